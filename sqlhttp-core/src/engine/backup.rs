@@ -1,0 +1,134 @@
+//! A consistent copy while writes go on.
+//!
+//! The pages are copied by SQLite's backup API (<https://sqlite.org/backup.html>) out of one read transaction, so the
+//! writer neither waits nor makes the copy start over. The copy is written beside its final name, synced, and only then
+//! given the name.
+
+use std::fs::File;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::PoisonError;
+
+use rusqlite::backup::{Backup, StepResult};
+use rusqlite::{Connection, OpenFlags};
+use tokio::sync::oneshot;
+
+use super::session::{Role, Session, engine_error, sql_error};
+use super::watch::Cancel;
+use super::writer::Shared;
+use crate::model::{Error, SqlError};
+
+/// Pages copied between two looks at whether anybody still waits.
+const PAGES_PER_STEP: i32 = 1024;
+
+/// Starts a backup on a thread of its own.
+pub(crate) fn spawn(
+    shared: Arc<Shared>,
+    to: PathBuf,
+    cancel: Cancel,
+    reply: oneshot::Sender<Result<(), Error>>,
+) -> Result<(), Error> {
+    let work = move || {
+        // Somebody who has gone away needs no answer.
+        let _ = reply.send(run(&shared, &to, &cancel));
+    };
+    let spawned = std::thread::Builder::new().name("sqlhttp-backup".into()).spawn(work);
+    spawned
+        .map(drop)
+        .map_err(|source| io_error("start a thread for the backup to", Path::new(""), source))
+}
+
+fn run(shared: &Shared, to: &Path, cancel: &Cancel) -> Result<(), Error> {
+    if to.exists() {
+        return Err(io_error("back up to", to, ErrorKind::AlreadyExists.into()));
+    }
+    let unfinished = unfinished_name(to);
+    remove_leftover(&unfinished)?;
+    let result = copy(shared, &unfinished, cancel).and_then(|()| publish(&unfinished, to));
+    if result.is_err() {
+        // Best effort: what went wrong is told anyway.
+        let _ = std::fs::remove_file(&unfinished);
+    }
+    result
+}
+
+fn unfinished_name(to: &Path) -> PathBuf {
+    let mut name = to.as_os_str().to_owned();
+    name.push("~");
+    name.into()
+}
+
+fn remove_leftover(unfinished: &Path) -> Result<(), Error> {
+    match std::fs::remove_file(unfinished) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(io_error("remove leftover", unfinished, error)),
+        _ => Ok(()),
+    }
+}
+
+fn copy(shared: &Shared, unfinished: &Path, cancel: &Cancel) -> Result<(), Error> {
+    let failed = |error: SqlError| engine_error("back up", error);
+    let gate = (!shared.blueprint.snapshots()).then(|| shared.gate.read().unwrap_or_else(PoisonError::into_inner));
+    let mut source = Session::open(&shared.blueprint, Role::Reader).map_err(failed)?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut target = Connection::open_with_flags(unfinished, flags).map_err(|e| failed(sql_error(e)))?;
+    // The whole file is synced once, at the end.
+    target
+        .execute_batch("PRAGMA synchronous=OFF")
+        .map_err(|e| failed(sql_error(e)))?;
+    source.begin().map_err(failed)?;
+    copy_pages(&source, &mut target, cancel)?;
+    source.rollback().map_err(failed)?;
+    drop(gate);
+    // A copy of a WAL database says WAL, too; a single file that needs no companions is easier to keep.
+    let settle = "PRAGMA journal_mode=DELETE";
+    target
+        .query_row(settle, [], |_| Ok(()))
+        .map_err(|e| failed(sql_error(e)))?;
+    target.close().map_err(|(_, e)| failed(sql_error(e)))
+}
+
+fn copy_pages(source: &Session, target: &mut Connection, cancel: &Cancel) -> Result<(), Error> {
+    let failed = |error| engine_error("back up", sql_error(error));
+    // BEGIN alone takes no snapshot; a read does.
+    source
+        .connection()
+        .query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
+        .map_err(failed)?;
+    let backup = Backup::new(source.connection(), target).map_err(failed)?;
+    loop {
+        match backup.step(PAGES_PER_STEP).map_err(failed)? {
+            StepResult::Done => return Ok(()),
+            StepResult::Busy | StepResult::Locked => std::thread::yield_now(),
+            _ => {}
+        }
+        if cancel.is_set() {
+            return Err(Error::Closed);
+        }
+    }
+}
+
+/// Syncs the finished copy and gives it its name, unless somebody else has taken it meanwhile.
+fn publish(unfinished: &Path, to: &Path) -> Result<(), Error> {
+    let sync = |path: &Path| File::open(path).and_then(|file| file.sync_all());
+    sync(unfinished).map_err(|e| io_error("sync backup", unfinished, e))?;
+    match std::fs::hard_link(unfinished, to) {
+        Ok(()) => std::fs::remove_file(unfinished).map_err(|e| io_error("remove", unfinished, e))?,
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(io_error("back up to", to, error)),
+        // A file system without hard links.
+        Err(_) => std::fs::rename(unfinished, to).map_err(|e| io_error("rename backup to", to, e))?,
+    }
+    let directory = to
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    sync(directory).map_err(|e| io_error("sync directory", directory, e))
+}
+
+fn io_error(action: &'static str, path: &Path, source: std::io::Error) -> Error {
+    Error::Io {
+        action,
+        path: path.display().to_string(),
+        source: Arc::new(source),
+    }
+}

@@ -1,0 +1,336 @@
+//! A database that is open.
+
+use std::future::Future;
+use std::path::Path;
+use std::pin::pin;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{JoinHandle, Thread};
+
+use tokio::sync::oneshot;
+
+use super::readers::{Access, Inline, ReadJob, Readers};
+use super::session::{Blueprint, Role, Session, engine_error};
+use super::watch::{Cancel, CancelOnDrop, Limits};
+use super::writer::{self, Job, OwnerTask, Shared, Task};
+use super::{Location, Options, backup, stamps};
+use crate::model::{Answer, Backend, Batch, BoxFuture, Deadline, Error, Outcome, ReadLevel, SqlError};
+
+/// The oldest SQLite that is safe: earlier ones can corrupt a database in WAL mode when a checkpoint meets a commit
+/// (<https://sqlite.org/wal.html#walresetbug>).
+const SQLITE_VERSION_MIN: i32 = 3_051_003;
+
+/// The version of SQLite that is linked ("3.54.1").
+pub fn sqlite_version() -> &'static str {
+    rusqlite::version()
+}
+
+/// A database that is open. Clones share it; when the last one is dropped, it is closed.
+///
+/// Its futures need no particular runtime.
+#[derive(Clone)]
+pub struct Database {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    shared: Arc<Shared>,
+    readers: Arc<Readers>,
+    /// The writer's thread; `None` once it has been joined, or if the database is read-only.
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl std::fmt::Debug for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Database")
+            .field("file", &self.inner.shared.blueprint.file())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a database tells of itself.
+#[derive(Debug, Clone, Default)]
+pub struct Status {
+    /// Batches that wait for the writer.
+    pub write_queue_len: usize,
+    /// Reads that wait for a reader.
+    pub read_queue_len: usize,
+    /// Batches the writer has finished since the start.
+    pub batches_written: u64,
+    /// Transactions it committed for them.
+    pub groups_committed: u64,
+    /// Reads finished since the start.
+    pub batches_read: u64,
+    /// Size of the database file, bytes.
+    pub file_bytes: u64,
+    /// Size of the write-ahead log, bytes.
+    pub wal_bytes: u64,
+    /// Why it takes no more writes, if so.
+    pub poisoned: Option<String>,
+}
+
+impl Database {
+    /// Opens (or creates) a database. Blocks while SQLite opens the file and recovers what a crash left behind.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] if the linked SQLite is too old, [`Error::Sqlite`] if the file cannot be opened or is no
+    /// database, [`Error::Busy`] if another process holds it for longer than the busy timeout.
+    pub fn open(location: impl Into<Location>, options: Options) -> Result<Database, Error> {
+        if rusqlite::version_number() < SQLITE_VERSION_MIN {
+            let version = sqlite_version();
+            return Err(Error::Unsupported(format!(
+                "SQLite {version} can corrupt databases; 3.51.3 is the oldest safe one"
+            )));
+        }
+        let read_only = options.read_only;
+        let shared = Arc::new(Shared::new(Arc::new(Blueprint::new(location.into(), options))));
+        let opened = |error| engine_error("open database", error);
+        // A read-only database needs a writer's connection too, for a moment: to create the file, or to recover it.
+        let session = match Session::open(&shared.blueprint, Role::Writer) {
+            Err(_) if read_only && shared.blueprint.file().is_some_and(|file| file.exists()) => None,
+            session => Some(session.map_err(opened)?),
+        };
+        let readers = Readers::open(shared.clone()).map_err(opened)?;
+        let writer = match session {
+            Some(session) if !read_only => Some(start_writer(session, &shared)?),
+            _ => None,
+        };
+        Ok(Database {
+            inner: Arc::new(Inner {
+                shared,
+                readers,
+                writer: Mutex::new(writer),
+            }),
+        })
+    }
+
+    /// Runs a batch and waits for all of its outcome. It may read or write.
+    ///
+    /// # Errors
+    /// See [`Error`]. A statement that fails is no error but part of the outcome.
+    pub async fn execute(&self, batch: Batch) -> Result<Outcome, Error> {
+        self.request(batch, Deadline::NEVER).await?.whole().await
+    }
+
+    /// The same, for a thread that may block.
+    ///
+    /// # Errors
+    /// As [`Database::execute`].
+    pub fn execute_blocking(&self, batch: Batch) -> Result<Outcome, Error> {
+        block_on(self.execute(batch))
+    }
+
+    /// Runs the owner's own SQL: one statement or several, each committed on its own, not bound by the policy for
+    /// clients. PRAGMAs that configure a connection are remembered and hold on every connection from then on.
+    /// Stops at the first statement that fails.
+    ///
+    /// # Errors
+    /// The inner error is SQLite's, of a statement; the outer one says that nothing was run.
+    pub async fn run_script(&self, sql: &str) -> Result<Result<(), SqlError>, Error> {
+        self.ask_writer(|reply| OwnerTask::Script(sql.to_owned(), reply))
+            .await?
+    }
+
+    /// Rebuilds the file (`VACUUM`). Writers wait, readers do not.
+    ///
+    /// # Errors
+    /// [`Error::Sqlite`], for one if the disk has no room for the copy.
+    pub async fn vacuum(&self) -> Result<(), Error> {
+        self.ask_writer(OwnerTask::Vacuum).await?
+    }
+
+    /// Moves the write-ahead log into the database file, as far as readers allow.
+    ///
+    /// # Errors
+    /// [`Error::Sqlite`] if the disk fails.
+    pub async fn checkpoint(&self) -> Result<(), Error> {
+        self.ask_writer(OwnerTask::Checkpoint).await?
+    }
+
+    /// Writes a consistent copy to a file that must not exist yet. Writes go on meanwhile. The file appears under
+    /// its name only when it is complete and on disk.
+    ///
+    /// # Errors
+    /// [`Error::Io`] with [`std::io::ErrorKind::AlreadyExists`] if the file exists, [`Error::Io`] or [`Error::Sqlite`]
+    /// if it cannot be written.
+    pub async fn backup(&self, to: &Path) -> Result<(), Error> {
+        let (reply, answer) = oneshot::channel();
+        let cancel = Cancel::default();
+        let mut guard = CancelOnDrop(Some(cancel.clone()));
+        backup::spawn(self.inner.shared.clone(), to.to_owned(), cancel, reply)?;
+        let result = answer.await.map_err(|_| self.inner.shared.gone())?;
+        guard.disarm();
+        result
+    }
+
+    /// Stops taking batches, finishes those that wait, checkpoints and closes. Safe to call twice.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`] if the database had stopped taking writes before.
+    pub async fn close(&self) -> Result<(), Error> {
+        let inner = self.inner.clone();
+        let (reply, closed) = oneshot::channel();
+        let closer = std::thread::Builder::new().name("sqlhttp-close".into()).spawn(move || {
+            inner.close();
+            let _ = reply.send(());
+        });
+        closer.map_err(|source| Error::Io {
+            action: "start a thread to close",
+            path: String::new(),
+            source: Arc::new(source),
+        })?;
+        // The thread answers unless it panicked, and then there is nothing more to wait for.
+        let _ = closed.await;
+        self.inner
+            .shared
+            .poisoned()
+            .map_or(Ok(()), |why| Err(Error::Poisoned(why)))
+    }
+
+    /// What it tells of itself.
+    pub fn status(&self) -> Status {
+        let shared = &self.inner.shared;
+        let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        let len = |suffix: &str| {
+            let path = shared.blueprint.file().map(|file| {
+                let mut path = file.clone().into_os_string();
+                path.push(suffix);
+                path
+            });
+            path.and_then(|path| std::fs::metadata(path).ok())
+                .map_or(0, |metadata| metadata.len())
+        };
+        Status {
+            write_queue_len: shared.queue.len(),
+            read_queue_len: self.inner.readers.queue_len(),
+            batches_written: count(&shared.counters.batches_written),
+            groups_committed: count(&shared.counters.groups_committed),
+            batches_read: count(&shared.counters.batches_read),
+            file_bytes: len(""),
+            wal_bytes: len("-wal"),
+            poisoned: shared.poisoned().map(|why| why.to_string()),
+        }
+    }
+
+    /// Decides where a batch runs, and runs it there.
+    async fn run(&self, mut batch: Batch, access: Access, deadline: Deadline) -> Result<Answer, Error> {
+        let stamp = batch.stamp.take().unwrap_or_else(stamps::new);
+        let access = if self.inner.shared.blueprint.options.read_only {
+            Access::ReadOnly
+        } else {
+            access
+        };
+        let cancel = Cancel::default();
+        let mut guard = CancelOnDrop(Some(cancel.clone()));
+        let (reply, answer) = oneshot::channel();
+        match self.inner.readers.inline(&batch, stamp, access) {
+            Inline::Done(outcome) => return Ok(Answer::Whole(outcome)),
+            Inline::Write { alone } => {
+                let limits = Limits {
+                    cancel: Some(cancel),
+                    deadline,
+                    calls: None,
+                };
+                self.inner.shared.submit(Box::new(Job {
+                    batch,
+                    stamp,
+                    limits,
+                    alone,
+                    reply,
+                }));
+            }
+            Inline::Later => {
+                let job = ReadJob {
+                    batch,
+                    stamp,
+                    access,
+                    deadline,
+                    cancel,
+                    reply,
+                };
+                self.inner.readers.submit(Box::new(job))?;
+            }
+        }
+        let result = answer.await.unwrap_or_else(|_| Err(self.inner.shared.gone()));
+        // From here on the stream of parts, if there is one, tells when nobody listens.
+        guard.disarm();
+        result
+    }
+
+    async fn ask_writer<T>(&self, task: impl FnOnce(oneshot::Sender<T>) -> OwnerTask) -> Result<T, Error> {
+        let shared = &self.inner.shared;
+        if shared.blueprint.options.read_only {
+            return Err(Error::ReadOnly);
+        }
+        if let Some(why) = shared.poisoned() {
+            return Err(Error::Poisoned(why));
+        }
+        let (reply, answer) = oneshot::channel();
+        shared
+            .queue
+            .push(Task::Owner(task(reply)))
+            .map_err(|(error, _)| error)?;
+        answer.await.map_err(|_| shared.gone())
+    }
+}
+
+impl Backend for Database {
+    fn request(&self, batch: Batch, deadline: Deadline) -> BoxFuture<'_, Result<Answer, Error>> {
+        Box::pin(self.run(batch, Access::Any, deadline))
+    }
+
+    fn query(&self, batch: Batch, _level: ReadLevel, deadline: Deadline) -> BoxFuture<'_, Result<Answer, Error>> {
+        // One database is always as fresh as can be.
+        Box::pin(self.run(batch, Access::ReadOnly, deadline))
+    }
+}
+
+impl Inner {
+    fn close(&self) {
+        self.readers.close();
+        self.shared.queue.close();
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(writer) = writer {
+            // It catches its panics, so there is nothing to learn from the result.
+            let _ = writer.join();
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn start_writer(session: Session, shared: &Arc<Shared>) -> Result<JoinHandle<()>, Error> {
+    let for_thread = shared.clone();
+    std::thread::Builder::new()
+        .name("sqlhttp-writer".into())
+        .spawn(move || writer::run(session, &for_thread))
+        .map_err(|source| Error::Io {
+            action: "start the writer's thread",
+            path: String::new(),
+            source: Arc::new(source),
+        })
+}
+
+/// Waits for a future on this thread, without a runtime.
+fn block_on<F: Future>(future: F) -> F::Output {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut context = Context::from_waker(&waker);
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut context) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => std::thread::park(),
+        }
+    }
+}

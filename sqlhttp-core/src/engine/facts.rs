@@ -1,0 +1,230 @@
+//! What a statement is, as SQLite tells it: the authorizer's actions while it was prepared, and what
+//! `sqlite3_stmt_readonly` and its kin say afterwards. Nothing here looks at SQL text.
+//!
+//! The same authorizer enforces the policy for clients: see [`Recorder`].
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rusqlite::hooks::{AuthAction, AuthContext, Authorization, TransactionOperation};
+
+use super::sqlite::statement::Statement;
+use crate::model::TransactionKeyword;
+
+/// What a statement is.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Facts {
+    /// It leaves the database as it is.
+    pub(crate) readonly: bool,
+    /// It begins or ends a transaction or savepoint.
+    pub(crate) transaction: Option<TransactionKeyword>,
+    /// It inserts rows into a table (itself, not by a trigger).
+    pub(crate) inserts: bool,
+    /// It leaves something behind in the connection: a setting, an attached file, a temporary table.
+    pub(crate) marks_connection: bool,
+    /// It runs only outside a transaction (VACUUM).
+    pub(crate) outside_transaction: bool,
+}
+
+/// PRAGMAs that make the database unsafe or reach beyond a client's request. Refused when they set something; those
+/// marked `true` act even without a value.
+const REFUSED_PRAGMAS: &[(&str, bool)] = &[
+    ("busy_timeout", false),
+    ("cache_spill", false),
+    ("checkpoint_fullfsync", false),
+    ("data_store_directory", false),
+    ("fullfsync", false),
+    ("hard_heap_limit", false),
+    ("journal_mode", false),
+    ("journal_size_limit", false),
+    ("locking_mode", false),
+    ("mmap_size", false),
+    ("page_size", false),
+    ("query_only", false),
+    ("schema_version", false),
+    ("soft_heap_limit", false),
+    ("synchronous", false),
+    ("temp_store_directory", false),
+    ("threads", false),
+    ("trusted_schema", false),
+    ("wal_autocheckpoint", false),
+    ("wal_checkpoint", true),
+    ("writable_schema", false),
+];
+
+/// PRAGMAs whose argument is a question or changes the database itself, so that the connection stays as it was.
+const UNMARKING_PRAGMAS: &[&str] = &[
+    "application_id",
+    "auto_vacuum",
+    "collation_list",
+    "compile_options",
+    "database_list",
+    "foreign_key_check",
+    "foreign_key_list",
+    "freelist_count",
+    "function_list",
+    "incremental_vacuum",
+    "index_info",
+    "index_list",
+    "index_xinfo",
+    "integrity_check",
+    "module_list",
+    "optimize",
+    "page_count",
+    "pragma_list",
+    "quick_check",
+    "shrink_memory",
+    "table_info",
+    "table_list",
+    "table_xinfo",
+    "user_version",
+];
+
+/// Who prepares a statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Author {
+    /// A client: the policy holds.
+    #[default]
+    Client,
+    /// The engine, or the owner of the database.
+    Owner,
+}
+
+/// What the authorizer has seen since the last [`Recorder::begin`].
+#[derive(Debug, Default)]
+struct Seen {
+    author: Author,
+    allow_attach: bool,
+    facts: Facts,
+    any_action: bool,
+    refused: Option<String>,
+}
+
+/// Listens to the authorizer of one connection.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Recorder {
+    seen: Arc<Mutex<Seen>>,
+}
+
+impl Recorder {
+    pub(crate) fn new(allow_attach: bool) -> Self {
+        let recorder = Recorder::default();
+        recorder.with(|seen| seen.allow_attach = allow_attach);
+        recorder
+    }
+
+    fn with<T>(&self, f: impl FnOnce(&mut Seen) -> T) -> T {
+        // The state is plain data, so a panic elsewhere leaves nothing half done.
+        f(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Forgets everything, before a statement is prepared.
+    pub(crate) fn begin(&self, author: Author) {
+        self.with(|seen| {
+            *seen = Seen {
+                author,
+                allow_attach: seen.allow_attach,
+                ..Seen::default()
+            };
+        });
+    }
+
+    /// What was refused while the statement was prepared, if that is why it failed.
+    pub(crate) fn refused(&self) -> Option<String> {
+        self.with(|seen| seen.refused.take())
+    }
+
+    /// The facts of the statement that was just prepared.
+    pub(crate) fn facts(&self, statement: &Statement) -> Facts {
+        let (mut facts, any_action) = self.with(|seen| (seen.facts, seen.any_action));
+        let explain = statement.is_explain();
+        facts.readonly = explain || statement.readonly();
+        // VACUUM is the one statement that writes and raises no action.
+        facts.outside_transaction = !facts.readonly && !any_action;
+        if explain {
+            facts.transaction = None;
+        }
+        facts
+    }
+
+    /// Answers SQLite's question whether a statement may do something.
+    pub(crate) fn authorize(&self, context: AuthContext<'_>) -> Authorization {
+        self.with(|seen| {
+            seen.any_action = true;
+            seen.note(&context);
+            match seen.refusal(&context.action) {
+                Some(what) if seen.author == Author::Client => {
+                    seen.refused = Some(what);
+                    Authorization::Deny
+                }
+                _ => Authorization::Allow,
+            }
+        })
+    }
+}
+
+impl Seen {
+    fn note(&mut self, context: &AuthContext<'_>) {
+        let facts = &mut self.facts;
+        match context.action {
+            AuthAction::Transaction { operation } => facts.transaction = Some(transaction_keyword(operation)),
+            AuthAction::Savepoint { operation, .. } => facts.transaction = Some(savepoint_keyword(operation)),
+            AuthAction::Insert { table_name } if context.accessor.is_none() => {
+                facts.inserts |= !table_name.starts_with("sqlite_");
+            }
+            AuthAction::Attach { .. } | AuthAction::Detach { .. } => facts.marks_connection = true,
+            AuthAction::CreateTempIndex { .. }
+            | AuthAction::CreateTempTable { .. }
+            | AuthAction::CreateTempTrigger { .. }
+            | AuthAction::CreateTempView { .. } => facts.marks_connection = true,
+            AuthAction::CreateVtable { .. } if context.database_name == Some("temp") => facts.marks_connection = true,
+            AuthAction::Pragma {
+                pragma_name,
+                pragma_value: Some(_),
+            } => {
+                facts.marks_connection |= !is_unmarking(pragma_name);
+            }
+            _ => {}
+        }
+    }
+
+    /// What of this action a client may not do, by name.
+    fn refusal(&self, action: &AuthAction<'_>) -> Option<String> {
+        match action {
+            AuthAction::Attach { .. } if !self.allow_attach => Some("ATTACH".into()),
+            AuthAction::Detach { .. } if !self.allow_attach => Some("DETACH".into()),
+            AuthAction::Pragma {
+                pragma_name,
+                pragma_value,
+            } => {
+                let name = pragma_name.to_ascii_lowercase();
+                let sets = pragma_value.is_some();
+                let refused = REFUSED_PRAGMAS
+                    .iter()
+                    .any(|(known, always)| *known == name && (sets || *always));
+                refused.then(|| format!("PRAGMA {name}"))
+            }
+            _ => None,
+        }
+    }
+}
+
+fn is_unmarking(pragma: &str) -> bool {
+    UNMARKING_PRAGMAS.iter().any(|known| known.eq_ignore_ascii_case(pragma))
+}
+
+fn transaction_keyword(operation: TransactionOperation) -> TransactionKeyword {
+    match operation {
+        TransactionOperation::Begin => TransactionKeyword::Begin,
+        TransactionOperation::Rollback => TransactionKeyword::Rollback,
+        // SQLite says COMMIT here, for which rusqlite has no name.
+        _ => TransactionKeyword::Commit,
+    }
+}
+
+fn savepoint_keyword(operation: TransactionOperation) -> TransactionKeyword {
+    match operation {
+        TransactionOperation::Begin => TransactionKeyword::Savepoint,
+        TransactionOperation::Rollback => TransactionKeyword::Rollback,
+        _ => TransactionKeyword::Release,
+    }
+}

@@ -1,0 +1,143 @@
+//! A bounded channel from a reader's thread, which may block, to a caller's task, which may not.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use super::watch::Cancel;
+use crate::model::{BoxFuture, Error, Part, PartStream};
+
+/// How many parts wait for the caller at most.
+const PARTS_MAX: usize = 4;
+
+#[derive(Default)]
+struct State {
+    parts: VecDeque<Result<Part, Error>>,
+    waker: Option<Waker>,
+    sender_gone: bool,
+    receiver_gone: bool,
+}
+
+struct Channel {
+    state: Mutex<State>,
+    room: Condvar,
+}
+
+impl Channel {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wake(mut state: MutexGuard<'_, State>) {
+        let waker = state.waker.take();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+/// The reader's end.
+pub(crate) struct PartSender {
+    channel: Arc<Channel>,
+    stall_timeout: Duration,
+    /// Called before and after a wait for room.
+    stalled: Arc<dyn Fn(bool) + Send + Sync>,
+}
+
+/// The caller's end.
+pub(crate) struct PartReceiver {
+    channel: Arc<Channel>,
+    cancel: Cancel,
+}
+
+/// The other side is gone, or takes too long.
+#[derive(Debug)]
+pub(crate) struct Gone;
+
+/// Makes a channel. Dropping the receiver sets `cancel`; `stalled` is told when the sender waits for room.
+pub(crate) fn channel(
+    cancel: Cancel,
+    stall_timeout: Duration,
+    stalled: Arc<dyn Fn(bool) + Send + Sync>,
+) -> (PartSender, PartReceiver) {
+    let channel = Arc::new(Channel {
+        state: Mutex::default(),
+        room: Condvar::new(),
+    });
+    (
+        PartSender {
+            channel: channel.clone(),
+            stall_timeout,
+            stalled,
+        },
+        PartReceiver { channel, cancel },
+    )
+}
+
+impl PartSender {
+    /// Sends a part, waiting for room.
+    pub(crate) fn send(&self, part: Part) -> Result<(), Gone> {
+        let mut state = self.channel.lock();
+        if state.parts.len() >= PARTS_MAX && !state.receiver_gone {
+            (self.stalled)(true);
+            let full = |state: &mut State| state.parts.len() >= PARTS_MAX && !state.receiver_gone;
+            let waited = self.channel.room.wait_timeout_while(state, self.stall_timeout, full);
+            let (guard, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+            state = guard;
+            (self.stalled)(false);
+            if timeout.timed_out() {
+                return Err(Gone);
+            }
+        }
+        if state.receiver_gone {
+            return Err(Gone);
+        }
+        state.parts.push_back(Ok(part));
+        Channel::wake(state);
+        Ok(())
+    }
+
+    /// Ends the stream with an error, room or not.
+    pub(crate) fn fail(&self, error: Error) {
+        let mut state = self.channel.lock();
+        state.parts.push_back(Err(error));
+        Channel::wake(state);
+    }
+}
+
+impl Drop for PartSender {
+    fn drop(&mut self) {
+        let mut state = self.channel.lock();
+        state.sender_gone = true;
+        Channel::wake(state);
+    }
+}
+
+impl PartStream for PartReceiver {
+    fn next(&mut self) -> BoxFuture<'_, Option<Result<Part, Error>>> {
+        Box::pin(poll_fn(|context| {
+            let mut state = self.channel.lock();
+            if let Some(part) = state.parts.pop_front() {
+                drop(state);
+                self.channel.room.notify_one();
+                return Poll::Ready(Some(part));
+            }
+            if state.sender_gone {
+                return Poll::Ready(None);
+            }
+            state.waker = Some(context.waker().clone());
+            Poll::Pending
+        }))
+    }
+}
+
+impl Drop for PartReceiver {
+    fn drop(&mut self) {
+        self.cancel.set();
+        self.channel.lock().receiver_gone = true;
+        self.channel.room.notify_one();
+    }
+}

@@ -1,0 +1,326 @@
+//! Runs a batch on a session. The writer, the readers and (under replication) the state machine share this code.
+
+use std::sync::Arc;
+
+use super::bind;
+use super::facts::Author;
+use super::session::{Level, Prepared, Session};
+use super::watch::StopReason;
+use crate::model::{
+    Action, Atomicity, Batch, Bindings, Block, Changed, Columns, Ending, Expect, Failure, OnError, Rows, Step,
+    StepOutcome, TransactionKeyword,
+};
+
+/// Where results go.
+pub(crate) trait Sink {
+    /// Takes rows of the current step before the step has ended.
+    fn rows(&mut self, columns: &Arc<Columns>, block: Block) -> Result<(), Stop>;
+    /// Takes a step's outcome; its last rows are in it.
+    fn step(&mut self, outcome: StepOutcome) -> Result<(), Stop>;
+}
+
+/// Why a batch was given up without an outcome.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Stop {
+    /// It was interrupted.
+    Interrupted(StopReason),
+    /// A statement ended the transaction in which this batch and others run.
+    TransactionLost,
+    /// The other side is gone, or too slow.
+    Sink,
+    /// The rows take more bytes than may be held.
+    TooManyBytes {
+        /// The limit, in bytes.
+        limit: u64,
+    },
+}
+
+/// How a batch runs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Mode {
+    /// Steps that may fail alone get a savepoint. Not needed where nothing can be written.
+    pub(crate) savepoints: bool,
+    /// Whether other batches share the transaction, so that losing it is not this batch's own affair.
+    pub(crate) shared: bool,
+    /// How many bytes of rows make a block.
+    pub(crate) block_bytes: usize,
+    /// How many rows a result may have.
+    pub(crate) rows_max: Option<u64>,
+}
+
+/// Why a step did not succeed.
+enum Trouble {
+    Failed(Failure),
+    Stopped(Stop),
+}
+
+impl From<Stop> for Trouble {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::TooManyBytes { limit } => Trouble::Failed(Failure::TooManyBytes { limit }),
+            stop => Trouble::Stopped(stop),
+        }
+    }
+}
+
+impl From<Failure> for Trouble {
+    fn from(failure: Failure) -> Self {
+        Trouble::Failed(failure)
+    }
+}
+
+/// Runs the steps of a batch in order. The caller has called [`Session::begin_batch`], has opened the transaction, and
+/// ends it as the result says.
+pub(crate) fn run_batch(
+    session: &mut Session,
+    batch: &Batch,
+    mode: Mode,
+    sink: &mut impl Sink,
+) -> Result<Ending, Stop> {
+    for (index, step) in batch.steps.iter().enumerate() {
+        let alone = batch.atomicity == Atomicity::Each || step.on_error == OnError::Continue;
+        let Err(failure) = run_step(session, step, alone && mode.savepoints, mode, sink)? else {
+            continue;
+        };
+        let lost = mode.savepoints && session.is_autocommit();
+        sink.step(StepOutcome::Failed(failure))?;
+        if lost && mode.shared {
+            return Err(Stop::TransactionLost);
+        }
+        if lost || !alone {
+            return Ok(Ending::Aborted(index));
+        }
+    }
+    Ok(Ending::Done)
+}
+
+/// Runs one step; if it `guarded`, a failure leaves nothing of it.
+fn run_step(
+    session: &mut Session,
+    step: &Step,
+    guarded: bool,
+    mode: Mode,
+    sink: &mut impl Sink,
+) -> Result<Result<(), Failure>, Stop> {
+    if guarded && let Err(error) = session.savepoint(Level::Step) {
+        return Ok(Err(Failure::Sql(error)));
+    }
+    let result = Run { session, mode, sink }.step(step);
+    let result = match result {
+        Ok(()) => Ok(()),
+        Err(Trouble::Failed(failure)) => Err(failure),
+        Err(Trouble::Stopped(stop)) => return Err(stop),
+    };
+    // If the failure has ended the whole transaction there is no savepoint any more; the caller sees that.
+    if guarded && !session.is_autocommit() {
+        let ended = if result.is_ok() {
+            session.release(Level::Step)
+        } else {
+            session.undo(Level::Step)
+        };
+        if let Err(error) = ended {
+            return Ok(Err(Failure::Sql(error)));
+        }
+    }
+    Ok(result)
+}
+
+struct Run<'s, S: Sink> {
+    session: &'s mut Session,
+    mode: Mode,
+    sink: &'s mut S,
+}
+
+/// What the statements of one text gave.
+enum Given {
+    Rows(Rows),
+    Changed(Changed),
+}
+
+impl<S: Sink> Run<'_, S> {
+    fn step(&mut self, step: &Step) -> Result<(), Trouble> {
+        let outcome = match &step.action {
+            Action::Fail(failure) => return Err(failure.clone().into()),
+            Action::Run { sql, bindings } => match self.text(sql, bindings, step.expect)? {
+                Given::Rows(rows) => StepOutcome::Rows(rows),
+                Given::Changed(changed) => StepOutcome::Changed(changed),
+            },
+            Action::RunEach { sql, bindings } => StepOutcome::ChangedEach(self.each(sql, bindings)?),
+        };
+        Ok(self.sink.step(outcome)?)
+    }
+
+    fn each(&mut self, sql: &str, sets: &[Result<Bindings, Failure>]) -> Result<Vec<Changed>, Trouble> {
+        let mut all = Vec::with_capacity(sets.len());
+        for set in sets {
+            let bindings = set.as_ref().map_err(Failure::clone)?;
+            if let Given::Changed(changed) = self.text(sql, bindings, Expect::Count)? {
+                all.push(changed);
+            }
+        }
+        Ok(all)
+    }
+
+    /// Runs all statements of a text. What it gives is what the last one gives, not counting empty ones and a BEGIN and
+    /// COMMIT around the whole.
+    fn text(&mut self, sql: &str, bindings: &Bindings, expect: Expect) -> Result<Given, Trouble> {
+        let mut rest = sql;
+        let mut bracket = false;
+        let mut first = true;
+        let mut given = match expect {
+            Expect::Rows => Given::Rows(no_rows()),
+            Expect::Count | Expect::Either => Given::Changed(Changed::default()),
+        };
+        while !rest.is_empty() {
+            let next = self.session.prepare(rest, Author::Client)?;
+            rest = &rest[next.consumed..];
+            let Some(mut prepared) = next.prepared else { continue };
+            match prepared.facts.transaction {
+                Some(TransactionKeyword::Begin) if first && !self.is_blank(rest) => bracket = true,
+                Some(TransactionKeyword::Commit) if bracket && self.is_blank(rest) => return Ok(given),
+                Some(keyword) => return Err(Failure::TransactionControl(keyword).into()),
+                None => {
+                    let last = self.is_last(rest, bracket);
+                    let result = self.statement(&mut prepared, bindings, expect, last);
+                    self.session.put_back(prepared);
+                    let new = result?;
+                    if last || matches!(expect, Expect::Count) {
+                        given = new;
+                    }
+                }
+            }
+            first = false;
+        }
+        if bracket {
+            // A BEGIN without its COMMIT.
+            return Err(Failure::TransactionControl(TransactionKeyword::Begin).into());
+        }
+        Ok(given)
+    }
+
+    /// Whether only white space and comments are left. SQLite is asked, by preparing what is left.
+    fn is_blank(&mut self, mut rest: &str) -> bool {
+        loop {
+            rest = rest.trim_start();
+            if rest.is_empty() {
+                return true;
+            }
+            match self.session.prepare(rest, Author::Client) {
+                Ok(next) if next.prepared.is_none() && next.consumed > 0 => rest = &rest[next.consumed..],
+                Ok(next) => {
+                    next.prepared
+                        .into_iter()
+                        .for_each(|prepared| self.session.put_back(prepared));
+                    return false;
+                }
+                Err(_) => return false,
+            }
+        }
+    }
+
+    /// Whether the statement before `rest` is the one whose result counts.
+    fn is_last(&mut self, rest: &str, bracket: bool) -> bool {
+        if rest.trim_start().is_empty() {
+            return true;
+        }
+        if !bracket {
+            return self.is_blank(rest);
+        }
+        let Ok(next) = self.session.prepare(rest, Author::Client) else {
+            return false;
+        };
+        let Some(prepared) = next.prepared else {
+            return self.is_last(&rest[next.consumed..], bracket);
+        };
+        let commits = prepared.facts.transaction == Some(TransactionKeyword::Commit);
+        self.session.put_back(prepared);
+        commits && self.is_blank(&rest[next.consumed..])
+    }
+
+    /// Runs one statement to its end. Rows are kept only if it is the `last` and they are wanted.
+    fn statement(
+        &mut self,
+        prepared: &mut Prepared,
+        bindings: &Bindings,
+        expect: Expect,
+        last: bool,
+    ) -> Result<Given, Trouble> {
+        bind::bind(prepared, bindings)?;
+        let total_before = self.session.total_changes();
+        let wants_rows = last && matches!(expect, Expect::Rows | Expect::Either);
+        let rows = self.rows(prepared, wants_rows)?;
+        let changed = self.changed(prepared, total_before);
+        Ok(match (rows, expect) {
+            (Some(rows), _) if last && expect == Expect::Rows || !rows.columns.is_empty() => {
+                Given::Rows(Rows { changed, ..rows })
+            }
+            _ => Given::Changed(changed),
+        })
+    }
+
+    /// Steps to the end. Returns the rows that the sink has not taken yet, if they are wanted.
+    fn rows(&mut self, prepared: &mut Prepared, wanted: bool) -> Result<Option<Rows>, Trouble> {
+        let mut more = self.advance(prepared)?;
+        if !wanted {
+            while more {
+                more = self.advance(prepared)?;
+            }
+            return Ok(None);
+        }
+        let columns = prepared.columns();
+        let mut block = Block::new(columns.len());
+        let mut count = 0;
+        while more {
+            count += 1;
+            if let Some(limit) = self.mode.rows_max
+                && count > limit
+            {
+                return Err(Failure::TooManyRows { limit }.into());
+            }
+            block.push_row((0..columns.len()).map(|column| prepared.statement.value(column)));
+            if block.byte_len() >= self.mode.block_bytes {
+                let full = std::mem::replace(&mut block, Block::new(columns.len()));
+                self.sink.rows(&columns, full)?;
+            }
+            more = self.advance(prepared)?;
+        }
+        let blocks = if block.is_empty() { Vec::new() } else { vec![block] };
+        Ok(Some(Rows {
+            columns,
+            blocks,
+            changed: Changed::default(),
+        }))
+    }
+
+    fn advance(&mut self, prepared: &mut Prepared) -> Result<bool, Trouble> {
+        prepared
+            .statement
+            .step()
+            .map_err(|code| match self.session.watch.stopped() {
+                Some(reason) if code & 0xff == rusqlite::ffi::SQLITE_INTERRUPT => Stop::Interrupted(reason).into(),
+                _ => Failure::Sql(self.session.error(code)).into(),
+            })
+    }
+
+    /// What the statement itself changed. SQLite's own counter keeps the previous statement's count when this one
+    /// counts nothing (DDL, SELECT), so it is believed only if anything was counted at all.
+    fn changed(&self, prepared: &Prepared, total_before: u64) -> Changed {
+        if prepared.facts.readonly || self.session.total_changes() == total_before {
+            return Changed::default();
+        }
+        let rows = self.session.last_changes();
+        let inserted = prepared.facts.inserts && rows > 0;
+        Changed {
+            rows,
+            last_insert_id: inserted.then(|| self.session.last_insert_rowid()),
+        }
+    }
+}
+
+fn no_rows() -> Rows {
+    Rows {
+        columns: Arc::from([]),
+        blocks: Vec::new(),
+        changed: Changed::default(),
+    }
+}

@@ -1,0 +1,472 @@
+//! One configured connection, with the statements it has prepared.
+//!
+//! A session remembers nothing of its clients: a batch that marks the connection (a PRAGMA, a temporary table, an
+//! attached file) makes the session dirty, and a dirty session is replaced by a fresh one.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use hashlink::LruCache;
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
+
+use super::facts::{Author, Facts, Recorder};
+use super::sqlite::clock::{self, Below};
+use super::sqlite::functions::{self, ChangeBaseline};
+use super::sqlite::probe;
+use super::sqlite::statement::Statement;
+use super::watch::{STEPS_PER_CALL, Watch};
+use super::{JournalMode, Location, Options};
+use crate::model::{Column, Columns, Error, Failure, SqlError};
+
+/// Statements longer than this are not kept, bytes.
+const CACHED_SQL_LEN_MAX: usize = 64 << 10;
+/// The write-ahead log is cut back to this after a checkpoint, bytes.
+const JOURNAL_SIZE_LIMIT: i64 = 64 << 20;
+/// Page cache of the writer and of each reader, KiB. It grows only as far as it is used.
+const WRITER_CACHE_KIB: i64 = 16 << 10;
+const READER_CACHE_KIB: i64 = 4 << 10;
+/// The write-ahead log is checkpointed when it has this many pages.
+const WAL_AUTOCHECKPOINT_PAGES: i64 = 1000;
+
+/// What all sessions of a database share.
+#[derive(Debug)]
+pub(crate) struct Blueprint {
+    place: Place,
+    pub(crate) options: Options,
+    /// Statements of the owner that configure a connection; every session runs them when it is opened.
+    setup: Mutex<Vec<String>>,
+    /// Grows when `setup` does, so that older sessions can be told.
+    generation: AtomicU64,
+}
+
+#[derive(Debug)]
+enum Place {
+    File(PathBuf),
+    /// The name of a shared in-memory file.
+    Memory(String),
+}
+
+/// What a session is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    Writer,
+    Reader,
+}
+
+impl Blueprint {
+    pub(crate) fn new(location: Location, options: Options) -> Self {
+        static MEMORY_DATABASES: AtomicU64 = AtomicU64::new(0);
+        let place = match location {
+            Location::File(path) => Place::File(path),
+            Location::Memory => {
+                // The leading slash makes SQLite share the file among the connections of this process.
+                Place::Memory(format!("/sqlhttp-{}", MEMORY_DATABASES.fetch_add(1, Ordering::Relaxed)))
+            }
+        };
+        Blueprint {
+            place,
+            options,
+            setup: Mutex::default(),
+            generation: AtomicU64::new(0),
+        }
+    }
+
+    /// The path of the database file, unless it is in memory.
+    pub(crate) fn file(&self) -> Option<&PathBuf> {
+        match &self.place {
+            Place::File(path) => Some(path),
+            Place::Memory(_) => None,
+        }
+    }
+
+    /// Whether readers never wait for the writer. In memory they do, and with a rollback journal too.
+    pub(crate) fn snapshots(&self) -> bool {
+        self.file().is_some() && self.options.journal_mode == JournalMode::Wal
+    }
+
+    /// Adds a statement that every session has to run.
+    pub(crate) fn add_setup(&self, sql: &str) {
+        self.setup
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(sql.to_owned());
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    fn connect(&self, role: Role) -> Result<Connection, SqlError> {
+        let below = if self.file().is_some() {
+            Below::Files
+        } else {
+            Below::Memory
+        };
+        let Some(vfs) = clock::vfs_name(below) else {
+            return Err(probe::error_of_code(
+                rusqlite::ffi::SQLITE_ERROR,
+                Some("cannot register the clock"),
+            ));
+        };
+        let mut flags = OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_EXRESCODE;
+        flags |= match (&self.place, role) {
+            (Place::File(_), Role::Reader) => OpenFlags::SQLITE_OPEN_READ_ONLY,
+            (Place::File(_), Role::Writer) if !self.options.create => OpenFlags::SQLITE_OPEN_READ_WRITE,
+            _ => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
+        };
+        let opened = match &self.place {
+            Place::File(path) => Connection::open_with_flags_and_vfs(path, flags, vfs),
+            Place::Memory(name) => Connection::open_with_flags_and_vfs(name, flags, vfs),
+        };
+        // rusqlite adds the path to some messages; the caller knows the path.
+        opened.map_err(|error| match sql_error(error) {
+            SqlError { code, .. } if code & 0xff == rusqlite::ffi::SQLITE_CANTOPEN => {
+                probe::error_of_code(rusqlite::ffi::SQLITE_CANTOPEN, None)
+            }
+            other => other,
+        })
+    }
+}
+
+/// One configured connection.
+#[derive(Debug)]
+pub(crate) struct Session {
+    // Statements first: they must be finalized before their connection closes.
+    cache: LruCache<Arc<str>, Prepared>,
+    control: Control,
+    connection: Connection,
+    recorder: Recorder,
+    pub(crate) watch: Watch,
+    baseline: ChangeBaseline,
+    generation: u64,
+    /// A batch has left something behind in the connection.
+    dirty: bool,
+}
+
+/// The statements with which the engine itself controls transactions.
+#[derive(Debug)]
+struct Control {
+    begin: Statement,
+    begin_immediate: Statement,
+    commit: Statement,
+    rollback: Statement,
+    savepoint: [Statement; 2],
+    release: [Statement; 2],
+    rollback_to: [Statement; 2],
+}
+
+/// A savepoint of the engine's.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Level {
+    /// Around one member of a group.
+    Member = 0,
+    /// Around one step of a member.
+    Step = 1,
+}
+
+/// A prepared statement and what is known of it.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) statement: Statement,
+    pub(crate) facts: Facts,
+    /// The names of its parameters, with prefixes; `None` for `?`.
+    pub(crate) parameters: Box<[Option<Box<str>>]>,
+    columns: Option<(i32, Arc<Columns>)>,
+    /// Its text, if it is to be kept.
+    key: Option<Arc<str>>,
+}
+
+/// What stands at the beginning of a text.
+pub(crate) struct Next {
+    /// The statement; `None` if there is only white space or a comment.
+    pub(crate) prepared: Option<Prepared>,
+    /// How many bytes it takes.
+    pub(crate) consumed: usize,
+}
+
+impl Session {
+    pub(crate) fn open(blueprint: &Blueprint, role: Role) -> Result<Session, SqlError> {
+        let generation = blueprint.generation();
+        let mut connection = blueprint.connect(role)?;
+        let recorder = Recorder::new(blueprint.options.allow_attach);
+        let watch = Watch::default();
+        let baseline = ChangeBaseline::default();
+        recorder.begin(Author::Owner);
+        install_hooks(&mut connection, &recorder, &watch, &baseline).map_err(sql_error)?;
+        configure(&connection, blueprint, role).map_err(sql_error)?;
+        let control = Control::prepare(&connection)?;
+        let cache = LruCache::new(blueprint.options.statement_cache_len.max(1));
+        Ok(Session {
+            cache,
+            control,
+            connection,
+            recorder,
+            watch,
+            baseline,
+            generation,
+            dirty: false,
+        })
+    }
+
+    /// Whether it has to be replaced before anybody else uses it.
+    pub(crate) fn is_stale(&self, blueprint: &Blueprint) -> bool {
+        self.dirty || self.generation != blueprint.generation()
+    }
+
+    /// Forgets what the previous batch did.
+    pub(crate) fn begin_batch(&self) {
+        self.recorder.begin(Author::Client);
+        self.baseline.set(&self.connection);
+        probe::forget_last_insert_rowid(&self.connection);
+    }
+
+    /// Prepares the first statement of a text, or takes it from the cache.
+    pub(crate) fn prepare(&mut self, sql: &str, author: Author) -> Result<Next, Failure> {
+        if author == Author::Client
+            && let Some(prepared) = self.cache.remove(sql)
+        {
+            return Ok(Next {
+                prepared: Some(prepared),
+                consumed: sql.len(),
+            });
+        }
+        self.recorder.begin(author);
+        let found = Statement::prepare(&self.connection, sql, true)
+            .map_err(|error| self.recorder.refused().map_or(Failure::Sql(error), Failure::NotAllowed))?;
+        let Some(statement) = found.statement else {
+            return Ok(Next {
+                prepared: None,
+                consumed: found.consumed,
+            });
+        };
+        let facts = self.recorder.facts(&statement);
+        // Many PRAGMAs act while they are prepared, so it does not matter whether this one will run.
+        self.dirty |= facts.marks_connection && author == Author::Client;
+        let alone = sql[found.consumed..].trim().is_empty();
+        let keep = alone && author == Author::Client && !facts.marks_connection && sql.len() <= CACHED_SQL_LEN_MAX;
+        let parameters = (1..=statement.parameter_count())
+            .map(|index| statement.parameter_name(index))
+            .collect();
+        let key = keep.then(|| Arc::from(sql));
+        let consumed = if alone { sql.len() } else { found.consumed };
+        Ok(Next {
+            prepared: Some(Prepared {
+                statement,
+                facts,
+                parameters,
+                columns: None,
+                key,
+            }),
+            consumed,
+        })
+    }
+
+    /// Gives a statement back after use.
+    pub(crate) fn put_back(&mut self, mut prepared: Prepared) {
+        prepared.statement.reset();
+        if let Some(key) = prepared.key.clone() {
+            self.cache.insert(key, prepared);
+        }
+    }
+
+    /// What the connection's last call failed with.
+    pub(crate) fn error(&self, code: i32) -> SqlError {
+        probe::last_error(&self.connection, code)
+    }
+
+    /// How many rows have been changed on this connection, triggers and foreign-key actions included.
+    pub(crate) fn total_changes(&self) -> u64 {
+        self.connection.total_changes()
+    }
+
+    /// How many rows the last INSERT, UPDATE or DELETE changed itself.
+    pub(crate) fn last_changes(&self) -> u64 {
+        self.connection.changes()
+    }
+
+    pub(crate) fn last_insert_rowid(&self) -> i64 {
+        self.connection.last_insert_rowid()
+    }
+
+    /// Whether no transaction is open.
+    pub(crate) fn is_autocommit(&self) -> bool {
+        self.connection.is_autocommit()
+    }
+
+    /// Whether a deferred foreign key is violated now.
+    pub(crate) fn deferred_foreign_keys_open(&self) -> bool {
+        probe::deferred_foreign_keys_open(&self.connection)
+    }
+
+    /// The connection itself, for backups.
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    pub(crate) fn begin(&mut self) -> Result<(), SqlError> {
+        run_control(&mut self.control.begin, &self.connection)
+    }
+
+    pub(crate) fn begin_immediate(&mut self) -> Result<(), SqlError> {
+        run_control(&mut self.control.begin_immediate, &self.connection)
+    }
+
+    pub(crate) fn commit(&mut self) -> Result<(), SqlError> {
+        run_control(&mut self.control.commit, &self.connection)
+    }
+
+    /// Ends the transaction, if one is open. (An error that ends it by itself has done the work already.)
+    pub(crate) fn rollback(&mut self) -> Result<(), SqlError> {
+        if self.is_autocommit() {
+            return Ok(());
+        }
+        run_control(&mut self.control.rollback, &self.connection)
+    }
+
+    pub(crate) fn savepoint(&mut self, level: Level) -> Result<(), SqlError> {
+        run_control(&mut self.control.savepoint[level as usize], &self.connection)
+    }
+
+    pub(crate) fn release(&mut self, level: Level) -> Result<(), SqlError> {
+        run_control(&mut self.control.release[level as usize], &self.connection)
+    }
+
+    /// Undoes everything since the savepoint, and ends it.
+    pub(crate) fn undo(&mut self, level: Level) -> Result<(), SqlError> {
+        run_control(&mut self.control.rollback_to[level as usize], &self.connection)?;
+        self.release(level)
+    }
+}
+
+impl Prepared {
+    /// The columns of its result. To be called after the first step, which may have prepared it again.
+    pub(crate) fn columns(&mut self) -> Arc<Columns> {
+        let version = self.statement.reprepare_count();
+        match &self.columns {
+            Some((known, columns)) if *known == version => columns.clone(),
+            _ => {
+                let columns: Arc<Columns> = (0..self.statement.column_count()).map(|i| self.column(i)).collect();
+                self.columns = Some((version, columns.clone()));
+                columns
+            }
+        }
+    }
+
+    fn column(&self, index: usize) -> Column {
+        Column {
+            name: self.statement.column_name(index).map(String::from).unwrap_or_default(),
+            decl_type: self.statement.column_decl_type(index).map(String::from),
+            table: self.statement.column_table(index).map(String::from),
+        }
+    }
+}
+
+impl Control {
+    fn prepare(connection: &Connection) -> Result<Control, SqlError> {
+        let one = |sql: &str| {
+            let prepared = Statement::prepare(connection, sql, true)?;
+            prepared
+                .statement
+                .ok_or_else(|| probe::error_of_code(rusqlite::ffi::SQLITE_INTERNAL, None))
+        };
+        Ok(Control {
+            begin: one("BEGIN")?,
+            begin_immediate: one("BEGIN IMMEDIATE")?,
+            commit: one("COMMIT")?,
+            rollback: one("ROLLBACK")?,
+            savepoint: [one("SAVEPOINT sqlhttp_member")?, one("SAVEPOINT sqlhttp_step")?],
+            release: [one("RELEASE sqlhttp_member")?, one("RELEASE sqlhttp_step")?],
+            rollback_to: [one("ROLLBACK TO sqlhttp_member")?, one("ROLLBACK TO sqlhttp_step")?],
+        })
+    }
+}
+
+fn run_control(statement: &mut Statement, connection: &Connection) -> Result<(), SqlError> {
+    let result = statement
+        .step()
+        .map(drop)
+        .map_err(|code| probe::last_error(connection, code));
+    statement.reset();
+    result
+}
+
+fn install_hooks(
+    connection: &mut Connection,
+    recorder: &Recorder,
+    watch: &Watch,
+    baseline: &ChangeBaseline,
+) -> rusqlite::Result<()> {
+    let listener = recorder.clone();
+    connection.authorizer(Some(move |context: rusqlite::hooks::AuthContext<'_>| {
+        listener.authorize(context)
+    }))?;
+    let ticking = watch.clone();
+    connection.progress_handler(STEPS_PER_CALL, Some(move || ticking.tick()))?;
+    functions::register(connection, baseline)
+}
+
+/// Sets everything the engine relies on, whatever SQLite was compiled with.
+fn configure(connection: &Connection, blueprint: &Blueprint, role: Role) -> rusqlite::Result<()> {
+    let options = &blueprint.options;
+    connection.busy_timeout(options.busy_timeout)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, options.foreign_keys)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, true)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DDL, true)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, true)?;
+    match role {
+        Role::Writer => configure_writer(connection, blueprint)?,
+        Role::Reader => configure_reader(connection, blueprint)?,
+    }
+    for sql in blueprint.setup.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        connection.execute_batch(sql)?;
+    }
+    // Reads the schema, so that a file that is no database is noticed now.
+    connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
+}
+
+fn configure_writer(connection: &Connection, blueprint: &Blueprint) -> rusqlite::Result<()> {
+    let journal_mode = match (blueprint.file(), blueprint.options.journal_mode) {
+        (None, _) => Some("MEMORY"),
+        (Some(_), JournalMode::Keep) => None,
+        (Some(_), JournalMode::Wal) => Some("WAL"),
+        (Some(_), JournalMode::Delete) => Some("DELETE"),
+        (Some(_), JournalMode::Truncate) => Some("TRUNCATE"),
+        (Some(_), JournalMode::Persist) => Some("PERSIST"),
+    };
+    if let Some(mode) = journal_mode {
+        // The answer is the mode that is in force, which may be another one.
+        connection.query_row(&format!("PRAGMA journal_mode={mode}"), [], |_| Ok(()))?;
+    }
+    connection.execute_batch(&format!(
+        "PRAGMA synchronous=FULL; PRAGMA cache_size=-{WRITER_CACHE_KIB}; \
+         PRAGMA wal_autocheckpoint={WAL_AUTOCHECKPOINT_PAGES}; PRAGMA journal_size_limit={JOURNAL_SIZE_LIMIT}"
+    ))
+}
+
+fn configure_reader(connection: &Connection, blueprint: &Blueprint) -> rusqlite::Result<()> {
+    connection.execute_batch(&format!("PRAGMA cache_size=-{READER_CACHE_KIB}"))?;
+    if blueprint.file().is_none() {
+        connection.execute_batch("PRAGMA query_only=ON")?;
+    }
+    Ok(())
+}
+
+/// SQLite's own words out of an error of rusqlite's.
+pub(crate) fn sql_error(error: rusqlite::Error) -> SqlError {
+    match error {
+        rusqlite::Error::SqliteFailure(error, message) => probe::error_of_code(error.extended_code, message.as_deref()),
+        other => probe::error_of_code(rusqlite::ffi::SQLITE_ERROR, Some(&other.to_string())),
+    }
+}
+
+/// An error of the engine's own work, as opposed to a client's statement.
+pub(crate) fn engine_error(action: &'static str, source: SqlError) -> Error {
+    if source.primary_code() == rusqlite::ffi::SQLITE_BUSY {
+        return Error::Busy(source);
+    }
+    Error::Sqlite { action, source }
+}

@@ -1,0 +1,139 @@
+//! Where results go: held until the batch has ended, or told part by part.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::parts::{self, PartSender};
+use super::run::{Sink, Stop};
+use crate::model::{Answer, Block, Columns, Ending, Error, Outcome, Part, StepOutcome};
+
+/// Holds everything, up to a limit.
+#[derive(Debug)]
+pub(crate) struct Held {
+    steps: Vec<StepOutcome>,
+    blocks: Vec<Block>,
+    bytes: u64,
+    bytes_max: u64,
+    over: Stop,
+}
+
+impl Held {
+    /// Holds up to `bytes_max` bytes of rows; more of them stop the batch with `over`.
+    pub(crate) fn new(bytes_max: u64, over: Stop) -> Self {
+        Held {
+            steps: Vec::new(),
+            blocks: Vec::new(),
+            bytes: 0,
+            bytes_max,
+            over,
+        }
+    }
+
+    pub(crate) fn into_outcome(self, ending: Ending) -> Outcome {
+        Outcome {
+            steps: self.steps,
+            ending,
+        }
+    }
+}
+
+impl Sink for Held {
+    fn rows(&mut self, _columns: &Arc<Columns>, block: Block) -> Result<(), Stop> {
+        self.bytes = self.bytes.saturating_add(block.byte_len() as u64);
+        if self.bytes > self.bytes_max {
+            return Err(self.over.clone());
+        }
+        self.blocks.push(block);
+        Ok(())
+    }
+
+    fn step(&mut self, mut outcome: StepOutcome) -> Result<(), Stop> {
+        outcome.prepend_blocks(std::mem::take(&mut self.blocks));
+        self.blocks.clear();
+        self.steps.push(outcome);
+        Ok(())
+    }
+}
+
+/// Holds what fits into one block; from then on tells everything part by part.
+pub(crate) struct Told {
+    steps: Vec<StepOutcome>,
+    reply: Option<oneshot::Sender<Result<Answer, Error>>>,
+    flowing: Option<PartSender>,
+    columns_told: bool,
+    open_channel: Box<dyn Fn() -> (PartSender, parts::PartReceiver) + Send>,
+}
+
+impl Told {
+    pub(crate) fn new(
+        reply: oneshot::Sender<Result<Answer, Error>>,
+        open_channel: impl Fn() -> (PartSender, parts::PartReceiver) + Send + 'static,
+    ) -> Self {
+        Told {
+            steps: Vec::new(),
+            reply: Some(reply),
+            flowing: None,
+            columns_told: false,
+            open_channel: Box::new(open_channel),
+        }
+    }
+
+    /// The batch has ended.
+    pub(crate) fn end(mut self, ending: Ending) {
+        if let Some(sender) = self.flowing.take() {
+            // If the other side is gone there is nobody to tell.
+            let _ = sender.send(Part::End(ending));
+        } else if let Some(reply) = self.reply.take() {
+            let _ = reply.send(Ok(Answer::Whole(Outcome {
+                steps: self.steps,
+                ending,
+            })));
+        }
+    }
+
+    /// The batch has no outcome.
+    pub(crate) fn fail(mut self, error: Error) {
+        if let Some(sender) = self.flowing.take() {
+            sender.fail(error);
+        } else if let Some(reply) = self.reply.take() {
+            let _ = reply.send(Err(error));
+        }
+    }
+
+    fn flow(&mut self) -> Result<&PartSender, Stop> {
+        if let Some(reply) = self.reply.take() {
+            let (sender, receiver) = (self.open_channel)();
+            reply
+                .send(Ok(Answer::Parts(Box::new(receiver))))
+                .map_err(|_| Stop::Sink)?;
+            for step in self.steps.drain(..) {
+                sender.send(Part::Step(step)).map_err(|_| Stop::Sink)?;
+            }
+            self.flowing = Some(sender);
+        }
+        self.flowing.as_ref().ok_or(Stop::Sink)
+    }
+}
+
+impl Sink for Told {
+    fn rows(&mut self, columns: &Arc<Columns>, block: Block) -> Result<(), Stop> {
+        let told = std::mem::replace(&mut self.columns_told, true);
+        let sender = self.flow()?;
+        if !told {
+            sender.send(Part::Columns(columns.clone())).map_err(|_| Stop::Sink)?;
+        }
+        sender.send(Part::Rows(block)).map_err(|_| Stop::Sink)
+    }
+
+    fn step(&mut self, outcome: StepOutcome) -> Result<(), Stop> {
+        self.columns_told = false;
+        match &self.flowing {
+            Some(sender) => sender.send(Part::Step(outcome)).map_err(|_| Stop::Sink),
+            None => {
+                self.steps.push(outcome);
+                Ok(())
+            }
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! A VFS whose clock answers from the stamp of the batch that runs on this thread.
+//!
+//! SQLite asks its VFS for the time (`xCurrentTimeInt64`) wherever SQL text says `now`: in a statement, a DEFAULT, a
+//! trigger, a view. Answering there is what makes a replay of the same batch compute the same values, without touching
+//! SQL text. Everything else of the VFS is the original's, so files cost nothing extra.
+
+use std::cell::Cell;
+use std::ffi::{CStr, c_int};
+use std::sync::OnceLock;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rusqlite::ffi;
+
+use crate::model::Stamp;
+
+/// Milliseconds from the Julian epoch (noon, 24 November 4714 BC) to the Unix epoch.
+const UNIX_EPOCH_JULIAN_MS: i64 = 210_866_760_000_000;
+
+thread_local! {
+    /// The time that batches on this thread see; `None` outside a batch: the system's clock.
+    static UNIX_MS: Cell<Option<i64>> = const { Cell::new(None) };
+    /// The state of the generator behind `random()`.
+    static CHANCE: Cell<u64> = const { Cell::new(0) };
+}
+
+/// While this lives, SQLite on this thread sees time and chance as the stamp says.
+pub(crate) struct Stamped {
+    outer: (Option<i64>, u64),
+}
+
+impl Stamped {
+    pub(crate) fn new(stamp: Stamp) -> Self {
+        let outer = (UNIX_MS.replace(Some(stamp.unix_ms)), CHANCE.replace(stamp.seed));
+        Stamped { outer }
+    }
+}
+
+impl Drop for Stamped {
+    fn drop(&mut self) {
+        UNIX_MS.set(self.outer.0);
+        CHANCE.set(self.outer.1);
+    }
+}
+
+/// The next 64 bits of chance: SplitMix64 (Steele, Lea, Flood: "Fast Splittable Pseudorandom Number Generators", 2014).
+pub(crate) fn next_random() -> u64 {
+    CHANCE.with(|state| {
+        let next = state.get().wrapping_add(0x9E37_79B9_7F4A_7C15);
+        state.set(next);
+        let mut z = next;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    })
+}
+
+/// Which VFS a connection uses below the clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Below {
+    /// The operating system's files.
+    Files,
+    /// SQLite's shared in-memory files.
+    Memory,
+}
+
+/// The name to open a connection with. Registers the VFS at the first call; `None` if SQLite refuses.
+pub(crate) fn vfs_name(below: Below) -> Option<&'static CStr> {
+    static FILES: OnceLock<bool> = OnceLock::new();
+    static MEMORY: OnceLock<bool> = OnceLock::new();
+    let (registered, name, original) = match below {
+        Below::Files => (&FILES, c"sqlhttp", None),
+        Below::Memory => (&MEMORY, c"sqlhttp-memory", Some(c"memdb")),
+    };
+    registered.get_or_init(|| register(name, original)).then_some(name)
+}
+
+/// Registers a copy of a VFS (the default one if `original` is `None`) with our clock. Returns whether that worked.
+fn register(name: &'static CStr, original: Option<&CStr>) -> bool {
+    // SAFETY: `sqlite3_initialize` may be called at any time from any thread. `sqlite3_vfs_find` returns null or a
+    // VFS that is registered for the life of the process. The copy is leaked, so it outlives every connection, as
+    // `sqlite3_vfs_register` demands. It keeps `pAppData`, in which the original VFS finds its methods.
+    unsafe {
+        if ffi::sqlite3_initialize() != ffi::SQLITE_OK {
+            return false;
+        }
+        let found = ffi::sqlite3_vfs_find(original.map_or(std::ptr::null(), CStr::as_ptr));
+        if found.is_null() {
+            return false;
+        }
+        let mut copy = *found;
+        copy.zName = name.as_ptr();
+        copy.pNext = std::ptr::null_mut();
+        copy.xCurrentTime = Some(current_time);
+        copy.xCurrentTimeInt64 = Some(current_time_int64);
+        ffi::sqlite3_vfs_register(Box::leak(Box::new(copy)), 0) == ffi::SQLITE_OK
+    }
+}
+
+fn julian_ms() -> i64 {
+    let unix_ms = UNIX_MS.get().unwrap_or_else(system_unix_ms);
+    unix_ms.saturating_add(UNIX_EPOCH_JULIAN_MS)
+}
+
+fn system_unix_ms() -> i64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)
+}
+
+unsafe extern "C" fn current_time_int64(_vfs: *mut ffi::sqlite3_vfs, out: *mut ffi::sqlite3_int64) -> c_int {
+    // SAFETY: SQLite passes a valid place for the answer.
+    unsafe { *out = julian_ms() };
+    ffi::SQLITE_OK
+}
+
+unsafe extern "C" fn current_time(_vfs: *mut ffi::sqlite3_vfs, out: *mut f64) -> c_int {
+    // SAFETY: SQLite passes a valid place for the answer.
+    unsafe { *out = julian_ms() as f64 / 86_400_000.0 };
+    ffi::SQLITE_OK
+}

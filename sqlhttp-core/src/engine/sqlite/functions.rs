@@ -1,0 +1,78 @@
+//! SQL functions that answer from the stamp, or from what this batch alone has done.
+
+use rusqlite::Connection;
+use rusqlite::functions::{Context, FunctionFlags};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::clock;
+
+/// Largest result of `randomblob()`: SQLite's own limit on a value, bytes.
+const RANDOMBLOB_LEN_MAX: i64 = 1_000_000_000;
+
+/// What `changes()` and `total_changes()` count from, so that a batch does not see its neighbours' work.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ChangeBaseline(Arc<AtomicU64>);
+
+impl ChangeBaseline {
+    /// From here on.
+    pub(crate) fn set(&self, connection: &Connection) {
+        self.0.store(connection.total_changes(), Ordering::Relaxed);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Replaces `random()`, `randomblob()`, `changes()` and `total_changes()` on a connection.
+pub(crate) fn register(connection: &Connection, baseline: &ChangeBaseline) -> rusqlite::Result<()> {
+    // Not deterministic (each call answers anew) but harmless, so views and triggers may use them as they may the
+    // built-in ones.
+    let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_INNOCUOUS;
+    connection.create_scalar_function("random", 0, flags, |_| Ok(clock::next_random().cast_signed()))?;
+    connection.create_scalar_function("randomblob", 1, flags, randomblob)?;
+    let since = baseline.clone();
+    connection.create_scalar_function("total_changes", 0, flags, move |context| total_changes(context, &since))?;
+    let since = baseline.clone();
+    connection.create_scalar_function("changes", 0, flags, move |context| changes(context, &since))
+}
+
+fn randomblob(context: &Context<'_>) -> rusqlite::Result<Vec<u8>> {
+    let wanted = context.get::<Option<f64>>(0).ok().flatten().unwrap_or(0.0) as i64;
+    if wanted > RANDOMBLOB_LEN_MAX {
+        let too_big = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_TOOBIG);
+        return Err(rusqlite::Error::SqliteFailure(too_big, None));
+    }
+    // SQLite: "If N is less than 1 then a 1-byte random blob is returned."
+    let len = usize::try_from(wanted.max(1)).unwrap_or(1);
+    let mut blob = Vec::with_capacity(len.next_multiple_of(8));
+    while blob.len() < len {
+        blob.extend_from_slice(&clock::next_random().to_le_bytes());
+    }
+    blob.truncate(len);
+    Ok(blob)
+}
+
+fn total_changes(context: &Context<'_>, since: &ChangeBaseline) -> rusqlite::Result<i64> {
+    let total = connection_counts(context)?.0;
+    Ok(i64::try_from(total.saturating_sub(since.get())).unwrap_or(i64::MAX))
+}
+
+/// `sqlite3_changes()` keeps the count of the last statement, also when that belonged to another batch. If nothing has
+/// been changed since this batch began, the answer is 0, as on a fresh connection.
+fn changes(context: &Context<'_>, since: &ChangeBaseline) -> rusqlite::Result<i64> {
+    let (total, last) = connection_counts(context)?;
+    Ok(if total == since.get() {
+        0
+    } else {
+        i64::try_from(last).unwrap_or(i64::MAX)
+    })
+}
+
+/// `sqlite3_total_changes64` and `sqlite3_changes64`.
+fn connection_counts(context: &Context<'_>) -> rusqlite::Result<(u64, u64)> {
+    // SAFETY: the connection is only asked for two numbers, and the reference does not leave this function.
+    let connection = unsafe { context.get_connection() }?;
+    Ok((connection.total_changes(), connection.changes()))
+}

@@ -1,0 +1,79 @@
+//! Small questions to a connection that rusqlite does not ask.
+
+use std::ffi::{CStr, c_int};
+
+use rusqlite::{Connection, ffi};
+
+use crate::model::SqlError;
+
+/// Whether a deferred foreign key is violated at this moment, so that COMMIT would fail.
+///
+/// RELEASE of an inner savepoint does not look, which is why the engine must ask
+/// (<https://sqlite.org/c3ref/c_dbstatus_options.html>, SQLITE_DBSTATUS_DEFERRED_FKS).
+pub(crate) fn deferred_foreign_keys_open(connection: &Connection) -> bool {
+    let (mut current, mut highwater): (c_int, c_int) = (0, 0);
+    // SAFETY: the handle is valid as long as the connection lives, and both out-parameters are ours.
+    let code = unsafe {
+        ffi::sqlite3_db_status(
+            connection.handle(),
+            ffi::SQLITE_DBSTATUS_DEFERRED_FKS,
+            &raw mut current,
+            &raw mut highwater,
+            0,
+        )
+    };
+    code == ffi::SQLITE_OK && current != 0
+}
+
+/// Makes `last_insert_rowid()` answer 0, as on a fresh connection.
+pub(crate) fn forget_last_insert_rowid(connection: &Connection) {
+    // SAFETY: the handle is valid as long as the connection lives.
+    unsafe { ffi::sqlite3_set_last_insert_rowid(connection.handle(), 0) }
+}
+
+/// What the connection's latest call failed with. `code` is what that call returned.
+pub(crate) fn last_error(connection: &Connection, code: c_int) -> SqlError {
+    // SAFETY: the handle is valid as long as the connection lives. `sqlite3_errmsg` returns a NUL-terminated string
+    // that is valid until the next call on the connection; it is copied at once.
+    unsafe {
+        let db = connection.handle();
+        let extended = ffi::sqlite3_extended_errcode(db);
+        // After a failure that never reached the connection (a misuse) its own code is stale.
+        let code = if extended & 0xff == code & 0xff { extended } else { code };
+        let offset = ffi::sqlite3_error_offset(db);
+        SqlError {
+            code,
+            generic: generic_text(code),
+            message: text(ffi::sqlite3_errmsg(db)),
+            offset: u32::try_from(offset).ok(),
+        }
+    }
+}
+
+/// An error that SQLite would report with this code, in SQLite's words.
+pub(crate) fn error_of_code(code: c_int, message: Option<&str>) -> SqlError {
+    let generic = generic_text(code);
+    let message = message.map_or_else(|| generic.clone(), str::to_owned);
+    SqlError {
+        code,
+        generic,
+        message,
+        offset: None,
+    }
+}
+
+/// `sqlite3_errstr`.
+fn generic_text(code: c_int) -> String {
+    // SAFETY: `sqlite3_errstr` takes any number and returns a static string.
+    unsafe { text(ffi::sqlite3_errstr(code)) }
+}
+
+/// # Safety
+/// `pointer` is null or points to a NUL-terminated string that lives until this returns.
+unsafe fn text(pointer: *const std::ffi::c_char) -> String {
+    if pointer.is_null() {
+        return String::new();
+    }
+    // SAFETY: the caller's promise.
+    unsafe { CStr::from_ptr(pointer) }.to_string_lossy().into_owned()
+}

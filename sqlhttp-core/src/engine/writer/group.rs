@@ -1,0 +1,372 @@
+//! Several batches in one transaction and one fsync, each as if it were alone.
+//!
+//! Each member of a group runs in its own savepoint. The traps, and the answers:
+//! * a member leaves a deferred foreign key violated: RELEASE would not notice and COMMIT would fail for all; so
+//!   SQLite is asked before RELEASE, and the member is undone;
+//! * a member ends the whole transaction (OR ROLLBACK, RAISE(ROLLBACK), an interrupted write, a full disk): those
+//!   before it run again as a group, then the culprit by itself, then the others;
+//! * a member reads what a neighbour wrote and COMMIT fails: nobody is told anything before COMMIT has returned.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use super::queue::Job;
+use super::thread::Writer;
+use crate::engine::classify::runs_outside_transaction;
+use crate::engine::run::{Mode, Stop, run_batch};
+use crate::engine::session::{Level, engine_error};
+use crate::engine::sinks::Held;
+use crate::engine::sqlite::clock::Stamped;
+use crate::engine::sqlite::probe;
+use crate::engine::watch::StopReason;
+use crate::model::{Atomicity, Batch, Ending, Error, Failure, Outcome, SqlError, StepOutcome};
+
+/// What came of a member.
+enum Member {
+    /// An outcome; it counts once the group has committed.
+    Outcome(Outcome),
+    /// Given up; nothing of it remains.
+    GivenUp(Error),
+    /// The transaction is gone. The error, if it is the member's own and final.
+    Lost(Option<Error>),
+}
+
+/// Whether a member has the transaction for itself.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Company {
+    Alone,
+    Shared,
+}
+
+impl Writer<'_> {
+    /// Runs all jobs, in as few transactions as may be.
+    pub(super) fn run_jobs(&mut self, mut jobs: VecDeque<Box<Job>>) {
+        while let Some(first) = jobs.front() {
+            if let Some(why) = self.shared.poisoned() {
+                jobs.drain(..)
+                    .for_each(|job| job.answer(Err(Error::Poisoned(why.clone()))));
+                return;
+            }
+            let gate = self.shared.close_gate();
+            if first.alone {
+                if let Some(job) = jobs.pop_front() {
+                    self.run_alone(*job);
+                }
+            } else {
+                self.run_group(&mut jobs);
+            }
+            drop(gate);
+            self.renew();
+        }
+    }
+
+    /// Runs jobs from the front until one has to be alone or the time is up, and commits. On return `jobs` holds those
+    /// that have not been answered.
+    fn run_group(&mut self, jobs: &mut VecDeque<Box<Job>>) {
+        if let Err(error) = self.session.begin_immediate() {
+            return self.refuse(jobs, error);
+        }
+        let started = Instant::now();
+        let mut done: Vec<(Box<Job>, Outcome)> = Vec::with_capacity(jobs.len());
+        while let Some(job) = jobs.pop_front_if(|job| !job.alone) {
+            match self.run_member(&job, Company::Shared) {
+                Member::Outcome(outcome) => done.push((job, outcome)),
+                Member::GivenUp(error) => job.answer(Err(error)),
+                Member::Lost(own) => return self.start_over(done, job, own, jobs),
+            }
+            if started.elapsed() >= self.shared.blueprint.options.group_time_max {
+                break;
+            }
+        }
+        self.commit_group(done, jobs);
+    }
+
+    fn commit_group(&mut self, done: Vec<(Box<Job>, Outcome)>, jobs: &mut VecDeque<Box<Job>>) {
+        match self.session.commit() {
+            Ok(()) => {
+                self.count(1, done.len());
+                done.into_iter().for_each(|(job, outcome)| job.answer(Ok(outcome)));
+            }
+            Err(error) => {
+                self.abandon_transaction();
+                if self.is_fatal(&error) {
+                    let error = engine_error("commit", error);
+                    done.into_iter().for_each(|(job, _)| job.answer(Err(error.clone())));
+                } else {
+                    // Each by itself, so that each is told what is true for it.
+                    for (mut job, _) in done.into_iter().rev() {
+                        job.alone = true;
+                        jobs.push_front(job);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The transaction is gone: those before the culprit run again, the culprit alone, then the others.
+    fn start_over(
+        &mut self,
+        done: Vec<(Box<Job>, Outcome)>,
+        mut culprit: Box<Job>,
+        own: Option<Error>,
+        jobs: &mut VecDeque<Box<Job>>,
+    ) {
+        self.abandon_transaction();
+        match own {
+            Some(error) => culprit.answer(Err(error)),
+            None => {
+                culprit.alone = true;
+                jobs.push_front(culprit);
+            }
+        }
+        done.into_iter().rev().for_each(|(job, _)| jobs.push_front(job));
+    }
+
+    /// Nobody can be served: another process holds the lock, or the disk fails.
+    fn refuse(&mut self, jobs: &mut VecDeque<Box<Job>>, error: SqlError) {
+        self.abandon_transaction();
+        self.is_fatal(&error);
+        let error = engine_error("begin transaction", error);
+        jobs.drain(..).for_each(|job| job.answer(Err(error.clone())));
+    }
+
+    /// Runs a job with no company: as one transaction, or each step as one if that is what its batch asks for.
+    fn run_alone(&mut self, job: Job) {
+        let result = match job.batch.atomicity {
+            Atomicity::All => self.run_transaction(&job),
+            Atomicity::Each => self.run_steps(&job),
+        };
+        job.answer(result);
+    }
+
+    fn run_transaction(&mut self, job: &Job) -> Result<Outcome, Error> {
+        self.session
+            .begin_immediate()
+            .map_err(|error| self.begin_error(error))?;
+        let outcome = match self.run_member(job, Company::Alone) {
+            Member::Outcome(outcome) => outcome,
+            Member::GivenUp(error) | Member::Lost(Some(error)) => {
+                self.abandon_transaction();
+                return Err(error);
+            }
+            Member::Lost(None) => {
+                self.abandon_transaction();
+                return Err(Error::Poisoned("the transaction was lost".into()));
+            }
+        };
+        if self.session.is_autocommit() {
+            // The failed step has ended the transaction itself.
+            return Ok(outcome);
+        }
+        match self.session.commit() {
+            Ok(()) => {
+                self.count(1, 1);
+                Ok(outcome)
+            }
+            Err(error) => {
+                self.abandon_transaction();
+                if self.is_fatal(&error) || error.primary_code() == rusqlite::ffi::SQLITE_BUSY {
+                    return Err(engine_error("commit", error));
+                }
+                Ok(Outcome {
+                    steps: outcome.steps,
+                    ending: Ending::NotCommitted(Failure::Sql(error)),
+                })
+            }
+        }
+    }
+
+    /// Each step in its own transaction, or in none if it must.
+    fn run_steps(&mut self, job: &Job) -> Result<Outcome, Error> {
+        let mut outcome = Outcome {
+            steps: Vec::with_capacity(job.batch.steps.len()),
+            ending: Ending::Done,
+        };
+        let _stamped = Stamped::new(job.stamp);
+        for step in &job.batch.steps {
+            let batch = Batch {
+                steps: vec![step.clone()],
+                atomicity: Atomicity::All,
+                stamp: job.batch.stamp,
+            };
+            let bare = runs_outside_transaction(&mut self.session, &batch);
+            let result = if bare {
+                self.run_bare(job, &batch)
+            } else {
+                self.run_step_transaction(job, &batch)?
+            };
+            outcome.steps.push(result);
+        }
+        Ok(outcome)
+    }
+
+    fn run_step_transaction(&mut self, job: &Job, batch: &Batch) -> Result<StepOutcome, Error> {
+        self.session
+            .begin_immediate()
+            .map_err(|error| self.begin_error(error))?;
+        match self.run_in_savepoint(job, batch, Company::Alone) {
+            Member::Outcome(outcome) => {
+                let committed = if self.session.is_autocommit() {
+                    Ok(())
+                } else {
+                    self.session.commit()
+                };
+                if let Err(error) = committed {
+                    self.abandon_transaction();
+                    if self.is_fatal(&error) {
+                        return Err(engine_error("commit", error));
+                    }
+                    return Ok(StepOutcome::Failed(Failure::Sql(error)));
+                }
+                self.count(1, 1);
+                Ok(single_step(outcome))
+            }
+            Member::GivenUp(error) | Member::Lost(Some(error)) => {
+                self.abandon_transaction();
+                Err(error)
+            }
+            Member::Lost(None) => {
+                self.abandon_transaction();
+                Err(Error::Poisoned("the transaction was lost".into()))
+            }
+        }
+    }
+
+    /// A statement that cannot run inside a transaction.
+    fn run_bare(&mut self, job: &Job, batch: &Batch) -> StepOutcome {
+        let mode = Mode {
+            savepoints: false,
+            shared: false,
+            ..self.mode()
+        };
+        let mut sink = self.sink();
+        self.session.watch.begin(job.limits.clone());
+        self.session.begin_batch();
+        let result = run_batch(&mut self.session, batch, mode, &mut sink);
+        self.session.watch.end();
+        match result {
+            Ok(ending) => single_step(sink.into_outcome(ending)),
+            Err(_) => StepOutcome::Failed(Failure::Sql(probe::error_of_code(
+                rusqlite::ffi::SQLITE_INTERRUPT,
+                None,
+            ))),
+        }
+    }
+
+    /// Runs a job inside the open transaction, as if it were alone there.
+    fn run_member(&mut self, job: &Job, company: Company) -> Member {
+        if let Some(reason) = job.limits.exceeded() {
+            return Member::GivenUp(stop_error(reason));
+        }
+        let _stamped = Stamped::new(job.stamp);
+        self.run_in_savepoint(job, &job.batch, company)
+    }
+
+    fn run_in_savepoint(&mut self, job: &Job, batch: &Batch, company: Company) -> Member {
+        if let Err(error) = self.session.savepoint(Level::Member) {
+            return Member::Lost(Some(engine_error("open savepoint", error)));
+        }
+        let mode = Mode {
+            shared: company == Company::Shared,
+            ..self.mode()
+        };
+        let mut sink = self.sink();
+        self.session.watch.begin(job.limits.clone());
+        self.session.begin_batch();
+        let result = run_batch(&mut self.session, batch, mode, &mut sink);
+        self.session.watch.end();
+        self.end_member(result, sink)
+    }
+
+    fn end_member(&mut self, result: Result<Ending, Stop>, sink: Held) -> Member {
+        let lost = self.session.is_autocommit();
+        let (keep, member) = match result {
+            Err(Stop::Interrupted(reason)) if lost => return Member::Lost(Some(stop_error(reason))),
+            Err(Stop::TransactionLost) => return Member::Lost(None),
+            Err(Stop::Interrupted(reason)) => (false, Member::GivenUp(stop_error(reason))),
+            Err(Stop::Sink | Stop::TooManyBytes { .. }) => (false, Member::GivenUp(Error::Closed)),
+            Ok(ending @ Ending::Done) if !lost => match self.open_constraint() {
+                None => (true, Member::Outcome(sink.into_outcome(ending))),
+                Some(failure) => (false, Member::Outcome(sink.into_outcome(Ending::NotCommitted(failure)))),
+            },
+            Ok(ending) => (false, Member::Outcome(sink.into_outcome(ending))),
+        };
+        if lost {
+            return member;
+        }
+        let ended = if keep {
+            self.session.release(Level::Member)
+        } else {
+            self.session.undo(Level::Member)
+        };
+        match ended {
+            Ok(()) => member,
+            Err(error) => Member::Lost(Some(engine_error("end savepoint", error))),
+        }
+    }
+
+    /// The failure that COMMIT would report for this member.
+    fn open_constraint(&self) -> Option<Failure> {
+        self.session.deferred_foreign_keys_open().then(|| {
+            let code = rusqlite::ffi::SQLITE_CONSTRAINT_FOREIGNKEY;
+            Failure::Sql(probe::error_of_code(code, Some("FOREIGN KEY constraint failed")))
+        })
+    }
+
+    fn mode(&self) -> Mode {
+        let options = &self.shared.blueprint.options;
+        Mode {
+            savepoints: true,
+            shared: false,
+            block_bytes: options.block_bytes,
+            rows_max: options.rows_max,
+        }
+    }
+
+    fn sink(&self) -> Held {
+        let limit = self.shared.blueprint.options.held_bytes_max;
+        Held::new(limit, Stop::TooManyBytes { limit })
+    }
+
+    fn begin_error(&mut self, error: SqlError) -> Error {
+        self.abandon_transaction();
+        self.is_fatal(&error);
+        engine_error("begin transaction", error)
+    }
+
+    fn abandon_transaction(&mut self) {
+        if let Err(error) = self.session.rollback() {
+            self.shared.poison(&format!("cannot roll back: {error}"));
+        }
+    }
+
+    /// After an I/O error nobody knows what the disk holds, so the database takes no more writes. SQLite recovers from
+    /// the log when it is opened again.
+    fn is_fatal(&self, error: &SqlError) -> bool {
+        let fatal = matches!(
+            error.primary_code(),
+            rusqlite::ffi::SQLITE_IOERR | rusqlite::ffi::SQLITE_CORRUPT
+        );
+        if fatal {
+            self.shared.poison(&format!("{} ({})", error.message, error.code));
+        }
+        fatal
+    }
+}
+
+fn single_step(mut outcome: Outcome) -> StepOutcome {
+    match (outcome.ending, outcome.steps.pop()) {
+        (Ending::NotCommitted(failure), _) => StepOutcome::Failed(failure),
+        (_, Some(step)) => step,
+        (_, None) => StepOutcome::Changed(crate::model::Changed::default()),
+    }
+}
+
+/// What to tell somebody whose batch was interrupted.
+pub(crate) fn stop_error(reason: StopReason) -> Error {
+    match reason {
+        StopReason::Deadline => Error::Timeout,
+        // Nobody listens any more.
+        StopReason::Cancelled | StopReason::Budget => Error::Closed,
+    }
+}

@@ -1,0 +1,15 @@
+//! The one writer of a database.
+//!
+//! * [`queue`]: what waits for it, bounded.
+//! * [`thread`]: takes what waits and runs it; at its own pace, without timers: while one group syncs, the next gathers.
+//! * [`group`]: several batches in one transaction and one fsync, each as if it were alone.
+//! * [`owner`]: what the database's owner asks for: scripts, VACUUM, checkpoints.
+
+mod group;
+mod owner;
+mod queue;
+mod thread;
+
+pub(crate) use group::stop_error;
+pub(crate) use queue::{Job, OwnerTask, Task};
+pub(crate) use thread::{Shared, run};

@@ -1,0 +1,88 @@
+//! What the database's owner asks for, as opposed to its clients.
+
+use std::sync::Arc;
+
+use super::queue::OwnerTask;
+use super::thread::Writer;
+use crate::engine::facts::Author;
+use crate::engine::session::engine_error;
+use crate::engine::sqlite::clock::Stamped;
+use crate::engine::sqlite::probe;
+use crate::engine::stamps;
+use crate::model::{Error, Failure, SqlError};
+
+impl Writer<'_> {
+    pub(super) fn run_owner(&mut self, task: OwnerTask) {
+        let gate = self.shared.close_gate();
+        // Somebody who has gone away needs no answer.
+        match task {
+            OwnerTask::Script(sql, reply) => drop(reply.send(Ok(self.script(&sql)))),
+            OwnerTask::Vacuum(reply) => drop(reply.send(self.run_for_owner("VACUUM", "vacuum"))),
+            OwnerTask::Checkpoint(reply) => {
+                drop(reply.send(self.run_for_owner("PRAGMA wal_checkpoint(PASSIVE)", "checkpoint")));
+            }
+        }
+        drop(gate);
+    }
+
+    pub(super) fn checkpoint_at_end(&mut self) {
+        if self.shared.blueprint.file().is_none() {
+            return;
+        }
+        if let Err(error) = self.run_for_owner("PRAGMA wal_checkpoint(TRUNCATE)", "checkpoint") {
+            // Another process reads the file; SQLite checkpoints when it is opened next.
+            tracing::warn!(%error, "the write-ahead log was not moved into the database file");
+        }
+    }
+
+    fn run_for_owner(&mut self, sql: &str, action: &'static str) -> Result<(), Error> {
+        self.script(sql).map_err(|error| engine_error(action, error))
+    }
+
+    /// Runs statements, each committed on its own. Remembers those that configure the connection.
+    fn script(&mut self, sql: &str) -> Result<(), SqlError> {
+        let _stamped = Stamped::new(stamps::new());
+        let mut rest = sql;
+        while !rest.is_empty() {
+            let next = self.session.prepare(rest, Author::Owner).map_err(sql_failure)?;
+            let (text, tail) = rest.split_at(next.consumed);
+            rest = tail;
+            let Some(mut prepared) = next.prepared else { continue };
+            loop {
+                match prepared.statement.step() {
+                    Ok(true) => {}
+                    Ok(false) => break,
+                    Err(code) => {
+                        let error = self.session.error(code);
+                        self.session.put_back(prepared);
+                        self.end_left_open();
+                        return Err(error);
+                    }
+                }
+            }
+            if prepared.facts.marks_connection {
+                self.shared.blueprint.add_setup(text);
+            }
+            self.session.put_back(prepared);
+        }
+        self.end_left_open();
+        Ok(())
+    }
+
+    /// A script that began a transaction and did not end it must not keep it.
+    fn end_left_open(&mut self) {
+        if let Err(error) = self.session.rollback() {
+            self.shared.poison(&format!("cannot roll back: {error}"));
+        }
+    }
+}
+
+fn sql_failure(failure: Failure) -> SqlError {
+    match failure {
+        Failure::Sql(error) => error,
+        other => probe::error_of_code(
+            rusqlite::ffi::SQLITE_ERROR,
+            Some(Arc::<str>::from(other.to_string()).as_ref()),
+        ),
+    }
+}

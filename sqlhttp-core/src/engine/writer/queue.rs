@@ -1,0 +1,140 @@
+//! What waits for the writer.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
+
+use crate::engine::watch::Limits;
+use crate::model::{Answer, Batch, Error, Outcome, SqlError, Stamp};
+
+/// A batch that waits.
+pub(crate) struct Job {
+    pub(crate) batch: Batch,
+    pub(crate) stamp: Stamp,
+    pub(crate) limits: Limits,
+    /// It must not share its transaction.
+    pub(crate) alone: bool,
+    pub(crate) reply: oneshot::Sender<Result<Answer, Error>>,
+}
+
+impl Job {
+    pub(crate) fn answer(self, result: Result<Outcome, Error>) {
+        // A caller that has gone away needs no answer.
+        let _ = self.reply.send(result.map(Answer::Whole));
+    }
+}
+
+/// What the owner of the database asks for.
+pub(crate) enum OwnerTask {
+    /// Run these statements, each on its own.
+    Script(String, oneshot::Sender<Result<Result<(), SqlError>, Error>>),
+    /// Rebuild the file.
+    Vacuum(oneshot::Sender<Result<(), Error>>),
+    /// Move the write-ahead log into the database file.
+    Checkpoint(oneshot::Sender<Result<(), Error>>),
+}
+
+/// Anything that waits.
+pub(crate) enum Task {
+    Batch(Box<Job>),
+    Owner(OwnerTask),
+}
+
+#[derive(Default)]
+struct State {
+    tasks: VecDeque<Task>,
+    closed: bool,
+}
+
+/// The writer's queue: bounded, first come first served.
+pub(crate) struct Queue {
+    state: Mutex<State>,
+    arrived: Condvar,
+    len_max: usize,
+}
+
+impl Queue {
+    pub(crate) fn new(len_max: usize) -> Self {
+        Queue {
+            state: Mutex::default(),
+            arrived: Condvar::new(),
+            len_max: len_max.max(1),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a task, unless the queue is full or closed. The owner's tasks always find room.
+    /// A task that is not taken comes back with the reason.
+    pub(crate) fn push(&self, task: Task) -> Result<(), (Error, Task)> {
+        let mut state = self.lock();
+        if state.closed {
+            return Err((Error::Closed, task));
+        }
+        if state.tasks.len() >= self.len_max && matches!(task, Task::Batch(_)) {
+            return Err((Error::Overloaded("too many writes are waiting"), task));
+        }
+        state.tasks.push_back(task);
+        drop(state);
+        self.arrived.notify_one();
+        Ok(())
+    }
+
+    /// Waits for a task; then takes it, and as many further ones as may share a transaction with it. `None` when the
+    /// queue is closed and empty.
+    pub(crate) fn gather(&self, group_len_max: usize) -> Option<Gathered> {
+        let mut state = self
+            .arrived
+            .wait_while(self.lock(), |state| state.tasks.is_empty() && !state.closed)
+            .unwrap_or_else(PoisonError::into_inner);
+        match state.tasks.pop_front()? {
+            Task::Owner(task) => Some(Gathered::Owner(task)),
+            Task::Batch(first) => {
+                let mut jobs = VecDeque::from([first]);
+                while jobs.len() < group_len_max {
+                    match state.tasks.pop_front() {
+                        Some(Task::Batch(job)) => jobs.push_back(job),
+                        Some(other) => {
+                            state.tasks.push_front(other);
+                            break;
+                        }
+                        None => break,
+                    }
+                }
+                Some(Gathered::Jobs(jobs))
+            }
+        }
+    }
+
+    /// Takes no more tasks. Those that wait are still run.
+    pub(crate) fn close(&self) {
+        self.lock().closed = true;
+        self.arrived.notify_all();
+    }
+
+    /// Takes no more tasks, and throws away those that wait: their callers see that the reply never comes.
+    pub(crate) fn abandon(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        let tasks = std::mem::take(&mut state.tasks);
+        drop(state);
+        drop(tasks);
+        self.arrived.notify_all();
+    }
+
+    /// How many tasks wait.
+    pub(crate) fn len(&self) -> usize {
+        self.lock().tasks.len()
+    }
+}
+
+/// What the writer does next.
+pub(crate) enum Gathered {
+    /// These batches.
+    Jobs(VecDeque<Box<Job>>),
+    /// This alone.
+    Owner(OwnerTask),
+}

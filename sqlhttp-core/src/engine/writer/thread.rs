@@ -1,0 +1,131 @@
+//! The writer's thread.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockWriteGuard};
+
+use super::queue::{Gathered, Job, Queue, Task};
+use crate::engine::session::{Blueprint, Role, Session};
+use crate::model::Error;
+
+/// What the writer shares with the rest of the database.
+pub(crate) struct Shared {
+    pub(crate) blueprint: Arc<Blueprint>,
+    pub(crate) queue: Queue,
+    pub(crate) counters: Counters,
+    /// Why no more writes are taken.
+    poison: Mutex<Option<Arc<str>>>,
+    /// Held by the writer while it writes and by readers while they read, where SQLite's own locks would make them
+    /// poll for each other: in memory and with a rollback journal.
+    pub(crate) gate: RwLock<()>,
+}
+
+/// What has been done since the start.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) batches_written: AtomicU64,
+    pub(crate) groups_committed: AtomicU64,
+    pub(crate) batches_read: AtomicU64,
+}
+
+impl Shared {
+    pub(crate) fn new(blueprint: Arc<Blueprint>) -> Self {
+        let queue = Queue::new(blueprint.options.write_queue_len_max);
+        Shared {
+            blueprint,
+            queue,
+            counters: Counters::default(),
+            poison: Mutex::default(),
+            gate: RwLock::default(),
+        }
+    }
+
+    /// Why no more writes are taken, if so.
+    pub(crate) fn poisoned(&self) -> Option<Arc<str>> {
+        self.poison.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes no more writes from now on. Those that wait are told.
+    pub(crate) fn poison(&self, why: &str) {
+        tracing::error!(why, "the database takes no more writes");
+        self.poison
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_or_insert_with(|| Arc::from(why));
+        self.queue.abandon();
+    }
+
+    /// Hands a batch to the writer. Its caller is told if there is no room.
+    pub(crate) fn submit(&self, job: Box<Job>) {
+        if let Some(why) = self.poisoned() {
+            return job.answer(Err(Error::Poisoned(why)));
+        }
+        if let Err((error, Task::Batch(job))) = self.queue.push(Task::Batch(job)) {
+            job.answer(Err(error));
+        }
+    }
+
+    /// What to tell somebody whose reply will never come.
+    pub(crate) fn gone(&self) -> Error {
+        self.poisoned().map_or(Error::Closed, Error::Poisoned)
+    }
+
+    pub(crate) fn close_gate(&self) -> Option<RwLockWriteGuard<'_, ()>> {
+        let needed = !self.blueprint.snapshots();
+        needed.then(|| self.gate.write().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The writer, on its own thread.
+pub(super) struct Writer<'a> {
+    pub(super) session: Session,
+    pub(super) shared: &'a Shared,
+}
+
+/// Runs until the queue is closed and empty, or the database is poisoned. Then moves the write-ahead log into the
+/// database file and closes the connection.
+pub(crate) fn run(session: Session, shared: &Shared) {
+    let mut writer = Writer { session, shared };
+    let group_len_max = shared.blueprint.options.group_len_max.max(1);
+    while let Some(gathered) = shared.queue.gather(group_len_max) {
+        // A panic here is a bug of ours. The transaction dies with the connection, and nobody has been told of success.
+        let result = catch_unwind(AssertUnwindSafe(|| match gathered {
+            Gathered::Jobs(jobs) => writer.run_jobs(jobs),
+            Gathered::Owner(task) => writer.run_owner(task),
+        }));
+        if result.is_err() {
+            shared.poison("the writer panicked");
+        }
+        if shared.poisoned().is_none() {
+            writer.renew();
+        }
+    }
+    if shared.poisoned().is_none() {
+        writer.checkpoint_at_end();
+    }
+}
+
+impl Writer<'_> {
+    /// Replaces a session that a batch has marked.
+    pub(super) fn renew(&mut self) {
+        if !self.session.is_stale(&self.shared.blueprint) {
+            return;
+        }
+        // The new one first: an in-memory database lives as long as somebody has it open.
+        match Session::open(&self.shared.blueprint, Role::Writer) {
+            Ok(session) => self.session = session,
+            Err(error) => self.shared.poison(&format!("cannot open a new connection: {error}")),
+        }
+    }
+
+    pub(super) fn count(&self, groups: u64, batches: usize) {
+        self.shared
+            .counters
+            .groups_committed
+            .fetch_add(groups, Ordering::Relaxed);
+        self.shared
+            .counters
+            .batches_written
+            .fetch_add(batches as u64, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,22 @@
+//! The vocabulary every part of sqlhttp speaks: what is asked ([`Batch`]), what came of it ([`Outcome`]), and
+//! why there may be nothing to tell ([`Error`]).
+//!
+//! Nothing here touches SQLite, a clock, a file or a thread, so the protocol crates can depend on it alone.
+
+mod backend;
+mod batch;
+mod error;
+mod failure;
+mod outcome;
+mod rows;
+mod stamp;
+mod value;
+
+pub use backend::{Answer, Backend, BoxFuture, PartStream, ReadLevel};
+pub use batch::{Action, Atomicity, Batch, BindRule, Binding, Bindings, Expect, OnError, Step};
+pub use error::Error;
+pub use failure::{Failure, SqlError, TransactionKeyword};
+pub use outcome::{Changed, Ending, Outcome, Part, StepOutcome};
+pub use rows::{Block, BlockRows, Column, Columns, RowRef, Rows, Values};
+pub use stamp::{Deadline, Stamp};
+pub use value::{Value, ValueRef};

@@ -1,0 +1,91 @@
+//! The five storage classes of SQLite (<https://sqlite.org/datatype3.html>), owned and borrowed.
+
+use std::borrow::Cow;
+
+/// A value that is bound to a parameter.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub enum Value {
+    /// SQL NULL.
+    #[default]
+    Null,
+    /// A signed 64-bit integer.
+    Integer(i64),
+    /// An IEEE double. NaN is stored by SQLite as NULL.
+    Real(f64),
+    /// Text, bound as UTF-8. It may contain NUL characters.
+    Text(String),
+    /// Bytes.
+    Blob(Vec<u8>),
+}
+
+/// A value of a result, borrowed from the block of rows that holds it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum ValueRef<'a> {
+    /// SQL NULL.
+    Null,
+    /// A signed 64-bit integer.
+    Integer(i64),
+    /// An IEEE double; may be infinite, never NaN.
+    Real(f64),
+    /// Text as SQLite stored it. It is usually UTF-8, but SQLite does not check that.
+    Text(&'a [u8]),
+    /// Bytes.
+    Blob(&'a [u8]),
+}
+
+impl<'a> ValueRef<'a> {
+    /// The text, with invalid UTF-8 replaced by U+FFFD; `None` for any other storage class.
+    pub fn as_text(&self) -> Option<Cow<'a, str>> {
+        match self {
+            ValueRef::Text(bytes) => Some(String::from_utf8_lossy(bytes)),
+            _ => None,
+        }
+    }
+
+    /// The integer; `None` for any other storage class.
+    pub fn as_integer(&self) -> Option<i64> {
+        match self {
+            ValueRef::Integer(i) => Some(*i),
+            _ => None,
+        }
+    }
+
+    /// An owned copy. Invalid UTF-8 in text becomes U+FFFD.
+    pub fn to_value(&self) -> Value {
+        match self {
+            ValueRef::Null => Value::Null,
+            ValueRef::Integer(i) => Value::Integer(*i),
+            ValueRef::Real(r) => Value::Real(*r),
+            ValueRef::Text(bytes) => Value::Text(String::from_utf8_lossy(bytes).into_owned()),
+            ValueRef::Blob(bytes) => Value::Blob(bytes.to_vec()),
+        }
+    }
+}
+
+macro_rules! value_from {
+    ($($from:ty => $variant:ident($x:ident) $conversion:expr;)*) => {
+        $(impl From<$from> for Value {
+            fn from($x: $from) -> Self {
+                Value::$variant($conversion)
+            }
+        })*
+    };
+}
+
+value_from! {
+    i64 => Integer(x) x;
+    i32 => Integer(x) i64::from(x);
+    u32 => Integer(x) i64::from(x);
+    bool => Integer(x) i64::from(x);
+    f64 => Real(x) x;
+    &str => Text(x) x.to_owned();
+    String => Text(x) x;
+    Vec<u8> => Blob(x) x;
+    &[u8] => Blob(x) x.to_vec();
+}
+
+impl<T: Into<Value>> From<Option<T>> for Value {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Value::Null, Into::into)
+    }
+}
