@@ -66,4 +66,6 @@ pub mod model;
 
 #[cfg(feature = "engine")]
 pub use engine::{Database, JournalMode, Location, Options, Status, sqlite_version};
+#[cfg(feature = "fault-injection")]
+pub use engine::{AfterStop, DiskFault, FaultyDisk, Loss};
 pub use model::*;

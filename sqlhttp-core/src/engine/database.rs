@@ -221,36 +221,20 @@ impl Database {
         } else {
             access
         };
+        let write_alone = match self.inner.readers.inline(&batch, stamp, access) {
+            Inline::Done(outcome) => return Ok(Answer::Whole(outcome)),
+            Inline::Write { alone } => Some(alone),
+            Inline::Later => None,
+        };
         let cancel = Cancel::default();
         let mut guard = CancelOnDrop(Some(cancel.clone()));
         let (reply, answer) = oneshot::channel();
-        match self.inner.readers.inline(&batch, stamp, access) {
-            Inline::Done(outcome) => return Ok(Answer::Whole(outcome)),
-            Inline::Write { alone } => {
-                let limits = Limits {
-                    cancel: Some(cancel),
-                    deadline,
-                    calls: None,
-                };
-                self.inner.shared.submit(Box::new(Job {
-                    batch,
-                    stamp,
-                    limits,
-                    alone,
-                    reply,
-                }));
-            }
-            Inline::Later => {
-                let job = ReadJob {
-                    batch,
-                    stamp,
-                    access,
-                    deadline,
-                    cancel,
-                    reply,
-                };
-                self.inner.readers.submit(Box::new(job))?;
-            }
+        if let Some(alone) = write_alone {
+            let limits = Limits { cancel: Some(cancel), deadline, calls: None };
+            self.inner.shared.submit(Box::new(Job { batch, stamp, limits, alone, reply }));
+        } else {
+            let job = ReadJob { batch, stamp, access, deadline, cancel, reply };
+            self.inner.readers.submit(Box::new(job))?;
         }
         let result = answer.await.unwrap_or_else(|_| Err(self.inner.shared.gone()));
         // From here on the stream of parts, if there is one, tells when nobody listens.

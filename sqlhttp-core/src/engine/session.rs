@@ -12,7 +12,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::facts::{Author, Facts, Recorder};
-use super::sqlite::clock::{self, Below};
+use super::sqlite::clock;
 use super::sqlite::functions::{self, ChangeBaseline};
 use super::sqlite::probe;
 use super::sqlite::statement::Statement;
@@ -100,16 +100,13 @@ impl Blueprint {
     }
 
     fn connect(&self, role: Role) -> Result<Connection, SqlError> {
-        let below = if self.file().is_some() {
-            Below::Files
-        } else {
-            Below::Memory
+        let base = match &self.place {
+            Place::File(_) => self.options.vfs.as_deref(),
+            Place::Memory(_) => Some("memdb"),
         };
-        let Some(vfs) = clock::vfs_name(below) else {
-            return Err(probe::error_of_code(
-                rusqlite::ffi::SQLITE_ERROR,
-                Some("cannot register the clock"),
-            ));
+        let Some(vfs) = clock::vfs_name(base) else {
+            let message = format!("no such vfs: {}", base.unwrap_or("default"));
+            return Err(probe::error_of_code(rusqlite::ffi::SQLITE_ERROR, Some(&message)));
         };
         let mut flags = OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_EXRESCODE;
         flags |= match (&self.place, role) {
@@ -422,7 +419,10 @@ fn configure(connection: &Connection, blueprint: &Blueprint, role: Role) -> rusq
         Role::Reader => configure_reader(connection, blueprint)?,
     }
     for sql in blueprint.setup.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-        connection.execute_batch(sql)?;
+        // It succeeded when the owner ran it; a connection that only reads may refuse some.
+        if let Err(error) = connection.execute_batch(sql) {
+            tracing::warn!(%error, ?role, "a setting does not hold on this connection");
+        }
     }
     // Reads the schema, so that a file that is no database is noticed now.
     connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))

@@ -1,0 +1,163 @@
+//! Batches into request bodies.
+
+use sqlhttp_core::{Action, Atomicity, Batch, BindRule, Binding, Bindings, Expect, Failure, OnError, Step, Value};
+
+use crate::call::Credentials;
+use crate::encode::{json, number};
+
+/// How rows should come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    /// As objects. Of several columns with one name only the last value arrives.
+    Map,
+    /// As arrays: every column arrives.
+    #[default]
+    List,
+}
+
+/// Something in a batch that this protocol has no words for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the protocol cannot express {what}{}", step.map(|i| format!(" (step {i})")).unwrap_or_default())]
+pub struct NotExpressible {
+    /// The step, from 0, unless it is the batch as a whole.
+    pub step: Option<usize>,
+    /// What it is.
+    pub what: &'static str,
+}
+
+/// Encodes a batch as a JSON request body. A step that expects rows becomes a `query`, any other a `statement`.
+///
+/// # Errors
+/// [`NotExpressible`] for BLOBs and infinities as values, values of which only some are named, binding by count, SQL
+/// that is empty or begins with `#` (the server would look for a stored statement), an empty list of sets of values,
+/// a stamp, steps that stand alone or are known to fail.
+pub fn encode_call(
+    batch: &Batch,
+    credentials: Option<&Credentials>,
+    format: Format,
+) -> Result<Vec<u8>, NotExpressible> {
+    let whole = |what| Err(NotExpressible { step: None, what });
+    if batch.atomicity != Atomicity::All {
+        return whole("steps that stand alone");
+    }
+    if batch.stamp.is_some() {
+        return whole("a stamp");
+    }
+    let mut out = Vec::with_capacity(64 + 64 * batch.steps.len());
+    out.push(b'{');
+    if format == Format::List {
+        out.extend_from_slice(b"\"resultFormat\":\"list\",");
+    }
+    if let Some(credentials) = credentials {
+        write_credentials(&mut out, credentials);
+    }
+    out.extend_from_slice(b"\"transaction\":[");
+    for (index, step) in batch.steps.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        write_step(&mut out, step).map_err(|what| NotExpressible {
+            step: Some(index),
+            what,
+        })?;
+    }
+    out.extend_from_slice(b"]}");
+    Ok(out)
+}
+
+fn write_credentials(out: &mut Vec<u8>, credentials: &Credentials) {
+    out.extend_from_slice(b"\"credentials\":{\"user\":");
+    json::write_string(out, &credentials.user);
+    out.extend_from_slice(b",\"password\":");
+    json::write_string(out, &credentials.password);
+    out.extend_from_slice(b"},");
+}
+
+fn write_step(out: &mut Vec<u8>, step: &Step) -> Result<(), &'static str> {
+    let key: &[u8] = match step.expect {
+        Expect::Rows => b"{\"query\":",
+        Expect::Count => b"{\"statement\":",
+        Expect::Either => return Err("a step that expects rows or a count"),
+    };
+    out.extend_from_slice(key);
+    match &step.action {
+        Action::Run { sql, bindings } => {
+            write_sql(out, sql)?;
+            if !bindings.entries.is_empty() {
+                out.extend_from_slice(b",\"values\":");
+                write_bindings(out, bindings)?;
+            }
+        }
+        Action::RunEach { .. } if step.expect == Expect::Rows => return Err("rows of a step that runs several times"),
+        Action::RunEach { sql, bindings } => {
+            write_sql(out, sql)?;
+            write_batch(out, bindings)?;
+        }
+        Action::Fail(_) => return Err("a step that is known to fail"),
+    }
+    if step.on_error == OnError::Continue {
+        out.extend_from_slice(b",\"noFail\":true");
+    }
+    out.push(b'}');
+    Ok(())
+}
+
+fn write_sql(out: &mut Vec<u8>, sql: &str) -> Result<(), &'static str> {
+    if sql.is_empty() || sql.starts_with('#') {
+        return Err("SQL that is empty or begins with #");
+    }
+    json::write_string(out, sql);
+    Ok(())
+}
+
+fn write_batch(out: &mut Vec<u8>, sets: &[Result<Bindings, Failure>]) -> Result<(), &'static str> {
+    if sets.is_empty() {
+        return Err("an empty list of sets of values");
+    }
+    out.extend_from_slice(b",\"valuesBatch\":");
+    for (index, set) in sets.iter().enumerate() {
+        out.push(if index == 0 { b'[' } else { b',' });
+        write_bindings(out, set.as_ref().map_err(|_| "a set of values that is known to fail")?)?;
+    }
+    out.push(b']');
+    Ok(())
+}
+
+fn write_bindings(out: &mut Vec<u8>, bindings: &Bindings) -> Result<(), &'static str> {
+    if bindings.rule != BindRule::Strict {
+        return Err("binding by count");
+    }
+    let named = bindings.entries.iter().filter(|entry| entry.name.is_some()).count();
+    if named != 0 && named != bindings.entries.len() {
+        return Err("values of which only some are named");
+    }
+    let (open, close) = if named == 0 { (b'[', b']') } else { (b'{', b'}') };
+    out.push(open);
+    for (index, Binding { name, value }) in bindings.entries.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        if let Some(name) = name {
+            json::write_string(out, name);
+            out.push(b':');
+        }
+        write_value(out, value)?;
+    }
+    out.push(close);
+    Ok(())
+}
+
+fn write_value(out: &mut Vec<u8>, value: &Value) -> Result<(), &'static str> {
+    match value {
+        Value::Null => out.extend_from_slice(b"null"),
+        Value::Integer(value) => number::write_integer(out, *value),
+        // SQLite stores NaN as NULL.
+        Value::Real(value) if value.is_nan() => out.extend_from_slice(b"null"),
+        Value::Real(value) if value.is_infinite() => return Err("an infinite value"),
+        // With its fraction, so that it is not taken for an INTEGER.
+        Value::Real(value) => out.extend_from_slice(zmij::Buffer::new().format_finite(*value).as_bytes()),
+        Value::Text(text) => json::write_string(out, text),
+        Value::Blob(_) => return Err("a BLOB as a value"),
+    }
+    Ok(())
+}

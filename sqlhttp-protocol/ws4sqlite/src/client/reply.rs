@@ -1,0 +1,216 @@
+//! Replies into results.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Deserializer, de::Error as _};
+use serde_json::value::RawValue;
+use sqlhttp_core::Value;
+
+use crate::reply::Refusal;
+
+/// What came of an item.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ItemResult {
+    /// The result of a query. A BLOB arrives as its base64 text and an integral REAL as INTEGER: the protocol does
+    /// not tell them apart.
+    Rows {
+        /// The names of the columns.
+        headers: Vec<String>,
+        /// The rows, each with a value for each column.
+        rows: Vec<Vec<Value>>,
+    },
+    /// How many rows a statement changed.
+    Updated(u64),
+    /// How many rows it changed for each set of values.
+    UpdatedEach(Vec<u64>),
+    /// It failed, and the transaction went on (`noFail`). The text tells why.
+    Failed(String),
+}
+
+/// Why a reply holds no results.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReplyError {
+    /// The server refused the request or rolled it back. An answer that is no error object (a 401 in plain text)
+    /// gives its text and -1 as the item.
+    #[error("{0}")]
+    Refused(Refusal),
+    /// A 200 answer that does not follow the protocol; the text tells how.
+    #[error("the reply is malformed: {0}")]
+    Malformed(String),
+}
+
+/// Decodes a reply.
+///
+/// # Errors
+/// See [`ReplyError`].
+pub fn decode_reply(status: u16, body: &[u8]) -> Result<Vec<ItemResult>, ReplyError> {
+    if status != 200 {
+        return Err(ReplyError::Refused(refusal(status, body)));
+    }
+    let reply: WireReply = serde_json::from_slice(body).map_err(|error| ReplyError::Malformed(error.to_string()))?;
+    let results = reply.results.into_iter().map(WireItem::understand);
+    results
+        .collect::<Result<_, _>>()
+        .map_err(|what| ReplyError::Malformed(what.to_owned()))
+}
+
+fn refusal(status: u16, body: &[u8]) -> Refusal {
+    match serde_json::from_slice::<WireError>(body) {
+        Ok(WireError { req_idx, error }) => Refusal { status, req_idx, error },
+        Err(_) => Refusal::whole(status, String::from_utf8_lossy(body)),
+    }
+}
+
+#[derive(Deserialize)]
+struct WireError {
+    #[serde(rename = "reqIdx")]
+    req_idx: i64,
+    error: String,
+}
+
+#[derive(Deserialize)]
+struct WireReply {
+    results: Vec<WireItem>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WireItem {
+    success: bool,
+    rows_updated: Option<u64>,
+    rows_updated_batch: Option<Vec<u64>>,
+    result_headers: Option<Vec<String>>,
+    result_set: Option<Vec<HashMap<String, Scalar>>>,
+    result_set_list: Option<Vec<Vec<Scalar>>>,
+    error: Option<String>,
+}
+
+impl WireItem {
+    fn understand(self) -> Result<ItemResult, &'static str> {
+        if !self.success {
+            return Ok(ItemResult::Failed(self.error.unwrap_or_default()));
+        }
+        if let Some(count) = self.rows_updated {
+            return Ok(ItemResult::Updated(count));
+        }
+        let headers = self.result_headers.unwrap_or_default();
+        match (self.result_set, self.result_set_list) {
+            (Some(objects), None) => {
+                let rows = objects
+                    .iter()
+                    .map(|object| in_order(&headers, object))
+                    .collect::<Result<_, _>>()?;
+                Ok(ItemResult::Rows { headers, rows })
+            }
+            (None, Some(lists)) if lists.iter().all(|list| list.len() == headers.len()) => {
+                let rows = lists
+                    .into_iter()
+                    .map(|list| list.into_iter().map(|scalar| scalar.0).collect());
+                Ok(ItemResult::Rows {
+                    rows: rows.collect(),
+                    headers,
+                })
+            }
+            (None, Some(_)) => Err("a row has not as many values as there are columns"),
+            (Some(_), Some(_)) => Err("an item has two results"),
+            // A batch of no runs has no counts.
+            (None, None) => Ok(ItemResult::UpdatedEach(self.rows_updated_batch.unwrap_or_default())),
+        }
+    }
+}
+
+fn in_order(headers: &[String], object: &HashMap<String, Scalar>) -> Result<Vec<Value>, &'static str> {
+    let value = |header| {
+        object
+            .get(header)
+            .map(|scalar| scalar.0.clone())
+            .ok_or("a row lacks a column")
+    };
+    headers.iter().map(value).collect()
+}
+
+/// A value of a row.
+struct Scalar(Value);
+
+impl<'de> Deserialize<'de> for Scalar {
+    // From its text, because the parser would reject 9e999.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <&RawValue>::deserialize(deserializer)?.get();
+        let value = match text.as_bytes().first() {
+            Some(b'"') => serde_json::from_str(text).map(Value::Text).map_err(D::Error::custom)?,
+            Some(b'n') => Value::Null,
+            Some(b't') => Value::Integer(1),
+            Some(b'f') => Value::Integer(0),
+            Some(b'[' | b'{') | None => return Err(D::Error::custom("a value should be no array or object")),
+            Some(_) => match text.parse() {
+                Ok(integer) => Value::Integer(integer),
+                Err(_) => Value::Real(text.parse().map_err(D::Error::custom)?),
+            },
+        };
+        Ok(Scalar(value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_item() {
+        let body = br#"{"results":[{"success":true,"rowsUpdated":0},{"success":true,"rowsUpdatedBatch":[1,2]},
+            {"success":false,"error":"No"},{"success":true,"resultSet":[]},
+            {"success":true,"resultHeaders":["a","a","b"],"resultSet":[{"a":-9e999,"b":null}]},
+            {"success":true,"resultHeaders":["a","a"],"resultSetList":[[1.5,"x\u00e9"],[true,9223372036854775808]]}]}"#;
+        let infinite = Value::Real(f64::NEG_INFINITY);
+        let want = [
+            ItemResult::Updated(0),
+            ItemResult::UpdatedEach(vec![1, 2]),
+            ItemResult::Failed("No".into()),
+            ItemResult::Rows {
+                headers: vec![],
+                rows: vec![],
+            },
+            ItemResult::Rows {
+                headers: vec!["a".into(), "a".into(), "b".into()],
+                rows: vec![vec![infinite.clone(), infinite, Value::Null]],
+            },
+            ItemResult::Rows {
+                headers: vec!["a".into(), "a".into()],
+                rows: vec![
+                    vec![1.5.into(), "xé".into()],
+                    vec![1_i64.into(), 9223372036854775808.0.into()],
+                ],
+            },
+        ];
+        assert_eq!(decode_reply(200, body).unwrap(), want);
+    }
+
+    #[test]
+    fn refusals() {
+        let error = decode_reply(500, br#"{"reqIdx":2,"error":"no"}"#).unwrap_err();
+        assert_eq!(
+            error,
+            ReplyError::Refused(Refusal {
+                status: 500,
+                req_idx: 2,
+                error: "no".into()
+            })
+        );
+        let error = decode_reply(401, b"Unauthorized").unwrap_err();
+        assert_eq!(error, ReplyError::Refused(Refusal::whole(401, "Unauthorized")));
+    }
+
+    #[test]
+    fn malformed_replies() {
+        for body in [
+            r#"{"results":[{"success":true,"resultHeaders":["a"],"resultSetList":[[]]}]}"#,
+            r#"{"results":[{"success":true,"resultHeaders":["a"],"resultSet":[{}]}]}"#,
+            r#"{"results":[{"success":true,"resultHeaders":["a"],"resultSetList":[[[]]]}]}"#,
+            r#"{"results":[{"success":true"#,
+            "[]",
+        ] {
+            let error = decode_reply(200, body.as_bytes()).unwrap_err();
+            assert!(matches!(error, ReplyError::Malformed(_)), "{body}");
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! Request bodies into calls.
+//!
+//! The straight way is one pass over the body without a tree in between. JSON that the parser rejects although the
+//! original accepts it (lone surrogates, numbers beyond a double) takes a second, slower pass.
+
+mod form;
+mod request;
+mod surrogates;
+mod values;
+
+pub use form::decode_form;
+
+use std::borrow::Cow;
+
+use serde::de::DeserializeSeed;
+use serde_json::error::Category;
+
+use crate::call::Call;
+use crate::reply::Refusal;
+use request::RequestSeed;
+use values::Numbers;
+
+/// Decodes a JSON body. Bytes that are not UTF-8 and lone surrogates become U+FFFD.
+///
+/// # Errors
+/// A body that is not the JSON of a call is refused with status 400.
+pub fn decode(body: &[u8]) -> Result<Call, Refusal> {
+    let text = String::from_utf8_lossy(body);
+    let call = parse(&text, Numbers::Native).or_else(|error| parse_again(&text, error));
+    call.map_err(|error| unparsable(&describe(&error)))
+}
+
+fn parse(text: &str, numbers: Numbers) -> Result<Call, serde_json::Error> {
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let call = RequestSeed(numbers).deserialize(&mut deserializer)?;
+    deserializer.end()?;
+    Ok(call)
+}
+
+fn parse_again(text: &str, error: serde_json::Error) -> Result<Call, serde_json::Error> {
+    let repaired = surrogates::replace_lone(text);
+    let repaired_any = matches!(repaired, Cow::Owned(_));
+    if repaired_any || values::is_out_of_range(&error) {
+        parse(&repaired, Numbers::Checked)
+    } else {
+        Err(error)
+    }
+}
+
+fn describe(error: &serde_json::Error) -> String {
+    match error.classify() {
+        Category::Eof => "unexpected end of JSON input".to_owned(),
+        Category::Syntax | Category::Data | Category::Io => error.to_string(),
+    }
+}
+
+fn unparsable(reason: &str) -> Refusal {
+    Refusal::whole(400, format!("in parsing body: {reason}"))
+}

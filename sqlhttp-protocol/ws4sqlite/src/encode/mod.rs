@@ -1,0 +1,247 @@
+//! Outcomes into replies, whole or part by part. There is one encoder for both.
+
+mod date;
+pub(crate) mod json;
+pub(crate) mod number;
+mod rows;
+
+use sqlhttp_core::{Block, Changed, Columns, Ending, Failure, Outcome, Part, Rows, StepOutcome};
+
+use crate::reply::{Refusal, Reply, capitalized};
+use crate::shape::{ItemShape, Kind, ReplyShape};
+use crate::words;
+use rows::RowWriter;
+
+/// Encodes an outcome that is there as a whole.
+pub fn encode(outcome: &Outcome, shape: &ReplyShape) -> Reply {
+    match &outcome.ending {
+        Ending::Done => encode_done(&outcome.steps, shape).unwrap_or_else(|abort| abort.reply),
+        Ending::Aborted(index) => aborted(*index, outcome.steps.last(), shape).into(),
+        Ending::NotCommitted(failure) => not_committed(failure).into(),
+    }
+}
+
+fn encode_done(steps: &[StepOutcome], shape: &ReplyShape) -> Result<Reply, Abort> {
+    let mut body = Vec::with_capacity(64 + 32 * steps.len());
+    let mut encoder = Encoder::default();
+    for step in steps {
+        encoder.step(step, shape, &mut body)?;
+    }
+    encoder.end(&mut body);
+    Ok(Reply { status: 200, body })
+}
+
+/// A 200 answer that has begun cannot be finished: a step failed and took the batch with it, or the batch was not
+/// committed. Whoever has sent some of the answer already must cut the connection, so that the client does not take
+/// it for complete; whoever has not, sends `reply` instead.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the answer cannot be finished: {}", String::from_utf8_lossy(&reply.body))]
+pub struct Abort {
+    /// The answer that is right if nothing has been sent yet.
+    pub reply: Reply,
+}
+
+impl From<Refusal> for Abort {
+    fn from(refusal: Refusal) -> Self {
+        Abort { reply: refusal.into() }
+    }
+}
+
+/// Encodes an outcome that is told in parts. Memory stays constant, however many rows there are.
+#[derive(Debug)]
+pub struct PartEncoder {
+    shape: ReplyShape,
+    encoder: Encoder,
+}
+
+impl PartEncoder {
+    /// An encoder for one answer.
+    pub fn new(shape: ReplyShape) -> Self {
+        PartEncoder {
+            shape,
+            encoder: Encoder::default(),
+        }
+    }
+
+    /// Appends a part to `out`, whose content may be sent (and `out` be emptied) after any call.
+    ///
+    /// A query under `noFail` that fails after its first rows is reported properly as long as nothing has been taken
+    /// out of `out` since they came; after that, it ends the answer.
+    ///
+    /// # Errors
+    /// [`Abort`] if this part makes a 200 answer impossible. No part may follow.
+    pub fn part(&mut self, part: Part, out: &mut Vec<u8>) -> Result<(), Abort> {
+        let PartEncoder { shape, encoder } = self;
+        match part {
+            Part::Columns(columns) => encoder.columns(&columns, shape, out),
+            Part::Rows(block) => encoder.rows(&block, out),
+            Part::Step(step) => encoder.step(&step, shape, out)?,
+            Part::End(Ending::Done) => encoder.end(out),
+            Part::End(Ending::NotCommitted(failure)) => return Err(not_committed(&failure).into()),
+            Part::End(Ending::Aborted(index)) => return Err(aborted(index, None, shape).into()),
+        }
+        Ok(())
+    }
+}
+
+/// Where in the answer we are.
+#[derive(Debug, Default)]
+struct Encoder {
+    /// Steps that have ended.
+    ended: usize,
+    /// Whether anything has been written.
+    begun: bool,
+    /// The step that is yielding rows.
+    open: Option<Open>,
+}
+
+/// A step that is yielding rows.
+#[derive(Debug)]
+struct Open {
+    rows: RowWriter,
+    /// Where the step began in the output, unless some of the output has been taken out since.
+    start: Option<usize>,
+    /// The length of the output after the last part.
+    len: usize,
+}
+
+impl Encoder {
+    fn columns(&mut self, columns: &Columns, shape: &ReplyShape, out: &mut Vec<u8>) {
+        if shape.item(self.ended).kind != Kind::Query {
+            return;
+        }
+        self.begin_item(out);
+        let start = Some(out.len());
+        let rows = RowWriter::begin(out, columns, shape.list);
+        self.open = Some(Open {
+            rows,
+            start,
+            len: out.len(),
+        });
+    }
+
+    fn rows(&mut self, block: &Block, out: &mut Vec<u8>) {
+        if let Some(open) = &mut self.open {
+            open.notice_drain(out);
+            open.rows.block(out, block);
+            open.len = out.len();
+        }
+    }
+
+    fn step(&mut self, step: &StepOutcome, shape: &ReplyShape, out: &mut Vec<u8>) -> Result<(), Abort> {
+        let item = shape.item(self.ended);
+        match step {
+            StepOutcome::Failed(failure) => self.failed(failure, item, out)?,
+            StepOutcome::Rows(rows) if item.kind == Kind::Query => self.all_rows(rows, shape, out),
+            StepOutcome::Rows(Rows { changed, .. }) | StepOutcome::Changed(changed) => {
+                self.changed(*changed, item, shape, out);
+            }
+            StepOutcome::ChangedEach(changes) => self.changed_each(changes, out),
+        }
+        self.ended += 1;
+        Ok(())
+    }
+
+    fn all_rows(&mut self, rows: &Rows, shape: &ReplyShape, out: &mut Vec<u8>) {
+        if self.open.is_none() {
+            self.columns(&rows.columns, shape, out);
+        }
+        for block in &rows.blocks {
+            self.rows(block, out);
+        }
+        if let Some(open) = self.open.take() {
+            open.rows.end(out);
+        }
+    }
+
+    fn changed(&mut self, changed: Changed, item: ItemShape, shape: &ReplyShape, out: &mut Vec<u8>) {
+        if item.kind == Kind::Query {
+            self.columns(&[], shape, out);
+            if let Some(open) = self.open.take() {
+                open.rows.end(out);
+            }
+            return;
+        }
+        self.begin_item(out);
+        out.extend_from_slice(b"{\"success\":true,\"rowsUpdated\":");
+        write_count(out, changed);
+        out.push(b'}');
+    }
+
+    fn changed_each(&mut self, changes: &[Changed], out: &mut Vec<u8>) {
+        self.begin_item(out);
+        out.extend_from_slice(b"{\"success\":true");
+        for (index, changed) in changes.iter().enumerate() {
+            out.extend_from_slice(if index == 0 { b",\"rowsUpdatedBatch\":[" } else { b"," });
+            write_count(out, *changed);
+        }
+        out.extend_from_slice(if changes.is_empty() { b"}" } else { b"]}" });
+    }
+
+    fn failed(&mut self, failure: &Failure, item: ItemShape, out: &mut Vec<u8>) -> Result<(), Abort> {
+        if !item.no_fail {
+            return Err(refusal(self.ended, failure, item).into());
+        }
+        match self.open.take() {
+            None => self.begin_item(out),
+            Some(mut open) => {
+                open.notice_drain(out);
+                let Some(start) = open.start else {
+                    return Err(refusal(self.ended, failure, item).into());
+                };
+                out.truncate(start);
+            }
+        }
+        let (_, text) = words::failure(failure, item.says_begin);
+        out.extend_from_slice(b"{\"success\":false,\"error\":");
+        json::write_string(out, &capitalized(&text));
+        out.push(b'}');
+        Ok(())
+    }
+
+    fn begin_item(&mut self, out: &mut Vec<u8>) {
+        out.extend_from_slice(if self.begun { b"," } else { b"{\"results\":[" });
+        self.begun = true;
+    }
+
+    fn end(&mut self, out: &mut Vec<u8>) {
+        out.extend_from_slice(if self.begun { b"]}" } else { b"{\"results\":[]}" });
+    }
+}
+
+impl Open {
+    fn notice_drain(&mut self, out: &[u8]) {
+        if out.len() != self.len {
+            self.start = None;
+        }
+    }
+}
+
+fn write_count(out: &mut Vec<u8>, changed: Changed) {
+    out.extend_from_slice(itoa::Buffer::new().format(changed.rows).as_bytes());
+}
+
+fn refusal(index: usize, failure: &Failure, item: ItemShape) -> Refusal {
+    let (status, text) = words::failure(failure, item.says_begin);
+    Refusal {
+        status,
+        req_idx: i64::try_from(index).unwrap_or(-1),
+        error: text.into_owned(),
+    }
+}
+
+fn aborted(index: usize, last: Option<&StepOutcome>, shape: &ReplyShape) -> Refusal {
+    match last {
+        Some(StepOutcome::Failed(failure)) => refusal(index, failure, shape.item(index)),
+        _ => Refusal {
+            status: 500,
+            req_idx: i64::try_from(index).unwrap_or(-1),
+            error: "the transaction was rolled back".to_owned(),
+        },
+    }
+}
+
+fn not_committed(failure: &Failure) -> Refusal {
+    let (status, text) = words::failure(failure, false);
+    Refusal::whole(status, text)
+}
