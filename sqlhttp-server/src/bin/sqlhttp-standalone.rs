@@ -1,0 +1,28 @@
+//! The standalone server: ws4sqlite's command line, port 12321.
+
+use std::process::ExitCode;
+
+use sqlhttp_server::standalone;
+use sqlhttp_server::startup::{Console, Invocation};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("cannot start the runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
+    let mut console = Console {
+        out: &mut out,
+        err: &mut err,
+    };
+    let status = runtime.block_on(standalone::main(&Invocation::of_process(), &mut console));
+    // What still runs on other threads has nothing to lose: the databases are closed.
+    runtime.shutdown_background();
+    ExitCode::from(status)
+}

@@ -1,0 +1,491 @@
+//! The command line, as Go's `flag` package reads one: `-name` and `--name`, values after `=` or a blank, booleans
+//! only with `=`, nothing after the first word that is no flag. [`TABLE`] is all there is to know about the flags;
+//! parsing, the usage text and the environment variables derive from it.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::literal::{IntError, parse_bool, parse_duration, parse_int, parse_size};
+
+/// The program's name, in the banner and the usage text.
+pub const PROGRAM: &str = "sqlhttp-standalone";
+
+/// What a flag takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Nothing, or a boolean after `=`.
+    Bool,
+    /// An integer literal of Go.
+    Int,
+    /// An integer that must not be negative.
+    Count,
+    /// Text.
+    Text,
+    /// Text; the flag may be repeated, and all values count.
+    List,
+    /// A duration of Go.
+    Duration,
+    /// A number of bytes.
+    Size,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+}
+
+/// A flag.
+#[derive(Debug, Clone, Copy)]
+pub struct Flag {
+    /// Its name, without dashes.
+    pub name: &'static str,
+    /// What it takes.
+    pub kind: Kind,
+    /// Its value when it is not given; empty for none.
+    pub default: &'static str,
+    /// Whether ws4sqlite has it too.
+    pub original: bool,
+    /// What it is for.
+    pub help: &'static str,
+}
+
+impl Flag {
+    /// The environment variable that sets it: `SQLHTTP_BIND_HOST`.
+    pub fn env_name(&self) -> String {
+        format!("SQLHTTP_{}", self.name.to_ascii_uppercase().replace('-', "_"))
+    }
+
+    /// Whether it makes sense outside the command line.
+    fn is_setting(&self) -> bool {
+        self.name != "version"
+    }
+}
+
+const fn original(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Flag {
+    Flag {
+        name,
+        kind,
+        default,
+        original: true,
+        help,
+    }
+}
+
+const fn further(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Flag {
+    Flag {
+        name,
+        kind,
+        default,
+        original: false,
+        help,
+    }
+}
+
+const LOG_FORMATS: Kind = Kind::Choice(&["text", "json"]);
+const LOG_LEVELS: Kind = Kind::Choice(&["error", "warn", "info", "debug", "trace"]);
+
+/// All flags, by name; those of ws4sqlite first.
+pub const TABLE: &[Flag] = &[
+    original("bind-host", Kind::Text, "0.0.0.0", "The host to bind"),
+    original("db", Kind::List, "", "Repeatable; paths of file-based databases"),
+    original(
+        "mem-db",
+        Kind::List,
+        "",
+        "Repeatable; config for memory-based databases (format: ID[:configFilePath])",
+    ),
+    original("port", Kind::Int, "12321", "Port for the web service"),
+    original(
+        "serve-dir",
+        Kind::Text,
+        "",
+        "A directory to serve with builtin HTTP server",
+    ),
+    original("version", Kind::Bool, "", "Display the version number"),
+    further(
+        "allow-attach",
+        Kind::Bool,
+        "false",
+        "Let clients ATTACH other database files",
+    ),
+    further(
+        "body-timeout",
+        Kind::Duration,
+        "5m",
+        "How long a client may take to send a request's body; 0 is no limit",
+    ),
+    further(
+        "busy-timeout",
+        Kind::Duration,
+        "5s",
+        "How long to wait for a lock that another process holds",
+    ),
+    further(
+        "config",
+        Kind::Text,
+        "",
+        "A YAML file that lists databases and settings",
+    ),
+    further(
+        "header-timeout",
+        Kind::Duration,
+        "30s",
+        "How long a client may take to send its headers; 0 is no limit",
+    ),
+    further(
+        "index-file",
+        Kind::Text,
+        "index.html",
+        "The file that -serve-dir serves for a directory",
+    ),
+    further("log-format", LOG_FORMATS, "text", "How log lines look"),
+    further(
+        "log-level",
+        LOG_LEVELS,
+        "warn",
+        "The least level that is logged; info adds a line for each request",
+    ),
+    further(
+        "max-body",
+        Kind::Size,
+        "64M",
+        "Largest request body, also after decompression",
+    ),
+    further("max-connections", Kind::Count, "10000", "Connections open at once"),
+    further(
+        "max-header",
+        Kind::Size,
+        "64K",
+        "Largest request line and headers together",
+    ),
+    further("max-items", Kind::Count, "100000", "Items in one request"),
+    further("max-rows", Kind::Count, "0", "Rows in one result; 0 is no limit"),
+    further(
+        "metrics-addr",
+        Kind::Text,
+        "",
+        "Serve /metrics and /healthz on this host:port",
+    ),
+    further(
+        "query-timeout",
+        Kind::Duration,
+        "0s",
+        "How long the SQL of one request may run; 0 is no limit",
+    ),
+    further(
+        "read-threads",
+        Kind::Count,
+        "0",
+        "Threads that read, for each database; 0 is one for each processor",
+    ),
+    further(
+        "shutdown-timeout",
+        Kind::Duration,
+        "30s",
+        "How long shutting down waits for running requests",
+    ),
+    further(
+        "tls-cert",
+        Kind::Text,
+        "",
+        "Serve HTTPS with this certificate chain, a PEM file",
+    ),
+    further("tls-key", Kind::Text, "", "The private key of -tls-cert, a PEM file"),
+];
+
+/// The value of a flag, as its kind says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Value {
+    /// Of [`Kind::Bool`].
+    Bool(bool),
+    /// Of [`Kind::Int`] and [`Kind::Count`].
+    Int(i64),
+    /// Of [`Kind::Text`], [`Kind::List`] and [`Kind::Choice`].
+    Text(String),
+    /// Of [`Kind::Duration`].
+    Duration(Duration),
+    /// Of [`Kind::Size`], in bytes.
+    Size(u64),
+}
+
+/// What was set, by flag. What was not has its default.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Settings {
+    values: HashMap<&'static str, Vec<Value>>,
+}
+
+/// What the command line says.
+#[derive(Debug, PartialEq, Eq)]
+pub enum CommandLine {
+    /// Run with these settings. The words after the first that is no flag are ignored.
+    Run {
+        /// What was set.
+        settings: Settings,
+        /// The words that are ignored.
+        ignored: Vec<String>,
+    },
+    /// Explain the flags.
+    Help,
+}
+
+/// Reads the command line (without the program's name). The error is the text for people; the usage text follows it,
+/// and the exit status is 2.
+pub fn parse(arguments: &[String]) -> Result<CommandLine, String> {
+    let mut settings = Settings::default();
+    let mut words = arguments.iter();
+    while let Some(word) = words.as_slice().first() {
+        let Some(name) = flag_name(word)? else { break };
+        words.next();
+        let (name, attached) = split_value(name);
+        let Some(flag) = find(name) else {
+            if matches!(name, "h" | "help") {
+                return Ok(CommandLine::Help);
+            }
+            return Err(format!("flag provided but not defined: -{name}"));
+        };
+        let text = match (attached, flag.kind) {
+            (Some(text), _) => text.to_owned(),
+            (None, Kind::Bool) => "true".to_owned(),
+            (None, _) => words
+                .next()
+                .ok_or_else(|| format!("flag needs an argument: -{name}"))?
+                .clone(),
+        };
+        let value = parse_value(flag.kind, &text).map_err(|why| invalid(flag, &text, &format!("flag -{name}"), why))?;
+        settings.set(flag, value);
+    }
+    let ignored = match words.as_slice() {
+        [dashes, rest @ ..] if dashes == "--" => rest,
+        rest => rest,
+    };
+    Ok(CommandLine::Run {
+        settings,
+        ignored: ignored.to_vec(),
+    })
+}
+
+/// What stands behind the dashes; `None` when the flags end here.
+fn flag_name(word: &str) -> Result<Option<&str>, String> {
+    let Some(one) = word.strip_prefix('-').filter(|rest| !rest.is_empty()) else {
+        return Ok(None);
+    };
+    let name = match one.strip_prefix('-') {
+        Some("") => return Ok(None),
+        Some(two) => two,
+        None => one,
+    };
+    if name.starts_with(['-', '=']) {
+        return Err(format!("bad flag syntax: {word}"));
+    }
+    Ok(Some(name))
+}
+
+fn split_value(name: &str) -> (&str, Option<&str>) {
+    name.split_once('=')
+        .map_or((name, None), |(name, value)| (name, Some(value)))
+}
+
+fn find(name: &str) -> Option<&'static Flag> {
+    TABLE.iter().find(|flag| flag.name == name)
+}
+
+fn invalid(flag: &Flag, text: &str, place: &str, why: String) -> String {
+    match flag.kind {
+        Kind::Bool => format!(
+            "invalid boolean value {text:?} for {}: {why}",
+            place.trim_start_matches("flag ")
+        ),
+        _ => format!("invalid value {text:?} for {place}: {why}"),
+    }
+}
+
+/// Reads a value. Errors are in Go's words where Go has some.
+fn parse_value(kind: Kind, text: &str) -> Result<Value, String> {
+    let syntax = || "parse error".to_owned();
+    let int = || {
+        parse_int(text).map_err(|error| match error {
+            IntError::Syntax => syntax(),
+            IntError::Range => "value out of range".to_owned(),
+        })
+    };
+    match kind {
+        Kind::Bool => parse_bool(text).map(Value::Bool).ok_or_else(syntax),
+        Kind::Int => int().map(Value::Int),
+        Kind::Count => match int()? {
+            negative if negative < 0 => Err("must not be negative".to_owned()),
+            count => Ok(Value::Int(count)),
+        },
+        Kind::Text | Kind::List => Ok(Value::Text(text.to_owned())),
+        Kind::Duration => parse_duration(text).map(Value::Duration).map_err(|_| syntax()),
+        Kind::Size => parse_size(text).map(Value::Size).ok_or_else(syntax),
+        Kind::Choice(words) if words.contains(&text) => Ok(Value::Text(text.to_owned())),
+        Kind::Choice(words) => Err(format!("must be one of {}", words.join(", "))),
+    }
+}
+
+impl Settings {
+    /// What the environment says: `SQLHTTP_<NAME>`, lists separated by commas. Empty variables do not count.
+    pub fn from_env(variable: impl Fn(&str) -> Option<String>) -> Result<Self, String> {
+        let mut settings = Settings::default();
+        for flag in TABLE.iter().filter(|flag| flag.is_setting()) {
+            let name = flag.env_name();
+            let Some(text) = variable(&name).filter(|text| !text.is_empty()) else {
+                continue;
+            };
+            let parts = if flag.kind == Kind::List {
+                text.split(',').collect()
+            } else {
+                vec![text.as_str()]
+            };
+            for part in parts {
+                let value = parse_value(flag.kind, part).map_err(|why| invalid(flag, part, &name, why))?;
+                settings.set(flag, value);
+            }
+        }
+        Ok(settings)
+    }
+
+    /// Sets one by name, as a configuration file does. The databases and the file itself cannot be named there.
+    pub(crate) fn set_named(&mut self, name: &str, text: &str) -> Result<(), String> {
+        let flag = find(name).filter(|flag| settable_in_file(flag));
+        let flag = flag.ok_or_else(|| format!("unknown setting '{name}'"))?;
+        let value = parse_value(flag.kind, text).map_err(|why| invalid(flag, text, name, why))?;
+        self.set(flag, value);
+        Ok(())
+    }
+
+    /// Takes over what `lower` says where nothing is set here.
+    pub fn or(mut self, lower: Settings) -> Self {
+        for (name, values) in lower.values {
+            self.values.entry(name).or_insert(values);
+        }
+        self
+    }
+
+    /// Whether anything is set.
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    fn set(&mut self, flag: &'static Flag, value: Value) {
+        let values = self.values.entry(flag.name).or_default();
+        if flag.kind != Kind::List {
+            values.clear();
+        }
+        values.push(value);
+    }
+
+    /// The value of a flag: what was set, else its default; `None` without either.
+    fn get(&self, name: &str) -> Option<Value> {
+        if let Some(value) = self.values.get(name).and_then(|values| values.last()) {
+            return Some(value.clone());
+        }
+        let flag = find(name).filter(|flag| !flag.default.is_empty())?;
+        parse_value(flag.kind, flag.default).ok()
+    }
+
+    /// A flag of kind text or choice; empty when it has neither value nor default.
+    pub fn text(&self, name: &str) -> String {
+        match self.get(name) {
+            Some(Value::Text(text)) => text,
+            _ => String::new(),
+        }
+    }
+
+    /// The same, `None` when empty.
+    pub fn text_opt(&self, name: &str) -> Option<String> {
+        Some(self.text(name)).filter(|text| !text.is_empty())
+    }
+
+    /// A flag of kind list.
+    pub fn list(&self, name: &str) -> Vec<String> {
+        let values = self.values.get(name).map(Vec::as_slice).unwrap_or_default();
+        let text = |value: &Value| {
+            if let Value::Text(text) = value {
+                Some(text.clone())
+            } else {
+                None
+            }
+        };
+        values.iter().filter_map(text).collect()
+    }
+
+    /// A flag of kind boolean.
+    pub fn bool(&self, name: &str) -> bool {
+        self.get(name) == Some(Value::Bool(true))
+    }
+
+    /// A flag of kind integer or count.
+    pub fn int(&self, name: &str) -> i64 {
+        match self.get(name) {
+            Some(Value::Int(value)) => value,
+            _ => 0,
+        }
+    }
+
+    /// A flag of kind count or size.
+    pub fn count(&self, name: &str) -> u64 {
+        match self.get(name) {
+            Some(Value::Int(value)) => u64::try_from(value).unwrap_or(0),
+            Some(Value::Size(value)) => value,
+            _ => 0,
+        }
+    }
+
+    /// A flag of kind duration.
+    pub fn duration(&self, name: &str) -> Duration {
+        match self.get(name) {
+            Some(Value::Duration(value)) => value,
+            _ => Duration::ZERO,
+        }
+    }
+}
+
+fn settable_in_file(flag: &Flag) -> bool {
+    flag.is_setting() && !matches!(flag.name, "db" | "mem-db" | "config")
+}
+
+/// The names that [`Settings::set_named`] knows.
+pub(crate) fn names_in_file() -> impl Iterator<Item = &'static str> {
+    TABLE.iter().filter(|flag| settable_in_file(flag)).map(|flag| flag.name)
+}
+
+/// The usage text, as Go prints one; the flags that ws4sqlite does not know in a section of their own.
+pub fn usage() -> String {
+    let mut text = format!("Usage of {PROGRAM}:\n");
+    TABLE
+        .iter()
+        .filter(|flag| flag.original)
+        .for_each(|flag| describe(flag, &mut text));
+    text.push_str("\nFurther flags, which ws4sqlite does not have:\n");
+    TABLE
+        .iter()
+        .filter(|flag| !flag.original)
+        .for_each(|flag| describe(flag, &mut text));
+    text.push_str(
+        "\nDatabases are given as PATH[:configFilePath]; without a config file, <name>.yaml beside the database is \
+         used if\nit exists. Durations are written like 5s, 1m30s, 250ms; sizes in bytes or like 64K, 16M, 2G.\nEach \
+         flag may also be set in the environment: -bind-host is SQLHTTP_BIND_HOST, -db is SQLHTTP_DB (several,\n\
+         separated by commas). The command line beats the environment, which beats the file given by -config.\n",
+    );
+    text
+}
+
+fn describe(flag: &Flag, text: &mut String) {
+    let argument = match flag.kind {
+        Kind::Bool => String::new(),
+        Kind::Int | Kind::Count => " int".to_owned(),
+        Kind::Text => " string".to_owned(),
+        Kind::List => " value".to_owned(),
+        Kind::Duration => " duration".to_owned(),
+        Kind::Size => " size".to_owned(),
+        Kind::Choice(words) => format!(" {}", words.join("|")),
+    };
+    let default = match (flag.default, flag.kind) {
+        ("" | "0" | "0s" | "false", _) => String::new(),
+        (default, Kind::Text) => format!(" (default \"{default}\")"),
+        (default, _) => format!(" (default {default})"),
+    };
+    let _ = writeln!(text, "  -{}{argument}\n    \t{}{default}", flag.name, flag.help);
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,221 @@
+use super::*;
+
+fn words(line: &str) -> Vec<String> {
+    line.split_whitespace().map(str::to_owned).collect()
+}
+
+fn settings(line: &str) -> Settings {
+    match parse(&words(line)) {
+        Ok(CommandLine::Run { settings, .. }) => settings,
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+fn error(line: &str) -> String {
+    parse(&words(line)).unwrap_err()
+}
+
+#[test]
+fn every_spelling_of_go_is_accepted() {
+    for line in [
+        "-port 1",
+        "--port 1",
+        "-port=1",
+        "--port=1",
+        "--port=0x1",
+        "-port 2 -port 1",
+    ] {
+        assert_eq!(settings(line).int("port"), 1, "{line}");
+    }
+    assert!(settings("--version").bool("version"));
+    assert!(settings("-version=T").bool("version"));
+    assert!(!settings("--version=false").bool("version"));
+    assert_eq!(settings("-db a -db=b --db c").list("db"), ["a", "b", "c"]);
+    assert_eq!(settings("-serve-dir=").text("serve-dir"), "");
+    assert_eq!(settings("-db=a=b").list("db"), ["a=b"]);
+}
+
+#[test]
+fn a_boolean_takes_no_word() {
+    let parsed = parse(&words("--version false --port 1")).unwrap();
+    let CommandLine::Run { settings, ignored } = parsed else {
+        panic!()
+    };
+    assert!(settings.bool("version"));
+    assert_eq!(ignored, ["false", "--port", "1"]);
+}
+
+#[test]
+fn parsing_stops_at_the_first_word_that_is_no_flag() {
+    for (line, rest) in [("foo --db x.db", 3), ("-- --db x.db", 2), ("- --db x.db", 3)] {
+        let CommandLine::Run { settings, ignored } = parse(&words(line)).unwrap() else {
+            panic!()
+        };
+        assert!(settings.is_empty(), "{line}");
+        assert_eq!(ignored.len(), rest, "{line}");
+    }
+    assert_eq!(
+        parse(&["".to_owned()]).unwrap(),
+        CommandLine::Run {
+            settings: Settings::default(),
+            ignored: vec!["".into()]
+        }
+    );
+}
+
+#[test]
+fn values_may_look_like_flags() {
+    assert_eq!(settings("-db -port").list("db"), ["-port"]);
+}
+
+#[test]
+fn errors_are_those_of_go() {
+    assert_eq!(error("---x"), "bad flag syntax: ---x");
+    assert_eq!(error("--=x"), "bad flag syntax: --=x");
+    assert_eq!(error("-=x"), "bad flag syntax: -=x");
+    assert_eq!(error("--bogus"), "flag provided but not defined: -bogus");
+    assert_eq!(error("--bogus=1"), "flag provided but not defined: -bogus");
+    assert_eq!(error("-port abc"), "invalid value \"abc\" for flag -port: parse error");
+    assert_eq!(
+        error("-port 99999999999999999999"),
+        "invalid value \"99999999999999999999\" for flag -port: value out of range"
+    );
+    assert_eq!(error("-port"), "flag needs an argument: -port");
+    assert_eq!(
+        error("-version=maybe"),
+        "invalid boolean value \"maybe\" for -version: parse error"
+    );
+    assert_eq!(
+        error("-busy-timeout 5"),
+        "invalid value \"5\" for flag -busy-timeout: parse error"
+    );
+    assert_eq!(
+        error("-max-rows -1"),
+        "invalid value \"-1\" for flag -max-rows: must not be negative"
+    );
+    assert_eq!(
+        error("-log-format xml"),
+        "invalid value \"xml\" for flag -log-format: must be one of text, json"
+    );
+}
+
+#[test]
+fn help_is_asked_for_in_every_way() {
+    for line in ["-h", "--h", "-help", "--help", "--help=x", "--port 1 -h --bogus"] {
+        assert_eq!(parse(&words(line)).unwrap(), CommandLine::Help, "{line}");
+    }
+}
+
+#[test]
+fn an_error_before_help_wins() {
+    assert!(parse(&words("--bogus --help")).is_err());
+}
+
+#[test]
+fn defaults_hold_when_nothing_is_set() {
+    let none = Settings::default();
+    assert_eq!(none.text("bind-host"), "0.0.0.0");
+    assert_eq!(none.int("port"), 12321);
+    assert_eq!(none.count("max-body"), 64 << 20);
+    assert_eq!(none.count("max-header"), 64 << 10);
+    assert_eq!(none.count("max-connections"), 10_000);
+    assert_eq!(none.count("max-items"), 100_000);
+    assert_eq!(none.duration("busy-timeout"), Duration::from_secs(5));
+    assert_eq!(none.duration("body-timeout"), Duration::from_secs(300));
+    assert_eq!(none.duration("query-timeout"), Duration::ZERO);
+    assert_eq!(none.text_opt("metrics-addr"), None);
+    assert!(none.list("db").is_empty());
+}
+
+#[test]
+fn every_default_is_a_value_of_its_kind() {
+    for flag in TABLE.iter().filter(|flag| !flag.default.is_empty()) {
+        assert!(parse_value(flag.kind, flag.default).is_ok(), "{}", flag.name);
+    }
+}
+
+#[test]
+fn the_environment_sets_what_the_command_line_does_not() {
+    let variable = |name: &str| match name {
+        "SQLHTTP_DB" => Some("a.db, b.db:c.yaml".to_owned()),
+        "SQLHTTP_PORT" => Some("1".to_owned()),
+        "SQLHTTP_BIND_HOST" => Some("::1".to_owned()),
+        "SQLHTTP_ALLOW_ATTACH" => Some("true".to_owned()),
+        "SQLHTTP_SERVE_DIR" => Some(String::new()),
+        "SQLHTTP_VERSION" => Some("true".to_owned()),
+        _ => None,
+    };
+    let environment = Settings::from_env(variable).unwrap();
+    let both = settings("-port 2").or(environment.clone());
+    assert_eq!(both.int("port"), 2);
+    assert_eq!(both.text("bind-host"), "::1");
+    assert_eq!(both.list("db"), ["a.db", " b.db:c.yaml"]);
+    assert!(both.bool("allow-attach"));
+    assert!(
+        !both.bool("version"),
+        "a version number in the environment is no request to show ours"
+    );
+    assert_eq!(settings("-db x").or(environment).list("db"), ["x"]);
+}
+
+#[test]
+fn a_wrong_variable_is_named() {
+    let variable = |name: &str| (name == "SQLHTTP_PORT").then(|| "abc".to_owned());
+    assert_eq!(
+        Settings::from_env(variable).unwrap_err(),
+        "invalid value \"abc\" for SQLHTTP_PORT: parse error"
+    );
+}
+
+#[test]
+fn a_file_sets_what_is_no_database() {
+    let mut settings = Settings::default();
+    settings.set_named("max-body", "1M").unwrap();
+    assert_eq!(settings.count("max-body"), 1 << 20);
+    for name in ["db", "mem-db", "config", "version", "bogus"] {
+        assert_eq!(
+            settings.set_named(name, "x").unwrap_err(),
+            format!("unknown setting '{name}'")
+        );
+    }
+    assert_eq!(
+        settings.set_named("port", "x").unwrap_err(),
+        "invalid value \"x\" for port: parse error"
+    );
+}
+
+#[test]
+fn usage_has_the_shape_of_the_original() {
+    let expected = "Usage of sqlhttp-standalone:
+  -bind-host string
+    \tThe host to bind (default \"0.0.0.0\")
+  -db value
+    \tRepeatable; paths of file-based databases
+  -mem-db value
+    \tRepeatable; config for memory-based databases (format: ID[:configFilePath])
+  -port int
+    \tPort for the web service (default 12321)
+  -serve-dir string
+    \tA directory to serve with builtin HTTP server
+  -version
+    \tDisplay the version number
+";
+    let usage = usage();
+    assert!(usage.starts_with(expected), "{usage}");
+    assert!(
+        usage.contains("  -log-format text|json\n    \tHow log lines look (default text)\n"),
+        "{usage}"
+    );
+}
+
+#[test]
+fn the_table_is_sorted_and_complete() {
+    let names = |original: bool| {
+        TABLE
+            .iter()
+            .filter(move |flag| flag.original == original)
+            .map(|flag| flag.name)
+    };
+    assert!(names(true).is_sorted() && names(false).is_sorted());
+    assert!(TABLE.iter().all(|flag| !flag.help.is_empty()));
+}

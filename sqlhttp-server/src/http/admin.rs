@@ -1,0 +1,160 @@
+//! Macros and backups over HTTP, as sqliterg has them: `/<id>/macro/<name>` and `/<id>/backup`, with `?token=…`.
+
+use std::fmt;
+use std::sync::atomic::Ordering;
+
+use hyper::StatusCode;
+use hyper::http::request::Parts;
+use serde::Serialize;
+use sqlhttp_core::{BoxFuture, Error};
+
+use super::answer;
+use super::reply::{self, HttpResponse};
+use super::route::query_parameter;
+use super::state::{Entry, State};
+use crate::auth::token_matches;
+use crate::config::WebServiceConfig;
+use crate::metrics::DatabaseMetrics;
+
+/// Who runs a database's macros and backups. Dropping a future gives the run up as soon as that is possible.
+pub trait Admin: Send + Sync {
+    /// Runs the macro of this name; how many rows each statement changed.
+    fn run_macro<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Vec<u64>, AdminError>>;
+
+    /// Makes a backup and removes those that are too many.
+    fn run_backup(&self) -> BoxFuture<'_, Result<(), AdminError>>;
+}
+
+/// Why a macro or a backup did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// There is no such macro, or no place for backups.
+    #[error("{0}")]
+    NotFound(String),
+    /// What would be made is there already (a second backup within a minute).
+    #[error("{0}")]
+    AlreadyExists(String),
+    /// A statement failed, or the backup did.
+    #[error("{message}")]
+    Failed {
+        /// The index of the statement, from 0, if it was one.
+        statement: Option<usize>,
+        /// What went wrong.
+        message: String,
+    },
+    /// The database has no outcome to tell.
+    #[error(transparent)]
+    Database(#[from] Error),
+}
+
+/// sqliterg's error object. (Its key is `message`; that of ws4sqlite's is `error`.)
+#[derive(Serialize)]
+struct ErrorBody<'a> {
+    #[serde(rename = "reqIdx")]
+    req_idx: i64,
+    message: &'a str,
+}
+
+#[derive(Serialize)]
+struct Results {
+    results: Vec<StatementResult>,
+}
+
+#[derive(Serialize)]
+struct StatementResult {
+    success: bool,
+    #[serde(rename = "rowsUpdated")]
+    rows_updated: u64,
+}
+
+/// A call of a macro or a backup.
+pub(crate) struct AdminCall<'a> {
+    pub(crate) state: &'a State,
+    pub(crate) database: &'a Entry,
+    pub(crate) metrics: &'a DatabaseMetrics,
+    pub(crate) request: &'a Parts,
+}
+
+impl AdminCall<'_> {
+    /// The answer to `/<id>/macro/<name>`.
+    pub(crate) async fn run_macro(&self, name: &str) -> HttpResponse {
+        let what = format!("In database '{}', macro '{name}'", self.database.id);
+        let (Some(admin), Some(access)) = (&self.database.admin, self.database.macros.get(name)) else {
+            return self.unknown(&what);
+        };
+        match self.refuse(access, &what).await {
+            Some(refusal) => refusal,
+            None => respond(admin.run_macro(name).await),
+        }
+    }
+
+    /// The answer to `/<id>/backup`.
+    pub(crate) async fn run_backup(&self) -> HttpResponse {
+        let what = format!("In database '{}', backup", self.database.id);
+        let (Some(admin), Some(access)) = (&self.database.admin, &self.database.backup) else {
+            return self.unknown(&what);
+        };
+        match self.refuse(access, &what).await {
+            Some(refusal) => refusal,
+            None => respond(admin.run_backup().await.map(|()| Vec::new())),
+        }
+    }
+
+    /// Whoever has configured neither macros nor backups never hears of them.
+    fn unknown(&self, what: &str) -> HttpResponse {
+        if self.database.macros.is_empty() && self.database.backup.is_none() {
+            return reply::not_found(&self.request.method, self.request.uri.path());
+        }
+        error(StatusCode::NOT_FOUND.as_u16(), None, &format!("{what}: not found"))
+    }
+
+    async fn refuse(&self, access: &WebServiceConfig, what: &str) -> Option<HttpResponse> {
+        let token = query_parameter(self.request.uri.query(), "token");
+        if token_matches(access.token_sha256.as_ref(), token.as_deref()) {
+            return None;
+        }
+        self.metrics.auth_failures.fetch_add(1, Ordering::Relaxed);
+        tracing::warn!("{what}: token mismatch");
+        Some(match self.state.penalty.wait().await {
+            Ok(()) => error(access.error_code, None, &format!("{what}: token mismatch")),
+            Err(_) => reply::closing(reply::overloaded("Too many failed attempts")),
+        })
+    }
+}
+
+fn respond(outcome: Result<Vec<u64>, AdminError>) -> HttpResponse {
+    match outcome {
+        Ok(counts) => {
+            let results = counts.into_iter().map(|rows_updated| StatementResult {
+                success: true,
+                rows_updated,
+            });
+            reply::json(
+                200,
+                to_json(&Results {
+                    results: results.collect(),
+                }),
+            )
+        }
+        Err(AdminError::NotFound(message)) => error(404, None, &message),
+        Err(AdminError::AlreadyExists(message)) => error(409, None, &message),
+        Err(AdminError::Failed { statement, message }) => error(500, statement, &message),
+        Err(AdminError::Database(error)) => answer::database_error(&error),
+    }
+}
+
+fn error(status: u16, statement: Option<usize>, message: &str) -> HttpResponse {
+    let req_idx = statement.and_then(|index| i64::try_from(index).ok()).unwrap_or(-1);
+    reply::json(status, to_json(&ErrorBody { req_idx, message }))
+}
+
+/// Numbers and strings always have a JSON form.
+fn to_json(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).unwrap_or_default()
+}
+
+impl fmt::Debug for dyn Admin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Admin")
+    }
+}

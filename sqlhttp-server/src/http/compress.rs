@@ -1,0 +1,111 @@
+//! Compressed answers.
+
+use std::io;
+
+use async_compression::Level;
+use async_compression::tokio::bufread::{BrotliEncoder, GzipEncoder, ZlibEncoder};
+use bytes::Bytes;
+use hyper::header::{self, HeaderValue};
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncReadExt};
+use tokio_util::io::{ReaderStream, StreamReader};
+
+use super::content::Coding;
+use super::reply::{HttpResponse, ReplyBody};
+
+/// Shorter bodies are sent as they are: they fit into one packet either way.
+const BYTES_MIN: usize = 1 << 10;
+
+/// Bodies up to this length are compressed at once and keep a `Content-Length`; longer ones while they are sent.
+const AT_ONCE_BYTES_MAX: usize = 64 << 10;
+
+/// How many bytes of compressed output are sent at a time.
+const PIECE_BYTES: usize = 16 << 10;
+
+/// Brotli's default level compresses too slowly for answers that are made once and thrown away.
+const BROTLI_LEVEL: Level = Level::Precise(4);
+
+/// The same answer, compressed if the client can take that and it is long enough to matter.
+pub(crate) async fn compress(mut response: HttpResponse, accepted: Option<Coding>) -> HttpResponse {
+    if matches!(response.body(), ReplyBody::Whole(bytes) if bytes.len() < BYTES_MIN) {
+        return response;
+    }
+    response
+        .headers_mut()
+        .append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+    let Some(coding) = accepted else {
+        return response;
+    };
+    let (mut head, body) = response.into_parts();
+    head.headers
+        .insert(header::CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
+    let body = match body {
+        ReplyBody::Whole(bytes) if bytes.len() <= AT_ONCE_BYTES_MAX => at_once(bytes, coding).await,
+        ReplyBody::Whole(bytes) => piecewise(io::Cursor::new(bytes), coding),
+        ReplyBody::Stream { stream, .. } => piecewise(StreamReader::new(stream), coding),
+    };
+    HttpResponse::from_parts(head, body)
+}
+
+async fn at_once(bytes: Bytes, coding: Coding) -> ReplyBody {
+    let mut compressed = Vec::with_capacity(bytes.len() / 4);
+    match encoder(&bytes[..], coding).read_to_end(&mut compressed).await {
+        Ok(_) => ReplyBody::Whole(compressed.into()),
+        // Compressing from memory to memory does not fail; if it did, cutting the connection is the honest answer.
+        Err(error) => ReplyBody::stream(futures_util::stream::iter([Err(error)])),
+    }
+}
+
+fn piecewise(reader: impl AsyncBufRead + Unpin + Send + 'static, coding: Coding) -> ReplyBody {
+    ReplyBody::stream(ReaderStream::with_capacity(encoder(reader, coding), PIECE_BYTES))
+}
+
+fn encoder<'a>(
+    reader: impl AsyncBufRead + Unpin + Send + 'a,
+    coding: Coding,
+) -> Box<dyn AsyncRead + Unpin + Send + 'a> {
+    match coding {
+        Coding::Gzip => Box::new(GzipEncoder::with_quality(reader, Level::Fastest)),
+        Coding::Deflate => Box::new(ZlibEncoder::with_quality(reader, Level::Fastest)),
+        Coding::Brotli => Box::new(BrotliEncoder::with_quality(reader, BROTLI_LEVEL)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use async_compression::tokio::bufread::{BrotliDecoder, GzipDecoder, ZlibDecoder};
+    use http_body_util::BodyExt;
+
+    async fn round_trip(len: usize, coding: Coding) -> bool {
+        let text: Vec<u8> = (0..len).map(|i| b"sqlhttp "[i % 8]).collect();
+        let response = compress(super::super::reply::json(200, text.clone()), Some(coding)).await;
+        assert_eq!(response.headers()[header::CONTENT_ENCODING], coding.name());
+        assert_eq!(response.headers()[header::VARY], "Accept-Encoding");
+        let whole = matches!(response.body(), ReplyBody::Whole(_));
+        let sent = response.into_body().collect().await.unwrap().to_bytes();
+        assert!(sent.len() < len / 2);
+        let mut back = Vec::new();
+        let mut decoder: Box<dyn AsyncRead + Unpin> = match coding {
+            Coding::Gzip => Box::new(GzipDecoder::new(&sent[..])),
+            Coding::Deflate => Box::new(ZlibDecoder::new(&sent[..])),
+            Coding::Brotli => Box::new(BrotliDecoder::new(&sent[..])),
+        };
+        decoder.read_to_end(&mut back).await.unwrap();
+        assert_eq!(back, text);
+        whole
+    }
+
+    #[tokio::test]
+    async fn answers_are_compressed_at_once_or_piece_by_piece() {
+        for coding in [Coding::Gzip, Coding::Deflate, Coding::Brotli] {
+            assert!(round_trip(2000, coding).await);
+            assert!(!round_trip(300_000, coding).await);
+        }
+    }
+
+    #[tokio::test]
+    async fn short_answers_are_left_alone() {
+        let response = compress(super::super::reply::json(200, "{}"), Some(Coding::Gzip)).await;
+        assert!(response.headers().get(header::CONTENT_ENCODING).is_none());
+    }
+}

@@ -1,0 +1,194 @@
+//! What the headers of a request say about its body and about the answer it can take. Pure.
+
+use hyper::header::{self, HeaderMap};
+
+/// How a request body is to be understood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// JSON.
+    Json,
+    /// A form; also what curl says of any body unless it is told better.
+    Form,
+    /// Nothing that a transaction can be sent as.
+    Unsupported,
+}
+
+/// A way to compress a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Coding {
+    /// gzip (RFC 1952).
+    Gzip,
+    /// `deflate` in HTTP's sense: zlib (RFC 1950).
+    Deflate,
+    /// Brotli (RFC 7932).
+    Brotli,
+}
+
+impl Kind {
+    /// What the `Content-Type` header says. A body without one is taken for JSON.
+    pub(crate) fn of(headers: &HeaderMap) -> Kind {
+        let Some(value) = headers.get(header::CONTENT_TYPE) else {
+            return Kind::Json;
+        };
+        let value = value.as_bytes();
+        let end = value.iter().position(|byte| *byte == b';').unwrap_or(value.len());
+        let media_type = value[..end].trim_ascii();
+        let ends_in_json = media_type
+            .len()
+            .checked_sub(4)
+            .is_some_and(|at| media_type[at..].eq_ignore_ascii_case(b"json"));
+        if media_type.is_empty() || ends_in_json {
+            Kind::Json
+        } else if media_type.eq_ignore_ascii_case(b"application/x-www-form-urlencoded") {
+            Kind::Form
+        } else {
+            Kind::Unsupported
+        }
+    }
+}
+
+impl Coding {
+    /// How the request's body is compressed. One that this server does not know is taken for none, as in the original.
+    pub(crate) fn of(headers: &HeaderMap) -> Option<Coding> {
+        Coding::named(headers.get(header::CONTENT_ENCODING)?.to_str().ok()?.trim())
+    }
+
+    /// How the answer may be compressed: of what the client rates highest, what costs the server least.
+    pub(crate) fn accepted(headers: &HeaderMap) -> Option<Coding> {
+        let accepted = headers.get(header::ACCEPT_ENCODING)?.to_str().ok()?;
+        let offers = accepted.split(',').filter_map(Offer::parse);
+        let best = offers
+            .filter(|offer| offer.weight > 0)
+            .min_by_key(|offer| (1000 - offer.weight, offer.rank()))?;
+        best.coding
+    }
+
+    /// Its name in `Content-Encoding`.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Coding::Gzip => "gzip",
+            Coding::Deflate => "deflate",
+            Coding::Brotli => "br",
+        }
+    }
+
+    fn named(name: &str) -> Option<Coding> {
+        let known = [
+            ("gzip", Coding::Gzip),
+            ("x-gzip", Coding::Gzip),
+            ("br", Coding::Brotli),
+            ("deflate", Coding::Deflate),
+        ];
+        known
+            .into_iter()
+            .find(|(known, _)| name.eq_ignore_ascii_case(known))
+            .map(|(_, coding)| coding)
+    }
+}
+
+/// One element of `Accept-Encoding`.
+struct Offer {
+    /// `None` is `identity`.
+    coding: Option<Coding>,
+    /// The quality value, in thousandths.
+    weight: u16,
+}
+
+impl Offer {
+    /// `None` for a coding that this server does not have, `*` among them.
+    fn parse(element: &str) -> Option<Offer> {
+        let mut parts = element.split(';');
+        let name = parts.next()?.trim();
+        let coding = if name.eq_ignore_ascii_case("identity") {
+            None
+        } else {
+            Some(Coding::named(name)?)
+        };
+        let weight = parts.find_map(|parameter| parameter.trim().strip_prefix("q=")?.trim().parse::<f32>().ok());
+        Some(Offer {
+            coding,
+            weight: (weight.unwrap_or(1.0).clamp(0.0, 1.0) * 1000.0) as u16,
+        })
+    }
+
+    fn rank(&self) -> u8 {
+        match self.coding {
+            Some(Coding::Gzip) => 0,
+            Some(Coding::Brotli) => 1,
+            Some(Coding::Deflate) => 2,
+            None => 3,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hyper::header::{HeaderName, HeaderValue};
+
+    fn with(name: HeaderName, value: &str) -> HeaderMap {
+        HeaderMap::from_iter([(name, HeaderValue::from_str(value).unwrap())])
+    }
+
+    #[test]
+    fn kinds() {
+        let json = [
+            "application/json",
+            "APPLICATION/JSON; charset=utf-8",
+            "text/json",
+            "application/vnd.api+json",
+            "xjson",
+            "",
+        ];
+        for value in json {
+            assert_eq!(Kind::of(&with(header::CONTENT_TYPE, value)), Kind::Json, "{value}");
+        }
+        assert_eq!(Kind::of(&HeaderMap::new()), Kind::Json);
+        for value in [
+            "application/x-www-form-urlencoded",
+            "Application/X-WWW-Form-Urlencoded;charset=utf-8",
+        ] {
+            assert_eq!(Kind::of(&with(header::CONTENT_TYPE, value)), Kind::Form, "{value}");
+        }
+        for value in [
+            "text/plain",
+            "text/html",
+            "multipart/form-data; boundary=x",
+            "text/xml",
+            "application/jsonx",
+            "son",
+        ] {
+            assert_eq!(
+                Kind::of(&with(header::CONTENT_TYPE, value)),
+                Kind::Unsupported,
+                "{value}"
+            );
+        }
+    }
+
+    #[test]
+    fn codings_of_requests() {
+        let of = |value: &str| Coding::of(&with(header::CONTENT_ENCODING, value));
+        assert_eq!(of("gzip"), Some(Coding::Gzip));
+        assert_eq!(of("GZIP"), Some(Coding::Gzip));
+        assert_eq!(of("deflate"), Some(Coding::Deflate));
+        assert_eq!(of(" br "), Some(Coding::Brotli));
+        assert_eq!(of("identity"), None);
+        assert_eq!(of("zstd"), None);
+    }
+
+    #[test]
+    fn accepted_codings() {
+        let accepted = |value: &str| Coding::accepted(&with(header::ACCEPT_ENCODING, value));
+        assert_eq!(accepted("gzip, deflate, br"), Some(Coding::Gzip));
+        assert_eq!(accepted("br, deflate"), Some(Coding::Brotli));
+        assert_eq!(accepted("deflate"), Some(Coding::Deflate));
+        assert_eq!(accepted("gzip;q=0.5, br;q=1.0"), Some(Coding::Brotli));
+        assert_eq!(accepted("gzip;q=0"), None);
+        assert_eq!(accepted("identity, gzip;q=0.5"), None);
+        assert_eq!(accepted("*"), None);
+        assert_eq!(accepted("zstd"), None);
+        assert_eq!(accepted("gzip; q = x"), Some(Coding::Gzip));
+        assert_eq!(Coding::accepted(&HeaderMap::new()), None);
+    }
+}

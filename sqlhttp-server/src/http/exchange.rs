@@ -1,0 +1,209 @@
+//! A transaction's way through the server: authentication, body, decoding, the database, the answer.
+
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use hyper::StatusCode;
+use hyper::body::Incoming;
+use hyper::header;
+use hyper::http::request::Parts;
+use sqlhttp_ws4sqlite::{Call, Credentials, Refusal, decode, decode_form};
+
+use super::answer;
+use super::body::{self, BodyError};
+use super::content::{Coding, Kind};
+use super::reply::{self, HttpResponse, Rejection};
+use super::state::{Entry, State};
+use crate::auth::{self, Verdict};
+use crate::config::{AuthConfig, AuthMode};
+use crate::metrics::DatabaseMetrics;
+
+/// Longer bodies are decoded on a thread that may be kept busy, in bytes.
+const DECODED_INLINE_MAX: usize = 1 << 20;
+
+/// One `POST /<id>`.
+pub(crate) struct Exchange<'a> {
+    pub(crate) state: &'a State,
+    pub(crate) database: &'a Entry,
+    pub(crate) metrics: &'a DatabaseMetrics,
+    pub(crate) request: &'a Parts,
+}
+
+impl Exchange<'_> {
+    /// The answer. The body is taken out of its place when it is read.
+    pub(crate) async fn answer(&self, body: &mut Option<Incoming>) -> HttpResponse {
+        self.carry_out(body).await.unwrap_or_else(|rejection| *rejection)
+    }
+
+    async fn carry_out(&self, body: &mut Option<Incoming>) -> Result<HttpResponse, Rejection> {
+        if let Some(auth) = self.auth(AuthMode::Http) {
+            self.authenticate_header(auth).await?;
+        }
+        let kind = Kind::of(&self.request.headers);
+        if kind == Kind::Unsupported {
+            return Err(refused(unprocessable()));
+        }
+        let bytes = self.read(body).await?;
+        let mut call = decode_as(kind, bytes).await?;
+        if let Some(auth) = self.auth(AuthMode::Inline)
+            && let Err(denied) = self.check_inline(auth, call.credentials.take()).await
+        {
+            // Nothing is held while the refusal waits.
+            drop(call);
+            return Err(self.refuse_inline(auth, denied).await);
+        }
+        self.check_item_count(&call)?;
+        let (batch, shape) = call.into_batch(&self.database.statements).map_err(refused)?;
+        let answer = self.database.backend.request(batch, self.state.deadline()).await;
+        Ok(answer::respond(answer, shape).await)
+    }
+
+    fn auth(&self, mode: AuthMode) -> Option<&AuthConfig> {
+        self.database.auth.as_ref().filter(|auth| auth.mode == mode)
+    }
+
+    async fn read(&self, body: &mut Option<Incoming>) -> Result<Bytes, Rejection> {
+        let Some(taken) = body.take_if(|body| !hyper::body::Body::is_end_stream(body)) else {
+            return Ok(Bytes::new());
+        };
+        let coding = Coding::of(&self.request.headers);
+        let bounds = self.state.limits.body;
+        // A body that is refused by its declared length stays in its place: it has not been read.
+        if hyper::body::Body::size_hint(&taken).lower() > bounds.bytes_max {
+            *body = Some(taken);
+            return Err(Box::new(body_error(&BodyError::TooLarge)));
+        }
+        body::read(taken, coding, bounds)
+            .await
+            .map_err(|error| Box::new(body_error(&error)))
+    }
+
+    fn check_item_count(&self, call: &Call) -> Result<(), Rejection> {
+        let (count, max) = (call.item_count(), self.state.limits.items_max);
+        if count <= max {
+            return Ok(());
+        }
+        Err(refused(Refusal::whole(
+            400,
+            format!("too many items in the transaction: {count}, the limit is {max}"),
+        )))
+    }
+
+    /// Credentials in the header: checked before the body is read.
+    async fn authenticate_header(&self, auth: &AuthConfig) -> Result<(), Rejection> {
+        let header = self.request.headers.get(header::AUTHORIZATION);
+        let Some(credentials) = header.and_then(|header| auth::basic(header.as_bytes())) else {
+            // Who shows nothing has not guessed, and is told at once what to show.
+            self.count_failure();
+            return Err(Box::new(self.unauthorized(auth)));
+        };
+        match self.check(auth, &credentials).await? {
+            true => Ok(()),
+            false => {
+                self.count_failure();
+                tracing::error!("credentials not valid for user '{}'", credentials.user);
+                self.wait().await?;
+                Err(Box::new(self.unauthorized(auth)))
+            }
+        }
+    }
+
+    /// Credentials in the body. The error is what the client is to be told, after a delay.
+    async fn check_inline(&self, auth: &AuthConfig, credentials: Option<Credentials>) -> Result<(), Denied> {
+        let Some(credentials) = credentials else {
+            return Err(Denied::Because("missing auth credentials"));
+        };
+        match self.check(auth, &credentials).await.map_err(Denied::Unknown)? {
+            true => Ok(()),
+            false => {
+                tracing::warn!("credentials not valid for user '{}'", credentials.user);
+                Err(Denied::Because("wrong credentials"))
+            }
+        }
+    }
+
+    async fn refuse_inline(&self, auth: &AuthConfig, denied: Denied) -> Rejection {
+        let reason = match denied {
+            Denied::Because(reason) => reason,
+            Denied::Unknown(rejection) => return rejection,
+        };
+        self.count_failure();
+        match self.wait().await {
+            Ok(()) => refused(Refusal::whole(auth.error_code, reason)),
+            Err(crowded) => crowded,
+        }
+    }
+
+    async fn check(&self, auth: &AuthConfig, credentials: &Credentials) -> Result<bool, Rejection> {
+        let backend = self.database.backend.as_ref();
+        match auth::check(&auth.users, credentials, backend, self.state.deadline()).await {
+            Verdict::Granted => Ok(true),
+            Verdict::Denied => Ok(false),
+            Verdict::Unknown(error) => Err(Box::new(answer::database_error(&error))),
+        }
+    }
+
+    async fn wait(&self) -> Result<(), Rejection> {
+        let crowded = |_| Box::new(reply::closing(reply::overloaded("Too many failed attempts")));
+        self.state.penalty.wait().await.map_err(crowded)
+    }
+
+    fn count_failure(&self) {
+        self.metrics.auth_failures.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn unauthorized(&self, auth: &AuthConfig) -> HttpResponse {
+        let mut response = reply::text(reply::status_code(auth.error_code), "Unauthorized");
+        response
+            .headers_mut()
+            .insert(header::WWW_AUTHENTICATE, self.database.challenge.clone());
+        response
+    }
+}
+
+/// Why inline credentials do not open the door.
+enum Denied {
+    /// They are missing or wrong.
+    Because(&'static str),
+    /// They could not be checked; this is the answer.
+    Unknown(Rejection),
+}
+
+async fn decode_as(kind: Kind, bytes: Bytes) -> Result<Call, Rejection> {
+    let decoded = if bytes.len() <= DECODED_INLINE_MAX {
+        decode_now(kind, &bytes)
+    } else {
+        let decoding = tokio::task::spawn_blocking(move || decode_now(kind, &bytes));
+        decoding.await.map_err(|_| Box::new(answer::panicked()))?
+    };
+    decoded.map_err(refused)
+}
+
+/// curl calls every body a form unless it is told better; a form never begins with a brace.
+fn decode_now(kind: Kind, bytes: &[u8]) -> Result<Call, Refusal> {
+    match kind {
+        Kind::Form if !bytes.trim_ascii_start().starts_with(b"{") => decode_form(bytes),
+        Kind::Json | Kind::Form => decode(bytes),
+        Kind::Unsupported => Err(unprocessable()),
+    }
+}
+
+fn unprocessable() -> Refusal {
+    Refusal::whole(400, "in parsing body: Unprocessable Entity")
+}
+
+fn refused(refusal: Refusal) -> Rejection {
+    Box::new(reply::refusal(&refusal))
+}
+
+/// The rest of the body has not been read, so that the connection cannot be used again.
+fn body_error(error: &BodyError) -> HttpResponse {
+    match error {
+        BodyError::TooLarge => reply::closing(reply::error(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large")),
+        BodyError::TooSlow => reply::closing(reply::error(StatusCode::REQUEST_TIMEOUT, "Request Timeout")),
+        BodyError::Broken(_) | BodyError::Undecodable(_) => reply::closing(reply::refusal(&Refusal::whole(
+            400,
+            format!("in parsing body: {error}"),
+        ))),
+    }
+}

@@ -1,0 +1,188 @@
+//! One request from its head to the head of its answer.
+
+use std::panic::AssertUnwindSafe;
+use std::time::Instant;
+
+use futures_util::FutureExt;
+use hyper::body::{Body, Incoming};
+use hyper::header;
+use hyper::http::request::Parts;
+use hyper::{Method, Request, StatusCode};
+use prometheus_client::metrics::gauge::Gauge;
+use tracing::Instrument;
+
+use super::admin::AdminCall;
+use super::answer;
+use super::compress::compress;
+use super::connection::Peer;
+use super::content::Coding;
+use super::cors;
+use super::exchange::Exchange;
+use super::reply::{self, HttpResponse};
+use super::request_id::{RequestId, X_REQUEST_ID};
+use super::route::{DatabaseIndex, Route, route};
+use super::state::State;
+
+/// Answers a request. Dropping the future gives the request up, which interrupts its statement.
+pub(crate) async fn handle(state: &State, peer: &Peer, request: Request<Incoming>) -> HttpResponse {
+    let started = Instant::now();
+    let _counted = Counted::new(&state.metrics.requests_in_flight);
+    let (head, body) = request.into_parts();
+    let id = RequestId::of(&head.headers);
+    // Nothing here is secret: no query (it may carry a token), no header, no body.
+    let span = tracing::info_span!("request", %id, method = %head.method, path = head.uri.path(), peer = %peer.address);
+    let work = async {
+        let mut body = Some(body);
+        let (database, mut response) = unless_it_panics(state, &head, &mut body).await;
+        if body.is_some_and(|body| !body.is_end_stream()) || closes(&response) {
+            peer.expect_unread_bytes();
+        }
+        name(&mut response, &id);
+        state
+            .metrics
+            .database(database)
+            .answered(response.status().as_u16(), started.elapsed());
+        tracing::info!(status = response.status().as_u16(), took = ?started.elapsed(), "answered");
+        response
+    };
+    work.instrument(span).await
+}
+
+async fn unless_it_panics(
+    state: &State,
+    head: &Parts,
+    body: &mut Option<Incoming>,
+) -> (Option<DatabaseIndex>, HttpResponse) {
+    // Nothing that a panic could leave half done is used afterwards: the request's own data is dropped.
+    AssertUnwindSafe(answer(state, head, body))
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|_| {
+            tracing::error!("answering a request has panicked");
+            (None, reply::closing(answer::panicked()))
+        })
+}
+
+/// The answer, and the database whose it is.
+async fn answer(state: &State, head: &Parts, body: &mut Option<Incoming>) -> (Option<DatabaseIndex>, HttpResponse) {
+    if let Some(files) = &state.files
+        && matches!(head.method, Method::GET | Method::HEAD)
+        && let Some(file) = files.answer(head).await
+    {
+        return (None, file);
+    }
+    match route(&head.method, head.uri.path(), &state.table) {
+        Route::Unknown => (None, reply::not_found(&head.method, head.uri.path())),
+        Route::Call(index) => (Some(index), Target::new(state, index, head).call(body).await),
+        Route::Options(index) => (Some(index), Target::new(state, index, head).options()),
+        Route::Macro(index, name) => (Some(index), Target::new(state, index, head).run_macro(&name).await),
+        Route::Backup(index) => (Some(index), Target::new(state, index, head).run_backup().await),
+        Route::WrongMethod(index, allow) => (Some(index), Target::new(state, index, head).wrong_method(allow)),
+    }
+}
+
+/// The database that a request is for.
+struct Target<'a> {
+    state: &'a State,
+    index: DatabaseIndex,
+    request: &'a Parts,
+}
+
+impl<'a> Target<'a> {
+    fn new(state: &'a State, index: DatabaseIndex, request: &'a Parts) -> Self {
+        Target { state, index, request }
+    }
+
+    async fn call(&self, body: &mut Option<Incoming>) -> HttpResponse {
+        let Target { state, index, request } = *self;
+        let (database, metrics) = (state.database(index), state.metrics.database(Some(index)));
+        let response = Exchange {
+            state,
+            database,
+            metrics,
+            request,
+        }
+        .answer(body)
+        .await;
+        let response = compress(response, Coding::accepted(&request.headers)).await;
+        self.with_cors(response)
+    }
+
+    fn options(&self) -> HttpResponse {
+        let Some(policy) = &self.state.database(self.index).cors else {
+            return reply::wrong_method("POST");
+        };
+        let mut response = reply::empty(StatusCode::NO_CONTENT);
+        if cors::is_preflight(&self.request.headers) {
+            policy.answer_preflight(&self.request.headers, response.headers_mut());
+            return response;
+        }
+        self.with_cors(reply::with_header(response, header::ALLOW, "POST, OPTIONS"))
+    }
+
+    async fn run_macro(&self, name: &str) -> HttpResponse {
+        let response = self.admin().run_macro(name).await;
+        self.with_cors(response)
+    }
+
+    async fn run_backup(&self) -> HttpResponse {
+        let response = self.admin().run_backup().await;
+        self.with_cors(response)
+    }
+
+    fn admin(&self) -> AdminCall<'a> {
+        let Target { state, index, request } = *self;
+        let (database, metrics) = (state.database(index), state.metrics.database(Some(index)));
+        AdminCall {
+            state,
+            database,
+            metrics,
+            request,
+        }
+    }
+
+    fn wrong_method(&self, allow: &'static str) -> HttpResponse {
+        let with_options = allow == "POST" && self.state.database(self.index).cors.is_some();
+        self.with_cors(reply::wrong_method(if with_options { "POST, OPTIONS" } else { allow }))
+    }
+
+    fn with_cors(&self, mut response: HttpResponse) -> HttpResponse {
+        if let Some(policy) = &self.state.database(self.index).cors {
+            policy.answer(self.request.headers.get(header::ORIGIN), response.headers_mut());
+        }
+        response
+    }
+}
+
+/// Clients that name their requests hear the name again; others hear ours when they may want to complain.
+fn name(response: &mut HttpResponse, id: &RequestId) {
+    if (id.is_given() || response.status().is_server_error())
+        && let Some(value) = id.header()
+    {
+        response.headers_mut().insert(X_REQUEST_ID, value);
+    }
+}
+
+fn closes(response: &HttpResponse) -> bool {
+    response
+        .headers()
+        .get(header::CONNECTION)
+        .is_some_and(|value| value == "close")
+}
+
+/// Counts something while it lasts.
+pub(crate) struct Counted<'a>(&'a Gauge);
+
+impl<'a> Counted<'a> {
+    /// One more, until this is dropped.
+    pub(crate) fn new(gauge: &'a Gauge) -> Self {
+        gauge.inc();
+        Counted(gauge)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

@@ -1,0 +1,231 @@
+//! What a method and a path ask for. Pure: nothing here knows a request, a socket or a database.
+//!
+//! The path is decoded once and its bytes are compared with the ids of the databases, so that every spelling of an id
+//! reaches its database: `/%74est`, raw UTF-8, `/a%2Fb`. An exact match wins over one that ignores case, and a
+//! database over one of the paths below another database. One trailing slash is tolerated.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use hyper::Method;
+use percent_encoding::percent_decode_str;
+
+/// Where a database stands in the list that the table was made from.
+pub(crate) type DatabaseIndex = usize;
+
+/// What a request asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Route {
+    /// `POST /<id>`: run a transaction.
+    Call(DatabaseIndex),
+    /// `OPTIONS /<id>`: whether a page of another origin may call.
+    Options(DatabaseIndex),
+    /// `GET` or `POST /<id>/macro/<name>`.
+    Macro(DatabaseIndex, String),
+    /// `GET` or `POST /<id>/backup`.
+    Backup(DatabaseIndex),
+    /// The path is known, the method is not for it.
+    WrongMethod(DatabaseIndex, &'static str),
+    /// Nobody answers to this path.
+    Unknown,
+}
+
+/// The ids of the databases, ready to be looked up.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    exact: HashMap<Box<[u8]>, DatabaseIndex>,
+    folded: HashMap<String, DatabaseIndex>,
+}
+
+impl Table {
+    /// A table of these ids. Of two that differ in case only, the first is found by a third spelling.
+    pub(crate) fn new<'a>(ids: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut table = Table::default();
+        for (index, id) in ids.into_iter().enumerate() {
+            table.exact.entry(id.as_bytes().into()).or_insert(index);
+            table.folded.entry(id.to_lowercase()).or_insert(index);
+        }
+        table
+    }
+
+    fn find(&self, name: &[u8]) -> Option<DatabaseIndex> {
+        self.exact.get(name).copied().or_else(|| {
+            let name = std::str::from_utf8(name).ok()?;
+            self.folded.get(&name.to_lowercase()).copied()
+        })
+    }
+}
+
+/// What `method` on `path` (as received, still percent-encoded, no query) asks for.
+pub(crate) fn route(method: &Method, path: &str, table: &Table) -> Route {
+    let decoded: Cow<'_, [u8]> = percent_decode_str(path).into();
+    let Some(name) = decoded.strip_prefix(b"/") else {
+        return Route::Unknown;
+    };
+    let shorter = name.strip_suffix(b"/");
+    if let Some(database) = table.find(name).or_else(|| table.find(shorter?)) {
+        return on_database(method, database);
+    }
+    match below_database(shorter.unwrap_or(name), table) {
+        Some(route) => only_get_and_post(method, route),
+        None => Route::Unknown,
+    }
+}
+
+fn on_database(method: &Method, database: DatabaseIndex) -> Route {
+    match *method {
+        Method::POST => Route::Call(database),
+        Method::OPTIONS => Route::Options(database),
+        _ => Route::WrongMethod(database, "POST"),
+    }
+}
+
+/// `<id>/backup` or `<id>/macro/<name>`. Either part may contain slashes; the longest id wins.
+fn below_database(name: &[u8], table: &Table) -> Option<Route> {
+    if let Some(database) = name.strip_suffix(b"/backup").and_then(|id| table.find(id)) {
+        return Some(Route::Backup(database));
+    }
+    const INFIX: &[u8] = b"/macro/";
+    let starts = (0..name.len().saturating_sub(INFIX.len())).rev();
+    starts.filter(|&at| name[at..].starts_with(INFIX)).find_map(|at| {
+        let database = table.find(&name[..at])?;
+        let id = std::str::from_utf8(&name[at + INFIX.len()..]).ok()?;
+        Some(Route::Macro(database, id.to_owned()))
+    })
+}
+
+fn only_get_and_post(method: &Method, route: Route) -> Route {
+    match (method, &route) {
+        (&Method::GET | &Method::POST, _) => route,
+        (_, Route::Macro(database, _) | Route::Backup(database)) => Route::WrongMethod(*database, "GET, POST"),
+        _ => route,
+    }
+}
+
+/// The value of the query parameter `name`, percent-decoded with `+` for a blank; the first one counts.
+pub(crate) fn query_parameter<'q>(query: Option<&'q str>, name: &str) -> Option<Cow<'q, str>> {
+    query?.split('&').find_map(|pair| {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (key == name).then(|| decode_form_value(value))
+    })
+}
+
+fn decode_form_value(value: &str) -> Cow<'_, str> {
+    if !value.contains(['%', '+']) {
+        return Cow::Borrowed(value);
+    }
+    let blanks = value.replace('+', " ");
+    Cow::Owned(percent_decode_str(&blanks).decode_utf8_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const IDS: [&str; 11] = [
+        "test",
+        "数据库",
+        "a b",
+        "a+b",
+        "a/b",
+        "100%",
+        "Case",
+        "case",
+        "x/macro/y",
+        "x",
+        "Ärger",
+    ];
+
+    fn post(path: &str) -> Route {
+        route(&Method::POST, path, &Table::new(IDS))
+    }
+
+    fn index(id: &str) -> usize {
+        IDS.iter().position(|known| *known == id).unwrap()
+    }
+
+    #[test]
+    fn every_spelling_reaches_the_database() {
+        for path in ["/test", "/TEST", "/test/", "/%74est", "/Te%73t/", "/test%2F"] {
+            assert_eq!(post(path), Route::Call(index("test")), "{path}");
+        }
+        for path in [
+            "/数据库",
+            "/%E6%95%B0%E6%8D%AE%E5%BA%93",
+            "/%e6%95%b0%e6%8d%ae%e5%ba%93/",
+        ] {
+            assert_eq!(post(path), Route::Call(index("数据库")), "{path}");
+        }
+        assert_eq!(post("/a%20b"), Route::Call(index("a b")));
+        assert_eq!(post("/a+b"), Route::Call(index("a+b")));
+        assert_eq!(post("/a%2Bb"), Route::Call(index("a+b")));
+        assert_eq!(post("/a%2Fb"), Route::Call(index("a/b")));
+        assert_eq!(post("/100%25"), Route::Call(index("100%")));
+        assert_eq!(post("/%C3%84RGER"), Route::Call(index("Ärger")));
+    }
+
+    #[test]
+    fn other_paths_do_not() {
+        for path in [
+            "/",
+            "//test",
+            "/test//",
+            "/test/x",
+            "/nope",
+            "*",
+            "/aXb",
+            "/%FF",
+            "",
+            "/test/macro/",
+            "/macro/m",
+        ] {
+            assert_eq!(post(path), Route::Unknown, "{path}");
+        }
+    }
+
+    #[test]
+    fn the_exact_case_wins() {
+        assert_eq!(post("/Case"), Route::Call(index("Case")));
+        assert_eq!(post("/case"), Route::Call(index("case")));
+        assert_eq!(post("/CASE"), Route::Call(index("Case")));
+    }
+
+    #[test]
+    fn methods() {
+        let table = Table::new(IDS);
+        let on = |method: Method, path: &str| route(&method, path, &table);
+        assert_eq!(on(Method::OPTIONS, "/test"), Route::Options(0));
+        for method in [Method::GET, Method::HEAD, Method::PUT, Method::DELETE, Method::PATCH] {
+            assert_eq!(on(method, "/test"), Route::WrongMethod(0, "POST"));
+        }
+        assert_eq!(on(Method::GET, "/test/backup"), Route::Backup(0));
+        assert_eq!(on(Method::PUT, "/test/backup"), Route::WrongMethod(0, "GET, POST"));
+        assert_eq!(on(Method::DELETE, "/test/macro/m"), Route::WrongMethod(0, "GET, POST"));
+    }
+
+    #[test]
+    fn macros_and_backups() {
+        assert_eq!(post("/test/macro/M1"), Route::Macro(0, "M1".into()));
+        assert_eq!(post("/test/macro/a%2Fb/"), Route::Macro(0, "a/b".into()));
+        assert_eq!(post("/TEST/backup/"), Route::Backup(0));
+        assert_eq!(post("/a/b/backup"), Route::Backup(index("a/b")));
+        assert_eq!(post("/x/macro/z"), Route::Macro(index("x"), "z".into()));
+    }
+
+    #[test]
+    fn a_database_wins_over_a_macro_of_another() {
+        assert_eq!(post("/x/macro/y"), Route::Call(index("x/macro/y")));
+        assert_eq!(post("/x/macro/y/macro/z"), Route::Macro(index("x/macro/y"), "z".into()));
+    }
+
+    #[test]
+    fn query_parameters() {
+        assert_eq!(
+            query_parameter(Some("a=1&token=x%20y+z"), "token").as_deref(),
+            Some("x y z")
+        );
+        assert_eq!(query_parameter(Some("token"), "token").as_deref(), Some(""));
+        assert_eq!(query_parameter(Some("tokens=1"), "token"), None);
+        assert_eq!(query_parameter(None, "token"), None);
+    }
+}

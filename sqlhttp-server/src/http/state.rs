@@ -1,0 +1,220 @@
+//! What all connections share: the databases with their rules, and the limits.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use hyper::header::HeaderValue;
+use sqlhttp_core::{Backend, Deadline};
+use sqlhttp_ws4sqlite::Statements;
+
+use super::admin::Admin;
+use super::body::Bounds;
+use super::cors::{CorsError, CorsPolicy};
+use super::files::Files;
+use super::route::{DatabaseIndex, Table};
+use crate::auth::Penalty;
+use crate::config::{AuthConfig, DatabaseConfig, ServerConfig, WebServiceConfig};
+use crate::metrics::{Metrics, StatusFn};
+
+/// A database to be served.
+pub struct Served {
+    /// What its companion file says.
+    pub config: DatabaseConfig,
+    /// Who runs its batches.
+    pub backend: Arc<dyn Backend>,
+    /// Who runs its macros and backups; without one, their paths are unknown.
+    pub admin: Option<Arc<dyn Admin>>,
+    /// Who knows how it is, for the metrics and the health check.
+    pub status: Option<StatusFn>,
+}
+
+/// Everything that answering needs. Shared by all connections, immutable but for counters.
+pub struct State {
+    pub(crate) limits: Limits,
+    pub(crate) table: Table,
+    pub(crate) files: Option<Files>,
+    pub(crate) metrics: Metrics,
+    pub(crate) penalty: Penalty,
+    databases: Vec<Entry>,
+    stopping: AtomicBool,
+}
+
+/// What bounds connections and requests.
+#[derive(Debug, Clone)]
+pub(crate) struct Limits {
+    pub(crate) body: Bounds,
+    pub(crate) header_bytes_max: usize,
+    pub(crate) header_timeout: Option<Duration>,
+    pub(crate) connections_max: usize,
+    pub(crate) items_max: usize,
+    pub(crate) query_timeout: Option<Duration>,
+    pub(crate) shutdown_timeout: Duration,
+}
+
+/// A database that is served, ready for requests.
+pub(crate) struct Entry {
+    pub(crate) id: String,
+    pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) statements: Statements,
+    pub(crate) auth: Option<AuthConfig>,
+    /// What `WWW-Authenticate` says.
+    pub(crate) challenge: HeaderValue,
+    pub(crate) cors: Option<CorsPolicy>,
+    pub(crate) admin: Option<Arc<dyn Admin>>,
+    /// The macros that may be called over HTTP.
+    pub(crate) macros: HashMap<String, WebServiceConfig>,
+    /// How a backup may be asked for over HTTP, if it may.
+    pub(crate) backup: Option<WebServiceConfig>,
+    status: Option<StatusFn>,
+}
+
+/// Why a database cannot be served.
+#[derive(Debug, thiserror::Error)]
+#[error("in {database}: {source}")]
+pub struct SetupError {
+    /// The id of the database.
+    pub database: String,
+    /// What is wrong.
+    pub source: CorsError,
+}
+
+impl State {
+    /// Everything for these databases, under these settings.
+    ///
+    /// # Errors
+    /// A database's `corsOrigin` makes no sense.
+    pub fn new(config: &ServerConfig, databases: Vec<Served>) -> Result<Arc<State>, SetupError> {
+        let databases = databases.into_iter().map(Entry::new).collect::<Result<Vec<_>, _>>()?;
+        let root = config.serve_dir.clone();
+        Ok(Arc::new(State {
+            limits: Limits::new(config),
+            table: Table::new(databases.iter().map(|entry| entry.id.as_str())),
+            files: root.map(|root| Files::new(root, config.index_file.clone())),
+            metrics: Metrics::new(databases.iter().map(|entry| (entry.id.clone(), entry.status.clone()))),
+            penalty: Penalty::new(),
+            databases,
+            stopping: AtomicBool::new(false),
+        }))
+    }
+
+    /// The database at an index that the table has given out.
+    pub(crate) fn database(&self, index: DatabaseIndex) -> &Entry {
+        &self.databases[index]
+    }
+
+    /// The moment after which a statement that starts now may not run any more.
+    pub(crate) fn deadline(&self) -> Deadline {
+        self.limits
+            .query_timeout
+            .map_or(Deadline::NEVER, |limit| Deadline::after(Instant::now(), limit))
+    }
+
+    /// From now on the health check fails, so that no new work is sent here.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Why no work should be sent here, if so.
+    pub(crate) fn unhealthy(&self) -> Option<String> {
+        if self.stopping.load(Ordering::Relaxed) {
+            return Some("shutting down".to_owned());
+        }
+        self.databases.iter().find_map(|entry| {
+            let why = entry.status.as_ref()?().poisoned?;
+            Some(format!("database '{}' takes no more writes: {why}", entry.id))
+        })
+    }
+}
+
+impl Limits {
+    fn new(config: &ServerConfig) -> Self {
+        // A duration of zero means that there is no limit.
+        let limit = |duration: Duration| Some(duration).filter(|duration| !duration.is_zero());
+        Limits {
+            body: Bounds {
+                bytes_max: config.body_bytes_max,
+                timeout: limit(config.body_timeout),
+            },
+            header_bytes_max: config.header_bytes_max,
+            header_timeout: limit(config.header_timeout),
+            connections_max: config.connections_max,
+            items_max: config.items_max,
+            query_timeout: config.query_timeout.and_then(limit),
+            shutdown_timeout: config.shutdown_timeout,
+        }
+    }
+}
+
+impl Entry {
+    fn new(served: Served) -> Result<Self, SetupError> {
+        let Served {
+            config,
+            backend,
+            admin,
+            status,
+        } = served;
+        let cors = config.cors_origin.as_deref().map(CorsPolicy::parse).transpose();
+        let cors = cors.map_err(|source| SetupError {
+            database: config.id.clone(),
+            source,
+        })?;
+        let macros = config
+            .macros
+            .into_iter()
+            .filter_map(|it| Some((it.id, it.execution.web_service?)));
+        Ok(Entry {
+            challenge: challenge(&config.id),
+            id: config.id,
+            backend,
+            statements: Statements {
+                stored: config.stored_statements,
+                only_stored: config.only_stored_statements,
+            },
+            auth: config.auth,
+            cors,
+            admin,
+            macros: macros.collect(),
+            backup: config.backup.and_then(|backup| backup.execution.web_service),
+            status,
+        })
+    }
+}
+
+/// `Basic realm="<id>"`, as far as a header can hold the id.
+fn challenge(id: &str) -> HeaderValue {
+    let quoted = id.replace('\\', "\\\\").replace('"', "\\\"");
+    let challenge = format!("Basic realm=\"{quoted}\"");
+    HeaderValue::from_bytes(challenge.as_bytes()).unwrap_or(HeaderValue::from_static("Basic realm=\"sqlhttp\""))
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State")
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Served {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Served")
+            .field("id", &self.config.id)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn challenges() {
+        assert_eq!(challenge("test"), "Basic realm=\"test\"");
+        assert_eq!(challenge("a\"b\\c"), "Basic realm=\"a\\\"b\\\\c\"");
+        assert_eq!(challenge("数").as_bytes(), "Basic realm=\"数\"".as_bytes());
+        assert_eq!(challenge("a\nb"), "Basic realm=\"sqlhttp\"");
+    }
+}

@@ -1,0 +1,173 @@
+//! Log lines on standard error. As text they look like the original's: `ERR | 2026/01/31 12:00:00 | what happened`.
+
+use std::fmt::{self, Write};
+
+use chrono::Local;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::FmtContext;
+use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
+use tracing_subscriber::registry::LookupSpan;
+
+use crate::config::LogFormat;
+
+/// Why there is no log.
+#[derive(Debug, thiserror::Error)]
+pub enum LoggingError {
+    /// The level is none of those there are.
+    #[error("log level '{0}': it must be error, warn, info, debug or trace")]
+    Level(String),
+    /// Somebody else in this process writes the log already.
+    #[error("the log has been set up already")]
+    Twice,
+}
+
+/// Starts logging to standard error, for the whole process. The level is that of this program; what the libraries
+/// beneath it say is kept to warnings unless the level is `trace`.
+pub fn init(format: LogFormat, level: &str) -> Result<(), LoggingError> {
+    let level: Level = level.parse().map_err(|_| LoggingError::Level(level.to_owned()))?;
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter(level))
+        .with_writer(std::io::stderr);
+    let set = match format {
+        LogFormat::Text => tracing::subscriber::set_global_default(subscriber.event_format(TextFormat).finish()),
+        LogFormat::Json => tracing::subscriber::set_global_default(subscriber.json().flatten_event(true).finish()),
+    };
+    set.map_err(|_| LoggingError::Twice)
+}
+
+fn filter(level: Level) -> EnvFilter {
+    let level = level.as_str().to_ascii_lowercase();
+    let others = if level == "trace" || level == "error" {
+        level.as_str()
+    } else {
+        "warn"
+    };
+    EnvFilter::new(format!(
+        "{others},sqlhttp_core={level},sqlhttp_server={level},sqlhttp_standalone={level}"
+    ))
+}
+
+/// `LEVEL | time | message name=value …`
+struct TextFormat;
+
+impl<S, N> FormatEvent<S, N> for TextFormat
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let label = label(*event.metadata().level());
+        write!(writer, "{label} | {} |", Local::now().format("%Y/%m/%d %H:%M:%S"))?;
+        let mut line = Line {
+            writer: OneLine(&mut writer),
+            result: Ok(()),
+        };
+        event.record(&mut line);
+        line.result?;
+        writeln!(writer)
+    }
+}
+
+fn label(level: Level) -> &'static str {
+    match level {
+        Level::ERROR => "ERR",
+        Level::WARN => "WARN",
+        Level::INFO => "INFO",
+        Level::DEBUG => "DEBUG",
+        Level::TRACE => "TRACE",
+    }
+}
+
+/// Writes the fields of an event, each after a blank.
+struct Line<W> {
+    writer: OneLine<W>,
+    result: fmt::Result,
+}
+
+impl<W: Write> Visit for Line<W> {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if self.result.is_ok() {
+            self.result = match field.name() {
+                "message" => write!(self.writer, " {value:?}"),
+                name => write!(self.writer, " {name}={value:?}"),
+            };
+        }
+    }
+}
+
+/// Escapes control characters, so that nothing a client sends can forge a line.
+struct OneLine<W>(W);
+
+impl<W: Write> Write for OneLine<W> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for piece in text.split_inclusive(char::is_control) {
+            match piece.char_indices().next_back() {
+                Some((at, last)) if last.is_control() => write!(self.0, "{}{}", &piece[..at], last.escape_default())?,
+                _ => self.0.write_str(piece)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    #[derive(Clone, Default)]
+    struct Captured(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Captured {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn captured(log: impl FnOnce()) -> String {
+        let captured = Captured::default();
+        let writer = captured.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .event_format(TextFormat)
+            .with_writer(move || writer.clone())
+            .finish();
+        tracing::subscriber::with_default(subscriber, log);
+        let bytes = captured.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn lines_look_like_the_originals() {
+        let line = captured(|| tracing::error!("credentials not valid for user '{}'", "gigi"));
+        let parts: Vec<_> = line.split(" | ").collect();
+        assert_eq!((parts[0], parts[2]), ("ERR", "credentials not valid for user 'gigi'\n"));
+        assert!(chrono::NaiveDateTime::parse_from_str(parts[1], "%Y/%m/%d %H:%M:%S").is_ok());
+    }
+
+    #[test]
+    fn fields_follow_the_message() {
+        let line = captured(|| tracing::info!(status = 200, path = %"/t", "request"));
+        assert!(line.ends_with(" | request status=200 path=/t\n"), "{line}");
+    }
+
+    #[test]
+    fn nothing_forges_a_line() {
+        let line = captured(|| tracing::warn!("user '{}'", "x\nERR | forged\u{1b}[2J"));
+        assert_eq!(line.lines().count(), 1);
+        assert!(line.ends_with("user 'x\\nERR | forged\\u{1b}[2J'\n"), "{line}");
+    }
+
+    #[test]
+    fn levels() {
+        assert!(filter(Level::DEBUG).to_string().contains("sqlhttp_server=debug"));
+        assert!(matches!(init(LogFormat::Text, "loud"), Err(LoggingError::Level(_))));
+    }
+}

@@ -1,0 +1,353 @@
+//! What the server counts, and how Prometheus reads it.
+//!
+//! Counting takes no lock: every series is made at the start, and a request only adds to atomics. What a database
+//! tells of itself is asked for when the metrics are read.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use sqlhttp_core::Status;
+
+/// Asks a database what it tells of itself.
+pub type StatusFn = Arc<dyn Fn() -> Status + Send + Sync>;
+
+/// The label of requests that reached no database.
+const NO_DATABASE: &str = "";
+
+/// Upper bounds of the latency histogram, in microseconds.
+const BUCKETS_US: [u64; 16] = [
+    100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
+    5_000_000, 10_000_000,
+];
+
+/// Everything the server counts.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    registry: Registry,
+    databases: Arc<[DatabaseMetrics]>,
+    pub(crate) requests_in_flight: Gauge,
+    pub(crate) connections: Gauge,
+    pub(crate) connections_refused: Counter,
+    pub(crate) received_bytes: Counter,
+    pub(crate) sent_bytes: Counter,
+}
+
+/// What is counted for one database.
+pub(crate) struct DatabaseMetrics {
+    id: String,
+    status: Option<StatusFn>,
+    by_class: [AtomicU64; CLASSES.len()],
+    latency: Latency,
+    pub(crate) auth_failures: AtomicU64,
+}
+
+/// The classes of statuses.
+const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// How long requests took. A bucket counts what fell into it and into no lower one; the last one has no bound.
+#[derive(Debug, Default)]
+struct Latency {
+    buckets: [AtomicU64; BUCKETS_US.len() + 1],
+    sum_us: AtomicU64,
+}
+
+impl Metrics {
+    /// Metrics for databases of these ids, in this order.
+    pub(crate) fn new(databases: impl IntoIterator<Item = (String, Option<StatusFn>)>) -> Self {
+        let others = (NO_DATABASE.to_owned(), None);
+        let databases = databases
+            .into_iter()
+            .chain([others])
+            .map(|(id, status)| DatabaseMetrics::new(id, status));
+        let mut metrics = Metrics {
+            registry: Registry::with_prefix("sqlhttp"),
+            databases: databases.collect(),
+            requests_in_flight: Gauge::default(),
+            connections: Gauge::default(),
+            connections_refused: Counter::default(),
+            received_bytes: Counter::default(),
+            sent_bytes: Counter::default(),
+        };
+        metrics.register();
+        metrics
+    }
+
+    fn register(&mut self) {
+        let registry = &mut self.registry;
+        registry.register(
+            "requests_in_flight",
+            "Requests being answered",
+            self.requests_in_flight.clone(),
+        );
+        registry.register("connections", "Connections open", self.connections.clone());
+        let refused = self.connections_refused.clone();
+        registry.register(
+            "connections_refused",
+            "Connections refused because too many were open",
+            refused,
+        );
+        registry.register(
+            "received_bytes",
+            "Bytes received from clients",
+            self.received_bytes.clone(),
+        );
+        registry.register("sent_bytes", "Bytes sent to clients", self.sent_bytes.clone());
+        registry.register_collector(Box::new(PerDatabase(Arc::clone(&self.databases))));
+    }
+
+    /// What is counted for the database at this index; `None` is for requests that reached none.
+    pub(crate) fn database(&self, index: Option<usize>) -> &DatabaseMetrics {
+        let others = self.databases.len() - 1;
+        &self.databases[index.unwrap_or(others).min(others)]
+    }
+
+    /// All of it as Prometheus reads it.
+    pub(crate) fn encode(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+impl DatabaseMetrics {
+    fn new(id: String, status: Option<StatusFn>) -> Self {
+        let (by_class, latency, auth_failures) = Default::default();
+        DatabaseMetrics {
+            id,
+            status,
+            by_class,
+            latency,
+            auth_failures,
+        }
+    }
+
+    /// Counts an answered request: its status, and the time until the head of the answer was there.
+    pub(crate) fn answered(&self, status: u16, took: Duration) {
+        let class = usize::from(status / 100).clamp(1, CLASSES.len()) - 1;
+        self.by_class[class].fetch_add(1, Ordering::Relaxed);
+        self.latency.observe(took);
+    }
+
+    /// What the database tells of itself, if it can be asked.
+    fn status(&self) -> Option<Status> {
+        self.status.as_ref().map(|ask| ask())
+    }
+}
+
+impl fmt::Debug for DatabaseMetrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DatabaseMetrics")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Latency {
+    fn observe(&self, took: Duration) {
+        let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let bucket = BUCKETS_US.partition_point(|bound| *bound < us);
+        self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
+        self.sum_us.fetch_add(us, Ordering::Relaxed);
+    }
+
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
+        let bounds = BUCKETS_US.iter().map(|us| seconds(*us)).chain([f64::INFINITY]);
+        let counts = self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed));
+        let buckets: Vec<(f64, u64)> = bounds.zip(counts).collect();
+        let count = buckets.iter().map(|(_, count)| count).sum();
+        encoder.encode_histogram::<NoLabelSet>(seconds(self.sum_us.load(Ordering::Relaxed)), count, &buckets, None)
+    }
+}
+
+fn seconds(us: u64) -> f64 {
+    Duration::from_micros(us).as_secs_f64()
+}
+
+/// Writes the series that there are one of for each database.
+#[derive(Debug)]
+struct PerDatabase(Arc<[DatabaseMetrics]>);
+
+impl Collector for PerDatabase {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        self.encode_requests(&mut encoder)?;
+        self.encode_latency(&mut encoder)?;
+        self.encode_auth_failures(&mut encoder)?;
+        self.encode_statuses(&mut encoder)
+    }
+}
+
+impl PerDatabase {
+    fn encode_requests(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Requests answered, by database (none for paths that are no database's) and class of status";
+        let mut family = encoder.encode_descriptor("requests", help, None, MetricType::Counter)?;
+        for database in self.0.iter() {
+            for (class, count) in CLASSES.iter().zip(&database.by_class) {
+                let count = count.load(Ordering::Relaxed);
+                // The classes that there are always, and the others once they occur.
+                if count > 0 || *class != "1xx" {
+                    let labels = [("database", database.id.as_str()), ("status", *class)];
+                    family
+                        .encode_family(&labels)?
+                        .encode_counter::<NoLabelSet, u64, f64>(&count, None)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn encode_latency(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Time from the head of the request to the head of the answer, seconds";
+        let mut family = encoder.encode_descriptor("request_duration_seconds", help, None, MetricType::Histogram)?;
+        for database in self.0.iter() {
+            database
+                .latency
+                .encode(family.encode_family(&[("database", database.id.as_str())])?)?;
+        }
+        Ok(())
+    }
+
+    fn encode_auth_failures(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Requests refused because of missing or wrong credentials or tokens";
+        let mut family = encoder.encode_descriptor("auth_failures", help, None, MetricType::Counter)?;
+        for database in self.0.iter() {
+            let count = database.auth_failures.load(Ordering::Relaxed);
+            let labels = [("database", database.id.as_str())];
+            family
+                .encode_family(&labels)?
+                .encode_counter::<NoLabelSet, u64, f64>(&count, None)?;
+        }
+        Ok(())
+    }
+
+    fn encode_statuses(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let statuses: Vec<(&str, Status)> = self
+            .0
+            .iter()
+            .filter_map(|database| Some((database.id.as_str(), database.status()?)))
+            .collect();
+        for (name, help, metric_type, read) in SERIES {
+            let mut family = encoder.encode_descriptor(name, help, None, *metric_type)?;
+            for (id, status) in &statuses {
+                let labels = [("database", *id)];
+                let mut metric = family.encode_family(&labels)?;
+                match metric_type {
+                    MetricType::Counter => metric.encode_counter::<NoLabelSet, u64, f64>(&read(status), None)?,
+                    _ => metric.encode_gauge(&read(status))?,
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Name, help, type, and where the value stands.
+type Series = (&'static str, &'static str, MetricType, fn(&Status) -> u64);
+
+/// What is told of a database's status.
+const SERIES: &[Series] = &[
+    (
+        "write_queue_length",
+        "Batches that wait for the writer",
+        MetricType::Gauge,
+        |s| s.write_queue_len as u64,
+    ),
+    (
+        "read_queue_length",
+        "Batches that wait for a reader",
+        MetricType::Gauge,
+        |s| s.read_queue_len as u64,
+    ),
+    (
+        "batches_written",
+        "Batches the writer has finished",
+        MetricType::Counter,
+        |s| s.batches_written,
+    ),
+    (
+        "groups_committed",
+        "Transactions committed for them",
+        MetricType::Counter,
+        |s| s.groups_committed,
+    ),
+    (
+        "batches_read",
+        "Batches the readers have finished",
+        MetricType::Counter,
+        |s| s.batches_read,
+    ),
+    ("file_size_bytes", "Size of the database file", MetricType::Gauge, |s| {
+        s.file_bytes
+    }),
+    (
+        "wal_size_bytes",
+        "Size of the write-ahead log",
+        MetricType::Gauge,
+        |s| s.wal_bytes,
+    ),
+    (
+        "poisoned",
+        "1 if the database takes no more writes",
+        MetricType::Gauge,
+        |s| u64::from(s.poisoned.is_some()),
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn metrics() -> Metrics {
+        let status: StatusFn = Arc::new(|| Status {
+            wal_bytes: 4096,
+            batches_written: 7,
+            ..Status::default()
+        });
+        Metrics::new([("a".to_owned(), Some(status)), ("b".to_owned(), None)])
+    }
+
+    #[test]
+    fn everything_is_told() {
+        let metrics = metrics();
+        metrics.database(Some(0)).answered(200, Duration::from_millis(2));
+        metrics.database(Some(0)).answered(200, Duration::from_secs(60));
+        metrics.database(Some(1)).answered(503, Duration::ZERO);
+        metrics.database(None).answered(404, Duration::ZERO);
+        metrics.database(Some(1)).auth_failures.fetch_add(1, Ordering::Relaxed);
+        metrics.connections.inc();
+        let text = metrics.encode().unwrap();
+        for line in [
+            r#"sqlhttp_requests_total{database="a",status="2xx"} 2"#,
+            r#"sqlhttp_requests_total{database="b",status="5xx"} 1"#,
+            r#"sqlhttp_requests_total{database="",status="4xx"} 1"#,
+            r#"sqlhttp_request_duration_seconds_count{database="a"} 2"#,
+            r#"sqlhttp_request_duration_seconds_bucket{le="0.001",database="a"} 0"#,
+            r#"sqlhttp_request_duration_seconds_bucket{le="0.0025",database="a"} 1"#,
+            r#"sqlhttp_request_duration_seconds_bucket{le="+Inf",database="a"} 2"#,
+            r#"sqlhttp_auth_failures_total{database="b"} 1"#,
+            "sqlhttp_connections 1",
+            r#"sqlhttp_wal_size_bytes{database="a"} 4096"#,
+            r#"sqlhttp_batches_written_total{database="a"} 7"#,
+            r#"sqlhttp_poisoned{database="a"} 0"#,
+        ] {
+            assert!(text.lines().any(|told| told == line), "{line} is missing in\n{text}");
+        }
+        assert!(!text.contains(r#"sqlhttp_poisoned{database="b"}"#));
+    }
+
+    #[test]
+    fn bounds_belong_to_their_bucket() {
+        let latency = Latency::default();
+        latency.observe(Duration::from_micros(100));
+        latency.observe(Duration::from_micros(101));
+        assert_eq!(latency.buckets[0].load(Ordering::Relaxed), 1);
+        assert_eq!(latency.buckets[1].load(Ordering::Relaxed), 1);
+    }
+}

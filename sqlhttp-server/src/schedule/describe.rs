@@ -1,0 +1,279 @@
+//! A cron expression in English, in the words that the original prints at start (those of cRonstrue, in lower case).
+//! Expressions that it would put into a riddle are left to the caller to show as they are.
+
+const WEEKDAYS: [&str; 7] = [
+    "sunday",
+    "monday",
+    "tuesday",
+    "wednesday",
+    "thursday",
+    "friday",
+    "saturday",
+];
+const MONTHS: [&str; 12] = [
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
+];
+
+/// What a field says. Names are numbers already.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Field {
+    Any,
+    List(Vec<u32>),
+    Range(u32, u32),
+    Every(u32),
+    EveryFrom(u32, u32),
+    EveryWithin(u32, u32, u32),
+}
+
+/// Describes the five fields of a valid expression; `None` if there are no good words for it.
+pub(crate) fn describe(expression: &str) -> Option<String> {
+    let words: Vec<&str> = expression.split_whitespace().collect();
+    let [minute, hour, day, month, weekday] = words[..] else {
+        return None;
+    };
+    let minute = Field::parse(minute, 0, &[])?;
+    let hour = Field::parse(hour, 0, &[])?;
+    let day = Field::parse(day, 1, &[])?;
+    let month = Field::parse(month, 1, &MONTHS)?;
+    let weekday = Field::parse(weekday, 0, &WEEKDAYS)?;
+    let parts = [
+        time_of_day(&minute, &hour)?,
+        day_of_month(&day),
+        day_of_week(&weekday, day == Field::Any)?,
+        month_of_year(&month)?,
+    ];
+    Some(
+        parts
+            .into_iter()
+            .filter(|part| !part.is_empty())
+            .collect::<Vec<_>>()
+            .join(", "),
+    )
+}
+
+impl Field {
+    /// `min` is the field's least number; `names` stand for the numbers from it on, by their first three letters.
+    fn parse(text: &str, min: u32, names: &[&str]) -> Option<Field> {
+        let number = |word: &str| {
+            let named = names.iter().position(|name| word.eq_ignore_ascii_case(&name[..3]));
+            named.map_or_else(|| word.parse().ok(), |index| Some(min + u32::try_from(index).ok()?))
+        };
+        let (base, step) = match text.split_once('/') {
+            Some((base, step)) => (base, Some(step.parse().ok()?)),
+            None => (text, None),
+        };
+        let range = base.split_once('-');
+        Some(match (base, range, step) {
+            ("*" | "?", _, None | Some(1)) => Field::Any,
+            ("*" | "?", _, Some(step)) => Field::Every(step),
+            (_, Some((low, high)), None) => Field::Range(number(low)?, number(high)?),
+            (_, Some((low, high)), Some(step)) => Field::EveryWithin(number(low)?, number(high)?, step),
+            (_, None, Some(step)) if number(base)? == min => Field::Every(step),
+            (_, None, Some(step)) => Field::EveryFrom(number(base)?, step),
+            (_, None, None) => Field::List(base.split(',').map(number).collect::<Option<_>>()?),
+        })
+    }
+
+    fn single(&self) -> Option<u32> {
+        match self {
+            Field::List(numbers) if numbers.len() == 1 => numbers.first().copied(),
+            _ => None,
+        }
+    }
+}
+
+fn time_of_day(minute: &Field, hour: &Field) -> Option<String> {
+    if let (Some(minute), Field::List(hours)) = (minute.single(), hour) {
+        let times: Vec<String> = hours.iter().map(|hour| clock(*hour, minute)).collect();
+        return Some(format!("at {}", joined_times(&times)));
+    }
+    let minutes = match (minute, hour) {
+        (Field::List(numbers), Field::Any | Field::Range(..)) if *numbers == [0] => "every hour".to_owned(),
+        _ => minutes(minute)?,
+    };
+    let hours = match hour {
+        Field::Any => return Some(minutes),
+        Field::List(one) if one.len() == 1 && !matches!(minute, Field::List(_) | Field::Range(..)) => {
+            between(one[0], one[0])
+        }
+        Field::List(list) if !matches!(minute, Field::Range(..)) => {
+            format!("at {}", listed(list.iter().map(|hour| clock(*hour, 0)).collect()))
+        }
+        Field::Range(low, high) => between(*low, *high),
+        Field::Every(step) => format!("every {step} hours"),
+        _ => return None,
+    };
+    Some(format!("{minutes}, {hours}"))
+}
+
+fn minutes(field: &Field) -> Option<String> {
+    Some(match field {
+        Field::Any => "every minute".to_owned(),
+        Field::List(numbers) => {
+            format!(
+                "at {} minutes past the hour",
+                listed(numbers.iter().map(u32::to_string).collect())
+            )
+        }
+        Field::Range(low, high) => format!("minutes {low} through {high} past the hour"),
+        Field::Every(step) => format!("every {step} minutes"),
+        Field::EveryFrom(start, step) => format!("every {step} minutes, starting at {start} minutes past the hour"),
+        Field::EveryWithin(low, high, step) => {
+            format!("every {step} minutes, minutes {low} through {high} past the hour")
+        }
+    })
+}
+
+fn day_of_month(field: &Field) -> String {
+    match field {
+        Field::Any => String::new(),
+        Field::List(days) => format!(
+            "on day {} of the month",
+            listed(days.iter().map(u32::to_string).collect())
+        ),
+        Field::Range(low, high) => format!("between day {low} and {high} of the month"),
+        Field::Every(step) => format!("every {step} days"),
+        Field::EveryFrom(start, step) => format!("every {step} days, starting on day {start} of the month"),
+        Field::EveryWithin(low, high, step) => format!("every {step} days, between day {low} and {high} of the month"),
+    }
+}
+
+fn day_of_week(field: &Field, any_day: bool) -> Option<String> {
+    let name = |day: &u32| WEEKDAYS.get(*day as usize).map(|name| (*name).to_owned());
+    Some(match field {
+        Field::Any => String::new(),
+        Field::List(days) => {
+            let intro = if any_day { "only on" } else { "and on" };
+            format!("{intro} {}", listed(days.iter().map(name).collect::<Option<_>>()?))
+        }
+        Field::Range(low, high) => format!("{} through {}", name(low)?, name(high)?),
+        Field::Every(step) => format!("every {step} days of the week"),
+        Field::EveryFrom(..) | Field::EveryWithin(..) => return None,
+    })
+}
+
+fn month_of_year(field: &Field) -> Option<String> {
+    let name = |month: &u32| {
+        MONTHS
+            .get((*month as usize).checked_sub(1)?)
+            .map(|name| (*name).to_owned())
+    };
+    Some(match field {
+        Field::Any => String::new(),
+        Field::List(months) => format!("only in {}", listed(months.iter().map(name).collect::<Option<_>>()?)),
+        Field::Range(low, high) => format!("{} through {}", name(low)?, name(high)?),
+        Field::Every(step) => format!("every {step} months"),
+        Field::EveryFrom(..) | Field::EveryWithin(..) => return None,
+    })
+}
+
+/// `02:30 pm`.
+fn clock(hour: u32, minute: u32) -> String {
+    let half = if hour < 12 { "am" } else { "pm" };
+    let twelve = if hour.is_multiple_of(12) { 12 } else { hour % 12 };
+    format!("{twelve:02}:{minute:02} {half}")
+}
+
+/// From the beginning of an hour to the end of another.
+fn between(low: u32, high: u32) -> String {
+    format!("between {} and {}", clock(low, 0), clock(high, 59))
+}
+
+/// `a`, `a and b`, `a, b, and c`.
+fn listed(items: Vec<String>) -> String {
+    match items.as_slice() {
+        [] => String::new(),
+        [one] => one.clone(),
+        [one, two] => format!("{one} and {two}"),
+        [rest @ .., last] => format!("{}, and {last}", rest.join(", ")),
+    }
+}
+
+/// Times of day go without the last comma: `a, b and c`.
+fn joined_times(times: &[String]) -> String {
+    match times {
+        [rest @ .., last] if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),
+        _ => times.concat(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn expressions_are_described_as_the_original_does() {
+        let table = [
+            ("* * * * *", "every minute"),
+            ("0 * * * *", "every hour"),
+            ("0 0 * * *", "at 12:00 am"),
+            ("0 0,12 * * *", "at 12:00 am and 12:00 pm"),
+            ("0 */2 * * *", "at 0 minutes past the hour, every 2 hours"),
+            ("* 5 * * *", "every minute, between 05:00 am and 05:59 am"),
+            ("5-10 * * * *", "minutes 5 through 10 past the hour"),
+            ("0 0 * * 0", "at 12:00 am, only on sunday"),
+            ("0 3 * * 1,3,5", "at 03:00 am, only on monday, wednesday, and friday"),
+            ("0 0 1 * *", "at 12:00 am, on day 1 of the month"),
+            ("0 0 1-7 * *", "at 12:00 am, between day 1 and 7 of the month"),
+            ("0 0 1 1 *", "at 12:00 am, on day 1 of the month, only in january"),
+            (
+                "10 10 10 10 1",
+                "at 10:10 am, on day 10 of the month, and on monday, only in october",
+            ),
+            ("*/5 * * * *", "every 5 minutes"),
+            ("1 * * * *", "at 1 minutes past the hour"),
+            ("30 14 * * *", "at 02:30 pm"),
+            ("0,30 * * * *", "at 0 and 30 minutes past the hour"),
+            ("0 8-18 * * *", "every hour, between 08:00 am and 06:59 pm"),
+            ("*/10 5 * * *", "every 10 minutes, between 05:00 am and 05:59 am"),
+            ("5/15 * * * *", "every 15 minutes, starting at 5 minutes past the hour"),
+            ("0 3 * * 1-5", "at 03:00 am, monday through friday"),
+            ("0 0 */2 * *", "at 12:00 am, every 2 days"),
+            ("0 0 1,15 * *", "at 12:00 am, on day 1 and 15 of the month"),
+            ("0 0 1 */3 *", "at 12:00 am, on day 1 of the month, every 3 months"),
+            ("0 0 * 1-3 *", "at 12:00 am, january through march"),
+            (
+                "0-30/5 8-18 * * 1-5",
+                "every 5 minutes, minutes 0 through 30 past the hour, between 08:00 am and 06:59 pm, monday through \
+                 friday",
+            ),
+        ];
+        for (expression, text) in table {
+            assert_eq!(describe(expression).as_deref(), Some(text), "{expression}");
+        }
+    }
+
+    #[test]
+    fn names_and_question_marks_are_understood() {
+        assert_eq!(
+            describe("0 0 ? JAN SUN").as_deref(),
+            Some("at 12:00 am, only on sunday, only in january")
+        );
+        assert_eq!(describe("0/5 * * * *").as_deref(), Some("every 5 minutes"));
+    }
+
+    #[test]
+    fn there_are_no_words_for_riddles() {
+        for expression in [
+            "1-2,5 * * * *",
+            "0 1/2 * * *",
+            "0 0 1 2/3 *",
+            "5-10 3 * * *",
+            "",
+            "* * * *",
+        ] {
+            assert_eq!(describe(expression), None, "{expression}");
+        }
+    }
+}

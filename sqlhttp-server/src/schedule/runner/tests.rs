@@ -1,0 +1,151 @@
+use std::sync::Mutex;
+
+use tokio::sync::Notify;
+
+use super::*;
+
+/// A clock that runs only while somebody sleeps, and stands still at its end.
+struct FakeClock {
+    now: Mutex<DateTime<Utc>>,
+    end: DateTime<Utc>,
+    ended: Notify,
+}
+
+impl FakeClock {
+    fn new(minutes: i64) -> Arc<Self> {
+        let start = utc("2026-01-01T00:00:00Z");
+        Arc::new(FakeClock {
+            now: Mutex::new(start),
+            end: start + TimeDelta::minutes(minutes),
+            ended: Notify::new(),
+        })
+    }
+
+    fn advance(&self, by: TimeDelta) -> bool {
+        let mut now = self.now.lock().unwrap();
+        *now += by;
+        *now <= self.end
+    }
+}
+
+impl Clock for FakeClock {
+    fn now(&self) -> DateTime<Utc> {
+        *self.now.lock().unwrap()
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            if !self.advance(TimeDelta::from_std(duration).unwrap()) {
+                self.ended.notify_one();
+                std::future::pending::<()>().await;
+            }
+        })
+    }
+}
+
+fn utc(text: &str) -> DateTime<Utc> {
+    DateTime::parse_from_rfc3339(text).unwrap().with_timezone(&Utc)
+}
+
+fn quiet() -> Report {
+    Arc::new(|_| {})
+}
+
+/// Runs one job until the clock ends, and returns the moments at which it ran.
+async fn moments(expression: &str, minutes: i64, run_for: TimeDelta) -> Vec<String> {
+    let clock = FakeClock::new(minutes);
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let job = {
+        let (clock, seen) = (Arc::clone(&clock), Arc::clone(&seen));
+        Job::new(Schedule::parse(&format!("TZ=UTC {expression}")).unwrap(), move |now| {
+            seen.lock().unwrap().push(now.format("%H:%M:%S").to_string());
+            clock.advance(run_for);
+            async { Vec::new() }
+        })
+    };
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(run(vec![job], clock.clone(), quiet(), stop.clone()));
+    clock.ended.notified().await;
+    stop.cancel();
+    running.await.unwrap();
+    seen.lock().unwrap().clone()
+}
+
+#[tokio::test]
+async fn a_job_runs_at_its_moments() {
+    assert_eq!(
+        moments("*/20 * * * *", 65, TimeDelta::zero()).await,
+        ["00:20:00", "00:40:00", "01:00:00"]
+    );
+    assert_eq!(
+        moments("@every 90s", 5, TimeDelta::zero()).await,
+        ["00:01:30", "00:03:00", "00:04:30"]
+    );
+}
+
+#[tokio::test]
+async fn moments_that_pass_during_a_run_are_skipped() {
+    let ran = moments("* * * * *", 8, TimeDelta::seconds(150)).await;
+    assert_eq!(ran, ["00:01:00", "00:04:00", "00:07:00"]);
+}
+
+#[tokio::test]
+async fn failures_are_reported_and_the_job_goes_on() {
+    let clock = FakeClock::new(3);
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let report: Report = {
+        let lines = Arc::clone(&lines);
+        Arc::new(move |line| lines.lock().unwrap().push(line.to_owned()))
+    };
+    let job = Job::new(Schedule::every(Duration::from_secs(60)), |_| async {
+        vec!["broken".to_owned()]
+    });
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(run(vec![job], clock.clone(), report, stop.clone()));
+    clock.ended.notified().await;
+    stop.cancel();
+    running.await.unwrap();
+    assert_eq!(*lines.lock().unwrap(), ["broken", "broken", "broken"]);
+}
+
+#[tokio::test]
+async fn stopping_gives_a_run_up() {
+    let started = Arc::new(Notify::new());
+    let job = {
+        let started = Arc::clone(&started);
+        Job::new(Schedule::every(Duration::from_secs(1)), move |_| {
+            started.notify_one();
+            std::future::pending()
+        })
+    };
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(run(vec![job], FakeClock::new(10), quiet(), stop.clone()));
+    started.notified().await;
+    stop.cancel();
+    running.await.unwrap();
+}
+
+#[tokio::test]
+async fn without_jobs_there_is_nothing_to_wait_for() {
+    run(Vec::new(), FakeClock::new(1), quiet(), CancellationToken::new()).await;
+}
+
+#[tokio::test]
+async fn a_moment_that_never_comes_ends_the_job() {
+    let job = Job::new(Schedule::parse("0 0 30 2 *").unwrap(), |_| async { Vec::new() });
+    run(vec![job], FakeClock::new(1), quiet(), CancellationToken::new()).await;
+}
+
+#[test]
+fn a_clock_that_lags_does_not_repeat_a_moment() {
+    let served = utc("2026-01-01T00:05:00Z");
+    assert_eq!(next_from(served, utc("2026-01-01T00:04:59Z")), served);
+    assert_eq!(
+        next_from(served, utc("2026-01-01T00:06:00Z")),
+        utc("2026-01-01T00:06:00Z")
+    );
+    assert_eq!(
+        next_from(served, utc("2025-12-01T00:00:00Z")),
+        utc("2025-12-01T00:00:00Z")
+    );
+}

@@ -1,0 +1,183 @@
+//! `sqlhttp-standalone` as a function: from the command line to the exit status.
+
+use std::sync::Arc;
+
+use chrono::Local;
+use sqlhttp_core::{BoxFuture, Database};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{DatabaseConfig, ServerConfig};
+use crate::http::{Admin, AdminError, Served, State, run, run_monitor};
+use crate::schedule::{self, DirectoryBackupError, MacroError, Report, SystemClock};
+use crate::startup::{self, Console, Invocation, Opened, Service, Start};
+use crate::tls::Tls;
+use crate::{logging, shutdown};
+
+/// Starts, serves until a signal, and ends. Returns the process's exit status.
+pub async fn main(invocation: &Invocation, console: &mut Console<'_>) -> u8 {
+    let service = match startup::start(invocation, console).await {
+        Start::Serve(service) => service,
+        Start::Exit(status) => return status,
+    };
+    match prepare(&service, console).await {
+        Ok(ready) => serve(ready, *service).await,
+        Err(message) => {
+            console.fatal(&message);
+            service.abandon().await;
+            1
+        }
+    }
+}
+
+/// Everything that is needed to serve, with the ports open.
+struct Ready {
+    state: Arc<State>,
+    tls: Option<Tls>,
+    listener: TcpListener,
+    monitor: Option<TcpListener>,
+    signal: BoxFuture<'static, ()>,
+}
+
+async fn prepare(service: &Service, console: &mut Console<'_>) -> Result<Ready, String> {
+    let server = &service.server;
+    logging::init(server.log_format, &server.log_level).map_err(|error| error.to_string())?;
+    let tls = server
+        .tls
+        .as_ref()
+        .map(Tls::from_files)
+        .transpose()
+        .map_err(|error| error.to_string())?;
+    let served = service.databases.iter().map(serve_database).collect();
+    let state = State::new(server, served).map_err(|error| error.to_string())?;
+    let signal = shutdown::signals().map_err(|error| format!("cannot listen to signals: {error}"))?;
+    let monitor = match &server.metrics_addr {
+        Some(address) => Some(bind_monitor(address).await?),
+        None => None,
+    };
+    let listener = bind(server).await?;
+    let port = listener.local_addr().map_or(server.port, |address| address.port());
+    console.listening(&server.bind_host, port);
+    Ok(Ready {
+        state,
+        tls,
+        listener,
+        monitor,
+        signal: Box::pin(signal),
+    })
+}
+
+async fn bind(server: &ServerConfig) -> Result<TcpListener, String> {
+    let host = startup::bind_host(server);
+    let bound = TcpListener::bind((host, server.port)).await;
+    bound.map_err(|error| startup::listen_failure(host, server.port, &error))
+}
+
+async fn bind_monitor(address: &str) -> Result<TcpListener, String> {
+    let bound = TcpListener::bind(address).await;
+    bound.map_err(|error| format!("failed to listen for metrics on {address}: {error}"))
+}
+
+fn serve_database(opened: &Opened) -> Served {
+    let database = opened.database.clone();
+    Served {
+        config: DatabaseConfig::clone(&opened.config),
+        backend: Arc::new(opened.database.clone()),
+        admin: Some(Arc::new(Owner {
+            config: opened.config.clone(),
+            database: opened.database.clone(),
+        })),
+        status: Some(Arc::new(move || database.status())),
+    }
+}
+
+async fn serve(ready: Ready, service: Service) -> u8 {
+    let Ready {
+        state,
+        tls,
+        listener,
+        monitor,
+        signal,
+    } = ready;
+    let stop = CancellationToken::new();
+    let jobs = service
+        .databases
+        .iter()
+        .flat_map(|opened| schedule::jobs_of(&opened.config, &opened.database));
+    let report: Report = Arc::new(|line| tracing::error!("{line}"));
+    let scheduler = tokio::spawn(schedule::run(
+        jobs.collect(),
+        Arc::new(SystemClock),
+        report,
+        stop.clone(),
+    ));
+    let monitoring = monitor.map(|listener| {
+        let stopped = stop.clone();
+        tokio::spawn(run_monitor(listener, state.clone(), async move {
+            stopped.cancelled().await
+        }))
+    });
+    let mut status = 0;
+    if let Err(error) = run(listener, state, tls, signal).await {
+        tracing::error!("serving has ended: {error}");
+        status = 1;
+    }
+    stop.cancel();
+    // Both end by themselves now; a panic in them has been reported where it happened.
+    let _ = scheduler.await;
+    if let Some(monitoring) = monitoring {
+        let _ = monitoring.await;
+    }
+    status.max(close(&service.databases).await)
+}
+
+async fn close(databases: &[Opened]) -> u8 {
+    let mut status = 0;
+    for opened in databases {
+        if let Err(error) = opened.database.close().await {
+            tracing::error!("closing database '{}': {error}", opened.config.id);
+            status = 1;
+        }
+    }
+    status
+}
+
+/// Runs a database's macros and backups for those who ask over HTTP.
+struct Owner {
+    config: Arc<DatabaseConfig>,
+    database: Database,
+}
+
+impl Admin for Owner {
+    fn run_macro<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Vec<u64>, AdminError>> {
+        Box::pin(async move {
+            let found = self.config.macros.iter().find(|one| one.id == name);
+            let found = found.ok_or_else(|| AdminError::NotFound(format!("macro '{name}' not found")))?;
+            schedule::run_macro(&self.database, found)
+                .await
+                .map_err(|error| match error {
+                    MacroError::Statement(index, message) => AdminError::Failed {
+                        statement: usize::try_from(index).ok(),
+                        message,
+                    },
+                    MacroError::Database(error) => AdminError::Database(error),
+                })
+        })
+    }
+
+    fn run_backup(&self) -> BoxFuture<'_, Result<(), AdminError>> {
+        Box::pin(async move {
+            let Some(backup) = &self.config.backup else {
+                return Err(AdminError::NotFound("no backup is configured".to_owned()));
+            };
+            let result = schedule::run_directory_backup(&self.database, &self.config, backup, Local::now()).await;
+            result.map(drop).map_err(|error| match error {
+                DirectoryBackupError::Exists(_) => AdminError::AlreadyExists(error.to_string()),
+                DirectoryBackupError::Failed(message) => AdminError::Failed {
+                    statement: None,
+                    message,
+                },
+            })
+        })
+    }
+}

@@ -1,0 +1,177 @@
+//! What is to be opened: for each database its id, its place, and what its companion file says. Files are read here,
+//! but nothing is opened or created.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use sqlhttp_core::Location;
+
+use crate::config::companion::{self, Companion};
+use crate::config::file::Entry;
+use crate::config::flags::Settings;
+use crate::config::resolve::expand_home;
+use crate::config::source;
+
+/// No configuration is that long.
+const FILE_BYTES_MAX: u64 = 16 << 20;
+
+/// A database that is to be opened.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) id: String,
+    /// The path for people: as typed, `~` expanded; `:memory:` for one in memory.
+    pub(super) path: String,
+    pub(super) in_memory: bool,
+    pub(super) companion: Companion,
+    /// The line that tells where the configuration comes from.
+    pub(super) origin: String,
+    /// About keys that nobody knows, each with the file's name.
+    pub(super) warnings: Vec<String>,
+}
+
+/// All databases: files, then those in memory, then those of the configuration file.
+pub(super) fn all(settings: &Settings, entries: Vec<Entry>, home: Option<&str>) -> Result<Vec<Plan>, String> {
+    let mut plans = Vec::new();
+    for typed in settings.list("db") {
+        plans.push(of_file(&typed, home)?);
+    }
+    for typed in settings.list("mem-db") {
+        plans.push(of_memory(&typed, home)?);
+    }
+    for entry in entries {
+        plans.push(of_entry(entry, &settings.text("config"), home)?);
+    }
+    Ok(plans)
+}
+
+impl Plan {
+    /// Whether there is something to open; `index` counts all databases.
+    pub(super) fn check(&self, index: usize) -> Result<(), String> {
+        if self.id.is_empty() {
+            return Err(format!("no id specified for db #{index}."));
+        }
+        if self.path.is_empty() {
+            return Err(format!("no path specified for db '{}'.", self.id));
+        }
+        Ok(())
+    }
+
+    /// Where it lives.
+    pub(super) fn location(&self) -> Location {
+        if self.in_memory {
+            Location::Memory
+        } else {
+            Location::File(PathBuf::from(&self.path))
+        }
+    }
+
+    /// Whether the database does not exist yet.
+    pub(super) fn is_new(&self) -> bool {
+        self.in_memory || !Path::new(&self.path).is_file()
+    }
+}
+
+fn of_file(typed: &str, home: Option<&str>) -> Result<Plan, String> {
+    let (path, explicit) = source::split(typed, cfg!(windows));
+    let path = expand(path, "database file", home)?;
+    let id = source::id_of(&path)?;
+    let companion = match explicit.filter(|explicit| !explicit.is_empty()) {
+        Some(explicit) => {
+            let file = expand(explicit, "companion file", home)?;
+            if !is_file(&file) {
+                return Err(format!("companion file does not exist: {explicit}"));
+            }
+            Some(file)
+        }
+        None => Some(source::companion_beside(&path, &id)).filter(|file| is_file(file)),
+    };
+    with_companion(Plan::new(id, path, false), companion)
+}
+
+fn of_memory(typed: &str, home: Option<&str>) -> Result<Plan, String> {
+    let (id, explicit) = source::split(typed, false);
+    let companion = match explicit.filter(|explicit| !explicit.is_empty()) {
+        Some(explicit) => {
+            let file = expand(explicit, "mem-db yaml file", home)?;
+            if !is_file(&file) {
+                return Err("mem-db yaml file does not exist".to_owned());
+            }
+            Some(file)
+        }
+        None => None,
+    };
+    with_companion(Plan::new(id.to_owned(), ":memory:".to_owned(), true), companion)
+}
+
+fn of_entry(entry: Entry, file: &str, home: Option<&str>) -> Result<Plan, String> {
+    let path = if entry.in_memory {
+        ":memory:".to_owned()
+    } else {
+        expand(&entry.path, "database file", home)?
+    };
+    let id = if entry.id.is_empty() {
+        source::id_of(&path)?
+    } else {
+        entry.id
+    };
+    let plan = Plan::new(id, path, entry.in_memory);
+    Ok(Plan {
+        companion: entry.companion,
+        origin: format!("  + Configured in config file: {file}"),
+        ..plan
+    })
+}
+
+impl Plan {
+    fn new(id: String, path: String, in_memory: bool) -> Self {
+        let origin = "  + No valid config file specified, using defaults".to_owned();
+        Plan {
+            id,
+            path,
+            in_memory,
+            companion: Companion::default(),
+            origin,
+            warnings: Vec::new(),
+        }
+    }
+}
+
+fn with_companion(plan: Plan, file: Option<String>) -> Result<Plan, String> {
+    let Some(file) = file else { return Ok(plan) };
+    let parsed = companion::parse(&read(&file)?);
+    let (companion, warnings) = parsed.map_err(|why| format!("in parsing config file: {why}"))?;
+    let warnings = warnings
+        .into_iter()
+        .map(|warning| format!("in {file}: {warning}"))
+        .collect();
+    Ok(Plan {
+        companion,
+        warnings,
+        origin: format!("  + Parsed companion config file: {file}"),
+        ..plan
+    })
+}
+
+/// Expands `~`; `label` names the path in the error.
+pub(super) fn expand(path: &str, label: &str, home: Option<&str>) -> Result<String, String> {
+    expand_home(path, home).map_err(|why| format!("in expanding {label} path: {why}"))
+}
+
+/// Whether there is something to read.
+pub(super) fn is_file(path: &str) -> bool {
+    std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_dir())
+}
+
+/// Reads a configuration file.
+pub(super) fn read(path: &str) -> Result<String, String> {
+    let failed = |why: &dyn std::fmt::Display| format!("in reading config file: {path}: {why}");
+    let file = std::fs::File::open(path).map_err(|error| failed(&error))?;
+    let mut text = String::new();
+    file.take(FILE_BYTES_MAX + 1)
+        .read_to_string(&mut text)
+        .map_err(|error| failed(&error))?;
+    if text.len() as u64 > FILE_BYTES_MAX {
+        return Err(failed(&"the file is too large"));
+    }
+    Ok(text)
+}

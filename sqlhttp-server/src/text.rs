@@ -1,0 +1,125 @@
+//! Words that people read: log lines in the shape that users of ws4sqlite grep for, SQLite's errors, spelling help.
+
+use chrono::{DateTime, Local};
+use sqlhttp_core::{Error, Failure, SqlError};
+
+const SQLITE_CANTOPEN: i32 = 14;
+
+/// `LEVEL | 2026/11/21 03:10:00 | message`, in local time.
+pub(crate) fn log_line(level: &str, now: DateTime<Local>, message: &str) -> String {
+    format!("{level} | {} | {message}", now.format("%Y/%m/%d %H:%M:%S"))
+}
+
+/// SQLite's error as ws4sqlite words it: `<generic>: <message> (<code>)`, the generic text once if both are equal.
+pub(crate) fn sql_error(error: &SqlError) -> String {
+    let busy = if error.code == 5 { " (SQLITE_BUSY)" } else { "" };
+    // What SQLite adds to "cannot open" depends on the library's version and wrapper, and tells nothing more.
+    if error.message == error.generic || error.message.is_empty() || error.primary_code() == SQLITE_CANTOPEN {
+        format!("{} ({}){busy}", error.generic, error.code)
+    } else {
+        format!("{}: {} ({}){busy}", error.generic, error.message, error.code)
+    }
+}
+
+/// An error of the database for people: what SQLite said without what we were about to do, as the original has it.
+pub(crate) fn database_error(error: &Error) -> String {
+    match error {
+        Error::Busy(source) | Error::Sqlite { source, .. } => sql_error(source),
+        Error::ReadOnly => "attempt to write a readonly database (8)".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// A failed step for people.
+pub(crate) fn failure(failure: &Failure) -> String {
+    match failure {
+        Failure::Sql(error) => sql_error(error),
+        other => other.to_string(),
+    }
+}
+
+/// `1 credential`, `2 credentials`.
+pub(crate) fn counted(count: usize, noun: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{plural}")
+}
+
+/// The candidate that was most likely meant by `word`, if any is near enough.
+pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let folded = word.to_lowercase();
+    let (distance, best) = candidates
+        .into_iter()
+        .map(|candidate| (edit_distance(&folded, &candidate.to_lowercase()), candidate))
+        .min_by_key(|(distance, _)| *distance)?;
+    // Half of the word may be wrong: `schedTasks` is five letters away from `scheduledTasks`.
+    (distance * 2 <= word.chars().count().max(2)).then_some(best)
+}
+
+/// How many letters must be inserted, deleted or replaced to make one word of the other.
+fn edit_distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, letter) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, other) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(letter != *other);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chrono::TimeZone;
+
+    fn error(code: i32, generic: &str, message: &str) -> SqlError {
+        SqlError {
+            code,
+            generic: generic.into(),
+            message: message.into(),
+            offset: None,
+        }
+    }
+
+    #[test]
+    fn log_lines_have_the_original_shape() {
+        let now = Local.with_ymd_and_hms(2026, 1, 2, 3, 4, 5).unwrap();
+        assert_eq!(log_line("FATAL", now, "no"), "FATAL | 2026/01/02 03:04:05 | no");
+    }
+
+    #[test]
+    fn sqlite_errors_are_worded_as_the_original_does() {
+        let table = error(1, "SQL logic error", "no such table: nope");
+        assert_eq!(sql_error(&table), "SQL logic error: no such table: nope (1)");
+        assert_eq!(
+            sql_error(&error(26, "file is not a database", "file is not a database")),
+            "file is not a database (26)"
+        );
+        let busy = error(5, "database is locked", "database is locked");
+        assert_eq!(
+            database_error(&Error::Busy(busy)),
+            "database is locked (5) (SQLITE_BUSY)"
+        );
+        let open = error(14, "unable to open database file", "unable to open database file: /x");
+        assert_eq!(sql_error(&open), "unable to open database file (14)");
+    }
+
+    #[test]
+    fn one_is_singular() {
+        assert_eq!(counted(1, "credential"), "1 credential");
+        assert_eq!(counted(2, "credential"), "2 credentials");
+    }
+
+    #[test]
+    fn a_misspelt_word_finds_its_neighbour() {
+        let known = ["scheduledTasks", "storedStatements", "readOnly"];
+        assert_eq!(nearest("schedTasks", known), Some("scheduledTasks"));
+        assert_eq!(nearest("READONLY", known), Some("readOnly"));
+        assert_eq!(nearest("unknown", known), None);
+        assert_eq!(nearest("x", []), None);
+    }
+}
