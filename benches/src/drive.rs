@@ -1,0 +1,177 @@
+//! Keeps connections busy until the time is over.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::runtime;
+use tokio::task::LocalSet;
+use tokio::time::{sleep, timeout, timeout_at};
+
+use crate::Error;
+use crate::http::{Connection, Reply, RequestWriter};
+use crate::pacer::Pacer;
+use crate::plan::{Plan, Timeline};
+use crate::random::Random;
+use crate::tally::Tally;
+use crate::workload::Kind;
+
+/// How long to wait before a connection that could not be made is tried again.
+const RECONNECT_PAUSE: Duration = Duration::from_millis(10);
+/// How long all connections of a thread may take to be made at the beginning.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The connections of one thread. Made and used on that thread.
+#[derive(Debug)]
+pub struct Worker {
+    runtime: runtime::Runtime,
+    connections: Vec<Connection>,
+    first: usize,
+}
+
+/// What all connections of a thread share.
+struct Lane {
+    plan: Arc<Plan>,
+    pacer: Option<Arc<Pacer>>,
+    timeline: Timeline,
+    body_len_min: [u64; Kind::ALL.len()],
+    tally: RefCell<Tally>,
+}
+
+impl Worker {
+    /// Opens connections, numbered from `first`.
+    pub fn connect(plan: &Plan, first: usize, count: usize) -> Result<Self, Error> {
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(Error::io("start a runtime"))?;
+        let address = plan.target.endpoint.address;
+        let connect_all = async {
+            let mut connections = Vec::with_capacity(count);
+            for _ in 0..count {
+                connections.push(Connection::open(address).await?);
+            }
+            Ok(connections)
+        };
+        let connected = runtime.block_on(async { timeout(CONNECT_TIMEOUT, connect_all).await });
+        let connections = connected.unwrap_or_else(|elapsed| Err(elapsed.into()));
+        let connections = connections.map_err(Error::io(format!("connect to {address}")))?;
+        Ok(Worker {
+            runtime,
+            connections,
+            first,
+        })
+    }
+
+    /// Keeps them busy for the time of the timeline. Good answers are at least `body_len_min` long.
+    pub fn drive(
+        self,
+        plan: &Arc<Plan>,
+        pacer: Option<Arc<Pacer>>,
+        timeline: Timeline,
+        body_len_min: [u64; Kind::ALL.len()],
+    ) -> Tally {
+        let lane = Lane {
+            plan: Arc::clone(plan),
+            pacer,
+            timeline,
+            body_len_min,
+            tally: RefCell::default(),
+        };
+        let lane = Rc::new(lane);
+        let tasks = LocalSet::new();
+        for (index, connection) in self.connections.into_iter().enumerate() {
+            tasks.spawn_local(Rc::clone(&lane).keep_busy(self.first + index, connection));
+        }
+        self.runtime.block_on(tasks);
+        lane.tally.take()
+    }
+}
+
+impl Lane {
+    async fn keep_busy(self: Rc<Self>, number: usize, connection: Connection) {
+        let give_up = self.timeline.give_up.into();
+        if timeout_at(give_up, self.exchange_all(number, connection))
+            .await
+            .is_err()
+        {
+            self.tally.borrow_mut().errors.timeout += 1;
+        }
+    }
+
+    async fn exchange_all(&self, number: usize, connection: Connection) {
+        let target = &self.plan.target;
+        let mut writer = RequestWriter::new(target.endpoint, &*target.protocol, &target.auth);
+        let mut random = Random::new(self.plan.seed.wrapping_add(number as u64));
+        let mut connection = Some(connection);
+        while let Some(begun) = self.next_begin().await {
+            let kind = self.plan.workload.next_kind(self.plan.write_percent, &mut random);
+            let operation = kind.operation(self.plan.items, &mut random);
+            let Some(mut open) = self.reconnected(connection.take()).await else {
+                continue;
+            };
+            if self.exchange(&mut open, kind, begun, writer.write(&operation)).await {
+                connection = Some(open);
+            }
+        }
+    }
+
+    /// When the next request begins to count; `None` when the time is over.
+    async fn next_begin(&self) -> Option<Instant> {
+        match &self.pacer {
+            Some(pacer) => pacer.next().await.map(|due| self.timeline.start + due),
+            None => {
+                let now = Instant::now();
+                (now < self.timeline.window_end).then_some(now)
+            }
+        }
+    }
+
+    async fn reconnected(&self, connection: Option<Connection>) -> Option<Connection> {
+        if connection.is_some() {
+            return connection;
+        }
+        let opened = Connection::open(self.plan.target.endpoint.address).await.ok();
+        if opened.is_none() {
+            self.tally.borrow_mut().errors.connect += 1;
+            sleep(RECONNECT_PAUSE).await;
+        }
+        opened
+    }
+
+    /// Sends one request and notes what comes of it; whether the connection can be used again.
+    async fn exchange(&self, connection: &mut Connection, kind: Kind, begun: Instant, request: &[u8]) -> bool {
+        self.tally.borrow_mut().sent(kind);
+        match connection.exchange(request, None).await {
+            Ok(reply) => {
+                self.note(kind, begun, reply);
+                reply.keep_alive
+            }
+            Err(error) => {
+                self.tally.borrow_mut().errors.exchange(&error);
+                false
+            }
+        }
+    }
+
+    fn note(&self, kind: Kind, begun: Instant, reply: Reply) {
+        let now = Instant::now();
+        let mut tally = self.tally.borrow_mut();
+        if reply.status != 200 {
+            *tally.errors.status.entry(reply.status).or_default() += 1;
+            return;
+        }
+        if reply.body_len < self.body_len_min[kind.index()] {
+            tally.errors.short += 1;
+            return;
+        }
+        tally.acknowledged(kind);
+        if self.timeline.measures(now) {
+            tally.answered(kind, reply.body_len);
+        }
+        if self.timeline.measures(begun) {
+            tally.took(kind, now.saturating_duration_since(begun));
+        }
+    }
+}

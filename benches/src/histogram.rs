@@ -1,0 +1,144 @@
+//! How long things took: a histogram with three significant digits, whose size does not grow with the run.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// What a latency can be at most, nanoseconds; longer ones count as this long.
+const MAX_NS: u64 = 600 * 1_000_000_000;
+
+/// Durations, counted in buckets that are at most 0.1 % wide.
+#[derive(Debug, Clone)]
+pub struct Histogram(hdrhistogram::Histogram<u64>);
+
+/// A summary of a [`Histogram`]. All values are microseconds; all are 0 if nothing was recorded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Latency {
+    /// The arithmetic mean.
+    pub mean: f64,
+    /// Half of the values are at most this.
+    pub p50: f64,
+    /// 90 % of the values are at most this.
+    pub p90: f64,
+    /// 99 % of the values are at most this.
+    pub p99: f64,
+    /// 99.9 % of the values are at most this.
+    pub p999: f64,
+    /// The largest value.
+    pub max: f64,
+}
+
+impl Histogram {
+    /// An empty histogram.
+    #[expect(
+        clippy::expect_used,
+        reason = "the library refuses only bounds that these constants do not have"
+    )]
+    pub fn new() -> Self {
+        Histogram(hdrhistogram::Histogram::new_with_max(MAX_NS, 3).expect("valid bounds"))
+    }
+
+    /// Adds a value.
+    pub fn record(&mut self, duration: Duration) {
+        self.0
+            .saturating_record(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
+    }
+
+    /// Adds all values of another histogram.
+    pub fn merge(&mut self, other: &Histogram) {
+        self.0 += &other.0;
+    }
+
+    /// How many values were added.
+    pub fn len(&self) -> u64 {
+        self.0.len()
+    }
+
+    /// Whether none was.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The value that `share` (0 to 1) of the values do not exceed.
+    pub fn quantile(&self, share: f64) -> Duration {
+        Duration::from_nanos(self.0.value_at_quantile(share))
+    }
+
+    /// The usual figures.
+    pub fn summary(&self) -> Latency {
+        let at = |share| micros(self.quantile(share));
+        Latency {
+            mean: self.0.mean() / 1e3,
+            p50: at(0.5),
+            p90: at(0.9),
+            p99: at(0.99),
+            p999: at(0.999),
+            max: micros(Duration::from_nanos(self.0.max())),
+        }
+    }
+}
+
+fn micros(duration: Duration) -> f64 {
+    duration.as_nanos() as f64 / 1e3
+}
+
+impl Default for Histogram {
+    fn default() -> Self {
+        Histogram::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(micros: impl IntoIterator<Item = u64>) -> Histogram {
+        let mut histogram = Histogram::new();
+        micros
+            .into_iter()
+            .for_each(|us| histogram.record(Duration::from_micros(us)));
+        histogram
+    }
+
+    fn near(actual: f64, expected: f64) -> bool {
+        (actual - expected).abs() <= expected * 0.001
+    }
+
+    #[test]
+    fn percentiles_of_one_to_a_hundred_thousand() {
+        let latency = of(1..=100_000).summary();
+        assert!(near(latency.p50, 50_000.0), "{latency:?}");
+        assert!(near(latency.p90, 90_000.0), "{latency:?}");
+        assert!(near(latency.p99, 99_000.0), "{latency:?}");
+        assert!(near(latency.p999, 99_900.0), "{latency:?}");
+        assert!(near(latency.max, 100_000.0), "{latency:?}");
+        assert!(near(latency.mean, 50_000.5), "{latency:?}");
+    }
+
+    #[test]
+    fn one_outlier_shows_in_the_maximum_and_not_in_the_median() {
+        let mut histogram = of(std::iter::repeat_n(130, 999));
+        histogram.record(Duration::from_secs(4));
+        let latency = histogram.summary();
+        assert!(near(latency.p50, 130.0), "{latency:?}");
+        assert!(near(latency.p99, 130.0), "{latency:?}");
+        assert!(near(latency.max, 4_000_000.0), "{latency:?}");
+    }
+
+    #[test]
+    fn merging_equals_recording_together() {
+        let mut left = of(1..=500);
+        left.merge(&of(501..=1_000));
+        assert_eq!(left.len(), 1_000);
+        assert_eq!(left.summary(), of(1..=1_000).summary());
+    }
+
+    #[test]
+    fn an_empty_one_is_all_zero_and_a_huge_value_is_cut() {
+        assert!(Histogram::new().is_empty());
+        assert_eq!(Histogram::new().summary(), Latency::default());
+        let mut histogram = Histogram::new();
+        histogram.record(Duration::from_secs(100_000));
+        assert!(near(histogram.summary().max, 600e6));
+    }
+}

@@ -1,0 +1,156 @@
+//! Starts a server on a fresh directory and stops it again.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::Error;
+use crate::http::Endpoint;
+use crate::plan::Target;
+use crate::protocol::{Auth, Ws4sqlite};
+use crate::setup::Session;
+use crate::workload::Operation;
+
+/// The id of the database.
+const DB: &str = "bench";
+/// How long a server may take to answer, and to stop.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How often it is looked whether it does.
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
+
+/// A server that runs, on a directory of its own. Both are gone when this is dropped.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    target: Target,
+    start_to_answer: Duration,
+    // Dropped last: the child is killed before its directory is removed.
+    _dir: TempDir,
+}
+
+impl Server {
+    /// Starts a program that has ws4sqlite's command line, with further arguments, on a new directory inside `parent`.
+    pub fn start(program: &Path, args: &[OsString], parent: &Path) -> Result<Self, Error> {
+        let dir = TempDir::with_prefix_in("sqlhttp-bench-", parent).map_err(Error::io("create a directory"))?;
+        let log = File::create(dir.path().join("server.log")).map_err(Error::io("create the server's log"))?;
+        let log_too = log.try_clone().map_err(Error::io("share the server's log"))?;
+        let address = free_address()?;
+        let protocol = Arc::new(Ws4sqlite::new(DB, &Auth::None));
+        let target = Target {
+            endpoint: Endpoint { address },
+            protocol,
+            auth: Auth::None,
+        };
+        let program = program
+            .canonicalize()
+            .map_err(Error::io(format!("find {}", program.display())))?;
+        let started = Instant::now();
+        let child = Command::new(&program)
+            .args([
+                "--bind-host",
+                "127.0.0.1",
+                "--port",
+                &address.port().to_string(),
+                "--db",
+                &format!("{DB}.db"),
+            ])
+            .args(args)
+            .current_dir(dir.path())
+            .stdin(Stdio::null())
+            .stdout(log)
+            .stderr(log_too)
+            .spawn()
+            .map_err(Error::io(format!("start {}", program.display())))?;
+        let mut server = Server {
+            child,
+            target,
+            start_to_answer: Duration::ZERO,
+            _dir: dir,
+        };
+        server.await_answer(started)?;
+        server.start_to_answer = started.elapsed();
+        Ok(server)
+    }
+
+    /// How to reach it.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// How long it took from the start of the process to its first answer, exact to about a millisecond.
+    pub fn start_to_answer(&self) -> Duration {
+        self.start_to_answer
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub fn stop(mut self) -> Result<(), Error> {
+        // There is no way to send a signal without unsafe code or another library; the shell utility is everywhere.
+        let asked = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status();
+        asked.map_err(Error::io("run kill"))?;
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            if self.exited()?.is_some() {
+                return Ok(());
+            }
+            thread::sleep(POLL_INTERVAL);
+        }
+        Err(Error::Server(format!(
+            "the server did not stop within {} s",
+            PATIENCE.as_secs()
+        )))
+    }
+
+    fn await_answer(&mut self, started: Instant) -> Result<(), Error> {
+        while started.elapsed() < PATIENCE {
+            if let Some(status) = self.exited()? {
+                return Err(Error::Server(format!(
+                    "the server ended at once ({status}): {}",
+                    self.log()
+                )));
+            }
+            if let Ok(mut session) = Session::open(&self.target) {
+                return session.ask(&Operation::CreateTables).map(drop);
+            }
+            thread::sleep(POLL_INTERVAL);
+        }
+        Err(Error::Server(format!(
+            "the server did not answer within {} s: {}",
+            PATIENCE.as_secs(),
+            self.log()
+        )))
+    }
+
+    fn exited(&mut self) -> Result<Option<std::process::ExitStatus>, Error> {
+        self.child.try_wait().map_err(Error::io("wait for the server"))
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self._dir.path().join("server.log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended already; there is nobody to tell.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// An address where nobody listens. Somebody else could take it before the server does; then the server says so.
+fn free_address() -> Result<SocketAddr, Error> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(Error::io("find a free port"))?;
+    listener.local_addr().map_err(Error::io("find a free port"))
+}

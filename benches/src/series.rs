@@ -1,0 +1,311 @@
+//! All workloads at several numbers of connections, several times, on one or more servers.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::args::Common;
+use crate::launch::Server;
+use crate::report::Report;
+use crate::setup::Session;
+use crate::workload::Workload;
+use crate::{Error, load, process};
+
+/// The most runs of one cell.
+const REPEAT_MAX: usize = 1_000;
+
+/// A server that is measured.
+#[derive(Debug, Clone)]
+pub struct Contestant {
+    /// What the tables call it.
+    pub name: String,
+    /// Its program.
+    pub program: PathBuf,
+}
+
+/// What is measured.
+#[derive(Debug)]
+pub struct Series {
+    /// The servers.
+    pub contestants: Vec<Contestant>,
+    /// The workloads, in this order.
+    pub workloads: Vec<Workload>,
+    /// The numbers of connections.
+    pub connections: Vec<usize>,
+    /// How many runs of each cell.
+    pub repeat: usize,
+    /// Where the servers' directories are made.
+    pub dir: PathBuf,
+    /// Further arguments for the servers.
+    pub server_args: Vec<OsString>,
+    /// Options of each run.
+    pub common: Common,
+}
+
+/// What a series has shown.
+#[derive(Debug, Serialize)]
+pub struct SeriesReport {
+    /// The type of the file system under the databases.
+    pub filesystem: Option<String>,
+    /// Rows of the table that is read.
+    pub items: u64,
+    /// Runs of each cell.
+    pub repeat: usize,
+    /// One for each server.
+    pub servers: Vec<ContestantReport>,
+}
+
+/// What a series has shown of one server.
+#[derive(Debug, Serialize)]
+pub struct ContestantReport {
+    /// Its name.
+    pub name: String,
+    /// Its program.
+    pub program: String,
+    /// The arguments it was given besides address and database.
+    pub arguments: Vec<String>,
+    /// From the start of the process to the first answer on an empty database, milliseconds, each time.
+    pub start_to_answer_ms: Vec<f64>,
+    /// Resident memory after that answer, bytes, each time.
+    pub idle_rss_bytes: Vec<u64>,
+    /// One for each workload and number of connections.
+    pub cells: Vec<Cell>,
+}
+
+/// All runs of one workload at one number of connections.
+#[derive(Debug, Serialize)]
+pub struct Cell {
+    /// The workload.
+    pub workload: Workload,
+    /// The number of connections.
+    pub connections: usize,
+    /// The runs, slowest first; the one in the middle stands for the cell.
+    pub runs: Vec<Report>,
+}
+
+impl Contestant {
+    /// Understands `NAME=PROGRAM`, or `PROGRAM` alone, which is then called like its file.
+    pub fn parse(text: &str) -> Self {
+        let file_name = |path: &str| {
+            Path::new(path)
+                .file_name()
+                .map_or(path.into(), |name| name.to_string_lossy().into())
+        };
+        match text.split_once('=') {
+            Some((name, program)) => Contestant {
+                name: name.into(),
+                program: program.into(),
+            },
+            None => Contestant {
+                name: file_name(text),
+                program: text.into(),
+            },
+        }
+    }
+}
+
+impl Default for Series {
+    fn default() -> Self {
+        Series {
+            contestants: Vec::new(),
+            workloads: Workload::ALL.to_vec(),
+            connections: vec![1, 8, 64, 256],
+            repeat: 3,
+            dir: ".".into(),
+            server_args: Vec::new(),
+            common: Common::default(),
+        }
+    }
+}
+
+impl Series {
+    /// Refuses what makes no sense.
+    pub fn check(&self) -> Result<(), Error> {
+        let refuse = |text: &str| Err(Error::Usage(text.into()));
+        if self.contestants.is_empty() {
+            return refuse("no server to measure: give --server (--help tells more)");
+        }
+        if self.workloads.is_empty() || self.connections.is_empty() || self.connections.contains(&0) {
+            return refuse("there must be a workload, and a number of connections above 0");
+        }
+        if !(1..=REPEAT_MAX).contains(&self.repeat) {
+            return refuse("--repeat must be between 1 and 1000");
+        }
+        Ok(())
+    }
+
+    /// Measures everything. `progress` is told each report as it comes.
+    pub fn run(&self, progress: &mut dyn FnMut(&str, &Report)) -> Result<SeriesReport, Error> {
+        let mut servers: Vec<_> = self
+            .contestants
+            .iter()
+            .map(|contestant| self.empty_report(contestant))
+            .collect();
+        for _ in 0..self.repeat {
+            // In turn, so that all of them see the machine's good and bad moments.
+            for (contestant, report) in self.contestants.iter().zip(&mut servers) {
+                self.round(contestant, report, progress)?;
+            }
+        }
+        servers
+            .iter_mut()
+            .flat_map(|server| &mut server.cells)
+            .for_each(Cell::sort);
+        let filesystem = process::filesystem(&self.dir);
+        Ok(SeriesReport {
+            filesystem,
+            items: self.common.items,
+            repeat: self.repeat,
+            servers,
+        })
+    }
+
+    fn empty_report(&self, contestant: &Contestant) -> ContestantReport {
+        let cells_of = |workload| {
+            self.connections
+                .iter()
+                .map(move |&connections| Cell::empty(workload, connections))
+        };
+        ContestantReport {
+            name: contestant.name.clone(),
+            program: contestant.program.display().to_string(),
+            arguments: self
+                .server_args
+                .iter()
+                .map(|argument| argument.to_string_lossy().into_owned())
+                .collect(),
+            start_to_answer_ms: Vec::new(),
+            idle_rss_bytes: Vec::new(),
+            cells: self.workloads.iter().copied().flat_map(cells_of).collect(),
+        }
+    }
+
+    /// Each cell once, on a server of its own.
+    fn round(
+        &self,
+        contestant: &Contestant,
+        report: &mut ContestantReport,
+        progress: &mut dyn FnMut(&str, &Report),
+    ) -> Result<(), Error> {
+        let server = Server::start(&contestant.program, &self.server_args, &self.dir)?;
+        report
+            .start_to_answer_ms
+            .push(server.start_to_answer().as_secs_f64() * 1e3);
+        report.idle_rss_bytes.push(process::usage(server.pid())?.rss_bytes);
+        Session::open(server.target())?.prepare(self.common.items)?;
+        for cell in &mut report.cells {
+            let target = server.target().clone();
+            let plan = self
+                .common
+                .plan(target, cell.workload, cell.connections, Some(server.pid()));
+            let run = load::run(plan)?;
+            progress(&contestant.name, &run);
+            cell.runs.push(run);
+        }
+        server.stop()
+    }
+}
+
+impl ContestantReport {
+    fn table(&self, f: &mut fmt::Formatter<'_>, title: &str, show: &dyn Fn(&Report) -> String) -> fmt::Result {
+        writeln!(f, "\n{}: {title}", self.name)?;
+        for (row, cells) in self.cells.chunk_by(|a, b| a.workload == b.workload).enumerate() {
+            if row == 0 {
+                write!(f, "{:<10}", "")?;
+                cells
+                    .iter()
+                    .try_for_each(|cell| write!(f, "{:>12}", cell.connections))?;
+                writeln!(f)?;
+            }
+            write!(f, "{:<10}", cells.first().map_or("", |cell| cell.workload.name()))?;
+            for cell in cells {
+                write!(f, "{:>12}", cell.median().map_or("-".into(), show))?;
+            }
+            writeln!(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl Cell {
+    fn empty(workload: Workload, connections: usize) -> Self {
+        Cell {
+            workload,
+            connections,
+            runs: Vec::new(),
+        }
+    }
+
+    fn sort(&mut self) {
+        self.runs
+            .sort_by(|a, b| a.requests_per_second.total_cmp(&b.requests_per_second));
+    }
+
+    /// The run that stands for the cell: the one with the median throughput (of an even number, the slower one).
+    pub fn median(&self) -> Option<&Report> {
+        self.runs.get(self.runs.len().checked_sub(1)? / 2)
+    }
+}
+
+impl SeriesReport {
+    /// Whether every run was clean.
+    pub fn is_clean(&self) -> bool {
+        self.runs().all(|(_, run)| run.is_clean())
+    }
+
+    fn runs(&self) -> impl Iterator<Item = (&str, &Report)> {
+        let cells = self
+            .servers
+            .iter()
+            .flat_map(|server| server.cells.iter().map(|cell| (server.name.as_str(), cell)));
+        cells.flat_map(|(name, cell)| cell.runs.iter().map(move |run| (name, run)))
+    }
+}
+
+impl fmt::Display for SeriesReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let filesystem = self.filesystem.as_deref().unwrap_or("unknown");
+        writeln!(
+            f,
+            "median of {}, {} rows, file system {filesystem}; columns: connections",
+            self.repeat, self.items
+        )?;
+        if filesystem == "tmpfs" {
+            writeln!(
+                f,
+                "doubtful: nothing is durable on tmpfs; use --dir with a directory on a disk"
+            )?;
+        }
+        for server in &self.servers {
+            server.table(f, "requests per second", &|run| {
+                format!("{:.0}", run.requests_per_second)
+            })?;
+            server.table(f, "latency p50 / p99, ms", &|run| {
+                format!("{:.2}/{:.2}", run.latency_us.p50 / 1e3, run.latency_us.p99 / 1e3)
+            })?;
+            server.table(f, "server's CPU per request, µs", &|run| {
+                run.server
+                    .as_ref()
+                    .map_or("-".into(), |server| format!("{:.1}", server.cpu_us_per_request))
+            })?;
+            server.table(f, "server's peak memory in the run, MiB", &|run| {
+                let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+                run.server
+                    .as_ref()
+                    .map_or("-".into(), |server| format!("{:.1}", mib(server.rss_window_peak_bytes)))
+            })?;
+            writeln!(f, "start to first answer, ms: {:.0?}", server.start_to_answer_ms)?;
+            let kib: Vec<u64> = server.idle_rss_bytes.iter().map(|bytes| bytes / 1024).collect();
+            writeln!(f, "idle memory, KiB: {kib:?}")?;
+        }
+        for (name, run) in self
+            .runs()
+            .filter(|(_, run)| !run.is_clean() || !run.doubts().is_empty())
+        {
+            write!(f, "\nlook at this run of {name}: {run}")?;
+        }
+        Ok(())
+    }
+}

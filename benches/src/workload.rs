@@ -1,0 +1,433 @@
+//! What is asked of the server, independent of any protocol.
+//!
+//! Two tables: `load_items` is filled once with rows numbered from 1 and then only read; `load_inserts` takes what the
+//! workloads write.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+use crate::protocol::Answer;
+use crate::random::Random;
+
+/// How many rows [`Kind::Rows`] reads.
+pub const ROWS_PER_QUERY: u64 = 1_000;
+/// How many rows [`Kind::Batch`] inserts.
+pub const INSERTS_PER_BATCH: u64 = 100;
+/// How many columns each row that is read has.
+pub const COLUMNS: u64 = 4;
+
+const CREATE_ITEMS: &str = "CREATE TABLE IF NOT EXISTS load_items \
+     (id INTEGER PRIMARY KEY, name TEXT NOT NULL, amount REAL NOT NULL, note TEXT NOT NULL)";
+const CREATE_INSERTS: &str =
+    "CREATE TABLE IF NOT EXISTS load_inserts (id INTEGER PRIMARY KEY, name TEXT NOT NULL, amount REAL NOT NULL)";
+const FILL: &str = "INSERT OR REPLACE INTO load_items (id, name, amount, note) VALUES (?, ?, ?, ?)";
+const COUNT_ITEMS: &str = "SELECT count(*) AS n FROM load_items";
+const COUNT_INSERTS: &str = "SELECT count(*) AS n FROM load_inserts";
+const INSERT: &str = "INSERT INTO load_inserts (name, amount) VALUES (?, ?)";
+const POINT: &str = "SELECT id, name, amount, note FROM load_items WHERE id = ?";
+const ROWS: &str = "SELECT id, name, amount, note FROM load_items WHERE id > ? ORDER BY id LIMIT 1000";
+const NOTE: &str = "a short note of forty characters, stored";
+
+/// A workload: which operations the connections ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Workload {
+    /// One row is inserted per request, with parameters.
+    Insert,
+    /// One row is read per request, by its primary key, chosen at random.
+    Point,
+    /// 1,000 consecutive rows of 4 columns are read per request, from a place chosen at random.
+    Rows1000,
+    /// 100 INSERT statements are sent in one request and make one transaction.
+    Batch100,
+    /// Point reads, and a share of single-row inserts among them.
+    Mixed,
+}
+
+/// A kind of operation that is measured on its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// See [`Workload::Insert`].
+    Insert,
+    /// See [`Workload::Point`].
+    Point,
+    /// See [`Workload::Rows1000`].
+    Rows,
+    /// See [`Workload::Batch100`].
+    Batch,
+}
+
+/// One request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// Insert a row made from this number.
+    Insert(u64),
+    /// Read the row with this id.
+    Point(u64),
+    /// Read the 1,000 rows after this id.
+    RowsAfter(u64),
+    /// Insert 100 rows made from this number and the ones that follow.
+    Batch(u64),
+    /// Create the tables unless they exist.
+    CreateTables,
+    /// Write the rows of `load_items` with ids from `first` to `last`.
+    Fill {
+        /// The first id.
+        first: u64,
+        /// The last id.
+        last: u64,
+    },
+    /// Count the rows of `load_items`.
+    CountItems,
+    /// Count the rows of `load_inserts`.
+    CountInserts,
+}
+
+/// One statement of a request.
+#[derive(Debug, Clone, Copy)]
+pub struct Step<'a> {
+    /// The SQL text. It holds nothing that JSON would have to escape.
+    pub sql: &'static str,
+    /// Whether rows are wanted.
+    pub reads: bool,
+    /// The values of its parameters, in order.
+    pub params: &'a [Param],
+}
+
+/// A value for a parameter.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Param {
+    /// An integer.
+    Integer(u64),
+    /// `name-` and the number with eight digits.
+    Name(u64),
+    /// A hundredth of the number, as a decimal fraction.
+    Hundredths(u64),
+    /// A fixed text.
+    Text(&'static str),
+}
+
+impl Workload {
+    /// All of them, those that write last.
+    pub const ALL: [Workload; 5] = [
+        Workload::Point,
+        Workload::Rows1000,
+        Workload::Insert,
+        Workload::Batch100,
+        Workload::Mixed,
+    ];
+
+    /// The name on the command line and in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Workload::Insert => "insert",
+            Workload::Point => "point",
+            Workload::Rows1000 => "rows1000",
+            Workload::Batch100 => "batch100",
+            Workload::Mixed => "mixed",
+        }
+    }
+
+    /// The kinds of operations it asks for.
+    pub fn kinds(self) -> &'static [Kind] {
+        match self {
+            Workload::Insert => &[Kind::Insert],
+            Workload::Point => &[Kind::Point],
+            Workload::Rows1000 => &[Kind::Rows],
+            Workload::Batch100 => &[Kind::Batch],
+            Workload::Mixed => &[Kind::Point, Kind::Insert],
+        }
+    }
+
+    /// The kind of the next operation. `write_percent` is the share of inserts in the mixed workload.
+    pub fn next_kind(self, write_percent: u8, random: &mut Random) -> Kind {
+        match self {
+            Workload::Insert => Kind::Insert,
+            Workload::Point => Kind::Point,
+            Workload::Rows1000 => Kind::Rows,
+            Workload::Batch100 => Kind::Batch,
+            Workload::Mixed if random.below(100) < u64::from(write_percent) => Kind::Insert,
+            Workload::Mixed => Kind::Point,
+        }
+    }
+}
+
+impl fmt::Display for Workload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Workload {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self, Error> {
+        let known = Workload::ALL.into_iter().find(|workload| workload.name() == name);
+        known.ok_or_else(|| Error::Usage(format!("unknown workload '{name}'")))
+    }
+}
+
+impl Kind {
+    /// All of them; the position of each is [`Kind::index`].
+    pub const ALL: [Kind; 4] = [Kind::Insert, Kind::Point, Kind::Rows, Kind::Batch];
+
+    /// Its position in [`Kind::ALL`].
+    pub fn index(self) -> usize {
+        self as usize
+    }
+
+    /// The name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Insert => "insert",
+            Kind::Point => "point",
+            Kind::Rows => "rows1000",
+            Kind::Batch => "batch100",
+        }
+    }
+
+    /// How many rows an operation of this kind adds to `load_inserts`.
+    pub fn rows_written(self) -> u64 {
+        match self {
+            Kind::Insert => 1,
+            Kind::Batch => INSERTS_PER_BATCH,
+            Kind::Point | Kind::Rows => 0,
+        }
+    }
+
+    /// An operation of this kind on a table of `items` rows, chosen at random.
+    pub fn operation(self, items: u64, random: &mut Random) -> Operation {
+        match self {
+            Kind::Insert => Operation::Insert(random.below(100_000_000)),
+            Kind::Point => Operation::Point(1 + random.below(items)),
+            Kind::Rows => Operation::RowsAfter(random.below(items.saturating_sub(ROWS_PER_QUERY) + 1)),
+            Kind::Batch => Operation::Batch(random.below(90_000_000)),
+        }
+    }
+}
+
+impl Operation {
+    /// Shows each statement of the request to `see`, in order.
+    pub fn steps(&self, see: &mut dyn FnMut(Step<'_>)) {
+        let mut write = |sql, params: &[Param]| {
+            see(Step {
+                sql,
+                reads: false,
+                params,
+            })
+        };
+        match *self {
+            Operation::Insert(n) => write(INSERT, &inserted(n)),
+            Operation::Batch(first) => (first..first + INSERTS_PER_BATCH).for_each(|n| write(INSERT, &inserted(n))),
+            Operation::Fill { first, last } => (first..=last).for_each(|id| write(FILL, &item(id))),
+            Operation::CreateTables => [CREATE_ITEMS, CREATE_INSERTS]
+                .into_iter()
+                .for_each(|sql| write(sql, &[])),
+            Operation::Point(id) => see(Step {
+                sql: POINT,
+                reads: true,
+                params: &[Param::Integer(id)],
+            }),
+            Operation::RowsAfter(id) => see(Step {
+                sql: ROWS,
+                reads: true,
+                params: &[Param::Integer(id)],
+            }),
+            Operation::CountItems => see(Step {
+                sql: COUNT_ITEMS,
+                reads: true,
+                params: &[],
+            }),
+            Operation::CountInserts => see(Step {
+                sql: COUNT_INSERTS,
+                reads: true,
+                params: &[],
+            }),
+        }
+    }
+
+    /// Whether any of its statements writes.
+    pub fn writes(&self) -> bool {
+        let mut writes = false;
+        self.steps(&mut |step| writes |= !step.reads);
+        writes
+    }
+
+    /// What a server that does its work answers to this request.
+    pub fn expected(&self) -> Answer {
+        let read = |rows, columns| Answer {
+            rows,
+            columns,
+            ..Answer::default()
+        };
+        let changed = |changed| Answer {
+            changed,
+            ..Answer::default()
+        };
+        match *self {
+            Operation::Insert(_) => changed(1),
+            Operation::Batch(_) => changed(INSERTS_PER_BATCH),
+            Operation::Fill { first, last } => changed((last + 1).saturating_sub(first)),
+            Operation::CreateTables => changed(0),
+            Operation::Point(id) => Answer {
+                first: Some(id),
+                ..read(1, COLUMNS)
+            },
+            Operation::RowsAfter(id) => Answer {
+                first: Some(id + 1),
+                ..read(ROWS_PER_QUERY, COLUMNS)
+            },
+            Operation::CountItems | Operation::CountInserts => read(1, 1),
+        }
+    }
+}
+
+fn inserted(n: u64) -> [Param; 2] {
+    [Param::Name(n), Param::Hundredths(n)]
+}
+
+fn item(id: u64) -> [Param; 4] {
+    [
+        Param::Integer(id),
+        Param::Name(id),
+        Param::Hundredths(id),
+        Param::Text(NOTE),
+    ]
+}
+
+impl Param {
+    /// Appends the value as JSON.
+    pub fn write_json(&self, out: &mut Vec<u8>) {
+        match *self {
+            Param::Integer(n) => out.extend_from_slice(itoa::Buffer::new().format(n).as_bytes()),
+            Param::Name(n) => {
+                out.extend_from_slice(b"\"name-");
+                write_padded(n, 8, out);
+                out.push(b'"');
+            }
+            Param::Hundredths(n) => {
+                out.extend_from_slice(itoa::Buffer::new().format(n / 100).as_bytes());
+                out.push(b'.');
+                write_padded(n % 100, 2, out);
+            }
+            Param::Text(text) => {
+                out.push(b'"');
+                out.extend_from_slice(text.as_bytes());
+                out.push(b'"');
+            }
+        }
+    }
+}
+
+fn write_padded(n: u64, width: usize, out: &mut Vec<u8>) {
+    let mut buffer = itoa::Buffer::new();
+    let digits = buffer.format(n).as_bytes();
+    out.extend(std::iter::repeat_n(b'0', width.saturating_sub(digits.len())));
+    out.extend_from_slice(digits);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SAMPLES: [Operation; 8] = [
+        Operation::Insert(1),
+        Operation::Point(1),
+        Operation::RowsAfter(0),
+        Operation::Batch(5),
+        Operation::CreateTables,
+        Operation::Fill { first: 1, last: 3 },
+        Operation::CountItems,
+        Operation::CountInserts,
+    ];
+
+    fn json(param: Param) -> String {
+        let mut out = Vec::new();
+        param.write_json(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn names_are_read_back() {
+        for workload in Workload::ALL {
+            assert_eq!(workload.name().parse::<Workload>().unwrap(), workload);
+        }
+        assert!("nothing".parse::<Workload>().is_err());
+    }
+
+    #[test]
+    fn kinds_stand_at_their_index() {
+        for (index, kind) in Kind::ALL.into_iter().enumerate() {
+            assert_eq!(kind.index(), index);
+        }
+    }
+
+    #[test]
+    fn texts_need_no_escaping() {
+        for operation in SAMPLES {
+            operation.steps(&mut |step| {
+                let quoted = serde_json::to_string(step.sql).unwrap();
+                assert_eq!(quoted, format!("\"{}\"", step.sql));
+                for param in step.params {
+                    assert!(
+                        serde_json::from_str::<serde_json::Value>(&json(*param)).is_ok(),
+                        "{param:?}"
+                    );
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn parameters_as_json() {
+        assert_eq!(json(Param::Integer(42)), "42");
+        assert_eq!(json(Param::Name(42)), "\"name-00000042\"");
+        assert_eq!(json(Param::Hundredths(5)), "0.05");
+        assert_eq!(json(Param::Hundredths(123_456)), "1234.56");
+        assert_eq!(json(Param::Text("x")), "\"x\"");
+    }
+
+    #[test]
+    fn every_parameter_has_its_place() {
+        for operation in SAMPLES {
+            operation.steps(&mut |step| assert_eq!(step.sql.matches('?').count(), step.params.len(), "{}", step.sql));
+        }
+    }
+
+    #[test]
+    fn what_is_expected_fits_what_is_asked() {
+        let mut steps = 0;
+        Operation::Batch(7).steps(&mut |_| steps += 1);
+        assert_eq!(steps, INSERTS_PER_BATCH);
+        assert_eq!(Operation::Batch(7).expected().changed, Kind::Batch.rows_written());
+        assert!(ROWS.ends_with(&format!("LIMIT {ROWS_PER_QUERY}")));
+        assert_eq!(Operation::Fill { first: 1, last: 3 }.expected().changed, 3);
+        assert!(Operation::Batch(0).writes() && !Operation::Point(1).writes());
+    }
+
+    #[test]
+    fn random_operations_stay_inside_the_table() {
+        let mut random = Random::new(3);
+        for _ in 0..10_000 {
+            let Operation::Point(id) = Kind::Point.operation(2_000, &mut random) else {
+                unreachable!()
+            };
+            assert!((1..=2_000).contains(&id));
+            let Operation::RowsAfter(id) = Kind::Rows.operation(2_000, &mut random) else {
+                unreachable!()
+            };
+            assert!(id <= 1_000);
+        }
+    }
+
+    #[test]
+    fn the_mix_has_about_the_share_of_writes_it_was_given() {
+        let mut random = Random::new(9);
+        let is_insert = |_: &u32| Workload::Mixed.next_kind(10, &mut random) == Kind::Insert;
+        let inserts = (0..10_000).filter(is_insert).count();
+        assert!((800..1_200).contains(&inserts), "{inserts}");
+    }
+}

@@ -1,0 +1,159 @@
+//! Whole runs against a server that answers from a script: what it does wrong must show in the report.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod fake;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fake::Fault;
+use sqlhttp_benches::args::Common;
+use sqlhttp_benches::http::Endpoint;
+use sqlhttp_benches::load;
+use sqlhttp_benches::plan::{Plan, Target};
+use sqlhttp_benches::protocol::{Auth, Ws4sqlite};
+use sqlhttp_benches::report::Report;
+use sqlhttp_benches::workload::Workload;
+
+fn plan(fault: Fault, workload: Workload) -> Plan {
+    let endpoint = Endpoint {
+        address: fake::start(fault),
+    };
+    let target = Target {
+        endpoint,
+        protocol: Arc::new(Ws4sqlite::new("bench", &Auth::None)),
+        auth: Auth::None,
+    };
+    let times = Common {
+        warmup: Duration::from_millis(50),
+        duration: Duration::from_millis(300),
+        grace: Duration::from_secs(5),
+        ..Common::default()
+    };
+    times.plan(target, workload, 4, Some(std::process::id()))
+}
+
+/// For servers that never answer.
+const SHORT_GRACE: Duration = Duration::from_millis(100);
+
+fn run(fault: Fault, workload: Workload) -> Report {
+    load::run(plan(fault, workload)).unwrap()
+}
+
+#[test]
+fn a_good_server_has_a_clean_report() {
+    let report = run(Fault::None, Workload::Insert);
+    assert!(report.is_clean(), "{report}");
+    assert!(report.requests > 0 && report.latency_us.p50 > 0.0 && report.latency_us.p50 <= report.latency_us.max);
+    let writes = report.writes.as_ref().unwrap();
+    assert!(
+        writes.acknowledged >= report.requests && writes.in_doubt == 0,
+        "{report}"
+    );
+    assert!(report.server.as_ref().unwrap().rss_bytes > 0);
+}
+
+#[test]
+fn a_mix_reports_reads_and_writes_apart() {
+    let report = run(Fault::None, Workload::Mixed);
+    assert!(report.is_clean(), "{report}");
+    let [reads, writes] = &report.operations[..] else {
+        panic!("{report}")
+    };
+    assert_eq!((reads.name, writes.name), ("point", "insert"));
+    assert_eq!(reads.requests + writes.requests, report.requests);
+    assert!(writes.requests > 0 && writes.requests < reads.requests);
+}
+
+#[test]
+fn a_lost_row_is_noticed() {
+    let report = run(Fault::LosesRows, Workload::Insert);
+    assert!(
+        !report.is_clean() && !report.writes.as_ref().unwrap().is_right(),
+        "{report}"
+    );
+    assert_eq!(report.errors.total(), 0);
+}
+
+#[test]
+fn refusals_are_counted_by_status_and_not_as_answers() {
+    let report = run(Fault::Overloaded, Workload::Insert);
+    let refused = report.errors.status[&503];
+    assert_eq!(report.errors.total(), refused);
+    let writes = report.writes.as_ref().unwrap();
+    assert_eq!((writes.in_doubt, writes.found), (refused, writes.acknowledged));
+}
+
+#[test]
+fn a_connection_that_is_closed_is_opened_again() {
+    let mut plan = plan(Fault::ClosesPolitely, Workload::Point);
+    plan.connections = 1;
+    let report = load::run(plan).unwrap();
+    assert!(report.requests > 1 && report.is_clean(), "{report}");
+}
+
+#[test]
+fn an_answer_without_the_row_is_no_answer() {
+    let report = run(Fault::FindsNothing, Workload::Point);
+    assert_eq!(report.requests, 0, "{report}");
+    assert!(report.errors.short > 0);
+}
+
+#[test]
+fn a_server_that_hangs_costs_the_grace_and_no_more() {
+    let plan = Plan {
+        grace: SHORT_GRACE,
+        ..plan(Fault::Hangs, Workload::Insert)
+    };
+    let report = load::run(plan).unwrap();
+    assert_eq!((report.requests, report.errors.timeout), (0, 4), "{report}");
+    assert_eq!(report.writes.unwrap().in_doubt, 4);
+}
+
+#[test]
+fn an_open_loop_sends_what_is_due() {
+    let plan = Plan {
+        rate: Some(100.0),
+        ..plan(Fault::None, Workload::Insert)
+    };
+    let report = load::run(plan).unwrap();
+    let open = report.open_loop.as_ref().unwrap();
+    assert_eq!(open.due, 35);
+    assert_eq!(
+        report.writes.as_ref().unwrap().acknowledged + open.unsent,
+        open.due,
+        "{report}"
+    );
+}
+
+#[test]
+fn an_open_loop_counts_what_a_hanging_server_kept_it_from_sending() {
+    let plan = Plan {
+        rate: Some(100.0),
+        ..plan(Fault::Hangs, Workload::Insert)
+    };
+    let report = load::run(plan).unwrap();
+    let open = report.open_loop.as_ref().unwrap();
+    assert_eq!((open.due, open.unsent, report.errors.timeout), (35, 31, 4), "{report}");
+    assert!(report.doubts().iter().any(|doubt| doubt.contains("never sent")));
+}
+
+#[test]
+fn a_server_that_is_not_there_is_an_error() {
+    let mut plan = plan(Fault::None, Workload::Point);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    plan.target.endpoint.address = listener.local_addr().unwrap();
+    drop(listener);
+    assert!(load::run(plan).is_err());
+}
+
+#[test]
+fn a_table_that_is_too_small_is_noticed_before_the_run() {
+    let small = Plan {
+        items: fake::ITEMS + 1,
+        ..plan(Fault::None, Workload::Point)
+    };
+    let error = load::run(small).unwrap_err();
+    assert!(error.to_string().contains("--prepare"), "{error}");
+}
