@@ -19,6 +19,8 @@ pub(crate) struct Facts {
     pub(crate) transaction: Option<TransactionKeyword>,
     /// It inserts rows into a table (itself, not by a trigger).
     pub(crate) inserts: bool,
+    /// It, or a trigger of it, asks for `last_insert_rowid()`.
+    pub(crate) asks_last_insert_rowid: bool,
     /// It leaves something behind in the connection: a setting, an attached file, a temporary table.
     pub(crate) marks_connection: bool,
     /// It runs only outside a transaction (VACUUM).
@@ -94,6 +96,8 @@ pub(crate) enum Author {
 struct Seen {
     author: Author,
     allow_attach: bool,
+    /// A statement runs that runs only outside a transaction: VACUUM, which attaches a file without a name.
+    outside_transaction: bool,
     facts: Facts,
     any_action: bool,
     refused: Option<String>,
@@ -120,12 +124,13 @@ impl Recorder {
     /// Forgets everything, before a statement is prepared.
     pub(crate) fn begin(&self, author: Author) {
         self.with(|seen| {
-            *seen = Seen {
-                author,
-                allow_attach: seen.allow_attach,
-                ..Seen::default()
-            };
+            *seen = Seen { author, allow_attach: seen.allow_attach, ..Seen::default() };
         });
+    }
+
+    /// A statement that runs only outside a transaction begins or ends to run.
+    pub(crate) fn set_outside_transaction(&self, runs: bool) {
+        self.with(|seen| seen.outside_transaction = runs);
     }
 
     /// What was refused while the statement was prepared, if that is why it failed.
@@ -165,22 +170,23 @@ impl Recorder {
 impl Seen {
     fn note(&mut self, context: &AuthContext<'_>) {
         let facts = &mut self.facts;
+        let reads = matches!(context.action, AuthAction::Read { .. } | AuthAction::Select);
+        facts.marks_connection |= context.database_name == Some("temp") && !reads;
         match context.action {
             AuthAction::Transaction { operation } => facts.transaction = Some(transaction_keyword(operation)),
             AuthAction::Savepoint { operation, .. } => facts.transaction = Some(savepoint_keyword(operation)),
             AuthAction::Insert { table_name } if context.accessor.is_none() => {
                 facts.inserts |= !table_name.starts_with("sqlite_");
             }
-            AuthAction::Attach { .. } | AuthAction::Detach { .. } => facts.marks_connection = true,
+            AuthAction::Function { function_name } => {
+                facts.asks_last_insert_rowid |= function_name.eq_ignore_ascii_case("last_insert_rowid");
+            }
+            _ if is_attach(&context.action) || is_detach(&context.action) => facts.marks_connection = true,
             AuthAction::CreateTempIndex { .. }
             | AuthAction::CreateTempTable { .. }
             | AuthAction::CreateTempTrigger { .. }
             | AuthAction::CreateTempView { .. } => facts.marks_connection = true,
-            AuthAction::CreateVtable { .. } if context.database_name == Some("temp") => facts.marks_connection = true,
-            AuthAction::Pragma {
-                pragma_name,
-                pragma_value: Some(_),
-            } => {
+            AuthAction::Pragma { pragma_name, pragma_value: Some(_) } => {
                 facts.marks_connection |= !is_unmarking(pragma_name);
             }
             _ => {}
@@ -190,22 +196,28 @@ impl Seen {
     /// What of this action a client may not do, by name.
     fn refusal(&self, action: &AuthAction<'_>) -> Option<String> {
         match action {
-            AuthAction::Attach { .. } if !self.allow_attach => Some("ATTACH".into()),
-            AuthAction::Detach { .. } if !self.allow_attach => Some("DETACH".into()),
-            AuthAction::Pragma {
-                pragma_name,
-                pragma_value,
-            } => {
+            AuthAction::Attach { filename: "" } if self.outside_transaction => None,
+            action if is_attach(action) && self.outside_transaction => Some("VACUUM INTO".into()),
+            action if is_attach(action) && !self.allow_attach => Some("ATTACH".into()),
+            action if is_detach(action) && !self.allow_attach && !self.outside_transaction => Some("DETACH".into()),
+            AuthAction::Pragma { pragma_name, pragma_value } => {
                 let name = pragma_name.to_ascii_lowercase();
                 let sets = pragma_value.is_some();
-                let refused = REFUSED_PRAGMAS
-                    .iter()
-                    .any(|(known, always)| *known == name && (sets || *always));
+                let refused = REFUSED_PRAGMAS.iter().any(|(known, always)| *known == name && (sets || *always));
                 refused.then(|| format!("PRAGMA {name}"))
             }
             _ => None,
         }
     }
+}
+
+/// rusqlite knows ATTACH only if the file's name is a literal.
+fn is_attach(action: &AuthAction<'_>) -> bool {
+    matches!(action, AuthAction::Attach { .. } | AuthAction::Unknown { code: rusqlite::ffi::SQLITE_ATTACH, .. })
+}
+
+fn is_detach(action: &AuthAction<'_>) -> bool {
+    matches!(action, AuthAction::Detach { .. } | AuthAction::Unknown { code: rusqlite::ffi::SQLITE_DETACH, .. })
 }
 
 fn is_unmarking(pragma: &str) -> bool {

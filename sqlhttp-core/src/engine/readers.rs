@@ -23,6 +23,8 @@ use crate::model::{Answer, Batch, Ending, Error, Outcome, SqlError, Stamp};
 /// Progress-handler calls a read may take on its caller's thread: some 100,000 virtual-machine steps, about a
 /// millisecond.
 const INLINE_CALLS: u32 = 100;
+/// Bytes of rows that a read on its caller's thread may yield; its result is held whole.
+const INLINE_BYTES_MAX: u64 = 256 << 10;
 /// Threads that may exist beyond those that read, because that many wait for slow callers.
 const STALLED_THREADS_MAX: usize = 64;
 /// Sessions that are kept although nobody uses them.
@@ -78,15 +80,8 @@ impl Readers {
     /// Opens the first session, so that a file that cannot be read is noticed now.
     pub(crate) fn open(shared: Arc<Shared>) -> Result<Arc<Readers>, SqlError> {
         let session = Session::open(&shared.blueprint, Role::Reader)?;
-        let state = State {
-            idle: vec![session],
-            ..State::default()
-        };
-        Ok(Arc::new(Readers {
-            shared,
-            state: Mutex::new(state),
-            changed: Condvar::new(),
-        }))
+        let state = State { idle: vec![session], ..State::default() };
+        Ok(Arc::new(Readers { shared, state: Mutex::new(state), changed: Condvar::new() }))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -122,11 +117,8 @@ impl Readers {
             return Inline::Write { alone };
         }
         let over_budget = Stop::Interrupted(StopReason::Budget);
-        let mut sink = Held::new(self.shared.blueprint.options.block_bytes as u64, over_budget);
-        let limits = Limits {
-            calls: Some(INLINE_CALLS),
-            ..Limits::default()
-        };
+        let mut sink = Held::new(INLINE_BYTES_MAX, over_budget);
+        let limits = Limits { calls: Some(INLINE_CALLS), ..Limits::default() };
         match self.read(session, batch, stamp, limits, &mut sink) {
             Ok(Ok(ending)) => {
                 self.shared.counters.batches_read.fetch_add(1, Ordering::Relaxed);
@@ -139,11 +131,7 @@ impl Readers {
 
     fn take_idle(&self) -> Option<Session> {
         let session = self.lock().idle.pop()?;
-        if session.is_stale(&self.shared.blueprint) {
-            self.open_session().ok()
-        } else {
-            Some(session)
-        }
+        if session.is_stale(&self.shared.blueprint) { self.open_session().ok() } else { Some(session) }
     }
 
     fn open_session(&self) -> Result<Session, SqlError> {
@@ -185,9 +173,7 @@ impl Readers {
             return;
         }
         let readers = self.clone();
-        let spawned = std::thread::Builder::new()
-            .name("sqlhttp-reader".into())
-            .spawn(move || readers.work());
+        let spawned = std::thread::Builder::new().name("sqlhttp-reader".into()).spawn(move || readers.work());
         match spawned {
             Ok(_) => state.threads += 1,
             Err(error) => tracing::error!(%error, "cannot start a reader's thread"),
@@ -250,18 +236,8 @@ impl Readers {
     }
 
     fn pass_to_writer(&self, job: ReadJob, alone: bool) {
-        let limits = Limits {
-            cancel: Some(job.cancel),
-            deadline: job.deadline,
-            calls: None,
-        };
-        let write = Job {
-            batch: job.batch,
-            stamp: job.stamp,
-            limits,
-            alone,
-            reply: job.reply,
-        };
+        let limits = Limits { cancel: Some(job.cancel), deadline: job.deadline, calls: None };
+        let write = Job { batch: job.batch, stamp: job.stamp, limits, alone, reply: job.reply };
         self.shared.submit(Box::new(write));
     }
 
@@ -271,11 +247,7 @@ impl Readers {
         let (cancel, stall_timeout) = (job.cancel.clone(), self.shared.blueprint.options.stall_timeout);
         let open = move || parts::channel(cancel.clone(), stall_timeout, stalled.clone());
         let mut sink = Told::new(job.reply, open);
-        let limits = Limits {
-            cancel: Some(job.cancel),
-            deadline: job.deadline,
-            calls: None,
-        };
+        let limits = Limits { cancel: Some(job.cancel), deadline: job.deadline, calls: None };
         if let Some(reason) = limits.exceeded() {
             return sink.fail(super::writer::stop_error(reason));
         }
@@ -300,12 +272,8 @@ impl Readers {
         sink: &mut impl Sink,
     ) -> Result<Result<Ending, Stop>, SqlError> {
         let options = &self.shared.blueprint.options;
-        let mode = Mode {
-            savepoints: false,
-            shared: false,
-            block_bytes: options.block_bytes,
-            rows_max: options.rows_max,
-        };
+        let mode =
+            Mode { savepoints: false, shared: false, block_bytes: options.block_bytes, rows_max: options.rows_max };
         let transaction = needs_transaction(batch);
         if transaction {
             session.begin()?;
@@ -337,10 +305,8 @@ impl Readers {
         let mut state = self.lock();
         state.closed = true;
         self.changed.notify_all();
-        let mut state = self
-            .changed
-            .wait_while(state, |state| state.threads > 0)
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut state =
+            self.changed.wait_while(state, |state| state.threads > 0).unwrap_or_else(PoisonError::into_inner);
         state.idle.clear();
     }
 }

@@ -113,11 +113,7 @@ fn run_step(
     };
     // If the failure has ended the whole transaction there is no savepoint any more; the caller sees that.
     if guarded && !session.is_autocommit() {
-        let ended = if result.is_ok() {
-            session.release(Level::Step)
-        } else {
-            session.undo(Level::Step)
-        };
+        let ended = if result.is_ok() { session.release(Level::Step) } else { session.undo(Level::Step) };
         if let Err(error) = ended {
             return Ok(Err(Failure::Sql(error)));
         }
@@ -208,9 +204,7 @@ impl<S: Sink> Run<'_, S> {
             match self.session.prepare(rest, Author::Client) {
                 Ok(next) if next.prepared.is_none() && next.consumed > 0 => rest = &rest[next.consumed..],
                 Ok(next) => {
-                    next.prepared
-                        .into_iter()
-                        .for_each(|prepared| self.session.put_back(prepared));
+                    next.prepared.into_iter().for_each(|prepared| self.session.put_back(prepared));
                     return false;
                 }
                 Err(_) => return false,
@@ -247,9 +241,12 @@ impl<S: Sink> Run<'_, S> {
     ) -> Result<Given, Trouble> {
         bind::bind(prepared, bindings)?;
         let total_before = self.session.total_changes();
+        let inserted = InsertProbe::begin(self.session, prepared);
         let wants_rows = last && matches!(expect, Expect::Rows | Expect::Either);
-        let rows = self.rows(prepared, wants_rows)?;
-        let changed = self.changed(prepared, total_before);
+        let rows = self.rows(prepared, wants_rows);
+        let last_insert_id = inserted.end(self.session);
+        let rows = rows?;
+        let changed = self.changed(prepared, total_before, last_insert_id);
         Ok(match (rows, expect) {
             (Some(rows), _) if last && expect == Expect::Rows || !rows.columns.is_empty() => {
                 Given::Rows(Rows { changed, ..rows })
@@ -285,42 +282,69 @@ impl<S: Sink> Run<'_, S> {
             more = self.advance(prepared)?;
         }
         let blocks = if block.is_empty() { Vec::new() } else { vec![block] };
-        Ok(Some(Rows {
-            columns,
-            blocks,
-            changed: Changed::default(),
-        }))
+        Ok(Some(Rows { columns, blocks, changed: Changed::default() }))
     }
 
     fn advance(&mut self, prepared: &mut Prepared) -> Result<bool, Trouble> {
-        prepared
-            .statement
-            .step()
-            .map_err(|code| match self.session.watch.stopped() {
-                Some(reason) if code & 0xff == rusqlite::ffi::SQLITE_INTERRUPT => Stop::Interrupted(reason).into(),
-                _ => Failure::Sql(self.session.error(code)).into(),
-            })
+        prepared.statement.step().map_err(|code| match self.session.watch.stopped() {
+            Some(reason) if code & 0xff == rusqlite::ffi::SQLITE_INTERRUPT => Stop::Interrupted(reason).into(),
+            _ => self.session.failure(code).into(),
+        })
     }
 
     /// What the statement itself changed. SQLite's own counter keeps the previous statement's count when this one
     /// counts nothing (DDL, SELECT), so it is believed only if anything was counted at all.
-    fn changed(&self, prepared: &Prepared, total_before: u64) -> Changed {
+    fn changed(&self, prepared: &Prepared, total_before: u64, last_insert_id: Option<i64>) -> Changed {
         if prepared.facts.readonly || self.session.total_changes() == total_before {
             return Changed::default();
         }
         let rows = self.session.last_changes();
-        let inserted = prepared.facts.inserts && rows > 0;
-        Changed {
-            rows,
-            last_insert_id: inserted.then(|| self.session.last_insert_rowid()),
+        Changed { rows, last_insert_id: last_insert_id.filter(|_| rows > 0) }
+    }
+}
+
+/// Finds out whether a statement inserts a row that has a rowid. An upsert that updates, and an insert into a view or a
+/// table WITHOUT ROWID, leave `last_insert_rowid()` as it was; so it is set to a value that no insert gives, unless the
+/// statement itself wants to know it.
+enum InsertProbe {
+    /// It inserts nothing.
+    None,
+    /// The value before, in whose stead [`NO_ROWID`] stands now.
+    Replaced(i64),
+    /// The statement asks for the value, so it must stay.
+    Kept,
+}
+
+/// A rowid that SQLite chooses last of all.
+const NO_ROWID: i64 = i64::MIN;
+
+impl InsertProbe {
+    fn begin(session: &Session, prepared: &Prepared) -> Self {
+        if !prepared.facts.inserts {
+            return InsertProbe::None;
+        }
+        if prepared.facts.asks_last_insert_rowid {
+            return InsertProbe::Kept;
+        }
+        let before = session.last_insert_rowid();
+        session.set_last_insert_rowid(NO_ROWID);
+        InsertProbe::Replaced(before)
+    }
+
+    fn end(self, session: &Session) -> Option<i64> {
+        let now = session.last_insert_rowid();
+        match self {
+            InsertProbe::None => None,
+            InsertProbe::Kept => Some(now),
+            InsertProbe::Replaced(before) if now == NO_ROWID => {
+                session.set_last_insert_rowid(before);
+                None
+            }
+            InsertProbe::Replaced(_) => Some(now),
         }
     }
 }
 
 fn no_rows() -> Rows {
-    Rows {
-        columns: Arc::from([]),
-        blocks: Vec::new(),
-        changed: Changed::default(),
-    }
+    Rows { columns: Arc::from([]), blocks: Vec::new(), changed: Changed::default() }
 }

@@ -65,12 +65,7 @@ impl Blueprint {
                 Place::Memory(format!("/sqlhttp-{}", MEMORY_DATABASES.fetch_add(1, Ordering::Relaxed)))
             }
         };
-        Blueprint {
-            place,
-            options,
-            setup: Mutex::default(),
-            generation: AtomicU64::new(0),
-        }
+        Blueprint { place, options, setup: Mutex::default(), generation: AtomicU64::new(0) }
     }
 
     /// The path of the database file, unless it is in memory.
@@ -88,10 +83,7 @@ impl Blueprint {
 
     /// Adds a statement that every session has to run.
     pub(crate) fn add_setup(&self, sql: &str) {
-        self.setup
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(sql.to_owned());
+        self.setup.lock().unwrap_or_else(PoisonError::into_inner).push(sql.to_owned());
         self.generation.fetch_add(1, Ordering::Release);
     }
 
@@ -196,16 +188,7 @@ impl Session {
         configure(&connection, blueprint, role).map_err(sql_error)?;
         let control = Control::prepare(&connection)?;
         let cache = LruCache::new(blueprint.options.statement_cache_len.max(1));
-        Ok(Session {
-            cache,
-            control,
-            connection,
-            recorder,
-            watch,
-            baseline,
-            generation,
-            dirty: false,
-        })
+        Ok(Session { cache, control, connection, recorder, watch, baseline, generation, dirty: false })
     }
 
     /// Whether it has to be replaced before anybody else uses it.
@@ -217,7 +200,7 @@ impl Session {
     pub(crate) fn begin_batch(&self) {
         self.recorder.begin(Author::Client);
         self.baseline.set(&self.connection);
-        probe::forget_last_insert_rowid(&self.connection);
+        self.set_last_insert_rowid(0);
     }
 
     /// Prepares the first statement of a text, or takes it from the cache.
@@ -225,40 +208,23 @@ impl Session {
         if author == Author::Client
             && let Some(prepared) = self.cache.remove(sql)
         {
-            return Ok(Next {
-                prepared: Some(prepared),
-                consumed: sql.len(),
-            });
+            return Ok(Next { prepared: Some(prepared), consumed: sql.len() });
         }
         self.recorder.begin(author);
         let found = Statement::prepare(&self.connection, sql, true)
             .map_err(|error| self.recorder.refused().map_or(Failure::Sql(error), Failure::NotAllowed))?;
         let Some(statement) = found.statement else {
-            return Ok(Next {
-                prepared: None,
-                consumed: found.consumed,
-            });
+            return Ok(Next { prepared: None, consumed: found.consumed });
         };
         let facts = self.recorder.facts(&statement);
         // Many PRAGMAs act while they are prepared, so it does not matter whether this one will run.
         self.dirty |= facts.marks_connection && author == Author::Client;
         let alone = sql[found.consumed..].trim().is_empty();
         let keep = alone && author == Author::Client && !facts.marks_connection && sql.len() <= CACHED_SQL_LEN_MAX;
-        let parameters = (1..=statement.parameter_count())
-            .map(|index| statement.parameter_name(index))
-            .collect();
+        let parameters = (1..=statement.parameter_count()).map(|index| statement.parameter_name(index)).collect();
         let key = keep.then(|| Arc::from(sql));
         let consumed = if alone { sql.len() } else { found.consumed };
-        Ok(Next {
-            prepared: Some(Prepared {
-                statement,
-                facts,
-                parameters,
-                columns: None,
-                key,
-            }),
-            consumed,
-        })
+        Ok(Next { prepared: Some(Prepared { statement, facts, parameters, columns: None, key }), consumed })
     }
 
     /// Gives a statement back after use.
@@ -274,6 +240,17 @@ impl Session {
         probe::last_error(&self.connection, code)
     }
 
+    /// Why a step failed: SQLite's words, or what the policy refused while it ran.
+    pub(crate) fn failure(&self, code: i32) -> Failure {
+        let refused = if code & 0xff == rusqlite::ffi::SQLITE_AUTH { self.recorder.refused() } else { None };
+        refused.map_or_else(|| Failure::Sql(self.error(code)), Failure::NotAllowed)
+    }
+
+    /// A statement that runs only outside a transaction begins or ends to run.
+    pub(crate) fn set_outside_transaction(&self, runs: bool) {
+        self.recorder.set_outside_transaction(runs);
+    }
+
     /// How many rows have been changed on this connection, triggers and foreign-key actions included.
     pub(crate) fn total_changes(&self) -> u64 {
         self.connection.total_changes()
@@ -286,6 +263,15 @@ impl Session {
 
     pub(crate) fn last_insert_rowid(&self) -> i64 {
         self.connection.last_insert_rowid()
+    }
+
+    pub(crate) fn set_last_insert_rowid(&self, rowid: i64) {
+        probe::set_last_insert_rowid(&self.connection, rowid);
+    }
+
+    /// Whether a batch has left something behind in the connection.
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.dirty
     }
 
     /// Whether no transaction is open.
@@ -365,9 +351,7 @@ impl Control {
     fn prepare(connection: &Connection) -> Result<Control, SqlError> {
         let one = |sql: &str| {
             let prepared = Statement::prepare(connection, sql, true)?;
-            prepared
-                .statement
-                .ok_or_else(|| probe::error_of_code(rusqlite::ffi::SQLITE_INTERNAL, None))
+            prepared.statement.ok_or_else(|| probe::error_of_code(rusqlite::ffi::SQLITE_INTERNAL, None))
         };
         Ok(Control {
             begin: one("BEGIN")?,
@@ -382,10 +366,7 @@ impl Control {
 }
 
 fn run_control(statement: &mut Statement, connection: &Connection) -> Result<(), SqlError> {
-    let result = statement
-        .step()
-        .map(drop)
-        .map_err(|code| probe::last_error(connection, code));
+    let result = statement.step().map(drop).map_err(|code| probe::last_error(connection, code));
     statement.reset();
     result
 }
@@ -397,9 +378,7 @@ fn install_hooks(
     baseline: &ChangeBaseline,
 ) -> rusqlite::Result<()> {
     let listener = recorder.clone();
-    connection.authorizer(Some(move |context: rusqlite::hooks::AuthContext<'_>| {
-        listener.authorize(context)
-    }))?;
+    connection.authorizer(Some(move |context: rusqlite::hooks::AuthContext<'_>| listener.authorize(context)))?;
     let ticking = watch.clone();
     connection.progress_handler(STEPS_PER_CALL, Some(move || ticking.tick()))?;
     functions::register(connection, baseline)

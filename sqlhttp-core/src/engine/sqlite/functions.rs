@@ -2,6 +2,7 @@
 
 use rusqlite::Connection;
 use rusqlite::functions::{Context, FunctionFlags};
+use rusqlite::types::ValueRef;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -39,7 +40,7 @@ pub(crate) fn register(connection: &Connection, baseline: &ChangeBaseline) -> ru
 }
 
 fn randomblob(context: &Context<'_>) -> rusqlite::Result<Vec<u8>> {
-    let wanted = context.get::<Option<f64>>(0).ok().flatten().unwrap_or(0.0) as i64;
+    let wanted = as_integer(context.get_raw(0));
     if wanted > RANDOMBLOB_LEN_MAX {
         let too_big = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_TOOBIG);
         return Err(rusqlite::Error::SqliteFailure(too_big, None));
@@ -54,6 +55,28 @@ fn randomblob(context: &Context<'_>) -> rusqlite::Result<Vec<u8>> {
     Ok(blob)
 }
 
+/// What `sqlite3_value_int64` makes of a value.
+fn as_integer(value: ValueRef<'_>) -> i64 {
+    match value {
+        ValueRef::Null => 0,
+        ValueRef::Integer(i) => i,
+        ValueRef::Real(r) => r as i64,
+        ValueRef::Text(text) | ValueRef::Blob(text) => leading_integer(text),
+    }
+}
+
+/// The integer that a text begins with, 0 if none.
+fn leading_integer(text: &[u8]) -> i64 {
+    let text = text.trim_ascii_start();
+    let (sign, digits) = match text.split_first() {
+        Some((b'-', digits)) => (-1, digits),
+        Some((b'+', digits)) => (1, digits),
+        _ => (1, text),
+    };
+    let digits = digits.iter().take_while(|byte| byte.is_ascii_digit());
+    digits.fold(0_i64, |sum, digit| sum.saturating_mul(10).saturating_add(i64::from(digit - b'0'))).saturating_mul(sign)
+}
+
 fn total_changes(context: &Context<'_>, since: &ChangeBaseline) -> rusqlite::Result<i64> {
     let total = connection_counts(context)?.0;
     Ok(i64::try_from(total.saturating_sub(since.get())).unwrap_or(i64::MAX))
@@ -63,11 +86,7 @@ fn total_changes(context: &Context<'_>, since: &ChangeBaseline) -> rusqlite::Res
 /// been changed since this batch began, the answer is 0, as on a fresh connection.
 fn changes(context: &Context<'_>, since: &ChangeBaseline) -> rusqlite::Result<i64> {
     let (total, last) = connection_counts(context)?;
-    Ok(if total == since.get() {
-        0
-    } else {
-        i64::try_from(last).unwrap_or(i64::MAX)
-    })
+    Ok(if total == since.get() { 0 } else { i64::try_from(last).unwrap_or(i64::MAX) })
 }
 
 /// `sqlite3_total_changes64` and `sqlite3_changes64`.

@@ -25,10 +25,10 @@ pub(crate) fn deferred_foreign_keys_open(connection: &Connection) -> bool {
     code == ffi::SQLITE_OK && current != 0
 }
 
-/// Makes `last_insert_rowid()` answer 0, as on a fresh connection.
-pub(crate) fn forget_last_insert_rowid(connection: &Connection) {
+/// Sets what `last_insert_rowid()` answers.
+pub(crate) fn set_last_insert_rowid(connection: &Connection, rowid: i64) {
     // SAFETY: the handle is valid as long as the connection lives.
-    unsafe { ffi::sqlite3_set_last_insert_rowid(connection.handle(), 0) }
+    unsafe { ffi::sqlite3_set_last_insert_rowid(connection.handle(), rowid) }
 }
 
 /// What the connection's latest call failed with. `code` is what that call returned.
@@ -54,12 +54,7 @@ pub(crate) fn last_error(connection: &Connection, code: c_int) -> SqlError {
 pub(crate) fn error_of_code(code: c_int, message: Option<&str>) -> SqlError {
     let generic = generic_text(code);
     let message = message.map_or_else(|| generic.clone(), str::to_owned);
-    SqlError {
-        code,
-        generic,
-        message,
-        offset: None,
-    }
+    SqlError { code, generic, message, offset: None }
 }
 
 /// `sqlite3_errstr`.

@@ -5,6 +5,8 @@
 //!   SQLite is asked before RELEASE, and the member is undone;
 //! * a member ends the whole transaction (OR ROLLBACK, RAISE(ROLLBACK), an interrupted write, a full disk): those
 //!   before it run again as a group, then the culprit by itself, then the others;
+//! * a member marks the connection (a temporary table, a PRAGMA) although nobody could tell beforehand: it runs again
+//!   alone, on a connection that is replaced afterwards;
 //! * a member reads what a neighbour wrote and COMMIT fails: nobody is told anything before COMMIT has returned.
 
 use std::collections::VecDeque;
@@ -43,8 +45,7 @@ impl Writer<'_> {
     pub(super) fn run_jobs(&mut self, mut jobs: VecDeque<Box<Job>>) {
         while let Some(first) = jobs.front() {
             if let Some(why) = self.shared.poisoned() {
-                jobs.drain(..)
-                    .for_each(|job| job.answer(Err(Error::Poisoned(why.clone()))));
+                jobs.drain(..).for_each(|job| job.answer(Err(Error::Poisoned(why.clone()))));
                 return;
             }
             let gate = self.shared.close_gate();
@@ -140,9 +141,7 @@ impl Writer<'_> {
     }
 
     fn run_transaction(&mut self, job: &Job) -> Result<Outcome, Error> {
-        self.session
-            .begin_immediate()
-            .map_err(|error| self.begin_error(error))?;
+        self.session.begin_immediate().map_err(|error| self.begin_error(error))?;
         let outcome = match self.run_member(job, Company::Alone) {
             Member::Outcome(outcome) => outcome,
             Member::GivenUp(error) | Member::Lost(Some(error)) => {
@@ -168,49 +167,37 @@ impl Writer<'_> {
                 if self.is_fatal(&error) || error.primary_code() == rusqlite::ffi::SQLITE_BUSY {
                     return Err(engine_error("commit", error));
                 }
-                Ok(Outcome {
-                    steps: outcome.steps,
-                    ending: Ending::NotCommitted(Failure::Sql(error)),
-                })
+                Ok(Outcome { steps: outcome.steps, ending: Ending::NotCommitted(Failure::Sql(error)) })
             }
         }
     }
 
     /// Each step in its own transaction, or in none if it must.
     fn run_steps(&mut self, job: &Job) -> Result<Outcome, Error> {
-        let mut outcome = Outcome {
-            steps: Vec::with_capacity(job.batch.steps.len()),
-            ending: Ending::Done,
-        };
+        let mut outcome = Outcome { steps: Vec::with_capacity(job.batch.steps.len()), ending: Ending::Done };
         let _stamped = Stamped::new(job.stamp);
         for step in &job.batch.steps {
-            let batch = Batch {
-                steps: vec![step.clone()],
-                atomicity: Atomicity::All,
-                stamp: job.batch.stamp,
+            let batch = Batch { steps: vec![step.clone()], atomicity: Atomicity::All, stamp: job.batch.stamp };
+            let result = match job.limits.exceeded() {
+                Some(reason) => Err(stop_error(reason)),
+                None if runs_outside_transaction(&mut self.session, &batch) => Ok(self.run_bare(job, &batch)),
+                None => self.run_step_transaction(job, &batch),
             };
-            let bare = runs_outside_transaction(&mut self.session, &batch);
-            let result = if bare {
-                self.run_bare(job, &batch)
-            } else {
-                self.run_step_transaction(job, &batch)?
-            };
-            outcome.steps.push(result);
+            outcome.steps.push(match result {
+                Ok(step) => step,
+                // Earlier steps have been committed, so there is an outcome to tell.
+                Err(Error::Timeout) if !outcome.steps.is_empty() => StepOutcome::Failed(Failure::Timeout),
+                Err(error) => return Err(error),
+            });
         }
         Ok(outcome)
     }
 
     fn run_step_transaction(&mut self, job: &Job, batch: &Batch) -> Result<StepOutcome, Error> {
-        self.session
-            .begin_immediate()
-            .map_err(|error| self.begin_error(error))?;
+        self.session.begin_immediate().map_err(|error| self.begin_error(error))?;
         match self.run_in_savepoint(job, batch, Company::Alone) {
             Member::Outcome(outcome) => {
-                let committed = if self.session.is_autocommit() {
-                    Ok(())
-                } else {
-                    self.session.commit()
-                };
+                let committed = if self.session.is_autocommit() { Ok(()) } else { self.session.commit() };
                 if let Err(error) = committed {
                     self.abandon_transaction();
                     if self.is_fatal(&error) {
@@ -234,22 +221,17 @@ impl Writer<'_> {
 
     /// A statement that cannot run inside a transaction.
     fn run_bare(&mut self, job: &Job, batch: &Batch) -> StepOutcome {
-        let mode = Mode {
-            savepoints: false,
-            shared: false,
-            ..self.mode()
-        };
+        let mode = Mode { savepoints: false, shared: false, ..self.mode() };
         let mut sink = self.sink();
         self.session.watch.begin(job.limits.clone());
         self.session.begin_batch();
+        self.session.set_outside_transaction(true);
         let result = run_batch(&mut self.session, batch, mode, &mut sink);
+        self.session.set_outside_transaction(false);
         self.session.watch.end();
         match result {
             Ok(ending) => single_step(sink.into_outcome(ending)),
-            Err(_) => StepOutcome::Failed(Failure::Sql(probe::error_of_code(
-                rusqlite::ffi::SQLITE_INTERRUPT,
-                None,
-            ))),
+            Err(_) => StepOutcome::Failed(Failure::Sql(probe::error_of_code(rusqlite::ffi::SQLITE_INTERRUPT, None))),
         }
     }
 
@@ -266,15 +248,16 @@ impl Writer<'_> {
         if let Err(error) = self.session.savepoint(Level::Member) {
             return Member::Lost(Some(engine_error("open savepoint", error)));
         }
-        let mode = Mode {
-            shared: company == Company::Shared,
-            ..self.mode()
-        };
+        let mode = Mode { shared: company == Company::Shared, ..self.mode() };
         let mut sink = self.sink();
         self.session.watch.begin(job.limits.clone());
         self.session.begin_batch();
         let result = run_batch(&mut self.session, batch, mode, &mut sink);
         self.session.watch.end();
+        if company == Company::Shared && self.session.is_dirty() {
+            // Nobody could tell before (a statement that depended on an earlier one): neighbours must not see it.
+            return Member::Lost(None);
+        }
         self.end_member(result, sink)
     }
 
@@ -294,11 +277,7 @@ impl Writer<'_> {
         if lost {
             return member;
         }
-        let ended = if keep {
-            self.session.release(Level::Member)
-        } else {
-            self.session.undo(Level::Member)
-        };
+        let ended = if keep { self.session.release(Level::Member) } else { self.session.undo(Level::Member) };
         match ended {
             Ok(()) => member,
             Err(error) => Member::Lost(Some(engine_error("end savepoint", error))),
@@ -315,12 +294,7 @@ impl Writer<'_> {
 
     fn mode(&self) -> Mode {
         let options = &self.shared.blueprint.options;
-        Mode {
-            savepoints: true,
-            shared: false,
-            block_bytes: options.block_bytes,
-            rows_max: options.rows_max,
-        }
+        Mode { savepoints: true, shared: false, block_bytes: options.block_bytes, rows_max: options.rows_max }
     }
 
     fn sink(&self) -> Held {
@@ -343,10 +317,7 @@ impl Writer<'_> {
     /// After an I/O error nobody knows what the disk holds, so the database takes no more writes. SQLite recovers from
     /// the log when it is opened again.
     fn is_fatal(&self, error: &SqlError) -> bool {
-        let fatal = matches!(
-            error.primary_code(),
-            rusqlite::ffi::SQLITE_IOERR | rusqlite::ffi::SQLITE_CORRUPT
-        );
+        let fatal = matches!(error.primary_code(), rusqlite::ffi::SQLITE_IOERR | rusqlite::ffi::SQLITE_CORRUPT);
         if fatal {
             self.shared.poison(&format!("{} ({})", error.message, error.code));
         }

@@ -80,9 +80,6 @@ impl Writer<'_> {
 fn sql_failure(failure: Failure) -> SqlError {
     match failure {
         Failure::Sql(error) => error,
-        other => probe::error_of_code(
-            rusqlite::ffi::SQLITE_ERROR,
-            Some(Arc::<str>::from(other.to_string()).as_ref()),
-        ),
+        other => probe::error_of_code(rusqlite::ffi::SQLITE_ERROR, Some(Arc::<str>::from(other.to_string()).as_ref())),
     }
 }

@@ -45,6 +45,8 @@ pub(crate) enum Task {
 struct State {
     tasks: VecDeque<Task>,
     closed: bool,
+    /// The writer sleeps. Waking it costs a system call, and most tasks arrive while it is busy.
+    writer_waits: bool,
 }
 
 /// The writer's queue: bounded, first come first served.
@@ -56,11 +58,7 @@ pub(crate) struct Queue {
 
 impl Queue {
     pub(crate) fn new(len_max: usize) -> Self {
-        Queue {
-            state: Mutex::default(),
-            arrived: Condvar::new(),
-            len_max: len_max.max(1),
-        }
+        Queue { state: Mutex::default(), arrived: Condvar::new(), len_max: len_max.max(1) }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -78,18 +76,23 @@ impl Queue {
             return Err((Error::Overloaded("too many writes are waiting"), task));
         }
         state.tasks.push_back(task);
+        let wake = std::mem::take(&mut state.writer_waits);
         drop(state);
-        self.arrived.notify_one();
+        if wake {
+            self.arrived.notify_one();
+        }
         Ok(())
     }
 
     /// Waits for a task; then takes it, and as many further ones as may share a transaction with it. `None` when the
     /// queue is closed and empty.
     pub(crate) fn gather(&self, group_len_max: usize) -> Option<Gathered> {
-        let mut state = self
-            .arrived
-            .wait_while(self.lock(), |state| state.tasks.is_empty() && !state.closed)
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
+        while state.tasks.is_empty() && !state.closed {
+            state.writer_waits = true;
+            state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.writer_waits = false;
         match state.tasks.pop_front()? {
             Task::Owner(task) => Some(Gathered::Owner(task)),
             Task::Batch(first) => {

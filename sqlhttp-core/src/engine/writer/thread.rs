@@ -31,13 +31,7 @@ pub(crate) struct Counters {
 impl Shared {
     pub(crate) fn new(blueprint: Arc<Blueprint>) -> Self {
         let queue = Queue::new(blueprint.options.write_queue_len_max);
-        Shared {
-            blueprint,
-            queue,
-            counters: Counters::default(),
-            poison: Mutex::default(),
-            gate: RwLock::default(),
-        }
+        Shared { blueprint, queue, counters: Counters::default(), poison: Mutex::default(), gate: RwLock::default() }
     }
 
     /// Why no more writes are taken, if so.
@@ -48,10 +42,7 @@ impl Shared {
     /// Takes no more writes from now on. Those that wait are told.
     pub(crate) fn poison(&self, why: &str) {
         tracing::error!(why, "the database takes no more writes");
-        self.poison
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get_or_insert_with(|| Arc::from(why));
+        self.poison.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| Arc::from(why));
         self.queue.abandon();
     }
 
@@ -119,13 +110,7 @@ impl Writer<'_> {
     }
 
     pub(super) fn count(&self, groups: u64, batches: usize) {
-        self.shared
-            .counters
-            .groups_committed
-            .fetch_add(groups, Ordering::Relaxed);
-        self.shared
-            .counters
-            .batches_written
-            .fetch_add(batches as u64, Ordering::Relaxed);
+        self.shared.counters.groups_committed.fetch_add(groups, Ordering::Relaxed);
+        self.shared.counters.batches_written.fetch_add(batches as u64, Ordering::Relaxed);
     }
 }
