@@ -17,17 +17,11 @@ fn shape(body: &str) -> ReplyShape {
 }
 
 fn outcome(step: StepOutcome) -> Outcome {
-    Outcome {
-        steps: vec![step],
-        ending: Ending::Done,
-    }
+    Outcome { steps: vec![step], ending: Ending::Done }
 }
 
 fn thousand_rows() -> Outcome {
-    let column = |name: &str| Column {
-        name: name.to_owned(),
-        ..Column::default()
-    };
+    let column = |name: &str| Column { name: name.to_owned(), ..Column::default() };
     let mut block = Block::new(4);
     for id in 1..=ROWS {
         let name = format!("name-{id:08}");
@@ -39,18 +33,11 @@ fn thousand_rows() -> Outcome {
         ]);
     }
     let columns = Arc::from(["id", "name", "amount", "note"].map(column));
-    outcome(StepOutcome::Rows(Rows {
-        columns,
-        blocks: vec![block],
-        changed: Changed::default(),
-    }))
+    outcome(StepOutcome::Rows(Rows { columns, blocks: vec![block], changed: Changed::default() }))
 }
 
 fn encode(criterion: &mut Criterion) {
-    let inserted = outcome(StepOutcome::Changed(Changed {
-        rows: 1,
-        last_insert_id: Some(1),
-    }));
+    let inserted = outcome(StepOutcome::Changed(Changed { rows: 1, last_insert_id: Some(1) }));
     let map = shape(r#"{"transaction":[{"query":"SELECT"}]}"#);
     let list = shape(r#"{"resultFormat":"list","transaction":[{"query":"SELECT"}]}"#);
     let statement = shape(r#"{"transaction":[{"statement":"INSERT"}]}"#);
@@ -62,9 +49,7 @@ fn encode(criterion: &mut Criterion) {
     ] {
         let len = sqlhttp_ws4sqlite::encode(outcome, shape).body.len();
         group.throughput(Throughput::Bytes(len as u64));
-        group.bench_function(name, |bencher| {
-            bencher.iter(|| sqlhttp_ws4sqlite::encode(black_box(outcome), shape))
-        });
+        group.bench_function(name, |bencher| bencher.iter(|| sqlhttp_ws4sqlite::encode(black_box(outcome), shape)));
     }
     group.finish();
 }

@@ -48,17 +48,12 @@ fn group(criterion: &mut Criterion) {
     let db = Database::open(dir.path().join("group.db"), Options::default()).expect("a database");
     let create = Step::execute("CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT, amount REAL)", ());
     db.execute_blocking(Batch::one(create)).expect("a table");
-    let runtime = Builder::new_multi_thread()
-        .worker_threads(2)
-        .build()
-        .expect("a runtime");
+    let runtime = Builder::new_multi_thread().worker_threads(2).build().expect("a runtime");
     let mut group = criterion.benchmark_group("group commit");
     group.throughput(Throughput::Elements(1));
     for tasks in [1, 8, 64] {
         let name = format!("{tasks} tasks, 1 row each");
-        group.bench_function(name, |bencher| {
-            bencher.iter_custom(|total| time_inserts(&runtime, &db, tasks, total))
-        });
+        group.bench_function(name, |bencher| bencher.iter_custom(|total| time_inserts(&runtime, &db, tasks, total)));
     }
     group.finish();
     runtime.block_on(db.close()).expect("a closed database");

@@ -27,14 +27,10 @@ fn rows(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("read");
     group.throughput(Throughput::Elements(1));
     let point = || Step::query("SELECT id, name, amount, note FROM t WHERE id = ?", [4_711]);
-    group.bench_function("1 row by primary key", |bencher| {
-        bencher.iter(|| runtime.block_on(read(&db, point())))
-    });
+    group.bench_function("1 row by primary key", |bencher| bencher.iter(|| runtime.block_on(read(&db, point()))));
     group.throughput(Throughput::Elements(ROWS));
     let all = || Step::query("SELECT id, name, amount, note FROM t", ());
-    group.bench_function("10000 rows x 4", |bencher| {
-        bencher.iter(|| runtime.block_on(read(&db, all())))
-    });
+    group.bench_function("10000 rows x 4", |bencher| bencher.iter(|| runtime.block_on(read(&db, all()))));
     group.finish();
     runtime.block_on(db.close()).expect("a closed database");
 }

@@ -231,29 +231,15 @@ impl LoadOptions {
     fn command(self) -> Result<LoadCommand, Error> {
         let measure = self.workload.is_some();
         if !measure && !self.prepare {
-            return Err(Error::Usage(
-                "nothing to do: give --workload, --prepare or both (--help tells more)".into(),
-            ));
+            return Err(Error::Usage("nothing to do: give --workload, --prepare or both (--help tells more)".into()));
         }
         let auth = self.credentials()?;
         let protocol = Arc::from(protocol::by_name(&self.protocol, &self.db, &auth)?);
-        let target = Target {
-            endpoint: Endpoint::parse(&self.url)?,
-            protocol,
-            auth,
-        };
+        let target = Target { endpoint: Endpoint::parse(&self.url)?, protocol, auth };
         let workload = self.workload.unwrap_or(Workload::Point);
-        let plan = Plan {
-            rate: self.rate,
-            ..self.common.plan(target, workload, self.connections, self.pid)
-        };
+        let plan = Plan { rate: self.rate, ..self.common.plan(target, workload, self.connections, self.pid) };
         plan.check()?;
-        Ok(LoadCommand::Run {
-            plan: Box::new(plan),
-            prepare: self.prepare,
-            measure,
-            json: self.json,
-        })
+        Ok(LoadCommand::Run { plan: Box::new(plan), prepare: self.prepare, measure, json: self.json })
     }
 
     fn credentials(&self) -> Result<Auth, Error> {
@@ -292,10 +278,7 @@ pub fn parse_bench(mut parser: Parser) -> Result<BenchCommand, Error> {
         }
     }
     series.check()?;
-    Ok(BenchCommand::Run {
-        series: Box::new(series),
-        json,
-    })
+    Ok(BenchCommand::Run { series: Box::new(series), json })
 }
 
 /// What follows `--`, if that comes next.
@@ -336,17 +319,11 @@ fn number<N: FromStr>(parser: &mut Parser, option: &str) -> Result<N, Error> {
 }
 
 fn parsed<N: FromStr>(option: &str, text: &str) -> Result<N, Error> {
-    text.trim()
-        .parse()
-        .map_err(|_| Error::Usage(format!("--{option} {text}: not a number that makes sense here")))
+    text.trim().parse().map_err(|_| Error::Usage(format!("--{option} {text}: not a number that makes sense here")))
 }
 
 fn list<T>(text: &str, parse: impl Fn(&str) -> Result<T, Error>) -> Result<Vec<T>, Error> {
-    text.split(',')
-        .map(str::trim)
-        .filter(|item| !item.is_empty())
-        .map(parse)
-        .collect()
+    text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(parse).collect()
 }
 
 /// Understands `3`, `3s`, `250ms`, `1.5m`.
@@ -379,43 +356,18 @@ mod tests {
     fn a_load_command_with_everything() {
         let line = "--url http://127.0.0.1:1 --db d --workload mixed --connections 8 --threads 2 --duration 250ms --warmup 0 \
                     --rate 1500.5 --pid 7 --user u --password p --auth inline --prepare --json --write-percent=20 --rows 5000";
-        let LoadCommand::Run {
-            plan,
-            prepare: true,
-            measure: true,
-            json: true,
-        } = load(line).unwrap()
-        else {
+        let LoadCommand::Run { plan, prepare: true, measure: true, json: true } = load(line).unwrap() else {
             panic!("not a run")
         };
         assert_eq!((plan.workload, plan.connections, plan.threads), (Workload::Mixed, 8, 2));
-        assert_eq!(
-            (plan.duration, plan.warmup),
-            (Duration::from_millis(250), Duration::ZERO)
-        );
-        assert_eq!(
-            (plan.rate, plan.pid, plan.write_percent, plan.items),
-            (Some(1500.5), Some(7), 20, 5_000)
-        );
-        assert_eq!(
-            plan.target.auth,
-            Auth::Inline {
-                user: "u".into(),
-                password: "p".into()
-            }
-        );
+        assert_eq!((plan.duration, plan.warmup), (Duration::from_millis(250), Duration::ZERO));
+        assert_eq!((plan.rate, plan.pid, plan.write_percent, plan.items), (Some(1500.5), Some(7), 20, 5_000));
+        assert_eq!(plan.target.auth, Auth::Inline { user: "u".into(), password: "p".into() });
     }
 
     #[test]
     fn preparing_alone_measures_nothing() {
-        assert!(matches!(
-            load("--prepare"),
-            Ok(LoadCommand::Run {
-                prepare: true,
-                measure: false,
-                ..
-            })
-        ));
+        assert!(matches!(load("--prepare"), Ok(LoadCommand::Run { prepare: true, measure: false, .. })));
     }
 
     #[test]
@@ -444,15 +396,9 @@ mod tests {
     #[test]
     fn a_series_with_arguments_for_the_server() {
         let line = "--server a=/bin/x --server /opt/y --workloads point,insert --connections 1,8 --repeat 1 -- --log-level warn --";
-        let BenchCommand::Run { series, json: None } = bench(line).unwrap() else {
-            panic!("not a run")
-        };
+        let BenchCommand::Run { series, json: None } = bench(line).unwrap() else { panic!("not a run") };
         assert_eq!(series.server_args, ["--log-level", "warn", "--"]);
-        let names: Vec<_> = series
-            .contestants
-            .iter()
-            .map(|contestant| contestant.name.as_str())
-            .collect();
+        let names: Vec<_> = series.contestants.iter().map(|contestant| contestant.name.as_str()).collect();
         assert_eq!(names, ["a", "y"]);
         assert_eq!(series.workloads, [Workload::Point, Workload::Insert]);
         assert_eq!(series.connections, [1, 8]);
@@ -460,13 +406,9 @@ mod tests {
 
     #[test]
     fn a_series_without_a_server_is_refused() {
-        for line in [
-            "",
-            "--server x --connections 0",
-            "--server x --repeat 0",
-            "--server x --workloads ,",
-            "--server x y",
-        ] {
+        for line in
+            ["", "--server x --connections 0", "--server x --repeat 0", "--server x --workloads ,", "--server x y"]
+        {
             assert!(matches!(bench(line), Err(Error::Usage(_))), "{line}");
         }
         assert!(matches!(bench("--help"), Ok(BenchCommand::Help)));

@@ -42,10 +42,8 @@ struct Lane {
 impl Worker {
     /// Opens connections, numbered from `first`.
     pub fn connect(plan: &Plan, first: usize, count: usize) -> Result<Self, Error> {
-        let runtime = runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(Error::io("start a runtime"))?;
+        let runtime =
+            runtime::Builder::new_current_thread().enable_all().build().map_err(Error::io("start a runtime"))?;
         let address = plan.target.endpoint.address;
         let connect_all = async {
             let mut connections = Vec::with_capacity(count);
@@ -57,11 +55,7 @@ impl Worker {
         let connected = runtime.block_on(async { timeout(CONNECT_TIMEOUT, connect_all).await });
         let connections = connected.unwrap_or_else(|elapsed| Err(elapsed.into()));
         let connections = connections.map_err(Error::io(format!("connect to {address}")))?;
-        Ok(Worker {
-            runtime,
-            connections,
-            first,
-        })
+        Ok(Worker { runtime, connections, first })
     }
 
     /// Keeps them busy for the time of the timeline. Good answers are at least `body_len_min` long.
@@ -72,13 +66,7 @@ impl Worker {
         timeline: Timeline,
         body_len_min: [u64; Kind::ALL.len()],
     ) -> Tally {
-        let lane = Lane {
-            plan: Arc::clone(plan),
-            pacer,
-            timeline,
-            body_len_min,
-            tally: RefCell::default(),
-        };
+        let lane = Lane { plan: Arc::clone(plan), pacer, timeline, body_len_min, tally: RefCell::default() };
         let lane = Rc::new(lane);
         let tasks = LocalSet::new();
         for (index, connection) in self.connections.into_iter().enumerate() {
@@ -92,10 +80,7 @@ impl Worker {
 impl Lane {
     async fn keep_busy(self: Rc<Self>, number: usize, connection: Connection) {
         let give_up = self.timeline.give_up.into();
-        if timeout_at(give_up, self.exchange_all(number, connection))
-            .await
-            .is_err()
-        {
+        if timeout_at(give_up, self.exchange_all(number, connection)).await.is_err() {
             self.tally.borrow_mut().errors.timeout += 1;
         }
     }

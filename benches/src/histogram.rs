@@ -30,18 +30,14 @@ pub struct Latency {
 
 impl Histogram {
     /// An empty histogram.
-    #[expect(
-        clippy::expect_used,
-        reason = "the library refuses only bounds that these constants do not have"
-    )]
+    #[expect(clippy::expect_used, reason = "the library refuses only bounds that these constants do not have")]
     pub fn new() -> Self {
         Histogram(hdrhistogram::Histogram::new_with_max(MAX_NS, 3).expect("valid bounds"))
     }
 
     /// Adds a value.
     pub fn record(&mut self, duration: Duration) {
-        self.0
-            .saturating_record(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
+        self.0.saturating_record(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
     }
 
     /// Adds all values of another histogram.
@@ -94,9 +90,7 @@ mod tests {
 
     fn of(micros: impl IntoIterator<Item = u64>) -> Histogram {
         let mut histogram = Histogram::new();
-        micros
-            .into_iter()
-            .for_each(|us| histogram.record(Duration::from_micros(us)));
+        micros.into_iter().for_each(|us| histogram.record(Duration::from_micros(us)));
         histogram
     }
 

@@ -43,24 +43,11 @@ impl Server {
         let log_too = log.try_clone().map_err(Error::io("share the server's log"))?;
         let address = free_address()?;
         let protocol = Arc::new(Ws4sqlite::new(DB, &Auth::None));
-        let target = Target {
-            endpoint: Endpoint { address },
-            protocol,
-            auth: Auth::None,
-        };
-        let program = program
-            .canonicalize()
-            .map_err(Error::io(format!("find {}", program.display())))?;
+        let target = Target { endpoint: Endpoint { address }, protocol, auth: Auth::None };
+        let program = program.canonicalize().map_err(Error::io(format!("find {}", program.display())))?;
         let started = Instant::now();
         let child = Command::new(&program)
-            .args([
-                "--bind-host",
-                "127.0.0.1",
-                "--port",
-                &address.port().to_string(),
-                "--db",
-                &format!("{DB}.db"),
-            ])
+            .args(["--bind-host", "127.0.0.1", "--port", &address.port().to_string(), "--db", &format!("{DB}.db")])
             .args(args)
             .current_dir(dir.path())
             .stdin(Stdio::null())
@@ -68,12 +55,7 @@ impl Server {
             .stderr(log_too)
             .spawn()
             .map_err(Error::io(format!("start {}", program.display())))?;
-        let mut server = Server {
-            child,
-            target,
-            start_to_answer: Duration::ZERO,
-            _dir: dir,
-        };
+        let mut server = Server { child, target, start_to_answer: Duration::ZERO, _dir: dir };
         server.await_answer(started)?;
         server.start_to_answer = started.elapsed();
         Ok(server)
@@ -106,30 +88,20 @@ impl Server {
             }
             thread::sleep(POLL_INTERVAL);
         }
-        Err(Error::Server(format!(
-            "the server did not stop within {} s",
-            PATIENCE.as_secs()
-        )))
+        Err(Error::Server(format!("the server did not stop within {} s", PATIENCE.as_secs())))
     }
 
     fn await_answer(&mut self, started: Instant) -> Result<(), Error> {
         while started.elapsed() < PATIENCE {
             if let Some(status) = self.exited()? {
-                return Err(Error::Server(format!(
-                    "the server ended at once ({status}): {}",
-                    self.log()
-                )));
+                return Err(Error::Server(format!("the server ended at once ({status}): {}", self.log())));
             }
             if let Ok(mut session) = Session::open(&self.target) {
                 return session.ask(&Operation::CreateTables).map(drop);
             }
             thread::sleep(POLL_INTERVAL);
         }
-        Err(Error::Server(format!(
-            "the server did not answer within {} s: {}",
-            PATIENCE.as_secs(),
-            self.log()
-        )))
+        Err(Error::Server(format!("the server did not answer within {} s: {}", PATIENCE.as_secs(), self.log())))
     }
 
     fn exited(&mut self) -> Result<Option<std::process::ExitStatus>, Error> {

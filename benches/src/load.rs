@@ -49,28 +49,17 @@ pub fn run(plan: Plan) -> Result<Report, Error> {
     let (tally, watched, lag) = keep_busy(&plan, pacer.clone(), body_len_min)?;
 
     // The server may have closed the idle connection meanwhile.
-    let rows_after = if writes {
-        Session::open(&plan.target)?.count_inserts()?
-    } else {
-        0
-    };
+    let rows_after = if writes { Session::open(&plan.target)?.count_inserts()? } else { 0 };
     let found = rows_after.saturating_sub(rows_before);
-    let writes = writes.then_some(WritesReport {
-        acknowledged: tally.rows_acknowledged,
-        in_doubt: tally.rows_in_doubt,
-        found,
-    });
+    let writes =
+        writes.then_some(WritesReport { acknowledged: tally.rows_acknowledged, in_doubt: tally.rows_in_doubt, found });
     let open_loop = pacer.zip(plan.rate).map(|(pacer, rate)| OpenLoopReport {
         rate,
         due: pacer.len(),
         unsent: pacer.unsent(),
         generator_lag_us: lag.summary(),
     });
-    Ok(Report {
-        open_loop,
-        writes,
-        ..put_together(&plan, &tally, &watched, load_average)
-    })
+    Ok(Report { open_loop, writes, ..put_together(&plan, &tally, &watched, load_average) })
 }
 
 fn keep_busy(
@@ -99,17 +88,13 @@ fn keep_busy(
         for start in &starts {
             start.send(timeline).map_err(|_| thread_died())?;
         }
-        let pacing = pacer
-            .as_ref()
-            .map(|pacer| scope.spawn(move || pacer.run(timeline.start, timeline.window_end)));
+        let pacing = pacer.as_ref().map(|pacer| scope.spawn(move || pacer.run(timeline.start, timeline.window_end)));
         let watched = watch(plan.pid, &timeline);
         let mut tally = Tally::default();
         for worker in workers {
             tally.merge(&worker.join().ok().flatten().ok_or_else(thread_died)?);
         }
-        let lag = pacing
-            .map(|pacing| pacing.join().map_err(|_| thread_died()))
-            .transpose()?;
+        let lag = pacing.map(|pacing| pacing.join().map_err(|_| thread_died())).transpose()?;
         Ok((tally, watched?, lag.unwrap_or_default()))
     })
 }
@@ -156,11 +141,7 @@ fn watch(pid: Option<u32>, timeline: &Timeline) -> Result<Watched, Error> {
         let usage = pid.map(process::usage).transpose()?;
         rss_peak_bytes = rss_peak_bytes.max(usage.map_or(0, |usage| usage.rss_bytes));
     }
-    Ok(Watched {
-        before,
-        after: Spent::now(pid)?,
-        rss_peak_bytes,
-    })
+    Ok(Watched { before, after: Spent::now(pid)?, rss_peak_bytes })
 }
 
 fn sleep_until(moment: Instant) {
@@ -170,11 +151,7 @@ fn sleep_until(moment: Instant) {
 impl Spent {
     fn now(pid: Option<u32>) -> Result<Self, Error> {
         let server = pid.map(process::usage).transpose()?;
-        Ok(Spent {
-            server,
-            own: process::own_cpu()?,
-            machine: process::machine()?,
-        })
+        Ok(Spent { server, own: process::own_cpu()?, machine: process::machine()? })
     }
 }
 
@@ -198,10 +175,7 @@ fn put_together(plan: &Plan, tally: &Tally, watched: &Watched, load_average: Opt
         errors: tally.errors.clone(),
         open_loop: None,
         server: plan.pid.and_then(|pid| server_report(pid, watched, requests)),
-        client: ClientReport {
-            cpu_s: cpu.as_secs_f64(),
-            cpu_us_per_request: micros_each(cpu, requests),
-        },
+        client: ClientReport { cpu_s: cpu.as_secs_f64(), cpu_us_per_request: micros_each(cpu, requests) },
         machine: machine_report(watched, plan.duration, load_average),
         writes: None,
     }
@@ -227,29 +201,14 @@ fn machine_report(watched: &Watched, duration: Duration, load_average: Option<f6
     let share = |time: Duration| time.as_secs_f64() / (duration.as_secs_f64() * cores as f64);
     let other_share = before.server.zip(after.server).map(|(server_before, server_after)| {
         let known = after.own.saturating_sub(before.own) + server_after.cpu.saturating_sub(server_before.cpu);
-        share(
-            after
-                .machine
-                .busy
-                .saturating_sub(before.machine.busy)
-                .saturating_sub(known),
-        )
+        share(after.machine.busy.saturating_sub(before.machine.busy).saturating_sub(known))
     });
     let stolen_share = share(after.machine.stolen.saturating_sub(before.machine.stolen));
-    MachineReport {
-        cores,
-        other_share,
-        stolen_share,
-        load_average,
-    }
+    MachineReport { cores, other_share, stolen_share, load_average }
 }
 
 fn micros_each(time: Duration, count: u64) -> f64 {
-    if count == 0 {
-        0.0
-    } else {
-        time.as_secs_f64() * 1e6 / count as f64
-    }
+    if count == 0 { 0.0 } else { time.as_secs_f64() * 1e6 / count as f64 }
 }
 
 #[cfg(test)]

@@ -25,11 +25,7 @@ pub struct Pacer {
 impl Pacer {
     /// For this schedule. Nothing is due until [`Pacer::run`] runs.
     pub fn new(schedule: Schedule) -> Self {
-        Pacer {
-            schedule,
-            due: Semaphore::new(0),
-            taken: AtomicU64::new(0),
-        }
+        Pacer { schedule, due: Semaphore::new(0), taken: AtomicU64::new(0) }
     }
 
     /// Waits for the next request; when it was due, counted from the start, or `None` if the schedule is over.
@@ -50,8 +46,7 @@ impl Pacer {
             let now = Instant::now();
             lag.record(now.duration_since(next));
             let due = self.schedule.due_by(now.duration_since(start));
-            self.due
-                .add_permits(usize::try_from(due - made_due).unwrap_or(Semaphore::MAX_PERMITS));
+            self.due.add_permits(usize::try_from(due - made_due).unwrap_or(Semaphore::MAX_PERMITS));
             made_due = due;
         }
         sleep_until(end);
@@ -141,9 +136,6 @@ mod tests {
             scope.spawn(|| pacer.run(start, start + Duration::from_secs(2)));
             take_all(&pacer)
         });
-        assert_eq!(
-            taken.first().zip(taken.last()),
-            Some((&Duration::ZERO, &Duration::from_millis(90)))
-        );
+        assert_eq!(taken.first().zip(taken.last()), Some((&Duration::ZERO, &Duration::from_millis(90))));
     }
 }

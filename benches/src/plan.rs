@@ -78,9 +78,7 @@ impl Plan {
             return refuse(format!("connections must be between 1 and {CONNECTIONS_MAX}"));
         }
         if !(ROWS_PER_QUERY..=ITEMS_MAX).contains(&self.items) {
-            return refuse(format!(
-                "the number of rows must be between {ROWS_PER_QUERY} and {ITEMS_MAX}"
-            ));
+            return refuse(format!("the number of rows must be between {ROWS_PER_QUERY} and {ITEMS_MAX}"));
         }
         if self.write_percent > 100 {
             return refuse("the share of writes must be between 0 and 100".into());
@@ -89,9 +87,7 @@ impl Plan {
             return refuse("times must not exceed a day, and the measurement needs some".into());
         }
         if self.rate.is_some() && self.schedule().is_none() {
-            return refuse(format!(
-                "the rate must be above 0 and at most {RATE_MAX} requests per second"
-            ));
+            return refuse(format!("the rate must be above 0 and at most {RATE_MAX} requests per second"));
         }
         Ok(())
     }
@@ -105,12 +101,7 @@ impl Plan {
     pub fn timeline(&self, start: Instant) -> Timeline {
         let window_start = start + self.warmup;
         let window_end = window_start + self.duration;
-        Timeline {
-            start,
-            window_start,
-            window_end,
-            give_up: window_end + self.grace,
-        }
+        Timeline { start, window_start, window_end, give_up: window_end + self.grace }
     }
 }
 

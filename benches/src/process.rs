@@ -51,12 +51,7 @@ pub fn machine() -> Result<MachineUsage, Error> {
 
 /// How many processes were ready to run over the last minute, on average.
 pub fn load_average() -> Option<f64> {
-    fs::read_to_string("/proc/loadavg")
-        .ok()?
-        .split(' ')
-        .next()?
-        .parse()
-        .ok()
+    fs::read_to_string("/proc/loadavg").ok()?.split(' ').next()?.parse().ok()
 }
 
 /// The type of the file system that holds a path ("ext4", "tmpfs").
@@ -74,11 +69,8 @@ fn parse_usage(stat: &str, status: &str) -> Option<Usage> {
     let (_, fields) = stat.rsplit_once(") ")?;
     let mut times = fields.split(' ').skip(11);
     let ticks = times.next()?.parse::<u32>().ok()? + times.next()?.parse::<u32>().ok()?;
-    let field = |name: &str| {
-        status
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse().ok())
-    };
+    let field =
+        |name: &str| status.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse().ok());
     let kib = |name: &str| field(name).map(|kib: u64| kib * 1024);
     Some(Usage {
         cpu: TICK * ticks,
@@ -94,10 +86,7 @@ fn parse_machine(stat: &str) -> Option<MachineUsage> {
     let ticks: Vec<f64> = line.split_whitespace().map_while(|field| field.parse().ok()).collect();
     let time = |index: usize| ticks.get(index).map(|ticks| TICK.mul_f64(*ticks));
     let [user, nice, system] = [time(0)?, time(1)?, time(2)?];
-    Some(MachineUsage {
-        busy: user + nice + system,
-        stolen: time(7).unwrap_or_default(),
-    })
+    Some(MachineUsage { busy: user + nice + system, stolen: time(7).unwrap_or_default() })
 }
 
 fn filesystem_in(mounts: &str, path: &Path) -> Option<String> {
@@ -107,11 +96,7 @@ fn filesystem_in(mounts: &str, path: &Path) -> Option<String> {
         path.starts_with(at).then(|| (at.len(), kind.to_owned()))
     };
     // The last of several mounts on one place is the one that is seen.
-    mounts
-        .lines()
-        .filter_map(mount)
-        .max_by_key(|(len, _)| *len)
-        .map(|(_, kind)| kind)
+    mounts.lines().filter_map(mount).max_by_key(|(len, _)| *len).map(|(_, kind)| kind)
 }
 
 #[cfg(test)]
@@ -124,29 +109,20 @@ mod tests {
         let status = "Name:\ta\nVmHWM:\t    2048 kB\nVmRSS:\t    1024 kB\nThreads:\t7\n";
         let usage = parse_usage(stat, status).unwrap();
         assert_eq!(usage.cpu, Duration::from_secs(2));
-        assert_eq!(
-            (usage.rss_bytes, usage.rss_peak_bytes, usage.threads),
-            (1 << 20, 2 << 20, 7)
-        );
+        assert_eq!((usage.rss_bytes, usage.rss_peak_bytes, usage.threads), (1 << 20, 2 << 20, 7));
     }
 
     #[test]
     fn the_machine() {
         let stat = "cpu  100 10 50 9999 5 6 7 20 0 0\ncpu0 1 1 1 1 1 1 1 1 0 0\n";
-        let expected = MachineUsage {
-            busy: Duration::from_millis(1_600),
-            stolen: Duration::from_millis(200),
-        };
+        let expected = MachineUsage { busy: Duration::from_millis(1_600), stolen: Duration::from_millis(200) };
         assert_eq!(parse_machine(stat), Some(expected));
     }
 
     #[test]
     fn this_process_uses_memory_and_has_a_thread() {
         let usage = usage(std::process::id()).unwrap();
-        assert!(
-            usage.rss_bytes > 0 && usage.rss_peak_bytes >= usage.rss_bytes && usage.threads >= 1,
-            "{usage:?}"
-        );
+        assert!(usage.rss_bytes > 0 && usage.rss_peak_bytes >= usage.rss_bytes && usage.threads >= 1, "{usage:?}");
         assert!(machine().unwrap().busy > Duration::ZERO);
     }
 

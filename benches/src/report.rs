@@ -151,10 +151,7 @@ impl Report {
             ));
         }
         if let Some(open) = self.open_loop.as_ref().filter(|open| open.unsent > 0) {
-            doubts.push(format!(
-                "{} of {} requests were never sent: latencies are too good",
-                open.unsent, open.due
-            ));
+            doubts.push(format!("{} of {} requests were never sent: latencies are too good", open.unsent, open.due));
         }
         if let Some(server) = self.server.as_ref().filter(|server| server.cpu_s < self.client.cpu_s) {
             let (client, server) = (self.client.cpu_s, server.cpu_s);
@@ -176,29 +173,20 @@ pub fn latencies(tally: &Tally, workload: Workload) -> (Latency, Vec<OperationRe
         latency_us: tally.latencies[kind.index()].summary(),
     };
     let kinds = workload.kinds();
-    let operations = if kinds.len() > 1 {
-        kinds.iter().map(report).collect()
-    } else {
-        Vec::new()
-    };
+    let operations = if kinds.len() > 1 { kinds.iter().map(report).collect() } else { Vec::new() };
     (all.summary(), operations)
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = self.open_loop.as_ref().map_or("closed loop".into(), |open| {
-            format!("open loop, {} per second", open.rate)
-        });
+        let kind =
+            self.open_loop.as_ref().map_or("closed loop".into(), |open| format!("open loop, {} per second", open.rate));
         writeln!(
             f,
             "{} over {}, {} connections, {kind}, {} s",
             self.workload, self.protocol, self.connections, self.duration_s
         )?;
-        writeln!(
-            f,
-            "  throughput  {:.0} requests/s ({} answered)",
-            self.requests_per_second, self.requests
-        )?;
+        writeln!(f, "  throughput  {:.0} requests/s ({} answered)", self.requests_per_second, self.requests)?;
         writeln!(f, "  latency     {}", Micros(&self.latency_us))?;
         for operation in &self.operations {
             writeln!(
@@ -222,23 +210,11 @@ impl fmt::Display for Report {
             let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
             let [now, window, ever] = [server.rss_bytes, server.rss_window_peak_bytes, server.rss_peak_bytes].map(mib);
             write!(f, "  server      {:.1} µs CPU per request, ", server.cpu_us_per_request)?;
-            writeln!(
-                f,
-                "{now:.1} MiB now, {window:.1} in the run, {ever:.1} ever, {} threads",
-                server.threads
-            )?;
+            writeln!(f, "{now:.1} MiB now, {window:.1} in the run, {ever:.1} ever, {} threads", server.threads)?;
         }
-        writeln!(
-            f,
-            "  generator   {:.1} µs CPU per request",
-            self.client.cpu_us_per_request
-        )?;
+        writeln!(f, "  generator   {:.1} µs CPU per request", self.client.cpu_us_per_request)?;
         if let Some(writes) = &self.writes {
-            let verdict = if writes.is_right() {
-                "all there"
-            } else {
-                "NOT what was acknowledged"
-            };
+            let verdict = if writes.is_right() { "all there" } else { "NOT what was acknowledged" };
             writeln!(
                 f,
                 "  rows        {} acknowledged, {} in doubt, {} found: {verdict}",
@@ -246,9 +222,7 @@ impl fmt::Display for Report {
             )?;
         }
         writeln!(f, "  errors      {}", ErrorList(&self.errors))?;
-        self.doubts()
-            .iter()
-            .try_for_each(|doubt| writeln!(f, "  doubtful:   {doubt}"))
+        self.doubts().iter().try_for_each(|doubt| writeln!(f, "  doubtful:   {doubt}"))
     }
 }
 
@@ -256,18 +230,8 @@ struct Micros<'a>(&'a Latency);
 
 impl fmt::Display for Micros<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Latency {
-            p50,
-            p90,
-            p99,
-            p999,
-            max,
-            ..
-        } = self.0;
-        write!(
-            f,
-            "p50 {p50:.0} µs, p90 {p90:.0}, p99 {p99:.0}, p99.9 {p999:.0}, max {max:.0}"
-        )
+        let Latency { p50, p90, p99, p999, max, .. } = self.0;
+        write!(f, "p50 {p50:.0} µs, p90 {p90:.0}, p99 {p99:.0}, p99.9 {p999:.0}, max {max:.0}")
     }
 }
 
@@ -275,14 +239,7 @@ struct ErrorList<'a>(&'a Errors);
 
 impl fmt::Display for ErrorList<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Errors {
-            status,
-            short,
-            connect,
-            broken,
-            malformed,
-            timeout,
-        } = self.0;
+        let Errors { status, short, connect, broken, malformed, timeout } = self.0;
         let named = [
             ("short", short),
             ("connect", connect),
@@ -290,13 +247,8 @@ impl fmt::Display for ErrorList<'_> {
             ("malformed", malformed),
             ("timeout", timeout),
         ];
-        let by_status = status
-            .iter()
-            .map(|(status, count)| format!("{count} × status {status}"));
-        let others = named
-            .iter()
-            .filter(|(_, count)| **count > 0)
-            .map(|(name, count)| format!("{count} × {name}"));
+        let by_status = status.iter().map(|(status, count)| format!("{count} × status {status}"));
+        let others = named.iter().filter(|(_, count)| **count > 0).map(|(name, count)| format!("{count} × {name}"));
         let all: Vec<String> = by_status.chain(others).collect();
         f.write_str(if all.is_empty() { "none" } else { "" })?;
         f.write_str(&all.join(", "))

@@ -24,10 +24,7 @@ impl Schedule {
     pub fn new(rate: f64, time: Duration) -> Option<Self> {
         let accepted = rate.is_finite() && rate > 0.0 && rate <= RATE_MAX;
         let unbounded = Schedule { rate, len: u64::MAX };
-        accepted.then(|| Schedule {
-            rate,
-            len: unbounded.due_before(time),
-        })
+        accepted.then(|| Schedule { rate, len: unbounded.due_before(time) })
     }
 
     /// How many requests there are.
@@ -93,11 +90,7 @@ mod tests {
                 let due = schedule.due_at(index);
                 assert_eq!(schedule.due_by(due), index + 1, "rate {rate}, request {index}");
                 let just_before = due.saturating_sub(Duration::from_nanos(1));
-                assert_eq!(
-                    schedule.due_by(just_before),
-                    if index == 0 { 1 } else { index },
-                    "rate {rate}"
-                );
+                assert_eq!(schedule.due_by(just_before), if index == 0 { 1 } else { index }, "rate {rate}");
             }
         }
     }

@@ -88,20 +88,11 @@ pub struct Cell {
 impl Contestant {
     /// Understands `NAME=PROGRAM`, or `PROGRAM` alone, which is then called like its file.
     pub fn parse(text: &str) -> Self {
-        let file_name = |path: &str| {
-            Path::new(path)
-                .file_name()
-                .map_or(path.into(), |name| name.to_string_lossy().into())
-        };
+        let file_name =
+            |path: &str| Path::new(path).file_name().map_or(path.into(), |name| name.to_string_lossy().into());
         match text.split_once('=') {
-            Some((name, program)) => Contestant {
-                name: name.into(),
-                program: program.into(),
-            },
-            None => Contestant {
-                name: file_name(text),
-                program: text.into(),
-            },
+            Some((name, program)) => Contestant { name: name.into(), program: program.into() },
+            None => Contestant { name: file_name(text), program: text.into() },
         }
     }
 }
@@ -138,44 +129,24 @@ impl Series {
 
     /// Measures everything. `progress` is told each report as it comes.
     pub fn run(&self, progress: &mut dyn FnMut(&str, &Report)) -> Result<SeriesReport, Error> {
-        let mut servers: Vec<_> = self
-            .contestants
-            .iter()
-            .map(|contestant| self.empty_report(contestant))
-            .collect();
+        let mut servers: Vec<_> = self.contestants.iter().map(|contestant| self.empty_report(contestant)).collect();
         for _ in 0..self.repeat {
             // In turn, so that all of them see the machine's good and bad moments.
             for (contestant, report) in self.contestants.iter().zip(&mut servers) {
                 self.round(contestant, report, progress)?;
             }
         }
-        servers
-            .iter_mut()
-            .flat_map(|server| &mut server.cells)
-            .for_each(Cell::sort);
+        servers.iter_mut().flat_map(|server| &mut server.cells).for_each(Cell::sort);
         let filesystem = process::filesystem(&self.dir);
-        Ok(SeriesReport {
-            filesystem,
-            items: self.common.items,
-            repeat: self.repeat,
-            servers,
-        })
+        Ok(SeriesReport { filesystem, items: self.common.items, repeat: self.repeat, servers })
     }
 
     fn empty_report(&self, contestant: &Contestant) -> ContestantReport {
-        let cells_of = |workload| {
-            self.connections
-                .iter()
-                .map(move |&connections| Cell::empty(workload, connections))
-        };
+        let cells_of = |workload| self.connections.iter().map(move |&connections| Cell::empty(workload, connections));
         ContestantReport {
             name: contestant.name.clone(),
             program: contestant.program.display().to_string(),
-            arguments: self
-                .server_args
-                .iter()
-                .map(|argument| argument.to_string_lossy().into_owned())
-                .collect(),
+            arguments: self.server_args.iter().map(|argument| argument.to_string_lossy().into_owned()).collect(),
             start_to_answer_ms: Vec::new(),
             idle_rss_bytes: Vec::new(),
             cells: self.workloads.iter().copied().flat_map(cells_of).collect(),
@@ -190,16 +161,12 @@ impl Series {
         progress: &mut dyn FnMut(&str, &Report),
     ) -> Result<(), Error> {
         let server = Server::start(&contestant.program, &self.server_args, &self.dir)?;
-        report
-            .start_to_answer_ms
-            .push(server.start_to_answer().as_secs_f64() * 1e3);
+        report.start_to_answer_ms.push(server.start_to_answer().as_secs_f64() * 1e3);
         report.idle_rss_bytes.push(process::usage(server.pid())?.rss_bytes);
         Session::open(server.target())?.prepare(self.common.items)?;
         for cell in &mut report.cells {
             let target = server.target().clone();
-            let plan = self
-                .common
-                .plan(target, cell.workload, cell.connections, Some(server.pid()));
+            let plan = self.common.plan(target, cell.workload, cell.connections, Some(server.pid()));
             let run = load::run(plan)?;
             progress(&contestant.name, &run);
             cell.runs.push(run);
@@ -214,9 +181,7 @@ impl ContestantReport {
         for (row, cells) in self.cells.chunk_by(|a, b| a.workload == b.workload).enumerate() {
             if row == 0 {
                 write!(f, "{:<10}", "")?;
-                cells
-                    .iter()
-                    .try_for_each(|cell| write!(f, "{:>12}", cell.connections))?;
+                cells.iter().try_for_each(|cell| write!(f, "{:>12}", cell.connections))?;
                 writeln!(f)?;
             }
             write!(f, "{:<10}", cells.first().map_or("", |cell| cell.workload.name()))?;
@@ -231,16 +196,11 @@ impl ContestantReport {
 
 impl Cell {
     fn empty(workload: Workload, connections: usize) -> Self {
-        Cell {
-            workload,
-            connections,
-            runs: Vec::new(),
-        }
+        Cell { workload, connections, runs: Vec::new() }
     }
 
     fn sort(&mut self) {
-        self.runs
-            .sort_by(|a, b| a.requests_per_second.total_cmp(&b.requests_per_second));
+        self.runs.sort_by(|a, b| a.requests_per_second.total_cmp(&b.requests_per_second));
     }
 
     /// The run that stands for the cell: the one with the median throughput (of an even number, the slower one).
@@ -256,10 +216,7 @@ impl SeriesReport {
     }
 
     fn runs(&self) -> impl Iterator<Item = (&str, &Report)> {
-        let cells = self
-            .servers
-            .iter()
-            .flat_map(|server| server.cells.iter().map(|cell| (server.name.as_str(), cell)));
+        let cells = self.servers.iter().flat_map(|server| server.cells.iter().map(|cell| (server.name.as_str(), cell)));
         cells.flat_map(|(name, cell)| cell.runs.iter().map(move |run| (name, run)))
     }
 }
@@ -267,43 +224,27 @@ impl SeriesReport {
 impl fmt::Display for SeriesReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let filesystem = self.filesystem.as_deref().unwrap_or("unknown");
-        writeln!(
-            f,
-            "median of {}, {} rows, file system {filesystem}; columns: connections",
-            self.repeat, self.items
-        )?;
+        writeln!(f, "median of {}, {} rows, file system {filesystem}; columns: connections", self.repeat, self.items)?;
         if filesystem == "tmpfs" {
-            writeln!(
-                f,
-                "doubtful: nothing is durable on tmpfs; use --dir with a directory on a disk"
-            )?;
+            writeln!(f, "doubtful: nothing is durable on tmpfs; use --dir with a directory on a disk")?;
         }
         for server in &self.servers {
-            server.table(f, "requests per second", &|run| {
-                format!("{:.0}", run.requests_per_second)
-            })?;
+            server.table(f, "requests per second", &|run| format!("{:.0}", run.requests_per_second))?;
             server.table(f, "latency p50 / p99, ms", &|run| {
                 format!("{:.2}/{:.2}", run.latency_us.p50 / 1e3, run.latency_us.p99 / 1e3)
             })?;
             server.table(f, "server's CPU per request, µs", &|run| {
-                run.server
-                    .as_ref()
-                    .map_or("-".into(), |server| format!("{:.1}", server.cpu_us_per_request))
+                run.server.as_ref().map_or("-".into(), |server| format!("{:.1}", server.cpu_us_per_request))
             })?;
             server.table(f, "server's peak memory in the run, MiB", &|run| {
                 let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-                run.server
-                    .as_ref()
-                    .map_or("-".into(), |server| format!("{:.1}", mib(server.rss_window_peak_bytes)))
+                run.server.as_ref().map_or("-".into(), |server| format!("{:.1}", mib(server.rss_window_peak_bytes)))
             })?;
             writeln!(f, "start to first answer, ms: {:.0?}", server.start_to_answer_ms)?;
             let kib: Vec<u64> = server.idle_rss_bytes.iter().map(|bytes| bytes / 1024).collect();
             writeln!(f, "idle memory, KiB: {kib:?}")?;
         }
-        for (name, run) in self
-            .runs()
-            .filter(|(_, run)| !run.is_clean() || !run.doubts().is_empty())
-        {
+        for (name, run) in self.runs().filter(|(_, run)| !run.is_clean() || !run.doubts().is_empty()) {
             write!(f, "\nlook at this run of {name}: {run}")?;
         }
         Ok(())

@@ -30,18 +30,11 @@ pub struct Session<'t> {
 impl<'t> Session<'t> {
     /// Connects.
     pub fn open(target: &'t Target) -> Result<Self, Error> {
-        let runtime = runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(Error::io("start a runtime"))?;
+        let runtime =
+            runtime::Builder::new_current_thread().enable_all().build().map_err(Error::io("start a runtime"))?;
         let writer = RequestWriter::new(target.endpoint, &*target.protocol, &target.auth);
         let connection = Some(connect(&runtime, target)?);
-        Ok(Session {
-            runtime,
-            connection,
-            target,
-            writer,
-        })
+        Ok(Session { runtime, connection, target, writer })
     }
 
     /// Sends an operation; the status and the body of the answer.
@@ -58,10 +51,7 @@ impl<'t> Session<'t> {
                 Ok((reply.status, body))
             }
             Ok(Err(error)) => Err(Error::Server(format!("{operation:?}: {error}"))),
-            Err(_) => Err(Error::Server(format!(
-                "{operation:?}: no answer within {} s",
-                TIMEOUT.as_secs()
-            ))),
+            Err(_) => Err(Error::Server(format!("{operation:?}: no answer within {} s", TIMEOUT.as_secs()))),
         }
     }
 
@@ -85,10 +75,7 @@ impl<'t> Session<'t> {
         let mut filled = self.count(&Operation::CountItems)?;
         while filled < items {
             let last = items.min(filled + ROWS_PER_FILL);
-            self.ask(&Operation::Fill {
-                first: filled + 1,
-                last,
-            })?;
+            self.ask(&Operation::Fill { first: filled + 1, last })?;
             filled = last;
         }
         Ok(())
@@ -101,9 +88,7 @@ impl<'t> Session<'t> {
 
     fn count(&mut self, operation: &Operation) -> Result<u64, Error> {
         let (answer, _) = self.ask(operation)?;
-        answer
-            .first
-            .ok_or_else(|| Error::Server(format!("{operation:?}: the answer holds no count")))
+        answer.first.ok_or_else(|| Error::Server(format!("{operation:?}: the answer holds no count")))
     }
 
     /// Tries each kind of operation of a workload, at both ends of a table of `items` rows, and compares the answers with
@@ -140,10 +125,7 @@ fn extremes(kind: Kind, items: u64) -> [Operation; 2] {
     match kind {
         Kind::Insert => [Operation::Insert(0), Operation::Insert(1)],
         Kind::Point => [Operation::Point(1), Operation::Point(items)],
-        Kind::Rows => [
-            Operation::RowsAfter(0),
-            Operation::RowsAfter(items.saturating_sub(ROWS_PER_QUERY)),
-        ],
+        Kind::Rows => [Operation::RowsAfter(0), Operation::RowsAfter(items.saturating_sub(ROWS_PER_QUERY))],
         Kind::Batch => [Operation::Batch(0), Operation::Batch(1)],
     }
 }

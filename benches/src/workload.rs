@@ -112,13 +112,8 @@ pub enum Param {
 
 impl Workload {
     /// All of them, those that write last.
-    pub const ALL: [Workload; 5] = [
-        Workload::Point,
-        Workload::Rows1000,
-        Workload::Insert,
-        Workload::Batch100,
-        Workload::Mixed,
-    ];
+    pub const ALL: [Workload; 5] =
+        [Workload::Point, Workload::Rows1000, Workload::Insert, Workload::Batch100, Workload::Mixed];
 
     /// The name on the command line and in reports.
     pub fn name(self) -> &'static str {
@@ -212,40 +207,16 @@ impl Kind {
 impl Operation {
     /// Shows each statement of the request to `see`, in order.
     pub fn steps(&self, see: &mut dyn FnMut(Step<'_>)) {
-        let mut write = |sql, params: &[Param]| {
-            see(Step {
-                sql,
-                reads: false,
-                params,
-            })
-        };
+        let mut write = |sql, params: &[Param]| see(Step { sql, reads: false, params });
         match *self {
             Operation::Insert(n) => write(INSERT, &inserted(n)),
             Operation::Batch(first) => (first..first + INSERTS_PER_BATCH).for_each(|n| write(INSERT, &inserted(n))),
             Operation::Fill { first, last } => (first..=last).for_each(|id| write(FILL, &item(id))),
-            Operation::CreateTables => [CREATE_ITEMS, CREATE_INSERTS]
-                .into_iter()
-                .for_each(|sql| write(sql, &[])),
-            Operation::Point(id) => see(Step {
-                sql: POINT,
-                reads: true,
-                params: &[Param::Integer(id)],
-            }),
-            Operation::RowsAfter(id) => see(Step {
-                sql: ROWS,
-                reads: true,
-                params: &[Param::Integer(id)],
-            }),
-            Operation::CountItems => see(Step {
-                sql: COUNT_ITEMS,
-                reads: true,
-                params: &[],
-            }),
-            Operation::CountInserts => see(Step {
-                sql: COUNT_INSERTS,
-                reads: true,
-                params: &[],
-            }),
+            Operation::CreateTables => [CREATE_ITEMS, CREATE_INSERTS].into_iter().for_each(|sql| write(sql, &[])),
+            Operation::Point(id) => see(Step { sql: POINT, reads: true, params: &[Param::Integer(id)] }),
+            Operation::RowsAfter(id) => see(Step { sql: ROWS, reads: true, params: &[Param::Integer(id)] }),
+            Operation::CountItems => see(Step { sql: COUNT_ITEMS, reads: true, params: &[] }),
+            Operation::CountInserts => see(Step { sql: COUNT_INSERTS, reads: true, params: &[] }),
         }
     }
 
@@ -258,28 +229,15 @@ impl Operation {
 
     /// What a server that does its work answers to this request.
     pub fn expected(&self) -> Answer {
-        let read = |rows, columns| Answer {
-            rows,
-            columns,
-            ..Answer::default()
-        };
-        let changed = |changed| Answer {
-            changed,
-            ..Answer::default()
-        };
+        let read = |rows, columns| Answer { rows, columns, ..Answer::default() };
+        let changed = |changed| Answer { changed, ..Answer::default() };
         match *self {
             Operation::Insert(_) => changed(1),
             Operation::Batch(_) => changed(INSERTS_PER_BATCH),
             Operation::Fill { first, last } => changed((last + 1).saturating_sub(first)),
             Operation::CreateTables => changed(0),
-            Operation::Point(id) => Answer {
-                first: Some(id),
-                ..read(1, COLUMNS)
-            },
-            Operation::RowsAfter(id) => Answer {
-                first: Some(id + 1),
-                ..read(ROWS_PER_QUERY, COLUMNS)
-            },
+            Operation::Point(id) => Answer { first: Some(id), ..read(1, COLUMNS) },
+            Operation::RowsAfter(id) => Answer { first: Some(id + 1), ..read(ROWS_PER_QUERY, COLUMNS) },
             Operation::CountItems | Operation::CountInserts => read(1, 1),
         }
     }
@@ -290,12 +248,7 @@ fn inserted(n: u64) -> [Param; 2] {
 }
 
 fn item(id: u64) -> [Param; 4] {
-    [
-        Param::Integer(id),
-        Param::Name(id),
-        Param::Hundredths(id),
-        Param::Text(NOTE),
-    ]
+    [Param::Integer(id), Param::Name(id), Param::Hundredths(id), Param::Text(NOTE)]
 }
 
 impl Param {
@@ -372,10 +325,7 @@ mod tests {
                 let quoted = serde_json::to_string(step.sql).unwrap();
                 assert_eq!(quoted, format!("\"{}\"", step.sql));
                 for param in step.params {
-                    assert!(
-                        serde_json::from_str::<serde_json::Value>(&json(*param)).is_ok(),
-                        "{param:?}"
-                    );
+                    assert!(serde_json::from_str::<serde_json::Value>(&json(*param)).is_ok(), "{param:?}");
                 }
             });
         }
@@ -412,13 +362,9 @@ mod tests {
     fn random_operations_stay_inside_the_table() {
         let mut random = Random::new(3);
         for _ in 0..10_000 {
-            let Operation::Point(id) = Kind::Point.operation(2_000, &mut random) else {
-                unreachable!()
-            };
+            let Operation::Point(id) = Kind::Point.operation(2_000, &mut random) else { unreachable!() };
             assert!((1..=2_000).contains(&id));
-            let Operation::RowsAfter(id) = Kind::Rows.operation(2_000, &mut random) else {
-                unreachable!()
-            };
+            let Operation::RowsAfter(id) = Kind::Rows.operation(2_000, &mut random) else { unreachable!() };
             assert!(id <= 1_000);
         }
     }

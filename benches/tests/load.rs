@@ -17,14 +17,8 @@ use sqlhttp_benches::report::Report;
 use sqlhttp_benches::workload::Workload;
 
 fn plan(fault: Fault, workload: Workload) -> Plan {
-    let endpoint = Endpoint {
-        address: fake::start(fault),
-    };
-    let target = Target {
-        endpoint,
-        protocol: Arc::new(Ws4sqlite::new("bench", &Auth::None)),
-        auth: Auth::None,
-    };
+    let endpoint = Endpoint { address: fake::start(fault) };
+    let target = Target { endpoint, protocol: Arc::new(Ws4sqlite::new("bench", &Auth::None)), auth: Auth::None };
     let times = Common {
         warmup: Duration::from_millis(50),
         duration: Duration::from_millis(300),
@@ -47,10 +41,7 @@ fn a_good_server_has_a_clean_report() {
     assert!(report.is_clean(), "{report}");
     assert!(report.requests > 0 && report.latency_us.p50 > 0.0 && report.latency_us.p50 <= report.latency_us.max);
     let writes = report.writes.as_ref().unwrap();
-    assert!(
-        writes.acknowledged >= report.requests && writes.in_doubt == 0,
-        "{report}"
-    );
+    assert!(writes.acknowledged >= report.requests && writes.in_doubt == 0, "{report}");
     assert!(report.server.as_ref().unwrap().rss_bytes > 0);
 }
 
@@ -58,9 +49,7 @@ fn a_good_server_has_a_clean_report() {
 fn a_mix_reports_reads_and_writes_apart() {
     let report = run(Fault::None, Workload::Mixed);
     assert!(report.is_clean(), "{report}");
-    let [reads, writes] = &report.operations[..] else {
-        panic!("{report}")
-    };
+    let [reads, writes] = &report.operations[..] else { panic!("{report}") };
     assert_eq!((reads.name, writes.name), ("point", "insert"));
     assert_eq!(reads.requests + writes.requests, report.requests);
     assert!(writes.requests > 0 && writes.requests < reads.requests);
@@ -69,10 +58,7 @@ fn a_mix_reports_reads_and_writes_apart() {
 #[test]
 fn a_lost_row_is_noticed() {
     let report = run(Fault::LosesRows, Workload::Insert);
-    assert!(
-        !report.is_clean() && !report.writes.as_ref().unwrap().is_right(),
-        "{report}"
-    );
+    assert!(!report.is_clean() && !report.writes.as_ref().unwrap().is_right(), "{report}");
     assert_eq!(report.errors.total(), 0);
 }
 
@@ -102,10 +88,7 @@ fn an_answer_without_the_row_is_no_answer() {
 
 #[test]
 fn a_server_that_hangs_costs_the_grace_and_no_more() {
-    let plan = Plan {
-        grace: SHORT_GRACE,
-        ..plan(Fault::Hangs, Workload::Insert)
-    };
+    let plan = Plan { grace: SHORT_GRACE, ..plan(Fault::Hangs, Workload::Insert) };
     let report = load::run(plan).unwrap();
     assert_eq!((report.requests, report.errors.timeout), (0, 4), "{report}");
     assert_eq!(report.writes.unwrap().in_doubt, 4);
@@ -113,26 +96,16 @@ fn a_server_that_hangs_costs_the_grace_and_no_more() {
 
 #[test]
 fn an_open_loop_sends_what_is_due() {
-    let plan = Plan {
-        rate: Some(100.0),
-        ..plan(Fault::None, Workload::Insert)
-    };
+    let plan = Plan { rate: Some(100.0), ..plan(Fault::None, Workload::Insert) };
     let report = load::run(plan).unwrap();
     let open = report.open_loop.as_ref().unwrap();
     assert_eq!(open.due, 35);
-    assert_eq!(
-        report.writes.as_ref().unwrap().acknowledged + open.unsent,
-        open.due,
-        "{report}"
-    );
+    assert_eq!(report.writes.as_ref().unwrap().acknowledged + open.unsent, open.due, "{report}");
 }
 
 #[test]
 fn an_open_loop_counts_what_a_hanging_server_kept_it_from_sending() {
-    let plan = Plan {
-        rate: Some(100.0),
-        ..plan(Fault::Hangs, Workload::Insert)
-    };
+    let plan = Plan { rate: Some(100.0), ..plan(Fault::Hangs, Workload::Insert) };
     let report = load::run(plan).unwrap();
     let open = report.open_loop.as_ref().unwrap();
     assert_eq!((open.due, open.unsent, report.errors.timeout), (35, 31, 4), "{report}");
@@ -150,10 +123,7 @@ fn a_server_that_is_not_there_is_an_error() {
 
 #[test]
 fn a_table_that_is_too_small_is_noticed_before_the_run() {
-    let small = Plan {
-        items: fake::ITEMS + 1,
-        ..plan(Fault::None, Workload::Point)
-    };
+    let small = Plan { items: fake::ITEMS + 1, ..plan(Fault::None, Workload::Point) };
     let error = load::run(small).unwrap_err();
     assert!(error.to_string().contains("--prepare"), "{error}");
 }

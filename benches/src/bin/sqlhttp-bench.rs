@@ -34,17 +34,8 @@ fn run() -> Result<bool, Error> {
 }
 
 fn progress(server: &str, run: &Report) -> String {
-    let Report {
-        workload,
-        connections,
-        requests_per_second,
-        errors,
-        ..
-    } = run;
-    format!(
-        "{server:<20} {workload:<10} {connections:>5} {requests_per_second:>10.0}/s  {} errors",
-        errors.total()
-    )
+    let Report { workload, connections, requests_per_second, errors, .. } = run;
+    format!("{server:<20} {workload:<10} {connections:>5} {requests_per_second:>10.0}/s  {} errors", errors.total())
 }
 
 fn write_json(file: &Path, report: &SeriesReport) -> Result<(), Error> {

@@ -19,13 +19,7 @@ fn main() -> ExitCode {
 
 /// Does what the command line says; whether all went well.
 fn run() -> Result<bool, Error> {
-    let LoadCommand::Run {
-        plan,
-        prepare,
-        measure,
-        json,
-    } = parse_load(lexopt::Parser::from_env())?
-    else {
+    let LoadCommand::Run { plan, prepare, measure, json } = parse_load(lexopt::Parser::from_env())? else {
         print!("{LOAD_USAGE}");
         return Ok(true);
     };

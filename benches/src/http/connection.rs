@@ -34,11 +34,7 @@ impl Connection {
     pub async fn open(address: SocketAddr) -> std::io::Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        Ok(Connection {
-            stream,
-            parser: ResponseParser::default(),
-            input: vec![0; INPUT_LEN].into(),
-        })
+        Ok(Connection { stream, parser: ResponseParser::default(), input: vec![0; INPUT_LEN].into() })
     }
 
     /// Sends a request and waits for the end of its answer. The answer's body is appended to `body` if it is given.

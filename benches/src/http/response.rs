@@ -139,11 +139,7 @@ impl ResponseParser {
         let head = parse_head(&self.line)?;
         self.line.clear();
         if head.status >= 200 {
-            self.reply = Some(Reply {
-                status: head.status,
-                body_len: 0,
-                keep_alive: head.keep_alive,
-            });
+            self.reply = Some(Reply { status: head.status, body_len: 0, keep_alive: head.keep_alive });
             self.state = match head.framing {
                 Framing::Length(0) => State::Done,
                 Framing::Length(len) => State::Fixed(len),
@@ -180,11 +176,7 @@ impl ResponseParser {
         };
         let size = parse_chunk_size(&self.line)?;
         self.line.clear();
-        self.state = if size == 0 {
-            State::Trailers
-        } else {
-            State::ChunkData(size)
-        };
+        self.state = if size == 0 { State::Trailers } else { State::ChunkData(size) };
         Ok(rest)
     }
 
@@ -216,11 +208,7 @@ fn parse_head(bytes: &[u8]) -> Result<Head, Malformed> {
     let text = std::str::from_utf8(bytes).map_err(|_| Malformed("the head is not text"))?;
     let mut lines = text.trim_end_matches("\r\n").split("\r\n");
     let (status, is_http11) = parse_status_line(lines.next().unwrap_or_default())?;
-    let mut head = Head {
-        status,
-        framing: Framing::UntilClose,
-        keep_alive: is_http11,
-    };
+    let mut head = Head { status, framing: Framing::UntilClose, keep_alive: is_http11 };
     for line in lines {
         let (name, value) = line.split_once(':').ok_or(Malformed("a header without a colon"))?;
         parse_header(name, value.trim(), &mut head)?;
@@ -239,12 +227,8 @@ fn parse_status_line(line: &str) -> Result<(u16, bool), Malformed> {
         Some("HTTP/1.0") => false,
         _ => return Err(Malformed("not HTTP/1.x")),
     };
-    let digits = words
-        .next()
-        .filter(|digits| digits.len() == 3 && digits.bytes().all(|b| b.is_ascii_digit()));
-    let status = digits
-        .and_then(|digits| digits.parse().ok())
-        .ok_or(Malformed("no status code"))?;
+    let digits = words.next().filter(|digits| digits.len() == 3 && digits.bytes().all(|b| b.is_ascii_digit()));
+    let status = digits.and_then(|digits| digits.parse().ok()).ok_or(Malformed("no status code"))?;
     Ok((status, is_http11))
 }
 
@@ -264,30 +248,21 @@ fn parse_header(name: &str, value: &str, head: &mut Head) -> Result<(), Malforme
         head.framing = Framing::Chunked;
     } else if name.eq_ignore_ascii_case("connection") {
         head.keep_alive = value.eq_ignore_ascii_case("keep-alive")
-            || (head.keep_alive
-                && !value
-                    .split(',')
-                    .any(|option| option.trim().eq_ignore_ascii_case("close")));
+            || (head.keep_alive && !value.split(',').any(|option| option.trim().eq_ignore_ascii_case("close")));
     }
     Ok(())
 }
 
 fn parse_length(value: &str) -> Result<u64, Malformed> {
     let digits = !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit());
-    digits
-        .then(|| value.parse().ok())
-        .flatten()
-        .ok_or(Malformed("a bad content length"))
+    digits.then(|| value.parse().ok()).flatten().ok_or(Malformed("a bad content length"))
 }
 
 fn parse_chunk_size(line: &[u8]) -> Result<u64, Malformed> {
     let text = std::str::from_utf8(line).unwrap_or_default();
     let digits = text.split(';').next().unwrap_or_default().trim();
     let valid = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_hexdigit());
-    valid
-        .then(|| u64::from_str_radix(digits, 16).ok())
-        .flatten()
-        .ok_or(Malformed("a bad chunk size"))
+    valid.then(|| u64::from_str_radix(digits, 16).ok()).flatten().ok_or(Malformed("a bad chunk size"))
 }
 
 #[cfg(test)]
@@ -314,32 +289,20 @@ mod tests {
     }
 
     fn reply(status: u16, body_len: u64, keep_alive: bool) -> Reply {
-        Reply {
-            status,
-            body_len,
-            keep_alive,
-        }
+        Reply { status, body_len, keep_alive }
     }
 
     #[test]
     fn a_body_with_a_length_in_pieces_of_any_size() {
         for piece in 1..=FIXED.len() {
-            assert_eq!(
-                parse(FIXED, piece),
-                Ok((reply(200, 5, true), "hello".into())),
-                "{piece}"
-            );
+            assert_eq!(parse(FIXED, piece), Ok((reply(200, 5, true), "hello".into())), "{piece}");
         }
     }
 
     #[test]
     fn chunks_with_extensions_and_trailers_in_pieces_of_any_size() {
         for piece in 1..=CHUNKED.len() {
-            assert_eq!(
-                parse(CHUNKED, piece),
-                Ok((reply(200, 15, true), "hello0123456789".into())),
-                "{piece}"
-            );
+            assert_eq!(parse(CHUNKED, piece), Ok((reply(200, 15, true), "hello0123456789".into())), "{piece}");
         }
     }
 
@@ -349,9 +312,7 @@ mod tests {
         let stream = format!("{FIXED}{CHUNKED}{FIXED}");
         let mut rest = stream.as_bytes();
         for len in [5, 15, 5] {
-            let Ok(Progress::Done { reply, taken }) = parser.feed(rest, None) else {
-                panic!("not done")
-            };
+            let Ok(Progress::Done { reply, taken }) = parser.feed(rest, None) else { panic!("not done") };
             assert_eq!(reply.body_len, len);
             rest = &rest[taken..];
         }
@@ -360,14 +321,8 @@ mod tests {
 
     #[test]
     fn responses_without_a_body() {
-        assert_eq!(
-            parse("HTTP/1.1 204 No Content\r\n\r\n", 99),
-            Ok((reply(204, 0, true), String::new()))
-        );
-        assert_eq!(
-            parse("HTTP/1.1 500 X\r\nContent-Length: 0\r\n\r\n", 99),
-            Ok((reply(500, 0, true), String::new()))
-        );
+        assert_eq!(parse("HTTP/1.1 204 No Content\r\n\r\n", 99), Ok((reply(204, 0, true), String::new())));
+        assert_eq!(parse("HTTP/1.1 500 X\r\nContent-Length: 0\r\n\r\n", 99), Ok((reply(500, 0, true), String::new())));
     }
 
     #[test]
@@ -391,20 +346,12 @@ mod tests {
 
     #[test]
     fn without_a_length_the_body_ends_with_the_connection() {
-        assert_eq!(
-            parse("HTTP/1.1 200 OK\r\n\r\nhello", 4),
-            Ok((reply(200, 5, false), "hello".into()))
-        );
+        assert_eq!(parse("HTTP/1.1 200 OK\r\n\r\nhello", 4), Ok((reply(200, 5, false), "hello".into())));
     }
 
     #[test]
     fn a_connection_that_closes_early_is_an_error() {
-        for text in [
-            &FIXED[..FIXED.len() - 1],
-            &CHUNKED[..CHUNKED.len() - 1],
-            "HTTP/1.1 200",
-            "",
-        ] {
+        for text in [&FIXED[..FIXED.len() - 1], &CHUNKED[..CHUNKED.len() - 1], "HTTP/1.1 200", ""] {
             assert!(parse(text, 9).is_err(), "{text}");
         }
     }

@@ -67,9 +67,6 @@ pub trait Protocol: Debug + Send + Sync {
 pub fn by_name(name: &str, db: &str, auth: &Auth) -> Result<Box<dyn Protocol>, Error> {
     match name {
         Ws4sqlite::NAME => Ok(Box::new(Ws4sqlite::new(db, auth))),
-        _ => Err(Error::Usage(format!(
-            "unknown protocol '{name}' (there is: {})",
-            Ws4sqlite::NAME
-        ))),
+        _ => Err(Error::Usage(format!("unknown protocol '{name}' (there is: {})", Ws4sqlite::NAME))),
     }
 }

@@ -46,10 +46,7 @@ impl Ws4sqlite {
             }
             Auth::None | Auth::Basic { .. } => "{\"transaction\":[".to_owned(),
         };
-        Ws4sqlite {
-            path: format!("/{db}"),
-            opening: opening.into_bytes(),
-        }
+        Ws4sqlite { path: format!("/{db}"), opening: opening.into_bytes() }
     }
 }
 
@@ -91,11 +88,7 @@ impl Protocol for Ws4sqlite {
 }
 
 fn write_item(step: &Step<'_>, out: &mut Vec<u8>) {
-    out.extend_from_slice(if step.reads {
-        b"{\"query\":\""
-    } else {
-        b"{\"statement\":\""
-    });
+    out.extend_from_slice(if step.reads { b"{\"query\":\"" } else { b"{\"statement\":\"" });
     out.extend_from_slice(step.sql.as_bytes());
     out.push(b'"');
     for (index, param) in step.params.iter().enumerate() {
@@ -147,53 +140,27 @@ mod tests {
     #[test]
     fn inline_credentials_stand_in_the_body_and_basic_ones_do_not() {
         let (user, password) = ("me".to_owned(), "a\"b".to_owned());
-        let inline = body(
-            &Auth::Inline {
-                user: user.clone(),
-                password: password.clone(),
-            },
-            Operation::Point(1),
-        );
+        let inline = body(&Auth::Inline { user: user.clone(), password: password.clone() }, Operation::Point(1));
         let parsed: serde_json::Value = serde_json::from_str(&inline).unwrap();
-        assert_eq!(
-            parsed["credentials"],
-            serde_json::json!({"user": "me", "password": "a\"b"})
-        );
+        assert_eq!(parsed["credentials"], serde_json::json!({"user": "me", "password": "a\"b"}));
         assert!(!body(&Auth::Basic { user, password }, Operation::Point(1)).contains("credentials"));
     }
 
     #[test]
     fn rows_are_counted() {
         let body = r#"{"results":[{"success":true,"resultHeaders":["id","name"],"resultSet":[{"id":5,"name":"x"},{"id":6,"name":"y"}]}]}"#;
-        assert_eq!(
-            answer(body),
-            Ok(Answer {
-                rows: 2,
-                columns: 2,
-                changed: 0,
-                first: Some(5)
-            })
-        );
+        assert_eq!(answer(body), Ok(Answer { rows: 2, columns: 2, changed: 0, first: Some(5) }));
     }
 
     #[test]
     fn changes_of_all_items_are_added_up() {
         let body = r#"{"results":[{"success":true,"rowsUpdated":1},{"success":true,"rowsUpdated":2}]}"#;
-        assert_eq!(
-            answer(body),
-            Ok(Answer {
-                changed: 3,
-                ..Answer::default()
-            })
-        );
+        assert_eq!(answer(body), Ok(Answer { changed: 3, ..Answer::default() }));
     }
 
     #[test]
     fn a_failed_item_and_a_strange_body_are_errors() {
-        assert_eq!(
-            answer(r#"{"results":[{"success":false,"error":"No such table"}]}"#),
-            Err("No such table".into())
-        );
+        assert_eq!(answer(r#"{"results":[{"success":false,"error":"No such table"}]}"#), Err("No such table".into()));
         assert!(answer("hello").is_err());
         assert!(answer(r#"{"reqIdx":0,"error":"x"}"#).is_err());
     }

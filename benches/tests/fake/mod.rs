@@ -37,12 +37,7 @@ struct State {
 pub(crate) fn start(fault: Fault) -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap();
-    let state = State {
-        fault,
-        inserted: 0.into(),
-        inserts: 0.into(),
-        points: 0.into(),
-    };
+    let state = State { fault, inserted: 0.into(), inserts: 0.into(), points: 0.into() };
     let state = Arc::new(state);
     thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
@@ -64,11 +59,7 @@ fn serve(stream: TcpStream, state: &State) -> std::io::Result<()> {
         };
         let close = state.fault == Fault::ClosesPolitely;
         let connection = if close { "Connection: close\r\n" } else { "" };
-        write!(
-            writer,
-            "HTTP/1.1 {status} X\r\n{connection}Content-Length: {}\r\n\r\n{body}",
-            body.len()
-        )?;
+        write!(writer, "HTTP/1.1 {status} X\r\n{connection}Content-Length: {}\r\n\r\n{body}", body.len())?;
         if close {
             return Ok(());
         }
@@ -112,10 +103,7 @@ impl State {
         let probed = self.points.fetch_add(1, Ordering::SeqCst) < 2;
         let missing = id > ITEMS || (self.fault == Fault::FindsNothing && !probed);
         let found = if missing { String::new() } else { found };
-        Some((
-            200,
-            rows(&format!(r#"["id","name","amount","note"],"resultSet":[{found}]"#)),
-        ))
+        Some((200, rows(&format!(r#"["id","name","amount","note"],"resultSet":[{found}]"#))))
     }
 
     fn insert(&self) -> Option<(u16, String)> {

@@ -28,9 +28,7 @@ pub struct Credentials {
 
 impl std::fmt::Debug for Credentials {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Credentials")
-            .field("user", &self.user)
-            .finish_non_exhaustive()
+        f.debug_struct("Credentials").field("user", &self.user).finish_non_exhaustive()
     }
 }
 
@@ -105,26 +103,15 @@ impl Item {
         let (statement, statement_extras) = split(self.statement);
         let merged = self.extras.merge(query_extras).merge(statement_extras);
         let no_fail = merged.extras.no_fail;
-        let mut shape = ItemShape {
-            kind: Kind::Statement,
-            no_fail,
-            says_begin: false,
-        };
+        let mut shape = ItemShape { kind: Kind::Statement, no_fail, says_begin: false };
         let action = choose(query, statement).and_then(|(kind, text)| {
             shape.kind = kind;
-            shape.says_begin = text
-                .as_bytes()
-                .get(..5)
-                .is_some_and(|head| head.eq_ignore_ascii_case(b"begin"));
+            shape.says_begin = text.as_bytes().get(..5).is_some_and(|head| head.eq_ignore_ascii_case(b"begin"));
             merged.into_action(kind, &text, statements)
         });
         let step = Step {
             action: action.unwrap_or_else(Action::Fail),
-            expect: if shape.kind == Kind::Query {
-                Expect::Rows
-            } else {
-                Expect::Count
-            },
+            expect: if shape.kind == Kind::Query { Expect::Rows } else { Expect::Count },
             on_error: if no_fail { OnError::Continue } else { OnError::Abort },
         };
         (step, shape)
@@ -151,11 +138,7 @@ fn choose(query: Option<Arc<str>>, statement: Option<Arc<str>>) -> Result<(Kind,
 
 impl Extras {
     fn merge(self, inner: Extras) -> Merged {
-        Merged {
-            extras: self,
-            twice: false,
-        }
-        .merge(inner)
+        Merged { extras: self, twice: false }.merge(inner)
     }
 }
 
@@ -184,32 +167,23 @@ impl Merged {
     fn into_action(self, kind: Kind, text: &Arc<str>, statements: &Statements) -> Result<Action, Failure> {
         let Merged { extras, twice } = self;
         if extras.encrypted {
-            return Err(malformed(
-                "encoder and decoder are not supported, the data would be stored in clear",
-            ));
+            return Err(malformed("encoder and decoder are not supported, the data would be stored in clear"));
         }
         if twice {
-            return Err(malformed(
-                "cannot specify values both beside the query or statement and inside it",
-            ));
+            return Err(malformed("cannot specify values both beside the query or statement and inside it"));
         }
         if extras.values.is_some() && !extras.values_batch.is_empty() {
             return Err(malformed("cannot specify both values and valuesBatch"));
         }
         if kind == Kind::Query && !extras.values_batch.is_empty() {
-            return Err(malformed(
-                "cannot specify valuesBatch for queries (only for statements)",
-            ));
+            return Err(malformed("cannot specify valuesBatch for queries (only for statements)"));
         }
         let sql = statements.find(text)?;
         if extras.values_batch.is_empty() {
             let bindings = extras.values.unwrap_or_else(|| Ok(Bindings::none()))?;
             return Ok(Action::Run { sql, bindings });
         }
-        Ok(Action::RunEach {
-            sql,
-            bindings: extras.values_batch,
-        })
+        Ok(Action::RunEach { sql, bindings: extras.values_batch })
     }
 }
 
@@ -220,17 +194,12 @@ impl Statements {
                 let sql = self.stored.get(id).cloned();
                 sql.ok_or_else(|| malformed("a stored statement is required, but did not find it"))
             }
-            None if self.only_stored => Err(malformed(
-                "configured to serve only stored statements, but SQL is passed",
-            )),
+            None if self.only_stored => Err(malformed("configured to serve only stored statements, but SQL is passed")),
             None => Ok(Arc::clone(text)),
         }
     }
 }
 
 fn malformed(message: &str) -> Failure {
-    Failure::Protocol {
-        status: 400,
-        message: message.to_owned(),
-    }
+    Failure::Protocol { status: 400, message: message.to_owned() }
 }

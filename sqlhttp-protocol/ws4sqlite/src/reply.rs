@@ -26,11 +26,7 @@ pub struct Reply {
 impl Refusal {
     /// A refusal of the request as a whole.
     pub fn whole(status: u16, error: impl Into<String>) -> Self {
-        Refusal {
-            status,
-            req_idx: -1,
-            error: error.into(),
-        }
+        Refusal { status, req_idx: -1, error: error.into() }
     }
 
     /// The error object: `{"reqIdx":…,"error":"…"}`.
@@ -47,10 +43,7 @@ impl Refusal {
 
 impl From<Refusal> for Reply {
     fn from(refusal: Refusal) -> Self {
-        Reply {
-            status: refusal.status,
-            body: refusal.body(),
-        }
+        Reply { status: refusal.status, body: refusal.body() }
     }
 }
 
@@ -70,25 +63,15 @@ mod tests {
 
     #[test]
     fn only_an_ascii_first_letter_is_capitalized() {
-        for (text, want) in [
-            ("abc", "Abc"),
-            ("ABC", "ABC"),
-            ("école", "école"),
-            ("", ""),
-            ("1a", "1a"),
-            (" a", " a"),
-        ] {
+        for (text, want) in [("abc", "Abc"), ("ABC", "ABC"), ("école", "école"), ("", ""), ("1a", "1a"), (" a", " a")]
+        {
             assert_eq!(capitalized(text), want);
         }
     }
 
     #[test]
     fn error_object() {
-        let refusal = Refusal {
-            status: 500,
-            req_idx: 3,
-            error: "near \"<\": \u{1}".into(),
-        };
+        let refusal = Refusal { status: 500, req_idx: 3, error: "near \"<\": \u{1}".into() };
         assert_eq!(refusal.body(), br#"{"reqIdx":3,"error":"near \"<\": \u0001"}"#);
         assert_eq!(Refusal::whole(400, "x").body(), br#"{"reqIdx":-1,"error":"x"}"#);
     }

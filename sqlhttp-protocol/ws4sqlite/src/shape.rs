@@ -28,11 +28,7 @@ pub(crate) enum Kind {
 impl ReplyShape {
     /// The shape of an item. There is one for each step of the batch, so the stand-in is never seen.
     pub(crate) fn item(&self, index: usize) -> ItemShape {
-        let stranger = ItemShape {
-            kind: Kind::Statement,
-            no_fail: false,
-            says_begin: false,
-        };
+        let stranger = ItemShape { kind: Kind::Statement, no_fail: false, says_begin: false };
         self.items.get(index).copied().unwrap_or(stranger)
     }
 }

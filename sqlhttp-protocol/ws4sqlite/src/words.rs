@@ -31,9 +31,7 @@ pub(crate) fn failure(failure: &Failure, says_begin: bool) -> (u16, Cow<'_, str>
 
 /// What SQLite said: the generic text, the specific text unless it is the same, the extended code.
 pub(crate) fn sql_error(error: &SqlError) -> String {
-    let SqlError {
-        code, generic, message, ..
-    } = error;
+    let SqlError { code, generic, message, .. } = error;
     let busy = if *code == SQLITE_BUSY { " (SQLITE_BUSY)" } else { "" };
     if message == generic || message.is_empty() {
         format!("{generic} ({code}){busy}")
@@ -68,33 +66,16 @@ mod tests {
     use super::*;
 
     fn sql(code: i32, generic: &str, message: &str) -> SqlError {
-        SqlError {
-            code,
-            generic: generic.into(),
-            message: message.into(),
-            offset: None,
-        }
+        SqlError { code, generic: generic.into(), message: message.into(), offset: None }
     }
 
     #[test]
     fn sql_errors_carry_the_generic_text_and_the_code() {
         let cases = [
-            (
-                sql(1, "SQL logic error", "no such table: nope"),
-                "SQL logic error: no such table: nope (1)",
-            ),
-            (
-                sql(20, "datatype mismatch", "datatype mismatch"),
-                "datatype mismatch (20)",
-            ),
-            (
-                sql(5, "database is locked", "database is locked"),
-                "database is locked (5) (SQLITE_BUSY)",
-            ),
-            (
-                sql(517, "database is locked", "database is locked"),
-                "database is locked (517)",
-            ),
+            (sql(1, "SQL logic error", "no such table: nope"), "SQL logic error: no such table: nope (1)"),
+            (sql(20, "datatype mismatch", "datatype mismatch"), "datatype mismatch (20)"),
+            (sql(5, "database is locked", "database is locked"), "database is locked (5) (SQLITE_BUSY)"),
+            (sql(517, "database is locked", "database is locked"), "database is locked (517)"),
             (
                 sql(1555, "constraint failed", "UNIQUE constraint failed: T.ID"),
                 "constraint failed: UNIQUE constraint failed: T.ID (1555)",
@@ -112,10 +93,7 @@ mod tests {
         assert_eq!(failure(&begin, false), (500, NESTED_BEGIN.into()));
         let commit = Failure::TransactionControl(TransactionKeyword::Commit);
         assert_eq!(failure(&commit, false), (400, "COMMIT is not allowed".into()));
-        assert_eq!(
-            failure(&Failure::NotAllowed("ATTACH".into()), false),
-            (400, "ATTACH is not allowed".into())
-        );
+        assert_eq!(failure(&Failure::NotAllowed("ATTACH".into()), false), (400, "ATTACH is not allowed".into()));
     }
 
     #[test]

@@ -11,11 +11,7 @@ use sqlhttp_core::{
 use sqlhttp_ws4sqlite::{PartEncoder, ReplyShape, Statements, decode, encode, encode_error};
 
 fn shape(body: &str) -> ReplyShape {
-    decode(body.as_bytes())
-        .unwrap()
-        .into_batch(&Statements::default())
-        .unwrap()
-        .1
+    decode(body.as_bytes()).unwrap().into_batch(&Statements::default()).unwrap().1
 }
 
 const QUERY: &str = r#"{"transaction":[{"query":"q"}]}"#;
@@ -24,11 +20,7 @@ const STATEMENT: &str = r#"{"transaction":[{"statement":"s"}]}"#;
 const NO_FAIL: &str = r#"{"transaction":[{"query":"q","noFail":true},{"statement":"s"}]}"#;
 
 fn column(name: &str, decl_type: Option<&str>) -> Column {
-    Column {
-        name: name.into(),
-        decl_type: decl_type.map(str::to_owned),
-        table: None,
-    }
+    Column { name: name.into(), decl_type: decl_type.map(str::to_owned), table: None }
 }
 
 fn block(columns: usize, rows: &[&[ValueRef<'_>]]) -> Block {
@@ -39,27 +31,15 @@ fn block(columns: usize, rows: &[&[ValueRef<'_>]]) -> Block {
 
 fn rows(names: &[&str], rows: &[&[ValueRef<'_>]]) -> StepOutcome {
     let columns = names.iter().map(|name| column(name, None)).collect();
-    StepOutcome::Rows(Rows {
-        columns,
-        blocks: vec![block(names.len(), rows)],
-        changed: Changed::default(),
-    })
+    StepOutcome::Rows(Rows { columns, blocks: vec![block(names.len(), rows)], changed: Changed::default() })
 }
 
 fn changed(rows: u64) -> Changed {
-    Changed {
-        rows,
-        last_insert_id: None,
-    }
+    Changed { rows, last_insert_id: None }
 }
 
 fn sql(code: i32, generic: &str, message: &str) -> Failure {
-    Failure::Sql(SqlError {
-        code,
-        generic: generic.into(),
-        message: message.into(),
-        offset: None,
-    })
+    Failure::Sql(SqlError { code, generic: generic.into(), message: message.into(), offset: None })
 }
 
 fn unique() -> Failure {
@@ -67,10 +47,7 @@ fn unique() -> Failure {
 }
 
 fn done(steps: Vec<StepOutcome>) -> Outcome {
-    Outcome {
-        steps,
-        ending: Ending::Done,
-    }
+    Outcome { steps, ending: Ending::Done }
 }
 
 /// The reply, whole; the same must come of its parts if it is a 200.
@@ -80,10 +57,7 @@ fn reply(outcome: &Outcome, body: &str) -> (u16, String) {
     let told = tell_in_parts(outcome, shape);
     assert_eq!(reply.status == 200, told.is_ok());
     if let Ok(told) = told {
-        assert_eq!(
-            String::from_utf8(told).unwrap(),
-            String::from_utf8(reply.body.clone()).unwrap()
-        );
+        assert_eq!(String::from_utf8(told).unwrap(), String::from_utf8(reply.body.clone()).unwrap());
     }
     (reply.status, String::from_utf8(reply.body).unwrap())
 }
@@ -116,14 +90,8 @@ fn tell_in_parts(outcome: &Outcome, shape: ReplyShape) -> Result<Vec<u8>, sqlhtt
 fn rows_as_objects_and_as_arrays() {
     use ValueRef::{Blob, Integer, Null, Real, Text};
     let columns = ["i", "r", "t", "b", "e", "n"];
-    let row: &[ValueRef<'_>] = &[
-        Integer(i64::MIN),
-        Real(1.0),
-        Text(b"a<b>&\xff\n"),
-        Blob(&[1, 2, 255]),
-        Blob(&[]),
-        Null,
-    ];
+    let row: &[ValueRef<'_>] =
+        &[Integer(i64::MIN), Real(1.0), Text(b"a<b>&\xff\n"), Blob(&[1, 2, 255]), Blob(&[]), Null];
     let outcome = done(vec![rows(&columns, &[row, &[Null; 6]])]);
     let head = r#"{"results":[{"success":true,"resultHeaders":["i","r","t","b","e","n"],"#;
     let map = concat!(
@@ -141,10 +109,7 @@ fn rows_as_objects_and_as_arrays() {
 #[test]
 fn columns_with_one_name_keep_the_first_place_and_the_last_value() {
     use ValueRef::Integer;
-    let two: &[&[ValueRef<'_>]] = &[
-        &[Integer(1), Integer(2), Integer(3)],
-        &[Integer(4), Integer(5), Integer(6)],
-    ];
+    let two: &[&[ValueRef<'_>]] = &[&[Integer(1), Integer(2), Integer(3)], &[Integer(4), Integer(5), Integer(6)]];
     let outcome = done(vec![rows(&["a", "a", "b"], two)]);
     let map =
         r#"{"results":[{"success":true,"resultHeaders":["a","a","b"],"resultSet":[{"a":2,"b":3},{"a":5,"b":6}]}]}"#;
@@ -163,22 +128,14 @@ fn many_columns_with_few_names() {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let values: Vec<_> = (0..40).map(ValueRef::Integer).collect();
     let (_, body) = reply(&done(vec![rows(&names, &[&values])]), QUERY);
-    let fields: Vec<String> = (0..30)
-        .map(|i| format!("\"c{i}\":{}", if i < 10 { i + 30 } else { i }))
-        .collect();
-    assert!(
-        body.ends_with(&format!("\"resultSet\":[{{{}}}]}}]}}", fields.join(","))),
-        "{body}"
-    );
+    let fields: Vec<String> = (0..30).map(|i| format!("\"c{i}\":{}", if i < 10 { i + 30 } else { i })).collect();
+    assert!(body.ends_with(&format!("\"resultSet\":[{{{}}}]}}]}}", fields.join(","))), "{body}");
 }
 
 #[test]
 fn names_are_escaped_and_may_be_empty() {
     use ValueRef::Integer;
-    let outcome = done(vec![rows(
-        &["x.y", "", "a\"<"],
-        &[&[Integer(1), Integer(2), Integer(3)]],
-    )]);
+    let outcome = done(vec![rows(&["x.y", "", "a\"<"], &[&[Integer(1), Integer(2), Integer(3)]])]);
     let map =
         r#"{"results":[{"success":true,"resultHeaders":["x.y","","a\"<"],"resultSet":[{"x.y":1,"":2,"a\"<":3}]}]}"#;
     assert_eq!(reply(&outcome, QUERY), (200, map.into()));
@@ -187,34 +144,18 @@ fn names_are_escaped_and_may_be_empty() {
 #[test]
 fn results_without_rows_and_without_columns() {
     let outcome = done(vec![rows(&["1"], &[])]);
-    assert_eq!(
-        reply(&outcome, QUERY).1,
-        r#"{"results":[{"success":true,"resultHeaders":["1"],"resultSet":[]}]}"#
-    );
-    assert_eq!(
-        reply(&outcome, LIST).1,
-        r#"{"results":[{"success":true,"resultHeaders":["1"],"resultSetList":[]}]}"#
-    );
+    assert_eq!(reply(&outcome, QUERY).1, r#"{"results":[{"success":true,"resultHeaders":["1"],"resultSet":[]}]}"#);
+    assert_eq!(reply(&outcome, LIST).1, r#"{"results":[{"success":true,"resultHeaders":["1"],"resultSetList":[]}]}"#);
     for outcome in [done(vec![rows(&[], &[])]), done(vec![StepOutcome::Changed(changed(1))])] {
-        assert_eq!(
-            reply(&outcome, QUERY).1,
-            r#"{"results":[{"success":true,"resultSet":[]}]}"#
-        );
-        assert_eq!(
-            reply(&outcome, LIST).1,
-            r#"{"results":[{"success":true,"resultSetList":[]}]}"#
-        );
+        assert_eq!(reply(&outcome, QUERY).1, r#"{"results":[{"success":true,"resultSet":[]}]}"#);
+        assert_eq!(reply(&outcome, LIST).1, r#"{"results":[{"success":true,"resultSetList":[]}]}"#);
     }
 }
 
 #[test]
 fn counts() {
     let body = r#"{"transaction":[{"statement":"s"},{"statement":"s","valuesBatch":[[],[]]},{"statement":"s"}]}"#;
-    let with_rows = StepOutcome::Rows(Rows {
-        columns: Arc::from([]),
-        blocks: vec![],
-        changed: changed(2),
-    });
+    let with_rows = StepOutcome::Rows(Rows { columns: Arc::from([]), blocks: vec![], changed: changed(2) });
     let each = StepOutcome::ChangedEach(vec![changed(1), changed(0)]);
     let outcome = done(vec![StepOutcome::Changed(changed(u64::MAX)), each, with_rows]);
     let want = concat!(
@@ -232,17 +173,9 @@ fn times_in_date_columns() {
     let columns: Arc<[Column]> = [("d", "date"), ("ts", "TIMESTAMP"), ("tm", "TIME"), ("x", "DATETIME")]
         .map(|(name, declared)| column(name, Some(declared)))
         .into();
-    let row: &[ValueRef<'_>] = &[
-        Text(b"2024-01-02"),
-        Text(b"no \"date\""),
-        Text(b"2024-01-02"),
-        Integer(1_704_164_645),
-    ];
-    let rows = Rows {
-        columns,
-        blocks: vec![block(4, &[row])],
-        changed: Changed::default(),
-    };
+    let row: &[ValueRef<'_>] =
+        &[Text(b"2024-01-02"), Text(b"no \"date\""), Text(b"2024-01-02"), Integer(1_704_164_645)];
+    let rows = Rows { columns, blocks: vec![block(4, &[row])], changed: Changed::default() };
     let want = concat!(
         r#"{"results":[{"success":true,"resultHeaders":["d","ts","tm","x"],"#,
         r#""resultSetList":[["2024-01-02T00:00:00Z","no \"date\"","2024-01-02",1704164645]]}]}"#
@@ -252,10 +185,7 @@ fn times_in_date_columns() {
 
 #[test]
 fn infinities_are_valid_json() {
-    let outcome = done(vec![rows(
-        &["a", "b"],
-        &[&[ValueRef::Real(f64::INFINITY), ValueRef::Real(f64::NEG_INFINITY)]],
-    )]);
+    let outcome = done(vec![rows(&["a", "b"], &[&[ValueRef::Real(f64::INFINITY), ValueRef::Real(f64::NEG_INFINITY)]])]);
     let want = r#"{"results":[{"success":true,"resultHeaders":["a","b"],"resultSet":[{"a":9e999,"b":-9e999}]}]}"#;
     assert_eq!(reply(&outcome, QUERY), (200, want.into()));
 }
@@ -281,44 +211,16 @@ fn an_aborted_transaction() {
     let commit = Failure::TransactionControl(TransactionKeyword::Commit);
     let with = |sql: &str| format!("{{\"transaction\":[{{\"statement\":\"s\"}},{{\"statement\":\"{sql}\"}}]}}");
     for (failure, sql, status, text) in [
-        (
-            unique(),
-            "s",
-            500,
-            "constraint failed: UNIQUE constraint failed: K.a (1555)",
-        ),
-        (
-            sql(5, "database is locked", "database is locked"),
-            "s",
-            500,
-            "database is locked (5) (SQLITE_BUSY)",
-        ),
-        (
-            Failure::MissingNamed("a".into()),
-            "s",
-            500,
-            "missing named argument \\\"a\\\"",
-        ),
+        (unique(), "s", 500, "constraint failed: UNIQUE constraint failed: K.a (1555)"),
+        (sql(5, "database is locked", "database is locked"), "s", 500, "database is locked (5) (SQLITE_BUSY)"),
+        (Failure::MissingNamed("a".into()), "s", 500, "missing named argument \\\"a\\\""),
         (Failure::MissingPositional(2), "s", 500, "missing argument with index 2"),
         (Failure::Timeout, "s", 504, "the time limit was exceeded"),
         (begin.clone(), "Begin immediate", 400, "BEGIN is not allowed"),
-        (
-            begin,
-            " BEGIN",
-            500,
-            "SQL logic error: cannot start a transaction within a transaction (1)",
-        ),
+        (begin, " BEGIN", 500, "SQL logic error: cannot start a transaction within a transaction (1)"),
         (commit, " COMMIT", 400, "COMMIT is not allowed"),
         (Failure::NotAllowed("ATTACH".into()), "s", 400, "ATTACH is not allowed"),
-        (
-            Failure::Protocol {
-                status: 400,
-                message: "no".into(),
-            },
-            "s",
-            400,
-            "no",
-        ),
+        (Failure::Protocol { status: 400, message: "no".into() }, "s", 400, "no"),
     ] {
         assert_eq!(reply(&aborted(failure), &with(sql)), (status, error(text)));
     }
@@ -327,10 +229,7 @@ fn an_aborted_transaction() {
 #[test]
 fn a_transaction_that_is_not_committed() {
     let failure = sql(787, "constraint failed", "FOREIGN KEY constraint failed");
-    let outcome = Outcome {
-        steps: vec![StepOutcome::Changed(changed(1))],
-        ending: Ending::NotCommitted(failure),
-    };
+    let outcome = Outcome { steps: vec![StepOutcome::Changed(changed(1))], ending: Ending::NotCommitted(failure) };
     let want = r#"{"reqIdx":-1,"error":"constraint failed: FOREIGN KEY constraint failed (787)"}"#;
     assert_eq!(reply(&outcome, STATEMENT), (500, want.into()));
 }
@@ -352,11 +251,7 @@ fn rows_in_several_parts_are_one_result() {
         block(1, &[&[Integer(3)]]),
         block(1, &[&[Integer(4)]]),
     ];
-    let rows = StepOutcome::Rows(Rows {
-        columns,
-        blocks,
-        changed: Changed::default(),
-    });
+    let rows = StepOutcome::Rows(Rows { columns, blocks, changed: Changed::default() });
     let want = r#"{"results":[{"success":true,"resultHeaders":["a"],"resultSetList":[[1],[2],[3],[4]]}]}"#;
     assert_eq!(reply(&done(vec![rows]), LIST), (200, want.into()));
 }
@@ -386,10 +281,7 @@ fn a_query_that_fails_midway() {
     for (body, drain) in [(NO_FAIL, true), (QUERY, false), (QUERY, true)] {
         let reply = fail_midway(body, drain).unwrap_err().reply;
         assert_eq!(reply.status, 500);
-        assert_eq!(
-            String::from_utf8(reply.body).unwrap(),
-            format!(r#"{{"reqIdx":0,"error":"c{error}"}}"#)
-        );
+        assert_eq!(String::from_utf8(reply.body).unwrap(), format!(r#"{{"reqIdx":0,"error":"c{error}"}}"#));
     }
 }
 
@@ -397,12 +289,8 @@ fn a_query_that_fails_midway() {
 fn an_ending_that_undoes_the_answer() {
     let mut encoder = PartEncoder::new(shape(STATEMENT));
     let mut out = Vec::new();
-    encoder
-        .part(Part::Step(StepOutcome::Changed(changed(1))), &mut out)
-        .unwrap();
-    let abort = encoder
-        .part(Part::End(Ending::NotCommitted(unique())), &mut out)
-        .unwrap_err();
+    encoder.part(Part::Step(StepOutcome::Changed(changed(1))), &mut out).unwrap();
+    let abort = encoder.part(Part::End(Ending::NotCommitted(unique())), &mut out).unwrap_err();
     assert_eq!(abort.reply.status, 500);
     assert!(abort.reply.body.starts_with(br#"{"reqIdx":-1,"#));
 }

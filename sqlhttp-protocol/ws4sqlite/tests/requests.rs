@@ -17,10 +17,7 @@ fn batch_with(body: &str, statements: &Statements) -> Batch {
 
 fn stored(only_stored: bool) -> Statements {
     let stored = [("Q", "SELECT 1"), ("two words", "SELECT 2"), ("nested", "#Q")];
-    Statements {
-        stored: stored.map(|(id, sql)| (id.to_owned(), Arc::from(sql))).into(),
-        only_stored,
-    }
+    Statements { stored: stored.map(|(id, sql)| (id.to_owned(), Arc::from(sql))).into(), only_stored }
 }
 
 /// The failure that the first item of a transaction was turned into.
@@ -37,9 +34,7 @@ fn failure_with(item: &str, statements: &Statements) -> (u16, String) {
 }
 
 fn bindings_of(values: &str) -> Bindings {
-    let batch = batch_of(&format!(
-        "{{\"transaction\":[{{\"query\":\"q\",\"values\":{values}}}]}}"
-    ));
+    let batch = batch_of(&format!("{{\"transaction\":[{{\"query\":\"q\",\"values\":{values}}}]}}"));
     match &batch.steps[0].action {
         Action::Run { bindings, .. } => bindings.clone(),
         other => panic!("{values} gave {other:?}"),
@@ -47,9 +42,7 @@ fn bindings_of(values: &str) -> Bindings {
 }
 
 fn refusal_of(body: &[u8]) -> Refusal {
-    decode(body)
-        .and_then(|call| call.into_batch(&Statements::default()).map(|_| ()))
-        .unwrap_err()
+    decode(body).and_then(|call| call.into_batch(&Statements::default()).map(|_| ())).unwrap_err()
 }
 
 #[test]
@@ -58,29 +51,12 @@ fn a_transaction() {
         r#"{"transaction":[{"query":"SELECT ?","values":[1]},{"statement":"S","noFail":true,"valuesBatch":[{"a":1},null,[2]]}]}"#,
     );
     assert_eq!(batch.atomicity, Atomicity::All);
-    let [query, statement] = &batch.steps[..] else {
-        panic!("{batch:?}")
-    };
+    let [query, statement] = &batch.steps[..] else { panic!("{batch:?}") };
     assert_eq!((query.expect, query.on_error), (Expect::Rows, OnError::Abort));
-    assert_eq!(
-        query.action,
-        Action::Run {
-            sql: "SELECT ?".into(),
-            bindings: [1_i64].into()
-        }
-    );
-    assert_eq!(
-        (statement.expect, statement.on_error),
-        (Expect::Count, OnError::Continue)
-    );
+    assert_eq!(query.action, Action::Run { sql: "SELECT ?".into(), bindings: [1_i64].into() });
+    assert_eq!((statement.expect, statement.on_error), (Expect::Count, OnError::Continue));
     let sets = vec![Ok([("a", 1_i64)].into()), Ok(Bindings::none()), Ok([2_i64].into())];
-    assert_eq!(
-        statement.action,
-        Action::RunEach {
-            sql: "S".into(),
-            bindings: sets
-        }
-    );
+    assert_eq!(statement.action, Action::RunEach { sql: "S".into(), bindings: sets });
 }
 
 #[test]
@@ -110,10 +86,7 @@ fn values_bind_by_their_json_type() {
 
 #[test]
 fn names_are_kept_as_they_are() {
-    assert_eq!(
-        bindings_of(r#"{":a":1,"_b":2,"1":3,"é":4}"#),
-        [(":a", 1_i64), ("_b", 2), ("1", 3), ("é", 4)].into()
-    );
+    assert_eq!(bindings_of(r#"{":a":1,"_b":2,"1":3,"é":4}"#), [(":a", 1_i64), ("_b", 2), ("1", 3), ("é", 4)].into());
 }
 
 #[test]
@@ -131,28 +104,13 @@ fn values_that_are_absent() {
     for values in ["null", "[]", "{}"] {
         assert_eq!(bindings_of(values), Bindings::none());
     }
-    for item in [
-        r#"{"statement":"S","valuesBatch":[]}"#,
-        r#"{"statement":"S","valuesBatch":null,"values":null}"#,
-    ] {
+    for item in [r#"{"statement":"S","valuesBatch":[]}"#, r#"{"statement":"S","valuesBatch":null,"values":null}"#] {
         let batch = batch_of(&format!("{{\"transaction\":[{item}]}}"));
-        assert_eq!(
-            batch.steps[0].action,
-            Action::Run {
-                sql: "S".into(),
-                bindings: Bindings::none()
-            }
-        );
+        assert_eq!(batch.steps[0].action, Action::Run { sql: "S".into(), bindings: Bindings::none() });
     }
     // With an empty batch, values may be given.
     let batch = batch_of(r#"{"transaction":[{"query":"q","values":[1],"valuesBatch":[]}]}"#);
-    assert_eq!(
-        batch.steps[0].action,
-        Action::Run {
-            sql: "q".into(),
-            bindings: [1_i64].into()
-        }
-    );
+    assert_eq!(batch.steps[0].action, Action::Run { sql: "q".into(), bindings: [1_i64].into() });
 }
 
 #[test]
@@ -167,21 +125,14 @@ fn values_that_cannot_be_bound() {
         ("true", "values should be an array or an object".to_owned()),
         ("1.5", "values should be an array or an object".to_owned()),
         ("-5", "values should be an array or an object".to_owned()),
-        (
-            r#"{"a":[1]}"#,
-            format!("sql: converting argument with name \"a\" type: {slice}"),
-        ),
+        (r#"{"a":[1]}"#, format!("sql: converting argument with name \"a\" type: {slice}")),
         (r#"[{"b":1}]"#, format!("sql: converting argument $1 type: {map}")),
         (r#"[1,[],{}]"#, format!("sql: converting argument $2 type: {slice}")),
         (r#"{"v":1e400}"#, number.to_owned()),
         (r#"[[],1e400]"#, number.to_owned()),
         (r#"["\ud800",1e400]"#, number.to_owned()),
     ] {
-        assert_eq!(
-            failure_of(&format!("{{\"query\":\"q\",\"values\":{values}}}")),
-            (500, message),
-            "{values}"
-        );
+        assert_eq!(failure_of(&format!("{{\"query\":\"q\",\"values\":{values}}}")), (500, message), "{values}");
     }
 }
 
@@ -191,55 +142,22 @@ fn a_number_beyond_a_double_fails_only_its_own_set_of_values() {
         r#"{"transaction":[{"query":"q","values":{"a":-1e400}},{"query":"r","values":[7,"x\n",null,true,1.5]},
             {"statement":"s","valuesBatch":[[1],[-1e999],5,null]}]}"#,
     );
-    let failed = |message: &str| Failure::Protocol {
-        status: 500,
-        message: message.into(),
-    };
-    let beyond = |n| {
-        failed(&format!(
-            "json: cannot unmarshal number {n} into Go value of type float64"
-        ))
-    };
+    let failed = |message: &str| Failure::Protocol { status: 500, message: message.into() };
+    let beyond = |n| failed(&format!("json: cannot unmarshal number {n} into Go value of type float64"));
     assert_eq!(batch.steps[0].action, Action::Fail(beyond("-1e400")));
     let values = vec![7_i64.into(), "x\n".into(), Value::Null, true.into(), 1.5.into()];
-    assert_eq!(
-        batch.steps[1].action,
-        Action::Run {
-            sql: "r".into(),
-            bindings: Bindings::positional::<Value>(values)
-        }
-    );
+    assert_eq!(batch.steps[1].action, Action::Run { sql: "r".into(), bindings: Bindings::positional::<Value>(values) });
     let no_container = failed("values should be an array or an object");
-    let sets = vec![
-        Ok([1_i64].into()),
-        Err(beyond("-1e999")),
-        Err(no_container),
-        Ok(Bindings::none()),
-    ];
-    assert_eq!(
-        batch.steps[2].action,
-        Action::RunEach {
-            sql: "s".into(),
-            bindings: sets
-        }
-    );
+    let sets = vec![Ok([1_i64].into()), Err(beyond("-1e999")), Err(no_container), Ok(Bindings::none())];
+    assert_eq!(batch.steps[2].action, Action::RunEach { sql: "s".into(), bindings: sets });
 }
 
 #[test]
 fn a_wrong_element_of_a_batch_fails_when_its_turn_comes() {
     let batch = batch_of(r#"{"transaction":[{"statement":"s","valuesBatch":[{"a":1},5]}]}"#);
-    let failure = Failure::Protocol {
-        status: 500,
-        message: "values should be an array or an object".into(),
-    };
+    let failure = Failure::Protocol { status: 500, message: "values should be an array or an object".into() };
     let sets = vec![Ok([("a", 1_i64)].into()), Err(failure)];
-    assert_eq!(
-        batch.steps[0].action,
-        Action::RunEach {
-            sql: "s".into(),
-            bindings: sets
-        }
-    );
+    assert_eq!(batch.steps[0].action, Action::RunEach { sql: "s".into(), bindings: sets });
 }
 
 #[test]
@@ -265,10 +183,7 @@ fn items_that_are_formally_wrong() {
         (r#"{"query":"a","decoder":{"pwd":"x"}}"#, clear),
         (r#"{"statement":{"sql":"a","ENCODER":1}}"#, clear),
         (r#"{"query":{"sql":"a","values":[1]},"values":[1]}"#, twice),
-        (
-            r#"{"statement":{"sql":"a","valuesBatch":[[1]]},"valuesBatch":[[1]]}"#,
-            twice,
-        ),
+        (r#"{"statement":{"sql":"a","valuesBatch":[[1]]},"valuesBatch":[[1]]}"#, twice),
         (r#"{"statement":{"sql":"a","valuesBatch":[[1]]},"values":[1]}"#, both),
     ] {
         assert_eq!(failure_with(item, &stored(false)), (400, message.to_owned()), "{item}");
@@ -278,11 +193,7 @@ fn items_that_are_formally_wrong() {
 #[test]
 fn a_wrong_item_obeys_no_fail_and_leaves_the_others_alone() {
     let batch = batch_of(r#"{"transaction":[{"noFail":true},{"query":"q"},{}]}"#);
-    let continues: Vec<_> = batch
-        .steps
-        .iter()
-        .map(|step| step.on_error == OnError::Continue)
-        .collect();
+    let continues: Vec<_> = batch.steps.iter().map(|step| step.on_error == OnError::Continue).collect();
     assert_eq!(continues, [true, false, false]);
     assert_eq!(batch.steps[1].sql(), Some("q"));
 }
@@ -297,10 +208,7 @@ fn stored_statements() {
     assert_eq!(sql("#two words", stored(false)).as_deref(), Some("SELECT 2"));
     assert_eq!(sql("#nested", stored(true)).as_deref(), Some("#Q"));
     assert_eq!(sql(" #Q", stored(false)).as_deref(), Some(" #Q"));
-    let refused = (
-        400,
-        "configured to serve only stored statements, but SQL is passed".to_owned(),
-    );
+    let refused = (400, "configured to serve only stored statements, but SQL is passed".to_owned());
     assert_eq!(failure_with(r#"{"statement":"SELECT 1"}"#, &stored(true)), refused);
     assert_eq!(failure_with(r##"{"statement":" #Q"}"##, &stored(true)), refused);
 }
@@ -317,10 +225,7 @@ fn the_forms_of_the_commissioning_document() {
         assert_eq!(batch_of(body), plain, "{body}");
     }
     let plain = batch_of(r#"{"transaction":[{"statement":"s","valuesBatch":[[1]]}]}"#);
-    assert_eq!(
-        batch_of(r#"{"transaction":{"statement":{"statement":"s","valuesBatch":[[1]]}}}"#),
-        plain
-    );
+    assert_eq!(batch_of(r#"{"transaction":{"statement":{"statement":"s","valuesBatch":[[1]]}}}"#), plain);
 }
 
 #[test]
@@ -337,20 +242,9 @@ fn keys_match_in_any_case_and_the_last_wins() {
 
 #[test]
 fn credentials() {
-    let of = |body: &str| {
-        decode(body.as_bytes())
-            .unwrap()
-            .credentials
-            .map(|c| (c.user, c.password))
-    };
-    assert_eq!(
-        of(r#"{"credentials":{"user":"u","password":"p"}}"#),
-        Some(("u".into(), "p".into()))
-    );
-    assert_eq!(
-        of(r#"{"Credentials":{"USER":"u","password":null,"x":1}}"#),
-        Some(("u".into(), String::new()))
-    );
+    let of = |body: &str| decode(body.as_bytes()).unwrap().credentials.map(|c| (c.user, c.password));
+    assert_eq!(of(r#"{"credentials":{"user":"u","password":"p"}}"#), Some(("u".into(), "p".into())));
+    assert_eq!(of(r#"{"Credentials":{"USER":"u","password":null,"x":1}}"#), Some(("u".into(), String::new())));
     assert_eq!(of(r#"{"credentials":{}}"#), Some(Default::default()));
     assert_eq!(of(r#"{"credentials":null}"#), None);
     assert_eq!(of("null"), None);
@@ -358,10 +252,7 @@ fn credentials() {
 
 #[test]
 fn no_secret_is_repeated_or_shown() {
-    for body in [
-        r#"{"credentials":"hunter2"}"#,
-        r#"{"credentials":{"user":"u","password":["hunter2"]}}"#,
-    ] {
+    for body in [r#"{"credentials":"hunter2"}"#, r#"{"credentials":{"user":"u","password":["hunter2"]}}"#] {
         assert!(!refusal_of(body.as_bytes()).error.contains("hunter2"));
     }
     let call = decode(br#"{"credentials":{"user":"u","password":"hunter2"}}"#).unwrap();
@@ -370,11 +261,7 @@ fn no_secret_is_repeated_or_shown() {
 
 #[test]
 fn calls_without_items() {
-    let missing = Refusal {
-        status: 400,
-        req_idx: -1,
-        error: "missing statements list ('transaction' node)".into(),
-    };
+    let missing = Refusal { status: 400, req_idx: -1, error: "missing statements list ('transaction' node)".into() };
     for body in ["null", "{}", " {\"transaction\":null}\n", r#"{"transaction":[]}"#] {
         assert_eq!(refusal_of(body.as_bytes()), missing, "{body}");
     }
@@ -407,11 +294,7 @@ fn bodies_that_are_no_calls() {
     ] {
         let refusal = refusal_of(body.as_bytes());
         assert_eq!((refusal.status, refusal.req_idx), (400, -1), "{body}");
-        assert!(
-            refusal.error.starts_with("in parsing body: "),
-            "{body}: {}",
-            refusal.error
-        );
+        assert!(refusal.error.starts_with("in parsing body: "), "{body}: {}", refusal.error);
     }
     assert_eq!(refusal_of(b"{").error, "in parsing body: unexpected end of JSON input");
     assert_eq!(refusal_of(b"").error, "in parsing body: unexpected end of JSON input");
@@ -423,20 +306,11 @@ fn broken_text_becomes_replacement_characters() {
         let batch = decode(body).unwrap().into_batch(&Statements::default()).unwrap().0;
         batch.steps[0].sql().map(str::to_owned).unwrap()
     };
-    assert_eq!(
-        text(br#"{"transaction":[{"query":"a\ud800\ud83d\ude00\udc00b"}]}"#),
-        "a\u{fffd}😀\u{fffd}b"
-    );
+    assert_eq!(text(br#"{"transaction":[{"query":"a\ud800\ud83d\ude00\udc00b"}]}"#), "a\u{fffd}😀\u{fffd}b");
     assert_eq!(text(b"{\"transaction\":[{\"query\":\"a\xffb\"}]}"), "a\u{fffd}b");
     let batch = batch_of(r#"{"transaction":[{"query":"q","values":["\udfff",9007199254740993]}]}"#);
     let values = Bindings::positional::<Value>(["\u{fffd}".into(), 9007199254740993_i64.into()]);
-    assert_eq!(
-        batch.steps[0].action,
-        Action::Run {
-            sql: "q".into(),
-            bindings: values
-        }
-    );
+    assert_eq!(batch.steps[0].action, Action::Run { sql: "q".into(), bindings: values });
 }
 
 #[test]

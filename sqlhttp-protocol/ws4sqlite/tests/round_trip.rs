@@ -16,9 +16,7 @@ fn value() -> impl Strategy<Value = Value> {
     prop_oneof![
         Just(Value::Null),
         any::<i64>().prop_map(Value::Integer),
-        any::<f64>()
-            .prop_filter("finite", |v| v.is_finite())
-            .prop_map(Value::Real),
+        any::<f64>().prop_filter("finite", |v| v.is_finite()).prop_map(Value::Real),
         any::<String>().prop_map(Value::Text),
         "[\\x00-\\x22\\\\<>&\u{2028}]{0,8}".prop_map(Value::Text),
     ]
@@ -27,14 +25,8 @@ fn value() -> impl Strategy<Value = Value> {
 fn bindings() -> impl Strategy<Value = Bindings> {
     let positional = prop::collection::vec(value(), 0..5).prop_map(Bindings::positional);
     let named = prop::collection::btree_map("[:@$]?\\PC{0,6}", value(), 0..5).prop_map(|values| {
-        let entry = |(name, value): (String, Value)| Binding {
-            name: Some(name.into()),
-            value,
-        };
-        Bindings {
-            entries: values.into_iter().map(entry).collect(),
-            rule: BindRule::Strict,
-        }
+        let entry = |(name, value): (String, Value)| Binding { name: Some(name.into()), value };
+        Bindings { entries: values.into_iter().map(entry).collect(), rule: BindRule::Strict }
     });
     prop_oneof![positional, named]
 }
@@ -49,11 +41,7 @@ fn step() -> impl Strategy<Value = Step> {
         .prop_map(|(sql, bindings)| (Action::RunEach { sql, bindings }, Expect::Count));
     (prop_oneof![run, run_each], any::<bool>()).prop_map(|((action, expect), no_fail)| {
         let on_error = if no_fail { OnError::Continue } else { OnError::Abort };
-        Step {
-            action,
-            expect,
-            on_error,
-        }
+        Step { action, expect, on_error }
     })
 }
 
@@ -66,11 +54,7 @@ fn same(received: &Value, told: &Value) -> bool {
 }
 
 fn column(name: String) -> Column {
-    Column {
-        name,
-        decl_type: None,
-        table: None,
-    }
+    Column { name, decl_type: None, table: None }
 }
 
 proptest! {
@@ -141,26 +125,14 @@ fn what_the_protocol_cannot_express() {
     let refused = |step: Step| encode_call(&Batch::one(step), None, Format::List).unwrap_err();
     let mixed = Bindings {
         entries: vec![
-            Binding {
-                name: None,
-                value: Value::Null,
-            },
-            Binding {
-                name: Some("a".into()),
-                value: Value::Null,
-            },
+            Binding { name: None, value: Value::Null },
+            Binding { name: Some("a".into()), value: Value::Null },
         ],
         rule: BindRule::Strict,
     };
-    let counted = Bindings {
-        entries: vec![],
-        rule: BindRule::Counted,
-    };
+    let counted = Bindings { entries: vec![], rule: BindRule::Counted };
     let each = |bindings, expect| Step {
-        action: Action::RunEach {
-            sql: "s".into(),
-            bindings,
-        },
+        action: Action::RunEach { sql: "s".into(), bindings },
         expect,
         on_error: OnError::Abort,
     };
@@ -170,10 +142,7 @@ fn what_the_protocol_cannot_express() {
         Step::query("q", [vec![1_u8]]),
         Step::query("q", [f64::INFINITY]),
         Step::query("q", mixed),
-        Step {
-            expect: Expect::Either,
-            ..Step::query("q", ())
-        },
+        Step { expect: Expect::Either, ..Step::query("q", ()) },
         Step::fail(sqlhttp_core::Failure::Timeout),
         each(vec![], Expect::Count),
         each(vec![Ok(Bindings::none())], Expect::Rows),
@@ -182,15 +151,9 @@ fn what_the_protocol_cannot_express() {
     ] {
         assert_eq!(refused(step).step, Some(0));
     }
-    let alone = Batch {
-        atomicity: Atomicity::Each,
-        ..Batch::one(Step::query("q", ()))
-    };
+    let alone = Batch { atomicity: Atomicity::Each, ..Batch::one(Step::query("q", ())) };
     assert_eq!(encode_call(&alone, None, Format::Map).unwrap_err().step, None);
-    let stamped = Batch {
-        stamp: Some(Stamp { unix_ms: 0, seed: 0 }),
-        ..Batch::one(Step::query("q", ()))
-    };
+    let stamped = Batch { stamp: Some(Stamp { unix_ms: 0, seed: 0 }), ..Batch::one(Step::query("q", ())) };
     assert_eq!(encode_call(&stamped, None, Format::Map).unwrap_err().step, None);
 }
 

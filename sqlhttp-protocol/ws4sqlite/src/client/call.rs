@@ -56,10 +56,7 @@ pub fn encode_call(
         if index > 0 {
             out.push(b',');
         }
-        write_step(&mut out, step).map_err(|what| NotExpressible {
-            step: Some(index),
-            what,
-        })?;
+        write_step(&mut out, step).map_err(|what| NotExpressible { step: Some(index), what })?;
     }
     out.extend_from_slice(b"]}");
     Ok(out)

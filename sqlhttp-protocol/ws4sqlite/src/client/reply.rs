@@ -49,9 +49,7 @@ pub fn decode_reply(status: u16, body: &[u8]) -> Result<Vec<ItemResult>, ReplyEr
     }
     let reply: WireReply = serde_json::from_slice(body).map_err(|error| ReplyError::Malformed(error.to_string()))?;
     let results = reply.results.into_iter().map(WireItem::understand);
-    results
-        .collect::<Result<_, _>>()
-        .map_err(|what| ReplyError::Malformed(what.to_owned()))
+    results.collect::<Result<_, _>>().map_err(|what| ReplyError::Malformed(what.to_owned()))
 }
 
 fn refusal(status: u16, body: &[u8]) -> Refusal {
@@ -96,20 +94,12 @@ impl WireItem {
         let headers = self.result_headers.unwrap_or_default();
         match (self.result_set, self.result_set_list) {
             (Some(objects), None) => {
-                let rows = objects
-                    .iter()
-                    .map(|object| in_order(&headers, object))
-                    .collect::<Result<_, _>>()?;
+                let rows = objects.iter().map(|object| in_order(&headers, object)).collect::<Result<_, _>>()?;
                 Ok(ItemResult::Rows { headers, rows })
             }
             (None, Some(lists)) if lists.iter().all(|list| list.len() == headers.len()) => {
-                let rows = lists
-                    .into_iter()
-                    .map(|list| list.into_iter().map(|scalar| scalar.0).collect());
-                Ok(ItemResult::Rows {
-                    rows: rows.collect(),
-                    headers,
-                })
+                let rows = lists.into_iter().map(|list| list.into_iter().map(|scalar| scalar.0).collect());
+                Ok(ItemResult::Rows { rows: rows.collect(), headers })
             }
             (None, Some(_)) => Err("a row has not as many values as there are columns"),
             (Some(_), Some(_)) => Err("an item has two results"),
@@ -120,12 +110,7 @@ impl WireItem {
 }
 
 fn in_order(headers: &[String], object: &HashMap<String, Scalar>) -> Result<Vec<Value>, &'static str> {
-    let value = |header| {
-        object
-            .get(header)
-            .map(|scalar| scalar.0.clone())
-            .ok_or("a row lacks a column")
-    };
+    let value = |header| object.get(header).map(|scalar| scalar.0.clone()).ok_or("a row lacks a column");
     headers.iter().map(value).collect()
 }
 
@@ -166,20 +151,14 @@ mod tests {
             ItemResult::Updated(0),
             ItemResult::UpdatedEach(vec![1, 2]),
             ItemResult::Failed("No".into()),
-            ItemResult::Rows {
-                headers: vec![],
-                rows: vec![],
-            },
+            ItemResult::Rows { headers: vec![], rows: vec![] },
             ItemResult::Rows {
                 headers: vec!["a".into(), "a".into(), "b".into()],
                 rows: vec![vec![infinite.clone(), infinite, Value::Null]],
             },
             ItemResult::Rows {
                 headers: vec!["a".into(), "a".into()],
-                rows: vec![
-                    vec![1.5.into(), "xé".into()],
-                    vec![1_i64.into(), 9223372036854775808.0.into()],
-                ],
+                rows: vec![vec![1.5.into(), "xé".into()], vec![1_i64.into(), 9223372036854775808.0.into()]],
             },
         ];
         assert_eq!(decode_reply(200, body).unwrap(), want);
@@ -188,14 +167,7 @@ mod tests {
     #[test]
     fn refusals() {
         let error = decode_reply(500, br#"{"reqIdx":2,"error":"no"}"#).unwrap_err();
-        assert_eq!(
-            error,
-            ReplyError::Refused(Refusal {
-                status: 500,
-                req_idx: 2,
-                error: "no".into()
-            })
-        );
+        assert_eq!(error, ReplyError::Refused(Refusal { status: 500, req_idx: 2, error: "no".into() }));
         let error = decode_reply(401, b"Unauthorized").unwrap_err();
         assert_eq!(error, ReplyError::Refused(Refusal::whole(401, "Unauthorized")));
     }

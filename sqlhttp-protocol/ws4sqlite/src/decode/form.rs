@@ -17,17 +17,10 @@ const ITEMS_MAX: usize = 16_000;
 /// # Errors
 /// Status 400 for values for parameters, an index that is no number or too high, and a `noFail` that is no boolean.
 pub fn decode_form(body: &[u8]) -> Result<Call, Refusal> {
-    let mut call = Call {
-        credentials: None,
-        list: false,
-        items: Vec::new(),
-    };
+    let mut call = Call { credentials: None, list: false, items: Vec::new() };
     for pair in body.split(|&b| b == b'&').filter(|pair| !pair.is_empty()) {
         let at = pair.iter().position(|&b| b == b'=').unwrap_or(pair.len());
-        let name = unescape(&pair[..at])
-            .to_ascii_lowercase()
-            .replace('[', ".")
-            .replace(']', "");
+        let name = unescape(&pair[..at]).to_ascii_lowercase().replace('[', ".").replace(']', "");
         let value = unescape(pair.get(at + 1..).unwrap_or_default());
         set(&mut call, &name, value).map_err(|reason| unparsable(&reason))?;
     }
@@ -117,13 +110,7 @@ mod tests {
             &resultFormat=LIST&credentials[user]=u&credentials.password=p%26&unknown=1&&";
         let call = decode_form(body).unwrap();
         assert!(call.list);
-        assert_eq!(
-            call.credentials,
-            Some(Credentials {
-                user: "u".into(),
-                password: "p&".into()
-            })
-        );
+        assert_eq!(call.credentials, Some(Credentials { user: "u".into(), password: "p&".into() }));
         assert_eq!(text(&call.items[0].query), "SELECT 1+1");
         assert_eq!(text(&call.items[1].statement), "X%");
         assert!(call.items[1].extras.no_fail && !call.items[0].extras.no_fail);

@@ -40,11 +40,7 @@ fn parse(text: &str, numbers: Numbers) -> Result<Call, serde_json::Error> {
 fn parse_again(text: &str, error: serde_json::Error) -> Result<Call, serde_json::Error> {
     let repaired = surrogates::replace_lone(text);
     let repaired_any = matches!(repaired, Cow::Owned(_));
-    if repaired_any || values::is_out_of_range(&error) {
-        parse(&repaired, Numbers::Checked)
-    } else {
-        Err(error)
-    }
+    if repaired_any || values::is_out_of_range(&error) { parse(&repaired, Numbers::Checked) } else { Err(error) }
 }
 
 fn describe(error: &serde_json::Error) -> String {

@@ -40,11 +40,7 @@ impl<K: Copy> Visitor<'_> for KeySeed<K> {
     }
 
     fn visit_str<E>(self, key: &str) -> Result<Option<K>, E> {
-        Ok(self
-            .0
-            .iter()
-            .find(|(name, _)| name.eq_ignore_ascii_case(key))
-            .map(|(_, key)| *key))
+        Ok(self.0.iter().find(|(name, _)| name.eq_ignore_ascii_case(key)).map(|(_, key)| *key))
     }
 }
 
@@ -75,19 +71,11 @@ impl<'de> Visitor<'de> for RequestSeed {
     }
 
     fn visit_unit<E>(self) -> Result<Call, E> {
-        Ok(Call {
-            credentials: None,
-            list: false,
-            items: Vec::new(),
-        })
+        Ok(Call { credentials: None, list: false, items: Vec::new() })
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Call, A::Error> {
-        let mut call = Call {
-            credentials: None,
-            list: false,
-            items: Vec::new(),
-        };
+        let mut call = Call { credentials: None, list: false, items: Vec::new() };
         while let Some(key) = map.next_key_seed(KeySeed(REQUEST_KEYS))? {
             match key {
                 Some(RequestKey::ResultFormat) => {
@@ -135,9 +123,7 @@ impl<'de> Visitor<'de> for CredentialsSeed {
 
     // The usual message would quote what was sent, and that may be a password.
     fn visit_str<E: serde::de::Error>(self, _: &str) -> Result<Self::Value, E> {
-        Err(E::custom(
-            "credentials should be an object with user and password, not a string",
-        ))
+        Err(E::custom("credentials should be an object with user and password, not a string"))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {

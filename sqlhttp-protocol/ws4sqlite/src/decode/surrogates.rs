@@ -19,11 +19,7 @@ pub(super) fn replace_lone(text: &str) -> Cow<'_, str> {
             (None, _) => 2,
         };
     }
-    if lone.is_empty() {
-        Cow::Borrowed(text)
-    } else {
-        Cow::Owned(overwrite(text, &lone))
-    }
+    if lone.is_empty() { Cow::Borrowed(text) } else { Cow::Owned(overwrite(text, &lone)) }
 }
 
 /// The UTF-16 code unit that the escape `\uXXXX` at this place stands for.

@@ -38,9 +38,7 @@ impl<'de> DeserializeSeed<'de> for ValuesSeed {
                 if !raw.starts_with(['[', '{', 'n']) {
                     return Ok(Some(Err(no_container())));
                 }
-                serde_json::Deserializer::from_str(raw)
-                    .deserialize_any(self)
-                    .map_err(D::Error::custom)
+                serde_json::Deserializer::from_str(raw).deserialize_any(self).map_err(D::Error::custom)
             }
         }
     }
@@ -114,8 +112,7 @@ impl Set {
             }
             Scalar::Container(kind) => {
                 let position = self.entries.len() + 1;
-                self.no_scalar
-                    .get_or_insert_with(|| no_scalar(name.as_deref(), position, kind));
+                self.no_scalar.get_or_insert_with(|| no_scalar(name.as_deref(), position, kind));
                 Value::Null
             }
         };
@@ -126,10 +123,7 @@ impl Set {
     fn finish(self) -> Values {
         match self.beyond_double.or(self.no_scalar) {
             Some(failure) => Err(failure),
-            None => Ok(Bindings {
-                entries: self.entries,
-                rule: BindRule::Strict,
-            }),
+            None => Ok(Bindings { entries: self.entries, rule: BindRule::Strict }),
         }
     }
 }
@@ -155,10 +149,7 @@ fn last_wins(entries: Vec<Binding>) -> Vec<Binding> {
 fn has_duplicates(entries: &[Binding]) -> bool {
     // For a handful of names, comparing each with each costs less than hashing.
     if entries.len() <= 16 {
-        return entries
-            .iter()
-            .enumerate()
-            .any(|(i, entry)| entries[..i].iter().any(|other| other.name == entry.name));
+        return entries.iter().enumerate().any(|(i, entry)| entries[..i].iter().any(|other| other.name == entry.name));
     }
     let mut seen = HashSet::with_capacity(entries.len());
     !entries.iter().all(|entry| seen.insert(&entry.name))
@@ -213,9 +204,7 @@ impl<'de> Visitor<'de> for ScalarSeed {
     }
 
     fn visit_u64<E>(self, value: u64) -> Result<Scalar, E> {
-        Ok(Scalar::Value(
-            i64::try_from(value).map_or(Value::Real(value as f64), Value::Integer),
-        ))
+        Ok(Scalar::Value(i64::try_from(value).map_or(Value::Real(value as f64), Value::Integer)))
     }
 
     // `-0` comes this way too, and stays the REAL that clients written in Go mean by it.
@@ -243,16 +232,12 @@ fn no_container() -> Failure {
 }
 
 fn beyond_double(text: &str) -> Failure {
-    failure(format!(
-        "json: cannot unmarshal number {text} into Go value of type float64"
-    ))
+    failure(format!("json: cannot unmarshal number {text} into Go value of type float64"))
 }
 
 fn no_scalar(name: Option<&str>, position: usize, kind: &str) -> Failure {
     let argument = name.map_or_else(|| format!("${position}"), |name| format!("with name {name:?}"));
-    failure(format!(
-        "sql: converting argument {argument} type: unsupported type {kind}"
-    ))
+    failure(format!("sql: converting argument {argument} type: unsupported type {kind}"))
 }
 
 /// Clients know these as 500, not 400.

@@ -2,9 +2,7 @@
 
 /// Whether a column declared so has its texts converted.
 pub(crate) fn is_date_type(declared: &str) -> bool {
-    ["DATE", "DATETIME", "TIMESTAMP"]
-        .iter()
-        .any(|name| name.eq_ignore_ascii_case(declared))
+    ["DATE", "DATETIME", "TIMESTAMP"].iter().any(|name| name.eq_ignore_ascii_case(declared))
 }
 
 /// Writes a text that is a time as a JSON string in RFC 3339. Returns false, and writes nothing, for any other text.
@@ -52,11 +50,7 @@ fn parse_stored(text: &[u8]) -> Option<Time> {
 
 /// `2006-01-02 15:04:05.999999999 -0700 MST`, maybe followed by ` m=+0.1`: a time as a Go program prints it.
 fn parse_printed(text: &[u8]) -> Option<Time> {
-    let end = text
-        .windows(2)
-        .position(|pair| pair == b"m=")
-        .filter(|&at| at > 0)
-        .unwrap_or(text.len());
+    let end = text.windows(2).position(|pair| pair == b"m=").filter(|&at| at > 0).unwrap_or(text.len());
     let mut cursor = Cursor(text[..end].trim_ascii());
     let mut time = cursor.date()?;
     cursor.blanks()?;
@@ -99,9 +93,7 @@ impl Cursor<'_> {
     /// Exactly this many digits.
     fn number(&mut self, digits: usize) -> Option<u32> {
         let (head, rest) = self.0.split_at_checked(digits)?;
-        let number = head
-            .iter()
-            .try_fold(0, |n, &b| Some(n * 10 + char::from(b).to_digit(10)?))?;
+        let number = head.iter().try_fold(0, |n, &b| Some(n * 10 + char::from(b).to_digit(10)?))?;
         self.0 = rest;
         Some(number)
     }
@@ -111,16 +103,7 @@ impl Cursor<'_> {
         let month = self.skip(b'-').then(|| self.number(2))??;
         let day = self.skip(b'-').then(|| self.number(2))??;
         let valid = (1..=12).contains(&month) && (1..=days_in(year, month)).contains(&day);
-        valid.then_some(Time {
-            year,
-            month,
-            day,
-            hour: 0,
-            minute: 0,
-            second: 0,
-            nanosecond: 0,
-            offset: 0,
-        })
+        valid.then_some(Time { year, month, day, hour: 0, minute: 0, second: 0, nanosecond: 0, offset: 0 })
     }
 
     /// The time of day, and whether it has seconds.
@@ -148,11 +131,7 @@ impl Cursor<'_> {
     }
 
     fn offset(&mut self, colon: bool) -> Option<i32> {
-        let sign = if self.skip(b'-') {
-            -1
-        } else {
-            self.skip(b'+').then_some(1)?
-        };
+        let sign = if self.skip(b'-') { -1 } else { self.skip(b'+').then_some(1)? };
         let hours = self.number(2)?;
         if colon && !self.skip(b':') {
             return None;

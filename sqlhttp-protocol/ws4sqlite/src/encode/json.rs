@@ -65,10 +65,7 @@ mod tests {
     #[test]
     fn escapes() {
         assert_eq!(written("a<b>&c\u{2028}\u{7f}é"), "\"a<b>&c\u{2028}\u{7f}é\"");
-        assert_eq!(
-            written("\"\\\t\n\r\u{8}\u{c}\u{0}\u{1f}"),
-            r#""\"\\\t\n\r\u0008\u000c\u0000\u001f""#
-        );
+        assert_eq!(written("\"\\\t\n\r\u{8}\u{c}\u{0}\u{1f}"), r#""\"\\\t\n\r\u0008\u000c\u0000\u001f""#);
         assert_eq!(written(""), "\"\"");
     }
 

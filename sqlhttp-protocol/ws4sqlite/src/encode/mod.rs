@@ -57,10 +57,7 @@ pub struct PartEncoder {
 impl PartEncoder {
     /// An encoder for one answer.
     pub fn new(shape: ReplyShape) -> Self {
-        PartEncoder {
-            shape,
-            encoder: Encoder::default(),
-        }
+        PartEncoder { shape, encoder: Encoder::default() }
     }
 
     /// Appends a part to `out`, whose content may be sent (and `out` be emptied) after any call.
@@ -113,11 +110,7 @@ impl Encoder {
         self.begin_item(out);
         let start = Some(out.len());
         let rows = RowWriter::begin(out, columns, shape.list);
-        self.open = Some(Open {
-            rows,
-            start,
-            len: out.len(),
-        });
+        self.open = Some(Open { rows, start, len: out.len() });
     }
 
     fn rows(&mut self, block: &Block, out: &mut Vec<u8>) {
@@ -223,11 +216,7 @@ fn write_count(out: &mut Vec<u8>, changed: Changed) {
 
 fn refusal(index: usize, failure: &Failure, item: ItemShape) -> Refusal {
     let (status, text) = words::failure(failure, item.says_begin);
-    Refusal {
-        status,
-        req_idx: i64::try_from(index).unwrap_or(-1),
-        error: text.into_owned(),
-    }
+    Refusal { status, req_idx: i64::try_from(index).unwrap_or(-1), error: text.into_owned() }
 }
 
 fn aborted(index: usize, last: Option<&StepOutcome>, shape: &ReplyShape) -> Refusal {

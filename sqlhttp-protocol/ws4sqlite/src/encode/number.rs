@@ -48,11 +48,7 @@ impl Digits {
         let (mantissa, exponent) = text.split_once('e').unwrap_or((text, "0"));
         let whole = mantissa.split('.').next().unwrap_or_default();
         let exponent = exponent.parse().unwrap_or(0);
-        let mut digits = Digits {
-            buffer: [0; 24],
-            len: 0,
-            point: exponent + whole.len() as i32,
-        };
+        let mut digits = Digits { buffer: [0; 24], len: 0, point: exponent + whole.len() as i32 };
         for byte in mantissa.bytes().filter(u8::is_ascii_digit) {
             digits.push(byte);
         }

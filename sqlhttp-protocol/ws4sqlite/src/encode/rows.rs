@@ -41,26 +41,11 @@ impl RowWriter {
         if !columns.is_empty() {
             write_headers(out, columns);
         }
-        out.extend_from_slice(if list {
-            b"\"resultSetList\":["
-        } else {
-            b"\"resultSet\":["
-        });
+        out.extend_from_slice(if list { b"\"resultSetList\":[" } else { b"\"resultSet\":[" });
         let mut leads = Vec::new();
-        let fields = if list {
-            list_fields(columns, &mut leads)
-        } else {
-            map_fields(columns, &mut leads)
-        };
+        let fields = if list { list_fields(columns, &mut leads) } else { map_fields(columns, &mut leads) };
         let rearranged = fields.len() != columns.len();
-        RowWriter {
-            list,
-            fields,
-            leads,
-            columns: columns.len(),
-            rearranged,
-            has_rows: false,
-        }
+        RowWriter { list, fields, leads, columns: columns.len(), rearranged, has_rows: false }
     }
 
     /// Writes the end of the item.
@@ -75,11 +60,7 @@ impl RowWriter {
         }
         let row_len = self.leads.len() + self.columns + 2;
         out.reserve(block.len().saturating_mul(row_len).saturating_add(block.byte_len()));
-        if self.rearranged {
-            self.rearranged_rows(out, block)
-        } else {
-            self.plain_rows(out, block)
-        }
+        if self.rearranged { self.rearranged_rows(out, block) } else { self.plain_rows(out, block) }
     }
 
     fn plain_rows(&mut self, out: &mut Vec<u8>, block: &Block) {
@@ -101,11 +82,7 @@ impl RowWriter {
             row.extend(values.by_ref().take(self.columns));
             self.begin_row(out);
             for field in &self.fields {
-                field.write(
-                    out,
-                    &self.leads,
-                    row.get(field.column).copied().unwrap_or(ValueRef::Null),
-                );
+                field.write(out, &self.leads, row.get(field.column).copied().unwrap_or(ValueRef::Null));
             }
             self.end_row(out);
         }
@@ -161,10 +138,7 @@ fn sources(columns: &Columns) -> Vec<usize> {
     for (index, column) in columns.iter().enumerate() {
         // For a handful of names, comparing each with each costs less than hashing.
         let place = if columns.len() <= 16 {
-            sources
-                .iter()
-                .position(|&source| columns[source].name == column.name)
-                .unwrap_or(sources.len())
+            sources.iter().position(|&source| columns[source].name == column.name).unwrap_or(sources.len())
         } else {
             *places.entry(column.name.as_str()).or_insert(sources.len())
         };
@@ -178,11 +152,7 @@ fn sources(columns: &Columns) -> Vec<usize> {
 
 impl Field {
     fn new(columns: &Columns, column: usize, lead: Range<usize>) -> Field {
-        Field {
-            lead,
-            column,
-            is_date: columns[column].decl_type.as_deref().is_some_and(is_date_type),
-        }
+        Field { lead, column, is_date: columns[column].decl_type.as_deref().is_some_and(is_date_type) }
     }
 
     fn write(&self, out: &mut Vec<u8>, leads: &[u8], value: ValueRef<'_>) {
