@@ -7,18 +7,12 @@ use sqlhttp_core::{Batch, Database, Options, Step, StepOutcome};
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let path = std::env::temp_dir().join(format!("sqlhttp-embed-{}.db", std::process::id()));
     let db = Database::open(path.as_path(), Options::default())?;
-    db.execute_blocking(Batch::one(Step::execute(
-        "CREATE TABLE users(id INTEGER PRIMARY KEY, name TEXT)",
-        (),
-    )))?;
+    db.execute_blocking(Batch::one(Step::execute("CREATE TABLE users(id INTEGER PRIMARY KEY, name TEXT)", ())))?;
 
     // Writes that arrive together share one transaction and one fsync; each is durable when its call returns.
     std::thread::scope(|scope| {
         for name in ["Ada", "Grace", "Edsger"] {
-            let insert = Batch::one(Step::execute(
-                "INSERT INTO users(name) VALUES (:name)",
-                [(":name", name)],
-            ));
+            let insert = Batch::one(Step::execute("INSERT INTO users(name) VALUES (:name)", [(":name", name)]));
             scope.spawn(|| db.execute_blocking(insert));
         }
     });

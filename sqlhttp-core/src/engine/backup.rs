@@ -34,9 +34,7 @@ pub(crate) fn spawn(
         let _ = reply.send(run(&shared, &to, &cancel));
     };
     let spawned = std::thread::Builder::new().name("sqlhttp-backup".into()).spawn(work);
-    spawned
-        .map(drop)
-        .map_err(|source| io_error("start a thread for the backup to", Path::new(""), source))
+    spawned.map(drop).map_err(|source| io_error("start a thread for the backup to", Path::new(""), source))
 }
 
 fn run(shared: &Shared, to: &Path, cancel: &Cancel) -> Result<(), Error> {
@@ -73,28 +71,21 @@ fn copy(shared: &Shared, unfinished: &Path, cancel: &Cancel) -> Result<(), Error
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut target = Connection::open_with_flags(unfinished, flags).map_err(|e| failed(sql_error(e)))?;
     // The whole file is synced once, at the end.
-    target
-        .execute_batch("PRAGMA synchronous=OFF")
-        .map_err(|e| failed(sql_error(e)))?;
+    target.execute_batch("PRAGMA synchronous=OFF").map_err(|e| failed(sql_error(e)))?;
     source.begin().map_err(failed)?;
     copy_pages(&source, &mut target, cancel)?;
     source.rollback().map_err(failed)?;
     drop(gate);
     // A copy of a WAL database says WAL, too; a single file that needs no companions is easier to keep.
     let settle = "PRAGMA journal_mode=DELETE";
-    target
-        .query_row(settle, [], |_| Ok(()))
-        .map_err(|e| failed(sql_error(e)))?;
+    target.query_row(settle, [], |_| Ok(())).map_err(|e| failed(sql_error(e)))?;
     target.close().map_err(|(_, e)| failed(sql_error(e)))
 }
 
 fn copy_pages(source: &Session, target: &mut Connection, cancel: &Cancel) -> Result<(), Error> {
     let failed = |error| engine_error("back up", sql_error(error));
     // BEGIN alone takes no snapshot; a read does.
-    source
-        .connection()
-        .query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
-        .map_err(failed)?;
+    source.connection().query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())).map_err(failed)?;
     let backup = Backup::new(source.connection(), target).map_err(failed)?;
     loop {
         match backup.step(PAGES_PER_STEP).map_err(failed)? {
@@ -118,17 +109,10 @@ fn publish(unfinished: &Path, to: &Path) -> Result<(), Error> {
         // A file system without hard links.
         Err(_) => std::fs::rename(unfinished, to).map_err(|e| io_error("rename backup to", to, e))?,
     }
-    let directory = to
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
+    let directory = to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     sync(directory).map_err(|e| io_error("sync directory", directory, e))
 }
 
 fn io_error(action: &'static str, path: &Path, source: std::io::Error) -> Error {
-    Error::Io {
-        action,
-        path: path.display().to_string(),
-        source: Arc::new(source),
-    }
+    Error::Io { action, path: path.display().to_string(), source: Arc::new(source) }
 }

@@ -29,10 +29,7 @@ fn bind_strict(prepared: &mut Prepared, entries: &[Binding]) -> Result<(), Failu
 fn bind_counted(prepared: &mut Prepared, entries: &[Binding]) -> Result<(), Failure> {
     let want = prepared.parameters.len();
     if entries.len() < want {
-        return Err(Failure::NotEnough {
-            want,
-            got: entries.len(),
-        });
+        return Err(Failure::NotEnough { want, got: entries.len() });
     }
     let any_named = entries.iter().any(|entry| entry.name.is_some());
     for index in 1..=want {
@@ -48,10 +45,7 @@ fn bind_counted(prepared: &mut Prepared, entries: &[Binding]) -> Result<(), Fail
 }
 
 fn bind_one(prepared: &mut Prepared, index: usize, value: &Value) -> Result<(), Failure> {
-    prepared
-        .statement
-        .bind(index, value)
-        .map_err(|code| Failure::Sql(probe::error_of_code(code, None)))
+    prepared.statement.bind(index, value).map_err(|code| Failure::Sql(probe::error_of_code(code, None)))
 }
 
 /// The number in `?NNN` and `$NNN`, which both mean a position.
@@ -61,20 +55,13 @@ fn position_in_name(name: &str) -> Option<usize> {
 
 fn by_position(entries: &[Binding], position: usize) -> Result<&Value, Failure> {
     let entry = position.checked_sub(1).and_then(|i| entries.get(i));
-    entry
-        .map(|entry| &entry.value)
-        .ok_or(Failure::MissingPositional(position))
+    entry.map(|entry| &entry.value).ok_or(Failure::MissingPositional(position))
 }
 
 /// The value for `:name`, `@name` or `$name`; the caller may have named it with or without a prefix. Of several with
 /// the same name, the last.
 fn by_name<'e>(entries: &'e [Binding], parameter: &str) -> Option<&'e Value> {
     let bare = parameter.get(1..)?;
-    let matches = |entry: &&Binding| {
-        entry
-            .name
-            .as_deref()
-            .is_some_and(|name| name == bare || name == parameter)
-    };
+    let matches = |entry: &&Binding| entry.name.as_deref().is_some_and(|name| name == bare || name == parameter);
     entries.iter().rfind(matches).map(|entry| &entry.value)
 }

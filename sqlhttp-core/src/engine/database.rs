@@ -43,9 +43,7 @@ struct Inner {
 
 impl std::fmt::Debug for Database {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Database")
-            .field("file", &self.inner.shared.blueprint.file())
-            .finish_non_exhaustive()
+        f.debug_struct("Database").field("file", &self.inner.shared.blueprint.file()).finish_non_exhaustive()
     }
 }
 
@@ -96,13 +94,7 @@ impl Database {
             Some(session) if !read_only => Some(start_writer(session, &shared)?),
             _ => None,
         };
-        Ok(Database {
-            inner: Arc::new(Inner {
-                shared,
-                readers,
-                writer: Mutex::new(writer),
-            }),
-        })
+        Ok(Database { inner: Arc::new(Inner { shared, readers, writer: Mutex::new(writer) }) })
     }
 
     /// Runs a batch and waits for all of its outcome. It may read or write.
@@ -128,8 +120,7 @@ impl Database {
     /// # Errors
     /// The inner error is SQLite's, of a statement; the outer one says that nothing was run.
     pub async fn run_script(&self, sql: &str) -> Result<Result<(), SqlError>, Error> {
-        self.ask_writer(|reply| OwnerTask::Script(sql.to_owned(), reply))
-            .await?
+        self.ask_writer(|reply| OwnerTask::Script(sql.to_owned(), reply)).await?
     }
 
     /// Rebuilds the file (`VACUUM`). Writers wait, readers do not.
@@ -182,10 +173,7 @@ impl Database {
         })?;
         // The thread answers unless it panicked, and then there is nothing more to wait for.
         let _ = closed.await;
-        self.inner
-            .shared
-            .poisoned()
-            .map_or(Ok(()), |why| Err(Error::Poisoned(why)))
+        self.inner.shared.poisoned().map_or(Ok(()), |why| Err(Error::Poisoned(why)))
     }
 
     /// What it tells of itself.
@@ -198,8 +186,7 @@ impl Database {
                 path.push(suffix);
                 path
             });
-            path.and_then(|path| std::fs::metadata(path).ok())
-                .map_or(0, |metadata| metadata.len())
+            path.and_then(|path| std::fs::metadata(path).ok()).map_or(0, |metadata| metadata.len())
         };
         Status {
             write_queue_len: shared.queue.len(),
@@ -216,11 +203,7 @@ impl Database {
     /// Decides where a batch runs, and runs it there.
     async fn run(&self, mut batch: Batch, access: Access, deadline: Deadline) -> Result<Answer, Error> {
         let stamp = batch.stamp.take().unwrap_or_else(stamps::new);
-        let access = if self.inner.shared.blueprint.options.read_only {
-            Access::ReadOnly
-        } else {
-            access
-        };
+        let access = if self.inner.shared.blueprint.options.read_only { Access::ReadOnly } else { access };
         let write_alone = match self.inner.readers.inline(&batch, stamp, access) {
             Inline::Done(outcome) => return Ok(Answer::Whole(outcome)),
             Inline::Write { alone } => Some(alone),
@@ -251,10 +234,7 @@ impl Database {
             return Err(Error::Poisoned(why));
         }
         let (reply, answer) = oneshot::channel();
-        shared
-            .queue
-            .push(Task::Owner(task(reply)))
-            .map_err(|(error, _)| error)?;
+        shared.queue.push(Task::Owner(task(reply))).map_err(|(error, _)| error)?;
         answer.await.map_err(|_| shared.gone())
     }
 }
@@ -290,14 +270,9 @@ impl Drop for Inner {
 
 fn start_writer(session: Session, shared: &Arc<Shared>) -> Result<JoinHandle<()>, Error> {
     let for_thread = shared.clone();
-    std::thread::Builder::new()
-        .name("sqlhttp-writer".into())
-        .spawn(move || writer::run(session, &for_thread))
-        .map_err(|source| Error::Io {
-            action: "start the writer's thread",
-            path: String::new(),
-            source: Arc::new(source),
-        })
+    std::thread::Builder::new().name("sqlhttp-writer".into()).spawn(move || writer::run(session, &for_thread)).map_err(
+        |source| Error::Io { action: "start the writer's thread", path: String::new(), source: Arc::new(source) },
+    )
 }
 
 /// Waits for a future on this thread, without a runtime.

@@ -63,18 +63,8 @@ pub(crate) fn channel(
     stall_timeout: Duration,
     stalled: Arc<dyn Fn(bool) + Send + Sync>,
 ) -> (PartSender, PartReceiver) {
-    let channel = Arc::new(Channel {
-        state: Mutex::default(),
-        room: Condvar::new(),
-    });
-    (
-        PartSender {
-            channel: channel.clone(),
-            stall_timeout,
-            stalled,
-        },
-        PartReceiver { channel, cancel },
-    )
+    let channel = Arc::new(Channel { state: Mutex::default(), room: Condvar::new() });
+    (PartSender { channel: channel.clone(), stall_timeout, stalled }, PartReceiver { channel, cancel })
 }
 
 impl PartSender {

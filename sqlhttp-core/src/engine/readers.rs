@@ -29,6 +29,8 @@ const INLINE_BYTES_MAX: u64 = 256 << 10;
 const STALLED_THREADS_MAX: usize = 64;
 /// Sessions that are kept although nobody uses them.
 const IDLE_SESSIONS_MAX: usize = 64;
+/// Sessions that may be open at once for callers' own threads and the pool together.
+const SESSIONS_MAX: usize = 512;
 
 /// Whether a batch may also write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +64,8 @@ pub(crate) enum Inline {
 #[derive(Default)]
 struct State {
     idle: Vec<Session>,
+    /// Sessions that somebody uses now.
+    lent: usize,
     jobs: VecDeque<Box<ReadJob>>,
     threads: usize,
     waiting_threads: usize,
@@ -101,7 +105,7 @@ impl Readers {
             (false, Err(TryLockError::Poisoned(poisoned))) => Some(poisoned.into_inner()),
             (false, Err(TryLockError::WouldBlock)) => return Inline::Later,
         };
-        let Some(mut session) = self.take_idle() else {
+        let Some(mut session) = self.try_take() else {
             return Inline::Later;
         };
         let answer = self.inline_on(&mut session, batch, stamp, access);
@@ -129,21 +133,36 @@ impl Readers {
         }
     }
 
-    fn take_idle(&self) -> Option<Session> {
-        let session = self.lock().idle.pop()?;
-        if session.is_stale(&self.shared.blueprint) { self.open_session().ok() } else { Some(session) }
+    /// A session for a caller's thread. `None` if too many are open, or none can be opened: the pool will tell why.
+    /// (There must be one even while long reads hold the others, or a write would wait for them to be classified.)
+    fn try_take(&self) -> Option<Session> {
+        if self.lock().lent >= SESSIONS_MAX {
+            return None;
+        }
+        self.take().ok()
     }
 
-    fn open_session(&self) -> Result<Session, SqlError> {
-        Session::open(&self.shared.blueprint, Role::Reader)
+    fn take(&self) -> Result<Session, SqlError> {
+        let idle = {
+            let mut state = self.lock();
+            state.lent += 1;
+            state.idle.pop()
+        };
+        let session = match idle {
+            Some(session) if !session.is_stale(&self.shared.blueprint) => Ok(session),
+            _ => Session::open(&self.shared.blueprint, Role::Reader),
+        };
+        if session.is_err() {
+            self.lock().lent -= 1;
+        }
+        session
     }
 
     fn give_back(&self, session: Session) {
-        if session.is_stale(&self.shared.blueprint) {
-            return;
-        }
+        let keep = !session.is_stale(&self.shared.blueprint);
         let mut state = self.lock();
-        if !state.closed && state.idle.len() < IDLE_SESSIONS_MAX {
+        state.lent -= 1;
+        if keep && !state.closed && state.idle.len() < IDLE_SESSIONS_MAX {
             state.idle.push(session);
         }
     }
@@ -216,8 +235,7 @@ impl Readers {
     }
 
     fn run(self: &Arc<Self>, job: ReadJob) {
-        let session = self.take_idle().map_or_else(|| self.open_session(), Ok);
-        let mut session = match session {
+        let mut session = match self.take() {
             Ok(session) => session,
             Err(error) => return drop(job.reply.send(Err(engine_error("open reader", error)))),
         };

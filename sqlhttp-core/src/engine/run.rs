@@ -78,39 +78,61 @@ pub(crate) fn run_batch(
     sink: &mut impl Sink,
 ) -> Result<Ending, Stop> {
     for (index, step) in batch.steps.iter().enumerate() {
-        let alone = batch.atomicity == Atomicity::Each || step.on_error == OnError::Continue;
-        let Err(failure) = run_step(session, step, alone && mode.savepoints, mode, sink)? else {
-            continue;
+        let guard = match (batch.atomicity, step.on_error) {
+            (Atomicity::Each, _) => Guard::Transaction,
+            (Atomicity::All, OnError::Continue) => Guard::Savepoint,
+            (Atomicity::All, OnError::Abort) => Guard::None,
+        };
+        let failure = match run_step(session, step, guard, mode, sink)? {
+            Ok(outcome) => {
+                sink.step(outcome)?;
+                continue;
+            }
+            Err(failure) => failure,
         };
         let lost = mode.savepoints && session.is_autocommit();
         sink.step(StepOutcome::Failed(failure))?;
         if lost && mode.shared {
             return Err(Stop::TransactionLost);
         }
-        if lost || !alone {
+        if lost || guard == Guard::None {
             return Ok(Ending::Aborted(index));
         }
     }
     Ok(Ending::Done)
 }
 
-/// Runs one step; if it `guarded`, a failure leaves nothing of it.
+/// What a failing step leaves of its neighbours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Guard {
+    /// Nothing: it takes the batch with it.
+    None,
+    /// Everything; what is deferred to COMMIT is the batch's affair.
+    Savepoint,
+    /// Everything; the step is a transaction of its own, so nothing may stay deferred when it ends.
+    Transaction,
+}
+
+/// Runs one step; if it is guarded, a failure leaves nothing of it.
 fn run_step(
     session: &mut Session,
     step: &Step,
-    guarded: bool,
+    guard: Guard,
     mode: Mode,
     sink: &mut impl Sink,
-) -> Result<Result<(), Failure>, Stop> {
+) -> Result<Result<StepOutcome, Failure>, Stop> {
+    let guarded = mode.savepoints && guard != Guard::None;
     if guarded && let Err(error) = session.savepoint(Level::Step) {
         return Ok(Err(Failure::Sql(error)));
     }
-    let result = Run { session, mode, sink }.step(step);
-    let result = match result {
-        Ok(()) => Ok(()),
+    let mut result = match (Run { session, mode, sink }).step(step) {
+        Ok(outcome) => Ok(outcome),
         Err(Trouble::Failed(failure)) => Err(failure),
         Err(Trouble::Stopped(stop)) => return Err(stop),
     };
+    if guarded && guard == Guard::Transaction && result.is_ok() {
+        result = session.open_constraint().map_or(result, Err);
+    }
     // If the failure has ended the whole transaction there is no savepoint any more; the caller sees that.
     if guarded && !session.is_autocommit() {
         let ended = if result.is_ok() { session.release(Level::Step) } else { session.undo(Level::Step) };
@@ -134,16 +156,15 @@ enum Given {
 }
 
 impl<S: Sink> Run<'_, S> {
-    fn step(&mut self, step: &Step) -> Result<(), Trouble> {
-        let outcome = match &step.action {
-            Action::Fail(failure) => return Err(failure.clone().into()),
-            Action::Run { sql, bindings } => match self.text(sql, bindings, step.expect)? {
+    fn step(&mut self, step: &Step) -> Result<StepOutcome, Trouble> {
+        match &step.action {
+            Action::Fail(failure) => Err(failure.clone().into()),
+            Action::Run { sql, bindings } => Ok(match self.text(sql, bindings, step.expect)? {
                 Given::Rows(rows) => StepOutcome::Rows(rows),
                 Given::Changed(changed) => StepOutcome::Changed(changed),
-            },
-            Action::RunEach { sql, bindings } => StepOutcome::ChangedEach(self.each(sql, bindings)?),
-        };
-        Ok(self.sink.step(outcome)?)
+            }),
+            Action::RunEach { sql, bindings } => Ok(StepOutcome::ChangedEach(self.each(sql, bindings)?)),
+        }
     }
 
     fn each(&mut self, sql: &str, sets: &[Result<Bindings, Failure>]) -> Result<Vec<Changed>, Trouble> {

@@ -279,9 +279,12 @@ impl Session {
         self.connection.is_autocommit()
     }
 
-    /// Whether a deferred foreign key is violated now.
-    pub(crate) fn deferred_foreign_keys_open(&self) -> bool {
-        probe::deferred_foreign_keys_open(&self.connection)
+    /// The failure that COMMIT would report now: a deferred foreign key is violated.
+    pub(crate) fn open_constraint(&self) -> Option<Failure> {
+        probe::deferred_foreign_keys_open(&self.connection).then(|| {
+            let code = rusqlite::ffi::SQLITE_CONSTRAINT_FOREIGNKEY;
+            Failure::Sql(probe::error_of_code(code, Some("FOREIGN KEY constraint failed")))
+        })
     }
 
     /// The connection itself, for backups.

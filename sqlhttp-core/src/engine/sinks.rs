@@ -21,20 +21,11 @@ pub(crate) struct Held {
 impl Held {
     /// Holds up to `bytes_max` bytes of rows; more of them stop the batch with `over`.
     pub(crate) fn new(bytes_max: u64, over: Stop) -> Self {
-        Held {
-            steps: Vec::new(),
-            blocks: Vec::new(),
-            bytes: 0,
-            bytes_max,
-            over,
-        }
+        Held { steps: Vec::new(), blocks: Vec::new(), bytes: 0, bytes_max, over }
     }
 
     pub(crate) fn into_outcome(self, ending: Ending) -> Outcome {
-        Outcome {
-            steps: self.steps,
-            ending,
-        }
+        Outcome { steps: self.steps, ending }
     }
 }
 
@@ -85,10 +76,7 @@ impl Told {
             // If the other side is gone there is nobody to tell.
             let _ = sender.send(Part::End(ending));
         } else if let Some(reply) = self.reply.take() {
-            let _ = reply.send(Ok(Answer::Whole(Outcome {
-                steps: self.steps,
-                ending,
-            })));
+            let _ = reply.send(Ok(Answer::Whole(Outcome { steps: self.steps, ending })));
         }
     }
 
@@ -104,9 +92,7 @@ impl Told {
     fn flow(&mut self) -> Result<&PartSender, Stop> {
         if let Some(reply) = self.reply.take() {
             let (sender, receiver) = (self.open_channel)();
-            reply
-                .send(Ok(Answer::Parts(Box::new(receiver))))
-                .map_err(|_| Stop::Sink)?;
+            reply.send(Ok(Answer::Parts(Box::new(receiver)))).map_err(|_| Stop::Sink)?;
             for step in self.steps.drain(..) {
                 sender.send(Part::Step(step)).map_err(|_| Stop::Sink)?;
             }

@@ -9,10 +9,7 @@ use crate::model::Stamp;
 /// A stamp for a batch that has none.
 pub(crate) fn new() -> Stamp {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Stamp {
-        unix_ms: i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX),
-        seed: seed(),
-    }
+    Stamp { unix_ms: i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX), seed: seed() }
 }
 
 /// A seed that no other batch of this process has, from a start that no other process has.
@@ -29,10 +26,7 @@ fn first_seed() -> u64 {
         Ok(()) => u64::from_le_bytes(bytes),
         // No source of chance in this system: the clock and the process must do.
         Err(_) => {
-            let nanos = SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .unwrap_or_default()
-                .as_nanos();
+            let nanos = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
             mix(nanos as u64 ^ (u64::from(std::process::id()) << 32))
         }
     }

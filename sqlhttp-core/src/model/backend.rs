@@ -29,6 +29,8 @@ pub enum ReadLevel {
 /// To be correct:
 /// * an outcome that says [`Ending::Done`] is durable;
 /// * an outcome that says anything else, and an error, leave nothing behind;
+/// * the deadline is looked at when the batch's turn comes, and while it runs; a caller who may not wait longer for his
+///   turn drops the future when his own timer says so;
 /// * dropping the returned future (or the stream) gives the batch up as soon as that is possible.
 pub trait Backend: Send + Sync {
     /// Runs a batch that may read or write; which, SQLite decides. A batch that only reads may answer in parts.
@@ -68,10 +70,7 @@ impl Answer {
             Answer::Whole(outcome) => return Ok(outcome),
             Answer::Parts(stream) => stream,
         };
-        let mut outcome = Outcome {
-            steps: Vec::new(),
-            ending: Ending::Done,
-        };
+        let mut outcome = Outcome { steps: Vec::new(), ending: Ending::Done };
         let mut blocks = Vec::new();
         while let Some(part) = stream.next().await {
             match part? {

@@ -115,11 +115,7 @@ pub enum BindRule {
 impl Batch {
     /// A transaction of these steps.
     pub fn transaction(steps: Vec<Step>) -> Self {
-        Batch {
-            steps,
-            atomicity: Atomicity::All,
-            stamp: None,
-        }
+        Batch { steps, atomicity: Atomicity::All, stamp: None }
     }
 
     /// One step.
@@ -141,23 +137,12 @@ impl Step {
 
     /// A step that fails when its turn comes.
     pub fn fail(failure: Failure) -> Self {
-        Step {
-            action: Action::Fail(failure),
-            expect: Expect::Count,
-            on_error: OnError::Abort,
-        }
+        Step { action: Action::Fail(failure), expect: Expect::Count, on_error: OnError::Abort }
     }
 
     fn new(sql: impl Into<Arc<str>>, bindings: impl Into<Bindings>, expect: Expect) -> Self {
-        let action = Action::Run {
-            sql: sql.into(),
-            bindings: bindings.into(),
-        };
-        Step {
-            action,
-            expect,
-            on_error: OnError::Abort,
-        }
+        let action = Action::Run { sql: sql.into(), bindings: bindings.into() };
+        Step { action, expect, on_error: OnError::Abort }
     }
 
     /// The same step, but the batch goes on when it fails.
@@ -183,29 +168,14 @@ impl Bindings {
 
     /// Values by position.
     pub fn positional<V: Into<Value>>(values: impl IntoIterator<Item = V>) -> Self {
-        let entries = values
-            .into_iter()
-            .map(|value| Binding {
-                name: None,
-                value: value.into(),
-            })
-            .collect();
-        Bindings {
-            entries,
-            rule: BindRule::Strict,
-        }
+        let entries = values.into_iter().map(|value| Binding { name: None, value: value.into() }).collect();
+        Bindings { entries, rule: BindRule::Strict }
     }
 
     /// Values by name.
     pub fn named<'a, V: Into<Value>>(values: impl IntoIterator<Item = (&'a str, V)>) -> Self {
-        let entry = |(name, value): (&str, V)| Binding {
-            name: Some(name.into()),
-            value: value.into(),
-        };
-        Bindings {
-            entries: values.into_iter().map(entry).collect(),
-            rule: BindRule::Strict,
-        }
+        let entry = |(name, value): (&str, V)| Binding { name: Some(name.into()), value: value.into() };
+        Bindings { entries: values.into_iter().map(entry).collect(), rule: BindRule::Strict }
     }
 }
 

@@ -79,11 +79,7 @@ pub struct Block {
 impl Block {
     /// An empty block for rows of this many columns.
     pub fn new(columns: usize) -> Self {
-        Block {
-            tape: Vec::new(),
-            rows: 0,
-            columns,
-        }
+        Block { tape: Vec::new(), rows: 0, columns }
     }
 
     /// How many rows it holds.
@@ -141,19 +137,12 @@ impl Block {
 
     /// All values of all rows, one after the other: the quickest way to read a block.
     pub fn values(&self) -> Values<'_> {
-        Values {
-            tape: &self.tape,
-            left: self.rows * self.columns,
-        }
+        Values { tape: &self.tape, left: self.rows * self.columns }
     }
 
     /// The rows, in order.
     pub fn rows(&self) -> BlockRows<'_> {
-        BlockRows {
-            tape: &self.tape,
-            left: self.rows,
-            columns: self.columns,
-        }
+        BlockRows { tape: &self.tape, left: self.rows, columns: self.columns }
     }
 }
 
@@ -173,10 +162,7 @@ impl<'a> Iterator for BlockRows<'a> {
             return None;
         }
         self.left -= 1;
-        let row = RowRef {
-            tape: self.tape,
-            columns: self.columns,
-        };
+        let row = RowRef { tape: self.tape, columns: self.columns };
         let mut values = row.values();
         values.by_ref().for_each(drop);
         self.tape = values.tape;
@@ -194,10 +180,7 @@ pub struct RowRef<'a> {
 impl<'a> RowRef<'a> {
     /// The values, in column order.
     pub fn values(&self) -> Values<'a> {
-        Values {
-            tape: self.tape,
-            left: self.columns,
-        }
+        Values { tape: self.tape, left: self.columns }
     }
 
     /// The value of a column, counted from 0.

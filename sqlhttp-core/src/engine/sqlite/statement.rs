@@ -51,16 +51,9 @@ impl Statement {
         if code != ffi::SQLITE_OK {
             return Err(probe::last_error(connection, code));
         }
-        let consumed = if tail.is_null() {
-            sql.len()
-        } else {
-            (tail as usize).saturating_sub(start as usize)
-        };
+        let consumed = if tail.is_null() { sql.len() } else { (tail as usize).saturating_sub(start as usize) };
         let statement = NonNull::new(pointer).map(|pointer| Statement { pointer });
-        Ok(Prepared {
-            statement,
-            consumed: consumed.min(sql.len()),
-        })
+        Ok(Prepared { statement, consumed: consumed.min(sql.len()) })
     }
 
     fn raw(&self) -> *mut ffi::sqlite3_stmt {
@@ -153,12 +146,7 @@ impl Statement {
     /// The table that a column (from 0) comes straight from.
     pub(crate) fn column_table(&self, column: usize) -> Option<Box<str>> {
         // SAFETY: any column may be asked for; the text is copied before the next call.
-        unsafe {
-            owned_text(ffi::sqlite3_column_table_name(
-                self.raw(),
-                c_int::try_from(column).ok()?,
-            ))
-        }
+        unsafe { owned_text(ffi::sqlite3_column_table_name(self.raw(), c_int::try_from(column).ok()?)) }
     }
 
     /// The value of a column (from 0) of the current row. It borrows from the statement: the next step ends it.

@@ -268,7 +268,7 @@ impl Writer<'_> {
             Err(Stop::TransactionLost) => return Member::Lost(None),
             Err(Stop::Interrupted(reason)) => (false, Member::GivenUp(stop_error(reason))),
             Err(Stop::Sink | Stop::TooManyBytes { .. }) => (false, Member::GivenUp(Error::Closed)),
-            Ok(ending @ Ending::Done) if !lost => match self.open_constraint() {
+            Ok(ending @ Ending::Done) if !lost => match self.session.open_constraint() {
                 None => (true, Member::Outcome(sink.into_outcome(ending))),
                 Some(failure) => (false, Member::Outcome(sink.into_outcome(Ending::NotCommitted(failure)))),
             },
@@ -282,14 +282,6 @@ impl Writer<'_> {
             Ok(()) => member,
             Err(error) => Member::Lost(Some(engine_error("end savepoint", error))),
         }
-    }
-
-    /// The failure that COMMIT would report for this member.
-    fn open_constraint(&self) -> Option<Failure> {
-        self.session.deferred_foreign_keys_open().then(|| {
-            let code = rusqlite::ffi::SQLITE_CONSTRAINT_FOREIGNKEY;
-            Failure::Sql(probe::error_of_code(code, Some("FOREIGN KEY constraint failed")))
-        })
     }
 
     fn mode(&self) -> Mode {
