@@ -59,17 +59,10 @@ pub(crate) async fn check(
             let expected = known.get(&credentials.user);
             // The comparison is made for unknown users too, and its result ignored.
             let equal = digests_equal(&sha256(&credentials.password), expected.unwrap_or(&[0; 32]));
-            if expected.is_some() & equal {
-                Verdict::Granted
-            } else {
-                Verdict::Denied
-            }
+            if expected.is_some() & equal { Verdict::Granted } else { Verdict::Denied }
         }
         Users::ByQuery(sql) => {
-            let named = [
-                ("user", credentials.user.as_str()),
-                ("password", credentials.password.as_str()),
-            ];
+            let named = [("user", credentials.user.as_str()), ("password", credentials.password.as_str())];
             let batch = Batch::one(Step::query(sql.clone(), Bindings::named(named)));
             // A read sees committed data only: a user that a running transaction has inserted is not there yet.
             let answer = backend.query(batch, ReadLevel::Weak, deadline).await;
@@ -143,10 +136,7 @@ pub(crate) fn basic(header: &[u8]) -> Option<Credentials> {
     let decoded = BASE64.decode(encoded).ok()?;
     let decoded = String::from_utf8_lossy(&decoded);
     let (user, password) = decoded.split_once(':')?;
-    Some(Credentials {
-        user: user.to_owned(),
-        password: password.to_owned(),
-    })
+    Some(Credentials { user: user.to_owned(), password: password.to_owned() })
 }
 
 /// Where refusals wait. Nobody is let in or kept out here; it only makes guessing slow.
@@ -163,10 +153,7 @@ pub(crate) struct Crowded;
 impl Penalty {
     /// An empty waiting room.
     pub(crate) fn new() -> Self {
-        Penalty {
-            places: Semaphore::new(DELAYED_MAX),
-            waiting: AtomicUsize::new(0),
-        }
+        Penalty { places: Semaphore::new(DELAYED_MAX), waiting: AtomicUsize::new(0) }
     }
 
     /// Waits out the delay. Dropping the future gives the place back.
@@ -205,22 +192,12 @@ mod tests {
     #[test]
     fn basic_headers() {
         let known = Some(("user1".to_owned(), "password".to_owned()));
-        for header in [
-            "Basic dXNlcjE6cGFzc3dvcmQ=",
-            "basic dXNlcjE6cGFzc3dvcmQ=",
-            "BASIC dXNlcjE6cGFzc3dvcmQ",
-        ] {
+        for header in ["Basic dXNlcjE6cGFzc3dvcmQ=", "basic dXNlcjE6cGFzc3dvcmQ=", "BASIC dXNlcjE6cGFzc3dvcmQ"] {
             assert_eq!(user_and_password(header), known, "{header}");
         }
-        for header in [
-            "",
-            "Basic",
-            "Basic ",
-            "Bearer abc",
-            "Basic  dXNlcjE6cGFzc3dvcmQ=",
-            "Basic dXNlcjE=",
-            "Basic %%%",
-        ] {
+        for header in
+            ["", "Basic", "Basic ", "Bearer abc", "Basic  dXNlcjE6cGFzc3dvcmQ=", "Basic dXNlcjE=", "Basic %%%"]
+        {
             assert_eq!(user_and_password(header), None, "{header}");
         }
         assert_eq!(user_and_password("Basic YTpiOmM="), Some(("a".into(), "b:c".into())));
@@ -241,14 +218,8 @@ mod tests {
     }
 
     async fn granted(users: &Users, user: &str, password: &str) -> bool {
-        let credentials = Credentials {
-            user: user.into(),
-            password: password.into(),
-        };
-        matches!(
-            check(users, &credentials, &NoBackend, Deadline::NEVER).await,
-            Verdict::Granted
-        )
+        let credentials = Credentials { user: user.into(), password: password.into() };
+        matches!(check(users, &credentials, &NoBackend, Deadline::NEVER).await, Verdict::Granted)
     }
 
     #[tokio::test]
@@ -268,10 +239,7 @@ mod tests {
     #[tokio::test]
     async fn a_database_that_cannot_be_asked_is_no_denial() {
         let users = Users::ByQuery("SELECT 1".into());
-        let credentials = Credentials {
-            user: "u".into(),
-            password: "p".into(),
-        };
+        let credentials = Credentials { user: "u".into(), password: "p".into() };
         let verdict = check(&users, &credentials, &NoBackend, Deadline::NEVER).await;
         assert!(matches!(verdict, Verdict::Unknown(Error::Closed)));
     }

@@ -6,8 +6,8 @@ use chrono::Local;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::FmtContext;
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
+use tracing_subscriber::fmt::{FmtContext, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::config::LogFormat;
@@ -27,9 +27,7 @@ pub enum LoggingError {
 /// beneath it say is kept to warnings unless the level is `trace`.
 pub fn init(format: LogFormat, level: &str) -> Result<(), LoggingError> {
     let level: Level = level.parse().map_err(|_| LoggingError::Level(level.to_owned()))?;
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter(level))
-        .with_writer(std::io::stderr);
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter(level)).with_writer(std::io::stderr);
     let set = match format {
         LogFormat::Text => tracing::subscriber::set_global_default(subscriber.event_format(TextFormat).finish()),
         LogFormat::Json => tracing::subscriber::set_global_default(subscriber.json().flatten_event(true).finish()),
@@ -39,14 +37,8 @@ pub fn init(format: LogFormat, level: &str) -> Result<(), LoggingError> {
 
 fn filter(level: Level) -> EnvFilter {
     let level = level.as_str().to_ascii_lowercase();
-    let others = if level == "trace" || level == "error" {
-        level.as_str()
-    } else {
-        "warn"
-    };
-    EnvFilter::new(format!(
-        "{others},sqlhttp_core={level},sqlhttp_server={level},sqlhttp_standalone={level}"
-    ))
+    let others = if level == "trace" || level == "error" { level.as_str() } else { "warn" };
+    EnvFilter::new(format!("{others},sqlhttp_core={level},sqlhttp_server={level},sqlhttp_standalone={level}"))
 }
 
 /// `LEVEL | time | message name=value …`
@@ -57,15 +49,18 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
 {
-    fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let label = label(*event.metadata().level());
         write!(writer, "{label} | {} |", Local::now().format("%Y/%m/%d %H:%M:%S"))?;
-        let mut line = Line {
-            writer: OneLine(&mut writer),
-            result: Ok(()),
-        };
+        let mut line = Line { writer: OneLine(&mut writer), result: Ok(()) };
         event.record(&mut line);
         line.result?;
+        // Which request it belongs to, if it belongs to one.
+        for span in context.event_scope().into_iter().flatten() {
+            if let Some(fields) = span.extensions().get::<FormattedFields<N>>().filter(|fields| !fields.is_empty()) {
+                write!(OneLine(&mut writer), " {fields}")?;
+            }
+        }
         writeln!(writer)
     }
 }
@@ -135,10 +130,8 @@ mod tests {
     fn captured(log: impl FnOnce()) -> String {
         let captured = Captured::default();
         let writer = captured.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .event_format(TextFormat)
-            .with_writer(move || writer.clone())
-            .finish();
+        let subscriber =
+            tracing_subscriber::fmt().event_format(TextFormat).with_writer(move || writer.clone()).finish();
         tracing::subscriber::with_default(subscriber, log);
         let bytes = captured.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
@@ -156,6 +149,13 @@ mod tests {
     fn fields_follow_the_message() {
         let line = captured(|| tracing::info!(status = 200, path = %"/t", "request"));
         assert!(line.ends_with(" | request status=200 path=/t\n"), "{line}");
+    }
+
+    #[test]
+    fn lines_name_their_request() {
+        let line =
+            captured(|| tracing::info_span!("request", id = 7, path = "/t").in_scope(|| tracing::info!("answered")));
+        assert!(line.ends_with(" | answered id=7 path=\"/t\"\n"), "{line}");
     }
 
     #[test]

@@ -63,10 +63,7 @@ impl Metrics {
     /// Metrics for databases of these ids, in this order.
     pub(crate) fn new(databases: impl IntoIterator<Item = (String, Option<StatusFn>)>) -> Self {
         let others = (NO_DATABASE.to_owned(), None);
-        let databases = databases
-            .into_iter()
-            .chain([others])
-            .map(|(id, status)| DatabaseMetrics::new(id, status));
+        let databases = databases.into_iter().chain([others]).map(|(id, status)| DatabaseMetrics::new(id, status));
         let mut metrics = Metrics {
             registry: Registry::with_prefix("sqlhttp"),
             databases: databases.collect(),
@@ -82,23 +79,11 @@ impl Metrics {
 
     fn register(&mut self) {
         let registry = &mut self.registry;
-        registry.register(
-            "requests_in_flight",
-            "Requests being answered",
-            self.requests_in_flight.clone(),
-        );
+        registry.register("requests_in_flight", "Requests being answered", self.requests_in_flight.clone());
         registry.register("connections", "Connections open", self.connections.clone());
         let refused = self.connections_refused.clone();
-        registry.register(
-            "connections_refused",
-            "Connections refused because too many were open",
-            refused,
-        );
-        registry.register(
-            "received_bytes",
-            "Bytes received from clients",
-            self.received_bytes.clone(),
-        );
+        registry.register("connections_refused", "Connections refused because too many were open", refused);
+        registry.register("received_bytes", "Bytes received from clients", self.received_bytes.clone());
         registry.register("sent_bytes", "Bytes sent to clients", self.sent_bytes.clone());
         registry.register_collector(Box::new(PerDatabase(Arc::clone(&self.databases))));
     }
@@ -120,13 +105,7 @@ impl Metrics {
 impl DatabaseMetrics {
     fn new(id: String, status: Option<StatusFn>) -> Self {
         let (by_class, latency, auth_failures) = Default::default();
-        DatabaseMetrics {
-            id,
-            status,
-            by_class,
-            latency,
-            auth_failures,
-        }
+        DatabaseMetrics { id, status, by_class, latency, auth_failures }
     }
 
     /// Counts an answered request: its status, and the time until the head of the answer was there.
@@ -144,9 +123,7 @@ impl DatabaseMetrics {
 
 impl fmt::Debug for DatabaseMetrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DatabaseMetrics")
-            .field("id", &self.id)
-            .finish_non_exhaustive()
+        f.debug_struct("DatabaseMetrics").field("id", &self.id).finish_non_exhaustive()
     }
 }
 
@@ -194,9 +171,7 @@ impl PerDatabase {
                 // The classes that there are always, and the others once they occur.
                 if count > 0 || *class != "1xx" {
                     let labels = [("database", database.id.as_str()), ("status", *class)];
-                    family
-                        .encode_family(&labels)?
-                        .encode_counter::<NoLabelSet, u64, f64>(&count, None)?;
+                    family.encode_family(&labels)?.encode_counter::<NoLabelSet, u64, f64>(&count, None)?;
                 }
             }
         }
@@ -207,9 +182,7 @@ impl PerDatabase {
         let help = "Time from the head of the request to the head of the answer, seconds";
         let mut family = encoder.encode_descriptor("request_duration_seconds", help, None, MetricType::Histogram)?;
         for database in self.0.iter() {
-            database
-                .latency
-                .encode(family.encode_family(&[("database", database.id.as_str())])?)?;
+            database.latency.encode(family.encode_family(&[("database", database.id.as_str())])?)?;
         }
         Ok(())
     }
@@ -220,19 +193,14 @@ impl PerDatabase {
         for database in self.0.iter() {
             let count = database.auth_failures.load(Ordering::Relaxed);
             let labels = [("database", database.id.as_str())];
-            family
-                .encode_family(&labels)?
-                .encode_counter::<NoLabelSet, u64, f64>(&count, None)?;
+            family.encode_family(&labels)?.encode_counter::<NoLabelSet, u64, f64>(&count, None)?;
         }
         Ok(())
     }
 
     fn encode_statuses(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let statuses: Vec<(&str, Status)> = self
-            .0
-            .iter()
-            .filter_map(|database| Some((database.id.as_str(), database.status()?)))
-            .collect();
+        let statuses: Vec<(&str, Status)> =
+            self.0.iter().filter_map(|database| Some((database.id.as_str(), database.status()?))).collect();
         for (name, help, metric_type, read) in SERIES {
             let mut family = encoder.encode_descriptor(name, help, None, *metric_type)?;
             for (id, status) in &statuses {
@@ -253,51 +221,14 @@ type Series = (&'static str, &'static str, MetricType, fn(&Status) -> u64);
 
 /// What is told of a database's status.
 const SERIES: &[Series] = &[
-    (
-        "write_queue_length",
-        "Batches that wait for the writer",
-        MetricType::Gauge,
-        |s| s.write_queue_len as u64,
-    ),
-    (
-        "read_queue_length",
-        "Batches that wait for a reader",
-        MetricType::Gauge,
-        |s| s.read_queue_len as u64,
-    ),
-    (
-        "batches_written",
-        "Batches the writer has finished",
-        MetricType::Counter,
-        |s| s.batches_written,
-    ),
-    (
-        "groups_committed",
-        "Transactions committed for them",
-        MetricType::Counter,
-        |s| s.groups_committed,
-    ),
-    (
-        "batches_read",
-        "Batches the readers have finished",
-        MetricType::Counter,
-        |s| s.batches_read,
-    ),
-    ("file_size_bytes", "Size of the database file", MetricType::Gauge, |s| {
-        s.file_bytes
-    }),
-    (
-        "wal_size_bytes",
-        "Size of the write-ahead log",
-        MetricType::Gauge,
-        |s| s.wal_bytes,
-    ),
-    (
-        "poisoned",
-        "1 if the database takes no more writes",
-        MetricType::Gauge,
-        |s| u64::from(s.poisoned.is_some()),
-    ),
+    ("write_queue_length", "Batches that wait for the writer", MetricType::Gauge, |s| s.write_queue_len as u64),
+    ("read_queue_length", "Batches that wait for a reader", MetricType::Gauge, |s| s.read_queue_len as u64),
+    ("batches_written", "Batches the writer has finished", MetricType::Counter, |s| s.batches_written),
+    ("groups_committed", "Transactions committed for them", MetricType::Counter, |s| s.groups_committed),
+    ("batches_read", "Batches the readers have finished", MetricType::Counter, |s| s.batches_read),
+    ("file_size_bytes", "Size of the database file", MetricType::Gauge, |s| s.file_bytes),
+    ("wal_size_bytes", "Size of the write-ahead log", MetricType::Gauge, |s| s.wal_bytes),
+    ("poisoned", "1 if the database takes no more writes", MetricType::Gauge, |s| u64::from(s.poisoned.is_some())),
 ];
 
 #[cfg(test)]
@@ -305,11 +236,7 @@ mod tests {
     use super::*;
 
     fn metrics() -> Metrics {
-        let status: StatusFn = Arc::new(|| Status {
-            wal_bytes: 4096,
-            batches_written: 7,
-            ..Status::default()
-        });
+        let status: StatusFn = Arc::new(|| Status { wal_bytes: 4096, batches_written: 7, ..Status::default() });
         Metrics::new([("a".to_owned(), Some(status)), ("b".to_owned(), None)])
     }
 

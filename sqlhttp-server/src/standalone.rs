@@ -42,12 +42,7 @@ struct Ready {
 async fn prepare(service: &Service, console: &mut Console<'_>) -> Result<Ready, String> {
     let server = &service.server;
     logging::init(server.log_format, &server.log_level).map_err(|error| error.to_string())?;
-    let tls = server
-        .tls
-        .as_ref()
-        .map(Tls::from_files)
-        .transpose()
-        .map_err(|error| error.to_string())?;
+    let tls = server.tls.as_ref().map(Tls::from_files).transpose().map_err(|error| error.to_string())?;
     let served = service.databases.iter().map(serve_database).collect();
     let state = State::new(server, served).map_err(|error| error.to_string())?;
     let signal = shutdown::signals().map_err(|error| format!("cannot listen to signals: {error}"))?;
@@ -58,13 +53,7 @@ async fn prepare(service: &Service, console: &mut Console<'_>) -> Result<Ready, 
     let listener = bind(server).await?;
     let port = listener.local_addr().map_or(server.port, |address| address.port());
     console.listening(&server.bind_host, port);
-    Ok(Ready {
-        state,
-        tls,
-        listener,
-        monitor,
-        signal: Box::pin(signal),
-    })
+    Ok(Ready { state, tls, listener, monitor, signal: Box::pin(signal) })
 }
 
 async fn bind(server: &ServerConfig) -> Result<TcpListener, String> {
@@ -83,39 +72,20 @@ fn serve_database(opened: &Opened) -> Served {
     Served {
         config: DatabaseConfig::clone(&opened.config),
         backend: Arc::new(opened.database.clone()),
-        admin: Some(Arc::new(Owner {
-            config: opened.config.clone(),
-            database: opened.database.clone(),
-        })),
+        admin: Some(Arc::new(Owner { config: opened.config.clone(), database: opened.database.clone() })),
         status: Some(Arc::new(move || database.status())),
     }
 }
 
 async fn serve(ready: Ready, service: Service) -> u8 {
-    let Ready {
-        state,
-        tls,
-        listener,
-        monitor,
-        signal,
-    } = ready;
+    let Ready { state, tls, listener, monitor, signal } = ready;
     let stop = CancellationToken::new();
-    let jobs = service
-        .databases
-        .iter()
-        .flat_map(|opened| schedule::jobs_of(&opened.config, &opened.database));
+    let jobs = service.databases.iter().flat_map(|opened| schedule::jobs_of(&opened.config, &opened.database));
     let report: Report = Arc::new(|line| tracing::error!("{line}"));
-    let scheduler = tokio::spawn(schedule::run(
-        jobs.collect(),
-        Arc::new(SystemClock),
-        report,
-        stop.clone(),
-    ));
+    let scheduler = tokio::spawn(schedule::run(jobs.collect(), Arc::new(SystemClock), report, stop.clone()));
     let monitoring = monitor.map(|listener| {
         let stopped = stop.clone();
-        tokio::spawn(run_monitor(listener, state.clone(), async move {
-            stopped.cancelled().await
-        }))
+        tokio::spawn(run_monitor(listener, state.clone(), async move { stopped.cancelled().await }))
     });
     let mut status = 0;
     if let Err(error) = run(listener, state, tls, signal).await {
@@ -153,15 +123,12 @@ impl Admin for Owner {
         Box::pin(async move {
             let found = self.config.macros.iter().find(|one| one.id == name);
             let found = found.ok_or_else(|| AdminError::NotFound(format!("macro '{name}' not found")))?;
-            schedule::run_macro(&self.database, found)
-                .await
-                .map_err(|error| match error {
-                    MacroError::Statement(index, message) => AdminError::Failed {
-                        statement: usize::try_from(index).ok(),
-                        message,
-                    },
-                    MacroError::Database(error) => AdminError::Database(error),
-                })
+            schedule::run_macro(&self.database, found).await.map_err(|error| match error {
+                MacroError::Statement(index, message) => {
+                    AdminError::Failed { statement: usize::try_from(index).ok(), message }
+                }
+                MacroError::Database(error) => AdminError::Database(error),
+            })
         })
     }
 
@@ -173,10 +140,7 @@ impl Admin for Owner {
             let result = schedule::run_directory_backup(&self.database, &self.config, backup, Local::now()).await;
             result.map(drop).map_err(|error| match error {
                 DirectoryBackupError::Exists(_) => AdminError::AlreadyExists(error.to_string()),
-                DirectoryBackupError::Failed(message) => AdminError::Failed {
-                    statement: None,
-                    message,
-                },
+                DirectoryBackupError::Failed(message) => AdminError::Failed { statement: None, message },
             })
         })
     }

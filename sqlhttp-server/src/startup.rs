@@ -26,7 +26,7 @@ use launch::Launched;
 use plan::Plan;
 
 /// What a process is started with.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Invocation {
     /// The words after the program's name.
     pub arguments: Vec<OsString>,
@@ -92,6 +92,13 @@ impl From<String> for Stop {
     }
 }
 
+/// The environment is none of a log's business: it may hold secrets.
+impl std::fmt::Debug for Invocation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Invocation").field("arguments", &self.arguments).finish_non_exhaustive()
+    }
+}
+
 impl Invocation {
     /// That of this process. Environment variables that are not UTF-8 are none of ours.
     pub fn of_process() -> Self {
@@ -113,10 +120,7 @@ impl Invocation {
 
     fn home(&self) -> Option<&str> {
         let variable = if cfg!(windows) { "USERPROFILE" } else { "HOME" };
-        self.environment
-            .get(variable)
-            .map(String::as_str)
-            .filter(|home| !home.is_empty())
+        self.environment.get(variable).map(String::as_str).filter(|home| !home.is_empty())
     }
 }
 
@@ -161,11 +165,7 @@ pub async fn start(invocation: &Invocation, console: &mut Console<'_>) -> Start 
     let stop = match start_all(invocation, console, &mut launched, &mut created).await {
         Ok(server) => {
             let databases = launched.into_iter().map(|one| one.opened).collect();
-            return Start::Serve(Box::new(Service {
-                server,
-                databases,
-                created,
-            }));
+            return Start::Serve(Box::new(Service { server, databases, created }));
         }
         Err(stop) => stop,
     };
@@ -235,11 +235,7 @@ async fn start_all(
 }
 
 fn banner() -> String {
-    format!(
-        "{PROGRAM} v{}, based on sqlite v{}",
-        env!("CARGO_PKG_VERSION"),
-        sqlhttp_core::sqlite_version()
-    )
+    format!("{PROGRAM} v{}, based on sqlite v{}", env!("CARGO_PKG_VERSION"), sqlhttp_core::sqlite_version())
 }
 
 fn read_flags(invocation: &Invocation, console: &mut Console<'_>) -> Result<Settings, Stop> {
@@ -252,13 +248,8 @@ fn read_flags(invocation: &Invocation, console: &mut Console<'_>) -> Result<Sett
     }
     // Without any flag before them there is nothing to serve, and the message about that says enough.
     if !ignored.is_empty() && !typed.is_empty() {
-        console.log(
-            "WARN",
-            &format!(
-                "ignored, because flags end at the first word that is none: {}",
-                ignored.join(" ")
-            ),
-        );
+        console
+            .log("WARN", &format!("ignored, because flags end at the first word that is none: {}", ignored.join(" ")));
     }
     let environment = Settings::from_env(|name| invocation.environment.get(name).cloned()).map_err(Stop::Usage)?;
     Ok(typed.or(environment))
@@ -312,12 +303,7 @@ async fn launch_all(
 async fn run_startup_tasks(launched: &[Launched], console: &mut Console<'_>) -> Result<(), Stop> {
     for one in launched {
         let Opened { config, database } = &one.opened;
-        for (task, late_error) in config
-            .tasks
-            .iter()
-            .zip(&one.late_errors)
-            .filter(|(task, _)| task.at_startup)
-        {
+        for (task, late_error) in config.tasks.iter().zip(&one.late_errors).filter(|(task, _)| task.at_startup) {
             if let Some(error) = late_error {
                 return Err(Stop::Fatal(error.clone()));
             }
@@ -338,20 +324,13 @@ async fn run_startup_tasks(launched: &[Launched], console: &mut Console<'_>) -> 
 /// The host to bind, for a resolver: without the brackets of an IPv6 address; empty means every address.
 pub fn bind_host(config: &ServerConfig) -> &str {
     let host = config.bind_host.trim();
-    let host = host
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-        .unwrap_or(host);
+    let host = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
     if host.is_empty() { "0.0.0.0" } else { host }
 }
 
 /// `host:port`, with brackets around an IPv6 address.
 pub fn address(host: &str, port: u16) -> String {
-    if host.contains(':') && !host.starts_with('[') {
-        format!("[{host}]:{port}")
-    } else {
-        format!("{host}:{port}")
-    }
+    if host.contains(':') && !host.starts_with('[') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 /// Why the port could not be bound, in the words of the original.

@@ -77,12 +77,7 @@ mod tests {
     use chrono::TimeZone;
 
     fn error(code: i32, generic: &str, message: &str) -> SqlError {
-        SqlError {
-            code,
-            generic: generic.into(),
-            message: message.into(),
-            offset: None,
-        }
+        SqlError { code, generic: generic.into(), message: message.into(), offset: None }
     }
 
     #[test]
@@ -100,10 +95,7 @@ mod tests {
             "file is not a database (26)"
         );
         let busy = error(5, "database is locked", "database is locked");
-        assert_eq!(
-            database_error(&Error::Busy(busy)),
-            "database is locked (5) (SQLITE_BUSY)"
-        );
+        assert_eq!(database_error(&Error::Busy(busy)), "database is locked (5) (SQLITE_BUSY)");
         let open = error(14, "unable to open database file", "unable to open database file: /x");
         assert_eq!(sql_error(&open), "unable to open database file (14)");
     }

@@ -53,14 +53,9 @@ impl Tls {
     /// Reads the files. HTTP/2 is offered beside HTTP/1.1.
     pub fn from_files(files: &TlsFiles) -> Result<Tls, TlsError> {
         let certificates = read_certificates(&files.cert)?;
-        let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|source| TlsError::Key {
-            path: files.key.clone(),
-            source,
-        })?;
-        let mismatch = |source| TlsError::Mismatch {
-            files: files.clone(),
-            source,
-        };
+        let key = PrivateKeyDer::from_pem_file(&files.key)
+            .map_err(|source| TlsError::Key { path: files.key.clone(), source })?;
+        let mismatch = |source| TlsError::Mismatch { files: files.clone(), source };
         let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(mismatch)?
@@ -68,9 +63,7 @@ impl Tls {
             .with_single_cert(certificates, key)
             .map_err(mismatch)?;
         config.alpn_protocols = vec![HTTP_2.to_vec(), b"http/1.1".to_vec()];
-        Ok(Tls {
-            acceptor: TlsAcceptor::from(Arc::new(config)),
-        })
+        Ok(Tls { acceptor: TlsAcceptor::from(Arc::new(config)) })
     }
 }
 
@@ -78,19 +71,10 @@ impl Tls {
 pub(crate) const HTTP_2: &[u8] = b"h2";
 
 fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let failed = |source| TlsError::Certificate {
-        path: path.to_owned(),
-        source,
-    };
-    let certificates: Vec<_> = CertificateDer::pem_file_iter(path)
-        .map_err(failed)?
-        .collect::<Result<_, _>>()
-        .map_err(failed)?;
-    if certificates.is_empty() {
-        Err(TlsError::NoCertificate(path.to_owned()))
-    } else {
-        Ok(certificates)
-    }
+    let failed = |source| TlsError::Certificate { path: path.to_owned(), source };
+    let certificates: Vec<_> =
+        CertificateDer::pem_file_iter(path).map_err(failed)?.collect::<Result<_, _>>().map_err(failed)?;
+    if certificates.is_empty() { Err(TlsError::NoCertificate(path.to_owned())) } else { Ok(certificates) }
 }
 
 impl std::fmt::Debug for Tls {
@@ -105,10 +89,7 @@ mod tests {
 
     fn write_files(dir: &Path) -> TlsFiles {
         let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-        let files = TlsFiles {
-            cert: dir.join("cert.pem"),
-            key: dir.join("key.pem"),
-        };
+        let files = TlsFiles { cert: dir.join("cert.pem"), key: dir.join("key.pem") };
         std::fs::write(&files.cert, made.cert.pem()).unwrap();
         std::fs::write(&files.key, made.signing_key.serialize_pem()).unwrap();
         files
@@ -128,25 +109,13 @@ mod tests {
         let foreign = write_files(other.path());
         let told = |files: &TlsFiles| Tls::from_files(files).unwrap_err().to_string();
 
-        let missing = TlsFiles {
-            cert: dir.path().join("none.pem"),
-            ..good.clone()
-        };
+        let missing = TlsFiles { cert: dir.path().join("none.pem"), ..good.clone() };
         assert!(told(&missing).starts_with(&format!("TLS certificate '{}': ", missing.cert.display())));
-        let swapped = TlsFiles {
-            cert: good.key.clone(),
-            key: good.cert.clone(),
-        };
+        let swapped = TlsFiles { cert: good.key.clone(), key: good.cert.clone() };
         assert!(told(&swapped).ends_with("there is no certificate in it"));
-        let no_key = TlsFiles {
-            key: good.cert.clone(),
-            ..good.clone()
-        };
+        let no_key = TlsFiles { key: good.cert.clone(), ..good.clone() };
         assert!(told(&no_key).starts_with("TLS key "));
-        let mixed = TlsFiles {
-            key: foreign.key,
-            ..good
-        };
+        let mixed = TlsFiles { key: foreign.key, ..good };
         assert!(told(&mixed).contains(" and key "), "{}", told(&mixed));
     }
 }

@@ -17,10 +17,7 @@ fn main() -> ExitCode {
         }
     };
     let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
-    let mut console = Console {
-        out: &mut out,
-        err: &mut err,
-    };
+    let mut console = Console { out: &mut out, err: &mut err };
     let status = runtime.block_on(standalone::main(&Invocation::of_process(), &mut console));
     // What still runs on other threads has nothing to lose: the databases are closed.
     runtime.shutdown_background();

@@ -114,9 +114,7 @@ pub(crate) fn read(reader: &mut Reader, fields: &mut Fields<'_>) -> Companion {
         disable_wal_mode: fields.bool(reader, "disableWALMode").unwrap_or(false),
         journal_mode: fields.string(reader, "journalMode").filter(|value| !value.is_empty()),
         allow_attach: fields.bool(reader, "allowAttach"),
-        stored_statements: fields
-            .maps(reader, "storedStatements", read_stored_statement)
-            .unwrap_or_default(),
+        stored_statements: fields.maps(reader, "storedStatements", read_stored_statement).unwrap_or_default(),
         init_statements: fields.strings(reader, "initStatements").unwrap_or_default(),
         scheduled_tasks: fields.maps(reader, "scheduledTasks", read_task),
         maintenance: fields.map(reader, "maintenance", read_task),
@@ -227,10 +225,8 @@ mod tests {
         .auth
         .unwrap();
         let found: Vec<_> = auth.by_credentials.unwrap();
-        let texts: Vec<_> = found
-            .iter()
-            .map(|c| (c.user.as_str(), c.password.as_str(), c.hashed_password.as_str()))
-            .collect();
+        let texts: Vec<_> =
+            found.iter().map(|c| (c.user.as_str(), c.password.as_str(), c.hashed_password.as_str())).collect();
         assert_eq!(texts, [("a", "1234", ""), ("yes", "0x1F", ""), ("007", "", "1e3")]);
         assert_eq!(auth.error_code, Some(499));
     }
@@ -253,13 +249,7 @@ maintenance: {schedule: '@daily'}
         let found = companion(source);
         assert!(found.read_only && found.use_only_stored_statements && found.disable_wal_mode);
         assert_eq!(found.cors_origin.as_deref(), Some("*"));
-        assert_eq!(
-            found.stored_statements,
-            [StoredStatement {
-                id: "a".into(),
-                sql: "SELECT 1".into()
-            }]
-        );
+        assert_eq!(found.stored_statements, [StoredStatement { id: "a".into(), sql: "SELECT 1".into() }]);
         assert_eq!(found.init_statements, ["CREATE TABLE T(a)"]);
         assert_eq!(found.auth.unwrap().by_query.as_deref(), Some("SELECT :user, :password"));
         let task = &found.scheduled_tasks.unwrap()[0];
@@ -289,19 +279,13 @@ backup:
         assert_eq!(found.journal_mode.as_deref(), Some("DELETE"));
         assert_eq!(found.auth.unwrap().error_code, Some(499));
         let one = &found.macros[0];
-        assert_eq!(
-            (one.id.as_str(), one.disable_transaction, one.execution.period),
-            ("M", true, 5)
-        );
+        assert_eq!((one.id.as_str(), one.disable_transaction, one.execution.period), ("M", true, 5));
         assert!(one.execution.on_create && one.execution.on_startup);
         let web = one.execution.web_service.as_ref().unwrap();
         assert_eq!((web.auth_token.as_deref(), web.auth_error_code), (Some("t"), Some(403)));
         let backup = found.backup.unwrap();
         assert_eq!((backup.backup_dir.as_str(), backup.num_files), ("b", 2));
-        assert_eq!(
-            backup.execution.web_service.unwrap().hashed_auth_token.as_deref(),
-            Some("ab")
-        );
+        assert_eq!(backup.execution.web_service.unwrap().hashed_auth_token.as_deref(), Some("ab"));
     }
 
     #[test]
@@ -318,18 +302,9 @@ backup:
     #[test]
     fn wrong_types_are_refused_in_the_words_of_the_original() {
         let cases = [
-            (
-                "readOnly: abc\n",
-                "yaml: unmarshal errors:\n  line 1: cannot unmarshal !!str `abc` into bool",
-            ),
-            (
-                "readOnly: 1\n",
-                "yaml: unmarshal errors:\n  line 1: cannot unmarshal !!int `1` into bool",
-            ),
-            (
-                "- a\n",
-                "yaml: unmarshal errors:\n  line 1: cannot unmarshal !!seq into main.db",
-            ),
+            ("readOnly: abc\n", "yaml: unmarshal errors:\n  line 1: cannot unmarshal !!str `abc` into bool"),
+            ("readOnly: 1\n", "yaml: unmarshal errors:\n  line 1: cannot unmarshal !!int `1` into bool"),
+            ("- a\n", "yaml: unmarshal errors:\n  line 1: cannot unmarshal !!seq into main.db"),
             (
                 "initStatements: \"CREATE TABLE T(a)\"\n",
                 "yaml: unmarshal errors:\n  line 1: cannot unmarshal !!str `CREATE ...` into []string",

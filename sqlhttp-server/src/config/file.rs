@@ -52,18 +52,13 @@ pub(crate) fn parse(source: &str) -> Result<ConfigFile, String> {
     let mut file = ConfigFile::default();
     let mut warnings = Vec::new();
     if let Some(mut fields) = reader.fields(&document, "", "map") {
-        let settings = fields.map(&mut reader, "server", |reader, fields| {
-            server(reader, fields, &mut warnings)
-        });
+        let settings = fields.map(&mut reader, "server", |reader, fields| server(reader, fields, &mut warnings));
         file.settings = settings.transpose()?.unwrap_or_default();
         file.databases = fields.maps(&mut reader, "databases", entry).unwrap_or_default();
         fields.finish(&mut reader);
     }
     warnings.extend(reader.finish()?);
-    file.databases
-        .iter()
-        .enumerate()
-        .try_for_each(|(index, entry)| entry.check(index))?;
+    file.databases.iter().enumerate().try_for_each(|(index, entry)| entry.check(index))?;
     Ok(ConfigFile { warnings, ..file })
 }
 
@@ -82,9 +77,7 @@ fn server(reader: &mut Reader, fields: &mut Fields<'_>, warnings: &mut Vec<Strin
             _ => reader.string(node),
         };
         if let Some(value) = value {
-            settings
-                .set_named(name, &value)
-                .map_err(|why| format!("server: {why}"))?;
+            settings.set_named(name, &value).map_err(|why| format!("server: {why}"))?;
         }
     }
     Ok(settings)
@@ -102,9 +95,9 @@ fn entry(reader: &mut Reader, fields: &mut Fields<'_>) -> Entry {
 impl Entry {
     fn check(&self, index: usize) -> Result<(), String> {
         match (self.path.is_empty(), self.in_memory) {
-            (true, false) | (false, true) => Err(format!(
-                "databases[{index}]: one and only one of 'path' and 'inMemory: true' must be specified"
-            )),
+            (true, false) | (false, true) => {
+                Err(format!("databases[{index}]: one and only one of 'path' and 'inMemory: true' must be specified"))
+            }
             (true, true) if self.id.is_empty() => {
                 Err(format!("databases[{index}]: an in-memory database needs an 'id'"))
             }
@@ -125,17 +118,11 @@ mod tests {
         )
         .unwrap();
         assert_eq!(file.warnings, Vec::<String>::new());
-        assert_eq!(
-            (file.settings.int("port"), file.settings.count("max-body")),
-            (16, 16 << 20)
-        );
+        assert_eq!((file.settings.int("port"), file.settings.count("max-body")), (16, 16 << 20));
         assert!(file.settings.bool("allow-attach"));
         assert_eq!(file.databases[0].path, "a.db");
         assert!(file.databases[0].companion.read_only);
-        assert_eq!(
-            (file.databases[1].id.as_str(), file.databases[1].in_memory),
-            ("m", true)
-        );
+        assert_eq!((file.databases[1].id.as_str(), file.databases[1].in_memory), ("m", true));
         assert_eq!(file.databases[1].companion.stored_statements.len(), 1);
     }
 
@@ -156,15 +143,9 @@ mod tests {
         let cases = [
             ("databases: [{id: a}]", exclusive),
             ("databases: [{path: a, inMemory: true}]", exclusive),
-            (
-                "databases: [{inMemory: true}]",
-                "databases[0]: an in-memory database needs an 'id'",
-            ),
+            ("databases: [{inMemory: true}]", "databases[0]: an in-memory database needs an 'id'"),
             ("server: {port: x}", "server: invalid value \"x\" for port: parse error"),
-            (
-                "[]",
-                "yaml: unmarshal errors:\n  line 1: cannot unmarshal !!seq into map",
-            ),
+            ("[]", "yaml: unmarshal errors:\n  line 1: cannot unmarshal !!seq into map"),
         ];
         for (source, message) in cases {
             assert_eq!(parse(source).unwrap_err(), message, "{source}");

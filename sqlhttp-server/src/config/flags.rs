@@ -60,23 +60,11 @@ impl Flag {
 }
 
 const fn original(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Flag {
-    Flag {
-        name,
-        kind,
-        default,
-        original: true,
-        help,
-    }
+    Flag { name, kind, default, original: true, help }
 }
 
 const fn further(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Flag {
-    Flag {
-        name,
-        kind,
-        default,
-        original: false,
-        help,
-    }
+    Flag { name, kind, default, original: false, help }
 }
 
 const LOG_FORMATS: Kind = Kind::Choice(&["text", "json"]);
@@ -86,108 +74,33 @@ const LOG_LEVELS: Kind = Kind::Choice(&["error", "warn", "info", "debug", "trace
 pub const TABLE: &[Flag] = &[
     original("bind-host", Kind::Text, "0.0.0.0", "The host to bind"),
     original("db", Kind::List, "", "Repeatable; paths of file-based databases"),
-    original(
-        "mem-db",
-        Kind::List,
-        "",
-        "Repeatable; config for memory-based databases (format: ID[:configFilePath])",
-    ),
+    original("mem-db", Kind::List, "", "Repeatable; config for memory-based databases (format: ID[:configFilePath])"),
     original("port", Kind::Int, "12321", "Port for the web service"),
-    original(
-        "serve-dir",
-        Kind::Text,
-        "",
-        "A directory to serve with builtin HTTP server",
-    ),
+    original("serve-dir", Kind::Text, "", "A directory to serve with builtin HTTP server"),
     original("version", Kind::Bool, "", "Display the version number"),
-    further(
-        "allow-attach",
-        Kind::Bool,
-        "false",
-        "Let clients ATTACH other database files",
-    ),
-    further(
-        "body-timeout",
-        Kind::Duration,
-        "5m",
-        "How long a client may take to send a request's body; 0 is no limit",
-    ),
-    further(
-        "busy-timeout",
-        Kind::Duration,
-        "5s",
-        "How long to wait for a lock that another process holds",
-    ),
-    further(
-        "config",
-        Kind::Text,
-        "",
-        "A YAML file that lists databases and settings",
-    ),
+    further("allow-attach", Kind::Bool, "false", "Let clients ATTACH other database files"),
+    further("body-timeout", Kind::Duration, "5m", "How long a client may take to send a request's body; 0 is no limit"),
+    further("busy-timeout", Kind::Duration, "5s", "How long to wait for a lock that another process holds"),
+    further("config", Kind::Text, "", "A YAML file that lists databases and settings"),
     further(
         "header-timeout",
         Kind::Duration,
-        "30s",
-        "How long a client may take to send its headers; 0 is no limit",
+        "2m",
+        "How long a connection may be idle, or a client take to send its headers; 0 is no limit",
     ),
-    further(
-        "index-file",
-        Kind::Text,
-        "index.html",
-        "The file that -serve-dir serves for a directory",
-    ),
+    further("index-file", Kind::Text, "index.html", "The file that -serve-dir serves for a directory"),
     further("log-format", LOG_FORMATS, "text", "How log lines look"),
-    further(
-        "log-level",
-        LOG_LEVELS,
-        "warn",
-        "The least level that is logged; info adds a line for each request",
-    ),
-    further(
-        "max-body",
-        Kind::Size,
-        "64M",
-        "Largest request body, also after decompression",
-    ),
+    further("log-level", LOG_LEVELS, "warn", "The least level that is logged; info adds a line for each request"),
+    further("max-body", Kind::Size, "64M", "Largest request body, also after decompression"),
     further("max-connections", Kind::Count, "10000", "Connections open at once"),
-    further(
-        "max-header",
-        Kind::Size,
-        "64K",
-        "Largest request line and headers together",
-    ),
+    further("max-header", Kind::Size, "64K", "Largest request line and headers together"),
     further("max-items", Kind::Count, "100000", "Items in one request"),
     further("max-rows", Kind::Count, "0", "Rows in one result; 0 is no limit"),
-    further(
-        "metrics-addr",
-        Kind::Text,
-        "",
-        "Serve /metrics and /healthz on this host:port",
-    ),
-    further(
-        "query-timeout",
-        Kind::Duration,
-        "0s",
-        "How long the SQL of one request may run; 0 is no limit",
-    ),
-    further(
-        "read-threads",
-        Kind::Count,
-        "0",
-        "Threads that read, for each database; 0 is one for each processor",
-    ),
-    further(
-        "shutdown-timeout",
-        Kind::Duration,
-        "30s",
-        "How long shutting down waits for running requests",
-    ),
-    further(
-        "tls-cert",
-        Kind::Text,
-        "",
-        "Serve HTTPS with this certificate chain, a PEM file",
-    ),
+    further("metrics-addr", Kind::Text, "", "Serve /metrics and /healthz on this host:port"),
+    further("query-timeout", Kind::Duration, "0s", "How long the SQL of one request may run; 0 is no limit"),
+    further("read-threads", Kind::Count, "0", "Threads that read, for each database; 0 is one for each processor"),
+    further("shutdown-timeout", Kind::Duration, "30s", "How long shutting down waits for running requests"),
+    further("tls-cert", Kind::Text, "", "Serve HTTPS with this certificate chain, a PEM file"),
     further("tls-key", Kind::Text, "", "The private key of -tls-cert, a PEM file"),
 ];
 
@@ -244,10 +157,7 @@ pub fn parse(arguments: &[String]) -> Result<CommandLine, String> {
         let text = match (attached, flag.kind) {
             (Some(text), _) => text.to_owned(),
             (None, Kind::Bool) => "true".to_owned(),
-            (None, _) => words
-                .next()
-                .ok_or_else(|| format!("flag needs an argument: -{name}"))?
-                .clone(),
+            (None, _) => words.next().ok_or_else(|| format!("flag needs an argument: -{name}"))?.clone(),
         };
         let value = parse_value(flag.kind, &text).map_err(|why| invalid(flag, &text, &format!("flag -{name}"), why))?;
         settings.set(flag, value);
@@ -256,10 +166,7 @@ pub fn parse(arguments: &[String]) -> Result<CommandLine, String> {
         [dashes, rest @ ..] if dashes == "--" => rest,
         rest => rest,
     };
-    Ok(CommandLine::Run {
-        settings,
-        ignored: ignored.to_vec(),
-    })
+    Ok(CommandLine::Run { settings, ignored: ignored.to_vec() })
 }
 
 /// What stands behind the dashes; `None` when the flags end here.
@@ -279,8 +186,7 @@ fn flag_name(word: &str) -> Result<Option<&str>, String> {
 }
 
 fn split_value(name: &str) -> (&str, Option<&str>) {
-    name.split_once('=')
-        .map_or((name, None), |(name, value)| (name, Some(value)))
+    name.split_once('=').map_or((name, None), |(name, value)| (name, Some(value)))
 }
 
 fn find(name: &str) -> Option<&'static Flag> {
@@ -289,10 +195,7 @@ fn find(name: &str) -> Option<&'static Flag> {
 
 fn invalid(flag: &Flag, text: &str, place: &str, why: String) -> String {
     match flag.kind {
-        Kind::Bool => format!(
-            "invalid boolean value {text:?} for {}: {why}",
-            place.trim_start_matches("flag ")
-        ),
+        Kind::Bool => format!("invalid boolean value {text:?} for {}: {why}", place.trim_start_matches("flag ")),
         _ => format!("invalid value {text:?} for {place}: {why}"),
     }
 }
@@ -330,11 +233,7 @@ impl Settings {
             let Some(text) = variable(&name).filter(|text| !text.is_empty()) else {
                 continue;
             };
-            let parts = if flag.kind == Kind::List {
-                text.split(',').collect()
-            } else {
-                vec![text.as_str()]
-            };
+            let parts = if flag.kind == Kind::List { text.split(',').collect() } else { vec![text.as_str()] };
             for part in parts {
                 let value = parse_value(flag.kind, part).map_err(|why| invalid(flag, part, &name, why))?;
                 settings.set(flag, value);
@@ -399,11 +298,7 @@ impl Settings {
     pub fn list(&self, name: &str) -> Vec<String> {
         let values = self.values.get(name).map(Vec::as_slice).unwrap_or_default();
         let text = |value: &Value| {
-            if let Value::Text(text) = value {
-                Some(text.clone())
-            } else {
-                None
-            }
+            if let Value::Text(text) = value { Some(text.clone()) } else { None }
         };
         values.iter().filter_map(text).collect()
     }
@@ -451,15 +346,9 @@ pub(crate) fn names_in_file() -> impl Iterator<Item = &'static str> {
 /// The usage text, as Go prints one; the flags that ws4sqlite does not know in a section of their own.
 pub fn usage() -> String {
     let mut text = format!("Usage of {PROGRAM}:\n");
-    TABLE
-        .iter()
-        .filter(|flag| flag.original)
-        .for_each(|flag| describe(flag, &mut text));
+    TABLE.iter().filter(|flag| flag.original).for_each(|flag| describe(flag, &mut text));
     text.push_str("\nFurther flags, which ws4sqlite does not have:\n");
-    TABLE
-        .iter()
-        .filter(|flag| !flag.original)
-        .for_each(|flag| describe(flag, &mut text));
+    TABLE.iter().filter(|flag| !flag.original).for_each(|flag| describe(flag, &mut text));
     text.push_str(
         "\nDatabases are given as PATH[:configFilePath]; without a config file, <name>.yaml beside the database is \
          used if\nit exists. Durations are written like 5s, 1m30s, 250ms; sizes in bytes or like 64K, 16M, 2G.\nEach \

@@ -78,13 +78,9 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     }
     let mut nanos: u64 = 0;
     while !rest.is_empty() {
-        let number_len = rest
-            .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .unwrap_or(rest.len());
+        let number_len = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
         let (number, tail) = rest.split_at(number_len);
-        let unit_len = tail
-            .find(|c: char| c.is_ascii_digit() || c == '.')
-            .unwrap_or(tail.len());
+        let unit_len = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
         let (unit, tail) = tail.split_at(unit_len);
         if !number.contains(|c: char| c.is_ascii_digit()) || number.matches('.').count() > 1 {
             return Err(invalid());
@@ -94,9 +90,7 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
         }
         let scale = UNITS.iter().find(|(name, _)| *name == unit).map(|(_, scale)| *scale);
         let scale = scale.ok_or_else(|| format!("time: unknown unit \"{unit}\" in duration \"{text}\""))?;
-        nanos = scaled(number, scale)
-            .and_then(|part| nanos.checked_add(part))
-            .ok_or_else(invalid)?;
+        nanos = scaled(number, scale).and_then(|part| nanos.checked_add(part)).ok_or_else(invalid)?;
         rest = tail;
     }
     // Go counts in signed 64-bit nanoseconds.
@@ -127,9 +121,7 @@ pub(crate) fn parse_size(text: &str) -> Option<u64> {
         _ if stem.len() == upper.len() => (stem, 1),
         _ => return None,
     };
-    u64::try_from(parse_int(digits.trim_end()).ok()?)
-        .ok()?
-        .checked_mul(scale)
+    u64::try_from(parse_int(digits.trim_end()).ok()?).ok()?.checked_mul(scale)
 }
 
 /// The `B` of `KB` is no digit; that of `0x0B` is.
@@ -160,9 +152,7 @@ mod tests {
         for (text, value) in good {
             assert_eq!(parse_int(text), Ok(value), "{text}");
         }
-        for text in [
-            "", "abc", "1_", "_1", "1__0", "0x", "08", "1.0", "- 1", "--1", "0b2", " 1", "１",
-        ] {
+        for text in ["", "abc", "1_", "_1", "1__0", "0x", "08", "1.0", "- 1", "--1", "0b2", " 1", "１"] {
             assert_eq!(parse_int(text), Err(IntError::Syntax), "{text}");
         }
         assert_eq!(parse_int("9223372036854775808"), Err(IntError::Range));
@@ -185,16 +175,9 @@ mod tests {
             assert_eq!(parse_duration(text), Ok(Duration::from_nanos(nanos)), "{text}");
         }
         assert_eq!(parse_duration("5"), Err("time: missing unit in duration \"5\"".into()));
-        assert_eq!(
-            parse_duration("5x"),
-            Err("time: unknown unit \"x\" in duration \"5x\"".into())
-        );
+        assert_eq!(parse_duration("5x"), Err("time: unknown unit \"x\" in duration \"5x\"".into()));
         for text in ["", "x", "-5s", ".s", "1.2.3s", "9999999999h", "s"] {
-            assert_eq!(
-                parse_duration(text),
-                Err(format!("time: invalid duration \"{text}\"")),
-                "{text}"
-            );
+            assert_eq!(parse_duration(text), Err(format!("time: invalid duration \"{text}\"")), "{text}");
         }
     }
 

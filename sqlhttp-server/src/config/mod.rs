@@ -40,9 +40,9 @@ pub struct ServerConfig {
     pub query_timeout: Option<Duration>,
     /// How long shutting down waits for running requests.
     pub shutdown_timeout: Duration,
-    /// How long a client may take to send its headers.
+    /// How long a client may take to send its headers; zero is no limit.
     pub header_timeout: Duration,
-    /// How long a client may take to send its body.
+    /// How long a client may take to send its body; zero is no limit.
     pub body_timeout: Duration,
     /// Where `/metrics` and `/healthz` are served, as typed (`127.0.0.1:9100`).
     pub metrics_addr: Option<String>,
@@ -186,7 +186,7 @@ pub struct MacroConfig {
 /// Backups into a directory (sqliterg's `backup`).
 #[derive(Debug, Clone)]
 pub struct DirectoryBackupConfig {
-    /// The directory; it must exist.
+    /// The directory; the start creates it if it does not exist.
     pub dir: PathBuf,
     /// How many files to keep.
     pub files_max: usize,

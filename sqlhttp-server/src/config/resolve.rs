@@ -29,11 +29,7 @@ pub(crate) struct ResolvedTask {
 /// The journal mode that `journalMode` and `disableWALMode` ask for.
 pub(crate) fn journal_mode(id: &str, companion: &Companion) -> Result<JournalMode, String> {
     let Some(name) = &companion.journal_mode else {
-        return Ok(if companion.disable_wal_mode {
-            JournalMode::Keep
-        } else {
-            JournalMode::Wal
-        });
+        return Ok(if companion.disable_wal_mode { JournalMode::Keep } else { JournalMode::Wal });
     };
     let mode = match name.to_ascii_uppercase().as_str() {
         "WAL" => JournalMode::Wal,
@@ -41,15 +37,11 @@ pub(crate) fn journal_mode(id: &str, companion: &Companion) -> Result<JournalMod
         "TRUNCATE" => JournalMode::Truncate,
         "PERSIST" => JournalMode::Persist,
         _ => {
-            return Err(format!(
-                "for db '{id}', journalMode must be WAL, DELETE, TRUNCATE or PERSIST, not '{name}'"
-            ));
+            return Err(format!("for db '{id}', journalMode must be WAL, DELETE, TRUNCATE or PERSIST, not '{name}'"));
         }
     };
     if companion.disable_wal_mode && mode == JournalMode::Wal {
-        return Err(format!(
-            "for db '{id}', 'disableWALMode' and 'journalMode: WAL' contradict each other"
-        ));
+        return Err(format!("for db '{id}', 'disableWALMode' and 'journalMode: WAL' contradict each other"));
     }
     Ok(mode)
 }
@@ -59,9 +51,7 @@ pub(crate) fn stored_statements(id: &str, statements: &[StoredStatement]) -> Res
     let mut stored = HashMap::new();
     for (index, statement) in statements.iter().enumerate() {
         if statement.id.is_empty() || statement.sql.is_empty() {
-            return Err(format!(
-                "no ID or SQL specified for stored statement #{index} in database '{id}'"
-            ));
+            return Err(format!("no ID or SQL specified for stored statement #{index} in database '{id}'"));
         }
         stored.insert(statement.id.clone(), Arc::from(statement.sql.as_str()));
     }
@@ -81,11 +71,7 @@ pub(crate) fn auth(id: &str, auth: &Auth) -> Result<AuthConfig, String> {
         _ => return Err("one and only one of 'byQuery' and 'byCredentials' must be specified".to_owned()),
     };
     let error_code = error_code(id, auth.error_code)?;
-    Ok(AuthConfig {
-        mode,
-        users,
-        error_code,
-    })
+    Ok(AuthConfig { mode, users, error_code })
 }
 
 fn by_query(sql: &str) -> Result<Users, String> {
@@ -153,11 +139,7 @@ pub(crate) fn task(index: usize, task: &Task, home: Option<&str>) -> Result<Reso
     if task.schedule.is_none() && !task.at_startup {
         return Err(format!("error: task {index} must be scheduled or atStartup"));
     }
-    let backup = if task.do_backup {
-        task_backup(task, home).map(Some)
-    } else {
-        Ok(None)
-    };
+    let backup = if task.do_backup { task_backup(task, home).map(Some) } else { Ok(None) };
     let (backup, late_error) = match backup {
         Ok(backup) => (backup, None),
         Err(error) if task.schedule.is_none() => (None, Some(error)),
@@ -174,11 +156,7 @@ pub(crate) fn task(index: usize, task: &Task, home: Option<&str>) -> Result<Reso
         backup,
         statements: task.statements.clone(),
     };
-    Ok(ResolvedTask {
-        config,
-        description,
-        late_error,
-    })
+    Ok(ResolvedTask { config, description, late_error })
 }
 
 fn task_backup(task: &Task, home: Option<&str>) -> Result<BackupConfig, String> {
@@ -213,10 +191,7 @@ pub(crate) fn macros(
     for (index, written) in macros.iter().enumerate() {
         let config = one_macro(id, index, written, stored)?;
         if resolved.iter().any(|earlier| earlier.id == config.id) {
-            return Err(format!(
-                "for db '{id}', there are several macros with the id '{}'",
-                config.id
-            ));
+            return Err(format!("for db '{id}', there are several macros with the id '{}'", config.id));
         }
         resolved.push(config);
     }
@@ -230,17 +205,12 @@ fn one_macro(
     stored: &HashMap<String, Arc<str>>,
 ) -> Result<MacroConfig, String> {
     if written.id.is_empty() || written.statements.is_empty() {
-        return Err(format!(
-            "no ID or statements specified for macro #{index} in database '{db}'"
-        ));
+        return Err(format!("no ID or statements specified for macro #{index} in database '{db}'"));
     }
     let resolve = |statement: &String| match statement.strip_prefix(['^', '#']) {
         None => Ok(statement.clone()),
         Some(reference) => stored.get(reference).map(|sql| sql.to_string()).ok_or_else(|| {
-            format!(
-                "for db '{db}', macro '{}' refers to an unknown stored statement '{reference}'",
-                written.id
-            )
+            format!("for db '{db}', macro '{}' refers to an unknown stored statement '{reference}'", written.id)
         }),
     };
     Ok(MacroConfig {
@@ -269,17 +239,8 @@ fn execution(db: &str, what: &str, written: &Execution) -> Result<ExecutionConfi
     let minutes =
         u64::try_from(written.period).map_err(|_| format!("for db '{db}', {what}: 'period' must not be negative"))?;
     let period = (minutes > 0).then(|| Duration::from_secs(minutes.saturating_mul(60)));
-    let web_service = written
-        .web_service
-        .as_ref()
-        .map(|web| web_service(db, what, web))
-        .transpose()?;
-    Ok(ExecutionConfig {
-        on_create: written.on_create,
-        on_startup: written.on_startup,
-        period,
-        web_service,
-    })
+    let web_service = written.web_service.as_ref().map(|web| web_service(db, what, web)).transpose()?;
+    Ok(ExecutionConfig { on_create: written.on_create, on_startup: written.on_startup, period, web_service })
 }
 
 fn web_service(db: &str, what: &str, written: &WebService) -> Result<WebServiceConfig, String> {
@@ -296,10 +257,7 @@ fn web_service(db: &str, what: &str, written: &WebService) -> Result<WebServiceC
             ));
         }
     };
-    Ok(WebServiceConfig {
-        token_sha256,
-        error_code: error_code(db, written.auth_error_code)?,
-    })
+    Ok(WebServiceConfig { token_sha256, error_code: error_code(db, written.auth_error_code)? })
 }
 
 /// Replaces a leading `~` by the home directory.

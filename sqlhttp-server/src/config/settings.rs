@@ -1,25 +1,17 @@
 //! From flags to the settings of the process.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use super::flags::Settings;
 use super::resolve::expand_home;
 use super::{EngineConfig, LogFormat, ServerConfig, TlsFiles};
-
-/// "No limit" for a timer that must have one.
-const UNLIMITED: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
 /// The HTTP library cannot work with less.
 const HEADER_BYTES_MIN: u64 = 8 << 10;
 
 /// The settings of the process and its listeners. The error ends the start.
 pub(crate) fn server(settings: &Settings, home: Option<&str>) -> Result<ServerConfig, String> {
-    let log_format = if settings.text("log-format") == "json" {
-        LogFormat::Json
-    } else {
-        LogFormat::Text
-    };
+    let log_format = if settings.text("log-format") == "json" { LogFormat::Json } else { LogFormat::Text };
     Ok(ServerConfig {
         bind_host: settings.text("bind-host"),
         port: port(settings.int("port"))?,
@@ -31,8 +23,8 @@ pub(crate) fn server(settings: &Settings, home: Option<&str>) -> Result<ServerCo
         items_max: usize_of(at_least(settings, "max-items", 1)?),
         query_timeout: Some(settings.duration("query-timeout")).filter(|limit| !limit.is_zero()),
         shutdown_timeout: settings.duration("shutdown-timeout"),
-        header_timeout: timer(settings.duration("header-timeout")),
-        body_timeout: timer(settings.duration("body-timeout")),
+        header_timeout: settings.duration("header-timeout"),
+        body_timeout: settings.duration("body-timeout"),
         metrics_addr: settings.text_opt("metrics-addr"),
         tls: tls(settings, home)?,
         log_format,
@@ -75,29 +67,18 @@ fn tls(settings: &Settings, home: Option<&str>) -> Result<Option<TlsFiles>, Stri
 
 fn at_least(settings: &Settings, flag: &str, min: u64) -> Result<u64, String> {
     let count = settings.count(flag);
-    if count < min {
-        Err(format!("-{flag} must be at least {min}"))
-    } else {
-        Ok(count)
-    }
+    if count < min { Err(format!("-{flag} must be at least {min}")) } else { Ok(count) }
 }
 
 fn usize_of(count: u64) -> usize {
     usize::try_from(count).unwrap_or(usize::MAX)
 }
 
-fn timer(limit: Duration) -> Duration {
-    if limit.is_zero() {
-        UNLIMITED
-    } else {
-        limit.min(UNLIMITED)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::flags::{CommandLine, parse};
     use super::*;
+    use std::time::Duration;
 
     fn settings(line: &str) -> Settings {
         let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
@@ -113,10 +94,7 @@ mod tests {
         assert_eq!((server.bind_host.as_str(), server.port), ("0.0.0.0", 12321));
         assert_eq!(server.body_bytes_max, 64 << 20);
         assert_eq!(server.query_timeout, None);
-        assert_eq!(
-            (server.log_format, server.log_level.as_str()),
-            (LogFormat::Text, "warn")
-        );
+        assert_eq!((server.log_format, server.log_level.as_str()), (LogFormat::Text, "warn"));
         assert_eq!((server.serve_dir, server.tls, server.metrics_addr), (None, None, None));
         let engine = engine(&settings(""));
         assert_eq!((engine.read_threads, engine.rows_max), (None, None));
@@ -129,15 +107,9 @@ mod tests {
             "-serve-dir ~/w -tls-cert c -tls-key k -query-timeout 5s -header-timeout 0 -max-rows 7 -read-threads 3";
         let server = server(&settings(line), Some("/h")).unwrap();
         assert_eq!(server.serve_dir, Some("/h/w".into()));
-        assert_eq!(
-            server.tls,
-            Some(TlsFiles {
-                cert: "c".into(),
-                key: "k".into()
-            })
-        );
+        assert_eq!(server.tls, Some(TlsFiles { cert: "c".into(), key: "k".into() }));
         assert_eq!(server.query_timeout, Some(Duration::from_secs(5)));
-        assert_eq!(server.header_timeout, UNLIMITED);
+        assert_eq!(server.header_timeout, Duration::ZERO);
         let engine = engine(&settings(line));
         assert_eq!((engine.read_threads, engine.rows_max), (Some(3), Some(7)));
     }
@@ -145,18 +117,12 @@ mod tests {
     #[test]
     fn impossible_settings_are_refused() {
         let cases = [
-            (
-                "-port 70000",
-                "failed to listen: listen tcp: address 70000: invalid port",
-            ),
+            ("-port 70000", "failed to listen: listen tcp: address 70000: invalid port"),
             ("-port -1", "failed to listen: listen tcp: address -1: invalid port"),
             ("-tls-cert c", "-tls-cert and -tls-key must be given together"),
             ("-max-header 1K", "-max-header must be at least 8192"),
             ("-max-connections 0", "-max-connections must be at least 1"),
-            (
-                "-serve-dir ~root",
-                "in expanding directory to serve path: cannot expand user-specific home dir",
-            ),
+            ("-serve-dir ~root", "in expanding directory to serve path: cannot expand user-specific home dir"),
         ];
         for (line, message) in cases {
             assert_eq!(server(&settings(line), Some("/h")).unwrap_err(), message, "{line}");

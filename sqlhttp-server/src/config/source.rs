@@ -6,11 +6,7 @@ use sqlhttp_core::JournalMode;
 /// Cuts `PATH:YAML` at the first colon. On Windows the colon of a drive does not count.
 pub(crate) fn split(typed: &str, windows: bool) -> (&str, Option<&str>) {
     let typed = typed.trim();
-    let skipped = if windows {
-        typed.char_indices().nth(2).map_or(typed.len(), |(at, _)| at)
-    } else {
-        0
-    };
+    let skipped = if windows { typed.char_indices().nth(2).map_or(typed.len(), |(at, _)| at) } else { 0 };
     match typed[skipped..].find(':') {
         Some(colon) => (&typed[..skipped + colon], Some(&typed[skipped + colon + 1..])),
         None => (typed, None),
@@ -25,18 +21,12 @@ pub(crate) fn id_of(path: &str) -> Result<String, String> {
     }
     let name = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
     let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
-    if stem.is_empty() {
-        Err("base filename cannot be empty".to_owned())
-    } else {
-        Ok(stem.to_owned())
-    }
+    if stem.is_empty() { Err("base filename cannot be empty".to_owned()) } else { Ok(stem.to_owned()) }
 }
 
 /// The companion file that is looked for when none is named: `<id>.yaml` beside the database.
 pub(crate) fn companion_beside(path: &str, id: &str) -> String {
-    let dir = path
-        .rsplit_once('/')
-        .map_or("", |(dir, _)| if dir.is_empty() { "/" } else { dir });
+    let dir = path.rsplit_once('/').map_or("", |(dir, _)| if dir.is_empty() { "/" } else { dir });
     clean(&format!("{dir}/{id}.yaml"), dir.is_empty())
 }
 
@@ -69,11 +59,7 @@ pub(crate) fn connection_string(path: &str, read_only: bool, journal_mode: Journ
     let query_only = read_only.then(|| "_pragma=query_only(true)".to_owned());
     let journal_mode = journal_mode.map(|mode| format!("_pragma=journal_mode({mode})"));
     let pragmas: Vec<String> = query_only.into_iter().chain(journal_mode).collect();
-    if pragmas.is_empty() {
-        path.to_owned()
-    } else {
-        format!("{path}?{}", pragmas.join("&"))
-    }
+    if pragmas.is_empty() { path.to_owned() } else { format!("{path}?{}", pragmas.join("&")) }
 }
 
 #[cfg(test)]
@@ -133,15 +119,9 @@ mod tests {
     fn connection_strings_name_the_pragmas() {
         use JournalMode::{Delete, Keep, Wal};
         assert_eq!(connection_string("a.db", false, Wal), "a.db?_pragma=journal_mode(WAL)");
-        assert_eq!(
-            connection_string("a.db", true, Wal),
-            "a.db?_pragma=query_only(true)&_pragma=journal_mode(WAL)"
-        );
+        assert_eq!(connection_string("a.db", true, Wal), "a.db?_pragma=query_only(true)&_pragma=journal_mode(WAL)");
         assert_eq!(connection_string("a.db", true, Keep), "a.db?_pragma=query_only(true)");
         assert_eq!(connection_string("a.db", false, Keep), "a.db");
-        assert_eq!(
-            connection_string("a.db", false, Delete),
-            "a.db?_pragma=journal_mode(DELETE)"
-        );
+        assert_eq!(connection_string("a.db", false, Delete), "a.db?_pragma=journal_mode(DELETE)");
     }
 }

@@ -125,16 +125,8 @@ impl AdminCall<'_> {
 fn respond(outcome: Result<Vec<u64>, AdminError>) -> HttpResponse {
     match outcome {
         Ok(counts) => {
-            let results = counts.into_iter().map(|rows_updated| StatementResult {
-                success: true,
-                rows_updated,
-            });
-            reply::json(
-                200,
-                to_json(&Results {
-                    results: results.collect(),
-                }),
-            )
+            let results = counts.into_iter().map(|rows_updated| StatementResult { success: true, rows_updated });
+            reply::json(200, to_json(&Results { results: results.collect() }))
         }
         Err(AdminError::NotFound(message)) => error(404, None, &message),
         Err(AdminError::AlreadyExists(message)) => error(409, None, &message),

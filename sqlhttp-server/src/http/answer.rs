@@ -50,11 +50,7 @@ pub(crate) fn panicked() -> HttpResponse {
 
 fn from_protocol(protocol: Reply) -> HttpResponse {
     let response = reply::json(protocol.status, protocol.body);
-    if protocol.status == StatusCode::SERVICE_UNAVAILABLE {
-        reply::retry_later(response)
-    } else {
-        response
-    }
+    if protocol.status == StatusCode::SERVICE_UNAVAILABLE { reply::retry_later(response) } else { response }
 }
 
 async fn whole(outcome: Outcome, shape: ReplyShape) -> HttpResponse {
@@ -99,12 +95,7 @@ enum Stop {
 impl Encoding {
     fn new(parts: Box<dyn PartStream>, shape: ReplyShape) -> Self {
         let out = Vec::with_capacity(PIECE_BYTES);
-        Encoding {
-            parts,
-            encoder: PartEncoder::new(shape),
-            out,
-            ended: false,
-        }
+        Encoding { parts, encoder: PartEncoder::new(shape), out, ended: false }
     }
 
     /// Encodes until the end, or until there are at least `bytes`.
@@ -129,11 +120,7 @@ impl Encoding {
             if encoding.out.is_empty() {
                 return Ok(None);
             }
-            let capacity = if encoding.ended {
-                0
-            } else {
-                PIECE_BYTES + PIECE_BYTES / 2
-            };
+            let capacity = if encoding.ended { 0 } else { PIECE_BYTES + PIECE_BYTES / 2 };
             let piece = std::mem::replace(&mut encoding.out, Vec::with_capacity(capacity));
             Ok(Some((Bytes::from(piece), encoding)))
         }))

@@ -56,9 +56,7 @@ pub(crate) async fn read(body: Incoming, coding: Option<Coding>, bounds: Bounds)
 async fn within<T>(limit: Option<Duration>, work: impl Future<Output = Result<T, BodyError>>) -> Result<T, BodyError> {
     match limit {
         None => work.await,
-        Some(limit) => tokio::time::timeout(limit, work)
-            .await
-            .unwrap_or(Err(BodyError::TooSlow)),
+        Some(limit) => tokio::time::timeout(limit, work).await.unwrap_or(Err(BodyError::TooSlow)),
     }
 }
 
@@ -87,11 +85,7 @@ async fn next_piece(body: &mut Incoming, bytes_max: u64) -> Result<Option<Bytes>
         let Ok(data) = frame.map_err(BodyError::Broken)?.into_data() else {
             continue;
         };
-        return if data.len() as u64 > bytes_max {
-            Err(BodyError::TooLarge)
-        } else {
-            Ok(Some(data))
-        };
+        return if data.len() as u64 > bytes_max { Err(BodyError::TooLarge) } else { Ok(Some(data)) };
     }
 }
 

@@ -29,15 +29,12 @@ pub(crate) async fn compress(mut response: HttpResponse, accepted: Option<Coding
     if matches!(response.body(), ReplyBody::Whole(bytes) if bytes.len() < BYTES_MIN) {
         return response;
     }
-    response
-        .headers_mut()
-        .append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+    response.headers_mut().append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
     let Some(coding) = accepted else {
         return response;
     };
     let (mut head, body) = response.into_parts();
-    head.headers
-        .insert(header::CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
+    head.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
     let body = match body {
         ReplyBody::Whole(bytes) if bytes.len() <= AT_ONCE_BYTES_MAX => at_once(bytes, coding).await,
         ReplyBody::Whole(bytes) => piecewise(io::Cursor::new(bytes), coding),

@@ -50,10 +50,7 @@ pub(crate) struct Peer {
 
 impl Peer {
     pub(crate) fn new(address: SocketAddr) -> Arc<Self> {
-        Arc::new(Peer {
-            address,
-            unread_bytes: AtomicBool::new(false),
-        })
+        Arc::new(Peer { address, unread_bytes: AtomicBool::new(false) })
     }
 
     /// The client may still be sending what nobody will read.
@@ -69,9 +66,7 @@ where
 {
     let socket = Socket::new(socket, Arc::clone(&peer), Arc::clone(&state));
     let served = match tls {
-        None => serve_http1(socket, peer, state, watcher)
-            .await
-            .map_err(|error| error.to_string()),
+        None => serve_http1(socket, peer, state, watcher).await.map_err(|error| error.to_string()),
         Some(tls) => serve_tls(socket, peer, state, tls, watcher).await,
     };
     if let Err(error) = served {
@@ -91,9 +86,7 @@ where
 {
     let limit = state.limits.header_timeout.unwrap_or(HANDSHAKE_MAX);
     let handshake = tokio::time::timeout(limit, tls.acceptor.accept(socket)).await;
-    let socket = handshake
-        .map_err(|_| "TLS handshake timed out".to_owned())?
-        .map_err(|error| error.to_string())?;
+    let socket = handshake.map_err(|_| "TLS handshake timed out".to_owned())?.map_err(|error| error.to_string())?;
     let served = if socket.get_ref().1.alpn_protocol() == Some(HTTP_2) {
         serve_http2(socket, peer, state, watcher).await
     } else {
@@ -108,9 +101,7 @@ where
 {
     let builder = http1_builder(&state.limits);
     let service = service_fn(|request| respond(Arc::clone(&state), Arc::clone(&peer), request));
-    watcher
-        .watch(builder.serve_connection(TokioIo::new(socket), service))
-        .await
+    watcher.watch(builder.serve_connection(TokioIo::new(socket), service)).await
 }
 
 async fn serve_http2<S>(socket: S, peer: Arc<Peer>, state: Arc<State>, watcher: Watcher) -> Result<(), hyper::Error>
@@ -119,9 +110,7 @@ where
 {
     let builder = http2_builder(&state.limits);
     let service = service_fn(|request| respond(Arc::clone(&state), Arc::clone(&peer), request));
-    watcher
-        .watch(builder.serve_connection(TokioIo::new(socket), service))
-        .await
+    watcher.watch(builder.serve_connection(TokioIo::new(socket), service)).await
 }
 
 async fn respond(
@@ -168,13 +157,7 @@ pub(crate) struct Socket<S> {
 
 impl<S> Socket<S> {
     pub(crate) fn new(inner: S, peer: Arc<Peer>, state: Arc<State>) -> Self {
-        Socket {
-            inner,
-            peer,
-            state,
-            stalled: None,
-            lingering: None,
-        }
+        Socket { inner, peer, state, stalled: None, lingering: None }
     }
 
     /// The client may still be sending what nobody will read.
@@ -192,14 +175,9 @@ impl<S> Socket<S> {
             }
             Poll::Ready(Err(_)) => written,
             Poll::Pending => {
-                let timer = self
-                    .stalled
-                    .get_or_insert_with(|| Box::pin(tokio::time::sleep(WRITE_STALL_MAX)));
+                let timer = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(WRITE_STALL_MAX)));
                 ready!(timer.as_mut().poll(cx));
-                Poll::Ready(Err(io::Error::new(
-                    io::ErrorKind::TimedOut,
-                    "the client does not read its answer",
-                )))
+                Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read its answer")))
             }
         }
     }
@@ -208,9 +186,7 @@ impl<S> Socket<S> {
 impl<S: AsyncRead + Unpin> Socket<S> {
     /// Reads until the client has noticed that we are done, or the time is over.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let timer = self
-            .lingering
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
+        let timer = self.lingering.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
         if timer.as_mut().poll(cx).is_ready() {
             return Poll::Ready(());
         }

@@ -33,10 +33,8 @@ impl Kind {
         let value = value.as_bytes();
         let end = value.iter().position(|byte| *byte == b';').unwrap_or(value.len());
         let media_type = value[..end].trim_ascii();
-        let ends_in_json = media_type
-            .len()
-            .checked_sub(4)
-            .is_some_and(|at| media_type[at..].eq_ignore_ascii_case(b"json"));
+        let ends_in_json =
+            media_type.len().checked_sub(4).is_some_and(|at| media_type[at..].eq_ignore_ascii_case(b"json"));
         if media_type.is_empty() || ends_in_json {
             Kind::Json
         } else if media_type.eq_ignore_ascii_case(b"application/x-www-form-urlencoded") {
@@ -57,9 +55,7 @@ impl Coding {
     pub(crate) fn accepted(headers: &HeaderMap) -> Option<Coding> {
         let accepted = headers.get(header::ACCEPT_ENCODING)?.to_str().ok()?;
         let offers = accepted.split(',').filter_map(Offer::parse);
-        let best = offers
-            .filter(|offer| offer.weight > 0)
-            .min_by_key(|offer| (1000 - offer.weight, offer.rank()))?;
+        let best = offers.filter(|offer| offer.weight > 0).min_by_key(|offer| (1000 - offer.weight, offer.rank()))?;
         best.coding
     }
 
@@ -73,16 +69,9 @@ impl Coding {
     }
 
     fn named(name: &str) -> Option<Coding> {
-        let known = [
-            ("gzip", Coding::Gzip),
-            ("x-gzip", Coding::Gzip),
-            ("br", Coding::Brotli),
-            ("deflate", Coding::Deflate),
-        ];
-        known
-            .into_iter()
-            .find(|(known, _)| name.eq_ignore_ascii_case(known))
-            .map(|(_, coding)| coding)
+        let known =
+            [("gzip", Coding::Gzip), ("x-gzip", Coding::Gzip), ("br", Coding::Brotli), ("deflate", Coding::Deflate)];
+        known.into_iter().find(|(known, _)| name.eq_ignore_ascii_case(known)).map(|(_, coding)| coding)
     }
 }
 
@@ -99,16 +88,9 @@ impl Offer {
     fn parse(element: &str) -> Option<Offer> {
         let mut parts = element.split(';');
         let name = parts.next()?.trim();
-        let coding = if name.eq_ignore_ascii_case("identity") {
-            None
-        } else {
-            Some(Coding::named(name)?)
-        };
+        let coding = if name.eq_ignore_ascii_case("identity") { None } else { Some(Coding::named(name)?) };
         let weight = parts.find_map(|parameter| parameter.trim().strip_prefix("q=")?.trim().parse::<f32>().ok());
-        Some(Offer {
-            coding,
-            weight: (weight.unwrap_or(1.0).clamp(0.0, 1.0) * 1000.0) as u16,
-        })
+        Some(Offer { coding, weight: (weight.unwrap_or(1.0).clamp(0.0, 1.0) * 1000.0) as u16 })
     }
 
     fn rank(&self) -> u8 {
@@ -144,25 +126,13 @@ mod tests {
             assert_eq!(Kind::of(&with(header::CONTENT_TYPE, value)), Kind::Json, "{value}");
         }
         assert_eq!(Kind::of(&HeaderMap::new()), Kind::Json);
-        for value in [
-            "application/x-www-form-urlencoded",
-            "Application/X-WWW-Form-Urlencoded;charset=utf-8",
-        ] {
+        for value in ["application/x-www-form-urlencoded", "Application/X-WWW-Form-Urlencoded;charset=utf-8"] {
             assert_eq!(Kind::of(&with(header::CONTENT_TYPE, value)), Kind::Form, "{value}");
         }
-        for value in [
-            "text/plain",
-            "text/html",
-            "multipart/form-data; boundary=x",
-            "text/xml",
-            "application/jsonx",
-            "son",
-        ] {
-            assert_eq!(
-                Kind::of(&with(header::CONTENT_TYPE, value)),
-                Kind::Unsupported,
-                "{value}"
-            );
+        for value in
+            ["text/plain", "text/html", "multipart/form-data; boundary=x", "text/xml", "application/jsonx", "son"]
+        {
+            assert_eq!(Kind::of(&with(header::CONTENT_TYPE, value)), Kind::Unsupported, "{value}");
         }
     }
 

@@ -37,10 +37,7 @@ impl CorsPolicy {
     pub fn parse(value: &str) -> Result<CorsPolicy, CorsError> {
         let items: Vec<&str> = value.split(',').map(str::trim).collect();
         if items == ["*"] {
-            return Ok(CorsPolicy {
-                any: true,
-                origins: Vec::new(),
-            });
+            return Ok(CorsPolicy { any: true, origins: Vec::new() });
         }
         if items.contains(&"*") {
             return Err(CorsError::AnyAndOthers);
@@ -65,10 +62,7 @@ impl CorsPolicy {
         if let Some(allowed) = origin.and_then(|origin| self.allowed(origin)) {
             headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
         }
-        headers.insert(
-            header::ACCESS_CONTROL_ALLOW_METHODS,
-            HeaderValue::from_static("POST,OPTIONS"),
-        );
+        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("POST,OPTIONS"));
         if let Some(wanted) = request.get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
             headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, wanted.clone());
         }
@@ -102,10 +96,7 @@ impl Pattern {
             return Err(wrong());
         }
         Ok(match domain {
-            Some(domain) => Pattern::Subdomain {
-                scheme: format!("{scheme}://"),
-                domain: format!(".{domain}"),
-            },
+            Some(domain) => Pattern::Subdomain { scheme: format!("{scheme}://"), domain: format!(".{domain}") },
             None => Pattern::Exact(origin),
         })
     }
@@ -114,9 +105,7 @@ impl Pattern {
         match self {
             Pattern::Exact(allowed) => allowed == origin,
             Pattern::Subdomain { scheme, domain } => {
-                let between = origin
-                    .strip_prefix(scheme.as_str())
-                    .and_then(|rest| rest.strip_suffix(domain.as_str()));
+                let between = origin.strip_prefix(scheme.as_str()).and_then(|rest| rest.strip_suffix(domain.as_str()));
                 between.is_some_and(|label| !label.is_empty() && is_host(label) && !label.contains(':'))
             }
         }
@@ -146,14 +135,8 @@ mod tests {
     #[test]
     fn origins() {
         assert_eq!(allowed("*", "https://a.com").as_deref(), Some("*"));
-        assert_eq!(
-            allowed("https://a.com", "https://a.com").as_deref(),
-            Some("https://a.com")
-        );
-        assert_eq!(
-            allowed("https://A.com/", "HTTPS://a.COM").as_deref(),
-            Some("https://a.com")
-        );
+        assert_eq!(allowed("https://a.com", "https://a.com").as_deref(), Some("https://a.com"));
+        assert_eq!(allowed("https://A.com/", "HTTPS://a.COM").as_deref(), Some("https://a.com"));
         assert_eq!(allowed("https://a.com", "http://a.com"), None);
         assert_eq!(allowed("https://a.com", "https://a.com.evil.com"), None);
         assert_eq!(
@@ -168,13 +151,9 @@ mod tests {
         let policy = "https://*.b.com";
         assert!(allowed(policy, "https://x.b.com").is_some());
         assert!(allowed(policy, "https://x.y.b.com").is_some());
-        for origin in [
-            "https://b.com",
-            "https://.b.com",
-            "http://x.b.com",
-            "https://xb.com",
-            "https://evil.com/x.b.com",
-        ] {
+        for origin in
+            ["https://b.com", "https://.b.com", "http://x.b.com", "https://xb.com", "https://evil.com/x.b.com"]
+        {
             assert_eq!(allowed(policy, origin), None, "{origin}");
         }
         assert_eq!(allowed(policy, "https://evil.com:1.b.com"), None);
@@ -182,20 +161,10 @@ mod tests {
 
     #[test]
     fn invalid_values() {
-        for value in [
-            "a.com",
-            "",
-            "https://",
-            "://a.com",
-            "https://a.com,",
-            "https://a.com/path",
-            "https://*",
-            "https://a b",
-        ] {
-            assert!(
-                matches!(CorsPolicy::parse(value), Err(CorsError::NotAnOrigin(_))),
-                "{value}"
-            );
+        for value in
+            ["a.com", "", "https://", "://a.com", "https://a.com,", "https://a.com/path", "https://*", "https://a b"]
+        {
+            assert!(matches!(CorsPolicy::parse(value), Err(CorsError::NotAnOrigin(_))), "{value}");
         }
         assert_eq!(CorsPolicy::parse("*,https://a.com"), Err(CorsError::AnyAndOthers));
     }

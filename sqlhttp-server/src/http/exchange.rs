@@ -1,12 +1,14 @@
 //! A transaction's way through the server: authentication, body, decoding, the database, the answer.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::StatusCode;
 use hyper::body::Incoming;
 use hyper::header;
 use hyper::http::request::Parts;
+use sqlhttp_core::{Answer, Batch, Error};
 use sqlhttp_ws4sqlite::{Call, Credentials, Refusal, decode, decode_form};
 
 use super::answer;
@@ -20,6 +22,9 @@ use crate::metrics::DatabaseMetrics;
 
 /// Longer bodies are decoded on a thread that may be kept busy, in bytes.
 const DECODED_INLINE_MAX: usize = 1 << 20;
+
+/// How long after its deadline a batch may take to say by itself that it was interrupted.
+const DEADLINE_GRACE: Duration = Duration::from_millis(250);
 
 /// One `POST /<id>`.
 pub(crate) struct Exchange<'a> {
@@ -54,8 +59,21 @@ impl Exchange<'_> {
         }
         self.check_item_count(&call)?;
         let (batch, shape) = call.into_batch(&self.database.statements).map_err(refused)?;
-        let answer = self.database.backend.request(batch, self.state.deadline()).await;
-        Ok(answer::respond(answer, shape).await)
+        Ok(answer::respond(self.request(batch).await, shape).await)
+    }
+
+    /// Has the database run a batch. It looks at the deadline only when the batch's turn comes, so the time in its queue
+    /// is bounded here.
+    async fn request(&self, batch: Batch) -> Result<Answer, Error> {
+        let deadline = self.state.deadline();
+        let work = self.database.backend.request(batch, deadline);
+        match deadline.moment() {
+            None => work.await,
+            Some(moment) => {
+                let latest = tokio::time::Instant::from_std(moment + DEADLINE_GRACE);
+                tokio::time::timeout_at(latest, work).await.unwrap_or(Err(Error::Timeout))
+            }
+        }
     }
 
     fn auth(&self, mode: AuthMode) -> Option<&AuthConfig> {
@@ -63,19 +81,12 @@ impl Exchange<'_> {
     }
 
     async fn read(&self, body: &mut Option<Incoming>) -> Result<Bytes, Rejection> {
-        let Some(taken) = body.take_if(|body| !hyper::body::Body::is_end_stream(body)) else {
+        let Some(body) = body.take() else {
             return Ok(Bytes::new());
         };
         let coding = Coding::of(&self.request.headers);
-        let bounds = self.state.limits.body;
-        // A body that is refused by its declared length stays in its place: it has not been read.
-        if hyper::body::Body::size_hint(&taken).lower() > bounds.bytes_max {
-            *body = Some(taken);
-            return Err(Box::new(body_error(&BodyError::TooLarge)));
-        }
-        body::read(taken, coding, bounds)
-            .await
-            .map_err(|error| Box::new(body_error(&error)))
+        let read = body::read(body, coding, self.state.limits.body).await;
+        read.map_err(|error| Box::new(body_error(&error)))
     }
 
     fn check_item_count(&self, call: &Call) -> Result<(), Rejection> {
@@ -83,10 +94,7 @@ impl Exchange<'_> {
         if count <= max {
             return Ok(());
         }
-        Err(refused(Refusal::whole(
-            400,
-            format!("too many items in the transaction: {count}, the limit is {max}"),
-        )))
+        Err(refused(Refusal::whole(400, format!("too many items in the transaction: {count}, the limit is {max}"))))
     }
 
     /// Credentials in the header: checked before the body is read.
@@ -154,9 +162,7 @@ impl Exchange<'_> {
 
     fn unauthorized(&self, auth: &AuthConfig) -> HttpResponse {
         let mut response = reply::text(reply::status_code(auth.error_code), "Unauthorized");
-        response
-            .headers_mut()
-            .insert(header::WWW_AUTHENTICATE, self.database.challenge.clone());
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, self.database.challenge.clone());
         response
     }
 }
@@ -201,9 +207,8 @@ fn body_error(error: &BodyError) -> HttpResponse {
     match error {
         BodyError::TooLarge => reply::closing(reply::error(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large")),
         BodyError::TooSlow => reply::closing(reply::error(StatusCode::REQUEST_TIMEOUT, "Request Timeout")),
-        BodyError::Broken(_) | BodyError::Undecodable(_) => reply::closing(reply::refusal(&Refusal::whole(
-            400,
-            format!("in parsing body: {error}"),
-        ))),
+        BodyError::Broken(_) | BodyError::Undecodable(_) => {
+            reply::closing(reply::refusal(&Refusal::whole(400, format!("in parsing body: {error}"))))
+        }
     }
 }

@@ -72,11 +72,7 @@ impl Files {
         let index = file.join(&self.index);
         let about = tokio::fs::metadata(&index).await.ok()?;
         let found = open(index, &about).await?;
-        Some(if decoded.ends_with('/') {
-            Target::File(found)
-        } else {
-            Target::Redirect
-        })
+        Some(if decoded.ends_with('/') { Target::File(found) } else { Target::Redirect })
     }
 }
 
@@ -101,12 +97,7 @@ async fn open(path: PathBuf, about: &std::fs::Metadata) -> Option<Found> {
         return None;
     }
     let file = File::open(&path).await.ok()?;
-    Some(Found {
-        file,
-        len: about.len(),
-        modified: about.modified().ok(),
-        path,
-    })
+    Some(Found { file, len: about.len(), modified: about.modified().ok(), path })
 }
 
 /// To the same path with a slash. Slashes in front are taken together, because `//host/` would be another server.
@@ -136,10 +127,7 @@ impl Found {
         headers.insert(header::CONTENT_TYPE, media_type);
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(len));
         if status == StatusCode::PARTIAL_CONTENT {
-            headers.insert(
-                header::CONTENT_RANGE,
-                content_range(format!("{first}-{}", first + len - 1), self.len),
-            );
+            headers.insert(header::CONTENT_RANGE, content_range(format!("{first}-{}", first + len - 1), self.len));
         }
         if request.method != Method::HEAD {
             *response.body_mut() = self.body(first, len).await?;
@@ -151,10 +139,7 @@ impl Found {
     async fn body(mut self, first: u64, len: u64) -> io::Result<ReplyBody> {
         self.file.seek(SeekFrom::Start(first)).await?;
         let stream = ReaderStream::with_capacity(self.file.take(len), PIECE_BYTES);
-        Ok(ReplyBody::Stream {
-            stream: Box::pin(stream),
-            len: Some(len),
-        })
+        Ok(ReplyBody::Stream { stream: Box::pin(stream), len: Some(len) })
     }
 
     fn not_modified(&self, headers: &HeaderMap) -> bool {
@@ -170,21 +155,14 @@ impl Found {
             None => true,
             condition => date(condition).is_some_and(|date| self.modified_at() == Some(date)),
         };
-        let value = headers
-            .get(header::RANGE)
-            .filter(|_| fits)
-            .and_then(|value| value.to_str().ok());
+        let value = headers.get(header::RANGE).filter(|_| fits).and_then(|value| value.to_str().ok());
         Range::parse(value, self.len)
     }
 
     fn unsatisfiable(&self) -> HttpResponse {
         let mut response = reply::text(StatusCode::RANGE_NOT_SATISFIABLE, "Range Not Satisfiable");
-        response
-            .headers_mut()
-            .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-        response
-            .headers_mut()
-            .insert(header::CONTENT_RANGE, content_range("*".to_owned(), self.len));
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+        response.headers_mut().insert(header::CONTENT_RANGE, content_range("*".to_owned(), self.len));
         response
     }
 
@@ -210,11 +188,7 @@ impl Found {
         }
         let mut head = Vec::with_capacity(SNIFFED_BYTES as usize);
         (&mut self.file).take(SNIFFED_BYTES).read_to_end(&mut head).await?;
-        let media_type = if looks_like_text(&head) {
-            "text/plain; charset=utf-8"
-        } else {
-            "application/octet-stream"
-        };
+        let media_type = if looks_like_text(&head) { "text/plain; charset=utf-8" } else { "application/octet-stream" };
         Ok(HeaderValue::from_static(media_type))
     }
 }
@@ -231,19 +205,13 @@ fn media_type_of(path: &Path) -> HeaderValue {
     let media_type = mime_guess::from_path(path).first_or_octet_stream();
     let essence = media_type.essence_str();
     let has_charset = media_type.type_() == mime_guess::mime::TEXT && media_type.get_param("charset").is_none();
-    let text = if has_charset {
-        format!("{essence}; charset=utf-8")
-    } else {
-        media_type.to_string()
-    };
+    let text = if has_charset { format!("{essence}; charset=utf-8") } else { media_type.to_string() };
     HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("application/octet-stream"))
 }
 
 /// No control characters but those that text has. (UTF-8 is not asked for: the last character may be cut.)
 fn looks_like_text(head: &[u8]) -> bool {
-    !head
-        .iter()
-        .any(|byte| byte.is_ascii_control() && !b"\t\n\r\x0c\x1b\x7f".contains(byte))
+    !head.iter().any(|byte| byte.is_ascii_control() && !b"\t\n\r\x0c\x1b\x7f".contains(byte))
 }
 
 #[cfg(test)]

@@ -38,10 +38,7 @@ pub(crate) async fn handle(state: &State, peer: &Peer, request: Request<Incoming
             peer.expect_unread_bytes();
         }
         name(&mut response, &id);
-        state
-            .metrics
-            .database(database)
-            .answered(response.status().as_u16(), started.elapsed());
+        state.metrics.database(database).answered(response.status().as_u16(), started.elapsed());
         tracing::info!(status = response.status().as_u16(), took = ?started.elapsed(), "answered");
         response
     };
@@ -54,13 +51,10 @@ async fn unless_it_panics(
     body: &mut Option<Incoming>,
 ) -> (Option<DatabaseIndex>, HttpResponse) {
     // Nothing that a panic could leave half done is used afterwards: the request's own data is dropped.
-    AssertUnwindSafe(answer(state, head, body))
-        .catch_unwind()
-        .await
-        .unwrap_or_else(|_| {
-            tracing::error!("answering a request has panicked");
-            (None, reply::closing(answer::panicked()))
-        })
+    AssertUnwindSafe(answer(state, head, body)).catch_unwind().await.unwrap_or_else(|_| {
+        tracing::error!("answering a request has panicked");
+        (None, reply::closing(answer::panicked()))
+    })
 }
 
 /// The answer, and the database whose it is.
@@ -96,14 +90,7 @@ impl<'a> Target<'a> {
     async fn call(&self, body: &mut Option<Incoming>) -> HttpResponse {
         let Target { state, index, request } = *self;
         let (database, metrics) = (state.database(index), state.metrics.database(Some(index)));
-        let response = Exchange {
-            state,
-            database,
-            metrics,
-            request,
-        }
-        .answer(body)
-        .await;
+        let response = Exchange { state, database, metrics, request }.answer(body).await;
         let response = compress(response, Coding::accepted(&request.headers)).await;
         self.with_cors(response)
     }
@@ -133,12 +120,7 @@ impl<'a> Target<'a> {
     fn admin(&self) -> AdminCall<'a> {
         let Target { state, index, request } = *self;
         let (database, metrics) = (state.database(index), state.metrics.database(Some(index)));
-        AdminCall {
-            state,
-            database,
-            metrics,
-            request,
-        }
+        AdminCall { state, database, metrics, request }
     }
 
     fn wrong_method(&self, allow: &'static str) -> HttpResponse {
@@ -164,10 +146,7 @@ fn name(response: &mut HttpResponse, id: &RequestId) {
 }
 
 fn closes(response: &HttpResponse) -> bool {
-    response
-        .headers()
-        .get(header::CONNECTION)
-        .is_some_and(|value| value == "close")
+    response.headers().get(header::CONNECTION).is_some_and(|value| value == "close")
 }
 
 /// Counts something while it lasts.

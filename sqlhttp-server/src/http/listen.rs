@@ -127,13 +127,7 @@ impl Server {
     }
 
     async fn finish(self) {
-        let Server {
-            state,
-            graceful,
-            abort,
-            tasks,
-            ..
-        } = self;
+        let Server { state, graceful, abort, tasks, .. } = self;
         state.stop();
         let limit = state.limits.shutdown_timeout;
         if tokio::time::timeout(limit, graceful.shutdown()).await.is_err() {

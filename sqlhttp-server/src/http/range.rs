@@ -41,10 +41,7 @@ impl Range {
     fn suffix(len: u64, file_len: u64) -> Range {
         match len.min(file_len) {
             0 => Range::Unsatisfiable,
-            len => Range::Part {
-                first: file_len - len,
-                len,
-            },
+            len => Range::Part { first: file_len - len, len },
         }
     }
 
@@ -52,10 +49,7 @@ impl Range {
         if first >= file_len {
             return Range::Unsatisfiable;
         }
-        Range::Part {
-            first,
-            len: last.min(file_len - 1) - first + 1,
-        }
+        Range::Part { first, len: last.min(file_len - 1) - first + 1 }
     }
 }
 

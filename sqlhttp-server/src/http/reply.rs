@@ -39,10 +39,7 @@ impl ReplyBody {
 
     /// A body of unknown length.
     pub(crate) fn stream(stream: impl Stream<Item = io::Result<Bytes>> + Send + 'static) -> Self {
-        ReplyBody::Stream {
-            stream: Box::pin(stream),
-            len: None,
-        }
+        ReplyBody::Stream { stream: Box::pin(stream), len: None }
     }
 }
 
@@ -97,19 +94,13 @@ pub(crate) fn empty(status: StatusCode) -> HttpResponse {
 pub(crate) fn with_type(status: StatusCode, media_type: &'static str, body: ReplyBody) -> HttpResponse {
     let mut response = Response::new(body);
     *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     response
 }
 
 /// An error of the server itself: `{"reqIdx":-1,"error":"…"}`, the text with a capital.
 pub(crate) fn error(status: StatusCode, message: &str) -> HttpResponse {
-    refusal(&Refusal {
-        status: status.as_u16(),
-        req_idx: -1,
-        error: capitalized(message),
-    })
+    refusal(&Refusal { status: status.as_u16(), req_idx: -1, error: capitalized(message) })
 }
 
 /// What a protocol refused, in its own words.
@@ -124,11 +115,7 @@ pub(crate) fn not_found(method: &hyper::Method, path: &str) -> HttpResponse {
 
 /// 405 with what is allowed instead.
 pub(crate) fn wrong_method(allow: &'static str) -> HttpResponse {
-    with_header(
-        error(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed"),
-        header::ALLOW,
-        allow,
-    )
+    with_header(error(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed"), header::ALLOW, allow)
 }
 
 /// 503 for a client that should come back.

@@ -64,11 +64,7 @@ impl fmt::Display for RequestId {
 /// Seconds; keeps the numbers of this process apart from those of the one before it.
 fn process_start() -> u64 {
     static START: OnceLock<u64> = OnceLock::new();
-    *START.get_or_init(|| {
-        SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs())
-    })
+    *START.get_or_init(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
 }
 
 #[cfg(test)]
@@ -76,10 +72,7 @@ mod tests {
     use super::*;
 
     fn of(value: &str) -> RequestId {
-        RequestId::of(&HeaderMap::from_iter([(
-            X_REQUEST_ID,
-            HeaderValue::from_str(value).unwrap(),
-        )]))
+        RequestId::of(&HeaderMap::from_iter([(X_REQUEST_ID, HeaderValue::from_str(value).unwrap())]))
     }
 
     #[test]
@@ -93,19 +86,7 @@ mod tests {
         for value in ["", "two words", "tab\there", &"x".repeat(LEN_MAX + 1)] {
             assert!(!of(value).is_given(), "{value}");
         }
-        assert_ne!(
-            RequestId::of(&HeaderMap::new()).to_string(),
-            RequestId::of(&HeaderMap::new()).to_string()
-        );
-        assert_eq!(
-            of("")
-                .header()
-                .unwrap()
-                .as_bytes()
-                .iter()
-                .filter(|byte| **byte == b'-')
-                .count(),
-            1
-        );
+        assert_ne!(RequestId::of(&HeaderMap::new()).to_string(), RequestId::of(&HeaderMap::new()).to_string());
+        assert_eq!(of("").header().unwrap().as_bytes().iter().filter(|byte| **byte == b'-').count(), 1);
     }
 }

@@ -107,9 +107,7 @@ impl State {
 
     /// The moment after which a statement that starts now may not run any more.
     pub(crate) fn deadline(&self) -> Deadline {
-        self.limits
-            .query_timeout
-            .map_or(Deadline::NEVER, |limit| Deadline::after(Instant::now(), limit))
+        self.limits.query_timeout.map_or(Deadline::NEVER, |limit| Deadline::after(Instant::now(), limit))
     }
 
     /// From now on the health check fails, so that no new work is sent here.
@@ -134,10 +132,7 @@ impl Limits {
         // A duration of zero means that there is no limit.
         let limit = |duration: Duration| Some(duration).filter(|duration| !duration.is_zero());
         Limits {
-            body: Bounds {
-                bytes_max: config.body_bytes_max,
-                timeout: limit(config.body_timeout),
-            },
+            body: Bounds { bytes_max: config.body_bytes_max, timeout: limit(config.body_timeout) },
             header_bytes_max: config.header_bytes_max,
             header_timeout: limit(config.header_timeout),
             connections_max: config.connections_max,
@@ -150,29 +145,15 @@ impl Limits {
 
 impl Entry {
     fn new(served: Served) -> Result<Self, SetupError> {
-        let Served {
-            config,
-            backend,
-            admin,
-            status,
-        } = served;
+        let Served { config, backend, admin, status } = served;
         let cors = config.cors_origin.as_deref().map(CorsPolicy::parse).transpose();
-        let cors = cors.map_err(|source| SetupError {
-            database: config.id.clone(),
-            source,
-        })?;
-        let macros = config
-            .macros
-            .into_iter()
-            .filter_map(|it| Some((it.id, it.execution.web_service?)));
+        let cors = cors.map_err(|source| SetupError { database: config.id.clone(), source })?;
+        let macros = config.macros.into_iter().filter_map(|it| Some((it.id, it.execution.web_service?)));
         Ok(Entry {
             challenge: challenge(&config.id),
             id: config.id,
             backend,
-            statements: Statements {
-                stored: config.stored_statements,
-                only_stored: config.only_stored_statements,
-            },
+            statements: Statements { stored: config.stored_statements, only_stored: config.only_stored_statements },
             auth: config.auth,
             cors,
             admin,
@@ -192,17 +173,13 @@ fn challenge(id: &str) -> HeaderValue {
 
 impl fmt::Debug for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("State")
-            .field("limits", &self.limits)
-            .finish_non_exhaustive()
+        f.debug_struct("State").field("limits", &self.limits).finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for Served {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Served")
-            .field("id", &self.config.id)
-            .finish_non_exhaustive()
+        f.debug_struct("Served").field("id", &self.config.id).finish_non_exhaustive()
     }
 }
 

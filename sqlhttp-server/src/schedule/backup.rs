@@ -36,19 +36,13 @@ pub(crate) async fn back_up(
     create_directory(&naming.dir).await.map_err(BackupError::Directory)?;
     let target = free_name(naming, now, number).await?;
     database.backup(&target).await.map_err(BackupError::Copy)?;
-    rotate(naming, &target, files_max)
-        .await
-        .map_err(BackupError::Rotation)?;
+    rotate(naming, &target, files_max).await.map_err(BackupError::Rotation)?;
     Ok(target)
 }
 
 /// Creates the directory if it is missing. An empty path is the working directory.
 async fn create_directory(dir: &Path) -> io::Result<()> {
-    if dir.as_os_str().is_empty() {
-        Ok(())
-    } else {
-        fs::create_dir_all(dir).await
-    }
+    if dir.as_os_str().is_empty() { Ok(()) } else { fs::create_dir_all(dir).await }
 }
 
 async fn free_name(naming: &Naming, now: DateTime<Local>, number: bool) -> Result<PathBuf, BackupError> {
@@ -63,11 +57,7 @@ async fn free_name(naming: &Naming, now: DateTime<Local>, number: bool) -> Resul
 }
 
 async fn rotate(naming: &Naming, newest: &Path, files_max: usize) -> io::Result<()> {
-    let dir = if naming.dir.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        &naming.dir
-    };
+    let dir = if naming.dir.as_os_str().is_empty() { Path::new(".") } else { &naming.dir };
     let mut names = Vec::new();
     let mut entries = fs::read_dir(dir).await?;
     while let Some(entry) = entries.next_entry().await? {

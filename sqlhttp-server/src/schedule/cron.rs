@@ -44,33 +44,15 @@ struct Bounds {
     names: &'static [&'static str],
 }
 
-const MINUTES: Bounds = Bounds {
-    min: 0,
-    max: 59,
-    names: &[],
-};
-const HOURS: Bounds = Bounds {
-    min: 0,
-    max: 23,
-    names: &[],
-};
-const DAYS: Bounds = Bounds {
-    min: 1,
-    max: 31,
-    names: &[],
-};
+const MINUTES: Bounds = Bounds { min: 0, max: 59, names: &[] };
+const HOURS: Bounds = Bounds { min: 0, max: 23, names: &[] };
+const DAYS: Bounds = Bounds { min: 1, max: 31, names: &[] };
 const MONTHS: Bounds = Bounds {
     min: 1,
     max: 12,
-    names: &[
-        "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
-    ],
+    names: &["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"],
 };
-const WEEKDAYS: Bounds = Bounds {
-    min: 0,
-    max: 6,
-    names: &["sun", "mon", "tue", "wed", "thu", "fri", "sat"],
-};
+const WEEKDAYS: Bounds = Bounds { min: 0, max: 6, names: &["sun", "mon", "tue", "wed", "thu", "fri", "sat"] };
 
 const DESCRIPTORS: [(&str, &str); 7] = [
     ("@yearly", "0 0 1 1 *"),
@@ -96,26 +78,14 @@ impl Schedule {
             return Err("empty spec string".to_owned());
         }
         let (zone, rest) = split_zone(text)?;
-        let timing = if rest.starts_with('@') {
-            descriptor(rest)?
-        } else {
-            fields(rest)?
-        };
-        Ok(Schedule {
-            timing,
-            zone,
-            text: rest.trim().to_owned(),
-        })
+        let timing = if rest.starts_with('@') { descriptor(rest)? } else { fields(rest)? };
+        Ok(Schedule { timing, zone, text: rest.trim().to_owned() })
     }
 
     /// Always so long after the last moment; at least a second.
     pub fn every(delay: Duration) -> Self {
         let delay = Duration::from_secs(delay.as_secs().max(1));
-        Schedule {
-            timing: Timing::Every(delay),
-            zone: Zone::Local,
-            text: format!("@every {}s", delay.as_secs()),
-        }
+        Schedule { timing: Timing::Every(delay), zone: Zone::Local, text: format!("@every {}s", delay.as_secs()) }
     }
 
     /// The next moment after `now`; `None` if there is none (30 February).
@@ -133,10 +103,8 @@ impl Schedule {
 
     /// The schedule in English, or as it is written where English would be of no help.
     pub fn describe(&self) -> String {
-        let expression = DESCRIPTORS
-            .iter()
-            .find(|(name, _)| *name == self.text)
-            .map_or(&*self.text, |(_, fields)| fields);
+        let expression =
+            DESCRIPTORS.iter().find(|(name, _)| *name == self.text).map_or(&*self.text, |(_, fields)| fields);
         let described = match expression.strip_prefix("@every") {
             Some(delay) => format!("every {}", delay.trim()),
             None => describe::describe(expression).unwrap_or_else(|| self.text.clone()),
@@ -149,15 +117,11 @@ impl Schedule {
 }
 
 fn next_every(delay: Duration, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-    now.with_nanosecond(0)?
-        .checked_add_signed(TimeDelta::from_std(delay).ok()?)
+    now.with_nanosecond(0)?.checked_add_signed(TimeDelta::from_std(delay).ok()?)
 }
 
 fn next_in<Z: TimeZone>(schedule: &cron::Schedule, zone: &Z, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-    schedule
-        .after(&now.with_timezone(zone))
-        .next()
-        .map(|next| next.with_timezone(&Utc))
+    schedule.after(&now.with_timezone(zone)).next().map(|next| next.with_timezone(&Utc))
 }
 
 fn split_zone(text: &str) -> Result<(Zone, &str), String> {
@@ -179,9 +143,7 @@ fn descriptor(text: &str) -> Result<Timing, String> {
     if let Some((_, expansion)) = DESCRIPTORS.iter().find(|(name, _)| *name == text) {
         return fields(expansion);
     }
-    let delay = text
-        .strip_prefix("@every ")
-        .ok_or_else(|| format!("unrecognized descriptor: {text}"))?;
+    let delay = text.strip_prefix("@every ").ok_or_else(|| format!("unrecognized descriptor: {text}"))?;
     let delay = parse_duration(delay).map_err(|why| format!("failed to parse duration {text}: {why}"))?;
     Ok(Schedule::every(delay).timing)
 }
@@ -189,11 +151,7 @@ fn descriptor(text: &str) -> Result<Timing, String> {
 fn fields(text: &str) -> Result<Timing, String> {
     let words: Vec<&str> = text.split_whitespace().collect();
     let [minute, hour, day, month, weekday] = words[..] else {
-        return Err(format!(
-            "expected exactly 5 fields, found {}: [{}]",
-            words.len(),
-            words.join(" ")
-        ));
+        return Err(format!("expected exactly 5 fields, found {}: [{}]", words.len(), words.join(" ")));
     };
     let minutes = field(minute, &MINUTES)?.list(0);
     let hours = field(hour, &HOURS)?.list(0);
@@ -216,20 +174,13 @@ fn fields(text: &str) -> Result<Timing, String> {
 impl Field {
     /// The numbers, each raised by `offset`, as the crate writes lists.
     fn list(&self, offset: u32) -> String {
-        let numbers: Vec<String> = self
-            .numbers
-            .iter()
-            .map(|number| (number + offset).to_string())
-            .collect();
+        let numbers: Vec<String> = self.numbers.iter().map(|number| (number + offset).to_string()).collect();
         numbers.join(",")
     }
 }
 
 fn field(text: &str, bounds: &Bounds) -> Result<Field, String> {
-    let mut field = Field {
-        numbers: Vec::new(),
-        any: false,
-    };
+    let mut field = Field { numbers: Vec::new(), any: false };
     for part in text.split(',').filter(|part| !part.is_empty()) {
         let (numbers, any) = range(part, bounds)?;
         field.numbers.extend(numbers);
@@ -270,18 +221,13 @@ fn range(part: &str, bounds: &Bounds) -> Result<(impl Iterator<Item = u32> + use
 
 fn check(start: u32, end: u32, step: u32, bounds: &Bounds, part: &str) -> Result<(), String> {
     if start < bounds.min {
-        return Err(format!(
-            "beginning of range ({start}) below minimum ({}): {part}",
-            bounds.min
-        ));
+        return Err(format!("beginning of range ({start}) below minimum ({}): {part}", bounds.min));
     }
     if end > bounds.max {
         return Err(format!("end of range ({end}) above maximum ({}): {part}", bounds.max));
     }
     if start > end {
-        return Err(format!(
-            "beginning of range ({start}) beyond end of range ({end}): {part}"
-        ));
+        return Err(format!("beginning of range ({start}) beyond end of range ({end}): {part}"));
     }
     if step == 0 {
         return Err(format!("step of range should be a positive number: {part}"));

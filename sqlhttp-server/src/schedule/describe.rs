@@ -1,15 +1,7 @@
 //! A cron expression in English, in the words that the original prints at start (those of cRonstrue, in lower case).
 //! Expressions that it would put into a riddle are left to the caller to show as they are.
 
-const WEEKDAYS: [&str; 7] = [
-    "sunday",
-    "monday",
-    "tuesday",
-    "wednesday",
-    "thursday",
-    "friday",
-    "saturday",
-];
+const WEEKDAYS: [&str; 7] = ["sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday"];
 const MONTHS: [&str; 12] = [
     "january",
     "february",
@@ -53,13 +45,7 @@ pub(crate) fn describe(expression: &str) -> Option<String> {
         day_of_week(&weekday, day == Field::Any)?,
         month_of_year(&month)?,
     ];
-    Some(
-        parts
-            .into_iter()
-            .filter(|part| !part.is_empty())
-            .collect::<Vec<_>>()
-            .join(", "),
-    )
+    Some(parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", "))
 }
 
 impl Field {
@@ -121,10 +107,7 @@ fn minutes(field: &Field) -> Option<String> {
     Some(match field {
         Field::Any => "every minute".to_owned(),
         Field::List(numbers) => {
-            format!(
-                "at {} minutes past the hour",
-                listed(numbers.iter().map(u32::to_string).collect())
-            )
+            format!("at {} minutes past the hour", listed(numbers.iter().map(u32::to_string).collect()))
         }
         Field::Range(low, high) => format!("minutes {low} through {high} past the hour"),
         Field::Every(step) => format!("every {step} minutes"),
@@ -138,10 +121,7 @@ fn minutes(field: &Field) -> Option<String> {
 fn day_of_month(field: &Field) -> String {
     match field {
         Field::Any => String::new(),
-        Field::List(days) => format!(
-            "on day {} of the month",
-            listed(days.iter().map(u32::to_string).collect())
-        ),
+        Field::List(days) => format!("on day {} of the month", listed(days.iter().map(u32::to_string).collect())),
         Field::Range(low, high) => format!("between day {low} and {high} of the month"),
         Field::Every(step) => format!("every {step} days"),
         Field::EveryFrom(start, step) => format!("every {step} days, starting on day {start} of the month"),
@@ -164,11 +144,7 @@ fn day_of_week(field: &Field, any_day: bool) -> Option<String> {
 }
 
 fn month_of_year(field: &Field) -> Option<String> {
-    let name = |month: &u32| {
-        MONTHS
-            .get((*month as usize).checked_sub(1)?)
-            .map(|name| (*name).to_owned())
-    };
+    let name = |month: &u32| MONTHS.get((*month as usize).checked_sub(1)?).map(|name| (*name).to_owned());
     Some(match field {
         Field::Any => String::new(),
         Field::List(months) => format!("only in {}", listed(months.iter().map(name).collect::<Option<_>>()?)),
@@ -227,10 +203,7 @@ mod tests {
             ("0 0 1 * *", "at 12:00 am, on day 1 of the month"),
             ("0 0 1-7 * *", "at 12:00 am, between day 1 and 7 of the month"),
             ("0 0 1 1 *", "at 12:00 am, on day 1 of the month, only in january"),
-            (
-                "10 10 10 10 1",
-                "at 10:10 am, on day 10 of the month, and on monday, only in october",
-            ),
+            ("10 10 10 10 1", "at 10:10 am, on day 10 of the month, and on monday, only in october"),
             ("*/5 * * * *", "every 5 minutes"),
             ("1 * * * *", "at 1 minutes past the hour"),
             ("30 14 * * *", "at 02:30 pm"),
@@ -256,23 +229,13 @@ mod tests {
 
     #[test]
     fn names_and_question_marks_are_understood() {
-        assert_eq!(
-            describe("0 0 ? JAN SUN").as_deref(),
-            Some("at 12:00 am, only on sunday, only in january")
-        );
+        assert_eq!(describe("0 0 ? JAN SUN").as_deref(), Some("at 12:00 am, only on sunday, only in january"));
         assert_eq!(describe("0/5 * * * *").as_deref(), Some("every 5 minutes"));
     }
 
     #[test]
     fn there_are_no_words_for_riddles() {
-        for expression in [
-            "1-2,5 * * * *",
-            "0 1/2 * * *",
-            "0 0 1 2/3 *",
-            "5-10 3 * * *",
-            "",
-            "* * * *",
-        ] {
+        for expression in ["1-2,5 * * * *", "0 1/2 * * *", "0 0 1 2/3 *", "5-10 3 * * *", "", "* * * *"] {
             assert_eq!(describe(expression), None, "{expression}");
         }
     }

@@ -11,6 +11,8 @@ use super::task::run_script;
 use crate::config::{DatabaseConfig, DirectoryBackupConfig, MacroConfig};
 use crate::text;
 
+const SQLITE_AUTH: i32 = 23;
+
 /// Why a macro failed.
 #[derive(Debug)]
 pub enum MacroError {
@@ -53,15 +55,8 @@ pub async fn run_macro(database: &Database, config: &MacroConfig) -> Result<Vec<
     if config.disable_transaction {
         return run_each(database, &config.statements).await;
     }
-    let steps = config
-        .statements
-        .iter()
-        .map(|sql| Step::execute(sql.as_str(), ()))
-        .collect();
-    let outcome = database
-        .execute(Batch::transaction(steps))
-        .await
-        .map_err(MacroError::Database)?;
+    let steps = config.statements.iter().map(|sql| Step::execute(sql.as_str(), ())).collect();
+    let outcome = database.execute(Batch::transaction(steps)).await.map_err(MacroError::Database)?;
     changed(outcome)
 }
 
@@ -71,9 +66,7 @@ pub async fn perform_macro(database: &Database, config: &MacroConfig) -> Result<
         return run_macro(database, config).await.map(drop);
     }
     for (index, sql) in (0..).zip(&config.statements) {
-        run_script(database, sql)
-            .await
-            .map_err(|why| MacroError::Statement(index, why))?;
+        run_script(database, sql).await.map_err(|why| MacroError::Statement(index, why))?;
     }
     Ok(())
 }
@@ -81,29 +74,26 @@ pub async fn perform_macro(database: &Database, config: &MacroConfig) -> Result<
 async fn run_each(database: &Database, statements: &[String]) -> Result<Vec<u64>, MacroError> {
     let mut counts = Vec::new();
     for (index, sql) in (0..).zip(statements) {
-        let batch = Batch {
-            steps: vec![Step::execute(sql.as_str(), ())],
-            atomicity: Atomicity::Each,
-            stamp: None,
-        };
+        let batch = Batch { steps: vec![Step::execute(sql.as_str(), ())], atomicity: Atomicity::Each, stamp: None };
         let outcome = database.execute(batch).await.map_err(MacroError::Database)?;
-        let refused = matches!(
-            outcome.steps.last(),
-            Some(StepOutcome::Failed(
-                Failure::NotAllowed(_) | Failure::TransactionControl(_)
-            ))
-        );
-        if refused {
-            // A client may not do this, but the macro is the owner's.
-            run_script(database, sql)
-                .await
-                .map_err(|why| MacroError::Statement(index, why))?;
+        if outcome.steps.last().is_some_and(is_refused) {
+            // A client may not do this (VACUUM, say), but the macro is the owner's.
+            run_script(database, sql).await.map_err(|why| MacroError::Statement(index, why))?;
             counts.push(0);
         } else {
             counts.extend(changed(outcome).map_err(|error| error.at(index))?);
         }
     }
     Ok(counts)
+}
+
+/// Whether it was the policy for clients that a statement failed of.
+fn is_refused(step: &StepOutcome) -> bool {
+    match step {
+        StepOutcome::Failed(Failure::NotAllowed(_) | Failure::TransactionControl(_)) => true,
+        StepOutcome::Failed(Failure::Sql(error)) => error.primary_code() == SQLITE_AUTH,
+        _ => false,
+    }
 }
 
 impl MacroError {
@@ -144,9 +134,9 @@ pub async fn run_directory_backup(
             DirectoryBackupError::Failed(format!("backup directory '{}': {error}", backup.dir.display()))
         }
         BackupError::Copy(error) => DirectoryBackupError::Failed(text::database_error(&error)),
-        BackupError::Rotation(error) => DirectoryBackupError::Failed(format!(
-            "the backup is done, but older ones could not be removed: {error}"
-        )),
+        BackupError::Rotation(error) => {
+            DirectoryBackupError::Failed(format!("the backup is done, but older ones could not be removed: {error}"))
+        }
     })
 }
 

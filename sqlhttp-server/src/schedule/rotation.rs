@@ -35,29 +35,16 @@ impl Naming {
     /// That of a task's template: `%s` in the file's name stands for the moment.
     pub(crate) fn of_template(template: &str) -> Self {
         let path = Path::new(template);
-        let name = path
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned())
-            .unwrap_or_default();
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let (before, after) = name.split_once("%s").unwrap_or((&name, ""));
         let dir = path.parent().map(Path::to_owned).unwrap_or_default();
-        Naming {
-            dir,
-            before: before.to_owned(),
-            after: after.to_owned(),
-            stamp: Stamp::ShortYear,
-        }
+        Naming { dir, before: before.to_owned(), after: after.to_owned(), stamp: Stamp::ShortYear }
     }
 
     /// That of sqliterg: the database's own name with the moment before its extension.
     pub(crate) fn in_directory(dir: &Path, stem: &str, extension: Option<&str>) -> Self {
         let after = extension.map_or(String::new(), |extension| format!(".{extension}"));
-        Naming {
-            dir: dir.to_owned(),
-            before: format!("{stem}_"),
-            after,
-            stamp: Stamp::LongYear,
-        }
+        Naming { dir: dir.to_owned(), before: format!("{stem}_"), after, stamp: Stamp::LongYear }
     }
 
     /// The file for a backup made now. `again` counts those of the same minute before it.
@@ -85,9 +72,7 @@ impl Naming {
     }
 
     fn age<'n>(&self, name: &'n str) -> Option<Age<'n>> {
-        let stamp = name
-            .strip_prefix(self.before.as_str())?
-            .strip_suffix(self.after.as_str())?;
+        let stamp = name.strip_prefix(self.before.as_str())?.strip_suffix(self.after.as_str())?;
         let (day_len, may_repeat) = match self.stamp {
             Stamp::ShortYear => (6, true),
             Stamp::LongYear => (8, false),
@@ -133,10 +118,7 @@ mod tests {
     fn directory_backups_are_named_after_the_database() {
         let naming = Naming::in_directory(Path::new("b"), "test", Some("db"));
         assert_eq!(naming.path(now(), 0), Path::new("b/test_20261121-0027.db"));
-        assert_eq!(
-            Naming::in_directory(Path::new("b"), "m", None).path(now(), 0),
-            Path::new("b/m_20261121-0027")
-        );
+        assert_eq!(Naming::in_directory(Path::new("b"), "m", None).path(now(), 0), Path::new("b/m_20261121-0027"));
     }
 
     #[test]
@@ -153,10 +135,7 @@ mod tests {
             "y_200101-0101.db",
             "x_200101-0101.db-wal",
         ]);
-        assert_eq!(
-            naming.surplus(&list, "x_261121-0027.db", 2),
-            ["x_200101-0101.db", "x_210101-0101.db"]
-        );
+        assert_eq!(naming.surplus(&list, "x_261121-0027.db", 2), ["x_200101-0101.db", "x_210101-0101.db"]);
         assert_eq!(
             naming.surplus(&list, "x_261121-0027.db", 1),
             ["x_200101-0101.db", "x_210101-0101.db", "x_991231-2359.db"]
@@ -167,30 +146,16 @@ mod tests {
     #[test]
     fn several_backups_of_a_minute_are_in_order() {
         let naming = Naming::of_template("x_%s.db");
-        let list = names(&[
-            "x_261121-0027-10.db",
-            "x_261121-0027-2.db",
-            "x_261121-0027.db",
-            "x_261121-0027-.db",
-        ]);
+        let list = names(&["x_261121-0027-10.db", "x_261121-0027-2.db", "x_261121-0027.db", "x_261121-0027-.db"]);
         assert_eq!(naming.surplus(&list, "x_261121-0027-10.db", 2), ["x_261121-0027.db"]);
-        assert_eq!(
-            naming.surplus(&list, "x_261121-0027-10.db", 1),
-            ["x_261121-0027.db", "x_261121-0027-2.db"]
-        );
+        assert_eq!(naming.surplus(&list, "x_261121-0027-10.db", 1), ["x_261121-0027.db", "x_261121-0027-2.db"]);
     }
 
     #[test]
     fn only_files_of_the_pattern_count_in_a_directory() {
         let naming = Naming::in_directory(Path::new("b"), "t", Some("db"));
-        let list = names(&[
-            "t_20200101-0101.db",
-            "t_20200101-0101-1.db",
-            "t.db",
-            "other",
-            "t_20210101-0101.db",
-            "t_é0101.db",
-        ]);
+        let list =
+            names(&["t_20200101-0101.db", "t_20200101-0101-1.db", "t.db", "other", "t_20210101-0101.db", "t_é0101.db"]);
         assert_eq!(naming.surplus(&list, "t_20210101-0101.db", 1), ["t_20200101-0101.db"]);
     }
 }

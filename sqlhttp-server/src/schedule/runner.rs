@@ -51,9 +51,7 @@ pub struct Job {
 
 impl std::fmt::Debug for Job {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Job")
-            .field("schedule", &self.schedule)
-            .finish_non_exhaustive()
+        f.debug_struct("Job").field("schedule", &self.schedule).finish_non_exhaustive()
     }
 }
 
@@ -63,24 +61,15 @@ impl Job {
     where
         F: Future<Output = Vec<String>> + Send + 'static,
     {
-        Job {
-            schedule,
-            work: Box::new(move |now| Box::pin(work(now))),
-        }
+        Job { schedule, work: Box::new(move |now| Box::pin(work(now))) }
     }
 }
 
 /// The jobs of a database: its scheduled tasks, and macros and backups with a period.
 pub fn jobs_of(config: &Arc<DatabaseConfig>, database: &Database) -> Vec<Job> {
     let tasks = config.tasks.iter().filter_map(|task| task_job(task, database));
-    let macros = config
-        .macros
-        .iter()
-        .filter_map(|one| macro_job(&config.id, one, database));
-    let backup = config
-        .backup
-        .iter()
-        .filter_map(|backup| backup_job(config, backup, database));
+    let macros = config.macros.iter().filter_map(|one| macro_job(&config.id, one, database));
+    let backup = config.backup.iter().filter_map(|backup| backup_job(config, backup, database));
     tasks.chain(macros).chain(backup).collect()
 }
 
@@ -102,11 +91,7 @@ fn macro_job(db: &str, config: &MacroConfig, database: &Database) -> Option<Job>
         let (config, database, what) = (Arc::clone(&config), database.clone(), what.clone());
         async move {
             let result = macros::perform_macro(&database, &config).await;
-            result
-                .err()
-                .map(|error| format!("{what}: {error}"))
-                .into_iter()
-                .collect()
+            result.err().map(|error| format!("{what}: {error}")).into_iter().collect()
         }
     }))
 }

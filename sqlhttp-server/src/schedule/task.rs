@@ -27,10 +27,7 @@ pub(crate) async fn run(database: &Database, task: &TaskConfig, now: DateTime<Lo
 
 async fn vacuum_and_back_up(database: &Database, task: &TaskConfig, now: DateTime<Local>) -> Result<(), String> {
     if task.vacuum {
-        database
-            .vacuum()
-            .await
-            .map_err(|error| format!("(vacuum): {}", text::database_error(&error)))?;
+        database.vacuum().await.map_err(|error| format!("(vacuum): {}", text::database_error(&error)))?;
     }
     match &task.backup {
         Some(backup) => run_backup(database, backup, now).await,
@@ -61,15 +58,8 @@ pub(crate) async fn run_script(database: &Database, sql: &str) -> Result<(), Str
 
 /// A read-only database has no writer to run a script, but statements that read are as good there as elsewhere.
 async fn run_reading(database: &Database, sql: &str) -> Result<(), String> {
-    let batch = Batch {
-        steps: vec![Step::execute(sql, ())],
-        atomicity: Atomicity::Each,
-        stamp: None,
-    };
-    let outcome = database
-        .execute(batch)
-        .await
-        .map_err(|error| text::database_error(&error))?;
+    let batch = Batch { steps: vec![Step::execute(sql, ())], atomicity: Atomicity::Each, stamp: None };
+    let outcome = database.execute(batch).await.map_err(|error| text::database_error(&error))?;
     match outcome.steps.last() {
         Some(StepOutcome::Failed(failure)) => Err(text::failure(failure)),
         _ => Ok(()),

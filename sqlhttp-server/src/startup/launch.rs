@@ -57,14 +57,7 @@ pub(super) async fn launch(
         let _ = database.close().await;
         return Err(message);
     }
-    Ok(Launched {
-        opened: Opened {
-            config: Arc::new(config),
-            database,
-        },
-        late_errors,
-        is_new,
-    })
+    Ok(Launched { opened: Opened { config: Arc::new(config), database }, late_errors, is_new })
 }
 
 fn show(plan: &Plan, journal_mode: JournalMode, is_new: bool, console: &mut Console<'_>) -> Result<(), String> {
@@ -77,10 +70,7 @@ fn show(plan: &Plan, journal_mode: JournalMode, is_new: bool, console: &mut Cons
         console.say("  + File not present, it will be created");
     }
     if is_new && companion.read_only && !companion.init_statements.is_empty() {
-        return Err(format!(
-            "'{}': a new db cannot be read only and have init statement",
-            plan.id
-        ));
+        return Err(format!("'{}': a new db cannot be read only and have init statement", plan.id));
     }
     if journal_mode == JournalMode::Wal {
         console.say("  + Using WAL");
@@ -102,10 +92,7 @@ fn stored_statements(plan: &Plan, console: &mut Console<'_>) -> Result<Stored, S
     if !stored.is_empty() {
         console.say(&format!("  + With {} stored statements", stored.len()));
     } else if only {
-        return Err(format!(
-            "for db '{}', specified to use only stored statements but no one is provided",
-            plan.id
-        ));
+        return Err(format!("for db '{}', specified to use only stored statements but no one is provided", plan.id));
     }
     Ok(stored)
 }
@@ -140,11 +127,7 @@ async fn open(
 ) -> Result<Database, String> {
     create_file(config, is_new, created);
     let mut options = options(config, engine);
-    let macros: Vec<&MacroConfig> = config
-        .macros
-        .iter()
-        .filter(|one| is_due(&one.execution, is_new))
-        .collect();
+    let macros: Vec<&MacroConfig> = config.macros.iter().filter(|one| is_due(&one.execution, is_new)).collect();
     // The owner's macros may write what clients may not; a database in memory would be lost by opening it twice.
     let twice = config.read_only && !macros.is_empty() && config.location != Location::Memory;
     options.read_only &= !twice;
@@ -154,13 +137,7 @@ async fn open(
         let closed = database.close().await;
         result?;
         closed.map_err(|error| text::database_error(&error))?;
-        database = open_with(
-            config,
-            Options {
-                read_only: true,
-                ..options
-            },
-        )?;
+        database = open_with(config, Options { read_only: true, ..options })?;
     }
     Ok(database)
 }
@@ -169,7 +146,12 @@ async fn open(
 /// the database will tell why.
 fn create_file(config: &DatabaseConfig, is_new: bool, created: &mut Created) {
     let Location::File(path) = &config.location else { return };
-    if is_new && OpenOptions::new().write(true).create_new(true).open(path).is_ok() {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    // As SQLite would have created it.
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o644);
+    if is_new && options.open(path).is_ok() {
         created.0.push(path.clone());
     }
 }
@@ -188,13 +170,8 @@ fn options(config: &DatabaseConfig, engine: &EngineConfig) -> Options {
 }
 
 fn open_with(config: &DatabaseConfig, options: Options) -> Result<Database, String> {
-    Database::open(config.location.clone(), options).map_err(|error| {
-        format!(
-            "accessing the database '{}': {}",
-            config.id,
-            text::database_error(&error)
-        )
-    })
+    Database::open(config.location.clone(), options)
+        .map_err(|error| format!("accessing the database '{}': {}", config.id, text::database_error(&error)))
 }
 
 async fn initialise(
@@ -210,10 +187,7 @@ async fn initialise(
                 .await
                 .map_err(|why| format!("in init statement #{number} for database '{}': {why}", config.id))?;
         }
-        console.say(&format!(
-            "  + {} init statements performed",
-            config.init_statements.len()
-        ));
+        console.say(&format!("  + {} init statements performed", config.init_statements.len()));
     }
     for one in macros {
         schedule::perform_macro(database, one)
@@ -279,11 +253,9 @@ fn show_auth(auth: &AuthConfig, custom_code: bool, console: &mut Console<'_>) {
 /// A scheduled task must find its directory when its moment comes; better to hear now that it cannot be created.
 fn prepare_task(task: &ResolvedTask) -> Result<(), String> {
     match &task.config {
-        TaskConfig {
-            schedule: Some(_),
-            backup: Some(BackupConfig { template, .. }),
-            ..
-        } => create_directory(&schedule::backup_dir_of(template)),
+        TaskConfig { schedule: Some(_), backup: Some(BackupConfig { template, .. }), .. } => {
+            create_directory(&schedule::backup_dir_of(template))
+        }
         _ => Ok(()),
     }
 }
@@ -292,12 +264,8 @@ fn create_directory(dir: &Path) -> Result<(), String> {
     if dir.as_os_str().is_empty() {
         return Ok(());
     }
-    fs::create_dir_all(dir).map_err(|error| {
-        format!(
-            "the backup directory must exist, and '{}' cannot be created: {error}",
-            dir.display()
-        )
-    })
+    fs::create_dir_all(dir)
+        .map_err(|error| format!("the backup directory must exist, and '{}' cannot be created: {error}", dir.display()))
 }
 
 fn show_task(index: usize, task: &ResolvedTask, console: &mut Console<'_>) {
@@ -320,15 +288,9 @@ fn check_backup_dir(config: &DatabaseConfig, backup: &DirectoryBackupConfig) -> 
     let Location::File(path) = &config.location else {
         return Ok(());
     };
-    let home = path
-        .canonicalize()
-        .ok()
-        .and_then(|path| path.parent().map(Path::to_owned));
+    let home = path.canonicalize().ok().and_then(|path| path.parent().map(Path::to_owned));
     if home.is_some() && home == backup.dir.canonicalize().ok() {
-        return Err(format!(
-            "for db '{}', the backup directory must not be that of the database",
-            config.id
-        ));
+        return Err(format!("for db '{}', the backup directory must not be that of the database", config.id));
     }
     Ok(())
 }

@@ -58,11 +58,7 @@ impl Plan {
 
     /// Where it lives.
     pub(super) fn location(&self) -> Location {
-        if self.in_memory {
-            Location::Memory
-        } else {
-            Location::File(PathBuf::from(&self.path))
-        }
+        if self.in_memory { Location::Memory } else { Location::File(PathBuf::from(&self.path)) }
     }
 
     /// Whether the database does not exist yet.
@@ -75,7 +71,8 @@ fn of_file(typed: &str, home: Option<&str>) -> Result<Plan, String> {
     let (path, explicit) = source::split(typed, cfg!(windows));
     let path = expand(path, "database file", home)?;
     let id = source::id_of(&path)?;
-    let companion = match explicit.filter(|explicit| !explicit.is_empty()) {
+    // Without a path (`:memory:`) nothing will be opened, so what stands behind the colon does not matter.
+    let companion = match explicit.filter(|explicit| !explicit.is_empty() && !path.is_empty()) {
         Some(explicit) => {
             let file = expand(explicit, "companion file", home)?;
             if !is_file(&file) {
@@ -83,7 +80,7 @@ fn of_file(typed: &str, home: Option<&str>) -> Result<Plan, String> {
             }
             Some(file)
         }
-        None => Some(source::companion_beside(&path, &id)).filter(|file| is_file(file)),
+        None => Some(source::companion_beside(&path, &id)).filter(|file| !path.is_empty() && is_file(file)),
     };
     with_companion(Plan::new(id, path, false), companion)
 }
@@ -104,35 +101,16 @@ fn of_memory(typed: &str, home: Option<&str>) -> Result<Plan, String> {
 }
 
 fn of_entry(entry: Entry, file: &str, home: Option<&str>) -> Result<Plan, String> {
-    let path = if entry.in_memory {
-        ":memory:".to_owned()
-    } else {
-        expand(&entry.path, "database file", home)?
-    };
-    let id = if entry.id.is_empty() {
-        source::id_of(&path)?
-    } else {
-        entry.id
-    };
+    let path = if entry.in_memory { ":memory:".to_owned() } else { expand(&entry.path, "database file", home)? };
+    let id = if entry.id.is_empty() { source::id_of(&path)? } else { entry.id };
     let plan = Plan::new(id, path, entry.in_memory);
-    Ok(Plan {
-        companion: entry.companion,
-        origin: format!("  + Configured in config file: {file}"),
-        ..plan
-    })
+    Ok(Plan { companion: entry.companion, origin: format!("  + Configured in config file: {file}"), ..plan })
 }
 
 impl Plan {
     fn new(id: String, path: String, in_memory: bool) -> Self {
         let origin = "  + No valid config file specified, using defaults".to_owned();
-        Plan {
-            id,
-            path,
-            in_memory,
-            companion: Companion::default(),
-            origin,
-            warnings: Vec::new(),
-        }
+        Plan { id, path, in_memory, companion: Companion::default(), origin, warnings: Vec::new() }
     }
 }
 
@@ -140,16 +118,8 @@ fn with_companion(plan: Plan, file: Option<String>) -> Result<Plan, String> {
     let Some(file) = file else { return Ok(plan) };
     let parsed = companion::parse(&read(&file)?);
     let (companion, warnings) = parsed.map_err(|why| format!("in parsing config file: {why}"))?;
-    let warnings = warnings
-        .into_iter()
-        .map(|warning| format!("in {file}: {warning}"))
-        .collect();
-    Ok(Plan {
-        companion,
-        warnings,
-        origin: format!("  + Parsed companion config file: {file}"),
-        ..plan
-    })
+    let warnings = warnings.into_iter().map(|warning| format!("in {file}: {warning}")).collect();
+    Ok(Plan { companion, warnings, origin: format!("  + Parsed companion config file: {file}"), ..plan })
 }
 
 /// Expands `~`; `label` names the path in the error.
@@ -167,9 +137,7 @@ pub(super) fn read(path: &str) -> Result<String, String> {
     let failed = |why: &dyn std::fmt::Display| format!("in reading config file: {path}: {why}");
     let file = std::fs::File::open(path).map_err(|error| failed(&error))?;
     let mut text = String::new();
-    file.take(FILE_BYTES_MAX + 1)
-        .read_to_string(&mut text)
-        .map_err(|error| failed(&error))?;
+    file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(|error| failed(&error))?;
     if text.len() as u64 > FILE_BYTES_MAX {
         return Err(failed(&"the file is too large"));
     }

@@ -17,14 +17,7 @@ fn error(line: &str) -> String {
 
 #[test]
 fn every_spelling_of_go_is_accepted() {
-    for line in [
-        "-port 1",
-        "--port 1",
-        "-port=1",
-        "--port=1",
-        "--port=0x1",
-        "-port 2 -port 1",
-    ] {
+    for line in ["-port 1", "--port 1", "-port=1", "--port=1", "--port=0x1", "-port 2 -port 1"] {
         assert_eq!(settings(line).int("port"), 1, "{line}");
     }
     assert!(settings("--version").bool("version"));
@@ -38,9 +31,7 @@ fn every_spelling_of_go_is_accepted() {
 #[test]
 fn a_boolean_takes_no_word() {
     let parsed = parse(&words("--version false --port 1")).unwrap();
-    let CommandLine::Run { settings, ignored } = parsed else {
-        panic!()
-    };
+    let CommandLine::Run { settings, ignored } = parsed else { panic!() };
     assert!(settings.bool("version"));
     assert_eq!(ignored, ["false", "--port", "1"]);
 }
@@ -48,18 +39,13 @@ fn a_boolean_takes_no_word() {
 #[test]
 fn parsing_stops_at_the_first_word_that_is_no_flag() {
     for (line, rest) in [("foo --db x.db", 3), ("-- --db x.db", 2), ("- --db x.db", 3)] {
-        let CommandLine::Run { settings, ignored } = parse(&words(line)).unwrap() else {
-            panic!()
-        };
+        let CommandLine::Run { settings, ignored } = parse(&words(line)).unwrap() else { panic!() };
         assert!(settings.is_empty(), "{line}");
         assert_eq!(ignored.len(), rest, "{line}");
     }
     assert_eq!(
         parse(&["".to_owned()]).unwrap(),
-        CommandLine::Run {
-            settings: Settings::default(),
-            ignored: vec!["".into()]
-        }
+        CommandLine::Run { settings: Settings::default(), ignored: vec!["".into()] }
     );
 }
 
@@ -81,22 +67,10 @@ fn errors_are_those_of_go() {
         "invalid value \"99999999999999999999\" for flag -port: value out of range"
     );
     assert_eq!(error("-port"), "flag needs an argument: -port");
-    assert_eq!(
-        error("-version=maybe"),
-        "invalid boolean value \"maybe\" for -version: parse error"
-    );
-    assert_eq!(
-        error("-busy-timeout 5"),
-        "invalid value \"5\" for flag -busy-timeout: parse error"
-    );
-    assert_eq!(
-        error("-max-rows -1"),
-        "invalid value \"-1\" for flag -max-rows: must not be negative"
-    );
-    assert_eq!(
-        error("-log-format xml"),
-        "invalid value \"xml\" for flag -log-format: must be one of text, json"
-    );
+    assert_eq!(error("-version=maybe"), "invalid boolean value \"maybe\" for -version: parse error");
+    assert_eq!(error("-busy-timeout 5"), "invalid value \"5\" for flag -busy-timeout: parse error");
+    assert_eq!(error("-max-rows -1"), "invalid value \"-1\" for flag -max-rows: must not be negative");
+    assert_eq!(error("-log-format xml"), "invalid value \"xml\" for flag -log-format: must be one of text, json");
 }
 
 #[test]
@@ -151,20 +125,14 @@ fn the_environment_sets_what_the_command_line_does_not() {
     assert_eq!(both.text("bind-host"), "::1");
     assert_eq!(both.list("db"), ["a.db", " b.db:c.yaml"]);
     assert!(both.bool("allow-attach"));
-    assert!(
-        !both.bool("version"),
-        "a version number in the environment is no request to show ours"
-    );
+    assert!(!both.bool("version"), "a version number in the environment is no request to show ours");
     assert_eq!(settings("-db x").or(environment).list("db"), ["x"]);
 }
 
 #[test]
 fn a_wrong_variable_is_named() {
     let variable = |name: &str| (name == "SQLHTTP_PORT").then(|| "abc".to_owned());
-    assert_eq!(
-        Settings::from_env(variable).unwrap_err(),
-        "invalid value \"abc\" for SQLHTTP_PORT: parse error"
-    );
+    assert_eq!(Settings::from_env(variable).unwrap_err(), "invalid value \"abc\" for SQLHTTP_PORT: parse error");
 }
 
 #[test]
@@ -173,15 +141,9 @@ fn a_file_sets_what_is_no_database() {
     settings.set_named("max-body", "1M").unwrap();
     assert_eq!(settings.count("max-body"), 1 << 20);
     for name in ["db", "mem-db", "config", "version", "bogus"] {
-        assert_eq!(
-            settings.set_named(name, "x").unwrap_err(),
-            format!("unknown setting '{name}'")
-        );
+        assert_eq!(settings.set_named(name, "x").unwrap_err(), format!("unknown setting '{name}'"));
     }
-    assert_eq!(
-        settings.set_named("port", "x").unwrap_err(),
-        "invalid value \"x\" for port: parse error"
-    );
+    assert_eq!(settings.set_named("port", "x").unwrap_err(), "invalid value \"x\" for port: parse error");
 }
 
 #[test]
@@ -202,20 +164,12 @@ fn usage_has_the_shape_of_the_original() {
 ";
     let usage = usage();
     assert!(usage.starts_with(expected), "{usage}");
-    assert!(
-        usage.contains("  -log-format text|json\n    \tHow log lines look (default text)\n"),
-        "{usage}"
-    );
+    assert!(usage.contains("  -log-format text|json\n    \tHow log lines look (default text)\n"), "{usage}");
 }
 
 #[test]
 fn the_table_is_sorted_and_complete() {
-    let names = |original: bool| {
-        TABLE
-            .iter()
-            .filter(move |flag| flag.original == original)
-            .map(|flag| flag.name)
-    };
+    let names = |original: bool| TABLE.iter().filter(move |flag| flag.original == original).map(|flag| flag.name);
     assert!(names(true).is_sorted() && names(false).is_sorted());
     assert!(TABLE.iter().all(|flag| !flag.help.is_empty()));
 }

@@ -28,22 +28,13 @@ fn plain_and_hashed_passwords_come_to_the_same() {
     )
     .unwrap();
     assert_eq!((auth.mode, auth.error_code), (AuthMode::Http, 401));
-    let Users::ByCredentials(users) = auth.users else {
-        panic!()
-    };
-    assert_eq!(
-        users,
-        HashMap::from([("user1".to_owned(), PASSWORD), ("user2".to_owned(), PASSWORD)])
-    );
+    let Users::ByCredentials(users) = auth.users else { panic!() };
+    assert_eq!(users, HashMap::from([("user1".to_owned(), PASSWORD), ("user2".to_owned(), PASSWORD)]));
 }
 
 #[test]
 fn auth_modes_of_both_originals_are_known() {
-    for (mode, expected) in [
-        ("http", AuthMode::Http),
-        ("HTTP_BASIC", AuthMode::Http),
-        ("inline", AuthMode::Inline),
-    ] {
+    for (mode, expected) in [("http", AuthMode::Http), ("HTTP_BASIC", AuthMode::Http), ("inline", AuthMode::Inline)] {
         let auth = auth_of(&format!("auth: {{mode: {mode}, byCredentials: []}}")).unwrap();
         assert_eq!(auth.mode, expected);
     }
@@ -58,20 +49,11 @@ fn auth_errors_are_those_of_the_original() {
         ("{}", "Auth Mode must be INLINE or HTTP"),
         ("{mode: basic}", "Auth Mode must be INLINE or HTTP"),
         ("{mode: HTTP}", exclusive),
-        (
-            "{mode: HTTP, byQuery: 'SELECT :user, :password', byCredentials: []}",
-            exclusive,
-        ),
-        (
-            "{mode: HTTP, byQuery: SELECT 1}",
-            "byQuery: sql must include :user and :password named parameters",
-        ),
+        ("{mode: HTTP, byQuery: 'SELECT :user, :password', byCredentials: []}", exclusive),
+        ("{mode: HTTP, byQuery: SELECT 1}", "byQuery: sql must include :user and :password named parameters"),
         ("{mode: HTTP, byCredentials: [{password: a}]}", "no user for credential"),
         ("{mode: HTTP, byCredentials: [{user: a}]}", passwords),
-        (
-            "{mode: HTTP, byCredentials: [{user: a, password: b, hashedPassword: cc}]}",
-            passwords,
-        ),
+        ("{mode: HTTP, byCredentials: [{user: a, password: b, hashedPassword: cc}]}", passwords),
         ("{mode: HTTP, byCredentials: [{user: a, hashedPassword: cc}]}", hash),
         (
             "{mode: HTTP, byCredentials: [], customErrorCode: 42}",
@@ -81,21 +63,13 @@ fn auth_errors_are_those_of_the_original() {
     for (source, message) in cases {
         assert_eq!(auth_of(&format!("auth: {source}\n")).unwrap_err(), message, "{source}");
     }
-    let not_hex = format!(
-        "auth: {{mode: HTTP, byCredentials: [{{user: a, hashedPassword: {}}}]}}",
-        "é".repeat(32)
-    );
+    let not_hex = format!("auth: {{mode: HTTP, byCredentials: [{{user: a, hashedPassword: {}}}]}}", "é".repeat(32));
     assert_eq!(auth_of(&not_hex).unwrap_err(), hash);
 }
 
 #[test]
 fn a_custom_error_code_is_taken() {
-    assert_eq!(
-        auth_of("auth: {mode: HTTP, byCredentials: [], customErrorCode: 499}")
-            .unwrap()
-            .error_code,
-        499
-    );
+    assert_eq!(auth_of("auth: {mode: HTTP, byCredentials: [], customErrorCode: 499}").unwrap().error_code, 499);
 }
 
 #[test]
@@ -114,32 +88,17 @@ fn journal_modes_are_checked() {
     assert_eq!(mode(""), Ok(JournalMode::Wal));
     assert_eq!(mode("disableWALMode: true"), Ok(JournalMode::Keep));
     assert_eq!(mode("journalMode: delete"), Ok(JournalMode::Delete));
-    assert_eq!(
-        mode("journalMode: PERSIST\ndisableWALMode: true"),
-        Ok(JournalMode::Persist)
-    );
+    assert_eq!(mode("journalMode: PERSIST\ndisableWALMode: true"), Ok(JournalMode::Persist));
     assert!(mode("journalMode: OFF").unwrap_err().contains("not 'OFF'"));
     assert!(mode("journalMode: WAL\ndisableWALMode: true").is_err());
 }
 
 #[test]
 fn tasks_need_a_moment() {
-    assert_eq!(
-        task_of("doVacuum: true").unwrap_err(),
-        "error: task 0 must be scheduled or atStartup"
-    );
-    assert_eq!(
-        task_of("schedule: '', doVacuum: true").unwrap_err(),
-        "empty spec string"
-    );
-    assert_eq!(
-        task_of("schedule: '0 0 * * 7'").unwrap_err(),
-        "end of range (7) above maximum (6): 7"
-    );
-    assert_eq!(
-        task_of("schedule: '0 0 * * *'").unwrap().description.as_deref(),
-        Some("at 12:00 am")
-    );
+    assert_eq!(task_of("doVacuum: true").unwrap_err(), "error: task 0 must be scheduled or atStartup");
+    assert_eq!(task_of("schedule: '', doVacuum: true").unwrap_err(), "empty spec string");
+    assert_eq!(task_of("schedule: '0 0 * * 7'").unwrap_err(), "end of range (7) above maximum (6): 7");
+    assert_eq!(task_of("schedule: '0 0 * * *'").unwrap().description.as_deref(), Some("at 12:00 am"));
     assert_eq!(task_of("atStartup: true").unwrap().description, None);
 }
 
@@ -147,30 +106,12 @@ fn tasks_need_a_moment() {
 fn backups_of_scheduled_tasks_are_checked_at_once() {
     let cases = [
         ("", "the backup template must have a value"),
-        (
-            "backupTemplate: x.db",
-            "the backup file name must contain a single '%s' and no other '%'",
-        ),
-        (
-            "backupTemplate: x%s%s.db",
-            "the backup file name must contain a single '%s' and no other '%'",
-        ),
-        (
-            "backupTemplate: x%d.db",
-            "the backup file name must contain a single '%s' and no other '%'",
-        ),
-        (
-            "backupTemplate: b%k/x%s.db, numFiles: 1",
-            "the backup file dir must not contain a '%'",
-        ),
-        (
-            "backupTemplate: b/x%s.db",
-            "the number of backup files to keep must be at least 1",
-        ),
-        (
-            "backupTemplate: ~x/x%s.db",
-            "in expanding bkp template path: cannot expand user-specific home dir",
-        ),
+        ("backupTemplate: x.db", "the backup file name must contain a single '%s' and no other '%'"),
+        ("backupTemplate: x%s%s.db", "the backup file name must contain a single '%s' and no other '%'"),
+        ("backupTemplate: x%d.db", "the backup file name must contain a single '%s' and no other '%'"),
+        ("backupTemplate: b%k/x%s.db, numFiles: 1", "the backup file dir must not contain a '%'"),
+        ("backupTemplate: b/x%s.db", "the number of backup files to keep must be at least 1"),
+        ("backupTemplate: ~x/x%s.db", "in expanding bkp template path: cannot expand user-specific home dir"),
     ];
     for (source, message) in cases {
         let found = task_of(&format!("schedule: '@daily', doBackup: true, {source}"));
@@ -183,13 +124,7 @@ fn backups_of_scheduled_tasks_are_checked_at_once() {
 #[test]
 fn a_backup_template_may_begin_at_home() {
     let found = task_of("schedule: '@daily', doBackup: true, backupTemplate: ~/b/x_%s.db, numFiles: 3").unwrap();
-    assert_eq!(
-        found.config.backup,
-        Some(BackupConfig {
-            template: "/home/u/b/x_%s.db".into(),
-            files_max: 3
-        })
-    );
+    assert_eq!(found.config.backup, Some(BackupConfig { template: "/home/u/b/x_%s.db".into(), files_max: 3 }));
 }
 
 #[test]
@@ -198,11 +133,7 @@ fn maintenance_is_a_task_of_old() {
     let (tasks, deprecated) = written_tasks("m", &old).unwrap();
     assert!(deprecated && tasks.len() == 1 && tasks[0].at_startup);
     let both = companion("maintenance: {atStartup: true}\nscheduledTasks: []\n");
-    assert!(
-        written_tasks("m", &both)
-            .unwrap_err()
-            .starts_with("in m: it's not possible to use both old maintenance")
-    );
+    assert!(written_tasks("m", &both).unwrap_err().starts_with("in m: it's not possible to use both old maintenance"));
     assert!(written_tasks("m", &companion("")).unwrap().0.is_empty());
 }
 
@@ -244,9 +175,6 @@ fn a_tilde_is_the_home_directory() {
     assert_eq!(expand_home("~", Some("/h")), Ok("/h".into()));
     assert_eq!(expand_home("~/x", Some("/h")), Ok("/h/x".into()));
     assert_eq!(expand_home("a~/x", Some("/h")), Ok("a~/x".into()));
-    assert_eq!(
-        expand_home("~root/x", Some("/h")),
-        Err("cannot expand user-specific home dir")
-    );
+    assert_eq!(expand_home("~root/x", Some("/h")), Err("cannot expand user-specific home dir"));
     assert!(expand_home("~", None).is_err());
 }

@@ -18,14 +18,8 @@ fn upcoming(expression: &str, from: &str, count: usize) -> Vec<String> {
 
 #[test]
 fn fields_name_moments() {
-    assert_eq!(
-        upcoming("* * * * *", "2026-01-01T00:00:30Z", 2),
-        ["2026-01-01 00:01:00", "2026-01-01 00:02:00"]
-    );
-    assert_eq!(
-        upcoming("1 * * * *", "2026-01-01T00:01:00Z", 1),
-        ["2026-01-01 01:01:00"]
-    );
+    assert_eq!(upcoming("* * * * *", "2026-01-01T00:00:30Z", 2), ["2026-01-01 00:01:00", "2026-01-01 00:02:00"]);
+    assert_eq!(upcoming("1 * * * *", "2026-01-01T00:01:00Z", 1), ["2026-01-01 01:01:00"]);
     assert_eq!(
         upcoming("*/25 5 * * *", "2026-01-01T05:00:00Z", 3),
         ["2026-01-01 05:25:00", "2026-01-01 05:50:00", "2026-01-02 05:00:00"]
@@ -34,44 +28,23 @@ fn fields_name_moments() {
         upcoming("0-30/15 8-9 * * *", "2026-01-01T08:20:00Z", 2),
         ["2026-01-01 08:30:00", "2026-01-01 09:00:00"]
     );
-    assert_eq!(
-        upcoming("50/5 0 * * *", "2026-01-01T00:50:00Z", 2),
-        ["2026-01-01 00:55:00", "2026-01-02 00:50:00"]
-    );
+    assert_eq!(upcoming("50/5 0 * * *", "2026-01-01T00:50:00Z", 2), ["2026-01-01 00:55:00", "2026-01-02 00:50:00"]);
     assert_eq!(
         upcoming("0  0   1 JAN,jul *", "2026-01-01T00:00:00Z", 2),
         ["2026-07-01 00:00:00", "2027-01-01 00:00:00"]
     );
-    assert_eq!(
-        upcoming("? ? ? ? ?", "2026-01-01T00:00:00Z", 1),
-        ["2026-01-01 00:01:00"]
-    );
-    assert_eq!(
-        upcoming("*/90 * * * *", "2026-01-01T00:00:00Z", 1),
-        ["2026-01-01 01:00:00"]
-    );
-    assert_eq!(
-        upcoming("0 0 29 2 *", "2026-01-01T00:00:00Z", 1),
-        ["2028-02-29 00:00:00"]
-    );
+    assert_eq!(upcoming("? ? ? ? ?", "2026-01-01T00:00:00Z", 1), ["2026-01-01 00:01:00"]);
+    assert_eq!(upcoming("*/90 * * * *", "2026-01-01T00:00:00Z", 1), ["2026-01-01 01:00:00"]);
+    assert_eq!(upcoming("0 0 29 2 *", "2026-01-01T00:00:00Z", 1), ["2028-02-29 00:00:00"]);
     assert_eq!(upcoming("0 0 30 2 *", "2026-01-01T00:00:00Z", 1), Vec::<String>::new());
 }
 
 #[test]
 fn weekdays_count_from_sunday() {
     // 2026-01-01 is a Thursday.
-    assert_eq!(
-        upcoming("0 0 * * 0", "2026-01-01T00:00:00Z", 1),
-        ["2026-01-04 00:00:00"]
-    );
-    assert_eq!(
-        upcoming("0 0 * * 6", "2026-01-01T00:00:00Z", 1),
-        ["2026-01-03 00:00:00"]
-    );
-    assert_eq!(
-        upcoming("0 0 * * MON-wed", "2026-01-01T00:00:00Z", 2),
-        ["2026-01-05 00:00:00", "2026-01-06 00:00:00"]
-    );
+    assert_eq!(upcoming("0 0 * * 0", "2026-01-01T00:00:00Z", 1), ["2026-01-04 00:00:00"]);
+    assert_eq!(upcoming("0 0 * * 6", "2026-01-01T00:00:00Z", 1), ["2026-01-03 00:00:00"]);
+    assert_eq!(upcoming("0 0 * * MON-wed", "2026-01-01T00:00:00Z", 2), ["2026-01-05 00:00:00", "2026-01-06 00:00:00"]);
 }
 
 #[test]
@@ -81,14 +54,8 @@ fn two_restricted_day_fields_match_either() {
         ["2026-10-05 10:10:00", "2026-10-10 10:10:00", "2026-10-12 10:10:00"]
     );
     // A step is a restriction, `*/1` is none.
-    assert_eq!(
-        upcoming("0 0 */10 * 0", "2026-01-01T00:00:00Z", 2),
-        ["2026-01-04 00:00:00", "2026-01-11 00:00:00"]
-    );
-    assert_eq!(
-        upcoming("0 0 */1 * 0", "2026-01-01T00:00:00Z", 1),
-        ["2026-01-04 00:00:00"]
-    );
+    assert_eq!(upcoming("0 0 */10 * 0", "2026-01-01T00:00:00Z", 2), ["2026-01-04 00:00:00", "2026-01-11 00:00:00"]);
+    assert_eq!(upcoming("0 0 */1 * 0", "2026-01-01T00:00:00Z", 1), ["2026-01-04 00:00:00"]);
 }
 
 #[test]
@@ -110,14 +77,8 @@ fn descriptors_are_understood() {
 fn a_prefix_names_the_zone() {
     for prefix in ["TZ=", "CRON_TZ="] {
         let schedule = Schedule::parse(&format!("{prefix}America/New_York 0 12 * * *")).unwrap();
-        assert_eq!(
-            schedule.next_after(utc("2026-01-01T00:00:00Z")),
-            Some(utc("2026-01-01T17:00:00Z"))
-        );
-        assert_eq!(
-            schedule.next_after(utc("2026-07-01T00:00:00Z")),
-            Some(utc("2026-07-01T16:00:00Z"))
-        );
+        assert_eq!(schedule.next_after(utc("2026-01-01T00:00:00Z")), Some(utc("2026-01-01T17:00:00Z")));
+        assert_eq!(schedule.next_after(utc("2026-07-01T00:00:00Z")), Some(utc("2026-07-01T16:00:00Z")));
     }
 }
 
@@ -125,10 +86,9 @@ fn a_prefix_names_the_zone() {
 fn clock_changes_neither_stop_nor_repeat_a_daily_schedule() {
     // Clocks go forward at 02:00 on 2026-03-08 and back on 2026-11-01.
     let schedule = Schedule::parse("TZ=America/New_York 0 5 * * *").unwrap();
-    for (before, after) in [
-        ("2026-03-07T10:00:00Z", "2026-03-08T09:00:00Z"),
-        ("2026-10-31T09:00:00Z", "2026-11-01T10:00:00Z"),
-    ] {
+    for (before, after) in
+        [("2026-03-07T10:00:00Z", "2026-03-08T09:00:00Z"), ("2026-10-31T09:00:00Z", "2026-11-01T10:00:00Z")]
+    {
         assert_eq!(schedule.next_after(utc(before)), Some(utc(after)));
     }
     let gap = Schedule::parse("TZ=America/New_York 30 2 * * *").unwrap();
@@ -137,10 +97,7 @@ fn clock_changes_neither_stop_nor_repeat_a_daily_schedule() {
 
 #[test]
 fn without_a_prefix_the_local_zone_holds() {
-    let next = Schedule::parse("0 12 * * *")
-        .unwrap()
-        .next_after(utc("2026-01-01T00:00:00Z"))
-        .unwrap();
+    let next = Schedule::parse("0 12 * * *").unwrap().next_after(utc("2026-01-01T00:00:00Z")).unwrap();
     assert_eq!(next.with_timezone(&Local).hour(), 12);
 }
 
@@ -154,28 +111,16 @@ fn errors_are_those_of_the_original() {
         ("60 * * * *", "end of range (60) above maximum (59): 60"),
         ("5-1 * * * *", "beginning of range (5) beyond end of range (1): 5-1"),
         ("* * 0 * *", "beginning of range (0) below minimum (1): 0"),
-        (
-            "a * * * *",
-            "failed to parse int from a: strconv.Atoi: parsing \"a\": invalid syntax",
-        ),
+        ("a * * * *", "failed to parse int from a: strconv.Atoi: parsing \"a\": invalid syntax"),
         ("*/0 * * * *", "step of range should be a positive number: */0"),
         ("1-2-3 * * * *", "too many hyphens: 1-2-3"),
         ("1/2/3 * * * *", "too many slashes: 1/2/3"),
         ("0 0 * * 7", "end of range (7) above maximum (6): 7"),
-        (
-            "0 0 L * *",
-            "failed to parse int from L: strconv.Atoi: parsing \"L\": invalid syntax",
-        ),
+        ("0 0 L * *", "failed to parse int from L: strconv.Atoi: parsing \"L\": invalid syntax"),
         ("@reboot", "unrecognized descriptor: @reboot"),
         ("@every", "unrecognized descriptor: @every"),
-        (
-            "@every x",
-            "failed to parse duration @every x: time: invalid duration \"x\"",
-        ),
-        (
-            "TZ=Foo/Bar * * * * *",
-            "provided bad location Foo/Bar: unknown time zone Foo/Bar",
-        ),
+        ("@every x", "failed to parse duration @every x: time: invalid duration \"x\""),
+        ("TZ=Foo/Bar * * * * *", "provided bad location Foo/Bar: unknown time zone Foo/Bar"),
         ("*/-1 * * * *", "negative number (-1) not allowed: -1"),
     ];
     for (text, message) in cases {

@@ -14,11 +14,7 @@ struct FakeClock {
 impl FakeClock {
     fn new(minutes: i64) -> Arc<Self> {
         let start = utc("2026-01-01T00:00:00Z");
-        Arc::new(FakeClock {
-            now: Mutex::new(start),
-            end: start + TimeDelta::minutes(minutes),
-            ended: Notify::new(),
-        })
+        Arc::new(FakeClock { now: Mutex::new(start), end: start + TimeDelta::minutes(minutes), ended: Notify::new() })
     }
 
     fn advance(&self, by: TimeDelta) -> bool {
@@ -73,14 +69,8 @@ async fn moments(expression: &str, minutes: i64, run_for: TimeDelta) -> Vec<Stri
 
 #[tokio::test]
 async fn a_job_runs_at_its_moments() {
-    assert_eq!(
-        moments("*/20 * * * *", 65, TimeDelta::zero()).await,
-        ["00:20:00", "00:40:00", "01:00:00"]
-    );
-    assert_eq!(
-        moments("@every 90s", 5, TimeDelta::zero()).await,
-        ["00:01:30", "00:03:00", "00:04:30"]
-    );
+    assert_eq!(moments("*/20 * * * *", 65, TimeDelta::zero()).await, ["00:20:00", "00:40:00", "01:00:00"]);
+    assert_eq!(moments("@every 90s", 5, TimeDelta::zero()).await, ["00:01:30", "00:03:00", "00:04:30"]);
 }
 
 #[tokio::test]
@@ -97,9 +87,7 @@ async fn failures_are_reported_and_the_job_goes_on() {
         let lines = Arc::clone(&lines);
         Arc::new(move |line| lines.lock().unwrap().push(line.to_owned()))
     };
-    let job = Job::new(Schedule::every(Duration::from_secs(60)), |_| async {
-        vec!["broken".to_owned()]
-    });
+    let job = Job::new(Schedule::every(Duration::from_secs(60)), |_| async { vec!["broken".to_owned()] });
     let stop = CancellationToken::new();
     let running = tokio::spawn(run(vec![job], clock.clone(), report, stop.clone()));
     clock.ended.notified().await;
@@ -140,12 +128,6 @@ async fn a_moment_that_never_comes_ends_the_job() {
 fn a_clock_that_lags_does_not_repeat_a_moment() {
     let served = utc("2026-01-01T00:05:00Z");
     assert_eq!(next_from(served, utc("2026-01-01T00:04:59Z")), served);
-    assert_eq!(
-        next_from(served, utc("2026-01-01T00:06:00Z")),
-        utc("2026-01-01T00:06:00Z")
-    );
-    assert_eq!(
-        next_from(served, utc("2025-12-01T00:00:00Z")),
-        utc("2025-12-01T00:00:00Z")
-    );
+    assert_eq!(next_from(served, utc("2026-01-01T00:06:00Z")), utc("2026-01-01T00:06:00Z"));
+    assert_eq!(next_from(served, utc("2025-12-01T00:00:00Z")), utc("2025-12-01T00:00:00Z"));
 }

@@ -1,0 +1,158 @@
+//! A server in this process with a pretended database behind it, and a client that sends what it is told to.
+#![allow(dead_code, unused_imports, unreachable_pub)]
+
+pub mod client;
+pub mod pretended;
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+use sqlhttp_core::{JournalMode, Location};
+use sqlhttp_server::config::{
+    AuthConfig, AuthMode, DatabaseConfig, DirectoryBackupConfig, ExecutionConfig, LogFormat, MacroConfig, ServerConfig,
+    Users, WebServiceConfig,
+};
+use sqlhttp_server::{Admin, Served, State};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+pub use client::{Client, Response};
+pub use pretended::Pretended;
+
+/// How long anything in these tests may take before they fail.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Fails instead of hanging.
+pub async fn soon<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, work).await.expect("this should have happened by now")
+}
+
+/// A server that listens.
+pub struct Server {
+    pub address: SocketAddr,
+    pub state: Arc<State>,
+    pub database: Arc<Pretended>,
+    stop: Option<oneshot::Sender<()>>,
+    running: JoinHandle<std::io::Result<()>>,
+}
+
+/// What the server is made of.
+pub struct Setup {
+    pub server: ServerConfig,
+    pub database: DatabaseConfig,
+    pub admin: Option<Arc<dyn Admin>>,
+}
+
+impl Setup {
+    /// One database, `t`, and generous limits.
+    pub fn new() -> Self {
+        Setup { server: server_config(), database: database_config("t"), admin: None }
+    }
+
+    pub async fn start(self) -> Server {
+        let database = Arc::new(Pretended::default());
+        let served = Served {
+            config: self.database,
+            backend: database.clone(),
+            admin: self.admin,
+            status: Some(database.status_fn()),
+        };
+        let state = State::new(&self.server, vec![served]).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let shutdown = async move {
+            let _ = stopped.await;
+        };
+        let running = tokio::spawn(sqlhttp_server::run(listener, Arc::clone(&state), None, shutdown));
+        Server { address, state, database, stop: Some(stop), running }
+    }
+}
+
+impl Server {
+    /// A server with all defaults.
+    pub async fn start() -> Self {
+        Setup::new().start().await
+    }
+
+    pub async fn connect(&self) -> Client {
+        Client::connect(self.address).await
+    }
+
+    /// Sends the stop signal.
+    pub fn stop(&mut self) {
+        let _ = self.stop.take().unwrap().send(());
+    }
+
+    /// Waits until `run` has returned.
+    pub async fn ended(self) {
+        soon(self.running).await.unwrap().unwrap();
+    }
+}
+
+fn server_config() -> ServerConfig {
+    ServerConfig {
+        bind_host: "127.0.0.1".into(),
+        port: 0,
+        serve_dir: None,
+        index_file: "index.html".into(),
+        body_bytes_max: 1 << 20,
+        header_bytes_max: 16 << 10,
+        connections_max: 100,
+        items_max: 100,
+        query_timeout: None,
+        shutdown_timeout: PATIENCE,
+        header_timeout: PATIENCE,
+        body_timeout: PATIENCE,
+        metrics_addr: None,
+        tls: None,
+        log_format: LogFormat::Text,
+        log_level: "warn".into(),
+    }
+}
+
+fn database_config(id: &str) -> DatabaseConfig {
+    DatabaseConfig {
+        id: id.into(),
+        location: Location::Memory,
+        read_only: false,
+        journal_mode: JournalMode::Wal,
+        allow_attach: false,
+        auth: None,
+        cors_origin: None,
+        stored_statements: HashMap::new(),
+        only_stored_statements: false,
+        init_statements: Vec::new(),
+        tasks: Vec::new(),
+        macros: Vec::new(),
+        backup: None,
+    }
+}
+
+pub fn sha256(text: &str) -> [u8; 32] {
+    Sha256::digest(text.as_bytes()).into()
+}
+
+/// `user` with the password `secret`.
+pub fn auth(mode: AuthMode) -> Option<AuthConfig> {
+    let users = Users::ByCredentials(HashMap::from([("user".to_owned(), sha256("secret"))]));
+    Some(AuthConfig { mode, users, error_code: 401 })
+}
+
+pub fn macro_config(id: &str, token: Option<&str>) -> MacroConfig {
+    MacroConfig { id: id.into(), statements: Vec::new(), disable_transaction: false, execution: execution(token) }
+}
+
+pub fn backup_config(token: Option<&str>) -> DirectoryBackupConfig {
+    DirectoryBackupConfig { dir: "bk".into(), files_max: 3, execution: execution(token) }
+}
+
+fn execution(token: Option<&str>) -> ExecutionConfig {
+    let web_service = Some(WebServiceConfig { token_sha256: token.map(sha256), error_code: 401 });
+    ExecutionConfig { web_service, ..ExecutionConfig::default() }
+}

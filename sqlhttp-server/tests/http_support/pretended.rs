@@ -1,0 +1,222 @@
+//! A database that does what the SQL text says in plain words.
+//!
+//! * `hang`: never answers.
+//! * `wait`: answers once the gate is opened.
+//! * `blocks N`: answers with N blocks of rows, in parts; `blocks N then fail`, `blocks N then abort`: does not end well.
+//! * `overloaded`, `closed`, `panic`: as it says.
+//! * `login`: a row if the parameter `password` is the parameter `user` backwards; `login overloaded`, `login broken`.
+//! * anything else: one row with the text.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use sqlhttp_core::{
+    Action, Answer, Backend, Batch, Block, BoxFuture, Changed, Column, Columns, Deadline, Ending, Error, Failure,
+    Outcome, Part, PartStream, ReadLevel, Rows, SqlError, Status, StepOutcome, Value, ValueRef,
+};
+use tokio::sync::{Notify, Semaphore};
+
+/// The database.
+pub struct Pretended {
+    /// Requests that have reached it.
+    pub started: Count,
+    /// Requests (or their streams) that were dropped before their end.
+    pub dropped: Arc<Count>,
+    /// Every `wait` takes one.
+    pub gate: Semaphore,
+    pub deadlines: Mutex<Vec<Deadline>>,
+    pub poisoned: Arc<Mutex<Option<String>>>,
+}
+
+/// A number that can be waited for.
+#[derive(Default)]
+pub struct Count {
+    value: AtomicUsize,
+    changed: Notify,
+}
+
+impl Count {
+    pub fn get(&self) -> usize {
+        self.value.load(Ordering::SeqCst)
+    }
+
+    fn add_one(&self) {
+        self.value.fetch_add(1, Ordering::SeqCst);
+        self.changed.notify_waiters();
+    }
+
+    /// Waits until it is at least this.
+    pub async fn reaches(&self, value: usize) {
+        super::soon(async {
+            loop {
+                let changed = self.changed.notified();
+                if self.get() >= value {
+                    return;
+                }
+                changed.await;
+            }
+        })
+        .await;
+    }
+}
+
+/// Notices when it is dropped before its end.
+struct Unfinished(Option<Arc<Count>>);
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if let Some(dropped) = &self.0 {
+            dropped.add_one();
+        }
+    }
+}
+
+impl Default for Pretended {
+    fn default() -> Self {
+        Pretended {
+            started: Count::default(),
+            dropped: Arc::default(),
+            gate: Semaphore::new(0),
+            deadlines: Mutex::default(),
+            poisoned: Arc::default(),
+        }
+    }
+}
+
+impl Pretended {
+    pub fn status_fn(&self) -> sqlhttp_server::StatusFn {
+        let poisoned = Arc::clone(&self.poisoned);
+        Arc::new(move || Status { poisoned: poisoned.lock().unwrap().clone(), ..Status::default() })
+    }
+
+    async fn run(&self, batch: Batch, deadline: Deadline) -> Result<Answer, Error> {
+        let mut unfinished = Unfinished(Some(Arc::clone(&self.dropped)));
+        self.deadlines.lock().unwrap().push(deadline);
+        self.started.add_one();
+        let sql = batch.steps[0].sql().unwrap_or_default().to_owned();
+        let answer = match sql.as_str() {
+            "hang" => std::future::pending().await,
+            "wait" => {
+                self.gate.acquire().await.unwrap().forget();
+                Ok(Answer::Whole(one_row("wait")))
+            }
+            "overloaded" | "login overloaded" => Err(Error::Overloaded("the queue is full")),
+            "closed" => Err(Error::Closed),
+            "panic" => panic!("this panic is part of a test"),
+            "login" => Ok(Answer::Whole(login(&batch))),
+            "login broken" => Ok(Answer::Whole(failed())),
+            text if text.starts_with("blocks ") => {
+                let parts = Blocks::new(text, Unfinished(Some(Arc::clone(&self.dropped))));
+                Ok(Answer::Parts(Box::new(parts)))
+            }
+            text => Ok(Answer::Whole(one_row(text))),
+        };
+        unfinished.0 = None;
+        answer
+    }
+}
+
+impl Backend for Pretended {
+    fn request(&self, batch: Batch, deadline: Deadline) -> BoxFuture<'_, Result<Answer, Error>> {
+        Box::pin(self.run(batch, deadline))
+    }
+
+    fn query(&self, batch: Batch, _: ReadLevel, deadline: Deadline) -> BoxFuture<'_, Result<Answer, Error>> {
+        Box::pin(self.run(batch, deadline))
+    }
+}
+
+fn login(batch: &Batch) -> Outcome {
+    let Action::Run { bindings, .. } = &batch.steps[0].action else { panic!("a login is one query") };
+    let value = |name: &str| {
+        let entry = bindings.entries.iter().find(|entry| entry.name.as_deref() == Some(name)).unwrap();
+        let Value::Text(text) = &entry.value else { panic!("{name} should be text") };
+        text.clone()
+    };
+    let right = value("user") == value("password").chars().rev().collect::<String>();
+    if right { one_row("1") } else { outcome(rows(Vec::new())) }
+}
+
+fn failed() -> Outcome {
+    let error =
+        SqlError { code: 1, generic: "SQL logic error".into(), message: "no such table: secrets".into(), offset: None };
+    Outcome { steps: vec![StepOutcome::Failed(Failure::Sql(error))], ending: Ending::Aborted(0) }
+}
+
+fn one_row(text: &str) -> Outcome {
+    outcome(rows(vec![block(text, 1)]))
+}
+
+fn outcome(rows: Rows) -> Outcome {
+    Outcome { steps: vec![StepOutcome::Rows(rows)], ending: Ending::Done }
+}
+
+fn rows(blocks: Vec<Block>) -> Rows {
+    Rows { columns: columns(), blocks, changed: Changed::default() }
+}
+
+fn columns() -> Arc<Columns> {
+    [Column { name: "a".into(), ..Column::default() }].into()
+}
+
+fn block(text: &str, rows: usize) -> Block {
+    let mut block = Block::new(1);
+    for _ in 0..rows {
+        block.push_row([ValueRef::Text(text.as_bytes())]);
+    }
+    block
+}
+
+/// How many rows a block of an answer in parts has.
+pub const ROWS_PER_BLOCK: usize = 1000;
+
+/// An answer in parts.
+struct Blocks {
+    left: usize,
+    begun: bool,
+    end: &'static str,
+    ended: bool,
+    unfinished: Unfinished,
+}
+
+impl Blocks {
+    fn new(sql: &str, unfinished: Unfinished) -> Self {
+        let left = sql.split(' ').nth(1).unwrap().parse().unwrap();
+        let end = if sql.ends_with("fail") {
+            "fail"
+        } else if sql.ends_with("abort") {
+            "abort"
+        } else {
+            "done"
+        };
+        Blocks { left, begun: false, end, ended: false, unfinished }
+    }
+
+    fn part(&mut self) -> Option<Result<Part, Error>> {
+        if !self.begun {
+            self.begun = true;
+            return Some(Ok(Part::Columns(columns())));
+        }
+        if self.left > 0 {
+            self.left -= 1;
+            return Some(Ok(Part::Rows(block("some text that takes up room", ROWS_PER_BLOCK))));
+        }
+        self.unfinished.0 = None;
+        match self.end {
+            "fail" => Some(Err(Error::Timeout)),
+            "abort" => Some(Ok(Part::Step(failed().steps.remove(0)))),
+            _ if self.ended => Some(Ok(Part::End(Ending::Done))),
+            _ => {
+                self.ended = true;
+                Some(Ok(Part::Step(StepOutcome::Rows(rows(Vec::new())))))
+            }
+        }
+    }
+}
+
+impl PartStream for Blocks {
+    fn next(&mut self) -> BoxFuture<'_, Option<Result<Part, Error>>> {
+        Box::pin(async { self.part() })
+    }
+}
