@@ -40,34 +40,41 @@ pub(crate) async fn back_up(
     Ok(target)
 }
 
-/// Creates the directory if it is missing. An empty path is the working directory.
+/// Creates the directory if it is missing.
 async fn create_directory(dir: &Path) -> io::Result<()> {
-    if dir.as_os_str().is_empty() { Ok(()) } else { fs::create_dir_all(dir).await }
+    fs::create_dir_all(here_if_empty(dir)).await
 }
 
 async fn free_name(naming: &Naming, now: DateTime<Local>, number: bool) -> Result<PathBuf, BackupError> {
-    let again_max = if number { AGAIN_MAX } else { 0 };
-    for again in 0..=again_max {
-        let path = naming.path(now, again);
-        if !fs::try_exists(&path).await.map_err(BackupError::Directory)? {
-            return Ok(path);
-        }
+    let again = naming.next_number(&names_in(&naming.dir).await.map_err(BackupError::Directory)?, now);
+    let path = naming.path(now, again);
+    if again > if number { AGAIN_MAX } else { 0 } {
+        return Err(BackupError::Exists(naming.path(now, 0)));
     }
-    Err(BackupError::Exists(naming.path(now, 0)))
+    Ok(path)
 }
 
-async fn rotate(naming: &Naming, newest: &Path, files_max: usize) -> io::Result<()> {
-    let dir = if naming.dir.as_os_str().is_empty() { Path::new(".") } else { &naming.dir };
+async fn names_in(dir: &Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
-    let mut entries = fs::read_dir(dir).await?;
+    let mut entries = fs::read_dir(here_if_empty(dir)).await?;
     while let Some(entry) = entries.next_entry().await? {
         if let Ok(name) = entry.file_name().into_string() {
             names.push(name);
         }
     }
+    Ok(names)
+}
+
+/// An empty path is the working directory.
+fn here_if_empty(dir: &Path) -> &Path {
+    if dir.as_os_str().is_empty() { Path::new(".") } else { dir }
+}
+
+async fn rotate(naming: &Naming, newest: &Path, files_max: usize) -> io::Result<()> {
+    let names = names_in(&naming.dir).await?;
     let newest = newest.file_name().unwrap_or_default().to_string_lossy();
     for name in naming.surplus(&names, &newest, files_max) {
-        fs::remove_file(dir.join(name)).await?;
+        fs::remove_file(here_if_empty(&naming.dir).join(name)).await?;
     }
     Ok(())
 }

@@ -49,12 +49,25 @@ impl Naming {
 
     /// The file for a backup made now. `again` counts those of the same minute before it.
     pub(crate) fn path(&self, now: DateTime<Local>, again: u32) -> PathBuf {
-        let moment = match self.stamp {
-            Stamp::ShortYear => now.format("%y%m%d-%H%M"),
-            Stamp::LongYear => now.format("%Y%m%d-%H%M"),
-        };
+        let moment = self.moment(now);
         let again = if again == 0 { String::new() } else { format!("-{again}") };
         self.dir.join(format!("{}{moment}{again}{}", self.before, self.after))
+    }
+
+    /// The number of a backup made now, given the files of the directory: one more than the highest of this minute,
+    /// because a name that has been removed meanwhile would look older than the others.
+    pub(crate) fn next_number(&self, names: &[String], now: DateTime<Local>) -> u32 {
+        let moment = self.moment(now);
+        let of_this_minute = names.iter().filter_map(|name| self.age(name)).filter(|(at, _)| *at == moment);
+        of_this_minute.map(|(_, again)| again.saturating_add(1)).max().unwrap_or(0)
+    }
+
+    fn moment(&self, now: DateTime<Local>) -> String {
+        let format = match self.stamp {
+            Stamp::ShortYear => "%y%m%d-%H%M",
+            Stamp::LongYear => "%Y%m%d-%H%M",
+        };
+        now.format(format).to_string()
     }
 
     /// Which files of the directory must go so that `files_max` backups remain. Only names that this naming gives
@@ -149,6 +162,14 @@ mod tests {
         let list = names(&["x_261121-0027-10.db", "x_261121-0027-2.db", "x_261121-0027.db", "x_261121-0027-.db"]);
         assert_eq!(naming.surplus(&list, "x_261121-0027-10.db", 2), ["x_261121-0027.db"]);
         assert_eq!(naming.surplus(&list, "x_261121-0027-10.db", 1), ["x_261121-0027.db", "x_261121-0027-2.db"]);
+    }
+
+    #[test]
+    fn a_name_that_rotation_has_freed_is_not_used_again() {
+        let naming = Naming::of_template("x_%s.db");
+        assert_eq!(naming.next_number(&names(&["x_261121-0026.db", "x.db"]), now()), 0);
+        assert_eq!(naming.next_number(&names(&["x_261121-0027.db"]), now()), 1);
+        assert_eq!(naming.next_number(&names(&["x_261121-0027-2.db", "x_261121-0027-10.db"]), now()), 11);
     }
 
     #[test]

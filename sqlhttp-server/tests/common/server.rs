@@ -1,0 +1,327 @@
+//! A server process: started on a free port, watched, and stopped when the guard is dropped.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::http::{Client, Request, Response};
+
+/// How long a start or an end may take.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+const LISTENING: &str = "- Web Service listening on ";
+
+/// What is to be started.
+#[derive(Debug)]
+pub struct Launch {
+    args: Vec<String>,
+    envs: Vec<(String, String)>,
+    dir: Option<PathBuf>,
+    listen: bool,
+}
+
+impl Default for Launch {
+    fn default() -> Launch {
+        Launch::new()
+    }
+}
+
+impl Launch {
+    pub fn new() -> Launch {
+        Launch { args: Vec::new(), envs: Vec::new(), dir: None, listen: true }
+    }
+
+    /// The working directory.
+    pub fn dir(mut self, dir: &Path) -> Launch {
+        self.dir = Some(dir.to_owned());
+        self
+    }
+
+    /// Adds words to the command line.
+    pub fn args<S: Into<String>>(mut self, args: impl IntoIterator<Item = S>) -> Launch {
+        self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    pub fn env(mut self, name: &str, value: &str) -> Launch {
+        self.envs.push((name.into(), value.into()));
+        self
+    }
+
+    /// Does not put `-bind-host 127.0.0.1 -port 0` before the other words.
+    pub fn without_address(mut self) -> Launch {
+        self.listen = false;
+        self
+    }
+
+    fn spawn(&self) -> Process {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sqlhttp-standalone"));
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("SQLHTTP_") {
+                command.env_remove(name);
+            }
+        }
+        if self.listen {
+            command.args(["-bind-host", "127.0.0.1", "-port", "0"]);
+        }
+        command.args(&self.args).envs(self.envs.iter().map(|(name, value)| (name, value)));
+        if let Some(dir) = &self.dir {
+            command.current_dir(dir);
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the server binary can be started");
+        let stdout = Output::of(child.stdout.take().expect("a pipe"));
+        let stderr = Output::of(child.stderr.take().expect("a pipe"));
+        Process { child, stdout, stderr }
+    }
+
+    /// Starts the server and waits until it listens.
+    pub fn start(self) -> Server {
+        match self.try_start() {
+            Ok(server) => server,
+            Err(exit) => panic!("{:?} did not start: {exit:#?}", self.args),
+        }
+    }
+
+    /// Starts the server and waits until it listens or ends.
+    pub fn try_start(&self) -> Result<Server, Exit> {
+        let mut process = self.spawn();
+        let line = process.stdout.wait_for(|line| line.starts_with(LISTENING));
+        let Some(line) = line else {
+            if process.wait(Duration::from_secs(5)).is_none() {
+                let told = (process.stdout.lines(), process.stderr.lines());
+                panic!("{:?} neither listens nor ends: {told:#?}", self.args);
+            }
+            return Err(process.exit());
+        };
+        let port = line.rsplit(':').next().and_then(|p| p.trim().parse().ok()).expect("a port in the last line");
+        Ok(Server { process, addr: SocketAddr::from(([127, 0, 0, 1], port)), dir: None })
+    }
+
+    /// Runs the program, which is expected to end by itself.
+    pub fn run(self) -> Exit {
+        let mut process = self.spawn();
+        if process.wait(PATIENCE).is_none() {
+            panic!("{:?} does not end: {:#?} {:#?}", self.args, process.stdout.lines(), process.stderr.lines());
+        }
+        process.exit()
+    }
+}
+
+/// How a process ended and what it said.
+#[derive(Debug)]
+pub struct Exit {
+    /// The exit status; `None` after a signal.
+    pub code: Option<i32>,
+    pub stdout: Vec<String>,
+    pub stderr: Vec<String>,
+}
+
+#[derive(Debug)]
+struct Process {
+    child: Child,
+    stdout: Output,
+    stderr: Output,
+}
+
+impl Process {
+    fn wait(&mut self, patience: Duration) -> Option<ExitStatus> {
+        let deadline = Instant::now() + patience;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("the process can be waited for") {
+                return Some(status);
+            }
+            if Instant::now() > deadline {
+                return None;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn exit(mut self) -> Exit {
+        let status = self.child.wait().expect("the process has ended");
+        Exit { code: status.code(), stdout: self.stdout.finish(), stderr: self.stderr.finish() }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The lines that came through a pipe so far.
+#[derive(Debug, Clone, Default)]
+struct Output(Arc<(Mutex<Lines>, Condvar)>);
+
+#[derive(Debug, Default)]
+struct Lines {
+    lines: Vec<String>,
+    ended: bool,
+}
+
+impl Output {
+    fn of(pipe: impl Read + Send + 'static) -> Output {
+        let output = Output::default();
+        let shared = output.clone();
+        std::thread::spawn(move || {
+            let mut pipe = BufReader::new(pipe);
+            let mut line = Vec::new();
+            while pipe.read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {
+                let text = String::from_utf8_lossy(&line).trim_end_matches(['\r', '\n']).to_owned();
+                shared.0.0.lock().expect("lines").lines.push(text);
+                shared.0.1.notify_all();
+                line.clear();
+            }
+            shared.0.0.lock().expect("lines").ended = true;
+            shared.0.1.notify_all();
+        });
+        output
+    }
+
+    fn lines(&self) -> Vec<String> {
+        self.0.0.lock().expect("lines").lines.clone()
+    }
+
+    /// The first line that fits, or nothing if the pipe ends (or the patience) before it comes.
+    fn wait_for(&self, fits: impl Fn(&str) -> bool) -> Option<String> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut guard = self.0.0.lock().expect("lines");
+        loop {
+            if let Some(line) = guard.lines.iter().find(|line| fits(line)) {
+                return Some(line.clone());
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if guard.ended || left.is_zero() {
+                return None;
+            }
+            guard = self.0.1.wait_timeout(guard, left).expect("lines").0;
+        }
+    }
+
+    /// All lines, once the pipe has ended.
+    fn finish(&self) -> Vec<String> {
+        let _ = self.wait_for(|_| false);
+        self.lines()
+    }
+}
+
+/// A server that listens. Killed when dropped.
+#[derive(Debug)]
+pub struct Server {
+    process: Process,
+    addr: SocketAddr,
+    dir: Option<tempfile::TempDir>,
+}
+
+impl Server {
+    /// A server with these words on its command line.
+    pub fn start<S: Into<String>>(args: impl IntoIterator<Item = S>) -> Server {
+        Launch::new().args(args).start()
+    }
+
+    /// A server with one database in memory, `t`.
+    pub fn memory() -> Server {
+        Server::start(["--mem-db", "t"])
+    }
+
+    /// A server with one database in memory, `t`, and this companion file.
+    pub fn configured(yaml: &str) -> Server {
+        let dir = super::temp_dir();
+        super::write(dir.path(), "t.yaml", yaml);
+        let mut server = Launch::new().dir(dir.path()).args(["--mem-db", "t:t.yaml"]).start();
+        server.dir = Some(dir);
+        server
+    }
+
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    pub fn port(&self) -> u16 {
+        self.addr.port()
+    }
+
+    pub fn client(&self) -> Client {
+        Client::connect(self.addr).expect("the server takes connections")
+    }
+
+    /// Sends a request on a connection of its own.
+    pub fn send(&self, request: &Request) -> Response {
+        self.client().send(request).unwrap_or_else(|e| panic!("no answer: {e}; stderr: {:#?}", self.stderr()))
+    }
+
+    /// Posts a JSON body to a database.
+    pub fn post(&self, database: &str, body: impl ToString) -> Response {
+        self.send(&Request::json(&format!("/{database}"), body))
+    }
+
+    /// Posts a list of items.
+    pub fn transaction(&self, database: &str, items: Value) -> Response {
+        self.post(database, json!({ "transaction": items }))
+    }
+
+    /// Runs one statement and returns how many rows it changed.
+    pub fn execute(&self, database: &str, sql: &str) -> u64 {
+        let results = self.transaction(database, json!([{ "statement": sql }])).results();
+        results[0]["rowsUpdated"].as_u64().unwrap_or_else(|| panic!("no count in {results:?}"))
+    }
+
+    /// Runs one query and returns its rows as lists.
+    pub fn query(&self, database: &str, sql: &str) -> Value {
+        let body = json!({ "resultFormat": "list", "transaction": [{ "query": sql }] });
+        self.post(database, body).results()[0]["resultSetList"].clone()
+    }
+
+    /// Proves that the server still does its work.
+    pub fn assert_alive(&self, database: &str) {
+        assert_eq!(self.query(database, "SELECT 40 + 2"), json!([[42]]));
+    }
+
+    pub fn stdout(&self) -> Vec<String> {
+        self.process.stdout.lines()
+    }
+
+    pub fn stderr(&self) -> Vec<String> {
+        self.process.stderr.lines()
+    }
+
+    /// Waits for a line on standard error.
+    pub fn wait_stderr(&self, part: &str) -> String {
+        let line = self.process.stderr.wait_for(|line| line.contains(part));
+        line.unwrap_or_else(|| panic!("no {part:?} on standard error: {:#?}", self.stderr()))
+    }
+
+    /// Sends a signal by name (`TERM`, `INT`).
+    pub fn signal(&self, name: &str) {
+        let pid = self.process.child.id().to_string();
+        let status = Command::new("kill").args([&format!("-{name}"), &pid]).status().expect("the kill command");
+        assert!(status.success(), "cannot signal {pid}");
+    }
+
+    /// Kills it as a crash would.
+    pub fn crash(mut self) {
+        let _ = self.process.child.kill();
+        let _ = self.process.child.wait();
+    }
+
+    /// Waits until it ends.
+    pub fn wait(mut self) -> Exit {
+        if self.process.wait(PATIENCE).is_none() {
+            panic!("the server does not end: {:#?}", self.stderr());
+        }
+        self.process.exit()
+    }
+
+    /// Asks it to end and waits.
+    pub fn stop(self) -> Exit {
+        self.signal("TERM");
+        self.wait()
+    }
+}
