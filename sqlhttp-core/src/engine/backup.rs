@@ -14,13 +14,19 @@ use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::oneshot;
 
+use super::facts::Author;
 use super::session::{Role, Session, engine_error, sql_error};
+use super::sqlite::clock::Stamped;
+use super::stamps;
 use super::watch::Cancel;
 use super::writer::Shared;
 use crate::model::{Error, SqlError};
 
 /// Pages copied between two looks at whether anybody still waits.
-const PAGES_PER_STEP: i32 = 1024;
+const PAGES_PER_STEP: i32 = 256;
+/// The copy is synced each time so many steps have been written, so that the disk never has much to catch up with while
+/// others wait for their own sync.
+const STEPS_PER_SYNC: u32 = 16;
 
 /// Starts a backup on a thread of its own.
 pub(crate) fn spawn(
@@ -73,7 +79,8 @@ fn copy(shared: &Shared, unfinished: &Path, cancel: &Cancel) -> Result<(), Error
     // The whole file is synced once, at the end.
     target.execute_batch("PRAGMA synchronous=OFF").map_err(|e| failed(sql_error(e)))?;
     source.begin().map_err(failed)?;
-    copy_pages(&source, &mut target, cancel)?;
+    let written = File::open(unfinished).map_err(|e| io_error("open", unfinished, e))?;
+    copy_pages(&source, &mut target, &|| written.sync_data().map_err(|e| io_error("sync", unfinished, e)), cancel)?;
     source.rollback().map_err(failed)?;
     drop(gate);
     // A copy of a WAL database says WAL, too; a single file that needs no companions is easier to keep.
@@ -82,21 +89,30 @@ fn copy(shared: &Shared, unfinished: &Path, cancel: &Cancel) -> Result<(), Error
     target.close().map_err(|(_, e)| failed(sql_error(e)))
 }
 
-fn copy_pages(source: &Session, target: &mut Connection, cancel: &Cancel) -> Result<(), Error> {
+fn copy_pages(
+    source: &Session,
+    target: &mut Connection,
+    sync: &dyn Fn() -> Result<(), Error>,
+    cancel: &Cancel,
+) -> Result<(), Error> {
     let failed = |error| engine_error("back up", sql_error(error));
     // BEGIN alone takes no snapshot; a read does.
     source.connection().query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())).map_err(failed)?;
     let backup = Backup::new(source.connection(), target).map_err(failed)?;
-    loop {
+    for steps in 1_u32.. {
         match backup.step(PAGES_PER_STEP).map_err(failed)? {
-            StepResult::Done => return Ok(()),
+            StepResult::Done => break,
             StepResult::Busy | StepResult::Locked => std::thread::yield_now(),
             _ => {}
         }
         if cancel.is_set() {
             return Err(Error::Closed);
         }
+        if steps.is_multiple_of(STEPS_PER_SYNC) {
+            sync()?;
+        }
     }
+    Ok(())
 }
 
 /// Syncs the finished copy and gives it its name, unless somebody else has taken it meanwhile.
@@ -115,4 +131,29 @@ fn publish(unfinished: &Path, to: &Path) -> Result<(), Error> {
 
 fn io_error(action: &'static str, path: &Path, source: std::io::Error) -> Error {
     Error::Io { action, path: path.display().to_string(), source: Arc::new(source) }
+}
+
+/// Runs the owner's statement on a connection of its own if it is a VACUUM INTO, which reads one snapshot and so need
+/// not hold up the writer. `None` if it is anything else.
+///
+/// Nothing tells VACUUM INTO from VACUUM before it runs, but on a connection that cannot write, only the former works.
+pub(crate) fn vacuum_into(shared: &Shared, sql: &str) -> Option<Result<(), SqlError>> {
+    let _stamped = Stamped::new(stamps::new());
+    let mut session = Session::open(&shared.blueprint, Role::Reader).ok()?;
+    let next = session.prepare(sql, Author::Owner).ok()?;
+    let mut prepared = next.prepared?;
+    if !prepared.facts.outside_transaction || !sql[next.consumed..].trim().is_empty() {
+        return None;
+    }
+    let result = loop {
+        match prepared.statement.step() {
+            Ok(true) => {}
+            Ok(false) => break Ok(()),
+            Err(code) => break Err(session.error(code)),
+        }
+    };
+    match result {
+        Err(error) if error.primary_code() == rusqlite::ffi::SQLITE_READONLY => None,
+        result => Some(result),
+    }
 }

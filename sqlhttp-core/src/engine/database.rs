@@ -120,7 +120,22 @@ impl Database {
     /// # Errors
     /// The inner error is SQLite's, of a statement; the outer one says that nothing was run.
     pub async fn run_script(&self, sql: &str) -> Result<Result<(), SqlError>, Error> {
+        if let Some(result) = self.vacuum_into(sql).await? {
+            return Ok(result);
+        }
         self.ask_writer(|reply| OwnerTask::Script(sql.to_owned(), reply)).await?
+    }
+
+    /// Runs a VACUUM INTO beside the writer; `None` if it is another statement.
+    async fn vacuum_into(&self, sql: &str) -> Result<Option<Result<(), SqlError>>, Error> {
+        if !self.inner.shared.blueprint.snapshots() || !self.inner.readers.is_vacuum(sql) {
+            return Ok(None);
+        }
+        let (reply, answer) = oneshot::channel();
+        let (shared, sql) = (self.inner.shared.clone(), sql.to_owned());
+        // Somebody who has gone away needs no answer.
+        spawn("sqlhttp-vacuum", move || drop(reply.send(backup::vacuum_into(&shared, &sql))))?;
+        answer.await.map_err(|_| self.inner.shared.gone())
     }
 
     /// Rebuilds the file (`VACUUM`). Writers wait, readers do not.
@@ -162,14 +177,9 @@ impl Database {
     pub async fn close(&self) -> Result<(), Error> {
         let inner = self.inner.clone();
         let (reply, closed) = oneshot::channel();
-        let closer = std::thread::Builder::new().name("sqlhttp-close".into()).spawn(move || {
+        spawn("sqlhttp-close", move || {
             inner.close();
             let _ = reply.send(());
-        });
-        closer.map_err(|source| Error::Io {
-            action: "start a thread to close",
-            path: String::new(),
-            source: Arc::new(source),
         })?;
         // The thread answers unless it panicked, and then there is nothing more to wait for.
         let _ = closed.await;
@@ -270,9 +280,12 @@ impl Drop for Inner {
 
 fn start_writer(session: Session, shared: &Arc<Shared>) -> Result<JoinHandle<()>, Error> {
     let for_thread = shared.clone();
-    std::thread::Builder::new().name("sqlhttp-writer".into()).spawn(move || writer::run(session, &for_thread)).map_err(
-        |source| Error::Io { action: "start the writer's thread", path: String::new(), source: Arc::new(source) },
-    )
+    spawn("sqlhttp-writer", move || writer::run(session, &for_thread))
+}
+
+fn spawn(name: &'static str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Error> {
+    let spawned = std::thread::Builder::new().name(name.into()).spawn(work);
+    spawned.map_err(|source| Error::Io { action: "start the thread", path: name.into(), source: Arc::new(source) })
 }
 
 /// Waits for a future on this thread, without a runtime.

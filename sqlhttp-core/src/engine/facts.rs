@@ -17,7 +17,9 @@ pub(crate) struct Facts {
     pub(crate) readonly: bool,
     /// It begins or ends a transaction or savepoint.
     pub(crate) transaction: Option<TransactionKeyword>,
-    /// It inserts rows into a table (itself, not by a trigger).
+    /// It inserts, updates or deletes rows itself, as opposed to DDL and what triggers do.
+    pub(crate) changes_rows: bool,
+    /// It inserts rows itself.
     pub(crate) inserts: bool,
     /// It, or a trigger of it, asks for `last_insert_rowid()`.
     pub(crate) asks_last_insert_rowid: bool,
@@ -175,8 +177,14 @@ impl Seen {
         match context.action {
             AuthAction::Transaction { operation } => facts.transaction = Some(transaction_keyword(operation)),
             AuthAction::Savepoint { operation, .. } => facts.transaction = Some(savepoint_keyword(operation)),
-            AuthAction::Insert { table_name } if context.accessor.is_none() => {
-                facts.inserts |= !table_name.starts_with("sqlite_");
+            AuthAction::Insert { table_name } if context.accessor.is_none() && !is_schema(table_name) => {
+                facts.inserts = true;
+                facts.changes_rows = true;
+            }
+            AuthAction::Update { table_name, .. } | AuthAction::Delete { table_name }
+                if context.accessor.is_none() && !is_schema(table_name) =>
+            {
+                facts.changes_rows = true;
             }
             AuthAction::Function { function_name } => {
                 facts.asks_last_insert_rowid |= function_name.eq_ignore_ascii_case("last_insert_rowid");
@@ -209,6 +217,11 @@ impl Seen {
             _ => None,
         }
     }
+}
+
+/// DDL writes here.
+fn is_schema(table: &str) -> bool {
+    matches!(table, "sqlite_master" | "sqlite_schema" | "sqlite_temp_master" | "sqlite_temp_schema")
 }
 
 /// rusqlite knows ATTACH only if the file's name is a literal.

@@ -11,6 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use tokio::sync::oneshot;
 
 use super::classify::{Kind, classify};
+use super::facts::Author;
 use super::parts;
 use super::run::{Mode, Sink, Stop, run_batch};
 use super::session::{Role, Session, engine_error};
@@ -165,6 +166,18 @@ impl Readers {
         if keep && !state.closed && state.idle.len() < IDLE_SESSIONS_MAX {
             state.idle.push(session);
         }
+    }
+
+    /// Whether a text is one VACUUM, INTO or not.
+    pub(crate) fn is_vacuum(&self, sql: &str) -> bool {
+        let Some(mut session) = self.try_take() else { return false };
+        let next = session.prepare(sql, Author::Owner);
+        let is_vacuum = next.is_ok_and(|next| {
+            let alone = sql[next.consumed..].trim().is_empty();
+            alone && next.prepared.is_some_and(|prepared| prepared.facts.outside_transaction)
+        });
+        self.give_back(session);
+        is_vacuum
     }
 
     /// Hands a batch to the pool.

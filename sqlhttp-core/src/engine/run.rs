@@ -316,7 +316,7 @@ impl<S: Sink> Run<'_, S> {
     /// What the statement itself changed. SQLite's own counter keeps the previous statement's count when this one
     /// counts nothing (DDL, SELECT), so it is believed only if anything was counted at all.
     fn changed(&self, prepared: &Prepared, total_before: u64, last_insert_id: Option<i64>) -> Changed {
-        if prepared.facts.readonly || self.session.total_changes() == total_before {
+        if !prepared.facts.changes_rows || self.session.total_changes() == total_before {
             return Changed::default();
         }
         let rows = self.session.last_changes();

@@ -210,11 +210,18 @@ impl Session {
         {
             return Ok(Next { prepared: Some(prepared), consumed: sql.len() });
         }
+        if sql.contains('\0') {
+            // SQLite would take what comes before it for the whole text.
+            let message = "unrecognized token: \"\\0\"";
+            return Err(Failure::Sql(probe::error_of_code(rusqlite::ffi::SQLITE_ERROR, Some(message))));
+        }
         self.recorder.begin(author);
         let found = Statement::prepare(&self.connection, sql, true)
             .map_err(|error| self.recorder.refused().map_or(Failure::Sql(error), Failure::NotAllowed))?;
         let Some(statement) = found.statement else {
-            return Ok(Next { prepared: None, consumed: found.consumed });
+            // Nothing before the end is no statement and yet takes no text, but a loop over a text must end.
+            let consumed = if found.consumed == 0 { sql.len() } else { found.consumed };
+            return Ok(Next { prepared: None, consumed });
         };
         let facts = self.recorder.facts(&statement);
         // Many PRAGMAs act while they are prepared, so it does not matter whether this one will run.

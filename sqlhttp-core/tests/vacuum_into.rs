@@ -1,0 +1,62 @@
+//! The owner's VACUUM INTO copies the database beside the writer; VACUUM itself stays the writer's.
+#![allow(clippy::unwrap_used)]
+
+use sqlhttp_core::{Batch, Database, Options, Step};
+
+fn filled(dir: &std::path::Path) -> Database {
+    let db = Database::open(dir.join("source.db"), Options::default()).unwrap();
+    db.execute_blocking(Batch::transaction(vec![
+        Step::execute("CREATE TABLE t(a)", ()),
+        Step::execute(
+            "INSERT INTO t WITH RECURSIVE n(x) AS (VALUES(1) UNION ALL SELECT x+1 FROM n WHERE x<1000) SELECT x FROM n",
+            (),
+        ),
+    ]))
+    .unwrap();
+    db
+}
+
+fn count(db: &Database) -> i64 {
+    let outcome = db.execute_blocking(Batch::one(Step::query("SELECT count(*) FROM t", ()))).unwrap();
+    let sqlhttp_core::StepOutcome::Rows(rows) = &outcome.steps[0] else { unreachable!("a query gives rows") };
+    rows.iter().next().and_then(|row| row.get(0)?.as_integer()).unwrap()
+}
+
+#[tokio::test]
+async fn vacuum_into_copies_and_vacuum_rebuilds() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = filled(dir.path());
+    let copy = dir.path().join("copy.db");
+    let sql = format!("VACUUM INTO '{}';", copy.display());
+
+    db.run_script(&sql).await.unwrap().unwrap();
+    let copied = Database::open(copy, Options::default()).unwrap();
+    assert_eq!(count(&copied), 1000);
+
+    let again = db.run_script(&sql).await.unwrap().unwrap_err();
+    assert_eq!(again.message, "output file already exists");
+    db.run_script("DELETE FROM t; VACUUM").await.unwrap().unwrap();
+    db.run_script("VACUUM").await.unwrap().unwrap();
+    assert_eq!(count(&db), 0);
+}
+
+#[tokio::test]
+async fn writes_go_on_while_vacuum_into_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = filled(dir.path());
+    // A writer that is busy does not keep the copy waiting, so the copy does not keep the writer waiting either: the
+    // copy ends although the write before it never does.
+    let endless =
+        "INSERT INTO t WITH RECURSIVE n(x) AS (VALUES(1) UNION ALL SELECT x+1 FROM n) SELECT x FROM n WHERE x < 0";
+    let writing = db.clone();
+    let write = tokio::spawn(async move { writing.execute(Batch::one(Step::execute(endless, ()))).await });
+    while db.status().batches_written < 1 || db.status().write_queue_len > 0 {
+        tokio::task::yield_now().await;
+    }
+    let sql = format!("VACUUM INTO '{}'", dir.path().join("copy.db").display());
+    db.run_script(&sql).await.unwrap().unwrap();
+    assert!(!write.is_finished());
+    write.abort();
+    let _ = write.await;
+    assert_eq!(count(&db), 1000);
+}
