@@ -64,8 +64,8 @@
 pub mod engine;
 pub mod model;
 
-#[cfg(feature = "engine")]
-pub use engine::{Database, JournalMode, Location, Options, Status, sqlite_version};
 #[cfg(feature = "fault-injection")]
 pub use engine::{AfterStop, DiskFault, FaultyDisk, Loss};
+#[cfg(feature = "engine")]
+pub use engine::{Database, JournalMode, Location, Options, Status, sqlite_version};
 pub use model::*;

@@ -78,7 +78,7 @@ async fn verdict_of_query(answer: Result<Answer, Error>) -> Verdict {
         Ok(Answer::Parts(mut parts)) => loop {
             match parts.next().await {
                 Some(Ok(Part::Rows(block))) if !block.is_empty() => break Ok(true),
-                Some(Ok(Part::Step(step))) => break Ok(row_in_step(&step)),
+                Some(Ok(Part::Step(step, _))) => break Ok(row_in_step(&step)),
                 Some(Ok(_)) => {}
                 Some(Err(error)) => break Err(error),
                 None => break Ok(false),

@@ -4,11 +4,12 @@
 //! writer neither waits nor makes the copy start over. The copy is written beside its final name, synced, and only then
 //! given the name.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::PoisonError;
+use std::sync::{Mutex, PoisonError};
 
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
@@ -44,23 +45,41 @@ pub(crate) fn spawn(
 }
 
 fn run(shared: &Shared, to: &Path, cancel: &Cancel) -> Result<(), Error> {
+    let exists = || io_error("back up to", to, ErrorKind::AlreadyExists.into());
     if to.exists() {
-        return Err(io_error("back up to", to, ErrorKind::AlreadyExists.into()));
+        return Err(exists());
     }
-    let unfinished = unfinished_name(to);
-    remove_leftover(&unfinished)?;
-    let result = copy(shared, &unfinished, cancel).and_then(|()| publish(&unfinished, to));
+    let unfinished = Unfinished::new(to).ok_or_else(exists)?;
+    remove_leftover(&unfinished.0)?;
+    let result = copy(shared, &unfinished.0, cancel).and_then(|()| publish(&unfinished.0, to));
     if result.is_err() {
         // Best effort: what went wrong is told anyway.
-        let _ = std::fs::remove_file(&unfinished);
+        let _ = std::fs::remove_file(&unfinished.0);
     }
     result
 }
 
-fn unfinished_name(to: &Path) -> PathBuf {
-    let mut name = to.as_os_str().to_owned();
-    name.push("~");
-    name.into()
+/// The name that a copy has until it is complete. While this lives, no other backup of this process uses it; a file of
+/// that name is a leftover of a crash.
+struct Unfinished(PathBuf);
+
+static UNFINISHED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+impl Unfinished {
+    /// `None` if another backup to this file is under way.
+    fn new(to: &Path) -> Option<Self> {
+        let mut name = to.as_os_str().to_owned();
+        name.push("~");
+        let name = PathBuf::from(name);
+        let taken = UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone());
+        taken.then_some(Unfinished(name))
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.0);
+    }
 }
 
 fn remove_leftover(unfinished: &Path) -> Result<(), Error> {
@@ -73,7 +92,7 @@ fn remove_leftover(unfinished: &Path) -> Result<(), Error> {
 fn copy(shared: &Shared, unfinished: &Path, cancel: &Cancel) -> Result<(), Error> {
     let failed = |error: SqlError| engine_error("back up", error);
     let gate = (!shared.blueprint.snapshots()).then(|| shared.gate.read().unwrap_or_else(PoisonError::into_inner));
-    let mut source = Session::open(&shared.blueprint, Role::Reader).map_err(failed)?;
+    let mut source = Session::open(&shared.blueprint, Role::Copier).map_err(failed)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut target = Connection::open_with_flags(unfinished, flags).map_err(|e| failed(sql_error(e)))?;
     // The whole file is synced once, at the end.
@@ -139,7 +158,7 @@ fn io_error(action: &'static str, path: &Path, source: std::io::Error) -> Error 
 /// Nothing tells VACUUM INTO from VACUUM before it runs, but on a connection that cannot write, only the former works.
 pub(crate) fn vacuum_into(shared: &Shared, sql: &str) -> Option<Result<(), SqlError>> {
     let _stamped = Stamped::new(stamps::new());
-    let mut session = Session::open(&shared.blueprint, Role::Reader).ok()?;
+    let mut session = Session::open(&shared.blueprint, Role::Copier).ok()?;
     let next = session.prepare(sql, Author::Owner).ok()?;
     let mut prepared = next.prepared?;
     if !prepared.facts.outside_transaction || !sql[next.consumed..].trim().is_empty() {

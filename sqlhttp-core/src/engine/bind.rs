@@ -4,11 +4,16 @@ use super::session::Prepared;
 use super::sqlite::probe;
 use crate::model::{BindRule, Binding, Bindings, Failure, Value};
 
-/// Binds values to a statement's parameters.
-pub(crate) fn bind(prepared: &mut Prepared, bindings: &Bindings) -> Result<(), Failure> {
+/// Binds values to a statement's parameters. `used` is how many values the statements before it in the same text have
+/// taken.
+pub(crate) fn bind(prepared: &mut Prepared, bindings: &Bindings, used: &mut usize) -> Result<(), Failure> {
     match bindings.rule {
         BindRule::Strict => bind_strict(prepared, &bindings.entries),
-        BindRule::Counted => bind_counted(prepared, &bindings.entries),
+        BindRule::Counted => {
+            let left = bindings.entries.get(*used..).unwrap_or_default();
+            *used += prepared.parameters.len();
+            bind_counted(prepared, left)
+        }
     }
 }
 
@@ -31,15 +36,14 @@ fn bind_counted(prepared: &mut Prepared, entries: &[Binding]) -> Result<(), Fail
     if entries.len() < want {
         return Err(Failure::NotEnough { want, got: entries.len() });
     }
-    let any_named = entries.iter().any(|entry| entry.name.is_some());
     for index in 1..=want {
-        let entry = &entries[index - 1];
-        let at_place = (!any_named || entry.name.is_none()).then_some(&entry.value);
-        let named = match prepared.parameters[index - 1].as_deref() {
-            Some(name) if any_named => by_name(entries, name),
-            _ => None,
-        };
-        bind_one(prepared, index, named.or(at_place).unwrap_or(&Value::Null))?;
+        let parameter = prepared.parameters[index - 1].as_deref();
+        // Values bind one after the other, so of several for one parameter the last one stays.
+        let bound = entries.iter().enumerate().rev().find(|(place, entry)| match &entry.name {
+            None => place + 1 == index,
+            Some(name) => parameter.is_some_and(|parameter| is_name_of(name, parameter)),
+        });
+        bind_one(prepared, index, bound.map_or(&Value::Null, |(_, entry)| &entry.value))?;
     }
     Ok(())
 }
@@ -58,10 +62,13 @@ fn by_position(entries: &[Binding], position: usize) -> Result<&Value, Failure> 
     entry.map(|entry| &entry.value).ok_or(Failure::MissingPositional(position))
 }
 
-/// The value for `:name`, `@name` or `$name`; the caller may have named it with or without a prefix. Of several with
-/// the same name, the last.
+/// The value for `:name`, `@name` or `$name`; of several with the same name, the last.
 fn by_name<'e>(entries: &'e [Binding], parameter: &str) -> Option<&'e Value> {
-    let bare = parameter.get(1..)?;
-    let matches = |entry: &&Binding| entry.name.as_deref().is_some_and(|name| name == bare || name == parameter);
+    let matches = |entry: &&Binding| entry.name.as_deref().is_some_and(|name| is_name_of(name, parameter));
     entries.iter().rfind(matches).map(|entry| &entry.value)
+}
+
+/// Whether a value was given under the name of this parameter, with or without its prefix.
+fn is_name_of(name: &str, parameter: &str) -> bool {
+    name == parameter || Some(name) == parameter.get(1..)
 }

@@ -161,6 +161,9 @@ impl Database {
     /// [`Error::Io`] with [`std::io::ErrorKind::AlreadyExists`] if the file exists, [`Error::Io`] or [`Error::Sqlite`]
     /// if it cannot be written.
     pub async fn backup(&self, to: &Path) -> Result<(), Error> {
+        if self.inner.readers.is_closed() {
+            return Err(Error::Closed);
+        }
         let (reply, answer) = oneshot::channel();
         let cancel = Cancel::default();
         let mut guard = CancelOnDrop(Some(cancel.clone()));

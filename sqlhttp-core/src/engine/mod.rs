@@ -33,3 +33,5 @@ mod writer;
 
 pub use database::{Database, Status, sqlite_version};
 pub use options::{JournalMode, Location, Options};
+#[cfg(feature = "fault-injection")]
+pub use sqlite::faulty::{AfterStop, DiskFault, FaultyDisk, Loss};

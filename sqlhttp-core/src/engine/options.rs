@@ -15,11 +15,7 @@ pub enum Location {
 
 impl From<&str> for Location {
     fn from(path: &str) -> Self {
-        if path == ":memory:" {
-            Location::Memory
-        } else {
-            Location::File(path.into())
-        }
+        if path == ":memory:" { Location::Memory } else { Location::File(path.into()) }
     }
 }
 
@@ -86,6 +82,10 @@ pub struct Options {
     pub block_bytes: usize,
     /// How long a reader waits for its caller to take the next block before it gives up.
     pub stall_timeout: Duration,
+    /// The name of the VFS (<https://sqlite.org/vfs.html>) that a file is on; `None`: the default one. It must have
+    /// been registered with SQLite before, and must stay registered for the life of the process. Backups go to
+    /// ordinary files nevertheless, and [`crate::Status`] knows the sizes of ordinary files only. No meaning in memory.
+    pub vfs: Option<String>,
 }
 
 impl Default for Options {
@@ -107,6 +107,7 @@ impl Default for Options {
             held_bytes_max: 64 << 20,
             block_bytes: 64 << 10,
             stall_timeout: Duration::from_secs(30),
+            vfs: None,
         }
     }
 }

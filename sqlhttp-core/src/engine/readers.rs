@@ -93,6 +93,11 @@ impl Readers {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether no more reads are taken.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
     /// How many reads wait.
     pub(crate) fn queue_len(&self) -> usize {
         self.lock().jobs.len()
@@ -137,9 +142,11 @@ impl Readers {
     /// A session for a caller's thread. `None` if too many are open, or none can be opened: the pool will tell why.
     /// (There must be one even while long reads hold the others, or a write would wait for them to be classified.)
     fn try_take(&self) -> Option<Session> {
-        if self.lock().lent >= SESSIONS_MAX {
+        let state = self.lock();
+        if state.closed || state.lent >= SESSIONS_MAX {
             return None;
         }
+        drop(state);
         self.take().ok()
     }
 
@@ -250,6 +257,8 @@ impl Readers {
     fn run(self: &Arc<Self>, job: ReadJob) {
         let mut session = match self.take() {
             Ok(session) => session,
+            // A reader may be refused what the writer is not: to roll back a journal that a crash has left. It finds out.
+            Err(_) if job.access == Access::Any && !self.lock().closed => return self.pass_to_writer(job, true),
             Err(error) => return drop(job.reply.send(Err(engine_error("open reader", error)))),
         };
         let gate = (!self.shared.blueprint.snapshots())

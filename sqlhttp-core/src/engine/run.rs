@@ -1,6 +1,7 @@
 //! Runs a batch on a session. The writer, the readers and (under replication) the state machine share this code.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::bind;
 use super::facts::Author;
@@ -8,7 +9,7 @@ use super::session::{Level, Prepared, Session};
 use super::watch::StopReason;
 use crate::model::{
     Action, Atomicity, Batch, Bindings, Block, Changed, Columns, Ending, Expect, Failure, OnError, Rows, Step,
-    StepOutcome, TransactionKeyword,
+    StepFacts, StepOutcome, TransactionKeyword,
 };
 
 /// Where results go.
@@ -16,7 +17,7 @@ pub(crate) trait Sink {
     /// Takes rows of the current step before the step has ended.
     fn rows(&mut self, columns: &Arc<Columns>, block: Block) -> Result<(), Stop>;
     /// Takes a step's outcome; its last rows are in it.
-    fn step(&mut self, outcome: StepOutcome) -> Result<(), Stop>;
+    fn step(&mut self, outcome: StepOutcome, facts: StepFacts) -> Result<(), Stop>;
 }
 
 /// Why a batch was given up without an outcome.
@@ -83,15 +84,16 @@ pub(crate) fn run_batch(
             (Atomicity::All, OnError::Continue) => Guard::Savepoint,
             (Atomicity::All, OnError::Abort) => Guard::None,
         };
-        let failure = match run_step(session, step, guard, mode, sink)? {
+        let (result, facts) = run_step(session, step, guard, mode, batch.timed, sink)?;
+        let failure = match result {
             Ok(outcome) => {
-                sink.step(outcome)?;
+                sink.step(outcome, facts)?;
                 continue;
             }
             Err(failure) => failure,
         };
         let lost = mode.savepoints && session.is_autocommit();
-        sink.step(StepOutcome::Failed(failure))?;
+        sink.step(StepOutcome::Failed(failure), facts)?;
         if lost && mode.shared {
             return Err(Stop::TransactionLost);
         }
@@ -119,13 +121,18 @@ fn run_step(
     step: &Step,
     guard: Guard,
     mode: Mode,
+    timed: bool,
     sink: &mut impl Sink,
-) -> Result<Result<StepOutcome, Failure>, Stop> {
+) -> Result<(Result<StepOutcome, Failure>, StepFacts), Stop> {
     let guarded = mode.savepoints && guard != Guard::None;
     if guarded && let Err(error) = session.savepoint(Level::Step) {
-        return Ok(Err(Failure::Sql(error)));
+        return Ok((Err(Failure::Sql(error)), StepFacts::default()));
     }
-    let mut result = match (Run { session, mode, sink }).step(step) {
+    let started = timed.then(Instant::now);
+    let mut run = Run { session, mode, sink, seen: Seen::default() };
+    let result = run.step(step);
+    let facts = run.seen.facts(started.map_or(Duration::ZERO, |started| started.elapsed()));
+    let mut result = match result {
         Ok(outcome) => Ok(outcome),
         Err(Trouble::Failed(failure)) => Err(failure),
         Err(Trouble::Stopped(stop)) => return Err(stop),
@@ -137,16 +144,39 @@ fn run_step(
     if guarded && !session.is_autocommit() {
         let ended = if result.is_ok() { session.release(Level::Step) } else { session.undo(Level::Step) };
         if let Err(error) = ended {
-            return Ok(Err(Failure::Sql(error)));
+            return Ok((Err(Failure::Sql(error)), facts));
         }
     }
-    Ok(result)
+    Ok((result, facts))
 }
 
 struct Run<'s, S: Sink> {
     session: &'s mut Session,
     mode: Mode,
     sink: &'s mut S,
+    seen: Seen,
+}
+
+/// What is known of the statements of a step so far.
+#[derive(Default)]
+struct Seen {
+    any: bool,
+    failed: bool,
+    writes: bool,
+    returning: bool,
+}
+
+impl Seen {
+    fn facts(&self, elapsed: Duration) -> StepFacts {
+        StepFacts { reads: self.any && !self.failed && !self.writes, returning: self.returning, elapsed }
+    }
+}
+
+/// The values for the statements of one text.
+struct Values<'b> {
+    bindings: &'b Bindings,
+    /// How many of them have been taken.
+    used: usize,
 }
 
 /// What the statements of one text gave.
@@ -184,21 +214,24 @@ impl<S: Sink> Run<'_, S> {
         let mut rest = sql;
         let mut bracket = false;
         let mut first = true;
+        let mut values = Values { bindings, used: 0 };
         let mut given = match expect {
             Expect::Rows => Given::Rows(no_rows()),
-            Expect::Count | Expect::Either => Given::Changed(Changed::default()),
+            Expect::Count | Expect::Either | Expect::Returning => Given::Changed(Changed::default()),
         };
         while !rest.is_empty() {
-            let next = self.session.prepare(rest, Author::Client)?;
+            let next = self.session.prepare(rest, Author::Client).inspect_err(|_| self.seen.failed = true)?;
             rest = &rest[next.consumed..];
             let Some(mut prepared) = next.prepared else { continue };
+            self.seen.any = true;
+            self.seen.writes |= !prepared.facts.readonly;
             match prepared.facts.transaction {
                 Some(TransactionKeyword::Begin) if first && !self.is_blank(rest) => bracket = true,
                 Some(TransactionKeyword::Commit) if bracket && self.is_blank(rest) => return Ok(given),
                 Some(keyword) => return Err(Failure::TransactionControl(keyword).into()),
                 None => {
                     let last = self.is_last(rest, bracket);
-                    let result = self.statement(&mut prepared, bindings, expect, last);
+                    let result = self.statement(&mut prepared, &mut values, expect, last);
                     self.session.put_back(prepared);
                     let new = result?;
                     if last || matches!(expect, Expect::Count) {
@@ -256,18 +289,25 @@ impl<S: Sink> Run<'_, S> {
     fn statement(
         &mut self,
         prepared: &mut Prepared,
-        bindings: &Bindings,
+        values: &mut Values<'_>,
         expect: Expect,
         last: bool,
     ) -> Result<Given, Trouble> {
-        bind::bind(prepared, bindings)?;
+        bind::bind(prepared, values.bindings, &mut values.used)?;
         let total_before = self.session.total_changes();
         let inserted = InsertProbe::begin(self.session, prepared);
-        let wants_rows = last && matches!(expect, Expect::Rows | Expect::Either);
+        let returning = !prepared.facts.readonly && prepared.statement.column_count() > 0;
+        let wants_rows = last
+            && match expect {
+                Expect::Rows | Expect::Either => true,
+                Expect::Returning => returning,
+                Expect::Count => false,
+            };
         let rows = self.rows(prepared, wants_rows);
         let last_insert_id = inserted.end(self.session);
         let rows = rows?;
         let changed = self.changed(prepared, total_before, last_insert_id);
+        self.seen.returning = last && returning;
         Ok(match (rows, expect) {
             (Some(rows), _) if last && expect == Expect::Rows || !rows.columns.is_empty() => {
                 Given::Rows(Rows { changed, ..rows })

@@ -51,8 +51,12 @@ enum Place {
 /// What a session is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
+    /// Everything.
     Writer,
+    /// Whatever clients read.
     Reader,
+    /// Copies of the whole database, which SQLite takes for writes.
+    Copier,
 }
 
 impl Blueprint {
@@ -102,7 +106,7 @@ impl Blueprint {
         };
         let mut flags = OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_EXRESCODE;
         flags |= match (&self.place, role) {
-            (Place::File(_), Role::Reader) => OpenFlags::SQLITE_OPEN_READ_ONLY,
+            (Place::File(_), Role::Reader | Role::Copier) => OpenFlags::SQLITE_OPEN_READ_ONLY,
             (Place::File(_), Role::Writer) if !self.options.create => OpenFlags::SQLITE_OPEN_READ_WRITE,
             _ => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
         };
@@ -405,7 +409,8 @@ fn configure(connection: &Connection, blueprint: &Blueprint, role: Role) -> rusq
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, true)?;
     match role {
         Role::Writer => configure_writer(connection, blueprint)?,
-        Role::Reader => configure_reader(connection, blueprint)?,
+        Role::Reader => configure_reader(connection)?,
+        Role::Copier => {}
     }
     for sql in blueprint.setup.lock().unwrap_or_else(PoisonError::into_inner).iter() {
         // It succeeded when the owner ran it; a connection that only reads may refuse some.
@@ -431,17 +436,24 @@ fn configure_writer(connection: &Connection, blueprint: &Blueprint) -> rusqlite:
         connection.query_row(&format!("PRAGMA journal_mode={mode}"), [], |_| Ok(()))?;
     }
     connection.execute_batch(&format!(
-        "PRAGMA synchronous=FULL; PRAGMA cache_size=-{WRITER_CACHE_KIB}; \
-         PRAGMA wal_autocheckpoint={WAL_AUTOCHECKPOINT_PAGES}; PRAGMA journal_size_limit={JOURNAL_SIZE_LIMIT}"
+        "PRAGMA synchronous={}; PRAGMA cache_size=-{WRITER_CACHE_KIB}; \
+         PRAGMA wal_autocheckpoint={WAL_AUTOCHECKPOINT_PAGES}; PRAGMA journal_size_limit={JOURNAL_SIZE_LIMIT}",
+        synchronous(blueprint.options.journal_mode)
     ))
 }
 
-fn configure_reader(connection: &Connection, blueprint: &Blueprint) -> rusqlite::Result<()> {
-    connection.execute_batch(&format!("PRAGMA cache_size=-{READER_CACHE_KIB}"))?;
-    if blueprint.file().is_none() {
-        connection.execute_batch("PRAGMA query_only=ON")?;
+/// What makes a COMMIT durable. Where it deletes the rollback journal, FULL does not sync the directory, and after a
+/// power cut the journal would be there again and undo the transaction (<https://sqlite.org/pragma.html#pragma_synchronous>).
+fn synchronous(journal_mode: JournalMode) -> &'static str {
+    match journal_mode {
+        JournalMode::Delete | JournalMode::Keep => "EXTRA",
+        JournalMode::Wal | JournalMode::Truncate | JournalMode::Persist => "FULL",
     }
-    Ok(())
+}
+
+fn configure_reader(connection: &Connection) -> rusqlite::Result<()> {
+    // A connection that is opened for reading could still write temporary tables.
+    connection.execute_batch(&format!("PRAGMA cache_size=-{READER_CACHE_KIB}; PRAGMA query_only=ON"))
 }
 
 /// SQLite's own words out of an error of rusqlite's.

@@ -6,12 +6,13 @@ use tokio::sync::oneshot;
 
 use super::parts::{self, PartSender};
 use super::run::{Sink, Stop};
-use crate::model::{Answer, Block, Columns, Ending, Error, Outcome, Part, StepOutcome};
+use crate::model::{Answer, Block, Columns, Ending, Error, Outcome, Part, StepFacts, StepOutcome};
 
 /// Holds everything, up to a limit.
 #[derive(Debug)]
 pub(crate) struct Held {
     steps: Vec<StepOutcome>,
+    facts: Vec<StepFacts>,
     blocks: Vec<Block>,
     bytes: u64,
     bytes_max: u64,
@@ -21,11 +22,11 @@ pub(crate) struct Held {
 impl Held {
     /// Holds up to `bytes_max` bytes of rows; more of them stop the batch with `over`.
     pub(crate) fn new(bytes_max: u64, over: Stop) -> Self {
-        Held { steps: Vec::new(), blocks: Vec::new(), bytes: 0, bytes_max, over }
+        Held { steps: Vec::new(), facts: Vec::new(), blocks: Vec::new(), bytes: 0, bytes_max, over }
     }
 
     pub(crate) fn into_outcome(self, ending: Ending) -> Outcome {
-        Outcome { steps: self.steps, ending }
+        Outcome { steps: self.steps, facts: self.facts, ending }
     }
 }
 
@@ -39,17 +40,17 @@ impl Sink for Held {
         Ok(())
     }
 
-    fn step(&mut self, mut outcome: StepOutcome) -> Result<(), Stop> {
+    fn step(&mut self, mut outcome: StepOutcome, facts: StepFacts) -> Result<(), Stop> {
         outcome.prepend_blocks(std::mem::take(&mut self.blocks));
-        self.blocks.clear();
         self.steps.push(outcome);
+        self.facts.push(facts);
         Ok(())
     }
 }
 
 /// Holds what fits into one block; from then on tells everything part by part.
 pub(crate) struct Told {
-    steps: Vec<StepOutcome>,
+    steps: Vec<(StepOutcome, StepFacts)>,
     reply: Option<oneshot::Sender<Result<Answer, Error>>>,
     flowing: Option<PartSender>,
     columns_told: bool,
@@ -76,7 +77,8 @@ impl Told {
             // If the other side is gone there is nobody to tell.
             let _ = sender.send(Part::End(ending));
         } else if let Some(reply) = self.reply.take() {
-            let _ = reply.send(Ok(Answer::Whole(Outcome { steps: self.steps, ending })));
+            let (steps, facts) = self.steps.into_iter().unzip();
+            let _ = reply.send(Ok(Answer::Whole(Outcome { steps, facts, ending })));
         }
     }
 
@@ -93,8 +95,8 @@ impl Told {
         if let Some(reply) = self.reply.take() {
             let (sender, receiver) = (self.open_channel)();
             reply.send(Ok(Answer::Parts(Box::new(receiver)))).map_err(|_| Stop::Sink)?;
-            for step in self.steps.drain(..) {
-                sender.send(Part::Step(step)).map_err(|_| Stop::Sink)?;
+            for (step, facts) in self.steps.drain(..) {
+                sender.send(Part::Step(step, facts)).map_err(|_| Stop::Sink)?;
             }
             self.flowing = Some(sender);
         }
@@ -112,12 +114,12 @@ impl Sink for Told {
         sender.send(Part::Rows(block)).map_err(|_| Stop::Sink)
     }
 
-    fn step(&mut self, outcome: StepOutcome) -> Result<(), Stop> {
+    fn step(&mut self, outcome: StepOutcome, facts: StepFacts) -> Result<(), Stop> {
         self.columns_told = false;
         match &self.flowing {
-            Some(sender) => sender.send(Part::Step(outcome)).map_err(|_| Stop::Sink),
+            Some(sender) => sender.send(Part::Step(outcome, facts)).map_err(|_| Stop::Sink),
             None => {
-                self.steps.push(outcome);
+                self.steps.push((outcome, facts));
                 Ok(())
             }
         }

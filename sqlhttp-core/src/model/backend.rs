@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 
-use super::{Batch, Deadline, Ending, Error, Outcome, Part};
+use super::{Batch, Deadline, Error, Outcome, Part};
 
 /// A boxed future, so that [`Backend`] can be a trait object.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -70,15 +70,16 @@ impl Answer {
             Answer::Whole(outcome) => return Ok(outcome),
             Answer::Parts(stream) => stream,
         };
-        let mut outcome = Outcome { steps: Vec::new(), ending: Ending::Done };
+        let mut outcome = Outcome::default();
         let mut blocks = Vec::new();
         while let Some(part) = stream.next().await {
             match part? {
                 Part::Columns(_) => {}
                 Part::Rows(block) => blocks.push(block),
-                Part::Step(mut step) => {
+                Part::Step(mut step, facts) => {
                     step.prepend_blocks(std::mem::take(&mut blocks));
                     outcome.steps.push(step);
+                    outcome.facts.push(facts);
                 }
                 Part::End(ending) => {
                     outcome.ending = ending;

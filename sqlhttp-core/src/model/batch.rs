@@ -13,6 +13,8 @@ pub struct Batch {
     pub atomicity: Atomicity,
     /// Time and chance as this batch sees them. The database chooses a stamp for a batch that has none.
     pub stamp: Option<Stamp>,
+    /// Tell how long each step ran.
+    pub timed: bool,
 }
 
 /// What a failing step does to the steps around it.
@@ -46,6 +48,8 @@ pub enum Expect {
     Count,
     /// Rows if the statement yields columns, else the count.
     Either,
+    /// Rows if the statement writes and yields columns (RETURNING), else the count.
+    Returning,
 }
 
 /// One step of a batch: some SQL, run once, or once for each of several sets of values.
@@ -108,14 +112,15 @@ pub enum BindRule {
     Strict,
     /// There must be at least as many values as parameters. If no value is named, they bind in order, whatever the
     /// parameters are called; otherwise an unnamed value binds to the parameter at its place in the list, a named
-    /// one to all parameters of its name, and a parameter that finds none is NULL.
+    /// one to all parameters of its name, and a parameter that finds none is NULL. Of several statements in one text,
+    /// each takes the values that the ones before it have left over.
     Counted,
 }
 
 impl Batch {
     /// A transaction of these steps.
     pub fn transaction(steps: Vec<Step>) -> Self {
-        Batch { steps, atomicity: Atomicity::All, stamp: None }
+        Batch { steps, ..Batch::default() }
     }
 
     /// One step.

@@ -16,7 +16,7 @@ pub use backend::{Answer, Backend, BoxFuture, PartStream, ReadLevel};
 pub use batch::{Action, Atomicity, Batch, BindRule, Binding, Bindings, Expect, OnError, Step};
 pub use error::Error;
 pub use failure::{Failure, SqlError, TransactionKeyword};
-pub use outcome::{Changed, Ending, Outcome, Part, StepOutcome};
+pub use outcome::{Changed, Ending, Outcome, Part, StepFacts, StepOutcome};
 pub use rows::{Block, BlockRows, Column, Columns, RowRef, Rows, Values};
 pub use stamp::{Deadline, Stamp};
 pub use value::{Value, ValueRef};

@@ -1,22 +1,26 @@
 //! What came of a batch.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Block, Columns, Failure, Rows};
 
 /// What came of a batch, whole.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Outcome {
     /// What came of each step, in order. After an aborted batch: up to and including the step that failed.
     pub steps: Vec<StepOutcome>,
+    /// What is known of each step besides, in the same order. A database tells it for every step.
+    pub facts: Vec<StepFacts>,
     /// How the batch ended.
     pub ending: Ending,
 }
 
 /// How a batch ended.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub enum Ending {
     /// Its effects are durable.
+    #[default]
     Done,
     /// A step failed, and nothing of the batch remains. The index of that step, whose outcome is the last one.
     Aborted(usize),
@@ -35,6 +39,17 @@ pub enum StepOutcome {
     ChangedEach(Vec<Changed>),
     /// It failed, and nothing of it remains.
     Failed(Failure),
+}
+
+/// What is known of a step besides its outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StepFacts {
+    /// SQLite could prepare its statements, and none of them writes.
+    pub reads: bool,
+    /// The statement whose rows are the outcome writes (RETURNING).
+    pub returning: bool,
+    /// How long it ran; zero unless the batch asked for it ([`super::Batch::timed`]).
+    pub elapsed: Duration,
 }
 
 /// What a statement changed: itself, not its triggers and foreign-key actions.
@@ -58,7 +73,7 @@ pub enum Part {
     /// Rows of that step.
     Rows(Block),
     /// The step ended.
-    Step(StepOutcome),
+    Step(StepOutcome, StepFacts),
     /// The batch ended.
     End(Ending),
 }

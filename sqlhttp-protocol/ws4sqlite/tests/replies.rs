@@ -47,7 +47,7 @@ fn unique() -> Failure {
 }
 
 fn done(steps: Vec<StepOutcome>) -> Outcome {
-    Outcome { steps, ending: Ending::Done }
+    Outcome { steps, facts: vec![], ending: Ending::Done }
 }
 
 /// The reply, whole; the same must come of its parts if it is a 200.
@@ -80,7 +80,7 @@ fn tell_in_parts(outcome: &Outcome, shape: ReplyShape) -> Result<Vec<u8>, sqlhtt
                 tell(Part::Rows(rows.blocks.remove(0)))?;
             }
         }
-        tell(Part::Step(step))?;
+        tell(Part::Step(step, sqlhttp_core::StepFacts::default()))?;
     }
     tell(Part::End(outcome.ending.clone()))?;
     Ok(sent)
@@ -204,6 +204,7 @@ fn a_failed_item_under_no_fail() {
 fn an_aborted_transaction() {
     let aborted = |failure| Outcome {
         steps: vec![StepOutcome::Changed(changed(1)), StepOutcome::Failed(failure)],
+        facts: vec![],
         ending: Ending::Aborted(1),
     };
     let error = |text: &str| format!("{{\"reqIdx\":1,\"error\":\"{text}\"}}");
@@ -229,7 +230,8 @@ fn an_aborted_transaction() {
 #[test]
 fn a_transaction_that_is_not_committed() {
     let failure = sql(787, "constraint failed", "FOREIGN KEY constraint failed");
-    let outcome = Outcome { steps: vec![StepOutcome::Changed(changed(1))], ending: Ending::NotCommitted(failure) };
+    let outcome =
+        Outcome { steps: vec![StepOutcome::Changed(changed(1))], facts: vec![], ending: Ending::NotCommitted(failure) };
     let want = r#"{"reqIdx":-1,"error":"constraint failed: FOREIGN KEY constraint failed (787)"}"#;
     assert_eq!(reply(&outcome, STATEMENT), (500, want.into()));
 }
@@ -266,8 +268,8 @@ fn fail_midway(body: &str, drain: bool) -> Result<String, sqlhttp_ws4sqlite::Abo
     if drain {
         sent.append(&mut out);
     }
-    encoder.part(Part::Step(StepOutcome::Failed(unique())), &mut out)?;
-    encoder.part(Part::Step(StepOutcome::Changed(changed(1))), &mut out)?;
+    encoder.part(Part::Step(StepOutcome::Failed(unique()), sqlhttp_core::StepFacts::default()), &mut out)?;
+    encoder.part(Part::Step(StepOutcome::Changed(changed(1)), sqlhttp_core::StepFacts::default()), &mut out)?;
     encoder.part(Part::End(Ending::Done), &mut out)?;
     sent.append(&mut out);
     Ok(String::from_utf8(sent).unwrap())
@@ -289,7 +291,7 @@ fn a_query_that_fails_midway() {
 fn an_ending_that_undoes_the_answer() {
     let mut encoder = PartEncoder::new(shape(STATEMENT));
     let mut out = Vec::new();
-    encoder.part(Part::Step(StepOutcome::Changed(changed(1))), &mut out).unwrap();
+    encoder.part(Part::Step(StepOutcome::Changed(changed(1)), sqlhttp_core::StepFacts::default()), &mut out).unwrap();
     let abort = encoder.part(Part::End(Ending::NotCommitted(unique())), &mut out).unwrap_err();
     assert_eq!(abort.reply.status, 500);
     assert!(abort.reply.body.starts_with(br#"{"reqIdx":-1,"#));

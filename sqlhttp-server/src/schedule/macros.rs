@@ -74,7 +74,7 @@ pub async fn perform_macro(database: &Database, config: &MacroConfig) -> Result<
 async fn run_each(database: &Database, statements: &[String]) -> Result<Vec<u64>, MacroError> {
     let mut counts = Vec::new();
     for (index, sql) in (0..).zip(statements) {
-        let batch = Batch { steps: vec![Step::execute(sql.as_str(), ())], atomicity: Atomicity::Each, stamp: None };
+        let batch = Batch { atomicity: Atomicity::Each, ..Batch::transaction(vec![Step::execute(sql.as_str(), ())]) };
         let outcome = database.execute(batch).await.map_err(MacroError::Database)?;
         if outcome.steps.last().is_some_and(is_refused) {
             // A client may not do this (VACUUM, say), but the macro is the owner's.

@@ -58,7 +58,7 @@ pub(crate) async fn run_script(database: &Database, sql: &str) -> Result<(), Str
 
 /// A read-only database has no writer to run a script, but statements that read are as good there as elsewhere.
 async fn run_reading(database: &Database, sql: &str) -> Result<(), String> {
-    let batch = Batch { steps: vec![Step::execute(sql, ())], atomicity: Atomicity::Each, stamp: None };
+    let batch = Batch { atomicity: Atomicity::Each, ..Batch::transaction(vec![Step::execute(sql, ())]) };
     let outcome = database.execute(batch).await.map_err(|error| text::database_error(&error))?;
     match outcome.steps.last() {
         Some(StepOutcome::Failed(failure)) => Err(text::failure(failure)),

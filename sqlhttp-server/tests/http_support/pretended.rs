@@ -141,7 +141,7 @@ fn login(batch: &Batch) -> Outcome {
 fn failed() -> Outcome {
     let error =
         SqlError { code: 1, generic: "SQL logic error".into(), message: "no such table: secrets".into(), offset: None };
-    Outcome { steps: vec![StepOutcome::Failed(Failure::Sql(error))], ending: Ending::Aborted(0) }
+    Outcome { steps: vec![StepOutcome::Failed(Failure::Sql(error))], facts: vec![], ending: Ending::Aborted(0) }
 }
 
 fn one_row(text: &str) -> Outcome {
@@ -149,7 +149,7 @@ fn one_row(text: &str) -> Outcome {
 }
 
 fn outcome(rows: Rows) -> Outcome {
-    Outcome { steps: vec![StepOutcome::Rows(rows)], ending: Ending::Done }
+    Outcome { steps: vec![StepOutcome::Rows(rows)], facts: vec![], ending: Ending::Done }
 }
 
 fn rows(blocks: Vec<Block>) -> Rows {
@@ -205,11 +205,11 @@ impl Blocks {
         self.unfinished.0 = None;
         match self.end {
             "fail" => Some(Err(Error::Timeout)),
-            "abort" => Some(Ok(Part::Step(failed().steps.remove(0)))),
+            "abort" => Some(Ok(Part::Step(failed().steps.remove(0), sqlhttp_core::StepFacts::default()))),
             _ if self.ended => Some(Ok(Part::End(Ending::Done))),
             _ => {
                 self.ended = true;
-                Some(Ok(Part::Step(StepOutcome::Rows(rows(Vec::new())))))
+                Some(Ok(Part::Step(StepOutcome::Rows(rows(Vec::new())), sqlhttp_core::StepFacts::default())))
             }
         }
     }

@@ -5,8 +5,9 @@
 //! SQL text. Everything else of the VFS is the original's, so files cost nothing extra.
 
 use std::cell::Cell;
-use std::ffi::{CStr, c_int};
-use std::sync::OnceLock;
+use std::collections::BTreeMap;
+use std::ffi::{CStr, CString, c_int};
+use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rusqlite::ffi;
@@ -42,57 +43,62 @@ impl Drop for Stamped {
     }
 }
 
-/// The next 64 bits of chance: SplitMix64 (Steele, Lea, Flood: "Fast Splittable Pseudorandom Number Generators", 2014).
+/// The next 64 bits of chance.
 pub(crate) fn next_random() -> u64 {
     CHANCE.with(|state| {
-        let next = state.get().wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut next = state.get();
+        let bits = split_mix_64(&mut next);
         state.set(next);
-        let mut z = next;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
+        bits
     })
 }
 
-/// Which VFS a connection uses below the clock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Below {
-    /// The operating system's files.
-    Files,
-    /// SQLite's shared in-memory files.
-    Memory,
+/// SplitMix64 (Steele, Lea, Flood: "Fast Splittable Pseudorandom Number Generators", 2014).
+pub(super) fn split_mix_64(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let mut z = *state;
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
 }
 
-/// The name to open a connection with. Registers the VFS at the first call; `None` if SQLite refuses.
-pub(crate) fn vfs_name(below: Below) -> Option<&'static CStr> {
-    static FILES: OnceLock<bool> = OnceLock::new();
-    static MEMORY: OnceLock<bool> = OnceLock::new();
-    let (registered, name, original) = match below {
-        Below::Files => (&FILES, c"sqlhttp", None),
-        Below::Memory => (&MEMORY, c"sqlhttp-memory", Some(c"memdb")),
-    };
-    registered.get_or_init(|| register(name, original)).then_some(name)
+/// The name to open a connection with, so that it uses the VFS `base` (the default one if `None`) with our clock.
+/// Registers that VFS at the first call; `None` if there is no `base` or SQLite refuses.
+pub(crate) fn vfs_name(base: Option<&str>) -> Option<&'static CStr> {
+    static CLOCKS: Mutex<BTreeMap<Option<String>, &'static CStr>> = Mutex::new(BTreeMap::new());
+    let mut clocks = CLOCKS.lock().unwrap_or_else(PoisonError::into_inner);
+    let base = base.map(str::to_owned);
+    if let Some(name) = clocks.get(&base) {
+        return Some(name);
+    }
+    let name = register(base.as_deref())?;
+    clocks.insert(base, name);
+    Some(name)
 }
 
-/// Registers a copy of a VFS (the default one if `original` is `None`) with our clock. Returns whether that worked.
-fn register(name: &'static CStr, original: Option<&CStr>) -> bool {
+/// Registers a copy of a VFS with our clock, and returns its name.
+fn register(base: Option<&str>) -> Option<&'static CStr> {
+    let name = CString::new(base.map_or("sqlhttp".to_owned(), |base| format!("sqlhttp+{base}"))).ok()?;
+    let base = base.map(CString::new).transpose().ok()?;
     // SAFETY: `sqlite3_initialize` may be called at any time from any thread. `sqlite3_vfs_find` returns null or a
-    // VFS that is registered for the life of the process. The copy is leaked, so it outlives every connection, as
-    // `sqlite3_vfs_register` demands. It keeps `pAppData`, in which the original VFS finds its methods.
+    // VFS that stays registered, as `Options::vfs` demands. The copy and its name are leaked (once for each base), so
+    // they outlive every connection, as `sqlite3_vfs_register` demands. The copy keeps `pAppData`, in which the
+    // original VFS finds its methods.
     unsafe {
         if ffi::sqlite3_initialize() != ffi::SQLITE_OK {
-            return false;
+            return None;
         }
-        let found = ffi::sqlite3_vfs_find(original.map_or(std::ptr::null(), CStr::as_ptr));
+        let found = ffi::sqlite3_vfs_find(base.as_deref().map_or(std::ptr::null(), CStr::as_ptr));
         if found.is_null() {
-            return false;
+            return None;
         }
+        let name: &'static CStr = Box::leak(name.into_boxed_c_str());
         let mut copy = *found;
         copy.zName = name.as_ptr();
         copy.pNext = std::ptr::null_mut();
         copy.xCurrentTime = Some(current_time);
         copy.xCurrentTimeInt64 = Some(current_time_int64);
-        ffi::sqlite3_vfs_register(Box::leak(Box::new(copy)), 0) == ffi::SQLITE_OK
+        (ffi::sqlite3_vfs_register(Box::leak(Box::new(copy)), 0) == ffi::SQLITE_OK).then_some(name)
     }
 }
 
@@ -116,4 +122,22 @@ unsafe extern "C" fn current_time(_vfs: *mut ffi::sqlite3_vfs, out: *mut f64) ->
     // SAFETY: SQLite passes a valid place for the answer.
     unsafe { *out = julian_ms() as f64 / 86_400_000.0 };
     ffi::SQLITE_OK
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_vfs_gets_one_clock() {
+        let names = [None, Some("memdb")].map(|base| (vfs_name(base), vfs_name(base)));
+        assert!(names.iter().all(|(first, second)| first.is_some() && first == second));
+        assert_ne!(names[0].0, names[1].0);
+    }
+
+    #[test]
+    fn an_unknown_vfs_gets_none() {
+        assert_eq!(vfs_name(Some("nobody registered this")), None);
+        assert_eq!(vfs_name(Some("not\0a name")), None);
+    }
 }

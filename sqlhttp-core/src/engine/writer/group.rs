@@ -21,7 +21,7 @@ use crate::engine::sinks::Held;
 use crate::engine::sqlite::clock::Stamped;
 use crate::engine::sqlite::probe;
 use crate::engine::watch::StopReason;
-use crate::model::{Atomicity, Batch, Ending, Error, Failure, Outcome, SqlError, StepOutcome};
+use crate::model::{Atomicity, Batch, Changed, Ending, Error, Failure, Outcome, SqlError, StepFacts, StepOutcome};
 
 /// What came of a member.
 enum Member {
@@ -167,33 +167,36 @@ impl Writer<'_> {
                 if self.is_fatal(&error) || error.primary_code() == rusqlite::ffi::SQLITE_BUSY {
                     return Err(engine_error("commit", error));
                 }
-                Ok(Outcome { steps: outcome.steps, ending: Ending::NotCommitted(Failure::Sql(error)) })
+                Ok(Outcome { ending: Ending::NotCommitted(Failure::Sql(error)), ..outcome })
             }
         }
     }
 
     /// Each step in its own transaction, or in none if it must.
     fn run_steps(&mut self, job: &Job) -> Result<Outcome, Error> {
-        let mut outcome = Outcome { steps: Vec::with_capacity(job.batch.steps.len()), ending: Ending::Done };
+        let mut outcome = Outcome::default();
         let _stamped = Stamped::new(job.stamp);
         for step in &job.batch.steps {
-            let batch = Batch { steps: vec![step.clone()], atomicity: Atomicity::All, stamp: job.batch.stamp };
+            let Batch { stamp, timed, .. } = job.batch;
+            let batch = Batch { steps: vec![step.clone()], atomicity: Atomicity::All, stamp, timed };
             let result = match job.limits.exceeded() {
                 Some(reason) => Err(stop_error(reason)),
                 None if runs_outside_transaction(&mut self.session, &batch) => Ok(self.run_bare(job, &batch)),
                 None => self.run_step_transaction(job, &batch),
             };
-            outcome.steps.push(match result {
-                Ok(step) => step,
+            let (step, facts) = match result {
+                Ok(told) => told,
                 // Earlier steps have been committed, so there is an outcome to tell.
-                Err(Error::Timeout) if !outcome.steps.is_empty() => StepOutcome::Failed(Failure::Timeout),
+                Err(Error::Timeout) if !outcome.steps.is_empty() => failed(Failure::Timeout),
                 Err(error) => return Err(error),
-            });
+            };
+            outcome.steps.push(step);
+            outcome.facts.push(facts);
         }
         Ok(outcome)
     }
 
-    fn run_step_transaction(&mut self, job: &Job, batch: &Batch) -> Result<StepOutcome, Error> {
+    fn run_step_transaction(&mut self, job: &Job, batch: &Batch) -> Result<ToldStep, Error> {
         self.session.begin_immediate().map_err(|error| self.begin_error(error))?;
         match self.run_in_savepoint(job, batch, Company::Alone) {
             Member::Outcome(outcome) => {
@@ -203,7 +206,7 @@ impl Writer<'_> {
                     if self.is_fatal(&error) {
                         return Err(engine_error("commit", error));
                     }
-                    return Ok(StepOutcome::Failed(Failure::Sql(error)));
+                    return Ok(failed(Failure::Sql(error)));
                 }
                 self.count(1, 1);
                 Ok(single_step(outcome))
@@ -220,7 +223,7 @@ impl Writer<'_> {
     }
 
     /// A statement that cannot run inside a transaction.
-    fn run_bare(&mut self, job: &Job, batch: &Batch) -> StepOutcome {
+    fn run_bare(&mut self, job: &Job, batch: &Batch) -> ToldStep {
         let mode = Mode { savepoints: false, shared: false, ..self.mode() };
         let mut sink = self.sink();
         self.session.watch.begin(job.limits.clone());
@@ -231,7 +234,7 @@ impl Writer<'_> {
         self.session.watch.end();
         match result {
             Ok(ending) => single_step(sink.into_outcome(ending)),
-            Err(_) => StepOutcome::Failed(Failure::Sql(probe::error_of_code(rusqlite::ffi::SQLITE_INTERRUPT, None))),
+            Err(_) => failed(Failure::Sql(probe::error_of_code(rusqlite::ffi::SQLITE_INTERRUPT, None))),
         }
     }
 
@@ -317,12 +320,21 @@ impl Writer<'_> {
     }
 }
 
-fn single_step(mut outcome: Outcome) -> StepOutcome {
-    match (outcome.ending, outcome.steps.pop()) {
+/// What came of one step, and what is known of it.
+type ToldStep = (StepOutcome, StepFacts);
+
+fn failed(failure: Failure) -> ToldStep {
+    (StepOutcome::Failed(failure), StepFacts::default())
+}
+
+fn single_step(mut outcome: Outcome) -> ToldStep {
+    let facts = outcome.facts.pop().unwrap_or_default();
+    let step = match (outcome.ending, outcome.steps.pop()) {
         (Ending::NotCommitted(failure), _) => StepOutcome::Failed(failure),
         (_, Some(step)) => step,
-        (_, None) => StepOutcome::Changed(crate::model::Changed::default()),
-    }
+        (_, None) => StepOutcome::Changed(Changed::default()),
+    };
+    (step, facts)
 }
 
 /// What to tell somebody whose batch was interrupted.

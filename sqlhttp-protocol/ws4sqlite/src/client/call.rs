@@ -74,7 +74,7 @@ fn write_step(out: &mut Vec<u8>, step: &Step) -> Result<(), &'static str> {
     let key: &[u8] = match step.expect {
         Expect::Rows => b"{\"query\":",
         Expect::Count => b"{\"statement\":",
-        Expect::Either => return Err("a step that expects rows or a count"),
+        Expect::Either | Expect::Returning => return Err("a step that expects rows or a count"),
     };
     out.extend_from_slice(key);
     match &step.action {

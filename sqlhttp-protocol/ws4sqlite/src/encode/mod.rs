@@ -72,7 +72,7 @@ impl PartEncoder {
         match part {
             Part::Columns(columns) => encoder.columns(&columns, shape, out),
             Part::Rows(block) => encoder.rows(&block, out),
-            Part::Step(step) => encoder.step(&step, shape, out)?,
+            Part::Step(step, _) => encoder.step(&step, shape, out)?,
             Part::End(Ending::Done) => encoder.end(out),
             Part::End(Ending::NotCommitted(failure)) => return Err(not_committed(&failure).into()),
             Part::End(Ending::Aborted(index)) => return Err(aborted(index, None, shape).into()),

@@ -1,0 +1,377 @@
+//! Directory, files and handles of a simulated disk.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ffi::{CStr, CString, c_int};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rusqlite::ffi;
+
+use super::faults::{Faults, Operation, Verdict};
+use super::image::{Image, Loss, Random};
+use super::locks::{FileLocks, HandleId, Region, SharedMemory};
+
+/// A full path, as SQLite gives it.
+type Name = Box<[u8]>;
+/// Names a file, whatever it is called.
+type FileId = u64;
+/// The SQLite result code of what went wrong.
+pub(super) type Code = c_int;
+
+/// A disk. It lives as long as the process, because SQLite knows its address.
+#[derive(Debug)]
+pub(super) struct Disk {
+    name: CString,
+    state: Mutex<State>,
+}
+
+/// All that can change.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    files: HashMap<FileId, File>,
+    /// The directory as the process sees it.
+    live: BTreeMap<Name, FileId>,
+    /// The same without what a stopped disk only pretended to do.
+    real: BTreeMap<Name, FileId>,
+    /// The directory as a power cut leaves it.
+    durable: BTreeMap<Name, FileId>,
+    next_id: u64,
+    /// How often the power has failed. A handle from before is dead.
+    epoch: u64,
+    /// Handles from before the power failed that have not been closed. While there are any, their process counts as not
+    /// gone yet, and the disk stays off: nobody could tell who deletes or creates a file.
+    stale_handles: usize,
+    random: Random,
+    pub(super) faults: Faults,
+}
+
+#[derive(Debug, Default)]
+struct File {
+    image: Image,
+    handles: usize,
+    locks: FileLocks,
+    memory: SharedMemory,
+}
+
+/// A file that is open.
+#[derive(Debug)]
+pub(super) struct Handle {
+    disk: &'static Disk,
+    file: FileId,
+    id: HandleId,
+    epoch: u64,
+    /// Set if the first sync must also sync the directory, as SQLite does for journals that it may have created.
+    syncs_directory: AtomicBool,
+    /// The name to be removed when the file is closed.
+    delete_on_close: Option<Name>,
+}
+
+impl Disk {
+    pub(super) fn new(name: CString) -> Self {
+        Disk { name, state: Mutex::default() }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        self.name.to_str().unwrap_or_default()
+    }
+
+    pub(super) fn c_name(&self) -> &CStr {
+        &self.name
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Opens a file; one without a name is temporary.
+    pub(super) fn open(&'static self, name: Option<&[u8]>, flags: c_int) -> Result<Handle, Code> {
+        let mut state = self.state();
+        let file = state.find_or_create(name, flags)?;
+        state.next_id += 1;
+        let id = state.next_id;
+        if let Some(file) = state.files.get_mut(&file) {
+            file.handles += 1;
+        }
+        let journal = ffi::SQLITE_OPEN_MAIN_JOURNAL | ffi::SQLITE_OPEN_SUPER_JOURNAL | ffi::SQLITE_OPEN_WAL;
+        let syncs_directory = flags & ffi::SQLITE_OPEN_CREATE != 0 && flags & journal != 0;
+        Ok(Handle {
+            disk: self,
+            file,
+            id,
+            epoch: state.epoch,
+            syncs_directory: AtomicBool::new(syncs_directory),
+            delete_on_close: name.filter(|_| flags & ffi::SQLITE_OPEN_DELETEONCLOSE != 0).map(Box::from),
+        })
+    }
+}
+
+impl State {
+    /// Makes the disk empty and well.
+    pub(super) fn format(&mut self, seed: u64) {
+        self.live.clear();
+        self.real.clear();
+        self.durable.clear();
+        self.random = Random::new(seed);
+        self.faults = Faults::default();
+        self.begin_epoch();
+    }
+
+    pub(super) fn power_cut(&mut self, loss: Loss) {
+        let names: BTreeSet<Name> = self.real.keys().chain(self.durable.keys()).cloned().collect();
+        let mut found = BTreeMap::new();
+        for name in names {
+            let survivor = self.survivor(&name, loss);
+            // An open handle may still refer to the old file, so what survives is a new one.
+            if let Some(image) =
+                survivor.and_then(|id| self.files.get_mut(&id)).map(|file| std::mem::take(&mut file.image))
+            {
+                let content = image.after_power_cut(loss, &mut self.random);
+                let id = self.add(Image::durable(content));
+                found.insert(name, id);
+            }
+        }
+        self.live = found.clone();
+        self.real = found.clone();
+        self.durable = found;
+        self.faults.end_all();
+        self.begin_epoch();
+    }
+
+    fn begin_epoch(&mut self) {
+        self.epoch += 1;
+        self.stale_handles = self.files.values().map(|file| file.handles).sum();
+        self.forget_unreachable();
+    }
+
+    /// Whether somebody from before the last power cut still has a file open.
+    pub(super) fn is_off(&self) -> bool {
+        self.stale_handles > 0
+    }
+
+    fn judge(&mut self, operation: Operation) -> Verdict {
+        if self.is_off() {
+            return Verdict::Stopped(operation.io_error());
+        }
+        self.faults.judge(operation)
+    }
+
+    /// Which file goes by this name after a power cut.
+    fn survivor(&mut self, name: &Name, loss: Loss) -> Option<FileId> {
+        let (real, durable) = (self.real.get(name).copied(), self.durable.get(name).copied());
+        if real != durable && loss == Loss::Torn && self.random.coin() { real } else { durable }
+    }
+
+    fn add(&mut self, image: Image) -> FileId {
+        self.next_id += 1;
+        let file = File { image, ..File::default() };
+        self.files.insert(self.next_id, file);
+        self.next_id
+    }
+
+    fn forget_unreachable(&mut self) {
+        let directories = [&self.live, &self.real, &self.durable];
+        let named: BTreeSet<FileId> = directories.iter().flat_map(|directory| directory.values()).copied().collect();
+        self.files.retain(|id, file| file.handles > 0 || named.contains(id));
+    }
+
+    fn find_or_create(&mut self, name: Option<&[u8]>, flags: c_int) -> Result<FileId, Code> {
+        if self.is_off() {
+            return Err(ffi::SQLITE_CANTOPEN);
+        }
+        let existing = name.and_then(|name| self.live.get(name).copied());
+        if let Some(id) = existing {
+            let must_be_new = ffi::SQLITE_OPEN_CREATE | ffi::SQLITE_OPEN_EXCLUSIVE;
+            return if flags & must_be_new == must_be_new { Err(ffi::SQLITE_CANTOPEN) } else { Ok(id) };
+        }
+        if name.is_some() && flags & ffi::SQLITE_OPEN_CREATE == 0 {
+            return Err(ffi::SQLITE_CANTOPEN);
+        }
+        let verdict = self.judge(Operation::Create);
+        if let Verdict::Stopped(code) | Verdict::Fail(code) = verdict {
+            return Err(code);
+        }
+        let id = self.add(Image::default());
+        if let Some(name) = name {
+            self.live.insert(name.into(), id);
+            if verdict == Verdict::Proceed {
+                self.real.insert(name.into(), id);
+            }
+        }
+        Ok(id)
+    }
+
+    pub(super) fn delete(&mut self, name: &[u8], sync_directory: bool) -> Result<(), Code> {
+        let verdict = self.judge(Operation::Delete);
+        if let Verdict::Stopped(code) | Verdict::Fail(code) = verdict {
+            return Err(code);
+        }
+        let Some(_) = self.live.remove(name) else {
+            return Err(ffi::SQLITE_IOERR_DELETE_NOENT);
+        };
+        if verdict == Verdict::Proceed {
+            self.real.remove(name);
+            if sync_directory {
+                self.sync_directory();
+            }
+        }
+        self.forget_unreachable();
+        Ok(())
+    }
+
+    fn sync_directory(&mut self) {
+        self.durable = self.real.clone();
+        self.forget_unreachable();
+    }
+
+    /// Whether there is such a file. An empty one does not count, as in SQLite's own VFS.
+    pub(super) fn exists(&mut self, name: &[u8]) -> Result<bool, Code> {
+        self.judge_question(Operation::Exists)?;
+        let file = self.live.get(name).and_then(|id| self.files.get(id));
+        Ok(file.is_some_and(|file| file.image.len() > 0))
+    }
+
+    fn judge_question(&mut self, operation: Operation) -> Result<(), Code> {
+        match self.judge(operation) {
+            Verdict::Proceed | Verdict::Pretend => Ok(()),
+            Verdict::Stopped(code) | Verdict::Fail(code) => Err(code),
+        }
+    }
+}
+
+impl Handle {
+    /// Does something with the file, unless the power has failed since it was opened.
+    fn with<T>(&self, f: impl FnOnce(&mut File, &mut Faults, &mut Random) -> Result<T, Code>) -> Result<T, Code> {
+        let state = &mut *self.disk.state();
+        if state.epoch != self.epoch {
+            return Err(ffi::SQLITE_IOERR);
+        }
+        let file = state.files.get_mut(&self.file).ok_or(ffi::SQLITE_IOERR)?;
+        f(file, &mut state.faults, &mut state.random)
+    }
+
+    /// The same with locks and memory, which never fail: a handle from before a power cut must be able to let go.
+    fn always<T>(&self, f: impl FnOnce(&mut File) -> T) -> Option<T> {
+        self.disk.state().files.get_mut(&self.file).map(f)
+    }
+
+    /// Fills the buffer. Returns how much of it the file had; the rest is zeros.
+    pub(super) fn read(&self, offset: usize, buffer: &mut [u8]) -> Result<usize, Code> {
+        self.with(|file, faults, _| match faults.judge(Operation::Read) {
+            Verdict::Stopped(code) | Verdict::Fail(code) => Err(code),
+            Verdict::Proceed | Verdict::Pretend => Ok(file.image.read(offset, buffer)),
+        })
+    }
+
+    pub(super) fn write(&self, offset: usize, bytes: &[u8]) -> Result<(), Code> {
+        self.with(|file, faults, random| {
+            let grows = offset.saturating_add(bytes.len()) > file.image.len();
+            let verdict = faults.judge(Operation::Write { grows });
+            match verdict {
+                Verdict::Stopped(code) => return Err(code),
+                Verdict::Fail(code) => {
+                    let written = random.up_to(bytes.len());
+                    if written > 0 {
+                        file.image.write(offset, &bytes[..written], true);
+                    }
+                    return Err(code);
+                }
+                Verdict::Proceed | Verdict::Pretend => {}
+            }
+            file.image.write(offset, bytes, verdict == Verdict::Proceed);
+            Ok(())
+        })
+    }
+
+    pub(super) fn truncate(&self, len: usize) -> Result<(), Code> {
+        self.with(|file, faults, _| {
+            let verdict = faults.judge(Operation::Truncate);
+            if let Verdict::Stopped(code) | Verdict::Fail(code) = verdict {
+                return Err(code);
+            }
+            file.image.truncate(len, verdict == Verdict::Proceed);
+            Ok(())
+        })
+    }
+
+    pub(super) fn sync(&self) -> Result<(), Code> {
+        self.with(|file, faults, random| match faults.judge(Operation::Sync) {
+            Verdict::Proceed => {
+                file.image.sync();
+                Ok(true)
+            }
+            Verdict::Pretend => Ok(false),
+            Verdict::Stopped(code) => Err(code),
+            Verdict::Fail(code) => {
+                file.image.fail_to_sync(random);
+                Err(code)
+            }
+        })
+        .map(|synced| {
+            if synced && self.syncs_directory.swap(false, Ordering::Relaxed) {
+                self.disk.state().sync_directory();
+            }
+        })
+    }
+
+    pub(super) fn len(&self) -> Result<usize, Code> {
+        self.with(|file, faults, _| match faults.judge(Operation::Size) {
+            Verdict::Stopped(code) | Verdict::Fail(code) => Err(code),
+            Verdict::Proceed | Verdict::Pretend => Ok(file.image.len()),
+        })
+    }
+
+    pub(super) fn lock(&self, level: c_int) -> bool {
+        self.always(|file| file.locks.lock(self.id, level)).unwrap_or(false)
+    }
+
+    pub(super) fn unlock(&self, level: c_int) {
+        self.always(|file| file.locks.unlock(self.id, level));
+    }
+
+    pub(super) fn reserved(&self) -> bool {
+        self.always(|file| file.locks.reserved()).unwrap_or(false)
+    }
+
+    pub(super) fn map_memory(&self, number: usize, bytes: usize, extend: bool) -> Result<Option<Region>, Code> {
+        self.with(|file, faults, _| {
+            if extend && file.memory.lacks(number) {
+                match faults.judge(Operation::ShareMemory) {
+                    Verdict::Stopped(code) | Verdict::Fail(code) => return Err(code),
+                    Verdict::Proceed | Verdict::Pretend => {}
+                }
+            }
+            Ok(file.memory.map(self.id, number, bytes, extend))
+        })
+    }
+
+    pub(super) fn lock_memory(&self, mask: u32, exclusive: bool) -> bool {
+        self.always(|file| file.memory.lock(self.id, mask, exclusive)).unwrap_or(false)
+    }
+
+    pub(super) fn unlock_memory(&self, mask: u32) {
+        self.always(|file| file.memory.unlock(self.id, mask));
+    }
+
+    pub(super) fn leave_memory(&self) {
+        self.always(|file| file.memory.leave(self.id));
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        let state = &mut *self.disk.state();
+        if let Some(file) = state.files.get_mut(&self.file) {
+            file.handles = file.handles.saturating_sub(1);
+            file.locks.unlock(self.id, ffi::SQLITE_LOCK_NONE);
+            file.memory.leave(self.id);
+        }
+        if state.epoch != self.epoch {
+            state.stale_handles = state.stale_handles.saturating_sub(1);
+        }
+        if let Some(name) = self.delete_on_close.as_ref().filter(|_| state.epoch == self.epoch) {
+            state.live.remove(name);
+            state.real.remove(name);
+        }
+        state.forget_unreachable();
+    }
+}
