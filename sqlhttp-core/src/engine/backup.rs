@@ -15,6 +15,7 @@ use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::oneshot;
 
+use super::background::spawn_yielding;
 use super::facts::Author;
 use super::session::{Role, Session, engine_error, sql_error};
 use super::sqlite::clock::Stamped;
@@ -36,12 +37,10 @@ pub(crate) fn spawn(
     cancel: Cancel,
     reply: oneshot::Sender<Result<(), Error>>,
 ) -> Result<(), Error> {
-    let work = move || {
+    spawn_yielding("sqlhttp-backup", move || {
         // Somebody who has gone away needs no answer.
         let _ = reply.send(run(&shared, &to, &cancel));
-    };
-    let spawned = std::thread::Builder::new().name("sqlhttp-backup".into()).spawn(work);
-    spawned.map(drop).map_err(|source| io_error("start a thread for the backup to", Path::new(""), source))
+    })
 }
 
 fn run(shared: &Shared, to: &Path, cancel: &Cancel) -> Result<(), Error> {

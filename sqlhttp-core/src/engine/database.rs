@@ -10,6 +10,7 @@ use std::thread::{JoinHandle, Thread};
 
 use tokio::sync::oneshot;
 
+use super::background::{spawn, spawn_yielding};
 use super::readers::{Access, Inline, ReadJob, Readers};
 use super::session::{Blueprint, Role, Session, engine_error};
 use super::watch::{Cancel, CancelOnDrop, Limits};
@@ -134,7 +135,7 @@ impl Database {
         let (reply, answer) = oneshot::channel();
         let (shared, sql) = (self.inner.shared.clone(), sql.to_owned());
         // Somebody who has gone away needs no answer.
-        spawn("sqlhttp-vacuum", move || drop(reply.send(backup::vacuum_into(&shared, &sql))))?;
+        spawn_yielding("sqlhttp-vacuum", move || drop(reply.send(backup::vacuum_into(&shared, &sql))))?;
         answer.await.map_err(|_| self.inner.shared.gone())
     }
 
@@ -284,11 +285,6 @@ impl Drop for Inner {
 fn start_writer(session: Session, shared: &Arc<Shared>) -> Result<JoinHandle<()>, Error> {
     let for_thread = shared.clone();
     spawn("sqlhttp-writer", move || writer::run(session, &for_thread))
-}
-
-fn spawn(name: &'static str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Error> {
-    let spawned = std::thread::Builder::new().name(name.into()).spawn(work);
-    spawned.map_err(|source| Error::Io { action: "start the thread", path: name.into(), source: Arc::new(source) })
 }
 
 /// Waits for a future on this thread, without a runtime.

@@ -2,7 +2,7 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`database`] | the open database: takes batches, decides where they run |
+//! | `database` | the open database: takes batches, decides where they run |
 //! | `options` | what may be chosen when it is opened |
 //! | `session` | one configured connection and its prepared statements |
 //! | `facts` | what a statement is, as SQLite tells it; the policy for clients |
@@ -11,10 +11,12 @@
 //! | `sinks`, `parts` | results held, or told part by part |
 //! | `writer` | the queue, the group, the thread |
 //! | `readers` | reads on the caller's thread or in a pool |
+//! | `background` | threads for copies |
 //! | `backup` | a consistent copy while writes go on |
 //! | `stamps`, `watch` | time and chance; deadlines and departed callers |
 //! | `sqlite` | the only room with `unsafe` |
 
+mod background;
 mod backup;
 mod bind;
 mod classify;

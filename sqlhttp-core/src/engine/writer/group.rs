@@ -176,6 +176,7 @@ impl Writer<'_> {
     fn run_steps(&mut self, job: &Job) -> Result<Outcome, Error> {
         let mut outcome = Outcome::default();
         let _stamped = Stamped::new(job.stamp);
+        self.session.begin_batch();
         for step in &job.batch.steps {
             let Batch { stamp, timed, .. } = job.batch;
             let batch = Batch { steps: vec![step.clone()], atomicity: Atomicity::All, stamp, timed };
@@ -227,7 +228,6 @@ impl Writer<'_> {
         let mode = Mode { savepoints: false, shared: false, ..self.mode() };
         let mut sink = self.sink();
         self.session.watch.begin(job.limits.clone());
-        self.session.begin_batch();
         self.session.set_outside_transaction(true);
         let result = run_batch(&mut self.session, batch, mode, &mut sink);
         self.session.set_outside_transaction(false);
@@ -244,6 +244,7 @@ impl Writer<'_> {
             return Member::GivenUp(stop_error(reason));
         }
         let _stamped = Stamped::new(job.stamp);
+        self.session.begin_batch();
         self.run_in_savepoint(job, &job.batch, company)
     }
 
@@ -254,7 +255,6 @@ impl Writer<'_> {
         let mode = Mode { shared: company == Company::Shared, ..self.mode() };
         let mut sink = self.sink();
         self.session.watch.begin(job.limits.clone());
-        self.session.begin_batch();
         let result = run_batch(&mut self.session, batch, mode, &mut sink);
         self.session.watch.end();
         if company == Company::Shared && self.session.is_dirty() {

@@ -1,0 +1,38 @@
+//! Threads for work that nobody waits for as one waits for an answer: copies of whole databases.
+
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+
+use crate::model::Error;
+
+/// How much a background thread yields to others, from 0 to 19.
+#[cfg(target_os = "linux")]
+const NICENESS: i32 = 15;
+
+/// Starts a thread.
+pub(crate) fn spawn(name: &'static str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Error> {
+    let spawned = Builder::new().name(name.into()).spawn(work);
+    spawned.map_err(|source| Error::Io { action: "start the thread", path: name.into(), source: Arc::new(source) })
+}
+
+/// Starts a thread that gets the processor when nobody else wants it, where the system knows such a thing. A copy then
+/// takes longer when the machine is busy, and the writer does not.
+pub(crate) fn spawn_yielding(name: &'static str, work: impl FnOnce() + Send + 'static) -> Result<(), Error> {
+    spawn(name, move || {
+        yield_to_others();
+        work();
+    })
+    .map(drop)
+}
+
+#[cfg(target_os = "linux")]
+fn yield_to_others() {
+    // On Linux the priority belongs to the thread.
+    let thread = rustix::thread::gettid();
+    if let Err(error) = rustix::process::setpriority_process(Some(thread), NICENESS) {
+        tracing::debug!(%error, "a copy runs with the usual priority");
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn yield_to_others() {}

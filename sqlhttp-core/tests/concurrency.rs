@@ -1,0 +1,337 @@
+//! Readers beside the writer, callers that go away or run out of time, full queues.
+#![allow(clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use common::*;
+use sqlhttp_core::{
+    Answer, Atomicity, Backend, Batch, Database, Deadline, Ending, Error, JournalMode, Options, ReadLevel, Step,
+    StepOutcome, Value,
+};
+use std::time::{Duration, Instant};
+
+fn soon() -> Deadline {
+    Deadline::after(Instant::now(), Duration::from_millis(50))
+}
+
+fn insert(n: i64) -> Batch {
+    Batch::one(Step::execute("INSERT INTO t VALUES (?)", [n]))
+}
+
+fn with_table(options: Options) -> (Place, Database) {
+    let place = Place::new();
+    let db = place.open(options);
+    exec(&db, "CREATE TABLE t(a)");
+    (place, db)
+}
+
+/// Asks with a deadline, and waits for all of the answer.
+fn request<'a>(db: &'a Database, batch: Batch, deadline: Deadline) -> Waiting<'a> {
+    Box::pin(async move { db.request(batch, deadline).await?.whole().await })
+}
+
+#[test]
+fn readers_do_not_wait_for_a_write_and_see_only_what_is_committed() {
+    let (_place, db) = with_table(Options::default());
+    exec(&db, "INSERT INTO t VALUES (1)");
+    let plug = Plug::hold(&db);
+    let waiting = start(&db, insert(2));
+    for _ in 0..100 {
+        assert_eq!(integer(&db, "SELECT count(*) FROM t"), 1);
+    }
+    // One that takes a while, so that it runs in the pool.
+    let long =
+        "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 300000) SELECT count(*) FROM c, t";
+    assert_eq!(integer(&db, long), 300_000);
+    drop(plug);
+    block_on(waiting).expect("an outcome");
+    assert_eq!(integer(&db, "SELECT count(*) FROM t"), 2);
+}
+
+#[test]
+fn writes_do_not_wait_for_long_reads() {
+    let (_place, db) = with_table(Options { read_threads: 2, ..Options::default() });
+    // More than there are threads, so that some of them wait.
+    let endless: Vec<Waiting<'_>> = (0..4).map(|_| start(&db, Batch::one(Step::query(ENDLESS_READ, ())))).collect();
+    wait_until("all threads read", || db.status().read_queue_len == 2);
+    for n in 0..10 {
+        let written = block_on(request(&db, insert(n), Deadline::after(Instant::now(), Duration::from_secs(10))));
+        assert_eq!(written.expect("an outcome").ending, Ending::Done);
+    }
+    drop(endless);
+    assert_eq!(integer(&db, "SELECT count(*) FROM t"), 10);
+}
+
+#[test]
+fn a_transaction_of_reads_sees_one_state() {
+    let (_place, db) = with_table(Options::default());
+    exec(&db, "INSERT INTO t VALUES (0)");
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| (0..200).for_each(|_| drop(exec(&db, "UPDATE t SET a = a + 1"))));
+        while !writer.is_finished() {
+            for batch in [
+                transaction(&["SELECT a FROM t", "SELECT a FROM t"]),
+                transaction(&["SELECT a FROM t; SELECT a FROM t", "SELECT a FROM t"]),
+            ] {
+                let outcome = db.execute_blocking(batch).expect("an outcome");
+                assert_eq!(outcome.steps[0], outcome.steps[1]);
+            }
+        }
+    });
+    assert_eq!(integer(&db, "SELECT a FROM t"), 200);
+}
+
+#[test]
+fn everybody_reads_what_he_wrote() {
+    for db in [memory(), with_table_kept(Options::default())] {
+        exec(&db, "CREATE TABLE IF NOT EXISTS t(a)");
+        std::thread::scope(|scope| {
+            for thread in 0..8_i64 {
+                let db = &db;
+                scope.spawn(move || {
+                    for n in 0..25 {
+                        let value = thread * 1000 + n;
+                        db.execute_blocking(insert(value)).expect("an outcome");
+                        let found = rows_with(db, "SELECT count(*) FROM t WHERE a = ?", [value]);
+                        assert_eq!(found, [[Value::Integer(1)]]);
+                    }
+                });
+            }
+        });
+        assert_eq!(integer(&db, "SELECT count(*) FROM t"), 200);
+    }
+}
+
+/// A database in a directory that stays as long as the process.
+fn with_table_kept(options: Options) -> Database {
+    let (place, db) = with_table(options);
+    std::mem::forget(place);
+    db
+}
+
+#[test]
+fn writes_that_arrive_together_share_a_transaction() {
+    let (_place, db) = with_table(Options { group_time_max: Duration::from_secs(60), ..Options::default() });
+    let before = db.status();
+    let plug = Plug::hold(&db);
+    let waiting: Vec<Waiting<'_>> = (0..50).map(|n| start(&db, insert(n))).collect();
+    assert_eq!(db.status().write_queue_len, 50);
+    drop(plug);
+    for waiting in waiting {
+        block_on(waiting).expect("an outcome");
+    }
+    let after = db.status();
+    assert_eq!(after.batches_written - before.batches_written, 50);
+    assert_eq!(after.groups_committed - before.groups_committed, 1);
+}
+
+#[test]
+fn a_dropped_future_leaves_nothing_of_its_write() {
+    let (_place, db) = with_table(Options::default());
+    let plug = Plug::hold(&db);
+    let kept = start(&db, insert(1));
+    drop(start(&db, insert(2)));
+    let each = Batch { atomicity: Atomicity::Each, ..transaction(&["INSERT INTO t VALUES (3)", "VACUUM"]) };
+    drop(start(&db, each));
+    let marking = transaction(&["CREATE TEMP TABLE x(a)", "INSERT INTO t VALUES (4)"]);
+    drop(start(&db, marking));
+    let also_kept = start(&db, insert(5));
+    drop(plug);
+    block_on(kept).expect("an outcome");
+    block_on(also_kept).expect("an outcome");
+    assert_eq!(rows(&db, "SELECT a FROM t ORDER BY a"), [[Value::Integer(1)], [Value::Integer(5)]]);
+}
+
+#[test]
+fn a_dropped_future_interrupts_its_read() {
+    for db in [memory(), with_table_kept(Options { read_threads: 1, ..Options::default() })] {
+        let mut endless: Waiting<'_> = Box::pin(db.execute(Batch::one(Step::query(ENDLESS_READ, ()))));
+        assert!(poll_once(endless.as_mut()).is_pending());
+        drop(endless);
+        // It would never end by itself; the only thread of the pool is free again.
+        let long =
+            "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 300000) SELECT count(*) FROM c";
+        assert_eq!(integer(&db, long), 300_000);
+        exec(&db, "CREATE TABLE IF NOT EXISTS after(a)");
+    }
+}
+
+#[test]
+fn a_deadline_ends_a_read_and_a_write_and_the_neighbours_succeed() {
+    for db in [memory(), with_table_kept(Options::default())] {
+        exec(&db, "CREATE TABLE IF NOT EXISTS t(a)");
+        let read = block_on(request(&db, Batch::one(Step::query(ENDLESS_READ, ())), soon()));
+        assert!(matches!(read, Err(Error::Timeout)), "{read:?}");
+        let neighbours = [
+            Batch::one(Step::execute(ENDLESS_WRITE, ())),
+            transaction(&["INSERT INTO t VALUES (7)", ENDLESS_WRITE]),
+            transaction(&["INSERT INTO t VALUES (8)", ENDLESS_READ]),
+            transaction(&["CREATE TEMP TABLE x(a)", "INSERT INTO t VALUES (9)", ENDLESS_READ]),
+        ];
+        let mut timing_out: Vec<Waiting<'_>> = Vec::new();
+        let mut staying: Vec<Waiting<'_>> = Vec::new();
+        for (n, endless) in neighbours.into_iter().enumerate() {
+            let mut waiting = request(&db, endless, soon());
+            assert!(poll_once(waiting.as_mut()).is_pending());
+            timing_out.push(waiting);
+            let mut waiting: Waiting<'_> = Box::pin(db.execute(insert(n as i64)));
+            assert!(poll_once(waiting.as_mut()).is_pending());
+            staying.push(waiting);
+        }
+        for waiting in timing_out {
+            let answer = block_on(waiting);
+            assert!(matches!(answer, Err(Error::Timeout)), "{answer:?}");
+        }
+        for waiting in staying {
+            assert_eq!(block_on(waiting).expect("an outcome").ending, Ending::Done);
+        }
+        assert_eq!(integer(&db, "SELECT count(*) FROM t WHERE a < 7"), 4);
+        assert_eq!(integer(&db, "SELECT count(*) FROM t"), 4);
+    }
+}
+
+#[test]
+fn a_deadline_passes_while_the_batch_waits() {
+    let (_place, db) = with_table(Options::default());
+    let plug = Plug::hold(&db);
+    let mut waiting = request(&db, insert(1), Deadline::at(Instant::now()));
+    assert!(poll_once(waiting.as_mut()).is_pending());
+    let each = Batch { atomicity: Atomicity::Each, ..transaction(&["INSERT INTO t VALUES (3)", "VACUUM"]) };
+    let mut alone = request(&db, each, Deadline::at(Instant::now()));
+    assert!(poll_once(alone.as_mut()).is_pending());
+    drop(plug);
+    assert!(matches!(block_on(waiting), Err(Error::Timeout)));
+    assert!(matches!(block_on(alone), Err(Error::Timeout)));
+    assert_eq!(integer(&db, "SELECT count(*) FROM t"), 0);
+}
+
+#[test]
+fn full_queues_refuse() {
+    let (_place, db) =
+        with_table(Options { write_queue_len_max: 2, read_queue_len_max: 1, read_threads: 1, ..Options::default() });
+    let plug = Plug::hold(&db);
+    let waiting = [start(&db, insert(1)), start(&db, insert(2))];
+    let refused = db.execute_blocking(insert(3));
+    assert!(matches!(refused, Err(Error::Overloaded(_))), "{refused:?}");
+    assert!(refused.is_err_and(|error| error.retry()));
+    drop(plug);
+    for waiting in waiting {
+        block_on(waiting).expect("an outcome");
+    }
+    assert_eq!(integer(&db, "SELECT count(*) FROM t"), 2);
+
+    let endless = || start(&db, Batch::one(Step::query(ENDLESS_READ, ())));
+    let running = endless();
+    wait_until("the first read runs", || db.status().read_queue_len == 0);
+    let queued = endless();
+    let refused = db.execute_blocking(Batch::one(Step::query(ENDLESS_READ, ())));
+    assert!(matches!(refused, Err(Error::Overloaded(_))), "{refused:?}");
+    drop((running, queued));
+    wait_until("the reads have been given up", || db.status().read_queue_len == 0);
+    db.execute_blocking(insert(4)).expect("an outcome");
+}
+
+#[test]
+fn readers_share_a_database_in_memory_and_no_other_sees_it() {
+    let (one, other) = (memory(), memory());
+    exec(&one, "CREATE TABLE t(a)");
+    exec(&one, "INSERT INTO t VALUES (1)");
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let long = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 200000) SELECT count(*) FROM c, t";
+                assert_eq!(integer(&one, long), 200_000);
+            });
+        }
+    });
+    assert_eq!(integer(&other, "SELECT count(*) FROM sqlite_schema"), 0);
+    // Marked sessions are replaced, and the database outlives them.
+    exec(&one, "CREATE TEMP TABLE x(a)");
+    assert_eq!(integer(&one, "SELECT count(*) FROM t"), 1);
+}
+
+#[test]
+fn two_databases_on_one_file_see_each_others_commits() {
+    let (place, one) = with_table(Options::default());
+    let other = place.open(Options::default());
+    std::thread::scope(|scope| {
+        for db in [&one, &other] {
+            scope.spawn(move || (0..50).for_each(|n| drop(db.execute_blocking(insert(n)).expect("an outcome"))));
+        }
+    });
+    for db in [&one, &other] {
+        assert_eq!(integer(db, "SELECT count(*) FROM t"), 100);
+    }
+    exec(&one, "ALTER TABLE t ADD COLUMN b DEFAULT 5");
+    assert_eq!(integer(&other, "SELECT min(b) FROM t"), 5);
+}
+
+#[test]
+fn a_lock_that_somebody_else_holds_is_busy() {
+    for journal_mode in [JournalMode::Wal, JournalMode::Delete] {
+        let options = Options { busy_timeout: Duration::from_millis(50), journal_mode, ..Options::default() };
+        let (place, db) = with_table(options.clone());
+        let other = place.open(options);
+        let plug = Plug::hold(&other);
+        let mut waiting = start(&db, insert(1));
+        let busy = block_on(waiting.as_mut());
+        assert!(matches!(&busy, Err(Error::Busy(error)) if error.primary_code() == 5), "{busy:?}");
+        assert!(busy.is_err_and(|error| error.retry()));
+        let alone = db.execute_blocking(transaction(&["CREATE TEMP TABLE x(a)", "INSERT INTO t VALUES (2)"]));
+        assert!(matches!(alone, Err(Error::Busy(_))), "{alone:?}");
+        if journal_mode == JournalMode::Wal {
+            assert_eq!(integer(&db, "SELECT count(*) FROM t"), 0);
+        }
+        drop(plug);
+        wait_until("the lock is free", || db.execute_blocking(insert(3)).is_ok());
+        assert_eq!(integer(&db, "SELECT a FROM t"), 3);
+        assert_eq!(db.status().poisoned, None);
+    }
+}
+
+#[test]
+fn the_owners_pragmas_hold_on_every_connection() {
+    for db in [memory(), with_table_kept(Options::default())] {
+        exec(&db, "CREATE TABLE p(id INTEGER PRIMARY KEY)");
+        exec(&db, "CREATE TABLE c(p REFERENCES p(id))");
+        exec(&db, "INSERT INTO c VALUES (1)");
+        script(&db, "DELETE FROM c; PRAGMA foreign_keys = ON; PRAGMA case_sensitive_like = ON");
+        for _ in 0..3 {
+            assert_eq!(integer(&db, "PRAGMA foreign_keys"), 1);
+            assert_eq!(integer(&db, "SELECT 'a' LIKE 'A'"), 0);
+            let outcome = step(&db, Step::execute("INSERT INTO c VALUES (1)", ()));
+            assert!(matches!(outcome, StepOutcome::Failed(_)), "{outcome:?}");
+            // After this, the writer has a new connection.
+            exec(&db, "CREATE TEMP TABLE x(a); PRAGMA foreign_keys = OFF");
+        }
+        script(&db, "PRAGMA foreign_keys = OFF");
+        assert_eq!(integer(&db, "PRAGMA foreign_keys"), 0);
+        exec(&db, "INSERT INTO c VALUES (1)");
+        let failed =
+            block_on(db.run_script("INSERT INTO p VALUES (9); SELECT * FROM nowhere; INSERT INTO p VALUES (10)"));
+        assert!(failed.expect("it ran").is_err());
+        assert_eq!(rows(&db, "SELECT id FROM p"), [[Value::Integer(9)]], "each statement is committed on its own");
+    }
+}
+
+#[test]
+fn a_query_cannot_write() {
+    for db in [memory(), with_table_kept(Options::default())] {
+        exec(&db, "CREATE TABLE IF NOT EXISTS t(a)");
+        for sql in [
+            "INSERT INTO t VALUES (1)",
+            "CREATE TABLE u(a)",
+            "INSERT INTO t VALUES (1) RETURNING a",
+            "PRAGMA user_version = 5",
+            "WITH x AS (SELECT 1) DELETE FROM t",
+            "SELECT 1; DELETE FROM t",
+        ] {
+            let answer = block_on(db.query(Batch::one(Step::query(sql, ())), ReadLevel::None, Deadline::NEVER));
+            let Ok(Answer::Whole(outcome)) = answer else { panic!("{sql}: {answer:?}") };
+            let [StepOutcome::Failed(failure)] = &outcome.steps[..] else { panic!("{sql}: {outcome:?}") };
+            assert_eq!(failure.to_string(), "attempt to write a readonly database", "{sql}");
+        }
+        assert_eq!(integer(&db, "SELECT count(*) FROM t"), 0);
+        assert_eq!(integer(&db, "PRAGMA user_version"), 0);
+    }
+}
