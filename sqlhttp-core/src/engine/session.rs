@@ -26,7 +26,7 @@ const CACHED_SQL_LEN_MAX: usize = 64 << 10;
 const JOURNAL_SIZE_LIMIT: i64 = 64 << 20;
 /// Page cache of the writer and of each reader, KiB. It grows only as far as it is used.
 const WRITER_CACHE_KIB: i64 = 16 << 10;
-const READER_CACHE_KIB: i64 = 4 << 10;
+const READER_CACHE_KIB: i64 = 8 << 10;
 /// The write-ahead log is checkpointed when it has this many pages.
 const WAL_AUTOCHECKPOINT_PAGES: i64 = 1000;
 

@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use super::connection::{self, Peer, Socket};
 use super::handle::Counted;
 use super::state::State;
+use super::workers::Workers;
 use crate::tls::Tls;
 
 /// How many clients are told at once that there are too many; further ones are just disconnected.
@@ -39,14 +40,14 @@ const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
 /// configuration allows), and returns. The databases are the caller's to close.
 ///
 /// # Errors
-/// None at present: what concerns one connection only is logged.
+/// The threads that serve connections cannot be started. What concerns one connection only is logged.
 pub async fn run(
     listener: TcpListener,
     state: Arc<State>,
     tls: Option<Tls>,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let server = Server::new(state, tls);
+    let server = Server::new(state, tls)?;
     tokio::select! {
         () = shutdown => {}
         () = server.accept_all(&listener) => {}
@@ -64,11 +65,13 @@ struct Server {
     graceful: GracefulShutdown,
     abort: CancellationToken,
     tasks: TaskTracker,
+    workers: Workers,
 }
 
 impl Server {
-    fn new(state: Arc<State>, tls: Option<Tls>) -> Self {
-        Server {
+    fn new(state: Arc<State>, tls: Option<Tls>) -> io::Result<Self> {
+        Ok(Server {
+            workers: Workers::start()?,
             places: Arc::new(Semaphore::new(state.limits.connections_max.min(Semaphore::MAX_PERMITS))),
             refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
             graceful: GracefulShutdown::new(),
@@ -76,7 +79,7 @@ impl Server {
             tasks: TaskTracker::new(),
             state,
             tls,
-        }
+        })
     }
 
     async fn accept_all(&self, listener: &TcpListener) {
@@ -102,15 +105,23 @@ impl Server {
         }
     }
 
-    fn serve(&self, socket: TcpStream, peer: Arc<Peer>, place: OwnedSemaphorePermit) {
+    fn serve(&self, socket: TcpStream, peer: Arc<Peer>, permit: OwnedSemaphorePermit) {
         let (state, tls, abort) = (Arc::clone(&self.state), self.tls.clone(), self.abort.clone());
         let watcher = self.graceful.watcher();
-        self.tasks.spawn(async move {
-            let _place = place;
-            let _counted = Counted::new(&state.metrics.connections);
-            let serving = connection::serve(socket, peer, Arc::clone(&state), tls, watcher);
-            abort.run_until_cancelled(serving).await;
-        });
+        // The socket is the accepting thread's until the connection's own thread takes it over.
+        let (Some(place), Ok(socket)) = (self.workers.place(), socket.into_std()) else { return };
+        let runtime = place.runtime.clone();
+        let serving = async move {
+            let _held = (permit, place, Counted::new(&state.metrics.connections));
+            match TcpStream::from_std(socket) {
+                Ok(socket) => {
+                    let serving = connection::serve(socket, peer, Arc::clone(&state), tls, watcher);
+                    abort.run_until_cancelled(serving).await;
+                }
+                Err(error) => tracing::error!("cannot take over a connection: {error}"),
+            }
+        };
+        self.tasks.spawn_on(serving, &runtime);
     }
 
     /// Over TLS nothing can be said before a handshake, and that costs too much here.
@@ -127,7 +138,7 @@ impl Server {
     }
 
     async fn finish(self) {
-        let Server { state, graceful, abort, tasks, .. } = self;
+        let Server { state, graceful, abort, tasks, workers, .. } = self;
         state.stop();
         let limit = state.limits.shutdown_timeout;
         if tokio::time::timeout(limit, graceful.shutdown()).await.is_err() {
@@ -136,6 +147,7 @@ impl Server {
         abort.cancel();
         tasks.close();
         tasks.wait().await;
+        drop(workers);
     }
 }
 

@@ -37,6 +37,7 @@ mod reply;
 mod request_id;
 mod route;
 mod state;
+mod workers;
 
 pub use admin::{Admin, AdminError};
 pub use cors::{CorsError, CorsPolicy};
