@@ -7,7 +7,7 @@ use crate::model::Error;
 
 /// How much a background thread yields to others, from 0 to 19.
 #[cfg(target_os = "linux")]
-const NICENESS: i32 = 15;
+const NICENESS: i32 = 19;
 
 /// Starts a thread.
 pub(crate) fn spawn(name: &'static str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Error> {

@@ -26,9 +26,6 @@ use crate::model::{Error, SqlError};
 
 /// Pages copied between two looks at whether anybody still waits.
 const PAGES_PER_STEP: i32 = 256;
-/// The copy is synced each time so many steps have been written, so that the disk never has much to catch up with while
-/// others wait for their own sync.
-const STEPS_PER_SYNC: u32 = 16;
 
 /// Starts a backup on a thread of its own.
 pub(crate) fn spawn(
@@ -94,11 +91,10 @@ fn copy(shared: &Shared, unfinished: &Path, cancel: &Cancel) -> Result<(), Error
     let mut source = Session::open(&shared.blueprint, Role::Copier).map_err(failed)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut target = Connection::open_with_flags(unfinished, flags).map_err(|e| failed(sql_error(e)))?;
-    // The whole file is synced once, at the end.
+    // The whole file is synced once, at the end: each sync of a growing file holds up the syncs of others.
     target.execute_batch("PRAGMA synchronous=OFF").map_err(|e| failed(sql_error(e)))?;
     source.begin().map_err(failed)?;
-    let written = File::open(unfinished).map_err(|e| io_error("open", unfinished, e))?;
-    copy_pages(&source, &mut target, &|| written.sync_data().map_err(|e| io_error("sync", unfinished, e)), cancel)?;
+    copy_pages(&source, &mut target, cancel)?;
     source.rollback().map_err(failed)?;
     drop(gate);
     // A copy of a WAL database says WAL, too; a single file that needs no companions is easier to keep.
@@ -107,30 +103,21 @@ fn copy(shared: &Shared, unfinished: &Path, cancel: &Cancel) -> Result<(), Error
     target.close().map_err(|(_, e)| failed(sql_error(e)))
 }
 
-fn copy_pages(
-    source: &Session,
-    target: &mut Connection,
-    sync: &dyn Fn() -> Result<(), Error>,
-    cancel: &Cancel,
-) -> Result<(), Error> {
+fn copy_pages(source: &Session, target: &mut Connection, cancel: &Cancel) -> Result<(), Error> {
     let failed = |error| engine_error("back up", sql_error(error));
     // BEGIN alone takes no snapshot; a read does.
     source.connection().query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())).map_err(failed)?;
     let backup = Backup::new(source.connection(), target).map_err(failed)?;
-    for steps in 1_u32.. {
+    loop {
         match backup.step(PAGES_PER_STEP).map_err(failed)? {
-            StepResult::Done => break,
+            StepResult::Done => return Ok(()),
             StepResult::Busy | StepResult::Locked => std::thread::yield_now(),
             _ => {}
         }
         if cancel.is_set() {
             return Err(Error::Closed);
         }
-        if steps.is_multiple_of(STEPS_PER_SYNC) {
-            sync()?;
-        }
     }
-    Ok(())
 }
 
 /// Syncs the finished copy and gives it its name, unless somebody else has taken it meanwhile.
