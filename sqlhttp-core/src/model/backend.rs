@@ -27,7 +27,7 @@ pub enum ReadLevel {
 /// Something that runs batches: a database here, or one that is replicated.
 ///
 /// To be correct:
-/// * an outcome that says [`Ending::Done`] is durable;
+/// * an outcome that says [`super::Ending::Done`] is durable;
 /// * an outcome that says anything else, and an error, leave nothing behind;
 /// * the deadline is looked at when the batch's turn comes, and while it runs; a caller who may not wait longer for his
 ///   turn drops the future when his own timer says so;

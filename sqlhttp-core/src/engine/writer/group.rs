@@ -90,7 +90,9 @@ impl Writer<'_> {
             }
             Err(error) => {
                 self.abandon_transaction();
-                if self.is_fatal(&error) {
+                // Somebody who holds a lock would keep each of them waiting in turn.
+                let busy = error.primary_code() == rusqlite::ffi::SQLITE_BUSY;
+                if self.is_fatal(&error) || busy {
                     let error = engine_error("commit", error);
                     done.into_iter().for_each(|(job, _)| job.answer(Err(error.clone())));
                 } else {
