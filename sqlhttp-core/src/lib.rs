@@ -56,7 +56,8 @@
 //!
 //! # Caveats
 //!
-//! * An in-memory database, and one with a rollback journal, have no snapshots: readers and the writer take turns.
+//! * A database with a rollback journal has no snapshots: readers and the writer take turns.
+//! * An in-memory database is limited by the memory there is; a very long read keeps its write-ahead log growing there.
 //! * Which rowid SQLite picks when the largest one is taken (2^63-1) comes from its own generator, not from the stamp.
 //! * `'localtime'` depends on the time zone of the process.
 

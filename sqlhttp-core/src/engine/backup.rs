@@ -19,6 +19,7 @@ use super::background::spawn_yielding;
 use super::facts::Author;
 use super::session::{Role, Session, engine_error, sql_error};
 use super::sqlite::clock::Stamped;
+use super::sqlite::probe;
 use super::stamps;
 use super::watch::Cancel;
 use super::writer::Shared;
@@ -68,7 +69,8 @@ impl Unfinished {
         name.push("~");
         let name = PathBuf::from(name);
         let taken = UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone());
-        taken.then_some(Unfinished(name))
+        // Lazily: dropping a value made in vain would give the name away.
+        taken.then(|| Unfinished(name))
     }
 }
 
@@ -97,10 +99,23 @@ fn copy(shared: &Shared, unfinished: &Path, cancel: &Cancel) -> Result<(), Error
     copy_pages(&source, &mut target, cancel)?;
     source.rollback().map_err(failed)?;
     drop(gate);
-    // A copy of a WAL database says WAL, too; a single file that needs no companions is easier to keep.
-    let settle = "PRAGMA journal_mode=DELETE";
-    target.query_row(settle, [], |_| Ok(())).map_err(|e| failed(sql_error(e)))?;
-    target.close().map_err(|(_, e)| failed(sql_error(e)))
+    target.close().map_err(|(_, e)| failed(sql_error(e)))?;
+    settle(unfinished)
+}
+
+/// A copy of a WAL database says WAL, too; a single file that needs no companions is easier to keep. (On a connection of
+/// its own: the one that wrote the copy need not have noticed yet what it says.)
+fn settle(copy: &Path) -> Result<(), Error> {
+    let failed = |error| engine_error("back up", sql_error(error));
+    let connection = Connection::open_with_flags(copy, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(failed)?;
+    connection.execute_batch("PRAGMA synchronous=OFF").map_err(failed)?;
+    let mode: String = connection.query_row("PRAGMA journal_mode=DELETE", [], |row| row.get(0)).map_err(failed)?;
+    connection.close().map_err(|(_, error)| failed(error))?;
+    if mode == "delete" {
+        return Ok(());
+    }
+    let message = format!("the copy stays in journal mode {mode}");
+    Err(engine_error("back up", probe::error_of_code(rusqlite::ffi::SQLITE_ERROR, Some(&message))))
 }
 
 fn copy_pages(source: &Session, target: &mut Connection, cancel: &Cancel) -> Result<(), Error> {

@@ -14,6 +14,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::facts::{Author, Facts, Recorder};
 use super::sqlite::clock;
 use super::sqlite::functions::{self, ChangeBaseline};
+use super::sqlite::memory::{self, MemoryDatabase};
 use super::sqlite::probe;
 use super::sqlite::statement::Statement;
 use super::watch::{STEPS_PER_CALL, Watch};
@@ -24,6 +25,8 @@ use crate::model::{Column, Columns, Error, Failure, SqlError};
 const CACHED_SQL_LEN_MAX: usize = 64 << 10;
 /// The write-ahead log is cut back to this after a checkpoint, bytes.
 const JOURNAL_SIZE_LIMIT: i64 = 64 << 20;
+/// The same in memory, where cutting costs nothing and room is dear: about what one checkpoint moves.
+const MEMORY_JOURNAL_SIZE_LIMIT: i64 = 4 << 20;
 /// Page cache of the writer and of each reader, KiB. It grows only as far as it is used.
 const WRITER_CACHE_KIB: i64 = 16 << 10;
 const READER_CACHE_KIB: i64 = 8 << 10;
@@ -44,8 +47,7 @@ pub(crate) struct Blueprint {
 #[derive(Debug)]
 enum Place {
     File(PathBuf),
-    /// The name of a shared in-memory file.
-    Memory(String),
+    Memory(MemoryDatabase),
 }
 
 /// What a session is for.
@@ -61,13 +63,9 @@ pub(crate) enum Role {
 
 impl Blueprint {
     pub(crate) fn new(location: Location, options: Options) -> Self {
-        static MEMORY_DATABASES: AtomicU64 = AtomicU64::new(0);
         let place = match location {
             Location::File(path) => Place::File(path),
-            Location::Memory => {
-                // The leading slash makes SQLite share the file among the connections of this process.
-                Place::Memory(format!("/sqlhttp-{}", MEMORY_DATABASES.fetch_add(1, Ordering::Relaxed)))
-            }
+            Location::Memory => Place::Memory(MemoryDatabase::new()),
         };
         Blueprint { place, options, setup: Mutex::default(), generation: AtomicU64::new(0) }
     }
@@ -80,9 +78,9 @@ impl Blueprint {
         }
     }
 
-    /// Whether readers never wait for the writer. In memory they do, and with a rollback journal too.
+    /// Whether readers never wait for the writer. With a rollback journal they do.
     pub(crate) fn snapshots(&self) -> bool {
-        self.file().is_some() && self.options.journal_mode == JournalMode::Wal
+        self.file().is_none() || self.options.journal_mode == JournalMode::Wal
     }
 
     /// Adds a statement that every session has to run.
@@ -96,23 +94,23 @@ impl Blueprint {
     }
 
     fn connect(&self, role: Role) -> Result<Connection, SqlError> {
-        let base = match &self.place {
-            Place::File(_) => self.options.vfs.as_deref(),
-            Place::Memory(_) => Some("memdb"),
+        let (vfs, base) = match &self.place {
+            Place::File(_) => (clock::vfs_name(self.options.vfs.as_deref()), self.options.vfs.as_deref()),
+            Place::Memory(_) => (memory::vfs_name(), None),
         };
-        let Some(vfs) = clock::vfs_name(base) else {
+        let Some(vfs) = vfs else {
             let message = format!("no such vfs: {}", base.unwrap_or("default"));
             return Err(probe::error_of_code(rusqlite::ffi::SQLITE_ERROR, Some(&message)));
         };
         let mut flags = OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_EXRESCODE;
         flags |= match (&self.place, role) {
-            (Place::File(_), Role::Reader | Role::Copier) => OpenFlags::SQLITE_OPEN_READ_ONLY,
+            (_, Role::Reader | Role::Copier) => OpenFlags::SQLITE_OPEN_READ_ONLY,
             (Place::File(_), Role::Writer) if !self.options.create => OpenFlags::SQLITE_OPEN_READ_WRITE,
             _ => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
         };
         let opened = match &self.place {
             Place::File(path) => Connection::open_with_flags_and_vfs(path, flags, vfs),
-            Place::Memory(name) => Connection::open_with_flags_and_vfs(name, flags, vfs),
+            Place::Memory(database) => Connection::open_with_flags_and_vfs(database.name(), flags, vfs),
         };
         // rusqlite adds the path to some messages; the caller knows the path.
         opened.map_err(|error| match sql_error(error) {
@@ -423,10 +421,13 @@ fn configure(connection: &Connection, blueprint: &Blueprint, role: Role) -> rusq
 }
 
 fn configure_writer(connection: &Connection, blueprint: &Blueprint) -> rusqlite::Result<()> {
+    let in_memory = blueprint.file().is_none();
+    let journal_size_limit = if in_memory { MEMORY_JOURNAL_SIZE_LIMIT } else { JOURNAL_SIZE_LIMIT };
+    // What is in memory is freed then, so nobody needs the log moved.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, in_memory)?;
     let journal_mode = match (blueprint.file(), blueprint.options.journal_mode) {
-        (None, _) => Some("MEMORY"),
+        (None, _) | (Some(_), JournalMode::Wal) => Some("WAL"),
         (Some(_), JournalMode::Keep) => None,
-        (Some(_), JournalMode::Wal) => Some("WAL"),
         (Some(_), JournalMode::Delete) => Some("DELETE"),
         (Some(_), JournalMode::Truncate) => Some("TRUNCATE"),
         (Some(_), JournalMode::Persist) => Some("PERSIST"),
@@ -437,8 +438,8 @@ fn configure_writer(connection: &Connection, blueprint: &Blueprint) -> rusqlite:
     }
     connection.execute_batch(&format!(
         "PRAGMA synchronous={}; PRAGMA cache_size=-{WRITER_CACHE_KIB}; \
-         PRAGMA wal_autocheckpoint={WAL_AUTOCHECKPOINT_PAGES}; PRAGMA journal_size_limit={JOURNAL_SIZE_LIMIT}",
-        synchronous(blueprint.options.journal_mode)
+         PRAGMA wal_autocheckpoint={WAL_AUTOCHECKPOINT_PAGES}; PRAGMA journal_size_limit={journal_size_limit}",
+        if in_memory { "OFF" } else { synchronous(blueprint.options.journal_mode) }
     ))
 }
 

@@ -96,10 +96,15 @@ fn register(base: Option<&str>) -> Option<&'static CStr> {
         let mut copy = *found;
         copy.zName = name.as_ptr();
         copy.pNext = std::ptr::null_mut();
-        copy.xCurrentTime = Some(current_time);
-        copy.xCurrentTimeInt64 = Some(current_time_int64);
+        install(&mut copy);
         (ffi::sqlite3_vfs_register(Box::leak(Box::new(copy)), 0) == ffi::SQLITE_OK).then_some(name)
     }
+}
+
+/// Gives a VFS our clock.
+pub(super) fn install(vfs: &mut ffi::sqlite3_vfs) {
+    vfs.xCurrentTime = Some(current_time);
+    vfs.xCurrentTimeInt64 = Some(current_time_int64);
 }
 
 fn julian_ms() -> i64 {

@@ -7,14 +7,12 @@
 //!
 //! * [`image`]: one file, and what a power cut makes of it.
 //! * [`faults`]: which operation fails, and how.
-//! * [`locks`]: the locks of one file, and the memory that its connections share.
 //! * [`disk`]: directory, files and handles; all state of a disk behind one mutex.
 //! * [`vfs`]: what SQLite calls; here is the `unsafe`.
 
 mod disk;
 mod faults;
 mod image;
-mod locks;
 mod vfs;
 
 use std::sync::{Mutex, PoisonError};

@@ -3,6 +3,8 @@
 //! * [`statement`]: prepared statements that are owned, not borrowed from their connection, with the tail of the text.
 //! * [`clock`]: a VFS whose clock answers from the stamp of the batch that runs on this thread.
 //! * `faulty` (with the feature `fault-injection`): a simulated disk, for tests.
+//! * [`memory`]: a VFS whose files live in this process's memory, for databases in memory.
+//! * [`mod@file`], [`locks`]: what such VFSs share: the C face of an open file; its locks and its shared memory.
 //! * [`functions`]: SQL functions that answer from the stamp, or from what this batch alone has done.
 //! * [`probe`]: small questions to a connection.
 #![allow(unsafe_code)]
@@ -10,6 +12,9 @@
 pub(crate) mod clock;
 #[cfg(feature = "fault-injection")]
 pub(crate) mod faulty;
+mod file;
 pub(crate) mod functions;
+mod locks;
+pub(crate) mod memory;
 pub(crate) mod probe;
 pub(crate) mod statement;

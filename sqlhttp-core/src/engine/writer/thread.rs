@@ -16,7 +16,7 @@ pub(crate) struct Shared {
     /// Why no more writes are taken.
     poison: Mutex<Option<Arc<str>>>,
     /// Held by the writer while it writes and by readers while they read, where SQLite's own locks would make them
-    /// poll for each other: in memory and with a rollback journal.
+    /// poll for each other: with a rollback journal.
     pub(crate) gate: RwLock<()>,
 }
 
@@ -102,7 +102,6 @@ impl Writer<'_> {
         if !self.session.is_stale(&self.shared.blueprint) {
             return;
         }
-        // The new one first: an in-memory database lives as long as somebody has it open.
         match Session::open(&self.shared.blueprint, Role::Writer) {
             Ok(session) => self.session = session,
             Err(error) => self.shared.poison(&format!("cannot open a new connection: {error}")),

@@ -9,14 +9,13 @@ use rusqlite::ffi;
 
 use super::faults::{Faults, Operation, Verdict};
 use super::image::{Image, Loss, Random};
-use super::locks::{FileLocks, HandleId, Region, SharedMemory};
+use crate::engine::sqlite::file::{Code, VfsFile};
+use crate::engine::sqlite::locks::{FileLocks, HandleId, Region, SharedMemory};
 
 /// A full path, as SQLite gives it.
 type Name = Box<[u8]>;
 /// Names a file, whatever it is called.
 type FileId = u64;
-/// The SQLite result code of what went wrong.
-pub(super) type Code = c_int;
 
 /// A disk. It lives as long as the process, because SQLite knows its address.
 #[derive(Debug)]
@@ -253,16 +252,19 @@ impl Handle {
     fn always<T>(&self, f: impl FnOnce(&mut File) -> T) -> Option<T> {
         self.disk.state().files.get_mut(&self.file).map(f)
     }
+}
 
-    /// Fills the buffer. Returns how much of it the file had; the rest is zeros.
-    pub(super) fn read(&self, offset: usize, buffer: &mut [u8]) -> Result<usize, Code> {
+impl VfsFile for Handle {
+    const CHARACTERISTICS: c_int = ffi::SQLITE_IOCAP_POWERSAFE_OVERWRITE;
+
+    fn read(&self, offset: usize, buffer: &mut [u8]) -> Result<usize, Code> {
         self.with(|file, faults, _| match faults.judge(Operation::Read) {
             Verdict::Stopped(code) | Verdict::Fail(code) => Err(code),
             Verdict::Proceed | Verdict::Pretend => Ok(file.image.read(offset, buffer)),
         })
     }
 
-    pub(super) fn write(&self, offset: usize, bytes: &[u8]) -> Result<(), Code> {
+    fn write(&self, offset: usize, bytes: &[u8]) -> Result<(), Code> {
         self.with(|file, faults, random| {
             let grows = offset.saturating_add(bytes.len()) > file.image.len();
             let verdict = faults.judge(Operation::Write { grows });
@@ -282,7 +284,7 @@ impl Handle {
         })
     }
 
-    pub(super) fn truncate(&self, len: usize) -> Result<(), Code> {
+    fn truncate(&self, len: usize) -> Result<(), Code> {
         self.with(|file, faults, _| {
             let verdict = faults.judge(Operation::Truncate);
             if let Verdict::Stopped(code) | Verdict::Fail(code) = verdict {
@@ -293,7 +295,7 @@ impl Handle {
         })
     }
 
-    pub(super) fn sync(&self) -> Result<(), Code> {
+    fn sync(&self) -> Result<(), Code> {
         self.with(|file, faults, random| match faults.judge(Operation::Sync) {
             Verdict::Proceed => {
                 file.image.sync();
@@ -313,26 +315,27 @@ impl Handle {
         })
     }
 
-    pub(super) fn len(&self) -> Result<usize, Code> {
+    fn len(&self) -> Result<usize, Code> {
         self.with(|file, faults, _| match faults.judge(Operation::Size) {
             Verdict::Stopped(code) | Verdict::Fail(code) => Err(code),
             Verdict::Proceed | Verdict::Pretend => Ok(file.image.len()),
         })
     }
 
-    pub(super) fn lock(&self, level: c_int) -> bool {
-        self.always(|file| file.locks.lock(self.id, level)).unwrap_or(false)
+    fn lock(&self, level: c_int) -> Result<(), Code> {
+        let granted = self.always(|file| file.locks.lock(self.id, level)).unwrap_or(false);
+        if granted { Ok(()) } else { Err(ffi::SQLITE_BUSY) }
     }
 
-    pub(super) fn unlock(&self, level: c_int) {
+    fn unlock(&self, level: c_int) {
         self.always(|file| file.locks.unlock(self.id, level));
     }
 
-    pub(super) fn reserved(&self) -> bool {
+    fn reserved(&self) -> bool {
         self.always(|file| file.locks.reserved()).unwrap_or(false)
     }
 
-    pub(super) fn map_memory(&self, number: usize, bytes: usize, extend: bool) -> Result<Option<Region>, Code> {
+    fn map_memory(&self, number: usize, bytes: usize, extend: bool) -> Result<Option<Region>, Code> {
         self.with(|file, faults, _| {
             if extend && file.memory.lacks(number) {
                 match faults.judge(Operation::ShareMemory) {
@@ -344,15 +347,15 @@ impl Handle {
         })
     }
 
-    pub(super) fn lock_memory(&self, mask: u32, exclusive: bool) -> bool {
+    fn lock_memory(&self, mask: u32, exclusive: bool) -> bool {
         self.always(|file| file.memory.lock(self.id, mask, exclusive)).unwrap_or(false)
     }
 
-    pub(super) fn unlock_memory(&self, mask: u32) {
+    fn unlock_memory(&self, mask: u32) {
         self.always(|file| file.memory.unlock(self.id, mask));
     }
 
-    pub(super) fn leave_memory(&self) {
+    fn leave_memory(&self) {
         self.always(|file| file.memory.leave(self.id));
     }
 }

@@ -1,0 +1,201 @@
+//! The locks of one file, and the memory that its connections share, for files that live in this process.
+//!
+//! Both follow what SQLite demands of a VFS (<https://sqlite.org/c3ref/io_methods.html>). Nothing waits here: SQLite does.
+
+use std::collections::HashMap;
+use std::ffi::c_int;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use rusqlite::ffi;
+
+/// Names a handle among all handles of its VFS.
+pub(super) type HandleId = u64;
+
+/// SHARED, RESERVED, PENDING, EXCLUSIVE, as every file has them.
+#[derive(Debug, Default)]
+pub(super) struct FileLocks {
+    held: HashMap<HandleId, c_int>,
+}
+
+impl FileLocks {
+    fn highest_of_others(&self, me: HandleId) -> c_int {
+        let others = self.held.iter().filter(|(id, _)| **id != me);
+        others.map(|(_, level)| *level).max().unwrap_or(ffi::SQLITE_LOCK_NONE)
+    }
+
+    /// Takes a lock, or a higher one. Returns whether that was possible.
+    pub(super) fn lock(&mut self, me: HandleId, level: c_int) -> bool {
+        let mine = self.held.get(&me).copied().unwrap_or(ffi::SQLITE_LOCK_NONE);
+        if mine >= level {
+            return true;
+        }
+        let others = self.highest_of_others(me);
+        let granted = match level {
+            ffi::SQLITE_LOCK_SHARED => others < LOCK_PENDING,
+            ffi::SQLITE_LOCK_RESERVED => others < ffi::SQLITE_LOCK_RESERVED,
+            _ if others >= ffi::SQLITE_LOCK_RESERVED => false,
+            // Readers may finish, but no new ones come.
+            _ => {
+                self.held.insert(me, LOCK_PENDING);
+                others == ffi::SQLITE_LOCK_NONE
+            }
+        };
+        if granted {
+            self.held.insert(me, level);
+        }
+        granted
+    }
+
+    /// Goes down to this level.
+    pub(super) fn unlock(&mut self, me: HandleId, level: c_int) {
+        if level == ffi::SQLITE_LOCK_NONE {
+            self.held.remove(&me);
+        } else if let Some(mine) = self.held.get_mut(&me) {
+            *mine = level.min(*mine);
+        }
+    }
+
+    /// Whether anybody is about to write.
+    pub(super) fn reserved(&self) -> bool {
+        self.held.values().any(|level| *level >= ffi::SQLITE_LOCK_RESERVED)
+    }
+}
+
+const LOCK_PENDING: c_int = ffi::SQLITE_LOCK_PENDING;
+
+/// How many locks the shared memory of a file has.
+const SLOTS: usize = ffi::SQLITE_SHM_NLOCK as usize;
+
+/// One piece of shared memory. It is reached through raw pointers only, hence atomics: memory that many may change.
+pub(super) type Region = Arc<[AtomicU64]>;
+
+/// The memory that the connections to a file share in WAL mode, and its locks.
+#[derive(Debug, Default)]
+pub(super) struct SharedMemory {
+    regions: Vec<Region>,
+    users: HashMap<HandleId, Held>,
+    /// How many handles share each lock. Every read takes and releases one, however many handles there are, so nobody
+    /// counts them then.
+    sharers: [u32; SLOTS],
+    /// The locks that a handle has for itself, a bit for each.
+    exclusive: u32,
+}
+
+/// The locks that one handle holds, a bit for each.
+#[derive(Debug, Clone, Copy, Default)]
+struct Held {
+    shared: u32,
+    exclusive: u32,
+}
+
+impl SharedMemory {
+    /// The region of that number, if there is one or `extend` allows to make it. From then on the handle is a user, and
+    /// the memory stays until the last user has left.
+    pub(super) fn map(&mut self, me: HandleId, number: usize, bytes: usize, extend: bool) -> Option<Region> {
+        self.users.entry(me).or_default();
+        while extend && self.regions.len() <= number {
+            let words = bytes.div_ceil(size_of::<u64>());
+            self.regions.push((0..words).map(|_| AtomicU64::new(0)).collect());
+        }
+        self.regions.get(number).cloned()
+    }
+
+    /// Whether mapping this region would need new memory.
+    #[cfg(feature = "fault-injection")]
+    pub(super) fn lacks(&self, number: usize) -> bool {
+        self.regions.len() <= number
+    }
+
+    /// The handle no longer uses the memory.
+    pub(super) fn leave(&mut self, me: HandleId) {
+        self.unlock(me, u32::MAX);
+        self.users.remove(&me);
+        if self.users.is_empty() {
+            self.regions.clear();
+        }
+    }
+
+    /// Takes the locks of the mask, all or none. Returns whether that was possible.
+    pub(super) fn lock(&mut self, me: HandleId, mask: u32, exclusive: bool) -> bool {
+        let mut mine = self.users.get(&me).copied().unwrap_or_default();
+        let taken = self.exclusive & !mine.exclusive & mask != 0;
+        let shared_with = |slot: usize| self.sharers[slot] > (mine.shared >> slot & 1);
+        if taken || (exclusive && slots(mask).any(shared_with)) {
+            return false;
+        }
+        if exclusive {
+            mine.exclusive |= mask;
+            self.exclusive |= mask;
+        } else {
+            slots(mask & !mine.shared).for_each(|slot| self.sharers[slot] += 1);
+            mine.shared |= mask;
+        }
+        self.users.insert(me, mine);
+        true
+    }
+
+    /// Releases the locks of the mask that the handle holds.
+    pub(super) fn unlock(&mut self, me: HandleId, mask: u32) {
+        let Some(mine) = self.users.get_mut(&me) else { return };
+        slots(mine.shared & mask).for_each(|slot| self.sharers[slot] -= 1);
+        self.exclusive &= !(mine.exclusive & mask);
+        mine.shared &= !mask;
+        mine.exclusive &= !mask;
+    }
+}
+
+/// The numbers of the locks in a mask.
+fn slots(mask: u32) -> impl Iterator<Item = usize> {
+    (0..SLOTS).filter(move |slot| mask >> slot & 1 == 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readers_share_a_file_and_a_writer_drives_them_out() {
+        let mut locks = FileLocks::default();
+        assert!(locks.lock(1, ffi::SQLITE_LOCK_SHARED) && locks.lock(2, ffi::SQLITE_LOCK_SHARED));
+        assert!(locks.lock(1, ffi::SQLITE_LOCK_RESERVED));
+        assert!(locks.reserved());
+        assert!(!locks.lock(2, ffi::SQLITE_LOCK_RESERVED), "one writes");
+        assert!(!locks.lock(1, ffi::SQLITE_LOCK_EXCLUSIVE), "another one reads");
+        assert!(!locks.lock(3, ffi::SQLITE_LOCK_SHARED), "no new readers while one waits to write");
+        locks.unlock(2, ffi::SQLITE_LOCK_NONE);
+        assert!(locks.lock(1, ffi::SQLITE_LOCK_EXCLUSIVE));
+        assert!(!locks.lock(3, ffi::SQLITE_LOCK_SHARED));
+        locks.unlock(1, ffi::SQLITE_LOCK_SHARED);
+        assert!(locks.lock(3, ffi::SQLITE_LOCK_SHARED) && !locks.reserved());
+    }
+
+    #[test]
+    fn a_lock_in_memory_is_shared_or_exclusive() {
+        let mut memory = SharedMemory::default();
+        assert!(memory.lock(1, 0b0110, false) && memory.lock(2, 0b0010, false));
+        assert!(!memory.lock(3, 0b0011, true), "two share one of them");
+        assert!(memory.lock(3, 0b0001, true), "nothing was taken by the failure");
+        assert!(!memory.lock(1, 0b0001, false));
+        memory.unlock(2, u32::MAX);
+        assert!(memory.lock(1, 0b0010, true), "its own share is no obstacle");
+        memory.unlock(1, 0b0010);
+        memory.unlock(1, 0b0010);
+        assert!(memory.lock(2, 0b0010, true), "released twice is released once");
+    }
+
+    #[test]
+    fn who_leaves_releases_everything_and_the_last_one_frees_the_memory() {
+        let mut memory = SharedMemory::default();
+        assert!(memory.map(1, 0, 1024, false).is_none());
+        let region = memory.map(1, 0, 1024, true).map(|region| Arc::downgrade(&region));
+        assert!(memory.map(2, 0, 1024, false).is_some());
+        assert!(memory.lock(1, 1, true) && !memory.lock(2, 1, false));
+        memory.leave(1);
+        assert!(memory.lock(2, 1, true));
+        assert!(region.as_ref().is_some_and(|region| region.strong_count() == 1));
+        memory.leave(2);
+        assert!(region.is_some_and(|region| region.strong_count() == 0));
+        assert!(memory.lock(1, 1, true));
+    }
+}
