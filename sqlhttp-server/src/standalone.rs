@@ -1,9 +1,10 @@
 //! `sqlhttp-standalone` as a function: from the command line to the exit status.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use chrono::Local;
-use sqlhttp_core::{BoxFuture, Database};
+use sqlhttp_core::{BoxFuture, Database, Error};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -142,6 +143,18 @@ impl Admin for Owner {
                 DirectoryBackupError::Exists(_) => AdminError::AlreadyExists(error.to_string()),
                 DirectoryBackupError::Failed(message) => AdminError::Failed { statement: None, message },
             })
+        })
+    }
+
+    fn copy_to<'a>(&'a self, to: &'a Path, vacuumed: bool) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move {
+            if !vacuumed {
+                return self.database.backup(to).await;
+            }
+            let action = "vacuum";
+            let path = to.to_str().ok_or_else(|| Error::Unsupported("the file's path is not UTF-8".to_owned()))?;
+            let sql = format!("VACUUM INTO '{}'", path.replace('\'', "''"));
+            self.database.run_script(&sql).await?.map_err(|source| Error::Sqlite { action, source })
         })
     }
 }

@@ -1,6 +1,7 @@
 //! Macros and backups over HTTP, as sqliterg has them: `/<id>/macro/<name>` and `/<id>/backup`, with `?token=…`.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use hyper::StatusCode;
@@ -23,6 +24,13 @@ pub trait Admin: Send + Sync {
 
     /// Makes a backup and removes those that are too many.
     fn run_backup(&self) -> BoxFuture<'_, Result<(), AdminError>>;
+
+    /// Writes a copy of the database, as it is now, to a file that does not exist yet. `vacuumed`: rebuilt, so that it
+    /// takes no more room than it needs. Who cannot, says [`Error::Unsupported`].
+    fn copy_to<'a>(&'a self, to: &'a Path, vacuumed: bool) -> BoxFuture<'a, Result<(), Error>> {
+        let _ = (to, vacuumed);
+        Box::pin(async { Err(Error::Unsupported("this database cannot be copied".to_owned())) })
+    }
 }
 
 /// Why a macro or a backup did not succeed.

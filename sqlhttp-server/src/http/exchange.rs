@@ -8,7 +8,7 @@ use hyper::StatusCode;
 use hyper::body::Incoming;
 use hyper::header;
 use hyper::http::request::Parts;
-use sqlhttp_core::{Answer, Batch, Error};
+use sqlhttp_core::{Answer, Batch, Deadline, Error};
 use sqlhttp_ws4sqlite::{Call, Credentials, Refusal, decode, decode_form};
 
 use super::answer;
@@ -21,7 +21,7 @@ use crate::config::{AuthConfig, AuthMode};
 use crate::metrics::DatabaseMetrics;
 
 /// Longer bodies are decoded on a thread that may be kept busy, in bytes.
-const DECODED_INLINE_MAX: usize = 1 << 20;
+pub(crate) const DECODED_INLINE_MAX: usize = 1 << 20;
 
 /// How long after its deadline a batch may take to say by itself that it was interrupted.
 const DEADLINE_GRACE: Duration = Duration::from_millis(250);
@@ -42,13 +42,13 @@ impl Exchange<'_> {
 
     async fn carry_out(&self, body: &mut Option<Incoming>) -> Result<HttpResponse, Rejection> {
         if let Some(auth) = self.auth(AuthMode::Http) {
-            self.authenticate_header(auth).await?;
+            self.authenticate_header(auth).await.map_err(|locked| Box::new(self.locked(auth, &locked)))?;
         }
         let kind = Kind::of(&self.request.headers);
         if kind == Kind::Unsupported {
             return Err(refused(unprocessable()));
         }
-        let bytes = self.read(body).await?;
+        let bytes = self.read(body).await.map_err(|error| Box::new(body_error(&error)))?;
         let mut call = decode_as(kind, bytes).await?;
         if let Some(auth) = self.auth(AuthMode::Inline)
             && let Err(denied) = self.check_inline(auth, call.credentials.take()).await
@@ -62,31 +62,22 @@ impl Exchange<'_> {
         Ok(answer::respond(self.request(batch).await, shape).await)
     }
 
-    /// Has the database run a batch. It looks at the deadline only when the batch's turn comes, so the time in its queue
-    /// is bounded here.
     async fn request(&self, batch: Batch) -> Result<Answer, Error> {
         let deadline = self.state.deadline();
-        let work = self.database.backend.request(batch, deadline);
-        match deadline.moment() {
-            None => work.await,
-            Some(moment) => {
-                let latest = tokio::time::Instant::from_std(moment + DEADLINE_GRACE);
-                tokio::time::timeout_at(latest, work).await.unwrap_or(Err(Error::Timeout))
-            }
-        }
+        until(deadline, self.database.backend.request(batch, deadline)).await
     }
 
     fn auth(&self, mode: AuthMode) -> Option<&AuthConfig> {
         self.database.auth.as_ref().filter(|auth| auth.mode == mode)
     }
 
-    async fn read(&self, body: &mut Option<Incoming>) -> Result<Bytes, Rejection> {
+    /// All of the body, which is taken out of its place.
+    pub(crate) async fn read(&self, body: &mut Option<Incoming>) -> Result<Bytes, BodyError> {
         let Some(body) = body.take() else {
             return Ok(Bytes::new());
         };
         let coding = Coding::of(&self.request.headers);
-        let read = body::read(body, coding, self.state.limits.body).await;
-        read.map_err(|error| Box::new(body_error(&error)))
+        body::read(body, coding, self.state.limits.body).await
     }
 
     fn check_item_count(&self, call: &Call) -> Result<(), Rejection> {
@@ -98,20 +89,20 @@ impl Exchange<'_> {
     }
 
     /// Credentials in the header: checked before the body is read.
-    async fn authenticate_header(&self, auth: &AuthConfig) -> Result<(), Rejection> {
+    pub(crate) async fn authenticate_header(&self, auth: &AuthConfig) -> Result<(), Locked> {
         let header = self.request.headers.get(header::AUTHORIZATION);
         let Some(credentials) = header.and_then(|header| auth::basic(header.as_bytes())) else {
             // Who shows nothing has not guessed, and is told at once what to show.
             self.count_failure();
-            return Err(Box::new(self.unauthorized(auth)));
+            return Err(Locked::Unauthorized);
         };
-        match self.check(auth, &credentials).await? {
+        match self.check(auth, &credentials).await.map_err(Locked::Unknown)? {
             true => Ok(()),
             false => {
                 self.count_failure();
                 tracing::error!("credentials not valid for user '{}'", credentials.user);
-                self.wait().await?;
-                Err(Box::new(self.unauthorized(auth)))
+                self.state.penalty.wait().await.map_err(|_| Locked::Crowded)?;
+                Err(Locked::Unauthorized)
             }
         }
     }
@@ -133,27 +124,30 @@ impl Exchange<'_> {
     async fn refuse_inline(&self, auth: &AuthConfig, denied: Denied) -> Rejection {
         let reason = match denied {
             Denied::Because(reason) => reason,
-            Denied::Unknown(rejection) => return rejection,
+            Denied::Unknown(error) => return Box::new(answer::database_error(&error)),
         };
         self.count_failure();
-        match self.wait().await {
+        match self.state.penalty.wait().await {
             Ok(()) => refused(Refusal::whole(auth.error_code, reason)),
-            Err(crowded) => crowded,
+            Err(_) => Box::new(self.locked(auth, &Locked::Crowded)),
         }
     }
 
-    async fn check(&self, auth: &AuthConfig, credentials: &Credentials) -> Result<bool, Rejection> {
+    async fn check(&self, auth: &AuthConfig, credentials: &Credentials) -> Result<bool, Error> {
         let backend = self.database.backend.as_ref();
         match auth::check(&auth.users, credentials, backend, self.state.deadline()).await {
             Verdict::Granted => Ok(true),
             Verdict::Denied => Ok(false),
-            Verdict::Unknown(error) => Err(Box::new(answer::database_error(&error))),
+            Verdict::Unknown(error) => Err(error),
         }
     }
 
-    async fn wait(&self) -> Result<(), Rejection> {
-        let crowded = |_| Box::new(reply::closing(reply::overloaded("Too many failed attempts")));
-        self.state.penalty.wait().await.map_err(crowded)
+    fn locked(&self, auth: &AuthConfig, locked: &Locked) -> HttpResponse {
+        match locked {
+            Locked::Unauthorized => self.unauthorized(auth),
+            Locked::Unknown(error) => answer::database_error(error),
+            Locked::Crowded => reply::closing(reply::overloaded(TOO_MANY_FAILURES)),
+        }
     }
 
     fn count_failure(&self) {
@@ -167,12 +161,37 @@ impl Exchange<'_> {
     }
 }
 
+/// Why credentials in the header do not open the door.
+pub(crate) enum Locked {
+    /// They are missing, or wrong (which has been waited out).
+    Unauthorized,
+    /// They could not be checked.
+    Unknown(Error),
+    /// So many wrong ones wait that these may not.
+    Crowded,
+}
+
+/// What the client hears then.
+pub(crate) const TOO_MANY_FAILURES: &str = "Too many failed attempts";
+
 /// Why inline credentials do not open the door.
 enum Denied {
     /// They are missing or wrong.
     Because(&'static str),
-    /// They could not be checked; this is the answer.
-    Unknown(Rejection),
+    /// They could not be checked.
+    Unknown(Error),
+}
+
+/// Waits for what a database does, which looks at the deadline only when the batch's turn comes: the time in its queue
+/// is bounded here.
+pub(crate) async fn until<T>(deadline: Deadline, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    match deadline.moment() {
+        None => work.await,
+        Some(moment) => {
+            let latest = tokio::time::Instant::from_std(moment + DEADLINE_GRACE);
+            tokio::time::timeout_at(latest, work).await.unwrap_or(Err(Error::Timeout))
+        }
+    }
 }
 
 async fn decode_as(kind: Kind, bytes: Bytes) -> Result<Call, Rejection> {

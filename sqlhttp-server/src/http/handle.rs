@@ -20,7 +20,8 @@ use super::cors;
 use super::exchange::Exchange;
 use super::reply::{self, HttpResponse};
 use super::request_id::{RequestId, X_REQUEST_ID};
-use super::route::{DatabaseIndex, Route, route};
+use super::route::{DatabaseIndex, Resource, Route, route};
+use super::rqlite;
 use super::state::State;
 
 /// Answers a request. Dropping the future gives the request up, which interrupts its statement.
@@ -71,6 +72,7 @@ async fn answer(state: &State, head: &Parts, body: &mut Option<Incoming>) -> (Op
         Route::Options(index) => (Some(index), Target::new(state, index, head).options()),
         Route::Macro(index, name) => (Some(index), Target::new(state, index, head).run_macro(&name).await),
         Route::Backup(index) => (Some(index), Target::new(state, index, head).run_backup().await),
+        Route::Rqlite(index, resource) => (Some(index), Target::new(state, index, head).rqlite(resource, body).await),
         Route::WrongMethod(index, allow) => (Some(index), Target::new(state, index, head).wrong_method(allow)),
     }
 }
@@ -92,6 +94,14 @@ impl<'a> Target<'a> {
         let (database, metrics) = (state.database(index), state.metrics.database(Some(index)));
         let response = Exchange { state, database, metrics, request }.answer(body).await;
         let response = compress(response, Coding::accepted(&request.headers)).await;
+        self.with_cors(response)
+    }
+
+    async fn rqlite(&self, resource: Resource, body: &mut Option<Incoming>) -> HttpResponse {
+        let Target { state, index, request } = *self;
+        let (database, metrics) = (state.database(index), state.metrics.database(Some(index)));
+        let exchange = Exchange { state, database, metrics, request };
+        let response = rqlite::answer(&exchange, resource, body).await;
         self.with_cors(response)
     }
 

@@ -40,13 +40,14 @@ const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
 /// configuration allows), and returns. The databases are the caller's to close.
 ///
 /// # Errors
-/// The threads that serve connections cannot be started. What concerns one connection only is logged.
+/// The listener has no address, or the threads that serve connections cannot be started. What concerns one connection only is logged.
 pub async fn run(
     listener: TcpListener,
     state: Arc<State>,
     tls: Option<Tls>,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
+    state.node.listens_on(listener.local_addr()?);
     let server = Server::new(state, tls)?;
     tokio::select! {
         () = shutdown => {}

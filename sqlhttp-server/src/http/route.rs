@@ -2,7 +2,8 @@
 //!
 //! The path is decoded once and its bytes are compared with the ids of the databases, so that every spelling of an id
 //! reaches its database: `/%74est`, raw UTF-8, `/a%2Fb`. An exact match wins over one that ignores case, and a
-//! database over one of the paths below another database. One trailing slash is tolerated.
+//! database over one of the paths below another database, and those of ws4sqlite and sqliterg over those of rqlite. One
+//! trailing slash is tolerated.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -24,17 +25,52 @@ pub(crate) enum Route {
     Macro(DatabaseIndex, String),
     /// `GET` or `POST /<id>/backup`.
     Backup(DatabaseIndex),
+    /// Something of rqlite's API, with any method.
+    Rqlite(DatabaseIndex, Resource),
     /// The path is known, the method is not for it.
     WrongMethod(DatabaseIndex, &'static str),
     /// Nobody answers to this path.
     Unknown,
 }
 
+/// What rqlite's API offers of a database: at `/<id>/<path>`, and at `/<path>` when there is only one database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Resource {
+    /// `db/execute`: statements for their effect.
+    Execute,
+    /// `db/query`: statements for their rows.
+    Query,
+    /// `db/request`: statements for either.
+    Request,
+    /// `db/sql`: statements, not run.
+    Sql,
+    /// `db/backup`: the database, to take away.
+    Backup,
+    /// `db/load`: the database, to be filled.
+    Load,
+    /// `readyz`: whether it can serve.
+    Readyz,
+    /// `status`: what it tells of itself.
+    Status,
+}
+
+const RESOURCES: [(&[u8], Resource); 8] = [
+    (b"db/execute", Resource::Execute),
+    (b"db/query", Resource::Query),
+    (b"db/request", Resource::Request),
+    (b"db/sql", Resource::Sql),
+    (b"db/backup", Resource::Backup),
+    (b"db/load", Resource::Load),
+    (b"readyz", Resource::Readyz),
+    (b"status", Resource::Status),
+];
+
 /// The ids of the databases, ready to be looked up.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     exact: HashMap<Box<[u8]>, DatabaseIndex>,
     folded: HashMap<String, DatabaseIndex>,
+    len: usize,
 }
 
 impl Table {
@@ -44,6 +80,7 @@ impl Table {
         for (index, id) in ids.into_iter().enumerate() {
             table.exact.entry(id.as_bytes().into()).or_insert(index);
             table.folded.entry(id.to_lowercase()).or_insert(index);
+            table.len += 1;
         }
         table
     }
@@ -66,9 +103,10 @@ pub(crate) fn route(method: &Method, path: &str, table: &Table) -> Route {
     if let Some(database) = table.find(name).or_else(|| table.find(shorter?)) {
         return on_database(method, database);
     }
-    match below_database(shorter.unwrap_or(name), table) {
+    let name = shorter.unwrap_or(name);
+    match below_database(name, table) {
         Some(route) => only_get_and_post(method, route),
-        None => Route::Unknown,
+        None => of_rqlite(name, table).unwrap_or(Route::Unknown),
     }
 }
 
@@ -91,6 +129,19 @@ fn below_database(name: &[u8], table: &Table) -> Option<Route> {
         let database = table.find(&name[..at])?;
         let id = std::str::from_utf8(&name[at + INFIX.len()..]).ok()?;
         Some(Route::Macro(database, id.to_owned()))
+    })
+}
+
+/// `<id>/db/execute` and its kin, or `db/execute` of the only database.
+fn of_rqlite(name: &[u8], table: &Table) -> Option<Route> {
+    RESOURCES.iter().find_map(|(path, resource)| {
+        let before = name.strip_suffix(*path)?;
+        let database = match before.strip_suffix(b"/") {
+            Some(id) => table.find(id)?,
+            None if before.is_empty() && table.len == 1 => 0,
+            None => return None,
+        };
+        Some(Route::Rqlite(database, *resource))
     })
 }
 
@@ -189,6 +240,52 @@ mod tests {
     fn a_database_wins_over_a_macro_of_another() {
         assert_eq!(post("/x/macro/y"), Route::Call(index("x/macro/y")));
         assert_eq!(post("/x/macro/y/macro/z"), Route::Macro(index("x/macro/y"), "z".into()));
+    }
+
+    #[test]
+    fn rqlite_below_a_database() {
+        for (path, resource) in [
+            ("/test/db/execute", Resource::Execute),
+            ("/TEST/db/query/", Resource::Query),
+            ("/%74est/db%2Frequest", Resource::Request),
+            ("/test/db/sql", Resource::Sql),
+            ("/test/db/backup", Resource::Backup),
+            ("/test/db/load", Resource::Load),
+            ("/test/readyz", Resource::Readyz),
+            ("/test/status", Resource::Status),
+        ] {
+            assert_eq!(post(path), Route::Rqlite(index("test"), resource), "{path}");
+        }
+        for path in
+            ["/test/db/queryfoo", "/test/DB/query", "/test/db/query//", "/nope/db/query", "/test/db", "/testdb/query"]
+        {
+            assert_eq!(post(path), Route::Unknown, "{path}");
+        }
+        assert_eq!(post("/a/b/db/query"), Route::Rqlite(index("a/b"), Resource::Query));
+        // Which of several databases?
+        assert_eq!(post("/db/query"), Route::Unknown);
+        assert_eq!(post("/readyz"), Route::Unknown);
+    }
+
+    #[test]
+    fn rqlite_of_the_only_database() {
+        let on = |id: &str, path: &str| route(&Method::POST, path, &Table::new([id]));
+        assert_eq!(on("test", "/db/query"), Route::Rqlite(0, Resource::Query));
+        assert_eq!(on("test", "/test/db/query"), Route::Rqlite(0, Resource::Query));
+        assert_eq!(on("test", "/readyz/"), Route::Rqlite(0, Resource::Readyz));
+        assert_eq!(on("test", "//db/query"), Route::Unknown);
+    }
+
+    #[test]
+    fn a_database_wins_over_rqlite() {
+        let on = |id: &str, path: &str| route(&Method::POST, path, &Table::new([id]));
+        assert_eq!(on("db", "/db"), Route::Call(0));
+        assert_eq!(on("db", "/db/backup"), Route::Backup(0));
+        assert_eq!(on("db", "/db/macro/m"), Route::Macro(0, "m".into()));
+        assert_eq!(on("db", "/db/query"), Route::Rqlite(0, Resource::Query));
+        assert_eq!(on("db", "/db/db/backup"), Route::Rqlite(0, Resource::Backup));
+        assert_eq!(on("status", "/status"), Route::Call(0));
+        assert_eq!(on("db/query", "/db/query"), Route::Call(0));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use hyper::header::HeaderValue;
-use sqlhttp_core::{Backend, Deadline};
+use sqlhttp_core::{Backend, Deadline, JournalMode, Location, Status};
 use sqlhttp_ws4sqlite::Statements;
 
 use super::admin::Admin;
@@ -15,6 +15,7 @@ use super::body::Bounds;
 use super::cors::{CorsError, CorsPolicy};
 use super::files::Files;
 use super::route::{DatabaseIndex, Table};
+use super::rqlite::Node;
 use crate::auth::Penalty;
 use crate::config::{AuthConfig, DatabaseConfig, ServerConfig, WebServiceConfig};
 use crate::metrics::{Metrics, StatusFn};
@@ -38,6 +39,7 @@ pub struct State {
     pub(crate) files: Option<Files>,
     pub(crate) metrics: Metrics,
     pub(crate) penalty: Penalty,
+    pub(crate) node: Node,
     databases: Vec<Entry>,
     stopping: AtomicBool,
 }
@@ -63,11 +65,15 @@ pub(crate) struct Entry {
     /// What `WWW-Authenticate` says.
     pub(crate) challenge: HeaderValue,
     pub(crate) cors: Option<CorsPolicy>,
+    /// The value that the policy was made of.
+    pub(crate) cors_origin: Option<String>,
     pub(crate) admin: Option<Arc<dyn Admin>>,
     /// The macros that may be called over HTTP.
     pub(crate) macros: HashMap<String, WebServiceConfig>,
     /// How a backup may be asked for over HTTP, if it may.
     pub(crate) backup: Option<WebServiceConfig>,
+    pub(crate) location: Location,
+    pub(crate) journal_mode: JournalMode,
     status: Option<StatusFn>,
 }
 
@@ -95,6 +101,7 @@ impl State {
             files: root.map(|root| Files::new(root, config.index_file.clone())),
             metrics: Metrics::new(databases.iter().map(|entry| (entry.id.clone(), entry.status.clone()))),
             penalty: Penalty::new(),
+            node: Node::new(config.tls.is_some()),
             databases,
             stopping: AtomicBool::new(false),
         }))
@@ -115,13 +122,18 @@ impl State {
         self.stopping.store(true, Ordering::Relaxed);
     }
 
+    /// Whether no new work should be sent here because the server is about to end.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
     /// Why no work should be sent here, if so.
     pub(crate) fn unhealthy(&self) -> Option<String> {
-        if self.stopping.load(Ordering::Relaxed) {
+        if self.is_stopping() {
             return Some("shutting down".to_owned());
         }
         self.databases.iter().find_map(|entry| {
-            let why = entry.status.as_ref()?().poisoned?;
+            let why = entry.status()?.poisoned?;
             Some(format!("database '{}' takes no more writes: {why}", entry.id))
         })
     }
@@ -156,11 +168,19 @@ impl Entry {
             statements: Statements { stored: config.stored_statements, only_stored: config.only_stored_statements },
             auth: config.auth,
             cors,
+            cors_origin: config.cors_origin,
             admin,
             macros: macros.collect(),
             backup: config.backup.and_then(|backup| backup.execution.web_service),
+            location: config.location,
+            journal_mode: config.journal_mode,
             status,
         })
+    }
+
+    /// What the database tells of itself, if it does.
+    pub(crate) fn status(&self) -> Option<Status> {
+        Some(self.status.as_ref()?())
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub mod http;
 pub mod json;
+pub mod replay;
 pub mod server;
 
 pub use http::{Client, Request, Response};

@@ -1,0 +1,25 @@
+//! `/db/sql`: what becomes of statements before they run. Nothing does: they are never rewritten.
+
+use crate::call::Call;
+use crate::encode::{json, write_time};
+use crate::reply::Reply;
+use crate::shape::{Shape, Trailer};
+
+/// Encodes statements as they were and as they would run, which is the same.
+pub fn encode_sql(call: &Call, shape: &Shape, trailer: &Trailer) -> Reply {
+    let mut out = b"{\"results\":[".to_vec();
+    for (index, statement) in call.statements.iter().enumerate() {
+        out.extend_from_slice(if index == 0 { b"{" } else { b",{" });
+        json::write_key(&mut out, "original");
+        json::write_string(&mut out, &statement.sql);
+        if !statement.sql.is_empty() {
+            json::write_key(&mut out, "rewritten");
+            json::write_string(&mut out, &statement.sql);
+        }
+        out.push(b'}');
+    }
+    out.push(b']');
+    write_time(&mut out, trailer.elapsed, shape);
+    out.push(b'}');
+    Reply::json(out, shape.pretty)
+}

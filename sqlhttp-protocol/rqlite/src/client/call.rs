@@ -1,0 +1,126 @@
+//! Batches into requests.
+
+use sqlhttp_core::{Action, Atomicity, Batch, BindRule, Binding, Bindings, Value};
+
+use crate::call;
+use crate::decode::spelled_bytes;
+use crate::encode::{json, number};
+use crate::endpoint::Endpoint;
+use crate::params::Params;
+
+/// Something in a batch that this protocol has no words for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the protocol cannot express {what}{}", step.map(|i| format!(" (step {i})")).unwrap_or_default())]
+pub struct NotExpressible {
+    /// The step, from 0, unless it is the batch as a whole.
+    pub step: Option<usize>,
+    /// What it is.
+    pub what: &'static str,
+}
+
+/// A request to be sent with POST.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// What comes in the query string. Others may be added.
+    pub params: Params,
+    /// The body, of type `application/json`.
+    pub body: Vec<u8>,
+}
+
+/// Encodes a batch as a request to an endpoint.
+///
+/// # Errors
+/// [`NotExpressible`] for a batch without steps, a stamp, steps that run several times or are known to fail, empty SQL,
+/// what is expected of a step or of its failure otherwise than by the endpoint, binding by another rule than
+/// [`BindRule::Counted`], infinities, empty names, and texts that look like BLOBs (`x'00'`).
+pub fn encode_call(batch: &Batch, endpoint: Endpoint) -> Result<Request, NotExpressible> {
+    let whole = |what| Err(NotExpressible { step: None, what });
+    if batch.steps.is_empty() {
+        return whole("a batch without steps");
+    }
+    if batch.stamp.is_some() {
+        return whole("a stamp");
+    }
+    let transaction = batch.atomicity == Atomicity::All;
+    let params = Params { transaction, timings: batch.timed, ..Params::default() };
+    let mut body = Vec::with_capacity(64 * batch.steps.len());
+    for (index, step) in batch.steps.iter().enumerate() {
+        body.push(if index == 0 { b'[' } else { b',' });
+        let blame = |what| NotExpressible { step: Some(index), what };
+        if step.expect != call::expect(endpoint) {
+            return Err(blame("this expectation at this endpoint"));
+        }
+        if step.on_error != call::on_error(endpoint, params.transaction) {
+            return Err(blame("what a failure means"));
+        }
+        write_action(&mut body, &step.action).map_err(blame)?;
+    }
+    body.push(b']');
+    Ok(Request { params, body })
+}
+
+fn write_action(out: &mut Vec<u8>, action: &Action) -> Result<(), &'static str> {
+    match action {
+        Action::Run { sql, .. } if sql.is_empty() => Err("empty SQL"),
+        Action::Run { sql, bindings } if bindings.entries.is_empty() => {
+            json::write_string(out, sql);
+            Ok(())
+        }
+        Action::Run { sql, bindings } => {
+            out.push(b'[');
+            json::write_string(out, sql);
+            write_bindings(out, bindings)?;
+            out.push(b']');
+            Ok(())
+        }
+        Action::RunEach { .. } => Err("a step that runs several times"),
+        Action::Fail(_) => Err("a step that is known to fail"),
+    }
+}
+
+fn write_bindings(out: &mut Vec<u8>, bindings: &Bindings) -> Result<(), &'static str> {
+    if bindings.rule != BindRule::Counted {
+        return Err("binding by another rule than by count");
+    }
+    for Binding { name, value } in &bindings.entries {
+        out.push(b',');
+        match name.as_deref() {
+            None => write_value(out, value)?,
+            Some("") => return Err("an empty name"),
+            // An object for each, because several in one must differ.
+            Some(name) => {
+                out.push(b'{');
+                json::write_key(out, name);
+                write_value(out, value)?;
+                out.push(b'}');
+            }
+        }
+    }
+    Ok(())
+}
+
+fn write_value(out: &mut Vec<u8>, value: &Value) -> Result<(), &'static str> {
+    match value {
+        Value::Null => out.extend_from_slice(b"null"),
+        Value::Integer(value) => number::write_integer(out, *value),
+        // SQLite stores NaN as NULL.
+        Value::Real(value) if value.is_nan() => out.extend_from_slice(b"null"),
+        Value::Real(value) if value.is_infinite() => return Err("an infinite value"),
+        // With its fraction, so that it is not taken for an INTEGER.
+        Value::Real(value) => out.extend_from_slice(zmij::Buffer::new().format_finite(*value).as_bytes()),
+        Value::Text(text) if spelled_bytes(text).is_some() => return Err("a text that looks like a BLOB"),
+        Value::Text(text) => json::write_string(out, text),
+        Value::Blob(bytes) => write_blob(out, bytes),
+    }
+    Ok(())
+}
+
+/// Writes `"x'0aff'"`, which is shorter than the array of integers.
+fn write_blob(out: &mut Vec<u8>, bytes: &[u8]) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    out.extend_from_slice(b"\"x'");
+    for byte in bytes {
+        out.extend_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+    }
+    out.extend_from_slice(b"'\"");
+}

@@ -1,0 +1,190 @@
+//! Replies into results.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde::{Deserialize, Deserializer, de::Error as _};
+use serde_json::value::RawValue;
+use sqlhttp_core::Value;
+
+/// A reply with results.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Response {
+    /// What came of each statement, in order.
+    pub results: Vec<StatementResult>,
+    /// How long the request took, seconds.
+    pub time: Option<f64>,
+    /// The number of a queued write.
+    pub sequence_number: Option<i64>,
+    /// The index of the log entry that carried the request.
+    pub raft_index: Option<u64>,
+}
+
+/// What came of a statement.
+#[derive(Debug, Clone, PartialEq)]
+pub enum StatementResult {
+    /// Its rows.
+    Rows(ResultRows),
+    /// What it changed. A statement that yields no columns looks the same.
+    Changed(Changes),
+    /// It failed. The text tells why.
+    Failed(String),
+}
+
+/// The rows of a statement.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ResultRows {
+    /// The names of the columns; in the associative form sorted, each once.
+    pub columns: Vec<String>,
+    /// Their types, as far as the server knows them.
+    pub types: Vec<String>,
+    /// The rows, each with a value for each column. A BLOB is one if the client asked for `blob_array`, else its base64
+    /// text; an integral REAL is INTEGER, true and false are 1 and 0: the protocol does not tell them apart.
+    pub rows: Vec<Vec<Value>>,
+    /// How long it took, seconds.
+    pub time: Option<f64>,
+}
+
+/// What a statement changed.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Changes {
+    /// The rowid of the last row that it inserted.
+    pub last_insert_id: Option<i64>,
+    /// How many rows it changed.
+    pub rows_affected: u64,
+    /// How long it took, seconds.
+    pub time: Option<f64>,
+}
+
+/// Why a reply holds no results.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReplyError {
+    /// The server refused the request.
+    #[error("{status}: {text}")]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// The body, without the line feed that ends it.
+        text: String,
+    },
+    /// The request failed as a whole.
+    #[error("{0}")]
+    Failed(String),
+    /// A 200 answer that does not follow the protocol; the text tells how.
+    #[error("the reply is malformed: {0}")]
+    Malformed(String),
+}
+
+/// Decodes a reply of `/db/execute`, `/db/query`, `/db/request` or `/db/load`.
+///
+/// # Errors
+/// See [`ReplyError`].
+pub fn decode_reply(status: u16, body: &[u8]) -> Result<Response, ReplyError> {
+    if status != 200 {
+        let text = String::from_utf8_lossy(body).trim_end().to_owned();
+        return Err(ReplyError::Refused { status, text });
+    }
+    let reply: WireReply = serde_json::from_slice(body).map_err(|error| ReplyError::Malformed(error.to_string()))?;
+    if let Some(error) = reply.error {
+        return Err(ReplyError::Failed(error));
+    }
+    let results = reply.results.into_iter().map(WireResult::understand);
+    let results: Result<_, &str> = results.collect();
+    Ok(Response {
+        results: results.map_err(|what| ReplyError::Malformed(what.to_owned()))?,
+        time: reply.time,
+        sequence_number: reply.sequence_number,
+        raft_index: reply.raft_index,
+    })
+}
+
+#[derive(Deserialize)]
+struct WireReply {
+    results: Vec<WireResult>,
+    error: Option<String>,
+    time: Option<f64>,
+    sequence_number: Option<i64>,
+    raft_index: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct WireResult {
+    last_insert_id: Option<i64>,
+    rows_affected: Option<u64>,
+    columns: Option<Vec<String>>,
+    types: Option<Types>,
+    values: Option<Vec<Vec<Scalar>>>,
+    rows: Option<Vec<HashMap<String, Scalar>>>,
+    error: Option<String>,
+    time: Option<f64>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Types {
+    List(Vec<String>),
+    Object(BTreeMap<String, String>),
+}
+
+impl WireResult {
+    fn understand(self) -> Result<StatementResult, &'static str> {
+        if let Some(error) = self.error {
+            return Ok(StatementResult::Failed(error));
+        }
+        let (columns, types) = match (self.columns, self.types) {
+            (Some(columns), Some(Types::List(types))) if types.len() == columns.len() => (columns, types),
+            (None, Some(Types::Object(types))) => types.into_iter().unzip(),
+            (None, None) => {
+                return Ok(StatementResult::Changed(Changes {
+                    last_insert_id: self.last_insert_id,
+                    rows_affected: self.rows_affected.unwrap_or(0),
+                    time: self.time,
+                }));
+            }
+            _ => return Err("columns and types do not match"),
+        };
+        let rows = match self.rows {
+            Some(objects) => objects.into_iter().map(|object| in_order(&columns, object)).collect::<Result<_, _>>()?,
+            None => in_lists(columns.len(), self.values.unwrap_or_default())?,
+        };
+        Ok(StatementResult::Rows(ResultRows { columns, types, rows, time: self.time }))
+    }
+}
+
+fn in_lists(columns: usize, lists: Vec<Vec<Scalar>>) -> Result<Vec<Vec<Value>>, &'static str> {
+    if lists.iter().any(|list| list.len() != columns) {
+        return Err("a row has not as many values as there are columns");
+    }
+    let row = |list: Vec<Scalar>| list.into_iter().map(|scalar| scalar.0).collect();
+    Ok(lists.into_iter().map(row).collect())
+}
+
+fn in_order(columns: &[String], mut object: HashMap<String, Scalar>) -> Result<Vec<Value>, &'static str> {
+    let value = |column: &String| object.remove(column).map(|scalar| scalar.0).ok_or("a row lacks a column");
+    columns.iter().map(value).collect()
+}
+
+/// A value of a row.
+struct Scalar(Value);
+
+impl<'de> Deserialize<'de> for Scalar {
+    // From its text, because the parser would reject 9e999.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let json = <&RawValue>::deserialize(deserializer)?.get();
+        scalar(json).map(Scalar).map_err(D::Error::custom)
+    }
+}
+
+fn scalar(json: &str) -> Result<Value, serde_json::Error> {
+    Ok(match json.as_bytes().first() {
+        Some(b'"') => Value::Text(serde_json::from_str(json)?),
+        Some(b'n') => Value::Null,
+        Some(b't') => Value::Integer(1),
+        Some(b'f') => Value::Integer(0),
+        Some(b'[') => Value::Blob(serde_json::from_str(json)?),
+        Some(b'{') => return Err(serde_json::Error::custom("a value should be no object")),
+        _ => match json.parse() {
+            Ok(integer) if json != "-0" => Value::Integer(integer),
+            _ => Value::Real(json.parse().map_err(serde_json::Error::custom)?),
+        },
+    })
+}

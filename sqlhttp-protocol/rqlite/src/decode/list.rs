@@ -1,0 +1,146 @@
+//! The list of statements. Faults are found in the order in which they stand in the document.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::sync::Arc;
+
+use serde::de::{DeserializeSeed, Deserializer, Error as _, SeqAccess, Visitor};
+use serde_json::error::Category;
+use serde_json::value::RawValue;
+use sqlhttp_core::{BindRule, Bindings};
+
+use super::text::without_lone_surrogates;
+use super::{invalid_json, value};
+use crate::call::Statement;
+use crate::reply::Refusal;
+
+/// How many statements a request may have. One costs the client four bytes, and us some hundred.
+pub const STATEMENTS_MAX: usize = 1 << 20;
+/// How many values the statements of a request may have together. One costs the client two bytes, and us fifty.
+pub const VALUES_MAX: usize = 1 << 22;
+
+/// Reads the first JSON value of a text; what follows it does not matter. Lone surrogates become U+FFFD.
+pub(super) fn parse(text: &str) -> Result<Vec<Statement>, Refusal> {
+    parse_once(text).or_else(|refusal| match without_lone_surrogates(text) {
+        Some(repaired) => parse_once(&repaired),
+        None => Err(refusal),
+    })
+}
+
+fn parse_once(text: &str) -> Result<Vec<Statement>, Refusal> {
+    let progress = Progress::default();
+    let statements = ListSeed(&progress).deserialize(&mut serde_json::Deserializer::from_str(text));
+    statements.map_err(|error| match (progress.refusal.take(), error.classify()) {
+        (Some(refusal), _) => refusal,
+        // JSON of the wrong type, which serde noticed.
+        (None, Category::Data) => Refusal::text(400, "invalid request"),
+        (None, Category::Syntax | Category::Eof | Category::Io) => invalid_json(),
+    })
+}
+
+/// What is known of the document so far.
+#[derive(Default)]
+pub(super) struct Progress {
+    /// Why it is refused. The parser's own errors have no place for it.
+    refusal: RefCell<Option<Refusal>>,
+    values: Cell<usize>,
+}
+
+impl Progress {
+    fn refuse<E: serde::de::Error>(&self, refusal: Refusal) -> E {
+        self.refusal.replace(Some(refusal));
+        E::custom("refused")
+    }
+
+    /// Counts one value more.
+    pub(super) fn count_value(&self) -> Result<(), Refusal> {
+        self.values.set(self.values.get() + 1);
+        if self.values.get() > VALUES_MAX {
+            return Err(Refusal::text(413, "too many parameters"));
+        }
+        Ok(())
+    }
+}
+
+/// Lets a visitor be its own seed.
+macro_rules! seed {
+    ($seed:ty => $value:ty) => {
+        impl<'de> DeserializeSeed<'de> for $seed {
+            type Value = $value;
+
+            fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<$value, D::Error> {
+                deserializer.deserialize_any(self)
+            }
+        }
+    };
+}
+
+struct ListSeed<'p>(&'p Progress);
+
+seed!(ListSeed<'_> => Vec<Statement>);
+
+impl<'de> Visitor<'de> for ListSeed<'_> {
+    type Value = Vec<Statement>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of statements")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<Statement>, A::Error> {
+        let mut statements = Vec::new();
+        while let Some(statement) = seq.next_element_seed(StatementSeed(self.0))? {
+            if statements.len() == STATEMENTS_MAX {
+                return Err(self.0.refuse(Refusal::text(413, "too many statements")));
+            }
+            statements.push(statement);
+        }
+        if statements.is_empty() {
+            return Err(self.0.refuse(super::no_statements()));
+        }
+        Ok(statements)
+    }
+}
+
+struct StatementSeed<'p>(&'p Progress);
+
+seed!(StatementSeed<'_> => Statement);
+
+impl<'de> Visitor<'de> for StatementSeed<'_> {
+    type Value = Statement;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SQL, or a list of SQL and parameters")
+    }
+
+    fn visit_str<E>(self, sql: &str) -> Result<Statement, E> {
+        Ok(Statement::new(sql))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Statement, A::Error> {
+        let Some(sql) = seq.next_element_seed(SqlSeed)? else {
+            return Err(A::Error::custom("no SQL"));
+        };
+        let mut entries = Vec::new();
+        while let Some(parameter) = seq.next_element::<&RawValue>()? {
+            value::append(parameter.get(), &mut entries, self.0).map_err(|refusal| self.0.refuse(refusal))?;
+        }
+        let rule = BindRule::Counted;
+        Ok(Statement { sql, bindings: Bindings { entries, rule } })
+    }
+}
+
+struct SqlSeed;
+
+seed!(SqlSeed => Arc<str>);
+
+impl Visitor<'_> for SqlSeed {
+    type Value = Arc<str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SQL")
+    }
+
+    fn visit_str<E>(self, sql: &str) -> Result<Arc<str>, E> {
+        Ok(sql.into())
+    }
+}

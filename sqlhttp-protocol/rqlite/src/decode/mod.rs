@@ -1,0 +1,86 @@
+//! Requests into calls.
+
+mod list;
+mod text;
+mod value;
+
+pub use list::{STATEMENTS_MAX, VALUES_MAX};
+pub(crate) use value::spelled_bytes;
+
+use crate::call::{Call, Statement};
+use crate::endpoint::Endpoint;
+use crate::params::Params;
+use crate::reply::Refusal;
+
+/// What a database file begins with, but for two bytes.
+const SQLITE_FILE: &[u8] = b"SQLite format";
+
+/// Decodes the body of a POST. `content_type` is the header's value, byte for byte; without one, the body is JSON.
+///
+/// A queued write with `wait` may have an empty list, which waits for those before it.
+///
+/// # Errors
+/// Status 400 for a body that is no list of statements, 413 for more than [`STATEMENTS_MAX`] statements or
+/// [`VALUES_MAX`] values, and a top-level error for SQL text that is not UTF-8.
+pub fn decode(endpoint: Endpoint, content_type: Option<&str>, body: &[u8], params: &Params) -> Result<Call, Refusal> {
+    if is_text(endpoint, content_type) {
+        return one_text(body);
+    }
+    let statements = list::parse(&text::lossy(body)).or_else(|refusal| {
+        if endpoint == Endpoint::Queue && params.wait && is_flush(body, &refusal) {
+            Ok(Vec::new())
+        } else {
+            Err(refusal)
+        }
+    })?;
+    Ok(Call { statements })
+}
+
+/// Decodes a GET: the SQL text is in the parameter `q`. Without it, there is nothing to run.
+///
+/// # Errors
+/// Status 400 for `/db/sql` without `q`, and a top-level error for SQL text that is not UTF-8.
+pub fn decode_query_string(endpoint: Endpoint, params: &Params) -> Result<Call, Refusal> {
+    match &params.q {
+        Some(sql) => one_text(sql),
+        None if endpoint == Endpoint::Sql => Err(Refusal::text(400, "query not specified")),
+        None => Ok(Call::default()),
+    }
+}
+
+/// Whether the beginning of what was sent to `/db/load` (14 bytes suffice) is that of a database file. Anything else
+/// is SQL text, for [`decode`].
+pub fn is_database_file(head: &[u8]) -> bool {
+    head.len() > SQLITE_FILE.len() && head.starts_with(SQLITE_FILE)
+}
+
+/// Whether the whole body is one SQL text. Only the exact beginning of the header counts.
+fn is_text(endpoint: Endpoint, content_type: Option<&str>) -> bool {
+    match endpoint {
+        Endpoint::Load => true,
+        Endpoint::Execute | Endpoint::Queue | Endpoint::Query => {
+            content_type.is_some_and(|header| header.starts_with("text/plain"))
+        }
+        Endpoint::Request | Endpoint::Sql => false,
+    }
+}
+
+/// `[]` or `null`.
+fn is_flush(body: &[u8], refusal: &Refusal) -> bool {
+    *refusal == no_statements() || body.trim_ascii() == b"null"
+}
+
+fn one_text(sql: &[u8]) -> Result<Call, Refusal> {
+    match std::str::from_utf8(sql) {
+        Ok(sql) => Ok(Call { statements: vec![Statement::new(sql)] }),
+        Err(_) => Err(Refusal::TopLevel("string field contains invalid UTF-8".into())),
+    }
+}
+
+fn invalid_json() -> Refusal {
+    Refusal::text(400, "invalid JSON body")
+}
+
+fn no_statements() -> Refusal {
+    Refusal::text(400, "no statements")
+}

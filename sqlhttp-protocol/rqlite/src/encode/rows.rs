@@ -1,0 +1,198 @@
+//! The result of one statement that yields rows. What is the same for all rows is worked out once.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use sqlhttp_core::{Block, Column, Columns, RowRef, ValueRef};
+
+use super::json;
+use super::value::{self, Class};
+
+/// How rows are written.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Style {
+    pub(super) associative: bool,
+    pub(super) blob_array: bool,
+    /// Columns are called after their tables.
+    pub(super) qualified: bool,
+}
+
+/// Writes the rows of a result.
+#[derive(Debug)]
+pub(super) struct RowWriter {
+    style: Style,
+    fields: Vec<Field>,
+    /// The leads of all fields, one after the other.
+    leads: Vec<u8>,
+    /// How many columns a row has.
+    columns: usize,
+    /// The fields are not simply the columns in their order.
+    rearranged: bool,
+    /// The list of rows has been opened.
+    opened: bool,
+    has_rows: bool,
+}
+
+/// A place in the JSON of a row.
+#[derive(Debug)]
+struct Field {
+    /// Where in `leads` is what comes before the value: a comma or the opening bracket, and the key.
+    lead: Range<usize>,
+    /// The column that the value comes from.
+    column: usize,
+    class: Class,
+}
+
+impl RowWriter {
+    /// Writes the beginning of a result, up to where the rows come. The first row decides about types that are not
+    /// declared.
+    pub(super) fn begin(out: &mut Vec<u8>, columns: &Columns, first: Option<RowRef<'_>>, style: Style) -> RowWriter {
+        let names: Vec<_> = columns.iter().map(|column| name(column, style.qualified)).collect();
+        let types = types(columns, first);
+        let order = if style.associative { sorted(&names) } else { (0..columns.len()).collect() };
+        out.push(b'{');
+        if !columns.is_empty() {
+            write_header(out, &names, &types, &order, style);
+        }
+        let opened = style.associative || first.is_some();
+        if opened {
+            json::write_key(out, if style.associative { "rows" } else { "values" });
+            out.push(b'[');
+        }
+        let mut leads = Vec::new();
+        let field = |(place, &column): (usize, &usize)| Field {
+            lead: write_lead(&mut leads, place, &names[column], style),
+            column,
+            class: Class::of(&types[column]),
+        };
+        RowWriter {
+            style,
+            fields: order.iter().enumerate().map(field).collect(),
+            leads,
+            columns: columns.len(),
+            rearranged: order.iter().enumerate().any(|(place, &column)| place != column) || order.len() < columns.len(),
+            opened,
+            has_rows: false,
+        }
+    }
+
+    /// Writes the end of the rows, but not that of the result.
+    pub(super) fn end(self, out: &mut Vec<u8>) {
+        if self.opened {
+            out.push(b']');
+        }
+    }
+
+    /// Writes some rows.
+    ///
+    /// # Errors
+    /// The text for the client, if a value cannot be written. The output ends somewhere within a row then.
+    pub(super) fn block(&mut self, out: &mut Vec<u8>, block: &Block) -> Result<(), &'static str> {
+        if self.columns == 0 {
+            return Ok(());
+        }
+        let row_len = self.leads.len() + self.columns + 2;
+        out.reserve(block.len().saturating_mul(row_len).saturating_add(block.byte_len()));
+        let mut values = block.values();
+        let mut row = Vec::with_capacity(if self.rearranged { self.columns } else { 0 });
+        for _ in 0..block.len() {
+            if self.has_rows {
+                out.push(b',');
+            }
+            self.has_rows = true;
+            if self.rearranged {
+                row.clear();
+                row.extend(values.by_ref().take(self.columns));
+                self.row(out, |column| row.get(column).copied())?;
+            } else {
+                self.row(out, |_| values.next())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn row<'v>(
+        &self,
+        out: &mut Vec<u8>,
+        mut value_of: impl FnMut(usize) -> Option<ValueRef<'v>>,
+    ) -> Result<(), &'static str> {
+        for field in &self.fields {
+            out.extend_from_slice(&self.leads[field.lead.clone()]);
+            let value = value_of(field.column).unwrap_or(ValueRef::Null);
+            value::write(out, value, field.class, self.style.blob_array)?;
+        }
+        out.push(if self.style.associative { b'}' } else { b']' });
+        Ok(())
+    }
+}
+
+fn name(column: &Column, qualified: bool) -> Cow<'_, str> {
+    match &column.table {
+        Some(table) if qualified => Cow::Owned(format!("{table}.{}", column.name)),
+        _ => Cow::Borrowed(&column.name),
+    }
+}
+
+fn types<'c>(columns: &'c Columns, first: Option<RowRef<'_>>) -> Vec<Cow<'c, str>> {
+    let mut values = first.map(|row| row.values());
+    let type_name = |column: &'c Column| {
+        let value = values.as_mut().and_then(Iterator::next);
+        match column.decl_type.as_deref() {
+            Some(declared) if !declared.is_empty() => lower_case(declared),
+            _ => Cow::Borrowed(value.map_or("", value::type_of)),
+        }
+    };
+    columns.iter().map(type_name).collect()
+}
+
+fn lower_case(text: &str) -> Cow<'_, str> {
+    if text.bytes().all(|b| b.is_ascii_lowercase()) { Cow::Borrowed(text) } else { Cow::Owned(text.to_lowercase()) }
+}
+
+/// The columns in the order of their names. Of several with one name, the last.
+fn sorted(names: &[Cow<'_, str>]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..names.len()).collect();
+    order.sort_by(|&a, &b| names[a].cmp(&names[b]).then(b.cmp(&a)));
+    order.dedup_by(|later, earlier| names[*later] == names[*earlier]);
+    order
+}
+
+fn write_header(out: &mut Vec<u8>, names: &[Cow<'_, str>], types: &[Cow<'_, str>], order: &[usize], style: Style) {
+    if style.associative {
+        json::write_key(out, "types");
+        out.push(b'{');
+        for &column in order {
+            json::write_key(out, &names[column]);
+            json::write_string(out, &types[column]);
+        }
+        out.push(b'}');
+    } else {
+        json::write_key(out, "columns");
+        write_strings(out, names);
+        json::write_key(out, "types");
+        write_strings(out, types);
+    }
+}
+
+fn write_strings(out: &mut Vec<u8>, strings: &[Cow<'_, str>]) {
+    for (index, string) in strings.iter().enumerate() {
+        out.push(if index == 0 { b'[' } else { b',' });
+        json::write_string(out, string);
+    }
+    out.push(b']');
+}
+
+/// Writes what comes before a value of a row, and tells where it is.
+fn write_lead(leads: &mut Vec<u8>, place: usize, name: &str, style: Style) -> Range<usize> {
+    let start = leads.len();
+    leads.push(match (place, style.associative) {
+        (0, true) => b'{',
+        (0, false) => b'[',
+        _ => b',',
+    });
+    if style.associative {
+        json::write_string(leads, name);
+        leads.push(b':');
+    }
+    start..leads.len()
+}

@@ -1,0 +1,90 @@
+//! One value as JSON: what becomes of it depends on the type its column was declared with.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use sqlhttp_core::ValueRef;
+
+use super::{date, json, number};
+
+/// A declared type (or, for an expression, that of the first row) as far as it decides about values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Class {
+    /// BLOBs are texts if they can be.
+    Texty,
+    /// Integers are true or false.
+    Boolean,
+    /// Integers and texts are times.
+    Time,
+    Other,
+}
+
+impl Class {
+    /// Of a type in lower case; empty if there is none.
+    pub(super) fn of(type_name: &str) -> Class {
+        const TEXTY: &[&str] = &["varchar", "varying character", "nchar", "native character", "nvarchar", "clob"];
+        match type_name {
+            "" | "text" | "json" => Class::Texty,
+            "boolean" => Class::Boolean,
+            "date" | "datetime" | "timestamp" => Class::Time,
+            name if TEXTY.iter().any(|texty| name.starts_with(texty)) => Class::Texty,
+            _ => Class::Other,
+        }
+    }
+}
+
+/// The type an expression has because of the value in its first row.
+pub(super) fn type_of(value: ValueRef<'_>) -> &'static str {
+    match value {
+        ValueRef::Null => "",
+        ValueRef::Integer(_) => "integer",
+        ValueRef::Real(_) => "real",
+        ValueRef::Text(_) | ValueRef::Blob(_) => "text",
+    }
+}
+
+/// Writes a value.
+///
+/// # Errors
+/// The text for the client, if the value is a time that cannot be written.
+pub(super) fn write(
+    out: &mut Vec<u8>,
+    value: ValueRef<'_>,
+    class: Class,
+    blob_array: bool,
+) -> Result<(), &'static str> {
+    match (value, class) {
+        (ValueRef::Null, _) => out.extend_from_slice(b"null"),
+        (ValueRef::Integer(value), Class::Boolean) => {
+            out.extend_from_slice(if value > 0 { b"true" } else { b"false" });
+        }
+        (ValueRef::Integer(value), Class::Time) => return date::write_integer(out, value),
+        (ValueRef::Integer(value), _) => number::write_integer(out, value),
+        (ValueRef::Real(value), _) => number::write_real(out, value),
+        (ValueRef::Text(text), Class::Time) => return date::write_text(out, text),
+        (ValueRef::Text(text), _) => json::write_text(out, text),
+        (ValueRef::Blob(bytes), Class::Texty) if std::str::from_utf8(bytes).is_ok() => json::write_text(out, bytes),
+        (ValueRef::Blob(bytes), _) if blob_array => write_array(out, bytes),
+        (ValueRef::Blob(bytes), _) => write_base64(out, bytes),
+    }
+    Ok(())
+}
+
+fn write_array(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.push(b'[');
+    for (index, &byte) in bytes.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        number::write_integer(out, byte);
+    }
+    out.push(b']');
+}
+
+fn write_base64(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.push(b'"');
+    let start = out.len();
+    out.resize(start + bytes.len().div_ceil(3) * 4, 0);
+    let written = STANDARD.encode_slice(bytes, &mut out[start..]).unwrap_or(0);
+    out.truncate(start + written);
+    out.push(b'"');
+}

@@ -1,0 +1,93 @@
+//! `/nodes` and `GET /leader`: the members of a cluster as JSON.
+
+use std::time::Duration;
+
+use crate::duration;
+use crate::encode::{json, number};
+use crate::reply::Reply;
+
+/// A member of the cluster, as another has found it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Node {
+    /// Its name.
+    pub id: String,
+    /// The URL of its HTTP API, if it could be asked.
+    pub api_addr: Option<String>,
+    /// Its address among the nodes.
+    pub addr: String,
+    /// Its version; empty if it could not be asked.
+    pub version: String,
+    /// Whether it votes.
+    pub voter: bool,
+    /// Whether it answered.
+    pub reachable: bool,
+    /// Whether it is the leader.
+    pub leader: bool,
+    /// How long its answer took.
+    pub time: Option<Duration>,
+    /// Why it could not be asked.
+    pub error: Option<String>,
+}
+
+/// Encodes nodes: as an object with their names as keys, or as a list (`ver=2`). Both are sorted by name.
+pub fn encode_nodes(nodes: &[Node], as_list: bool, pretty: bool) -> Reply {
+    let mut sorted: Vec<&Node> = nodes.iter().collect();
+    sorted.sort_by(|a, b| a.id.cmp(&b.id));
+    let mut out = b"{".to_vec();
+    if as_list {
+        json::write_key(&mut out, "nodes");
+        out.push(b'[');
+        for (index, node) in sorted.into_iter().enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            write_node(&mut out, node);
+        }
+        out.push(b']');
+    } else {
+        for node in sorted {
+            json::write_key(&mut out, &node.id);
+            write_node(&mut out, node);
+        }
+    }
+    out.push(b'}');
+    Reply::json(out, pretty)
+}
+
+/// Encodes one node.
+pub fn encode_node(node: &Node, pretty: bool) -> Reply {
+    let mut out = Vec::new();
+    write_node(&mut out, node);
+    Reply::json(out, pretty)
+}
+
+fn write_node(out: &mut Vec<u8>, node: &Node) {
+    let text = |out: &mut Vec<u8>, key, text: &str| {
+        json::write_key(out, key);
+        json::write_string(out, text);
+    };
+    let flag = |out: &mut Vec<u8>, key, flag| {
+        json::write_key(out, key);
+        out.extend_from_slice(if flag { b"true" } else { b"false" });
+    };
+    let told = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    out.push(b'{');
+    text(out, "id", &node.id);
+    if let Some(api_addr) = told(&node.api_addr) {
+        text(out, "api_addr", &api_addr);
+    }
+    text(out, "addr", &node.addr);
+    text(out, "version", &node.version);
+    flag(out, "voter", node.voter);
+    flag(out, "reachable", node.reachable);
+    flag(out, "leader", node.leader);
+    if let Some(time) = node.time.filter(|time| !time.is_zero()) {
+        json::write_key(out, "time");
+        number::write_real(out, time.as_secs_f64());
+        text(out, "time_s", &duration::format(time));
+    }
+    if let Some(error) = told(&node.error) {
+        text(out, "error", &error);
+    }
+    out.push(b'}');
+}

@@ -1,0 +1,45 @@
+//! `/readyz`: whether a node can serve, as text.
+
+use crate::reply::{ContentType, Reply};
+
+/// How far a node is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readiness<'a> {
+    /// It runs; nothing else was asked (`noleader`).
+    Alive,
+    /// It knows no leader, or is not open yet.
+    NoLeader,
+    /// The leader does not answer; why.
+    LeaderUnreachable(&'a str),
+    /// It is not ready to serve.
+    StoreNotReady,
+    /// It has not applied in time what was committed (`sync`).
+    NotSynced,
+    /// Its database does not answer; why.
+    DatabaseFails(&'a str),
+    /// It can serve.
+    Ready,
+}
+
+/// Encodes readiness. `sync`: whether the client asked for it.
+pub fn encode_readiness(readiness: Readiness<'_>, sync: bool) -> Reply {
+    let text = match readiness {
+        Readiness::Alive => String::new(),
+        Readiness::NoLeader => "\n[+]leader does not exist".to_owned(),
+        Readiness::LeaderUnreachable(why) => format!("\n[+]leader not contactable: {why}"),
+        Readiness::StoreNotReady => "\n[+]leader ok\n[+]store not ready".to_owned(),
+        Readiness::NotSynced => "\n[+]leader ok\n[+]store ok\n[+]sync timeout waiting for commit index".to_owned(),
+        Readiness::DatabaseFails(why) => format!("{}\n[+]db not ok: ({why}, [])", serving(sync)),
+        Readiness::Ready => format!("{}\n[+]db ok", serving(sync)),
+    };
+    let ok = matches!(readiness, Readiness::Alive | Readiness::Ready);
+    Reply {
+        status: if ok { 200 } else { 503 },
+        content_type: ContentType::Text,
+        body: format!("[+]node ok{text}").into_bytes(),
+    }
+}
+
+fn serving(sync: bool) -> &'static str {
+    if sync { "\n[+]leader ok\n[+]store ok\n[+]sync ok" } else { "\n[+]leader ok\n[+]store ok" }
+}

@@ -1,0 +1,87 @@
+//! Failures and errors in the protocol's words.
+
+use std::borrow::Cow;
+
+use sqlhttp_core::{Error, Failure, SqlError, StepFacts, TransactionKeyword};
+
+use crate::encode::{self, Detail};
+use crate::endpoint::Endpoint;
+use crate::reply::Reply;
+use crate::shape::{Shape, Trailer};
+
+const SQLITE_READONLY: i32 = 8;
+
+/// Why a step failed.
+pub(crate) fn failure<'f>(failure: &'f Failure, facts: StepFacts, shape: &Shape) -> Cow<'f, str> {
+    match failure {
+        Failure::Sql(error) if error.primary_code() == SQLITE_READONLY && may_only_read(shape) => {
+            "attempt to change database via query operation".into()
+        }
+        Failure::Sql(error) => sql_error(error).into(),
+        Failure::TransactionControl(keyword) => transaction_control(*keyword, shape.transaction).into(),
+        Failure::NotAllowed(what) if what.starts_with("PRAGMA") => "disallowed pragma".into(),
+        Failure::Timeout => timeout(facts.reads || shape.endpoint == Endpoint::Query).into(),
+        Failure::NotAllowed(_)
+        | Failure::MissingNamed(_)
+        | Failure::MissingPositional(_)
+        | Failure::NotEnough { .. }
+        | Failure::TooManyRows { .. }
+        | Failure::TooManyBytes { .. } => failure.to_string().into(),
+        Failure::Protocol { message, .. } => message.into(),
+    }
+}
+
+fn may_only_read(shape: &Shape) -> bool {
+    matches!(shape.endpoint, Endpoint::Query | Endpoint::Request)
+}
+
+/// What SQLite said, and nothing else.
+fn sql_error(error: &SqlError) -> &str {
+    if error.message.is_empty() { &error.generic } else { &error.message }
+}
+
+/// In SQLite's words where they are true; what would leave a transaction open behind it is refused in ours.
+fn transaction_control(keyword: TransactionKeyword, in_transaction: bool) -> &'static str {
+    match keyword {
+        TransactionKeyword::Begin if in_transaction => "cannot start a transaction within a transaction",
+        TransactionKeyword::Begin => "BEGIN is not allowed: use the parameter transaction, or a script with its COMMIT",
+        TransactionKeyword::Commit => "cannot commit - no transaction is active",
+        TransactionKeyword::Rollback => "cannot rollback - no transaction is active",
+        TransactionKeyword::Savepoint => "SAVEPOINT is not allowed",
+        TransactionKeyword::Release => "RELEASE is not allowed",
+    }
+}
+
+fn timeout(reads: bool) -> &'static str {
+    if reads { "query timeout" } else { "execute timeout" }
+}
+
+/// The answer to a request that has no outcome.
+///
+/// | error | answer |
+/// |---|---|
+/// | `Timeout` | 200, and `query timeout` or `execute timeout` as the result of each statement (of the first, if all are one transaction) |
+/// | `Busy`, `Closed`, `ReadOnly` | 200 and a top-level error |
+/// | `Overloaded` | 503 |
+/// | `Poisoned`, `Sqlite`, `Io`, `Unsupported` | 500 |
+pub fn encode_error(error: &Error, shape: &Shape, trailer: &Trailer) -> Reply {
+    let top_level = |text: &str| encode::encode_top_level_error(text, shape, trailer);
+    match error {
+        Error::Timeout => encode_timeout(shape, trailer),
+        Error::Busy(source) => top_level(sql_error(source)),
+        Error::Closed => top_level("store not open"),
+        Error::ReadOnly => top_level("attempt to write a readonly database"),
+        Error::Overloaded(_) => Reply::error(503, &error.to_string()),
+        Error::Sqlite { action, source } => Reply::error(500, &format!("{action}: {}", sql_error(source))),
+        // The path is the operator's business, not the client's.
+        Error::Io { action, source, .. } => Reply::error(500, &format!("{action}: {source}")),
+        Error::Poisoned(_) | Error::Unsupported(_) => Reply::error(500, &error.to_string()),
+    }
+}
+
+fn encode_timeout(shape: &Shape, trailer: &Trailer) -> Reply {
+    let reads = matches!(shape.endpoint, Endpoint::Query | Endpoint::Request);
+    let results = if shape.transaction && shape.endpoint != Endpoint::Query { shape.steps.min(1) } else { shape.steps };
+    let facts = StepFacts { reads, ..StepFacts::default() };
+    encode::encode_failures(std::iter::repeat_n(timeout(reads), results), Detail { facts, shape }, trailer)
+}

@@ -1,0 +1,576 @@
+//! What becomes of outcomes. The facts come from conversations recorded with the original.
+
+#![allow(clippy::unwrap_used, clippy::panic)] // The helpers of tests may fail like the tests themselves.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ValueRef::{Blob, Integer, Null, Real, Text};
+use sqlhttp_core::{
+    Block, Changed, Column, Ending, Error, Failure, Outcome, Part, Rows, SqlError, StepOutcome, TransactionKeyword,
+    ValueRef,
+};
+use sqlhttp_rqlite::{
+    Abort, Endpoint, Params, PartEncoder, Reply, Shape, StepFacts, Trailer, encode, encode_error, encode_queued,
+    encode_top_level_error,
+};
+
+fn shape(endpoint: Endpoint, query: &str) -> Shape {
+    Shape::new(endpoint, &Params::parse(query).unwrap(), 3)
+}
+
+const READS: StepFacts = StepFacts { reads: true, returning: false, elapsed: Duration::ZERO };
+const WRITES: StepFacts = StepFacts { reads: false, ..READS };
+const RETURNS: StepFacts = StepFacts { returning: true, ..WRITES };
+
+fn block(columns: usize, rows: &[&[ValueRef<'_>]]) -> Block {
+    let mut block = Block::new(columns);
+    rows.iter().for_each(|row| block.push_row(row.iter().copied()));
+    block
+}
+
+/// Rows of columns given as `name`, `name:type` or `table.name:type`.
+fn rows(columns: &[&str], rows: &[&[ValueRef<'_>]]) -> StepOutcome {
+    let column = |text: &&str| {
+        let (name, decl_type) = text.split_once('|').map_or((*text, None), |(name, decl)| (name, Some(decl)));
+        let (table, name) = name.split_once('.').map_or((None, name), |(table, name)| (Some(table), name));
+        Column { name: name.into(), decl_type: decl_type.map(str::to_owned), table: table.map(str::to_owned) }
+    };
+    StepOutcome::Rows(Rows {
+        columns: columns.iter().map(column).collect(),
+        blocks: rows.iter().map(|row| block(columns.len(), &[row])).collect(),
+        changed: Changed::default(),
+    })
+}
+
+fn changed(rows: u64, last_insert_id: Option<i64>) -> StepOutcome {
+    StepOutcome::Changed(Changed { rows, last_insert_id })
+}
+
+fn sql(code: i32, message: &str) -> Failure {
+    Failure::Sql(SqlError { code, generic: "generic".into(), message: message.into(), offset: None })
+}
+
+fn failed(message: &str) -> StepOutcome {
+    StepOutcome::Failed(sql(1, message))
+}
+
+fn body(reply: Reply) -> String {
+    String::from_utf8(reply.body).unwrap()
+}
+
+/// The reply to steps that have ended, whole; the same must come of their parts.
+fn reply(endpoint: Endpoint, query: &str, steps: &[(StepOutcome, StepFacts)]) -> String {
+    let shape = shape(endpoint, query);
+    let (outcomes, facts) = steps.iter().cloned().unzip();
+    let outcome = Outcome { steps: outcomes, facts, ending: Ending::Done };
+    let whole = encode(&outcome, &shape, &Trailer::default());
+    assert_eq!(whole.status, 200);
+    let whole = body(whole);
+    let told = tell_in_parts(steps, shape, false).unwrap();
+    assert_eq!(String::from_utf8(told).unwrap(), whole);
+    whole
+}
+
+/// Tells steps in parts: of those that read, the first blocks early, and the last one with the step.
+fn tell_in_parts(steps: &[(StepOutcome, StepFacts)], shape: Shape, drain: bool) -> Result<Vec<u8>, Abort> {
+    let mut encoder = PartEncoder::new(shape);
+    let (mut sent, mut out) = (Vec::new(), Vec::new());
+    let mut tell = |part| {
+        encoder.part(part, &Trailer::default(), &mut out)?;
+        if drain {
+            sent.append(&mut out);
+        }
+        Ok::<_, Abort>(())
+    };
+    for (step, facts) in steps {
+        let mut step = step.clone();
+        if let StepOutcome::Rows(rows) = &mut step
+            && facts.reads
+            && rows.blocks.len() > 1
+        {
+            tell(Part::Columns(rows.columns.clone()))?;
+            let last = rows.blocks.split_off(rows.blocks.len() - 1);
+            for block in std::mem::replace(&mut rows.blocks, last) {
+                tell(Part::Rows(block))?;
+            }
+        }
+        tell(Part::Step(step, *facts))?;
+    }
+    tell(Part::End(Ending::Done))?;
+    sent.append(&mut out);
+    Ok(sent)
+}
+
+fn query(parameters: &str, step: StepOutcome) -> String {
+    reply(Endpoint::Query, parameters, &[(step, READS)])
+}
+
+fn execute(parameters: &str, step: StepOutcome, facts: StepFacts) -> String {
+    reply(Endpoint::Execute, parameters, &[(step, facts)])
+}
+
+#[test]
+fn what_execute_tells() {
+    assert_eq!(execute("", changed(0, None), WRITES), r#"{"results":[{}]}"#);
+    assert_eq!(execute("", changed(2, Some(11)), WRITES), r#"{"results":[{"last_insert_id":11,"rows_affected":2}]}"#);
+    assert_eq!(execute("", changed(2, None), WRITES), r#"{"results":[{"rows_affected":2}]}"#);
+    assert_eq!(execute("", failed("no such table: bar"), WRITES), r#"{"results":[{"error":"no such table: bar"}]}"#);
+    // Rows of what only reads are not shown.
+    let selected = rows(&["id|integer"], &[&[Integer(1)], &[Integer(2)]]);
+    assert_eq!(execute("", selected, READS), r#"{"results":[{}]}"#);
+    assert_eq!(reply(Endpoint::Execute, "", &[]), r#"{"results":[]}"#);
+    let steps = [
+        (changed(1, Some(20)), WRITES),
+        (failed("UNIQUE constraint failed: foo.id"), WRITES),
+        (changed(1, Some(21)), WRITES),
+    ];
+    assert_eq!(
+        reply(Endpoint::Execute, "", &steps),
+        r#"{"results":[{"last_insert_id":20,"rows_affected":1},{"error":"UNIQUE constraint failed: foo.id"},{"last_insert_id":21,"rows_affected":1}]}"#
+    );
+}
+
+#[test]
+fn load_calls_its_answer_text() {
+    let outcome = Outcome { steps: vec![changed(1, Some(1))], facts: vec![], ending: Ending::Done };
+    let reply = encode(&outcome, &shape(Endpoint::Load, "associative"), &Trailer::default());
+    assert_eq!((reply.content_type.header(), reply.content_type.nosniff()), ("text/plain; charset=utf-8", false));
+    assert_eq!(body(reply), r#"{"results":[{"last_insert_id":1,"rows_affected":1}]}"#);
+    assert!(Reply::error(500, "x").content_type.nosniff());
+}
+
+#[test]
+fn returning() {
+    let columns = &["foo.id|INTEGER", "foo.name|TEXT"][..];
+    let one = rows(columns, &[&[Integer(5), Text(b"e")]]);
+    let none = rows(columns, &[]);
+    for endpoint in [Endpoint::Execute, Endpoint::Request] {
+        assert_eq!(
+            reply(endpoint, "qualify_columns", &[(one.clone(), RETURNS), (changed(1, Some(6)), WRITES)]),
+            r#"{"results":[{"columns":["id","name"],"types":["integer","text"],"values":[[5,"e"]]},{"last_insert_id":6,"rows_affected":1}]}"#
+        );
+        assert_eq!(
+            reply(endpoint, "associative", &[(one.clone(), RETURNS)]),
+            r#"{"results":[{"types":{"id":"integer","name":"text"},"rows":[{"id":5,"name":"e"}]}]}"#
+        );
+        assert_eq!(
+            reply(endpoint, "associative", &[(none.clone(), RETURNS)]),
+            r#"{"results":[{"types":{"id":"integer","name":"text"},"rows":[]}]}"#
+        );
+        assert_eq!(
+            reply(endpoint, "", &[(none.clone(), RETURNS)]),
+            r#"{"results":[{"columns":["id","name"],"types":["integer","text"]}]}"#
+        );
+    }
+    assert_eq!(
+        execute("blob_array", rows(&["data|blob"], &[&[Blob(&[1, 2])]]), RETURNS),
+        r#"{"results":[{"columns":["data"],"types":["blob"],"values":[[[1,2]]]}]}"#
+    );
+}
+
+#[test]
+fn what_request_tells() {
+    let selected = rows(
+        &["id|INTEGER", "name|TEXT", "age|INTEGER"],
+        &[&[Integer(1), Text(b"fiona"), Integer(20)], &[Integer(2), Text(b"declan"), Integer(30)]],
+    );
+    let steps = [
+        (changed(1, Some(1)), WRITES),
+        (changed(1, Some(2)), WRITES),
+        (selected, READS),
+        (failed("no such table: bar"), WRITES),
+    ];
+    assert_eq!(
+        reply(Endpoint::Request, "associative", &steps),
+        r#"{"results":[{"last_insert_id":1,"rows_affected":1,"rows":null},{"last_insert_id":2,"rows_affected":1,"rows":null},{"types":{"age":"integer","id":"integer","name":"text"},"rows":[{"age":20,"id":1,"name":"fiona"},{"age":30,"id":2,"name":"declan"}]},{"error":"no such table: bar"}]}"#
+    );
+    // A failed query is told with rows; what did not prepare is not known to be one.
+    assert_eq!(
+        reply(Endpoint::Request, "associative", &[(failed("integer overflow"), READS)]),
+        r#"{"results":[{"rows":[],"error":"integer overflow"}]}"#
+    );
+    // A text that writes, and ends with a query.
+    let last = rows(&["1"], &[&[Integer(1)]]);
+    assert_eq!(reply(Endpoint::Request, "", &[(last, WRITES)]), r#"{"results":[{}]}"#);
+    // Comments.
+    assert_eq!(reply(Endpoint::Request, "", &[(changed(0, None), READS)]), r#"{"results":[{}]}"#);
+    assert_eq!(reply(Endpoint::Request, "associative", &[(changed(0, None), READS)]), r#"{"results":[{"rows":[]}]}"#);
+    assert_eq!(execute("associative", changed(0, None), READS), r#"{"results":[{"rows":null}]}"#);
+}
+
+#[test]
+fn what_query_tells() {
+    assert_eq!(
+        query("", rows(&["id|integer", "name|text"], &[])),
+        r#"{"results":[{"columns":["id","name"],"types":["integer","text"]}]}"#
+    );
+    assert_eq!(query("", rows(&[], &[])), r#"{"results":[{}]}"#);
+    assert_eq!(query("associative", rows(&[], &[])), r#"{"results":[{"rows":[]}]}"#);
+    assert_eq!(query("", failed("integer overflow")), r#"{"results":[{"error":"integer overflow"}]}"#);
+    assert_eq!(
+        query("associative", failed("no such table: nope")),
+        r#"{"results":[{"rows":[],"error":"no such table: nope"}]}"#
+    );
+    assert_eq!(
+        query(
+            "qualify_columns",
+            rows(&["contacts.id|INTEGER", "contacts.n|TEXT", "1+1"], &[&[Integer(1), Null, Integer(2)]])
+        ),
+        r#"{"results":[{"columns":["contacts.id","contacts.n","1+1"],"types":["integer","text","integer"],"values":[[1,null,2]]}]}"#
+    );
+    assert_eq!(
+        query("associative", rows(&["b", "a", "b"], &[&[Integer(1), Integer(2), Text(b"x")]])),
+        r#"{"results":[{"types":{"a":"integer","b":"text"},"rows":[{"a":2,"b":"x"}]}]}"#
+    );
+}
+
+#[test]
+fn types() {
+    for (columns, stored, want) in [
+        (&["1"][..], &[][..], r#""types":[""]"#),
+        (&["k|INTEGER", "b|Boolean", "v|VARCHAR(10)", "x"], &[], r#""types":["integer","boolean","varchar(10)",""]"#),
+        (&["x"], &[&[Null][..], &[Integer(1)]], r#""types":[""],"values":[[null],[1]]"#),
+        (&["x"], &[&[Integer(1)], &[Text(b"a")]], r#""types":["integer"],"values":[[1],["a"]]"#),
+        (&["x"], &[&[Real(5.0)]], r#""types":["real"],"values":[[5]]"#),
+        (&["x"], &[&[Blob(b"AB")]], r#""types":["text"],"values":[["AB"]]"#),
+        // Only in later rows does the inferred type count.
+        (&["x"], &[&[Integer(1)], &[Blob(b"AB")]], r#""types":["integer"],"values":[[1],["QUI="]]"#),
+        (&["x"], &[&[Null], &[Blob(b"AB")]], r#""types":[""],"values":[[null],["AB"]]"#),
+        (&["x|ÄB"], &[], r#""types":["äb"]"#),
+    ] {
+        let reply = query("", rows(columns, stored));
+        assert!(reply.contains(want), "{reply} lacks {want}");
+    }
+}
+
+#[test]
+fn values() {
+    for (decl_type, stored, want) in [
+        ("BOOLEAN", Integer(1), "true"),
+        ("BOOLEAN", Integer(0), "false"),
+        ("BOOLEAN", Integer(-1), "false"),
+        ("BOOLEAN", Text(b"true"), r#""true""#),
+        ("BOOLEAN", Real(1.5), "1.5"),
+        ("BOOLEAN", Null, "null"),
+        ("BOOL", Integer(1), "1"),
+        ("DATETIME", Text(b"2004-02-14"), r#""2004-02-14T00:00:00Z""#),
+        ("DATE", Text(b"2004-02-14 07:15:00+02:00"), r#""2004-02-14T07:15:00+02:00""#),
+        ("TIMESTAMP", Text(b"2004-02-14T07:15:00Z"), r#""2004-02-14T07:15:00Z""#),
+        ("DATETIME", Text(b"garbage"), r#""garbage""#),
+        ("DATETIME", Integer(1076742900), r#""2004-02-14T07:15:00Z""#),
+        ("DATETIME", Integer(1076742900000), r#""2004-02-14T07:15:00Z""#),
+        ("DATETIME", Real(1.5), "1.5"),
+        ("DATETIME", Blob(&[1, 255]), r#""Af8=""#),
+        ("DATETIME(6)", Text(b"2004-02-14 07:15:00"), r#""2004-02-14 07:15:00""#),
+        ("BLOB", Text(b"str"), r#""str""#),
+        ("BLOB", Blob(&[0xde, 0xad, 0xbe, 0xef]), r#""3q2+7w==""#),
+        ("BLOB", Blob(b""), r#""""#),
+        ("BLOB", Integer(5), "5"),
+        ("TEXT", Blob(b"AB"), r#""AB""#),
+        ("TEXT", Blob(b"A\xffB"), r#""Qf9C""#),
+        ("VARCHAR(10)", Blob(b"AB"), r#""AB""#),
+        ("NVARCHAR", Blob(b"AB"), r#""AB""#),
+        ("JSON", Blob(b"AB"), r#""AB""#),
+        ("CHAR(3)", Blob(b"AB"), r#""QUI=""#),
+        ("JSONB", Blob(b"AB"), r#""QUI=""#),
+        ("TEXT", Text(b"<a>&\xff"), "\"<a>&\u{fffd}\""),
+        ("REAL", Real(1e21), "1e+21"),
+        ("REAL", Real(f64::INFINITY), "9e999"),
+        ("INTEGER", Integer(i64::MAX), "9223372036854775807"),
+    ] {
+        let column = format!("v|{decl_type}");
+        let reply = query("", rows(&[&column], &[&[stored]]));
+        assert!(reply.ends_with(&format!("\"values\":[[{want}]]}}]}}")), "{decl_type} {stored:?}: {reply}");
+    }
+}
+
+#[test]
+fn blobs_as_arrays() {
+    let stored = rows(&["data|blob"], &[&[Text(b"fiona")], &[Blob(&[222, 173, 190, 239])], &[Blob(b"")]]);
+    assert_eq!(
+        query("blob_array", stored.clone()),
+        r#"{"results":[{"columns":["data"],"types":["blob"],"values":[["fiona"],[[222,173,190,239]],[[]]]}]}"#
+    );
+    assert_eq!(
+        query("blob_array&associative", stored),
+        r#"{"results":[{"types":{"data":"blob"},"rows":[{"data":"fiona"},{"data":[222,173,190,239]},{"data":[]}]}]}"#
+    );
+    // Only what would be base64 otherwise.
+    assert!(query("blob_array", rows(&["x"], &[&[Blob(b"AB")]])).contains(r#"[["AB"]]"#));
+    assert!(query("blob_array", rows(&["x"], &[&[Blob(b"\xff")]])).contains("[[[255]]]"));
+}
+
+#[test]
+fn a_time_that_cannot_be_written_fails_its_statement() {
+    let good = (rows(&["a"], &[&[Integer(1)]]), READS);
+    let bad = rows(&["d|DATETIME"], &[&[Integer(0)], &[Integer(253402300800)], &[Integer(1)]]);
+    let steps = [good.clone(), (bad, READS), good];
+    let error = r#"{"error":"Time.MarshalText: year outside of range [0,9999]"}"#;
+    let one = r#"{"columns":["a"],"types":["integer"],"values":[[1]]}"#;
+    assert_eq!(reply(Endpoint::Query, "", &steps), format!("{{\"results\":[{one},{error},{one}]}}"));
+    assert!(reply(Endpoint::Query, "pretty", &steps).contains("\"error\": \"Time.MarshalText"));
+    // Too late if some of it has been sent.
+    assert!(tell_in_parts(&steps, shape(Endpoint::Query, ""), true).is_err());
+}
+
+#[test]
+fn a_query_that_fails_midway_leaves_no_rows() {
+    for pretty in ["", "pretty"] {
+        let tell = |drain: bool| {
+            let mut encoder = PartEncoder::new(shape(Endpoint::Query, pretty));
+            let mut out = Vec::new();
+            let columns = Arc::from([Column::default()]);
+            let mut tell = |part, out: &mut Vec<u8>| encoder.part(part, &Trailer::default(), out);
+            tell(Part::Columns(columns), &mut out)?;
+            tell(Part::Rows(block(1, &[&[Integer(1)]])), &mut out)?;
+            if drain {
+                out.clear();
+            }
+            tell(Part::Step(failed("integer overflow"), READS), &mut out)?;
+            tell(Part::End(Ending::Done), &mut out)?;
+            Ok::<_, Abort>(String::from_utf8(out).unwrap())
+        };
+        let whole = tell(false).unwrap().replace([' ', '\n'], "");
+        assert_eq!(whole, r#"{"results":[{"error":"integeroverflow"}]}"#);
+        if pretty.is_empty() {
+            assert!(tell(true).is_err());
+        }
+    }
+}
+
+#[test]
+fn large_results_are_indented_piece_by_piece() {
+    let mut encoder = PartEncoder::new(shape(Endpoint::Query, "pretty"));
+    let (mut sent, mut out) = (Vec::new(), Vec::new());
+    let line = vec![b'x'; 10_000];
+    let columns: Arc<[Column]> = Arc::from([Column::default()]);
+    let mut tell = |part| {
+        encoder.part(part, &Trailer::default(), &mut out).unwrap();
+        assert!(out.len() < 1 << 20);
+        sent.append(&mut out);
+    };
+    tell(Part::Columns(columns.clone()));
+    for _ in 0..200 {
+        tell(Part::Rows(block(1, &[&[Text(&line)]])));
+    }
+    tell(Part::Step(StepOutcome::Rows(Rows { columns, blocks: vec![], changed: Changed::default() }), READS));
+    tell(Part::End(Ending::Done));
+    let text = String::from_utf8(sent).unwrap();
+    assert_eq!(text.matches("\n                [\n                    \"xxx").count(), 200);
+    assert!(text.ends_with("            ]\n        }\n    ]\n}"));
+}
+
+#[test]
+fn pretty() {
+    let want = r#"{
+    "results": [
+        {
+            "columns": [
+                "id",
+                "name"
+            ],
+            "types": [
+                "integer",
+                "text"
+            ],
+            "values": [
+                [
+                    1,
+                    "fiona"
+                ]
+            ]
+        }
+    ]
+}"#;
+    assert_eq!(query("pretty", rows(&["id|INTEGER", "name|TEXT"], &[&[Integer(1), Text(b"fiona")]])), want);
+    assert_eq!(reply(Endpoint::Query, "pretty", &[]), "{\n    \"results\": []\n}");
+}
+
+#[test]
+fn timings_and_the_index() {
+    let elapsed = Duration::from_micros(1500);
+    let trailer = Trailer { elapsed: Duration::from_millis(2), raft_index: 7 };
+    let encoded = |endpoint, query: &str, step: StepOutcome, facts: StepFacts| {
+        let facts = vec![StepFacts { elapsed, ..facts }];
+        let outcome = Outcome { steps: vec![step], facts, ending: Ending::Done };
+        body(encode(&outcome, &shape(endpoint, query), &trailer))
+    };
+    let one = || rows(&["a"], &[&[Integer(1)]]);
+    for (endpoint, query, step, facts, want) in [
+        (
+            Endpoint::Query,
+            "timings",
+            one(),
+            READS,
+            r#"{"results":[{"columns":["a"],"types":["integer"],"values":[[1]],"time":0.0015}],"time":0.002}"#,
+        ),
+        (
+            Endpoint::Query,
+            "timings&associative",
+            one(),
+            READS,
+            r#"{"results":[{"types":{"a":"integer"},"rows":[{"a":1}],"time":0.0015}],"time":0.002}"#,
+        ),
+        (Endpoint::Query, "timings", rows(&[], &[]), READS, r#"{"results":[{"time":0.0015}],"time":0.002}"#),
+        (
+            Endpoint::Execute,
+            "timings&raft_index",
+            changed(1, Some(2)),
+            WRITES,
+            r#"{"results":[{"last_insert_id":2,"rows_affected":1,"time":0.0015}],"time":0.002,"raft_index":7}"#,
+        ),
+        (
+            Endpoint::Execute,
+            "timings&associative",
+            changed(1, None),
+            WRITES,
+            r#"{"results":[{"rows_affected":1,"time":0.0015,"rows":null}],"time":0.002}"#,
+        ),
+        (
+            Endpoint::Execute,
+            "timings&associative",
+            changed(0, None),
+            WRITES,
+            r#"{"results":[{"time":0.0015,"rows":null}],"time":0.002}"#,
+        ),
+        (Endpoint::Execute, "timings", failed("x"), WRITES, r#"{"results":[{"error":"x"}],"time":0.002}"#),
+        (
+            Endpoint::Load,
+            "timings&raft_index",
+            changed(1, None),
+            WRITES,
+            r#"{"results":[{"rows_affected":1,"time":0.0015}],"time":0.002}"#,
+        ),
+        (Endpoint::Query, "", one(), READS, r#"{"results":[{"columns":["a"],"types":["integer"],"values":[[1]]}]}"#),
+    ] {
+        assert_eq!(encoded(endpoint, query, step, facts), want);
+    }
+    let queued = |query: &str, trailer: &Trailer| {
+        body(encode_queued(1795221293282000001, &shape(Endpoint::Queue, query), trailer))
+    };
+    assert_eq!(queued("", &trailer), r#"{"results":[],"sequence_number":1795221293282000001}"#);
+    assert_eq!(queued("timings", &trailer), r#"{"results":[],"time":0.002,"sequence_number":1795221293282000001}"#);
+    assert_eq!(queued("pretty", &trailer), "{\n    \"results\": [],\n    \"sequence_number\": 1795221293282000001\n}");
+    // Nothing of it if there is nothing to tell.
+    let none = Outcome { steps: vec![], facts: vec![], ending: Ending::Done };
+    let shape = shape(Endpoint::Query, "timings&raft_index");
+    assert_eq!(body(encode(&none, &shape, &Trailer::default())), r#"{"results":[]}"#);
+}
+
+#[test]
+fn failures_in_words() {
+    let control = |keyword| StepOutcome::Failed(Failure::TransactionControl(keyword));
+    let error = |endpoint, query: &str, step: StepOutcome, facts| {
+        let reply = reply(endpoint, query, &[(step, facts)]);
+        reply.strip_prefix(r#"{"results":[{"error":""#).unwrap().strip_suffix(r#""}]}"#).unwrap().to_owned()
+    };
+    let readonly = || StepOutcome::Failed(sql(8 | 3 << 8, "attempt to write a readonly database"));
+    for (endpoint, query, step, facts, want) in [
+        (Endpoint::Query, "", readonly(), WRITES, "attempt to change database via query operation"),
+        (Endpoint::Execute, "", readonly(), WRITES, "attempt to write a readonly database"),
+        (
+            Endpoint::Execute,
+            "",
+            control(TransactionKeyword::Commit),
+            WRITES,
+            "cannot commit - no transaction is active",
+        ),
+        (
+            Endpoint::Execute,
+            "",
+            control(TransactionKeyword::Rollback),
+            WRITES,
+            "cannot rollback - no transaction is active",
+        ),
+        (
+            Endpoint::Execute,
+            "transaction",
+            control(TransactionKeyword::Begin),
+            WRITES,
+            "cannot start a transaction within a transaction",
+        ),
+        (
+            Endpoint::Execute,
+            "",
+            StepOutcome::Failed(Failure::NotEnough { want: 2, got: 1 }),
+            WRITES,
+            "not enough args to execute query: want 2 got 1",
+        ),
+        (Endpoint::Query, "", StepOutcome::Failed(Failure::Timeout), WRITES, "query timeout"),
+        (Endpoint::Request, "", StepOutcome::Failed(Failure::Timeout), READS, "query timeout"),
+        (Endpoint::Request, "", StepOutcome::Failed(Failure::Timeout), WRITES, "execute timeout"),
+        (Endpoint::Execute, "", StepOutcome::Failed(Failure::Timeout), WRITES, "execute timeout"),
+        (
+            Endpoint::Execute,
+            "",
+            StepOutcome::Failed(Failure::NotAllowed("PRAGMA synchronous".into())),
+            WRITES,
+            "disallowed pragma",
+        ),
+        (
+            Endpoint::Execute,
+            "",
+            StepOutcome::Failed(Failure::NotAllowed("ATTACH".into())),
+            WRITES,
+            "ATTACH is not allowed",
+        ),
+        (Endpoint::Execute, "", StepOutcome::Failed(sql(5, "")), WRITES, "generic"),
+        (Endpoint::Execute, "", failed("no such table: <x>"), WRITES, "no such table: <x>"),
+    ] {
+        assert_eq!(error(endpoint, query, step, facts), want);
+    }
+}
+
+#[test]
+fn a_transaction_that_failed() {
+    let steps = vec![changed(1, Some(3)), failed("UNIQUE constraint failed: foo.id")];
+    let outcome = Outcome { steps: steps.clone(), facts: vec![], ending: Ending::Aborted(1) };
+    let shape = shape(Endpoint::Execute, "transaction");
+    assert_eq!(
+        body(encode(&outcome, &shape, &Trailer::default())),
+        r#"{"results":[{"last_insert_id":3,"rows_affected":1},{"error":"UNIQUE constraint failed: foo.id"}]}"#
+    );
+    let failure = sql(787, "FOREIGN KEY constraint failed");
+    let outcome = Outcome { steps, facts: vec![], ending: Ending::NotCommitted(failure.clone()) };
+    let want = encode(&outcome, &shape, &Trailer::default());
+    assert_eq!(want.status, 200);
+    let mut encoder = PartEncoder::new(shape);
+    let end = Part::End(Ending::NotCommitted(failure));
+    let abort = encoder.part(end, &Trailer::default(), &mut Vec::new()).unwrap_err();
+    assert_eq!(abort.reply, want);
+    assert_eq!(body(want), r#"{"results":[],"error":"FOREIGN KEY constraint failed"}"#);
+}
+
+#[test]
+fn no_outcome() {
+    let error = |error, endpoint, query: &str| {
+        let reply = encode_error(&error, &shape(endpoint, query), &Trailer::default());
+        (reply.status, body(reply))
+    };
+    let locked = || {
+        Error::Busy(SqlError {
+            code: 5,
+            generic: "database is locked".into(),
+            message: "database is locked".into(),
+            offset: None,
+        })
+    };
+    let io =
+        Error::Io { action: "read file", path: "/secret".into(), source: Arc::new(std::io::Error::other("broken")) };
+    let queries = r#"{"results":[{"error":"query timeout"},{"error":"query timeout"},{"error":"query timeout"}]}"#;
+    for (got, status, want) in [
+        (error(Error::Timeout, Endpoint::Query, ""), 200, queries),
+        (error(Error::Timeout, Endpoint::Query, "transaction"), 200, queries),
+        (error(Error::Timeout, Endpoint::Request, "transaction"), 200, r#"{"results":[{"error":"query timeout"}]}"#),
+        (error(Error::Timeout, Endpoint::Execute, "transaction"), 200, r#"{"results":[{"error":"execute timeout"}]}"#),
+        (error(locked(), Endpoint::Execute, ""), 200, r#"{"results":[],"error":"database is locked"}"#),
+        (error(Error::Closed, Endpoint::Execute, ""), 200, r#"{"results":[],"error":"store not open"}"#),
+        (error(Error::Overloaded("x"), Endpoint::Execute, ""), 503, "the database is overloaded: x\n"),
+        (error(io, Endpoint::Execute, ""), 500, "read file: broken\n"),
+    ] {
+        assert_eq!(got, (status, want.to_owned()));
+    }
+    let stale = encode_top_level_error("stale read", &shape(Endpoint::Query, "pretty"), &Trailer::default());
+    assert_eq!(body(stale), "{\n    \"results\": [],\n    \"error\": \"stale read\"\n}");
+}

@@ -1,0 +1,91 @@
+//! What a database answers, as HTTP in rqlite's form.
+
+use std::time::Instant;
+
+use hyper::StatusCode;
+use sqlhttp_core::{Answer, Ending, Error, Outcome, Part, PartStream};
+use sqlhttp_rqlite::{Abort, Endpoint, PartEncoder, Reply, Shape, Trailer, encode, encode_error};
+
+use super::super::answer::{is_small, log};
+use super::super::reply::{self, HttpResponse, ReplyBody};
+use super::super::streaming::{self, Begun, Stop};
+use super::{Node, X_RQLITE_SERVED_BY, from_protocol, panicked};
+
+/// How a request is to be answered.
+pub(super) struct Form {
+    pub(super) endpoint: Endpoint,
+    pub(super) shape: Shape,
+    /// When the request came.
+    pub(super) started: Instant,
+}
+
+impl Form {
+    /// No log carries the requests of a single database, so there is no index to tell.
+    pub(super) fn trailer(&self) -> Trailer {
+        Trailer { elapsed: self.started.elapsed(), raft_index: 0 }
+    }
+}
+
+/// The answer to some statements.
+pub(super) async fn respond(answer: Result<Answer, Error>, form: Form, node: &Node) -> HttpResponse {
+    match answer {
+        Ok(Answer::Whole(outcome)) => {
+            let served = !matches!(outcome.ending, Ending::NotCommitted(_));
+            let response = whole(outcome, form).await.map_or_else(panicked, from_protocol);
+            if served { served_by(response, node) } else { response }
+        }
+        Ok(Answer::Parts(parts)) => in_parts(parts, form, node).await,
+        Err(error) => {
+            log(&error);
+            let response = from_protocol(encode_error(&error, &form.shape, &form.trailer()));
+            // The only one of which statements tell themselves.
+            if matches!(error, Error::Timeout) { served_by(response, node) } else { response }
+        }
+    }
+}
+
+async fn whole(outcome: Outcome, form: Form) -> Option<Reply> {
+    if is_small(&outcome) {
+        return Some(encode(&outcome, &form.shape, &form.trailer()));
+    }
+    tokio::task::spawn_blocking(move || encode(&outcome, &form.shape, &form.trailer())).await.ok()
+}
+
+async fn in_parts(parts: Box<dyn PartStream>, form: Form, node: &Node) -> HttpResponse {
+    let Form { endpoint, shape, started } = form;
+    let media_type = endpoint.content_type().header();
+    let encoder = TimedEncoder { encoder: PartEncoder::new(shape.clone()), started };
+    match streaming::begin(parts, encoder).await {
+        Ok(Begun::Whole(body)) => {
+            served_by(reply::with_type(StatusCode::OK, media_type, ReplyBody::Whole(body.into())), node)
+        }
+        Ok(Begun::Stream(body)) => served_by(reply::with_type(StatusCode::OK, media_type, body), node),
+        Err(Stop::Abort(abort)) => from_protocol(abort.reply),
+        Err(Stop::Error(error)) => {
+            log(&error);
+            from_protocol(encode_error(&error, &shape, &Trailer { elapsed: started.elapsed(), raft_index: 0 }))
+        }
+    }
+}
+
+fn served_by(mut response: HttpResponse, node: &Node) -> HttpResponse {
+    if let Some(address) = node.served_by() {
+        response.headers_mut().insert(X_RQLITE_SERVED_BY, address);
+    }
+    response
+}
+
+/// An encoder that knows at the end how long it all took.
+struct TimedEncoder {
+    encoder: PartEncoder,
+    started: Instant,
+}
+
+impl streaming::Encoder for TimedEncoder {
+    type Abort = Abort;
+
+    fn part(&mut self, part: Part, out: &mut Vec<u8>) -> Result<(), Abort> {
+        let trailer = Trailer { elapsed: self.started.elapsed(), raft_index: 0 };
+        self.encoder.part(part, &trailer, out)
+    }
+}

@@ -1,0 +1,67 @@
+//! `/db/execute?queue`: writes of which the client only wants to know that they will happen. They have happened when it
+//! hears so.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use hyper::StatusCode;
+use hyper::body::Incoming;
+use sqlhttp_core::{Backend, Batch, Deadline, Error};
+use sqlhttp_rqlite::{Endpoint, Params, encode_queued};
+
+use super::super::answer::log;
+use super::super::exchange::Exchange;
+use super::super::reply::{HttpResponse, Rejection};
+use super::answer::Form;
+use super::{error, from_protocol, panicked, refused, statements};
+
+/// Runs the statements, and answers with their number.
+pub(super) async fn answer(
+    exchange: &Exchange<'_>,
+    params: Params,
+    body: &mut Option<Incoming>,
+) -> Result<HttpResponse, Rejection> {
+    let (endpoint, started) = (Endpoint::Queue, Instant::now());
+    let call = statements::call(exchange, endpoint, &params, body).await?;
+    let (batch, shape) = call.into_batch(endpoint, &params).map_err(refused)?;
+    let node = &exchange.state.node;
+    let number = node.next_queued();
+    let work = apply(exchange.database.backend.clone(), batch, exchange.state.deadline());
+    // What is queued happens, even if nobody waits for it any more.
+    let applied = tokio::spawn(work);
+    let applied = match params.wait {
+        false => applied.await,
+        true => tokio::time::timeout(params.timeout, applied).await.map_err(|_| too_late())?,
+    };
+    applied.map_err(|_| Box::new(panicked()))?.map_err(|why| Box::new(not_applied(&why)))?;
+    node.has_executed(number);
+    let form = Form { endpoint, shape, started };
+    Ok(from_protocol(encode_queued(number, &form.shape, &form.trailer())))
+}
+
+/// What becomes of the single statements is not told.
+async fn apply(backend: Arc<dyn Backend>, batch: Batch, deadline: Deadline) -> Result<(), Error> {
+    if batch.steps.is_empty() {
+        return Ok(());
+    }
+    backend.request(batch, deadline).await?.whole().await.map(drop)
+}
+
+fn too_late() -> Rejection {
+    Box::new(error(StatusCode::REQUEST_TIMEOUT, "queue wait timeout"))
+}
+
+/// Never 200, which would say that it has happened.
+fn not_applied(why: &Error) -> HttpResponse {
+    log(why);
+    match why {
+        Error::Overloaded(_) | Error::Timeout | Error::Busy(_) | Error::Closed => {
+            error(StatusCode::SERVICE_UNAVAILABLE, &why.to_string())
+        }
+        // Its text may name a file.
+        Error::Io { .. } => error(StatusCode::INTERNAL_SERVER_ERROR, "the disk failed"),
+        Error::ReadOnly | Error::Poisoned(_) | Error::Sqlite { .. } | Error::Unsupported(_) => {
+            error(StatusCode::INTERNAL_SERVER_ERROR, &why.to_string())
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Large answers, which come in parts.
+//!
+//! The beginning is held back in the hope that the end comes soon: then the answer has a length, and a failure its own
+//! status. What is longer is sent as it comes. A failure after that cuts the connection, because 200 has been said
+//! already.
+
+use std::{error, io};
+
+use bytes::Bytes;
+use futures_util::stream;
+use sqlhttp_core::{Error, Part, PartStream};
+
+use super::reply::ReplyBody;
+
+/// How much encoded output is held back, in bytes.
+const HELD_BYTES_MAX: usize = 256 << 10;
+
+/// How much encoded output is sent at a time after that, in bytes.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// Writes an answer part by part, as a protocol has it.
+pub(crate) trait Encoder: Send + 'static {
+    /// Why an answer that has begun cannot be finished.
+    type Abort: error::Error + Send;
+
+    /// Appends a part to `out`, which may be emptied after any call.
+    fn part(&mut self, part: Part, out: &mut Vec<u8>) -> Result<(), Self::Abort>;
+}
+
+/// An answer whose beginning is there.
+pub(crate) enum Begun {
+    /// All of it is there.
+    Whole(Vec<u8>),
+    /// There is more to come. Dropping the body interrupts the statement.
+    Stream(ReplyBody),
+}
+
+/// Why an answer cannot be finished.
+pub(crate) enum Stop<A> {
+    /// The protocol cannot go on.
+    Abort(A),
+    /// The database cannot.
+    Error(Error),
+}
+
+/// Encodes until the end, or until enough is there to send the first of it.
+pub(crate) async fn begin<E: Encoder>(parts: Box<dyn PartStream>, encoder: E) -> Result<Begun, Stop<E::Abort>> {
+    let out = Vec::with_capacity(PIECE_BYTES);
+    let mut encoding = Encoding { parts, encoder, out, ended: false };
+    encoding.fill(HELD_BYTES_MAX).await?;
+    Ok(if encoding.ended { Begun::Whole(encoding.out) } else { Begun::Stream(encoding.into_body()) })
+}
+
+/// An answer that is being encoded.
+struct Encoding<E> {
+    parts: Box<dyn PartStream>,
+    encoder: E,
+    out: Vec<u8>,
+    ended: bool,
+}
+
+impl<E: Encoder> Encoding<E> {
+    /// Encodes until the end, or until there are at least `bytes`.
+    async fn fill(&mut self, bytes: usize) -> Result<(), Stop<E::Abort>> {
+        while !self.ended && self.out.len() < bytes {
+            let part = match self.parts.next().await {
+                Some(part) => part.map_err(Stop::Error)?,
+                None => return Err(Stop::Error(Error::Closed)),
+            };
+            self.ended = matches!(part, Part::End(_));
+            self.encoder.part(part, &mut self.out).map_err(Stop::Abort)?;
+        }
+        Ok(())
+    }
+
+    /// What is there already, and then the rest as it comes.
+    fn into_body(self) -> ReplyBody {
+        ReplyBody::stream(stream::try_unfold(self, async |mut encoding| {
+            while encoding.out.is_empty() && !encoding.ended {
+                encoding.fill(PIECE_BYTES).await.map_err(cut)?;
+            }
+            if encoding.out.is_empty() {
+                return Ok(None);
+            }
+            let capacity = if encoding.ended { 0 } else { PIECE_BYTES + PIECE_BYTES / 2 };
+            let piece = std::mem::replace(&mut encoding.out, Vec::with_capacity(capacity));
+            Ok(Some((Bytes::from(piece), encoding)))
+        }))
+    }
+}
+
+fn cut<A: error::Error>(stop: Stop<A>) -> io::Error {
+    let why = match stop {
+        Stop::Abort(abort) => abort.to_string(),
+        Stop::Error(error) => error.to_string(),
+    };
+    tracing::warn!("an answer was cut short: {why}");
+    io::Error::other(why)
+}

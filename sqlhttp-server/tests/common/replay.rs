@@ -1,0 +1,254 @@
+//! Replays recorded conversations against a server. A file holds conversations separated by `===`; each talks to a
+//! freshly started server:
+//!
+//! ```text
+//! @server KIND        whose conversation this is
+//! @flags  …           extra command-line words; {dir} is a fresh directory
+//! @file   NAME        the lines up to `@end` are written to {dir}/NAME first
+//! @prefix TEXT        bodies are compared up to and including TEXT where the expected body has it
+//! @mask   …           numbers that differ from run to run do not count; it must be one of [`MASKED`]
+//! ### title           an exchange: request line, headers, empty line, body,
+//! <<< 200             then the expected status, headers, empty line, body
+//! ```
+//!
+//! Bodies are the same if they are equal as JSON, including the order of keys and the spelling of integers.
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use super::{Request, Response, Server, json, temp_dir, write};
+
+const THREADS: usize = 2;
+
+/// Keys whose numbers differ from run to run.
+const MASKED: [&str; 3] = ["time", "sequence_number", "raft_index"];
+
+/// A set of recorded conversations, and how they are replayed.
+#[derive(Debug)]
+pub struct Replay {
+    /// The folder below `tests/fixtures`.
+    pub folder: &'static str,
+    /// Whose conversations they are.
+    pub server: &'static str,
+    /// Starts a server for a conversation.
+    pub start: fn(&Conversation, &Path) -> Server,
+    /// Exchanges (by the first word of their title) that have another answer here, and why.
+    pub differs: &'static [(&'static str, &'static str)],
+}
+
+#[derive(Debug, Default)]
+pub struct Conversation {
+    pub flags: Vec<String>,
+    pub files: Vec<(String, String)>,
+    pub prefixes: Vec<String>,
+    pub exchanges: Vec<Exchange>,
+}
+
+#[derive(Debug)]
+pub struct Exchange {
+    pub title: String,
+    pub request: Request,
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: String,
+}
+
+fn parse_conversation(lines: &[&str], server: &str) -> Conversation {
+    let first = lines.iter().position(|line| line.starts_with("### ")).expect("an exchange");
+    let mut conversation = parse_head(&lines[..first], server);
+    for block in lines[first..].chunk_by(|_, next| !next.starts_with("### ")) {
+        conversation.exchanges.push(parse_exchange(block));
+    }
+    conversation
+}
+
+fn parse_head(lines: &[&str], server: &str) -> Conversation {
+    let mut conversation = Conversation::default();
+    let mut lines = lines.iter();
+    while let Some(line) = lines.next() {
+        match line.split_once(' ').unwrap_or((line, "")) {
+            ("@server", kind) => assert_eq!(kind, server),
+            ("@mask", mask) => {
+                assert!(MASKED.iter().any(|key| mask.starts_with(&format!("\"{key}\""))), "unknown mask {mask}")
+            }
+            ("@flags", words) => conversation.flags.extend(words.split_whitespace().map(str::to_owned)),
+            ("@prefix", prefix) => conversation.prefixes.push(prefix.to_owned()),
+            ("@file", name) => {
+                let content = lines.by_ref().take_while(|line| **line != "@end");
+                let content = content.flat_map(|line| [*line, "\n"]).collect();
+                conversation.files.push((name.trim().to_owned(), content));
+            }
+            (other, _) => assert!(other.is_empty(), "unknown directive {other}"),
+        }
+    }
+    conversation
+}
+
+fn parse_exchange(lines: &[&str]) -> Exchange {
+    let title = lines[0][4..].trim().to_owned();
+    let answer = lines.iter().position(|line| line.starts_with("<<<")).expect("an expected answer");
+    let question: Vec<&str> =
+        lines[1..answer].iter().copied().skip_while(|line| line.trim().is_empty() || line.starts_with("# ")).collect();
+    let (method, target) = question[0].split_once(' ').expect("a request line");
+    let (headers, body) = split_message(&question[1..]);
+    let mut request = Request::new(method, target).body(decode_body(&body));
+    for line in headers {
+        request = match line.strip_prefix("@auth ") {
+            Some(credentials) => request.basic(credentials),
+            None => {
+                let (name, value) = split_header(line);
+                request.header(&name, value)
+            }
+        };
+    }
+    let (headers, body) = split_message(&lines[answer + 1..]);
+    let status = lines[answer][3..].trim().parse().expect("a status");
+    Exchange { title, request, status, headers: headers.iter().map(|line| split_header(line)).collect(), body }
+}
+
+/// Splits at the first empty line; empty lines at the end do not count.
+fn split_message<'a>(lines: &[&'a str]) -> (Vec<&'a str>, String) {
+    let end = lines.iter().rposition(|line| !line.trim().is_empty()).map_or(0, |last| last + 1);
+    let lines = &lines[..end];
+    let gap = lines.iter().position(|line| line.trim().is_empty()).unwrap_or(lines.len());
+    (lines[..gap].to_vec(), lines.get(gap + 1..).unwrap_or_default().join("\n"))
+}
+
+fn split_header(line: &str) -> (String, String) {
+    let (name, value) = line.split_once(':').expect("a header");
+    (name.trim().to_owned(), value.trim().to_owned())
+}
+
+/// A body is text, or bytes written as `@hex 00ff…`.
+fn decode_body(text: &str) -> Vec<u8> {
+    let Some(digits) = text.strip_prefix("@hex") else {
+        return text.as_bytes().to_vec();
+    };
+    let digits = digits.trim();
+    (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).expect("hex")).collect()
+}
+
+fn encode_body(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok(text) if !text.contains(['\r', '\0']) && !text.starts_with("@hex") => text.to_owned(),
+        _ => format!("@hex {}", bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()),
+    }
+}
+
+pub fn same(expected: &str, got: &str, prefixes: &[String]) -> bool {
+    if expected == got {
+        return true;
+    }
+    if let Some((prefix, at)) = prefixes.iter().find_map(|prefix| expected.find(prefix).map(|at| (prefix, at))) {
+        return got.starts_with(&expected[..at + prefix.len()]);
+    }
+    match (json::parse(expected), json::parse(got)) {
+        (Some(a), Some(b)) => a == b && expected.contains('\n') == got.contains('\n'),
+        _ => false,
+    }
+}
+
+fn differences(exchange: &Exchange, response: &Response, prefixes: &[String], port: u16) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let port = format!(":{port}");
+    if response.status != exchange.status {
+        wrong.push(format!("status {}, expected {}", response.status, exchange.status));
+    }
+    let body = masked(&encode_body(&response.body).replace(&port, ":{port}"));
+    let body = body.trim_end_matches('\n');
+    if !same(masked(&exchange.body).trim_end_matches('\n'), body, prefixes) {
+        wrong.push(format!("body\n      expected {}\n      got      {body}", exchange.body));
+    }
+    for (name, value) in &exchange.headers {
+        let mut values = response.headers.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v);
+        if !values.any(|v| v.replace(&port, ":{port}") == *value) {
+            wrong.push(format!("header {name}: expected {value:?}, got {:?}", response.header(name)));
+        }
+    }
+    wrong
+}
+
+impl Conversation {
+    /// Writes the files that the conversation needs.
+    pub fn write_files(&self, dir: &Path) {
+        for (name, content) in &self.files {
+            write(dir, name, content);
+        }
+    }
+}
+
+impl Replay {
+    pub fn fixtures(&self) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(self.folder)
+    }
+
+    fn conversations(&self, name: &str) -> Vec<Conversation> {
+        let text = std::fs::read_to_string(self.fixtures().join(name)).expect("the fixture");
+        let lines: Vec<&str> = text.split('\n').collect();
+        lines.split(|line| *line == "===").map(|lines| parse_conversation(lines, self.server)).collect()
+    }
+
+    /// All exchanges of a file, by title.
+    pub fn titles(&self, name: &str) -> Vec<String> {
+        let conversations = self.conversations(name);
+        conversations.into_iter().flat_map(|it| it.exchanges).map(|exchange| exchange.title).collect()
+    }
+
+    /// Replays a file; panics with all differences that are not known.
+    pub fn file(&self, name: &str) {
+        let queue = Mutex::new(self.conversations(name).into_iter());
+        let problems = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for _ in 0..THREADS {
+                scope.spawn(|| {
+                    loop {
+                        let next = queue.lock().expect("queue").next();
+                        let Some(conversation) = next else { break };
+                        problems.lock().expect("problems").extend(self.conversation(&conversation));
+                    }
+                });
+            }
+        });
+        let problems = problems.into_inner().expect("problems");
+        assert!(problems.is_empty(), "{} differences in {name}:\n{}", problems.len(), problems.join("\n"));
+    }
+
+    fn conversation(&self, conversation: &Conversation) -> Vec<String> {
+        let dir = temp_dir();
+        let server = (self.start)(conversation, dir.path());
+        let mut problems = Vec::new();
+        for exchange in &conversation.exchanges {
+            let wrong = match server.client().send(&exchange.request) {
+                Ok(response) => differences(exchange, &response, &conversation.prefixes, server.port()),
+                Err(e) => vec![format!("no answer: {e}")],
+            };
+            let name = exchange.title.split(' ').next().unwrap_or_default();
+            let differs = self.differs.iter().any(|(known, _)| *known == name);
+            let Request { method, target, .. } = &exchange.request;
+            if differs && wrong.is_empty() {
+                problems
+                    .push(format!("{} [{method} {target}] is listed as different, but is the same", exchange.title));
+            }
+            if !differs && !wrong.is_empty() {
+                problems.push(format!("{} [{method} {target}]: {}", exchange.title, wrong.join("; ")));
+            }
+        }
+        problems
+    }
+}
+
+/// The text with zeros for the numbers that do not count.
+fn masked(text: &str) -> String {
+    MASKED.iter().fold(text.to_owned(), |text, key| {
+        let key = format!("\"{key}\":");
+        let mut pieces = text.split(&key);
+        let mut out = pieces.next().unwrap_or_default().to_owned();
+        for piece in pieces {
+            let number = piece.trim_start().trim_start_matches(|c: char| "+-.eE".contains(c) || c.is_ascii_digit());
+            out += &key;
+            out += if number.len() < piece.trim_start().len() { " 0" } else { "" };
+            out += if number.len() < piece.trim_start().len() { number } else { piece };
+        }
+        out
+    })
+}

@@ -1,0 +1,403 @@
+//! rqlite's data API over databases of this server: where it is found, whom it obeys, and what it answers.
+//! Backups and loads are in `rqlite_backup.rs`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::path::Path;
+
+use common::{ENDLESS, Launch, Request, Response, Server, counting_to, temp_dir, write};
+use serde_json::{Value, json};
+
+fn post(server: &Server, target: &str, body: Value) -> Response {
+    server.send(&Request::json(target, body))
+}
+
+fn get(server: &Server, target: &str) -> Response {
+    server.send(&Request::new("GET", target))
+}
+
+/// A server with one database `t` in a file of this directory.
+fn serve_file(dir: &Path) -> Server {
+    Launch::new().dir(dir).args(["--db", "t.db"]).start()
+}
+
+fn gunzip(bytes: &[u8]) -> Vec<u8> {
+    use tokio::io::AsyncReadExt;
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let mut plain = Vec::new();
+    let mut decoder = async_compression::tokio::bufread::GzipDecoder::new(bytes);
+    runtime.block_on(decoder.read_to_end(&mut plain)).expect("gzip");
+    plain
+}
+
+#[test]
+fn below_each_database_and_at_the_top_if_there_is_one() {
+    let one = Server::memory();
+    for target in ["/db/query", "/t/db/query", "/T/db/query/", "/%74/db/query"] {
+        let results = post(&one, target, json!(["SELECT 1"])).results();
+        assert_eq!(results[0]["values"], json!([[1]]), "{target}");
+    }
+    for target in ["/db/queryfoo", "/DB/query", "//db/query", "/t/db", "/x/db/query"] {
+        assert_eq!(post(&one, target, json!(["SELECT 1"])).status, 404, "{target}");
+    }
+    let two = Server::start(["--mem-db", "a", "--mem-db", "b"]);
+    assert_eq!(post(&two, "/db/query", json!(["SELECT 1"])).status, 404);
+    assert_eq!(get(&two, "/readyz").status, 404);
+    post(&two, "/a/db/execute", json!(["CREATE TABLE x(v)"])).results();
+    assert_eq!(post(&two, "/a/db/query", json!(["SELECT * FROM x"])).results()[0].get("error"), None);
+    assert_eq!(post(&two, "/b/db/query", json!(["SELECT * FROM x"])).results()[0]["error"], "no such table: x");
+    assert_eq!(get(&two, "/b/readyz").status, 200);
+}
+
+#[test]
+fn databases_with_names_of_its_paths_stay_what_they_are() {
+    for name in ["db", "status", "readyz"] {
+        let server = Server::start(["--mem-db", name]);
+        server.execute(name, "CREATE TABLE x(v)");
+        server.assert_alive(name);
+        let target = format!("/{name}/db/query");
+        assert_eq!(post(&server, &target, json!(["SELECT count(*) FROM x"])).results()[0]["values"], json!([[0]]));
+        assert_eq!(get(&server, &format!("/{name}/readyz")).status, 200);
+    }
+}
+
+#[test]
+fn both_protocols_see_the_same_data() {
+    let server = Server::memory();
+    let ddl = "CREATE TABLE foo(id INTEGER PRIMARY KEY, name TEXT, big INTEGER)";
+    let insert = json!(["INSERT INTO foo(name, big) VALUES(?, ?)", "fiona", 9007199254740993_i64]);
+    let results = post(&server, "/db/execute", json!([ddl, insert])).results();
+    assert_eq!(results, [json!({}), json!({"last_insert_id": 1, "rows_affected": 1})]);
+    assert_eq!(server.query("t", "SELECT name, big FROM foo"), json!([["fiona", 9007199254740993_i64]]));
+    server.execute("t", "INSERT INTO foo(name) VALUES('declan')");
+    let results = post(&server, "/db/query?associative", json!(["SELECT id, name FROM foo"])).results();
+    assert_eq!(results[0]["rows"], json!([{"id": 1, "name": "fiona"}, {"id": 2, "name": "declan"}]));
+}
+
+#[test]
+fn every_answer_has_its_headers() {
+    let server = Server::memory();
+    let here = format!("127.0.0.1:{}", server.port());
+    for (request, status, served) in [
+        (Request::json("/db/query", json!(["SELECT 1"])), 200, true),
+        (Request::json("/db/query", json!(["nonsense"])), 200, true),
+        (Request::json("/db/execute", json!(["CREATE TABLE x(v)"])), 200, true),
+        (Request::json("/db/load", "SELECT 1"), 200, true),
+        (Request::json("/db/query", json!(["PRAGMA synchronous=0"])), 200, false),
+        (Request::json("/db/execute?queue", json!(["SELECT 1"])), 200, false),
+        (Request::json("/db/sql", json!(["SELECT 1"])), 200, false),
+        (Request::new("GET", "/status"), 200, false),
+        (Request::new("GET", "/readyz"), 200, false),
+        (Request::new("GET", "/db/execute"), 405, false),
+        (Request::json("/db/query", json!({})), 400, false),
+        (Request::new("OPTIONS", "/db/query?timeout=x"), 200, false),
+    ] {
+        let response = server.send(&request);
+        let name = format!("{} {}", request.method, request.target);
+        assert_eq!(response.status, status, "{name}");
+        assert_eq!(response.header("X-Rqlite-Version"), Some("10"), "{name}");
+        assert_eq!(response.header("Access-Control-Allow-Methods"), Some("OPTIONS, GET, POST"), "{name}");
+        assert_eq!(response.header("Access-Control-Allow-Headers"), Some("Content-Type"), "{name}");
+        assert_eq!(response.header("WWW-Authenticate"), None, "{name}");
+        assert_eq!(response.header("X-Rqlite-Served-By"), served.then_some(here.as_str()), "{name}");
+        let error = status == 400;
+        assert_eq!(response.header("X-Content-Type-Options"), error.then_some("nosniff"), "{name}");
+    }
+}
+
+#[test]
+fn other_origins_are_told_what_the_database_allows() {
+    let server = Server::configured("corsOrigin: https://a.com\n");
+    let preflight = Request::new("OPTIONS", "/db/query").header("Origin", "https://a.com");
+    let preflight = preflight.header("Access-Control-Request-Method", "POST");
+    for request in [preflight, Request::json("/db/query", json!(["SELECT 1"])).header("Origin", "https://a.com")] {
+        let response = server.send(&request);
+        assert_eq!(response.status, 200);
+        assert_eq!(response.header("Access-Control-Allow-Origin"), Some("https://a.com"));
+        assert_eq!(response.header("Access-Control-Allow-Headers"), Some("Content-Type"));
+    }
+    let stranger = Request::json("/db/query", json!(["SELECT 1"])).header("Origin", "https://b.com");
+    assert_eq!(server.send(&stranger).header("Access-Control-Allow-Origin"), None);
+}
+
+#[test]
+fn options_never_executes_anything() {
+    let server = Server::memory();
+    let request = Request::new("OPTIONS", "/db/execute").body(r#"["CREATE TABLE x(v)"]"#);
+    assert_eq!((server.send(&request).status, server.send(&request).body.len()), (200, 0));
+    assert_eq!(server.query("t", "SELECT count(*) FROM sqlite_schema"), json!([[0]]));
+}
+
+#[test]
+fn users_of_the_database_are_its_users() {
+    let server = Server::configured("auth: {mode: HTTP, byCredentials: [{user: u, password: p}]}\n");
+    let ask = Request::json("/db/query", json!(["SELECT 1"]));
+    for request in [ask.clone(), ask.clone().basic("u:wrong"), ask.clone().basic("x:p")] {
+        let response = server.send(&request);
+        assert_eq!((response.status, response.text().as_str()), (401, ""));
+        assert_eq!(response.header("WWW-Authenticate"), Some("Basic realm=\"rqlite\""));
+        assert_eq!(response.header("Content-Type"), Some("application/json; charset=utf-8"));
+    }
+    let response = server.send(&ask.basic("u:p"));
+    assert_eq!(response.results()[0]["values"], json!([[1]]));
+    assert_eq!(response.header("Access-Control-Allow-Headers"), Some("Content-Type, Authorization"));
+    assert_eq!(response.header("Access-Control-Allow-Credentials"), Some("true"));
+    for target in ["/db/backup", "/status", "/readyz", "/t/db/sql?q=x"] {
+        assert_eq!(get(&server, target).status, 401, "{target}");
+        assert_eq!(server.send(&Request::new("GET", target).basic("u:p")).status, 200, "{target}");
+    }
+    // The query string is looked at first, then the credentials, then the method.
+    assert_eq!(get(&server, "/db/query?timeout=x").status, 400);
+    assert_eq!(get(&server, "/db/execute").status, 401);
+    assert_eq!(server.send(&Request::new("GET", "/db/execute").basic("u:p")).status, 405);
+    assert_eq!(server.send(&Request::new("OPTIONS", "/db/execute")).status, 200);
+}
+
+#[test]
+fn a_database_with_credentials_in_the_body_is_closed() {
+    let server = Server::configured("auth: {mode: INLINE, byCredentials: [{user: u, password: p}]}\n");
+    for request in [
+        Request::json("/db/query", json!(["SELECT 1"])),
+        Request::json("/db/query", json!(["SELECT 1"])).basic("u:p"),
+        Request::new("GET", "/db/backup").basic("u:p"),
+        Request::new("GET", "/status"),
+    ] {
+        let response = server.send(&request);
+        assert_eq!(response.status, 401, "{}", request.target);
+        assert_eq!(response.text(), "this database takes credentials only in the body of its own requests\n");
+    }
+    let body = json!({"credentials": {"user": "u", "password": "p"}, "transaction": [{"query": "SELECT 1 AS a"}]});
+    assert_eq!(server.post("t", body).results()[0]["resultSet"], json!([{"a": 1}]));
+}
+
+#[test]
+fn only_stored_statements_means_only_those() {
+    let server = Server::configured("useOnlyStoredStatements: true\nstoredStatements: [{id: q, sql: SELECT 1 AS a}]\n");
+    for request in [
+        Request::json("/db/query", json!(["SELECT 1"])),
+        Request::json("/db/query", json!(["#q"])),
+        Request::json("/db/execute?queue", json!(["CREATE TABLE x(v)"])),
+        Request::json("/db/request", json!(["SELECT 1"])),
+        Request::json("/db/load", "SELECT 1"),
+        Request::new("GET", "/db/query?q=SELECT+1"),
+        Request::new("GET", "/db/backup"),
+        Request::new("GET", "/status"),
+    ] {
+        let response = server.send(&request);
+        assert_eq!(response.status, 403, "{} {}", request.target, response.text());
+    }
+    assert_eq!(get(&server, "/readyz").status, 200);
+    assert_eq!(server.transaction("t", json!([{"query": "#q"}])).results()[0]["resultSet"], json!([{"a": 1}]));
+}
+
+#[test]
+fn a_read_only_database_stays_as_it_is() {
+    let dir = temp_dir();
+    let server = serve_file(dir.path());
+    server.execute("t", "CREATE TABLE x(v)");
+    server.stop();
+    write(dir.path(), "t.yaml", "readOnly: true\n");
+    let server = serve_file(dir.path());
+    for (target, error) in [
+        ("/db/execute", "attempt to write a readonly database"),
+        ("/db/query", "attempt to change database via query operation"),
+        ("/db/request", "attempt to change database via query operation"),
+    ] {
+        let results = post(&server, target, json!(["INSERT INTO x VALUES(1)"])).results();
+        assert_eq!(results, [json!({"error": error})], "{target}");
+    }
+    let load = server.send(&Request::new("POST", "/db/load").body("INSERT INTO x VALUES(1)"));
+    assert_eq!(load.results(), [json!({"error": "attempt to write a readonly database"})]);
+    assert_eq!(post(&server, "/db/query", json!(["SELECT count(*) FROM x"])).results()[0]["values"], json!([[0]]));
+    assert!(get(&server, "/db/backup?fmt=sql").text().contains("CREATE TABLE x(v);\n"));
+}
+
+#[test]
+fn a_failure_touches_no_other_statement() {
+    let server = Server::memory();
+    let steps = json!([
+        "CREATE TABLE x(v UNIQUE)",
+        "INSERT INTO x VALUES(1)",
+        "INSERT INTO x VALUES(2), (1)",
+        "INSERT OR ROLLBACK INTO x VALUES(1)",
+        "BEGIN",
+        "INSERT INTO x VALUES(3)"
+    ]);
+    let results = post(&server, "/db/execute", steps).results();
+    let failed: Vec<bool> = results.iter().map(|result| result.get("error").is_some()).collect();
+    assert_eq!(failed, [false, false, true, true, true, false], "{results:?}");
+    assert_eq!(server.query("t", "SELECT v FROM x"), json!([[1], [3]]));
+    let all = json!(["INSERT INTO x VALUES(4)", "INSERT INTO x VALUES(1)", "INSERT INTO x VALUES(5)"]);
+    assert_eq!(post(&server, "/db/execute?transaction", all).results().len(), 2);
+    assert_eq!(server.query("t", "SELECT v FROM x"), json!([[1], [3]]));
+    server.assert_alive("t");
+}
+
+#[test]
+fn large_results_are_sent_as_they_come() {
+    let server = Server::memory();
+    let rows =
+        "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM c WHERE x < 200000) SELECT x, 'some text' FROM c";
+    for target in ["/db/query", "/db/query?associative", "/db/request?pretty", "/db/query?timings"] {
+        let response = post(&server, target, json!([rows, "SELECT 1"]));
+        assert_eq!(response.header("Transfer-Encoding"), Some("chunked"), "{target}");
+        assert!(response.header("X-Rqlite-Served-By").is_some(), "{target}");
+        let body = response.json();
+        let result = &body["results"][0];
+        let rows = result.get("values").or_else(|| result.get("rows")).and_then(Value::as_array).unwrap();
+        assert_eq!(rows.len(), 200_000, "{target}");
+        assert_eq!(body.get("time").is_some(), target.ends_with("timings"), "{target}");
+        assert_eq!(body["results"].as_array().unwrap().len(), 2);
+    }
+    let zipped = Request::json("/db/query", json!([rows])).header("Accept-Encoding", "gzip");
+    let zipped = server.send(&zipped);
+    assert_eq!(zipped.header("Content-Encoding"), Some("gzip"));
+    let plain: Value = serde_json::from_slice(&gunzip(&zipped.body)).unwrap();
+    assert_eq!(plain["results"][0]["values"][199_999], json!([200_000, "some text"]));
+}
+
+#[test]
+fn a_failure_in_the_middle_of_a_large_result_cuts_the_connection() {
+    let server = Server::memory();
+    let failing = |count: u32| {
+        format!(
+            "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM c WHERE x < {count}) \
+             SELECT x, CASE x WHEN {count} THEN abs(-9223372036854775808) END FROM c"
+        )
+    };
+    let results = post(&server, "/db/query", json!([failing(1000), "SELECT 1"])).results();
+    assert_eq!(results[0], json!({"error": "integer overflow"}));
+    assert_eq!(results[1]["values"], json!([[1]]));
+    let mut client = server.client();
+    assert!(client.send(&Request::json("/db/query", json!([failing(300_000)]))).is_err());
+    server.assert_alive("t");
+}
+
+#[test]
+fn its_requests_obey_the_limits() {
+    let server = Server::start(["--mem-db", "t", "-max-body", "1000", "-max-items", "3"]);
+    let response = post(&server, "/db/query", json!(["x".repeat(1000)]));
+    assert_eq!((response.status, response.text().as_str()), (413, "request body too large\n"));
+    assert_eq!(response.header("Content-Type"), Some("text/plain; charset=utf-8"));
+    let response = post(&server, "/db/query", json!(["SELECT 1", "SELECT 1", "SELECT 1", "SELECT 1"]));
+    assert_eq!((response.status, response.text().as_str()), (400, "too many statements: 4, the limit is 3\n"));
+    assert_eq!(post(&server, "/db/query", json!(["SELECT 1", "SELECT 1", "SELECT 1"])).results().len(), 3);
+}
+
+#[test]
+fn deadlines_of_the_client_and_of_the_operator() {
+    let server = Server::start(["--mem-db", "t", "-query-timeout", "2s"]);
+    let write = format!("CREATE TABLE x AS {ENDLESS}");
+    for (target, sql, error) in [
+        ("/db/query?db_timeout=50ms", ENDLESS, "query timeout"),
+        ("/db/request?db_timeout=50ms", ENDLESS, "query timeout"),
+        ("/db/execute?db_timeout=50ms", &write, "execute timeout"),
+        // The operator's limit holds for those who want more time than that.
+        ("/db/query?db_timeout=1h", ENDLESS, "query timeout"),
+    ] {
+        assert_eq!(post(&server, target, json!([sql])).results(), [json!({"error": error})], "{target}");
+    }
+    assert_eq!(post(&server, "/db/query?db_timeout=1m", json!(["SELECT 1"])).results()[0]["values"], json!([[1]]));
+}
+
+#[test]
+fn queued_writes_are_durable_when_they_are_answered() {
+    let dir = temp_dir();
+    let server = serve_file(dir.path());
+    post(&server, "/db/execute", json!(["CREATE TABLE x(v)"])).results();
+    let mut last = 0;
+    for value in 0..20 {
+        let response = post(&server, "/db/execute?queue", json!([["INSERT INTO x VALUES(?)", value], "nonsense"]));
+        assert_eq!(response.results(), [] as [Value; 0]);
+        let number = response.json()["sequence_number"].as_i64().unwrap();
+        assert!(number > last);
+        last = number;
+    }
+    assert_eq!(get(&server, "/status?key=http.queue._default.sequence_number").json(), json!(last));
+    server.crash();
+    let server = serve_file(dir.path());
+    assert_eq!(server.query("t", "SELECT count(*) FROM x"), json!([[20]]));
+    let next = post(&server, "/db/execute?queue&wait", json!([])).json()["sequence_number"].as_i64().unwrap();
+    assert!(next > last, "numbers grow over a restart");
+    let text = Request::new("POST", "/db/execute?queue").header("Content-Type", "text/plain").body("DELETE FROM x");
+    assert_eq!(server.send(&text).status, 200);
+    assert_eq!(server.query("t", "SELECT count(*) FROM x"), json!([[0]]));
+    for body in ["", "[", "{}", "[]", "null"] {
+        assert_eq!(server.send(&Request::new("POST", "/db/execute?queue").body(body)).status, 400, "{body}");
+    }
+}
+
+#[test]
+fn a_queued_write_goes_on_when_its_client_has_waited_long_enough() {
+    let server = Server::memory();
+    server.execute("t", "CREATE TABLE x(v)");
+    let slow = format!("INSERT INTO x {}", counting_to(3_000_000));
+    let response = post(&server, "/db/execute?queue&wait&timeout=1ms", json!([slow]));
+    assert_eq!((response.status, response.text().as_str()), (408, "queue wait timeout\n"));
+    common::eventually("the write", || server.query("t", "SELECT v FROM x") == json!([[3_000_000]]));
+}
+
+#[test]
+fn sql_is_shown_as_it_would_run() {
+    let server = Server::memory();
+    let results = get(&server, "/db/sql?q=SELECT%20random()").results();
+    assert_eq!(results, [json!({"original": "SELECT random()", "rewritten": "SELECT random()"})]);
+    assert_eq!(post(&server, "/db/sql", json!(["CREATE TABLE x(v)"])).status, 200);
+    assert_eq!(server.query("t", "SELECT count(*) FROM sqlite_schema"), json!([[0]]));
+}
+
+#[test]
+fn readiness() {
+    let server = Server::memory();
+    let body = |target: &str| (get(&server, target).status, get(&server, target).text());
+    assert_eq!(body("/readyz?noleader"), (200, "[+]node ok".to_owned()));
+    assert_eq!(body("/t/readyz"), (200, "[+]node ok\n[+]leader ok\n[+]store ok\n[+]db ok".to_owned()));
+    let head = server.send(&Request::new("HEAD", "/readyz"));
+    assert_eq!((head.status, head.body.len()), (200, 0));
+    assert_eq!(server.send(&Request::new("POST", "/readyz")).status, 405);
+}
+
+#[test]
+fn status_under_the_names_that_tools_read() {
+    let dir = temp_dir();
+    write(dir.path(), "t.yaml", "corsOrigin: '*'\n");
+    let server = serve_file(dir.path());
+    server.execute("t", "CREATE TABLE x(v)");
+    let status = get(&server, "/status").json();
+    let here = json!(format!("127.0.0.1:{}", server.port()));
+    for (path, want) in [
+        ("/store/leader", json!({"addr": here, "node_id": "t"})),
+        ("/store/nodes", json!([{"addr": here, "id": "t", "suffrage": "voter"}])),
+        ("/store/open", json!({})),
+        ("/store/ready", json!(true)),
+        ("/store/raft/state", json!("Leader")),
+        ("/store/raft/voter", json!(true)),
+        ("/store/snapshot_store/snapshots", json!([])),
+        ("/store/sqlite3/pragmas/ro/journal_mode", json!("wal")),
+        ("/store/sqlite3/pragmas/ro/foreign_keys", json!("0")),
+        ("/store/sqlite3/pragmas/rw/synchronous", json!("2")),
+        ("/store/sqlite3/pragmas/rw/wal_autocheckpoint", json!("1000")),
+        ("/store/sqlite3/mem_stats/page_size", json!(4096)),
+        ("/store/sqlite3/transaction", json!({"ro": false, "rw": false})),
+        ("/http/auth", json!("disabled")),
+        ("/http/allow_origin", json!("*")),
+        ("/http/bind_addr", here.clone()),
+        ("/http/tls/enabled", json!("false")),
+        ("/http/queue/_default/sequence_number", json!(0)),
+        ("/build/version", json!("10")),
+    ] {
+        assert_eq!(status.pointer(path), Some(&want), "{path}");
+    }
+    assert!(status["store"]["sqlite3"]["path"].as_str().unwrap().ends_with("t.db"));
+    assert!(status["store"]["sqlite3"]["compile_options"].as_array().unwrap().len() > 5);
+    assert!(status["store"]["sqlite3"]["version"].as_str().unwrap().starts_with("3."));
+    assert!(status["store"]["sqlite3"]["wal_size"].as_u64().unwrap() > 0);
+    assert!(status["os"]["pid"].as_u64().unwrap() > 0);
+    let uptime = status["node"]["uptime"].as_str().unwrap();
+    assert!(uptime.ends_with('s'), "{uptime}");
+    assert!(get(&server, "/status?pretty").text().starts_with("{\n    \"build\": {\n        \"build_time\""));
+    let keyed = get(&server, "/t/status?key=store.leader&pretty");
+    assert_eq!(keyed.text(), format!("{{\"addr\":{here},\"node_id\":\"t\"}}"));
+    assert_eq!(server.send(&Request::new("HEAD", "/status")).status, 200);
+}
