@@ -68,5 +68,7 @@ pub mod model;
 #[cfg(feature = "fault-injection")]
 pub use engine::{AfterStop, DiskFault, FaultyDisk, Loss};
 #[cfg(feature = "engine")]
-pub use engine::{Database, JournalMode, Location, Options, Status, sqlite_version};
+pub use engine::{
+    Database, JournalMode, Location, LogEntry, LogWork, Options, Progress, Status, Writes, sqlite_version,
+};
 pub use model::*;

@@ -1,7 +1,7 @@
 //! A database that is open.
 
 use std::future::Future;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,8 +14,8 @@ use super::background::{spawn, spawn_yielding};
 use super::readers::{Access, Inline, ReadJob, Readers};
 use super::session::{Blueprint, Role, Session, engine_error};
 use super::watch::{Cancel, CancelOnDrop, Limits};
-use super::writer::{self, Job, OwnerTask, Shared, Task};
-use super::{Location, Options, backup, stamps};
+use super::writer::{self, Job, LogTask, OwnerTask, Shared, Task};
+use super::{Location, LogEntry, Options, Progress, Writes, backup, image, progress, stamps, sync};
 use crate::model::{Answer, Backend, Batch, BoxFuture, Deadline, Error, Outcome, ReadLevel, SqlError};
 
 /// The oldest SQLite that is safe: earlier ones can corrupt a database in WAL mode when a checkpoint meets a commit
@@ -67,6 +67,8 @@ pub struct Status {
     pub wal_bytes: u64,
     /// Why it takes no more writes, if so.
     pub poisoned: Option<String>,
+    /// How far it is in the log that it applies; nowhere, if it applies none.
+    pub progress: Progress,
 }
 
 impl Database {
@@ -90,6 +92,11 @@ impl Database {
             Err(_) if read_only && shared.blueprint.file().is_some_and(|file| file.exists()) => None,
             session => Some(session.map_err(opened)?),
         };
+        let mut session = session;
+        if shared.blueprint.options.writes == Writes::Log {
+            let Some(session) = &mut session else { return Err(Error::ReadOnly) };
+            shared.set_progress(session.as_owner(|connection| progress::open(connection)).map_err(opened)?);
+        }
         let readers = Readers::open(shared.clone()).map_err(opened)?;
         let writer = match session {
             Some(session) if !read_only => Some(start_writer(session, &shared)?),
@@ -211,7 +218,92 @@ impl Database {
             file_bytes: len(""),
             wal_bytes: len("-wal"),
             poisoned: shared.poisoned().map(|why| why.to_string()),
+            progress: shared.progress(),
         }
+    }
+
+    /// Whether a batch writes, and if so, whether it must not share its transaction with others. SQLite decides, by
+    /// preparing its statements on the caller's thread.
+    ///
+    /// # Errors
+    /// [`Error::Overloaded`] if too many read at this moment, [`Error::Closed`].
+    pub fn writes(&self, batch: &Batch) -> Result<Option<bool>, Error> {
+        self.inner.readers.classify(batch)
+    }
+
+    /// Applies entries of a log, in order. Those that have been applied already are passed over. The answer has one
+    /// outcome for each batch, barrier and replacement of each entry that was applied now.
+    ///
+    /// What is applied is not durable when this returns, but the log is, and the database knows how far it is:
+    /// [`Database::sync`] tells from where on the log is still needed.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`] and others: something that only this node has met (its disk, its memory). Nothing of what
+    /// was not committed before has been applied, and nothing will be.
+    pub async fn apply(&self, entries: Vec<LogEntry>) -> Result<Vec<Vec<Outcome>>, Error> {
+        let shared = &self.inner.shared;
+        if let Some(why) = shared.poisoned() {
+            return Err(Error::Poisoned(why));
+        }
+        if shared.blueprint.options.writes != Writes::Log {
+            return Err(Error::Unsupported("this database applies no log".into()));
+        }
+        let (reply, answer) = oneshot::channel();
+        shared.queue.push(Task::Log(LogTask { entries, reply })).map_err(|(error, _)| error)?;
+        answer.await.map_err(|_| shared.gone())?
+    }
+
+    /// How far the database is in the log that it applies.
+    pub fn progress(&self) -> Progress {
+        self.inner.shared.progress()
+    }
+
+    /// Makes durable what has been applied. The log is not needed any more up to where the answer says. The writer does
+    /// not wait for this.
+    ///
+    /// # Errors
+    /// [`Error::Sqlite`] if the disk fails. Then nobody knows what it holds, and the database takes no more writes.
+    pub async fn sync(&self) -> Result<Progress, Error> {
+        let (reply, answer) = oneshot::channel();
+        let shared = self.inner.shared.clone();
+        // Somebody who has gone away needs no answer.
+        spawn("sqlhttp-sync", move || drop(reply.send(sync::run(&shared))))?;
+        answer.await.map_err(|_| self.inner.shared.gone())?
+    }
+
+    /// Checks that a file is a sound database and puts it into the shape that [`crate::LogWork::Replace`] and
+    /// [`Database::replace`] need. The file is changed.
+    ///
+    /// # Errors
+    /// [`Error::Sqlite`] if it is no database, or damaged.
+    pub async fn check_image(&self, file: PathBuf) -> Result<(), Error> {
+        let (reply, answer) = oneshot::channel();
+        let shared = self.inner.shared.clone();
+        spawn_yielding("sqlhttp-check", move || {
+            let checked = shared.page_size().and_then(|page_size| image::check(&file, page_size));
+            // Somebody who has gone away needs no answer.
+            let _ = reply.send(checked);
+        })?;
+        answer.await.map_err(|_| self.inner.shared.gone())?
+    }
+
+    /// Replaces all content by that of a file that has been checked. Readers keep what they see; writers wait.
+    ///
+    /// # Errors
+    /// [`Error::Sqlite`] if the file or the disk fails. Then nothing is replaced.
+    pub async fn replace(&self, file: PathBuf) -> Result<(), Error> {
+        self.ask_writer(|reply| OwnerTask::Replace(file, reply)).await?
+    }
+
+    /// Takes out of a copy of such a database what it knows of its log. Blocks.
+    ///
+    /// # Errors
+    /// [`Error::Sqlite`] if the copy cannot be written.
+    pub fn remove_progress(copy: &Path) -> Result<(), Error> {
+        let failed = |error| engine_error("finish copy", super::session::sql_error(error));
+        let connection = rusqlite::Connection::open(copy).map_err(failed)?;
+        progress::remove(&connection).map_err(failed)?;
+        connection.close().map_err(|(_, error)| failed(error))
     }
 
     /// Decides where a batch runs, and runs it there.

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization, TransactionOperation};
 
+use super::progress;
 use super::sqlite::statement::Statement;
 use crate::model::TransactionKeyword;
 
@@ -205,6 +206,9 @@ impl Seen {
     fn refusal(&self, action: &AuthAction<'_>) -> Option<String> {
         match action {
             AuthAction::Attach { filename: "" } if self.outside_transaction => None,
+            action if table_of(action).is_some_and(|table| table.eq_ignore_ascii_case(progress::TABLE)) => {
+                Some(format!("access to {}", progress::TABLE))
+            }
             action if is_attach(action) && self.outside_transaction => Some("VACUUM INTO".into()),
             action if is_attach(action) && !self.allow_attach => Some("ATTACH".into()),
             action if is_detach(action) && !self.allow_attach && !self.outside_transaction => Some("DETACH".into()),
@@ -216,6 +220,23 @@ impl Seen {
             }
             _ => None,
         }
+    }
+}
+
+/// The table that an action is about.
+fn table_of<'a>(action: &AuthAction<'a>) -> Option<&'a str> {
+    match action {
+        AuthAction::Read { table_name, .. }
+        | AuthAction::Insert { table_name }
+        | AuthAction::Update { table_name, .. }
+        | AuthAction::Delete { table_name }
+        | AuthAction::AlterTable { table_name, .. }
+        | AuthAction::CreateIndex { table_name, .. }
+        | AuthAction::CreateTrigger { table_name, .. }
+        | AuthAction::CreateTempIndex { table_name, .. }
+        | AuthAction::CreateTempTrigger { table_name, .. }
+        | AuthAction::DropTable { table_name } => Some(table_name),
+        _ => None,
     }
 }
 

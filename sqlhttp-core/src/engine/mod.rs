@@ -12,7 +12,9 @@
 //! | `writer` | the queue, the group, the thread |
 //! | `readers` | reads on the caller's thread or in a pool |
 //! | `background` | threads for copies |
-//! | `backup` | a consistent copy while writes go on |
+//! | `backup`, `sync` | a consistent copy while writes go on; what was not synced, synced |
+//! | `log`, `progress`, `image` | a database that applies a log; how far it is; all of its content replaced at once |
+//! | `room` | whether a disk is full |
 //! | `stamps`, `watch` | time and chance; deadlines and departed callers |
 //! | `sqlite` | the only room with `unsafe` |
 
@@ -22,18 +24,25 @@ mod bind;
 mod classify;
 mod database;
 mod facts;
+mod image;
+mod log;
 mod options;
 mod parts;
+mod progress;
 mod readers;
+mod room;
 mod run;
 mod session;
 mod sinks;
 mod sqlite;
 mod stamps;
+mod sync;
 mod watch;
 mod writer;
 
 pub use database::{Database, Status, sqlite_version};
-pub use options::{JournalMode, Location, Options};
+pub use log::{LogEntry, LogWork};
+pub use options::{JournalMode, Location, Options, Writes};
+pub use progress::Progress;
 #[cfg(feature = "fault-injection")]
 pub use sqlite::faulty::{AfterStop, DiskFault, FaultyDisk, Loss};

@@ -47,9 +47,23 @@ pub enum JournalMode {
     Persist,
 }
 
+/// Who writes to a database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Writes {
+    /// Those who call [`crate::Database::execute`] and its kin. A commit is durable when it returns.
+    #[default]
+    Direct,
+    /// A log that is durable by itself, through [`crate::Database::apply`] alone. The database remembers how far it is
+    /// in the log, in the same transaction as the data, so that commits need no sync of their own: what a power cut
+    /// takes is applied again. Needs [`JournalMode::Wal`].
+    Log,
+}
+
 /// What may be chosen when a database is opened.
 #[derive(Debug, Clone)]
 pub struct Options {
+    /// Who writes.
+    pub writes: Writes,
     /// Open for reading only: no statement of a client can write, whatever it says.
     pub read_only: bool,
     /// Create the file if it does not exist.
@@ -91,6 +105,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Options {
+            writes: Writes::Direct,
             read_only: false,
             create: true,
             journal_mode: JournalMode::Wal,

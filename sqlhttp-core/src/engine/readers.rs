@@ -139,6 +139,20 @@ impl Readers {
         }
     }
 
+    /// Whether a batch writes, and then whether it has to be alone.
+    pub(crate) fn classify(&self, batch: &Batch) -> Result<Option<bool>, Error> {
+        let Some(mut session) = self.try_take() else {
+            let closed = self.lock().closed;
+            return Err(if closed { Error::Closed } else { Error::Overloaded("too many reads are running") });
+        };
+        let kind = classify(&mut session, batch);
+        self.give_back(session);
+        Ok(match kind {
+            Kind::Read => None,
+            Kind::Write { alone } => Some(alone),
+        })
+    }
+
     /// A session for a caller's thread. `None` if too many are open, or none can be opened: the pool will tell why.
     /// (There must be one even while long reads hold the others, or a write would wait for them to be classified.)
     fn try_take(&self) -> Option<Session> {
@@ -312,8 +326,14 @@ impl Readers {
         sink: &mut impl Sink,
     ) -> Result<Result<Ending, Stop>, SqlError> {
         let options = &self.shared.blueprint.options;
-        let mode =
-            Mode { savepoints: false, shared: false, block_bytes: options.block_bytes, rows_max: options.rows_max };
+        let mode = Mode {
+            savepoints: false,
+            shared: false,
+            block_bytes: options.block_bytes,
+            rows_max: options.rows_max,
+            known: &[],
+            first_step: 0,
+        };
         let transaction = needs_transaction(batch);
         if transaction {
             session.begin()?;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::bind;
 use super::facts::Author;
 use super::session::{Level, Prepared, Session};
+use super::sqlite::clock;
 use super::watch::StopReason;
 use crate::model::{
     Action, Atomicity, Batch, Bindings, Block, Changed, Columns, Ending, Expect, Failure, OnError, Rows, Step,
@@ -38,7 +39,7 @@ pub(crate) enum Stop {
 
 /// How a batch runs.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Mode {
+pub(crate) struct Mode<'k> {
     /// Steps that may fail alone get a savepoint. Not needed where nothing can be written.
     pub(crate) savepoints: bool,
     /// Whether other batches share the transaction, so that losing it is not this batch's own affair.
@@ -47,6 +48,10 @@ pub(crate) struct Mode {
     pub(crate) block_bytes: usize,
     /// How many rows a result may have.
     pub(crate) rows_max: Option<u64>,
+    /// Steps that are known to fail and to take the whole transaction with them, so that they are not run again.
+    pub(crate) known: &'k [(usize, Failure)],
+    /// The number of the first step in the batch that this one is a part of.
+    pub(crate) first_step: usize,
 }
 
 /// Why a step did not succeed.
@@ -75,16 +80,20 @@ impl From<Failure> for Trouble {
 pub(crate) fn run_batch(
     session: &mut Session,
     batch: &Batch,
-    mode: Mode,
+    mode: Mode<'_>,
     sink: &mut impl Sink,
 ) -> Result<Ending, Stop> {
     for (index, step) in batch.steps.iter().enumerate() {
+        clock::begin_step(mode.first_step + index);
         let guard = match (batch.atomicity, step.on_error) {
             (Atomicity::Each, _) => Guard::Transaction,
             (Atomicity::All, OnError::Continue) => Guard::Savepoint,
             (Atomicity::All, OnError::Abort) => Guard::None,
         };
-        let (result, facts) = run_step(session, step, guard, mode, batch.timed, sink)?;
+        let (result, facts) = match mode.known.iter().find(|(known, _)| *known == index) {
+            Some((_, failure)) => (Err(failure.clone()), StepFacts::default()),
+            None => run_step(session, step, guard, mode, batch.timed, sink)?,
+        };
         let failure = match result {
             Ok(outcome) => {
                 sink.step(outcome, facts)?;
@@ -120,7 +129,7 @@ fn run_step(
     session: &mut Session,
     step: &Step,
     guard: Guard,
-    mode: Mode,
+    mode: Mode<'_>,
     timed: bool,
     sink: &mut impl Sink,
 ) -> Result<(Result<StepOutcome, Failure>, StepFacts), Stop> {
@@ -152,7 +161,7 @@ fn run_step(
 
 struct Run<'s, S: Sink> {
     session: &'s mut Session,
-    mode: Mode,
+    mode: Mode<'s>,
     sink: &'s mut S,
     seen: Seen,
 }

@@ -18,7 +18,7 @@ use super::sqlite::memory::{self, MemoryDatabase};
 use super::sqlite::probe;
 use super::sqlite::statement::Statement;
 use super::watch::{STEPS_PER_CALL, Watch};
-use super::{JournalMode, Location, Options};
+use super::{JournalMode, Location, Options, Writes};
 use crate::model::{Column, Columns, Error, Failure, SqlError};
 
 /// Statements longer than this are not kept, bytes.
@@ -86,6 +86,11 @@ impl Blueprint {
     /// Adds a statement that every session has to run.
     pub(crate) fn add_setup(&self, sql: &str) {
         self.setup.lock().unwrap_or_else(PoisonError::into_inner).push(sql.to_owned());
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+
+    /// From now on every session in use is replaced by a fresh one.
+    pub(crate) fn retire_sessions(&self) {
         self.generation.fetch_add(1, Ordering::Release);
     }
 
@@ -296,6 +301,28 @@ impl Session {
         })
     }
 
+    /// Runs the engine's own SQL on the connection, not bound by the policy for clients.
+    pub(crate) fn as_owner<T>(
+        &mut self,
+        work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, SqlError> {
+        self.as_owner_sql(|connection| work(connection).map_err(sql_error))
+    }
+
+    /// The same for work that tells SQLite's own errors.
+    pub(crate) fn as_owner_sql<T>(
+        &mut self,
+        work: impl FnOnce(&mut Connection) -> Result<T, SqlError>,
+    ) -> Result<T, SqlError> {
+        self.recorder.begin(Author::Owner);
+        work(&mut self.connection)
+    }
+
+    /// Finalizes the statements that are kept.
+    pub(crate) fn forget_statements(&mut self) {
+        self.cache.clear();
+    }
+
     /// The connection itself, for backups.
     pub(crate) fn connection(&self) -> &Connection {
         &self.connection
@@ -439,14 +466,16 @@ fn configure_writer(connection: &Connection, blueprint: &Blueprint) -> rusqlite:
     connection.execute_batch(&format!(
         "PRAGMA synchronous={}; PRAGMA cache_size=-{WRITER_CACHE_KIB}; \
          PRAGMA wal_autocheckpoint={WAL_AUTOCHECKPOINT_PAGES}; PRAGMA journal_size_limit={journal_size_limit}",
-        if in_memory { "OFF" } else { synchronous(blueprint.options.journal_mode) }
+        if in_memory { "OFF" } else { synchronous(&blueprint.options) }
     ))
 }
 
 /// What makes a COMMIT durable. Where it deletes the rollback journal, FULL does not sync the directory, and after a
 /// power cut the journal would be there again and undo the transaction (<https://sqlite.org/pragma.html#pragma_synchronous>).
-fn synchronous(journal_mode: JournalMode) -> &'static str {
-    match journal_mode {
+fn synchronous(options: &Options) -> &'static str {
+    match options.journal_mode {
+        // The log is durable and supplies what a power cut takes; the file stays consistent.
+        JournalMode::Wal if options.writes == Writes::Log => "NORMAL",
         JournalMode::Delete | JournalMode::Keep => "EXTRA",
         JournalMode::Wal | JournalMode::Truncate | JournalMode::Persist => "FULL",
     }

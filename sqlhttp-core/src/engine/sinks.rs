@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 
 use super::parts::{self, PartSender};
 use super::run::{Sink, Stop};
-use crate::model::{Answer, Block, Columns, Ending, Error, Outcome, Part, StepFacts, StepOutcome};
+use crate::model::{Answer, Block, Columns, Ending, Error, Failure, Outcome, Part, StepFacts, StepOutcome};
 
 /// Holds everything, up to a limit.
 #[derive(Debug)]
@@ -23,6 +23,14 @@ impl Held {
     /// Holds up to `bytes_max` bytes of rows; more of them stop the batch with `over`.
     pub(crate) fn new(bytes_max: u64, over: Stop) -> Self {
         Held { steps: Vec::new(), facts: Vec::new(), blocks: Vec::new(), bytes: 0, bytes_max, over }
+    }
+
+    /// The last step and how it failed, if it did.
+    pub(crate) fn last_failure(&self) -> Option<(usize, Failure)> {
+        match self.steps.last() {
+            Some(StepOutcome::Failed(failure)) => Some((self.steps.len() - 1, failure.clone())),
+            _ => None,
+        }
     }
 
     pub(crate) fn into_outcome(self, ending: Ending) -> Outcome {

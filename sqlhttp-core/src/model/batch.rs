@@ -6,6 +6,7 @@ use super::{Failure, Stamp, Value};
 
 /// A list of steps that one caller asks for together.
 #[derive(Debug, Clone, PartialEq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Batch {
     /// What to do, in this order.
     pub steps: Vec<Step>,
@@ -19,6 +20,7 @@ pub struct Batch {
 
 /// What a failing step does to the steps around it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Atomicity {
     /// All steps are one transaction. A step that fails with [`OnError::Abort`] undoes everything before it and
     /// leaves the steps after it undone.
@@ -30,6 +32,7 @@ pub enum Atomicity {
 
 /// What to do when a step fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum OnError {
     /// Give up the batch (with [`Atomicity::All`]: undo it).
     #[default]
@@ -40,6 +43,7 @@ pub enum OnError {
 
 /// What the caller wants to be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Expect {
     /// The rows of the (last) statement. One that yields no columns gives rows without columns.
     #[default]
@@ -54,6 +58,7 @@ pub enum Expect {
 
 /// One step of a batch: some SQL, run once, or once for each of several sets of values.
 #[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Step {
     /// What to run.
     pub action: Action,
@@ -65,6 +70,7 @@ pub struct Step {
 
 /// What a step runs.
 #[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Action {
     /// SQL text: one statement or several, run in order, each bound anew with the same values.
     Run {
@@ -87,6 +93,7 @@ pub enum Action {
 
 /// The values for the parameters of a statement.
 #[derive(Debug, Clone, PartialEq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Bindings {
     /// The values in the order the caller gave them, with names where he named them.
     pub entries: Vec<Binding>,
@@ -96,6 +103,7 @@ pub struct Bindings {
 
 /// One value, and the name it was given under.
 #[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Binding {
     /// The parameter's name; a leading `:`, `@` or `$` is optional. `None` binds by position.
     pub name: Option<Box<str>>,
@@ -105,6 +113,7 @@ pub struct Binding {
 
 /// How values find their parameters, and what happens to a parameter without one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum BindRule {
     /// Every parameter must find a value; superfluous values are ignored. `?` and `?NNN` take the value at their
     /// position, and so does `$NNN`; `:name`, `@name` and `$name` take the value of that name.

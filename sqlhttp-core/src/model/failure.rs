@@ -4,6 +4,7 @@ use std::fmt;
 
 /// Why a step failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Failure {
     /// SQLite said no.
     Sql(SqlError),
@@ -45,6 +46,7 @@ pub enum Failure {
 
 /// What SQLite said.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct SqlError {
     /// The extended result code (<https://sqlite.org/rescode.html>).
     pub code: i32,
@@ -58,6 +60,7 @@ pub struct SqlError {
 
 /// The statements that begin and end transactions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum TransactionKeyword {
     /// BEGIN
     Begin,

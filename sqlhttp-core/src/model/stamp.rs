@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 /// `datetime('now')`, `CURRENT_TIMESTAMP`, `random()` and their kin answer from the stamp, wherever they stand (in a
 /// DEFAULT, a trigger, a view). Who gives the same batches with the same stamps to two databases gets two equal ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Stamp {
     /// Milliseconds since 1970-01-01 00:00 UTC.
     pub unix_ms: i64,

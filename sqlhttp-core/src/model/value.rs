@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 /// A value that is bound to a parameter.
 #[derive(Debug, Clone, PartialEq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Value {
     /// SQL NULL.
     #[default]

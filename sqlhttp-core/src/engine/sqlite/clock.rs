@@ -22,16 +22,18 @@ thread_local! {
     static UNIX_MS: Cell<Option<i64>> = const { Cell::new(None) };
     /// The state of the generator behind `random()`.
     static CHANCE: Cell<u64> = const { Cell::new(0) };
+    /// The seed of the batch that runs on this thread.
+    static SEED: Cell<u64> = const { Cell::new(0) };
 }
 
 /// While this lives, SQLite on this thread sees time and chance as the stamp says.
 pub(crate) struct Stamped {
-    outer: (Option<i64>, u64),
+    outer: (Option<i64>, u64, u64),
 }
 
 impl Stamped {
     pub(crate) fn new(stamp: Stamp) -> Self {
-        let outer = (UNIX_MS.replace(Some(stamp.unix_ms)), CHANCE.replace(stamp.seed));
+        let outer = (UNIX_MS.replace(Some(stamp.unix_ms)), CHANCE.replace(stamp.seed), SEED.replace(stamp.seed));
         Stamped { outer }
     }
 }
@@ -40,7 +42,15 @@ impl Drop for Stamped {
     fn drop(&mut self) {
         UNIX_MS.set(self.outer.0);
         CHANCE.set(self.outer.1);
+        SEED.set(self.outer.2);
     }
+}
+
+/// Each step of a batch has its own chance, whatever the steps before it made of theirs. So a batch may be taken up again
+/// at any step.
+pub(crate) fn begin_step(index: usize) {
+    let seed = SEED.get();
+    CHANCE.set(seed.wrapping_add((index as u64).wrapping_mul(0xD1B5_4A32_D192_ED03)));
 }
 
 /// The next 64 bits of chance.

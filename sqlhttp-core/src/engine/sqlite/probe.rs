@@ -31,6 +31,31 @@ pub(crate) fn set_last_insert_rowid(connection: &Connection, rowid: i64) {
     unsafe { ffi::sqlite3_set_last_insert_rowid(connection.handle(), rowid) }
 }
 
+/// Syncs the file that the database's write-ahead log (or rollback journal) is in
+/// (<https://sqlite.org/c3ref/c_fcntl_begin_atomic_write.html>, SQLITE_FCNTL_JOURNAL_POINTER).
+pub(crate) fn sync_journal(connection: &Connection) -> Result<(), SqlError> {
+    let mut file: *mut ffi::sqlite3_file = std::ptr::null_mut();
+    // SAFETY: the handle is valid as long as the connection lives; SQLite stores a pointer in `file`, to a file that the
+    // connection owns and keeps open while a transaction is. A file without methods is not open, and there is nothing to
+    // sync then. The connection is used on this thread only.
+    let code = unsafe {
+        let asked = ffi::sqlite3_file_control(
+            connection.handle(),
+            c"main".as_ptr(),
+            ffi::SQLITE_FCNTL_JOURNAL_POINTER,
+            (&raw mut file).cast(),
+        );
+        if asked != ffi::SQLITE_OK {
+            asked
+        } else if file.is_null() || (*file).pMethods.is_null() {
+            ffi::SQLITE_OK
+        } else {
+            (*(*file).pMethods).xSync.map_or(ffi::SQLITE_OK, |sync| sync(file, ffi::SQLITE_SYNC_NORMAL))
+        }
+    };
+    if code == ffi::SQLITE_OK { Ok(()) } else { Err(error_of_code(code, None)) }
+}
+
 /// What the connection's latest call failed with. `code` is what that call returned.
 pub(crate) fn last_error(connection: &Connection, code: c_int) -> SqlError {
     // SAFETY: the handle is valid as long as the connection lives. `sqlite3_errmsg` returns a NUL-terminated string

@@ -20,22 +20,33 @@ use crate::engine::session::{Level, engine_error};
 use crate::engine::sinks::Held;
 use crate::engine::sqlite::clock::Stamped;
 use crate::engine::sqlite::probe;
-use crate::engine::watch::StopReason;
+use crate::engine::watch::{Limits, StopReason};
 use crate::model::{Atomicity, Batch, Changed, Ending, Error, Failure, Outcome, SqlError, StepFacts, StepOutcome};
 
 /// What came of a member.
-enum Member {
+pub(super) enum Member {
     /// An outcome; it counts once the group has committed.
     Outcome(Outcome),
     /// Given up; nothing of it remains.
     GivenUp(Error),
-    /// The transaction is gone. The error, if it is the member's own and final.
-    Lost(Option<Error>),
+    /// The transaction is gone.
+    Lost {
+        /// The error, if it is the member's own and final.
+        own: Option<Error>,
+        /// The step that ended the transaction, and how it failed, if one did.
+        failed: Option<(usize, Failure)>,
+    },
+}
+
+impl Member {
+    fn lost(own: Option<Error>) -> Self {
+        Member::Lost { own, failed: None }
+    }
 }
 
 /// Whether a member has the transaction for itself.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Company {
+pub(super) enum Company {
     Alone,
     Shared,
 }
@@ -73,7 +84,7 @@ impl Writer<'_> {
             match self.run_member(&job, Company::Shared) {
                 Member::Outcome(outcome) => done.push((job, outcome)),
                 Member::GivenUp(error) => job.answer(Err(error)),
-                Member::Lost(own) => return self.start_over(done, job, own, jobs),
+                Member::Lost { own, .. } => return self.start_over(done, job, own, jobs),
             }
             if started.elapsed() >= self.shared.blueprint.options.group_time_max {
                 break;
@@ -146,11 +157,11 @@ impl Writer<'_> {
         self.session.begin_immediate().map_err(|error| self.begin_error(error))?;
         let outcome = match self.run_member(job, Company::Alone) {
             Member::Outcome(outcome) => outcome,
-            Member::GivenUp(error) | Member::Lost(Some(error)) => {
+            Member::GivenUp(error) | Member::Lost { own: Some(error), .. } => {
                 self.abandon_transaction();
                 return Err(error);
             }
-            Member::Lost(None) => {
+            Member::Lost { own: None, .. } => {
                 self.abandon_transaction();
                 return Err(Error::Poisoned("the transaction was lost".into()));
             }
@@ -179,13 +190,13 @@ impl Writer<'_> {
         let mut outcome = Outcome::default();
         let _stamped = Stamped::new(job.stamp);
         self.session.begin_batch();
-        for step in &job.batch.steps {
+        for (index, step) in job.batch.steps.iter().enumerate() {
             let Batch { stamp, timed, .. } = job.batch;
             let batch = Batch { steps: vec![step.clone()], atomicity: Atomicity::All, stamp, timed };
             let result = match job.limits.exceeded() {
                 Some(reason) => Err(stop_error(reason)),
-                None if runs_outside_transaction(&mut self.session, &batch) => Ok(self.run_bare(job, &batch)),
-                None => self.run_step_transaction(job, &batch),
+                None if runs_outside_transaction(&mut self.session, &batch) => Ok(self.run_bare(&job.limits, &batch)),
+                None => self.run_step_transaction(job, &batch, index),
             };
             let (step, facts) = match result {
                 Ok(told) => told,
@@ -199,9 +210,11 @@ impl Writer<'_> {
         Ok(outcome)
     }
 
-    fn run_step_transaction(&mut self, job: &Job, batch: &Batch) -> Result<ToldStep, Error> {
+    fn run_step_transaction(&mut self, job: &Job, batch: &Batch, first_step: usize) -> Result<ToldStep, Error> {
         self.session.begin_immediate().map_err(|error| self.begin_error(error))?;
-        match self.run_in_savepoint(job, batch, Company::Alone) {
+        let mode = Mode { first_step, ..self.mode() };
+        let sink = self.sink();
+        match self.run_in_savepoint(&job.limits, batch, Company::Alone, mode, sink) {
             Member::Outcome(outcome) => {
                 let committed = if self.session.is_autocommit() { Ok(()) } else { self.session.commit() };
                 if let Err(error) = committed {
@@ -214,11 +227,11 @@ impl Writer<'_> {
                 self.count(1, 1);
                 Ok(single_step(outcome))
             }
-            Member::GivenUp(error) | Member::Lost(Some(error)) => {
+            Member::GivenUp(error) | Member::Lost { own: Some(error), .. } => {
                 self.abandon_transaction();
                 Err(error)
             }
-            Member::Lost(None) => {
+            Member::Lost { own: None, .. } => {
                 self.abandon_transaction();
                 Err(Error::Poisoned("the transaction was lost".into()))
             }
@@ -226,10 +239,10 @@ impl Writer<'_> {
     }
 
     /// A statement that cannot run inside a transaction.
-    fn run_bare(&mut self, job: &Job, batch: &Batch) -> ToldStep {
+    pub(super) fn run_bare(&mut self, limits: &Limits, batch: &Batch) -> ToldStep {
         let mode = Mode { savepoints: false, shared: false, ..self.mode() };
         let mut sink = self.sink();
-        self.session.watch.begin(job.limits.clone());
+        self.session.watch.begin(limits.clone());
         self.session.set_outside_transaction(true);
         let result = run_batch(&mut self.session, batch, mode, &mut sink);
         self.session.set_outside_transaction(false);
@@ -247,21 +260,28 @@ impl Writer<'_> {
         }
         let _stamped = Stamped::new(job.stamp);
         self.session.begin_batch();
-        self.run_in_savepoint(job, &job.batch, company)
+        let mode = Mode { shared: company == Company::Shared, ..self.mode() };
+        let sink = self.sink();
+        self.run_in_savepoint(&job.limits, &job.batch, company, mode, sink)
     }
 
-    fn run_in_savepoint(&mut self, job: &Job, batch: &Batch, company: Company) -> Member {
+    pub(super) fn run_in_savepoint(
+        &mut self,
+        limits: &Limits,
+        batch: &Batch,
+        company: Company,
+        mode: Mode<'_>,
+        mut sink: Held,
+    ) -> Member {
         if let Err(error) = self.session.savepoint(Level::Member) {
-            return Member::Lost(Some(engine_error("open savepoint", error)));
+            return Member::lost(Some(engine_error("open savepoint", error)));
         }
-        let mode = Mode { shared: company == Company::Shared, ..self.mode() };
-        let mut sink = self.sink();
-        self.session.watch.begin(job.limits.clone());
+        self.session.watch.begin(limits.clone());
         let result = run_batch(&mut self.session, batch, mode, &mut sink);
         self.session.watch.end();
         if company == Company::Shared && self.session.is_dirty() {
             // Nobody could tell before (a statement that depended on an earlier one): neighbours must not see it.
-            return Member::Lost(None);
+            return Member::lost(None);
         }
         self.end_member(result, sink)
     }
@@ -269,8 +289,8 @@ impl Writer<'_> {
     fn end_member(&mut self, result: Result<Ending, Stop>, sink: Held) -> Member {
         let lost = self.session.is_autocommit();
         let (keep, member) = match result {
-            Err(Stop::Interrupted(reason)) if lost => return Member::Lost(Some(stop_error(reason))),
-            Err(Stop::TransactionLost) => return Member::Lost(None),
+            Err(Stop::Interrupted(reason)) if lost => return Member::lost(Some(stop_error(reason))),
+            Err(Stop::TransactionLost) => return Member::Lost { own: None, failed: sink.last_failure() },
             Err(Stop::Interrupted(reason)) => (false, Member::GivenUp(stop_error(reason))),
             Err(Stop::Sink | Stop::TooManyBytes { .. }) => (false, Member::GivenUp(Error::Closed)),
             Ok(ending @ Ending::Done) if !lost => match self.session.open_constraint() {
@@ -285,13 +305,14 @@ impl Writer<'_> {
         let ended = if keep { self.session.release(Level::Member) } else { self.session.undo(Level::Member) };
         match ended {
             Ok(()) => member,
-            Err(error) => Member::Lost(Some(engine_error("end savepoint", error))),
+            Err(error) => Member::lost(Some(engine_error("end savepoint", error))),
         }
     }
 
-    fn mode(&self) -> Mode {
+    fn mode(&self) -> Mode<'static> {
         let options = &self.shared.blueprint.options;
-        Mode { savepoints: true, shared: false, block_bytes: options.block_bytes, rows_max: options.rows_max }
+        let (block_bytes, rows_max) = (options.block_bytes, options.rows_max);
+        Mode { savepoints: true, shared: false, block_bytes, rows_max, known: &[], first_step: 0 }
     }
 
     fn sink(&self) -> Held {
@@ -323,13 +344,13 @@ impl Writer<'_> {
 }
 
 /// What came of one step, and what is known of it.
-type ToldStep = (StepOutcome, StepFacts);
+pub(super) type ToldStep = (StepOutcome, StepFacts);
 
 fn failed(failure: Failure) -> ToldStep {
     (StepOutcome::Failed(failure), StepFacts::default())
 }
 
-fn single_step(mut outcome: Outcome) -> ToldStep {
+pub(super) fn single_step(mut outcome: Outcome) -> ToldStep {
     let facts = outcome.facts.pop().unwrap_or_default();
     let step = match (outcome.ending, outcome.steps.pop()) {
         (Ending::NotCommitted(failure), _) => StepOutcome::Failed(failure),

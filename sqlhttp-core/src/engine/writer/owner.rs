@@ -21,6 +21,10 @@ impl Writer<'_> {
             OwnerTask::Checkpoint(reply) => {
                 drop(reply.send(self.run_for_owner("PRAGMA wal_checkpoint(PASSIVE)", "checkpoint")));
             }
+            OwnerTask::Replace(file, reply) => {
+                let replaced = self.replace_content(&file, &self.shared.progress());
+                drop(reply.send(replaced.map_err(|error| engine_error("replace content", error))));
+            }
         }
         drop(gate);
     }

@@ -1,10 +1,12 @@
 //! What waits for the writer.
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
+use crate::engine::log::LogEntry;
 use crate::engine::watch::Limits;
 use crate::model::{Answer, Batch, Error, Outcome, SqlError, Stamp};
 
@@ -33,12 +35,21 @@ pub(crate) enum OwnerTask {
     Vacuum(oneshot::Sender<Result<(), Error>>),
     /// Move the write-ahead log into the database file.
     Checkpoint(oneshot::Sender<Result<(), Error>>),
+    /// Put the content of a checked file in the place of what there is.
+    Replace(PathBuf, oneshot::Sender<Result<(), Error>>),
+}
+
+/// Entries of a log, to be applied, and who waits for what comes of their batches.
+pub(crate) struct LogTask {
+    pub(crate) entries: Vec<LogEntry>,
+    pub(crate) reply: oneshot::Sender<Result<Vec<Vec<Outcome>>, Error>>,
 }
 
 /// Anything that waits.
 pub(crate) enum Task {
     Batch(Box<Job>),
     Owner(OwnerTask),
+    Log(LogTask),
 }
 
 #[derive(Default)]
@@ -95,6 +106,7 @@ impl Queue {
         state.writer_waits = false;
         match state.tasks.pop_front()? {
             Task::Owner(task) => Some(Gathered::Owner(task)),
+            Task::Log(task) => Some(Gathered::Log(task)),
             Task::Batch(first) => {
                 let mut jobs = VecDeque::from([first]);
                 while jobs.len() < group_len_max {
@@ -140,4 +152,6 @@ pub(crate) enum Gathered {
     Jobs(VecDeque<Box<Job>>),
     /// This alone.
     Owner(OwnerTask),
+    /// These entries.
+    Log(LogTask),
 }

@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockWriteGuard};
 
 use super::queue::{Gathered, Job, Queue, Task};
-use crate::engine::session::{Blueprint, Role, Session};
+use crate::engine::options::Writes;
+use crate::engine::progress::Progress;
+use crate::engine::session::{Blueprint, Role, Session, engine_error, sql_error};
 use crate::model::Error;
 
 /// What the writer shares with the rest of the database.
@@ -18,6 +20,8 @@ pub(crate) struct Shared {
     /// Held by the writer while it writes and by readers while they read, where SQLite's own locks would make them
     /// poll for each other: with a rollback journal.
     pub(crate) gate: RwLock<()>,
+    /// How far the database is in the log that it applies.
+    progress: Mutex<Progress>,
 }
 
 /// What has been done since the start.
@@ -31,12 +35,36 @@ pub(crate) struct Counters {
 impl Shared {
     pub(crate) fn new(blueprint: Arc<Blueprint>) -> Self {
         let queue = Queue::new(blueprint.options.write_queue_len_max);
-        Shared { blueprint, queue, counters: Counters::default(), poison: Mutex::default(), gate: RwLock::default() }
+        Shared {
+            blueprint,
+            queue,
+            counters: Counters::default(),
+            poison: Mutex::default(),
+            gate: RwLock::default(),
+            progress: Mutex::default(),
+        }
+    }
+
+    /// How far the database is in the log that it applies, as of the last commit.
+    pub(crate) fn progress(&self) -> Progress {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_progress(&self, progress: Progress) {
+        *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = progress;
     }
 
     /// Why no more writes are taken, if so.
     pub(crate) fn poisoned(&self) -> Option<Arc<str>> {
         self.poison.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The size of the database's pages, in bytes.
+    pub(crate) fn page_size(&self) -> Result<u32, Error> {
+        let failed = |error| engine_error("read page size", error);
+        let session = Session::open(&self.blueprint, Role::Reader).map_err(failed)?;
+        let size = session.connection().query_row("PRAGMA page_size", [], |row| row.get(0));
+        size.map_err(|error| failed(sql_error(error)))
     }
 
     /// Takes no more writes from now on. Those that wait are told.
@@ -48,6 +76,9 @@ impl Shared {
 
     /// Hands a batch to the writer. Its caller is told if there is no room.
     pub(crate) fn submit(&self, job: Box<Job>) {
+        if self.blueprint.options.writes == Writes::Log {
+            return job.answer(Err(Error::Unsupported("this database is written through its log only".into())));
+        }
         if let Some(why) = self.poisoned() {
             return job.answer(Err(Error::Poisoned(why)));
         }
@@ -83,6 +114,7 @@ pub(crate) fn run(session: Session, shared: &Shared) {
         let result = catch_unwind(AssertUnwindSafe(|| match gathered {
             Gathered::Jobs(jobs) => writer.run_jobs(jobs),
             Gathered::Owner(task) => writer.run_owner(task),
+            Gathered::Log(task) => writer.run_log(task),
         }));
         if result.is_err() {
             shared.poison("the writer panicked");

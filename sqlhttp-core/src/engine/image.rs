@@ -1,0 +1,70 @@
+//! All content of a database replaced at once by that of a file.
+//!
+//! The file is checked and put into shape first ([`check`]), so that nothing is replaced by what cannot be used. Then its
+//! pages are written by SQLite's backup API in one transaction ([`replace`]): readers keep their snapshots, and a
+//! crash leaves the old content or the new.
+
+use std::path::Path;
+
+use rusqlite::backup::{Backup, StepResult};
+use rusqlite::{Connection, OpenFlags};
+
+use super::progress::{self, Progress};
+use super::session::{engine_error, sql_error};
+use super::sqlite::probe;
+use crate::model::{Error, SqlError};
+
+/// Pages written between two looks at what SQLite says.
+const PAGES_PER_STEP: i32 = 4096;
+
+/// Checks that a file is a sound database, and puts it into the shape that [`replace`] needs: nothing beside the file
+/// itself, and pages of this size in bytes.
+///
+/// # Errors
+/// [`Error::Sqlite`] if the file is no database, is damaged, or cannot be written.
+pub(crate) fn check(file: &Path, page_size: u32) -> Result<(), Error> {
+    let failed = |error| engine_error("check database file", error);
+    shape(file, page_size).map_err(failed)
+}
+
+fn shape(file: &Path, page_size: u32) -> Result<(), SqlError> {
+    let connection = open(file)?;
+    let text = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, String>(0)).map_err(sql_error);
+    let found = text("PRAGMA quick_check(1)")?;
+    if found != "ok" {
+        return Err(probe::error_of_code(rusqlite::ffi::SQLITE_CORRUPT, Some(&found)));
+    }
+    text("PRAGMA journal_mode=DELETE")?;
+    let actual: u32 = connection.query_row("PRAGMA page_size", [], |row| row.get(0)).map_err(sql_error)?;
+    if actual != page_size {
+        connection.execute_batch(&format!("PRAGMA page_size={page_size}; VACUUM")).map_err(sql_error)?;
+    }
+    connection.close().map_err(|(_, error)| sql_error(error))
+}
+
+fn open(file: &Path) -> Result<Connection, SqlError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(file, flags).map_err(sql_error)?;
+    // Whoever needs the file after a crash makes it anew.
+    connection.execute_batch("PRAGMA synchronous=OFF; PRAGMA trusted_schema=OFF").map_err(sql_error)?;
+    Ok(connection)
+}
+
+/// Replaces all content of the database on `target` by that of a file that has been checked. What the database knows of
+/// its log stays with it, as `progress` says.
+pub(crate) fn replace(target: &mut Connection, file: &Path, progress: &Progress) -> Result<(), SqlError> {
+    let source = open(file)?;
+    progress::create(&source).map_err(sql_error)?;
+    progress::write(&source, progress).map_err(sql_error)?;
+    // A cached statement would keep its connection from being copied from.
+    source.flush_prepared_statement_cache();
+    target.flush_prepared_statement_cache();
+    let backup = Backup::new(&source, target).map_err(sql_error)?;
+    loop {
+        match backup.step(PAGES_PER_STEP).map_err(sql_error)? {
+            StepResult::Done => return Ok(()),
+            StepResult::Busy | StepResult::Locked => std::thread::yield_now(),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! A database that applies a log: outcomes, progress, restarts, what ends transactions, replacing all content.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rusqlite::Connection;
+use sqlhttp_core::{
+    Atomicity, Batch, Database, Ending, Error, Failure, LogEntry, LogWork, Options, Outcome, ReadLevel, Stamp, Step,
+    StepOutcome, Value, Writes,
+};
+
+const STAMP: Stamp = Stamp { unix_ms: 1_700_000_000_000, seed: 7 };
+
+fn open(dir: &Path) -> Database {
+    Database::open(dir.join("db.sqlite"), Options { writes: Writes::Log, ..Options::default() }).unwrap()
+}
+
+fn steps(texts: &[&str]) -> Vec<Step> {
+    texts.iter().map(|text| Step::execute(*text, ())).collect()
+}
+
+fn all(texts: &[&str]) -> Batch {
+    Batch { stamp: Some(STAMP), ..Batch::transaction(steps(texts)) }
+}
+
+fn each(texts: &[&str]) -> Batch {
+    Batch { atomicity: Atomicity::Each, ..all(texts) }
+}
+
+fn entry(index: u64, batches: Vec<Batch>) -> LogEntry {
+    let work = batches.into_iter().map(|batch| LogWork::Batch { batch: Arc::new(batch), alone: false }).collect();
+    LogEntry { term: 1, index, work }
+}
+
+/// As the node that proposes an entry does: it asks whether the batch must be alone.
+fn proposed(database: &Database, index: u64, batch: Batch) -> LogEntry {
+    let alone = database.writes(&batch).unwrap().unwrap_or_default();
+    LogEntry { term: 1, index, work: vec![LogWork::Batch { batch: Arc::new(batch), alone }] }
+}
+
+async fn rows(database: &Database, sql: &str) -> Vec<Vec<Value>> {
+    use sqlhttp_core::{Backend as _, Deadline};
+    let batch = Batch::one(Step::query(sql, ()));
+    let outcome = database.query(batch, ReadLevel::None, Deadline::NEVER).await.unwrap().whole().await.unwrap();
+    let Some(StepOutcome::Rows(rows)) = outcome.steps.into_iter().next() else { panic!("no rows: {sql}") };
+    let width = rows.columns.len();
+    rows.iter().map(|row| (0..width).map(|column| row.get(column).unwrap().to_value()).collect()).collect()
+}
+
+fn integers(rows: &[Vec<Value>]) -> Vec<i64> {
+    let one = |row: &Vec<Value>| match row[0] {
+        Value::Integer(integer) => integer,
+        ref other => panic!("{other:?}"),
+    };
+    rows.iter().map(one).collect()
+}
+
+fn failures(outcome: &Outcome) -> Vec<bool> {
+    outcome.steps.iter().map(|step| matches!(step, StepOutcome::Failed(_))).collect()
+}
+
+#[tokio::test]
+async fn entries_are_applied_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let create = || entry(2, vec![all(&["CREATE TABLE t(a)"])]);
+    let insert = || entry(3, vec![all(&["INSERT INTO t VALUES (1)"]), all(&["INSERT INTO t VALUES (2)"])]);
+    {
+        let database = open(dir.path());
+        assert_eq!(database.progress().index, 0);
+        let blank = LogEntry { term: 1, index: 1, work: vec![] };
+        let outcomes = database.apply(vec![blank, create(), insert()]).await.unwrap();
+        assert_eq!(outcomes.iter().map(Vec::len).collect::<Vec<_>>(), [0, 1, 2]);
+        // The same entries again, and one that is new.
+        let barrier = LogEntry { term: 2, index: 4, work: vec![LogWork::Barrier] };
+        let outcomes = database.apply(vec![create(), insert(), barrier]).await.unwrap();
+        assert_eq!(outcomes.iter().map(Vec::len).collect::<Vec<_>>(), [0, 0, 1]);
+        let progress = database.progress();
+        assert_eq!((progress.term, progress.index), (2, 4));
+        assert_eq!((progress.command_index, progress.write_index), (4, 3));
+        database.close().await.unwrap();
+    }
+    let database = open(dir.path());
+    assert_eq!(database.progress().index, 4);
+    database.apply(vec![create(), insert()]).await.unwrap();
+    assert_eq!(integers(&rows(&database, "SELECT a FROM t ORDER BY a").await), [1, 2]);
+}
+
+#[tokio::test]
+async fn the_membership_is_remembered() {
+    let dir = tempfile::tempdir().unwrap();
+    let membership = LogEntry { term: 1, index: 1, work: vec![LogWork::Membership(b"us".to_vec())] };
+    let database = open(dir.path());
+    database.apply(vec![membership, entry(2, vec![all(&["CREATE TABLE t(a)"])])]).await.unwrap();
+    database.close().await.unwrap();
+    drop(database);
+    assert_eq!(open(dir.path()).progress().membership, b"us");
+}
+
+/// The grouped and the single way must come out alike, and as on a database that is written directly.
+#[tokio::test]
+async fn what_ends_the_transaction_ends_only_its_own() {
+    let scripts = [
+        all(&["CREATE TABLE t(a UNIQUE)"]),
+        all(&["INSERT INTO t VALUES (1)"]),
+        each(&["INSERT INTO t VALUES (2)", "INSERT OR ROLLBACK INTO t VALUES (1)", "INSERT INTO t VALUES (random())"]),
+        all(&["INSERT INTO t VALUES (4)", "INSERT OR ROLLBACK INTO t VALUES (1)", "INSERT INTO t VALUES (5)"]),
+        each(&["INSERT OR ROLLBACK INTO t VALUES (1)", "INSERT OR ROLLBACK INTO t VALUES (2)"]),
+        all(&["INSERT INTO t VALUES (6)"]),
+    ];
+    let direct_dir = tempfile::tempdir().unwrap();
+    let direct = Database::open(direct_dir.path().join("db"), Options::default()).unwrap();
+    let mut expected = Vec::new();
+    for batch in &scripts {
+        expected.push(direct.execute(batch.clone()).await.unwrap());
+    }
+    for together in [true, false] {
+        let dir = tempfile::tempdir().unwrap();
+        let database = open(dir.path());
+        let entries: Vec<_> = scripts.iter().zip(1..).map(|(batch, index)| entry(index, vec![batch.clone()])).collect();
+        let mut outcomes = Vec::new();
+        for chunk in entries.chunks(if together { entries.len() } else { 1 }) {
+            outcomes.extend(database.apply(chunk.to_vec()).await.unwrap().into_iter().flatten());
+        }
+        for (outcome, expected) in outcomes.iter().zip(&expected) {
+            assert_eq!((failures(outcome), &outcome.ending), (failures(expected), &expected.ending));
+        }
+        let all = "SELECT rowid, a FROM t ORDER BY rowid";
+        assert_eq!(rows(&database, all).await, rows(&direct, all).await, "together: {together}");
+    }
+}
+
+#[tokio::test]
+async fn what_marks_the_connection_leaves_no_mark() {
+    let dir = tempfile::tempdir().unwrap();
+    let database = open(dir.path());
+    let secret = each(&["CREATE TEMP TABLE secret AS SELECT 1 AS a", "CREATE TABLE t AS SELECT a FROM secret"]);
+    let spy = all(&["CREATE TABLE found AS SELECT * FROM temp.sqlite_schema"]);
+    // Nobody has told that the first must be alone.
+    let outcomes = database.apply(vec![entry(1, vec![secret, spy])]).await.unwrap().remove(0);
+    assert_eq!(failures(&outcomes[0]), [false, false]);
+    assert!(rows(&database, "SELECT name FROM found").await.is_empty());
+    assert_eq!(integers(&rows(&database, "SELECT a FROM t").await), [1]);
+}
+
+#[tokio::test]
+async fn vacuum_between_other_steps() {
+    let dir = tempfile::tempdir().unwrap();
+    let database = open(dir.path());
+    database.apply(vec![entry(1, vec![all(&["CREATE TABLE t(a UNIQUE)"])])]).await.unwrap();
+    let batch = each(&[
+        "INSERT INTO t VALUES (1)",
+        "VACUUM",
+        "INSERT OR ROLLBACK INTO t VALUES (1)",
+        "INSERT INTO t VALUES (2)",
+    ]);
+    let outcomes = database.apply(vec![proposed(&database, 2, batch)]).await.unwrap();
+    assert_eq!(failures(&outcomes[0][0]), [false, false, true, false]);
+    assert_eq!(integers(&rows(&database, "SELECT a FROM t ORDER BY a").await), [1, 2]);
+    let progress = database.progress();
+    assert_eq!((progress.index, progress.works, progress.steps), (2, 0, 0));
+}
+
+#[tokio::test]
+async fn a_deferred_constraint_fails_its_batch_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { writes: Writes::Log, foreign_keys: true, ..Options::default() };
+    let database = Database::open(dir.path().join("db.sqlite"), options).unwrap();
+    let tables =
+        all(&["CREATE TABLE p(a PRIMARY KEY)", "CREATE TABLE c(a REFERENCES p DEFERRABLE INITIALLY DEFERRED)"]);
+    let (orphan, fine) = (all(&["INSERT INTO c VALUES (1)"]), all(&["INSERT INTO p VALUES (1)"]));
+    let outcomes = database.apply(vec![entry(1, vec![tables]), entry(2, vec![orphan, fine])]).await.unwrap();
+    assert!(matches!(outcomes[1][0].ending, Ending::NotCommitted(_)));
+    assert_eq!(outcomes[1][1].ending, Ending::Done);
+    assert!(rows(&database, "SELECT * FROM c").await.is_empty());
+}
+
+#[tokio::test]
+async fn only_the_log_writes() {
+    let dir = tempfile::tempdir().unwrap();
+    let database = open(dir.path());
+    let error = database.execute(Batch::one(Step::execute("CREATE TABLE t(a)", ()))).await.unwrap_err();
+    assert!(matches!(error, Error::Unsupported(_)), "{error}");
+    let direct = Database::open(":memory:", Options::default()).unwrap();
+    assert!(matches!(direct.apply(vec![]).await.unwrap_err(), Error::Unsupported(_)));
+}
+
+#[tokio::test]
+async fn nobody_touches_the_note_of_progress() {
+    let dir = tempfile::tempdir().unwrap();
+    let database = open(dir.path());
+    let texts = [
+        "SELECT * FROM sqlite_sqlhttp",
+        "UPDATE SQLITE_SQLHTTP SET position = 99",
+        "DELETE FROM sqlite_sqlhttp",
+        "INSERT INTO sqlite_sqlhttp(id) VALUES (2)",
+        "DROP TABLE sqlite_sqlhttp",
+        "ALTER TABLE sqlite_sqlhttp ADD COLUMN x",
+        "ALTER TABLE sqlite_sqlhttp RENAME TO y",
+        "CREATE INDEX i ON sqlite_sqlhttp(term)",
+        "CREATE TRIGGER r AFTER UPDATE ON sqlite_sqlhttp BEGIN SELECT 1; END",
+        "CREATE VIEW v AS SELECT * FROM sqlite_sqlhttp; CREATE TABLE copy AS SELECT * FROM v",
+    ];
+    let outcomes = database.apply(vec![entry(1, vec![each(&texts)])]).await.unwrap();
+    assert_eq!(failures(&outcomes[0][0]), [true; 10]);
+    assert_eq!(database.progress().index, 1);
+    assert!(
+        rows(&database, "SELECT name FROM sqlite_schema WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\'").await.is_empty()
+    );
+}
+
+#[tokio::test]
+async fn content_is_replaced_at_its_place_in_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let image = dir.path().join("image");
+    {
+        let other = Connection::open(&image).unwrap();
+        other.execute_batch("PRAGMA encoding='UTF-16'; PRAGMA page_size=1024; PRAGMA journal_mode=WAL").unwrap();
+        other.execute_batch("CREATE TABLE n(a TEXT); INSERT INTO n VALUES ('näw'); CREATE INDEX i ON n(a)").unwrap();
+    }
+    let database = open(dir.path());
+    database.apply(vec![entry(1, vec![all(&["CREATE TABLE old(a)"])])]).await.unwrap();
+    assert!(rows(&database, "SELECT * FROM old").await.is_empty());
+    database.check_image(image.clone()).await.unwrap();
+    let replace = LogEntry { term: 1, index: 2, work: vec![LogWork::Replace(image)] };
+    let after = entry(3, vec![all(&["INSERT INTO n VALUES ('after')"])]);
+    let outcomes = database.apply(vec![replace, after]).await.unwrap();
+    assert_eq!(outcomes[1][0].ending, Ending::Done);
+    let found = rows(&database, "SELECT a FROM n ORDER BY rowid").await;
+    assert_eq!(found, [[Value::Text("näw".into())], [Value::Text("after".into())]]);
+    assert!(rows(&database, "SELECT name FROM sqlite_schema WHERE name = 'old'").await.is_empty());
+    assert_eq!(database.progress().index, 3);
+    database.close().await.unwrap();
+    drop(database);
+    let database = open(dir.path());
+    assert_eq!(database.progress().index, 3);
+    assert_eq!(rows(&database, "SELECT count(*) FROM n").await, [[Value::Integer(2)]]);
+}
+
+#[tokio::test]
+async fn what_is_no_database_replaces_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let database = open(dir.path());
+    for (name, bytes) in [("empty header", b"SQLite format 3\0".to_vec()), ("noise", vec![7; 9000])] {
+        let image = dir.path().join(name);
+        std::fs::write(&image, bytes).unwrap();
+        assert!(matches!(database.check_image(image).await.unwrap_err(), Error::Sqlite { .. }), "{name}");
+    }
+    let damaged = dir.path().join("damaged");
+    {
+        let other = Connection::open(&damaged).unwrap();
+        other
+            .execute_batch("CREATE TABLE t(a UNIQUE); INSERT INTO t VALUES (zeroblob(20000)), (zeroblob(20001))")
+            .unwrap();
+    }
+    let mut bytes = std::fs::read(&damaged).unwrap();
+    bytes[4096..8192].fill(0x55);
+    std::fs::write(&damaged, bytes).unwrap();
+    assert!(database.check_image(damaged).await.is_err());
+}
+
+#[tokio::test]
+async fn synced_progress_and_copies_without_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let database = open(dir.path());
+    database.apply(vec![entry(1, vec![all(&["CREATE TABLE t(a)", "INSERT INTO t VALUES (1)"])])]).await.unwrap();
+    assert_eq!(database.sync().await.unwrap(), database.progress());
+    let copy = dir.path().join("copy");
+    database.backup(&copy).await.unwrap();
+    Database::remove_progress(&copy).unwrap();
+    let connection = Connection::open(&copy).unwrap();
+    let names: String = connection.query_row("SELECT group_concat(name) FROM sqlite_schema", [], |r| r.get(0)).unwrap();
+    assert_eq!(names, "t");
+    let check: String = connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+    assert_eq!(check, "ok");
+}
+
+#[tokio::test]
+async fn a_full_table_is_no_full_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let database = open(dir.path());
+    let texts = [
+        "CREATE TABLE t(a INTEGER PRIMARY KEY AUTOINCREMENT)",
+        "INSERT INTO t VALUES (9223372036854775807)",
+        "INSERT INTO t DEFAULT VALUES",
+    ];
+    let outcomes = database.apply(vec![entry(1, vec![each(&texts)])]).await.unwrap();
+    assert_eq!(failures(&outcomes[0][0]), [false, false, true]);
+    let StepOutcome::Failed(Failure::Sql(error)) = &outcomes[0][0].steps[2] else { panic!() };
+    assert_eq!(error.primary_code(), rusqlite::ffi::SQLITE_FULL);
+    assert_eq!(database.status().poisoned, None);
+}
