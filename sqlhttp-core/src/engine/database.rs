@@ -110,7 +110,7 @@ impl Database {
     /// # Errors
     /// See [`Error`]. A statement that fails is no error but part of the outcome.
     pub async fn execute(&self, batch: Batch) -> Result<Outcome, Error> {
-        self.request(batch, Deadline::NEVER).await?.whole().await
+        self.run(batch, Access::Any, Deadline::NEVER).await?.whole().await
     }
 
     /// The same, for a thread that may block.
@@ -346,12 +346,12 @@ impl Database {
 }
 
 impl Backend for Database {
-    fn request(&self, batch: Batch, deadline: Deadline) -> BoxFuture<'_, Result<Answer, Error>> {
+    fn request(&self, batch: Batch, _level: ReadLevel, deadline: Deadline) -> BoxFuture<'_, Result<Answer, Error>> {
+        // One database is always as fresh as can be.
         Box::pin(self.run(batch, Access::Any, deadline))
     }
 
     fn query(&self, batch: Batch, _level: ReadLevel, deadline: Deadline) -> BoxFuture<'_, Result<Answer, Error>> {
-        // One database is always as fresh as can be.
         Box::pin(self.run(batch, Access::ReadOnly, deadline))
     }
 }

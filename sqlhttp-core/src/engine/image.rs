@@ -35,6 +35,8 @@ fn shape(file: &Path, page_size: u32) -> Result<(), SqlError> {
         return Err(probe::error_of_code(rusqlite::ffi::SQLITE_CORRUPT, Some(&found)));
     }
     text("PRAGMA journal_mode=DELETE")?;
+    // How far another database was in another log means nothing here.
+    progress::remove(&connection).map_err(sql_error)?;
     let actual: u32 = connection.query_row("PRAGMA page_size", [], |row| row.get(0)).map_err(sql_error)?;
     if actual != page_size {
         connection.execute_batch(&format!("PRAGMA page_size={page_size}; VACUUM")).map_err(sql_error)?;
@@ -51,11 +53,13 @@ fn open(file: &Path) -> Result<Connection, SqlError> {
 }
 
 /// Replaces all content of the database on `target` by that of a file that has been checked. What the database knows of
-/// its log stays with it, as `progress` says.
-pub(crate) fn replace(target: &mut Connection, file: &Path, progress: &Progress) -> Result<(), SqlError> {
+/// its log, if it applies one, stays with it, as `progress` says.
+pub(crate) fn replace(target: &mut Connection, file: &Path, progress: Option<&Progress>) -> Result<(), SqlError> {
     let source = open(file)?;
-    progress::create(&source).map_err(sql_error)?;
-    progress::write(&source, progress).map_err(sql_error)?;
+    if let Some(progress) = progress {
+        progress::create(&source).map_err(sql_error)?;
+        progress::write(&source, progress).map_err(sql_error)?;
+    }
     // A cached statement would keep its connection from being copied from.
     source.flush_prepared_statement_cache();
     target.flush_prepared_statement_cache();

@@ -46,3 +46,4 @@ pub use options::{JournalMode, Location, Options, Writes};
 pub use progress::Progress;
 #[cfg(feature = "fault-injection")]
 pub use sqlite::faulty::{AfterStop, DiskFault, FaultyDisk, Loss};
+pub use stamps::new as new_stamp;

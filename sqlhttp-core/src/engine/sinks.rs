@@ -34,7 +34,7 @@ impl Held {
     }
 
     pub(crate) fn into_outcome(self, ending: Ending) -> Outcome {
-        Outcome { steps: self.steps, facts: self.facts, ending }
+        Outcome { steps: self.steps, facts: self.facts, ending, log_index: 0 }
     }
 }
 
@@ -86,7 +86,7 @@ impl Told {
             let _ = sender.send(Part::End(ending));
         } else if let Some(reply) = self.reply.take() {
             let (steps, facts) = self.steps.into_iter().unzip();
-            let _ = reply.send(Ok(Answer::Whole(Outcome { steps, facts, ending })));
+            let _ = reply.send(Ok(Answer::Whole(Outcome { steps, facts, ending, log_index: 0 })));
         }
     }
 

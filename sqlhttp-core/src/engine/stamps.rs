@@ -6,8 +6,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::model::Stamp;
 
-/// A stamp for a batch that has none.
-pub(crate) fn new() -> Stamp {
+/// A stamp for a batch that has none: the time of the system's clock, and a seed that no other stamp has.
+pub fn new() -> Stamp {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Stamp { unix_ms: i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX), seed: seed() }
 }

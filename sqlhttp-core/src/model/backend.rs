@@ -33,8 +33,14 @@ pub enum ReadLevel {
 ///   turn drops the future when his own timer says so;
 /// * dropping the returned future (or the stream) gives the batch up as soon as that is possible.
 pub trait Backend: Send + Sync {
-    /// Runs a batch that may read or write; which, SQLite decides. A batch that only reads may answer in parts.
-    fn request(&self, batch: Batch, deadline: Deadline) -> BoxFuture<'_, Result<Answer, Error>>;
+    /// Runs a batch that may read or write; which, SQLite decides. One that only reads is as fresh as `level` says and may
+    /// answer in parts.
+    fn request(&self, batch: Batch, level: ReadLevel, deadline: Deadline) -> BoxFuture<'_, Result<Answer, Error>>;
+
+    /// Runs a batch for its effect. Where there is a log, it goes through the log even if it only reads.
+    fn execute(&self, batch: Batch, deadline: Deadline) -> BoxFuture<'_, Result<Answer, Error>> {
+        self.request(batch, ReadLevel::default(), deadline)
+    }
 
     /// Runs a batch that must not write: a statement that would, fails with `attempt to write a readonly database`.
     fn query(&self, batch: Batch, level: ReadLevel, deadline: Deadline) -> BoxFuture<'_, Result<Answer, Error>>;
@@ -61,16 +67,29 @@ impl std::fmt::Debug for Answer {
 pub trait PartStream: Send {
     /// The next part, or the error that ended the stream early; `None` after [`Part::End`] or an error.
     fn next(&mut self) -> BoxFuture<'_, Option<Result<Part, Error>>>;
+
+    /// The index of the log's entry that carried the batch; 0 if none did.
+    fn log_index(&self) -> u64 {
+        0
+    }
 }
 
 impl Answer {
+    /// The index of the log's entry that carried the batch; 0 if none did.
+    pub fn log_index(&self) -> u64 {
+        match self {
+            Answer::Whole(outcome) => outcome.log_index,
+            Answer::Parts(stream) => stream.log_index(),
+        }
+    }
+
     /// Waits for all parts and puts them together. The whole is held in memory.
     pub async fn whole(self) -> Result<Outcome, Error> {
         let mut stream = match self {
             Answer::Whole(outcome) => return Ok(outcome),
             Answer::Parts(stream) => stream,
         };
-        let mut outcome = Outcome::default();
+        let mut outcome = Outcome { log_index: stream.log_index(), ..Outcome::default() };
         let mut blocks = Vec::new();
         while let Some(part) = stream.next().await {
             match part? {

@@ -21,6 +21,12 @@ pub enum Error {
     /// The database is closed or closing. Do not retry here.
     #[error("the database is closed")]
     Closed,
+    /// No node of the cluster is known to be its leader at this moment. Nothing took effect. Retry.
+    #[error("leader not found")]
+    NoLeader,
+    /// The leader changed while the batch was on its way. It may have taken effect, or may yet.
+    #[error("leadership lost while committing log")]
+    LeadershipLost,
     /// The database was opened for reading only, and the caller asked for something that needs to write.
     #[error("the database is read-only")]
     ReadOnly,
@@ -53,6 +59,6 @@ pub enum Error {
 impl Error {
     /// Whether the same request may succeed when it is sent again a little later.
     pub fn retry(&self) -> bool {
-        matches!(self, Error::Overloaded(_) | Error::Timeout | Error::Busy(_))
+        matches!(self, Error::Overloaded(_) | Error::Timeout | Error::Busy(_) | Error::NoLeader)
     }
 }

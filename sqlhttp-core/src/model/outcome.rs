@@ -14,6 +14,8 @@ pub struct Outcome {
     pub facts: Vec<StepFacts>,
     /// How the batch ended.
     pub ending: Ending,
+    /// The index of the log's entry that carried it; 0 if none did.
+    pub log_index: u64,
 }
 
 /// How a batch ended.

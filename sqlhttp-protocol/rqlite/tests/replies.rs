@@ -63,7 +63,7 @@ fn body(reply: Reply) -> String {
 fn reply(endpoint: Endpoint, query: &str, steps: &[(StepOutcome, StepFacts)]) -> String {
     let shape = shape(endpoint, query);
     let (outcomes, facts) = steps.iter().cloned().unzip();
-    let outcome = Outcome { steps: outcomes, facts, ending: Ending::Done };
+    let outcome = Outcome { steps: outcomes, facts, ending: Ending::Done, ..Outcome::default() };
     let whole = encode(&outcome, &shape, &Trailer::default());
     assert_eq!(whole.status, 200);
     let whole = body(whole);
@@ -133,7 +133,8 @@ fn what_execute_tells() {
 
 #[test]
 fn load_calls_its_answer_text() {
-    let outcome = Outcome { steps: vec![changed(1, Some(1))], facts: vec![], ending: Ending::Done };
+    let outcome =
+        Outcome { steps: vec![changed(1, Some(1))], facts: vec![], ending: Ending::Done, ..Outcome::default() };
     let reply = encode(&outcome, &shape(Endpoint::Load, "associative"), &Trailer::default());
     assert_eq!((reply.content_type.header(), reply.content_type.nosniff()), ("text/plain; charset=utf-8", false));
     assert_eq!(body(reply), r#"{"results":[{"last_insert_id":1,"rows_affected":1}]}"#);
@@ -393,7 +394,7 @@ fn timings_and_the_index() {
     let trailer = Trailer { elapsed: Duration::from_millis(2), raft_index: 7 };
     let encoded = |endpoint, query: &str, step: StepOutcome, facts: StepFacts| {
         let facts = vec![StepFacts { elapsed, ..facts }];
-        let outcome = Outcome { steps: vec![step], facts, ending: Ending::Done };
+        let outcome = Outcome { steps: vec![step], facts, ending: Ending::Done, ..Outcome::default() };
         body(encode(&outcome, &shape(endpoint, query), &trailer))
     };
     let one = || rows(&["a"], &[&[Integer(1)]]);
@@ -453,7 +454,7 @@ fn timings_and_the_index() {
     assert_eq!(queued("timings", &trailer), r#"{"results":[],"time":0.002,"sequence_number":1795221293282000001}"#);
     assert_eq!(queued("pretty", &trailer), "{\n    \"results\": [],\n    \"sequence_number\": 1795221293282000001\n}");
     // Nothing of it if there is nothing to tell.
-    let none = Outcome { steps: vec![], facts: vec![], ending: Ending::Done };
+    let none = Outcome { steps: vec![], facts: vec![], ending: Ending::Done, ..Outcome::default() };
     let shape = shape(Endpoint::Query, "timings&raft_index");
     assert_eq!(body(encode(&none, &shape, &Trailer::default())), r#"{"results":[]}"#);
 }
@@ -525,14 +526,14 @@ fn failures_in_words() {
 #[test]
 fn a_transaction_that_failed() {
     let steps = vec![changed(1, Some(3)), failed("UNIQUE constraint failed: foo.id")];
-    let outcome = Outcome { steps: steps.clone(), facts: vec![], ending: Ending::Aborted(1) };
+    let outcome = Outcome { steps: steps.clone(), facts: vec![], ending: Ending::Aborted(1), ..Outcome::default() };
     let shape = shape(Endpoint::Execute, "transaction");
     assert_eq!(
         body(encode(&outcome, &shape, &Trailer::default())),
         r#"{"results":[{"last_insert_id":3,"rows_affected":1},{"error":"UNIQUE constraint failed: foo.id"}]}"#
     );
     let failure = sql(787, "FOREIGN KEY constraint failed");
-    let outcome = Outcome { steps, facts: vec![], ending: Ending::NotCommitted(failure.clone()) };
+    let outcome = Outcome { steps, facts: vec![], ending: Ending::NotCommitted(failure.clone()), ..Outcome::default() };
     let want = encode(&outcome, &shape, &Trailer::default());
     assert_eq!(want.status, 200);
     let mut encoder = PartEncoder::new(shape);

@@ -44,19 +44,19 @@ pub(crate) fn sql_error(error: &SqlError) -> String {
 ///
 /// | error | status |
 /// |---|---|
-/// | `Overloaded`, `Closed` | 503 |
+/// | `Overloaded`, `Closed`, `NoLeader` | 503 |
 /// | `Timeout` | 504 |
-/// | `Busy`, `ReadOnly`, `Poisoned`, `Sqlite`, `Io`, `Unsupported` | 500 |
+/// | `Busy`, `ReadOnly`, `LeadershipLost`, `Poisoned`, `Sqlite`, `Io`, `Unsupported` | 500 |
 pub fn encode_error(error: &Error) -> Reply {
     let (status, text) = match error {
-        Error::Overloaded(_) | Error::Closed => (503, error.to_string()),
+        Error::Overloaded(_) | Error::Closed | Error::NoLeader => (503, error.to_string()),
         Error::Timeout => (TIMED_OUT, error.to_string()),
         Error::Busy(source) => (500, sql_error(source)),
         Error::ReadOnly => (500, "attempt to write a readonly database (8)".to_owned()),
         Error::Sqlite { action, source } => (500, format!("{action}: {}", sql_error(source))),
         // The path is the operator's business, not the client's.
         Error::Io { action, source, .. } => (500, format!("{action}: {source}")),
-        Error::Poisoned(_) | Error::Unsupported(_) => (500, error.to_string()),
+        Error::LeadershipLost | Error::Poisoned(_) | Error::Unsupported(_) => (500, error.to_string()),
     };
     Refusal::whole(status, text).into()
 }

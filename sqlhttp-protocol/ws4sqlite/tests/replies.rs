@@ -47,7 +47,7 @@ fn unique() -> Failure {
 }
 
 fn done(steps: Vec<StepOutcome>) -> Outcome {
-    Outcome { steps, facts: vec![], ending: Ending::Done }
+    Outcome { steps, facts: vec![], ending: Ending::Done, ..Outcome::default() }
 }
 
 /// The reply, whole; the same must come of its parts if it is a 200.
@@ -204,8 +204,8 @@ fn a_failed_item_under_no_fail() {
 fn an_aborted_transaction() {
     let aborted = |failure| Outcome {
         steps: vec![StepOutcome::Changed(changed(1)), StepOutcome::Failed(failure)],
-        facts: vec![],
         ending: Ending::Aborted(1),
+        ..Outcome::default()
     };
     let error = |text: &str| format!("{{\"reqIdx\":1,\"error\":\"{text}\"}}");
     let begin = Failure::TransactionControl(TransactionKeyword::Begin);
@@ -230,8 +230,12 @@ fn an_aborted_transaction() {
 #[test]
 fn a_transaction_that_is_not_committed() {
     let failure = sql(787, "constraint failed", "FOREIGN KEY constraint failed");
-    let outcome =
-        Outcome { steps: vec![StepOutcome::Changed(changed(1))], facts: vec![], ending: Ending::NotCommitted(failure) };
+    let outcome = Outcome {
+        steps: vec![StepOutcome::Changed(changed(1))],
+        facts: vec![],
+        ending: Ending::NotCommitted(failure),
+        ..Outcome::default()
+    };
     let want = r#"{"reqIdx":-1,"error":"constraint failed: FOREIGN KEY constraint failed (787)"}"#;
     assert_eq!(reply(&outcome, STATEMENT), (500, want.into()));
 }

@@ -88,7 +88,7 @@ proptest! {
         let headers: Vec<String> = names.into_iter().collect();
         let columns = headers.iter().cloned().map(column).collect();
         let rows = Rows { columns, blocks: vec![block], changed: Changed::default() };
-        let outcome = Outcome { steps: vec![StepOutcome::Rows(rows)], facts: vec![], ending: Ending::Done };
+        let outcome = Outcome { steps: vec![StepOutcome::Rows(rows)], ..Outcome::default() };
         let format = if list { "list" } else { "map" };
         let body = format!("{{\"resultFormat\":\"{format}\",\"transaction\":[{{\"query\":\"q\"}}]}}");
         let shape = decode(body.as_bytes()).unwrap().into_batch(&Statements::default()).unwrap().1;

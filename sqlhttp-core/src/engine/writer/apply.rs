@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use super::group::{Company, Member, ToldStep, single_step};
 use super::queue::LogTask;
 use super::thread::Writer;
+use crate::engine::Writes;
 use crate::engine::classify::runs_outside_transaction;
 use crate::engine::log::{LogEntry, LogWork};
 use crate::engine::progress::{self, Progress};
@@ -213,8 +214,7 @@ impl Writer<'_> {
         known: &[(usize, Failure)],
         first_step: usize,
     ) -> Result<Member, Error> {
-        let mode =
-            Mode { savepoints: true, shared: true, block_bytes: BLOCK_BYTES, rows_max: None, known, first_step };
+        let mode = Mode { savepoints: true, shared: true, block_bytes: BLOCK_BYTES, rows_max: None, known, first_step };
         let sink = Held::new(HELD_BYTES_MAX, Stop::TooManyBytes { limit: HELD_BYTES_MAX });
         let member = self.run_in_savepoint(&Limits::default(), batch, company, mode, sink);
         if let Member::Outcome(outcome) = &member {
@@ -287,7 +287,8 @@ impl Writer<'_> {
     /// Puts the content of a checked file in the place of what there is.
     pub(super) fn replace_content(&mut self, file: &std::path::Path, progress: &Progress) -> Result<(), SqlError> {
         self.session.forget_statements();
-        self.session.as_owner_sql(|connection| image::replace(connection, file, progress))?;
+        let noted = (self.shared.blueprint.options.writes == Writes::Log).then_some(progress);
+        self.session.as_owner_sql(|connection| image::replace(connection, file, noted))?;
         self.shared.set_progress(progress.clone());
         // Connections may have to learn another text encoding, which they cannot.
         self.shared.blueprint.retire_sessions();
