@@ -1,0 +1,208 @@
+//! Frames: what a segment consists of.
+
+use std::io;
+
+use openraft::entry::{EntryPayload, RaftEntry as _};
+
+use crate::command::Command;
+use crate::membership;
+use crate::types::{Entry, LogId, Vote, log_id};
+
+/// Length, CRC, kind, durable.
+pub(super) const HEAD_BYTES: usize = 13;
+/// A frame's body may have this many bytes.
+pub(super) const BODY_BYTES_MAX: usize = u32::MAX as usize / 2;
+
+/// What a frame says.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Frame {
+    Entry(Entry),
+    /// Entries after this one are no more; all, if there is none.
+    Truncate(Option<LogId>),
+    Purge(LogId),
+    Vote(Vote),
+    Committed(LogId),
+    /// A segment follows.
+    End,
+}
+
+const ENTRY: u8 = 1;
+const TRUNCATE: u8 = 2;
+const PURGE: u8 = 3;
+const VOTE: u8 = 4;
+const COMMITTED: u8 = 5;
+const END: u8 = 6;
+
+/// A valid frame as it stands in a segment.
+#[derive(Debug)]
+pub(super) struct Found<'b> {
+    pub(super) kind: u8,
+    /// Up to which offset the segment was durable when this was written.
+    pub(super) durable: u32,
+    pub(super) body: &'b [u8],
+}
+
+impl Found<'_> {
+    /// How many bytes it takes.
+    pub(super) fn len(&self) -> usize {
+        HEAD_BYTES + self.body.len()
+    }
+
+    /// The id of the entry that it holds, if it holds one.
+    pub(super) fn entry_id(&self) -> Option<LogId> {
+        if self.kind == ENTRY { read_log_id(&mut &*self.body) } else { None }
+    }
+}
+
+/// Appends a frame to `out`, the first byte of which will stand at `base` in segment `number`.
+///
+/// # Errors
+/// The entry is too long.
+pub(super) fn write(out: &mut Vec<u8>, frame: &Frame, number: u64, base: u64, durable: u32) -> io::Result<()> {
+    let start = out.len();
+    let offset = base + start as u64;
+    out.extend_from_slice(&[0; HEAD_BYTES]);
+    let kind = write_body(out, frame)?;
+    let body = out.len() - start - HEAD_BYTES;
+    if body > BODY_BYTES_MAX {
+        out.truncate(start);
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("an entry of {body} bytes is too long for the log"),
+        ));
+    }
+    let head = &mut out[start..];
+    head[..4].copy_from_slice(&(body as u32).to_le_bytes());
+    head[8] = kind;
+    head[9..HEAD_BYTES].copy_from_slice(&durable.to_le_bytes());
+    let crc = checksum(number, offset, &head[..4], &head[8..]);
+    head[4..8].copy_from_slice(&crc.to_le_bytes());
+    Ok(())
+}
+
+/// The frame that begins at `at` in these bytes, the first of which stands at `base` in segment `number`; `None` if there
+/// is no valid one.
+pub(super) fn find(bytes: &[u8], number: u64, base: u64, at: usize) -> Option<Found<'_>> {
+    let offset = base + at as u64;
+    let head = bytes.get(at..at.checked_add(HEAD_BYTES)?)?;
+    let kind = head[8];
+    if !(ENTRY..=END).contains(&kind) {
+        return None;
+    }
+    let length = u32::from_le_bytes(head[..4].try_into().ok()?) as usize;
+    let crc = u32::from_le_bytes(head[4..8].try_into().ok()?);
+    let durable = u32::from_le_bytes(head[9..HEAD_BYTES].try_into().ok()?);
+    if u64::from(durable) > offset {
+        return None;
+    }
+    let end = at.checked_add(HEAD_BYTES)?.checked_add(length)?;
+    let frame = bytes.get(at..end)?;
+    let right = checksum(number, offset, &frame[..4], &frame[8..]) == crc;
+    right.then_some(Found { kind, durable, body: &frame[HEAD_BYTES..] })
+}
+
+fn checksum(number: u64, offset: u64, length: &[u8], rest: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&number.to_le_bytes());
+    hasher.update(&offset.to_le_bytes());
+    hasher.update(length);
+    hasher.update(rest);
+    hasher.finalize()
+}
+
+fn write_body(out: &mut Vec<u8>, frame: &Frame) -> io::Result<u8> {
+    Ok(match frame {
+        Frame::Entry(entry) => {
+            write_log_id(out, &entry.log_id());
+            match &entry.payload {
+                EntryPayload::Blank => out.push(0),
+                EntryPayload::Normal(command) => {
+                    out.push(1);
+                    out.extend_from_slice(command.bytes());
+                }
+                EntryPayload::Membership(members) => {
+                    out.push(2);
+                    out.extend_from_slice(&membership::encode_members(members)?);
+                }
+            }
+            ENTRY
+        }
+        Frame::Truncate(last) => {
+            if let Some(last) = last {
+                write_log_id(out, last);
+            }
+            TRUNCATE
+        }
+        Frame::Purge(id) => {
+            write_log_id(out, id);
+            PURGE
+        }
+        Frame::Vote(vote) => {
+            write_vote(out, vote);
+            VOTE
+        }
+        Frame::Committed(id) => {
+            write_log_id(out, id);
+            COMMITTED
+        }
+        Frame::End => END,
+    })
+}
+
+/// Reads a valid frame.
+///
+/// # Errors
+/// It makes no sense, although its checksum is right: another program has written it, or there is a bug.
+pub(super) fn read(found: &Found<'_>) -> io::Result<Frame> {
+    let nonsense = || io::Error::new(io::ErrorKind::InvalidData, "a frame makes no sense");
+    let mut rest = found.body;
+    let frame = match found.kind {
+        ENTRY => {
+            let id = read_log_id(&mut rest).ok_or_else(nonsense)?;
+            let (tag, bytes) = rest.split_first().ok_or_else(nonsense)?;
+            let payload = match tag {
+                0 => EntryPayload::Blank,
+                1 => EntryPayload::Normal(Command::from_bytes(bytes.to_vec())?),
+                2 => EntryPayload::Membership(membership::decode_members(bytes)?),
+                _ => return Err(nonsense()),
+            };
+            return Ok(Frame::Entry(Entry { log_id: id, payload }));
+        }
+        TRUNCATE if rest.is_empty() => Frame::Truncate(None),
+        TRUNCATE => Frame::Truncate(Some(read_log_id(&mut rest).ok_or_else(nonsense)?)),
+        PURGE => Frame::Purge(read_log_id(&mut rest).ok_or_else(nonsense)?),
+        VOTE => Frame::Vote(read_vote(&mut rest).ok_or_else(nonsense)?),
+        COMMITTED => Frame::Committed(read_log_id(&mut rest).ok_or_else(nonsense)?),
+        _ => Frame::End,
+    };
+    if rest.is_empty() { Ok(frame) } else { Err(nonsense()) }
+}
+
+pub(super) fn write_log_id(out: &mut Vec<u8>, id: &LogId) {
+    out.extend_from_slice(&id.index.to_le_bytes());
+    out.extend_from_slice(&id.leader_id.term.to_le_bytes());
+}
+
+pub(super) fn read_log_id(rest: &mut &[u8]) -> Option<LogId> {
+    let (index, term) = (read_u64(rest)?, read_u64(rest)?);
+    Some(log_id(term, index))
+}
+
+pub(super) fn write_vote(out: &mut Vec<u8>, vote: &Vote) {
+    out.extend_from_slice(&vote.leader_id.term.to_le_bytes());
+    out.extend_from_slice(&vote.leader_id.voted_for.to_le_bytes());
+    out.push(u8::from(vote.committed));
+}
+
+pub(super) fn read_vote(rest: &mut &[u8]) -> Option<Vote> {
+    let (term, node) = (read_u64(rest)?, read_u64(rest)?);
+    let (committed, after) = rest.split_first()?;
+    *rest = after;
+    Some(if *committed == 0 { Vote::new(term, node) } else { Vote::new_committed(term, node) })
+}
+
+pub(super) fn read_u64(rest: &mut &[u8]) -> Option<u64> {
+    let (bytes, after) = rest.split_first_chunk::<8>()?;
+    *rest = after;
+    Some(u64::from_le_bytes(*bytes))
+}

@@ -1,0 +1,244 @@
+//! Reading the whole log at the start: what is there, and whether it is sound.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::disk::DiskFile;
+use super::frame::{self, Found, Frame};
+use super::memory::{Memory, Place};
+use super::segment::{Segment, number_of, path_of};
+use super::state::{HEAD_BYTES, Head, State, VERSION, read_head};
+use super::{LogError, LogOptions};
+
+/// A log that was found sound.
+pub(super) struct Recovered {
+    pub(super) memory: Memory,
+    /// The segment that is written to.
+    pub(super) segment: Segment,
+    /// The segments before it, and the last index when each ended.
+    pub(super) older: Vec<Older>,
+}
+
+/// A segment that is complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Older {
+    pub(super) number: u64,
+    pub(super) bytes: u64,
+    /// The last index when it ended; no entry in it has a higher one.
+    pub(super) last_index: u64,
+}
+
+/// Reads the log; an empty directory becomes an empty log.
+pub(super) fn recover(options: &LogOptions) -> Result<Recovered, LogError> {
+    let mut numbers: Vec<u64> = options
+        .disk
+        .list(&options.directory)
+        .map_err(LogError::io("list", &options.directory))?
+        .iter()
+        .filter_map(|name| number_of(name))
+        .collect();
+    numbers.sort_unstable();
+    check_gaps(options, &numbers)?;
+    let mut reader = Reader { options, memory: None, older: Vec::new() };
+    let Some((last, before)) = numbers.split_last() else { return reader.begin(1) };
+    for number in before {
+        reader.complete_segment(*number)?;
+    }
+    reader.last_segment(*last)
+}
+
+fn check_gaps(options: &LogOptions, numbers: &[u64]) -> Result<(), LogError> {
+    match numbers.windows(2).find(|pair| pair[1] != pair[0] + 1) {
+        None => Ok(()),
+        Some(pair) => Err(corrupt(&path_of(&options.directory, pair[0] + 1), 0, "the file is missing")),
+    }
+}
+
+fn corrupt(file: &Path, offset: usize, what: impl Into<String>) -> LogError {
+    LogError::Corrupt { file: file.to_owned(), offset: offset as u64, what: what.into() }
+}
+
+struct Reader<'o> {
+    options: &'o LogOptions,
+    memory: Option<Memory>,
+    older: Vec<Older>,
+}
+
+/// A segment's file and its bytes.
+struct Content {
+    number: u64,
+    path: std::path::PathBuf,
+    file: Arc<dyn DiskFile>,
+    bytes: Vec<u8>,
+}
+
+impl Content {
+    fn find(&self, at: usize) -> Option<Found<'_>> {
+        frame::find(&self.bytes, self.number, 0, at)
+    }
+
+    fn corrupt(&self, at: usize, what: impl Into<String>) -> LogError {
+        corrupt(&self.path, at, what)
+    }
+
+    /// The first valid frame behind `at` that was written when the place `at` was durable already.
+    fn proof_of_damage(&self, at: usize) -> Option<usize> {
+        let behind = at + 1..self.bytes.len().saturating_sub(frame::HEAD_BYTES - 1);
+        behind.into_iter().find(|offset| self.find(*offset).is_some_and(|found| found.durable as usize > at))
+    }
+}
+
+impl Reader<'_> {
+    /// A segment that others follow: every byte of it counts.
+    fn complete_segment(&mut self, number: u64) -> Result<(), LogError> {
+        let content = self.read(number)?;
+        self.head(&content)?;
+        let mut at = HEAD_BYTES;
+        loop {
+            let Some(found) = content.find(at) else {
+                return Err(content.corrupt(at, "a frame is not what was written"));
+            };
+            let len = found.len();
+            if self.take(&content, at, &found)? {
+                break;
+            }
+            at += len;
+        }
+        let last_index = self.memory().state.last.map_or(0, |id| id.index);
+        self.older.push(Older { number, bytes: content.bytes.len() as u64, last_index });
+        Ok(())
+    }
+
+    /// The segment that was written to last. Its tail may be torn.
+    fn last_segment(mut self, number: u64) -> Result<Recovered, LogError> {
+        let content = self.read(number)?;
+        if matches!(read_head(&content.bytes), Head::Invalid) {
+            return self.unborn(content);
+        }
+        self.head(&content)?;
+        let mut at = HEAD_BYTES;
+        let mut ended = false;
+        while let Some(found) = content.find(at) {
+            let len = found.len();
+            ended = self.take(&content, at, &found)?;
+            at += len;
+            if ended {
+                break;
+            }
+        }
+        if let Some(proof) = content.proof_of_damage(at) {
+            let what =
+                format!("a frame is not what was written; it was durable when the one at offset {proof} was written");
+            return Err(content.corrupt(at, what));
+        }
+        let torn = content.bytes[at.min(content.bytes.len())..].iter().any(|byte| *byte != 0);
+        if torn {
+            self.cut(&content, at)?;
+        }
+        self.check_whole(&content)?;
+        if ended {
+            return self.begin(number + 1);
+        }
+        let filled = content.bytes.len().max(at) as u64;
+        let segment = Segment { number, file: content.file, end: at as u64, durable: at as u64, filled };
+        let Reader { memory, older, .. } = self;
+        Ok(Recovered { memory: memory.unwrap_or_default(), segment, older })
+    }
+
+    /// A segment whose head was never durable: nothing was ever written behind it, or its head is damaged.
+    fn unborn(self, content: Content) -> Result<Recovered, LogError> {
+        let frames = HEAD_BYTES..content.bytes.len().saturating_sub(frame::HEAD_BYTES - 1);
+        if frames.into_iter().any(|at| content.find(at).is_some()) {
+            return Err(content.corrupt(0, "its head is not what was written"));
+        }
+        tracing::warn!(target: "raft", "{} was begun and never written to", content.path.display());
+        self.begin(content.number)
+    }
+
+    /// Begins a new segment.
+    fn begin(self, number: u64) -> Result<Recovered, LogError> {
+        let memory = self.memory.unwrap_or_default();
+        let path = path_of(&self.options.directory, number);
+        let segment = Segment::create(self.options, number, &memory.state).map_err(LogError::io("create", &path))?;
+        Ok(Recovered { memory, segment, older: self.older })
+    }
+
+    fn read(&self, number: u64) -> Result<Content, LogError> {
+        let path = path_of(&self.options.directory, number);
+        let file = self.options.disk.open(&path).map_err(LogError::io("open", &path))?;
+        let len = file.len().map_err(LogError::io("measure", &path))?;
+        let mut bytes = vec![0; usize::try_from(len).unwrap_or(usize::MAX)];
+        file.read_exact_at(&mut bytes, 0).map_err(LogError::io("read", &path))?;
+        Ok(Content { number, path, file, bytes })
+    }
+
+    fn head(&mut self, content: &Content) -> Result<(), LogError> {
+        let state = match read_head(&content.bytes) {
+            Head::Valid { number, state } if number == content.number => state,
+            Head::Newer(found) => {
+                return Err(LogError::Version { file: content.path.clone(), found, known: VERSION });
+            }
+            Head::Valid { .. } => return Err(content.corrupt(0, "its number is that of another segment")),
+            Head::Invalid => return Err(content.corrupt(0, "its head is not what was written")),
+        };
+        match &self.memory {
+            None => self.memory = Some(Memory::new(state)),
+            Some(memory) if agrees(&memory.state, &state) => {}
+            Some(_) => return Err(content.corrupt(0, "its head does not go on where the segment before it ends")),
+        }
+        Ok(())
+    }
+
+    fn memory(&mut self) -> &mut Memory {
+        self.memory.get_or_insert_default()
+    }
+
+    /// Takes a valid frame. Returns whether it is the last of its segment.
+    fn take(&mut self, content: &Content, at: usize, found: &Found<'_>) -> Result<bool, LogError> {
+        let nonsense = |error: std::io::Error| content.corrupt(at, error.to_string());
+        let memory = self.memory();
+        if let Some(id) = found.entry_id() {
+            let len = u32::try_from(found.len()).unwrap_or(u32::MAX);
+            let place = Place { number: content.number, file: content.file.clone(), offset: at as u64, len };
+            memory.found(id, place).map_err(nonsense)?;
+            return Ok(false);
+        }
+        match frame::read(found).map_err(nonsense)? {
+            Frame::Truncate(last) => memory.truncate_after(last),
+            Frame::Purge(id) => memory.purge(id),
+            Frame::Vote(vote) => memory.state.vote = Some(vote),
+            Frame::Committed(id) => memory.state.committed = Some(id),
+            Frame::End => return Ok(true),
+            Frame::Entry(_) => {}
+        }
+        Ok(false)
+    }
+
+    /// Cuts off a torn tail, so that nothing of it can ever be taken for what comes in its place.
+    fn cut(&self, content: &Content, at: usize) -> Result<(), LogError> {
+        let bytes = content.bytes.len() - at;
+        tracing::warn!(
+            target: "raft",
+            "{}: the last write was torn at offset {at}; it was never reported durable, and is cut off",
+            content.path.display()
+        );
+        let cut = content.file.write_all_at(&vec![0; bytes], at as u64).and_then(|()| content.file.sync());
+        cut.map_err(LogError::io("cut", &content.path))
+    }
+
+    /// Entries follow the purged ones without a gap.
+    fn check_whole(&mut self, content: &Content) -> Result<(), LogError> {
+        let memory = self.memory();
+        let wanted = memory.state.purged.map_or(0, |id| id.index + 1);
+        if memory.is_empty() || memory.first_index() <= wanted || memory.state.purged.is_none() {
+            return Ok(());
+        }
+        let what = format!("entries from {wanted} to {} are missing", memory.first_index() - 1);
+        Err(content.corrupt(0, what))
+    }
+}
+
+/// What a segment begins with is what the one before it ended with. (What is committed may lag.)
+fn agrees(before: &State, after: &State) -> bool {
+    before.vote == after.vote && before.purged == after.purged && before.last == after.last
+}

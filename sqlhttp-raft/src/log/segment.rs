@@ -1,0 +1,88 @@
+//! The segment that is written to.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::LogOptions;
+use super::disk::DiskFile;
+use super::state::{HEAD_BYTES, State, write_head};
+
+/// How much of a file is filled with zeros at a time, ahead of what is written. Syncing what overwrites costs less than
+/// syncing what makes the file longer.
+const FILL_BYTES: u64 = 1 << 20;
+
+/// The name of a segment's file.
+pub(super) fn path_of(directory: &Path, number: u64) -> PathBuf {
+    directory.join(format!("{number:010}.log"))
+}
+
+/// The number in the name of a segment's file.
+pub(super) fn number_of(name: &str) -> Option<u64> {
+    let number = name.strip_suffix(".log")?;
+    if number.len() < 10 { None } else { number.parse().ok() }
+}
+
+/// The segment that is written to.
+pub(super) struct Segment {
+    pub(super) number: u64,
+    pub(super) file: Arc<dyn DiskFile>,
+    /// Where the next frame goes.
+    pub(super) end: u64,
+    /// Up to where everything is durable.
+    pub(super) durable: u64,
+    /// Up to where the file has bytes.
+    pub(super) filled: u64,
+}
+
+impl Segment {
+    /// Begins a new one. It is durable when this returns.
+    pub(super) fn create(options: &LogOptions, number: u64, state: &State) -> io::Result<Segment> {
+        let file = options.disk.create(&path_of(&options.directory, number))?;
+        file.write_all_at(&write_head(number, state), 0)?;
+        let head = HEAD_BYTES as u64;
+        let mut segment = Segment { number, file, end: head, durable: head, filled: head };
+        segment.fill(u64::from(options.segment_bytes).min(FILL_BYTES))?;
+        segment.file.sync()?;
+        options.disk.sync_directory(&options.directory)?;
+        Ok(segment)
+    }
+
+    /// Makes sure that the file has bytes up to `end`.
+    fn fill(&mut self, end: u64) -> io::Result<()> {
+        if end <= self.filled {
+            return Ok(());
+        }
+        let wanted = end.next_multiple_of(FILL_BYTES).min(end.max(self.filled) + FILL_BYTES);
+        let zeros = vec![0; usize::try_from(wanted - self.filled).unwrap_or(0)];
+        self.file.write_all_at(&zeros, self.filled)?;
+        self.filled = wanted;
+        Ok(())
+    }
+
+    /// Writes bytes behind what is there. They are durable after [`Segment::sync`].
+    pub(super) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let end = self.end + bytes.len() as u64;
+        if end > self.filled {
+            self.fill_behind(end)?;
+        }
+        self.file.write_all_at(bytes, self.end)?;
+        self.end = end;
+        Ok(())
+    }
+
+    /// Zeros from the end of what will be written, so that nothing is written twice.
+    fn fill_behind(&mut self, end: u64) -> io::Result<()> {
+        let wanted = end.next_multiple_of(FILL_BYTES);
+        let zeros = vec![0; usize::try_from(wanted - end).unwrap_or(0)];
+        self.file.write_all_at(&zeros, end)?;
+        self.filled = wanted;
+        Ok(())
+    }
+
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        self.file.sync()?;
+        self.durable = self.end;
+        Ok(())
+    }
+}

@@ -1,0 +1,176 @@
+//! The log as openraft sees it.
+
+use std::fmt::Debug;
+use std::io;
+use std::ops::{Bound, RangeBounds};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
+use tokio::sync::oneshot;
+
+use super::memory::Known;
+use super::recovery::{Recovered, recover};
+use super::writer::{Op, Shared, Writer};
+use super::{LogError, LogOptions, LogStatus};
+use crate::types::{Entry, LogId, TypeConfig, Vote, index_of};
+
+/// How many bytes of entries are sent to another node, or applied, at a time.
+const READ_BYTES_MAX: usize = 8 << 20;
+
+/// The log. Clones share it.
+#[derive(Clone)]
+pub(crate) struct LogStore {
+    shared: Arc<Shared>,
+    thread: Arc<Mutex<Option<JoinHandle<()>>>>,
+}
+
+impl LogStore {
+    /// Opens the log, and checks all of it. Blocks.
+    ///
+    /// # Errors
+    /// See [`LogError`]. Damage is told, never repaired.
+    pub(crate) fn open(options: LogOptions) -> Result<LogStore, LogError> {
+        let directory = options.directory.clone();
+        let lock = options.disk.lock(&directory).map_err(LogError::io("lock", &directory))?;
+        let lock = lock.ok_or(LogError::InUse)?;
+        let Recovered { memory, segment, older } = recover(&options)?;
+        let shared = Arc::new(Shared::new(options, memory, lock));
+        let writer = Writer::new(shared.clone(), segment, older);
+        let thread = std::thread::Builder::new().name("sqlhttp-log".into());
+        let thread = thread.spawn(move || writer.run()).map_err(LogError::io("start the thread of", &directory))?;
+        Ok(LogStore { shared, thread: Arc::new(Mutex::new(Some(thread))) })
+    }
+
+    /// Writes what waits, and ends. Whatever comes later fails. Blocks.
+    pub(crate) fn close(&self) {
+        self.shared.close();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            // If it has panicked, everybody who waited has been told.
+            let _ = thread.join();
+        }
+    }
+
+    /// The log in figures.
+    pub(crate) fn status(&self) -> LogStatus {
+        let memory = self.shared.memory();
+        let figures = &self.shared.figures;
+        LogStatus {
+            first_index: if memory.is_empty() { 0 } else { memory.first_index() + 1 },
+            last_index: memory.state.last.map_or(0, |id| index_of(&id)),
+            last_term: memory.state.last.map_or(0, |id| id.leader_id.term),
+            purged_index: memory.state.purged.map_or(0, |id| index_of(&id)),
+            bytes_on_disk: figures.bytes.load(Ordering::Relaxed),
+            fsyncs: figures.syncs.load(Ordering::Relaxed),
+            fsync_nanos_total: figures.sync_nanos.load(Ordering::Relaxed),
+            appended_entries: figures.entries.load(Ordering::Relaxed),
+        }
+    }
+
+    async fn durable(&self, op: impl FnOnce(oneshot::Sender<io::Result<()>>) -> Op) -> io::Result<()> {
+        let (done, answer) = oneshot::channel();
+        self.shared.submit(op(done));
+        answer.await.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::BrokenPipe, "the log's thread has ended")))
+    }
+
+    async fn read(&self, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
+        let known = self.shared.memory().get(from, to, bytes_max);
+        let all_kept = known.iter().all(|known| matches!(known, Known::Kept(_)));
+        let resolve = |known: Known| match known {
+            Known::Kept(entry) => Ok(entry),
+            Known::Stands(place) => place.read(),
+        };
+        if all_kept {
+            return known.into_iter().map(resolve).collect();
+        }
+        let reading = tokio::task::spawn_blocking(move || known.into_iter().map(resolve).collect());
+        reading.await.map_err(io::Error::other)?
+    }
+}
+
+impl RaftLogReader<TypeConfig> for LogStore {
+    async fn try_get_log_entries<R: RangeBounds<u64> + Clone + Debug + Send>(
+        &mut self,
+        range: R,
+    ) -> io::Result<Vec<Entry>> {
+        let from = match range.start_bound() {
+            Bound::Included(from) => *from,
+            Bound::Excluded(before) => before.saturating_add(1),
+            Bound::Unbounded => 0,
+        };
+        let to = match range.end_bound() {
+            Bound::Included(last) => last.saturating_add(1),
+            Bound::Excluded(to) => *to,
+            Bound::Unbounded => u64::MAX,
+        };
+        self.read(from, to, usize::MAX).await
+    }
+
+    async fn read_vote(&mut self) -> io::Result<Option<Vote>> {
+        Ok(self.shared.memory().state.vote)
+    }
+
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
+        self.read(start, end, READ_BYTES_MAX).await
+    }
+}
+
+impl RaftLogStorage<TypeConfig> for LogStore {
+    type LogReader = LogStore;
+
+    async fn get_log_state(&mut self) -> io::Result<LogState<TypeConfig>> {
+        let memory = self.shared.memory();
+        Ok(LogState { last_purged_log_id: memory.state.purged, last_log_id: memory.state.last })
+    }
+
+    async fn get_log_reader(&mut self) -> LogStore {
+        self.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
+        self.durable(|done| Op::Vote(*vote, done)).await?;
+        // Not before: nobody may rely on a vote that a crash could take back.
+        self.shared.memory().state.vote = Some(*vote);
+        Ok(())
+    }
+
+    async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
+        if let Some(committed) = committed {
+            self.shared.note_committed(committed);
+            self.shared.memory().state.committed = Some(committed);
+        }
+        Ok(())
+    }
+
+    async fn read_committed(&mut self) -> io::Result<Option<LogId>> {
+        Ok(self.shared.memory().state.committed)
+    }
+
+    async fn append<I>(&mut self, entries: I, callback: IOFlushed<TypeConfig>) -> io::Result<()>
+    where
+        I: IntoIterator<Item = Entry> + Send,
+        I::IntoIter: Send,
+    {
+        let entries: Vec<Entry> = entries.into_iter().collect();
+        {
+            let mut memory = self.shared.memory();
+            for entry in &entries {
+                memory.append(entry.clone())?;
+            }
+        }
+        self.shared.submit(Op::Append(entries, callback));
+        Ok(())
+    }
+
+    async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
+        self.shared.memory().truncate_after(last);
+        self.durable(|done| Op::Truncate(last, done)).await
+    }
+
+    async fn purge(&mut self, upto: LogId) -> io::Result<()> {
+        self.shared.memory().purge(upto);
+        self.durable(|done| Op::Purge(upto, done)).await
+    }
+}

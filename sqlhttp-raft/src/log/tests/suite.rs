@@ -1,0 +1,101 @@
+//! openraft's own suite for storage.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use futures_util::{Stream, TryStreamExt};
+use openraft::StorageError;
+use openraft::entry::{EntryPayload, RaftEntry as _};
+use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
+use openraft::testing::log::{StoreBuilder, Suite};
+use tempfile::TempDir;
+
+use super::super::{LogOptions, LogStore};
+use crate::types::{Applied, LogId, StoredMembership, TypeConfig};
+
+type SnapshotMeta = openraft::alias::SnapshotMetaOf<TypeConfig>;
+type Snapshot = openraft::alias::SnapshotOf<TypeConfig, ()>;
+
+/// A state machine that keeps nothing but its place.
+#[derive(Clone, Default)]
+struct Counter(Arc<Mutex<Counted>>);
+
+#[derive(Default)]
+struct Counted {
+    applied: Option<LogId>,
+    membership: StoredMembership,
+    snapshot: Option<SnapshotMeta>,
+    _entries: BTreeMap<u64, ()>,
+}
+
+impl RaftSnapshotBuilder<TypeConfig> for Counter {
+    type SnapshotData = ();
+
+    async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
+        let mut counted = self.0.lock().unwrap();
+        let meta = SnapshotMeta { last_log_id: counted.applied, last_membership: counted.membership.clone() };
+        counted.snapshot = Some(meta.clone());
+        Ok(Snapshot { meta, snapshot: () })
+    }
+}
+
+impl RaftStateMachine<TypeConfig> for Counter {
+    type SnapshotData = ();
+    type SnapshotBuilder = Counter;
+
+    async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
+        let counted = self.0.lock().unwrap();
+        Ok((counted.applied, counted.membership.clone()))
+    }
+
+    async fn apply<S>(&mut self, entries: S) -> io::Result<()>
+    where
+        S: Stream<Item = Result<EntryResponder<TypeConfig>, io::Error>> + Unpin + Send,
+    {
+        let entries: Vec<EntryResponder<TypeConfig>> = entries.try_collect().await?;
+        let mut counted = self.0.lock().unwrap();
+        for (entry, responder) in entries {
+            counted.applied = Some(entry.log_id());
+            if let EntryPayload::Membership(members) = &entry.payload {
+                counted.membership = StoredMembership::new(Some(entry.log_id()), members.clone());
+            }
+            if let Some(responder) = responder {
+                responder.send(Applied::default());
+            }
+        }
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Counter {
+        self.clone()
+    }
+
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, _snapshot: ()) -> io::Result<()> {
+        let mut counted = self.0.lock().unwrap();
+        counted.applied = meta.last_log_id;
+        counted.membership = meta.last_membership.clone();
+        counted.snapshot = Some(meta.clone());
+        Ok(())
+    }
+
+    async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
+        let snapshot = self.0.lock().unwrap().snapshot.clone();
+        Ok(snapshot.map(|meta| Snapshot { meta, snapshot: () }))
+    }
+}
+
+struct Builder;
+
+impl StoreBuilder<TypeConfig, LogStore, Counter, TempDir> for Builder {
+    async fn build(&self) -> Result<(TempDir, LogStore, Counter), StorageError<TypeConfig>> {
+        let directory = tempfile::tempdir().unwrap();
+        let log = LogStore::open(LogOptions::new(directory.path())).unwrap();
+        Ok((directory, log, Counter::default()))
+    }
+}
+
+#[tokio::test]
+async fn openrafts_suite() {
+    Suite::test_all(Builder).await.unwrap();
+}

@@ -1,0 +1,324 @@
+//! The thread that writes the log. It takes whatever waits, writes it, syncs once, and tells everybody.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use openraft::entry::RaftEntry as _;
+use openraft::storage::IOFlushed;
+use tokio::sync::oneshot;
+
+use super::LogOptions;
+use super::frame::{self, Frame};
+use super::memory::{Memory, Place};
+use super::recovery::Older;
+use super::segment::{Segment, path_of};
+use super::state::State;
+use crate::types::{Entry, LogId, TypeConfig, Vote};
+
+/// What waits to be written.
+pub(super) enum Op {
+    Append(Vec<Entry>, IOFlushed<TypeConfig>),
+    Vote(Vote, oneshot::Sender<io::Result<()>>),
+    /// Entries after this one are no more.
+    Truncate(Option<LogId>, oneshot::Sender<io::Result<()>>),
+    Purge(LogId, oneshot::Sender<io::Result<()>>),
+}
+
+/// What is to be told when an operation is durable.
+enum Waiting {
+    Flushed(IOFlushed<TypeConfig>),
+    Done(oneshot::Sender<io::Result<()>>),
+}
+
+impl Waiting {
+    fn tell(self, result: io::Result<()>) {
+        match self {
+            Waiting::Flushed(flushed) => flushed.io_completed(result),
+            // Whoever has gone needs no answer.
+            Waiting::Done(done) => drop(done.send(result)),
+        }
+    }
+}
+
+#[derive(Default)]
+struct Queue {
+    ops: VecDeque<Op>,
+    /// Written with whatever comes next; not worth a sync of its own.
+    committed: Option<LogId>,
+    closed: bool,
+}
+
+/// What the thread and its callers share.
+pub(super) struct Shared {
+    pub(super) options: LogOptions,
+    queue: Mutex<Queue>,
+    arrived: Condvar,
+    pub(super) memory: Mutex<Memory>,
+    pub(super) figures: Figures,
+    /// Held as long as the log is open.
+    _lock: Box<dyn Send + Sync>,
+}
+
+#[derive(Default)]
+pub(super) struct Figures {
+    pub(super) syncs: AtomicU64,
+    pub(super) sync_nanos: AtomicU64,
+    pub(super) entries: AtomicU64,
+    pub(super) bytes: AtomicU64,
+}
+
+impl Shared {
+    pub(super) fn new(options: LogOptions, memory: Memory, lock: Box<dyn Send + Sync>) -> Self {
+        Shared {
+            options,
+            queue: Mutex::default(),
+            arrived: Condvar::new(),
+            memory: Mutex::new(memory),
+            figures: Figures::default(),
+            _lock: lock,
+        }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets the thread do something. If it has ended, whoever waits is told.
+    pub(super) fn submit(&self, op: Op) {
+        let mut queue = self.queue();
+        if queue.closed {
+            drop(queue);
+            return waiting(op).tell(Err(closed()));
+        }
+        queue.ops.push_back(op);
+        drop(queue);
+        self.arrived.notify_one();
+    }
+
+    pub(super) fn note_committed(&self, id: LogId) {
+        self.queue().committed = Some(id);
+    }
+
+    pub(super) fn close(&self) {
+        self.queue().closed = true;
+        self.arrived.notify_one();
+    }
+
+    /// What waits; `None` when nothing does and nothing will come.
+    fn next(&self) -> Option<(VecDeque<Op>, Option<LogId>)> {
+        let mut queue = self.queue();
+        while queue.ops.is_empty() && !queue.closed {
+            queue = self.arrived.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+        if queue.ops.is_empty() {
+            return None;
+        }
+        Some((std::mem::take(&mut queue.ops), queue.committed.take()))
+    }
+}
+
+fn closed() -> io::Error {
+    io::Error::new(io::ErrorKind::BrokenPipe, "the log is closed")
+}
+
+fn waiting(op: Op) -> Waiting {
+    match op {
+        Op::Append(_, flushed) => Waiting::Flushed(flushed),
+        Op::Vote(_, done) | Op::Truncate(_, done) | Op::Purge(_, done) => Waiting::Done(done),
+    }
+}
+
+/// The thread's own.
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    segment: Segment,
+    older: VecDeque<Older>,
+    /// What the frames say, written or about to be.
+    state: State,
+    /// What will be written at the segment's end.
+    buffer: Vec<u8>,
+    /// The entries in it, and where they will stand.
+    entries: Vec<(LogId, Place)>,
+    /// After an error nobody knows what the disk holds: nothing is written any more.
+    failed: Option<String>,
+}
+
+impl Writer {
+    pub(super) fn new(shared: Arc<Shared>, segment: Segment, older: Vec<Older>) -> Self {
+        let state = shared.memory().state.clone();
+        let writer = Writer {
+            state,
+            shared,
+            segment,
+            older: older.into(),
+            buffer: Vec::new(),
+            entries: Vec::new(),
+            failed: None,
+        };
+        writer.count_bytes();
+        writer
+    }
+
+    /// Runs until the log is closed and nothing waits.
+    pub(super) fn run(mut self) {
+        let shared = self.shared.clone();
+        while let Some((ops, committed)) = shared.next() {
+            let mut told = Vec::with_capacity(ops.len());
+            let result = self.write_all(ops, committed, &mut told);
+            let result = result.map_err(|error| self.latch(&error));
+            for waiting in told {
+                waiting.tell(result.as_ref().copied().map_err(|why| io::Error::other(why.clone())));
+            }
+        }
+    }
+
+    /// From now on everything fails.
+    fn latch(&mut self, error: &io::Error) -> String {
+        let why = format!("the log cannot be written: {error}");
+        if self.failed.is_none() {
+            tracing::error!(target: "raft", "{why}");
+            self.failed = Some(why.clone());
+        }
+        why
+    }
+
+    fn write_all(&mut self, ops: VecDeque<Op>, committed: Option<LogId>, told: &mut Vec<Waiting>) -> io::Result<()> {
+        let mut purged = None;
+        let mut result = self.failed.clone().map_or(Ok(()), |why| Err(io::Error::other(why)));
+        if let (Some(committed), Ok(())) = (committed, &result) {
+            result = self.add(&Frame::Committed(committed));
+        }
+        for op in ops {
+            if result.is_ok() {
+                result = self.add_op(&op, &mut purged);
+            }
+            told.push(waiting(op));
+        }
+        result?;
+        self.flush()?;
+        if let Some(purged) = purged {
+            self.drop_segments(purged)?;
+        }
+        Ok(())
+    }
+
+    fn add_op(&mut self, op: &Op, purged: &mut Option<LogId>) -> io::Result<()> {
+        match op {
+            Op::Append(entries, _) => {
+                for entry in entries {
+                    self.add(&Frame::Entry(entry.clone()))?;
+                }
+                self.shared.figures.entries.fetch_add(entries.len() as u64, Ordering::Relaxed);
+                Ok(())
+            }
+            Op::Vote(vote, _) => self.add(&Frame::Vote(*vote)),
+            Op::Truncate(last, _) => self.add(&Frame::Truncate(*last)),
+            Op::Purge(id, _) => {
+                *purged = Some(*id);
+                self.add(&Frame::Purge(*id))
+            }
+        }
+    }
+
+    /// Adds a frame to what will be written; begins a new segment first if it does not fit.
+    fn add(&mut self, frame: &Frame) -> io::Result<()> {
+        let full = u64::from(self.shared.options.segment_bytes);
+        if self.segment.end + self.buffer.len() as u64 >= full {
+            self.begin_segment()?;
+        }
+        let at = self.buffer.len();
+        let durable = u32::try_from(self.segment.durable).unwrap_or(u32::MAX);
+        frame::write(&mut self.buffer, frame, self.segment.number, self.segment.end, durable)?;
+        if let Frame::Entry(entry) = frame {
+            let place = Place {
+                number: self.segment.number,
+                file: self.segment.file.clone(),
+                offset: self.segment.end + at as u64,
+                len: u32::try_from(self.buffer.len() - at).unwrap_or(u32::MAX),
+            };
+            self.entries.push((entry.log_id(), place));
+        }
+        self.note(frame);
+        Ok(())
+    }
+
+    /// Writes and syncs what has been added.
+    fn flush(&mut self) -> io::Result<()> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        self.segment.append(&self.buffer)?;
+        let started = Instant::now();
+        self.segment.sync()?;
+        let took = started.elapsed();
+        let figures = &self.shared.figures;
+        figures.syncs.fetch_add(1, Ordering::Relaxed);
+        figures.sync_nanos.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        if let Some(observe) = &self.shared.options.on_sync {
+            observe(took);
+        }
+        self.buffer.clear();
+        self.buffer.shrink_to(BUFFER_KEPT_BYTES);
+        let mut memory = self.shared.memory();
+        self.entries.drain(..).for_each(|(id, place)| memory.written(id, place));
+        memory.forget(self.shared.options.cache_bytes);
+        drop(memory);
+        self.count_bytes();
+        Ok(())
+    }
+
+    /// Ends the segment, which is durable then, and begins the next.
+    fn begin_segment(&mut self) -> io::Result<()> {
+        let durable = u32::try_from(self.segment.durable).unwrap_or(u32::MAX);
+        frame::write(&mut self.buffer, &Frame::End, self.segment.number, self.segment.end, durable)?;
+        self.flush()?;
+        let last_index = self.state.last.map_or(0, |id| id.index);
+        self.older.push_back(Older { number: self.segment.number, bytes: self.segment.filled, last_index });
+        self.segment = Segment::create(&self.shared.options, self.segment.number + 1, &self.state)?;
+        Ok(())
+    }
+
+    /// Keeps in mind what the frames say. (What is in memory is ahead of that.)
+    fn note(&mut self, frame: &Frame) {
+        match frame {
+            Frame::Entry(entry) => self.state.last = Some(entry.log_id()),
+            Frame::Truncate(last) => self.state.truncate_after(*last),
+            Frame::Purge(id) => self.state.purge(*id),
+            Frame::Vote(vote) => self.state.vote = Some(*vote),
+            Frame::Committed(id) => self.state.committed = Some(*id),
+            Frame::End => {}
+        }
+    }
+
+    /// Removes the segments in which every entry is purged.
+    fn drop_segments(&mut self, purged: LogId) -> io::Result<()> {
+        let mut dropped = false;
+        while self.older.front().is_some_and(|older| older.last_index <= purged.index) {
+            if let Some(older) = self.older.pop_front() {
+                let options = &self.shared.options;
+                options.disk.remove(&path_of(&options.directory, older.number))?;
+                dropped = true;
+            }
+        }
+        if dropped {
+            self.shared.options.disk.sync_directory(&self.shared.options.directory)?;
+            self.count_bytes();
+        }
+        Ok(())
+    }
+
+    fn count_bytes(&self) {
+        let older: u64 = self.older.iter().map(|older| older.bytes).sum();
+        self.shared.figures.bytes.store(older + self.segment.filled, Ordering::Relaxed);
+    }
+}
+
+/// A buffer that grew beyond this for a large entry is given back.
+const BUFFER_KEPT_BYTES: usize = 4 << 20;

@@ -1,0 +1,88 @@
+//! Snapshots: the database itself, synced up to a place in the log.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use openraft::storage::RaftSnapshotBuilder;
+use sqlhttp_core::Database;
+
+use super::{Snapshot, SnapshotMeta};
+use crate::membership;
+use crate::types::{TypeConfig, id_at, index_of};
+
+/// What a snapshot consists of: the database that it was taken of. Whoever needs its bytes makes a copy, which is
+/// consistent by itself and says itself how far it is.
+#[derive(Debug, Clone)]
+pub(crate) struct SnapshotCopy {
+    database: Database,
+}
+
+impl SnapshotCopy {
+    /// Nothing has to be done for a snapshot of this very database. Copies of other nodes' databases are not sent yet,
+    /// for there are no other nodes.
+    pub(super) async fn install(self, database: &Database, meta: &SnapshotMeta) -> io::Result<()> {
+        let wanted = meta.last_log_id.map_or(0, |id| index_of(&id));
+        let (own, here) = (self.database.progress().index, database.progress().index);
+        if own >= wanted && here >= wanted {
+            return Ok(());
+        }
+        Err(io::Error::new(io::ErrorKind::Unsupported, "a snapshot of another node cannot be installed"))
+    }
+}
+
+/// When and where the last snapshot was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Taken {
+    pub(crate) term: u64,
+    pub(crate) index: u64,
+    pub(crate) at: SystemTime,
+}
+
+/// The last snapshot, if there is one.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Latest(Arc<Mutex<Option<(Snapshot, SystemTime)>>>);
+
+impl Latest {
+    pub(super) fn snapshot(&self) -> Option<Snapshot> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(snapshot, _)| snapshot.clone())
+    }
+
+    pub(super) fn taken(&self) -> Option<Taken> {
+        let latest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (snapshot, at) = latest.as_ref()?;
+        let id = snapshot.meta.last_log_id?;
+        Some(Taken { term: id.leader_id.term, index: index_of(&id), at: *at })
+    }
+
+    fn set(&self, snapshot: Snapshot) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((snapshot, SystemTime::now()));
+    }
+}
+
+/// Takes a snapshot.
+pub(crate) struct SnapshotBuilder {
+    database: Database,
+    latest: Latest,
+}
+
+impl SnapshotBuilder {
+    pub(super) fn new(database: Database, latest: Latest) -> Self {
+        SnapshotBuilder { database, latest }
+    }
+}
+
+impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
+    type SnapshotData = SnapshotCopy;
+
+    async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
+        let progress = self.database.sync().await.map_err(io::Error::other)?;
+        let meta = SnapshotMeta {
+            last_log_id: id_at(progress.term, progress.index),
+            last_membership: membership::decode(&progress.membership)?,
+        };
+        let snapshot = Snapshot { meta, snapshot: SnapshotCopy { database: self.database.clone() } };
+        self.latest.set(snapshot.clone());
+        Ok(snapshot)
+    }
+}

@@ -1,0 +1,193 @@
+//! What a node does by the clock: snapshots, cuts of the log, VACUUM and ANALYZE.
+//!
+//! A snapshot is the database synced ([`crate::machine`]), so it costs one sync, and no write waits for it. VACUUM and
+//! `PRAGMA optimize` go through the log, so that they happen on every node at the same place.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use sqlhttp_core::{Ending, Error, Outcome, StepOutcome};
+
+use crate::Node;
+use crate::node::{Inner, PATIENCE};
+use crate::propose::stopped;
+use crate::types::index_of;
+use openraft::async_runtime::WatchReceiver as _;
+
+/// What `/reap` is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Reaped {
+    /// Snapshots that were merged into others. There is only ever one here.
+    pub snapshots: u64,
+    /// Write-ahead logs that were moved into the database file.
+    pub wals: u64,
+}
+
+impl Node {
+    /// Takes a snapshot and cuts the log, so that it keeps `trailing` entries behind the snapshot (by default as
+    /// [`crate::SnapshotPolicy::trailing`] says). `false` if there is nothing new since the last one.
+    ///
+    /// # Errors
+    /// [`Error::Sqlite`] if the disk fails, [`Error::Timeout`] if it takes too long, [`Error::Poisoned`].
+    pub async fn snapshot(&self, trailing: Option<u64>) -> Result<bool, Error> {
+        let before = self.inner.machine.last_snapshot();
+        if before.is_some_and(|taken| taken.index >= self.inner.database.progress().command_index) {
+            return Ok(false);
+        }
+        let result = self.take_snapshot(trailing.unwrap_or(self.inner.options.snapshots.trailing())).await;
+        let counters = &self.inner.counters;
+        let counter = if result.is_ok() { &counters.snapshots } else { &counters.snapshots_failed };
+        counter.fetch_add(1, Ordering::Relaxed);
+        result.map(|()| true)
+    }
+
+    async fn take_snapshot(&self, trailing: u64) -> Result<(), Error> {
+        let raft = &self.inner.raft;
+        let wanted = self.inner.database.progress().index;
+        raft.trigger().snapshot().await.map_err(|fatal| stopped(&fatal))?;
+        let reached = |index: Option<u64>| index.is_some_and(|index| index >= wanted);
+        let mut metrics = raft.data_metrics();
+        let taken = async {
+            loop {
+                let snapshot = metrics.borrow_and_update().snapshot;
+                if reached(snapshot.map(|id| index_of(&id))) {
+                    return;
+                }
+                if metrics.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, taken).await.map_err(|_| Error::Timeout)?;
+        self.cut_log(wanted.saturating_sub(trailing)).await
+    }
+
+    async fn cut_log(&self, upto: u64) -> Result<(), Error> {
+        if upto == 0 || self.inner.log.status().purged_index >= upto {
+            return Ok(());
+        }
+        // openraft counts from 0.
+        self.inner.raft.trigger().purge_log(upto - 1).await.map_err(|fatal| stopped(&fatal))
+    }
+
+    /// Takes a snapshot because somebody asks for it.
+    ///
+    /// # Errors
+    /// As [`Node::snapshot`].
+    pub async fn snapshot_by_request(&self, trailing: Option<u64>) -> Result<bool, Error> {
+        let taken = self.snapshot(trailing).await?;
+        self.inner.counters.snapshots_by_request.fetch_add(u64::from(taken), Ordering::Relaxed);
+        Ok(taken)
+    }
+
+    /// Moves the database's write-ahead log into its file.
+    ///
+    /// # Errors
+    /// [`Error::Sqlite`] if the disk fails.
+    pub async fn reap(&self) -> Result<Reaped, Error> {
+        let wals = u64::from(self.inner.database.status().wal_bytes > 0);
+        self.inner.database.checkpoint().await?;
+        Ok(Reaped { snapshots: 0, wals })
+    }
+}
+
+/// What a node does by the clock.
+pub(crate) struct Maintenance {
+    // Not the node itself, which could never be dropped then.
+    node: Weak<Inner>,
+}
+
+impl Maintenance {
+    /// Starts to look after a node, on its runtime.
+    pub(crate) fn start(node: &Node) {
+        let options = &node.inner.options;
+        let maintenance = || Maintenance { node: Arc::downgrade(&node.inner) };
+        let runtime = &node.inner.runtime;
+        if !options.snapshots.interval.is_zero() {
+            runtime.spawn(maintenance().take_snapshots(options.snapshots.interval));
+        }
+        if !options.vacuum_interval.is_zero() {
+            runtime.spawn(maintenance().vacuum(options.vacuum_interval));
+        }
+        if !options.optimize_interval.is_zero() {
+            runtime.spawn(maintenance().optimize(options.optimize_interval));
+        }
+    }
+
+    fn node(&self) -> Option<Node> {
+        self.node.upgrade().map(|inner| Node { inner })
+    }
+
+    async fn take_snapshots(self, interval: Duration) {
+        loop {
+            tokio::time::sleep(interval).await;
+            let Some(node) = self.node() else { return };
+            if is_due(&node)
+                && let Err(error) = node.snapshot(None).await
+            {
+                tracing::error!(target: "snapshot-store", "no snapshot could be taken: {error}");
+            }
+        }
+    }
+
+    async fn vacuum(self, interval: Duration) {
+        loop {
+            tokio::time::sleep(interval).await;
+            let Some(node) = self.node() else { return };
+            let counters = &node.inner.counters;
+            let ended = if leads(&node) { node.run_everywhere("VACUUM").await.map(check) } else { continue };
+            count(ended, "VACUUM", &counters.vacuums, &counters.vacuums_failed);
+        }
+    }
+
+    async fn optimize(self, interval: Duration) {
+        loop {
+            tokio::time::sleep(interval).await;
+            let Some(node) = self.node() else { return };
+            let counters = &node.inner.counters;
+            let ended = if leads(&node) { node.run_everywhere("PRAGMA optimize").await.map(check) } else { continue };
+            count(ended, "PRAGMA optimize", &counters.optimizes, &counters.optimizes_failed);
+        }
+    }
+}
+
+fn leads(node: &Node) -> bool {
+    *node.inner.ready.borrow() != 0
+}
+
+/// Whether enough has happened since the last snapshot.
+fn is_due(node: &Node) -> bool {
+    let policy = node.inner.options.snapshots;
+    let last = node.inner.machine.last_snapshot().map_or(node.inner.log.status().purged_index, |taken| taken.index);
+    let progress = node.inner.database.progress();
+    let entries = progress.index.saturating_sub(last);
+    let wal = policy.wal_bytes > 0 && node.inner.database.status().wal_bytes >= policy.wal_bytes;
+    entries >= policy.entries || wal && progress.command_index > last
+}
+
+fn check(outcome: Outcome) -> Result<(), String> {
+    match (outcome.ending, outcome.steps.into_iter().next()) {
+        (Ending::Done, Some(StepOutcome::Failed(failure))) => Err(failure.to_string()),
+        (Ending::Done, _) => Ok(()),
+        (ending, _) => Err(format!("{ending:?}")),
+    }
+}
+
+fn count(
+    ended: Result<Result<(), String>, Error>,
+    what: &str,
+    done: &std::sync::atomic::AtomicU64,
+    failed: &std::sync::atomic::AtomicU64,
+) {
+    let why = match ended {
+        Ok(Ok(())) => {
+            done.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        Ok(Err(why)) => why,
+        Err(error) => error.to_string(),
+    };
+    failed.fetch_add(1, Ordering::Relaxed);
+    tracing::error!(target: "store", "{what} failed: {why}");
+}

@@ -1,0 +1,73 @@
+//! The membership as bytes, which the database and the log keep. openraft promises no stable form of its own.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+
+use serde::{Deserialize, Serialize};
+
+use crate::types::{Membership, Peer, StoredMembership, log_id};
+
+/// Who belongs to the cluster. Only ever grows at its end.
+#[derive(Serialize, Deserialize)]
+struct Form {
+    /// The term and the index of the entry that says so.
+    stated_in: Option<(u64, u64)>,
+    /// The sets of voters of which each must agree: one, or two while the membership changes (joint consensus, section
+    /// 4.3 of the Raft dissertation).
+    voters: Vec<BTreeSet<u64>>,
+    /// Everybody, voter or not.
+    nodes: BTreeMap<u64, Peer>,
+}
+
+/// A membership, and the entry that says so.
+pub(crate) fn encode(membership: &StoredMembership) -> io::Result<Vec<u8>> {
+    to_bytes(membership.log_id().map(|id| (id.leader_id.term, id.index)), membership.membership())
+}
+
+/// A membership as its entry carries it.
+pub(crate) fn encode_members(membership: &Membership) -> io::Result<Vec<u8>> {
+    to_bytes(None, membership)
+}
+
+fn to_bytes(stated_in: Option<(u64, u64)>, membership: &Membership) -> io::Result<Vec<u8>> {
+    let voters = membership.get_joint_config().clone();
+    let nodes = membership.nodes().map(|(id, peer)| (*id, peer.clone())).collect();
+    postcard::to_stdvec(&Form { stated_in, voters, nodes }).map_err(io::Error::other)
+}
+
+/// Reads what [`encode_members`] has made.
+pub(crate) fn decode_members(bytes: &[u8]) -> io::Result<Membership> {
+    Ok(decode(bytes)?.membership().clone())
+}
+
+/// No bytes are the membership of a node that belongs to no cluster yet.
+pub(crate) fn decode(bytes: &[u8]) -> io::Result<StoredMembership> {
+    if bytes.is_empty() {
+        return Ok(StoredMembership::default());
+    }
+    let invalid =
+        |why: String| io::Error::new(io::ErrorKind::InvalidData, format!("the membership makes no sense: {why}"));
+    let form: Form = postcard::from_bytes(bytes).map_err(|why| invalid(why.to_string()))?;
+    let membership = Membership::new(form.voters, form.nodes).map_err(|why| invalid(why.to_string()))?;
+    Ok(StoredMembership::new(form.stated_in.map(|(term, index)| log_id(term, index)), membership))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn what_is_encoded_is_read() {
+        let peer = |name: &str| Peer { name: name.to_owned(), raft_address: format!("{name}:4002") };
+        let nodes = BTreeMap::from([(1, peer("a")), (7, peer("b")), (9, peer("learner"))]);
+        let joint = Membership::new(vec![BTreeSet::from([1]), BTreeSet::from([1, 7])], nodes).unwrap();
+        for stored in [StoredMembership::default(), StoredMembership::new(Some(log_id(3, 12)), joint)] {
+            let bytes = encode(&stored).unwrap();
+            assert_eq!(decode(&bytes).unwrap(), stored);
+        }
+        assert_eq!(decode(&[]).unwrap(), StoredMembership::default());
+        assert!(decode(&[1, 2]).is_err());
+    }
+}

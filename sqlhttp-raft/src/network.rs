@@ -1,0 +1,67 @@
+//! The network between nodes. A cluster has one node as yet, and so nobody is ever reached.
+
+use std::future::Future;
+
+use openraft::OptionalSend;
+use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
+use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
+use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse};
+
+use crate::machine::SnapshotCopy;
+use crate::types::{Peer, TypeConfig, Vote};
+
+/// Makes connections to other nodes.
+pub(crate) struct Network;
+
+/// A connection to another node.
+pub(crate) struct Connection {
+    peer: Peer,
+}
+
+impl Connection {
+    fn unreachable(&self) -> Unreachable<TypeConfig> {
+        let why = format!(
+            "node '{}' at {} cannot be reached: this cluster has one node",
+            self.peer.name, self.peer.raft_address
+        );
+        Unreachable::from_string(why)
+    }
+}
+
+impl RaftNetworkFactory<TypeConfig> for Network {
+    type Network = Connection;
+
+    async fn new_client(&mut self, _target: u64, peer: &Peer) -> Connection {
+        Connection { peer: peer.clone() }
+    }
+}
+
+impl RaftNetworkV2<TypeConfig> for Connection {
+    type SnapshotData = SnapshotCopy;
+
+    async fn append_entries(
+        &mut self,
+        _rpc: AppendEntriesRequest<TypeConfig>,
+        _option: RPCOption,
+    ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
+        Err(self.unreachable().into())
+    }
+
+    async fn vote(
+        &mut self,
+        _rpc: VoteRequest<TypeConfig>,
+        _option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
+        Err(self.unreachable().into())
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        _vote: Vote,
+        _snapshot: openraft::alias::SnapshotOf<TypeConfig, SnapshotCopy>,
+        _cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        _option: RPCOption,
+    ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
+        Err(self.unreachable().into())
+    }
+}

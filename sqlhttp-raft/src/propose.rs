@@ -1,0 +1,203 @@
+//! The way of work into the log.
+//!
+//! Whatever waits is put into one entry. While some entries are on their way, the next gathers: the more there is to do,
+//! the more share an entry, its place in the log, and its sync. Nobody waits for company: an idle node proposes at once.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use openraft::errors::{ClientWriteError, RaftError};
+use sqlhttp_core::{Deadline, Error, Outcome};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use crate::command::{Command, DATABASE, EncodedWork};
+use crate::types::{Applied, Raft, TypeConfig};
+
+/// How many pieces of work share an entry at most.
+const WORKS_MAX: usize = 256;
+/// How many bytes of work share an entry at most; one piece may be longer.
+const ENTRY_BYTES_MAX: usize = 1 << 20;
+/// How many entries are on their way at once: one is written and synced while another is applied.
+const IN_FLIGHT_MAX: usize = 2;
+/// How many pieces of work may wait.
+const WAITING_MAX: usize = 4096;
+/// How many bytes of work may wait.
+const WAITING_BYTES_MAX: usize = 256 << 20;
+/// How soon to ask again for a leader.
+const LEADER_POLL: Duration = Duration::from_millis(2);
+
+/// Work that waits for its place in the log.
+struct Proposal {
+    work: EncodedWork,
+    /// Until when it may wait. Once it is in the log, it happens.
+    deadline: Deadline,
+    reply: oneshot::Sender<Result<Outcome, Error>>,
+    _room: tokio::sync::OwnedSemaphorePermit,
+}
+
+/// Where work goes to get into the log.
+#[derive(Clone)]
+pub(crate) struct Proposer {
+    queue: mpsc::Sender<Proposal>,
+    room: Arc<Semaphore>,
+    waiting: Arc<AtomicU64>,
+}
+
+impl Proposer {
+    /// Starts to propose, on the runtime of the caller. A leader is awaited for this long.
+    pub(crate) fn start(raft: Raft, leader_timeout: Duration) -> Proposer {
+        let (queue, proposals) = mpsc::channel(WAITING_MAX);
+        let waiting = Arc::new(AtomicU64::new(0));
+        let work = Work { raft, leader_timeout, waiting: waiting.clone() };
+        tokio::spawn(work.run(proposals));
+        Proposer { queue, room: Arc::new(Semaphore::new(WAITING_BYTES_MAX)), waiting }
+    }
+
+    /// Puts a piece of work into the log, and waits until it has been applied. It happens even if the future is dropped,
+    /// unless it still waits for its place.
+    ///
+    /// # Errors
+    /// [`Error::Overloaded`] if too much waits, [`Error::Timeout`] if the deadline passed before there was a place in the
+    /// log, [`Error::NoLeader`], [`Error::LeadershipLost`], [`Error::Poisoned`] if this node has stopped.
+    pub(crate) async fn propose(&self, work: EncodedWork, deadline: Deadline) -> Result<Outcome, Error> {
+        const OVERLOADED: Error = Error::Overloaded("too many writes are waiting");
+        let bytes = u32::try_from(work.len().min(WAITING_BYTES_MAX)).unwrap_or(u32::MAX);
+        let room = self.room.clone().try_acquire_many_owned(bytes).map_err(|_| OVERLOADED)?;
+        let (reply, outcome) = oneshot::channel();
+        let proposal = Proposal { work, deadline, reply, _room: room };
+        self.queue.try_send(proposal).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => OVERLOADED,
+            mpsc::error::TrySendError::Closed(_) => Error::Closed,
+        })?;
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        outcome.await.unwrap_or(Err(Error::Closed))
+    }
+
+    /// How many pieces of work wait for their place.
+    pub(crate) fn waiting(&self) -> u64 {
+        self.waiting.load(Ordering::Relaxed)
+    }
+}
+
+/// What proposes.
+struct Work {
+    raft: Raft,
+    leader_timeout: Duration,
+    waiting: Arc<AtomicU64>,
+}
+
+impl Work {
+    async fn run(self, mut proposals: mpsc::Receiver<Proposal>) {
+        let in_flight = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
+        let mut held = None;
+        loop {
+            let first = match held.take() {
+                Some(first) => first,
+                None => match proposals.recv().await {
+                    Some(first) => first,
+                    None => return,
+                },
+            };
+            // It is never closed.
+            let Ok(place) = in_flight.clone().acquire_owned().await else { return };
+            let (gathered, left_over) = gather(first, &mut proposals);
+            held = left_over;
+            self.waiting.fetch_sub(gathered.len() as u64, Ordering::Relaxed);
+            let gathered = still_wanted(gathered);
+            if gathered.is_empty() {
+                continue;
+            }
+            let (raft, leader_timeout) = (self.raft.clone(), self.leader_timeout);
+            tokio::spawn(async move {
+                carry(&raft, leader_timeout, gathered).await;
+                drop(place);
+            });
+        }
+    }
+}
+
+/// Takes what may share an entry. What does not fit any more comes back.
+fn gather(first: Proposal, proposals: &mut mpsc::Receiver<Proposal>) -> (Vec<Proposal>, Option<Proposal>) {
+    let mut bytes = first.work.len();
+    let mut gathered = vec![first];
+    while gathered.len() < WORKS_MAX {
+        let Ok(next) = proposals.try_recv() else { break };
+        bytes = bytes.saturating_add(next.work.len());
+        if bytes > ENTRY_BYTES_MAX {
+            return (gathered, Some(next));
+        }
+        gathered.push(next);
+    }
+    (gathered, None)
+}
+
+/// Leaves out what nobody waits for any more.
+fn still_wanted(gathered: Vec<Proposal>) -> Vec<Proposal> {
+    let timed = gathered.iter().any(|proposal| proposal.deadline.moment().is_some());
+    let now = timed.then(Instant::now);
+    let mut wanted = Vec::with_capacity(gathered.len());
+    for proposal in gathered {
+        if now.is_some_and(|now| proposal.deadline.passed(now)) {
+            // Whoever has gone needs no answer.
+            let _ = proposal.reply.send(Err(Error::Timeout));
+        } else if !proposal.reply.is_closed() {
+            wanted.push(proposal);
+        }
+    }
+    wanted
+}
+
+/// Carries work through the log, and tells those who wait.
+async fn carry(raft: &Raft, leader_timeout: Duration, gathered: Vec<Proposal>) {
+    let mut works = Vec::with_capacity(gathered.len());
+    let mut replies = Vec::with_capacity(gathered.len());
+    for Proposal { work, reply, _room, .. } in gathered {
+        works.push(work);
+        replies.push((reply, _room));
+    }
+    let result = match Command::new(DATABASE, works) {
+        Ok(command) => write(raft, leader_timeout, command).await,
+        Err(error) => Err(internal(&error)),
+    };
+    match result {
+        Ok(applied) => {
+            let mut outcomes = applied.outcomes.into_iter();
+            for (reply, _room) in replies {
+                // Whoever has gone needs no answer.
+                let _ = reply.send(outcomes.next().ok_or(Error::LeadershipLost));
+            }
+        }
+        Err(error) => replies.into_iter().for_each(|(reply, _room)| drop(reply.send(Err(error.clone())))),
+    }
+}
+
+/// Writes an entry. While there is no leader, and until a new leader may write, this waits: it takes milliseconds
+/// mostly.
+async fn write(raft: &Raft, leader_timeout: Duration, command: Command) -> Result<Applied, Error> {
+    let started = Instant::now();
+    loop {
+        match raft.client_write(command.clone()).await {
+            Ok(written) => return Ok(written.data),
+            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(elsewhere))) => {
+                let known = elsewhere.leader_id.is_some_and(|leader| leader != *raft.node_id());
+                if known || started.elapsed() >= leader_timeout {
+                    return Err(Error::NoLeader);
+                }
+                tokio::time::sleep(LEADER_POLL).await;
+            }
+            Err(RaftError::APIError(_)) => return Err(Error::LeadershipLost),
+            Err(RaftError::Fatal(fatal)) => return Err(stopped::<TypeConfig>(&fatal)),
+        }
+    }
+}
+
+/// Replication has stopped on this node, for good.
+pub(crate) fn stopped<C: openraft::RaftTypeConfig>(fatal: &openraft::errors::Fatal<C>) -> Error {
+    Error::Poisoned(format!("replication has stopped: {fatal}").into())
+}
+
+fn internal(error: &io::Error) -> Error {
+    Error::Unsupported(format!("the request cannot be written to the log: {error}"))
+}

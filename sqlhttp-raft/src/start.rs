@@ -1,0 +1,231 @@
+//! How a node starts: what is on disk is opened and checked, then Raft begins.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use openraft::{Config, ReadPolicy, SnapshotPolicy};
+use sqlhttp_core::{Database, Error, JournalMode, Writes};
+use tokio::sync::watch;
+
+use crate::NodeOptions;
+use crate::log::{LogError, LogOptions, LogStore};
+use crate::machine::Machine;
+use crate::network::Network;
+use crate::propose::Proposer;
+use crate::runtime::Runtime;
+use crate::types::{Peer, Raft};
+use openraft::async_runtime::WatchReceiver as _;
+
+/// The number of the first node of a cluster. Numbers are never used again; names may be.
+const FIRST_NODE: u64 = 1;
+
+/// Why a node cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Another process uses the directory.
+    #[error("{0} is in use by another process")]
+    InUse(PathBuf),
+    /// A file operation failed.
+    #[error("{action} {path}: {source}")]
+    Io {
+        /// What was attempted.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The log is damaged or cannot be read. The text names the file and the offset.
+    #[error("{0}")]
+    Log(String),
+    /// The log ends before what the database has applied of it: entries are missing.
+    #[error(
+        "the log in {directory} ends at index {last}, but the database has applied index {applied}: entries are missing"
+    )]
+    LogTooShort {
+        /// Where the log is.
+        directory: PathBuf,
+        /// The last index of the log.
+        last: u64,
+        /// The last index that the database has applied.
+        applied: u64,
+    },
+    /// The database cannot be opened.
+    #[error("{file}: {source}")]
+    Database {
+        /// Its file.
+        file: PathBuf,
+        /// Why.
+        source: Error,
+    },
+    /// Raft refuses what it finds.
+    #[error("raft: {0}")]
+    Raft(String),
+}
+
+/// Everything that a node consists of.
+pub(crate) struct Started {
+    pub(crate) database: Database,
+    pub(crate) log: LogStore,
+    pub(crate) machine: Machine,
+    pub(crate) raft: Raft,
+    pub(crate) proposer: Proposer,
+    pub(crate) ready: watch::Receiver<u64>,
+    pub(crate) runtime: Runtime,
+}
+
+pub(crate) async fn start(options: &NodeOptions) -> Result<Started, StartError> {
+    let own = options.clone();
+    let opened = tokio::task::spawn_blocking(move || open(&own)).await;
+    let (log, database) = opened.map_err(|error| StartError::Raft(error.to_string()))??;
+    let machine = Machine::new(database.clone(), options.directory.clone(), options.on_apply.clone());
+    let runtime = Runtime::start().map_err(|source| io_error("start the thread of", &options.directory, source))?;
+    let (own, own_log, own_machine) = (options.clone(), log.clone(), machine.clone());
+    let began = runtime.run(begin(own, own_log, own_machine)).await;
+    let (raft, proposer, ready) = began.map_err(|error| StartError::Raft(error.to_string()))??;
+    Ok(Started { database, log, machine, raft, proposer, ready, runtime })
+}
+
+/// Opens the log and the database.
+fn open(options: &NodeOptions) -> Result<(LogStore, Database), StartError> {
+    let directory = log_directory(options);
+    std::fs::create_dir_all(&directory).map_err(|source| io_error("create", &directory, source))?;
+    let mut log_options = LogOptions::new(&directory);
+    log_options.on_sync.clone_from(&options.on_sync);
+    let log = LogStore::open(log_options).map_err(|error| match error {
+        LogError::InUse => StartError::InUse(options.directory.clone()),
+        other => StartError::Log(other.to_string()),
+    })?;
+    // Only now is it certain that nobody else uses them.
+    remove_leftovers(&options.directory).map_err(|source| io_error("clean up", &options.directory, source))?;
+    let file = options.directory.join("db.sqlite");
+    let database_options = sqlhttp_core::Options {
+        writes: Writes::Log,
+        journal_mode: JournalMode::Wal,
+        read_only: false,
+        create: true,
+        allow_attach: false,
+        ..options.database.clone()
+    };
+    let database =
+        Database::open(file.clone(), database_options).map_err(|source| StartError::Database { file, source })?;
+    check_log(&log, &database, directory)?;
+    Ok((log, database))
+}
+
+pub(crate) fn log_directory(options: &NodeOptions) -> PathBuf {
+    options.directory.join("raft").join("log")
+}
+
+/// An entry is synced before it is applied, so the log of a healthy node never ends before what has been applied.
+fn check_log(log: &LogStore, database: &Database, directory: PathBuf) -> Result<(), StartError> {
+    let (applied, last) = (database.progress().index, log.status().last_index);
+    if applied > last {
+        return Err(StartError::LogTooShort { directory, last, applied });
+    }
+    Ok(())
+}
+
+/// Removes what a crash has left of files that were to be loaded or sent.
+fn remove_leftovers(directory: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let scratch =
+            ["restore-", "boot-", "load-", "db.sqlite-download-"].iter().any(|prefix| name.starts_with(prefix));
+        if scratch && entry.file_type()?.is_file() {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+fn io_error(action: &'static str, path: &Path, source: io::Error) -> StartError {
+    StartError::Io { action, path: path.to_owned(), source }
+}
+
+/// Begins to replicate.
+async fn begin(
+    options: NodeOptions,
+    log: LogStore,
+    machine: Machine,
+) -> Result<(Raft, Proposer, watch::Receiver<u64>), StartError> {
+    let failed = |error: &dyn std::fmt::Display| StartError::Raft(error.to_string());
+    let config = config(&options).map_err(|error| failed(&error))?;
+    let raft = Raft::new(FIRST_NODE, Arc::new(config), Network, log, machine).await.map_err(|error| failed(&error))?;
+    if raft.is_initialized().await.map_err(|error| failed(&error))? {
+        // There is nobody to hear from, so there is nothing to wait for.
+        if raft.voter_ids().eq([FIRST_NODE]) {
+            raft.trigger().elect(false).await.map_err(|error| failed(&error))?;
+        }
+    } else {
+        let this = Peer { name: options.name.clone(), raft_address: options.raft_address.clone() };
+        raft.initialize(BTreeMap::from([(FIRST_NODE, this)])).await.map_err(|error| failed(&error))?;
+    }
+    let proposer = Proposer::start(raft.clone(), options.apply_timeout);
+    let (tell, ready) = watch::channel(0);
+    tokio::spawn(watch_leadership(raft.clone(), options, tell));
+    Ok((raft, proposer, ready))
+}
+
+fn config(options: &NodeOptions) -> Result<Config, openraft::ConfigError> {
+    let election = u64::try_from(options.election_timeout.as_millis()).unwrap_or(u64::MAX).clamp(10, 600_000);
+    let config = Config {
+        cluster_name: crate::command::DATABASE.to_owned(),
+        heartbeat_interval: (election / 5).max(1),
+        election_timeout_min: election,
+        election_timeout_max: election.saturating_mul(2),
+        max_payload_entries: 1024,
+        enable_pre_vote: Some(true),
+        // Snapshots and cuts of the log are this crate's own affair: see `maintain`.
+        snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: u64::MAX,
+        ..Config::default()
+    };
+    config.validate()
+}
+
+/// Tells when this node leads and has applied everything that was acknowledged before it did; and when it does not lead any
+/// more. Keeps the membership's idea of this node true.
+async fn watch_leadership(raft: Raft, options: NodeOptions, tell: watch::Sender<u64>) {
+    let mut metrics = raft.server_metrics();
+    loop {
+        let now = metrics.borrow_and_update().clone();
+        let term = now.vote.leader_id.term;
+        if !now.state.is_leader() {
+            tell.send_replace(0);
+        } else if *tell.borrow() != term {
+            // Not at once after an election: the leader must have committed an entry of its own term first.
+            if raft.ensure_linearizable(ReadPolicy::ReadIndex).await.is_err() {
+                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+                continue;
+            }
+            tell.send_replace(term);
+            tracing::info!(
+                target: "store",
+                "this node (ID={}, addr={}) is now Leader", options.name, options.raft_address
+            );
+            keep_own_address(&raft, &options).await;
+        }
+        if metrics.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// A node may be started with another name or address than before.
+async fn keep_own_address(raft: &Raft, options: &NodeOptions) {
+    let id = *raft.node_id();
+    let this = Peer { name: options.name.clone(), raft_address: options.raft_address.clone() };
+    let known = raft.metrics().borrow_watched().membership_config.get_node(&id).cloned();
+    if known.as_ref() == Some(&this) {
+        return;
+    }
+    let change = openraft::ChangeMembers::SetNodes(BTreeMap::from([(id, this)]));
+    if let Err(error) = raft.change_membership(change, false).await {
+        tracing::warn!(target: "store", "the membership still has this node's old name and address: {error}");
+    }
+}
