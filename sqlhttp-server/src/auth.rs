@@ -208,7 +208,7 @@ mod tests {
     struct NoBackend;
 
     impl Backend for NoBackend {
-        fn request(&self, _: Batch, _: Deadline) -> sqlhttp_core::BoxFuture<'_, Result<Answer, Error>> {
+        fn request(&self, _: Batch, _: ReadLevel, _: Deadline) -> sqlhttp_core::BoxFuture<'_, Result<Answer, Error>> {
             Box::pin(async { Err(Error::Closed) })
         }
 

@@ -26,10 +26,12 @@
 //! The caller owns the sockets, the stop signal, the databases and the runtime; see [`run`].
 
 pub(crate) mod auth;
+pub mod cluster;
 pub mod config;
 pub mod http;
 pub mod logging;
 pub(crate) mod metrics;
+pub(crate) mod reloading;
 pub mod schedule;
 pub mod shutdown;
 pub mod standalone;

@@ -52,17 +52,31 @@ where
     fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let label = label(*event.metadata().level());
         write!(writer, "{label} | {} |", Local::now().format("%Y/%m/%d %H:%M:%S"))?;
-        let mut line = Line { writer: OneLine(&mut writer), result: Ok(()) };
-        event.record(&mut line);
-        line.result?;
-        // Which request it belongs to, if it belongs to one.
-        for span in context.event_scope().into_iter().flatten() {
-            if let Some(fields) = span.extensions().get::<FormattedFields<N>>().filter(|fields| !fields.is_empty()) {
-                write!(OneLine(&mut writer), " {fields}")?;
-            }
-        }
+        write_fields(&mut writer, event)?;
+        write_spans(&mut writer, context)?;
         writeln!(writer)
     }
+}
+
+/// The event's message and fields, each after a blank.
+pub(crate) fn write_fields(writer: &mut Writer<'_>, event: &Event<'_>) -> fmt::Result {
+    let mut line = Line { writer: OneLine(writer), result: Ok(()) };
+    event.record(&mut line);
+    line.result
+}
+
+/// Which request the event belongs to, if it belongs to one.
+pub(crate) fn write_spans<S, N>(writer: &mut Writer<'_>, context: &FmtContext<'_, S, N>) -> fmt::Result
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    for span in context.event_scope().into_iter().flatten() {
+        if let Some(fields) = span.extensions().get::<FormattedFields<N>>().filter(|fields| !fields.is_empty()) {
+            write!(OneLine(&mut *writer), " {fields}")?;
+        }
+    }
+    Ok(())
 }
 
 fn label(level: Level) -> &'static str {

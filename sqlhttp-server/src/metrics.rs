@@ -3,6 +3,8 @@
 //! Counting takes no lock: every series is made at the start, and a request only adds to atomics. What a database
 //! tells of itself is asked for when the metrics are read.
 
+mod node;
+
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,6 +18,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use sqlhttp_core::Status;
 
+use crate::cluster::member::Member;
+
 /// Asks a database what it tells of itself.
 pub type StatusFn = Arc<dyn Fn() -> Status + Send + Sync>;
 
@@ -23,8 +27,8 @@ pub type StatusFn = Arc<dyn Fn() -> Status + Send + Sync>;
 const NO_DATABASE: &str = "";
 
 /// Upper bounds of the latency histogram, in microseconds.
-const BUCKETS_US: [u64; 16] = [
-    100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
+const BUCKETS_US: [u64; 17] = [
+    50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
     5_000_000, 10_000_000,
 ];
 
@@ -52,9 +56,16 @@ pub(crate) struct DatabaseMetrics {
 /// The classes of statuses.
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
+/// How long a node's log took to sync, and what was committed to be applied.
+#[derive(Debug, Default)]
+pub(crate) struct LogTimes {
+    pub(crate) syncs: Latency,
+    pub(crate) applies: Latency,
+}
+
 /// How long requests took. A bucket counts what fell into it and into no lower one; the last one has no bound.
 #[derive(Debug, Default)]
-struct Latency {
+pub(crate) struct Latency {
     buckets: [AtomicU64; BUCKETS_US.len() + 1],
     sum_us: AtomicU64,
 }
@@ -86,6 +97,11 @@ impl Metrics {
         registry.register("received_bytes", "Bytes received from clients", self.received_bytes.clone());
         registry.register("sent_bytes", "Bytes sent to clients", self.sent_bytes.clone());
         registry.register_collector(Box::new(PerDatabase(Arc::clone(&self.databases))));
+    }
+
+    /// Tells of a node of a cluster, too.
+    pub(crate) fn watch_node(&mut self, member: Arc<Member>, times: Arc<LogTimes>) {
+        self.registry.register_collector(Box::new(node::OfNode { member, times }));
     }
 
     /// What is counted for the database at this index; `None` is for requests that reached none.
@@ -128,7 +144,7 @@ impl fmt::Debug for DatabaseMetrics {
 }
 
 impl Latency {
-    fn observe(&self, took: Duration) {
+    pub(crate) fn observe(&self, took: Duration) {
         let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let bucket = BUCKETS_US.partition_point(|bound| *bound < us);
         self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
@@ -274,7 +290,7 @@ mod tests {
         let latency = Latency::default();
         latency.observe(Duration::from_micros(100));
         latency.observe(Duration::from_micros(101));
-        assert_eq!(latency.buckets[0].load(Ordering::Relaxed), 1);
         assert_eq!(latency.buckets[1].load(Ordering::Relaxed), 1);
+        assert_eq!(latency.buckets[2].load(Ordering::Relaxed), 1);
     }
 }

@@ -1,10 +1,11 @@
 //! `sqlhttp-standalone` as a function: from the command line to the exit status.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use chrono::Local;
-use sqlhttp_core::{BoxFuture, Database, Error};
+use sqlhttp_core::{BoxFuture, Database, Error, Location};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -147,14 +148,38 @@ impl Admin for Owner {
     }
 
     fn copy_to<'a>(&'a self, to: &'a Path, vacuumed: bool) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(copy(&self.database, to, vacuumed))
+    }
+
+    fn load_file(&self, file: PathBuf) -> BoxFuture<'_, Result<u64, Error>> {
         Box::pin(async move {
-            if !vacuumed {
-                return self.database.backup(to).await;
-            }
-            let action = "vacuum";
-            let path = to.to_str().ok_or_else(|| Error::Unsupported("the file's path is not UTF-8".to_owned()))?;
-            let sql = format!("VACUUM INTO '{}'", path.replace('\'', "''"));
-            self.database.run_script(&sql).await?.map_err(|source| Error::Sqlite { action, source })
+            self.database.check_image(file.clone()).await?;
+            self.database.replace(file).await?;
+            Ok(0)
         })
     }
+
+    fn scratch_file(&self) -> Option<PathBuf> {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let suffix = format!("-load-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        Some(match &self.config.location {
+            Location::File(path) => {
+                let mut name = path.clone().into_os_string();
+                name.push(suffix);
+                name.into()
+            }
+            Location::Memory => std::env::temp_dir().join(format!("sqlhttp{suffix}")),
+        })
+    }
+}
+
+/// Writes a copy of a database to a file that does not exist yet.
+pub(crate) async fn copy(database: &Database, to: &Path, vacuumed: bool) -> Result<(), Error> {
+    if !vacuumed {
+        return database.backup(to).await;
+    }
+    let action = "vacuum";
+    let path = to.to_str().ok_or_else(|| Error::Unsupported("the file's path is not UTF-8".to_owned()))?;
+    let sql = format!("VACUUM INTO '{}'", path.replace('\'', "''"));
+    database.run_script(&sql).await?.map_err(|source| Error::Sqlite { action, source })
 }

@@ -168,12 +168,19 @@ fn a_script_is_loaded_whole_or_not_at_all() {
 }
 
 #[test]
-fn a_database_file_is_refused_before_anything_is_touched() {
+fn a_database_file_replaces_everything_at_once() {
     let server = Server::memory();
     server.execute("t", "CREATE TABLE x(v)");
     let file = get(&server, "/db/backup").body;
-    let response = server.send(&Request::new("POST", "/db/load").body(file));
-    assert_eq!(response.status, 501);
-    assert_eq!(response.text(), "loading a database file is not supported here; send SQL text\n");
-    assert_eq!(server.query("t", "SELECT count(*) FROM x"), json!([[0]]));
+    server.execute("t", "INSERT INTO x VALUES(1); CREATE TABLE y(v)");
+    let response = server.send(&Request::new("POST", "/db/load").body(file.clone()));
+    assert_eq!((response.status, response.text()), (200, "{\"results\":[]}"));
+    assert_eq!(server.query("t", "SELECT (SELECT count(*) FROM x), count(*) FROM sqlite_schema"), json!([[0, 1]]));
+    server.execute("t", "INSERT INTO x VALUES(1)");
+    let mut damaged = file;
+    let half = damaged.len() / 2;
+    damaged[half..].fill(0x5a);
+    let response = server.send(&Request::new("POST", "/db/load").body(damaged));
+    assert_eq!(response.status, 500);
+    assert_eq!(server.query("t", "SELECT count(*) FROM x"), json!([[1]]));
 }

@@ -3,34 +3,14 @@
 //! parsing, the usage text and the environment variables derive from it.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::literal::{IntError, parse_bool, parse_duration, parse_int, parse_size};
+use super::goflag::{self, Scanned, invalid, parse_value};
+
+pub use super::goflag::{Kind, Value};
 
 /// The program's name, in the banner and the usage text.
 pub const PROGRAM: &str = "sqlhttp-standalone";
-
-/// What a flag takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// Nothing, or a boolean after `=`.
-    Bool,
-    /// An integer literal of Go.
-    Int,
-    /// An integer that must not be negative.
-    Count,
-    /// Text.
-    Text,
-    /// Text; the flag may be repeated, and all values count.
-    List,
-    /// A duration of Go.
-    Duration,
-    /// A number of bytes.
-    Size,
-    /// One of these words.
-    Choice(&'static [&'static str]),
-}
 
 /// A flag.
 #[derive(Debug, Clone, Copy)]
@@ -104,21 +84,6 @@ pub const TABLE: &[Flag] = &[
     further("tls-key", Kind::Text, "", "The private key of -tls-cert, a PEM file"),
 ];
 
-/// The value of a flag, as its kind says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Value {
-    /// Of [`Kind::Bool`].
-    Bool(bool),
-    /// Of [`Kind::Int`] and [`Kind::Count`].
-    Int(i64),
-    /// Of [`Kind::Text`], [`Kind::List`] and [`Kind::Choice`].
-    Text(String),
-    /// Of [`Kind::Duration`].
-    Duration(Duration),
-    /// Of [`Kind::Size`], in bytes.
-    Size(u64),
-}
-
 /// What was set, by flag. What was not has its default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings {
@@ -143,85 +108,20 @@ pub enum CommandLine {
 /// and the exit status is 2.
 pub fn parse(arguments: &[String]) -> Result<CommandLine, String> {
     let mut settings = Settings::default();
-    let mut words = arguments.iter();
-    while let Some(word) = words.as_slice().first() {
-        let Some(name) = flag_name(word)? else { break };
-        words.next();
-        let (name, attached) = split_value(name);
-        let Some(flag) = find(name) else {
-            if matches!(name, "h" | "help") {
-                return Ok(CommandLine::Help);
-            }
-            return Err(format!("flag provided but not defined: -{name}"));
-        };
-        let text = match (attached, flag.kind) {
-            (Some(text), _) => text.to_owned(),
-            (None, Kind::Bool) => "true".to_owned(),
-            (None, _) => words.next().ok_or_else(|| format!("flag needs an argument: -{name}"))?.clone(),
-        };
-        let value = parse_value(flag.kind, &text).map_err(|why| invalid(flag, &text, &format!("flag -{name}"), why))?;
-        settings.set(flag, value);
-    }
-    let ignored = match words.as_slice() {
-        [dashes, rest @ ..] if dashes == "--" => rest,
-        rest => rest,
+    let set = |name: &str, value| {
+        if let Some(flag) = find(name) {
+            settings.set(flag, value);
+        }
     };
-    Ok(CommandLine::Run { settings, ignored: ignored.to_vec() })
-}
-
-/// What stands behind the dashes; `None` when the flags end here.
-fn flag_name(word: &str) -> Result<Option<&str>, String> {
-    let Some(one) = word.strip_prefix('-').filter(|rest| !rest.is_empty()) else {
-        return Ok(None);
-    };
-    let name = match one.strip_prefix('-') {
-        Some("") => return Ok(None),
-        Some(two) => two,
-        None => one,
-    };
-    if name.starts_with(['-', '=']) {
-        return Err(format!("bad flag syntax: {word}"));
-    }
-    Ok(Some(name))
-}
-
-fn split_value(name: &str) -> (&str, Option<&str>) {
-    name.split_once('=').map_or((name, None), |(name, value)| (name, Some(value)))
+    let scanned = goflag::scan(arguments, |name| find(name).map(|flag| flag.kind), set)?;
+    Ok(match scanned {
+        Scanned::Rest(ignored) => CommandLine::Run { settings, ignored: ignored.to_vec() },
+        Scanned::Help => CommandLine::Help,
+    })
 }
 
 fn find(name: &str) -> Option<&'static Flag> {
     TABLE.iter().find(|flag| flag.name == name)
-}
-
-fn invalid(flag: &Flag, text: &str, place: &str, why: String) -> String {
-    match flag.kind {
-        Kind::Bool => format!("invalid boolean value {text:?} for {}: {why}", place.trim_start_matches("flag ")),
-        _ => format!("invalid value {text:?} for {place}: {why}"),
-    }
-}
-
-/// Reads a value. Errors are in Go's words where Go has some.
-fn parse_value(kind: Kind, text: &str) -> Result<Value, String> {
-    let syntax = || "parse error".to_owned();
-    let int = || {
-        parse_int(text).map_err(|error| match error {
-            IntError::Syntax => syntax(),
-            IntError::Range => "value out of range".to_owned(),
-        })
-    };
-    match kind {
-        Kind::Bool => parse_bool(text).map(Value::Bool).ok_or_else(syntax),
-        Kind::Int => int().map(Value::Int),
-        Kind::Count => match int()? {
-            negative if negative < 0 => Err("must not be negative".to_owned()),
-            count => Ok(Value::Int(count)),
-        },
-        Kind::Text | Kind::List => Ok(Value::Text(text.to_owned())),
-        Kind::Duration => parse_duration(text).map(Value::Duration).map_err(|_| syntax()),
-        Kind::Size => parse_size(text).map(Value::Size).ok_or_else(syntax),
-        Kind::Choice(words) if words.contains(&text) => Ok(Value::Text(text.to_owned())),
-        Kind::Choice(words) => Err(format!("must be one of {}", words.join(", "))),
-    }
 }
 
 impl Settings {
@@ -235,7 +135,7 @@ impl Settings {
             };
             let parts = if flag.kind == Kind::List { text.split(',').collect() } else { vec![text.as_str()] };
             for part in parts {
-                let value = parse_value(flag.kind, part).map_err(|why| invalid(flag, part, &name, why))?;
+                let value = parse_value(flag.kind, part).map_err(|why| invalid(flag.kind, part, &name, &why))?;
                 settings.set(flag, value);
             }
         }
@@ -246,7 +146,7 @@ impl Settings {
     pub(crate) fn set_named(&mut self, name: &str, text: &str) -> Result<(), String> {
         let flag = find(name).filter(|flag| settable_in_file(flag));
         let flag = flag.ok_or_else(|| format!("unknown setting '{name}'"))?;
-        let value = parse_value(flag.kind, text).map_err(|why| invalid(flag, text, name, why))?;
+        let value = parse_value(flag.kind, text).map_err(|why| invalid(flag.kind, text, name, &why))?;
         self.set(flag, value);
         Ok(())
     }
@@ -346,9 +246,9 @@ pub(crate) fn names_in_file() -> impl Iterator<Item = &'static str> {
 /// The usage text, as Go prints one; the flags that ws4sqlite does not know in a section of their own.
 pub fn usage() -> String {
     let mut text = format!("Usage of {PROGRAM}:\n");
-    TABLE.iter().filter(|flag| flag.original).for_each(|flag| describe(flag, &mut text));
+    TABLE.iter().filter(|flag| flag.original).for_each(|flag| text.push_str(&describe(flag)));
     text.push_str("\nFurther flags, which ws4sqlite does not have:\n");
-    TABLE.iter().filter(|flag| !flag.original).for_each(|flag| describe(flag, &mut text));
+    TABLE.iter().filter(|flag| !flag.original).for_each(|flag| text.push_str(&describe(flag)));
     text.push_str(
         "\nDatabases are given as PATH[:configFilePath]; without a config file, <name>.yaml beside the database is \
          used if\nit exists. Durations are written like 5s, 1m30s, 250ms; sizes in bytes or like 64K, 16M, 2G.\nEach \
@@ -358,22 +258,8 @@ pub fn usage() -> String {
     text
 }
 
-fn describe(flag: &Flag, text: &mut String) {
-    let argument = match flag.kind {
-        Kind::Bool => String::new(),
-        Kind::Int | Kind::Count => " int".to_owned(),
-        Kind::Text => " string".to_owned(),
-        Kind::List => " value".to_owned(),
-        Kind::Duration => " duration".to_owned(),
-        Kind::Size => " size".to_owned(),
-        Kind::Choice(words) => format!(" {}", words.join("|")),
-    };
-    let default = match (flag.default, flag.kind) {
-        ("" | "0" | "0s" | "false", _) => String::new(),
-        (default, Kind::Text) => format!(" (default \"{default}\")"),
-        (default, _) => format!(" (default {default})"),
-    };
-    let _ = writeln!(text, "  -{}{argument}\n    \t{}{default}", flag.name, flag.help);
+fn describe(flag: &Flag) -> String {
+    goflag::describe(flag.name, flag.kind, flag.default, flag.help)
 }
 
 #[cfg(test)]

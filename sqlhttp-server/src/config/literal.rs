@@ -19,13 +19,25 @@ pub(crate) fn parse_int(text: &str) -> Result<i64, IntError> {
         Some(b'+') => (false, &text[1..]),
         _ => (false, text),
     };
-    let (radix, digits) = split_radix(unsigned);
+    let (radix, digits) = digits(unsigned)?;
+    let signed = if negative { format!("-{digits}") } else { digits };
+    i64::from_str_radix(&signed, radix).map_err(|_| IntError::Range)
+}
+
+/// An integer literal without a sign, as `strconv.ParseUint(text, 0, 64)` takes it.
+pub(crate) fn parse_uint(text: &str) -> Result<u64, IntError> {
+    let (radix, digits) = digits(text)?;
+    u64::from_str_radix(&digits, radix).map_err(|_| IntError::Range)
+}
+
+/// The radix and the digits of a literal without a sign.
+fn digits(text: &str) -> Result<(u32, String), IntError> {
+    let (radix, digits) = split_radix(text);
     let digits = without_underscores(digits, radix != 10).ok_or(IntError::Syntax)?;
     if digits.is_empty() || !digits.chars().all(|c| c.is_digit(radix)) {
         return Err(IntError::Syntax);
     }
-    let signed = if negative { format!("-{digits}") } else { digits };
-    i64::from_str_radix(&signed, radix).map_err(|_| IntError::Range)
+    Ok((radix, digits))
 }
 
 fn split_radix(text: &str) -> (u32, &str) {
@@ -98,6 +110,17 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_nanos(nanos))
 }
 
+/// A duration that may be negative, in nanoseconds, as `time.ParseDuration` takes it.
+pub(crate) fn parse_signed_duration(text: &str) -> Result<i64, String> {
+    let (negative, magnitude) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
+    let invalid = || format!("time: invalid duration \"{text}\"");
+    if negative && magnitude.starts_with('+') {
+        return Err(invalid());
+    }
+    let nanos = i64::try_from(parse_duration(magnitude)?.as_nanos()).map_err(|_| invalid())?;
+    Ok(if negative { -nanos } else { nanos })
+}
+
 /// A decimal number times a scale, rounded down.
 fn scaled(number: &str, scale: u64) -> Option<u64> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
@@ -156,6 +179,26 @@ mod tests {
             assert_eq!(parse_int(text), Err(IntError::Syntax), "{text}");
         }
         assert_eq!(parse_int("9223372036854775808"), Err(IntError::Range));
+    }
+
+    #[test]
+    fn integers_without_a_sign_use_all_bits() {
+        assert_eq!(parse_uint("18446744073709551615"), Ok(u64::MAX));
+        assert_eq!(parse_uint("0x2_0"), Ok(32));
+        assert_eq!(parse_uint("18446744073709551616"), Err(IntError::Range));
+        for text in ["", "-1", "+1", "x"] {
+            assert_eq!(parse_uint(text), Err(IntError::Syntax), "{text}");
+        }
+    }
+
+    #[test]
+    fn durations_may_have_a_sign() {
+        for (text, nanos) in [("-1.5s", -1_500_000_000), ("+2ms", 2_000_000), ("-0", 0), ("1h", 3_600_000_000_000)] {
+            assert_eq!(parse_signed_duration(text), Ok(nanos), "{text}");
+        }
+        for text in ["-", "--1s", "-+1s", "-5", ""] {
+            assert!(parse_signed_duration(text).is_err(), "{text}");
+        }
     }
 
     #[test]

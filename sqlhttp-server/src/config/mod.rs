@@ -4,6 +4,7 @@
 pub(crate) mod companion;
 pub(crate) mod file;
 pub mod flags;
+pub(crate) mod goflag;
 pub(crate) mod literal;
 pub(crate) mod resolve;
 pub(crate) mod settings;

@@ -1,7 +1,7 @@
 //! Macros and backups over HTTP, as sqliterg has them: `/<id>/macro/<name>` and `/<id>/backup`, with `?token=…`.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use hyper::StatusCode;
@@ -30,6 +30,19 @@ pub trait Admin: Send + Sync {
     fn copy_to<'a>(&'a self, to: &'a Path, vacuumed: bool) -> BoxFuture<'a, Result<(), Error>> {
         let _ = (to, vacuumed);
         Box::pin(async { Err(Error::Unsupported("this database cannot be copied".to_owned())) })
+    }
+
+    /// Replaces all content by that of a database file, which is checked before and taken away after. Returns its place in
+    /// the log, 0 where there is none. Who cannot, says [`Error::Unsupported`].
+    fn load_file(&self, file: PathBuf) -> BoxFuture<'_, Result<u64, Error>> {
+        drop(file);
+        Box::pin(async { Err(Error::Unsupported("this database cannot be replaced".to_owned())) })
+    }
+
+    /// A name for a file that is to be loaded: where there is room for it, and used by nobody else. `None` for who cannot
+    /// load.
+    fn scratch_file(&self) -> Option<PathBuf> {
+        None
     }
 }
 

@@ -29,8 +29,12 @@ pub(crate) fn database_error(error: &Error) -> HttpResponse {
 pub(crate) fn log(error: &Error) {
     match error {
         // Every client hears of these; a line for each would only add to the load.
-        Error::Overloaded(_) | Error::Timeout | Error::Closed => tracing::debug!("no outcome: {error}"),
-        Error::Busy(_) | Error::ReadOnly | Error::Unsupported(_) => tracing::warn!("no outcome: {error}"),
+        Error::Overloaded(_) | Error::Timeout | Error::Closed | Error::NoLeader => {
+            tracing::debug!("no outcome: {error}")
+        }
+        Error::Busy(_) | Error::LeadershipLost | Error::ReadOnly | Error::Unsupported(_) => {
+            tracing::warn!("no outcome: {error}");
+        }
         Error::Poisoned(_) | Error::Sqlite { .. } | Error::Io { .. } => tracing::error!("no outcome: {error}"),
     }
 }

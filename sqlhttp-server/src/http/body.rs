@@ -75,6 +75,37 @@ async fn collect(mut body: Incoming, bytes_max: u64) -> Result<Bytes, BodyError>
     Ok(whole.freeze())
 }
 
+/// A body, piece by piece.
+pub(crate) struct Pieces {
+    body: Option<Incoming>,
+    left: u64,
+}
+
+impl Pieces {
+    /// The pieces of a body that may have this many bytes.
+    pub(crate) fn new(body: Option<Incoming>, bytes_max: u64) -> Self {
+        Pieces { body, left: bytes_max }
+    }
+
+    /// The next piece; `None` at the end.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, BodyError> {
+        let Some(body) = &mut self.body else { return Ok(None) };
+        let piece = next_piece(body, self.left).await?;
+        self.left -= piece.as_ref().map_or(0, |piece| piece.len() as u64);
+        Ok(piece)
+    }
+
+    /// Pieces until there are this many bytes, or the end is there.
+    pub(crate) async fn at_least(&mut self, bytes: usize) -> Result<Bytes, BodyError> {
+        let mut head = BytesMut::new();
+        while head.len() < bytes {
+            let Some(piece) = self.next().await? else { break };
+            head.extend_from_slice(&piece);
+        }
+        Ok(head.freeze())
+    }
+}
+
 /// The next piece of data, which must not be longer than `bytes_max`; trailers are passed over.
 async fn next_piece(body: &mut Incoming, bytes_max: u64) -> Result<Option<Bytes>, BodyError> {
     use http_body_util::BodyExt;

@@ -8,7 +8,7 @@ use hyper::StatusCode;
 use hyper::body::Incoming;
 use hyper::header;
 use hyper::http::request::Parts;
-use sqlhttp_core::{Answer, Batch, Deadline, Error};
+use sqlhttp_core::{Answer, Batch, Deadline, Error, ReadLevel};
 use sqlhttp_ws4sqlite::{Call, Credentials, Refusal, decode, decode_form};
 
 use super::answer;
@@ -64,7 +64,7 @@ impl Exchange<'_> {
 
     async fn request(&self, batch: Batch) -> Result<Answer, Error> {
         let deadline = self.state.deadline();
-        until(deadline, self.database.backend.request(batch, deadline)).await
+        until(deadline, self.database.backend.request(batch, ReadLevel::Weak, deadline)).await
     }
 
     fn auth(&self, mode: AuthMode) -> Option<&AuthConfig> {

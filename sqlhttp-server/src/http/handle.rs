@@ -60,6 +60,10 @@ async fn unless_it_panics(
 
 /// The answer, and the database whose it is.
 async fn answer(state: &State, head: &Parts, body: &mut Option<Incoming>) -> (Option<DatabaseIndex>, HttpResponse) {
+    if let Some(member) = &state.member {
+        let response = rqlite::cluster::answer(state, member, head, body).await;
+        return (Some(rqlite::cluster::DATABASE), response);
+    }
     if let Some(files) = &state.files
         && matches!(head.method, Method::GET | Method::HEAD)
         && let Some(file) = files.answer(head).await

@@ -39,6 +39,7 @@ mod route;
 mod rqlite;
 mod state;
 mod streaming;
+mod vars;
 mod workers;
 
 pub use admin::{Admin, AdminError};

@@ -76,7 +76,7 @@ fn answer(state: &State, request: &Request<Incoming>) -> HttpResponse {
     }
 }
 
-fn metrics(state: &State) -> HttpResponse {
+pub(crate) fn metrics(state: &State) -> HttpResponse {
     match state.metrics.encode() {
         Ok(text) => reply::with_type(StatusCode::OK, OPEN_METRICS, ReplyBody::Whole(text.into())),
         Err(_) => reply::error(StatusCode::INTERNAL_SERVER_ERROR, "metrics cannot be encoded"),

@@ -16,9 +16,11 @@ use super::cors::{CorsError, CorsPolicy};
 use super::files::Files;
 use super::route::{DatabaseIndex, Table};
 use super::rqlite::Node;
+use super::vars::Vars;
 use crate::auth::Penalty;
+use crate::cluster::member::Member;
 use crate::config::{AuthConfig, DatabaseConfig, ServerConfig, WebServiceConfig};
-use crate::metrics::{Metrics, StatusFn};
+use crate::metrics::{LogTimes, Metrics, StatusFn};
 
 /// A database to be served.
 pub struct Served {
@@ -40,6 +42,9 @@ pub struct State {
     pub(crate) metrics: Metrics,
     pub(crate) penalty: Penalty,
     pub(crate) node: Node,
+    pub(crate) vars: Vars,
+    /// The node of a cluster that this server is, if it is one.
+    pub(crate) member: Option<Arc<Member>>,
     databases: Vec<Entry>,
     stopping: AtomicBool,
 }
@@ -93,18 +98,41 @@ impl State {
     /// # Errors
     /// A database's `corsOrigin` makes no sense.
     pub fn new(config: &ServerConfig, databases: Vec<Served>) -> Result<Arc<State>, SetupError> {
+        State::build(config, databases, None).map(Arc::new)
+    }
+
+    /// Everything for the database of a node of a cluster.
+    ///
+    /// # Errors
+    /// As [`State::new`].
+    pub(crate) fn of_member(
+        config: &ServerConfig,
+        database: Served,
+        member: Arc<Member>,
+        log_times: Arc<LogTimes>,
+    ) -> Result<Arc<State>, SetupError> {
+        let address = member.config.http_adv_addr.clone();
+        let mut state = State::build(config, vec![database], Some(member.clone()))?;
+        state.node.is_reached_at(address);
+        state.metrics.watch_node(member, log_times);
+        Ok(Arc::new(state))
+    }
+
+    fn build(config: &ServerConfig, databases: Vec<Served>, member: Option<Arc<Member>>) -> Result<State, SetupError> {
         let databases = databases.into_iter().map(Entry::new).collect::<Result<Vec<_>, _>>()?;
         let root = config.serve_dir.clone();
-        Ok(Arc::new(State {
+        Ok(State {
             limits: Limits::new(config),
             table: Table::new(databases.iter().map(|entry| entry.id.as_str())),
             files: root.map(|root| Files::new(root, config.index_file.clone())),
             metrics: Metrics::new(databases.iter().map(|entry| (entry.id.clone(), entry.status.clone()))),
             penalty: Penalty::new(),
             node: Node::new(config.tls.is_some()),
+            vars: Vars::default(),
+            member,
             databases,
             stopping: AtomicBool::new(false),
-        }))
+        })
     }
 
     /// The database at an index that the table has given out.

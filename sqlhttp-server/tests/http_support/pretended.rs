@@ -118,7 +118,7 @@ impl Pretended {
 }
 
 impl Backend for Pretended {
-    fn request(&self, batch: Batch, deadline: Deadline) -> BoxFuture<'_, Result<Answer, Error>> {
+    fn request(&self, batch: Batch, _: ReadLevel, deadline: Deadline) -> BoxFuture<'_, Result<Answer, Error>> {
         Box::pin(self.run(batch, deadline))
     }
 
@@ -141,7 +141,7 @@ fn login(batch: &Batch) -> Outcome {
 fn failed() -> Outcome {
     let error =
         SqlError { code: 1, generic: "SQL logic error".into(), message: "no such table: secrets".into(), offset: None };
-    Outcome { steps: vec![StepOutcome::Failed(Failure::Sql(error))], facts: vec![], ending: Ending::Aborted(0) }
+    Outcome { steps: vec![StepOutcome::Failed(Failure::Sql(error))], ending: Ending::Aborted(0), ..Outcome::default() }
 }
 
 fn one_row(text: &str) -> Outcome {
@@ -149,7 +149,7 @@ fn one_row(text: &str) -> Outcome {
 }
 
 fn outcome(rows: Rows) -> Outcome {
-    Outcome { steps: vec![StepOutcome::Rows(rows)], facts: vec![], ending: Ending::Done }
+    Outcome { steps: vec![StepOutcome::Rows(rows)], ending: Ending::Done, ..Outcome::default() }
 }
 
 fn rows(blocks: Vec<Block>) -> Rows {

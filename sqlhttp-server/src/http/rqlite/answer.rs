@@ -20,9 +20,9 @@ pub(super) struct Form {
 }
 
 impl Form {
-    /// No log carries the requests of a single database, so there is no index to tell.
-    pub(super) fn trailer(&self) -> Trailer {
-        Trailer { elapsed: self.started.elapsed(), raft_index: 0 }
+    /// What stands after the results. `raft_index` is 0 for what no log has carried.
+    pub(super) fn trailer(&self, raft_index: u64) -> Trailer {
+        Trailer { elapsed: self.started.elapsed(), raft_index }
     }
 }
 
@@ -37,7 +37,7 @@ pub(super) async fn respond(answer: Result<Answer, Error>, form: Form, node: &No
         Ok(Answer::Parts(parts)) => in_parts(parts, form, node).await,
         Err(error) => {
             log(&error);
-            let response = from_protocol(encode_error(&error, &form.shape, &form.trailer()));
+            let response = from_protocol(encode_error(&error, &form.shape, &form.trailer(0)));
             // The only one of which statements tell themselves.
             if matches!(error, Error::Timeout) { served_by(response, node) } else { response }
         }
@@ -46,15 +46,17 @@ pub(super) async fn respond(answer: Result<Answer, Error>, form: Form, node: &No
 
 async fn whole(outcome: Outcome, form: Form) -> Option<Reply> {
     if is_small(&outcome) {
-        return Some(encode(&outcome, &form.shape, &form.trailer()));
+        return Some(encode(&outcome, &form.shape, &form.trailer(outcome.log_index)));
     }
-    tokio::task::spawn_blocking(move || encode(&outcome, &form.shape, &form.trailer())).await.ok()
+    let encoding = move || encode(&outcome, &form.shape, &form.trailer(outcome.log_index));
+    tokio::task::spawn_blocking(encoding).await.ok()
 }
 
 async fn in_parts(parts: Box<dyn PartStream>, form: Form, node: &Node) -> HttpResponse {
     let Form { endpoint, shape, started } = form;
     let media_type = endpoint.content_type().header();
-    let encoder = TimedEncoder { encoder: PartEncoder::new(shape.clone()), started };
+    let raft_index = parts.log_index();
+    let encoder = TimedEncoder { encoder: PartEncoder::new(shape.clone()), started, raft_index };
     match streaming::begin(parts, encoder).await {
         Ok(Begun::Whole(body)) => {
             served_by(reply::with_type(StatusCode::OK, media_type, ReplyBody::Whole(body.into())), node)
@@ -68,7 +70,7 @@ async fn in_parts(parts: Box<dyn PartStream>, form: Form, node: &Node) -> HttpRe
     }
 }
 
-fn served_by(mut response: HttpResponse, node: &Node) -> HttpResponse {
+pub(super) fn served_by(mut response: HttpResponse, node: &Node) -> HttpResponse {
     if let Some(address) = node.served_by() {
         response.headers_mut().insert(X_RQLITE_SERVED_BY, address);
     }
@@ -79,13 +81,14 @@ fn served_by(mut response: HttpResponse, node: &Node) -> HttpResponse {
 struct TimedEncoder {
     encoder: PartEncoder,
     started: Instant,
+    raft_index: u64,
 }
 
 impl streaming::Encoder for TimedEncoder {
     type Abort = Abort;
 
     fn part(&mut self, part: Part, out: &mut Vec<u8>) -> Result<(), Abort> {
-        let trailer = Trailer { elapsed: self.started.elapsed(), raft_index: 0 };
+        let trailer = Trailer { elapsed: self.started.elapsed(), raft_index: self.raft_index };
         self.encoder.part(part, &trailer, out)
     }
 }

@@ -35,6 +35,14 @@ pub(super) async fn answer(exchange: &Exchange<'_>, params: Params) -> Result<Ht
     if params.vacuum && params.backup_format != BackupFormat::Binary {
         return Err(Box::new(error(StatusCode::INTERNAL_SERVER_ERROR, "invalid backup format")));
     }
+    if let Some(member) = &exchange.state.member
+        && !params.noleader
+        && member.node.status().leader().is_none()
+    {
+        exchange.state.vars.leader_not_found.add(1);
+        return Err(Box::new(error(StatusCode::SERVICE_UNAVAILABLE, "leader not found")));
+    }
+    exchange.state.vars.backups.add(1);
     let copy = Copy::make(exchange, params.vacuum).await?;
     let wal = params.backup_format == BackupFormat::Binary
         && !params.vacuum
@@ -135,12 +143,12 @@ fn gzipped(reader: impl AsyncBufRead + Send + 'static) -> ReplyBody {
 fn failed(why: &Error) -> Rejection {
     log(why);
     Box::new(match why {
-        Error::Overloaded(_) | Error::Busy(_) | Error::Closed | Error::Timeout => {
+        Error::Overloaded(_) | Error::Busy(_) | Error::Closed | Error::NoLeader | Error::Timeout => {
             error(StatusCode::SERVICE_UNAVAILABLE, &why.to_string())
         }
         // The path is the operator's business.
         Error::Io { action, source, .. } => error(StatusCode::INTERNAL_SERVER_ERROR, &format!("{action}: {source}")),
-        Error::ReadOnly | Error::Poisoned(_) | Error::Sqlite { .. } | Error::Unsupported(_) => {
+        Error::LeadershipLost | Error::ReadOnly | Error::Poisoned(_) | Error::Sqlite { .. } | Error::Unsupported(_) => {
             error(StatusCode::INTERNAL_SERVER_ERROR, &why.to_string())
         }
     })

@@ -11,10 +11,11 @@
 //! * **Credentials inside the body** have no place in this protocol, so a database that wants them is closed to it.
 //! * **Only stored statements**: there is no way to call them here, and a copy of the file would give away what they
 //!   hide. So such a database tells only whether it can serve.
-//! * **A database file** that is sent to `/db/load` is refused (501): nothing here replaces the file of an open database.
+//! * **A database file** that is sent to `/db/load` is checked before it replaces anything, and replaces all at once.
 
 mod answer;
 mod backup;
+pub(crate) mod cluster;
 mod dump;
 mod node;
 mod queue;
@@ -69,6 +70,16 @@ async fn carry_out(
     if exchange.database.statements.only_stored && resource != Resource::Readyz {
         return Err(Box::new(error(StatusCode::FORBIDDEN, ONLY_STORED)));
     }
+    data(exchange, resource, params, body).await
+}
+
+/// Answers a request that has passed all checks.
+async fn data(
+    exchange: &Exchange<'_>,
+    resource: Resource,
+    params: Params,
+    body: &mut Option<Incoming>,
+) -> Result<HttpResponse, Rejection> {
     match resource {
         Resource::Execute if params.queue => queue::answer(exchange, params, body).await,
         Resource::Execute => statements::answer(exchange, Endpoint::Execute, params, body).await,

@@ -50,6 +50,11 @@ impl Node {
         self.address.get_or_init(|| shown);
     }
 
+    /// Tells where clients reach it, as its operator says.
+    pub(crate) fn is_reached_at(&self, address: String) {
+        self.address.get_or_init(|| address);
+    }
+
     /// Where clients reach it, as `host:port`; empty if it does not listen.
     pub(super) fn address(&self) -> &str {
         self.address.get().map_or("", String::as_str)

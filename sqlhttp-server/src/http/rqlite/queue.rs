@@ -26,17 +26,28 @@ pub(super) async fn answer(
     let (batch, shape) = call.into_batch(endpoint, &params).map_err(refused)?;
     let node = &exchange.state.node;
     let number = node.next_queued();
+    let vars = &exchange.state.vars;
+    vars.queued_executions.add(1);
+    vars.queued_executions_num_stmts_rx.add(batch.steps.len());
+    vars.queued_executions_wait.add(usize::from(params.wait));
     let work = apply(exchange.database.backend.clone(), batch, exchange.state.deadline());
     // What is queued happens, even if nobody waits for it any more.
     let applied = tokio::spawn(work);
     let applied = match params.wait {
         false => applied.await,
-        true => tokio::time::timeout(params.timeout, applied).await.map_err(|_| too_late())?,
+        true => tokio::time::timeout(params.timeout, applied).await.map_err(|_| {
+            vars.queued_executions_wait_timeout.add(1);
+            too_late()
+        })?,
     };
-    applied.map_err(|_| Box::new(panicked()))?.map_err(|why| Box::new(not_applied(&why)))?;
+    applied.map_err(|_| Box::new(panicked()))?.map_err(|why| {
+        vars.queued_executions_failed.add(1);
+        Box::new(not_applied(&why))
+    })?;
+    vars.queued_executions_ok.add(1);
     node.has_executed(number);
     let form = Form { endpoint, shape, started };
-    Ok(from_protocol(encode_queued(number, &form.shape, &form.trailer())))
+    Ok(from_protocol(encode_queued(number, &form.shape, &form.trailer(0))))
 }
 
 /// What becomes of the single statements is not told.
@@ -44,7 +55,7 @@ async fn apply(backend: Arc<dyn Backend>, batch: Batch, deadline: Deadline) -> R
     if batch.steps.is_empty() {
         return Ok(());
     }
-    backend.request(batch, deadline).await?.whole().await.map(drop)
+    backend.execute(batch, deadline).await?.whole().await.map(drop)
 }
 
 fn too_late() -> Rejection {
@@ -55,12 +66,12 @@ fn too_late() -> Rejection {
 fn not_applied(why: &Error) -> HttpResponse {
     log(why);
     match why {
-        Error::Overloaded(_) | Error::Timeout | Error::Busy(_) | Error::Closed => {
+        Error::Overloaded(_) | Error::Timeout | Error::Busy(_) | Error::Closed | Error::NoLeader => {
             error(StatusCode::SERVICE_UNAVAILABLE, &why.to_string())
         }
         // Its text may name a file.
         Error::Io { .. } => error(StatusCode::INTERNAL_SERVER_ERROR, "the disk failed"),
-        Error::ReadOnly | Error::Poisoned(_) | Error::Sqlite { .. } | Error::Unsupported(_) => {
+        Error::LeadershipLost | Error::ReadOnly | Error::Poisoned(_) | Error::Sqlite { .. } | Error::Unsupported(_) => {
             error(StatusCode::INTERNAL_SERVER_ERROR, &why.to_string())
         }
     }

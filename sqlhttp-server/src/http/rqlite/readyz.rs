@@ -20,7 +20,7 @@ pub(super) async fn answer(exchange: &Exchange<'_>, params: &Params) -> HttpResp
 }
 
 /// Why it cannot serve, if so.
-async fn trouble(exchange: &Exchange<'_>, params: &Params) -> Option<String> {
+pub(super) async fn trouble(exchange: &Exchange<'_>, params: &Params) -> Option<String> {
     if let Some(why) = exchange.database.status().and_then(|status| status.poisoned) {
         return Some(why);
     }

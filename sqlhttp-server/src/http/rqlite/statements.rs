@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::{Method, StatusCode, header};
-use sqlhttp_core::{Answer, Batch, Deadline, Error};
+use sqlhttp_core::{Answer, Batch, Deadline, Error, Outcome};
 use sqlhttp_rqlite::{
     Call, ContentType, Endpoint, Params, Refusal, Shape, Trailer, decode, decode_query_string, encode_sql,
     is_database_file,
@@ -17,9 +18,6 @@ use super::super::reply::{HttpResponse, Rejection};
 use super::answer::{self, Form};
 use super::{error, from_protocol, panicked, refused, unread};
 
-/// What who sends a database file hears.
-const NO_FILES: &str = "loading a database file is not supported here; send SQL text";
-
 /// Runs the statements of a request.
 pub(super) async fn answer(
     exchange: &Exchange<'_>,
@@ -28,7 +26,11 @@ pub(super) async fn answer(
     body: &mut Option<Incoming>,
 ) -> Result<HttpResponse, Rejection> {
     let started = Instant::now();
-    let call = call(exchange, endpoint, &params, body).await?;
+    let call = match read(exchange, endpoint, &params, body).await? {
+        Sent::Statements(call) => call,
+        Sent::File(bytes) => return load_file(exchange, &params, started, bytes).await,
+    };
+    count(exchange, endpoint, call.statements.len());
     let (batch, shape) =
         call.into_batch(endpoint, &params).map_err(|refusal| refused_by(endpoint, refusal, params.pretty))?;
     let outcome = run(exchange, endpoint, batch, &params).await;
@@ -44,6 +46,7 @@ pub(super) async fn explain(
 ) -> Result<HttpResponse, Rejection> {
     let started = Instant::now();
     let call = call(exchange, Endpoint::Sql, &params, body).await?;
+    exchange.state.vars.sql_analyze.add(1);
     let shape = Shape::new(Endpoint::Sql, &params, call.statements.len());
     let trailer = Trailer { elapsed: started.elapsed(), raft_index: 0 };
     Ok(from_protocol(encode_sql(&call, &shape, &trailer)))
@@ -54,9 +57,66 @@ async fn run(exchange: &Exchange<'_>, endpoint: Endpoint, batch: Batch, params: 
     let backend = &exchange.database.backend;
     let work = match endpoint {
         Endpoint::Query => backend.query(batch, params.level, deadline),
-        _ => backend.request(batch, deadline),
+        Endpoint::Request => backend.request(batch, params.level, deadline),
+        _ => backend.execute(batch, deadline),
     };
+    if endpoint != Endpoint::Query && exchange.state.member.is_some() {
+        // What is in the log happens, however long that takes; the backend sees to what is not there yet.
+        return work.await;
+    }
     until(deadline, work).await
+}
+
+fn count(exchange: &Exchange<'_>, endpoint: Endpoint, statements: usize) {
+    let vars = &exchange.state.vars;
+    let (requests, received) = match endpoint {
+        Endpoint::Execute => (&vars.executions, &vars.execute_stmts_rx),
+        Endpoint::Query => (&vars.queries, &vars.query_stmts_rx),
+        Endpoint::Request => (&vars.requests, &vars.request_stmts_rx),
+        Endpoint::Load => return vars.loads.add(1),
+        Endpoint::Queue | Endpoint::Sql => return,
+    };
+    requests.add(1);
+    received.add(statements);
+}
+
+/// What a client has sent.
+enum Sent {
+    Statements(Call),
+    File(Bytes),
+}
+
+/// Replaces all content by that of a database file.
+async fn load_file(
+    exchange: &Exchange<'_>,
+    params: &Params,
+    started: Instant,
+    bytes: Bytes,
+) -> Result<HttpResponse, Rejection> {
+    exchange.state.vars.loads.add(1);
+    let failed = |why: &str| Box::new(error(StatusCode::INTERNAL_SERVER_ERROR, why));
+    let admin = exchange.database.admin.as_ref();
+    let Some((admin, file)) = admin.and_then(|admin| Some((admin, admin.scratch_file()?))) else {
+        return Err(Box::new(error(StatusCode::NOT_IMPLEMENTED, "this database cannot be replaced")));
+    };
+    tokio::fs::write(&file, &bytes).await.map_err(|why| failed(&why.to_string()))?;
+    drop(bytes);
+    let loaded = admin.load_file(file.clone()).await;
+    // Gone already if it was loaded.
+    let _ = tokio::fs::remove_file(&file).await;
+    let shape = Shape::new(Endpoint::Load, params, 0);
+    match loaded {
+        Ok(log_index) => {
+            let form = Form { endpoint: Endpoint::Load, shape, started };
+            let outcome = Outcome { log_index, ..Outcome::default() };
+            Ok(answer::respond(Ok(Answer::Whole(outcome)), form, &exchange.state.node).await)
+        }
+        Err(Error::NoLeader) => Err(Box::new(error(StatusCode::SERVICE_UNAVAILABLE, "leader not found"))),
+        Err(why) => {
+            super::super::answer::log(&why);
+            Err(failed(&why.to_string()))
+        }
+    }
 }
 
 /// The operator's deadline or the client's, whichever comes first.
@@ -77,10 +137,27 @@ pub(super) async fn call(
     params: &Params,
     body: &mut Option<Incoming>,
 ) -> Result<Call, Rejection> {
+    match read(exchange, endpoint, params, body).await? {
+        Sent::Statements(call) => Ok(call),
+        // Only `/db/load` takes files.
+        Sent::File(_) => Err(refused(Refusal::text(StatusCode::BAD_REQUEST.as_u16(), "no statements"))),
+    }
+}
+
+async fn read(
+    exchange: &Exchange<'_>,
+    endpoint: Endpoint,
+    params: &Params,
+    body: &mut Option<Incoming>,
+) -> Result<Sent, Rejection> {
     let call = if exchange.request.method == Method::GET {
         decode_query_string(endpoint, params)
     } else {
-        decode_body(exchange, endpoint, params, body).await?
+        let bytes = exchange.read(body).await.map_err(|why| unread(&why))?;
+        if endpoint == Endpoint::Load && is_database_file(&bytes) {
+            return Ok(Sent::File(bytes));
+        }
+        decode_body(exchange, endpoint, params, bytes).await?
     };
     let call = call.map_err(|refusal| refused_by(endpoint, refusal, params.pretty))?;
     let (count, max) = (call.statements.len(), exchange.state.limits.items_max);
@@ -88,19 +165,15 @@ pub(super) async fn call(
         let text = format!("too many statements: {count}, the limit is {max}");
         return Err(refused(Refusal::text(StatusCode::BAD_REQUEST.as_u16(), text)));
     }
-    Ok(call)
+    Ok(Sent::Statements(call))
 }
 
 async fn decode_body(
     exchange: &Exchange<'_>,
     endpoint: Endpoint,
     params: &Params,
-    body: &mut Option<Incoming>,
+    bytes: Bytes,
 ) -> Result<Result<Call, Refusal>, Rejection> {
-    let bytes = exchange.read(body).await.map_err(|why| unread(&why))?;
-    if endpoint == Endpoint::Load && is_database_file(&bytes) {
-        return Err(Box::new(error(StatusCode::NOT_IMPLEMENTED, NO_FILES)));
-    }
     let content_type = exchange.request.headers.get(header::CONTENT_TYPE);
     let content_type = content_type.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
     if bytes.len() <= DECODED_INLINE_MAX {

@@ -1,0 +1,140 @@
+//! Checks passwords. Hashes are meant to be slow, so they are checked on threads of their own, a few at a time, and a
+//! password that was right is known again.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::available_parallelism;
+
+use sha2::{Digest, Sha256};
+use tokio::sync::Semaphore;
+
+use super::BasicCredentials;
+use super::password::Secret;
+
+/// How many hashes are checked at once, at most.
+const RUNNING_MAX: usize = 4;
+
+/// How many checks may be under way, the waiting ones included. More are refused.
+const PENDING_MAX: usize = 256;
+
+/// How many right passwords are remembered. When there are more, all are forgotten.
+const REMEMBERED_MAX: usize = 4096;
+
+/// What a right password is remembered by: the keyed SHA-256 of username, password and hash.
+type Tag = [u8; 32];
+
+/// Checks passwords.
+pub(super) struct Checker {
+    pending: Semaphore,
+    running: Arc<Semaphore>,
+    key: [u8; 32],
+    remembered: Mutex<HashSet<Tag>>,
+}
+
+impl Checker {
+    /// One that remembers nothing yet. Fails if the system has no random bytes.
+    pub(super) fn new() -> Result<Self, getrandom::Error> {
+        let mut key = [0; 32];
+        getrandom::fill(&mut key)?;
+        let processors = available_parallelism().map_or(1, usize::from);
+        Ok(Checker {
+            pending: Semaphore::new(PENDING_MAX),
+            running: Arc::new(Semaphore::new(processors.min(RUNNING_MAX))),
+            key,
+            remembered: Mutex::new(HashSet::new()),
+        })
+    }
+
+    /// Whether the password is right.
+    pub(super) async fn check(&self, secret: &Arc<Secret>, credentials: &BasicCredentials) -> bool {
+        let Some(hash) = secret.hash() else { return secret.matches(&credentials.password) };
+        let tag = self.tag(hash, credentials);
+        if self.remembers(&tag) {
+            return true;
+        }
+        let Ok(_pending) = self.pending.try_acquire() else {
+            tracing::warn!("too many passwords are being checked: a login is refused");
+            return false;
+        };
+        // The semaphore is never closed.
+        let Ok(running) = Arc::clone(&self.running).acquire_owned().await else { return false };
+        // Another request of the same client may have been quicker.
+        if self.remembers(&tag) {
+            return true;
+        }
+        let (secret, password) = (Arc::clone(secret), credentials.password.clone());
+        let check = tokio::task::spawn_blocking(move || {
+            // Held to the end of the check, even if nobody waits for it any more.
+            let _running = running;
+            secret.matches(&password)
+        });
+        let right = check.await.unwrap_or(false);
+        if right {
+            self.remember(tag);
+        }
+        right
+    }
+
+    fn tag(&self, hash: &str, credentials: &BasicCredentials) -> Tag {
+        let mut digest = Sha256::new();
+        digest.update(self.key);
+        for part in [hash, &credentials.username, &credentials.password] {
+            // With their lengths: nothing may move from one to the next.
+            digest.update((part.len() as u64).to_le_bytes());
+            digest.update(part.as_bytes());
+        }
+        digest.finalize().into()
+    }
+
+    fn remembers(&self, tag: &Tag) -> bool {
+        self.tags().contains(tag)
+    }
+
+    fn remember(&self, tag: Tag) {
+        let mut tags = self.tags();
+        if tags.len() >= REMEMBERED_MAX {
+            tags.clear();
+        }
+        tags.insert(tag);
+    }
+
+    fn tags(&self) -> MutexGuard<'_, HashSet<Tag>> {
+        self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many right passwords are remembered.
+    #[cfg(test)]
+    pub(super) fn remembered_len(&self) -> usize {
+        self.tags().len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_flood_of_logins_is_refused_but_not_those_who_are_known() {
+        let checker = Checker::new().unwrap();
+        let secret = Arc::new(Secret::parse(bcrypt::hash("secret", 4).unwrap()).unwrap());
+        let login = |username: &str| BasicCredentials { username: username.into(), password: "secret".into() };
+        assert!(checker.check(&secret, &login("known")).await);
+        let flood = checker.pending.try_acquire_many(PENDING_MAX as u32).unwrap();
+        assert!(checker.check(&secret, &login("known")).await);
+        assert!(!checker.check(&secret, &login("new")).await);
+        drop(flood);
+        assert!(checker.check(&secret, &login("new")).await);
+    }
+
+    #[test]
+    fn the_memory_is_bounded() {
+        let checker = Checker::new().unwrap();
+        for n in 0..=REMEMBERED_MAX {
+            let mut tag = [0; 32];
+            tag[..8].copy_from_slice(&n.to_le_bytes());
+            checker.remember(tag);
+            assert!(checker.remembers(&tag));
+        }
+        assert_eq!(checker.remembered_len(), 1);
+    }
+}

@@ -1,0 +1,76 @@
+//! The auth file in use. It is read again when it changes, and logins are counted.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::{AuthFileError, BasicCredentials, CredentialStore, Permission};
+use crate::reloading::{LOOK_INTERVAL, Reload, Reloading};
+
+/// The auth file of a node.
+#[derive(Debug)]
+pub struct AuthFile {
+    path: PathBuf,
+    store: Reloading<CredentialStore>,
+    /// How many requests were allowed.
+    pub auth_ok: AtomicU64,
+    /// How many requests were refused.
+    pub auth_fail: AtomicU64,
+}
+
+impl AuthFile {
+    /// Reads the file. It is not watched yet, see [`AuthFile::watch`].
+    pub fn open(path: &Path) -> Result<Arc<Self>, AuthFileError> {
+        let read = {
+            let path = path.to_owned();
+            move || CredentialStore::read(&path)
+        };
+        Ok(Arc::new(AuthFile {
+            path: path.to_owned(),
+            store: Reloading::new(vec![path.to_owned()], read)?,
+            auth_ok: AtomicU64::new(0),
+            auth_fail: AtomicU64::new(0),
+        }))
+    }
+
+    /// Looks at the file every second, in a task of its own that ends with the `AuthFile`. Requests never wait for the
+    /// file, and a user who is gone from it is shut out even if nobody has asked for long. Call it within a runtime.
+    pub fn watch(self: &Arc<Self>) {
+        self.watch_every(LOOK_INTERVAL);
+    }
+
+    pub(super) fn watch_every(self: &Arc<Self>, interval: Duration) {
+        let file = Arc::downgrade(self);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(interval).await;
+                let Some(file) = file.upgrade() else { return };
+                // A panic is a bug in reading; the next look is another chance.
+                let _ = tokio::task::spawn_blocking(move || file.reload_if_changed()).await;
+            }
+        });
+    }
+
+    /// Reads the file again if it has changed. A broken file changes nothing but the log.
+    pub fn reload_if_changed(&self) {
+        match self.store.reload_if_changed() {
+            Reload::Unchanged => {}
+            Reload::Replaced => tracing::info!("reloaded auth file '{}'", self.path.display()),
+            Reload::Kept(problem) => tracing::error!("keeping the users that were known: {problem}"),
+        }
+    }
+
+    /// Whether each of the `needed` permissions is granted, see [`CredentialStore::allows`]; counted.
+    pub async fn allows(&self, credentials: Option<&BasicCredentials>, needed: &[Permission]) -> bool {
+        let allowed = self.store.current().allows(credentials, needed).await;
+        let counter = if allowed { &self.auth_ok } else { &self.auth_fail };
+        counter.fetch_add(1, Ordering::Relaxed);
+        allowed
+    }
+
+    /// The password of a user, if the file has it in clear.
+    pub fn clear_password(&self, username: &str) -> Option<String> {
+        self.store.current().clear_password(username).map(str::to_owned)
+    }
+}

@@ -1,0 +1,104 @@
+//! Who may do what on a cluster's node: users, their passwords and their permissions, from a JSON file.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | `parse` | the file's text becomes a [`CredentialStore`] |
+//! | `permission` | what there is to be allowed |
+//! | `password` | one password as the file has it, in clear or as a hash |
+//! | `checker` | hashes are checked aside, a few at a time, and not twice |
+//! | `file` | [`AuthFile`]: the store in use, renewed when the file changes |
+
+mod checker;
+mod file;
+mod parse;
+mod password;
+mod permission;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+pub use file::AuthFile;
+pub use parse::AuthFileError;
+pub use permission::Permission;
+
+use checker::Checker;
+use password::Secret;
+use permission::Permissions;
+
+/// A username and a password, as a request brings them.
+#[derive(Clone, PartialEq, Eq)]
+pub struct BasicCredentials {
+    /// Who it says it is.
+    pub username: String,
+    /// In clear.
+    pub password: String,
+}
+
+impl BasicCredentials {
+    /// The credentials in an `Authorization` header of the Basic scheme (RFC 7617); `None` if it is anything else.
+    pub fn from_header(header: &[u8]) -> Option<Self> {
+        let found = crate::auth::basic(header)?;
+        Some(BasicCredentials { username: found.user, password: found.password })
+    }
+}
+
+impl std::fmt::Debug for BasicCredentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BasicCredentials").field("username", &self.username).finish_non_exhaustive()
+    }
+}
+
+/// Somebody that the file names.
+struct User {
+    /// Without a password nobody can log in.
+    secret: Option<Arc<Secret>>,
+    permissions: Permissions,
+}
+
+/// The users of one node.
+pub struct CredentialStore {
+    /// What anybody may do, whoever it is.
+    everybody: Permissions,
+    users: HashMap<String, User>,
+    /// Stands in for the password of users that do not exist, so that they cost what the others cost.
+    decoy: Arc<Secret>,
+    checker: Checker,
+}
+
+impl CredentialStore {
+    /// Whether each of the `needed` permissions is granted: to everybody (wrong credentials do no harm then), or to a
+    /// user whose password is right.
+    pub async fn allows(&self, credentials: Option<&BasicCredentials>, needed: &[Permission]) -> bool {
+        let personal: Vec<_> = needed.iter().copied().filter(|needed| !self.everybody.include(*needed)).collect();
+        if personal.is_empty() {
+            return true;
+        }
+        let Some(credentials) = credentials.filter(|credentials| !credentials.username.is_empty()) else {
+            return false;
+        };
+        let Some(permissions) = self.log_in(credentials).await else { return false };
+        personal.into_iter().all(|needed| permissions.include(needed))
+    }
+
+    /// The permissions of a user whose password is right.
+    async fn log_in(&self, credentials: &BasicCredentials) -> Option<&Permissions> {
+        let user = self.users.get(&credentials.username);
+        let secret = user.and_then(|user| user.secret.as_ref());
+        // The comparison is made for unknown users too, and its result ignored.
+        let right = self.checker.check(secret.unwrap_or(&self.decoy), credentials).await;
+        user.filter(|_| right & secret.is_some()).map(|user| &user.permissions)
+    }
+
+    /// The password of a user, if the file has it in clear.
+    pub fn clear_password(&self, username: &str) -> Option<&str> {
+        self.users.get(username)?.secret.as_ref()?.clear_text()
+    }
+}
+
+impl std::fmt::Debug for CredentialStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CredentialStore").field("users", &self.users.len()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,119 @@
+//! The auth file's text becomes a [`CredentialStore`].
+
+use std::collections::HashMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use super::checker::Checker;
+use super::password::Secret;
+use super::permission::Permissions;
+use super::{CredentialStore, User};
+
+/// The username that stands for everybody.
+const EVERYBODY: &str = "*";
+
+/// How large the file may be, in bytes.
+const FILE_BYTES_MAX: u64 = 16 << 20;
+
+/// Why an auth file is no good.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthFileError {
+    /// It cannot be read.
+    #[error("auth file '{}': {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: std::io::Error,
+    },
+    /// It is larger than 16 MiB.
+    #[error("auth file '{}': it is larger than {FILE_BYTES_MAX} bytes", .0.display())]
+    TooLarge(PathBuf),
+    /// It is not a JSON array of users.
+    #[error("auth file '{}': it must be a JSON array of {{username, password, perms}}: {source}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and where.
+        source: serde_json::Error,
+    },
+    /// A password looks like a hash and is none, or is one that takes too long to check.
+    #[error("auth file '{}': the password of user '{username}': {reason}", path.display())]
+    Password {
+        /// The file.
+        path: PathBuf,
+        /// Whose password it is.
+        username: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The system has no random bytes.
+    #[error("auth file '{}': no random bytes: {source}", path.display())]
+    Random {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: getrandom::Error,
+    },
+}
+
+/// One user as the file has it. Other keys mean nothing.
+#[derive(Deserialize)]
+struct Entry {
+    #[serde(default, alias = "Username")]
+    username: Option<String>,
+    #[serde(default, alias = "Password")]
+    password: Option<String>,
+    #[serde(default, alias = "Perms")]
+    perms: Option<Vec<String>>,
+}
+
+impl CredentialStore {
+    /// Reads a file.
+    pub fn read(path: &Path) -> Result<Self, AuthFileError> {
+        let failed = |source| AuthFileError::Read { path: path.to_owned(), source };
+        let file = std::fs::File::open(path).map_err(failed)?;
+        let mut text = Vec::new();
+        let bytes = file.take(FILE_BYTES_MAX + 1).read_to_end(&mut text).map_err(failed)?;
+        if bytes as u64 > FILE_BYTES_MAX {
+            return Err(AuthFileError::TooLarge(path.to_owned()));
+        }
+        CredentialStore::parse(&text, path)
+    }
+
+    /// Parses a file's text; `path` is for the errors. Of two entries with the same username the later one counts.
+    pub fn parse(text: &[u8], path: &Path) -> Result<Self, AuthFileError> {
+        let entries: Vec<Entry> = serde_json::from_slice(text)
+            .map_err(|source| AuthFileError::Malformed { path: path.to_owned(), source })?;
+        let mut everybody = Permissions::default();
+        let mut users = HashMap::new();
+        for entry in entries {
+            let permissions = Permissions::from_names(&entry.perms.unwrap_or_default());
+            match entry.username {
+                None => tracing::warn!("auth file '{}': an entry without a username is ignored", path.display()),
+                Some(name) if name == EVERYBODY => everybody = permissions,
+                Some(username) => {
+                    let secret = parse_secret(&username, entry.password, path)?;
+                    users.insert(username, User { secret, permissions });
+                }
+            }
+        }
+        let checker = Checker::new().map_err(|source| AuthFileError::Random { path: path.to_owned(), source })?;
+        Ok(CredentialStore { everybody, decoy: choose_decoy(&users), users, checker })
+    }
+}
+
+fn parse_secret(username: &str, password: Option<String>, path: &Path) -> Result<Option<Arc<Secret>>, AuthFileError> {
+    let wrong = |reason| AuthFileError::Password { path: path.to_owned(), username: username.to_owned(), reason };
+    password.map(|password| Secret::parse(password).map(Arc::new).map_err(wrong)).transpose()
+}
+
+/// A hash if there is any: it is the time for a hash that would tell which users exist.
+fn choose_decoy(users: &HashMap<String, User>) -> Arc<Secret> {
+    let mut secrets = users.values().filter_map(|user| user.secret.as_ref());
+    let hash = secrets.find(|secret| secret.hash().is_some());
+    hash.map_or_else(|| Arc::new(Secret::Clear(String::new())), Arc::clone)
+}

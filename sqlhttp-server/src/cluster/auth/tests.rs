@@ -1,0 +1,228 @@
+//! Files, and who gets in with them.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::*;
+
+const FILE: &str = r#"[
+    {"username": "bob", "password": "secret1", "perms": ["all"], "comment": 1},
+    {"username": "mary", "password": "secret2", "perms": ["query", "backup", "join", "fly"]},
+    {"username": "exec", "password": "p", "perms": ["execute"]},
+    {"username": "nothing", "password": "n"},
+    {"username": "nobody", "perms": ["query"]},
+    {"username": "*", "perms": ["status", "ready", "join-read-only"]}
+]"#;
+
+fn parse(text: &str) -> Result<CredentialStore, AuthFileError> {
+    CredentialStore::parse(text.as_bytes(), Path::new("auth.json"))
+}
+
+async fn may(store: &CredentialStore, who: &str, needed: &[Permission]) -> bool {
+    let credentials = who
+        .split_once(':')
+        .map(|(username, password)| BasicCredentials { username: username.to_owned(), password: password.to_owned() });
+    store.allows(credentials.as_ref(), needed).await
+}
+
+use Permission::{All, Execute, JoinReadOnly, JoinReadReplica, LeaderOps, Query, Ready, Status};
+
+#[tokio::test]
+async fn everybody_has_what_the_star_has_even_with_a_wrong_password() {
+    let store = parse(FILE).unwrap();
+    for who in ["", "mary:wrong", "who:x", ":"] {
+        assert!(may(&store, who, &[Status]).await, "{who}");
+        assert!(may(&store, who, &[Status, Ready]).await, "{who}");
+        assert!(!may(&store, who, &[Query]).await, "{who}");
+        assert!(!may(&store, who, &[Status, Query]).await, "{who}");
+    }
+    assert!(may(&store, "", &[JoinReadReplica]).await);
+    assert!(may(&store, "", &[JoinReadOnly]).await);
+    let open = parse(r#"[{"username": "*", "perms": ["all"]}]"#).unwrap();
+    assert!(may(&open, "who:x", &[Query, Execute, All]).await);
+}
+
+#[tokio::test]
+async fn users_have_what_the_file_says() {
+    let store = parse(FILE).unwrap();
+    assert!(may(&store, "bob:secret1", &[Query, Execute, LeaderOps]).await);
+    assert!(!may(&store, "bob:secret", &[Query]).await);
+    assert!(!may(&store, "BOB:secret1", &[Query]).await);
+    assert!(may(&store, "mary:secret2", &[Query]).await);
+    assert!(may(&store, "mary:secret2", &[Status, Query]).await);
+    assert!(!may(&store, "mary:secret2", &[Query, Execute]).await);
+    assert!(!may(&store, "mary:secret2", &[LeaderOps]).await);
+    assert!(!may(&store, "exec:p", &[Query, Execute]).await);
+}
+
+#[tokio::test]
+async fn an_entry_inherits_nothing_from_the_one_before() {
+    let store = parse(FILE).unwrap();
+    assert!(!may(&store, "nothing:n", &[Execute]).await);
+    for who in ["nobody:", "nobody:n", "nobody:null", "*:", "*:n"] {
+        assert!(!may(&store, who, &[Query]).await, "{who}");
+    }
+}
+
+#[tokio::test]
+async fn nobody_logs_in_without_a_name() {
+    let store = parse(r#"[{"username": "", "password": "", "perms": ["all"]}, {"password": "x", "perms": ["all"]}]"#);
+    let store = store.unwrap();
+    assert!(!may(&store, ":", &[Query]).await);
+    assert!(!may(&store, ":x", &[Query]).await);
+}
+
+#[tokio::test]
+async fn the_later_of_two_entries_counts() {
+    let store = parse(
+        r#"[{"username": "a", "password": "1", "perms": ["all"]},
+            {"username": "a", "password": "2", "perms": ["query"]}]"#,
+    )
+    .unwrap();
+    assert!(!may(&store, "a:1", &[Query]).await);
+    assert!(may(&store, "a:2", &[Query]).await);
+    assert!(!may(&store, "a:2", &[Execute]).await);
+}
+
+#[test]
+fn a_malformed_file_is_an_error_that_names_it() {
+    for text in ["", "{}", "[", r#"[{"username": 1}]"#, r#"[{"username": "a", "perms": "all"}]"#, "[] []", "[1]"] {
+        let told = parse(text).unwrap_err().to_string();
+        assert!(told.starts_with("auth file 'auth.json': it must be a JSON array"), "{told}");
+    }
+    let missing = CredentialStore::read(Path::new("/nowhere/auth.json")).unwrap_err().to_string();
+    assert!(missing.starts_with("auth file '/nowhere/auth.json': "), "{missing}");
+}
+
+#[test]
+fn what_looks_like_a_hash_must_be_a_bearable_one() {
+    let expensive = "$2b$31$abcdefghijklmnopqrstuuSsBcbb6PYcZXCm0ZeBnGC3mGDzKs9yS";
+    let huge = "$argon2id$v=19$m=4194304,t=1,p=1$c29tZXNhbHQ$Ky7gIQ2XmMCVXSCrgXaTpFnEQbVXyXBGqXFEQ0TAvOw";
+    for password in
+        ["$2b$12$short", expensive, "$argon2id$v=19$m=16,t=1,p=1", "$argon2x$v=19$m=16,t=1,p=1$c29tZXNhbHQ", huge]
+    {
+        let told = parse(&serde_json::json!([{"username": "u", "password": password}]).to_string()).unwrap_err();
+        assert!(told.to_string().starts_with("auth file 'auth.json': the password of user 'u': "), "{told}");
+        assert!(!told.to_string().contains(password), "{told}");
+    }
+    assert_eq!(parse(FILE).unwrap().clear_password("mary"), Some("secret2"));
+}
+
+/// "secret" as three programs would write it: the cheapest there is, for the test's sake.
+fn hashes() -> Vec<String> {
+    use argon2::password_hash::CustomizedPasswordHasher;
+    let cheap = argon2::Params::new(argon2::Params::MIN_M_COST, 1, 1, None).unwrap();
+    let argon2 = argon2::Argon2::default();
+    let phc = |id| argon2.hash_password_customized(b"secret", b"saltsalt", Some(id), None, cheap.clone()).unwrap();
+    let bcrypt = bcrypt::hash("secret", 4).unwrap();
+    let as_php_does = bcrypt.replacen("$2b$", "$2y$", 1);
+    let as_old_ones_do = bcrypt.replacen("$2b$", "$2a$", 1);
+    vec![bcrypt, as_php_does, as_old_ones_do, phc("argon2id").to_string(), phc("argon2i").to_string()]
+}
+
+#[tokio::test]
+async fn hashed_passwords() {
+    for hash in hashes() {
+        let file = serde_json::json!([{"username": "u", "password": hash, "perms": ["query"]}, {"username": "v"}]);
+        let store = parse(&file.to_string()).unwrap();
+        assert!(may(&store, "u:secret", &[Query]).await, "{hash}");
+        assert_eq!(store.checker.remembered_len(), 1);
+        // From memory now; and what is remembered opens no other door.
+        assert!(may(&store, "u:secret", &[Query]).await, "{hash}");
+        assert!(!may(&store, "u:secret", &[Execute]).await, "{hash}");
+        for who in ["u:Secret", "v:secret", "w:secret", "usecret:", &format!("u:{hash}")] {
+            assert!(!may(&store, who, &[Query]).await, "{hash} {who}");
+        }
+        assert_eq!(store.clear_password("u"), None);
+    }
+}
+
+#[tokio::test]
+async fn hashes_that_other_programs_have_made() {
+    let bcrypt = "$2b$04$abcdefghijklmnopqrstuuPp7HPfoAs8I2dCQCQ/fW7zEJv8I8C8e";
+    let argon2 = "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc";
+    let file = serde_json::json!([
+        {"username": "b", "password": bcrypt, "perms": ["query"]},
+        {"username": "a", "password": argon2, "perms": ["query"]},
+    ]);
+    let store = parse(&file.to_string()).unwrap();
+    assert!(may(&store, "b:x", &[Query]).await);
+    assert!(may(&store, "a:password", &[Query]).await);
+    assert!(!may(&store, "a:x", &[Query]).await);
+}
+
+#[tokio::test]
+async fn logins_at_the_same_time_are_all_answered() {
+    let file = serde_json::json!([{"username": "u", "password": hashes()[0], "perms": ["query"]}]);
+    let store = Arc::new(parse(&file.to_string()).unwrap());
+    let logins: Vec<_> = (0..100)
+        .map(|n| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move { may(&store, if n % 2 == 0 { "u:secret" } else { "u:wrong" }, &[Query]).await })
+        })
+        .collect();
+    for (n, login) in logins.into_iter().enumerate() {
+        assert_eq!(login.await.unwrap(), n % 2 == 0);
+    }
+}
+
+#[tokio::test]
+async fn a_changed_file_takes_effect_and_a_broken_one_does_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("auth.json");
+    let with_password = |hash: &str| {
+        let text = serde_json::json!([{"username": "u", "password": hash, "perms": ["query"]}]).to_string();
+        std::fs::write(&path, text).unwrap();
+    };
+    with_password(&hashes()[0]);
+    let file = AuthFile::open(&path).unwrap();
+    let old = BasicCredentials { username: "u".into(), password: "secret".into() };
+    let new = BasicCredentials { username: "u".into(), password: "new one".into() };
+    assert!(file.allows(Some(&old), &[Query]).await);
+    assert!(!file.allows(Some(&new), &[Query]).await);
+
+    with_password("new one");
+    file.reload_if_changed();
+    // What was remembered of the old file is gone with it.
+    assert!(!file.allows(Some(&old), &[Query]).await);
+    assert!(file.allows(Some(&new), &[Query]).await);
+
+    std::fs::write(&path, "[{").unwrap();
+    file.reload_if_changed();
+    assert!(file.allows(Some(&new), &[Query]).await);
+    std::fs::remove_file(&path).unwrap();
+    file.reload_if_changed();
+    assert!(file.allows(Some(&new), &[Query]).await);
+
+    assert_eq!(file.auth_ok.load(Ordering::Relaxed), 4);
+    assert_eq!(file.auth_fail.load(Ordering::Relaxed), 2);
+    assert!(AuthFile::open(&path).is_err());
+}
+
+#[tokio::test]
+async fn the_file_is_watched_until_it_is_dropped() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("auth.json");
+    std::fs::write(&path, "[]").unwrap();
+    let file = AuthFile::open(&path).unwrap();
+    file.watch_every(Duration::from_millis(1));
+    std::fs::write(&path, r#"[{"username": "*", "perms": ["query"]}]"#).unwrap();
+    while !file.allows(None, &[Query]).await {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let watched = Arc::downgrade(&file);
+    drop(file);
+    while watched.strong_count() > 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[test]
+fn credentials_come_from_a_header_and_do_not_show_the_password() {
+    let found = BasicCredentials::from_header(b"basic bWFyeTpzZWNyZXQy").unwrap();
+    assert_eq!((found.username.as_str(), found.password.as_str()), ("mary", "secret2"));
+    assert!(!format!("{found:?}").contains("secret2"));
+    assert_eq!(BasicCredentials::from_header(b"Bearer x"), None);
+}

@@ -1,0 +1,62 @@
+//! Addresses as Go takes them apart.
+
+use std::net::IpAddr;
+
+/// Host and port of `host:port`, `[host]:port` or `:port`, as `net.SplitHostPort` finds them; `None` where it finds an
+/// error. Nothing is said about what host and port look like.
+pub fn split_host_port(address: &str) -> Option<(&str, &str)> {
+    let (host, port) = match address.strip_prefix('[') {
+        Some(bracketed) => {
+            let (host, rest) = bracketed.split_once(']')?;
+            (host, rest.strip_prefix(':')?)
+        }
+        None => address.split_once(':')?,
+    };
+    let stray = |text: &str| text.contains(['[', ']']);
+    (!stray(host) && !stray(port) && !port.contains(':')).then_some((host, port))
+}
+
+/// Whether the host stands for all interfaces, so that nobody else can reach it: `0.0.0.0` or `::`.
+pub(super) fn is_unspecified(host: &str) -> bool {
+    host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_unspecified())
+}
+
+/// Whether the port is a number.
+pub(super) fn is_port_number(port: &str) -> bool {
+    port.parse::<u16>().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_split_as_go_splits_them() {
+        let good = [
+            ("localhost:4001", ("localhost", "4001")),
+            ("[::1]:4001", ("::1", "4001")),
+            ("[fe80::1%eth0]:http", ("fe80::1%eth0", "http")),
+            (":4001", ("", "4001")),
+            ("host:", ("host", "")),
+            ("[]:1", ("", "1")),
+        ];
+        for (text, parts) in good {
+            assert_eq!(split_host_port(text), Some(parts), "{text}");
+        }
+        for text in
+            ["", "host", "::1", "a:b:1", "[::1]", "[::1]1", "[::1:1", "::1]:1", "h[o]st:1", "[[::1]]:1", "h:[1]"]
+        {
+            assert_eq!(split_host_port(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn hosts_that_nobody_reaches() {
+        for host in ["0.0.0.0", "::", "0:0:0:0:0:0:0:0", "::ffff:0.0.0.0"] {
+            assert!(is_unspecified(host), "{host}");
+        }
+        for host in ["", "localhost", "127.0.0.1", "::1", "0"] {
+            assert!(!is_unspecified(host), "{host}");
+        }
+    }
+}

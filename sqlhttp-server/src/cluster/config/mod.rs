@@ -1,0 +1,222 @@
+//! The command line of `sqlhttp-cluster`: that of rqlited v10, and a few flags of our own. `table` is all there is to
+//! know about the flags, `typed` what was typed, `validate` what rqlited checks, and [`ClusterConfig`] what it means.
+
+pub mod address;
+mod resolve;
+mod table;
+mod typed;
+mod usage;
+mod validate;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tracing::Level;
+
+use crate::cluster::log;
+use crate::config::goflag::{Scanned, scan};
+use crate::config::{LogFormat, TlsFiles};
+use typed::Typed;
+
+/// The program's name, in the version and the usage text.
+pub const PROGRAM: &str = "sqlhttp-cluster";
+
+/// What a node is told to do. Addresses are `host:port` (or `[host]:port`), as typed; [`address::split_host_port`]
+/// takes them apart and does not fail on any of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterConfig {
+    /// Where the node keeps everything; absolute. It need not exist yet.
+    pub data_dir: PathBuf,
+    /// The node's name in the cluster.
+    pub node_id: String,
+    /// Where the HTTP API listens. The port may be a service's name.
+    pub http_addr: String,
+    /// Where nodes and clients are told that the HTTP API is.
+    pub http_adv_addr: String,
+    /// The value of `Access-Control-Allow-Origin`.
+    pub http_allow_origin: Option<String>,
+    /// The file of users and permissions.
+    pub auth_file: Option<PathBuf>,
+    /// Serve HTTPS with this certificate and key.
+    pub http_tls: Option<TlsFiles>,
+    /// The authority that clients' certificates are checked against; without one, those of the host.
+    pub http_ca_cert: Option<PathBuf>,
+    /// Clients need a valid certificate.
+    pub http_verify_client: bool,
+    /// The Common Name that clients' certificates must have.
+    pub http_verify_common_name: Option<String>,
+    /// Largest request body, in bytes, after decompression too.
+    pub http_body_bytes_max: u64,
+    /// HTTP connections open at once.
+    pub http_connections_max: usize,
+    /// Statements in one request.
+    pub http_statements_max: usize,
+    /// Where other nodes reach this one. The port is a number.
+    pub raft_addr: String,
+    /// Where other nodes are told that they reach this one. The port is a number.
+    pub raft_adv_addr: String,
+    /// How long to wait for a connection to another node.
+    pub cluster_connect_timeout: Duration,
+    /// How often to try to join.
+    pub join_attempts: u64,
+    /// How long to wait between two attempts to join.
+    pub join_interval: Duration,
+    /// As which user this node joins.
+    pub join_as: Option<String>,
+    /// How many nodes make a new cluster; 0 is not to wait for others.
+    pub bootstrap_expect: u64,
+    /// How long the making of a new cluster may take.
+    pub bootstrap_expect_timeout: Duration,
+    /// Foreign keys are enforced.
+    pub foreign_keys: bool,
+    /// Reads that may run at once; `None` is no limit.
+    pub reads_max: Option<usize>,
+    /// How often to run VACUUM.
+    pub auto_vacuum_interval: Option<Duration>,
+    /// How often to run `PRAGMA optimize`.
+    pub auto_optimize_interval: Option<Duration>,
+    /// The name of the database in ws4sqlite's API.
+    pub db_name: String,
+    /// Raft's own settings.
+    pub raft: RaftConfig,
+    /// Queued writes.
+    pub write_queue: WriteQueueConfig,
+    /// How log lines look.
+    pub log_format: LogFormat,
+}
+
+/// Settings of Raft.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RaftConfig {
+    /// The least level that Raft logs.
+    pub log_level: Level,
+    /// Log entries since the last snapshot that call for the next.
+    pub snapshot_entries: u64,
+    /// Bytes in SQLite's WAL that call for a snapshot.
+    pub snapshot_wal_bytes: Option<u64>,
+    /// How often to see whether it is time for a snapshot.
+    pub snapshot_interval: Duration,
+    /// How long a follower does without its leader.
+    pub heartbeat_timeout: Duration,
+    /// How long a candidate waits.
+    pub election_timeout: Duration,
+    /// How long a leader leads without hearing of a majority.
+    pub leader_lease_timeout: Duration,
+    /// How long a leader waits before it tells followers what is committed.
+    pub commit_timeout: Duration,
+    /// How long a write may wait to enter the log.
+    pub apply_timeout: Duration,
+    /// Raft stops when this node is removed.
+    pub shutdown_on_remove: bool,
+    /// The node leaves the cluster when it is stopped.
+    pub remove_on_shutdown: bool,
+    /// The leadership is handed over before stopping.
+    pub stepdown_on_shutdown: bool,
+    /// A voting node that was not reached for so long is removed.
+    pub reap_voter_timeout: Option<Duration>,
+    /// A read replica that was not reached for so long is removed.
+    pub reap_read_only_timeout: Option<Duration>,
+}
+
+/// Settings of queued writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WriteQueueConfig {
+    /// How many may wait; at least 1.
+    pub capacity: usize,
+    /// How many are written together; at least 1.
+    pub batch_len: usize,
+    /// How long one waits for others.
+    pub timeout: Duration,
+    /// Those that are written together share a transaction.
+    pub transaction: bool,
+}
+
+/// Why the process ends before it starts, and what it says on standard error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exit {
+    /// The process's exit status.
+    pub code: u8,
+    /// What it says.
+    pub words: Words,
+}
+
+/// Last words, without the end of the last line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Words {
+    /// Written as they are.
+    Plain(String),
+    /// Written as a line of the log.
+    LogLine(String),
+}
+
+impl Exit {
+    fn new(code: u8, text: impl Into<String>) -> Self {
+        Exit { code, words: Words::Plain(text.into()) }
+    }
+
+    fn fatal(message: &str) -> Self {
+        Exit::new(1, format!("fatal: {message}"))
+    }
+
+    fn usage(message: &str) -> Self {
+        Exit::new(2, format!("{message}\n{}", usage::usage().trim_end()))
+    }
+
+    /// Writes the words, which belong on standard error.
+    pub fn write(&self, err: &mut dyn Write) -> io::Result<()> {
+        match &self.words {
+            Words::Plain(text) => writeln!(err, "{text}")?,
+            Words::LogLine(text) => writeln!(err, "{}", log::line(log::PROCESS, text))?,
+        }
+        err.flush()
+    }
+}
+
+/// Reads the command line, without the program's name. Only the current directory and the paths of extensions are
+/// looked at outside it.
+pub fn parse(arguments: &[OsString]) -> Result<ClusterConfig, Exit> {
+    if arguments.is_empty() {
+        let text = "failed to parse command-line flags: missing required argument: DataPath";
+        return Err(Exit { code: 1, words: Words::LogLine(text.to_owned()) });
+    }
+    let arguments = arguments.iter().map(utf8).collect::<Result<Vec<String>, Exit>>()?;
+    let mut typed = Typed::default();
+    let kind_of = |name: &str| table::find(name).map(|flag| flag.kind);
+    let rest = match scan(&arguments, kind_of, |name, value| typed.set(name, value)) {
+        Ok(Scanned::Rest(rest)) => rest,
+        Ok(Scanned::Help) => return Err(Exit::new(0, usage::usage().trim_end())),
+        Err(message) => return Err(Exit::usage(&message)),
+    };
+    if typed.bool("version") {
+        return Err(Exit::new(0, usage::version()));
+    }
+    let data_dir = data_directory(rest)?;
+    validate::validate(&typed).map_err(|message| Exit::fatal(&message))?;
+    if let Some(name) = typed.first_unsupported() {
+        return Err(Exit::fatal(&format!("-{name} is not supported yet")));
+    }
+    resolve::resolve(&typed, data_dir).map_err(|message| Exit::fatal(&message))
+}
+
+fn utf8(word: &OsString) -> Result<String, Exit> {
+    let text = word.to_str().map(str::to_owned);
+    text.ok_or_else(|| Exit::usage(&format!("argument is not valid UTF-8: {}", word.to_string_lossy())))
+}
+
+/// The one word behind the flags.
+fn data_directory(words: &[String]) -> Result<&str, Exit> {
+    match words {
+        [] => Err(Exit::fatal("data directory path is required")),
+        [directory] if directory.is_empty() => Err(Exit::fatal("data directory path is required")),
+        [directory] => Ok(directory),
+        [directory, more @ ..] => {
+            let more = more.join(" ");
+            Err(Exit::new(1, format!("arguments after data directory ({directory}) are not accepted ([{more}])")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

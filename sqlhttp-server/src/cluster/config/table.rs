@@ -1,0 +1,157 @@
+//! The flags: those of rqlited v10, whether what they switch on exists here, and those that only this server has.
+
+use crate::config::goflag::Kind;
+
+/// A flag.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Flag {
+    /// Its name, without dashes.
+    pub(super) name: &'static str,
+    /// What it takes.
+    pub(super) kind: Kind,
+    /// Its value when it is not given; empty for none.
+    pub(super) default: &'static str,
+    /// What becomes of it.
+    pub(super) standing: Standing,
+    /// What it is for.
+    pub(super) help: &'static str,
+}
+
+/// What becomes of a flag that is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// rqlited has it, and it works.
+    Works,
+    /// rqlited has it; any value but the default asks for what does not exist yet.
+    NotYet,
+    /// rqlited has it; integers up to this one work, larger ones ask for what does not exist yet.
+    UpTo(i64),
+    /// rqlited does not have it.
+    Own,
+}
+
+const fn works(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Flag {
+    Flag { name, kind, default, standing: Standing::Works, help }
+}
+
+const fn not_yet(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Flag {
+    Flag { name, kind, default, standing: Standing::NotYet, help }
+}
+
+const fn own(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Flag {
+    Flag { name, kind, default, standing: Standing::Own, help }
+}
+
+const fn text(name: &'static str, help: &'static str) -> Flag {
+    works(name, Kind::Text, "", help)
+}
+
+const fn switch(name: &'static str, help: &'static str) -> Flag {
+    works(name, Kind::Bool, "false", help)
+}
+
+const fn duration(name: &'static str, default: &'static str, help: &'static str) -> Flag {
+    works(name, Kind::SignedDuration, default, help)
+}
+
+const fn text_not_yet(name: &'static str, help: &'static str) -> Flag {
+    not_yet(name, Kind::Text, "", help)
+}
+
+const fn switch_not_yet(name: &'static str, help: &'static str) -> Flag {
+    not_yet(name, Kind::Bool, "false", help)
+}
+
+/// All flags; those of rqlited first.
+pub(super) const TABLE: &[Flag] = &[
+    switch("version", "Print the version and exit"),
+    text(
+        "node-id",
+        "Name of this node, unlike that of any other in the cluster; the advertised Raft address if not set",
+    ),
+    works("http-addr", Kind::Text, "localhost:4001", "Address (host:port) where the HTTP API listens"),
+    text("http-adv-addr", "Address of the HTTP API that others are told, if not that of -http-addr"),
+    text("http-allow-origin", "Value of the header Access-Control-Allow-Origin"),
+    text("auth", "JSON file of users and their permissions"),
+    text("http-cert", "Serve HTTPS with this certificate chain, a PEM file"),
+    text("http-key", "The private key of -http-cert, a PEM file"),
+    text(
+        "http-ca-cert",
+        "Check clients' certificates against this authority, a PEM file; else against those of the host",
+    ),
+    switch("http-verify-client", "Let in only clients with a valid certificate"),
+    text("http-verify-common-name", "Let in only clients whose certificate has this Common Name"),
+    works("raft-addr", Kind::Text, "localhost:4002", "Address (host:port) where other nodes reach this one"),
+    text("raft-adv-addr", "Address that other nodes are told, if not that of -raft-addr"),
+    text_not_yet("node-cert", "Encrypt what nodes tell each other with this certificate chain, a PEM file"),
+    text_not_yet("node-key", "The private key of -node-cert, a PEM file"),
+    text_not_yet("node-ca-cert", "Check other nodes' certificates against this authority, a PEM file"),
+    switch_not_yet("node-no-verify", "Do not check the certificates of the nodes that are called"),
+    switch_not_yet("node-verify-client", "Let in only nodes with a valid certificate"),
+    text_not_yet("node-verify-server-name", "Host name that the certificates of the nodes that are called must have"),
+    text_not_yet("node-verify-common-name", "Let in only nodes whose certificate has this Common Name"),
+    duration("cluster-connect-timeout", "30s", "How long to wait for a connection to another node"),
+    switch_not_yet("compress-snap-transport", "Compress the snapshots that nodes send each other"),
+    text_not_yet("join", "Comma-separated Raft addresses (host:port) of nodes whose cluster to join"),
+    works("join-attempts", Kind::Int, "5", "How often to try the addresses of -join"),
+    duration("join-interval", "3s", "How long to wait between two attempts to join"),
+    text("join-as", "User of the -auth file as whom this node joins"),
+    Flag {
+        name: "bootstrap-expect",
+        kind: Kind::Int,
+        default: "0",
+        standing: Standing::UpTo(1),
+        help: "How many nodes make a new cluster",
+    },
+    duration("bootstrap-expect-timeout", "2m", "How long the making of a new cluster may take"),
+    text_not_yet("disco-mode", "Find the cluster with consul-kv, etcd-kv, dns or dns-srv"),
+    not_yet("disco-key", Kind::Text, "rqlite", "Prefix of the keys in the discovery service"),
+    text_not_yet("disco-config", "Settings of the discovery service: JSON, or the path of a JSON file"),
+    switch_not_yet("raft-non-voter", "Be a read replica"),
+    switch("fk", "Enforce foreign keys"),
+    works("db-max-ro-conns", Kind::Int, "256", "How many reads may run at once; 0 is no limit"),
+    duration("auto-vacuum-int", "0s", "How often to run VACUUM; 0 is never"),
+    duration("auto-optimize-int", "24h", "How often to run PRAGMA optimize; 0h is never"),
+    text_not_yet("extensions-path", "Comma-separated paths of SQLite extensions: files, directories or archives"),
+    works("raft-log-level", Kind::Text, "WARN", "The least level that Raft logs: ERROR, WARN, INFO or DEBUG"),
+    works("raft-snap", Kind::Uint, "8192", "Log entries since the last snapshot that call for the next"),
+    works("raft-snap-wal-size", Kind::Uint, "4194304", "Bytes in SQLite's WAL that call for a snapshot; 0 is none"),
+    duration("raft-snap-int", "10s", "How often to see whether it is time for a snapshot"),
+    duration("raft-heartbeat-timeout", "1s", "How long a follower does without its leader before it calls an election"),
+    duration("raft-election-timeout", "1s", "How long a candidate waits before it calls another election"),
+    duration("raft-leader-lease-timeout", "0s", "How long a leader leads without hearing of a majority; 0s is 500ms"),
+    duration("raft-commit-timeout", "50ms", "How long a leader waits before it tells followers what is committed"),
+    duration("raft-apply-timeout", "10s", "How long a write may wait to enter the log"),
+    switch("raft-remove-shutdown", "Stop Raft when this node is removed from the cluster"),
+    switch("raft-cluster-remove-shutdown", "Leave the cluster when this node is stopped"),
+    works("raft-shutdown-stepdown", Kind::Bool, "true", "Hand the leadership over before stopping"),
+    duration("raft-reap-node-timeout", "0s", "Remove a voting node that was not reached for so long"),
+    duration("raft-reap-read-only-node-timeout", "0s", "Remove a read replica that was not reached for so long"),
+    works("write-queue-capacity", Kind::Int, "1024", "How many queued writes may wait"),
+    works("write-queue-batch-size", Kind::Int, "128", "How many queued writes are written together"),
+    duration("write-queue-timeout", "50ms", "How long a queued write waits for others"),
+    switch("write-queue-tx", "Write queued writes that are written together in one transaction"),
+    text_not_yet("auto-backup", "JSON file that says where to upload backups"),
+    text_not_yet("auto-restore", "JSON file that says where to download the database from"),
+    text_not_yet("cdc-config", "Where to send changes: stdout, a URL, or the path of a JSON file"),
+    text_not_yet("otlp-endpoint", "Address (host:port) of the OTLP collector that metrics are sent to"),
+    not_yet("otlp-interval", Kind::SignedDuration, "30s", "How often metrics are sent"),
+    switch_not_yet("otlp-insecure", "Send metrics without TLS"),
+    switch_not_yet("otlp-no-verify", "Do not check the collector's certificate"),
+    text_not_yet("otlp-ca-cert", "Check the collector's certificate against this authority, a PEM file"),
+    text_not_yet("otlp-cert", "Certificate to show to the collector, a PEM file"),
+    text_not_yet("otlp-key", "The private key of -otlp-cert, a PEM file"),
+    text_not_yet("cpu-profile", "File for a CPU profile"),
+    text_not_yet("mem-profile", "File for a memory profile"),
+    text_not_yet("trace-profile", "File for an execution trace"),
+    own("db-name", Kind::Text, "main", "Name of the database in ws4sqlite's API: POST /<name>"),
+    own("http-max-body", Kind::Size, "64MiB", "Largest request body, also after decompression"),
+    own("http-max-conns", Kind::Count, "4096", "HTTP connections open at once"),
+    own("http-max-statements", Kind::Count, "100000", "Statements in one request"),
+    own("log-json", Kind::Bool, "false", "Write log lines as JSON"),
+];
+
+/// The flag of this name.
+pub(super) fn find(name: &str) -> Option<&'static Flag> {
+    TABLE.iter().find(|flag| flag.name == name)
+}

@@ -1,0 +1,337 @@
+use super::table::{Standing, TABLE};
+use super::*;
+use crate::config::goflag::{Kind, parse_value};
+
+fn parse_line(line: &str) -> Result<ClusterConfig, Exit> {
+    let words: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
+    parse(&words)
+}
+
+fn config(flags: &str) -> ClusterConfig {
+    parse_line(&format!("{flags} data")).unwrap_or_else(|exit| panic!("{flags}: {exit:?}"))
+}
+
+fn exit(line: &str) -> (u8, String) {
+    match parse_line(line) {
+        Err(Exit { code, words: Words::Plain(text) }) => (code, text),
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+fn fatal(flags: &str) -> String {
+    let (code, text) = exit(&format!("{flags} data"));
+    assert_eq!(code, 1, "{flags}");
+    text.strip_prefix("fatal: ").unwrap_or_else(|| panic!("{flags}: {text}")).to_owned()
+}
+
+#[test]
+fn defaults_are_those_of_rqlited() {
+    let config = config("");
+    assert_eq!(config.data_dir, std::env::current_dir().unwrap().join("data"));
+    assert_eq!(config.node_id, "localhost:4002");
+    assert_eq!((config.http_addr.as_str(), config.http_adv_addr.as_str()), ("localhost:4001", "localhost:4001"));
+    assert_eq!((config.raft_addr.as_str(), config.raft_adv_addr.as_str()), ("localhost:4002", "localhost:4002"));
+    assert_eq!((config.auth_file, config.http_tls, config.http_allow_origin), (None, None, None));
+    assert_eq!((config.bootstrap_expect, config.bootstrap_expect_timeout), (0, Duration::from_secs(120)));
+    assert_eq!((config.join_attempts, config.join_interval), (5, Duration::from_secs(3)));
+    assert_eq!((config.foreign_keys, config.reads_max), (false, Some(256)));
+    assert_eq!(config.auto_vacuum_interval, None);
+    assert_eq!(config.auto_optimize_interval, Some(Duration::from_secs(24 * 3600)));
+    let raft = RaftConfig {
+        log_level: Level::WARN,
+        snapshot_entries: 8192,
+        snapshot_wal_bytes: Some(4 << 20),
+        snapshot_interval: Duration::from_secs(10),
+        heartbeat_timeout: Duration::from_secs(1),
+        election_timeout: Duration::from_secs(1),
+        leader_lease_timeout: Duration::from_millis(500),
+        commit_timeout: Duration::from_millis(50),
+        apply_timeout: Duration::from_secs(10),
+        shutdown_on_remove: false,
+        remove_on_shutdown: false,
+        stepdown_on_shutdown: true,
+        reap_voter_timeout: None,
+        reap_read_only_timeout: None,
+    };
+    assert_eq!(config.raft, raft);
+    let queue =
+        WriteQueueConfig { capacity: 1024, batch_len: 128, timeout: Duration::from_millis(50), transaction: false };
+    assert_eq!(config.write_queue, queue);
+}
+
+#[test]
+fn our_own_flags_have_defaults_too() {
+    let config = config("");
+    assert_eq!((config.db_name.as_str(), config.http_body_bytes_max), ("main", 64 << 20));
+    assert_eq!((config.http_connections_max, config.http_statements_max), (4096, 100_000));
+    assert_eq!(config.log_format, LogFormat::Text);
+}
+
+#[test]
+fn what_is_typed_is_resolved() {
+    let network = config("-http-addr 0.0.0.0:1 -http-adv-addr h:1 -raft-addr [::]:2 -raft-adv-addr=h:2 -auth a.json");
+    assert_eq!((network.http_adv_addr.as_str(), network.raft_adv_addr.as_str()), ("h:1", "h:2"));
+    assert_eq!((network.node_id.as_str(), network.auth_file), ("h:2", Some("a.json".into())));
+    let tls = config("-node-id n -http-cert c -http-key k -http-verify-client -http-verify-common-name cn");
+    assert_eq!((tls.node_id.as_str(), tls.http_tls), ("n", Some(TlsFiles { cert: "c".into(), key: "k".into() })));
+    assert_eq!((tls.http_verify_client, tls.http_verify_common_name), (true, Some("cn".to_owned())));
+    let sizes = config("-http-max-body 1KiB -http-max-conns 2 -http-max-statements 3 -db-name x -log-json");
+    assert_eq!((sizes.http_body_bytes_max, sizes.http_connections_max, sizes.http_statements_max), (1024, 2, 3));
+    assert_eq!((sizes.db_name.as_str(), sizes.log_format), ("x", LogFormat::Json));
+    let raft = config("-raft-log-level debug -raft-snap 0x10 -raft-snap-wal-size 0 -raft-reap-node-timeout 48h").raft;
+    assert_eq!((raft.log_level, raft.snapshot_entries, raft.snapshot_wal_bytes), (Level::DEBUG, 16, None));
+    assert_eq!(raft.reap_voter_timeout, Some(Duration::from_secs(48 * 3600)));
+    assert_eq!(config("-raft-leader-lease-timeout 1s").raft.leader_lease_timeout, Duration::from_secs(1));
+    assert_eq!(config("-db-max-ro-conns 0 -auto-vacuum-int 1h -auto-optimize-int 0h").reads_max, None);
+    assert_eq!(config("-http-addr localhost:http").http_addr, "localhost:http");
+    assert_eq!(config("-bootstrap-expect 1").bootstrap_expect, 1);
+}
+
+#[test]
+fn a_queue_has_room_for_a_write() {
+    let queue = config("-write-queue-capacity 0 -write-queue-batch-size -3").write_queue;
+    assert_eq!((queue.capacity, queue.batch_len), (1, 1));
+}
+
+#[test]
+fn the_data_directory_is_absolute_and_clean() {
+    assert_eq!(parse_line("/a/./b/../c//d/").unwrap().data_dir, PathBuf::from("/a/c/d"));
+    assert_eq!(parse_line("/../a").unwrap().data_dir, PathBuf::from("/a"));
+}
+
+#[test]
+fn flags_are_spelt_as_for_go() {
+    for flags in ["-fk", "--fk", "-fk=T", "-fk=false -fk", "--fk=1 --"] {
+        assert!(config(flags).foreign_keys, "{flags}");
+    }
+    for flags in ["-raft-shutdown-stepdown=false", "--raft-shutdown-stepdown=F", "-raft-shutdown-stepdown=0"] {
+        assert!(!config(flags).raft.stepdown_on_shutdown, "{flags}");
+    }
+    for flags in ["-raft-snap 1024", "-raft-snap=1_024", "--raft-snap 0b10000000000", "-raft-snap 7 -raft-snap 0o2000"]
+    {
+        assert_eq!(config(flags).raft.snapshot_entries, 1024, "{flags}");
+    }
+    assert_eq!(config("-raft-snap-int 1m30s").raft.snapshot_interval, Duration::from_secs(90));
+    assert_eq!(config("-raft-snap 18446744073709551615").raft.snapshot_entries, u64::MAX);
+}
+
+#[test]
+fn a_wrong_flag_is_told_with_the_usage() {
+    let cases = [
+        ("-x", "flag provided but not defined: -x"),
+        ("-on-disk-path=x", "flag provided but not defined: -on-disk-path"),
+        ("-raft-timeout 1s", "flag provided but not defined: -raft-timeout"),
+        ("---fk", "bad flag syntax: ---fk"),
+        ("-join-attempts x", "invalid value \"x\" for flag -join-attempts: parse error"),
+        ("-raft-snap -1", "invalid value \"-1\" for flag -raft-snap: parse error"),
+        (
+            "-raft-snap 18446744073709551616",
+            "invalid value \"18446744073709551616\" for flag -raft-snap: value out of range",
+        ),
+        ("-raft-snap-int 5", "invalid value \"5\" for flag -raft-snap-int: parse error"),
+        ("-fk=maybe", "invalid boolean value \"maybe\" for -fk: parse error"),
+        ("-http-max-body 1x", "invalid value \"1x\" for flag -http-max-body: parse error"),
+    ];
+    for (flags, message) in cases {
+        let (code, text) = exit(&format!("{flags} data"));
+        assert_eq!((code, text), (2, format!("{message}\n{}", usage::usage().trim_end())), "{flags}");
+    }
+    assert!(exit("-node-id").1.starts_with("flag needs an argument: -node-id\n"));
+}
+
+#[test]
+fn help_and_version_need_no_directory() {
+    for line in ["-h", "--help", "-fk -h", "-h -bogus"] {
+        assert_eq!(exit(line), (0, usage::usage().trim_end().to_owned()), "{line}");
+    }
+    for line in ["-version", "--version=true", "-version -http-addr x", "-version a b"] {
+        assert_eq!(exit(line), (0, usage::version()), "{line}");
+    }
+    assert_eq!(exit("-version -bogus").0, 2);
+}
+
+#[test]
+fn the_version_has_the_shape_of_rqliteds() {
+    let version = usage::version();
+    let words: Vec<&str> = version.split(' ').collect();
+    assert_eq!((words[0], words[1]), ("sqlhttp-cluster", concat!("v", env!("CARGO_PKG_VERSION"))));
+    assert_eq!(words[4..6], ["rustc", &format!("sqlite{}", sqlhttp_core::sqlite_version())]);
+    assert!(version.ends_with(" (commit unknown, compiler rustc)"), "{version}");
+}
+
+#[test]
+fn nothing_at_all_is_a_line_of_the_log() {
+    let exit = parse(&[]).unwrap_err();
+    let text = "failed to parse command-line flags: missing required argument: DataPath";
+    assert_eq!(exit, Exit { code: 1, words: Words::LogLine(text.to_owned()) });
+    let mut written = Vec::new();
+    exit.write(&mut written).unwrap();
+    let written = String::from_utf8(written).unwrap();
+    assert!(written.starts_with("[rqlited] ") && written.ends_with(&format!(" {text}\n")), "{written}");
+}
+
+#[test]
+fn there_is_one_directory() {
+    let required = (1, "fatal: data directory path is required".to_owned());
+    assert_eq!(exit("-fk"), required);
+    assert_eq!(exit("--"), required);
+    let empty = parse(&[OsString::new()]).unwrap_err();
+    assert_eq!((empty.code, empty.words), (1, Words::Plain(required.1)));
+    assert_eq!(exit("d extra"), (1, "arguments after data directory (d) are not accepted ([extra])".to_owned()));
+    assert_eq!(exit("d -fk x"), (1, "arguments after data directory (d) are not accepted ([-fk x])".to_owned()));
+}
+
+#[cfg(unix)]
+#[test]
+fn arguments_that_are_no_text_are_refused() {
+    use std::os::unix::ffi::OsStringExt;
+    let exit = parse(&[OsString::from_vec(vec![b'd', 0xff])]).unwrap_err();
+    assert_eq!(exit.code, 2);
+}
+
+#[test]
+fn what_rqlited_validates_is_validated() {
+    let both = |service: &str| format!("either both -{service}-cert and -{service}-key must be set, or neither");
+    let cases = [
+        ("-extensions-path ./none.so", "extension path does not exist: ./none.so"),
+        ("-http-cert c", &both("http")),
+        ("-node-key k", &both("node")),
+        ("-otlp-endpoint h:1 -otlp-cert c", &both("otlp")),
+        ("-http-verify-common-name x", "-http-verify-common-name requires -http-verify-client"),
+        ("-node-verify-common-name x", "-node-verify-common-name requires -node-verify-client"),
+        ("-http-addr localhost:4002", "HTTP and Raft addresses must differ"),
+        ("-http-adv-addr h:1 -raft-adv-addr h:1", "advertised HTTP and Raft addresses must differ"),
+        ("-http-addr http://localhost:1", "HTTP options should not include protocol (http:// or https://)"),
+        ("-http-adv-addr HTTPS://h:1", "HTTP options should not include protocol (http:// or https://)"),
+        ("-http-addr localhost", "HTTP bind address not valid"),
+        ("-http-addr=", "HTTP bind address not valid"),
+        ("-http-adv-addr localhost", "HTTP advertised HTTP address not valid"),
+        (
+            "-http-addr 0.0.0.0:4001",
+            "advertised HTTP address is not routable (0.0.0.0), specify it via -http-addr or -http-adv-addr",
+        ),
+        (
+            "-raft-addr [::]:4002",
+            "advertised Raft address is not routable (::), specify it via -raft-addr or -raft-adv-addr",
+        ),
+        ("-raft-addr localhost", "raft bind address not valid"),
+        ("-raft-addr localhost:x", "raft bind port not valid"),
+        ("-raft-adv-addr h", "raft advertised address not valid"),
+        ("-raft-adv-addr h:x", "raft advertised port is not valid"),
+        ("-bootstrap-expect 3 -raft-non-voter", "bootstrapping only applicable to voting nodes"),
+        ("-join a:1,b", "b is an invalid join address"),
+        ("-join a:1,localhost:4002", "node cannot join with itself unless bootstrapping"),
+        ("-raft-adv-addr h:2 -join h:2", "node cannot join with itself unless bootstrapping"),
+        ("-join a:1 -auto-restore r", "auto-restoring cannot be used when joining a cluster"),
+        ("-join a:1 -disco-mode dns", "disco mode cannot be used when also explicitly joining a cluster"),
+        ("-raft-non-voter -cdc-config stdout", "CDC cannot be enabled on non-voting nodes"),
+        ("-otlp-interval 5s", "OTLP options require -otlp-endpoint"),
+        ("-otlp-no-verify", "OTLP options require -otlp-endpoint"),
+        ("-otlp-endpoint http://h:1", "-otlp-endpoint must not include a protocol scheme"),
+        ("-otlp-endpoint h", "-otlp-endpoint is not a valid address"),
+        ("-otlp-endpoint h:1 -otlp-interval -1s", "-otlp-interval must be greater than zero"),
+        (
+            "-otlp-endpoint h:1 -otlp-insecure -otlp-ca-cert c",
+            "-otlp-insecure cannot be used with other OTLP TLS options",
+        ),
+        ("-disco-mode x", "disco mode must be one of consul-kv, etcd-kv, dns, or dns-srv"),
+        ("-disco-mode consul-kv -bootstrap-expect 3", "bootstrapping not applicable when using consul-kv"),
+        ("-disco-mode dns-srv", "bootstrap-expect value required when using dns-srv with a voting node"),
+        ("-raft-reap-node-timeout 0", "-raft-reap-node-timeout must be greater than 0"),
+        ("-raft-reap-read-only-node-timeout -1h", "-raft-reap-read-only-node-timeout must be greater than 0"),
+    ];
+    for (flags, message) in cases {
+        assert_eq!(fatal(flags), message, "{flags}");
+    }
+}
+
+#[test]
+fn what_makes_no_sense_is_refused() {
+    let cases = [
+        ("-raft-apply-timeout -1s", "-raft-apply-timeout must not be negative"),
+        ("-raft-log-level loud", "-raft-log-level must be one of ERROR, WARN, INFO, or DEBUG"),
+        ("-http-max-body 0", "-http-max-body must be at least 1"),
+        ("-http-max-conns 0", "-http-max-conns must be at least 1"),
+        ("-http-max-statements 0", "-http-max-statements must be at least 1"),
+        ("-db-name=", "-db-name \"\" cannot be the name of a database"),
+        ("-db-name a/b", "-db-name \"a/b\" cannot be the name of a database"),
+        ("-db-name Status", "-db-name \"Status\" cannot be the name of a database"),
+    ];
+    for (flags, message) in cases {
+        assert_eq!(fatal(flags), message, "{flags}");
+    }
+}
+
+/// Command lines that pass the validation and ask for what the flag switches on.
+fn asking_for(name: &str) -> String {
+    match name {
+        "node-cert" | "node-key" => "-node-cert c -node-key k".to_owned(),
+        "node-verify-common-name" => "-node-verify-common-name x -node-verify-client".to_owned(),
+        "disco-mode" => "-disco-mode etcd-kv".to_owned(),
+        "join" => "-join a:1".to_owned(),
+        "extensions-path" => "-extensions-path /".to_owned(),
+        "bootstrap-expect" => "-bootstrap-expect 3".to_owned(),
+        "otlp-endpoint" => "-otlp-endpoint h:1".to_owned(),
+        "otlp-interval" => "-otlp-endpoint h:1 -otlp-interval 1s".to_owned(),
+        "otlp-cert" | "otlp-key" => "-otlp-endpoint h:1 -otlp-cert c -otlp-key k".to_owned(),
+        "otlp-ca-cert" => "-otlp-endpoint h:1 -otlp-ca-cert c".to_owned(),
+        "otlp-insecure" | "otlp-no-verify" => format!("-otlp-endpoint h:1 -{name}"),
+        name => match table::find(name).unwrap().kind {
+            Kind::Bool => format!("-{name}"),
+            _ => format!("-{name} x"),
+        },
+    }
+}
+
+#[test]
+fn what_does_not_exist_yet_is_refused() {
+    for flag in TABLE.iter().filter(|flag| matches!(flag.standing, Standing::NotYet | Standing::UpTo(_))) {
+        let flags = asking_for(flag.name);
+        // Of several that need each other, the first is named.
+        let named = fatal(&flags);
+        let named = named.strip_prefix('-').and_then(|rest| rest.strip_suffix(" is not supported yet"));
+        let named = named.unwrap_or_else(|| panic!("{flags}: {named:?}"));
+        assert!(flags.split(' ').any(|word| word.strip_prefix('-') == Some(named)), "{flags}: {named}");
+    }
+}
+
+#[test]
+fn what_asks_for_nothing_is_accepted() {
+    for flags in [
+        "-join= -join-attempts 2 -join-interval 1s -join-as u",
+        "-bootstrap-expect 1 -bootstrap-expect-timeout 5s",
+        "-raft-non-voter=false -node-no-verify=false -compress-snap-transport=false",
+        "-disco-key rqlite -disco-mode= -auto-backup=",
+        "-raft-reap-read-only-node-timeout 30m -cluster-connect-timeout 1s",
+    ] {
+        config(flags);
+    }
+}
+
+#[test]
+fn validation_comes_before_support() {
+    assert_eq!(fatal("-join a:1 -http-cert c"), "either both -http-cert and -http-key must be set, or neither");
+}
+
+#[test]
+fn the_table_is_complete() {
+    let rqlite = TABLE.iter().filter(|flag| flag.standing != Standing::Own);
+    assert_eq!(rqlite.count(), 68);
+    for flag in TABLE {
+        assert!(!flag.help.is_empty() && parse_value(flag.kind, flag.default).is_ok(), "{}", flag.name);
+        assert_eq!(TABLE.iter().filter(|other| other.name == flag.name).count(), 1, "{}", flag.name);
+    }
+}
+
+#[test]
+fn the_usage_has_gos_layout() {
+    let usage = usage::usage();
+    assert!(usage.contains("\nUsage: sqlhttp-cluster [flags] <data directory>\n  -auth string\n    \t"), "{usage}");
+    assert!(usage.contains("  -fk\n    \tEnforce foreign keys\n"), "{usage}");
+    assert!(usage.contains("(default \"localhost:4001\")\n") && usage.contains("(default true)\n"), "{usage}");
+    let (theirs, ours) = usage.split_once("\nFlags that rqlited does not have:\n").unwrap();
+    for flag in TABLE {
+        let section = if flag.standing == Standing::Own { ours } else { theirs };
+        assert!(section.lines().any(|line| line.split_whitespace().next() == Some(&format!("-{}", flag.name))));
+    }
+}

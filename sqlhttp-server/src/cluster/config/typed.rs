@@ -1,0 +1,109 @@
+//! What was typed: a value for each flag that was given, the default for the others.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::table::{Flag, Standing, TABLE, find};
+use crate::config::goflag::{Value, parse_value};
+
+/// What the command line says.
+#[derive(Debug, Default)]
+pub(super) struct Typed {
+    values: HashMap<&'static str, Value>,
+}
+
+impl Typed {
+    /// Takes a flag's value; the last of several counts.
+    pub(super) fn set(&mut self, name: &str, value: Value) {
+        if let Some(flag) = find(name) {
+            self.values.insert(flag.name, value);
+        }
+    }
+
+    /// Whether the flag was given at all.
+    pub(super) fn is_given(&self, name: &str) -> bool {
+        self.values.contains_key(name)
+    }
+
+    /// Whether the flag has another value than its default.
+    pub(super) fn is_changed(&self, name: &str) -> bool {
+        find(name).is_some_and(|flag| self.differs(flag))
+    }
+
+    fn differs(&self, flag: &Flag) -> bool {
+        self.values.get(flag.name).is_some_and(|value| Some(value) != default(flag).as_ref())
+    }
+
+    /// The first flag whose value asks for what does not exist yet.
+    pub(super) fn first_unsupported(&self) -> Option<&'static str> {
+        let asks = |flag: &&Flag| match flag.standing {
+            Standing::Works | Standing::Own => false,
+            Standing::NotYet => self.differs(flag),
+            Standing::UpTo(max) => self.int(flag.name) > max,
+        };
+        TABLE.iter().find(asks).map(|flag| flag.name)
+    }
+
+    /// The first flag whose duration is negative.
+    pub(super) fn first_negative_duration(&self) -> Option<&'static str> {
+        let negative = |flag: &&Flag| matches!(self.values.get(flag.name), Some(Value::Nanos(nanos)) if *nanos < 0);
+        TABLE.iter().find(negative).map(|flag| flag.name)
+    }
+
+    fn get(&self, name: &str) -> Option<Value> {
+        self.values.get(name).cloned().or_else(|| default(find(name)?))
+    }
+
+    /// A flag of kind text.
+    pub(super) fn text(&self, name: &str) -> String {
+        self.text_opt(name).unwrap_or_default()
+    }
+
+    /// The same, `None` when empty.
+    pub(super) fn text_opt(&self, name: &str) -> Option<String> {
+        match self.get(name) {
+            Some(Value::Text(text)) if !text.is_empty() => Some(text),
+            _ => None,
+        }
+    }
+
+    /// A flag of kind boolean.
+    pub(super) fn bool(&self, name: &str) -> bool {
+        self.get(name) == Some(Value::Bool(true))
+    }
+
+    /// A flag of kind integer.
+    pub(super) fn int(&self, name: &str) -> i64 {
+        match self.get(name) {
+            Some(Value::Int(value)) => value,
+            _ => 0,
+        }
+    }
+
+    /// A flag of any kind of number; zero for what is negative.
+    pub(super) fn count(&self, name: &str) -> u64 {
+        match self.get(name) {
+            Some(Value::Int(value)) => u64::try_from(value).unwrap_or(0),
+            Some(Value::Uint(value) | Value::Size(value)) => value,
+            _ => 0,
+        }
+    }
+
+    /// A flag of kind duration; zero for what is negative.
+    pub(super) fn duration(&self, name: &str) -> Duration {
+        match self.get(name) {
+            Some(Value::Nanos(nanos)) => Duration::from_nanos(u64::try_from(nanos).unwrap_or(0)),
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// The same, `None` when zero.
+    pub(super) fn duration_opt(&self, name: &str) -> Option<Duration> {
+        Some(self.duration(name)).filter(|duration| !duration.is_zero())
+    }
+}
+
+/// Without a default of its own, text is empty.
+fn default(flag: &Flag) -> Option<Value> {
+    parse_value(flag.kind, flag.default).ok()
+}

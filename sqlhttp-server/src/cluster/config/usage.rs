@@ -1,0 +1,67 @@
+//! What is printed for people: the usage text, in the layout of Go's, and the version.
+
+use std::fmt::Write as _;
+
+use super::PROGRAM;
+use super::table::{Flag, Standing, TABLE};
+use crate::config::goflag;
+
+/// The usage text: rqlited's flags by name, then ours.
+pub(super) fn usage() -> String {
+    let mut text = format!(
+        "{PROGRAM} keeps an SQLite database in agreement on several machines and serves it over HTTP.\n\n\
+         Usage: {PROGRAM} [flags] <data directory>\n"
+    );
+    let is_own = |flag: &&Flag| flag.standing == Standing::Own;
+    describe_all(TABLE.iter().filter(|flag| !is_own(flag)), &mut text);
+    text.push_str("\nFlags that rqlited does not have:\n");
+    describe_all(TABLE.iter().filter(is_own), &mut text);
+    text.push_str(
+        "\nDurations are written like 250ms, 10s, 1m30s; sizes in bytes or like 64KiB, 16MiB. Switches take a value \
+         only\nafter an equals sign: -fk=false. All flags stand before the data directory, which is made if need be.\n",
+    );
+    text
+}
+
+fn describe_all<'a>(flags: impl Iterator<Item = &'a Flag>, text: &mut String) {
+    let mut flags: Vec<&Flag> = flags.collect();
+    flags.sort_by_key(|flag| flag.name);
+    for flag in flags {
+        text.push_str(&goflag::describe(flag.name, flag.kind, flag.default, &help(flag)));
+    }
+}
+
+fn help(flag: &Flag) -> String {
+    let mut help = flag.help.to_owned();
+    let _ = match flag.standing {
+        Standing::Works | Standing::Own => Ok(()),
+        Standing::NotYet => write!(help, " (not supported yet)"),
+        Standing::UpTo(max) => write!(help, " (more than {max}: not supported yet)"),
+    };
+    help
+}
+
+/// The line that `-version` prints, without an end of line. What stands for the compiler is ours; tools look at the
+/// place of the words.
+pub(super) fn version() -> String {
+    let (version, sqlite) = (env!("CARGO_PKG_VERSION"), sqlhttp_core::sqlite_version());
+    format!("{PROGRAM} v{version} {} {} rustc sqlite{sqlite} (commit unknown, compiler rustc)", os(), architecture())
+}
+
+/// The operating system, as Go calls it.
+fn os() -> &'static str {
+    match std::env::consts::OS {
+        "macos" => "darwin",
+        other => other,
+    }
+}
+
+/// The processor's architecture, as Go calls it.
+fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        "x86" => "386",
+        other => other,
+    }
+}

@@ -1,0 +1,154 @@
+//! Log lines on standard error, in the shape that users of rqlited grep for:
+//! `[component] 2026/01/31 12:00:00 what happened`. The component is the event's target: `target: "store"`.
+
+use std::fmt;
+
+use chrono::Local;
+use tracing::level_filters::LevelFilter;
+use tracing::{Event, Level, Metadata, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::{FilterFn, filter_fn};
+use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
+use tracing_subscriber::fmt::{FmtContext, MakeWriter};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
+
+use crate::config::LogFormat;
+use crate::logging::{LoggingError, write_fields, write_spans};
+
+/// The component that is the process itself. What names no component belongs to it.
+pub const PROCESS: &str = "rqlited";
+
+/// The component that is Raft.
+pub const RAFT: &str = "raft";
+
+/// Our own crates; events in them that name no component have a target that starts so.
+const OWN_CRATES: &str = "sqlhttp";
+
+/// The library beneath Raft.
+const RAFT_CRATE: &str = "openraft";
+
+/// Starts logging to standard error, for the whole process. `raft_level` is the least level that Raft logs.
+pub fn init(format: LogFormat, raft_level: Level) -> Result<(), LoggingError> {
+    let subscriber = subscriber(format, raft_level, std::io::stderr);
+    tracing::subscriber::set_global_default(subscriber).map_err(|_| LoggingError::Twice)
+}
+
+/// A line of the log, without its end.
+pub fn line(component: &str, text: &str) -> String {
+    format!("[{component}] {} {text}", Local::now().format(TIME))
+}
+
+const TIME: &str = "%Y/%m/%d %H:%M:%S";
+
+fn subscriber<W>(format: LogFormat, raft_level: Level, writer: W) -> impl Subscriber + Send + Sync
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let layer = tracing_subscriber::fmt::layer().with_writer(writer);
+    let layer = match format {
+        LogFormat::Text => layer.event_format(TextFormat).boxed(),
+        LogFormat::Json => layer.json().flatten_event(true).boxed(),
+    };
+    tracing_subscriber::registry().with(layer.with_filter(filter(raft_level)))
+}
+
+fn filter(raft_level: Level) -> FilterFn<impl Fn(&Metadata<'_>) -> bool> {
+    let most = raft_level.max(Level::INFO);
+    filter_fn(move |metadata| *metadata.level() <= least_level(metadata.target(), raft_level))
+        .with_max_level_hint(LevelFilter::from_level(most))
+}
+
+/// The least level that is logged of what has this target.
+fn least_level(target: &str, raft_level: Level) -> Level {
+    match Origin::of(target) {
+        // A line for each request would be too much.
+        _ if target.starts_with(REQUESTS) => Level::WARN,
+        Origin::Raft => raft_level,
+        Origin::Component(_) => Level::INFO,
+        Origin::Library(_) => Level::WARN,
+    }
+}
+
+/// Where an event comes from.
+#[derive(Debug, PartialEq, Eq)]
+enum Origin<'a> {
+    /// Raft, or the library beneath it.
+    Raft,
+    /// A part of the server.
+    Component(&'a str),
+    /// Another library.
+    Library(&'a str),
+}
+
+/// What tells of each request.
+const REQUESTS: &str = "sqlhttp_server::http";
+
+/// The components that rqlited's log knows.
+const COMPONENTS: [&str; 17] = [
+    "cdc-service",
+    "cert-reloader",
+    "cluster",
+    "cluster-bootstrap",
+    "cluster-join",
+    "cluster-remove",
+    "disco",
+    "disco-dns",
+    "disco-dnssrv",
+    "downloader",
+    "http",
+    "mux",
+    "otlp-metrics",
+    PROCESS,
+    "snapshot-store",
+    "store",
+    "uploader",
+];
+
+impl<'a> Origin<'a> {
+    fn of(target: &'a str) -> Self {
+        let root = target.split("::").next().unwrap_or(target);
+        if root == RAFT || root.starts_with(RAFT_CRATE) {
+            Origin::Raft
+        } else if root.starts_with(OWN_CRATES) {
+            Origin::Component(PROCESS)
+        } else if COMPONENTS.contains(&target) {
+            Origin::Component(target)
+        } else {
+            Origin::Library(root)
+        }
+    }
+
+    fn component(&self) -> &'a str {
+        match self {
+            Origin::Raft => RAFT,
+            Origin::Component(name) | Origin::Library(name) => name,
+        }
+    }
+}
+
+/// `[component] time message name=value …`; Raft's have their level before the message.
+struct TextFormat;
+
+impl<S, N> FormatEvent<S, N> for TextFormat
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let origin = Origin::of(event.metadata().target());
+        write!(writer, "[{}] {}", origin.component(), Local::now().format(TIME))?;
+        if origin == Origin::Raft {
+            write!(writer, " [{}]", event.metadata().level())?;
+        }
+        write_fields(&mut writer, event)?;
+        // The spans of the library beneath Raft hold its whole state.
+        if origin != Origin::Raft {
+            write_spans(&mut writer, context)?;
+        }
+        writeln!(writer)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,111 @@
+use super::*;
+use std::io;
+use std::sync::{Arc, Mutex};
+
+#[derive(Clone, Default)]
+struct Captured(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Captured {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn captured(format: LogFormat, raft_level: Level, log: impl FnOnce()) -> String {
+    let captured = Captured::default();
+    let writer = captured.clone();
+    let subscriber = subscriber(format, raft_level, move || writer.clone());
+    tracing::subscriber::with_default(subscriber, log);
+    let bytes = captured.0.lock().unwrap().clone();
+    String::from_utf8(bytes).unwrap()
+}
+
+/// The lines without their times.
+fn texts(raft_level: Level, log: impl FnOnce()) -> Vec<String> {
+    let text = captured(LogFormat::Text, raft_level, log);
+    let timeless = |line: &str| {
+        let (component, rest) = line.split_once("] ").unwrap();
+        let (time, text) = rest.split_at(TIME_LEN);
+        assert!(chrono::NaiveDateTime::parse_from_str(time, TIME).is_ok(), "{line}");
+        format!("{component}]{text}")
+    };
+    text.lines().map(timeless).collect()
+}
+
+const TIME_LEN: usize = "2026/01/31 12:00:00".len();
+
+#[test]
+fn lines_name_their_component() {
+    let lines = texts(Level::WARN, || {
+        tracing::info!(target: "store", "opening store with node ID {}", 1);
+        tracing::info!("node HTTP API available");
+        tracing::error!(target: "sqlhttp_raft::log", at = 7, "stopped");
+        tracing::warn!(target: "hyper::proto", "slow");
+    });
+    let expected = [
+        "[store] opening store with node ID 1",
+        "[rqlited] node HTTP API available",
+        "[rqlited] stopped at=7",
+        "[hyper] slow",
+    ];
+    assert_eq!(lines, expected);
+}
+
+#[test]
+fn lines_of_raft_tell_their_level() {
+    let lines = texts(Level::DEBUG, || {
+        tracing::warn!(target: "raft", "heartbeat timeout");
+        tracing::error!(target: "openraft::core::raft_core", "no quorum");
+        tracing::debug!(target: "openraft_rt", "tick");
+    });
+    assert_eq!(lines, ["[raft] [WARN] heartbeat timeout", "[raft] [ERROR] no quorum", "[raft] [DEBUG] tick"]);
+}
+
+#[test]
+fn raft_has_a_level_of_its_own() {
+    for (raft_level, count) in [(Level::ERROR, 1), (Level::WARN, 2), (Level::INFO, 3), (Level::DEBUG, 4)] {
+        let lines = texts(raft_level, || {
+            tracing::error!(target: "raft", "x");
+            tracing::warn!(target: "raft", "x");
+            tracing::info!(target: "openraft::engine", "x");
+            tracing::debug!(target: "openraft::engine", "x");
+        });
+        assert_eq!(lines.len(), count, "{raft_level}");
+    }
+}
+
+#[test]
+fn others_do_not_follow_it() {
+    let log = || {
+        tracing::info!(target: "http", "logged");
+        tracing::debug!(target: "store", "not logged");
+        tracing::info!(target: "rustls::conn", "not logged");
+    };
+    assert_eq!(texts(Level::DEBUG, log), ["[http] logged"]);
+    assert_eq!(texts(Level::ERROR, log), ["[http] logged"]);
+}
+
+#[test]
+fn nothing_forges_a_line() {
+    let lines = texts(Level::WARN, || tracing::warn!("user '{}'", "x\n[rqlited] forged"));
+    assert_eq!(lines, ["[rqlited] user 'x\\n[rqlited] forged'"]);
+}
+
+#[test]
+fn lines_may_be_json() {
+    let text = captured(LogFormat::Json, Level::WARN, || tracing::info!(target: "store", index = 3, "applied"));
+    let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((&line["target"], &line["message"], &line["index"]), (&"store".into(), &"applied".into(), &3.into()));
+}
+
+#[test]
+fn a_line_can_be_made_by_hand() {
+    let line = line("mux", "mux serving");
+    assert!(line.starts_with("[mux] ") && line.ends_with(" mux serving"), "{line}");
+    assert_eq!(line.len(), "[mux] ".len() + TIME_LEN + " mux serving".len());
+}

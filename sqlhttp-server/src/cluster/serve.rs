@@ -1,0 +1,210 @@
+//! `sqlhttp-cluster` as a function: from the command line to the exit status.
+
+use std::ffi::OsString;
+use std::future::Future;
+use std::io;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlhttp_core::{JournalMode, Location, Options, sqlite_version};
+use sqlhttp_raft::{Node, NodeOptions, SnapshotPolicy};
+use tokio::net::TcpListener;
+
+use super::auth::AuthFile;
+use super::config::{self, ClusterConfig};
+use super::log;
+use super::member::{Member, NodeAdmin};
+use crate::config::{DatabaseConfig, LogFormat, ServerConfig};
+use crate::http::{Served, State, run};
+use crate::metrics::LogTimes;
+use crate::shutdown;
+use crate::tls::{Tls, TlsOptions};
+
+/// How long a stop waits for requests that run.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
+/// The largest request line and headers together, in bytes.
+const HEADER_BYTES_MAX: usize = 64 << 10;
+/// How long a client may take to send its headers.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Starts, serves until a signal, and ends. Returns the process's exit status.
+pub async fn main(arguments: &[OsString]) -> u8 {
+    let config = match config::parse(arguments) {
+        Ok(config) => config,
+        Err(exit) => {
+            // There is nobody to tell if standard error is gone.
+            let _ = exit.write(&mut io::stderr());
+            return exit.code;
+        }
+    };
+    if let Err(error) = log::init(config.log_format, config.raft.log_level) {
+        eprintln!("{}", log::line(log::PROCESS, &error.to_string()));
+        return 1;
+    }
+    match serve(config, arguments).await {
+        Ok(()) => 0,
+        Err(message) => {
+            tracing::error!(target: "rqlited", "{message}");
+            1
+        }
+    }
+}
+
+type Signal = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+async fn serve(config: ClusterConfig, arguments: &[OsString]) -> Result<(), String> {
+    announce(arguments);
+    let signal: Signal = Box::pin(shutdown::signals().map_err(|error| format!("cannot listen to signals: {error}"))?);
+    let raft_listener = bind(&config.raft_addr).await?;
+    tracing::info!(target: "mux", "mux serving on {}, advertising {}", config.raft_addr, config.raft_adv_addr);
+    create_directory(&config.data_dir)?;
+    let auth = open_auth(config.auth_file.as_deref())?;
+    let tls = load_tls(&config)?;
+    let http_listener = bind(&config.http_addr).await?;
+    tracing::info!(target: "http", "service listening on {}", config.http_addr);
+    let log_times = Arc::new(LogTimes::default());
+    let node = start_node(&config, &log_times).await?;
+    let described = tls.as_ref().map(Tls::describe);
+    let member = Arc::new(Member::new(node.clone(), config.clone(), auth, described));
+    let state = state(&config, &member, log_times)?;
+    available(&config, &member);
+    let served = run(http_listener, state, tls, signal).await;
+    drop(raft_listener);
+    let closed = node.close().await;
+    served.map_err(|error| format!("serving has ended: {error}"))?;
+    closed.map_err(|error| format!("closing: {error}"))?;
+    tracing::info!(target: "rqlited", "rqlite server stopped");
+    Ok(())
+}
+
+fn announce(arguments: &[OsString]) {
+    let version = env!("CARGO_PKG_VERSION");
+    tracing::info!(target: "rqlited", "{} starting, version {version}, SQLite {}", config::PROGRAM, sqlite_version());
+    let words: Vec<_> = arguments.iter().map(|argument| argument.to_string_lossy()).collect();
+    tracing::info!(target: "rqlited", "launch command: {} {}", config::PROGRAM, words.join(" "));
+}
+
+fn create_directory(directory: &Path) -> Result<(), String> {
+    let state = if directory.join("raft").join("log").exists() { "" } else { "no " };
+    tracing::info!(target: "rqlited", "{state}preexisting node state detected in {}", directory.display());
+    std::fs::create_dir_all(directory)
+        .map_err(|error| format!("failed to create data directory {}: {error}", directory.display()))
+}
+
+fn open_auth(file: Option<&Path>) -> Result<Option<Arc<AuthFile>>, String> {
+    let Some(file) = file else { return Ok(None) };
+    let auth = AuthFile::open(file).map_err(|error| format!("failed to load credentials: {error}"))?;
+    auth.watch();
+    Ok(Some(auth))
+}
+
+fn load_tls(config: &ClusterConfig) -> Result<Option<Tls>, String> {
+    let Some(files) = &config.http_tls else { return Ok(None) };
+    let options = TlsOptions {
+        client_ca: config.http_ca_cert.clone(),
+        verify_client: config.http_verify_client,
+        common_name: config.http_verify_common_name.clone(),
+        ..TlsOptions::new(&files.cert, &files.key)
+    };
+    Tls::load(&options).map(Some).map_err(|error| format!("failed to enable HTTPS: {error}"))
+}
+
+async fn bind(address: &str) -> Result<TcpListener, String> {
+    TcpListener::bind(address).await.map_err(|error| format!("listen tcp {address}: {error}"))
+}
+
+async fn start_node(config: &ClusterConfig, log_times: &Arc<LogTimes>) -> Result<Node, String> {
+    let (id, address) = (&config.node_id, &config.raft_adv_addr);
+    tracing::info!(target: "store", "opening store with node ID {id}, listening on {address}");
+    let (syncs, applies) = (log_times.clone(), log_times.clone());
+    let options = NodeOptions {
+        database: database_options(config),
+        election_timeout: config.raft.election_timeout,
+        apply_timeout: config.raft.apply_timeout,
+        snapshots: SnapshotPolicy {
+            entries: config.raft.snapshot_entries,
+            wal_bytes: config.raft.snapshot_wal_bytes.unwrap_or_default(),
+            interval: config.raft.snapshot_interval,
+        },
+        vacuum_interval: config.auto_vacuum_interval.unwrap_or_default(),
+        optimize_interval: config.auto_optimize_interval.unwrap_or_default(),
+        on_sync: Some(Arc::new(move |took| syncs.syncs.observe(took))),
+        on_apply: Some(Arc::new(move |took| applies.applies.observe(took))),
+        ..NodeOptions::new(&config.data_dir, id, address)
+    };
+    Node::start(options).await.map_err(|error| format!("failed to open store: {error}"))
+}
+
+fn database_options(config: &ClusterConfig) -> Options {
+    let defaults = Options::default();
+    Options {
+        foreign_keys: config.foreign_keys,
+        read_queue_len_max: defaults.read_queue_len_max,
+        read_threads: config.reads_max.map_or(defaults.read_threads, |max| defaults.read_threads.min(max.max(1))),
+        ..defaults
+    }
+}
+
+fn state(config: &ClusterConfig, member: &Arc<Member>, log_times: Arc<LogTimes>) -> Result<Arc<State>, String> {
+    let database = member.node.database().clone();
+    let served = Served {
+        config: database_config(config),
+        backend: Arc::new(member.node.clone()),
+        admin: Some(Arc::new(NodeAdmin(member.clone()))),
+        status: Some(Arc::new(move || database.status())),
+    };
+    State::of_member(&server_config(config), served, member.clone(), log_times).map_err(|error| error.to_string())
+}
+
+fn database_config(config: &ClusterConfig) -> DatabaseConfig {
+    DatabaseConfig {
+        id: config.db_name.clone(),
+        location: Location::File(config.data_dir.join("db.sqlite")),
+        read_only: false,
+        journal_mode: JournalMode::Wal,
+        allow_attach: false,
+        auth: None,
+        cors_origin: None,
+        stored_statements: Default::default(),
+        only_stored_statements: false,
+        init_statements: Vec::new(),
+        tasks: Vec::new(),
+        macros: Vec::new(),
+        backup: None,
+    }
+}
+
+/// The limits of connections and requests, as the other server has them.
+fn server_config(config: &ClusterConfig) -> ServerConfig {
+    ServerConfig {
+        bind_host: String::new(),
+        port: 0,
+        serve_dir: None,
+        index_file: String::new(),
+        body_bytes_max: config.http_body_bytes_max,
+        header_bytes_max: HEADER_BYTES_MAX,
+        connections_max: config.http_connections_max,
+        items_max: config.http_statements_max,
+        query_timeout: None,
+        shutdown_timeout: SHUTDOWN_TIMEOUT,
+        header_timeout: HEADER_TIMEOUT,
+        body_timeout: Duration::ZERO,
+        metrics_addr: None,
+        tls: config.http_tls.clone(),
+        log_format: LogFormat::Text,
+        log_level: String::new(),
+    }
+}
+
+fn available(config: &ClusterConfig, member: &Member) {
+    let url = member.api_url();
+    tracing::info!(target: "rqlited", "node HTTP API available at {url}");
+    if let Some((host, port)) = config::address::split_host_port(&config.http_adv_addr) {
+        tracing::info!(
+            target: "rqlited",
+            "connect using the command-line tool via 'sqlhttp -H {host} -p {port}'"
+        );
+    }
+}

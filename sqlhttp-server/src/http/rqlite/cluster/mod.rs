@@ -1,0 +1,154 @@
+//! All of rqlite's HTTP API, as a node of a cluster serves it.
+//!
+//! The order of the checks is rqlite's, and clients depend on it: the headers that every answer has; OPTIONS, whatever
+//! the path; the query string, whatever the path; the path; the permission; the method; the body.
+
+mod boot;
+mod licenses;
+mod members;
+mod route;
+mod snapshots;
+mod status;
+mod vars;
+
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::{Method, StatusCode};
+use sqlhttp_rqlite::{Params, VERSION};
+
+use self::route::{Place, place};
+use super::super::exchange::Exchange;
+use super::super::reply::{self, HttpResponse, Rejection, ReplyBody};
+use super::super::state::State;
+use super::{X_RQLITE_VERSION, refused};
+use crate::cluster::auth::{BasicCredentials, Permission};
+use crate::cluster::member::Member;
+
+/// The index of the only database that a node has.
+pub(crate) const DATABASE: usize = 0;
+
+/// One request to a node.
+struct Request<'a> {
+    state: &'a State,
+    member: &'a Member,
+    exchange: Exchange<'a>,
+    head: &'a Parts,
+}
+
+/// Answers a request to a node.
+pub(crate) async fn answer(state: &State, member: &Member, head: &Parts, body: &mut Option<Incoming>) -> HttpResponse {
+    let (database, metrics) = (state.database(DATABASE), state.metrics.database(Some(DATABASE)));
+    let exchange = Exchange { state, database, metrics, request: head };
+    let request = Request { state, member, exchange, head };
+    let mut response = request.carry_out(body).await.unwrap_or_else(|rejection| *rejection);
+    add_headers(member, response.headers_mut());
+    response
+}
+
+impl Request<'_> {
+    async fn carry_out(&self, body: &mut Option<Incoming>) -> Result<HttpResponse, Rejection> {
+        if self.head.method == Method::OPTIONS {
+            return Ok(reply::empty(StatusCode::OK));
+        }
+        let params = Params::parse(self.head.uri.query().unwrap_or_default()).map_err(refused)?;
+        let Some(place) = place(self.head.uri.path(), &self.member.config.db_name) else {
+            return Err(Box::new(reply::empty(StatusCode::NOT_FOUND)));
+        };
+        self.authorize(place).await?;
+        if !place.takes(&self.head.method) {
+            return Err(Box::new(place.empty(StatusCode::METHOD_NOT_ALLOWED)));
+        }
+        self.go(place, params, body).await
+    }
+
+    async fn go(&self, place: Place, params: Params, body: &mut Option<Incoming>) -> Result<HttpResponse, Rejection> {
+        match place {
+            Place::Data(resource) => super::data(&self.exchange, resource, params, body).await,
+            Place::Readyz => Ok(members::readyz(self, &params).await),
+            Place::Status => Ok(status::answer(self, &params).await),
+            Place::Nodes => Ok(members::nodes(self, &params)),
+            Place::Leader if self.head.method == Method::GET => members::leader(self, &params),
+            Place::Leader => members::step_down(self, &params, body).await,
+            Place::Remove => members::remove(self, &params, body).await,
+            Place::Boot => boot::answer(self, body).await,
+            Place::Snapshot => Ok(snapshots::take(self, &params).await),
+            Place::Reap => Ok(snapshots::reap(self).await),
+            Place::Licenses => Ok(licenses::answer()),
+            Place::Vars => Ok(vars::answer(self, &params)),
+            Place::Metrics => Ok(super::super::monitor::metrics(self.state)),
+            Place::Ws4sqlite => Ok(self.exchange.answer(body).await),
+            Place::Root => Ok(self.redirect(StatusCode::FOUND)),
+            Place::Console => Ok(self.redirect(StatusCode::MOVED_PERMANENTLY)),
+        }
+    }
+
+    async fn authorize(&self, place: Place) -> Result<(), Rejection> {
+        let Some(auth) = &self.member.auth else { return Ok(()) };
+        let needed = place.permissions();
+        if needed.is_empty() {
+            return Ok(());
+        }
+        let header = self.head.headers.get(header::AUTHORIZATION);
+        let credentials = header.and_then(|header| BasicCredentials::from_header(header.as_bytes()));
+        if auth.allows(credentials.as_ref(), needed).await {
+            return Ok(());
+        }
+        Err(Box::new(place.empty(StatusCode::UNAUTHORIZED)))
+    }
+
+    fn redirect(&self, status: StatusCode) -> HttpResponse {
+        let text = if status == StatusCode::FOUND { "Found" } else { "Moved Permanently" };
+        let mut response = if matches!(self.head.method, Method::GET | Method::HEAD) {
+            let page = format!("<a href=\"/console/\">{text}</a>.\n\n");
+            reply::with_type(status, "text/html; charset=utf-8", ReplyBody::Whole(page.into()))
+        } else {
+            reply::empty(status)
+        };
+        response.headers_mut().insert(header::LOCATION, HeaderValue::from_static("/console/"));
+        response
+    }
+}
+
+/// What every answer carries.
+fn add_headers(member: &Member, headers: &mut HeaderMap) {
+    let mut add = |name, value| headers.insert(name, HeaderValue::from_static(value));
+    add(X_RQLITE_VERSION, VERSION);
+    add(header::ACCESS_CONTROL_ALLOW_METHODS, "OPTIONS, GET, POST");
+    if member.auth.is_some() {
+        add(header::ACCESS_CONTROL_ALLOW_HEADERS, "Content-Type, Authorization");
+        add(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, "true");
+        add(header::WWW_AUTHENTICATE, "Basic realm=\"rqlite\"");
+    } else {
+        add(header::ACCESS_CONTROL_ALLOW_HEADERS, "Content-Type");
+    }
+    let origin = member.config.http_allow_origin.as_deref();
+    if let Some(Ok(origin)) = origin.map(HeaderValue::from_str) {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    }
+}
+
+/// The permissions of places, kept here so that no place can be forgotten.
+impl Place {
+    fn permissions(self) -> &'static [Permission] {
+        use super::super::route::Resource;
+        match self {
+            Place::Data(Resource::Execute) => &[Permission::Execute],
+            Place::Data(Resource::Query | Resource::Sql) => &[Permission::Query],
+            Place::Data(Resource::Request) | Place::Ws4sqlite => &[Permission::Query, Permission::Execute],
+            Place::Data(Resource::Backup) => &[Permission::Backup],
+            Place::Data(Resource::Load) | Place::Boot => &[Permission::Load],
+            Place::Data(Resource::Readyz) | Place::Readyz => &[Permission::Ready],
+            Place::Data(Resource::Status)
+            | Place::Status
+            | Place::Nodes
+            | Place::Licenses
+            | Place::Vars
+            | Place::Metrics => &[Permission::Status],
+            Place::Snapshot | Place::Reap => &[Permission::Snapshot],
+            Place::Remove => &[Permission::Remove],
+            Place::Leader => &[Permission::LeaderOps],
+            Place::Root | Place::Console => &[],
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! A value made from files, and made anew when one of them changes.
+
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use arc_swap::ArcSwap;
+
+/// How long one look at the files is good for.
+pub(crate) const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What a look at the files has led to.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Reload {
+    /// Nothing that has not been told before.
+    Unchanged,
+    /// There is a new value.
+    Replaced,
+    /// The files have changed and are no good; the old value stays. This is what is wrong, told once.
+    Kept(String),
+}
+
+/// What tells a file from the one that was there before.
+#[derive(Debug, PartialEq, Eq)]
+struct FileStamp {
+    modified: Option<SystemTime>,
+    bytes: u64,
+    inode: u64,
+}
+
+impl FileStamp {
+    fn of(path: &Path) -> Option<Self> {
+        let metadata = std::fs::metadata(path).ok()?;
+        Some(FileStamp { modified: metadata.modified().ok(), bytes: metadata.len(), inode: inode(&metadata) })
+    }
+}
+
+#[cfg(unix)]
+fn inode(metadata: &std::fs::Metadata) -> u64 {
+    std::os::unix::fs::MetadataExt::ino(metadata)
+}
+
+#[cfg(not(unix))]
+fn inode(_: &std::fs::Metadata) -> u64 {
+    0
+}
+
+type Load<T> = Box<dyn Fn() -> Result<T, String> + Send + Sync>;
+
+/// A value and the files it comes from.
+pub(crate) struct Reloading<T> {
+    paths: Vec<PathBuf>,
+    load: Load<T>,
+    current: ArcSwap<T>,
+    seen: Mutex<Seen>,
+}
+
+struct Seen {
+    /// Of the files that the value in use comes from.
+    stamps: Vec<Option<FileStamp>>,
+    /// What was wrong when last looked at.
+    problem: Option<String>,
+    looked_at: Instant,
+}
+
+impl<T> Reloading<T> {
+    /// Loads the value for the first time; here a failure is the caller's. `load` reads the files at `paths`.
+    pub(crate) fn new<E: Display>(
+        paths: Vec<PathBuf>,
+        load: impl Fn() -> Result<T, E> + Send + Sync + 'static,
+    ) -> Result<Self, E> {
+        // Looked at before they are read: a change in between is then found by the next look.
+        let stamps = stamps_of(&paths);
+        let current = ArcSwap::from_pointee(load()?);
+        let load: Load<T> = Box::new(move || load().map_err(|error| error.to_string()));
+        let seen = Mutex::new(Seen { stamps, problem: None, looked_at: Instant::now() });
+        Ok(Reloading { paths, load, current, seen })
+    }
+
+    /// The value in use.
+    pub(crate) fn current(&self) -> Arc<T> {
+        self.current.load_full()
+    }
+
+    /// Looks at the files, unless that was done within [`LOOK_INTERVAL`] before `now` or is being done.
+    pub(crate) fn reload_if_due(&self, now: Instant) -> Reload {
+        let mut seen = match self.seen.try_lock() {
+            Ok(seen) => seen,
+            Err(std::sync::TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(std::sync::TryLockError::WouldBlock) => return Reload::Unchanged,
+        };
+        if now.saturating_duration_since(seen.looked_at) < LOOK_INTERVAL {
+            return Reload::Unchanged;
+        }
+        seen.looked_at = now;
+        self.look(seen)
+    }
+
+    /// Looks at the files now.
+    pub(crate) fn reload_if_changed(&self) -> Reload {
+        self.look(self.seen.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A set of files that is no good is tried again at each look: what was wrong may have been the reading.
+    fn look(&self, mut seen: MutexGuard<'_, Seen>) -> Reload {
+        let stamps = stamps_of(&self.paths);
+        if stamps == seen.stamps {
+            seen.problem = None;
+            return Reload::Unchanged;
+        }
+        match (self.load)() {
+            Ok(value) => {
+                self.current.store(Arc::new(value));
+                seen.stamps = stamps;
+                seen.problem = None;
+                Reload::Replaced
+            }
+            Err(problem) if seen.problem.as_ref() == Some(&problem) => Reload::Unchanged,
+            Err(problem) => {
+                seen.problem = Some(problem.clone());
+                Reload::Kept(problem)
+            }
+        }
+    }
+}
+
+fn stamps_of(paths: &[PathBuf]) -> Vec<Option<FileStamp>> {
+    paths.iter().map(|path| FileStamp::of(path)).collect()
+}
+
+impl<T> std::fmt::Debug for Reloading<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reloading").field("paths", &self.paths).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn number_in(path: PathBuf) -> Reloading<u64> {
+        let load = {
+            let path = path.clone();
+            move || std::fs::read_to_string(&path).map_err(|error| error.to_string())?.parse().map_err(|_| "bad".into())
+        };
+        Reloading::new::<String>(vec![path], load).unwrap()
+    }
+
+    #[test]
+    fn a_change_is_taken_over_and_a_broken_one_is_told_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("number");
+        std::fs::write(&path, "1").unwrap();
+        let number = number_in(path.clone());
+        assert_eq!((number.reload_if_changed(), *number.current()), (Reload::Unchanged, 1));
+        std::fs::write(&path, "22").unwrap();
+        assert_eq!((number.reload_if_changed(), *number.current()), (Reload::Replaced, 22));
+        std::fs::write(&path, "oh no").unwrap();
+        assert_eq!((number.reload_if_changed(), *number.current()), (Reload::Kept("bad".into()), 22));
+        assert_eq!(number.reload_if_changed(), Reload::Unchanged);
+        std::fs::remove_file(&path).unwrap();
+        assert!(matches!(number.reload_if_changed(), Reload::Kept(_)));
+        std::fs::write(&path, "333").unwrap();
+        assert_eq!((number.reload_if_changed(), *number.current()), (Reload::Replaced, 333));
+    }
+
+    #[test]
+    fn a_file_that_takes_the_place_of_another_is_a_change() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, new) = (dir.path().join("number"), dir.path().join("new"));
+        std::fs::write(&path, "1").unwrap();
+        std::fs::write(&new, "2").unwrap();
+        // The same length and the same time: the inode alone tells them apart.
+        let modified = std::fs::metadata(&path).unwrap().modified().unwrap();
+        std::fs::File::options().write(true).open(&new).unwrap().set_modified(modified).unwrap();
+        let number = number_in(path.clone());
+        std::fs::rename(&new, &path).unwrap();
+        assert_eq!((number.reload_if_changed(), *number.current()), (Reload::Replaced, 2));
+    }
+
+    #[test]
+    fn files_are_looked_at_once_per_interval() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("number");
+        std::fs::write(&path, "1").unwrap();
+        let number = number_in(path.clone());
+        let start = Instant::now() + LOOK_INTERVAL;
+        assert_eq!(number.reload_if_due(start), Reload::Unchanged);
+        std::fs::write(&path, "22").unwrap();
+        assert_eq!(number.reload_if_due(start + LOOK_INTERVAL / 2), Reload::Unchanged);
+        assert_eq!(number.reload_if_due(start + LOOK_INTERVAL), Reload::Replaced);
+    }
+}
