@@ -46,6 +46,7 @@ pub(crate) struct Inner {
 /// What has happened since the start.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
+    pub(crate) started_on_existing: bool,
     pub(crate) snapshots: AtomicU64,
     pub(crate) snapshots_by_request: AtomicU64,
     pub(crate) snapshots_failed: AtomicU64,
@@ -71,7 +72,7 @@ impl Node {
     /// See [`StartError`].
     pub async fn start(options: NodeOptions) -> Result<Node, StartError> {
         let Started { database, log, machine, raft, proposer, ready, runtime } = start::start(&options).await?;
-        let counters = Counters::default();
+        let counters = Counters { started_on_existing: database.progress().index > 0, ..Counters::default() };
         let inner = Inner { options, database, log, machine, raft, proposer, ready, counters, runtime };
         let node = Node { inner: Arc::new(inner) };
         Maintenance::start(&node);

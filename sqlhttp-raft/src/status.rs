@@ -107,7 +107,9 @@ pub struct LogFigures {
 pub struct Totals {
     /// Snapshots taken.
     pub snapshots: u64,
-    /// Of these, those that somebody asked for.
+    /// Whether the node was started on data that was there already, and so had nothing to restore.
+    pub started_on_existing: bool,
+    /// Of the snapshots, those that somebody asked for.
     pub snapshots_by_request: u64,
     /// Snapshots that failed.
     pub snapshots_failed: u64,
@@ -204,6 +206,7 @@ fn totals(counters: &crate::node::Counters) -> Totals {
     let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     Totals {
         snapshots: of(&counters.snapshots),
+        started_on_existing: counters.started_on_existing,
         snapshots_by_request: of(&counters.snapshots_by_request),
         snapshots_failed: of(&counters.snapshots_failed),
         loads: of(&counters.loads),

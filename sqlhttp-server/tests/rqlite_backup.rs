@@ -174,7 +174,7 @@ fn a_database_file_replaces_everything_at_once() {
     let file = get(&server, "/db/backup").body;
     server.execute("t", "INSERT INTO x VALUES(1); CREATE TABLE y(v)");
     let response = server.send(&Request::new("POST", "/db/load").body(file.clone()));
-    assert_eq!((response.status, response.text()), (200, "{\"results\":[]}"));
+    assert_eq!((response.status, response.text()), (200, "{\"results\":[]}".to_owned()));
     assert_eq!(server.query("t", "SELECT (SELECT count(*) FROM x), count(*) FROM sqlite_schema"), json!([[0, 1]]));
     server.execute("t", "INSERT INTO x VALUES(1)");
     let mut damaged = file;

@@ -15,7 +15,7 @@ use super::body::Bounds;
 use super::cors::{CorsError, CorsPolicy};
 use super::files::Files;
 use super::route::{DatabaseIndex, Table};
-use super::rqlite::Node;
+use super::rqlite::{Node, WriteQueue};
 use super::vars::Vars;
 use crate::auth::Penalty;
 use crate::cluster::member::Member;
@@ -42,7 +42,9 @@ pub struct State {
     pub(crate) metrics: Metrics,
     pub(crate) penalty: Penalty,
     pub(crate) node: Node,
-    pub(crate) vars: Vars,
+    pub(crate) vars: Arc<Vars>,
+    /// The queue of queued writes, where there is one.
+    pub(crate) write_queue: Option<WriteQueue>,
     /// The node of a cluster that this server is, if it is one.
     pub(crate) member: Option<Arc<Member>>,
     databases: Vec<Entry>,
@@ -114,6 +116,8 @@ impl State {
         let address = member.config.http_adv_addr.clone();
         let mut state = State::build(config, vec![database], Some(member.clone()))?;
         state.node.is_reached_at(address);
+        let backend = state.database(0).backend.clone();
+        state.write_queue = Some(WriteQueue::start(&member.config.write_queue, backend, state.vars.clone()));
         state.metrics.watch_node(member, log_times);
         Ok(Arc::new(state))
     }
@@ -128,7 +132,8 @@ impl State {
             metrics: Metrics::new(databases.iter().map(|entry| (entry.id.clone(), entry.status.clone()))),
             penalty: Penalty::new(),
             node: Node::new(config.tls.is_some()),
-            vars: Vars::default(),
+            vars: Arc::default(),
+            write_queue: None,
             member,
             databases,
             stopping: AtomicBool::new(false),

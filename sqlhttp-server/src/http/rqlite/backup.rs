@@ -44,6 +44,7 @@ pub(super) async fn answer(exchange: &Exchange<'_>, params: Params) -> Result<Ht
     }
     exchange.state.vars.backups.add(1);
     let copy = Copy::make(exchange, params.vacuum).await?;
+    exchange.state.node.has_backed_up();
     let wal = params.backup_format == BackupFormat::Binary
         && !params.vacuum
         && exchange.database.journal_mode == JournalMode::Wal

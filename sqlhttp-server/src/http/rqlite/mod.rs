@@ -22,8 +22,10 @@ mod queue;
 mod readyz;
 mod statements;
 mod status;
+mod write_queue;
 
 pub(crate) use node::Node;
+pub(crate) use write_queue::WriteQueue;
 
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};

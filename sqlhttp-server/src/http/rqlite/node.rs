@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use hyper::header::HeaderValue;
@@ -22,6 +22,10 @@ pub(crate) struct Node {
     /// Places for copies of databases.
     pub(super) copies: Arc<Semaphore>,
     address: OnceLock<String>,
+    /// Where it listens.
+    bound: OnceLock<SocketAddr>,
+    /// When a backup was begun to be sent last.
+    last_backup: Mutex<Option<SystemTime>>,
     /// The number that was given to a queued write last.
     queued: AtomicI64,
     /// The highest number of a queued write that was executed; 0 if none was.
@@ -38,6 +42,8 @@ impl Node {
             tls,
             copies: Arc::new(Semaphore::new(COPIES_MAX)),
             address: OnceLock::new(),
+            bound: OnceLock::new(),
+            last_backup: Mutex::default(),
             queued: AtomicI64::new(i64::try_from(nanoseconds).unwrap_or(0)),
             executed: AtomicI64::new(0),
         }
@@ -45,6 +51,7 @@ impl Node {
 
     /// Tells where clients reach it. Only the first address counts.
     pub(crate) fn listens_on(&self, address: SocketAddr) {
+        self.bound.get_or_init(|| address);
         let port = address.port();
         let shown = if address.ip().is_unspecified() { format!("{}:{port}", hostname()) } else { address.to_string() };
         self.address.get_or_init(|| shown);
@@ -58,6 +65,21 @@ impl Node {
     /// Where clients reach it, as `host:port`; empty if it does not listen.
     pub(super) fn address(&self) -> &str {
         self.address.get().map_or("", String::as_str)
+    }
+
+    /// Where it listens, if it does.
+    pub(super) fn bound(&self) -> Option<SocketAddr> {
+        self.bound.get().copied()
+    }
+
+    /// A backup is about to be sent.
+    pub(super) fn has_backed_up(&self) {
+        *self.last_backup.lock().unwrap_or_else(PoisonError::into_inner) = Some(SystemTime::now());
+    }
+
+    /// When a backup was begun to be sent last.
+    pub(super) fn last_backup(&self) -> Option<SystemTime> {
+        *self.last_backup.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The same as the value of a header.

@@ -13,7 +13,7 @@ use super::super::answer::log;
 use super::super::exchange::Exchange;
 use super::super::reply::{HttpResponse, Rejection};
 use super::answer::Form;
-use super::{error, from_protocol, panicked, refused, statements};
+use super::{error, from_protocol, refused, statements};
 
 /// Runs the statements, and answers with their number.
 pub(super) async fn answer(
@@ -30,17 +30,14 @@ pub(super) async fn answer(
     vars.queued_executions.add(1);
     vars.queued_executions_num_stmts_rx.add(batch.steps.len());
     vars.queued_executions_wait.add(usize::from(params.wait));
-    let work = apply(exchange.database.backend.clone(), batch, exchange.state.deadline());
-    // What is queued happens, even if nobody waits for it any more.
-    let applied = tokio::spawn(work);
     let applied = match params.wait {
-        false => applied.await,
-        true => tokio::time::timeout(params.timeout, applied).await.map_err(|_| {
+        false => write(exchange, batch).await,
+        true => tokio::time::timeout(params.timeout, write(exchange, batch)).await.map_err(|_| {
             vars.queued_executions_wait_timeout.add(1);
             too_late()
         })?,
     };
-    applied.map_err(|_| Box::new(panicked()))?.map_err(|why| {
+    applied.map_err(|why| {
         vars.queued_executions_failed.add(1);
         Box::new(not_applied(&why))
     })?;
@@ -48,6 +45,15 @@ pub(super) async fn answer(
     node.has_executed(number);
     let form = Form { endpoint, shape, started };
     Ok(from_protocol(encode_queued(number, &form.shape, &form.trailer(0))))
+}
+
+/// Writes the statements. What is queued happens, even if nobody waits for it any more.
+async fn write(exchange: &Exchange<'_>, batch: Batch) -> Result<(), Error> {
+    if let Some(queue) = &exchange.state.write_queue {
+        return queue.write(batch.steps).await;
+    }
+    let work = apply(exchange.database.backend.clone(), batch, exchange.state.deadline());
+    tokio::spawn(work).await.unwrap_or(Err(Error::Closed))
 }
 
 /// What becomes of the single statements is not told.

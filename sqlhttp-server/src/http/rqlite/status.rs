@@ -1,5 +1,8 @@
 //! `/status`: what the server and the database tell of themselves, under the names that rqlite's tools read. What a
-//! single database does not have (a log, other nodes) is told as of a cluster of one.
+//! single database does not have (a log, other nodes) is told as of a cluster of one. A node of a cluster has more to
+//! tell, and takes the parts that are the same from here.
+
+pub(super) mod process;
 
 use std::path::Path;
 use std::time::SystemTime;
@@ -26,8 +29,12 @@ const MEMORY: [&str; 7] =
 
 /// Tells all, or what stands under `key`.
 pub(super) async fn answer(exchange: &Exchange<'_>, params: &Params) -> HttpResponse {
-    let all = all(exchange, params).await;
-    let body = if params.key.is_empty() { write(&all, params.pretty) } else { write(pick(&all, &params.key), false) };
+    respond(&all(exchange, params).await, params)
+}
+
+/// All of it, or what stands under `key`.
+pub(super) fn respond(all: &Value, params: &Params) -> HttpResponse {
+    let body = if params.key.is_empty() { write(all, params.pretty) } else { write(pick(all, &params.key), false) };
     reply::with_type(StatusCode::OK, ContentType::Json.header(), ReplyBody::Whole(body.into()))
 }
 
@@ -64,7 +71,8 @@ async fn all(exchange: &Exchange<'_>, params: &Params) -> Value {
     })
 }
 
-fn build() -> Value {
+/// What was built.
+pub(super) fn build() -> Value {
     let server = concat!("sqlhttp ", env!("CARGO_PKG_VERSION"));
     json!({
         "build_time": "unknown",
@@ -95,7 +103,8 @@ fn http(exchange: &Exchange<'_>) -> Value {
     http
 }
 
-fn node(exchange: &Exchange<'_>) -> Value {
+/// How long the server runs.
+pub(super) fn node(exchange: &Exchange<'_>) -> Value {
     let node = &exchange.state.node;
     json!({
         "current_time": rfc3339(SystemTime::now()),
@@ -104,11 +113,13 @@ fn node(exchange: &Exchange<'_>) -> Value {
     })
 }
 
-fn rfc3339(moment: SystemTime) -> String {
+/// A moment, as `2026-11-21T00:47:12.510851582Z`.
+pub(super) fn rfc3339(moment: SystemTime) -> String {
     DateTime::<Utc>::from(moment).to_rfc3339_opts(SecondsFormat::Nanos, true)
 }
 
-fn os() -> Value {
+/// The process and its system.
+pub(super) fn os() -> Value {
     let executable = std::env::current_exe().unwrap_or_default();
     #[cfg(unix)]
     let parent = std::os::unix::process::parent_id();
@@ -117,13 +128,14 @@ fn os() -> Value {
     json!({
         "executable": executable.to_string_lossy(),
         "hostname": hostname(),
+        "page_size": process::page_bytes(),
         "pid": std::process::id(),
         "ppid": parent,
     })
 }
 
 /// In the words of the original's platform.
-fn runtime() -> Value {
+pub(super) fn runtime() -> Value {
     let architecture = match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",
@@ -140,6 +152,7 @@ fn runtime() -> Value {
         "GOOS": system,
         "kubernetes_hint": std::env::var_os("KUBERNETES_SERVICE_HOST").is_some(),
         "num_cpu": processors,
+        "num_goroutine": process::threads(),
         "version": "rust",
     })
 }
@@ -169,7 +182,8 @@ async fn store(exchange: &Exchange<'_>, params: &Params) -> Value {
     })
 }
 
-async fn sqlite3(exchange: &Exchange<'_>, params: &Params) -> Value {
+/// What SQLite tells, asked on a reader.
+pub(super) async fn sqlite3(exchange: &Exchange<'_>, params: &Params) -> Value {
     let database = &exchange.database;
     let answers = ask(exchange, params).await;
     let one = |name: &str| answers.iter().find(|(asked, _)| *asked == name).and_then(|(_, rows)| rows.first());
@@ -179,20 +193,20 @@ async fn sqlite3(exchange: &Exchange<'_>, params: &Params) -> Value {
     writer.insert("synchronous".to_owned(), json!(synchronous(database.journal_mode)));
     let memory: Map<String, Value> =
         MEMORY.iter().map(|name| ((*name).to_owned(), one(name).cloned().unwrap_or(json!(0)))).collect();
+    let number = |name: &str| one(name).and_then(Value::as_u64).unwrap_or(0);
+    let pages_bytes = number("page_count").saturating_mul(number("page_size"));
     let options = answers.iter().find(|(asked, _)| *asked == "compile_options").map(|(_, rows)| rows.clone());
     let status = database.status().unwrap_or_default();
     let (path, modified) = match &database.location {
-        Location::File(path) => {
-            (path.to_string_lossy().into_owned(), std::fs::metadata(path).and_then(|it| it.modified()))
-        }
-        Location::Memory => (":memory:".to_owned(), Ok(exchange.state.node.started_at)),
+        Location::File(path) => (path.to_string_lossy().into_owned(), modified(path)),
+        Location::Memory => (":memory:".to_owned(), exchange.state.node.started_at),
     };
     json!({
         "compile_options": options.unwrap_or_default(),
-        "db_size": status.file_bytes,
-        "db_size_friendly": friendly(status.file_bytes),
+        "db_size": pages_bytes,
+        "db_size_friendly": friendly(pages_bytes),
         "extensions": [],
-        "last_modified": rfc3339(modified.unwrap_or(SystemTime::UNIX_EPOCH)),
+        "last_modified": rfc3339(modified),
         "mem_stats": memory,
         "path": path,
         "pragmas": { "ro": readers, "rw": writer },
@@ -201,6 +215,14 @@ async fn sqlite3(exchange: &Exchange<'_>, params: &Params) -> Value {
         "version": sqlite_version(),
         "wal_size": status.wal_bytes,
     })
+}
+
+/// When a database was last written: its file, or the write-ahead log beside it.
+fn modified(file: &Path) -> SystemTime {
+    let mut wal = file.as_os_str().to_owned();
+    wal.push("-wal");
+    let of = |file: &Path| std::fs::metadata(file).and_then(|metadata| metadata.modified()).ok();
+    of(file).max(of(Path::new(&wal))).unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 /// The answers to the PRAGMAs: the first column of their rows. Those that cannot be had are missing.
@@ -240,7 +262,7 @@ fn synchronous(journal_mode: JournalMode) -> &'static str {
 }
 
 /// `4.1 kB`.
-fn friendly(bytes: u64) -> String {
+pub(super) fn friendly(bytes: u64) -> String {
     const UNITS: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
     if bytes < 10 {
         return format!("{bytes} B");

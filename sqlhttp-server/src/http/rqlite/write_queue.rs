@@ -1,0 +1,90 @@
+//! The queue of a node's queued writes: what waits while a batch is written is written as the next batch.
+//!
+//! A client is told that its write is queued when it is durable, so nothing that was answered is ever lost. Nobody waits
+//! for company: an idle queue writes at once, and a busy one as soon as the batch before is written. So the time that a
+//! write may wait for others is only ever a bound, and never reached.
+
+use std::sync::Arc;
+
+use sqlhttp_core::{Atomicity, Backend, Batch, Deadline, Error, Step};
+use tokio::sync::{mpsc, oneshot};
+
+use super::super::vars::Vars;
+use crate::cluster::config::WriteQueueConfig;
+
+/// A request's statements, and who waits for them.
+struct Waiting {
+    steps: Vec<Step>,
+    done: oneshot::Sender<Result<(), Error>>,
+}
+
+/// Where queued writes go.
+#[derive(Debug)]
+pub(crate) struct WriteQueue {
+    sender: mpsc::Sender<Waiting>,
+}
+
+impl WriteQueue {
+    /// Starts a queue before a backend, on the runtime of the caller.
+    pub(crate) fn start(config: &WriteQueueConfig, backend: Arc<dyn Backend>, vars: Arc<Vars>) -> WriteQueue {
+        let (sender, receiver) = mpsc::channel(config.capacity.max(1));
+        let writer = Writer { backend, vars, batch_len: config.batch_len.max(1), transaction: config.transaction };
+        tokio::spawn(writer.run(receiver));
+        WriteQueue { sender }
+    }
+
+    /// Has statements written, together with those of others. Waits while the queue is full. Statements that are in the
+    /// queue are written even if the future is dropped.
+    ///
+    /// # Errors
+    /// As [`Backend::execute`]. Failing statements are none.
+    pub(crate) async fn write(&self, steps: Vec<Step>) -> Result<(), Error> {
+        let (done, written) = oneshot::channel();
+        self.sender.send(Waiting { steps, done }).await.map_err(|_| Error::Closed)?;
+        written.await.unwrap_or(Err(Error::Closed))
+    }
+}
+
+/// What writes batches.
+struct Writer {
+    backend: Arc<dyn Backend>,
+    vars: Arc<Vars>,
+    /// How many requests make a batch at most.
+    batch_len: usize,
+    /// A batch is one transaction.
+    transaction: bool,
+}
+
+impl Writer {
+    async fn run(self, mut receiver: mpsc::Receiver<Waiting>) {
+        let mut batch = Vec::with_capacity(self.batch_len);
+        while receiver.recv_many(&mut batch, self.batch_len).await > 0 {
+            self.write(std::mem::take(&mut batch)).await;
+        }
+    }
+
+    async fn write(&self, requests: Vec<Waiting>) {
+        let mut steps = Vec::new();
+        let mut waiting = Vec::with_capacity(requests.len());
+        for Waiting { steps: own, done } in requests {
+            steps.extend(own);
+            waiting.push(done);
+        }
+        self.vars.queued_executions_num_stmts_tx.add(steps.len());
+        let result = self.run_all(steps).await;
+        for done in waiting {
+            // Whoever has gone needs no answer.
+            let _ = done.send(result.clone());
+        }
+    }
+
+    async fn run_all(&self, steps: Vec<Step>) -> Result<(), Error> {
+        if steps.is_empty() {
+            // Whoever sends nothing only wants to know that everything before is written.
+            return Ok(());
+        }
+        let atomicity = if self.transaction { Atomicity::All } else { Atomicity::Each };
+        let batch = Batch { steps, atomicity, ..Batch::default() };
+        self.backend.execute(batch, Deadline::NEVER).await?.whole().await.map(drop)
+    }
+}
