@@ -87,6 +87,11 @@ impl Command {
         &self.bytes
     }
 
+    /// What it takes in memory, about, bytes: a batch is some small pieces of memory, each with its overhead.
+    pub(crate) fn bytes_in_memory(&self) -> usize {
+        self.bytes.len() * 3 + self.works.len() * 512
+    }
+
     /// What it does.
     pub(crate) fn works(&self) -> &[Work] {
         &self.works

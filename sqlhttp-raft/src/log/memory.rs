@@ -186,7 +186,7 @@ impl Memory {
 fn bytes_of(entry: &Entry) -> usize {
     ENTRY_BYTES
         + match &entry.payload {
-            EntryPayload::Normal(command) => command.bytes().len(),
+            EntryPayload::Normal(command) => command.bytes_in_memory(),
             EntryPayload::Blank | EntryPayload::Membership(_) => 0,
         }
 }

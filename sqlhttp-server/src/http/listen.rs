@@ -111,9 +111,8 @@ impl Server {
         let watcher = self.graceful.watcher();
         // The socket is the accepting thread's until the connection's own thread takes it over.
         let (Some(place), Ok(socket)) = (self.workers.place(), socket.into_std()) else { return };
-        let runtime = place.runtime.clone();
         let serving = async move {
-            let _held = (permit, place, Counted::new(&state.metrics.connections));
+            let _held = (permit, Counted::new(&state.metrics.connections));
             match TcpStream::from_std(socket) {
                 Ok(socket) => {
                     let serving = connection::serve(socket, peer, Arc::clone(&state), tls, watcher);
@@ -122,7 +121,7 @@ impl Server {
                 Err(error) => tracing::error!("cannot take over a connection: {error}"),
             }
         };
-        self.tasks.spawn_on(serving, &runtime);
+        place.serve(self.tasks.track_future(serving));
     }
 
     /// Over TLS nothing can be said before a handshake, and that costs too much here.

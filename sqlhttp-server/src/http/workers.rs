@@ -3,13 +3,24 @@
 //! A connection stays on its thread, so that its requests wake no other thread, which is most of what a short request
 //! costs besides the network. Nothing on these threads takes long: reads run under a budget, and what overruns it, and
 //! all writes, run elsewhere.
+//!
+//! All connections of a thread are one task. When a group of writes is done, many of them are woken at once from another
+//! thread; as tasks of their own each would cost a system call, as one they cost one together.
 
 use std::io;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::runtime::{Builder, Handle};
+use futures_util::FutureExt;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::runtime::Builder;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+
+/// A connection from its beginning to its end.
+type Serving = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The threads. Dropping this ends them.
 pub(crate) struct Workers {
@@ -18,15 +29,19 @@ pub(crate) struct Workers {
 }
 
 struct Worker {
-    runtime: Handle,
+    /// Bounded by who hands over connections: each has taken one of the server's places.
+    sender: mpsc::UnboundedSender<Serving>,
     connections: Arc<AtomicUsize>,
 }
 
 /// A connection's place on one of the threads.
 pub(crate) struct Place {
-    pub(crate) runtime: Handle,
-    connections: Arc<AtomicUsize>,
+    sender: mpsc::UnboundedSender<Serving>,
+    held: Held,
 }
+
+/// While this lives, the connection counts.
+struct Held(Arc<AtomicUsize>);
 
 impl Workers {
     /// Starts a thread for each processor.
@@ -41,7 +56,7 @@ impl Workers {
     pub(crate) fn place(&self) -> Option<Place> {
         let worker = self.workers.iter().min_by_key(|worker| worker.connections.load(Ordering::Relaxed))?;
         worker.connections.fetch_add(1, Ordering::Relaxed);
-        Some(Place { runtime: worker.runtime.clone(), connections: worker.connections.clone() })
+        Some(Place { sender: worker.sender.clone(), held: Held(worker.connections.clone()) })
     }
 }
 
@@ -51,18 +66,56 @@ impl Drop for Workers {
     }
 }
 
-impl Drop for Place {
+impl Place {
+    /// Serves a connection here. If the threads have ended it is dropped, which closes it.
+    pub(crate) fn serve(self, serving: impl Future<Output = ()> + Send + 'static) {
+        let Place { sender, held } = self;
+        let counted = async move {
+            let _held = held;
+            serving.await;
+        };
+        let _ = sender.send(Box::pin(counted));
+    }
+}
+
+impl Drop for Held {
     fn drop(&mut self) {
-        self.connections.fetch_sub(1, Ordering::Relaxed);
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl Worker {
     fn start(index: usize, stop: CancellationToken) -> io::Result<Worker> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let handle = runtime.handle().clone();
+        let (sender, receiver) = mpsc::unbounded_channel();
         let thread = std::thread::Builder::new().name(format!("sqlhttp-http-{index}"));
-        thread.spawn(move || runtime.block_on(stop.cancelled()))?;
-        Ok(Worker { runtime: handle, connections: Arc::default() })
+        thread.spawn(move || {
+            // As a task, and not as what the thread blocks on: what wakes that is a system call, also from this thread. Each
+            // connection does little at a time by itself, so that they need no common budget, which would end too soon.
+            let served = runtime.spawn(tokio::task::unconstrained(serve_all(receiver)));
+            runtime.block_on(stop.cancelled());
+            served.abort();
+        })?;
+        Ok(Worker { sender, connections: Arc::default() })
     }
+}
+
+/// Serves all connections that arrive, until nobody hands over any more.
+async fn serve_all(mut arriving: mpsc::UnboundedReceiver<Serving>) {
+    let mut serving = FuturesUnordered::new();
+    loop {
+        tokio::select! {
+            arrived = arriving.recv() => match arrived {
+                // One that panics must not take its neighbours with it.
+                Some(connection) => serving.push(AssertUnwindSafe(connection).catch_unwind()),
+                None => break,
+            },
+            Some(ended) = serving.next(), if !serving.is_empty() => {
+                if ended.is_err() {
+                    tracing::error!("serving a connection has panicked");
+                }
+            }
+        }
+    }
+    while serving.next().await.is_some() {}
 }
