@@ -12,8 +12,9 @@ use lexopt::{Parser, ValueExt as _};
 
 use crate::Error;
 use crate::http::Endpoint;
+use crate::launch::CommandLine;
 use crate::plan::{Plan, Target};
-use crate::protocol::{self, Auth, Ws4sqlite};
+use crate::protocol::{self, Auth, Rqlite, Ws4sqlite};
 use crate::series::{Contestant, Series};
 use crate::workload::Workload;
 
@@ -25,15 +26,15 @@ Usage: sqlhttp-load [options]
 
 Puts one workload on a server of this machine and says how it did.
 
-  --url URL            the server [http://127.0.0.1:12321]; only loopback addresses
-  --db NAME            the database [bench]
-  --protocol NAME      ws4sqlite [ws4sqlite]
+  --url URL            the server [http://127.0.0.1:12321, for rqlite http://127.0.0.1:4001]; only loopback addresses
+  --db NAME            the database [bench]; rqlite's protocol names none
+  --protocol NAME      ws4sqlite or rqlite [ws4sqlite]
   --user U             authenticate as this user ...
   --password P         ... with this password ...
   --auth basic|inline  ... in the Authorization header or in the body [basic]
   --prepare            create and fill the tables first; without --workload, that is all
   --rows N             rows of the table that is read [100000]
-  --workload NAME      insert, point, rows1000, batch100 or mixed
+  --workload NAME      insert, point, rows1000, batch100, mixed or (rqlite) queued
   --write-percent N    share of inserts in the mixed workload [10]
   --connections N      connections that are kept busy [64]
   --threads N          threads that keep them busy [one per core]
@@ -51,12 +52,14 @@ well and every acknowledged row is there, 1 if not or if the server cannot be re
 
 /// The help of `sqlhttp-bench`.
 pub const BENCH_USAGE: &str = "\
-Usage: sqlhttp-bench --server [NAME=]PROGRAM [options] [-- ARGUMENTS FOR THE SERVER]
+Usage: sqlhttp-bench --server|--node [NAME=]PROGRAM [options] [-- ARGUMENTS FOR THE SERVER]
 
 Starts a server on a fresh directory, puts all workloads on it, and prints tables. Each cell is the median of several runs.
 
-  --server [NAME=]PROGRAM  repeatable: servers with the command line of ws4sqlite, measured in turn
-  --workloads LIST         [point,rows1000,insert,batch100,mixed]
+  --server [NAME=]PROGRAM  repeatable: a server with the command line and the protocol of ws4sqlite
+  --node [NAME=]PROGRAM    repeatable: one node with the command line and the protocol of rqlited
+                           servers and nodes are measured in turn
+  --workloads LIST         [point,rows1000,insert,batch100,mixed]; nodes know queued too
   --connections LIST       [1,8,64,256]
   --repeat N               runs of each cell [3]
   --dir DIR                where the fresh directories are made [the current directory]; must be on a real disk
@@ -168,7 +171,7 @@ impl Common {
 #[derive(Debug)]
 struct LoadOptions {
     common: Common,
-    url: String,
+    url: Option<String>,
     db: String,
     protocol: String,
     auth: String,
@@ -186,7 +189,7 @@ impl Default for LoadOptions {
     fn default() -> Self {
         LoadOptions {
             common: Common::default(),
-            url: "http://127.0.0.1:12321".into(),
+            url: None,
             db: "bench".into(),
             protocol: Ws4sqlite::NAME.into(),
             auth: "basic".into(),
@@ -208,7 +211,7 @@ pub fn parse_load(mut parser: Parser) -> Result<LoadCommand, Error> {
     while let Some(option) = next_option(&mut parser)? {
         match option.as_str() {
             "help" => return Ok(LoadCommand::Help),
-            "url" => options.url = text(&mut parser)?,
+            "url" => options.url = Some(text(&mut parser)?),
             "db" => options.db = text(&mut parser)?,
             "protocol" => options.protocol = text(&mut parser)?,
             "auth" => options.auth = text(&mut parser)?,
@@ -235,11 +238,17 @@ impl LoadOptions {
         }
         let auth = self.credentials()?;
         let protocol = Arc::from(protocol::by_name(&self.protocol, &self.db, &auth)?);
-        let target = Target { endpoint: Endpoint::parse(&self.url)?, protocol, auth };
+        let target = Target { endpoint: Endpoint::parse(self.url())?, protocol, auth };
         let workload = self.workload.unwrap_or(Workload::Point);
         let plan = Plan { rate: self.rate, ..self.common.plan(target, workload, self.connections, self.pid) };
         plan.check()?;
         Ok(LoadCommand::Run { plan: Box::new(plan), prepare: self.prepare, measure, json: self.json })
+    }
+
+    /// The address, or else the usual one of the servers that speak the protocol.
+    fn url(&self) -> &str {
+        let usual = if self.protocol == Rqlite::NAME { "http://127.0.0.1:4001" } else { "http://127.0.0.1:12321" };
+        self.url.as_deref().unwrap_or(usual)
     }
 
     fn credentials(&self) -> Result<Auth, Error> {
@@ -267,7 +276,8 @@ pub fn parse_bench(mut parser: Parser) -> Result<BenchCommand, Error> {
         let Some(option) = next_option(&mut parser)? else { break };
         match option.as_str() {
             "help" => return Ok(BenchCommand::Help),
-            "server" => series.contestants.push(Contestant::parse(&text(&mut parser)?)),
+            "server" => series.contestants.push(Contestant::parse(&text(&mut parser)?, CommandLine::Ws4sqlite)),
+            "node" => series.contestants.push(Contestant::parse(&text(&mut parser)?, CommandLine::Rqlited)),
             "workloads" => series.workloads = list(&text(&mut parser)?, str::parse::<Workload>)?,
             "connections" => series.connections = list(&text(&mut parser)?, |item| parsed("connections", item))?,
             "repeat" => series.repeat = number(&mut parser, "repeat")?,
@@ -366,6 +376,14 @@ mod tests {
     }
 
     #[test]
+    fn each_protocol_has_its_usual_port() {
+        for (line, port) in [("--workload point", 12321), ("--workload queued --protocol rqlite", 4001)] {
+            let LoadCommand::Run { plan, .. } = load(line).unwrap() else { panic!("not a run") };
+            assert_eq!(plan.target.endpoint.address.port(), port);
+        }
+    }
+
+    #[test]
     fn preparing_alone_measures_nothing() {
         assert!(matches!(load("--prepare"), Ok(LoadCommand::Run { prepare: true, measure: false, .. })));
     }
@@ -385,6 +403,8 @@ mod tests {
             "--workload point --url http://192.0.2.1:80",
             "--workload point --user u --auth digest",
             "--workload point --protocol smtp",
+            "--workload queued",
+            "--workload point --protocol rqlite --user u --auth inline",
             "--workload point stray",
             "--nothing",
             "--workload",
@@ -395,20 +415,27 @@ mod tests {
 
     #[test]
     fn a_series_with_arguments_for_the_server() {
-        let line = "--server a=/bin/x --server /opt/y --workloads point,insert --connections 1,8 --repeat 1 -- --log-level warn --";
+        let line = "--server a=/bin/x --node /opt/y --workloads point,insert --connections 1,8 --repeat 1 -- --log-level warn --";
         let BenchCommand::Run { series, json: None } = bench(line).unwrap() else { panic!("not a run") };
         assert_eq!(series.server_args, ["--log-level", "warn", "--"]);
         let names: Vec<_> = series.contestants.iter().map(|contestant| contestant.name.as_str()).collect();
         assert_eq!(names, ["a", "y"]);
+        let lines: Vec<_> = series.contestants.iter().map(|contestant| contestant.command_line).collect();
+        assert_eq!(lines, [CommandLine::Ws4sqlite, CommandLine::Rqlited]);
         assert_eq!(series.workloads, [Workload::Point, Workload::Insert]);
         assert_eq!(series.connections, [1, 8]);
     }
 
     #[test]
     fn a_series_without_a_server_is_refused() {
-        for line in
-            ["", "--server x --connections 0", "--server x --repeat 0", "--server x --workloads ,", "--server x y"]
-        {
+        for line in [
+            "",
+            "--server x --connections 0",
+            "--server x --repeat 0",
+            "--server x --workloads ,",
+            "--server x y",
+            "--server x --node y --workloads queued",
+        ] {
             assert!(matches!(bench(line), Err(Error::Usage(_))), "{line}");
         }
         assert!(matches!(bench("--help"), Ok(BenchCommand::Help)));

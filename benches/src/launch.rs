@@ -14,7 +14,8 @@ use tempfile::TempDir;
 use crate::Error;
 use crate::http::Endpoint;
 use crate::plan::Target;
-use crate::protocol::{Auth, Ws4sqlite};
+use crate::protocol::{Auth, Protocol, Rqlite, Ws4sqlite};
+use crate::series::Contestant;
 use crate::setup::Session;
 use crate::workload::Operation;
 
@@ -24,6 +25,15 @@ const DB: &str = "bench";
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How often it is looked whether it does.
 const POLL_INTERVAL: Duration = Duration::from_millis(1);
+
+/// How a program is told where to listen and where its data lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CommandLine {
+    /// As ws4sqlite is; it speaks ws4sqlite's protocol.
+    Ws4sqlite,
+    /// As rqlited is, for a cluster of one node; it speaks rqlite's protocol.
+    Rqlited,
+}
 
 /// A server that runs, on a directory of its own. Both are gone when this is dropped.
 #[derive(Debug)]
@@ -35,20 +45,48 @@ pub struct Server {
     _dir: TempDir,
 }
 
+impl CommandLine {
+    fn protocol(self) -> Arc<dyn Protocol> {
+        match self {
+            CommandLine::Ws4sqlite => Arc::new(Ws4sqlite::new(DB, &Auth::None)),
+            CommandLine::Rqlited => Arc::new(Rqlite),
+        }
+    }
+
+    /// The whole command line, for a program whose working directory is its own.
+    fn arguments(self, address: SocketAddr, further: &[OsString]) -> Result<Vec<OsString>, Error> {
+        let port = address.port().to_string();
+        let (first, last): (Vec<String>, Option<&str>) = match self {
+            CommandLine::Ws4sqlite => {
+                let database = format!("{DB}.db");
+                (["--bind-host", "127.0.0.1", "--port", &port, "--db", &database].map(str::to_owned).to_vec(), None)
+            }
+            CommandLine::Rqlited => {
+                let (http, raft) = (address.to_string(), free_address()?.to_string());
+                (["-http-addr", &http, "-raft-addr", &raft].map(str::to_owned).to_vec(), Some("data"))
+            }
+        };
+        let mut arguments: Vec<OsString> = first.into_iter().map(OsString::from).collect();
+        arguments.extend_from_slice(further);
+        // rqlited knows no options behind the directory.
+        arguments.extend(last.map(OsString::from));
+        Ok(arguments)
+    }
+}
+
 impl Server {
-    /// Starts a program that has ws4sqlite's command line, with further arguments, on a new directory inside `parent`.
-    pub fn start(program: &Path, args: &[OsString], parent: &Path) -> Result<Self, Error> {
+    /// Starts a program with further arguments on a new directory inside `parent`.
+    pub fn start(contestant: &Contestant, args: &[OsString], parent: &Path) -> Result<Self, Error> {
+        let (program, command_line) = (&contestant.program, contestant.command_line);
         let dir = TempDir::with_prefix_in("sqlhttp-bench-", parent).map_err(Error::io("create a directory"))?;
         let log = File::create(dir.path().join("server.log")).map_err(Error::io("create the server's log"))?;
         let log_too = log.try_clone().map_err(Error::io("share the server's log"))?;
         let address = free_address()?;
-        let protocol = Arc::new(Ws4sqlite::new(DB, &Auth::None));
-        let target = Target { endpoint: Endpoint { address }, protocol, auth: Auth::None };
+        let target = Target { endpoint: Endpoint { address }, protocol: command_line.protocol(), auth: Auth::None };
         let program = program.canonicalize().map_err(Error::io(format!("find {}", program.display())))?;
         let started = Instant::now();
         let child = Command::new(&program)
-            .args(["--bind-host", "127.0.0.1", "--port", &address.port().to_string(), "--db", &format!("{DB}.db")])
-            .args(args)
+            .args(command_line.arguments(address, args)?)
             .current_dir(dir.path())
             .stdin(Stdio::null())
             .stdout(log)
@@ -96,8 +134,10 @@ impl Server {
             if let Some(status) = self.exited()? {
                 return Err(Error::Server(format!("the server ended at once ({status}): {}", self.log())));
             }
-            if let Ok(mut session) = Session::open(&self.target) {
-                return session.ask(&Operation::CreateTables).map(drop);
+            // A node listens before it has a leader, and refuses writes until then.
+            let asked = Session::open(&self.target).and_then(|mut session| session.ask(&Operation::CreateTables));
+            if asked.is_ok() {
+                return Ok(());
             }
             thread::sleep(POLL_INTERVAL);
         }

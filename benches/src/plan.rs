@@ -80,6 +80,9 @@ impl Plan {
         if !(ROWS_PER_QUERY..=ITEMS_MAX).contains(&self.items) {
             return refuse(format!("the number of rows must be between {ROWS_PER_QUERY} and {ITEMS_MAX}"));
         }
+        if self.workload == Workload::Queued && !self.target.protocol.queues() {
+            return refuse(format!("the protocol {} knows no queued writes", self.target.protocol.name()));
+        }
         if self.write_percent > 100 {
             return refuse("the share of writes must be between 0 and 100".into());
         }

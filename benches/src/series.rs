@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::args::Common;
-use crate::launch::Server;
+use crate::launch::{CommandLine, Server};
 use crate::report::Report;
 use crate::setup::Session;
 use crate::workload::Workload;
@@ -23,6 +23,8 @@ pub struct Contestant {
     pub name: String,
     /// Its program.
     pub program: PathBuf,
+    /// How the program is told what to do, and with it which protocol it speaks.
+    pub command_line: CommandLine,
 }
 
 /// What is measured.
@@ -87,12 +89,12 @@ pub struct Cell {
 
 impl Contestant {
     /// Understands `NAME=PROGRAM`, or `PROGRAM` alone, which is then called like its file.
-    pub fn parse(text: &str) -> Self {
+    pub fn parse(text: &str, command_line: CommandLine) -> Self {
         let file_name =
             |path: &str| Path::new(path).file_name().map_or(path.into(), |name| name.to_string_lossy().into());
         match text.split_once('=') {
-            Some((name, program)) => Contestant { name: name.into(), program: program.into() },
-            None => Contestant { name: file_name(text), program: text.into() },
+            Some((name, program)) => Contestant { name: name.into(), program: program.into(), command_line },
+            None => Contestant { name: file_name(text), program: text.into(), command_line },
         }
     }
 }
@@ -101,7 +103,7 @@ impl Default for Series {
     fn default() -> Self {
         Series {
             contestants: Vec::new(),
-            workloads: Workload::ALL.to_vec(),
+            workloads: Workload::COMMON.to_vec(),
             connections: vec![1, 8, 64, 256],
             repeat: 3,
             dir: ".".into(),
@@ -116,7 +118,11 @@ impl Series {
     pub fn check(&self) -> Result<(), Error> {
         let refuse = |text: &str| Err(Error::Usage(text.into()));
         if self.contestants.is_empty() {
-            return refuse("no server to measure: give --server (--help tells more)");
+            return refuse("no server to measure: give --server or --node (--help tells more)");
+        }
+        let speaks_ws4sqlite = |contestant: &Contestant| contestant.command_line == CommandLine::Ws4sqlite;
+        if self.workloads.contains(&Workload::Queued) && self.contestants.iter().any(speaks_ws4sqlite) {
+            return refuse("only nodes know queued writes: leave out --server or the workload queued");
         }
         if self.workloads.is_empty() || self.connections.is_empty() || self.connections.contains(&0) {
             return refuse("there must be a workload, and a number of connections above 0");
@@ -160,7 +166,7 @@ impl Series {
         report: &mut ContestantReport,
         progress: &mut dyn FnMut(&str, &Report),
     ) -> Result<(), Error> {
-        let server = Server::start(&contestant.program, &self.server_args, &self.dir)?;
+        let server = Server::start(contestant, &self.server_args, &self.dir)?;
         report.start_to_answer_ms.push(server.start_to_answer().as_secs_f64() * 1e3);
         report.idle_rss_bytes.push(process::usage(server.pid())?.rss_bytes);
         Session::open(server.target())?.prepare(self.common.items)?;

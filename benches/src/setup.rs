@@ -81,8 +81,11 @@ impl<'t> Session<'t> {
         Ok(())
     }
 
-    /// How many rows `load_inserts` has.
+    /// How many rows `load_inserts` has, queued ones included if there may be some.
     pub fn count_inserts(&mut self) -> Result<u64, Error> {
+        if self.target.protocol.queues() {
+            self.ask(&Operation::Flush)?;
+        }
         self.count(&Operation::CountInserts)
     }
 
@@ -127,6 +130,7 @@ fn extremes(kind: Kind, items: u64) -> [Operation; 2] {
         Kind::Point => [Operation::Point(1), Operation::Point(items)],
         Kind::Rows => [Operation::RowsAfter(0), Operation::RowsAfter(items.saturating_sub(ROWS_PER_QUERY))],
         Kind::Batch => [Operation::Batch(0), Operation::Batch(1)],
+        Kind::Queued => [Operation::Queued(0), Operation::Queued(1)],
     }
 }
 

@@ -45,6 +45,8 @@ pub enum Workload {
     Batch100,
     /// Point reads, and a share of single-row inserts among them.
     Mixed,
+    /// One row is inserted per request, and the answer does not wait until that has happened.
+    Queued,
 }
 
 /// A kind of operation that is measured on its own.
@@ -58,6 +60,8 @@ pub enum Kind {
     Rows,
     /// See [`Workload::Batch100`].
     Batch,
+    /// See [`Workload::Queued`].
+    Queued,
 }
 
 /// One request.
@@ -71,6 +75,10 @@ pub enum Operation {
     RowsAfter(u64),
     /// Insert 100 rows made from this number and the ones that follow.
     Batch(u64),
+    /// Insert a row made from this number, some time.
+    Queued(u64),
+    /// Wait until all queued inserts are carried out.
+    Flush,
     /// Create the tables unless they exist.
     CreateTables,
     /// Write the rows of `load_items` with ids from `first` to `last`.
@@ -112,7 +120,10 @@ pub enum Param {
 
 impl Workload {
     /// All of them, those that write last.
-    pub const ALL: [Workload; 5] =
+    pub const ALL: [Workload; 6] =
+        [Workload::Point, Workload::Rows1000, Workload::Insert, Workload::Batch100, Workload::Mixed, Workload::Queued];
+    /// Those that every protocol knows.
+    pub const COMMON: [Workload; 5] =
         [Workload::Point, Workload::Rows1000, Workload::Insert, Workload::Batch100, Workload::Mixed];
 
     /// The name on the command line and in reports.
@@ -123,6 +134,7 @@ impl Workload {
             Workload::Rows1000 => "rows1000",
             Workload::Batch100 => "batch100",
             Workload::Mixed => "mixed",
+            Workload::Queued => "queued",
         }
     }
 
@@ -134,6 +146,7 @@ impl Workload {
             Workload::Rows1000 => &[Kind::Rows],
             Workload::Batch100 => &[Kind::Batch],
             Workload::Mixed => &[Kind::Point, Kind::Insert],
+            Workload::Queued => &[Kind::Queued],
         }
     }
 
@@ -146,6 +159,7 @@ impl Workload {
             Workload::Batch100 => Kind::Batch,
             Workload::Mixed if random.below(100) < u64::from(write_percent) => Kind::Insert,
             Workload::Mixed => Kind::Point,
+            Workload::Queued => Kind::Queued,
         }
     }
 }
@@ -167,7 +181,7 @@ impl FromStr for Workload {
 
 impl Kind {
     /// All of them; the position of each is [`Kind::index`].
-    pub const ALL: [Kind; 4] = [Kind::Insert, Kind::Point, Kind::Rows, Kind::Batch];
+    pub const ALL: [Kind; 5] = [Kind::Insert, Kind::Point, Kind::Rows, Kind::Batch, Kind::Queued];
 
     /// Its position in [`Kind::ALL`].
     pub fn index(self) -> usize {
@@ -181,13 +195,14 @@ impl Kind {
             Kind::Point => "point",
             Kind::Rows => "rows1000",
             Kind::Batch => "batch100",
+            Kind::Queued => "queued",
         }
     }
 
     /// How many rows an operation of this kind adds to `load_inserts`.
     pub fn rows_written(self) -> u64 {
         match self {
-            Kind::Insert => 1,
+            Kind::Insert | Kind::Queued => 1,
             Kind::Batch => INSERTS_PER_BATCH,
             Kind::Point | Kind::Rows => 0,
         }
@@ -200,6 +215,7 @@ impl Kind {
             Kind::Point => Operation::Point(1 + random.below(items)),
             Kind::Rows => Operation::RowsAfter(random.below(items.saturating_sub(ROWS_PER_QUERY) + 1)),
             Kind::Batch => Operation::Batch(random.below(90_000_000)),
+            Kind::Queued => Operation::Queued(random.below(100_000_000)),
         }
     }
 }
@@ -209,7 +225,8 @@ impl Operation {
     pub fn steps(&self, see: &mut dyn FnMut(Step<'_>)) {
         let mut write = |sql, params: &[Param]| see(Step { sql, reads: false, params });
         match *self {
-            Operation::Insert(n) => write(INSERT, &inserted(n)),
+            Operation::Insert(n) | Operation::Queued(n) => write(INSERT, &inserted(n)),
+            Operation::Flush => {}
             Operation::Batch(first) => (first..first + INSERTS_PER_BATCH).for_each(|n| write(INSERT, &inserted(n))),
             Operation::Fill { first, last } => (first..=last).for_each(|id| write(FILL, &item(id))),
             Operation::CreateTables => [CREATE_ITEMS, CREATE_INSERTS].into_iter().for_each(|sql| write(sql, &[])),
@@ -235,7 +252,7 @@ impl Operation {
             Operation::Insert(_) => changed(1),
             Operation::Batch(_) => changed(INSERTS_PER_BATCH),
             Operation::Fill { first, last } => changed((last + 1).saturating_sub(first)),
-            Operation::CreateTables => changed(0),
+            Operation::CreateTables | Operation::Queued(_) | Operation::Flush => changed(0),
             Operation::Point(id) => Answer { first: Some(id), ..read(1, COLUMNS) },
             Operation::RowsAfter(id) => Answer { first: Some(id + 1), ..read(ROWS_PER_QUERY, COLUMNS) },
             Operation::CountItems | Operation::CountInserts => read(1, 1),
@@ -286,7 +303,9 @@ fn write_padded(n: u64, width: usize, out: &mut Vec<u8>) {
 mod tests {
     use super::*;
 
-    const SAMPLES: [Operation; 8] = [
+    const SAMPLES: [Operation; 10] = [
+        Operation::Queued(1),
+        Operation::Flush,
         Operation::Insert(1),
         Operation::Point(1),
         Operation::RowsAfter(0),

@@ -1,13 +1,14 @@
 //! How operations are said to a server, and what its answers mean.
 //!
 //! One protocol is one file here and one line in [`by_name`]: implement [`Protocol`] (path, body, answer) for it. The
-//! workloads, the connections and the reports know nothing of the difference. (rqlite's would send
-//! `[["INSERT …", 1, 2], …]` to `/db/execute?transaction` and `[["SELECT …", 1]]` to `/db/query?level=…`.)
+//! workloads, the connections and the reports know nothing of the difference.
 
+mod rqlite;
 mod ws4sqlite;
 
 use std::fmt::Debug;
 
+pub use rqlite::Rqlite;
 pub use ws4sqlite::Ws4sqlite;
 
 use crate::Error;
@@ -61,12 +62,21 @@ pub trait Protocol: Debug + Send + Sync {
 
     /// Understands the body of an answer with status 200; the text of the error it reports otherwise.
     fn read_answer(&self, body: &[u8]) -> Result<Answer, String>;
+
+    /// Whether it knows writes that are answered before they are carried out.
+    fn queues(&self) -> bool {
+        false
+    }
 }
 
 /// The protocol of this name for a database.
 pub fn by_name(name: &str, db: &str, auth: &Auth) -> Result<Box<dyn Protocol>, Error> {
     match name {
         Ws4sqlite::NAME => Ok(Box::new(Ws4sqlite::new(db, auth))),
-        _ => Err(Error::Usage(format!("unknown protocol '{name}' (there is: {})", Ws4sqlite::NAME))),
+        Rqlite::NAME if matches!(auth, Auth::Inline { .. }) => {
+            Err(Error::Usage("rqlite's bodies have no place for credentials: use --auth basic".into()))
+        }
+        Rqlite::NAME => Ok(Box::new(Rqlite)),
+        _ => Err(Error::Usage(format!("unknown protocol '{name}' (there are: {}, {})", Ws4sqlite::NAME, Rqlite::NAME))),
     }
 }

@@ -1,0 +1,171 @@
+//! The protocol of rqlite: lists of statements with their parameters to `/db/execute` and `/db/query`.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{Answer, Protocol};
+use crate::workload::{Operation, Step};
+
+/// Speaks rqlite's protocol. A node has one database, so there is nothing to name.
+#[derive(Debug)]
+pub struct Rqlite;
+
+#[derive(Deserialize)]
+struct Body<'a> {
+    #[serde(borrow)]
+    results: Vec<Item<'a>>,
+    #[serde(default)]
+    error: String,
+}
+
+#[derive(Deserialize)]
+struct Item<'a> {
+    #[serde(default)]
+    rows_affected: u64,
+    #[serde(default)]
+    columns: Vec<String>,
+    #[serde(borrow, default)]
+    values: Vec<&'a RawValue>,
+    #[serde(default)]
+    error: String,
+}
+
+impl Rqlite {
+    /// The name on the command line.
+    pub const NAME: &'static str = "rqlite";
+}
+
+impl Protocol for Rqlite {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+
+    fn path(&self, operation: &Operation) -> &str {
+        match operation {
+            Operation::Queued(_) => "/db/execute?queue",
+            Operation::Flush => "/db/execute?queue&wait",
+            Operation::Batch(_) | Operation::Fill { .. } => "/db/execute?transaction",
+            Operation::Insert(_) | Operation::CreateTables => "/db/execute",
+            Operation::Point(_) | Operation::RowsAfter(_) | Operation::CountItems | Operation::CountInserts => {
+                "/db/query?level=weak"
+            }
+        }
+    }
+
+    fn write_body(&self, operation: &Operation, out: &mut Vec<u8>) {
+        out.push(b'[');
+        let mut first = true;
+        operation.steps(&mut |step| {
+            if !std::mem::take(&mut first) {
+                out.push(b',');
+            }
+            write_statement(&step, out);
+        });
+        out.push(b']');
+    }
+
+    fn read_answer(&self, body: &[u8]) -> Result<Answer, String> {
+        let body: Body<'_> = serde_json::from_slice(body).map_err(|e| format!("not an answer of rqlite: {e}"))?;
+        if !body.error.is_empty() {
+            return Err(body.error);
+        }
+        let mut answer = Answer::default();
+        for item in &body.results {
+            if !item.error.is_empty() {
+                return Err(item.error.clone());
+            }
+            answer.changed += item.rows_affected;
+            answer.rows += item.values.len() as u64;
+            answer.columns = answer.columns.max(item.columns.len() as u64);
+            answer.first = answer.first.or_else(|| first_value(item));
+        }
+        Ok(answer)
+    }
+
+    fn queues(&self) -> bool {
+        true
+    }
+}
+
+fn write_statement(step: &Step<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"[\"");
+    out.extend_from_slice(step.sql.as_bytes());
+    out.push(b'"');
+    for param in step.params {
+        out.push(b',');
+        param.write_json(out);
+    }
+    out.push(b']');
+}
+
+fn first_value(item: &Item<'_>) -> Option<u64> {
+    let row: Vec<serde_json::Value> = serde_json::from_str(item.values.first()?.get()).ok()?;
+    row.first()?.as_u64()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body(operation: Operation) -> String {
+        let mut out = Vec::new();
+        Rqlite.write_body(&operation, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    fn answer(body: &str) -> Result<Answer, String> {
+        Rqlite.read_answer(body.as_bytes())
+    }
+
+    #[test]
+    fn an_insert_as_json() {
+        let expected = r#"[["INSERT INTO load_inserts (name, amount) VALUES (?, ?)","name-00000007",0.07]]"#;
+        assert_eq!(body(Operation::Insert(7)), expected);
+        assert_eq!(body(Operation::Queued(7)), expected);
+        assert_eq!(body(Operation::Flush), "[]");
+    }
+
+    #[test]
+    fn every_operation_is_json_with_one_item_per_statement() {
+        let fill = Operation::Fill { first: 1, last: 50 };
+        for operation in [Operation::Batch(1), Operation::Point(1), Operation::CreateTables, fill] {
+            let mut steps = 0;
+            operation.steps(&mut |_| steps += 1);
+            let parsed: serde_json::Value = serde_json::from_str(&body(operation)).unwrap();
+            assert_eq!(parsed.as_array().map(Vec::len), Some(steps));
+        }
+    }
+
+    #[test]
+    fn only_reads_go_where_nothing_can_be_written() {
+        for operation in [Operation::Batch(1), Operation::Point(1), Operation::CreateTables, Operation::Queued(1)] {
+            let path = Rqlite.path(&operation);
+            assert_eq!(path.starts_with("/db/execute"), operation.writes(), "{path}");
+        }
+    }
+
+    #[test]
+    fn rows_are_counted() {
+        let body = r#"{"results":[{"columns":["id","name"],"types":["integer","text"],"values":[[5,"x"],[6,"y"]]}]}"#;
+        assert_eq!(answer(body), Ok(Answer { rows: 2, columns: 2, changed: 0, first: Some(5) }));
+    }
+
+    #[test]
+    fn changes_of_all_items_are_added_up() {
+        let body = r#"{"results":[{"last_insert_id":1,"rows_affected":1},{},{"last_insert_id":2,"rows_affected":2}]}"#;
+        assert_eq!(answer(body), Ok(Answer { changed: 3, ..Answer::default() }));
+    }
+
+    #[test]
+    fn a_queued_write_is_answered_with_a_number_alone() {
+        assert_eq!(answer(r#"{"results":[],"sequence_number":1653314298877648934}"#), Ok(Answer::default()));
+    }
+
+    #[test]
+    fn errors_of_either_kind_and_strange_bodies_are_errors() {
+        assert_eq!(answer(r#"{"results":[{"error":"no such table"}]}"#), Err("no such table".into()));
+        assert_eq!(answer(r#"{"results":[],"error":"leader not found"}"#), Err("leader not found".into()));
+        assert!(answer("hello").is_err());
+        assert!(answer("{}").is_err());
+    }
+}
