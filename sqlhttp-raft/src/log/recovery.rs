@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::disk::DiskFile;
 use super::frame::{self, Found, Frame};
 use super::memory::{Memory, Place};
-use super::segment::{Segment, number_of, path_of};
+use super::segment::{Segment, number_of, path_of, step};
 use super::state::{HEAD_BYTES, Head, State, VERSION, read_head};
 use super::{LogError, LogOptions};
 
@@ -140,7 +140,14 @@ impl Reader<'_> {
             return self.begin(number + 1);
         }
         let filled = content.bytes.len().max(at) as u64;
-        let segment = Segment { number, file: content.file, end: at as u64, durable: at as u64, filled };
+        let segment = Segment {
+            number,
+            file: content.file,
+            end: at as u64,
+            durable: at as u64,
+            filled,
+            step: step(self.options),
+        };
         let Reader { memory, older, .. } = self;
         Ok(Recovered { memory: memory.unwrap_or_default(), segment, older })
     }

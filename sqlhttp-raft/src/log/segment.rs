@@ -33,6 +33,13 @@ pub(super) struct Segment {
     pub(super) durable: u64,
     /// Up to where the file has bytes.
     pub(super) filled: u64,
+    /// How many bytes are filled with zeros at a time.
+    pub(super) step: u64,
+}
+
+/// How many bytes are filled with zeros at a time.
+pub(super) fn step(options: &LogOptions) -> u64 {
+    u64::from(options.segment_bytes).clamp(1, FILL_BYTES)
 }
 
 impl Segment {
@@ -41,23 +48,11 @@ impl Segment {
         let file = options.disk.create(&path_of(&options.directory, number))?;
         file.write_all_at(&write_head(number, state), 0)?;
         let head = HEAD_BYTES as u64;
-        let mut segment = Segment { number, file, end: head, durable: head, filled: head };
-        segment.fill(u64::from(options.segment_bytes).min(FILL_BYTES))?;
+        let mut segment = Segment { number, file, end: head, durable: head, filled: head, step: step(options) };
+        segment.fill_behind(head)?;
         segment.file.sync()?;
         options.disk.sync_directory(&options.directory)?;
         Ok(segment)
-    }
-
-    /// Makes sure that the file has bytes up to `end`.
-    fn fill(&mut self, end: u64) -> io::Result<()> {
-        if end <= self.filled {
-            return Ok(());
-        }
-        let wanted = end.next_multiple_of(FILL_BYTES).min(end.max(self.filled) + FILL_BYTES);
-        let zeros = vec![0; usize::try_from(wanted - self.filled).unwrap_or(0)];
-        self.file.write_all_at(&zeros, self.filled)?;
-        self.filled = wanted;
-        Ok(())
     }
 
     /// Writes bytes behind what is there. They are durable after [`Segment::sync`].
@@ -73,7 +68,7 @@ impl Segment {
 
     /// Zeros from the end of what will be written, so that nothing is written twice.
     fn fill_behind(&mut self, end: u64) -> io::Result<()> {
-        let wanted = end.next_multiple_of(FILL_BYTES);
+        let wanted = end.next_multiple_of(self.step);
         let zeros = vec![0; usize::try_from(wanted - end).unwrap_or(0)];
         self.file.write_all_at(&zeros, end)?;
         self.filled = wanted;

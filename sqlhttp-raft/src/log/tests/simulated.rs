@@ -1,0 +1,364 @@
+//! A disk in memory that loses power where a test wants it to.
+//!
+//! It keeps apart what the system sees and what is on the medium: writes by sector, names by directory entry. What has not
+//! been synced may be on the medium after a loss of power, or not, each sector and each name for itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+
+use super::super::disk::{Disk, DiskFile};
+
+const SECTOR_BYTES: usize = 512;
+
+/// What a crash does to what was not synced.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Loss {
+    /// The power fails; all of it is lost.
+    All,
+    /// The power fails; everything had been written just in time.
+    Nothing,
+    /// The power fails; a pseudo-random part of it is lost.
+    Part(u64),
+    /// The process is killed. The system knows what was written, but the medium may not, yet.
+    Killed,
+}
+
+/// What the next fault is; operations that change something are counted from 0.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Fault {
+    None,
+    /// The power fails in the course of this operation: it and every later one fail.
+    CutAt(u64),
+    /// This operation fails, and later ones do not.
+    FailAt(u64),
+}
+
+/// The disk. Clones are the same one.
+#[derive(Clone)]
+pub(super) struct SimulatedDisk(Arc<Shared>);
+
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+struct State {
+    files: Vec<Content>,
+    /// The file of each name, as the system sees it.
+    names: BTreeMap<PathBuf, usize>,
+    /// And as it is on the medium.
+    durable_names: BTreeMap<PathBuf, usize>,
+    operations: u64,
+    fault: Fault,
+    dead: bool,
+    locked: bool,
+    /// Crashes so far. Files that were opened before one are closed.
+    crashes: u64,
+    held: bool,
+    /// Operations that are held.
+    waiting: usize,
+}
+
+#[derive(Default)]
+struct Content {
+    now: Vec<u8>,
+    durable: Vec<u8>,
+    /// The sectors in which the two may differ.
+    dirty: BTreeSet<usize>,
+}
+
+impl Content {
+    fn write(&mut self, bytes: &[u8], offset: usize) {
+        let end = offset + bytes.len();
+        if self.now.len() < end {
+            self.now.resize(end, 0);
+        }
+        self.now[offset..end].copy_from_slice(bytes);
+        self.dirty.extend(offset / SECTOR_BYTES..end.div_ceil(SECTOR_BYTES));
+    }
+
+    fn empty(&mut self) {
+        self.dirty.extend(0..self.now.len().div_ceil(SECTOR_BYTES));
+        self.now.clear();
+    }
+
+    fn sync(&mut self) {
+        self.durable.clone_from(&self.now);
+        self.dirty.clear();
+    }
+
+    /// What is on the medium in the end, if `keep` says for each change whether it is there.
+    fn settle(&mut self, keep: &mut impl FnMut() -> bool) {
+        let mut bytes = std::mem::take(&mut self.durable);
+        if bytes.len() != self.now.len() && keep() {
+            bytes.resize(self.now.len(), 0);
+        }
+        for sector in std::mem::take(&mut self.dirty) {
+            let start = sector * SECTOR_BYTES;
+            let end = (start + SECTOR_BYTES).min(self.now.len());
+            if start < end && keep() {
+                bytes.resize(bytes.len().max(end), 0);
+                bytes[start..end].copy_from_slice(&self.now[start..end]);
+            }
+        }
+        self.now.clone_from(&bytes);
+        self.durable = bytes;
+    }
+}
+
+impl State {
+    /// Counts an operation. Returns whether it takes place, and what its caller is told.
+    fn operation(&mut self) -> (bool, io::Result<()>) {
+        if self.dead {
+            return (false, Err(power()));
+        }
+        let number = self.operations;
+        self.operations += 1;
+        match self.fault {
+            Fault::CutAt(cut) if number >= cut => {
+                self.dead = true;
+                (true, Err(power()))
+            }
+            Fault::FailAt(fail) if number == fail => (false, Err(io::Error::other("a simulated error"))),
+            _ => (true, Ok(())),
+        }
+    }
+
+    fn alive(&self) -> io::Result<()> {
+        if self.dead { Err(power()) } else { Ok(()) }
+    }
+
+    fn settle(&mut self, mut keep: impl FnMut() -> bool) {
+        self.files.iter_mut().for_each(|file| file.settle(&mut keep));
+        let all: BTreeSet<PathBuf> = self.names.keys().chain(self.durable_names.keys()).cloned().collect();
+        for path in all {
+            let (now, durable) = (self.names.get(&path).copied(), self.durable_names.get(&path).copied());
+            let kept = if now == durable || keep() { now } else { durable };
+            match kept {
+                Some(file) => drop(self.names.insert(path, file)),
+                None => drop(self.names.remove(&path)),
+            }
+        }
+        self.durable_names = self.names.clone();
+    }
+}
+
+fn power() -> io::Error {
+    io::Error::other("the power has failed")
+}
+
+/// Xorshift, the 64-bit generator of Marsaglia.
+fn coin(mut seed: u64) -> impl FnMut() -> bool {
+    seed = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    move || {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        seed >> 40 & 1 == 1
+    }
+}
+
+impl SimulatedDisk {
+    pub(super) fn new() -> Self {
+        let state = State {
+            files: Vec::new(),
+            names: BTreeMap::new(),
+            durable_names: BTreeMap::new(),
+            operations: 0,
+            fault: Fault::None,
+            dead: false,
+            locked: false,
+            crashes: 0,
+            held: false,
+            waiting: 0,
+        };
+        SimulatedDisk(Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() }))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap()
+    }
+
+    /// The state once nothing is held any more.
+    fn let_through(&self) -> MutexGuard<'_, State> {
+        let mut state = self.state();
+        state.waiting += 1;
+        self.0.changed.notify_all();
+        while state.held && !state.dead {
+            state = self.0.changed.wait(state).unwrap();
+        }
+        state.waiting -= 1;
+        state
+    }
+
+    /// Sets the next fault, and counts operations from 0 again.
+    pub(super) fn set_fault(&self, fault: Fault) {
+        let mut state = self.state();
+        state.operations = 0;
+        state.fault = fault;
+    }
+
+    /// How many operations there have been since the last fault was set.
+    pub(super) fn operations(&self) -> u64 {
+        self.state().operations
+    }
+
+    /// Makes operations wait.
+    pub(super) fn hold(&self) {
+        self.state().held = true;
+    }
+
+    /// Blocks until an operation waits, or nothing works anyway.
+    pub(super) fn wait_until_one_is_held(&self) {
+        let mut state = self.state();
+        while state.waiting == 0 && !state.dead {
+            state = self.0.changed.wait(state).unwrap();
+        }
+    }
+
+    /// Lets operations take place again.
+    pub(super) fn release(&self) {
+        self.state().held = false;
+        self.0.changed.notify_all();
+    }
+
+    /// Whoever used the disk is gone; what was not synced is treated as `loss` says; then everything works again.
+    pub(super) fn crash(&self, loss: Loss) {
+        let mut state = self.state();
+        match loss {
+            Loss::All => state.settle(|| false),
+            Loss::Nothing => state.settle(|| true),
+            Loss::Part(seed) => state.settle(coin(seed)),
+            Loss::Killed => {}
+        }
+        state.crashes += 1;
+        state.fault = Fault::None;
+        state.operations = 0;
+        state.dead = false;
+        state.locked = false;
+        state.held = false;
+    }
+
+    fn handle(&self, file: usize, crashes: u64) -> Arc<dyn DiskFile> {
+        Arc::new(SimulatedFile { disk: self.clone(), file, crashes })
+    }
+}
+
+impl Disk for SimulatedDisk {
+    fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
+        let state = self.state();
+        state.alive()?;
+        let here = state.names.keys().filter(|path| path.parent() == Some(directory));
+        Ok(here.filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect())
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        let mut state = self.let_through();
+        let (happens, told) = state.operation();
+        let file = state.names.get(path).copied().unwrap_or(state.files.len());
+        if happens && file < state.files.len() {
+            state.files[file].empty();
+        } else if happens {
+            state.files.push(Content::default());
+            state.names.insert(path.to_owned(), file);
+        }
+        told.map(|()| self.handle(file, state.crashes))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        let state = self.state();
+        state.alive()?;
+        let file = state.names.get(path).copied().ok_or(io::ErrorKind::NotFound)?;
+        Ok(self.handle(file, state.crashes))
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.let_through();
+        let (happens, told) = state.operation();
+        if happens {
+            state.names.remove(path).ok_or(io::ErrorKind::NotFound)?;
+        }
+        told
+    }
+
+    fn sync_directory(&self, directory: &Path) -> io::Result<()> {
+        let mut state = self.let_through();
+        let (_, told) = state.operation();
+        told?;
+        let State { names, durable_names, .. } = &mut *state;
+        durable_names.retain(|path, _| path.parent() != Some(directory));
+        let here = names.iter().filter(|(path, _)| path.parent() == Some(directory));
+        durable_names.extend(here.map(|(path, file)| (path.clone(), *file)));
+        Ok(())
+    }
+
+    fn lock(&self, _directory: &Path) -> io::Result<Option<Box<dyn Send + Sync>>> {
+        let mut state = self.state();
+        if std::mem::replace(&mut state.locked, true) {
+            return Ok(None);
+        }
+        Ok(Some(Box::new(Lock { disk: self.clone(), crashes: state.crashes })))
+    }
+}
+
+struct Lock {
+    disk: SimulatedDisk,
+    crashes: u64,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let mut state = self.disk.state();
+        if state.crashes == self.crashes {
+            state.locked = false;
+        }
+    }
+}
+
+struct SimulatedFile {
+    disk: SimulatedDisk,
+    file: usize,
+    crashes: u64,
+}
+
+impl SimulatedFile {
+    fn check<'s>(&self, state: MutexGuard<'s, State>) -> io::Result<MutexGuard<'s, State>> {
+        if state.crashes == self.crashes { Ok(state) } else { Err(power()) }
+    }
+}
+
+impl DiskFile for SimulatedFile {
+    fn len(&self) -> io::Result<u64> {
+        let state = self.check(self.disk.state())?;
+        state.alive()?;
+        Ok(state.files[self.file].now.len() as u64)
+    }
+
+    fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        let state = self.check(self.disk.state())?;
+        state.alive()?;
+        let start = offset as usize;
+        let there = state.files[self.file].now.get(start..start + bytes.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+        bytes.copy_from_slice(there);
+        Ok(())
+    }
+
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let mut state = self.check(self.disk.let_through())?;
+        let (happens, told) = state.operation();
+        if happens {
+            state.files[self.file].write(bytes, offset as usize);
+        }
+        told
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let mut state = self.check(self.disk.let_through())?;
+        let (_, told) = state.operation();
+        told?;
+        state.files[self.file].sync();
+        Ok(())
+    }
+}

@@ -1,0 +1,54 @@
+//! What the tests of the log have in common.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::Arc;
+
+use openraft::entry::EntryPayload;
+use openraft::storage::{IOFlushed, RaftLogReader as _, RaftLogStorage as _};
+use tokio::sync::oneshot;
+
+use super::super::LogStore;
+use crate::command::{Command, DATABASE, EncodedWork, Work};
+use crate::types::{Entry, Membership, Peer, log_id};
+
+/// An entry without content.
+pub(super) fn blank(term: u64, index: u64) -> Entry {
+    Entry { log_id: log_id(term, index), payload: EntryPayload::Blank }
+}
+
+/// An entry with about this many bytes, which depend on the term and the index.
+pub(super) fn command(term: u64, index: u64, bytes: usize) -> Entry {
+    let content: Vec<u8> = (0..bytes).map(|at| (at as u64 * 31 + index * 7 + term) as u8 | 1).collect();
+    let work = EncodedWork::new(Work::Replace(Arc::from(content))).unwrap();
+    let command = Command::new(DATABASE, vec![work]).unwrap();
+    Entry { log_id: log_id(term, index), payload: EntryPayload::Normal(command) }
+}
+
+/// An entry that names three voters.
+pub(super) fn members(term: u64, index: u64) -> Entry {
+    let peer = |id: u64| Peer { name: format!("n{id}"), raft_address: format!("host{id}:{index}") };
+    let nodes: BTreeMap<u64, Peer> = (1..=3).map(|id| (id, peer(id))).collect();
+    let members = Membership::new(vec![BTreeSet::from([1, 2, 3])], nodes).unwrap();
+    Entry { log_id: log_id(term, index), payload: EntryPayload::Membership(members) }
+}
+
+/// The answer to an append that may still be under way.
+pub(super) type Pending = oneshot::Receiver<io::Result<()>>;
+
+/// Appends without waiting for the disk.
+pub(super) async fn begin_append(log: &mut LogStore, entries: Vec<Entry>) -> Pending {
+    let (told, pending) = oneshot::channel();
+    log.append(entries, IOFlushed::signal(told)).await.unwrap();
+    pending
+}
+
+/// Appends, and waits until it is durable.
+pub(super) async fn append(log: &mut LogStore, entries: Vec<Entry>) -> io::Result<()> {
+    begin_append(log, entries).await.await.expect("nobody told")
+}
+
+/// All entries that are there.
+pub(super) async fn all_entries(log: &mut LogStore) -> Vec<Entry> {
+    log.try_get_log_entries(..).await.unwrap()
+}
