@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use openraft::ReadPolicy;
+use openraft::async_runtime::WatchReceiver as _;
 use openraft::errors::{LinearizableReadError, RaftError};
 use sqlhttp_core::{
     Answer, Atomicity, Backend, Batch, BoxFuture, Database, Deadline, Error, Outcome, Part, PartStream, ReadLevel, Step,
@@ -218,10 +219,19 @@ impl Node {
         Ok(at_index(answer, log_index))
     }
 
+    /// Why this node has stopped by itself, if it has.
+    fn stopped(&self) -> Option<String> {
+        let running = self.inner.raft.metrics().borrow_watched().running_state.clone();
+        running.err().map(|fatal| format!("replication has stopped: {fatal}"))
+    }
+
     /// Waits until this node leads and has applied what was acknowledged before it did.
     async fn lead_ready(&self, deadline: Deadline) -> Result<(), Error> {
         if *self.inner.ready.borrow() != 0 {
             return Ok(());
+        }
+        if let Some(why) = self.stopped() {
+            return Err(Error::Poisoned(why.into()));
         }
         let mut ready = self.inner.ready.clone();
         let waited = async { ready.wait_for(|term| *term != 0).await.map(drop).map_err(|_| Error::Closed) };

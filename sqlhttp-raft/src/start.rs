@@ -211,8 +211,15 @@ async fn watch_leadership(raft: Raft, options: NodeOptions, tell: watch::Sender<
             keep_own_address(&raft, &options).await;
         }
         if metrics.changed().await.is_err() {
-            return;
+            break;
         }
+    }
+    // Replication has ended: by request, or because this node cannot go on.
+    tell.send_replace(0);
+    if let Err(fatal) = raft.metrics().borrow_watched().running_state.clone()
+        && !matches!(fatal, openraft::errors::Fatal::Stopped)
+    {
+        tracing::error!(target: "store", "this node has stopped, and serves no more: {fatal}");
     }
 }
 

@@ -79,7 +79,7 @@ impl LogOptions {
         LogOptions {
             directory: directory.to_owned(),
             segment_bytes: 16 << 20,
-            cache_bytes: 8 << 20,
+            cache_bytes: 2 << 20,
             on_sync: None,
             disk: Arc::new(disk::Files),
         }
