@@ -33,6 +33,9 @@
 //! already; otherwise it is the tail of a write that was never reported durable, and is cut off. Damage is never repaired
 //! here: acknowledged entries would be lost.
 //!
+//! What is found is synced before it is relied on: if only the process had ended, some of it may never have been. A segment is
+//! removed only when all entries in it are purged, so that a missing first one is noticed too.
+//!
 //! # Map
 //!
 //! `frame`, `state`, `segment`: the format · `recovery`: reading it all at the start · `memory`: what is known of the log without

@@ -9,6 +9,7 @@ use super::memory::{Memory, Place};
 use super::segment::{Segment, number_of, path_of, step};
 use super::state::{HEAD_BYTES, Head, State, VERSION, read_head};
 use super::{LogError, LogOptions};
+use crate::types::LogId;
 
 /// A log that was found sound.
 pub(super) struct Recovered {
@@ -39,7 +40,7 @@ pub(super) fn recover(options: &LogOptions) -> Result<Recovered, LogError> {
         .collect();
     numbers.sort_unstable();
     check_gaps(options, &numbers)?;
-    let mut reader = Reader { options, memory: None, older: Vec::new() };
+    let mut reader = Reader { options, memory: None, older: Vec::new(), before: None };
     let Some((last, before)) = numbers.split_last() else { return reader.begin(1) };
     for number in before {
         reader.complete_segment(*number)?;
@@ -62,6 +63,8 @@ struct Reader<'o> {
     options: &'o LogOptions,
     memory: Option<Memory>,
     older: Vec<Older>,
+    /// The last entry before the first segment that is there.
+    before: Option<LogId>,
 }
 
 /// A segment's file and its bytes.
@@ -131,10 +134,12 @@ impl Reader<'_> {
                 format!("a frame is not what was written; it was durable when the one at offset {proof} was written");
             return Err(content.corrupt(at, what));
         }
+        self.check_beginning(number)?;
         let torn = content.bytes[at.min(content.bytes.len())..].iter().any(|byte| *byte != 0);
         if torn {
             self.cut(&content, at)?;
         }
+        self.settle(&content, at)?;
         self.check_whole(&content)?;
         if ended {
             return self.begin(number + 1);
@@ -158,6 +163,7 @@ impl Reader<'_> {
         if frames.into_iter().any(|at| content.find(at).is_some()) {
             return Err(content.corrupt(0, "its head is not what was written"));
         }
+        self.check_beginning(content.number)?;
         tracing::warn!(target: "raft", "{} was begun and never written to", content.path.display());
         self.begin(content.number)
     }
@@ -189,7 +195,10 @@ impl Reader<'_> {
             Head::Invalid => return Err(content.corrupt(0, "its head is not what was written")),
         };
         match &self.memory {
-            None => self.memory = Some(Memory::new(state)),
+            None => {
+                self.before = state.last;
+                self.memory = Some(Memory::new(state));
+            }
             Some(memory) if agrees(&memory.state, &state) => {}
             Some(_) => return Err(content.corrupt(0, "its head does not go on where the segment before it ends")),
         }
@@ -229,8 +238,30 @@ impl Reader<'_> {
             "{}: the last write was torn at offset {at}; it was never reported durable, and is cut off",
             content.path.display()
         );
-        let cut = content.file.write_all_at(&vec![0; bytes], at as u64).and_then(|()| content.file.sync());
+        let cut = content.file.write_all_at(&vec![0; bytes], at as u64);
         cut.map_err(LogError::io("cut", &content.path))
+    }
+
+    /// Makes durable what was found: if only the process had ended, some of it may never have been synced, and from now on
+    /// it is relied on.
+    fn settle(&self, content: &Content, at: usize) -> Result<(), LogError> {
+        // Written again, because after a sync that failed the system may take for written what is not on the disk.
+        let sound = content.bytes.get(..at).unwrap_or(&content.bytes);
+        let synced = content.file.write_all_at(sound, 0).and_then(|()| content.file.sync());
+        synced.map_err(LogError::io("sync", &content.path))?;
+        let directory = &self.options.directory;
+        self.options.disk.sync_directory(directory).map_err(LogError::io("sync", directory))
+    }
+
+    /// A segment goes only when all entries in it are purged, so no other is missing before the first.
+    fn check_beginning(&self, last: u64) -> Result<(), LogError> {
+        let first = self.older.first().map_or(last, |older| older.number);
+        let purged = self.memory.as_ref().and_then(|memory| memory.state.purged);
+        let unread = self.memory.is_none() && first > 1;
+        if unread || self.before.map(|id| id.index) > purged.map(|id| id.index) {
+            return Err(corrupt(&path_of(&self.options.directory, first.saturating_sub(1)), 0, "the file is missing"));
+        }
+        Ok(())
     }
 
     /// Entries follow the purged ones without a gap.

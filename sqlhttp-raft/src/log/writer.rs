@@ -299,18 +299,15 @@ impl Writer {
 
     /// Removes the segments in which every entry is purged.
     fn drop_segments(&mut self, purged: LogId) -> io::Result<()> {
-        let mut dropped = false;
         while self.older.front().is_some_and(|older| older.last_index <= purged.index) {
             if let Some(older) = self.older.pop_front() {
                 let options = &self.shared.options;
                 options.disk.remove(&path_of(&options.directory, older.number))?;
-                dropped = true;
+                // Each by itself: after a crash none may be there again when one behind it is not.
+                options.disk.sync_directory(&options.directory)?;
             }
         }
-        if dropped {
-            self.shared.options.disk.sync_directory(&self.shared.options.directory)?;
-            self.count_bytes();
-        }
+        self.count_bytes();
         Ok(())
     }
 

@@ -1,195 +1,357 @@
-//! The power is cut at every operation of the disk, and what was reported durable must be there.
+//! The power fails at every operation on the disk, and each time the log must be a prefix of what was asked for, at least as
+//! long as what was reported durable.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use openraft::async_runtime::OneshotSender as _;
-use openraft::entry::EntryPayload;
-use openraft::storage::{IOFlushed, RaftLogReader as _, RaftLogStorage as _};
+use openraft::storage::{RaftLogReader as _, RaftLogStorage as _};
 
 use super::super::{LogError, LogOptions, LogStore};
-use super::simulated::{Loss, Simulated};
-use crate::command::{Command, DATABASE, EncodedWork, Work};
+use super::simulated::{Fault, Loss, SimulatedDisk};
+use super::support::{Pending, all_entries, begin_append, blank, command, members};
 use crate::types::{Entry, LogId, Vote, log_id};
 
-/// Small, so that many segments begin and end.
-const SEGMENT_BYTES: u32 = 2048;
-
-fn options(disk: &Simulated) -> LogOptions {
-    let mut options = LogOptions::new(Path::new("/log"));
-    options.segment_bytes = SEGMENT_BYTES;
-    options.cache_bytes = 2000;
-    options.disk = Arc::new(disk.clone());
-    options
+/// What the log is asked for in one step.
+#[derive(Clone, Copy)]
+enum Step {
+    /// This many appends of this many entries each, under way at the same time.
+    Append {
+        appends: usize,
+        entries: usize,
+    },
+    Vote {
+        node: u64,
+        committed: bool,
+    },
+    /// The last entries are truncated, this many.
+    Truncate(u64),
+    /// All but this many are purged.
+    PurgeAllBut(u64),
+    /// Entries are purged that the log never had, as when a snapshot is installed.
+    PurgeBeyond(u64),
+    Committed,
 }
 
-fn open(disk: &Simulated) -> Result<LogStore, LogError> {
-    LogStore::open(options(disk))
+/// A change that is there or is not.
+#[derive(Clone)]
+enum Change {
+    Entry(Entry),
+    Vote(Vote),
+    Truncate(Option<LogId>),
+    Purge(LogId),
 }
 
-fn entry(term: u64, index: u64) -> Entry {
-    let payload = if index % 5 == 0 {
-        EntryPayload::Blank
-    } else {
-        let bytes = vec![index as u8; (index as usize * 37) % 700];
-        let work = EncodedWork::new(Work::Replace(bytes.into())).unwrap();
-        EntryPayload::Normal(Command::new(DATABASE, vec![work]).unwrap())
-    };
-    Entry { log_id: log_id(term, index), payload }
-}
-
-/// What the log has promised, and what was on its way.
-#[derive(Default, Clone)]
-struct Promised {
-    /// Entries that are durable.
-    entries: Vec<Entry>,
+/// What a log consists of.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Content {
     vote: Option<Vote>,
     purged: Option<LogId>,
-    /// Everything that was ever appended.
-    appended: Vec<Entry>,
-    votes: Vec<Vote>,
-    /// From this index on, something was on its way that may or may not have come through.
-    open_from: Option<u64>,
-    purge_tried: Option<LogId>,
+    last: Option<LogId>,
+    entries: BTreeMap<u64, Entry>,
 }
 
-/// Does a bit of everything, until the disk fails.
-async fn work(disk: &Simulated) -> Promised {
-    let mut promised = Promised::default();
-    let Ok(log) = open(disk) else { return promised };
-    let _ = steps(log.clone(), &mut promised).await;
-    tokio::task::spawn_blocking(move || log.close()).await.unwrap();
-    promised
-}
-
-async fn steps(mut log: LogStore, promised: &mut Promised) -> std::io::Result<()> {
-    let mut next = 0;
-    for round in 0..6_u64 {
-        let term = round + 1;
-        let vote = Vote::new_committed(term, 1);
-        promised.votes.push(vote);
-        log.save_vote(&vote).await?;
-        promised.vote = Some(vote);
-        append(&mut log, promised, term, next, 7).await?;
-        next += 7;
-        if round == 2 {
-            let last = promised.entries[promised.entries.len() - 4].log_id;
-            promised.open_from = Some(last.index + 1);
-            log.truncate_after(Some(last)).await?;
-            promised.entries.retain(|entry| entry.log_id.index <= last.index);
-            promised.open_from = None;
-            next = last.index + 1;
-        }
-        log.save_committed(promised.entries.last().map(|entry| entry.log_id)).await?;
-        if round % 2 == 1 {
-            let upto = promised.entries[promised.entries.len() / 2].log_id;
-            promised.purge_tried = Some(upto);
-            log.purge(upto).await?;
-            promised.purged = Some(upto);
+impl Content {
+    fn change(&mut self, change: &Change) {
+        match change {
+            Change::Entry(entry) => {
+                self.entries.insert(entry.log_id.index, entry.clone());
+                self.last = Some(entry.log_id);
+            }
+            Change::Vote(vote) => self.vote = Some(*vote),
+            Change::Truncate(last) => {
+                self.entries.retain(|index, _| last.is_some_and(|last| *index <= last.index));
+                self.last = (*last).max(self.purged);
+            }
+            Change::Purge(upto) => {
+                self.entries.retain(|index, _| *index > upto.index);
+                self.purged = Some(*upto);
+                self.last = self.last.max(Some(*upto));
+            }
         }
     }
-    Ok(())
+
+    fn next_index(&self) -> u64 {
+        self.last.map_or(0, |last| last.index + 1)
+    }
+
+    async fn of(log: &mut LogStore) -> Content {
+        let state = log.get_log_state().await.unwrap();
+        let entries = all_entries(log).await.into_iter().map(|entry| (entry.log_id.index, entry)).collect();
+        let vote = log.read_vote().await.unwrap();
+        Content { vote, purged: state.last_purged_log_id, last: state.last_log_id, entries }
+    }
 }
 
-/// Appends entries in two batches that are on their way at once.
-async fn append(log: &mut LogStore, promised: &mut Promised, term: u64, from: u64, count: u64) -> std::io::Result<()> {
-    let entries: Vec<Entry> = (from..from + count).map(|index| entry(term, index)).collect();
-    promised.open_from = Some(from);
-    let mut flushed = Vec::new();
-    for batch in entries.chunks(4) {
-        promised.appended.extend(batch.iter().cloned());
-        let (tell, told) = tokio::sync::oneshot::channel();
-        log.append(batch.to_vec(), IOFlushed::signal(wrap(tell))).await?;
-        flushed.push((batch.to_vec(), told));
-    }
-    for (batch, told) in flushed {
-        told.await.unwrap_or_else(|_| Err(std::io::ErrorKind::BrokenPipe.into()))?;
-        promised.entries.extend(batch);
-    }
-    promised.open_from = None;
-    Ok(())
+/// What a log was asked for, and what of it was reported durable.
+struct History {
+    /// When the log was opened.
+    before: Content,
+    changes: Vec<Change>,
+    /// So many changes, from the first, must be there.
+    durable: usize,
+    /// With all changes.
+    now: Content,
+    term: u64,
+    committed: Vec<LogId>,
 }
 
-type Told = openraft::alias::OneshotSenderOf<crate::types::TypeConfig, std::io::Result<()>>;
-
-/// openraft's own kind of channel, forwarded to Tokio's.
-fn wrap(tell: tokio::sync::oneshot::Sender<std::io::Result<()>>) -> Told {
-    use openraft::type_config::TypeConfigExt as _;
-    let (sender, receiver) = crate::types::TypeConfig::oneshot();
-    tokio::spawn(async move {
-        let result = receiver.await;
-        let _ = tell.send(result.unwrap_or_else(|_| Err(std::io::ErrorKind::BrokenPipe.into())));
-    });
-    let _: &dyn Fn(Told) = &|told: Told| drop(told.send(Ok(())));
-    sender
-}
-
-/// Everything promised is there, and nothing that was never appended.
-async fn check(disk: &Simulated, promised: &Promised, what: &str) {
-    let mut log = open(disk).unwrap_or_else(|error| panic!("{what}: {error}"));
-    let state = log.get_log_state().await.unwrap();
-    let purged = state.last_purged_log_id;
-    assert!(purged == promised.purged || purged == promised.purge_tried, "{what}: purged {purged:?}");
-    let entries = log.try_get_log_entries(..).await.unwrap();
-    let first = purged.map_or(0, |id| id.index + 1);
-    for (entry, index) in entries.iter().zip(first..) {
-        assert_eq!(entry.log_id.index, index, "{what}: a gap");
-        assert!(promised.appended.contains(entry), "{what}: {entry:?} was never appended");
+impl History {
+    fn new(before: Content) -> Self {
+        let term = before.vote.map_or(1, |vote| vote.leader_id.term);
+        History { now: before.clone(), before, changes: Vec::new(), durable: 0, term, committed: Vec::new() }
     }
-    let sure = |index: u64| promised.open_from.is_none_or(|open| index < open);
-    for wanted in promised.entries.iter().filter(|entry| entry.log_id.index >= first && sure(entry.log_id.index)) {
-        assert!(entries.contains(wanted), "{what}: {:?} is missing", wanted.log_id);
-    }
-    let vote = log.read_vote().await.unwrap();
-    let later = promised.votes.last().copied();
-    assert!(vote == promised.vote || vote == later, "{what}: vote {vote:?}");
-    // It goes on from here, and that holds too.
-    let next = entries.last().map_or(first, |entry| entry.log_id.index + 1);
-    let mut again = Promised::default();
-    append(&mut log, &mut again, 99, next, 5).await.unwrap();
-    tokio::task::spawn_blocking(move || log.close()).await.unwrap();
-    let mut log = open(&disk.after(Loss::All)).unwrap_or_else(|error| panic!("{what}, again: {error}"));
-    let now = log.try_get_log_entries(next..).await.unwrap();
-    assert_eq!(now, again.entries, "{what}, again");
-    tokio::task::spawn_blocking(move || log.close()).await.unwrap();
-}
 
-#[tokio::test]
-async fn the_power_may_be_cut_at_any_moment() {
-    let whole = Simulated::default();
-    let promised = work(&whole).await;
-    assert!(promised.purged.is_some() && promised.vote == promised.votes.last().copied());
-    let operations = whole.operations();
-    assert!(operations > 80, "only {operations} operations");
-    for cut in 0..=operations {
-        let disk = Simulated::default();
-        disk.cut_at(cut);
-        let promised = work(&disk).await;
-        for loss in [Loss::All, Loss::Nothing, Loss::Some(cut), Loss::Some(!cut)] {
-            check(&disk.after(loss), &promised, &format!("cut at {cut}, {loss:?} lost")).await;
+    fn add(&mut self, change: Change) {
+        self.now.change(&change);
+        self.changes.push(change);
+    }
+
+    /// After how many changes the log looked like this.
+    fn changes_in(&self, found: &Content) -> Option<usize> {
+        let mut content = self.before.clone();
+        // The longest one: an entry may be truncated again.
+        let mut same = (content == *found).then_some(0);
+        for (number, change) in self.changes.iter().enumerate() {
+            content.change(change);
+            if content == *found {
+                same = Some(number + 1);
+            }
+        }
+        same
+    }
+
+    fn next_entry(&self) -> Entry {
+        let index = self.now.next_index();
+        match index % 7 {
+            0 => members(self.term, index),
+            1 | 4 => blank(self.term, index),
+            2 => command(self.term, index, 1300),
+            _ => command(self.term, index, 10 + index as usize * 3 % 200),
         }
     }
 }
 
-/// After an error nothing is reported durable any more, whatever the disk does then.
+/// A log that is being written to.
+struct Run<'d> {
+    disk: &'d SimulatedDisk,
+    log: LogStore,
+    history: History,
+}
+
+impl Run<'_> {
+    /// Does all this, or as much as the disk allows.
+    async fn play(mut self, script: &[Step]) -> History {
+        for step in script {
+            if !self.step(*step).await {
+                break;
+            }
+        }
+        self.log.close();
+        self.history
+    }
+
+    /// Returns whether the disk still works.
+    async fn step(&mut self, step: Step) -> bool {
+        match step {
+            Step::Append { appends, entries } => return self.append(appends, entries).await,
+            Step::Vote { node, committed } => {
+                self.history.term += u64::from(!committed);
+                let term = self.history.term;
+                let vote = if committed { Vote::new_committed(term, node) } else { Vote::new(term, node) };
+                self.history.add(Change::Vote(vote));
+                let saved = self.log.save_vote(&vote).await.is_ok();
+                return self.all_durable_if(saved);
+            }
+            Step::Truncate(entries) => {
+                let last = self.history.now.entries.values().rev().nth(entries as usize).map(|entry| entry.log_id);
+                let last = last.or(self.history.now.purged);
+                self.history.add(Change::Truncate(last));
+                let truncated = self.log.truncate_after(last).await.is_ok();
+                return self.all_durable_if(truncated);
+            }
+            Step::PurgeAllBut(entries) => {
+                let upto = self.history.now.entries.values().rev().nth(entries as usize).map(|entry| entry.log_id);
+                if let Some(upto) = upto {
+                    return self.purge(upto).await;
+                }
+            }
+            Step::PurgeBeyond(entries) => {
+                let upto = log_id(self.history.term, self.history.now.next_index() + entries);
+                return self.purge(upto).await;
+            }
+            Step::Committed => {
+                let committed = self.history.now.last;
+                self.history.committed.extend(committed);
+                self.log.save_committed(committed).await.unwrap();
+            }
+        }
+        true
+    }
+
+    async fn purge(&mut self, upto: LogId) -> bool {
+        self.history.add(Change::Purge(upto));
+        let purged = self.log.purge(upto).await.is_ok();
+        self.all_durable_if(purged)
+    }
+
+    fn all_durable_if(&mut self, works: bool) -> bool {
+        if works {
+            self.history.durable = self.history.changes.len();
+        }
+        works
+    }
+
+    async fn append(&mut self, appends: usize, entries: usize) -> bool {
+        let mut pending: Vec<(usize, Pending)> = Vec::new();
+        self.disk.hold();
+        for _ in 0..appends {
+            let mut batch = Vec::new();
+            for _ in 0..entries {
+                let entry = self.history.next_entry();
+                self.history.add(Change::Entry(entry.clone()));
+                batch.push(entry);
+            }
+            pending.push((self.history.changes.len(), begin_append(&mut self.log, batch).await));
+            // The first is being written; the others wait behind it, and are written together.
+            self.disk.wait_until_one_is_held();
+        }
+        self.disk.release();
+        let mut works = true;
+        for (changes, pending) in pending {
+            if pending.await.expect("nobody told").is_ok() {
+                assert!(works, "an append behind one that failed was reported durable");
+                self.history.durable = changes;
+            } else {
+                works = false;
+            }
+        }
+        works
+    }
+}
+
+const LONG: &[Step] = &[
+    Step::Vote { node: 1, committed: false },
+    Step::Vote { node: 1, committed: true },
+    Step::Append { appends: 1, entries: 1 },
+    Step::Append { appends: 4, entries: 2 },
+    Step::Committed,
+    Step::Append { appends: 3, entries: 5 },
+    Step::Truncate(4),
+    Step::Vote { node: 2, committed: false },
+    Step::Append { appends: 2, entries: 6 },
+    Step::PurgeAllBut(9),
+    Step::Committed,
+    Step::Append { appends: 5, entries: 3 },
+    Step::Truncate(17),
+    Step::Append { appends: 2, entries: 9 },
+    Step::PurgeAllBut(3),
+    Step::Vote { node: 3, committed: false },
+    Step::Vote { node: 3, committed: true },
+    Step::Append { appends: 6, entries: 4 },
+    Step::Append { appends: 1, entries: 1 },
+    Step::Committed,
+    Step::PurgeAllBut(0),
+    Step::Append { appends: 2, entries: 2 },
+    Step::PurgeBeyond(40),
+    Step::Append { appends: 3, entries: 3 },
+    Step::Truncate(2),
+    Step::Vote { node: 1, committed: false },
+    Step::Append { appends: 2, entries: 2 },
+];
+
+const SHORT: &[Step] = &[
+    Step::Append { appends: 2, entries: 2 },
+    Step::Vote { node: 2, committed: false },
+    Step::Truncate(1),
+    Step::Append { appends: 2, entries: 3 },
+    Step::PurgeAllBut(4),
+];
+
+fn open(disk: &SimulatedDisk) -> Result<LogStore, LogError> {
+    let options = LogOptions::new(Path::new("/log"));
+    // Little is kept in memory, so that most is read from the disk.
+    LogStore::open(LogOptions { segment_bytes: 4096, cache_bytes: 2000, disk: Arc::new(disk.clone()), ..options })
+}
+
+/// Opens the log after a crash and plays a script. What was there must be what the history says.
+async fn go_on(disk: &SimulatedDisk, past: &History, script: &[Step], case: &str) -> Option<History> {
+    let mut log = match open(disk) {
+        Ok(log) => log,
+        // The power may fail while it is being opened.
+        Err(LogError::Io { source, .. }) if source.to_string().contains("power") => return None,
+        Err(error) => panic!("{case}: {error}"),
+    };
+    let found = Content::of_or_dead(&mut log, case).await;
+    let Some(changes) = past.changes_in(&found) else {
+        panic!("{case}: this never was the log: {found:#?}");
+    };
+    assert!(changes >= past.durable, "{case}: {changes} changes are there, and {} were durable", past.durable);
+    let committed = log.read_committed().await.unwrap();
+    assert!(committed.is_none() || past.committed.contains(&committed.unwrap()), "{case}: committed {committed:?}");
+    let mut history = History::new(found);
+    history.committed.extend(committed);
+    Some(Run { disk, log, history }.play(script).await)
+}
+
+impl Content {
+    async fn of_or_dead(log: &mut LogStore, case: &str) -> Content {
+        assert!(log.try_get_log_entries(..).await.is_ok(), "{case}: the entries cannot be read");
+        Content::of(log).await
+    }
+}
+
+/// Plays the long script until the power fails at operation `cut`; then goes on, and has it fail again soon.
+async fn crash_at(cut: u64, loss: Loss) -> bool {
+    let case = format!("cut at {cut}, {loss:?}");
+    let disk = SimulatedDisk::new();
+    disk.set_fault(Fault::CutAt(cut));
+    let nothing = History::new(Content::default());
+    let first = go_on(&disk, &nothing, LONG, &case).await;
+    let complete = disk.operations() <= cut;
+    let first = first.unwrap_or(nothing);
+    disk.crash(loss);
+
+    disk.set_fault(Fault::CutAt(cut % 13));
+    let second = go_on(&disk, &first, SHORT, &case).await;
+    disk.crash(Loss::Part(cut * 31 + 7));
+    let second = second.unwrap_or(first);
+
+    let third = go_on(&disk, &second, SHORT, &case).await.expect("the disk works");
+    assert_eq!(third.durable, third.changes.len(), "{case}: not all was written");
+    disk.crash(Loss::All);
+    let mut log = open(&disk).unwrap();
+    assert_eq!(Content::of(&mut log).await, third.now, "{case}");
+    log.close();
+    complete
+}
+
+async fn crash_everywhere(loss: impl Fn(u64) -> Loss) {
+    let mut cut = 0;
+    while !crash_at(cut, loss(cut)).await {
+        cut += 1;
+    }
+    assert!(cut > 100, "only {cut} operations");
+}
+
 #[tokio::test]
-async fn an_error_of_the_disk_is_final() {
-    let whole = Simulated::default();
-    work(&whole).await;
-    for failing in 0..whole.operations() {
-        let disk = Simulated::default();
-        disk.fail_at(failing);
-        let promised = work(&disk).await;
-        check(&disk.after(Loss::All), &promised, &format!("operation {failing} failed")).await;
+async fn what_was_not_synced_is_lost() {
+    crash_everywhere(|_| Loss::All).await;
+}
+
+#[tokio::test]
+async fn what_was_not_synced_is_there() {
+    crash_everywhere(|_| Loss::Nothing).await;
+}
+
+#[tokio::test]
+async fn some_of_what_was_not_synced_is_lost() {
+    for seed in 1..4 {
+        crash_everywhere(|cut| Loss::Part(cut * 1000 + seed)).await;
     }
 }
 
 #[tokio::test]
-async fn a_log_is_opened_once() {
-    let disk = Simulated::default();
-    let first = open(&disk).unwrap();
-    assert!(matches!(open(&disk), Err(LogError::InUse)));
-    first.close();
-    drop(first);
-    open(&disk).unwrap();
+async fn the_process_is_killed_and_then_the_power_fails() {
+    crash_everywhere(|_| Loss::Killed).await;
 }

@@ -3,12 +3,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use openraft::entry::{EntryPayload, RaftEntry as _};
 use openraft::storage::{IOFlushed, RaftLogReader as _, RaftLogStorage as _};
 
+use super::super::state::{HEAD_BYTES, State, write_head};
 use super::super::{LogError, LogOptions, LogStore};
-use crate::command::{Command, DATABASE, EncodedWork, Work};
-use crate::types::{Entry, Vote, log_id};
+use super::support::command;
+use crate::types::{Entry, Vote};
 
 fn options(directory: &Path) -> LogOptions {
     let mut options = LogOptions::new(directory);
@@ -21,9 +21,7 @@ fn open(directory: &Path) -> Result<LogStore, LogError> {
 }
 
 fn entry(index: u64, bytes: usize) -> Entry {
-    let work = EncodedWork::new(Work::Replace(vec![index as u8; bytes].into())).unwrap();
-    let payload = EntryPayload::Normal(Command::new(DATABASE, vec![work]).unwrap());
-    Entry { log_id: log_id(1, index), payload }
+    command(1, index, bytes)
 }
 
 /// A log with several segments. Each entry is durable before the next is appended.
@@ -71,7 +69,6 @@ async fn a_flipped_bit_is_found_wherever_it_is() {
                     assert_eq!(&file, segment, "offset {offset}");
                     assert!(told <= offset as u64, "{told} is behind {offset}");
                 }
-                Err(LogError::Version { file, .. }) => assert_eq!((&file, offset / 4), (segment, 2)),
                 Err(other) => panic!("offset {offset}: {other}"),
                 Ok(left) => {
                     // Only the last frame may be taken for a torn one: nothing behind it says that it was durable.
@@ -85,19 +82,88 @@ async fn a_flipped_bit_is_found_wherever_it_is() {
     assert_eq!(entries(directory.path()).await.unwrap(), written);
 }
 
+/// The file and the offset that opening this log names as damaged.
+fn named(directory: &Path) -> (PathBuf, u64) {
+    match open(directory) {
+        Err(LogError::Corrupt { file, offset, .. }) => (file, offset),
+        other => panic!("{:?}", other.map(drop)),
+    }
+}
+
 #[tokio::test]
 async fn a_missing_segment_is_named() {
     let directory = tempfile::tempdir().unwrap();
     write(directory.path()).await;
     let segments = segments(directory.path());
-    let bytes = fs::read(&segments[1]).unwrap();
-    fs::remove_file(&segments[1]).unwrap();
-    match open(directory.path()) {
-        Err(LogError::Corrupt { file, .. }) => assert_eq!(file, segments[1]),
-        other => panic!("{:?}", other.map(drop)),
+    // All but the last: where a log ends nothing but its entries tell.
+    for missing in &segments[..segments.len() - 1] {
+        let bytes = fs::read(missing).unwrap();
+        fs::remove_file(missing).unwrap();
+        assert_eq!(named(directory.path()), (missing.clone(), 0));
+        fs::write(missing, bytes).unwrap();
     }
-    fs::write(&segments[1], bytes).unwrap();
     open(directory.path()).unwrap().close();
+}
+
+#[tokio::test]
+async fn a_segment_in_anothers_place_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path()).await;
+    let segments = segments(directory.path());
+    fs::copy(&segments[0], &segments[1]).unwrap();
+    assert_eq!(named(directory.path()), (segments[1].clone(), 0));
+}
+
+#[tokio::test]
+async fn only_the_last_segment_may_be_cut_short() {
+    let directory = tempfile::tempdir().unwrap();
+    let written = write(directory.path()).await;
+    let segments = segments(directory.path());
+    let (last, others) = segments.split_last().unwrap();
+    for segment in others {
+        let sound = fs::read(segment).unwrap();
+        let used = sound.iter().rposition(|byte| *byte != 0).unwrap();
+        for length in (0..used).step_by(101) {
+            fs::write(segment, &sound[..length]).unwrap();
+            let (file, offset) = named(directory.path());
+            assert_eq!(&file, segment);
+            assert!(offset <= length as u64, "cut at {length}, told at {offset}");
+        }
+        fs::write(segment, &sound).unwrap();
+    }
+    let sound = fs::read(last).unwrap();
+    for length in (0..sound.len()).step_by(101) {
+        fs::write(last, &sound[..length]).unwrap();
+        let left = entries(directory.path()).await.unwrap();
+        assert!(written.starts_with(&left), "cut at {length}");
+    }
+}
+
+#[tokio::test]
+async fn the_format_of_a_newer_program_is_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path()).await;
+    for segment in segments(directory.path()) {
+        let sound = fs::read(&segment).unwrap();
+        let mut newer = sound.clone();
+        newer[8..12].copy_from_slice(&2_u32.to_le_bytes());
+        let checksum = crc32fast::hash(&newer[..HEAD_BYTES - 4]);
+        newer[HEAD_BYTES - 4..HEAD_BYTES].copy_from_slice(&checksum.to_le_bytes());
+        fs::write(&segment, &newer).unwrap();
+        match open(directory.path()) {
+            Err(LogError::Version { file, found: 2, known: 1 }) => assert_eq!(file, segment),
+            other => panic!("{:?}", other.map(drop)),
+        }
+        assert_eq!(fs::read(&segment).unwrap(), newer, "it was written to");
+        fs::write(&segment, &sound).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_lone_segment_that_was_never_born_has_lost_those_before_it() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("0000000003.log"), [0; 4096]).unwrap();
+    assert_eq!(named(directory.path()), (directory.path().join("0000000002.log"), 0));
 }
 
 #[tokio::test]
@@ -120,58 +186,21 @@ async fn a_torn_tail_is_cut_off() {
 async fn a_segment_that_was_never_born_is_begun_anew() {
     let directory = tempfile::tempdir().unwrap();
     let written = write(directory.path()).await;
-    let count = segments(directory.path()).len();
-    // The last one has to be ended for another to follow.
-    for content in [Vec::new(), vec![0; 200], b"sqlhttpL".to_vec()] {
-        let mut log = open(directory.path()).unwrap();
-        let next = log.status().last_index;
-        for index in next..next + 12 {
-            log.append([entry(index, 500)], IOFlushed::noop()).await.unwrap();
-        }
-        log.save_vote(&Vote::new_committed(1, 1)).await.unwrap();
-        tokio::task::spawn_blocking(move || log.close()).await.unwrap();
-        let path = segments(directory.path()).pop().unwrap();
-        let number: u64 = path.file_stem().unwrap().to_str().unwrap().parse().unwrap();
-        let head = fs::read(&path).unwrap();
-        if head[128..].iter().all(|byte| *byte == 0) {
-            fs::write(directory.path().join(format!("{number:010}.log")), content).unwrap();
-        }
-        open(directory.path()).unwrap().close();
+    let segments = segments(directory.path());
+    let (last, before) = segments.split_last().unwrap();
+    let contents = [Vec::new(), vec![0; 200], vec![0; 4096], b"sqlhttpL".to_vec(), b"\x81garbage".repeat(500)];
+    let mut whole = Vec::new();
+    for content in contents {
+        // Behind a segment that has been ended, and as the first of all.
+        fs::write(last, &content).unwrap();
+        let left = entries(directory.path()).await.unwrap();
+        assert!(left.len() >= before.len() && written.starts_with(&left), "{} bytes", content.len());
+        let empty = tempfile::tempdir().unwrap();
+        fs::write(empty.path().join("0000000001.log"), &content).unwrap();
+        assert_eq!(entries(empty.path()).await.unwrap(), []);
+        let begun = fs::read(empty.path().join("0000000001.log")).unwrap();
+        assert_eq!(begun[..HEAD_BYTES], write_head(1, &State::default()));
+        whole.push(left);
     }
-    assert!(segments(directory.path()).len() > count);
-    assert_eq!(entries(directory.path()).await.unwrap()[..written.len()], written);
-}
-
-#[tokio::test]
-async fn old_entries_come_from_the_disk_and_old_segments_go() {
-    let directory = tempfile::tempdir().unwrap();
-    let mut small = options(directory.path());
-    small.cache_bytes = 1000;
-    let mut log = LogStore::open(small).unwrap();
-    let written: Vec<Entry> = (0..200).map(|index| entry(index, 300)).collect();
-    log.append(written.clone(), IOFlushed::noop()).await.unwrap();
-    log.save_vote(&Vote::new(1, 1)).await.unwrap();
-    assert_eq!(log.try_get_log_entries(..).await.unwrap(), written);
-    let limited = log.limited_get_log_entries(3, 150).await.unwrap();
-    assert_eq!(limited[0].log_id().index, 3);
-    let before = segments(directory.path()).len();
-    log.purge(written[150].log_id()).await.unwrap();
-    let after = segments(directory.path()).len();
-    assert!(after < before, "{after} of {before} segments are left");
-    assert_eq!(log.try_get_log_entries(..).await.unwrap(), written[151..]);
-    let status = log.status();
-    assert_eq!((status.first_index, status.last_index, status.purged_index), (152, 200, 151));
-    tokio::task::spawn_blocking(move || log.close()).await.unwrap();
-    assert_eq!(entries(directory.path()).await.unwrap(), written[151..]);
-}
-
-#[tokio::test]
-async fn an_entry_may_be_larger_than_a_segment() {
-    let directory = tempfile::tempdir().unwrap();
-    let mut log = open(directory.path()).unwrap();
-    let written = vec![entry(0, 10), entry(1, 3 << 20), entry(2, 10)];
-    log.append(written.clone(), IOFlushed::noop()).await.unwrap();
-    log.save_vote(&Vote::new(1, 1)).await.unwrap();
-    tokio::task::spawn_blocking(move || log.close()).await.unwrap();
-    assert_eq!(entries(directory.path()).await.unwrap(), written);
+    assert!(whole.windows(2).all(|pair| pair[0] == pair[1]));
 }

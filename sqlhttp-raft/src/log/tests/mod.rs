@@ -1,7 +1,9 @@
 //! Tests of the log.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod behaviour;
 mod crash;
+mod damage;
 mod simulated;
 mod suite;
 mod support;

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use openraft::entry::EntryPayload;
 use openraft::storage::{IOFlushed, RaftLogReader as _, RaftLogStorage as _};
+use openraft::type_config::async_runtime::Oneshot as _;
+use openraft_rt_tokio::TokioOneshot;
 use tokio::sync::oneshot;
 
 use super::super::LogStore;
@@ -38,7 +40,7 @@ pub(super) type Pending = oneshot::Receiver<io::Result<()>>;
 
 /// Appends without waiting for the disk.
 pub(super) async fn begin_append(log: &mut LogStore, entries: Vec<Entry>) -> Pending {
-    let (told, pending) = oneshot::channel();
+    let (told, pending) = TokioOneshot::channel();
     log.append(entries, IOFlushed::signal(told)).await.unwrap();
     pending
 }

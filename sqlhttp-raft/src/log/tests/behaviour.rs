@@ -1,0 +1,247 @@
+//! What a log does besides keeping entries: it reads old ones from the disk, stops after an error, and tells figures.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use openraft::storage::{RaftLogReader as _, RaftLogStorage as _};
+
+use super::super::{LogError, LogOptions, LogStatus, LogStore};
+use super::simulated::{Fault, Loss, SimulatedDisk};
+use super::support::{all_entries, append, begin_append, blank, command, members};
+use crate::types::{Entry, Vote, log_id};
+
+fn small(directory: &Path) -> LogOptions {
+    LogOptions { segment_bytes: 4096, cache_bytes: 1000, ..LogOptions::new(directory) }
+}
+
+fn options_on(disk: &SimulatedDisk) -> LogOptions {
+    LogOptions { disk: Arc::new(disk.clone()), ..small(Path::new("/log")) }
+}
+
+fn simulated(disk: &SimulatedDisk) -> LogStore {
+    LogStore::open(options_on(disk)).unwrap()
+}
+
+fn mixed(index: u64) -> Entry {
+    match index % 3 {
+        0 => blank(2, index),
+        1 => members(2, index),
+        _ => command(2, index, 200),
+    }
+}
+
+#[tokio::test]
+async fn old_entries_are_read_from_the_disk() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut log = LogStore::open(small(directory.path())).unwrap();
+    let written: Vec<Entry> = (0..200).map(mixed).collect();
+    for batch in written.chunks(20) {
+        append(&mut log, batch.to_vec()).await.unwrap();
+    }
+    assert_eq!(all_entries(&mut log).await, written);
+    assert_eq!(log.try_get_log_entries(37..=120).await.unwrap(), written[37..121]);
+    assert_eq!(log.try_get_log_entries(250..).await.unwrap(), []);
+    // They really are: what is not kept any more cannot be read once its file is damaged.
+    let first = directory.path().join("0000000001.log");
+    let bytes = std::fs::read(&first).unwrap();
+    std::fs::write(&first, vec![0; bytes.len()]).unwrap();
+    let error = log.try_get_log_entries(0..1).await.unwrap_err();
+    assert!(error.to_string().contains("damaged at offset 128"), "{error}");
+    assert_eq!(log.try_get_log_entries(199..).await.unwrap(), written[199..]);
+    log.close();
+}
+
+#[tokio::test]
+async fn a_reader_gets_entries_that_are_still_on_their_way() {
+    let disk = SimulatedDisk::new();
+    let mut log = simulated(&disk);
+    disk.hold();
+    let written: Vec<Entry> = (0..30).map(mixed).collect();
+    let pending = begin_append(&mut log, written.clone()).await;
+    disk.wait_until_one_is_held();
+    assert_eq!(all_entries(&mut log).await, written);
+    disk.release();
+    pending.await.unwrap().unwrap();
+    log.close();
+}
+
+#[tokio::test]
+async fn a_limited_read_has_at_least_one_entry_and_not_too_many() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut log = LogStore::open(LogOptions { segment_bytes: 1 << 20, ..small(directory.path()) }).unwrap();
+    let mut written: Vec<Entry> = (0..5).map(|index| command(1, index, 3 << 20)).collect();
+    written.push(command(1, 5, 9 << 20));
+    written.push(blank(1, 6));
+    append(&mut log, written.clone()).await.unwrap();
+    // 8 MiB are sent at a time.
+    assert_eq!(log.limited_get_log_entries(0, 7).await.unwrap(), written[..2]);
+    assert_eq!(log.limited_get_log_entries(4, 7).await.unwrap(), written[4..5]);
+    assert_eq!(log.limited_get_log_entries(5, 7).await.unwrap(), written[5..6]);
+    assert_eq!(log.limited_get_log_entries(6, 7).await.unwrap(), written[6..]);
+    log.close();
+    drop(log);
+    // A segment may be longer than it should be, if an entry is.
+    let mut log = LogStore::open(small(directory.path())).unwrap();
+    assert_eq!(all_entries(&mut log).await, written);
+    log.close();
+}
+
+/// After an error nobody knows what the disk holds, so nothing is reported durable any more.
+#[tokio::test]
+async fn an_error_of_the_disk_is_final() {
+    let mut failing = 0;
+    loop {
+        let disk = SimulatedDisk::new();
+        let mut log = simulated(&disk);
+        let vote = Vote::new(1, 1);
+        log.save_vote(&vote).await.unwrap();
+        disk.set_fault(Fault::FailAt(failing));
+        let mut durable = Vec::new();
+        for index in 0..40 {
+            if append(&mut log, vec![mixed(index)]).await.is_err() {
+                break;
+            }
+            durable.push(mixed(index));
+        }
+        if durable.len() == 40 {
+            log.close();
+            break;
+        }
+        let error = append(&mut log, vec![mixed(durable.len() as u64 + 1)]).await.unwrap_err();
+        assert!(error.to_string().contains("a simulated error"), "operation {failing}: {error}");
+        log.save_vote(&Vote::new(2, 2)).await.unwrap_err();
+        log.truncate_after(None).await.unwrap_err();
+        log.purge(log_id(2, 0)).await.unwrap_err();
+        assert_eq!(log.read_vote().await.unwrap(), Some(vote), "a vote that was not saved is relied on");
+        log.close();
+        disk.crash(Loss::All);
+        let mut log = simulated(&disk);
+        assert_eq!(all_entries(&mut log).await, durable, "operation {failing}");
+        assert_eq!(log.read_vote().await.unwrap(), Some(vote));
+        append(&mut log, vec![mixed(durable.len() as u64)]).await.unwrap();
+        log.close();
+        failing += 1;
+    }
+    assert!(failing > 80, "only {failing} operations");
+}
+
+#[tokio::test]
+async fn a_directory_is_opened_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let first = LogStore::open(small(directory.path())).unwrap();
+    assert!(matches!(LogStore::open(small(directory.path())), Err(LogError::InUse)));
+    first.close();
+    drop(first);
+    LogStore::open(small(directory.path())).unwrap().close();
+}
+
+#[tokio::test]
+async fn closing_writes_what_waits_and_refuses_the_rest() {
+    let disk = SimulatedDisk::new();
+    let mut log = simulated(&disk);
+    disk.hold();
+    let mut pending = Vec::new();
+    for index in 0..20 {
+        pending.push(begin_append(&mut log, vec![mixed(index)]).await);
+    }
+    disk.release();
+    log.close();
+    for pending in pending {
+        pending.await.unwrap().unwrap();
+    }
+    let error = append(&mut log, vec![mixed(20)]).await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::BrokenPipe);
+    log.save_vote(&Vote::new(1, 1)).await.unwrap_err();
+    log.close();
+    disk.crash(Loss::All);
+    let mut log = simulated(&disk);
+    assert_eq!(all_entries(&mut log).await, (0..20).map(mixed).collect::<Vec<_>>());
+    log.close();
+}
+
+#[tokio::test]
+async fn whatever_waits_shares_a_sync() {
+    let disk = SimulatedDisk::new();
+    let mut log = LogStore::open(LogOptions { segment_bytes: 1 << 20, ..options_on(&disk) }).unwrap();
+    disk.hold();
+    let mut pending = vec![begin_append(&mut log, vec![blank(1, 0)]).await];
+    disk.wait_until_one_is_held();
+    for index in 1..1000 {
+        pending.push(begin_append(&mut log, vec![blank(1, index)]).await);
+    }
+    disk.release();
+    for pending in pending {
+        pending.await.unwrap().unwrap();
+    }
+    assert_eq!(log.status().fsyncs, 2);
+    log.close();
+}
+
+#[tokio::test]
+async fn many_appends_at_once_are_all_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = || LogOptions { segment_bytes: 1 << 20, cache_bytes: 1 << 20, ..LogOptions::new(directory.path()) };
+    let mut log = LogStore::open(options()).unwrap();
+    let entry = |index| command(1, index, 20);
+    let mut pending = Vec::new();
+    for index in 0..50_000 {
+        pending.push(begin_append(&mut log, vec![entry(index)]).await);
+    }
+    for pending in pending {
+        pending.await.unwrap().unwrap();
+    }
+    let status = log.status();
+    assert_eq!((status.appended_entries, status.last_index), (50_000, 50_000));
+    log.close();
+    drop(log);
+    let mut log = LogStore::open(options()).unwrap();
+    let found = all_entries(&mut log).await;
+    assert_eq!(found.len(), 50_000);
+    assert!(found.iter().zip(0..).all(|(found, index)| *found == entry(index)));
+    log.close();
+}
+
+#[tokio::test]
+async fn the_figures_are_those_of_the_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let syncs = Arc::new(AtomicU64::new(0));
+    let counted = syncs.clone();
+    let mut options = small(directory.path());
+    options.on_sync = Some(Arc::new(move |_| {
+        counted.fetch_add(1, Ordering::Relaxed);
+    }));
+    let mut log = LogStore::open(options).unwrap();
+    assert_eq!(log.status(), LogStatus { bytes_on_disk: 4096, ..LogStatus::default() });
+    for index in 0..100 {
+        append(&mut log, vec![mixed(index)]).await.unwrap();
+    }
+    let on_disk = || -> u64 {
+        let files = std::fs::read_dir(directory.path()).unwrap();
+        files.map(|file| file.unwrap().metadata().unwrap().len()).sum()
+    };
+    let before = log.status();
+    let expected = LogStatus { first_index: 1, last_index: 100, last_term: 2, appended_entries: 100, ..before };
+    assert_eq!(before, expected);
+    assert_eq!((before.purged_index, before.bytes_on_disk), (0, on_disk()));
+    assert!(before.fsyncs >= 100 && before.fsync_nanos_total > 0);
+    assert_eq!(before.fsyncs, syncs.load(Ordering::Relaxed));
+
+    log.truncate_after(Some(log_id(2, 89))).await.unwrap();
+    log.purge(log_id(2, 69)).await.unwrap();
+    let after = log.status();
+    assert_eq!((after.first_index, after.last_index, after.purged_index), (71, 90, 70));
+    assert_eq!(after.bytes_on_disk, on_disk());
+    assert!(after.bytes_on_disk < before.bytes_on_disk, "no segment went");
+    log.purge(log_id(2, 89)).await.unwrap();
+    let empty = log.status();
+    assert_eq!((empty.first_index, empty.last_index, empty.purged_index), (0, 90, 90));
+    log.close();
+    drop(log);
+
+    let log = LogStore::open(small(directory.path())).unwrap();
+    let reopened = log.status();
+    let kept = LogStatus { fsyncs: 0, fsync_nanos_total: 0, appended_entries: 0, ..empty };
+    assert_eq!(reopened, kept);
+    log.close();
+}
