@@ -28,6 +28,12 @@ fn each(texts: &[&str]) -> Batch {
     Batch { atomicity: Atomicity::Each, ..all(texts) }
 }
 
+/// The same, but no failure stops it.
+fn continuing(mut batch: Batch) -> Batch {
+    batch.steps = batch.steps.into_iter().map(Step::or_continue).collect();
+    batch
+}
+
 fn entry(index: u64, batches: Vec<Batch>) -> LogEntry {
     let work = batches.into_iter().map(|batch| LogWork::Batch { batch: Arc::new(batch), alone: false }).collect();
     LogEntry { term: 1, index, work }
@@ -106,6 +112,11 @@ async fn what_ends_the_transaction_ends_only_its_own() {
         each(&["INSERT INTO t VALUES (2)", "INSERT OR ROLLBACK INTO t VALUES (1)", "INSERT INTO t VALUES (random())"]),
         all(&["INSERT INTO t VALUES (4)", "INSERT OR ROLLBACK INTO t VALUES (1)", "INSERT INTO t VALUES (5)"]),
         each(&["INSERT OR ROLLBACK INTO t VALUES (1)", "INSERT OR ROLLBACK INTO t VALUES (2)"]),
+        continuing(all(&[
+            "INSERT INTO t VALUES (7)",
+            "INSERT OR ROLLBACK INTO t VALUES (1)",
+            "INSERT INTO t VALUES (8)",
+        ])),
         all(&["INSERT INTO t VALUES (6)"]),
     ];
     let direct_dir = tempfile::tempdir().unwrap();
@@ -159,6 +170,9 @@ async fn vacuum_between_other_steps() {
     assert_eq!(integers(&rows(&database, "SELECT a FROM t ORDER BY a").await), [1, 2]);
     let progress = database.progress();
     assert_eq!((progress.index, progress.works, progress.steps), (2, 0, 0));
+    // Also as the only step, before anything else has been prepared.
+    let outcomes = database.apply(vec![proposed(&database, 3, each(&["VACUUM"]))]).await.unwrap();
+    assert_eq!(failures(&outcomes[0][0]), [false], "{:?}", outcomes[0][0]);
 }
 
 #[tokio::test]

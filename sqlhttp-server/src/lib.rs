@@ -22,6 +22,8 @@
 //! | [`tls`] | certificate and key |
 //! | [`logging`] | log lines |
 //! | [`shutdown`] | signals |
+//! | [`memory`] | pages of memory |
+//! | [`cluster`] | a node of a cluster: its command line, its users, its log lines |
 //!
 //! The caller owns the sockets, the stop signal, the databases and the runtime; see [`run`].
 
@@ -30,6 +32,7 @@ pub mod cluster;
 pub mod config;
 pub mod http;
 pub mod logging;
+pub mod memory;
 pub(crate) mod metrics;
 pub(crate) mod reloading;
 pub mod schedule;

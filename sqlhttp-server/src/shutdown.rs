@@ -3,28 +3,29 @@
 use std::future::Future;
 use std::io;
 
-/// Resolves at the first SIGINT or SIGTERM (Ctrl-C elsewhere). From then on, a second one ends the process at once.
+/// Resolves at the first SIGINT or SIGTERM (Ctrl-C elsewhere), with the signal's name. From then on, a second one ends the process at once.
 ///
 /// # Errors
 /// The system does not let the process listen to signals.
 #[cfg(unix)]
-pub fn signals() -> io::Result<impl Future<Output = ()> + Send + 'static> {
+pub fn signals() -> io::Result<impl Future<Output = &'static str> + Send + 'static> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut next = async move || {
         tokio::select! {
-            _ = interrupt.recv() => EXIT_CODE_BASE + 2,
-            _ = terminate.recv() => EXIT_CODE_BASE + 15,
+            _ = interrupt.recv() => (EXIT_CODE_BASE + 2, "interrupt"),
+            _ = terminate.recv() => (EXIT_CODE_BASE + 15, "terminated"),
         }
     };
     Ok(async move {
-        next().await;
+        let (_, name) = next().await;
         tokio::spawn(async move {
-            let code = next().await;
+            let (code, _) = next().await;
             tracing::warn!("stopped by a second signal");
             std::process::exit(code);
         });
+        name
     })
 }
 
@@ -37,12 +38,13 @@ const EXIT_CODE_BASE: i32 = 128;
 /// # Errors
 /// None on this system.
 #[cfg(not(unix))]
-pub fn signals() -> io::Result<impl Future<Output = ()> + Send + 'static> {
+pub fn signals() -> io::Result<impl Future<Output = &'static str> + Send + 'static> {
     Ok(async {
         let _ = tokio::signal::ctrl_c().await;
         tokio::spawn(async {
             let _ = tokio::signal::ctrl_c().await;
             std::process::exit(1);
         });
+        "interrupt"
     })
 }

@@ -55,7 +55,15 @@ async fn prepare(service: &Service, console: &mut Console<'_>) -> Result<Ready, 
     let listener = bind(server).await?;
     let port = listener.local_addr().map_or(server.port, |address| address.port());
     console.listening(&server.bind_host, port);
-    Ok(Ready { state, tls, listener, monitor, signal: Box::pin(signal) })
+    Ok(Ready {
+        state,
+        tls,
+        listener,
+        monitor,
+        signal: Box::pin(async {
+            let _ = signal.await;
+        }),
+    })
 }
 
 async fn bind(server: &ServerConfig) -> Result<TcpListener, String> {

@@ -206,7 +206,11 @@ impl Seen {
     fn refusal(&self, action: &AuthAction<'_>) -> Option<String> {
         match action {
             AuthAction::Attach { filename: "" } if self.outside_transaction => None,
-            action if table_of(action).is_some_and(|table| table.eq_ignore_ascii_case(progress::TABLE)) => {
+            // VACUUM copies all tables.
+            action
+                if !self.outside_transaction
+                    && table_of(action).is_some_and(|table| table.eq_ignore_ascii_case(progress::TABLE)) =>
+            {
                 Some(format!("access to {}", progress::TABLE))
             }
             action if is_attach(action) && self.outside_transaction => Some("VACUUM INTO".into()),

@@ -90,7 +90,8 @@ pub(crate) fn run_batch(
             (Atomicity::All, OnError::Continue) => Guard::Savepoint,
             (Atomicity::All, OnError::Abort) => Guard::None,
         };
-        let (result, facts) = match mode.known.iter().find(|(known, _)| *known == index) {
+        let known = mode.known.iter().find(|(known, _)| *known == index);
+        let (result, facts) = match known {
             Some((_, failure)) => (Err(failure.clone()), StepFacts::default()),
             None => run_step(session, step, guard, mode, batch.timed, sink)?,
         };
@@ -106,7 +107,8 @@ pub(crate) fn run_batch(
         if lost && mode.shared {
             return Err(Stop::TransactionLost);
         }
-        if lost || guard == Guard::None {
+        let takes_all = lost || known.is_some() && batch.atomicity == Atomicity::All;
+        if takes_all || guard == Guard::None {
             return Ok(Ending::Aborted(index));
         }
     }

@@ -56,7 +56,11 @@ type Signal = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 async fn serve(config: ClusterConfig, arguments: &[OsString]) -> Result<(), String> {
     announce(arguments);
-    let signal: Signal = Box::pin(shutdown::signals().map_err(|error| format!("cannot listen to signals: {error}"))?);
+    let signal = shutdown::signals().map_err(|error| format!("cannot listen to signals: {error}"))?;
+    let signal: Signal = Box::pin(async {
+        let name = signal.await;
+        tracing::info!(target: "rqlited", "received signal \"{name}\"");
+    });
     let raft_listener = bind(&config.raft_addr).await?;
     tracing::info!(target: "mux", "mux serving on {}, advertising {}", config.raft_addr, config.raft_adv_addr);
     create_directory(&config.data_dir)?;

@@ -3,11 +3,13 @@
 #![allow(dead_code, unreachable_pub, unused_imports)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod cluster;
 pub mod http;
 pub mod json;
 pub mod replay;
 pub mod server;
 
+pub use cluster::Node;
 pub use http::{Client, Request, Response};
 pub use server::{Exit, Launch, Server};
 

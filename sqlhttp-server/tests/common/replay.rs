@@ -148,20 +148,28 @@ pub fn same(expected: &str, got: &str, prefixes: &[String]) -> bool {
     }
 }
 
-fn differences(exchange: &Exchange, response: &Response, prefixes: &[String], port: u16) -> Vec<String> {
+/// The text with names for the ports, which differ from run to run.
+fn without_ports(text: &str, server: &Server) -> String {
+    let text = text.replace(&format!(":{}", server.port()), ":{port}");
+    match server.raft_port() {
+        Some(port) => text.replace(&format!(":{port}"), ":{raft_port}"),
+        None => text,
+    }
+}
+
+fn differences(exchange: &Exchange, response: &Response, prefixes: &[String], server: &Server) -> Vec<String> {
     let mut wrong = Vec::new();
-    let port = format!(":{port}");
     if response.status != exchange.status {
         wrong.push(format!("status {}, expected {}", response.status, exchange.status));
     }
-    let body = masked(&encode_body(&response.body).replace(&port, ":{port}"));
+    let body = masked(&without_ports(&encode_body(&response.body), server));
     let body = body.trim_end_matches('\n');
     if !same(masked(&exchange.body).trim_end_matches('\n'), body, prefixes) {
         wrong.push(format!("body\n      expected {}\n      got      {body}", exchange.body));
     }
     for (name, value) in &exchange.headers {
         let mut values = response.headers.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v);
-        if !values.any(|v| v.replace(&port, ":{port}") == *value) {
+        if !values.any(|v| without_ports(v, server) == *value) {
             wrong.push(format!("header {name}: expected {value:?}, got {:?}", response.header(name)));
         }
     }
@@ -219,7 +227,7 @@ impl Replay {
         let mut problems = Vec::new();
         for exchange in &conversation.exchanges {
             let wrong = match server.client().send(&exchange.request) {
-                Ok(response) => differences(exchange, &response, &conversation.prefixes, server.port()),
+                Ok(response) => differences(exchange, &response, &conversation.prefixes, &server),
                 Err(e) => vec![format!("no answer: {e}")],
             };
             let name = exchange.title.split(' ').next().unwrap_or_default();

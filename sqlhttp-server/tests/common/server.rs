@@ -73,11 +73,7 @@ impl Launch {
         if let Some(dir) = &self.dir {
             command.current_dir(dir);
         }
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("the server binary can be started");
-        let stdout = Output::of(child.stdout.take().expect("a pipe"));
-        let stderr = Output::of(child.stderr.take().expect("a pipe"));
-        Process { child, stdout, stderr }
+        Process::spawn(command)
     }
 
     /// Starts the server and waits until it listens.
@@ -100,7 +96,7 @@ impl Launch {
             return Err(process.exit());
         };
         let port = line.rsplit(':').next().and_then(|p| p.trim().parse().ok()).expect("a port in the last line");
-        Ok(Server { process, addr: SocketAddr::from(([127, 0, 0, 1], port)), dir: None })
+        Ok(Server { process, addr: SocketAddr::from(([127, 0, 0, 1], port)), raft_port: None, dir: None })
     }
 
     /// Runs the program, which is expected to end by itself.
@@ -123,14 +119,26 @@ pub struct Exit {
 }
 
 #[derive(Debug)]
-struct Process {
+pub(super) struct Process {
     child: Child,
     stdout: Output,
     stderr: Output,
 }
 
 impl Process {
-    fn wait(&mut self, patience: Duration) -> Option<ExitStatus> {
+    pub(super) fn spawn(mut command: Command) -> Process {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the server binary can be started");
+        let stdout = Output::of(child.stdout.take().expect("a pipe"));
+        let stderr = Output::of(child.stderr.take().expect("a pipe"));
+        Process { child, stdout, stderr }
+    }
+
+    pub(super) fn stderr(&self) -> Vec<String> {
+        self.stderr.lines()
+    }
+
+    pub(super) fn wait(&mut self, patience: Duration) -> Option<ExitStatus> {
         let deadline = Instant::now() + patience;
         loop {
             if let Some(status) = self.child.try_wait().expect("the process can be waited for") {
@@ -143,7 +151,7 @@ impl Process {
         }
     }
 
-    fn exit(mut self) -> Exit {
+    pub(super) fn exit(mut self) -> Exit {
         let status = self.child.wait().expect("the process has ended");
         Exit { code: status.code(), stdout: self.stdout.finish(), stderr: self.stderr.finish() }
     }
@@ -217,10 +225,16 @@ impl Output {
 pub struct Server {
     process: Process,
     addr: SocketAddr,
+    raft_port: Option<u16>,
     dir: Option<tempfile::TempDir>,
 }
 
 impl Server {
+    /// A process that serves on these ports, one of them for other nodes.
+    pub(super) fn of_node(process: Process, port: u16, raft_port: u16) -> Server {
+        Server { process, addr: SocketAddr::from(([127, 0, 0, 1], port)), raft_port: Some(raft_port), dir: None }
+    }
+
     /// A server with these words on its command line.
     pub fn start<S: Into<String>>(args: impl IntoIterator<Item = S>) -> Server {
         Launch::new().args(args).start()
@@ -246,6 +260,11 @@ impl Server {
 
     pub fn port(&self) -> u16 {
         self.addr.port()
+    }
+
+    /// The port for other nodes, if it has one.
+    pub fn raft_port(&self) -> Option<u16> {
+        self.raft_port
     }
 
     pub fn client(&self) -> Client {
@@ -309,6 +328,11 @@ impl Server {
     pub fn crash(mut self) {
         let _ = self.process.child.kill();
         let _ = self.process.child.wait();
+    }
+
+    /// Whether it has ended by itself.
+    pub(super) fn has_ended(&self) -> bool {
+        self.process.stderr.0.0.lock().expect("lines").ended
     }
 
     /// Waits until it ends.

@@ -1,0 +1,383 @@
+//! Whole databases into a node and out of it: `/boot`, `/db/load` and `/db/backup`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use common::{Launch, Node, Request, Response, Server, assert_backup, names, temp_dir, write};
+
+fn node_in(dir: &Path) -> Node {
+    Node::new(&dir.join("data"))
+}
+
+/// The bytes of a database made by another server, in either journal mode; its table is `other`.
+fn database_file(wal: bool, rows: u32) -> Vec<u8> {
+    let dir = temp_dir();
+    write(dir.path(), "o.yaml", format!("disableWALMode: {}\n", !wal));
+    let server = Launch::new().dir(dir.path()).args(["--db", "o.db"]).start();
+    server.execute("o", "CREATE TABLE other(id INTEGER PRIMARY KEY, v)");
+    let insert = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM c WHERE x < ?) \
+                  INSERT INTO other SELECT x, hex(randomblob(100)) FROM c";
+    server.transaction("o", json!([{ "statement": insert, "values": [rows] }])).results();
+    assert_eq!(server.stop().code, Some(0));
+    let bytes = std::fs::read(dir.path().join("o.db")).unwrap();
+    assert_eq!(bytes[18..20], if wal { [2, 2] } else { [1, 1] });
+    bytes
+}
+
+/// A node with a table `mine` of one row.
+fn with_a_row(node: &Node) -> Server {
+    let server = node.start();
+    server.db_execute(json!(["CREATE TABLE mine(v)", "INSERT INTO mine VALUES(1)"]));
+    server
+}
+
+fn tables(server: &Server) -> Value {
+    server.db_query(
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite~_%' ESCAPE '~' ORDER BY name",
+    )
+}
+
+/// Asserts that the node holds `other` and nothing else, and works.
+fn assert_other(server: &Server, rows: u32) {
+    assert_eq!(tables(server), json!([["other"]]));
+    assert_eq!(server.db_query("SELECT count(*) FROM other"), json!([[rows]]));
+    assert_eq!(server.db_query("PRAGMA integrity_check"), json!([["ok"]]));
+}
+
+/// Writes, kills the node, starts it again: what came is there, and the log goes on.
+fn assert_survives(server: Server, node: &Node, rows: u32) {
+    server.db_execute(json!(["INSERT INTO other(v) VALUES('new')"]));
+    let index = server.applied_index();
+    server.crash();
+    let server = node.start();
+    assert_other(&server, rows + 1);
+    assert!(server.applied_index() >= index);
+    assert_eq!(server.stop().code, Some(0));
+    let server = node.start();
+    server.db_execute(json!(["INSERT INTO other(v) VALUES('newer')"]));
+    assert_other(&server, rows + 2);
+    assert!(server.applied_index() > index);
+}
+
+#[test]
+fn boot_takes_another_database() {
+    for wal in [true, false] {
+        let dir = temp_dir();
+        let node = node_in(dir.path());
+        let server = with_a_row(&node);
+        let index = server.applied_index();
+        let response = server.post_bytes("/boot", database_file(wal, 3000));
+        assert_eq!((response.status, response.text().as_str()), (200, ""));
+        assert_eq!(response.header("Content-Type"), None);
+        assert_other(&server, 3000);
+        assert!(server.applied_index() >= index);
+        assert_survives(server, &node, 3000);
+    }
+}
+
+#[test]
+fn boot_again_and_kill_at_once() {
+    let dir = temp_dir();
+    let node = node_in(dir.path());
+    let server = with_a_row(&node);
+    assert_eq!(server.post_bytes("/boot", database_file(true, 10)).status, 200);
+    assert_eq!(server.post_bytes("/boot", database_file(false, 20)).status, 200);
+    server.crash();
+    let server = node.start();
+    assert_other(&server, 20);
+    assert_survives(server, &node, 20);
+}
+
+#[test]
+fn boot_refuses_what_is_no_database() {
+    let dir = temp_dir();
+    let server = with_a_row(&node_in(dir.path()));
+    for (body, status, message) in
+        [("", 503, "EOF\n"), ("SQLite format 3\0", 503, "EOF\n"), (&"garbage ".repeat(8), 400, "invalid SQLite data\n")]
+    {
+        let response = server.post_bytes("/boot", body);
+        assert_eq!((response.status, response.text().as_str()), (status, message), "{body:?}");
+    }
+    let mut damaged = database_file(false, 1000);
+    damaged.truncate(5000);
+    let response = server.post_bytes("/boot", damaged);
+    assert_eq!(response.status, 503, "{}", response.text());
+    assert_eq!(tables(&server), json!([["mine"]]));
+    server.db_execute(json!(["INSERT INTO mine VALUES(2)"]));
+}
+
+#[test]
+fn load_takes_another_database() {
+    for wal in [true, false] {
+        let dir = temp_dir();
+        let node = node_in(dir.path());
+        let server = with_a_row(&node);
+        let index = server.applied_index();
+        let response = server.post_bytes("/db/load", database_file(wal, 3000));
+        assert_eq!((response.status, response.text().as_str()), (200, "{\"results\":[]}"));
+        assert_eq!(response.header("Content-Type"), Some("text/plain; charset=utf-8"));
+        assert_other(&server, 3000);
+        assert!(server.applied_index() > index, "a load goes through the log");
+        assert_survives(server, &node, 3000);
+    }
+}
+
+#[test]
+fn load_and_kill_at_once() {
+    let dir = temp_dir();
+    let node = node_in(dir.path());
+    let server = with_a_row(&node);
+    assert_eq!(server.post_bytes("/db/load", database_file(true, 10)).status, 200);
+    server.db_execute(json!(["INSERT INTO other(v) VALUES('between')"]));
+    assert_eq!(server.post_bytes("/db/load", database_file(false, 20)).status, 200);
+    server.db_execute(json!(["INSERT INTO other(v) VALUES('after')"]));
+    server.crash();
+    assert_other(&node.start(), 21);
+}
+
+#[test]
+fn load_refuses_damaged_files() {
+    let dir = temp_dir();
+    let node = node_in(dir.path());
+    let server = with_a_row(&node);
+    let good = database_file(false, 2000);
+    let mut header_only = b"SQLite format 3\0".to_vec();
+    header_only.resize(100, 0xff);
+    let mut page = good.clone();
+    page[4096..8192].fill(0xa5);
+    for bad in [good[..5000].to_vec(), header_only, page, b"SQLite format 3".to_vec()] {
+        let response = server.post_bytes("/db/load", bad);
+        assert_eq!(response.status, 500, "{}", response.text());
+        assert!(response.text().ends_with('\n'));
+        assert_eq!(server.db_query("SELECT v FROM mine"), json!([[1]]));
+    }
+    server.db_execute(json!(["INSERT INTO mine VALUES(2)"]));
+    server.crash();
+    let server = node.start();
+    assert_eq!(server.db_query("SELECT v FROM mine"), json!([[1], [2]]));
+    assert_eq!(tables(&server), json!([["mine"]]));
+}
+
+#[test]
+fn load_of_text_is_all_or_nothing() {
+    let dir = temp_dir();
+    let server = node_in(dir.path()).start();
+    let dump = "PRAGMA foreign_keys=OFF;\nBEGIN TRANSACTION;\nCREATE TABLE t(id INTEGER PRIMARY KEY, v);\n\
+                INSERT INTO \"t\" VALUES(1,'a');\nINSERT INTO \"t\" VALUES(2,'b');\nCOMMIT;\n";
+    let response = server.post_bytes("/db/load", dump);
+    assert_eq!(response.results(), [json!({"last_insert_id": 2, "rows_affected": 1})]);
+    let response =
+        server.post_bytes("/db/load", "BEGIN; INSERT INTO t VALUES(3,'c'); INSERT INTO nope VALUES(1); COMMIT;");
+    assert_eq!(response.results()[0]["error"], "no such table: nope");
+    assert_eq!(server.db_query("SELECT count(*) FROM t"), json!([[2]]));
+    assert_eq!(server.post_bytes("/db/load", "").text(), "{\"results\":[]}");
+}
+
+fn gunzip(bytes: &[u8]) -> Vec<u8> {
+    use tokio::io::AsyncReadExt;
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let mut plain = Vec::new();
+    let mut decoder = async_compression::tokio::bufread::GzipDecoder::new(bytes);
+    runtime.block_on(decoder.read_to_end(&mut plain)).expect("gzip");
+    plain
+}
+
+/// A number as SQLite writes it into records, and how many bytes it takes.
+fn varint(bytes: &[u8]) -> (usize, usize) {
+    let length = bytes.iter().take(8).take_while(|byte| **byte >= 0x80).count() + 1;
+    (bytes[..length].iter().fold(0, |value, byte| value << 7 | usize::from(byte & 0x7f)), length)
+}
+
+/// The records of the first page, a leaf: the schema, as it stands in the file and not as a server shows it.
+fn schema_records(file: &[u8]) -> Vec<String> {
+    let number = |at: usize| usize::from(file[at]) << 8 | usize::from(file[at + 1]);
+    assert_eq!(file[100], 13, "the schema fits a page");
+    let record = |cell: usize| {
+        let (payload, a) = varint(&file[cell..]);
+        let (_, b) = varint(&file[cell + a..]);
+        String::from_utf8_lossy(&file[cell + a + b..cell + a + b + payload]).into_owned()
+    };
+    (0..number(103)).map(|i| record(number(108 + 2 * i))).collect()
+}
+
+fn backup(server: &Server, target: &str) -> Response {
+    let response = server.get(target);
+    assert_eq!(response.status, 200, "{target}: {}", response.text());
+    assert_eq!((response.header("Content-Encoding"), response.header("X-Rqlite-Served-By")), (None, None));
+    response
+}
+
+#[test]
+fn backups_in_every_form() {
+    let dir = temp_dir();
+    let server = node_in(dir.path()).start();
+    let fill = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM c WHERE x < 2000) \
+                INSERT INTO t(v) SELECT hex(randomblob(500)) FROM c";
+    server.db_execute(json!(["CREATE TABLE t(id INTEGER PRIMARY KEY, v)", "CREATE INDEX i ON t(v)", fill]));
+    for (target, version) in [
+        ("/db/backup", 2),
+        ("/db/backup?fmt=nonsense&compress", 2),
+        ("/db/backup?noleader", 2),
+        ("/db/backup?fmt=delete", 1),
+        ("/db/backup?fmt=DELETE&compress", 1),
+        ("/db/backup?vacuum", 1),
+        ("/db/backup?vacuum&compress", 1),
+    ] {
+        let response = backup(&server, target);
+        assert_eq!(response.header("Content-Type"), Some("application/octet-stream"), "{target}");
+        let bytes = if target.contains("compress") { gunzip(&response.body) } else { response.body };
+        assert_eq!(bytes[18..20], [version, version], "{target}");
+        let schema = schema_records(&bytes);
+        assert_eq!(schema.len(), 2, "{target}: {schema:?}");
+        assert!(!schema.iter().any(|record| record.contains("sqlite_sqlhttp")), "{target}: {schema:?}");
+        let copy = write(dir.path(), "copy", bytes);
+        assert_backup(&copy, "SELECT count(*), sum(length(v)) FROM t", json!([[2000, 2_000_000]]));
+    }
+    for target in ["/db/backup?vacuum&fmt=sql", "/db/backup?vacuum&fmt=delete"] {
+        let response = server.get(target);
+        assert_eq!((response.status, response.text().as_str()), (500, "invalid backup format\n"));
+    }
+    common::eventually("the copies are removed", || {
+        names(&dir.path().join("data")).iter().all(|name| name == "raft" || name.starts_with("db.sqlite"))
+    });
+    assert!(server.get("/status?key=last_backup_time").json().is_string());
+}
+
+#[test]
+fn backup_as_text() {
+    let dir = temp_dir();
+    let server = node_in(dir.path()).start();
+    server.db_execute(json!([
+        "CREATE TABLE b (id INTEGER PRIMARY KEY, v)",
+        "CREATE TABLE a (v)",
+        "INSERT INTO a VALUES('fio''na'),(x'00ff'),(1.5),(NULL)",
+        "INSERT INTO b(v) VALUES(1)",
+        "CREATE INDEX bi ON b(v)"
+    ]));
+    let text = backup(&server, "/db/backup?fmt=sql");
+    assert_eq!(text.header("Content-Type"), Some("application/sql"));
+    let want = "PRAGMA foreign_keys=OFF;\nBEGIN TRANSACTION;\nCREATE TABLE a (v);\n\
+                INSERT INTO \"a\" VALUES('fio''na');\nINSERT INTO \"a\" VALUES(X'00FF');\n\
+                INSERT INTO \"a\" VALUES(1.5);\nINSERT INTO \"a\" VALUES(NULL);\n\
+                CREATE TABLE b (id INTEGER PRIMARY KEY, v);\nINSERT INTO \"b\" VALUES(1,1);\n\
+                CREATE INDEX bi ON b(v);\nCOMMIT;\n";
+    assert_eq!(text.text(), want);
+    assert_eq!(gunzip(&backup(&server, "/db/backup?fmt=sql&compress").body), want.as_bytes());
+    let only_b = backup(&server, "/db/backup?fmt=sql&tables=%20b,,nope").text();
+    assert!(only_b.contains("CREATE TABLE b") && !only_b.contains("CREATE TABLE a"), "{only_b}");
+    let other = temp_dir();
+    let other = node_in(other.path()).start();
+    assert_eq!(other.post_bytes("/db/load", want).results()[0].get("error"), None);
+    assert_eq!(backup(&other, "/db/backup?fmt=sql").text(), want);
+}
+
+#[test]
+fn a_backup_boots_another_node() {
+    let dir = temp_dir();
+    let server = node_in(dir.path()).start();
+    server.db_execute(json!(["CREATE TABLE other(id INTEGER PRIMARY KEY, v)", "INSERT INTO other(v) VALUES(1),(2)"]));
+    for path in ["/boot", "/db/load"] {
+        let second = temp_dir();
+        let node = node_in(second.path());
+        let booted = node.start();
+        assert_eq!(booted.post_bytes(path, backup(&server, "/db/backup").body).status, 200);
+        assert_other(&booted, 2);
+        assert_survives(booted, &node, 2);
+    }
+}
+
+#[test]
+fn backups_while_others_write() {
+    let dir = temp_dir();
+    let server = node_in(dir.path()).start();
+    server.db_execute(json!(["CREATE TABLE t(a, b)"]));
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                server.db_execute(json!([
+                    "INSERT INTO t VALUES(1, hex(randomblob(2000)))",
+                    "INSERT INTO t VALUES(-1, 0)"
+                ]));
+            }
+        });
+        for round in 0..5 {
+            let bytes = backup(&server, "/db/backup").body;
+            let copy = write(dir.path(), &format!("copy{round}"), bytes);
+            assert_backup(&copy, "SELECT total(a) = 0 FROM t", json!([[1]]));
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn several_loads_at_once_leave_one_of_them() {
+    let dir = temp_dir();
+    let server = node_in(dir.path()).start();
+    let files: Vec<Vec<u8>> = (1..=4).map(|n| database_file(n % 2 == 0, 100 * n)).collect();
+    std::thread::scope(|scope| {
+        for file in &files {
+            scope.spawn(|| {
+                let request = Request::new("POST", "/db/load").body(file.clone());
+                assert_eq!(server.send(&request).status, 200);
+            });
+        }
+    });
+    let rows = server.db_query("SELECT count(*) FROM other")[0][0].as_u64().unwrap();
+    assert!([100, 200, 300, 400].contains(&rows), "{rows}");
+    assert_eq!(server.db_query("PRAGMA integrity_check"), json!([["ok"]]));
+}
+
+/// Sends one database after the other until the server is gone; returns which one was acknowledged last. Before the first
+/// that was the last of the list.
+fn send_until_gone(mut client: common::Client, path: &str, files: &[Vec<u8>]) -> usize {
+    for round in 0.. {
+        let request = Request::new("POST", path).body(files[round % files.len()].clone());
+        let Ok(response) = client.send(&request) else { return (round + files.len() - 1) % files.len() };
+        assert_eq!(response.status, 200, "{}", response.text());
+    }
+    unreachable!("the loop ends with the server")
+}
+
+fn crash_while_sending(path: &str) {
+    let dir = temp_dir();
+    let node = node_in(dir.path());
+    let files: Vec<Vec<u8>> = (0..4).map(|n| database_file(n % 2 == 0, 1000 + n)).collect();
+    let server = node.start();
+    assert_eq!(server.post_bytes(path, files[files.len() - 1].clone()).status, 200);
+    server.crash();
+    for round in 0..6_u64 {
+        let server = node.start();
+        let client = server.client();
+        let last = std::thread::scope(|scope| {
+            let sender = scope.spawn(|| send_until_gone(client, path, &files));
+            // Anywhere in one of them; where does not matter.
+            std::thread::sleep(std::time::Duration::from_millis(37 * (round + 1) % 150));
+            server.crash();
+            sender.join().unwrap()
+        });
+        let server = node.start();
+        assert_eq!(server.db_query("PRAGMA integrity_check"), json!([["ok"]]));
+        assert_eq!(tables(&server), json!([["other"]]));
+        let rows = server.db_query("SELECT count(*) FROM other")[0][0].as_u64().unwrap();
+        // The one that was acknowledged last, or the one that was under way.
+        let allowed = [last, (last + 1) % files.len()].map(|at| 1000 + at as u64);
+        assert!(allowed.contains(&rows), "{rows} rows, and {allowed:?} may be");
+        server.post_bytes(path, files[files.len() - 1].clone());
+        server.crash();
+    }
+}
+
+#[test]
+fn a_crash_while_it_loads_leaves_a_whole_database() {
+    crash_while_sending("/db/load");
+}
+
+#[test]
+fn a_crash_while_it_boots_leaves_a_whole_database() {
+    crash_while_sending("/boot");
+}

@@ -1,0 +1,249 @@
+//! What a crash of a node may not do. The process is killed at a random moment under many writers, again and again, with
+//! the same data directory. After each restart every acknowledged write must be there exactly once, none may be half
+//! there or there twice, and the file must be sound. The number of rounds is 3, or what `SQLHTTP_CRASH_ROUNDS` says.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::collections::HashSet;
+use std::hash::{BuildHasher as _, RandomState};
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use common::{Client, Node, Request, Response, Server, eventually, temp_dir};
+
+const WRITERS: u64 = 64;
+
+/// Ways to write.
+const KINDS: u64 = 6;
+
+/// Bytes of filling in some rows, so that requests span pages.
+const FILLING: usize = 3000;
+
+fn rounds() -> u64 {
+    std::env::var("SQLHTTP_CRASH_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(3)
+}
+
+fn random_below(limit: u64) -> u64 {
+    RandomState::new().hash_one(0) % limit
+}
+
+/// `seen` takes an id once, `w` would take it again, and the counters count what has run: together they tell a write that
+/// ran twice from one that ran once, also where a constraint has kept the second run out of one of them.
+fn create_tables(server: &Server) {
+    let fill = (0..KINDS).map(|kind| format!("INSERT INTO counters VALUES({kind}, 0)"));
+    let tables = [
+        "CREATE TABLE w(id INTEGER, kind INTEGER, part INTEGER, filling TEXT)",
+        "CREATE INDEX w_id ON w(id)",
+        "CREATE TABLE seen(id INTEGER UNIQUE, kind INTEGER)",
+        "CREATE TABLE counters(kind INTEGER PRIMARY KEY, n INTEGER)",
+    ];
+    let statements: Vec<String> = tables.map(str::to_owned).into_iter().chain(fill).collect();
+    server.db_execute(json!(statements));
+}
+
+/// The statements of one write: two rows in one table, one in another, and a count.
+fn statements(id: u64) -> Vec<String> {
+    let kind = id % KINDS;
+    let filling = "x".repeat(if id.is_multiple_of(5) { FILLING } else { 0 });
+    vec![
+        format!("INSERT INTO w VALUES({id}, {kind}, 1, '{filling}')"),
+        format!("INSERT INTO seen VALUES({id}, {kind})"),
+        format!("INSERT INTO w VALUES({id}, {kind}, 2, '{filling}')"),
+        format!("UPDATE counters SET n = n + 1 WHERE kind = {kind}"),
+    ]
+}
+
+/// The write with this id in the form that is due.
+fn write_request(id: u64) -> Request {
+    let mut list = statements(id);
+    match id % KINDS {
+        0 => Request::json("/db/execute", json!(list)),
+        1 => Request::json("/db/execute?transaction", json!(list)),
+        2 => Request::json("/db/execute", json!([list.join("; ")])),
+        3 => Request::json("/db/execute?queue", json!(list)),
+        4 => {
+            list.push(format!("SELECT count(*) FROM w WHERE id = {id}"));
+            Request::json("/db/request", json!(list))
+        }
+        _ => {
+            let items: Vec<Value> = list.into_iter().map(|statement| json!({ "statement": statement })).collect();
+            Request::json("/main", json!({ "transaction": items }))
+        }
+    }
+}
+
+fn assert_acknowledged(response: &Response) {
+    assert!(response.status == 200 && !response.text().contains("\"error\""), "{}", response.text());
+}
+
+/// Writes until the server is gone; notes what it acknowledged.
+fn write_until_gone(mut client: Client, first: u64, acknowledged: &Mutex<Vec<u64>>, count: &AtomicU64) {
+    for id in first.. {
+        let Ok(response) = client.send(&write_request(id)) else { return };
+        assert_acknowledged(&response);
+        acknowledged.lock().expect("list").push(id);
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Takes snapshots until the server is gone.
+fn snapshot_until_gone(mut client: Client) {
+    let request = Request::new("POST", "/snapshot?trailing_logs=1");
+    while let Ok(response) = client.send(&request) {
+        assert!([200, 204].contains(&response.status), "{} {}", response.status, response.text());
+    }
+}
+
+/// Kills the server after a random number of acknowledged writes.
+fn crash_under_load(server: Server, round: u64, snapshots: bool, acknowledged: &Mutex<Vec<u64>>) {
+    let count = AtomicU64::new(0);
+    let enough = 1 + random_below(3000);
+    let clients: Vec<Client> = (0..WRITERS).map(|_| server.client()).collect();
+    std::thread::scope(|scope| {
+        for (writer, client) in (0..).zip(clients) {
+            let count = &count;
+            let first = (round * WRITERS + writer) * 1_000_000;
+            scope.spawn(move || write_until_gone(client, first, acknowledged, count));
+        }
+        if snapshots {
+            let client = server.client();
+            scope.spawn(move || snapshot_until_gone(client));
+        }
+        eventually("writes are acknowledged", || count.load(Ordering::Relaxed) >= enough);
+        server.crash();
+    });
+}
+
+fn assert_sound(server: &Server, acknowledged: &[u64]) {
+    assert_eq!(server.db_query("PRAGMA integrity_check"), json!([["ok"]]));
+    let uneven = "SELECT id, kind, count(*) FROM w GROUP BY id HAVING count(*) <> 2 OR sum(part) <> 3";
+    assert_eq!(server.db_query(uneven), json!([]), "these writes are half there, or twice");
+    let miscounted = "SELECT kind, n, (SELECT count(*) FROM seen WHERE seen.kind = counters.kind) AS seen, \
+                      (SELECT count(DISTINCT id) FROM w WHERE w.kind = counters.kind) AS written \
+                      FROM counters WHERE n <> seen OR n <> written";
+    assert_eq!(server.db_query(miscounted), json!([]), "these writes did not run once");
+    let rows = server.db_query("SELECT id FROM seen");
+    let present: HashSet<u64> = rows.as_array().expect("rows").iter().filter_map(|row| row[0].as_u64()).collect();
+    let lost: Vec<&u64> = acknowledged.iter().filter(|id| !present.contains(id)).collect();
+    assert!(lost.is_empty(), "{} of {} acknowledged writes are lost: {lost:?}", lost.len(), acknowledged.len());
+}
+
+/// Starts the node and says how long that took.
+fn restart(node: &Node, told: &str) -> Server {
+    let begin = Instant::now();
+    let server = node.start();
+    eprintln!("{told}: ready after {} ms", begin.elapsed().as_millis());
+    server
+}
+
+fn crash_again_and_again(dir: &Path, flags: &[&str], snapshots: bool, rounds: u64) {
+    let node = Node::new(&dir.join("data")).flags(flags.iter().copied());
+    let server = node.start();
+    create_tables(&server);
+    server.crash();
+    let acknowledged = Mutex::new(Vec::new());
+    let mut index = 0;
+    for round in 0..rounds {
+        let server = restart(&node, "before the crash");
+        assert!(server.applied_index() >= index, "the log has gone back");
+        crash_under_load(server, round, snapshots, &acknowledged);
+        let server = restart(&node, "after the crash");
+        assert_sound(&server, &acknowledged.lock().expect("list"));
+        index = server.applied_index();
+        if round % 2 == 0 {
+            server.crash();
+        }
+    }
+    let acknowledged = acknowledged.into_inner().expect("list").len();
+    eprintln!("{acknowledged} acknowledged writes survived {rounds} crashes");
+    assert!(acknowledged as u64 >= rounds);
+}
+
+/// A node whose tables hold one write of each kind, with the directory of its data.
+fn with_some_writes() -> (tempfile::TempDir, Server) {
+    let dir = temp_dir();
+    let server = Node::new(&dir.path().join("data")).start();
+    create_tables(&server);
+    for id in 0..KINDS {
+        assert_acknowledged(&server.send(&write_request(id)));
+    }
+    (dir, server)
+}
+
+#[test]
+fn every_way_to_write_writes_once() {
+    let (_dir, server) = with_some_writes();
+    assert_sound(&server, &(0..KINDS).collect::<Vec<u64>>());
+}
+
+#[test]
+#[should_panic(expected = "acknowledged writes are lost: [7]")]
+fn the_check_sees_a_lost_write() {
+    let (_dir, server) = with_some_writes();
+    assert_sound(&server, &[1, 7]);
+}
+
+#[test]
+#[should_panic(expected = "these writes are half there, or twice")]
+fn the_check_sees_half_a_write() {
+    let (_dir, server) = with_some_writes();
+    server.db_execute(json!(["INSERT INTO w VALUES(100, 4, 1, '')"]));
+    assert_sound(&server, &[1]);
+}
+
+#[test]
+#[should_panic(expected = "these writes did not run once")]
+fn the_check_sees_a_write_that_ran_twice() {
+    let (_dir, server) = with_some_writes();
+    server.db_execute(json!([statements(0).pop()]));
+    assert_sound(&server, &[0]);
+}
+
+#[test]
+fn acknowledged_writes_survive_crashes() {
+    let dir = temp_dir();
+    crash_again_and_again(dir.path(), &[], false, rounds());
+}
+
+#[test]
+fn acknowledged_writes_survive_crashes_while_snapshots_are_asked_for() {
+    let dir = temp_dir();
+    crash_again_and_again(dir.path(), &[], true, rounds());
+}
+
+#[test]
+fn acknowledged_writes_survive_crashes_while_the_log_is_cut_all_the_time() {
+    let dir = temp_dir();
+    let flags = ["-raft-snap", "64", "-raft-snap-int", "50ms"];
+    crash_again_and_again(dir.path(), &flags, false, rounds());
+    let server = Node::new(&dir.path().join("data")).start();
+    let snapshot = server.get("/status?key=store.raft.last_snapshot_index").json();
+    assert!(snapshot.as_u64().is_some_and(|index| index > 64), "snapshots were taken: {snapshot}");
+}
+
+#[test]
+fn a_crash_while_it_starts_loses_nothing() {
+    let dir = temp_dir();
+    let node = Node::new(&dir.path().join("data"));
+    let server = node.start();
+    create_tables(&server);
+    let acknowledged: Vec<u64> = (0..200).collect();
+    for id in &acknowledged {
+        assert_acknowledged(&server.send(&write_request(*id)));
+    }
+    server.crash();
+    for _ in 0..4 * rounds() {
+        let server = node.spawn_server();
+        // Killed wherever it is, most likely before it is ready.
+        std::thread::sleep(Duration::from_millis(random_below(80)));
+        server.crash();
+    }
+    let server = restart(&node, "after crashes while it started");
+    assert_sound(&server, &acknowledged);
+    assert_acknowledged(&server.send(&write_request(1000)));
+}

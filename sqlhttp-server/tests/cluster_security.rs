@@ -1,0 +1,231 @@
+//! Who may do what on a node: the file of users, reloaded when it changes, and HTTPS with certificates of clients.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use serde_json::json;
+
+use common::http::read_response;
+use common::{Node, Request, Response, Server, eventually, temp_dir, write};
+
+fn node_with(dir: &Path, flags: &[(&str, &str)]) -> Node {
+    let path = |name: &str| dir.join(name).to_string_lossy().into_owned();
+    Node::new(&dir.join("data")).flags(flags.iter().flat_map(|(flag, file)| [(*flag).to_owned(), path(file)]))
+}
+
+fn ask(server: &Server, method: &str, target: &str, who: Option<&str>) -> Response {
+    let request = Request::new(method, target).body("[\"SELECT 1\"]");
+    server.send(&who.into_iter().fold(request, |request, who| request.basic(who)))
+}
+
+const USERS: &str = r#"[
+    {"username": "all", "password": "a:b", "perms": ["all"]},
+    {"username": "query", "password": "p", "perms": ["query"]},
+    {"username": "execute", "password": "p", "perms": ["execute"]},
+    {"username": "load", "password": "p", "perms": ["load"]},
+    {"username": "backup", "password": "p", "perms": ["backup"]},
+    {"username": "snapshot", "password": "p", "perms": ["snapshot"]},
+    {"username": "remove", "password": "p", "perms": ["remove"]},
+    {"username": "leader-ops", "password": "p", "perms": ["leader-ops"]},
+    {"username": "status", "password": "p", "perms": ["status"]},
+    {"username": "nothing", "password": "p"},
+    {"username": "*", "perms": ["ready"]}
+]"#;
+
+#[test]
+fn each_path_needs_its_permission() {
+    let dir = temp_dir();
+    write(dir.path(), "auth.json", USERS);
+    let server = node_with(dir.path(), &[("-auth", "auth.json")]).start();
+    for (method, target, permission) in [
+        ("POST", "/db/execute", "execute"),
+        ("POST", "/db/execute?queue", "execute"),
+        ("POST", "/db/query", "query"),
+        ("POST", "/db/sql", "query"),
+        ("GET", "/db/backup", "backup"),
+        ("POST", "/db/load", "load"),
+        ("POST", "/boot", "load"),
+        ("POST", "/snapshot", "snapshot"),
+        ("POST", "/reap", "snapshot"),
+        ("DELETE", "/remove", "remove"),
+        ("GET", "/leader", "leader-ops"),
+        ("POST", "/leader", "leader-ops"),
+        ("GET", "/status", "status"),
+        ("GET", "/nodes", "status"),
+        ("GET", "/licenses", "status"),
+        ("GET", "/debug/vars", "status"),
+    ] {
+        for (user, password) in
+            ["query", "execute", "load", "backup", "snapshot", "remove", "leader-ops", "status", "nothing"]
+                .map(|u| (u, "p"))
+        {
+            let response = ask(&server, method, target, Some(&format!("{user}:{password}")));
+            assert_eq!(response.status != 401, user == permission, "{user} {method} {target}: {}", response.status);
+            assert_eq!(response.header("WWW-Authenticate"), Some("Basic realm=\"rqlite\""));
+        }
+        assert_ne!(ask(&server, method, target, Some("all:a:b")).status, 401, "{target}");
+        for stranger in [None, Some("all:wrong"), Some("nobody:p"), Some(":"), Some("query")] {
+            let response = ask(&server, method, target, stranger);
+            assert_eq!((response.status, response.text().as_str()), (401, ""), "{stranger:?} {target}");
+        }
+    }
+    for user in ["query:p", "execute:p"] {
+        assert_eq!(ask(&server, "POST", "/db/request", Some(user)).status, 401, "both permissions are needed");
+    }
+    assert_eq!(ask(&server, "POST", "/db/request", Some("all:a:b")).status, 200);
+    // Anybody may, so that not even wrong credentials matter; and what is not there needs none.
+    assert_eq!(ask(&server, "GET", "/readyz", Some("all:wrong")).status, 200);
+    assert_eq!(ask(&server, "GET", "/nope", None).status, 404);
+    assert_eq!(ask(&server, "OPTIONS", "/db/query", None).status, 200);
+    assert_eq!(ask(&server, "PUT", "/db/query", None).status, 401, "401 comes before 405");
+    assert_eq!(ask(&server, "PUT", "/db/query", Some("query:p")).status, 405);
+    assert_eq!(ask(&server, "POST", "/db/query?timeout=x", None).status, 400, "400 comes before 401");
+    let body = json!({"transaction": [{"query": "SELECT 1"}]}).to_string();
+    assert_eq!(server.send(&Request::json("/main", &body)).status, 401, "the other protocol has the same users");
+    assert_eq!(server.send(&Request::json("/main", &body).basic("all:a:b")).status, 200);
+    assert_eq!(server.send(&Request::new("GET", "/metrics")).status, 401);
+}
+
+#[test]
+fn the_file_of_users_is_read_again_when_it_changes() {
+    let dir = temp_dir();
+    let user = |password: &str| format!(r#"[{{"username":"u","password":"{password}","perms":["all"]}}]"#);
+    write(dir.path(), "auth.json", user("first"));
+    let server = node_with(dir.path(), &[("-auth", "auth.json")]).start();
+    let status = |who: &str| ask(&server, "POST", "/db/query", Some(who)).status;
+    assert_eq!((status("u:first"), status("u:second")), (200, 401));
+    write(dir.path(), "auth.json", user("second"));
+    eventually("the new password holds", || status("u:second") == 200);
+    assert_eq!(status("u:first"), 401);
+    // A file that cannot be read leaves the users as they were, and says so.
+    write(dir.path(), "auth.json", "[{");
+    server.wait_stderr("auth.json");
+    assert_eq!((status("u:second"), status("u:first")), (200, 401));
+    write(dir.path(), "auth.json", user("third"));
+    eventually("the file is good again", || status("u:third") == 200);
+}
+
+/// An authority and what it has signed, as files in a directory.
+struct Authority {
+    certificate: rcgen::Certificate,
+    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
+}
+
+impl Authority {
+    fn new() -> Authority {
+        let mut parameters = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = parameters.self_signed(&key).unwrap();
+        Authority { certificate, issuer: rcgen::Issuer::new(parameters, key) }
+    }
+
+    /// Signs a certificate for this Common Name and for `localhost`; writes it and its key.
+    fn sign(&self, dir: &Path, name: &str) {
+        let mut parameters = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        parameters.distinguished_name.push(rcgen::DnType::CommonName, name);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = parameters.signed_by(&key, &self.issuer).unwrap();
+        write(dir, &format!("{name}.pem"), certificate.pem());
+        write(dir, &format!("{name}.key"), key.serialize_pem());
+    }
+}
+
+/// A GET over TLS, with the certificate of this name if there is one; nothing if the server does not want us.
+fn get_secured(
+    address: SocketAddr,
+    ca: &CertificateDer<'static>,
+    who: Option<(&Path, &str)>,
+    target: &str,
+) -> Option<Response> {
+    let mut roots = RootCertStore::empty();
+    roots.add(ca.clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = config.with_root_certificates(roots);
+    let config = match who {
+        Some((dir, name)) => {
+            let chain = vec![CertificateDer::from_pem_file(dir.join(format!("{name}.pem"))).unwrap()];
+            let key = PrivateKeyDer::from_pem_file(dir.join(format!("{name}.key"))).unwrap();
+            config.with_client_auth_cert(chain, key).unwrap()
+        }
+        None => config.with_no_client_auth(),
+    };
+    let connection = ClientConnection::new(Arc::new(config), ServerName::try_from("localhost").unwrap()).unwrap();
+    let socket = std::net::TcpStream::connect(address).ok()?;
+    socket.set_read_timeout(Some(common::http::PATIENCE)).unwrap();
+    let mut stream = StreamOwned::new(connection, socket);
+    std::io::Write::write_all(&mut stream, &Request::new("GET", target).encode()).ok()?;
+    read_response(&mut std::io::BufReader::new(stream), false).ok()
+}
+
+/// Waits until the node serves who shows this certificate.
+fn await_ready(server: &Server, ca: &CertificateDer<'static>, who: Option<(&Path, &str)>) {
+    eventually("it is ready", || get_secured(server.addr(), ca, who, "/readyz").is_some_and(|r| r.status == 200));
+}
+
+#[test]
+fn https() {
+    let dir = temp_dir();
+    let authority = Authority::new();
+    authority.sign(dir.path(), "server");
+    let ca = authority.certificate.der().clone();
+    let node = node_with(dir.path(), &[("-http-cert", "server.pem"), ("-http-key", "server.key")]);
+    let server = node.spawn_server();
+    await_ready(&server, &ca, None);
+    let nodes = get_secured(server.addr(), &ca, None, "/nodes").unwrap().json();
+    assert_eq!(nodes["n1"]["api_addr"], format!("https://127.0.0.1:{}", server.port()));
+    let tls = get_secured(server.addr(), &ca, None, "/status?key=http.tls.enabled").unwrap();
+    assert_eq!(tls.json(), "true");
+    let plain = server.client().send(&Request::new("GET", "/readyz"));
+    assert!(plain.is_err() || plain.is_ok_and(|response| response.status == 400), "no plain text");
+    assert_eq!(server.stop().code, Some(0));
+}
+
+#[test]
+fn certificates_are_read_again_when_they_change() {
+    let dir = temp_dir();
+    let (old, new) = (Authority::new(), Authority::new());
+    old.sign(dir.path(), "server");
+    let node = node_with(dir.path(), &[("-http-cert", "server.pem"), ("-http-key", "server.key")]);
+    let server = node.spawn_server();
+    await_ready(&server, old.certificate.der(), None);
+    assert!(get_secured(server.addr(), new.certificate.der(), None, "/readyz").is_none());
+    new.sign(dir.path(), "server");
+    await_ready(&server, new.certificate.der(), None);
+    assert!(get_secured(server.addr(), old.certificate.der(), None, "/readyz").is_none());
+}
+
+#[test]
+fn certificates_of_clients() {
+    let dir = temp_dir();
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    for name in ["server", "alice", "bob"] {
+        authority.sign(dir.path(), name);
+    }
+    stranger.sign(dir.path(), "mallory");
+    write(dir.path(), "ca.pem", authority.certificate.pem());
+    let ca = authority.certificate.der().clone();
+    let files = [("-http-cert", "server.pem"), ("-http-key", "server.key"), ("-http-ca-cert", "ca.pem")];
+    for (name_wanted, lets_bob_in) in [(None, true), (Some("alice"), false)] {
+        let name = name_wanted.map(|name| format!("-http-verify-common-name={name}"));
+        let flags = ["-http-verify-client".to_owned()].into_iter().chain(name);
+        let server = node_with(dir.path(), &files).flags(flags).spawn_server();
+        await_ready(&server, &ca, Some((dir.path(), "alice")));
+        let served = |who: Option<&str>| {
+            let who = who.map(|name| (dir.path(), name));
+            get_secured(server.addr(), &ca, who, "/readyz").is_some_and(|response| response.status == 200)
+        };
+        assert_eq!(served(Some("bob")), lets_bob_in, "{name_wanted:?}");
+        assert!(!served(Some("mallory")));
+        assert!(!served(None));
+        assert!(served(Some("alice")));
+        assert_eq!(server.stop().code, Some(0));
+    }
+}

@@ -1,0 +1,406 @@
+//! How a node starts, refuses to start, and ends: exit statuses, streams and messages as rqlited's users know them, and
+//! what becomes of data directories that are in use, damaged or somebody else's.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use common::cluster::{free_port, run};
+use common::{Exit, Node, Server, names, temp_dir, write};
+
+/// A node whose data is to be in a fresh directory.
+fn fresh() -> (tempfile::TempDir, Node) {
+    let dir = temp_dir();
+    let node = Node::new(&dir.path().join("data"));
+    (dir, node)
+}
+
+fn assert_refused(exit: &Exit, code: i32, message: &str) {
+    assert_eq!(exit.code, Some(code), "{exit:#?}");
+    assert!(exit.stderr.iter().any(|line| line.contains(message)), "no {message:?} in {exit:#?}");
+    assert!(!exit.stderr.iter().any(|line| line.contains("panicked")), "{exit:#?}");
+}
+
+/// A refusal with exactly this line, before anything has been touched.
+fn assert_fatal(words: &[&str], message: &str) {
+    let exit = run(words.iter().copied());
+    assert_eq!((exit.code, exit.stderr.as_slice()), (Some(1), &[format!("fatal: {message}")][..]), "{words:?}");
+    assert!(exit.stdout.is_empty());
+}
+
+#[test]
+fn no_words_at_all() {
+    let exit = run::<String>([]);
+    assert_refused(&exit, 1, "failed to parse command-line flags: missing required argument: DataPath");
+    assert!(exit.stderr[0].starts_with("[rqlited] "), "{exit:#?}");
+}
+
+#[test]
+fn no_directory() {
+    assert_fatal(&["-node-id", "n1"], "data directory path is required");
+}
+
+#[test]
+fn unknown_flags_and_bad_values_show_the_usage() {
+    for (words, message) in [
+        (["-bogus", "d"], "flag provided but not defined: -bogus"),
+        (["-join-attempts=x", "d"], "invalid value \"x\" for flag -join-attempts: parse error"),
+        (["-fk=maybe", "d"], "invalid boolean value \"maybe\" for -fk: parse error"),
+        (["-on-disk-path=x", "d"], "flag provided but not defined: -on-disk-path"),
+        (["-raft-snap-int=5", "d"], "for flag -raft-snap-int: parse error"),
+    ] {
+        let exit = run(words);
+        assert_eq!(exit.code, Some(2), "{exit:#?}");
+        assert!(exit.stderr[0].contains(message), "{words:?}: {:?}", exit.stderr[0]);
+        assert!(exit.stderr.iter().any(|line| line.contains("-raft-snap-wal-size")), "no usage: {exit:#?}");
+    }
+}
+
+#[test]
+fn help_and_version() {
+    for word in ["-h", "-help", "--help"] {
+        let exit = run([word]);
+        assert_eq!(exit.code, Some(0));
+        assert!(exit.stderr.iter().any(|line| line.contains("-http-adv-addr")), "{exit:#?}");
+        assert!(exit.stdout.is_empty());
+    }
+    let exit = run(["-version", "-http-cert", "x"]);
+    assert_eq!((exit.code, exit.stderr.len()), (Some(0), 1), "{exit:#?}");
+    assert!(exit.stderr[0].contains(env!("CARGO_PKG_VERSION")) && exit.stderr[0].contains("sqlite3."), "{exit:#?}");
+}
+
+#[test]
+fn words_after_the_directory() {
+    let exit = run(["d", "extra"]);
+    assert_eq!(exit.code, Some(1));
+    assert_eq!(exit.stderr, ["arguments after data directory (d) are not accepted ([extra])"]);
+}
+
+#[test]
+fn values_that_do_not_fit_each_other() {
+    for (flags, message) in [
+        ("-http-cert x", "either both -http-cert and -http-key must be set, or neither"),
+        ("-http-verify-common-name x", "-http-verify-common-name requires -http-verify-client"),
+        ("-http-addr localhost:4002", "HTTP and Raft addresses must differ"),
+        ("-http-adv-addr h:1 -raft-adv-addr h:1", "advertised HTTP and Raft addresses must differ"),
+        ("-http-addr http://localhost:4001", "HTTP options should not include protocol (http:// or https://)"),
+        ("-http-addr localhost", "HTTP bind address not valid"),
+        ("-raft-addr localhost", "raft bind address not valid"),
+        ("-raft-addr localhost:x", "raft bind port not valid"),
+        (
+            "-raft-addr 0.0.0.0:4002",
+            "advertised Raft address is not routable (0.0.0.0), specify it via -raft-addr or -raft-adv-addr",
+        ),
+        ("-raft-reap-node-timeout 0s", "-raft-reap-node-timeout must be greater than 0"),
+    ] {
+        let words: Vec<&str> = flags.split(' ').chain(["/nonexistent/d"]).collect();
+        assert_fatal(&words, message);
+    }
+}
+
+#[test]
+fn what_does_not_exist_yet_is_said() {
+    for flag in [
+        "-join=h:1",
+        "-bootstrap-expect=3",
+        "-disco-mode=etcd-kv",
+        "-raft-non-voter",
+        "-node-ca-cert=x",
+        "-node-verify-client",
+        "-compress-snap-transport",
+        "-extensions-path=.",
+        "-auto-backup=x",
+        "-auto-restore=x",
+        "-cdc-config=stdout",
+        "-otlp-endpoint=h:1",
+        "-cpu-profile=x",
+        "-mem-profile=x",
+        "-trace-profile=x",
+    ] {
+        let name = flag.split('=').next().unwrap();
+        assert_fatal(&[flag, "/nonexistent/d"], &format!("{name} is not supported yet"));
+    }
+    assert!(!Path::new("/nonexistent").exists());
+}
+
+#[test]
+fn files_that_are_missing_or_malformed() {
+    let (dir, node) = fresh();
+    let path = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
+    let missing = path("missing");
+    assert_refused(&node.clone().flags(["-auth", &missing]).run(), 1, &missing);
+    for content in ["", "{", "{}", "[{\"username\": 1}]", "[1]", "\u{0}\u{1}"] {
+        write(dir.path(), "auth.json", content);
+        let exit = node.clone().flags(["-auth", &path("auth.json")]).run();
+        assert_refused(&exit, 1, &path("auth.json"));
+    }
+    for (name, content) in
+        [("empty.pem", ""), ("text.pem", "hello\n"), ("cut.pem", "-----BEGIN CERTIFICATE-----\nAAAA")]
+    {
+        write(dir.path(), name, content);
+        let exit = node.clone().flags(["-http-cert", &path(name), "-http-key", &path(name)]).run();
+        assert_refused(&exit, 1, &path(name));
+    }
+    let exit = node.clone().flags(["-http-cert", &missing, "-http-key", &missing]).run();
+    assert_refused(&exit, 1, &missing);
+    node.start().db_execute(json!(["CREATE TABLE t(a)"]));
+}
+
+#[test]
+fn a_data_directory_that_is_none() {
+    let dir = temp_dir();
+    let file = write(dir.path(), "file", "mine");
+    assert_refused(&Node::new(&file).run(), 1, &file.to_string_lossy());
+    assert_eq!(std::fs::read(&file).unwrap(), b"mine");
+    let below = file.join("data");
+    assert_refused(&Node::new(&below).run(), 1, &below.to_string_lossy());
+}
+
+#[test]
+fn addresses_in_use() {
+    let (_dir, node) = fresh();
+    let _server = node.start();
+    let other = temp_dir();
+    let words = node.words();
+    let (http, raft) = (words[3].clone(), words[5].clone());
+    let free = format!("127.0.0.1:{}", free_port());
+    let data = other.path().join("data").to_string_lossy().into_owned();
+    let exit = run(["-http-addr", &http, "-raft-addr", &free, &data]);
+    assert_refused(&exit, 1, &http);
+    let exit = run(["-http-addr", &free, "-raft-addr", &raft, &data]);
+    assert_refused(&exit, 1, &raft);
+}
+
+#[test]
+fn a_directory_in_use() {
+    let (dir, node) = fresh();
+    let server = node.start();
+    server.db_execute(json!(["CREATE TABLE t(a)"]));
+    let data = dir.path().join("data");
+    let exit = Node::new(&data).run();
+    assert_refused(&exit, 1, &data.to_string_lossy());
+    assert!(exit.stderr.iter().any(|line| line.contains("in use")), "{exit:#?}");
+    server.db_execute(json!(["INSERT INTO t VALUES(1)"]));
+    server.crash();
+    // The lock is the process's; nothing has to be removed by hand.
+    assert_eq!(Node::new(&data).start().db_query("SELECT a FROM t"), json!([[1]]));
+}
+
+/// A node that has acknowledged `n` writes and was killed.
+fn killed_after(node: &Node, n: u32) {
+    let server = node.start();
+    server.db_execute(json!(["CREATE TABLE t(a)"]));
+    for i in 0..n {
+        server.db_execute(json!([format!("INSERT INTO t VALUES({i})")]));
+    }
+    server.crash();
+}
+
+/// The last segment of the log and how many bytes of it are written; zeros follow.
+fn last_segment(data: &Path) -> (PathBuf, usize) {
+    let log = data.join("raft/log");
+    let name = names(&log).into_iter().rfind(|name| name.ends_with(".log")).expect("a segment");
+    let content = std::fs::read(log.join(&name)).unwrap();
+    let written = content.iter().rposition(|byte| *byte != 0).expect("something is written") + 1;
+    (log.join(name), written)
+}
+
+/// The content of all files below a directory.
+fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for entry in std::fs::read_dir(dir).unwrap().flatten() {
+        if entry.file_type().unwrap().is_dir() {
+            files.extend(contents(&entry.path()));
+        } else {
+            files.insert(entry.path(), std::fs::read(entry.path()).unwrap());
+        }
+    }
+    files
+}
+
+#[test]
+fn a_flipped_bit_in_the_middle_of_the_log() {
+    let (dir, node) = fresh();
+    killed_after(&node, 40);
+    let data = dir.path().join("data");
+    let (segment, written) = last_segment(&data);
+    let good = std::fs::read(&segment).unwrap();
+    for place in [written / 3, written / 2, written * 2 / 3] {
+        let mut bad = good.clone();
+        bad[place] ^= 0x10;
+        std::fs::write(&segment, &bad).unwrap();
+        let before = contents(&data);
+        let exit = node.run();
+        assert_refused(&exit, 1, &segment.to_string_lossy());
+        let line = exit.stderr.iter().find(|line| line.contains(&*segment.to_string_lossy())).unwrap();
+        let numbers = line.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse::<usize>().ok());
+        assert!(numbers.clone().any(|n| n <= place && n + 400 > place && n > 127), "no offset near {place}: {line}");
+        assert!(contents(&data) == before, "files were changed");
+    }
+    std::fs::write(&segment, &good).unwrap();
+    assert_eq!(node.start().db_query("SELECT count(*) FROM t"), json!([[40]]));
+}
+
+/// Cuts the last bytes off a segment: the file ends there, or zeros follow.
+fn tear(segment: &Path, written: usize, zeros: bool) {
+    let mut content = std::fs::read(segment).unwrap();
+    let size = content.len();
+    content.truncate(written - 7);
+    content.resize(if zeros { size } else { written - 7 }, 0);
+    std::fs::write(segment, content).unwrap();
+}
+
+/// The database's files and what they hold.
+fn database_files(data: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = contents(data);
+    files.retain(|path, _| path.parent() == Some(data));
+    files
+}
+
+/// A node that was killed while it wrote its twentieth row into the log: the database knows nothing of it yet.
+fn killed_while_writing(node: &Node, data: &Path) {
+    killed_after(node, 19);
+    let server = node.start();
+    let before = database_files(data);
+    server.db_execute(json!(["INSERT INTO t VALUES(19)"]));
+    server.crash();
+    for path in database_files(data).keys() {
+        std::fs::remove_file(path).unwrap();
+    }
+    for (path, content) in before {
+        std::fs::write(path, content).unwrap();
+    }
+}
+
+#[test]
+fn a_torn_tail_is_cut_off_and_told_in_one_line() {
+    for zeros in [false, true] {
+        let (dir, node) = fresh();
+        let data = dir.path().join("data");
+        killed_while_writing(&node, &data);
+        let (segment, written) = last_segment(&data);
+        tear(&segment, written, zeros);
+        let segment = &*segment.to_string_lossy();
+        let server = node.start();
+        let told: Vec<String> = server.stderr().into_iter().filter(|line| line.contains(segment)).collect();
+        assert_eq!(told.len(), 1, "{:#?}", server.stderr());
+        server.db_execute(json!(["INSERT INTO t VALUES(-1)"]));
+        server.crash();
+        let server = node.start();
+        assert!(!server.stderr().iter().any(|line| line.contains(segment)), "it was repaired once");
+        assert_eq!(server.db_query("SELECT count(*) FROM t WHERE a BETWEEN 0 AND 18"), json!([[19]]));
+        assert_eq!(server.db_query("SELECT count(*) FROM t WHERE a = -1"), json!([[1]]));
+    }
+}
+
+#[test]
+fn a_log_that_lacks_what_the_database_has() {
+    let (dir, node) = fresh();
+    killed_after(&node, 20);
+    let (segment, written) = last_segment(&dir.path().join("data"));
+    tear(&segment, written, true);
+    // What is in the database was durable in the log: this is no torn write but a loss.
+    assert_refused(&node.run(), 1, "entries are missing");
+}
+
+#[test]
+fn a_log_whose_first_segment_is_gone() {
+    let (dir, node) = fresh();
+    killed_after(&node, 5);
+    let data = dir.path().join("data");
+    let (segment, _) = last_segment(&data);
+    std::fs::remove_file(&segment).unwrap();
+    // The database is ahead of an empty log: what it holds was acknowledged, so it must not begin anew on top of it.
+    let exit = node.run();
+    assert_eq!(exit.code, Some(1), "{exit:#?}");
+}
+
+fn assert_stopped(exit: &Exit) {
+    assert_eq!(exit.code, Some(0), "{exit:#?}");
+    let last = exit.stderr.last().expect("a last line");
+    assert!(last.starts_with("[rqlited] ") && last.ends_with(" rqlite server stopped"), "{exit:#?}");
+}
+
+fn assert_starts_again(node: &Node, rows: u64) -> Server {
+    let server = node.start();
+    assert_eq!(server.db_query("SELECT count(*) FROM t"), json!([[rows]]));
+    server.db_execute(json!(["INSERT INTO t VALUES(1)"]));
+    server
+}
+
+#[test]
+fn ends_and_starts_again_on_the_same_ports() {
+    let (_dir, node) = fresh();
+    killed_after(&node, 1);
+    for round in 0..3 {
+        let server = assert_starts_again(&node, 1 + 3 * round);
+        // A connection that is open must not keep the port.
+        let _client = server.client();
+        server.signal(if round == 0 { "INT" } else { "TERM" });
+        assert_stopped(&server.wait());
+        assert_starts_again(&node, 2 + 3 * round).crash();
+        assert_starts_again(&node, 3 + 3 * round).crash();
+    }
+}
+
+#[test]
+fn lines_that_people_look_for() {
+    let (dir, node) = fresh();
+    let server = node.start();
+    let port = server.port();
+    let raft_port = server.raft_port().unwrap();
+    for part in [
+        format!("mux serving on 127.0.0.1:{raft_port}, advertising 127.0.0.1:{raft_port}"),
+        format!("no preexisting node state detected in {}", dir.path().join("data").display()),
+        format!("service listening on 127.0.0.1:{port}"),
+        format!("opening store with node ID n1, listening on 127.0.0.1:{raft_port}"),
+        format!("this node (ID=n1, addr=127.0.0.1:{raft_port}) is now Leader"),
+        format!("node HTTP API available at http://127.0.0.1:{port}"),
+    ] {
+        server.wait_stderr(&part);
+    }
+    assert_stopped(&server.stop());
+    node.start().wait_stderr("preexisting node state detected in");
+}
+
+#[test]
+fn a_signal_is_told() {
+    for (signal, name) in [("TERM", "terminated"), ("INT", "interrupt")] {
+        let (_dir, node) = fresh();
+        let server = node.start();
+        server.signal(signal);
+        let exit = server.wait();
+        let told = format!("received signal \"{name}\"");
+        assert!(exit.stderr.iter().any(|line| line.contains(&told)), "no {told} in {exit:#?}");
+    }
+}
+
+#[test]
+fn foreign_files_stay_and_do_no_harm() {
+    let (dir, node) = fresh();
+    let data = dir.path().join("data");
+    let foreign = ["notes.txt", "raft/peers.json.bak", "raft/log/README", "raft.db", "db.sqlite.bak", "lost+found/x"];
+    for name in foreign {
+        write(&data, name, "mine");
+    }
+    killed_after(&node, 3);
+    let server = assert_starts_again(&node, 3);
+    assert_eq!(server.post_bytes("/snapshot?trailing_logs=1", "").status, 200);
+    assert_stopped(&server.stop());
+    for name in foreign {
+        assert_eq!(std::fs::read(data.join(name)).unwrap(), b"mine", "{name}");
+    }
+}
+
+#[test]
+fn a_database_that_is_none() {
+    let (dir, node) = fresh();
+    let file = write(&dir.path().join("data"), "db.sqlite", "this is no database, and it is longer than a header");
+    let exit = node.run();
+    assert_refused(&exit, 1, &file.to_string_lossy());
+    assert!(std::fs::read(file).unwrap().starts_with(b"this is no database"));
+}

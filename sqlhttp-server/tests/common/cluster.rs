@@ -1,0 +1,163 @@
+//! A node of a cluster as a process (`sqlhttp-cluster`), started with rqlited's words, and a few calls to its API.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::http::{Client, Request, Response};
+use super::server::{Exit, Process, Server};
+
+/// How long a start or an end may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What is to be started.
+#[derive(Debug, Clone)]
+pub struct Node {
+    flags: Vec<String>,
+    directory: PathBuf,
+    ports: (u16, u16),
+}
+
+/// A port that is free now and that nobody is given by chance: below those that systems take for outgoing connections, or
+/// another test's client could sit on it while the node is not running.
+pub fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = u16::try_from(std::process::id() * 97 % 20_000).expect("below 20000");
+    loop {
+        let port = 10_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+/// A command with this program and no settings from the tests' own environment.
+fn command() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sqlhttp-cluster"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("SQLHTTP_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// Runs the program with exactly these words; it is expected to end by itself.
+pub fn run<S: Into<String>>(words: impl IntoIterator<Item = S>) -> Exit {
+    let words: Vec<String> = words.into_iter().map(Into::into).collect();
+    let mut command = command();
+    command.args(&words);
+    ended(Process::spawn(command), &words)
+}
+
+fn ended(mut process: Process, words: &[String]) -> Exit {
+    assert!(process.wait(PATIENCE).is_some(), "{words:?} does not end: {:#?}", process.stderr());
+    process.exit()
+}
+
+impl Node {
+    /// A node with its data in this directory and ports of its own, which it keeps from start to start.
+    pub fn new(directory: &Path) -> Node {
+        Node { flags: Vec::new(), directory: directory.to_owned(), ports: (free_port(), free_port()) }
+    }
+
+    /// Adds words before the directory.
+    pub fn flags<S: Into<String>>(mut self, flags: impl IntoIterator<Item = S>) -> Node {
+        self.flags.extend(flags.into_iter().map(Into::into));
+        self
+    }
+
+    /// The command line.
+    pub fn words(&self) -> Vec<String> {
+        let (http, raft) = (format!("127.0.0.1:{}", self.ports.0), format!("127.0.0.1:{}", self.ports.1));
+        let words = ["-node-id", "n1", "-http-addr", &http, "-raft-addr", &raft].map(str::to_owned);
+        let directory = self.directory.to_string_lossy().into_owned();
+        words.into_iter().chain(self.flags.iter().cloned()).chain([directory]).collect()
+    }
+
+    fn spawn(&self) -> Process {
+        let mut command = command();
+        command.args(self.words());
+        Process::spawn(command)
+    }
+
+    /// Starts it and waits until it is ready, or at least answers that it would have to know who asks.
+    pub fn start(&self) -> Server {
+        match self.try_start() {
+            Ok(server) => server,
+            Err(exit) => panic!("{:?} did not start: {exit:#?}", self.words()),
+        }
+    }
+
+    /// Starts it and waits until it is ready or ends.
+    pub fn try_start(&self) -> Result<Server, Exit> {
+        let server = self.spawn_server();
+        let deadline = Instant::now() + PATIENCE;
+        while !self.is_ready() {
+            if server.has_ended() {
+                return Err(server.wait());
+            }
+            assert!(Instant::now() < deadline, "{:?} is not ready: {:#?}", self.words(), server.stderr());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(server)
+    }
+
+    /// Starts it without waiting for anything.
+    pub fn spawn_server(&self) -> Server {
+        Server::of_node(self.spawn(), self.ports.0, self.ports.1)
+    }
+
+    fn is_ready(&self) -> bool {
+        let address = std::net::SocketAddr::from(([127, 0, 0, 1], self.ports.0));
+        let answer = Client::connect(address).and_then(|mut client| client.send(&Request::new("GET", "/readyz")));
+        answer.is_ok_and(|answer| [200, 401].contains(&answer.status))
+    }
+
+    /// Starts it; it is expected to end by itself.
+    pub fn run(&self) -> Exit {
+        ended(self.spawn(), &self.words())
+    }
+}
+
+/// Calls to rqlite's API that are expected to succeed.
+impl Server {
+    pub fn get(&self, target: &str) -> Response {
+        self.send(&Request::new("GET", target))
+    }
+
+    /// Posts bytes as they are.
+    pub fn post_bytes(&self, target: &str, body: impl Into<Vec<u8>>) -> Response {
+        self.send(&Request::new("POST", target).body(body))
+    }
+
+    /// Executes statements; none may fail. Returns the results.
+    pub fn db_execute(&self, statements: Value) -> Vec<Value> {
+        let results = self.send(&Request::json("/db/execute", statements)).results();
+        assert!(results.iter().all(|result| result.get("error").is_none()), "{results:?}");
+        results
+    }
+
+    /// The rows of a query; none is an empty list.
+    pub fn db_query(&self, sql: &str) -> Value {
+        self.db_query_at("/db/query", sql)
+    }
+
+    /// The rows of a query at this path and with these parameters.
+    pub fn db_query_at(&self, target: &str, sql: &str) -> Value {
+        let response = self.send(&Request::json(target, json!([sql])));
+        let results = response.results();
+        assert!(results[0].get("error").is_none(), "{sql}: {}", response.text());
+        results[0].get("values").cloned().unwrap_or(json!([]))
+    }
+
+    /// The applied index that the node's status tells.
+    pub fn applied_index(&self) -> u64 {
+        let index = self.get("/status?key=store.raft.applied_index").json();
+        index.as_u64().unwrap_or_else(|| panic!("no index: {index}"))
+    }
+}

@@ -1,0 +1,248 @@
+//! The same request gives the same answer through the standalone server, through a cluster of one node, and through either
+//! protocol where both can express it.
+//!
+//! `SQLHTTP_MIRROR_STATEMENTS` says how many random requests are made, `SQLHTTP_MIRROR_SEED` where the random numbers begin.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use common::{Launch, Node, Request, Response, Server, temp_dir};
+use serde_json::{Value, json};
+
+/// SplitMix64.
+struct Chance(u64);
+
+impl Chance {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, limit: usize) -> usize {
+        (self.next() % limit as u64) as usize
+    }
+
+    fn one<'a, T>(&mut self, of: &'a [T]) -> &'a T {
+        &of[self.below(of.len())]
+    }
+}
+
+const SCHEMA: [&str; 5] = [
+    "CREATE TABLE t(id INTEGER PRIMARY KEY, n INTEGER, r REAL, s TEXT, b BLOB, x, d DATE, f BOOLEAN)",
+    "CREATE TABLE u(k TEXT PRIMARY KEY, v NUMERIC UNIQUE) WITHOUT ROWID",
+    "CREATE TABLE p(id INTEGER PRIMARY KEY AUTOINCREMENT, t REFERENCES t(id), note VARCHAR(9) NOT NULL)",
+    "CREATE VIEW w AS SELECT n, count(*) AS c, sum(r) AS total FROM t GROUP BY n",
+    "CREATE TRIGGER forbids BEFORE INSERT ON p WHEN new.note = 'no' BEGIN SELECT RAISE(ROLLBACK, 'forbidden'); END",
+];
+
+/// Values as SQL spells them.
+const VALUES: [&str; 16] = [
+    "NULL",
+    "0",
+    "1",
+    "-7",
+    "9223372036854775807",
+    "1.5",
+    "1e300",
+    "-0.0",
+    "'text'",
+    "'ümläut 🎉'",
+    "''",
+    "'2024-05-06'",
+    "x'00ff80'",
+    "x''",
+    "'a\"b\\c'",
+    "'no'",
+];
+
+const WRITES: [&str; 14] = [
+    "INSERT INTO t(n, r, s, b, x) VALUES (#, #, #, #, #)",
+    "INSERT INTO t(n, d, f) VALUES (#, #, #), (#, #, #)",
+    "INSERT INTO t(n, s) VALUES (#, #) RETURNING id, s",
+    "UPDATE t SET x = #, r = # WHERE id % 5 = @",
+    "DELETE FROM t WHERE id % 9 = @",
+    "INSERT INTO u VALUES (#, #)",
+    "INSERT INTO u VALUES (#, #) ON CONFLICT DO NOTHING",
+    "INSERT OR REPLACE INTO u VALUES (#, #)",
+    "INSERT OR ROLLBACK INTO u VALUES (#, #)",
+    "INSERT INTO p(t, note) VALUES (@, #)",
+    "INSERT INTO t(n) VALUES (#); UPDATE t SET s = # WHERE id = last_insert_rowid()",
+    "BEGIN; INSERT INTO t(n) VALUES (@); INSERT INTO t(n) VALUES (@); COMMIT",
+    "INSERT INTO nowhere VALUES (#)",
+    "UPDAT t SET n = 1",
+];
+
+const READS: [&str; 14] = [
+    "SELECT * FROM t WHERE id % 7 = @ ORDER BY id",
+    "SELECT s || x, typeof(x), length(b) FROM t ORDER BY id LIMIT 9",
+    "SELECT * FROM u ORDER BY k",
+    "SELECT * FROM w ORDER BY n",
+    "SELECT t.id, p.note FROM t JOIN p ON p.t = t.id ORDER BY p.id LIMIT 5",
+    "SELECT count(*), sum(n), avg(r), max(s), group_concat(f) FROM t",
+    "SELECT #, # AS same, # AS same",
+    "WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < @) SELECT i, i * 1.5 FROM c",
+    "SELECT name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name",
+    "PRAGMA table_info(t)",
+    "SELECT * FROM t WHERE s = # OR x IS # ORDER BY id",
+    "SELECT nothing FROM t",
+    "SELECT 1; SELECT 2 AS last",
+    "VALUES (#, #), (#, #)",
+];
+
+/// `#` stands for a value, `@` for a digit.
+fn fill(chance: &mut Chance, form: &str) -> String {
+    let mut sql = String::new();
+    for part in form.chars() {
+        match part {
+            '#' => sql.push_str(VALUES[chance.below(VALUES.len())]),
+            '@' => sql.push_str(&chance.below(9).to_string()),
+            other => sql.push(other),
+        }
+    }
+    sql
+}
+
+fn statement(chance: &mut Chance) -> String {
+    let forms: &[&str] = if chance.below(2) == 0 { &WRITES } else { &READS };
+    let form = *chance.one(forms);
+    fill(chance, form)
+}
+
+/// The two servers.
+struct Pair {
+    standalone: Server,
+    node: Server,
+}
+
+impl Pair {
+    fn start() -> (Pair, tempfile::TempDir, tempfile::TempDir) {
+        let (one, two) = (temp_dir(), temp_dir());
+        let standalone = Launch::new().dir(one.path()).args(["--db", "x.db"]).start();
+        let node = Node::new(&two.path().join("data")).flags(["-db-name", "x"]).start();
+        (Pair { standalone, node }, one, two)
+    }
+
+    fn both(&self, request: &Request) -> (Response, Response) {
+        (self.standalone.send(request), self.node.send(request))
+    }
+
+    /// Sends a request to both, and expects one answer.
+    fn same(&self, request: &Request, what: &str) -> Response {
+        let (one, two) = self.both(request);
+        let seen = |response: &Response| {
+            let content_type = response.header("Content-Type").map(str::to_owned);
+            (response.status, content_type, response.text())
+        };
+        assert_eq!(seen(&one), seen(&two), "{what}");
+        one
+    }
+}
+
+fn rqlite(chance: &mut Chance) -> (Request, String) {
+    let count = 1 + chance.below(4);
+    let texts: Vec<String> = (0..count).map(|_| statement(chance)).collect();
+    let path = *chance.one(&["/db/execute", "/db/query", "/db/request"]);
+    let mut flags = Vec::new();
+    for flag in ["transaction", "associative", "pretty", "blob_array", "qualify_columns"] {
+        if chance.below(3) == 0 {
+            flags.push(flag);
+        }
+    }
+    let target = format!("{path}?{}", flags.join("&"));
+    let what = format!("POST {target} {}", json!(texts));
+    (Request::new("POST", &target).body(json!(texts).to_string()), what)
+}
+
+fn ws4sqlite(chance: &mut Chance) -> (Request, String) {
+    let count = 1 + chance.below(4);
+    let items: Vec<Value> = (0..count)
+        .map(|_| {
+            let key = if chance.below(2) == 0 { "query" } else { "statement" };
+            let mut item = json!({ key: statement(chance) });
+            if chance.below(3) == 0 {
+                item["noFail"] = json!(true);
+            }
+            item
+        })
+        .collect();
+    let format = *chance.one(&["map", "list"]);
+    let body = json!({ "resultFormat": format, "transaction": items });
+    let what = format!("POST /x {body}");
+    (Request::new("POST", "/x").header("Content-Type", "application/json").body(body.to_string()), what)
+}
+
+#[test]
+fn one_request_one_answer() {
+    let number = |name: &str, default: u64| std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(default);
+    let (count, seed) = (number("SQLHTTP_MIRROR_STATEMENTS", 600), number("SQLHTTP_MIRROR_SEED", 7));
+    let (pair, _one, _two) = Pair::start();
+    let mut chance = Chance(seed);
+    pair.same(&Request::new("POST", "/db/execute?transaction").body(json!(SCHEMA).to_string()), "schema");
+    for round in 0..count {
+        let (request, what) = if chance.below(3) == 0 { ws4sqlite(&mut chance) } else { rqlite(&mut chance) };
+        pair.same(&request, &format!("seed {seed}, round {round}: {what}"));
+    }
+    for table in ["t", "u", "p", "sqlite_sequence"] {
+        let all = json!([format!("SELECT * FROM {table} ORDER BY 1")]).to_string();
+        let answer = pair.same(&Request::new("POST", "/db/query").body(all), table);
+        assert!(answer.text().contains("values"), "{table} is empty: {}", answer.text());
+    }
+}
+
+/// One statement in rqlite's protocol and in ws4sqlite's, on the same server: what both can tell, they tell alike.
+#[test]
+fn one_statement_in_either_protocol() {
+    let (pair, _one, _two) = Pair::start();
+    let mut chance = Chance(11);
+    pair.same(&Request::new("POST", "/db/execute?transaction").body(json!(SCHEMA).to_string()), "schema");
+    let insert = json!([fill(&mut chance, "INSERT INTO t(n, r, s, x) VALUES (1, 2.5, 'a', NULL), (3, 4.5, 'ä', 'b')")]);
+    pair.same(&Request::new("POST", "/db/execute").body(insert.to_string()), "rows");
+    for server in [&pair.standalone, &pair.node] {
+        for sql in ["SELECT id, n, r, s, x FROM t ORDER BY id", "SELECT count(*) AS c FROM t", "SELECT 1 WHERE 0"] {
+            let (rows, columns) = rows_by_rqlite(server, sql);
+            let (others, headers) = rows_by_ws4sqlite(server, sql);
+            assert_eq!((rows, columns), (others, headers), "{sql}");
+        }
+        // Each changes the same number of rows when it is run again.
+        let last = "DELETE FROM t WHERE id IN (SELECT max(id) FROM t)";
+        for sql in ["UPDATE t SET x = 'c'", "INSERT INTO t(n) VALUES (1), (2)", last] {
+            let by_rqlite = result(server, "/db/execute", &json!([sql]))["rows_affected"].clone();
+            let by_ws4sqlite = item(server, "statement", sql)["rowsUpdated"].clone();
+            assert_eq!(by_rqlite, by_ws4sqlite, "{sql}");
+        }
+        for sql in ["INSERT INTO u VALUES (NULL, 1)", "SELECT nothing", "NONSENSE", "INSERT INTO t(id) VALUES (1)"] {
+            let by_rqlite = result(server, "/db/execute", &json!([sql]))["error"].as_str().unwrap().to_owned();
+            let by_ws4sqlite = item(server, "statement", sql)["error"].as_str().unwrap().to_owned();
+            assert!(by_ws4sqlite.contains(&by_rqlite), "{sql}: {by_rqlite} / {by_ws4sqlite}");
+        }
+    }
+}
+
+fn result(server: &Server, path: &str, body: &Value) -> Value {
+    let response = server.send(&Request::new("POST", path).body(body.to_string()));
+    let all: Value = serde_json::from_str(&response.text()).unwrap();
+    all["results"][0].clone()
+}
+
+/// The result of an item, or the error of the request.
+fn item(server: &Server, key: &str, sql: &str) -> Value {
+    let body = json!({ "resultFormat": "list", "transaction": [{ key: sql }] });
+    let request = Request::new("POST", "/x").header("Content-Type", "application/json").body(body.to_string());
+    let all: Value = serde_json::from_str(&server.send(&request).text()).unwrap();
+    if all["results"].is_array() { all["results"][0].clone() } else { all }
+}
+
+fn rows_by_rqlite(server: &Server, sql: &str) -> (Vec<Value>, Value) {
+    let result = result(server, "/db/query", &json!([sql]));
+    let rows = result["values"].as_array().cloned().unwrap_or_default();
+    (rows, result["columns"].clone())
+}
+
+fn rows_by_ws4sqlite(server: &Server, sql: &str) -> (Vec<Value>, Value) {
+    let item = item(server, "query", sql);
+    let rows = item["resultSetList"].as_array().cloned().unwrap_or_default();
+    (rows, item["resultHeaders"].clone())
+}
