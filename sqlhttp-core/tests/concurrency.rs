@@ -27,7 +27,7 @@ fn with_table(options: Options) -> (Place, Database) {
 
 /// Asks with a deadline, and waits for all of the answer.
 fn request<'a>(db: &'a Database, batch: Batch, deadline: Deadline) -> Waiting<'a> {
-    Box::pin(async move { db.request(batch, deadline).await?.whole().await })
+    Box::pin(async move { db.request(batch, ReadLevel::default(), deadline).await?.whole().await })
 }
 
 #[test]

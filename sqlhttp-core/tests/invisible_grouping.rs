@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 use sqlhttp_core::{
     Action, Atomicity, Backend, Batch, Bindings, Database, Deadline, Ending, Error, Expect, Failure, OnError, Options,
-    Outcome, Stamp, Step, StepOutcome, Value,
+    Outcome, ReadLevel, Stamp, Step, StepOutcome, Value,
 };
 use std::time::{Duration, Instant};
 
@@ -208,7 +208,8 @@ fn together(db: &Database, members: &[Member]) -> Vec<String> {
 fn start_endless(db: &Database, limit: Duration) -> Waiting<'_> {
     let batch = Batch::one(Step::execute(ENDLESS_WRITE, ()));
     let deadline = Deadline::after(Instant::now(), limit);
-    let mut waiting: Waiting<'_> = Box::pin(async move { db.request(batch, deadline).await?.whole().await });
+    let mut waiting: Waiting<'_> =
+        Box::pin(async move { db.request(batch, ReadLevel::default(), deadline).await?.whole().await });
     assert!(poll_once(waiting.as_mut()).is_pending());
     waiting
 }

@@ -77,7 +77,8 @@ fn a_close_while_a_stream_is_open_ends() {
     let place = Place::new();
     let db = place.open(Options { stall_timeout: std::time::Duration::from_millis(200), ..Options::default() });
     let endless = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT n FROM c";
-    let answer = block_on(db.request(transaction(&[endless]), Deadline::NEVER)).expect("an answer");
+    let answer =
+        block_on(db.request(transaction(&[endless]), ReadLevel::default(), Deadline::NEVER)).expect("an answer");
     block_on(db.close()).expect("close");
     drop(answer);
 }

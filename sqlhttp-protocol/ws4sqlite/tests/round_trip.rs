@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use sqlhttp_core::{
-    Action, Atomicity, Batch, BindRule, Binding, Bindings, Block, Changed, Column, Ending, Expect, OnError, Outcome,
-    Rows, Stamp, Step, StepOutcome, Value, ValueRef,
+    Action, Atomicity, Batch, BindRule, Binding, Bindings, Block, Changed, Column, Expect, OnError, Outcome, Rows,
+    Stamp, Step, StepOutcome, Value, ValueRef,
 };
 use sqlhttp_ws4sqlite::client::{Format, ItemResult, decode_reply, encode_call};
 use sqlhttp_ws4sqlite::{Credentials, Statements, decode, encode};
