@@ -14,7 +14,7 @@
 //!
 //! // A database runs the batch and tells what came of it.
 //! let changed = Changed { rows: 1, last_insert_id: Some(1) };
-//! let outcome = Outcome { steps: vec![StepOutcome::Changed(changed)], facts: vec![], ending: Ending::Done };
+//! let outcome = Outcome { steps: vec![StepOutcome::Changed(changed)], ending: Ending::Done, ..Outcome::default() };
 //!
 //! let reply = encode(&outcome, &shape);
 //! assert_eq!(reply.status, 200);
