@@ -21,6 +21,8 @@ const WORKS_MAX: usize = 256;
 const ENTRY_BYTES_MAX: usize = 1 << 20;
 /// How many entries are on their way at once: one is written and synced while another is applied.
 const IN_FLIGHT_MAX: usize = 2;
+/// How long a piece of work may be, in bytes; a frame of the log cannot be longer than twice that.
+const WORK_BYTES_MAX: usize = 1 << 30;
 /// How many pieces of work may wait.
 const WAITING_MAX: usize = 4096;
 /// How many bytes of work may wait.
@@ -63,6 +65,9 @@ impl Proposer {
     /// log, [`Error::NoLeader`], [`Error::LeadershipLost`], [`Error::Poisoned`] if this node has stopped.
     pub(crate) async fn propose(&self, work: EncodedWork, deadline: Deadline) -> Result<Outcome, Error> {
         const OVERLOADED: Error = Error::Overloaded("too many writes are waiting");
+        if work.len() > WORK_BYTES_MAX {
+            return Err(Error::Unsupported("the request is too large for the log".to_owned()));
+        }
         let bytes = u32::try_from(work.len().min(WAITING_BYTES_MAX)).unwrap_or(u32::MAX);
         let room = self.room.clone().try_acquire_many_owned(bytes).map_err(|_| OVERLOADED)?;
         let (reply, outcome) = oneshot::channel();

@@ -10,7 +10,7 @@ use sqlhttp_core::{Database, Error, JournalMode, Writes};
 use tokio::sync::watch;
 
 use crate::NodeOptions;
-use crate::log::{LogError, LogOptions, LogStore};
+use crate::log::{CheckedLog, LogError, LogOptions, LogStore};
 use crate::machine::Machine;
 use crate::network::Network;
 use crate::propose::Proposer;
@@ -40,18 +40,6 @@ pub enum StartError {
     /// The log is damaged or cannot be read. The text names the file and the offset.
     #[error("{0}")]
     Log(String),
-    /// The log ends before what the database has applied of it: entries are missing.
-    #[error(
-        "the log in {directory} ends at index {last}, but the database has applied index {applied}: entries are missing"
-    )]
-    LogTooShort {
-        /// Where the log is.
-        directory: PathBuf,
-        /// The last index of the log.
-        last: u64,
-        /// The last index that the database has applied.
-        applied: u64,
-    },
     /// The database cannot be opened.
     #[error("{file}: {source}")]
     Database {
@@ -60,6 +48,9 @@ pub enum StartError {
         /// Why.
         source: Error,
     },
+    /// An operator asks for a recovery, which there is not yet.
+    #[error("{0} asks for a recovery, which is not supported yet; remove it to start without")]
+    Recovery(PathBuf),
     /// Raft refuses what it finds.
     #[error("raft: {0}")]
     Raft(String),
@@ -91,13 +82,19 @@ pub(crate) async fn start(options: &NodeOptions) -> Result<Started, StartError> 
 /// Opens the log and the database.
 fn open(options: &NodeOptions) -> Result<(LogStore, Database), StartError> {
     let directory = log_directory(options);
+    let peers = options.directory.join("raft").join("peers.json");
+    if peers.exists() {
+        return Err(StartError::Recovery(peers));
+    }
     std::fs::create_dir_all(&directory).map_err(|source| io_error("create", &directory, source))?;
     let mut log_options = LogOptions::new(&directory);
     log_options.on_sync.clone_from(&options.on_sync);
-    let log = LogStore::open(log_options).map_err(|error| match error {
+    let refused = |error: LogError| match error {
         LogError::InUse => StartError::InUse(options.directory.clone()),
         other => StartError::Log(other.to_string()),
-    })?;
+    };
+    // Read and checked before anything is written anywhere: who has to repair something needs it as it was.
+    let checked = CheckedLog::check(log_options).map_err(refused)?;
     // Only now is it certain that nobody else uses them.
     remove_leftovers(&options.directory).map_err(|source| io_error("clean up", &options.directory, source))?;
     let file = options.directory.join("db.sqlite");
@@ -111,21 +108,13 @@ fn open(options: &NodeOptions) -> Result<(LogStore, Database), StartError> {
     };
     let database =
         Database::open(file.clone(), database_options).map_err(|source| StartError::Database { file, source })?;
-    check_log(&log, &database, directory)?;
+    // An entry is synced before it is applied, so the log of a healthy node never ends before what has been applied.
+    let log = checked.open(database.progress().index).map_err(refused)?;
     Ok((log, database))
 }
 
 pub(crate) fn log_directory(options: &NodeOptions) -> PathBuf {
     options.directory.join("raft").join("log")
-}
-
-/// An entry is synced before it is applied, so the log of a healthy node never ends before what has been applied.
-fn check_log(log: &LogStore, database: &Database, directory: PathBuf) -> Result<(), StartError> {
-    let (applied, last) = (database.progress().index, log.status().last_index);
-    if applied > last {
-        return Err(StartError::LogTooShort { directory, last, applied });
-    }
-    Ok(())
 }
 
 /// Removes what a crash has left of files that were to be loaded or sent.

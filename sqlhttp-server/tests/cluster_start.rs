@@ -302,7 +302,8 @@ fn a_log_that_lacks_what_the_database_has() {
     let (dir, node) = fresh();
     killed_after(&node, 20);
     let (segment, written) = last_segment(&dir.path().join("data"));
-    tear(&segment, written, true);
+    // Through the last entry, behind which the log may have noted what is committed.
+    tear(&segment, written - 60, true);
     // What is in the database was durable in the log: this is no torn write but a loss.
     assert_refused(&node.run(), 1, "entries are missing");
 }
@@ -394,6 +395,14 @@ fn foreign_files_stay_and_do_no_harm() {
     for name in foreign {
         assert_eq!(std::fs::read(data.join(name)).unwrap(), b"mine", "{name}");
     }
+}
+
+#[test]
+fn a_recovery_that_does_not_exist_yet_is_not_passed_over() {
+    let (dir, node) = fresh();
+    let file = write(&dir.path().join("data"), "raft/peers.json", "[]");
+    let exit = node.run();
+    assert_refused(&exit, 1, &file.to_string_lossy());
 }
 
 #[test]

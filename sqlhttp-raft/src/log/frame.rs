@@ -8,8 +8,10 @@ use crate::command::Command;
 use crate::membership;
 use crate::types::{Entry, LogId, Vote, log_id};
 
-/// Length, CRC, kind, durable.
-pub(super) const HEAD_BYTES: usize = 13;
+/// Length, kind, durable, and the CRCs of head and body.
+pub(super) const HEAD_BYTES: usize = 17;
+/// What the head's CRC covers, besides where the frame stands.
+const COVERED_BYTES: usize = 9;
 /// A frame's body may have this many bytes.
 pub(super) const BODY_BYTES_MAX: usize = u32::MAX as usize / 2;
 
@@ -73,10 +75,12 @@ pub(super) fn write(out: &mut Vec<u8>, frame: &Frame, number: u64, base: u64, du
     }
     let head = &mut out[start..];
     head[..4].copy_from_slice(&(body as u32).to_le_bytes());
-    head[8] = kind;
-    head[9..HEAD_BYTES].copy_from_slice(&durable.to_le_bytes());
-    let crc = checksum(number, offset, &head[..4], &head[8..]);
-    head[4..8].copy_from_slice(&crc.to_le_bytes());
+    head[4] = kind;
+    head[5..COVERED_BYTES].copy_from_slice(&durable.to_le_bytes());
+    let of_head = checksum(number, offset, &head[..COVERED_BYTES]);
+    let of_body = checksum(number, offset, &head[HEAD_BYTES..]);
+    head[COVERED_BYTES..COVERED_BYTES + 4].copy_from_slice(&of_head.to_le_bytes());
+    head[COVERED_BYTES + 4..HEAD_BYTES].copy_from_slice(&of_body.to_le_bytes());
     Ok(())
 }
 
@@ -85,28 +89,26 @@ pub(super) fn write(out: &mut Vec<u8>, frame: &Frame, number: u64, base: u64, du
 pub(super) fn find(bytes: &[u8], number: u64, base: u64, at: usize) -> Option<Found<'_>> {
     let offset = base + at as u64;
     let head = bytes.get(at..at.checked_add(HEAD_BYTES)?)?;
-    let kind = head[8];
-    if !(ENTRY..=END).contains(&kind) {
+    let number_at = |at: usize| Some(u32::from_le_bytes(head.get(at..at + 4)?.try_into().ok()?));
+    let kind = head[4];
+    // Before anything is looked at that costs more: a search tries every offset, of bytes that a client may have chosen.
+    if !(ENTRY..=END).contains(&kind) || checksum(number, offset, &head[..COVERED_BYTES]) != number_at(COVERED_BYTES)? {
         return None;
     }
-    let length = u32::from_le_bytes(head[..4].try_into().ok()?) as usize;
-    let crc = u32::from_le_bytes(head[4..8].try_into().ok()?);
-    let durable = u32::from_le_bytes(head[9..HEAD_BYTES].try_into().ok()?);
-    if u64::from(durable) > offset {
-        return None;
-    }
+    let length = number_at(0)? as usize;
+    let durable = number_at(5)?;
+    let crc = number_at(COVERED_BYTES + 4)?;
     let end = at.checked_add(HEAD_BYTES)?.checked_add(length)?;
     let frame = bytes.get(at..end)?;
-    let right = checksum(number, offset, &frame[..4], &frame[8..]) == crc;
+    let right = checksum(number, offset, &frame[HEAD_BYTES..]) == crc;
     right.then_some(Found { kind, durable, body: &frame[HEAD_BYTES..] })
 }
 
-fn checksum(number: u64, offset: u64, length: &[u8], rest: &[u8]) -> u32 {
+fn checksum(number: u64, offset: u64, bytes: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&number.to_le_bytes());
     hasher.update(&offset.to_le_bytes());
-    hasher.update(length);
-    hasher.update(rest);
+    hasher.update(bytes);
     hasher.finalize()
 }
 

@@ -13,8 +13,8 @@
 //! ```text
 //! header, 128 bytes:  magic "sqlhttpL", version u32, number u64 (that of the file's name),
 //!                     the state at this point (see `state`), zeros, CRC-32 of all before it, u32
-//! frame:              length of the body u32, CRC-32 u32, kind u8,
-//!                     how many bytes of this segment were durable when this was written u32, body
+//! frame:              length of the body u32, kind u8, how many bytes of this segment were durable when this was written u32,
+//!                     CRC-32 of these u32, CRC-32 of the body u32, body
 //! kinds:              1 entry: index u64, term u64, tag u8 (0 blank, 1 command, 2 membership), bytes
 //!                     2 truncate: index u64, term u64 of the last entry that stays; nothing if none does
 //!                     3 purge: index u64, term u64 of the last entry that is no more
@@ -23,14 +23,14 @@
 //!                     6 end: a segment follows
 //! ```
 //!
-//! The CRC of a frame begins with its segment's number and its offset, so that nothing that stands elsewhere, or stood here
+//! Both CRCs of a frame begin with its segment's number and its offset, so that nothing that stands elsewhere, or stood here
 //! in another file, can be taken for it. Where no frame is, there are zeros.
 //!
 //! # Recovery
 //!
 //! A new segment is begun only when all before it are durable, and they end with an *end* frame. So an invalid frame in any
 //! but the last segment is damage. In the last one it is damage if a valid frame behind it says that this place was durable
-//! already; otherwise it is the tail of a write that was never reported durable, and is cut off. Damage is never repaired
+//! already, or if the database has applied what stood there; otherwise it is the tail of a write that was never reported durable, and is cut off. Damage is never repaired
 //! here: acknowledged entries would be lost.
 //!
 //! What is found is synced before it is relied on: if only the process had ended, some of it may never have been. A segment is
@@ -57,7 +57,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub(crate) use store::LogStore;
+pub(crate) use store::{CheckedLog, LogStore};
 
 use crate::Observe;
 use disk::Disk;

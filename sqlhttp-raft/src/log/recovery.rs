@@ -9,7 +9,7 @@ use super::memory::{Memory, Place};
 use super::segment::{Segment, number_of, path_of, step};
 use super::state::{HEAD_BYTES, Head, State, VERSION, read_head};
 use super::{LogError, LogOptions};
-use crate::types::LogId;
+use crate::types::{LogId, index_of};
 
 /// A log that was found sound.
 pub(super) struct Recovered {
@@ -29,8 +29,8 @@ pub(super) struct Older {
     pub(super) last_index: u64,
 }
 
-/// Reads the log; an empty directory becomes an empty log.
-pub(super) fn recover(options: &LogOptions) -> Result<Recovered, LogError> {
+/// Reads the log and checks all of it. Nothing is written yet.
+pub(super) fn scan(options: &LogOptions) -> Result<Scan, LogError> {
     let mut numbers: Vec<u64> = options
         .disk
         .list(&options.directory)
@@ -40,12 +40,59 @@ pub(super) fn recover(options: &LogOptions) -> Result<Recovered, LogError> {
         .collect();
     numbers.sort_unstable();
     check_gaps(options, &numbers)?;
-    let mut reader = Reader { options, memory: None, older: Vec::new(), before: None };
-    let Some((last, before)) = numbers.split_last() else { return reader.begin(1) };
+    let mut reader = Reader { options: options.clone(), memory: None, older: Vec::new(), before: None };
+    let Some((last, before)) = numbers.split_last() else { return Ok(Scan { reader, end: End::Nothing }) };
     for number in before {
         reader.complete_segment(*number)?;
     }
     reader.last_segment(*last)
+}
+
+/// A log that has been read and found sound, except that its tail may be torn.
+pub(super) struct Scan {
+    reader: Reader,
+    end: End,
+}
+
+/// How a log ends.
+enum End {
+    /// There is no segment.
+    Nothing,
+    /// With a segment whose head was never durable.
+    Unborn(Content),
+    /// With a segment that is sound up to an offset, and has its end frame there or not.
+    Sound { content: Content, at: usize, ended: bool },
+}
+
+impl Scan {
+    /// Makes the log ready to be written to; an empty directory becomes an empty log. A torn tail is cut off, but not if the
+    /// database has `applied` (so many entries) what stood there: then it was durable, and is damaged.
+    pub(super) fn finish(mut self, applied: u64) -> Result<Recovered, LogError> {
+        self.check_applied(applied)?;
+        let Scan { reader, end } = self;
+        match end {
+            End::Nothing => reader.begin(1),
+            End::Unborn(content) => {
+                tracing::warn!(target: "raft", "{} was begun and never written to", content.path.display());
+                reader.begin(content.number)
+            }
+            End::Sound { content, at, ended } => reader.go_on(content, at, ended),
+        }
+    }
+
+    fn check_applied(&mut self, applied: u64) -> Result<(), LogError> {
+        let last = self.reader.memory().state.last.map_or(0, |id| index_of(&id));
+        if applied <= last {
+            return Ok(());
+        }
+        let what =
+            format!("the log ends at index {last}, but the database has applied index {applied}: entries are missing");
+        Err(match &self.end {
+            End::Nothing => corrupt(&path_of(&self.reader.options.directory, 1), 0, what),
+            End::Unborn(content) => content.corrupt(0, what),
+            End::Sound { content, at, .. } => content.corrupt(*at, what),
+        })
+    }
 }
 
 fn check_gaps(options: &LogOptions, numbers: &[u64]) -> Result<(), LogError> {
@@ -59,8 +106,8 @@ fn corrupt(file: &Path, offset: usize, what: impl Into<String>) -> LogError {
     LogError::Corrupt { file: file.to_owned(), offset: offset as u64, what: what.into() }
 }
 
-struct Reader<'o> {
-    options: &'o LogOptions,
+struct Reader {
+    options: LogOptions,
     memory: Option<Memory>,
     older: Vec<Older>,
     /// The last entry before the first segment that is there.
@@ -91,7 +138,7 @@ impl Content {
     }
 }
 
-impl Reader<'_> {
+impl Reader {
     /// A segment that others follow: every byte of it counts.
     fn complete_segment(&mut self, number: u64) -> Result<(), LogError> {
         let content = self.read(number)?;
@@ -113,10 +160,11 @@ impl Reader<'_> {
     }
 
     /// The segment that was written to last. Its tail may be torn.
-    fn last_segment(mut self, number: u64) -> Result<Recovered, LogError> {
+    fn last_segment(mut self, number: u64) -> Result<Scan, LogError> {
         let content = self.read(number)?;
         if matches!(read_head(&content.bytes), Head::Invalid) {
-            return self.unborn(content);
+            self.check_unborn(&content)?;
+            return Ok(Scan { reader: self, end: End::Unborn(content) });
         }
         self.head(&content)?;
         let mut at = HEAD_BYTES;
@@ -135,44 +183,41 @@ impl Reader<'_> {
             return Err(content.corrupt(at, what));
         }
         self.check_beginning(number)?;
+        self.check_whole(&content)?;
+        Ok(Scan { reader: self, end: End::Sound { content, at, ended } })
+    }
+
+    /// A segment whose head was never durable: nothing was ever written behind it, or its head is damaged.
+    fn check_unborn(&self, content: &Content) -> Result<(), LogError> {
+        let frames = HEAD_BYTES..content.bytes.len().saturating_sub(frame::HEAD_BYTES - 1);
+        if frames.into_iter().any(|at| content.find(at).is_some()) {
+            return Err(content.corrupt(0, "its head is not what was written"));
+        }
+        self.check_beginning(content.number)
+    }
+
+    /// Goes on behind what is sound.
+    fn go_on(self, content: Content, at: usize, ended: bool) -> Result<Recovered, LogError> {
         let torn = content.bytes[at.min(content.bytes.len())..].iter().any(|byte| *byte != 0);
         if torn {
             self.cut(&content, at)?;
         }
         self.settle(&content, at)?;
-        self.check_whole(&content)?;
         if ended {
-            return self.begin(number + 1);
+            return self.begin(content.number + 1);
         }
         let filled = content.bytes.len().max(at) as u64;
-        let segment = Segment {
-            number,
-            file: content.file,
-            end: at as u64,
-            durable: at as u64,
-            filled,
-            step: step(self.options),
-        };
+        let (number, step) = (content.number, step(&self.options));
+        let segment = Segment { number, file: content.file, end: at as u64, durable: at as u64, filled, step };
         let Reader { memory, older, .. } = self;
         Ok(Recovered { memory: memory.unwrap_or_default(), segment, older })
-    }
-
-    /// A segment whose head was never durable: nothing was ever written behind it, or its head is damaged.
-    fn unborn(self, content: Content) -> Result<Recovered, LogError> {
-        let frames = HEAD_BYTES..content.bytes.len().saturating_sub(frame::HEAD_BYTES - 1);
-        if frames.into_iter().any(|at| content.find(at).is_some()) {
-            return Err(content.corrupt(0, "its head is not what was written"));
-        }
-        self.check_beginning(content.number)?;
-        tracing::warn!(target: "raft", "{} was begun and never written to", content.path.display());
-        self.begin(content.number)
     }
 
     /// Begins a new segment.
     fn begin(self, number: u64) -> Result<Recovered, LogError> {
         let memory = self.memory.unwrap_or_default();
         let path = path_of(&self.options.directory, number);
-        let segment = Segment::create(self.options, number, &memory.state).map_err(LogError::io("create", &path))?;
+        let segment = Segment::create(&self.options, number, &memory.state).map_err(LogError::io("create", &path))?;
         Ok(Recovered { memory, segment, older: self.older })
     }
 

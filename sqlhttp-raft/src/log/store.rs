@@ -11,7 +11,7 @@ use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use tokio::sync::oneshot;
 
 use super::memory::Known;
-use super::recovery::{Recovered, recover};
+use super::recovery::{Recovered, Scan, scan};
 use super::writer::{Op, Shared, Writer};
 use super::{LogError, LogOptions, LogStatus};
 use crate::types::{Entry, LogId, TypeConfig, Vote, index_of};
@@ -26,16 +26,50 @@ pub(crate) struct LogStore {
     thread: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
-impl LogStore {
-    /// Opens the log, and checks all of it. Blocks.
+/// A log that has been locked against other processes, and read and found sound. Nothing has been written to it yet.
+pub(crate) struct CheckedLog {
+    options: LogOptions,
+    scan: Scan,
+    lock: Box<dyn Send + Sync>,
+}
+
+impl CheckedLog {
+    /// Locks the log's directory, and checks all of it. Blocks.
     ///
     /// # Errors
     /// See [`LogError`]. Damage is told, never repaired.
-    pub(crate) fn open(options: LogOptions) -> Result<LogStore, LogError> {
-        let directory = options.directory.clone();
-        let lock = options.disk.lock(&directory).map_err(LogError::io("lock", &directory))?;
+    pub(crate) fn check(options: LogOptions) -> Result<CheckedLog, LogError> {
+        let directory = &options.directory;
+        let lock = options.disk.lock(directory).map_err(LogError::io("lock", directory))?;
         let lock = lock.ok_or(LogError::InUse)?;
-        let Recovered { memory, segment, older } = recover(&options)?;
+        let scan = scan(&options)?;
+        Ok(CheckedLog { options, scan, lock })
+    }
+
+    /// Opens it. The database has applied so many entries of it. Blocks.
+    ///
+    /// # Errors
+    /// [`LogError::Corrupt`] if entries are missing that have been applied, [`LogError::Io`].
+    pub(crate) fn open(self, applied: u64) -> Result<LogStore, LogError> {
+        let CheckedLog { options, scan, lock } = self;
+        let recovered = scan.finish(applied)?;
+        LogStore::start(options, recovered, lock)
+    }
+}
+
+impl LogStore {
+    /// Checks the log and opens it. Blocks.
+    ///
+    /// # Errors
+    /// See [`LogError`].
+    #[cfg(test)]
+    pub(crate) fn open(options: LogOptions) -> Result<LogStore, LogError> {
+        CheckedLog::check(options)?.open(0)
+    }
+
+    fn start(options: LogOptions, recovered: Recovered, lock: Box<dyn Send + Sync>) -> Result<LogStore, LogError> {
+        let directory = options.directory.clone();
+        let Recovered { memory, segment, older } = recovered;
         let shared = Arc::new(Shared::new(options, memory, lock));
         let writer = Writer::new(shared.clone(), segment, older);
         let thread = std::thread::Builder::new().name("sqlhttp-log".into());

@@ -117,7 +117,8 @@ impl Shared {
         while queue.ops.is_empty() && !queue.closed {
             queue = self.arrived.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
-        if queue.ops.is_empty() {
+        // What is noted at the end proves that everything before it is durable.
+        if queue.ops.is_empty() && queue.committed.is_none() {
             return None;
         }
         Some((std::mem::take(&mut queue.ops), queue.committed.take()))
@@ -132,6 +133,25 @@ fn waiting(op: Op) -> Waiting {
     match op {
         Op::Append(_, flushed) => Waiting::Flushed(flushed),
         Op::Vote(_, done) | Op::Truncate(_, done) | Op::Purge(_, done) => Waiting::Done(done),
+    }
+}
+
+fn tell(waiting: Vec<Waiting>, result: &Result<(), String>) {
+    for one in waiting {
+        one.tell(result.clone().map_err(io::Error::other));
+    }
+}
+
+/// Nobody may wait for a thread that has ended, not even if it has panicked.
+struct CloseOnDrop(Arc<Shared>);
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        let mut queue = self.0.queue();
+        queue.closed = true;
+        let left = std::mem::take(&mut queue.ops);
+        drop(queue);
+        left.into_iter().for_each(|op| waiting(op).tell(Err(closed())));
     }
 }
 
@@ -169,13 +189,27 @@ impl Writer {
     /// Runs until the log is closed and nothing waits.
     pub(super) fn run(mut self) {
         let shared = self.shared.clone();
+        let _closes = CloseOnDrop(shared.clone());
         while let Some((ops, committed)) = shared.next() {
             let mut told = Vec::with_capacity(ops.len());
-            let result = self.write_all(ops, committed, &mut told);
-            let result = result.map_err(|error| self.latch(&error));
-            for waiting in told {
-                waiting.tell(result.as_ref().copied().map_err(|why| io::Error::other(why.clone())));
+            let result = self.write_all(&ops, committed).map_err(|error| self.latch(&error));
+            let mut purges = Vec::new();
+            let mut purged = None;
+            for op in ops {
+                if let Op::Purge(id, _) = &op {
+                    purged = purged.max(Some(*id));
+                    purges.push(waiting(op));
+                } else {
+                    told.push(waiting(op));
+                }
             }
+            tell(told, &result);
+            // Removing files takes its time, for which nobody else waits.
+            let dropped = match (result, purged) {
+                (Ok(()), Some(purged)) => self.drop_segments(purged).map_err(|error| self.latch(&error)),
+                (result, _) => result,
+            };
+            tell(purges, &dropped);
         }
     }
 
@@ -189,27 +223,21 @@ impl Writer {
         why
     }
 
-    fn write_all(&mut self, ops: VecDeque<Op>, committed: Option<LogId>, told: &mut Vec<Waiting>) -> io::Result<()> {
-        let mut purged = None;
-        let mut result = self.failed.clone().map_or(Ok(()), |why| Err(io::Error::other(why)));
-        if let (Some(committed), Ok(())) = (committed, &result) {
-            result = self.add(&Frame::Committed(committed));
+    fn write_all(&mut self, ops: &VecDeque<Op>, committed: Option<LogId>) -> io::Result<()> {
+        if let Some(why) = &self.failed {
+            return Err(io::Error::other(why.clone()));
         }
         for op in ops {
-            if result.is_ok() {
-                result = self.add_op(&op, &mut purged);
-            }
-            told.push(waiting(op));
+            self.add_op(op)?;
         }
-        result?;
-        self.flush()?;
-        if let Some(purged) = purged {
-            self.drop_segments(purged)?;
+        // Behind the entries, which it may be about.
+        if let Some(committed) = committed {
+            self.add(&Frame::Committed(committed))?;
         }
-        Ok(())
+        self.flush()
     }
 
-    fn add_op(&mut self, op: &Op, purged: &mut Option<LogId>) -> io::Result<()> {
+    fn add_op(&mut self, op: &Op) -> io::Result<()> {
         match op {
             Op::Append(entries, _) => {
                 for entry in entries {
@@ -220,10 +248,7 @@ impl Writer {
             }
             Op::Vote(vote, _) => self.add(&Frame::Vote(*vote)),
             Op::Truncate(last, _) => self.add(&Frame::Truncate(*last)),
-            Op::Purge(id, _) => {
-                *purged = Some(*id);
-                self.add(&Frame::Purge(*id))
-            }
+            Op::Purge(id, _) => self.add(&Frame::Purge(*id)),
         }
     }
 

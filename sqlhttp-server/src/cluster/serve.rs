@@ -112,7 +112,11 @@ fn load_tls(config: &ClusterConfig) -> Result<Option<Tls>, String> {
         common_name: config.http_verify_common_name.clone(),
         ..TlsOptions::new(&files.cert, &files.key)
     };
-    Tls::load(&options).map(Some).map_err(|error| format!("failed to enable HTTPS: {error}"))
+    let tls = Tls::load(&options).map_err(|error| format!("failed to enable HTTPS: {error}"))?;
+    let (cert, key) = (files.cert.display(), files.key.display());
+    let mutual = if options.verify_client { ", mutual TLS enabled" } else { "" };
+    tracing::info!(target: "http", "secure HTTPS server enabled with cert {cert}, key {key}{mutual}");
+    Ok(Some(tls))
 }
 
 async fn bind(address: &str) -> Result<TcpListener, String> {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use openraft::storage::{IOFlushed, RaftLogReader as _, RaftLogStorage as _};
 
 use super::super::state::{HEAD_BYTES, State, write_head};
-use super::super::{LogError, LogOptions, LogStore};
+use super::super::{CheckedLog, LogError, LogOptions, LogStore};
 use super::support::command;
 use crate::types::{Entry, Vote};
 
@@ -203,4 +203,29 @@ async fn a_segment_that_was_never_born_is_begun_anew() {
         whole.push(left);
     }
     assert!(whole.windows(2).all(|pair| pair[0] == pair[1]));
+}
+
+/// Nothing in the log tells damage at its very end from a torn write, but the database has applied what stood there.
+#[tokio::test]
+async fn what_has_been_applied_is_no_torn_tail() {
+    let directory = tempfile::tempdir().unwrap();
+    let written = write(directory.path()).await;
+    let last = segments(directory.path()).pop().unwrap();
+    let mut bytes = fs::read(&last).unwrap();
+    let used = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+    // The vote behind the last entry, and a part of that entry.
+    bytes[used - 60] ^= 1;
+    bytes[used - 40..].fill(0);
+    fs::write(&last, &bytes).unwrap();
+    let applied = |applied| CheckedLog::check(options(directory.path())).unwrap().open(applied);
+    match applied(written.len() as u64) {
+        Err(LogError::Corrupt { file, offset, .. }) => {
+            assert_eq!(file, last);
+            assert!(offset <= used as u64 - 60 && offset > used as u64 - 700, "{offset} of {used}");
+        }
+        other => panic!("{:?}", other.map(drop)),
+    }
+    assert_eq!(fs::read(&last).unwrap(), bytes, "the file was touched");
+    applied(written.len() as u64 - 1).unwrap().close();
+    assert_eq!(entries(directory.path()).await.unwrap(), written[..written.len() - 1]);
 }
