@@ -42,7 +42,7 @@
 //! | `duration` | durations as Go writes them |
 //! | `decode` | bodies into calls |
 //! | `call`, `pragma` | calls into batches |
-//! | `encode` | outcomes into JSON: rows, types, values, dates, numbers, strings, indentation |
+//! | `encode` | outcomes into JSON: rows, types, values, indentation; numbers, strings and dates with `sqlhttp-text` |
 //! | `words` | failures and errors into texts and statuses |
 //! | `reply`, `shape`, `endpoint` | the vocabulary of this crate |
 //! | `analysis`, `nodes`, `readiness`, `admin` | the other endpoints, as far as they are data |

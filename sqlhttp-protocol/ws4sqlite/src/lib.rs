@@ -38,7 +38,7 @@
 //! |---|---|
 //! | `decode` | JSON and form bodies into calls |
 //! | `call` | calls into batches: the checks and their order |
-//! | `encode` | outcomes into JSON: rows, numbers, strings, dates |
+//! | `encode` | outcomes into JSON: rows; numbers, strings and dates with `sqlhttp-text` |
 //! | `words` | failures and errors into texts and statuses |
 //! | `reply` | the error object, capitalisation |
 //! | [`client`] | batches into bodies, replies into results |

@@ -1,5 +1,7 @@
 //! Values in DATE, DATETIME and TIMESTAMP columns, which clients get in the notation of RFC 3339.
 
+use sqlhttp_text::time::{ParseOptions, Time};
+
 use super::json;
 
 const YEAR_OUT_OF_RANGE: &str = "Time.MarshalText: year outside of range [0,9999]";
@@ -7,10 +9,8 @@ const OFFSET_OUT_OF_RANGE: &str = "Time.MarshalText: timezone hour outside of ra
 
 /// Integers beyond this, in either direction, are milliseconds.
 const SECONDS_MAX: i64 = 1_000_000_000_000;
-const SECONDS_PER_DAY: i64 = 86_400;
-const DAYS_PER_400_YEARS: i64 = 146_097;
-/// From 0000-03-01 to 1970-01-01.
-const DAYS_TO_1970: i64 = 719_468;
+/// The original takes an offset of 24 hours and 60 minutes for valid.
+const OPTIONS: ParseOptions = ParseOptions { repeated_blanks: true, offset_hours_max: 24, offset_minutes_max: 60 };
 
 /// Writes an integer, which is seconds or milliseconds since 1970, as a time in UTC.
 ///
@@ -24,8 +24,8 @@ pub(super) fn write_integer(out: &mut Vec<u8>, value: i64) -> Result<(), &'stati
         let nanoseconds = value.wrapping_mul(1_000_000);
         (nanoseconds.div_euclid(1_000_000_000), nanoseconds.rem_euclid(1_000_000_000))
     };
-    let time = Time::of_unix(seconds, nanosecond as u32).ok_or(YEAR_OUT_OF_RANGE)?;
-    time.write(out);
+    let time = Time::from_unix(seconds, nanosecond as u32).ok_or(YEAR_OUT_OF_RANGE)?;
+    time.write_json(out);
     Ok(())
 }
 
@@ -34,193 +34,12 @@ pub(super) fn write_integer(out: &mut Vec<u8>, value: i64) -> Result<(), &'stati
 /// # Errors
 /// The text for the client, if the time is a day or more away from UTC.
 pub(super) fn write_text(out: &mut Vec<u8>, text: &[u8]) -> Result<(), &'static str> {
-    match parse(text.strip_suffix(b"Z").unwrap_or(text)) {
+    match Time::parse(text, &OPTIONS) {
         None => json::write_text(out, text),
-        Some(time) if time.offset.abs() >= 24 * 60 => return Err(OFFSET_OUT_OF_RANGE),
-        Some(time) => time.write(out),
+        Some(time) if time.offset_minutes().abs() >= 24 * 60 => return Err(OFFSET_OUT_OF_RANGE),
+        Some(time) => time.write_json(out),
     }
     Ok(())
-}
-
-#[derive(Debug, Default)]
-struct Time {
-    year: u32,
-    month: u32,
-    day: u32,
-    hour: u32,
-    minute: u32,
-    second: u32,
-    nanosecond: u32,
-    /// Minutes east of Greenwich.
-    offset: i32,
-}
-
-impl Time {
-    /// `None` outside the years from 0 to 9999.
-    fn of_unix(seconds: i64, nanosecond: u32) -> Option<Time> {
-        // Years are counted from March, so that the leap day comes last.
-        let days = seconds.div_euclid(SECONDS_PER_DAY) + DAYS_TO_1970;
-        let (era, day_of_era) = (days.div_euclid(DAYS_PER_400_YEARS), days.rem_euclid(DAYS_PER_400_YEARS));
-        let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-        let month_from_march = (5 * day_of_year + 2) / 153;
-        let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-        let month = month_from_march % 12 + if month_from_march < 10 { 3 } else { -9 };
-        let year = era * 400 + year_of_era + i64::from(month <= 2);
-        let second = seconds.rem_euclid(SECONDS_PER_DAY) as u32;
-        (0..=9999).contains(&year).then_some(Time {
-            year: year as u32,
-            month: month as u32,
-            day: day as u32,
-            hour: second / 3_600,
-            minute: second / 60 % 60,
-            second: second % 60,
-            nanosecond,
-            offset: 0,
-        })
-    }
-
-    fn write(&self, out: &mut Vec<u8>) {
-        out.push(b'"');
-        for (number, digits, before) in [
-            (self.year, 4, None),
-            (self.month, 2, Some(b'-')),
-            (self.day, 2, Some(b'-')),
-            (self.hour, 2, Some(b'T')),
-            (self.minute, 2, Some(b':')),
-            (self.second, 2, Some(b':')),
-        ] {
-            out.extend(before);
-            write_padded(out, number, digits);
-        }
-        if self.nanosecond > 0 {
-            out.push(b'.');
-            write_padded(out, self.nanosecond, 9);
-            while out.last() == Some(&b'0') {
-                out.pop();
-            }
-        }
-        self.write_offset(out);
-        out.push(b'"');
-    }
-
-    fn write_offset(&self, out: &mut Vec<u8>) {
-        if self.offset == 0 {
-            return out.push(b'Z');
-        }
-        out.push(if self.offset < 0 { b'-' } else { b'+' });
-        write_padded(out, self.offset.unsigned_abs() / 60, 2);
-        out.push(b':');
-        write_padded(out, self.offset.unsigned_abs() % 60, 2);
-    }
-}
-
-fn write_padded(out: &mut Vec<u8>, number: u32, digits: usize) {
-    let start = out.len();
-    out.resize(start + digits, b'0');
-    let mut left = number;
-    for digit in out[start..].iter_mut().rev() {
-        *digit = b'0' + (left % 10) as u8;
-        left /= 10;
-    }
-}
-
-/// `2006-01-02`, `2006-01-02 15:04`, `2006-01-02 15:04:05.999999999`, the latter also with `-07:00`; `T` for the blank.
-fn parse(text: &[u8]) -> Option<Time> {
-    let mut cursor = Cursor(text);
-    let mut time = Time::default();
-    cursor.date(&mut time)?;
-    if cursor.is_at_end() {
-        return Some(time);
-    }
-    if cursor.skip(b' ') {
-        while cursor.skip(b' ') {}
-    } else if !cursor.skip(b'T') {
-        return None;
-    }
-    let has_seconds = cursor.clock(&mut time)?;
-    if has_seconds && !cursor.is_at_end() {
-        time.offset = cursor.offset()?;
-    }
-    cursor.is_at_end().then_some(time)
-}
-
-struct Cursor<'a>(&'a [u8]);
-
-impl Cursor<'_> {
-    fn is_at_end(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    fn skip(&mut self, byte: u8) -> bool {
-        let rest = self.0.strip_prefix(&[byte]);
-        self.0 = rest.unwrap_or(self.0);
-        rest.is_some()
-    }
-
-    /// Exactly this many digits.
-    fn number(&mut self, digits: usize) -> Option<u32> {
-        let (head, rest) = self.0.split_at_checked(digits)?;
-        let digit = |number: u32, &byte: &u8| Some(number * 10 + char::from(byte).to_digit(10)?);
-        let number = head.iter().try_fold(0, digit)?;
-        self.0 = rest;
-        Some(number)
-    }
-
-    /// This separator and two digits.
-    fn field(&mut self, separator: u8) -> Option<u32> {
-        self.skip(separator).then(|| self.number(2))?
-    }
-
-    fn date(&mut self, time: &mut Time) -> Option<()> {
-        time.year = self.number(4)?;
-        time.month = self.field(b'-')?;
-        time.day = self.field(b'-')?;
-        let valid = (1..=12).contains(&time.month) && (1..=days_in(time.year, time.month)).contains(&time.day);
-        valid.then_some(())
-    }
-
-    /// The time of day, and whether it has seconds.
-    fn clock(&mut self, time: &mut Time) -> Option<bool> {
-        time.hour = self.number(2).or_else(|| self.number(1))?;
-        time.minute = self.field(b':')?;
-        let has_seconds = self.0.first() == Some(&b':');
-        if has_seconds {
-            time.second = self.field(b':')?;
-            time.nanosecond = self.fraction();
-        }
-        (time.hour < 24 && time.minute < 60 && time.second < 60).then_some(has_seconds)
-    }
-
-    /// Nanoseconds after a point or comma; further digits are dropped.
-    fn fraction(&mut self) -> u32 {
-        let [b'.' | b',', rest @ ..] = self.0 else { return 0 };
-        let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-        if digits == 0 {
-            return 0;
-        }
-        self.0 = &rest[digits..];
-        let padded = rest[..digits].iter().copied().chain(std::iter::repeat(b'0')).take(9);
-        padded.fold(0, |number, byte| number * 10 + u32::from(byte - b'0'))
-    }
-
-    /// `+07:00`, in minutes. The original takes 24 hours and 60 minutes for valid.
-    fn offset(&mut self) -> Option<i32> {
-        let sign = if self.skip(b'-') { -1 } else { self.skip(b'+').then_some(1)? };
-        let hours = self.number(2)?;
-        let minutes = self.field(b':')?;
-        (hours <= 24 && minutes <= 60).then_some(sign * (hours * 60 + minutes) as i32)
-    }
-}
-
-fn days_in(year: u32, month: u32) -> u32 {
-    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
-    match month {
-        2 if leap => 29,
-        2 => 28,
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
-    }
 }
 
 #[cfg(test)]

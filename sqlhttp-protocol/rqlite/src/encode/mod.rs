@@ -2,7 +2,6 @@
 
 mod date;
 pub(crate) mod json;
-pub(crate) mod number;
 pub(crate) mod pretty;
 mod rows;
 mod value;
@@ -18,6 +17,7 @@ use crate::shape::{Shape, Trailer};
 use crate::words;
 use pretty::Indenter;
 use rows::{RowWriter, Style};
+pub(crate) use sqlhttp_text::number;
 
 /// How much compact JSON of one result is kept back to be indented later, bytes. (A result that fails can be taken
 /// back as long as it is.)

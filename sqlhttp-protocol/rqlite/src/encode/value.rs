@@ -1,7 +1,5 @@
 //! One value as JSON: what becomes of it depends on the type its column was declared with.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use sqlhttp_core::ValueRef;
 
 use super::{date, json, number};
@@ -64,7 +62,7 @@ pub(super) fn write(
         (ValueRef::Text(text), _) => json::write_text(out, text),
         (ValueRef::Blob(bytes), Class::Texty) if std::str::from_utf8(bytes).is_ok() => json::write_text(out, bytes),
         (ValueRef::Blob(bytes), _) if blob_array => write_array(out, bytes),
-        (ValueRef::Blob(bytes), _) => write_base64(out, bytes),
+        (ValueRef::Blob(bytes), _) => json::write_base64(out, bytes),
     }
     Ok(())
 }
@@ -78,13 +76,4 @@ fn write_array(out: &mut Vec<u8>, bytes: &[u8]) {
         number::write_integer(out, byte);
     }
     out.push(b']');
-}
-
-fn write_base64(out: &mut Vec<u8>, bytes: &[u8]) {
-    out.push(b'"');
-    let start = out.len();
-    out.resize(start + bytes.len().div_ceil(3) * 4, 0);
-    let written = STANDARD.encode_slice(bytes, &mut out[start..]).unwrap_or(0);
-    out.truncate(start + written);
-    out.push(b'"');
 }

@@ -1,5 +1,9 @@
 //! Texts in DATE, DATETIME and TIMESTAMP columns, which clients get in the notation of RFC 3339.
 
+use sqlhttp_text::time::{ParseOptions, Time};
+
+const OPTIONS: ParseOptions = ParseOptions { repeated_blanks: false, offset_hours_max: 23, offset_minutes_max: 59 };
+
 /// Whether a column declared so has its texts converted.
 pub(crate) fn is_date_type(declared: &str) -> bool {
     ["DATE", "DATETIME", "TIMESTAMP"].iter().any(|name| name.eq_ignore_ascii_case(declared))
@@ -7,197 +11,18 @@ pub(crate) fn is_date_type(declared: &str) -> bool {
 
 /// Writes a text that is a time as a JSON string in RFC 3339. Returns false, and writes nothing, for any other text.
 pub(crate) fn write_date(out: &mut Vec<u8>, text: &[u8]) -> bool {
-    let Some(time) = parse(text) else { return false };
-    out.push(b'"');
-    time.write(out);
-    out.push(b'"');
+    // Not `or_else`: moving the time from one place to another would cost a sixth of the whole.
+    match Time::parse(text, &OPTIONS) {
+        Some(time) => time.write_json(out),
+        None => return write_printed_date(out, text),
+    }
     true
 }
 
-#[derive(Debug, PartialEq)]
-struct Time {
-    year: u32,
-    month: u32,
-    day: u32,
-    hour: u32,
-    minute: u32,
-    second: u32,
-    nanosecond: u32,
-    /// Minutes east of Greenwich.
-    offset: i32,
-}
-
-fn parse(text: &[u8]) -> Option<Time> {
-    parse_stored(text.strip_suffix(b"Z").unwrap_or(text)).or_else(|| parse_printed(text))
-}
-
-/// `2006-01-02`, `2006-01-02 15:04`, `2006-01-02 15:04:05.999999999`, the latter also with `-07:00`; `T` for the blank.
-fn parse_stored(text: &[u8]) -> Option<Time> {
-    let mut cursor = Cursor(text);
-    let mut time = cursor.date()?;
-    if cursor.is_at_end() {
-        return Some(time);
-    }
-    if !cursor.skip(b' ') && !cursor.skip(b'T') {
-        return None;
-    }
-    let has_seconds = cursor.clock(&mut time)?;
-    if has_seconds && !cursor.is_at_end() {
-        time.offset = cursor.offset(true)?;
-    }
-    cursor.is_at_end().then_some(time)
-}
-
-/// `2006-01-02 15:04:05.999999999 -0700 MST`, maybe followed by ` m=+0.1`: a time as a Go program prints it.
-fn parse_printed(text: &[u8]) -> Option<Time> {
-    let end = text.windows(2).position(|pair| pair == b"m=").filter(|&at| at > 0).unwrap_or(text.len());
-    let mut cursor = Cursor(text[..end].trim_ascii());
-    let mut time = cursor.date()?;
-    cursor.blanks()?;
-    if !cursor.clock(&mut time)? {
-        return None;
-    }
-    cursor.blanks()?;
-    time.offset = cursor.offset(false)?;
-    cursor.blanks()?;
-    is_zone_name(cursor.0).then_some(time)
-}
-
-/// `CEST`, `UTC`, or `+03` for a zone without a name.
-fn is_zone_name(name: &[u8]) -> bool {
-    match name {
-        [b'+' | b'-', digits @ ..] => matches!(digits.len(), 2 | 4) && digits.iter().all(u8::is_ascii_digit),
-        letters => (3..=5).contains(&letters.len()) && letters.iter().all(u8::is_ascii_alphabetic),
-    }
-}
-
-struct Cursor<'a>(&'a [u8]);
-
-impl Cursor<'_> {
-    fn is_at_end(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    fn skip(&mut self, byte: u8) -> bool {
-        let rest = self.0.strip_prefix(&[byte]);
-        self.0 = rest.unwrap_or(self.0);
-        rest.is_some()
-    }
-
-    fn blanks(&mut self) -> Option<()> {
-        let found = self.skip(b' ');
-        while self.skip(b' ') {}
-        found.then_some(())
-    }
-
-    /// Exactly this many digits.
-    fn number(&mut self, digits: usize) -> Option<u32> {
-        let (head, rest) = self.0.split_at_checked(digits)?;
-        let number = head.iter().try_fold(0, |n, &b| Some(n * 10 + char::from(b).to_digit(10)?))?;
-        self.0 = rest;
-        Some(number)
-    }
-
-    fn date(&mut self) -> Option<Time> {
-        let year = self.number(4)?;
-        let month = self.skip(b'-').then(|| self.number(2))??;
-        let day = self.skip(b'-').then(|| self.number(2))??;
-        let valid = (1..=12).contains(&month) && (1..=days_in(year, month)).contains(&day);
-        valid.then_some(Time { year, month, day, hour: 0, minute: 0, second: 0, nanosecond: 0, offset: 0 })
-    }
-
-    /// The time of day, and whether it has seconds.
-    fn clock(&mut self, time: &mut Time) -> Option<bool> {
-        time.hour = self.number(2).or_else(|| self.number(1))?;
-        time.minute = self.skip(b':').then(|| self.number(2))??;
-        let has_seconds = self.skip(b':');
-        if has_seconds {
-            time.second = self.number(2)?;
-            time.nanosecond = self.fraction();
-        }
-        (time.hour < 24 && time.minute < 60 && time.second < 60).then_some(has_seconds)
-    }
-
-    /// Nanoseconds after a point or comma; further digits are dropped.
-    fn fraction(&mut self) -> u32 {
-        let [b'.' | b',', rest @ ..] = self.0 else { return 0 };
-        let digits = rest.iter().take_while(|b| b.is_ascii_digit()).count();
-        if digits == 0 {
-            return 0;
-        }
-        self.0 = &rest[digits..];
-        let padded = rest[..digits].iter().copied().chain(std::iter::repeat(b'0')).take(9);
-        padded.fold(0, |n, b| n * 10 + u32::from(b - b'0'))
-    }
-
-    fn offset(&mut self, colon: bool) -> Option<i32> {
-        let sign = if self.skip(b'-') { -1 } else { self.skip(b'+').then_some(1)? };
-        let hours = self.number(2)?;
-        if colon && !self.skip(b':') {
-            return None;
-        }
-        let minutes = self.number(2)?;
-        (hours < 24 && minutes < 60).then_some(sign * (hours * 60 + minutes) as i32)
-    }
-}
-
-fn days_in(year: u32, month: u32) -> u32 {
-    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
-    match month {
-        2 if leap => 29,
-        2 => 28,
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
-    }
-}
-
-impl Time {
-    fn write(&self, out: &mut Vec<u8>) {
-        for (number, digits, before) in [
-            (self.year, 4, None),
-            (self.month, 2, Some(b'-')),
-            (self.day, 2, Some(b'-')),
-            (self.hour, 2, Some(b'T')),
-            (self.minute, 2, Some(b':')),
-            (self.second, 2, Some(b':')),
-        ] {
-            out.extend(before);
-            write_padded(out, number, digits);
-        }
-        self.write_fraction(out);
-        self.write_offset(out);
-    }
-
-    fn write_fraction(&self, out: &mut Vec<u8>) {
-        if self.nanosecond > 0 {
-            out.push(b'.');
-            write_padded(out, self.nanosecond, 9);
-            while out.last() == Some(&b'0') {
-                out.pop();
-            }
-        }
-    }
-
-    fn write_offset(&self, out: &mut Vec<u8>) {
-        if self.offset == 0 {
-            return out.push(b'Z');
-        }
-        let minutes = self.offset.unsigned_abs();
-        out.push(if self.offset < 0 { b'-' } else { b'+' });
-        write_padded(out, minutes / 60, 2);
-        out.push(b':');
-        write_padded(out, minutes % 60, 2);
-    }
-}
-
-fn write_padded(out: &mut Vec<u8>, number: u32, digits: usize) {
-    let start = out.len();
-    out.resize(start + digits, b'0');
-    let mut left = number;
-    for digit in out[start..].iter_mut().rev() {
-        *digit = b'0' + (left % 10) as u8;
-        left /= 10;
-    }
+fn write_printed_date(out: &mut Vec<u8>, text: &[u8]) -> bool {
+    let Some(time) = Time::parse_printed(text, &OPTIONS) else { return false };
+    time.write_json(out);
+    true
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 
 mod date;
 pub(crate) mod json;
-pub(crate) mod number;
 mod rows;
 
 use sqlhttp_core::{Block, Changed, Columns, Ending, Failure, Outcome, Part, Rows, StepOutcome};
@@ -11,6 +10,7 @@ use crate::reply::{Refusal, Reply, capitalized};
 use crate::shape::{ItemShape, Kind, ReplyShape};
 use crate::words;
 use rows::RowWriter;
+pub(crate) use sqlhttp_text::number;
 
 /// Encodes an outcome that is there as a whole.
 pub fn encode(outcome: &Outcome, shape: &ReplyShape) -> Reply {

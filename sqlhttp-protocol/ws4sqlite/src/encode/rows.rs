@@ -3,8 +3,6 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use sqlhttp_core::{Block, Columns, ValueRef};
 
 use super::date::{is_date_type, write_date};
@@ -171,15 +169,6 @@ fn write_value(out: &mut Vec<u8>, value: ValueRef<'_>) {
         ValueRef::Integer(value) => number::write_integer(out, value),
         ValueRef::Real(value) => number::write_real(out, value),
         ValueRef::Text(text) => json::write_text(out, text),
-        ValueRef::Blob(bytes) => write_base64(out, bytes),
+        ValueRef::Blob(bytes) => json::write_base64(out, bytes),
     }
-}
-
-fn write_base64(out: &mut Vec<u8>, bytes: &[u8]) {
-    out.push(b'"');
-    let start = out.len();
-    out.resize(start + bytes.len().div_ceil(3) * 4, 0);
-    let written = STANDARD.encode_slice(bytes, &mut out[start..]).unwrap_or(0);
-    out.truncate(start + written);
-    out.push(b'"');
 }

@@ -1,15 +1,19 @@
-//! Numbers as JSON, doubles in the notation of Go's encoding/json.
+//! Numbers as JSON, doubles in the notation of Go's `encoding/json`.
+
+/// Below this, all integral doubles are exact integers.
+const EXACT: f64 = (1_u64 << 53) as f64;
 
 /// Writes an integer.
-pub(crate) fn write_integer(out: &mut Vec<u8>, value: i64) {
+#[inline]
+pub fn write_integer(out: &mut Vec<u8>, value: impl itoa::Integer) {
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
 /// Writes a double with the fewest digits that read back as the same double: plainly from 1e-6 to below 1e21
-/// (without a fraction if there is none), else with an exponent. JSON has no word for infinity; `9e999` is SQLite's,
-/// and reads back as infinity.
-pub(crate) fn write_real(out: &mut Vec<u8>, value: f64) {
-    const EXACT: f64 = (1_u64 << 53) as f64;
+/// (without a fraction if there is none), else with an exponent. What JSON has no word for, and Go refuses: `9e999` is
+/// SQLite's word for infinity, and reads back as infinity; what is no number is `null`.
+#[inline]
+pub fn write_real(out: &mut Vec<u8>, value: f64) {
     if value.fract() == 0.0 && value.abs() < EXACT && (value != 0.0 || value.is_sign_positive()) {
         return write_integer(out, value as i64);
     }
@@ -102,7 +106,7 @@ impl Digits {
         }
         let exponent = self.point - 1;
         out.extend_from_slice(if exponent < 0 { b"e-" } else { b"e+" });
-        write_integer(out, i64::from(exponent.unsigned_abs()));
+        write_integer(out, exponent.unsigned_abs());
     }
 }
 
@@ -125,6 +129,7 @@ mod tests {
             (-0.0, "-0"),
             (1.0, "1"),
             (-1.0, "-1"),
+            (-1.5, "-1.5"),
             (1.5, "1.5"),
             (-0.25, "-0.25"),
             (0.1 + 0.2, "0.30000000000000004"),
@@ -146,10 +151,13 @@ mod tests {
             (9007199254740992.0, "9007199254740992"),
             (9007199254740991.0, "9007199254740991"),
             (1152921504606846976.0, "1152921504606847000"),
+            (9223372036854775808.0, "9223372036854776000"),
             (-9223372036854775808.0, "-9223372036854776000"),
+            (12345678901234567890.0, "12345678901234567000"),
             (2251799813685249.5, "2251799813685249.5"),
             (f64::INFINITY, "9e999"),
             (f64::NEG_INFINITY, "-9e999"),
+            (f64::NAN, "null"),
         ] {
             assert_eq!(written(value), want);
         }

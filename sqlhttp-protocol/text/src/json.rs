@@ -1,0 +1,122 @@
+//! Strings as JSON, as Go's `encoding/json` writes them with `SetEscapeHTML(false)`; but U+2028 and U+2029 are plain too.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+/// Which byte of a string is written as which escape: quotes, backslashes and control characters. All others are
+/// written plainly.
+#[derive(Debug)]
+pub struct Escapes {
+    /// For each byte: 0 if it stands for itself, else the letter of its escape.
+    letters: [u8; 256],
+}
+
+impl Escapes {
+    /// As Go writes since version 1.22: with `\b` and `\f`.
+    pub const GO_1_22: &'static Escapes = &Escapes::BEFORE_GO_1_22.with(0x08, b'b').with(0x0c, b'f');
+
+    /// As Go wrote before version 1.22: `\u0008` and `\u000c` have no short form.
+    pub const BEFORE_GO_1_22: &'static Escapes = &Escapes::control_characters()
+        .with(b'\t', b't')
+        .with(b'\n', b'n')
+        .with(b'\r', b'r')
+        .with(b'"', b'"')
+        .with(b'\\', b'\\');
+
+    const fn control_characters() -> Escapes {
+        let mut letters = [0; 256];
+        let mut control = 0;
+        while control < 0x20 {
+            letters[control] = b'u';
+            control += 1;
+        }
+        Escapes { letters }
+    }
+
+    const fn with(&self, byte: u8, letter: u8) -> Escapes {
+        let mut letters = self.letters;
+        letters[byte as usize] = letter;
+        Escapes { letters }
+    }
+
+    /// Writes a JSON string.
+    #[inline]
+    pub fn write_string(&self, out: &mut Vec<u8>, text: &str) {
+        out.push(b'"');
+        self.write_content(out, text);
+        out.push(b'"');
+    }
+
+    /// Writes what stands between the quotes of a JSON string.
+    #[inline]
+    pub fn write_content(&self, out: &mut Vec<u8>, text: &str) {
+        let bytes = text.as_bytes();
+        let mut written = 0;
+        for (at, &byte) in bytes.iter().enumerate() {
+            let letter = self.letters[usize::from(byte)];
+            if letter != 0 {
+                out.extend_from_slice(&bytes[written..at]);
+                write_escape(out, byte, letter);
+                written = at + 1;
+            }
+        }
+        out.extend_from_slice(&bytes[written..]);
+    }
+}
+
+#[cold]
+fn write_escape(out: &mut Vec<u8>, byte: u8, letter: u8) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    out.extend_from_slice(&[b'\\', letter]);
+    if letter == b'u' {
+        out.extend_from_slice(&[b'0', b'0', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+    }
+}
+
+/// Writes bytes as a JSON string in base64, with padding.
+#[inline]
+pub fn write_base64(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.push(b'"');
+    let start = out.len();
+    out.resize(start + bytes.len().div_ceil(3) * 4, 0);
+    let written = STANDARD.encode_slice(bytes, &mut out[start..]).unwrap_or(0);
+    out.truncate(start + written);
+    out.push(b'"');
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn written(escapes: &Escapes, text: &str) -> String {
+        let mut out = Vec::new();
+        escapes.write_string(&mut out, text);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn two_control_characters_have_a_short_form_in_go_1_22_only() {
+        assert_eq!(written(Escapes::GO_1_22, "\u{8}\u{c}\u{1f}"), r#""\b\f\u001f""#);
+        assert_eq!(written(Escapes::BEFORE_GO_1_22, "\u{8}\u{c}\u{1f}"), r#""\u0008\u000c\u001f""#);
+    }
+
+    #[test]
+    fn base64_has_padding() {
+        for (bytes, want) in [(&b""[..], "\"\""), (b"\xfb", "\"+w==\""), (b"\xff\xff\xff", "\"////\"")] {
+            let mut out = Vec::new();
+            write_base64(&mut out, bytes);
+            assert_eq!(String::from_utf8(out).unwrap(), want);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_string_reads_back(text in any::<String>()) {
+            for escapes in [Escapes::GO_1_22, Escapes::BEFORE_GO_1_22] {
+                prop_assert_eq!(&serde_json::from_str::<String>(&written(escapes, &text)).unwrap(), &text);
+            }
+        }
+    }
+}
