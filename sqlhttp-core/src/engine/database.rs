@@ -306,6 +306,11 @@ impl Database {
         connection.close().map_err(|(_, error)| failed(error))
     }
 
+    #[cfg(test)]
+    pub(super) fn anchor(&self) -> &Arc<super::anchor::Anchor> {
+        &self.inner.shared.anchor
+    }
+
     /// Decides where a batch runs, and runs it there.
     async fn run(&self, mut batch: Batch, access: Access, deadline: Deadline) -> Result<Answer, Error> {
         let stamp = batch.stamp.take().unwrap_or_else(stamps::new);
@@ -365,6 +370,7 @@ impl Inner {
             // It catches its panics, so there is nothing to learn from the result.
             let _ = writer.join();
         }
+        self.shared.anchor.close();
     }
 }
 

@@ -11,6 +11,7 @@
 //! | `sinks`, `parts` | results held, or told part by part |
 //! | `writer` | the queue, the group, the thread |
 //! | `readers` | reads on the caller's thread or in a pool |
+//! | `anchor` | what spares short reads the system calls for their lock |
 //! | `background` | threads for copies |
 //! | `backup`, `sync` | a consistent copy while writes go on; what was not synced, synced |
 //! | `log`, `progress`, `image` | a database that applies a log; how far it is; all of its content replaced at once |
@@ -18,6 +19,7 @@
 //! | `stamps`, `watch` | time and chance; deadlines and departed callers |
 //! | `sqlite` | the only room with `unsafe` |
 
+mod anchor;
 mod background;
 mod backup;
 mod bind;

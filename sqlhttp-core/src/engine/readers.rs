@@ -117,6 +117,9 @@ impl Readers {
         let answer = self.inline_on(&mut session, batch, stamp, access);
         drop(gate);
         self.give_back(session);
+        if let Inline::Done(_) = answer {
+            self.shared.anchor.set();
+        }
         answer
     }
 
@@ -156,20 +159,22 @@ impl Readers {
     /// A session for a caller's thread. `None` if too many are open, or none can be opened: the pool will tell why.
     /// (There must be one even while long reads hold the others, or a write would wait for them to be classified.)
     fn try_take(&self) -> Option<Session> {
-        let state = self.lock();
+        let mut state = self.lock();
         if state.closed || state.lent >= SESSIONS_MAX {
             return None;
         }
+        let idle = lend(&mut state);
         drop(state);
-        self.take().ok()
+        self.fresh(idle).ok()
     }
 
     fn take(&self) -> Result<Session, SqlError> {
-        let idle = {
-            let mut state = self.lock();
-            state.lent += 1;
-            state.idle.pop()
-        };
+        let idle = lend(&mut self.lock());
+        self.fresh(idle)
+    }
+
+    /// The session that was idle, or a new one in its stead.
+    fn fresh(&self, idle: Option<Session>) -> Result<Session, SqlError> {
         let session = match idle {
             Some(session) if !session.is_stale(&self.shared.blueprint) => Ok(session),
             _ => Session::open(&self.shared.blueprint, Role::Reader),
@@ -369,6 +374,12 @@ impl Readers {
             self.changed.wait_while(state, |state| state.threads > 0).unwrap_or_else(PoisonError::into_inner);
         state.idle.clear();
     }
+}
+
+/// Counts one session more as used, and takes it from the idle ones if there is any.
+fn lend(state: &mut State) -> Option<Session> {
+    state.lent += 1;
+    state.idle.pop()
 }
 
 /// Several statements must see one snapshot. (A semicolon inside a text costs a superfluous BEGIN, nothing more.)

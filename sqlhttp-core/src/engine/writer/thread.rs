@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockWriteGuard};
 
 use super::queue::{Gathered, Job, Queue, Task};
+use crate::engine::anchor::Anchor;
 use crate::engine::options::Writes;
 use crate::engine::progress::Progress;
 use crate::engine::session::{Blueprint, Role, Session, engine_error, sql_error};
@@ -20,6 +21,8 @@ pub(crate) struct Shared {
     /// Held by the writer while it writes and by readers while they read, where SQLite's own locks would make them
     /// poll for each other: with a rollback journal.
     pub(crate) gate: RwLock<()>,
+    /// Spares short reads the system calls for their lock.
+    pub(crate) anchor: Arc<Anchor>,
     /// How far the database is in the log that it applies.
     progress: Mutex<Progress>,
 }
@@ -35,9 +38,11 @@ pub(crate) struct Counters {
 impl Shared {
     pub(crate) fn new(blueprint: Arc<Blueprint>) -> Self {
         let queue = Queue::new(blueprint.options.write_queue_len_max);
+        let anchor = Anchor::new(blueprint.clone());
         Shared {
             blueprint,
             queue,
+            anchor,
             counters: Counters::default(),
             poison: Mutex::default(),
             gate: RwLock::default(),
@@ -110,6 +115,7 @@ pub(crate) fn run(session: Session, shared: &Shared) {
     let mut writer = Writer { session, shared };
     let group_len_max = shared.blueprint.options.group_len_max.max(1);
     while let Some(gathered) = shared.queue.gather(group_len_max) {
+        shared.anchor.give_way();
         // A panic here is a bug of ours. The transaction dies with the connection, and nobody has been told of success.
         let result = catch_unwind(AssertUnwindSafe(|| match gathered {
             Gathered::Jobs(jobs) => writer.run_jobs(jobs),
@@ -122,7 +128,9 @@ pub(crate) fn run(session: Session, shared: &Shared) {
         if shared.poisoned().is_none() {
             writer.renew();
         }
+        shared.anchor.return_place();
     }
+    shared.anchor.close();
     if shared.poisoned().is_none() {
         writer.checkpoint_at_end();
     }

@@ -1,0 +1,297 @@
+//! A read transaction that stays open while nobody writes, so that short reads need no system call for their lock.
+//!
+//! In WAL mode every read takes a shared lock on a read mark and releases it again
+//! (<https://sqlite.org/walformat.html#wal_locks>). SQLite counts the holders of one process itself and asks the system
+//! only for the first and the last of them: two system calls a read, made under a mutex for which readers on other
+//! threads queue. While the anchor holds the mark, it is always the first and the last.
+//!
+//! It must be in nobody's way. The writer makes it give way before anything else ([`Anchor::give_way`]), so no
+//! checkpoint of this process ever meets it. For the sake of other processes that write the same file it is lifted at
+//! least every [`LIFT_EVERY`], and not set for a while once one of them has been seen to write.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use super::Writes;
+use super::background::spawn;
+use super::session::{Blueprint, Role, Session, sql_error};
+use super::sqlite::probe;
+use super::sqlite::statement::Statement;
+use crate::model::SqlError;
+
+/// How long an anchor may stay where other processes may write.
+const LIFT_EVERY: Duration = Duration::from_millis(500);
+/// How long none is set after another process has written.
+const AFTER_OTHERS: Duration = Duration::from_secs(10);
+
+/// Reads the schema's first page, and has a row left whatever the schema holds: until then its transaction is open.
+const HOLDING: &str = "SELECT 1 FROM sqlite_schema UNION ALL SELECT 1";
+
+/// The anchor of a database.
+pub(crate) struct Anchor {
+    blueprint: Arc<Blueprint>,
+    /// There is something to gain.
+    useful: bool,
+    /// The writer is at work, or has no more work to do.
+    away: AtomicBool,
+    set: AtomicBool,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    chain: Option<Chain>,
+    not_before: Option<Instant>,
+    /// The lifter will come.
+    awaits_lifter: bool,
+}
+
+/// What holds the read mark. The statement comes first: it must be finalized before its connection closes.
+struct Chain {
+    holding: Statement,
+    session: Session,
+    /// What `PRAGMA data_version` said when the anchor was set.
+    version: i64,
+}
+
+impl Anchor {
+    pub(crate) fn new(blueprint: Arc<Blueprint>) -> Arc<Anchor> {
+        let useful = blueprint.file().is_some() && blueprint.snapshots() && blueprint.options.vfs.is_none();
+        let (away, set) = (AtomicBool::new(false), AtomicBool::new(false));
+        Arc::new(Anchor { blueprint, useful, away, set, state: Mutex::default() })
+    }
+
+    /// Sets it, if that may be and nobody else is doing so. To be called after a read.
+    pub(crate) fn set(self: &Arc<Self>) {
+        if !self.useful || self.set.load(Ordering::Relaxed) || self.away.load(Ordering::Relaxed) {
+            return;
+        }
+        let Ok(mut state) = self.state.try_lock() else { return };
+        // The writer says that it comes before it takes the lock.
+        if self.away.load(Ordering::SeqCst) || state.not_before.is_some_and(|moment| Instant::now() < moment) {
+            return;
+        }
+        if self.hold(&mut state).is_err() {
+            // Reads go on without; whatever it was, they tell.
+            state.chain = None;
+            state.not_before = Some(Instant::now() + AFTER_OTHERS);
+            return;
+        }
+        self.set.store(true, Ordering::Relaxed);
+        let others_may_write = self.blueprint.options.writes == Writes::Direct;
+        if others_may_write && !std::mem::replace(&mut state.awaits_lifter, true) {
+            drop(state);
+            lift_later(self);
+        }
+    }
+
+    fn hold(&self, state: &mut State) -> Result<(), SqlError> {
+        state.chain.take_if(|chain| chain.session.is_stale(&self.blueprint));
+        let chain = match &mut state.chain {
+            Some(chain) => chain,
+            empty => empty.insert(Chain::open(&self.blueprint)?),
+        };
+        chain.begin()
+    }
+
+    /// Lifts it, and sets none until [`Anchor::return_place`]. The writer calls this before it does anything.
+    pub(crate) fn give_way(&self) {
+        self.away.store(true, Ordering::SeqCst);
+        if self.useful {
+            self.lift();
+        }
+    }
+
+    /// The writer has done its work.
+    pub(crate) fn return_place(&self) {
+        self.away.store(false, Ordering::SeqCst);
+    }
+
+    /// Lifts it for good, and closes its connection.
+    pub(crate) fn close(&self) {
+        self.give_way();
+        self.lock().chain = None;
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lift(&self) {
+        let mut state = self.lock();
+        if self.set.swap(false, Ordering::Relaxed)
+            && let Some(chain) = &mut state.chain
+        {
+            chain.holding.reset();
+        }
+    }
+
+    /// Lifts it, and looks whether another process has written meanwhile: this one's writer has not.
+    fn lift_for_others(&self) {
+        let mut state = self.lock();
+        state.awaits_lifter = false;
+        if !self.set.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        let Some(chain) = &mut state.chain else { return };
+        chain.holding.reset();
+        if chain.read_version().is_ok_and(|version| version != chain.version) {
+            state.not_before = Some(Instant::now() + AFTER_OTHERS);
+        }
+    }
+}
+
+impl Chain {
+    fn open(blueprint: &Blueprint) -> Result<Chain, SqlError> {
+        let session = Session::open(blueprint, Role::Reader)?;
+        let prepared = Statement::prepare(session.connection(), HOLDING, true)?;
+        let holding = prepared.statement.ok_or_else(|| probe::error_of_code(rusqlite::ffi::SQLITE_INTERNAL, None))?;
+        Ok(Chain { holding, session, version: 0 })
+    }
+
+    /// Begins a read transaction, which lasts until the statement is reset.
+    fn begin(&mut self) -> Result<(), SqlError> {
+        let begun = self.holding.step().map_err(|code| self.session.error(code));
+        let version = begun.and_then(|_| self.read_version());
+        match version {
+            Ok(version) => self.version = version,
+            Err(_) => self.holding.reset(),
+        }
+        version.map(drop)
+    }
+
+    fn read_version(&self) -> Result<i64, SqlError> {
+        let statement = self.session.connection().prepare_cached("PRAGMA data_version");
+        statement.and_then(|mut statement| statement.query_row([], |row| row.get(0))).map_err(sql_error)
+    }
+}
+
+/// The anchors of this process that have to be lifted.
+static LIFTER: Mutex<Lifter> = Mutex::new(Lifter { running: false, anchors: Vec::new() });
+
+struct Lifter {
+    /// There is a thread that lifts them.
+    running: bool,
+    anchors: Vec<Weak<Anchor>>,
+}
+
+fn lift_later(anchor: &Arc<Anchor>) {
+    let mut lifter = LIFTER.lock().unwrap_or_else(PoisonError::into_inner);
+    if !lifter.running && spawn("sqlhttp-anchors", lift_all).is_err() {
+        // Nobody would lift it.
+        drop(lifter);
+        return anchor.lift();
+    }
+    lifter.running = true;
+    lifter.anchors.push(Arc::downgrade(anchor));
+}
+
+/// Lifts all anchors at intervals, until none has been set since the last time.
+fn lift_all() {
+    loop {
+        std::thread::sleep(LIFT_EVERY);
+        let mut lifter = LIFTER.lock().unwrap_or_else(PoisonError::into_inner);
+        let anchors = std::mem::take(&mut lifter.anchors);
+        if anchors.is_empty() {
+            lifter.running = false;
+            return;
+        }
+        drop(lifter);
+        anchors.iter().filter_map(Weak::upgrade).for_each(|anchor| anchor.lift_for_others());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use rusqlite::Connection;
+
+    use super::*;
+    use crate::engine::{Database, Options};
+    use crate::model::{Batch, Step, StepOutcome, ValueRef};
+
+    fn open(directory: &tempfile::TempDir, options: Options) -> Database {
+        Database::open(directory.path().join("db"), options).unwrap()
+    }
+
+    fn run(database: &Database, sql: &str) -> StepOutcome {
+        database.execute_blocking(Batch::one(Step::query(sql, ()))).unwrap().steps.remove(0)
+    }
+
+    fn is_set(database: &Database) -> bool {
+        database.anchor().set.load(Ordering::Relaxed)
+    }
+
+    /// Whether everything in the write-ahead log could be moved into the database file.
+    fn checkpoint(other: &Connection) -> bool {
+        let mut busy = true;
+        while busy {
+            // Only until another thread has lifted it: SQLite's busy handler does not apply here.
+            busy = other.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0)).unwrap();
+        }
+        std::fs::metadata(other.path().unwrap().to_owned() + "-wal").unwrap().len() == 0
+    }
+
+    #[test]
+    fn a_read_sets_it_and_a_write_lifts_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let database = open(&directory, Options { writes: Writes::Log, ..Options::default() });
+        assert!(!is_set(&database));
+        run(&database, "SELECT 1");
+        assert!(is_set(&database), "nobody writes");
+        database.anchor().give_way();
+        assert!(!is_set(&database));
+        run(&database, "SELECT 1");
+        assert!(!is_set(&database), "the writer is at work");
+        database.anchor().return_place();
+        run(&database, "SELECT 1");
+        assert!(is_set(&database));
+    }
+
+    #[test]
+    fn reads_see_every_write_and_the_write_ahead_log_does_not_grow() {
+        let directory = tempfile::tempdir().unwrap();
+        let database = open(&directory, Options::default());
+        run(&database, "CREATE TABLE t(a)");
+        for n in 1..=300_i64 {
+            // About 33 pages each: some thousand in all.
+            run(&database, "INSERT INTO t VALUES (zeroblob(131072))");
+            let count = run(&database, "SELECT count(*) FROM t");
+            let StepOutcome::Rows(rows) = count else { unreachable!("{count:?}") };
+            let values: Vec<_> = rows.iter().map(|row| row.get(0)).collect();
+            assert_eq!(values, [Some(ValueRef::Integer(n))]);
+            run(&database, "UPDATE t SET a = 1 WHERE a != 1");
+        }
+        let wal = database.status().wal_bytes;
+        assert!(wal < 12 << 20, "{wal} bytes");
+    }
+
+    #[test]
+    fn other_processes_write_and_move_the_log_beside_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let database = open(&directory, Options::default());
+        run(&database, "CREATE TABLE t(a)");
+        run(&database, "SELECT 1");
+        let other = Connection::open(directory.path().join("db")).unwrap();
+        other.execute("INSERT INTO t VALUES (1)", []).unwrap();
+        assert!(checkpoint(&other));
+        // Now that another process has been seen to write, none is set for a while.
+        assert!(!is_set(&database));
+        run(&database, "SELECT 1");
+        assert!(!is_set(&database));
+    }
+
+    #[test]
+    fn closing_leaves_nothing_behind() {
+        let directory = tempfile::tempdir().unwrap();
+        let database = open(&directory, Options::default());
+        run(&database, "CREATE TABLE t(a)");
+        run(&database, "SELECT 1");
+        drop(database);
+        let names: Vec<_> =
+            std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, ["db"]);
+    }
+}
