@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Enums of the encoding only ever grow at their end, so that a newer program reads what an older one has written. Each
-//! node that proposes an entry encodes it once; the same bytes go to the log and to other nodes.
+//! node that proposes an entry encodes it once; the same bytes go to the log and to other nodes. What is large and repeats
+//! itself (the same statement a hundred times) is compressed: that is quicker than to write and to send it.
 
 use std::fmt;
 use std::io;
@@ -17,14 +18,21 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use sqlhttp_core::Batch;
 
+use crate::propose::Waiting;
+
 /// The name of the only database there is as yet. Its place in every entry is there already.
 pub(crate) const DATABASE: &str = "main";
 
 const VERSION: u8 = 1;
 const HEAD_BYTES: usize = 5;
 
+/// Work that takes fewer bytes is never compressed.
+const COMPRESSED_BYTES_MIN: usize = 1 << 10;
+/// Work that takes more is not either: it would take the time of others.
+const COMPRESSED_BYTES_MAX: usize = 4 << 20;
+
 /// Something that an entry does.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) enum Work {
     /// Runs a batch.
     Batch {
@@ -38,11 +46,51 @@ pub(crate) enum Work {
     Replace(Arc<[u8]>),
 }
 
+/// Work as it is written: what [`Work`] is, or the same compressed.
+#[derive(Serialize, Deserialize)]
+enum Written<'a> {
+    Batch {
+        batch: Arc<Batch>,
+        alone: bool,
+    },
+    Barrier,
+    Replace(Arc<[u8]>),
+    /// LZ4, its length before that in front; what was compressed is one of the others.
+    Compressed(&'a [u8]),
+}
+
+impl Written<'_> {
+    /// The work; adds to `len_plain` what it takes beyond what is written.
+    fn read(self, len_plain: &mut usize) -> io::Result<Work> {
+        match self {
+            Written::Batch { batch, alone } => Ok(Work::Batch { batch, alone }),
+            Written::Barrier => Ok(Work::Barrier),
+            Written::Replace(bytes) => Ok(Work::Replace(bytes)),
+            Written::Compressed(bytes) => {
+                let (len, packed) = lz4_flex::block::uncompressed_size(bytes).map_err(io::Error::other)?;
+                if len > COMPRESSED_BYTES_MAX {
+                    return Err(io::Error::other("compressed work is too long"));
+                }
+                *len_plain += len;
+                let bytes = lz4_flex::block::decompress(packed, len).map_err(io::Error::other)?;
+                match postcard::from_bytes(&bytes).map_err(io::Error::other)? {
+                    Written::Compressed(_) => Err(io::Error::other("compressed work is compressed")),
+                    written => written.read(len_plain),
+                }
+            }
+        }
+    }
+}
+
 /// The work of one entry. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Command {
     bytes: Arc<[u8]>,
     works: Arc<[Work]>,
+    /// How many bytes it would take if nothing were compressed, about.
+    len_plain: usize,
+    /// Who waits for it on this node; no part of what is written and sent.
+    waiting: Option<Arc<Waiting>>,
 }
 
 /// One piece of work, encoded.
@@ -50,6 +98,7 @@ pub(crate) struct Command {
 pub(crate) struct EncodedWork {
     work: Work,
     bytes: Vec<u8>,
+    len_plain: usize,
 }
 
 impl EncodedWork {
@@ -58,20 +107,35 @@ impl EncodedWork {
     /// # Errors
     /// postcard's, which does not fail when it writes to memory.
     pub(crate) fn new(work: Work) -> io::Result<EncodedWork> {
-        let bytes = postcard::to_stdvec(&work).map_err(io::Error::other)?;
-        Ok(EncodedWork { work, bytes })
+        let plain = postcard::to_stdvec(&work).map_err(io::Error::other)?;
+        let len_plain = plain.len();
+        let bytes = compress(&plain)?.unwrap_or(plain);
+        Ok(EncodedWork { work, bytes, len_plain })
     }
 
-    /// How many bytes it takes in an entry.
+    /// How many bytes it takes before it is compressed.
     pub(crate) fn len(&self) -> usize {
-        self.bytes.len()
+        self.len_plain
     }
+}
+
+/// The same in fewer bytes, if that is worth it.
+fn compress(plain: &[u8]) -> io::Result<Option<Vec<u8>>> {
+    if !(COMPRESSED_BYTES_MIN..=COMPRESSED_BYTES_MAX).contains(&plain.len()) {
+        return Ok(None);
+    }
+    let compressed = lz4_flex::block::compress_prepend_size(plain);
+    if compressed.len() > plain.len() / 4 * 3 {
+        return Ok(None);
+    }
+    postcard::to_stdvec(&Written::Compressed(&compressed)).map(Some).map_err(io::Error::other)
 }
 
 impl Command {
     /// All this work as one entry.
     pub(crate) fn new(database: &str, works: Vec<EncodedWork>) -> io::Result<Command> {
-        let length = works.iter().map(EncodedWork::len).sum::<usize>() + database.len() + HEAD_BYTES + 16;
+        let len_plain = works.iter().map(EncodedWork::len).sum::<usize>();
+        let length = works.iter().map(|work| work.bytes.len()).sum::<usize>() + database.len() + HEAD_BYTES + 16;
         let mut bytes = Vec::with_capacity(length);
         bytes.extend([VERSION, 0, 0, 0, 0]);
         // A sequence is its length and then its items, so encoded items are put together as they are.
@@ -79,7 +143,18 @@ impl Command {
         works.iter().for_each(|work| bytes.extend_from_slice(&work.bytes));
         let checksum = crc32fast::hash(&bytes[HEAD_BYTES..]);
         bytes[1..HEAD_BYTES].copy_from_slice(&checksum.to_le_bytes());
-        Ok(Command { bytes: bytes.into(), works: works.into_iter().map(|work| work.work).collect() })
+        let works = works.into_iter().map(|work| work.work).collect();
+        Ok(Command { bytes: bytes.into(), works, len_plain, waiting: None })
+    }
+
+    /// The same, for which somebody waits.
+    pub(crate) fn awaited_by(self, waiting: Arc<Waiting>) -> Command {
+        Command { waiting: Some(waiting), ..self }
+    }
+
+    /// Who waits for it on this node, as far as this is known.
+    pub(crate) fn waiting(&self) -> Option<&Arc<Waiting>> {
+        self.waiting.as_ref()
     }
 
     /// The encoded form.
@@ -89,7 +164,7 @@ impl Command {
 
     /// What it takes in memory, about, bytes: a batch is some small pieces of memory, each with its overhead.
     pub(crate) fn bytes_in_memory(&self) -> usize {
-        self.bytes.len() * 3 + self.works.len() * 512
+        self.bytes.len() + self.len_plain * 2 + self.works.len() * 512
     }
 
     /// What it does.
@@ -112,12 +187,15 @@ impl Command {
         if crc32fast::hash(body) != u32::from_le_bytes(checksum) {
             return Err(invalid("a command's checksum is wrong".to_owned()));
         }
-        let (database, works): (&str, Vec<Work>) =
-            postcard::from_bytes(body).map_err(|why| invalid(format!("a command makes no sense: {why}")))?;
+        let nonsense = |why: &dyn fmt::Display| invalid(format!("a command makes no sense: {why}"));
+        let (database, works): (&str, Vec<Written<'_>>) = postcard::from_bytes(body).map_err(|why| nonsense(&why))?;
         if database != DATABASE {
             return Err(invalid(format!("a command is for the database '{database}', which is not here")));
         }
-        Ok(Command { works: works.into(), bytes: bytes.into() })
+        let mut len_plain = body.len();
+        let works: io::Result<Arc<[Work]>> = works.into_iter().map(|work| work.read(&mut len_plain)).collect();
+        let works = works.map_err(|why| nonsense(&why))?;
+        Ok(Command { works, bytes: bytes.into(), len_plain, waiting: None })
     }
 }
 
@@ -143,7 +221,7 @@ impl fmt::Display for Command {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use sqlhttp_core::{Bindings, Failure, Stamp, Step};
+    use sqlhttp_core::{Bindings, Failure, Stamp, Step, Value};
 
     use super::*;
 
@@ -178,6 +256,49 @@ mod tests {
         let command = Command::new(DATABASE, vec![work]).unwrap();
         let body = [4, b'm', b'a', b'i', b'n', 1, 0, 1, 0, 1, b'x', 1, 0, 1, 2, 0, 1, 0, 0, 1, 2, 2, 0, 0];
         assert_eq!(command.bytes()[HEAD_BYTES..], body);
+    }
+
+    #[test]
+    fn what_repeats_itself_is_compressed() {
+        let steps = (0..100_i64)
+            .map(|id| Step::execute("INSERT INTO t(id, name) VALUES (?, ?)", [id.into(), Value::from("name")]))
+            .collect();
+        let stamp = Some(Stamp { unix_ms: 1, seed: 2 });
+        let work = Work::Batch { batch: Arc::new(Batch { stamp, ..Batch::transaction(steps) }), alone: false };
+        let plain = postcard::to_stdvec(&work).unwrap().len();
+        let encoded = EncodedWork::new(work.clone()).unwrap();
+        assert!(encoded.bytes.len() < plain / 3, "{} of {plain}", encoded.bytes.len());
+        let command = Command::new(DATABASE, vec![encoded, EncodedWork::new(Work::Barrier).unwrap()]).unwrap();
+        let read = Command::from_bytes(command.bytes().to_vec()).unwrap();
+        assert_eq!(read.works(), [work, Work::Barrier]);
+    }
+
+    #[test]
+    fn what_does_not_repeat_itself_is_not() {
+        let mut chance = 1_u64;
+        let mut next = || {
+            chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (chance >> 56) as u8
+        };
+        let bytes: Arc<[u8]> = (0..10_000).map(|_| next()).collect();
+        let encoded = EncodedWork::new(Work::Replace(bytes)).unwrap();
+        assert_eq!(encoded.bytes, postcard::to_stdvec(&encoded.work).unwrap());
+    }
+
+    /// What a peer sends may claim anything.
+    #[test]
+    fn nonsense_in_compressed_work_is_refused() {
+        let compressed = |plain: &[u8]| {
+            let packed = lz4_flex::block::compress_prepend_size(plain);
+            postcard::to_stdvec(&Written::Compressed(&packed)).unwrap()
+        };
+        let huge = postcard::to_stdvec(&Written::Compressed(&[255, 255, 255, 127, 0])).unwrap();
+        let twice = compressed(&compressed(&[1]));
+        for bytes in [huge, twice, compressed(b"nonsense"), postcard::to_stdvec(&Written::Compressed(&[1])).unwrap()] {
+            let work = EncodedWork { work: Work::Barrier, bytes, len_plain: 1 };
+            let command = Command::new(DATABASE, vec![work]).unwrap();
+            assert!(Command::from_bytes(command.bytes().to_vec()).is_err());
+        }
     }
 
     #[test]

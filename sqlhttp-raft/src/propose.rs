@@ -4,8 +4,8 @@
 //! the more share an entry, its place in the log, and its sync. Nobody waits for company: an idle node proposes at once.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use openraft::errors::{ClientWriteError, RaftError};
@@ -13,7 +13,7 @@ use sqlhttp_core::{Deadline, Error, Outcome};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::command::{Command, DATABASE, EncodedWork};
-use crate::types::{Applied, Raft, TypeConfig};
+use crate::types::{Applied, Raft, TypeConfig, index_of};
 
 /// How many pieces of work share an entry at most.
 const WORKS_MAX: usize = 256;
@@ -37,6 +37,37 @@ struct Proposal {
     deadline: Deadline,
     reply: oneshot::Sender<Result<Outcome, Error>>,
     _room: tokio::sync::OwnedSemaphorePermit,
+}
+
+/// Those who wait for the work of one entry, in its order. Whoever knows first what came of it tells them, and they are
+/// told once.
+#[derive(Default)]
+pub(crate) struct Waiting(Mutex<Vec<Waiter>>);
+
+/// Somebody who waits, and the room that his work takes.
+struct Waiter {
+    reply: oneshot::Sender<Result<Outcome, Error>>,
+    _room: tokio::sync::OwnedSemaphorePermit,
+}
+
+impl Waiting {
+    fn take(&self) -> Vec<Waiter> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Tells each what came of his part of the entry of this index.
+    pub(crate) fn tell(&self, outcomes: Vec<Outcome>, log_index: u64) {
+        let mut outcomes = outcomes.into_iter();
+        for waiter in self.take() {
+            let outcome = outcomes.next().map(|outcome| Outcome { log_index, ..outcome });
+            // Whoever has gone needs no answer.
+            let _ = waiter.reply.send(outcome.ok_or(Error::LeadershipLost));
+        }
+    }
+
+    fn fail(&self, error: &Error) {
+        self.take().into_iter().for_each(|waiter| drop(waiter.reply.send(Err(error.clone()))));
+    }
 }
 
 /// Where work goes to get into the log.
@@ -154,37 +185,32 @@ fn still_wanted(gathered: Vec<Proposal>) -> Vec<Proposal> {
     wanted
 }
 
-/// Carries work through the log, and tells those who wait.
+/// Carries work through the log. Mostly the database has told those who wait before this learns of it.
 async fn carry(raft: &Raft, leader_timeout: Duration, gathered: Vec<Proposal>) {
     let mut works = Vec::with_capacity(gathered.len());
-    let mut replies = Vec::with_capacity(gathered.len());
+    let mut waiters = Vec::with_capacity(gathered.len());
     for Proposal { work, reply, _room, .. } in gathered {
         works.push(work);
-        replies.push((reply, _room));
+        waiters.push(Waiter { reply, _room });
     }
+    let waiting = Arc::new(Waiting(Mutex::new(waiters)));
     let result = match Command::new(DATABASE, works) {
-        Ok(command) => write(raft, leader_timeout, command).await,
+        Ok(command) => write(raft, leader_timeout, command.awaited_by(waiting.clone())).await,
         Err(error) => Err(internal(&error)),
     };
     match result {
-        Ok(applied) => {
-            let mut outcomes = applied.outcomes.into_iter();
-            for (reply, _room) in replies {
-                // Whoever has gone needs no answer.
-                let _ = reply.send(outcomes.next().ok_or(Error::LeadershipLost));
-            }
-        }
-        Err(error) => replies.into_iter().for_each(|(reply, _room)| drop(reply.send(Err(error.clone())))),
+        Ok((applied, log_index)) => waiting.tell(applied.outcomes, log_index),
+        Err(error) => waiting.fail(&error),
     }
 }
 
 /// Writes an entry. While there is no leader, and until a new leader may write, this waits: it takes milliseconds
 /// mostly.
-async fn write(raft: &Raft, leader_timeout: Duration, command: Command) -> Result<Applied, Error> {
+async fn write(raft: &Raft, leader_timeout: Duration, command: Command) -> Result<(Applied, u64), Error> {
     let started = Instant::now();
     loop {
         match raft.client_write(command.clone()).await {
-            Ok(written) => return Ok(written.data),
+            Ok(written) => return Ok((written.data, index_of(&written.log_id))),
             Err(RaftError::APIError(ClientWriteError::ForwardToLeader(elsewhere))) => {
                 let known = elsewhere.leader_id.is_some_and(|leader| leader != *raft.node_id());
                 if known || started.elapsed() >= leader_timeout {

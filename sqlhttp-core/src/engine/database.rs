@@ -15,7 +15,7 @@ use super::readers::{Access, Inline, ReadJob, Readers};
 use super::session::{Blueprint, Role, Session, engine_error};
 use super::watch::{Cancel, CancelOnDrop, Limits};
 use super::writer::{self, Job, LogTask, OwnerTask, Shared, Task};
-use super::{Location, LogEntry, Options, Progress, Writes, backup, image, progress, stamps, sync};
+use super::{Location, LogEntry, OnApplied, Options, Progress, Writes, backup, image, progress, stamps, sync};
 use crate::model::{Answer, Backend, Batch, BoxFuture, Deadline, Error, Outcome, ReadLevel, SqlError};
 
 /// The oldest SQLite that is safe: earlier ones can corrupt a database in WAL mode when a checkpoint meets a commit
@@ -241,6 +241,19 @@ impl Database {
     /// [`Error::Poisoned`] and others: something that only this node has met (its disk, its memory). Nothing of what
     /// was not committed before has been applied, and nothing will be.
     pub async fn apply(&self, entries: Vec<LogEntry>) -> Result<Vec<Vec<Outcome>>, Error> {
+        self.apply_and_tell(entries, Vec::new()).await
+    }
+
+    /// The same, and what comes of an entry is told at once to whoever stands at its place in the second list; then the
+    /// answer has nothing for this entry. Nobody is told of an entry that had been applied before.
+    ///
+    /// # Errors
+    /// As [`Database::apply`]. Some may have been told before.
+    pub async fn apply_and_tell(
+        &self,
+        entries: Vec<LogEntry>,
+        tell: Vec<Option<OnApplied>>,
+    ) -> Result<Vec<Vec<Outcome>>, Error> {
         let shared = &self.inner.shared;
         if let Some(why) = shared.poisoned() {
             return Err(Error::Poisoned(why));
@@ -249,7 +262,7 @@ impl Database {
             return Err(Error::Unsupported("this database applies no log".into()));
         }
         let (reply, answer) = oneshot::channel();
-        shared.queue.push(Task::Log(LogTask { entries, reply })).map_err(|(error, _)| error)?;
+        shared.queue.push(Task::Log(Box::new(LogTask { entries, tell, reply }))).map_err(|(error, _)| error)?;
         answer.await.map_err(|_| shared.gone())?
     }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::model::Batch;
+use crate::model::{Batch, Outcome};
 
 /// An entry of a log, to be applied. The same entries in the same order make the same database, wherever and whenever
 /// they are applied.
@@ -34,3 +34,7 @@ pub enum LogWork {
     /// Replaces all content by that of a file: see [`crate::Database::check_image`].
     Replace(PathBuf),
 }
+
+/// Told what came of an entry as soon as it is committed: an outcome for each batch, barrier and replacement. It runs on
+/// the writer's thread, so it must be quick.
+pub type OnApplied = Box<dyn FnOnce(Vec<Outcome>) + Send>;

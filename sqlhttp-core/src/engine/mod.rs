@@ -43,7 +43,7 @@ mod watch;
 mod writer;
 
 pub use database::{Database, Status, sqlite_version};
-pub use log::{LogEntry, LogWork};
+pub use log::{LogEntry, LogWork, OnApplied};
 pub use options::{JournalMode, Location, Options, Writes};
 pub use progress::Progress;
 #[cfg(feature = "fault-injection")]

@@ -14,7 +14,7 @@ use std::time::Instant;
 use futures_util::{Stream, TryStreamExt};
 use openraft::entry::{EntryPayload, RaftEntry as _};
 use openraft::storage::{EntryResponder, RaftStateMachine};
-use sqlhttp_core::{Database, LogEntry, LogWork, Outcome};
+use sqlhttp_core::{Database, LogEntry, LogWork, OnApplied};
 
 pub(crate) use snapshot::{SnapshotBuilder, SnapshotCopy};
 
@@ -84,13 +84,16 @@ async fn write_file(file: &Path, bytes: Arc<[u8]>) -> io::Result<()> {
     tokio::task::spawn_blocking(move || std::fs::write(file, bytes)).await.map_err(io::Error::other)?
 }
 
-fn remove_files(entries: &[LogEntry]) {
-    for work in entries.iter().flat_map(|entry| &entry.work) {
-        if let LogWork::Replace(file) = work {
-            // Best effort: what is left is removed at the next start.
-            let _ = std::fs::remove_file(file);
-        }
-    }
+fn files_of(entries: &[LogEntry]) -> Vec<PathBuf> {
+    let works = entries.iter().flat_map(|entry| &entry.work);
+    works.filter_map(|work| if let LogWork::Replace(file) = work { Some(file.clone()) } else { None }).collect()
+}
+
+/// How those learn of it who wait for this entry here: from the writer's own thread, which is the shortest way.
+fn who_waits(entry: &Entry) -> Option<OnApplied> {
+    let EntryPayload::Normal(command) = &entry.payload else { return None };
+    let (waiting, index) = (command.waiting()?.clone(), index_of(&entry.log_id()));
+    Some(Box::new(move |outcomes| waiting.tell(outcomes, index)))
 }
 
 impl RaftStateMachine<TypeConfig> for Machine {
@@ -111,15 +114,18 @@ impl RaftStateMachine<TypeConfig> for Machine {
         for (entry, _) in &entries {
             translated.push(self.translate(entry).await?);
         }
+        let files = files_of(&translated);
+        let tell = entries.iter().map(|(entry, _)| who_waits(entry)).collect();
         let started = Instant::now();
-        let applied = self.database.apply(translated.clone()).await.map_err(io::Error::other);
+        let applied = self.database.apply_and_tell(translated, tell).await.map_err(io::Error::other);
         if let Some(observe) = &self.on_apply {
             observe(started.elapsed());
         }
-        remove_files(&translated);
-        for ((entry, responder), outcomes) in entries.into_iter().zip(applied?) {
+        // Best effort: what is left is removed at the next start.
+        files.iter().for_each(|file| drop(std::fs::remove_file(file)));
+        for ((_, responder), outcomes) in entries.into_iter().zip(applied?) {
             if let Some(responder) = responder {
-                responder.send(Applied { outcomes: at_index(outcomes, index_of(&entry.log_id())) });
+                responder.send(Applied { outcomes });
             }
         }
         Ok(())
@@ -136,9 +142,4 @@ impl RaftStateMachine<TypeConfig> for Machine {
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
         Ok(self.snapshots.snapshot())
     }
-}
-
-fn at_index(mut outcomes: Vec<Outcome>, index: u64) -> Vec<Outcome> {
-    outcomes.iter_mut().for_each(|outcome| outcome.log_index = index);
-    outcomes
 }

@@ -19,7 +19,7 @@ use super::queue::LogTask;
 use super::thread::Writer;
 use crate::engine::Writes;
 use crate::engine::classify::runs_outside_transaction;
-use crate::engine::log::{LogEntry, LogWork};
+use crate::engine::log::{LogEntry, LogWork, OnApplied};
 use crate::engine::progress::{self, Progress};
 use crate::engine::run::{Mode, Stop};
 use crate::engine::session::engine_error;
@@ -74,6 +74,25 @@ impl Piece<'_> {
     }
 }
 
+/// What came of the entries, and who is told at once.
+struct Results {
+    outcomes: Vec<Vec<Outcome>>,
+    tell: Vec<Option<OnApplied>>,
+}
+
+impl Results {
+    /// A piece has been committed.
+    fn add(&mut self, piece: &Piece<'_>, outcome: Option<Outcome>) {
+        let outcomes = &mut self.outcomes[piece.entry];
+        outcomes.extend(outcome);
+        if piece.last
+            && let Some(tell) = self.tell.get_mut(piece.entry).and_then(Option::take)
+        {
+            tell(std::mem::take(outcomes));
+        }
+    }
+}
+
 /// What came of a piece.
 enum Came {
     /// Its outcome, if it has one.
@@ -84,22 +103,22 @@ enum Came {
 
 impl Writer<'_> {
     pub(super) fn run_log(&mut self, task: LogTask) {
-        let result = self.apply(&task.entries);
+        let result = self.apply(&task.entries, task.tell);
         // The entries are applied, whether or not anybody still waits.
         let _ = task.reply.send(result);
     }
 
-    fn apply(&mut self, entries: &[LogEntry]) -> Result<Vec<Vec<Outcome>>, Error> {
-        let mut outcomes = vec![Vec::new(); entries.len()];
+    fn apply(&mut self, entries: &[LogEntry], tell: Vec<Option<OnApplied>>) -> Result<Vec<Vec<Outcome>>, Error> {
+        let mut results = Results { outcomes: vec![Vec::new(); entries.len()], tell };
         let mut pieces = self.pieces(entries);
         while !pieces.is_empty() {
             if let Some(why) = self.shared.poisoned() {
                 return Err(Error::Poisoned(why));
             }
-            self.apply_some(&mut pieces, &mut outcomes)?;
+            self.apply_some(&mut pieces, &mut results)?;
             self.renew();
         }
-        Ok(outcomes)
+        Ok(results.outcomes)
     }
 
     /// What of these entries has not been applied yet.
@@ -129,7 +148,7 @@ impl Writer<'_> {
     }
 
     /// Applies pieces from the front, in one transaction if that can be, and takes away those that are applied.
-    fn apply_some(&mut self, pieces: &mut VecDeque<Piece<'_>>, outcomes: &mut [Vec<Outcome>]) -> Result<(), Error> {
+    fn apply_some(&mut self, pieces: &mut VecDeque<Piece<'_>>, results: &mut Results) -> Result<(), Error> {
         let Some(first) = pieces.front() else { return Ok(()) };
         match first.work {
             Some(LogWork::Replace(file)) => {
@@ -137,21 +156,21 @@ impl Writer<'_> {
                 first.note(&mut next);
                 let replaced = self.replace_content(file, &next);
                 replaced.map_err(|error| self.give_up("replace content", error))?;
-                outcomes[first.entry].push(Outcome::default());
+                results.add(first, Some(Outcome::default()));
                 pieces.pop_front();
                 Ok(())
             }
             Some(LogWork::Batch { batch, alone: true }) if self.must_be_split(batch) => {
                 let outcome = self.apply_in_steps(first, batch)?;
-                outcomes[first.entry].push(outcome);
+                results.add(first, Some(outcome));
                 pieces.pop_front();
                 Ok(())
             }
-            _ => self.apply_group(pieces, outcomes),
+            _ => self.apply_group(pieces, results),
         }
     }
 
-    fn apply_group(&mut self, pieces: &mut VecDeque<Piece<'_>>, outcomes: &mut [Vec<Outcome>]) -> Result<(), Error> {
+    fn apply_group(&mut self, pieces: &mut VecDeque<Piece<'_>>, results: &mut Results) -> Result<(), Error> {
         self.begin_for_log()?;
         let started = Instant::now();
         let mut next = self.shared.progress();
@@ -171,7 +190,7 @@ impl Writer<'_> {
         }
         self.commit_for_log(next, done.len())?;
         for (piece, outcome) in pieces.drain(..done.len()).zip(done) {
-            outcomes[piece.entry].extend(outcome);
+            results.add(&piece, outcome);
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-use crate::engine::log::LogEntry;
+use crate::engine::log::{LogEntry, OnApplied};
 use crate::engine::watch::Limits;
 use crate::model::{Answer, Batch, Error, Outcome, SqlError, Stamp};
 
@@ -42,6 +42,8 @@ pub(crate) enum OwnerTask {
 /// Entries of a log, to be applied, and who waits for what comes of their batches.
 pub(crate) struct LogTask {
     pub(crate) entries: Vec<LogEntry>,
+    /// Who else is told, and at once; as many as there are entries, or fewer.
+    pub(crate) tell: Vec<Option<OnApplied>>,
     pub(crate) reply: oneshot::Sender<Result<Vec<Vec<Outcome>>, Error>>,
 }
 
@@ -49,7 +51,7 @@ pub(crate) struct LogTask {
 pub(crate) enum Task {
     Batch(Box<Job>),
     Owner(OwnerTask),
-    Log(LogTask),
+    Log(Box<LogTask>),
 }
 
 #[derive(Default)]
@@ -153,5 +155,5 @@ pub(crate) enum Gathered {
     /// This alone.
     Owner(OwnerTask),
     /// These entries.
-    Log(LogTask),
+    Log(Box<LogTask>),
 }

@@ -120,7 +120,7 @@ pub(crate) fn run(session: Session, shared: &Shared) {
         let result = catch_unwind(AssertUnwindSafe(|| match gathered {
             Gathered::Jobs(jobs) => writer.run_jobs(jobs),
             Gathered::Owner(task) => writer.run_owner(task),
-            Gathered::Log(task) => writer.run_log(task),
+            Gathered::Log(task) => writer.run_log(*task),
         }));
         if result.is_err() {
             shared.poison("the writer panicked");

@@ -19,9 +19,12 @@ pub(super) fn blank(term: u64, index: u64) -> Entry {
     Entry { log_id: log_id(term, index), payload: EntryPayload::Blank }
 }
 
-/// An entry with about this many bytes, which depend on the term and the index.
+/// An entry with about this many bytes, which depend on the term and the index, and in which nothing can be compressed.
 pub(super) fn command(term: u64, index: u64, bytes: usize) -> Entry {
-    let content: Vec<u8> = (0..bytes).map(|at| (at as u64 * 31 + index * 7 + term) as u8 | 1).collect();
+    let content: Vec<u8> = (0..bytes as u64)
+        .map(|at| (at + index * 7 + term).wrapping_mul(0x9E37_79B9_7F4A_7C15))
+        .map(|mixed| ((mixed ^ (mixed >> 29)).wrapping_mul(0xBF58_476D_1CE4_E5B9) >> 40) as u8 | 1)
+        .collect();
     let work = EncodedWork::new(Work::Replace(Arc::from(content))).unwrap();
     let command = Command::new(DATABASE, vec![work]).unwrap();
     Entry { log_id: log_id(term, index), payload: EntryPayload::Normal(command) }
