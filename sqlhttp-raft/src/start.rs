@@ -144,7 +144,8 @@ async fn begin(
 ) -> Result<(Raft, Proposer, watch::Receiver<u64>), StartError> {
     let failed = |error: &dyn std::fmt::Display| StartError::Raft(error.to_string());
     let config = config(&options).map_err(|error| failed(&error))?;
-    let raft = Raft::new(FIRST_NODE, Arc::new(config), Network, log, machine).await.map_err(|error| failed(&error))?;
+    let raft =
+        Raft::new(FIRST_NODE, Arc::new(config), Network, log.clone(), machine).await.map_err(|error| failed(&error))?;
     if raft.is_initialized().await.map_err(|error| failed(&error))? {
         // There is nobody to hear from, so there is nothing to wait for.
         if raft.voter_ids().eq([FIRST_NODE]) {
@@ -156,7 +157,7 @@ async fn begin(
     }
     let proposer = Proposer::start(raft.clone(), options.apply_timeout);
     let (tell, ready) = watch::channel(0);
-    tokio::spawn(watch_leadership(raft.clone(), options, tell));
+    tokio::spawn(watch_leadership(raft.clone(), log, options, tell));
     Ok((raft, proposer, ready))
 }
 
@@ -179,11 +180,12 @@ fn config(options: &NodeOptions) -> Result<Config, openraft::ConfigError> {
 
 /// Tells when this node leads and has applied everything that was acknowledged before it did; and when it does not lead any
 /// more. Keeps the membership's idea of this node true.
-async fn watch_leadership(raft: Raft, options: NodeOptions, tell: watch::Sender<u64>) {
+async fn watch_leadership(raft: Raft, log: LogStore, options: NodeOptions, tell: watch::Sender<u64>) {
     let mut metrics = raft.server_metrics();
     loop {
         let now = metrics.borrow_and_update().clone();
         let term = now.vote.leader_id.term;
+        log.set_append_at_once(now.membership_config.nodes().count() == 1);
         if !now.state.is_leader() {
             tell.send_replace(0);
         } else if *tell.borrow() != term {

@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use super::memory::Known;
 use super::recovery::{Recovered, Scan, scan};
-use super::writer::{Op, Shared, Writer};
+use super::writer::{Desk, Op, Shared, Writer};
 use super::{LogError, LogOptions, LogStatus};
 use crate::types::{Entry, LogId, TypeConfig, Vote, index_of};
 
@@ -23,6 +23,8 @@ const READ_BYTES_MAX: usize = 8 << 20;
 #[derive(Clone)]
 pub(crate) struct LogStore {
     shared: Arc<Shared>,
+    desk: Arc<Desk>,
+    append_at_once: Arc<AtomicBool>,
     thread: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
@@ -71,10 +73,17 @@ impl LogStore {
         let directory = options.directory.clone();
         let Recovered { memory, segment, older } = recovered;
         let shared = Arc::new(Shared::new(options, memory, lock));
-        let writer = Writer::new(shared.clone(), segment, older);
+        let desk = Arc::new(Desk::new(Writer::new(shared.clone(), segment, older)));
+        let at_desk = desk.clone();
         let thread = std::thread::Builder::new().name("sqlhttp-log".into());
-        let thread = thread.spawn(move || writer.run()).map_err(LogError::io("start the thread of", &directory))?;
-        Ok(LogStore { shared, thread: Arc::new(Mutex::new(Some(thread))) })
+        let thread = thread.spawn(move || at_desk.run()).map_err(LogError::io("start the thread of", &directory))?;
+        let append_at_once = Arc::default();
+        Ok(LogStore { shared, desk, append_at_once, thread: Arc::new(Mutex::new(Some(thread))) })
+    }
+
+    /// Whether an append may sync on its caller's thread. Only where there is nobody to send entries to meanwhile.
+    pub(crate) fn set_append_at_once(&self, at_once: bool) {
+        self.append_at_once.store(at_once, Ordering::Relaxed);
     }
 
     /// Writes what waits, and ends. Whatever comes later fails. Blocks.
@@ -194,7 +203,12 @@ impl RaftLogStorage<TypeConfig> for LogStore {
                 memory.append(entry.clone())?;
             }
         }
-        self.shared.submit(Op::Append(entries, callback));
+        let op = Op::Append(entries, callback);
+        if self.append_at_once.load(Ordering::Relaxed) {
+            self.desk.submit_at_once(op);
+        } else {
+            self.shared.submit(op);
+        }
         Ok(())
     }
 

@@ -43,11 +43,19 @@ impl Waiting {
     }
 }
 
+/// What is written next.
+struct Taken {
+    ops: VecDeque<Op>,
+    committed: Option<LogId>,
+}
+
 #[derive(Default)]
 struct Queue {
     ops: VecDeque<Op>,
     /// Written with whatever comes next; not worth a sync of its own.
     committed: Option<LogId>,
+    /// Somebody writes: the thread, or whoever would have woken it.
+    busy: bool,
     closed: bool,
 }
 
@@ -111,17 +119,40 @@ impl Shared {
         self.arrived.notify_one();
     }
 
-    /// What waits; `None` when nothing does and nothing will come.
-    fn next(&self) -> Option<(VecDeque<Op>, Option<LogId>)> {
+    /// What waits; `None` when nothing does and nothing will come. [`Shared::done`] must follow.
+    fn next(&self) -> Option<Taken> {
         let mut queue = self.queue();
-        while queue.ops.is_empty() && !queue.closed {
+        while queue.busy || (queue.ops.is_empty() && !queue.closed) {
             queue = self.arrived.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
         // What is noted at the end proves that everything before it is durable.
         if queue.ops.is_empty() && queue.committed.is_none() {
             return None;
         }
-        Some((std::mem::take(&mut queue.ops), queue.committed.take()))
+        queue.busy = true;
+        Some(Taken { ops: std::mem::take(&mut queue.ops), committed: queue.committed.take() })
+    }
+
+    /// Takes one operation at once, if nothing waits and nobody writes; otherwise it comes back. [`Shared::done`] must
+    /// follow.
+    fn next_at_once(&self, op: Op) -> Result<Taken, Op> {
+        let mut queue = self.queue();
+        if queue.busy || queue.closed || !queue.ops.is_empty() {
+            return Err(op);
+        }
+        queue.busy = true;
+        Ok(Taken { ops: VecDeque::from([op]), committed: queue.committed.take() })
+    }
+
+    /// What was taken has been written.
+    fn done(&self) {
+        let mut queue = self.queue();
+        queue.busy = false;
+        let more = !queue.ops.is_empty() || queue.closed;
+        drop(queue);
+        if more {
+            self.arrived.notify_one();
+        }
     }
 }
 
@@ -155,7 +186,56 @@ impl Drop for CloseOnDrop {
     }
 }
 
-/// The thread's own.
+/// Where the log is written: by its thread, or by who appends, if that is quicker.
+pub(super) struct Desk {
+    shared: Arc<Shared>,
+    /// Only who has taken operations locks it, so nobody ever waits here.
+    writer: Mutex<Writer>,
+}
+
+impl Desk {
+    pub(super) fn new(writer: Writer) -> Desk {
+        Desk { shared: writer.shared.clone(), writer: Mutex::new(writer) }
+    }
+
+    /// The life of the thread: runs until the log is closed and nothing waits.
+    pub(super) fn run(&self) {
+        let _closes = CloseOnDrop(self.shared.clone());
+        while let Some(taken) = self.shared.next() {
+            self.carry_out(taken);
+        }
+    }
+
+    /// Carries out an operation on the caller's thread, unless others wait or are being carried out: then it waits with
+    /// them. Waking the thread, and being woken by it, takes nearly as long as a sync.
+    pub(super) fn submit_at_once(&self, op: Op) {
+        match self.shared.next_at_once(op) {
+            Ok(taken) => self.carry_out(taken),
+            Err(op) => self.shared.submit(op),
+        }
+    }
+
+    fn carry_out(&self, taken: Taken) {
+        let _done = DoneOnDrop(&self.shared);
+        let mut writer = self.writer.lock().unwrap_or_else(|poisoned| {
+            let mut writer = poisoned.into_inner();
+            writer.failed.get_or_insert_with(|| "the log's writer panicked".to_owned());
+            writer
+        });
+        writer.carry_out(taken);
+    }
+}
+
+/// Others may write again, even if this has panicked.
+struct DoneOnDrop<'a>(&'a Shared);
+
+impl Drop for DoneOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.done();
+    }
+}
+
+/// What only who writes touches.
 pub(super) struct Writer {
     shared: Arc<Shared>,
     segment: Segment,
@@ -186,31 +266,28 @@ impl Writer {
         writer
     }
 
-    /// Runs until the log is closed and nothing waits.
-    pub(super) fn run(mut self) {
-        let shared = self.shared.clone();
-        let _closes = CloseOnDrop(shared.clone());
-        while let Some((ops, committed)) = shared.next() {
-            let mut told = Vec::with_capacity(ops.len());
-            let result = self.write_all(&ops, committed).map_err(|error| self.latch(&error));
-            let mut purges = Vec::new();
-            let mut purged = None;
-            for op in ops {
-                if let Op::Purge(id, _) = &op {
-                    purged = purged.max(Some(*id));
-                    purges.push(waiting(op));
-                } else {
-                    told.push(waiting(op));
-                }
+    /// Writes what was taken, syncs, and tells everybody.
+    fn carry_out(&mut self, taken: Taken) {
+        let Taken { ops, committed } = taken;
+        let mut told = Vec::with_capacity(ops.len());
+        let result = self.write_all(&ops, committed).map_err(|error| self.latch(&error));
+        let mut purges = Vec::new();
+        let mut purged = None;
+        for op in ops {
+            if let Op::Purge(id, _) = &op {
+                purged = purged.max(Some(*id));
+                purges.push(waiting(op));
+            } else {
+                told.push(waiting(op));
             }
-            tell(told, &result);
-            // Removing files takes its time, for which nobody else waits.
-            let dropped = match (result, purged) {
-                (Ok(()), Some(purged)) => self.drop_segments(purged).map_err(|error| self.latch(&error)),
-                (result, _) => result,
-            };
-            tell(purges, &dropped);
         }
+        tell(told, &result);
+        // Removing files takes its time, for which nobody else waits.
+        let dropped = match (result, purged) {
+            (Ok(()), Some(purged)) => self.drop_segments(purged).map_err(|error| self.latch(&error)),
+            (result, _) => result,
+        };
+        tell(purges, &dropped);
     }
 
     /// From now on everything fails.
