@@ -76,6 +76,11 @@ pub struct Block {
     columns: usize,
 }
 
+/// With this many rows it is likely that there are many more,
+const MANY_ROWS: usize = 32;
+/// and room for so many bytes is made at once.
+const MANY_ROWS_BYTES: usize = 60 << 10;
+
 impl Block {
     /// An empty block for rows of this many columns.
     pub fn new(columns: usize) -> Self {
@@ -109,6 +114,9 @@ impl Block {
             self.push(ValueRef::Null);
         }
         self.rows += 1;
+        if self.rows == MANY_ROWS {
+            self.tape.reserve(MANY_ROWS_BYTES);
+        }
     }
 
     fn push(&mut self, value: ValueRef<'_>) {

@@ -51,6 +51,14 @@ impl Escapes {
     #[inline]
     pub fn write_content(&self, out: &mut Vec<u8>, text: &str) {
         let bytes = text.as_bytes();
+        if is_plain(bytes) {
+            out.extend_from_slice(bytes);
+        } else {
+            self.write_escaped(out, bytes);
+        }
+    }
+
+    fn write_escaped(&self, out: &mut Vec<u8>, bytes: &[u8]) {
         let mut written = 0;
         for (at, &byte) in bytes.iter().enumerate() {
             let letter = self.letters[usize::from(byte)];
@@ -62,6 +70,25 @@ impl Escapes {
         }
         out.extend_from_slice(&bytes[written..]);
     }
+}
+
+/// Whether no byte needs an escape: most strings are like that, and eight bytes at a time tell it quickly.
+#[inline]
+fn is_plain(bytes: &[u8]) -> bool {
+    let (words, rest) = bytes.as_chunks::<8>();
+    words.iter().all(|word| is_word_plain(u64::from_le_bytes(*word)))
+        && rest.iter().all(|&byte| byte >= 0x20 && byte != b'"' && byte != b'\\')
+}
+
+/// The same of eight bytes. ("Determine if a word has a byte less than n" of Anderson's Bit Twiddling Hacks: exact as to
+/// whether there is one.)
+#[inline]
+fn is_word_plain(word: u64) -> bool {
+    const ONES: u64 = u64::MAX / 255;
+    const HIGH: u64 = ONES * 0x80;
+    let below = |word: u64, limit: u64| word.wrapping_sub(ONES * limit) & !word & HIGH;
+    let equals = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
+    (below(word, 0x20) | equals(b'"') | equals(b'\\')) == 0
 }
 
 #[cold]
@@ -100,6 +127,20 @@ mod tests {
     fn two_control_characters_have_a_short_form_in_go_1_22_only() {
         assert_eq!(written(Escapes::GO_1_22, "\u{8}\u{c}\u{1f}"), r#""\b\f\u001f""#);
         assert_eq!(written(Escapes::BEFORE_GO_1_22, "\u{8}\u{c}\u{1f}"), r#""\u0008\u000c\u001f""#);
+    }
+
+    #[test]
+    fn a_string_is_plain_if_each_byte_is() {
+        for other in [b'a', 0x1f, 0x20, b'"', b'!', b'#', b'[', b'\\', b']', 0x7f, 0x80, 0xff] {
+            for byte in 0..=u8::MAX {
+                for (len, at) in (1..20).flat_map(|len| (0..len).map(move |at| (len, at))) {
+                    let mut bytes = vec![other; len];
+                    bytes[at] = byte;
+                    let each = bytes.iter().all(|byte| Escapes::GO_1_22.letters[usize::from(*byte)] == 0);
+                    assert_eq!(is_plain(&bytes), each, "{bytes:?}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -12,7 +12,16 @@ pub(crate) fn write_string(out: &mut Vec<u8>, text: &str) {
 }
 
 /// Writes a JSON string of bytes that should be UTF-8; each byte that is not becomes U+FFFD.
+#[inline]
 pub(crate) fn write_text(out: &mut Vec<u8>, bytes: &[u8]) {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => write_string(out, text),
+        Err(_) => write_broken(out, bytes),
+    }
+}
+
+#[cold]
+fn write_broken(out: &mut Vec<u8>, bytes: &[u8]) {
     out.push(b'"');
     for chunk in bytes.utf8_chunks() {
         ESCAPES.write_content(out, chunk.valid());
