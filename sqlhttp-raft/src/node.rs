@@ -17,7 +17,7 @@ use crate::command::{EncodedWork, Work};
 use crate::log::LogStore;
 use crate::machine::Machine;
 use crate::maintain::Maintenance;
-use crate::propose::{Proposer, stopped};
+use crate::propose::{LEADER_POLL, Proposer, stopped};
 use crate::runtime::Runtime;
 use crate::start::{self, StartError, Started};
 use crate::types::Raft;
@@ -210,7 +210,7 @@ impl Node {
                 0
             }
             ReadLevel::Linearizable => {
-                self.confirm_leadership().await?;
+                self.confirm_leadership(deadline).await?;
                 0
             }
             ReadLevel::Strong => self.barrier(deadline).await?,
@@ -235,29 +235,33 @@ impl Node {
         }
         let mut ready = self.inner.ready.clone();
         let waited = async { ready.wait_for(|term| *term != 0).await.map(drop).map_err(|_| Error::Closed) };
-        let now = std::time::Instant::now();
-        let limit = deadline.moment().map_or(self.inner.options.apply_timeout, |moment| {
-            moment.saturating_duration_since(now).min(self.inner.options.apply_timeout)
-        });
-        tokio::time::timeout(limit, waited).await.unwrap_or(Err(Error::NoLeader))
+        tokio::time::timeout(self.patience(deadline), waited).await.unwrap_or(Err(Error::NoLeader))
     }
 
     /// Asks a quorum whether this node still leads, and waits until it has applied what was committed by then (section 6.4
     /// of the Raft dissertation, ReadIndex).
-    async fn confirm_leadership(&self) -> Result<(), Error> {
-        let confirmed = self.inner.raft.ensure_linearizable(ReadPolicy::ReadIndex);
-        let limit = self.inner.options.apply_timeout;
-        match tokio::time::timeout(limit, confirmed).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(RaftError::Fatal(fatal))) => Err(stopped(&fatal)),
-            Ok(Err(RaftError::APIError(
-                LinearizableReadError::ForwardToLeader(_) | LinearizableReadError::QuorumNotEnough(_),
-            ))) => {
-                // A leader that is new may not answer yet.
-                self.lead_ready(Deadline::after(std::time::Instant::now(), limit)).await
+    async fn confirm_leadership(&self, deadline: Deadline) -> Result<(), Error> {
+        let confirmed = async {
+            loop {
+                match self.inner.raft.ensure_linearizable(ReadPolicy::ReadIndex).await {
+                    Ok(_) => return Ok(()),
+                    Err(RaftError::Fatal(fatal)) => return Err(stopped(&fatal)),
+                    // A leader that is new may not answer yet. Nothing but a quorum's answer will do.
+                    Err(RaftError::APIError(
+                        LinearizableReadError::ForwardToLeader(_) | LinearizableReadError::QuorumNotEnough(_),
+                    )) => self.lead_ready(deadline).await?,
+                }
+                tokio::time::sleep(LEADER_POLL).await;
             }
-            Err(_) => Err(Error::NoLeader),
-        }
+        };
+        tokio::time::timeout(self.patience(deadline), confirmed).await.unwrap_or(Err(Error::NoLeader))
+    }
+
+    /// How long a request may wait for a leader.
+    fn patience(&self, deadline: Deadline) -> Duration {
+        let limit = self.inner.options.apply_timeout;
+        let now = std::time::Instant::now();
+        deadline.moment().map_or(limit, |moment| moment.saturating_duration_since(now).min(limit))
     }
 }
 

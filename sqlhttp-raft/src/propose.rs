@@ -28,7 +28,7 @@ const WAITING_MAX: usize = 4096;
 /// How many bytes of work may wait.
 const WAITING_BYTES_MAX: usize = 256 << 20;
 /// How soon to ask again for a leader.
-const LEADER_POLL: Duration = Duration::from_millis(2);
+pub(crate) const LEADER_POLL: Duration = Duration::from_millis(2);
 
 /// Work that waits for its place in the log.
 struct Proposal {
