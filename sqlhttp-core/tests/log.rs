@@ -304,3 +304,44 @@ async fn a_full_table_is_no_full_disk() {
     assert_eq!(error.primary_code(), rusqlite::ffi::SQLITE_FULL);
     assert_eq!(database.status().poisoned, None);
 }
+
+/// SQLite visits tables in the order in which a connection came to know them, so what ANALYZE writes would depend on when
+/// the node was started.
+#[tokio::test]
+async fn analyze_writes_the_same_after_a_restart() {
+    let create: Vec<String> = (0..60).map(|n| format!("CREATE TABLE a{n}(x); INSERT INTO a{n} VALUES (1)")).collect();
+    let create = all(&create.iter().map(String::as_str).collect::<Vec<_>>());
+    let drop: Vec<String> = (0..60).filter(|n| n % 9 != 0).map(|n| format!("DROP TABLE a{n}")).collect();
+    let drop = all(&drop.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut seen = Vec::new();
+    for restart in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut database = open(dir.path());
+        let entries = vec![entry(1, vec![create.clone()]), entry(2, vec![drop.clone()])];
+        database.apply(entries).await.unwrap();
+        if restart {
+            database.close().await.unwrap();
+            database = open(dir.path());
+        }
+        for (sql, index) in [("ANALYZE", 3), ("PRAGMA optimize=0x10002", 4)] {
+            database.apply(vec![proposed(&database, index, each(&[sql]))]).await.unwrap();
+        }
+        seen.push(rows(&database, "SELECT rowid, tbl FROM sqlite_stat1 ORDER BY rowid").await);
+    }
+    assert_eq!(seen[0].len(), 7);
+    assert_eq!(seen[0], seen[1]);
+}
+
+#[tokio::test]
+async fn content_that_no_log_has_written_is_not_adopted() {
+    let dir = tempfile::tempdir().unwrap();
+    let direct = Database::open(dir.path().join("db"), Options::default()).unwrap();
+    direct.execute(all(&["CREATE TABLE t(a)"])).await.unwrap();
+    direct.close().await.unwrap();
+    let options = Options { writes: sqlhttp_core::Writes::Log, ..Options::default() };
+    let refused = Database::open(dir.path().join("db"), options.clone()).unwrap_err();
+    assert!(refused.to_string().contains("no log has written"), "{refused}");
+    // An empty file is what a crash at the very beginning leaves.
+    std::fs::write(dir.path().join("empty"), b"").unwrap();
+    Database::open(dir.path().join("empty"), options).unwrap();
+}

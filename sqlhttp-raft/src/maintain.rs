@@ -45,7 +45,7 @@ impl Node {
     async fn take_snapshot(&self, trailing: u64) -> Result<(), Error> {
         let raft = &self.inner.raft;
         let wanted = self.inner.database.progress().index;
-        raft.trigger().snapshot().await.map_err(|fatal| stopped(&fatal))?;
+        raft.trigger().snapshot().await.map_err(|fatal| stopped(&self.inner.database, &fatal))?;
         let reached = |index: Option<u64>| index.is_some_and(|index| index >= wanted);
         let mut metrics = raft.data_metrics();
         let taken = async {
@@ -68,7 +68,7 @@ impl Node {
             return Ok(());
         }
         // openraft counts from 0.
-        self.inner.raft.trigger().purge_log(upto - 1).await.map_err(|fatal| stopped(&fatal))
+        self.inner.raft.trigger().purge_log(upto - 1).await.map_err(|fatal| stopped(&self.inner.database, &fatal))
     }
 
     /// Takes a snapshot because somebody asks for it.
@@ -91,6 +91,10 @@ impl Node {
         Ok(Reaped { snapshots: 0, wals })
     }
 }
+
+/// All tables, whatever this connection has asked of them before: that differs from node to node. With the usual limit on
+/// how much of each is read (<https://sqlite.org/pragma.html#pragma_optimize>).
+const OPTIMIZE: &str = "PRAGMA optimize=0x10012";
 
 /// What a node does by the clock.
 pub(crate) struct Maintenance {
@@ -146,7 +150,7 @@ impl Maintenance {
             tokio::time::sleep(interval).await;
             let Some(node) = self.node() else { return };
             let counters = &node.inner.counters;
-            let ended = if leads(&node) { node.run_everywhere("PRAGMA optimize").await.map(check) } else { continue };
+            let ended = if leads(&node) { node.run_everywhere(OPTIMIZE).await.map(check) } else { continue };
             count(ended, "PRAGMA optimize", &counters.optimizes, &counters.optimizes_failed);
         }
     }

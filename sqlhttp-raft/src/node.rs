@@ -220,9 +220,9 @@ impl Node {
     }
 
     /// Why this node has stopped by itself, if it has.
-    fn stopped(&self) -> Option<String> {
+    fn stopped(&self) -> Option<Error> {
         let running = self.inner.raft.metrics().borrow_watched().running_state.clone();
-        running.err().map(|fatal| format!("replication has stopped: {fatal}"))
+        running.err().map(|fatal| stopped(&self.inner.database, &fatal))
     }
 
     /// Waits until this node leads and has applied what was acknowledged before it did.
@@ -231,7 +231,7 @@ impl Node {
             return Ok(());
         }
         if let Some(why) = self.stopped() {
-            return Err(Error::Poisoned(why.into()));
+            return Err(why);
         }
         let mut ready = self.inner.ready.clone();
         let waited = async { ready.wait_for(|term| *term != 0).await.map(drop).map_err(|_| Error::Closed) };
@@ -245,7 +245,7 @@ impl Node {
             loop {
                 match self.inner.raft.ensure_linearizable(ReadPolicy::ReadIndex).await {
                     Ok(_) => return Ok(()),
-                    Err(RaftError::Fatal(fatal)) => return Err(stopped(&fatal)),
+                    Err(RaftError::Fatal(fatal)) => return Err(stopped(&self.inner.database, &fatal)),
                     // A leader that is new may not answer yet. Nothing but a quorum's answer will do.
                     Err(RaftError::APIError(
                         LinearizableReadError::ForwardToLeader(_) | LinearizableReadError::QuorumNotEnough(_),

@@ -8,12 +8,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use openraft::errors::{ClientWriteError, RaftError};
-use sqlhttp_core::{Deadline, Error, Outcome};
+use openraft::RaftTypeConfig;
+use openraft::errors::{ClientWriteError, Fatal, RaftError};
+use sqlhttp_core::{Database, Deadline, Error, Outcome};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::command::{Command, DATABASE, EncodedWork};
-use crate::types::{Applied, Raft, TypeConfig, index_of};
+use crate::types::{Applied, Raft, index_of};
 
 /// How many pieces of work share an entry at most.
 const WORKS_MAX: usize = 256;
@@ -80,10 +81,10 @@ pub(crate) struct Proposer {
 
 impl Proposer {
     /// Starts to propose, on the runtime of the caller. A leader is awaited for this long.
-    pub(crate) fn start(raft: Raft, leader_timeout: Duration) -> Proposer {
+    pub(crate) fn start(raft: Raft, database: Database, leader_timeout: Duration) -> Proposer {
         let (queue, proposals) = mpsc::channel(WAITING_MAX);
         let waiting = Arc::new(AtomicU64::new(0));
-        let work = Work { raft, leader_timeout, waiting: waiting.clone() };
+        let work = Work { way: Way { raft, database, leader_timeout }, waiting: waiting.clone() };
         tokio::spawn(work.run(proposals));
         Proposer { queue, room: Arc::new(Semaphore::new(WAITING_BYTES_MAX)), waiting }
     }
@@ -119,9 +120,17 @@ impl Proposer {
 
 /// What proposes.
 struct Work {
-    raft: Raft,
-    leader_timeout: Duration,
+    way: Way,
     waiting: Arc<AtomicU64>,
+}
+
+/// What carries an entry to its end.
+#[derive(Clone)]
+struct Way {
+    raft: Raft,
+    /// Who knows best why nothing goes on.
+    database: Database,
+    leader_timeout: Duration,
 }
 
 impl Work {
@@ -145,9 +154,9 @@ impl Work {
             if gathered.is_empty() {
                 continue;
             }
-            let (raft, leader_timeout) = (self.raft.clone(), self.leader_timeout);
+            let way = self.way.clone();
             tokio::spawn(async move {
-                carry(&raft, leader_timeout, gathered).await;
+                carry(&way, gathered).await;
                 drop(place);
             });
         }
@@ -186,7 +195,7 @@ fn still_wanted(gathered: Vec<Proposal>) -> Vec<Proposal> {
 }
 
 /// Carries work through the log. Mostly the database has told those who wait before this learns of it.
-async fn carry(raft: &Raft, leader_timeout: Duration, gathered: Vec<Proposal>) {
+async fn carry(way: &Way, gathered: Vec<Proposal>) {
     let mut works = Vec::with_capacity(gathered.len());
     let mut waiters = Vec::with_capacity(gathered.len());
     for Proposal { work, reply, _room, .. } in gathered {
@@ -195,7 +204,7 @@ async fn carry(raft: &Raft, leader_timeout: Duration, gathered: Vec<Proposal>) {
     }
     let waiting = Arc::new(Waiting(Mutex::new(waiters)));
     let result = match Command::new(DATABASE, works) {
-        Ok(command) => write(raft, leader_timeout, command.awaited_by(waiting.clone())).await,
+        Ok(command) => write(way, command.awaited_by(waiting.clone())).await,
         Err(error) => Err(internal(&error)),
     };
     match result {
@@ -206,27 +215,42 @@ async fn carry(raft: &Raft, leader_timeout: Duration, gathered: Vec<Proposal>) {
 
 /// Writes an entry. While there is no leader, and until a new leader may write, this waits: it takes milliseconds
 /// mostly.
-async fn write(raft: &Raft, leader_timeout: Duration, command: Command) -> Result<(Applied, u64), Error> {
+async fn write(way: &Way, command: Command) -> Result<(Applied, u64), Error> {
+    let Way { raft, database, leader_timeout } = way;
     let started = Instant::now();
     loop {
         match raft.client_write(command.clone()).await {
             Ok(written) => return Ok((written.data, index_of(&written.log_id))),
             Err(RaftError::APIError(ClientWriteError::ForwardToLeader(elsewhere))) => {
                 let known = elsewhere.leader_id.is_some_and(|leader| leader != *raft.node_id());
-                if known || started.elapsed() >= leader_timeout {
+                if known || started.elapsed() >= *leader_timeout {
                     return Err(Error::NoLeader);
                 }
                 tokio::time::sleep(LEADER_POLL).await;
             }
             Err(RaftError::APIError(_)) => return Err(Error::LeadershipLost),
-            Err(RaftError::Fatal(fatal)) => return Err(stopped::<TypeConfig>(&fatal)),
+            Err(RaftError::Fatal(fatal)) => return Err(stopped(database, &fatal)),
         }
     }
 }
 
-/// Replication has stopped on this node, for good.
-pub(crate) fn stopped<C: openraft::RaftTypeConfig>(fatal: &openraft::errors::Fatal<C>) -> Error {
-    Error::Poisoned(format!("replication has stopped: {fatal}").into())
+/// What those hear who ask a node whose replication has stopped for good.
+pub(crate) fn stopped<C: RaftTypeConfig>(database: &Database, fatal: &Fatal<C>) -> Error {
+    if matches!(fatal, Fatal::Stopped) {
+        return Error::Closed;
+    }
+    Error::Poisoned(format!("this node has stopped: {}", why_stopped(database.status().poisoned, fatal)).into())
+}
+
+/// Why replication has stopped, in words for users: the database's own, if it was the database that failed. What else
+/// failed in which entry is the log's to tell.
+pub(crate) fn why_stopped<C: RaftTypeConfig>(poisoned: Option<String>, fatal: &Fatal<C>) -> String {
+    let other = match fatal {
+        Fatal::StorageError(_) => "its files cannot be read or written",
+        Fatal::Panicked => "internal error",
+        Fatal::Stopped => "it was told to",
+    };
+    poisoned.unwrap_or_else(|| other.to_owned())
 }
 
 fn internal(error: &io::Error) -> Error {

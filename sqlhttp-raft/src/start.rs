@@ -51,6 +51,12 @@ pub enum StartError {
     /// An operator asks for a recovery, which there is not yet.
     #[error("{0} asks for a recovery, which is not supported yet; remove it to start without")]
     Recovery(PathBuf),
+    /// rqlite has used the directory.
+    #[error(
+        "{0} is rqlite's, which this program cannot read: take a backup of that node (/db/backup), start in an empty \
+             directory, and load the backup there (/boot)"
+    )]
+    Rqlite(PathBuf),
     /// Raft refuses what it finds.
     #[error("raft: {0}")]
     Raft(String),
@@ -73,8 +79,8 @@ pub(crate) async fn start(options: &NodeOptions) -> Result<Started, StartError> 
     let (log, database) = opened.map_err(|error| StartError::Raft(error.to_string()))??;
     let machine = Machine::new(database.clone(), options.directory.clone(), options.on_apply.clone());
     let runtime = Runtime::start().map_err(|source| io_error("start the thread of", &options.directory, source))?;
-    let (own, own_log, own_machine) = (options.clone(), log.clone(), machine.clone());
-    let began = runtime.run(begin(own, own_log, own_machine)).await;
+    let began = begin(options.clone(), database.clone(), log.clone(), machine.clone());
+    let began = runtime.run(began).await;
     let (raft, proposer, ready) = began.map_err(|error| StartError::Raft(error.to_string()))??;
     Ok(Started { database, log, machine, raft, proposer, ready, runtime })
 }
@@ -85,6 +91,10 @@ fn open(options: &NodeOptions) -> Result<(LogStore, Database), StartError> {
     let peers = options.directory.join("raft").join("peers.json");
     if peers.exists() {
         return Err(StartError::Recovery(peers));
+    }
+    let foreign = options.directory.join("raft.db");
+    if foreign.exists() {
+        return Err(StartError::Rqlite(foreign));
     }
     std::fs::create_dir_all(&directory).map_err(|source| io_error("create", &directory, source))?;
     let mut log_options = LogOptions::new(&directory);
@@ -139,6 +149,7 @@ fn io_error(action: &'static str, path: &Path, source: io::Error) -> StartError 
 /// Begins to replicate.
 async fn begin(
     options: NodeOptions,
+    database: Database,
     log: LogStore,
     machine: Machine,
 ) -> Result<(Raft, Proposer, watch::Receiver<u64>), StartError> {
@@ -155,7 +166,7 @@ async fn begin(
         let this = Peer { name: options.name.clone(), raft_address: options.raft_address.clone() };
         raft.initialize(BTreeMap::from([(FIRST_NODE, this)])).await.map_err(|error| failed(&error))?;
     }
-    let proposer = Proposer::start(raft.clone(), options.apply_timeout);
+    let proposer = Proposer::start(raft.clone(), database, options.apply_timeout);
     let (tell, ready) = watch::channel(0);
     tokio::spawn(watch_leadership(raft.clone(), log, options, tell));
     Ok((raft, proposer, ready))

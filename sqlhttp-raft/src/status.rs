@@ -3,11 +3,12 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use openraft::ServerState;
+use openraft::{RaftMetrics, ServerState};
 
 use crate::Node;
+use crate::propose::why_stopped;
 use crate::stamps::unix_ms;
-use crate::types::index_of;
+use crate::types::{TypeConfig, index_of};
 use openraft::async_runtime::WatchReceiver as _;
 
 /// A node's part in its cluster.
@@ -142,12 +143,13 @@ impl Node {
         let progress = inner.database.progress();
         let taken = inner.machine.last_snapshot();
         let log = inner.log.status();
-        let database = inner.database.status();
+        let stopped = self.stopped_because(&metrics);
+        let works = stopped.is_none();
         NodeStatus {
-            role: role(metrics.state),
+            role: if works { role(metrics.state) } else { Role::Shutdown },
             term: metrics.current_term,
-            ready: *inner.ready.borrow() != 0,
-            members: members(&metrics),
+            ready: works && *inner.ready.borrow() != 0,
+            members: members(&metrics, works),
             commit_index: metrics.local_committed.map_or(0, |id| index_of(&id)).max(progress.index),
             applied_index: progress.index,
             command_index: progress.command_index,
@@ -167,7 +169,15 @@ impl Node {
                 entries: log.appended_entries,
             },
             totals: totals(&inner.counters),
-            stopped: metrics.running_state.err().map(|fatal| fatal.to_string()).or(database.poisoned),
+            stopped,
+        }
+    }
+
+    fn stopped_because(&self, metrics: &RaftMetrics<TypeConfig>) -> Option<String> {
+        let poisoned = self.inner.database.status().poisoned;
+        match &metrics.running_state {
+            Ok(()) => poisoned,
+            Err(fatal) => Some(why_stopped(poisoned, fatal)),
         }
     }
 
@@ -186,7 +196,8 @@ fn role(state: ServerState) -> Role {
     }
 }
 
-fn members(metrics: &openraft::RaftMetrics<crate::types::TypeConfig>) -> Vec<Member> {
+/// The members as this node knows them. One that has stopped hears of no leader, and is none.
+fn members(metrics: &RaftMetrics<TypeConfig>, works: bool) -> Vec<Member> {
     let membership = &metrics.membership_config;
     let voters: Vec<u64> = membership.voter_ids().collect();
     let mut members: Vec<Member> = membership
@@ -195,7 +206,7 @@ fn members(metrics: &openraft::RaftMetrics<crate::types::TypeConfig>) -> Vec<Mem
             name: peer.name.clone(),
             raft_address: peer.raft_address.clone(),
             voter: voters.contains(id),
-            leader: metrics.current_leader == Some(*id),
+            leader: works && metrics.current_leader == Some(*id),
         })
         .collect();
     members.sort_by(|a, b| a.name.cmp(&b.name));

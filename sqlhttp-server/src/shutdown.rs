@@ -2,8 +2,19 @@
 
 use std::future::Future;
 use std::io;
+use std::time::{Duration, Instant};
 
-/// Resolves at the first SIGINT or SIGTERM (Ctrl-C elsewhere), with the signal's name. From then on, a second one ends the process at once.
+/// How long a repetition counts as the first signal. Some senders signal both a process and its group, and a terminal's
+/// Ctrl-C reaches both a process and the one that passes it on.
+const REPEAT_MAX: Duration = Duration::from_millis(500);
+
+/// Whether a signal is the first one once more, rather than somebody's wish to wait no longer.
+fn is_repeated(first: Instant, next: Instant) -> bool {
+    next.saturating_duration_since(first) < REPEAT_MAX
+}
+
+/// Resolves at the first SIGINT or SIGTERM (Ctrl-C elsewhere), with the signal's name. From then on, a second one ends the
+/// process at once, unless it comes with the first.
 ///
 /// # Errors
 /// The system does not let the process listen to signals.
@@ -20,8 +31,14 @@ pub fn signals() -> io::Result<impl Future<Output = &'static str> + Send + 'stat
     };
     Ok(async move {
         let (_, name) = next().await;
+        let first = Instant::now();
         tokio::spawn(async move {
-            let (code, _) = next().await;
+            let code = loop {
+                let (code, _) = next().await;
+                if !is_repeated(first, Instant::now()) {
+                    break code;
+                }
+            };
             tracing::warn!("stopped by a second signal");
             std::process::exit(code);
         });
@@ -33,7 +50,7 @@ pub fn signals() -> io::Result<impl Future<Output = &'static str> + Send + 'stat
 #[cfg(unix)]
 const EXIT_CODE_BASE: i32 = 128;
 
-/// Resolves at the first Ctrl-C. From then on, a second one ends the process at once.
+/// Resolves at the first Ctrl-C. From then on, a second one ends the process at once, unless it comes with the first.
 ///
 /// # Errors
 /// None on this system.
@@ -41,10 +58,30 @@ const EXIT_CODE_BASE: i32 = 128;
 pub fn signals() -> io::Result<impl Future<Output = &'static str> + Send + 'static> {
     Ok(async {
         let _ = tokio::signal::ctrl_c().await;
-        tokio::spawn(async {
-            let _ = tokio::signal::ctrl_c().await;
-            std::process::exit(1);
+        let first = Instant::now();
+        tokio::spawn(async move {
+            loop {
+                let _ = tokio::signal::ctrl_c().await;
+                if !is_repeated(first, Instant::now()) {
+                    std::process::exit(1);
+                }
+            }
         });
         "interrupt"
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_follows_at_once_is_the_same_signal() {
+        let first = Instant::now();
+        let after = |ms| first + Duration::from_millis(ms);
+        assert!([0, 1, 499].into_iter().all(|ms| is_repeated(first, after(ms))));
+        assert!([500, 501, 600_000].into_iter().all(|ms| !is_repeated(first, after(ms))));
+        // As if the clock had not moved.
+        assert!(is_repeated(after(1), first));
+    }
 }

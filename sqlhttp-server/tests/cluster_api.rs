@@ -99,7 +99,9 @@ fn members() {
 #[test]
 fn leaving_and_stepping_down_alone() {
     let server = started(&[]);
-    assert_text(&method(&server, "POST", "/leader"), 200, "");
+    let stepped_down = method(&server, "POST", "/leader");
+    assert_text(&stepped_down, 200, "");
+    assert_eq!(stepped_down.header("Content-Type"), Some("application/json; charset=utf-8"));
     assert_text(&method(&server, "POST", "/leader?wait"), 500, "stepdown: cannot find peer\n");
     let target = |body: &str| server.send(&Request::json("/leader?wait", body));
     assert_text(&target("{\"id\":\"n1\"}"), 500, "stepdown: cannot step down to the current Leader\n");
@@ -348,6 +350,8 @@ fn vacuum_by_itself() {
     let full = pages();
     server.db_execute(json!(["DELETE FROM t"]));
     eventually("the file has shrunk", || pages() * 4 < full);
+    let next = server.get("/status?key=store.auto_vacuum.next_vacuum_after").json();
+    assert!(next.as_str().unwrap() > server.get("/status?key=node.start_time").json().as_str().unwrap(), "{next}");
     server.db_execute(json!(["INSERT INTO t VALUES(1)"]));
     assert_eq!(server.db_query("PRAGMA integrity_check"), json!([["ok"]]));
 }
@@ -385,4 +389,27 @@ fn requests_under_way_are_finished_before_the_end() {
     assert_eq!(client.receive(false).unwrap().results()[0]["rows_affected"], 300_000);
     let Running(server, _dir) = server;
     assert_eq!(server.wait().code, Some(0));
+}
+
+#[test]
+fn counters_of_logins_and_of_the_queue() {
+    for (flags, counted, other) in [
+        (["-write-queue-timeout", "50ms"], "num_timeout", "num_flush"),
+        (["-write-queue-timeout", "0s"], "num_flush", "num_timeout"),
+    ] {
+        let server = started(&flags);
+        let vars = |group: &str| server.get(&format!("/debug/vars?key={group}")).json()[group].clone();
+        let before = vars("http")["auth_ok"].as_u64().unwrap();
+        assert_eq!(server.get("/status?key=os.pid").status, 200);
+        // There is nothing to be allowed.
+        assert_eq!(server.get("/").status, 302);
+        let http = vars("http");
+        assert_eq!((http["auth_ok"].as_u64(), http["auth_fail"].as_u64()), (Some(before + 2), Some(0)));
+        assert_eq!(post(&server, "/db/execute?queue", json!(["CREATE TABLE t(a)"])).status, 200);
+        let queue = vars("queue");
+        assert_eq!((&queue[counted], &queue[other]), (&json!(1), &json!(0)), "{queue}");
+    }
+    let server = started(&["-write-queue-batch-size", "1"]);
+    assert_eq!(post(&server, "/db/execute?queue", json!(["CREATE TABLE t(a)"])).status, 200);
+    assert_eq!(server.get("/debug/vars?key=queue").json()["queue"]["num_timeout"], 0, "the batch was full");
 }

@@ -101,6 +101,7 @@ fn boot_refuses_what_is_no_database() {
     {
         let response = server.post_bytes("/boot", body);
         assert_eq!((response.status, response.text().as_str()), (status, message), "{body:?}");
+        assert_eq!(response.header("Retry-After"), None, "{body:?}");
     }
     let mut damaged = database_file(false, 1000);
     damaged.truncate(5000);

@@ -247,3 +247,43 @@ fn a_crash_while_it_starts_loses_nothing() {
     assert_sound(&server, &acknowledged);
     assert_acknowledged(&server.send(&write_request(1000)));
 }
+
+/// A node whose next write to `t` meets a damaged page.
+fn with_a_damaged_page(data: &Path) -> Server {
+    let node = Node::new(data);
+    let server = node.start();
+    server.db_execute(json!(["CREATE TABLE t(a)", "INSERT INTO t VALUES(1)"]));
+    let page = server.db_query("SELECT rootpage FROM sqlite_schema WHERE name = 't'")[0][0].as_u64().unwrap();
+    let size = server.db_query("PRAGMA page_size")[0][0].as_u64().unwrap();
+    assert_eq!(server.stop().code, Some(0));
+    let file = data.join("db.sqlite");
+    let (first, size) = (usize::try_from((page - 1) * size).unwrap(), usize::try_from(size).unwrap());
+    let mut content = std::fs::read(&file).unwrap();
+    content[first..first + size].fill(0xA5);
+    std::fs::write(file, content).unwrap();
+    node.start()
+}
+
+#[test]
+fn a_node_that_cannot_go_on_says_why_and_leads_no_more() {
+    const WHY: &str = "this node has stopped: apply: database disk image is malformed (11)";
+    let dir = temp_dir();
+    let server = with_a_damaged_page(&dir.path().join("data"));
+    let insert = || server.send(&Request::json("/db/execute", json!(["INSERT INTO t VALUES(2)"])));
+    let first = insert();
+    server.wait_stderr("this node has stopped");
+    let read = |target: &str| server.send(&Request::json(target, json!(["SELECT 1"])));
+    for answer in
+        [first, insert(), read("/db/query"), read("/db/query?level=strong"), read("/db/query?level=linearizable")]
+    {
+        assert_eq!((answer.status, answer.text().contains(WHY)), (500, true), "{}", answer.text());
+        assert!(!answer.text().contains("LogId"), "{}", answer.text());
+    }
+    let leader = server.get("/leader");
+    assert_eq!((leader.status, leader.text().as_str()), (503, "leader not found\n"));
+    assert_eq!(server.get("/nodes").json()["n1"]["leader"], false);
+    let store = server.get("/status?key=store").json();
+    assert_eq!(store["leader"], json!({ "addr": "", "node_id": "" }));
+    assert_eq!((&store["ready"], &store["raft"]["state"]), (&json!(false), &json!("Shutdown")));
+    assert_eq!(server.get("/readyz").status, 503);
+}

@@ -89,6 +89,9 @@ fn each_path_needs_its_permission() {
     let body = json!({"transaction": [{"query": "SELECT 1"}]}).to_string();
     assert_eq!(server.send(&Request::json("/main", &body)).status, 401, "the other protocol has the same users");
     assert_eq!(server.send(&Request::json("/main", &body).basic("all:a:b")).status, 200);
+    let credentials = json!({"user": "all", "password": "a:b"});
+    let inline = json!({"credentials": credentials, "transaction": [{"query": "SELECT 1"}]});
+    assert_eq!(server.send(&Request::json("/main", inline)).status, 401, "credentials belong into the header");
     assert_eq!(server.send(&Request::new("GET", "/metrics")).status, 401);
 }
 
@@ -185,6 +188,8 @@ fn https() {
     assert_eq!(tls.json(), "true");
     let plain = server.client().send(&Request::new("GET", "/readyz"));
     assert!(plain.is_err() || plain.is_ok_and(|response| response.status == 400), "no plain text");
+    let line = server.wait_stderr("http: TLS handshake error from 127.0.0.1:");
+    assert!(line.starts_with("[http] "), "{line}");
     assert_eq!(server.stop().code, Some(0));
 }
 

@@ -351,12 +351,15 @@ fn ends_and_starts_again_on_the_same_ports() {
 #[test]
 fn lines_that_people_look_for() {
     let (dir, node) = fresh();
+    let data = dir.path().join("data");
     let server = node.start();
     let port = server.port();
     let raft_port = server.raft_port().unwrap();
     for part in [
         format!("mux serving on 127.0.0.1:{raft_port}, advertising 127.0.0.1:{raft_port}"),
-        format!("no preexisting node state detected in {}", dir.path().join("data").display()),
+        format!("launch command: {} {}", env!("CARGO_BIN_EXE_sqlhttp-cluster"), node.words().join(" ")),
+        format!("no preexisting node state detected in {}, node may be bootstrapping", data.display()),
+        "bootstrapping single new node".to_owned(),
         format!("service listening on 127.0.0.1:{port}"),
         format!("opening store with node ID n1, listening on 127.0.0.1:{raft_port}"),
         format!("this node (ID=n1, addr=127.0.0.1:{raft_port}) is now Leader"),
@@ -365,7 +368,10 @@ fn lines_that_people_look_for() {
         server.wait_stderr(&part);
     }
     assert_stopped(&server.stop());
-    node.start().wait_stderr("preexisting node state detected in");
+    let again = node.start();
+    let line = again.wait_stderr("preexisting node state detected in");
+    assert!(line.ends_with(&format!(" preexisting node state detected in {}", data.display())), "{line}");
+    assert!(!line.contains(" no ") && !again.stderr().iter().any(|line| line.contains("bootstrapping")), "{line}");
 }
 
 #[test]
@@ -384,7 +390,7 @@ fn a_signal_is_told() {
 fn foreign_files_stay_and_do_no_harm() {
     let (dir, node) = fresh();
     let data = dir.path().join("data");
-    let foreign = ["notes.txt", "raft/peers.json.bak", "raft/log/README", "raft.db", "db.sqlite.bak", "lost+found/x"];
+    let foreign = ["notes.txt", "raft/peers.json.bak", "raft/log/README", "db.sqlite.bak", "lost+found/x"];
     for name in foreign {
         write(&data, name, "mine");
     }
@@ -412,4 +418,32 @@ fn a_database_that_is_none() {
     let exit = node.run();
     assert_refused(&exit, 1, &file.to_string_lossy());
     assert!(std::fs::read(file).unwrap().starts_with(b"this is no database"));
+}
+
+#[test]
+fn no_host_is_all_interfaces() {
+    let (_dir, node) = fresh();
+    let words = node.words();
+    let (http, raft) = (words[3].clone(), words[5].clone());
+    let port_of = |address: &str| address.rsplit(':').next().unwrap().to_owned();
+    let [every_http, every_raft] = [&http, &raft].map(|address| format!(":{}", port_of(address)));
+    let flags =
+        ["-http-addr", &every_http, "-http-adv-addr", &http, "-raft-addr", &every_raft, "-raft-adv-addr", &raft];
+    let server = node.flags(flags).start();
+    let bound = server.get("/status?key=http.bind_addr").json();
+    assert!(
+        [format!("[::]{every_http}"), format!("0.0.0.0{every_http}")].contains(&bound.as_str().unwrap().to_owned())
+    );
+}
+
+#[test]
+fn a_lease_that_is_longer_than_the_silence_it_ends_before() {
+    let (_dir, node) = fresh();
+    let lease = "LeaderLeaseTimeout (2s) cannot be larger than heartbeat timeout (1s)";
+    assert_refused(&node.clone().flags(["-raft-leader-lease-timeout", "2s"]).run(), 1, lease);
+    let lease = "LeaderLeaseTimeout (500ms) cannot be larger than heartbeat timeout (300ms)";
+    assert_refused(&node.clone().flags(["-raft-heartbeat-timeout", "300ms"]).run(), 1, lease);
+    // Raft has values of its own for these.
+    let zero = ["-raft-heartbeat-timeout=0s", "-raft-election-timeout=0s", "-raft-snap-int=0s"];
+    node.flags(zero).start().db_execute(json!(["CREATE TABLE t(a)"]));
 }

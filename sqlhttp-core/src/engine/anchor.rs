@@ -9,6 +9,7 @@
 //! checkpoint of this process ever meets it. For the sake of other processes that write the same file it is lifted at
 //! least every [`LIFT_EVERY`], and not set for a while once one of them has been seen to write.
 
+use std::ffi::CStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -26,7 +27,7 @@ const LIFT_EVERY: Duration = Duration::from_millis(500);
 const AFTER_OTHERS: Duration = Duration::from_secs(10);
 
 /// Reads the schema's first page, and has a row left whatever the schema holds: until then its transaction is open.
-const HOLDING: &str = "SELECT 1 FROM sqlite_schema UNION ALL SELECT 1";
+const HOLDING: &CStr = c"SELECT 1 FROM sqlite_schema UNION ALL SELECT 1";
 
 /// The anchor of a database.
 pub(crate) struct Anchor {

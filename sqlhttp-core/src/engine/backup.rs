@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 
 use super::background::spawn_yielding;
 use super::facts::Author;
+use super::script::{Script, is_white};
 use super::session::{Role, Session, engine_error, sql_error};
 use super::sqlite::clock::Stamped;
 use super::sqlite::probe;
@@ -160,9 +161,9 @@ fn io_error(action: &'static str, path: &Path, source: std::io::Error) -> Error 
 pub(crate) fn vacuum_into(shared: &Shared, sql: &str) -> Option<Result<(), SqlError>> {
     let _stamped = Stamped::new(stamps::new());
     let mut session = Session::open(&shared.blueprint, Role::Copier).ok()?;
-    let next = session.prepare(sql, Author::Owner).ok()?;
-    let mut prepared = next.prepared?;
-    if !prepared.facts.outside_transaction || !sql[next.consumed..].trim().is_empty() {
+    let mut script = Script::new(&mut session, sql, Author::Owner).ok()?;
+    let mut prepared = script.next(&mut session).ok()??;
+    if !prepared.facts.outside_transaction || !is_white(script.rest()) {
         return None;
     }
     let result = loop {

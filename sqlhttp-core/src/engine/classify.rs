@@ -1,6 +1,7 @@
 //! Where a batch has to run. SQLite decides, by preparing its statements.
 
 use super::facts::Author;
+use super::script::Script;
 use super::session::Session;
 use crate::model::{Atomicity, Batch};
 
@@ -21,17 +22,12 @@ pub(crate) enum Kind {
 pub(crate) fn classify(session: &mut Session, batch: &Batch) -> Kind {
     let (mut writes, mut alone) = (false, false);
     for sql in batch.steps.iter().filter_map(|step| step.sql()) {
-        let mut rest = sql;
-        while !rest.is_empty() {
-            let Ok(next) = session.prepare(rest, Author::Client) else {
-                break;
-            };
-            rest = &rest[next.consumed..];
-            let Some(prepared) = next.prepared else { continue };
+        let Ok(mut script) = Script::new(session, sql, Author::Client) else { continue };
+        while let Ok(Some(prepared)) = script.next(session) {
             let facts = prepared.facts;
             session.put_back(prepared);
-            writes |= !facts.readonly || facts.marks_connection;
-            alone |= facts.marks_connection || facts.outside_transaction && batch.atomicity == Atomicity::Each;
+            writes |= !facts.readonly || facts.is_for_itself();
+            alone |= facts.is_for_itself() || facts.outside_transaction && batch.atomicity == Atomicity::Each;
         }
     }
     if writes { Kind::Write { alone } } else { Kind::Read }
@@ -39,19 +35,12 @@ pub(crate) fn classify(session: &mut Session, batch: &Batch) -> Kind {
 
 /// Whether the first statement of a batch runs only outside a transaction.
 pub(crate) fn runs_outside_transaction(session: &mut Session, batch: &Batch) -> bool {
-    let Some(mut rest) = batch.steps.first().and_then(|step| step.sql()) else {
+    let Some(sql) = batch.steps.first().and_then(|step| step.sql()) else {
         return false;
     };
-    while !rest.is_empty() {
-        let Ok(next) = session.prepare(rest, Author::Client) else {
-            return false;
-        };
-        rest = &rest[next.consumed..];
-        if let Some(prepared) = next.prepared {
-            let outside = prepared.facts.outside_transaction;
-            session.put_back(prepared);
-            return outside;
-        }
-    }
-    false
+    let first = Script::new(session, sql, Author::Client).and_then(|mut script| script.next(session));
+    let Ok(Some(prepared)) = first else { return false };
+    let outside = prepared.facts.outside_transaction;
+    session.put_back(prepared);
+    outside
 }

@@ -22,6 +22,8 @@ use crate::model::{Answer, Backend, Batch, BoxFuture, Deadline, Error, Outcome, 
 /// (<https://sqlite.org/wal.html#walresetbug>).
 const SQLITE_VERSION_MIN: i32 = 3_051_003;
 
+const FOREIGN: &str = "there is content that no log has written; move the file away, and load it once there is a log";
+
 /// The version of SQLite that is linked ("3.54.1").
 pub fn sqlite_version() -> &'static str {
     rusqlite::version()
@@ -75,7 +77,8 @@ impl Database {
     /// Opens (or creates) a database. Blocks while SQLite opens the file and recovers what a crash left behind.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] if the linked SQLite is too old, [`Error::Sqlite`] if the file cannot be opened or is no
+    /// [`Error::Unsupported`] if the linked SQLite is too old, or the database is to be written through a log and has content
+    /// that was not; [`Error::Sqlite`] if the file cannot be opened or is no
     /// database, [`Error::Busy`] if another process holds it for longer than the busy timeout.
     pub fn open(location: impl Into<Location>, options: Options) -> Result<Database, Error> {
         if rusqlite::version_number() < SQLITE_VERSION_MIN {
@@ -95,7 +98,8 @@ impl Database {
         let mut session = session;
         if shared.blueprint.options.writes == Writes::Log {
             let Some(session) = &mut session else { return Err(Error::ReadOnly) };
-            shared.set_progress(session.as_owner(|connection| progress::open(connection)).map_err(opened)?);
+            let progress = session.as_owner(|connection| progress::open(connection)).map_err(opened)?;
+            shared.set_progress(progress.ok_or_else(|| Error::Unsupported(FOREIGN.to_owned()))?);
         }
         let readers = Readers::open(shared.clone()).map_err(opened)?;
         let writer = match session {

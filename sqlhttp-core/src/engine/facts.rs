@@ -28,6 +28,8 @@ pub(crate) struct Facts {
     pub(crate) marks_connection: bool,
     /// It runs only outside a transaction (VACUUM).
     pub(crate) outside_transaction: bool,
+    /// It visits tables in the order in which this connection came to know them (ANALYZE).
+    pub(crate) visits_tables: bool,
 }
 
 /// PRAGMAs that make the database unsafe or reach beyond a client's request. Refused when they set something; those
@@ -73,7 +75,6 @@ const UNMARKING_PRAGMAS: &[&str] = &[
     "index_xinfo",
     "integrity_check",
     "module_list",
-    "optimize",
     "page_count",
     "pragma_list",
     "quick_check",
@@ -82,6 +83,7 @@ const UNMARKING_PRAGMAS: &[&str] = &[
     "table_list",
     "table_xinfo",
     "user_version",
+    "wal_checkpoint",
 ];
 
 /// Who prepares a statement.
@@ -110,6 +112,13 @@ struct Seen {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Recorder {
     seen: Arc<Mutex<Seen>>,
+}
+
+impl Facts {
+    /// Whether it must share neither its transaction nor its connection with others.
+    pub(crate) fn is_for_itself(&self) -> bool {
+        self.marks_connection || self.visits_tables
+    }
 }
 
 impl Recorder {
@@ -195,6 +204,10 @@ impl Seen {
             | AuthAction::CreateTempTable { .. }
             | AuthAction::CreateTempTrigger { .. }
             | AuthAction::CreateTempView { .. } => facts.marks_connection = true,
+            AuthAction::Analyze { .. } => facts.visits_tables = true,
+            AuthAction::Pragma { pragma_name, .. } if pragma_name.eq_ignore_ascii_case("optimize") => {
+                facts.visits_tables = true;
+            }
             AuthAction::Pragma { pragma_name, pragma_value: Some(_) } => {
                 facts.marks_connection |= !is_unmarking(pragma_name);
             }

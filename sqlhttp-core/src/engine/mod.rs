@@ -7,6 +7,7 @@
 //! | `session` | one configured connection and its prepared statements |
 //! | `facts` | what a statement is, as SQLite tells it; the policy for clients |
 //! | `classify` | where a batch has to run |
+//! | `script` | a text, statement by statement |
 //! | `bind`, `run` | bindings to parameters; a batch to its results |
 //! | `sinks`, `parts` | results held, or told part by part |
 //! | `writer` | the queue, the group, the thread |
@@ -34,6 +35,7 @@ mod progress;
 mod readers;
 mod room;
 mod run;
+mod script;
 mod session;
 mod sinks;
 mod sqlite;

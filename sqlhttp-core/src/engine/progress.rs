@@ -47,16 +47,25 @@ impl Progress {
     }
 }
 
-/// Makes the table if there is none, and reads it.
-pub(crate) fn open(connection: &Connection) -> rusqlite::Result<Progress> {
+/// Makes the table if the database is empty, and reads it. `None` if there is content but no table: none of it came out of
+/// a log.
+pub(crate) fn open(connection: &Connection) -> rusqlite::Result<Option<Progress>> {
+    let objects = "SELECT count(*) FROM main.sqlite_schema";
+    if !exists(connection)? && connection.query_row(objects, [], |row| row.get::<_, i64>(0))? > 0 {
+        return Ok(None);
+    }
     create(connection)?;
-    Ok(read(connection)?.unwrap_or_default())
+    Ok(Some(read(connection)?.unwrap_or_default()))
+}
+
+fn exists(connection: &Connection) -> rusqlite::Result<bool> {
+    let tables = "SELECT count(*) FROM main.sqlite_schema WHERE type = 'table' AND name = ?";
+    connection.query_row(tables, [TABLE], |row| row.get::<_, i64>(0)).map(|count| count > 0)
 }
 
 /// Makes the table if there is none.
 pub(crate) fn create(connection: &Connection) -> rusqlite::Result<()> {
-    let exists = "SELECT count(*) FROM main.sqlite_schema WHERE type = 'table' AND name = ?";
-    if connection.query_row(exists, [TABLE], |row| row.get::<_, i64>(0))? > 0 {
+    if exists(connection)? {
         return Ok(());
     }
     // Only then does SQLite let anybody make a table of such a name.

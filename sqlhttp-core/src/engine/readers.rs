@@ -14,6 +14,7 @@ use super::classify::{Kind, classify};
 use super::facts::Author;
 use super::parts;
 use super::run::{Mode, Sink, Stop, run_batch};
+use super::script::{Script, is_white};
 use super::session::{Role, Session, engine_error};
 use super::sinks::{Held, Told};
 use super::sqlite::clock::Stamped;
@@ -197,10 +198,10 @@ impl Readers {
     /// Whether a text is one VACUUM, INTO or not.
     pub(crate) fn is_vacuum(&self, sql: &str) -> bool {
         let Some(mut session) = self.try_take() else { return false };
-        let next = session.prepare(sql, Author::Owner);
-        let is_vacuum = next.is_ok_and(|next| {
-            let alone = sql[next.consumed..].trim().is_empty();
-            alone && next.prepared.is_some_and(|prepared| prepared.facts.outside_transaction)
+        let is_vacuum = Script::new(&mut session, sql, Author::Owner).is_ok_and(|mut script| {
+            let first = script.next(&mut session);
+            let outside = first.is_ok_and(|first| first.is_some_and(|prepared| prepared.facts.outside_transaction));
+            outside && is_white(script.rest())
         });
         self.give_back(session);
         is_vacuum

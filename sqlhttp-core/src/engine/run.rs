@@ -1,12 +1,14 @@
 //! Runs a batch on a session. The writer, the readers and (under replication) the state machine share this code.
 
+use std::ffi::CStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::bind;
 use super::facts::Author;
-use super::session::{Level, Prepared, Session};
-use super::sqlite::clock;
+use super::script::{Script, first_byte};
+use super::session::{Level, Prepared, Role, Session};
+use super::sqlite::{clock, probe};
 use super::watch::StopReason;
 use crate::model::{
     Action, Atomicity, Batch, Bindings, Block, Changed, Columns, Ending, Expect, Failure, OnError, Rows, Step,
@@ -222,7 +224,7 @@ impl<S: Sink> Run<'_, S> {
     /// Runs all statements of a text. What it gives is what the last one gives, not counting empty ones and a BEGIN and
     /// COMMIT around the whole.
     fn text(&mut self, sql: &str, bindings: &Bindings, expect: Expect) -> Result<Given, Trouble> {
-        let mut rest = sql;
+        let mut script = Script::new(self.session, sql, Author::Client).inspect_err(|_| self.seen.failed = true)?;
         let mut bracket = false;
         let mut first = true;
         let mut values = Values { bindings, used: 0 };
@@ -230,10 +232,8 @@ impl<S: Sink> Run<'_, S> {
             Expect::Rows => Given::Rows(no_rows()),
             Expect::Count | Expect::Either | Expect::Returning => Given::Changed(Changed::default()),
         };
-        while !rest.is_empty() {
-            let next = self.session.prepare(rest, Author::Client).inspect_err(|_| self.seen.failed = true)?;
-            rest = &rest[next.consumed..];
-            let Some(mut prepared) = next.prepared else { continue };
+        while let Some(mut prepared) = script.next(self.session).inspect_err(|_| self.seen.failed = true)? {
+            let rest = script.rest();
             self.seen.any = true;
             self.seen.writes |= !prepared.facts.readonly;
             match prepared.facts.transaction {
@@ -259,12 +259,14 @@ impl<S: Sink> Run<'_, S> {
         Ok(given)
     }
 
-    /// Whether only white space and comments are left. SQLite is asked, by preparing what is left.
-    fn is_blank(&mut self, mut rest: &str) -> bool {
+    /// Whether only white space, comments and semicolons are left. SQLite is asked, by preparing what is left.
+    fn is_blank(&mut self, mut rest: &CStr) -> bool {
         loop {
-            rest = rest.trim_start();
-            if rest.is_empty() {
-                return true;
+            match first_byte(rest) {
+                None => return true,
+                Some(b'-' | b'/' | b';') => {}
+                // It need not be asked twice for each of many statements.
+                Some(_) => return false,
             }
             match self.session.prepare(rest, Author::Client) {
                 Ok(next) if next.prepared.is_none() && next.consumed > 0 => rest = &rest[next.consumed..],
@@ -278,12 +280,14 @@ impl<S: Sink> Run<'_, S> {
     }
 
     /// Whether the statement before `rest` is the one whose result counts.
-    fn is_last(&mut self, rest: &str, bracket: bool) -> bool {
-        if rest.trim_start().is_empty() {
-            return true;
-        }
+    fn is_last(&mut self, rest: &CStr, bracket: bool) -> bool {
+        let Some(first) = first_byte(rest) else { return true };
         if !bracket {
             return self.is_blank(rest);
+        }
+        if !b"-/;cCeE".contains(&first) {
+            // No COMMIT, no END, nor what may stand before one.
+            return false;
         }
         let Ok(next) = self.session.prepare(rest, Author::Client) else {
             return false;
@@ -307,6 +311,10 @@ impl<S: Sink> Run<'_, S> {
         bind::bind(prepared, values.bindings, &mut values.used)?;
         let total_before = self.session.total_changes();
         let inserted = InsertProbe::begin(self.session, prepared);
+        if prepared.facts.outside_transaction && self.session.role() == Role::Reader {
+            // On a reader it would fail somewhere on its way, with an error that tells nobody anything.
+            return Err(Failure::Sql(probe::error_of_code(rusqlite::ffi::SQLITE_READONLY, None)).into());
+        }
         let returning = !prepared.facts.readonly && prepared.statement.column_count() > 0;
         let wants_rows = last
             && match expect {

@@ -3,6 +3,7 @@
 //! A session remembers nothing of its clients: a batch that marks the connection (a PRAGMA, a temporary table, an
 //! attached file) makes the session dirty, and a dirty session is replaced by a fresh one.
 
+use std::ffi::CStr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,6 +13,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::facts::{Author, Facts, Recorder};
+use super::script::is_white;
 use super::sqlite::clock;
 use super::sqlite::functions::{self, ChangeBaseline};
 use super::sqlite::memory::{self, MemoryDatabase};
@@ -138,6 +140,7 @@ pub(crate) struct Session {
     pub(crate) watch: Watch,
     baseline: ChangeBaseline,
     generation: u64,
+    role: Role,
     /// A batch has left something behind in the connection.
     dirty: bool,
 }
@@ -195,7 +198,12 @@ impl Session {
         configure(&connection, blueprint, role).map_err(sql_error)?;
         let control = Control::prepare(&connection)?;
         let cache = LruCache::new(blueprint.options.statement_cache_len.max(1));
-        Ok(Session { cache, control, connection, recorder, watch, baseline, generation, dirty: false })
+        Ok(Session { cache, control, connection, recorder, watch, baseline, generation, role, dirty: false })
+    }
+
+    /// What it is for.
+    pub(crate) fn role(&self) -> Role {
+        self.role
     }
 
     /// Whether it has to be replaced before anybody else uses it.
@@ -210,34 +218,30 @@ impl Session {
         self.set_last_insert_rowid(0);
     }
 
-    /// Prepares the first statement of a text, or takes it from the cache.
-    pub(crate) fn prepare(&mut self, sql: &str, author: Author) -> Result<Next, Failure> {
-        if author == Author::Client
-            && let Some(prepared) = self.cache.remove(sql)
-        {
-            return Ok(Next { prepared: Some(prepared), consumed: sql.len() });
-        }
-        if sql.contains('\0') {
-            // SQLite would take what comes before it for the whole text.
-            let message = "unrecognized token: \"\\0\"";
-            return Err(Failure::Sql(probe::error_of_code(rusqlite::ffi::SQLITE_ERROR, Some(message))));
-        }
+    /// Takes a statement of a client's out of the cache. Its text is all of this one.
+    pub(crate) fn take_kept(&mut self, sql: &str) -> Option<Prepared> {
+        self.cache.remove(sql)
+    }
+
+    /// Prepares the first statement of a text.
+    pub(crate) fn prepare(&mut self, sql: &CStr, author: Author) -> Result<Next, Failure> {
         self.recorder.begin(author);
         let found = Statement::prepare(&self.connection, sql, true)
             .map_err(|error| self.recorder.refused().map_or(Failure::Sql(error), Failure::NotAllowed))?;
         let Some(statement) = found.statement else {
             // Nothing before the end is no statement and yet takes no text, but a loop over a text must end.
-            let consumed = if found.consumed == 0 { sql.len() } else { found.consumed };
+            let consumed = if found.consumed == 0 { sql.count_bytes() } else { found.consumed };
             return Ok(Next { prepared: None, consumed });
         };
         let facts = self.recorder.facts(&statement);
         // Many PRAGMAs act while they are prepared, so it does not matter whether this one will run.
-        self.dirty |= facts.marks_connection && author == Author::Client;
-        let alone = sql[found.consumed..].trim().is_empty();
-        let keep = alone && author == Author::Client && !facts.marks_connection && sql.len() <= CACHED_SQL_LEN_MAX;
+        self.dirty |= facts.is_for_itself() && author == Author::Client;
+        let alone = is_white(&sql[found.consumed..]);
+        let len = sql.count_bytes();
+        let keep = alone && author == Author::Client && !facts.is_for_itself() && len <= CACHED_SQL_LEN_MAX;
         let parameters = (1..=statement.parameter_count()).map(|index| statement.parameter_name(index)).collect();
-        let key = keep.then(|| Arc::from(sql));
-        let consumed = if alone { sql.len() } else { found.consumed };
+        let key = if keep { sql.to_str().ok().map(Arc::from) } else { None };
+        let consumed = if alone { len } else { found.consumed };
         Ok(Next { prepared: Some(Prepared { statement, facts, parameters, columns: None, key }), consumed })
     }
 
@@ -318,6 +322,12 @@ impl Session {
         work(&mut self.connection)
     }
 
+    /// Reads the schema anew before it is needed next. Then the order of its tables is that of the file, and not that in
+    /// which this connection came to know them.
+    pub(crate) fn forget_schema(&mut self) -> Result<(), SqlError> {
+        self.as_owner(|connection| connection.execute_batch("PRAGMA writable_schema=RESET"))
+    }
+
     /// Finalizes the statements that are kept.
     pub(crate) fn forget_statements(&mut self) {
         self.cache.clear();
@@ -388,18 +398,18 @@ impl Prepared {
 
 impl Control {
     fn prepare(connection: &Connection) -> Result<Control, SqlError> {
-        let one = |sql: &str| {
+        let one = |sql: &CStr| {
             let prepared = Statement::prepare(connection, sql, true)?;
             prepared.statement.ok_or_else(|| probe::error_of_code(rusqlite::ffi::SQLITE_INTERNAL, None))
         };
         Ok(Control {
-            begin: one("BEGIN")?,
-            begin_immediate: one("BEGIN IMMEDIATE")?,
-            commit: one("COMMIT")?,
-            rollback: one("ROLLBACK")?,
-            savepoint: [one("SAVEPOINT sqlhttp_member")?, one("SAVEPOINT sqlhttp_step")?],
-            release: [one("RELEASE sqlhttp_member")?, one("RELEASE sqlhttp_step")?],
-            rollback_to: [one("ROLLBACK TO sqlhttp_member")?, one("ROLLBACK TO sqlhttp_step")?],
+            begin: one(c"BEGIN")?,
+            begin_immediate: one(c"BEGIN IMMEDIATE")?,
+            commit: one(c"COMMIT")?,
+            rollback: one(c"ROLLBACK")?,
+            savepoint: [one(c"SAVEPOINT sqlhttp_member")?, one(c"SAVEPOINT sqlhttp_step")?],
+            release: [one(c"RELEASE sqlhttp_member")?, one(c"RELEASE sqlhttp_step")?],
+            rollback_to: [one(c"ROLLBACK TO sqlhttp_member")?, one(c"ROLLBACK TO sqlhttp_step")?],
         })
     }
 }

@@ -101,6 +101,12 @@ pub(crate) enum LogError {
     /// What was durable is not there any more. Nothing is repaired, for that would lose acknowledged entries.
     #[error("{} is damaged at offset {offset}: {what}. Restore this node from a backup", file.display())]
     Corrupt { file: PathBuf, offset: u64, what: String },
+    /// The database is older than the log's beginning, or is not there any more.
+    #[error(
+        "the database has {applied} entries of the log applied, but the log begins behind {purged}: the database file is \
+         missing or an old one. Restore this node from a backup"
+    )]
+    Behind { applied: u64, purged: u64 },
     /// A newer program has written it.
     #[error("{} has format version {found}; this program knows {known}", file.display())]
     Version { file: PathBuf, found: u32, known: u32 },

@@ -80,8 +80,19 @@ impl Scan {
         }
     }
 
+    /// The last index that has been purged; 0 if none has.
+    #[cfg(test)]
+    pub(super) fn purged(&mut self) -> u64 {
+        self.reader.memory().state.purged.map_or(0, |id| index_of(&id))
+    }
+
     fn check_applied(&mut self, applied: u64) -> Result<(), LogError> {
-        let last = self.reader.memory().state.last.map_or(0, |id| index_of(&id));
+        let state = &self.reader.memory().state;
+        let last = state.last.map_or(0, |id| index_of(&id));
+        let purged = state.purged.map_or(0, |id| index_of(&id));
+        if applied < purged {
+            return Err(LogError::Behind { applied, purged });
+        }
         if applied <= last {
             return Ok(());
         }

@@ -66,7 +66,9 @@ impl LogStore {
     /// See [`LogError`].
     #[cfg(test)]
     pub(crate) fn open(options: LogOptions) -> Result<LogStore, LogError> {
-        CheckedLog::check(options)?.open(0)
+        let mut checked = CheckedLog::check(options)?;
+        let applied = checked.scan.purged();
+        checked.open(applied)
     }
 
     fn start(options: LogOptions, recovered: Recovered, lock: Box<dyn Send + Sync>) -> Result<LogStore, LogError> {

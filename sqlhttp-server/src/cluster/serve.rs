@@ -24,8 +24,8 @@ use crate::tls::{Tls, TlsOptions};
 
 /// How long a stop waits for requests that run.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
-/// The largest request line and headers together, in bytes.
-const HEADER_BYTES_MAX: usize = 64 << 10;
+/// The largest request line and headers together, in bytes, as in Go.
+const HEADER_BYTES_MAX: usize = 1 << 20;
 /// How long a client may take to send its headers.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(120);
 
@@ -43,7 +43,7 @@ pub async fn main(arguments: &[OsString]) -> u8 {
         eprintln!("{}", log::line(log::PROCESS, &error.to_string()));
         return 1;
     }
-    match serve(config, arguments).await {
+    match serve(config).await {
         Ok(()) => 0,
         Err(message) => {
             tracing::error!(target: "rqlited", "{message}");
@@ -54,8 +54,8 @@ pub async fn main(arguments: &[OsString]) -> u8 {
 
 type Signal = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-async fn serve(config: ClusterConfig, arguments: &[OsString]) -> Result<(), String> {
-    announce(arguments);
+async fn serve(config: ClusterConfig) -> Result<(), String> {
+    announce();
     let signal = shutdown::signals().map_err(|error| format!("cannot listen to signals: {error}"))?;
     let signal: Signal = Box::pin(async {
         let name = signal.await;
@@ -63,13 +63,13 @@ async fn serve(config: ClusterConfig, arguments: &[OsString]) -> Result<(), Stri
     });
     let raft_listener = bind(&config.raft_addr).await?;
     tracing::info!(target: "mux", "mux serving on {}, advertising {}", config.raft_addr, config.raft_adv_addr);
-    create_directory(&config.data_dir)?;
+    let is_new = create_directory(&config.data_dir)?;
     let auth = open_auth(config.auth_file.as_deref())?;
     let tls = load_tls(&config)?;
     let http_listener = bind(&config.http_addr).await?;
     tracing::info!(target: "http", "service listening on {}", config.http_addr);
     let log_times = Arc::new(LogTimes::default());
-    let node = start_node(&config, &log_times).await?;
+    let node = start_node(&config, is_new, &log_times).await?;
     let described = tls.as_ref().map(Tls::describe);
     let member = Arc::new(Member::new(node.clone(), config.clone(), auth, described));
     let state = state(&config, &member, log_times)?;
@@ -83,18 +83,23 @@ async fn serve(config: ClusterConfig, arguments: &[OsString]) -> Result<(), Stri
     Ok(())
 }
 
-fn announce(arguments: &[OsString]) {
+fn announce() {
     let version = env!("CARGO_PKG_VERSION");
     tracing::info!(target: "rqlited", "{} starting, version {version}, SQLite {}", config::PROGRAM, sqlite_version());
-    let words: Vec<_> = arguments.iter().map(|argument| argument.to_string_lossy()).collect();
-    tracing::info!(target: "rqlited", "launch command: {} {}", config::PROGRAM, words.join(" "));
+    let words: Vec<_> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+    tracing::info!(target: "rqlited", "launch command: {}", words.join(" "));
 }
 
-fn create_directory(directory: &Path) -> Result<(), String> {
-    let state = if directory.join("raft").join("log").exists() { "" } else { "no " };
-    tracing::info!(target: "rqlited", "{state}preexisting node state detected in {}", directory.display());
-    std::fs::create_dir_all(directory)
-        .map_err(|error| format!("failed to create data directory {}: {error}", directory.display()))
+/// Makes the directory if it does not exist. Returns whether the node is new.
+fn create_directory(directory: &Path) -> Result<bool, String> {
+    let (is_new, shown) = (!directory.join("raft").join("log").exists(), directory.display());
+    if is_new {
+        tracing::info!(target: "rqlited", "no preexisting node state detected in {shown}, node may be bootstrapping");
+    } else {
+        tracing::info!(target: "rqlited", "preexisting node state detected in {shown}");
+    }
+    std::fs::create_dir_all(directory).map_err(|error| format!("failed to create data directory {shown}: {error}"))?;
+    Ok(is_new)
 }
 
 fn open_auth(file: Option<&Path>) -> Result<Option<Arc<AuthFile>>, String> {
@@ -120,12 +125,28 @@ fn load_tls(config: &ClusterConfig) -> Result<Option<Tls>, String> {
 }
 
 async fn bind(address: &str) -> Result<TcpListener, String> {
-    TcpListener::bind(address).await.map_err(|error| format!("listen tcp {address}: {error}"))
+    let bound = match config::address::split_host_port(address) {
+        Some(("", port)) => bind_all(port).await,
+        _ => TcpListener::bind(address).await,
+    };
+    bound.map_err(|error| format!("listen tcp {address}: {error}"))
 }
 
-async fn start_node(config: &ClusterConfig, log_times: &Arc<LogTimes>) -> Result<Node, String> {
+/// All interfaces: those of IPv6, which stand for both where there is IPv6.
+async fn bind_all(port: &str) -> io::Result<TcpListener> {
+    match TcpListener::bind(format!("[::]:{port}")).await {
+        Err(error) if error.kind() != io::ErrorKind::AddrInUse => TcpListener::bind(format!("0.0.0.0:{port}")).await,
+        bound => bound,
+    }
+}
+
+async fn start_node(config: &ClusterConfig, is_new: bool, log_times: &Arc<LogTimes>) -> Result<Node, String> {
     let (id, address) = (&config.node_id, &config.raft_adv_addr);
     tracing::info!(target: "store", "opening store with node ID {id}, listening on {address}");
+    config.raft.check_lease().map_err(|why| format!("failed to open store: {why}"))?;
+    if is_new {
+        tracing::info!(target: "rqlited", "bootstrapping single new node");
+    }
     let (syncs, applies) = (log_times.clone(), log_times.clone());
     let options = NodeOptions {
         database: database_options(config),

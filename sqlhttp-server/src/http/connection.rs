@@ -86,7 +86,13 @@ where
 {
     let limit = state.limits.header_timeout.unwrap_or(HANDSHAKE_MAX);
     let handshake = tokio::time::timeout(limit, tls.acceptor.accept(socket)).await;
-    let socket = handshake.map_err(|_| "TLS handshake timed out".to_owned())?.map_err(|error| error.to_string())?;
+    let socket = match handshake.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "i/o timeout"))) {
+        Ok(socket) => socket,
+        Err(why) => {
+            tracing::warn!(target: "http", "http: TLS handshake error from {}: {why}", peer.address);
+            return Ok(());
+        }
+    };
     let served = if socket.get_ref().1.alpn_protocol() == Some(HTTP_2) {
         serve_http2(socket, peer, state, watcher).await
     } else {

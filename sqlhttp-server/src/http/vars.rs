@@ -34,6 +34,8 @@ macro_rules! vars {
 }
 
 vars! {
+    auth_fail,
+    auth_ok,
     backups,
     boot,
     execute_stmts_rx,

@@ -331,7 +331,7 @@ impl Server {
     }
 
     /// Whether it has ended by itself.
-    pub(super) fn has_ended(&self) -> bool {
+    pub fn has_ended(&self) -> bool {
         self.process.stderr.0.0.lock().expect("lines").ended
     }
 

@@ -36,24 +36,26 @@ pub(crate) struct Prepared {
 
 impl Statement {
     /// Prepares the first statement of a text. `keep` tells SQLite that it will be used for long.
-    pub(crate) fn prepare(connection: &Connection, sql: &str, keep: bool) -> Result<Prepared, SqlError> {
-        let Ok(len) = c_int::try_from(sql.len()) else {
+    pub(crate) fn prepare(connection: &Connection, sql: &CStr, keep: bool) -> Result<Prepared, SqlError> {
+        // With its NUL counted, SQLite need not copy it.
+        let Ok(len) = c_int::try_from(sql.to_bytes_with_nul().len()) else {
             return Err(probe::error_of_code(ffi::SQLITE_TOOBIG, None));
         };
         let flags = if keep { ffi::SQLITE_PREPARE_PERSISTENT } else { 0 };
         let mut pointer = std::ptr::null_mut();
         let mut tail: *const c_char = null();
-        let start = sql.as_ptr().cast::<c_char>();
-        // SAFETY: the text is `len` bytes long and lives until this returns; SQLite copies what it keeps. Both
+        let start = sql.as_ptr();
+        // SAFETY: the text is `len` bytes long with its NUL and lives until this returns; SQLite copies what it keeps. Both
         // out-parameters are ours.
         let code =
             unsafe { ffi::sqlite3_prepare_v3(connection.handle(), start, len, flags, &raw mut pointer, &raw mut tail) };
         if code != ffi::SQLITE_OK {
             return Err(probe::last_error(connection, code));
         }
-        let consumed = if tail.is_null() { sql.len() } else { (tail as usize).saturating_sub(start as usize) };
+        let all = sql.count_bytes();
+        let consumed = if tail.is_null() { all } else { (tail as usize).saturating_sub(start as usize) };
         let statement = NonNull::new(pointer).map(|pointer| Statement { pointer });
-        Ok(Prepared { statement, consumed: consumed.min(sql.len()) })
+        Ok(Prepared { statement, consumed: consumed.min(all) })
     }
 
     fn raw(&self) -> *mut ffi::sqlite3_stmt {

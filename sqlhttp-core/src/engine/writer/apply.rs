@@ -160,6 +160,18 @@ impl Writer<'_> {
                 pieces.pop_front();
                 Ok(())
             }
+            Some(LogWork::Batch { .. }) if first.alone => {
+                // What comes of ANALYZE must not depend on what this connection has done before.
+                self.session.forget_schema().map_err(|error| self.give_up("forget schema", error))?;
+                self.apply_alone(pieces, results)
+            }
+            _ => self.apply_group(pieces, results),
+        }
+    }
+
+    fn apply_alone(&mut self, pieces: &mut VecDeque<Piece<'_>>, results: &mut Results) -> Result<(), Error> {
+        let Some(first) = pieces.front() else { return Ok(()) };
+        match first.work {
             Some(LogWork::Batch { batch, alone: true }) if self.must_be_split(batch) => {
                 let outcome = self.apply_in_steps(first, batch)?;
                 results.add(first, Some(outcome));
@@ -274,6 +286,8 @@ impl Writer<'_> {
     }
 
     fn apply_step(&mut self, step: &Batch, number: usize, next: Progress) -> Result<ToldStep, Error> {
+        // After a crash the step before this one may have been applied by another connection.
+        self.session.forget_schema().map_err(|error| self.give_up("forget schema", error))?;
         if runs_outside_transaction(&mut self.session, step) {
             let told = self.run_bare(&Limits::default(), step);
             self.refuse_local(failure_of(&told.0).into_iter())?;

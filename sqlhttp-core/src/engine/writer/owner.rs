@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::queue::OwnerTask;
 use super::thread::Writer;
 use crate::engine::facts::Author;
+use crate::engine::script::Script;
 use crate::engine::session::engine_error;
 use crate::engine::sqlite::clock::Stamped;
 use crate::engine::sqlite::probe;
@@ -46,12 +47,11 @@ impl Writer<'_> {
     /// Runs statements, each committed on its own. Remembers those that configure the connection.
     fn script(&mut self, sql: &str) -> Result<(), SqlError> {
         let _stamped = Stamped::new(stamps::new());
-        let mut rest = sql;
-        while !rest.is_empty() {
-            let next = self.session.prepare(rest, Author::Owner).map_err(sql_failure)?;
-            let (text, tail) = rest.split_at(next.consumed);
-            rest = tail;
-            let Some(mut prepared) = next.prepared else { continue };
+        let mut script = Script::new(&mut self.session, sql, Author::Owner).map_err(sql_failure)?;
+        let mut from = 0;
+        while let Some(mut prepared) = script.next(&mut self.session).map_err(sql_failure)? {
+            let text = sql.get(from..script.taken()).unwrap_or_default();
+            from = script.taken();
             loop {
                 match prepared.statement.step() {
                     Ok(true) => {}

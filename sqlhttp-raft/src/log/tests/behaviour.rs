@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use openraft::storage::{RaftLogReader as _, RaftLogStorage as _};
 
-use super::super::{LogError, LogOptions, LogStatus, LogStore};
+use super::super::{CheckedLog, LogError, LogOptions, LogStatus, LogStore};
 use super::simulated::{Fault, Loss, SimulatedDisk};
 use super::support::{all_entries, append, begin_append, blank, command, members};
 use crate::types::{Entry, Vote, log_id};
@@ -243,5 +243,48 @@ async fn the_figures_are_those_of_the_log() {
     let reopened = log.status();
     let kept = LogStatus { fsyncs: 0, fsync_nanos_total: 0, appended_entries: 0, ..empty };
     assert_eq!(reopened, kept);
+    log.close();
+}
+
+/// A database that is older than the log's beginning cannot be brought up to date by it.
+#[tokio::test]
+async fn a_database_from_before_the_beginning_of_the_log_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut log = LogStore::open(small(directory.path())).unwrap();
+    append(&mut log, (0..5).map(|index| command(1, index, 20)).collect()).await.unwrap();
+    log.purge(log_id(1, 2)).await.unwrap();
+    log.close();
+    drop(log);
+    let open = |applied| CheckedLog::check(small(directory.path())).unwrap().open(applied);
+    let refused = open(2).err().unwrap().to_string();
+    assert!(refused.contains("begins behind 3"), "{refused}");
+    open(3).unwrap().close();
+}
+
+/// Where entries are sent to nobody, an append that is alone is written where it is made; those that find the log busy wait
+/// for its thread. Either way each is there, once, in its order.
+#[tokio::test]
+async fn appends_at_once_keep_their_order() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = || LogOptions { segment_bytes: 1 << 16, ..LogOptions::new(directory.path()) };
+    let mut log = LogStore::open(options()).unwrap();
+    let (mut written, mut pending) = (Vec::new(), Vec::new());
+    for index in 0..2000 {
+        // Other operations come between them, and go to the thread.
+        log.set_append_at_once(index % 3 != 0);
+        written.push(command(1, index, 100));
+        pending.push(begin_append(&mut log, vec![written[index as usize].clone()]).await);
+        if index % 100 == 0 {
+            log.save_vote(&Vote::new(index + 1, 1)).await.unwrap();
+        }
+    }
+    for pending in pending {
+        pending.await.unwrap().unwrap();
+    }
+    assert_eq!(all_entries(&mut log).await, written);
+    log.close();
+    drop(log);
+    let mut log = LogStore::open(options()).unwrap();
+    assert_eq!(all_entries(&mut log).await, written);
     log.close();
 }

@@ -1,8 +1,7 @@
-//! The auth file in use. It is read again when it changes, and logins are counted.
+//! The auth file in use. It is read again when it changes.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::{AuthFileError, BasicCredentials, CredentialStore, Permission};
@@ -13,10 +12,6 @@ use crate::reloading::{LOOK_INTERVAL, Reload, Reloading};
 pub struct AuthFile {
     path: PathBuf,
     store: Reloading<CredentialStore>,
-    /// How many requests were allowed.
-    pub auth_ok: AtomicU64,
-    /// How many requests were refused.
-    pub auth_fail: AtomicU64,
 }
 
 impl AuthFile {
@@ -26,12 +21,7 @@ impl AuthFile {
             let path = path.to_owned();
             move || CredentialStore::read(&path)
         };
-        Ok(Arc::new(AuthFile {
-            path: path.to_owned(),
-            store: Reloading::new(vec![path.to_owned()], read)?,
-            auth_ok: AtomicU64::new(0),
-            auth_fail: AtomicU64::new(0),
-        }))
+        Ok(Arc::new(AuthFile { path: path.to_owned(), store: Reloading::new(vec![path.to_owned()], read)? }))
     }
 
     /// Looks at the file every second, in a task of its own that ends with the `AuthFile`. Requests never wait for the
@@ -61,12 +51,9 @@ impl AuthFile {
         }
     }
 
-    /// Whether each of the `needed` permissions is granted, see [`CredentialStore::allows`]; counted.
+    /// Whether each of the `needed` permissions is granted, see [`CredentialStore::allows`].
     pub async fn allows(&self, credentials: Option<&BasicCredentials>, needed: &[Permission]) -> bool {
-        let allowed = self.store.current().allows(credentials, needed).await;
-        let counter = if allowed { &self.auth_ok } else { &self.auth_fail };
-        counter.fetch_add(1, Ordering::Relaxed);
-        allowed
+        self.store.current().allows(credentials, needed).await
     }
 
     /// The password of a user, if the file has it in clear.

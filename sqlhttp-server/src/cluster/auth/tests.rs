@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::*;
@@ -196,8 +195,6 @@ async fn a_changed_file_takes_effect_and_a_broken_one_does_not() {
     file.reload_if_changed();
     assert!(file.allows(Some(&new), &[Query]).await);
 
-    assert_eq!(file.auth_ok.load(Ordering::Relaxed), 4);
-    assert_eq!(file.auth_fail.load(Ordering::Relaxed), 2);
     assert!(AuthFile::open(&path).is_err());
 }
 

@@ -16,7 +16,8 @@ pub fn split_host_port(address: &str) -> Option<(&str, &str)> {
     (!stray(host) && !stray(port) && !port.contains(':')).then_some((host, port))
 }
 
-/// Whether the host stands for all interfaces, so that nobody else can reach it: `0.0.0.0` or `::`.
+/// Whether the host stands for all interfaces, so that nobody else can reach it: `0.0.0.0` or `::`. (No host at all means the
+/// same, but the original lets that pass.)
 pub(super) fn is_unspecified(host: &str) -> bool {
     host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_unspecified())
 }

@@ -13,6 +13,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use sqlhttp_rqlite::format_duration;
 use tracing::Level;
 
 use crate::cluster::log;
@@ -118,6 +119,20 @@ pub struct RaftConfig {
     pub reap_voter_timeout: Option<Duration>,
     /// A read replica that was not reached for so long is removed.
     pub reap_read_only_timeout: Option<Duration>,
+}
+
+impl RaftConfig {
+    /// Whether a leader that hears nobody steps down before others can elect the next.
+    pub(crate) fn check_lease(&self) -> Result<(), String> {
+        if self.leader_lease_timeout <= self.heartbeat_timeout {
+            return Ok(());
+        }
+        let (lease, heartbeat) = (format_duration(self.leader_lease_timeout), format_duration(self.heartbeat_timeout));
+        Err(format!(
+            "creating the raft system failed: LeaderLeaseTimeout ({lease}) cannot be larger than heartbeat timeout \
+             ({heartbeat})"
+        ))
+    }
 }
 
 /// Settings of queued writes.

@@ -10,8 +10,10 @@ use super::validate::advertised;
 use super::{ClusterConfig, RaftConfig, WriteQueueConfig};
 use crate::config::{LogFormat, TlsFiles};
 
-/// That of Raft when none is given.
+/// Those of Raft when none are given, or zero.
 const LEADER_LEASE: Duration = Duration::from_millis(500);
+const HEARTBEAT: Duration = Duration::from_secs(1);
+const ELECTION: Duration = Duration::from_secs(1);
 
 /// The settings of the node. The error ends the start.
 pub(super) fn resolve(typed: &Typed, data_dir: &str) -> Result<ClusterConfig, String> {
@@ -55,8 +57,8 @@ fn raft(typed: &Typed) -> Result<RaftConfig, String> {
         snapshot_entries: typed.count("raft-snap"),
         snapshot_wal_bytes: Some(typed.count("raft-snap-wal-size")).filter(|bytes| *bytes > 0),
         snapshot_interval: typed.duration("raft-snap-int"),
-        heartbeat_timeout: typed.duration("raft-heartbeat-timeout"),
-        election_timeout: typed.duration("raft-election-timeout"),
+        heartbeat_timeout: typed.duration_opt("raft-heartbeat-timeout").unwrap_or(HEARTBEAT),
+        election_timeout: typed.duration_opt("raft-election-timeout").unwrap_or(ELECTION),
         leader_lease_timeout: typed.duration_opt("raft-leader-lease-timeout").unwrap_or(LEADER_LEASE),
         commit_timeout: typed.duration("raft-commit-timeout"),
         apply_timeout: typed.duration("raft-apply-timeout"),

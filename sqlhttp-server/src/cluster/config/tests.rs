@@ -72,6 +72,8 @@ fn what_is_typed_is_resolved() {
     let network = config("-http-addr 0.0.0.0:1 -http-adv-addr h:1 -raft-addr [::]:2 -raft-adv-addr=h:2 -auth a.json");
     assert_eq!((network.http_adv_addr.as_str(), network.raft_adv_addr.as_str()), ("h:1", "h:2"));
     assert_eq!((network.node_id.as_str(), network.auth_file), ("h:2", Some("a.json".into())));
+    let all = config("-http-addr :1 -http-adv-addr h:1 -raft-addr :2 -raft-adv-addr h:2");
+    assert_eq!((all.http_addr.as_str(), all.raft_addr.as_str()), (":1", ":2"));
     let tls = config("-node-id n -http-cert c -http-key k -http-verify-client -http-verify-common-name cn");
     assert_eq!((tls.node_id.as_str(), tls.http_tls), ("n", Some(TlsFiles { cert: "c".into(), key: "k".into() })));
     assert_eq!((tls.http_verify_client, tls.http_verify_common_name), (true, Some("cn".to_owned())));
@@ -85,6 +87,15 @@ fn what_is_typed_is_resolved() {
     assert_eq!(config("-db-max-ro-conns 0 -auto-vacuum-int 1h -auto-optimize-int 0h").reads_max, None);
     assert_eq!(config("-http-addr localhost:http").http_addr, "localhost:http");
     assert_eq!(config("-bootstrap-expect 1").bootstrap_expect, 1);
+}
+
+#[test]
+fn raft_has_its_own_timeouts_for_zero() {
+    let raft = config("-raft-heartbeat-timeout 0s -raft-election-timeout 0s -raft-leader-lease-timeout 0s").raft;
+    assert_eq!(raft, config("").raft);
+    assert_eq!(raft.check_lease(), Ok(()));
+    assert_eq!(config("-raft-heartbeat-timeout 500ms").raft.check_lease(), Ok(()));
+    assert!(config("-raft-heartbeat-timeout 499ms").raft.check_lease().is_err());
 }
 
 #[test]

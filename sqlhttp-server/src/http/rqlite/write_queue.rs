@@ -9,7 +9,7 @@ use std::sync::Arc;
 use sqlhttp_core::{Atomicity, Backend, Batch, Deadline, Error, Step};
 use tokio::sync::{mpsc, oneshot};
 
-use super::super::vars::Vars;
+use super::super::vars::{Counter, Vars};
 use crate::cluster::config::WriteQueueConfig;
 
 /// A request's statements, and who waits for them.
@@ -22,15 +22,38 @@ struct Waiting {
 #[derive(Debug)]
 pub(crate) struct WriteQueue {
     sender: mpsc::Sender<Waiting>,
+    written: Arc<WrittenBatches>,
+}
+
+/// Batches that were written before they were full: those that the original would have kept until the time was over.
+#[derive(Debug, Default)]
+pub(super) struct WrittenBatches {
+    /// Those for which there was a time.
+    pub(super) not_full: Counter,
+    /// Those for which there was none, and which the original would have kept until they are full.
+    pub(super) at_once: Counter,
 }
 
 impl WriteQueue {
     /// Starts a queue before a backend, on the runtime of the caller.
     pub(crate) fn start(config: &WriteQueueConfig, backend: Arc<dyn Backend>, vars: Arc<Vars>) -> WriteQueue {
         let (sender, receiver) = mpsc::channel(config.capacity.max(1));
-        let writer = Writer { backend, vars, batch_len: config.batch_len.max(1), transaction: config.transaction };
+        let written = Arc::new(WrittenBatches::default());
+        let writer = Writer {
+            backend,
+            vars,
+            batch_len: config.batch_len.max(1),
+            transaction: config.transaction,
+            timed: !config.timeout.is_zero(),
+            written: written.clone(),
+        };
         tokio::spawn(writer.run(receiver));
-        WriteQueue { sender }
+        WriteQueue { sender, written }
+    }
+
+    /// What it has written.
+    pub(super) fn written(&self) -> &WrittenBatches {
+        &self.written
     }
 
     /// Has statements written, together with those of others. Waits while the queue is full. Statements that are in the
@@ -53,6 +76,9 @@ struct Writer {
     batch_len: usize,
     /// A batch is one transaction.
     transaction: bool,
+    /// There is a time that a write may wait for others.
+    timed: bool,
+    written: Arc<WrittenBatches>,
 }
 
 impl Writer {
@@ -64,6 +90,10 @@ impl Writer {
     }
 
     async fn write(&self, requests: Vec<Waiting>) {
+        if requests.len() < self.batch_len {
+            let written = if self.timed { &self.written.not_full } else { &self.written.at_once };
+            written.add(1);
+        }
         let mut steps = Vec::new();
         let mut waiting = Vec::with_capacity(requests.len());
         for Waiting { steps: own, done } in requests {

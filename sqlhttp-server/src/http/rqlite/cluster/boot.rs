@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use hyper::StatusCode;
 use hyper::body::Incoming;
+use hyper::header;
 use sqlhttp_raft::BootError;
 use sqlhttp_rqlite::is_database_file;
 use tokio::fs::File;
@@ -25,7 +26,10 @@ pub(super) async fn answer(request: &Request<'_>, body: &mut Option<Incoming>) -
     let mut pieces = body::Pieces::new(body.take(), u64::MAX);
     let head = pieces.at_least(HEAD_BYTES).await.map_err(|why| unread(&why))?;
     if head.len() < HEAD_BYTES {
-        return Err(unavailable("EOF"));
+        // To send the same once more is of no use.
+        let mut response = unavailable("EOF");
+        response.headers_mut().remove(header::RETRY_AFTER);
+        return Err(response);
     }
     if !is_database_file(&head) {
         return Err(Box::new(reply::closing(error(StatusCode::BAD_REQUEST, "invalid SQLite data"))));

@@ -14,6 +14,7 @@ use super::super::super::reply::{self, HttpResponse, Rejection};
 use super::super::answer::served_by;
 use super::super::{error, from_protocol, readyz as database, refused, unread};
 use super::Request;
+use super::route::Place;
 use crate::cluster::member::Member;
 
 /// All members, or the voters only.
@@ -64,7 +65,7 @@ pub(super) async fn step_down(
     let content_type = request.head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let target = decode_leader_target(content_type, &bytes).map_err(refused)?;
     if !params.wait {
-        return Ok(served_by(reply::empty(StatusCode::OK), &request.state.node));
+        return Ok(served_by(Place::Leader.empty(StatusCode::OK), &request.state.node));
     }
     let status = request.member.node.status();
     let leader = status.leader().ok_or_else(|| no_leader(request))?;

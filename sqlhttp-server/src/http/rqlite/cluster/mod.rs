@@ -14,7 +14,7 @@ mod vars;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
-use hyper::{Method, StatusCode};
+use hyper::{Method, StatusCode, Version};
 use sqlhttp_rqlite::{Params, VERSION};
 
 use self::route::{Place, place};
@@ -38,12 +38,30 @@ struct Request<'a> {
 
 /// Answers a request to a node.
 pub(crate) async fn answer(state: &State, member: &Member, head: &Parts, body: &mut Option<Incoming>) -> HttpResponse {
+    if let Some(refusal) = breach(head) {
+        return refusal;
+    }
     let (database, metrics) = (state.database(DATABASE), state.metrics.database(Some(DATABASE)));
     let exchange = Exchange { state, database, metrics, request: head };
     let request = Request { state, member, exchange, head };
     let mut response = request.carry_out(body).await.unwrap_or_else(|rejection| *rejection);
     add_headers(member, response.headers_mut());
     response
+}
+
+/// What Go's server refuses before anybody looks at the request, in its words.
+fn breach(head: &Parts) -> Option<HttpResponse> {
+    if head.version > Version::HTTP_11 {
+        return None;
+    }
+    if head.version == Version::HTTP_11 && !head.headers.contains_key(header::HOST) && head.method != Method::CONNECT {
+        let text = "400 Bad Request: missing required Host header";
+        return Some(reply::closing(reply::text(StatusCode::BAD_REQUEST, text)));
+    }
+    let expected = head.headers.get(header::EXPECT)?.as_bytes();
+    let known = expected.split(|byte| *byte == b',').any(|it| it.trim_ascii().eq_ignore_ascii_case(b"100-continue"));
+    let unknown = !known && !expected.is_empty();
+    unknown.then(|| reply::closing(reply::empty(StatusCode::EXPECTATION_FAILED)))
 }
 
 impl Request<'_> {
@@ -84,17 +102,23 @@ impl Request<'_> {
     }
 
     async fn authorize(&self, place: Place) -> Result<(), Rejection> {
-        let Some(auth) = &self.member.auth else { return Ok(()) };
         let needed = place.permissions();
         if needed.is_empty() {
             return Ok(());
         }
-        let header = self.head.headers.get(header::AUTHORIZATION);
-        let credentials = header.and_then(|header| BasicCredentials::from_header(header.as_bytes()));
-        if auth.allows(credentials.as_ref(), needed).await {
+        if self.is_allowed(needed).await {
+            self.state.vars.auth_ok.add(1);
             return Ok(());
         }
+        self.state.vars.auth_fail.add(1);
         Err(Box::new(place.empty(StatusCode::UNAUTHORIZED)))
+    }
+
+    async fn is_allowed(&self, needed: &[Permission]) -> bool {
+        let Some(auth) = &self.member.auth else { return true };
+        let header = self.head.headers.get(header::AUTHORIZATION);
+        let credentials = header.and_then(|header| BasicCredentials::from_header(header.as_bytes()));
+        auth.allows(credentials.as_ref(), needed).await
     }
 
     fn redirect(&self, status: StatusCode) -> HttpResponse {

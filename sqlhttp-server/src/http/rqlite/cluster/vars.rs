@@ -3,8 +3,6 @@
 
 mod names;
 
-use std::sync::atomic::Ordering;
-
 use hyper::StatusCode;
 use serde_json::json;
 use sqlhttp_core::Status;
@@ -15,6 +13,7 @@ use self::names::{GROUPS, Group};
 use super::super::super::reply::{self, HttpResponse, ReplyBody};
 use super::super::super::vars::Vars;
 use super::super::status::process;
+use super::super::write_queue::WrittenBatches;
 use super::Request;
 
 /// The value of a counter, under the names of its group and its own.
@@ -55,23 +54,20 @@ fn counters(group: &Group, figures: &[Figure]) -> String {
 fn figures(request: &Request<'_>) -> Vec<Figure> {
     let (vars, totals) = (&request.state.vars, request.member.node.status().totals);
     let database = request.exchange.database.status().unwrap_or_default();
-    let logins = request
-        .member
-        .auth
-        .as_ref()
-        .map_or((0, 0), |auth| (auth.auth_ok.load(Ordering::Relaxed), auth.auth_fail.load(Ordering::Relaxed)));
-    [http(vars, logins), queue(vars), store(vars, &totals), engine(&database)].concat()
+    let written = request.state.write_queue.as_ref().map(|queue| queue.written());
+    [http(vars), queue(vars, written), store(vars, &totals), engine(&database)].concat()
 }
 
-/// Requests. `logins` are those that were allowed, and those that were not.
-fn http(vars: &Vars, logins: (u64, u64)) -> Vec<Figure> {
-    let counted = vars.all().into_iter().map(|(name, value)| ("http", name, value));
-    counted.chain([("http", "auth_ok", logins.0), ("http", "auth_fail", logins.1)]).collect()
+/// Requests.
+fn http(vars: &Vars) -> Vec<Figure> {
+    vars.all().into_iter().map(|(name, value)| ("http", name, value)).collect()
 }
 
 /// What came into the queue of writes, and what has left it.
-fn queue(vars: &Vars) -> Vec<Figure> {
+fn queue(vars: &Vars, written: Option<&WrittenBatches>) -> Vec<Figure> {
     vec![
+        ("queue", "num_flush", written.map_or(0, |written| written.at_once.get())),
+        ("queue", "num_timeout", written.map_or(0, |written| written.not_full.get())),
         ("queue", "objects_rx", vars.queued_executions_num_stmts_rx.get()),
         ("queue", "objects_tx", vars.queued_executions_num_stmts_tx.get()),
     ]
@@ -135,7 +131,7 @@ mod tests {
     fn every_figure_has_its_place() {
         let vars = Vars::default();
         let figures =
-            [http(&vars, (0, 0)), queue(&vars), store(&vars, &Totals::default()), engine(&Status::default())].concat();
+            [http(&vars), queue(&vars, None), store(&vars, &Totals::default()), engine(&Status::default())].concat();
         for (group, counter, _) in figures {
             let known = GROUPS.iter().any(|it| it.name == group && it.counters.contains(&counter));
             assert!(known, "{group} {counter}");
@@ -152,8 +148,10 @@ mod tests {
     fn what_was_counted_is_shown() {
         let vars = Vars::default();
         vars.queries.add(3);
+        vars.auth_ok.add(7);
+        vars.auth_fail.add(1);
         let totals = Totals { snapshots: 4, snapshots_by_request: 1, loads: 2, ..Totals::default() };
-        let all = groups(&[http(&vars, (7, 1)), store(&vars, &totals)].concat());
+        let all = groups(&[http(&vars), store(&vars, &totals)].concat());
         let text = write(all, "");
         let told: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!((&told["http"]["queries"], &told["http"]["auth_ok"]), (&json!(3), &json!(7)));

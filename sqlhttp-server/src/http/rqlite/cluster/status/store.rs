@@ -1,13 +1,13 @@
 //! `store`: the node, its cluster, and its database.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
-use sqlhttp_raft::{NodeStatus, SnapshotPolicy};
+use sqlhttp_raft::{NodeStatus, SnapshotPolicy, Totals};
 use sqlhttp_rqlite::format_duration;
 
 use super::super::super::super::state::State;
-use super::super::super::status::friendly;
+use super::super::super::status::{friendly, rfc3339};
 use super::{raft, zeros};
 use crate::cluster::config::ClusterConfig;
 use crate::cluster::member::Member;
@@ -30,7 +30,20 @@ const POOL: [&str; 9] = [
 
 /// The node. `sqlite3` is what its database tells by itself.
 pub(super) fn store(state: &State, member: &Member, directory_bytes: u64, sqlite3: Value) -> Value {
-    describe(&member.config, &member.node.status(), state.is_stopping(), directory_bytes, sqlite3)
+    let status = member.node.status();
+    let mut store = describe(&member.config, &status, state.is_stopping(), directory_bytes, sqlite3);
+    if let Some(interval) = member.config.auto_vacuum_interval {
+        store["auto_vacuum"] = auto_vacuum(interval, state.node.started_at, &status.totals);
+    }
+    store
+}
+
+/// The moment before which there is no VACUUM by the clock: it is tried once an interval, from the start on.
+fn auto_vacuum(interval: Duration, started_at: SystemTime, totals: &Totals) -> Value {
+    let tried = totals.vacuums.saturating_add(totals.vacuums_failed);
+    let intervals = u32::try_from(tried.saturating_add(1)).unwrap_or(u32::MAX);
+    let next = interval.checked_mul(intervals).and_then(|since| started_at.checked_add(since));
+    json!({ "next_vacuum_after": next.map_or_else(|| NEVER.to_owned(), rfc3339) })
 }
 
 fn describe(

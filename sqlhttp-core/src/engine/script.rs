@@ -1,0 +1,78 @@
+//! A text of SQL, taken statement by statement. SQLite alone tells where a statement ends.
+
+use std::ffi::{CStr, CString};
+
+use super::facts::Author;
+use super::session::{Prepared, Session};
+use super::sqlite::probe;
+use crate::model::Failure;
+
+/// A text, and how far it has been taken.
+///
+/// SQLite copies a text that does not end in a NUL each time, up to its end; so one with many statements gets its NUL
+/// once, here, or its cost would grow with the square of its length.
+pub(crate) struct Script {
+    text: CString,
+    at: usize,
+    /// All of the text is this one statement, which was prepared before.
+    kept: Option<Prepared>,
+    author: Author,
+}
+
+impl Script {
+    /// A text to be taken from its beginning.
+    ///
+    /// # Errors
+    /// A NUL in it, where SQLite would see its end.
+    pub(crate) fn new(session: &mut Session, sql: &str, author: Author) -> Result<Script, Failure> {
+        let kept = if author == Author::Client { session.take_kept(sql) } else { None };
+        let text = if kept.is_some() { CString::default() } else { terminated(sql)? };
+        Ok(Script { text, at: 0, kept, author })
+    }
+
+    /// Prepares the next statement; `None` at the end. Blanks, comments and lonely semicolons are passed over.
+    ///
+    /// # Errors
+    /// What SQLite has against the statement, or the policy. The text is not taken any further then.
+    pub(crate) fn next(&mut self, session: &mut Session) -> Result<Option<Prepared>, Failure> {
+        if self.kept.is_some() {
+            return Ok(self.kept.take());
+        }
+        while !self.rest().is_empty() {
+            let next = session.prepare(self.rest(), self.author)?;
+            self.at += next.consumed;
+            if next.prepared.is_some() {
+                return Ok(next.prepared);
+            }
+        }
+        Ok(None)
+    }
+
+    /// What has not been taken yet.
+    pub(crate) fn rest(&self) -> &CStr {
+        // Never beyond its NUL.
+        &self.text.as_c_str()[self.at.min(self.text.count_bytes())..]
+    }
+
+    /// How many bytes have been taken.
+    pub(crate) fn taken(&self) -> usize {
+        self.at
+    }
+}
+
+fn terminated(sql: &str) -> Result<CString, Failure> {
+    CString::new(sql).map_err(|_| {
+        let message = "unrecognized token: \"\\0\"";
+        Failure::Sql(probe::error_of_code(rusqlite::ffi::SQLITE_ERROR, Some(message)))
+    })
+}
+
+/// Whether only what SQLite takes for white space is left.
+pub(crate) fn is_white(rest: &CStr) -> bool {
+    first_byte(rest).is_none()
+}
+
+/// The first byte that is no white space.
+pub(crate) fn first_byte(rest: &CStr) -> Option<u8> {
+    rest.to_bytes().iter().copied().find(|byte| !matches!(byte, b'\t'..=b'\r' | b' '))
+}

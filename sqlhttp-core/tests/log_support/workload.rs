@@ -1,0 +1,260 @@
+//! A log in which everything occurs that a log can hold, and what has to come of it.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use rusqlite::Connection;
+use sqlhttp_core::{
+    Atomicity, Batch, Database, Error, LogEntry, LogWork, Options, Outcome, Progress, Stamp, Step, StepOutcome,
+};
+
+use super::{content, place};
+use crate::crash_support::block_on;
+
+const SCHEMA: [&str; 6] = [
+    "CREATE TABLE t(a INTEGER UNIQUE, body TEXT)",
+    "CREATE INDEX t_body ON t(body)",
+    "CREATE TABLE n(id INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT DEFAULT (datetime('now', 'subsec')), \
+     chance INTEGER DEFAULT (random()))",
+    "CREATE TABLE total(n INTEGER NOT NULL)",
+    "INSERT INTO total VALUES (0)",
+    "CREATE TRIGGER t_insert AFTER INSERT ON t BEGIN UPDATE total SET n = n + 1; INSERT INTO n(id) VALUES (NULL); END",
+];
+
+/// What the database contains at each place.
+type Contents = HashMap<(u64, u32, u32), Arc<Vec<String>>>;
+
+/// A log, what came of each of its entries on a database that knows no log, and what that contained at every place.
+pub(crate) struct Log {
+    entries: Vec<LogEntry>,
+    outcomes: Vec<Vec<String>>,
+    content: Mutex<Contents>,
+    /// Holds the file that replaces all content.
+    _dir: tempfile::TempDir,
+    pristine: PathBuf,
+}
+
+impl Log {
+    pub(crate) fn new() -> Log {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let (image, pristine) = (dir.path().join("image"), dir.path().join("pristine"));
+        make_image(&image);
+        std::fs::copy(&image, &pristine).expect("a copy of the image");
+        let entries = entries(image);
+        let mut log = Log { entries, outcomes: Vec::new(), content: Mutex::default(), _dir: dir, pristine };
+        let reference = Database::open(":memory:", Options::default()).expect("a database in memory");
+        log.outcomes = log
+            .entries
+            .iter()
+            .map(|entry| entry.work.iter().flat_map(|work| log.run(&reference, work)).collect())
+            .collect();
+        log
+    }
+
+    /// The file that replaces all content, for somebody who changes it.
+    pub(crate) fn image(&self, name: &str) -> PathBuf {
+        let copy = self.pristine.with_file_name(name);
+        std::fs::copy(&self.pristine, &copy).expect("a copy of the image");
+        copy
+    }
+
+    /// What a database contains when this file has replaced all else.
+    pub(crate) fn content_of_image(&self) -> Vec<String> {
+        let reference = Database::open(":memory:", Options::default()).expect("a database in memory");
+        block_on(reference.replace(self.pristine.clone())).expect("new content");
+        content(&reference).expect("the reference's content")
+    }
+
+    pub(crate) fn last(&self) -> u64 {
+        self.entries.len() as u64
+    }
+
+    /// Does on a database that knows no log what a piece of work asks for. Returns what it is told, if it is told
+    /// anything.
+    fn run(&self, reference: &Database, work: &LogWork) -> Option<String> {
+        let outcome = match work {
+            LogWork::Batch { batch, .. } => reference.execute_blocking(Batch::clone(batch)).expect("an outcome"),
+            LogWork::Replace(_) => {
+                block_on(reference.replace(self.pristine.clone())).expect("new content");
+                Outcome::default()
+            }
+            LogWork::Barrier => Outcome::default(),
+            LogWork::Membership(_) => return None,
+        };
+        assert_sound(work, &outcome);
+        Some(format!("{outcome:?}"))
+    }
+
+    /// What the database contains when it is as far as this.
+    pub(crate) fn content_at(&self, progress: &Progress) -> Arc<Vec<String>> {
+        let place = place(progress);
+        let mut known = self.content.lock().expect("no panic elsewhere");
+        known.entry(place).or_insert_with(|| Arc::new(self.content_by_reference(place))).clone()
+    }
+
+    fn content_by_reference(&self, (index, works, steps): (u64, u32, u32)) -> Vec<String> {
+        let reference = Database::open(":memory:", Options::default()).expect("a database in memory");
+        let (whole, rest) = self.entries.split_at(index as usize);
+        for work in whole.iter().flat_map(|entry| &entry.work) {
+            self.run(&reference, work);
+        }
+        let begun = rest.first().map(|entry| entry.work.as_slice()).unwrap_or_default();
+        for work in &begun[..works as usize] {
+            self.run(&reference, work);
+        }
+        if steps > 0 {
+            let Some(LogWork::Batch { batch, .. }) = begun.get(works as usize) else { panic!("steps of no batch") };
+            let steps = batch.steps[..steps as usize].to_vec();
+            reference.execute_blocking(Batch { steps, ..Batch::clone(batch) }).expect("an outcome");
+        }
+        content(&reference).expect("the reference's content")
+    }
+
+    /// Applies the entries from and to these places, in one call. Checks that they are told what the reference was.
+    pub(crate) fn apply(&self, database: &Database, from: u64, to: u64) -> Result<(), Trouble> {
+        let entries = self.entries[from as usize - 1..to as usize].to_vec();
+        let before = database.progress();
+        let outcomes = block_on(database.apply(entries)).map_err(Trouble::Error)?;
+        for (index, told) in (from..=to).zip(outcomes) {
+            let told: Vec<String> = told.iter().map(|outcome| format!("{outcome:?}")).collect();
+            // Of an entry that was applied in part before, only the rest is told.
+            if index > before.index + u64::from(before.works > 0 || before.steps > 0)
+                && told != self.outcomes[index as usize - 1]
+            {
+                let expected = &self.outcomes[index as usize - 1];
+                return Err(Trouble::Wrong(format!("entry {index} was told {told:#?} instead of {expected:#?}")));
+            }
+        }
+        let after = database.progress();
+        if after.index < to {
+            return Err(Trouble::Wrong(format!("outcomes were told up to {to}, but the database is at {after:?}")));
+        }
+        Ok(())
+    }
+
+    /// How far the database is when an entry has been applied.
+    pub(crate) fn progress_at(&self, index: u64) -> Progress {
+        let mut progress = Progress::default();
+        for entry in &self.entries[..index as usize] {
+            (progress.term, progress.index) = (entry.term, entry.index);
+            for work in &entry.work {
+                match work {
+                    LogWork::Batch { .. } | LogWork::Replace(_) => {
+                        (progress.command_index, progress.write_index) = (entry.index, entry.index);
+                    }
+                    LogWork::Barrier => progress.command_index = entry.index,
+                    LogWork::Membership(membership) => progress.membership.clone_from(membership),
+                }
+            }
+        }
+        progress
+    }
+}
+
+/// The workload itself: nothing fails but what is meant to.
+fn assert_sound(work: &LogWork, outcome: &Outcome) {
+    let LogWork::Batch { batch, .. } = work else { return };
+    for (step, told) in batch.steps.iter().zip(&outcome.steps) {
+        let may_fail = step.sql().is_some_and(|sql| sql.ends_with("(300)"));
+        assert!(may_fail || !matches!(told, StepOutcome::Failed(_)), "{step:?}: {told:?}");
+    }
+}
+
+/// Why applying did not go on.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    /// The database said so.
+    Error(Error),
+    /// It said something else than it should have.
+    Wrong(String),
+}
+
+fn make_image(file: &Path) {
+    let image = Connection::open(file).expect("an image");
+    image.execute_batch(&SCHEMA.join(";")).expect("the image's schema");
+    let rows = "INSERT INTO n(id, at, chance) VALUES (500, 'then', 1); \
+                INSERT INTO t(rowid, a, body) SELECT value * 3, value * 1000, printf('%.700c', 'x') \
+                FROM json_each('[1,2,3,4,5,6,7,8,9,10,11,12]')";
+    // A trigger's defaults would be this moment's, and SQLite's own chance.
+    image.execute_batch("DROP TRIGGER t_insert").expect("no trigger");
+    image.execute_batch(rows).expect("the image's rows");
+    image.execute_batch(SCHEMA[5]).expect("the trigger");
+}
+
+fn batch(number: u64, atomicity: Atomicity, texts: &[String]) -> Batch {
+    let steps = texts.iter().map(|text| Step::execute(text.as_str(), ())).collect();
+    let stamp = Some(Stamp { unix_ms: 1_700_000_000_000 + number as i64 * 61_001, seed: number * 77 });
+    Batch { steps, atomicity, stamp, ..Batch::default() }
+}
+
+fn work(batch: Batch, alone: bool) -> LogWork {
+    LogWork::Batch { batch: Arc::new(batch), alone }
+}
+
+/// Rows of some hundred bytes.
+fn insert(first: u64, rows: u64) -> String {
+    format!(
+        "WITH RECURSIVE c(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM c WHERE i < {rows} - 1) \
+         INSERT INTO t SELECT {first} + i, hex(randomblob(150)) FROM c"
+    )
+}
+
+fn update(remainder: u64) -> String {
+    format!("UPDATE t SET body = hex(randomblob(90)) || datetime('now', 'subsec') WHERE a % 5 = {remainder}")
+}
+
+/// An entry that holds several batches; one of them takes the transaction with it.
+fn mixed(index: u64) -> Vec<LogWork> {
+    use Atomicity::{All, Each};
+    let first = index * 100;
+    let lost = |value: u64| format!("INSERT OR ROLLBACK INTO t(a) VALUES ({value}), (300)");
+    let texts: [(Atomicity, Vec<String>); 5] = [
+        (All, vec![insert(first, 5), update(index % 5)]),
+        (Each, vec![insert(first + 10, 2), lost(first + 20), insert(first + 30, 2)]),
+        (All, vec![insert(first + 40, 2), lost(first + 50)]),
+        (All, vec!["INSERT INTO n(chance) SELECT count(*) FROM t".into(), "INSERT INTO t(a) VALUES (300)".into()]),
+        (All, vec![format!("DELETE FROM t WHERE a % 7 = {}", index % 7), insert(first + 60, 3)]),
+    ];
+    let number = |at: usize| index * 10 + at as u64;
+    texts.iter().enumerate().map(|(at, (atomicity, texts))| work(batch(number(at), *atomicity, texts), false)).collect()
+}
+
+fn entries(image: PathBuf) -> Vec<LogEntry> {
+    let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<String>>();
+    let schema = work(batch(1, Atomicity::All, &owned(&SCHEMA)), false);
+    let seed = work(batch(2, Atomicity::All, &[insert(300, 1), insert(310, 9)]), false);
+    let vacuum = work(batch(3, Atomicity::Each, &owned(&["VACUUM"])), true);
+    let split = [
+        "DELETE FROM t WHERE a % 2 = 1".into(),
+        "VACUUM".into(),
+        "INSERT OR ROLLBACK INTO t(a) VALUES (9000), (300)".into(),
+        insert(9_100, 8),
+        "VACUUM".into(),
+        "INSERT INTO n DEFAULT VALUES".into(),
+    ];
+    let split = work(batch(4, Atomicity::Each, &split), true);
+    // A temporary table marks the connection, and nobody has told.
+    let marking = ["CREATE TEMP TABLE s AS SELECT max(a) AS a FROM t", "INSERT INTO t SELECT a + 1, 'marked' FROM s"];
+    let marking = work(batch(5, Atomicity::All, &owned(&marking)), false);
+    let works: Vec<Vec<LogWork>> = vec![
+        vec![LogWork::Membership(b"one".to_vec())],
+        vec![schema],
+        vec![seed],
+        mixed(4),
+        vec![],
+        mixed(6),
+        vec![LogWork::Barrier],
+        vec![vacuum],
+        vec![LogWork::Membership(b"two".to_vec()), LogWork::Barrier],
+        vec![marking],
+        vec![split],
+        mixed(12),
+        vec![LogWork::Replace(image)],
+        mixed(14),
+        vec![LogWork::Membership(b"three".to_vec())],
+        mixed(16),
+    ];
+    let term = |index: u64| 1 + index / 5;
+    (1..).zip(works).map(|(index, work)| LogEntry { term: term(index), index, work }).collect()
+}

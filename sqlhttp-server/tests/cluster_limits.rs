@@ -1,0 +1,68 @@
+//! What a node refuses before it looks at a request, and how large requests may be.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use serde_json::json;
+
+use common::{Node, Request, Response, Server, temp_dir};
+
+/// A running node and the directory of its data.
+fn started(flags: &[&str]) -> (Server, tempfile::TempDir) {
+    let dir = temp_dir();
+    (Node::new(&dir.path().join("data")).flags(flags.iter().copied()).start(), dir)
+}
+
+/// Sends these bytes and returns the answer and whatever follows until the end of the connection.
+fn raw(server: &Server, request: &str) -> (Response, Vec<u8>) {
+    let mut client = server.client();
+    client.write(request.as_bytes()).unwrap();
+    (client.receive(false).unwrap(), client.drain().unwrap())
+}
+
+#[test]
+fn requests_that_go_refuses() {
+    let (server, _dir) = started(&[]);
+    for target in ["/readyz", "/nope"] {
+        let (answer, rest) = raw(&server, &format!("GET {target} HTTP/1.1\r\nAccept: */*\r\n\r\n"));
+        assert_eq!((answer.status, &*answer.text()), (400, "400 Bad Request: missing required Host header"));
+        assert_eq!(answer.header("Content-Type"), Some("text/plain; charset=utf-8"));
+        assert_eq!((answer.header("X-Rqlite-Version"), rest.len()), (None, 0));
+    }
+    assert_eq!(raw(&server, "GET /readyz HTTP/1.0\r\n\r\n").0.status, 200);
+    let (answer, rest) = raw(&server, "GET /readyz HTTP/1.1\r\nHost: x\r\nExpect: miracles\r\n\r\n");
+    assert_eq!((answer.status, &*answer.text()), (417, ""));
+    assert_eq!((answer.header("Connection"), rest.len()), (Some("close"), 0));
+    for expected in ["100-continue", "100-Continue", ""] {
+        let request = Request::json("/db/execute", json!(["SELECT 1"])).header("Expect", expected);
+        assert_eq!(server.send(&request).status, 200, "{expected:?}");
+    }
+}
+
+#[test]
+fn headers_may_be_as_long_as_in_go() {
+    let (server, _dir) = started(&[]);
+    let with = |len: usize| Request::new("GET", "/readyz").header("X-Long", "x".repeat(len));
+    assert_eq!(server.send(&with(1_000_000)).status, 200);
+    assert_eq!(server.send(&with(1_100_000)).status, 431);
+}
+
+#[test]
+fn limits_that_rqlite_does_not_have() {
+    let (server, _dir) = started(&["-http-max-statements", "2"]);
+    let with_fields = |count: usize| {
+        let ask = (0..count).fold(Request::new("GET", "/readyz"), |ask, i| ask.header(&format!("X-{i}"), i));
+        server.send(&ask).status
+    };
+    // The host is one more.
+    assert_eq!((with_fields(99), with_fields(100)), (200, 431));
+    let with_url = |len: usize| server.get(&format!("/readyz?x={}", "x".repeat(len))).status;
+    assert_eq!((with_url(65_000), with_url(66_000)), (200, 414));
+    let results = server.db_execute(json!(["CREATE TABLE t(a)", "INSERT INTO t VALUES(1),(2)"]));
+    assert_eq!(results[1]["rows_affected"], 2);
+    assert_eq!(server.send(&Request::json("/db/execute", json!(["SELECT 1", "SELECT 1", "SELECT 1"]))).status, 400);
+    let limited = server.send(&Request::json("/db/execute", json!(["DELETE FROM t LIMIT 1"]))).results();
+    assert_eq!(limited[0]["error"], "near \"LIMIT\": syntax error");
+    let instead = server.db_execute(json!(["DELETE FROM t WHERE rowid IN (SELECT rowid FROM t LIMIT 1)"]));
+    assert_eq!(instead[0]["rows_affected"], 1);
+}
