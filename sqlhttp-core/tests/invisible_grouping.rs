@@ -283,8 +283,7 @@ fn with_schema(options: Options) -> (Place, Database) {
 #[test]
 fn what_one_member_does_to_the_connection_does_not_reach_the_next() {
     for marks in [
-        "PRAGMA case_sensitive_like = ON",
-        "CREATE TABLE n(a); INSERT INTO n VALUES (1); PRAGMA case_sensitive_like = ON",
+        "PRAGMA recursive_triggers = ON",
         "CREATE TABLE n(a); INSERT INTO n VALUES (1); CREATE TEMP TABLE log AS SELECT a FROM n",
         "CREATE TABLE n(a); CREATE TABLE temp.log AS SELECT a FROM n",
         "CREATE TABLE n(a); CREATE TEMP TRIGGER tr AFTER INSERT ON n BEGIN SELECT 1; END; INSERT INTO n VALUES (1)",
@@ -294,7 +293,7 @@ fn what_one_member_does_to_the_connection_does_not_reach_the_next() {
         let batches = [
             Batch::one(Step::execute("INSERT INTO item(v) VALUES (71)", ())),
             Batch::one(Step::execute(marks, ())),
-            Batch::one(Step::query("INSERT INTO log VALUES ('a' LIKE 'A', 222, 3, 4) RETURNING a", ())),
+            Batch::one(Step::query("INSERT INTO log VALUES (1, 222, 3, 4) RETURNING a", ())),
             Batch::one(Step::execute("INSERT INTO prompt(p) VALUES (98)", ())),
         ];
         let told = grouped(&db, &batches);

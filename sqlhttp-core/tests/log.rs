@@ -345,3 +345,77 @@ async fn content_that_no_log_has_written_is_not_adopted() {
     std::fs::write(dir.path().join("empty"), b"").unwrap();
     Database::open(dir.path().join("empty"), options).unwrap();
 }
+
+/// A sorter's file may have filled a disk and be gone; only a sequence without another number is the data's.
+#[tokio::test]
+async fn a_full_table_that_was_committed_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let database = open(dir.path());
+    let fill = ["CREATE TABLE t(a INTEGER PRIMARY KEY AUTOINCREMENT)", "INSERT INTO t VALUES (9223372036854775807)"];
+    database.apply(vec![entry(1, vec![each(&fill)])]).await.unwrap();
+    let outcomes = database.apply(vec![entry(2, vec![all(&["INSERT INTO t DEFAULT VALUES"])])]).await.unwrap();
+    assert_eq!(failures(&outcomes[0][0]), [true]);
+    assert_eq!(database.status().poisoned, None);
+}
+
+#[tokio::test]
+async fn an_entry_that_is_missing_is_not_passed_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let database = open(dir.path());
+    database.apply(vec![entry(1, vec![all(&["CREATE TABLE t(a)"])])]).await.unwrap();
+    let refused = database.apply(vec![entry(3, vec![all(&["INSERT INTO t VALUES (3)"])])]).await.unwrap_err();
+    assert!(refused.to_string().contains("entry 3 of the log came where 2 had to"), "{refused}");
+    assert_eq!(database.progress().index, 1);
+    assert!(rows(&database, "SELECT a FROM t").await.is_empty());
+}
+
+/// What would fail on every node when it is applied must fail before it is in the log.
+#[tokio::test]
+async fn a_file_in_which_our_name_is_taken_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let database = open(dir.path());
+    for object in ["VIEW sqlhttp_x AS SELECT 1", "TABLE t(a); CREATE INDEX sqlhttp_x ON t(a)"] {
+        let file = dir.path().join("crafted");
+        let connection = Connection::open(&file).unwrap();
+        connection.execute_batch(&format!("CREATE {object}; PRAGMA writable_schema=ON")).unwrap();
+        let rename = "UPDATE sqlite_schema SET name = 'sqlite_sqlhttp', sql = replace(sql, 'sqlhttp_x', 'sqlite_sqlhttp') \
+                      WHERE name = 'sqlhttp_x'";
+        connection.execute(rename, []).unwrap();
+        connection.close().unwrap();
+        database.check_image(file.clone()).await.unwrap_err();
+        std::fs::remove_file(file).unwrap();
+    }
+}
+
+/// An index that lacks rows passes SQLite's quick check.
+#[tokio::test]
+async fn a_file_with_an_index_that_lacks_rows_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let database = open(dir.path());
+    let file = dir.path().join("lacking");
+    let connection = Connection::open(&file).unwrap();
+    let lacking = "CREATE TABLE t(a TEXT); CREATE INDEX p ON t(a) WHERE a LIKE 'a%'; PRAGMA case_sensitive_like=1; \
+                   INSERT INTO t VALUES ('ABC')";
+    connection.execute_batch(lacking).unwrap();
+    connection.close().unwrap();
+    let refused = database.check_image(file).await.unwrap_err();
+    assert!(refused.to_string().contains("missing from index"), "{refused:?}");
+}
+
+#[tokio::test]
+async fn an_endless_entry_ends_when_the_process_has_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let database = open(dir.path());
+    database.apply(vec![entry(1, vec![all(&["CREATE TABLE t(a)"])])]).await.unwrap();
+    let endless =
+        "INSERT INTO t WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT x FROM c WHERE x < 0";
+    let applying = {
+        let database = database.clone();
+        tokio::spawn(async move { database.apply(vec![entry(2, vec![all(&[endless])])]).await })
+    };
+    // Whether it has begun or not: it does not end by itself.
+    database.interrupt();
+    applying.await.unwrap().unwrap_err();
+    assert_eq!(database.progress().index, 1);
+    database.close().await.unwrap_err();
+}

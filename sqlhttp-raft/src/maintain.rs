@@ -42,24 +42,31 @@ impl Node {
         result.map(|()| true)
     }
 
-    async fn take_snapshot(&self, trailing: u64) -> Result<(), Error> {
+    /// Takes a snapshot in any case.
+    pub(crate) async fn take_snapshot(&self, trailing: u64) -> Result<(), Error> {
         let raft = &self.inner.raft;
         let wanted = self.inner.database.progress().index;
         raft.trigger().snapshot().await.map_err(|fatal| stopped(&self.inner.database, &fatal))?;
         let reached = |index: Option<u64>| index.is_some_and(|index| index >= wanted);
         let mut metrics = raft.data_metrics();
         let taken = async {
+            let mut last = metrics.borrow_watched().snapshot;
             loop {
                 let snapshot = metrics.borrow_and_update().snapshot;
                 if reached(snapshot.map(|id| index_of(&id))) {
-                    return;
+                    return Ok(());
+                }
+                if snapshot != last {
+                    // One was under way that had begun before, and while it was, openraft took no request for another.
+                    last = snapshot;
+                    raft.trigger().snapshot().await.map_err(|fatal| stopped(&self.inner.database, &fatal))?;
                 }
                 if metrics.changed().await.is_err() {
-                    return;
+                    return Ok(());
                 }
             }
         };
-        tokio::time::timeout(PATIENCE, taken).await.map_err(|_| Error::Timeout)?;
+        tokio::time::timeout(PATIENCE, taken).await.map_err(|_| Error::Timeout)??;
         self.cut_log(wanted.saturating_sub(trailing)).await
     }
 

@@ -119,6 +119,14 @@ impl Node {
     /// # Errors
     /// [`BootError`].
     pub async fn boot(&self, file: PathBuf) -> Result<(), BootError> {
+        // Once begun it is carried through, whether or not whoever asked for it is still there: between the new content and
+        // the cut of the log it must not stop.
+        let node = self.clone();
+        let booted = self.inner.runtime.run(async move { node.carry_out_boot(file).await }).await;
+        booted.map_err(|_| Error::Closed)?
+    }
+
+    async fn carry_out_boot(&self, file: PathBuf) -> Result<(), BootError> {
         self.may_boot()?;
         self.inner.database.check_image(file.clone()).await?;
         // What was on its way must not come after the content that replaces it.
@@ -127,7 +135,7 @@ impl Node {
         let _ = tokio::task::spawn_blocking(move || std::fs::remove_file(file)).await;
         // The log before this place does not make this content: it must never be applied again, nor sent to anybody.
         self.barrier(Deadline::NEVER).await?;
-        self.snapshot(Some(0)).await?;
+        self.take_snapshot(0).await?;
         self.inner.counters.boots.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
@@ -152,6 +160,20 @@ impl Node {
     /// # Errors
     /// [`Error::Poisoned`] if the node had stopped by itself before.
     pub async fn close(&self) -> Result<(), Error> {
+        let inner = &self.inner;
+        let database = inner.database.clone();
+        // What runs for longer begins anew at the next start.
+        let interrupt = tokio::spawn(async move {
+            tokio::time::sleep(PATIENCE).await;
+            tracing::warn!(target: "store", "interrupting the write that is being applied");
+            database.interrupt();
+        });
+        let closed = self.close_all().await;
+        interrupt.abort();
+        closed
+    }
+
+    async fn close_all(&self) -> Result<(), Error> {
         let inner = &self.inner;
         if let Err(error) = inner.database.sync().await {
             tracing::error!(target: "store", "the database was not synced: {error}");

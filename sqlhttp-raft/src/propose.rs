@@ -3,6 +3,7 @@
 //! Whatever waits is put into one entry. While some entries are on their way, the next gathers: the more there is to do,
 //! the more share an entry, its place in the log, and its sync. Nobody waits for company: an idle node proposes at once.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -43,7 +44,7 @@ struct Proposal {
 /// Those who wait for the work of one entry, in its order. Whoever knows first what came of it tells them, and they are
 /// told once.
 #[derive(Default)]
-pub(crate) struct Waiting(Mutex<Vec<Waiter>>);
+pub(crate) struct Waiting(Mutex<VecDeque<Waiter>>);
 
 /// Somebody who waits, and the room that his work takes.
 struct Waiter {
@@ -52,17 +53,15 @@ struct Waiter {
 }
 
 impl Waiting {
-    fn take(&self) -> Vec<Waiter> {
+    fn take(&self) -> VecDeque<Waiter> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Tells each what came of his part of the entry of this index.
-    pub(crate) fn tell(&self, outcomes: Vec<Outcome>, log_index: u64) {
-        let mut outcomes = outcomes.into_iter();
-        for waiter in self.take() {
-            let outcome = outcomes.next().map(|outcome| Outcome { log_index, ..outcome });
+    /// Tells the next what came of his part of the entry of this index.
+    pub(crate) fn tell(&self, outcome: Outcome, log_index: u64) {
+        if let Some(waiter) = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop_front() {
             // Whoever has gone needs no answer.
-            let _ = waiter.reply.send(outcome.ok_or(Error::LeadershipLost));
+            let _ = waiter.reply.send(Ok(Outcome { log_index, ..outcome }));
         }
     }
 
@@ -197,10 +196,10 @@ fn still_wanted(gathered: Vec<Proposal>) -> Vec<Proposal> {
 /// Carries work through the log. Mostly the database has told those who wait before this learns of it.
 async fn carry(way: &Way, gathered: Vec<Proposal>) {
     let mut works = Vec::with_capacity(gathered.len());
-    let mut waiters = Vec::with_capacity(gathered.len());
+    let mut waiters = VecDeque::with_capacity(gathered.len());
     for Proposal { work, reply, _room, .. } in gathered {
         works.push(work);
-        waiters.push(Waiter { reply, _room });
+        waiters.push_back(Waiter { reply, _room });
     }
     let waiting = Arc::new(Waiting(Mutex::new(waiters)));
     let result = match Command::new(DATABASE, works) {
@@ -208,7 +207,11 @@ async fn carry(way: &Way, gathered: Vec<Proposal>) {
         Err(error) => Err(internal(&error)),
     };
     match result {
-        Ok((applied, log_index)) => waiting.tell(applied.outcomes, log_index),
+        Ok((applied, log_index)) => {
+            applied.outcomes.into_iter().for_each(|outcome| waiting.tell(outcome, log_index));
+            // Nobody is left, unless something is wrong with the entry.
+            waiting.fail(&Error::LeadershipLost);
+        }
         Err(error) => waiting.fail(&error),
     }
 }

@@ -1,4 +1,4 @@
-//! Threads for work that nobody waits for as one waits for an answer: copies of whole databases.
+//! The engine's threads. Copies of whole databases, for which nobody waits as one waits for an answer, yield to the others.
 
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
@@ -9,9 +9,14 @@ use crate::model::Error;
 #[cfg(target_os = "linux")]
 const NICENESS: i32 = 19;
 
+/// How much stack a thread should have on which a [`Database`](crate::Database) is asked or clients' statements run, bytes.
+/// SQLite descends once for each view in a view, and there may be as many as the schema holds; where the stack ends, the
+/// process does. What is not used costs nothing.
+pub const STACK_BYTES: usize = 64 << 20;
+
 /// Starts a thread.
 pub(crate) fn spawn(name: &'static str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Error> {
-    let spawned = Builder::new().name(name.into()).spawn(work);
+    let spawned = Builder::new().name(name.into()).stack_size(STACK_BYTES).spawn(work);
     spawned.map_err(|source| Error::Io { action: "start the thread", path: name.into(), source: Arc::new(source) })
 }
 

@@ -270,6 +270,12 @@ impl Database {
         answer.await.map_err(|_| shared.gone())?
     }
 
+    /// Interrupts the entry that is being applied, because the process has to end. The database takes no more entries then;
+    /// this one is applied from its beginning when the database is opened again.
+    pub fn interrupt(&self) {
+        self.inner.shared.interrupted.set();
+    }
+
     /// How far the database is in the log that it applies.
     pub fn progress(&self) -> Progress {
         self.inner.shared.progress()

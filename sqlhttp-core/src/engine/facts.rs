@@ -37,6 +37,8 @@ pub(crate) struct Facts {
 const REFUSED_PRAGMAS: &[(&str, bool)] = &[
     ("busy_timeout", false),
     ("cache_spill", false),
+    // What an index holds would depend on who has written to it.
+    ("case_sensitive_like", false),
     ("checkpoint_fullfsync", false),
     ("data_store_directory", false),
     ("fullfsync", false),
@@ -44,6 +46,8 @@ const REFUSED_PRAGMAS: &[(&str, bool)] = &[
     ("journal_mode", false),
     ("journal_size_limit", false),
     ("locking_mode", false),
+    // Then a full database and a full disk could not be told apart.
+    ("max_page_count", false),
     ("mmap_size", false),
     ("page_size", false),
     ("query_only", false),

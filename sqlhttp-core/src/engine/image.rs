@@ -5,6 +5,7 @@
 //! crash leaves the old content or the new.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
@@ -16,6 +17,10 @@ use crate::model::{Error, SqlError};
 
 /// Pages written between two looks at what SQLite says.
 const PAGES_PER_STEP: i32 = 4096;
+/// How long another process may hold the database's lock, which nobody else may.
+const BUSY_MAX: Duration = Duration::from_secs(30);
+/// How soon to try again.
+const BUSY_POLL: Duration = Duration::from_millis(5);
 
 /// Checks that a file is a sound database, and puts it into the shape that [`replace`] needs: nothing beside the file
 /// itself, and pages of this size in bytes.
@@ -30,12 +35,16 @@ pub(crate) fn check(file: &Path, page_size: u32) -> Result<(), Error> {
 fn shape(file: &Path, page_size: u32) -> Result<(), SqlError> {
     let connection = open(file)?;
     let text = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, String>(0)).map_err(sql_error);
-    let found = text("PRAGMA quick_check(1)")?;
+    // The quick check would pass an index that lacks rows, and the first DELETE that misses one would stop all nodes.
+    let found = text("PRAGMA integrity_check(1)")?;
     if found != "ok" {
         return Err(probe::error_of_code(rusqlite::ffi::SQLITE_CORRUPT, Some(&found)));
     }
     text("PRAGMA journal_mode=DELETE")?;
     // How far another database was in another log means nothing here.
+    progress::remove(&connection).map_err(sql_error)?;
+    // Ours will be made in it; where that cannot be (a view may have its name) it must be known now.
+    progress::create(&connection).map_err(sql_error)?;
     progress::remove(&connection).map_err(sql_error)?;
     let actual: u32 = connection.query_row("PRAGMA page_size", [], |row| row.get(0)).map_err(sql_error)?;
     if actual != page_size {
@@ -64,10 +73,14 @@ pub(crate) fn replace(target: &mut Connection, file: &Path, progress: Option<&Pr
     source.flush_prepared_statement_cache();
     target.flush_prepared_statement_cache();
     let backup = Backup::new(&source, target).map_err(sql_error)?;
+    let patience = Instant::now() + BUSY_MAX;
     loop {
         match backup.step(PAGES_PER_STEP).map_err(sql_error)? {
             StepResult::Done => return Ok(()),
-            StepResult::Busy | StepResult::Locked => std::thread::yield_now(),
+            StepResult::Busy | StepResult::Locked if Instant::now() > patience => {
+                return Err(probe::error_of_code(rusqlite::ffi::SQLITE_BUSY, None));
+            }
+            StepResult::Busy | StepResult::Locked => std::thread::sleep(BUSY_POLL),
             _ => {}
         }
     }

@@ -35,6 +35,6 @@ pub enum LogWork {
     Replace(PathBuf),
 }
 
-/// Told what came of an entry as soon as it is committed: an outcome for each batch, barrier and replacement. It runs on
+/// Told what came of each batch, barrier and replacement of an entry, in their order, as soon as it is committed. It runs on
 /// the writer's thread, so it must be quick.
-pub type OnApplied = Box<dyn FnOnce(Vec<Outcome>) + Send>;
+pub type OnApplied = Box<dyn FnMut(Outcome) + Send>;

@@ -13,10 +13,9 @@
 //! | `writer` | the queue, the group, the thread |
 //! | `readers` | reads on the caller's thread or in a pool |
 //! | `anchor` | what spares short reads the system calls for their lock |
-//! | `background` | threads for copies |
+//! | `background` | threads |
 //! | `backup`, `sync` | a consistent copy while writes go on; what was not synced, synced |
 //! | `log`, `progress`, `image` | a database that applies a log; how far it is; all of its content replaced at once |
-//! | `room` | whether a disk is full |
 //! | `stamps`, `watch` | time and chance; deadlines and departed callers |
 //! | `sqlite` | the only room with `unsafe` |
 
@@ -33,7 +32,6 @@ mod options;
 mod parts;
 mod progress;
 mod readers;
-mod room;
 mod run;
 mod script;
 mod session;
@@ -44,6 +42,7 @@ mod sync;
 mod watch;
 mod writer;
 
+pub use background::STACK_BYTES;
 pub use database::{Database, Status, sqlite_version};
 pub use log::{LogEntry, LogWork, OnApplied};
 pub use options::{JournalMode, Location, Options, Writes};

@@ -10,6 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use tokio::sync::oneshot;
 
+use super::background::spawn;
 use super::classify::{Kind, classify};
 use super::facts::Author;
 use super::parts;
@@ -232,7 +233,7 @@ impl Readers {
             return;
         }
         let readers = self.clone();
-        let spawned = std::thread::Builder::new().name("sqlhttp-reader".into()).spawn(move || readers.work());
+        let spawned = spawn("sqlhttp-reader", move || readers.work());
         match spawned {
             Ok(_) => state.threads += 1,
             Err(error) => tracing::error!(%error, "cannot start a reader's thread"),

@@ -93,7 +93,7 @@ fn files_of(entries: &[LogEntry]) -> Vec<PathBuf> {
 fn who_waits(entry: &Entry) -> Option<OnApplied> {
     let EntryPayload::Normal(command) = &entry.payload else { return None };
     let (waiting, index) = (command.waiting()?.clone(), index_of(&entry.log_id()));
-    Some(Box::new(move |outcomes| waiting.tell(outcomes, index)))
+    Some(Box::new(move |outcome| waiting.tell(outcome, index)))
 }
 
 impl RaftStateMachine<TypeConfig> for Machine {

@@ -12,7 +12,12 @@ fn main() -> ExitCode {
     sqlhttp_server::memory::prefer_small_pages();
     sqlhttp_server::memory::allow_many_files();
     // Connections have threads of their own; this one accepts them, watches the clock and starts what may block.
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_stack_size(sqlhttp_core::STACK_BYTES)
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("cannot start the runtime: {error}");

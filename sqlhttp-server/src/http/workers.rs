@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
+use sqlhttp_core::STACK_BYTES;
 use tokio::runtime::Builder;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -88,7 +89,7 @@ impl Worker {
     fn start(index: usize, stop: CancellationToken) -> io::Result<Worker> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let (sender, receiver) = mpsc::unbounded_channel();
-        let thread = std::thread::Builder::new().name(format!("sqlhttp-http-{index}"));
+        let thread = std::thread::Builder::new().name(format!("sqlhttp-http-{index}")).stack_size(STACK_BYTES);
         thread.spawn(move || {
             // As a task, and not as what the thread blocks on: what wakes that is a system call, also from this thread. Each
             // connection does little at a time by itself, so that they need no common budget, which would end too soon.

@@ -19,6 +19,7 @@ use super::queue::LogTask;
 use super::thread::Writer;
 use crate::engine::Writes;
 use crate::engine::classify::runs_outside_transaction;
+use crate::engine::image;
 use crate::engine::log::{LogEntry, LogWork, OnApplied};
 use crate::engine::progress::{self, Progress};
 use crate::engine::run::{Mode, Stop};
@@ -26,8 +27,7 @@ use crate::engine::session::engine_error;
 use crate::engine::sinks::Held;
 use crate::engine::sqlite::clock::Stamped;
 use crate::engine::watch::Limits;
-use crate::engine::{image, room};
-use crate::model::{Atomicity, Batch, Error, Failure, Outcome, SqlError, StepOutcome};
+use crate::model::{Atomicity, Batch, Block, Error, Failure, Outcome, SqlError, StepOutcome};
 
 /// How long a transaction may go on while more work waits.
 const GROUP_TIME_MAX: Duration = Duration::from_millis(20);
@@ -36,6 +36,8 @@ const BUSY_ATTEMPTS: u32 = 6;
 /// The same on every node, whatever its options say.
 const HELD_BYTES_MAX: u64 = 64 << 20;
 const BLOCK_BYTES: usize = 64 << 10;
+/// How many bytes of rows one transaction may yield before it ends, and they can be told.
+const GROUP_BYTES_MAX: usize = 8 << 20;
 
 /// A piece of work, and its place in the log.
 struct Piece<'e> {
@@ -83,12 +85,10 @@ struct Results {
 impl Results {
     /// A piece has been committed.
     fn add(&mut self, piece: &Piece<'_>, outcome: Option<Outcome>) {
-        let outcomes = &mut self.outcomes[piece.entry];
-        outcomes.extend(outcome);
-        if piece.last
-            && let Some(tell) = self.tell.get_mut(piece.entry).and_then(Option::take)
-        {
-            tell(std::mem::take(outcomes));
+        let Some(outcome) = outcome else { return };
+        match self.tell.get_mut(piece.entry) {
+            Some(Some(tell)) => tell(outcome),
+            _ => self.outcomes[piece.entry].push(outcome),
         }
     }
 }
@@ -110,6 +110,9 @@ impl Writer<'_> {
 
     fn apply(&mut self, entries: &[LogEntry], tell: Vec<Option<OnApplied>>) -> Result<Vec<Vec<Outcome>>, Error> {
         let mut results = Results { outcomes: vec![Vec::new(); entries.len()], tell };
+        if let Some(gap) = self.gap(entries) {
+            return Err(self.give_up_because(&gap));
+        }
         let mut pieces = self.pieces(entries);
         while !pieces.is_empty() {
             if let Some(why) = self.shared.poisoned() {
@@ -119,6 +122,14 @@ impl Writer<'_> {
             self.renew();
         }
         Ok(results.outcomes)
+    }
+
+    /// What is missing between the last entry that has been applied and the first of these that has not, or among these.
+    fn gap(&self, entries: &[LogEntry]) -> Option<String> {
+        let applied = self.shared.progress().index;
+        let new = entries.iter().map(|entry| entry.index).filter(|index| *index > applied);
+        let (index, wanted) = new.zip(applied + 1..).find(|(index, wanted)| index != wanted)?;
+        Some(format!("entry {index} of the log came where {wanted} had to"))
     }
 
     /// What of these entries has not been applied yet.
@@ -187,16 +198,20 @@ impl Writer<'_> {
         let started = Instant::now();
         let mut next = self.shared.progress();
         let mut done = Vec::with_capacity(pieces.len());
+        let mut held_bytes = 0;
         for piece in pieces.iter_mut() {
             if piece.alone && !done.is_empty() {
                 break;
             }
             match self.apply_piece(piece)? {
-                Came::Of(outcome) => done.push(outcome),
+                Came::Of(outcome) => {
+                    held_bytes += outcome.as_ref().map_or(0, bytes_of);
+                    done.push(outcome);
+                }
                 Came::Again => return self.roll_back(),
             }
             piece.note(&mut next);
-            if piece.alone || started.elapsed() >= GROUP_TIME_MAX {
+            if piece.alone || started.elapsed() >= GROUP_TIME_MAX || held_bytes >= GROUP_BYTES_MAX {
                 break;
             }
         }
@@ -237,6 +252,11 @@ impl Writer<'_> {
         }
     }
 
+    /// Only the end of this process ends what is in the log; then it begins anew at the next start.
+    fn limits_for_log(&self) -> Limits {
+        Limits { cancel: Some(self.shared.interrupted.clone()), ..Limits::default() }
+    }
+
     /// Runs a batch, or a part of one, in a savepoint. An outcome that only this node would have is none.
     fn run_for_log(
         &mut self,
@@ -247,11 +267,13 @@ impl Writer<'_> {
     ) -> Result<Member, Error> {
         let mode = Mode { savepoints: true, shared: true, block_bytes: BLOCK_BYTES, rows_max: None, known, first_step };
         let sink = Held::new(HELD_BYTES_MAX, Stop::TooManyBytes { limit: HELD_BYTES_MAX });
-        let member = self.run_in_savepoint(&Limits::default(), batch, company, mode, sink);
+        let member = self.run_in_savepoint(&self.limits_for_log(), batch, company, mode, sink);
         if let Member::Outcome(outcome) = &member {
             self.refuse_local(outcome.steps.iter().filter_map(failure_of))?;
         }
-        if let Member::Lost { failed: Some((_, failure)), .. } = &member {
+        if let Member::Lost { failed: Some((_, failure)), .. } = &member
+            && !is_full(failure)
+        {
             self.refuse_local(std::iter::once(failure))?;
         }
         Ok(member)
@@ -289,7 +311,7 @@ impl Writer<'_> {
         // After a crash the step before this one may have been applied by another connection.
         self.session.forget_schema().map_err(|error| self.give_up("forget schema", error))?;
         if runs_outside_transaction(&mut self.session, step) {
-            let told = self.run_bare(&Limits::default(), step);
+            let told = self.run_bare(&self.limits_for_log(), step);
             self.refuse_local(failure_of(&told.0).into_iter())?;
             self.begin_for_log()?;
             self.commit_for_log(next, 1)?;
@@ -369,13 +391,25 @@ impl Writer<'_> {
         Ok(())
     }
 
+    /// Whether a table with AUTOINCREMENT has used its largest number.
+    fn has_exhausted_sequence(&mut self) -> bool {
+        let found = self.session.as_owner(|connection| {
+            connection.query_row("SELECT max(seq) FROM main.sqlite_sequence", [], |row| row.get::<_, Option<i64>>(0))
+        });
+        matches!(found, Ok(Some(i64::MAX)))
+    }
+
     /// Whether an error comes from this node's disk or memory, not from the data.
-    fn is_local(&self, error: &SqlError) -> bool {
+    fn is_local(&mut self, error: &SqlError) -> bool {
         use rusqlite::ffi;
         match error.primary_code() {
-            ffi::SQLITE_CORRUPT => error.code != ffi::SQLITE_CORRUPT_VTAB,
-            // AUTOINCREMENT says the same when it has no number left, and that is the data's.
-            ffi::SQLITE_FULL => self.shared.blueprint.file().is_some_and(|file| !room::is_left_beside(file)),
+            // AUTOINCREMENT says the same when it has no number left, and that is the data's. (Whether a disk has room says
+            // nothing: what filled it may have been a temporary file, which is gone.)
+            ffi::SQLITE_FULL => !self.has_exhausted_sequence(),
+            ffi::SQLITE_CORRUPT => {
+                // Clients may write to the tables of virtual tables and of sequences.
+                ![ffi::SQLITE_CORRUPT_VTAB, ffi::SQLITE_CORRUPT_SEQUENCE].contains(&error.code)
+            }
             ffi::SQLITE_IOERR
             | ffi::SQLITE_NOMEM
             | ffi::SQLITE_CANTOPEN
@@ -401,6 +435,17 @@ impl Writer<'_> {
         let _ = self.session.rollback();
         Error::Poisoned(why.into())
     }
+}
+
+fn bytes_of(outcome: &Outcome) -> usize {
+    let rows =
+        outcome.steps.iter().filter_map(|step| if let StepOutcome::Rows(rows) = step { Some(rows) } else { None });
+    rows.flat_map(|rows| &rows.blocks).map(Block::byte_len).sum()
+}
+
+/// Whether a disk or a table is full: when the batch runs again up to there, it will be seen which.
+fn is_full(failure: &Failure) -> bool {
+    matches!(failure, Failure::Sql(error) if error.primary_code() == rusqlite::ffi::SQLITE_FULL)
 }
 
 fn failure_of(step: &StepOutcome) -> Option<&Failure> {

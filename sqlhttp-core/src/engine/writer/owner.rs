@@ -9,7 +9,7 @@ use crate::engine::script::Script;
 use crate::engine::session::engine_error;
 use crate::engine::sqlite::clock::Stamped;
 use crate::engine::sqlite::probe;
-use crate::engine::stamps;
+use crate::engine::{Writes, stamps, sync};
 use crate::model::{Error, Failure, SqlError};
 
 impl Writer<'_> {
@@ -24,10 +24,16 @@ impl Writer<'_> {
             }
             OwnerTask::Replace(file, reply) => {
                 let replaced = self.replace_content(&file, &self.shared.progress());
-                drop(reply.send(replaced.map_err(|error| engine_error("replace content", error))));
+                let replaced = replaced.map_err(|error| engine_error("replace content", error));
+                drop(reply.send(replaced.and_then(|()| self.keep_replaced())));
             }
         }
         drop(gate);
+    }
+
+    /// The log does not have this content, so a power cut must not take it: entries that come after it are acknowledged.
+    fn keep_replaced(&self) -> Result<(), Error> {
+        if self.shared.blueprint.options.writes == Writes::Log { sync::run(self.shared).map(drop) } else { Ok(()) }
     }
 
     pub(super) fn checkpoint_at_end(&mut self) {

@@ -9,6 +9,7 @@ use crate::engine::anchor::Anchor;
 use crate::engine::options::Writes;
 use crate::engine::progress::Progress;
 use crate::engine::session::{Blueprint, Role, Session, engine_error, sql_error};
+use crate::engine::watch::Cancel;
 use crate::model::Error;
 
 /// What the writer shares with the rest of the database.
@@ -23,6 +24,8 @@ pub(crate) struct Shared {
     pub(crate) gate: RwLock<()>,
     /// Spares short reads the system calls for their lock.
     pub(crate) anchor: Arc<Anchor>,
+    /// Set when what runs for the log has to end, because the process does.
+    pub(crate) interrupted: Cancel,
     /// How far the database is in the log that it applies.
     progress: Mutex<Progress>,
 }
@@ -46,6 +49,7 @@ impl Shared {
             counters: Counters::default(),
             poison: Mutex::default(),
             gate: RwLock::default(),
+            interrupted: Cancel::default(),
             progress: Mutex::default(),
         }
     }
