@@ -346,16 +346,46 @@ async fn content_that_no_log_has_written_is_not_adopted() {
     Database::open(dir.path().join("empty"), options).unwrap();
 }
 
-/// A sorter's file may have filled a disk and be gone; only a sequence without another number is the data's.
+/// However AUTOINCREMENT came to its last number, it is the data's affair and not the disk's.
 #[tokio::test]
-async fn a_full_table_that_was_committed_before() {
+async fn a_full_table_in_every_form() {
+    let create = "CREATE TABLE t(a INTEGER PRIMARY KEY AUTOINCREMENT)";
+    let last = "INSERT INTO t VALUES (9223372036854775807)";
+    let next = "INSERT INTO t DEFAULT VALUES";
+    let both = format!("{last}; {next}");
+    for batch in [
+        all(&[create, "INSERT INTO t VALUES (9223372036854775807), (NULL)"]),
+        all(&[create, &both]),
+        all(&[create, last, next]),
+        all(&[create, last, &next.replace("INSERT", "INSERT OR ROLLBACK")]),
+        each(&[create, last, next, "DROP TABLE t"]),
+        each(&[create, "INSERT INTO t VALUES (1)", "UPDATE sqlite_sequence SET seq = '9223372036854775807'", next]),
+        each(&[&create.replace("TABLE", "TEMP TABLE"), last, next]),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let database = open(dir.path());
+        let outcomes = database.apply(vec![entry(1, vec![batch.clone()])]).await.unwrap();
+        let failed = outcomes[0][0].steps.iter().find_map(|step| match step {
+            StepOutcome::Failed(Failure::Sql(error)) => Some(error.primary_code()),
+            _ => None,
+        });
+        assert_eq!(failed, Some(rusqlite::ffi::SQLITE_FULL), "{batch:?}");
+        assert_eq!(database.status().poisoned, None);
+    }
+}
+
+/// What is prepared again while it is kept is still a client's.
+#[tokio::test]
+async fn a_kept_statement_stays_bound_by_the_policy() {
     let dir = tempfile::tempdir().unwrap();
     let database = open(dir.path());
-    let fill = ["CREATE TABLE t(a INTEGER PRIMARY KEY AUTOINCREMENT)", "INSERT INTO t VALUES (9223372036854775807)"];
-    database.apply(vec![entry(1, vec![each(&fill)])]).await.unwrap();
-    let outcomes = database.apply(vec![entry(2, vec![all(&["INSERT INTO t DEFAULT VALUES"])])]).await.unwrap();
-    assert_eq!(failures(&outcomes[0][0]), [true]);
-    assert_eq!(database.status().poisoned, None);
+    let insert = "INSERT INTO t VALUES (1)";
+    let spy = "CREATE TRIGGER tr AFTER INSERT ON t BEGIN SELECT count(*) FROM sqlite_sqlhttp; END";
+    let setup = vec![all(&["CREATE TABLE t(a)"]), all(&[insert]), all(&[insert]), all(&[spy])];
+    database.apply(vec![entry(1, setup)]).await.unwrap();
+    let outcomes = database.apply(vec![proposed(&database, 2, each(&[insert, "VACUUM"]))]).await.unwrap();
+    assert_eq!(failures(&outcomes[0][0]), [true, false]);
+    assert_eq!(integers(&rows(&database, "SELECT count(*) FROM t").await), [2]);
 }
 
 #[tokio::test]

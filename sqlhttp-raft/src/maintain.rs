@@ -46,11 +46,11 @@ impl Node {
     pub(crate) async fn take_snapshot(&self, trailing: u64) -> Result<(), Error> {
         let raft = &self.inner.raft;
         let wanted = self.inner.database.progress().index;
+        let mut metrics = raft.data_metrics();
+        let mut last = metrics.borrow_watched().snapshot;
         raft.trigger().snapshot().await.map_err(|fatal| stopped(&self.inner.database, &fatal))?;
         let reached = |index: Option<u64>| index.is_some_and(|index| index >= wanted);
-        let mut metrics = raft.data_metrics();
         let taken = async {
-            let mut last = metrics.borrow_watched().snapshot;
             loop {
                 let snapshot = metrics.borrow_and_update().snapshot;
                 if reached(snapshot.map(|id| index_of(&id))) {

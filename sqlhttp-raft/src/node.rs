@@ -161,6 +161,9 @@ impl Node {
     /// [`Error::Poisoned`] if the node had stopped by itself before.
     pub async fn close(&self) -> Result<(), Error> {
         let inner = &self.inner;
+        if let Err(error) = inner.database.sync().await {
+            tracing::error!(target: "store", "the database was not synced: {error}");
+        }
         let database = inner.database.clone();
         // What runs for longer begins anew at the next start.
         let interrupt = tokio::spawn(async move {
@@ -175,9 +178,6 @@ impl Node {
 
     async fn close_all(&self) -> Result<(), Error> {
         let inner = &self.inner;
-        if let Err(error) = inner.database.sync().await {
-            tracing::error!(target: "store", "the database was not synced: {error}");
-        }
         if let Err(error) = inner.raft.shutdown().await {
             tracing::error!(target: "raft", "replication did not end well: {error}");
         }

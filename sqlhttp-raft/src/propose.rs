@@ -70,6 +70,15 @@ impl Waiting {
     }
 }
 
+/// From here on nobody waits any more; who still does is told that there will be no answer.
+struct NobodyWaits<'a>(&'a Waiting);
+
+impl Drop for NobodyWaits<'_> {
+    fn drop(&mut self) {
+        self.0.take();
+    }
+}
+
 /// Where work goes to get into the log.
 #[derive(Clone)]
 pub(crate) struct Proposer {
@@ -202,6 +211,8 @@ async fn carry(way: &Way, gathered: Vec<Proposal>) {
         waiters.push_back(Waiter { reply, _room });
     }
     let waiting = Arc::new(Waiting(Mutex::new(waiters)));
+    // The entry stays in memory for a while, and those who wait for it with it; but nobody tells them once this has ended.
+    let _nobody_waits_longer = NobodyWaits(&waiting);
     let result = match Command::new(DATABASE, works) {
         Ok(command) => write(way, command.awaited_by(waiting.clone())).await,
         Err(error) => Err(internal(&error)),

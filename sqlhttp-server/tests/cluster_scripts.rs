@@ -48,6 +48,8 @@ fn a_text_tells_what_its_last_statement_gives() {
     server.db_execute(json!(["CREATE TABLE t(a)"]));
     let texts = [
         ("SELECT 1; SELECT 2; -- nothing more", json!([[2]])),
+        ("SELECT 2;\u{feff}", json!([[2]])),
+        ("BEGIN; SELECT 2;\u{feff}COMMIT;\u{feff}", json!([[2]])),
         ("INSERT INTO t VALUES(3); UPDATE t SET a = 4 WHERE a = 3 RETURNING a;;", json!([[4]])),
         ("BEGIN; INSERT INTO t VALUES(5) RETURNING a; COMMIT /* done */ ;", json!([[5]])),
         ("BEGIN; INSERT INTO t VALUES(6) RETURNING a; END", json!([[6]])),

@@ -23,6 +23,8 @@ use crate::model::SqlError;
 
 /// How long an anchor may stay where other processes may write.
 const LIFT_EVERY: Duration = Duration::from_millis(500);
+/// How long none is set after it was lifted so, for a checkpoint that another process waits to make.
+const PAUSE: Duration = Duration::from_millis(50);
 /// How long none is set after another process has written.
 const AFTER_OTHERS: Duration = Duration::from_secs(10);
 
@@ -58,7 +60,9 @@ struct Chain {
 
 impl Anchor {
     pub(crate) fn new(blueprint: Arc<Blueprint>) -> Arc<Anchor> {
-        let useful = blueprint.file().is_some() && blueprint.snapshots() && blueprint.options.vfs.is_none();
+        let options = &blueprint.options;
+        // A file that may not be written may keep another journal than was asked for.
+        let useful = blueprint.file().is_some() && blueprint.snapshots() && options.vfs.is_none() && !options.read_only;
         let (away, set) = (AtomicBool::new(false), AtomicBool::new(false));
         Arc::new(Anchor { blueprint, useful, away, set, state: Mutex::default() })
     }
@@ -132,6 +136,7 @@ impl Anchor {
     fn lift_for_others(&self) {
         let mut state = self.lock();
         state.awaits_lifter = false;
+        state.not_before = Some(Instant::now() + PAUSE);
         if !self.set.swap(false, Ordering::Relaxed) {
             return;
         }
@@ -180,9 +185,9 @@ struct Lifter {
 fn lift_later(anchor: &Arc<Anchor>) {
     let mut lifter = LIFTER.lock().unwrap_or_else(PoisonError::into_inner);
     if !lifter.running && spawn("sqlhttp-anchors", lift_all).is_err() {
-        // Nobody would lift it.
         drop(lifter);
-        return anchor.lift();
+        // Nobody else would lift it.
+        return anchor.lift_for_others();
     }
     lifter.running = true;
     lifter.anchors.push(Arc::downgrade(anchor));

@@ -11,7 +11,7 @@ const NICENESS: i32 = 19;
 
 /// How much stack a thread should have on which a [`Database`](crate::Database) is asked or clients' statements run, bytes.
 /// SQLite descends once for each view in a view, and there may be as many as the schema holds; where the stack ends, the
-/// process does. What is not used costs nothing.
+/// process does. What is not used takes addresses, but no memory.
 pub const STACK_BYTES: usize = 64 << 20;
 
 /// Starts a thread.

@@ -144,6 +144,11 @@ impl Recorder {
         });
     }
 
+    /// From now on this one's statements are prepared, or prepared again.
+    pub(crate) fn set_author(&self, author: Author) {
+        self.with(|seen| seen.author = author);
+    }
+
     /// A statement that runs only outside a transaction begins or ends to run.
     pub(crate) fn set_outside_transaction(&self, runs: bool) {
         self.with(|seen| seen.outside_transaction = runs);

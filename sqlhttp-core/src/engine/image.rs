@@ -73,7 +73,7 @@ pub(crate) fn replace(target: &mut Connection, file: &Path, progress: Option<&Pr
     source.flush_prepared_statement_cache();
     target.flush_prepared_statement_cache();
     let backup = Backup::new(&source, target).map_err(sql_error)?;
-    let patience = Instant::now() + BUSY_MAX;
+    let mut patience = Instant::now() + BUSY_MAX;
     loop {
         match backup.step(PAGES_PER_STEP).map_err(sql_error)? {
             StepResult::Done => return Ok(()),
@@ -81,7 +81,7 @@ pub(crate) fn replace(target: &mut Connection, file: &Path, progress: Option<&Pr
                 return Err(probe::error_of_code(rusqlite::ffi::SQLITE_BUSY, None));
             }
             StepResult::Busy | StepResult::Locked => std::thread::sleep(BUSY_POLL),
-            _ => {}
+            _ => patience = Instant::now() + BUSY_MAX,
         }
     }
 }

@@ -264,7 +264,8 @@ impl<S: Sink> Run<'_, S> {
         loop {
             match first_byte(rest) {
                 None => return true,
-                Some(b'-' | b'/' | b';') => {}
+                // 0xef may begin a byte order mark, which SQLite passes over.
+                Some(b'-' | b'/' | b';' | 0xef) => {}
                 // It need not be asked twice for each of many statements.
                 Some(_) => return false,
             }
@@ -285,7 +286,7 @@ impl<S: Sink> Run<'_, S> {
         if !bracket {
             return self.is_blank(rest);
         }
-        if !b"-/;cCeE".contains(&first) {
+        if !b"-/;cCeE\xef".contains(&first) {
             // No COMMIT, no END, nor what may stand before one.
             return false;
         }

@@ -220,7 +220,10 @@ impl Session {
 
     /// Takes a statement of a client's out of the cache. Its text is all of this one.
     pub(crate) fn take_kept(&mut self, sql: &str) -> Option<Prepared> {
-        self.cache.remove(sql)
+        let kept = self.cache.remove(sql)?;
+        // SQLite may prepare it again, and the policy for clients must hold then.
+        self.recorder.set_author(Author::Client);
+        Some(kept)
     }
 
     /// Prepares the first statement of a text.

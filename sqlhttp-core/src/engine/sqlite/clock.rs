@@ -12,6 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rusqlite::ffi;
 
+use super::full;
 use crate::model::Stamp;
 
 /// Milliseconds from the Julian epoch (noon, 24 November 4714 BC) to the Unix epoch.
@@ -107,7 +108,7 @@ fn register(base: Option<&str>) -> Option<&'static CStr> {
         copy.zName = name.as_ptr();
         copy.pNext = std::ptr::null_mut();
         install(&mut copy);
-        (ffi::sqlite3_vfs_register(Box::leak(Box::new(copy)), 0) == ffi::SQLITE_OK).then_some(name)
+        (ffi::sqlite3_vfs_register(full::install(Box::leak(Box::new(copy))), 0) == ffi::SQLITE_OK).then_some(name)
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! * [`statement`]: prepared statements that are owned, not borrowed from their connection, with the tail of the text.
 //! * [`clock`]: a VFS whose clock answers from the stamp of the batch that runs on this thread.
+//! * [`full`]: notes whether a disk was full.
 //! * `faulty` (with the feature `fault-injection`): a simulated disk, for tests.
 //! * [`memory`]: a VFS whose files live in this process's memory, for databases in memory.
 //! * [`mod@file`], [`locks`]: what such VFSs share: the C face of an open file; its locks and its shared memory.
@@ -13,6 +14,7 @@ pub(crate) mod clock;
 #[cfg(feature = "fault-injection")]
 pub(crate) mod faulty;
 mod file;
+pub(crate) mod full;
 pub(crate) mod functions;
 mod locks;
 pub(crate) mod memory;

@@ -26,6 +26,7 @@ use crate::engine::run::{Mode, Stop};
 use crate::engine::session::engine_error;
 use crate::engine::sinks::Held;
 use crate::engine::sqlite::clock::Stamped;
+use crate::engine::sqlite::full;
 use crate::engine::watch::Limits;
 use crate::model::{Atomicity, Batch, Block, Error, Failure, Outcome, SqlError, StepOutcome};
 
@@ -232,6 +233,7 @@ impl Writer<'_> {
             return Err(self.give_up_because("an entry of the log has no stamp"));
         };
         let _stamped = Stamped::new(stamp);
+        full::forget();
         self.session.begin_batch();
         let company = if piece.alone { Company::Alone } else { Company::Shared };
         match self.run_for_log(batch, company, &piece.known, 0)? {
@@ -271,9 +273,7 @@ impl Writer<'_> {
         if let Member::Outcome(outcome) = &member {
             self.refuse_local(outcome.steps.iter().filter_map(failure_of))?;
         }
-        if let Member::Lost { failed: Some((_, failure)), .. } = &member
-            && !is_full(failure)
-        {
+        if let Member::Lost { failed: Some((_, failure)), .. } = &member {
             self.refuse_local(std::iter::once(failure))?;
         }
         Ok(member)
@@ -291,6 +291,7 @@ impl Writer<'_> {
             return Err(self.give_up_because("an entry of the log has no stamp"));
         };
         let _stamped = Stamped::new(stamp);
+        full::forget();
         self.session.begin_batch();
         let mut outcome = Outcome::default();
         for step in piece.first_step..batch.steps.len() {
@@ -391,21 +392,12 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Whether a table with AUTOINCREMENT has used its largest number.
-    fn has_exhausted_sequence(&mut self) -> bool {
-        let found = self.session.as_owner(|connection| {
-            connection.query_row("SELECT max(seq) FROM main.sqlite_sequence", [], |row| row.get::<_, Option<i64>>(0))
-        });
-        matches!(found, Ok(Some(i64::MAX)))
-    }
-
     /// Whether an error comes from this node's disk or memory, not from the data.
-    fn is_local(&mut self, error: &SqlError) -> bool {
+    fn is_local(&self, error: &SqlError) -> bool {
         use rusqlite::ffi;
         match error.primary_code() {
-            // AUTOINCREMENT says the same when it has no number left, and that is the data's. (Whether a disk has room says
-            // nothing: what filled it may have been a temporary file, which is gone.)
-            ffi::SQLITE_FULL => !self.has_exhausted_sequence(),
+            // AUTOINCREMENT says the same when it has no number left, and that is the data's.
+            ffi::SQLITE_FULL => full::was_met(),
             ffi::SQLITE_CORRUPT => {
                 // Clients may write to the tables of virtual tables and of sequences.
                 ![ffi::SQLITE_CORRUPT_VTAB, ffi::SQLITE_CORRUPT_SEQUENCE].contains(&error.code)
@@ -441,11 +433,6 @@ fn bytes_of(outcome: &Outcome) -> usize {
     let rows =
         outcome.steps.iter().filter_map(|step| if let StepOutcome::Rows(rows) = step { Some(rows) } else { None });
     rows.flat_map(|rows| &rows.blocks).map(Block::byte_len).sum()
-}
-
-/// Whether a disk or a table is full: when the batch runs again up to there, it will be seen which.
-fn is_full(failure: &Failure) -> bool {
-    matches!(failure, Failure::Sql(error) if error.primary_code() == rusqlite::ffi::SQLITE_FULL)
 }
 
 fn failure_of(step: &StepOutcome) -> Option<&Failure> {
