@@ -286,6 +286,7 @@ fn a_torn_tail_is_cut_off_and_told_in_one_line() {
         tear(&segment, written, zeros);
         let segment = &*segment.to_string_lossy();
         let server = node.start();
+        server.wait_stderr(segment);
         let told: Vec<String> = server.stderr().into_iter().filter(|line| line.contains(segment)).collect();
         assert_eq!(told.len(), 1, "{:#?}", server.stderr());
         server.db_execute(json!(["INSERT INTO t VALUES(-1)"]));

@@ -248,7 +248,7 @@ fn z13_a_login_never_sees_what_is_not_committed() {
     });
     let admin = Request::json("/t", select_one(None)).basic("admin:x");
     assert_eq!(server.send(&admin).status, 200);
-    assert!(server.stderr().iter().any(|line| line.contains("credentials not valid for user 'ghost'")));
+    server.wait_stderr("credentials not valid for user 'ghost'");
 }
 
 #[test]
