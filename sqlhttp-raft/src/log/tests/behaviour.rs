@@ -288,3 +288,27 @@ async fn appends_at_once_keep_their_order() {
     assert_eq!(all_entries(&mut log).await, written);
     log.close();
 }
+
+/// Not even for the moment between taking what waits and writing it may anybody come before the log's thread.
+#[tokio::test]
+async fn an_append_at_once_does_not_overtake_the_thread_nor_wait_for_it() {
+    let disk = SimulatedDisk::new();
+    let mut log = simulated(&disk);
+    disk.hold();
+    let first = begin_append(&mut log, vec![mixed(0)]).await;
+    disk.wait_until_one_is_held();
+    log.set_append_at_once(true);
+    let mut other = log.clone();
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let _ = tell.send(runtime.block_on(begin_append(&mut other, vec![mixed(1)])));
+    });
+    let second = told.recv_timeout(std::time::Duration::from_secs(10));
+    disk.release();
+    let second = second.expect("an append that returns although the thread is writing");
+    first.await.unwrap().unwrap();
+    second.await.unwrap().unwrap();
+    assert_eq!(all_entries(&mut log).await, [mixed(0), mixed(1)]);
+    log.close();
+}
