@@ -302,7 +302,7 @@ fn the_owners_pragmas_hold_on_every_connection() {
             let outcome = step(&db, Step::execute("INSERT INTO c VALUES (1)", ()));
             assert!(matches!(outcome, StepOutcome::Failed(_)), "{outcome:?}");
             // After this, the writer has a new connection.
-            exec(&db, "CREATE TEMP TABLE x(a); PRAGMA foreign_keys = OFF");
+            exec(&db, "CREATE TEMP TABLE x(a); PRAGMA foreign_keys = OFF; DROP TABLE x");
         }
         script(&db, "PRAGMA foreign_keys = OFF");
         assert_eq!(integer(&db, "PRAGMA foreign_keys"), 0);

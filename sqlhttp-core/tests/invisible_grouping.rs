@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 use sqlhttp_core::{
     Action, Atomicity, Backend, Batch, Bindings, Database, Deadline, Ending, Error, Expect, Failure, OnError, Options,
-    Outcome, ReadLevel, Stamp, Step, StepOutcome, Value,
+    Outcome, ReadLevel, Settings, Stamp, Step, StepOutcome, Value,
 };
 use std::time::{Duration, Instant};
 
@@ -141,7 +141,7 @@ fn a_batch() -> impl Strategy<Value = Batch> {
     (steps, any::<prop::sample::Index>(), atomicity, stamp).prop_map(|(mut steps, index, atomicity, stamp)| {
         let mark = Step::execute("INSERT INTO log VALUES ('mark', changes(), last_insert_rowid(), random())", ());
         steps.insert(index.index(steps.len() + 1), mark);
-        Batch { steps, atomicity, stamp: Some(stamp), ..Batch::default() }
+        Batch { steps, atomicity, stamp: Some(stamp), settings: Settings::Ignore, ..Batch::default() }
     })
 }
 

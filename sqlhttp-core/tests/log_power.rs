@@ -209,8 +209,37 @@ fn only_a_sync_makes_durable_what_was_applied() {
     }
 }
 
-/// Whatever needs room and gets none: nobody is told what was not committed, and nothing more is applied until the
-/// database is opened again.
+/// The log is applied further as soon as there is space again, without a new process.
+#[test]
+fn the_log_goes_on_when_the_disk_has_space_again() {
+    let log = Log::new();
+    let mut waited = 0;
+    at_operations(2, stride().max(29), |after| {
+        let disk = disk(after);
+        let database = open(&disk).map_err(|error| format!("cannot open: {error:?}"))?;
+        let before = disk.failures();
+        disk.fail_after(after, DiskFault::Full);
+        let reached = std::thread::scope(|scope| {
+            let applying = scope.spawn(|| log.apply_waiting(&database, 1, log.last()));
+            while !applying.is_finished() && database.waits_for().is_none() {
+                std::thread::yield_now();
+            }
+            waited += u64::from(database.waits_for().is_some());
+            let reached = disk.failures() > before;
+            disk.heal();
+            applying.join().expect("no panic").map_err(|trouble| format!("{trouble:?}"))?;
+            Ok::<bool, String>(reached)
+        })?;
+        if database.waits_for().is_some() || database.status().poisoned.is_some() {
+            return Err("it still waits".to_owned());
+        }
+        Ok(reached)
+    });
+    assert!(waited > 3, "the disk is never full while the log is applied");
+}
+
+/// Writes that find no space: no caller learns of what was not committed, and a process that ends then leaves what the log
+/// completes.
 #[test]
 fn a_full_disk_anywhere() {
     let log = Log::new();

@@ -12,8 +12,8 @@ use common::{Place, block_on, rows, text};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 use sqlhttp_core::{
-    Action, Atomicity, Batch, Bindings, Database, Expect, Failure, LogEntry, LogWork, OnError, Options, Outcome, Stamp,
-    Step, Value, Writes,
+    Action, Atomicity, Batch, Bindings, Database, Expect, Failure, LogEntry, LogWork, OnError, Options, Outcome,
+    Settings, Stamp, Step, Value, Writes,
 };
 
 const SCHEMA: &str = "
@@ -123,7 +123,7 @@ fn a_batch() -> impl Strategy<Value = Batch> {
     (steps, any::<prop::sample::Index>(), atomicity, stamp).prop_map(|(mut steps, index, atomicity, stamp)| {
         let mark = Step::execute("INSERT INTO log VALUES ('mark', changes(), last_insert_rowid(), random())", ());
         steps.insert(index.index(steps.len() + 1), mark);
-        Batch { steps, atomicity, stamp: Some(stamp), ..Batch::default() }
+        Batch { steps, atomicity, stamp: Some(stamp), settings: Settings::Ignore, ..Batch::default() }
     })
 }
 
@@ -168,13 +168,13 @@ fn cuts() -> impl Strategy<Value = Cuts> {
 }
 
 fn entry(index: u64, work: Vec<LogWork>) -> LogEntry {
-    LogEntry { term: 1 + index / 4, index, work }
+    LogEntry { term: 1 + index / 4, index, conditions: None, work }
 }
 
 /// The entry with which every log here begins.
 fn schema() -> LogEntry {
     let batch = Batch { stamp: Some(Stamp { unix_ms: 0, seed: 0 }), ..Batch::one(Step::execute(SCHEMA, ())) };
-    entry(1, vec![LogWork::Batch { batch: Arc::new(batch), alone: false }])
+    entry(1, vec![LogWork::Batch { batch: Arc::new(batch), alone: false, steps_max: 0 }])
 }
 
 fn open(file: &Path, options: Options) -> Database {
@@ -231,8 +231,8 @@ fn one_at_a_time(database: &Database, pieces: &[Piece]) -> (Vec<LogWork>, Vec<Ou
     for (piece, index) in pieces.iter().zip(2..) {
         let work = match piece {
             Piece::Batch(batch, guess) => {
-                let asked = || database.writes(batch).expect("an answer").unwrap_or_default();
-                LogWork::Batch { batch: Arc::new(batch.clone()), alone: guess.unwrap_or_else(asked) }
+                let asked = || database.classify_blocking(batch.clone()).expect("an answer").alone;
+                LogWork::Batch { batch: Arc::new(batch.clone()), alone: guess.unwrap_or_else(asked), steps_max: 0 }
             }
             Piece::Barrier => LogWork::Barrier,
             Piece::Membership(who) => LogWork::Membership(vec![*who]),

@@ -47,6 +47,7 @@
 //! | `start`, `runtime` | what is opened and checked first; the thread that replication runs on |
 //! | `propose` | the way of work into the log |
 //! | `command` | what an entry carries, and its format |
+//! | `skip` | an operator's way past one entry |
 //! | `log` | the log on disk |
 //! | `machine` | the state machine, snapshots |
 //! | `maintain` | snapshots, cuts of the log, VACUUM by the clock |
@@ -66,6 +67,7 @@ mod node;
 mod options;
 mod propose;
 mod runtime;
+mod skip;
 mod stamps;
 mod start;
 mod status;

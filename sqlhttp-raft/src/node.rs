@@ -9,7 +9,8 @@ use openraft::ReadPolicy;
 use openraft::async_runtime::WatchReceiver as _;
 use openraft::errors::{LinearizableReadError, RaftError};
 use sqlhttp_core::{
-    Answer, Atomicity, Backend, Batch, BoxFuture, Database, Deadline, Error, Outcome, Part, PartStream, ReadLevel, Step,
+    Answer, Atomicity, Backend, Batch, BoxFuture, Classified, Database, Deadline, Error, Outcome, Part, PartStream,
+    ReadLevel, Step,
 };
 use tokio::sync::watch;
 
@@ -207,20 +208,39 @@ impl Node {
     async fn write(&self, mut batch: Batch, alone: bool, deadline: Deadline) -> Result<Outcome, Error> {
         // Here, and nowhere below, time and chance come into the log.
         batch.stamp.get_or_insert_with(stamps::new);
-        self.propose(Work::Batch { batch: Arc::new(batch), alone }, deadline).await
+        let steps_max = self.steps_max(deadline);
+        self.propose(Work::Batch { batch: Arc::new(batch), alone, steps_max }, deadline).await
+    }
+
+    /// How many steps a write may take. A deadline is translated into steps, because the nodes that apply the write must
+    /// decide alike, and have no clock in common.
+    fn steps_max(&self, deadline: Deadline) -> u64 {
+        let most = self.inner.options.write_steps_max;
+        let Some(moment) = deadline.moment() else { return most };
+        let left = moment.saturating_duration_since(std::time::Instant::now());
+        let steps = u64::try_from(left.as_millis()).unwrap_or(u64::MAX).saturating_mul(STEPS_PER_MILLISECOND);
+        let steps = steps.max(STEPS_PER_MILLISECOND);
+        if most == 0 { steps } else { steps.min(most) }
     }
 
     async fn execute_batch(&self, batch: Batch, deadline: Deadline) -> Result<Answer, Error> {
-        let alone = self.inner.database.writes(&batch)?.unwrap_or_default();
-        Ok(Answer::Whole(self.write(batch, alone, deadline).await?))
+        let classified = self.inner.database.classify(batch).await?;
+        if let Some(outcome) = classified.refused {
+            return Ok(Answer::Whole(outcome));
+        }
+        Ok(Answer::Whole(self.write(classified.batch, classified.alone, deadline).await?))
     }
 
     async fn request_batch(&self, batch: Batch, level: ReadLevel, deadline: Deadline) -> Result<Answer, Error> {
         // What is asked of the schema must be asked of the newest one.
         self.lead_ready(deadline).await?;
-        match self.inner.database.writes(&batch)? {
-            Some(alone) => Ok(Answer::Whole(self.write(batch, alone, deadline).await?)),
-            None => self.read(batch, level, deadline).await,
+        let Classified { batch, writes, alone, refused } = self.inner.database.classify(batch).await?;
+        if let Some(outcome) = refused {
+            Ok(Answer::Whole(outcome))
+        } else if writes {
+            Ok(Answer::Whole(self.write(batch, alone, deadline).await?))
+        } else {
+            self.read(batch, level, deadline).await
         }
     }
 
@@ -342,6 +362,9 @@ impl PartStream for AtIndex {
         self.log_index
     }
 }
+
+/// Steps of SQLite's virtual machine that a processor does in a millisecond, about, if they are simple ones.
+const STEPS_PER_MILLISECOND: u64 = 100_000;
 
 /// How long something that happens in the background may go on when the node stops.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);

@@ -20,8 +20,11 @@ pub struct NodeOptions {
     pub database: sqlhttp_core::Options,
     /// How long a follower does without hearing from the leader before it stands for election.
     pub election_timeout: Duration,
-    /// How long a write waits for a leader.
+    /// How long a write waits for its place in the log: for a leader, and for the writes before it.
     pub apply_timeout: Duration,
+    /// How many steps of SQLite's virtual machine a write may take, about; 0 for no limit. VACUUM, CREATE INDEX, REINDEX,
+    /// ANALYZE, ALTER TABLE and loads are exempt.
+    pub write_steps_max: u64,
     /// When to take a snapshot.
     pub snapshots: SnapshotPolicy,
     /// How often to VACUUM; zero: never.
@@ -68,6 +71,7 @@ impl NodeOptions {
             database: sqlhttp_core::Options::default(),
             election_timeout: Duration::from_secs(1),
             apply_timeout: Duration::from_secs(10),
+            write_steps_max: 20_000_000_000,
             snapshots: SnapshotPolicy::default(),
             vacuum_interval: Duration::ZERO,
             optimize_interval: Duration::from_secs(24 * 60 * 60),

@@ -5,17 +5,18 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use openraft::RaftTypeConfig;
 use openraft::errors::{ClientWriteError, Fatal, RaftError};
-use sqlhttp_core::{Database, Deadline, Error, Outcome};
+use sqlhttp_core::{Conditions, Database, Deadline, Error, Outcome};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::command::{Command, DATABASE, EncodedWork};
 use crate::types::{Applied, Raft, index_of};
+use crate::{NodeOptions, stamps};
 
 /// How many pieces of work share an entry at most.
 const WORKS_MAX: usize = 256;
@@ -29,6 +30,8 @@ const WORK_BYTES_MAX: usize = 1 << 30;
 const WAITING_MAX: usize = 4096;
 /// How many bytes of work may wait.
 const WAITING_BYTES_MAX: usize = 256 << 20;
+/// How long after its deadline a write that has its place may take to answer by itself.
+const APPLY_GRACE: Duration = Duration::from_millis(500);
 /// How soon to ask again for a leader.
 pub(crate) const LEADER_POLL: Duration = Duration::from_millis(2);
 
@@ -38,6 +41,7 @@ struct Proposal {
     /// Until when it may wait. Once it is in the log, it happens.
     deadline: Deadline,
     reply: oneshot::Sender<Result<Outcome, Error>>,
+    place: Arc<Place>,
     _room: tokio::sync::OwnedSemaphorePermit,
 }
 
@@ -85,16 +89,88 @@ pub(crate) struct Proposer {
     queue: mpsc::Sender<Proposal>,
     room: Arc<Semaphore>,
     waiting: Arc<AtomicU64>,
+    apply_timeout: Duration,
+    database: Database,
+}
+
+/// What a proposer puts into every entry, and how long a piece of work waits for its place.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Settings {
+    apply_timeout: Duration,
+    foreign_keys: bool,
+    value_bytes_max: u64,
+}
+
+impl Settings {
+    pub(crate) fn of(options: &NodeOptions) -> Settings {
+        let NodeOptions { apply_timeout, database, .. } = options;
+        let (foreign_keys, value_bytes_max) = (database.foreign_keys, database.value_bytes_max);
+        Settings { apply_timeout: *apply_timeout, foreign_keys, value_bytes_max }
+    }
+}
+
+/// How far the time of an entry may be ahead of the clock, milliseconds.
+const AHEAD_MAX_MS: i64 = 10_000;
+
+/// The time of entries. It never runs backwards, unless the clock was set back by more than [`AHEAD_MAX_MS`].
+#[derive(Debug)]
+struct Clock(AtomicI64);
+
+impl Clock {
+    /// A clock for the entries after one of this time.
+    fn new(last_unix_ms: i64) -> Clock {
+        Clock(AtomicI64::new(last_unix_ms))
+    }
+
+    fn next(&self, now_unix_ms: i64) -> i64 {
+        let last = self.0.load(Ordering::Relaxed);
+        let next = if last > now_unix_ms.saturating_add(AHEAD_MAX_MS) {
+            tracing::warn!(
+                target: "store",
+                "the clock is {} s behind the last entry of the log: the time of entries runs backwards",
+                (last - now_unix_ms) / 1000
+            );
+            now_unix_ms
+        } else {
+            last.max(now_unix_ms)
+        };
+        // One task proposes, so there is one writer.
+        self.0.store(next, Ordering::Relaxed);
+        next
+    }
+}
+
+/// Whether a proposal waits for its place in the log, has one, or was given up by its caller.
+#[derive(Debug, Default)]
+struct Place(AtomicU8);
+
+const WAITS: u8 = 0;
+const PLACED: u8 = 1;
+const GIVEN_UP: u8 = 2;
+
+impl Place {
+    /// Takes the place, unless the caller has given up.
+    fn take(&self) -> bool {
+        self.0.compare_exchange(WAITS, PLACED, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// Gives up. `false` if the proposal has its place already.
+    fn give_up(&self) -> bool {
+        self.0.compare_exchange(WAITS, GIVEN_UP, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
 }
 
 impl Proposer {
-    /// Starts to propose, on the runtime of the caller. A leader is awaited for this long.
-    pub(crate) fn start(raft: Raft, database: Database, leader_timeout: Duration) -> Proposer {
+    /// Starts to propose, on the runtime of the caller.
+    pub(crate) fn start(raft: Raft, database: Database, settings: Settings) -> Proposer {
         let (queue, proposals) = mpsc::channel(WAITING_MAX);
         let waiting = Arc::new(AtomicU64::new(0));
-        let work = Work { way: Way { raft, database, leader_timeout }, waiting: waiting.clone() };
+        let clock = Arc::new(Clock::new(database.progress().unix_ms));
+        let apply_timeout = settings.apply_timeout;
+        let way = Way { raft, database: database.clone(), settings, clock };
+        let work = Work { way, waiting: waiting.clone() };
         tokio::spawn(work.run(proposals));
-        Proposer { queue, room: Arc::new(Semaphore::new(WAITING_BYTES_MAX)), waiting }
+        Proposer { queue, room: Arc::new(Semaphore::new(WAITING_BYTES_MAX)), waiting, apply_timeout, database }
     }
 
     /// Puts a piece of work into the log, and waits until it has been applied. It happens even if the future is dropped,
@@ -102,7 +178,8 @@ impl Proposer {
     ///
     /// # Errors
     /// [`Error::Overloaded`] if too much waits, [`Error::Timeout`] if the deadline passed before there was a place in the
-    /// log, [`Error::NoLeader`], [`Error::LeadershipLost`], [`Error::Poisoned`] if this node has stopped.
+    /// log, [`Error::Unknown`] if it passed after that, [`Error::Unavailable`] if the node waits for its disk,
+    /// [`Error::NoLeader`], [`Error::LeadershipLost`], [`Error::Poisoned`] if this node has stopped.
     pub(crate) async fn propose(&self, work: EncodedWork, deadline: Deadline) -> Result<Outcome, Error> {
         const OVERLOADED: Error = Error::Overloaded("too many writes are waiting");
         if work.len() > WORK_BYTES_MAX {
@@ -110,14 +187,41 @@ impl Proposer {
         }
         let bytes = u32::try_from(work.len().min(WAITING_BYTES_MAX)).unwrap_or(u32::MAX);
         let room = self.room.clone().try_acquire_many_owned(bytes).map_err(|_| OVERLOADED)?;
+        if let Some(why) = self.database.waits_for() {
+            return Err(Error::Unavailable(why));
+        }
         let (reply, outcome) = oneshot::channel();
-        let proposal = Proposal { work, deadline, reply, _room: room };
+        let place = Arc::new(Place::default());
+        let proposal = Proposal { work, deadline, reply, place: place.clone(), _room: room };
         self.queue.try_send(proposal).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => OVERLOADED,
             mpsc::error::TrySendError::Closed(_) => Error::Closed,
         })?;
         self.waiting.fetch_add(1, Ordering::Relaxed);
-        outcome.await.unwrap_or(Err(Error::Closed))
+        self.outcome(outcome, &place, deadline).await
+    }
+
+    /// Waits for the outcome: for a place in the log as long as the options and the deadline allow, and then as long as the
+    /// deadline allows.
+    async fn outcome(
+        &self,
+        mut outcome: oneshot::Receiver<Result<Outcome, Error>>,
+        place: &Place,
+        deadline: Deadline,
+    ) -> Result<Outcome, Error> {
+        let placed_by = Instant::now() + self.apply_timeout;
+        let first = deadline.moment().map_or(placed_by, |moment| moment.min(placed_by));
+        if let Ok(outcome) = tokio::time::timeout_at(first.into(), &mut outcome).await {
+            return outcome.unwrap_or(Err(Error::Closed));
+        }
+        if place.give_up() {
+            let waits_for = self.database.waits_for();
+            return Err(waits_for.map_or(Error::Timeout, Error::Unavailable));
+        }
+        let Some(moment) = deadline.moment() else { return outcome.await.unwrap_or(Err(Error::Closed)) };
+        let latest = tokio::time::Instant::from_std(moment + APPLY_GRACE);
+        let waited = tokio::time::timeout_at(latest, outcome).await;
+        waited.map_or(Err(Error::Unknown), |outcome| outcome.unwrap_or(Err(Error::Closed)))
     }
 
     /// How many pieces of work wait for their place.
@@ -138,7 +242,16 @@ struct Way {
     raft: Raft,
     /// Who knows best why nothing goes on.
     database: Database,
-    leader_timeout: Duration,
+    settings: Settings,
+    clock: Arc<Clock>,
+}
+
+impl Way {
+    /// The conditions of an entry that is proposed now.
+    fn conditions(&self) -> Conditions {
+        let Settings { foreign_keys, value_bytes_max, .. } = self.settings;
+        Conditions { unix_ms: self.clock.next(stamps::now_unix_ms()), foreign_keys, value_bytes_max }
+    }
 }
 
 impl Work {
@@ -195,7 +308,7 @@ fn still_wanted(gathered: Vec<Proposal>) -> Vec<Proposal> {
         if now.is_some_and(|now| proposal.deadline.passed(now)) {
             // Whoever has gone needs no answer.
             let _ = proposal.reply.send(Err(Error::Timeout));
-        } else if !proposal.reply.is_closed() {
+        } else if !proposal.reply.is_closed() && proposal.place.take() {
             wanted.push(proposal);
         }
     }
@@ -213,7 +326,7 @@ async fn carry(way: &Way, gathered: Vec<Proposal>) {
     let waiting = Arc::new(Waiting(Mutex::new(waiters)));
     // The entry stays in memory for a while, and those who wait for it with it; but nobody tells them once this has ended.
     let _nobody_waits_longer = NobodyWaits(&waiting);
-    let result = match Command::new(DATABASE, works) {
+    let result = match Command::new(DATABASE, way.conditions(), works) {
         Ok(command) => write(way, command.awaited_by(waiting.clone())).await,
         Err(error) => Err(internal(&error)),
     };
@@ -230,7 +343,7 @@ async fn carry(way: &Way, gathered: Vec<Proposal>) {
 /// Writes an entry. While there is no leader, and until a new leader may write, this waits: it takes milliseconds
 /// mostly.
 async fn write(way: &Way, command: Command) -> Result<(Applied, u64), Error> {
-    let Way { raft, database, leader_timeout } = way;
+    let Way { raft, database, settings: Settings { apply_timeout: leader_timeout, .. }, .. } = way;
     let started = Instant::now();
     loop {
         match raft.client_write(command.clone()).await {

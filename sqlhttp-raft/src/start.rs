@@ -12,9 +12,11 @@ use tokio::sync::watch;
 use crate::NodeOptions;
 use crate::log::{CheckedLog, LogError, LogOptions, LogStore};
 use crate::machine::Machine;
+use crate::membership;
 use crate::network::Network;
-use crate::propose::Proposer;
+use crate::propose::{Proposer, Settings};
 use crate::runtime::Runtime;
+use crate::skip::{self, Skip};
 use crate::types::{Peer, Raft};
 use openraft::async_runtime::WatchReceiver as _;
 
@@ -51,6 +53,15 @@ pub enum StartError {
     /// An operator asks for a recovery, which there is not yet.
     #[error("{0} asks for a recovery, which is not supported yet; remove it to start without")]
     Recovery(PathBuf),
+    /// An operator asks to pass over an entry of a log that other nodes have too.
+    #[error("{0} asks to pass over an entry, which is refused where there are other voters; remove it")]
+    Skip(PathBuf),
+    /// The log and the database come from different nodes.
+    #[error(
+        "{0} and the log in {1} do not belong together: each was written by another cluster. Put the files of one node \
+         back together, or restore this node from a backup"
+    )]
+    Mixed(PathBuf, PathBuf),
     /// rqlite has used the directory.
     #[error(
         "{0} is rqlite's, which this program cannot read: take a backup of that node (/db/backup), start in an empty \
@@ -77,12 +88,34 @@ pub(crate) async fn start(options: &NodeOptions) -> Result<Started, StartError> 
     let own = options.clone();
     let opened = tokio::task::spawn_blocking(move || open(&own)).await;
     let (log, database) = opened.map_err(|error| StartError::Raft(error.to_string()))??;
-    let machine = Machine::new(database.clone(), options.directory.clone(), options.on_apply.clone());
+    let skip = read_skip(options, &database)?;
+    let machine = Machine::new(database.clone(), options.directory.clone(), options.on_apply.clone(), skip);
     let runtime = Runtime::start().map_err(|source| io_error("start the thread of", &options.directory, source))?;
     let began = begin(options.clone(), database.clone(), log.clone(), machine.clone());
     let began = runtime.run(began).await;
     let (raft, proposer, ready) = began.map_err(|error| StartError::Raft(error.to_string()))??;
     Ok(Started { database, log, machine, raft, proposer, ready, runtime })
+}
+
+/// The entry that an operator wants passed over, if there is one.
+fn read_skip(options: &NodeOptions, database: &Database) -> Result<Option<Skip>, StartError> {
+    let file = options.directory.join("raft").join("skip.json");
+    let skip = skip::read(&file).map_err(|source| io_error("read", &file, source))?;
+    let progress = database.progress();
+    let members = membership::decode(&progress.membership).map_err(|error| StartError::Raft(error.to_string()))?;
+    match skip {
+        Some(_) if members.membership().voter_ids().count() > 1 => Err(StartError::Skip(file)),
+        Some(skip) if skip.index <= progress.index => {
+            tracing::warn!(
+                target: "store",
+                "{} names entry {}, and the database has applied entry {}: remove the file",
+                file.display(), skip.index, progress.index
+            );
+            // After a power cut the entry may have to be passed over again.
+            Ok(Some(skip))
+        }
+        skip => Ok(skip),
+    }
 }
 
 /// Opens the log and the database.
@@ -155,6 +188,7 @@ async fn begin(
 ) -> Result<(Raft, Proposer, watch::Receiver<u64>), StartError> {
     let failed = |error: &dyn std::fmt::Display| StartError::Raft(error.to_string());
     let config = config(&options).map_err(|error| failed(&error))?;
+    log.forget_committed();
     let raft =
         Raft::new(FIRST_NODE, Arc::new(config), Network, log.clone(), machine).await.map_err(|error| failed(&error))?;
     if raft.is_initialized().await.map_err(|error| failed(&error))? {
@@ -166,9 +200,9 @@ async fn begin(
         let this = Peer { name: options.name.clone(), raft_address: options.raft_address.clone() };
         raft.initialize(BTreeMap::from([(FIRST_NODE, this)])).await.map_err(|error| failed(&error))?;
     }
-    let proposer = Proposer::start(raft.clone(), database, options.apply_timeout);
+    let proposer = Proposer::start(raft.clone(), database.clone(), Settings::of(&options));
     let (tell, ready) = watch::channel(0);
-    tokio::spawn(watch_leadership(raft.clone(), log, options, tell));
+    tokio::spawn(watch_leadership(raft.clone(), log, database, options, tell));
     Ok((raft, proposer, ready))
 }
 
@@ -181,6 +215,9 @@ fn config(options: &NodeOptions) -> Result<Config, openraft::ConfigError> {
         election_timeout_max: election.saturating_mul(2),
         max_payload_entries: 1024,
         enable_pre_vote: Some(true),
+        // A leader that is restored without an election could answer a linearizable read from a state older than what it
+        // acknowledged: commits of the database are not synced.
+        enable_leader_restore: Some(false),
         // Snapshots and cuts of the log are this crate's own affair: see `maintain`.
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: u64::MAX,
@@ -191,12 +228,20 @@ fn config(options: &NodeOptions) -> Result<Config, openraft::ConfigError> {
 
 /// Tells when this node leads and has applied everything that was acknowledged before it did; and when it does not lead any
 /// more. Keeps the membership's idea of this node true.
-async fn watch_leadership(raft: Raft, log: LogStore, options: NodeOptions, tell: watch::Sender<u64>) {
+async fn watch_leadership(
+    raft: Raft,
+    log: LogStore,
+    database: Database,
+    options: NodeOptions,
+    tell: watch::Sender<u64>,
+) {
     let mut metrics = raft.server_metrics();
     loop {
         let now = metrics.borrow_and_update().clone();
         let term = now.vote.leader_id.term;
-        log.set_append_at_once(now.membership_config.nodes().count() == 1);
+        let sole = now.membership_config.nodes().count() == 1;
+        log.set_append_at_once(sole);
+        database.set_sole(sole);
         if !now.state.is_leader() {
             tell.send_replace(0);
         } else if *tell.borrow() != term {

@@ -1,9 +1,9 @@
 //! Where a batch has to run. SQLite decides, by preparing its statements.
 
-use super::facts::Author;
+use super::facts::{Author, Facts};
 use super::script::Script;
 use super::session::Session;
-use crate::model::{Atomicity, Batch};
+use crate::model::{Atomicity, Batch, Ending, Failure, Outcome, Settings, StepFacts, StepOutcome};
 
 /// Where a batch has to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,22 +15,114 @@ pub(crate) enum Kind {
         /// In a transaction of its own.
         alone: bool,
     },
+    /// Nowhere: it sets foreign keys where that cannot take effect ([`refused`]).
+    Refused,
+    /// SQLite cannot tell under the limits of this session: a text or a value is too long for them.
+    Unknown,
 }
 
-/// Tells where a batch has to run. What SQLite cannot prepare now (a syntax error, a table that an earlier statement
-/// will create) does not count: it fails or not wherever the rest of the batch runs.
+/// Tells where a batch has to run. A statement that SQLite cannot prepare now (a syntax error, a table that an earlier
+/// statement will create) does not count: it fails or not wherever the rest of the batch runs.
 pub(crate) fn classify(session: &mut Session, batch: &Batch) -> Kind {
-    let (mut writes, mut alone) = (false, false);
+    let mut seen = Seen::new(session.foreign_keys());
     for sql in batch.steps.iter().filter_map(|step| step.sql()) {
         let Ok(mut script) = Script::new(session, sql, Author::Client) else { continue };
-        while let Ok(Some(prepared)) = script.next(session) {
+        loop {
+            let prepared = match script.next(session) {
+                Ok(Some(prepared)) => prepared,
+                Ok(None) => break,
+                Err(failure) => {
+                    seen.not_prepared(&failure);
+                    break;
+                }
+            };
             let facts = prepared.facts;
             session.put_back(prepared);
-            writes |= !facts.readonly || facts.is_for_itself();
-            alone |= facts.is_for_itself() || facts.outside_transaction && batch.atomicity == Atomicity::Each;
+            seen.note(&facts, batch.atomicity);
         }
     }
-    if writes { Kind::Write { alone } } else { Kind::Read }
+    seen.kind(batch)
+}
+
+/// What the statements of a batch are, taken together.
+struct Seen {
+    writes: bool,
+    alone: bool,
+    unknown: bool,
+    foreign_keys: ForeignKeys,
+}
+
+/// The settings of foreign keys in a batch.
+struct ForeignKeys {
+    /// The value that the batch begins with.
+    at_first: bool,
+    /// The value after the statements so far.
+    now: bool,
+    /// A statement has set another value than the one before it.
+    changed: bool,
+    /// No other statement has followed the last change.
+    unused: bool,
+}
+
+impl Seen {
+    fn new(foreign_keys: bool) -> Self {
+        let foreign_keys = ForeignKeys { at_first: foreign_keys, now: foreign_keys, changed: false, unused: false };
+        Seen { writes: false, alone: false, unknown: false, foreign_keys }
+    }
+
+    fn not_prepared(&mut self, failure: &Failure) {
+        self.unknown |= matches!(failure, Failure::Sql(error) if error.primary_code() == rusqlite::ffi::SQLITE_TOOBIG);
+        self.foreign_keys.unused = false;
+    }
+
+    fn note(&mut self, facts: &Facts, atomicity: Atomicity) {
+        self.foreign_keys.note(facts.foreign_keys);
+        self.writes |= !facts.readonly || facts.is_for_itself();
+        self.alone |= facts.is_for_itself() || facts.outside_transaction && atomicity == Atomicity::Each;
+    }
+
+    fn kind(self, batch: &Batch) -> Kind {
+        if batch.settings == Settings::Refuse && self.foreign_keys.has_no_effect(batch) {
+            return Kind::Refused;
+        }
+        match (self.writes || self.foreign_keys.changed, self.unknown) {
+            (true, _) => Kind::Write { alone: self.alone },
+            (false, true) => Kind::Unknown,
+            (false, false) => Kind::Read,
+        }
+    }
+}
+
+impl ForeignKeys {
+    fn note(&mut self, set: Option<bool>) {
+        let Some(on) = set else {
+            self.unused = false;
+            return;
+        };
+        if on != self.now {
+            (self.now, self.changed, self.unused) = (on, true, true);
+        }
+    }
+
+    /// Whether the batch sets another value although that changes nothing: inside a transaction of several steps, or with no
+    /// statement after it.
+    fn has_no_effect(&self, batch: &Batch) -> bool {
+        let transaction = batch.atomicity == Atomicity::All && batch.steps.len() > 1;
+        self.changed && (transaction || self.unused && self.now != self.at_first)
+    }
+}
+
+/// The outcome of a batch that is [`Kind::Refused`]: nothing of it has run.
+pub(crate) fn refused() -> Outcome {
+    const WHY: &str =
+        "foreign_keys can be changed only for the statements that follow in the same request; start with -fk";
+    let failure = Failure::Protocol { status: 400, message: WHY.to_owned() };
+    Outcome {
+        steps: vec![StepOutcome::Failed(failure)],
+        facts: vec![StepFacts::default()],
+        ending: Ending::Aborted(0),
+        log_index: 0,
+    }
 }
 
 /// Whether the first statement of a batch runs only outside a transaction.

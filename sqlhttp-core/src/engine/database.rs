@@ -4,15 +4,18 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{JoinHandle, Thread};
+use std::time::Instant;
 
 use tokio::sync::oneshot;
 
 use super::background::{spawn, spawn_yielding};
+use super::classify::{Kind, refused};
 use super::readers::{Access, Inline, ReadJob, Readers};
 use super::session::{Blueprint, Role, Session, engine_error};
+use super::supervisor::{self, Supervised};
 use super::watch::{Cancel, CancelOnDrop, Limits};
 use super::writer::{self, Job, LogTask, OwnerTask, Shared, Task};
 use super::{Location, LogEntry, OnApplied, Options, Progress, Writes, backup, image, progress, stamps, sync};
@@ -40,8 +43,39 @@ pub struct Database {
 struct Inner {
     shared: Arc<Shared>,
     readers: Arc<Readers>,
+    /// Registered with the supervisor as long as this lives.
+    _supervision: Arc<Supervision>,
     /// The writer's thread; `None` once it has been joined, or if the database is read-only.
     writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What the supervisor looks after.
+struct Supervision {
+    shared: Arc<Shared>,
+    readers: Arc<Readers>,
+}
+
+impl Supervised for Supervision {
+    fn supervise(&self, now: Instant) -> bool {
+        // All three, whatever the first one answers.
+        let ran = self.shared.blueprint.supervise();
+        let reads_wait = self.readers.supervise(now);
+        let writes_wait = self.shared.queue.supervise();
+        ran || reads_wait || writes_wait
+    }
+}
+
+/// Where a batch has to run: see [`Database::classify`].
+#[derive(Debug)]
+pub struct Classified {
+    /// The batch, unchanged.
+    pub batch: Batch,
+    /// Some statement of it writes.
+    pub writes: bool,
+    /// It writes, and must not share its transaction with other batches.
+    pub alone: bool,
+    /// Its outcome, if it must not run at all.
+    pub refused: Option<Outcome>,
 }
 
 impl std::fmt::Debug for Database {
@@ -71,6 +105,11 @@ pub struct Status {
     pub poisoned: Option<String>,
     /// How far it is in the log that it applies; nowhere, if it applies none.
     pub progress: Progress,
+    /// Why the log is not applied further for the moment, if so: a full disk, a foreign lock.
+    pub waits_for: Option<String>,
+    /// The index of the last entry in which a failure of this node alone became a result; 0 if none did. The log must not
+    /// be applied again from before that entry.
+    pub decision_index: u64,
 }
 
 impl Database {
@@ -106,7 +145,11 @@ impl Database {
             Some(session) if !read_only => Some(start_writer(session, &shared)?),
             _ => None,
         };
-        Ok(Database { inner: Arc::new(Inner { shared, readers, writer: Mutex::new(writer) }) })
+        let supervision = Arc::new(Supervision { shared: shared.clone(), readers: readers.clone() });
+        let supervised: Weak<Supervision> = Arc::downgrade(&supervision);
+        supervisor::register(supervised);
+        let inner = Inner { shared, readers, _supervision: supervision, writer: Mutex::new(writer) };
+        Ok(Database { inner: Arc::new(inner) })
     }
 
     /// Runs a batch and waits for all of its outcome. It may read or write.
@@ -223,16 +266,33 @@ impl Database {
             wal_bytes: len("-wal"),
             poisoned: shared.poisoned().map(|why| why.to_string()),
             progress: shared.progress(),
+            waits_for: shared.waits_for().map(|why| why.to_string()),
+            decision_index: shared.decision(),
         }
     }
 
     /// Whether a batch writes, and if so, whether it must not share its transaction with others. SQLite decides, by
-    /// preparing its statements on the caller's thread.
+    /// preparing its statements: on the caller's thread if that is quick, otherwise on a reader's thread.
     ///
     /// # Errors
-    /// [`Error::Overloaded`] if too many read at this moment, [`Error::Closed`].
-    pub fn writes(&self, batch: &Batch) -> Result<Option<bool>, Error> {
-        self.inner.readers.classify(batch)
+    /// [`Error::Overloaded`] if too many reads wait at this moment, [`Error::Closed`], [`Error::Sqlite`] if no connection
+    /// can be opened.
+    pub async fn classify(&self, batch: Batch) -> Result<Classified, Error> {
+        let (batch, kind) = self.inner.readers.classify(batch).await?;
+        let (writes, alone) = match kind {
+            Kind::Write { alone } => (true, alone),
+            Kind::Read | Kind::Unknown | Kind::Refused => (false, false),
+        };
+        let refused = (kind == Kind::Refused).then(refused);
+        Ok(Classified { batch, writes, alone, refused })
+    }
+
+    /// [`Database::classify`] for a thread that may block.
+    ///
+    /// # Errors
+    /// As [`Database::classify`].
+    pub fn classify_blocking(&self, batch: Batch) -> Result<Classified, Error> {
+        block_on(self.classify(batch))
     }
 
     /// Applies entries of a log, in order. Those that have been applied already are passed over. The answer has one
@@ -274,6 +334,17 @@ impl Database {
     /// this one is applied from its beginning when the database is opened again.
     pub fn interrupt(&self) {
         self.inner.shared.interrupted.set();
+    }
+
+    /// Whether no other node has to come to the same results. Then a statement that fails on this node alone (it asks for
+    /// more memory or disk than there is, it meets a damaged page) fails, instead of stopping the database.
+    pub fn set_sole(&self, sole: bool) {
+        self.inner.shared.set_sole(sole);
+    }
+
+    /// Why the log is not applied further for the moment, if so.
+    pub fn waits_for(&self) -> Option<Arc<str>> {
+        self.inner.shared.waits_for()
     }
 
     /// How far the database is in the log that it applies.
@@ -330,6 +401,11 @@ impl Database {
     }
 
     #[cfg(test)]
+    pub(super) fn memory_name(&self) -> Option<&str> {
+        self.inner.shared.blueprint.memory_name()
+    }
+
+    #[cfg(test)]
     pub(super) fn anchor(&self) -> &Arc<super::anchor::Anchor> {
         &self.inner.shared.anchor
     }
@@ -347,11 +423,11 @@ impl Database {
         let mut guard = CancelOnDrop(Some(cancel.clone()));
         let (reply, answer) = oneshot::channel();
         if let Some(alone) = write_alone {
-            let limits = Limits { cancel: Some(cancel), deadline, calls: None };
+            let limits = Limits { cancel: Some(cancel), deadline, ..Limits::default() };
             self.inner.shared.submit(Box::new(Job { batch, stamp, limits, alone, reply }));
         } else {
             let job = ReadJob { batch, stamp, access, deadline, cancel, reply };
-            self.inner.readers.submit(Box::new(job))?;
+            self.inner.readers.submit_read(job)?;
         }
         let result = answer.await.unwrap_or_else(|_| Err(self.inner.shared.gone()));
         // From here on the stream of parts, if there is one, tells when nobody listens.

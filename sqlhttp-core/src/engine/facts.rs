@@ -28,38 +28,74 @@ pub(crate) struct Facts {
     pub(crate) marks_connection: bool,
     /// It runs only outside a transaction (VACUUM).
     pub(crate) outside_transaction: bool,
-    /// It visits tables in the order in which this connection came to know them (ANALYZE).
+    /// Its effect depends on the order in which this connection loaded the schema (ANALYZE, `PRAGMA optimize`).
     pub(crate) visits_tables: bool,
+    /// It writes to the schema.
+    pub(crate) changes_schema: bool,
+    /// It is an ALTER TABLE. SQLite may give it result columns of its own.
+    pub(crate) alters: bool,
+    /// It works on everything that a table holds, so the steps it takes are not limited (CREATE INDEX, REINDEX, ANALYZE,
+    /// ALTER TABLE; VACUUM is [`Facts::outside_transaction`]).
+    pub(crate) works_on_whole_tables: bool,
+    /// It is a `PRAGMA foreign_keys` that sets this value.
+    pub(crate) foreign_keys: Option<bool>,
+    /// It lists the objects of the schema.
+    pub(crate) lists_schema: bool,
+    /// It is `PRAGMA database_list`.
+    pub(crate) lists_databases: bool,
+    /// It reads a value that differs between the nodes of a cluster.
+    pub(crate) reads_local: bool,
 }
 
 /// PRAGMAs that make the database unsafe or reach beyond a client's request. Refused when they set something; those
 /// marked `true` act even without a value.
 const REFUSED_PRAGMAS: &[(&str, bool)] = &[
-    ("busy_timeout", false),
-    ("cache_spill", false),
     // What an index holds would depend on who has written to it.
     ("case_sensitive_like", false),
-    ("checkpoint_fullfsync", false),
-    ("data_store_directory", false),
-    ("fullfsync", false),
-    ("hard_heap_limit", false),
+    ("data_store_directory", true),
     ("journal_mode", false),
-    ("journal_size_limit", false),
     ("locking_mode", false),
     // Then a full database and a full disk could not be told apart.
     ("max_page_count", false),
-    ("mmap_size", false),
     ("page_size", false),
     ("query_only", false),
     ("schema_version", false),
-    ("soft_heap_limit", false),
     ("synchronous", false),
-    ("temp_store_directory", false),
-    ("threads", false),
-    ("trusted_schema", false),
-    ("wal_autocheckpoint", false),
+    ("temp_store_directory", true),
     ("wal_checkpoint", true),
     ("writable_schema", false),
+];
+
+/// PRAGMAs that clients send when they connect and that the engine decides itself. Setting one is accepted and has no effect.
+const IGNORED_PRAGMAS: &[&str] = &[
+    "busy_timeout",
+    "cache_spill",
+    "checkpoint_fullfsync",
+    "fullfsync",
+    "hard_heap_limit",
+    "journal_size_limit",
+    "mmap_size",
+    "soft_heap_limit",
+    "threads",
+    "trusted_schema",
+    "wal_autocheckpoint",
+];
+
+/// Tables that show the statements of other clients.
+const REFUSED_TABLES: &[&str] = &["bytecode", "sqlite_stmt", "tables_used"];
+
+/// The table-valued PRAGMA functions whose rows are the same on every node of a cluster.
+const REPLICATED_PRAGMA_TABLES: &[&str] = &[
+    "pragma_application_id",
+    "pragma_encoding",
+    "pragma_foreign_key_check",
+    "pragma_foreign_key_list",
+    "pragma_index_info",
+    "pragma_index_list",
+    "pragma_index_xinfo",
+    "pragma_table_info",
+    "pragma_table_xinfo",
+    "pragma_user_version",
 ];
 
 /// PRAGMAs whose argument is a question or changes the database itself, so that the connection stays as it was.
@@ -110,6 +146,8 @@ struct Seen {
     facts: Facts,
     any_action: bool,
     refused: Option<String>,
+    /// The first table that makes [`Facts::reads_local`] true.
+    local: Option<String>,
 }
 
 /// Listens to the authorizer of one connection.
@@ -144,11 +182,6 @@ impl Recorder {
         });
     }
 
-    /// From now on this one's statements are prepared, or prepared again.
-    pub(crate) fn set_author(&self, author: Author) {
-        self.with(|seen| seen.author = author);
-    }
-
     /// A statement that runs only outside a transaction begins or ends to run.
     pub(crate) fn set_outside_transaction(&self, runs: bool) {
         self.with(|seen| seen.outside_transaction = runs);
@@ -157,6 +190,11 @@ impl Recorder {
     /// What was refused while the statement was prepared, if that is why it failed.
     pub(crate) fn refused(&self) -> Option<String> {
         self.with(|seen| seen.refused.take())
+    }
+
+    /// The table from which the statement reads a value that differs between nodes, if it reads one.
+    pub(crate) fn local(&self) -> Option<String> {
+        self.with(|seen| seen.local.clone())
     }
 
     /// The facts of the statement that was just prepared.
@@ -177,12 +215,18 @@ impl Recorder {
         self.with(|seen| {
             seen.any_action = true;
             seen.note(&context);
+            if seen.author == Author::Owner {
+                return Authorization::Allow;
+            }
+            if seen.is_ignored(&context.action) {
+                return Authorization::Ignore;
+            }
             match seen.refusal(&context.action) {
-                Some(what) if seen.author == Author::Client => {
+                Some(what) => {
                     seen.refused = Some(what);
                     Authorization::Deny
                 }
-                _ => Authorization::Allow,
+                None => Authorization::Allow,
             }
         })
     }
@@ -190,9 +234,10 @@ impl Recorder {
 
 impl Seen {
     fn note(&mut self, context: &AuthContext<'_>) {
-        let facts = &mut self.facts;
         let reads = matches!(context.action, AuthAction::Read { .. } | AuthAction::Select);
-        facts.marks_connection |= context.database_name == Some("temp") && !reads;
+        self.facts.marks_connection |= context.database_name == Some("temp") && !reads;
+        self.note_tables(&context.action);
+        let facts = &mut self.facts;
         match context.action {
             AuthAction::Transaction { operation } => facts.transaction = Some(transaction_keyword(operation)),
             AuthAction::Savepoint { operation, .. } => facts.transaction = Some(savepoint_keyword(operation)),
@@ -213,14 +258,59 @@ impl Seen {
             | AuthAction::CreateTempTable { .. }
             | AuthAction::CreateTempTrigger { .. }
             | AuthAction::CreateTempView { .. } => facts.marks_connection = true,
-            AuthAction::Analyze { .. } => facts.visits_tables = true,
+            AuthAction::Analyze { .. } => (facts.visits_tables, facts.works_on_whole_tables) = (true, true),
             AuthAction::Pragma { pragma_name, .. } if pragma_name.eq_ignore_ascii_case("optimize") => {
-                facts.visits_tables = true;
+                (facts.visits_tables, facts.works_on_whole_tables) = (true, true);
             }
-            AuthAction::Pragma { pragma_name, pragma_value: Some(_) } => {
-                facts.marks_connection |= !is_unmarking(pragma_name);
+            AuthAction::Pragma { pragma_name, pragma_value: Some(value) }
+                if pragma_name.eq_ignore_ascii_case("foreign_keys") && self.author == Author::Client =>
+            {
+                facts.foreign_keys = Some(pragma_boolean(value));
             }
+            AuthAction::Pragma { pragma_name, pragma_value } => {
+                facts.lists_schema |= pragma_name.eq_ignore_ascii_case("table_list");
+                facts.lists_databases |= pragma_name.eq_ignore_ascii_case("database_list");
+                let ignored = self.author == Author::Client && is_one_of(pragma_name, IGNORED_PRAGMAS);
+                facts.marks_connection |= pragma_value.is_some() && !ignored && !is_unmarking(pragma_name);
+            }
+            AuthAction::AlterTable { .. } => (facts.alters, facts.works_on_whole_tables) = (true, true),
+            AuthAction::CreateIndex { .. } | AuthAction::Reindex { .. } => facts.works_on_whole_tables = true,
             _ => {}
+        }
+    }
+
+    /// Notes which of the special tables an action is about.
+    fn note_tables(&mut self, action: &AuthAction<'_>) {
+        let facts = &mut self.facts;
+        match action {
+            AuthAction::Read { table_name, .. } => {
+                facts.lists_schema |= is_schema(table_name) || table_name.eq_ignore_ascii_case("pragma_table_list");
+                if is_local(table_name) {
+                    facts.reads_local = true;
+                    self.local.get_or_insert_with(|| (*table_name).to_owned());
+                }
+            }
+            AuthAction::Insert { table_name }
+            | AuthAction::Update { table_name, .. }
+            | AuthAction::Delete { table_name } => facts.changes_schema |= is_schema(table_name),
+            _ => {}
+        }
+    }
+
+    /// Whether SQLite leaves this action out of the statement.
+    fn is_ignored(&self, action: &AuthAction<'_>) -> bool {
+        match action {
+            // Tools that drop all tables go on with the next one.
+            AuthAction::DropTable { table_name } => table_name.eq_ignore_ascii_case(progress::TABLE),
+            // The engine sets foreign keys when the statement runs.
+            AuthAction::Pragma { pragma_name, pragma_value: Some(_) } => {
+                pragma_name.eq_ignore_ascii_case("foreign_keys") || is_one_of(pragma_name, IGNORED_PRAGMAS)
+            }
+            // The path of the file is not the client's business.
+            AuthAction::Read { table_name, column_name } => {
+                table_name.eq_ignore_ascii_case("pragma_database_list") && column_name.eq_ignore_ascii_case("file")
+            }
+            _ => false,
         }
     }
 
@@ -234,6 +324,9 @@ impl Seen {
                     && table_of(action).is_some_and(|table| table.eq_ignore_ascii_case(progress::TABLE)) =>
             {
                 Some(format!("access to {}", progress::TABLE))
+            }
+            AuthAction::Read { table_name, .. } if is_one_of(table_name, REFUSED_TABLES) => {
+                Some(format!("access to {table_name}"))
             }
             action if is_attach(action) && self.outside_transaction => Some("VACUUM INTO".into()),
             action if is_attach(action) && !self.allow_attach => Some("ATTACH".into()),
@@ -281,7 +374,28 @@ fn is_detach(action: &AuthAction<'_>) -> bool {
 }
 
 fn is_unmarking(pragma: &str) -> bool {
-    UNMARKING_PRAGMAS.iter().any(|known| known.eq_ignore_ascii_case(pragma))
+    is_one_of(pragma, UNMARKING_PRAGMAS)
+}
+
+fn is_one_of(name: &str, names: &[&str]) -> bool {
+    names.iter().any(|known| known.eq_ignore_ascii_case(name))
+}
+
+/// Whether the rows of a table depend on the node: its files, its connection, its build.
+fn is_local(table: &str) -> bool {
+    let pragma = table.get(..7).is_some_and(|head| head.eq_ignore_ascii_case("pragma_"));
+    pragma && !is_one_of(table, REPLICATED_PRAGMA_TABLES)
+        || table.eq_ignore_ascii_case("dbstat")
+        || is_one_of(table, REFUSED_TABLES)
+}
+
+/// SQLite's reading of a PRAGMA's boolean (`sqlite3GetBoolean`): an integer other than 0, ON, YES or TRUE.
+fn pragma_boolean(value: &str) -> bool {
+    if value.starts_with(|first: char| first.is_ascii_digit()) {
+        let digits = value.bytes().take_while(u8::is_ascii_digit);
+        return digits.fold(0_u8, |any, digit| any | (digit - b'0')) != 0;
+    }
+    is_one_of(value, &["on", "yes", "true"])
 }
 
 fn transaction_keyword(operation: TransactionOperation) -> TransactionKeyword {

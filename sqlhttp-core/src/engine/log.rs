@@ -13,8 +13,23 @@ pub struct LogEntry {
     pub term: u64,
     /// Its place in the log.
     pub index: u64,
+    /// Under which conditions its batches run; `None` for an entry of an older format, which runs under those of
+    /// [`crate::Options`].
+    pub conditions: Option<Conditions>,
     /// What it does, in this order; nothing, perhaps.
     pub work: Vec<LogWork>,
+}
+
+/// What the batches of an entry depend on besides the database. It is decided once, by the node that proposes the entry, so
+/// that every node applies it alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Conditions {
+    /// The time that SQL sees, milliseconds since 1970-01-01 00:00 UTC.
+    pub unix_ms: i64,
+    /// Whether foreign keys are enforced.
+    pub foreign_keys: bool,
+    /// The longest value or row, bytes: see [`crate::Options::value_bytes_max`].
+    pub value_bytes_max: u64,
 }
 
 /// Something that an entry of a log does.
@@ -24,8 +39,11 @@ pub enum LogWork {
     Batch {
         /// The batch.
         batch: Arc<Batch>,
-        /// It must not share its transaction with others: see [`crate::Database::writes`].
+        /// It must not share its transaction with others: see [`crate::Database::classify`].
         alone: bool,
+        /// How many steps of SQLite's virtual machine it may take, about; 0 for no limit. What exceeds it fails with
+        /// [`crate::Failure::Timeout`], on every node at the same step.
+        steps_max: u64,
     },
     /// Takes its place in the log, and changes nothing: whoever waits for it knows that all before it is applied.
     Barrier,

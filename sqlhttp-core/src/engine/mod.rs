@@ -16,7 +16,7 @@
 //! | `background` | threads |
 //! | `backup`, `sync` | a consistent copy while writes go on; what was not synced, synced |
 //! | `log`, `progress`, `image` | a database that applies a log; how far it is; all of its content replaced at once |
-//! | `stamps`, `watch` | time and chance; deadlines and departed callers |
+//! | `stamps`, `watch`, `supervisor` | time and chance; deadlines and departed callers; the thread that enforces them |
 //! | `sqlite` | the only room with `unsafe` |
 
 mod anchor;
@@ -38,13 +38,14 @@ mod session;
 mod sinks;
 mod sqlite;
 mod stamps;
+mod supervisor;
 mod sync;
 mod watch;
 mod writer;
 
 pub use background::STACK_BYTES;
-pub use database::{Database, Status, sqlite_version};
-pub use log::{LogEntry, LogWork, OnApplied};
+pub use database::{Classified, Database, Status, sqlite_version};
+pub use log::{Conditions, LogEntry, LogWork, OnApplied};
 pub use options::{JournalMode, Location, Options, Writes};
 pub use progress::Progress;
 #[cfg(feature = "fault-injection")]

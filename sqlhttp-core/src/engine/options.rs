@@ -90,6 +90,9 @@ pub struct Options {
     pub statement_cache_len: usize,
     /// How many rows a result may have.
     pub rows_max: Option<u64>,
+    /// The longest value, row or SQL text, bytes (`SQLITE_LIMIT_LENGTH`, <https://sqlite.org/limits.html>). A statement
+    /// that meets or makes a longer one fails with SQLite's `string or blob too big`. SQLite allows at most 1,000,000,000.
+    pub value_bytes_max: u64,
     /// How many bytes of results are held in memory for a batch that must commit before it is answered.
     pub held_bytes_max: u64,
     /// How many bytes of rows travel in one block.
@@ -119,6 +122,7 @@ impl Default for Options {
             group_time_max: Duration::from_millis(1),
             statement_cache_len: 256,
             rows_max: None,
+            value_bytes_max: 64 << 20,
             held_bytes_max: 64 << 20,
             block_bytes: 64 << 10,
             stall_timeout: Duration::from_secs(30),

@@ -11,14 +11,18 @@ use rusqlite::{Connection, OptionalExtension, params};
 pub(crate) const TABLE: &str = "sqlite_sqlhttp";
 
 /// The text that makes the table. SQLite keeps it word for word, which tells our table from somebody else's.
-const CREATE: &str = "CREATE TABLE sqlite_sqlhttp(id INTEGER PRIMARY KEY, term INTEGER, position INTEGER, \
+pub(crate) const CREATE: &str = "CREATE TABLE sqlite_sqlhttp(id INTEGER PRIMARY KEY, term INTEGER, position INTEGER, \
                       batches INTEGER, steps INTEGER, command_position INTEGER, write_position INTEGER, membership BLOB)";
 
 const READ: &str = "SELECT term, position, batches, steps, command_position, write_position, membership \
                     FROM main.sqlite_sqlhttp WHERE id = 1";
 
-const WRITE: &str = "INSERT OR REPLACE INTO main.sqlite_sqlhttp(id, term, position, batches, steps, command_position, \
-                     write_position, membership) VALUES (1, ?, ?, ?, ?, ?, ?, ?)";
+/// An upsert, because REPLACE deletes the row first, and that runs the actions of foreign keys.
+const WRITE: &str = "INSERT INTO main.sqlite_sqlhttp(id, term, position, batches, steps, command_position, \
+                     write_position, membership) VALUES (1, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(id) DO UPDATE SET \
+                     term = excluded.term, position = excluded.position, batches = excluded.batches, \
+                     steps = excluded.steps, command_position = excluded.command_position, \
+                     write_position = excluded.write_position, membership = excluded.membership";
 
 /// How far a database is in the log that it applies.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -38,6 +42,10 @@ pub struct Progress {
     pub write_index: u64,
     /// The membership, as the log's owner has put it.
     pub membership: Vec<u8>,
+    /// The time of the last entry that had one, milliseconds since 1970-01-01 00:00 UTC.
+    pub unix_ms: i64,
+    /// The identity of the log; 0 if it has none.
+    pub log: u128,
 }
 
 impl Progress {
@@ -103,17 +111,70 @@ pub(crate) fn read(connection: &Connection) -> rusqlite::Result<Option<Progress>
     let unsigned = |value: i64| u64::try_from(value).unwrap_or_default();
     let count = |value: i64| u32::try_from(value).unwrap_or_default();
     let row = connection.query_row(READ, [], |row| {
-        Ok(Progress {
+        let progress = Progress {
             term: unsigned(row.get(0)?),
             index: unsigned(row.get(1)?),
             works: count(row.get(2)?),
             steps: count(row.get(3)?),
             command_index: unsigned(row.get(4)?),
             write_index: unsigned(row.get(5)?),
-            membership: row.get(6)?,
-        })
+            ..Progress::default()
+        };
+        Ok((progress, row.get::<_, Vec<u8>>(6)?))
     });
-    row.optional()
+    let Some((progress, record)) = row.optional()? else { return Ok(None) };
+    match record.strip_prefix(RECORD_MAGIC) {
+        // Of an older version: the membership alone.
+        None => Ok(Some(Progress { membership: record, ..progress })),
+        Some(record) => read_record(progress, record).map(Some).ok_or_else(damaged),
+    }
+}
+
+/// The beginning of the last column since the record has a checksum.
+const RECORD_MAGIC: &[u8] = b"sqlhttp\x02";
+
+/// The last column: magic, CRC-32 of the other columns and of what follows, time, log, 8 bytes in reserve, membership.
+/// Integers are little-endian.
+fn record(progress: &Progress) -> Vec<u8> {
+    let mut tail = Vec::with_capacity(RECORD_MAGIC.len() + 36 + progress.membership.len());
+    tail.extend_from_slice(RECORD_MAGIC);
+    tail.extend_from_slice(&[0; 4]);
+    tail.extend_from_slice(&progress.unix_ms.to_le_bytes());
+    tail.extend_from_slice(&progress.log.to_le_bytes());
+    tail.extend_from_slice(&[0; 8]);
+    tail.extend_from_slice(&progress.membership);
+    let (head, body) = tail.split_at_mut(RECORD_MAGIC.len() + 4);
+    head[RECORD_MAGIC.len()..].copy_from_slice(&checksum(progress, body).to_le_bytes());
+    tail
+}
+
+/// Reads what follows the magic. `None` if the checksum is wrong.
+fn read_record(progress: Progress, record: &[u8]) -> Option<Progress> {
+    let (crc, body) = record.split_first_chunk::<4>()?;
+    if checksum(&progress, body) != u32::from_le_bytes(*crc) {
+        return None;
+    }
+    let (unix_ms, rest) = body.split_first_chunk::<8>()?;
+    let (log, rest) = rest.split_first_chunk::<16>()?;
+    let (_, membership) = rest.split_first_chunk::<8>()?;
+    let (unix_ms, log) = (i64::from_le_bytes(*unix_ms), u128::from_le_bytes(*log));
+    Some(Progress { unix_ms, log, membership: membership.to_vec(), ..progress })
+}
+
+fn checksum(progress: &Progress, body: &[u8]) -> u32 {
+    let Progress { term, index, works, steps, command_index, write_index, .. } = progress;
+    let mut hasher = crc32fast::Hasher::new();
+    for number in [*term, *index, u64::from(*works), u64::from(*steps), *command_index, *write_index] {
+        hasher.update(&number.to_le_bytes());
+    }
+    hasher.update(body);
+    hasher.finalize()
+}
+
+fn damaged() -> rusqlite::Error {
+    let error = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
+    let why = "the record of how far the database is in its log is damaged. Restore this node from a backup";
+    rusqlite::Error::SqliteFailure(error, Some(why.to_owned()))
 }
 
 /// Writes it, as part of the transaction that is open.
@@ -121,7 +182,7 @@ pub(crate) fn write(connection: &Connection, progress: &Progress) -> rusqlite::R
     // SQLite's integers are signed; no log gets that long.
     let signed = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     let mut statement = connection.prepare_cached(WRITE)?;
-    let Progress { term, index, works, steps, command_index, write_index, membership } = progress;
+    let Progress { term, index, works, steps, command_index, write_index, .. } = progress;
     statement.execute(params![
         signed(*term),
         signed(*index),
@@ -129,7 +190,7 @@ pub(crate) fn write(connection: &Connection, progress: &Progress) -> rusqlite::R
         steps,
         signed(*command_index),
         signed(*write_index),
-        membership
+        record(progress)
     ])?;
     Ok(())
 }

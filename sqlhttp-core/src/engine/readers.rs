@@ -1,17 +1,22 @@
 //! Readers: sessions that cannot write, beside the writer.
 //!
-//! A short read runs on the caller's own thread, under a budget ([`Readers::inline`]): handing it to another thread
-//! costs more than the read. What overruns the budget is interrupted, its few bytes are thrown away, and it runs again on
-//! a thread of the pool, where it may take as long as its deadline allows and its rows travel in parts.
+//! A short read runs on the caller's own thread ([`Readers::inline`]): handing it to another thread costs more than the
+//! read. That thread serves other connections too, so the run must be short whatever the data is: the batch is small, values
+//! are limited to some kilobytes, and a budget of steps and milliseconds ends it. A read that does not fit runs again on a
+//! thread of the pool, with the limits of the database, and its rows travel in parts.
+//!
+//! The pool grows while reads wait ([`Readers::supervise`]): a few endless reads take processor time from others, but never
+//! their place.
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
 use super::background::spawn;
-use super::classify::{Kind, classify};
+use super::classify::{Kind, classify, refused};
 use super::facts::Author;
 use super::parts;
 use super::run::{Mode, Sink, Stop, run_batch};
@@ -19,8 +24,9 @@ use super::script::{Script, is_white};
 use super::session::{Role, Session, engine_error};
 use super::sinks::{Held, Told};
 use super::sqlite::clock::Stamped;
+use super::supervisor;
 use super::watch::{Cancel, Limits, StopReason};
-use super::writer::{Job, Shared};
+use super::writer::{Job as WriteJob, Shared};
 use crate::model::{Answer, Batch, Ending, Error, Outcome, SqlError, Stamp};
 
 /// Progress-handler calls a read may take on its caller's thread: some 100,000 virtual-machine steps, about a
@@ -28,8 +34,16 @@ use crate::model::{Answer, Batch, Ending, Error, Outcome, SqlError, Stamp};
 const INLINE_CALLS: u32 = 100;
 /// Bytes of rows that a read on its caller's thread may yield; its result is held whole.
 const INLINE_BYTES_MAX: u64 = 256 << 10;
-/// Threads that may exist beyond those that read, because that many wait for slow callers.
-const STALLED_THREADS_MAX: usize = 64;
+/// SQL text that is prepared on its caller's thread, bytes of all steps together: about a millisecond.
+const INLINE_SQL_BYTES_MAX: usize = 64 << 10;
+/// Steps of a batch that are prepared or run there.
+const INLINE_STEPS_MAX: usize = 1024;
+/// Threads of the pool beyond those that the options ask for: some wait for slow callers, some run long reads.
+const EXTRA_THREADS_MAX: usize = 64;
+/// How long a read waits for a thread before the pool grows.
+const WAIT_BEFORE_GROWTH: Duration = Duration::from_millis(12);
+/// How long a read of a database without snapshots waits for a slow caller: the writer waits meanwhile.
+const STALL_WITHOUT_SNAPSHOTS_MAX: Duration = Duration::from_secs(2);
 /// Sessions that are kept although nobody uses them.
 const IDLE_SESSIONS_MAX: usize = 64;
 /// Sessions that may be open at once for callers' own threads and the pool together.
@@ -54,6 +68,32 @@ pub(crate) struct ReadJob {
     pub(crate) reply: oneshot::Sender<Result<Answer, Error>>,
 }
 
+/// Work for a thread of the pool.
+enum Job {
+    Read(Box<ReadJob>),
+    Classify(Batch, oneshot::Sender<(Batch, Result<Kind, Error>)>),
+}
+
+impl Job {
+    /// Whether nobody waits for it any more; then its caller has been answered.
+    fn is_over(&self) -> bool {
+        match self {
+            Job::Read(job) => {
+                job.cancel.is_set() || job.deadline.moment().is_some() && job.deadline.passed(Instant::now())
+            }
+            Job::Classify(_, reply) => reply.is_closed(),
+        }
+    }
+
+    fn fail(self, error: Error) {
+        // The receiver may have been dropped.
+        match self {
+            Job::Read(job) => drop(job.reply.send(Err(error))),
+            Job::Classify(batch, reply) => drop(reply.send((batch, Err(error)))),
+        }
+    }
+}
+
 /// What came of the attempt to answer on the caller's thread.
 pub(crate) enum Inline {
     /// Answered.
@@ -69,7 +109,8 @@ struct State {
     idle: Vec<Session>,
     /// Sessions that somebody uses now.
     lent: usize,
-    jobs: VecDeque<Box<ReadJob>>,
+    /// What waits for a thread, and since when.
+    jobs: VecDeque<(Job, Instant)>,
     threads: usize,
     waiting_threads: usize,
     stalled_threads: usize,
@@ -113,10 +154,15 @@ impl Readers {
             (false, Err(TryLockError::Poisoned(poisoned))) => Some(poisoned.into_inner()),
             (false, Err(TryLockError::WouldBlock)) => return Inline::Later,
         };
+        if !is_small(batch) {
+            return Inline::Later;
+        }
         let Some(mut session) = self.try_take() else {
             return Inline::Later;
         };
+        session.begin_run(Limits { calls: Some(INLINE_CALLS), ..Limits::default() });
         let answer = self.inline_on(&mut session, batch, stamp, access);
+        session.end_run();
         drop(gate);
         self.give_back(session);
         if let Inline::Done(_) = answer {
@@ -126,15 +172,21 @@ impl Readers {
     }
 
     fn inline_on(&self, session: &mut Session, batch: &Batch, stamp: Stamp, access: Access) -> Inline {
-        if access == Access::Any
-            && let Kind::Write { alone } = classify(session, batch)
-        {
-            return Inline::Write { alone };
+        if access == Access::Any {
+            let kind = classify(session, batch);
+            match kind {
+                _ if session.watch.stopped().is_some() => return Inline::Later,
+                Kind::Write { alone } => return Inline::Write { alone },
+                Kind::Unknown => return Inline::Later,
+                Kind::Refused => return Inline::Done(refused()),
+                Kind::Read => {}
+            }
         }
         let over_budget = Stop::Interrupted(StopReason::Budget);
         let mut sink = Held::new(INLINE_BYTES_MAX, over_budget);
-        let limits = Limits { calls: Some(INLINE_CALLS), ..Limits::default() };
-        match self.read(session, batch, stamp, limits, &mut sink) {
+        match self.read(session, batch, stamp, &mut sink) {
+            // A failure may come from the limits that hold here only.
+            Ok(Ok(_)) if sink.last_failure().is_some() => Inline::Later,
             Ok(Ok(ending)) => {
                 self.shared.counters.batches_read.fetch_add(1, Ordering::Relaxed);
                 Inline::Done(sink.into_outcome(ending))
@@ -144,22 +196,43 @@ impl Readers {
         }
     }
 
-    /// Whether a batch writes, and then whether it has to be alone.
-    pub(crate) fn classify(&self, batch: &Batch) -> Result<Option<bool>, Error> {
-        let Some(mut session) = self.try_take() else {
-            let closed = self.lock().closed;
-            return Err(if closed { Error::Closed } else { Error::Overloaded("too many reads are running") });
-        };
+    /// Where a batch has to run, decided on the caller's thread however long that takes.
+    pub(crate) fn classify_here(&self, batch: &Batch) -> Result<Kind, Error> {
+        let mut session = self.take(false)?;
         let kind = classify(&mut session, batch);
         self.give_back(session);
-        Ok(match kind {
-            Kind::Read => None,
-            Kind::Write { alone } => Some(alone),
-        })
+        Ok(kind)
     }
 
-    /// A session for a caller's thread. `None` if too many are open, or none can be opened: the pool will tell why.
-    /// (There must be one even while long reads hold the others, or a write would wait for them to be classified.)
+    /// Where a batch has to run, if its statements can be prepared quickly on the caller's thread.
+    fn classify_inline(&self, batch: &Batch) -> Option<Kind> {
+        if !is_small(batch) {
+            return None;
+        }
+        let mut session = self.try_take()?;
+        session.begin_run(Limits { calls: Some(INLINE_CALLS), ..Limits::default() });
+        let kind = classify(&mut session, batch);
+        let stopped = session.watch.stopped().is_some();
+        session.end_run();
+        self.give_back(session);
+        // A write may look like a read if it cannot be prepared under the limits that hold here.
+        (!stopped && kind != Kind::Unknown).then_some(kind)
+    }
+
+    /// Where a batch has to run. The batch is returned with the answer.
+    pub(crate) async fn classify(self: &Arc<Self>, batch: Batch) -> Result<(Batch, Kind), Error> {
+        if let Some(kind) = self.classify_inline(&batch) {
+            return Ok((batch, kind));
+        }
+        let (reply, answer) = oneshot::channel();
+        self.submit(Job::Classify(batch, reply))?;
+        let (batch, kind) = answer.await.map_err(|_| Error::Closed)?;
+        Ok((batch, kind?))
+    }
+
+    /// A session for a run on the caller's thread. `None` if too many are open, or none can be opened: a thread of the
+    /// pool then reports the reason. (There must be one even while long reads hold the others, or a write would wait for
+    /// them to be classified.)
     fn try_take(&self) -> Option<Session> {
         let mut state = self.lock();
         if state.closed || state.lent >= SESSIONS_MAX {
@@ -167,20 +240,33 @@ impl Readers {
         }
         let idle = lend(&mut state);
         drop(state);
-        self.fresh(idle).ok()
+        self.fresh(idle, true).ok()
     }
 
-    fn take(&self) -> Result<Session, SqlError> {
-        let idle = lend(&mut self.lock());
-        self.fresh(idle)
+    /// A session. Opening one can fail for a moment (another process replaces the file, descriptors run out), so a failure
+    /// counts only if it happens twice.
+    fn take(&self, inline: bool) -> Result<Session, Error> {
+        let mut state = self.lock();
+        if state.closed {
+            return Err(Error::Closed);
+        }
+        let idle = lend(&mut state);
+        drop(state);
+        let session = self.fresh(idle, inline).or_else(|_| {
+            self.lock().lent += 1;
+            self.fresh(None, inline)
+        });
+        session.map_err(|error| engine_error("open reader", error))
     }
 
-    /// The session that was idle, or a new one in its stead.
-    fn fresh(&self, idle: Option<Session>) -> Result<Session, SqlError> {
+    /// The idle session if it can be used, or a new one. A failure takes the session off the count of lent ones.
+    fn fresh(&self, idle: Option<Session>, inline: bool) -> Result<Session, SqlError> {
+        let blueprint = &self.shared.blueprint;
         let session = match idle {
-            Some(session) if !session.is_stale(&self.shared.blueprint) => Ok(session),
-            _ => Session::open(&self.shared.blueprint, Role::Reader),
+            Some(session) if !session.is_stale(blueprint) => Ok(session),
+            _ => Session::open(blueprint, Role::Reader),
         };
+        let session = session.and_then(|mut session| session.set_inline(inline).map(|()| session));
         if session.is_err() {
             self.lock().lent -= 1;
         }
@@ -198,7 +284,7 @@ impl Readers {
 
     /// Whether a text is one VACUUM, INTO or not.
     pub(crate) fn is_vacuum(&self, sql: &str) -> bool {
-        let Some(mut session) = self.try_take() else { return false };
+        let Ok(mut session) = self.take(false) else { return false };
         let is_vacuum = Script::new(&mut session, sql, Author::Owner).is_ok_and(|mut script| {
             let first = script.next(&mut session);
             let outside = first.is_ok_and(|first| first.is_some_and(|prepared| prepared.facts.outside_transaction));
@@ -208,8 +294,12 @@ impl Readers {
         is_vacuum
     }
 
-    /// Hands a batch to the pool.
-    pub(crate) fn submit(self: &Arc<Self>, job: Box<ReadJob>) -> Result<(), Error> {
+    /// Hands a read to the pool.
+    pub(crate) fn submit_read(self: &Arc<Self>, job: ReadJob) -> Result<(), Error> {
+        self.submit(Job::Read(Box::new(job)))
+    }
+
+    fn submit(self: &Arc<Self>, job: Job) -> Result<(), Error> {
         let mut state = self.lock();
         if state.closed {
             return Err(Error::Closed);
@@ -217,19 +307,30 @@ impl Readers {
         if state.jobs.len() >= self.shared.blueprint.options.read_queue_len_max.max(1) {
             return Err(Error::Overloaded("too many reads are waiting"));
         }
-        state.jobs.push_back(job);
+        state.jobs.push_back((job, Instant::now()));
         self.ensure_thread(&mut state);
         drop(state);
         self.changed.notify_one();
+        supervisor::notice();
         Ok(())
     }
 
-    /// Starts a thread if a job waits, no thread waits for a job, and there may be one more.
+    /// Threads that the options ask for.
+    fn wanted_threads(&self) -> usize {
+        self.shared.blueprint.options.read_threads.max(1)
+    }
+
+    /// Starts a thread if a job waits, no thread waits for a job, and fewer read than the options ask for.
     fn ensure_thread(self: &Arc<Self>, state: &mut State) {
         let reading = state.threads - state.stalled_threads.min(state.threads);
-        let wanted = self.shared.blueprint.options.read_threads.max(1);
-        let most = wanted + STALLED_THREADS_MAX;
-        if state.jobs.is_empty() || state.waiting_threads > 0 || reading >= wanted || state.threads >= most {
+        if reading < self.wanted_threads() {
+            self.start_thread(state);
+        }
+    }
+
+    fn start_thread(self: &Arc<Self>, state: &mut State) {
+        let most = self.wanted_threads() + EXTRA_THREADS_MAX;
+        if state.jobs.is_empty() || state.waiting_threads > 0 || state.threads >= most {
             return;
         }
         let readers = self.clone();
@@ -240,11 +341,32 @@ impl Readers {
         }
     }
 
+    /// Answers the callers whose deadline passed while their reads waited, and starts a thread if the others wait too long.
+    /// Returns whether a read waits.
+    pub(crate) fn supervise(self: &Arc<Self>, now: Instant) -> bool {
+        let mut state = self.lock();
+        let Some((_, since)) = state.jobs.front() else { return false };
+        if now.saturating_duration_since(*since) >= WAIT_BEFORE_GROWTH {
+            self.start_thread(&mut state);
+        }
+        let over: Vec<Job> = take_over(&mut state.jobs);
+        drop(state);
+        over.into_iter().for_each(|job| job.fail(Error::Timeout));
+        true
+    }
+
     /// The life of a thread of the pool.
     fn work(self: Arc<Self>) {
         while let Some(job) = self.next_job() {
             // A panic here is a bug of ours; the caller sees that his reply never comes, and the thread goes on.
-            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.run(*job)));
+            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| match job {
+                Job::Read(job) => self.run(*job),
+                Job::Classify(batch, reply) => {
+                    let kind = self.classify_here(&batch);
+                    // The receiver may have been dropped.
+                    let _ = reply.send((batch, kind));
+                }
+            }));
             if result.is_err() {
                 tracing::error!("a reader panicked");
             }
@@ -255,18 +377,14 @@ impl Readers {
         self.changed.notify_all();
     }
 
-    fn next_job(&self) -> Option<Box<ReadJob>> {
+    fn next_job(&self) -> Option<Job> {
         let mut state = self.lock();
         loop {
-            let reading = state.threads - state.stalled_threads.min(state.threads);
-            if reading > self.shared.blueprint.options.read_threads.max(1) {
-                // It was started for those that waited for slow callers.
-                return None;
-            }
-            if let Some(job) = state.jobs.pop_front() {
+            if let Some((job, _)) = state.jobs.pop_front() {
                 return Some(job);
             }
-            if state.closed {
+            let reading = state.threads - state.stalled_threads.min(state.threads);
+            if state.closed || reading > self.wanted_threads() {
                 return None;
             }
             state.waiting_threads += 1;
@@ -276,43 +394,50 @@ impl Readers {
     }
 
     fn run(self: &Arc<Self>, job: ReadJob) {
-        let mut session = match self.take() {
+        let mut session = match self.take(false) {
             Ok(session) => session,
             // A reader may be refused what the writer is not: to roll back a journal that a crash has left. It finds out.
             Err(_) if job.access == Access::Any && !self.lock().closed => return self.pass_to_writer(job, true),
-            Err(error) => return drop(job.reply.send(Err(engine_error("open reader", error)))),
+            Err(error) => return drop(job.reply.send(Err(error))),
         };
         let gate = (!self.shared.blueprint.snapshots())
             .then(|| self.shared.gate.read().unwrap_or_else(PoisonError::into_inner));
-        if job.access == Access::Any
-            && let Kind::Write { alone } = classify(&mut session, &job.batch)
-        {
-            drop(gate);
-            self.give_back(session);
-            return self.pass_to_writer(job, alone);
+        session.begin_run(Limits {
+            cancel: Some(job.cancel.clone()),
+            deadline: job.deadline,
+            calls: None,
+            steps: None,
+        });
+        let kind = if job.access == Access::Any { classify(&mut session, &job.batch) } else { Kind::Read };
+        match kind {
+            Kind::Write { alone } if session.watch.stopped().is_none() => self.pass_to_writer(job, alone),
+            // The receiver may have been dropped.
+            Kind::Refused => drop(job.reply.send(Ok(Answer::Whole(refused())))),
+            _ => self.tell(&mut session, job),
         }
-        self.tell(&mut session, job);
+        session.end_run();
         drop(gate);
         self.give_back(session);
     }
 
     fn pass_to_writer(&self, job: ReadJob, alone: bool) {
-        let limits = Limits { cancel: Some(job.cancel), deadline: job.deadline, calls: None };
-        let write = Job { batch: job.batch, stamp: job.stamp, limits, alone, reply: job.reply };
+        let limits = Limits { cancel: Some(job.cancel), deadline: job.deadline, calls: None, steps: None };
+        let write = WriteJob { batch: job.batch, stamp: job.stamp, limits, alone, reply: job.reply };
         self.shared.submit(Box::new(write));
     }
 
     fn tell(self: &Arc<Self>, session: &mut Session, job: ReadJob) {
         let readers = self.clone();
         let stalled: Arc<dyn Fn(bool) + Send + Sync> = Arc::new(move |begins| readers.stalled(begins));
-        let (cancel, stall_timeout) = (job.cancel.clone(), self.shared.blueprint.options.stall_timeout);
+        let blueprint = &self.shared.blueprint;
+        let patience = if blueprint.snapshots() { Duration::MAX } else { STALL_WITHOUT_SNAPSHOTS_MAX };
+        let (cancel, stall_timeout) = (job.cancel.clone(), blueprint.options.stall_timeout.min(patience));
         let open = move || parts::channel(cancel.clone(), stall_timeout, stalled.clone());
         let mut sink = Told::new(job.reply, open);
-        let limits = Limits { cancel: Some(job.cancel), deadline: job.deadline, calls: None };
-        if let Some(reason) = limits.exceeded() {
+        if let Some(reason) = session.watch.stopped() {
             return sink.fail(super::writer::stop_error(reason));
         }
-        match self.read(session, &job.batch, job.stamp, limits, &mut sink) {
+        match self.read(session, &job.batch, job.stamp, &mut sink) {
             Ok(Ok(ending)) => {
                 self.shared.counters.batches_read.fetch_add(1, Ordering::Relaxed);
                 sink.end(ending);
@@ -323,13 +448,12 @@ impl Readers {
         }
     }
 
-    /// Runs a batch in one read transaction.
+    /// Runs a batch in one read transaction. The caller has begun a run.
     fn read(
         &self,
         session: &mut Session,
         batch: &Batch,
         stamp: Stamp,
-        limits: Limits,
         sink: &mut impl Sink,
     ) -> Result<Result<Ending, Stop>, SqlError> {
         let options = &self.shared.blueprint.options;
@@ -340,16 +464,15 @@ impl Readers {
             rows_max: options.rows_max,
             known: &[],
             first_step: 0,
+            settings_hold: false,
         };
         let transaction = needs_transaction(batch);
         if transaction {
             session.begin()?;
         }
         let _stamped = Stamped::new(stamp);
-        session.watch.begin(limits);
         session.begin_batch();
         let result = run_batch(session, batch, mode, sink);
-        session.watch.end();
         if transaction {
             session.rollback()?;
         }
@@ -376,6 +499,22 @@ impl Readers {
             self.changed.wait_while(state, |state| state.threads > 0).unwrap_or_else(PoisonError::into_inner);
         state.idle.clear();
     }
+}
+
+/// Whether a batch takes little time to prepare.
+fn is_small(batch: &Batch) -> bool {
+    let sql_bytes: usize = batch.steps.iter().filter_map(|step| step.sql()).map(str::len).sum();
+    batch.steps.len() <= INLINE_STEPS_MAX && sql_bytes <= INLINE_SQL_BYTES_MAX
+}
+
+/// Takes the jobs out that nobody waits for any more.
+fn take_over(jobs: &mut VecDeque<(Job, Instant)>) -> Vec<Job> {
+    if !jobs.iter().any(|(job, _)| job.is_over()) {
+        return Vec::new();
+    }
+    let (over, left): (VecDeque<_>, VecDeque<_>) = std::mem::take(jobs).into_iter().partition(|(job, _)| job.is_over());
+    *jobs = left;
+    over.into_iter().map(|(job, _)| job).collect()
 }
 
 /// Counts one session more as used, and takes it from the idle ones if there is any.

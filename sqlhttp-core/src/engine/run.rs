@@ -12,7 +12,7 @@ use super::sqlite::{clock, probe};
 use super::watch::StopReason;
 use crate::model::{
     Action, Atomicity, Batch, Bindings, Block, Changed, Columns, Ending, Expect, Failure, OnError, Rows, Step,
-    StepFacts, StepOutcome, TransactionKeyword,
+    StepFacts, StepOutcome, TransactionKeyword, ValueRef,
 };
 
 /// Where results go.
@@ -54,6 +54,8 @@ pub(crate) struct Mode<'k> {
     pub(crate) known: &'k [(usize, Failure)],
     /// The number of the first step in the batch that this one is a part of.
     pub(crate) first_step: usize,
+    /// A `PRAGMA foreign_keys` takes effect for the statements after it.
+    pub(crate) settings_hold: bool,
 }
 
 /// Why a step did not succeed.
@@ -85,7 +87,15 @@ pub(crate) fn run_batch(
     mode: Mode<'_>,
     sink: &mut impl Sink,
 ) -> Result<Ending, Stop> {
+    // A transaction of several steps keeps the setting it began with. Nothing to enforce where nothing can be written.
+    let settings_hold = mode.savepoints && (batch.atomicity == Atomicity::Each || batch.steps.len() == 1);
+    let mode = Mode { settings_hold, ..mode };
     for (index, step) in batch.steps.iter().enumerate() {
+        let out_of_steps = match session.watch.stopped() {
+            Some(StopReason::Steps) => true,
+            Some(reason) => return Err(Stop::Interrupted(reason)),
+            None => false,
+        };
         clock::begin_step(mode.first_step + index);
         let guard = match (batch.atomicity, step.on_error) {
             (Atomicity::Each, _) => Guard::Transaction,
@@ -94,7 +104,14 @@ pub(crate) fn run_batch(
         };
         let known = mode.known.iter().find(|(known, _)| *known == index);
         let (result, facts) = match known {
-            Some((_, failure)) => (Err(failure.clone()), StepFacts::default()),
+            Some((_, failure)) => {
+                if *failure == Failure::Timeout {
+                    // The steps that it used up are not there for those after it.
+                    session.watch.exhaust_steps();
+                }
+                (Err(failure.clone()), StepFacts::default())
+            }
+            None if out_of_steps => (Err(Failure::Timeout), StepFacts::default()),
             None => run_step(session, step, guard, mode, batch.timed, sink)?,
         };
         let failure = match result {
@@ -142,9 +159,11 @@ fn run_step(
         return Ok((Err(Failure::Sql(error)), StepFacts::default()));
     }
     let started = timed.then(Instant::now);
+    let changes_before = session.total_changes();
     let mut run = Run { session, mode, sink, seen: Seen::default() };
     let result = run.step(step);
     let facts = run.seen.facts(started.map_or(Duration::ZERO, |started| started.elapsed()));
+    let single = run.seen.statements == 1;
     let mut result = match result {
         Ok(outcome) => Ok(outcome),
         Err(Trouble::Failed(failure)) => Err(failure),
@@ -155,7 +174,11 @@ fn run_step(
     }
     // If the failure has ended the whole transaction there is no savepoint any more; the caller sees that.
     if guarded && !session.is_autocommit() {
-        let ended = if result.is_ok() { session.release(Level::Step) } else { session.undo(Level::Step) };
+        // A statement that fails with OR FAIL or RAISE(FAIL) keeps the rows it has changed, and only then are they counted
+        // (<https://sqlite.org/lang_conflict.html>).
+        let keeps = result.is_err() && single && session.total_changes() > changes_before;
+        let keeps = keeps && session.open_constraint().is_none();
+        let ended = if result.is_ok() || keeps { session.release(Level::Step) } else { session.undo(Level::Step) };
         if let Err(error) = ended {
             return Ok((Err(Failure::Sql(error)), facts));
         }
@@ -174,6 +197,8 @@ struct Run<'s, S: Sink> {
 #[derive(Default)]
 struct Seen {
     any: bool,
+    /// How many statements have been run.
+    statements: usize,
     failed: bool,
     writes: bool,
     returning: bool,
@@ -224,7 +249,10 @@ impl<S: Sink> Run<'_, S> {
     /// Runs all statements of a text. What it gives is what the last one gives, not counting empty ones and a BEGIN and
     /// COMMIT around the whole.
     fn text(&mut self, sql: &str, bindings: &Bindings, expect: Expect) -> Result<Given, Trouble> {
-        let mut script = Script::new(self.session, sql, Author::Client).inspect_err(|_| self.seen.failed = true)?;
+        let mut script = match Script::new(self.session, sql, Author::Client) {
+            Ok(script) => script,
+            Err(failure) => return Err(self.not_prepared(failure)),
+        };
         let mut bracket = false;
         let mut first = true;
         let mut values = Values { bindings, used: 0 };
@@ -232,10 +260,18 @@ impl<S: Sink> Run<'_, S> {
             Expect::Rows => Given::Rows(no_rows()),
             Expect::Count | Expect::Either | Expect::Returning => Given::Changed(Changed::default()),
         };
-        while let Some(mut prepared) = script.next(self.session).inspect_err(|_| self.seen.failed = true)? {
+        loop {
+            let next = script.next(self.session).map_err(|failure| self.not_prepared(failure))?;
+            let Some(mut prepared) = next else { break };
             let rest = script.rest();
             self.seen.any = true;
             self.seen.writes |= !prepared.facts.readonly;
+            if let Some(on) = prepared.facts.foreign_keys {
+                self.session.put_back(prepared);
+                self.foreign_keys(on)?;
+                // It may stand before a BEGIN.
+                continue;
+            }
             match prepared.facts.transaction {
                 Some(TransactionKeyword::Begin) if first && !self.is_blank(rest) => bracket = true,
                 Some(TransactionKeyword::Commit) if bracket && self.is_blank(rest) => return Ok(given),
@@ -257,6 +293,25 @@ impl<S: Sink> Run<'_, S> {
             return Err(Failure::TransactionControl(TransactionKeyword::Begin).into());
         }
         Ok(given)
+    }
+
+    /// Enforces foreign keys for the statements that follow, or does not.
+    fn foreign_keys(&mut self, on: bool) -> Result<(), Trouble> {
+        if self.mode.settings_hold {
+            self.session.enforce_foreign_keys(on).map_err(Failure::Sql)?;
+        }
+        Ok(())
+    }
+
+    /// Why a text cannot be run: SQLite refuses it, or the run was interrupted while SQLite prepared it.
+    fn not_prepared(&mut self, failure: Failure) -> Trouble {
+        if let (Some(reason), Failure::Sql(error)) = (self.session.watch.stopped(), &failure)
+            && error.primary_code() == rusqlite::ffi::SQLITE_INTERRUPT
+        {
+            return Trouble::Stopped(Stop::Interrupted(reason));
+        }
+        self.seen.failed = true;
+        Trouble::Failed(failure)
     }
 
     /// Whether only white space, comments and semicolons are left. SQLite is asked, by preparing what is left.
@@ -316,16 +371,22 @@ impl<S: Sink> Run<'_, S> {
             // On a reader it would fail somewhere on its way, with an error that tells nobody anything.
             return Err(Failure::Sql(probe::error_of_code(rusqlite::ffi::SQLITE_READONLY, None)).into());
         }
+        self.seen.statements += 1;
         let returning = !prepared.facts.readonly && prepared.statement.column_count() > 0;
         let wants_rows = last
+            && !prepared.facts.alters
             && match expect {
                 Expect::Rows | Expect::Either => true,
                 Expect::Returning => returning,
                 Expect::Count => false,
             };
-        let rows = self.rows(prepared, wants_rows);
+        let prepared_before = prepared.statement.reprepare_count();
+        let rows = self.rows_counting_steps(prepared, wants_rows);
         let last_insert_id = inserted.end(self.session);
         let rows = rows?;
+        if prepared.statement.reprepare_count() != prepared_before {
+            self.session.check_again(&prepared.facts)?;
+        }
         let changed = self.changed(prepared, total_before, last_insert_id);
         self.seen.returning = last && returning;
         Ok(match (rows, expect) {
@@ -334,6 +395,21 @@ impl<S: Sink> Run<'_, S> {
             }
             _ => Given::Changed(changed),
         })
+    }
+
+    /// Like [`Run::rows`]. Takes the steps off those that the run has left, if they are limited.
+    fn rows_counting_steps(&mut self, prepared: &mut Prepared, wanted: bool) -> Result<Option<Rows>, Trouble> {
+        if !self.session.watch.counts_steps() {
+            return self.rows(prepared, wanted);
+        }
+        prepared.statement.forget_steps();
+        if !prepared.facts.works_on_whole_tables && !prepared.facts.outside_transaction {
+            return self.rows(prepared, wanted);
+        }
+        let left = self.session.watch.suspend_steps();
+        let rows = self.rows(prepared, wanted);
+        self.session.watch.resume_steps(left);
+        rows
     }
 
     /// Steps to the end. Returns the rows that the sink has not taken yet, if they are wanted.
@@ -349,13 +425,23 @@ impl<S: Sink> Run<'_, S> {
         let mut block = Block::new(columns.len());
         let mut count = 0;
         while more {
+            let statement = &prepared.statement;
+            if prepared.facts.lists_schema && self.session.is_hidden((0..columns.len()).map(|i| statement.value(i))) {
+                more = self.advance(prepared)?;
+                continue;
+            }
             count += 1;
             if let Some(limit) = self.mode.rows_max
                 && count > limit
             {
                 return Err(Failure::TooManyRows { limit }.into());
             }
-            block.push_row((0..columns.len()).map(|column| prepared.statement.value(column)));
+            let values = (0..columns.len()).map(|column| statement.value(column));
+            if prepared.facts.lists_databases {
+                block.push_row(values.enumerate().map(without_main_file));
+            } else {
+                block.push_row(values);
+            }
             if block.byte_len() >= self.mode.block_bytes {
                 let full = std::mem::replace(&mut block, Block::new(columns.len()));
                 self.sink.rows(&columns, full)?;
@@ -368,6 +454,7 @@ impl<S: Sink> Run<'_, S> {
 
     fn advance(&mut self, prepared: &mut Prepared) -> Result<bool, Trouble> {
         prepared.statement.step().map_err(|code| match self.session.watch.stopped() {
+            Some(StopReason::Steps) if code & 0xff == rusqlite::ffi::SQLITE_INTERRUPT => Failure::Timeout.into(),
             Some(reason) if code & 0xff == rusqlite::ffi::SQLITE_INTERRUPT => Stop::Interrupted(reason).into(),
             _ => self.session.failure(code).into(),
         })
@@ -424,6 +511,11 @@ impl InsertProbe {
             InsertProbe::Replaced(_) => Some(now),
         }
     }
+}
+
+/// A value of `PRAGMA database_list`, whose third column is the path of the file. The path is not the client's business.
+fn without_main_file((column, value): (usize, ValueRef<'_>)) -> ValueRef<'_> {
+    if column == 2 { ValueRef::Text(b"") } else { value }
 }
 
 fn no_rows() -> Rows {

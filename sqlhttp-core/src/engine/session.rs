@@ -6,10 +6,11 @@
 use std::ffi::CStr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use hashlink::LruCache;
 use rusqlite::config::DbConfig;
+use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags};
 
 use super::facts::{Author, Facts, Recorder};
@@ -19,9 +20,10 @@ use super::sqlite::functions::{self, ChangeBaseline};
 use super::sqlite::memory::{self, MemoryDatabase};
 use super::sqlite::probe;
 use super::sqlite::statement::Statement;
-use super::watch::{STEPS_PER_CALL, Watch};
-use super::{JournalMode, Location, Options, Writes};
-use crate::model::{Column, Columns, Error, Failure, SqlError};
+use super::sqlite::steps;
+use super::watch::{Limits, STEPS_PER_CALL, Slot, Watch};
+use super::{JournalMode, Location, Options, Writes, progress};
+use crate::model::{Column, Columns, Error, Failure, SqlError, ValueRef};
 
 /// Statements longer than this are not kept, bytes.
 const CACHED_SQL_LEN_MAX: usize = 64 << 10;
@@ -34,6 +36,12 @@ const WRITER_CACHE_KIB: i64 = 16 << 10;
 const READER_CACHE_KIB: i64 = 8 << 10;
 /// The write-ahead log is checkpointed when it has this many pages.
 const WAL_AUTOCHECKPOINT_PAGES: i64 = 1000;
+/// The longest value on a caller's own thread, bytes. A function that looks at every byte of it takes microseconds.
+const INLINE_VALUE_BYTES_MAX: i32 = 64 << 10;
+/// The longest pattern of LIKE and GLOB there, bytes. Matching takes pattern times text in the worst case.
+const INLINE_PATTERN_BYTES_MAX: i32 = 200;
+/// The longest pattern of LIKE and GLOB elsewhere, bytes.
+const PATTERN_BYTES_MAX: i32 = 4096;
 
 /// What all sessions of a database share.
 #[derive(Debug)]
@@ -44,6 +52,8 @@ pub(crate) struct Blueprint {
     setup: Mutex<Vec<String>>,
     /// Grows when `setup` does, so that older sessions can be told.
     generation: AtomicU64,
+    /// The watches of all sessions that are open, for the supervisor.
+    slots: Mutex<Vec<Weak<Slot>>>,
 }
 
 #[derive(Debug)]
@@ -69,7 +79,7 @@ impl Blueprint {
             Location::File(path) => Place::File(path),
             Location::Memory => Place::Memory(MemoryDatabase::new()),
         };
-        Blueprint { place, options, setup: Mutex::default(), generation: AtomicU64::new(0) }
+        Blueprint { place, options, setup: Mutex::default(), generation: AtomicU64::new(0), slots: Mutex::default() }
     }
 
     /// The path of the database file, unless it is in memory.
@@ -77,6 +87,15 @@ impl Blueprint {
         match &self.place {
             Place::File(path) => Some(path),
             Place::Memory(_) => None,
+        }
+    }
+
+    /// The name under which the in-memory VFS knows the database.
+    #[cfg(test)]
+    pub(crate) fn memory_name(&self) -> Option<&str> {
+        match &self.place {
+            Place::File(_) => None,
+            Place::Memory(database) => Some(database.name()),
         }
     }
 
@@ -94,6 +113,22 @@ impl Blueprint {
     /// From now on every session in use is replaced by a fresh one.
     pub(crate) fn retire_sessions(&self) {
         self.generation.fetch_add(1, Ordering::Release);
+    }
+
+    /// Interrupts every run whose limits are exceeded. Returns whether a session has been used since the last call.
+    pub(crate) fn supervise(&self) -> bool {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut active = false;
+        slots.retain(|slot| {
+            let Some(slot) = slot.upgrade() else { return false };
+            active |= slot.supervise();
+            true
+        });
+        active
+    }
+
+    fn add_slot(&self, slot: &Arc<Slot>) {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(slot));
     }
 
     pub(crate) fn generation(&self) -> u64 {
@@ -141,6 +176,15 @@ pub(crate) struct Session {
     baseline: ChangeBaseline,
     generation: u64,
     role: Role,
+    /// It runs on callers' own threads.
+    inline: bool,
+    /// It applies a log, and all nodes must do the same.
+    replicated: bool,
+    /// Whether foreign keys are enforced now, and at the beginning of each batch.
+    foreign_keys: bool,
+    foreign_keys_at_first: bool,
+    /// The longest value on any thread but a caller's own.
+    value_bytes_max: u64,
     /// A batch has left something behind in the connection.
     dirty: bool,
 }
@@ -197,8 +241,30 @@ impl Session {
         install_hooks(&mut connection, &recorder, &watch, &baseline).map_err(sql_error)?;
         configure(&connection, blueprint, role).map_err(sql_error)?;
         let control = Control::prepare(&connection)?;
+        let foreign_keys = connection.db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY).map_err(sql_error)?;
+        blueprint.add_slot(watch.attach(connection.get_interrupt_handle()));
         let cache = LruCache::new(blueprint.options.statement_cache_len.max(1));
-        Ok(Session { cache, control, connection, recorder, watch, baseline, generation, role, dirty: false })
+        let mut session = Session {
+            cache,
+            control,
+            connection,
+            recorder,
+            watch,
+            baseline,
+            generation,
+            role,
+            inline: true,
+            replicated: blueprint.options.writes == Writes::Log,
+            foreign_keys,
+            foreign_keys_at_first: foreign_keys,
+            value_bytes_max: blueprint.options.value_bytes_max,
+            dirty: false,
+        };
+        session.set_inline(false)?;
+        if session.replicated && role == Role::Writer {
+            steps::calibrate(&session.connection)?;
+        }
+        Ok(session)
     }
 
     /// What it is for.
@@ -211,18 +277,89 @@ impl Session {
         self.dirty || self.generation != blueprint.generation()
     }
 
+    /// Sets the limits for runs on a caller's own thread, or those for any other thread.
+    pub(crate) fn set_inline(&mut self, inline: bool) -> Result<(), SqlError> {
+        if self.inline == inline {
+            return Ok(());
+        }
+        let most = i32::try_from(self.value_bytes_max).unwrap_or(i32::MAX);
+        let (value, pattern) = if inline {
+            (most.min(INLINE_VALUE_BYTES_MAX), INLINE_PATTERN_BYTES_MAX)
+        } else {
+            (most, PATTERN_BYTES_MAX)
+        };
+        self.connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, value).map_err(sql_error)?;
+        self.connection.set_limit(Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, pattern).map_err(sql_error)?;
+        self.inline = inline;
+        Ok(())
+    }
+
+    /// Begins a run that ends when its limits are exceeded.
+    pub(crate) fn begin_run(&self, limits: Limits) {
+        self.watch.begin(limits);
+    }
+
+    /// Ends a run. SQLite's interrupt flag is cleared, so that it cannot stop what comes next.
+    pub(crate) fn end_run(&mut self) {
+        if self.watch.end().interrupted && self.is_autocommit() {
+            // SQLite clears the flag when a statement begins to run and no other does.
+            let cleared = self.begin().and_then(|()| self.rollback());
+            self.dirty |= cleared.is_err();
+        }
+    }
+
     /// Forgets what the previous batch did.
-    pub(crate) fn begin_batch(&self) {
+    pub(crate) fn begin_batch(&mut self) {
         self.recorder.begin(Author::Client);
         self.baseline.set(&self.connection);
         self.set_last_insert_rowid(0);
+        if let Err(error) = self.enforce_foreign_keys(self.foreign_keys_at_first) {
+            // The session is replaced rather than used with the setting of another batch.
+            tracing::error!(%error, "foreign keys keep the setting of the batch before");
+            self.dirty = true;
+        }
+    }
+
+    /// Runs the following batches under these conditions.
+    pub(crate) fn set_conditions(&mut self, foreign_keys: bool, value_bytes_max: u64) -> Result<(), SqlError> {
+        self.foreign_keys_at_first = foreign_keys;
+        if self.value_bytes_max != value_bytes_max {
+            let most = i32::try_from(value_bytes_max).unwrap_or(i32::MAX);
+            self.connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, most).map_err(sql_error)?;
+            self.value_bytes_max = value_bytes_max;
+        }
+        Ok(())
+    }
+
+    /// Whether foreign keys are enforced at the beginning of each batch.
+    pub(crate) fn foreign_keys(&self) -> bool {
+        self.foreign_keys_at_first
+    }
+
+    /// Enforces foreign keys for the rest of the batch, or does not. Unlike the PRAGMA, this works inside a transaction.
+    pub(crate) fn enforce_foreign_keys(&mut self, on: bool) -> Result<(), SqlError> {
+        if self.foreign_keys != on {
+            self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, on).map_err(sql_error)?;
+            self.foreign_keys = on;
+        }
+        Ok(())
+    }
+
+    /// Whether a row lists the table in which the engine keeps its progress. Clients must not see it, because tools take
+    /// every table they see for the user's.
+    pub(crate) fn is_hidden<'v>(&self, mut values: impl Iterator<Item = ValueRef<'v>>) -> bool {
+        self.replicated
+            && values.any(|value| match value {
+                ValueRef::Text(text) => text == progress::TABLE.as_bytes() || text == progress::CREATE.as_bytes(),
+                _ => false,
+            })
     }
 
     /// Takes a statement of a client's out of the cache. Its text is all of this one.
     pub(crate) fn take_kept(&mut self, sql: &str) -> Option<Prepared> {
         let kept = self.cache.remove(sql)?;
         // SQLite may prepare it again, and the policy for clients must hold then.
-        self.recorder.set_author(Author::Client);
+        self.recorder.begin(Author::Client);
         Some(kept)
     }
 
@@ -237,6 +374,9 @@ impl Session {
             return Ok(Next { prepared: None, consumed });
         };
         let facts = self.recorder.facts(&statement);
+        if author == Author::Client {
+            self.check_policy(&facts, &sql.to_bytes()[..found.consumed])?;
+        }
         // Many PRAGMAs act while they are prepared, so it does not matter whether this one will run.
         self.dirty |= facts.is_for_itself() && author == Author::Client;
         let alone = is_white(&sql[found.consumed..]);
@@ -246,6 +386,29 @@ impl Session {
         let key = if keep { sql.to_str().ok().map(Arc::from) } else { None };
         let consumed = if alone { len } else { found.consumed };
         Ok(Next { prepared: Some(Prepared { statement, facts, parameters, columns: None, key }), consumed })
+    }
+
+    /// Refuses what the authorizer cannot see: a schema that refers to the engine's table, and a write whose effect would
+    /// differ between nodes.
+    fn check_policy(&self, facts: &Facts, sql: &[u8]) -> Result<(), Failure> {
+        if facts.changes_schema && contains_ignoring_case(sql, progress::TABLE.as_bytes()) {
+            return Err(Failure::NotAllowed(format!("a reference to {}", progress::TABLE)));
+        }
+        if self.replicated && facts.reads_local && !facts.readonly {
+            let table = self.recorder.local().unwrap_or_default();
+            return Err(Failure::NotAllowed(format!("{table} in a statement that writes")));
+        }
+        Ok(())
+    }
+
+    /// Whether a statement that SQLite has prepared again while it ran, because the schema had changed, still keeps to the
+    /// policy.
+    ///
+    /// # Errors
+    /// It does not. The caller undoes what it did.
+    pub(crate) fn check_again(&self, facts: &Facts) -> Result<(), Failure> {
+        let reads_local = self.recorder.local().is_some();
+        self.check_policy(&Facts { reads_local, ..*facts }, b"")
     }
 
     /// Gives a statement back after use.
@@ -288,6 +451,11 @@ impl Session {
 
     pub(crate) fn set_last_insert_rowid(&self, rowid: i64) {
         probe::set_last_insert_rowid(&self.connection, rowid);
+    }
+
+    /// Lets the session be replaced before its next use.
+    pub(crate) fn mark_dirty(&mut self) {
+        self.dirty = true;
     }
 
     /// Whether a batch has left something behind in the connection.
@@ -415,6 +583,10 @@ impl Control {
             rollback_to: [one(c"ROLLBACK TO sqlhttp_member")?, one(c"ROLLBACK TO sqlhttp_step")?],
         })
     }
+}
+
+fn contains_ignoring_case(text: &[u8], wanted: &[u8]) -> bool {
+    text.windows(wanted.len()).any(|window| window.eq_ignore_ascii_case(wanted))
 }
 
 fn run_control(statement: &mut Statement, connection: &Connection) -> Result<(), SqlError> {

@@ -18,7 +18,9 @@ pub(crate) fn run(shared: &Shared) -> Result<Progress, Error> {
     }
     // Read before the sync: what is committed while it runs may come too late for it.
     let progress = shared.progress();
-    sync_log(shared).map_err(|error| {
+    // On a connection of its own, so that the writer goes on meanwhile: a sync concerns the file, whoever asks for it.
+    let session = open(shared).map_err(|error| engine_error("open the write-ahead log", error))?;
+    probe::sync_journal(session.connection()).map_err(|error| {
         // After a failed sync the system may have thrown away what it could not write.
         shared.poison(&format!("sync: {} ({})", error.message, error.code));
         engine_error("sync", error)
@@ -26,13 +28,11 @@ pub(crate) fn run(shared: &Shared) -> Result<Progress, Error> {
     Ok(progress)
 }
 
-/// On a connection of its own, so that the writer goes on meanwhile: a sync concerns the file, whoever asks for it.
-fn sync_log(shared: &Shared) -> Result<(), SqlError> {
+/// A session that has the write-ahead log open. A failure here says nothing about what the disk holds.
+fn open(shared: &Shared) -> Result<Session, SqlError> {
     let mut session = Session::open(&shared.blueprint, Role::Reader)?;
     session.begin()?;
-    // Opens the write-ahead log.
     let read = session.connection().query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()));
     read.map_err(super::session::sql_error)?;
-    probe::sync_journal(session.connection())?;
-    session.rollback()
+    Ok(session)
 }

@@ -1,16 +1,25 @@
-//! Stops a statement that runs too long, or for nobody.
+//! Interrupts statements whose deadline has passed or whose caller is gone.
 //!
-//! SQLite calls the connection's progress handler every [`STEPS_PER_CALL`] virtual-machine steps
-//! (<https://sqlite.org/c3ref/progress_handler.html>); the handler asks the [`Watch`] whether to go on.
+//! Two things end a run. SQLite calls the connection's progress handler every [`STEPS_PER_CALL`] virtual-machine steps
+//! (<https://sqlite.org/c3ref/progress_handler.html>), and the handler asks the [`Watch`] whether to go on. Some opcodes
+//! work for seconds without reaching the handler (`OP_Count`, b-tree scans, sorter merges, parts of `prepare`), but look at
+//! SQLite's interrupt flag; the supervisor's thread sets that flag ([`super::supervisor`]).
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
+use rusqlite::InterruptHandle;
+
+use super::sqlite::steps;
+use super::supervisor;
 use crate::model::Deadline;
 
-/// How many virtual-machine steps pass between two looks at the watch.
+/// How many virtual-machine steps pass between two calls of the progress handler.
 pub(crate) const STEPS_PER_CALL: i32 = 1000;
+
+/// How many times the supervisor meets a run with a budget before it interrupts it.
+const BUDGET_SCANS: u32 = 3;
 
 /// Set by a caller that has gone away.
 #[derive(Debug, Clone, Default)]
@@ -47,21 +56,26 @@ impl Drop for CancelOnDrop {
 /// Why a statement was stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StopReason {
-    /// Nobody waits for it any more.
+    /// Its caller is gone.
     Cancelled,
     /// Its deadline passed.
     Deadline,
-    /// It took more steps than it was allowed on this thread.
+    /// It took more steps, or more time, than it may take on this thread.
     Budget,
+    /// It took more steps than its entry of the log allows.
+    Steps,
 }
 
-/// What a run may take.
+/// The limits of a run.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Limits {
     pub(crate) cancel: Option<Cancel>,
     pub(crate) deadline: Deadline,
-    /// Calls of the progress handler that are left.
+    /// Calls of the progress handler that are left. `Some` marks a run on a caller's own thread, which the supervisor
+    /// also ends after some milliseconds.
     pub(crate) calls: Option<u32>,
+    /// Steps of the virtual machine that are left, if they are limited: see [`super::steps`].
+    pub(crate) steps: Option<u64>,
 }
 
 impl Limits {
@@ -79,38 +93,128 @@ impl Limits {
 struct State {
     limits: Limits,
     stopped: Option<StopReason>,
+    running: bool,
+    /// A run has begun since the supervisor looked last.
+    begun: bool,
+    /// How often the supervisor has met this run.
+    scans: u32,
+    /// The supervisor has set SQLite's interrupt flag during this run.
+    interrupted: bool,
 }
 
-/// The limits of whatever runs on a connection now.
+/// What the supervisor needs of a connection.
+#[derive(Default)]
+pub(crate) struct Slot {
+    state: Mutex<State>,
+    handle: OnceLock<InterruptHandle>,
+}
+
+impl std::fmt::Debug for Slot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Slot").field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
+impl Slot {
+    fn with<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {
+        f(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Interrupts the run if a limit of it is exceeded. Returns whether there has been a run since the last call.
+    ///
+    /// The interrupt is sent while the lock is held and the run has not ended, so it never reaches a later run.
+    pub(crate) fn supervise(&self) -> bool {
+        self.with(|state| {
+            let active = std::mem::take(&mut state.begun) || state.running;
+            if !state.running {
+                return active;
+            }
+            state.scans += 1;
+            let over_budget = state.limits.calls.is_some() && state.scans > BUDGET_SCANS;
+            let reason = state.limits.exceeded().or(over_budget.then_some(StopReason::Budget));
+            if let (Some(reason), Some(handle)) = (reason, self.handle.get()) {
+                state.stopped.get_or_insert(reason);
+                state.interrupted = true;
+                handle.interrupt();
+            }
+            active
+        })
+    }
+}
+
+/// How a run ended, as far as its watch knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ended {
+    /// SQLite's interrupt flag may still be set.
+    pub(crate) interrupted: bool,
+}
+
+/// The limits of the current run on a connection.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Watch(Arc<Mutex<State>>);
+pub(crate) struct Watch(Arc<Slot>);
 
 impl Watch {
-    fn with<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {
-        f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Lets the supervisor interrupt the connection. Called once, when the connection has been opened.
+    pub(crate) fn attach(&self, handle: InterruptHandle) -> &Arc<Slot> {
+        // A second handle would be one of the same connection.
+        let _ = self.0.handle.set(handle);
+        &self.0
     }
 
     /// Begins a run.
     pub(crate) fn begin(&self, limits: Limits) {
-        self.with(|state| *state = State { limits, stopped: None });
+        self.0.with(|state| {
+            *state = State { limits, running: true, begun: true, ..State::default() };
+        });
+        supervisor::notice();
     }
 
-    /// Ends a run. Returns why it was stopped, if it was.
-    pub(crate) fn end(&self) -> Option<StopReason> {
-        self.with(|state| {
-            state.limits = Limits::default();
-            state.stopped.take()
+    /// Ends a run.
+    pub(crate) fn end(&self) -> Ended {
+        self.0.with(|state| {
+            let ended = Ended { interrupted: state.interrupted };
+            *state = State { begun: true, ..State::default() };
+            ended
         })
     }
 
     /// Why the run was stopped, if it was.
     pub(crate) fn stopped(&self) -> Option<StopReason> {
-        self.with(|state| state.stopped)
+        self.0.with(|state| state.stopped)
+    }
+
+    /// Whether the steps of the current run are limited.
+    pub(crate) fn counts_steps(&self) -> bool {
+        self.0.with(|state| state.limits.steps.is_some())
+    }
+
+    /// Ends the run as if its steps were used up. Returns the steps that were left.
+    pub(crate) fn exhaust_steps(&self) {
+        self.0.with(|state| {
+            state.limits.steps = Some(0);
+            state.stopped = Some(StopReason::Steps);
+        });
+    }
+
+    /// Counts no steps until the answer is given back to [`Watch::resume_steps`].
+    pub(crate) fn suspend_steps(&self) -> Option<u64> {
+        self.0.with(|state| state.limits.steps.take())
+    }
+
+    pub(crate) fn resume_steps(&self, left: Option<u64>) {
+        self.0.with(|state| state.limits.steps = left);
     }
 
     /// Whether to stop: the progress handler's question.
     pub(crate) fn tick(&self) -> bool {
-        self.with(|state| {
+        let counts = steps::is_outermost();
+        self.0.with(|state| {
+            if let (Some(left), true) = (&mut state.limits.steps, counts) {
+                *left = left.saturating_sub(STEPS_PER_CALL as u64);
+                if *left == 0 {
+                    state.stopped.get_or_insert(StopReason::Steps);
+                }
+            }
             let reason = match state.limits.calls.as_mut() {
                 Some(0) => Some(StopReason::Budget),
                 Some(calls) => {
@@ -119,9 +223,8 @@ impl Watch {
                 }
                 None => state.limits.exceeded(),
             };
-            if reason.is_some() {
-                state.stopped = reason;
-            }
+            let reason = state.stopped.or(reason);
+            state.stopped = reason;
             reason.is_some()
         })
     }

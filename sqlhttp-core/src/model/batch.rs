@@ -16,6 +16,21 @@ pub struct Batch {
     pub stamp: Option<Stamp>,
     /// Tell how long each step ran.
     pub timed: bool,
+    /// What a setting does that cannot take effect.
+    #[cfg_attr(feature = "serde", serde(skip))]
+    pub settings: Settings,
+}
+
+/// What a `PRAGMA foreign_keys` does in a batch where it cannot take effect: in a transaction of several steps, and where
+/// no statement follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Settings {
+    /// The batch fails before any of it runs.
+    #[default]
+    Refuse,
+    /// The setting is ignored, as SQLite ignores it inside a transaction
+    /// (<https://sqlite.org/pragma.html#pragma_foreign_keys>).
+    Ignore,
 }
 
 /// What a failing step does to the steps around it.

@@ -24,6 +24,14 @@ pub enum Error {
     /// No node of the cluster is known to be its leader at this moment. Nothing took effect. Retry.
     #[error("leader not found")]
     NoLeader,
+    /// Something that can pass keeps the database from writing: a full disk, no descriptors, a foreign lock. Nothing took
+    /// effect. Retry.
+    #[error("the database cannot write at the moment: {0}")]
+    Unavailable(Arc<str>),
+    /// The batch has a place in the log, and was not applied before its deadline. It may have taken effect, or may yet. Do
+    /// not retry without looking.
+    #[error("the write is in the log, but was not applied in time: its outcome is unknown")]
+    Unknown,
     /// The leader changed while the batch was on its way. It may have taken effect, or may yet.
     #[error("leadership lost while committing log")]
     LeadershipLost,
@@ -59,6 +67,6 @@ pub enum Error {
 impl Error {
     /// Whether the same request may succeed when it is sent again a little later.
     pub fn retry(&self) -> bool {
-        matches!(self, Error::Overloaded(_) | Error::Timeout | Error::Busy(_) | Error::NoLeader)
+        matches!(self, Error::Overloaded(_) | Error::Timeout | Error::Busy(_) | Error::NoLeader | Error::Unavailable(_))
     }
 }

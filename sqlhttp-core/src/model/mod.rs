@@ -13,7 +13,7 @@ mod stamp;
 mod value;
 
 pub use backend::{Answer, Backend, BoxFuture, PartStream, ReadLevel};
-pub use batch::{Action, Atomicity, Batch, BindRule, Binding, Bindings, Expect, OnError, Step};
+pub use batch::{Action, Atomicity, Batch, BindRule, Binding, Bindings, Expect, OnError, Settings, Step};
 pub use error::Error;
 pub use failure::{Failure, SqlError, TransactionKeyword};
 pub use outcome::{Changed, Ending, Outcome, Part, StepFacts, StepOutcome};

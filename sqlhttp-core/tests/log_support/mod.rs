@@ -129,6 +129,10 @@ impl Life {
     /// After an error the database takes nothing more.
     pub(crate) fn check_poisoned(&self, log: &Log) -> Result<(), String> {
         let (Some(database), Some(Trouble::Error(error))) = (&self.database, &self.error) else { return Ok(()) };
+        // A connection that cannot be opened says nothing about what the disk holds.
+        if matches!(error, Error::Sqlite { action: "open the write-ahead log", .. }) {
+            return Ok(());
+        }
         if database.status().poisoned.is_none() {
             return Err(format!("not poisoned after {error:?}"));
         }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use rusqlite::Connection;
 use sqlhttp_core::{
@@ -33,6 +34,20 @@ pub(crate) struct Log {
     /// Holds the file that replaces all content.
     _dir: tempfile::TempDir,
     pristine: PathBuf,
+}
+
+/// Applies entries. A database that waits for its disk, which does not recover here, is interrupted.
+fn apply_unless_it_waits(database: &Database, entries: Vec<LogEntry>) -> Result<Vec<Vec<Outcome>>, Error> {
+    std::thread::scope(|scope| {
+        let applying = scope.spawn(|| block_on(database.apply(entries)));
+        while !applying.is_finished() {
+            if database.waits_for().is_some() {
+                database.interrupt();
+            }
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        applying.join().expect("no panic")
+    })
 }
 
 impl Log {
@@ -113,9 +128,24 @@ impl Log {
 
     /// Applies the entries from and to these places, in one call. Checks that they are told what the reference was.
     pub(crate) fn apply(&self, database: &Database, from: u64, to: u64) -> Result<(), Trouble> {
+        self.apply_by(database, from, to, apply_unless_it_waits)
+    }
+
+    /// Like [`Log::apply`], but does not interrupt a database that waits for its disk.
+    pub(crate) fn apply_waiting(&self, database: &Database, from: u64, to: u64) -> Result<(), Trouble> {
+        self.apply_by(database, from, to, |database, entries| block_on(database.apply(entries)))
+    }
+
+    fn apply_by(
+        &self,
+        database: &Database,
+        from: u64,
+        to: u64,
+        apply: impl FnOnce(&Database, Vec<LogEntry>) -> Result<Vec<Vec<Outcome>>, Error>,
+    ) -> Result<(), Trouble> {
         let entries = self.entries[from as usize - 1..to as usize].to_vec();
         let before = database.progress();
-        let outcomes = block_on(database.apply(entries)).map_err(Trouble::Error)?;
+        let outcomes = apply(database, entries).map_err(Trouble::Error)?;
         for (index, told) in (from..=to).zip(outcomes) {
             let told: Vec<String> = told.iter().map(|outcome| format!("{outcome:?}")).collect();
             // Of an entry that was applied in part before, only the rest is told.
@@ -189,7 +219,7 @@ fn batch(number: u64, atomicity: Atomicity, texts: &[String]) -> Batch {
 }
 
 fn work(batch: Batch, alone: bool) -> LogWork {
-    LogWork::Batch { batch: Arc::new(batch), alone }
+    LogWork::Batch { batch: Arc::new(batch), alone, steps_max: 0 }
 }
 
 /// Rows of some hundred bytes.
@@ -256,5 +286,5 @@ fn entries(image: PathBuf) -> Vec<LogEntry> {
         mixed(16),
     ];
     let term = |index: u64| 1 + index / 5;
-    (1..).zip(works).map(|(index, work)| LogEntry { term: term(index), index, work }).collect()
+    (1..).zip(works).map(|(index, work)| LogEntry { term: term(index), index, conditions: None, work }).collect()
 }

@@ -61,8 +61,8 @@ fn timeout(reads: bool) -> &'static str {
 /// | error | answer |
 /// |---|---|
 /// | `Timeout` | 200, and `query timeout` or `execute timeout` as the result of each statement (of the first, if all are one transaction) |
-/// | `Busy`, `Closed`, `ReadOnly`, `LeadershipLost` | 200 and a top-level error |
-/// | `Overloaded`, `NoLeader` | 503 |
+/// | `Busy`, `Closed`, `ReadOnly`, `LeadershipLost`, `Unknown` | 200 and a top-level error |
+/// | `Overloaded`, `NoLeader`, `Unavailable` | 503 |
 /// | `Poisoned`, `Sqlite`, `Io`, `Unsupported` | 500 |
 pub fn encode_error(error: &Error, shape: &Shape, trailer: &Trailer) -> Reply {
     let top_level = |text: &str| encode::encode_top_level_error(text, shape, trailer);
@@ -73,7 +73,8 @@ pub fn encode_error(error: &Error, shape: &Shape, trailer: &Trailer) -> Reply {
         Error::ReadOnly => top_level("attempt to write a readonly database"),
         Error::LeadershipLost => top_level("leadership lost while committing log"),
         Error::NoLeader => Reply::error(503, "leader not found"),
-        Error::Overloaded(_) => Reply::error(503, &error.to_string()),
+        Error::Overloaded(_) | Error::Unavailable(_) => Reply::error(503, &error.to_string()),
+        Error::Unknown => top_level(&error.to_string()),
         Error::Sqlite { action, source } => Reply::error(500, &format!("{action}: {}", sql_error(source))),
         // The path is the operator's business, not the client's.
         Error::Io { action, source, .. } => Reply::error(500, &format!("{action}: {source}")),

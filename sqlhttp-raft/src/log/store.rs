@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use futures_util::{Stream, TryStreamExt as _, stream};
+use openraft::entry::RaftEntry as _;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use tokio::sync::oneshot;
 
@@ -114,6 +116,12 @@ impl LogStore {
         }
     }
 
+    /// Forgets which entries are known to be committed. openraft applies those before it starts, and until then the node
+    /// could answer no request; an elected leader commits and applies them all the same.
+    pub(crate) fn forget_committed(&self) {
+        self.shared.memory().state.committed = None;
+    }
+
     async fn durable(&self, op: impl FnOnce(oneshot::Sender<io::Result<()>>) -> Op) -> io::Result<()> {
         let (done, answer) = oneshot::channel();
         self.shared.submit(op(done));
@@ -135,22 +143,46 @@ impl LogStore {
     }
 }
 
+/// The first index of a range, and the first behind it.
+fn bounds(range: &impl RangeBounds<u64>) -> (u64, u64) {
+    let from = match range.start_bound() {
+        Bound::Included(from) => *from,
+        Bound::Excluded(before) => before.saturating_add(1),
+        Bound::Unbounded => 0,
+    };
+    let to = match range.end_bound() {
+        Bound::Included(last) => last.saturating_add(1),
+        Bound::Excluded(to) => *to,
+        Bound::Unbounded => u64::MAX,
+    };
+    (from, to)
+}
+
 impl RaftLogReader<TypeConfig> for LogStore {
     async fn try_get_log_entries<R: RangeBounds<u64> + Clone + Debug + Send>(
         &mut self,
         range: R,
     ) -> io::Result<Vec<Entry>> {
-        let from = match range.start_bound() {
-            Bound::Included(from) => *from,
-            Bound::Excluded(before) => before.saturating_add(1),
-            Bound::Unbounded => 0,
-        };
-        let to = match range.end_bound() {
-            Bound::Included(last) => last.saturating_add(1),
-            Bound::Excluded(to) => *to,
-            Bound::Unbounded => u64::MAX,
-        };
+        let (from, to) = bounds(&range);
         self.read(from, to, usize::MAX).await
+    }
+
+    /// Reads the range in steps of some megabytes, so that memory does not depend on how many entries there are to apply.
+    async fn entries_stream<R>(&mut self, range: R) -> impl Stream<Item = Result<Entry, io::Error>> + Send
+    where
+        R: RangeBounds<u64> + Clone + Debug + Send,
+    {
+        let (from, to) = bounds(&range);
+        let steps = stream::try_unfold((self.clone(), from), move |(log, from)| async move {
+            if from >= to {
+                return Ok(None);
+            }
+            let entries = log.read(from, to, READ_BYTES_MAX).await?;
+            let Some(last) = entries.last().map(|entry| entry.log_id().index) else { return Ok(None) };
+            let entries = stream::iter(entries.into_iter().map(Ok::<Entry, io::Error>));
+            Ok::<_, io::Error>(Some((entries, (log, last + 1))))
+        });
+        Box::pin(steps.try_flatten())
     }
 
     async fn read_vote(&mut self) -> io::Result<Option<Vote>> {

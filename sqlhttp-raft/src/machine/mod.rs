@@ -14,13 +14,14 @@ use std::time::Instant;
 use futures_util::{Stream, TryStreamExt};
 use openraft::entry::{EntryPayload, RaftEntry as _};
 use openraft::storage::{EntryResponder, RaftStateMachine};
-use sqlhttp_core::{Database, LogEntry, LogWork, OnApplied};
+use sqlhttp_core::{Database, Error, LogEntry, LogWork, OnApplied};
 
 pub(crate) use snapshot::{SnapshotBuilder, SnapshotCopy};
 
 use crate::Observe;
-use crate::command::Work;
+use crate::command::{Command, Work};
 use crate::membership;
+use crate::skip::Skip;
 use crate::types::{Applied, Entry, LogId, StoredMembership, TypeConfig, id_at, index_of};
 
 type SnapshotMeta = openraft::alias::SnapshotMetaOf<TypeConfig>;
@@ -34,11 +35,43 @@ pub(crate) struct Machine {
     directory: PathBuf,
     snapshots: snapshot::Latest,
     on_apply: Option<Observe>,
+    /// The entry that an operator wants passed over.
+    skip: Option<Skip>,
 }
 
 impl Machine {
-    pub(crate) fn new(database: Database, directory: PathBuf, on_apply: Option<Observe>) -> Self {
-        Machine { database, directory, snapshots: snapshot::Latest::default(), on_apply }
+    pub(crate) fn new(database: Database, directory: PathBuf, on_apply: Option<Observe>, skip: Option<Skip>) -> Self {
+        Machine { database, directory, snapshots: snapshot::Latest::default(), on_apply, skip }
+    }
+
+    /// Whether an entry is passed over because an operator says so.
+    ///
+    /// # Errors
+    /// The operator names this index, but another digest.
+    fn skips(&self, index: u64, command: &Command) -> io::Result<bool> {
+        let Some(skip) = self.skip.as_ref().filter(|skip| skip.index == index) else { return Ok(false) };
+        let digest = command.digest();
+        if skip.digest != digest {
+            let why =
+                format!("skip.json names entry {index} with the digest {}, but its digest is {digest}", skip.digest);
+            return Err(io::Error::other(why));
+        }
+        tracing::error!(target: "store", "entry {index} of the log (digest {digest}) is passed over: skip.json names it");
+        Ok(true)
+    }
+
+    /// Tells the operator which entry could not be applied, and how to get past it.
+    fn report_failure(&self, entries: &[Entry]) {
+        let next = self.database.progress().index + 1;
+        let stuck = entries.iter().find(|entry| index_of(&entry.log_id()) == next);
+        let Some(EntryPayload::Normal(command)) = stuck.map(|entry| &entry.payload) else { return };
+        let digest = command.digest();
+        tracing::error!(
+            target: "store",
+            "entry {next} of the log could not be applied. If it cannot be applied at all, stop this node, write \
+             {{\"index\": {next}, \"digest\": \"{digest}\"}} to raft/skip.json, and start it again: the entry is then \
+             passed over, and its writes are lost"
+        );
     }
 
     /// The index and the time of the last snapshot, if there is one.
@@ -55,6 +88,7 @@ impl Machine {
                 let stored = StoredMembership::new(Some(id), members.clone());
                 vec![LogWork::Membership(membership::encode(&stored)?)]
             }
+            EntryPayload::Normal(command) if self.skips(index_of(&id), command)? => Vec::new(),
             EntryPayload::Normal(command) => {
                 let mut works = Vec::with_capacity(command.works().len());
                 for work in command.works() {
@@ -63,12 +97,46 @@ impl Machine {
                 works
             }
         };
-        Ok(LogEntry { term: id.leader_id.term, index: index_of(&id), work })
+        let conditions = match &entry.payload {
+            EntryPayload::Normal(command) => command.conditions(),
+            _ => None,
+        };
+        Ok(LogEntry { term: id.leader_id.term, index: index_of(&id), conditions, work })
+    }
+
+    async fn apply_chunk(&self, entries: Vec<EntryResponder<TypeConfig>>) -> io::Result<()> {
+        let mut translated = Vec::with_capacity(entries.len());
+        for (entry, _) in &entries {
+            translated.push(self.translate(entry).await?);
+        }
+        let files = files_of(&translated);
+        let tell = entries.iter().map(|(entry, _)| who_waits(entry)).collect();
+        let started = Instant::now();
+        let applied = self.database.apply_and_tell(translated, tell).await.map_err(|error| {
+            if matches!(error, Error::Poisoned(_) | Error::Sqlite { .. }) {
+                let entries: Vec<Entry> = entries.iter().map(|(entry, _)| entry.clone()).collect();
+                self.report_failure(&entries);
+            }
+            io::Error::other(error)
+        });
+        if let Some(observe) = &self.on_apply {
+            observe(started.elapsed());
+        }
+        // Best effort: what is left is removed at the next start.
+        files.iter().for_each(|file| drop(std::fs::remove_file(file)));
+        for ((_, responder), outcomes) in entries.into_iter().zip(applied?) {
+            if let Some(responder) = responder {
+                responder.send(Applied { outcomes });
+            }
+        }
+        Ok(())
     }
 
     async fn work(&self, index: u64, number: usize, work: &Work) -> io::Result<LogWork> {
         Ok(match work {
-            Work::Batch { batch, alone } => LogWork::Batch { batch: batch.clone(), alone: *alone },
+            Work::Batch { batch, alone, steps_max } => {
+                LogWork::Batch { batch: batch.clone(), alone: *alone, steps_max: *steps_max }
+            }
             Work::Barrier => LogWork::Barrier,
             Work::Replace(bytes) => {
                 let file = self.directory.join(format!("restore-{index}-{number}.sqlite"));
@@ -77,6 +145,26 @@ impl Machine {
             }
         })
     }
+}
+
+/// How many entries, and about how many bytes of them, are applied at a time.
+const CHUNK_ENTRIES_MAX: usize = 1024;
+const CHUNK_BYTES_MAX: usize = 8 << 20;
+
+/// Takes some entries from the stream; `None` at its end.
+async fn next_chunk<S>(entries: &mut S) -> io::Result<Option<Vec<EntryResponder<TypeConfig>>>>
+where
+    S: Stream<Item = Result<EntryResponder<TypeConfig>, io::Error>> + Unpin,
+{
+    let (mut chunk, mut bytes) = (Vec::new(), 0);
+    while chunk.len() < CHUNK_ENTRIES_MAX && bytes < CHUNK_BYTES_MAX {
+        let Some(entry) = entries.try_next().await? else { break };
+        if let EntryPayload::Normal(command) = &entry.0.payload {
+            bytes += command.bytes_in_memory();
+        }
+        chunk.push(entry);
+    }
+    Ok((!chunk.is_empty()).then_some(chunk))
 }
 
 async fn write_file(file: &Path, bytes: Arc<[u8]>) -> io::Result<()> {
@@ -105,28 +193,13 @@ impl RaftStateMachine<TypeConfig> for Machine {
         Ok((id_at(progress.term, progress.index), membership::decode(&progress.membership)?))
     }
 
-    async fn apply<S>(&mut self, entries: S) -> io::Result<()>
+    async fn apply<S>(&mut self, mut entries: S) -> io::Result<()>
     where
         S: Stream<Item = Result<EntryResponder<TypeConfig>, io::Error>> + Unpin + Send,
     {
-        let entries: Vec<EntryResponder<TypeConfig>> = entries.try_collect().await?;
-        let mut translated = Vec::with_capacity(entries.len());
-        for (entry, _) in &entries {
-            translated.push(self.translate(entry).await?);
-        }
-        let files = files_of(&translated);
-        let tell = entries.iter().map(|(entry, _)| who_waits(entry)).collect();
-        let started = Instant::now();
-        let applied = self.database.apply_and_tell(translated, tell).await.map_err(io::Error::other);
-        if let Some(observe) = &self.on_apply {
-            observe(started.elapsed());
-        }
-        // Best effort: what is left is removed at the next start.
-        files.iter().for_each(|file| drop(std::fs::remove_file(file)));
-        for ((_, responder), outcomes) in entries.into_iter().zip(applied?) {
-            if let Some(responder) = responder {
-                responder.send(Applied { outcomes });
-            }
+        // After a restart there may be more of them than memory.
+        while let Some(chunk) = next_chunk(&mut entries).await? {
+            self.apply_chunk(chunk).await?;
         }
         Ok(())
     }

@@ -32,7 +32,12 @@ pub(crate) fn log(error: &Error) {
         Error::Overloaded(_) | Error::Timeout | Error::Closed | Error::NoLeader => {
             tracing::debug!("no outcome: {error}")
         }
-        Error::Busy(_) | Error::LeadershipLost | Error::ReadOnly | Error::Unsupported(_) => {
+        Error::Busy(_)
+        | Error::Unavailable(_)
+        | Error::Unknown
+        | Error::LeadershipLost
+        | Error::ReadOnly
+        | Error::Unsupported(_) => {
             tracing::warn!("no outcome: {error}");
         }
         Error::Poisoned(_) | Error::Sqlite { .. } | Error::Io { .. } => tracing::error!("no outcome: {error}"),

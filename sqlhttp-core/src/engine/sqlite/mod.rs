@@ -8,6 +8,7 @@
 //! * [`mod@file`], [`locks`]: what such VFSs share: the C face of an open file; its locks and its shared memory.
 //! * [`functions`]: SQL functions that answer from the stamp, or from what this batch alone has done.
 //! * [`probe`]: small questions to a connection.
+//! * [`steps`]: counts the steps of the virtual machine alike on every node.
 #![allow(unsafe_code)]
 
 pub(crate) mod clock;
@@ -20,3 +21,4 @@ mod locks;
 pub(crate) mod memory;
 pub(crate) mod probe;
 pub(crate) mod statement;
+pub(crate) mod steps;

@@ -63,7 +63,12 @@ impl Statement {
     }
 
     /// Runs to the next row: `Ok(true)` if there is one, `Ok(false)` at the end, SQLite's code otherwise.
+    ///
+    /// Not inlined, so that the distance to the frames of SQLite is the same for every caller ([`super::steps`]).
+    #[inline(never)]
     pub(crate) fn step(&mut self) -> Result<bool, c_int> {
+        let frame = 0;
+        super::steps::enter(&frame);
         // SAFETY: the statement is valid until it is dropped.
         match unsafe { ffi::sqlite3_step(self.raw()) } {
             ffi::SQLITE_ROW => Ok(true),
@@ -188,6 +193,12 @@ impl Statement {
     pub(crate) fn is_explain(&self) -> bool {
         // SAFETY: the statement is valid until it is dropped.
         unsafe { ffi::sqlite3_stmt_isexplain(self.raw()) != 0 }
+    }
+
+    /// Sets the statement's counter of virtual-machine steps to 0.
+    pub(crate) fn forget_steps(&mut self) {
+        // SAFETY: the statement is valid until it is dropped.
+        unsafe { ffi::sqlite3_stmt_status(self.raw(), ffi::SQLITE_STMTSTATUS_VM_STEP, 1) };
     }
 
     /// How often SQLite has prepared it again by itself, after the schema changed.

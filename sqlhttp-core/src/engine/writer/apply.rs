@@ -3,9 +3,10 @@
 //! The work of many entries shares one transaction, and so does the note of how far the database is in the log
 //! ([`Progress`]): what is applied and what is known to be applied cannot differ, whatever happens.
 //!
-//! Whatever is applied must come out alike on every node and in every replay. So no deadline and no departed client
-//! interrupts anything here, and no limit differs from node to node. What depends on this node alone (its disk, its
-//! memory) is no outcome: it poisons the database before anything is committed or told.
+//! Every node must compute the same results, in every replay. So no deadline and no departed client interrupts anything
+//! here, and every limit comes from the entry. A failure that depends on this node alone (its disk, its memory) is not a
+//! result. If it can pass, the writer rolls back, waits, and tries again ([`super::local`]); otherwise the database takes no
+//! more writes.
 //!
 //! Statements that end the whole transaction (OR ROLLBACK, RAISE(ROLLBACK)) do so wherever they run. Their failure is
 //! remembered, and the batch runs again with them failing from the start: the rest of the batch comes out as if each
@@ -15,25 +16,26 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::group::{Company, Member, ToldStep, single_step};
+use super::local::{Culprit, Local, Trouble};
 use super::queue::LogTask;
 use super::thread::Writer;
 use crate::engine::Writes;
 use crate::engine::classify::runs_outside_transaction;
+use crate::engine::facts::Author;
 use crate::engine::image;
-use crate::engine::log::{LogEntry, LogWork, OnApplied};
+use crate::engine::log::{Conditions, LogEntry, LogWork, OnApplied};
 use crate::engine::progress::{self, Progress};
 use crate::engine::run::{Mode, Stop};
-use crate::engine::session::engine_error;
+use crate::engine::script::Script;
 use crate::engine::sinks::Held;
 use crate::engine::sqlite::clock::Stamped;
 use crate::engine::sqlite::full;
+use crate::engine::sync;
 use crate::engine::watch::Limits;
-use crate::model::{Atomicity, Batch, Block, Error, Failure, Outcome, SqlError, StepOutcome};
+use crate::model::{Atomicity, Batch, Block, Error, Failure, Outcome, SqlError, Stamp, StepOutcome};
 
 /// How long a transaction may go on while more work waits.
 const GROUP_TIME_MAX: Duration = Duration::from_millis(20);
-/// How many times the busy timeout another process may hold the database's lock before this node gives up.
-const BUSY_ATTEMPTS: u32 = 6;
 /// The same on every node, whatever its options say.
 const HELD_BYTES_MAX: u64 = 64 << 20;
 const BLOCK_BYTES: usize = 64 << 10;
@@ -41,25 +43,38 @@ const BLOCK_BYTES: usize = 64 << 10;
 const GROUP_BYTES_MAX: usize = 8 << 20;
 
 /// A piece of work, and its place in the log.
-struct Piece<'e> {
+pub(super) struct Piece<'e> {
     /// Which of the entries it belongs to.
     entry: usize,
     term: u64,
-    index: u64,
+    pub(super) index: u64,
+    conditions: Option<Conditions>,
     /// Its number in the entry.
     number: u32,
     /// Nothing of the entry comes after it.
     last: bool,
     /// `None` for an entry without any.
     work: Option<&'e LogWork>,
-    alone: bool,
-    /// Steps that end the transaction.
-    known: Vec<(usize, Failure)>,
+    pub(super) alone: bool,
+    /// Steps that are known to fail, and to end the transaction or the attempt.
+    pub(super) known: Vec<(usize, Failure)>,
+    /// A step of it fails on this node only, which has no other voters beside it ([`super::local`]).
+    pub(super) decided_here: bool,
     /// The first step that has not been applied yet.
     first_step: usize,
+    /// The outcome of the steps before that one, if they were applied in this process.
+    partial: Outcome,
 }
 
 impl Piece<'_> {
+    /// The number of its last step.
+    pub(super) fn last_step(&self) -> usize {
+        match self.work {
+            Some(LogWork::Batch { batch, .. }) => batch.steps.len().saturating_sub(1),
+            _ => 0,
+        }
+    }
+
     fn note(&self, progress: &mut Progress) {
         match self.work {
             Some(LogWork::Batch { .. } | LogWork::Replace(_)) => {
@@ -68,6 +83,9 @@ impl Piece<'_> {
             Some(LogWork::Barrier) => progress.command_index = self.index,
             Some(LogWork::Membership(membership)) => progress.membership.clone_from(membership),
             None => {}
+        }
+        if let Some(conditions) = &self.conditions {
+            progress.unix_ms = progress.unix_ms.max(conditions.unix_ms);
         }
         if self.last {
             progress.passed(self.term, self.index);
@@ -112,16 +130,25 @@ impl Writer<'_> {
     fn apply(&mut self, entries: &[LogEntry], tell: Vec<Option<OnApplied>>) -> Result<Vec<Vec<Outcome>>, Error> {
         let mut results = Results { outcomes: vec![Vec::new(); entries.len()], tell };
         if let Some(gap) = self.gap(entries) {
-            return Err(self.give_up_because(&gap));
+            return Err(self.give_up(&gap));
         }
         let mut pieces = self.pieces(entries);
-        while !pieces.is_empty() {
+        let mut local = Local::default();
+        while let Some(first) = pieces.front() {
             if let Some(why) = self.shared.poisoned() {
                 return Err(Error::Poisoned(why));
             }
-            self.apply_some(&mut pieces, &mut results)?;
-            self.renew();
+            let index = first.index;
+            let left = pieces.len();
+            let applied = self.renew().map_err(Trouble::passing("open connection"));
+            match applied.and_then(|()| self.apply_some(&mut pieces, &mut results)) {
+                Ok(()) if pieces.len() < left => local = Local::default(),
+                Ok(()) => {}
+                Err(trouble) => self.meet(&mut local, trouble, index, &mut pieces)?,
+            }
         }
+        self.shared.set_waits_for(None);
+        self.renew_or_later();
         Ok(results.outcomes)
     }
 
@@ -147,11 +174,14 @@ impl Writer<'_> {
                     entry: position,
                     term: entry.term,
                     index: entry.index,
+                    conditions: entry.conditions,
                     number: u32::try_from(number).unwrap_or(u32::MAX),
                     last: number + 1 == count,
                     work,
                     alone: matches!(work, Some(LogWork::Batch { alone: true, .. } | LogWork::Replace(_))),
                     known: Vec::new(),
+                    decided_here: false,
+                    partial: Outcome::default(),
                     first_step: if number == works as usize { steps as usize } else { 0 },
                 });
             }
@@ -159,32 +189,26 @@ impl Writer<'_> {
         pieces
     }
 
-    /// Applies pieces from the front, in one transaction if that can be, and takes away those that are applied.
-    fn apply_some(&mut self, pieces: &mut VecDeque<Piece<'_>>, results: &mut Results) -> Result<(), Error> {
-        let Some(first) = pieces.front() else { return Ok(()) };
+    /// Applies pieces from the front, in one transaction if possible, and removes those that are applied.
+    fn apply_some(&mut self, pieces: &mut VecDeque<Piece<'_>>, results: &mut Results) -> Result<(), Trouble> {
+        let Some(first) = pieces.front_mut() else { return Ok(()) };
         match first.work {
             Some(LogWork::Replace(file)) => {
                 let mut next = self.shared.progress();
                 first.note(&mut next);
-                let replaced = self.replace_content(file, &next);
-                replaced.map_err(|error| self.give_up("replace content", error))?;
+                self.replace_content(file, &next).map_err(Trouble::passing("replace content"))?;
                 results.add(first, Some(Outcome::default()));
                 pieces.pop_front();
                 Ok(())
             }
-            Some(LogWork::Batch { .. }) if first.alone => {
-                // What comes of ANALYZE must not depend on what this connection has done before.
-                self.session.forget_schema().map_err(|error| self.give_up("forget schema", error))?;
-                self.apply_alone(pieces, results)
-            }
-            _ => self.apply_group(pieces, results),
-        }
-    }
-
-    fn apply_alone(&mut self, pieces: &mut VecDeque<Piece<'_>>, results: &mut Results) -> Result<(), Error> {
-        let Some(first) = pieces.front() else { return Ok(()) };
-        match first.work {
-            Some(LogWork::Batch { batch, alone: true }) if self.must_be_split(batch) => {
+            Some(LogWork::Batch { batch, .. }) if first.alone => {
+                // The result of ANALYZE must not depend on what this connection has done before. Statements that were
+                // prepared with the schema before take a few steps more.
+                self.session.forget_statements();
+                self.session.forget_schema().map_err(Trouble::passing("forget schema"))?;
+                if !self.must_be_split(batch) {
+                    return self.apply_group(pieces, results);
+                }
                 let outcome = self.apply_in_steps(first, batch)?;
                 results.add(first, Some(outcome));
                 pieces.pop_front();
@@ -194,17 +218,18 @@ impl Writer<'_> {
         }
     }
 
-    fn apply_group(&mut self, pieces: &mut VecDeque<Piece<'_>>, results: &mut Results) -> Result<(), Error> {
+    fn apply_group(&mut self, pieces: &mut VecDeque<Piece<'_>>, results: &mut Results) -> Result<(), Trouble> {
         self.begin_for_log()?;
         let started = Instant::now();
         let mut next = self.shared.progress();
         let mut done = Vec::with_capacity(pieces.len());
         let mut held_bytes = 0;
-        for piece in pieces.iter_mut() {
+        let mut decided_here = false;
+        for (position, piece) in pieces.iter_mut().enumerate() {
             if piece.alone && !done.is_empty() {
                 break;
             }
-            match self.apply_piece(piece)? {
+            match self.apply_piece(piece).map_err(|trouble| trouble.of_piece(position))? {
                 Came::Of(outcome) => {
                     held_bytes += outcome.as_ref().map_or(0, bytes_of);
                     done.push(outcome);
@@ -212,31 +237,38 @@ impl Writer<'_> {
                 Came::Again => return self.roll_back(),
             }
             piece.note(&mut next);
+            decided_here |= piece.decided_here;
             if piece.alone || started.elapsed() >= GROUP_TIME_MAX || held_bytes >= GROUP_BYTES_MAX {
                 break;
             }
         }
         self.commit_for_log(next, done.len())?;
+        if decided_here {
+            self.keep_decision()?;
+        }
         for (piece, outcome) in pieces.drain(..done.len()).zip(done) {
             results.add(&piece, outcome);
         }
         Ok(())
     }
 
-    fn apply_piece(&mut self, piece: &mut Piece<'_>) -> Result<Came, Error> {
-        let batch = match piece.work {
-            Some(LogWork::Batch { batch, .. }) => batch,
+    /// Makes durable that a step has failed on this node only, before its caller learns of it: after a power cut a replay
+    /// could let it succeed.
+    fn keep_decision(&mut self) -> Result<(), Trouble> {
+        let synced = sync::run(self.shared).map_err(Trouble::Final)?;
+        self.shared.note_decision(synced.index);
+        Ok(())
+    }
+
+    fn apply_piece(&mut self, piece: &mut Piece<'_>) -> Result<Came, Trouble> {
+        let (batch, steps_max) = match piece.work {
+            Some(LogWork::Batch { batch, steps_max, .. }) => (batch, *steps_max),
             Some(LogWork::Barrier) => return Ok(Came::Of(Some(Outcome::default()))),
             Some(LogWork::Membership(_) | LogWork::Replace(_)) | None => return Ok(Came::Of(None)),
         };
-        let Some(stamp) = batch.stamp else {
-            return Err(self.give_up_because("an entry of the log has no stamp"));
-        };
-        let _stamped = Stamped::new(stamp);
-        full::forget();
-        self.session.begin_batch();
+        let _stamped = self.begin_piece(piece, batch)?;
         let company = if piece.alone { Company::Alone } else { Company::Shared };
-        match self.run_for_log(batch, company, &piece.known, 0)? {
+        match self.run_for_log(batch, company, steps_max, &piece.known, 0)? {
             Member::Outcome(outcome) => Ok(Came::Of(Some(outcome))),
             Member::Lost { failed: Some(failed), .. } => {
                 piece.known.push(failed);
@@ -248,33 +280,65 @@ impl Writer<'_> {
                 piece.alone = true;
                 Ok(Came::Again)
             }
-            Member::GivenUp(error) | Member::Lost { own: Some(error), .. } => {
-                Err(self.give_up_because(&error.to_string()))
-            }
+            Member::GivenUp(error) | Member::Lost { own: Some(error), .. } => Err(Trouble::from_error(error)),
         }
     }
 
-    /// Only the end of this process ends what is in the log; then it begins anew at the next start.
-    fn limits_for_log(&self) -> Limits {
-        Limits { cancel: Some(self.shared.interrupted.clone()), ..Limits::default() }
+    /// Prepares the session for the batch of a piece: its conditions, its time, its seed.
+    fn begin_piece(&mut self, piece: &Piece<'_>, batch: &Batch) -> Result<Stamped, Trouble> {
+        let Some(stamp) = batch.stamp else {
+            return Err(Trouble::Final(Error::Poisoned("an entry of the log has no stamp".into())));
+        };
+        let options = &self.shared.blueprint.options;
+        let (foreign_keys, value_bytes_max, stamp) = match piece.conditions {
+            Some(Conditions { unix_ms, foreign_keys, value_bytes_max }) => {
+                (foreign_keys, value_bytes_max, Stamp { unix_ms, ..stamp })
+            }
+            None => (options.foreign_keys, options.value_bytes_max, stamp),
+        };
+        self.session.set_conditions(foreign_keys, value_bytes_max).map_err(Trouble::passing("set limits"))?;
+        full::forget();
+        self.session.begin_batch();
+        Ok(Stamped::new(stamp))
     }
 
-    /// Runs a batch, or a part of one, in a savepoint. An outcome that only this node would have is none.
+    /// Only the end of this process interrupts the run; then it begins from its start when the database is opened again.
+    fn limits_for_log(&self, steps_max: u64) -> Limits {
+        let steps = (steps_max > 0).then_some(steps_max);
+        Limits { cancel: Some(self.shared.interrupted.clone()), steps, ..Limits::default() }
+    }
+
+    /// Runs a batch, or a part of one, in a savepoint. A failure that only this node has is not an outcome.
     fn run_for_log(
         &mut self,
         batch: &Batch,
         company: Company,
+        steps_max: u64,
         known: &[(usize, Failure)],
         first_step: usize,
-    ) -> Result<Member, Error> {
-        let mode = Mode { savepoints: true, shared: true, block_bytes: BLOCK_BYTES, rows_max: None, known, first_step };
+    ) -> Result<Member, Trouble> {
+        let mode = Mode {
+            savepoints: true,
+            shared: true,
+            block_bytes: BLOCK_BYTES,
+            rows_max: None,
+            known,
+            first_step,
+            settings_hold: false,
+        };
         let sink = Held::new(HELD_BYTES_MAX, Stop::TooManyBytes { limit: HELD_BYTES_MAX });
-        let member = self.run_in_savepoint(&self.limits_for_log(), batch, company, mode, sink);
-        if let Member::Outcome(outcome) = &member {
-            self.refuse_local(outcome.steps.iter().filter_map(failure_of))?;
-        }
-        if let Member::Lost { failed: Some((_, failure)), .. } = &member {
-            self.refuse_local(std::iter::once(failure))?;
+        let member = self.run_in_savepoint(&self.limits_for_log(steps_max), batch, company, mode, sink);
+        let unknown = |step: &usize| known.iter().all(|(known, _)| known != step);
+        match &member {
+            Member::Outcome(outcome) => {
+                let failures = outcome.steps.iter().enumerate();
+                let failures = failures.filter_map(|(step, outcome)| Some((step, failure_of(outcome)?)));
+                self.refuse_local(failures.filter(|(step, _)| unknown(step)))?;
+            }
+            Member::Lost { failed: Some((step, failure)), .. } => {
+                self.refuse_local(std::iter::once((*step, failure)).filter(|(step, _)| unknown(step)))?;
+            }
+            _ => {}
         }
         Ok(member)
     }
@@ -286,14 +350,9 @@ impl Writer<'_> {
     }
 
     /// Applies a batch step by step, each a transaction of its own or none.
-    fn apply_in_steps(&mut self, piece: &Piece<'_>, batch: &Batch) -> Result<Outcome, Error> {
-        let Some(stamp) = batch.stamp else {
-            return Err(self.give_up_because("an entry of the log has no stamp"));
-        };
-        let _stamped = Stamped::new(stamp);
-        full::forget();
-        self.session.begin_batch();
-        let mut outcome = Outcome::default();
+    fn apply_in_steps(&mut self, piece: &mut Piece<'_>, batch: &Batch) -> Result<Outcome, Trouble> {
+        let _stamped = self.begin_piece(piece, batch)?;
+        self.restore_settings(batch, piece.first_step);
         for step in piece.first_step..batch.steps.len() {
             let mut next = self.shared.progress();
             if step + 1 == batch.steps.len() {
@@ -301,29 +360,61 @@ impl Writer<'_> {
             } else {
                 (next.works, next.steps) = (piece.number, u32::try_from(step + 1).unwrap_or(u32::MAX));
             }
-            let (told, facts) = self.apply_step(&one_step(batch, step), step, next)?;
-            outcome.steps.push(told);
-            outcome.facts.push(facts);
+            let (told, facts) = self.apply_step(piece, &one_step(batch, step), step, next)?;
+            piece.partial.steps.push(told);
+            piece.partial.facts.push(facts);
+            piece.first_step = step + 1;
         }
-        Ok(outcome)
+        Ok(std::mem::take(&mut piece.partial))
     }
 
-    fn apply_step(&mut self, step: &Batch, number: usize, next: Progress) -> Result<ToldStep, Error> {
+    /// Enforces foreign keys as the steps before this one have set them, if they were applied by another process.
+    fn restore_settings(&mut self, batch: &Batch, first_step: usize) {
+        for step in 0..first_step {
+            let Some(sql) = batch.steps.get(step).and_then(|step| step.sql()) else { continue };
+            let Ok(mut script) = Script::new(&mut self.session, sql, Author::Client) else { continue };
+            while let Ok(Some(prepared)) = script.next(&mut self.session) {
+                let set = prepared.facts.foreign_keys;
+                self.session.put_back(prepared);
+                if let Some(on) = set
+                    && let Err(error) = self.session.enforce_foreign_keys(on)
+                {
+                    tracing::error!(%error, "foreign keys");
+                }
+            }
+        }
+    }
+
+    fn apply_step(
+        &mut self,
+        piece: &Piece<'_>,
+        step: &Batch,
+        number: usize,
+        next: Progress,
+    ) -> Result<ToldStep, Trouble> {
+        let steps_max = if let Some(LogWork::Batch { steps_max, .. }) = piece.work { *steps_max } else { 0 };
         // After a crash the step before this one may have been applied by another connection.
-        self.session.forget_schema().map_err(|error| self.give_up("forget schema", error))?;
-        if runs_outside_transaction(&mut self.session, step) {
-            let told = self.run_bare(&self.limits_for_log(), step);
-            self.refuse_local(failure_of(&told.0).into_iter())?;
+        self.session.forget_statements();
+        self.session.forget_schema().map_err(Trouble::passing("forget schema"))?;
+        // The step is the only one of its batch here.
+        let mut known: Vec<_> = piece.known.iter().filter(|(step, _)| *step == number).cloned().collect();
+        known.iter_mut().for_each(|(step, _)| *step = 0);
+        let whole = |trouble: Trouble| trouble.of_step(number);
+        if known.is_empty() && runs_outside_transaction(&mut self.session, step) {
+            let told = self.run_bare(&self.limits_for_log(steps_max), step);
+            self.refuse_local(failure_of(&told.0).map(|failure| (0, failure)).into_iter()).map_err(whole)?;
             self.begin_for_log()?;
             self.commit_for_log(next, 1)?;
             return Ok(told);
         }
-        let mut known = Vec::new();
         loop {
             self.begin_for_log()?;
-            match self.run_for_log(step, Company::Alone, &known, number)? {
+            match self.run_for_log(step, Company::Alone, steps_max, &known, number).map_err(whole)? {
                 Member::Outcome(outcome) => {
                     self.commit_for_log(next, 1)?;
+                    if piece.decided_here {
+                        self.keep_decision()?;
+                    }
                     return Ok(single_step(outcome));
                 }
                 Member::Lost { failed: Some(failed), .. } => {
@@ -331,10 +422,10 @@ impl Writer<'_> {
                     self.roll_back()?;
                 }
                 Member::GivenUp(error) | Member::Lost { own: Some(error), .. } => {
-                    return Err(self.give_up_because(&error.to_string()));
+                    return Err(Trouble::from_error(error));
                 }
                 Member::Lost { own: None, failed: None } => {
-                    return Err(self.give_up_because("the transaction was lost"));
+                    return Err(Trouble::Final(Error::Poisoned("the transaction was lost".into())));
                 }
             }
         }
@@ -351,42 +442,33 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Opens the transaction. Another process may hold the lock, which it should not; so it gets some time.
-    fn begin_for_log(&mut self) -> Result<(), Error> {
-        let mut attempts = 0;
-        loop {
-            match self.session.begin_immediate() {
-                Ok(()) => return Ok(()),
-                Err(error) if error.primary_code() == rusqlite::ffi::SQLITE_BUSY && attempts < BUSY_ATTEMPTS => {
-                    attempts += 1;
-                    tracing::warn!("another process holds the database's lock, which nobody else may");
-                }
-                Err(error) => return Err(self.give_up("begin transaction", error)),
-            }
-        }
+    /// Opens the transaction.
+    fn begin_for_log(&mut self) -> Result<(), Trouble> {
+        self.session.begin_immediate().map_err(Trouble::passing("begin transaction"))
     }
 
-    /// Commits, with the note of how far the database is now.
-    fn commit_for_log(&mut self, next: Progress, works: usize) -> Result<(), Error> {
+    /// Commits, together with the record of progress.
+    fn commit_for_log(&mut self, next: Progress, works: usize) -> Result<(), Trouble> {
         let written = self.session.as_owner(|connection| progress::write(connection, &next));
-        written.map_err(|error| self.give_up("note progress", error))?;
-        self.session.commit().map_err(|error| self.give_up("commit", error))?;
+        written.map_err(Trouble::passing("write progress"))?;
+        self.session.commit().map_err(Trouble::passing("commit"))?;
         self.shared.set_progress(next);
         self.count(1, works);
         Ok(())
     }
 
-    fn roll_back(&mut self) -> Result<(), Error> {
-        self.session.rollback().map_err(|error| self.give_up("roll back", error))
+    fn roll_back(&mut self) -> Result<(), Trouble> {
+        self.session.rollback().map_err(Trouble::passing("roll back"))
     }
 
-    /// A failure that other nodes would not have must not be told, and nothing after it may be applied.
-    fn refuse_local<'f>(&mut self, failures: impl Iterator<Item = &'f Failure>) -> Result<(), Error> {
-        for failure in failures {
+    /// Returns the first failure that other nodes would not have. It must not become a result.
+    fn refuse_local<'f>(&self, failures: impl Iterator<Item = (usize, &'f Failure)>) -> Result<(), Trouble> {
+        for (step, failure) in failures {
             if let Failure::Sql(error) = failure
                 && self.is_local(error)
             {
-                return Err(self.give_up("apply", error.clone()));
+                let culprit = Some(Culprit { piece: 0, step });
+                return Err(Trouble::Local { action: "apply", error: error.clone(), culprit });
             }
         }
         Ok(())
@@ -415,14 +497,8 @@ impl Writer<'_> {
         }
     }
 
-    fn give_up(&mut self, action: &'static str, error: SqlError) -> Error {
-        self.shared.poison(&format!("{action}: {} ({})", error.message, error.code));
-        // What is open dies with the connection; nothing of it has been told.
-        let _ = self.session.rollback();
-        engine_error(action, error)
-    }
-
-    fn give_up_because(&mut self, why: &str) -> Error {
+    /// Takes no more writes. What is open is rolled back, and none of it has been told.
+    pub(super) fn give_up(&mut self, why: &str) -> Error {
         self.shared.poison(why);
         let _ = self.session.rollback();
         Error::Poisoned(why.into())
@@ -445,5 +521,5 @@ fn failure_of(step: &StepOutcome) -> Option<&Failure> {
 /// One step of a batch as a batch of its own.
 fn one_step(batch: &Batch, step: usize) -> Batch {
     let steps = batch.steps.get(step).cloned().into_iter().collect();
-    Batch { steps, atomicity: Atomicity::All, stamp: batch.stamp, timed: batch.timed }
+    Batch { steps, atomicity: Atomicity::Each, stamp: batch.stamp, timed: batch.timed, settings: batch.settings }
 }

@@ -59,6 +59,10 @@ impl Writer<'_> {
                 jobs.drain(..).for_each(|job| job.answer(Err(Error::Poisoned(why.clone()))));
                 return;
             }
+            if let Err(error) = self.renew_for_callers() {
+                jobs.drain(..).for_each(|job| job.answer(Err(error.clone())));
+                return;
+            }
             let gate = self.shared.close_gate();
             if first.alone {
                 if let Some(job) = jobs.pop_front() {
@@ -68,7 +72,7 @@ impl Writer<'_> {
                 self.run_group(&mut jobs);
             }
             drop(gate);
-            self.renew();
+            self.renew_or_later();
         }
     }
 
@@ -191,8 +195,8 @@ impl Writer<'_> {
         let _stamped = Stamped::new(job.stamp);
         self.session.begin_batch();
         for (index, step) in job.batch.steps.iter().enumerate() {
-            let Batch { stamp, timed, .. } = job.batch;
-            let batch = Batch { steps: vec![step.clone()], atomicity: Atomicity::All, stamp, timed };
+            let Batch { stamp, timed, settings, .. } = job.batch;
+            let batch = Batch { steps: vec![step.clone()], atomicity: Atomicity::Each, stamp, timed, settings };
             let result = match job.limits.exceeded() {
                 Some(reason) => Err(stop_error(reason)),
                 None if runs_outside_transaction(&mut self.session, &batch) => Ok(self.run_bare(&job.limits, &batch)),
@@ -242,11 +246,11 @@ impl Writer<'_> {
     pub(super) fn run_bare(&mut self, limits: &Limits, batch: &Batch) -> ToldStep {
         let mode = Mode { savepoints: false, shared: false, ..self.mode() };
         let mut sink = self.sink();
-        self.session.watch.begin(limits.clone());
+        self.session.begin_run(limits.clone());
         self.session.set_outside_transaction(true);
         let result = run_batch(&mut self.session, batch, mode, &mut sink);
         self.session.set_outside_transaction(false);
-        self.session.watch.end();
+        self.session.end_run();
         match result {
             Ok(ending) => single_step(sink.into_outcome(ending)),
             Err(_) => failed(Failure::Sql(probe::error_of_code(rusqlite::ffi::SQLITE_INTERRUPT, None))),
@@ -276,9 +280,9 @@ impl Writer<'_> {
         if let Err(error) = self.session.savepoint(Level::Member) {
             return Member::lost(Some(engine_error("open savepoint", error)));
         }
-        self.session.watch.begin(limits.clone());
+        self.session.begin_run(limits.clone());
         let result = run_batch(&mut self.session, batch, mode, &mut sink);
-        self.session.watch.end();
+        self.session.end_run();
         if company == Company::Shared && self.session.is_dirty() {
             // Nobody could tell before (a statement that depended on an earlier one): neighbours must not see it.
             return Member::lost(None);
@@ -312,7 +316,7 @@ impl Writer<'_> {
     fn mode(&self) -> Mode<'static> {
         let options = &self.shared.blueprint.options;
         let (block_bytes, rows_max) = (options.block_bytes, options.rows_max);
-        Mode { savepoints: true, shared: false, block_bytes, rows_max, known: &[], first_step: 0 }
+        Mode { savepoints: true, shared: false, block_bytes, rows_max, known: &[], first_step: 0, settings_hold: false }
     }
 
     fn sink(&self) -> Held {
@@ -332,10 +336,10 @@ impl Writer<'_> {
         }
     }
 
-    /// After an I/O error nobody knows what the disk holds, so the database takes no more writes. SQLite recovers from
-    /// the log when it is opened again.
+    /// After an I/O error it is unknown what the disk holds, so the database takes no more writes. SQLite recovers from
+    /// the log when it is opened again. A damaged page fails only the statements that meet it.
     fn is_fatal(&self, error: &SqlError) -> bool {
-        let fatal = matches!(error.primary_code(), rusqlite::ffi::SQLITE_IOERR | rusqlite::ffi::SQLITE_CORRUPT);
+        let fatal = error.primary_code() == rusqlite::ffi::SQLITE_IOERR;
         if fatal {
             self.shared.poison(&format!("{} ({})", error.message, error.code));
         }
@@ -365,6 +369,6 @@ pub(crate) fn stop_error(reason: StopReason) -> Error {
     match reason {
         StopReason::Deadline => Error::Timeout,
         // Nobody listens any more.
-        StopReason::Cancelled | StopReason::Budget => Error::Closed,
+        StopReason::Cancelled | StopReason::Budget | StopReason::Steps => Error::Closed,
     }
 }

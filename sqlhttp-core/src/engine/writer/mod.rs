@@ -3,11 +3,12 @@
 //! * [`queue`]: what waits for it, bounded.
 //! * [`thread`]: takes what waits and runs it; at its own pace, without timers: while one group syncs, the next gathers.
 //! * [`group`]: several batches in one transaction and one fsync, each as if it were alone.
-//! * [`apply`]: the entries of a log, where that is what is written.
+//! * [`apply`]: the entries of a log, where that is what is written; [`local`]: failures of this node alone.
 //! * [`owner`]: what the database's owner asks for: scripts, VACUUM, checkpoints.
 
 mod apply;
 mod group;
+mod local;
 mod owner;
 mod queue;
 mod thread;

@@ -15,7 +15,15 @@ use crate::model::{Error, Failure, SqlError};
 impl Writer<'_> {
     pub(super) fn run_owner(&mut self, task: OwnerTask) {
         let gate = self.shared.close_gate();
-        // Somebody who has gone away needs no answer.
+        // A receiver may have been dropped.
+        if let Err(error) = self.renew_for_callers() {
+            return match task {
+                OwnerTask::Script(_, reply) => drop(reply.send(Err(error))),
+                OwnerTask::Vacuum(reply) | OwnerTask::Checkpoint(reply) | OwnerTask::Replace(_, reply) => {
+                    drop(reply.send(Err(error)));
+                }
+            };
+        }
         match task {
             OwnerTask::Script(sql, reply) => drop(reply.send(Ok(self.script(&sql)))),
             OwnerTask::Vacuum(reply) => drop(reply.send(self.run_for_owner("VACUUM", "vacuum"))),

@@ -6,8 +6,9 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
+use super::group::stop_error;
 use crate::engine::log::{LogEntry, OnApplied};
-use crate::engine::watch::Limits;
+use crate::engine::watch::{Limits, StopReason};
 use crate::model::{Answer, Batch, Error, Outcome, SqlError, Stamp};
 
 /// A batch that waits.
@@ -142,9 +143,35 @@ impl Queue {
         self.arrived.notify_all();
     }
 
+    /// Answers the callers whose limits were exceeded while their batches waited. Returns whether a batch waits.
+    pub(crate) fn supervise(&self) -> bool {
+        let mut state = self.lock();
+        let mut over = Vec::new();
+        if state.tasks.iter().any(|task| exceeded(task).is_some()) {
+            for task in std::mem::take(&mut state.tasks) {
+                match (exceeded(&task), task) {
+                    (Some(reason), Task::Batch(job)) => over.push((job, reason)),
+                    (_, task) => state.tasks.push_back(task),
+                }
+            }
+        }
+        let waits = !state.tasks.is_empty();
+        drop(state);
+        over.into_iter().for_each(|(job, reason)| job.answer(Err(stop_error(reason))));
+        waits
+    }
+
     /// How many tasks wait.
     pub(crate) fn len(&self) -> usize {
         self.lock().tasks.len()
+    }
+}
+
+/// Why a task need not run any more.
+fn exceeded(task: &Task) -> Option<StopReason> {
+    match task {
+        Task::Batch(job) => job.limits.exceeded(),
+        Task::Owner(_) | Task::Log(_) => None,
     }
 }
 

@@ -1,7 +1,7 @@
 //! The writer's thread.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockWriteGuard};
 
 use super::queue::{Gathered, Job, Queue, Task};
@@ -10,7 +10,7 @@ use crate::engine::options::Writes;
 use crate::engine::progress::Progress;
 use crate::engine::session::{Blueprint, Role, Session, engine_error, sql_error};
 use crate::engine::watch::Cancel;
-use crate::model::Error;
+use crate::model::{Error, SqlError};
 
 /// What the writer shares with the rest of the database.
 pub(crate) struct Shared {
@@ -28,6 +28,12 @@ pub(crate) struct Shared {
     pub(crate) interrupted: Cancel,
     /// How far the database is in the log that it applies.
     progress: Mutex<Progress>,
+    /// Why the writer does not go on for the moment, if so.
+    waits_for: Mutex<Option<Arc<str>>>,
+    /// No other node has to come to the same results: see [`super::local`].
+    sole: AtomicBool,
+    /// The index of the last entry in which a failure of this node alone became a result; 0 if none did.
+    decision: AtomicU64,
 }
 
 /// What has been done since the start.
@@ -51,7 +57,37 @@ impl Shared {
             gate: RwLock::default(),
             interrupted: Cancel::default(),
             progress: Mutex::default(),
+            waits_for: Mutex::default(),
+            sole: AtomicBool::new(false),
+            decision: AtomicU64::new(0),
         }
+    }
+
+    /// Why the writer does not go on for the moment, if so.
+    pub(crate) fn waits_for(&self) -> Option<Arc<str>> {
+        self.waits_for.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_waits_for(&self, why: Option<Arc<str>>) {
+        *self.waits_for.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+
+    /// Whether this node may decide alone.
+    pub(crate) fn is_sole(&self) -> bool {
+        self.sole.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_sole(&self, sole: bool) {
+        self.sole.store(sole, Ordering::Relaxed);
+    }
+
+    /// The index of the last entry in which a failure of this node alone became a result; 0 if none did.
+    pub(crate) fn decision(&self) -> u64 {
+        self.decision.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn note_decision(&self, index: u64) {
+        self.decision.fetch_max(index, Ordering::Relaxed);
     }
 
     /// How far the database is in the log that it applies, as of the last commit.
@@ -130,7 +166,7 @@ pub(crate) fn run(session: Session, shared: &Shared) {
             shared.poison("the writer panicked");
         }
         if shared.poisoned().is_none() {
-            writer.renew();
+            writer.renew_or_later();
         }
         shared.anchor.return_place();
     }
@@ -142,14 +178,26 @@ pub(crate) fn run(session: Session, shared: &Shared) {
 
 impl Writer<'_> {
     /// Replaces a session that a batch has marked.
-    pub(super) fn renew(&mut self) {
-        if !self.session.is_stale(&self.shared.blueprint) {
-            return;
+    ///
+    /// # Errors
+    /// SQLite opens no connection at this moment. The marked session must not be used.
+    pub(super) fn renew(&mut self) -> Result<(), SqlError> {
+        if self.session.is_stale(&self.shared.blueprint) {
+            self.session = Session::open(&self.shared.blueprint, Role::Writer)?;
         }
-        match Session::open(&self.shared.blueprint, Role::Writer) {
-            Ok(session) => self.session = session,
-            Err(error) => self.shared.poison(&format!("cannot open a new connection: {error}")),
+        Ok(())
+    }
+
+    /// The same; a session that cannot be replaced now is replaced before it is used next.
+    pub(super) fn renew_or_later(&mut self) {
+        if let Err(error) = self.renew() {
+            tracing::warn!(%error, "the writer cannot open a new connection yet");
         }
+    }
+
+    /// [`Writer::renew`], with the error that callers receive.
+    pub(super) fn renew_for_callers(&mut self) -> Result<(), Error> {
+        self.renew().map_err(|error| Error::Unavailable(format!("cannot open a connection: {error}").into()))
     }
 
     pub(super) fn count(&self, groups: u64, batches: usize) {

@@ -12,6 +12,8 @@ use tokio::sync::oneshot;
 
 use super::super::LogStore;
 use crate::command::{Command, DATABASE, EncodedWork, Work};
+use sqlhttp_core::Conditions;
+
 use crate::types::{Entry, Membership, Peer, log_id};
 
 /// An entry without content.
@@ -26,7 +28,8 @@ pub(super) fn command(term: u64, index: u64, bytes: usize) -> Entry {
         .map(|mixed| ((mixed ^ (mixed >> 29)).wrapping_mul(0xBF58_476D_1CE4_E5B9) >> 40) as u8 | 1)
         .collect();
     let work = EncodedWork::new(Work::Replace(Arc::from(content))).unwrap();
-    let command = Command::new(DATABASE, vec![work]).unwrap();
+    let conditions = Conditions { unix_ms: 0, foreign_keys: false, value_bytes_max: 1 };
+    let command = Command::new(DATABASE, conditions, vec![work]).unwrap();
     Entry { log_id: log_id(term, index), payload: EntryPayload::Normal(command) }
 }
 

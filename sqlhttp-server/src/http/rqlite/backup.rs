@@ -144,14 +144,20 @@ fn gzipped(reader: impl AsyncBufRead + Send + 'static) -> ReplyBody {
 fn failed(why: &Error) -> Rejection {
     log(why);
     Box::new(match why {
-        Error::Overloaded(_) | Error::Busy(_) | Error::Closed | Error::NoLeader | Error::Timeout => {
-            error(StatusCode::SERVICE_UNAVAILABLE, &why.to_string())
-        }
+        Error::Overloaded(_)
+        | Error::Busy(_)
+        | Error::Closed
+        | Error::NoLeader
+        | Error::Timeout
+        | Error::Unavailable(_) => error(StatusCode::SERVICE_UNAVAILABLE, &why.to_string()),
         // The path is the operator's business.
         Error::Io { action, source, .. } => error(StatusCode::INTERNAL_SERVER_ERROR, &format!("{action}: {source}")),
-        Error::LeadershipLost | Error::ReadOnly | Error::Poisoned(_) | Error::Sqlite { .. } | Error::Unsupported(_) => {
-            error(StatusCode::INTERNAL_SERVER_ERROR, &why.to_string())
-        }
+        Error::LeadershipLost
+        | Error::Unknown
+        | Error::ReadOnly
+        | Error::Poisoned(_)
+        | Error::Sqlite { .. }
+        | Error::Unsupported(_) => error(StatusCode::INTERNAL_SERVER_ERROR, &why.to_string()),
     })
 }
 

@@ -72,13 +72,19 @@ fn too_late() -> Rejection {
 fn not_applied(why: &Error) -> HttpResponse {
     log(why);
     match why {
-        Error::Overloaded(_) | Error::Timeout | Error::Busy(_) | Error::Closed | Error::NoLeader => {
-            error(StatusCode::SERVICE_UNAVAILABLE, &why.to_string())
-        }
+        Error::Overloaded(_)
+        | Error::Timeout
+        | Error::Busy(_)
+        | Error::Closed
+        | Error::NoLeader
+        | Error::Unavailable(_) => error(StatusCode::SERVICE_UNAVAILABLE, &why.to_string()),
         // Its text may name a file.
         Error::Io { .. } => error(StatusCode::INTERNAL_SERVER_ERROR, "the disk failed"),
-        Error::LeadershipLost | Error::ReadOnly | Error::Poisoned(_) | Error::Sqlite { .. } | Error::Unsupported(_) => {
-            error(StatusCode::INTERNAL_SERVER_ERROR, &why.to_string())
-        }
+        Error::LeadershipLost
+        | Error::Unknown
+        | Error::ReadOnly
+        | Error::Poisoned(_)
+        | Error::Sqlite { .. }
+        | Error::Unsupported(_) => error(StatusCode::INTERNAL_SERVER_ERROR, &why.to_string()),
     }
 }

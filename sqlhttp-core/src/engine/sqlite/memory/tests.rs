@@ -7,7 +7,7 @@ use rusqlite::{Connection, OpenFlags, ffi};
 use super::directory::{self, File};
 use super::{MemoryDatabase, vfs_name};
 use crate::engine::sqlite::file::VfsFile;
-use crate::{Batch, Database, Options, Step, StepOutcome, Value};
+use crate::{Batch, Database, Options, Step, StepOutcome};
 
 fn try_connect(name: &str) -> rusqlite::Result<Connection> {
     let vfs = vfs_name().expect("the VFS");
@@ -44,11 +44,7 @@ fn exec(db: &Database, sql: &str) -> StepOutcome {
 
 /// The name of a database, as its connections know it.
 fn name_of(db: &Database) -> String {
-    let StepOutcome::Rows(rows) = exec(db, "SELECT file FROM pragma_database_list") else { panic!("no rows") };
-    match rows.iter().next().and_then(|row| row.get(0).map(|value| value.to_value())) {
-        Some(Value::Text(name)) => name,
-        other => panic!("{other:?}"),
-    }
+    db.memory_name().expect("a database in memory").to_owned()
 }
 
 #[test]

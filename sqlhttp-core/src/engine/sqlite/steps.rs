@@ -1,0 +1,110 @@
+//! Counts the steps of SQLite's virtual machine so that every node counts alike.
+//!
+//! SQLite calls the progress handler each time the counter of a statement has grown by a fixed number
+//! (<https://sqlite.org/c3ref/progress_handler.html>). Two things would make the calls differ between nodes. The counter of
+//! a statement that is kept goes on from its last run; the engine sets it to 0 before each run ([`super::statement`]). And
+//! virtual tables such as FTS5 run statements of their own, whose number depends on what they have cached. Those
+//! statements run inside the outermost one, so SQLite calls the handler from further down the stack: only calls from
+//! the depth of the outermost statement count.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rusqlite::Connection;
+
+use super::statement::Statement;
+use crate::model::SqlError;
+
+thread_local! {
+    /// The address of the frame that called `sqlite3_step` last on this thread.
+    static STEP_FRAME: Cell<usize> = const { Cell::new(0) };
+    /// The depth of the last call of the handler.
+    static LAST_DEPTH: Cell<usize> = const { Cell::new(0) };
+}
+
+/// How far below [`STEP_FRAME`] the handler runs if the outermost statement calls it; 0 while that is unknown.
+static OUTERMOST: AtomicUsize = AtomicUsize::new(0);
+
+/// Runs long enough to call the handler several times, and uses no virtual table.
+const CALIBRATION: &std::ffi::CStr =
+    c"WITH RECURSIVE c(x) AS (VALUES(1) UNION ALL SELECT x + 1 FROM c LIMIT 2000) SELECT count(*) FROM c";
+
+/// Notes the frame from which a statement is stepped. `frame` is a local variable of the caller of `sqlite3_step`.
+pub(super) fn enter(frame: &u8) {
+    STEP_FRAME.set(std::ptr::from_ref(std::hint::black_box(frame)).addr());
+}
+
+/// Whether the progress handler, which calls this, was called by the outermost statement.
+#[inline(never)]
+pub(crate) fn is_outermost() -> bool {
+    let here = 0_u8;
+    let depth = STEP_FRAME.get().wrapping_sub(std::ptr::from_ref(std::hint::black_box(&here)).addr());
+    LAST_DEPTH.set(depth);
+    depth == OUTERMOST.load(Ordering::Relaxed)
+}
+
+/// Learns the depth of the outermost statement, once per process. The connection's progress handler must be installed.
+///
+/// # Errors
+/// SQLite cannot run a simple query.
+pub(crate) fn calibrate(connection: &Connection) -> Result<(), SqlError> {
+    if OUTERMOST.load(Ordering::Relaxed) != 0 {
+        return Ok(());
+    }
+    let Some(mut statement) = Statement::prepare(connection, CALIBRATION, false)?.statement else { return Ok(()) };
+    LAST_DEPTH.set(0);
+    while statement.step().map_err(|code| super::probe::last_error(connection, code))? {}
+    OUTERMOST.store(LAST_DEPTH.get(), Ordering::Relaxed);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicU64;
+
+    use super::*;
+
+    /// The calls of the handler from the outermost statement, and all calls.
+    fn count(connection: &Connection, sql: &std::ffi::CStr, calls: &Arc<[AtomicU64; 2]>) -> (u64, u64) {
+        calls.iter().for_each(|count| count.store(0, Ordering::Relaxed));
+        let mut statement = Statement::prepare(connection, sql, false).unwrap().statement.unwrap();
+        statement.forget_steps();
+        while statement.step().unwrap() {}
+        (calls[0].load(Ordering::Relaxed), calls[1].load(Ordering::Relaxed))
+    }
+
+    fn counting() -> (Connection, Arc<[AtomicU64; 2]>) {
+        let mut connection = Connection::open_in_memory().unwrap();
+        let calls = Arc::new([AtomicU64::new(0), AtomicU64::new(0)]);
+        let counted = calls.clone();
+        let handler = move || {
+            counted[0].fetch_add(u64::from(is_outermost()), Ordering::Relaxed);
+            counted[1].fetch_add(1, Ordering::Relaxed);
+            false
+        };
+        connection.progress_handler(100, Some(handler)).unwrap();
+        (connection, calls)
+    }
+
+    /// The depth belongs to one build of the handler, so it is learnt anew for the handler of this test.
+    #[test]
+    fn statements_of_virtual_tables_are_not_counted() {
+        let (connection, calls) = counting();
+        let mut statement = Statement::prepare(&connection, CALIBRATION, false).unwrap().statement.unwrap();
+        while statement.step().unwrap() {}
+        let before = OUTERMOST.swap(LAST_DEPTH.get(), Ordering::Relaxed);
+        let (outermost, all) = count(&connection, CALIBRATION, &calls);
+        assert!(outermost > 10 && outermost == all, "{outermost} of {all}");
+        let fill = "CREATE VIRTUAL TABLE f USING fts5(t); \
+                    INSERT INTO f WITH RECURSIVE c(x) AS (VALUES(1) UNION ALL SELECT x + 1 FROM c LIMIT 3000) \
+                    SELECT 'word' || x || ' common' FROM c";
+        connection.execute_batch(fill).unwrap();
+        let search = c"SELECT count(*) FROM f WHERE f MATCH 'common' AND t LIKE '%9%'";
+        let (outermost, all) = count(&connection, search, &calls);
+        OUTERMOST.store(before, Ordering::Relaxed);
+        assert!(outermost > 10 && outermost < all, "{outermost} of {all}");
+    }
+}

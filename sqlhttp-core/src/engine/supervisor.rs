@@ -1,0 +1,96 @@
+//! One thread per process that ends runs whose time is up, and looks after queues.
+//!
+//! SQLite can work for minutes without calling the progress handler. The supervisor looks at every database every
+//! [`PERIOD`] while there is work, and sleeps without a timer while there is none.
+
+use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+use super::background::spawn;
+
+/// How often the supervisor looks at a database that works.
+pub(crate) const PERIOD: Duration = Duration::from_millis(4);
+/// How many times it finds no work anywhere before it sleeps.
+const IDLE_SCANS: u32 = 25;
+
+/// Something that the supervisor looks at.
+pub(crate) trait Supervised: Send + Sync {
+    /// Ends what has to end. Returns whether there has been work since the last call.
+    fn supervise(&self, now: Instant) -> bool;
+}
+
+#[derive(Default)]
+struct Supervisor {
+    supervised: Vec<Weak<dyn Supervised>>,
+    thread: Option<Thread>,
+}
+
+static SUPERVISOR: Mutex<Supervisor> = Mutex::new(Supervisor { supervised: Vec::new(), thread: None });
+static ASLEEP: AtomicBool = AtomicBool::new(false);
+
+fn lock() -> MutexGuard<'static, Supervisor> {
+    SUPERVISOR.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Adds a database; it is forgotten when it is dropped.
+pub(crate) fn register(supervised: Weak<dyn Supervised>) {
+    let mut supervisor = lock();
+    supervisor.supervised.push(supervised);
+    if supervisor.thread.is_some() {
+        return;
+    }
+    match spawn("sqlhttp-supervisor", run) {
+        Ok(handle) => supervisor.thread = Some(handle.thread().clone()),
+        Err(error) => tracing::error!(%error, "statements that do not call the progress handler cannot be interrupted"),
+    }
+}
+
+/// Wakes the supervisor if it sleeps. Called after work has been made visible to [`Supervised::supervise`].
+pub(crate) fn notice() {
+    // Pairs with the fence in `sleep`: either this thread sees that the supervisor sleeps, or the supervisor sees the work.
+    fence(Ordering::SeqCst);
+    if ASLEEP.load(Ordering::Relaxed) && ASLEEP.swap(false, Ordering::SeqCst) {
+        let thread = lock().thread.clone();
+        if let Some(thread) = thread {
+            thread.unpark();
+        }
+    }
+}
+
+fn run() {
+    let mut idle_scans = 0;
+    loop {
+        std::thread::sleep(PERIOD);
+        idle_scans = if scan() { 0 } else { idle_scans + 1 };
+        if idle_scans >= IDLE_SCANS {
+            sleep();
+            idle_scans = 0;
+        }
+    }
+}
+
+/// Looks at every database. Returns whether any of them has worked.
+fn scan() -> bool {
+    let all: Vec<_> = {
+        let mut supervisor = lock();
+        supervisor.supervised.retain(|one| one.strong_count() > 0);
+        supervisor.supervised.iter().filter_map(Weak::upgrade).collect()
+    };
+    let now = Instant::now();
+    // All of them, whatever the first one answers.
+    all.iter().fold(false, |active, one| one.supervise(now) || active)
+}
+
+fn sleep() {
+    ASLEEP.store(true, Ordering::SeqCst);
+    fence(Ordering::SeqCst);
+    if scan() {
+        ASLEEP.store(false, Ordering::SeqCst);
+        return;
+    }
+    while ASLEEP.load(Ordering::SeqCst) {
+        std::thread::park();
+    }
+}

@@ -1,0 +1,244 @@
+//! Failures that depend on this node alone, while it applies a log.
+//!
+//! | failure | what the writer does |
+//! |---|---|
+//! | a full disk, a foreign lock, no descriptors, no memory | rolls back, waits, and tries again until it succeeds |
+//! | the same, caused by one statement that asks for more than there is | a node without other voters lets the statement fail |
+//! | a damaged page | a node without other voters lets the statement fail; otherwise the database takes no more writes |
+//! | anything else (an I/O error, a bug) | the database takes no more writes |
+//!
+//! A node without other voters decides for the cluster, because no other node has to come to the same result. The decision
+//! is durable before the caller learns of it, and the log is cut behind it, so that no replay meets it again.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rusqlite::ffi;
+
+use super::apply::Piece;
+use super::thread::Writer;
+use crate::engine::session::engine_error;
+use crate::model::{Error, Failure, SqlError};
+
+/// How long to wait before the second attempt; each further wait is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// How often a waiting writer looks whether the process ends.
+const POLL: Duration = Duration::from_millis(20);
+/// How often the log says that the writer waits.
+const WARN_EVERY: Duration = Duration::from_secs(5);
+/// After so many attempts a statement that finds enough space or memory each time is the cause itself.
+const ATTEMPTS_OF_ONE: u32 = 3;
+/// This much free space on the disk is enough for any other statement, bytes.
+const FREE_BYTES_MIN: u64 = 32 << 20;
+
+/// The piece of work, and the step of it, that met a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Culprit {
+    /// Its position among the pieces that are being applied.
+    pub(super) piece: usize,
+    pub(super) step: usize,
+}
+
+/// Why pieces could not be applied.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// Something that only this node has met.
+    Local {
+        action: &'static str,
+        error: SqlError,
+        culprit: Option<Culprit>,
+    },
+    Final(Error),
+}
+
+impl Trouble {
+    /// An error of the engine's own SQL.
+    pub(super) fn passing(action: &'static str) -> impl FnOnce(SqlError) -> Trouble {
+        move |error| Trouble::Local { action, error, culprit: None }
+    }
+
+    /// The error with which a batch was given up.
+    pub(super) fn from_error(error: Error) -> Trouble {
+        match error {
+            Error::Sqlite { action, source } => Trouble::Local { action, error: source, culprit: None },
+            Error::Busy(source) => Trouble::Local { action: "apply", error: source, culprit: None },
+            other => Trouble::Final(other),
+        }
+    }
+
+    pub(super) fn of_piece(self, piece: usize) -> Trouble {
+        self.of(|culprit| Culprit { piece, ..culprit })
+    }
+
+    pub(super) fn of_step(self, step: usize) -> Trouble {
+        self.of(|culprit| Culprit { step, ..culprit })
+    }
+
+    fn of(self, place: impl FnOnce(Culprit) -> Culprit) -> Trouble {
+        match self {
+            Trouble::Local { action, error, culprit } => Trouble::Local { action, error, culprit: culprit.map(place) },
+            other => other,
+        }
+    }
+}
+
+/// The attempts so far to get past one place in the log.
+#[derive(Debug, Default)]
+pub(super) struct Local {
+    attempts: u32,
+    warned: Option<Instant>,
+}
+
+impl Writer<'_> {
+    /// Rolls back, and decides how to go on: waits, lets a step fail, or returns the error that ends the writer.
+    pub(super) fn meet(
+        &mut self,
+        local: &mut Local,
+        trouble: Trouble,
+        index: u64,
+        pieces: &mut VecDeque<Piece<'_>>,
+    ) -> Result<(), Error> {
+        let (action, error, culprit) = match trouble {
+            Trouble::Local { action, error, culprit } => (action, error, culprit),
+            Trouble::Final(Error::Closed) if self.shared.interrupted.is_set() => return Err(self.stop()),
+            Trouble::Final(error) => return Err(self.give_up(&format!("entry {index} of the log: {error}"))),
+        };
+        if self.shared.interrupted.is_set() {
+            return Err(self.stop());
+        }
+        if self.session.rollback().is_err() {
+            // The transaction ends with its connection.
+            self.session.mark_dirty();
+        }
+        local.attempts += 1;
+        match resort(&error) {
+            Resort::Wait => {
+                if error.primary_code() == ffi::SQLITE_FULL {
+                    self.free_space();
+                }
+                if self.is_own_fault(local, &error) {
+                    return self.let_fail(culprit, error, pieces);
+                }
+                self.wait(local, action, &error, index)
+            }
+            Resort::LetFail if self.shared.is_sole() && culprit.is_some() => self.let_fail(culprit, error, pieces),
+            Resort::LetFail | Resort::End => {
+                let why = format!("entry {index} of the log: {action}: {} ({})", error.message, error.code);
+                self.give_up(&why);
+                Err(engine_error(action, error))
+            }
+        }
+    }
+
+    /// The process ends: what is open is rolled back, and is applied when the database is opened again.
+    fn stop(&mut self) -> Error {
+        let _ = self.session.rollback();
+        self.shared.poison("interrupted");
+        Error::Closed
+    }
+
+    /// Gives the pages of the transaction that was rolled back to the disk. (A transaction larger than the cache writes
+    /// to the write-ahead log before it commits.)
+    fn free_space(&mut self) {
+        let cut = |connection: &mut rusqlite::Connection| {
+            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+        };
+        if let Err(error) = self.session.as_owner(cut) {
+            tracing::debug!(%error, "the write-ahead log keeps its size");
+        }
+    }
+
+    /// Whether the statement itself asks for more than there is.
+    fn is_own_fault(&self, local: &Local, error: &SqlError) -> bool {
+        if !self.shared.is_sole() || local.attempts < ATTEMPTS_OF_ONE {
+            return false;
+        }
+        match error.primary_code() {
+            ffi::SQLITE_NOMEM => true,
+            ffi::SQLITE_FULL => self.shared.blueprint.file().is_some_and(|file| has_space(file)),
+            _ => false,
+        }
+    }
+
+    /// From now on the step fails with this error, without being run.
+    fn let_fail(
+        &mut self,
+        culprit: Option<Culprit>,
+        error: SqlError,
+        pieces: &mut VecDeque<Piece<'_>>,
+    ) -> Result<(), Error> {
+        let position = culprit.map_or(0, |culprit| culprit.piece);
+        let Some(piece) = pieces.get_mut(position) else { return Ok(()) };
+        let step = culprit.map_or(piece.last_step(), |culprit| culprit.step);
+        tracing::error!(
+            index = piece.index,
+            step,
+            "a statement of the log fails on this node, which decides alone: {} ({})",
+            error.message,
+            error.code
+        );
+        piece.known.push((step, Failure::Sql(error)));
+        (piece.alone, piece.decided_here) = (true, true);
+        Ok(())
+    }
+
+    fn wait(&mut self, local: &mut Local, action: &str, error: &SqlError, index: u64) -> Result<(), Error> {
+        let why = format!("{action}: {} ({})", error.message, error.code);
+        if local.warned.is_none_or(|warned| warned.elapsed() >= WARN_EVERY) {
+            tracing::warn!("entry {index} of the log waits: {why}");
+            local.warned = Some(Instant::now());
+        }
+        self.shared.set_waits_for(Some(Arc::from(why)));
+        let doublings = (local.attempts - 1).min(8);
+        let until = Instant::now() + (FIRST_PAUSE * 2_u32.pow(doublings)).min(PAUSE_MAX);
+        while Instant::now() < until {
+            if self.shared.interrupted.is_set() {
+                return Err(self.stop());
+            }
+            std::thread::sleep(POLL);
+        }
+        Ok(())
+    }
+}
+
+/// How a local failure is answered.
+enum Resort {
+    Wait,
+    LetFail,
+    End,
+}
+
+fn resort(error: &SqlError) -> Resort {
+    match (error.primary_code(), error.code) {
+        (
+            ffi::SQLITE_FULL
+            | ffi::SQLITE_NOMEM
+            | ffi::SQLITE_BUSY
+            | ffi::SQLITE_CANTOPEN
+            | ffi::SQLITE_PROTOCOL
+            | ffi::SQLITE_LOCKED
+            | ffi::SQLITE_INTERRUPT,
+            _,
+        )
+        | (_, ffi::SQLITE_IOERR_NOMEM | ffi::SQLITE_IOERR_LOCK | ffi::SQLITE_IOERR_GETTEMPPATH) => Resort::Wait,
+        (ffi::SQLITE_CORRUPT, _) => Resort::LetFail,
+        _ => Resort::End,
+    }
+}
+
+#[cfg(not(unix))]
+fn has_space(_file: &Path) -> bool {
+    false
+}
+
+/// Whether the disk of a file, and that of temporary files, have enough space for any ordinary statement.
+#[cfg(unix)]
+fn has_space(file: &Path) -> bool {
+    let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    [directory, &std::env::temp_dir()].into_iter().all(|directory| {
+        rustix::fs::statvfs(directory).is_ok_and(|stat| stat.f_bavail.saturating_mul(stat.f_frsize) >= FREE_BYTES_MIN)
+    })
+}

@@ -1,0 +1,126 @@
+//! The limit of steps in an entry of the log ends the same statements, however the log is cut and whatever a connection has
+//! kept: that is what lets every node of a cluster decide alike.
+#![allow(clippy::expect_used, clippy::panic, reason = "clippy does not see that this is a test")]
+
+mod common;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use common::{block_on, rows};
+use sqlhttp_core::{
+    Atomicity, Batch, Conditions, Database, Failure, LogEntry, LogWork, Options, Outcome, Stamp, Step, StepOutcome,
+    Value, Writes,
+};
+
+const STEPS_MAX: u64 = 30_000;
+
+/// Some take fewer steps than the limit, some more, and some run statements of a virtual table inside.
+fn texts() -> Vec<String> {
+    let counted = |rows: u64| {
+        format!(
+            "INSERT INTO t SELECT count(*) FROM \
+             (WITH RECURSIVE c(x) AS (VALUES(1) UNION ALL SELECT x + 1 FROM c LIMIT {rows}) SELECT x FROM c)"
+        )
+    };
+    let mut texts = vec![
+        "CREATE TABLE t(a); CREATE TABLE words(w); CREATE VIRTUAL TABLE f USING fts5(w)".to_owned(),
+        "INSERT INTO words VALUES ('one'), ('two'), ('three'), ('four'), ('five'), ('six'), ('seven'), ('eight')"
+            .into(),
+    ];
+    for round in 1..6 {
+        texts.push("INSERT INTO f SELECT a.w || ' ' || b.w || ' ' || c.w FROM words a, words b, words c".into());
+        texts.push(counted(round * 900));
+        texts.push("INSERT INTO t SELECT count(*) FROM f WHERE f MATCH 'one OR two'".into());
+        texts
+            .push("INSERT INTO t SELECT count(*) FROM f, words WHERE f MATCH 'six' AND f.w LIKE '%' || words.w".into());
+        texts.push("UPDATE t SET a = a + 1 WHERE a % 2 = 0".into());
+        texts.push("INSERT OR ROLLBACK INTO t SELECT a.a FROM t a, t b, t c, t d".into());
+    }
+    texts.push("CREATE INDEX by_w ON words(w)".into());
+    texts.push(
+        "WITH RECURSIVE c(x) AS (VALUES(1) UNION ALL SELECT x + 1 FROM c) INSERT INTO t SELECT count(*) FROM c".into(),
+    );
+    texts
+}
+
+fn entries() -> Vec<LogEntry> {
+    let work = |text: &String| {
+        let stamp = Some(Stamp { unix_ms: 0, seed: 1 });
+        let batch = Batch { stamp, atomicity: Atomicity::Each, ..Batch::one(Step::execute(text.as_str(), ())) };
+        LogWork::Batch { batch: Arc::new(batch), alone: false, steps_max: STEPS_MAX }
+    };
+    let conditions = Some(Conditions { unix_ms: 5, foreign_keys: true, value_bytes_max: 1 << 20 });
+    let entry = |(index, text): (u64, &String)| LogEntry { term: 1, index, conditions, work: vec![work(text)] };
+    (1..).zip(&texts()).map(entry).collect()
+}
+
+fn open(directory: &Path, statement_cache_len: usize) -> Database {
+    let options = Options { writes: Writes::Log, statement_cache_len, ..Options::default() };
+    Database::open(directory.join("db"), options).expect("open")
+}
+
+fn apply(database: &Database, entries: &[LogEntry]) -> Vec<Outcome> {
+    block_on(database.apply(entries.to_vec())).expect("applied").into_iter().flatten().collect()
+}
+
+fn content(database: &Database) -> Vec<Vec<Value>> {
+    rows(database, "SELECT 't', a FROM t UNION ALL SELECT 'f', rowid || w FROM f")
+}
+
+fn is_over_the_limit(outcome: &Outcome) -> bool {
+    matches!(outcome.steps.last(), Some(StepOutcome::Failed(Failure::Timeout)))
+}
+
+#[test]
+fn the_same_statements_exceed_the_limit_however_the_log_is_cut() {
+    let entries = entries();
+    let directories: Vec<_> = (0..3).map(|_| tempfile::tempdir().expect("a directory")).collect();
+
+    let together = open(directories[0].path(), 256);
+    let expected = apply(&together, &entries);
+    let over = expected.iter().filter(|outcome| is_over_the_limit(outcome)).count();
+    assert!(over >= 3 && over + 10 < expected.len(), "{over} of {}", expected.len());
+    assert!(expected.last().is_some_and(is_over_the_limit), "the endless one");
+
+    let one_by_one = open(directories[1].path(), 1);
+    let outcomes: Vec<_> = entries.iter().flat_map(|entry| apply(&one_by_one, std::slice::from_ref(entry))).collect();
+    assert_eq!(outcomes, expected);
+    assert_eq!(content(&one_by_one), content(&together));
+
+    let mut restarted = open(directories[2].path(), 8);
+    let mut outcomes = Vec::new();
+    for chunk in entries.chunks(5) {
+        outcomes.extend(apply(&restarted, chunk));
+        block_on(restarted.close()).expect("closed");
+        restarted = open(directories[2].path(), 8);
+    }
+    assert_eq!(outcomes, expected);
+    assert_eq!(content(&restarted), content(&together));
+}
+
+#[test]
+fn work_on_whole_tables_is_not_limited() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let database = open(directory.path(), 16);
+    let fill = "CREATE TABLE big(a, b); WITH RECURSIVE c(x) AS (VALUES(1) UNION ALL SELECT x + 1 FROM c LIMIT 20000) \
+                INSERT INTO big SELECT x, x FROM c";
+    let texts = [fill, "CREATE INDEX by_a ON big(a)", "ANALYZE", "REINDEX", "VACUUM", "UPDATE big SET b = 1"];
+    let work = |text: &str, steps_max| {
+        let batch = Batch { atomicity: Atomicity::Each, ..Batch::one(Step::execute(text, ())) };
+        let batch = Batch { stamp: Some(Stamp { unix_ms: 0, seed: 1 }), ..batch };
+        let alone = database.classify_blocking(batch.clone()).expect("an answer").alone;
+        LogWork::Batch { batch: Arc::new(batch), alone, steps_max }
+    };
+    let limit = |number: usize| if number == 0 { 0 } else { 20_000 };
+    let mut outcomes = Vec::new();
+    for (number, text) in texts.iter().enumerate() {
+        let work = vec![work(text, limit(number))];
+        let entry = LogEntry { term: 1, index: number as u64 + 1, conditions: None, work };
+        outcomes.extend(apply(&database, &[entry]));
+    }
+    let over: Vec<_> = outcomes.iter().map(is_over_the_limit).collect();
+    assert_eq!(over, [false, false, false, false, false, true], "{outcomes:?}");
+    let failed = outcomes[..5].iter().flat_map(|outcome| &outcome.steps);
+    assert!(failed.into_iter().all(|step| !matches!(step, StepOutcome::Failed(_))), "{outcomes:?}");
+}
