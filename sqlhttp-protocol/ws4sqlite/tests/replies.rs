@@ -284,7 +284,10 @@ fn a_query_that_fails_midway() {
     let error = "onstraint failed: UNIQUE constraint failed: K.a (1555)";
     let want = format!(r#"{{"results":[{{"success":false,"error":"C{error}"}},{{"success":true,"rowsUpdated":1}}]}}"#);
     assert_eq!(fail_midway(NO_FAIL, false), Ok(want));
-    for (body, drain) in [(NO_FAIL, true), (QUERY, false), (QUERY, true)] {
+    let item = format!(r#"{{"resultHeaders":["a"],"resultSet":[{{"a":1}}],"success":false,"error":"C{error}"}}"#);
+    let want = format!(r#"{{"results":[{item},{{"success":true,"rowsUpdated":1}}]}}"#);
+    assert_eq!(fail_midway(NO_FAIL, true), Ok(want));
+    for (body, drain) in [(QUERY, false), (QUERY, true)] {
         let reply = fail_midway(body, drain).unwrap_err().reply;
         assert_eq!(reply.status, 500);
         assert_eq!(String::from_utf8(reply.body).unwrap(), format!(r#"{{"reqIdx":0,"error":"c{error}"}}"#));
