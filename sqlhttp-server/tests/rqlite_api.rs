@@ -122,6 +122,21 @@ fn other_origins_are_told_what_the_database_allows() {
 }
 
 #[test]
+fn a_dump_in_one_string_is_a_script() {
+    let server = Server::memory();
+    let dump = "PRAGMA foreign_keys=OFF;\nBEGIN TRANSACTION;\nCREATE TABLE x(v);\nINSERT INTO x VALUES(1);\nCOMMIT;\n";
+    let results = post(&server, "/db/execute", json!([dump])).results();
+    assert_eq!(results, [json!({ "last_insert_id": 1, "rows_affected": 1 })]);
+    assert_eq!(post(&server, "/db/request", json!([dump.replace("x", "y")])).results(), results);
+    let item = json!([{ "statement": dump.replace("x", "z") }]);
+    assert_eq!(server.transaction("t", item).results(), [json!({ "success": true, "rowsUpdated": 1 })]);
+    let broken = dump.replace("x", "w").replace("VALUES(1)", "VALUES(1, 2)");
+    let item = json!([{ "statement": broken, "noFail": true }]);
+    assert_eq!(server.transaction("t", item).results()[0]["success"], false);
+    assert_eq!(server.query("t", "SELECT name FROM sqlite_schema ORDER BY name"), json!([["x"], ["y"], ["z"]]));
+}
+
+#[test]
 fn options_never_executes_anything() {
     let server = Server::memory();
     let request = Request::new("OPTIONS", "/db/execute").body(r#"["CREATE TABLE x(v)"]"#);
@@ -313,6 +328,9 @@ fn queued_writes_are_durable_when_they_are_answered() {
     assert_eq!(server.query("t", "SELECT count(*) FROM x"), json!([[20]]));
     let next = post(&server, "/db/execute?queue&wait", json!([])).json()["sequence_number"].as_i64().unwrap();
     assert!(next > last, "numbers grow over a restart");
+    // As rqlite's load generator waits for what it has queued.
+    let flush = server.send(&Request::new("POST", "/db/execute?queue&wait"));
+    assert_eq!((flush.status, flush.json()["sequence_number"].as_i64().unwrap() > next), (200, true));
     let text = Request::new("POST", "/db/execute?queue").header("Content-Type", "text/plain").body("DELETE FROM x");
     assert_eq!(server.send(&text).status, 200);
     assert_eq!(server.query("t", "SELECT count(*) FROM x"), json!([[0]]));
