@@ -122,6 +122,25 @@ fn other_origins_are_told_what_the_database_allows() {
 }
 
 #[test]
+fn a_database_is_a_cluster_of_one_node() {
+    let server = Server::memory();
+    let here = format!("127.0.0.1:{}", server.port());
+    for prefix in ["", "/t"] {
+        let ask = |target: &str| get(&server, &format!("{prefix}{target}")).json();
+        let node = ask("/leader");
+        // As the client has called the server.
+        let url = format!("http://test{prefix}");
+        assert_eq!((&node["id"], &node["api_addr"], &node["addr"]), (&json!("t"), &json!(url), &json!(here)));
+        assert_eq!((&node["voter"], &node["reachable"], &node["leader"]), (&json!(true), &json!(true), &json!(true)));
+        assert_eq!(ask("/nodes")["t"]["api_addr"], json!(url));
+        assert_eq!(ask("/nodes?ver=2")["nodes"][0]["api_addr"], json!(url));
+        // This is how clients find the leader among the nodes.
+        assert_eq!(ask("/status?key=store.leader"), json!({ "addr": here, "node_id": "t" }));
+    }
+    assert_eq!(post(&server, "/nodes", json!({})).status, 405);
+}
+
+#[test]
 fn a_dump_in_one_string_is_a_script() {
     let server = Server::memory();
     let dump = "PRAGMA foreign_keys=OFF;\nBEGIN TRANSACTION;\nCREATE TABLE x(v);\nINSERT INTO x VALUES(1);\nCOMMIT;\n";
