@@ -54,6 +54,7 @@ fn write_text(out: &mut Vec<u8>, text: &[u8]) {
 
 fn write_blob(out: &mut Vec<u8>, bytes: &[u8]) {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    out.reserve(2 * bytes.len() + 3);
     out.extend_from_slice(b"X'");
     out.extend(bytes.iter().flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]));
     out.push(b'\'');
