@@ -76,3 +76,13 @@ fn what_no_protocol_can_say_cuts_the_connection() {
     let error = server.client().send(&Request::json("/t", items)).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::UnexpectedEof);
 }
+
+#[test]
+fn an_item_that_is_malformed_is_refused_before_anything_is_sent() {
+    let server = Server::memory();
+    let large = failing().replace("json('{')", "x");
+    for second in [json!({ "query": "#nope" }), json!({ "query": "SELECT 1", "statement": "SELECT 1" })] {
+        let response = server.transaction("t", json!([{ "query": large }, second]));
+        assert_eq!((response.status, &response.json()["reqIdx"]), (400, &json!(1)), "{}", response.text());
+    }
+}

@@ -93,8 +93,10 @@ impl Call {
         if self.items.is_empty() {
             return Err(Refusal::whole(400, "missing statements list ('transaction' node)"));
         }
-        let (steps, items) = self.items.into_iter().map(|item| item.into_step(statements)).unzip();
-        Ok((Batch::transaction(steps), ReplyShape { list: self.list, items }))
+        let (steps, items): (Vec<Step>, _) = self.items.into_iter().map(|item| item.into_step(statements)).unzip();
+        let fails = |step: &Step| matches!(step.action, Action::Fail(_)) && step.on_error == OnError::Abort;
+        let shape = ReplyShape { list: self.list, items, fails: steps.iter().any(fails) };
+        Ok((Batch::transaction(steps), shape))
     }
 }
 

@@ -295,6 +295,21 @@ fn a_query_that_fails_midway() {
 }
 
 #[test]
+fn nothing_is_sent_before_the_error_of_an_item_that_is_malformed() {
+    let body = r##"{"transaction":[{"query":"q"},{"query":"#nope"}]}"##;
+    let mut encoder = PartEncoder::new(shape(body));
+    let mut out = Vec::new();
+    encoder.part(Part::Columns(Arc::from([column("a", None)])), &mut out).unwrap();
+    encoder.part(Part::Rows(block(1, &[&[ValueRef::Integer(1)]])), &mut out).unwrap();
+    encoder.part(Part::Step(rows(&["a"], &[]), sqlhttp_core::StepFacts::default()), &mut out).unwrap();
+    assert!(out.is_empty());
+    let failure = Failure::Protocol { status: 400, message: "no".into() };
+    let step = Part::Step(StepOutcome::Failed(failure), sqlhttp_core::StepFacts::default());
+    let abort = encoder.part(step, &mut out).unwrap_err();
+    assert_eq!((abort.reply.status, abort.reply.body), (400, br#"{"reqIdx":1,"error":"no"}"#.to_vec()));
+}
+
+#[test]
 fn an_ending_that_undoes_the_answer() {
     let mut encoder = PartEncoder::new(shape(STATEMENT));
     let mut out = Vec::new();

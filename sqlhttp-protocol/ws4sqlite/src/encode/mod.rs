@@ -77,6 +77,10 @@ impl PartEncoder {
             Part::End(Ending::NotCommitted(failure)) => return Err(not_committed(&failure).into()),
             Part::End(Ending::Aborted(index)) => return Err(aborted(index, None, shape).into()),
         }
+        if shape.fails {
+            // Nothing may be sent before the error, which comes with the item that fails, or with one before it.
+            out.clear();
+        }
         Ok(())
     }
 }
