@@ -21,11 +21,25 @@ struct Node {
 
 impl Node {
     fn start() -> Node {
-        let dir = temp_dir();
         let (address, raft) = (free_address(), free_address());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sqlhttp-cluster"));
+        command.args(["-http-addr", &address.to_string(), "-raft-addr", &raft.to_string(), "data"]);
+        Node::spawn(command, address)
+    }
+
+    /// A database of the other server, which takes the place of a node.
+    fn start_standalone() -> Node {
+        let address = free_address();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sqlhttp-standalone"));
+        let port = address.port().to_string();
+        command.args(["--bind-host", "127.0.0.1", "--port", &port, "--mem-db", "t"]);
+        Node::spawn(command, address)
+    }
+
+    fn spawn(mut command: Command, address: SocketAddr) -> Node {
+        let dir = temp_dir();
         let log = std::fs::File::create(dir.path().join("log")).expect("a file for the log");
-        let child = Command::new(env!("CARGO_BIN_EXE_sqlhttp-cluster"))
-            .args(["-http-addr", &address.to_string(), "-raft-addr", &raft.to_string(), "data"])
+        let child = command
             .current_dir(dir.path())
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("the file for the log"))
@@ -74,9 +88,13 @@ fn source(name: &str) -> PathBuf {
 }
 
 /// Runs a program against a fresh node; it must end well.
-fn passes(mut program: Command, library: &Path) {
+fn passes(program: Command, library: &Path) {
+    passes_against(Node::start, program, library);
+}
+
+fn passes_against(start: fn() -> Node, mut program: Command, library: &Path) {
     assert!(library.exists(), "{} is missing: run .ci/clients first", library.display());
-    let node = Node::start();
+    let node = start();
     program.arg(node.address.to_string()).stdin(Stdio::null());
     let output = program.output().unwrap_or_else(|e| panic!("{program:?} ({e}): run .ci/clients first"));
     let told = [output.stdout, output.stderr].concat();
@@ -119,4 +137,11 @@ fn rqlite_js() {
 fn gorqlite() {
     let program = installed("go/client");
     passes(Command::new(&program), &program);
+}
+
+#[test]
+#[ignore = "needs a program built by Go: run .ci/clients first"]
+fn gorqlite_against_a_single_database() {
+    let program = installed("go/client");
+    passes_against(Node::start_standalone, Command::new(&program), &program);
 }

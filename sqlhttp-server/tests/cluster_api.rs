@@ -402,7 +402,10 @@ fn counters_of_logins_and_of_the_queue() {
         let before = vars("http")["auth_ok"].as_u64().unwrap();
         assert_eq!(server.get("/status?key=os.pid").status, 200);
         // There is nothing to be allowed.
-        assert_eq!(server.get("/").status, 302);
+        let root = server.get("/");
+        assert_eq!((root.status, root.header("Location")), (302, Some("/console/")));
+        let page = server.get("/console/");
+        assert_eq!((page.status, page.header("Content-Type")), (200, Some("text/html; charset=utf-8")));
         let http = vars("http");
         assert_eq!((http["auth_ok"].as_u64(), http["auth_fail"].as_u64()), (Some(before + 2), Some(0)));
         assert_eq!(post(&server, "/db/execute?queue", json!(["CREATE TABLE t(a)"])).status, 200);

@@ -249,6 +249,23 @@ fn backups_in_every_form() {
 }
 
 #[test]
+fn a_vacuumed_backup_has_no_free_page() {
+    let dir = temp_dir();
+    let server = node_in(dir.path()).start();
+    let fill = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM c WHERE x < 2000) \
+                INSERT INTO t SELECT hex(randomblob(500)) FROM c";
+    server.db_execute(json!(["CREATE TABLE t(v)", fill, "DELETE FROM t WHERE rowid > 10"]));
+    // The numbers of pages and of free pages in the header of the file.
+    let pages = |file: &[u8], at: usize| u32::from_be_bytes(file[at..at + 4].try_into().unwrap());
+    let whole = backup(&server, "/db/backup").body;
+    assert!(pages(&whole, 36) > 100);
+    let vacuumed = backup(&server, "/db/backup?vacuum").body;
+    assert_eq!(pages(&vacuumed, 36), 0);
+    assert!(pages(&vacuumed, 28) < 10);
+    assert_backup(&write(dir.path(), "copy", vacuumed), "SELECT count(*) FROM t", json!([[10]]));
+}
+
+#[test]
 fn backup_as_text() {
     let dir = temp_dir();
     let server = node_in(dir.path()).start();

@@ -122,6 +122,40 @@ fn other_origins_are_told_what_the_database_allows() {
 }
 
 #[test]
+fn a_database_is_a_cluster_of_one_node() {
+    let server = Server::memory();
+    let here = format!("127.0.0.1:{}", server.port());
+    for prefix in ["", "/t"] {
+        let ask = |target: &str| get(&server, &format!("{prefix}{target}")).json();
+        let node = ask("/leader");
+        // As the client has called the server.
+        let url = format!("http://test{prefix}");
+        assert_eq!((&node["id"], &node["api_addr"], &node["addr"]), (&json!("t"), &json!(url), &json!(here)));
+        assert_eq!((&node["voter"], &node["reachable"], &node["leader"]), (&json!(true), &json!(true), &json!(true)));
+        assert_eq!(ask("/nodes")["t"]["api_addr"], json!(url));
+        assert_eq!(ask("/nodes?ver=2")["nodes"][0]["api_addr"], json!(url));
+        // This is how clients find the leader among the nodes.
+        assert_eq!(ask("/status?key=store.leader"), json!({ "addr": here, "node_id": "t" }));
+    }
+    assert_eq!(post(&server, "/nodes", json!({})).status, 405);
+}
+
+#[test]
+fn a_dump_in_one_string_is_a_script() {
+    let server = Server::memory();
+    let dump = "PRAGMA foreign_keys=OFF;\nBEGIN TRANSACTION;\nCREATE TABLE x(v);\nINSERT INTO x VALUES(1);\nCOMMIT;\n";
+    let results = post(&server, "/db/execute", json!([dump])).results();
+    assert_eq!(results, [json!({ "last_insert_id": 1, "rows_affected": 1 })]);
+    assert_eq!(post(&server, "/db/request", json!([dump.replace("x", "y")])).results(), results);
+    let item = json!([{ "statement": dump.replace("x", "z") }]);
+    assert_eq!(server.transaction("t", item).results(), [json!({ "success": true, "rowsUpdated": 1 })]);
+    let broken = dump.replace("x", "w").replace("VALUES(1)", "VALUES(1, 2)");
+    let item = json!([{ "statement": broken, "noFail": true }]);
+    assert_eq!(server.transaction("t", item).results()[0]["success"], false);
+    assert_eq!(server.query("t", "SELECT name FROM sqlite_schema ORDER BY name"), json!([["x"], ["y"], ["z"]]));
+}
+
+#[test]
 fn options_never_executes_anything() {
     let server = Server::memory();
     let request = Request::new("OPTIONS", "/db/execute").body(r#"["CREATE TABLE x(v)"]"#);
@@ -258,20 +292,13 @@ fn large_results_are_sent_as_they_come() {
 }
 
 #[test]
-fn a_failure_in_the_middle_of_a_large_result_cuts_the_connection() {
+fn a_failure_in_the_middle_of_a_result_touches_no_other() {
     let server = Server::memory();
-    let failing = |count: u32| {
-        format!(
-            "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM c WHERE x < {count}) \
-             SELECT x, CASE x WHEN {count} THEN abs(-9223372036854775808) END FROM c"
-        )
-    };
-    let results = post(&server, "/db/query", json!([failing(1000), "SELECT 1"])).results();
+    let failing = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM c WHERE x < 1000) \
+                   SELECT x, CASE x WHEN 1000 THEN abs(-9223372036854775808) END FROM c";
+    let results = post(&server, "/db/query", json!([failing, "SELECT 1"])).results();
     assert_eq!(results[0], json!({"error": "integer overflow"}));
     assert_eq!(results[1]["values"], json!([[1]]));
-    let mut client = server.client();
-    assert!(client.send(&Request::json("/db/query", json!([failing(300_000)]))).is_err());
-    server.assert_alive("t");
 }
 
 #[test]
@@ -320,6 +347,9 @@ fn queued_writes_are_durable_when_they_are_answered() {
     assert_eq!(server.query("t", "SELECT count(*) FROM x"), json!([[20]]));
     let next = post(&server, "/db/execute?queue&wait", json!([])).json()["sequence_number"].as_i64().unwrap();
     assert!(next > last, "numbers grow over a restart");
+    // As rqlite's load generator waits for what it has queued.
+    let flush = server.send(&Request::new("POST", "/db/execute?queue&wait"));
+    assert_eq!((flush.status, flush.json()["sequence_number"].as_i64().unwrap() > next), (200, true));
     let text = Request::new("POST", "/db/execute?queue").header("Content-Type", "text/plain").body("DELETE FROM x");
     assert_eq!(server.send(&text).status, 200);
     assert_eq!(server.query("t", "SELECT count(*) FROM x"), json!([[0]]));

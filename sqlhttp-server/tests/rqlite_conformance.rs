@@ -40,8 +40,6 @@ const DIFFERS: &[(&str, &str)] = &[
     ("url-10", OWN_PATHS_ONLY),
     ("url-14", OWN_PATHS_ONLY),
     ("url-37", NO_CLUSTER),
-    ("url-39", NO_CLUSTER),
-    ("url-40", NO_CLUSTER),
 ];
 
 fn start(conversation: &Conversation, dir: &Path) -> Server {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use sqlhttp_core::{Action, Atomicity, Batch, BindRule, Bindings, Expect, OnError, Step};
+use sqlhttp_text::script::skip_head_of_dump;
 
 use crate::endpoint::Endpoint;
 use crate::params::Params;
@@ -56,8 +57,8 @@ impl Call {
 
 fn step(statement: Statement, shape: &Shape) -> Step {
     let Statement { mut sql, bindings } = statement;
-    if shape.endpoint == Endpoint::Load {
-        let script = pragma::skip_head_of_dump(&sql);
+    if shape.endpoint != Endpoint::Query {
+        let script = skip_head_of_dump(&sql);
         if script.len() < sql.len() {
             sql = script.into();
         }

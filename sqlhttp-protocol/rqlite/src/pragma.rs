@@ -1,8 +1,9 @@
-//! PRAGMAs at the beginning of a text: those for which a request is refused before anything of it runs, and the one with
-//! which dumps begin.
+//! PRAGMAs at the beginning of a text for which a request is refused before anything of it runs.
 //!
 //! This looks at the beginning of the text only, as the original does, so that nothing of such a request takes effect
 //! in whatever mode it runs. It is no protection: what it does not see, the database refuses, statement by statement.
+
+use sqlhttp_text::script::{skip_blanks, word};
 
 /// Refused when they set something.
 const SETTINGS: &[&str] = &["journal_mode", "synchronous", "query_only", "wal_autocheckpoint"];
@@ -22,45 +23,6 @@ pub(crate) fn is_refused(sql: &str) -> bool {
     let sets = skip_blanks(rest).starts_with(['=', '(']);
     let acts = name.to_ascii_lowercase().starts_with(ACTION);
     acts || sets && SETTINGS.iter().any(|setting| setting.eq_ignore_ascii_case(name))
-}
-
-/// What comes after the `PRAGMA foreign_keys=OFF;` with which dumps begin: their BEGIN. The PRAGMA has no effect where
-/// transactions are the database's affair, and without it the text is a script that brackets itself.
-pub(crate) fn skip_head_of_dump(sql: &str) -> &str {
-    let rest = || {
-        let rest = keyword(skip_blanks(sql), "PRAGMA")?;
-        let rest = keyword(skip_blanks(rest), "foreign_keys")?;
-        let rest = skip_blanks(rest).strip_prefix('=')?;
-        let rest = keyword(skip_blanks(rest), "OFF")?;
-        let rest = skip_blanks(rest).strip_prefix(';')?;
-        keyword(skip_blanks(rest), "BEGIN").map(|_| rest)
-    };
-    rest().unwrap_or(sql)
-}
-
-fn keyword<'s>(text: &'s str, expected: &str) -> Option<&'s str> {
-    let (found, rest) = word(text);
-    found.eq_ignore_ascii_case(expected).then_some(rest)
-}
-
-fn word(text: &str) -> (&str, &str) {
-    let letters = text.bytes().take_while(|b| b.is_ascii_alphanumeric() || *b == b'_');
-    text.split_at(letters.count())
-}
-
-/// What comes after white space and comments.
-fn skip_blanks(text: &str) -> &str {
-    let mut rest = text.trim_ascii_start();
-    loop {
-        let after = if let Some(comment) = rest.strip_prefix("--") {
-            comment.split_once('\n')
-        } else if let Some(comment) = rest.strip_prefix("/*") {
-            comment.split_once("*/")
-        } else {
-            return rest;
-        };
-        rest = after.map_or("", |(_, rest)| rest.trim_ascii_start());
-    }
 }
 
 #[cfg(test)]
@@ -84,25 +46,6 @@ mod tests {
             &("/**/".repeat(1 << 20) + "PRAGMA synchronous=1"),
         ] {
             assert!(is_refused(sql), "{sql}");
-        }
-    }
-
-    #[test]
-    fn heads_of_dumps() {
-        let begin = "\nBEGIN TRANSACTION;\nCOMMIT;";
-        for head in ["PRAGMA foreign_keys=OFF;", "-- dump\npragma Foreign_Keys = off ;"] {
-            assert_eq!(skip_head_of_dump(&format!("{head}{begin}")), begin);
-        }
-        for sql in [
-            "",
-            "BEGIN; COMMIT;",
-            "PRAGMA foreign_keys=OFF;",
-            "PRAGMA foreign_keys=OFF; SELECT 1",
-            "PRAGMA foreign_keys=ON; BEGIN; COMMIT",
-            "PRAGMA foreign_keys; BEGIN; COMMIT",
-            "SELECT 1; PRAGMA foreign_keys=OFF; BEGIN; COMMIT",
-        ] {
-            assert_eq!(skip_head_of_dump(sql), sql);
         }
     }
 

@@ -39,6 +39,12 @@ impl Shape {
             steps,
         }
     }
+
+    /// How many results there are if the database stops before all statements have run: one for each statement, but a
+    /// transaction that writes ends at its first failure.
+    pub(crate) fn results_when_stopped(&self) -> usize {
+        if self.transaction && self.endpoint != Endpoint::Query { self.steps.min(1) } else { self.steps }
+    }
 }
 
 /// What stands at the end of a reply, if the client asked for it.

@@ -65,26 +65,36 @@ fn timeout(reads: bool) -> &'static str {
 /// | `Overloaded`, `NoLeader`, `Unavailable` | 503 |
 /// | `Poisoned`, `Sqlite`, `Io`, `Unsupported` | 500 |
 pub fn encode_error(error: &Error, shape: &Shape, trailer: &Trailer) -> Reply {
-    let top_level = |text: &str| encode::encode_top_level_error(text, shape, trailer);
+    let reads = matches!(shape.endpoint, Endpoint::Query | Endpoint::Request);
+    let text = error_text(error, reads);
     match error {
-        Error::Timeout => encode_timeout(shape, trailer),
-        Error::Busy(source) => top_level(sql_error(source)),
-        Error::Closed => top_level("store not open"),
-        Error::ReadOnly => top_level("attempt to write a readonly database"),
-        Error::LeadershipLost => top_level("leadership lost while committing log"),
-        Error::NoLeader => Reply::error(503, "leader not found"),
-        Error::Overloaded(_) | Error::Unavailable(_) => Reply::error(503, &error.to_string()),
-        Error::Unknown => top_level(&error.to_string()),
-        Error::Sqlite { action, source } => Reply::error(500, &format!("{action}: {}", sql_error(source))),
-        // The path is the operator's business, not the client's.
-        Error::Io { action, source, .. } => Reply::error(500, &format!("{action}: {source}")),
-        Error::Poisoned(_) | Error::Unsupported(_) => Reply::error(500, &error.to_string()),
+        Error::Timeout => {
+            let facts = StepFacts { reads, ..StepFacts::default() };
+            let texts = std::iter::repeat_n(&*text, shape.results_when_stopped());
+            encode::encode_failures(texts, Detail { facts, shape }, trailer)
+        }
+        Error::Busy(_) | Error::Closed | Error::ReadOnly | Error::LeadershipLost | Error::Unknown => {
+            encode::encode_top_level_error(&text, shape, trailer)
+        }
+        Error::NoLeader | Error::Overloaded(_) | Error::Unavailable(_) => Reply::error(503, &text),
+        Error::Sqlite { .. } | Error::Io { .. } | Error::Poisoned(_) | Error::Unsupported(_) => {
+            Reply::error(500, &text)
+        }
     }
 }
 
-fn encode_timeout(shape: &Shape, trailer: &Trailer) -> Reply {
-    let reads = matches!(shape.endpoint, Endpoint::Query | Endpoint::Request);
-    let results = if shape.transaction && shape.endpoint != Endpoint::Query { shape.steps.min(1) } else { shape.steps };
-    let facts = StepFacts { reads, ..StepFacts::default() };
-    encode::encode_failures(std::iter::repeat_n(timeout(reads), results), Detail { facts, shape }, trailer)
+/// Why there is no outcome. `reads`: of what only reads.
+pub(crate) fn error_text(error: &Error, reads: bool) -> Cow<'_, str> {
+    match error {
+        Error::Timeout => timeout(reads).into(),
+        Error::Busy(source) => sql_error(source).into(),
+        Error::Closed => "store not open".into(),
+        Error::ReadOnly => "attempt to write a readonly database".into(),
+        Error::LeadershipLost => "leadership lost while committing log".into(),
+        Error::NoLeader => "leader not found".into(),
+        Error::Sqlite { action, source } => format!("{action}: {}", sql_error(source)).into(),
+        // The path is the operator's business, not the client's.
+        Error::Io { action, source, .. } => format!("{action}: {source}").into(),
+        Error::Overloaded(_) | Error::Unavailable(_) | Error::Unknown | Error::Poisoned(_) | Error::Unsupported(_) => error.to_string().into(),
+    }
 }

@@ -277,7 +277,10 @@ fn values() {
         ("JSONB", Blob(b"AB"), r#""QUI=""#),
         ("TEXT", Text(b"<a>&\xff"), "\"<a>&\u{fffd}\""),
         ("REAL", Real(1e21), "1e+21"),
-        ("REAL", Real(f64::INFINITY), "9e999"),
+        ("REAL", Real(f64::INFINITY), r#""Infinity""#),
+        ("DATETIME", Real(f64::NEG_INFINITY), r#""-Infinity""#),
+        ("TIMESTAMP", Integer(1_706_842_979_630_000), "1706842979630000"),
+        ("DATETIME", Text(b"2004-02-14 07:15:00+24:00"), r#""2004-02-14 07:15:00+24:00""#),
         ("INTEGER", Integer(i64::MAX), "9223372036854775807"),
     ] {
         let column = format!("v|{decl_type}");
@@ -303,41 +306,75 @@ fn blobs_as_arrays() {
 }
 
 #[test]
-fn a_time_that_cannot_be_written_fails_its_statement() {
-    let good = (rows(&["a"], &[&[Integer(1)]]), READS);
-    let bad = rows(&["d|DATETIME"], &[&[Integer(0)], &[Integer(253402300800)], &[Integer(1)]]);
-    let steps = [good.clone(), (bad, READS), good];
-    let error = r#"{"error":"Time.MarshalText: year outside of range [0,9999]"}"#;
-    let one = r#"{"columns":["a"],"types":["integer"],"values":[[1]]}"#;
-    assert_eq!(reply(Endpoint::Query, "", &steps), format!("{{\"results\":[{one},{error},{one}]}}"));
-    assert!(reply(Endpoint::Query, "pretty", &steps).contains("\"error\": \"Time.MarshalText"));
-    // Too late if some of it has been sent.
-    assert!(tell_in_parts(&steps, shape(Endpoint::Query, ""), true).is_err());
+fn a_time_that_cannot_be_written_stays_as_it_is() {
+    let stored = rows(&["d|DATETIME"], &[&[Integer(0)], &[Integer(253402300800)], &[Integer(1)]]);
+    let values = r#"[["1970-01-01T00:00:00Z"],[253402300800],["1970-01-01T00:00:01Z"]]"#;
+    assert!(query("", stored).ends_with(&format!("\"values\":{values}}}]}}")));
+}
+
+/// Two statements of which the first fails after a row. `drain`: what has been written is sent at once.
+fn fail_midway(query: &str, drain: bool) -> String {
+    let mut encoder = PartEncoder::new(Shape::new(Endpoint::Query, &Params::parse(query).unwrap(), 2));
+    let (mut sent, mut out) = (Vec::new(), Vec::new());
+    let mut tell = |part| {
+        encoder.part(part, &Trailer::default(), &mut out).unwrap();
+        if drain {
+            sent.append(&mut out);
+        }
+    };
+    tell(Part::Columns(Arc::from([Column { name: "a".into(), ..Column::default() }])));
+    tell(Part::Rows(block(1, &[&[Integer(1)]])));
+    tell(Part::Step(failed("integer overflow"), READS));
+    tell(Part::Step(rows(&["a"], &[&[Integer(2)]]), READS));
+    tell(Part::End(Ending::Done));
+    sent.append(&mut out);
+    String::from_utf8(sent).unwrap()
+}
+
+fn json(text: &str) -> serde_json::Value {
+    serde_json::from_str(text).unwrap()
 }
 
 #[test]
-fn a_query_that_fails_midway_leaves_no_rows() {
-    for pretty in ["", "pretty"] {
-        let tell = |drain: bool| {
-            let mut encoder = PartEncoder::new(shape(Endpoint::Query, pretty));
-            let mut out = Vec::new();
-            let columns = Arc::from([Column::default()]);
-            let mut tell = |part, out: &mut Vec<u8>| encoder.part(part, &Trailer::default(), out);
-            tell(Part::Columns(columns), &mut out)?;
-            tell(Part::Rows(block(1, &[&[Integer(1)]])), &mut out)?;
-            if drain {
-                out.clear();
-            }
-            tell(Part::Step(failed("integer overflow"), READS), &mut out)?;
-            tell(Part::End(Ending::Done), &mut out)?;
-            Ok::<_, Abort>(String::from_utf8(out).unwrap())
-        };
-        let whole = tell(false).unwrap().replace([' ', '\n'], "");
-        assert_eq!(whole, r#"{"results":[{"error":"integeroverflow"}]}"#);
-        if pretty.is_empty() {
-            assert!(tell(true).is_err());
+fn a_query_that_fails_midway_leaves_no_rows_unless_they_were_sent() {
+    let next = r#"{"columns":["a"],"types":["integer"],"values":[[2]]}"#;
+    let want = format!("{{\"results\":[{{\"error\":\"integer overflow\"}},{next}]}}");
+    assert_eq!(fail_midway("", false), want);
+    assert_eq!(json(&fail_midway("pretty", false)), json(&want));
+    // The indenter keeps the beginning of a result back for some time.
+    assert_eq!(json(&fail_midway("pretty", true)), json(&want));
+    let want = r#"{"columns":["a"],"types":["integer"],"values":[[1]],"error":"integer overflow"}"#;
+    assert_eq!(fail_midway("", true), format!("{{\"results\":[{want},{next}]}}"));
+    let want = r#"{"types":{"a":"integer"},"rows":[{"a":1}],"error":"integer overflow"}"#;
+    assert!(fail_midway("associative", true).starts_with(&format!("{{\"results\":[{want},")));
+}
+
+#[test]
+fn an_answer_that_has_begun_ends_when_the_database_stops() {
+    let stopped = |query: &str, parts: Vec<Part>| {
+        let mut encoder = PartEncoder::new(Shape::new(Endpoint::Query, &Params::parse(query).unwrap(), 2));
+        let (mut sent, mut out) = (Vec::new(), Vec::new());
+        for part in parts {
+            encoder.part(part, &Trailer::default(), &mut out).unwrap();
+            sent.append(&mut out);
         }
-    }
+        let trailer = Trailer { elapsed: Duration::from_millis(2), raft_index: 0 };
+        encoder.end_early(&Error::Timeout, &trailer, &mut out);
+        sent.append(&mut out);
+        String::from_utf8(sent).unwrap()
+    };
+    let columns = || Part::Columns(Arc::from([Column { name: "a".into(), ..Column::default() }]));
+    let row = || Part::Rows(block(1, &[&[Integer(1)]]));
+    let error = r#"{"error":"query timeout"}"#;
+    let begun = r#"{"columns":["a"],"types":["integer"],"values":[[1]],"error":"query timeout"}"#;
+    let want = format!("{{\"results\":[{begun},{error}],\"time\":0.002}}");
+    assert_eq!(stopped("timings", vec![columns(), row()]), want);
+    assert_eq!(json(&stopped("pretty&timings", vec![columns(), row()]))["results"][0]["error"], "query timeout");
+    assert_eq!(stopped("", vec![columns()]), format!("{{\"results\":[{error},{error}]}}"));
+    assert_eq!(stopped("", vec![]), format!("{{\"results\":[{error},{error}]}}"));
+    let whole = Part::Step(rows(&["a"], &[&[Integer(2)]]), READS);
+    let first = r#"{"columns":["a"],"types":["integer"],"values":[[2]]}"#;
+    assert_eq!(stopped("", vec![whole]), format!("{{\"results\":[{first},{error}]}}"));
 }
 
 #[test]

@@ -219,14 +219,13 @@ fn sql_in_the_query_string() {
 #[test]
 fn queued_writes() {
     let queued = |query, body: &[u8]| decode(Endpoint::Queue, JSON, body, &params(query));
-    for body in [&b"[]"[..], b" null "] {
+    for body in [&b"[]"[..], b" null ", b"", b"\n"] {
         assert_eq!(queued("queue&wait", body), Ok(Call::default()));
     }
     assert_eq!(queued("queue", b"[]"), Err(Refusal::text(400, "no statements")));
     assert_eq!(queued("queue", b"null"), Err(Refusal::text(400, "invalid request")));
-    for body in [&b""[..], b"garbage"] {
-        assert_eq!(queued("queue&wait", body), Err(Refusal::text(400, "invalid JSON body")));
-    }
+    assert_eq!(queued("queue&wait", b"garbage"), Err(Refusal::text(400, "invalid JSON body")));
+    assert_eq!(queued("queue", b""), Err(Refusal::text(400, "invalid JSON body")));
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! What servers in Go write and read as text, as pure functions: numbers and strings as `encoding/json` writes them,
-//! dates and times as their SQLite drivers read them. It is what the protocol crates have in common.
+//! dates and times as their SQLite drivers read them, and how dumps begin. It is what the protocol crates have in common.
 //!
 //! It knows no protocol: what one of them does otherwise is an argument here ([`json::Escapes`],
 //! [`time::ParseOptions`]) or stands in its own crate. It opens no file, no socket and no thread, and reads no clock.
@@ -27,8 +27,10 @@
 //! |---|---|
 //! | [`number`] | integers and doubles into JSON |
 //! | [`json`] | strings into JSON, bytes in base64 too |
+//! | [`script`] | the beginning of SQL text: blanks, comments, the head of a dump |
 //! | [`time`] | texts and Unix times into times, and these into RFC 3339 |
 
 pub mod json;
 pub mod number;
+pub mod script;
 pub mod time;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use sqlhttp_core::{Action, Batch, Bindings, Expect, Failure, OnError, Step};
+use sqlhttp_text::script::skip_head_of_dump;
 
 use crate::reply::Refusal;
 use crate::shape::{ItemShape, Kind, ReplyShape};
@@ -92,8 +93,10 @@ impl Call {
         if self.items.is_empty() {
             return Err(Refusal::whole(400, "missing statements list ('transaction' node)"));
         }
-        let (steps, items) = self.items.into_iter().map(|item| item.into_step(statements)).unzip();
-        Ok((Batch::transaction(steps), ReplyShape { list: self.list, items }))
+        let (steps, items): (Vec<Step>, _) = self.items.into_iter().map(|item| item.into_step(statements)).unzip();
+        let fails = |step: &Step| matches!(step.action, Action::Fail(_)) && step.on_error == OnError::Abort;
+        let shape = ReplyShape { list: self.list, items, fails: steps.iter().any(fails) };
+        Ok((Batch::transaction(steps), shape))
     }
 }
 
@@ -178,7 +181,13 @@ impl Merged {
         if kind == Kind::Query && !extras.values_batch.is_empty() {
             return Err(malformed("cannot specify valuesBatch for queries (only for statements)"));
         }
-        let sql = statements.find(text)?;
+        let mut sql = statements.find(text)?;
+        if kind == Kind::Statement {
+            let script = skip_head_of_dump(&sql);
+            if script.len() < sql.len() {
+                sql = script.into();
+            }
+        }
         if extras.values_batch.is_empty() {
             let bindings = extras.values.unwrap_or_else(|| Ok(Bindings::none()))?;
             return Ok(Action::Run { sql, bindings });

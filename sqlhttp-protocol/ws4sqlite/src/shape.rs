@@ -7,6 +7,8 @@ pub struct ReplyShape {
     pub(crate) list: bool,
     /// One for each step.
     pub(crate) items: Vec<ItemShape>,
+    /// An item fails for certain and takes the transaction with it, so no result is ever shown.
+    pub(crate) fails: bool,
 }
 
 /// How an item wants to be answered.

@@ -284,11 +284,29 @@ fn a_query_that_fails_midway() {
     let error = "onstraint failed: UNIQUE constraint failed: K.a (1555)";
     let want = format!(r#"{{"results":[{{"success":false,"error":"C{error}"}},{{"success":true,"rowsUpdated":1}}]}}"#);
     assert_eq!(fail_midway(NO_FAIL, false), Ok(want));
-    for (body, drain) in [(NO_FAIL, true), (QUERY, false), (QUERY, true)] {
+    let item = format!(r#"{{"resultHeaders":["a"],"resultSet":[{{"a":1}}],"success":false,"error":"C{error}"}}"#);
+    let want = format!(r#"{{"results":[{item},{{"success":true,"rowsUpdated":1}}]}}"#);
+    assert_eq!(fail_midway(NO_FAIL, true), Ok(want));
+    for (body, drain) in [(QUERY, false), (QUERY, true)] {
         let reply = fail_midway(body, drain).unwrap_err().reply;
         assert_eq!(reply.status, 500);
         assert_eq!(String::from_utf8(reply.body).unwrap(), format!(r#"{{"reqIdx":0,"error":"c{error}"}}"#));
     }
+}
+
+#[test]
+fn nothing_is_sent_before_the_error_of_an_item_that_is_malformed() {
+    let body = r##"{"transaction":[{"query":"q"},{"query":"#nope"}]}"##;
+    let mut encoder = PartEncoder::new(shape(body));
+    let mut out = Vec::new();
+    encoder.part(Part::Columns(Arc::from([column("a", None)])), &mut out).unwrap();
+    encoder.part(Part::Rows(block(1, &[&[ValueRef::Integer(1)]])), &mut out).unwrap();
+    encoder.part(Part::Step(rows(&["a"], &[]), sqlhttp_core::StepFacts::default()), &mut out).unwrap();
+    assert!(out.is_empty());
+    let failure = Failure::Protocol { status: 400, message: "no".into() };
+    let step = Part::Step(StepOutcome::Failed(failure), sqlhttp_core::StepFacts::default());
+    let abort = encoder.part(step, &mut out).unwrap_err();
+    assert_eq!((abort.reply.status, abort.reply.body), (400, br#"{"reqIdx":1,"error":"no"}"#.to_vec()));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use sqlhttp_core::{BoxFuture, Database, Error};
+use sqlhttp_core::{BoxFuture, Database, Error, JournalMode, Options};
 use sqlhttp_raft::Node;
 
 use super::auth::AuthFile;
@@ -58,11 +58,13 @@ impl Admin for NodeAdmin {
 
     fn copy_to<'a>(&'a self, to: &'a Path, vacuumed: bool) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move {
-            crate::standalone::copy(self.0.node.database(), to, vacuumed).await?;
+            crate::standalone::copy(self.0.node.database(), to, false).await?;
             let copy = to.to_owned();
             // How far the cluster's log was when the copy was made is nobody's business elsewhere.
             let removed = tokio::task::spawn_blocking(move || Database::remove_progress(&copy)).await;
-            removed.map_err(|_| Error::Closed)?
+            removed.map_err(|_| Error::Closed)??;
+            // Only now, because what was removed leaves a free page.
+            if vacuumed { vacuum(to.to_owned()).await } else { Ok(()) }
         })
     }
 
@@ -73,4 +75,14 @@ impl Admin for NodeAdmin {
     fn scratch_file(&self) -> Option<PathBuf> {
         Some(self.0.scratch_file("load"))
     }
+}
+
+/// Rebuilds a file that no other process uses.
+async fn vacuum(file: PathBuf) -> Result<(), Error> {
+    let options = Options { create: false, journal_mode: JournalMode::Delete, read_threads: 1, ..Options::default() };
+    let opened = tokio::task::spawn_blocking(move || Database::open(file, options)).await;
+    let database = opened.map_err(|_| Error::Closed)??;
+    let vacuumed = database.vacuum().await;
+    database.close().await?;
+    vacuumed
 }

@@ -52,9 +52,13 @@ pub(crate) enum Resource {
     Readyz,
     /// `status`: what it tells of itself.
     Status,
+    /// `nodes`: the members of its cluster.
+    Nodes,
+    /// `leader`: the member that leads.
+    Leader,
 }
 
-const RESOURCES: [(&[u8], Resource); 8] = [
+const RESOURCES: [(&[u8], Resource); 10] = [
     (b"db/execute", Resource::Execute),
     (b"db/query", Resource::Query),
     (b"db/request", Resource::Request),
@@ -63,6 +67,8 @@ const RESOURCES: [(&[u8], Resource); 8] = [
     (b"db/load", Resource::Load),
     (b"readyz", Resource::Readyz),
     (b"status", Resource::Status),
+    (b"nodes", Resource::Nodes),
+    (b"leader", Resource::Leader),
 ];
 
 /// The ids of the databases, ready to be looked up.
@@ -253,6 +259,8 @@ mod tests {
             ("/test/db/load", Resource::Load),
             ("/test/readyz", Resource::Readyz),
             ("/test/status", Resource::Status),
+            ("/test/nodes", Resource::Nodes),
+            ("/test/leader/", Resource::Leader),
         ] {
             assert_eq!(post(path), Route::Rqlite(index("test"), resource), "{path}");
         }

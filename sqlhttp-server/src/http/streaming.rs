@@ -1,8 +1,8 @@
 //! Large answers, which come in parts.
 //!
 //! The beginning is held back in the hope that the end comes soon: then the answer has a length, and a failure its own
-//! status. What is longer is sent as it comes. A failure after that cuts the connection, because 200 has been said
-//! already.
+//! status. What is longer is sent as it comes. A failure after that becomes part of the answer if the protocol has a place
+//! for it, and cuts the connection otherwise, because 200 has been said already.
 
 use std::{error, io};
 
@@ -25,6 +25,13 @@ pub(crate) trait Encoder: Send + 'static {
 
     /// Appends a part to `out`, which may be emptied after any call.
     fn part(&mut self, part: Part, out: &mut Vec<u8>) -> Result<(), Self::Abort>;
+
+    /// Ends an answer of which some has been sent, because the database cannot go on. False, and nothing is appended, if
+    /// the protocol has no place for the error.
+    fn end_early(&mut self, error: &Error, out: &mut Vec<u8>) -> bool {
+        let _ = (error, out);
+        false
+    }
 }
 
 /// An answer whose beginning is there.
@@ -73,11 +80,20 @@ impl<E: Encoder> Encoding<E> {
         Ok(())
     }
 
+    /// The same for an answer of which some has been sent.
+    async fn fill_or_end(&mut self, bytes: usize) -> Result<(), Stop<E::Abort>> {
+        let Err(stop) = self.fill(bytes).await else { return Ok(()) };
+        if let Stop::Error(error) = &stop {
+            self.ended = self.encoder.end_early(error, &mut self.out);
+        }
+        if self.ended { Ok(()) } else { Err(stop) }
+    }
+
     /// What is there already, and then the rest as it comes.
     fn into_body(self) -> ReplyBody {
         ReplyBody::stream(stream::try_unfold(self, async |mut encoding| {
             while encoding.out.is_empty() && !encoding.ended {
-                encoding.fill(PIECE_BYTES).await.map_err(cut)?;
+                encoding.fill_or_end(PIECE_BYTES).await.map_err(cut)?;
             }
             if encoding.out.is_empty() {
                 return Ok(None);

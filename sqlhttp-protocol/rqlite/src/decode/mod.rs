@@ -17,7 +17,7 @@ const SQLITE_FILE: &[u8] = b"SQLite format";
 
 /// Decodes the body of a POST. `content_type` is the header's value, byte for byte; without one, the body is JSON.
 ///
-/// A queued write with `wait` may have an empty list, which waits for those before it.
+/// A queued write with `wait` may have an empty list or an empty body, and waits for those before it then.
 ///
 /// # Errors
 /// Status 400 for a body that is no list of statements, 413 for more than [`STATEMENTS_MAX`] statements or
@@ -65,9 +65,9 @@ fn is_text(endpoint: Endpoint, content_type: Option<&str>) -> bool {
     }
 }
 
-/// `[]` or `null`.
+/// `[]`, `null` or nothing.
 fn is_flush(body: &[u8], refusal: &Refusal) -> bool {
-    *refusal == no_statements() || body.trim_ascii() == b"null"
+    *refusal == no_statements() || matches!(body.trim_ascii(), b"" | b"null")
 }
 
 fn one_text(sql: &[u8]) -> Result<Call, Refusal> {

@@ -2,44 +2,34 @@
 
 use sqlhttp_text::time::{ParseOptions, Time};
 
-use super::json;
-
-const YEAR_OUT_OF_RANGE: &str = "Time.MarshalText: year outside of range [0,9999]";
-const OFFSET_OUT_OF_RANGE: &str = "Time.MarshalText: timezone hour outside of range [0,23]";
+use super::{json, number};
 
 /// Integers beyond this, in either direction, are milliseconds.
 const SECONDS_MAX: i64 = 1_000_000_000_000;
 /// The original takes an offset of 24 hours and 60 minutes for valid.
 const OPTIONS: ParseOptions = ParseOptions { repeated_blanks: true, offset_hours_max: 24, offset_minutes_max: 60 };
 
-/// Writes an integer, which is seconds or milliseconds since 1970, as a time in UTC.
-///
-/// # Errors
-/// The text for the client, if the year has not four digits.
-pub(super) fn write_integer(out: &mut Vec<u8>, value: i64) -> Result<(), &'static str> {
-    let (seconds, nanosecond) = if (-SECONDS_MAX..=SECONDS_MAX).contains(&value) {
+/// Writes an integer, which is seconds or milliseconds since 1970, as a time in UTC; as it is, if the year has not four
+/// digits.
+pub(super) fn write_integer(out: &mut Vec<u8>, value: i64) {
+    let (seconds, milliseconds) = if (-SECONDS_MAX..=SECONDS_MAX).contains(&value) {
         (value, 0)
     } else {
-        // The original counts in nanoseconds, and clients may know what becomes of what does not fit.
-        let nanoseconds = value.wrapping_mul(1_000_000);
-        (nanoseconds.div_euclid(1_000_000_000), nanoseconds.rem_euclid(1_000_000_000))
+        (value.div_euclid(1_000), value.rem_euclid(1_000))
     };
-    let time = Time::from_unix(seconds, nanosecond as u32).ok_or(YEAR_OUT_OF_RANGE)?;
-    time.write_json(out);
-    Ok(())
+    match Time::from_unix(seconds, milliseconds as u32 * 1_000_000) {
+        Some(time) => time.write_json(out),
+        None => number::write_integer(out, value),
+    }
 }
 
-/// Writes a text in RFC 3339 if it is a time, else as it is.
-///
-/// # Errors
-/// The text for the client, if the time is a day or more away from UTC.
-pub(super) fn write_text(out: &mut Vec<u8>, text: &[u8]) -> Result<(), &'static str> {
+/// Writes a text in RFC 3339 if that can express the time it tells; as it is, if it tells none or one that is a day or
+/// more away from UTC.
+pub(super) fn write_text(out: &mut Vec<u8>, text: &[u8]) {
     match Time::parse(text, &OPTIONS) {
-        None => json::write_text(out, text),
-        Some(time) if time.offset_minutes().abs() >= 24 * 60 => return Err(OFFSET_OUT_OF_RANGE),
-        Some(time) => time.write_json(out),
+        Some(time) if time.offset_minutes().abs() < 24 * 60 => time.write_json(out),
+        _ => json::write_text(out, text),
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -48,14 +38,16 @@ mod tests {
 
     use super::*;
 
-    fn text(text: &str) -> Result<String, &'static str> {
+    fn text(text: &str) -> String {
         let mut out = Vec::new();
-        write_text(&mut out, text.as_bytes()).map(|()| serde_json::from_slice(&out).unwrap())
+        write_text(&mut out, text.as_bytes());
+        serde_json::from_slice(&out).unwrap()
     }
 
-    fn integer(value: i64) -> Result<String, &'static str> {
+    fn integer(value: i64) -> String {
         let mut out = Vec::new();
-        write_integer(&mut out, value).map(|()| serde_json::from_slice(&out).unwrap())
+        write_integer(&mut out, value);
+        String::from_utf8(out).unwrap()
     }
 
     #[test]
@@ -78,7 +70,7 @@ mod tests {
             ("2004-02-29", "2004-02-29T00:00:00Z"),
             ("0000-01-01", "0000-01-01T00:00:00Z"),
         ] {
-            assert_eq!(text(stored).as_deref(), Ok(want), "{stored}");
+            assert_eq!(text(stored), want);
         }
     }
 
@@ -100,8 +92,10 @@ mod tests {
             "2004-02-14 ",
             "2004-02-14 07:15:00+25:00",
             "10000-01-01",
+            "2004-02-14 07:15:00+24:00",
+            "2004-02-14 07:15:00-23:60",
         ] {
-            assert_eq!(text(stored).as_deref(), Ok(stored));
+            assert_eq!(text(stored), stored);
         }
     }
 
@@ -116,26 +110,36 @@ mod tests {
             (253_402_300_799, "9999-12-31T23:59:59Z"),
             (-62_167_219_200, "0000-01-01T00:00:00Z"),
             (951_782_400, "2000-02-29T00:00:00Z"),
-            (i64::MAX, "1969-12-31T23:59:59.999Z"),
+            (253_402_300_799_999, "9999-12-31T23:59:59.999Z"),
+            (-62_167_219_200_000, "0000-01-01T00:00:00Z"),
         ] {
-            assert_eq!(integer(stored).as_deref(), Ok(want), "{stored}");
+            assert_eq!(integer(stored), format!("\"{want}\""));
         }
     }
 
     #[test]
-    fn times_that_cannot_be_written() {
-        for stored in [253_402_300_800, -62_167_219_201, SECONDS_MAX, -SECONDS_MAX] {
-            assert_eq!(integer(stored), Err(YEAR_OUT_OF_RANGE));
+    fn integers_of_other_years_stay_as_they_are() {
+        for stored in [
+            253_402_300_800,
+            -62_167_219_201,
+            SECONDS_MAX,
+            -SECONDS_MAX,
+            253_402_300_800_000,
+            // Microseconds and nanoseconds of this century.
+            1_706_842_979_630_000,
+            1_706_842_979_630_000_000,
+            i64::MAX,
+            i64::MIN,
+        ] {
+            assert_eq!(integer(stored), stored.to_string());
         }
-        assert_eq!(text("2004-02-14 07:15:00+24:00"), Err(OFFSET_OUT_OF_RANGE));
-        assert_eq!(text("2004-02-14 07:15:00-23:60"), Err(OFFSET_OUT_OF_RANGE));
     }
 
     proptest! {
         #[test]
         fn what_is_written_stays_as_it_is(seconds in -62_167_219_200_i64..=253_402_300_799) {
-            let written = integer(seconds).unwrap();
-            prop_assert_eq!(text(&written), Ok(written));
+            let written: String = serde_json::from_str(&integer(seconds)).unwrap();
+            prop_assert_eq!(text(&written), written);
         }
     }
 }

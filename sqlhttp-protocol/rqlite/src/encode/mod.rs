@@ -9,7 +9,7 @@ mod value;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlhttp_core::{Block, Changed, Columns, Ending, Failure, Outcome, Part, Rows, StepFacts, StepOutcome};
+use sqlhttp_core::{Block, Changed, Columns, Ending, Error, Failure, Outcome, Part, Rows, StepFacts, StepOutcome};
 
 use crate::endpoint::Endpoint;
 use crate::reply::Reply;
@@ -32,9 +32,7 @@ pub fn encode(outcome: &Outcome, shape: &Shape, trailer: &Trailer) -> Reply {
     let mut encoder = Encoder::default();
     for (index, step) in outcome.steps.iter().enumerate() {
         let facts = outcome.facts.get(index).copied().unwrap_or_default();
-        if let Err(abort) = encoder.step(step, Detail { facts, shape }, &mut out) {
-            return abort.reply;
-        }
+        encoder.step(step, Detail { facts, shape }, &mut out);
     }
     encoder.end(shape, trailer, &mut out);
     in_shape(out, shape)
@@ -74,9 +72,9 @@ pub(crate) fn encode_failures<'t>(
     in_shape(out, detail.shape)
 }
 
-/// A 200 answer that has begun cannot be finished: a statement failed after some of its rows were sent, or the
-/// transaction was not committed. Whoever has sent some of the answer already must cut the connection, so that the
-/// client does not take it for complete; whoever has not, sends `reply` instead.
+/// A 200 answer that has begun cannot be finished: the transaction was not committed. If some of the answer has been
+/// sent already, the connection must be cut, so that the client does not take it for complete; otherwise `reply` is the
+/// answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the answer cannot be finished: {}", String::from_utf8_lossy(&reply.body))]
 pub struct Abort {
@@ -103,8 +101,8 @@ impl PartEncoder {
     /// Appends a part to `out`, whose content may be sent (and `out` be emptied) after any call. `trailer` counts with
     /// [`Part::End`].
     ///
-    /// A statement that fails after its first rows is reported properly as long as nothing has been taken out of
-    /// `out` since they came; after that, it ends the answer.
+    /// The result of a statement that fails after its first rows is only its error, as long as nothing has been taken out
+    /// of `out` since they came; after that, the error follows the rows.
     ///
     /// # Errors
     /// [`Abort`] if the answer cannot be finished. No part may follow.
@@ -115,10 +113,27 @@ impl PartEncoder {
         }
         encoder.part(part, trailer, shape, &mut self.compact)?;
         if encoder.open.is_none() || self.compact.len() >= PRETTY_HELD {
-            self.indenter.write(out, &self.compact);
-            self.compact.clear();
+            self.indent(out);
         }
         Ok(())
+    }
+
+    /// Ends the answer before its last part, because the database cannot go on: the error is the result of each statement
+    /// that has none yet, and follows the rows of one that has some. No part may follow.
+    pub fn end_early(&mut self, error: &Error, trailer: &Trailer, out: &mut Vec<u8>) {
+        let PartEncoder { shape, encoder, .. } = self;
+        // Only what reads is told in parts.
+        let text = words::error_text(error, true);
+        if !shape.pretty {
+            return encoder.end_early(&text, trailer, shape, out);
+        }
+        encoder.end_early(&text, trailer, shape, &mut self.compact);
+        self.indent(out);
+    }
+
+    fn indent(&mut self, out: &mut Vec<u8>) {
+        self.indenter.write(out, &self.compact);
+        self.compact.clear();
     }
 }
 
@@ -148,8 +163,8 @@ impl Detail<'_> {
 /// Where in the answer we are.
 #[derive(Debug, Default)]
 struct Encoder {
-    /// Whether anything has been written.
-    begun: bool,
+    /// How many results have been begun.
+    begun: usize,
     /// The step that is yielding rows.
     open: Option<Open>,
 }
@@ -161,8 +176,6 @@ struct Open {
     style: Style,
     /// Comes with the first row.
     writer: Option<RowWriter>,
-    /// Why the step has failed although the database does not think so: a value that cannot be written.
-    failed: Option<&'static str>,
     /// Where the step began in the output, unless some of the output has been taken out since.
     start: Option<usize>,
     /// The length of the output after the last part.
@@ -181,8 +194,14 @@ impl Encoder {
                 }
                 Ok(())
             }
-            Part::Rows(block) => self.rows(&block, shape, out),
-            Part::Step(step, facts) => self.step(&step, Detail { facts, shape }, out),
+            Part::Rows(block) => {
+                self.rows(&block, out);
+                Ok(())
+            }
+            Part::Step(step, facts) => {
+                self.step(&step, Detail { facts, shape }, out);
+                Ok(())
+            }
             Part::End(Ending::NotCommitted(failure)) => Err(not_committed(&failure, shape, trailer)),
             Part::End(Ending::Done | Ending::Aborted(_)) => {
                 self.end(shape, trailer, out);
@@ -198,23 +217,18 @@ impl Encoder {
             blob_array: detail.shape.blob_array,
             qualified: detail.shape.qualify_columns && detail.is_query(),
         };
-        self.open = Some(Open { columns, style, writer: None, failed: None, start: Some(out.len()), len: out.len() });
+        self.open = Some(Open { columns, style, writer: None, start: Some(out.len()), len: out.len() });
     }
 
-    fn rows(&mut self, block: &Block, shape: &Shape, out: &mut Vec<u8>) -> Result<(), Abort> {
-        let Some(open) = self.open.as_mut().filter(|open| open.failed.is_none()) else {
-            return Ok(());
-        };
-        open.notice_drain(out);
-        if let Err(text) = open.write(block, out) {
-            open.take_back(text, shape, out)?;
-            open.failed = Some(text);
+    fn rows(&mut self, block: &Block, out: &mut Vec<u8>) {
+        if let Some(open) = &mut self.open {
+            open.notice_drain(out);
+            open.write(block, out);
+            open.len = out.len();
         }
-        open.len = out.len();
-        Ok(())
     }
 
-    fn step(&mut self, step: &StepOutcome, detail: Detail<'_>, out: &mut Vec<u8>) -> Result<(), Abort> {
+    fn step(&mut self, step: &StepOutcome, detail: Detail<'_>, out: &mut Vec<u8>) {
         match step {
             StepOutcome::Failed(failure) => {
                 self.failed(&words::failure(failure, detail.facts, detail.shape), detail, out)
@@ -224,32 +238,23 @@ impl Encoder {
             }
             StepOutcome::Rows(Rows { changed, .. }) | StepOutcome::Changed(changed) => {
                 self.changed(*changed, detail, out);
-                Ok(())
             }
-            StepOutcome::ChangedEach(changes) => {
-                self.changed(total(changes), detail, out);
-                Ok(())
-            }
+            StepOutcome::ChangedEach(changes) => self.changed(total(changes), detail, out),
         }
     }
 
-    fn all_rows(&mut self, rows: &Rows, detail: Detail<'_>, out: &mut Vec<u8>) -> Result<(), Abort> {
+    fn all_rows(&mut self, rows: &Rows, detail: Detail<'_>, out: &mut Vec<u8>) {
         if self.open.is_none() {
             self.open(rows.columns.clone(), detail, out);
         }
         for block in &rows.blocks {
-            self.rows(block, detail.shape, out)?;
+            self.rows(block, out);
         }
-        let Some(open) = self.open.take() else { return Ok(()) };
-        match open.failed {
-            Some(text) => write_failure(out, text, detail),
-            None => {
-                open.end(out);
-                write_time(out, detail.facts.elapsed, detail.shape);
-                out.push(b'}');
-            }
+        if let Some(open) = self.open.take() {
+            open.end(out);
+            write_time(out, detail.facts.elapsed, detail.shape);
+            out.push(b'}');
         }
-        Ok(())
     }
 
     fn changed(&mut self, changed: Changed, detail: Detail<'_>, out: &mut Vec<u8>) {
@@ -279,25 +284,42 @@ impl Encoder {
         out.push(b'}');
     }
 
-    fn failed(&mut self, text: &str, detail: Detail<'_>, out: &mut Vec<u8>) -> Result<(), Abort> {
-        match self.open.take() {
-            None => self.begin_item(out),
-            Some(mut open) => {
-                open.notice_drain(out);
-                open.take_back(text, detail.shape, out)?;
+    fn failed(&mut self, text: &str, detail: Detail<'_>, out: &mut Vec<u8>) {
+        let Some(mut open) = self.open.take() else {
+            self.begin_item(out);
+            return write_failure(out, text, detail);
+        };
+        open.notice_drain(out);
+        match open {
+            // What has been written of the step is still there.
+            Open { start: Some(start), .. } => out.truncate(start),
+            Open { writer: None, .. } => {}
+            Open { writer: Some(writer), .. } => {
+                writer.end(out);
+                return write_error(out, text);
             }
         }
         write_failure(out, text, detail);
-        Ok(())
+    }
+
+    fn end_early(&mut self, text: &str, trailer: &Trailer, shape: &Shape, out: &mut Vec<u8>) {
+        let detail = Detail { facts: StepFacts { reads: true, ..StepFacts::default() }, shape };
+        if self.open.is_some() {
+            self.failed(text, detail, out);
+        }
+        while self.begun < shape.results_when_stopped() {
+            self.failed(text, detail, out);
+        }
+        self.end(shape, trailer, out);
     }
 
     fn begin_item(&mut self, out: &mut Vec<u8>) {
-        out.extend_from_slice(if self.begun { b"," } else { b"{\"results\":[" });
-        self.begun = true;
+        out.extend_from_slice(if self.begun > 0 { b"," } else { b"{\"results\":[" });
+        self.begun += 1;
     }
 
     fn end(&mut self, shape: &Shape, trailer: &Trailer, out: &mut Vec<u8>) {
-        out.extend_from_slice(if self.begun { b"]" } else { b"{\"results\":[]" });
+        out.extend_from_slice(if self.begun > 0 { b"]" } else { b"{\"results\":[]" });
         write_trailer(out, shape, trailer);
     }
 }
@@ -309,25 +331,13 @@ impl Open {
         }
     }
 
-    fn write(&mut self, block: &Block, out: &mut Vec<u8>) -> Result<(), &'static str> {
-        let Some(first) = block.rows().next() else {
-            return Ok(());
-        };
+    fn write(&mut self, block: &Block, out: &mut Vec<u8>) {
+        let Some(first) = block.rows().next() else { return };
         let writer = match &mut self.writer {
             Some(writer) => writer,
             none => none.insert(RowWriter::begin(out, &self.columns, Some(first), self.style)),
         };
-        writer.block(out, block)
-    }
-
-    /// Takes what has been written of the step back.
-    fn take_back(&mut self, text: &str, shape: &Shape, out: &mut Vec<u8>) -> Result<(), Abort> {
-        let Some(start) = self.start else {
-            let reply = encode_top_level_error(text, shape, &Trailer::default());
-            return Err(Abort { reply });
-        };
-        out.truncate(start);
-        Ok(())
+        writer.block(out, block);
     }
 
     fn end(self, out: &mut Vec<u8>) {
@@ -345,6 +355,11 @@ fn write_failure(out: &mut Vec<u8>, text: &str, detail: Detail<'_>) {
     if detail.shape.associative && detail.is_query() {
         out.extend_from_slice(b"\"rows\":[]");
     }
+    write_error(out, text);
+}
+
+/// Writes an error as the last member of a result.
+fn write_error(out: &mut Vec<u8>, text: &str) {
     json::write_key(out, "error");
     json::write_string(out, text);
     out.push(b'}');

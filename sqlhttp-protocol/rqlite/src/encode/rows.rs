@@ -84,12 +84,9 @@ impl RowWriter {
     }
 
     /// Writes some rows.
-    ///
-    /// # Errors
-    /// The text for the client, if a value cannot be written. The output ends somewhere within a row then.
-    pub(super) fn block(&mut self, out: &mut Vec<u8>, block: &Block) -> Result<(), &'static str> {
+    pub(super) fn block(&mut self, out: &mut Vec<u8>, block: &Block) {
         if self.columns == 0 {
-            return Ok(());
+            return;
         }
         let row_len = self.leads.len() + self.columns + 2;
         out.reserve(block.len().saturating_mul(row_len).saturating_add(block.byte_len()));
@@ -103,26 +100,20 @@ impl RowWriter {
             if self.rearranged {
                 row.clear();
                 row.extend(values.by_ref().take(self.columns));
-                self.row(out, |column| row.get(column).copied())?;
+                self.row(out, |column| row.get(column).copied());
             } else {
-                self.row(out, |_| values.next())?;
+                self.row(out, |_| values.next());
             }
         }
-        Ok(())
     }
 
-    fn row<'v>(
-        &self,
-        out: &mut Vec<u8>,
-        mut value_of: impl FnMut(usize) -> Option<ValueRef<'v>>,
-    ) -> Result<(), &'static str> {
+    fn row<'v>(&self, out: &mut Vec<u8>, mut value_of: impl FnMut(usize) -> Option<ValueRef<'v>>) {
         for field in &self.fields {
             out.extend_from_slice(&self.leads[field.lead.clone()]);
             let value = value_of(field.column).unwrap_or(ValueRef::Null);
-            value::write(out, value, field.class, self.style.blob_array)?;
+            value::write(out, value, field.class, self.style.blob_array);
         }
         out.push(if self.style.associative { b'}' } else { b']' });
-        Ok(())
     }
 }
 

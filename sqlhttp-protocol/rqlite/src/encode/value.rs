@@ -41,30 +41,24 @@ pub(super) fn type_of(value: ValueRef<'_>) -> &'static str {
 }
 
 /// Writes a value.
-///
-/// # Errors
-/// The text for the client, if the value is a time that cannot be written.
-pub(super) fn write(
-    out: &mut Vec<u8>,
-    value: ValueRef<'_>,
-    class: Class,
-    blob_array: bool,
-) -> Result<(), &'static str> {
+pub(super) fn write(out: &mut Vec<u8>, value: ValueRef<'_>, class: Class, blob_array: bool) {
     match (value, class) {
         (ValueRef::Null, _) => out.extend_from_slice(b"null"),
         (ValueRef::Integer(value), Class::Boolean) => {
             out.extend_from_slice(if value > 0 { b"true" } else { b"false" });
         }
-        (ValueRef::Integer(value), Class::Time) => return date::write_integer(out, value),
+        (ValueRef::Integer(value), Class::Time) => date::write_integer(out, value),
         (ValueRef::Integer(value), _) => number::write_integer(out, value),
+        // As a number, Go's decoder would refuse the whole document.
+        (ValueRef::Real(f64::INFINITY), _) => out.extend_from_slice(b"\"Infinity\""),
+        (ValueRef::Real(f64::NEG_INFINITY), _) => out.extend_from_slice(b"\"-Infinity\""),
         (ValueRef::Real(value), _) => number::write_real(out, value),
-        (ValueRef::Text(text), Class::Time) => return date::write_text(out, text),
+        (ValueRef::Text(text), Class::Time) => date::write_text(out, text),
         (ValueRef::Text(text), _) => json::write_text(out, text),
         (ValueRef::Blob(bytes), Class::Texty) if std::str::from_utf8(bytes).is_ok() => json::write_text(out, bytes),
         (ValueRef::Blob(bytes), _) if blob_array => write_array(out, bytes),
         (ValueRef::Blob(bytes), _) => json::write_base64(out, bytes),
     }
-    Ok(())
 }
 
 fn write_array(out: &mut Vec<u8>, bytes: &[u8]) {

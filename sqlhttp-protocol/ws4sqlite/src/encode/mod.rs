@@ -62,20 +62,24 @@ impl PartEncoder {
 
     /// Appends a part to `out`, whose content may be sent (and `out` be emptied) after any call.
     ///
-    /// A query under `noFail` that fails after its first rows is reported properly as long as nothing has been taken
-    /// out of `out` since they came; after that, it ends the answer.
+    /// A query under `noFail` says after its rows whether it has succeeded, since it may fail after its first rows. As long as
+    /// nothing has been taken out of `out` since they came, the rows of a query that fails are taken back.
     ///
     /// # Errors
     /// [`Abort`] if this part makes a 200 answer impossible. No part may follow.
     pub fn part(&mut self, part: Part, out: &mut Vec<u8>) -> Result<(), Abort> {
         let PartEncoder { shape, encoder } = self;
         match part {
-            Part::Columns(columns) => encoder.columns(&columns, shape, out),
+            Part::Columns(columns) => encoder.columns(&columns, shape, shape.item(encoder.ended).no_fail, out),
             Part::Rows(block) => encoder.rows(&block, out),
             Part::Step(step, _) => encoder.step(&step, shape, out)?,
             Part::End(Ending::Done) => encoder.end(out),
             Part::End(Ending::NotCommitted(failure)) => return Err(not_committed(&failure).into()),
             Part::End(Ending::Aborted(index)) => return Err(aborted(index, None, shape).into()),
+        }
+        if shape.fails {
+            // Nothing may be sent before the error, which comes with the item that fails, or with one before it.
+            out.clear();
         }
         Ok(())
     }
@@ -103,13 +107,13 @@ struct Open {
 }
 
 impl Encoder {
-    fn columns(&mut self, columns: &Columns, shape: &ReplyShape, out: &mut Vec<u8>) {
+    fn columns(&mut self, columns: &Columns, shape: &ReplyShape, success_last: bool, out: &mut Vec<u8>) {
         if shape.item(self.ended).kind != Kind::Query {
             return;
         }
         self.begin_item(out);
         let start = Some(out.len());
-        let rows = RowWriter::begin(out, columns, shape.list);
+        let rows = RowWriter::begin(out, columns, shape.list, success_last);
         self.open = Some(Open { rows, start, len: out.len() });
     }
 
@@ -137,7 +141,7 @@ impl Encoder {
 
     fn all_rows(&mut self, rows: &Rows, shape: &ReplyShape, out: &mut Vec<u8>) {
         if self.open.is_none() {
-            self.columns(&rows.columns, shape, out);
+            self.columns(&rows.columns, shape, false, out);
         }
         for block in &rows.blocks {
             self.rows(block, out);
@@ -149,7 +153,7 @@ impl Encoder {
 
     fn changed(&mut self, changed: Changed, item: ItemShape, shape: &ReplyShape, out: &mut Vec<u8>) {
         if item.kind == Kind::Query {
-            self.columns(&[], shape, out);
+            self.columns(&[], shape, false, out);
             if let Some(open) = self.open.take() {
                 open.rows.end(out);
             }
@@ -175,19 +179,21 @@ impl Encoder {
         if !item.no_fail {
             return Err(refusal(self.ended, failure, item).into());
         }
+        let (_, text) = words::failure(failure, item.says_begin);
+        let text = capitalized(&text);
         match self.open.take() {
             None => self.begin_item(out),
             Some(mut open) => {
                 open.notice_drain(out);
                 let Some(start) = open.start else {
-                    return Err(refusal(self.ended, failure, item).into());
+                    let told = open.rows.fail(out, &text);
+                    return if told { Ok(()) } else { Err(refusal(self.ended, failure, item).into()) };
                 };
                 out.truncate(start);
             }
         }
-        let (_, text) = words::failure(failure, item.says_begin);
         out.extend_from_slice(b"{\"success\":false,\"error\":");
-        json::write_string(out, &capitalized(&text));
+        json::write_string(out, &text);
         out.push(b'}');
         Ok(())
     }

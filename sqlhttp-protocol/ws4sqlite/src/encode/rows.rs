@@ -20,6 +20,8 @@ pub(super) struct RowWriter {
     /// Whether `fields` are not simply the columns in their order.
     rearranged: bool,
     has_rows: bool,
+    /// Whether the item succeeded is written after its rows.
+    success_last: bool,
 }
 
 /// A place in the JSON of a row.
@@ -33,9 +35,10 @@ struct Field {
 }
 
 impl RowWriter {
-    /// Writes the beginning of an item, up to where the rows come.
-    pub(super) fn begin(out: &mut Vec<u8>, columns: &Columns, list: bool) -> RowWriter {
-        out.extend_from_slice(b"{\"success\":true,");
+    /// Writes the beginning of an item, up to where the rows come. `success_last`: whether it succeeds is not known until
+    /// its last row.
+    pub(super) fn begin(out: &mut Vec<u8>, columns: &Columns, list: bool, success_last: bool) -> RowWriter {
+        out.extend_from_slice(if success_last { b"{" } else { b"{\"success\":true," });
         if !columns.is_empty() {
             write_headers(out, columns);
         }
@@ -43,12 +46,22 @@ impl RowWriter {
         let mut leads = Vec::new();
         let fields = if list { list_fields(columns, &mut leads) } else { map_fields(columns, &mut leads) };
         let rearranged = fields.len() != columns.len();
-        RowWriter { list, fields, leads, columns: columns.len(), rearranged, has_rows: false }
+        RowWriter { list, fields, leads, columns: columns.len(), rearranged, has_rows: false, success_last }
     }
 
     /// Writes the end of the item.
     pub(super) fn end(self, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"]}");
+        out.extend_from_slice(if self.success_last { b"],\"success\":true}" } else { b"]}" });
+    }
+
+    /// Writes the end of an item that has failed. False, and nothing is written, if it has been called a success already.
+    pub(super) fn fail(self, out: &mut Vec<u8>, error: &str) -> bool {
+        if self.success_last {
+            out.extend_from_slice(b"],\"success\":false,\"error\":");
+            json::write_string(out, error);
+            out.push(b'}');
+        }
+        self.success_last
     }
 
     /// Writes some rows.

@@ -84,11 +84,24 @@ struct TimedEncoder {
     raft_index: u64,
 }
 
+impl TimedEncoder {
+    fn trailer(&self) -> Trailer {
+        Trailer { elapsed: self.started.elapsed(), raft_index: self.raft_index }
+    }
+}
+
 impl streaming::Encoder for TimedEncoder {
     type Abort = Abort;
 
     fn part(&mut self, part: Part, out: &mut Vec<u8>) -> Result<(), Abort> {
-        let trailer = Trailer { elapsed: self.started.elapsed(), raft_index: self.raft_index };
+        let trailer = self.trailer();
         self.encoder.part(part, &trailer, out)
+    }
+
+    fn end_early(&mut self, error: &Error, out: &mut Vec<u8>) -> bool {
+        log(error);
+        let trailer = self.trailer();
+        self.encoder.end_early(error, &trailer, out);
+        true
     }
 }

@@ -1,5 +1,10 @@
-//! The SQL text that rebuilds a database, as `sqlite3 .dump` would write it. It is read from a copy, so that all of it is
-//! of one moment, and written while it is sent.
+//! The SQL text that rebuilds a database. It is read from a copy, so that all of it is of one moment, and written while
+//! it is sent.
+
+mod rows;
+mod schema;
+mod script;
+mod sql;
 
 use std::io;
 use std::path::PathBuf;
@@ -12,6 +17,7 @@ use sqlhttp_core::{
 };
 use tokio::sync::mpsc;
 
+use self::rows::Inserts;
 use super::super::reply::ByteStream;
 use super::backup::Copy;
 
@@ -23,13 +29,6 @@ const PIECES_WAITING: usize = 2;
 
 /// How long a client may pause. Nobody else waits for the copy.
 const PAUSE_MAX: Duration = Duration::from_secs(600);
-
-/// The tables, but for those that a virtual table brings with it.
-const TABLES: &str = "SELECT m.name, m.sql FROM sqlite_schema m \
-    JOIN pragma_table_list l ON l.schema = 'main' AND l.name = m.name AND l.type <> 'shadow' \
-    WHERE m.type = 'table' AND m.sql NOT NULL ORDER BY m.name";
-
-const OTHERS: &str = "SELECT sql FROM sqlite_schema WHERE sql NOT NULL AND type IN ('index', 'trigger', 'view')";
 
 /// The text of a copy. `tables`: only these, unless there are none.
 ///
@@ -49,7 +48,8 @@ pub(super) async fn stream(copy: Copy, tables: Vec<String>) -> Result<ByteStream
     let database = opening.await.map_err(|_| Error::Closed)??;
     let (pieces, receiver) = mpsc::channel(PIECES_WAITING);
     tokio::spawn(async move {
-        let mut dump = Dump { database, tables, out: Vec::with_capacity(PIECE_BYTES), pieces };
+        let out = Vec::with_capacity(PIECE_BYTES);
+        let mut dump = Dump { database, tables, out, pieces, writable_schema: false };
         if let Err(Stop::Failed(why)) = dump.write().await {
             tracing::warn!("a backup was cut short: {why}");
             // Who has gone away needs no error.
@@ -67,6 +67,8 @@ struct Dump {
     tables: Vec<String>,
     out: Vec<u8>,
     pieces: mpsc::Sender<io::Result<Bytes>>,
+    /// The PRAGMA that lets rows of the schema be inserted has been written.
+    writable_schema: bool,
 }
 
 /// Why the text ends early.
@@ -83,50 +85,12 @@ impl From<Error> for Stop {
 }
 
 impl Dump {
-    async fn write(&mut self) -> Result<(), Stop> {
-        self.out.extend_from_slice(b"PRAGMA foreign_keys=OFF;\nBEGIN TRANSACTION;\n");
-        for row in self.rows(TABLES).await? {
-            if let [name, sql] = row.as_slice()
-                && (self.tables.is_empty() || self.tables.contains(name))
-            {
-                self.table(name, sql).await?;
-            }
-        }
-        for row in self.rows(OTHERS).await? {
-            for sql in row {
-                self.line(&sql);
-            }
-        }
-        self.out.extend_from_slice(b"COMMIT;\n");
-        self.send().await
-    }
-
-    async fn table(&mut self, name: &str, sql: &str) -> Result<(), Stop> {
-        match name {
-            "sqlite_sequence" => self.line("DELETE FROM \"sqlite_sequence\";"),
-            "sqlite_stat1" => self.line("ANALYZE \"sqlite_master\";"),
-            name if name.starts_with("sqlite_") => return Ok(()),
-            _ => self.line(sql),
-        }
-        let quoted = quoted(name);
-        let columns = self.rows(&format!("SELECT name FROM pragma_table_info({})", literal(name))).await?;
-        let values: Vec<String> =
-            columns.iter().flatten().map(|column| format!("quote({})", self::quoted(column))).collect();
-        if values.is_empty() {
-            return Ok(());
-        }
-        let insert = literal(&format!("INSERT INTO {quoted} VALUES("));
-        let values = values.join("||','||");
-        // Without an index, so that the rows come in their own order.
-        self.lines_of(&format!("SELECT {insert}||{values}||')' FROM {quoted} NOT INDEXED")).await
-    }
-
-    /// Writes each row's text as a statement.
-    async fn lines_of(&mut self, sql: &str) -> Result<(), Stop> {
-        let mut parts = match self.ask(sql).await? {
+    /// Writes all rows of a table.
+    async fn insert(&mut self, mut inserts: Inserts) -> Result<(), Stop> {
+        let mut parts = match self.ask(inserts.select()).await? {
             Answer::Whole(outcome) => {
                 for step in outcome.steps {
-                    self.step(step).await?;
+                    self.step(step, &mut inserts).await?;
                 }
                 return Ok(());
             }
@@ -134,19 +98,19 @@ impl Dump {
         };
         while let Some(part) = parts.next().await {
             match part? {
-                Part::Rows(block) => self.block(&block).await?,
-                Part::Step(step, _) => self.step(step).await?,
+                Part::Rows(block) => self.block(&block, &mut inserts).await?,
+                Part::Step(step, _) => self.step(step, &mut inserts).await?,
                 Part::Columns(_) | Part::End(_) => {}
             }
         }
         Ok(())
     }
 
-    async fn step(&mut self, step: StepOutcome) -> Result<(), Stop> {
+    async fn step(&mut self, step: StepOutcome, inserts: &mut Inserts) -> Result<(), Stop> {
         match step {
             StepOutcome::Rows(rows) => {
                 for block in &rows.blocks {
-                    self.block(block).await?;
+                    self.block(block, inserts).await?;
                 }
                 Ok(())
             }
@@ -155,11 +119,9 @@ impl Dump {
         }
     }
 
-    async fn block(&mut self, block: &Block) -> Result<(), Stop> {
+    async fn block(&mut self, block: &Block, inserts: &mut Inserts) -> Result<(), Stop> {
         for row in block.rows() {
-            if let Some(text) = row.get(0).and_then(|value| value.as_text().map(|text| text.into_owned())) {
-                self.line(&text);
-            }
+            inserts.write(&mut self.out, row);
             if self.out.len() >= PIECE_BYTES {
                 self.send().await?;
             }
@@ -167,6 +129,14 @@ impl Dump {
         Ok(())
     }
 
+    /// Writes a statement of the schema as it was stored.
+    fn statement(&mut self, sql: &str) {
+        self.out.extend_from_slice(sql.as_bytes());
+        self.out.extend_from_slice(sql::terminator(sql).as_bytes());
+        self.out.push(b'\n');
+    }
+
+    /// Writes a statement that ends in no comment.
     fn line(&mut self, statement: &str) {
         self.out.extend_from_slice(statement.as_bytes());
         self.out.extend_from_slice(b";\n");
@@ -187,17 +157,16 @@ impl Dump {
         Ok(rows.iter().map(|row| row.values().map(text).collect()).collect())
     }
 
+    /// Whether a query yields rows; `None` if it fails.
+    async fn finds(&self, sql: &str) -> Result<Option<bool>, Stop> {
+        let outcome = self.ask(sql).await?.whole().await?;
+        Ok(match outcome.steps.first() {
+            Some(StepOutcome::Rows(rows)) => Some(!rows.is_empty()),
+            _ => None,
+        })
+    }
+
     async fn ask(&self, sql: &str) -> Result<Answer, Error> {
         self.database.query(Batch::one(Step::query(sql, ())), ReadLevel::None, Deadline::NEVER).await
     }
-}
-
-/// A name in SQL.
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-/// A text in SQL.
-fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
 }

@@ -17,6 +17,7 @@ mod answer;
 mod backup;
 pub(crate) mod cluster;
 mod dump;
+mod members;
 mod node;
 mod queue;
 mod readyz;
@@ -92,6 +93,8 @@ async fn data(
         Resource::Backup => backup::answer(exchange, params).await,
         Resource::Readyz => Ok(readyz::answer(exchange, &params).await),
         Resource::Status => Ok(status::answer(exchange, &params).await),
+        Resource::Nodes => Ok(members::nodes(exchange, &params)),
+        Resource::Leader => Ok(members::leader(exchange, &params)),
     }
 }
 
@@ -137,16 +140,22 @@ impl Resource {
             Resource::Execute | Resource::Request | Resource::Load => method == Method::POST,
             Resource::Query | Resource::Sql => matches!(*method, Method::GET | Method::POST),
             Resource::Backup => method == Method::GET,
-            Resource::Readyz | Resource::Status => matches!(*method, Method::GET | Method::HEAD),
+            Resource::Readyz | Resource::Status | Resource::Nodes | Resource::Leader => {
+                matches!(*method, Method::GET | Method::HEAD)
+            }
         }
     }
 
     /// An answer without a body, of the type that the resource's answers usually have.
     fn empty(self, status: StatusCode) -> HttpResponse {
         match self {
-            Resource::Execute | Resource::Query | Resource::Request | Resource::Sql | Resource::Status => {
-                reply::with_type(status, ContentType::Json.header(), ReplyBody::EMPTY)
-            }
+            Resource::Execute
+            | Resource::Query
+            | Resource::Request
+            | Resource::Sql
+            | Resource::Status
+            | Resource::Nodes
+            | Resource::Leader => reply::with_type(status, ContentType::Json.header(), ReplyBody::EMPTY),
             Resource::Backup | Resource::Load | Resource::Readyz => reply::empty(status),
         }
     }

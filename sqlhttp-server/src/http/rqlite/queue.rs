@@ -39,6 +39,12 @@ pub(super) async fn answer(
     };
     applied.map_err(|why| {
         vars.queued_executions_failed.add(1);
+        let counter = match why {
+            Error::NoLeader => &vars.queued_executions_no_leader,
+            Error::LeadershipLost => &vars.queued_executions_leadership_lost,
+            _ => &vars.queued_executions_unknown_error,
+        };
+        counter.add(1);
         Box::new(not_applied(&why))
     })?;
     vars.queued_executions_ok.add(1);

@@ -4,6 +4,7 @@
 //! the path; the query string, whatever the path; the path; the permission; the method; the body.
 
 mod boot;
+mod console;
 mod licenses;
 mod members;
 mod route;
@@ -98,6 +99,7 @@ impl Request<'_> {
             Place::Ws4sqlite => Ok(self.exchange.answer(body).await),
             Place::Root => Ok(self.redirect(StatusCode::FOUND)),
             Place::Console => Ok(self.redirect(StatusCode::MOVED_PERMANENTLY)),
+            Place::ConsolePage => Ok(console::answer(self.state)),
         }
     }
 
@@ -163,7 +165,7 @@ impl Place {
             Place::Data(Resource::Backup) => &[Permission::Backup],
             Place::Data(Resource::Load) | Place::Boot => &[Permission::Load],
             Place::Data(Resource::Readyz) | Place::Readyz => &[Permission::Ready],
-            Place::Data(Resource::Status)
+            Place::Data(Resource::Status | Resource::Nodes | Resource::Leader)
             | Place::Status
             | Place::Nodes
             | Place::Licenses
@@ -172,7 +174,7 @@ impl Place {
             Place::Snapshot | Place::Reap => &[Permission::Snapshot],
             Place::Remove => &[Permission::Remove],
             Place::Leader => &[Permission::LeaderOps],
-            Place::Root | Place::Console => &[],
+            Place::Root | Place::Console | Place::ConsolePage => &[],
         }
     }
 }

@@ -43,6 +43,8 @@ pub(super) enum Place {
     Root,
     /// `/console`
     Console,
+    /// `/console/`
+    ConsolePage,
 }
 
 const PLACES: [(&[u8], Place); 17] = [
@@ -71,6 +73,7 @@ pub(super) fn place(path: &str, database: &str) -> Option<Place> {
     match &*decoded {
         b"" | b"/" => return Some(Place::Root),
         b"/console" => return Some(Place::Console),
+        b"/console/" => return Some(Place::ConsolePage),
         _ => {}
     }
     let name = decoded.strip_prefix(b"/")?;
@@ -85,7 +88,9 @@ impl Place {
         let reads = matches!(*method, Method::GET | Method::HEAD);
         match self {
             Place::Data(resource) => resource.takes(method),
-            Place::Readyz | Place::Status | Place::Nodes | Place::Licenses | Place::Metrics => reads,
+            Place::Readyz | Place::Status | Place::Nodes | Place::Licenses | Place::Metrics | Place::ConsolePage => {
+                reads
+            }
             Place::Leader => matches!(*method, Method::GET | Method::POST),
             Place::Remove => method == Method::DELETE,
             Place::Boot | Place::Snapshot | Place::Reap | Place::Ws4sqlite => method == Method::POST,
@@ -116,6 +121,7 @@ mod tests {
             ("/db%2Fquery/", Place::Data(Resource::Query)),
             ("/", Place::Root),
             ("/console", Place::Console),
+            ("/console/", Place::ConsolePage),
             ("/leader/", Place::Leader),
             ("/debug/vars", Place::Vars),
             ("/main", Place::Ws4sqlite),

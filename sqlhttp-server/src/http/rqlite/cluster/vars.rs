@@ -4,17 +4,20 @@
 mod names;
 
 use hyper::StatusCode;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use sqlhttp_core::Status;
 use sqlhttp_raft::Totals;
 use sqlhttp_rqlite::{ContentType, Params};
 
-use self::names::{GROUPS, Group};
+use self::names::{GROUPS, Group, MEMORY};
 use super::super::super::reply::{self, HttpResponse, ReplyBody};
 use super::super::super::vars::Vars;
 use super::super::status::process;
 use super::super::write_queue::WrittenBatches;
 use super::Request;
+
+/// How many pauses of its garbage collector Go remembers.
+const GO_PAUSES: usize = 256;
 
 /// The value of a counter, under the names of its group and its own.
 type Figure = (&'static str, &'static str, u64);
@@ -86,6 +89,9 @@ fn store(vars: &Vars, totals: &Totals) -> Vec<Figure> {
         of("num_snapshots", totals.snapshots),
         of("num_restores_start_skipped", u64::from(totals.started_on_existing)),
         of("num_snapshots_failed", totals.snapshots_failed),
+        // Each of them is the whole database, on the disk.
+        of("num_snapshots_full", totals.snapshots),
+        of("num_snapshot_persists", totals.snapshots),
         of("num_user_snapshots", totals.snapshots_by_request),
     ]
 }
@@ -101,10 +107,24 @@ fn command_line() -> String {
     json!(arguments).to_string()
 }
 
-/// In bytes, under the names that Go's runtime has for about the same.
+/// In bytes, under the names that Go's runtime has for about the same. Names of what this runtime does not have, such as a
+/// garbage collector, are there with zeros, because tools read all of them.
 fn memory() -> String {
     let (resident, address_space) = process::memory_bytes();
-    json!({ "Alloc": resident, "HeapAlloc": resident, "HeapSys": resident, "Sys": address_space }).to_string()
+    let figures = [
+        ("Alloc", resident),
+        ("HeapAlloc", resident),
+        ("HeapInuse", resident),
+        ("HeapSys", resident),
+        ("Sys", address_space),
+        ("TotalAlloc", resident),
+    ];
+    let mut memory: Map<String, Value> = MEMORY.iter().map(|name| ((*name).to_owned(), json!(0))).collect();
+    memory.extend(figures.map(|(name, bytes)| (name.to_owned(), json!(bytes))));
+    memory.extend(["EnableGC", "DebugGC"].map(|name| (name.to_owned(), json!(false))));
+    memory.extend(["PauseEnd", "PauseNs"].map(|name| (name.to_owned(), json!(vec![0; GO_PAUSES]))));
+    memory.insert("BySize".to_owned(), json!([]));
+    Value::Object(memory).to_string()
 }
 
 #[cfg(test)]
@@ -165,6 +185,8 @@ mod tests {
     fn the_process() {
         let words: Vec<String> = serde_json::from_str(&command_line()).unwrap();
         assert_eq!(words.len(), std::env::args_os().count());
-        assert!(memory().starts_with("{\"Alloc\":"));
+        let memory: Value = serde_json::from_str(&memory()).unwrap();
+        assert!(memory["Alloc"].is_u64() && memory["HeapObjects"] == 0);
+        assert_eq!(memory.as_object().unwrap().len(), 32);
     }
 }

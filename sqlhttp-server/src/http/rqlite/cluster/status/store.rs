@@ -38,12 +38,19 @@ pub(super) fn store(state: &State, member: &Member, directory_bytes: u64, sqlite
     store
 }
 
-/// The moment before which there is no VACUUM by the clock: it is tried once an interval, from the start on.
+/// VACUUM by the clock is tried once an interval, from the start on: the time of the last try, if one has succeeded, and of
+/// the next one.
 fn auto_vacuum(interval: Duration, started_at: SystemTime, totals: &Totals) -> Value {
     let tried = totals.vacuums.saturating_add(totals.vacuums_failed);
-    let intervals = u32::try_from(tried.saturating_add(1)).unwrap_or(u32::MAX);
-    let next = interval.checked_mul(intervals).and_then(|since| started_at.checked_add(since));
-    json!({ "next_vacuum_after": next.map_or_else(|| NEVER.to_owned(), rfc3339) })
+    let after = |intervals: u64| {
+        let since = interval.checked_mul(u32::try_from(intervals).unwrap_or(u32::MAX));
+        since.and_then(|since| started_at.checked_add(since)).map_or_else(|| NEVER.to_owned(), rfc3339)
+    };
+    let mut times = json!({ "next_vacuum_after": after(tried.saturating_add(1)) });
+    if totals.vacuums > 0 {
+        times["last_vacuum"] = json!(after(tried));
+    }
+    times
 }
 
 fn describe(
@@ -181,6 +188,18 @@ mod tests {
         assert_eq!(store["sqlite3"]["pragmas"]["ro"], json!({ "synchronous": "2" }));
         assert_eq!(store["sqlite3"]["pragmas"]["rw"], writer_pragmas(false));
         assert_eq!(store["sqlite3"]["conn_pool_stats"]["ro"]["max_open_connections"], 256);
+    }
+
+    #[test]
+    fn vacuums_by_the_clock() {
+        let of = |vacuums, vacuums_failed| {
+            let totals = Totals { vacuums, vacuums_failed, ..Totals::default() };
+            auto_vacuum(Duration::from_secs(60), SystemTime::UNIX_EPOCH, &totals)
+        };
+        let next = |minute: u32| format!("1970-01-01T00:{minute:02}:00.000000000Z");
+        assert_eq!(of(0, 0), json!({ "next_vacuum_after": next(1) }));
+        assert_eq!(of(0, 1), json!({ "next_vacuum_after": next(2) }));
+        assert_eq!(of(2, 1), json!({ "last_vacuum": next(3), "next_vacuum_after": next(4) }));
     }
 
     #[test]
