@@ -210,6 +210,7 @@ fn server_config(config: &ClusterConfig) -> ServerConfig {
     ServerConfig {
         bind_host: String::new(),
         port: 0,
+        allowed_hosts: config.http_allowed_hosts.clone(),
         serve_dir: None,
         index_file: String::new(),
         body_bytes_max: config.http_body_bytes_max,

@@ -59,6 +59,7 @@ pub const TABLE: &[Flag] = &[
     original("serve-dir", Kind::Text, "", "A directory to serve with builtin HTTP server"),
     original("version", Kind::Bool, "", "Display the version number"),
     further("allow-attach", Kind::Bool, "false", "Let clients ATTACH other database files"),
+    further("allowed-hosts", Kind::Text, "", "Comma-separated hosts that requests may name; empty is every host"),
     further("body-timeout", Kind::Duration, "5m", "How long a client may take to send a request's body; 0 is no limit"),
     further("busy-timeout", Kind::Duration, "5s", "How long to wait for a lock that another process holds"),
     further("config", Kind::Text, "", "A YAML file that lists databases and settings"),
@@ -83,6 +84,9 @@ pub const TABLE: &[Flag] = &[
     further("tls-cert", Kind::Text, "", "Serve HTTPS with this certificate chain, a PEM file"),
     further("tls-key", Kind::Text, "", "The private key of -tls-cert, a PEM file"),
 ];
+
+/// Names under which `sqlhttp-cluster` has the same flags; they are accepted here too.
+const ALIASES: &[(&str, &str)] = &[("http-allowed-hosts", "allowed-hosts")];
 
 /// What was set, by flag. What was not has its default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -121,6 +125,7 @@ pub fn parse(arguments: &[String]) -> Result<CommandLine, String> {
 }
 
 fn find(name: &str) -> Option<&'static Flag> {
+    let name = ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, name)| name);
     TABLE.iter().find(|flag| flag.name == name)
 }
 

@@ -25,6 +25,8 @@ pub struct ServerConfig {
     pub bind_host: String,
     /// Port to listen on; 0 lets the system choose.
     pub port: u16,
+    /// The hosts that requests may name, with or without a port; none is every host.
+    pub allowed_hosts: Vec<String>,
     /// Directory whose files are served over GET and HEAD.
     pub serve_dir: Option<PathBuf>,
     /// The file served for a directory.

@@ -15,6 +15,7 @@ pub(crate) fn server(settings: &Settings, home: Option<&str>) -> Result<ServerCo
     Ok(ServerConfig {
         bind_host: settings.text("bind-host"),
         port: port(settings.int("port"))?,
+        allowed_hosts: hosts(&settings.text("allowed-hosts")),
         serve_dir: path(settings, "serve-dir", "directory to serve", home)?,
         index_file: settings.text("index-file"),
         body_bytes_max: at_least(settings, "max-body", 1)?,
@@ -45,6 +46,11 @@ pub(crate) fn engine(settings: &Settings) -> EngineConfig {
 
 fn port(port: i64) -> Result<u16, String> {
     u16::try_from(port).map_err(|_| format!("failed to listen: listen tcp: address {port}: invalid port"))
+}
+
+/// Hosts separated by commas.
+pub(crate) fn hosts(list: &str) -> Vec<String> {
+    list.split(',').map(str::trim).filter(|host| !host.is_empty()).map(str::to_owned).collect()
 }
 
 fn path(settings: &Settings, flag: &str, label: &str, home: Option<&str>) -> Result<Option<PathBuf>, String> {

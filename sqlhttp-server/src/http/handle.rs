@@ -18,6 +18,7 @@ use super::connection::Peer;
 use super::content::Coding;
 use super::cors;
 use super::exchange::Exchange;
+use super::origin::{self, FORGED};
 use super::reply::{self, HttpResponse};
 use super::request_id::{RequestId, X_REQUEST_ID};
 use super::route::{DatabaseIndex, Resource, Route, route};
@@ -60,6 +61,9 @@ async fn unless_it_panics(
 
 /// The answer, and the database whose it is.
 async fn answer(state: &State, head: &Parts, body: &mut Option<Incoming>) -> (Option<DatabaseIndex>, HttpResponse) {
+    if let Some(refusal) = host_not_allowed(state, head) {
+        return (None, refusal);
+    }
     if let Some(member) = &state.member {
         let response = rqlite::cluster::answer(state, member, head, body).await;
         return (Some(rqlite::cluster::DATABASE), response);
@@ -70,7 +74,11 @@ async fn answer(state: &State, head: &Parts, body: &mut Option<Incoming>) -> (Op
     {
         return (None, file);
     }
-    match route(&head.method, head.uri.path(), &state.table) {
+    let route = route(&head.method, head.uri.path(), &state.table);
+    if let Some((index, refusal)) = forged(state, &route, head) {
+        return (Some(index), Target::new(state, index, head).with_cors(refusal));
+    }
+    match route {
         Route::Unknown => (None, reply::not_found(&head.method, head.uri.path())),
         Route::Call(index) => (Some(index), Target::new(state, index, head).call(body).await),
         Route::Options(index) => (Some(index), Target::new(state, index, head).options()),
@@ -79,6 +87,25 @@ async fn answer(state: &State, head: &Parts, body: &mut Option<Incoming>) -> (Op
         Route::Rqlite(index, resource) => (Some(index), Target::new(state, index, head).rqlite(resource, body).await),
         Route::WrongMethod(index, allow) => (Some(index), Target::new(state, index, head).wrong_method(allow)),
     }
+}
+
+fn host_not_allowed(state: &State, head: &Parts) -> Option<HttpResponse> {
+    let allowed = state.allowed_hosts.as_ref().is_none_or(|hosts| hosts.allow(head));
+    (!allowed).then(|| match &state.member {
+        Some(_) => rqlite::error(StatusCode::FORBIDDEN, origin::HOST_NOT_ALLOWED),
+        None => reply::error(StatusCode::FORBIDDEN, origin::HOST_NOT_ALLOWED),
+    })
+}
+
+/// The refusal of a request with an effect that a page of another site may have sent, and the database it is for.
+fn forged(state: &State, route: &Route, head: &Parts) -> Option<(DatabaseIndex, HttpResponse)> {
+    let index = route.database_with_effect(&head.method)?;
+    let cors = state.database(index).cors.as_ref();
+    let forged = origin::is_forged(head, |origin| cors.is_some_and(|policy| policy.allows(origin)));
+    forged.then(|| match route {
+        Route::Rqlite(..) => (index, rqlite::error(StatusCode::FORBIDDEN, FORGED)),
+        _ => (index, reply::error(StatusCode::FORBIDDEN, FORGED)),
+    })
 }
 
 /// The database that a request is for.

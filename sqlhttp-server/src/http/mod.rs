@@ -18,6 +18,8 @@
 //! * **Wrong credentials** wait a second before they are refused, holding nothing; how many wait at once is bounded,
 //!   and more than that wait for a place first, so guessing has a top speed while everybody else has none.
 //! * **An answer that fails after its beginning was sent** cuts the connection: 200 cannot be taken back.
+//! * **Requests of other sites' pages** (`origin`) are refused where a browser sends them without asking and they would have
+//!   an effect. Reads by GET are answered: the browser keeps the answer from the page.
 //! * **Compression** is for answers beyond 1 KiB, and never for files.
 
 mod admin;
@@ -32,6 +34,7 @@ mod files;
 mod handle;
 mod listen;
 mod monitor;
+mod origin;
 mod range;
 mod reply;
 mod request_id;

@@ -14,6 +14,7 @@ use super::admin::Admin;
 use super::body::Bounds;
 use super::cors::{CorsError, CorsPolicy};
 use super::files::Files;
+use super::origin::AllowedHosts;
 use super::route::{DatabaseIndex, Table};
 use super::rqlite::{Node, WriteQueue};
 use super::vars::Vars;
@@ -39,6 +40,7 @@ pub struct State {
     pub(crate) limits: Limits,
     pub(crate) table: Table,
     pub(crate) files: Option<Files>,
+    pub(crate) allowed_hosts: Option<AllowedHosts>,
     pub(crate) metrics: Metrics,
     pub(crate) penalty: Penalty,
     pub(crate) node: Node,
@@ -129,6 +131,7 @@ impl State {
             limits: Limits::new(config),
             table: Table::new(databases.iter().map(|entry| entry.id.as_str())),
             files: root.map(|root| Files::new(root, config.index_file.clone())),
+            allowed_hosts: AllowedHosts::new(&config.allowed_hosts),
             metrics: Metrics::new(databases.iter().map(|entry| (entry.id.clone(), entry.status.clone()))),
             penalty: Penalty::new(),
             node: Node::new(config.tls.is_some()),

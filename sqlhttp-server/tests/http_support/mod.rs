@@ -99,6 +99,7 @@ fn server_config() -> ServerConfig {
     ServerConfig {
         bind_host: "127.0.0.1".into(),
         port: 0,
+        allowed_hosts: Vec::new(),
         serve_dir: None,
         index_file: "index.html".into(),
         body_bytes_max: 1 << 20,

@@ -38,6 +38,8 @@ pub struct ClusterConfig {
     pub http_adv_addr: String,
     /// The value of `Access-Control-Allow-Origin`.
     pub http_allow_origin: Option<String>,
+    /// The hosts that HTTP requests may name; none is every host.
+    pub http_allowed_hosts: Vec<String>,
     /// The file of users and permissions.
     pub auth_file: Option<PathBuf>,
     /// Serve HTTPS with this certificate and key.

@@ -8,6 +8,7 @@ use tracing::Level;
 use super::typed::Typed;
 use super::validate::advertised;
 use super::{ClusterConfig, RaftConfig, WriteQueueConfig};
+use crate::config::settings::hosts;
 use crate::config::{LogFormat, TlsFiles};
 
 /// Those of Raft when none are given, or zero.
@@ -24,6 +25,7 @@ pub(super) fn resolve(typed: &Typed, data_dir: &str) -> Result<ClusterConfig, St
         http_addr: typed.text("http-addr"),
         http_adv_addr: advertised(typed, "http"),
         http_allow_origin: typed.text_opt("http-allow-origin"),
+        http_allowed_hosts: hosts(&typed.text("http-allowed-hosts")),
         auth_file: path(typed, "auth"),
         http_tls: http_tls(typed),
         http_ca_cert: path(typed, "http-ca-cert"),

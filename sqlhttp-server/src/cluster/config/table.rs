@@ -145,6 +145,7 @@ pub(super) const TABLE: &[Flag] = &[
     text_not_yet("mem-profile", "File for a memory profile"),
     text_not_yet("trace-profile", "File for an execution trace"),
     own("db-name", Kind::Text, "main", "Name of the database in ws4sqlite's API: POST /<name>"),
+    own("http-allowed-hosts", Kind::Text, "", "Comma-separated hosts that requests may name; empty is every host"),
     own("http-max-body", Kind::Size, "64MiB", "Largest request body, also after decompression"),
     own("http-max-conns", Kind::Count, "4096", "HTTP connections open at once"),
     own("http-max-statements", Kind::Count, "100000", "Statements in one request"),

@@ -163,7 +163,7 @@ fn from_protocol(protocol: Reply) -> HttpResponse {
     if status == StatusCode::SERVICE_UNAVAILABLE { reply::retry_later(response) } else { response }
 }
 
-fn error(status: StatusCode, text: &str) -> HttpResponse {
+pub(crate) fn error(status: StatusCode, text: &str) -> HttpResponse {
     from_protocol(Reply::error(status.as_u16(), text))
 }
 

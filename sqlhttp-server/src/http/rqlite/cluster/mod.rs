@@ -19,9 +19,10 @@ use sqlhttp_rqlite::{Params, VERSION};
 
 use self::route::{Place, place};
 use super::super::exchange::Exchange;
+use super::super::origin::{FORGED, is_forged};
 use super::super::reply::{self, HttpResponse, Rejection, ReplyBody};
 use super::super::state::State;
-use super::{X_RQLITE_VERSION, refused};
+use super::{X_RQLITE_VERSION, error, refused};
 use crate::cluster::auth::{BasicCredentials, Permission};
 use crate::cluster::member::Member;
 
@@ -69,6 +70,7 @@ impl Request<'_> {
         if self.head.method == Method::OPTIONS {
             return Ok(reply::empty(StatusCode::OK));
         }
+        self.refuse_forged()?;
         let params = Params::parse(self.head.uri.query().unwrap_or_default()).map_err(refused)?;
         let Some(place) = place(self.head.uri.path(), &self.member.config.db_name) else {
             return Err(Box::new(reply::empty(StatusCode::NOT_FOUND)));
@@ -78,6 +80,17 @@ impl Request<'_> {
             return Err(Box::new(place.empty(StatusCode::METHOD_NOT_ALLOWED)));
         }
         self.go(place, params, body).await
+    }
+
+    /// No path of a node has an effect with GET or HEAD.
+    fn refuse_forged(&self) -> Result<(), Rejection> {
+        let reads = matches!(self.head.method, Method::GET | Method::HEAD);
+        if reads || !is_forged(self.head, |origin| self.member.allows_origin(origin)) {
+            return Ok(());
+        }
+        let is_ws4sqlite = place(self.head.uri.path(), &self.member.config.db_name) == Some(Place::Ws4sqlite);
+        let refuse = if is_ws4sqlite { reply::error } else { error };
+        Err(Box::new(refuse(StatusCode::FORBIDDEN, FORGED)))
     }
 
     async fn go(&self, place: Place, params: Params, body: &mut Option<Incoming>) -> Result<HttpResponse, Rejection> {
