@@ -220,6 +220,7 @@ fn server_config(config: &ClusterConfig) -> ServerConfig {
         query_timeout: None,
         shutdown_timeout: SHUTDOWN_TIMEOUT,
         header_timeout: HEADER_TIMEOUT,
+        first_request_timeout: config.http_first_request_timeout,
         body_timeout: Duration::ZERO,
         metrics_addr: None,
         tls: config.http_tls.clone(),

@@ -64,6 +64,12 @@ pub const TABLE: &[Flag] = &[
     further("busy-timeout", Kind::Duration, "5s", "How long to wait for a lock that another process holds"),
     further("config", Kind::Text, "", "A YAML file that lists databases and settings"),
     further(
+        "first-request-timeout",
+        Kind::Duration,
+        "10s",
+        "How long a new connection may be without a request; 0 is -header-timeout",
+    ),
+    further(
         "header-timeout",
         Kind::Duration,
         "2m",
@@ -86,7 +92,8 @@ pub const TABLE: &[Flag] = &[
 ];
 
 /// Names under which `sqlhttp-cluster` has the same flags; they are accepted here too.
-const ALIASES: &[(&str, &str)] = &[("http-allowed-hosts", "allowed-hosts")];
+const ALIASES: &[(&str, &str)] =
+    &[("http-allowed-hosts", "allowed-hosts"), ("http-first-request-timeout", "first-request-timeout")];
 
 /// What was set, by flag. What was not has its default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -45,6 +45,8 @@ pub struct ServerConfig {
     pub shutdown_timeout: Duration,
     /// How long a client may take to send its headers; zero is no limit.
     pub header_timeout: Duration,
+    /// How long a new connection may be without a request; zero is no limit but `header_timeout`.
+    pub first_request_timeout: Duration,
     /// How long a client may take to send its body; zero is no limit.
     pub body_timeout: Duration,
     /// Where `/metrics` and `/healthz` are served, as typed (`127.0.0.1:9100`).

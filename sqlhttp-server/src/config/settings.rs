@@ -25,6 +25,7 @@ pub(crate) fn server(settings: &Settings, home: Option<&str>) -> Result<ServerCo
         query_timeout: Some(settings.duration("query-timeout")).filter(|limit| !limit.is_zero()),
         shutdown_timeout: settings.duration("shutdown-timeout"),
         header_timeout: settings.duration("header-timeout"),
+        first_request_timeout: settings.duration("first-request-timeout"),
         body_timeout: settings.duration("body-timeout"),
         metrics_addr: settings.text_opt("metrics-addr"),
         tls: tls(settings, home)?,

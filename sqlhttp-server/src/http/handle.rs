@@ -14,11 +14,12 @@ use tracing::Instrument;
 use super::admin::AdminCall;
 use super::answer;
 use super::compress::compress;
-use super::connection::Peer;
 use super::content::Coding;
 use super::cors;
 use super::exchange::Exchange;
+use super::head;
 use super::origin::{self, FORGED};
+use super::peer::Peer;
 use super::reply::{self, HttpResponse};
 use super::request_id::{RequestId, X_REQUEST_ID};
 use super::route::{DatabaseIndex, Resource, Route, route};
@@ -35,13 +36,15 @@ pub(crate) async fn handle(state: &State, peer: &Peer, request: Request<Incoming
     let span = tracing::info_span!("request", %id, method = %head.method, path = head.uri.path(), peer = %peer.address);
     let work = async {
         let mut body = Some(body);
-        let (database, mut response) = unless_it_panics(state, &head, &mut body).await;
+        let (database, mut response) = unless_it_panics(state, peer, &head, &mut body).await;
         if body.is_some_and(|body| !body.is_end_stream()) || closes(&response) {
             peer.expect_unread_bytes();
         }
         name(&mut response, &id);
-        state.metrics.database(database).answered(response.status().as_u16(), started.elapsed());
-        tracing::info!(status = response.status().as_u16(), took = ?started.elapsed(), "answered");
+        let took = started.elapsed();
+        peer.answered_at(started + took);
+        state.metrics.database(database).answered(response.status().as_u16(), took);
+        tracing::info!(status = response.status().as_u16(), ?took, "answered");
         response
     };
     work.instrument(span).await
@@ -49,18 +52,27 @@ pub(crate) async fn handle(state: &State, peer: &Peer, request: Request<Incoming
 
 async fn unless_it_panics(
     state: &State,
+    peer: &Peer,
     head: &Parts,
     body: &mut Option<Incoming>,
 ) -> (Option<DatabaseIndex>, HttpResponse) {
     // Nothing that a panic could leave half done is used afterwards: the request's own data is dropped.
-    AssertUnwindSafe(answer(state, head, body)).catch_unwind().await.unwrap_or_else(|_| {
+    AssertUnwindSafe(answer(state, peer, head, body)).catch_unwind().await.unwrap_or_else(|_| {
         tracing::error!("answering a request has panicked");
         (None, reply::closing(answer::panicked()))
     })
 }
 
 /// The answer, and the database whose it is.
-async fn answer(state: &State, head: &Parts, body: &mut Option<Incoming>) -> (Option<DatabaseIndex>, HttpResponse) {
+async fn answer(
+    state: &State,
+    peer: &Peer,
+    head: &Parts,
+    body: &mut Option<Incoming>,
+) -> (Option<DatabaseIndex>, HttpResponse) {
+    if let Some(why) = head::ambiguity(head, body.as_ref(), peer) {
+        return (None, ambiguous(state, why));
+    }
     if let Some(refusal) = host_not_allowed(state, head) {
         return (None, refusal);
     }
@@ -87,6 +99,15 @@ async fn answer(state: &State, head: &Parts, body: &mut Option<Incoming>) -> (Op
         Route::Rqlite(index, resource) => (Some(index), Target::new(state, index, head).rqlite(resource, body).await),
         Route::WrongMethod(index, allow) => (Some(index), Target::new(state, index, head).wrong_method(allow)),
     }
+}
+
+/// As Go's server words it on a node.
+fn ambiguous(state: &State, why: &str) -> HttpResponse {
+    let status = StatusCode::BAD_REQUEST;
+    reply::closing(match &state.member {
+        Some(_) => reply::text(status, format!("400 Bad Request: {why}")),
+        None => reply::error(status, why),
+    })
 }
 
 fn host_not_allowed(state: &State, head: &Parts) -> Option<HttpResponse> {

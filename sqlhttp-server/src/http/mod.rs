@@ -6,13 +6,15 @@
 //!
 //! # Decisions
 //!
-//! * **Too many connections** are told so (503 and `Retry-After`) instead of waiting in the system's queue, where a
-//!   client cannot tell a busy server from a dead one. Over TLS they are just disconnected: a handshake costs more
+//! * **When all places for connections are taken**, the one that has been idle for longest is closed for a new one
+//!   (`places`). If a request runs on each, the new client is told so (503 and `Retry-After`) instead of waiting in the
+//!   system's queue, where it cannot tell a busy server from a dead one. Over TLS they are just disconnected: a handshake costs more
 //!   than there is to spare.
 //! * **Idle connections** are closed after the time allowed for headers, because that time runs from the end of the
-//!   request before.
-//! * **What is no HTTP** (400), a URI beyond 64 KiB (414) and headers beyond the limit (431) are refused by hyper,
-//!   with an empty body: there is no request yet that a handler could answer.
+//!   request before. A new connection has less time to send its first request.
+//! * **What is no HTTP** (400), a URI beyond 64 KiB (414) and headers beyond the limit (431) are refused by hyper with an
+//!   empty body, because there is no request yet that a handler could answer; `head` gives these refusals their body.
+//! * **Ambiguous heads** (two `Host`, two ways to tell where the body ends) are refused: a proxy may read them otherwise.
 //! * **A body that is refused unread** is read and thrown away for two seconds after the answer, or the connection
 //!   would be reset and the client might never see the answer.
 //! * **Wrong credentials** wait a second before they are refused, holding nothing; how many wait at once is bounded,
@@ -32,14 +34,18 @@ mod cors;
 mod exchange;
 mod files;
 mod handle;
+mod head;
 mod listen;
 mod monitor;
 mod origin;
+mod peer;
+mod places;
 mod range;
 mod reply;
 mod request_id;
 mod route;
 mod rqlite;
+mod socket;
 mod state;
 mod streaming;
 mod vars;

@@ -18,7 +18,8 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 const FORM_TYPES: [&str; 3] = ["application/x-www-form-urlencoded", "multipart/form-data", "text/plain"];
 
 /// The text of a refusal of [`is_forged`].
-pub(crate) const FORGED: &str = "cross-site request refused: send it with Content-Type: application/json, or allow its origin";
+pub(crate) const FORGED: &str =
+    "cross-site request refused: send it with Content-Type: application/json, or allow its origin";
 
 /// The text of a refusal of [`AllowedHosts`].
 pub(crate) const HOST_NOT_ALLOWED: &str = "the Host of this request is not among those of -http-allowed-hosts";
@@ -135,7 +136,8 @@ mod tests {
 
     #[test]
     fn what_a_form_can_send_is_refused_from_elsewhere() {
-        let types = ["application/x-www-form-urlencoded", "TEXT/plain; charset=utf-8", "multipart/form-data;boundary=x", ""];
+        let types =
+            ["application/x-www-form-urlencoded", "TEXT/plain; charset=utf-8", "multipart/form-data;boundary=x", ""];
         for value in types {
             for from in [("origin", "http://evil"), ("origin", "null"), ("sec-fetch-site", "cross-site")] {
                 assert!(forged("POST", &[("host", "a"), ("content-type", value), from]), "{value} {from:?}");
@@ -168,7 +170,8 @@ mod tests {
         ] {
             assert!(from(origin, host), "{origin} {host}");
         }
-        let proxied = [("host", "10.0.0.1:4001"), ("x-forwarded-host", "db.example, proxy"), ("origin", "https://db.example")];
+        let proxied =
+            [("host", "10.0.0.1:4001"), ("x-forwarded-host", "db.example, proxy"), ("origin", "https://db.example")];
         assert!(!forged("POST", &proxied));
         // The browser's own judgement counts more than a comparison of names.
         assert!(!forged("POST", &[("host", "a"), ("origin", "null"), ("sec-fetch-site", "same-origin")]));

@@ -59,11 +59,23 @@ pub(crate) struct Limits {
     pub(crate) body: Bounds,
     pub(crate) header_bytes_max: usize,
     pub(crate) header_timeout: Option<Duration>,
+    pub(crate) first_request_timeout: Option<Duration>,
     pub(crate) connections_max: usize,
     pub(crate) items_max: usize,
     pub(crate) query_timeout: Option<Duration>,
     pub(crate) shutdown_timeout: Duration,
+    pub(crate) flags: &'static FlagNames,
 }
+
+/// What the flags of some limits are called, for messages.
+#[derive(Debug)]
+pub(crate) struct FlagNames {
+    pub(crate) connections: &'static str,
+}
+
+const STANDALONE_FLAGS: FlagNames = FlagNames { connections: "max-connections" };
+
+const NODE_FLAGS: FlagNames = FlagNames { connections: "http-max-conns" };
 
 /// A database that is served, ready for requests.
 pub(crate) struct Entry {
@@ -128,7 +140,7 @@ impl State {
         let databases = databases.into_iter().map(Entry::new).collect::<Result<Vec<_>, _>>()?;
         let root = config.serve_dir.clone();
         Ok(State {
-            limits: Limits::new(config),
+            limits: Limits::new(config, if member.is_some() { &NODE_FLAGS } else { &STANDALONE_FLAGS }),
             table: Table::new(databases.iter().map(|entry| entry.id.as_str())),
             files: root.map(|root| Files::new(root, config.index_file.clone())),
             allowed_hosts: AllowedHosts::new(&config.allowed_hosts),
@@ -146,6 +158,11 @@ impl State {
     /// The database at an index that the table has given out.
     pub(crate) fn database(&self, index: DatabaseIndex) -> &Entry {
         &self.databases[index]
+    }
+
+    /// How many databases are served.
+    pub(crate) fn databases_len(&self) -> usize {
+        self.databases.len()
     }
 
     /// The moment after which a statement that starts now may not run any more.
@@ -176,17 +193,19 @@ impl State {
 }
 
 impl Limits {
-    fn new(config: &ServerConfig) -> Self {
+    fn new(config: &ServerConfig, flags: &'static FlagNames) -> Self {
         // A duration of zero means that there is no limit.
         let limit = |duration: Duration| Some(duration).filter(|duration| !duration.is_zero());
         Limits {
             body: Bounds { bytes_max: config.body_bytes_max, timeout: limit(config.body_timeout) },
             header_bytes_max: config.header_bytes_max,
             header_timeout: limit(config.header_timeout),
+            first_request_timeout: limit(config.first_request_timeout),
             connections_max: config.connections_max,
             items_max: config.items_max,
             query_timeout: config.query_timeout.and_then(limit),
             shutdown_timeout: config.shutdown_timeout,
+            flags,
         }
     }
 }

@@ -109,6 +109,7 @@ fn server_config() -> ServerConfig {
         query_timeout: None,
         shutdown_timeout: PATIENCE,
         header_timeout: PATIENCE,
+        first_request_timeout: PATIENCE,
         body_timeout: PATIENCE,
         metrics_addr: None,
         tls: None,

@@ -146,6 +146,12 @@ pub(super) const TABLE: &[Flag] = &[
     text_not_yet("trace-profile", "File for an execution trace"),
     own("db-name", Kind::Text, "main", "Name of the database in ws4sqlite's API: POST /<name>"),
     own("http-allowed-hosts", Kind::Text, "", "Comma-separated hosts that requests may name; empty is every host"),
+    own(
+        "http-first-request-timeout",
+        Kind::SignedDuration,
+        "10s",
+        "How long a new HTTP connection may be without a request; 0s is 2m",
+    ),
     own("http-max-body", Kind::Size, "64MiB", "Largest request body, also after decompression"),
     own("http-max-conns", Kind::Count, "4096", "HTTP connections open at once"),
     own("http-max-statements", Kind::Count, "100000", "Statements in one request"),
