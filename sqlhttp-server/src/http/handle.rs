@@ -4,7 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::time::Instant;
 
 use futures_util::FutureExt;
-use hyper::body::{Body, Incoming};
+use hyper::body::Incoming;
 use hyper::header;
 use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode};
@@ -16,6 +16,7 @@ use super::answer;
 use super::compress::compress;
 use super::content::Coding;
 use super::cors;
+use super::drain;
 use super::exchange::Exchange;
 use super::head;
 use super::origin::{self, FORGED};
@@ -37,7 +38,10 @@ pub(crate) async fn handle(state: &State, peer: &Peer, request: Request<Incoming
     let work = async {
         let mut body = Some(body);
         let (database, mut response) = unless_it_panics(state, peer, &head, &mut body).await;
-        if body.is_some_and(|body| !body.is_end_stream()) || closes(&response) {
+        if let Some(body) = body {
+            drain::leave_unread(body, &head, &mut response, state.is_stopping());
+        }
+        if closes(&response) {
             peer.expect_unread_bytes();
         }
         name(&mut response, &id);
@@ -207,7 +211,7 @@ fn name(response: &mut HttpResponse, id: &RequestId) {
     }
 }
 
-fn closes(response: &HttpResponse) -> bool {
+pub(super) fn closes(response: &HttpResponse) -> bool {
     response.headers().get(header::CONNECTION).is_some_and(|value| value == "close")
 }
 
