@@ -214,6 +214,7 @@ fn server_config(config: &ClusterConfig) -> ServerConfig {
         serve_dir: None,
         index_file: String::new(),
         body_bytes_max: config.http_body_bytes_max,
+        all_bodies_bytes_max: config.http_all_bodies_bytes_max,
         header_bytes_max: HEADER_BYTES_MAX,
         connections_max: config.http_connections_max,
         items_max: config.http_statements_max,

@@ -78,6 +78,7 @@ pub const TABLE: &[Flag] = &[
     further("index-file", Kind::Text, "index.html", "The file that -serve-dir serves for a directory"),
     further("log-format", LOG_FORMATS, "text", "How log lines look"),
     further("log-level", LOG_LEVELS, "warn", "The least level that is logged; info adds a line for each request"),
+    further("max-bodies", Kind::Size, "512M", "Memory for all request bodies together; one of -max-body always fits"),
     further("max-body", Kind::Size, "64M", "Largest request body, also after decompression"),
     further("max-connections", Kind::Count, "10000", "Connections open at once"),
     further("max-header", Kind::Size, "64K", "Largest request line and headers together"),
@@ -92,8 +93,11 @@ pub const TABLE: &[Flag] = &[
 ];
 
 /// Names under which `sqlhttp-cluster` has the same flags; they are accepted here too.
-const ALIASES: &[(&str, &str)] =
-    &[("http-allowed-hosts", "allowed-hosts"), ("http-first-request-timeout", "first-request-timeout")];
+const ALIASES: &[(&str, &str)] = &[
+    ("http-allowed-hosts", "allowed-hosts"),
+    ("http-first-request-timeout", "first-request-timeout"),
+    ("http-max-bodies", "max-bodies"),
+];
 
 /// What was set, by flag. What was not has its default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -19,6 +19,7 @@ pub(crate) fn server(settings: &Settings, home: Option<&str>) -> Result<ServerCo
         serve_dir: path(settings, "serve-dir", "directory to serve", home)?,
         index_file: settings.text("index-file"),
         body_bytes_max: at_least(settings, "max-body", 1)?,
+        all_bodies_bytes_max: settings.count("max-bodies"),
         header_bytes_max: usize_of(at_least(settings, "max-header", HEADER_BYTES_MIN)?),
         connections_max: usize_of(at_least(settings, "max-connections", 1)?),
         items_max: usize_of(at_least(settings, "max-items", 1)?),

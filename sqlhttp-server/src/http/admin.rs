@@ -10,6 +10,7 @@ use serde::Serialize;
 use sqlhttp_core::{BoxFuture, Error};
 
 use super::answer;
+use super::peer::Peer;
 use super::reply::{self, HttpResponse};
 use super::route::query_parameter;
 use super::state::{Entry, State};
@@ -94,6 +95,7 @@ pub(crate) struct AdminCall<'a> {
     pub(crate) database: &'a Entry,
     pub(crate) metrics: &'a DatabaseMetrics,
     pub(crate) request: &'a Parts,
+    pub(crate) peer: &'a Peer,
 }
 
 impl AdminCall<'_> {

@@ -13,8 +13,11 @@ use sqlhttp_ws4sqlite::{Call, Credentials, Refusal, decode, decode_form};
 
 use super::answer;
 use super::body::{self, BodyError};
+use super::body_memory::Claim;
 use super::content::{Coding, Kind};
+use super::peer::Peer;
 use super::reply::{self, HttpResponse, Rejection};
+use super::route::DatabaseIndex;
 use super::state::{Entry, State};
 use crate::auth::{self, Verdict};
 use crate::config::{AuthConfig, AuthMode};
@@ -32,9 +35,17 @@ pub(crate) struct Exchange<'a> {
     pub(crate) database: &'a Entry,
     pub(crate) metrics: &'a DatabaseMetrics,
     pub(crate) request: &'a Parts,
+    pub(crate) peer: &'a Peer,
+    /// The memory of the request's body.
+    claim: Claim<'a>,
 }
 
-impl Exchange<'_> {
+impl<'a> Exchange<'a> {
+    /// A request for this database.
+    pub(crate) fn new(state: &'a State, index: DatabaseIndex, request: &'a Parts, peer: &'a Peer) -> Self {
+        let (database, metrics) = (state.database(index), state.metrics.database(Some(index)));
+        Exchange { state, database, metrics, request, peer, claim: Claim::new(&state.body_budget) }
+    }
     /// The answer. The body is taken out of its place when it is read.
     pub(crate) async fn answer(&self, body: &mut Option<Incoming>) -> HttpResponse {
         self.carry_out(body).await.unwrap_or_else(|rejection| *rejection)
@@ -77,7 +88,18 @@ impl Exchange<'_> {
             return Ok(Bytes::new());
         };
         let coding = Coding::of(&self.request.headers);
-        body::read(body, coding, self.state.limits.body).await
+        body::read(body, coding, self.state.limits.body, &self.claim).await.map_err(|why| self.with_another_way(why))
+    }
+
+    /// A node takes database files of any length by another way.
+    fn with_another_way(&self, why: BodyError) -> BodyError {
+        let loads = self.state.member.is_some() && self.request.uri.path().trim_end_matches('/').ends_with("/db/load");
+        match why {
+            BodyError::TooLarge { max, flag, .. } if loads => {
+                BodyError::TooLarge { max, flag, instead: "; POST /boot takes database files of any size" }
+            }
+            why => why,
+        }
     }
 
     fn check_item_count(&self, call: &Call) -> Result<(), Rejection> {
@@ -224,7 +246,11 @@ fn refused(refusal: Refusal) -> Rejection {
 /// The rest of the body has not been read, so that the connection cannot be used again.
 fn body_error(error: &BodyError) -> HttpResponse {
     match error {
-        BodyError::TooLarge => reply::closing(reply::error(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large")),
+        BodyError::TooLarge { max, flag, .. } => {
+            let text = format!("Request Entity Too Large: more than {max} bytes, see -{flag}");
+            reply::closing(reply::error(StatusCode::PAYLOAD_TOO_LARGE, &text))
+        }
+        BodyError::NoMemory { .. } => reply::closing(reply::overloaded(&error.to_string())),
         BodyError::TooSlow => reply::closing(reply::error(StatusCode::REQUEST_TIMEOUT, "Request Timeout")),
         BodyError::Broken(_) | BodyError::Undecodable(_) => {
             reply::closing(reply::refusal(&Refusal::whole(400, format!("in parsing body: {error}"))))

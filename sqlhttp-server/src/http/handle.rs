@@ -81,7 +81,7 @@ async fn answer(
         return (None, refusal);
     }
     if let Some(member) = &state.member {
-        let response = rqlite::cluster::answer(state, member, head, body).await;
+        let response = rqlite::cluster::answer(state, member, peer, head, body).await;
         return (Some(rqlite::cluster::DATABASE), response);
     }
     if let Some(files) = &state.files
@@ -91,17 +91,18 @@ async fn answer(
         return (None, file);
     }
     let route = route(&head.method, head.uri.path(), &state.table);
+    let target = |index| Target::new(state, index, head, peer);
     if let Some((index, refusal)) = forged(state, &route, head) {
-        return (Some(index), Target::new(state, index, head).with_cors(refusal));
+        return (Some(index), target(index).with_cors(refusal));
     }
     match route {
         Route::Unknown => (None, reply::not_found(&head.method, head.uri.path())),
-        Route::Call(index) => (Some(index), Target::new(state, index, head).call(body).await),
-        Route::Options(index) => (Some(index), Target::new(state, index, head).options()),
-        Route::Macro(index, name) => (Some(index), Target::new(state, index, head).run_macro(&name).await),
-        Route::Backup(index) => (Some(index), Target::new(state, index, head).run_backup().await),
-        Route::Rqlite(index, resource) => (Some(index), Target::new(state, index, head).rqlite(resource, body).await),
-        Route::WrongMethod(index, allow) => (Some(index), Target::new(state, index, head).wrong_method(allow)),
+        Route::Call(index) => (Some(index), target(index).call(body).await),
+        Route::Options(index) => (Some(index), target(index).options()),
+        Route::Macro(index, name) => (Some(index), target(index).run_macro(&name).await),
+        Route::Backup(index) => (Some(index), target(index).run_backup().await),
+        Route::Rqlite(index, resource) => (Some(index), target(index).rqlite(resource, body).await),
+        Route::WrongMethod(index, allow) => (Some(index), target(index).wrong_method(allow)),
     }
 }
 
@@ -138,25 +139,24 @@ struct Target<'a> {
     state: &'a State,
     index: DatabaseIndex,
     request: &'a Parts,
+    peer: &'a Peer,
 }
 
 impl<'a> Target<'a> {
-    fn new(state: &'a State, index: DatabaseIndex, request: &'a Parts) -> Self {
-        Target { state, index, request }
+    fn new(state: &'a State, index: DatabaseIndex, request: &'a Parts, peer: &'a Peer) -> Self {
+        Target { state, index, request, peer }
     }
 
     async fn call(&self, body: &mut Option<Incoming>) -> HttpResponse {
-        let Target { state, index, request } = *self;
-        let (database, metrics) = (state.database(index), state.metrics.database(Some(index)));
-        let response = Exchange { state, database, metrics, request }.answer(body).await;
+        let Target { state, index, request, peer } = *self;
+        let response = Exchange::new(state, index, request, peer).answer(body).await;
         let response = compress(response, Coding::accepted(&request.headers)).await;
         self.with_cors(response)
     }
 
     async fn rqlite(&self, resource: Resource, body: &mut Option<Incoming>) -> HttpResponse {
-        let Target { state, index, request } = *self;
-        let (database, metrics) = (state.database(index), state.metrics.database(Some(index)));
-        let exchange = Exchange { state, database, metrics, request };
+        let Target { state, index, request, peer } = *self;
+        let exchange = Exchange::new(state, index, request, peer);
         let response = rqlite::answer(&exchange, resource, body).await;
         self.with_cors(response)
     }
@@ -184,9 +184,9 @@ impl<'a> Target<'a> {
     }
 
     fn admin(&self) -> AdminCall<'a> {
-        let Target { state, index, request } = *self;
+        let Target { state, index, request, peer } = *self;
         let (database, metrics) = (state.database(index), state.metrics.database(Some(index)));
-        AdminCall { state, database, metrics, request }
+        AdminCall { state, database, metrics, request, peer }
     }
 
     fn wrong_method(&self, allow: &'static str) -> HttpResponse {

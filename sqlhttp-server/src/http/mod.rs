@@ -28,6 +28,7 @@
 mod admin;
 mod answer;
 mod body;
+mod body_memory;
 mod compress;
 mod connection;
 mod content;

@@ -12,6 +12,7 @@ use sqlhttp_ws4sqlite::Statements;
 
 use super::admin::Admin;
 use super::body::Bounds;
+use super::body_memory::BodyBudget;
 use super::cors::{CorsError, CorsPolicy};
 use super::files::Files;
 use super::origin::AllowedHosts;
@@ -42,6 +43,7 @@ pub struct State {
     pub(crate) files: Option<Files>,
     pub(crate) allowed_hosts: Option<AllowedHosts>,
     pub(crate) metrics: Metrics,
+    pub(crate) body_budget: BodyBudget,
     pub(crate) penalty: Penalty,
     pub(crate) node: Node,
     pub(crate) vars: Arc<Vars>,
@@ -71,11 +73,15 @@ pub(crate) struct Limits {
 #[derive(Debug)]
 pub(crate) struct FlagNames {
     pub(crate) connections: &'static str,
+    pub(crate) body: &'static str,
+    pub(crate) bodies: &'static str,
 }
 
-const STANDALONE_FLAGS: FlagNames = FlagNames { connections: "max-connections" };
+const STANDALONE_FLAGS: FlagNames =
+    FlagNames { connections: "max-connections", body: "max-body", bodies: "max-bodies" };
 
-const NODE_FLAGS: FlagNames = FlagNames { connections: "http-max-conns" };
+const NODE_FLAGS: FlagNames =
+    FlagNames { connections: "http-max-conns", body: "http-max-body", bodies: "http-max-bodies" };
 
 /// A database that is served, ready for requests.
 pub(crate) struct Entry {
@@ -145,6 +151,8 @@ impl State {
             files: root.map(|root| Files::new(root, config.index_file.clone())),
             allowed_hosts: AllowedHosts::new(&config.allowed_hosts),
             metrics: Metrics::new(databases.iter().map(|entry| (entry.id.clone(), entry.status.clone()))),
+            // One body of the greatest length always fits.
+            body_budget: BodyBudget::new(config.all_bodies_bytes_max.max(config.body_bytes_max)),
             penalty: Penalty::new(),
             node: Node::new(config.tls.is_some()),
             vars: Arc::default(),
@@ -197,7 +205,7 @@ impl Limits {
         // A duration of zero means that there is no limit.
         let limit = |duration: Duration| Some(duration).filter(|duration| !duration.is_zero());
         Limits {
-            body: Bounds { bytes_max: config.body_bytes_max, timeout: limit(config.body_timeout) },
+            body: Bounds { bytes_max: config.body_bytes_max, timeout: limit(config.body_timeout), flags },
             header_bytes_max: config.header_bytes_max,
             header_timeout: limit(config.header_timeout),
             first_request_timeout: limit(config.first_request_timeout),

@@ -103,6 +103,7 @@ fn server_config() -> ServerConfig {
         serve_dir: None,
         index_file: "index.html".into(),
         body_bytes_max: 1 << 20,
+        all_bodies_bytes_max: 512 << 20,
         header_bytes_max: 16 << 10,
         connections_max: 100,
         items_max: 100,

@@ -33,6 +33,7 @@ pub(super) fn resolve(typed: &Typed, data_dir: &str) -> Result<ClusterConfig, St
         http_verify_common_name: typed.text_opt("http-verify-common-name"),
         http_first_request_timeout: typed.duration("http-first-request-timeout"),
         http_body_bytes_max: typed.count("http-max-body"),
+        http_all_bodies_bytes_max: typed.count("http-max-bodies"),
         http_connections_max: usize_of(typed.count("http-max-conns")),
         http_statements_max: usize_of(typed.count("http-max-statements")),
         raft_addr: typed.text("raft-addr"),

@@ -152,6 +152,12 @@ pub(super) const TABLE: &[Flag] = &[
         "10s",
         "How long a new HTTP connection may be without a request; 0s is 2m",
     ),
+    own(
+        "http-max-bodies",
+        Kind::Size,
+        "512MiB",
+        "Memory for all request bodies together; one of -http-max-body always fits",
+    ),
     own("http-max-body", Kind::Size, "64MiB", "Largest request body, also after decompression"),
     own("http-max-conns", Kind::Count, "4096", "HTTP connections open at once"),
     own("http-max-statements", Kind::Count, "100000", "Statements in one request"),

@@ -174,7 +174,8 @@ fn refused(refusal: Refusal) -> Rejection {
 /// The rest of the body has not been read, so that the connection cannot be used again.
 fn unread(why: &BodyError) -> Rejection {
     let status = match why {
-        BodyError::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        BodyError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        BodyError::NoMemory { .. } => StatusCode::SERVICE_UNAVAILABLE,
         BodyError::TooSlow => StatusCode::REQUEST_TIMEOUT,
         BodyError::Broken(_) | BodyError::Undecodable(_) => StatusCode::BAD_REQUEST,
     };

@@ -20,6 +20,7 @@ use sqlhttp_rqlite::{Params, VERSION};
 use self::route::{Place, place};
 use super::super::exchange::Exchange;
 use super::super::origin::{FORGED, is_forged};
+use super::super::peer::Peer;
 use super::super::reply::{self, HttpResponse, Rejection, ReplyBody};
 use super::super::state::State;
 use super::{X_RQLITE_VERSION, error, refused};
@@ -38,12 +39,17 @@ struct Request<'a> {
 }
 
 /// Answers a request to a node.
-pub(crate) async fn answer(state: &State, member: &Member, head: &Parts, body: &mut Option<Incoming>) -> HttpResponse {
+pub(crate) async fn answer(
+    state: &State,
+    member: &Member,
+    peer: &Peer,
+    head: &Parts,
+    body: &mut Option<Incoming>,
+) -> HttpResponse {
     if let Some(refusal) = breach(head) {
         return refusal;
     }
-    let (database, metrics) = (state.database(DATABASE), state.metrics.database(Some(DATABASE)));
-    let exchange = Exchange { state, database, metrics, request: head };
+    let exchange = Exchange::new(state, DATABASE, head, peer);
     let request = Request { state, member, exchange, head };
     let mut response = request.carry_out(body).await.unwrap_or_else(|rejection| *rejection);
     add_headers(member, response.headers_mut());
