@@ -132,7 +132,8 @@ fn cors_settings_decide() {
 #[test]
 fn hosts_can_be_restricted() {
     let dir = temp_dir();
-    let node = Node::new(&dir.path().join("data")).flags(["-http-allowed-hosts", "db.example,localhost"]).spawn_server();
+    let node =
+        Node::new(&dir.path().join("data")).flags(["-http-allowed-hosts", "db.example,localhost"]).spawn_server();
     common::eventually("it listens", || common::Client::connect(node.addr()).is_ok());
     let own = Server::start(["--mem-db", "t", "-allowed-hosts", "db.example,localhost"]);
     let alias = Server::start(["--mem-db", "t", "-http-allowed-hosts", "db.example,localhost"]);

@@ -222,7 +222,7 @@ fn server_config(config: &ClusterConfig) -> ServerConfig {
         shutdown_timeout: SHUTDOWN_TIMEOUT,
         header_timeout: HEADER_TIMEOUT,
         first_request_timeout: config.http_first_request_timeout,
-        body_timeout: Duration::ZERO,
+        body_timeout: config.http_body_timeout,
         metrics_addr: None,
         tls: config.http_tls.clone(),
         log_format: LogFormat::Text,

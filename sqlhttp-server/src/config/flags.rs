@@ -95,6 +95,7 @@ pub const TABLE: &[Flag] = &[
 /// Names under which `sqlhttp-cluster` has the same flags; they are accepted here too.
 const ALIASES: &[(&str, &str)] = &[
     ("http-allowed-hosts", "allowed-hosts"),
+    ("http-body-timeout", "body-timeout"),
     ("http-first-request-timeout", "first-request-timeout"),
     ("http-max-bodies", "max-bodies"),
 ];

@@ -133,12 +133,16 @@ impl AdminCall<'_> {
 
     async fn refuse(&self, access: &WebServiceConfig, what: &str) -> Option<HttpResponse> {
         let token = query_parameter(self.request.uri.query(), "token");
+        let key = self.state.penalty.key("", self.peer.address.ip());
+        if access.token_sha256.is_some() && self.state.penalty.check(key).is_err() {
+            return Some(reply::closing(reply::overloaded("Too many failed attempts")));
+        }
         if token_matches(access.token_sha256.as_ref(), token.as_deref()) {
             return None;
         }
         self.metrics.auth_failures.fetch_add(1, Ordering::Relaxed);
-        tracing::warn!("{what}: token mismatch");
-        Some(match self.state.penalty.wait().await {
+        tracing::warn!("{what}: token mismatch from {}", self.peer.address);
+        Some(match self.state.penalty.wait(key).await {
             Ok(()) => error(access.error_code, None, &format!("{what}: token mismatch")),
             Err(_) => reply::closing(reply::overloaded("Too many failed attempts")),
         })

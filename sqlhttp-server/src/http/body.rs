@@ -1,6 +1,5 @@
 //! Reading a request's body: bounded in bytes and in time, decompressed under the same bound.
 
-use std::future::Future;
 use std::io;
 use std::time::Duration;
 
@@ -50,7 +49,10 @@ pub(crate) enum BodyError {
         flag: &'static str,
     },
     /// It took longer than allowed.
-    TooSlow,
+    TooSlow {
+        /// The flag that says how long it may take.
+        flag: &'static str,
+    },
     /// The connection failed, or the client did not keep to HTTP.
     Broken(hyper::Error),
     /// It is not what `Content-Encoding` says.
@@ -90,13 +92,12 @@ pub(crate) async fn read(
             Some(coding) => inflate(body, coding, &bounds, claim).await,
         }
     };
-    within(bounds.timeout, reading).await
-}
-
-async fn within<T>(limit: Option<Duration>, work: impl Future<Output = Result<T, BodyError>>) -> Result<T, BodyError> {
-    match limit {
-        None => work.await,
-        Some(limit) => tokio::time::timeout(limit, work).await.unwrap_or(Err(BodyError::TooSlow)),
+    match bounds.timeout {
+        None => reading.await,
+        Some(limit) => {
+            let too_slow = BodyError::TooSlow { flag: bounds.flags.body_timeout };
+            tokio::time::timeout(limit, reading).await.unwrap_or(Err(too_slow))
+        }
     }
 }
 
@@ -225,7 +226,7 @@ impl std::fmt::Display for BodyError {
                 write!(f, "request body too large: more than {max} bytes, see -{flag}{instead}")
             }
             BodyError::NoMemory { flag } => write!(f, "too many request bodies in memory, see -{flag}"),
-            BodyError::TooSlow => f.write_str("request body too slow"),
+            BodyError::TooSlow { flag } => write!(f, "request body too slow, see -{flag}"),
             BodyError::Broken(error) => write!(f, "request body incomplete: {error}"),
             BodyError::Undecodable(error) => write!(f, "{error}"),
         }

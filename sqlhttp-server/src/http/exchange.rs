@@ -22,6 +22,7 @@ use super::state::{Entry, State};
 use crate::auth::{self, Verdict};
 use crate::config::{AuthConfig, AuthMode};
 use crate::metrics::DatabaseMetrics;
+use crate::penalty::Key;
 
 /// Longer bodies are decoded on a thread that may be kept busy, in bytes.
 pub(crate) const DECODED_INLINE_MAX: usize = 1 << 20;
@@ -118,12 +119,15 @@ impl<'a> Exchange<'a> {
             self.count_failure();
             return Err(Locked::Unauthorized);
         };
+        let key = self.key(&credentials.user);
+        self.state.penalty.check(key).map_err(|_| Locked::Crowded)?;
         match self.check(auth, &credentials).await.map_err(Locked::Unknown)? {
             true => Ok(()),
             false => {
                 self.count_failure();
-                tracing::error!("credentials not valid for user '{}'", credentials.user);
-                self.state.penalty.wait().await.map_err(|_| Locked::Crowded)?;
+                let (user, address) = (&credentials.user, self.peer.address);
+                tracing::error!("credentials not valid for user '{user}' from {address}");
+                self.state.penalty.wait(key).await.map_err(|_| Locked::Crowded)?;
                 Err(Locked::Unauthorized)
             }
         }
@@ -132,24 +136,28 @@ impl<'a> Exchange<'a> {
     /// Credentials in the body. The error is what the client is to be told, after a delay.
     async fn check_inline(&self, auth: &AuthConfig, credentials: Option<Credentials>) -> Result<(), Denied> {
         let Some(credentials) = credentials else {
-            return Err(Denied::Because("missing auth credentials"));
+            return Err(Denied::Because("missing auth credentials", self.key("")));
         };
+        let key = self.key(&credentials.user);
+        self.state.penalty.check(key).map_err(|_| Denied::Crowded)?;
         match self.check(auth, &credentials).await.map_err(Denied::Unknown)? {
             true => Ok(()),
             false => {
-                tracing::warn!("credentials not valid for user '{}'", credentials.user);
-                Err(Denied::Because("wrong credentials"))
+                let (user, address) = (&credentials.user, self.peer.address);
+                tracing::warn!("credentials not valid for user '{user}' from {address}");
+                Err(Denied::Because("wrong credentials", key))
             }
         }
     }
 
     async fn refuse_inline(&self, auth: &AuthConfig, denied: Denied) -> Rejection {
-        let reason = match denied {
-            Denied::Because(reason) => reason,
+        let (reason, key) = match denied {
+            Denied::Because(reason, key) => (reason, key),
             Denied::Unknown(error) => return Box::new(answer::database_error(&error)),
+            Denied::Crowded => return Box::new(self.locked(auth, &Locked::Crowded)),
         };
         self.count_failure();
-        match self.state.penalty.wait().await {
+        match self.state.penalty.wait(key).await {
             Ok(()) => refused(Refusal::whole(auth.error_code, reason)),
             Err(_) => Box::new(self.locked(auth, &Locked::Crowded)),
         }
@@ -172,6 +180,10 @@ impl<'a> Exchange<'a> {
         }
     }
 
+    fn key(&self, user: &str) -> Key {
+        self.state.penalty.key(user, self.peer.address.ip())
+    }
+
     fn count_failure(&self) {
         self.metrics.auth_failures.fetch_add(1, Ordering::Relaxed);
     }
@@ -189,7 +201,7 @@ pub(crate) enum Locked {
     Unauthorized,
     /// They could not be checked.
     Unknown(Error),
-    /// So many wrong ones wait that these may not.
+    /// So many wrong ones of this user wait that these are not checked.
     Crowded,
 }
 
@@ -199,9 +211,11 @@ pub(crate) const TOO_MANY_FAILURES: &str = "Too many failed attempts";
 /// Why inline credentials do not open the door.
 enum Denied {
     /// They are missing or wrong.
-    Because(&'static str),
+    Because(&'static str, Key),
     /// They could not be checked.
     Unknown(Error),
+    /// So many wrong ones of this user wait that these are not checked.
+    Crowded,
 }
 
 /// Waits for what a database does, which looks at the deadline only when the batch's turn comes: the time in its queue
@@ -251,7 +265,7 @@ fn body_error(error: &BodyError) -> HttpResponse {
             reply::closing(reply::error(StatusCode::PAYLOAD_TOO_LARGE, &text))
         }
         BodyError::NoMemory { .. } => reply::closing(reply::overloaded(&error.to_string())),
-        BodyError::TooSlow => reply::closing(reply::error(StatusCode::REQUEST_TIMEOUT, "Request Timeout")),
+        BodyError::TooSlow { .. } => reply::closing(reply::error(StatusCode::REQUEST_TIMEOUT, "Request Timeout")),
         BodyError::Broken(_) | BodyError::Undecodable(_) => {
             reply::closing(reply::refusal(&Refusal::whole(400, format!("in parsing body: {error}"))))
         }

@@ -55,7 +55,11 @@ pub async fn run(
     tls: Option<Tls>,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    state.node.listens_on(listener.local_addr()?);
+    let address = listener.local_addr()?;
+    state.node.listens_on(address);
+    if let Some(what) = state.is_open_to_all().filter(|_| !address.ip().is_loopback()) {
+        tracing::warn!(target: "http", "{what} without authentication on {address}, which other machines can reach");
+    }
     let server = Server::new(state, tls)?;
     tokio::select! {
         () = shutdown => {}

@@ -19,10 +19,10 @@ use super::origin::AllowedHosts;
 use super::route::{DatabaseIndex, Table};
 use super::rqlite::{Node, WriteQueue};
 use super::vars::Vars;
-use crate::auth::Penalty;
 use crate::cluster::member::Member;
 use crate::config::{AuthConfig, DatabaseConfig, ServerConfig, WebServiceConfig};
 use crate::metrics::{LogTimes, Metrics, StatusFn};
+use crate::penalty::Penalty;
 
 /// A database to be served.
 pub struct Served {
@@ -75,13 +75,18 @@ pub(crate) struct FlagNames {
     pub(crate) connections: &'static str,
     pub(crate) body: &'static str,
     pub(crate) bodies: &'static str,
+    pub(crate) body_timeout: &'static str,
 }
 
 const STANDALONE_FLAGS: FlagNames =
-    FlagNames { connections: "max-connections", body: "max-body", bodies: "max-bodies" };
+    FlagNames { connections: "max-connections", body: "max-body", bodies: "max-bodies", body_timeout: "body-timeout" };
 
-const NODE_FLAGS: FlagNames =
-    FlagNames { connections: "http-max-conns", body: "http-max-body", bodies: "http-max-bodies" };
+const NODE_FLAGS: FlagNames = FlagNames {
+    connections: "http-max-conns",
+    body: "http-max-body",
+    bodies: "http-max-bodies",
+    body_timeout: "http-body-timeout",
+};
 
 /// A database that is served, ready for requests.
 pub(crate) struct Entry {
@@ -153,7 +158,7 @@ impl State {
             metrics: Metrics::new(databases.iter().map(|entry| (entry.id.clone(), entry.status.clone()))),
             // One body of the greatest length always fits.
             body_budget: BodyBudget::new(config.all_bodies_bytes_max.max(config.body_bytes_max)),
-            penalty: Penalty::new(),
+            penalty: Penalty::default(),
             node: Node::new(config.tls.is_some()),
             vars: Arc::default(),
             write_queue: None,
@@ -166,6 +171,18 @@ impl State {
     /// The database at an index that the table has given out.
     pub(crate) fn database(&self, index: DatabaseIndex) -> &Entry {
         &self.databases[index]
+    }
+
+    /// What anybody who reaches this server may use, if so.
+    pub(crate) fn is_open_to_all(&self) -> Option<String> {
+        match &self.member {
+            Some(member) if member.auth.is_some() || member.config.http_verify_client => None,
+            Some(_) => Some("this node is served".to_owned()),
+            None => {
+                let open = self.databases.iter().find(|entry| entry.auth.is_none())?;
+                Some(format!("database '{}' is served", open.id))
+            }
+        }
     }
 
     /// How many databases are served.

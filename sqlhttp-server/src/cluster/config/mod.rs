@@ -50,6 +50,8 @@ pub struct ClusterConfig {
     pub http_verify_client: bool,
     /// The Common Name that clients' certificates must have.
     pub http_verify_common_name: Option<String>,
+    /// How long a client may take to send the body of a request; zero is no limit.
+    pub http_body_timeout: Duration,
     /// How long a new HTTP connection may be without a request.
     pub http_first_request_timeout: Duration,
     /// Largest request body, in bytes, after decompression too.

@@ -31,6 +31,7 @@ pub(super) fn resolve(typed: &Typed, data_dir: &str) -> Result<ClusterConfig, St
         http_ca_cert: path(typed, "http-ca-cert"),
         http_verify_client: typed.bool("http-verify-client"),
         http_verify_common_name: typed.text_opt("http-verify-common-name"),
+        http_body_timeout: typed.duration("http-body-timeout"),
         http_first_request_timeout: typed.duration("http-first-request-timeout"),
         http_body_bytes_max: typed.count("http-max-body"),
         http_all_bodies_bytes_max: typed.count("http-max-bodies"),

@@ -147,6 +147,12 @@ pub(super) const TABLE: &[Flag] = &[
     own("db-name", Kind::Text, "main", "Name of the database in ws4sqlite's API: POST /<name>"),
     own("http-allowed-hosts", Kind::Text, "", "Comma-separated hosts that requests may name; empty is every host"),
     own(
+        "http-body-timeout",
+        Kind::SignedDuration,
+        "5m",
+        "How long a client may take to send a request's body, but for /boot; 0s is no limit",
+    ),
+    own(
         "http-first-request-timeout",
         Kind::SignedDuration,
         "10s",

@@ -176,7 +176,7 @@ fn unread(why: &BodyError) -> Rejection {
     let status = match why {
         BodyError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         BodyError::NoMemory { .. } => StatusCode::SERVICE_UNAVAILABLE,
-        BodyError::TooSlow => StatusCode::REQUEST_TIMEOUT,
+        BodyError::TooSlow { .. } => StatusCode::REQUEST_TIMEOUT,
         BodyError::Broken(_) | BodyError::Undecodable(_) => StatusCode::BAD_REQUEST,
     };
     Box::new(reply::closing(error(status, &why.to_string())))

@@ -18,14 +18,15 @@ use hyper::{Method, StatusCode, Version};
 use sqlhttp_rqlite::{Params, VERSION};
 
 use self::route::{Place, place};
-use super::super::exchange::Exchange;
+use super::super::exchange::{Exchange, TOO_MANY_FAILURES};
 use super::super::origin::{FORGED, is_forged};
 use super::super::peer::Peer;
 use super::super::reply::{self, HttpResponse, Rejection, ReplyBody};
 use super::super::state::State;
 use super::{X_RQLITE_VERSION, error, refused};
-use crate::cluster::auth::{BasicCredentials, Permission};
+use crate::cluster::auth::{Access, BasicCredentials, Permission};
 use crate::cluster::member::Member;
+use crate::penalty::Crowded;
 
 /// The index of the only database that a node has.
 pub(crate) const DATABASE: usize = 0;
@@ -125,19 +126,36 @@ impl Request<'_> {
         if needed.is_empty() {
             return Ok(());
         }
-        if self.is_allowed(needed).await {
+        let access = self.access(needed).await;
+        if access == Ok(Access::Granted) {
             self.state.vars.auth_ok.add(1);
             return Ok(());
         }
         self.state.vars.auth_fail.add(1);
-        Err(Box::new(place.empty(StatusCode::UNAUTHORIZED)))
+        Err(Box::new(match access {
+            Ok(Access::Saturated) => error(StatusCode::SERVICE_UNAVAILABLE, "too many passwords are being checked"),
+            Ok(_) => place.empty(StatusCode::UNAUTHORIZED),
+            Err(Crowded) => reply::closing(error(StatusCode::SERVICE_UNAVAILABLE, TOO_MANY_FAILURES)),
+        }))
     }
 
-    async fn is_allowed(&self, needed: &[Permission]) -> bool {
-        let Some(auth) = &self.member.auth else { return true };
+    /// What the credentials in the header are good for. A failed login has been logged and waited out.
+    async fn access(&self, needed: &[Permission]) -> Result<Access, Crowded> {
+        let Some(auth) = &self.member.auth else { return Ok(Access::Granted) };
         let header = self.head.headers.get(header::AUTHORIZATION);
-        let credentials = header.and_then(|header| BasicCredentials::from_header(header.as_bytes()));
-        auth.allows(credentials.as_ref(), needed).await
+        let Some(credentials) = header.and_then(|header| BasicCredentials::from_header(header.as_bytes())) else {
+            return Ok(auth.access(None, needed).await);
+        };
+        let (penalty, address) = (&self.state.penalty, self.exchange.peer.address);
+        let key = penalty.key(&credentials.username, address.ip());
+        penalty.check(key)?;
+        let access = auth.access(Some(&credentials), needed).await;
+        if access == Access::Unauthenticated {
+            let user = &credentials.username;
+            tracing::warn!(target: "http", "failed login of user '{user}' from {address}");
+            penalty.wait(key).await?;
+        }
+        Ok(access)
     }
 
     fn redirect(&self, status: StatusCode) -> HttpResponse {
