@@ -242,7 +242,7 @@ fn certificates_of_clients() {
 }
 
 #[test]
-fn failed_logins_wait_for_each_other_and_for_nobody_else() {
+fn failed_logins_wait_for_each_other_only() {
     let dir = temp_dir();
     write(dir.path(), "auth.json", USERS);
     let server = node_with(dir.path(), &[("-auth", "auth.json")]).start();
@@ -325,7 +325,7 @@ fn a_certificate_that_is_not_valid_is_warned_about() {
 }
 
 #[test]
-fn a_node_that_everybody_can_use_is_warned_about() {
+fn a_node_without_authentication_on_all_interfaces_is_warned_about() {
     let dir = temp_dir();
     let warns = |flags: &[&str]| {
         let server = Node::new(&dir.path().join("data")).flags(flags.iter().copied()).start();

@@ -1,5 +1,5 @@
-//! What a page of another site can make a browser send is refused where it would have an effect, on both servers and with
-//! both protocols.
+//! Requests that a page of another site can make a browser send are refused where they would have an effect, on both
+//! servers and with both protocols.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;

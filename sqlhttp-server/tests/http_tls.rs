@@ -79,7 +79,7 @@ async fn http_2_over_tls() {
 }
 
 #[tokio::test]
-async fn who_does_not_speak_tls_gets_an_answer() {
+async fn plain_http_on_a_port_of_https_is_answered() {
     let server = start().await;
     for request in ["POST /t HTTP/1.1\r\nHost: t\r\n\r\n".to_owned(), "x".repeat(1 << 20)] {
         let mut socket = soon(TcpStream::connect(server.address)).await.unwrap();
