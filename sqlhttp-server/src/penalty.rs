@@ -67,7 +67,7 @@ impl Penalty {
         Ok(())
     }
 
-    /// Waits until a failure may be told. The time counts even if the future is dropped.
+    /// Waits until a failure may be answered. The time counts even if the future is dropped.
     pub(crate) async fn wait(&self, key: Key) -> Result<(), Crowded> {
         let moment = self.reserve(key, Instant::now())?;
         tokio::time::sleep_until(moment.into()).await;
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_over_is_forgotten() {
+    fn expired_entries_are_removed() {
         let (penalty, now) = (Penalty::default(), Instant::now());
         let long_ago = now.checked_sub(2 * DELAY).unwrap();
         let key = penalty.key("bob", address("::1"));

@@ -33,7 +33,7 @@ pub struct ServerConfig {
     pub index_file: String,
     /// Largest request body, in bytes, after decompression too.
     pub body_bytes_max: u64,
-    /// What the request bodies in memory may take together, in bytes; one of the greatest length always fits.
+    /// Memory for all request bodies together, in bytes; one body of the greatest length always fits.
     pub all_bodies_bytes_max: u64,
     /// Largest request line and headers together, in bytes.
     pub header_bytes_max: usize,

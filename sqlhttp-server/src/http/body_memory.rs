@@ -52,7 +52,7 @@ impl<'a> Claim<'a> {
         Claim { budget, bytes: AtomicU64::new(0) }
     }
 
-    /// Claims what a body of this length takes. Only the request's own task calls this.
+    /// Claims the memory of a body of this length. Only the request's own task calls this.
     pub(crate) fn grow_to(&self, len: u64) -> Result<(), Exhausted> {
         let claimed = self.bytes.load(Relaxed);
         if len <= UNCOUNTED_MAX || len <= claimed {

@@ -38,7 +38,7 @@ const STREAMS_MAX: u32 = 128;
 /// How long an HTTP/2 connection may be silent before we ask whether the client is still there.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 
-/// What a client hears that speaks HTTP to a port of HTTPS, as Go says it.
+/// The answer to plain HTTP on a port of HTTPS, in the words of Go's server.
 const PLAIN_TEXT_ANSWER: &[u8] = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
 
 /// Serves a connection to its end. `watcher` tells it when to finish what runs and close.

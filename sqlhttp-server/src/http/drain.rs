@@ -20,7 +20,7 @@ const DRAINED_MAX: u64 = 256 << 10;
 /// How long the client may take to send it.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// Leaves a body unread: drops what comes of it, or has the connection closed after the answer.
+/// Disposes of an unread body: reads and drops it if it is short, else has the connection closed after the answer.
 pub(crate) fn leave_unread(body: Incoming, head: &Parts, response: &mut HttpResponse, is_stopping: bool) {
     if body.is_end_stream() || head.version > Version::HTTP_11 || closes(response) {
         return;

@@ -1,5 +1,5 @@
-//! What HTTP/1 needs of a connection's bytes beside what hyper makes of them: heads that say in two ways where the body
-//! ends are noticed, and hyper's own refusals get a body.
+//! A layer between the socket and hyper for HTTP/1. It notices heads that say in two ways where the body ends, and gives
+//! hyper's own refusals a body.
 
 use std::io;
 use std::pin::Pin;
@@ -14,14 +14,14 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::peer::Peer;
 
-/// What hyper writes before it reads a body that the client holds back.
+/// The interim answer that hyper writes before it reads a body that the client holds back.
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 const LENGTH: &[u8] = b"content-length:";
 const CODING: &[u8] = b"transfer-encoding:";
 
-/// Why a request is refused whose head leaves open what it asks for or where it ends. (A proxy in front of this server
-/// may read it in another way.)
+/// Why a head is ambiguous, if it is: a proxy in front of this server may find another host in it, or another end of the
+/// body.
 pub(crate) fn ambiguity(head: &Parts, body: Option<&Incoming>, peer: &Peer) -> Option<&'static str> {
     if head.headers.get_all(header::HOST).iter().nth(1).is_some() {
         return Some("too many Host headers");
@@ -49,7 +49,7 @@ pub(crate) struct Heads<S> {
     is_answered: bool,
     /// The body of a refusal by hyper with this status, with its media type.
     refusal_body: fn(&str) -> (&'static str, String),
-    /// What is sent instead of a refusal by hyper.
+    /// The bytes that replace a refusal by hyper and have not been sent.
     refusal: Bytes,
 }
 
@@ -72,7 +72,7 @@ impl<S> Heads<S> {
         }
     }
 
-    /// Takes what hyper writes. What answers a head that no handler has seen is a refusal by hyper.
+    /// Whether these bytes, which hyper writes, are a refusal that is replaced: the answer to a head that no handler has seen.
     fn is_replaced(&mut self, bytes: &[u8]) -> bool {
         if bytes == CONTINUE {
             return false;
@@ -87,7 +87,7 @@ impl<S> Heads<S> {
         self.refusal = Bytes::from(format!(
             "HTTP/1.1 {status}\r\nContent-Type: {media_type}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
         ));
-        // The rest of what the client sends is not read.
+        // The client may be sending more, which is not read.
         self.peer.expect_unread_bytes();
         true
     }

@@ -32,7 +32,7 @@ const REFUSAL_MAX: Duration = Duration::from_secs(3);
 /// How long to wait after the system has refused to give us a connection (it has no more file descriptors, say).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// How long it takes until the log tells once more that connections cannot be accepted.
+/// The pause between two log lines about connections that cannot be accepted.
 const REPORT_PAUSE: Duration = Duration::from_secs(10);
 
 /// What a client reads that is one too many.

@@ -16,7 +16,7 @@
 //!   empty body, because there is no request yet that a handler could answer; `head` gives these refusals their body.
 //! * **Ambiguous heads** (two `Host`, two ways to tell where the body ends) are refused: a proxy may read them otherwise.
 //! * **A body that is not read** is read and thrown away after the answer if it is short, so that the connection can be used
-//!   again (`drain`). Otherwise the answer announces `Connection: close`, and what comes is thrown away for two seconds, or
+//!   again (`drain`). Otherwise the answer announces `Connection: close`, and the rest is thrown away for two seconds, or
 //!   the connection would be reset and the client might never see the answer.
 //! * **Wrong credentials** wait a second before they are refused, holding nothing; how many wait at once is bounded,
 //!   and more than that wait for a place first, so guessing has a top speed while everybody else has none.

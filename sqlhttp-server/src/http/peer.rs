@@ -1,4 +1,4 @@
-//! The other end of a connection, and what the server knows of its activity.
+//! The other end of a connection and its state of activity.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ pub(crate) struct Peer {
     is_handled: AtomicBool,
     /// That head says in two ways where its body ends (HTTP/1).
     is_ambiguous: AtomicBool,
-    /// The system takes no more of an answer for now.
+    /// Bytes of an answer wait because the client does not read.
     unsent_bytes: AtomicBool,
     /// The client may still be sending bytes that are not read.
     unread_bytes: AtomicBool,
@@ -85,7 +85,7 @@ impl Peer {
         self.unread_bytes.load(Relaxed)
     }
 
-    /// Notes whether the system takes what is written.
+    /// Notes whether bytes of an answer wait because the client does not read.
     pub(crate) fn set_unsent(&self, unsent: bool) {
         self.unsent_bytes.store(unsent, Relaxed);
     }

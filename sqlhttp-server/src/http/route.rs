@@ -34,8 +34,8 @@ pub(crate) enum Route {
 }
 
 impl Route {
-    /// The database of a request that may do more than read: every macro and every backup that is kept, and what is not
-    /// asked for with GET or HEAD.
+    /// The database of a request that may do more than read: transactions, macros and backups on the server's disk with any
+    /// method, everything of rqlite's API with a method other than GET and HEAD.
     pub(crate) fn database_with_effect(&self, method: &Method) -> Option<DatabaseIndex> {
         match self {
             Route::Call(database) | Route::Macro(database, _) | Route::Backup(database) => Some(*database),

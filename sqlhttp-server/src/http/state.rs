@@ -69,7 +69,7 @@ pub(crate) struct Limits {
     pub(crate) flags: &'static FlagNames,
 }
 
-/// What the flags of some limits are called, for messages.
+/// The names of flags, for messages: the two servers have different ones.
 #[derive(Debug)]
 pub(crate) struct FlagNames {
     pub(crate) connections: &'static str,
@@ -173,7 +173,7 @@ impl State {
         &self.databases[index]
     }
 
-    /// What anybody who reaches this server may use, if so.
+    /// The beginning of a warning, if there is something that needs no authentication.
     pub(crate) fn is_open_to_all(&self) -> Option<String> {
         match &self.member {
             Some(member) if member.auth.is_some() || member.config.http_verify_client => None,

@@ -64,7 +64,7 @@ impl ResolvesServerCert for Identity {
     }
 }
 
-/// What is wrong with the time of a certificate. rustls has parsed it before.
+/// Why a certificate is not valid at this time, if so. rustls has parsed it before.
 fn not_valid(leaf: &[u8], now: ASN1Time) -> Option<String> {
     let (_, certificate) = X509Certificate::from_der(leaf).ok()?;
     let validity = certificate.validity();

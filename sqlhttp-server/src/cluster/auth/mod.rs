@@ -57,12 +57,12 @@ struct User {
     permissions: Permissions,
 }
 
-/// What comes of a look at credentials.
+/// The result of checking credentials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// What was asked for is granted.
+    /// All permissions are granted.
     Granted,
-    /// It is not granted to this user, or there are no credentials.
+    /// The user lacks a permission, or there are no credentials.
     Denied,
     /// There is no such user, or the password is wrong.
     Unauthenticated,

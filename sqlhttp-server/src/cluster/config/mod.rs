@@ -56,7 +56,7 @@ pub struct ClusterConfig {
     pub http_first_request_timeout: Duration,
     /// Largest request body, in bytes, after decompression too.
     pub http_body_bytes_max: u64,
-    /// What the request bodies in memory may take together, in bytes.
+    /// Memory for all request bodies together, in bytes.
     pub http_all_bodies_bytes_max: u64,
     /// HTTP connections open at once.
     pub http_connections_max: usize,

@@ -139,7 +139,7 @@ impl Request<'_> {
         }))
     }
 
-    /// What the credentials in the header are good for. A failed login has been logged and waited out.
+    /// Checks the credentials in the header. A failed login is logged, and this returns after its delay.
     async fn access(&self, needed: &[Permission]) -> Result<Access, Crowded> {
         let Some(auth) = &self.member.auth else { return Ok(Access::Granted) };
         let header = self.head.headers.get(header::AUTHORIZATION);
