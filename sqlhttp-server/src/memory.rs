@@ -41,3 +41,15 @@ pub fn allow_many_files() {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::connections_within;
+
+    #[test]
+    fn databases_keep_files() {
+        assert_eq!(connections_within(1 << 20, 2), (1 << 20) - 96 - 32);
+        assert_eq!(connections_within(1024, 1), 912);
+        assert_eq!((connections_within(100, 1), connections_within(0, 1)), (50, 0));
+    }
+}

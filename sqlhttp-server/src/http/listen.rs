@@ -32,6 +32,9 @@ const REFUSAL_MAX: Duration = Duration::from_secs(3);
 /// How long to wait after the system has refused to give us a connection (it has no more file descriptors, say).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// How long to wait then if a connection has been closed to make room.
+const ROOM_PAUSE: Duration = Duration::from_millis(5);
+
 /// The pause between two log lines about connections that cannot be accepted.
 const REPORT_PAUSE: Duration = Duration::from_secs(10);
 
@@ -106,9 +109,9 @@ impl Server {
                         tracing::error!("cannot accept connections: {error}");
                         reported = Some(Instant::now());
                     }
-                    // The place is free then, and so is its file descriptor.
-                    drop(self.places.evict_one());
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    // An idle connection that is closed frees its file descriptor in a moment.
+                    let has_room = self.places.evict_one().is_some();
+                    tokio::time::sleep(if has_room { ROOM_PAUSE } else { ACCEPT_PAUSE }).await;
                 }
             }
         }
