@@ -1,11 +1,7 @@
 //! Who may use a database.
 //!
 //! Passwords are known as their SHA-256 only and compared in constant time; a user that does not exist costs the same
-//! work as one with a wrong password. Failures are answered after a delay that holds nothing but a place in the
-//! waiting room (see [`Penalty`]), so that they slow nobody else down.
-
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+//! work as one with a wrong password. Failures are answered after a delay (see [`Penalty`](crate::penalty::Penalty)).
 
 use base64::Engine;
 use base64::alphabet::STANDARD;
@@ -16,19 +12,8 @@ use sqlhttp_core::{
 };
 use sqlhttp_ws4sqlite::Credentials;
 use subtle::ConstantTimeEq;
-use tokio::sync::Semaphore;
 
 use crate::config::Users;
-
-/// How long a refusal waits.
-const DELAY: Duration = Duration::from_secs(1);
-
-/// How many refusals wait out their delay at once. More wait for a place first, so that no flood of guesses is
-/// answered faster than this many in [`DELAY`].
-const DELAYED_MAX: usize = 1024;
-
-/// How many refusals wait in all. More are told to come back later.
-const WAITING_MAX: usize = 8 * DELAYED_MAX;
 
 /// Base64 as HTTP clients write it: the standard alphabet, padding optional.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -139,47 +124,6 @@ pub(crate) fn basic(header: &[u8]) -> Option<Credentials> {
     Some(Credentials { user: user.to_owned(), password: password.to_owned() })
 }
 
-/// Where refusals wait. Nobody is let in or kept out here; it only makes guessing slow.
-#[derive(Debug)]
-pub(crate) struct Penalty {
-    places: Semaphore,
-    waiting: AtomicUsize,
-}
-
-/// There are so many refusals waiting already that this one may not.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Crowded;
-
-impl Penalty {
-    /// An empty waiting room.
-    pub(crate) fn new() -> Self {
-        Penalty { places: Semaphore::new(DELAYED_MAX), waiting: AtomicUsize::new(0) }
-    }
-
-    /// Waits out the delay. Dropping the future gives the place back.
-    pub(crate) async fn wait(&self) -> Result<(), Crowded> {
-        let _counted = self.enter().ok_or(Crowded)?;
-        // The semaphore is never closed, so there is always a place in the end.
-        let _place = self.places.acquire().await;
-        tokio::time::sleep(DELAY).await;
-        Ok(())
-    }
-
-    fn enter(&self) -> Option<Counted<'_>> {
-        let counted = Counted(&self.waiting);
-        (self.waiting.fetch_add(1, Ordering::Relaxed) < WAITING_MAX).then_some(counted)
-    }
-}
-
-/// One of those who wait, until it is dropped.
-struct Counted<'a>(&'a AtomicUsize);
-
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -253,18 +197,5 @@ mod tests {
         assert!(!token_matches(Some(&sha256("")), None));
         assert!(token_matches(None, None));
         assert!(token_matches(None, Some("anything")));
-    }
-
-    #[tokio::test]
-    async fn the_waiting_room_is_bounded_and_empties_when_futures_are_dropped() {
-        let penalty = Penalty::new();
-        let inside: Vec<_> = (0..WAITING_MAX).map(|_| penalty.enter()).collect();
-        assert!(inside.iter().all(Option::is_some));
-        assert_eq!(penalty.wait().await, Err(Crowded));
-        drop(inside);
-        assert_eq!(penalty.waiting.load(Ordering::Relaxed), 0);
-        let waiting = penalty.wait();
-        drop(waiting);
-        assert_eq!(penalty.places.available_permits(), DELAYED_MAX);
     }
 }

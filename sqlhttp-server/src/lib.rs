@@ -34,6 +34,7 @@ pub mod http;
 pub mod logging;
 pub mod memory;
 pub(crate) mod metrics;
+pub(crate) mod penalty;
 pub(crate) mod reloading;
 pub mod schedule;
 pub mod shutdown;

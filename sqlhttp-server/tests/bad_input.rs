@@ -265,7 +265,8 @@ fn an_oversized_body_is_refused_as_soon_as_its_length_is_known() {
     let mut client = server.client();
     client.write(b"POST /t HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000000\r\n\r\n").expect("sent");
     let response = client.receive(false).expect("an answer although the body never comes");
-    assert_eq!((response.status, response.error().as_str()), (413, "Request Entity Too Large"));
+    let text = "Request Entity Too Large: more than 1024 bytes, see -max-body";
+    assert_eq!((response.status, response.error().as_str()), (413, text));
     let spaces = format!("{}{}", " ".repeat(3000), json!({"transaction": [{"query": "SELECT 1"}]}));
     let chunked = Request::json("/t", spaces).header("Transfer-Encoding", "chunked");
     assert_eq!(server.send(&chunked).status, 413);

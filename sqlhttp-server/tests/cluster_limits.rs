@@ -40,11 +40,89 @@ fn requests_that_go_refuses() {
 }
 
 #[test]
+fn ambiguous_requests_are_refused() {
+    let (server, _dir) = started(&[]);
+    server.db_execute(json!(["CREATE TABLE t(a)"]));
+    let body = r#"["INSERT INTO t VALUES(1)"]"#;
+    let chunks = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+    for (headers, body, why) in [
+        ("Content-Length: 26\r\nTransfer-Encoding: chunked", &*chunks, "both Content-Length and Transfer-Encoding"),
+        ("Transfer-Encoding: chunked, chunked", &*chunks, "unsupported transfer encoding"),
+        ("Transfer-Encoding: identity\r\nTransfer-Encoding: chunked", &*chunks, "unsupported transfer encoding"),
+        ("Host: other\r\nContent-Length: 26", body, "too many Host headers"),
+    ] {
+        let (answer, rest) = raw(&server, &format!("POST /db/execute HTTP/1.1\r\nHost: x\r\n{headers}\r\n\r\n{body}"));
+        assert_eq!((answer.status, answer.text()), (400, format!("400 Bad Request: {why}")));
+        assert_eq!((answer.header("Connection"), rest.len()), (Some("close"), 0));
+    }
+    assert_eq!(server.db_query("SELECT count(*) FROM t"), json!([[0]]));
+}
+
+#[test]
+fn refusals_for_length_name_the_flag_and_another_way() {
+    let (server, _dir) = started(&["-http-max-body", "1KiB"]);
+    let refusal = |target: &str| {
+        let answer = server.post_bytes(target, vec![b' '; 2000]);
+        assert_eq!(answer.status, 413);
+        answer.text()
+    };
+    let text = "request body too large: more than 1024 bytes, see -http-max-body";
+    assert_eq!(refusal("/db/execute"), format!("{text}\n"));
+    assert_eq!(refusal("/db/load"), format!("{text}; POST /boot takes database files of any size\n"));
+}
+
+#[test]
+fn a_connection_is_used_again_after_an_early_answer_or_its_end_is_announced() {
+    let dir = temp_dir();
+    let auth = common::write(dir.path(), "auth.json", r#"[{"username": "*", "perms": ["query"]}]"#);
+    let node = Node::new(&dir.path().join("data")).flags(["-auth", &*auth.to_string_lossy()]);
+    let server = node.start();
+    for (method, target, status) in [
+        ("POST", "/db/execute", 401),
+        ("POST", "/nope", 404),
+        ("PUT", "/db/query", 405),
+        ("POST", "/db/query?timeout=x", 400),
+    ] {
+        for (len, stays) in [(100_000, true), (300_000, false)] {
+            let mut client = server.client();
+            let answer = client.send(&Request::new(method, target).body(vec![b'x'; len])).unwrap();
+            assert_eq!(answer.status, status, "{target}");
+            assert_eq!(answer.header("Connection"), (!stays).then_some("close"), "{target} {len}");
+            if stays {
+                let query = Request::json("/db/query", json!(["SELECT 1"]));
+                assert_eq!(client.send(&query).unwrap().status, 200, "{target}");
+            }
+        }
+    }
+}
+
+#[test]
+fn bodies_share_a_budget() {
+    let (server, _dir) = started(&["-http-max-body", "3MiB", "-http-max-bodies", "3MiB"]);
+    let body = format!("[\"SELECT 1\"{}]", " ".repeat(2 << 20));
+    let head = format!("POST /db/query HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", body.len());
+    // Whichever of two is in memory first, the other one finds no room. This goes on until that is the second one.
+    common::eventually("a body finds no room while another one is in memory", || {
+        let mut holder = server.client();
+        holder.write(format!("{head}{}", &body[..body.len() - 1]).as_bytes()).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        let answer = server.send(&Request::json("/db/query", &body));
+        assert!(answer.status == 200 || answer.text().contains("-http-max-bodies"), "{}", answer.text());
+        let refused = answer.status == 503 && answer.header("Retry-After") == Some("1");
+        let held = holder.write(b"]").and_then(|()| holder.receive(false)).is_ok_and(|answer| answer.status == 200);
+        refused && held
+    });
+    common::eventually("there is room again", || server.send(&Request::json("/db/query", &body)).status == 200);
+}
+
+#[test]
 fn headers_may_be_as_long_as_in_go() {
     let (server, _dir) = started(&[]);
     let with = |len: usize| Request::new("GET", "/readyz").header("X-Long", "x".repeat(len));
     assert_eq!(server.send(&with(1_000_000)).status, 200);
-    assert_eq!(server.send(&with(1_100_000)).status, 431);
+    let refused = server.send(&with(1_100_000));
+    assert_eq!((refused.status, &*refused.text()), (431, "431 Request Header Fields Too Large"));
+    assert_eq!(refused.header("Content-Type"), Some("text/plain; charset=utf-8"));
 }
 
 #[test]

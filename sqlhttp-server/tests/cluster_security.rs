@@ -70,10 +70,15 @@ fn each_path_needs_its_permission() {
             assert_eq!(response.header("WWW-Authenticate"), Some("Basic realm=\"rqlite\""));
         }
         assert_ne!(ask(&server, method, target, Some("all:a:b")).status, 401, "{target}");
-        for stranger in [None, Some("all:wrong"), Some("nobody:p"), Some(":"), Some("query")] {
+        for stranger in [None, Some(":"), Some("query")] {
             let response = ask(&server, method, target, stranger);
             assert_eq!((response.status, response.text().as_str()), (401, ""), "{stranger:?} {target}");
         }
+    }
+    // Each of these takes a second.
+    for (target, who) in [("/db/query", "all:wrong"), ("/status", "nobody:p"), ("/boot", "all:wrong")] {
+        let response = ask(&server, "POST", target, Some(who));
+        assert_eq!((response.status, response.text().as_str()), (401, ""), "{who} {target}");
     }
     for user in ["query:p", "execute:p"] {
         assert_eq!(ask(&server, "POST", "/db/request", Some(user)).status, 401, "both permissions are needed");
@@ -186,10 +191,11 @@ fn https() {
     assert_eq!(nodes["n1"]["api_addr"], format!("https://127.0.0.1:{}", server.port()));
     let tls = get_secured(server.addr(), &ca, None, "/status?key=http.tls.enabled").unwrap();
     assert_eq!(tls.json(), "true");
-    let plain = server.client().send(&Request::new("GET", "/readyz"));
-    assert!(plain.is_err() || plain.is_ok_and(|response| response.status == 400), "no plain text");
+    let plain = server.send(&Request::new("GET", "/readyz"));
+    assert_eq!((plain.status, &*plain.text()), (400, "Client sent an HTTP request to an HTTPS server.\n"));
     let line = server.wait_stderr("http: TLS handshake error from 127.0.0.1:");
     assert!(line.starts_with("[http] "), "{line}");
+    assert!(line.ends_with("client sent an HTTP request to an HTTPS server"), "{line}");
     assert_eq!(server.stop().code, Some(0));
 }
 
@@ -231,6 +237,122 @@ fn certificates_of_clients() {
         assert!(!served(Some("mallory")));
         assert!(!served(None));
         assert!(served(Some("alice")));
+        assert_eq!(server.stop().code, Some(0));
+    }
+}
+
+#[test]
+fn failed_logins_wait_for_each_other_only() {
+    let dir = temp_dir();
+    write(dir.path(), "auth.json", USERS);
+    let server = node_with(dir.path(), &[("-auth", "auth.json")]).start();
+    let started = std::time::Instant::now();
+    let guess = |who: &'static str| {
+        let request = Request::new("POST", "/db/query").body("[\"SELECT 1\"]").basic(who);
+        let mut client = server.client();
+        client.write(&request.encode()).unwrap();
+        client
+    };
+    // One user, three connections: an answer a second, whatever order they come in.
+    let guesses: Vec<_> = (0..3).map(|_| guess("query:wrong")).collect();
+    assert_eq!(ask(&server, "POST", "/db/query", Some("query:p")).status, 200, "a right password does not wait");
+    assert_eq!(ask(&server, "POST", "/db/query", None).status, 401, "nor does no password");
+    for mut client in guesses {
+        assert_eq!(client.receive(false).unwrap().status, 401);
+    }
+    assert!(started.elapsed() >= std::time::Duration::from_secs(3), "{:?}", started.elapsed());
+    let line = server.wait_stderr("failed login of user 'query' from 127.0.0.1:");
+    assert!(line.starts_with("[http] "), "{line}");
+    // More connections are not faster: soon nothing is checked any more, for this user from this address.
+    let mut many = Vec::new();
+    let refused = loop {
+        many.push(guess("status:wrong"));
+        let answer = ask(&server, "GET", "/status", Some("status:p"));
+        if answer.status == 503 {
+            break answer;
+        }
+        assert!(many.len() < 1000, "guessing has no limit");
+    };
+    assert_eq!(refused.header("Retry-After"), Some("1"));
+    assert_eq!(ask(&server, "POST", "/db/query", Some("query:p")).status, 200);
+}
+
+#[test]
+fn saturated_password_checks_are_no_refusal() {
+    let dir = temp_dir();
+    // Each check takes some hundredths of a second, so that they are many when the last user comes.
+    let hash = bcrypt::hash("p", 9).unwrap();
+    let name = |n: usize| format!("u{n}");
+    let users: Vec<_> = (0..600).map(|n| json!({"username": name(n), "password": hash, "perms": ["query"]})).collect();
+    write(dir.path(), "auth.json", serde_json::Value::from(users).to_string());
+    let server = node_with(dir.path(), &[("-auth", "auth.json")]).start();
+    let ask_as = |n: usize| {
+        let request = Request::new("POST", "/db/query").body("[\"SELECT 1\"]").basic(&format!("{}:p", name(n)));
+        let mut client = server.client();
+        client.write(&request.encode()).unwrap();
+        client
+    };
+    let clients: Vec<_> = (0..600).map(ask_as).collect();
+    let answers: Vec<_> = clients.into_iter().map(|mut client| client.receive(false).unwrap()).collect();
+    let count = |status: u16| answers.iter().filter(|answer| answer.status == status).count();
+    assert_eq!(count(200) + count(503), answers.len(), "a right password is never refused");
+    assert!(count(200) >= 256 && count(503) > 0, "{} {}", count(200), count(503));
+    let refused = answers.iter().find(|answer| answer.status == 503).unwrap();
+    assert_eq!(refused.header("Retry-After"), Some("1"), "{}", refused.text());
+}
+
+#[test]
+fn a_certificate_that_is_not_valid_is_warned_about() {
+    let dir = temp_dir();
+    let sign = |from: (i32, u8, u8), to: (i32, u8, u8)| {
+        let mut parameters = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        (parameters.not_before, parameters.not_after) =
+            (rcgen::date_time_ymd(from.0, from.1, from.2), rcgen::date_time_ymd(to.0, to.1, to.2));
+        let key = rcgen::KeyPair::generate().unwrap();
+        write(dir.path(), "server.pem", parameters.self_signed(&key).unwrap().pem());
+        write(dir.path(), "server.key", key.serialize_pem());
+    };
+    sign((2001, 1, 1), (2002, 1, 1));
+    let server = node_with(dir.path(), &[("-http-cert", "server.pem"), ("-http-key", "server.key")]).spawn_server();
+    let line = server.wait_stderr("has expired on");
+    assert!(line.contains("server.pem") && line.contains("2002"), "{line}");
+    sign((2500, 1, 1), (2501, 1, 1));
+    // Files are looked at when a client comes.
+    eventually("it is told", || {
+        let _ = get_secured(server.addr(), &Authority::new().certificate.der().clone(), None, "/readyz");
+        server.stderr().iter().any(|line| line.contains("is not valid before"))
+    });
+}
+
+#[test]
+fn a_node_without_authentication_on_all_interfaces_is_warned_about() {
+    let dir = temp_dir();
+    let warns = |flags: &[&str]| {
+        let server = Node::new(&dir.path().join("data")).flags(flags.iter().copied()).start();
+        let lines = server.stderr();
+        assert_eq!(server.stop().code, Some(0));
+        lines.iter().any(|line| line.contains("without authentication"))
+    };
+    write(dir.path(), "auth.json", USERS);
+    let auth = dir.path().join("auth.json").to_string_lossy().into_owned();
+    let node = |host: &str, flags: &[&str]| {
+        let port = common::cluster::free_port();
+        let (bound, told) = (format!("{host}:{port}"), format!("127.0.0.1:{port}"));
+        let words = ["-http-addr", &bound, "-http-adv-addr", &told];
+        (words.iter().chain(flags).map(|word| (*word).to_owned()).collect::<Vec<_>>(), port)
+    };
+    assert!(!warns(&[]));
+    for (host, flags, expected) in [("0.0.0.0", vec![], true), ("0.0.0.0", vec!["-auth", &auth], false)] {
+        let (words, port) = node(host, &flags);
+        let server = Node::new(&dir.path().join("data")).flags(words).spawn_server();
+        eventually("it listens", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+        server.wait_stderr("node HTTP API available");
+        eventually("it serves", || {
+            let mut client = common::Client::connect(SocketAddr::from(([127, 0, 0, 1], port))).unwrap();
+            client.send(&Request::new("GET", "/nope")).is_ok()
+        });
+        let told = server.stderr().iter().any(|line| line.contains("without authentication"));
+        assert_eq!(told, expected, "{flags:?}: {:#?}", server.stderr());
         assert_eq!(server.stop().code, Some(0));
     }
 }

@@ -202,7 +202,8 @@ fn a_body_of_more_than_four_mebibytes_is_accepted_up_to_the_configured_limit() {
     assert_eq!(server.send(&body((4 << 20) + 1)).status, 200);
     assert_eq!(server.send(&body(64 << 20)).status, 200);
     let response = server.send(&body((64 << 20) + 1));
-    assert_eq!((response.status, response.error().as_str()), (413, "Request Entity Too Large"));
+    let text = "Request Entity Too Large: more than 67108864 bytes, see -max-body";
+    assert_eq!((response.status, response.error().as_str()), (413, text));
     assert_eq!(response.json()["reqIdx"], -1);
     let server = Server::start(["--max-body", "1000", "--mem-db", "t"]);
     assert_eq!(server.send(&body(1000)).status, 200);

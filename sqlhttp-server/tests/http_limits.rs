@@ -7,9 +7,11 @@ use std::io::Read;
 use std::time::Duration;
 
 use http_support::client::call;
-use http_support::{Server, Setup};
+use http_support::{Response, Server, Setup};
 
-const TOO_LARGE: &str = "{\"reqIdx\":-1,\"error\":\"Request Entity Too Large\"}";
+fn too_large(max: u64) -> String {
+    format!("{{\"reqIdx\":-1,\"error\":\"Request Entity Too Large: more than {max} bytes, see -max-body\"}}")
+}
 
 async fn with_body_max(bytes: u64) -> Server {
     let mut setup = Setup::new();
@@ -23,7 +25,7 @@ async fn a_declared_length_is_refused_before_anything_is_read() {
     let mut client = server.connect().await;
     client.send("POST /t HTTP/1.1\r\nHost: t\r\nContent-Length: 101\r\n\r\n").await;
     let response = client.response().await;
-    assert_eq!((response.status, response.text()), (413, TOO_LARGE));
+    assert_eq!((response.status, response.text()), (413, &*too_large(100)));
     assert_eq!(response.header("connection"), Some("close"));
     client.closed().await;
 }
@@ -42,7 +44,7 @@ async fn the_refusal_arrives_although_the_client_sends_everything_first() {
     let mut client = server.connect().await;
     client.send_request("POST /t HTTP/1.1", &vec![b'x'; 8 << 20]).await;
     let response = client.response().await;
-    assert_eq!((response.status, response.text()), (413, TOO_LARGE));
+    assert_eq!((response.status, response.text()), (413, &*too_large(1 << 10)));
 }
 
 #[tokio::test]
@@ -92,7 +94,7 @@ async fn a_bomb_does_not_go_off() {
     let bomb = gzip(std::io::repeat(b' ').take(64 << 20));
     assert!(bomb.len() < 1 << 20);
     let response = server.connect().await.request("POST /t HTTP/1.1\r\nContent-Encoding: gzip", &bomb).await;
-    assert_eq!((response.status, response.text()), (413, TOO_LARGE));
+    assert_eq!((response.status, response.text()), (413, &*too_large(1 << 20)));
 }
 
 #[tokio::test]
@@ -145,7 +147,9 @@ async fn headers_are_bounded() {
     assert_eq!(server.connect().await.request(&fits, call("x").as_bytes()).await.status, 200);
     let mut client = server.connect().await;
     client.send(format!("POST /t HTTP/1.1\r\nX-Long: {}\r\n\r\n", "x".repeat(17 << 10))).await;
-    assert_eq!(client.response().await.status, 431);
+    let response = client.response().await;
+    let text = "{\"reqIdx\":-1,\"error\":\"Request Header Fields Too Large\"}";
+    assert_eq!((response.status, response.text()), (431, text));
     client.closed().await;
 }
 
@@ -155,7 +159,15 @@ async fn what_is_no_http_is_refused() {
     for bytes in ["nonsense\r\n\r\n", "POST /t HTTP/1.1\r\nno colon\r\n\r\n", "POST /t HTTP/9.9\r\n\r\n"] {
         let mut client = server.connect().await;
         client.send(bytes).await;
-        assert_eq!(client.response().await.status, 400, "{bytes}");
+        let response = client.response().await;
+        assert_eq!((response.status, response.text()), (400, "{\"reqIdx\":-1,\"error\":\"Bad Request\"}"), "{bytes}");
+        assert_eq!(response.header("content-type"), Some("application/json"));
+        client.closed().await;
+        // The same after a request that was in order.
+        let mut client = server.connect().await;
+        assert_eq!(client.query("x").await.status, 200);
+        client.send(bytes).await;
+        assert_eq!(client.response().await.text(), "{\"reqIdx\":-1,\"error\":\"Bad Request\"}", "{bytes}");
     }
     let mut smuggler = server.connect().await;
     smuggler.send("POST /t HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx").await;
@@ -182,13 +194,15 @@ async fn connections_are_counted() {
     setup.server.connections_max = 1;
     let server = setup.start().await;
     let mut first = server.connect().await;
-    assert_eq!(first.query("x").await.status, 200);
+    first.send_query("wait").await;
+    server.database.started.reaches(1).await;
     let mut second = server.connect().await;
     second.send_query("x").await;
     let response = second.response().await;
     assert_eq!((response.status, response.header("retry-after")), (503, Some("1")));
     assert_eq!(response.text(), "{\"reqIdx\":-1,\"error\":\"Too many connections\"}");
-    assert_eq!(first.query("x").await.status, 200);
+    server.database.gate.add_permits(1);
+    assert_eq!(first.response().await.status, 200);
     drop(first);
     http_support::soon(async {
         while server.connect().await.try_query("x").await != Some(200) {
@@ -209,4 +223,186 @@ async fn statements_get_a_deadline() {
     let without = Server::start().await;
     without.connect().await.query("x").await;
     assert!(without.database.deadlines.lock().unwrap()[0].moment().is_none());
+}
+
+#[tokio::test]
+async fn idle_connections_give_their_places_to_new_ones() {
+    let mut setup = Setup::new();
+    setup.server.connections_max = 3;
+    let server = setup.start().await;
+    let mut busy = server.connect().await;
+    busy.send_query("wait").await;
+    server.database.started.reaches(1).await;
+    let (mut silent, mut waiting) = (server.connect().await, server.connect().await);
+    // The oldest one goes, although it is in the middle of a head.
+    silent.send("POST /t HTTP/1.1\r\n").await;
+    let mut new = server.connect().await;
+    assert_eq!(new.query("x").await.status, 200);
+    silent.closed().await;
+    assert_eq!(waiting.query("x").await.status, 200);
+    // Connections that have had an answer just now stay; after a while one of them goes.
+    http_support::soon(async {
+        while server.connect().await.try_query("x").await != Some(200) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    server.database.gate.add_permits(1);
+    assert_eq!(busy.response().await.status, 200, "a connection with a request stays");
+}
+
+#[tokio::test]
+async fn a_connection_without_a_request_is_closed_soon() {
+    let mut setup = Setup::new();
+    setup.server.first_request_timeout = Duration::from_secs(1);
+    let server = setup.start().await;
+    let (mut silent, mut slow) = (server.connect().await, server.connect().await);
+    slow.send("POST /t HTTP/1.1\r\nHost: t\r\n").await;
+    silent.closed().await;
+    slow.closed().await;
+    let mut client = server.connect().await;
+    client.send_query("wait").await;
+    server.database.started.reaches(1).await;
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    server.database.gate.add_permits(1);
+    assert_eq!(client.response().await.status, 200, "the time is for the first request only");
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(client.query("x").await.status, 200);
+}
+
+#[tokio::test]
+async fn bodies_share_a_budget() {
+    let mut setup = Setup::new();
+    (setup.server.body_bytes_max, setup.server.all_bodies_bytes_max) = (4 << 20, 4 << 20);
+    let server = setup.start().await;
+    let body = format!("{}{}", call("x"), " ".repeat(3 << 20));
+    let (sent, rest) = body.as_bytes().split_at(body.len() - 1);
+    let head = format!("POST /t HTTP/1.1\r\nHost: t\r\nContent-Length: {}\r\n\r\n", body.len());
+    // Whichever of two is in memory first, the other one finds no room. This goes on until that is the second one.
+    let refused = http_support::soon(async {
+        loop {
+            let mut holder = server.connect().await;
+            holder.send(&head).await;
+            holder.send(sent).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            let response = server.connect().await.request("POST /t HTTP/1.1", body.as_bytes()).await;
+            assert_eq!(server.connect().await.query("x").await.status, 200, "short bodies need no budget");
+            if response.status == 503 {
+                holder.send(rest).await;
+                if holder.response().await.status == 200 {
+                    break response;
+                }
+            }
+        }
+    })
+    .await;
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    assert!(refused.text().contains("-max-bodies"), "{}", refused.text());
+    http_support::soon(async {
+        while server.connect().await.request("POST /t HTTP/1.1", body.as_bytes()).await.status != 200 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    // A compressed body counts as what it becomes.
+    let bomb = gzip(std::io::repeat(b' ').take(3 << 20).chain(call("x").as_bytes()));
+    assert_eq!(server.connect().await.request("POST /t HTTP/1.1\r\nContent-Encoding: gzip", &bomb).await.status, 200);
+}
+
+/// Sends these requests at once and reads the first answer and whether the connection is open after it.
+async fn answer_and_next(server: &Server, requests: &str) -> (Response, bool) {
+    let mut client = server.connect().await;
+    client.send(requests).await;
+    let first = client.response().await;
+    if first.header("connection") == Some("close") {
+        client.closed().await;
+        return (first, false);
+    }
+    assert_eq!(client.query("x").await.status, 200);
+    (first, true)
+}
+
+#[tokio::test]
+async fn a_connection_is_used_again_after_an_early_answer_or_its_end_is_announced() {
+    let server = Server::start().await;
+    for (path, status) in [("/nope", 404), ("/t/backup", 404), ("/t/db/nope", 404)] {
+        for (len, stays) in [(100, true), (200_000, true), (256 << 10, true), ((256 << 10) + 1, false)] {
+            let body = "x".repeat(len);
+            let head = format!("POST {path} HTTP/1.1\r\nHost: t\r\n");
+            let (answer, open) = answer_and_next(&server, &format!("{head}Content-Length: {len}\r\n\r\n{body}")).await;
+            assert_eq!((answer.status, open), (status, stays), "{path} {len}");
+            let chunked = format!("{head}Transfer-Encoding: chunked\r\n\r\n{len:x}\r\n{body}\r\n0\r\n\r\n");
+            assert_eq!(answer_and_next(&server, &chunked).await.0.status, status, "{path} {len} in chunks");
+        }
+        let head = format!("PUT {path} HTTP/1.1\r\nHost: t\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n");
+        assert!(!answer_and_next(&server, &head).await.1, "{path} without its body");
+    }
+}
+
+#[tokio::test]
+async fn ambiguous_requests_are_refused() {
+    let server = Server::start().await;
+    let body = call("x");
+    let (length, chunk) = (body.len(), format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len()));
+    let after = format!("Content-Length: {length}\r\n\r\n{body}");
+    for request in [
+        format!("POST /t HTTP/1.1\r\nHost: t\r\nContent-Length: {length}\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}"),
+        format!("POST /t HTTP/1.1\r\nHost: t\r\ntransfer-encoding: chunked\r\ncontent-length: 5\r\n\r\n{chunk}"),
+        format!("POST /t HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked, chunked\r\n\r\n{chunk}"),
+        format!("POST /t HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: identity, chunked\r\n\r\n{chunk}"),
+        format!(
+            "POST /t HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: identity\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}"
+        ),
+        format!(
+            "POST /t HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}"
+        ),
+        format!("POST /t HTTP/1.1\r\nHost: t\r\nHost: u\r\n{after}"),
+        format!("POST /t HTTP/1.1\r\nHost: t\r\nHost: t\r\n{after}"),
+    ] {
+        // Whole, after another request, and in two pieces.
+        let mut whole = server.connect().await;
+        whole.send(&request).await;
+        let mut second = server.connect().await;
+        assert_eq!(second.query("x").await.status, 200);
+        second.send(&request).await;
+        let mut cut = server.connect().await;
+        cut.send(&request[..70]).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        cut.send(&request[70..]).await;
+        for mut client in [whole, second, cut] {
+            let response = client.response().await;
+            assert_eq!((response.status, response.header("connection")), (400, Some("close")), "{request}");
+            assert!(response.text().starts_with("{\"reqIdx\":-1,\"error\":\""), "{}", response.text());
+            client.closed().await;
+        }
+    }
+    let mut client = server.connect().await;
+    for _ in 0..2 {
+        client.send(format!("POST /t HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: Chunked\r\n\r\n{chunk}")).await;
+        assert_eq!(client.response().await.status, 200);
+    }
+    // What looks like another header in the body is none.
+    let body = "{\n\"transaction\":[{\"query\":\"x\"}],\nContent-Length: 5\n}";
+    let request = format!(
+        "POST /t HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n",
+        body.len()
+    );
+    client.send(request).await;
+    let response = client.response().await;
+    assert!(response.text().contains("in parsing body"), "{} {}", response.status, response.text());
+}
+
+#[tokio::test]
+async fn a_body_that_the_client_holds_back_is_asked_for() {
+    let server = Server::start().await;
+    let mut client = server.connect().await;
+    let body = call("x");
+    for _ in 0..2 {
+        let head =
+            format!("POST /t HTTP/1.1\r\nHost: t\r\nExpect: 100-continue\r\nContent-Length: {}\r\n\r\n", body.len());
+        client.send(head).await;
+        assert_eq!(client.response_to("HEAD").await.status, 100);
+        client.send(&body).await;
+        assert_eq!(client.response().await.status, 200);
+    }
 }

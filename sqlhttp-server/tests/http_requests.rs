@@ -204,7 +204,10 @@ async fn cross_origin_requests() {
     assert_eq!(response.header("access-control-allow-origin"), Some("https://a.com"));
     assert_eq!(response.header("vary"), Some("Origin"));
 
-    let other = client.request("POST /t HTTP/1.1\r\nOrigin: https://evil.com", call("x").as_bytes()).await;
+    let other = "POST /t HTTP/1.1\r\nOrigin: https://evil.com";
+    let refused = client.request(other, call("x").as_bytes()).await;
+    assert_eq!((refused.status, refused.header("access-control-allow-origin")), (403, None));
+    let other = client.request(&format!("{other}\r\nContent-Type: application/json"), call("x").as_bytes()).await;
     assert_eq!((other.status, other.header("access-control-allow-origin")), (200, None));
 
     let asked = "Access-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: content-type,authorization";

@@ -79,9 +79,17 @@ async fn http_2_over_tls() {
 }
 
 #[tokio::test]
-async fn who_does_not_speak_tls_is_disconnected() {
+async fn plain_http_on_a_port_of_https_is_answered() {
     let server = start().await;
-    let mut client = http_support::Client::connect(server.address).await;
-    client.send("POST /t HTTP/1.1\r\nHost: t\r\n\r\n").await;
-    client.closed().await;
+    for request in ["POST /t HTTP/1.1\r\nHost: t\r\n\r\n".to_owned(), "x".repeat(1 << 20)] {
+        let mut socket = soon(TcpStream::connect(server.address)).await.unwrap();
+        soon(socket.write_all(request.as_bytes())).await.unwrap();
+        let mut answer = String::new();
+        soon(socket.read_to_string(&mut answer)).await.unwrap();
+        let expected = "HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
+        assert_eq!(answer, expected);
+    }
+    let mut nonsense = http_support::Client::connect(server.address).await;
+    nonsense.send("\0\0").await;
+    nonsense.closed().await;
 }

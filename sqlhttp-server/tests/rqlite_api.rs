@@ -305,7 +305,8 @@ fn a_failure_in_the_middle_of_a_result_touches_no_other() {
 fn its_requests_obey_the_limits() {
     let server = Server::start(["--mem-db", "t", "-max-body", "1000", "-max-items", "3"]);
     let response = post(&server, "/db/query", json!(["x".repeat(1000)]));
-    assert_eq!((response.status, response.text().as_str()), (413, "request body too large\n"));
+    let text = "request body too large: more than 1000 bytes, see -max-body\n";
+    assert_eq!((response.status, response.text().as_str()), (413, text));
     assert_eq!(response.header("Content-Type"), Some("text/plain; charset=utf-8"));
     let response = post(&server, "/db/query", json!(["SELECT 1", "SELECT 1", "SELECT 1", "SELECT 1"]));
     assert_eq!((response.status, response.text().as_str()), (400, "too many statements: 4, the limit is 3\n"));

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use hyper::header::HeaderValue;
 use sqlhttp_core::{BoxFuture, Database, Error, JournalMode, Options};
 use sqlhttp_raft::Node;
 
@@ -29,6 +30,13 @@ impl Member {
     /// The node as requests see it.
     pub fn new(node: Node, config: ClusterConfig, auth: Option<Arc<AuthFile>>, tls: Option<TlsDescription>) -> Self {
         Member { node, config, auth, tls, scratch: AtomicU64::new(0) }
+    }
+
+    /// Whether `-http-allow-origin` lets pages of this origin read answers.
+    pub(crate) fn allows_origin(&self, origin: Option<&HeaderValue>) -> bool {
+        self.config.http_allow_origin.as_deref().is_some_and(|allowed| {
+            allowed == "*" || origin.is_some_and(|origin| origin.as_bytes().eq_ignore_ascii_case(allowed.as_bytes()))
+        })
     }
 
     /// The URL under which clients reach it.

@@ -59,9 +59,16 @@ pub const TABLE: &[Flag] = &[
     original("serve-dir", Kind::Text, "", "A directory to serve with builtin HTTP server"),
     original("version", Kind::Bool, "", "Display the version number"),
     further("allow-attach", Kind::Bool, "false", "Let clients ATTACH other database files"),
+    further("allowed-hosts", Kind::Text, "", "Comma-separated hosts that requests may name; empty is every host"),
     further("body-timeout", Kind::Duration, "5m", "How long a client may take to send a request's body; 0 is no limit"),
     further("busy-timeout", Kind::Duration, "5s", "How long to wait for a lock that another process holds"),
     further("config", Kind::Text, "", "A YAML file that lists databases and settings"),
+    further(
+        "first-request-timeout",
+        Kind::Duration,
+        "10s",
+        "How long a new connection may be without a request; 0 is -header-timeout",
+    ),
     further(
         "header-timeout",
         Kind::Duration,
@@ -71,6 +78,7 @@ pub const TABLE: &[Flag] = &[
     further("index-file", Kind::Text, "index.html", "The file that -serve-dir serves for a directory"),
     further("log-format", LOG_FORMATS, "text", "How log lines look"),
     further("log-level", LOG_LEVELS, "warn", "The least level that is logged; info adds a line for each request"),
+    further("max-bodies", Kind::Size, "512M", "Memory for all request bodies together; one of -max-body always fits"),
     further("max-body", Kind::Size, "64M", "Largest request body, also after decompression"),
     further("max-connections", Kind::Count, "10000", "Connections open at once"),
     further("max-header", Kind::Size, "64K", "Largest request line and headers together"),
@@ -82,6 +90,14 @@ pub const TABLE: &[Flag] = &[
     further("shutdown-timeout", Kind::Duration, "30s", "How long shutting down waits for running requests"),
     further("tls-cert", Kind::Text, "", "Serve HTTPS with this certificate chain, a PEM file"),
     further("tls-key", Kind::Text, "", "The private key of -tls-cert, a PEM file"),
+];
+
+/// Names under which `sqlhttp-cluster` has the same flags; they are accepted here too.
+const ALIASES: &[(&str, &str)] = &[
+    ("http-allowed-hosts", "allowed-hosts"),
+    ("http-body-timeout", "body-timeout"),
+    ("http-first-request-timeout", "first-request-timeout"),
+    ("http-max-bodies", "max-bodies"),
 ];
 
 /// What was set, by flag. What was not has its default.
@@ -121,6 +137,7 @@ pub fn parse(arguments: &[String]) -> Result<CommandLine, String> {
 }
 
 fn find(name: &str) -> Option<&'static Flag> {
+    let name = ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, name)| name);
     TABLE.iter().find(|flag| flag.name == name)
 }
 

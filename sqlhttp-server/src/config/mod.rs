@@ -25,12 +25,16 @@ pub struct ServerConfig {
     pub bind_host: String,
     /// Port to listen on; 0 lets the system choose.
     pub port: u16,
+    /// The hosts that requests may name, with or without a port; none is every host.
+    pub allowed_hosts: Vec<String>,
     /// Directory whose files are served over GET and HEAD.
     pub serve_dir: Option<PathBuf>,
     /// The file served for a directory.
     pub index_file: String,
     /// Largest request body, in bytes, after decompression too.
     pub body_bytes_max: u64,
+    /// Memory for all request bodies together, in bytes; one body of the greatest length always fits.
+    pub all_bodies_bytes_max: u64,
     /// Largest request line and headers together, in bytes.
     pub header_bytes_max: usize,
     /// Connections open at once.
@@ -43,6 +47,8 @@ pub struct ServerConfig {
     pub shutdown_timeout: Duration,
     /// How long a client may take to send its headers; zero is no limit.
     pub header_timeout: Duration,
+    /// How long a new connection may be without a request; zero is no limit but `header_timeout`.
+    pub first_request_timeout: Duration,
     /// How long a client may take to send its body; zero is no limit.
     pub body_timeout: Duration,
     /// Where `/metrics` and `/healthz` are served, as typed (`127.0.0.1:9100`).

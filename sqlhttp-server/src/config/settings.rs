@@ -15,15 +15,18 @@ pub(crate) fn server(settings: &Settings, home: Option<&str>) -> Result<ServerCo
     Ok(ServerConfig {
         bind_host: settings.text("bind-host"),
         port: port(settings.int("port"))?,
+        allowed_hosts: hosts(&settings.text("allowed-hosts")),
         serve_dir: path(settings, "serve-dir", "directory to serve", home)?,
         index_file: settings.text("index-file"),
         body_bytes_max: at_least(settings, "max-body", 1)?,
+        all_bodies_bytes_max: settings.count("max-bodies"),
         header_bytes_max: usize_of(at_least(settings, "max-header", HEADER_BYTES_MIN)?),
         connections_max: usize_of(at_least(settings, "max-connections", 1)?),
         items_max: usize_of(at_least(settings, "max-items", 1)?),
         query_timeout: Some(settings.duration("query-timeout")).filter(|limit| !limit.is_zero()),
         shutdown_timeout: settings.duration("shutdown-timeout"),
         header_timeout: settings.duration("header-timeout"),
+        first_request_timeout: settings.duration("first-request-timeout"),
         body_timeout: settings.duration("body-timeout"),
         metrics_addr: settings.text_opt("metrics-addr"),
         tls: tls(settings, home)?,
@@ -45,6 +48,11 @@ pub(crate) fn engine(settings: &Settings) -> EngineConfig {
 
 fn port(port: i64) -> Result<u16, String> {
     u16::try_from(port).map_err(|_| format!("failed to listen: listen tcp: address {port}: invalid port"))
+}
+
+/// Hosts separated by commas.
+pub(crate) fn hosts(list: &str) -> Vec<String> {
+    list.split(',').map(str::trim).filter(|host| !host.is_empty()).map(str::to_owned).collect()
 }
 
 fn path(settings: &Settings, flag: &str, label: &str, home: Option<&str>) -> Result<Option<PathBuf>, String> {

@@ -10,6 +10,7 @@ use serde::Serialize;
 use sqlhttp_core::{BoxFuture, Error};
 
 use super::answer;
+use super::peer::Peer;
 use super::reply::{self, HttpResponse};
 use super::route::query_parameter;
 use super::state::{Entry, State};
@@ -94,6 +95,7 @@ pub(crate) struct AdminCall<'a> {
     pub(crate) database: &'a Entry,
     pub(crate) metrics: &'a DatabaseMetrics,
     pub(crate) request: &'a Parts,
+    pub(crate) peer: &'a Peer,
 }
 
 impl AdminCall<'_> {
@@ -131,12 +133,16 @@ impl AdminCall<'_> {
 
     async fn refuse(&self, access: &WebServiceConfig, what: &str) -> Option<HttpResponse> {
         let token = query_parameter(self.request.uri.query(), "token");
+        let key = self.state.penalty.key("", self.peer.address.ip());
+        if access.token_sha256.is_some() && self.state.penalty.check(key).is_err() {
+            return Some(reply::closing(reply::overloaded("Too many failed attempts")));
+        }
         if token_matches(access.token_sha256.as_ref(), token.as_deref()) {
             return None;
         }
         self.metrics.auth_failures.fetch_add(1, Ordering::Relaxed);
-        tracing::warn!("{what}: token mismatch");
-        Some(match self.state.penalty.wait().await {
+        tracing::warn!("{what}: token mismatch from {}", self.peer.address);
+        Some(match self.state.penalty.wait(key).await {
             Ok(()) => error(access.error_code, None, &format!("{what}: token mismatch")),
             Err(_) => reply::closing(reply::overloaded("Too many failed attempts")),
         })

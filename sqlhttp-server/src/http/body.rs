@@ -1,6 +1,5 @@
 //! Reading a request's body: bounded in bytes and in time, decompressed under the same bound.
 
-use std::future::Future;
 use std::io;
 use std::time::Duration;
 
@@ -11,10 +10,15 @@ use hyper::body::{Body, Incoming};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio_util::io::StreamReader;
 
+use super::body_memory::{Claim, Store};
 use super::content::Coding;
+use super::state::FlagNames;
 
 /// The most that is set aside for a body before any of it has arrived, in bytes.
 const PREALLOCATED_BYTES_MAX: u64 = 256 << 10;
+
+/// How many bytes are decompressed at a time.
+const PULLED_BYTES: usize = 16 << 10;
 
 /// What bounds a body.
 #[derive(Debug, Clone, Copy)]
@@ -23,54 +27,94 @@ pub(crate) struct Bounds {
     pub(crate) bytes_max: u64,
     /// How long the client may take to send it.
     pub(crate) timeout: Option<Duration>,
+    /// The names of the flags, for messages.
+    pub(crate) flags: &'static FlagNames,
 }
 
 /// Why there is no body.
 #[derive(Debug)]
 pub(crate) enum BodyError {
     /// It is longer than allowed.
-    TooLarge,
+    TooLarge {
+        /// How long it may be, in bytes.
+        max: u64,
+        /// The flag that says so.
+        flag: &'static str,
+        /// Another way, if there is one.
+        instead: &'static str,
+    },
+    /// All bodies together take as much memory as they may, or the system has no more.
+    NoMemory {
+        /// The flag that says how much that is.
+        flag: &'static str,
+    },
     /// It took longer than allowed.
-    TooSlow,
+    TooSlow {
+        /// The flag that says how long it may take.
+        flag: &'static str,
+    },
     /// The connection failed, or the client did not keep to HTTP.
     Broken(hyper::Error),
     /// It is not what `Content-Encoding` says.
     Undecodable(io::Error),
 }
 
-/// Reads all of a body.
-pub(crate) async fn read(body: Incoming, coding: Option<Coding>, bounds: Bounds) -> Result<Bytes, BodyError> {
+impl Bounds {
+    fn too_large(&self) -> BodyError {
+        BodyError::TooLarge { max: self.bytes_max, flag: self.flags.body, instead: "" }
+    }
+
+    fn no_memory(&self) -> BodyError {
+        BodyError::NoMemory { flag: self.flags.bodies }
+    }
+
+    /// Appends a piece to a body, for which there must be memory.
+    fn push(&self, whole: &mut Store, piece: &[u8], expected: usize, claim: &Claim<'_>) -> Result<(), BodyError> {
+        claim.grow_to((whole.len() + piece.len()) as u64).map_err(|_| self.no_memory())?;
+        whole.push(piece, expected).map_err(|_| self.no_memory())
+    }
+}
+
+/// Reads all of a body. Its memory is claimed until `claim` is dropped.
+pub(crate) async fn read(
+    body: Incoming,
+    coding: Option<Coding>,
+    bounds: Bounds,
+    claim: &Claim<'_>,
+) -> Result<Bytes, BodyError> {
     // What the client declares is enough to refuse it; no need to let it send.
     if body.size_hint().lower() > bounds.bytes_max {
-        return Err(BodyError::TooLarge);
+        return Err(bounds.too_large());
     }
     let reading = async {
         match coding {
-            None => collect(body, bounds.bytes_max).await,
-            Some(coding) => inflate(body, coding, bounds.bytes_max).await,
+            None => collect(body, &bounds, claim).await,
+            Some(coding) => inflate(body, coding, &bounds, claim).await,
         }
     };
-    within(bounds.timeout, reading).await
-}
-
-async fn within<T>(limit: Option<Duration>, work: impl Future<Output = Result<T, BodyError>>) -> Result<T, BodyError> {
-    match limit {
-        None => work.await,
-        Some(limit) => tokio::time::timeout(limit, work).await.unwrap_or(Err(BodyError::TooSlow)),
+    match bounds.timeout {
+        None => reading.await,
+        Some(limit) => {
+            let too_slow = BodyError::TooSlow { flag: bounds.flags.body_timeout };
+            tokio::time::timeout(limit, reading).await.unwrap_or(Err(too_slow))
+        }
     }
 }
 
 /// Most bodies arrive in one piece, which is then returned as it is.
-async fn collect(mut body: Incoming, bytes_max: u64) -> Result<Bytes, BodyError> {
-    let first = next_piece(&mut body, bytes_max).await?.unwrap_or_default();
+async fn collect(mut body: Incoming, bounds: &Bounds, claim: &Claim<'_>) -> Result<Bytes, BodyError> {
+    let first = piece_within(&mut body, bounds, bounds.bytes_max).await?.unwrap_or_default();
     if body.is_end_stream() {
         return Ok(first);
     }
-    let expected = body.size_hint().lower().min(PREALLOCATED_BYTES_MAX) as usize;
-    let mut whole = BytesMut::with_capacity(first.len() + expected);
-    whole.extend_from_slice(&first);
-    while let Some(piece) = next_piece(&mut body, bytes_max - whole.len() as u64).await? {
-        whole.extend_from_slice(&piece);
+    // Not longer than the bounds, which `read` has checked.
+    let left = body.size_hint().lower();
+    let expected = first.len() + left as usize;
+    let mut whole = Store::with_capacity(first.len() + left.min(PREALLOCATED_BYTES_MAX) as usize);
+    bounds.push(&mut whole, &first, expected, claim)?;
+    drop(first);
+    while let Some(piece) = piece_within(&mut body, bounds, bounds.bytes_max - whole.len() as u64).await? {
+        bounds.push(&mut whole, &piece, expected, claim)?;
     }
     Ok(whole.freeze())
 }
@@ -78,21 +122,18 @@ async fn collect(mut body: Incoming, bytes_max: u64) -> Result<Bytes, BodyError>
 /// A body, piece by piece.
 pub(crate) struct Pieces {
     body: Option<Incoming>,
-    left: u64,
 }
 
 impl Pieces {
-    /// The pieces of a body that may have this many bytes.
-    pub(crate) fn new(body: Option<Incoming>, bytes_max: u64) -> Self {
-        Pieces { body, left: bytes_max }
+    /// The pieces of a body of any length.
+    pub(crate) fn new(body: Option<Incoming>) -> Self {
+        Pieces { body }
     }
 
     /// The next piece; `None` at the end.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, BodyError> {
         let Some(body) = &mut self.body else { return Ok(None) };
-        let piece = next_piece(body, self.left).await?;
-        self.left -= piece.as_ref().map_or(0, |piece| piece.len() as u64);
-        Ok(piece)
+        next_piece(body).await
     }
 
     /// Pieces until there are this many bytes, or the end is there.
@@ -106,8 +147,16 @@ impl Pieces {
     }
 }
 
-/// The next piece of data, which must not be longer than `bytes_max`; trailers are passed over.
-async fn next_piece(body: &mut Incoming, bytes_max: u64) -> Result<Option<Bytes>, BodyError> {
+/// The next piece of data, which must not be longer than `left`.
+async fn piece_within(body: &mut Incoming, bounds: &Bounds, left: u64) -> Result<Option<Bytes>, BodyError> {
+    match next_piece(body).await? {
+        Some(piece) if piece.len() as u64 > left => Err(bounds.too_large()),
+        piece => Ok(piece),
+    }
+}
+
+/// The next piece of data; trailers are passed over.
+async fn next_piece(body: &mut Incoming) -> Result<Option<Bytes>, BodyError> {
     use http_body_util::BodyExt;
     loop {
         let Some(frame) = body.frame().await else {
@@ -116,28 +165,28 @@ async fn next_piece(body: &mut Incoming, bytes_max: u64) -> Result<Option<Bytes>
         let Ok(data) = frame.map_err(BodyError::Broken)?.into_data() else {
             continue;
         };
-        return if data.len() as u64 > bytes_max { Err(BodyError::TooLarge) } else { Ok(Some(data)) };
+        return Ok(Some(data));
     }
 }
 
-async fn inflate(body: Incoming, coding: Coding, bytes_max: u64) -> Result<Bytes, BodyError> {
-    let compressed = StreamReader::new(Box::pin(compressed_pieces(body, bytes_max)));
+async fn inflate(body: Incoming, coding: Coding, bounds: &Bounds, claim: &Claim<'_>) -> Result<Bytes, BodyError> {
+    let compressed = StreamReader::new(Box::pin(compressed_pieces(body, *bounds)));
     let whole = match coding {
         Coding::Gzip => {
             let mut decoder = GzipDecoder::new(compressed);
             decoder.multiple_members(true);
-            pull(decoder, bytes_max).await
+            pull(decoder, bounds, claim).await
         }
-        Coding::Deflate => pull(ZlibDecoder::new(compressed), bytes_max).await,
-        Coding::Brotli => pull(BrotliDecoder::new(compressed), bytes_max).await,
+        Coding::Deflate => pull(ZlibDecoder::new(compressed), bounds, claim).await,
+        Coding::Brotli => pull(BrotliDecoder::new(compressed), bounds, claim).await,
     };
-    whole.map_err(as_body_error)?.ok_or(BodyError::TooLarge)
+    whole.map_err(as_body_error)
 }
 
 /// The body's pieces; an error of the body travels through the decoder inside an I/O error.
-fn compressed_pieces(body: Incoming, bytes_max: u64) -> impl Stream<Item = io::Result<Bytes>> {
-    stream::try_unfold((body, bytes_max), |(mut body, left)| async move {
-        match next_piece(&mut body, left).await {
+fn compressed_pieces(body: Incoming, bounds: Bounds) -> impl Stream<Item = io::Result<Bytes>> {
+    stream::try_unfold((body, bounds.bytes_max), move |(mut body, left)| async move {
+        match piece_within(&mut body, &bounds, left).await {
             Ok(Some(piece)) => {
                 let left = left - piece.len() as u64;
                 Ok(Some((piece, (body, left))))
@@ -148,19 +197,21 @@ fn compressed_pieces(body: Incoming, bytes_max: u64) -> impl Stream<Item = io::R
     })
 }
 
-/// Everything a reader yields; `None` if that is more than `bytes_max`.
-async fn pull(mut reader: impl AsyncRead + Unpin, bytes_max: u64) -> io::Result<Option<Bytes>> {
-    let mut whole = BytesMut::new();
+/// Everything a reader yields. An error of the bounds travels inside an I/O error.
+async fn pull(mut reader: impl AsyncRead + Unpin, bounds: &Bounds, claim: &Claim<'_>) -> io::Result<Bytes> {
+    let mut whole = Store::with_capacity(PULLED_BYTES);
+    let mut piece = BytesMut::with_capacity(PULLED_BYTES);
     loop {
         // Decompressing never waits while input is there, and other requests want their turn.
         tokio::task::coop::consume_budget().await;
-        whole.reserve(16 << 10);
-        if reader.read_buf(&mut whole).await? == 0 {
-            return Ok(Some(whole.freeze()));
+        piece.clear();
+        if reader.read_buf(&mut piece).await? == 0 {
+            return Ok(whole.freeze());
         }
-        if whole.len() as u64 > bytes_max {
-            return Ok(None);
+        if (whole.len() + piece.len()) as u64 > bounds.bytes_max {
+            return Err(io::Error::other(bounds.too_large()));
         }
+        bounds.push(&mut whole, &piece, 0, claim).map_err(io::Error::other)?;
     }
 }
 
@@ -171,8 +222,11 @@ fn as_body_error(error: io::Error) -> BodyError {
 impl std::fmt::Display for BodyError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            BodyError::TooLarge => f.write_str("request body too large"),
-            BodyError::TooSlow => f.write_str("request body too slow"),
+            BodyError::TooLarge { max, flag, instead } => {
+                write!(f, "request body too large: more than {max} bytes, see -{flag}{instead}")
+            }
+            BodyError::NoMemory { flag } => write!(f, "too many request bodies in memory, see -{flag}"),
+            BodyError::TooSlow { flag } => write!(f, "request body too slow, see -{flag}"),
             BodyError::Broken(error) => write!(f, "request body incomplete: {error}"),
             BodyError::Undecodable(error) => write!(f, "{error}"),
         }

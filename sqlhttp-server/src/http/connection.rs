@@ -1,33 +1,30 @@
 //! One connection: its socket, and HTTP on it.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hyper::Request;
-use hyper::body::Incoming;
+use bytes::Bytes;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
+use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::Watcher;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Sleep;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use super::handle::handle;
+use super::head::Heads;
+use super::peer::{Peer, Running};
+use super::reply::{self, ReplyBody};
+use super::socket::Socket;
 use super::state::{Limits, State};
 use crate::tls::{HTTP_2, Tls};
-
-/// How long a client may leave us waiting to send it more.
-const WRITE_STALL_MAX: Duration = Duration::from_secs(60);
-
-/// How long the rest of a body that nobody wants is read. Closing a socket with unread bytes resets the connection,
-/// and the answer might be lost.
-const LINGER: Duration = Duration::from_secs(2);
 
 /// How long a TLS handshake may take if headers may take forever.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(30);
@@ -41,51 +38,62 @@ const STREAMS_MAX: u32 = 128;
 /// How long an HTTP/2 connection may be silent before we ask whether the client is still there.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Who is at the other end.
-#[derive(Debug)]
-pub(crate) struct Peer {
-    pub(crate) address: SocketAddr,
-    unread_bytes: AtomicBool,
-}
-
-impl Peer {
-    pub(crate) fn new(address: SocketAddr) -> Arc<Self> {
-        Arc::new(Peer { address, unread_bytes: AtomicBool::new(false) })
-    }
-
-    /// The client may still be sending what nobody will read.
-    pub(crate) fn expect_unread_bytes(&self) {
-        self.unread_bytes.store(true, Ordering::Relaxed);
-    }
-}
+/// The answer to plain HTTP on a port of HTTPS, in the words of Go's server.
+const PLAIN_TEXT_ANSWER: &[u8] = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
 
 /// Serves a connection to its end. `watcher` tells it when to finish what runs and close.
-pub(crate) async fn serve<S>(socket: S, peer: Arc<Peer>, state: Arc<State>, tls: Option<Tls>, watcher: Watcher)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let socket = Socket::new(socket, Arc::clone(&peer), Arc::clone(&state));
-    let served = match tls {
-        None => serve_http1(socket, peer, state, watcher).await.map_err(|error| error.to_string()),
-        Some(tls) => serve_tls(socket, peer, state, tls, watcher).await,
+pub(crate) async fn serve(socket: TcpStream, peer: Arc<Peer>, state: Arc<State>, tls: Option<Tls>, watcher: Watcher) {
+    let limit = state.limits.first_request_timeout;
+    let serving = async {
+        let served = match tls {
+            None => {
+                let socket = Socket::new(socket, Arc::clone(&peer), Arc::clone(&state));
+                serve_http1(socket, &peer, &state, watcher).await.map_err(|error| error.to_string())
+            }
+            Some(tls) => serve_tls(socket, &peer, &state, tls, watcher).await,
+        };
+        if let Err(error) = served {
+            tracing::debug!("connection ended: {error}");
+        }
     };
-    if let Err(error) = served {
-        tracing::debug!("connection ended: {error}");
-    }
+    unless_silent(limit, &peer, serving).await;
 }
 
-async fn serve_tls<S>(
-    socket: Socket<S>,
-    peer: Arc<Peer>,
-    state: Arc<State>,
+/// Serves a connection, but ends it if no request has begun in time.
+async fn unless_silent(limit: Option<Duration>, peer: &Peer, serving: impl Future<Output = ()>) {
+    let mut serving = pin!(serving);
+    let mut timer = limit.map(|limit| Box::pin(tokio::time::sleep(limit)));
+    poll_fn(|cx| {
+        if serving.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        if timer.is_some() && peer.has_asked() {
+            timer = None;
+        }
+        match &mut timer {
+            Some(timer) => timer.as_mut().poll(cx).map(|()| tracing::debug!("connection ended: no request in time")),
+            None => Poll::Pending,
+        }
+    })
+    .await;
+}
+
+async fn serve_tls(
+    socket: TcpStream,
+    peer: &Arc<Peer>,
+    state: &Arc<State>,
     tls: Tls,
     watcher: Watcher,
-) -> Result<(), String>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
+) -> Result<(), String> {
     let limit = state.limits.header_timeout.unwrap_or(HANDSHAKE_MAX);
-    let handshake = tokio::time::timeout(limit, tls.acceptor.accept(socket)).await;
+    let shaking_hands = async {
+        if speaks_plain_text(&socket).await? {
+            refuse_plain_text(Socket::new(socket, Arc::clone(peer), Arc::clone(state)), peer).await;
+            return Err(io::Error::other("client sent an HTTP request to an HTTPS server"));
+        }
+        tls.acceptor.accept(Socket::new(socket, Arc::clone(peer), Arc::clone(state))).await
+    };
+    let handshake = tokio::time::timeout(limit, shaking_hands).await;
     let socket = match handshake.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "i/o timeout"))) {
         Ok(socket) => socket,
         Err(why) => {
@@ -101,21 +109,37 @@ where
     served.map_err(|error| error.to_string())
 }
 
-async fn serve_http1<S>(socket: S, peer: Arc<Peer>, state: Arc<State>, watcher: Watcher) -> Result<(), hyper::Error>
+/// Every record of TLS begins with a control character, every request of HTTP with a letter.
+async fn speaks_plain_text(socket: &TcpStream) -> io::Result<bool> {
+    let mut first = [0];
+    Ok(socket.peek(&mut first).await? == 1 && first[0].is_ascii_alphabetic())
+}
+
+/// The client may have gone; then there is nothing to tell it.
+async fn refuse_plain_text(mut socket: Socket<TcpStream>, peer: &Peer) {
+    peer.expect_unread_bytes();
+    if socket.write_all(PLAIN_TEXT_ANSWER).await.is_ok() {
+        let _ = socket.shutdown().await;
+    }
+}
+
+async fn serve_http1<S>(socket: S, peer: &Arc<Peer>, state: &Arc<State>, watcher: Watcher) -> Result<(), hyper::Error>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let builder = http1_builder(&state.limits);
-    let service = service_fn(|request| respond(Arc::clone(&state), Arc::clone(&peer), request));
+    let refusal_body = if state.member.is_some() { reply::go_refusal_body } else { reply::refusal_body };
+    let socket = Heads::new(socket, Arc::clone(peer), refusal_body);
+    let service = service_fn(|request| respond(Arc::clone(state), Arc::clone(peer), request));
     watcher.watch(builder.serve_connection(TokioIo::new(socket), service)).await
 }
 
-async fn serve_http2<S>(socket: S, peer: Arc<Peer>, state: Arc<State>, watcher: Watcher) -> Result<(), hyper::Error>
+async fn serve_http2<S>(socket: S, peer: &Arc<Peer>, state: &Arc<State>, watcher: Watcher) -> Result<(), hyper::Error>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let builder = http2_builder(&state.limits);
-    let service = service_fn(|request| respond(Arc::clone(&state), Arc::clone(&peer), request));
+    let service = service_fn(|request| respond(Arc::clone(state), Arc::clone(peer), request));
     watcher.watch(builder.serve_connection(TokioIo::new(socket), service)).await
 }
 
@@ -123,8 +147,36 @@ async fn respond(
     state: Arc<State>,
     peer: Arc<Peer>,
     request: Request<Incoming>,
-) -> Result<super::reply::HttpResponse, Infallible> {
-    Ok(handle(&state, &peer, request).await)
+) -> Result<Response<Answering>, Infallible> {
+    let (response, running) = match Running::begin(peer) {
+        Ok(running) => (handle(&state, &running.peer, request).await, running),
+        // The connection has given its place to another one.
+        Err(running) => (reply::closing(reply::overloaded("Too many connections")), running),
+    };
+    Ok(response.map(|body| Answering { body, _running: running }))
+}
+
+/// The body of an answer; the request runs until it has been taken.
+struct Answering {
+    body: ReplyBody,
+    _running: Running,
+}
+
+impl Body for Answering {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        Pin::new(&mut self.get_mut().body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// HTTP/1 as this server speaks it. The time for the headers runs from the end of the request before, so it is also
@@ -148,107 +200,4 @@ fn http2_builder(limits: &Limits) -> http2::Builder<TokioExecutor> {
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_INTERVAL);
     builder
-}
-
-/// A socket that counts bytes, gives up on clients that do not read, and closes without losing the last answer.
-pub(crate) struct Socket<S> {
-    inner: S,
-    peer: Arc<Peer>,
-    state: Arc<State>,
-    /// Runs while the client does not take what we send.
-    stalled: Option<Pin<Box<Sleep>>>,
-    /// Runs while the socket is shut down and what still comes is read.
-    lingering: Option<Pin<Box<Sleep>>>,
-}
-
-impl<S> Socket<S> {
-    pub(crate) fn new(inner: S, peer: Arc<Peer>, state: Arc<State>) -> Self {
-        Socket { inner, peer, state, stalled: None, lingering: None }
-    }
-
-    /// The client may still be sending what nobody will read.
-    pub(crate) fn expect_unread_bytes(&self) {
-        self.peer.expect_unread_bytes();
-    }
-
-    /// Counts what was sent, or fails once the client has been stalling for too long.
-    fn after_write(&mut self, written: Poll<io::Result<usize>>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        match written {
-            Poll::Ready(Ok(len)) => {
-                self.stalled = None;
-                self.state.metrics.sent_bytes.inc_by(len as u64);
-                written
-            }
-            Poll::Ready(Err(_)) => written,
-            Poll::Pending => {
-                let timer = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(WRITE_STALL_MAX)));
-                ready!(timer.as_mut().poll(cx));
-                Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read its answer")))
-            }
-        }
-    }
-}
-
-impl<S: AsyncRead + Unpin> Socket<S> {
-    /// Reads until the client has noticed that we are done, or the time is over.
-    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let timer = self.lingering.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
-        if timer.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(());
-        }
-        let mut scratch = [0; 8 << 10];
-        loop {
-            let mut buffer = ReadBuf::new(&mut scratch);
-            match ready!(Pin::new(&mut self.inner).poll_read(cx, &mut buffer)) {
-                Ok(()) if !buffer.filled().is_empty() => {}
-                _ => return Poll::Ready(()),
-            }
-        }
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Socket<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let read = Pin::new(&mut self.inner).poll_read(cx, buffer);
-        let len = buffer.filled().len() - before;
-        if len > 0 {
-            self.state.metrics.received_bytes.inc_by(len as u64);
-        }
-        read
-    }
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Socket<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.inner).poll_write(cx, bytes);
-        self.after_write(written, cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.inner).poll_write_vectored(cx, slices);
-        self.after_write(written, cx)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.lingering.is_none() {
-            ready!(Pin::new(&mut self.inner).poll_shutdown(cx))?;
-        }
-        if self.peer.unread_bytes.load(Ordering::Relaxed) {
-            ready!(self.poll_linger(cx));
-        }
-        Poll::Ready(Ok(()))
-    }
 }

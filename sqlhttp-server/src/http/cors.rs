@@ -1,7 +1,8 @@
 //! Which pages of other origins may read answers: the `corsOrigin` setting of a database.
 //!
 //! As in the original, a request of an origin that is not allowed is executed like any other: the browser keeps the
-//! answer from the page, because the header is missing. CORS is no access control.
+//! answer from the page, because the header is missing. CORS is no access control. (Requests that a browser sends without
+//! a preflight are refused, see `origin`.)
 
 use hyper::header::{self, HeaderMap, HeaderValue};
 
@@ -68,6 +69,11 @@ impl CorsPolicy {
         }
         let vary = "Access-Control-Request-Method, Access-Control-Request-Headers, Origin";
         headers.insert(header::VARY, HeaderValue::from_static(vary));
+    }
+
+    /// Whether pages of this origin are allowed. Without an origin, only `*` allows them.
+    pub(crate) fn allows(&self, origin: Option<&HeaderValue>) -> bool {
+        self.any || origin.is_some_and(|origin| self.allowed(origin).is_some())
     }
 
     /// What `Access-Control-Allow-Origin` says for this origin, if it is allowed.
@@ -144,6 +150,8 @@ mod tests {
             Some("http://b.com:8080")
         );
         assert_eq!(allowed("https://a.com", "null"), None);
+        assert!(CorsPolicy::parse("*").unwrap().allows(None));
+        assert!(!CorsPolicy::parse("https://a.com").unwrap().allows(None));
     }
 
     #[test]

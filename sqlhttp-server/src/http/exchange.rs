@@ -13,12 +13,16 @@ use sqlhttp_ws4sqlite::{Call, Credentials, Refusal, decode, decode_form};
 
 use super::answer;
 use super::body::{self, BodyError};
+use super::body_memory::Claim;
 use super::content::{Coding, Kind};
+use super::peer::Peer;
 use super::reply::{self, HttpResponse, Rejection};
+use super::route::DatabaseIndex;
 use super::state::{Entry, State};
 use crate::auth::{self, Verdict};
 use crate::config::{AuthConfig, AuthMode};
 use crate::metrics::DatabaseMetrics;
+use crate::penalty::Key;
 
 /// Longer bodies are decoded on a thread that may be kept busy, in bytes.
 pub(crate) const DECODED_INLINE_MAX: usize = 1 << 20;
@@ -32,9 +36,17 @@ pub(crate) struct Exchange<'a> {
     pub(crate) database: &'a Entry,
     pub(crate) metrics: &'a DatabaseMetrics,
     pub(crate) request: &'a Parts,
+    pub(crate) peer: &'a Peer,
+    /// The memory of the request's body.
+    claim: Claim<'a>,
 }
 
-impl Exchange<'_> {
+impl<'a> Exchange<'a> {
+    /// A request for this database.
+    pub(crate) fn new(state: &'a State, index: DatabaseIndex, request: &'a Parts, peer: &'a Peer) -> Self {
+        let (database, metrics) = (state.database(index), state.metrics.database(Some(index)));
+        Exchange { state, database, metrics, request, peer, claim: Claim::new(&state.body_budget) }
+    }
     /// The answer. The body is taken out of its place when it is read.
     pub(crate) async fn answer(&self, body: &mut Option<Incoming>) -> HttpResponse {
         self.carry_out(body).await.unwrap_or_else(|rejection| *rejection)
@@ -77,7 +89,18 @@ impl Exchange<'_> {
             return Ok(Bytes::new());
         };
         let coding = Coding::of(&self.request.headers);
-        body::read(body, coding, self.state.limits.body).await
+        body::read(body, coding, self.state.limits.body, &self.claim).await.map_err(|why| self.with_another_way(why))
+    }
+
+    /// A node takes database files of any length by another way.
+    fn with_another_way(&self, why: BodyError) -> BodyError {
+        let loads = self.state.member.is_some() && self.request.uri.path().trim_end_matches('/').ends_with("/db/load");
+        match why {
+            BodyError::TooLarge { max, flag, .. } if loads => {
+                BodyError::TooLarge { max, flag, instead: "; POST /boot takes database files of any size" }
+            }
+            why => why,
+        }
     }
 
     fn check_item_count(&self, call: &Call) -> Result<(), Rejection> {
@@ -96,12 +119,15 @@ impl Exchange<'_> {
             self.count_failure();
             return Err(Locked::Unauthorized);
         };
+        let key = self.key(&credentials.user);
+        self.state.penalty.check(key).map_err(|_| Locked::Crowded)?;
         match self.check(auth, &credentials).await.map_err(Locked::Unknown)? {
             true => Ok(()),
             false => {
                 self.count_failure();
-                tracing::error!("credentials not valid for user '{}'", credentials.user);
-                self.state.penalty.wait().await.map_err(|_| Locked::Crowded)?;
+                let (user, address) = (&credentials.user, self.peer.address);
+                tracing::error!("credentials not valid for user '{user}' from {address}");
+                self.state.penalty.wait(key).await.map_err(|_| Locked::Crowded)?;
                 Err(Locked::Unauthorized)
             }
         }
@@ -110,24 +136,28 @@ impl Exchange<'_> {
     /// Credentials in the body. The error is what the client is to be told, after a delay.
     async fn check_inline(&self, auth: &AuthConfig, credentials: Option<Credentials>) -> Result<(), Denied> {
         let Some(credentials) = credentials else {
-            return Err(Denied::Because("missing auth credentials"));
+            return Err(Denied::Because("missing auth credentials", self.key("")));
         };
+        let key = self.key(&credentials.user);
+        self.state.penalty.check(key).map_err(|_| Denied::Crowded)?;
         match self.check(auth, &credentials).await.map_err(Denied::Unknown)? {
             true => Ok(()),
             false => {
-                tracing::warn!("credentials not valid for user '{}'", credentials.user);
-                Err(Denied::Because("wrong credentials"))
+                let (user, address) = (&credentials.user, self.peer.address);
+                tracing::warn!("credentials not valid for user '{user}' from {address}");
+                Err(Denied::Because("wrong credentials", key))
             }
         }
     }
 
     async fn refuse_inline(&self, auth: &AuthConfig, denied: Denied) -> Rejection {
-        let reason = match denied {
-            Denied::Because(reason) => reason,
+        let (reason, key) = match denied {
+            Denied::Because(reason, key) => (reason, key),
             Denied::Unknown(error) => return Box::new(answer::database_error(&error)),
+            Denied::Crowded => return Box::new(self.locked(auth, &Locked::Crowded)),
         };
         self.count_failure();
-        match self.state.penalty.wait().await {
+        match self.state.penalty.wait(key).await {
             Ok(()) => refused(Refusal::whole(auth.error_code, reason)),
             Err(_) => Box::new(self.locked(auth, &Locked::Crowded)),
         }
@@ -150,6 +180,10 @@ impl Exchange<'_> {
         }
     }
 
+    fn key(&self, user: &str) -> Key {
+        self.state.penalty.key(user, self.peer.address.ip())
+    }
+
     fn count_failure(&self) {
         self.metrics.auth_failures.fetch_add(1, Ordering::Relaxed);
     }
@@ -167,7 +201,7 @@ pub(crate) enum Locked {
     Unauthorized,
     /// They could not be checked.
     Unknown(Error),
-    /// So many wrong ones wait that these may not.
+    /// So many wrong ones of this user wait that these are not checked.
     Crowded,
 }
 
@@ -177,9 +211,11 @@ pub(crate) const TOO_MANY_FAILURES: &str = "Too many failed attempts";
 /// Why inline credentials do not open the door.
 enum Denied {
     /// They are missing or wrong.
-    Because(&'static str),
+    Because(&'static str, Key),
     /// They could not be checked.
     Unknown(Error),
+    /// So many wrong ones of this user wait that these are not checked.
+    Crowded,
 }
 
 /// Waits for what a database does, which looks at the deadline only when the batch's turn comes: the time in its queue
@@ -224,8 +260,12 @@ fn refused(refusal: Refusal) -> Rejection {
 /// The rest of the body has not been read, so that the connection cannot be used again.
 fn body_error(error: &BodyError) -> HttpResponse {
     match error {
-        BodyError::TooLarge => reply::closing(reply::error(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large")),
-        BodyError::TooSlow => reply::closing(reply::error(StatusCode::REQUEST_TIMEOUT, "Request Timeout")),
+        BodyError::TooLarge { max, flag, .. } => {
+            let text = format!("Request Entity Too Large: more than {max} bytes, see -{flag}");
+            reply::closing(reply::error(StatusCode::PAYLOAD_TOO_LARGE, &text))
+        }
+        BodyError::NoMemory { .. } => reply::closing(reply::overloaded(&error.to_string())),
+        BodyError::TooSlow { .. } => reply::closing(reply::error(StatusCode::REQUEST_TIMEOUT, "Request Timeout")),
         BodyError::Broken(_) | BodyError::Undecodable(_) => {
             reply::closing(reply::refusal(&Refusal::whole(400, format!("in parsing body: {error}"))))
         }

@@ -4,7 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::time::Instant;
 
 use futures_util::FutureExt;
-use hyper::body::{Body, Incoming};
+use hyper::body::Incoming;
 use hyper::header;
 use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode};
@@ -14,10 +14,13 @@ use tracing::Instrument;
 use super::admin::AdminCall;
 use super::answer;
 use super::compress::compress;
-use super::connection::Peer;
 use super::content::Coding;
 use super::cors;
+use super::drain;
 use super::exchange::Exchange;
+use super::head;
+use super::origin::{self, FORGED};
+use super::peer::Peer;
 use super::reply::{self, HttpResponse};
 use super::request_id::{RequestId, X_REQUEST_ID};
 use super::route::{DatabaseIndex, Resource, Route, route};
@@ -34,13 +37,18 @@ pub(crate) async fn handle(state: &State, peer: &Peer, request: Request<Incoming
     let span = tracing::info_span!("request", %id, method = %head.method, path = head.uri.path(), peer = %peer.address);
     let work = async {
         let mut body = Some(body);
-        let (database, mut response) = unless_it_panics(state, &head, &mut body).await;
-        if body.is_some_and(|body| !body.is_end_stream()) || closes(&response) {
+        let (database, mut response) = unless_it_panics(state, peer, &head, &mut body).await;
+        if let Some(body) = body {
+            drain::leave_unread(body, &head, &mut response, state.is_stopping());
+        }
+        if closes(&response) {
             peer.expect_unread_bytes();
         }
         name(&mut response, &id);
-        state.metrics.database(database).answered(response.status().as_u16(), started.elapsed());
-        tracing::info!(status = response.status().as_u16(), took = ?started.elapsed(), "answered");
+        let took = started.elapsed();
+        peer.answered_at(started + took);
+        state.metrics.database(database).answered(response.status().as_u16(), took);
+        tracing::info!(status = response.status().as_u16(), ?took, "answered");
         response
     };
     work.instrument(span).await
@@ -48,20 +56,32 @@ pub(crate) async fn handle(state: &State, peer: &Peer, request: Request<Incoming
 
 async fn unless_it_panics(
     state: &State,
+    peer: &Peer,
     head: &Parts,
     body: &mut Option<Incoming>,
 ) -> (Option<DatabaseIndex>, HttpResponse) {
     // Nothing that a panic could leave half done is used afterwards: the request's own data is dropped.
-    AssertUnwindSafe(answer(state, head, body)).catch_unwind().await.unwrap_or_else(|_| {
+    AssertUnwindSafe(answer(state, peer, head, body)).catch_unwind().await.unwrap_or_else(|_| {
         tracing::error!("answering a request has panicked");
         (None, reply::closing(answer::panicked()))
     })
 }
 
 /// The answer, and the database whose it is.
-async fn answer(state: &State, head: &Parts, body: &mut Option<Incoming>) -> (Option<DatabaseIndex>, HttpResponse) {
+async fn answer(
+    state: &State,
+    peer: &Peer,
+    head: &Parts,
+    body: &mut Option<Incoming>,
+) -> (Option<DatabaseIndex>, HttpResponse) {
+    if let Some(why) = head::ambiguity(head, body.as_ref(), peer) {
+        return (None, ambiguous(state, why));
+    }
+    if let Some(refusal) = host_not_allowed(state, head) {
+        return (None, refusal);
+    }
     if let Some(member) = &state.member {
-        let response = rqlite::cluster::answer(state, member, head, body).await;
+        let response = rqlite::cluster::answer(state, member, peer, head, body).await;
         return (Some(rqlite::cluster::DATABASE), response);
     }
     if let Some(files) = &state.files
@@ -70,15 +90,48 @@ async fn answer(state: &State, head: &Parts, body: &mut Option<Incoming>) -> (Op
     {
         return (None, file);
     }
-    match route(&head.method, head.uri.path(), &state.table) {
-        Route::Unknown => (None, reply::not_found(&head.method, head.uri.path())),
-        Route::Call(index) => (Some(index), Target::new(state, index, head).call(body).await),
-        Route::Options(index) => (Some(index), Target::new(state, index, head).options()),
-        Route::Macro(index, name) => (Some(index), Target::new(state, index, head).run_macro(&name).await),
-        Route::Backup(index) => (Some(index), Target::new(state, index, head).run_backup().await),
-        Route::Rqlite(index, resource) => (Some(index), Target::new(state, index, head).rqlite(resource, body).await),
-        Route::WrongMethod(index, allow) => (Some(index), Target::new(state, index, head).wrong_method(allow)),
+    let route = route(&head.method, head.uri.path(), &state.table);
+    let target = |index| Target::new(state, index, head, peer);
+    if let Some((index, refusal)) = forged(state, &route, head) {
+        return (Some(index), target(index).with_cors(refusal));
     }
+    match route {
+        Route::Unknown => (None, reply::not_found(&head.method, head.uri.path())),
+        Route::Call(index) => (Some(index), target(index).call(body).await),
+        Route::Options(index) => (Some(index), target(index).options()),
+        Route::Macro(index, name) => (Some(index), target(index).run_macro(&name).await),
+        Route::Backup(index) => (Some(index), target(index).run_backup().await),
+        Route::Rqlite(index, resource) => (Some(index), target(index).rqlite(resource, body).await),
+        Route::WrongMethod(index, allow) => (Some(index), target(index).wrong_method(allow)),
+    }
+}
+
+/// As Go's server words it on a node.
+fn ambiguous(state: &State, why: &str) -> HttpResponse {
+    let status = StatusCode::BAD_REQUEST;
+    reply::closing(match &state.member {
+        Some(_) => reply::text(status, format!("400 Bad Request: {why}")),
+        None => reply::error(status, why),
+    })
+}
+
+fn host_not_allowed(state: &State, head: &Parts) -> Option<HttpResponse> {
+    let allowed = state.allowed_hosts.as_ref().is_none_or(|hosts| hosts.allow(head));
+    (!allowed).then(|| match &state.member {
+        Some(_) => rqlite::error(StatusCode::FORBIDDEN, origin::HOST_NOT_ALLOWED),
+        None => reply::error(StatusCode::FORBIDDEN, origin::HOST_NOT_ALLOWED),
+    })
+}
+
+/// The refusal of a request with an effect that a page of another site may have sent, and the database it is for.
+fn forged(state: &State, route: &Route, head: &Parts) -> Option<(DatabaseIndex, HttpResponse)> {
+    let index = route.database_with_effect(&head.method)?;
+    let cors = state.database(index).cors.as_ref();
+    let forged = origin::is_forged(head, |origin| cors.is_some_and(|policy| policy.allows(origin)));
+    forged.then(|| match route {
+        Route::Rqlite(..) => (index, rqlite::error(StatusCode::FORBIDDEN, FORGED)),
+        _ => (index, reply::error(StatusCode::FORBIDDEN, FORGED)),
+    })
 }
 
 /// The database that a request is for.
@@ -86,25 +139,24 @@ struct Target<'a> {
     state: &'a State,
     index: DatabaseIndex,
     request: &'a Parts,
+    peer: &'a Peer,
 }
 
 impl<'a> Target<'a> {
-    fn new(state: &'a State, index: DatabaseIndex, request: &'a Parts) -> Self {
-        Target { state, index, request }
+    fn new(state: &'a State, index: DatabaseIndex, request: &'a Parts, peer: &'a Peer) -> Self {
+        Target { state, index, request, peer }
     }
 
     async fn call(&self, body: &mut Option<Incoming>) -> HttpResponse {
-        let Target { state, index, request } = *self;
-        let (database, metrics) = (state.database(index), state.metrics.database(Some(index)));
-        let response = Exchange { state, database, metrics, request }.answer(body).await;
+        let Target { state, index, request, peer } = *self;
+        let response = Exchange::new(state, index, request, peer).answer(body).await;
         let response = compress(response, Coding::accepted(&request.headers)).await;
         self.with_cors(response)
     }
 
     async fn rqlite(&self, resource: Resource, body: &mut Option<Incoming>) -> HttpResponse {
-        let Target { state, index, request } = *self;
-        let (database, metrics) = (state.database(index), state.metrics.database(Some(index)));
-        let exchange = Exchange { state, database, metrics, request };
+        let Target { state, index, request, peer } = *self;
+        let exchange = Exchange::new(state, index, request, peer);
         let response = rqlite::answer(&exchange, resource, body).await;
         self.with_cors(response)
     }
@@ -132,9 +184,9 @@ impl<'a> Target<'a> {
     }
 
     fn admin(&self) -> AdminCall<'a> {
-        let Target { state, index, request } = *self;
+        let Target { state, index, request, peer } = *self;
         let (database, metrics) = (state.database(index), state.metrics.database(Some(index)));
-        AdminCall { state, database, metrics, request }
+        AdminCall { state, database, metrics, request, peer }
     }
 
     fn wrong_method(&self, allow: &'static str) -> HttpResponse {
@@ -159,7 +211,7 @@ fn name(response: &mut HttpResponse, id: &RequestId) {
     }
 }
 
-fn closes(response: &HttpResponse) -> bool {
+pub(super) fn closes(response: &HttpResponse) -> bool {
     response.headers().get(header::CONNECTION).is_some_and(|value| value == "close")
 }
 

@@ -2,20 +2,25 @@
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::connection::{self, Peer, Socket};
+use super::connection;
 use super::handle::Counted;
+use super::peer::Peer;
+use super::places::{Place, Places};
+use super::socket::Socket;
 use super::state::State;
 use super::workers::Workers;
+use crate::memory;
 use crate::tls::Tls;
 
 /// How many clients are told at once that there are too many; further ones are just disconnected.
@@ -26,6 +31,12 @@ const REFUSAL_MAX: Duration = Duration::from_secs(3);
 
 /// How long to wait after the system has refused to give us a connection (it has no more file descriptors, say).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long to wait then if a connection has been closed to make room.
+const ROOM_PAUSE: Duration = Duration::from_millis(5);
+
+/// The pause between two log lines about connections that cannot be accepted.
+const REPORT_PAUSE: Duration = Duration::from_secs(10);
 
 /// What a client reads that is one too many.
 const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
@@ -47,7 +58,11 @@ pub async fn run(
     tls: Option<Tls>,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    state.node.listens_on(listener.local_addr()?);
+    let address = listener.local_addr()?;
+    state.node.listens_on(address);
+    if let Some(what) = state.is_open_to_all().filter(|_| !address.ip().is_loopback()) {
+        tracing::warn!(target: "http", "{what} without authentication on {address}, which other machines can reach");
+    }
     let server = Server::new(state, tls)?;
     tokio::select! {
         () = shutdown => {}
@@ -61,7 +76,7 @@ pub async fn run(
 struct Server {
     state: Arc<State>,
     tls: Option<Tls>,
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
     refusals: Arc<Semaphore>,
     graceful: GracefulShutdown,
     abort: CancellationToken,
@@ -73,7 +88,7 @@ impl Server {
     fn new(state: Arc<State>, tls: Option<Tls>) -> io::Result<Self> {
         Ok(Server {
             workers: Workers::start()?,
-            places: Arc::new(Semaphore::new(state.limits.connections_max.min(Semaphore::MAX_PERMITS))),
+            places: Places::new(connections_max(&state)),
             refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
             graceful: GracefulShutdown::new(),
             abort: CancellationToken::new(),
@@ -84,39 +99,46 @@ impl Server {
     }
 
     async fn accept_all(&self, listener: &TcpListener) {
+        let mut reported: Option<Instant> = None;
         loop {
             match listener.accept().await {
-                Ok((socket, address)) => self.admit(socket, Peer::new(address)),
+                Ok((socket, address)) => self.admit(socket, address),
                 Err(error) if concerns_one_connection(&error) => {}
                 Err(error) => {
-                    tracing::error!("cannot accept connections: {error}");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    if reported.is_none_or(|at| at.elapsed() >= REPORT_PAUSE) {
+                        tracing::error!("cannot accept connections: {error}");
+                        reported = Some(Instant::now());
+                    }
+                    // An idle connection that is closed frees its file descriptor in a moment.
+                    let has_room = self.places.evict_one().is_some();
+                    tokio::time::sleep(if has_room { ROOM_PAUSE } else { ACCEPT_PAUSE }).await;
                 }
             }
         }
     }
 
-    fn admit(&self, socket: TcpStream, peer: Arc<Peer>) {
+    fn admit(&self, socket: TcpStream, address: SocketAddr) {
         // Answers are written whole; waiting to fill a packet would only delay them. (An error here means that the
         // client has gone already, which will be noticed.)
         let _ = socket.set_nodelay(true);
-        match Arc::clone(&self.places).try_acquire_owned() {
-            Ok(place) => self.serve(socket, peer, place),
-            Err(_) => self.refuse(socket, peer),
+        match self.places.take(address, self.abort.child_token()) {
+            Some(place) => self.serve(socket, place),
+            None => self.refuse(socket, address),
         }
     }
 
-    fn serve(&self, socket: TcpStream, peer: Arc<Peer>, permit: OwnedSemaphorePermit) {
-        let (state, tls, abort) = (Arc::clone(&self.state), self.tls.clone(), self.abort.clone());
+    fn serve(&self, socket: TcpStream, held: Place) {
+        let (state, tls) = (Arc::clone(&self.state), self.tls.clone());
         let watcher = self.graceful.watcher();
         // The socket is the accepting thread's until the connection's own thread takes it over.
         let (Some(place), Ok(socket)) = (self.workers.place(), socket.into_std()) else { return };
         let serving = async move {
-            let _held = (permit, Counted::new(&state.metrics.connections));
+            let peer = Arc::clone(&held.peer);
+            let _held = (held, Counted::new(&state.metrics.connections));
             match TcpStream::from_std(socket) {
                 Ok(socket) => {
-                    let serving = connection::serve(socket, peer, Arc::clone(&state), tls, watcher);
-                    abort.run_until_cancelled(serving).await;
+                    let serving = connection::serve(socket, Arc::clone(&peer), Arc::clone(&state), tls, watcher);
+                    peer.closing().run_until_cancelled(serving).await;
                 }
                 Err(error) => tracing::error!("cannot take over a connection: {error}"),
             }
@@ -125,10 +147,12 @@ impl Server {
     }
 
     /// Over TLS nothing can be said before a handshake, and that costs too much here.
-    fn refuse(&self, socket: TcpStream, peer: Arc<Peer>) {
+    fn refuse(&self, socket: TcpStream, address: SocketAddr) {
         self.state.metrics.connections_refused.inc();
         let place = Arc::clone(&self.refusals).try_acquire_owned();
         if let (None, Ok(place)) = (&self.tls, place) {
+            let peer = Peer::new(address, self.abort.child_token());
+            peer.expect_unread_bytes();
             let socket = Socket::new(socket, peer, Arc::clone(&self.state));
             self.tasks.spawn(async move {
                 let _place = place;
@@ -151,6 +175,21 @@ impl Server {
     }
 }
 
+/// How many connections may be open: as many as the operator allows, if the process may have so many files open.
+fn connections_max(state: &State) -> usize {
+    let wanted = state.limits.connections_max;
+    let Some(files) = memory::files_max() else { return wanted };
+    let possible = memory::connections_within(files, state.databases_len());
+    if wanted > possible {
+        let flag = state.limits.flags.connections;
+        tracing::warn!(
+            "-{flag} is {wanted}, but this process may have only {files} files open: {possible} connections are \
+             served at once. Raise the limit (ulimit -n; LimitNOFILE= of systemd) or set -{flag} lower"
+        );
+    }
+    wanted.min(possible)
+}
+
 /// Errors that `accept` reports for a connection that is gone before it was taken.
 fn concerns_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
@@ -158,7 +197,6 @@ fn concerns_one_connection(error: &io::Error) -> bool {
 }
 
 async fn tell_refusal(mut socket: Socket<TcpStream>) -> io::Result<()> {
-    socket.expect_unread_bytes();
     socket.write_all(REFUSAL).await?;
     socket.shutdown().await
 }

@@ -6,37 +6,49 @@
 //!
 //! # Decisions
 //!
-//! * **Too many connections** are told so (503 and `Retry-After`) instead of waiting in the system's queue, where a
-//!   client cannot tell a busy server from a dead one. Over TLS they are just disconnected: a handshake costs more
+//! * **When all places for connections are taken**, the one that has been idle for longest is closed for a new one
+//!   (`places`). If a request runs on each, the new client is told so (503 and `Retry-After`) instead of waiting in the
+//!   system's queue, where it cannot tell a busy server from a dead one. Over TLS they are just disconnected: a handshake costs more
 //!   than there is to spare.
 //! * **Idle connections** are closed after the time allowed for headers, because that time runs from the end of the
-//!   request before.
-//! * **What is no HTTP** (400), a URI beyond 64 KiB (414) and headers beyond the limit (431) are refused by hyper,
-//!   with an empty body: there is no request yet that a handler could answer.
-//! * **A body that is refused unread** is read and thrown away for two seconds after the answer, or the connection
-//!   would be reset and the client might never see the answer.
+//!   request before. A new connection has less time to send its first request.
+//! * **What is no HTTP** (400), a URI beyond 64 KiB (414) and headers beyond the limit (431) are refused by hyper with an
+//!   empty body, because there is no request yet that a handler could answer; `head` gives these refusals their body.
+//! * **Ambiguous heads** (two `Host`, two ways to tell where the body ends) are refused: a proxy may read them otherwise.
+//! * **A body that is not read** is read and thrown away after the answer if it is short, so that the connection can be used
+//!   again (`drain`). Otherwise the answer announces `Connection: close`, and the rest is thrown away for two seconds, or
+//!   the connection would be reset and the client might never see the answer.
 //! * **Wrong credentials** wait a second before they are refused, holding nothing; how many wait at once is bounded,
 //!   and more than that wait for a place first, so guessing has a top speed while everybody else has none.
 //! * **An answer that fails after its beginning was sent** cuts the connection: 200 cannot be taken back.
+//! * **Requests of other sites' pages** (`origin`) are refused where a browser sends them without asking and they would have
+//!   an effect. Reads by GET are answered: the browser keeps the answer from the page.
 //! * **Compression** is for answers beyond 1 KiB, and never for files.
 
 mod admin;
 mod answer;
 mod body;
+mod body_memory;
 mod compress;
 mod connection;
 mod content;
 mod cors;
+mod drain;
 mod exchange;
 mod files;
 mod handle;
+mod head;
 mod listen;
 mod monitor;
+mod origin;
+mod peer;
+mod places;
 mod range;
 mod reply;
 mod request_id;
 mod route;
 mod rqlite;
+mod socket;
 mod state;
 mod streaming;
 mod vars;

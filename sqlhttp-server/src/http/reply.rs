@@ -108,6 +108,18 @@ pub(crate) fn refusal(refusal: &Refusal) -> HttpResponse {
     json(refusal.status, refusal.body())
 }
 
+/// Media type and body of a refusal with this status (`400 Bad Request`), as ws4sqlite words it.
+pub(crate) fn refusal_body(status: &str) -> (&'static str, String) {
+    let reason = status.split_once(' ').map_or(status, |(_, reason)| reason);
+    let body = Refusal { status: 400, req_idx: -1, error: reason.to_owned() }.body();
+    ("application/json", String::from_utf8(body).unwrap_or_default())
+}
+
+/// The same as Go's server words it.
+pub(crate) fn go_refusal_body(status: &str) -> (&'static str, String) {
+    ("text/plain; charset=utf-8", status.to_owned())
+}
+
 /// 404 as the original says it, with the path as it was received.
 pub(crate) fn not_found(method: &hyper::Method, path: &str) -> HttpResponse {
     error(StatusCode::NOT_FOUND, &format!("Cannot {method} {path}"))

@@ -33,6 +33,20 @@ pub(crate) enum Route {
     Unknown,
 }
 
+impl Route {
+    /// The database of a request that may do more than read: transactions, macros and backups on the server's disk with any
+    /// method, everything of rqlite's API with a method other than GET and HEAD.
+    pub(crate) fn database_with_effect(&self, method: &Method) -> Option<DatabaseIndex> {
+        match self {
+            Route::Call(database) | Route::Macro(database, _) | Route::Backup(database) => Some(*database),
+            Route::Rqlite(database, _) => {
+                (!matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)).then_some(*database)
+            }
+            Route::Options(_) | Route::WrongMethod(..) | Route::Unknown => None,
+        }
+    }
+}
+
 /// What rqlite's API offers of a database: at `/<id>/<path>`, and at `/<path>` when there is only one database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Resource {

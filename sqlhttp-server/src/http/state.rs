@@ -12,15 +12,17 @@ use sqlhttp_ws4sqlite::Statements;
 
 use super::admin::Admin;
 use super::body::Bounds;
+use super::body_memory::BodyBudget;
 use super::cors::{CorsError, CorsPolicy};
 use super::files::Files;
+use super::origin::AllowedHosts;
 use super::route::{DatabaseIndex, Table};
 use super::rqlite::{Node, WriteQueue};
 use super::vars::Vars;
-use crate::auth::Penalty;
 use crate::cluster::member::Member;
 use crate::config::{AuthConfig, DatabaseConfig, ServerConfig, WebServiceConfig};
 use crate::metrics::{LogTimes, Metrics, StatusFn};
+use crate::penalty::Penalty;
 
 /// A database to be served.
 pub struct Served {
@@ -39,7 +41,9 @@ pub struct State {
     pub(crate) limits: Limits,
     pub(crate) table: Table,
     pub(crate) files: Option<Files>,
+    pub(crate) allowed_hosts: Option<AllowedHosts>,
     pub(crate) metrics: Metrics,
+    pub(crate) body_budget: BodyBudget,
     pub(crate) penalty: Penalty,
     pub(crate) node: Node,
     pub(crate) vars: Arc<Vars>,
@@ -57,11 +61,32 @@ pub(crate) struct Limits {
     pub(crate) body: Bounds,
     pub(crate) header_bytes_max: usize,
     pub(crate) header_timeout: Option<Duration>,
+    pub(crate) first_request_timeout: Option<Duration>,
     pub(crate) connections_max: usize,
     pub(crate) items_max: usize,
     pub(crate) query_timeout: Option<Duration>,
     pub(crate) shutdown_timeout: Duration,
+    pub(crate) flags: &'static FlagNames,
 }
+
+/// The names of flags, for messages: the two servers have different ones.
+#[derive(Debug)]
+pub(crate) struct FlagNames {
+    pub(crate) connections: &'static str,
+    pub(crate) body: &'static str,
+    pub(crate) bodies: &'static str,
+    pub(crate) body_timeout: &'static str,
+}
+
+const STANDALONE_FLAGS: FlagNames =
+    FlagNames { connections: "max-connections", body: "max-body", bodies: "max-bodies", body_timeout: "body-timeout" };
+
+const NODE_FLAGS: FlagNames = FlagNames {
+    connections: "http-max-conns",
+    body: "http-max-body",
+    bodies: "http-max-bodies",
+    body_timeout: "http-body-timeout",
+};
 
 /// A database that is served, ready for requests.
 pub(crate) struct Entry {
@@ -126,11 +151,14 @@ impl State {
         let databases = databases.into_iter().map(Entry::new).collect::<Result<Vec<_>, _>>()?;
         let root = config.serve_dir.clone();
         Ok(State {
-            limits: Limits::new(config),
+            limits: Limits::new(config, if member.is_some() { &NODE_FLAGS } else { &STANDALONE_FLAGS }),
             table: Table::new(databases.iter().map(|entry| entry.id.as_str())),
             files: root.map(|root| Files::new(root, config.index_file.clone())),
+            allowed_hosts: AllowedHosts::new(&config.allowed_hosts),
             metrics: Metrics::new(databases.iter().map(|entry| (entry.id.clone(), entry.status.clone()))),
-            penalty: Penalty::new(),
+            // One body of the greatest length always fits.
+            body_budget: BodyBudget::new(config.all_bodies_bytes_max.max(config.body_bytes_max)),
+            penalty: Penalty::default(),
             node: Node::new(config.tls.is_some()),
             vars: Arc::default(),
             write_queue: None,
@@ -143,6 +171,23 @@ impl State {
     /// The database at an index that the table has given out.
     pub(crate) fn database(&self, index: DatabaseIndex) -> &Entry {
         &self.databases[index]
+    }
+
+    /// The beginning of a warning, if there is something that needs no authentication.
+    pub(crate) fn is_open_to_all(&self) -> Option<String> {
+        match &self.member {
+            Some(member) if member.auth.is_some() || member.config.http_verify_client => None,
+            Some(_) => Some("this node is served".to_owned()),
+            None => {
+                let open = self.databases.iter().find(|entry| entry.auth.is_none())?;
+                Some(format!("database '{}' is served", open.id))
+            }
+        }
+    }
+
+    /// How many databases are served.
+    pub(crate) fn databases_len(&self) -> usize {
+        self.databases.len()
     }
 
     /// The moment after which a statement that starts now may not run any more.
@@ -173,17 +218,19 @@ impl State {
 }
 
 impl Limits {
-    fn new(config: &ServerConfig) -> Self {
+    fn new(config: &ServerConfig, flags: &'static FlagNames) -> Self {
         // A duration of zero means that there is no limit.
         let limit = |duration: Duration| Some(duration).filter(|duration| !duration.is_zero());
         Limits {
-            body: Bounds { bytes_max: config.body_bytes_max, timeout: limit(config.body_timeout) },
+            body: Bounds { bytes_max: config.body_bytes_max, timeout: limit(config.body_timeout), flags },
             header_bytes_max: config.header_bytes_max,
             header_timeout: limit(config.header_timeout),
+            first_request_timeout: limit(config.first_request_timeout),
             connections_max: config.connections_max,
             items_max: config.items_max,
             query_timeout: config.query_timeout.and_then(limit),
             shutdown_timeout: config.shutdown_timeout,
+            flags,
         }
     }
 }

@@ -9,6 +9,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
 
 use super::TlsError;
 use crate::config::TlsFiles;
@@ -26,15 +27,27 @@ impl Identity {
     pub(super) fn load(files: TlsFiles, provider: Arc<CryptoProvider>) -> Result<Self, TlsError> {
         let cert = files.cert.clone();
         let paths = vec![files.cert.clone(), files.key.clone()];
-        Ok(Identity { cert, pair: Reloading::new(paths, move || read_pair(&files, &provider))? })
+        let identity = Identity { cert, pair: Reloading::new(paths, move || read_pair(&files, &provider))? };
+        identity.warn_if_not_valid();
+        Ok(identity)
     }
 
     /// Reads the files again if they have changed and it is time to look.
     pub(super) fn renew_if_due(&self, now: Instant) {
         match self.pair.reload_if_due(now) {
             Reload::Unchanged => {}
-            Reload::Replaced => tracing::info!("reloading certificate at {}", self.cert.display()),
+            Reload::Replaced => {
+                tracing::info!("reloading certificate at {}", self.cert.display());
+                self.warn_if_not_valid();
+            }
             Reload::Kept(problem) => tracing::error!("keeping the certificate in use: {problem}"),
+        }
+    }
+
+    /// Clients refuse a certificate that is not valid now. It is served all the same: a clock may be wrong.
+    fn warn_if_not_valid(&self) {
+        if let Some(problem) = self.current().end_entity_cert().ok().and_then(|leaf| not_valid(leaf, ASN1Time::now())) {
+            tracing::warn!("TLS certificate '{}' {problem}: clients will refuse it", self.cert.display());
         }
     }
 
@@ -48,6 +61,19 @@ impl ResolvesServerCert for Identity {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         self.renew_if_due(Instant::now());
         Some(self.current())
+    }
+}
+
+/// Why a certificate is not valid at this time, if so. rustls has parsed it before.
+fn not_valid(leaf: &[u8], now: ASN1Time) -> Option<String> {
+    let (_, certificate) = X509Certificate::from_der(leaf).ok()?;
+    let validity = certificate.validity();
+    if now > validity.not_after {
+        Some(format!("has expired on {}", validity.not_after))
+    } else if now < validity.not_before {
+        Some(format!("is not valid before {}", validity.not_before))
+    } else {
+        None
     }
 }
 

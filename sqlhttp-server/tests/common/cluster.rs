@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::http::{Client, Request, Response};
-use super::server::{Exit, Process, Server};
+use super::server::{Exit, Process, Server, limited};
 
 /// How long a start or an end may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -20,6 +20,7 @@ pub struct Node {
     flags: Vec<String>,
     directory: PathBuf,
     ports: (u16, u16),
+    open_files: Option<u32>,
 }
 
 /// A port that is free now and that nobody is given by chance: below those that systems take for outgoing connections, or
@@ -36,8 +37,8 @@ pub fn free_port() -> u16 {
 }
 
 /// A command with this program and no settings from the tests' own environment.
-fn command() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sqlhttp-cluster"));
+fn command(open_files: Option<u32>) -> Command {
+    let mut command = limited(env!("CARGO_BIN_EXE_sqlhttp-cluster"), open_files);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("SQLHTTP_") {
             command.env_remove(name);
@@ -49,7 +50,7 @@ fn command() -> Command {
 /// Runs the program with exactly these words; it is expected to end by itself.
 pub fn run<S: Into<String>>(words: impl IntoIterator<Item = S>) -> Exit {
     let words: Vec<String> = words.into_iter().map(Into::into).collect();
-    let mut command = command();
+    let mut command = command(None);
     command.args(&words);
     ended(Process::spawn(command), &words)
 }
@@ -62,12 +63,18 @@ fn ended(mut process: Process, words: &[String]) -> Exit {
 impl Node {
     /// A node with its data in this directory and ports of its own, which it keeps from start to start.
     pub fn new(directory: &Path) -> Node {
-        Node { flags: Vec::new(), directory: directory.to_owned(), ports: (free_port(), free_port()) }
+        Node { flags: Vec::new(), directory: directory.to_owned(), ports: (free_port(), free_port()), open_files: None }
     }
 
     /// Adds words before the directory.
     pub fn flags<S: Into<String>>(mut self, flags: impl IntoIterator<Item = S>) -> Node {
         self.flags.extend(flags.into_iter().map(Into::into));
+        self
+    }
+
+    /// Lets the process have only this many files open.
+    pub fn open_files(mut self, max: u32) -> Node {
+        self.open_files = Some(max);
         self
     }
 
@@ -80,7 +87,7 @@ impl Node {
     }
 
     fn spawn(&self) -> Process {
-        let mut command = command();
+        let mut command = command(self.open_files);
         command.args(self.words());
         Process::spawn(command)
     }

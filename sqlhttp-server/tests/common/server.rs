@@ -23,6 +23,7 @@ pub struct Launch {
     envs: Vec<(String, String)>,
     dir: Option<PathBuf>,
     listen: bool,
+    open_files: Option<u32>,
 }
 
 impl Default for Launch {
@@ -33,7 +34,7 @@ impl Default for Launch {
 
 impl Launch {
     pub fn new() -> Launch {
-        Launch { args: Vec::new(), envs: Vec::new(), dir: None, listen: true }
+        Launch { args: Vec::new(), envs: Vec::new(), dir: None, listen: true, open_files: None }
     }
 
     /// The working directory.
@@ -59,8 +60,14 @@ impl Launch {
         self
     }
 
+    /// Lets the process have only this many files open.
+    pub fn open_files(mut self, max: u32) -> Launch {
+        self.open_files = Some(max);
+        self
+    }
+
     fn spawn(&self) -> Process {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_sqlhttp-standalone"));
+        let mut command = limited(env!("CARGO_BIN_EXE_sqlhttp-standalone"), self.open_files);
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("SQLHTTP_") {
                 command.env_remove(name);
@@ -107,6 +114,14 @@ impl Launch {
         }
         process.exit()
     }
+}
+
+/// A command with this program, which may have only so many files open.
+pub(super) fn limited(program: &str, open_files: Option<u32>) -> Command {
+    let Some(max) = open_files else { return Command::new(program) };
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n \"$1\" && shift && exec \"$@\"", "sh", &max.to_string(), program]);
+    command
 }
 
 /// How a process ended and what it said.

@@ -31,6 +31,10 @@ pub(super) struct Checker {
     remembered: Mutex<HashSet<Tag>>,
 }
 
+/// So many checks are under way that no more begin.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Saturated;
+
 impl Checker {
     /// One that remembers nothing yet. Fails if the system has no random bytes.
     pub(super) fn new() -> Result<Self, getrandom::Error> {
@@ -46,21 +50,18 @@ impl Checker {
     }
 
     /// Whether the password is right.
-    pub(super) async fn check(&self, secret: &Arc<Secret>, credentials: &BasicCredentials) -> bool {
-        let Some(hash) = secret.hash() else { return secret.matches(&credentials.password) };
+    pub(super) async fn check(&self, secret: &Arc<Secret>, credentials: &BasicCredentials) -> Result<bool, Saturated> {
+        let Some(hash) = secret.hash() else { return Ok(secret.matches(&credentials.password)) };
         let tag = self.tag(hash, credentials);
         if self.remembers(&tag) {
-            return true;
+            return Ok(true);
         }
-        let Ok(_pending) = self.pending.try_acquire() else {
-            tracing::warn!("too many passwords are being checked: a login is refused");
-            return false;
-        };
+        let _pending = self.pending.try_acquire().map_err(|_| Saturated)?;
         // The semaphore is never closed.
-        let Ok(running) = Arc::clone(&self.running).acquire_owned().await else { return false };
+        let running = Arc::clone(&self.running).acquire_owned().await.map_err(|_| Saturated)?;
         // Another request of the same client may have been quicker.
         if self.remembers(&tag) {
-            return true;
+            return Ok(true);
         }
         let (secret, password) = (Arc::clone(secret), credentials.password.clone());
         let check = tokio::task::spawn_blocking(move || {
@@ -72,7 +73,7 @@ impl Checker {
         if right {
             self.remember(tag);
         }
-        right
+        Ok(right)
     }
 
     fn tag(&self, hash: &str, credentials: &BasicCredentials) -> Tag {
@@ -118,12 +119,12 @@ mod tests {
         let checker = Checker::new().unwrap();
         let secret = Arc::new(Secret::parse(bcrypt::hash("secret", 4).unwrap()).unwrap());
         let login = |username: &str| BasicCredentials { username: username.into(), password: "secret".into() };
-        assert!(checker.check(&secret, &login("known")).await);
+        assert_eq!(checker.check(&secret, &login("known")).await, Ok(true));
         let flood = checker.pending.try_acquire_many(PENDING_MAX as u32).unwrap();
-        assert!(checker.check(&secret, &login("known")).await);
-        assert!(!checker.check(&secret, &login("new")).await);
+        assert_eq!(checker.check(&secret, &login("known")).await, Ok(true));
+        assert_eq!(checker.check(&secret, &login("new")).await, Err(Saturated));
         drop(flood);
-        assert!(checker.check(&secret, &login("new")).await);
+        assert_eq!(checker.check(&secret, &login("new")).await, Ok(true));
     }
 
     #[test]

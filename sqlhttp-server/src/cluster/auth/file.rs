@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{AuthFileError, BasicCredentials, CredentialStore, Permission};
+use super::{Access, AuthFileError, BasicCredentials, CredentialStore, Permission};
 use crate::reloading::{LOOK_INTERVAL, Reload, Reloading};
 
 /// The auth file of a node.
@@ -51,9 +51,9 @@ impl AuthFile {
         }
     }
 
-    /// Whether each of the `needed` permissions is granted, see [`CredentialStore::allows`].
-    pub async fn allows(&self, credentials: Option<&BasicCredentials>, needed: &[Permission]) -> bool {
-        self.store.current().allows(credentials, needed).await
+    /// Whether each of the `needed` permissions is granted, see [`CredentialStore::access`].
+    pub async fn access(&self, credentials: Option<&BasicCredentials>, needed: &[Permission]) -> Access {
+        self.store.current().access(credentials, needed).await
     }
 
     /// The password of a user, if the file has it in clear.

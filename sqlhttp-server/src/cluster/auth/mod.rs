@@ -23,7 +23,7 @@ pub use file::AuthFile;
 pub use parse::AuthFileError;
 pub use permission::Permission;
 
-use checker::Checker;
+use checker::{Checker, Saturated};
 use password::Secret;
 use permission::Permissions;
 
@@ -57,6 +57,19 @@ struct User {
     permissions: Permissions,
 }
 
+/// The result of checking credentials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// All permissions are granted.
+    Granted,
+    /// The user lacks a permission, or there are no credentials.
+    Denied,
+    /// There is no such user, or the password is wrong.
+    Unauthenticated,
+    /// So many passwords are being checked that this one is not.
+    Saturated,
+}
+
 /// The users of one node.
 pub struct CredentialStore {
     /// What anybody may do, whoever it is.
@@ -70,25 +83,29 @@ pub struct CredentialStore {
 impl CredentialStore {
     /// Whether each of the `needed` permissions is granted: to everybody (wrong credentials do no harm then), or to a
     /// user whose password is right.
-    pub async fn allows(&self, credentials: Option<&BasicCredentials>, needed: &[Permission]) -> bool {
+    pub async fn access(&self, credentials: Option<&BasicCredentials>, needed: &[Permission]) -> Access {
         let personal: Vec<_> = needed.iter().copied().filter(|needed| !self.everybody.include(*needed)).collect();
         if personal.is_empty() {
-            return true;
+            return Access::Granted;
         }
         let Some(credentials) = credentials.filter(|credentials| !credentials.username.is_empty()) else {
-            return false;
+            return Access::Denied;
         };
-        let Some(permissions) = self.log_in(credentials).await else { return false };
-        personal.into_iter().all(|needed| permissions.include(needed))
+        match self.log_in(credentials).await {
+            Err(Saturated) => Access::Saturated,
+            Ok(None) => Access::Unauthenticated,
+            Ok(Some(permissions)) if personal.into_iter().all(|needed| permissions.include(needed)) => Access::Granted,
+            Ok(Some(_)) => Access::Denied,
+        }
     }
 
     /// The permissions of a user whose password is right.
-    async fn log_in(&self, credentials: &BasicCredentials) -> Option<&Permissions> {
+    async fn log_in(&self, credentials: &BasicCredentials) -> Result<Option<&Permissions>, Saturated> {
         let user = self.users.get(&credentials.username);
         let secret = user.and_then(|user| user.secret.as_ref());
         // The comparison is made for unknown users too, and its result ignored.
-        let right = self.checker.check(secret.unwrap_or(&self.decoy), credentials).await;
-        user.filter(|_| right & secret.is_some()).map(|user| &user.permissions)
+        let right = self.checker.check(secret.unwrap_or(&self.decoy), credentials).await?;
+        Ok(user.filter(|_| right & secret.is_some()).map(|user| &user.permissions))
     }
 
     /// The password of a user, if the file has it in clear.

@@ -23,7 +23,7 @@ async fn may(store: &CredentialStore, who: &str, needed: &[Permission]) -> bool 
     let credentials = who
         .split_once(':')
         .map(|(username, password)| BasicCredentials { username: username.to_owned(), password: password.to_owned() });
-    store.allows(credentials.as_ref(), needed).await
+    store.access(credentials.as_ref(), needed).await == Access::Granted
 }
 
 use Permission::{All, Execute, JoinReadOnly, JoinReadReplica, LeaderOps, Query, Ready, Status};
@@ -179,21 +179,21 @@ async fn a_changed_file_takes_effect_and_a_broken_one_does_not() {
     let file = AuthFile::open(&path).unwrap();
     let old = BasicCredentials { username: "u".into(), password: "secret".into() };
     let new = BasicCredentials { username: "u".into(), password: "new one".into() };
-    assert!(file.allows(Some(&old), &[Query]).await);
-    assert!(!file.allows(Some(&new), &[Query]).await);
+    assert!(file.access(Some(&old), &[Query]).await == Access::Granted);
+    assert!(file.access(Some(&new), &[Query]).await != Access::Granted);
 
     with_password("new one");
     file.reload_if_changed();
     // What was remembered of the old file is gone with it.
-    assert!(!file.allows(Some(&old), &[Query]).await);
-    assert!(file.allows(Some(&new), &[Query]).await);
+    assert!(file.access(Some(&old), &[Query]).await != Access::Granted);
+    assert!(file.access(Some(&new), &[Query]).await == Access::Granted);
 
     std::fs::write(&path, "[{").unwrap();
     file.reload_if_changed();
-    assert!(file.allows(Some(&new), &[Query]).await);
+    assert!(file.access(Some(&new), &[Query]).await == Access::Granted);
     std::fs::remove_file(&path).unwrap();
     file.reload_if_changed();
-    assert!(file.allows(Some(&new), &[Query]).await);
+    assert!(file.access(Some(&new), &[Query]).await == Access::Granted);
 
     assert!(AuthFile::open(&path).is_err());
 }
@@ -206,7 +206,7 @@ async fn the_file_is_watched_until_it_is_dropped() {
     let file = AuthFile::open(&path).unwrap();
     file.watch_every(Duration::from_millis(1));
     std::fs::write(&path, r#"[{"username": "*", "perms": ["query"]}]"#).unwrap();
-    while !file.allows(None, &[Query]).await {
+    while file.access(None, &[Query]).await != Access::Granted {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     let watched = Arc::downgrade(&file);

@@ -38,6 +38,8 @@ pub struct ClusterConfig {
     pub http_adv_addr: String,
     /// The value of `Access-Control-Allow-Origin`.
     pub http_allow_origin: Option<String>,
+    /// The hosts that HTTP requests may name; none is every host.
+    pub http_allowed_hosts: Vec<String>,
     /// The file of users and permissions.
     pub auth_file: Option<PathBuf>,
     /// Serve HTTPS with this certificate and key.
@@ -48,8 +50,14 @@ pub struct ClusterConfig {
     pub http_verify_client: bool,
     /// The Common Name that clients' certificates must have.
     pub http_verify_common_name: Option<String>,
+    /// How long a client may take to send the body of a request; zero is no limit.
+    pub http_body_timeout: Duration,
+    /// How long a new HTTP connection may be without a request.
+    pub http_first_request_timeout: Duration,
     /// Largest request body, in bytes, after decompression too.
     pub http_body_bytes_max: u64,
+    /// Memory for all request bodies together, in bytes.
+    pub http_all_bodies_bytes_max: u64,
     /// HTTP connections open at once.
     pub http_connections_max: usize,
     /// Statements in one request.

@@ -8,6 +8,7 @@ use tracing::Level;
 use super::typed::Typed;
 use super::validate::advertised;
 use super::{ClusterConfig, RaftConfig, WriteQueueConfig};
+use crate::config::settings::hosts;
 use crate::config::{LogFormat, TlsFiles};
 
 /// Those of Raft when none are given, or zero.
@@ -24,12 +25,16 @@ pub(super) fn resolve(typed: &Typed, data_dir: &str) -> Result<ClusterConfig, St
         http_addr: typed.text("http-addr"),
         http_adv_addr: advertised(typed, "http"),
         http_allow_origin: typed.text_opt("http-allow-origin"),
+        http_allowed_hosts: hosts(&typed.text("http-allowed-hosts")),
         auth_file: path(typed, "auth"),
         http_tls: http_tls(typed),
         http_ca_cert: path(typed, "http-ca-cert"),
         http_verify_client: typed.bool("http-verify-client"),
         http_verify_common_name: typed.text_opt("http-verify-common-name"),
+        http_body_timeout: typed.duration("http-body-timeout"),
+        http_first_request_timeout: typed.duration("http-first-request-timeout"),
         http_body_bytes_max: typed.count("http-max-body"),
+        http_all_bodies_bytes_max: typed.count("http-max-bodies"),
         http_connections_max: usize_of(typed.count("http-max-conns")),
         http_statements_max: usize_of(typed.count("http-max-statements")),
         raft_addr: typed.text("raft-addr"),

@@ -172,7 +172,7 @@ fn from_protocol(protocol: Reply) -> HttpResponse {
     if status == StatusCode::SERVICE_UNAVAILABLE { reply::retry_later(response) } else { response }
 }
 
-fn error(status: StatusCode, text: &str) -> HttpResponse {
+pub(crate) fn error(status: StatusCode, text: &str) -> HttpResponse {
     from_protocol(Reply::error(status.as_u16(), text))
 }
 
@@ -183,8 +183,9 @@ fn refused(refusal: Refusal) -> Rejection {
 /// The rest of the body has not been read, so that the connection cannot be used again.
 fn unread(why: &BodyError) -> Rejection {
     let status = match why {
-        BodyError::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        BodyError::TooSlow => StatusCode::REQUEST_TIMEOUT,
+        BodyError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        BodyError::NoMemory { .. } => StatusCode::SERVICE_UNAVAILABLE,
+        BodyError::TooSlow { .. } => StatusCode::REQUEST_TIMEOUT,
         BodyError::Broken(_) | BodyError::Undecodable(_) => StatusCode::BAD_REQUEST,
     };
     Box::new(reply::closing(error(status, &why.to_string())))

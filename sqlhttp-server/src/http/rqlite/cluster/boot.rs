@@ -23,7 +23,7 @@ const HEAD_BYTES: usize = 32;
 /// Receives a database and starts anew with it.
 pub(super) async fn answer(request: &Request<'_>, body: &mut Option<Incoming>) -> Result<HttpResponse, Rejection> {
     request.state.vars.boot.add(1);
-    let mut pieces = body::Pieces::new(body.take(), u64::MAX);
+    let mut pieces = body::Pieces::new(body.take());
     let head = pieces.at_least(HEAD_BYTES).await.map_err(|why| unread(&why))?;
     if head.len() < HEAD_BYTES {
         // To send the same once more is of no use.

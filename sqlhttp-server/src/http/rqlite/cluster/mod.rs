@@ -19,12 +19,15 @@ use hyper::{Method, StatusCode, Version};
 use sqlhttp_rqlite::{Params, VERSION};
 
 use self::route::{Place, place};
-use super::super::exchange::Exchange;
+use super::super::exchange::{Exchange, TOO_MANY_FAILURES};
+use super::super::origin::{FORGED, is_forged};
+use super::super::peer::Peer;
 use super::super::reply::{self, HttpResponse, Rejection, ReplyBody};
 use super::super::state::State;
-use super::{X_RQLITE_VERSION, refused};
-use crate::cluster::auth::{BasicCredentials, Permission};
+use super::{X_RQLITE_VERSION, error, refused};
+use crate::cluster::auth::{Access, BasicCredentials, Permission};
 use crate::cluster::member::Member;
+use crate::penalty::Crowded;
 
 /// The index of the only database that a node has.
 pub(crate) const DATABASE: usize = 0;
@@ -38,12 +41,17 @@ struct Request<'a> {
 }
 
 /// Answers a request to a node.
-pub(crate) async fn answer(state: &State, member: &Member, head: &Parts, body: &mut Option<Incoming>) -> HttpResponse {
+pub(crate) async fn answer(
+    state: &State,
+    member: &Member,
+    peer: &Peer,
+    head: &Parts,
+    body: &mut Option<Incoming>,
+) -> HttpResponse {
     if let Some(refusal) = breach(head) {
         return refusal;
     }
-    let (database, metrics) = (state.database(DATABASE), state.metrics.database(Some(DATABASE)));
-    let exchange = Exchange { state, database, metrics, request: head };
+    let exchange = Exchange::new(state, DATABASE, head, peer);
     let request = Request { state, member, exchange, head };
     let mut response = request.carry_out(body).await.unwrap_or_else(|rejection| *rejection);
     add_headers(member, response.headers_mut());
@@ -70,6 +78,7 @@ impl Request<'_> {
         if self.head.method == Method::OPTIONS {
             return Ok(reply::empty(StatusCode::OK));
         }
+        self.refuse_forged()?;
         let params = Params::parse(self.head.uri.query().unwrap_or_default()).map_err(refused)?;
         let Some(place) = place(self.head.uri.path(), &self.member.config.db_name) else {
             return Err(Box::new(reply::empty(StatusCode::NOT_FOUND)));
@@ -79,6 +88,17 @@ impl Request<'_> {
             return Err(Box::new(place.empty(StatusCode::METHOD_NOT_ALLOWED)));
         }
         self.go(place, params, body).await
+    }
+
+    /// No path of a node has an effect with GET or HEAD.
+    fn refuse_forged(&self) -> Result<(), Rejection> {
+        let reads = matches!(self.head.method, Method::GET | Method::HEAD);
+        if reads || !is_forged(self.head, |origin| self.member.allows_origin(origin)) {
+            return Ok(());
+        }
+        let is_ws4sqlite = place(self.head.uri.path(), &self.member.config.db_name) == Some(Place::Ws4sqlite);
+        let refuse = if is_ws4sqlite { reply::error } else { error };
+        Err(Box::new(refuse(StatusCode::FORBIDDEN, FORGED)))
     }
 
     async fn go(&self, place: Place, params: Params, body: &mut Option<Incoming>) -> Result<HttpResponse, Rejection> {
@@ -108,19 +128,36 @@ impl Request<'_> {
         if needed.is_empty() {
             return Ok(());
         }
-        if self.is_allowed(needed).await {
+        let access = self.access(needed).await;
+        if access == Ok(Access::Granted) {
             self.state.vars.auth_ok.add(1);
             return Ok(());
         }
         self.state.vars.auth_fail.add(1);
-        Err(Box::new(place.empty(StatusCode::UNAUTHORIZED)))
+        Err(Box::new(match access {
+            Ok(Access::Saturated) => error(StatusCode::SERVICE_UNAVAILABLE, "too many passwords are being checked"),
+            Ok(_) => place.empty(StatusCode::UNAUTHORIZED),
+            Err(Crowded) => reply::closing(error(StatusCode::SERVICE_UNAVAILABLE, TOO_MANY_FAILURES)),
+        }))
     }
 
-    async fn is_allowed(&self, needed: &[Permission]) -> bool {
-        let Some(auth) = &self.member.auth else { return true };
+    /// Checks the credentials in the header. A failed login is logged, and this returns after its delay.
+    async fn access(&self, needed: &[Permission]) -> Result<Access, Crowded> {
+        let Some(auth) = &self.member.auth else { return Ok(Access::Granted) };
         let header = self.head.headers.get(header::AUTHORIZATION);
-        let credentials = header.and_then(|header| BasicCredentials::from_header(header.as_bytes()));
-        auth.allows(credentials.as_ref(), needed).await
+        let Some(credentials) = header.and_then(|header| BasicCredentials::from_header(header.as_bytes())) else {
+            return Ok(auth.access(None, needed).await);
+        };
+        let (penalty, address) = (&self.state.penalty, self.exchange.peer.address);
+        let key = penalty.key(&credentials.username, address.ip());
+        penalty.check(key)?;
+        let access = auth.access(Some(&credentials), needed).await;
+        if access == Access::Unauthenticated {
+            let user = &credentials.username;
+            tracing::warn!(target: "http", "failed login of user '{user}' from {address}");
+            penalty.wait(key).await?;
+        }
+        Ok(access)
     }
 
     fn redirect(&self, status: StatusCode) -> HttpResponse {

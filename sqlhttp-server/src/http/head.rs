@@ -1,0 +1,254 @@
+//! A layer between the socket and hyper for HTTP/1. It notices heads that say in two ways where the body ends, and gives
+//! hyper's own refusals a body.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use hyper::body::{Body, Incoming};
+use hyper::header;
+use hyper::http::request::Parts;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::peer::Peer;
+
+/// The interim answer that hyper writes before it reads a body that the client holds back.
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+const LENGTH: &[u8] = b"content-length:";
+const CODING: &[u8] = b"transfer-encoding:";
+
+/// Why a head is ambiguous, if it is: a proxy in front of this server may find another host in it, or another end of the
+/// body.
+pub(crate) fn ambiguity(head: &Parts, body: Option<&Incoming>, peer: &Peer) -> Option<&'static str> {
+    if head.headers.get_all(header::HOST).iter().nth(1).is_some() {
+        return Some("too many Host headers");
+    }
+    // A body of known length came with Content-Length alone.
+    if body.is_none_or(|body| body.size_hint().exact().is_some()) {
+        return None;
+    }
+    let mut codings = head.headers.get_all(header::TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (Some(_), None) if peer.is_ambiguous() => Some("both Content-Length and Transfer-Encoding"),
+        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => None,
+        // Not HTTP/1.
+        (None, _) => None,
+        _ => Some("unsupported transfer encoding"),
+    }
+}
+
+/// A connection on which HTTP/1 is spoken.
+pub(crate) struct Heads<S> {
+    inner: S,
+    peer: Arc<Peer>,
+    scan: Scan,
+    /// Something of an answer has been written since the last head began.
+    is_answered: bool,
+    /// The body of a refusal by hyper with this status, with its media type.
+    refusal_body: fn(&str) -> (&'static str, String),
+    /// The bytes that replace a refusal by hyper and have not been sent.
+    refusal: Bytes,
+}
+
+impl<S> Heads<S> {
+    /// `refusal_body` makes media type and body of a refusal from its status (`400 Bad Request`).
+    pub(crate) fn new(inner: S, peer: Arc<Peer>, refusal_body: fn(&str) -> (&'static str, String)) -> Self {
+        Heads { inner, peer, scan: Scan::default(), is_answered: false, refusal_body, refusal: Bytes::new() }
+    }
+
+    /// A head begins with the first bytes after an answer.
+    fn received(&mut self, bytes: &[u8]) {
+        // A client may send a request while the one before runs.
+        if self.is_answered && !self.peer.is_asking() {
+            self.is_answered = false;
+            self.scan = Scan::default();
+            self.peer.head_begins();
+        }
+        if self.scan.is_ambiguous_after(bytes) {
+            self.peer.set_ambiguous();
+        }
+    }
+
+    /// Whether these bytes, which hyper writes, are a refusal that is replaced: the answer to a head that no handler has seen.
+    fn is_replaced(&mut self, bytes: &[u8]) -> bool {
+        if bytes == CONTINUE {
+            return false;
+        }
+        let is_first = !std::mem::replace(&mut self.is_answered, true);
+        if !is_first || self.peer.is_handled() {
+            return false;
+        }
+        let Some(status) = refused_status(bytes) else { return false };
+        let (media_type, body) = (self.refusal_body)(status);
+        let length = body.len();
+        self.refusal = Bytes::from(format!(
+            "HTTP/1.1 {status}\r\nContent-Type: {media_type}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+        ));
+        // The client may be sending more, which is not read.
+        self.peer.expect_unread_bytes();
+        true
+    }
+}
+
+/// The status in an answer that is a refusal without a body.
+fn refused_status(answer: &[u8]) -> Option<&str> {
+    let head = std::str::from_utf8(answer).ok()?;
+    let status = head.strip_prefix("HTTP/1.1 ")?.split("\r\n").next()?;
+    let is_hypers = ["400 ", "414 ", "431 "].iter().any(|code| status.starts_with(code));
+    (is_hypers && head.contains("content-length: 0\r\n") && head.ends_with("\r\n\r\n")).then_some(status)
+}
+
+impl<S: AsyncWrite + Unpin> Heads<S> {
+    fn poll_refusal(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.refusal.is_empty() {
+            let written = ready!(Pin::new(&mut self.inner).poll_write(cx, &self.refusal))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.refusal.advance(written);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Heads<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.inner).poll_read(cx, buffer);
+        let bytes = &buffer.filled()[before..];
+        if !bytes.is_empty() {
+            self.received(bytes);
+        }
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Heads<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_refusal(cx))?;
+        if self.is_replaced(bytes) {
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        Pin::new(&mut self.inner).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_refusal(cx))?;
+        // hyper writes a refusal, or the line that asks for the body, alone.
+        let first = slices.iter().find(|slice| !slice.is_empty()).map_or(&[][..], |slice| slice);
+        if self.is_replaced(first) {
+            return Poll::Ready(Ok(first.len()));
+        }
+        Pin::new(&mut self.inner).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_refusal(cx))?;
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_refusal(cx))?;
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+/// Looks for `Content-Length` and `Transfer-Encoding` in a head while it arrives. hyper keeps only the one it goes by.
+/// (The head of a request that was sent before the previous answer is not looked at: hyper closes the connection after
+/// such a request.)
+#[derive(Default)]
+struct Scan {
+    /// The beginning of a line whose end has not arrived.
+    line: [u8; CODING.len()],
+    len: usize,
+    has_line: bool,
+    has_length: bool,
+    has_coding: bool,
+    is_over: bool,
+}
+
+impl Scan {
+    /// Takes the next bytes. Returns whether both headers have been found.
+    fn is_ambiguous_after(&mut self, mut bytes: &[u8]) -> bool {
+        while !self.is_over && !bytes.is_empty() {
+            let Some(end) = memchr::memchr(b'\n', bytes) else {
+                self.keep(bytes);
+                break;
+            };
+            if self.len == 0 {
+                self.take_line(&bytes[..end]);
+            } else {
+                self.keep(&bytes[..end]);
+                let (line, len) = (self.line, std::mem::take(&mut self.len));
+                self.take_line(&line[..len]);
+            }
+            bytes = &bytes[end + 1..];
+        }
+        self.has_length && self.has_coding
+    }
+
+    fn keep(&mut self, bytes: &[u8]) {
+        let len = bytes.len().min(self.line.len() - self.len);
+        self.line[self.len..self.len + len].copy_from_slice(&bytes[..len]);
+        self.len += len;
+    }
+
+    fn take_line(&mut self, line: &[u8]) {
+        match line {
+            // Empty lines before a head are passed over.
+            b"" | b"\r" => self.is_over = self.has_line,
+            [b'c' | b'C', ..] => self.has_length |= begins_with(line, LENGTH),
+            [b't' | b'T', ..] => self.has_coding |= begins_with(line, CODING),
+            _ => {}
+        }
+        self.has_line |= !line.trim_ascii().is_empty();
+    }
+}
+
+fn begins_with(line: &[u8], name: &[u8]) -> bool {
+    line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_ambiguous(pieces: &[&str]) -> bool {
+        let mut scan = Scan::default();
+        pieces.iter().fold(false, |_, piece| scan.is_ambiguous_after(piece.as_bytes()))
+    }
+
+    #[test]
+    fn heads_are_scanned_however_they_are_cut() {
+        let both = "\r\nPOST / HTTP/1.1\r\nHost: a\r\ncontent-LENGTH: 5\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let body = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nContent-Length: 5\r\n";
+        for at in 0..both.len() {
+            assert!(is_ambiguous(&[&both[..at], &both[at..]]), "{at}");
+        }
+        for at in 0..body.len() {
+            assert!(!is_ambiguous(&[&body[..at], &body[at..]]), "{at}");
+        }
+        let pieces: Vec<_> = (0..both.len()).map(|at| &both[at..=at]).collect();
+        assert!(is_ambiguous(&pieces));
+        assert!(!is_ambiguous(&["POST / HTTP/1.1\nTransfer-Encoding: chunked\nX-Content-Length: 5\n\n"]));
+    }
+
+    #[test]
+    fn refusals_by_hyper_are_recognised() {
+        let refusal = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\ndate: x\r\n\r\n";
+        assert_eq!(refused_status(refusal), Some("431 Request Header Fields Too Large"));
+        assert_eq!(refused_status(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"), None);
+        assert_eq!(refused_status(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 2\r\n\r\nno"), None);
+    }
+}
