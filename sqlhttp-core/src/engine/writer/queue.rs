@@ -31,6 +31,9 @@ impl Job {
 pub(crate) enum OwnerTask {
     /// Run these statements, each on its own.
     Script(String, oneshot::Sender<Result<Result<(), SqlError>, Error>>),
+    /// Run the first of these scripts, and those after it that are in the transaction it begins. One result for each
+    /// script that ran.
+    Scripts(Vec<String>, oneshot::Sender<Result<Vec<Result<(), SqlError>>, Error>>),
     /// Rebuild the file.
     Vacuum(oneshot::Sender<Result<(), Error>>),
     /// Move the write-ahead log into the database file.
