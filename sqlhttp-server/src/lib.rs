@@ -36,6 +36,7 @@ pub mod memory;
 pub(crate) mod metrics;
 pub(crate) mod reloading;
 pub mod schedule;
+pub(crate) mod scratch;
 pub mod shutdown;
 pub mod standalone;
 pub mod startup;

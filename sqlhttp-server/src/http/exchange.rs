@@ -15,6 +15,7 @@ use super::answer;
 use super::body::{self, BodyError};
 use super::content::{Coding, Kind};
 use super::reply::{self, HttpResponse, Rejection};
+use super::request_log;
 use super::state::{Entry, State};
 use crate::auth::{self, Verdict};
 use crate::config::{AuthConfig, AuthMode};
@@ -64,7 +65,11 @@ impl Exchange<'_> {
 
     async fn request(&self, batch: Batch) -> Result<Answer, Error> {
         let deadline = self.state.deadline();
-        until(deadline, self.database.backend.request(batch, ReadLevel::Weak, deadline)).await
+        let observed = self.database.sql.begin(&batch);
+        let work = self.database.backend.request(batch, ReadLevel::Weak, deadline);
+        // What is in the log of a node happens, however long that takes; its backend sees to what is not there yet.
+        let answer = if self.state.member.is_some() { work.await } else { until(deadline, work).await };
+        self.database.sql.end(observed, answer)
     }
 
     fn auth(&self, mode: AuthMode) -> Option<&AuthConfig> {
@@ -112,6 +117,7 @@ impl Exchange<'_> {
         let Some(credentials) = credentials else {
             return Err(Denied::Because("missing auth credentials"));
         };
+        request_log::name_user(&credentials.user);
         match self.check(auth, &credentials).await.map_err(Denied::Unknown)? {
             true => Ok(()),
             false => {
@@ -198,7 +204,8 @@ async fn decode_as(kind: Kind, bytes: Bytes) -> Result<Call, Rejection> {
     let decoded = if bytes.len() <= DECODED_INLINE_MAX {
         decode_now(kind, &bytes)
     } else {
-        let decoding = tokio::task::spawn_blocking(move || decode_now(kind, &bytes));
+        let span = tracing::Span::current();
+        let decoding = tokio::task::spawn_blocking(move || span.in_scope(|| decode_now(kind, &bytes)));
         decoding.await.map_err(|_| Box::new(answer::panicked()))?
     };
     decoded.map_err(refused)
@@ -208,7 +215,7 @@ async fn decode_as(kind: Kind, bytes: Bytes) -> Result<Call, Rejection> {
 fn decode_now(kind: Kind, bytes: &[u8]) -> Result<Call, Refusal> {
     match kind {
         Kind::Form if !bytes.trim_ascii_start().starts_with(b"{") => decode_form(bytes),
-        Kind::Json | Kind::Form => decode(bytes),
+        Kind::Json | Kind::Form => decode(bytes).inspect_err(|_| request_log::note_bad_json(bytes)),
         Kind::Unsupported => Err(unprocessable()),
     }
 }

@@ -20,6 +20,7 @@ use super::cors;
 use super::exchange::Exchange;
 use super::reply::{self, HttpResponse};
 use super::request_id::{RequestId, X_REQUEST_ID};
+use super::request_log;
 use super::route::{DatabaseIndex, Resource, Route, route};
 use super::rqlite;
 use super::state::State;
@@ -30,9 +31,9 @@ pub(crate) async fn handle(state: &State, peer: &Peer, request: Request<Incoming
     let _counted = Counted::new(&state.metrics.requests_in_flight);
     let (head, body) = request.into_parts();
     let id = RequestId::of(&head.headers);
-    // Nothing here is secret: no query (it may carry a token), no header, no body.
-    let span = tracing::info_span!("request", %id, method = %head.method, path = head.uri.path(), peer = %peer.address);
+    let span = request_log::span(&id, &head, peer);
     let work = async {
+        request_log::note_oddities(&head, !body.is_end_stream());
         let mut body = Some(body);
         let (database, mut response) = unless_it_panics(state, &head, &mut body).await;
         if body.is_some_and(|body| !body.is_end_stream()) || closes(&response) {
@@ -40,7 +41,7 @@ pub(crate) async fn handle(state: &State, peer: &Peer, request: Request<Incoming
         }
         name(&mut response, &id);
         state.metrics.database(database).answered(response.status().as_u16(), started.elapsed());
-        tracing::info!(status = response.status().as_u16(), took = ?started.elapsed(), "answered");
+        request_log::answered(&response, started.elapsed());
         response
     };
     work.instrument(span).await
@@ -61,6 +62,7 @@ async fn unless_it_panics(
 /// The answer, and the database whose it is.
 async fn answer(state: &State, head: &Parts, body: &mut Option<Incoming>) -> (Option<DatabaseIndex>, HttpResponse) {
     if let Some(member) = &state.member {
+        request_log::name_database(&state.database(rqlite::cluster::DATABASE).id);
         let response = rqlite::cluster::answer(state, member, head, body).await;
         return (Some(rqlite::cluster::DATABASE), response);
     }
@@ -90,6 +92,7 @@ struct Target<'a> {
 
 impl<'a> Target<'a> {
     fn new(state: &'a State, index: DatabaseIndex, request: &'a Parts) -> Self {
+        request_log::name_database(&state.database(index).id);
         Target { state, index, request }
     }
 

@@ -14,13 +14,15 @@ use super::admin::Admin;
 use super::body::Bounds;
 use super::cors::{CorsError, CorsPolicy};
 use super::files::Files;
+use super::observe::SqlObserver;
 use super::route::{DatabaseIndex, Table};
 use super::rqlite::{Node, WriteQueue};
 use super::vars::Vars;
 use crate::auth::Penalty;
 use crate::cluster::member::Member;
 use crate::config::{AuthConfig, DatabaseConfig, ServerConfig, WebServiceConfig};
-use crate::metrics::{LogTimes, Metrics, StatusFn};
+use crate::metrics::{LogTimes, Metrics, Observed, StatusFn};
+use crate::schedule::LastBackup;
 
 /// A database to be served.
 pub struct Served {
@@ -32,6 +34,8 @@ pub struct Served {
     pub admin: Option<Arc<dyn Admin>>,
     /// Who knows how it is, for the metrics and the health check.
     pub status: Option<StatusFn>,
+    /// When it was backed up.
+    pub last_backup: LastBackup,
 }
 
 /// Everything that answering needs. Shared by all connections, immutable but for counters.
@@ -67,6 +71,9 @@ pub(crate) struct Limits {
 pub(crate) struct Entry {
     pub(crate) id: String,
     pub(crate) backend: Arc<dyn Backend>,
+    /// Observes what requests have the backend run.
+    pub(crate) sql: SqlObserver,
+    pub(crate) last_backup: LastBackup,
     pub(crate) statements: Statements,
     pub(crate) auth: Option<AuthConfig>,
     /// What `WWW-Authenticate` says.
@@ -123,13 +130,15 @@ impl State {
     }
 
     fn build(config: &ServerConfig, databases: Vec<Served>, member: Option<Arc<Member>>) -> Result<State, SetupError> {
-        let databases = databases.into_iter().map(Entry::new).collect::<Result<Vec<_>, _>>()?;
+        let observed: Vec<Observed> = databases.iter().map(observed).collect();
+        let entry = |(served, observed): (Served, &Observed)| Entry::new(served, observed, config.log_slow);
+        let databases = databases.into_iter().zip(&observed).map(entry).collect::<Result<Vec<_>, _>>()?;
         let root = config.serve_dir.clone();
         Ok(State {
             limits: Limits::new(config),
             table: Table::new(databases.iter().map(|entry| entry.id.as_str())),
             files: root.map(|root| Files::new(root, config.index_file.clone())),
-            metrics: Metrics::new(databases.iter().map(|entry| (entry.id.clone(), entry.status.clone()))),
+            metrics: Metrics::new(observed, config.tls.as_ref().map(|files| files.cert.clone())),
             penalty: Penalty::new(),
             node: Node::new(config.tls.is_some()),
             vars: Arc::default(),
@@ -189,8 +198,8 @@ impl Limits {
 }
 
 impl Entry {
-    fn new(served: Served) -> Result<Self, SetupError> {
-        let Served { config, backend, admin, status } = served;
+    fn new(served: Served, observed: &Observed, slow: Option<Duration>) -> Result<Self, SetupError> {
+        let Served { config, backend, admin, status, last_backup } = served;
         let cors = config.cors_origin.as_deref().map(CorsPolicy::parse).transpose();
         let cors = cors.map_err(|source| SetupError { database: config.id.clone(), source })?;
         let macros = config.macros.into_iter().filter_map(|it| Some((it.id, it.execution.web_service?)));
@@ -198,6 +207,8 @@ impl Entry {
             challenge: challenge(&config.id),
             id: config.id,
             backend,
+            sql: SqlObserver::new(Arc::clone(&observed.sql), slow),
+            last_backup,
             statements: Statements { stored: config.stored_statements, only_stored: config.only_stored_statements },
             auth: config.auth,
             cors,
@@ -214,6 +225,16 @@ impl Entry {
     /// What the database tells of itself, if it does.
     pub(crate) fn status(&self) -> Option<Status> {
         Some(self.status.as_ref()?())
+    }
+}
+
+fn observed(served: &Served) -> Observed {
+    Observed {
+        id: served.config.id.clone(),
+        status: served.status.clone(),
+        location: served.config.location.clone(),
+        last_backup: served.last_backup.clone(),
+        sql: Arc::default(),
     }
 }
 

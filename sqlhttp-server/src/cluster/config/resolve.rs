@@ -7,7 +7,7 @@ use tracing::Level;
 
 use super::typed::Typed;
 use super::validate::advertised;
-use super::{ClusterConfig, RaftConfig, WriteQueueConfig};
+use super::{ClusterConfig, LogConfig, RaftConfig, WriteQueueConfig};
 use crate::config::{LogFormat, TlsFiles};
 
 /// Those of Raft when none are given, or zero.
@@ -29,9 +29,11 @@ pub(super) fn resolve(typed: &Typed, data_dir: &str) -> Result<ClusterConfig, St
         http_ca_cert: path(typed, "http-ca-cert"),
         http_verify_client: typed.bool("http-verify-client"),
         http_verify_common_name: typed.text_opt("http-verify-common-name"),
-        http_body_bytes_max: typed.count("http-max-body"),
-        http_connections_max: usize_of(typed.count("http-max-conns")),
-        http_statements_max: usize_of(typed.count("http-max-statements")),
+        http_body_bytes_max: typed.count("max-body"),
+        http_connections_max: usize_of(typed.count("max-connections")),
+        http_statements_max: usize_of(typed.count("max-statements")),
+        query_timeout: typed.duration_opt("query-timeout"),
+        value_bytes_max: typed.count("max-value-bytes"),
         raft_addr: typed.text("raft-addr"),
         raft_adv_addr,
         cluster_connect_timeout: typed.duration("cluster-connect-timeout"),
@@ -47,8 +49,20 @@ pub(super) fn resolve(typed: &Typed, data_dir: &str) -> Result<ClusterConfig, St
         db_name: typed.text("db-name"),
         raft: raft(typed)?,
         write_queue: write_queue(typed),
-        log_format: if typed.bool("log-json") { LogFormat::Json } else { LogFormat::Text },
+        log: log(typed),
+        idle_flags: typed.idle(),
     })
+}
+
+fn log(typed: &Typed) -> LogConfig {
+    let json = typed.bool("log-json") || typed.text("log-format") == "json";
+    LogConfig {
+        format: if json { LogFormat::Json } else { LogFormat::Text },
+        // One of the words that the flag takes.
+        level: typed.text("log-level").parse().unwrap_or(Level::INFO),
+        requests: typed.bool("log-requests"),
+        slow: typed.duration_opt("log-slow"),
+    }
 }
 
 fn raft(typed: &Typed) -> Result<RaftConfig, String> {

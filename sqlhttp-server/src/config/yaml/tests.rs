@@ -106,5 +106,5 @@ fn unknown_keys_are_warned_about_at_every_level() {
         "unknown key 'readonly' is ignored, did you mean 'readOnly'?",
         "unknown key 'zzz' is ignored",
     ];
-    assert_eq!(reader.finish().unwrap(), expected);
+    assert_eq!(reader.finish().unwrap().0, expected);
 }
