@@ -53,7 +53,7 @@ pub(crate) struct Metrics {
     pub(crate) sent_bytes: Counter,
 }
 
-/// A database whose metrics are told.
+/// A database with metrics of its own.
 pub(crate) struct Observed {
     pub(crate) id: String,
     /// Asks it how it is, if it can be asked.

@@ -186,6 +186,20 @@ fn metrics_tell_mistakes_of_clients_from_failures_of_the_server() {
 }
 
 #[test]
+fn queued_statements_that_fail_are_counted_since_no_answer_names_them() {
+    let monitor = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for is_node in [false, true] {
+        let Running(server, _dir) =
+            if is_node { node(&[]) } else { standalone(&["-metrics-addr", &monitor.to_string()]) };
+        let body = json!(["INSERT INTO nowhere VALUES(1)"]);
+        let queued = server.send(&Request::json("/db/execute?queue&wait", body).basic("ada:pa55word"));
+        assert_eq!(queued.status, 200, "{}", queued.text());
+        let text = metrics(if is_node { server.addr() } else { monitor });
+        assert_eq!(series(&text, "sqlhttp_sql_errors_total{database=\"t\"}"), 1.0);
+    }
+}
+
+#[test]
 fn a_client_that_goes_away_is_counted() {
     let monitor = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let Running(server, _dir) = standalone(&["-metrics-addr", &monitor.to_string()]);

@@ -68,11 +68,11 @@ pub(crate) fn answered(response: &HttpResponse, took: Duration) {
     }
     let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
     let status = response.status();
-    let told = status.is_client_error()
+    let explained = status.is_client_error()
         || status == StatusCode::SERVICE_UNAVAILABLE
         // What failed inside SQLite may quote the statement.
         || (status.is_server_error() && tracing::enabled!(target: REQUEST_LOG, Level::DEBUG));
-    let reason = if told { reason(response) } else { None };
+    let reason = if explained { reason(response) } else { None };
     tracing::info!(target: REQUEST_LOG, status = status.as_u16(), took_us, reason, "answered");
 }
 

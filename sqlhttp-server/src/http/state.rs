@@ -72,7 +72,7 @@ pub(crate) struct Entry {
     pub(crate) id: String,
     pub(crate) backend: Arc<dyn Backend>,
     /// Observes what requests have the backend run.
-    pub(crate) sql: SqlObserver,
+    pub(crate) sql: Arc<SqlObserver>,
     pub(crate) last_backup: LastBackup,
     pub(crate) statements: Statements,
     pub(crate) auth: Option<AuthConfig>,
@@ -123,8 +123,9 @@ impl State {
         let address = member.config.http_adv_addr.clone();
         let mut state = State::build(config, vec![database], Some(member.clone()))?;
         state.node.is_reached_at(address);
-        let backend = state.database(0).backend.clone();
-        state.write_queue = Some(WriteQueue::start(&member.config.write_queue, backend, state.vars.clone()));
+        let database = state.database(0);
+        let (backend, sql) = (database.backend.clone(), database.sql.clone());
+        state.write_queue = Some(WriteQueue::start(&member.config.write_queue, backend, sql, state.vars.clone()));
         state.metrics.watch_node(member, log_times);
         Ok(Arc::new(state))
     }
@@ -207,7 +208,7 @@ impl Entry {
             challenge: challenge(&config.id),
             id: config.id,
             backend,
-            sql: SqlObserver::new(Arc::clone(&observed.sql), slow),
+            sql: Arc::new(SqlObserver::new(Arc::clone(&observed.sql), slow)),
             last_backup,
             statements: Statements { stored: config.stored_statements, only_stored: config.only_stored_statements },
             auth: config.auth,

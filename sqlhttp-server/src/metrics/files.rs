@@ -1,4 +1,4 @@
-//! What is told about files: free room beside the databases, the last backup, the certificate's end.
+//! Metrics about files: free disk space and the expiry of the certificate.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,8 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use sqlhttp_core::Location;
 
-/// The bytes that are free on the file system of a database; `None` for one in memory, or if nobody can tell.
+/// The bytes that are free on the file system of a database; `None` for a database in memory, or if the system does not
+/// report them.
 pub(super) fn free_bytes(location: &Location) -> Option<u64> {
     match location {
         Location::File(path) => free_bytes_beside(path),
@@ -36,7 +37,7 @@ pub(super) struct Certificate(pub(super) PathBuf);
 
 impl Collector for Certificate {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        // A file that cannot be read now is told about when it is to be used.
+        // The TLS code reports a file that cannot be read.
         let Some(expiry) = expiry(&self.0) else { return Ok(()) };
         let help = "End of the validity of the certificate that HTTPS clients are shown, seconds since the Unix epoch";
         let name = "tls_certificate_expiry_timestamp_seconds";
@@ -56,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn room_is_told_for_files_only() {
+    fn free_space_is_reported_for_files_only() {
         assert_eq!(free_bytes(&Location::Memory), None);
         let dir = tempfile::tempdir().unwrap();
         assert!(free_bytes(&Location::File(dir.path().join("x.db"))).unwrap() > 0);
