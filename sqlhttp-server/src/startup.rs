@@ -308,11 +308,12 @@ async fn launch_all(
 async fn run_startup_tasks(launched: &[Launched], console: &mut Console<'_>) -> Result<(), Stop> {
     for one in launched {
         let Opened { config, database, last_backup } = &one.opened;
-        for (task, late_error) in config.tasks.iter().zip(&one.late_errors).filter(|(task, _)| task.at_startup) {
+        let tasks = config.tasks.iter().zip(&one.late_errors).enumerate();
+        for (index, (task, late_error)) in tasks.filter(|(_, (task, _))| task.at_startup) {
             if let Some(error) = late_error {
                 return Err(Stop::Fatal(error.clone()));
             }
-            for failure in schedule::run_task(database, task, last_backup, Local::now()).await {
+            for failure in schedule::run_task(database, (&config.id, index), task, last_backup, Local::now()).await {
                 console.log("ERR", &failure);
             }
         }

@@ -71,7 +71,7 @@ struct Levels {
 impl Levels {
     fn new(config: &LogConfig, raft: Level) -> Self {
         let own = config.level;
-        // A line for each request would be too much unless somebody asks for it.
+        // Lines for each request are opt-in.
         let quiet = if own > Level::INFO { own } else { own.min(Level::WARN) };
         let loud = own.max(Level::INFO);
         Levels {

@@ -304,12 +304,18 @@ backup:
     #[test]
     fn wrong_types_are_refused_in_the_words_of_the_original() {
         let cases = [
-            ("readOnly: abc\n", "yaml: unmarshal errors:\n  line 1: cannot unmarshal !!str `abc` into bool"),
-            ("readOnly: 1\n", "yaml: unmarshal errors:\n  line 1: cannot unmarshal !!int `1` into bool"),
+            (
+                "readOnly: abc\n",
+                "yaml: unmarshal errors:\n  line 1: cannot unmarshal !!str `abc` into bool\n  keys: readOnly",
+            ),
+            (
+                "readOnly: 1\n",
+                "yaml: unmarshal errors:\n  line 1: cannot unmarshal !!int `1` into bool\n  keys: readOnly",
+            ),
             ("- a\n", "yaml: unmarshal errors:\n  line 1: cannot unmarshal !!seq into main.db"),
             (
                 "initStatements: \"CREATE TABLE T(a)\"\n",
-                "yaml: unmarshal errors:\n  line 1: cannot unmarshal !!str `CREATE ...` into []string",
+                "yaml: unmarshal errors:\n  line 1: cannot unmarshal !!str `CREATE ...` into []string\n  keys: initStatements",
             ),
         ];
         for (source, message) in cases {

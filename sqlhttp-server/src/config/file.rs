@@ -80,7 +80,7 @@ fn server(reader: &mut Reader, fields: &mut Fields<'_>, warnings: &mut Vec<Strin
             _ => reader.string(node),
         };
         if let Some(value) = value {
-            settings.set_named(name, &value).map_err(|why| format!("server: {why}"))?;
+            settings.set_named(name, &value).map_err(|why| format!("line {}: server: {why}", node.line))?;
         }
     }
     Ok(settings)
@@ -147,7 +147,7 @@ mod tests {
             ("databases: [{id: a}]", exclusive),
             ("databases: [{path: a, inMemory: true}]", exclusive),
             ("databases: [{inMemory: true}]", "databases[0]: an in-memory database needs an 'id'"),
-            ("server: {port: x}", "server: invalid value \"x\" for port: parse error"),
+            ("server:\n  port: x", "line 2: server: invalid value \"x\" for port: parse error"),
             ("[]", "yaml: unmarshal errors:\n  line 1: cannot unmarshal !!seq into map"),
         ];
         for (source, message) in cases {

@@ -177,6 +177,10 @@ pub(crate) struct Reader {
     errors: Vec<String>,
     warnings: Vec<String>,
     lines: Lines,
+    /// The key that is being read.
+    key: String,
+    /// The keys whose values do not fit.
+    misfits: Vec<String>,
 }
 
 impl Reader {
@@ -188,6 +192,9 @@ impl Reader {
         let mut message = "yaml: unmarshal errors:".to_owned();
         for error in &self.errors {
             let _ = write!(message, "\n  {error}");
+        }
+        if !self.misfits.is_empty() {
+            let _ = write!(message, "\n  keys: {}", self.misfits.join(", "));
         }
         Err(message)
     }
@@ -249,6 +256,9 @@ impl Reader {
 
     fn mismatch<T>(&mut self, node: &Node, go_type: &str) -> Option<T> {
         self.errors.push(format!("line {}: cannot unmarshal {} into {go_type}", node.line, described(&node.value)));
+        if !self.key.is_empty() && self.misfits.last() != Some(&self.key) {
+            self.misfits.push(self.key.clone());
+        }
         None
     }
 }
@@ -287,7 +297,8 @@ impl<'n> Fields<'n> {
         let index = self.entries.iter().position(|(name, _)| name == key)?;
         self.taken[index] = true;
         let node = &self.entries[index].1;
-        reader.lines.insert(&self.path_of(key), node.line);
+        reader.key = self.path_of(key);
+        reader.lines.insert(&reader.key, node.line);
         Some(node)
     }
 
@@ -336,6 +347,7 @@ impl<'n> Fields<'n> {
         let item = |(index, node): (usize, &'n Node)| {
             let path = format!("{}[{index}]", self.path_of(key));
             reader.lines.insert(&path, node.line);
+            reader.key.clone_from(&path);
             let Some(mut fields) = reader.fields(node, &path, "map") else {
                 return T::default();
             };

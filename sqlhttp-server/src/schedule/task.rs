@@ -8,11 +8,22 @@ use super::rotation::Naming;
 use crate::config::{BackupConfig, TaskConfig};
 use crate::text;
 
-/// Runs a task and returns what went wrong, a line for each failure.
+/// Runs a task and returns what went wrong, a line for each failure that names the database and the task.
 ///
 /// A failed VACUUM hints at a damaged file, so no backup is made then that would push an older, good one out. The
 /// statements run whatever happened before.
 pub(crate) async fn run(
+    database: &Database,
+    (id, index): (&str, usize),
+    task: &TaskConfig,
+    last_backup: &LastBackup,
+    now: DateTime<Local>,
+) -> Vec<String> {
+    let name = |failure: String| format!("{failure} [task {index} of database '{id}']");
+    run_unnamed(database, task, last_backup, now).await.into_iter().map(name).collect()
+}
+
+async fn run_unnamed(
     database: &Database,
     task: &TaskConfig,
     last_backup: &LastBackup,

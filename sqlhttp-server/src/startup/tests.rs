@@ -286,14 +286,21 @@ async fn odd_paths_work() {
 #[tokio::test]
 async fn companions_that_cannot_be_read_end_the_start() {
     let cases = [
-        ("readOnly: abc\n", "  line 1: cannot unmarshal !!str `abc` into bool"),
-        ("readOnly: 1\n", "  line 1: cannot unmarshal !!int `1` into bool"),
-        ("initStatements: \"CREATE TABLE T(a)\"\n", "  line 1: cannot unmarshal !!str `CREATE ...` into []string"),
+        ("readOnly: abc\n", "  line 1: cannot unmarshal !!str `abc` into bool", "readOnly"),
+        ("auth: {mode: [1]}\n", "  line 1: cannot unmarshal !!seq into string", "auth.mode"),
+        (
+            "scheduledTasks: [{atStartup: 1}]\n",
+            "  line 1: cannot unmarshal !!int `1` into bool",
+            "scheduledTasks[0].atStartup",
+        ),
+        ("storedStatements: [1]\n", "  line 1: cannot unmarshal !!int `1` into map", "storedStatements[0]"),
     ];
-    for (yaml, second) in cases {
+    for (yaml, second, key) in cases {
+        let keys = format!("  keys: {key}");
         let seen = with_companion(yaml).await;
         let file = "  in <dir>/c.yaml, the configuration of 'm'";
-        assert_eq!(seen.err, ["FATAL | <ts> | in parsing config file: yaml: unmarshal errors:", second, file]);
+        let first = "FATAL | <ts> | in parsing config file: yaml: unmarshal errors:";
+        assert_eq!(seen.err, [first, second, &keys, file]);
         assert!(seen.lines().is_empty());
     }
     assert!(with_companion("\tbad: 1\n").await.fatal().starts_with("in parsing config file: yaml: "));

@@ -141,7 +141,7 @@ pub struct RaftConfig {
 }
 
 impl RaftConfig {
-    /// Whether the timeouts fit each other: a leader that hears from nobody steps down before others elect the next, and
+    /// Whether the timeouts fit each other: a leader without contact to a majority steps down before the others elect the next, and
     /// an election lasts at least as long as the silence that calls it. In the words of rqlited's Raft library.
     pub(crate) fn check_timeouts(&self) -> Result<(), String> {
         let heartbeat = format_duration(self.heartbeat_timeout);

@@ -260,7 +260,8 @@ async fn a_failed_vacuum_keeps_a_backup_from_being_made_but_not_the_statements()
     let place = Place::new().file("c.yaml", yaml);
     let seen = place.start(&["--db", "<dir>/r.db:<dir>/c.yaml"]).await;
     let readonly = "attempt to write a readonly database (8)";
-    let expected = ["(vacuum)", "(statement #1)"].map(|step| format!("ERR | <ts> | sched. task {step}: {readonly}"));
+    let expected = ["(vacuum)", "(statement #1)"]
+        .map(|step| format!("ERR | <ts> | sched. task {step}: {readonly} [task 0 of database 'r']"));
     assert_eq!(seen.err, expected);
     assert!(!place.path("bk").exists());
 }
