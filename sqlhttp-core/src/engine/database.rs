@@ -147,12 +147,13 @@ impl Database {
     /// # Errors
     /// The scripts that have not run yet do not run.
     pub async fn run_scripts(&self, scripts: &[String], keep_going: bool) -> Result<Vec<(usize, SqlError)>, Error> {
+        let scripts: Arc<[String]> = scripts.into();
         let mut failures = Vec::new();
         let mut done = 0;
-        while let Some(rest @ [first, ..]) = scripts.get(done..) {
+        while let Some(first) = scripts.get(done) {
             let results = match self.vacuum_into(first).await? {
                 Some(result) => vec![result],
-                None => self.ask_writer(|reply| OwnerTask::Scripts(rest.to_vec(), reply)).await??,
+                None => self.ask_writer(|reply| OwnerTask::Scripts(scripts.clone(), done, reply)).await??,
             };
             let ran = results.len().max(1);
             failures.extend((done..).zip(results).filter_map(|(index, result)| Some((index, result.err()?))));

@@ -18,7 +18,9 @@ impl Writer<'_> {
         // Somebody who has gone away needs no answer.
         match task {
             OwnerTask::Script(sql, reply) => drop(reply.send(Ok(self.script(&sql, Author::Owner)))),
-            OwnerTask::Scripts(scripts, reply) => drop(reply.send(Ok(self.scripts(&scripts)))),
+            OwnerTask::Scripts(scripts, first, reply) => {
+                drop(reply.send(Ok(self.scripts(scripts.get(first..).unwrap_or_default()))));
+            }
             OwnerTask::Vacuum(reply) => drop(reply.send(self.run_for_owner("VACUUM", "vacuum"))),
             OwnerTask::Checkpoint(reply) => {
                 drop(reply.send(self.run_for_owner("PRAGMA wal_checkpoint(PASSIVE)", "checkpoint")));
