@@ -148,7 +148,7 @@ fn find(name: &str) -> Option<&'static Flag> {
 
 /// The lines about a mistake on the command line or in the environment.
 pub fn explain(error: &FlagError) -> String {
-    let names = TABLE.iter().map(|flag| flag.name);
+    let names = TABLE.iter().flat_map(Flag::names);
     let summary = |name: &str| find(name).map(|it| goflag::summary(it.name, it.kind, it.default, it.help));
     goflag::explain(error, PROGRAM, names, summary)
 }

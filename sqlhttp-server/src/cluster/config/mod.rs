@@ -201,7 +201,7 @@ impl Exit {
     }
 
     fn usage(error: &FlagError) -> Self {
-        let names = table::TABLE.iter().map(|flag| flag.name);
+        let names = table::TABLE.iter().flat_map(|flag| [flag.name, flag.alias]).filter(|name| !name.is_empty());
         let summary = |name: &str| {
             let flag = table::find(name)?;
             Some(goflag::summary(flag.name, flag.kind, flag.default, flag.help))

@@ -168,6 +168,7 @@ fn a_wrong_flag_is_told_in_three_lines() {
         assert_eq!(lines.last(), Some(&"'sqlhttp-cluster -help' lists all flags."), "{flags}");
     }
     assert_eq!(exit("-node-idd x data").1.lines().nth(1), Some("Did you mean -node-id?"));
+    assert_eq!(exit("-http-max-bdy 1 data").1.lines().nth(1), Some("Did you mean -http-max-body?"));
     let about = "-join-attempts int: How often to try the addresses of -join (default 5)";
     assert_eq!(exit("-join-attempts x data").1.lines().nth(1), Some(about));
     assert!(exit("-node-id").1.starts_with("flag needs an argument: -node-id\n"));
