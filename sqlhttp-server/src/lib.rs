@@ -37,6 +37,7 @@ pub(crate) mod metrics;
 pub(crate) mod penalty;
 pub(crate) mod reloading;
 pub mod schedule;
+pub(crate) mod scratch;
 pub mod shutdown;
 pub mod standalone;
 pub mod startup;

@@ -23,22 +23,54 @@ pub enum LoggingError {
     Twice,
 }
 
+/// The target of the spans of requests. Those of [`REQUEST_LOG`] begin with it.
+pub(crate) const REQUEST_SPAN: &str = "sqlhttp_server::request";
+
+/// The target of lines about requests.
+pub(crate) const REQUEST_LOG: &str = "sqlhttp_server::request::log";
+
+/// The target of lines about slow SQL.
+pub(crate) const SLOW_LOG: &str = "sqlhttp_server::slow";
+
+/// Which lines about requests are written, besides those that the level asks for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RequestLines {
+    /// A line for each request, and why it was refused.
+    pub all: bool,
+    /// Lines about slow SQL.
+    pub slow: bool,
+}
+
 /// Starts logging to standard error, for the whole process. The level is that of this program; what the libraries
 /// beneath it say is kept to warnings unless the level is `trace`.
-pub fn init(format: LogFormat, level: &str) -> Result<(), LoggingError> {
+pub fn init(format: LogFormat, level: &str, requests: RequestLines) -> Result<(), LoggingError> {
     let level: Level = level.parse().map_err(|_| LoggingError::Level(level.to_owned()))?;
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter(level)).with_writer(std::io::stderr);
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter(level, requests)).with_writer(std::io::stderr);
     let set = match format {
         LogFormat::Text => tracing::subscriber::set_global_default(subscriber.event_format(TextFormat).finish()),
-        LogFormat::Json => tracing::subscriber::set_global_default(subscriber.json().flatten_event(true).finish()),
+        // The span of the request is written once, as `span`.
+        LogFormat::Json => tracing::subscriber::set_global_default(
+            subscriber.json().flatten_event(true).with_span_list(false).finish(),
+        ),
     };
     set.map_err(|_| LoggingError::Twice)
 }
 
-fn filter(level: Level) -> EnvFilter {
-    let level = level.as_str().to_ascii_lowercase();
-    let others = if level == "trace" || level == "error" { level.as_str() } else { "warn" };
-    EnvFilter::new(format!("{others},sqlhttp_core={level},sqlhttp_server={level},sqlhttp_standalone={level}"))
+fn filter(level: Level, requests: RequestLines) -> EnvFilter {
+    let word = level.as_str().to_ascii_lowercase();
+    let others = if word == "trace" || word == "error" { word.as_str() } else { "warn" };
+    let mut directives = format!("{others},sqlhttp_core={word},sqlhttp_server={word},sqlhttp_standalone={word}");
+    if level < Level::INFO && (requests.all || requests.slow) {
+        // Lines about slow SQL need the span, which names the request.
+        let lines = if requests.all { "info" } else { "warn" };
+        directives += &format!(",{REQUEST_SPAN}=info,{REQUEST_LOG}={lines},{SLOW_LOG}=warn");
+    }
+    EnvFilter::new(directives)
+}
+
+/// The beginning of a text, at most this many bytes long.
+pub(crate) fn shortened(text: &str, bytes_max: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes_max)]
 }
 
 /// `LEVEL | time | message name=value …`
@@ -181,7 +213,36 @@ mod tests {
 
     #[test]
     fn levels() {
-        assert!(filter(Level::DEBUG).to_string().contains("sqlhttp_server=debug"));
-        assert!(matches!(init(LogFormat::Text, "loud"), Err(LoggingError::Level(_))));
+        let none = RequestLines::default();
+        assert!(filter(Level::DEBUG, none).to_string().contains("sqlhttp_server=debug"));
+        assert!(matches!(init(LogFormat::Text, "loud", none), Err(LoggingError::Level(_))));
+    }
+
+    /// What is written at this level: whether the span of a request exists, its line, and a line about slow SQL.
+    fn written(level: Level, all: bool, slow: bool) -> (bool, bool, bool) {
+        let filter = filter(level, RequestLines { all, slow });
+        let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::sink).finish();
+        tracing::subscriber::with_default(subscriber, || {
+            (
+                !tracing::info_span!(target: REQUEST_SPAN, "request").is_disabled(),
+                tracing::enabled!(target: REQUEST_LOG, Level::INFO),
+                tracing::enabled!(target: SLOW_LOG, Level::WARN),
+            )
+        })
+    }
+
+    #[test]
+    fn lines_about_requests_are_asked_for() {
+        assert_eq!(written(Level::WARN, false, false), (false, false, true));
+        assert_eq!(written(Level::WARN, true, false), (true, true, true));
+        assert_eq!(written(Level::ERROR, true, true), (true, true, true));
+        assert_eq!(written(Level::WARN, false, true), (true, false, true));
+        assert_eq!(written(Level::INFO, false, false), (true, true, true));
+    }
+
+    #[test]
+    fn texts_are_cut_between_characters() {
+        assert_eq!(shortened("abc", 5), "abc");
+        assert_eq!(shortened("aéé", 4), "aé");
     }
 }

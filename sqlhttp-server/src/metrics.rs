@@ -3,9 +3,13 @@
 //! Counting takes no lock: every series is made at the start, and a request only adds to atomics. What a database
 //! tells of itself is asked for when the metrics are read.
 
+mod files;
 mod node;
+mod process;
+mod sql;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -15,16 +19,21 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
-use sqlhttp_core::Status;
+use sqlhttp_core::{Location, Status};
 
+use self::files::Certificate;
+use self::process::Process;
+pub(crate) use self::sql::{Interrupted, SqlCounters};
 use crate::cluster::member::Member;
+use crate::schedule::LastBackup;
+
+/// What the names of our own series begin with.
+const PREFIX: &str = "sqlhttp";
 
 /// Asks a database what it tells of itself.
 pub type StatusFn = Arc<dyn Fn() -> Status + Send + Sync>;
-
-/// The label of requests that reached no database.
-const NO_DATABASE: &str = "";
 
 /// Upper bounds of the latency histogram, in microseconds.
 const BUCKETS_US: [u64; 17] = [
@@ -44,10 +53,22 @@ pub(crate) struct Metrics {
     pub(crate) sent_bytes: Counter,
 }
 
-/// What is counted for one database.
+/// A database with metrics of its own.
+pub(crate) struct Observed {
+    pub(crate) id: String,
+    /// Asks it how it is, if it can be asked.
+    pub(crate) status: Option<StatusFn>,
+    pub(crate) location: Location,
+    /// When it was backed up.
+    pub(crate) last_backup: LastBackup,
+    /// What is counted about its SQL.
+    pub(crate) sql: Arc<SqlCounters>,
+}
+
+/// What is counted for one database, or for the requests that reach none.
 pub(crate) struct DatabaseMetrics {
-    id: String,
-    status: Option<StatusFn>,
+    /// `None` stands for no database.
+    observed: Option<Observed>,
     by_class: [AtomicU64; CLASSES.len()],
     latency: Latency,
     pub(crate) auth_failures: AtomicU64,
@@ -71,12 +92,11 @@ pub(crate) struct Latency {
 }
 
 impl Metrics {
-    /// Metrics for databases of these ids, in this order.
-    pub(crate) fn new(databases: impl IntoIterator<Item = (String, Option<StatusFn>)>) -> Self {
-        let others = (NO_DATABASE.to_owned(), None);
-        let databases = databases.into_iter().chain([others]).map(|(id, status)| DatabaseMetrics::new(id, status));
+    /// Metrics for these databases, in this order. `certificate` is the file with the server's.
+    pub(crate) fn new(databases: Vec<Observed>, certificate: Option<PathBuf>) -> Self {
+        let databases = databases.into_iter().map(Some).chain([None]).map(DatabaseMetrics::new);
         let mut metrics = Metrics {
-            registry: Registry::with_prefix("sqlhttp"),
+            registry: Registry::default(),
             databases: databases.collect(),
             requests_in_flight: Gauge::default(),
             connections: Gauge::default(),
@@ -84,12 +104,18 @@ impl Metrics {
             received_bytes: Counter::default(),
             sent_bytes: Counter::default(),
         };
-        metrics.register();
+        metrics.register(certificate);
         metrics
     }
 
-    fn register(&mut self) {
-        let registry = &mut self.registry;
+    fn register(&mut self, certificate: Option<PathBuf>) {
+        self.registry.register_collector(Box::new(Process));
+        let registry = self.registry.sub_registry_with_prefix(PREFIX);
+        let versions = vec![
+            ("version", env!("CARGO_PKG_VERSION").to_owned()),
+            ("sqlite_version", sqlhttp_core::sqlite_version().to_owned()),
+        ];
+        registry.register("build", "The versions of this program and of its SQLite", Info::new(versions));
         registry.register("requests_in_flight", "Requests being answered", self.requests_in_flight.clone());
         registry.register("connections", "Connections open", self.connections.clone());
         let refused = self.connections_refused.clone();
@@ -97,11 +123,15 @@ impl Metrics {
         registry.register("received_bytes", "Bytes received from clients", self.received_bytes.clone());
         registry.register("sent_bytes", "Bytes sent to clients", self.sent_bytes.clone());
         registry.register_collector(Box::new(PerDatabase(Arc::clone(&self.databases))));
+        if let Some(file) = certificate {
+            registry.register_collector(Box::new(Certificate(file)));
+        }
     }
 
     /// Tells of a node of a cluster, too.
     pub(crate) fn watch_node(&mut self, member: Arc<Member>, times: Arc<LogTimes>) {
-        self.registry.register_collector(Box::new(node::OfNode { member, times }));
+        let registry = self.registry.sub_registry_with_prefix(PREFIX);
+        registry.register_collector(Box::new(node::OfNode { member, times }));
     }
 
     /// What is counted for the database at this index; `None` is for requests that reached none.
@@ -119,9 +149,14 @@ impl Metrics {
 }
 
 impl DatabaseMetrics {
-    fn new(id: String, status: Option<StatusFn>) -> Self {
+    fn new(observed: Option<Observed>) -> Self {
         let (by_class, latency, auth_failures) = Default::default();
-        DatabaseMetrics { id, status, by_class, latency, auth_failures }
+        DatabaseMetrics { observed, by_class, latency, auth_failures }
+    }
+
+    /// The label that names the database. Series of no database have none.
+    fn label(&self) -> Option<(&'static str, &str)> {
+        self.observed.as_ref().map(|observed| ("database", observed.id.as_str()))
     }
 
     /// Counts an answered request: its status, and the time until the head of the answer was there.
@@ -130,16 +165,11 @@ impl DatabaseMetrics {
         self.by_class[class].fetch_add(1, Ordering::Relaxed);
         self.latency.observe(took);
     }
-
-    /// What the database tells of itself, if it can be asked.
-    fn status(&self) -> Option<Status> {
-        self.status.as_ref().map(|ask| ask())
-    }
 }
 
 impl fmt::Debug for DatabaseMetrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DatabaseMetrics").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("DatabaseMetrics").field("label", &self.label()).finish_non_exhaustive()
     }
 }
 
@@ -173,11 +203,18 @@ impl Collector for PerDatabase {
         self.encode_requests(&mut encoder)?;
         self.encode_latency(&mut encoder)?;
         self.encode_auth_failures(&mut encoder)?;
-        self.encode_statuses(&mut encoder)
+        self.encode_statuses(&mut encoder)?;
+        self.encode_files(&mut encoder)?;
+        sql::encode(self.observed().map(|it| (it.id.as_str(), &*it.sql)), &mut encoder)
     }
 }
 
 impl PerDatabase {
+    /// The databases, without those that there are none.
+    fn observed(&self) -> impl Iterator<Item = &Observed> + Clone {
+        self.0.iter().filter_map(|database| database.observed.as_ref())
+    }
+
     fn encode_requests(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let help = "Requests answered, by database (none for paths that are no database's) and class of status";
         let mut family = encoder.encode_descriptor("requests", help, None, MetricType::Counter)?;
@@ -186,7 +223,7 @@ impl PerDatabase {
                 let count = count.load(Ordering::Relaxed);
                 // The classes that there are always, and the others once they occur.
                 if count > 0 || *class != "1xx" {
-                    let labels = [("database", database.id.as_str()), ("status", *class)];
+                    let labels: Vec<_> = database.label().into_iter().chain([("status", *class)]).collect();
                     family.encode_family(&labels)?.encode_counter::<NoLabelSet, u64, f64>(&count, None)?;
                 }
             }
@@ -198,7 +235,8 @@ impl PerDatabase {
         let help = "Time from the head of the request to the head of the answer, seconds";
         let mut family = encoder.encode_descriptor("request_duration_seconds", help, None, MetricType::Histogram)?;
         for database in self.0.iter() {
-            database.latency.encode(family.encode_family(&[("database", database.id.as_str())])?)?;
+            let labels: Vec<_> = database.label().into_iter().collect();
+            database.latency.encode(family.encode_family(&labels)?)?;
         }
         Ok(())
     }
@@ -206,9 +244,9 @@ impl PerDatabase {
     fn encode_auth_failures(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let help = "Requests refused because of missing or wrong credentials or tokens";
         let mut family = encoder.encode_descriptor("auth_failures", help, None, MetricType::Counter)?;
-        for database in self.0.iter() {
+        for (database, label) in self.0.iter().filter_map(|it| Some((it, it.label()?))) {
             let count = database.auth_failures.load(Ordering::Relaxed);
-            let labels = [("database", database.id.as_str())];
+            let labels = [label];
             family.encode_family(&labels)?.encode_counter::<NoLabelSet, u64, f64>(&count, None)?;
         }
         Ok(())
@@ -216,7 +254,7 @@ impl PerDatabase {
 
     fn encode_statuses(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let statuses: Vec<(&str, Status)> =
-            self.0.iter().filter_map(|database| Some((database.id.as_str(), database.status()?))).collect();
+            self.observed().filter_map(|it| Some((it.id.as_str(), it.status.as_ref()?()))).collect();
         for (name, help, metric_type, read) in SERIES {
             let mut family = encoder.encode_descriptor(name, help, None, *metric_type)?;
             for (id, status) in &statuses {
@@ -227,6 +265,23 @@ impl PerDatabase {
                     _ => metric.encode_gauge(&read(status))?,
                 }
             }
+        }
+        Ok(())
+    }
+}
+
+impl PerDatabase {
+    fn encode_files(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Bytes free on the file system of the database";
+        let mut family = encoder.encode_descriptor("disk_free_bytes", help, None, MetricType::Gauge)?;
+        for (it, bytes) in self.observed().filter_map(|it| Some((it, files::free_bytes(&it.location)?))) {
+            family.encode_family(&[("database", it.id.as_str())])?.encode_gauge(&bytes)?;
+        }
+        let help = "Last successful backup since the start, seconds since the Unix epoch";
+        let name = "last_backup_timestamp_seconds";
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (it, seconds) in self.observed().filter_map(|it| Some((it, it.last_backup.seconds()?))) {
+            family.encode_family(&[("database", it.id.as_str())])?.encode_gauge(&seconds)?;
         }
         Ok(())
     }
@@ -251,9 +306,19 @@ const SERIES: &[Series] = &[
 mod tests {
     use super::*;
 
+    fn observed(id: &str, location: Location, status: Option<StatusFn>) -> Observed {
+        let (last_backup, sql) = Default::default();
+        Observed { id: id.to_owned(), status, location, last_backup, sql }
+    }
+
     fn metrics() -> Metrics {
         let status: StatusFn = Arc::new(|| Status { wal_bytes: 4096, batches_written: 7, ..Status::default() });
-        Metrics::new([("a".to_owned(), Some(status)), ("b".to_owned(), None)])
+        let file = Location::File(std::env::temp_dir().join("a.db"));
+        let (a, b) = (observed("a", file, Some(status)), observed("b", Location::Memory, None));
+        a.last_backup.is_now();
+        a.sql.rows_returned(3);
+        b.sql.request_failed(&sqlhttp_core::Error::Closed);
+        Metrics::new(vec![a, b], None)
     }
 
     #[test]
@@ -269,7 +334,11 @@ mod tests {
         for line in [
             r#"sqlhttp_requests_total{database="a",status="2xx"} 2"#,
             r#"sqlhttp_requests_total{database="b",status="5xx"} 1"#,
-            r#"sqlhttp_requests_total{database="",status="4xx"} 1"#,
+            r#"sqlhttp_requests_total{status="4xx"} 1"#,
+            r#"sqlhttp_rows_returned_total{database="a"} 3"#,
+            r#"sqlhttp_sql_errors_total{database="a"} 0"#,
+            r#"sqlhttp_server_failures_total{database="b",reason="closed"} 1"#,
+            r#"sqlhttp_sql_interrupted_total{database="b",reason="timeout"} 0"#,
             r#"sqlhttp_request_duration_seconds_count{database="a"} 2"#,
             r#"sqlhttp_request_duration_seconds_bucket{le="0.001",database="a"} 0"#,
             r#"sqlhttp_request_duration_seconds_bucket{le="0.0025",database="a"} 1"#,
@@ -282,7 +351,21 @@ mod tests {
         ] {
             assert!(text.lines().any(|told| told == line), "{line} is missing in\n{text}");
         }
-        assert!(!text.contains(r#"sqlhttp_poisoned{database="b"}"#));
+        for part in [
+            "sqlhttp_build_info{version=",
+            r#"sqlhttp_disk_free_bytes{database="a"} "#,
+            r#"sqlhttp_last_backup_timestamp_seconds{database="a"} "#,
+        ] {
+            assert!(text.contains(part), "{part} is missing in\n{text}");
+        }
+        for part in [
+            r#"sqlhttp_poisoned{database="b"}"#,
+            r#"sqlhttp_disk_free_bytes{database="b"}"#,
+            r#"sqlhttp_last_backup_timestamp_seconds{database="b"}"#,
+            "=\"\"",
+        ] {
+            assert!(!text.contains(part), "{part} is in\n{text}");
+        }
     }
 
     #[test]

@@ -2,16 +2,17 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use chrono::Local;
-use sqlhttp_core::{BoxFuture, Database, Error, Location};
+use sqlhttp_core::{BoxFuture, Database, Error};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{DatabaseConfig, ServerConfig};
 use crate::http::{Admin, AdminError, Served, State, run, run_monitor};
+use crate::logging::RequestLines;
 use crate::schedule::{self, DirectoryBackupError, MacroError, Report, SystemClock};
+use crate::scratch;
 use crate::startup::{self, Console, Invocation, Opened, Service, Start};
 use crate::tls::Tls;
 use crate::{logging, shutdown};
@@ -43,7 +44,8 @@ struct Ready {
 
 async fn prepare(service: &Service, console: &mut Console<'_>) -> Result<Ready, String> {
     let server = &service.server;
-    logging::init(server.log_format, &server.log_level).map_err(|error| error.to_string())?;
+    let lines = RequestLines { all: server.log_requests, slow: server.log_slow.is_some() };
+    logging::init(server.log_format, &server.log_level, lines).map_err(|error| error.to_string())?;
     let tls = server.tls.as_ref().map(Tls::from_files).transpose().map_err(|error| error.to_string())?;
     let served = service.databases.iter().map(serve_database).collect();
     let state = State::new(server, served).map_err(|error| error.to_string())?;
@@ -82,15 +84,19 @@ fn serve_database(opened: &Opened) -> Served {
     Served {
         config: DatabaseConfig::clone(&opened.config),
         backend: Arc::new(opened.database.clone()),
-        admin: Some(Arc::new(Owner { config: opened.config.clone(), database: opened.database.clone() })),
+        admin: Some(Arc::new(Owner(opened.clone()))),
         status: Some(Arc::new(move || database.status())),
+        last_backup: opened.last_backup.clone(),
     }
 }
 
 async fn serve(ready: Ready, service: Service) -> u8 {
     let Ready { state, tls, listener, monitor, signal } = ready;
     let stop = CancellationToken::new();
-    let jobs = service.databases.iter().flat_map(|opened| schedule::jobs_of(&opened.config, &opened.database));
+    let jobs = service
+        .databases
+        .iter()
+        .flat_map(|opened| schedule::jobs_of(&opened.config, &opened.database, &opened.last_backup));
     let report: Report = Arc::new(|line| tracing::error!("{line}"));
     let scheduler = tokio::spawn(schedule::run(jobs.collect(), Arc::new(SystemClock), report, stop.clone()));
     let monitoring = monitor.map(|listener| {
@@ -123,17 +129,14 @@ async fn close(databases: &[Opened]) -> u8 {
 }
 
 /// Runs a database's macros and backups for those who ask over HTTP.
-struct Owner {
-    config: Arc<DatabaseConfig>,
-    database: Database,
-}
+struct Owner(Opened);
 
 impl Admin for Owner {
     fn run_macro<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Vec<u64>, AdminError>> {
         Box::pin(async move {
-            let found = self.config.macros.iter().find(|one| one.id == name);
+            let found = self.0.config.macros.iter().find(|one| one.id == name);
             let found = found.ok_or_else(|| AdminError::NotFound(format!("macro '{name}' not found")))?;
-            schedule::run_macro(&self.database, found).await.map_err(|error| match error {
+            schedule::run_macro(&self.0.database, found).await.map_err(|error| match error {
                 MacroError::Statement(index, message) => {
                     AdminError::Failed { statement: usize::try_from(index).ok(), message }
                 }
@@ -144,10 +147,11 @@ impl Admin for Owner {
 
     fn run_backup(&self) -> BoxFuture<'_, Result<(), AdminError>> {
         Box::pin(async move {
-            let Some(backup) = &self.config.backup else {
+            let Opened { config, database, last_backup } = &self.0;
+            let Some(backup) = &config.backup else {
                 return Err(AdminError::NotFound("no backup is configured".to_owned()));
             };
-            let result = schedule::run_directory_backup(&self.database, &self.config, backup, Local::now()).await;
+            let result = schedule::run_directory_backup(database, config, backup, last_backup, Local::now()).await;
             result.map(drop).map_err(|error| match error {
                 DirectoryBackupError::Exists(_) => AdminError::AlreadyExists(error.to_string()),
                 DirectoryBackupError::Failed(message) => AdminError::Failed { statement: None, message },
@@ -156,28 +160,19 @@ impl Admin for Owner {
     }
 
     fn copy_to<'a>(&'a self, to: &'a Path, vacuumed: bool) -> BoxFuture<'a, Result<(), Error>> {
-        Box::pin(copy(&self.database, to, vacuumed))
+        Box::pin(copy(&self.0.database, to, vacuumed))
     }
 
     fn load_file(&self, file: PathBuf) -> BoxFuture<'_, Result<u64, Error>> {
         Box::pin(async move {
-            self.database.check_image(file.clone()).await?;
-            self.database.replace(file).await?;
+            self.0.database.check_image(file.clone()).await?;
+            self.0.database.replace(file).await?;
             Ok(0)
         })
     }
 
     fn scratch_file(&self) -> Option<PathBuf> {
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let suffix = format!("-load-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
-        Some(match &self.config.location {
-            Location::File(path) => {
-                let mut name = path.clone().into_os_string();
-                name.push(suffix);
-                name.into()
-            }
-            Location::Memory => std::env::temp_dir().join(format!("sqlhttp{suffix}")),
-        })
+        Some(scratch::file_for(&self.0.config.location))
     }
 }
 

@@ -19,8 +19,9 @@ use std::sync::Arc;
 use chrono::Local;
 use sqlhttp_core::Database;
 
-use crate::config::flags::{self, CommandLine, PROGRAM, Settings};
+use crate::config::flags::{self, CommandLine, FlagError, PROGRAM, Settings};
 use crate::config::{DatabaseConfig, EngineConfig, ServerConfig, file, settings};
+use crate::schedule::LastBackup;
 use crate::{schedule, text};
 use launch::Launched;
 use plan::Plan;
@@ -68,6 +69,8 @@ pub struct Opened {
     pub config: Arc<DatabaseConfig>,
     /// The database.
     pub database: Database,
+    /// When it was backed up.
+    pub last_backup: LastBackup,
 }
 
 /// The database files that this start created.
@@ -78,8 +81,8 @@ struct Created(Vec<PathBuf>);
 enum Stop {
     /// `FATAL`, exit status 1.
     Fatal(String),
-    /// A wrong flag: the message, the usage text, exit status 2.
-    Usage(String),
+    /// A mistake on the command line: its lines, exit status 2.
+    Usage(FlagError),
     /// The usage text, exit status 0.
     Help,
     /// Nothing more to say, exit status 0.
@@ -113,7 +116,8 @@ impl Invocation {
         let text = |word: &OsString| {
             word.clone()
                 .into_string()
-                .map_err(|word| Stop::Usage(format!("argument is not valid UTF-8: {}", word.to_string_lossy())))
+                .map_err(|word| format!("argument is not valid UTF-8: {}", word.to_string_lossy()))
+                .map_err(|message| Stop::Usage(FlagError::new("", message)))
         };
         self.arguments.iter().map(text).collect()
     }
@@ -175,8 +179,8 @@ pub async fn start(invocation: &Invocation, console: &mut Console<'_>) -> Start 
             console.fatal(&message);
             1
         }
-        Stop::Usage(message) => {
-            let _ = write!(console.err, "{message}\n{}", flags::usage());
+        Stop::Usage(error) => {
+            let _ = writeln!(console.err, "{}", flags::explain(&error));
             2
         }
         Stop::Help => {
@@ -217,11 +221,11 @@ async fn start_all(
 ) -> Result<ServerConfig, Stop> {
     let home = invocation.home();
     let mut settings = read_flags(invocation, console)?;
-    let config_file = read_config_file(&settings, home, console)?;
-    settings = settings.or(config_file.settings);
+    let mut config_file = read_config_file(&settings, home, console)?;
+    settings = settings.or(std::mem::take(&mut config_file.settings));
     let server = settings::server(&settings, home)?;
-    let engine = settings::engine(&settings);
-    let plans = plan::all(&settings, config_file.databases, home)?;
+    let engine = settings::engine(&settings)?;
+    let plans = plan::all(&settings, config_file, home)?;
     if plans.is_empty() && server.serve_dir.is_none() {
         return Err(Stop::Fatal("no database and no dir to serve specified".to_owned()));
     }
@@ -267,7 +271,8 @@ fn read_config_file(
     if !plan::is_file(&path) {
         return Err(Stop::Fatal(format!("config file does not exist: {typed}")));
     }
-    let parsed = file::parse(&plan::read(&path)?).map_err(|why| format!("in parsing config file: {why}"))?;
+    let parsed =
+        file::parse(&plan::read(&path)?).map_err(|why| format!("in parsing config file: {why}\n  in {path}"))?;
     for warning in &parsed.warnings {
         console.log("WARN", &format!("in {path}: {warning}"));
     }
@@ -302,17 +307,18 @@ async fn launch_all(
 /// Runs what is to run before the port opens, in the order of the configuration. Failures are told, and that is all.
 async fn run_startup_tasks(launched: &[Launched], console: &mut Console<'_>) -> Result<(), Stop> {
     for one in launched {
-        let Opened { config, database } = &one.opened;
-        for (task, late_error) in config.tasks.iter().zip(&one.late_errors).filter(|(task, _)| task.at_startup) {
+        let Opened { config, database, last_backup } = &one.opened;
+        let tasks = config.tasks.iter().zip(&one.late_errors).enumerate();
+        for (index, (task, late_error)) in tasks.filter(|(_, (task, _))| task.at_startup) {
             if let Some(error) = late_error {
                 return Err(Stop::Fatal(error.clone()));
             }
-            for failure in schedule::run_task(database, task, Local::now()).await {
+            for failure in schedule::run_task(database, (&config.id, index), task, last_backup, Local::now()).await {
                 console.log("ERR", &failure);
             }
         }
         if let Some(backup) = config.backup.as_ref().filter(|backup| one.is_due(&backup.execution)) {
-            let result = schedule::run_directory_backup(database, config, backup, Local::now()).await;
+            let result = schedule::run_directory_backup(database, config, backup, last_backup, Local::now()).await;
             if let Err(error) = result {
                 console.log("ERR", &format!("in database '{}', backup: {error}", config.id));
             }

@@ -45,7 +45,7 @@ fn no_directory() {
 }
 
 #[test]
-fn unknown_flags_and_bad_values_show_the_usage() {
+fn unknown_flags_and_bad_values_are_told_in_three_lines() {
     for (words, message) in [
         (["-bogus", "d"], "flag provided but not defined: -bogus"),
         (["-join-attempts=x", "d"], "invalid value \"x\" for flag -join-attempts: parse error"),
@@ -56,7 +56,7 @@ fn unknown_flags_and_bad_values_show_the_usage() {
         let exit = run(words);
         assert_eq!(exit.code, Some(2), "{exit:#?}");
         assert!(exit.stderr[0].contains(message), "{words:?}: {:?}", exit.stderr[0]);
-        assert!(exit.stderr.iter().any(|line| line.contains("-raft-snap-wal-size")), "no usage: {exit:#?}");
+        assert!(exit.stderr.len() <= 3 && exit.stderr.last().unwrap().contains("-help"), "{exit:#?}");
     }
 }
 
@@ -65,8 +65,8 @@ fn help_and_version() {
     for word in ["-h", "-help", "--help"] {
         let exit = run([word]);
         assert_eq!(exit.code, Some(0));
-        assert!(exit.stderr.iter().any(|line| line.contains("-http-adv-addr")), "{exit:#?}");
-        assert!(exit.stdout.is_empty());
+        assert!(exit.stdout.iter().any(|line| line.contains("-http-adv-addr")), "{exit:#?}");
+        assert!(exit.stderr.is_empty());
     }
     let exit = run(["-version", "-http-cert", "x"]);
     assert_eq!((exit.code, exit.stderr.len()), (Some(0), 1), "{exit:#?}");
@@ -111,15 +111,11 @@ fn what_does_not_exist_yet_is_said() {
         "-raft-non-voter",
         "-node-ca-cert=x",
         "-node-verify-client",
-        "-compress-snap-transport",
         "-extensions-path=.",
         "-auto-backup=x",
         "-auto-restore=x",
         "-cdc-config=stdout",
         "-otlp-endpoint=h:1",
-        "-cpu-profile=x",
-        "-mem-profile=x",
-        "-trace-profile=x",
     ] {
         let name = flag.split('=').next().unwrap();
         assert_fatal(&[flag, "/nonexistent/d"], &format!("{name} is not supported yet"));

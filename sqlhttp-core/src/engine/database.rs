@@ -181,6 +181,33 @@ impl Database {
         self.ask_writer(|reply| OwnerTask::Script(sql.to_owned(), reply)).await?
     }
 
+    /// Runs scripts of a configuration file, one after the other as on one connection: like [`Database::run_script`], but a
+    /// transaction that one of them begins goes on in the next, and `PRAGMA journal_mode` and `PRAGMA locking_mode` are
+    /// accepted without effect, since [`Options`] say what holds. Other writes may come between two scripts that
+    /// share no transaction. Stops at the first failure unless `keep_going`. Returns the failures, each with the index of
+    /// its script.
+    ///
+    /// # Errors
+    /// The scripts that have not run yet do not run.
+    pub async fn run_scripts(&self, scripts: &[String], keep_going: bool) -> Result<Vec<(usize, SqlError)>, Error> {
+        let scripts: Arc<[String]> = scripts.into();
+        let mut failures = Vec::new();
+        let mut done = 0;
+        while let Some(first) = scripts.get(done) {
+            let results = match self.vacuum_into(first).await? {
+                Some(result) => vec![result],
+                None => self.ask_writer(|reply| OwnerTask::Scripts(scripts.clone(), done, reply)).await??,
+            };
+            let ran = results.len().max(1);
+            failures.extend((done..).zip(results).filter_map(|(index, result)| Some((index, result.err()?))));
+            if !failures.is_empty() && !keep_going {
+                break;
+            }
+            done += ran;
+        }
+        Ok(failures)
+    }
+
     /// Runs a VACUUM INTO beside the writer; `None` if it is another statement.
     async fn vacuum_into(&self, sql: &str) -> Result<Option<Result<(), SqlError>>, Error> {
         if !self.inner.shared.blueprint.snapshots() || !self.inner.readers.is_vacuum(sql) {

@@ -134,7 +134,13 @@ pub(crate) enum Author {
     Client,
     /// The engine, or the owner of the database.
     Owner,
+    /// The owner's configuration files. What the engine needs of a connection they cannot change: see [`FIXED_PRAGMAS`].
+    Configuration,
 }
+
+/// PRAGMAs without effect in a configuration file: how the file is locked and journaled is chosen in
+/// [`super::Options`], and connections that disagree would lock each other out.
+const FIXED_PRAGMAS: &[&str] = &["journal_mode", "locking_mode"];
 
 /// What the authorizer has seen since the last [`Recorder::begin`].
 #[derive(Debug, Default)]
@@ -214,8 +220,11 @@ impl Recorder {
     pub(crate) fn authorize(&self, context: AuthContext<'_>) -> Authorization {
         self.with(|seen| {
             seen.any_action = true;
+            if seen.author == Author::Configuration && sets_fixed(&context.action) {
+                return Authorization::Ignore;
+            }
             seen.note(&context);
-            if seen.author == Author::Owner {
+            if seen.author != Author::Client {
                 return Authorization::Allow;
             }
             if seen.is_ignored(&context.action) {
@@ -371,6 +380,16 @@ fn is_attach(action: &AuthAction<'_>) -> bool {
 
 fn is_detach(action: &AuthAction<'_>) -> bool {
     matches!(action, AuthAction::Detach { .. } | AuthAction::Unknown { code: rusqlite::ffi::SQLITE_DETACH, .. })
+}
+
+/// Whether a PRAGMA sets what [`FIXED_PRAGMAS`] names.
+fn sets_fixed(action: &AuthAction<'_>) -> bool {
+    match action {
+        AuthAction::Pragma { pragma_name, pragma_value: Some(_) } => {
+            FIXED_PRAGMAS.iter().any(|known| known.eq_ignore_ascii_case(pragma_name))
+        }
+        _ => false,
+    }
 }
 
 fn is_unmarking(pragma: &str) -> bool {

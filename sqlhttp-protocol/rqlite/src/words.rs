@@ -95,6 +95,8 @@ pub(crate) fn error_text(error: &Error, reads: bool) -> Cow<'_, str> {
         Error::Sqlite { action, source } => format!("{action}: {}", sql_error(source)).into(),
         // The path is the operator's business, not the client's.
         Error::Io { action, source, .. } => format!("{action}: {source}").into(),
-        Error::Overloaded(_) | Error::Unavailable(_) | Error::Unknown | Error::Poisoned(_) | Error::Unsupported(_) => error.to_string().into(),
+        Error::Overloaded(_) | Error::Unavailable(_) | Error::Unknown | Error::Poisoned(_) | Error::Unsupported(_) => {
+            error.to_string().into()
+        }
     }
 }

@@ -13,8 +13,9 @@ use tracing_subscriber::fmt::{FmtContext, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 
+use super::config::LogConfig;
 use crate::config::LogFormat;
-use crate::logging::{LoggingError, write_fields, write_spans};
+use crate::logging::{LoggingError, REQUEST_LOG, REQUEST_SPAN, SLOW_LOG, write_fields, write_spans};
 
 /// The component that is the process itself. What names no component belongs to it.
 pub const PROCESS: &str = "rqlited";
@@ -29,8 +30,8 @@ const OWN_CRATES: &str = "sqlhttp";
 const RAFT_CRATE: &str = "openraft";
 
 /// Starts logging to standard error, for the whole process. `raft_level` is the least level that Raft logs.
-pub fn init(format: LogFormat, raft_level: Level) -> Result<(), LoggingError> {
-    let subscriber = subscriber(format, raft_level, std::io::stderr);
+pub fn init(config: &LogConfig, raft_level: Level) -> Result<(), LoggingError> {
+    let subscriber = subscriber(config, raft_level, std::io::stderr);
     tracing::subscriber::set_global_default(subscriber).map_err(|_| LoggingError::Twice)
 }
 
@@ -41,33 +42,65 @@ pub fn line(component: &str, text: &str) -> String {
 
 const TIME: &str = "%Y/%m/%d %H:%M:%S";
 
-fn subscriber<W>(format: LogFormat, raft_level: Level, writer: W) -> impl Subscriber + Send + Sync
+fn subscriber<W>(config: &LogConfig, raft_level: Level, writer: W) -> impl Subscriber + Send + Sync
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let layer = tracing_subscriber::fmt::layer().with_writer(writer);
-    let layer = match format {
+    let layer = match config.format {
         LogFormat::Text => layer.event_format(TextFormat).boxed(),
-        LogFormat::Json => layer.json().flatten_event(true).boxed(),
+        // The span of the request is written once, as `span`.
+        LogFormat::Json => layer.json().flatten_event(true).with_span_list(false).boxed(),
     };
-    tracing_subscriber::registry().with(layer.with_filter(filter(raft_level)))
+    tracing_subscriber::registry().with(layer.with_filter(filter(Levels::new(config, raft_level))))
 }
 
-fn filter(raft_level: Level) -> FilterFn<impl Fn(&Metadata<'_>) -> bool> {
-    let most = raft_level.max(Level::INFO);
-    filter_fn(move |metadata| *metadata.level() <= least_level(metadata.target(), raft_level))
-        .with_max_level_hint(LevelFilter::from_level(most))
+/// The least levels that are logged.
+#[derive(Debug, Clone, Copy)]
+struct Levels {
+    own: Level,
+    raft: Level,
+    /// Of the code that answers requests.
+    http: Level,
+    /// Of lines about requests.
+    requests: Level,
+    /// Of the spans of requests, which lines about slow SQL need too.
+    request_spans: Level,
 }
 
-/// The least level that is logged of what has this target.
-fn least_level(target: &str, raft_level: Level) -> Level {
-    match Origin::of(target) {
-        // A line for each request would be too much.
-        _ if target.starts_with(REQUESTS) => Level::WARN,
-        Origin::Raft => raft_level,
-        Origin::Component(_) => Level::INFO,
-        Origin::Library(_) => Level::WARN,
+impl Levels {
+    fn new(config: &LogConfig, raft: Level) -> Self {
+        let own = config.level;
+        // Lines for each request are opt-in.
+        let quiet = if own > Level::INFO { own } else { own.min(Level::WARN) };
+        let loud = own.max(Level::INFO);
+        Levels {
+            own,
+            raft,
+            http: quiet,
+            requests: if config.requests { loud } else { quiet },
+            request_spans: if config.requests || config.slow.is_some() { loud } else { quiet },
+        }
     }
+
+    /// The least level that is logged of what has this target.
+    fn of(&self, target: &str) -> Level {
+        match Origin::of(target) {
+            _ if target == REQUEST_SPAN => self.request_spans,
+            _ if target == REQUEST_LOG => self.requests,
+            _ if target == SLOW_LOG => Level::WARN,
+            _ if target.starts_with(HTTP) => self.http,
+            Origin::Raft => self.raft,
+            Origin::Component(_) => self.own,
+            Origin::Library(_) => self.own.min(Level::WARN),
+        }
+    }
+}
+
+fn filter(levels: Levels) -> FilterFn<impl Fn(&Metadata<'_>) -> bool> {
+    let most = levels.raft.max(levels.request_spans).max(levels.own).max(Level::WARN);
+    filter_fn(move |metadata| *metadata.level() <= levels.of(metadata.target()))
+        .with_max_level_hint(LevelFilter::from_level(most))
 }
 
 /// Where an event comes from.
@@ -81,8 +114,8 @@ enum Origin<'a> {
     Library(&'a str),
 }
 
-/// What tells of each request.
-const REQUESTS: &str = "sqlhttp_server::http";
+/// The modules that answer requests.
+const HTTP: &str = "sqlhttp_server::http";
 
 /// The components that rqlited's log knows.
 const COMPONENTS: [&str; 17] = [

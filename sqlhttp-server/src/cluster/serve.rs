@@ -16,9 +16,10 @@ use super::auth::AuthFile;
 use super::config::{self, ClusterConfig};
 use super::log;
 use super::member::{Member, NodeAdmin};
-use crate::config::{DatabaseConfig, LogFormat, ServerConfig};
+use crate::config::{DatabaseConfig, ServerConfig};
 use crate::http::{Served, State, run};
 use crate::metrics::LogTimes;
+use crate::schedule::LastBackup;
 use crate::shutdown;
 use crate::tls::{Tls, TlsOptions};
 
@@ -35,11 +36,11 @@ pub async fn main(arguments: &[OsString]) -> u8 {
         Ok(config) => config,
         Err(exit) => {
             // There is nobody to tell if standard error is gone.
-            let _ = exit.write(&mut io::stderr());
+            let _ = exit.write(&mut io::stdout(), &mut io::stderr());
             return exit.code;
         }
     };
-    if let Err(error) = log::init(config.log_format, config.raft.log_level) {
+    if let Err(error) = log::init(&config.log, config.raft.log_level) {
         eprintln!("{}", log::line(log::PROCESS, &error.to_string()));
         return 1;
     }
@@ -56,6 +57,9 @@ type Signal = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 async fn serve(config: ClusterConfig) -> Result<(), String> {
     announce();
+    for (flag, why) in &config.idle_flags {
+        tracing::warn!(target: "rqlited", "-{flag} has no effect: {why}");
+    }
     let signal = shutdown::signals().map_err(|error| format!("cannot listen to signals: {error}"))?;
     let signal: Signal = Box::pin(async {
         let name = signal.await;
@@ -143,7 +147,7 @@ async fn bind_all(port: &str) -> io::Result<TcpListener> {
 async fn start_node(config: &ClusterConfig, is_new: bool, log_times: &Arc<LogTimes>) -> Result<Node, String> {
     let (id, address) = (&config.node_id, &config.raft_adv_addr);
     tracing::info!(target: "store", "opening store with node ID {id}, listening on {address}");
-    config.raft.check_lease().map_err(|why| format!("failed to open store: {why}"))?;
+    config.raft.check_timeouts().map_err(|why| format!("failed to open store: {why}"))?;
     if is_new {
         tracing::info!(target: "rqlited", "bootstrapping single new node");
     }
@@ -183,6 +187,7 @@ fn state(config: &ClusterConfig, member: &Arc<Member>, log_times: Arc<LogTimes>)
         backend: Arc::new(member.node.clone()),
         admin: Some(Arc::new(NodeAdmin(member.clone()))),
         status: Some(Arc::new(move || database.status())),
+        last_backup: LastBackup::default(),
     };
     State::of_member(&server_config(config), served, member.clone(), log_times).map_err(|error| error.to_string())
 }
@@ -218,15 +223,18 @@ fn server_config(config: &ClusterConfig) -> ServerConfig {
         header_bytes_max: HEADER_BYTES_MAX,
         connections_max: config.http_connections_max,
         items_max: config.http_statements_max,
-        query_timeout: None,
+        query_timeout: config.query_timeout,
         shutdown_timeout: SHUTDOWN_TIMEOUT,
         header_timeout: HEADER_TIMEOUT,
         first_request_timeout: config.http_first_request_timeout,
         body_timeout: config.http_body_timeout,
         metrics_addr: None,
         tls: config.http_tls.clone(),
-        log_format: LogFormat::Text,
+        // The log has been set up by then.
+        log_format: config.log.format,
         log_level: String::new(),
+        log_requests: config.log.requests,
+        log_slow: config.log.slow,
     }
 }
 
@@ -234,9 +242,6 @@ fn available(config: &ClusterConfig, member: &Member) {
     let url = member.api_url();
     tracing::info!(target: "rqlited", "node HTTP API available at {url}");
     if let Some((host, port)) = config::address::split_host_port(&config.http_adv_addr) {
-        tracing::info!(
-            target: "rqlited",
-            "connect using the command-line tool via 'sqlhttp -H {host} -p {port}'"
-        );
+        tracing::info!(target: "rqlited", "connect using the command-line tool via 'rqlite -H {host} -p {port}'");
     }
 }

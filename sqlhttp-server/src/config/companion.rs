@@ -1,6 +1,7 @@
 //! The YAML file that accompanies a database, as it is written: every key of ws4sqlite, and of sqliterg what
 //! ws4sqlite lacks (`journalMode`, `macros`, `backup`, `auth.authErrorCode`). What it means, `resolve` decides.
 
+use super::mistake::Lines;
 use super::yaml::{self, Fields, Reader};
 
 /// What the file says. An absent key and one without a value are the same.
@@ -92,8 +93,8 @@ pub(crate) struct WebService {
     pub(crate) auth_error_code: Option<i64>,
 }
 
-/// Reads a companion file: what it says, and warnings about keys that nobody knows.
-pub(crate) fn parse(source: &str) -> Result<(Companion, Vec<String>), String> {
+/// Reads a companion file: what it says, where it says it, and warnings about unknown keys.
+pub(crate) fn parse(source: &str) -> Result<(Companion, Lines, Vec<String>), String> {
     let document = yaml::parse(source)?;
     let mut reader = Reader::default();
     let mut companion = Companion::default();
@@ -101,7 +102,8 @@ pub(crate) fn parse(source: &str) -> Result<(Companion, Vec<String>), String> {
         companion = read(&mut reader, &mut fields);
         fields.finish(&mut reader);
     }
-    Ok((companion, reader.finish()?))
+    let (warnings, lines) = reader.finish()?;
+    Ok((companion, lines, warnings))
 }
 
 /// Reads the keys of a companion file from a mapping.
@@ -199,7 +201,7 @@ mod tests {
     use super::*;
 
     fn companion(source: &str) -> Companion {
-        let (companion, warnings) = parse(source).unwrap();
+        let (companion, _, warnings) = parse(source).unwrap();
         assert_eq!(warnings, Vec::<String>::new());
         companion
     }
@@ -290,7 +292,7 @@ backup:
 
     #[test]
     fn unknown_keys_are_warned_about() {
-        let (found, warnings) = parse("readonly: true\nscheduledTasks:\n  - doBakup: true\n").unwrap();
+        let (found, _, warnings) = parse("readonly: true\nscheduledTasks:\n  - doBakup: true\n").unwrap();
         assert!(!found.read_only);
         let expected = [
             "unknown key 'scheduledTasks[0].doBakup' is ignored, did you mean 'scheduledTasks[0].doBackup'?",
@@ -302,12 +304,18 @@ backup:
     #[test]
     fn wrong_types_are_refused_in_the_words_of_the_original() {
         let cases = [
-            ("readOnly: abc\n", "yaml: unmarshal errors:\n  line 1: cannot unmarshal !!str `abc` into bool"),
-            ("readOnly: 1\n", "yaml: unmarshal errors:\n  line 1: cannot unmarshal !!int `1` into bool"),
+            (
+                "readOnly: abc\n",
+                "yaml: unmarshal errors:\n  line 1: cannot unmarshal !!str `abc` into bool\n  keys: readOnly",
+            ),
+            (
+                "readOnly: 1\n",
+                "yaml: unmarshal errors:\n  line 1: cannot unmarshal !!int `1` into bool\n  keys: readOnly",
+            ),
             ("- a\n", "yaml: unmarshal errors:\n  line 1: cannot unmarshal !!seq into main.db"),
             (
                 "initStatements: \"CREATE TABLE T(a)\"\n",
-                "yaml: unmarshal errors:\n  line 1: cannot unmarshal !!str `CREATE ...` into []string",
+                "yaml: unmarshal errors:\n  line 1: cannot unmarshal !!str `CREATE ...` into []string\n  keys: initStatements",
             ),
         ];
         for (source, message) in cases {

@@ -24,6 +24,7 @@
 
 use super::companion::{self, Companion};
 use super::flags::{self, Settings};
+use super::mistake::Lines;
 use super::yaml::{self, Fields, Reader, Yaml};
 use crate::text;
 
@@ -32,6 +33,7 @@ use crate::text;
 pub(crate) struct ConfigFile {
     pub(crate) settings: Settings,
     pub(crate) databases: Vec<Entry>,
+    pub(crate) lines: Lines,
     /// About keys that nobody knows.
     pub(crate) warnings: Vec<String>,
 }
@@ -57,9 +59,10 @@ pub(crate) fn parse(source: &str) -> Result<ConfigFile, String> {
         file.databases = fields.maps(&mut reader, "databases", entry).unwrap_or_default();
         fields.finish(&mut reader);
     }
-    warnings.extend(reader.finish()?);
+    let (unknown, lines) = reader.finish()?;
+    warnings.extend(unknown);
     file.databases.iter().enumerate().try_for_each(|(index, entry)| entry.check(index))?;
-    Ok(ConfigFile { warnings, ..file })
+    Ok(ConfigFile { lines, warnings, ..file })
 }
 
 fn server(reader: &mut Reader, fields: &mut Fields<'_>, warnings: &mut Vec<String>) -> Result<Settings, String> {
@@ -77,7 +80,7 @@ fn server(reader: &mut Reader, fields: &mut Fields<'_>, warnings: &mut Vec<Strin
             _ => reader.string(node),
         };
         if let Some(value) = value {
-            settings.set_named(name, &value).map_err(|why| format!("server: {why}"))?;
+            settings.set_named(name, &value).map_err(|why| format!("line {}: server: {why}", node.line))?;
         }
     }
     Ok(settings)
@@ -144,7 +147,7 @@ mod tests {
             ("databases: [{id: a}]", exclusive),
             ("databases: [{path: a, inMemory: true}]", exclusive),
             ("databases: [{inMemory: true}]", "databases[0]: an in-memory database needs an 'id'"),
-            ("server: {port: x}", "server: invalid value \"x\" for port: parse error"),
+            ("server:\n  port: x", "line 2: server: invalid value \"x\" for port: parse error"),
             ("[]", "yaml: unmarshal errors:\n  line 1: cannot unmarshal !!seq into map"),
         ];
         for (source, message) in cases {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::goflag::{self, Scanned, invalid, parse_value};
 
-pub use super::goflag::{Kind, Value};
+pub use super::goflag::{FlagError, Kind, Value};
 
 /// The program's name, in the banner and the usage text.
 pub const PROGRAM: &str = "sqlhttp-standalone";
@@ -17,6 +17,8 @@ pub const PROGRAM: &str = "sqlhttp-standalone";
 pub struct Flag {
     /// Its name, without dashes.
     pub name: &'static str,
+    /// Another name, under which earlier versions or `sqlhttp-cluster` know it; empty for none.
+    pub alias: &'static str,
     /// What it takes.
     pub kind: Kind,
     /// Its value when it is not given; empty for none.
@@ -30,7 +32,16 @@ pub struct Flag {
 impl Flag {
     /// The environment variable that sets it: `SQLHTTP_BIND_HOST`.
     pub fn env_name(&self) -> String {
-        format!("SQLHTTP_{}", self.name.to_ascii_uppercase().replace('-', "_"))
+        env_name_of(self.name)
+    }
+
+    /// All its names.
+    fn names(&self) -> impl Iterator<Item = &'static str> + use<> {
+        [self.name, self.alias].into_iter().filter(|name| !name.is_empty())
+    }
+
+    const fn also(self, alias: &'static str) -> Flag {
+        Flag { alias, ..self }
     }
 
     /// Whether it makes sense outside the command line.
@@ -39,12 +50,16 @@ impl Flag {
     }
 }
 
+fn env_name_of(name: &str) -> String {
+    format!("SQLHTTP_{}", name.to_ascii_uppercase().replace('-', "_"))
+}
+
 const fn original(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Flag {
-    Flag { name, kind, default, original: true, help }
+    Flag { name, alias: "", kind, default, original: true, help }
 }
 
 const fn further(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Flag {
-    Flag { name, kind, default, original: false, help }
+    Flag { name, alias: "", kind, default, original: false, help }
 }
 
 const LOG_FORMATS: Kind = Kind::Choice(&["text", "json"]);
@@ -59,8 +74,10 @@ pub const TABLE: &[Flag] = &[
     original("serve-dir", Kind::Text, "", "A directory to serve with builtin HTTP server"),
     original("version", Kind::Bool, "", "Display the version number"),
     further("allow-attach", Kind::Bool, "false", "Let clients ATTACH other database files"),
-    further("allowed-hosts", Kind::Text, "", "Comma-separated hosts that requests may name; empty is every host"),
-    further("body-timeout", Kind::Duration, "5m", "How long a client may take to send a request's body; 0 is no limit"),
+    further("allowed-hosts", Kind::Text, "", "Comma-separated hosts that requests may name; empty is every host")
+        .also("http-allowed-hosts"),
+    further("body-timeout", Kind::Duration, "5m", "How long a client may take to send a request's body; 0 is no limit")
+        .also("http-body-timeout"),
     further("busy-timeout", Kind::Duration, "5s", "How long to wait for a lock that another process holds"),
     further("config", Kind::Text, "", "A YAML file that lists databases and settings"),
     further(
@@ -68,7 +85,8 @@ pub const TABLE: &[Flag] = &[
         Kind::Duration,
         "10s",
         "How long a new connection may be without a request; 0 is -header-timeout",
-    ),
+    )
+    .also("http-first-request-timeout"),
     further(
         "header-timeout",
         Kind::Duration,
@@ -77,27 +95,28 @@ pub const TABLE: &[Flag] = &[
     ),
     further("index-file", Kind::Text, "index.html", "The file that -serve-dir serves for a directory"),
     further("log-format", LOG_FORMATS, "text", "How log lines look"),
-    further("log-level", LOG_LEVELS, "warn", "The least level that is logged; info adds a line for each request"),
-    further("max-bodies", Kind::Size, "512M", "Memory for all request bodies together; one of -max-body always fits"),
+    further("log-level", LOG_LEVELS, "warn", "The least level that is logged; info includes -log-requests"),
+    further("log-requests", Kind::Bool, "false", "Log a line for each request, and why it was refused"),
+    further(
+        "log-slow",
+        Kind::Duration,
+        "0s",
+        "Log requests whose SQL takes longer than this, with the first KiB of the SQL; 0 logs none",
+    ),
+    further("max-bodies", Kind::Size, "512M", "Memory for all request bodies together; one of -max-body always fits")
+        .also("http-max-bodies"),
     further("max-body", Kind::Size, "64M", "Largest request body, also after decompression"),
     further("max-connections", Kind::Count, "10000", "Connections open at once"),
     further("max-header", Kind::Size, "64K", "Largest request line and headers together"),
-    further("max-items", Kind::Count, "100000", "Items in one request"),
     further("max-rows", Kind::Count, "0", "Rows in one result; 0 is no limit"),
+    further("max-statements", Kind::Count, "100000", "Statements in one request").also("max-items"),
+    further("max-value-bytes", Kind::Size, "64M", "Largest text or BLOB, and largest row"),
     further("metrics-addr", Kind::Text, "", "Serve /metrics and /healthz on this host:port"),
     further("query-timeout", Kind::Duration, "0s", "How long the SQL of one request may run; 0 is no limit"),
     further("read-threads", Kind::Count, "0", "Threads that read, for each database; 0 is one for each processor"),
     further("shutdown-timeout", Kind::Duration, "30s", "How long shutting down waits for running requests"),
     further("tls-cert", Kind::Text, "", "Serve HTTPS with this certificate chain, a PEM file"),
     further("tls-key", Kind::Text, "", "The private key of -tls-cert, a PEM file"),
-];
-
-/// Names under which `sqlhttp-cluster` has the same flags; they are accepted here too.
-const ALIASES: &[(&str, &str)] = &[
-    ("http-allowed-hosts", "allowed-hosts"),
-    ("http-body-timeout", "body-timeout"),
-    ("http-first-request-timeout", "first-request-timeout"),
-    ("http-max-bodies", "max-bodies"),
 ];
 
 /// What was set, by flag. What was not has its default.
@@ -120,9 +139,8 @@ pub enum CommandLine {
     Help,
 }
 
-/// Reads the command line (without the program's name). The error is the text for people; the usage text follows it,
-/// and the exit status is 2.
-pub fn parse(arguments: &[String]) -> Result<CommandLine, String> {
+/// Reads the command line (without the program's name). An error ends the process with status 2; [`explain`] has its text.
+pub fn parse(arguments: &[String]) -> Result<CommandLine, FlagError> {
     let mut settings = Settings::default();
     let set = |name: &str, value| {
         if let Some(flag) = find(name) {
@@ -137,26 +155,39 @@ pub fn parse(arguments: &[String]) -> Result<CommandLine, String> {
 }
 
 fn find(name: &str) -> Option<&'static Flag> {
-    let name = ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, name)| name);
-    TABLE.iter().find(|flag| flag.name == name)
+    TABLE.iter().find(|flag| flag.names().any(|known| known == name))
+}
+
+/// The lines about a mistake on the command line or in the environment.
+pub fn explain(error: &FlagError) -> String {
+    let names = TABLE.iter().flat_map(Flag::names);
+    let summary = |name: &str| find(name).map(|it| goflag::summary(it.name, it.kind, it.default, it.help));
+    goflag::explain(error, PROGRAM, names, summary)
 }
 
 impl Settings {
     /// What the environment says: `SQLHTTP_<NAME>`, lists separated by commas. Empty variables do not count.
-    pub fn from_env(variable: impl Fn(&str) -> Option<String>) -> Result<Self, String> {
+    pub fn from_env(variable: impl Fn(&str) -> Option<String>) -> Result<Self, FlagError> {
         let mut settings = Settings::default();
         for flag in TABLE.iter().filter(|flag| flag.is_setting()) {
-            let name = flag.env_name();
-            let Some(text) = variable(&name).filter(|text| !text.is_empty()) else {
-                continue;
-            };
-            let parts = if flag.kind == Kind::List { text.split(',').collect() } else { vec![text.as_str()] };
-            for part in parts {
-                let value = parse_value(flag.kind, part).map_err(|why| invalid(flag.kind, part, &name, &why))?;
-                settings.set(flag, value);
+            // The alias first, so that the name beats it.
+            for name in flag.names().map(env_name_of).collect::<Vec<_>>().iter().rev() {
+                if let Some(text) = variable(name).filter(|text| !text.is_empty()) {
+                    settings.set_from_env(flag, name, &text)?;
+                }
             }
         }
         Ok(settings)
+    }
+
+    fn set_from_env(&mut self, flag: &'static Flag, variable: &str, text: &str) -> Result<(), FlagError> {
+        let parts = if flag.kind == Kind::List { text.split(',').collect() } else { vec![text] };
+        for part in parts {
+            let value = parse_value(flag.kind, part)
+                .map_err(|why| FlagError::new(flag.name, invalid(flag.kind, part, variable, &why)))?;
+            self.set(flag, value);
+        }
+        Ok(())
     }
 
     /// Sets one by name, as a configuration file does. The databases and the file itself cannot be named there.
@@ -257,7 +288,7 @@ fn settable_in_file(flag: &Flag) -> bool {
 
 /// The names that [`Settings::set_named`] knows.
 pub(crate) fn names_in_file() -> impl Iterator<Item = &'static str> {
-    TABLE.iter().filter(|flag| settable_in_file(flag)).map(|flag| flag.name)
+    TABLE.iter().filter(|flag| settable_in_file(flag)).flat_map(Flag::names)
 }
 
 /// The usage text, as Go prints one; the flags that ws4sqlite does not know in a section of their own.
@@ -276,7 +307,11 @@ pub fn usage() -> String {
 }
 
 fn describe(flag: &Flag) -> String {
-    goflag::describe(flag.name, flag.kind, flag.default, flag.help)
+    let help = match flag.alias {
+        "" => flag.help.to_owned(),
+        alias => format!("{}; also -{alias}", flag.help),
+    };
+    goflag::describe(flag.name, flag.kind, flag.default, &help)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use super::literal::{IntError, parse_bool, parse_duration, parse_int, parse_signed_duration, parse_size, parse_uint};
+use crate::text;
 
 /// What a flag takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,13 +60,28 @@ pub(crate) enum Scanned<'a> {
     Help,
 }
 
+/// A mistake on the command line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FlagError {
+    /// What is wrong, in Go's words where Go has some.
+    pub message: String,
+    /// The flag as it was typed, without dashes and value; empty if the word is no flag's name.
+    pub name: String,
+}
+
+impl FlagError {
+    pub(crate) fn new(name: &str, message: String) -> Self {
+        FlagError { message, name: name.to_owned() }
+    }
+}
+
 /// Reads words until the flags end. `kind_of` tells what a flag takes, `None` if there is none of that name; `set` is
 /// given each flag's name and value, in order.
 pub(crate) fn scan<'a>(
     arguments: &'a [String],
     kind_of: impl Fn(&str) -> Option<Kind>,
     mut set: impl FnMut(&str, Value),
-) -> Result<Scanned<'a>, String> {
+) -> Result<Scanned<'a>, FlagError> {
     let mut words = arguments.iter();
     while let Some(word) = words.as_slice().first() {
         let Some(name) = flag_name(word)? else { break };
@@ -75,14 +91,18 @@ pub(crate) fn scan<'a>(
             if matches!(name, "h" | "help") {
                 return Ok(Scanned::Help);
             }
-            return Err(format!("flag provided but not defined: -{name}"));
+            return Err(FlagError::new(name, format!("flag provided but not defined: -{name}")));
         };
         let text = match (attached, kind) {
             (Some(text), _) => text,
             (None, Kind::Bool) => "true",
-            (None, _) => words.next().ok_or_else(|| format!("flag needs an argument: -{name}"))?,
+            (None, _) => {
+                words.next().ok_or_else(|| FlagError::new(name, format!("flag needs an argument: -{name}")))?
+            }
         };
-        set(name, parse_value(kind, text).map_err(|why| invalid(kind, text, &format!("flag -{name}"), &why))?);
+        let value = parse_value(kind, text)
+            .map_err(|why| FlagError::new(name, invalid(kind, text, &format!("flag -{name}"), &why)))?;
+        set(name, value);
     }
     Ok(Scanned::Rest(match words.as_slice() {
         [dashes, rest @ ..] if dashes == "--" => rest,
@@ -91,7 +111,7 @@ pub(crate) fn scan<'a>(
 }
 
 /// What stands behind the dashes; `None` when the flags end here.
-fn flag_name(word: &str) -> Result<Option<&str>, String> {
+fn flag_name(word: &str) -> Result<Option<&str>, FlagError> {
     let Some(one) = word.strip_prefix('-').filter(|rest| !rest.is_empty()) else {
         return Ok(None);
     };
@@ -101,7 +121,7 @@ fn flag_name(word: &str) -> Result<Option<&str>, String> {
         None => one,
     };
     if name.starts_with(['-', '=']) {
-        return Err(format!("bad flag syntax: {word}"));
+        return Err(FlagError::new("", format!("bad flag syntax: {word}")));
     }
     Ok(Some(name))
 }
@@ -148,7 +168,34 @@ fn int_error(error: IntError) -> String {
 
 /// A flag's two lines in a usage text.
 pub(crate) fn describe(name: &str, kind: Kind, default: &str, help: &str) -> String {
-    let argument = match kind {
+    format!("  -{name}{}\n    \t{help}{}\n", argument(kind), shown_default(kind, default))
+}
+
+/// A flag in one line.
+pub(crate) fn summary(name: &str, kind: Kind, default: &str, help: &str) -> String {
+    format!("-{name}{}: {help}{}", argument(kind), shown_default(kind, default))
+}
+
+/// What a program prints about a mistake on its command line: the mistake; the flag that it is about or that may have been
+/// meant; where the help is. `flags` are the names of all flags, `summary` gives the line about one of them.
+pub(crate) fn explain(
+    error: &FlagError,
+    program: &str,
+    flags: impl Iterator<Item = &'static str>,
+    summary: impl Fn(&str) -> Option<String>,
+) -> String {
+    let help = format!("'{program} -help' lists all flags.");
+    let about = match (error.name.as_str(), summary(&error.name)) {
+        ("", _) => None,
+        (_, Some(about)) => Some(about),
+        (name, None) => text::nearest(name, flags).map(|flag| format!("Did you mean -{flag}?")),
+    };
+    let lines: Vec<String> = [Some(error.message.clone()), about, Some(help)].into_iter().flatten().collect();
+    lines.join("\n")
+}
+
+fn argument(kind: Kind) -> String {
+    match kind {
         Kind::Bool => String::new(),
         Kind::Int | Kind::Count => " int".to_owned(),
         Kind::Uint => " uint".to_owned(),
@@ -157,11 +204,13 @@ pub(crate) fn describe(name: &str, kind: Kind, default: &str, help: &str) -> Str
         Kind::Duration | Kind::SignedDuration => " duration".to_owned(),
         Kind::Size => " size".to_owned(),
         Kind::Choice(words) => format!(" {}", words.join("|")),
-    };
-    let default = match (default, kind) {
+    }
+}
+
+fn shown_default(kind: Kind, default: &str) -> String {
+    match (default, kind) {
         ("" | "0" | "0s" | "false", _) => String::new(),
         (default, Kind::Text) => format!(" (default \"{default}\")"),
         (default, _) => format!(" (default {default})"),
-    };
-    format!("  -{name}{argument}\n    \t{help}{default}\n")
+    }
 }

@@ -6,6 +6,7 @@ pub(crate) mod file;
 pub mod flags;
 pub(crate) mod goflag;
 pub(crate) mod literal;
+pub(crate) mod mistake;
 pub(crate) mod resolve;
 pub(crate) mod settings;
 pub(crate) mod source;
@@ -59,6 +60,10 @@ pub struct ServerConfig {
     pub log_format: LogFormat,
     /// The least level that is logged: `error`, `warn`, `info`, `debug`, `trace`.
     pub log_level: String,
+    /// Log a line for each request, whatever the level.
+    pub log_requests: bool,
+    /// Log requests whose SQL takes longer than this.
+    pub log_slow: Option<Duration>,
 }
 
 /// Settings of the engine that hold for all databases.
@@ -72,6 +77,8 @@ pub struct EngineConfig {
     pub read_threads: Option<usize>,
     /// How many rows a result may have.
     pub rows_max: Option<u64>,
+    /// How many bytes a text, a BLOB or a row may have.
+    pub value_bytes_max: u64,
 }
 
 /// PEM files for HTTPS.

@@ -22,7 +22,7 @@ pub(crate) fn server(settings: &Settings, home: Option<&str>) -> Result<ServerCo
         all_bodies_bytes_max: settings.count("max-bodies"),
         header_bytes_max: usize_of(at_least(settings, "max-header", HEADER_BYTES_MIN)?),
         connections_max: usize_of(at_least(settings, "max-connections", 1)?),
-        items_max: usize_of(at_least(settings, "max-items", 1)?),
+        items_max: usize_of(at_least(settings, "max-statements", 1)?),
         query_timeout: Some(settings.duration("query-timeout")).filter(|limit| !limit.is_zero()),
         shutdown_timeout: settings.duration("shutdown-timeout"),
         header_timeout: settings.duration("header-timeout"),
@@ -32,18 +32,32 @@ pub(crate) fn server(settings: &Settings, home: Option<&str>) -> Result<ServerCo
         tls: tls(settings, home)?,
         log_format,
         log_level: settings.text("log-level"),
+        log_requests: settings.bool("log-requests"),
+        log_slow: Some(settings.duration("log-slow")).filter(|limit| !limit.is_zero()),
     })
 }
 
-/// The settings of all databases.
-pub(crate) fn engine(settings: &Settings) -> EngineConfig {
+/// The settings of all databases. The error ends the start.
+pub(crate) fn engine(settings: &Settings) -> Result<EngineConfig, String> {
     let some = |count: u64| Some(count).filter(|count| *count > 0);
-    EngineConfig {
+    Ok(EngineConfig {
         allow_attach: settings.bool("allow-attach"),
         busy_timeout: settings.duration("busy-timeout"),
         read_threads: some(settings.count("read-threads")).map(usize_of),
         rows_max: some(settings.count("max-rows")),
+        value_bytes_max: value_bytes_max(settings.count("max-value-bytes"))?,
+    })
+}
+
+/// SQLite has no larger values (`SQLITE_MAX_LENGTH`), and with much smaller ones it could not read its own schema.
+pub(crate) const VALUE_BYTES: std::ops::RangeInclusive<u64> = 64 << 10..=1_000_000_000;
+
+/// Checks the value of `-max-value-bytes`, which both servers have.
+pub(crate) fn value_bytes_max(bytes: u64) -> Result<u64, String> {
+    if VALUE_BYTES.contains(&bytes) {
+        return Ok(bytes);
     }
+    Err(format!("-max-value-bytes must be between {} and {}", VALUE_BYTES.start(), VALUE_BYTES.end()))
 }
 
 fn port(port: i64) -> Result<u16, String> {
@@ -104,7 +118,7 @@ mod tests {
         assert_eq!(server.query_timeout, None);
         assert_eq!((server.log_format, server.log_level.as_str()), (LogFormat::Text, "warn"));
         assert_eq!((server.serve_dir, server.tls, server.metrics_addr), (None, None, None));
-        let engine = engine(&settings(""));
+        let engine = engine(&settings("")).unwrap();
         assert_eq!((engine.read_threads, engine.rows_max), (None, None));
         assert_eq!(engine.busy_timeout, Duration::from_secs(5));
     }
@@ -118,8 +132,18 @@ mod tests {
         assert_eq!(server.tls, Some(TlsFiles { cert: "c".into(), key: "k".into() }));
         assert_eq!(server.query_timeout, Some(Duration::from_secs(5)));
         assert_eq!(server.header_timeout, Duration::ZERO);
-        let engine = engine(&settings(line));
+        let engine = engine(&settings(line)).unwrap();
         assert_eq!((engine.read_threads, engine.rows_max), (Some(3), Some(7)));
+    }
+
+    #[test]
+    fn values_have_a_size_that_sqlite_can_hold() {
+        assert_eq!(engine(&settings("")).unwrap().value_bytes_max, 64 << 20);
+        assert_eq!(engine(&settings("-max-value-bytes 1000000000")).unwrap().value_bytes_max, 1_000_000_000);
+        for size in ["0", "64", "1G"] {
+            let error = engine(&settings(&format!("-max-value-bytes {size}"))).unwrap_err();
+            assert_eq!(error, "-max-value-bytes must be between 65536 and 1000000000", "{size}");
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{DuplicateKeyPolicy, Spanned};
 
 use super::literal;
+use super::mistake::Lines;
 use crate::text;
 
 /// A node of a document.
@@ -175,17 +176,25 @@ impl Texts {
 pub(crate) struct Reader {
     errors: Vec<String>,
     warnings: Vec<String>,
+    lines: Lines,
+    /// The key that is being read.
+    key: String,
+    /// The keys whose values do not fit.
+    misfits: Vec<String>,
 }
 
 impl Reader {
-    /// Ends the reading: warnings about unknown keys, or all mismatches in one text.
-    pub(crate) fn finish(self) -> Result<Vec<String>, String> {
+    /// Ends the reading: warnings about unknown keys and the lines of the known ones, or all mismatches in one text.
+    pub(crate) fn finish(self) -> Result<(Vec<String>, Lines), String> {
         if self.errors.is_empty() {
-            return Ok(self.warnings);
+            return Ok((self.warnings, self.lines));
         }
         let mut message = "yaml: unmarshal errors:".to_owned();
         for error in &self.errors {
             let _ = write!(message, "\n  {error}");
+        }
+        if !self.misfits.is_empty() {
+            let _ = write!(message, "\n  keys: {}", self.misfits.join(", "));
         }
         Err(message)
     }
@@ -247,6 +256,9 @@ impl Reader {
 
     fn mismatch<T>(&mut self, node: &Node, go_type: &str) -> Option<T> {
         self.errors.push(format!("line {}: cannot unmarshal {} into {go_type}", node.line, described(&node.value)));
+        if !self.key.is_empty() && self.misfits.last() != Some(&self.key) {
+            self.misfits.push(self.key.clone());
+        }
         None
     }
 }
@@ -280,31 +292,34 @@ pub(crate) struct Fields<'n> {
 
 impl<'n> Fields<'n> {
     /// The value of a key.
-    pub(crate) fn take(&mut self, key: &'static str) -> Option<&'n Node> {
+    fn take(&mut self, reader: &mut Reader, key: &'static str) -> Option<&'n Node> {
         self.known.push(key);
         let index = self.entries.iter().position(|(name, _)| name == key)?;
         self.taken[index] = true;
-        Some(&self.entries[index].1)
+        let node = &self.entries[index].1;
+        reader.key = self.path_of(key);
+        reader.lines.insert(&reader.key, node.line);
+        Some(node)
     }
 
     /// A string under this key.
     pub(crate) fn string(&mut self, reader: &mut Reader, key: &'static str) -> Option<String> {
-        self.take(key).and_then(|node| reader.string(node))
+        self.take(reader, key).and_then(|node| reader.string(node))
     }
 
     /// A boolean under this key.
     pub(crate) fn bool(&mut self, reader: &mut Reader, key: &'static str) -> Option<bool> {
-        self.take(key).and_then(|node| reader.bool(node))
+        self.take(reader, key).and_then(|node| reader.bool(node))
     }
 
     /// An integer under this key.
     pub(crate) fn int(&mut self, reader: &mut Reader, key: &'static str) -> Option<i64> {
-        self.take(key).and_then(|node| reader.int(node))
+        self.take(reader, key).and_then(|node| reader.int(node))
     }
 
     /// A list of strings under this key.
     pub(crate) fn strings(&mut self, reader: &mut Reader, key: &'static str) -> Option<Vec<String>> {
-        self.take(key).and_then(|node| reader.strings(node))
+        self.take(reader, key).and_then(|node| reader.strings(node))
     }
 
     /// A mapping under this key, read by `read`.
@@ -314,7 +329,7 @@ impl<'n> Fields<'n> {
         key: &'static str,
         read: impl FnOnce(&mut Reader, &mut Fields<'n>) -> T,
     ) -> Option<T> {
-        let node = self.take(key)?;
+        let node = self.take(reader, key)?;
         let mut fields = reader.fields(node, &self.path_of(key), "map")?;
         let value = read(reader, &mut fields);
         fields.finish(reader);
@@ -328,9 +343,12 @@ impl<'n> Fields<'n> {
         key: &'static str,
         read: impl Fn(&mut Reader, &mut Fields<'n>) -> T,
     ) -> Option<Vec<T>> {
-        let items = self.take(key).and_then(|node| reader.list(node, "[]map"))?;
+        let items = self.take(reader, key).and_then(|node| reader.list(node, "[]map"))?;
         let item = |(index, node): (usize, &'n Node)| {
-            let Some(mut fields) = reader.fields(node, &format!("{}[{index}]", self.path_of(key)), "map") else {
+            let path = format!("{}[{index}]", self.path_of(key));
+            reader.lines.insert(&path, node.line);
+            reader.key.clone_from(&path);
+            let Some(mut fields) = reader.fields(node, &path, "map") else {
                 return T::default();
             };
             let value = read(reader, &mut fields);

@@ -17,6 +17,7 @@ use super::body_memory::Claim;
 use super::content::{Coding, Kind};
 use super::peer::Peer;
 use super::reply::{self, HttpResponse, Rejection};
+use super::request_log;
 use super::route::DatabaseIndex;
 use super::state::{Entry, State};
 use crate::auth::{self, Verdict};
@@ -76,7 +77,11 @@ impl<'a> Exchange<'a> {
 
     async fn request(&self, batch: Batch) -> Result<Answer, Error> {
         let deadline = self.state.deadline();
-        until(deadline, self.database.backend.request(batch, ReadLevel::Weak, deadline)).await
+        let observed = self.database.sql.begin(&batch);
+        let work = self.database.backend.request(batch, ReadLevel::Weak, deadline);
+        // What is in the log of a node happens, however long that takes; its backend sees to what is not there yet.
+        let answer = if self.state.member.is_some() { work.await } else { until(deadline, work).await };
+        self.database.sql.end(observed, answer)
     }
 
     fn auth(&self, mode: AuthMode) -> Option<&AuthConfig> {
@@ -140,6 +145,7 @@ impl<'a> Exchange<'a> {
         };
         let key = self.key(&credentials.user);
         self.state.penalty.check(key).map_err(|_| Denied::Crowded)?;
+        request_log::name_user(&credentials.user);
         match self.check(auth, &credentials).await.map_err(Denied::Unknown)? {
             true => Ok(()),
             false => {
@@ -234,7 +240,8 @@ async fn decode_as(kind: Kind, bytes: Bytes) -> Result<Call, Rejection> {
     let decoded = if bytes.len() <= DECODED_INLINE_MAX {
         decode_now(kind, &bytes)
     } else {
-        let decoding = tokio::task::spawn_blocking(move || decode_now(kind, &bytes));
+        let span = tracing::Span::current();
+        let decoding = tokio::task::spawn_blocking(move || span.in_scope(|| decode_now(kind, &bytes)));
         decoding.await.map_err(|_| Box::new(answer::panicked()))?
     };
     decoded.map_err(refused)
@@ -244,7 +251,7 @@ async fn decode_as(kind: Kind, bytes: Bytes) -> Result<Call, Rejection> {
 fn decode_now(kind: Kind, bytes: &[u8]) -> Result<Call, Refusal> {
     match kind {
         Kind::Form if !bytes.trim_ascii_start().starts_with(b"{") => decode_form(bytes),
-        Kind::Json | Kind::Form => decode(bytes),
+        Kind::Json | Kind::Form => decode(bytes).inspect_err(|_| request_log::note_bad_json(bytes)),
         Kind::Unsupported => Err(unprocessable()),
     }
 }

@@ -4,7 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::time::Instant;
 
 use futures_util::FutureExt;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::header;
 use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode};
@@ -23,6 +23,7 @@ use super::origin::{self, FORGED};
 use super::peer::Peer;
 use super::reply::{self, HttpResponse};
 use super::request_id::{RequestId, X_REQUEST_ID};
+use super::request_log;
 use super::route::{DatabaseIndex, Resource, Route, route};
 use super::rqlite;
 use super::state::State;
@@ -33,9 +34,9 @@ pub(crate) async fn handle(state: &State, peer: &Peer, request: Request<Incoming
     let _counted = Counted::new(&state.metrics.requests_in_flight);
     let (head, body) = request.into_parts();
     let id = RequestId::of(&head.headers);
-    // Nothing here is secret: no query (it may carry a token), no header, no body.
-    let span = tracing::info_span!("request", %id, method = %head.method, path = head.uri.path(), peer = %peer.address);
+    let span = request_log::span(&id, &head, peer);
     let work = async {
+        request_log::note_oddities(&head, !body.is_end_stream());
         let mut body = Some(body);
         let (database, mut response) = unless_it_panics(state, peer, &head, &mut body).await;
         if let Some(body) = body {
@@ -48,7 +49,7 @@ pub(crate) async fn handle(state: &State, peer: &Peer, request: Request<Incoming
         let took = started.elapsed();
         peer.answered_at(started + took);
         state.metrics.database(database).answered(response.status().as_u16(), took);
-        tracing::info!(status = response.status().as_u16(), ?took, "answered");
+        request_log::answered(&response, took);
         response
     };
     work.instrument(span).await
@@ -81,6 +82,7 @@ async fn answer(
         return (None, refusal);
     }
     if let Some(member) = &state.member {
+        request_log::name_database(&state.database(rqlite::cluster::DATABASE).id);
         let response = rqlite::cluster::answer(state, member, peer, head, body).await;
         return (Some(rqlite::cluster::DATABASE), response);
     }
@@ -144,6 +146,7 @@ struct Target<'a> {
 
 impl<'a> Target<'a> {
     fn new(state: &'a State, index: DatabaseIndex, request: &'a Parts, peer: &'a Peer) -> Self {
+        request_log::name_database(&state.database(index).id);
         Target { state, index, request, peer }
     }
 

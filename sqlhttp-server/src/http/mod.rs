@@ -2,7 +2,8 @@
 //!
 //! The way of a request: `listen` accepts, `connection` speaks HTTP, `route` decides what is asked for, `exchange`
 //! carries a transaction through authentication, `body`, decoding, the database and encoding (`answer`); `files`,
-//! `admin` and `cors` are what else may be asked for; `rqlite` is the other protocol, with an exchange of its own. `monitor` serves the operator on a port of its own.
+//! `admin` and `cors` are what else may be asked for; `rqlite` is the other protocol, with an exchange of its own.
+//! `monitor` serves the operator on a port of its own; `request_log` and `observe` write log lines and count.
 //!
 //! # Decisions
 //!
@@ -40,12 +41,14 @@ mod handle;
 mod head;
 mod listen;
 mod monitor;
+mod observe;
 mod origin;
 mod peer;
 mod places;
 mod range;
 mod reply;
 mod request_id;
+mod request_log;
 mod route;
 mod rqlite;
 mod socket;

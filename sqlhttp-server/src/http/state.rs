@@ -15,14 +15,16 @@ use super::body::Bounds;
 use super::body_memory::BodyBudget;
 use super::cors::{CorsError, CorsPolicy};
 use super::files::Files;
+use super::observe::SqlObserver;
 use super::origin::AllowedHosts;
 use super::route::{DatabaseIndex, Table};
 use super::rqlite::{Node, WriteQueue};
 use super::vars::Vars;
 use crate::cluster::member::Member;
 use crate::config::{AuthConfig, DatabaseConfig, ServerConfig, WebServiceConfig};
-use crate::metrics::{LogTimes, Metrics, StatusFn};
+use crate::metrics::{LogTimes, Metrics, Observed, StatusFn};
 use crate::penalty::Penalty;
+use crate::schedule::LastBackup;
 
 /// A database to be served.
 pub struct Served {
@@ -34,6 +36,8 @@ pub struct Served {
     pub admin: Option<Arc<dyn Admin>>,
     /// Who knows how it is, for the metrics and the health check.
     pub status: Option<StatusFn>,
+    /// When it was backed up.
+    pub last_backup: LastBackup,
 }
 
 /// Everything that answering needs. Shared by all connections, immutable but for counters.
@@ -92,6 +96,9 @@ const NODE_FLAGS: FlagNames = FlagNames {
 pub(crate) struct Entry {
     pub(crate) id: String,
     pub(crate) backend: Arc<dyn Backend>,
+    /// Observes what requests have the backend run.
+    pub(crate) sql: Arc<SqlObserver>,
+    pub(crate) last_backup: LastBackup,
     pub(crate) statements: Statements,
     pub(crate) auth: Option<AuthConfig>,
     /// What `WWW-Authenticate` says.
@@ -141,21 +148,24 @@ impl State {
         let address = member.config.http_adv_addr.clone();
         let mut state = State::build(config, vec![database], Some(member.clone()))?;
         state.node.is_reached_at(address);
-        let backend = state.database(0).backend.clone();
-        state.write_queue = Some(WriteQueue::start(&member.config.write_queue, backend, state.vars.clone()));
+        let database = state.database(0);
+        let (backend, sql) = (database.backend.clone(), database.sql.clone());
+        state.write_queue = Some(WriteQueue::start(&member.config.write_queue, backend, sql, state.vars.clone()));
         state.metrics.watch_node(member, log_times);
         Ok(Arc::new(state))
     }
 
     fn build(config: &ServerConfig, databases: Vec<Served>, member: Option<Arc<Member>>) -> Result<State, SetupError> {
-        let databases = databases.into_iter().map(Entry::new).collect::<Result<Vec<_>, _>>()?;
+        let observed: Vec<Observed> = databases.iter().map(observed).collect();
+        let entry = |(served, observed): (Served, &Observed)| Entry::new(served, observed, config.log_slow);
+        let databases = databases.into_iter().zip(&observed).map(entry).collect::<Result<Vec<_>, _>>()?;
         let root = config.serve_dir.clone();
         Ok(State {
             limits: Limits::new(config, if member.is_some() { &NODE_FLAGS } else { &STANDALONE_FLAGS }),
             table: Table::new(databases.iter().map(|entry| entry.id.as_str())),
             files: root.map(|root| Files::new(root, config.index_file.clone())),
             allowed_hosts: AllowedHosts::new(&config.allowed_hosts),
-            metrics: Metrics::new(databases.iter().map(|entry| (entry.id.clone(), entry.status.clone()))),
+            metrics: Metrics::new(observed, config.tls.as_ref().map(|files| files.cert.clone())),
             // One body of the greatest length always fits.
             body_budget: BodyBudget::new(config.all_bodies_bytes_max.max(config.body_bytes_max)),
             penalty: Penalty::default(),
@@ -236,8 +246,8 @@ impl Limits {
 }
 
 impl Entry {
-    fn new(served: Served) -> Result<Self, SetupError> {
-        let Served { config, backend, admin, status } = served;
+    fn new(served: Served, observed: &Observed, slow: Option<Duration>) -> Result<Self, SetupError> {
+        let Served { config, backend, admin, status, last_backup } = served;
         let cors = config.cors_origin.as_deref().map(CorsPolicy::parse).transpose();
         let cors = cors.map_err(|source| SetupError { database: config.id.clone(), source })?;
         let macros = config.macros.into_iter().filter_map(|it| Some((it.id, it.execution.web_service?)));
@@ -245,6 +255,8 @@ impl Entry {
             challenge: challenge(&config.id),
             id: config.id,
             backend,
+            sql: Arc::new(SqlObserver::new(Arc::clone(&observed.sql), slow)),
+            last_backup,
             statements: Statements { stored: config.stored_statements, only_stored: config.only_stored_statements },
             auth: config.auth,
             cors,
@@ -261,6 +273,16 @@ impl Entry {
     /// What the database tells of itself, if it does.
     pub(crate) fn status(&self) -> Option<Status> {
         Some(self.status.as_ref()?())
+    }
+}
+
+fn observed(served: &Served) -> Observed {
+    Observed {
+        id: served.config.id.clone(),
+        status: served.status.clone(),
+        location: served.config.location.clone(),
+        last_backup: served.last_backup.clone(),
+        sql: Arc::default(),
     }
 }
 

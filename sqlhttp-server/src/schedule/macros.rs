@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, Local};
 use sqlhttp_core::{Atomicity, Batch, Database, Ending, Error, Failure, Location, Outcome, Step, StepOutcome};
 
-use super::backup::{self, BackupError};
+use super::backup::{self, BackupError, LastBackup};
 use super::rotation::Naming;
-use super::task::run_script;
+use super::task::{run_script, run_scripts};
 use crate::config::{DatabaseConfig, DirectoryBackupConfig, MacroConfig};
 use crate::text;
 
@@ -65,10 +65,12 @@ pub async fn perform_macro(database: &Database, config: &MacroConfig) -> Result<
     if !config.disable_transaction {
         return run_macro(database, config).await.map(drop);
     }
-    for (index, sql) in (0..).zip(&config.statements) {
-        run_script(database, sql).await.map_err(|why| MacroError::Statement(index, why))?;
+    let failures =
+        run_scripts(database, &config.statements, false).await.map_err(|why| MacroError::Statement(-1, why))?;
+    match failures.into_iter().next() {
+        Some((index, why)) => Err(MacroError::Statement(i64::try_from(index).unwrap_or(-1), why)),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 async fn run_each(database: &Database, statements: &[String]) -> Result<Vec<u64>, MacroError> {
@@ -124,10 +126,11 @@ pub async fn run_directory_backup(
     database: &Database,
     config: &DatabaseConfig,
     backup: &DirectoryBackupConfig,
+    last_backup: &LastBackup,
     now: DateTime<Local>,
 ) -> Result<PathBuf, DirectoryBackupError> {
     let naming = directory_naming(config, &backup.dir);
-    let result = backup::back_up(database, &naming, backup.files_max, now, false).await;
+    let result = backup::back_up(database, &naming, backup.files_max, last_backup, now, false).await;
     result.map_err(|error| match error {
         BackupError::Exists(path) => DirectoryBackupError::Exists(path),
         BackupError::Directory(error) => {

@@ -11,8 +11,9 @@ mod rotation;
 mod runner;
 mod task;
 
+pub use backup::LastBackup;
 pub use cron::Schedule;
 pub use macros::{DirectoryBackupError, MacroError, perform_macro, run_directory_backup, run_macro};
 pub(crate) use rotation::directory_of as backup_dir_of;
 pub use runner::{Clock, Job, Report, SystemClock, jobs_of, run};
-pub(crate) use task::{run as run_task, run_script};
+pub(crate) use task::{run as run_task, run_scripts};

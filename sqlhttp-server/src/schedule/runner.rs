@@ -9,8 +9,8 @@ use sqlhttp_core::{BoxFuture, Database};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{Schedule, macros, task};
-use crate::config::{DatabaseConfig, DirectoryBackupConfig, MacroConfig, TaskConfig};
+use super::{LastBackup, Schedule, macros, task};
+use crate::config::{DatabaseConfig, DirectoryBackupConfig, MacroConfig};
 
 /// The wall clock may be set; nobody sleeps for longer without looking at it again.
 const NAP_MAX: TimeDelta = TimeDelta::minutes(1);
@@ -66,20 +66,23 @@ impl Job {
 }
 
 /// The jobs of a database: its scheduled tasks, and macros and backups with a period.
-pub fn jobs_of(config: &Arc<DatabaseConfig>, database: &Database) -> Vec<Job> {
-    let tasks = config.tasks.iter().filter_map(|task| task_job(task, database));
+pub fn jobs_of(config: &Arc<DatabaseConfig>, database: &Database, last_backup: &LastBackup) -> Vec<Job> {
+    let tasks = (0..config.tasks.len()).filter_map(|index| task_job(config, index, database, last_backup));
     let macros = config.macros.iter().filter_map(|one| macro_job(&config.id, one, database));
-    let backup = config.backup.iter().filter_map(|backup| backup_job(config, backup, database));
+    let backup = config.backup.iter().filter_map(|backup| backup_job(config, backup, database, last_backup));
     tasks.chain(macros).chain(backup).collect()
 }
 
-fn task_job(task: &TaskConfig, database: &Database) -> Option<Job> {
+fn task_job(config: &Arc<DatabaseConfig>, index: usize, database: &Database, last_backup: &LastBackup) -> Option<Job> {
     // The start has accepted the schedule already.
-    let schedule = Schedule::parse(task.schedule.as_deref()?).ok()?;
-    let (task, database) = (Arc::new(task.clone()), database.clone());
+    let schedule = Schedule::parse(config.tasks.get(index)?.schedule.as_deref()?).ok()?;
+    let (config, database, last_backup) = (Arc::clone(config), database.clone(), last_backup.clone());
     Some(Job::new(schedule, move |now| {
-        let (task, database) = (Arc::clone(&task), database.clone());
-        async move { task::run(&database, &task, now.with_timezone(&Local)).await }
+        let (config, database, last_backup) = (Arc::clone(&config), database.clone(), last_backup.clone());
+        async move {
+            let Some(task) = config.tasks.get(index) else { return Vec::new() };
+            task::run(&database, (&config.id, index), task, &last_backup, now.with_timezone(&Local)).await
+        }
     }))
 }
 
@@ -96,13 +99,21 @@ fn macro_job(db: &str, config: &MacroConfig, database: &Database) -> Option<Job>
     }))
 }
 
-fn backup_job(config: &Arc<DatabaseConfig>, backup: &DirectoryBackupConfig, database: &Database) -> Option<Job> {
+fn backup_job(
+    config: &Arc<DatabaseConfig>,
+    backup: &DirectoryBackupConfig,
+    database: &Database,
+    last_backup: &LastBackup,
+) -> Option<Job> {
     let schedule = Schedule::every(backup.execution.period?);
     let (config, backup, database) = (Arc::clone(config), Arc::new(backup.clone()), database.clone());
+    let last_backup = last_backup.clone();
     Some(Job::new(schedule, move |now| {
         let (config, backup, database) = (Arc::clone(&config), Arc::clone(&backup), database.clone());
+        let last_backup = last_backup.clone();
         async move {
-            let result = macros::run_directory_backup(&database, &config, &backup, now.with_timezone(&Local)).await;
+            let now = now.with_timezone(&Local);
+            let result = macros::run_directory_backup(&database, &config, &backup, &last_backup, now).await;
             let line = |error| format!("in database '{}', backup: {error}", config.id);
             result.err().map(line).into_iter().collect()
         }

@@ -8,11 +8,13 @@ use sqlhttp_core::{Database, JournalMode, Location, Options};
 
 use super::plan::Plan;
 use super::{Console, Created, Opened};
+use crate::config::mistake::Mistake;
 use crate::config::resolve::{self, ResolvedTask};
 use crate::config::{AuthConfig, BackupConfig, DatabaseConfig, DirectoryBackupConfig, EngineConfig, ExecutionConfig};
 use crate::config::{MacroConfig, TaskConfig, Users, source};
 use crate::http::CorsPolicy;
-use crate::{schedule, text};
+use crate::schedule::LastBackup;
+use crate::{schedule, scratch, text};
 
 /// A database that is open, and what is left of its start.
 pub(super) struct Launched {
@@ -41,23 +43,24 @@ pub(super) async fn launch(
     console: &mut Console<'_>,
     created: &mut Created,
 ) -> Result<Launched, String> {
-    let journal_mode = resolve::journal_mode(&plan.id, &plan.companion)?;
+    let journal_mode = resolve::journal_mode(&plan.id, &plan.companion).map_err(|it| plan.explain(it))?;
     let is_new = plan.is_new();
     show(&plan, journal_mode, is_new, console)?;
     let stored = stored_statements(&plan, console)?;
-    let macros = resolve::macros(&plan.id, &plan.companion.macros, &stored)?;
+    let macros = resolve::macros(&plan.id, &plan.companion.macros, &stored).map_err(|it| plan.explain(it))?;
     let mut config = bare_config(&plan, journal_mode, engine);
     config.stored_statements = stored;
     config.macros = macros;
     let database = open(&config, engine, is_new, created, console).await?;
     let mut late_errors = Vec::new();
     let checked = check_rules(&plan, &mut config, &mut late_errors, home, console);
-    if let Err(message) = checked {
+    if let Err(mistake) = checked {
         // The caller does not know this database yet.
         let _ = database.close().await;
-        return Err(message);
+        return Err(plan.explain(mistake));
     }
-    Ok(Launched { opened: Opened { config: Arc::new(config), database }, late_errors, is_new })
+    let opened = Opened { config: Arc::new(config), database, last_backup: LastBackup::default() };
+    Ok(Launched { opened, late_errors, is_new })
 }
 
 fn show(plan: &Plan, journal_mode: JournalMode, is_new: bool, console: &mut Console<'_>) -> Result<(), String> {
@@ -70,7 +73,9 @@ fn show(plan: &Plan, journal_mode: JournalMode, is_new: bool, console: &mut Cons
         console.say("  + File not present, it will be created");
     }
     if is_new && companion.read_only && !companion.init_statements.is_empty() {
-        return Err(format!("'{}': a new db cannot be read only and have init statement", plan.id));
+        let message = format!("'{}': a new db cannot be read only and have init statement", plan.id);
+        let remedy = "remove the key, or create the database before it is served read-only";
+        return Err(plan.explain(Mistake::new("initStatements", message, remedy)));
     }
     if journal_mode == JournalMode::Wal {
         console.say("  + Using WAL");
@@ -88,11 +93,13 @@ fn stored_statements(plan: &Plan, console: &mut Console<'_>) -> Result<Stored, S
     if only {
         console.say("  + Strictly using only stored statements");
     }
-    let stored = resolve::stored_statements(&plan.id, &plan.companion.stored_statements)?;
+    let stored =
+        resolve::stored_statements(&plan.id, &plan.companion.stored_statements).map_err(|it| plan.explain(it))?;
     if !stored.is_empty() {
         console.say(&format!("  + With {} stored statements", stored.len()));
     } else if only {
-        return Err(format!("for db '{}', specified to use only stored statements but no one is provided", plan.id));
+        let message = format!("for db '{}', specified to use only stored statements but no one is provided", plan.id);
+        return Err(plan.explain(Mistake::new("useOnlyStoredStatements", message, "add 'storedStatements'")));
     }
     Ok(stored)
 }
@@ -126,6 +133,11 @@ async fn open(
     console: &mut Console<'_>,
 ) -> Result<Database, String> {
     create_file(config, is_new, created);
+    if let Location::File(path) = &config.location {
+        for file in scratch::remove_leftovers(path) {
+            console.log("WARN", &format!("removed '{}', which an interrupted load had left", file.display()));
+        }
+    }
     let mut options = options(config, engine);
     let macros: Vec<&MacroConfig> = config.macros.iter().filter(|one| is_due(&one.execution, is_new)).collect();
     // The owner's macros may write what clients may not; a database in memory would be lost by opening it twice.
@@ -182,10 +194,11 @@ async fn initialise(
     console: &mut Console<'_>,
 ) -> Result<(), String> {
     if is_new && !config.init_statements.is_empty() {
-        for (number, sql) in (1..).zip(&config.init_statements) {
-            schedule::run_script(database, sql)
-                .await
-                .map_err(|why| format!("in init statement #{number} for database '{}': {why}", config.id))?;
+        let failures = schedule::run_scripts(database, &config.init_statements, false)
+            .await
+            .map_err(|why| format!("in init statements for database '{}': {why}", config.id))?;
+        if let Some((index, why)) = failures.first() {
+            return Err(format!("in init statement #{} for database '{}': {why}", index + 1, config.id));
         }
         console.say(&format!("  + {} init statements performed", config.init_statements.len()));
     }
@@ -205,7 +218,7 @@ fn check_rules(
     late_errors: &mut Vec<Option<String>>,
     home: Option<&str>,
     console: &mut Console<'_>,
-) -> Result<(), String> {
+) -> Result<(), Mistake> {
     let companion = &plan.companion;
     if let Some(written) = &companion.auth {
         let auth = resolve::auth(&plan.id, written)?;
@@ -219,11 +232,12 @@ fn check_rules(
         console.say_log("WARN", &message);
     }
     for (index, task) in tasks.iter().enumerate() {
-        let task = resolve::task(index, task, home)?;
-        prepare_task(&task)?;
+        let key = if deprecated { "maintenance".to_owned() } else { format!("scheduledTasks[{index}]") };
+        let task = resolve::task(index, &key, task, home)?;
+        prepare_task(&key, &task)?;
         show_task(index, &task, console);
         config.tasks.push(task.config);
-        late_errors.push(task.late_error);
+        late_errors.push(task.late_error.map(|mistake| plan.explain(mistake)));
     }
     show_macros(&config.macros, console);
     if let Some(written) = &companion.backup {
@@ -251,21 +265,24 @@ fn show_auth(auth: &AuthConfig, custom_code: bool, console: &mut Console<'_>) {
 }
 
 /// A scheduled task must find its directory when its moment comes; better to hear now that it cannot be created.
-fn prepare_task(task: &ResolvedTask) -> Result<(), String> {
+fn prepare_task(key: &str, task: &ResolvedTask) -> Result<(), Mistake> {
     match &task.config {
         TaskConfig { schedule: Some(_), backup: Some(BackupConfig { template, .. }), .. } => {
-            create_directory(&schedule::backup_dir_of(template))
+            create_directory(&format!("{key}.backupTemplate"), &schedule::backup_dir_of(template))
         }
         _ => Ok(()),
     }
 }
 
-fn create_directory(dir: &Path) -> Result<(), String> {
+fn create_directory(key: &str, dir: &Path) -> Result<(), Mistake> {
     if dir.as_os_str().is_empty() {
         return Ok(());
     }
-    fs::create_dir_all(dir)
-        .map_err(|error| format!("the backup directory must exist, and '{}' cannot be created: {error}", dir.display()))
+    fs::create_dir_all(dir).map_err(|error| {
+        let dir = dir.display();
+        let message = format!("the backup directory must exist, and '{dir}' cannot be created: {error}");
+        Mistake::new(key, message, "write a directory that this process may write to")
+    })
 }
 
 fn show_task(index: usize, task: &ResolvedTask, console: &mut Console<'_>) {
@@ -283,18 +300,21 @@ fn show_macros(macros: &[MacroConfig], console: &mut Console<'_>) {
     }
 }
 
-fn check_backup_dir(config: &DatabaseConfig, backup: &DirectoryBackupConfig) -> Result<(), String> {
-    create_directory(&backup.dir)?;
+fn check_backup_dir(config: &DatabaseConfig, backup: &DirectoryBackupConfig) -> Result<(), Mistake> {
+    create_directory("backup.backupDir", &backup.dir)?;
     let Location::File(path) = &config.location else {
         return Ok(());
     };
     let home = path.canonicalize().ok().and_then(|path| path.parent().map(Path::to_owned));
     if home.is_some() && home == backup.dir.canonicalize().ok() {
-        return Err(format!("for db '{}', the backup directory must not be that of the database", config.id));
+        let message = format!("for db '{}', the backup directory must not be that of the database", config.id);
+        return Err(Mistake::new("backup.backupDir", message, "write another directory"));
     }
     Ok(())
 }
 
-fn check_cors_origin(origin: &str) -> Result<(), String> {
-    CorsPolicy::parse(origin).map(drop).map_err(|error| error.to_string())
+fn check_cors_origin(origin: &str) -> Result<(), Mistake> {
+    CorsPolicy::parse(origin).map(drop).map_err(|error| {
+        Mistake::new("corsOrigin", error.to_string(), "write origins with their scheme, as https://example.com, or *")
+    })
 }

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use sqlhttp_core::Location;
 
 use crate::config::companion::{self, Companion};
-use crate::config::file::Entry;
+use crate::config::file::{ConfigFile, Entry};
 use crate::config::flags::Settings;
+use crate::config::mistake::{Mistake, Origin};
 use crate::config::resolve::expand_home;
 use crate::config::source;
 
@@ -25,12 +26,14 @@ pub(super) struct Plan {
     pub(super) companion: Companion,
     /// The line that tells where the configuration comes from.
     pub(super) origin: String,
+    /// Where the configuration is.
+    pub(super) place: Origin,
     /// About keys that nobody knows, each with the file's name.
     pub(super) warnings: Vec<String>,
 }
 
 /// All databases: files, then those in memory, then those of the configuration file.
-pub(super) fn all(settings: &Settings, entries: Vec<Entry>, home: Option<&str>) -> Result<Vec<Plan>, String> {
+pub(super) fn all(settings: &Settings, file: ConfigFile, home: Option<&str>) -> Result<Vec<Plan>, String> {
     let mut plans = Vec::new();
     for typed in settings.list("db") {
         plans.push(of_file(&typed, home)?);
@@ -38,8 +41,13 @@ pub(super) fn all(settings: &Settings, entries: Vec<Entry>, home: Option<&str>) 
     for typed in settings.list("mem-db") {
         plans.push(of_memory(&typed, home)?);
     }
-    for entry in entries {
-        plans.push(of_entry(entry, &settings.text("config"), home)?);
+    for (index, entry) in file.databases.into_iter().enumerate() {
+        let place = Origin {
+            file: Some(settings.text("config")),
+            prefix: format!("databases[{index}]"),
+            lines: file.lines.clone(),
+        };
+        plans.push(of_entry(entry, place, home)?);
     }
     Ok(plans)
 }
@@ -54,6 +62,11 @@ impl Plan {
             return Err(format!("no path specified for db '{}'.", self.id));
         }
         Ok(())
+    }
+
+    /// A mistake in its configuration, with its place.
+    pub(super) fn explain(&self, mistake: Mistake) -> String {
+        self.place.explain(&mistake)
     }
 
     /// Where it lives.
@@ -91,7 +104,7 @@ fn of_memory(typed: &str, home: Option<&str>) -> Result<Plan, String> {
         Some(explicit) => {
             let file = expand(explicit, "mem-db yaml file", home)?;
             if !is_file(&file) {
-                return Err("mem-db yaml file does not exist".to_owned());
+                return Err(format!("mem-db yaml file does not exist\n  {file}, which -mem-db {typed} names"));
             }
             Some(file)
         }
@@ -100,26 +113,31 @@ fn of_memory(typed: &str, home: Option<&str>) -> Result<Plan, String> {
     with_companion(Plan::new(id.to_owned(), ":memory:".to_owned(), true), companion)
 }
 
-fn of_entry(entry: Entry, file: &str, home: Option<&str>) -> Result<Plan, String> {
+fn of_entry(entry: Entry, place: Origin, home: Option<&str>) -> Result<Plan, String> {
     let path = if entry.in_memory { ":memory:".to_owned() } else { expand(&entry.path, "database file", home)? };
     let id = if entry.id.is_empty() { source::id_of(&path)? } else { entry.id };
     let plan = Plan::new(id, path, entry.in_memory);
-    Ok(Plan { companion: entry.companion, origin: format!("  + Configured in config file: {file}"), ..plan })
+    let origin = format!("  + Configured in config file: {}", place.file.as_deref().unwrap_or_default());
+    Ok(Plan { companion: entry.companion, origin, place, ..plan })
 }
 
 impl Plan {
     fn new(id: String, path: String, in_memory: bool) -> Self {
         let origin = "  + No valid config file specified, using defaults".to_owned();
-        Plan { id, path, in_memory, companion: Companion::default(), origin, warnings: Vec::new() }
+        let (companion, place, warnings) = Default::default();
+        Plan { id, path, in_memory, companion, origin, place, warnings }
     }
 }
 
 fn with_companion(plan: Plan, file: Option<String>) -> Result<Plan, String> {
     let Some(file) = file else { return Ok(plan) };
     let parsed = companion::parse(&read(&file)?);
-    let (companion, warnings) = parsed.map_err(|why| format!("in parsing config file: {why}"))?;
+    let (companion, lines, warnings) = parsed
+        .map_err(|why| format!("in parsing config file: {why}\n  in {file}, the configuration of '{}'", plan.id))?;
     let warnings = warnings.into_iter().map(|warning| format!("in {file}: {warning}")).collect();
-    Ok(Plan { companion, warnings, origin: format!("  + Parsed companion config file: {file}"), ..plan })
+    let origin = format!("  + Parsed companion config file: {file}");
+    let place = Origin { file: Some(file), lines, ..Origin::default() };
+    Ok(Plan { companion, warnings, origin, place, ..plan })
 }
 
 /// Expands `~`; `label` names the path in the error.

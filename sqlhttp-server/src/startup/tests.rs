@@ -63,10 +63,17 @@ impl Seen {
         }
     }
 
+    /// Why the start failed, without the lines that follow the first.
     fn fatal(&self) -> &str {
         assert!(matches!(self.start, Start::Exit(1)), "{:?}", self.start);
-        let last = self.err.last().unwrap();
-        last.strip_prefix("FATAL | <ts> | ").unwrap_or_else(|| panic!("{:?}", self.err))
+        let line = self.err.iter().find_map(|line| line.strip_prefix("FATAL | <ts> | "));
+        line.unwrap_or_else(|| panic!("{:?}", self.err))
+    }
+
+    /// Where the mistake is, and the remedy.
+    fn place(&self) -> &str {
+        assert!(matches!(self.start, Start::Exit(1)), "{:?}", self.start);
+        self.err.last().unwrap().strip_prefix("  in ").unwrap_or_else(|| panic!("{:?}", self.err))
     }
 
     /// What was printed after the banner.
@@ -86,10 +93,22 @@ const SERVING: &str = "- Serving database 'm' from :memory:?_pragma=journal_mode
 const PARSED: &str = "  + Parsed companion config file: <dir>/c.yaml";
 
 async fn count(service: &Service, sql: &str) -> Option<i64> {
+    let rows = rows(service, sql).await;
+    rows.iter().next().and_then(|row| row.get(0)?.as_integer())
+}
+
+async fn text(service: &Service, sql: &str) -> Option<String> {
+    let rows = rows(service, sql).await;
+    rows.iter().next().and_then(|row| Some(row.get(0)?.as_text()?.into_owned()))
+}
+
+async fn rows(service: &Service, sql: &str) -> sqlhttp_core::Rows {
     use sqlhttp_core::{Batch, Step, StepOutcome};
     let outcome = service.databases[0].database.execute(Batch::one(Step::query(sql, ()))).await.unwrap();
-    let StepOutcome::Rows(rows) = &outcome.steps[0] else { panic!("{outcome:?}") };
-    rows.iter().next().and_then(|row| row.get(0)?.as_integer())
+    match outcome.steps.into_iter().next() {
+        Some(StepOutcome::Rows(rows)) => rows,
+        other => panic!("{sql}: {other:?}"),
+    }
 }
 
 #[tokio::test]
@@ -105,10 +124,28 @@ async fn version_and_help_end_well() {
 }
 
 #[tokio::test]
-async fn a_wrong_flag_ends_with_the_usage() {
-    let seen = Place::new().start(&["--bogus"]).await;
-    assert!(matches!(seen.start, Start::Exit(2)) && seen.lines().is_empty());
-    assert_eq!(seen.err[..2], ["flag provided but not defined: -bogus", "Usage of sqlhttp-standalone:"]);
+async fn a_wrong_flag_ends_with_three_lines() {
+    let help = "'sqlhttp-standalone -help' lists all flags.";
+    for (words, expected) in [
+        (&["--prot", "80"][..], &["flag provided but not defined: -prot", "Did you mean -port?", help][..]),
+        (&["--xyzzyxyzzy"], &["flag provided but not defined: -xyzzyxyzzy", help]),
+        (
+            &["--port", "http"],
+            &[
+                "invalid value \"http\" for flag -port: parse error",
+                "-port int: Port for the web service (default 12321)",
+                help,
+            ],
+        ),
+    ] {
+        let seen = Place::new().start(words).await;
+        assert!(matches!(seen.start, Start::Exit(2)) && seen.lines().is_empty());
+        assert_eq!(seen.err, expected);
+    }
+    let seen = Place::new().start_with(&["--mem-db", "m"], &[("SQLHTTP_PORT", "http")]).await;
+    assert!(matches!(seen.start, Start::Exit(2)));
+    assert_eq!(seen.err[0], "invalid value \"http\" for SQLHTTP_PORT: parse error");
+    assert_eq!(seen.err.len(), 3, "{:?}", seen.err);
 }
 
 #[tokio::test]
@@ -249,13 +286,21 @@ async fn odd_paths_work() {
 #[tokio::test]
 async fn companions_that_cannot_be_read_end_the_start() {
     let cases = [
-        ("readOnly: abc\n", "  line 1: cannot unmarshal !!str `abc` into bool"),
-        ("readOnly: 1\n", "  line 1: cannot unmarshal !!int `1` into bool"),
-        ("initStatements: \"CREATE TABLE T(a)\"\n", "  line 1: cannot unmarshal !!str `CREATE ...` into []string"),
+        ("readOnly: abc\n", "  line 1: cannot unmarshal !!str `abc` into bool", "readOnly"),
+        ("auth: {mode: [1]}\n", "  line 1: cannot unmarshal !!seq into string", "auth.mode"),
+        (
+            "scheduledTasks: [{atStartup: 1}]\n",
+            "  line 1: cannot unmarshal !!int `1` into bool",
+            "scheduledTasks[0].atStartup",
+        ),
+        ("storedStatements: [1]\n", "  line 1: cannot unmarshal !!int `1` into map", "storedStatements[0]"),
     ];
-    for (yaml, second) in cases {
+    for (yaml, second, key) in cases {
+        let keys = format!("  keys: {key}");
         let seen = with_companion(yaml).await;
-        assert_eq!(seen.err, ["FATAL | <ts> | in parsing config file: yaml: unmarshal errors:", second]);
+        let file = "  in <dir>/c.yaml, the configuration of 'm'";
+        let first = "FATAL | <ts> | in parsing config file: yaml: unmarshal errors:";
+        assert_eq!(seen.err, [first, second, &keys, file]);
         assert!(seen.lines().is_empty());
     }
     assert!(with_companion("\tbad: 1\n").await.fatal().starts_with("in parsing config file: yaml: "));
@@ -298,6 +343,53 @@ async fn wrong_rules_end_the_start_after_the_lines_before_them() {
         let expected: Vec<&str> = [SERVING, PARSED, "  + Using WAL"].iter().chain(lines).copied().collect();
         assert_eq!(seen.lines(), expected, "{yaml}");
     }
+}
+
+#[tokio::test]
+async fn mistakes_are_told_with_file_line_key_and_remedy() {
+    let cases = [
+        ("readOnly: no\nauth:\n  mode: basic\n", "line 3, auth.mode: write HTTP (Basic"),
+        ("auth:\n  mode: HTTP\n", "line 2, auth: add one of the two"),
+        (
+            "auth:\n  mode: HTTP\n  byCredentials:\n    - {user: a, password: b}\n    - {user: c}\n",
+            "line 5, auth.byCredentials[1]: user 'c' needs one of the two",
+        ),
+        (
+            "auth: {mode: HTTP, byCredentials: [{user: a, hashedPassword: cc}]}\n",
+            "line 1, auth.byCredentials[0].hashedPassword: write the 64 hexadecimal digits",
+        ),
+        (
+            "scheduledTasks:\n  - atStartup: true\n  - schedule: '0 0 * * 7'\n",
+            "line 3, scheduledTasks[1].schedule: '0 0 * * 7' is no schedule; write five fields",
+        ),
+        ("scheduledTasks:\n  - doVacuum: true\n", "line 2, scheduledTasks[0]: add 'schedule: "),
+        (
+            "maintenance:\n  schedule: '@daily'\n  doBackup: true\n",
+            "line 2, maintenance.backupTemplate: write the path of the backup files with %s",
+        ),
+        (
+            "scheduledTasks:\n  - schedule: '@daily'\n    doBackup: true\n    backupTemplate: b_%s.db\n    numFiles: 0\n",
+            "line 5, scheduledTasks[0].numFiles: write how many",
+        ),
+        (
+            "scheduledTasks:\n  - atStartup: true\n    doBackup: true\n",
+            "line 2, scheduledTasks[0].backupTemplate: write",
+        ),
+        ("journalMode: OFF\n", "line 1, journalMode: write WAL"),
+        ("corsOrigin: a.com\n", "line 1, corsOrigin: write origins with their scheme"),
+        ("useOnlyStoredStatements: true\n", "line 1, useOnlyStoredStatements: add 'storedStatements'"),
+        ("macros:\n  - id: m\n    statements: ['^none']\n", "line 3, macros[0].statements: add it"),
+        ("backup:\n  numFiles: 1\n", "line 2, backup.backupDir: write the directory"),
+    ];
+    for (yaml, expected) in cases {
+        let seen = with_companion(yaml).await;
+        let place = seen.place().strip_prefix("<dir>/c.yaml, ").unwrap();
+        assert!(place.starts_with(expected), "{yaml}: {:?}", seen.err);
+    }
+    let place = Place::new()
+        .file("all.yaml", "databases:\n  - {id: a, inMemory: true}\n  - id: b\n    inMemory: true\n    auth: {}\n");
+    let seen = place.start(&["--config", "<dir>/all.yaml"]).await;
+    assert!(seen.place().starts_with("<dir>/all.yaml, line 5, databases[1].auth.mode: write HTTP"), "{:?}", seen.err);
 }
 
 #[tokio::test]

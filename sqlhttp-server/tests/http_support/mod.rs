@@ -16,6 +16,7 @@ use sqlhttp_server::config::{
     AuthConfig, AuthMode, DatabaseConfig, DirectoryBackupConfig, ExecutionConfig, LogFormat, MacroConfig, ServerConfig,
     Users, WebServiceConfig,
 };
+use sqlhttp_server::schedule::LastBackup;
 use sqlhttp_server::{Admin, Served, State};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -61,6 +62,7 @@ impl Setup {
             backend: database.clone(),
             admin: self.admin,
             status: Some(database.status_fn()),
+            last_backup: LastBackup::default(),
         };
         let state = State::new(&self.server, vec![served]).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -116,6 +118,8 @@ fn server_config() -> ServerConfig {
         tls: None,
         log_format: LogFormat::Text,
         log_level: "warn".into(),
+        log_requests: false,
+        log_slow: None,
     }
 }
 

@@ -19,13 +19,17 @@ impl Writer<'_> {
         if let Err(error) = self.renew_for_callers() {
             return match task {
                 OwnerTask::Script(_, reply) => drop(reply.send(Err(error))),
+                OwnerTask::Scripts(_, _, reply) => drop(reply.send(Err(error))),
                 OwnerTask::Vacuum(reply) | OwnerTask::Checkpoint(reply) | OwnerTask::Replace(_, reply) => {
                     drop(reply.send(Err(error)));
                 }
             };
         }
         match task {
-            OwnerTask::Script(sql, reply) => drop(reply.send(Ok(self.script(&sql)))),
+            OwnerTask::Script(sql, reply) => drop(reply.send(Ok(self.script(&sql, Author::Owner)))),
+            OwnerTask::Scripts(scripts, first, reply) => {
+                drop(reply.send(Ok(self.scripts(scripts.get(first..).unwrap_or_default()))));
+            }
             OwnerTask::Vacuum(reply) => drop(reply.send(self.run_for_owner("VACUUM", "vacuum"))),
             OwnerTask::Checkpoint(reply) => {
                 drop(reply.send(self.run_for_owner("PRAGMA wal_checkpoint(PASSIVE)", "checkpoint")));
@@ -55,13 +59,38 @@ impl Writer<'_> {
     }
 
     fn run_for_owner(&mut self, sql: &str, action: &'static str) -> Result<(), Error> {
-        self.script(sql).map_err(|error| engine_error(action, error))
+        self.script(sql, Author::Owner).map_err(|error| engine_error(action, error))
     }
 
-    /// Runs statements, each committed on its own. Remembers those that configure the connection.
-    fn script(&mut self, sql: &str) -> Result<(), SqlError> {
+    /// Runs a script that must end the transactions it begins.
+    fn script(&mut self, sql: &str, author: Author) -> Result<(), SqlError> {
+        let result = self.statements(sql, author);
+        self.end_left_open();
+        result
+    }
+
+    /// Runs scripts until no transaction is open: one, or as many as it takes to end the transaction that the first one
+    /// begins. A script that fails does not end the transaction of the others, as in SQLite.
+    fn scripts(&mut self, scripts: &[String]) -> Vec<Result<(), SqlError>> {
+        let mut results = Vec::new();
+        for sql in scripts {
+            results.push(self.statements(sql, Author::Configuration));
+            if self.session.is_autocommit() {
+                return results;
+            }
+        }
+        self.end_left_open();
+        if let Some(last @ Ok(())) = results.last_mut() {
+            let message = "the transaction that was begun is not committed";
+            *last = Err(probe::error_of_code(rusqlite::ffi::SQLITE_ERROR, Some(message)));
+        }
+        results
+    }
+
+    /// Runs statements, each committed on its own outside a transaction. Remembers those that configure the connection.
+    fn statements(&mut self, sql: &str, author: Author) -> Result<(), SqlError> {
         let _stamped = Stamped::new(stamps::new());
-        let mut script = Script::new(&mut self.session, sql, Author::Owner).map_err(sql_failure)?;
+        let mut script = Script::new(&mut self.session, sql, author).map_err(sql_failure)?;
         let mut from = 0;
         while let Some(mut prepared) = script.next(&mut self.session).map_err(sql_failure)? {
             let text = sql.get(from..script.taken()).unwrap_or_default();
@@ -73,7 +102,6 @@ impl Writer<'_> {
                     Err(code) => {
                         let error = self.session.error(code);
                         self.session.put_back(prepared);
-                        self.end_left_open();
                         return Err(error);
                     }
                 }
@@ -83,7 +111,6 @@ impl Writer<'_> {
             }
             self.session.put_back(prepared);
         }
-        self.end_left_open();
         Ok(())
     }
 

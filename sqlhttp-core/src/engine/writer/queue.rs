@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
@@ -32,6 +32,9 @@ impl Job {
 pub(crate) enum OwnerTask {
     /// Run these statements, each on its own.
     Script(String, oneshot::Sender<Result<Result<(), SqlError>, Error>>),
+    /// Run the script at this index, and those after it that are in the transaction it begins. One result for each script
+    /// that ran.
+    Scripts(Arc<[String]>, usize, oneshot::Sender<Result<Vec<Result<(), SqlError>>, Error>>),
     /// Rebuild the file.
     Vacuum(oneshot::Sender<Result<(), Error>>),
     /// Move the write-ahead log into the database file.

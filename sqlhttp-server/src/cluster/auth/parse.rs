@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::checker::Checker;
 use super::password::Secret;
-use super::permission::Permissions;
+use super::permission::{Permission, Permissions};
 use super::{CredentialStore, User};
 
 /// The username that stands for everybody.
@@ -49,6 +49,20 @@ pub enum AuthFileError {
         username: String,
         /// What is wrong with it.
         reason: String,
+    },
+    /// A user has a permission that does not exist.
+    #[error(
+        "auth file '{}': user '{username}': there is no permission '{name}'; the permissions are {}",
+        path.display(),
+        Permission::all_names()
+    )]
+    Permission {
+        /// The file.
+        path: PathBuf,
+        /// Whose permission it is.
+        username: String,
+        /// Its name in the file.
+        name: String,
     },
     /// The system has no random bytes.
     #[error("auth file '{}': no random bytes: {source}", path.display())]
@@ -91,7 +105,12 @@ impl CredentialStore {
         let mut everybody = Permissions::default();
         let mut users = HashMap::new();
         for entry in entries {
-            let permissions = Permissions::from_names(&entry.perms.unwrap_or_default());
+            let names = entry.perms.unwrap_or_default();
+            let permissions = Permissions::from_names(&names).map_err(|name| AuthFileError::Permission {
+                path: path.to_owned(),
+                username: entry.username.clone().unwrap_or_default(),
+                name: name.to_owned(),
+            })?;
             match entry.username {
                 None => tracing::warn!("auth file '{}': an entry without a username is ignored", path.display()),
                 Some(name) if name == EVERYBODY => everybody = permissions,

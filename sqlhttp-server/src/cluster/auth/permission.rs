@@ -35,26 +35,33 @@ pub enum Permission {
     Ui,
 }
 
+/// All permissions, each with its name in the file.
+const NAMES: [(&str, Permission); 14] = [
+    ("all", Permission::All),
+    ("backup", Permission::Backup),
+    ("execute", Permission::Execute),
+    ("join", Permission::Join),
+    ("join-read-only", Permission::JoinReadOnly),
+    ("join-read-replica", Permission::JoinReadReplica),
+    ("leader-ops", Permission::LeaderOps),
+    ("load", Permission::Load),
+    ("query", Permission::Query),
+    ("ready", Permission::Ready),
+    ("remove", Permission::Remove),
+    ("snapshot", Permission::Snapshot),
+    ("status", Permission::Status),
+    ("ui", Permission::Ui),
+];
+
 impl Permission {
     /// The permission of this name in the file.
     pub fn from_name(name: &str) -> Option<Self> {
-        Some(match name {
-            "all" => Permission::All,
-            "backup" => Permission::Backup,
-            "execute" => Permission::Execute,
-            "join" => Permission::Join,
-            "join-read-only" => Permission::JoinReadOnly,
-            "join-read-replica" => Permission::JoinReadReplica,
-            "leader-ops" => Permission::LeaderOps,
-            "load" => Permission::Load,
-            "query" => Permission::Query,
-            "ready" => Permission::Ready,
-            "remove" => Permission::Remove,
-            "snapshot" => Permission::Snapshot,
-            "status" => Permission::Status,
-            "ui" => Permission::Ui,
-            _ => return None,
-        })
+        NAMES.iter().find(|(known, _)| *known == name).map(|(_, permission)| *permission)
+    }
+
+    /// The names of all permissions, for people.
+    pub(super) fn all_names() -> String {
+        NAMES.map(|(name, _)| name).join(", ")
     }
 
     fn without_synonyms(self) -> Self {
@@ -67,10 +74,13 @@ impl Permission {
 pub(super) struct Permissions(HashSet<Permission>);
 
 impl Permissions {
-    /// Those that are known by these names; others mean nothing.
-    pub(super) fn from_names(names: &[String]) -> Self {
-        let known = names.iter().filter_map(|name| Permission::from_name(name));
-        Permissions(known.map(Permission::without_synonyms).collect())
+    /// Those of these names.
+    ///
+    /// # Errors
+    /// The first name that is no permission's.
+    pub(super) fn from_names(names: &[String]) -> Result<Self, &str> {
+        let known = |name| Permission::from_name(name).map(Permission::without_synonyms).ok_or(name);
+        names.iter().map(String::as_str).map(known).collect::<Result<_, _>>().map(Permissions)
     }
 
     /// Whether `needed` is among them.

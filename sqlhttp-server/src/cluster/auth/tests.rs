@@ -8,7 +8,7 @@ use super::*;
 
 const FILE: &str = r#"[
     {"username": "bob", "password": "secret1", "perms": ["all"], "comment": 1},
-    {"username": "mary", "password": "secret2", "perms": ["query", "backup", "join", "fly"]},
+    {"username": "mary", "password": "secret2", "perms": ["query", "backup", "join"]},
     {"username": "exec", "password": "p", "perms": ["execute"]},
     {"username": "nothing", "password": "n"},
     {"username": "nobody", "perms": ["query"]},
@@ -222,4 +222,13 @@ fn credentials_come_from_a_header_and_do_not_show_the_password() {
     assert_eq!((found.username.as_str(), found.password.as_str()), ("mary", "secret2"));
     assert!(!format!("{found:?}").contains("secret2"));
     assert_eq!(BasicCredentials::from_header(b"Bearer x"), None);
+}
+
+#[test]
+fn unknown_permissions_are_refused_by_name() {
+    let error = parse(r#"[{"username": "mary", "password": "p", "perms": ["query", "querry"]}]"#).err().unwrap();
+    let text = error.to_string();
+    assert!(text.contains("user 'mary': there is no permission 'querry'; the permissions are all, backup, "), "{text}");
+    assert!(text.ends_with("status, ui"), "{text}");
+    assert!(parse(r#"[{"username": "*", "perms": ["QUERY"]}]"#).is_err(), "names are in lower case");
 }

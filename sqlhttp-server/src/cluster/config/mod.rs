@@ -17,7 +17,7 @@ use sqlhttp_rqlite::format_duration;
 use tracing::Level;
 
 use crate::cluster::log;
-use crate::config::goflag::{Scanned, scan};
+use crate::config::goflag::{self, FlagError, Scanned, scan};
 use crate::config::{LogFormat, TlsFiles};
 use typed::Typed;
 
@@ -92,8 +92,27 @@ pub struct ClusterConfig {
     pub raft: RaftConfig,
     /// Queued writes.
     pub write_queue: WriteQueueConfig,
+    /// How long a read may run that asks for no time limit of its own.
+    pub query_timeout: Option<Duration>,
+    /// How many bytes a text, a BLOB or a row may have.
+    pub value_bytes_max: u64,
+    /// What is logged, and how.
+    pub log: LogConfig,
+    /// The flags that were given and have no effect, each with the reason.
+    pub idle_flags: Vec<(&'static str, &'static str)>,
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogConfig {
     /// How log lines look.
-    pub log_format: LogFormat,
+    pub format: LogFormat,
+    /// The least level that is logged, but for Raft's own lines.
+    pub level: Level,
+    /// Log a line for each request.
+    pub requests: bool,
+    /// Log requests whose SQL takes longer than this.
+    pub slow: Option<Duration>,
 }
 
 /// Settings of Raft.
@@ -130,16 +149,20 @@ pub struct RaftConfig {
 }
 
 impl RaftConfig {
-    /// Whether a leader that hears nobody steps down before others can elect the next.
-    pub(crate) fn check_lease(&self) -> Result<(), String> {
-        if self.leader_lease_timeout <= self.heartbeat_timeout {
+    /// Whether the timeouts fit each other: a leader without contact to a majority steps down before the others elect the next, and
+    /// an election lasts at least as long as the silence that calls it. In the words of rqlited's Raft library.
+    pub(crate) fn check_timeouts(&self) -> Result<(), String> {
+        let heartbeat = format_duration(self.heartbeat_timeout);
+        let why = if self.leader_lease_timeout > self.heartbeat_timeout {
+            let lease = format_duration(self.leader_lease_timeout);
+            format!("LeaderLeaseTimeout ({lease}) cannot be larger than heartbeat timeout ({heartbeat})")
+        } else if self.election_timeout < self.heartbeat_timeout {
+            let election = format_duration(self.election_timeout);
+            format!("ElectionTimeout ({election}) must be equal or greater than Heartbeat Timeout ({heartbeat})")
+        } else {
             return Ok(());
-        }
-        let (lease, heartbeat) = (format_duration(self.leader_lease_timeout), format_duration(self.heartbeat_timeout));
-        Err(format!(
-            "creating the raft system failed: LeaderLeaseTimeout ({lease}) cannot be larger than heartbeat timeout \
-             ({heartbeat})"
-        ))
+        };
+        Err(format!("creating the raft system failed: {why}"))
     }
 }
 
@@ -168,6 +191,8 @@ pub struct Exit {
 /// Last words, without the end of the last line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Words {
+    /// Written to standard output as they are: what was asked for.
+    Answer(String),
     /// Written as they are.
     Plain(String),
     /// Written as a line of the log.
@@ -183,16 +208,23 @@ impl Exit {
         Exit::new(1, format!("fatal: {message}"))
     }
 
-    fn usage(message: &str) -> Self {
-        Exit::new(2, format!("{message}\n{}", usage::usage().trim_end()))
+    fn usage(error: &FlagError) -> Self {
+        let names = table::TABLE.iter().flat_map(|flag| [flag.name, flag.alias]).filter(|name| !name.is_empty());
+        let summary = |name: &str| {
+            let flag = table::find(name)?;
+            Some(goflag::summary(flag.name, flag.kind, flag.default, flag.help))
+        };
+        Exit::new(2, goflag::explain(error, PROGRAM, names, summary))
     }
 
-    /// Writes the words, which belong on standard error.
-    pub fn write(&self, err: &mut dyn Write) -> io::Result<()> {
+    /// Writes the words: an answer to standard output, all others to standard error.
+    pub fn write(&self, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<()> {
         match &self.words {
+            Words::Answer(text) => writeln!(out, "{text}")?,
             Words::Plain(text) => writeln!(err, "{text}")?,
             Words::LogLine(text) => writeln!(err, "{}", log::line(log::PROCESS, text))?,
         }
+        out.flush()?;
         err.flush()
     }
 }
@@ -209,8 +241,10 @@ pub fn parse(arguments: &[OsString]) -> Result<ClusterConfig, Exit> {
     let kind_of = |name: &str| table::find(name).map(|flag| flag.kind);
     let rest = match scan(&arguments, kind_of, |name, value| typed.set(name, value)) {
         Ok(Scanned::Rest(rest)) => rest,
-        Ok(Scanned::Help) => return Err(Exit::new(0, usage::usage().trim_end())),
-        Err(message) => return Err(Exit::usage(&message)),
+        Ok(Scanned::Help) => {
+            return Err(Exit { code: 0, words: Words::Answer(usage::usage().trim_end().to_owned()) });
+        }
+        Err(error) => return Err(Exit::usage(&error)),
     };
     if typed.bool("version") {
         return Err(Exit::new(0, usage::version()));
@@ -225,7 +259,10 @@ pub fn parse(arguments: &[OsString]) -> Result<ClusterConfig, Exit> {
 
 fn utf8(word: &OsString) -> Result<String, Exit> {
     let text = word.to_str().map(str::to_owned);
-    text.ok_or_else(|| Exit::usage(&format!("argument is not valid UTF-8: {}", word.to_string_lossy())))
+    text.ok_or_else(|| {
+        let message = format!("argument is not valid UTF-8: {}", word.to_string_lossy());
+        Exit::usage(&FlagError::new("", message))
+    })
 }
 
 /// The one word behind the flags.

@@ -7,7 +7,7 @@ use tracing::Level;
 
 use super::typed::Typed;
 use super::validate::advertised;
-use super::{ClusterConfig, RaftConfig, WriteQueueConfig};
+use super::{ClusterConfig, LogConfig, RaftConfig, WriteQueueConfig};
 use crate::config::settings::hosts;
 use crate::config::{LogFormat, TlsFiles};
 
@@ -25,18 +25,20 @@ pub(super) fn resolve(typed: &Typed, data_dir: &str) -> Result<ClusterConfig, St
         http_addr: typed.text("http-addr"),
         http_adv_addr: advertised(typed, "http"),
         http_allow_origin: typed.text_opt("http-allow-origin"),
-        http_allowed_hosts: hosts(&typed.text("http-allowed-hosts")),
+        http_allowed_hosts: hosts(&typed.text("allowed-hosts")),
         auth_file: path(typed, "auth"),
         http_tls: http_tls(typed),
         http_ca_cert: path(typed, "http-ca-cert"),
         http_verify_client: typed.bool("http-verify-client"),
         http_verify_common_name: typed.text_opt("http-verify-common-name"),
-        http_body_timeout: typed.duration("http-body-timeout"),
-        http_first_request_timeout: typed.duration("http-first-request-timeout"),
-        http_body_bytes_max: typed.count("http-max-body"),
-        http_all_bodies_bytes_max: typed.count("http-max-bodies"),
-        http_connections_max: usize_of(typed.count("http-max-conns")),
-        http_statements_max: usize_of(typed.count("http-max-statements")),
+        http_body_timeout: typed.duration("body-timeout"),
+        http_first_request_timeout: typed.duration("first-request-timeout"),
+        http_body_bytes_max: typed.count("max-body"),
+        http_all_bodies_bytes_max: typed.count("max-bodies"),
+        http_connections_max: usize_of(typed.count("max-connections")),
+        http_statements_max: usize_of(typed.count("max-statements")),
+        query_timeout: typed.duration_opt("query-timeout"),
+        value_bytes_max: typed.count("max-value-bytes"),
         raft_addr: typed.text("raft-addr"),
         raft_adv_addr,
         cluster_connect_timeout: typed.duration("cluster-connect-timeout"),
@@ -52,8 +54,20 @@ pub(super) fn resolve(typed: &Typed, data_dir: &str) -> Result<ClusterConfig, St
         db_name: typed.text("db-name"),
         raft: raft(typed)?,
         write_queue: write_queue(typed),
-        log_format: if typed.bool("log-json") { LogFormat::Json } else { LogFormat::Text },
+        log: log(typed),
+        idle_flags: typed.idle(),
     })
+}
+
+fn log(typed: &Typed) -> LogConfig {
+    let json = typed.bool("log-json") || typed.text("log-format") == "json";
+    LogConfig {
+        format: if json { LogFormat::Json } else { LogFormat::Text },
+        // One of the words that the flag takes.
+        level: typed.text("log-level").parse().unwrap_or(Level::INFO),
+        requests: typed.bool("log-requests"),
+        slow: typed.duration_opt("log-slow"),
+    }
 }
 
 fn raft(typed: &Typed) -> Result<RaftConfig, String> {

@@ -7,6 +7,8 @@ use crate::config::goflag::Kind;
 pub(super) struct Flag {
     /// Its name, without dashes.
     pub(super) name: &'static str,
+    /// Another name, under which earlier versions know it; empty for none.
+    pub(super) alias: &'static str,
     /// What it takes.
     pub(super) kind: Kind,
     /// Its value when it is not given; empty for none.
@@ -26,21 +28,41 @@ pub(super) enum Standing {
     NotYet,
     /// rqlited has it; integers up to this one work, larger ones ask for what does not exist yet.
     UpTo(i64),
+    /// rqlited has it; accepted without effect, for this reason.
+    Idle(&'static str),
     /// rqlited does not have it.
     Own,
 }
 
 const fn works(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Flag {
-    Flag { name, kind, default, standing: Standing::Works, help }
+    Flag { name, alias: "", kind, default, standing: Standing::Works, help }
 }
 
 const fn not_yet(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Flag {
-    Flag { name, kind, default, standing: Standing::NotYet, help }
+    Flag { name, alias: "", kind, default, standing: Standing::NotYet, help }
 }
 
 const fn own(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Flag {
-    Flag { name, kind, default, standing: Standing::Own, help }
+    Flag { name, alias: "", kind, default, standing: Standing::Own, help }
 }
+
+const fn idle(name: &'static str, kind: Kind, default: &'static str, why: &'static str, help: &'static str) -> Flag {
+    Flag { name, alias: "", kind, default, standing: Standing::Idle(why), help }
+}
+
+impl Flag {
+    const fn also(self, alias: &'static str) -> Flag {
+        Flag { alias, ..self }
+    }
+}
+
+/// Why flags about the traffic between nodes have no effect.
+const ALONE: &str = "a cluster has one node for now, which talks to no other";
+
+/// Why a profile is not written.
+const NO_PROFILE: &str = "this program writes no profiles";
+
+const LOG_LEVELS: Kind = Kind::Choice(&["error", "warn", "info", "debug", "trace"]);
 
 const fn text(name: &'static str, help: &'static str) -> Flag {
     works(name, Kind::Text, "", help)
@@ -83,21 +105,28 @@ pub(super) const TABLE: &[Flag] = &[
     text("http-verify-common-name", "Let in only clients whose certificate has this Common Name"),
     works("raft-addr", Kind::Text, "localhost:4002", "Address (host:port) where other nodes reach this one"),
     text("raft-adv-addr", "Address that other nodes are told, if not that of -raft-addr"),
-    text_not_yet("node-cert", "Encrypt what nodes tell each other with this certificate chain, a PEM file"),
-    text_not_yet("node-key", "The private key of -node-cert, a PEM file"),
+    idle(
+        "node-cert",
+        Kind::Text,
+        "",
+        ALONE,
+        "Encrypt what nodes send each other with this certificate chain, a PEM file",
+    ),
+    idle("node-key", Kind::Text, "", ALONE, "The private key of -node-cert, a PEM file"),
     text_not_yet("node-ca-cert", "Check other nodes' certificates against this authority, a PEM file"),
-    switch_not_yet("node-no-verify", "Do not check the certificates of the nodes that are called"),
+    idle("node-no-verify", Kind::Bool, "false", ALONE, "Do not check the certificates of the nodes that are called"),
     switch_not_yet("node-verify-client", "Let in only nodes with a valid certificate"),
     text_not_yet("node-verify-server-name", "Host name that the certificates of the nodes that are called must have"),
     text_not_yet("node-verify-common-name", "Let in only nodes whose certificate has this Common Name"),
     duration("cluster-connect-timeout", "30s", "How long to wait for a connection to another node"),
-    switch_not_yet("compress-snap-transport", "Compress the snapshots that nodes send each other"),
+    idle("compress-snap-transport", Kind::Bool, "false", ALONE, "Compress the snapshots that nodes send each other"),
     text_not_yet("join", "Comma-separated Raft addresses (host:port) of nodes whose cluster to join"),
     works("join-attempts", Kind::Int, "5", "How often to try the addresses of -join"),
     duration("join-interval", "3s", "How long to wait between two attempts to join"),
     text("join-as", "User of the -auth file as whom this node joins"),
     Flag {
         name: "bootstrap-expect",
+        alias: "",
         kind: Kind::Int,
         default: "0",
         standing: Standing::UpTo(1),
@@ -105,14 +134,20 @@ pub(super) const TABLE: &[Flag] = &[
     },
     duration("bootstrap-expect-timeout", "2m", "How long the making of a new cluster may take"),
     text_not_yet("disco-mode", "Find the cluster with consul-kv, etcd-kv, dns or dns-srv"),
-    not_yet("disco-key", Kind::Text, "rqlite", "Prefix of the keys in the discovery service"),
+    idle("disco-key", Kind::Text, "rqlite", ALONE, "Prefix of the keys in the discovery service"),
     text_not_yet("disco-config", "Settings of the discovery service: JSON, or the path of a JSON file"),
     switch_not_yet("raft-non-voter", "Be a read replica"),
     switch("fk", "Enforce foreign keys"),
     works("db-max-ro-conns", Kind::Int, "256", "How many reads may run at once; 0 is no limit"),
     duration("auto-vacuum-int", "0s", "How often to run VACUUM; 0 is never"),
     duration("auto-optimize-int", "24h", "How often to run PRAGMA optimize; 0h is never"),
-    text_not_yet("extensions-path", "Comma-separated paths of SQLite extensions: files, directories or archives"),
+    idle(
+        EXTENSIONS_PATH,
+        Kind::Text,
+        "",
+        "the directory holds no extensions",
+        "Comma-separated paths of SQLite extensions: files, directories or archives; only empty directories as yet",
+    ),
     works("raft-log-level", Kind::Text, "WARN", "The least level that Raft logs: ERROR, WARN, INFO or DEBUG"),
     works("raft-snap", Kind::Uint, "8192", "Log entries since the last snapshot that call for the next"),
     works("raft-snap-wal-size", Kind::Uint, "4194304", "Bytes in SQLite's WAL that call for a snapshot; 0 is none"),
@@ -141,36 +176,49 @@ pub(super) const TABLE: &[Flag] = &[
     text_not_yet("otlp-ca-cert", "Check the collector's certificate against this authority, a PEM file"),
     text_not_yet("otlp-cert", "Certificate to show to the collector, a PEM file"),
     text_not_yet("otlp-key", "The private key of -otlp-cert, a PEM file"),
-    text_not_yet("cpu-profile", "File for a CPU profile"),
-    text_not_yet("mem-profile", "File for a memory profile"),
-    text_not_yet("trace-profile", "File for an execution trace"),
+    idle("cpu-profile", Kind::Text, "", NO_PROFILE, "File for a CPU profile"),
+    idle("mem-profile", Kind::Text, "", NO_PROFILE, "File for a memory profile"),
+    idle("trace-profile", Kind::Text, "", NO_PROFILE, "File for an execution trace"),
     own("db-name", Kind::Text, "main", "Name of the database in ws4sqlite's API: POST /<name>"),
-    own("http-allowed-hosts", Kind::Text, "", "Comma-separated hosts that requests may name; empty is every host"),
+    own("allowed-hosts", Kind::Text, "", "Comma-separated hosts that requests may name; empty is every host")
+        .also("http-allowed-hosts"),
     own(
-        "http-body-timeout",
+        "body-timeout",
         Kind::SignedDuration,
         "5m",
         "How long a client may take to send a request's body, but for /boot; 0s is no limit",
-    ),
+    )
+    .also("http-body-timeout"),
     own(
-        "http-first-request-timeout",
+        "first-request-timeout",
         Kind::SignedDuration,
         "10s",
         "How long a new HTTP connection may be without a request; 0s is 2m",
-    ),
+    )
+    .also("http-first-request-timeout"),
+    own("log-format", Kind::Choice(&["text", "json"]), "text", "How log lines look"),
+    own("log-json", Kind::Bool, "false", "Write log lines as JSON, as -log-format json does"),
+    own("log-level", LOG_LEVELS, "info", "The least level that is logged; for Raft see -raft-log-level"),
+    own("log-requests", Kind::Bool, "false", "Log a line for each request, and why it was refused"),
     own(
-        "http-max-bodies",
-        Kind::Size,
-        "512MiB",
-        "Memory for all request bodies together; one of -http-max-body always fits",
+        "log-slow",
+        Kind::Duration,
+        "0s",
+        "Log requests whose SQL takes longer than this, with the first KiB of the SQL; 0 logs none",
     ),
-    own("http-max-body", Kind::Size, "64MiB", "Largest request body, also after decompression"),
-    own("http-max-conns", Kind::Count, "4096", "HTTP connections open at once"),
-    own("http-max-statements", Kind::Count, "100000", "Statements in one request"),
-    own("log-json", Kind::Bool, "false", "Write log lines as JSON"),
+    own("max-bodies", Kind::Size, "512MiB", "Memory for all request bodies together; one of -max-body always fits")
+        .also("http-max-bodies"),
+    own("max-body", Kind::Size, "64MiB", "Largest request body, also after decompression").also("http-max-body"),
+    own("max-connections", Kind::Count, "4096", "HTTP connections open at once").also("http-max-conns"),
+    own("max-statements", Kind::Count, "100000", "Statements in one request").also("http-max-statements"),
+    own("max-value-bytes", Kind::Size, "64MiB", "Largest text or BLOB, and largest row"),
+    own("query-timeout", Kind::Duration, "0s", "How long a read may run that asks for no db_timeout; 0 is no limit"),
 ];
+
+/// The flag that takes paths of extensions.
+pub(super) const EXTENSIONS_PATH: &str = "extensions-path";
 
 /// The flag of this name.
 pub(super) fn find(name: &str) -> Option<&'static Flag> {
-    TABLE.iter().find(|flag| flag.name == name)
+    TABLE.iter().find(|flag| flag.name == name || (!name.is_empty() && flag.alias == name))
 }

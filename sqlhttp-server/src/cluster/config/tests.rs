@@ -13,7 +13,7 @@ fn config(flags: &str) -> ClusterConfig {
 
 fn exit(line: &str) -> (u8, String) {
     match parse_line(line) {
-        Err(Exit { code, words: Words::Plain(text) }) => (code, text),
+        Err(Exit { code, words: Words::Plain(text) | Words::Answer(text) }) => (code, text),
         other => panic!("{line}: {other:?}"),
     }
 }
@@ -64,7 +64,9 @@ fn our_own_flags_have_defaults_too() {
     let config = config("");
     assert_eq!((config.db_name.as_str(), config.http_body_bytes_max), ("main", 64 << 20));
     assert_eq!((config.http_connections_max, config.http_statements_max), (4096, 100_000));
-    assert_eq!(config.log_format, LogFormat::Text);
+    let log = LogConfig { format: LogFormat::Text, level: Level::INFO, requests: false, slow: None };
+    assert_eq!((config.log, config.query_timeout, config.value_bytes_max), (log, None, 64 << 20));
+    assert_eq!(config.idle_flags, []);
 }
 
 #[test]
@@ -79,7 +81,18 @@ fn what_is_typed_is_resolved() {
     assert_eq!((tls.http_verify_client, tls.http_verify_common_name), (true, Some("cn".to_owned())));
     let sizes = config("-http-max-body 1KiB -http-max-conns 2 -http-max-statements 3 -db-name x -log-json");
     assert_eq!((sizes.http_body_bytes_max, sizes.http_connections_max, sizes.http_statements_max), (1024, 2, 3));
-    assert_eq!((sizes.db_name.as_str(), sizes.log_format), ("x", LogFormat::Json));
+    assert_eq!((sizes.db_name.as_str(), sizes.log.format), ("x", LogFormat::Json));
+    let shared = config("-max-body 1KiB -max-connections 2 -max-statements 3 -db-name x -log-format json");
+    assert_eq!(shared, sizes, "the names that both programs know, and those of old");
+    let limits = config("-query-timeout 3s -max-value-bytes 1MiB -log-slow 250ms -log-requests -log-level debug");
+    assert_eq!((limits.query_timeout, limits.value_bytes_max), (Some(Duration::from_secs(3)), 1 << 20));
+    let log = LogConfig {
+        format: LogFormat::Text,
+        level: Level::DEBUG,
+        requests: true,
+        slow: Some(Duration::from_millis(250)),
+    };
+    assert_eq!(limits.log, log);
     let raft = config("-raft-log-level debug -raft-snap 0x10 -raft-snap-wal-size 0 -raft-reap-node-timeout 48h").raft;
     assert_eq!((raft.log_level, raft.snapshot_entries, raft.snapshot_wal_bytes), (Level::DEBUG, 16, None));
     assert_eq!(raft.reap_voter_timeout, Some(Duration::from_secs(48 * 3600)));
@@ -93,9 +106,13 @@ fn what_is_typed_is_resolved() {
 fn raft_has_its_own_timeouts_for_zero() {
     let raft = config("-raft-heartbeat-timeout 0s -raft-election-timeout 0s -raft-leader-lease-timeout 0s").raft;
     assert_eq!(raft, config("").raft);
-    assert_eq!(raft.check_lease(), Ok(()));
-    assert_eq!(config("-raft-heartbeat-timeout 500ms").raft.check_lease(), Ok(()));
-    assert!(config("-raft-heartbeat-timeout 499ms").raft.check_lease().is_err());
+    assert_eq!(raft.check_timeouts(), Ok(()));
+    assert_eq!(config("-raft-heartbeat-timeout 500ms").raft.check_timeouts(), Ok(()));
+    assert!(config("-raft-heartbeat-timeout 499ms").raft.check_timeouts().is_err());
+    assert_eq!(config("-raft-heartbeat-timeout 2s -raft-election-timeout 2s").raft.check_timeouts(), Ok(()));
+    let why =
+        "creating the raft system failed: ElectionTimeout (1s) must be equal or greater than Heartbeat Timeout (2s)";
+    assert_eq!(config("-raft-heartbeat-timeout 2s").raft.check_timeouts().unwrap_err(), why);
 }
 
 #[test]
@@ -127,7 +144,7 @@ fn flags_are_spelt_as_for_go() {
 }
 
 #[test]
-fn a_wrong_flag_is_told_with_the_usage() {
+fn a_wrong_flag_is_told_in_three_lines() {
     let cases = [
         ("-x", "flag provided but not defined: -x"),
         ("-on-disk-path=x", "flag provided but not defined: -on-disk-path"),
@@ -145,8 +162,15 @@ fn a_wrong_flag_is_told_with_the_usage() {
     ];
     for (flags, message) in cases {
         let (code, text) = exit(&format!("{flags} data"));
-        assert_eq!((code, text), (2, format!("{message}\n{}", usage::usage().trim_end())), "{flags}");
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!((code, lines[0]), (2, message), "{flags}");
+        assert!(lines.len() <= 3, "{text}");
+        assert_eq!(lines.last(), Some(&"'sqlhttp-cluster -help' lists all flags."), "{flags}");
     }
+    assert_eq!(exit("-node-idd x data").1.lines().nth(1), Some("Did you mean -node-id?"));
+    assert_eq!(exit("-http-max-bdy 1 data").1.lines().nth(1), Some("Did you mean -http-max-body?"));
+    let about = "-join-attempts int: How often to try the addresses of -join (default 5)";
+    assert_eq!(exit("-join-attempts x data").1.lines().nth(1), Some(about));
     assert!(exit("-node-id").1.starts_with("flag needs an argument: -node-id\n"));
 }
 
@@ -176,7 +200,9 @@ fn nothing_at_all_is_a_line_of_the_log() {
     let text = "failed to parse command-line flags: missing required argument: DataPath";
     assert_eq!(exit, Exit { code: 1, words: Words::LogLine(text.to_owned()) });
     let mut written = Vec::new();
-    exit.write(&mut written).unwrap();
+    let mut out = Vec::new();
+    exit.write(&mut out, &mut written).unwrap();
+    assert!(out.is_empty());
     let written = String::from_utf8(written).unwrap();
     assert!(written.starts_with("[rqlited] ") && written.ends_with(&format!(" {text}\n")), "{written}");
 }
@@ -261,9 +287,10 @@ fn what_makes_no_sense_is_refused() {
     let cases = [
         ("-raft-apply-timeout -1s", "-raft-apply-timeout must not be negative"),
         ("-raft-log-level loud", "-raft-log-level must be one of ERROR, WARN, INFO, or DEBUG"),
-        ("-http-max-body 0", "-http-max-body must be at least 1"),
-        ("-http-max-conns 0", "-http-max-conns must be at least 1"),
-        ("-http-max-statements 0", "-http-max-statements must be at least 1"),
+        ("-http-max-body 0", "-max-body must be at least 1"),
+        ("-max-connections 0", "-max-connections must be at least 1"),
+        ("-http-max-statements 0", "-max-statements must be at least 1"),
+        ("-max-value-bytes 1KiB", "-max-value-bytes must be between 65536 and 1000000000"),
         ("-db-name=", "-db-name \"\" cannot be the name of a database"),
         ("-db-name a/b", "-db-name \"a/b\" cannot be the name of a database"),
         ("-db-name Status", "-db-name \"Status\" cannot be the name of a database"),
@@ -276,11 +303,9 @@ fn what_makes_no_sense_is_refused() {
 /// Command lines that pass the validation and ask for what the flag switches on.
 fn asking_for(name: &str) -> String {
     match name {
-        "node-cert" | "node-key" => "-node-cert c -node-key k".to_owned(),
         "node-verify-common-name" => "-node-verify-common-name x -node-verify-client".to_owned(),
         "disco-mode" => "-disco-mode etcd-kv".to_owned(),
         "join" => "-join a:1".to_owned(),
-        "extensions-path" => "-extensions-path /".to_owned(),
         "bootstrap-expect" => "-bootstrap-expect 3".to_owned(),
         "otlp-endpoint" => "-otlp-endpoint h:1".to_owned(),
         "otlp-interval" => "-otlp-endpoint h:1 -otlp-interval 1s".to_owned(),
@@ -312,10 +337,39 @@ fn what_asks_for_nothing_is_accepted() {
         "-join= -join-attempts 2 -join-interval 1s -join-as u",
         "-bootstrap-expect 1 -bootstrap-expect-timeout 5s",
         "-raft-non-voter=false -node-no-verify=false -compress-snap-transport=false",
-        "-disco-key rqlite -disco-mode= -auto-backup=",
+        "-disco-key rqlite -disco-mode= -auto-backup= -extensions-path=",
         "-raft-reap-read-only-node-timeout 30m -cluster-connect-timeout 1s",
     ] {
         config(flags);
+    }
+}
+
+#[test]
+fn flags_without_effect_are_accepted_and_named() {
+    let empty = tempfile::tempdir().unwrap();
+    std::fs::write(empty.path().join(".hidden"), "").unwrap();
+    let path = empty.path().display();
+    let idle = config(&format!(
+        "-disco-key k -cpu-profile c -mem-profile m -trace-profile t -node-cert c -node-key k -node-no-verify \
+         -compress-snap-transport -extensions-path {path}"
+    ))
+    .idle_flags;
+    let names: Vec<&str> = idle.iter().map(|(name, _)| *name).collect();
+    let expected = [
+        "node-cert",
+        "node-key",
+        "node-no-verify",
+        "compress-snap-transport",
+        "disco-key",
+        "extensions-path",
+        "cpu-profile",
+        "mem-profile",
+        "trace-profile",
+    ];
+    assert_eq!(names, expected);
+    std::fs::write(empty.path().join("x.so"), "").unwrap();
+    for paths in [format!("{path}"), format!("{path}/x.so"), format!("{path},{path}")] {
+        assert_eq!(fatal(&format!("-extensions-path {paths}")), "-extensions-path is not supported yet");
     }
 }
 
@@ -330,7 +384,8 @@ fn the_table_is_complete() {
     assert_eq!(rqlite.count(), 68);
     for flag in TABLE {
         assert!(!flag.help.is_empty() && parse_value(flag.kind, flag.default).is_ok(), "{}", flag.name);
-        assert_eq!(TABLE.iter().filter(|other| other.name == flag.name).count(), 1, "{}", flag.name);
+        let names = TABLE.iter().flat_map(|other| [other.name, other.alias]);
+        assert_eq!(names.filter(|name| *name == flag.name).count(), 1, "{}", flag.name);
     }
 }
 

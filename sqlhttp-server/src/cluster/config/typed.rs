@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::table::{Flag, Standing, TABLE, find};
+use super::table::{EXTENSIONS_PATH, Flag, Standing, TABLE, find};
+use super::validate::holds_extensions;
 use crate::config::goflag::{Value, parse_value};
 
 /// What the command line says.
@@ -38,10 +39,20 @@ impl Typed {
     pub(super) fn first_unsupported(&self) -> Option<&'static str> {
         let asks = |flag: &&Flag| match flag.standing {
             Standing::Works | Standing::Own => false,
+            Standing::Idle(_) => flag.name == EXTENSIONS_PATH && holds_extensions(&self.text(flag.name)),
             Standing::NotYet => self.differs(flag),
             Standing::UpTo(max) => self.int(flag.name) > max,
         };
         TABLE.iter().find(asks).map(|flag| flag.name)
+    }
+
+    /// The flags that were given for nothing, and why.
+    pub(super) fn idle(&self) -> Vec<(&'static str, &'static str)> {
+        let reason = |flag: &'static Flag| match flag.standing {
+            Standing::Idle(why) if self.differs(flag) => Some((flag.name, why)),
+            _ => None,
+        };
+        TABLE.iter().filter_map(reason).collect()
     }
 
     /// The first flag whose duration is negative.
@@ -54,7 +65,7 @@ impl Typed {
         self.values.get(name).cloned().or_else(|| default(find(name)?))
     }
 
-    /// A flag of kind text.
+    /// A flag of kind text or choice.
     pub(super) fn text(&self, name: &str) -> String {
         self.text_opt(name).unwrap_or_default()
     }
@@ -93,6 +104,7 @@ impl Typed {
     pub(super) fn duration(&self, name: &str) -> Duration {
         match self.get(name) {
             Some(Value::Nanos(nanos)) => Duration::from_nanos(u64::try_from(nanos).unwrap_or(0)),
+            Some(Value::Duration(duration)) => duration,
             _ => Duration::ZERO,
         }
     }

@@ -34,7 +34,9 @@ fn describe_all<'a>(flags: impl Iterator<Item = &'a Flag>, text: &mut String) {
 fn help(flag: &Flag) -> String {
     let mut help = flag.help.to_owned();
     let _ = match flag.standing {
+        Standing::Own if !flag.alias.is_empty() => write!(help, "; also -{}", flag.alias),
         Standing::Works | Standing::Own => Ok(()),
+        Standing::Idle(why) => write!(help, " (no effect: {why})"),
         Standing::NotYet => write!(help, " (not supported yet)"),
         Standing::UpTo(max) => write!(help, " (more than {max}: not supported yet)"),
     };

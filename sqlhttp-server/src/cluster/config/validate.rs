@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::address::{is_port_number, is_unspecified, split_host_port};
 use super::typed::Typed;
+use crate::config::settings::value_bytes_max;
 
 type Check = fn(&Typed) -> Result<(), String>;
 
@@ -44,6 +45,13 @@ fn extensions_exist(typed: &Typed) -> Result<(), String> {
     let paths = typed.text_opt("extensions-path").unwrap_or_default();
     let missing = paths.split(',').find(|path| !paths.is_empty() && !Path::new(path).exists());
     missing.map_or(Ok(()), |path| Err(format!("extension path does not exist: {path}")))
+}
+
+/// Whether any of the comma-separated paths may hold an extension: everything but a directory without visible files.
+pub(super) fn holds_extensions(paths: &str) -> bool {
+    let is_visible = |entry: std::fs::DirEntry| !entry.file_name().to_string_lossy().starts_with('.');
+    let is_empty = |path: &str| std::fs::read_dir(path).is_ok_and(|entries| !entries.flatten().any(is_visible));
+    !paths.is_empty() && !paths.split(',').all(is_empty)
 }
 
 fn certificates_are_complete(typed: &Typed) -> Result<(), String> {
@@ -183,7 +191,8 @@ fn own_flags_are_valid(typed: &Typed) -> Result<(), String> {
     let name = typed.text("db-name");
     let usable = !name.is_empty() && !name.contains('/') && !RESERVED.contains(&name.to_lowercase().as_str());
     ensure(usable, format!("-db-name {name:?} cannot be the name of a database"))?;
-    ["http-max-body", "http-max-conns", "http-max-statements"]
+    ["max-body", "max-connections", "max-statements"]
         .iter()
-        .try_for_each(|name| ensure(typed.count(name) > 0, format!("-{name} must be at least 1")))
+        .try_for_each(|name| ensure(typed.count(name) > 0, format!("-{name} must be at least 1")))?;
+    value_bytes_max(typed.count("max-value-bytes")).map(drop)
 }

@@ -16,10 +16,15 @@ impl io::Write for Captured {
     }
 }
 
-fn captured(format: LogFormat, raft_level: Level, log: impl FnOnce()) -> String {
+/// The log of a node without flags about it.
+fn config(format: LogFormat) -> LogConfig {
+    LogConfig { format, level: Level::INFO, requests: false, slow: None }
+}
+
+fn captured(config: &LogConfig, raft_level: Level, log: impl FnOnce()) -> String {
     let captured = Captured::default();
     let writer = captured.clone();
-    let subscriber = subscriber(format, raft_level, move || writer.clone());
+    let subscriber = subscriber(config, raft_level, move || writer.clone());
     tracing::subscriber::with_default(subscriber, log);
     let bytes = captured.0.lock().unwrap().clone();
     String::from_utf8(bytes).unwrap()
@@ -27,7 +32,11 @@ fn captured(format: LogFormat, raft_level: Level, log: impl FnOnce()) -> String 
 
 /// The lines without their times.
 fn texts(raft_level: Level, log: impl FnOnce()) -> Vec<String> {
-    let text = captured(LogFormat::Text, raft_level, log);
+    texts_with(&config(LogFormat::Text), raft_level, log)
+}
+
+fn texts_with(config: &LogConfig, raft_level: Level, log: impl FnOnce()) -> Vec<String> {
+    let text = captured(config, raft_level, log);
     let timeless = |line: &str| {
         let (component, rest) = line.split_once("] ").unwrap();
         let (time, text) = rest.split_at(TIME_LEN);
@@ -91,6 +100,40 @@ fn others_do_not_follow_it() {
 }
 
 #[test]
+fn lines_about_requests_are_asked_for() {
+    let log = || {
+        let span = tracing::info_span!(target: REQUEST_SPAN, "request", id = 7);
+        span.in_scope(|| {
+            tracing::info!(target: REQUEST_LOG, "answered");
+            tracing::debug!(target: REQUEST_LOG, "odd");
+            tracing::warn!(target: SLOW_LOG, "slow SQL");
+            tracing::info!(target: "sqlhttp_server::http::listen", "x");
+        });
+    };
+    let quiet = config(LogFormat::Text);
+    assert_eq!(texts_with(&quiet, Level::WARN, log), ["[rqlited] slow SQL"]);
+    let slow = LogConfig { slow: Some(std::time::Duration::from_secs(1)), ..quiet.clone() };
+    assert_eq!(texts_with(&slow, Level::WARN, log), ["[rqlited] slow SQL id=7"]);
+    let all = LogConfig { requests: true, level: Level::ERROR, ..quiet.clone() };
+    assert_eq!(texts_with(&all, Level::WARN, log), ["[rqlited] answered id=7", "[rqlited] slow SQL id=7"]);
+    let everything = LogConfig { level: Level::DEBUG, ..quiet };
+    assert_eq!(texts_with(&everything, Level::WARN, log).len(), 4);
+}
+
+#[test]
+fn the_level_is_that_of_this_program() {
+    for (level, count) in [(Level::ERROR, 1), (Level::WARN, 2), (Level::INFO, 3), (Level::DEBUG, 4)] {
+        let lines = texts_with(&LogConfig { level, ..config(LogFormat::Text) }, Level::WARN, || {
+            tracing::error!(target: "store", "x");
+            tracing::warn!(target: "store", "x");
+            tracing::info!(target: "store", "x");
+            tracing::debug!(target: "store", "x");
+        });
+        assert_eq!(lines.len(), count, "{level}");
+    }
+}
+
+#[test]
 fn nothing_forges_a_line() {
     let lines = texts(Level::WARN, || tracing::warn!("user '{}'", "x\n[rqlited] forged"));
     assert_eq!(lines, ["[rqlited] user 'x\\n[rqlited] forged'"]);
@@ -98,7 +141,8 @@ fn nothing_forges_a_line() {
 
 #[test]
 fn lines_may_be_json() {
-    let text = captured(LogFormat::Json, Level::WARN, || tracing::info!(target: "store", index = 3, "applied"));
+    let text =
+        captured(&config(LogFormat::Json), Level::WARN, || tracing::info!(target: "store", index = 3, "applied"));
     let line: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!((&line["target"], &line["message"], &line["index"]), (&"store".into(), &"applied".into(), &3.into()));
 }

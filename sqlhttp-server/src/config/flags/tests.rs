@@ -12,7 +12,7 @@ fn settings(line: &str) -> Settings {
 }
 
 fn error(line: &str) -> String {
-    parse(&words(line)).unwrap_err()
+    parse(&words(line)).unwrap_err().message
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn defaults_hold_when_nothing_is_set() {
     assert_eq!(none.count("max-body"), 64 << 20);
     assert_eq!(none.count("max-header"), 64 << 10);
     assert_eq!(none.count("max-connections"), 10_000);
-    assert_eq!(none.count("max-items"), 100_000);
+    assert_eq!(none.count("max-statements"), 100_000);
     assert_eq!(none.duration("busy-timeout"), Duration::from_secs(5));
     assert_eq!(none.duration("body-timeout"), Duration::from_secs(300));
     assert_eq!(none.duration("query-timeout"), Duration::ZERO);
@@ -132,7 +132,10 @@ fn the_environment_sets_what_the_command_line_does_not() {
 #[test]
 fn a_wrong_variable_is_named() {
     let variable = |name: &str| (name == "SQLHTTP_PORT").then(|| "abc".to_owned());
-    assert_eq!(Settings::from_env(variable).unwrap_err(), "invalid value \"abc\" for SQLHTTP_PORT: parse error");
+    assert_eq!(
+        Settings::from_env(variable).unwrap_err().message,
+        "invalid value \"abc\" for SQLHTTP_PORT: parse error"
+    );
 }
 
 #[test]
@@ -144,6 +147,22 @@ fn a_file_sets_what_is_no_database() {
         assert_eq!(settings.set_named(name, "x").unwrap_err(), format!("unknown setting '{name}'"));
     }
     assert_eq!(settings.set_named("port", "x").unwrap_err(), "invalid value \"x\" for port: parse error");
+}
+
+#[test]
+fn other_names_of_a_flag_work_everywhere() {
+    assert_eq!(settings("-max-items 7").count("max-statements"), 7);
+    assert_eq!(settings("-max-items 7 -max-statements 8").count("max-statements"), 8);
+    assert_eq!(error("-max-items x"), "invalid value \"x\" for flag -max-items: parse error");
+    let old = |name: &str| (name == "SQLHTTP_MAX_ITEMS").then(|| "7".to_owned());
+    assert_eq!(Settings::from_env(old).unwrap().count("max-statements"), 7);
+    let both = |name: &str| name.starts_with("SQLHTTP_MAX_").then(|| name.len().to_string());
+    let expected = "SQLHTTP_MAX_STATEMENTS".len() as u64;
+    assert_eq!(Settings::from_env(both).unwrap().count("max-statements"), expected, "the name beats the alias");
+    let mut file = Settings::default();
+    file.set_named("max-items", "7").unwrap();
+    assert_eq!(file.count("max-statements"), 7);
+    assert!(usage().contains("Statements in one request; also -max-items (default 100000)"), "{}", usage());
 }
 
 #[test]

@@ -6,12 +6,13 @@ fn companion(source: &str) -> Companion {
 }
 
 fn auth_of(source: &str) -> Result<AuthConfig, String> {
-    auth("m", companion(source).auth.as_ref().unwrap())
+    auth("m", companion(source).auth.as_ref().unwrap()).map_err(|mistake| mistake.message)
 }
 
 fn task_of(source: &str) -> Result<ResolvedTask, String> {
     let companion = companion(&format!("scheduledTasks:\n  - {{{source}}}\n"));
-    task(0, &companion.scheduled_tasks.unwrap()[0], Some("/home/u"))
+    let tasks = companion.scheduled_tasks.unwrap();
+    task(0, "scheduledTasks[0]", &tasks[0], Some("/home/u")).map_err(|mistake| mistake.message)
 }
 
 const PASSWORD: [u8; 32] = [
@@ -78,8 +79,8 @@ fn stored_statements_must_be_complete_and_the_last_wins() {
     let twice = stored("storedStatements: [{id: A, sql: SELECT 1}, {id: A, sql: SELECT 2}]").unwrap();
     assert_eq!(twice, HashMap::from([("A".to_owned(), Arc::from("SELECT 2"))]));
     let missing = "no ID or SQL specified for stored statement #0 in database 'm'";
-    assert_eq!(stored("storedStatements: [{id: A}]").unwrap_err(), missing);
-    assert_eq!(stored("storedStatements: [{sql: A}]").unwrap_err(), missing);
+    assert_eq!(stored("storedStatements: [{id: A}]").unwrap_err().message, missing);
+    assert_eq!(stored("storedStatements: [{sql: A}]").unwrap_err().message, missing);
 }
 
 #[test]
@@ -89,7 +90,7 @@ fn journal_modes_are_checked() {
     assert_eq!(mode("disableWALMode: true"), Ok(JournalMode::Keep));
     assert_eq!(mode("journalMode: delete"), Ok(JournalMode::Delete));
     assert_eq!(mode("journalMode: PERSIST\ndisableWALMode: true"), Ok(JournalMode::Persist));
-    assert!(mode("journalMode: OFF").unwrap_err().contains("not 'OFF'"));
+    assert!(mode("journalMode: OFF").unwrap_err().message.contains("not 'OFF'"));
     assert!(mode("journalMode: WAL\ndisableWALMode: true").is_err());
 }
 
@@ -117,7 +118,7 @@ fn backups_of_scheduled_tasks_are_checked_at_once() {
         let found = task_of(&format!("schedule: '@daily', doBackup: true, {source}"));
         assert_eq!(found.unwrap_err(), message, "{source}");
         let late = task_of(&format!("atStartup: true, doBackup: true, {source}")).unwrap();
-        assert_eq!(late.late_error.as_deref(), Some(message), "{source}");
+        assert_eq!(late.late_error.map(|mistake| mistake.message).as_deref(), Some(message), "{source}");
     }
 }
 
@@ -133,7 +134,12 @@ fn maintenance_is_a_task_of_old() {
     let (tasks, deprecated) = written_tasks("m", &old).unwrap();
     assert!(deprecated && tasks.len() == 1 && tasks[0].at_startup);
     let both = companion("maintenance: {atStartup: true}\nscheduledTasks: []\n");
-    assert!(written_tasks("m", &both).unwrap_err().starts_with("in m: it's not possible to use both old maintenance"));
+    assert!(
+        written_tasks("m", &both)
+            .unwrap_err()
+            .message
+            .starts_with("in m: it's not possible to use both old maintenance")
+    );
     assert!(written_tasks("m", &companion("")).unwrap().0.is_empty());
 }
 

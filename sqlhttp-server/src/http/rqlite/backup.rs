@@ -45,6 +45,7 @@ pub(super) async fn answer(exchange: &Exchange<'_>, params: Params) -> Result<Ht
     exchange.state.vars.backups.add(1);
     let copy = Copy::make(exchange, params.vacuum).await?;
     exchange.state.node.has_backed_up();
+    exchange.database.last_backup.is_now();
     let wal = params.backup_format == BackupFormat::Binary
         && !params.vacuum
         && exchange.database.journal_mode == JournalMode::Wal

@@ -11,6 +11,7 @@ use sqlhttp_rqlite::{Endpoint, Params, encode_queued};
 
 use super::super::answer::log;
 use super::super::exchange::Exchange;
+use super::super::observe::SqlObserver;
 use super::super::reply::{HttpResponse, Rejection};
 use super::answer::Form;
 use super::{error, from_protocol, refused, statements};
@@ -58,16 +59,24 @@ async fn write(exchange: &Exchange<'_>, batch: Batch) -> Result<(), Error> {
     if let Some(queue) = &exchange.state.write_queue {
         return queue.write(batch.steps).await;
     }
-    let work = apply(exchange.database.backend.clone(), batch, exchange.state.deadline());
+    let (backend, sql) = (exchange.database.backend.clone(), exchange.database.sql.clone());
+    let work = apply(backend, sql, batch, exchange.state.deadline());
     tokio::spawn(work).await.unwrap_or(Err(Error::Closed))
 }
 
 /// What becomes of the single statements is not told.
-async fn apply(backend: Arc<dyn Backend>, batch: Batch, deadline: Deadline) -> Result<(), Error> {
+async fn apply(
+    backend: Arc<dyn Backend>,
+    sql: Arc<SqlObserver>,
+    batch: Batch,
+    deadline: Deadline,
+) -> Result<(), Error> {
     if batch.steps.is_empty() {
         return Ok(());
     }
-    backend.execute(batch, deadline).await?.whole().await.map(drop)
+    let observed = sql.begin(&batch);
+    let answer = backend.execute(batch, deadline).await;
+    sql.end(observed, answer)?.whole().await.map(drop)
 }
 
 fn too_late() -> Rejection {

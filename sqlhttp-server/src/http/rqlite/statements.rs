@@ -15,6 +15,7 @@ use super::super::compress::compress;
 use super::super::content::Coding;
 use super::super::exchange::{DECODED_INLINE_MAX, Exchange, until};
 use super::super::reply::{HttpResponse, Rejection};
+use super::super::request_log;
 use super::answer::{self, Form};
 use super::{error, from_protocol, panicked, refused, unread};
 
@@ -53,8 +54,12 @@ pub(super) async fn explain(
 }
 
 async fn run(exchange: &Exchange<'_>, endpoint: Endpoint, batch: Batch, params: &Params) -> Result<Answer, Error> {
-    let deadline = deadline(exchange, params.db_timeout.filter(|_| endpoint != Endpoint::Load));
+    let limit = params.db_timeout.filter(|_| endpoint != Endpoint::Load);
+    // The operator's limit is for reads where there is a log: what is in it is not given up.
+    let in_log = exchange.state.member.is_some() && matches!(endpoint, Endpoint::Execute | Endpoint::Load);
+    let deadline = if in_log { client_deadline(limit) } else { deadline(exchange, limit) };
     let backend = &exchange.database.backend;
+    let observed = exchange.database.sql.begin(&batch);
     let work = match endpoint {
         Endpoint::Query => backend.query(batch, params.level, deadline),
         Endpoint::Request => backend.request(batch, params.level, deadline),
@@ -62,9 +67,9 @@ async fn run(exchange: &Exchange<'_>, endpoint: Endpoint, batch: Batch, params: 
     };
     if endpoint != Endpoint::Query && exchange.state.member.is_some() {
         // What is in the log happens, however long that takes; the backend sees to what is not there yet.
-        return work.await;
+        return exchange.database.sql.end(observed, work.await);
     }
-    until(deadline, work).await
+    exchange.database.sql.end(observed, until(deadline, work).await)
 }
 
 fn count(exchange: &Exchange<'_>, endpoint: Endpoint, statements: usize) {
@@ -119,10 +124,13 @@ async fn load_file(
     }
 }
 
+fn client_deadline(limit: Option<Duration>) -> Deadline {
+    limit.map_or(Deadline::NEVER, |limit| Deadline::after(Instant::now(), limit))
+}
+
 /// The operator's deadline or the client's, whichever comes first.
 pub(super) fn deadline(exchange: &Exchange<'_>, limit: Option<Duration>) -> Deadline {
-    let (operators, now) = (exchange.state.deadline(), Instant::now());
-    let clients = limit.map_or(Deadline::NEVER, |limit| Deadline::after(now, limit));
+    let (operators, clients) = (exchange.state.deadline(), client_deadline(limit));
     match (operators.moment(), clients.moment()) {
         (Some(a), Some(b)) => Deadline::at(a.min(b)),
         (None, _) => clients,
@@ -176,11 +184,14 @@ async fn decode_body(
 ) -> Result<Result<Call, Refusal>, Rejection> {
     let content_type = exchange.request.headers.get(header::CONTENT_TYPE);
     let content_type = content_type.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    let decode = move |bytes: &[u8], params: &Params| {
+        decode(endpoint, content_type.as_deref(), bytes, params).inspect_err(|_| request_log::note_bad_json(bytes))
+    };
     if bytes.len() <= DECODED_INLINE_MAX {
-        return Ok(decode(endpoint, content_type.as_deref(), &bytes, params));
+        return Ok(decode(&bytes, params));
     }
-    let params = params.clone();
-    let decoding = tokio::task::spawn_blocking(move || decode(endpoint, content_type.as_deref(), &bytes, &params));
+    let (params, span) = (params.clone(), tracing::Span::current());
+    let decoding = tokio::task::spawn_blocking(move || span.in_scope(|| decode(&bytes, &params)));
     decoding.await.map_err(|_| Box::new(panicked()))
 }
 

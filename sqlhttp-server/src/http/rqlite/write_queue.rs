@@ -9,6 +9,7 @@ use std::sync::Arc;
 use sqlhttp_core::{Atomicity, Backend, Batch, Deadline, Error, Step};
 use tokio::sync::{mpsc, oneshot};
 
+use super::super::observe::SqlObserver;
 use super::super::vars::{Counter, Vars};
 use crate::cluster::config::WriteQueueConfig;
 
@@ -36,11 +37,17 @@ pub(super) struct WrittenBatches {
 
 impl WriteQueue {
     /// Starts a queue before a backend, on the runtime of the caller.
-    pub(crate) fn start(config: &WriteQueueConfig, backend: Arc<dyn Backend>, vars: Arc<Vars>) -> WriteQueue {
+    pub(crate) fn start(
+        config: &WriteQueueConfig,
+        backend: Arc<dyn Backend>,
+        sql: Arc<SqlObserver>,
+        vars: Arc<Vars>,
+    ) -> WriteQueue {
         let (sender, receiver) = mpsc::channel(config.capacity.max(1));
         let written = Arc::new(WrittenBatches::default());
         let writer = Writer {
             backend,
+            sql,
             vars,
             batch_len: config.batch_len.max(1),
             transaction: config.transaction,
@@ -71,6 +78,7 @@ impl WriteQueue {
 /// What writes batches.
 struct Writer {
     backend: Arc<dyn Backend>,
+    sql: Arc<SqlObserver>,
     vars: Arc<Vars>,
     /// How many requests make a batch at most.
     batch_len: usize,
@@ -115,6 +123,8 @@ impl Writer {
         }
         let atomicity = if self.transaction { Atomicity::All } else { Atomicity::Each };
         let batch = Batch { steps, atomicity, ..Batch::default() };
-        self.backend.execute(batch, Deadline::NEVER).await?.whole().await.map(drop)
+        let observed = self.sql.begin(&batch);
+        let answer = self.backend.execute(batch, Deadline::NEVER).await;
+        self.sql.end(observed, answer)?.whole().await.map(drop)
     }
 }

@@ -2,6 +2,10 @@
 
 use super::*;
 
+fn jobs_of(opened: &Opened) -> Vec<schedule::Job> {
+    schedule::jobs_of(&opened.config, &opened.database, &opened.last_backup)
+}
+
 #[tokio::test]
 async fn init_statements_run_once() {
     let place = Place::new().file(
@@ -16,6 +20,94 @@ async fn init_statements_run_once() {
     let seen = place.start(&["--db", "<dir>/x.db"]).await;
     assert_eq!(seen.lines().last().unwrap(), "  + Using WAL");
     assert_eq!(count(&seen.service(), "SELECT count(*) FROM T").await, Some(2));
+}
+
+#[tokio::test]
+async fn init_statements_share_one_connection() {
+    for statements in [
+        &["BEGIN TRANSACTION", "CREATE TABLE T(a)", "INSERT INTO T VALUES(1)", "COMMIT"][..],
+        &["begin; CREATE TABLE T(a)", "SAVEPOINT s", "INSERT INTO T VALUES(2)", "ROLLBACK TO s", "END"],
+        &["SAVEPOINT s", "CREATE TABLE T(a)", "RELEASE s", "BEGIN IMMEDIATE", "ROLLBACK"],
+        &["CREATE TEMP TABLE U(a)", "CREATE TABLE T(a)", "INSERT INTO T SELECT a FROM U"],
+        &["VACUUM", "ATTACH ':memory:' AS other", "CREATE TABLE other.U(a)", "CREATE TABLE T(a)", "DETACH other"],
+    ] {
+        let place = Place::new().file("x.yaml", &format!("initStatements: {statements:?}\n"));
+        for arguments in [["--db", "<dir>/x.db"], ["--mem-db", "m:<dir>/x.yaml"]] {
+            let seen = place.start(&arguments).await;
+            assert_eq!(seen.err, Vec::<String>::new(), "{statements:?}");
+            assert!(count(&seen.service(), "SELECT count(*) FROM T").await.is_some(), "{statements:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn init_statements_may_be_any_pragma() {
+    for pragma in [
+        "journal_mode=DELETE",
+        "journal_mode = OFF",
+        "main.journal_mode(memory)",
+        "journal_mode=WAL",
+        "locking_mode=EXCLUSIVE",
+        "synchronous=NORMAL",
+        "foreign_keys=ON",
+        "page_size=8192",
+        "auto_vacuum=FULL",
+        "encoding='UTF-16'",
+        "user_version=7",
+        "application_id=7",
+        "busy_timeout=1000",
+        "mmap_size=1048576",
+        "cache_size=-100",
+        "temp_store=MEMORY",
+        "wal_autocheckpoint=100",
+        "wal_checkpoint(TRUNCATE)",
+        "journal_size_limit=1000",
+        "secure_delete=ON",
+        "recursive_triggers=ON",
+        "trusted_schema=OFF",
+        "threads=2",
+        "optimize",
+        "integrity_check",
+    ] {
+        let yaml = format!("initStatements: [\"PRAGMA {pragma}\", CREATE TABLE T(a), INSERT INTO T VALUES(1)]\n");
+        let place = Place::new().file("x.yaml", &yaml);
+        for arguments in [["--db", "<dir>/x.db"], ["--mem-db", "m:<dir>/x.yaml"]] {
+            let seen = place.start(&arguments).await;
+            assert_eq!(seen.err, Vec::<String>::new(), "{pragma}");
+            let service = seen.service();
+            assert_eq!(count(&service, "SELECT count(*) FROM T").await, Some(1), "{pragma}");
+            // Readers and the writer still work side by side, in the mode that the configuration names.
+            let mode = text(&service, "PRAGMA journal_mode").await;
+            assert_eq!(mode.as_deref(), Some("wal"), "{pragma}");
+            assert_eq!(count(&service, "INSERT INTO T VALUES(2) RETURNING a").await, Some(2), "{pragma}");
+            assert_eq!(count(&service, "SELECT count(*) FROM T").await, Some(2), "{pragma}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_init_statement_inside_a_transaction_is_named_by_its_number() {
+    for (statements, expected) in [
+        ("BEGIN, CREATE TABLE T(a), NONSENSE, COMMIT", "in init statement #3 for database 'x': SQL logic error: near"),
+        ("BEGIN, CREATE TABLE T(a)", "in init statement #2 for database 'x': SQL logic error: the transaction that"),
+        ("COMMIT", "in init statement #1 for database 'x': SQL logic error: cannot commit"),
+    ] {
+        let place = Place::new().file("x.yaml", &format!("initStatements: [{statements}]\n"));
+        let seen = place.start(&["--db", "<dir>/x.db"]).await;
+        assert!(seen.fatal().starts_with(expected), "{:?}", seen.err);
+        assert!(!place.path("x.db").exists());
+    }
+}
+
+#[tokio::test]
+async fn statements_of_a_task_share_one_connection() {
+    let yaml = "initStatements: [CREATE TABLE T(a)]\nscheduledTasks:\n  - atStartup: true\n    statements: \
+                [BEGIN, INSERT INTO T VALUES(1), NONSENSE, INSERT INTO T VALUES(2), COMMIT, INSERT INTO T VALUES(3), \
+                BEGIN, DELETE FROM T, ROLLBACK]\n";
+    let seen = with_companion(yaml).await;
+    assert_eq!(seen.err.len(), 1, "{:?}", seen.err);
+    assert!(seen.err[0].contains("sched. task (statement #2): SQL logic error: near"), "{:?}", seen.err);
+    assert_eq!(count(&seen.service(), "SELECT sum(a) FROM T").await, Some(6));
 }
 
 #[tokio::test]
@@ -96,7 +188,7 @@ macros:
     let seen = place.start(&["--db", "<dir>/x.db"]).await;
     let service = seen.service();
     assert_eq!(count(&service, "SELECT count(*) FROM T").await, Some(2));
-    assert_eq!(schedule::jobs_of(&service.databases[0].config, &service.databases[0].database).len(), 1);
+    assert_eq!(jobs_of(&service.databases[0]).len(), 1);
     let macros = &service.databases[0].config.macros;
     let refused = schedule::run_macro(&service.databases[0].database, &macros[1]).await.unwrap_err();
     assert!(refused.to_string().contains("readonly"), "{refused}");
@@ -112,7 +204,7 @@ macros:
   - {id: EACH, disableTransaction: true, statements: [VACUUM, INSERT INTO T VALUES(3), INSERT INTO T VALUES(3)]}
 ";
     let service = with_companion(yaml).await.service();
-    let Opened { config, database } = service.databases[0].clone();
+    let Opened { config, database, .. } = service.databases[0].clone();
     assert_eq!(schedule::run_macro(&database, &config.macros[0]).await.unwrap(), [2, 2]);
     let message = "constraint failed: UNIQUE constraint failed: T.a (2067)";
     for (index, failing, remaining) in [(1, 1, 0), (2, 2, 1)] {
@@ -142,12 +234,13 @@ async fn directory_backups_are_made_and_not_twice_a_minute() {
     assert_eq!(seen.lines().last().unwrap(), "  + Backup configured into '<dir>/b'");
     let service = seen.service();
     assert_eq!(std::fs::read_dir(place.path("b")).unwrap().count(), 1);
-    let Opened { config, database } = service.databases[0].clone();
+    let Opened { config, database, last_backup } = service.databases[0].clone();
+    assert!(last_backup.seconds().is_some(), "the backup at creation");
     let then = chrono::TimeZone::with_ymd_and_hms(&Local, 2020, 1, 2, 3, 4, 0).unwrap();
     let backup = config.backup.clone().unwrap();
-    let path = schedule::run_directory_backup(&database, &config, &backup, then).await.unwrap();
+    let path = schedule::run_directory_backup(&database, &config, &backup, &last_backup, then).await.unwrap();
     assert_eq!(path, place.path("b/x_20200102-0304.db"));
-    let again = schedule::run_directory_backup(&database, &config, &backup, then).await.unwrap_err();
+    let again = schedule::run_directory_backup(&database, &config, &backup, &last_backup, then).await.unwrap_err();
     assert!(
         matches!(again, schedule::DirectoryBackupError::Exists(_)) && again.to_string().ends_with("already exists")
     );
@@ -167,7 +260,8 @@ async fn a_failed_vacuum_keeps_a_backup_from_being_made_but_not_the_statements()
     let place = Place::new().file("c.yaml", yaml);
     let seen = place.start(&["--db", "<dir>/r.db:<dir>/c.yaml"]).await;
     let readonly = "attempt to write a readonly database (8)";
-    let expected = ["(vacuum)", "(statement #1)"].map(|step| format!("ERR | <ts> | sched. task {step}: {readonly}"));
+    let expected = ["(vacuum)", "(statement #1)"]
+        .map(|step| format!("ERR | <ts> | sched. task {step}: {readonly} [task 0 of database 'r']"));
     assert_eq!(seen.err, expected);
     assert!(!place.path("bk").exists());
 }
@@ -184,7 +278,7 @@ macros:
   - {id: NEVER, statements: [INSERT INTO T VALUES(3)]}
 ";
     let service = with_companion(yaml).await.service();
-    let jobs = schedule::jobs_of(&service.databases[0].config, &service.databases[0].database);
+    let jobs = jobs_of(&service.databases[0]);
     assert_eq!(jobs.len(), 2);
     let stop = tokio_util::sync::CancellationToken::new();
     let running =

@@ -1,0 +1,130 @@
+//! Log lines about requests: one for each answer, and notes on what a client may not have meant.
+//!
+//! A request's span carries its id, method, path, peer, database and user. It exists only while lines about requests are
+//! written ([`crate::logging::RequestLines`]); without them nothing here allocates or formats anything.
+
+use std::time::Duration;
+
+use hyper::StatusCode;
+use hyper::header;
+use hyper::http::request::Parts;
+use serde::de::IgnoredAny;
+use serde_json::Value;
+use tracing::{Level, Span};
+
+use super::peer::Peer;
+use super::reply::{HttpResponse, ReplyBody};
+use super::request_id::RequestId;
+use super::route::query_parameter;
+use crate::auth;
+use crate::logging::{REQUEST_LOG, REQUEST_SPAN, shortened};
+
+/// A reason in a log line is cut to this length, in bytes.
+const REASON_BYTES_MAX: usize = 256;
+
+/// The values of `level` that rqlite's API knows.
+const READ_LEVELS: [&str; 5] = ["none", "weak", "strong", "linearizable", "auto"];
+
+/// The span of a request. It holds no secret: no query string (which may carry a token), no password, no body.
+pub(crate) fn span(id: &RequestId, head: &Parts, peer: &Peer) -> Span {
+    let span = tracing::info_span!(
+        target: REQUEST_SPAN,
+        "request",
+        %id,
+        method = %head.method,
+        path = head.uri.path(),
+        peer = %peer.address,
+        database = tracing::field::Empty,
+        user = tracing::field::Empty,
+    );
+    if !span.is_disabled()
+        && let Some(user) = head.headers.get(header::AUTHORIZATION).and_then(|it| auth::basic(it.as_bytes()))
+    {
+        span.record("user", user.user.as_str());
+    }
+    span
+}
+
+/// Records the database that the current request is for.
+pub(crate) fn name_database(id: &str) {
+    record("database", id);
+}
+
+/// Records the user that the body of the current request names.
+pub(crate) fn name_user(user: &str) {
+    record("user", user);
+}
+
+fn record(field: &'static str, value: &str) {
+    if tracing::span_enabled!(target: REQUEST_SPAN, Level::INFO) {
+        Span::current().record(field, value);
+    }
+}
+
+/// Logs an answer, and why it is a refusal if it is one.
+pub(crate) fn answered(response: &HttpResponse, took: Duration) {
+    if !tracing::enabled!(target: REQUEST_LOG, Level::INFO) {
+        return;
+    }
+    let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+    let status = response.status();
+    let explained = status.is_client_error()
+        || status == StatusCode::SERVICE_UNAVAILABLE
+        // What failed inside SQLite may quote the statement.
+        || (status.is_server_error() && tracing::enabled!(target: REQUEST_LOG, Level::DEBUG));
+    let reason = if explained { reason(response) } else { None };
+    tracing::info!(target: REQUEST_LOG, status = status.as_u16(), took_us, reason, "answered");
+}
+
+/// What a refusal tells the client.
+fn reason(response: &HttpResponse) -> Option<String> {
+    let ReplyBody::Whole(body) = response.body() else { return None };
+    let text = match serde_json::from_slice(body) {
+        Ok(Value::Object(object)) => object.get("error").or(object.get("message"))?.as_str()?.to_owned(),
+        _ => std::str::from_utf8(body).ok()?.trim().to_owned(),
+    };
+    (!text.is_empty()).then(|| shortened(&text, REASON_BYTES_MAX).to_owned())
+}
+
+/// Logs what is unusual about a request's head and is passed over in silence otherwise.
+pub(crate) fn note_oddities(head: &Parts, has_body: bool) {
+    if !tracing::enabled!(target: REQUEST_LOG, Level::DEBUG) {
+        return;
+    }
+    if has_body && !head.headers.contains_key(header::CONTENT_TYPE) {
+        tracing::debug!(target: REQUEST_LOG, "no Content-Type: the body is taken for JSON");
+    }
+    if let Some(level) = query_parameter(head.uri.query(), "level")
+        && !READ_LEVELS.contains(&level.to_ascii_lowercase().as_str())
+    {
+        let level = shortened(&level, REASON_BYTES_MAX);
+        tracing::debug!(target: REQUEST_LOG, level, "unknown read level: taken for weak");
+    }
+}
+
+/// Logs where a body that was refused stops being JSON, if that is why.
+pub(crate) fn note_bad_json(body: &[u8]) {
+    if tracing::enabled!(target: REQUEST_LOG, Level::INFO)
+        && let Err(error) = serde_json::from_slice::<IgnoredAny>(body)
+    {
+        // The text names the line and the column and quotes nothing.
+        tracing::info!(target: REQUEST_LOG, "the body is not JSON: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::reply;
+    use super::*;
+
+    #[test]
+    fn reasons_are_those_that_the_client_reads() {
+        let json = |body: &str| reason(&reply::json(400, body.to_owned()));
+        assert_eq!(json("{\"reqIdx\":-1,\"error\":\"too many\"}").as_deref(), Some("too many"));
+        assert_eq!(json("{\"reqIdx\":-1,\"message\":\"token mismatch\"}").as_deref(), Some("token mismatch"));
+        assert_eq!(json("invalid request\n").as_deref(), Some("invalid request"));
+        assert_eq!(json("{\"results\":[]}"), None);
+        assert_eq!(json(""), None);
+        assert_eq!(json(&"é".repeat(200)).map(|text| text.len()), Some(REASON_BYTES_MAX));
+    }
+}
