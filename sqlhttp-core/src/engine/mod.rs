@@ -47,6 +47,7 @@ pub use database::{Database, Status, sqlite_version};
 pub use log::{LogEntry, LogWork, OnApplied};
 pub use options::{JournalMode, Location, Options, Writes};
 pub use progress::Progress;
+pub use sqlite::compiled::{Feature, missing_features};
 #[cfg(feature = "fault-injection")]
 pub use sqlite::faulty::{AfterStop, DiskFault, FaultyDisk, Loss};
 pub use stamps::new as new_stamp;
