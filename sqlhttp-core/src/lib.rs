@@ -69,7 +69,7 @@ pub mod model;
 pub use engine::{AfterStop, DiskFault, FaultyDisk, Loss};
 #[cfg(feature = "engine")]
 pub use engine::{
-    Database, Feature, JournalMode, Location, LogEntry, LogWork, OnApplied, Options,
+    CheckOptions, Database, Feature, IntegrityReport, JournalMode, Location, LogEntry, LogWork, OnApplied, Options,
     Progress, STACK_BYTES, Status, Writes, missing_features, new_stamp, sqlite_version,
 };
 pub use model::*;

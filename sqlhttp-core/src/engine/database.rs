@@ -11,6 +11,7 @@ use std::thread::{JoinHandle, Thread};
 use tokio::sync::oneshot;
 
 use super::background::{spawn, spawn_yielding};
+use super::integrity::live::{self, CheckOptions, IntegrityReport};
 use super::readers::{Access, Inline, ReadJob, Readers};
 use super::session::{Blueprint, Role, Session, engine_error};
 use super::watch::{Cancel, CancelOnDrop, Limits};
@@ -71,6 +72,8 @@ pub struct Status {
     pub poisoned: Option<String>,
     /// How far it is in the log that it applies; nowhere, if it applies none.
     pub progress: Progress,
+    /// The result of the last [`Database::check_integrity`] that ended since the start.
+    pub last_check: Option<Arc<IntegrityReport>>,
 }
 
 impl Database {
@@ -101,6 +104,7 @@ impl Database {
             let progress = session.as_owner(|connection| progress::open(connection)).map_err(opened)?;
             shared.set_progress(progress.ok_or_else(|| Error::Unsupported(FOREIGN.to_owned()))?);
         }
+        shared.watch_files();
         let readers = Readers::open(shared.clone()).map_err(opened)?;
         let writer = match session {
             Some(session) if !read_only => Some(start_writer(session, &shared)?),
@@ -185,6 +189,45 @@ impl Database {
         result
     }
 
+    /// Checks the whole database for damage (<https://sqlite.org/pragma.html#pragma_integrity_check>) while it is in use,
+    /// on a thread of low priority that reads no more pages in a second than the options allow. Dropping the future or
+    /// closing the database ends the check. The report is also kept for [`Database::status`].
+    ///
+    /// Readers and the writer do not wait for it. Exception: with a rollback journal the writer waits while a table is
+    /// checked, and there is no limit to the rate.
+    ///
+    /// # Errors
+    /// [`Error::Overloaded`] if a check of this database runs already; [`Error::Closed`]; [`Error::Sqlite`] if the check
+    /// could not run. Damage is no error but part of the report.
+    pub async fn check_integrity(&self, options: CheckOptions) -> Result<IntegrityReport, Error> {
+        let (reply, answer) = oneshot::channel();
+        let cancel = Cancel::default();
+        let mut guard = CancelOnDrop(Some(cancel.clone()));
+        live::spawn(self.inner.shared.clone(), self.inner.readers.clone(), options, cancel, reply)?;
+        let result = answer.await.map_err(|_| self.inner.shared.gone())?;
+        guard.disarm();
+        result
+    }
+
+    /// Looks whether the database's files are still those at their paths. If they were removed or replaced, the database
+    /// takes no more writes. The writer does the same before it writes, at most once in a second. Costs two system calls.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`] with a text for the operator, now or if the database had stopped taking writes before.
+    pub fn check_files(&self) -> Result<(), Error> {
+        let shared = &self.inner.shared;
+        if shared.poisoned().is_none()
+            && let Err(why) = shared.files.check()
+        {
+            // Closing removes the write-ahead log, and sets this before.
+            if self.inner.readers.is_closed() {
+                return Err(Error::Closed);
+            }
+            shared.poison(&why);
+        }
+        shared.poisoned().map_or(Ok(()), |why| Err(Error::Poisoned(why)))
+    }
+
     /// Stops taking batches, finishes those that wait, checkpoints and closes. Safe to call twice.
     ///
     /// # Errors
@@ -223,6 +266,7 @@ impl Database {
             wal_bytes: len("-wal"),
             poisoned: shared.poisoned().map(|why| why.to_string()),
             progress: shared.progress(),
+            last_check: shared.checks.last(),
         }
     }
 

@@ -12,12 +12,17 @@ use rusqlite::Connection;
 
 use super::scalar::{Answer, Argument, CallError, Caller, Kind, register};
 
+/// A name and the function of one number behind it.
+type Unary = (&'static CStr, fn(f64) -> f64);
+/// A name and the function of two numbers behind it.
+type Binary = (&'static CStr, fn(f64, f64) -> f64);
+
 /// Functions that keep an integer as it is.
-const ROUNDING: [(&CStr, fn(f64) -> f64); 4] =
+const ROUNDING: [Unary; 4] =
     [(c"ceil", libm::ceil), (c"ceiling", libm::ceil), (c"floor", libm::floor), (c"trunc", libm::trunc)];
 
 /// Functions of one number. Outside of their domain they give NaN, which SQLite makes NULL.
-const UNARY: [(&CStr, fn(f64) -> f64); 16] = [
+const UNARY: [Unary; 16] = [
     (c"exp", libm::exp),
     (c"acos", libm::acos),
     (c"asin", libm::asin),
@@ -37,11 +42,10 @@ const UNARY: [(&CStr, fn(f64) -> f64); 16] = [
 ];
 
 /// Functions of two numbers.
-const BINARY: [(&CStr, fn(f64, f64) -> f64); 4] =
-    [(c"pow", libm::pow), (c"power", libm::pow), (c"mod", libm::fmod), (c"atan2", libm::atan2)];
+const BINARY: [Binary; 4] = [(c"pow", libm::pow), (c"power", libm::pow), (c"mod", libm::fmod), (c"atan2", libm::atan2)];
 
 /// Logarithms of one number.
-const LOGARITHMS: [(&CStr, fn(f64) -> f64); 4] =
+const LOGARITHMS: [Unary; 4] =
     [(c"ln", libm::log), (c"log", libm::log10), (c"log10", libm::log10), (c"log2", libm::log2)];
 
 /// Registers the math functions on a connection.

@@ -22,6 +22,7 @@ pub(crate) mod functions;
 mod locks;
 mod math;
 pub(crate) mod memory;
+pub(crate) mod pages;
 pub(crate) mod probe;
 mod scalar;
 pub(crate) mod statement;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::queue::OwnerTask;
 use super::thread::Writer;
 use crate::engine::facts::Author;
+use crate::engine::file_watch::wal_of;
 use crate::engine::script::Script;
 use crate::engine::session::engine_error;
 use crate::engine::sqlite::clock::Stamped;
@@ -17,7 +18,11 @@ impl Writer<'_> {
         let gate = self.shared.close_gate();
         // Somebody who has gone away needs no answer.
         match task {
-            OwnerTask::Script(sql, reply) => drop(reply.send(Ok(self.script(&sql)))),
+            OwnerTask::Script(sql, reply) => {
+                let result = self.script(&sql);
+                self.watch_log();
+                drop(reply.send(Ok(result)));
+            }
             OwnerTask::Vacuum(reply) => drop(reply.send(self.run_for_owner("VACUUM", "vacuum"))),
             OwnerTask::Checkpoint(reply) => {
                 drop(reply.send(self.run_for_owner("PRAGMA wal_checkpoint(PASSIVE)", "checkpoint")));
@@ -43,6 +48,16 @@ impl Writer<'_> {
         if let Err(error) = self.run_for_owner("PRAGMA wal_checkpoint(TRUNCATE)", "checkpoint") {
             // Another process reads the file; SQLite checkpoints when it is opened next.
             tracing::warn!(%error, "the write-ahead log was not moved into the database file");
+        }
+    }
+
+    /// A script may have left WAL mode, and SQLite has removed the log then.
+    fn watch_log(&self) {
+        let mode = self.session.connection().query_row("PRAGMA journal_mode", [], |row| row.get::<_, String>(0));
+        if let (Some(file), Ok(mode)) = (self.shared.blueprint.file(), mode)
+            && mode != "wal"
+        {
+            self.shared.files.forget(&wal_of(file));
         }
     }
 
