@@ -185,6 +185,16 @@ fn io_error(action: &'static str, path: &Path, source: std::io::Error) -> Error 
     Error::Io { action, path: path.display().to_string(), source: Arc::new(source) }
 }
 
+/// Writes the content of a copy to another file, without free pages.
+pub(crate) fn vacuum_copy(copy: &Path, to: &Path) -> Result<(), Error> {
+    let failed = |error| engine_error("vacuum copy", sql_error(error));
+    let path = to.to_str().ok_or_else(|| Error::Unsupported("the file's path is not UTF-8".to_owned()))?;
+    let connection = Connection::open_with_flags(copy, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(failed)?;
+    functions::register_deterministic(&connection, || false).map_err(failed)?;
+    connection.execute("VACUUM INTO ?", [path]).map_err(failed)?;
+    connection.close().map_err(|(_, error)| failed(error))
+}
+
 /// Runs the owner's statement on a connection of its own if it is a VACUUM INTO, which reads one snapshot and so need
 /// not hold up the writer. `None` if it is anything else.
 ///

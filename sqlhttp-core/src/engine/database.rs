@@ -373,6 +373,14 @@ impl Database {
         connection.close().map_err(|(_, error)| failed(error))
     }
 
+    /// Writes the content of a copy, without free pages, to a file that does not exist yet (`VACUUM INTO`). Blocks.
+    ///
+    /// # Errors
+    /// [`Error::Sqlite`] if the copy cannot be read or the file cannot be written.
+    pub fn vacuum_copy(copy: &Path, to: &Path) -> Result<(), Error> {
+        backup::vacuum_copy(copy, to)
+    }
+
     #[cfg(test)]
     pub(super) fn anchor(&self) -> &Arc<super::anchor::Anchor> {
         &self.inner.shared.anchor

@@ -19,6 +19,14 @@ pub struct Feature {
     pub flag: &'static str,
 }
 
+impl std::fmt::Display for Feature {
+    /// A warning for the operator.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Feature { name, provides, flag } = self;
+        write!(f, "SQLite was compiled without {name}: {provides}; build with LIBSQLITE3_FLAGS={flag}")
+    }
+}
+
 /// Each feature, and the compile-time option that shows that it is there.
 const FEATURES: [(Feature, &CStr); 9] = [
     (feature("fts3", "full-text search with fts3 and fts4", "SQLITE_ENABLE_FTS3"), c"ENABLE_FTS3"),
@@ -43,7 +51,7 @@ const fn feature(name: &'static str, provides: &'static str, flag: &'static str)
 }
 
 /// The features that the linked SQLite lacks, because it was compiled without their flags. Empty in a build of this
-/// repository; `README.md` of this crate tells how to set the flags elsewhere.
+/// repository; `README.md` of this crate tells how to set the flags elsewhere. A server should show them when it starts.
 ///
 /// Functions that this crate brings itself (`sqrt()` and the other math functions) need no flag.
 pub fn missing_features() -> Vec<Feature> {
