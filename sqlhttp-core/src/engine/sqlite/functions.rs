@@ -3,7 +3,7 @@
 //! * Functions that answer from the stamp, or from what this batch alone has done: `random()`, `randomblob()`,
 //!   `changes()`, `total_changes()`.
 //! * Functions whose results must be the same bits wherever SQLite was built ([`math`]).
-//! * Functions that must end in time and must be interruptible ([`text`], [`trim`]).
+//! * Functions that must end in time and must be interruptible ([`text`], [`trim`], [`unhex`]).
 
 use rusqlite::Connection;
 use rusqlite::functions::{Context, FunctionFlags};
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(crate) use super::text::Interrupt;
-use super::{clock, math, text, trim};
+use super::{clock, math, text, trim, unhex};
 
 /// Largest result of `randomblob()`: SQLite's own limit on a value, bytes.
 const RANDOMBLOB_LEN_MAX: i64 = 1_000_000_000;
@@ -48,7 +48,8 @@ pub(crate) fn register(
 pub(crate) fn register_deterministic(connection: &Connection, interrupt: impl Interrupt) -> rusqlite::Result<()> {
     math::register_all(connection)?;
     text::register_all(connection, interrupt.clone())?;
-    trim::register_all(connection, interrupt)
+    trim::register_all(connection, interrupt.clone())?;
+    unhex::register_all(connection, interrupt)
 }
 
 fn register_stamped(connection: &Connection, baseline: &ChangeBaseline) -> rusqlite::Result<()> {

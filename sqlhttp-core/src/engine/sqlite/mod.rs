@@ -6,7 +6,7 @@
 //! * `faulty` (with the feature `fault-injection`): a simulated disk, for tests.
 //! * [`memory`]: a VFS whose files live in this process's memory, for databases in memory.
 //! * [`mod@file`], [`locks`]: what such VFSs share: the C face of an open file; its locks and its shared memory.
-//! * [`functions`]: the SQL functions of the engine's connections; [`math`], [`text`], [`trim`]: those that replace SQLite's own;
+//! * [`functions`]: the SQL functions of the engine's connections; [`math`], [`text`], [`trim`], [`unhex`]: those that replace SQLite's own;
 //!   [`scalar`]: how they are registered.
 //! * [`compiled`]: what SQLite was compiled with.
 //! * [`probe`]: small questions to a connection; [`pages`]: how much it reads.
@@ -28,3 +28,4 @@ mod scalar;
 pub(crate) mod statement;
 mod text;
 mod trim;
+mod unhex;

@@ -141,6 +141,7 @@ pub(super) enum Answer<'a> {
     Text(&'a [u8]),
     /// UTF-8.
     OwnedText(Buffer),
+    OwnedBlob(Buffer),
 }
 
 /// Why a function has no result.
@@ -291,7 +292,7 @@ unsafe fn arguments<'a, const N: usize>(
 }
 
 fn set(context: *mut ffi::sqlite3_context, answer: Answer<'_>) {
-    // SAFETY: the context is SQLite's and alive. A borrowed text is copied; an owned one passes to SQLite, which frees it
+    // SAFETY: the context is SQLite's and alive. A borrowed text is copied; a buffer passes to SQLite, which frees it
     // with the function that belongs to its memory, and `forget` keeps `Buffer` from freeing it, too.
     unsafe {
         match answer {
@@ -301,6 +302,11 @@ fn set(context: *mut ffi::sqlite3_context, answer: Answer<'_>) {
             Answer::Text(text) => set_text(context, text.as_ptr().cast(), text.len(), ffi::SQLITE_TRANSIENT()),
             Answer::OwnedText(buffer) => {
                 set_text(context, buffer.bytes.cast(), buffer.len, Some(ffi::sqlite3_free));
+                std::mem::forget(buffer);
+            }
+            Answer::OwnedBlob(buffer) => {
+                let (bytes, len) = (buffer.bytes.cast(), buffer.len as u64);
+                ffi::sqlite3_result_blob64(context, bytes, len, Some(ffi::sqlite3_free));
                 std::mem::forget(buffer);
             }
         }

@@ -17,6 +17,7 @@ fn ours() -> Connection {
     let connection = plain();
     register_all(&connection, || false).unwrap();
     crate::engine::sqlite::trim::register_all(&connection, || false).unwrap();
+    crate::engine::sqlite::unhex::register_all(&connection, || false).unwrap();
     connection
 }
 
@@ -69,6 +70,7 @@ proptest! {
             format!("instr({a}, {b})"), format!("replace({a}, {b}, {c})"), format!("trim({a}, {b})"),
             format!("ltrim({a}, {b})"), format!("rtrim({a}, {b})"), format!("trim({a}, {long})"),
             format!("trim({long}, {a})"), format!("rtrim({a}, {long})"),
+            format!("unhex({a}, {b})"), format!("unhex({a} || hex({b}) || {c}, {a} || {c})"),
         ] {
             prop_assert_eq!(run(&theirs, &expression), run(&ours, &expression), "{} utf16={}", expression, utf16);
         }
@@ -151,6 +153,14 @@ fn a_long_set_of_characters_to_trim_takes_linear_time() {
     let sql = "SELECT length(trim(hex(zeroblob(?1)) || 'b', replace(hex(zeroblob(?1)), '0', '1') || '0'))";
     let len: i64 = ours().query_row(sql, [2_000_000], |row| row.get(0)).unwrap();
     assert_eq!(len, 1);
+}
+
+#[test]
+fn a_long_set_of_characters_to_pass_over_takes_linear_time() {
+    let sql =
+        "SELECT hex(unhex(replace(hex(zeroblob(?1)), '0', '-') || 'ab', replace(hex(zeroblob(?1)), '0', ',') || '-'))";
+    let found: String = ours().query_row(sql, [2_000_000], |row| row.get(0)).unwrap();
+    assert_eq!(found, "AB");
 }
 
 #[test]
