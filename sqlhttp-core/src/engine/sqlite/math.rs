@@ -33,7 +33,7 @@ const UNARY: [Unary; 16] = [
     (c"cosh", libm::cosh),
     (c"sinh", libm::sinh),
     (c"tanh", libm::tanh),
-    (c"acosh", libm::acosh),
+    (c"acosh", acosh),
     (c"asinh", libm::asinh),
     (c"atanh", libm::atanh),
     (c"sqrt", libm::sqrt),
@@ -64,6 +64,11 @@ pub(super) fn register_all(connection: &Connection) -> rusqlite::Result<()> {
     }
     register(connection, c"log", |[base, x], _: &Caller| Ok(log(base, x)))?;
     register(connection, c"pi", |[], _: &Caller| Ok(Answer::Real(PI)))
+}
+
+/// `libm` gives numbers for some arguments below 1, which have no result.
+fn acosh(x: f64) -> f64 {
+    if x < 1.0 { f64::NAN } else { libm::acosh(x) }
 }
 
 fn real<'a>(value: Option<f64>) -> Answer<'a> {

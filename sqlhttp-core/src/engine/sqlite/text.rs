@@ -16,6 +16,8 @@ impl<F: Fn() -> bool + Clone + Send + 'static> Interrupt for F {}
 
 /// How many bytes are searched or written between two questions to the [`Interrupt`].
 const BYTES_PER_QUESTION: usize = 1 << 20;
+/// Shorter texts are searched at once. To prepare a search would take longer than the search.
+const SHORT_LEN: usize = 64;
 
 /// Registers `instr()` and `replace()` on a connection.
 pub(super) fn register_all(connection: &Connection, interrupt: impl Interrupt) -> rusqlite::Result<()> {
@@ -51,8 +53,7 @@ fn instr<'a>(
 }
 
 fn position_in_bytes(haystack: &[u8], needle: &[u8], interrupt: &dyn Fn() -> bool) -> Result<usize, CallError> {
-    let mut meter = Meter::new(interrupt);
-    Ok(find(haystack, 0, &Finder::new(needle), &mut meter)?.map_or(0, |at| at + 1))
+    Ok(first(haystack, needle, interrupt)?.map_or(0, |at| at + 1))
 }
 
 fn position_in_text(
@@ -69,13 +70,21 @@ fn position_in_text(
         // A BLOB of one byte as UTF-16 text. SQLite compares it with its terminating NUL.
         haystack.iter().position(|byte| *byte == 0).unwrap_or(haystack.len())
     } else {
-        let Some(at) = find(haystack, 0, &Finder::new(needle), &mut Meter::new(interrupt))? else { return Ok(0) };
+        let Some(at) = first(haystack, needle, interrupt)? else { return Ok(0) };
         at
     };
     let before = haystack.get(..at).unwrap_or_default();
     let begun = before.iter().filter(|byte| !continues_character(byte)).count();
     // A text that begins in the middle of a character has one more.
     Ok(1 + begun + usize::from(before.first().is_some_and(continues_character)))
+}
+
+/// The first occurrence of a needle.
+fn first(haystack: &[u8], needle: &[u8], interrupt: &dyn Fn() -> bool) -> Result<Option<usize>, CallError> {
+    if haystack.len() < SHORT_LEN {
+        return Ok(memchr::memmem::find(haystack, needle));
+    }
+    find(haystack, 0, &Finder::new(needle), &mut Meter::new(interrupt))
 }
 
 /// Whether a byte is not the first one of a character in UTF-8.
