@@ -126,10 +126,13 @@ impl Life {
         self.error = before.or(self.error.take());
     }
 
-    /// After an error the database takes nothing more.
+    /// After an error the database takes nothing more, unless it was that a sync could not begin.
     pub(crate) fn check_poisoned(&self, log: &Log) -> Result<(), String> {
         let (Some(database), Some(Trouble::Error(error))) = (&self.database, &self.error) else { return Ok(()) };
         if database.status().poisoned.is_none() {
+            if matches!(error, Error::Sqlite { action: "begin sync", .. }) {
+                return Ok(());
+            }
             return Err(format!("not poisoned after {error:?}"));
         }
         let before = database.progress();

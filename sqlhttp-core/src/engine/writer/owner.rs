@@ -38,7 +38,14 @@ impl Writer<'_> {
 
     /// The log does not have this content, so a power cut must not take it: entries that come after it are acknowledged.
     fn keep_replaced(&self) -> Result<(), Error> {
-        if self.shared.blueprint.options.writes == Writes::Log { sync::run(self.shared).map(drop) } else { Ok(()) }
+        if self.shared.blueprint.options.writes != Writes::Log {
+            return Ok(());
+        }
+        sync::run(self.shared).map(drop).inspect_err(|error| {
+            if self.shared.poisoned().is_none() {
+                self.shared.poison(&format!("the replaced content could not be synced: {error}"));
+            }
+        })
     }
 
     pub(super) fn checkpoint_at_end(&mut self) {
