@@ -135,8 +135,9 @@ impl Check<'_> {
         };
         let report = IntegrityReport { unix_ms: stamps::new().unix_ms, took: start.elapsed(), pages_read, damages };
         if !report.is_sound() {
+            let file = self.shared.blueprint.file().map(|file| file.display().to_string());
             let damages = report.damages.join("; ");
-            tracing::error!(damages, "the database is damaged; restore it from a backup");
+            tracing::error!(file, damages, "the database is damaged; restore it from a backup");
         }
         self.shared.checks.keep(&report);
         Ok(report)
