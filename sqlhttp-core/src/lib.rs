@@ -69,7 +69,7 @@ pub mod model;
 pub use engine::{AfterStop, DiskFault, FaultyDisk, Loss};
 #[cfg(feature = "engine")]
 pub use engine::{
-    Classified, Conditions, Database, JournalMode, Location, LogEntry, LogWork, OnApplied, Options, Progress,
-    STACK_BYTES, Status, Writes, new_stamp, sqlite_version,
+    CheckOptions, Classified, Conditions, Database, Feature, IntegrityReport, JournalMode, Location, LogEntry, LogWork,
+    OnApplied, Options, Progress, STACK_BYTES, Status, Writes, missing_features, new_stamp, sqlite_version,
 };
 pub use model::*;

@@ -8,8 +8,8 @@ mod log_support;
 
 use crash_support::{block_on, seeds};
 use log_support::workload::Log;
-use log_support::{Act, Cut, Life, check, content, crash, open, place};
-use sqlhttp_core::{AfterStop, DiskFault, FaultyDisk, Loss, Progress};
+use log_support::{Act, Cut, Life, check, content, crash, open, place, sync};
+use sqlhttp_core::{AfterStop, DiskFault, Error, FaultyDisk, Loss, Progress};
 
 /// More syncs and operations than any workload here needs.
 const SYNCS_MAX: u64 = 2_000;
@@ -311,4 +311,38 @@ fn a_single_failure_breaks_no_later_promise() {
         });
     }
     assert!(broken.is_empty(), "{broken:#?}");
+}
+
+/// Where the connection for a sync cannot be opened (as without a free file descriptor), nothing was attempted, so the
+/// database goes on and the next sync keeps its promise. A sync that fails itself stops the database.
+#[test]
+fn a_sync_that_cannot_begin_may_be_repeated() {
+    let log = Log::new();
+    let (mut repeated, mut stopped) = (0, 0);
+    for after in 0..40 {
+        let disk = disk(after);
+        let database = open(&disk).expect("open");
+        let applied = log.apply(&database, 1, 4);
+        assert!(applied.is_ok(), "{applied:?}");
+        let failures = disk.failures();
+        disk.fail_after(after, DiskFault::Io);
+        let synced = sync(&database);
+        let failed = disk.failures() > failures;
+        disk.heal();
+        match (synced, database.status().poisoned) {
+            (Err(Error::Sqlite { action: "begin sync", .. }), None) => {
+                repeated += 1;
+                assert_eq!(sync(&database).expect("a sync"), database.progress());
+                let applied = log.apply(&database, 5, 6);
+                assert!(applied.is_ok(), "{applied:?}");
+            }
+            (Err(_), Some(_)) => stopped += 1,
+            (Ok(progress), None) => {
+                assert_eq!(progress, database.progress());
+                assert!(!failed || repeated > 0);
+            }
+            other => panic!("{other:?} after {after} operations"),
+        }
+    }
+    assert!(repeated > 0 && stopped > 0, "{repeated} could not begin, {stopped} failed");
 }

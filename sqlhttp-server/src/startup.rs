@@ -164,6 +164,7 @@ impl std::fmt::Debug for Console<'_> {
 /// Starts: everything up to binding the port. What goes wrong has been told when this returns.
 pub async fn start(invocation: &Invocation, console: &mut Console<'_>) -> Start {
     console.say(&banner());
+    sqlhttp_core::missing_features().iter().for_each(|feature| console.log("WARN", &feature.to_string()));
     let mut created = Created::default();
     let mut launched = Vec::new();
     let stop = match start_all(invocation, console, &mut launched, &mut created).await {

@@ -235,6 +235,8 @@ fn backups_in_every_form() {
         let schema = schema_records(&bytes);
         assert_eq!(schema.len(), 2, "{target}: {schema:?}");
         assert!(!schema.iter().any(|record| record.contains("sqlite_sqlhttp")), "{target}: {schema:?}");
+        let free = u32::from_be_bytes(bytes[36..40].try_into().unwrap());
+        assert!(free == 0 || !target.contains("vacuum"), "{target}: {free} free pages");
         let copy = write(dir.path(), "copy", bytes);
         assert_backup(&copy, "SELECT count(*), sum(length(v)) FROM t", json!([[2000, 2_000_000]]));
     }
@@ -263,6 +265,40 @@ fn a_vacuumed_backup_has_no_free_page() {
     assert_eq!(pages(&vacuumed, 36), 0);
     assert!(pages(&vacuumed, 28) < 10);
     assert_backup(&write(dir.path(), "copy", vacuumed), "SELECT count(*) FROM t", json!([[10]]));
+}
+
+#[test]
+fn a_backup_of_a_damaged_database_is_an_error() {
+    let dir = temp_dir();
+    let node = node_in(dir.path());
+    let server = with_a_row(&node);
+    let root = server.db_query("SELECT rootpage FROM sqlite_schema WHERE name = 'mine'")[0][0].as_u64().unwrap();
+    assert_eq!(server.stop().code, Some(0));
+    let path = dir.path().join("data").join("db.sqlite");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let start = (root as usize - 1) * 4096;
+    bytes[start..start + 4096].fill(0xA5);
+    std::fs::write(&path, bytes).unwrap();
+    let server = node.start();
+    for target in ["/db/backup", "/db/backup?vacuum", "/db/backup?fmt=delete&compress"] {
+        let response = server.get(target);
+        assert_eq!(response.status, 500, "{target}");
+        let text = response.text();
+        assert!(text.contains("database disk image is malformed"), "{target}: {text}");
+    }
+    common::eventually("the copies are removed", || {
+        names(&dir.path().join("data")).iter().all(|name| !name.contains("download"))
+    });
+}
+
+#[test]
+fn a_removed_data_directory_stops_writes() {
+    let dir = temp_dir();
+    let server = with_a_row(&node_in(dir.path()));
+    std::fs::remove_dir_all(dir.path().join("data")).unwrap();
+    let write = || server.send(&Request::json("/db/execute", json!(["INSERT INTO mine VALUES(2)"])));
+    common::eventually("writes are refused", || write().text().contains("db.sqlite' was removed or renamed"));
+    assert_ne!(server.get("/readyz").status, 200);
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! A consistent copy while writes go on.
 //!
 //! The pages are copied by SQLite's backup API (<https://sqlite.org/backup.html>) out of one read transaction, so the
-//! writer neither waits nor makes the copy start over. The copy is written beside its final name, synced, and only then
-//! given the name.
+//! writer neither waits nor makes the copy start over. The copy is written beside its final name, checked for damage,
+//! synced, and only then given the name. So a backup of a damaged database is an error and no file.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -17,17 +17,25 @@ use tokio::sync::oneshot;
 
 use super::background::spawn_yielding;
 use super::facts::Author;
+use super::integrity::{self, Depth};
 use super::script::{Script, is_white};
 use super::session::{Role, Session, engine_error, sql_error};
 use super::sqlite::clock::Stamped;
-use super::sqlite::probe;
+use super::sqlite::{functions, pages, probe};
 use super::stamps;
 use super::watch::Cancel;
 use super::writer::Shared;
 use crate::model::{Error, SqlError};
 
-/// Pages copied between two looks at whether anybody still waits.
+/// Pages copied between two looks at whether the caller still waits.
 const PAGES_PER_STEP: i32 = 256;
+/// Steps of SQLite between two such looks while the copy is checked.
+const CHECK_STEPS_PER_LOOK: i32 = 10_000;
+/// Copies of up to this size get the full check, bytes. It takes about three seconds for each 100 MiB, the copy itself
+/// less than one. The index entries of larger databases are compared by [`super::Database::check_integrity`].
+const FULL_CHECK_BYTES_MAX: u64 = 256 << 20;
+/// Page cache for the check of a copy, KiB. Each row is looked up in each index, in the order of the table.
+const CHECK_CACHE_KIB: i64 = 64 << 10;
 
 /// Starts a backup on a thread of its own.
 pub(crate) fn spawn(
@@ -101,7 +109,8 @@ fn copy(shared: &Shared, unfinished: &Path, cancel: &Cancel) -> Result<(), Error
     source.rollback().map_err(failed)?;
     drop(gate);
     target.close().map_err(|(_, e)| failed(sql_error(e)))?;
-    settle(unfinished)
+    settle(unfinished)?;
+    check(unfinished, cancel)
 }
 
 /// A copy of a WAL database says WAL, too; a single file that needs no companions is easier to keep. (On a connection of
@@ -117,6 +126,28 @@ fn settle(copy: &Path) -> Result<(), Error> {
     }
     let message = format!("the copy stays in journal mode {mode}");
     Err(engine_error("back up", probe::error_of_code(rusqlite::ffi::SQLITE_ERROR, Some(&message))))
+}
+
+/// Fails if the copy is damaged, which it is if the database is.
+fn check(copy: &Path, cancel: &Cancel) -> Result<(), Error> {
+    if cancel.is_set() {
+        return Err(Error::Closed);
+    }
+    let failed = |error| engine_error("back up", sql_error(error));
+    let mut connection = Connection::open_with_flags(copy, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(failed)?;
+    connection.execute_batch(&format!("PRAGMA cache_size=-{CHECK_CACHE_KIB}")).map_err(failed)?;
+    // Indexes and generated columns may use them.
+    functions::register_deterministic(&connection, || false).map_err(failed)?;
+    let cancelled = cancel.clone();
+    pages::on_progress(&mut connection, CHECK_STEPS_PER_LOOK, move |_| cancelled.is_set()).map_err(failed)?;
+    integrity::require_sound(&connection, depth(copy)?)
+        .map_err(|error| if cancel.is_set() { Error::Closed } else { engine_error("back up", error) })?;
+    connection.close().map_err(|(_, error)| failed(error))
+}
+
+fn depth(copy: &Path) -> Result<Depth, Error> {
+    let metadata = std::fs::metadata(copy).map_err(|error| io_error("look at the copy", copy, error))?;
+    Ok(if metadata.len() <= FULL_CHECK_BYTES_MAX { Depth::Full } else { Depth::Quick })
 }
 
 fn copy_pages(source: &Session, target: &mut Connection, cancel: &Cancel) -> Result<(), Error> {
@@ -152,6 +183,16 @@ fn publish(unfinished: &Path, to: &Path) -> Result<(), Error> {
 
 fn io_error(action: &'static str, path: &Path, source: std::io::Error) -> Error {
     Error::Io { action, path: path.display().to_string(), source: Arc::new(source) }
+}
+
+/// Writes the content of a copy to another file, without free pages.
+pub(crate) fn vacuum_copy(copy: &Path, to: &Path) -> Result<(), Error> {
+    let failed = |error| engine_error("vacuum copy", sql_error(error));
+    let path = to.to_str().ok_or_else(|| Error::Unsupported("the file's path is not UTF-8".to_owned()))?;
+    let connection = Connection::open_with_flags(copy, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(failed)?;
+    functions::register_deterministic(&connection, || false).map_err(failed)?;
+    connection.execute("VACUUM INTO ?", [path]).map_err(failed)?;
+    connection.close().map_err(|(_, error)| failed(error))
 }
 
 /// Runs the owner's statement on a connection of its own if it is a VACUUM INTO, which reads one snapshot and so need

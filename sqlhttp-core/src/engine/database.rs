@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use super::background::{spawn, spawn_yielding};
 use super::classify::{Kind, refused};
+use super::integrity::live::{self, CheckOptions, IntegrityReport};
 use super::readers::{Access, Inline, ReadJob, Readers};
 use super::session::{Blueprint, Role, Session, engine_error};
 use super::supervisor::{self, Supervised};
@@ -110,6 +111,8 @@ pub struct Status {
     /// The index of the last entry in which a failure of this node alone became a result; 0 if none did. The log must not
     /// be applied again from before that entry.
     pub decision_index: u64,
+    /// The result of the last [`Database::check_integrity`] that ended since the start.
+    pub last_check: Option<Arc<IntegrityReport>>,
 }
 
 impl Database {
@@ -140,6 +143,7 @@ impl Database {
             let progress = session.as_owner(|connection| progress::open(connection)).map_err(opened)?;
             shared.set_progress(progress.ok_or_else(|| Error::Unsupported(FOREIGN.to_owned()))?);
         }
+        shared.watch_files();
         let readers = Readers::open(shared.clone()).map_err(opened)?;
         let writer = match session {
             Some(session) if !read_only => Some(start_writer(session, &shared)?),
@@ -255,6 +259,45 @@ impl Database {
         result
     }
 
+    /// Checks the whole database for damage (<https://sqlite.org/pragma.html#pragma_integrity_check>) while it is in use,
+    /// on a thread of low priority that reads no more pages in a second than the options allow. Dropping the future or
+    /// closing the database ends the check. The report is also kept for [`Database::status`].
+    ///
+    /// Readers and the writer do not wait for it. Exception: with a rollback journal the writer waits while a table is
+    /// checked, and there is no limit to the rate.
+    ///
+    /// # Errors
+    /// [`Error::Overloaded`] if a check of this database runs already; [`Error::Closed`]; [`Error::Sqlite`] if the check
+    /// could not run. Damage is no error but part of the report.
+    pub async fn check_integrity(&self, options: CheckOptions) -> Result<IntegrityReport, Error> {
+        let (reply, answer) = oneshot::channel();
+        let cancel = Cancel::default();
+        let mut guard = CancelOnDrop(Some(cancel.clone()));
+        live::spawn(self.inner.shared.clone(), self.inner.readers.clone(), options, cancel, reply)?;
+        let result = answer.await.map_err(|_| self.inner.shared.gone())?;
+        guard.disarm();
+        result
+    }
+
+    /// Looks whether the database's files are still those at their paths. If they were removed or replaced, the database
+    /// takes no more writes. The writer does the same before it writes, at most once in a second. Costs two system calls.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`] with a text for the operator, now or if the database had stopped taking writes before.
+    pub fn check_files(&self) -> Result<(), Error> {
+        let shared = &self.inner.shared;
+        if shared.poisoned().is_none()
+            && let Err(why) = shared.files.check()
+        {
+            // Closing removes the write-ahead log, and sets this before.
+            if self.inner.readers.is_closed() {
+                return Err(Error::Closed);
+            }
+            shared.poison(&why);
+        }
+        shared.poisoned().map_or(Ok(()), |why| Err(Error::Poisoned(why)))
+    }
+
     /// Stops taking batches, finishes those that wait, checkpoints and closes. Safe to call twice.
     ///
     /// # Errors
@@ -295,6 +338,7 @@ impl Database {
             progress: shared.progress(),
             waits_for: shared.waits_for().map(|why| why.to_string()),
             decision_index: shared.decision(),
+            last_check: shared.checks.last(),
         }
     }
 
@@ -425,6 +469,14 @@ impl Database {
         let connection = rusqlite::Connection::open(copy).map_err(failed)?;
         progress::remove(&connection).map_err(failed)?;
         connection.close().map_err(|(_, error)| failed(error))
+    }
+
+    /// Writes the content of a copy, without free pages, to a file that does not exist yet (`VACUUM INTO`). Blocks.
+    ///
+    /// # Errors
+    /// [`Error::Sqlite`] if the copy cannot be read or the file cannot be written.
+    pub fn vacuum_copy(copy: &Path, to: &Path) -> Result<(), Error> {
+        backup::vacuum_copy(copy, to)
     }
 
     #[cfg(test)]

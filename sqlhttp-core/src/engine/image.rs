@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 
+use super::integrity::{self, Depth};
 use super::progress::{self, Progress};
 use super::session::{engine_error, sql_error};
-use super::sqlite::probe;
+use super::sqlite::{functions, probe};
 use crate::model::{Error, SqlError};
 
 /// Pages written between two looks at what SQLite says.
@@ -36,10 +37,7 @@ fn shape(file: &Path, page_size: u32) -> Result<(), SqlError> {
     let connection = open(file)?;
     let text = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, String>(0)).map_err(sql_error);
     // The quick check would pass an index that lacks rows, and the first DELETE that misses one would stop all nodes.
-    let found = text("PRAGMA integrity_check(1)")?;
-    if found != "ok" {
-        return Err(probe::error_of_code(rusqlite::ffi::SQLITE_CORRUPT, Some(&found)));
-    }
+    integrity::require_sound(&connection, Depth::Full)?;
     text("PRAGMA journal_mode=DELETE")?;
     // How far another database was in another log means nothing here.
     progress::remove(&connection).map_err(sql_error)?;
@@ -58,6 +56,8 @@ fn open(file: &Path) -> Result<Connection, SqlError> {
     let connection = Connection::open_with_flags(file, flags).map_err(sql_error)?;
     // Whoever needs the file after a crash makes it anew.
     connection.execute_batch("PRAGMA synchronous=OFF; PRAGMA trusted_schema=OFF").map_err(sql_error)?;
+    // Indexes and generated columns of the file may use them.
+    functions::register_deterministic(&connection, || false).map_err(sql_error)?;
     Ok(connection)
 }
 

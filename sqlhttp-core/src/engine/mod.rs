@@ -15,6 +15,7 @@
 //! | `anchor` | what spares short reads the system calls for their lock |
 //! | `background` | threads |
 //! | `backup`, `sync` | a consistent copy while writes go on; what was not synced, synced |
+//! | `integrity`, `file_watch` | damage in the database; files that were removed or replaced |
 //! | `log`, `progress`, `image` | a database that applies a log; how far it is; all of its content replaced at once |
 //! | `stamps`, `watch`, `supervisor` | time and chance; deadlines and departed callers; the thread that enforces them |
 //! | `sqlite` | the only room with `unsafe` |
@@ -26,7 +27,9 @@ mod bind;
 mod classify;
 mod database;
 mod facts;
+mod file_watch;
 mod image;
+mod integrity;
 mod log;
 mod options;
 mod parts;
@@ -45,9 +48,11 @@ mod writer;
 
 pub use background::STACK_BYTES;
 pub use database::{Classified, Database, Status, sqlite_version};
+pub use integrity::live::{CheckOptions, IntegrityReport};
 pub use log::{Conditions, LogEntry, LogWork, OnApplied};
 pub use options::{JournalMode, Location, Options, Writes};
 pub use progress::Progress;
+pub use sqlite::compiled::{Feature, missing_features};
 #[cfg(feature = "fault-injection")]
 pub use sqlite::faulty::{AfterStop, DiskFault, FaultyDisk, Loss};
 pub use stamps::new as new_stamp;

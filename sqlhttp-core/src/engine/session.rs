@@ -605,7 +605,7 @@ fn install_hooks(
     connection.authorizer(Some(move |context: rusqlite::hooks::AuthContext<'_>| listener.authorize(context)))?;
     let ticking = watch.clone();
     connection.progress_handler(STEPS_PER_CALL, Some(move || ticking.tick()))?;
-    functions::register(connection, baseline)
+    functions::register(connection, baseline, || false)
 }
 
 /// Sets everything the engine relies on, whatever SQLite was compiled with.

@@ -6,33 +6,39 @@
 //! has synced.
 
 use super::Progress;
-use super::session::{Role, Session, engine_error};
+use super::session::{Role, Session, engine_error, sql_error};
 use super::sqlite::probe;
 use super::writer::Shared;
 use crate::model::{Error, SqlError};
 
-/// Syncs, and tells up to where in the log the database certainly is after a power cut.
+/// Syncs. Returns how far in its log the database certainly is after a power cut.
+///
+/// # Errors
+/// If the connection for it cannot be opened (no file descriptor, no memory), nothing was attempted: the call may be
+/// repeated. If the sync itself fails, the database takes no more writes.
 pub(crate) fn run(shared: &Shared) -> Result<Progress, Error> {
     if let Some(why) = shared.poisoned() {
         return Err(Error::Poisoned(why));
     }
-    // Read before the sync: what is committed while it runs may come too late for it.
+    // Read before the sync: it may not cover commits that are made while it runs.
     let progress = shared.progress();
-    // On a connection of its own, so that the writer goes on meanwhile: a sync concerns the file, whoever asks for it.
-    let session = open(shared).map_err(|error| engine_error("open the write-ahead log", error))?;
+    let mut session = open_log(shared).map_err(|error| engine_error("begin sync", error))?;
     probe::sync_journal(session.connection()).map_err(|error| {
         // After a failed sync the system may have thrown away what it could not write.
         shared.poison(&format!("sync: {} ({})", error.message, error.code));
         engine_error("sync", error)
     })?;
+    session.rollback().map_err(|error| engine_error("end sync", error))?;
     Ok(progress)
 }
 
-/// A session that has the write-ahead log open. A failure here says nothing about what the disk holds.
-fn open(shared: &Shared) -> Result<Session, SqlError> {
+/// A connection of its own with the write-ahead log open, so that the writer goes on meanwhile: a sync concerns the file,
+/// whichever connection asks for it.
+fn open_log(shared: &Shared) -> Result<Session, SqlError> {
     let mut session = Session::open(&shared.blueprint, Role::Reader)?;
     session.begin()?;
+    // BEGIN alone does not open it.
     let read = session.connection().query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()));
-    read.map_err(super::session::sql_error)?;
+    read.map_err(sql_error)?;
     Ok(session)
 }

@@ -126,14 +126,17 @@ impl Life {
         self.error = before.or(self.error.take());
     }
 
-    /// After an error the database takes nothing more.
+    /// After an error the database takes nothing more, unless it was that a sync could not begin.
     pub(crate) fn check_poisoned(&self, log: &Log) -> Result<(), String> {
         let (Some(database), Some(Trouble::Error(error))) = (&self.database, &self.error) else { return Ok(()) };
         // A connection that cannot be opened says nothing about what the disk holds.
-        if matches!(error, Error::Sqlite { action: "open the write-ahead log", .. }) {
+        if matches!(error, Error::Sqlite { action: "begin sync", .. }) {
             return Ok(());
         }
         if database.status().poisoned.is_none() {
+            if matches!(error, Error::Sqlite { action: "begin sync", .. }) {
+                return Ok(());
+            }
             return Err(format!("not poisoned after {error:?}"));
         }
         let before = database.progress();

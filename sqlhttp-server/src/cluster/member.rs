@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use hyper::header::HeaderValue;
-use sqlhttp_core::{BoxFuture, Database, Error, JournalMode, Options};
+use sqlhttp_core::{BoxFuture, Database, Error};
 use sqlhttp_raft::Node;
 
 use super::auth::AuthFile;
@@ -52,6 +52,13 @@ impl Member {
     }
 }
 
+/// The path of a file in the same directory.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
 /// What is done with the whole database of a node.
 pub struct NodeAdmin(pub Arc<Member>);
 
@@ -66,13 +73,21 @@ impl Admin for NodeAdmin {
 
     fn copy_to<'a>(&'a self, to: &'a Path, vacuumed: bool) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move {
-            crate::standalone::copy(self.0.node.database(), to, false).await?;
-            let copy = to.to_owned();
-            // How far the cluster's log was when the copy was made is nobody's business elsewhere.
-            let removed = tokio::task::spawn_blocking(move || Database::remove_progress(&copy)).await;
-            removed.map_err(|_| Error::Closed)??;
-            // Only now, because what was removed leaves a free page.
-            if vacuumed { vacuum(to.to_owned()).await } else { Ok(()) }
+            let (to, first) = (to.to_owned(), if vacuumed { beside(to, "-whole") } else { to.to_owned() });
+            self.0.node.database().backup(&first).await?;
+            // How far the node is in its log means nothing outside of it.
+            let finished = tokio::task::spawn_blocking(move || {
+                let removed = Database::remove_progress(&first);
+                if !vacuumed {
+                    return removed;
+                }
+                // Only now, because taking the record out leaves a free page.
+                let written = removed.and_then(|()| Database::vacuum_copy(&first, &to));
+                // Best effort: the next start removes it, too.
+                let _ = std::fs::remove_file(&first);
+                written
+            });
+            finished.await.map_err(|_| Error::Closed)?
         })
     }
 
@@ -83,14 +98,4 @@ impl Admin for NodeAdmin {
     fn scratch_file(&self) -> Option<PathBuf> {
         Some(self.0.scratch_file("load"))
     }
-}
-
-/// Rebuilds a file that no other process uses.
-async fn vacuum(file: PathBuf) -> Result<(), Error> {
-    let options = Options { create: false, journal_mode: JournalMode::Delete, read_threads: 1, ..Options::default() };
-    let opened = tokio::task::spawn_blocking(move || Database::open(file, options)).await;
-    let database = opened.map_err(|_| Error::Closed)??;
-    let vacuumed = database.vacuum().await;
-    database.close().await?;
-    vacuumed
 }

@@ -90,6 +90,7 @@ async fn serve(config: ClusterConfig) -> Result<(), String> {
 fn announce() {
     let version = env!("CARGO_PKG_VERSION");
     tracing::info!(target: "rqlited", "{} starting, version {version}, SQLite {}", config::PROGRAM, sqlite_version());
+    sqlhttp_core::missing_features().iter().for_each(|feature| tracing::warn!(target: "rqlited", "{feature}"));
     let words: Vec<_> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
     tracing::info!(target: "rqlited", "launch command: {}", words.join(" "));
 }

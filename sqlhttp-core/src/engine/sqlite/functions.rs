@@ -1,4 +1,9 @@
-//! SQL functions that answer from the stamp, or from what this batch alone has done.
+//! The SQL functions that the engine registers on its connections.
+//!
+//! * Functions that answer from the stamp, or from what this batch alone has done: `random()`, `randomblob()`,
+//!   `changes()`, `total_changes()`.
+//! * Functions whose results must be the same bits wherever SQLite was built ([`math`]).
+//! * Functions that must end in time and must be interruptible ([`text`], [`trim`], [`unhex`]).
 
 use rusqlite::Connection;
 use rusqlite::functions::{Context, FunctionFlags};
@@ -6,7 +11,8 @@ use rusqlite::types::ValueRef;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::clock;
+pub(crate) use super::text::Interrupt;
+use super::{clock, math, text, trim, unhex};
 
 /// Largest result of `randomblob()`: SQLite's own limit on a value, bytes.
 const RANDOMBLOB_LEN_MAX: i64 = 1_000_000_000;
@@ -26,8 +32,27 @@ impl ChangeBaseline {
     }
 }
 
-/// Replaces `random()`, `randomblob()`, `changes()` and `total_changes()` on a connection.
-pub(crate) fn register(connection: &Connection, baseline: &ChangeBaseline) -> rusqlite::Result<()> {
+/// Registers all functions on a connection that runs statements of clients. `interrupt` is asked about once for each
+/// MiB of work whether the running statement has to end.
+pub(crate) fn register(
+    connection: &Connection,
+    baseline: &ChangeBaseline,
+    interrupt: impl Interrupt,
+) -> rusqlite::Result<()> {
+    register_deterministic(connection, interrupt)?;
+    register_stamped(connection, baseline)
+}
+
+/// Registers the functions that a schema can depend on (in indexes, generated columns and constraints). Every connection
+/// to a database of ours needs them, copies included.
+pub(crate) fn register_deterministic(connection: &Connection, interrupt: impl Interrupt) -> rusqlite::Result<()> {
+    math::register_all(connection)?;
+    text::register_all(connection, interrupt.clone())?;
+    trim::register_all(connection, interrupt.clone())?;
+    unhex::register_all(connection, interrupt)
+}
+
+fn register_stamped(connection: &Connection, baseline: &ChangeBaseline) -> rusqlite::Result<()> {
     // Not deterministic (each call answers anew) but harmless, so views and triggers may use them as they may the
     // built-in ones.
     let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_INNOCUOUS;

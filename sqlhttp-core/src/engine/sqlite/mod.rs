@@ -6,19 +6,28 @@
 //! * `faulty` (with the feature `fault-injection`): a simulated disk, for tests.
 //! * [`memory`]: a VFS whose files live in this process's memory, for databases in memory.
 //! * [`mod@file`], [`locks`]: what such VFSs share: the C face of an open file; its locks and its shared memory.
-//! * [`functions`]: SQL functions that answer from the stamp, or from what this batch alone has done.
-//! * [`probe`]: small questions to a connection.
+//! * [`functions`]: the SQL functions of the engine's connections; [`math`], [`text`], [`trim`], [`unhex`]: those that replace SQLite's own;
+//!   [`scalar`]: how they are registered.
+//! * [`compiled`]: what SQLite was compiled with.
+//! * [`probe`]: small questions to a connection; [`pages`]: how much it reads.
 //! * [`steps`]: counts the steps of the virtual machine alike on every node.
 #![allow(unsafe_code)]
 
 pub(crate) mod clock;
+pub(crate) mod compiled;
 #[cfg(feature = "fault-injection")]
 pub(crate) mod faulty;
 mod file;
 pub(crate) mod full;
 pub(crate) mod functions;
 mod locks;
+mod math;
 pub(crate) mod memory;
+pub(crate) mod pages;
 pub(crate) mod probe;
+mod scalar;
 pub(crate) mod statement;
 pub(crate) mod steps;
+mod text;
+mod trim;
+mod unhex;

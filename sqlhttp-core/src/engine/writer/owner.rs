@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::queue::OwnerTask;
 use super::thread::Writer;
 use crate::engine::facts::Author;
+use crate::engine::file_watch::wal_of;
 use crate::engine::script::Script;
 use crate::engine::session::engine_error;
 use crate::engine::sqlite::clock::Stamped;
@@ -26,7 +27,11 @@ impl Writer<'_> {
             };
         }
         match task {
-            OwnerTask::Script(sql, reply) => drop(reply.send(Ok(self.script(&sql, Author::Owner)))),
+            OwnerTask::Script(sql, reply) => {
+                let result = self.script(&sql, Author::Owner);
+                self.watch_log();
+                drop(reply.send(Ok(result)));
+            }
             OwnerTask::Scripts(scripts, first, reply) => {
                 drop(reply.send(Ok(self.scripts(scripts.get(first..).unwrap_or_default()))));
             }
@@ -45,7 +50,14 @@ impl Writer<'_> {
 
     /// The log does not have this content, so a power cut must not take it: entries that come after it are acknowledged.
     fn keep_replaced(&self) -> Result<(), Error> {
-        if self.shared.blueprint.options.writes == Writes::Log { sync::run(self.shared).map(drop) } else { Ok(()) }
+        if self.shared.blueprint.options.writes != Writes::Log {
+            return Ok(());
+        }
+        sync::run(self.shared).map(drop).inspect_err(|error| {
+            if self.shared.poisoned().is_none() {
+                self.shared.poison(&format!("the replaced content could not be synced: {error}"));
+            }
+        })
     }
 
     pub(super) fn checkpoint_at_end(&mut self) {
@@ -55,6 +67,16 @@ impl Writer<'_> {
         if let Err(error) = self.run_for_owner("PRAGMA wal_checkpoint(TRUNCATE)", "checkpoint") {
             // Another process reads the file; SQLite checkpoints when it is opened next.
             tracing::warn!(%error, "the write-ahead log was not moved into the database file");
+        }
+    }
+
+    /// A script may have left WAL mode, and SQLite has removed the log then.
+    fn watch_log(&self) {
+        let mode = self.session.connection().query_row("PRAGMA journal_mode", [], |row| row.get::<_, String>(0));
+        if let (Some(file), Ok(mode)) = (self.shared.blueprint.file(), mode)
+            && mode != "wal"
+        {
+            self.shared.files.forget(&wal_of(file));
         }
     }
 

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockWriteGuard};
 
 use super::queue::{Gathered, Job, Queue, Task};
 use crate::engine::anchor::Anchor;
-use crate::engine::options::Writes;
+use crate::engine::file_watch::{FileWatch, wal_of};
+use crate::engine::integrity::live::Checks;
+use crate::engine::options::{JournalMode, Writes};
 use crate::engine::progress::Progress;
 use crate::engine::session::{Blueprint, Role, Session, engine_error, sql_error};
 use crate::engine::watch::Cancel;
@@ -34,6 +36,10 @@ pub(crate) struct Shared {
     sole: AtomicBool,
     /// The index of the last entry in which a failure of this node alone became a result; 0 if none did.
     decision: AtomicU64,
+    /// Integrity checks.
+    pub(crate) checks: Checks,
+    /// The database's files as they were when it was opened.
+    pub(crate) files: FileWatch,
 }
 
 /// What has been done since the start.
@@ -60,6 +66,8 @@ impl Shared {
             waits_for: Mutex::default(),
             sole: AtomicBool::new(false),
             decision: AtomicU64::new(0),
+            checks: Checks::default(),
+            files: FileWatch::default(),
         }
     }
 
@@ -97,6 +105,15 @@ impl Shared {
 
     pub(crate) fn set_progress(&self, progress: Progress) {
         *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = progress;
+    }
+
+    /// Remembers the files of the database, which is open by now. Files of another VFS are not the file system's.
+    pub(crate) fn watch_files(&self) {
+        let options = &self.blueprint.options;
+        let Some(file) = self.blueprint.file().filter(|_| options.vfs.is_none() && !options.read_only) else { return };
+        // In WAL mode the log stays as long as a connection is open.
+        let wal = (options.journal_mode == JournalMode::Wal).then(|| wal_of(file));
+        self.files.remember(std::iter::once(file.clone()).chain(wal));
     }
 
     /// Why no more writes are taken, if so.
@@ -155,6 +172,11 @@ pub(crate) fn run(session: Session, shared: &Shared) {
     let mut writer = Writer { session, shared };
     let group_len_max = shared.blueprint.options.group_len_max.max(1);
     while let Some(gathered) = shared.queue.gather(group_len_max) {
+        if let Err(why) = shared.files.check_when_due() {
+            shared.poison(&why);
+            // Dropping the jobs answers their callers with `Error::Poisoned`.
+            continue;
+        }
         shared.anchor.give_way();
         // A panic here is a bug of ours. The transaction dies with the connection, and nobody has been told of success.
         let result = catch_unwind(AssertUnwindSafe(|| match gathered {

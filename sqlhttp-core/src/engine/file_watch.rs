@@ -1,0 +1,156 @@
+//! Notices that the files of an open database are no longer those at its path.
+//!
+//! A process keeps writing into files that were removed or replaced, and everything it writes is gone when it ends
+//! (<https://sqlite.org/howtocorrupt.html#_unlinking_or_renaming_a_database_file_while_in_use>). SQLite does not look in WAL
+//! mode.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How often [`FileWatch::check_when_due`] looks.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// The files of a database as they were when it was opened.
+#[derive(Debug, Default)]
+pub(crate) struct FileWatch {
+    files: Mutex<Vec<File>>,
+    /// When to look again, milliseconds after the first look.
+    due_ms: AtomicU64,
+}
+
+#[derive(Debug)]
+struct File {
+    path: PathBuf,
+    identity: Identity,
+}
+
+/// The path of a database's write-ahead log.
+pub(crate) fn wal_of(database: &Path) -> PathBuf {
+    let mut path = database.as_os_str().to_owned();
+    path.push("-wal");
+    path.into()
+}
+
+impl FileWatch {
+    /// Remembers the files that exist now. Files that cannot be looked at are not watched.
+    pub(crate) fn remember(&self, paths: impl IntoIterator<Item = PathBuf>) {
+        let files = paths.into_iter().filter_map(|path| Some(File { identity: Identity::of(&path).ok()?, path }));
+        self.lock().extend(files);
+    }
+
+    /// No longer watches a file.
+    pub(crate) fn forget(&self, path: &Path) {
+        self.lock().retain(|file| file.path != path);
+    }
+
+    /// Compares the files at their paths with those that were remembered.
+    ///
+    /// # Errors
+    /// The text for the operator if one of them is gone, or another one is in its place.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        self.lock().iter().try_for_each(File::check)
+    }
+
+    /// As [`FileWatch::check`], but at most once in a second; in between, all is taken to be well.
+    pub(crate) fn check_when_due(&self) -> Result<(), String> {
+        static FIRST: OnceLock<Instant> = OnceLock::new();
+        let now = FIRST.get_or_init(Instant::now).elapsed();
+        let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        if now_ms < self.due_ms.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.due_ms.store(now_ms.saturating_add(INTERVAL.as_millis() as u64), Ordering::Relaxed);
+        self.check()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<File>> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl File {
+    fn check(&self) -> Result<(), String> {
+        let what = match Identity::of(&self.path) {
+            Ok(identity) if identity == self.identity => return Ok(()),
+            Ok(_) => "was replaced by another file",
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => "was removed or renamed",
+            // Not allowed to look, or a network file system that is away: nothing is known.
+            Err(_) => return Ok(()),
+        };
+        let path = self.path.display();
+        Err(format!("'{path}' {what} while the database was open; put the right files in place and restart"))
+    }
+}
+
+/// The number of a file on its device.
+#[cfg(unix)]
+#[derive(Debug, PartialEq, Eq)]
+struct Identity(u64, u64);
+
+#[cfg(unix)]
+impl Identity {
+    fn of(path: &Path) -> std::io::Result<Identity> {
+        use std::os::unix::fs::MetadataExt;
+        std::fs::metadata(path).map(|metadata| Identity(metadata.dev(), metadata.ino()))
+    }
+}
+
+/// Where files have no number, only their absence is noticed.
+#[cfg(not(unix))]
+#[derive(Debug, PartialEq, Eq)]
+struct Identity;
+
+#[cfg(not(unix))]
+impl Identity {
+    fn of(path: &Path) -> std::io::Result<Identity> {
+        std::fs::metadata(path).map(|_| Identity)
+    }
+}
+
+#[cfg(unix)]
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn watched(name: &str) -> (tempfile::TempDir, PathBuf, FileWatch) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(name);
+        std::fs::write(&path, "1").unwrap();
+        let watch = FileWatch::default();
+        watch.remember([path.clone(), wal_of(&path)]);
+        (directory, path, watch)
+    }
+
+    #[test]
+    fn a_file_that_stays_is_the_same_file_whatever_is_in_it() {
+        let (_directory, path, watch) = watched("a");
+        std::fs::write(&path, "2").unwrap();
+        assert_eq!(watch.check(), Ok(()));
+        assert_eq!(watch.check_when_due(), Ok(()));
+    }
+
+    #[test]
+    fn a_file_that_is_removed_or_replaced_is_noticed() {
+        let (directory, path, watch) = watched("a");
+        std::fs::rename(&path, directory.path().join("b")).unwrap();
+        let gone = watch.check().unwrap_err();
+        assert!(gone.contains("was removed or renamed"), "{gone}");
+        std::fs::write(&path, "1").unwrap();
+        let replaced = watch.check().unwrap_err();
+        assert!(replaced.contains("was replaced by another file"), "{replaced}");
+        std::fs::rename(directory.path().join("b"), &path).unwrap();
+        assert_eq!(watch.check(), Ok(()));
+    }
+
+    #[test]
+    fn between_two_looks_no_look_is_taken() {
+        let (_directory, path, watch) = watched("a");
+        assert_eq!(watch.check_when_due(), Ok(()));
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(watch.check_when_due(), Ok(()));
+        watch.due_ms.store(0, Ordering::Relaxed);
+        assert!(watch.check_when_due().is_err());
+    }
+}

@@ -1,0 +1,117 @@
+//! `trim()`, `ltrim()` and `rtrim()` with a set of characters.
+//!
+//! SQLite's own compare each character with the whole set, which takes minutes for a long text and a long set, and
+//! nothing can interrupt them. These give the same results.
+
+use std::collections::HashMap;
+use std::ffi::CStr;
+
+use rusqlite::Connection;
+
+use super::scalar::{Answer, Argument, CallError, Caller, register};
+use super::text::{Interrupt, Meter};
+
+/// Sets of up to so many characters are compared one by one, which is quicker than to look them up.
+const COMPARED_MAX: usize = 16;
+
+/// The ends of a text from which characters are taken.
+#[derive(Clone, Copy)]
+struct Ends {
+    left: bool,
+    right: bool,
+}
+
+/// Registers the functions with two arguments. Those with one take spaces only, and are SQLite's.
+pub(super) fn register_all(connection: &Connection, interrupt: impl Interrupt) -> rusqlite::Result<()> {
+    let functions: [(&CStr, Ends); 3] = [
+        (c"trim", Ends { left: true, right: true }),
+        (c"ltrim", Ends { left: true, right: false }),
+        (c"rtrim", Ends { left: false, right: true }),
+    ];
+    for (name, ends) in functions {
+        let interrupt = interrupt.clone();
+        register(connection, name, move |[text, set], _: &Caller| trim(text, set, ends, &interrupt))?;
+    }
+    Ok(())
+}
+
+fn trim<'a>(
+    text: Argument<'a>,
+    set: Argument<'a>,
+    ends: Ends,
+    interrupt: &dyn Fn() -> bool,
+) -> Result<Answer<'a>, CallError> {
+    let (Some(text), Some(set)) = (text.text(), set.text()) else { return Ok(Answer::Null) };
+    let set = Set::new(set);
+    let mut meter = Meter::new(interrupt);
+    let mut rest = text;
+    while ends.left
+        && let Some(len) = set.find(|len| rest.get(..len), &mut meter)?
+    {
+        rest = rest.get(len..).unwrap_or_default();
+    }
+    while ends.right
+        && let Some(len) = set.find(|len| rest.get(rest.len().checked_sub(len)?..), &mut meter)?
+    {
+        rest = rest.get(..rest.len() - len).unwrap_or_default();
+    }
+    Ok(Answer::Text(rest))
+}
+
+/// Characters to take away. Where one begins with another, which only invalid UTF-8 can, the earlier one counts.
+struct Set<'a> {
+    characters: Vec<&'a [u8]>,
+    /// Where a character comes first in the set; empty if the set is small.
+    places: HashMap<&'a [u8], usize>,
+    /// The lengths of the characters, each once.
+    lens: Vec<usize>,
+}
+
+impl<'a> Set<'a> {
+    fn new(set: &'a [u8]) -> Self {
+        let characters: Vec<&[u8]> = Characters(set).collect();
+        let mut places = HashMap::new();
+        let mut lens: Vec<usize> = Vec::new();
+        if characters.len() > COMPARED_MAX {
+            for (place, character) in characters.iter().enumerate() {
+                places.entry(*character).or_insert(place);
+            }
+            lens = places.keys().map(|character| character.len()).collect();
+            lens.sort_unstable();
+            lens.dedup();
+        }
+        Set { characters, places, lens }
+    }
+
+    /// The length of the first character of the set that is at the end of a text which `at` cuts off.
+    fn find<'t>(
+        &self,
+        at: impl Fn(usize) -> Option<&'t [u8]>,
+        meter: &mut Meter<'_>,
+    ) -> Result<Option<usize>, CallError> {
+        if self.places.is_empty() {
+            meter.spend(self.characters.len())?;
+            let is_there = |character: &&&[u8]| at(character.len()) == Some(**character);
+            return Ok(self.characters.iter().find(is_there).map(|character| character.len()));
+        }
+        meter.spend(self.lens.iter().sum())?;
+        let found = self.lens.iter().filter_map(|len| Some((*self.places.get(at(*len)?)?, *len)));
+        Ok(found.min().map(|(_, len)| len))
+    }
+}
+
+/// The characters of a text, as SQLite skips over them: up to the first NUL, each with the bytes that continue it.
+struct Characters<'a>(&'a [u8]);
+
+impl<'a> Iterator for Characters<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let first = *self.0.first().filter(|byte| **byte != 0)?;
+        let rest = self.0.iter().skip(1);
+        let continued = if first >= 0xC0 { rest.take_while(|byte| **byte & 0xC0 == 0x80).count() } else { 0 };
+        let (character, rest) = self.0.split_at(1 + continued);
+        self.0 = rest;
+        Some(character)
+    }
+}

@@ -1,0 +1,76 @@
+//! `unhex()` with a set of characters to pass over.
+//!
+//! SQLite's own compares each such character with the whole set, which takes minutes for a long text and a long set, and
+//! nothing can interrupt it. This one gives the same results.
+
+use std::collections::HashSet;
+
+use rusqlite::Connection;
+
+use super::scalar::{Answer, Argument, Buffer, CallError, Caller, register};
+use super::text::{Interrupt, Meter};
+
+/// Registers the function with two arguments. The one with one is SQLite's, and takes linear time.
+pub(super) fn register_all(connection: &Connection, interrupt: impl Interrupt) -> rusqlite::Result<()> {
+    register(connection, c"unhex", move |[text, passed], caller: &Caller| unhex(text, passed, caller, &interrupt))
+}
+
+fn unhex<'a>(
+    text: Argument<'a>,
+    passed: Argument<'a>,
+    caller: &Caller,
+    interrupt: &dyn Fn() -> bool,
+) -> Result<Answer<'a>, CallError> {
+    let (Some(mut text), Some(mut passed)) = (text.text(), passed.text()) else { return Ok(Answer::Null) };
+    let decoded_max = text.len() / 2 + 1;
+    if decoded_max > caller.len_max() {
+        return Err(CallError::TooBig);
+    }
+    let mut meter = Meter::new(interrupt);
+    let mut set = HashSet::new();
+    while let Some(character) = next_character(&mut passed) {
+        set.insert(character);
+        meter.spend(1)?;
+    }
+    let mut output = Buffer::with_capacity(decoded_max)?;
+    // SQLite reads up to the first NUL.
+    while let Some(first) = text.first().filter(|byte| **byte != 0) {
+        meter.spend(1)?;
+        let Some(high) = digit(*first) else {
+            match next_character(&mut text) {
+                Some(character) if set.contains(&character) => continue,
+                _ => return Ok(Answer::Null),
+            }
+        };
+        // The two digits of a byte stand together.
+        let Some(low) = text.get(1).and_then(|byte| digit(*byte)) else { return Ok(Answer::Null) };
+        output.push(&[high << 4 | low])?;
+        text = text.get(2..).unwrap_or_default();
+    }
+    Ok(Answer::OwnedBlob(output))
+}
+
+fn digit(byte: u8) -> Option<u8> {
+    char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+}
+
+/// Takes a character from the beginning of a text, with the number that SQLite gives it, also where the UTF-8 is invalid.
+fn next_character(text: &mut &[u8]) -> Option<u32> {
+    let (first, rest) = text.split_first()?;
+    *text = rest;
+    let mut character = match *first {
+        byte @ 0xC0..=0xDF => u32::from(byte & 0x1F),
+        byte @ 0xE0..=0xEF => u32::from(byte & 0x0F),
+        byte @ 0xF0..=0xF7 => u32::from(byte & 0x07),
+        byte @ 0xF8..=0xFB => u32::from(byte & 0x03),
+        byte @ 0xFC..=0xFD => u32::from(byte & 0x01),
+        0xFE..=0xFF => 0,
+        byte => return Some(u32::from(byte)),
+    };
+    while let Some((byte, rest)) = text.split_first().filter(|(byte, _)| **byte & 0xC0 == 0x80) {
+        character = (character << 6).wrapping_add(u32::from(byte & 0x3F));
+        *text = rest;
+    }
+    let is_valid = character >= 0x80 && character & 0xFFFF_F800 != 0xD800;
+    Some(if is_valid { character } else { 0xFFFD })
+}
