@@ -37,6 +37,8 @@ pub(crate) struct Facts {
     /// It works on everything that a table holds, so the steps it takes are not limited (CREATE INDEX, REINDEX, ANALYZE,
     /// ALTER TABLE; VACUUM is [`Facts::outside_transaction`]).
     pub(crate) works_on_whole_tables: bool,
+    /// The longest values for which its functions take some seconds at most, bytes, if that is a limit of its own.
+    pub(crate) value_bytes_max: Option<i32>,
     /// It is a `PRAGMA foreign_keys` that sets this value.
     pub(crate) foreign_keys: Option<bool>,
     /// It lists the objects of the schema.
@@ -80,6 +82,11 @@ const IGNORED_PRAGMAS: &[&str] = &[
     "trusted_schema",
     "wal_autocheckpoint",
 ];
+
+/// Functions whose time grows with the square of their arguments' length, and the length for which they take about two
+/// seconds, bytes. SQLite cannot interrupt them.
+const QUADRATIC_FUNCTIONS: &[(&str, i32)] =
+    &[("json_patch", 256 << 10), ("jsonb_patch", 256 << 10), ("snippet", 64 << 10)];
 
 /// Tables that show the statements of other clients.
 const REFUSED_TABLES: &[&str] = &["bytecode", "sqlite_stmt", "tables_used"];
@@ -261,6 +268,10 @@ impl Seen {
             }
             AuthAction::Function { function_name } => {
                 facts.asks_last_insert_rowid |= function_name.eq_ignore_ascii_case("last_insert_rowid");
+                let quadratic = QUADRATIC_FUNCTIONS.iter().find(|(name, _)| name.eq_ignore_ascii_case(function_name));
+                if let Some((_, most)) = quadratic {
+                    facts.value_bytes_max = Some(facts.value_bytes_max.map_or(*most, |other| other.min(*most)));
+                }
             }
             _ if is_attach(&context.action) || is_detach(&context.action) => facts.marks_connection = true,
             AuthAction::CreateTempIndex { .. }

@@ -93,6 +93,8 @@ pub struct Options {
     /// The longest value, row or SQL text, bytes (`SQLITE_LIMIT_LENGTH`, <https://sqlite.org/limits.html>). A statement
     /// that meets or makes a longer one fails with SQLite's `string or blob too big`. SQLite allows at most 1,000,000,000.
     pub value_bytes_max: u64,
+    /// The name under which users know that limit; part of the error message.
+    pub value_bytes_max_name: &'static str,
     /// How many bytes of results are held in memory for a batch that must commit before it is answered.
     pub held_bytes_max: u64,
     /// How many bytes of rows travel in one block.
@@ -123,6 +125,7 @@ impl Default for Options {
             statement_cache_len: 256,
             rows_max: None,
             value_bytes_max: 64 << 20,
+            value_bytes_max_name: "value_bytes_max",
             held_bytes_max: 64 << 20,
             block_bytes: 64 << 10,
             stall_timeout: Duration::from_secs(30),

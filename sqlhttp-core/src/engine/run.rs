@@ -11,8 +11,8 @@ use super::session::{Level, Prepared, Role, Session};
 use super::sqlite::{clock, probe};
 use super::watch::StopReason;
 use crate::model::{
-    Action, Atomicity, Batch, Bindings, Block, Changed, Columns, Ending, Expect, Failure, OnError, Rows, Step,
-    StepFacts, StepOutcome, TransactionKeyword, ValueRef,
+    Action, Atomicity, Batch, Bindings, Block, Changed, Columns, Ending, Expect, Failure, OnError, Rows, SqlError,
+    Step, StepFacts, StepOutcome, TransactionKeyword, ValueRef,
 };
 
 /// Where results go.
@@ -160,7 +160,7 @@ fn run_step(
     }
     let started = timed.then(Instant::now);
     let changes_before = session.total_changes();
-    let mut run = Run { session, mode, sink, seen: Seen::default() };
+    let mut run = Run { session, mode, sink, seen: Seen::default(), flushed: 0 };
     let result = run.step(step);
     let facts = run.seen.facts(started.map_or(Duration::ZERO, |started| started.elapsed()));
     let single = run.seen.statements == 1;
@@ -191,7 +191,12 @@ struct Run<'s, S: Sink> {
     mode: Mode<'s>,
     sink: &'s mut S,
     seen: Seen,
+    /// How many blocks of rows the sink has taken.
+    flushed: u64,
 }
+
+/// SQLite's message for a pattern of LIKE or GLOB that is longer than `SQLITE_LIMIT_LIKE_PATTERN_LENGTH`.
+const PATTERN_TOO_LONG: &str = "LIKE or GLOB pattern too complex";
 
 /// What is known of the statements of a step so far.
 #[derive(Default)]
@@ -381,7 +386,7 @@ impl<S: Sink> Run<'_, S> {
                 Expect::Count => false,
             };
         let prepared_before = prepared.statement.reprepare_count();
-        let rows = self.rows_counting_steps(prepared, wants_rows);
+        let rows = self.rows_within_limits(prepared, wants_rows);
         let last_insert_id = inserted.end(self.session);
         let rows = rows?;
         if prepared.statement.reprepare_count() != prepared_before {
@@ -395,6 +400,48 @@ impl<S: Sink> Run<'_, S> {
             }
             _ => Given::Changed(changed),
         })
+    }
+
+    /// Like [`Run::rows`], under limits that keep functions whose time grows with the product of two lengths to some
+    /// seconds, because SQLite cannot interrupt them.
+    fn rows_within_limits(&mut self, prepared: &mut Prepared, wanted: bool) -> Result<Option<Rows>, Trouble> {
+        let limited = prepared.facts.value_bytes_max.is_some();
+        if limited {
+            self.session.limit_values(prepared.facts.value_bytes_max);
+        }
+        let flushed = self.flushed;
+        let mut rows = self.rows_counting_steps(prepared, wanted);
+        if let Err(Trouble::Failed(Failure::Sql(error))) = &rows
+            && error.message == PATTERN_TOO_LONG
+            && !self.session.is_inline()
+            && self.flushed == flushed
+        {
+            let too_long = error.clone();
+            rows = self.rows_with_long_patterns(prepared, wanted, too_long);
+        }
+        if limited {
+            self.session.limit_values(None);
+        }
+        rows
+    }
+
+    /// Runs a statement once more whose pattern is too long for values of any length. SQLite has undone what it did.
+    fn rows_with_long_patterns(
+        &mut self,
+        prepared: &mut Prepared,
+        wanted: bool,
+        too_long: SqlError,
+    ) -> Result<Option<Rows>, Trouble> {
+        prepared.statement.rewind();
+        self.session.allow_long_patterns(true);
+        let rows = self.rows_counting_steps(prepared, wanted);
+        self.session.allow_long_patterns(false);
+        match rows {
+            Err(Trouble::Failed(Failure::Sql(error))) if error.primary_code() == rusqlite::ffi::SQLITE_TOOBIG => {
+                Err(Failure::Sql(too_long).into())
+            }
+            rows => rows,
+        }
     }
 
     /// Like [`Run::rows`]. Takes the steps off those that the run has left, if they are limited.
@@ -444,6 +491,7 @@ impl<S: Sink> Run<'_, S> {
             }
             if block.byte_len() >= self.mode.block_bytes {
                 let full = std::mem::replace(&mut block, Block::new(columns.len()));
+                self.flushed += 1;
                 self.sink.rows(&columns, full)?;
             }
             more = self.advance(prepared)?;

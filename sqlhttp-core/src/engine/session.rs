@@ -40,8 +40,11 @@ const WAL_AUTOCHECKPOINT_PAGES: i64 = 1000;
 const INLINE_VALUE_BYTES_MAX: i32 = 64 << 10;
 /// The longest pattern of LIKE and GLOB there, bytes. Matching takes pattern times text in the worst case.
 const INLINE_PATTERN_BYTES_MAX: i32 = 200;
-/// The longest pattern of LIKE and GLOB elsewhere, bytes.
-const PATTERN_BYTES_MAX: i32 = 4096;
+/// The longest pattern of LIKE and GLOB elsewhere, bytes, for values of any length.
+const PATTERN_BYTES_MAX: i32 = 32;
+/// The longest pattern for values of up to [`LONG_PATTERN_VALUE_BYTES_MAX`].
+const LONG_PATTERN_BYTES_MAX: i32 = 4096;
+const LONG_PATTERN_VALUE_BYTES_MAX: i32 = 256 << 10;
 
 /// What all sessions of a database share.
 #[derive(Debug)]
@@ -185,6 +188,7 @@ pub(crate) struct Session {
     foreign_keys_at_first: bool,
     /// The longest value on any thread but a caller's own.
     value_bytes_max: u64,
+    value_bytes_max_name: &'static str,
     /// A batch has left something behind in the connection.
     dirty: bool,
 }
@@ -258,6 +262,7 @@ impl Session {
             foreign_keys,
             foreign_keys_at_first: foreign_keys,
             value_bytes_max: blueprint.options.value_bytes_max,
+            value_bytes_max_name: blueprint.options.value_bytes_max_name,
             dirty: false,
         };
         session.set_inline(false)?;
@@ -292,6 +297,35 @@ impl Session {
         self.connection.set_limit(Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, pattern).map_err(sql_error)?;
         self.inline = inline;
         Ok(())
+    }
+
+    /// Limits the values of one statement further, until this is called with `None`. (On a caller's own thread the limits
+    /// are low in any case.)
+    pub(crate) fn limit_values(&self, bytes_max: Option<i32>) {
+        if !self.inline {
+            let most = i32::try_from(self.value_bytes_max).unwrap_or(i32::MAX);
+            self.limit(Limit::SQLITE_LIMIT_LENGTH, bytes_max.map_or(most, |bytes_max| most.min(bytes_max)));
+        }
+    }
+
+    /// Allows long patterns of LIKE and GLOB, and limits the values in turn; or the other way round.
+    pub(crate) fn allow_long_patterns(&self, allowed: bool) {
+        self.limit(
+            Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH,
+            if allowed { LONG_PATTERN_BYTES_MAX } else { PATTERN_BYTES_MAX },
+        );
+        self.limit_values(allowed.then_some(LONG_PATTERN_VALUE_BYTES_MAX));
+    }
+
+    fn limit(&self, limit: Limit, value: i32) {
+        if let Err(error) = self.connection.set_limit(limit, value) {
+            tracing::error!(%error, "a limit of SQLite cannot be set");
+        }
+    }
+
+    /// Whether it runs on callers' own threads, under low limits.
+    pub(crate) fn is_inline(&self) -> bool {
+        self.inline
     }
 
     /// Begins a run that ends when its limits are exceeded.
@@ -421,7 +455,12 @@ impl Session {
 
     /// What the connection's last call failed with.
     pub(crate) fn error(&self, code: i32) -> SqlError {
-        probe::last_error(&self.connection, code)
+        let mut error = probe::last_error(&self.connection, code);
+        if error.primary_code() == rusqlite::ffi::SQLITE_TOOBIG {
+            let most = self.connection.limit(Limit::SQLITE_LIMIT_LENGTH).unwrap_or_default();
+            error.message = format!("{}: the limit is {most} bytes ({})", error.generic, self.value_bytes_max_name);
+        }
+        error
     }
 
     /// Why a step failed: SQLite's words, or what the policy refused while it ran.
@@ -605,7 +644,8 @@ fn install_hooks(
     connection.authorizer(Some(move |context: rusqlite::hooks::AuthContext<'_>| listener.authorize(context)))?;
     let ticking = watch.clone();
     connection.progress_handler(STEPS_PER_CALL, Some(move || ticking.tick()))?;
-    functions::register(connection, baseline, || false)
+    let working = watch.clone();
+    functions::register(connection, baseline, move || working.count_work())
 }
 
 /// Sets everything the engine relies on, whatever SQLite was compiled with.

@@ -18,6 +18,9 @@ use crate::model::Deadline;
 /// How many virtual-machine steps pass between two calls of the progress handler.
 pub(crate) const STEPS_PER_CALL: i32 = 1000;
 
+/// How many steps a function's work on a megabyte counts for.
+const STEPS_PER_MEGABYTE: u64 = 100_000;
+
 /// How many times the supervisor meets a run with a budget before it interrupts it.
 const BUDGET_SCANS: u32 = 3;
 
@@ -181,6 +184,20 @@ impl Watch {
     /// Why the run was stopped, if it was.
     pub(crate) fn stopped(&self) -> Option<StopReason> {
         self.0.with(|state| state.stopped)
+    }
+
+    /// Counts the work of a function that has looked at about a megabyte. Returns whether the function has to stop.
+    pub(crate) fn count_work(&self) -> bool {
+        self.0.with(|state| {
+            if let Some(left) = &mut state.limits.steps {
+                *left = left.saturating_sub(STEPS_PER_MEGABYTE);
+                if *left == 0 {
+                    state.stopped.get_or_insert(StopReason::Steps);
+                }
+            }
+            state.stopped = state.stopped.or_else(|| state.limits.exceeded());
+            state.stopped.is_some()
+        })
     }
 
     /// Whether the steps of the current run are limited.

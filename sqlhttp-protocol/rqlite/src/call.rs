@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use sqlhttp_core::{Action, Atomicity, Batch, BindRule, Bindings, Expect, OnError, Step};
-use sqlhttp_text::script::skip_head_of_dump;
 
 use crate::endpoint::Endpoint;
 use crate::params::Params;
@@ -56,13 +55,7 @@ impl Call {
 }
 
 fn step(statement: Statement, shape: &Shape) -> Step {
-    let Statement { mut sql, bindings } = statement;
-    if shape.endpoint != Endpoint::Query {
-        let script = skip_head_of_dump(&sql);
-        if script.len() < sql.len() {
-            sql = script.into();
-        }
-    }
+    let Statement { sql, bindings } = statement;
     Step {
         action: Action::Run { sql, bindings },
         expect: expect(shape.endpoint),

@@ -27,7 +27,7 @@
 //! |---|---|
 //! | [`number`] | integers and doubles into JSON |
 //! | [`json`] | strings into JSON, bytes in base64 too |
-//! | [`script`] | the beginning of SQL text: blanks, comments, the head of a dump |
+//! | [`script`] | the beginning of SQL text: blanks, comments, words |
 //! | [`time`] | texts and Unix times into times, and these into RFC 3339 |
 
 pub mod json;

@@ -3,8 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use sqlhttp_core::{Action, Batch, Bindings, Expect, Failure, OnError, Step};
-use sqlhttp_text::script::skip_head_of_dump;
+use sqlhttp_core::{Action, Batch, Bindings, Expect, Failure, OnError, Settings, Step};
 
 use crate::reply::Refusal;
 use crate::shape::{ItemShape, Kind, ReplyShape};
@@ -96,7 +95,8 @@ impl Call {
         let (steps, items): (Vec<Step>, _) = self.items.into_iter().map(|item| item.into_step(statements)).unzip();
         let fails = |step: &Step| matches!(step.action, Action::Fail(_)) && step.on_error == OnError::Abort;
         let shape = ReplyShape { list: self.list, items, fails: steps.iter().any(fails) };
-        Ok((Batch::transaction(steps), shape))
+        // As in SQLite, a setting that cannot take effect inside a transaction is ignored.
+        Ok((Batch { settings: Settings::Ignore, ..Batch::transaction(steps) }, shape))
     }
 }
 
@@ -181,13 +181,7 @@ impl Merged {
         if kind == Kind::Query && !extras.values_batch.is_empty() {
             return Err(malformed("cannot specify valuesBatch for queries (only for statements)"));
         }
-        let mut sql = statements.find(text)?;
-        if kind == Kind::Statement {
-            let script = skip_head_of_dump(&sql);
-            if script.len() < sql.len() {
-                sql = script.into();
-            }
-        }
+        let sql = statements.find(text)?;
         if extras.values_batch.is_empty() {
             let bindings = extras.values.unwrap_or_else(|| Ok(Bindings::none()))?;
             return Ok(Action::Run { sql, bindings });

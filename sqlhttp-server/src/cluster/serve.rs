@@ -175,6 +175,8 @@ fn database_options(config: &ClusterConfig) -> Options {
     let defaults = Options::default();
     Options {
         foreign_keys: config.foreign_keys,
+        value_bytes_max: config.value_bytes_max,
+        value_bytes_max_name: "-max-value-bytes",
         read_queue_len_max: defaults.read_queue_len_max,
         read_threads: config.reads_max.map_or(defaults.read_threads, |max| defaults.read_threads.min(max.max(1))),
         ..defaults

@@ -177,6 +177,8 @@ fn options(config: &DatabaseConfig, engine: &EngineConfig) -> Options {
         busy_timeout: engine.busy_timeout,
         read_threads: engine.read_threads.unwrap_or(defaults.read_threads),
         rows_max: engine.rows_max,
+        value_bytes_max: engine.value_bytes_max,
+        value_bytes_max_name: "-max-value-bytes",
         ..defaults
     }
 }

@@ -87,6 +87,12 @@ impl Statement {
         }
     }
 
+    /// Ends a run, so that the statement can run again with the same values.
+    pub(crate) fn rewind(&mut self) {
+        // SAFETY: the statement is valid until it is dropped. The code that reset returns is that of the last step.
+        unsafe { ffi::sqlite3_reset(self.raw()) };
+    }
+
     /// How many parameters it has: the largest number of one.
     pub(crate) fn parameter_count(&self) -> usize {
         // SAFETY: the statement is valid until it is dropped.

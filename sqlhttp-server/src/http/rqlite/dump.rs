@@ -42,6 +42,8 @@ pub(super) async fn stream(copy: Copy, tables: Vec<String>) -> Result<ByteStream
         journal_mode: JournalMode::Keep,
         read_threads: 1,
         stall_timeout: PAUSE_MAX,
+        // Rows are written as they are stored, however long.
+        value_bytes_max: 1_000_000_000,
         ..Options::default()
     };
     let opening = tokio::task::spawn_blocking(move || Database::open(path, options));
