@@ -134,9 +134,14 @@ impl Maintenance {
         loop {
             tokio::time::sleep(interval).await;
             let Some(node) = self.node() else { return };
-            if is_due(&node)
-                && let Err(error) = node.snapshot(None).await
-            {
+            let taken = if holds_a_decision(&node) {
+                node.take_snapshot(0).await
+            } else if is_due(&node) {
+                node.snapshot(None).await.map(drop)
+            } else {
+                Ok(())
+            };
+            if let Err(error) = taken {
                 tracing::error!(target: "snapshot-store", "no snapshot could be taken: {error}");
             }
         }
@@ -165,6 +170,12 @@ impl Maintenance {
 
 fn leads(node: &Node) -> bool {
     *node.inner.ready.borrow() != 0
+}
+
+/// Whether the log still has an entry in which a failure of this node alone became a result. Other nodes, which may join
+/// later, must not apply that entry: it could succeed there.
+fn holds_a_decision(node: &Node) -> bool {
+    node.inner.database.status().decision_index > node.inner.log.status().purged_index
 }
 
 /// Whether enough has happened since the last snapshot.

@@ -135,6 +135,9 @@ impl NodeStatus {
     }
 }
 
+/// How often [`Node::failure`] looks.
+const FAILURE_POLL: Duration = Duration::from_millis(250);
+
 impl Node {
     /// What the node tells of itself, now.
     pub fn status(&self) -> NodeStatus {
@@ -178,6 +181,16 @@ impl Node {
         match &metrics.running_state {
             Ok(()) => poisoned,
             Err(fatal) => Some(why_stopped(poisoned, fatal)),
+        }
+    }
+
+    /// Waits until the node has stopped by itself, and returns why.
+    pub async fn failure(&self) -> String {
+        loop {
+            if let Some(why) = self.stopped_because(&self.inner.raft.metrics().borrow_watched().clone()) {
+                return why;
+            }
+            tokio::time::sleep(FAILURE_POLL).await;
         }
     }
 

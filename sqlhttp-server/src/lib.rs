@@ -30,6 +30,7 @@
 pub(crate) mod auth;
 pub mod cluster;
 pub mod config;
+mod database_watch;
 pub mod http;
 pub mod logging;
 pub mod memory;

@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::Local;
-use sqlhttp_core::{BoxFuture, Database, Error};
+use sqlhttp_core::{BoxFuture, Database, Error, JournalMode};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -15,7 +16,7 @@ use crate::schedule::{self, DirectoryBackupError, MacroError, Report, SystemCloc
 use crate::scratch;
 use crate::startup::{self, Console, Invocation, Opened, Service, Start};
 use crate::tls::Tls;
-use crate::{logging, shutdown};
+use crate::{database_watch, logging, shutdown};
 
 /// Starts, serves until a signal, and ends. Returns the process's exit status.
 pub async fn main(invocation: &Invocation, console: &mut Console<'_>) -> u8 {
@@ -49,6 +50,12 @@ async fn prepare(service: &Service, console: &mut Console<'_>) -> Result<Ready, 
     let tls = server.tls.as_ref().map(Tls::from_files).transpose().map_err(|error| error.to_string())?;
     let served = service.databases.iter().map(serve_database).collect();
     let state = State::new(server, served).map_err(|error| error.to_string())?;
+    for opened in &service.databases {
+        // With a rollback journal the writer would wait for the check.
+        let interval =
+            if opened.config.journal_mode == JournalMode::Wal { server.check_interval } else { Duration::ZERO };
+        database_watch::start(&opened.database, &opened.config.id, interval);
+    }
     let signal = shutdown::signals().map_err(|error| format!("cannot listen to signals: {error}"))?;
     let monitor = match &server.metrics_addr {
         Some(address) => Some(bind_monitor(address).await?),

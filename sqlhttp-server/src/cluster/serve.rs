@@ -20,8 +20,8 @@ use crate::config::{DatabaseConfig, ServerConfig};
 use crate::http::{Served, State, run};
 use crate::metrics::LogTimes;
 use crate::schedule::LastBackup;
-use crate::shutdown;
 use crate::tls::{Tls, TlsOptions};
+use crate::{database_watch, shutdown};
 
 /// How long a stop waits for requests that run.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
@@ -78,13 +78,31 @@ async fn serve(config: ClusterConfig) -> Result<(), String> {
     let member = Arc::new(Member::new(node.clone(), config.clone(), auth, described));
     let state = state(&config, &member, log_times)?;
     available(&config, &member);
-    let served = run(http_listener, state, tls, signal).await;
+    database_watch::start(node.database(), &config.db_name, config.check_interval);
+    let ends = ends(signal, node.clone(), config.exit_on_failure);
+    let served = run(http_listener, state, tls, ends).await;
     drop(raft_listener);
     let closed = node.close().await;
     served.map_err(|error| format!("serving has ended: {error}"))?;
     closed.map_err(|error| format!("closing: {error}"))?;
     tracing::info!(target: "rqlited", "rqlite server stopped");
     Ok(())
+}
+
+/// Resolves when the process has to end: on a signal, or when the node has stopped by itself and a supervisor may start it
+/// again.
+fn ends(signal: Signal, node: Node, exit_on_failure: bool) -> Signal {
+    if !exit_on_failure {
+        return signal;
+    }
+    Box::pin(async move {
+        tokio::select! {
+            () = signal => {}
+            why = node.failure() => {
+                tracing::error!(target: "rqlited", "this process ends because the node has stopped: {why} (-exit-on-failure)");
+            }
+        }
+    })
 }
 
 fn announce() {
@@ -227,6 +245,7 @@ fn server_config(config: &ClusterConfig) -> ServerConfig {
         connections_max: config.http_connections_max,
         items_max: config.http_statements_max,
         query_timeout: config.query_timeout,
+        check_interval: config.check_interval,
         shutdown_timeout: SHUTDOWN_TIMEOUT,
         header_timeout: HEADER_TIMEOUT,
         first_request_timeout: config.http_first_request_timeout,

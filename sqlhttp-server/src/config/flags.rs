@@ -79,6 +79,7 @@ pub const TABLE: &[Flag] = &[
     further("body-timeout", Kind::Duration, "5m", "How long a client may take to send a request's body; 0 is no limit")
         .also("http-body-timeout"),
     further("busy-timeout", Kind::Duration, "5s", "How long to wait for a lock that another process holds"),
+    further("check-interval", Kind::Duration, "24h", "How often databases are checked for damage; 0 is never"),
     further("config", Kind::Text, "", "A YAML file that lists databases and settings"),
     further(
         "first-request-timeout",

@@ -24,6 +24,7 @@ pub(crate) fn server(settings: &Settings, home: Option<&str>) -> Result<ServerCo
         connections_max: usize_of(at_least(settings, "max-connections", 1)?),
         items_max: usize_of(at_least(settings, "max-statements", 1)?),
         query_timeout: Some(settings.duration("query-timeout")).filter(|limit| !limit.is_zero()),
+        check_interval: settings.duration("check-interval"),
         shutdown_timeout: settings.duration("shutdown-timeout"),
         header_timeout: settings.duration("header-timeout"),
         first_request_timeout: settings.duration("first-request-timeout"),

@@ -94,6 +94,10 @@ pub struct ClusterConfig {
     pub write_queue: WriteQueueConfig,
     /// How long a read may run that asks for no time limit of its own.
     pub query_timeout: Option<Duration>,
+    /// How often the database is checked for damage; zero is never.
+    pub check_interval: Duration,
+    /// Whether the process ends when the node has stopped by itself.
+    pub exit_on_failure: bool,
     /// How many bytes a text, a BLOB or a row may have.
     pub value_bytes_max: u64,
     /// What is logged, and how.

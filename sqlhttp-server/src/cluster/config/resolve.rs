@@ -38,6 +38,8 @@ pub(super) fn resolve(typed: &Typed, data_dir: &str) -> Result<ClusterConfig, St
         http_connections_max: usize_of(typed.count("max-connections")),
         http_statements_max: usize_of(typed.count("max-statements")),
         query_timeout: typed.duration_opt("query-timeout"),
+        check_interval: typed.duration("check-interval"),
+        exit_on_failure: typed.bool("exit-on-failure"),
         value_bytes_max: typed.count("max-value-bytes"),
         raft_addr: typed.text("raft-addr"),
         raft_adv_addr,

@@ -189,6 +189,13 @@ pub(super) const TABLE: &[Flag] = &[
         "How long a client may take to send a request's body, but for /boot; 0s is no limit",
     )
     .also("http-body-timeout"),
+    own("check-interval", Kind::Duration, "24h", "How often the database is checked for damage; 0 is never"),
+    own(
+        "exit-on-failure",
+        Kind::Bool,
+        "true",
+        "End the process when the node has stopped by itself, so that a supervisor starts it again",
+    ),
     own(
         "first-request-timeout",
         Kind::SignedDuration,

@@ -10,18 +10,24 @@ use super::{from_protocol, statements};
 /// A single database is its own leader, and has always applied what was committed.
 pub(super) async fn answer(exchange: &Exchange<'_>, params: &Params) -> HttpResponse {
     let why = if params.noleader { None } else { Some(trouble(exchange, params).await) };
+    let damage = damage(exchange);
     let readiness = match &why {
         None => Readiness::Alive,
         Some(_) if exchange.state.is_stopping() => Readiness::StoreNotReady,
         Some(Some(why)) => Readiness::DatabaseFails(why),
-        Some(None) => Readiness::Ready,
+        Some(None) => damage.as_deref().map_or(Readiness::Ready, Readiness::Damaged),
     };
     from_protocol(encode_readiness(readiness, params.sync))
 }
 
+/// The first line of the damage that the last check of the database has found, if it found any.
+pub(super) fn damage(exchange: &Exchange<'_>) -> Option<String> {
+    exchange.database.status()?.last_check?.damages.first().cloned()
+}
+
 /// Why it cannot serve, if so.
 pub(super) async fn trouble(exchange: &Exchange<'_>, params: &Params) -> Option<String> {
-    if let Some(why) = exchange.database.status().and_then(|status| status.poisoned) {
+    if let Some(why) = exchange.database.status().and_then(|status| status.poisoned.or(status.waits_for)) {
         return Some(why);
     }
     let deadline = statements::deadline(exchange, Some(params.timeout));

@@ -107,12 +107,17 @@ pub(super) async fn readyz(request: &Request<'_>, params: &Params) -> HttpRespon
     }
     let status = request.member.node.status();
     let trouble = database_trouble(request, params, &status).await;
+    let damage = database::damage(&request.exchange);
     let readiness = match &trouble {
         _ if status.leader().is_none() => Readiness::NoLeader,
-        _ if !status.ready || request.state.is_stopping() => Readiness::StoreNotReady,
+        _ if request.state.is_stopping() => Readiness::StoreNotReady,
+        _ if !status.ready && status.applied_index < status.log.last_index => {
+            Readiness::Replaying { applied: status.applied_index, last: status.log.last_index }
+        }
+        _ if !status.ready => Readiness::StoreNotReady,
         Trouble::NotSynced => Readiness::NotSynced,
         Trouble::Database(why) => Readiness::DatabaseFails(why),
-        Trouble::None => Readiness::Ready,
+        Trouble::None => damage.as_deref().map_or(Readiness::Ready, Readiness::Damaged),
     };
     from_protocol(encode_readiness(readiness, params.sync))
 }

@@ -1,0 +1,67 @@
+//! Data directories that earlier versions have written, opened by this one.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use common::{Node, temp_dir};
+
+/// Puts a file of a fixture into a directory.
+fn unpack(format: &str, name: &str, to: &Path) {
+    let packed = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(format).join(format!("{name}.gz"));
+    let mut bytes = Vec::new();
+    flate2::read::GzDecoder::new(File::open(packed).unwrap()).read_to_end(&mut bytes).unwrap();
+    std::fs::create_dir_all(to).unwrap();
+    std::fs::write(to.join(name), bytes).unwrap();
+}
+
+/// What the node of the fixtures contained when it was killed. It ran with `-fk`, so deleting a parent took its child.
+fn content() -> Value {
+    json!([
+        [1, "2026-11-29 02:41:00", -4482797185867784188_i64, "2DCCA5"],
+        [2, "2026-11-29 02:41:00", 492997080686756592_i64, "1E8F3E"],
+        [3, "2026-11-29 02:41:00", 6199577249774201182_i64, "FED265"],
+        [4, "2026-11-29 02:41:00", -2071390685226438400_i64, "819F45"]
+    ])
+}
+
+const ROWS: &str = "SELECT p.id, at, r, hex(b) FROM p JOIN c ON c.p = p.id ORDER BY p.id";
+
+/// Opens the directory, writes, and opens it again.
+fn assert_opens(data: &Path) {
+    let node = Node::new(data).flags(["-fk"]);
+    let server = node.start();
+    assert_eq!(server.db_query(ROWS), content());
+    assert_eq!(server.db_query("SELECT count(*) FROM c"), json!([[4]]));
+    server.db_execute(json!(["INSERT INTO p(id) VALUES(9)"]));
+    let times = server.db_query("SELECT id FROM p WHERE at >= '2026-11-29 02:41:00' AND id = 9");
+    assert_eq!(times, json!([[9]]), "the time of entries does not run backwards");
+    server.crash();
+    let server = node.start();
+    assert_eq!(server.db_query("SELECT max(id) FROM p"), json!([[9]]));
+    assert_eq!(server.stop().code, Some(0));
+}
+
+#[test]
+fn a_node_of_format_1_with_its_database() {
+    let dir = temp_dir();
+    let data = dir.path().join("data");
+    unpack("format-1", "db.sqlite", &data);
+    unpack("format-1", "db.sqlite-wal", &data);
+    unpack("format-1", "0000000001.log", &data.join("raft/log"));
+    assert_opens(&data);
+}
+
+/// The whole log is applied again, under the flags of this node.
+#[test]
+fn a_log_of_format_1_without_its_database() {
+    let dir = temp_dir();
+    let data = dir.path().join("data");
+    unpack("format-1", "0000000001.log", &data.join("raft/log"));
+    assert_opens(&data);
+}

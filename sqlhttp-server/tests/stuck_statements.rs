@@ -1,0 +1,219 @@
+//! Statements that keep SQLite busy for long delay only their own request, and no write stops a node for good.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use common::{Client, Launch, Node, Request, Server, eventually, temp_dir};
+
+/// Far above what an answer takes that nothing holds up, and far below what the statements here take.
+const PROMPT: Duration = Duration::from_secs(5);
+
+/// Busy inside one opcode or one function, which do not call SQLite's progress handler.
+const BUSY_INSIDE: &[&str] = &[
+    "SELECT sum(instr(hex(zeroblob(16000000)), hex(zeroblob(1600000)) || x)) FROM (WITH RECURSIVE c(x) AS \
+     (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT x FROM c)",
+    "SELECT sum(hex(zeroblob(30000000 + x)) LIKE '%00000000000000000001') FROM (WITH RECURSIVE c(x) AS \
+     (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT x FROM c)",
+    "SELECT sum(length(replace(hex(zeroblob(16000000)), '00', x))) FROM (WITH RECURSIVE c(x) AS \
+     (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT x FROM c)",
+    "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c",
+];
+
+const ENDLESS: &str =
+    "INSERT INTO t WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c";
+
+/// Sends requests that run until their time is up, and asserts that others are answered meanwhile.
+fn assert_others_are_answered(server: &Server, target: &str, probe: &Request) {
+    let mut busy: Vec<Client> = (0..8).map(|_| server.client()).collect();
+    for (client, sql) in busy.iter_mut().zip(BUSY_INSIDE.iter().cycle()) {
+        client.write(&Request::json(target, json!([sql])).encode()).unwrap();
+    }
+    for _ in 0..50 {
+        let started = Instant::now();
+        let answer = server.send(probe);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert!(started.elapsed() < PROMPT, "{:?}", started.elapsed());
+    }
+    for client in &mut busy {
+        client.set_patience(Duration::from_secs(60));
+        let answer = client.receive(false).unwrap();
+        assert!(answer.text().contains("timeout"), "{}", answer.text());
+    }
+}
+
+fn node() -> (tempfile::TempDir, Node, Server) {
+    let dir = temp_dir();
+    let node = Node::new(&dir.path().join("data"));
+    let server = node.start();
+    server.db_execute(json!(["CREATE TABLE t(a)"]));
+    (dir, node, server)
+}
+
+fn execute(server: &Server, target: &str, sql: &str) -> Value {
+    let mut client = server.client();
+    client.set_patience(Duration::from_secs(120));
+    client.send(&Request::json(target, json!([sql]))).unwrap().json()
+}
+
+#[test]
+fn reads_that_keep_sqlite_busy_hold_up_nobody_on_a_node() {
+    let (_dir, _node, server) = node();
+    let probe = Request::json("/db/query", json!(["SELECT count(*) FROM t"]));
+    assert_others_are_answered(&server, "/db/query?db_timeout=3s", &probe);
+}
+
+#[test]
+fn reads_that_keep_sqlite_busy_hold_up_nobody_on_the_standalone_server() {
+    let server = Launch::new().args(["--mem-db", "mem", "-query-timeout", "20s"]).start();
+    let probe = Request::json("/mem/db/query", json!(["SELECT 1"]));
+    assert_others_are_answered(&server, "/mem/db/query?db_timeout=3s", &probe);
+}
+
+#[test]
+fn an_endless_write_ends_with_its_time_limit_and_the_node_goes_on() {
+    let (_dir, node, server) = node();
+    let answer = execute(&server, "/db/execute?db_timeout=1s", ENDLESS);
+    assert_eq!(answer["results"], json!([{"error": "execute timeout"}]), "{answer}");
+    server.db_execute(json!(["INSERT INTO t VALUES(7)"]));
+    server.crash();
+    let server = node.start();
+    assert_eq!(server.db_query("SELECT a FROM t"), json!([[7]]));
+}
+
+#[test]
+fn a_write_that_fills_memory_ends_and_the_node_goes_on() {
+    let (_dir, node, server) = node();
+    let huge = "INSERT INTO t SELECT length(max(zeroblob(900000000), zeroblob(900000001)))";
+    let answer = execute(&server, "/db/execute", huge);
+    let error = answer["results"][0]["error"].as_str().unwrap_or_default();
+    assert!(error.contains("string or blob too big") && error.contains("-max-value-bytes"), "{answer}");
+    server.db_execute(json!(["INSERT INTO t VALUES(7)"]));
+    server.crash();
+    assert_eq!(node.start().db_query("SELECT a FROM t"), json!([[7]]));
+}
+
+/// The damaged table fails its own statements; the others are served, after a restart too.
+#[test]
+fn a_damaged_page_fails_the_statements_that_meet_it() {
+    let (dir, node, server) = node();
+    let fill = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 2000) \
+                INSERT INTO bad SELECT x, hex(randomblob(100)) FROM c";
+    server.db_execute(json!(["CREATE TABLE bad(id INTEGER PRIMARY KEY, v)", fill]));
+    let root = server.db_query("SELECT rootpage FROM sqlite_schema WHERE name = 'bad'")[0][0].as_u64().unwrap();
+    assert_eq!(server.stop().code, Some(0));
+    let path = dir.path().join("data").join("db.sqlite");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let start = (root as usize - 1) * 4096;
+    bytes[start..start + 64].fill(0xA5);
+    std::fs::write(&path, bytes).unwrap();
+
+    let server = node.start();
+    let answer = execute(&server, "/db/execute", "INSERT INTO bad VALUES(5000, 'x')");
+    let error = answer["results"][0]["error"].as_str().unwrap_or_default();
+    assert!(error.contains("malformed"), "{answer}");
+    server.db_execute(json!(["INSERT INTO t VALUES(7)"]));
+    server.crash();
+    let server = node.start();
+    server.db_execute(json!(["INSERT INTO t VALUES(8)"]));
+    assert_eq!(server.db_query("SELECT a FROM t"), json!([[7], [8]]));
+}
+
+#[test]
+fn no_client_sees_statements_of_others_or_the_path_of_the_file() {
+    let (_dir, _node, server) = node();
+    server.db_execute(json!(["INSERT INTO t VALUES('hunter2-secret')"]));
+    for sql in ["SELECT sql FROM sqlite_stmt", "SELECT * FROM bytecode('SELECT 1')"] {
+        let answer = execute(&server, "/db/query", sql);
+        assert!(answer["results"][0]["error"].is_string(), "{sql}: {answer}");
+    }
+    assert_eq!(server.db_query("PRAGMA database_list"), json!([[0, "main", ""]]));
+    let paths = server.db_query("SELECT name, file FROM pragma_database_list");
+    assert_eq!(paths, json!([["main", null]]));
+    for table in ["pragma_database_list", "pragma_page_count", "dbstat"] {
+        let answer = execute(&server, "/db/execute", &format!("INSERT INTO t SELECT count(*) FROM {table}"));
+        assert!(answer["results"][0]["error"].is_string(), "{table}: {answer}");
+    }
+    assert_eq!(server.db_query("SELECT count(*) FROM t"), json!([[1]]));
+}
+
+/// Nothing that a client can write names the table in which a node notes its progress.
+#[test]
+fn the_record_of_progress_is_out_of_reach_and_out_of_sight() {
+    let (_dir, _node, server) = node();
+    server.db_execute(json!(["DROP TABLE t"]));
+    for sql in [
+        "CREATE TABLE c(p REFERENCES sqlite_sqlhttp(id) ON DELETE CASCADE)",
+        "CREATE TABLE c(p, FOREIGN KEY(p) REFERENCES \"SQLITE_sqlhttp\"(id))",
+        "CREATE VIEW v AS SELECT * FROM sqlite_sqlhttp",
+        "CREATE VIRTUAL TABLE f USING fts5(membership, content=sqlite_sqlhttp)",
+        "CREATE VIRTUAL TABLE f USING fts5(membership, content='sqlite_sqlhttp')",
+        "CREATE INDEX i ON sqlite_sqlhttp(term)",
+        "CREATE TRIGGER tr AFTER UPDATE ON sqlite_sqlhttp BEGIN SELECT 1; END",
+        "ALTER TABLE sqlite_sqlhttp ADD COLUMN x",
+        "ALTER TABLE sqlite_sqlhttp RENAME TO x",
+        "DELETE FROM sqlite_sqlhttp",
+        "UPDATE main.sqlite_sqlhttp SET term = 9",
+        "INSERT INTO [sqlite_sqlhttp](id) VALUES(2)",
+        "CREATE TABLE copy AS SELECT * FROM sqlite_sqlhttp",
+        "SELECT * FROM sqlite_sqlhttp",
+        "ANALYZE sqlite_sqlhttp",
+    ] {
+        let answer = execute(&server, "/db/execute", sql);
+        let error = answer["results"][0]["error"].as_str().unwrap_or_default();
+        assert!(!error.is_empty() || sql.starts_with("ANALYZE"), "{sql}: {answer}");
+    }
+    server.db_execute(json!(["DROP TABLE sqlite_sqlhttp", "CREATE TABLE mine(a)", "INSERT INTO mine VALUES(1)"]));
+    for sql in [
+        "SELECT name FROM sqlite_master",
+        "SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name",
+        "SELECT tbl_name FROM main.sqlite_master",
+        "SELECT name FROM pragma_table_list WHERE schema = 'main' AND name NOT LIKE 'sqlite_schema'",
+    ] {
+        assert_eq!(server.db_query(sql), json!([["mine"]]), "{sql}");
+    }
+    assert!(!server.db_query("PRAGMA table_list").to_string().contains("sqlhttp"));
+    assert!(!server.db_query("SELECT * FROM sqlite_master").to_string().contains("sqlhttp"));
+}
+
+#[test]
+fn an_entry_can_be_passed_over() {
+    let (dir, node, server) = node();
+    server.db_execute(json!(["INSERT INTO t VALUES(1)"]));
+    server.db_execute(json!(["INSERT INTO t VALUES(2)"]));
+    let index = server.applied_index();
+    server.db_execute(json!(["INSERT INTO t VALUES(3)"]));
+    server.crash();
+    let data = dir.path().join("data");
+    // Without its database the node applies the whole log.
+    for name in ["db.sqlite", "db.sqlite-wal", "db.sqlite-shm"] {
+        std::fs::remove_file(data.join(name)).unwrap();
+    }
+    let skip = |digest: &str| {
+        std::fs::write(data.join("raft/skip.json"), json!({"index": index, "digest": digest}).to_string()).unwrap();
+    };
+    skip("00000000");
+    let exit = node.spawn_server().wait();
+    let line =
+        exit.stderr.iter().find(|line| line.contains("but its digest is")).unwrap_or_else(|| panic!("{exit:#?}"));
+    let digest = line.split("but its digest is ").nth(1).unwrap()[..8].to_owned();
+    assert_eq!(exit.code, Some(1), "{exit:#?}");
+    skip(&digest);
+    let server = node.start();
+    assert_eq!(server.db_query("SELECT a FROM t"), json!([[1], [3]]));
+    server.wait_stderr("is passed over");
+}
+
+/// A node that cannot go on ends, so that a supervisor starts it again.
+#[test]
+fn a_node_whose_files_are_gone_ends_with_a_message() {
+    let (dir, _node, server) = node();
+    std::fs::remove_dir_all(dir.path().join("data")).unwrap();
+    eventually("the process ends", || server.has_ended());
+    let exit = server.wait();
+    assert_eq!(exit.code, Some(1), "{exit:#?}");
+    assert!(exit.stderr.iter().any(|line| line.contains("was removed or renamed")), "{exit:#?}");
+}
