@@ -364,7 +364,7 @@ impl PartStream for AtIndex {
 }
 
 /// Steps of SQLite's virtual machine that a processor does in a millisecond, about, if they are simple ones.
-const STEPS_PER_MILLISECOND: u64 = 100_000;
+const STEPS_PER_MILLISECOND: u64 = 50_000;
 
 /// How long something that happens in the background may go on when the node stops.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);

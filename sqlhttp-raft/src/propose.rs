@@ -31,7 +31,7 @@ const WAITING_MAX: usize = 4096;
 /// How many bytes of work may wait.
 const WAITING_BYTES_MAX: usize = 256 << 20;
 /// How long after its deadline a write that has its place may take to answer by itself.
-const APPLY_GRACE: Duration = Duration::from_millis(500);
+const APPLY_GRACE: Duration = Duration::from_secs(1);
 /// How soon to ask again for a leader.
 pub(crate) const LEADER_POLL: Duration = Duration::from_millis(2);
 

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::io;
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use sqlhttp_core::{JournalMode, Location, Options, sqlite_version};
@@ -79,27 +79,30 @@ async fn serve(config: ClusterConfig) -> Result<(), String> {
     let state = state(&config, &member, log_times)?;
     available(&config, &member);
     database_watch::start(node.database(), &config.db_name, config.check_interval);
-    let ends = ends(signal, node.clone(), config.exit_on_failure);
+    let failure = Arc::new(OnceLock::new());
+    let ends = if config.exit_on_failure { ends(signal, node.clone(), failure.clone()) } else { signal };
     let served = run(http_listener, state, tls, ends).await;
     drop(raft_listener);
     let closed = node.close().await;
     served.map_err(|error| format!("serving has ended: {error}"))?;
     closed.map_err(|error| format!("closing: {error}"))?;
+    if let Some(why) = failure.get() {
+        return Err(format!("this node had stopped: {why}"));
+    }
     tracing::info!(target: "rqlited", "rqlite server stopped");
     Ok(())
 }
 
 /// Resolves when the process has to end: on a signal, or when the node has stopped by itself and a supervisor may start it
 /// again.
-fn ends(signal: Signal, node: Node, exit_on_failure: bool) -> Signal {
-    if !exit_on_failure {
-        return signal;
-    }
+fn ends(signal: Signal, node: Node, failure: Arc<OnceLock<String>>) -> Signal {
     Box::pin(async move {
         tokio::select! {
             () = signal => {}
             why = node.failure() => {
                 tracing::error!(target: "rqlited", "this process ends because the node has stopped: {why} (-exit-on-failure)");
+                // Nothing else sets it.
+                let _ = failure.set(why);
             }
         }
     })
