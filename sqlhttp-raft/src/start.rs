@@ -153,6 +153,13 @@ fn open(options: &NodeOptions) -> Result<(LogStore, Database), StartError> {
         Database::open(file.clone(), database_options).map_err(|source| StartError::Database { file, source })?;
     // An entry is synced before it is applied, so the log of a healthy node never ends before what has been applied.
     let log = checked.open(database.progress().index).map_err(refused)?;
+    if let Some(identity) = log.identity() {
+        let known = database.progress().log;
+        if known != 0 && known != identity {
+            return Err(StartError::Mixed(options.directory.join("db.sqlite"), directory));
+        }
+        database.set_log(identity);
+    }
     Ok((log, database))
 }
 

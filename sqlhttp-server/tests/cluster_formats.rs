@@ -65,3 +65,24 @@ fn a_log_of_format_1_without_its_database() {
     unpack("format-1", "0000000001.log", &data.join("raft/log"));
     assert_opens(&data);
 }
+
+/// The database of one node beside the log of another.
+#[test]
+fn a_log_and_a_database_of_different_nodes() {
+    let dir = temp_dir();
+    let directories = ["one", "other"].map(|name| dir.path().join(name));
+    for directory in &directories {
+        let server = Node::new(directory).start();
+        server.db_execute(json!(["CREATE TABLE t(a)", "INSERT INTO t VALUES(1)"]));
+        assert_eq!(server.stop().code, Some(0));
+    }
+    for name in ["db.sqlite", "db.sqlite-wal"] {
+        let (from, to) = (directories[0].join(name), directories[1].join(name));
+        if from.exists() {
+            std::fs::copy(from, to).unwrap();
+        }
+    }
+    let exit = Node::new(&directories[1]).run();
+    assert_eq!(exit.code, Some(1), "{exit:#?}");
+    assert!(exit.stderr.iter().any(|line| line.contains("do not belong together")), "{exit:#?}");
+}

@@ -77,6 +77,18 @@ fn what_no_protocol_can_say_cuts_the_connection() {
     assert_eq!(error.kind(), std::io::ErrorKind::UnexpectedEof);
 }
 
+/// A later statement that cannot be prepared is known before the rows of an earlier one are sent.
+#[test]
+fn a_misspelt_query_behind_a_large_one_is_refused_before_anything_is_sent() {
+    let server = Server::memory();
+    let large = format!("{} LIMIT {ROWS}", ENDLESS_ROWS);
+    let response = server.transaction("t", json!([{ "query": large }, { "query": "SELECT * FROM nope" }]));
+    assert_eq!(response.status, 500, "{}", response.text());
+    let answer = response.json();
+    assert_eq!(answer["reqIdx"], 1, "{answer}");
+    assert!(answer["error"].as_str().unwrap().contains("no such table: nope"), "{answer}");
+}
+
 #[test]
 fn an_item_that_is_malformed_is_refused_before_anything_is_sent() {
     let server = Server::memory();

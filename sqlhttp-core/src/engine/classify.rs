@@ -3,7 +3,7 @@
 use super::facts::{Author, Facts};
 use super::script::Script;
 use super::session::Session;
-use crate::model::{Atomicity, Batch, Ending, Failure, Outcome, Settings, StepFacts, StepOutcome};
+use crate::model::{Atomicity, Batch, Ending, Failure, OnError, Outcome, Settings, StepFacts, StepOutcome};
 
 /// Where a batch has to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,6 +110,26 @@ impl ForeignKeys {
         let transaction = batch.atomicity == Atomicity::All && batch.steps.len() > 1;
         self.changed && (transaction || self.unused && self.now != self.at_first)
     }
+}
+
+/// Whether a step of a transaction cannot be prepared, so that the transaction is going to fail. Only for batches that write
+/// nothing: no statement of theirs can change what a later one means.
+pub(crate) fn is_going_to_fail(session: &mut Session, batch: &Batch) -> bool {
+    if batch.atomicity != Atomicity::All || batch.steps.len() < 2 {
+        return false;
+    }
+    let texts = batch.steps.iter().filter(|step| step.on_error == OnError::Abort).filter_map(|step| step.sql());
+    for sql in texts {
+        let Ok(mut script) = Script::new(session, sql, Author::Client) else { return true };
+        loop {
+            match script.next(session) {
+                Ok(Some(prepared)) => session.put_back(prepared),
+                Ok(None) => break,
+                Err(_) => return true,
+            }
+        }
+    }
+    false
 }
 
 /// The outcome of a batch that is [`Kind::Refused`]: nothing of it has run.

@@ -413,6 +413,12 @@ impl Database {
         self.inner.shared.set_sole(sole);
     }
 
+    /// Records which log the database applies, with the next entry. 0 is none: see [`Progress::log`].
+    pub fn set_log(&self, log: u128) {
+        let shared = &self.inner.shared;
+        shared.set_progress(Progress { log, ..shared.progress() });
+    }
+
     /// Why the log is not applied further for the moment, if so.
     pub fn waits_for(&self) -> Option<Arc<str>> {
         self.inner.shared.waits_for()

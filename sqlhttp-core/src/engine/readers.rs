@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::background::spawn;
-use super::classify::{Kind, classify, refused};
+use super::classify::{Kind, classify, is_going_to_fail, refused};
 use super::facts::Author;
 use super::parts;
 use super::run::{Mode, Sink, Stop, run_batch};
@@ -436,6 +436,9 @@ impl Readers {
         let mut sink = Told::new(job.reply, open);
         if let Some(reason) = session.watch.stopped() {
             return sink.fail(super::writer::stop_error(reason));
+        }
+        if is_going_to_fail(session, &job.batch) {
+            sink.expect_failure();
         }
         match self.read(session, &job.batch, job.stamp, &mut sink) {
             Ok(Ok(ending)) => {

@@ -62,6 +62,8 @@ pub(crate) struct Told {
     reply: Option<oneshot::Sender<Result<Answer, Error>>>,
     flowing: Option<PartSender>,
     columns_told: bool,
+    /// The batch is known to fail: its rows are not wanted, and its caller gets the failure before any of them.
+    fails: bool,
     open_channel: Box<dyn Fn() -> (PartSender, parts::PartReceiver) + Send>,
 }
 
@@ -75,8 +77,14 @@ impl Told {
             reply: Some(reply),
             flowing: None,
             columns_told: false,
+            fails: false,
             open_channel: Box::new(open_channel),
         }
+    }
+
+    /// Keeps no rows from now on, because a later step of the batch is known to fail.
+    pub(crate) fn expect_failure(&mut self) {
+        self.fails = true;
     }
 
     /// The batch has ended.
@@ -114,6 +122,9 @@ impl Told {
 
 impl Sink for Told {
     fn rows(&mut self, columns: &Arc<Columns>, block: Block) -> Result<(), Stop> {
+        if self.fails {
+            return Ok(());
+        }
         let told = std::mem::replace(&mut self.columns_told, true);
         let sender = self.flow()?;
         if !told {

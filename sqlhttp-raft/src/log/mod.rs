@@ -11,7 +11,7 @@
 //! A directory of segments `0000000001.log`, …, each a header and then frames. All numbers are little-endian.
 //!
 //! ```text
-//! header, 128 bytes:  magic "sqlhttpL", version u32, number u64 (that of the file's name),
+//! header, 128 bytes:  magic "sqlhttpL", version u32 (2; 1 is read), number u64 (that of the file's name),
 //!                     the state at this point (see `state`), zeros, CRC-32 of all before it, u32
 //! frame:              length of the body u32, kind u8, how many bytes of this segment were durable when this was written u32,
 //!                     CRC-32 of these u32, CRC-32 of the body u32, body
@@ -99,7 +99,11 @@ pub(crate) enum LogError {
     #[error("{action} {}: {source}", path.display())]
     Io { action: &'static str, path: PathBuf, source: io::Error },
     /// What was durable is not there any more. Nothing is repaired, for that would lose acknowledged entries.
-    #[error("{} is damaged at offset {offset}: {what}. Restore this node from a backup", file.display())]
+    #[error(
+        "{} is damaged at offset {offset}: {what}. If the directory was copied while its node ran, stop the node and copy it \
+         again; otherwise restore this node from a backup",
+        file.display()
+    )]
     Corrupt { file: PathBuf, offset: u64, what: String },
     /// The database is older than the log's beginning, or is not there any more.
     #[error(

@@ -9,6 +9,7 @@ use super::memory::{Memory, Place};
 use super::segment::{Segment, number_of, path_of, step};
 use super::state::{HEAD_BYTES, Head, State, VERSION, read_head};
 use super::{LogError, LogOptions};
+use crate::stamps;
 use crate::types::{LogId, index_of};
 
 /// A log that was found sound.
@@ -226,7 +227,8 @@ impl Reader {
 
     /// Begins a new segment.
     fn begin(self, number: u64) -> Result<Recovered, LogError> {
-        let memory = self.memory.unwrap_or_default();
+        let mut memory = self.memory.unwrap_or_default();
+        memory.state.identity.get_or_insert_with(new_identity);
         let path = path_of(&self.options.directory, number);
         let segment = Segment::create(&self.options, number, &memory.state).map_err(LogError::io("create", &path))?;
         Ok(Recovered { memory, segment, older: self.older })
@@ -250,12 +252,12 @@ impl Reader {
             Head::Valid { .. } => return Err(content.corrupt(0, "its number is that of another segment")),
             Head::Invalid => return Err(content.corrupt(0, "its head is not what was written")),
         };
-        match &self.memory {
+        match &mut self.memory {
             None => {
                 self.before = state.last;
                 self.memory = Some(Memory::new(state));
             }
-            Some(memory) if agrees(&memory.state, &state) => {}
+            Some(memory) if agrees(&memory.state, &state) => memory.state.identity = state.identity,
             Some(_) => return Err(content.corrupt(0, "its head does not go on where the segment before it ends")),
         }
         Ok(())
@@ -332,7 +334,14 @@ impl Reader {
     }
 }
 
-/// What a segment begins with is what the one before it ended with. (What is committed may lag.)
+/// Whether a segment begins in the state in which the one before it ended. (The committed entry may lag, and a log of
+/// version 1 gets its identity with a new segment.)
 fn agrees(before: &State, after: &State) -> bool {
-    before.vote == after.vote && before.purged == after.purged && before.last == after.last
+    let same_log = before.identity.is_none() || before.identity == after.identity;
+    same_log && before.vote == after.vote && before.purged == after.purged && before.last == after.last
+}
+
+/// A random number that tells a log from all others.
+pub(super) fn new_identity() -> u128 {
+    u128::from(stamps::new().seed) << 64 | u128::from(stamps::new().seed)
 }

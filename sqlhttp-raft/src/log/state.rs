@@ -13,6 +13,8 @@ pub(super) struct State {
     pub(super) purged: Option<LogId>,
     /// The last entry that was appended.
     pub(super) last: Option<LogId>,
+    /// A random number that tells this log from all others; `None` in a log of version 1.
+    pub(super) identity: Option<u128>,
 }
 
 impl State {
@@ -37,24 +39,35 @@ impl State {
     }
 
     pub(super) fn write(&self, out: &mut Vec<u8>) {
-        let present = [self.vote.is_some(), self.committed.is_some(), self.purged.is_some(), self.last.is_some()];
+        let present = [
+            self.vote.is_some(),
+            self.committed.is_some(),
+            self.purged.is_some(),
+            self.last.is_some(),
+            self.identity.is_some(),
+        ];
         out.push(present.iter().rev().fold(0, |bits, present| bits << 1 | u8::from(*present)));
         write_vote(out, &self.vote.unwrap_or_else(|| Vote::new(0, 0)));
         for id in [self.committed, self.purged, self.last] {
             write_log_id(out, &id.unwrap_or_else(|| crate::types::log_id(0, 0)));
         }
+        out.extend_from_slice(&self.identity.unwrap_or_default().to_le_bytes());
     }
 
+    /// Reads a state. In version 1 zeros follow where the identity is now, and its bit is not set.
     pub(super) fn read(rest: &mut &[u8]) -> Option<State> {
         let (bits, after) = rest.split_first()?;
         *rest = after;
         let (vote, committed, purged, last) =
             (read_vote(rest)?, read_log_id(rest)?, read_log_id(rest)?, read_log_id(rest)?);
+        let (identity, after) = rest.split_first_chunk::<16>()?;
+        *rest = after;
         Some(State {
             vote: (bits & 1 != 0).then_some(vote),
             committed: (bits & 2 != 0).then_some(committed),
             purged: (bits & 4 != 0).then_some(purged),
             last: (bits & 8 != 0).then_some(last),
+            identity: (bits & 16 != 0).then_some(u128::from_le_bytes(*identity)),
         })
     }
 }
@@ -74,7 +87,9 @@ pub(super) fn write_head(number: u64, state: &State) -> Vec<u8> {
 
 pub(super) const HEAD_BYTES: usize = 128;
 const MAGIC: &[u8; 8] = b"sqlhttpL";
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
+/// The oldest version that is read.
+const VERSION_MIN: u32 = 1;
 
 /// What a segment's head says, or why it says nothing.
 pub(super) enum Head {
@@ -97,7 +112,7 @@ pub(super) fn read_head(bytes: &[u8]) -> Head {
     }
     let Some((version, mut rest)) = rest.split_first_chunk::<4>() else { return Head::Invalid };
     let version = u32::from_le_bytes(*version);
-    if version != VERSION {
+    if !(VERSION_MIN..=VERSION).contains(&version) {
         return Head::Newer(version);
     }
     match (read_u64(&mut rest), State::read(&mut rest)) {

@@ -116,6 +116,11 @@ impl LogStore {
         }
     }
 
+    /// The random number that tells this log from all others. `None` in a log of version 1 that has no newer segment yet.
+    pub(crate) fn identity(&self) -> Option<u128> {
+        self.shared.memory().state.identity
+    }
+
     /// Forgets which entries are known to be committed. openraft applies those before it starts, and until then the node
     /// could answer no request; an elected leader commits and applies them all the same.
     pub(crate) fn forget_committed(&self) {

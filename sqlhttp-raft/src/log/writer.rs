@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use super::LogOptions;
 use super::frame::{self, Frame};
 use super::memory::{Memory, Place};
-use super::recovery::Older;
+use super::recovery::{Older, new_identity};
 use super::segment::{Segment, path_of};
 use super::state::State;
 use crate::types::{Entry, LogId, TypeConfig, Vote};
@@ -252,7 +252,9 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn new(shared: Arc<Shared>, segment: Segment, older: Vec<Older>) -> Self {
-        let state = shared.memory().state.clone();
+        let mut state = shared.memory().state.clone();
+        // A log of version 1 gets its identity with its next segment.
+        state.identity.get_or_insert_with(new_identity);
         let writer = Writer {
             state,
             shared,

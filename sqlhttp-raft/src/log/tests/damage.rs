@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use openraft::storage::{IOFlushed, RaftLogReader as _, RaftLogStorage as _};
 
-use super::super::state::{HEAD_BYTES, State, write_head};
+use super::super::state::{HEAD_BYTES, Head, State, read_head, write_head};
 use super::super::{CheckedLog, LogError, LogOptions, LogStore};
 use super::support::command;
 use crate::types::{Entry, Vote};
@@ -199,7 +199,10 @@ async fn a_segment_that_was_never_born_is_begun_anew() {
         fs::write(empty.path().join("0000000001.log"), &content).unwrap();
         assert_eq!(entries(empty.path()).await.unwrap(), []);
         let begun = fs::read(empty.path().join("0000000001.log")).unwrap();
-        assert_eq!(begun[..HEAD_BYTES], write_head(1, &State::default()));
+        let Head::Valid { number: 1, state } = read_head(&begun) else { panic!("no head") };
+        assert_eq!(State { identity: None, ..state.clone() }, State::default());
+        assert!(state.identity.is_some());
+        assert_eq!(begun[..HEAD_BYTES], write_head(1, &state));
         whole.push(left);
     }
     assert!(whole.windows(2).all(|pair| pair[0] == pair[1]));
