@@ -137,18 +137,11 @@ fn dangerous_pragmas_are_refused_in_every_spelling() {
             ("writable_schema", "1"),
             ("writable_schema", "RESET"),
             ("query_only", "0"),
-            ("journal_size_limit", "1"),
-            ("wal_autocheckpoint", "0"),
             ("wal_checkpoint", "TRUNCATE"),
             ("schema_version", "99"),
-            ("trusted_schema", "1"),
-            ("mmap_size", "1000000"),
-            ("busy_timeout", "1"),
             ("case_sensitive_like", "1"),
             ("max_page_count", "5"),
             ("temp_store_directory", "'/tmp'"),
-            ("hard_heap_limit", "1"),
-            ("soft_heap_limit", "1"),
         ] {
             let what = format!("PRAGMA {name}");
             let upper = name.to_uppercase();
@@ -168,6 +161,33 @@ fn dangerous_pragmas_are_refused_in_every_spelling() {
             }
         }
         assert_refused(&db, "PRAGMA wal_checkpoint", "PRAGMA wal_checkpoint");
+    }
+}
+
+/// Clients send them when they connect.
+#[test]
+fn pragmas_that_cannot_harm_are_accepted_and_have_no_effect() {
+    let place = Place::new();
+    for db in [memory(), place.open(Options::default())] {
+        for name in [
+            "busy_timeout",
+            "cache_spill",
+            "journal_size_limit",
+            "mmap_size",
+            "soft_heap_limit",
+            "threads",
+            "trusted_schema",
+            "wal_autocheckpoint",
+        ] {
+            let before = rows(&db, &format!("PRAGMA {name}"));
+            for sql in [format!("PRAGMA {name}=7"), format!("pragma main.{name}(7); PRAGMA {}=7", name.to_uppercase())]
+            {
+                for failure in failures(&db, &sql) {
+                    assert_eq!(failure, None, "{sql}");
+                }
+            }
+            assert_eq!(rows(&db, &format!("PRAGMA {name}")), before, "{name}");
+        }
     }
 }
 

@@ -4,6 +4,19 @@ use std::future::Future;
 use std::io;
 use std::time::{Duration, Instant};
 
+/// Ends the process after this time, whatever still runs. A statement inside one long function of SQLite cannot be interrupted,
+/// and nothing that it could still do is lost: acknowledged writes are durable.
+pub(crate) fn exit_after(patience: Duration) {
+    let ending = std::thread::Builder::new().name("sqlhttp-exit".into()).spawn(move || {
+        std::thread::sleep(patience);
+        tracing::warn!("a statement cannot be interrupted: the process ends without it");
+        std::process::exit(1);
+    });
+    if let Err(error) = ending {
+        tracing::warn!("the process may not end by itself: {error}");
+    }
+}
+
 /// How long a repetition counts as the first signal. Some senders signal both a process and its group, and a terminal's
 /// Ctrl-C reaches both a process and the one that passes it on.
 const REPEAT_MAX: Duration = Duration::from_millis(500);

@@ -43,6 +43,9 @@ struct Ready {
     signal: BoxFuture<'static, ()>,
 }
 
+/// How long closing the databases may take after the requests have ended.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+
 async fn prepare(service: &Service, console: &mut Console<'_>) -> Result<Ready, String> {
     let server = &service.server;
     let lines = RequestLines { all: server.log_requests, slow: server.log_slow.is_some() };
@@ -56,6 +59,7 @@ async fn prepare(service: &Service, console: &mut Console<'_>) -> Result<Ready, 
             if opened.config.journal_mode == JournalMode::Wal { server.check_interval } else { Duration::ZERO };
         database_watch::start(&opened.database, &opened.config.id, interval);
     }
+    let patience = server.shutdown_timeout.saturating_add(CLOSE_TIMEOUT);
     let signal = shutdown::signals().map_err(|error| format!("cannot listen to signals: {error}"))?;
     let monitor = match &server.metrics_addr {
         Some(address) => Some(bind_monitor(address).await?),
@@ -69,8 +73,9 @@ async fn prepare(service: &Service, console: &mut Console<'_>) -> Result<Ready, 
         tls,
         listener,
         monitor,
-        signal: Box::pin(async {
+        signal: Box::pin(async move {
             let _ = signal.await;
+            shutdown::exit_after(patience);
         }),
     })
 }

@@ -40,6 +40,7 @@ fn the_setting_holds_for_the_statements_after_it() {
     for statements in [
         json!(["PRAGMA foreign_keys=off", "DELETE FROM p", "PRAGMA foreign_keys=on"]),
         json!(["PRAGMA foreign_keys=off", "DELETE FROM p"]),
+        json!(["INSERT INTO p VALUES(8)", "PRAGMA foreign_keys=off"]),
         json!(["PRAGMA Foreign_Keys(0); DELETE FROM p; PRAGMA foreign_keys=1"]),
         json!(["PRAGMA foreign_keys=off", "VACUUM", "DELETE FROM p"]),
     ] {
@@ -58,7 +59,6 @@ fn a_setting_that_cannot_take_effect_is_refused_before_anything_runs() {
     let (_dir, server) = node();
     for (target, statements) in [
         ("/db/execute", json!(["PRAGMA foreign_keys=off"])),
-        ("/db/execute", json!(["DELETE FROM c", "PRAGMA foreign_keys=off"])),
         ("/db/execute?transaction", json!(["PRAGMA foreign_keys=off", "DELETE FROM p"])),
         ("/db/request", json!(["PRAGMA foreign_keys=off"])),
     ] {
@@ -95,6 +95,36 @@ fn settings_that_clients_send_when_they_connect_are_accepted() {
         let answer = server.transaction("main", json!([{ "statement": pragma }]));
         assert_eq!(answer.status, 200, "{name}: {}", answer.text());
     }
+}
+
+/// What precedes a statement that fails, in the same text, does not stay.
+#[test]
+fn a_text_whose_later_statement_fails_leaves_nothing() {
+    let (_dir, server) = node();
+    server.db_execute(json!(["CREATE TABLE u(a UNIQUE)"]));
+    for text in [
+        "INSERT INTO u VALUES(1); INSERT INTO nope VALUES(2)",
+        "INSERT INTO u VALUES(1); syntax",
+        "BEGIN; INSERT INTO u VALUES(1); INSERT INTO nope VALUES(2); COMMIT",
+        "BEGIN; INSERT INTO u VALUES(1); ROLLBACK",
+        "BEGIN; INSERT INTO u VALUES(1); COMMIT; SELECT 1",
+        "INSERT INTO u VALUES(1); INSERT INTO u VALUES(1)",
+    ] {
+        let failed = results(&server, "/db/execute", &json!([text]));
+        assert!(failed[0]["error"].is_string(), "{text}: {failed:?}");
+        assert_eq!(server.db_query("SELECT a FROM u"), json!([]), "{text}");
+    }
+}
+
+#[test]
+fn vacuum_and_alter_table_work() {
+    let (_dir, server) = node();
+    server.db_execute(json!([
+        "VACUUM",
+        "CREATE TABLE st(a INT) STRICT",
+        "ALTER TABLE st ADD COLUMN b INT",
+        "ALTER TABLE p ADD COLUMN v INT CHECK (v > 0)"
+    ]));
 }
 
 #[test]

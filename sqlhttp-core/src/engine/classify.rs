@@ -60,19 +60,19 @@ struct ForeignKeys {
     now: bool,
     /// A statement has set another value than the one before it.
     changed: bool,
-    /// No other statement has followed the last change.
-    unused: bool,
+    /// There is no other statement.
+    alone: bool,
 }
 
 impl Seen {
     fn new(foreign_keys: bool) -> Self {
-        let foreign_keys = ForeignKeys { at_first: foreign_keys, now: foreign_keys, changed: false, unused: false };
+        let foreign_keys = ForeignKeys { at_first: foreign_keys, now: foreign_keys, changed: false, alone: true };
         Seen { writes: false, alone: false, unknown: false, foreign_keys }
     }
 
     fn not_prepared(&mut self, failure: &Failure) {
         self.unknown |= matches!(failure, Failure::Sql(error) if error.primary_code() == rusqlite::ffi::SQLITE_TOOBIG);
-        self.foreign_keys.unused = false;
+        self.foreign_keys.alone = false;
     }
 
     fn note(&mut self, facts: &Facts, atomicity: Atomicity) {
@@ -96,19 +96,19 @@ impl Seen {
 impl ForeignKeys {
     fn note(&mut self, set: Option<bool>) {
         let Some(on) = set else {
-            self.unused = false;
+            self.alone = false;
             return;
         };
         if on != self.now {
-            (self.now, self.changed, self.unused) = (on, true, true);
+            (self.now, self.changed) = (on, true);
         }
     }
 
-    /// Whether the batch sets another value although that changes nothing: inside a transaction of several steps, or with no
-    /// statement after it.
+    /// Whether the batch sets another value although that changes nothing: inside a transaction of several steps, or without
+    /// any other statement.
     fn has_no_effect(&self, batch: &Batch) -> bool {
         let transaction = batch.atomicity == Atomicity::All && batch.steps.len() > 1;
-        self.changed && (transaction || self.unused && self.now != self.at_first)
+        self.changed && (transaction || self.alone && self.now != self.at_first)
     }
 }
 

@@ -37,6 +37,8 @@ pub(crate) struct Facts {
     /// It works on everything that a table holds, so the steps it takes are not limited (CREATE INDEX, REINDEX, ANALYZE,
     /// ALTER TABLE; VACUUM is [`Facts::outside_transaction`]).
     pub(crate) works_on_whole_tables: bool,
+    /// How much its functions may have to do: their number, where those that are slow count more.
+    pub(crate) work: u32,
     /// The longest values for which its functions take some seconds at most, bytes, if that is a limit of its own.
     pub(crate) value_bytes_max: Option<i32>,
     /// It is a `PRAGMA foreign_keys` that sets this value.
@@ -86,7 +88,7 @@ const IGNORED_PRAGMAS: &[&str] = &[
 /// Functions whose time grows with the square of their arguments' length, and the length for which they take about two
 /// seconds, bytes. SQLite cannot interrupt them.
 const QUADRATIC_FUNCTIONS: &[(&str, i32)] =
-    &[("json_patch", 256 << 10), ("jsonb_patch", 256 << 10), ("snippet", 64 << 10)];
+    &[("json_patch", 256 << 10), ("jsonb_patch", 256 << 10), ("snippet", 32 << 10)];
 
 /// Tables that show the statements of other clients.
 const REFUSED_TABLES: &[&str] = &["bytecode", "sqlite_stmt", "tables_used"];
@@ -191,7 +193,8 @@ impl Recorder {
     /// Forgets everything, before a statement is prepared.
     pub(crate) fn begin(&self, author: Author) {
         self.with(|seen| {
-            *seen = Seen { author, allow_attach: seen.allow_attach, ..Seen::default() };
+            let (allow_attach, outside_transaction) = (seen.allow_attach, seen.outside_transaction);
+            *seen = Seen { author, allow_attach, outside_transaction, ..Seen::default() };
         });
     }
 
@@ -268,6 +271,7 @@ impl Seen {
             }
             AuthAction::Function { function_name } => {
                 facts.asks_last_insert_rowid |= function_name.eq_ignore_ascii_case("last_insert_rowid");
+                facts.work = facts.work.saturating_add(work_of(function_name));
                 let quadratic = QUADRATIC_FUNCTIONS.iter().find(|(name, _)| name.eq_ignore_ascii_case(function_name));
                 if let Some((_, most)) = quadratic {
                     facts.value_bytes_max = Some(facts.value_bytes_max.map_or(*most, |other| other.min(*most)));
@@ -405,6 +409,17 @@ fn sets_fixed(action: &AuthAction<'_>) -> bool {
 
 fn is_unmarking(pragma: &str) -> bool {
     is_one_of(pragma, UNMARKING_PRAGMAS)
+}
+
+/// How much a function may have to do, compared with one that looks at each byte of its arguments once.
+fn work_of(function: &str) -> u32 {
+    if is_one_of(function, &["snippet", "highlight", "json_patch", "jsonb_patch"]) {
+        1000
+    } else if is_one_of(function, &["like", "glob"]) {
+        16
+    } else {
+        1
+    }
 }
 
 fn is_one_of(name: &str, names: &[&str]) -> bool {

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rusqlite::backup::{Backup, StepResult};
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 use super::integrity::{self, Depth};
 use super::progress::{self, Progress};
@@ -44,6 +44,13 @@ fn shape(file: &Path, page_size: u32) -> Result<(), SqlError> {
     // Ours will be made in it; where that cannot be (a view may have its name) it must be known now.
     progress::create(&connection).map_err(sql_error)?;
     progress::remove(&connection).map_err(sql_error)?;
+    let referring = "SELECT name FROM sqlite_schema WHERE sql LIKE '%' || ?1 || '%' LIMIT 1";
+    let found = connection.query_row(referring, [progress::TABLE], |row| row.get::<_, String>(0)).optional();
+    if let Some(name) = found.map_err(sql_error)? {
+        // Its foreign keys and triggers would act on each note of progress.
+        let message = format!("'{name}' refers to {}, which no other object may", progress::TABLE);
+        return Err(probe::error_of_code(rusqlite::ffi::SQLITE_CONSTRAINT, Some(&message)));
+    }
     let actual: u32 = connection.query_row("PRAGMA page_size", [], |row| row.get(0)).map_err(sql_error)?;
     if actual != page_size {
         connection.execute_batch(&format!("PRAGMA page_size={page_size}; VACUUM")).map_err(sql_error)?;

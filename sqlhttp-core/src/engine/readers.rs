@@ -36,10 +36,14 @@ const INLINE_CALLS: u32 = 100;
 const INLINE_BYTES_MAX: u64 = 256 << 10;
 /// SQL text that is prepared on its caller's thread, bytes of all steps together: about a millisecond.
 const INLINE_SQL_BYTES_MAX: usize = 64 << 10;
+/// With so many SELECTs in a text it is prepared on a thread of the pool first.
+const NESTED_SELECTS: usize = 5;
 /// Steps of a batch that are prepared or run there.
 const INLINE_STEPS_MAX: usize = 1024;
 /// Threads of the pool beyond those that the options ask for: some wait for slow callers, some run long reads.
 const EXTRA_THREADS_MAX: usize = 64;
+/// Threads beyond those for batches that have to be classified before they can be written.
+const CLASSIFY_THREADS_MAX: usize = 8;
 /// How long a read waits for a thread before the pool grows.
 const WAIT_BEFORE_GROWTH: Duration = Duration::from_millis(12);
 /// How long a read of a database without snapshots waits for a slow caller: the writer waits meanwhile.
@@ -160,6 +164,11 @@ impl Readers {
         let Some(mut session) = self.try_take() else {
             return Inline::Later;
         };
+        if batch.steps.iter().filter_map(|step| step.sql()).any(|sql| is_nested(sql) && !session.keeps(sql)) {
+            drop(gate);
+            self.give_back(session);
+            return Inline::Later;
+        }
         session.begin_run(Limits { calls: Some(INLINE_CALLS), ..Limits::default() });
         let answer = self.inline_on(&mut session, batch, stamp, access);
         session.end_run();
@@ -210,6 +219,10 @@ impl Readers {
             return None;
         }
         let mut session = self.try_take()?;
+        if batch.steps.iter().filter_map(|step| step.sql()).any(|sql| is_nested(sql) && !session.keeps(sql)) {
+            self.give_back(session);
+            return None;
+        }
         session.begin_run(Limits { calls: Some(INLINE_CALLS), ..Limits::default() });
         let kind = classify(&mut session, batch);
         let stopped = session.watch.stopped().is_some();
@@ -307,7 +320,11 @@ impl Readers {
         if state.jobs.len() >= self.shared.blueprint.options.read_queue_len_max.max(1) {
             return Err(Error::Overloaded("too many reads are waiting"));
         }
-        state.jobs.push_back((job, Instant::now()));
+        match job {
+            // A write waits for it, and it takes little time.
+            Job::Classify(..) => state.jobs.push_front((job, Instant::now())),
+            Job::Read(_) => state.jobs.push_back((job, Instant::now())),
+        }
         self.ensure_thread(&mut state);
         drop(state);
         self.changed.notify_one();
@@ -329,7 +346,8 @@ impl Readers {
     }
 
     fn start_thread(self: &Arc<Self>, state: &mut State) {
-        let most = self.wanted_threads() + EXTRA_THREADS_MAX;
+        let classifies = matches!(state.jobs.front(), Some((Job::Classify(..), _)));
+        let most = self.wanted_threads() + EXTRA_THREADS_MAX + if classifies { CLASSIFY_THREADS_MAX } else { 0 };
         if state.jobs.is_empty() || state.waiting_threads > 0 || state.threads >= most {
             return;
         }
@@ -402,12 +420,7 @@ impl Readers {
         };
         let gate = (!self.shared.blueprint.snapshots())
             .then(|| self.shared.gate.read().unwrap_or_else(PoisonError::into_inner));
-        session.begin_run(Limits {
-            cancel: Some(job.cancel.clone()),
-            deadline: job.deadline,
-            calls: None,
-            steps: None,
-        });
+        session.begin_run(Limits { cancel: Some(job.cancel.clone()), deadline: job.deadline, ..Limits::default() });
         let kind = if job.access == Access::Any { classify(&mut session, &job.batch) } else { Kind::Read };
         match kind {
             Kind::Write { alone } if session.watch.stopped().is_none() => self.pass_to_writer(job, alone),
@@ -421,7 +434,7 @@ impl Readers {
     }
 
     fn pass_to_writer(&self, job: ReadJob, alone: bool) {
-        let limits = Limits { cancel: Some(job.cancel), deadline: job.deadline, calls: None, steps: None };
+        let limits = Limits { cancel: Some(job.cancel), deadline: job.deadline, ..Limits::default() };
         let write = WriteJob { batch: job.batch, stamp: job.stamp, limits, alone, reply: job.reply };
         self.shared.submit(Box::new(write));
     }
@@ -508,6 +521,13 @@ impl Readers {
 fn is_small(batch: &Batch) -> bool {
     let sql_bytes: usize = batch.steps.iter().filter_map(|step| step.sql()).map(str::len).sum();
     batch.steps.len() <= INLINE_STEPS_MAX && sql_bytes <= INLINE_SQL_BYTES_MAX
+}
+
+/// Whether SQLite may have to expand one query inside another to prepare a text, which can take time that doubles with each
+/// level. A text that only looks like it (in a string) takes the longer way to a thread of the pool, nothing worse.
+fn is_nested(sql: &str) -> bool {
+    let selects = sql.as_bytes().windows(6).filter(|window| window.eq_ignore_ascii_case(b"select"));
+    selects.take(NESTED_SELECTS).count() == NESTED_SELECTS
 }
 
 /// Takes the jobs out that nobody waits for any more.

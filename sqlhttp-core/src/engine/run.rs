@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::bind;
-use super::facts::Author;
+use super::facts::{Author, Facts};
 use super::script::{Script, first_byte};
 use super::session::{Level, Prepared, Role, Session};
 use super::sqlite::{clock, probe};
@@ -92,7 +92,7 @@ pub(crate) fn run_batch(
     let mode = Mode { settings_hold, ..mode };
     for (index, step) in batch.steps.iter().enumerate() {
         let out_of_steps = match session.watch.stopped() {
-            Some(StopReason::Steps) => true,
+            Some(StopReason::Steps | StopReason::Fuse) => true,
             Some(reason) => return Err(Stop::Interrupted(reason)),
             None => false,
         };
@@ -163,7 +163,7 @@ fn run_step(
     let mut run = Run { session, mode, sink, seen: Seen::default(), flushed: 0 };
     let result = run.step(step);
     let facts = run.seen.facts(started.map_or(Duration::ZERO, |started| started.elapsed()));
-    let single = run.seen.statements == 1;
+    let single = run.seen.only_one_failed && matches!(step.action, Action::Run { .. });
     let mut result = match result {
         Ok(outcome) => Ok(outcome),
         Err(Trouble::Failed(failure)) => Err(failure),
@@ -195,6 +195,11 @@ struct Run<'s, S: Sink> {
     flushed: u64,
 }
 
+/// Statements with more work in their functions do not run on a caller's own thread: see [`Facts::work`].
+const INLINE_WORK_MAX: u32 = 40;
+/// Up to so much work the values of a statement may be as long as the database allows.
+const FREE_WORK: u32 = 64;
+
 /// SQLite's message for a pattern of LIKE or GLOB that is longer than `SQLITE_LIMIT_LIKE_PATTERN_LENGTH`.
 const PATTERN_TOO_LONG: &str = "LIKE or GLOB pattern too complex";
 
@@ -202,8 +207,8 @@ const PATTERN_TOO_LONG: &str = "LIKE or GLOB pattern too complex";
 #[derive(Default)]
 struct Seen {
     any: bool,
-    /// How many statements have been run.
-    statements: usize,
+    /// The only statement of the text has failed while it ran.
+    only_one_failed: bool,
     failed: bool,
     writes: bool,
     returning: bool,
@@ -285,6 +290,7 @@ impl<S: Sink> Run<'_, S> {
                     let last = self.is_last(rest, bracket);
                     let result = self.statement(&mut prepared, &mut values, expect, last);
                     self.session.put_back(prepared);
+                    self.seen.only_one_failed = result.is_err() && first && last;
                     let new = result?;
                     if last || matches!(expect, Expect::Count) {
                         given = new;
@@ -376,7 +382,6 @@ impl<S: Sink> Run<'_, S> {
             // On a reader it would fail somewhere on its way, with an error that tells nobody anything.
             return Err(Failure::Sql(probe::error_of_code(rusqlite::ffi::SQLITE_READONLY, None)).into());
         }
-        self.seen.statements += 1;
         let returning = !prepared.facts.readonly && prepared.statement.column_count() > 0;
         let wants_rows = last
             && !prepared.facts.alters
@@ -405,9 +410,13 @@ impl<S: Sink> Run<'_, S> {
     /// Like [`Run::rows`], under limits that keep functions whose time grows with the product of two lengths to some
     /// seconds, because SQLite cannot interrupt them.
     fn rows_within_limits(&mut self, prepared: &mut Prepared, wanted: bool) -> Result<Option<Rows>, Trouble> {
-        let limited = prepared.facts.value_bytes_max.is_some();
+        let limit = value_limit(&prepared.facts);
+        let limited = limit.is_some();
         if limited {
-            self.session.limit_values(prepared.facts.value_bytes_max);
+            self.session.limit_values(limit);
+        }
+        if self.session.is_inline() && prepared.facts.work > INLINE_WORK_MAX {
+            return Err(Stop::Interrupted(StopReason::Budget).into());
         }
         let flushed = self.flushed;
         let mut rows = self.rows_counting_steps(prepared, wanted);
@@ -503,6 +512,10 @@ impl<S: Sink> Run<'_, S> {
     fn advance(&mut self, prepared: &mut Prepared) -> Result<bool, Trouble> {
         prepared.statement.step().map_err(|code| match self.session.watch.stopped() {
             Some(StopReason::Steps) if code & 0xff == rusqlite::ffi::SQLITE_INTERRUPT => Failure::Timeout.into(),
+            // SQLite's own error, which is never a result of an entry.
+            Some(StopReason::Fuse) if code & 0xff == rusqlite::ffi::SQLITE_INTERRUPT => {
+                self.session.failure(code).into()
+            }
             Some(reason) if code & 0xff == rusqlite::ffi::SQLITE_INTERRUPT => Stop::Interrupted(reason).into(),
             _ => self.session.failure(code).into(),
         })
@@ -564,6 +577,17 @@ impl InsertProbe {
 /// A value of `PRAGMA database_list`, whose third column is the path of the file. The path is not the client's business.
 fn without_main_file((column, value): (usize, ValueRef<'_>)) -> ValueRef<'_> {
     if column == 2 { ValueRef::Text(b"") } else { value }
+}
+
+/// The longest values of a statement, bytes, if it needs a limit of its own. SQLite can be interrupted between two calls of a
+/// function only in a loop; so the more calls a statement contains, the shorter the values may be.
+fn value_limit(facts: &Facts) -> Option<i32> {
+    let calls = facts.work / FREE_WORK;
+    let by_calls = (calls > 1).then(|| i32::try_from((64_u32 << 20) / calls).unwrap_or(i32::MAX));
+    match (facts.value_bytes_max, by_calls) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
 }
 
 fn no_rows() -> Rows {

@@ -39,7 +39,7 @@ const WAL_AUTOCHECKPOINT_PAGES: i64 = 1000;
 /// The longest value on a caller's own thread, bytes. A function that looks at every byte of it takes microseconds.
 const INLINE_VALUE_BYTES_MAX: i32 = 64 << 10;
 /// The longest pattern of LIKE and GLOB there, bytes. Matching takes pattern times text in the worst case.
-const INLINE_PATTERN_BYTES_MAX: i32 = 200;
+const INLINE_PATTERN_BYTES_MAX: i32 = 64;
 /// The longest pattern of LIKE and GLOB elsewhere, bytes, for values of any length.
 const PATTERN_BYTES_MAX: i32 = 32;
 /// The longest pattern for values of up to [`LONG_PATTERN_VALUE_BYTES_MAX`].
@@ -428,7 +428,8 @@ impl Session {
         if facts.changes_schema && !facts.readonly && contains_ignoring_case(sql, progress::TABLE.as_bytes()) {
             return Err(Failure::NotAllowed(format!("a reference to {}", progress::TABLE)));
         }
-        if self.replicated && facts.reads_local && !facts.readonly {
+        // ALTER TABLE reads such tables itself, to check the rows.
+        if self.replicated && facts.reads_local && !facts.readonly && !facts.alters {
             let table = self.recorder.local().unwrap_or_default();
             return Err(Failure::NotAllowed(format!("{table} in a statement that writes")));
         }
@@ -443,6 +444,11 @@ impl Session {
     pub(crate) fn check_again(&self, facts: &Facts) -> Result<(), Failure> {
         let reads_local = self.recorder.local().is_some();
         self.check_policy(&Facts { reads_local, ..*facts }, b"")
+    }
+
+    /// Whether this text is kept as a prepared statement.
+    pub(crate) fn keeps(&self, sql: &str) -> bool {
+        self.cache.contains_key(sql)
     }
 
     /// Gives a statement back after use.

@@ -67,6 +67,8 @@ pub(crate) enum StopReason {
     Budget,
     /// It took more steps than its entry of the log allows.
     Steps,
+    /// Virtual tables took far more steps for it than its entry allows.
+    Fuse,
 }
 
 /// The limits of a run.
@@ -79,6 +81,9 @@ pub(crate) struct Limits {
     pub(crate) calls: Option<u32>,
     /// Steps of the virtual machine that are left, if they are limited: see [`super::steps`].
     pub(crate) steps: Option<u64>,
+    /// Steps of all statements, those of virtual tables included, that are left. They differ between nodes, so using them
+    /// up is a failure of this node alone.
+    pub(crate) fuse: Option<u64>,
 }
 
 impl Limits {
@@ -144,6 +149,9 @@ impl Slot {
         })
     }
 }
+
+/// The steps that were left when counting was suspended.
+pub(crate) struct Suspended(Option<u64>, Option<u64>);
 
 /// How a run ended, as far as its watch knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -214,12 +222,12 @@ impl Watch {
     }
 
     /// Counts no steps until the answer is given back to [`Watch::resume_steps`].
-    pub(crate) fn suspend_steps(&self) -> Option<u64> {
-        self.0.with(|state| state.limits.steps.take())
+    pub(crate) fn suspend_steps(&self) -> Suspended {
+        self.0.with(|state| Suspended(state.limits.steps.take(), state.limits.fuse.take()))
     }
 
-    pub(crate) fn resume_steps(&self, left: Option<u64>) {
-        self.0.with(|state| state.limits.steps = left);
+    pub(crate) fn resume_steps(&self, left: Suspended) {
+        self.0.with(|state| (state.limits.steps, state.limits.fuse) = (left.0, left.1));
     }
 
     /// Whether to stop: the progress handler's question.
@@ -230,6 +238,12 @@ impl Watch {
                 *left = left.saturating_sub(STEPS_PER_CALL as u64);
                 if *left == 0 {
                     state.stopped.get_or_insert(StopReason::Steps);
+                }
+            }
+            if let Some(left) = &mut state.limits.fuse {
+                *left = left.saturating_sub(STEPS_PER_CALL as u64);
+                if *left == 0 {
+                    state.stopped.get_or_insert(StopReason::Fuse);
                 }
             }
             let reason = match state.limits.calls.as_mut() {

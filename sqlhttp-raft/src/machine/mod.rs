@@ -8,13 +8,14 @@ mod snapshot;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::{Stream, TryStreamExt};
 use openraft::entry::{EntryPayload, RaftEntry as _};
 use openraft::storage::{EntryResponder, RaftStateMachine};
-use sqlhttp_core::{Database, Error, LogEntry, LogWork, OnApplied};
+use sqlhttp_core::{Database, Error, LogEntry, LogWork, OnApplied, Outcome};
 
 pub(crate) use snapshot::{SnapshotBuilder, SnapshotCopy};
 
@@ -61,9 +62,9 @@ impl Machine {
     }
 
     /// Tells the operator which entry could not be applied, and how to get past it.
-    fn report_failure(&self, entries: &[Entry]) {
+    fn report_failure(&self, entries: &[EntryResponder<TypeConfig>]) {
         let next = self.database.progress().index + 1;
-        let stuck = entries.iter().find(|entry| index_of(&entry.log_id()) == next);
+        let stuck = entries.iter().map(|(entry, _)| entry).find(|entry| index_of(&entry.log_id()) == next);
         let Some(EntryPayload::Normal(command)) = stuck.map(|entry| &entry.payload) else { return };
         let digest = command.digest();
         tracing::error!(
@@ -112,13 +113,7 @@ impl Machine {
         let files = files_of(&translated);
         let tell = entries.iter().map(|(entry, _)| who_waits(entry)).collect();
         let started = Instant::now();
-        let applied = self.database.apply_and_tell(translated, tell).await.map_err(|error| {
-            if matches!(error, Error::Poisoned(_) | Error::Sqlite { .. }) {
-                let entries: Vec<Entry> = entries.iter().map(|(entry, _)| entry.clone()).collect();
-                self.report_failure(&entries);
-            }
-            io::Error::other(error)
-        });
+        let applied = self.apply_or_report(translated, tell, &entries).await.map_err(io::Error::other);
         if let Some(observe) = &self.on_apply {
             observe(started.elapsed());
         }
@@ -130,6 +125,29 @@ impl Machine {
             }
         }
         Ok(())
+    }
+
+    /// Applies entries. The log names the entry that fails, or waits for long.
+    async fn apply_or_report(
+        &self,
+        translated: Vec<LogEntry>,
+        tell: Vec<Option<OnApplied>>,
+        entries: &[EntryResponder<TypeConfig>],
+    ) -> Result<Vec<Vec<Outcome>>, Error> {
+        let mut applying = pin!(self.database.apply_and_tell(translated, tell));
+        loop {
+            let applied = tokio::time::timeout(REPORT_AFTER, &mut applying).await;
+            let stuck = match &applied {
+                Ok(applied) => matches!(applied, Err(Error::Poisoned(_) | Error::Sqlite { .. })),
+                Err(_) => self.database.waits_for().is_some(),
+            };
+            if stuck {
+                self.report_failure(entries);
+            }
+            if let Ok(applied) = applied {
+                return applied;
+            }
+        }
     }
 
     async fn work(&self, index: u64, number: usize, work: &Work) -> io::Result<LogWork> {
@@ -147,6 +165,8 @@ impl Machine {
     }
 }
 
+/// How long entries may wait to be applied before the log says which one waits.
+const REPORT_AFTER: Duration = Duration::from_secs(10);
 /// How many entries, and about how many bytes of them, are applied at a time.
 const CHUNK_ENTRIES_MAX: usize = 1024;
 const CHUNK_BYTES_MAX: usize = 8 << 20;

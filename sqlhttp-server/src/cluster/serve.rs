@@ -25,6 +25,8 @@ use crate::{database_watch, shutdown};
 
 /// How long a stop waits for requests that run.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long closing the node may take after that.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(15);
 /// The largest request line and headers together, in bytes, as in Go.
 const HEADER_BYTES_MAX: usize = 1 << 20;
 /// How long a client may take to send its headers.
@@ -64,6 +66,7 @@ async fn serve(config: ClusterConfig) -> Result<(), String> {
     let signal: Signal = Box::pin(async {
         let name = signal.await;
         tracing::info!(target: "rqlited", "received signal \"{name}\"");
+        shutdown::exit_after(SHUTDOWN_TIMEOUT + CLOSE_TIMEOUT);
     });
     let raft_listener = bind(&config.raft_addr).await?;
     tracing::info!(target: "mux", "mux serving on {}, advertising {}", config.raft_addr, config.raft_adv_addr);

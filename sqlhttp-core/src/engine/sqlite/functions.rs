@@ -14,9 +14,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub(crate) use super::text::Interrupt;
 use super::{clock, math, text, trim, unhex};
 
-/// Largest result of `randomblob()`: SQLite's own limit on a value, bytes.
-const RANDOMBLOB_LEN_MAX: i64 = 1_000_000_000;
-
 /// What `changes()` and `total_changes()` count from, so that a batch does not see its neighbours' work.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ChangeBaseline(Arc<AtomicU64>);
@@ -66,7 +63,7 @@ fn register_stamped(connection: &Connection, baseline: &ChangeBaseline) -> rusql
 
 fn randomblob(context: &Context<'_>) -> rusqlite::Result<Vec<u8>> {
     let wanted = as_integer(context.get_raw(0));
-    if wanted > RANDOMBLOB_LEN_MAX {
+    if wanted > longest_value(context)? {
         let too_big = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_TOOBIG);
         return Err(rusqlite::Error::SqliteFailure(too_big, None));
     }
@@ -78,6 +75,13 @@ fn randomblob(context: &Context<'_>) -> rusqlite::Result<Vec<u8>> {
     }
     blob.truncate(len);
     Ok(blob)
+}
+
+/// The longest value that the connection allows at the moment, bytes.
+fn longest_value(context: &Context<'_>) -> rusqlite::Result<i64> {
+    // SAFETY: the connection is only asked for a limit, and the reference does not leave this function.
+    let connection = unsafe { context.get_connection() }?;
+    Ok(i64::from(connection.limit(rusqlite::limits::Limit::SQLITE_LIMIT_LENGTH)?))
 }
 
 /// What `sqlite3_value_int64` makes of a value.

@@ -38,6 +38,10 @@ use crate::model::{Atomicity, Batch, Block, Error, Failure, Outcome, SqlError, S
 const GROUP_TIME_MAX: Duration = Duration::from_millis(20);
 /// The same on every node, whatever its options say.
 const HELD_BYTES_MAX: u64 = 64 << 20;
+/// SQLite's own limit, which held for entries of the older format.
+const VALUE_BYTES_MAX_OF_OLD_ENTRIES: u64 = 1_000_000_000;
+/// How many times the steps of its entry a statement may take together with the statements of virtual tables.
+const FUSE_FACTOR: u64 = 10;
 const BLOCK_BYTES: usize = 64 << 10;
 /// How many bytes of rows one transaction may yield before it ends, and they can be told.
 const GROUP_BYTES_MAX: usize = 8 << 20;
@@ -294,7 +298,8 @@ impl Writer<'_> {
             Some(Conditions { unix_ms, foreign_keys, value_bytes_max }) => {
                 (foreign_keys, value_bytes_max, Stamp { unix_ms, ..stamp })
             }
-            None => (options.foreign_keys, options.value_bytes_max, stamp),
+            // It was applied without a limit when it was written.
+            None => (options.foreign_keys, VALUE_BYTES_MAX_OF_OLD_ENTRIES, stamp),
         };
         self.session.set_conditions(foreign_keys, value_bytes_max).map_err(Trouble::passing("set limits"))?;
         full::forget();
@@ -305,7 +310,8 @@ impl Writer<'_> {
     /// Only the end of this process interrupts the run; then it begins from its start when the database is opened again.
     fn limits_for_log(&self, steps_max: u64) -> Limits {
         let steps = (steps_max > 0).then_some(steps_max);
-        Limits { cancel: Some(self.shared.interrupted.clone()), steps, ..Limits::default() }
+        let fuse = steps.map(|steps| steps.saturating_mul(FUSE_FACTOR));
+        Limits { cancel: Some(self.shared.interrupted.clone()), steps, fuse, ..Limits::default() }
     }
 
     /// Runs a batch, or a part of one, in a savepoint. A failure that only this node has is not an outcome.

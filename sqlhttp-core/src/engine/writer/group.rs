@@ -369,6 +369,6 @@ pub(crate) fn stop_error(reason: StopReason) -> Error {
     match reason {
         StopReason::Deadline => Error::Timeout,
         // Nobody listens any more.
-        StopReason::Cancelled | StopReason::Budget | StopReason::Steps => Error::Closed,
+        StopReason::Cancelled | StopReason::Budget | StopReason::Steps | StopReason::Fuse => Error::Closed,
     }
 }

@@ -31,7 +31,7 @@ const POLL: Duration = Duration::from_millis(20);
 const WARN_EVERY: Duration = Duration::from_secs(5);
 /// After so many attempts a statement that finds enough space or memory each time is the cause itself.
 const ATTEMPTS_OF_ONE: u32 = 3;
-/// This much free space on the disk is enough for any other statement, bytes.
+/// This much free space on the disk is enough for any other statement, bytes; on a small disk a quarter of it.
 const FREE_BYTES_MIN: u64 = 32 << 20;
 
 /// The piece of work, and the step of it, that met a failure.
@@ -180,7 +180,9 @@ impl Writer<'_> {
             error.message,
             error.code
         );
-        piece.known.push((step, Failure::Sql(error)));
+        let failure =
+            if error.primary_code() == ffi::SQLITE_INTERRUPT { Failure::Timeout } else { Failure::Sql(error) };
+        piece.known.push((step, failure));
         (piece.alone, piece.decided_here) = (true, true);
         Ok(())
     }
@@ -219,12 +221,12 @@ fn resort(error: &SqlError) -> Resort {
             | ffi::SQLITE_BUSY
             | ffi::SQLITE_CANTOPEN
             | ffi::SQLITE_PROTOCOL
-            | ffi::SQLITE_LOCKED
-            | ffi::SQLITE_INTERRUPT,
+            | ffi::SQLITE_LOCKED,
             _,
         )
         | (_, ffi::SQLITE_IOERR_NOMEM | ffi::SQLITE_IOERR_LOCK | ffi::SQLITE_IOERR_GETTEMPPATH) => Resort::Wait,
-        (ffi::SQLITE_CORRUPT, _) => Resort::LetFail,
+        // The fuse has interrupted it.
+        (ffi::SQLITE_CORRUPT | ffi::SQLITE_INTERRUPT, _) => Resort::LetFail,
         _ => Resort::End,
     }
 }
@@ -239,6 +241,9 @@ fn has_space(_file: &Path) -> bool {
 fn has_space(file: &Path) -> bool {
     let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     [directory, &std::env::temp_dir()].into_iter().all(|directory| {
-        rustix::fs::statvfs(directory).is_ok_and(|stat| stat.f_bavail.saturating_mul(stat.f_frsize) >= FREE_BYTES_MIN)
+        rustix::fs::statvfs(directory).is_ok_and(|stat| {
+            let enough = FREE_BYTES_MIN.min(stat.f_blocks.saturating_mul(stat.f_frsize) / 4);
+            stat.f_bavail.saturating_mul(stat.f_frsize) >= enough
+        })
     })
 }
