@@ -24,7 +24,7 @@ pub(crate) enum Kind {
 /// Tells where a batch has to run. A statement that SQLite cannot prepare now (a syntax error, a table that an earlier
 /// statement will create) does not count: it fails or not wherever the rest of the batch runs.
 pub(crate) fn classify(session: &mut Session, batch: &Batch) -> Kind {
-    let mut seen = Seen::new(session.foreign_keys());
+    let mut seen = Seen::new(session.foreign_keys_at_first());
     for sql in batch.steps.iter().filter_map(|step| step.sql()) {
         let Ok(mut script) = Script::new(session, sql, Author::Client) else { continue };
         loop {

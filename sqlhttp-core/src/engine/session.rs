@@ -366,7 +366,7 @@ impl Session {
     }
 
     /// Whether foreign keys are enforced at the beginning of each batch.
-    pub(crate) fn foreign_keys(&self) -> bool {
+    pub(crate) fn foreign_keys_at_first(&self) -> bool {
         self.foreign_keys_at_first
     }
 

@@ -79,8 +79,11 @@ fn scan() -> bool {
         supervisor.supervised.iter().filter_map(Weak::upgrade).collect()
     };
     let now = Instant::now();
-    // All of them, whatever the first one answers.
-    all.iter().fold(false, |active, one| one.supervise(now) || active)
+    let mut active = false;
+    for one in all {
+        active |= one.supervise(now);
+    }
+    active
 }
 
 fn sleep() {
