@@ -321,7 +321,7 @@ mod tests {
         });
         let work = EncodedWork::new(Work::Batch { batch, alone: false, steps_max: 0 }).unwrap();
         let command = Command::new(DATABASE, CONDITIONS, vec![work]).unwrap();
-        let conditions = [4, b'm', b'a', b'i', b'n', 246, 230, 169, 242, 249, 98, 1, 128, 128, 128, 32];
+        let conditions = [4, b'm', b'a', b'i', b'n', 246, 161, 171, 254, 249, 98, 1, 128, 128, 128, 32];
         let works = [1, 4, 1, 0, 1, b'x', 1, 0, 1, 2, 0, 1, 0, 0, 1, 2, 2, 0, 0, 0];
         assert_eq!(command.bytes()[HEAD_BYTES..], [&conditions[..], &works].concat());
     }

@@ -286,7 +286,11 @@ impl Readers {
         session
     }
 
-    fn give_back(&self, session: Session) {
+    fn give_back(&self, mut session: Session) {
+        // An interrupt may have met the end of the transaction.
+        if !session.is_autocommit() && session.rollback().is_err() {
+            session.mark_dirty();
+        }
         let keep = !session.is_stale(&self.shared.blueprint);
         let mut state = self.lock();
         state.lent -= 1;

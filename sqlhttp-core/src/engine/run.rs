@@ -176,7 +176,9 @@ fn run_step(
     if guarded && !session.is_autocommit() {
         // A statement that fails with OR FAIL or RAISE(FAIL) keeps the rows it has changed, and only then are they counted
         // (<https://sqlite.org/lang_conflict.html>).
-        let keeps = result.is_err() && single && session.total_changes() > changes_before;
+        let violates =
+            matches!(&result, Err(Failure::Sql(error)) if error.primary_code() == rusqlite::ffi::SQLITE_CONSTRAINT);
+        let keeps = violates && single && session.total_changes() > changes_before;
         let keeps = keeps && session.open_constraint().is_none();
         let ended = if result.is_ok() || keeps { session.release(Level::Step) } else { session.undo(Level::Step) };
         if let Err(error) = ended {

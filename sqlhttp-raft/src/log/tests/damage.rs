@@ -146,12 +146,12 @@ async fn the_format_of_a_newer_program_is_left_alone() {
     for segment in segments(directory.path()) {
         let sound = fs::read(&segment).unwrap();
         let mut newer = sound.clone();
-        newer[8..12].copy_from_slice(&2_u32.to_le_bytes());
+        newer[8..12].copy_from_slice(&3_u32.to_le_bytes());
         let checksum = crc32fast::hash(&newer[..HEAD_BYTES - 4]);
         newer[HEAD_BYTES - 4..HEAD_BYTES].copy_from_slice(&checksum.to_le_bytes());
         fs::write(&segment, &newer).unwrap();
         match open(directory.path()) {
-            Err(LogError::Version { file, found: 2, known: 1 }) => assert_eq!(file, segment),
+            Err(LogError::Version { file, found: 3, known: 2 }) => assert_eq!(file, segment),
             other => panic!("{:?}", other.map(drop)),
         }
         assert_eq!(fs::read(&segment).unwrap(), newer, "it was written to");
