@@ -62,7 +62,7 @@ proptest! {
     fn any_call_that_can_be_expressed(steps in prop::collection::vec(step(), 1..5), list in any::<bool>(),
         credentials in prop::option::of(any::<(String, String)>())
     ) {
-        let batch = Batch::transaction(steps);
+        let batch = Batch { settings: sqlhttp_core::Settings::Ignore, ..Batch::transaction(steps) };
         let credentials = credentials.map(|(user, password)| Credentials { user, password });
         let format = if list { Format::List } else { Format::Map };
         let call = decode(&encode_call(&batch, credentials.as_ref(), format).unwrap()).unwrap();
@@ -159,7 +159,8 @@ fn what_the_protocol_cannot_express() {
 
 #[test]
 fn an_integral_real_stays_a_real() {
-    let batch = Batch::one(Step::query("q", [1.0, -0.0, 1e21, 1e-7, f64::MAX, 5e-324]));
+    let step = Step::query("q", [1.0, -0.0, 1e21, 1e-7, f64::MAX, 5e-324]);
+    let batch = Batch { settings: sqlhttp_core::Settings::Ignore, ..Batch::one(step) };
     let body = encode_call(&batch, None, Format::List).unwrap();
     let decoded = decode(&body).unwrap().into_batch(&Statements::default()).unwrap().0;
     assert_eq!(format!("{decoded:?}"), format!("{batch:?}"));
