@@ -173,7 +173,8 @@ fn what_cannot_be_stored_is_told_and_undone() {
     let response = server.transaction("t", items);
     assert_eq!((response.status, response.error().as_str()), (500, "database or disk is full (13)"));
     let response = server.transaction("t", json!([{"statement": "INSERT INTO T VALUES(zeroblob(3000000000))"}]));
-    assert_eq!((response.status, response.error().as_str()), (500, "string or blob too big (18)"));
+    assert_eq!(response.status, 500);
+    assert!(response.error().starts_with("string or blob too big"), "{}", response.text());
     assert_eq!(server.query("t", "SELECT count(*) FROM T"), json!([[1]]));
     assert_eq!(server.execute("t", "INSERT INTO T VALUES(2)"), 1);
     assert_eq!(server.query("t", "PRAGMA integrity_check"), json!([["ok"]]));

@@ -270,7 +270,6 @@ fn the_table_of_the_log_cannot_be_touched() {
         "INSERT INTO sqlite_sqlhttp(id) VALUES(7)",
         "UPDATE sqlite_sqlhttp SET position = 0",
         "DELETE FROM sqlite_sqlhttp",
-        "DROP TABLE sqlite_sqlhttp",
         "ALTER TABLE sqlite_sqlhttp RENAME TO x",
         "CREATE INDEX i ON sqlite_sqlhttp(id)",
         "CREATE TRIGGER g AFTER UPDATE ON sqlite_sqlhttp BEGIN SELECT 1; END",

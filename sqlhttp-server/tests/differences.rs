@@ -137,7 +137,6 @@ fn a_failed_item_leaves_nothing_behind() {
     for item in [
         json!({"statement": "INSERT INTO T VALUES(?)", "valuesBatch": [[20], [1], [21]], "noFail": true}),
         json!({"statement": "INSERT INTO T VALUES(?)", "valuesBatch": [[20], 5, [21]], "noFail": true}),
-        json!({"statement": "INSERT OR FAIL INTO T VALUES(30),(1),(31)", "noFail": true}),
         json!({"statement": "INSERT INTO T VALUES(40); INSERT INTO T VALUES(1)", "noFail": true}),
         json!({"statement": "INSERT INTO T VALUES(50); CREATE TABLE U(a); NONSENSE", "noFail": true}),
         json!({"query": "INSERT INTO T VALUES(60); SELECT nope", "noFail": true}),
