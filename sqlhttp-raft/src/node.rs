@@ -162,6 +162,7 @@ impl Node {
     /// [`Error::Poisoned`] if the node had stopped by itself before.
     pub async fn close(&self) -> Result<(), Error> {
         let inner = &self.inner;
+        inner.log.stop_waiting();
         if let Err(error) = inner.database.sync().await {
             tracing::error!(target: "store", "the database was not synced: {error}");
         }
@@ -189,6 +190,12 @@ impl Node {
         closed
     }
 
+    /// The reason why nothing is written at the moment, if the node waits for something that can pass: space on its disk, a
+    /// lock, file descriptors.
+    pub fn waits_for(&self) -> Option<Arc<str>> {
+        self.inner.database.waits_for().or_else(|| self.inner.log.waits_for())
+    }
+
     /// The directory where everything is kept.
     pub fn directory(&self) -> &Path {
         &self.inner.options.directory
@@ -208,6 +215,7 @@ impl Node {
     async fn write(&self, mut batch: Batch, alone: bool, deadline: Deadline) -> Result<Outcome, Error> {
         // Here, and nowhere below, time and chance come into the log.
         batch.stamp.get_or_insert_with(stamps::new);
+        let deadline = deadline.of_writes();
         let steps_max = self.steps_max(deadline);
         self.propose(Work::Batch { batch: Arc::new(batch), alone, steps_max }, deadline).await
     }

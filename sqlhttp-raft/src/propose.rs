@@ -15,6 +15,7 @@ use sqlhttp_core::{Conditions, Database, Deadline, Error, Outcome};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::command::{Command, DATABASE, EncodedWork};
+use crate::log::LogStore;
 use crate::types::{Applied, Raft, index_of};
 use crate::{NodeOptions, stamps};
 
@@ -91,6 +92,7 @@ pub(crate) struct Proposer {
     waiting: Arc<AtomicU64>,
     apply_timeout: Duration,
     database: Database,
+    log: LogStore,
 }
 
 /// What a proposer puts into every entry, and how long a piece of work waits for its place.
@@ -162,7 +164,7 @@ impl Place {
 
 impl Proposer {
     /// Starts to propose, on the runtime of the caller.
-    pub(crate) fn start(raft: Raft, database: Database, settings: Settings) -> Proposer {
+    pub(crate) fn start(raft: Raft, database: Database, log: LogStore, settings: Settings) -> Proposer {
         let (queue, proposals) = mpsc::channel(WAITING_MAX);
         let waiting = Arc::new(AtomicU64::new(0));
         let clock = Arc::new(Clock::new(database.progress().unix_ms));
@@ -170,7 +172,7 @@ impl Proposer {
         let way = Way { raft, database: database.clone(), settings, clock };
         let work = Work { way, waiting: waiting.clone() };
         tokio::spawn(work.run(proposals));
-        Proposer { queue, room: Arc::new(Semaphore::new(WAITING_BYTES_MAX)), waiting, apply_timeout, database }
+        Proposer { queue, room: Arc::new(Semaphore::new(WAITING_BYTES_MAX)), waiting, apply_timeout, database, log }
     }
 
     /// Puts a piece of work into the log, and waits until it has been applied. It happens even if the future is dropped,
@@ -187,7 +189,7 @@ impl Proposer {
         }
         let bytes = u32::try_from(work.len().min(WAITING_BYTES_MAX)).unwrap_or(u32::MAX);
         let room = self.room.clone().try_acquire_many_owned(bytes).map_err(|_| OVERLOADED)?;
-        if let Some(why) = self.database.waits_for() {
+        if let Some(why) = self.waits_for() {
             return Err(Error::Unavailable(why));
         }
         let (reply, outcome) = oneshot::channel();
@@ -215,13 +217,17 @@ impl Proposer {
             return outcome.unwrap_or(Err(Error::Closed));
         }
         if place.give_up() {
-            let waits_for = self.database.waits_for();
-            return Err(waits_for.map_or(Error::Timeout, Error::Unavailable));
+            return Err(self.waits_for().map_or(Error::Timeout, Error::Unavailable));
         }
         let Some(moment) = deadline.moment() else { return outcome.await.unwrap_or(Err(Error::Closed)) };
         let latest = tokio::time::Instant::from_std(moment + APPLY_GRACE);
         let waited = tokio::time::timeout_at(latest, outcome).await;
         waited.map_or(Err(Error::Unknown), |outcome| outcome.unwrap_or(Err(Error::Closed)))
+    }
+
+    /// The reason why nothing is written at the moment, if the node waits for its disk.
+    fn waits_for(&self) -> Option<Arc<str>> {
+        self.database.waits_for().or_else(|| self.log.waits_for())
     }
 
     /// How many pieces of work wait for their place.

@@ -207,7 +207,7 @@ async fn begin(
         let this = Peer { name: options.name.clone(), raft_address: options.raft_address.clone() };
         raft.initialize(BTreeMap::from([(FIRST_NODE, this)])).await.map_err(|error| failed(&error))?;
     }
-    let proposer = Proposer::start(raft.clone(), database.clone(), Settings::of(&options));
+    let proposer = Proposer::start(raft.clone(), database.clone(), log.clone(), Settings::of(&options));
     let (tell, ready) = watch::channel(0);
     tokio::spawn(watch_leadership(raft.clone(), log, database, options, tell));
     Ok((raft, proposer, ready))

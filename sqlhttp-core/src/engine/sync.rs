@@ -22,7 +22,7 @@ pub(crate) fn run(shared: &Shared) -> Result<Progress, Error> {
     }
     // Read before the sync: it may not cover commits that are made while it runs.
     let progress = shared.progress();
-    let mut session = open_log(shared).map_err(|error| engine_error("begin sync", error))?;
+    let mut session = open_log(shared).map_err(|error| Error::Unavailable(format!("begin sync: {error}").into()))?;
     probe::sync_journal(session.connection()).map_err(|error| {
         // After a failed sync the system may have thrown away what it could not write.
         shared.poison(&format!("sync: {} ({})", error.message, error.code));

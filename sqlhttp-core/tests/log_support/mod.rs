@@ -130,13 +130,10 @@ impl Life {
     pub(crate) fn check_poisoned(&self, log: &Log) -> Result<(), String> {
         let (Some(database), Some(Trouble::Error(error))) = (&self.database, &self.error) else { return Ok(()) };
         // A connection that cannot be opened says nothing about what the disk holds.
-        if matches!(error, Error::Sqlite { action: "begin sync", .. }) {
+        if matches!(error, Error::Unavailable(_)) {
             return Ok(());
         }
         if database.status().poisoned.is_none() {
-            if matches!(error, Error::Sqlite { action: "begin sync", .. }) {
-                return Ok(());
-            }
             return Err(format!("not poisoned after {error:?}"));
         }
         let before = database.progress();

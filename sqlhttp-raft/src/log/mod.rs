@@ -39,11 +39,12 @@
 //! # Map
 //!
 //! `frame`, `state`, `segment`: the format · `recovery`: reading it all at the start · `memory`: what is known of the log without
-//! reading it · `writer`: the thread · `store`: openraft's view · `disk`: the files.
+//! reading it · `writer`: the thread · `patience`: waiting for a full disk · `store`: openraft's view · `disk`: the files.
 
 mod disk;
 mod frame;
 mod memory;
+mod patience;
 mod recovery;
 mod segment;
 mod state;

@@ -100,6 +100,16 @@ impl LogStore {
         }
     }
 
+    /// The reason why the log is not written at the moment, if it waits for its disk.
+    pub(crate) fn waits_for(&self) -> Option<Arc<str>> {
+        self.shared.patience.waits_for()
+    }
+
+    /// Lets the log wait for its disk no more, because the process ends.
+    pub(crate) fn stop_waiting(&self) {
+        self.shared.patience.end();
+    }
+
     /// The log in figures.
     pub(crate) fn status(&self) -> LogStatus {
         let memory = self.shared.memory();

@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use super::LogOptions;
 use super::frame::{self, Frame};
 use super::memory::{Memory, Place};
+use super::patience::Patience;
 use super::recovery::{Older, new_identity};
 use super::segment::{Segment, path_of};
 use super::state::State;
@@ -66,6 +67,7 @@ pub(super) struct Shared {
     arrived: Condvar,
     pub(super) memory: Mutex<Memory>,
     pub(super) figures: Figures,
+    pub(super) patience: Patience,
     /// Held as long as the log is open.
     _lock: Box<dyn Send + Sync>,
 }
@@ -86,6 +88,7 @@ impl Shared {
             arrived: Condvar::new(),
             memory: Mutex::new(memory),
             figures: Figures::default(),
+            patience: Patience::default(),
             _lock: lock,
         }
     }
@@ -358,7 +361,8 @@ impl Writer {
         if self.buffer.is_empty() {
             return Ok(());
         }
-        self.segment.append(&self.buffer)?;
+        let (segment, buffer) = (&mut self.segment, &self.buffer);
+        self.shared.patience.repeat(|| segment.append(buffer))?;
         let started = Instant::now();
         self.segment.sync()?;
         let took = started.elapsed();
@@ -385,7 +389,9 @@ impl Writer {
         self.flush()?;
         let last_index = self.state.last.map_or(0, |id| id.index);
         self.older.push_back(Older { number: self.segment.number, bytes: self.segment.filled, last_index });
-        self.segment = Segment::create(&self.shared.options, self.segment.number + 1, &self.state)?;
+        let Shared { options, patience, .. } = &*self.shared;
+        let number = self.segment.number + 1;
+        self.segment = patience.repeat(|| Segment::create(options, number, &self.state))?;
         Ok(())
     }
 
@@ -405,10 +411,10 @@ impl Writer {
     fn drop_segments(&mut self, purged: LogId) -> io::Result<()> {
         while self.older.front().is_some_and(|older| older.last_index <= purged.index) {
             if let Some(older) = self.older.pop_front() {
-                let options = &self.shared.options;
+                let Shared { options, patience, .. } = &*self.shared;
                 options.disk.remove(&path_of(&options.directory, older.number))?;
                 // Each by itself: after a crash none may be there again when one behind it is not.
-                options.disk.sync_directory(&options.directory)?;
+                patience.repeat(|| options.disk.sync_directory(&options.directory))?;
             }
         }
         self.count_bytes();

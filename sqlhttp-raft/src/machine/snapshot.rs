@@ -2,14 +2,17 @@
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use openraft::storage::RaftSnapshotBuilder;
-use sqlhttp_core::Database;
+use sqlhttp_core::{Database, Error};
 
 use super::{Snapshot, SnapshotMeta};
 use crate::membership;
 use crate::types::{TypeConfig, id_at, index_of};
+
+/// How long a snapshot waits that cannot begin: there is no file descriptor for it.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// What a snapshot consists of: the database that it was taken of. Whoever needs its bytes makes a copy, which is
 /// consistent by itself and says itself how far it is.
@@ -76,7 +79,15 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
     type SnapshotData = SnapshotCopy;
 
     async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
-        let progress = self.database.sync().await.map_err(io::Error::other)?;
+        let progress = loop {
+            match self.database.sync().await {
+                Ok(progress) => break progress,
+                // Nothing was attempted, and openraft would end the node for any error.
+                Err(Error::Unavailable(why)) => tracing::warn!(target: "snapshot-store", "the snapshot waits: {why}"),
+                Err(error) => return Err(io::Error::other(error)),
+            }
+            tokio::time::sleep(RETRY_AFTER).await;
+        };
         let meta = SnapshotMeta {
             last_log_id: id_at(progress.term, progress.index),
             last_membership: membership::decode(&progress.membership)?,

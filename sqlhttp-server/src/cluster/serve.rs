@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use sqlhttp_core::{JournalMode, Location, Options, sqlite_version};
+use sqlhttp_core::{JournalMode, Location, Options, Status, sqlite_version};
 use sqlhttp_raft::{Node, NodeOptions, SnapshotPolicy};
 use tokio::net::TcpListener;
 
@@ -208,15 +208,21 @@ fn database_options(config: &ClusterConfig) -> Options {
 }
 
 fn state(config: &ClusterConfig, member: &Arc<Member>, log_times: Arc<LogTimes>) -> Result<Arc<State>, String> {
-    let database = member.node.database().clone();
+    let node = member.node.clone();
     let served = Served {
         config: database_config(config),
         backend: Arc::new(member.node.clone()),
         admin: Some(Arc::new(NodeAdmin(member.clone()))),
-        status: Some(Arc::new(move || database.status())),
+        status: Some(Arc::new(move || node_status(&node))),
         last_backup: LastBackup::default(),
     };
     State::of_member(&server_config(config), served, member.clone(), log_times).map_err(|error| error.to_string())
+}
+
+/// The status of the node's database, with the reason for which its log waits.
+fn node_status(node: &Node) -> Status {
+    let waits_for = node.waits_for().map(|why| why.to_string());
+    Status { waits_for, ..node.database().status() }
 }
 
 fn database_config(config: &ClusterConfig) -> DatabaseConfig {

@@ -160,6 +160,56 @@ async fn closing_writes_what_waits_and_refuses_the_rest() {
     log.close();
 }
 
+/// A full disk makes the log wait, and then it goes on: no entry is lost or reported too early.
+#[tokio::test]
+async fn a_full_disk_is_waited_for() {
+    let disk = SimulatedDisk::new();
+    let mut log = simulated(&disk);
+    append(&mut log, vec![mixed(0)]).await.unwrap();
+    disk.set_fault(Fault::Full);
+    let mut pending = Vec::new();
+    // Enough for several segments.
+    for index in 1..40 {
+        pending.push(begin_append(&mut log, vec![mixed(index)]).await);
+    }
+    while log.waits_for().is_none() {
+        std::thread::yield_now();
+    }
+    assert!(log.waits_for().is_some_and(|why| why.contains("the log waits")));
+    assert!(pending[0].try_recv().is_err(), "reported although nothing is written");
+    disk.set_fault(Fault::None);
+    for pending in pending {
+        pending.await.unwrap().unwrap();
+    }
+    assert_eq!(log.waits_for(), None);
+    log.close();
+    disk.crash(Loss::All);
+    let mut log = simulated(&disk);
+    assert_eq!(all_entries(&mut log).await, (0..40).map(mixed).collect::<Vec<_>>());
+    log.close();
+}
+
+/// The end of the process does not wait for the disk. What was not written was not reported, either.
+#[tokio::test]
+async fn closing_does_not_wait_for_a_full_disk() {
+    let disk = SimulatedDisk::new();
+    let mut log = simulated(&disk);
+    append(&mut log, vec![mixed(0)]).await.unwrap();
+    disk.set_fault(Fault::Full);
+    let pending = begin_append(&mut log, vec![mixed(1)]).await;
+    while log.waits_for().is_none() {
+        std::thread::yield_now();
+    }
+    log.stop_waiting();
+    pending.await.unwrap().unwrap_err();
+    log.close();
+    disk.set_fault(Fault::None);
+    disk.crash(Loss::Killed);
+    let mut log = simulated(&disk);
+    assert_eq!(all_entries(&mut log).await, [mixed(0)]);
+    log.close();
+}
+
 #[tokio::test]
 async fn whatever_waits_shares_a_sync() {
     let disk = SimulatedDisk::new();

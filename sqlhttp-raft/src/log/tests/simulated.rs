@@ -33,6 +33,8 @@ pub(super) enum Fault {
     CutAt(u64),
     /// This operation fails, and later ones do not.
     FailAt(u64),
+    /// There is no space: nothing can be written or created.
+    Full,
 }
 
 /// The disk. Clones are the same one.
@@ -124,6 +126,10 @@ impl State {
             Fault::FailAt(fail) if number == fail => (false, Err(io::Error::other("a simulated error"))),
             _ => (true, Ok(())),
         }
+    }
+
+    fn has_space(&self) -> io::Result<()> {
+        if self.fault == Fault::Full { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 
     fn alive(&self) -> io::Result<()> {
@@ -256,6 +262,7 @@ impl Disk for SimulatedDisk {
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         let mut state = self.let_through();
+        state.has_space()?;
         let (happens, told) = state.operation();
         let file = state.names.get(path).copied().unwrap_or(state.files.len());
         if happens && file < state.files.len() {
@@ -347,6 +354,7 @@ impl DiskFile for SimulatedFile {
 
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let mut state = self.check(self.disk.let_through())?;
+        state.has_space()?;
         let (happens, told) = state.operation();
         if happens {
             state.files[self.file].write(bytes, offset as usize);
