@@ -222,6 +222,8 @@ fn the_time_limit_of_a_node_is_for_reads() {
     assert_eq!(send("/db/execute", json!(["CREATE TABLE t(a)"])).status, 200);
     let answer = send("/db/execute", json!([fill]));
     assert_eq!(answer.results(), [json!({"last_insert_id": 400_000, "rows_affected": 400_000})]);
+    let answer = send("/t", json!({"transaction": [{"statement": fill}]}));
+    assert_eq!(answer.results(), [json!({"success": true, "rowsUpdated": 400_000})]);
     let answer = send("/db/query", json!([common::ENDLESS]));
     assert!(answer.text().contains("error"), "{}", answer.text());
     let longer = send("/db/query?db_timeout=1h", json!([common::ENDLESS]));

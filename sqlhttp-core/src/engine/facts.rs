@@ -222,6 +222,7 @@ impl Recorder {
         facts.outside_transaction = !facts.readonly && !any_action;
         if explain {
             facts.transaction = None;
+            facts.foreign_keys = None;
         }
         facts
     }

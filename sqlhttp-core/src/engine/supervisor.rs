@@ -13,7 +13,7 @@ use super::background::spawn;
 /// How often the supervisor looks at a database that works.
 pub(crate) const PERIOD: Duration = Duration::from_millis(4);
 /// How many times it finds no work anywhere before it sleeps.
-const IDLE_SCANS: u32 = 25;
+const IDLE_SCANS: u32 = 5;
 
 /// Something that the supervisor looks at.
 pub(crate) trait Supervised: Send + Sync {

@@ -35,6 +35,8 @@ pub(crate) fn sql_error(error: &SqlError) -> String {
     let busy = if *code == SQLITE_BUSY { " (SQLITE_BUSY)" } else { "" };
     if message == generic || message.is_empty() {
         format!("{generic} ({code}){busy}")
+    } else if message.starts_with(generic.as_str()) {
+        format!("{message} ({code}){busy}")
     } else {
         format!("{generic}: {message} ({code}){busy}")
     }

@@ -212,7 +212,7 @@ impl Scan {
             [b't' | b'T', ..] => self.has_coding |= begins_with(line, CODING),
             _ => {}
         }
-        self.has_line |= !line.trim_ascii().is_empty();
+        self.has_line = self.has_line || !line.trim_ascii().is_empty();
     }
 }
 

@@ -202,7 +202,10 @@ impl State {
 
     /// The moment after which a statement that starts now may not run any more.
     pub(crate) fn deadline(&self) -> Deadline {
-        self.limits.query_timeout.map_or(Deadline::NEVER, |limit| Deadline::after(Instant::now(), limit))
+        let limit = self.limits.query_timeout;
+        let deadline = limit.map_or(Deadline::NEVER, |limit| Deadline::after(Instant::now(), limit));
+        // Every node must decide alike about a write in the log, whatever its flags say.
+        if self.member.is_some() { deadline.for_reads_only() } else { deadline }
     }
 
     /// From now on the health check fails, so that no new work is sent here.

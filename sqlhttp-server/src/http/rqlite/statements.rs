@@ -55,9 +55,7 @@ pub(super) async fn explain(
 
 async fn run(exchange: &Exchange<'_>, endpoint: Endpoint, batch: Batch, params: &Params) -> Result<Answer, Error> {
     let limit = params.db_timeout.filter(|_| endpoint != Endpoint::Load);
-    // The operator's limit is for reads where there is a log: what is in it is not given up.
-    let in_log = exchange.state.member.is_some() && matches!(endpoint, Endpoint::Execute | Endpoint::Load);
-    let deadline = if in_log { client_deadline(limit) } else { deadline(exchange, limit) };
+    let deadline = deadline(exchange, limit);
     let backend = &exchange.database.backend;
     let observed = exchange.database.sql.begin(&batch);
     let work = match endpoint {
@@ -124,18 +122,10 @@ async fn load_file(
     }
 }
 
-fn client_deadline(limit: Option<Duration>) -> Deadline {
-    limit.map_or(Deadline::NEVER, |limit| Deadline::after(Instant::now(), limit))
-}
-
-/// The operator's deadline or the client's, whichever comes first.
+/// The operator's limit and the client's.
 pub(super) fn deadline(exchange: &Exchange<'_>, limit: Option<Duration>) -> Deadline {
-    let (operators, clients) = (exchange.state.deadline(), client_deadline(limit));
-    match (operators.moment(), clients.moment()) {
-        (Some(a), Some(b)) => Deadline::at(a.min(b)),
-        (None, _) => clients,
-        (_, None) => operators,
-    }
+    let clients = limit.map_or(Deadline::NEVER, |limit| Deadline::after(Instant::now(), limit));
+    exchange.state.deadline().and(clients)
 }
 
 /// Reads and understands the statements of a request.
