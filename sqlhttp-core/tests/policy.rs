@@ -191,6 +191,23 @@ fn pragmas_that_cannot_harm_are_accepted_and_have_no_effect() {
     }
 }
 
+/// Matching takes pattern times text, and SQLite cannot be interrupted meanwhile.
+#[test]
+fn long_patterns_match_short_values_only() {
+    let db = memory();
+    let like = |pattern: usize, text: usize| {
+        let sql = format!("SELECT hex(zeroblob({})) LIKE '%' || hex(zeroblob({})) || '%'", text / 2, (pattern - 2) / 2);
+        let outcome = db.execute_blocking(Batch::one(Step::query(sql, ()))).expect("an outcome");
+        first_failure(outcome).is_none()
+    };
+    for (pattern, text) in [(16, 60 << 20), (64, 16 << 20), (256, 4 << 20), (4096, 256 << 10)] {
+        // SQLite counts the end of a text that a function makes.
+        assert!(like(pattern, text - 2), "{pattern} {text}");
+        assert!(!like(pattern + 2, text + 2), "{pattern} {text}");
+    }
+    assert!(!like(4098, 10));
+}
+
 #[test]
 fn explaining_something_dangerous_does_not_do_it() {
     let place = Place::new();

@@ -143,7 +143,7 @@ pub(crate) enum Author {
     Client,
     /// The engine, or the owner of the database.
     Owner,
-    /// The owner's configuration files. What the engine needs of a connection they cannot change: see [`FIXED_PRAGMAS`].
+    /// The owner's configuration files. They cannot change the settings that the engine relies on: see [`FIXED_PRAGMAS`].
     Configuration,
 }
 
@@ -417,7 +417,7 @@ fn work_of(function: &str) -> u32 {
     if is_one_of(function, &["snippet", "highlight", "json_patch", "jsonb_patch"]) {
         1000
     } else if is_one_of(function, &["like", "glob"]) {
-        16
+        64
     } else {
         1
     }

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use super::bind;
 use super::facts::{Author, Facts};
 use super::script::{Script, first_byte};
-use super::session::{Level, Prepared, Role, Session};
+use super::session::{Level, PATTERN_LIMITS, Prepared, Role, Session};
 use super::sqlite::{clock, probe};
 use super::watch::StopReason;
 use crate::model::{
-    Action, Atomicity, Batch, Bindings, Block, Changed, Columns, Ending, Expect, Failure, OnError, Rows, SqlError,
-    Step, StepFacts, StepOutcome, TransactionKeyword, ValueRef,
+    Action, Atomicity, Batch, Bindings, Block, Changed, Columns, Ending, Expect, Failure, OnError, Rows, Step,
+    StepFacts, StepOutcome, TransactionKeyword, ValueRef,
 };
 
 /// Where results go.
@@ -198,7 +198,7 @@ struct Run<'s, S: Sink> {
 }
 
 /// Statements with more work in their functions do not run on a caller's own thread: see [`Facts::work`].
-const INLINE_WORK_MAX: u32 = 40;
+const INLINE_WORK_MAX: u32 = 128;
 /// Up to so much work the values of a statement may be as long as the database allows.
 const FREE_WORK: u32 = 64;
 
@@ -422,13 +422,8 @@ impl<S: Sink> Run<'_, S> {
         }
         let flushed = self.flushed;
         let mut rows = self.rows_counting_steps(prepared, wanted);
-        if let Err(Trouble::Failed(Failure::Sql(error))) = &rows
-            && error.message == PATTERN_TOO_LONG
-            && !self.session.is_inline()
-            && self.flushed == flushed
-        {
-            let too_long = error.clone();
-            rows = self.rows_with_long_patterns(prepared, wanted, too_long);
+        if is_too_long_a_pattern(&rows) && !self.session.is_inline() && self.flushed == flushed {
+            rows = self.rows_with_long_patterns(prepared, wanted, rows);
         }
         if limited {
             self.session.limit_values(None);
@@ -436,23 +431,35 @@ impl<S: Sink> Run<'_, S> {
         rows
     }
 
-    /// Runs a statement once more whose pattern is too long for values of any length. SQLite has undone what it did.
+    /// Runs a statement again whose pattern is too long for values of any length, with longer patterns and shorter values.
+    /// SQLite has undone the effects of the attempt before.
     fn rows_with_long_patterns(
         &mut self,
         prepared: &mut Prepared,
         wanted: bool,
-        too_long: SqlError,
+        too_long: Result<Option<Rows>, Trouble>,
     ) -> Result<Option<Rows>, Trouble> {
-        prepared.statement.rewind();
-        self.session.allow_long_patterns(true);
-        let rows = self.rows_counting_steps(prepared, wanted);
-        self.session.allow_long_patterns(false);
-        match rows {
-            Err(Trouble::Failed(Failure::Sql(error))) if error.primary_code() == rusqlite::ffi::SQLITE_TOOBIG => {
-                Err(Failure::Sql(too_long).into())
+        let flushed = self.flushed;
+        let mut rows = too_long;
+        let own = value_limit(&prepared.facts);
+        for (pattern, value) in &PATTERN_LIMITS[1..] {
+            if !is_too_long_a_pattern(&rows) || self.flushed != flushed {
+                break;
             }
-            rows => rows,
+            prepared.statement.rewind();
+            self.session.limit_patterns((*pattern, own.map_or(*value, |own| own.min(*value))));
+            let attempt = self.rows_counting_steps(prepared, wanted);
+            let too_big = matches!(&attempt, Err(Trouble::Failed(Failure::Sql(error)))
+                if error.primary_code() == rusqlite::ffi::SQLITE_TOOBIG);
+            if too_big {
+                // The pattern is too long for this value.
+                break;
+            }
+            rows = attempt;
         }
+        self.session.limit_patterns(PATTERN_LIMITS[0]);
+        self.session.limit_values(own);
+        rows
     }
 
     /// Like [`Run::rows`]. Takes the steps off those that the run has left, if they are limited.
@@ -579,6 +586,10 @@ impl InsertProbe {
 /// A value of `PRAGMA database_list`, whose third column is the path of the file. The path is not the client's business.
 fn without_main_file((column, value): (usize, ValueRef<'_>)) -> ValueRef<'_> {
     if column == 2 { ValueRef::Text(b"") } else { value }
+}
+
+fn is_too_long_a_pattern(rows: &Result<Option<Rows>, Trouble>) -> bool {
+    matches!(rows, Err(Trouble::Failed(Failure::Sql(error))) if error.message == PATTERN_TOO_LONG)
 }
 
 /// The longest values of a statement, bytes, if it needs a limit of its own. SQLite can be interrupted between two calls of a

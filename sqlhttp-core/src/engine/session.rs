@@ -40,11 +40,9 @@ const WAL_AUTOCHECKPOINT_PAGES: i64 = 1000;
 const INLINE_VALUE_BYTES_MAX: i32 = 64 << 10;
 /// The longest pattern of LIKE and GLOB there, bytes. Matching takes pattern times text in the worst case.
 const INLINE_PATTERN_BYTES_MAX: i32 = 64;
-/// The longest pattern of LIKE and GLOB elsewhere, bytes, for values of any length.
-const PATTERN_BYTES_MAX: i32 = 32;
-/// The longest pattern for values of up to [`LONG_PATTERN_VALUE_BYTES_MAX`].
-const LONG_PATTERN_BYTES_MAX: i32 = 4096;
-const LONG_PATTERN_VALUE_BYTES_MAX: i32 = 256 << 10;
+/// The longest patterns of LIKE and GLOB elsewhere, and the longest values that each may meet, bytes. The product of the two
+/// is the same everywhere: matching takes about three seconds in the worst case.
+pub(crate) const PATTERN_LIMITS: [(i32, i32); 4] = [(16, i32::MAX), (64, 16 << 20), (256, 4 << 20), (4096, 256 << 10)];
 
 /// What all sessions of a database share.
 #[derive(Debug)]
@@ -291,7 +289,7 @@ impl Session {
         let (value, pattern) = if inline {
             (most.min(INLINE_VALUE_BYTES_MAX), INLINE_PATTERN_BYTES_MAX)
         } else {
-            (most, PATTERN_BYTES_MAX)
+            (most, PATTERN_LIMITS[0].0)
         };
         self.connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, value).map_err(sql_error)?;
         self.connection.set_limit(Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, pattern).map_err(sql_error)?;
@@ -308,13 +306,11 @@ impl Session {
         }
     }
 
-    /// Allows long patterns of LIKE and GLOB, and limits the values in turn; or the other way round.
-    pub(crate) fn allow_long_patterns(&self, allowed: bool) {
-        self.limit(
-            Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH,
-            if allowed { LONG_PATTERN_BYTES_MAX } else { PATTERN_BYTES_MAX },
-        );
-        self.limit_values(allowed.then_some(LONG_PATTERN_VALUE_BYTES_MAX));
+    /// Allows patterns of LIKE and GLOB of one length, and limits the values to the length that goes with it: one of
+    /// [`PATTERN_LIMITS`].
+    pub(crate) fn limit_patterns(&self, (pattern, value): (i32, i32)) {
+        self.limit(Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, pattern);
+        self.limit_values(Some(value));
     }
 
     fn limit(&self, limit: Limit, value: i32) {
