@@ -33,6 +33,8 @@ const WAITING_MAX: usize = 4096;
 const WAITING_BYTES_MAX: usize = 256 << 20;
 /// How long after its deadline a write that has its place may take to answer by itself.
 const APPLY_GRACE: Duration = Duration::from_secs(1);
+/// How often a caller looks whether the node waits for its disk.
+const STUCK_POLL: Duration = Duration::from_secs(1);
 /// How soon to ask again for a leader.
 pub(crate) const LEADER_POLL: Duration = Duration::from_millis(2);
 
@@ -95,7 +97,7 @@ pub(crate) struct Proposer {
     log: LogStore,
 }
 
-/// What a proposer puts into every entry, and how long a piece of work waits for its place.
+/// The settings that a proposer puts into every entry, and how long a piece of work waits for its place.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Settings {
     apply_timeout: Duration,
@@ -219,10 +221,25 @@ impl Proposer {
         if place.give_up() {
             return Err(self.waits_for().map_or(Error::Timeout, Error::Unavailable));
         }
-        let Some(moment) = deadline.moment() else { return outcome.await.unwrap_or(Err(Error::Closed)) };
+        let Some(moment) = deadline.moment() else { return self.outcome_unless_stuck(outcome).await };
         let latest = tokio::time::Instant::from_std(moment + APPLY_GRACE);
         let waited = tokio::time::timeout_at(latest, outcome).await;
         waited.map_or(Err(Error::Unknown), |outcome| outcome.unwrap_or(Err(Error::Closed)))
+    }
+
+    /// Waits for the outcome of a write that has its place in the log, unless the node waits for its disk.
+    async fn outcome_unless_stuck(
+        &self,
+        mut outcome: oneshot::Receiver<Result<Outcome, Error>>,
+    ) -> Result<Outcome, Error> {
+        loop {
+            if let Ok(outcome) = tokio::time::timeout(STUCK_POLL, &mut outcome).await {
+                return outcome.unwrap_or(Err(Error::Closed));
+            }
+            if self.waits_for().is_some() {
+                return Err(Error::Unknown);
+            }
+        }
     }
 
     /// The reason why nothing is written at the moment, if the node waits for its disk.
