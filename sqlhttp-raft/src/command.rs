@@ -121,7 +121,7 @@ impl Written<'_> {
 pub(crate) struct Command {
     bytes: Arc<[u8]>,
     works: Arc<[Work]>,
-    /// What its batches depend on besides the database; `None` in version 1.
+    /// The conditions under which its batches run; `None` in version 1.
     conditions: Option<Conditions>,
     /// How many bytes it would take if nothing were compressed, about.
     len_plain: usize,
@@ -185,7 +185,7 @@ impl Command {
         Ok(Command { bytes: bytes.into(), works, conditions: Some(conditions), len_plain, waiting: None })
     }
 
-    /// What its batches depend on besides the database; `None` if it is of version 1.
+    /// The conditions under which its batches run; `None` if it is of version 1.
     pub(crate) fn conditions(&self) -> Option<Conditions> {
         self.conditions
     }

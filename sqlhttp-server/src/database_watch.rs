@@ -1,7 +1,7 @@
 //! Looks after a database while it is served: whether its files are still at their paths, and whether they are sound.
 //!
 //! A removed or replaced file would take every write with it that is acknowledged from then on. Damage can stay unnoticed for
-//! months in a table that nobody reads, and by then it is in every backup.
+//! months in a table that is never read, and by then it is in every backup.
 
 use std::time::Duration;
 

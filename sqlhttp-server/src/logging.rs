@@ -218,7 +218,7 @@ mod tests {
         assert!(matches!(init(LogFormat::Text, "loud", none), Err(LoggingError::Level(_))));
     }
 
-    /// What is written at this level: whether the span of a request exists, its line, and a line about slow SQL.
+    /// The lines that are written at this level: whether the span of a request exists, its line, and a line about slow SQL.
     fn written(level: Level, all: bool, slow: bool) -> (bool, bool, bool) {
         let filter = filter(level, RequestLines { all, slow });
         let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::sink).finish();

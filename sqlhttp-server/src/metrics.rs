@@ -29,7 +29,7 @@ pub(crate) use self::sql::{Interrupted, SqlCounters};
 use crate::cluster::member::Member;
 use crate::schedule::LastBackup;
 
-/// What the names of our own series begin with.
+/// The prefix of the names of our own series.
 const PREFIX: &str = "sqlhttp";
 
 /// Asks a database what it tells of itself.
@@ -61,11 +61,11 @@ pub(crate) struct Observed {
     pub(crate) location: Location,
     /// When it was backed up.
     pub(crate) last_backup: LastBackup,
-    /// What is counted about its SQL.
+    /// The counters of its SQL.
     pub(crate) sql: Arc<SqlCounters>,
 }
 
-/// What is counted for one database, or for the requests that reach none.
+/// The counters of one database, or for the requests that reach none.
 pub(crate) struct DatabaseMetrics {
     /// `None` stands for no database.
     observed: Option<Observed>,

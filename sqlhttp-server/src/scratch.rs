@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use sqlhttp_core::Location;
 
-/// What stands between the database's name and the numbers.
+/// The part between the database's name and the numbers.
 const MARK: &str = "-load-";
 
 /// What SQLite adds to a file's name while it is open.

@@ -20,7 +20,7 @@ fn unpack(format: &str, name: &str, to: &Path) {
     std::fs::write(to.join(name), bytes).unwrap();
 }
 
-/// What the node of the fixtures contained when it was killed. It ran with `-fk`, so deleting a parent took its child.
+/// The content of the node of the fixtures when it was killed. It ran with `-fk`, so deleting a parent took its child.
 fn content() -> Value {
     json!([
         [1, "2026-11-29 02:41:00", -4482797185867784188_i64, "2DCCA5"],

@@ -97,7 +97,7 @@ fn settings_that_clients_send_when_they_connect_are_accepted() {
     }
 }
 
-/// What precedes a statement that fails, in the same text, does not stay.
+/// The effects of the statements before one that fails, in the same text, are undone.
 #[test]
 fn a_text_whose_later_statement_fails_leaves_nothing() {
     let (_dir, server) = node();

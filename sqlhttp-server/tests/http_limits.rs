@@ -381,7 +381,7 @@ async fn ambiguous_requests_are_refused() {
         client.send(format!("POST /t HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: Chunked\r\n\r\n{chunk}")).await;
         assert_eq!(client.response().await.status, 200);
     }
-    // What looks like another header in the body is none.
+    // Text in the body that looks like a header is not one.
     let body = "{\n\"transaction\":[{\"query\":\"x\"}],\nContent-Length: 5\n}";
     let request = format!(
         "POST /t HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n",

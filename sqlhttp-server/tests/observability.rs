@@ -1,4 +1,4 @@
-//! What an operator can see of both servers: lines about requests and slow SQL, metrics, and what a start tidies up.
+//! The view of an operator of both servers: lines about requests and slow SQL, metrics, and what a start tidies up.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -153,7 +153,7 @@ fn metrics_tell_mistakes_of_clients_from_failures_of_the_server() {
         server.send(&statement("INSERT INTO t VALUES(1),(2),(3)"));
         server.send(&ask("SELECT * FROM t"));
         server.send(&ask("NONSENSE"));
-        // What is counted before the answer is sent can be read after it.
+        // Counters are increased before the answer is sent.
         let text = metrics(addr);
         assert_eq!(series(&text, "sqlhttp_sql_errors_total{database=\"t\"}"), 1.0);
         assert_eq!(series(&text, "sqlhttp_rows_returned_total{database=\"t\"}"), 3.0);

@@ -246,7 +246,7 @@ fn virtual_tables() {
     assert_eq!(ask(&target.server, "SELECT v FROM f_config WHERE k = 'pgsz'"), json!([[1000]]));
 }
 
-/// What no row can restore is dumped as `sqlite3` dumps it.
+/// A virtual table that rows cannot restore is dumped as `sqlite3` dumps it.
 #[test]
 fn virtual_tables_whose_content_is_elsewhere() {
     let source = Server::memory();
@@ -403,7 +403,7 @@ fn any_database() {
     let config = Config { cases, max_shrink_iters: 500, failure_persistence: None, ..Config::default() };
     let result = TestRunner::new(config).run(&database(), |statements| {
         source.clear();
-        // What fails fails.
+        // Some of them fail.
         source.server.send(&Request::json("/db/execute", json!(statements))).results();
         assert_rebuilds(&source.server, &target);
         Ok(())

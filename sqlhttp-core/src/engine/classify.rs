@@ -44,7 +44,7 @@ pub(crate) fn classify(session: &mut Session, batch: &Batch) -> Kind {
     seen.kind(batch)
 }
 
-/// What the statements of a batch are, taken together.
+/// The properties of all statements of a batch together.
 struct Seen {
     writes: bool,
     alone: bool,

@@ -50,7 +50,7 @@ struct Inner {
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// What the supervisor looks after.
+/// The parts of a database that the supervisor looks after.
 struct Supervision {
     shared: Arc<Shared>,
     readers: Arc<Readers>,

@@ -1,6 +1,6 @@
 //! Finds damage in a database with SQLite's integrity check (<https://sqlite.org/pragma.html#pragma_integrity_check>).
 //!
-//! * [`require_sound`]: a file that nobody else uses, such as a backup before it is published.
+//! * [`require_sound`]: a file that no other process uses, such as a backup before it is published.
 //! * [`live`]: the open database, in the background, at a limited pace.
 
 use rusqlite::Connection;
@@ -105,7 +105,7 @@ fn miscounted(connection: &Connection) -> rusqlite::Result<Option<String>> {
     Ok((used + free + locked != all).then_some(message))
 }
 
-/// What an integrity check reports, line by line.
+/// The lines that an integrity check reports.
 fn lines(connection: &Connection, sql: &str) -> Result<Vec<String>, SqlError> {
     let mut statement = connection.prepare(sql).map_err(sql_error)?;
     let mut rows = statement.query([]).map_err(sql_error)?;

@@ -20,7 +20,7 @@ pub struct LogEntry {
     pub work: Vec<LogWork>,
 }
 
-/// What the batches of an entry depend on besides the database. It is decided once, by the node that proposes the entry, so
+/// Everything that the batches of an entry depend on besides the database. It is decided once, by the node that proposes the entry, so
 /// that every node applies it alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Conditions {
@@ -41,7 +41,7 @@ pub enum LogWork {
         batch: Arc<Batch>,
         /// It must not share its transaction with others: see [`crate::Database::classify`].
         alone: bool,
-        /// How many steps of SQLite's virtual machine it may take, about; 0 for no limit. What exceeds it fails with
+        /// How many steps of SQLite's virtual machine it may take, about; 0 for no limit. A statement that exceeds it fails with
         /// [`crate::Failure::Timeout`], on every node at the same step.
         steps_max: u64,
     },

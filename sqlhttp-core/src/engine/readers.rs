@@ -79,7 +79,7 @@ enum Job {
 }
 
 impl Job {
-    /// Whether nobody waits for it any more; then its caller has been answered.
+    /// Whether its deadline has passed or its caller is gone.
     fn is_over(&self) -> bool {
         match self {
             Job::Read(job) => {
@@ -113,7 +113,7 @@ struct State {
     idle: Vec<Session>,
     /// Sessions that somebody uses now.
     lent: usize,
-    /// What waits for a thread, and since when.
+    /// The jobs that wait for a thread, and since when each waits.
     jobs: VecDeque<(Job, Instant)>,
     threads: usize,
     waiting_threads: usize,
@@ -534,7 +534,7 @@ fn is_nested(sql: &str) -> bool {
     selects.take(NESTED_SELECTS).count() == NESTED_SELECTS
 }
 
-/// Takes the jobs out that nobody waits for any more.
+/// Takes out the jobs whose deadline has passed or whose caller is gone.
 fn take_over(jobs: &mut VecDeque<(Job, Instant)>) -> Vec<Job> {
     if !jobs.iter().any(|(job, _)| job.is_over()) {
         return Vec::new();

@@ -110,7 +110,7 @@ struct State {
     interrupted: bool,
 }
 
-/// What the supervisor needs of a connection.
+/// The state of a connection that the supervisor reads, and its interrupt handle.
 #[derive(Default)]
 pub(crate) struct Slot {
     state: Mutex<State>,

@@ -16,13 +16,13 @@ pub struct Batch {
     pub stamp: Option<Stamp>,
     /// Tell how long each step ran.
     pub timed: bool,
-    /// What a setting does that cannot take effect.
+    /// The effect of a setting that cannot take effect: an error, or none.
     #[cfg_attr(feature = "serde", serde(skip))]
     pub settings: Settings,
 }
 
-/// What a `PRAGMA foreign_keys` does in a batch where it cannot take effect: in a transaction of several steps, and where
-/// no statement follows.
+/// How a batch treats a `PRAGMA foreign_keys` that cannot take effect: one in a transaction of several steps, and one
+/// without any other statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Settings {
     /// The batch fails before any of it runs.

@@ -1,4 +1,4 @@
-//! The beginning of SQL text, as far as it can be told without SQLite: blanks, comments, words.
+//! The beginning of SQL text, as far as it can be recognised without SQLite: blanks, comments, words.
 
 /// The letters, digits and underscores with which a text begins, and the rest.
 pub fn word(text: &str) -> (&str, &str) {
@@ -6,7 +6,7 @@ pub fn word(text: &str) -> (&str, &str) {
     text.split_at(letters.count())
 }
 
-/// What comes after white space and comments.
+/// The text after white space and comments.
 pub fn skip_blanks(text: &str) -> &str {
     let mut rest = text.trim_ascii_start();
     loop {

@@ -63,7 +63,7 @@ pub(crate) enum Scanned<'a> {
 /// A mistake on the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FlagError {
-    /// What is wrong, in Go's words where Go has some.
+    /// The mistake, in Go's words where Go has some.
     pub message: String,
     /// The flag as it was typed, without dashes and value; empty if the word is no flag's name.
     pub name: String,
@@ -176,7 +176,7 @@ pub(crate) fn summary(name: &str, kind: Kind, default: &str, help: &str) -> Stri
     format!("-{name}{}: {help}{}", argument(kind), shown_default(kind, default))
 }
 
-/// What a program prints about a mistake on its command line: the mistake; the flag that it is about or that may have been
+/// The lines that a program prints about a mistake on its command line: the mistake; the flag that it is about or that may have been
 /// meant; where the help is. `flags` are the names of all flags, `summary` gives the line about one of them.
 pub(crate) fn explain(
     error: &FlagError,

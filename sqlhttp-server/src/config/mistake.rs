@@ -5,11 +5,11 @@ use std::collections::HashMap;
 /// Why a configuration makes no sense.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Mistake {
-    /// What is wrong, in the words of ws4sqlite where it has some.
+    /// The mistake, in the words of ws4sqlite where it has some.
     pub(crate) message: String,
     /// The key that is wrong or missing, as `auth.byCredentials[0].user`.
     pub(crate) key: String,
-    /// What the value is or should be.
+    /// The value, or the value that is expected.
     pub(crate) remedy: String,
 }
 
@@ -22,7 +22,7 @@ pub(crate) struct Lines(HashMap<String, u64>);
 pub(crate) struct Origin {
     /// The file; `None` without one.
     pub(crate) file: Option<String>,
-    /// What stands before the keys in it: `databases[0]`, or nothing.
+    /// The prefix of the keys in it: `databases[0]`, or nothing.
     pub(crate) prefix: String,
     pub(crate) lines: Lines,
 }

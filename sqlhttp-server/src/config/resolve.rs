@@ -124,7 +124,7 @@ fn by_credentials(id: &str, credentials: &[Credential]) -> Result<Users, Mistake
     Ok(Users::ByCredentials(users))
 }
 
-/// What a hash has to look like.
+/// The form of a hash.
 const NO_HASH: &str = "write the 64 hexadecimal digits of the SHA-256, as `printf %s PASSWORD | sha256sum` prints them";
 
 fn sha256_from_hex(text: &str) -> Option<[u8; 32]> {

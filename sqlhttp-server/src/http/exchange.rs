@@ -79,7 +79,8 @@ impl<'a> Exchange<'a> {
         let deadline = self.state.deadline();
         let observed = self.database.sql.begin(&batch);
         let work = self.database.backend.request(batch, ReadLevel::Weak, deadline);
-        // What is in the log of a node happens, however long that takes; its backend sees to what is not there yet.
+        // A write that is in the log of a node takes effect, however long that takes. The backend applies the deadline to
+        // writes that are not in the log yet.
         let answer = if self.state.member.is_some() { work.await } else { until(deadline, work).await };
         self.database.sql.end(observed, answer)
     }

@@ -1,4 +1,4 @@
-//! What is counted and logged about the SQL of requests.
+//! Counters and log lines about the SQL of requests.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ pub(crate) struct Observation<C: Deref<Target = SqlCounters>> {
     ended: bool,
 }
 
-/// What a line about a slow batch needs.
+/// The data of a line about a slow batch.
 struct SlowLog {
     limit: Duration,
     started: Instant,
@@ -86,7 +86,7 @@ impl<C: Deref<Target = SqlCounters>> Observation<C> {
             Ok(Part::Rows(block)) => return self.counters.rows_returned(block.len()),
             Ok(Part::Step(step, _)) => {
                 self.step(step);
-                // Whoever reads the parts may stop at a failure, which is no sign that the client has gone.
+                // The reader of the parts may stop at a failure, which is no sign that the client has gone.
                 if !matches!(step, StepOutcome::Failed(_)) {
                     return;
                 }

@@ -70,13 +70,13 @@ pub(crate) fn answered(response: &HttpResponse, took: Duration) {
     let status = response.status();
     let explained = status.is_client_error()
         || status == StatusCode::SERVICE_UNAVAILABLE
-        // What failed inside SQLite may quote the statement.
+        // SQLite's error messages may quote the statement.
         || (status.is_server_error() && tracing::enabled!(target: REQUEST_LOG, Level::DEBUG));
     let reason = if explained { reason(response) } else { None };
     tracing::info!(target: REQUEST_LOG, status = status.as_u16(), took_us, reason, "answered");
 }
 
-/// What a refusal tells the client.
+/// The text of a refusal.
 fn reason(response: &HttpResponse) -> Option<String> {
     let ReplyBody::Whole(body) = response.body() else { return None };
     let text = match serde_json::from_slice(body) {

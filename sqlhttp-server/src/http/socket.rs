@@ -15,7 +15,7 @@ use super::state::State;
 /// How long a client may leave us waiting to send it more.
 const WRITE_STALL_MAX: Duration = Duration::from_secs(60);
 
-/// How long the rest of a body that nobody wants is read. Closing a socket with unread bytes resets the connection,
+/// How long the rest of a body is read that is not needed any more. Closing a socket with unread bytes resets the connection,
 /// and the answer might be lost.
 const LINGER: Duration = Duration::from_secs(2);
 

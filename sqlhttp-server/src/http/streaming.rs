@@ -1,7 +1,7 @@
 //! Large answers, which come in parts.
 //!
 //! The beginning is held back in the hope that the end comes soon: then the answer has a length, and a failure its own
-//! status. What is longer is sent as it comes. A failure after that becomes part of the answer if the protocol has a place
+//! status. A longer answer is sent as it comes. A failure after that becomes part of the answer if the protocol has a place
 //! for it, and cuts the connection otherwise, because 200 has been said already.
 
 use std::{error, io};

@@ -1,4 +1,4 @@
-//! What every Prometheus client library tells about its process, under the names that dashboards expect. Linux only.
+//! The metrics of the process that every Prometheus client library has, under the names that dashboards expect. Linux only.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use prometheus_client::metrics::MetricType;
 #[derive(Debug)]
 pub(super) struct Process;
 
-/// What the system knows of the process.
+/// The system's figures about the process.
 #[derive(Debug, PartialEq)]
 struct Figures {
     cpu_seconds: f64,

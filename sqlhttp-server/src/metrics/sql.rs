@@ -1,4 +1,4 @@
-//! What is counted about the SQL of one database's requests.
+//! The counters of the SQL of one database's requests.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};

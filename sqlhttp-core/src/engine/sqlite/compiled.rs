@@ -11,9 +11,9 @@ use rusqlite::ffi;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Feature {
-    /// What it is called ("geopoly").
+    /// Its name ("geopoly").
     pub name: &'static str,
-    /// What clients cannot use without it.
+    /// The functions that clients cannot use without it.
     pub provides: &'static str,
     /// The flag to compile SQLite with, as LIBSQLITE3_FLAGS takes it.
     pub flag: &'static str,

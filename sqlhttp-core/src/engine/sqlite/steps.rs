@@ -89,7 +89,7 @@ mod tests {
         (connection, calls)
     }
 
-    /// The depth belongs to one build of the handler, so it is learnt anew for the handler of this test.
+    /// The depth belongs to one build of the handler, so this test calibrates with its own handler.
     #[test]
     fn statements_of_virtual_tables_are_not_counted() {
         let (connection, calls) = counting();

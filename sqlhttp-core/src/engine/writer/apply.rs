@@ -503,7 +503,7 @@ impl Writer<'_> {
         }
     }
 
-    /// Takes no more writes. What is open is rolled back, and none of it has been told.
+    /// Takes no more writes. Rolls back the open transaction, of which no caller has got a result.
     pub(super) fn give_up(&mut self, why: &str) -> Error {
         self.shared.poison(why);
         let _ = self.session.rollback();

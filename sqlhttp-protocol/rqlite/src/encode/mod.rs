@@ -122,7 +122,7 @@ impl PartEncoder {
     /// that has none yet, and follows the rows of one that has some. No part may follow.
     pub fn end_early(&mut self, error: &Error, trailer: &Trailer, out: &mut Vec<u8>) {
         let PartEncoder { shape, encoder, .. } = self;
-        // Only what reads is told in parts.
+        // Only the results of reads are sent in parts.
         let text = words::error_text(error, true);
         if !shape.pretty {
             return encoder.end_early(&text, trailer, shape, out);
@@ -186,7 +186,7 @@ impl Encoder {
     fn part(&mut self, part: Part, trailer: &Trailer, shape: &Shape, out: &mut Vec<u8>) -> Result<(), Abort> {
         match part {
             Part::Columns(columns) => {
-                // Only what reads is told in parts.
+                // Only the results of reads are sent in parts.
                 let reads = StepFacts { reads: true, ..StepFacts::default() };
                 let detail = Detail { facts: reads, shape };
                 if detail.shows_rows(&columns) {
@@ -291,7 +291,7 @@ impl Encoder {
         };
         open.notice_drain(out);
         match open {
-            // What has been written of the step is still there.
+            // The part of the step that is written already stays.
             Open { start: Some(start), .. } => out.truncate(start),
             Open { writer: None, .. } => {}
             Open { writer: Some(writer), .. } => {

@@ -189,7 +189,7 @@ async fn a_full_disk_is_waited_for() {
     log.close();
 }
 
-/// The end of the process does not wait for the disk. What was not written was not reported, either.
+/// The end of the process does not wait for the disk. An entry that was not written was not reported, either.
 #[tokio::test]
 async fn closing_does_not_wait_for_a_full_disk() {
     let disk = SimulatedDisk::new();

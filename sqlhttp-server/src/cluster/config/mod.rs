@@ -100,13 +100,13 @@ pub struct ClusterConfig {
     pub exit_on_failure: bool,
     /// How many bytes a text, a BLOB or a row may have.
     pub value_bytes_max: u64,
-    /// What is logged, and how.
+    /// The settings of the log.
     pub log: LogConfig,
     /// The flags that were given and have no effect, each with the reason.
     pub idle_flags: Vec<(&'static str, &'static str)>,
 }
 
-/// What is logged, and how.
+/// The settings of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogConfig {
     /// How log lines look.

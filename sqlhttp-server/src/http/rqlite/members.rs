@@ -35,7 +35,7 @@ fn describe(exchange: &Exchange<'_>, resource: &str) -> Node {
     }
 }
 
-/// The URL before the path of the API, as the client has spelled it. (What a proxy adds is not trusted, here as elsewhere.)
+/// The URL before the path of the API, as the client has spelled it. (Headers that a proxy adds are not trusted, here as elsewhere.)
 fn api_url(exchange: &Exchange<'_>, resource: &str) -> String {
     let request = exchange.request;
     let scheme = if exchange.state.node.tls { "https" } else { "http" };

@@ -1,4 +1,4 @@
-//! What a database consists of, and which part of it a dump has.
+//! The objects of a database, and those that a dump contains.
 
 use super::sql;
 
@@ -20,7 +20,7 @@ pub(super) struct Table {
     pub(super) without_rowid: bool,
 }
 
-/// What kind of table it is.
+/// The kind of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Plain,
@@ -68,7 +68,7 @@ pub(super) enum Content {
 pub(super) struct Other {
     kind: String,
     name: String,
-    /// What it belongs to; for a view, its own name.
+    /// The table that it belongs to; for a view, its own name.
     parent: String,
     pub(super) sql: String,
 }
