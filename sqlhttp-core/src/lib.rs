@@ -70,6 +70,7 @@ pub use engine::{AfterStop, DiskFault, FaultyDisk, Loss};
 #[cfg(feature = "engine")]
 pub use engine::{
     CheckOptions, Classified, Conditions, Database, Feature, IntegrityReport, JournalMode, Location, LogEntry, LogWork,
-    OnApplied, Options, Progress, STACK_BYTES, Status, Writes, missing_features, new_stamp, sqlite_version,
+    OnApplied, Options, Progress, STACK_BYTES, Status, Writes, install_allocator, missing_features, new_stamp,
+    sqlite_version,
 };
 pub use model::*;

@@ -9,6 +9,31 @@ pub fn prefer_small_pages() {
     }
 }
 
+/// Has SQLite count its memory. All statements together may use half of the memory that the process may use, in blocks of 64 KiB
+/// and more. Call this at the beginning of `main`.
+#[allow(unsafe_code)]
+pub fn limit_sqlite() {
+    let bytes_max = memory_max().map_or(u64::MAX, |bytes| bytes / 2);
+    // SAFETY: `main` calls this before it starts another thread.
+    let installed = unsafe { sqlhttp_core::install_allocator(bytes_max) };
+    if !installed {
+        tracing::warn!("SQLite was initialised before: -max-statement-memory has no effect");
+    }
+}
+
+/// The memory of the machine, or of the control group of this process if that is less, bytes.
+fn memory_max() -> Option<u64> {
+    let group = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|text| text.trim().parse().ok());
+    let machine = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| total_of(&text));
+    [group, machine].into_iter().flatten().min()
+}
+
+/// The total memory in the format of `/proc/meminfo`, bytes.
+fn total_of(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
 /// How many files a server needs for other things than connections: listeners, threads, log, copies, and connections that
 /// are being refused.
 const FILES_RESERVED: u64 = 96;
@@ -44,7 +69,13 @@ pub fn allow_many_files() {
 
 #[cfg(test)]
 mod tests {
-    use super::connections_within;
+    use super::{connections_within, total_of};
+
+    #[test]
+    fn the_memory_of_the_machine_is_read() {
+        assert_eq!(total_of("MemTotal:       24589876 kB\nMemFree: 1 kB\n"), Some(24_589_876 * 1024));
+        assert_eq!(total_of("MemFree: 1 kB\n"), None);
+    }
 
     #[test]
     fn databases_keep_files() {

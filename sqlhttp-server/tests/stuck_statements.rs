@@ -16,7 +16,7 @@ const PROMPT: Duration = Duration::from_secs(5);
 const BUSY_INSIDE: &[&str] = &[
     "SELECT sum(instr(hex(zeroblob(16000000)), hex(zeroblob(1600000)) || x)) FROM (WITH RECURSIVE c(x) AS \
      (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT x FROM c)",
-    "SELECT sum(hex(zeroblob(30000000 + x)) LIKE '%00000000000000000001') FROM (WITH RECURSIVE c(x) AS \
+    "SELECT sum(hex(zeroblob(30000000 + x)) LIKE '%00000000000001') FROM (WITH RECURSIVE c(x) AS \
      (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT x FROM c)",
     "SELECT sum(length(replace(hex(zeroblob(16000000)), '00', x))) FROM (WITH RECURSIVE c(x) AS \
      (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT x FROM c)",

@@ -55,4 +55,5 @@ pub use progress::Progress;
 pub use sqlite::compiled::{Feature, missing_features};
 #[cfg(feature = "fault-injection")]
 pub use sqlite::faulty::{AfterStop, DiskFault, FaultyDisk, Loss};
+pub use sqlite::heap::install_allocator;
 pub use stamps::new as new_stamp;

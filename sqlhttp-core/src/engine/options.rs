@@ -95,6 +95,11 @@ pub struct Options {
     pub value_bytes_max: u64,
     /// The name under which users know that limit; part of the error message.
     pub value_bytes_max_name: &'static str,
+    /// The memory that SQLite may allocate for one batch, bytes, apart from what its connection has cached. A statement that
+    /// needs more fails with SQLite's `out of memory`. Has an effect only after [`crate::install_allocator`].
+    pub memory_bytes_max: u64,
+    /// The name under which users know that limit; part of the error message.
+    pub memory_bytes_max_name: &'static str,
     /// How many bytes of results are held in memory for a batch that must commit before it is answered.
     pub held_bytes_max: u64,
     /// How many bytes of rows travel in one block.
@@ -126,6 +131,8 @@ impl Default for Options {
             rows_max: None,
             value_bytes_max: 64 << 20,
             value_bytes_max_name: "value_bytes_max",
+            memory_bytes_max: 512 << 20,
+            memory_bytes_max_name: "memory_bytes_max",
             held_bytes_max: 64 << 20,
             block_bytes: 64 << 10,
             stall_timeout: Duration::from_secs(30),

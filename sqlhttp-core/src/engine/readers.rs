@@ -208,7 +208,9 @@ impl Readers {
     /// Where a batch has to run, decided on the caller's thread however long that takes.
     pub(crate) fn classify_here(&self, batch: &Batch) -> Result<Kind, Error> {
         let mut session = self.take(false)?;
+        session.begin_run(Limits::default());
         let kind = classify(&mut session, batch);
+        session.end_run();
         self.give_back(session);
         Ok(kind)
     }

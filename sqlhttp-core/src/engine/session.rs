@@ -17,6 +17,7 @@ use super::facts::{Author, Facts, Recorder};
 use super::script::is_white;
 use super::sqlite::clock;
 use super::sqlite::functions::{self, ChangeBaseline};
+use super::sqlite::heap;
 use super::sqlite::memory::{self, MemoryDatabase};
 use super::sqlite::probe;
 use super::sqlite::statement::Statement;
@@ -187,6 +188,8 @@ pub(crate) struct Session {
     /// The longest value on any thread but a caller's own.
     value_bytes_max: u64,
     value_bytes_max_name: &'static str,
+    memory_bytes_max: u64,
+    memory_bytes_max_name: &'static str,
     /// A batch has left something behind in the connection.
     dirty: bool,
 }
@@ -261,6 +264,8 @@ impl Session {
             foreign_keys_at_first: foreign_keys,
             value_bytes_max: blueprint.options.value_bytes_max,
             value_bytes_max_name: blueprint.options.value_bytes_max_name,
+            memory_bytes_max: blueprint.options.memory_bytes_max,
+            memory_bytes_max_name: blueprint.options.memory_bytes_max_name,
             dirty: false,
         };
         session.set_inline(false)?;
@@ -327,10 +332,12 @@ impl Session {
     /// Begins a run that ends when its limits are exceeded.
     pub(crate) fn begin_run(&self, limits: Limits) {
         self.watch.begin(limits);
+        heap::begin_run(usize::try_from(self.memory_bytes_max).unwrap_or(usize::MAX));
     }
 
     /// Ends a run. SQLite's interrupt flag is cleared, so that it cannot stop what comes next.
     pub(crate) fn end_run(&mut self) {
+        heap::end_run();
         if self.watch.end().interrupted && self.is_autocommit() {
             // SQLite clears the flag when a statement begins to run and no other does.
             let cleared = self.begin().and_then(|()| self.rollback());
@@ -396,8 +403,9 @@ impl Session {
     /// Prepares the first statement of a text.
     pub(crate) fn prepare(&mut self, sql: &CStr, author: Author) -> Result<Next, Failure> {
         self.recorder.begin(author);
-        let found = Statement::prepare(&self.connection, sql, true)
-            .map_err(|error| self.recorder.refused().map_or(Failure::Sql(error), Failure::NotAllowed))?;
+        let found = Statement::prepare(&self.connection, sql, true).map_err(|error| {
+            self.recorder.refused().map_or_else(|| Failure::Sql(self.with_limit(error)), Failure::NotAllowed)
+        })?;
         let Some(statement) = found.statement else {
             // Nothing before the end is no statement and yet takes no text, but a loop over a text must end.
             let consumed = if found.consumed == 0 { sql.count_bytes() } else { found.consumed };
@@ -457,12 +465,29 @@ impl Session {
 
     /// What the connection's last call failed with.
     pub(crate) fn error(&self, code: i32) -> SqlError {
-        let mut error = probe::last_error(&self.connection, code);
+        self.with_limit(probe::last_error(&self.connection, code))
+    }
+
+    /// Adds the limit that a statement has met.
+    fn with_limit(&self, mut error: SqlError) -> SqlError {
         if error.primary_code() == rusqlite::ffi::SQLITE_TOOBIG {
             let most = self.connection.limit(Limit::SQLITE_LIMIT_LENGTH).unwrap_or_default();
             error.message = format!("{}: the limit is {most} bytes ({})", error.generic, self.value_bytes_max_name);
         }
+        if error.primary_code() == rusqlite::ffi::SQLITE_NOMEM
+            && let Some(refused) = heap::refused()
+        {
+            error.message = self.why_no_memory(refused);
+        }
         error
+    }
+
+    fn why_no_memory(&self, refused: heap::Refused) -> String {
+        let (most, name) = (self.memory_bytes_max, self.memory_bytes_max_name);
+        match refused {
+            heap::Refused::Run => format!("out of memory: the limit of a statement is {most} bytes ({name})"),
+            heap::Refused::Process => "out of memory: the statements that run now use too much together".to_owned(),
+        }
     }
 
     /// Why a step failed: SQLite's words, or what the policy refused while it ran.

@@ -201,6 +201,8 @@ fn database_options(config: &ClusterConfig) -> Options {
         foreign_keys: config.foreign_keys,
         value_bytes_max: config.value_bytes_max,
         value_bytes_max_name: "-max-value-bytes",
+        memory_bytes_max: config.memory_bytes_max,
+        memory_bytes_max_name: "-max-statement-memory",
         read_queue_len_max: defaults.read_queue_len_max,
         read_threads: config.reads_max.map_or(defaults.read_threads, |max| defaults.read_threads.min(max.max(1))),
         ..defaults

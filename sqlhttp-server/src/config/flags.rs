@@ -110,6 +110,7 @@ pub const TABLE: &[Flag] = &[
     further("max-connections", Kind::Count, "10000", "Connections open at once"),
     further("max-header", Kind::Size, "64K", "Largest request line and headers together"),
     further("max-rows", Kind::Count, "0", "Rows in one result; 0 is no limit"),
+    further("max-statement-memory", Kind::Size, "512M", "Memory that SQLite may use for one request"),
     further("max-statements", Kind::Count, "100000", "Statements in one request").also("max-items"),
     further("max-value-bytes", Kind::Size, "64M", "Largest text or BLOB, and largest row"),
     further("metrics-addr", Kind::Text, "", "Serve /metrics and /healthz on this host:port"),

@@ -81,6 +81,8 @@ pub struct EngineConfig {
     pub rows_max: Option<u64>,
     /// How many bytes a text, a BLOB or a row may have.
     pub value_bytes_max: u64,
+    /// Memory that SQLite may use for one request, bytes.
+    pub memory_bytes_max: u64,
 }
 
 /// PEM files for HTTPS.

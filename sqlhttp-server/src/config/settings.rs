@@ -47,6 +47,7 @@ pub(crate) fn engine(settings: &Settings) -> Result<EngineConfig, String> {
         read_threads: some(settings.count("read-threads")).map(usize_of),
         rows_max: some(settings.count("max-rows")),
         value_bytes_max: value_bytes_max(settings.count("max-value-bytes"))?,
+        memory_bytes_max: memory_bytes_max(settings.count("max-statement-memory"))?,
     })
 }
 
@@ -59,6 +60,17 @@ pub(crate) fn value_bytes_max(bytes: u64) -> Result<u64, String> {
         return Ok(bytes);
     }
     Err(format!("-max-value-bytes must be between {} and {}", VALUE_BYTES.start(), VALUE_BYTES.end()))
+}
+
+/// With less SQLite cannot read a schema.
+const MEMORY_BYTES_MIN: u64 = 1 << 20;
+
+/// Checks the value of `-max-statement-memory`, which both servers have.
+pub(crate) fn memory_bytes_max(bytes: u64) -> Result<u64, String> {
+    if bytes >= MEMORY_BYTES_MIN {
+        return Ok(bytes);
+    }
+    Err(format!("-max-statement-memory must be at least {MEMORY_BYTES_MIN}"))
 }
 
 fn port(port: i64) -> Result<u16, String> {

@@ -179,6 +179,8 @@ fn options(config: &DatabaseConfig, engine: &EngineConfig) -> Options {
         rows_max: engine.rows_max,
         value_bytes_max: engine.value_bytes_max,
         value_bytes_max_name: "-max-value-bytes",
+        memory_bytes_max: engine.memory_bytes_max,
+        memory_bytes_max_name: "-max-statement-memory",
         ..defaults
     }
 }

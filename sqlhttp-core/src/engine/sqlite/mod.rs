@@ -8,6 +8,7 @@
 //! * [`mod@file`], [`locks`]: what such VFSs share: the C face of an open file; its locks and its shared memory.
 //! * [`functions`]: the SQL functions of the engine's connections; [`math`], [`text`], [`trim`], [`unhex`]: those that replace SQLite's own;
 //!   [`scalar`]: how they are registered.
+//! * [`heap`]: SQLite's allocator, with a limit for each run.
 //! * [`compiled`]: what SQLite was compiled with.
 //! * [`probe`]: small questions to a connection; [`pages`]: how much it reads.
 //! * [`steps`]: counts the steps of the virtual machine alike on every node.
@@ -20,6 +21,7 @@ pub(crate) mod faulty;
 mod file;
 pub(crate) mod full;
 pub(crate) mod functions;
+pub(crate) mod heap;
 mod locks;
 mod math;
 pub(crate) mod memory;

@@ -100,6 +100,8 @@ pub struct ClusterConfig {
     pub exit_on_failure: bool,
     /// How many bytes a text, a BLOB or a row may have.
     pub value_bytes_max: u64,
+    /// Memory that SQLite may use for one request, bytes.
+    pub memory_bytes_max: u64,
     /// The settings of the log.
     pub log: LogConfig,
     /// The flags that were given and have no effect, each with the reason.

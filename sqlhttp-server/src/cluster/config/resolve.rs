@@ -41,6 +41,7 @@ pub(super) fn resolve(typed: &Typed, data_dir: &str) -> Result<ClusterConfig, St
         check_interval: typed.duration("check-interval"),
         exit_on_failure: typed.bool("exit-on-failure"),
         value_bytes_max: typed.count("max-value-bytes"),
+        memory_bytes_max: typed.count("max-statement-memory"),
         raft_addr: typed.text("raft-addr"),
         raft_adv_addr,
         cluster_connect_timeout: typed.duration("cluster-connect-timeout"),

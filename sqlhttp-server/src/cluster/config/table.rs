@@ -217,6 +217,7 @@ pub(super) const TABLE: &[Flag] = &[
         .also("http-max-bodies"),
     own("max-body", Kind::Size, "64MiB", "Largest request body, also after decompression").also("http-max-body"),
     own("max-connections", Kind::Count, "4096", "HTTP connections open at once").also("http-max-conns"),
+    own("max-statement-memory", Kind::Size, "512MiB", "Memory that SQLite may use for one request"),
     own("max-statements", Kind::Count, "100000", "Statements in one request").also("http-max-statements"),
     own("max-value-bytes", Kind::Size, "64MiB", "Largest text or BLOB, and largest row"),
     own("query-timeout", Kind::Duration, "0s", "How long a read may run that asks for no db_timeout; 0 is no limit"),

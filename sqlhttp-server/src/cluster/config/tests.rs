@@ -290,6 +290,7 @@ fn what_makes_no_sense_is_refused() {
         ("-http-max-body 0", "-max-body must be at least 1"),
         ("-max-connections 0", "-max-connections must be at least 1"),
         ("-http-max-statements 0", "-max-statements must be at least 1"),
+        ("-max-statement-memory 1KiB", "-max-statement-memory must be at least 1048576"),
         ("-max-value-bytes 1KiB", "-max-value-bytes must be between 65536 and 1000000000"),
         ("-db-name=", "-db-name \"\" cannot be the name of a database"),
         ("-db-name a/b", "-db-name \"a/b\" cannot be the name of a database"),

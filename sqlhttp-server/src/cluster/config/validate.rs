@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::address::{is_port_number, is_unspecified, split_host_port};
 use super::typed::Typed;
-use crate::config::settings::value_bytes_max;
+use crate::config::settings::{memory_bytes_max, value_bytes_max};
 
 type Check = fn(&Typed) -> Result<(), String>;
 
@@ -194,5 +194,6 @@ fn own_flags_are_valid(typed: &Typed) -> Result<(), String> {
     ["max-body", "max-connections", "max-statements"]
         .iter()
         .try_for_each(|name| ensure(typed.count(name) > 0, format!("-{name} must be at least 1")))?;
+    memory_bytes_max(typed.count("max-statement-memory"))?;
     value_bytes_max(typed.count("max-value-bytes")).map(drop)
 }

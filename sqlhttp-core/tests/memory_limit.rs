@@ -1,0 +1,43 @@
+//! The limit of a run's memory. SQLite takes an allocator only before it is initialised, so this file has one test.
+#![allow(clippy::expect_used)]
+
+use sqlhttp_core::{Batch, Database, Failure, Location, Options, Outcome, Step, StepOutcome};
+
+fn failure(outcome: &Outcome) -> Option<String> {
+    outcome.steps.iter().find_map(|step| match step {
+        StepOutcome::Failed(Failure::Sql(error)) => Some(error.message.clone()),
+        _ => None,
+    })
+}
+
+/// The memory of a join of 40 values of 30 MB, as arguments of one function.
+fn large(calls: usize) -> String {
+    let values = vec!["v"; calls].join(",");
+    format!("SELECT length(json_array({values})) FROM (SELECT hex(zeroblob(1000000 + abs(random() % 2))) AS v)")
+}
+
+#[test]
+fn a_statement_that_needs_too_much_memory_fails_alone() {
+    // SAFETY: this is the only test of the program, and nothing has used SQLite yet.
+    #[allow(unsafe_code)]
+    let installed = unsafe { sqlhttp_core::install_allocator(1 << 30) };
+    assert!(installed);
+    let options = Options { memory_bytes_max: 64 << 20, memory_bytes_max_name: "-some-flag", ..Options::default() };
+    let db = Database::open(Location::Memory, options).expect("a database");
+    let run = |batch: Batch| db.execute_blocking(batch).expect("an outcome");
+    run(Batch::one(Step::execute("CREATE TABLE t(a)", ())));
+
+    let expected = "out of memory: the limit of a statement is 67108864 bytes (-some-flag)";
+    assert_eq!(failure(&run(Batch::one(Step::query(large(40), ())))).as_deref(), Some(expected));
+    let write = format!("INSERT INTO t {}", large(40));
+    assert_eq!(failure(&run(Batch::one(Step::execute(write, ())))).as_deref(), Some(expected));
+    let many = format!("SELECT 1 IN ({})", vec!["1"; 2_000_000].join(","));
+    assert_eq!(failure(&run(Batch::one(Step::query(many, ())))).as_deref(), Some(expected));
+
+    // The connections go on, and the memory is free again.
+    for _ in 0..100 {
+        assert_eq!(failure(&run(Batch::one(Step::query(large(10), ())))), None);
+    }
+    let write = format!("INSERT INTO t {}", large(10));
+    assert_eq!(failure(&run(Batch::one(Step::execute(write, ())))), None);
+}
