@@ -1,7 +1,14 @@
 //! The limit of a run's memory. SQLite takes an allocator only before it is initialised, so this file has one test.
 #![allow(clippy::expect_used)]
 
-use sqlhttp_core::{Batch, Database, Failure, Location, Options, Outcome, Step, StepOutcome};
+mod common;
+
+use std::time::Instant;
+
+use common::block_on;
+use sqlhttp_core::{
+    Backend, Batch, Database, Deadline, Failure, Location, Options, Outcome, ReadLevel, Step, StepOutcome,
+};
 
 fn failure(outcome: &Outcome) -> Option<String> {
     outcome.steps.iter().find_map(|step| match step {
@@ -22,8 +29,11 @@ fn a_statement_that_needs_too_much_memory_fails_alone() {
     #[allow(unsafe_code)]
     let installed = unsafe { sqlhttp_core::install_allocator(1 << 30) };
     assert!(installed);
-    let options = Options { memory_bytes_max: 64 << 20, memory_bytes_max_name: "-some-flag", ..Options::default() };
-    let db = Database::open(Location::Memory, options).expect("a database");
+    let open = || {
+        let options = Options { memory_bytes_max: 64 << 20, memory_bytes_max_name: "-some-flag", ..Options::default() };
+        Database::open(Location::Memory, options).expect("a database")
+    };
+    let db = open();
     let run = |batch: Batch| db.execute_blocking(batch).expect("an outcome");
     run(Batch::one(Step::execute("CREATE TABLE t(a)", ())));
 
@@ -40,4 +50,25 @@ fn a_statement_that_needs_too_much_memory_fails_alone() {
     }
     let write = format!("INSERT INTO t {}", large(10));
     assert_eq!(failure(&run(Batch::one(Step::execute(write, ())))), None);
+
+    // A statement without a loop ends soon after its deadline: it gets no more memory.
+    let read = |deadline: Deadline| {
+        let db = open();
+        let batch = Batch::one(Step::query(upper(60), ()));
+        let started = Instant::now();
+        let answer = block_on(async { db.query(batch, ReadLevel::None, deadline).await?.whole().await });
+        // The run may go on after its caller has the answer. Closing waits for it.
+        block_on(db.close()).expect("closed");
+        (answer.is_ok(), started.elapsed())
+    };
+    let (ended, whole) = read(Deadline::NEVER);
+    assert!(ended);
+    let (ended, cut) = read(Deadline::after(Instant::now(), whole / 20));
+    assert!(!ended && cut < whole / 2, "{cut:?} of {whole:?}");
+}
+
+/// Many calls of a function whose results are long.
+fn upper(calls: usize) -> String {
+    let calls: Vec<_> = (0..calls).map(|i| format!("length(upper(v || {i}))")).collect();
+    format!("SELECT {} FROM (SELECT hex(zeroblob(4000000 + abs(random() % 2))) AS v)", calls.join(" + "))
 }

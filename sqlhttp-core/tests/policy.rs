@@ -208,6 +208,23 @@ fn long_patterns_match_short_values_only() {
     assert!(!like(4098, 10));
 }
 
+/// A row is copied whole before it travels.
+#[test]
+fn a_row_of_a_result_has_the_limit_of_a_value() {
+    let place = Place::new();
+    let options = Options { value_bytes_max: 1 << 20, value_bytes_max_name: "-max", ..Options::default() };
+    let db = place.open(options);
+    let wide = |columns: usize| {
+        let columns = vec!["hex(zeroblob(100000))"; columns].join(", ");
+        first_failure(
+            db.execute_blocking(Batch::one(Step::query(format!("SELECT {columns}"), ()))).expect("an outcome"),
+        )
+    };
+    assert_eq!(wide(5), None);
+    let Some(Failure::Sql(error)) = wide(6) else { panic!("the row is longer than a value may be") };
+    assert_eq!(error.message, "string or blob too big: the limit is 1048576 bytes (-max)");
+}
+
 #[test]
 fn explaining_something_dangerous_does_not_do_it() {
     let place = Place::new();

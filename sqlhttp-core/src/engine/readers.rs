@@ -9,7 +9,7 @@
 //! their place.
 
 use std::collections::VecDeque;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
@@ -36,6 +36,12 @@ const INLINE_CALLS: u32 = 100;
 const INLINE_BYTES_MAX: u64 = 256 << 10;
 /// SQL text that is prepared on its caller's thread, bytes of all steps together: about a millisecond.
 const INLINE_SQL_BYTES_MAX: usize = 64 << 10;
+/// A text that is not kept as a prepared statement, bytes: the time to prepare it may grow with the square of its length.
+const INLINE_UNKNOWN_SQL_BYTES_MAX: usize = 4 << 10;
+/// A run that the supervisor has met so often was slow: some eight milliseconds.
+const SLOW_SCANS: u32 = 3;
+/// How long unknown texts are then prepared on threads of the pool.
+const SLOW_PENALTY_MS: u64 = 10_000;
 /// With so many SELECTs in a text it is prepared on a thread of the pool first.
 const NESTED_SELECTS: usize = 5;
 /// Steps of a batch that are prepared or run there.
@@ -126,6 +132,18 @@ pub(crate) struct Readers {
     shared: Arc<Shared>,
     state: Mutex<State>,
     changed: Condvar,
+    opened: Instant,
+    /// Until when unknown texts are not prepared on callers' threads, milliseconds after `opened`.
+    slow_until_ms: AtomicU64,
+}
+
+/// The texts of a batch that are not kept as prepared statements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unknown {
+    None,
+    Quick,
+    /// One of them may take long to prepare.
+    Slow,
 }
 
 impl Readers {
@@ -133,7 +151,13 @@ impl Readers {
     pub(crate) fn open(shared: Arc<Shared>) -> Result<Arc<Readers>, SqlError> {
         let session = Session::open(&shared.blueprint, Role::Reader)?;
         let state = State { idle: vec![session], ..State::default() };
-        Ok(Arc::new(Readers { shared, state: Mutex::new(state), changed: Condvar::new() }))
+        Ok(Arc::new(Readers {
+            shared,
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            opened: Instant::now(),
+            slow_until_ms: AtomicU64::new(0),
+        }))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -164,14 +188,15 @@ impl Readers {
         let Some(mut session) = self.try_take() else {
             return Inline::Later;
         };
-        if batch.steps.iter().filter_map(|step| step.sql()).any(|sql| is_nested(sql) && !session.keeps(sql)) {
+        let unknown = self.unknown(&session, batch);
+        if unknown == Unknown::Slow {
             drop(gate);
             self.give_back(session);
             return Inline::Later;
         }
         session.begin_run(Limits { calls: Some(INLINE_CALLS), ..Limits::default() });
         let answer = self.inline_on(&mut session, batch, stamp, access);
-        session.end_run();
+        self.note_time(unknown, session.end_run());
         drop(gate);
         self.give_back(session);
         if let Inline::Done(_) = answer {
@@ -205,6 +230,31 @@ impl Readers {
         }
     }
 
+    /// Whether a batch has texts that are not kept as prepared statements, and how long they may take to prepare.
+    fn unknown(&self, session: &Session, batch: &Batch) -> Unknown {
+        let mut unknown = Unknown::None;
+        for sql in batch.steps.iter().filter_map(|step| step.sql()).filter(|sql| !session.keeps(sql)) {
+            if sql.len() > INLINE_UNKNOWN_SQL_BYTES_MAX || is_nested(sql) || joins_by_name(sql) {
+                return Unknown::Slow;
+            }
+            unknown = Unknown::Quick;
+        }
+        let penalty = unknown == Unknown::Quick && self.slow_until_ms.load(Ordering::Relaxed) > self.now_ms();
+        if penalty { Unknown::Slow } else { unknown }
+    }
+
+    /// After a text has taken long on a caller's thread, unknown texts are prepared elsewhere for a while: a view may be as
+    /// long as it likes, and the time to prepare a text does not only depend on its length.
+    fn note_time(&self, unknown: Unknown, scans: u32) {
+        if unknown == Unknown::Quick && scans >= SLOW_SCANS {
+            self.slow_until_ms.store(self.now_ms() + SLOW_PENALTY_MS, Ordering::Relaxed);
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// Where a batch has to run, decided on the caller's thread however long that takes.
     pub(crate) fn classify_here(&self, batch: &Batch) -> Result<Kind, Error> {
         let mut session = self.take(false)?;
@@ -221,14 +271,15 @@ impl Readers {
             return None;
         }
         let mut session = self.try_take()?;
-        if batch.steps.iter().filter_map(|step| step.sql()).any(|sql| is_nested(sql) && !session.keeps(sql)) {
+        let unknown = self.unknown(&session, batch);
+        if unknown == Unknown::Slow {
             self.give_back(session);
             return None;
         }
         session.begin_run(Limits { calls: Some(INLINE_CALLS), ..Limits::default() });
         let kind = classify(&mut session, batch);
         let stopped = session.watch.stopped().is_some();
-        session.end_run();
+        self.note_time(unknown, session.end_run());
         self.give_back(session);
         // A write may look like a read if it cannot be prepared under the limits that hold here.
         (!stopped && kind != Kind::Unknown).then_some(kind)
@@ -534,6 +585,17 @@ fn is_small(batch: &Batch) -> bool {
 fn is_nested(sql: &str) -> bool {
     let selects = sql.as_bytes().windows(6).filter(|window| window.eq_ignore_ascii_case(b"select"));
     selects.take(NESTED_SELECTS).count() == NESTED_SELECTS
+}
+
+/// Whether a text joins tables by the names of their columns (NATURAL, USING): SQLite compares each column with all others.
+fn joins_by_name(sql: &str) -> bool {
+    let sql = sql.as_bytes();
+    let is_word = |start: Option<usize>, word: &[u8]| {
+        start.and_then(|start| sql.get(start..start + word.len())).is_some_and(|found| found.eq_ignore_ascii_case(word))
+    };
+    // Both words have a `u`.
+    let mut letters = sql.iter().enumerate().filter(|(_, letter)| letter.eq_ignore_ascii_case(&b'u'));
+    letters.any(|(u, _)| is_word(u.checked_sub(3), b"natural") || is_word(Some(u), b"using"))
 }
 
 /// Takes out the jobs whose deadline has passed or whose caller is gone.

@@ -8,6 +8,7 @@ use super::bind;
 use super::facts::{Author, Facts};
 use super::script::{Script, first_byte};
 use super::session::{Level, PATTERN_LIMITS, Prepared, Role, Session};
+use super::sqlite::statement::Statement;
 use super::sqlite::{clock, probe};
 use super::watch::StopReason;
 use crate::model::{
@@ -489,9 +490,12 @@ impl<S: Sink> Run<'_, S> {
         let columns = prepared.columns();
         let mut block = Block::new(columns.len());
         let mut count = 0;
+        let row_bytes_max = self.session.row_bytes_max();
         while more {
             let statement = &prepared.statement;
-            if prepared.facts.lists_schema && self.session.is_hidden((0..columns.len()).map(|i| statement.value(i))) {
+            if prepared.facts.lists_schema
+                && self.session.is_hidden((0..columns.len()).filter_map(|i| statement.value(i)))
+            {
                 more = self.advance(prepared)?;
                 continue;
             }
@@ -501,11 +505,16 @@ impl<S: Sink> Run<'_, S> {
             {
                 return Err(Failure::TooManyRows { limit }.into());
             }
-            let values = (0..columns.len()).map(|column| statement.value(column));
+            let mut row = Row { statement, left: Some(row_bytes_max), lacks_memory: false };
+            let values = (0..columns.len()).map(|column| row.value(column));
             if prepared.facts.lists_databases {
                 block.push_row(values.enumerate().map(without_main_file));
             } else {
                 block.push_row(values);
+            }
+            if row.left.is_none() {
+                let failure = if row.lacks_memory { self.no_memory() } else { self.session.row_too_long().into() };
+                return Err(failure);
             }
             if block.byte_len() >= self.mode.block_bytes {
                 let full = std::mem::replace(&mut block, Block::new(columns.len()));
@@ -519,7 +528,21 @@ impl<S: Sink> Run<'_, S> {
     }
 
     fn advance(&mut self, prepared: &mut Prepared) -> Result<bool, Trouble> {
-        prepared.statement.step().map_err(|code| match self.session.watch.stopped() {
+        prepared.statement.step().map_err(|code| self.trouble(self.session.true_code(code)))
+    }
+
+    /// The trouble of a row that SQLite has no memory for.
+    fn no_memory(&self) -> Trouble {
+        match (self.session.no_memory_for_row(), self.session.watch.stopped()) {
+            (Failure::Sql(error), Some(reason)) if error.code == rusqlite::ffi::SQLITE_INTERRUPT => {
+                Stop::Interrupted(reason).into()
+            }
+            (failure, _) => failure.into(),
+        }
+    }
+
+    fn trouble(&self, code: i32) -> Trouble {
+        match self.session.watch.stopped() {
             Some(StopReason::Steps) if code & 0xff == rusqlite::ffi::SQLITE_INTERRUPT => Failure::Timeout.into(),
             // SQLite's own error, which is never a result of an entry.
             Some(StopReason::Fuse) if code & 0xff == rusqlite::ffi::SQLITE_INTERRUPT => {
@@ -527,7 +550,7 @@ impl<S: Sink> Run<'_, S> {
             }
             Some(reason) if code & 0xff == rusqlite::ffi::SQLITE_INTERRUPT => Stop::Interrupted(reason).into(),
             _ => self.session.failure(code).into(),
-        })
+        }
     }
 
     /// What the statement itself changed. SQLite's own counter keeps the previous statement's count when this one
@@ -538,6 +561,30 @@ impl<S: Sink> Run<'_, S> {
         }
         let rows = self.session.last_changes();
         Changed { rows, last_insert_id: last_insert_id.filter(|_| rows > 0) }
+    }
+}
+
+/// The current row of a statement.
+struct Row<'s> {
+    statement: &'s Statement,
+    /// How many bytes its other values may have; `None` once they are too many, or SQLite had no memory.
+    left: Option<usize>,
+    lacks_memory: bool,
+}
+
+impl<'s> Row<'s> {
+    /// The value of a column, or NULL once the row is too long.
+    fn value(&mut self, column: usize) -> ValueRef<'s> {
+        let Some(left) = self.left else { return ValueRef::Null };
+        let value = self.statement.value(column);
+        let len = match &value {
+            Some(ValueRef::Text(bytes) | ValueRef::Blob(bytes)) => bytes.len(),
+            Some(_) => 0,
+            None => usize::MAX,
+        };
+        self.lacks_memory = value.is_none();
+        self.left = left.checked_sub(len);
+        value.filter(|_| self.left.is_some()).unwrap_or(ValueRef::Null)
     }
 }
 

@@ -332,17 +332,22 @@ impl Session {
     /// Begins a run that ends when its limits are exceeded.
     pub(crate) fn begin_run(&self, limits: Limits) {
         self.watch.begin(limits);
-        heap::begin_run(usize::try_from(self.memory_bytes_max).unwrap_or(usize::MAX));
+        // A commit that finds no memory would end the writer.
+        let stop = (self.role == Role::Reader).then(|| self.watch.stop_flag());
+        heap::begin_run(usize::try_from(self.memory_bytes_max).unwrap_or(usize::MAX), stop);
     }
 
     /// Ends a run. SQLite's interrupt flag is cleared, so that it cannot stop what comes next.
-    pub(crate) fn end_run(&mut self) {
+    /// Returns how often the supervisor has met the run.
+    pub(crate) fn end_run(&mut self) -> u32 {
         heap::end_run();
-        if self.watch.end().interrupted && self.is_autocommit() {
+        let ended = self.watch.end();
+        if ended.interrupted && self.is_autocommit() {
             // SQLite clears the flag when a statement begins to run and no other does.
             let cleared = self.begin().and_then(|()| self.rollback());
             self.dirty |= cleared.is_err();
         }
+        ended.scans
     }
 
     /// Forgets what the previous batch did.
@@ -477,17 +482,43 @@ impl Session {
         if error.primary_code() == rusqlite::ffi::SQLITE_NOMEM
             && let Some(refused) = heap::refused()
         {
-            error.message = self.why_no_memory(refused);
+            error = self.without_memory(error, refused);
         }
         error
     }
 
-    fn why_no_memory(&self, refused: heap::Refused) -> String {
+    fn without_memory(&self, error: SqlError, refused: heap::Refused) -> SqlError {
         let (most, name) = (self.memory_bytes_max, self.memory_bytes_max_name);
-        match refused {
+        let message = match refused {
             heap::Refused::Run => format!("out of memory: the limit of a statement is {most} bytes ({name})"),
             heap::Refused::Process => "out of memory: the statements that run now use too much together".to_owned(),
-        }
+            heap::Refused::Stop => return probe::error_of_code(rusqlite::ffi::SQLITE_INTERRUPT, None),
+        };
+        SqlError { message, ..error }
+    }
+
+    /// The code with which a call of SQLite failed, or that of an interrupt if it got no memory because the run has to end.
+    pub(crate) fn true_code(&self, code: i32) -> i32 {
+        let stopped = code & 0xff == rusqlite::ffi::SQLITE_NOMEM && heap::refused() == Some(heap::Refused::Stop);
+        if stopped { rusqlite::ffi::SQLITE_INTERRUPT } else { code }
+    }
+
+    /// The longest row of a result, bytes.
+    pub(crate) fn row_bytes_max(&self) -> usize {
+        usize::try_from(self.value_bytes_max).unwrap_or(usize::MAX)
+    }
+
+    /// The failure of a statement whose row is longer than that.
+    pub(crate) fn row_too_long(&self) -> Failure {
+        let mut error = probe::error_of_code(rusqlite::ffi::SQLITE_TOOBIG, None);
+        let most = self.value_bytes_max;
+        error.message = format!("{}: the limit is {most} bytes ({})", error.generic, self.value_bytes_max_name);
+        Failure::Sql(error)
+    }
+
+    /// The failure of a statement whose row SQLite could not give for want of memory.
+    pub(crate) fn no_memory_for_row(&self) -> Failure {
+        Failure::Sql(self.with_limit(probe::error_of_code(rusqlite::ffi::SQLITE_NOMEM, None)))
     }
 
     /// Why a step failed: SQLite's words, or what the policy refused while it ran.

@@ -115,6 +115,8 @@ struct State {
 pub(crate) struct Slot {
     state: Mutex<State>,
     handle: OnceLock<InterruptHandle>,
+    /// The run has to end: SQLite gets no more memory for it.
+    stop: Arc<AtomicBool>,
 }
 
 impl std::fmt::Debug for Slot {
@@ -143,6 +145,7 @@ impl Slot {
             if let (Some(reason), Some(handle)) = (reason, self.handle.get()) {
                 state.stopped.get_or_insert(reason);
                 state.interrupted = true;
+                self.stop.store(true, Ordering::Relaxed);
                 handle.interrupt();
             }
             active
@@ -158,6 +161,8 @@ pub(crate) struct Suspended(Option<u64>, Option<u64>);
 pub(crate) struct Ended {
     /// SQLite's interrupt flag may still be set.
     pub(crate) interrupted: bool,
+    /// How often the supervisor has met it: every [`supervisor::PERIOD`].
+    pub(crate) scans: u32,
 }
 
 /// The limits of the current run on a connection.
@@ -176,14 +181,20 @@ impl Watch {
     pub(crate) fn begin(&self, limits: Limits) {
         self.0.with(|state| {
             *state = State { limits, running: true, begun: true, ..State::default() };
+            self.0.stop.store(false, Ordering::Relaxed);
         });
         supervisor::notice();
+    }
+
+    /// The flag that is set when the run has to end.
+    pub(crate) fn stop_flag(&self) -> &Arc<AtomicBool> {
+        &self.0.stop
     }
 
     /// Ends a run.
     pub(crate) fn end(&self) -> Ended {
         self.0.with(|state| {
-            let ended = Ended { interrupted: state.interrupted };
+            let ended = Ended { interrupted: state.interrupted, scans: state.scans };
             *state = State { begun: true, ..State::default() };
             ended
         })

@@ -9,9 +9,10 @@
 //! The blocks come from the global allocator of the program.
 
 use std::alloc::{Layout, alloc, dealloc, realloc};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ffi::{c_int, c_void};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rusqlite::ffi;
 
@@ -25,6 +26,10 @@ thread_local! {
     /// Bytes that this thread allocated since the run began, less those that it freed.
     static USED: Cell<usize> = const { Cell::new(0) };
     static USED_MAX: Cell<usize> = const { Cell::new(usize::MAX) };
+    /// Set by another thread when the run has to end.
+    static STOP: RefCell<Option<Arc<AtomicBool>>> = const { RefCell::new(None) };
+    /// Allocations, to look at the flag at some of them only.
+    static ALLOCATIONS: Cell<u8> = const { Cell::new(0) };
     /// Whether an allocation has been refused since the run began.
     static REFUSED: Cell<Option<Refused>> = const { Cell::new(None) };
 }
@@ -40,6 +45,8 @@ pub(crate) enum Refused {
     Run,
     /// The limit of all runs of the process.
     Process,
+    /// The run has to end.
+    Stop,
 }
 
 /// Has SQLite allocate with the allocator of the program and count the memory of each run, so that
@@ -69,16 +76,21 @@ pub unsafe fn install_allocator(bytes_max: u64) -> bool {
     unsafe { ffi::sqlite3_config(ffi::SQLITE_CONFIG_MALLOC, &raw const methods) == ffi::SQLITE_OK }
 }
 
-/// A run begins on this thread. It may allocate this many bytes.
-pub(crate) fn begin_run(bytes_max: usize) {
+/// A run begins on this thread. It may allocate this many bytes, and nothing more once the flag is set.
+///
+/// SQLite looks at its interrupt flag at jumps only. A statement without a loop, or one that takes long to prepare, meets
+/// an allocation much sooner.
+pub(crate) fn begin_run(bytes_max: usize, stop: Option<&Arc<AtomicBool>>) {
     USED.set(0);
     USED_MAX.set(bytes_max);
     REFUSED.set(None);
+    STOP.replace(stop.cloned());
 }
 
 /// The run ends.
 pub(crate) fn end_run() {
     USED_MAX.set(usize::MAX);
+    STOP.replace(None);
 }
 
 /// The limit that an allocation of the last run on this thread did not fit into.
@@ -93,11 +105,23 @@ fn take(bytes: usize) -> bool {
         REFUSED.set(Some(Refused::Run));
         return false;
     }
+    let count = ALLOCATIONS.get().wrapping_add(1);
+    ALLOCATIONS.set(count);
+    if (bytes >= LARGE || count == 0) && must_stop() {
+        REFUSED.set(Some(Refused::Stop));
+        return false;
+    }
     if bytes >= LARGE && !take_large(bytes) {
         return false;
     }
     USED.set(used);
     true
+}
+
+/// Whether the run has to end. (SQLite frees and allocates while a thread ends, when its variables are gone.)
+#[cold]
+fn must_stop() -> bool {
+    STOP.try_with(|stop| stop.borrow().as_ref().is_some_and(|stop| stop.load(Ordering::Relaxed))).unwrap_or(false)
 }
 
 #[cold]
@@ -227,8 +251,28 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_run_that_has_to_end_gets_no_more() {
+        let stop = Arc::new(AtomicBool::new(false));
+        begin_run(usize::MAX, Some(&stop));
+        // SAFETY: the blocks are used as SQLite uses them.
+        unsafe {
+            x_free(x_malloc(LARGE as c_int));
+            stop.store(true, Ordering::Relaxed);
+            assert!(x_malloc(LARGE as c_int).is_null());
+            assert_eq!(refused(), Some(Refused::Stop));
+            let small: Vec<_> = (0..256).map(|_| x_malloc(8)).collect();
+            assert_eq!(small.iter().filter(|block| block.is_null()).count(), 1);
+            small.into_iter().for_each(|block| x_free(block));
+            end_run();
+            let block = x_malloc(LARGE as c_int);
+            assert!(!block.is_null());
+            x_free(block);
+        }
+    }
+
+    #[test]
     fn blocks_grow_and_keep_their_content() {
-        begin_run(1000);
+        begin_run(1000, None);
         // SAFETY: the blocks are used as SQLite uses them.
         unsafe {
             let block = x_malloc(100);

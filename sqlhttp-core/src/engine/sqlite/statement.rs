@@ -162,29 +162,37 @@ impl Statement {
         unsafe { owned_text(ffi::sqlite3_column_table_name(self.raw(), c_int::try_from(column).ok()?)) }
     }
 
-    /// The value of a column (from 0) of the current row. It borrows from the statement: the next step ends it.
-    pub(crate) fn value(&self, column: usize) -> ValueRef<'_> {
+    /// The value of a column (from 0) of the current row. It borrows from the statement: the next step ends it. `None` if
+    /// SQLite has no memory for it (a text in another encoding, or a BLOB of zeros, which it has not written out yet).
+    pub(crate) fn value(&self, column: usize) -> Option<ValueRef<'_>> {
         let Ok(column) = c_int::try_from(column) else {
-            return ValueRef::Null;
+            return Some(ValueRef::Null);
         };
         // SAFETY: any column may be asked for (SQLite answers NULL for one that is not there). The pointers stay valid
         // until the next step or reset, which need `&mut self`. `bytes` is asked after `text`, so it is the length of
         // the UTF-8 form. The unprotected value is used on the thread that owns the connection only.
         unsafe {
             let value = ffi::sqlite3_column_value(self.raw(), column);
-            match ffi::sqlite3_value_type(value) {
+            Some(match ffi::sqlite3_value_type(value) {
                 ffi::SQLITE_INTEGER => ValueRef::Integer(ffi::sqlite3_value_int64(value)),
                 ffi::SQLITE_FLOAT => ValueRef::Real(ffi::sqlite3_value_double(value)),
                 ffi::SQLITE_TEXT => {
                     let text = ffi::sqlite3_value_text(value);
+                    if text.is_null() {
+                        return None;
+                    }
                     ValueRef::Text(slice(text, ffi::sqlite3_value_bytes(value)))
                 }
                 ffi::SQLITE_BLOB => {
                     let blob = ffi::sqlite3_value_blob(value).cast::<u8>();
-                    ValueRef::Blob(slice(blob, ffi::sqlite3_value_bytes(value)))
+                    let len = ffi::sqlite3_value_bytes(value);
+                    if blob.is_null() && len > 0 {
+                        return None;
+                    }
+                    ValueRef::Blob(slice(blob, len))
                 }
                 _ => ValueRef::Null,
-            }
+            })
         }
     }
 
