@@ -217,13 +217,21 @@ impl Node {
         batch.stamp.get_or_insert_with(stamps::new);
         let deadline = deadline.of_writes();
         let steps_max = self.steps_max(deadline);
-        self.propose(Work::Batch { batch: Arc::new(batch), alone, steps_max }, deadline).await
+        let work = Work::Batch { batch: Arc::new(batch), alone, steps_max };
+        let outcome = self.propose(work, deadline.or_turn()).await;
+        let by_turn = deadline.turn().is_some_and(|turn| deadline.moment().is_none_or(|moment| turn < moment));
+        match outcome {
+            Err(Error::Timeout) if by_turn => {
+                Err(Error::Overloaded("the write had to wait for longer than its timeout"))
+            }
+            outcome => outcome,
+        }
     }
 
     /// How many steps a write may take. A deadline is translated into steps, because the nodes that apply the write must
     /// decide alike, and have no clock in common.
     fn steps_max(&self, deadline: Deadline) -> u64 {
-        let most = self.inner.options.write_steps_max;
+        let most = if deadline.is_without_default() { 0 } else { self.inner.options.write_steps_max };
         let Some(moment) = deadline.moment() else { return most };
         let left = moment.saturating_duration_since(std::time::Instant::now());
         let steps = u64::try_from(left.as_millis()).unwrap_or(u64::MAX).saturating_mul(STEPS_PER_MILLISECOND);

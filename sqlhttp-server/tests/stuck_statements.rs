@@ -219,3 +219,84 @@ fn a_node_whose_files_are_gone_ends_with_a_message() {
     assert_eq!(exit.code, Some(1), "{exit:#?}");
     assert!(exit.stderr.iter().any(|line| line.contains("was removed or renamed")), "{exit:#?}");
 }
+
+/// Far longer than a caller waits here, and ended by a limit of its own.
+const LONG: &str = "INSERT INTO t SELECT count(*) FROM (WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) \
+                    SELECT x FROM c)";
+
+#[test]
+fn a_queued_write_ends_with_its_time_limit() {
+    let (_dir, _node, server) = node();
+    let answer = execute(&server, "/db/execute?queue&db_timeout=500ms", ENDLESS);
+    assert!(answer["sequence_number"].is_i64() || answer["error"].is_string(), "{answer}");
+    server.db_execute(json!(["INSERT INTO t VALUES(7)"]));
+    assert_eq!(server.db_query("SELECT a FROM t"), json!([[7]]));
+}
+
+#[test]
+fn a_load_ends_with_its_time_limit() {
+    let (_dir, _node, server) = node();
+    let mut client = server.client();
+    client.set_patience(Duration::from_secs(120));
+    let load = Request::new("POST", "/db/load?db_timeout=500ms").header("Content-Type", "text/plain").body(ENDLESS);
+    let answer = client.send(&load).unwrap();
+    assert!(answer.text().contains("timeout") || answer.text().contains("outcome is unknown"), "{}", answer.text());
+    server.db_execute(json!(["INSERT INTO t VALUES(7)"]));
+    assert_eq!(server.db_query("SELECT a FROM t"), json!([[7]]));
+}
+
+#[test]
+fn the_limit_of_steps_is_a_flag() {
+    let dir = temp_dir();
+    let node = Node::new(&dir.path().join("data")).flags(["-write-steps-max", "1000000"]);
+    let server = node.start();
+    server.db_execute(json!(["CREATE TABLE t(a)"]));
+    let answer = execute(&server, "/db/execute", ENDLESS);
+    assert_eq!(answer["results"], json!([{"error": "execute timeout"}]), "{answer}");
+}
+
+/// Runs a write that lasts, and asserts that one behind it is answered when its time is up. Returns that answer.
+fn answer_behind_a_long_write(server: &Server, long: &str, behind: &str) -> common::Response {
+    let mut busy = server.client();
+    busy.write(&Request::json(long, json!([LONG])).encode()).unwrap();
+    // The long write has begun when one with less patience does not get its turn.
+    let mut answer = None;
+    eventually("a write waits", || {
+        let started = Instant::now();
+        let mut client = server.client();
+        client.set_patience(Duration::from_secs(60));
+        let got = client.send(&Request::json(behind, json!(["INSERT INTO t VALUES(1)"]))).unwrap();
+        assert!(started.elapsed() < PROMPT, "{:?}", started.elapsed());
+        let waited = !got.text().contains("rows_affected");
+        answer = Some(got);
+        waited
+    });
+    answer.unwrap()
+}
+
+#[test]
+fn a_write_behind_a_long_one_is_answered_when_its_timeout_is_up_on_a_node() {
+    let (_dir, _node, server) = node();
+    let answer = answer_behind_a_long_write(&server, "/db/execute?db_timeout=20s", "/db/execute?timeout=1s");
+    let text = answer.text();
+    assert!(text.contains("outcome is unknown") || answer.status == 503, "{text}");
+}
+
+#[test]
+fn a_write_behind_a_long_one_is_answered_when_its_timeout_is_up_on_the_standalone_server() {
+    let server = Launch::new().args(["--mem-db", "mem", "-write-timeout", "20s"]).start();
+    server.send(&Request::json("/mem/db/execute", json!(["CREATE TABLE t(a)"])));
+    let answer = answer_behind_a_long_write(&server, "/mem/db/execute", "/mem/db/execute?timeout=1s");
+    assert_eq!(answer.status, 503, "{}", answer.text());
+    assert!(answer.text().contains("longer than its timeout"), "{}", answer.text());
+}
+
+#[test]
+fn an_endless_write_ends_by_itself_on_the_standalone_server() {
+    let server = Launch::new().args(["--mem-db", "mem", "-write-timeout", "1s"]).start();
+    let send = |sql: &str| server.send(&Request::json("/mem", json!({"transaction": [{"statement": sql}]})));
+    assert_eq!(send("CREATE TABLE t(a)").status, 200);
+    let answer = send(ENDLESS);
+    assert_eq!(answer.status, 504, "{}", answer.text());
+    assert_eq!(send("INSERT INTO t VALUES(7)").status, 200);
+}

@@ -508,7 +508,7 @@ impl Database {
         let mut guard = CancelOnDrop(Some(cancel.clone()));
         let (reply, answer) = oneshot::channel();
         if let Some(alone) = write_alone {
-            let limits = Limits { cancel: Some(cancel), deadline, ..Limits::default() };
+            let limits = Limits { cancel: Some(cancel), deadline: deadline.of_writes(), ..Limits::default() };
             self.inner.shared.submit(Box::new(Job { batch, stamp, limits, alone, reply }));
         } else {
             let job = ReadJob { batch, stamp, access, deadline, cancel, reply };

@@ -491,7 +491,7 @@ impl Readers {
     }
 
     fn pass_to_writer(&self, job: ReadJob, alone: bool) {
-        let limits = Limits { cancel: Some(job.cancel), deadline: job.deadline, ..Limits::default() };
+        let limits = Limits { cancel: Some(job.cancel), deadline: job.deadline.of_writes(), ..Limits::default() };
         let write = WriteJob { batch: job.batch, stamp: job.stamp, limits, alone, reply: job.reply };
         self.shared.submit(Box::new(write));
     }

@@ -63,6 +63,8 @@ pub(crate) enum StopReason {
     Cancelled,
     /// Its deadline passed.
     Deadline,
+    /// It has waited for its turn for longer than its caller wants.
+    Turn,
     /// It took more steps, or more time, than it may take on this thread.
     Budget,
     /// It took more steps than its entry of the log allows.
@@ -94,6 +96,12 @@ impl Limits {
         }
         let passed = self.deadline.moment().is_some() && self.deadline.passed(Instant::now());
         passed.then_some(StopReason::Deadline)
+    }
+
+    /// Why a write that waits is not to begin any more.
+    pub(crate) fn exceeded_before_turn(&self) -> Option<StopReason> {
+        let late = self.deadline.turn().is_some_and(|turn| Instant::now() >= turn);
+        self.exceeded().or(late.then_some(StopReason::Turn))
     }
 }
 

@@ -111,7 +111,7 @@ proptest! {
         let levels = [ReadLevel::None, ReadLevel::Weak, ReadLevel::Linearizable, ReadLevel::Strong, ReadLevel::Auto];
         let formats = [BackupFormat::Binary, BackupFormat::Sql, BackupFormat::Delete];
         let params = Params {
-            q, pretty, timings, transaction, queue, wait, timeout, redirect, freshness, linearizable_timeout, db_timeout,
+            q, pretty, timings, transaction, queue, wait, timeout, timeout_given: true, redirect, freshness, linearizable_timeout, db_timeout,
             retries: numbers.0.into(), level: levels[level], freshness_strict: strict && freshness.is_some(),
             associative, blob_array, qualify_columns, raft_index, noleader, backup_format: formats[format], vacuum,
             compress, tables: tables.iter().map(|t| t.trim().to_owned()).filter(|t| !t.is_empty()).collect(),

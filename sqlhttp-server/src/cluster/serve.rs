@@ -181,6 +181,7 @@ async fn start_node(config: &ClusterConfig, is_new: bool, log_times: &Arc<LogTim
         database: database_options(config),
         election_timeout: config.raft.election_timeout,
         apply_timeout: config.raft.apply_timeout,
+        write_steps_max: config.write_steps_max,
         snapshots: SnapshotPolicy {
             entries: config.raft.snapshot_entries,
             wal_bytes: config.raft.snapshot_wal_bytes.unwrap_or_default(),
@@ -259,6 +260,8 @@ fn server_config(config: &ClusterConfig) -> ServerConfig {
         connections_max: config.http_connections_max,
         items_max: config.http_statements_max,
         query_timeout: config.query_timeout,
+        // Writes in the log are limited in steps.
+        write_timeout: None,
         check_interval: config.check_interval,
         shutdown_timeout: SHUTDOWN_TIMEOUT,
         header_timeout: HEADER_TIMEOUT,

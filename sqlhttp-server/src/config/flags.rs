@@ -119,6 +119,7 @@ pub const TABLE: &[Flag] = &[
     further("shutdown-timeout", Kind::Duration, "30s", "How long shutting down waits for running requests"),
     further("tls-cert", Kind::Text, "", "Serve HTTPS with this certificate chain, a PEM file"),
     further("tls-key", Kind::Text, "", "The private key of -tls-cert, a PEM file"),
+    further("write-timeout", Kind::Duration, "60s", "How long a write may wait and run; 0 is no limit"),
 ];
 
 /// What was set, by flag. What was not has its default.

@@ -44,6 +44,8 @@ pub struct ServerConfig {
     pub items_max: usize,
     /// How long one request's SQL may run.
     pub query_timeout: Option<Duration>,
+    /// How long a write of a client may wait and run, if that is limited. `query_timeout` holds for writes too.
+    pub write_timeout: Option<Duration>,
     /// How often databases are checked for damage; zero is never.
     pub check_interval: Duration,
     /// How long shutting down waits for running requests.

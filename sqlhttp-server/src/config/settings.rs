@@ -24,6 +24,7 @@ pub(crate) fn server(settings: &Settings, home: Option<&str>) -> Result<ServerCo
         connections_max: usize_of(at_least(settings, "max-connections", 1)?),
         items_max: usize_of(at_least(settings, "max-statements", 1)?),
         query_timeout: Some(settings.duration("query-timeout")).filter(|limit| !limit.is_zero()),
+        write_timeout: Some(settings.duration("write-timeout")).filter(|limit| !limit.is_zero()),
         check_interval: settings.duration("check-interval"),
         shutdown_timeout: settings.duration("shutdown-timeout"),
         header_timeout: settings.duration("header-timeout"),
@@ -128,7 +129,7 @@ mod tests {
         let server = server(&settings(""), None).unwrap();
         assert_eq!((server.bind_host.as_str(), server.port), ("0.0.0.0", 12321));
         assert_eq!(server.body_bytes_max, 64 << 20);
-        assert_eq!(server.query_timeout, None);
+        assert_eq!((server.query_timeout, server.write_timeout), (None, Some(Duration::from_secs(60))));
         assert_eq!((server.log_format, server.log_level.as_str()), (LogFormat::Text, "warn"));
         assert_eq!((server.serve_dir, server.tls, server.metrics_addr), (None, None, None));
         let engine = engine(&settings("")).unwrap();

@@ -69,6 +69,7 @@ pub(crate) struct Limits {
     pub(crate) connections_max: usize,
     pub(crate) items_max: usize,
     pub(crate) query_timeout: Option<Duration>,
+    pub(crate) write_timeout: Option<Duration>,
     pub(crate) shutdown_timeout: Duration,
     pub(crate) flags: &'static FlagNames,
 }
@@ -202,10 +203,12 @@ impl State {
 
     /// The moment after which a statement that starts now may not run any more.
     pub(crate) fn deadline(&self) -> Deadline {
-        let limit = self.limits.query_timeout;
-        let deadline = limit.map_or(Deadline::NEVER, |limit| Deadline::after(Instant::now(), limit));
+        let after =
+            |limit: Option<Duration>| limit.map_or(Deadline::NEVER, |limit| Deadline::after(Instant::now(), limit));
+        let deadline = after(self.limits.query_timeout);
         // Every node must decide alike about a write in the log, whatever its flags say.
-        if self.member.is_some() { deadline.for_reads_only() } else { deadline }
+        let deadline = if self.member.is_some() { deadline.for_reads_only() } else { deadline };
+        deadline.and(after(self.limits.write_timeout).for_writes_only())
     }
 
     /// From now on the health check fails, so that no new work is sent here.
@@ -242,6 +245,7 @@ impl Limits {
             connections_max: config.connections_max,
             items_max: config.items_max,
             query_timeout: config.query_timeout.and_then(limit),
+            write_timeout: config.write_timeout.and_then(limit),
             shutdown_timeout: config.shutdown_timeout,
             flags,
         }

@@ -110,6 +110,7 @@ fn server_config() -> ServerConfig {
         connections_max: 100,
         items_max: 100,
         query_timeout: None,
+        write_timeout: None,
         check_interval: Duration::ZERO,
         shutdown_timeout: PATIENCE,
         header_timeout: PATIENCE,

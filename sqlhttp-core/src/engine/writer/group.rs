@@ -259,7 +259,7 @@ impl Writer<'_> {
 
     /// Runs a job inside the open transaction, as if it were alone there.
     fn run_member(&mut self, job: &Job, company: Company) -> Member {
-        if let Some(reason) = job.limits.exceeded() {
+        if let Some(reason) = job.limits.exceeded_before_turn() {
             return Member::GivenUp(stop_error(reason));
         }
         let _stamped = Stamped::new(job.stamp);
@@ -368,6 +368,7 @@ pub(super) fn single_step(mut outcome: Outcome) -> ToldStep {
 pub(crate) fn stop_error(reason: StopReason) -> Error {
     match reason {
         StopReason::Deadline => Error::Timeout,
+        StopReason::Turn => Error::Overloaded("the write had to wait for longer than its timeout"),
         // Nobody listens any more.
         StopReason::Cancelled | StopReason::Budget | StopReason::Steps | StopReason::Fuse => Error::Closed,
     }

@@ -173,7 +173,7 @@ impl Queue {
 /// Why a task need not run any more.
 fn exceeded(task: &Task) -> Option<StopReason> {
     match task {
-        Task::Batch(job) => job.limits.exceeded(),
+        Task::Batch(job) => job.limits.exceeded_before_turn(),
         Task::Owner(_) | Task::Log(_) => None,
     }
 }

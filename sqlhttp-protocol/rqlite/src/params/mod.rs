@@ -51,6 +51,8 @@ pub struct Params {
     pub wait: bool,
     /// `timeout`: how long other nodes are waited for, and how long `wait` waits. 30 s unless given.
     pub timeout: Duration,
+    /// `timeout` was given, so the caller of a write waits for no longer.
+    pub timeout_given: bool,
     /// `retries`: how often talking to another node is tried again.
     pub retries: u64,
     /// `redirect`: point the client to the leader rather than forward the request.
@@ -105,6 +107,7 @@ impl Default for Params {
             queue: false,
             wait: false,
             timeout: TIMEOUT,
+            timeout_given: false,
             retries: 0,
             redirect: false,
             level: ReadLevel::Weak,
@@ -159,6 +162,7 @@ impl Params {
         Ok(Params {
             q,
             timeout: timeout.unwrap_or(TIMEOUT),
+            timeout_given: timeout.is_some(),
             retries,
             freshness,
             freshness_strict,
@@ -260,7 +264,7 @@ impl Params {
         };
         [
             ("level", level.map(Into::into)),
-            ("timeout", time((self.timeout != TIMEOUT).then_some(self.timeout))),
+            ("timeout", time((self.timeout_given || self.timeout != TIMEOUT).then_some(self.timeout))),
             ("freshness", time(self.freshness)),
             ("linearizable_timeout", time(self.linearizable_timeout)),
             ("db_timeout", time(self.db_timeout)),

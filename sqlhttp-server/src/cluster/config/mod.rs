@@ -94,6 +94,8 @@ pub struct ClusterConfig {
     pub write_queue: WriteQueueConfig,
     /// How long a read may run that asks for no time limit of its own.
     pub query_timeout: Option<Duration>,
+    /// How many steps of SQLite a write may take; zero is no limit.
+    pub write_steps_max: u64,
     /// How often the database is checked for damage; zero is never.
     pub check_interval: Duration,
     /// Whether the process ends when the node has stopped by itself.

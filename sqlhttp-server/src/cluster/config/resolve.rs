@@ -38,6 +38,7 @@ pub(super) fn resolve(typed: &Typed, data_dir: &str) -> Result<ClusterConfig, St
         http_connections_max: usize_of(typed.count("max-connections")),
         http_statements_max: usize_of(typed.count("max-statements")),
         query_timeout: typed.duration_opt("query-timeout"),
+        write_steps_max: typed.count("write-steps-max"),
         check_interval: typed.duration("check-interval"),
         exit_on_failure: typed.bool("exit-on-failure"),
         value_bytes_max: typed.count("max-value-bytes"),

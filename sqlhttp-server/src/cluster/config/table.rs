@@ -221,6 +221,12 @@ pub(super) const TABLE: &[Flag] = &[
     own("max-statements", Kind::Count, "100000", "Statements in one request").also("http-max-statements"),
     own("max-value-bytes", Kind::Size, "64MiB", "Largest text or BLOB, and largest row"),
     own("query-timeout", Kind::Duration, "0s", "How long a read may run that asks for no db_timeout; 0 is no limit"),
+    own(
+        "write-steps-max",
+        Kind::Count,
+        "20000000000",
+        "Steps of SQLite that a write may take, about 50,000 for a millisecond; 0 is no limit",
+    ),
 ];
 
 /// The flag that takes paths of extensions.

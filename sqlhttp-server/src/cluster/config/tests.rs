@@ -66,6 +66,7 @@ fn our_own_flags_have_defaults_too() {
     assert_eq!((config.http_connections_max, config.http_statements_max), (4096, 100_000));
     let log = LogConfig { format: LogFormat::Text, level: Level::INFO, requests: false, slow: None };
     assert_eq!((config.log, config.query_timeout, config.value_bytes_max), (log, None, 64 << 20));
+    assert_eq!(config.write_steps_max, 20_000_000_000);
     assert_eq!(config.idle_flags, []);
 }
 
@@ -84,6 +85,7 @@ fn what_is_typed_is_resolved() {
     assert_eq!((sizes.db_name.as_str(), sizes.log.format), ("x", LogFormat::Json));
     let shared = config("-max-body 1KiB -max-connections 2 -max-statements 3 -db-name x -log-format json");
     assert_eq!(shared, sizes, "the names that both programs know, and those of old");
+    assert_eq!(config("-write-steps-max 0").write_steps_max, 0);
     let limits = config("-query-timeout 3s -max-value-bytes 1MiB -log-slow 250ms -log-requests -log-level debug");
     assert_eq!((limits.query_timeout, limits.value_bytes_max), (Some(Duration::from_secs(3)), 1 << 20));
     let log = LogConfig {

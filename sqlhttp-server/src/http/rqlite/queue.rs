@@ -31,9 +31,11 @@ pub(super) async fn answer(
     vars.queued_executions.add(1);
     vars.queued_executions_num_stmts_rx.add(batch.steps.len());
     vars.queued_executions_wait.add(usize::from(params.wait));
-    let applied = match params.wait {
-        false => write(exchange, batch).await,
-        true => tokio::time::timeout(params.timeout, write(exchange, batch)).await.map_err(|_| {
+    let deadline = statements::deadline(exchange, params.db_timeout);
+    // An answer says that the write is durable, so who does not `wait` waits too, and a given `timeout` bounds that.
+    let applied = match params.wait || params.timeout_given {
+        false => write(exchange, batch, deadline).await,
+        true => tokio::time::timeout(params.timeout, write(exchange, batch, deadline)).await.map_err(|_| {
             vars.queued_executions_wait_timeout.add(1);
             too_late()
         })?,
@@ -55,12 +57,12 @@ pub(super) async fn answer(
 }
 
 /// Writes the statements. What is queued happens, even if nobody waits for it any more.
-async fn write(exchange: &Exchange<'_>, batch: Batch) -> Result<(), Error> {
+async fn write(exchange: &Exchange<'_>, batch: Batch, deadline: Deadline) -> Result<(), Error> {
     if let Some(queue) = &exchange.state.write_queue {
-        return queue.write(batch.steps).await;
+        return queue.write(batch.steps, deadline.of_writes()).await;
     }
     let (backend, sql) = (exchange.database.backend.clone(), exchange.database.sql.clone());
-    let work = apply(backend, sql, batch, exchange.state.deadline());
+    let work = apply(backend, sql, batch, deadline);
     tokio::spawn(work).await.unwrap_or(Err(Error::Closed))
 }
 

@@ -54,8 +54,9 @@ pub(super) async fn explain(
 }
 
 async fn run(exchange: &Exchange<'_>, endpoint: Endpoint, batch: Batch, params: &Params) -> Result<Answer, Error> {
-    let limit = params.db_timeout.filter(|_| endpoint != Endpoint::Load);
-    let deadline = deadline(exchange, limit);
+    let deadline = deadline(exchange, params.db_timeout).and(turn(params));
+    // A dump may take long; whoever wants a limit for it asks for one.
+    let deadline = if endpoint == Endpoint::Load { deadline.without_default() } else { deadline };
     let backend = &exchange.database.backend;
     let observed = exchange.database.sql.begin(&batch);
     let work = match endpoint {
@@ -126,6 +127,14 @@ async fn load_file(
 pub(super) fn deadline(exchange: &Exchange<'_>, limit: Option<Duration>) -> Deadline {
     let clients = limit.map_or(Deadline::NEVER, |limit| Deadline::after(Instant::now(), limit));
     exchange.state.deadline().and(clients)
+}
+
+/// How long a write may wait for its turn. What has begun is not given up, since only its own limits end it.
+fn turn(params: &Params) -> Deadline {
+    if !params.timeout_given || params.timeout.is_zero() {
+        return Deadline::NEVER;
+    }
+    Deadline::after(Instant::now(), params.timeout).for_turn_only()
 }
 
 /// Reads and understands the statements of a request.

@@ -16,6 +16,8 @@ use crate::cluster::config::WriteQueueConfig;
 /// A request's statements, and who waits for them.
 struct Waiting {
     steps: Vec<Step>,
+    /// The client's own limit.
+    deadline: Deadline,
     done: oneshot::Sender<Result<(), Error>>,
 }
 
@@ -68,9 +70,9 @@ impl WriteQueue {
     ///
     /// # Errors
     /// As [`Backend::execute`]. Failing statements are none.
-    pub(crate) async fn write(&self, steps: Vec<Step>) -> Result<(), Error> {
+    pub(crate) async fn write(&self, steps: Vec<Step>, deadline: Deadline) -> Result<(), Error> {
         let (done, written) = oneshot::channel();
-        self.sender.send(Waiting { steps, done }).await.map_err(|_| Error::Closed)?;
+        self.sender.send(Waiting { steps, deadline, done }).await.map_err(|_| Error::Closed)?;
         written.await.unwrap_or(Err(Error::Closed))
     }
 }
@@ -98,25 +100,37 @@ impl Writer {
     }
 
     async fn write(&self, requests: Vec<Waiting>) {
+        self.count(&requests);
+        for together in by_limit(requests) {
+            self.write_together(together).await;
+        }
+    }
+
+    fn count(&self, requests: &[Waiting]) {
         if requests.len() < self.batch_len {
             let written = if self.timed { &self.written.not_full } else { &self.written.at_once };
             written.add(1);
         }
+    }
+
+    /// Writes requests as one batch. If one of them has a limit, it is the only one.
+    async fn write_together(&self, requests: Vec<Waiting>) {
+        let deadline = requests.first().map_or(Deadline::NEVER, |request| request.deadline);
         let mut steps = Vec::new();
         let mut waiting = Vec::with_capacity(requests.len());
-        for Waiting { steps: own, done } in requests {
+        for Waiting { steps: own, done, .. } in requests {
             steps.extend(own);
             waiting.push(done);
         }
         self.vars.queued_executions_num_stmts_tx.add(steps.len());
-        let result = self.run_all(steps).await;
+        let result = self.run_all(steps, deadline).await;
         for done in waiting {
             // Whoever has gone needs no answer.
             let _ = done.send(result.clone());
         }
     }
 
-    async fn run_all(&self, steps: Vec<Step>) -> Result<(), Error> {
+    async fn run_all(&self, steps: Vec<Step>, deadline: Deadline) -> Result<(), Error> {
         if steps.is_empty() {
             // Whoever sends nothing only wants to know that everything before is written.
             return Ok(());
@@ -124,7 +138,41 @@ impl Writer {
         let atomicity = if self.transaction { Atomicity::All } else { Atomicity::Each };
         let batch = Batch { steps, atomicity, ..Batch::default() };
         let observed = self.sql.begin(&batch);
-        let answer = self.backend.execute(batch, Deadline::NEVER).await;
+        let answer = self.backend.execute(batch, deadline).await;
         self.sql.end(observed, answer)?.whole().await.map(drop)
+    }
+}
+
+/// Requests that may share a batch, in order. One with a limit is by itself: the limit of a batch is that of all its
+/// statements together, and must not be applied to those of others.
+fn by_limit(requests: Vec<Waiting>) -> Vec<Vec<Waiting>> {
+    let mut groups: Vec<Vec<Waiting>> = Vec::new();
+    let mut may_join = false;
+    for request in requests {
+        let unlimited = request.deadline == Deadline::NEVER;
+        match groups.last_mut() {
+            Some(group) if may_join && unlimited => group.push(request),
+            _ => groups.push(vec![request]),
+        }
+        may_join = unlimited;
+    }
+    groups
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    #[test]
+    fn a_limit_holds_for_the_statements_of_its_request_only() {
+        let limit = Deadline::after(Instant::now(), Duration::from_secs(1));
+        let waiting = |deadline| Waiting { steps: Vec::new(), deadline, done: oneshot::channel().0 };
+        let (no, yes) = (Deadline::NEVER, limit);
+        let groups = by_limit([no, no, yes, yes, no, no].map(waiting).into());
+        let limits: Vec<Vec<bool>> =
+            groups.iter().map(|group| group.iter().map(|request| request.deadline == limit).collect()).collect();
+        assert_eq!(limits, [vec![false, false], vec![true], vec![true], vec![false, false]]);
     }
 }
