@@ -1,5 +1,5 @@
 //! The limit of a run's memory. SQLite takes an allocator only before it is initialised, so this file has one test.
-#![allow(clippy::expect_used)]
+#![allow(clippy::expect_used, clippy::panic)]
 
 mod common;
 

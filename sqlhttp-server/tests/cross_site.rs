@@ -7,8 +7,12 @@ mod common;
 use common::{Launch, Node, Request, Response, Server, temp_dir, write};
 use serde_json::json;
 
-const FOREIGN: [(&str, &str); 3] =
-    [("Origin", "http://evil.example"), ("Origin", "null"), ("Sec-Fetch-Site", "cross-site")];
+const FOREIGN: [(&str, &str); 4] = [
+    ("Origin", "http://evil.example"),
+    ("Origin", "null"),
+    ("Sec-Fetch-Site", "cross-site"),
+    ("Sec-Fetch-Site", "same-site"),
+];
 
 /// The content types that need no preflight; the last stands for none.
 const FORM_TYPES: [&str; 4] = ["application/x-www-form-urlencoded", "text/plain", "multipart/form-data", ""];

@@ -42,10 +42,11 @@ fn needs_no_preflight(request: &Parts) -> bool {
     essence.is_empty() || FORM_TYPES.iter().any(|known| essence.eq_ignore_ascii_case(known.as_bytes()))
 }
 
-/// Browsers send `Sec-Fetch-Site` over HTTPS and to the machine they run on, and `Origin` with every POST.
+/// Browsers send `Sec-Fetch-Site` over HTTPS and to the machine they run on, and `Origin` with every POST. A site has all ports
+/// of a host and all its subdomains (`same-site`); only `same-origin` means this server. `none` is a request of the user.
 fn is_foreign(request: &Parts) -> bool {
     if let Some(site) = request.headers.get(SEC_FETCH_SITE) {
-        return site.as_bytes().eq_ignore_ascii_case(b"cross-site");
+        return ![&b"same-origin"[..], b"none"].iter().any(|own| site.as_bytes().eq_ignore_ascii_case(own));
     }
     request.headers.get(header::ORIGIN).is_some_and(|origin| !is_ours(origin, request))
 }
@@ -139,7 +140,12 @@ mod tests {
         let types =
             ["application/x-www-form-urlencoded", "TEXT/plain; charset=utf-8", "multipart/form-data;boundary=x", ""];
         for value in types {
-            for from in [("origin", "http://evil"), ("origin", "null"), ("sec-fetch-site", "cross-site")] {
+            for from in [
+                ("origin", "http://evil"),
+                ("origin", "null"),
+                ("sec-fetch-site", "cross-site"),
+                ("sec-fetch-site", "same-site"),
+            ] {
                 assert!(forged("POST", &[("host", "a"), ("content-type", value), from]), "{value} {from:?}");
                 assert!(forged("GET", &[("host", "a"), from]), "{from:?}");
             }
