@@ -5,7 +5,7 @@ mod common;
 
 use std::fmt::Write as _;
 
-use common::{Request, Server};
+use common::{Node, Request, Server, temp_dir};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
@@ -265,8 +265,68 @@ fn virtual_tables_whose_content_is_elsewhere() {
     let script = dump(&source, "");
     assert!(script.starts_with(begin), "{script}");
     assert!(script.ends_with("CREATE TABLE t(a);\nPRAGMA writable_schema=OFF;\nCOMMIT;\n"), "{script}");
+    let target = Target::new();
+    load(&target.server, &script);
+    assert_eq!(ask(&target.server, "SELECT rowid FROM c WHERE c MATCH 'it'"), json!([[2]]));
     assert!(dump(&source, "&tables=c").contains("INSERT INTO \"c_docsize\" VALUES(2,"));
     assert!(!dump(&source, "&tables=t").contains("c_docsize"));
+}
+
+/// Dumps of the `sqlite3` shell; the second one is of a file that was vacuumed, which lists shadow tables first.
+const OF_THE_SHELL: [&str; 2] =
+    [include_str!("data/dumps/virtual_tables.sql"), include_str!("data/dumps/vacuumed.sql")];
+
+fn assert_searches_work(server: &Server) {
+    for (sql, rows) in [
+        ("SELECT rowid FROM f WHERE f MATCH 'hello'", json!([[1]])),
+        ("SELECT rowid FROM fx WHERE fx MATCH 'quoted'", json!([[2]])),
+        ("SELECT rowid FROM fc WHERE fc MATCH 'none'", json!([[7]])),
+        ("SELECT rowid FROM \"f four\" WHERE \"f four\" MATCH 'times'", json!([[1]])),
+        ("SELECT rowid FROM f3 WHERE f3 MATCH 'run'", json!([[1]])),
+        ("SELECT id FROM r WHERE a > 1", json!([[2]])),
+    ] {
+        assert_eq!(ask(server, sql), rows, "{sql}");
+    }
+}
+
+#[test]
+fn virtual_tables_of_the_shell_survive_a_crash_of_the_node() {
+    for script in OF_THE_SHELL {
+        let dir = temp_dir();
+        let node = Node::new(&dir.path().join("data"));
+        let server = node.start();
+        load(&server, script);
+        assert_searches_work(&server);
+        execute(&server, &["INSERT INTO doc(b) VALUES('fresh pear')", "INSERT INTO f VALUES('later words')"]);
+        server.crash();
+        let server = node.start();
+        assert_searches_work(&server);
+        assert_eq!(ask(&server, "SELECT rowid FROM fx WHERE fx MATCH 'pear'"), json!([[4]]));
+        assert_eq!(ask(&server, "SELECT rowid FROM f WHERE f MATCH 'later'"), json!([[3]]));
+        execute(&server, &["INSERT INTO f(f) VALUES('integrity-check')"]);
+    }
+}
+
+#[test]
+fn virtual_tables_of_the_shell_in_one_string() {
+    for script in OF_THE_SHELL {
+        let server = Server::memory();
+        execute(&server, &[script]);
+        assert_searches_work(&server);
+        let server = Server::memory();
+        let item = json!([{ "statement": script }]);
+        assert_eq!(server.transaction("t", item).status, 200);
+        assert_searches_work(&server);
+        let dir = temp_dir();
+        let server = Node::new(&dir.path().join("data")).start();
+        execute(&server, &[script]);
+        assert_searches_work(&server);
+        let broken = script.replace("VALUES(2,'other')", "VALUES(2,'wrong')");
+        let server = Node::new(&dir.path().join("other")).start();
+        let results = server.send(&Request::new("POST", "/db/load").body(broken)).results();
+        assert!(results[0]["error"].as_str().is_some_and(|error| error.contains("virtual table f")), "{results:?}");
+        assert_eq!(ask(&server, "SELECT count(*) FROM sqlite_schema WHERE name LIKE 'f%'"), json!([[0]]));
+    }
 }
 
 #[test]

@@ -163,6 +163,10 @@ struct Seen {
     refused: Option<String>,
     /// The first table that makes [`Facts::reads_local`] true.
     local: Option<String>,
+    /// A statement is being prepared, as opposed to one that runs, and for which a virtual table prepares its own.
+    preparing: bool,
+    /// Tables that clients must not change or create: shadow tables, while SQLite does not refuse that.
+    protected: Vec<String>,
 }
 
 /// Listens to the authorizer of one connection.
@@ -194,8 +198,14 @@ impl Recorder {
     pub(crate) fn begin(&self, author: Author) {
         self.with(|seen| {
             let (allow_attach, outside_transaction) = (seen.allow_attach, seen.outside_transaction);
-            *seen = Seen { author, allow_attach, outside_transaction, ..Seen::default() };
+            let protected = std::mem::take(&mut seen.protected);
+            *seen = Seen { author, allow_attach, outside_transaction, protected, preparing: true, ..Seen::default() };
         });
+    }
+
+    /// Refuses clients to change or create these tables, and no others.
+    pub(crate) fn protect(&self, tables: Vec<String>) {
+        self.with(|seen| seen.protected = tables);
     }
 
     /// A statement that runs only outside a transaction begins or ends to run.
@@ -215,7 +225,10 @@ impl Recorder {
 
     /// The facts of the statement that was just prepared.
     pub(crate) fn facts(&self, statement: &Statement) -> Facts {
-        let (mut facts, any_action) = self.with(|seen| (seen.facts, seen.any_action));
+        let (mut facts, any_action) = self.with(|seen| {
+            seen.preparing = false;
+            (seen.facts, seen.any_action)
+        });
         let explain = statement.is_explain();
         facts.readonly = explain || statement.readonly();
         // VACUUM is the one statement that writes and raises no action.
@@ -353,6 +366,10 @@ impl Seen {
             AuthAction::Read { table_name, .. } if is_one_of(table_name, REFUSED_TABLES) => {
                 Some(format!("access to {table_name}"))
             }
+            AuthAction::Read { .. } => None,
+            action if self.preparing && self.is_protected(action) => {
+                Some(format!("access to {}", table_of(action).unwrap_or_default()))
+            }
             action if is_attach(action) && self.outside_transaction => Some("VACUUM INTO".into()),
             action if is_attach(action) && !self.allow_attach => Some("ATTACH".into()),
             action if is_detach(action) && !self.allow_attach && !self.outside_transaction => Some("DETACH".into()),
@@ -367,6 +384,13 @@ impl Seen {
     }
 }
 
+impl Seen {
+    fn is_protected(&self, action: &AuthAction<'_>) -> bool {
+        let protected = |table: &str| self.protected.iter().any(|name| name.eq_ignore_ascii_case(table));
+        !self.protected.is_empty() && table_of(action).is_some_and(protected)
+    }
+}
+
 /// The table that an action is about.
 fn table_of<'a>(action: &AuthAction<'a>) -> Option<&'a str> {
     match action {
@@ -376,6 +400,7 @@ fn table_of<'a>(action: &AuthAction<'a>) -> Option<&'a str> {
         | AuthAction::Delete { table_name }
         | AuthAction::AlterTable { table_name, .. }
         | AuthAction::CreateIndex { table_name, .. }
+        | AuthAction::CreateTable { table_name }
         | AuthAction::CreateTrigger { table_name, .. }
         | AuthAction::CreateTempIndex { table_name, .. }
         | AuthAction::CreateTempTrigger { table_name, .. }

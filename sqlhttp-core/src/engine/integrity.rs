@@ -52,6 +52,27 @@ pub(crate) fn require_sound(connection: &Connection, depth: Depth) -> Result<(),
     Err(probe::error_of_code(code, Some(&format!("{generic}: {}", damages.join("; ")))))
 }
 
+/// The damages that a virtual table finds in its own shadow tables; none if all is well.
+pub(crate) fn damages_of_virtual_table(connection: &Connection, name: &str) -> Result<Vec<String>, SqlError> {
+    let sql = format!("PRAGMA main.integrity_check('{}')", name.replace('\'', "''"));
+    // An index of FTS3 or FTS4 may differ from a table that the application keeps in step with it, but not from its own.
+    let content =
+        "SELECT count(*) FROM main.sqlite_schema WHERE type = 'table' AND lower(name) = lower(? || '_content')";
+    let owns_content = connection.query_row(content, [name], |row| row.get::<_, i64>(0)).map_err(sql_error)? > 0;
+    let mut statement = connection.prepare(&sql).map_err(sql_error)?;
+    let lines = statement.query_map([], |row| row.get::<_, String>(0)).map_err(sql_error)?;
+    let mut lines = lines.collect::<rusqlite::Result<Vec<_>>>().map_err(sql_error)?;
+    lines.retain(|line| line != "ok" && (owns_content || !is_about_fts3_or_4(line)));
+    Ok(lines)
+}
+
+fn is_about_fts3_or_4(line: &str) -> bool {
+    let index = line.strip_prefix("malformed").or_else(|| line.strip_prefix("unable to validate the"));
+    index.is_some_and(|index| {
+        index.starts_with(" inverted index for FTS3 table ") || index.starts_with(" inverted index for FTS4 table ")
+    })
+}
+
 /// The damages that SQLite finds, in its words; none if all is well. At most [`DAMAGES_MAX`].
 fn damages(connection: &Connection, scope: Scope<'_>) -> Result<Vec<String>, SqlError> {
     match reported(connection, scope) {

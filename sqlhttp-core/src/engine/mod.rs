@@ -8,6 +8,7 @@
 //! | `facts` | what a statement is, as SQLite tells it; the policy for clients |
 //! | `classify` | where a batch has to run |
 //! | `script` | a text, statement by statement |
+//! | `dump`, `restore` | virtual tables out of a dump of the `sqlite3` shell |
 //! | `bind`, `run` | bindings to parameters; a batch to its results |
 //! | `sinks`, `parts` | results held, or told part by part |
 //! | `writer` | the queue, the group, the thread |
@@ -26,6 +27,7 @@ mod backup;
 mod bind;
 mod classify;
 mod database;
+mod dump;
 mod facts;
 mod file_watch;
 mod image;
@@ -35,6 +37,7 @@ mod options;
 mod parts;
 mod progress;
 mod readers;
+mod restore;
 mod run;
 mod script;
 mod session;

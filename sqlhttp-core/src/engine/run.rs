@@ -5,15 +5,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::bind;
+use super::dump::VirtualTable;
 use super::facts::{Author, Facts};
+use super::restore;
 use super::script::{Script, first_byte};
 use super::session::{Level, PATTERN_LIMITS, Prepared, Role, Session};
 use super::sqlite::statement::Statement;
 use super::sqlite::{clock, probe};
 use super::watch::StopReason;
 use crate::model::{
-    Action, Atomicity, Batch, Bindings, Block, Changed, Columns, Ending, Expect, Failure, OnError, Rows, Step,
-    StepFacts, StepOutcome, TransactionKeyword, ValueRef,
+    Action, Atomicity, Batch, Bindings, Block, Changed, Columns, Ending, Expect, Failure, OnError, Rows, SqlError,
+    Step, StepFacts, StepOutcome, TransactionKeyword, ValueRef,
 };
 
 /// Where results go.
@@ -161,7 +163,7 @@ fn run_step(
     }
     let started = timed.then(Instant::now);
     let changes_before = session.total_changes();
-    let mut run = Run { session, mode, sink, seen: Seen::default(), flushed: 0 };
+    let mut run = Run { session, mode, sink, seen: Seen::default(), flushed: 0, dumped: Vec::new() };
     let result = run.step(step);
     let facts = run.seen.facts(started.map_or(Duration::ZERO, |started| started.elapsed()));
     let single = run.seen.only_one_failed && matches!(step.action, Action::Run { .. });
@@ -196,6 +198,8 @@ struct Run<'s, S: Sink> {
     seen: Seen,
     /// How many blocks of rows the sink has taken.
     flushed: u64,
+    /// Virtual tables of a dump, whose shadow tables the text writes.
+    dumped: Vec<VirtualTable>,
 }
 
 /// Statements with more work in their functions do not run on a caller's own thread: see [`Facts::work`].
@@ -259,9 +263,21 @@ impl<S: Sink> Run<'_, S> {
         Ok(all)
     }
 
+    /// Runs all statements of a text, and checks the virtual tables that it restores.
+    fn text(&mut self, sql: &str, bindings: &Bindings, expect: Expect) -> Result<Given, Trouble> {
+        let given = self.statements(sql, bindings, expect);
+        if self.dumped.is_empty() {
+            return given;
+        }
+        let tables = std::mem::take(&mut self.dumped);
+        let checked = given.and_then(|given| self.check_dumped(&tables).map(|()| given));
+        restore::end(self.session);
+        checked
+    }
+
     /// Runs all statements of a text. What it gives is what the last one gives, not counting empty ones and a BEGIN and
     /// COMMIT around the whole.
-    fn text(&mut self, sql: &str, bindings: &Bindings, expect: Expect) -> Result<Given, Trouble> {
+    fn statements(&mut self, sql: &str, bindings: &Bindings, expect: Expect) -> Result<Given, Trouble> {
         let mut script = match Script::new(self.session, sql, Author::Client) {
             Ok(script) => script,
             Err(failure) => return Err(self.not_prepared(failure)),
@@ -283,6 +299,12 @@ impl<S: Sink> Run<'_, S> {
                 self.session.put_back(prepared);
                 self.foreign_keys(on)?;
                 // It may stand before a BEGIN.
+                continue;
+            }
+            if let Some(table) = prepared.dumped.take() {
+                drop(prepared);
+                self.declare(table)?;
+                first = false;
                 continue;
             }
             match prepared.facts.transaction {
@@ -307,6 +329,49 @@ impl<S: Sink> Run<'_, S> {
             return Err(Failure::TransactionControl(TransactionKeyword::Begin).into());
         }
         Ok(given)
+    }
+
+    /// Declares a virtual table of a dump.
+    fn declare(&mut self, table: VirtualTable) -> Result<(), Trouble> {
+        if self.session.role() != Role::Writer {
+            return Err(Failure::Sql(probe::error_of_code(rusqlite::ffi::SQLITE_READONLY, None)).into());
+        }
+        let first = self.dumped.is_empty();
+        self.dumped.push(table);
+        let begun = if first { restore::begin(self.session) } else { Ok(()) };
+        let declared = match self.dumped.last() {
+            Some(table) => begun.and_then(|()| restore::declare(self.session, table)),
+            None => begun,
+        };
+        declared.map_err(|error| self.not_restored(error))
+    }
+
+    /// Checks the virtual tables of a dump. The steps that this takes are not limited: they grow with the tables.
+    fn check_dumped(&mut self, tables: &[VirtualTable]) -> Result<(), Trouble> {
+        let limited = self.session.watch.counts_steps();
+        let left = limited.then(|| self.session.watch.suspend_steps());
+        let checked = restore::check(self.session, tables);
+        if let Some(left) = left {
+            self.session.watch.resume_steps(left);
+        }
+        checked.map_err(|error| self.not_restored(error))
+    }
+
+    /// Why a virtual table cannot be restored: SQLite's error, or the run was interrupted.
+    fn not_restored(&mut self, error: SqlError) -> Trouble {
+        self.seen.failed = true;
+        match self.session.watch.stopped() {
+            Some(reason)
+                if error.primary_code() == rusqlite::ffi::SQLITE_INTERRUPT
+                    && !matches!(reason, StopReason::Steps | StopReason::Fuse) =>
+            {
+                Stop::Interrupted(reason).into()
+            }
+            Some(StopReason::Steps) if error.primary_code() == rusqlite::ffi::SQLITE_INTERRUPT => {
+                Failure::Timeout.into()
+            }
+            _ => Failure::Sql(error).into(),
+        }
     }
 
     /// Enforces foreign keys for the statements that follow, or does not.

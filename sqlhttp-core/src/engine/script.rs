@@ -2,6 +2,7 @@
 
 use std::ffi::{CStr, CString};
 
+use super::dump::{self, Row, Special};
 use super::facts::Author;
 use super::session::{Prepared, Session};
 use super::sqlite::probe;
@@ -17,6 +18,10 @@ pub(crate) struct Script {
     /// All of the text is this one statement, which was prepared before.
     kept: Option<Prepared>,
     author: Author,
+    /// A statement has been taken.
+    begun: bool,
+    /// `PRAGMA writable_schema=ON` has been taken, so that rows for the schema may follow.
+    writable_schema: bool,
 }
 
 impl Script {
@@ -27,7 +32,7 @@ impl Script {
     pub(crate) fn new(session: &mut Session, sql: &str, author: Author) -> Result<Script, Failure> {
         let kept = if author == Author::Client { session.take_kept(sql) } else { None };
         let text = if kept.is_some() { CString::default() } else { terminated(sql)? };
-        Ok(Script { text, at: 0, kept, author })
+        Ok(Script { text, at: 0, kept, author, begun: false, writable_schema: false })
     }
 
     /// Prepares the next statement; `None` at the end. Blanks, comments and lonely semicolons are passed over.
@@ -39,13 +44,41 @@ impl Script {
             return Ok(self.kept.take());
         }
         while !self.rest().is_empty() {
+            match self.special() {
+                Some(Special::WritableSchema(on)) => {
+                    self.writable_schema = on;
+                    continue;
+                }
+                Some(Special::Row(row)) => return virtual_table(session, row).map(Some),
+                None => {}
+            }
             let next = session.prepare(self.rest(), self.author)?;
             self.at += next.consumed;
             if next.prepared.is_some() {
+                self.begun = true;
                 return Ok(next.prepared);
             }
         }
         Ok(None)
+    }
+
+    /// Takes the next statement if it is one of those that only dumps contain. Alone, or without the PRAGMA before them, they
+    /// are no dump.
+    fn special(&mut self) -> Option<Special> {
+        if self.author != Author::Client {
+            return None;
+        }
+        let (special, len) = dump::read(self.rest().to_bytes())?;
+        let belongs_to_dump = match special {
+            Special::WritableSchema(_) => self.begun || !is_white(&self.rest()[len..]),
+            Special::Row(_) => self.writable_schema,
+        };
+        if !belongs_to_dump {
+            return None;
+        }
+        self.at += len;
+        self.begun = true;
+        Some(special)
     }
 
     /// What has not been taken yet.
@@ -57,6 +90,17 @@ impl Script {
     /// How many bytes have been taken.
     pub(crate) fn taken(&self) -> usize {
         self.at
+    }
+}
+
+/// Prepares the statement that creates the virtual table of a row, as if the client had sent it, so that the policy holds.
+fn virtual_table(session: &mut Session, row: Row) -> Result<Prepared, Failure> {
+    let table = row.virtual_table()?;
+    let sql = terminated(&table.sql)?;
+    let next = session.prepare(&sql, Author::Client)?;
+    match next.prepared {
+        Some(prepared) if next.consumed == sql.count_bytes() => Ok(prepared.of_dump(table)),
+        _ => Err(Failure::NotAllowed(format!("more than one statement for {} in sqlite_schema", table.name))),
     }
 }
 

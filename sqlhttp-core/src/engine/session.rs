@@ -13,6 +13,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags};
 
+use super::dump::VirtualTable;
 use super::facts::{Author, Facts, Recorder};
 use super::script::is_white;
 use super::sqlite::clock;
@@ -225,6 +226,8 @@ pub(crate) struct Prepared {
     columns: Option<(i32, Arc<Columns>)>,
     /// Its text, if it is to be kept.
     key: Option<Arc<str>>,
+    /// It creates a virtual table whose shadow tables a dump creates and fills. It is not run.
+    pub(crate) dumped: Option<VirtualTable>,
 }
 
 /// What stands at the beginning of a text.
@@ -428,7 +431,10 @@ impl Session {
         let parameters = (1..=statement.parameter_count()).map(|index| statement.parameter_name(index)).collect();
         let key = if keep { sql.to_str().ok().map(Arc::from) } else { None };
         let consumed = if alone { len } else { found.consumed };
-        Ok(Next { prepared: Some(Prepared { statement, facts, parameters, columns: None, key }), consumed })
+        Ok(Next {
+            prepared: Some(Prepared { statement, facts, parameters, columns: None, key, dumped: None }),
+            consumed,
+        })
     }
 
     /// Refuses what the authorizer cannot see: a schema that refers to the engine's table, and a write whose effect would
@@ -466,6 +472,11 @@ impl Session {
         if let Some(key) = prepared.key.clone() {
             self.cache.insert(key, prepared);
         }
+    }
+
+    /// Refuses clients to change or create these tables, until this is called again.
+    pub(crate) fn protect(&self, tables: Vec<String>) {
+        self.recorder.protect(tables);
     }
 
     /// What the connection's last call failed with.
@@ -642,6 +653,12 @@ impl Session {
 }
 
 impl Prepared {
+    /// The statement stands for a row of a dump.
+    pub(crate) fn of_dump(self, table: VirtualTable) -> Prepared {
+        let dumped = table.has_shadow_tables().then_some(table);
+        Prepared { key: None, dumped, ..self }
+    }
+
     /// The columns of its result. To be called after the first step, which may have prepared it again.
     pub(crate) fn columns(&mut self) -> Arc<Columns> {
         let version = self.statement.reprepare_count();

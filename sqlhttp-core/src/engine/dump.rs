@@ -1,0 +1,307 @@
+//! The statements with which the `sqlite3` shell restores virtual tables.
+//!
+//! A dump holds a virtual table as a row for `sqlite_schema` and the rows of its shadow tables, between
+//! `PRAGMA writable_schema=ON` and `OFF`. These statements are recognised by their text, because SQLite refuses them to
+//! clients. Whatever does not have exactly the form of a dump is left to SQLite.
+
+use crate::model::Failure;
+
+/// A statement that only dumps contain.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Special {
+    /// `PRAGMA writable_schema`.
+    WritableSchema(bool),
+    /// `INSERT INTO sqlite_schema`, with the values of the row.
+    Row(Row),
+}
+
+/// The values for a row of `sqlite_schema`.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Row {
+    kind: String,
+    name: String,
+    table: String,
+    root_page: String,
+    sql: String,
+}
+
+/// A virtual table of a dump.
+#[derive(Debug, PartialEq)]
+pub(crate) struct VirtualTable {
+    pub(crate) name: String,
+    /// Its `CREATE VIRTUAL TABLE`.
+    pub(crate) sql: String,
+    module: String,
+}
+
+/// Modules that keep their content in shadow tables, which a dump contains. All others are created as usual: some of them must
+/// not be declared in a schema.
+const WITH_SHADOW_TABLES: &[&str] = &["fts3", "fts4", "fts5", "geopoly", "rtree", "rtree_i32"];
+
+/// What the names of shadow tables add to that of their virtual table.
+const SHADOWS: &[&str] =
+    &["config", "content", "data", "docsize", "idx", "node", "parent", "rowid", "segdir", "segments", "stat"];
+
+/// The statement at the beginning of a text, if it is one of these, and how many bytes it takes.
+pub(crate) fn read(text: &[u8]) -> Option<(Special, usize)> {
+    let mut tokens = Tokens { rest: text };
+    let special = match tokens.keyword()? {
+        word if word.eq_ignore_ascii_case(b"PRAGMA") => pragma(&mut tokens)?,
+        word if word.eq_ignore_ascii_case(b"INSERT") => insert(&mut tokens)?,
+        _ => return None,
+    };
+    (tokens.symbol(b';').is_some() || tokens.is_at_end()).then(|| (special, text.len() - tokens.rest.len()))
+}
+
+fn pragma(tokens: &mut Tokens<'_>) -> Option<Special> {
+    tokens.exactly(b"writable_schema")?;
+    tokens.symbol(b'=')?;
+    let value = tokens.keyword()?;
+    if value.eq_ignore_ascii_case(b"ON") {
+        return Some(Special::WritableSchema(true));
+    }
+    let off = value.eq_ignore_ascii_case(b"OFF") || value.eq_ignore_ascii_case(b"RESET");
+    off.then_some(Special::WritableSchema(false))
+}
+
+fn insert(tokens: &mut Tokens<'_>) -> Option<Special> {
+    tokens.exactly(b"INTO")?;
+    let table = tokens.keyword()?;
+    if !table.eq_ignore_ascii_case(b"sqlite_schema") && !table.eq_ignore_ascii_case(b"sqlite_master") {
+        return None;
+    }
+    for (mark, column) in
+        [b'(', b',', b',', b',', b','].into_iter().zip(["type", "name", "tbl_name", "rootpage", "sql"])
+    {
+        tokens.symbol(mark)?;
+        tokens.exactly(column.as_bytes())?;
+    }
+    tokens.symbol(b')')?;
+    tokens.exactly(b"VALUES")?;
+    tokens.symbol(b'(')?;
+    let kind = tokens.literal_before(b',')?;
+    let name = tokens.literal_before(b',')?;
+    let table = tokens.literal_before(b',')?;
+    let root_page = std::str::from_utf8(tokens.keyword()?).ok()?.to_owned();
+    tokens.symbol(b',')?;
+    let sql = tokens.literal_before(b')')?;
+    Some(Special::Row(Row { kind, name, table, root_page, sql }))
+}
+
+impl Row {
+    /// The virtual table that the row declares.
+    ///
+    /// # Errors
+    /// It declares something else.
+    pub(crate) fn virtual_table(self) -> Result<VirtualTable, Failure> {
+        let module = module(&self.sql, &self.name);
+        let fits = self.kind == "table" && self.table == self.name && self.root_page == "0";
+        match module {
+            Some(module) if fits => Ok(VirtualTable { name: self.name, sql: self.sql, module }),
+            _ => {
+                let what =
+                    format!("a row of sqlite_schema for {} that declares no virtual table of this name", self.name);
+                Err(Failure::NotAllowed(what))
+            }
+        }
+    }
+}
+
+impl VirtualTable {
+    /// Whether a dump contains the content of its shadow tables.
+    pub(crate) fn has_shadow_tables(&self) -> bool {
+        WITH_SHADOW_TABLES.iter().any(|module| module.eq_ignore_ascii_case(&self.module))
+    }
+}
+
+/// The names that the shadow tables of a virtual table may have.
+pub(crate) fn shadows_of(table: &str) -> impl Iterator<Item = String> {
+    SHADOWS.iter().map(move |suffix| format!("{table}_{suffix}"))
+}
+
+/// The module of a `CREATE VIRTUAL TABLE` as SQLite keeps it, if the table has this name.
+fn module(sql: &str, name: &str) -> Option<String> {
+    let mut tokens = Tokens { rest: sql.as_bytes() };
+    for word in ["CREATE", "VIRTUAL", "TABLE"] {
+        tokens.exactly(word.as_bytes())?;
+    }
+    if tokens.name()? != name {
+        return None;
+    }
+    tokens.exactly(b"USING")?;
+    tokens.name()
+}
+
+/// Reads tokens from the beginning of a text. White space and comments before them are passed over.
+struct Tokens<'t> {
+    rest: &'t [u8],
+}
+
+impl<'t> Tokens<'t> {
+    fn skip_blanks(&mut self) {
+        loop {
+            let blanks = self.rest.iter().take_while(|byte| matches!(byte, b'\t'..=b'\r' | b' ')).count();
+            let rest = &self.rest[blanks..];
+            let comment = match rest {
+                [b'-', b'-', ..] => memchr::memchr(b'\n', rest).map_or(rest.len(), |at| at + 1),
+                [b'/', b'*', inner @ ..] => memchr::memmem::find(inner, b"*/").map_or(rest.len(), |at| at + 4),
+                _ => 0,
+            };
+            self.rest = &rest[comment..];
+            if comment == 0 {
+                return;
+            }
+        }
+    }
+
+    fn is_at_end(&mut self) -> bool {
+        self.skip_blanks();
+        self.rest.is_empty()
+    }
+
+    fn symbol(&mut self, symbol: u8) -> Option<()> {
+        self.skip_blanks();
+        self.rest = self.rest.strip_prefix(&[symbol])?;
+        Some(())
+    }
+
+    /// A keyword, a plain name or an integer.
+    fn keyword(&mut self) -> Option<&'t [u8]> {
+        self.skip_blanks();
+        let letter = |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$' | 0x80..);
+        let (word, rest) = self.rest.split_at(self.rest.iter().take_while(letter).count());
+        if word.is_empty() {
+            return None;
+        }
+        self.rest = rest;
+        Some(word)
+    }
+
+    fn exactly(&mut self, word: &[u8]) -> Option<()> {
+        self.keyword()?.eq_ignore_ascii_case(word).then_some(())
+    }
+
+    /// A string literal and the symbol after it.
+    fn literal_before(&mut self, symbol: u8) -> Option<String> {
+        self.skip_blanks();
+        let text = self.quoted(b'\'')?;
+        self.symbol(symbol)?;
+        Some(text)
+    }
+
+    /// A name in any of SQLite's forms.
+    fn name(&mut self) -> Option<String> {
+        self.skip_blanks();
+        match self.rest.first()? {
+            quote @ (b'\'' | b'"' | b'`') => self.quoted(*quote),
+            b'[' => {
+                let end = memchr::memchr(b']', self.rest)?;
+                let name = std::str::from_utf8(&self.rest[1..end]).ok()?.to_owned();
+                self.rest = &self.rest[end + 1..];
+                Some(name)
+            }
+            _ => self.keyword().and_then(|word| std::str::from_utf8(word).ok()).map(str::to_owned),
+        }
+    }
+
+    /// A text between quotes, which are doubled inside.
+    fn quoted(&mut self, quote: u8) -> Option<String> {
+        let mut rest = self.rest.strip_prefix(&[quote])?;
+        let mut text = Vec::new();
+        loop {
+            let end = memchr::memchr(quote, rest)?;
+            text.extend_from_slice(&rest[..end]);
+            rest = &rest[end + 1..];
+            match rest.strip_prefix(&[quote]) {
+                Some(after) => {
+                    text.push(quote);
+                    rest = after;
+                }
+                None => break,
+            }
+        }
+        self.rest = rest;
+        String::from_utf8(text).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn declared(text: &str) -> Option<Result<VirtualTable, Failure>> {
+        match read(text.as_bytes())? {
+            (Special::Row(row), len) => {
+                assert_eq!(len, text.len(), "{text}");
+                Some(row.virtual_table())
+            }
+            (Special::WritableSchema(_), _) => None,
+        }
+    }
+
+    #[test]
+    fn rows_of_dumps() {
+        let table = |name: &str, module: &str, sql: &str| {
+            Some(Ok(VirtualTable { name: name.into(), sql: sql.into(), module: module.into() }))
+        };
+        assert_eq!(
+            declared(
+                "\n/* c */INSERT INTO sqlite_schema(type,name,tbl_name,rootpage,sql)VALUES\
+                 ('table','it''s','it''s',0,'CREATE VIRTUAL TABLE \"it''s\" USING fts5(a, content='''')');"
+            ),
+            table("it's", "fts5", "CREATE VIRTUAL TABLE \"it's\" USING fts5(a, content='')")
+        );
+        assert_eq!(
+            declared(
+                "insert into SQLITE_MASTER (type, name, tbl_name, rootpage, sql) values \
+                 ('table', 'é', 'é', 0, 'CREATE VIRTUAL TABLE [é] USING rtree(id,a,b)')"
+            ),
+            table("é", "rtree", "CREATE VIRTUAL TABLE [é] USING rtree(id,a,b)")
+        );
+    }
+
+    #[test]
+    fn rows_that_declare_something_else() {
+        let create = "CREATE VIRTUAL TABLE f USING fts5(t)";
+        for (kind, name, table, page, sql) in [
+            ("index", "f", "f", "0", create),
+            ("table", "g", "g", "0", create),
+            ("table", "f", "g", "0", create),
+            ("table", "f", "f", "2", create),
+            ("table", "f", "f", "0", "CREATE TABLE f(a)"),
+            ("table", "f", "f", "0", "CREATE VIRTUAL TABLE IF NOT EXISTS f USING fts5(t)"),
+            ("table", "f", "f", "0", "CREATE VIRTUAL TABLE temp.f USING fts5(t)"),
+        ] {
+            let text = format!(
+                "INSERT INTO sqlite_schema(type,name,tbl_name,rootpage,sql)VALUES('{kind}','{name}','{table}',{page},'{sql}');"
+            );
+            assert!(matches!(declared(&text), Some(Err(Failure::NotAllowed(_)))), "{text}");
+        }
+    }
+
+    #[test]
+    fn other_statements_are_left_to_sqlite() {
+        for text in [
+            "",
+            "INSERT",
+            "INSERT INTO t VALUES(1)",
+            "INSERT OR IGNORE INTO sqlite_schema(type,name,tbl_name,rootpage,sql)VALUES('table','f','f',0,'')",
+            "INSERT INTO sqlite_schema(type,name,tbl_name,rootpage,sql)VALUES('table','f','f',0,NULL)",
+            "INSERT INTO sqlite_schema(type,name,tbl_name,rootpage,sql)VALUES('table','f','f',-1,'')",
+            "INSERT INTO sqlite_schema(type,name,tbl_name,rootpage,sql)VALUES('table','f','f',0,''),('a','b','c',0,'')",
+            "INSERT INTO sqlite_schema(type,name,tbl_name,rootpage,sql)VALUES('table','f','f',0,'",
+            "INSERT INTO sqlite_schema VALUES('table','f','f',0,'')",
+            "PRAGMA writable_schema",
+            "PRAGMA writable_schema=7",
+            "PRAGMA writable_schema(ON)",
+        ] {
+            assert_eq!(read(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_pragma() {
+        assert_eq!(read(b"PRAGMA writable_schema=ON;\nx"), Some((Special::WritableSchema(true), 26)));
+        assert_eq!(read(b"pragma Writable_Schema = reset"), Some((Special::WritableSchema(false), 30)));
+    }
+}

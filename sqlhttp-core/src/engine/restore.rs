@@ -1,0 +1,103 @@
+//! Virtual tables out of a dump of the `sqlite3` shell ([`super::dump`]).
+//!
+//! The shell's way is followed: the row is written to `sqlite_schema`, and the shadow tables are created and filled by the
+//! statements of the dump, before or after it. (A file that was vacuumed lists them first.) Until the text ends, shadow tables
+//! can be written; those of virtual tables that were there before cannot. Each virtual table is checked at the end, before
+//! the transaction is committed.
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, params};
+
+use super::dump::{VirtualTable, shadows_of};
+use super::integrity;
+use super::session::{Session, sql_error};
+use super::sqlite::probe;
+use crate::model::SqlError;
+
+/// Allows writes to shadow tables, except those of the virtual tables that exist.
+pub(crate) fn begin(session: &mut Session) -> Result<(), SqlError> {
+    let names = session.as_owner(|connection| {
+        let mut tables =
+            connection.prepare("SELECT name FROM main.sqlite_schema WHERE type = 'table' AND rootpage = 0")?;
+        tables.query_map([], |row| row.get::<_, String>(0))?.collect::<rusqlite::Result<Vec<_>>>()
+    })?;
+    session.protect(names.iter().flat_map(|name| shadows_of(name)).collect());
+    session.as_owner(|connection| connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, false).map(drop))
+}
+
+/// Ends what [`begin`] began.
+pub(crate) fn end(session: &mut Session) {
+    session.protect(Vec::new());
+    let ended = session.as_owner(|connection| connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true));
+    if let Err(error) = ended {
+        // No other batch may run on it.
+        tracing::error!(%error, "shadow tables stay writable");
+        session.mark_dirty();
+    }
+}
+
+/// Declares a virtual table, whose shadow tables the dump itself creates.
+pub(crate) fn declare(session: &mut Session, table: &VirtualTable) -> Result<(), SqlError> {
+    const INSERT: &str =
+        "INSERT INTO main.sqlite_schema(type, name, tbl_name, rootpage, sql) VALUES ('table', ?1, ?1, 0, ?2)";
+    let rowid = session.last_insert_rowid();
+    let declared = session.as_owner(|connection| {
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_WRITABLE_SCHEMA, true)?;
+        let inserted = connection.execute(INSERT, params![table.name, table.sql]);
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_WRITABLE_SCHEMA, false)?;
+        inserted?;
+        renew_schema(connection)
+    });
+    session.set_last_insert_rowid(rowid);
+    declared
+}
+
+/// Checks virtual tables whose shadow tables were written by statements.
+///
+/// # Errors
+/// A table is damaged; or it could not be checked.
+pub(crate) fn check(session: &mut Session, tables: &[VirtualTable]) -> Result<(), SqlError> {
+    session.as_owner_sql(|connection| {
+        // A statement in between may have let a module read its shadow tables, and remember what it read.
+        renew_schema(connection).map_err(sql_error)?;
+        tables.iter().try_for_each(|table| check_one(connection, &table.name))
+    })
+}
+
+fn check_one(connection: &Connection, name: &str) -> Result<(), SqlError> {
+    // Connects the table, which the integrity check does not insist on.
+    connection.prepare(&format!("SELECT * FROM main.\"{}\"", name.replace('"', "\"\""))).map_err(sql_error)?;
+    let mut damages = integrity::damages_of_virtual_table(connection, name)?;
+    if let Some(object) = foreign_object(connection, name).map_err(sql_error)? {
+        damages.push(format!("{object} does not belong to its shadow tables"));
+    }
+    if damages.is_empty() {
+        return Ok(());
+    }
+    let message = format!("virtual table {name}: {}", damages.join("; "));
+    Err(probe::error_of_code(rusqlite::ffi::SQLITE_CORRUPT_VTAB, Some(&message)))
+}
+
+/// A view in the place of a shadow table, or a trigger or an index on one. SQLite allows neither where the virtual table is
+/// there first.
+fn foreign_object(connection: &Connection, name: &str) -> rusqlite::Result<Option<String>> {
+    const OBJECTS: &str = "SELECT name FROM main.sqlite_schema WHERE lower(tbl_name) = lower(?) \
+                           AND (type IN ('trigger', 'view') OR type = 'index' AND sql IS NOT NULL)";
+    let mut objects = connection.prepare(OBJECTS)?;
+    for shadow in shadows_of(name) {
+        let mut rows = objects.query([shadow])?;
+        if let Some(row) = rows.next()? {
+            return row.get(0).map(Some);
+        }
+    }
+    Ok(None)
+}
+
+/// Lets this connection and all others read the schema anew.
+fn renew_schema(connection: &Connection) -> rusqlite::Result<()> {
+    // A savepoint lets virtual tables write what they hold back, so that what is connected anew finds it.
+    connection.execute_batch("SAVEPOINT sqlhttp_schema; RELEASE sqlhttp_schema; PRAGMA writable_schema=RESET")?;
+    // Last, because it is by this change that SQLite notices on a rollback that its schema is out of date.
+    let version: i64 = connection.query_row("PRAGMA main.schema_version", [], |row| row.get(0))?;
+    connection.pragma_update(Some("main"), "schema_version", version.wrapping_add(1) & 0x7fff_ffff)
+}
