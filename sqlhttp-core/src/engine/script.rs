@@ -70,7 +70,8 @@ impl Script {
         }
         let (special, len) = dump::read(self.rest().to_bytes())?;
         let belongs_to_dump = match special {
-            Special::WritableSchema(_) => self.begun || !is_white(&self.rest()[len..]),
+            Special::WritableSchema(true) => self.begun || !is_white(&self.rest()[len..]),
+            Special::WritableSchema(false) => self.writable_schema,
             Special::Row(_) => self.writable_schema,
         };
         if !belongs_to_dump {
