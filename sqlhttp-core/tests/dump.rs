@@ -112,7 +112,11 @@ fn whatever_is_no_virtual_table_is_refused_whole() {
     }
     assert_eq!(run(&db, SMALL), None);
     assert_eq!(integer(&db, "SELECT count(*) FROM f WHERE f MATCH 'hello'"), 1);
-    for alone in ["PRAGMA writable_schema=ON", SMALL.lines().nth(2).expect("a row")] {
+    for alone in [
+        "PRAGMA writable_schema=ON",
+        "SELECT 1; PRAGMA writable_schema=ON; SELECT 2",
+        SMALL.lines().nth(2).expect("a row"),
+    ] {
         assert!(run(&db, alone).is_some(), "{alone}");
     }
 }

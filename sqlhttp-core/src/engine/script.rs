@@ -18,8 +18,6 @@ pub(crate) struct Script {
     /// All of the text is this one statement, which was prepared before.
     kept: Option<Prepared>,
     author: Author,
-    /// A statement has been taken.
-    begun: bool,
     /// `PRAGMA writable_schema=ON` has been taken, so that rows for the schema may follow.
     writable_schema: bool,
 }
@@ -32,7 +30,7 @@ impl Script {
     pub(crate) fn new(session: &mut Session, sql: &str, author: Author) -> Result<Script, Failure> {
         let kept = if author == Author::Client { session.take_kept(sql) } else { None };
         let text = if kept.is_some() { CString::default() } else { terminated(sql)? };
-        Ok(Script { text, at: 0, kept, author, begun: false, writable_schema: false })
+        Ok(Script { text, at: 0, kept, author, writable_schema: false })
     }
 
     /// Prepares the next statement; `None` at the end. Blanks, comments and lonely semicolons are passed over.
@@ -55,30 +53,30 @@ impl Script {
             let next = session.prepare(self.rest(), self.author)?;
             self.at += next.consumed;
             if next.prepared.is_some() {
-                self.begun = true;
                 return Ok(next.prepared);
             }
         }
         Ok(None)
     }
 
-    /// Takes the next statement if it is one of those that only dumps contain. Alone, or without the PRAGMA before them, they
-    /// are no dump.
+    /// Takes the next statement if it is one of those that only dumps contain. A dump sets the PRAGMA right before the first
+    /// row, and resets it after the last; anywhere else these statements are left to the policy.
     fn special(&mut self) -> Option<Special> {
         if self.author != Author::Client {
             return None;
         }
         let (special, len) = dump::read(self.rest().to_bytes())?;
         let belongs_to_dump = match special {
-            Special::WritableSchema(true) => self.begun || !is_white(&self.rest()[len..]),
-            Special::WritableSchema(false) => self.writable_schema,
-            Special::Row(_) => self.writable_schema,
+            Special::WritableSchema(true) => {
+                let next = self.rest().to_bytes().get(len..).and_then(dump::read);
+                self.writable_schema || matches!(next, Some((Special::Row(_), _)))
+            }
+            Special::WritableSchema(false) | Special::Row(_) => self.writable_schema,
         };
         if !belongs_to_dump {
             return None;
         }
         self.at += len;
-        self.begun = true;
         Some(special)
     }
 
