@@ -1,4 +1,4 @@
-//! The view of an operator of both servers: lines about requests and slow SQL, metrics, and what a start tidies up.
+//! The view of an operator of both servers: lines about requests and slow SQL, metrics, and the files that a start removes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;

@@ -2,7 +2,7 @@
 //!
 //! A dump holds a virtual table as a row for `sqlite_schema` and the rows of its shadow tables, between
 //! `PRAGMA writable_schema=ON` and `OFF`. These statements are recognised by their text, because SQLite refuses them to
-//! clients. Whatever does not have exactly the form of a dump is left to SQLite.
+//! clients. A statement that does not have exactly the form of a dump is left to SQLite.
 
 use crate::model::Failure;
 
@@ -38,7 +38,7 @@ pub(crate) struct VirtualTable {
 /// not be declared in a schema.
 const WITH_SHADOW_TABLES: &[&str] = &["fts3", "fts4", "fts5", "geopoly", "rtree", "rtree_i32"];
 
-/// What the names of shadow tables add to that of their virtual table.
+/// The suffixes of the names of shadow tables. The name of their virtual table and an underscore stand before them.
 const SHADOWS: &[&str] =
     &["config", "content", "data", "docsize", "idx", "node", "parent", "rowid", "segdir", "segments", "stat"];
 

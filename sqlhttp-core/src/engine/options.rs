@@ -95,7 +95,7 @@ pub struct Options {
     pub value_bytes_max: u64,
     /// The name under which users know that limit; part of the error message.
     pub value_bytes_max_name: &'static str,
-    /// The memory that SQLite may allocate for one batch, bytes, apart from what its connection has cached. A statement that
+    /// The memory that SQLite may allocate for one batch, bytes, apart from the caches of its connection. A statement that
     /// needs more fails with SQLite's `out of memory`. Has an effect only after [`crate::install_allocator`].
     pub memory_bytes_max: u64,
     /// The name under which users know that limit; part of the error message.

@@ -622,3 +622,18 @@ fn needs_transaction(batch: &Batch) -> bool {
             text.contains(';')
         })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn joins_by_the_names_of_columns_are_found() {
+        for sql in ["SELECT 1 FROM a NATURAL JOIN b", "select 1 from a join b uSiNg(x)", "natural", "using"] {
+            assert!(joins_by_name(sql), "{sql}");
+        }
+        for sql in ["", "u", "natu", "usin", "SELECT u FROM users WHERE name = 'unusual'"] {
+            assert!(!joins_by_name(sql), "{sql}");
+        }
+    }
+}

@@ -25,7 +25,7 @@ pub(crate) fn begin(session: &mut Session) -> Result<(), SqlError> {
     session.as_owner(|connection| connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, false).map(drop))
 }
 
-/// Ends what [`begin`] began.
+/// Refuses writes to shadow tables again, after [`begin`] has allowed them.
 pub(crate) fn end(session: &mut Session) {
     session.protect(Vec::new());
     let ended = session.as_owner(|connection| connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true));
@@ -58,7 +58,7 @@ pub(crate) fn declare(session: &mut Session, table: &VirtualTable) -> Result<(),
 /// A table is damaged; or it could not be checked.
 pub(crate) fn check(session: &mut Session, tables: &[VirtualTable]) -> Result<(), SqlError> {
     session.as_owner_sql(|connection| {
-        // A statement in between may have let a module read its shadow tables, and remember what it read.
+        // A statement in between may have let a module read its shadow tables and keep their content in memory.
         renew_schema(connection).map_err(sql_error)?;
         tables.iter().try_for_each(|table| check_one(connection, &table.name))
     })
@@ -93,9 +93,9 @@ fn foreign_object(connection: &Connection, name: &str) -> rusqlite::Result<Optio
     Ok(None)
 }
 
-/// Lets this connection and all others read the schema anew.
+/// Makes this connection and all others read the schema again.
 fn renew_schema(connection: &Connection) -> rusqlite::Result<()> {
-    // A savepoint lets virtual tables write what they hold back, so that what is connected anew finds it.
+    // At a savepoint virtual tables write their pending changes, so that the table finds them when it is connected again.
     connection.execute_batch("SAVEPOINT sqlhttp_schema; RELEASE sqlhttp_schema; PRAGMA writable_schema=RESET")?;
     // Last, because it is by this change that SQLite notices on a rollback that its schema is out of date.
     let version: i64 = connection.query_row("PRAGMA main.schema_version", [], |row| row.get(0))?;

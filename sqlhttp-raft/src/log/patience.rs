@@ -1,7 +1,7 @@
 //! Waiting for a disk that is full, or for file descriptors, instead of giving the log up.
 //!
 //! Only operations that can be repeated wait here: a write of the same bytes at the same place, the creation of a file, the
-//! opening of a directory. A sync that has failed is never repeated, because the system may have dropped what it could not
+//! opening of a directory. A sync that has failed is never repeated, because the system may have dropped the pages that it could not
 //! write.
 
 use std::io::{self, ErrorKind};

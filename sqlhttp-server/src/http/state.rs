@@ -206,7 +206,7 @@ impl State {
         let after =
             |limit: Option<Duration>| limit.map_or(Deadline::NEVER, |limit| Deadline::after(Instant::now(), limit));
         let deadline = after(self.limits.query_timeout);
-        // Every node must decide alike about a write in the log, whatever its flags say.
+        // Nodes with different flags must decide alike about a write in the log.
         let deadline = if self.member.is_some() { deadline.for_reads_only() } else { deadline };
         deadline.and(after(self.limits.write_timeout).for_writes_only())
     }

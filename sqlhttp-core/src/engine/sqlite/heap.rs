@@ -91,6 +91,7 @@ pub(crate) fn begin_run(bytes_max: usize, stop: Option<&Arc<AtomicBool>>) {
 pub(crate) fn end_run() {
     USED_MAX.set(usize::MAX);
     STOP.replace(None);
+    REFUSED.set(None);
 }
 
 /// The limit that an allocation of the last run on this thread did not fit into.

@@ -55,7 +55,7 @@ pub(super) async fn explain(
 
 async fn run(exchange: &Exchange<'_>, endpoint: Endpoint, batch: Batch, params: &Params) -> Result<Answer, Error> {
     let deadline = deadline(exchange, params.db_timeout).and(turn(params));
-    // A dump may take long; whoever wants a limit for it asks for one.
+    // A dump may take long, so it has a limit only if the request sets one.
     let deadline = if endpoint == Endpoint::Load { deadline.without_default() } else { deadline };
     let backend = &exchange.database.backend;
     let observed = exchange.database.sql.begin(&batch);
@@ -129,7 +129,7 @@ pub(super) fn deadline(exchange: &Exchange<'_>, limit: Option<Duration>) -> Dead
     exchange.state.deadline().and(clients)
 }
 
-/// How long a write may wait for its turn. What has begun is not given up, since only its own limits end it.
+/// How long a write may wait for its turn. A write that has begun goes on: only its own limits end it.
 fn turn(params: &Params) -> Deadline {
     if !params.timeout_given || params.timeout.is_zero() {
         return Deadline::NEVER;
