@@ -193,6 +193,11 @@ impl Recorder {
     /// Forgets everything, before a statement is prepared.
     pub(crate) fn begin(&self, author: Author) {
         self.with(|seen| {
+            // Statements that are kept are not prepared again: mostly there is nothing to forget.
+            if !seen.any_action {
+                seen.author = author;
+                return;
+            }
             let (allow_attach, outside_transaction) = (seen.allow_attach, seen.outside_transaction);
             *seen = Seen { author, allow_attach, outside_transaction, ..Seen::default() };
         });
