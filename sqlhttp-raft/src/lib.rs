@@ -71,6 +71,7 @@ mod skip;
 mod stamps;
 mod start;
 mod status;
+mod ticks;
 mod types;
 
 pub use maintain::Reaped;

@@ -4,9 +4,12 @@
 //! the more share an entry, its place in the log, and its sync. Nobody waits for company: an idle node proposes at once.
 
 use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
 use std::io;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use openraft::RaftTypeConfig;
@@ -16,6 +19,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::command::{Command, DATABASE, EncodedWork};
 use crate::log::LogStore;
+use crate::ticks::Ticks;
 use crate::types::{Applied, Raft, index_of};
 use crate::{NodeOptions, stamps};
 
@@ -33,8 +37,6 @@ const WAITING_MAX: usize = 4096;
 const WAITING_BYTES_MAX: usize = 256 << 20;
 /// How long after its deadline a write that has its place may take to answer by itself.
 const APPLY_GRACE: Duration = Duration::from_secs(1);
-/// How often a caller looks whether the node waits for its disk.
-const STUCK_POLL: Duration = Duration::from_secs(1);
 /// How soon to ask again for a leader.
 pub(crate) const LEADER_POLL: Duration = Duration::from_millis(2);
 
@@ -47,6 +49,9 @@ struct Proposal {
     place: Arc<Place>,
     _room: tokio::sync::OwnedSemaphorePermit,
 }
+
+/// Where the outcome of a proposal arrives.
+type Reply = oneshot::Receiver<Result<Outcome, Error>>;
 
 /// Those who wait for the work of one entry, in its order. Whoever knows first what came of it tells them, and they are
 /// told once.
@@ -93,6 +98,8 @@ pub(crate) struct Proposer {
     room: Arc<Semaphore>,
     waiting: Arc<AtomicU64>,
     apply_timeout: Duration,
+    /// The clock of the writes without a deadline.
+    ticks: Ticks,
     database: Database,
     log: LogStore,
 }
@@ -174,7 +181,8 @@ impl Proposer {
         let way = Way { raft, database: database.clone(), settings, clock };
         let work = Work { way, waiting: waiting.clone() };
         tokio::spawn(work.run(proposals));
-        Proposer { queue, room: Arc::new(Semaphore::new(WAITING_BYTES_MAX)), waiting, apply_timeout, database, log }
+        let (room, ticks) = (Arc::new(Semaphore::new(WAITING_BYTES_MAX)), Ticks::start(apply_timeout));
+        Proposer { queue, room, waiting, apply_timeout, ticks, database, log }
     }
 
     /// Puts a piece of work into the log, and waits until it has been applied. It happens even if the future is dropped,
@@ -207,39 +215,51 @@ impl Proposer {
 
     /// Waits for the outcome: for a place in the log as long as the options and the deadline allow, and then as long as the
     /// deadline allows.
-    async fn outcome(
-        &self,
-        mut outcome: oneshot::Receiver<Result<Outcome, Error>>,
-        place: &Place,
-        deadline: Deadline,
-    ) -> Result<Outcome, Error> {
+    async fn outcome(&self, mut outcome: Reply, place: &Place, deadline: Deadline) -> Result<Outcome, Error> {
         let placed_by = Instant::now() + self.apply_timeout;
-        let first = deadline.moment().map_or(placed_by, |moment| moment.min(placed_by));
-        if let Ok(outcome) = tokio::time::timeout_at(first.into(), &mut outcome).await {
+        let Some(moment) = deadline.moment() else {
+            return self.outcome_unless_stuck(outcome, place, placed_by).await;
+        };
+        if let Ok(outcome) = tokio::time::timeout_at(moment.min(placed_by).into(), &mut outcome).await {
             return outcome.unwrap_or(Err(Error::Closed));
         }
         if place.give_up() {
-            return Err(self.waits_for().map_or(Error::Timeout, Error::Unavailable));
+            return Err(self.given_up());
         }
-        let Some(moment) = deadline.moment() else { return self.outcome_unless_stuck(outcome).await };
         let latest = tokio::time::Instant::from_std(moment + APPLY_GRACE);
         let waited = tokio::time::timeout_at(latest, outcome).await;
         waited.map_or(Err(Error::Unknown), |outcome| outcome.unwrap_or(Err(Error::Closed)))
     }
 
-    /// Waits for the outcome of a write that has its place in the log, unless the node waits for its disk.
+    /// Waits for the outcome of a write without a deadline: for a place in the log until `placed_by`, or up to a tick
+    /// longer, and then unless the node waits for its disk.
     async fn outcome_unless_stuck(
         &self,
-        mut outcome: oneshot::Receiver<Result<Outcome, Error>>,
+        mut outcome: Reply,
+        place: &Place,
+        placed_by: Instant,
     ) -> Result<Outcome, Error> {
+        let mut placed = false;
         loop {
-            if let Ok(outcome) = tokio::time::timeout(STUCK_POLL, &mut outcome).await {
-                return outcome.unwrap_or(Err(Error::Closed));
+            if let Some(outcome) = before_tick(&mut outcome, &self.ticks).await {
+                return outcome;
             }
-            if self.waits_for().is_some() {
-                return Err(Error::Unknown);
+            if placed {
+                if self.waits_for().is_some() {
+                    return Err(Error::Unknown);
+                }
+            } else if Instant::now() >= placed_by {
+                if place.give_up() {
+                    return Err(self.given_up());
+                }
+                placed = true;
             }
         }
+    }
+
+    /// Why a write has got no place in the log.
+    fn given_up(&self) -> Error {
+        self.waits_for().map_or(Error::Timeout, Error::Unavailable)
     }
 
     /// The reason why nothing is written at the moment, if the node waits for its disk.
@@ -251,6 +271,16 @@ impl Proposer {
     pub(crate) fn waiting(&self) -> u64 {
         self.waiting.load(Ordering::Relaxed)
     }
+}
+
+/// The outcome, unless the clock ticks before.
+async fn before_tick(outcome: &mut Reply, ticks: &Ticks) -> Option<Result<Outcome, Error>> {
+    let mut tick = pin!(ticks.next());
+    poll_fn(|cx| match Pin::new(&mut *outcome).poll(cx) {
+        Poll::Ready(outcome) => Poll::Ready(Some(outcome.unwrap_or(Err(Error::Closed)))),
+        Poll::Pending => tick.as_mut().poll(cx).map(|()| None),
+    })
+    .await
 }
 
 /// What proposes.

@@ -197,6 +197,11 @@ impl Recorder {
     /// Forgets everything, before a statement is prepared.
     pub(crate) fn begin(&self, author: Author) {
         self.with(|seen| {
+            // Statements that are kept are not prepared again: mostly there is nothing to forget.
+            if !seen.any_action {
+                (seen.author, seen.preparing) = (author, true);
+                return;
+            }
             let (allow_attach, outside_transaction) = (seen.allow_attach, seen.outside_transaction);
             let protected = std::mem::take(&mut seen.protected);
             *seen = Seen { author, allow_attach, outside_transaction, protected, preparing: true, ..Seen::default() };

@@ -583,8 +583,16 @@ fn is_small(batch: &Batch) -> bool {
 /// Whether SQLite may have to expand one query inside another to prepare a text, which can take time that doubles with each
 /// level. A text that only looks like it (in a string) takes the longer way to a thread of the pool, nothing worse.
 fn is_nested(sql: &str) -> bool {
-    let selects = sql.as_bytes().windows(6).filter(|window| window.eq_ignore_ascii_case(b"select"));
+    let sql = sql.as_bytes();
+    // Of the letters of the word, `c` is rare in other words.
+    let selects = memchr::memchr2_iter(b'c', b'C', sql).filter(|c| is_select_around(sql, *c));
     selects.take(NESTED_SELECTS).count() == NESTED_SELECTS
+}
+
+/// Whether the letter at `c` is the `c` of a SELECT.
+fn is_select_around(sql: &[u8], c: usize) -> bool {
+    let word = c.checked_sub(4).and_then(|start| sql.get(start..c + 2));
+    word.is_some_and(|word| word.eq_ignore_ascii_case(b"select"))
 }
 
 /// Whether a text joins tables by the names of their columns (NATURAL, USING): SQLite compares each column with all others.
@@ -594,8 +602,8 @@ fn joins_by_name(sql: &str) -> bool {
         start.and_then(|start| sql.get(start..start + word.len())).is_some_and(|found| found.eq_ignore_ascii_case(word))
     };
     // Both words have a `u`.
-    let mut letters = sql.iter().enumerate().filter(|(_, letter)| letter.eq_ignore_ascii_case(&b'u'));
-    letters.any(|(u, _)| is_word(u.checked_sub(3), b"natural") || is_word(Some(u), b"using"))
+    let mut letters = memchr::memchr2_iter(b'u', b'U', sql);
+    letters.any(|u| is_word(u.checked_sub(3), b"natural") || is_word(Some(u), b"using"))
 }
 
 /// Takes out the jobs whose deadline has passed or whose caller is gone.
@@ -626,6 +634,23 @@ fn needs_transaction(batch: &Batch) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn many_selects_are_nested_however_they_are_written() {
+        let slowly = |sql: &str| {
+            let words = sql.as_bytes().windows(6).filter(|word| word.eq_ignore_ascii_case(b"select"));
+            words.count() >= NESTED_SELECTS
+        };
+        let words = ["select", "SELECT", "sELEct", "selec", "elect", "c", "CC", "ect", " ", "(", "sele ct", "é"];
+        for first in words {
+            for second in words {
+                for count in 0..=NESTED_SELECTS + 1 {
+                    let sql = format!("{}{second}", format!("{first}{second}").repeat(count));
+                    assert_eq!(is_nested(&sql), slowly(&sql), "{sql}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn joins_by_the_names_of_columns_are_found() {

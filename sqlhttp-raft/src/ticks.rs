@@ -1,0 +1,57 @@
+//! A clock that all waiting writes share. A timer of its own for each write costs more than all the rest of the waiting,
+//! and hardly any write waits until its timer fires.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
+
+/// How many ticks pass during the time that the clock is made for.
+const TICKS: u32 = 8;
+const PERIOD_MIN: Duration = Duration::from_millis(10);
+const PERIOD_MAX: Duration = Duration::from_secs(1);
+
+/// Wakes everybody who waits for it, again and again.
+#[derive(Debug, Clone)]
+pub(crate) struct Ticks(Arc<Notify>);
+
+impl Ticks {
+    /// Starts a clock, on the runtime of the caller, that is fine enough to measure `time`. It stops when nobody holds it
+    /// any more.
+    pub(crate) fn start(time: Duration) -> Ticks {
+        let ticks = Ticks(Arc::new(Notify::new()));
+        let weak = Arc::downgrade(&ticks.0);
+        let period = (time / TICKS).clamp(PERIOD_MIN, PERIOD_MAX);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(period).await;
+                let Some(notify) = weak.upgrade() else { return };
+                notify.notify_waiters();
+            }
+        });
+        ticks
+    }
+
+    /// Waits for the next tick after this call.
+    pub(crate) fn next(&self) -> Notified<'_> {
+        self.0.notified()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_clock_ticks_until_nobody_holds_it() {
+        let ticks = Ticks::start(Duration::ZERO);
+        let weak = Arc::downgrade(&ticks.0);
+        let (first, second) = (ticks.next(), ticks.next());
+        first.await;
+        second.await;
+        ticks.next().await;
+        drop(ticks);
+        assert!(weak.upgrade().is_none(), "the clock's own task does not hold it between two ticks");
+    }
+}
