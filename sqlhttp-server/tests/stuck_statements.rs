@@ -181,6 +181,39 @@ fn the_record_of_progress_is_out_of_reach_and_out_of_sight() {
     assert!(!server.db_query("SELECT * FROM sqlite_master").to_string().contains("sqlhttp"));
 }
 
+/// LIMIT, aggregates, subqueries and joins over the schema see what a client may see.
+#[test]
+fn the_schema_is_read_as_if_the_table_were_not_there() {
+    let (_dir, _node, server) = node();
+    let seen = "SELECT name FROM sqlite_master WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\'";
+    server.db_execute(json!(["DROP TABLE t"]));
+    for (sql, expected) in [
+        ("SELECT count(*) FROM sqlite_master", json!([[0]])),
+        ("SELECT EXISTS(SELECT 1 FROM main.sqlite_schema)", json!([[0]])),
+        (seen, json!([])),
+    ] {
+        assert_eq!(server.db_query(sql), expected, "{sql}");
+    }
+    server.db_execute(json!(["CREATE TABLE users(name)", "CREATE TABLE posts(b)", "CREATE TABLE lm(name)"]));
+    server.db_execute(json!(["INSERT INTO users VALUES('sqlite_sqlhttp'), ('x')"]));
+    server.db_execute(json!(["INSERT INTO lm SELECT name FROM sqlite_master"]));
+    for (sql, expected) in [
+        ("SELECT name FROM sqlite_master WHERE type='table' LIMIT 1", json!([["users"]])),
+        ("SELECT name FROM main.sqlite_master LIMIT 2 OFFSET 2", json!([["lm"]])),
+        ("SELECT (SELECT name FROM sqlite_master LIMIT 1)", json!([["users"]])),
+        ("SELECT group_concat(name) FROM \"main\".[sqlite_schema]", json!([["users,posts,lm"]])),
+        ("SELECT count(*) FROM pragma_table_list WHERE name LIKE '%sqlhttp'", json!([[0]])),
+        ("SELECT u.name FROM users u LEFT JOIN sqlite_master m ON m.name = u.name", json!([["sqlite_sqlhttp"], ["x"]])),
+        ("WITH a AS (SELECT 1) SELECT count(*) FROM a, sqlite_master", json!([[3]])),
+        ("SELECT rowid > 0 FROM sqlite_master WHERE name = 'lm'", json!([[1]])),
+        ("SELECT name FROM lm", json!([["users"], ["posts"], ["lm"]])),
+    ] {
+        assert_eq!(server.db_query(sql), expected, "{sql}");
+    }
+    let error = execute(&server, "/db/query", "SELECT nope FROM sqlite_master");
+    assert_eq!(error["results"], json!([{"error": "no such column: nope"}]));
+}
+
 #[test]
 fn an_entry_can_be_passed_over() {
     let (dir, node, server) = node();

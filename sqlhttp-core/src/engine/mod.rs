@@ -39,6 +39,7 @@ mod progress;
 mod readers;
 mod restore;
 mod run;
+mod schema_view;
 mod script;
 mod session;
 mod sinks;

@@ -15,13 +15,14 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::dump::VirtualTable;
 use super::facts::{Author, Facts, Recorder};
+use super::schema_view;
 use super::script::is_white;
 use super::sqlite::clock;
 use super::sqlite::functions::{self, ChangeBaseline};
 use super::sqlite::heap;
 use super::sqlite::memory::{self, MemoryDatabase};
 use super::sqlite::probe;
-use super::sqlite::statement::Statement;
+use super::sqlite::statement::{Prepared as Found, Statement};
 use super::sqlite::steps;
 use super::watch::{Limits, STEPS_PER_CALL, Slot, Watch};
 use super::{JournalMode, Location, Options, Writes, progress};
@@ -408,18 +409,37 @@ impl Session {
         Some(kept)
     }
 
+    fn find(&self, sql: &CStr, author: Author) -> Result<Found, Failure> {
+        self.recorder.begin(author);
+        Statement::prepare(&self.connection, sql, true).map_err(|error| {
+            self.recorder.refused().map_or_else(|| Failure::Sql(self.with_limit(error)), Failure::NotAllowed)
+        })
+    }
+
+    /// The first statement of a text, if it reads the schema and can be prepared so that it does not see the engine's table.
+    fn find_without_engine_table(&self, sql: &CStr, author: Author) -> Option<Found> {
+        if !self.replicated || author != Author::Client {
+            return None;
+        }
+        let rewritten = schema_view::rewrite(sql.to_bytes())?;
+        // An error is told for the text as it is.
+        let found = self.find(&rewritten.sql, author).ok().filter(|found| found.statement.is_some())?;
+        Some(Found { consumed: found.consumed.checked_sub(rewritten.added)?, ..found })
+    }
+
     /// Prepares the first statement of a text.
     pub(crate) fn prepare(&mut self, sql: &CStr, author: Author) -> Result<Next, Failure> {
-        self.recorder.begin(author);
-        let found = Statement::prepare(&self.connection, sql, true).map_err(|error| {
-            self.recorder.refused().map_or_else(|| Failure::Sql(self.with_limit(error)), Failure::NotAllowed)
-        })?;
+        let (found, lists_nothing) = match self.find_without_engine_table(sql, author) {
+            Some(found) => (found, true),
+            None => (self.find(sql, author)?, false),
+        };
         let Some(statement) = found.statement else {
             // Nothing before the end is no statement and yet takes no text, but a loop over a text must end.
             let consumed = if found.consumed == 0 { sql.count_bytes() } else { found.consumed };
             return Ok(Next { prepared: None, consumed });
         };
-        let facts = self.recorder.facts(&statement);
+        let mut facts = self.recorder.facts(&statement);
+        facts.lists_schema &= !lists_nothing;
         if author == Author::Client {
             self.check_policy(&facts, &sql.to_bytes()[..found.consumed])?;
         }

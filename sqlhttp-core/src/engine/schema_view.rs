@@ -1,0 +1,201 @@
+//! Hides the engine's table from statements that read the schema.
+//!
+//! A node keeps its progress in a table, and SQLite lists every table in `sqlite_schema`. A client's statement that names that
+//! table is prepared with a common table expression of the same name in front, which leaves the rows of the engine's table
+//! out: SQLite resolves such names before those of tables (<https://sqlite.org/lang_with.html>), in subqueries too. So
+//! LIMIT, aggregates and joins see what the client may see.
+//!
+//! Where that cannot be done (`rowid` of the schema, views, CREATE TABLE … AS), the statement is prepared as it is, and
+//! rows that list the table are left out of its result (`Session::is_hidden`).
+
+use std::ffi::CString;
+
+use super::progress::TABLE;
+
+/// The tables that list tables, and the column with the name of the table.
+const LISTS: [(&str, &str); 4] =
+    [("sqlite_schema", "tbl_name"), ("sqlite_master", "tbl_name"), ("pragma_table_list", "name"), ("dbstat", "name")];
+
+/// A statement that does not see the engine's table.
+pub(crate) struct Rewritten {
+    pub(crate) sql: CString,
+    /// The bytes that were added.
+    pub(crate) added: usize,
+}
+
+/// Rewrites the first statement of a text, if it names a table that lists tables. What follows the statement stays.
+pub(crate) fn rewrite(sql: &[u8]) -> Option<Rewritten> {
+    let mut words = Words { sql, at: 0 };
+    let mut insert_at = words.skip_blanks();
+    let first = words.next()?;
+    let begins = |words: &[&[u8]]| words.iter().any(|word| first.text.eq_ignore_ascii_case(word));
+    let has_with = begins(&[b"with"]);
+    if !has_with && !begins(&[b"select", b"values", b"insert", b"replace", b"update", b"delete"]) {
+        return None;
+    }
+    if has_with {
+        insert_at = words.at;
+    }
+    let mut text = sql.to_vec();
+    let mut named = [false; LISTS.len()];
+    let mut before: Option<Word<'_>> = None;
+    while let Some(word) = words.next() {
+        if has_with && insert_at == first.end && word.text.eq_ignore_ascii_case(b"recursive") {
+            insert_at = word.end;
+        }
+        if let Some(list) = LISTS.iter().position(|(name, _)| word.text.eq_ignore_ascii_case(name.as_bytes())) {
+            named[list] = true;
+            // A qualified name means the table itself.
+            if let Some(schema) = before.filter(|before| word.follows_dot && before.text.eq_ignore_ascii_case(b"main"))
+            {
+                text[schema.start..word.start].fill(b' ');
+            }
+        }
+        before = Some(word);
+    }
+    let expressions: Vec<_> =
+        LISTS.iter().zip(named).filter(|(_, named)| *named).map(|(list, _)| expression(list)).collect();
+    if expressions.is_empty() {
+        return None;
+    }
+    let (start, end) = if has_with { (" ", ", ") } else { ("WITH ", " ") };
+    let added = format!("{start}{}{end}", expressions.join(", "));
+    text.splice(insert_at..insert_at, added.bytes());
+    Some(Rewritten { sql: CString::new(text).ok()?, added: added.len() })
+}
+
+fn expression((name, column): &(&str, &str)) -> String {
+    format!("{name} AS (SELECT * FROM main.{name} WHERE {column} <> '{TABLE}')")
+}
+
+/// A keyword or a name.
+#[derive(Debug, Clone, Copy)]
+struct Word<'t> {
+    text: &'t [u8],
+    start: usize,
+    end: usize,
+    /// A dot stands before it.
+    follows_dot: bool,
+}
+
+/// The words of a statement, without its strings and comments.
+struct Words<'t> {
+    sql: &'t [u8],
+    at: usize,
+}
+
+impl<'t> Words<'t> {
+    /// Passes over white space and comments, and returns where they end.
+    fn skip_blanks(&mut self) -> usize {
+        loop {
+            let rest = &self.sql[self.at..];
+            let len = match rest {
+                [b'\t'..=b'\r' | b' ', ..] => 1,
+                [b'-', b'-', ..] => memchr::memchr(b'\n', rest).unwrap_or(rest.len()),
+                [b'/', b'*', ..] => memchr::memmem::find(&rest[2..], b"*/").map_or(rest.len(), |end| end + 4),
+                _ => return self.at,
+            };
+            self.at += len;
+        }
+    }
+
+    /// The next word; `None` at the end of the statement.
+    fn next(&mut self) -> Option<Word<'t>> {
+        let mut follows_dot = false;
+        loop {
+            let start = self.skip_blanks();
+            let rest = &self.sql[start..];
+            let (len, text) = match rest.first()? {
+                b';' => return None,
+                b'\'' => (quoted_len(rest, b'\''), None),
+                quote @ (b'"' | b'`') => word_in(rest, quoted_len(rest, *quote)),
+                b'[' => word_in(rest, memchr::memchr(b']', rest).map_or(rest.len(), |end| end + 1)),
+                byte if is_letter(*byte) => {
+                    let len = rest.iter().take_while(|byte| is_letter(**byte)).count();
+                    (len, Some(&rest[..len]))
+                }
+                _ => (1, None),
+            };
+            self.at = start + len;
+            if let Some(text) = text {
+                return Some(Word { text, start, end: self.at, follows_dot });
+            }
+            follows_dot = rest[0] == b'.';
+        }
+    }
+}
+
+fn word_in(rest: &[u8], len: usize) -> (usize, Option<&[u8]>) {
+    (len, Some(rest.get(1..len.saturating_sub(1)).unwrap_or_default()))
+}
+
+/// The length of a quoted text with its quotes, which are doubled inside.
+fn quoted_len(rest: &[u8], quote: u8) -> usize {
+    let mut len = 1;
+    while let Some(end) = memchr::memchr(quote, &rest[len..]) {
+        len += end + 1;
+        if rest.get(len) != Some(&quote) {
+            return len;
+        }
+        len += 1;
+    }
+    rest.len()
+}
+
+fn is_letter(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$' | 0x80..)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rewritten(sql: &str) -> Option<String> {
+        rewrite(sql.as_bytes()).map(|rewritten| {
+            assert_eq!(rewritten.sql.as_bytes().len(), sql.len() + rewritten.added, "{sql}");
+            rewritten.sql.into_string().unwrap()
+        })
+    }
+
+    #[test]
+    fn statements_that_name_the_schema() {
+        let with = "sqlite_master AS (SELECT * FROM main.sqlite_master WHERE tbl_name <> 'sqlite_sqlhttp')";
+        for (sql, expected) in [
+            ("SELECT 1 FROM sqlite_master; x", format!("WITH {with} SELECT 1 FROM sqlite_master; x")),
+            (
+                "/* a */ select main . \"SQLite_Master\".a",
+                format!("/* a */ WITH {with} select        \"SQLite_Master\".a"),
+            ),
+            (
+                "WITH a AS (SELECT 1) SELECT * FROM [sqlite_master]",
+                format!("WITH {with},  a AS (SELECT 1) SELECT * FROM [sqlite_master]"),
+            ),
+            (
+                "with recursive a(x) AS (SELECT 1) SELECT * FROM a, sqlite_master",
+                format!("with recursive {with},  a(x) AS (SELECT 1) SELECT * FROM a, sqlite_master"),
+            ),
+            (
+                "INSERT INTO t SELECT name FROM sqlite_master",
+                format!("WITH {with} INSERT INTO t SELECT name FROM sqlite_master"),
+            ),
+        ] {
+            assert_eq!(rewritten(sql).as_deref(), Some(expected.as_str()), "{sql}");
+        }
+    }
+
+    #[test]
+    fn other_statements() {
+        for sql in [
+            "",
+            ";",
+            "SELECT 'sqlite_master' -- sqlite_master",
+            "SELECT 1; SELECT * FROM sqlite_master",
+            "CREATE VIEW v AS SELECT * FROM sqlite_master",
+            "SELECT 'it''s sqlite_master",
+            "SELECT /* sqlite_master",
+            "INSERT INTO t VALUES('main.sqlite_master')",
+        ] {
+            assert_eq!(rewritten(sql), None, "{sql}");
+        }
+    }
+}
