@@ -37,11 +37,52 @@ fn texts() -> Vec<String> {
         texts.push("UPDATE t SET a = a + 1 WHERE a % 2 = 0".into());
         texts.push("INSERT OR ROLLBACK INTO t SELECT a.a FROM t a, t b, t c, t d".into());
     }
+    texts.extend(firing(14));
+    texts.extend(heavy());
     texts.push("CREATE INDEX by_w ON words(w)".into());
     texts.push(
         "WITH RECURSIVE c(x) AS (VALUES(1) UNION ALL SELECT x + 1 FROM c) INSERT INTO t SELECT count(*) FROM c".into(),
     );
     texts
+}
+
+/// A chain of triggers, each of which fires the next one twice, and statements that begin at different places of the chain.
+fn firing(length: usize) -> Vec<String> {
+    let mut texts: Vec<_> = (0..=length).map(|i| format!("CREATE TABLE chain{i}(a)")).collect();
+    texts.extend((0..length).map(|i| {
+        let next = format!("INSERT INTO chain{} VALUES (new.a + 1);", i + 1);
+        format!("CREATE TRIGGER fires{i} AFTER INSERT ON chain{i} BEGIN {next} {next} END")
+    }));
+    texts.extend((0..length).map(|i| format!("INSERT INTO chain{i} VALUES (0)")));
+    texts.push(format!("INSERT INTO t SELECT count(*) FROM chain{length}"));
+    texts
+}
+
+/// Statements that look at a long value many times, through a view that changes and whose change is undone.
+fn heavy() -> Vec<String> {
+    // SQLite takes no expression deeper than 1,000.
+    let sum = |terms: usize| vec![vec!["a + 1"; terms].join(" + "); 4].join(") + (");
+    let view =
+        |terms: usize| format!("DROP VIEW IF EXISTS sums; CREATE VIEW sums AS SELECT ({}) AS a FROM long", sum(terms));
+    let insert = "INSERT INTO t SELECT a FROM sums".to_owned();
+    vec![
+        "CREATE TABLE long(a); INSERT INTO long SELECT hex(zeroblob(400000))".into(),
+        view(10),
+        insert.clone(),
+        insert.clone(),
+        view(450),
+        insert.clone(),
+        format!("{}; INSERT INTO nowhere VALUES (1)", view(10)),
+        insert.clone(),
+        view(20),
+        insert,
+        "INSERT INTO t VALUES (1 + 2)".into(),
+        "INSERT INTO t SELECT changes() FROM long WHERE length(a) > 0".into(),
+    ]
+}
+
+fn is_too_long(outcome: &Outcome) -> bool {
+    matches!(outcome.steps.last(), Some(StepOutcome::Failed(Failure::Sql(error))) if error.message.contains("too big"))
 }
 
 fn entries() -> Vec<LogEntry> {
@@ -82,6 +123,9 @@ fn the_same_statements_exceed_the_limit_however_the_log_is_cut() {
     let over = expected.iter().filter(|outcome| is_over_the_limit(outcome)).count();
     assert!(over >= 3 && over + 10 < expected.len(), "{over} of {}", expected.len());
     assert!(expected.last().is_some_and(is_over_the_limit), "the endless one");
+    assert_eq!(expected.iter().filter(|outcome| is_too_long(outcome)).count(), 2, "through the long view");
+    let fired = rows(&together, "SELECT (SELECT count(*) FROM chain0), (SELECT count(*) > 10 FROM chain13)");
+    assert_eq!(fired, [[Value::Integer(0), Value::Integer(1)]], "the chain ends where it is too long");
 
     let one_by_one = open(directories[1].path(), 1);
     let outcomes: Vec<_> = entries.iter().flat_map(|entry| apply(&one_by_one, std::slice::from_ref(entry))).collect();

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization, TransactionOperation};
 
 use super::progress;
+use super::sqlite::program;
 use super::sqlite::statement::Statement;
 use crate::model::TransactionKeyword;
 
@@ -37,8 +38,14 @@ pub(crate) struct Facts {
     /// It works on everything that a table holds, so the steps it takes are not limited (CREATE INDEX, REINDEX, ANALYZE,
     /// ALTER TABLE; VACUUM is [`Facts::outside_transaction`]).
     pub(crate) works_on_whole_tables: bool,
-    /// How much its functions may have to do: their number, where those that are slow count more.
+    /// How much its functions may have to do: [`program::PASS`] for each, more for those that are slow.
     pub(crate) work: u32,
+    /// It does nothing but insert values, without functions and triggers.
+    pub(crate) inserts_only: bool,
+    /// Its bytecode can be listed ([`program::weight`]) without an effect of its own. (PRAGMAs act while they are prepared.)
+    pub(crate) can_be_listed: bool,
+    /// It, or a trigger of it, asks for `changes()`.
+    pub(crate) asks_changes: bool,
     /// The longest values for which its functions take some seconds at most, bytes, if that is a limit of its own.
     pub(crate) value_bytes_max: Option<i32>,
     /// It is a `PRAGMA foreign_keys` that sets this value.
@@ -160,6 +167,9 @@ struct Seen {
     outside_transaction: bool,
     facts: Facts,
     any_action: bool,
+    /// Something else than an INSERT of the statement's own.
+    more_than_inserts: bool,
+    pragma: bool,
     refused: Option<String>,
     /// The first table that makes [`Facts::reads_local`] true.
     local: Option<String>,
@@ -232,12 +242,16 @@ impl Recorder {
     pub(crate) fn facts(&self, statement: &Statement) -> Facts {
         let (mut facts, any_action) = self.with(|seen| {
             seen.preparing = false;
-            (seen.facts, seen.any_action)
+            let facts = &mut seen.facts;
+            facts.inserts_only = facts.inserts && !seen.more_than_inserts;
+            facts.can_be_listed = !seen.pragma && !facts.alters && !facts.visits_tables;
+            (*facts, seen.any_action)
         });
         let explain = statement.is_explain();
         facts.readonly = explain || statement.readonly();
         // VACUUM is the one statement that writes and raises no action.
         facts.outside_transaction = !facts.readonly && !any_action;
+        facts.can_be_listed &= !explain && !facts.outside_transaction && facts.transaction.is_none();
         if explain {
             facts.transaction = None;
             facts.foreign_keys = None;
@@ -275,6 +289,9 @@ impl Seen {
         let reads = matches!(context.action, AuthAction::Read { .. } | AuthAction::Select);
         self.facts.marks_connection |= context.database_name == Some("temp") && !reads;
         self.note_tables(&context.action);
+        let inserts = matches!(context.action, AuthAction::Insert { .. }) && context.accessor.is_none();
+        self.more_than_inserts |= !inserts;
+        self.pragma |= matches!(context.action, AuthAction::Pragma { .. });
         let facts = &mut self.facts;
         match context.action {
             AuthAction::Transaction { operation } => facts.transaction = Some(transaction_keyword(operation)),
@@ -290,7 +307,8 @@ impl Seen {
             }
             AuthAction::Function { function_name } => {
                 facts.asks_last_insert_rowid |= function_name.eq_ignore_ascii_case("last_insert_rowid");
-                facts.work = facts.work.saturating_add(work_of(function_name));
+                facts.asks_changes |= function_name.eq_ignore_ascii_case("changes");
+                facts.work = facts.work.saturating_add(program::weight_of_function(function_name));
                 let quadratic = QUADRATIC_FUNCTIONS.iter().find(|(name, _)| name.eq_ignore_ascii_case(function_name));
                 if let Some((_, most)) = quadratic {
                     facts.value_bytes_max = Some(facts.value_bytes_max.map_or(*most, |other| other.min(*most)));
@@ -440,17 +458,6 @@ fn sets_fixed(action: &AuthAction<'_>) -> bool {
 
 fn is_unmarking(pragma: &str) -> bool {
     is_one_of(pragma, UNMARKING_PRAGMAS)
-}
-
-/// How much a function may have to do, compared with one that looks at each byte of its arguments once.
-fn work_of(function: &str) -> u32 {
-    if is_one_of(function, &["snippet", "highlight", "json_patch", "jsonb_patch"]) {
-        1000
-    } else if is_one_of(function, &["like", "glob"]) {
-        64
-    } else {
-        1
-    }
 }
 
 fn is_one_of(name: &str, names: &[&str]) -> bool {

@@ -11,7 +11,7 @@ use super::restore;
 use super::script::{Script, first_byte};
 use super::session::{Level, PATTERN_LIMITS, Prepared, Role, Session};
 use super::sqlite::statement::Statement;
-use super::sqlite::{clock, probe};
+use super::sqlite::{clock, probe, program};
 use super::watch::StopReason;
 use crate::model::{
     Action, Atomicity, Batch, Bindings, Block, Changed, Columns, Ending, Expect, Failure, OnError, Rows, SqlError,
@@ -202,11 +202,14 @@ struct Run<'s, S: Sink> {
     dumped: Vec<VirtualTable>,
 }
 
-/// Statements with more work in their functions do not run on a caller's own thread: see [`Facts::work`].
-const INLINE_WORK_MAX: u32 = 128;
-/// Up to so much work the values of a statement may be as long as the database allows.
-const FREE_WORK: u32 = 64;
-
+/// Statements with more work between two looks at the interrupt flag do not run on a caller's own thread: some milliseconds.
+const INLINE_WEIGHT_MAX: u32 = 64 * program::PASS;
+/// Up to this weight the values of a statement may have any length that the database allows: about three seconds for 64 MiB.
+pub(crate) const FREE_WEIGHT: u32 = 32 * program::PASS;
+/// The values of heavier statements together have so many bytes at most.
+const FREE_VALUE_BYTES: u64 = 64 << 20;
+/// However heavy a statement is, its values may have so many bytes.
+const VALUE_BYTES_MIN: u64 = 1 << 10;
 /// SQLite's message for a pattern of LIKE or GLOB that is longer than `SQLITE_LIMIT_LIKE_PATTERN_LENGTH`.
 const PATTERN_TOO_LONG: &str = "LIKE or GLOB pattern too complex";
 
@@ -461,6 +464,9 @@ impl<S: Sink> Run<'_, S> {
         let prepared_before = prepared.statement.reprepare_count();
         let rows = self.rows_within_limits(prepared, wants_rows);
         let last_insert_id = inserted.end(self.session);
+        if prepared.facts.changes_schema || prepared.facts.visits_tables {
+            self.session.note_schema_change();
+        }
         let rows = rows?;
         if prepared.statement.reprepare_count() != prepared_before {
             self.session.check_again(&prepared.facts)?;
@@ -475,25 +481,27 @@ impl<S: Sink> Run<'_, S> {
         })
     }
 
-    /// Like [`Run::rows`], under limits that keep functions whose time grows with the product of two lengths to some
-    /// seconds, because SQLite cannot interrupt them.
+    /// Like [`Run::rows`], under limits that keep what SQLite cannot interrupt to some seconds: the instructions between two
+    /// looks at its flag, and functions whose time grows with the product of two lengths.
     fn rows_within_limits(&mut self, prepared: &mut Prepared, wanted: bool) -> Result<Option<Rows>, Trouble> {
-        let limit = value_limit(&prepared.facts);
+        let weight = self.session.weight_of(prepared).map_err(|failure| self.not_prepared(failure))?;
+        if self.session.is_inline() && weight > INLINE_WEIGHT_MAX {
+            return Err(Stop::Interrupted(StopReason::Budget).into());
+        }
+        let limit = value_limit(&prepared.facts, weight);
         let limited = limit.is_some();
         if limited {
             self.session.limit_values(limit);
         }
-        if self.session.is_inline() && prepared.facts.work > INLINE_WORK_MAX {
-            return Err(Stop::Interrupted(StopReason::Budget).into());
-        }
         let flushed = self.flushed;
         let mut rows = self.rows_counting_steps(prepared, wanted);
         if is_too_long_a_pattern(&rows) && !self.session.is_inline() && self.flushed == flushed {
-            rows = self.rows_with_long_patterns(prepared, wanted, rows);
+            rows = self.rows_with_long_patterns(prepared, wanted, limit, rows);
         }
         if limited {
             self.session.limit_values(None);
         }
+        self.session.allow_triggers();
         rows
     }
 
@@ -503,11 +511,11 @@ impl<S: Sink> Run<'_, S> {
         &mut self,
         prepared: &mut Prepared,
         wanted: bool,
+        own: Option<i32>,
         too_long: Result<Option<Rows>, Trouble>,
     ) -> Result<Option<Rows>, Trouble> {
         let flushed = self.flushed;
         let mut rows = too_long;
-        let own = value_limit(&prepared.facts);
         for (pattern, value) in &PATTERN_LIMITS[1..] {
             if !is_too_long_a_pattern(&rows) || self.flushed != flushed {
                 break;
@@ -704,12 +712,14 @@ fn is_too_long_a_pattern(rows: &Result<Option<Rows>, Trouble>) -> bool {
     matches!(rows, Err(Trouble::Failed(Failure::Sql(error))) if error.message == PATTERN_TOO_LONG)
 }
 
-/// The longest values of a statement, bytes, if it needs a limit of its own. SQLite can be interrupted between two calls of a
-/// function only in a loop; so the more calls a statement contains, the shorter the values may be.
-fn value_limit(facts: &Facts) -> Option<i32> {
-    let calls = facts.work / FREE_WORK;
-    let by_calls = (calls > 1).then(|| i32::try_from((64_u32 << 20) / calls).unwrap_or(i32::MAX));
-    match (facts.value_bytes_max, by_calls) {
+/// The longest values of a statement, bytes, if it needs a limit of its own. SQLite can be interrupted only between two
+/// iterations of a loop; so the more a statement does in one, the shorter its values may be.
+fn value_limit(facts: &Facts, weight: u32) -> Option<i32> {
+    let by_weight = (weight > FREE_WEIGHT).then(|| {
+        let bytes = FREE_VALUE_BYTES * u64::from(FREE_WEIGHT) / u64::from(weight);
+        i32::try_from(bytes.max(VALUE_BYTES_MIN)).unwrap_or(i32::MAX)
+    });
+    match (facts.value_bytes_max, by_weight) {
         (Some(one), Some(other)) => Some(one.min(other)),
         (one, other) => one.or(other),
     }

@@ -22,10 +22,12 @@ use super::sqlite::functions::{self, ChangeBaseline};
 use super::sqlite::heap;
 use super::sqlite::memory::{self, MemoryDatabase};
 use super::sqlite::probe;
+use super::sqlite::program;
 use super::sqlite::statement::{Prepared as Found, Statement};
 use super::sqlite::steps;
+use super::sqlite::triggers::Triggers;
 use super::watch::{Limits, STEPS_PER_CALL, Slot, Watch};
-use super::{JournalMode, Location, Options, Writes, progress};
+use super::{JournalMode, Location, Options, Writes, progress, run};
 use crate::model::{Column, Columns, Error, Failure, SqlError, ValueRef};
 
 /// Statements longer than this are not kept, bytes.
@@ -46,6 +48,15 @@ const INLINE_PATTERN_BYTES_MAX: i32 = 64;
 /// The longest patterns of LIKE and GLOB elsewhere, and the longest values that each may meet, bytes. The product of the two
 /// is the same everywhere: matching takes about three seconds in the worst case.
 pub(crate) const PATTERN_LIMITS: [(i32, i32); 4] = [(16, i32::MAX), (64, 16 << 20), (256, 4 << 20), (4096, 256 << 10)];
+
+/// A statement that takes no more memory contains little work, bytes.
+const LIGHT_STATEMENT_BYTES_MAX: i32 = 3 << 10;
+/// The longest text of an INSERT of literals whose bytecode is not listed, bytes.
+const SHORT_INSERT_BYTES_MAX: usize = 4 << 10;
+/// The weight of such an INSERT, which leaves it values of a megabyte: much more than its text.
+const SHORT_INSERT_WEIGHT: u32 = 64 * run::FREE_WEIGHT;
+/// The weight of a statement that changes rows and cannot be listed. Its values have a megabyte at most.
+const UNLISTED_WEIGHT: u32 = 64 * run::FREE_WEIGHT;
 
 /// What all sessions of a database share.
 #[derive(Debug)]
@@ -175,6 +186,8 @@ pub(crate) struct Session {
     cache: LruCache<Arc<str>, Prepared>,
     control: Control,
     connection: Connection,
+    /// `None` where nothing can be written.
+    triggers: Option<Triggers>,
     recorder: Recorder,
     pub(crate) watch: Watch,
     baseline: ChangeBaseline,
@@ -194,6 +207,8 @@ pub(crate) struct Session {
     memory_bytes_max_name: &'static str,
     /// A batch has left something behind in the connection.
     dirty: bool,
+    /// The open transaction has changed the schema.
+    schema_changed: bool,
 }
 
 /// The statements with which the engine itself controls transactions.
@@ -225,10 +240,22 @@ pub(crate) struct Prepared {
     /// The names of its parameters, with prefixes; `None` for `?`.
     pub(crate) parameters: Box<[Option<Box<str>>]>,
     columns: Option<(i32, Arc<Columns>)>,
+    /// How often SQLite had prepared it again when its weight was determined, and its weight.
+    weight: Option<(i32, u32)>,
+    /// It inserts nothing but what its short text says.
+    inserts_literals: bool,
     /// Its text, if it is to be kept.
     key: Option<Arc<str>>,
     /// It creates a virtual table whose shadow tables a dump creates and fills. It is not run.
     pub(crate) dumped: Option<VirtualTable>,
+}
+
+/// How the weight of a statement is determined.
+enum Listing {
+    /// Its functions alone count.
+    None,
+    Fixed(u32),
+    Bytecode,
 }
 
 /// What stands at the beginning of a text.
@@ -248,6 +275,7 @@ impl Session {
         let baseline = ChangeBaseline::default();
         recorder.begin(Author::Owner);
         install_hooks(&mut connection, &recorder, &watch, &baseline).map_err(sql_error)?;
+        let triggers = watch_triggers(&connection, role, &watch).map_err(sql_error)?;
         configure(&connection, blueprint, role).map_err(sql_error)?;
         let control = Control::prepare(&connection)?;
         let foreign_keys = connection.db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY).map_err(sql_error)?;
@@ -257,6 +285,7 @@ impl Session {
             cache,
             control,
             connection,
+            triggers,
             recorder,
             watch,
             baseline,
@@ -271,6 +300,7 @@ impl Session {
             memory_bytes_max: blueprint.options.memory_bytes_max,
             memory_bytes_max_name: blueprint.options.memory_bytes_max_name,
             dirty: false,
+            schema_changed: false,
         };
         session.set_inline(false)?;
         if session.replicated && role == Role::Writer {
@@ -449,12 +479,13 @@ impl Session {
         let len = sql.count_bytes();
         let keep = alone && author == Author::Client && !facts.is_for_itself() && len <= CACHED_SQL_LEN_MAX;
         let parameters = (1..=statement.parameter_count()).map(|index| statement.parameter_name(index)).collect();
+        let inserts_literals =
+            facts.inserts_only && statement.parameter_count() == 0 && found.consumed <= SHORT_INSERT_BYTES_MAX;
         let key = if keep { sql.to_str().ok().map(Arc::from) } else { None };
         let consumed = if alone { len } else { found.consumed };
-        Ok(Next {
-            prepared: Some(Prepared { statement, facts, parameters, columns: None, key, dumped: None }),
-            consumed,
-        })
+        let prepared =
+            Prepared { statement, facts, parameters, columns: None, weight: None, inserts_literals, key, dumped: None };
+        Ok(Next { prepared: Some(prepared), consumed })
     }
 
     /// Refuses what the authorizer cannot see: a schema that refers to the engine's table, and a write whose effect would
@@ -481,6 +512,69 @@ impl Session {
         self.check_policy(&Facts { reads_local, ..*facts }, b"")
     }
 
+    /// How much work the statement may do without a look at the interrupt flag ([`program`]).
+    ///
+    /// # Errors
+    /// SQLite has no memory to list the statement's bytecode, or was interrupted.
+    pub(crate) fn weight_of(&self, prepared: &mut Prepared) -> Result<u32, Failure> {
+        let version = prepared.statement.reprepare_count();
+        if let Some((known, weight)) = prepared.weight
+            && known == version
+        {
+            return Ok(weight);
+        }
+        let weight = match self.listing_of(prepared) {
+            Listing::None => prepared.facts.work,
+            Listing::Fixed(weight) => weight,
+            Listing::Bytecode => {
+                // SQLite may prepare it again to list it.
+                self.recorder.begin(Author::Client);
+                let listed = program::weight(&mut prepared.statement);
+                listed.map_err(|code| self.failure(self.true_code(code)))?.max(prepared.facts.work)
+            }
+        };
+        prepared.weight = Some((prepared.statement.reprepare_count(), weight));
+        Ok(weight)
+    }
+
+    /// How the weight of a statement is determined. Where results are replicated, every node has to come to the same weight,
+    /// so the memory that a statement takes, which differs between builds, does not count.
+    fn listing_of(&self, prepared: &Prepared) -> Listing {
+        let facts = &prepared.facts;
+        if !facts.can_be_listed {
+            Listing::None
+        } else if facts.changes_rows && facts.asks_changes {
+            // To list it would make `changes()` 0.
+            Listing::Fixed(UNLISTED_WEIGHT)
+        } else if self.replicates() && prepared.inserts_literals {
+            Listing::Fixed(SHORT_INSERT_WEIGHT)
+        } else if !self.replicates() && prepared.statement.memory_used() <= LIGHT_STATEMENT_BYTES_MAX {
+            Listing::None
+        } else {
+            Listing::Bytecode
+        }
+    }
+
+    /// Whether other nodes, or a replay, have to come to the same results.
+    fn replicates(&self) -> bool {
+        self.replicated && self.role == Role::Writer
+    }
+
+    /// A statement has changed the schema, or what is known of the tables' content. Statements that are kept would be listed
+    /// as they were before.
+    pub(crate) fn note_schema_change(&mut self) {
+        if self.replicates() {
+            self.cache.clear();
+            self.schema_changed = true;
+        }
+    }
+
+    fn forget_undone_schema(&mut self) {
+        if self.schema_changed {
+            self.cache.clear();
+        }
+    }
+
     /// Whether this text is kept as a prepared statement.
     pub(crate) fn keeps(&self, sql: &str) -> bool {
         self.cache.contains_key(sql)
@@ -489,6 +583,9 @@ impl Session {
     /// Gives a statement back after use.
     pub(crate) fn put_back(&mut self, mut prepared: Prepared) {
         prepared.statement.reset();
+        if self.replicates() && prepared.facts.changes_schema {
+            return;
+        }
         if let Some(key) = prepared.key.clone() {
             self.cache.insert(key, prepared);
         }
@@ -528,10 +625,28 @@ impl Session {
         SqlError { message, ..error }
     }
 
-    /// The code with which a call of SQLite failed, or that of an interrupt if it got no memory because the run has to end.
+    /// The code with which a call of SQLite failed, or that of an interrupt if it failed because the run has to end: it got no
+    /// memory, or its triggers were not allowed to fire.
     pub(crate) fn true_code(&self, code: i32) -> i32 {
-        let stopped = code & 0xff == rusqlite::ffi::SQLITE_NOMEM && heap::refused() == Some(heap::Refused::Stop);
+        let stopped = match code & 0xff {
+            rusqlite::ffi::SQLITE_NOMEM => heap::refused() == Some(heap::Refused::Stop),
+            rusqlite::ffi::SQLITE_ERROR => self.triggers_are_stopped(),
+            _ => false,
+        };
         if stopped { rusqlite::ffi::SQLITE_INTERRUPT } else { code }
+    }
+
+    /// Allows triggers to fire after a statement that had to end.
+    pub(crate) fn allow_triggers(&mut self) {
+        let allowed = self.triggers.as_ref().map_or(Ok(()), |triggers| triggers.allow(&self.connection));
+        if let Err(error) = allowed {
+            tracing::error!(%error, "triggers cannot be allowed again");
+            self.dirty = true;
+        }
+    }
+
+    fn triggers_are_stopped(&self) -> bool {
+        self.triggers.as_ref().is_some_and(Triggers::are_stopped)
     }
 
     /// The longest row of a result, bytes.
@@ -554,6 +669,9 @@ impl Session {
 
     /// Why a step failed: SQLite's words, or what the policy refused while it ran.
     pub(crate) fn failure(&self, code: i32) -> Failure {
+        if self.triggers_are_stopped() {
+            return Failure::Sql(probe::error_of_code(rusqlite::ffi::SQLITE_INTERRUPT, None));
+        }
         let refused = if code & 0xff == rusqlite::ffi::SQLITE_AUTH { self.recorder.refused() } else { None };
         refused.map_or_else(|| Failure::Sql(self.error(code)), Failure::NotAllowed)
     }
@@ -646,11 +764,15 @@ impl Session {
     }
 
     pub(crate) fn commit(&mut self) -> Result<(), SqlError> {
-        run_control(&mut self.control.commit, &self.connection)
+        run_control(&mut self.control.commit, &self.connection)?;
+        self.schema_changed = false;
+        Ok(())
     }
 
     /// Ends the transaction, if one is open. (An error that ends it by itself has done the work already.)
     pub(crate) fn rollback(&mut self) -> Result<(), SqlError> {
+        self.forget_undone_schema();
+        self.schema_changed = false;
         if self.is_autocommit() {
             return Ok(());
         }
@@ -667,6 +789,7 @@ impl Session {
 
     /// Undoes everything since the savepoint, and ends it.
     pub(crate) fn undo(&mut self, level: Level) -> Result<(), SqlError> {
+        self.forget_undone_schema();
         run_control(&mut self.control.rollback_to[level as usize], &self.connection)?;
         self.release(level)
     }
@@ -741,6 +864,14 @@ fn install_hooks(
     connection.progress_handler(STEPS_PER_CALL, Some(move || ticking.tick()))?;
     let working = watch.clone();
     functions::register(connection, baseline, move || working.count_work())
+}
+
+fn watch_triggers(connection: &Connection, role: Role, watch: &Watch) -> rusqlite::Result<Option<Triggers>> {
+    if role != Role::Writer {
+        return Ok(None);
+    }
+    let watch = watch.clone();
+    Triggers::watch(connection, move || watch.count_program()).map(Some)
 }
 
 /// Sets everything the engine relies on, whatever SQLite was compiled with.

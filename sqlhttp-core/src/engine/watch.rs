@@ -18,6 +18,11 @@ use crate::model::Deadline;
 /// How many virtual-machine steps pass between two calls of the progress handler.
 pub(crate) const STEPS_PER_CALL: i32 = 1000;
 
+/// How many steps the program of a trigger counts for, beside those that the progress handler sees when all have ended.
+const STEPS_PER_PROGRAM: u64 = 50;
+/// After so many programs of triggers the watch looks at the clock.
+const PROGRAMS_PER_LOOK: u32 = 64;
+
 /// How many steps a function's work on a megabyte counts for.
 const STEPS_PER_MEGABYTE: u64 = 100_000;
 
@@ -86,6 +91,8 @@ pub(crate) struct Limits {
     /// Steps of all statements, those of virtual tables included, that are left. They differ between nodes, so using them
     /// up is a failure of this node alone.
     pub(crate) fuse: Option<u64>,
+    /// When the run ends in any case, as a failure of this node alone.
+    pub(crate) fuse_at: Option<Instant>,
 }
 
 impl Limits {
@@ -114,6 +121,8 @@ struct State {
     begun: bool,
     /// How often the supervisor has met this run.
     scans: u32,
+    /// How many programs of triggers have begun.
+    programs: u32,
     /// The supervisor has set SQLite's interrupt flag during this run.
     interrupted: bool,
 }
@@ -149,7 +158,9 @@ impl Slot {
             }
             state.scans += 1;
             let over_budget = state.limits.calls.is_some() && state.scans > BUDGET_SCANS;
+            let fuse = state.limits.fuse_at.is_some_and(|moment| Instant::now() >= moment);
             let reason = state.limits.exceeded().or(over_budget.then_some(StopReason::Budget));
+            let reason = reason.or(fuse.then_some(StopReason::Fuse));
             if let (Some(reason), Some(handle)) = (reason, self.handle.get()) {
                 state.stopped.get_or_insert(reason);
                 state.interrupted = true;
@@ -162,7 +173,11 @@ impl Slot {
 }
 
 /// The steps that were left when counting was suspended.
-pub(crate) struct Suspended(Option<u64>, Option<u64>);
+pub(crate) struct Suspended {
+    steps: Option<u64>,
+    fuse: Option<u64>,
+    fuse_at: Option<Instant>,
+}
 
 /// How a run ended, as far as its watch knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -242,11 +257,34 @@ impl Watch {
 
     /// Counts no steps until the answer is given back to [`Watch::resume_steps`].
     pub(crate) fn suspend_steps(&self) -> Suspended {
-        self.0.with(|state| Suspended(state.limits.steps.take(), state.limits.fuse.take()))
+        self.0.with(|state| {
+            let Limits { steps, fuse, fuse_at, .. } = &mut state.limits;
+            Suspended { steps: steps.take(), fuse: fuse.take(), fuse_at: fuse_at.take() }
+        })
     }
 
     pub(crate) fn resume_steps(&self, left: Suspended) {
-        self.0.with(|state| (state.limits.steps, state.limits.fuse) = (left.0, left.1));
+        self.0.with(|state| {
+            let Suspended { steps, fuse, fuse_at } = left;
+            (state.limits.steps, state.limits.fuse, state.limits.fuse_at) = (steps, fuse, fuse_at);
+        });
+    }
+
+    /// Counts a program of a trigger that begins. Returns whether the statement has to end.
+    pub(crate) fn count_program(&self) -> bool {
+        self.0.with(|state| {
+            state.programs = state.programs.wrapping_add(1);
+            if let Some(left) = &mut state.limits.steps {
+                *left = left.saturating_sub(STEPS_PER_PROGRAM);
+                if *left == 0 {
+                    state.stopped.get_or_insert(StopReason::Steps);
+                }
+            }
+            if state.programs.is_multiple_of(PROGRAMS_PER_LOOK) {
+                state.stopped = state.stopped.or_else(|| state.limits.exceeded());
+            }
+            state.stopped.is_some()
+        })
     }
 
     /// Whether to stop: the progress handler's question.

@@ -11,7 +11,9 @@
 //! * [`heap`]: SQLite's allocator, with a limit for each run.
 //! * [`compiled`]: what SQLite was compiled with.
 //! * [`probe`]: small questions to a connection; [`pages`]: how much it reads.
-//! * [`steps`]: counts the steps of the virtual machine alike on every node.
+//! * [`program`]: how much a prepared statement may do without a look at the interrupt flag.
+//! * [`steps`]: counts the steps of the virtual machine alike on every node; [`triggers`]: ends statements whose triggers fire each other
+//!   without end.
 #![allow(unsafe_code)]
 
 pub(crate) mod clock;
@@ -27,9 +29,11 @@ mod math;
 pub(crate) mod memory;
 pub(crate) mod pages;
 pub(crate) mod probe;
+pub(crate) mod program;
 mod scalar;
 pub(crate) mod statement;
 pub(crate) mod steps;
 mod text;
+pub(crate) mod triggers;
 mod trim;
 mod unhex;

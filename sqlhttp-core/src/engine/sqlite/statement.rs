@@ -26,6 +26,15 @@ pub(crate) struct Statement {
 // and its connection moves as one.
 unsafe impl Send for Statement {}
 
+/// An instruction of a statement's bytecode, as EXPLAIN shows it (<https://sqlite.org/opcode.html>).
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Instruction<'s> {
+    pub(crate) opcode: &'s str,
+    pub(crate) p2: i32,
+    /// Empty if there is none.
+    pub(crate) p4: &'s str,
+}
+
 /// What [`Statement::prepare`] found at the beginning of a text.
 pub(crate) struct Prepared {
     /// The statement; `None` if there was only white space or a comment.
@@ -68,7 +77,7 @@ impl Statement {
     #[inline(never)]
     pub(crate) fn step(&mut self) -> Result<bool, c_int> {
         let frame = 0;
-        super::steps::enter(&frame);
+        super::steps::enter(&frame, self.raw());
         // SAFETY: the statement is valid until it is dropped.
         match unsafe { ffi::sqlite3_step(self.raw()) } {
             ffi::SQLITE_ROW => Ok(true),
@@ -207,6 +216,50 @@ impl Statement {
     pub(crate) fn is_explain(&self) -> bool {
         // SAFETY: the statement is valid until it is dropped.
         unsafe { ffi::sqlite3_stmt_isexplain(self.raw()) != 0 }
+    }
+
+    /// Lists its instructions, those of its triggers included. It must not be an EXPLAIN, and must not have begun to run.
+    /// SQLite takes a statement that changes rows for one that has changed none: `changes()` is 0 afterwards.
+    ///
+    /// # Errors
+    /// SQLite's code: it has no memory, or was interrupted.
+    pub(crate) fn each_instruction(&mut self, each: impl FnMut(Instruction<'_>)) -> Result<(), c_int> {
+        self.explain(true)?;
+        let listed = self.list(each);
+        self.rewind();
+        self.explain(false).and(listed)
+    }
+
+    fn explain(&mut self, on: bool) -> Result<(), c_int> {
+        // SAFETY: the statement is valid until it is dropped.
+        match unsafe { ffi::sqlite3_stmt_explain(self.raw(), c_int::from(on)) } {
+            ffi::SQLITE_OK => Ok(()),
+            code => Err(code),
+        }
+    }
+
+    fn list(&mut self, mut each: impl FnMut(Instruction<'_>)) -> Result<(), c_int> {
+        while self.step()? {
+            let p2 = match self.value(3) {
+                Some(ValueRef::Integer(p2)) => i32::try_from(p2).unwrap_or(0),
+                _ => 0,
+            };
+            each(Instruction { opcode: self.text(1), p2, p4: self.text(5) });
+        }
+        Ok(())
+    }
+
+    fn text(&self, column: usize) -> &str {
+        match self.value(column) {
+            Some(ValueRef::Text(text)) => std::str::from_utf8(text).unwrap_or_default(),
+            _ => "",
+        }
+    }
+
+    /// About how many bytes of memory it takes.
+    pub(crate) fn memory_used(&self) -> i32 {
+        // SAFETY: the statement is valid until it is dropped.
+        unsafe { ffi::sqlite3_stmt_status(self.raw(), ffi::SQLITE_STMTSTATUS_MEMUSED, 0) }
     }
 
     /// Sets the statement's counter of virtual-machine steps to 0.

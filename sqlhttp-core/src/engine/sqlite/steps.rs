@@ -10,7 +10,7 @@
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ffi};
 
 use super::statement::Statement;
 use crate::model::SqlError;
@@ -18,6 +18,8 @@ use crate::model::SqlError;
 thread_local! {
     /// The address of the frame that called `sqlite3_step` last on this thread.
     static STEP_FRAME: Cell<usize> = const { Cell::new(0) };
+    /// The address of the statement that it stepped.
+    static STATEMENT: Cell<usize> = const { Cell::new(0) };
     /// The depth of the last call of the handler.
     static LAST_DEPTH: Cell<usize> = const { Cell::new(0) };
 }
@@ -30,8 +32,14 @@ const CALIBRATION: &std::ffi::CStr =
     c"WITH RECURSIVE c(x) AS (VALUES(1) UNION ALL SELECT x + 1 FROM c LIMIT 2000) SELECT count(*) FROM c";
 
 /// Notes the frame from which a statement is stepped. `frame` is a local variable of the caller of `sqlite3_step`.
-pub(super) fn enter(frame: &u8) {
+pub(super) fn enter(frame: &u8, statement: *mut ffi::sqlite3_stmt) {
     STEP_FRAME.set(std::ptr::from_ref(std::hint::black_box(frame)).addr());
+    STATEMENT.set(statement.addr());
+}
+
+/// Whether this is the statement that was stepped last on this thread, as opposed to one that a virtual table runs.
+pub(super) fn is_running(statement: *mut ffi::sqlite3_stmt) -> bool {
+    STATEMENT.get() == statement.addr()
 }
 
 /// Whether the progress handler, which calls this, was called by the outermost statement.

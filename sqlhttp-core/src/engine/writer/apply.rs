@@ -42,6 +42,9 @@ const HELD_BYTES_MAX: u64 = 64 << 20;
 const VALUE_BYTES_MAX_OF_OLD_ENTRIES: u64 = 1_000_000_000;
 /// How many times the steps of its entry a statement may take together with the statements of virtual tables.
 const FUSE_FACTOR: u64 = 10;
+/// The longest time of any write on a node without other voters, and the steps for which it gets a millisecond more.
+const FUSE_TIME_MIN: Duration = Duration::from_secs(10);
+const SLOW_STEPS_PER_MILLISECOND: u64 = 20_000;
 const BLOCK_BYTES: usize = 64 << 10;
 /// How many bytes of rows one transaction may yield before it ends, and they can be told.
 const GROUP_BYTES_MAX: usize = 8 << 20;
@@ -311,7 +314,10 @@ impl Writer<'_> {
     fn limits_for_log(&self, steps_max: u64) -> Limits {
         let steps = (steps_max > 0).then_some(steps_max);
         let fuse = steps.map(|steps| steps.saturating_mul(FUSE_FACTOR));
-        Limits { cancel: Some(self.shared.interrupted.clone()), steps, fuse, ..Limits::default() }
+        // Where other nodes vote, a moment of this node's clock decides nothing.
+        let fuse_at =
+            steps.filter(|_| self.shared.is_sole()).and_then(|steps| Instant::now().checked_add(longest(steps)));
+        Limits { cancel: Some(self.shared.interrupted.clone()), steps, fuse, fuse_at, ..Limits::default() }
     }
 
     /// Runs a batch, or a part of one, in a savepoint. A failure that only this node has is not an outcome.
@@ -509,6 +515,12 @@ impl Writer<'_> {
         let _ = self.session.rollback();
         Error::Poisoned(why.into())
     }
+}
+
+/// The longest time that a node without other voters gives a write of so many steps. A step may take a tenth of a second if
+/// its values are long, so steps alone do not end such a write in time.
+fn longest(steps: u64) -> Duration {
+    FUSE_TIME_MIN + Duration::from_millis(steps / SLOW_STEPS_PER_MILLISECOND)
 }
 
 fn bytes_of(outcome: &Outcome) -> usize {

@@ -1,0 +1,208 @@
+//! How much work a prepared statement may do before SQLite looks at its interrupt flag.
+//!
+//! SQLite looks at the flag, and calls the progress handler, where a loop begins anew
+//! (<https://sqlite.org/c3ref/progress_handler.html>). The instructions between two such places cannot be stopped, and many of
+//! them take time in proportion to the length of a value: an addition reads a text from its first to its last digit. So
+//! their number, taken from the statement's bytecode (<https://sqlite.org/opcode.html>), limits how long values may be.
+//!
+//! The count depends on the schema and the version of SQLite alone, so all nodes of a cluster come to the same one.
+
+use std::ffi::c_int;
+
+use super::statement::{Instruction, Statement};
+
+/// The weight of a pass over a value that looks at each byte, about 100 milliseconds for 64 MiB.
+pub(crate) const PASS: u32 = 8;
+/// The weight of copying a value.
+const COPY: u32 = 1;
+/// The weight of handing a value to a virtual table, which may divide it into words.
+const TOKENIZE: u32 = 64;
+/// The arguments of `VUpdate` that are no columns: both rowids, and two for columns that every table may have.
+const VUPDATE_EXTRA: u32 = 4;
+
+/// Instructions that read a value as a number, or compare it with another one.
+const PASSES: &[&str] = &[
+    "Add",
+    "AddImm",
+    "Affinity",
+    "AggFinal",
+    "AggInverse",
+    "AggStep",
+    "AggStep1",
+    "AggValue",
+    "And",
+    "BitAnd",
+    "BitNot",
+    "BitOr",
+    "Cast",
+    "Compare",
+    "Concat",
+    "Divide",
+    "Eq",
+    "Found",
+    "Ge",
+    "Gt",
+    "If",
+    "IfNot",
+    "Insert",
+    "IsTrue",
+    "Le",
+    "Lt",
+    "Multiply",
+    "MustBeInt",
+    "Ne",
+    "NoConflict",
+    "Not",
+    "NotExists",
+    "NotFound",
+    "Or",
+    "RealAffinity",
+    "Remainder",
+    "SeekGE",
+    "SeekGT",
+    "SeekLE",
+    "SeekLT",
+    "SeekRowid",
+    "ShiftLeft",
+    "ShiftRight",
+    "Subtract",
+];
+
+/// Instructions that copy a value.
+const COPIES: &[&str] = &["Column", "Copy", "VColumn"];
+
+/// Functions that take far longer than one pass, and their weight.
+const SLOW_FUNCTIONS: &[(&str, u32)] = &[
+    // A pattern of the length that is allowed with values of any length.
+    ("glob", 24 * PASS),
+    ("like", 24 * PASS),
+    ("highlight", 370 * PASS),
+    ("json_patch", 1000 * PASS),
+    ("jsonb_patch", 1000 * PASS),
+    ("snippet", 1000 * PASS),
+];
+
+/// The weight of one call of a function.
+pub(crate) fn weight_of_function(name: &str) -> u32 {
+    let slow = SLOW_FUNCTIONS.iter().find(|(slow, _)| slow.eq_ignore_ascii_case(name));
+    slow.map_or(PASS, |(_, weight)| *weight)
+}
+
+/// The weight of all instructions of a statement together, those of its triggers included. The statement must not have begun
+/// to run.
+///
+/// # Errors
+/// SQLite's code: it has no memory, or was interrupted.
+pub(crate) fn weight(statement: &mut Statement) -> Result<u32, c_int> {
+    let mut total = Total::default();
+    statement.each_instruction(|instruction| total.add(&instruction))?;
+    Ok(total.weight())
+}
+
+#[derive(Default)]
+struct Total {
+    instructions: u32,
+    weight: u32,
+    /// A function takes any number of arguments.
+    variadic: bool,
+    /// One of them looks at the first argument once for each of the others.
+    json: bool,
+}
+
+impl Total {
+    fn add(&mut self, instruction: &Instruction<'_>) {
+        self.instructions = self.instructions.saturating_add(1);
+        self.weight = self.weight.saturating_add(self.weight_of(instruction));
+    }
+
+    fn weight_of(&mut self, instruction: &Instruction<'_>) -> u32 {
+        let Instruction { opcode, p2, p4 } = *instruction;
+        match opcode {
+            "Function" | "PureFunc" => self.weight_of_call(p4),
+            "VUpdate" => u32::try_from(p2).unwrap_or(0).saturating_sub(VUPDATE_EXTRA).saturating_mul(TOKENIZE),
+            _ if PASSES.contains(&opcode) => PASS,
+            _ if COPIES.contains(&opcode) => COPY,
+            _ => 0,
+        }
+    }
+
+    /// The weight of a call. SQLite shows the function with its number of arguments, `max(-1)` if that may be any.
+    fn weight_of_call(&mut self, function: &str) -> u32 {
+        let (name, arguments) = function.split_once('(').unwrap_or((function, ""));
+        self.variadic |= arguments.starts_with('-');
+        self.json |= arguments.starts_with('-') && name.starts_with("json");
+        weight_of_function(name)
+    }
+
+    fn weight(&self) -> u32 {
+        // An argument takes an instruction at least.
+        let arguments = match (self.json, self.variadic) {
+            (true, _) => self.instructions.saturating_mul(PASS),
+            (false, true) => self.instructions.saturating_mul(PASS / 4),
+            (false, false) => 0,
+        };
+        self.weight.saturating_add(arguments)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use rusqlite::Connection;
+
+    use super::*;
+
+    fn weight_in(schema: &str, sql: &str) -> u32 {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(schema).unwrap();
+        let sql = std::ffi::CString::new(sql).unwrap();
+        let mut statement = Statement::prepare(&connection, &sql, true).unwrap().statement.unwrap();
+        let first = weight(&mut statement).unwrap();
+        assert_eq!(first, weight(&mut statement).unwrap(), "{sql:?}");
+        first
+    }
+
+    #[test]
+    fn each_use_of_a_value_counts() {
+        let sum = |terms: usize| weight_in("", &format!("SELECT {}", vec!["?1 + 1"; terms].join(", ")));
+        assert_eq!(sum(101) - sum(1), 100 * PASS);
+        let paths = |paths: u32| weight_in("", &format!("SELECT json_extract(?1{})", ", ?2".repeat(paths as usize)));
+        assert!(paths(100) - paths(1) >= 99 * PASS, "{} and {}", paths(100), paths(1));
+        let greatest = |values: u32| weight_in("", &format!("SELECT max(?1{})", ", ?2".repeat(values as usize)));
+        assert!(greatest(100) - greatest(1) >= 99 * PASS / 4, "{} and {}", greatest(100), greatest(1));
+        assert_eq!(weight_in("", "SELECT ?1 LIKE ?2"), 24 * PASS + COPY);
+    }
+
+    #[test]
+    fn what_the_schema_adds_counts() {
+        let table = "CREATE TABLE t(a, CHECK (a + 1 + 2 + 3 > 0)); ";
+        let bare = weight_in("CREATE TABLE t(a)", "INSERT INTO t VALUES (?1)");
+        assert!(weight_in(table, "INSERT INTO t VALUES (?1)") >= bare + 4 * PASS);
+        let trigger = "CREATE TABLE t(a); CREATE TRIGGER g AFTER INSERT ON t BEGIN SELECT new.a + 1 + 2 + 3; END";
+        assert!(weight_in(trigger, "INSERT INTO t VALUES (?1)") >= bare + 3 * PASS);
+        let view = "CREATE TABLE t(a); CREATE VIEW v AS SELECT a + 1 + 2 + 3 AS b FROM t";
+        assert!(weight_in(view, "SELECT b FROM v") >= 3 * PASS);
+        let columns = |count: usize| {
+            let names: Vec<_> = (0..count).map(|i| format!("c{i}")).collect();
+            let values = vec!["?1"; count].join(", ");
+            let schema = format!("CREATE VIRTUAL TABLE f USING fts5({})", names.join(", "));
+            weight_in(&schema, &format!("INSERT INTO f({}) VALUES ({values})", names.join(", ")))
+        };
+        assert_eq!(columns(50) - columns(10), 40 * TOKENIZE);
+    }
+
+    #[test]
+    fn ordinary_statements_are_light() {
+        let schema = "CREATE TABLE t(id INTEGER PRIMARY KEY, name TEXT NOT NULL, amount REAL, note TEXT)";
+        for sql in [
+            "INSERT INTO t(name, amount) VALUES (?, ?)",
+            "SELECT id, name, amount, note FROM t WHERE id = ?",
+            "UPDATE t SET name = ?, note = ? WHERE id = ?",
+            "SELECT name, count(*), sum(amount) FROM t WHERE name > ? GROUP BY name ORDER BY 2 LIMIT 10",
+        ] {
+            let weight = weight_in(schema, sql);
+            assert!(weight <= 24 * PASS, "{sql}: {weight}");
+        }
+    }
+}
