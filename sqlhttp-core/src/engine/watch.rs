@@ -72,6 +72,8 @@ pub(crate) enum StopReason {
     Turn,
     /// It took more steps, or more time, than it may take on this thread.
     Budget,
+    /// It took longer than those that share its transaction can wait.
+    Company,
     /// It took more steps than its entry of the log allows.
     Steps,
     /// Virtual tables took far more steps for it than its entry allows.
@@ -91,6 +93,8 @@ pub(crate) struct Limits {
     /// Steps of all statements, those of virtual tables included, that are left. They differ between nodes, so using them
     /// up is a failure of this node alone.
     pub(crate) fuse: Option<u64>,
+    /// When the run has to make room for those that share its transaction, and begin anew by itself.
+    pub(crate) alone_at: Option<Instant>,
     /// When the run ends in any case, as a failure of this node alone.
     pub(crate) fuse_at: Option<Instant>,
 }
@@ -158,9 +162,10 @@ impl Slot {
             }
             state.scans += 1;
             let over_budget = state.limits.calls.is_some() && state.scans > BUDGET_SCANS;
-            let fuse = state.limits.fuse_at.is_some_and(|moment| Instant::now() >= moment);
+            let is_past = |moment: Option<Instant>| moment.is_some_and(|moment| Instant::now() >= moment);
+            let (alone, fuse) = (is_past(state.limits.alone_at), is_past(state.limits.fuse_at));
             let reason = state.limits.exceeded().or(over_budget.then_some(StopReason::Budget));
-            let reason = reason.or(fuse.then_some(StopReason::Fuse));
+            let reason = reason.or(alone.then_some(StopReason::Company)).or(fuse.then_some(StopReason::Fuse));
             if let (Some(reason), Some(handle)) = (reason, self.handle.get()) {
                 state.stopped.get_or_insert(reason);
                 state.interrupted = true;

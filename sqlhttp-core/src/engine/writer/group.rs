@@ -7,10 +7,11 @@
 //!   before it run again as a group, then the culprit by itself, then the others;
 //! * a member marks the connection (a temporary table, a PRAGMA) although nobody could tell beforehand: it runs again
 //!   alone, on a connection that is replaced afterwards;
+//! * a member takes long: its neighbours would wait for it, so it is interrupted, and runs again by itself after them;
 //! * a member reads what a neighbour wrote and COMMIT fails: nobody is told anything before COMMIT has returned.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::queue::Job;
 use super::thread::Writer;
@@ -44,6 +45,9 @@ impl Member {
     }
 }
 
+/// How long a member of a group may take before it has to run by itself.
+const MEMBER_TIME_MAX: Duration = Duration::from_millis(100);
+
 /// Whether a member has the transaction for itself.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Company {
@@ -66,6 +70,8 @@ impl Writer<'_> {
             let gate = self.shared.close_gate();
             if first.alone {
                 if let Some(job) = jobs.pop_front() {
+                    // While it runs, the time of the others may be up, and the queue is where that is noticed.
+                    self.shared.queue.put_back(std::mem::take(&mut jobs));
                     self.run_alone(*job);
                 }
             } else {
@@ -85,7 +91,9 @@ impl Writer<'_> {
         let started = Instant::now();
         let mut done: Vec<(Box<Job>, Outcome)> = Vec::with_capacity(jobs.len());
         while let Some(job) = jobs.pop_front_if(|job| !job.alone) {
-            match self.run_member(&job, Company::Shared) {
+            let has_neighbours = !done.is_empty() || !jobs.is_empty();
+            let alone_at = has_neighbours.then(|| Instant::now() + MEMBER_TIME_MAX);
+            match self.run_member(&job, Company::Shared, alone_at) {
                 Member::Outcome(outcome) => done.push((job, outcome)),
                 Member::GivenUp(error) => job.answer(Err(error)),
                 Member::Lost { own, .. } => return self.start_over(done, job, own, jobs),
@@ -159,7 +167,7 @@ impl Writer<'_> {
 
     fn run_transaction(&mut self, job: &Job) -> Result<Outcome, Error> {
         self.session.begin_immediate().map_err(|error| self.begin_error(error))?;
-        let outcome = match self.run_member(job, Company::Alone) {
+        let outcome = match self.run_member(job, Company::Alone, None) {
             Member::Outcome(outcome) => outcome,
             Member::GivenUp(error) | Member::Lost { own: Some(error), .. } => {
                 self.abandon_transaction();
@@ -218,7 +226,7 @@ impl Writer<'_> {
         self.session.begin_immediate().map_err(|error| self.begin_error(error))?;
         let mode = Mode { first_step, ..self.mode() };
         let sink = self.sink();
-        match self.run_in_savepoint(&job.limits, batch, Company::Alone, mode, sink) {
+        match self.run_in_savepoint(job.limits.clone(), batch, Company::Alone, mode, sink) {
             Member::Outcome(outcome) => {
                 let committed = if self.session.is_autocommit() { Ok(()) } else { self.session.commit() };
                 if let Err(error) = committed {
@@ -257,8 +265,8 @@ impl Writer<'_> {
         }
     }
 
-    /// Runs a job inside the open transaction, as if it were alone there.
-    fn run_member(&mut self, job: &Job, company: Company) -> Member {
+    /// Runs a job inside the open transaction, as if it were alone there, until the moment at which it has to be so.
+    fn run_member(&mut self, job: &Job, company: Company, alone_at: Option<Instant>) -> Member {
         if let Some(reason) = job.limits.exceeded_before_turn() {
             return Member::GivenUp(stop_error(reason));
         }
@@ -266,12 +274,13 @@ impl Writer<'_> {
         self.session.begin_batch();
         let mode = Mode { shared: company == Company::Shared, ..self.mode() };
         let sink = self.sink();
-        self.run_in_savepoint(&job.limits, &job.batch, company, mode, sink)
+        let limits = Limits { alone_at, ..job.limits.clone() };
+        self.run_in_savepoint(limits, &job.batch, company, mode, sink)
     }
 
     pub(super) fn run_in_savepoint(
         &mut self,
-        limits: &Limits,
+        limits: Limits,
         batch: &Batch,
         company: Company,
         mode: Mode<'_>,
@@ -280,7 +289,7 @@ impl Writer<'_> {
         if let Err(error) = self.session.savepoint(Level::Member) {
             return Member::lost(Some(engine_error("open savepoint", error)));
         }
-        self.session.begin_run(limits.clone());
+        self.session.begin_run(limits);
         let result = run_batch(&mut self.session, batch, mode, &mut sink);
         self.session.end_run();
         if company == Company::Shared && self.session.is_dirty() {
@@ -293,6 +302,7 @@ impl Writer<'_> {
     fn end_member(&mut self, result: Result<Ending, Stop>, sink: Held) -> Member {
         let lost = self.session.is_autocommit();
         let (keep, member) = match result {
+            Err(Stop::Interrupted(StopReason::Company)) => return Member::lost(None),
             Err(Stop::Interrupted(reason)) if lost => return Member::lost(Some(stop_error(reason))),
             Err(Stop::TransactionLost) => return Member::Lost { own: None, failed: sink.last_failure() },
             Err(Stop::Interrupted(reason)) => (false, Member::GivenUp(stop_error(reason))),
@@ -370,6 +380,8 @@ pub(crate) fn stop_error(reason: StopReason) -> Error {
         StopReason::Deadline => Error::Timeout,
         StopReason::Turn => Error::Overloaded("the write had to wait for longer than its timeout"),
         // Nobody listens any more.
-        StopReason::Cancelled | StopReason::Budget | StopReason::Steps | StopReason::Fuse => Error::Closed,
+        StopReason::Cancelled | StopReason::Budget | StopReason::Company | StopReason::Steps | StopReason::Fuse => {
+            Error::Closed
+        }
     }
 }

@@ -101,6 +101,12 @@ impl Queue {
         Ok(())
     }
 
+    /// Returns batches that were taken, in front of all others.
+    pub(crate) fn put_back(&self, jobs: VecDeque<Box<Job>>) {
+        let mut state = self.lock();
+        jobs.into_iter().rev().for_each(|job| state.tasks.push_front(Task::Batch(job)));
+    }
+
     /// Waits for a task; then takes it, and as many further ones as may share a transaction with it. `None` when the
     /// queue is closed and empty.
     pub(crate) fn gather(&self, group_len_max: usize) -> Option<Gathered> {
