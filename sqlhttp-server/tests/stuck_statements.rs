@@ -98,6 +98,56 @@ fn a_write_that_fills_memory_ends_and_the_node_goes_on() {
     assert_eq!(node.start().db_query("SELECT a FROM t"), json!([[7]]));
 }
 
+/// A thousand passes over a text of the client's, between which SQLite does not look at its interrupt flag.
+#[test]
+fn a_statement_with_much_work_on_a_long_value_is_refused_at_once() {
+    let (_dir, node, server) = node();
+    let standalone = Launch::new().args(["--mem-db", "mem"]).start();
+    execute(&standalone, "/mem/db/execute", "CREATE TABLE t(a)");
+    let sums: Vec<_> = (0..1000).map(|i| format!("(v + {i})")).collect();
+    let select = |bytes| format!("SELECT max({}) FROM (SELECT hex(zeroblob({bytes})) AS v)", sums.join(", "));
+    let started = Instant::now();
+    for (server, prefix) in [(&server, ""), (&standalone, "/mem")] {
+        for (target, begin) in [("/db/query", ""), ("/db/execute", "INSERT INTO t ")] {
+            let target = format!("{prefix}{target}");
+            let answer = execute(server, &target, &format!("{begin}{}", select(30_000_000)));
+            let error = answer["results"][0]["error"].as_str().unwrap_or_default();
+            assert!(error.contains("string or blob too big"), "{answer}");
+            let answer = execute(server, &target, &format!("{begin}{}", select(30_000)));
+            assert!(answer["results"][0]["error"].is_null(), "{answer}");
+        }
+    }
+    assert!(started.elapsed() < 4 * PROMPT, "{:?}", started.elapsed());
+    server.crash();
+    assert_eq!(node.start().db_query("SELECT a FROM t"), json!([[999]]));
+}
+
+/// Each trigger fires the next one twice: a thousand million rows, and no loop.
+#[test]
+fn triggers_that_fire_each_other_end_with_the_time_limit() {
+    let (_dir, node, server) = node();
+    let standalone = Launch::new().args(["--mem-db", "mem", "-write-timeout", "1s"]).start();
+    let tables = (0..=30).map(|i| format!("CREATE TABLE chain{i}(a)"));
+    let triggers = (0..30).map(|i| {
+        let next = format!("INSERT INTO chain{} VALUES (new.a);", i + 1);
+        format!("CREATE TRIGGER fires{i} AFTER INSERT ON chain{i} BEGIN {next} {next} END")
+    });
+    let schema = tables.chain(triggers).collect::<Vec<_>>().join(";");
+    for (server, prefix) in [(&server, ""), (&standalone, "/mem")] {
+        execute(server, &format!("{prefix}/db/execute"), &schema);
+        let answer = execute(server, &format!("{prefix}/db/execute?db_timeout=1s"), "INSERT INTO chain0 VALUES (1)");
+        let error = answer["error"].as_str().or_else(|| answer["results"][0]["error"].as_str()).unwrap_or_default();
+        assert!(error.contains("timeout") || error.contains("outcome is unknown"), "{answer}");
+        let answer = execute(server, &format!("{prefix}/db/execute"), "INSERT INTO chain25 VALUES (1)");
+        assert!(answer["results"][0]["error"].is_null(), "{answer}");
+        let count = "SELECT (SELECT count(*) FROM chain0), (SELECT count(*) FROM chain30)";
+        let answer = execute(server, &format!("{prefix}/db/query"), count);
+        assert_eq!(answer["results"][0]["values"], json!([[0, 32]]), "{answer}");
+    }
+    server.crash();
+    assert_eq!(node.start().db_query("SELECT count(*) FROM chain30"), json!([[32]]));
+}
+
 /// The damaged table fails its own statements; the others are served, after a restart too.
 #[test]
 fn a_damaged_page_fails_the_statements_that_meet_it() {

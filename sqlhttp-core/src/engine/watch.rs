@@ -322,3 +322,48 @@ impl Watch {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn watch() -> (rusqlite::Connection, Watch) {
+        let connection = rusqlite::Connection::open_in_memory().unwrap();
+        let watch = Watch::default();
+        watch.attach(connection.get_interrupt_handle());
+        (connection, watch)
+    }
+
+    #[test]
+    fn a_moment_that_has_passed_ends_the_run() {
+        let (_connection, watch) = watch();
+        let past = Some(Instant::now());
+        for (limits, reason) in [
+            (Limits { fuse_at: past, ..Limits::default() }, StopReason::Fuse),
+            (Limits { alone_at: past, ..Limits::default() }, StopReason::Company),
+            (
+                Limits { deadline: Deadline::at(Instant::now()), fuse_at: past, ..Limits::default() },
+                StopReason::Deadline,
+            ),
+        ] {
+            watch.begin(limits);
+            watch.0.supervise();
+            assert_eq!(watch.stopped(), Some(reason));
+            assert!(watch.end().interrupted);
+        }
+    }
+
+    #[test]
+    fn work_on_whole_tables_has_no_fuse() {
+        let (_connection, watch) = watch();
+        watch.begin(Limits { fuse_at: Some(Instant::now()), steps: Some(1), ..Limits::default() });
+        let left = watch.suspend_steps();
+        watch.0.supervise();
+        assert!(!watch.tick() && !watch.count_program());
+        watch.resume_steps(left);
+        watch.0.supervise();
+        assert_eq!(watch.stopped(), Some(StopReason::Fuse));
+    }
+}
