@@ -518,8 +518,11 @@ impl Session {
     /// SQLite has no memory to list the statement's bytecode, or was interrupted.
     pub(crate) fn weight_of(&self, prepared: &mut Prepared) -> Result<u32, Failure> {
         let version = prepared.statement.reprepare_count();
+        // How SQLite evaluates LIKE and GLOB depends on the pattern that is bound, so the bytecode of such a statement can change.
+        let may_change = self.replicates() && prepared.facts.work >= program::PATTERN;
         if let Some((known, weight)) = prepared.weight
             && known == version
+            && !may_change
         {
             return Ok(weight);
         }

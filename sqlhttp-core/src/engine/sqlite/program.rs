@@ -13,6 +13,8 @@ use super::statement::{Instruction, Statement};
 
 /// The weight of a pass over a value that looks at each byte, about 100 milliseconds for 64 MiB.
 pub(crate) const PASS: u32 = 8;
+/// The weight of a pattern of the length that is allowed with values of any length.
+pub(crate) const PATTERN: u32 = 24 * PASS;
 /// The weight of copying a value.
 const COPY: u32 = 1;
 /// The weight of handing a value to a virtual table, which may divide it into words.
@@ -73,9 +75,8 @@ const COPIES: &[&str] = &["Column", "Copy", "VColumn"];
 
 /// Functions that take far longer than one pass, and their weight.
 const SLOW_FUNCTIONS: &[(&str, u32)] = &[
-    // A pattern of the length that is allowed with values of any length.
-    ("glob", 24 * PASS),
-    ("like", 24 * PASS),
+    ("glob", PATTERN),
+    ("like", PATTERN),
     ("highlight", 370 * PASS),
     ("json_patch", 1000 * PASS),
     ("jsonb_patch", 1000 * PASS),
@@ -171,7 +172,7 @@ mod tests {
         assert!(paths(100) - paths(1) >= 99 * PASS, "{} and {}", paths(100), paths(1));
         let greatest = |values: u32| weight_in("", &format!("SELECT max(?1{})", ", ?2".repeat(values as usize)));
         assert!(greatest(100) - greatest(1) >= 99 * PASS / 4, "{} and {}", greatest(100), greatest(1));
-        assert_eq!(weight_in("", "SELECT ?1 LIKE ?2"), 24 * PASS + COPY);
+        assert_eq!(weight_in("", "SELECT ?1 LIKE ?2"), PATTERN + COPY);
     }
 
     #[test]
