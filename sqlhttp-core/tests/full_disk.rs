@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crash_support::block_on;
 use rusqlite::{Connection, OpenFlags, ffi};
 use sqlhttp_core::{
-    Atomicity, Batch, Database, Failure, FaultyDisk, LogEntry, LogWork, Options, Outcome, Stamp, Step, StepOutcome,
+    Atomicity, Batch, Database, Ending, Failure, FaultyDisk, LogEntry, LogWork, Options, Outcome, Stamp, Step, StepOutcome,
     Value, Writes,
 };
 
@@ -66,6 +66,24 @@ fn is_full(outcome: &Outcome) -> bool {
 
 fn is_done(outcome: &Outcome) -> bool {
     matches!(&outcome.steps[..], [StepOutcome::Changed(_)])
+}
+
+#[test]
+fn a_load_larger_than_the_disk_fails_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("large.db");
+    Connection::open(&file).unwrap().execute_batch("CREATE TABLE u AS SELECT zeroblob(8000000)").unwrap();
+    let disk = FaultyDisk::new(3).unwrap();
+    disk.set_capacity(CAPACITY);
+    let database = open(&disk, Writes::Log);
+    apply(&database, &["CREATE TABLE t(a)"]);
+    block_on(database.check_image(file.clone())).unwrap();
+    let work = vec![LogWork::Replace(file)];
+    let outcomes = block_on(database.apply(vec![LogEntry { term: 1, index: 2, conditions: None, work }])).unwrap();
+    let Ending::NotCommitted(Failure::Sql(error)) = &outcomes[0][0].ending else { panic!("{outcomes:?}") };
+    assert_eq!(error.primary_code(), ffi::SQLITE_FULL);
+    assert!(is_done(&apply(&database, &["INSERT INTO t VALUES (7)"])[0]));
+    assert_eq!(count(&database), 1);
 }
 
 /// A connection that keeps its snapshot, so that the write-ahead log cannot be emptied.
