@@ -10,8 +10,8 @@ use std::sync::Arc;
 use crash_support::block_on;
 use rusqlite::{Connection, OpenFlags, ffi};
 use sqlhttp_core::{
-    Atomicity, Batch, Database, Ending, Failure, FaultyDisk, LogEntry, LogWork, Options, Outcome, Stamp, Step, StepOutcome,
-    Value, Writes,
+    Atomicity, Batch, Database, Ending, Failure, FaultyDisk, LogEntry, LogWork, Options, Outcome, Stamp, Step,
+    StepOutcome, Value, Writes,
 };
 
 const CAPACITY: usize = 6 << 20;

@@ -84,3 +84,28 @@ fn a_process_that_is_killed_in_a_write_larger_than_the_disk_starts_again() {
     assert_eq!(rows(&server), json!(FILL_ROWS + 1));
     assert_eq!(server.db_query("PRAGMA integrity_check"), json!([["ok"]]));
 }
+
+/// The log of the node would wait for ever.
+#[test]
+fn a_request_larger_than_the_disk_is_refused() {
+    let Some(disk) = SmallDisk::mount() else { return };
+    let server = Node::new(&disk.path().join("data")).start();
+    server.db_execute(json!(["CREATE TABLE t(a)"]));
+    let sql = format!("INSERT INTO t VALUES('{}')", random_text(45_000_000));
+    let answer = server.send(&Request::json("/db/execute", json!([sql])));
+    assert_eq!(answer.status, 503, "{}", answer.text());
+    assert!(answer.text().contains("the disk of the log has no space for so large a write"), "{}", answer.text());
+    server.db_execute(json!(["INSERT INTO t VALUES(7)"]));
+    assert_eq!(rows(&server), json!(1));
+}
+
+/// Text that hardly compresses.
+fn random_text(len: usize) -> String {
+    let mut state = 7_u64;
+    let characters = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        // One of 64 characters, none of which is escaped.
+        char::from(b'0' + (state >> 58) as u8)
+    });
+    characters.take(len).map(|character| if character == '\\' { '~' } else { character }).collect()
+}
