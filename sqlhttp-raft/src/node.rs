@@ -9,8 +9,8 @@ use openraft::ReadPolicy;
 use openraft::async_runtime::WatchReceiver as _;
 use openraft::errors::{LinearizableReadError, RaftError};
 use sqlhttp_core::{
-    Answer, Atomicity, Backend, Batch, BoxFuture, Classified, Database, Deadline, Error, Outcome, Part, PartStream,
-    ReadLevel, Step,
+    Answer, Atomicity, Backend, Batch, BoxFuture, Classified, Database, Deadline, Ending, Error, Failure, Outcome,
+    Part, PartStream, ReadLevel, Step,
 };
 use tokio::sync::watch;
 
@@ -98,8 +98,8 @@ impl Node {
     /// and is taken away. Returns the place.
     ///
     /// # Errors
-    /// [`Error::Sqlite`] if the file is no sound database, [`Error::Io`] if it cannot be read; and as
-    /// [`Backend::execute`].
+    /// [`Error::Sqlite`] if the file is no sound database, or is larger than the disk of a node that decides alone;
+    /// [`Error::Io`] if it cannot be read; and as [`Backend::execute`].
     pub async fn load(&self, file: PathBuf) -> Result<u64, Error> {
         self.inner.database.check_image(file.clone()).await?;
         let read = tokio::task::spawn_blocking(move || {
@@ -110,6 +110,9 @@ impl Node {
         });
         let bytes = read.await.map_err(|_| Error::Closed)??;
         let outcome = self.propose(Work::Replace(bytes.into()), Deadline::NEVER).await?;
+        if let Ending::NotCommitted(Failure::Sql(source)) = outcome.ending {
+            return Err(Error::Sqlite { action: "load", source });
+        }
         self.inner.counters.loads.fetch_add(1, Ordering::Relaxed);
         Ok(outcome.log_index)
     }

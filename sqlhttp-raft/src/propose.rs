@@ -31,6 +31,8 @@ const ENTRY_BYTES_MAX: usize = 1 << 20;
 const IN_FLIGHT_MAX: usize = 2;
 /// How long a piece of work may be, in bytes; a frame of the log cannot be longer than twice that.
 const WORK_BYTES_MAX: usize = 1 << 30;
+/// Before work of this length is put into the log, its disk is asked for space, bytes.
+const LARGE_BYTES: usize = 1 << 20;
 /// How many pieces of work may wait.
 const WAITING_MAX: usize = 4096;
 /// How many bytes of work may wait.
@@ -191,6 +193,7 @@ impl Proposer {
     /// # Errors
     /// [`Error::Overloaded`] if too much waits, [`Error::Timeout`] if the deadline passed before there was a place in the
     /// log, [`Error::Unknown`] if it passed after that, [`Error::Unavailable`] if the node waits for its disk,
+    /// or the disk has no space for work as large as this,
     /// [`Error::NoLeader`], [`Error::LeadershipLost`], [`Error::Poisoned`] if this node has stopped.
     pub(crate) async fn propose(&self, work: EncodedWork, deadline: Deadline) -> Result<Outcome, Error> {
         const OVERLOADED: Error = Error::Overloaded("too many writes are waiting");
@@ -202,6 +205,9 @@ impl Proposer {
         if let Some(why) = self.waits_for() {
             return Err(Error::Unavailable(why));
         }
+        if work.len() >= LARGE_BYTES {
+            self.check_space()?;
+        }
         let (reply, outcome) = oneshot::channel();
         let place = Arc::new(Place::default());
         let proposal = Proposal { work, deadline, reply, place: place.clone(), _room: room };
@@ -211,6 +217,15 @@ impl Proposer {
         })?;
         self.waiting.fetch_add(1, Ordering::Relaxed);
         self.outcome(outcome, &place, deadline).await
+    }
+
+    /// Refuses work for which the log would wait for ever. All that waits counts, this work included.
+    fn check_space(&self) -> Result<(), Error> {
+        let waiting = WAITING_BYTES_MAX.saturating_sub(self.room.available_permits());
+        if self.log.lacks_space_for(waiting as u64) {
+            return Err(Error::Unavailable("the disk of the log has no space for so large a write".into()));
+        }
+        Ok(())
     }
 
     /// Waits for the outcome: for a place in the log as long as the options and the deadline allow, and then as long as the

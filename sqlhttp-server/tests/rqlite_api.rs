@@ -351,10 +351,13 @@ fn queued_writes_are_durable_when_they_are_answered() {
     // As rqlite's load generator waits for what it has queued.
     let flush = server.send(&Request::new("POST", "/db/execute?queue&wait"));
     assert_eq!((flush.status, flush.json()["sequence_number"].as_i64().unwrap() > next), (200, true));
+    let empty = server.send(&Request::new("POST", "/db/execute?queue"));
+    assert_eq!((empty.status, empty.json()["sequence_number"].as_i64().unwrap() > next + 1), (200, true));
+    assert_eq!(empty.results(), [] as [Value; 0]);
     let text = Request::new("POST", "/db/execute?queue").header("Content-Type", "text/plain").body("DELETE FROM x");
     assert_eq!(server.send(&text).status, 200);
     assert_eq!(server.query("t", "SELECT count(*) FROM x"), json!([[0]]));
-    for body in ["", "[", "{}", "[]", "null"] {
+    for body in ["[", "{}", "[]", "null"] {
         assert_eq!(server.send(&Request::new("POST", "/db/execute?queue").body(body)).status, 400, "{body}");
     }
 }
@@ -367,6 +370,25 @@ fn a_queued_write_goes_on_when_its_client_has_waited_long_enough() {
     let response = post(&server, "/db/execute?queue&wait&timeout=1ms", json!([slow]));
     assert_eq!((response.status, response.text().as_str()), (408, "queue wait timeout\n"));
     common::eventually("the write", || server.query("t", "SELECT v FROM x") == json!([[3_000_000]]));
+}
+
+/// Each of them has a copy of the database on the disk until it is sent.
+#[test]
+fn eight_backups_are_sent_at_once_and_no_more() {
+    let dir = temp_dir();
+    let server = serve_file(dir.path());
+    // More than the system keeps for a client that does not read.
+    post(&server, "/db/execute", json!(["CREATE TABLE x(v)", "INSERT INTO x VALUES(zeroblob(30000000))"])).results();
+    let request = Request::new("GET", "/db/backup");
+    let mut slow: Vec<_> = (0..8).map(|_| server.client()).collect();
+    for client in &mut slow {
+        client.write(&request.encode()).unwrap();
+        assert_eq!(client.receive(true).unwrap().status, 200);
+    }
+    let refused = server.send(&request);
+    assert_eq!((refused.status, refused.text().trim()), (503, "too many backups at once"));
+    drop(slow);
+    common::eventually("a place", || server.send(&request).status == 200);
 }
 
 #[test]

@@ -138,6 +138,11 @@ impl Database {
             session => Some(session.map_err(opened)?),
         };
         let mut session = session;
+        if let Some(session) = session.as_mut().filter(|_| !read_only && shared.blueprint.file().is_some())
+            && let Err(error) = session.cut_log_tail()
+        {
+            tracing::debug!(%error, "the write-ahead log keeps what was never committed");
+        }
         if shared.blueprint.options.writes == Writes::Log {
             let Some(session) = &mut session else { return Err(Error::ReadOnly) };
             let progress = session.as_owner(|connection| progress::open(connection)).map_err(opened)?;

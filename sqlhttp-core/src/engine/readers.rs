@@ -132,9 +132,34 @@ pub(crate) struct Readers {
     shared: Arc<Shared>,
     state: Mutex<State>,
     changed: Condvar,
+    penalty: Penalty,
+}
+
+/// For some time after a slow text, unknown texts are prepared elsewhere: a view may be as long as it likes, and the time to
+/// prepare a text does not only depend on its length.
+struct Penalty {
     opened: Instant,
-    /// Until when unknown texts are not prepared on callers' threads, milliseconds after `opened`.
-    slow_until_ms: AtomicU64,
+    /// When it ends, milliseconds after `opened`.
+    until_ms: AtomicU64,
+}
+
+impl Penalty {
+    fn new(opened: Instant) -> Penalty {
+        Penalty { opened, until_ms: AtomicU64::new(0) }
+    }
+
+    /// Begins it, or begins it again.
+    fn begin(&self, now: Instant) {
+        self.until_ms.store(self.millis(now) + SLOW_PENALTY_MS, Ordering::Relaxed);
+    }
+
+    fn holds(&self, now: Instant) -> bool {
+        self.until_ms.load(Ordering::Relaxed) > self.millis(now)
+    }
+
+    fn millis(&self, now: Instant) -> u64 {
+        u64::try_from(now.saturating_duration_since(self.opened).as_millis()).unwrap_or(u64::MAX - SLOW_PENALTY_MS)
+    }
 }
 
 /// The texts of a batch that are not kept as prepared statements.
@@ -155,8 +180,7 @@ impl Readers {
             shared,
             state: Mutex::new(state),
             changed: Condvar::new(),
-            opened: Instant::now(),
-            slow_until_ms: AtomicU64::new(0),
+            penalty: Penalty::new(Instant::now()),
         }))
     }
 
@@ -188,7 +212,7 @@ impl Readers {
         let Some(mut session) = self.try_take() else {
             return Inline::Later;
         };
-        let unknown = self.unknown(&session, batch);
+        let unknown = self.unknown(&session, batch, Instant::now);
         if unknown == Unknown::Slow {
             drop(gate);
             self.give_back(session);
@@ -196,7 +220,7 @@ impl Readers {
         }
         session.begin_run(Limits { calls: Some(INLINE_CALLS), ..Limits::default() });
         let answer = self.inline_on(&mut session, batch, stamp, access);
-        self.note_time(unknown, session.end_run());
+        self.note_time(unknown, session.end_run(), Instant::now);
         drop(gate);
         self.give_back(session);
         if let Inline::Done(_) = answer {
@@ -230,8 +254,9 @@ impl Readers {
         }
     }
 
-    /// Whether a batch has texts that are not kept as prepared statements, and how long they may take to prepare.
-    fn unknown(&self, session: &Session, batch: &Batch) -> Unknown {
+    /// Whether a batch has texts that are not kept as prepared statements, and how long they may take to prepare. The clock is
+    /// read only if there are any.
+    fn unknown(&self, session: &Session, batch: &Batch, now: impl FnOnce() -> Instant) -> Unknown {
         let mut unknown = Unknown::None;
         for sql in batch.steps.iter().filter_map(|step| step.sql()).filter(|sql| !session.keeps(sql)) {
             if sql.len() > INLINE_UNKNOWN_SQL_BYTES_MAX || is_nested(sql) || joins_by_name(sql) {
@@ -239,20 +264,14 @@ impl Readers {
             }
             unknown = Unknown::Quick;
         }
-        let penalty = unknown == Unknown::Quick && self.slow_until_ms.load(Ordering::Relaxed) > self.now_ms();
-        if penalty { Unknown::Slow } else { unknown }
+        if unknown == Unknown::Quick && self.penalty.holds(now()) { Unknown::Slow } else { unknown }
     }
 
-    /// After a text has taken long on a caller's thread, unknown texts are prepared elsewhere for a while: a view may be as
-    /// long as it likes, and the time to prepare a text does not only depend on its length.
-    fn note_time(&self, unknown: Unknown, scans: u32) {
+    /// Notes how long a run on a caller's thread has taken.
+    fn note_time(&self, unknown: Unknown, scans: u32, now: impl FnOnce() -> Instant) {
         if unknown == Unknown::Quick && scans >= SLOW_SCANS {
-            self.slow_until_ms.store(self.now_ms() + SLOW_PENALTY_MS, Ordering::Relaxed);
+            self.penalty.begin(now());
         }
-    }
-
-    fn now_ms(&self) -> u64 {
-        u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Where a batch has to run, decided on the caller's thread however long that takes.
@@ -271,7 +290,7 @@ impl Readers {
             return None;
         }
         let mut session = self.try_take()?;
-        let unknown = self.unknown(&session, batch);
+        let unknown = self.unknown(&session, batch, Instant::now);
         if unknown == Unknown::Slow {
             self.give_back(session);
             return None;
@@ -279,7 +298,7 @@ impl Readers {
         session.begin_run(Limits { calls: Some(INLINE_CALLS), ..Limits::default() });
         let kind = classify(&mut session, batch);
         let stopped = session.watch.stopped().is_some();
-        self.note_time(unknown, session.end_run());
+        self.note_time(unknown, session.end_run(), Instant::now);
         self.give_back(session);
         // A write may look like a read if it cannot be prepared under the limits that hold here.
         (!stopped && kind != Kind::Unknown).then_some(kind)
@@ -634,6 +653,44 @@ fn needs_transaction(batch: &Batch) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::session::Blueprint;
+    use crate::engine::{Location, Options};
+    use crate::model::Step;
+
+    fn readers() -> Arc<Readers> {
+        let blueprint = Arc::new(Blueprint::new(Location::Memory, Options::default()));
+        let writer = Session::open(&blueprint, Role::Writer).unwrap();
+        let readers = Readers::open(Arc::new(Shared::new(blueprint))).unwrap();
+        drop(writer);
+        readers
+    }
+
+    #[test]
+    fn after_a_slow_text_unknown_texts_are_prepared_elsewhere_for_ten_seconds() {
+        let readers = readers();
+        let session = readers.try_take().unwrap();
+        let start = Instant::now();
+        let after = |ms| start + Duration::from_millis(ms);
+        let batch = Batch::one(Step::query("SELECT 1", ()));
+        let unknown = |now| readers.unknown(&session, &batch, || now);
+
+        readers.note_time(Unknown::Quick, SLOW_SCANS - 1, || start);
+        readers.note_time(Unknown::None, SLOW_SCANS, || start);
+        assert_eq!(unknown(start), Unknown::Quick);
+
+        readers.note_time(Unknown::Quick, SLOW_SCANS, || start);
+        assert_eq!([unknown(start), unknown(after(9_900))], [Unknown::Slow; 2]);
+        assert_eq!(unknown(after(10_100)), Unknown::Quick);
+
+        // The last one counts.
+        readers.note_time(Unknown::Quick, SLOW_SCANS, || after(9_000));
+        assert_eq!([unknown(after(10_100)), unknown(after(18_900))], [Unknown::Slow; 2]);
+        assert_eq!(unknown(after(19_100)), Unknown::Quick);
+
+        // A text that is kept needs no preparation.
+        let none = Batch { steps: Vec::new(), ..batch.clone() };
+        assert_eq!(readers.unknown(&session, &none, || after(9_500)), Unknown::None);
+    }
 
     #[test]
     fn many_selects_are_nested_however_they_are_written() {

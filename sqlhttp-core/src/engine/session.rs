@@ -7,6 +7,7 @@ use std::ffi::CStr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use hashlink::LruCache;
 use rusqlite::config::DbConfig;
@@ -20,6 +21,7 @@ use super::script::is_white;
 use super::sqlite::clock;
 use super::sqlite::functions::{self, ChangeBaseline};
 use super::sqlite::heap;
+use super::sqlite::log_tail;
 use super::sqlite::memory::{self, MemoryDatabase};
 use super::sqlite::probe;
 use super::sqlite::program;
@@ -780,6 +782,27 @@ impl Session {
             return Ok(());
         }
         run_control(&mut self.control.rollback, &self.connection)
+    }
+
+    /// Cuts off the write-ahead log what was never committed. Returns by how many bytes it is shorter.
+    pub(crate) fn cut_log_tail(&mut self) -> Result<i64, SqlError> {
+        let mode = self.as_owner(|connection| connection.query_row("PRAGMA journal_mode", [], |row| row.get(0)));
+        if !mode.is_ok_and(|mode: String| mode == "wal") {
+            return Ok(0);
+        }
+        self.begin_immediate()?;
+        let cut = log_tail::cut(&self.connection);
+        self.rollback().and(cut)
+    }
+
+    /// Moves the write-ahead log into the database and empties it, as far as that is possible without waiting for readers.
+    pub(crate) fn checkpoint_now(&mut self, blueprint: &Blueprint) -> Result<(), SqlError> {
+        self.as_owner(|connection| {
+            connection.busy_timeout(Duration::ZERO)?;
+            let done = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+            connection.busy_timeout(blueprint.options.busy_timeout)?;
+            done
+        })
     }
 
     pub(crate) fn savepoint(&mut self, level: Level) -> Result<(), SqlError> {

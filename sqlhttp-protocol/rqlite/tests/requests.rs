@@ -225,7 +225,13 @@ fn queued_writes() {
     assert_eq!(queued("queue", b"[]"), Err(Refusal::text(400, "no statements")));
     assert_eq!(queued("queue", b"null"), Err(Refusal::text(400, "invalid request")));
     assert_eq!(queued("queue&wait", b"garbage"), Err(Refusal::text(400, "invalid JSON body")));
-    assert_eq!(queued("queue", b""), Err(Refusal::text(400, "invalid JSON body")));
+    for body in [&b""[..], b" \n"] {
+        assert_eq!(queued("queue", body), Ok(Call::default()));
+    }
+    for endpoint in [Endpoint::Execute, Endpoint::Request] {
+        let refusal = decode(endpoint, JSON, b"", &params("queue")).unwrap_err();
+        assert_eq!(refusal, Refusal::text(400, "invalid JSON body"));
+    }
 }
 
 #[test]

@@ -17,8 +17,17 @@ pub(super) trait Disk: Send + Sync {
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes durable which files there are.
     fn sync_directory(&self, directory: &Path) -> io::Result<()>;
+    /// How many bytes are free on the disk of this directory, and how many it has; `None` if it does not tell.
+    fn space(&self, directory: &Path) -> Option<Space>;
     /// Locks the directory against other processes, as long as the answer lives; `None` if another one has.
     fn lock(&self, directory: &Path) -> io::Result<Option<Box<dyn Send + Sync>>>;
+}
+
+/// The space of a disk, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Space {
+    pub(super) free: u64,
+    pub(super) total: u64,
 }
 
 /// A file.
@@ -26,6 +35,8 @@ pub(super) trait DiskFile: Send + Sync {
     fn len(&self) -> io::Result<u64>;
     fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()>;
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// Cuts off what is behind this length.
+    fn truncate(&self, len: u64) -> io::Result<()>;
     /// Makes durable what was written.
     fn sync(&self) -> io::Result<()>;
 }
@@ -59,6 +70,18 @@ impl Disk for Files {
         File::open(directory)?.sync_all()
     }
 
+    #[cfg(unix)]
+    fn space(&self, directory: &Path) -> Option<Space> {
+        let stat = rustix::fs::statvfs(directory).ok()?;
+        let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
+        Some(Space { free: bytes(stat.f_bavail), total: bytes(stat.f_blocks) })
+    }
+
+    #[cfg(not(unix))]
+    fn space(&self, _directory: &Path) -> Option<Space> {
+        None
+    }
+
     fn lock(&self, directory: &Path) -> io::Result<Option<Box<dyn Send + Sync>>> {
         let path: PathBuf = directory.join("LOCK");
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
@@ -84,6 +107,10 @@ impl DiskFile for SystemFile {
 
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         std::os::unix::fs::FileExt::write_all_at(&self.0, bytes, offset)
+    }
+
+    fn truncate(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
     }
 
     fn sync(&self) -> io::Result<()> {

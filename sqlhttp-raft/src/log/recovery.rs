@@ -211,6 +211,7 @@ impl Reader {
     /// Goes on behind what is sound.
     fn go_on(self, content: Content, at: usize, ended: bool) -> Result<Recovered, LogError> {
         let torn = content.bytes[at.min(content.bytes.len())..].iter().any(|byte| *byte != 0);
+        let filled = if torn { at } else { content.bytes.len().max(at) };
         if torn {
             self.cut(&content, at)?;
         }
@@ -218,9 +219,9 @@ impl Reader {
         if ended {
             return self.begin(content.number + 1);
         }
-        let filled = content.bytes.len().max(at) as u64;
         let (number, step) = (content.number, step(&self.options));
-        let segment = Segment { number, file: content.file, end: at as u64, durable: at as u64, filled, step };
+        let segment =
+            Segment { number, file: content.file, end: at as u64, durable: at as u64, filled: filled as u64, step };
         let Reader { memory, older, .. } = self;
         Ok(Recovered { memory: memory.unwrap_or_default(), segment, older })
     }
@@ -288,15 +289,15 @@ impl Reader {
         Ok(false)
     }
 
-    /// Cuts off a torn tail, so that nothing of it can ever be taken for what comes in its place.
+    /// Cuts off a torn tail, so that nothing of it can ever be taken for what comes in its place. The file becomes shorter: on
+    /// a full disk zeros might find no space, and the tail may be what fills it.
     fn cut(&self, content: &Content, at: usize) -> Result<(), LogError> {
-        let bytes = content.bytes.len() - at;
         tracing::warn!(
             target: "raft",
             "{}: the last write was torn at offset {at}; it was never reported durable, and is cut off",
             content.path.display()
         );
-        let cut = content.file.write_all_at(&vec![0; bytes], at as u64);
+        let cut = content.file.truncate(at as u64);
         cut.map_err(LogError::io("cut", &content.path))
     }
 

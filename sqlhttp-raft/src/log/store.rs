@@ -61,6 +61,9 @@ impl CheckedLog {
     }
 }
 
+/// A large entry leaves this much of the disk free, bytes; on a small disk a sixteenth of it.
+const RESERVE_BYTES_MAX: u64 = 8 << 20;
+
 impl LogStore {
     /// Checks the log and opens it. Blocks.
     ///
@@ -103,6 +106,15 @@ impl LogStore {
     /// The reason why the log is not written at the moment, if it waits for its disk.
     pub(crate) fn waits_for(&self) -> Option<Arc<str>> {
         self.shared.patience.waits_for()
+    }
+
+    /// Whether the disk certainly has too little space for so many bytes. A little stays free for everything else.
+    pub(crate) fn lacks_space_for(&self, bytes: u64) -> bool {
+        let options = &self.shared.options;
+        options.disk.space(&options.directory).is_some_and(|space| {
+            let reserve = RESERVE_BYTES_MAX.min(space.total / 16);
+            space.free < bytes.saturating_add(reserve)
+        })
     }
 
     /// Lets the log wait for its disk no more, because the process ends.

@@ -106,6 +106,16 @@ impl FaultyDisk {
         self.disk.state().faults.heal();
     }
 
+    /// Lets all files together have this many bytes; a write that would exceed that finds a full disk.
+    pub fn set_capacity(&self, bytes: usize) {
+        self.disk.state().capacity = Some(bytes);
+    }
+
+    /// How many bytes all files together have.
+    pub fn used(&self) -> usize {
+        self.disk.state().used()
+    }
+
     /// The power fails and comes back: what was not durable is lost, and all faults are over. Whoever has a file open
     /// sees errors from now on, and the disk can be used again when he has closed it.
     pub fn power_cut(&self, loss: Loss) {

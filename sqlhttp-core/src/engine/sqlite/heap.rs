@@ -288,4 +288,35 @@ mod tests {
         }
         end_run();
     }
+
+    /// The blocks of other tests are far smaller than these.
+    #[test]
+    fn all_runs_together_have_a_limit_for_large_blocks() {
+        const HUGE: usize = 1 << 30;
+        LARGE_USED_MAX.store(2 * HUGE + HUGE / 2, Ordering::Relaxed);
+        begin_run(8 * HUGE, None);
+        assert!(take(HUGE));
+        let elsewhere = std::thread::spawn(|| {
+            begin_run(8 * HUGE, None);
+            let taken = [take(HUGE), take(HUGE)];
+            let why = refused();
+            // What is not counted for the process is not limited by it.
+            assert!((0..3 * HUGE / (LARGE - 1)).all(|_| take(LARGE - 1)));
+            end_run();
+            // Nor is the engine's own work, which has no limit for its run.
+            assert!(take(HUGE));
+            give_back(HUGE);
+            (taken, why)
+        });
+        assert_eq!(elsewhere.join().unwrap(), ([true, false], Some(Refused::Process)));
+        assert!(!take(HUGE));
+        assert_eq!(refused(), Some(Refused::Process));
+        // The first block of the other thread is freed here.
+        give_back(HUGE);
+        assert!(take(HUGE));
+        give_back(HUGE);
+        give_back(HUGE);
+        end_run();
+        LARGE_USED_MAX.store(usize::MAX, Ordering::Relaxed);
+    }
 }

@@ -34,26 +34,27 @@ pub(crate) fn set_last_insert_rowid(connection: &Connection, rowid: i64) {
 /// Syncs the file that the database's write-ahead log (or rollback journal) is in
 /// (<https://sqlite.org/c3ref/c_fcntl_begin_atomic_write.html>, SQLITE_FCNTL_JOURNAL_POINTER).
 pub(crate) fn sync_journal(connection: &Connection) -> Result<(), SqlError> {
+    let Some(file) = file_of(connection, ffi::SQLITE_FCNTL_JOURNAL_POINTER)? else { return Ok(()) };
+    // SAFETY: the connection owns the file and keeps it open while a transaction is. The connection is used on this thread
+    // only.
+    let code = unsafe { (*(*file).pMethods).xSync.map_or(ffi::SQLITE_OK, |sync| sync(file, ffi::SQLITE_SYNC_NORMAL)) };
+    if code == ffi::SQLITE_OK { Ok(()) } else { Err(error_of_code(code, None)) }
+}
+
+/// A file of the main database (`SQLITE_FCNTL_FILE_POINTER`), or of its write-ahead log or rollback journal
+/// (`SQLITE_FCNTL_JOURNAL_POINTER`); `None` if it is not open.
+pub(super) fn file_of(connection: &Connection, which: c_int) -> Result<Option<*mut ffi::sqlite3_file>, SqlError> {
     let mut file: *mut ffi::sqlite3_file = std::ptr::null_mut();
     // SAFETY: the handle is valid as long as the connection lives; SQLite stores a pointer in `file`, to a file that the
-    // connection owns and keeps open while a transaction is. A file without methods is not open, and there is nothing to
-    // sync then. The connection is used on this thread only.
-    let code = unsafe {
-        let asked = ffi::sqlite3_file_control(
-            connection.handle(),
-            c"main".as_ptr(),
-            ffi::SQLITE_FCNTL_JOURNAL_POINTER,
-            (&raw mut file).cast(),
-        );
-        if asked != ffi::SQLITE_OK {
-            asked
-        } else if file.is_null() || (*file).pMethods.is_null() {
-            ffi::SQLITE_OK
-        } else {
-            (*(*file).pMethods).xSync.map_or(ffi::SQLITE_OK, |sync| sync(file, ffi::SQLITE_SYNC_NORMAL))
-        }
+    // connection owns. A file without methods is not open.
+    let (code, is_open) = unsafe {
+        let code = ffi::sqlite3_file_control(connection.handle(), c"main".as_ptr(), which, (&raw mut file).cast());
+        (code, !file.is_null() && !(*file).pMethods.is_null())
     };
-    if code == ffi::SQLITE_OK { Ok(()) } else { Err(error_of_code(code, None)) }
+    match code {
+        ffi::SQLITE_OK => Ok(is_open.then_some(file)),
+        code => Err(error_of_code(code, None)),
+    }
 }
 
 /// What the connection's latest call failed with. `code` is what that call returned.

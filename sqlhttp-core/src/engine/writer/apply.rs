@@ -32,7 +32,7 @@ use crate::engine::sqlite::clock::Stamped;
 use crate::engine::sqlite::full;
 use crate::engine::sync;
 use crate::engine::watch::Limits;
-use crate::model::{Atomicity, Batch, Block, Error, Failure, Outcome, SqlError, Stamp, StepOutcome};
+use crate::model::{Atomicity, Batch, Block, Ending, Error, Failure, Outcome, SqlError, Stamp, StepOutcome};
 
 /// How long a transaction may go on while more work waits.
 const GROUP_TIME_MAX: Duration = Duration::from_millis(20);
@@ -68,7 +68,7 @@ pub(super) struct Piece<'e> {
     /// A step of it fails on this node only, which has no other voters beside it ([`super::local`]).
     pub(super) decided_here: bool,
     /// The first step that has not been applied yet.
-    first_step: usize,
+    pub(super) first_step: usize,
     /// The outcome of the steps before that one, if they were applied in this process.
     partial: Outcome,
 }
@@ -201,10 +201,8 @@ impl Writer<'_> {
         let Some(first) = pieces.front_mut() else { return Ok(()) };
         match first.work {
             Some(LogWork::Replace(file)) => {
-                let mut next = self.shared.progress();
-                first.note(&mut next);
-                self.replace_content(file, &next).map_err(Trouble::passing("replace content"))?;
-                results.add(first, Some(Outcome::default()));
+                let outcome = self.apply_replacement(first, file)?;
+                results.add(first, Some(outcome));
                 pieces.pop_front();
                 Ok(())
             }
@@ -223,6 +221,21 @@ impl Writer<'_> {
             }
             _ => self.apply_group(pieces, results),
         }
+    }
+
+    /// Replaces all content, or only notes the place in the log if it is known that this fails.
+    fn apply_replacement(&mut self, piece: &Piece<'_>, file: &std::path::Path) -> Result<Outcome, Trouble> {
+        let mut next = self.shared.progress();
+        piece.note(&mut next);
+        let Some((_, failure)) = piece.known.first() else {
+            full::forget();
+            self.replace_content(file, &next).map_err(Trouble::passing("replace content"))?;
+            return Ok(Outcome::default());
+        };
+        self.begin_for_log()?;
+        self.commit_for_log(next, 1)?;
+        self.keep_decision()?;
+        Ok(Outcome { ending: Ending::NotCommitted(failure.clone()), ..Outcome::default() })
     }
 
     fn apply_group(&mut self, pieces: &mut VecDeque<Piece<'_>>, results: &mut Results) -> Result<(), Trouble> {

@@ -20,6 +20,7 @@ use crate::engine::run::{Mode, Stop, run_batch};
 use crate::engine::session::{Level, engine_error};
 use crate::engine::sinks::Held;
 use crate::engine::sqlite::clock::Stamped;
+use crate::engine::sqlite::full;
 use crate::engine::sqlite::probe;
 use crate::engine::watch::{Limits, StopReason};
 use crate::model::{Atomicity, Batch, Changed, Ending, Error, Failure, Outcome, SqlError, StepFacts, StepOutcome};
@@ -67,6 +68,7 @@ impl Writer<'_> {
                 jobs.drain(..).for_each(|job| job.answer(Err(error.clone())));
                 return;
             }
+            full::forget();
             let gate = self.shared.close_gate();
             if first.alone {
                 if let Some(job) = jobs.pop_front() {
@@ -76,6 +78,9 @@ impl Writer<'_> {
                 }
             } else {
                 self.run_group(&mut jobs);
+            }
+            if full::was_met() {
+                self.free_space();
             }
             drop(gate);
             self.renew_or_later();

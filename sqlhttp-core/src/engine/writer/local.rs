@@ -7,19 +7,23 @@
 //! | a damaged page | a node without other voters lets the statement fail; otherwise the database takes no more writes |
 //! | anything else (an I/O error, a bug) | the database takes no more writes |
 //!
+//! A statement asks for more than there is if it has written at least a megabyte by itself when the disk was full, or if there
+//! is space enough as soon as it is rolled back. A load that is larger than the disk counts as a statement.
+//!
 //! A node without other voters decides for the cluster, because no other node has to come to the same result. The decision
 //! is durable before the caller learns of it, and the log is cut behind it, so that no replay meets it again.
 
 use std::collections::VecDeque;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rusqlite::ffi;
 
 use super::apply::Piece;
+use super::space::has_space;
 use super::thread::Writer;
 use crate::engine::session::engine_error;
+use crate::engine::sqlite::full;
 use crate::model::{Error, Failure, SqlError};
 
 /// How long to wait before the second attempt; each further wait is twice as long.
@@ -31,8 +35,11 @@ const POLL: Duration = Duration::from_millis(20);
 const WARN_EVERY: Duration = Duration::from_secs(5);
 /// After so many attempts a statement that finds enough space or memory each time is the cause itself.
 const ATTEMPTS_OF_ONE: u32 = 3;
-/// This much free space on the disk is enough for any other statement, bytes; on a small disk a quarter of it.
-const FREE_BYTES_MIN: u64 = 32 << 20;
+/// The same for a statement that has written [`LARGE_BYTES`] until the disk was full. The first attempt may have been in one
+/// transaction with others.
+const ATTEMPTS_OF_LARGE: u32 = 2;
+/// A statement that has written less is not the reason why a disk is full, bytes.
+const LARGE_BYTES: u64 = 1 << 20;
 
 /// The piece of work, and the step of it, that met a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +96,8 @@ impl Trouble {
 #[derive(Debug, Default)]
 pub(super) struct Local {
     attempts: u32,
+    /// What the last attempt has written, bytes.
+    written: u64,
     warned: Option<Instant>,
 }
 
@@ -109,6 +118,7 @@ impl Writer<'_> {
         if self.shared.interrupted.is_set() {
             return Err(self.stop());
         }
+        local.written = full::bytes_written();
         if self.session.rollback().is_err() {
             // The transaction ends with its connection.
             self.session.mark_dirty();
@@ -119,12 +129,24 @@ impl Writer<'_> {
                 if error.primary_code() == ffi::SQLITE_FULL {
                     self.free_space();
                 }
-                if self.is_own_fault(local, &error) {
-                    return self.let_fail(culprit, error, pieces);
+                if self.is_own_fault(local, &error)
+                    && let Some(culprit) = culprit.or_else(|| suspect(pieces))
+                {
+                    self.let_fail(culprit, error, pieces);
+                    return Ok(());
+                }
+                if self.shared.is_sole() {
+                    isolate(pieces, culprit);
                 }
                 self.wait(local, action, &error, index)
             }
-            Resort::LetFail if self.shared.is_sole() && culprit.is_some() => self.let_fail(culprit, error, pieces),
+            Resort::LetFail
+                if self.shared.is_sole()
+                    && let Some(culprit) = culprit =>
+            {
+                self.let_fail(culprit, error, pieces);
+                Ok(())
+            }
             Resort::LetFail | Resort::End => {
                 let why = format!("entry {index} of the log: {action}: {} ({})", error.message, error.code);
                 self.give_up(&why);
@@ -140,39 +162,24 @@ impl Writer<'_> {
         Error::Closed
     }
 
-    /// Gives the pages of the transaction that was rolled back to the disk. (A transaction larger than the cache writes
-    /// to the write-ahead log before it commits.)
-    fn free_space(&mut self) {
-        let cut = |connection: &mut rusqlite::Connection| {
-            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
-        };
-        if let Err(error) = self.session.as_owner(cut) {
-            tracing::debug!(%error, "the write-ahead log keeps its size");
-        }
-    }
-
     /// Whether the statement itself asks for more than there is.
     fn is_own_fault(&self, local: &Local, error: &SqlError) -> bool {
-        if !self.shared.is_sole() || local.attempts < ATTEMPTS_OF_ONE {
+        if !self.shared.is_sole() || local.attempts < ATTEMPTS_OF_LARGE {
             return false;
         }
+        let many = local.attempts >= ATTEMPTS_OF_ONE;
         match error.primary_code() {
-            ffi::SQLITE_NOMEM => true,
-            ffi::SQLITE_FULL => self.shared.blueprint.file().is_some_and(|file| has_space(file)),
+            ffi::SQLITE_NOMEM => many,
+            ffi::SQLITE_FULL if local.written >= LARGE_BYTES => true,
+            ffi::SQLITE_FULL => many && self.shared.blueprint.file().is_some_and(|file| has_space(file)),
             _ => false,
         }
     }
 
     /// From now on the step fails with this error, without being run.
-    fn let_fail(
-        &mut self,
-        culprit: Option<Culprit>,
-        error: SqlError,
-        pieces: &mut VecDeque<Piece<'_>>,
-    ) -> Result<(), Error> {
-        let position = culprit.map_or(0, |culprit| culprit.piece);
-        let Some(piece) = pieces.get_mut(position) else { return Ok(()) };
-        let step = culprit.map_or(piece.last_step(), |culprit| culprit.step);
+    fn let_fail(&mut self, culprit: Culprit, error: SqlError, pieces: &mut VecDeque<Piece<'_>>) {
+        let Some(piece) = pieces.get_mut(culprit.piece) else { return };
+        let step = culprit.step;
         tracing::error!(
             index = piece.index,
             step,
@@ -184,7 +191,6 @@ impl Writer<'_> {
             if error.primary_code() == ffi::SQLITE_INTERRUPT { Failure::Timeout } else { Failure::Sql(error) };
         piece.known.push((step, failure));
         (piece.alone, piece.decided_here) = (true, true);
-        Ok(())
     }
 
     fn wait(&mut self, local: &mut Local, action: &str, error: &SqlError, index: u64) -> Result<(), Error> {
@@ -204,6 +210,21 @@ impl Writer<'_> {
         }
         Ok(())
     }
+}
+
+/// The last step of the first piece that may still succeed. A COMMIT that fails does not tell which step is too large.
+fn suspect(pieces: &VecDeque<Piece<'_>>) -> Option<Culprit> {
+    let piece = pieces.front()?;
+    let known = |step: &usize| piece.known.iter().any(|(known, _)| known == step);
+    let step = (piece.first_step..=piece.last_step()).rev().find(|step| !known(step))?;
+    Some(Culprit { piece: 0, step })
+}
+
+/// Gives the pieces up to the culprit transactions of their own, so that the next failure is that of one piece. All of them,
+/// if the culprit is not known.
+fn isolate(pieces: &mut VecDeque<Piece<'_>>, culprit: Option<Culprit>) {
+    let count = culprit.map_or(pieces.len(), |culprit| culprit.piece + 1);
+    pieces.iter_mut().take(count).for_each(|piece| piece.alone = true);
 }
 
 /// How a local failure is answered.
@@ -229,21 +250,4 @@ fn resort(error: &SqlError) -> Resort {
         (ffi::SQLITE_CORRUPT | ffi::SQLITE_INTERRUPT, _) => Resort::LetFail,
         _ => Resort::End,
     }
-}
-
-#[cfg(not(unix))]
-fn has_space(_file: &Path) -> bool {
-    false
-}
-
-/// Whether the disk of a file, and that of temporary files, have enough space for any ordinary statement.
-#[cfg(unix)]
-fn has_space(file: &Path) -> bool {
-    let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    [directory, &std::env::temp_dir()].into_iter().all(|directory| {
-        rustix::fs::statvfs(directory).is_ok_and(|stat| {
-            let enough = FREE_BYTES_MIN.min(stat.f_blocks.saturating_mul(stat.f_frsize) / 4);
-            stat.f_bavail.saturating_mul(stat.f_frsize) >= enough
-        })
-    })
 }

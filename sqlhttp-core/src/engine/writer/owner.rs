@@ -9,7 +9,7 @@ use crate::engine::file_watch::wal_of;
 use crate::engine::script::Script;
 use crate::engine::session::engine_error;
 use crate::engine::sqlite::clock::Stamped;
-use crate::engine::sqlite::probe;
+use crate::engine::sqlite::{full, probe};
 use crate::engine::{Writes, stamps, sync};
 use crate::model::{Error, Failure, SqlError};
 
@@ -26,6 +26,7 @@ impl Writer<'_> {
                 }
             };
         }
+        full::forget();
         match task {
             OwnerTask::Script(sql, reply) => {
                 let result = self.script(&sql, Author::Owner);
@@ -44,6 +45,9 @@ impl Writer<'_> {
                 let replaced = replaced.map_err(|error| engine_error("replace content", error));
                 drop(reply.send(replaced.and_then(|()| self.keep_replaced())));
             }
+        }
+        if full::was_met() {
+            self.free_space();
         }
         drop(gate);
     }

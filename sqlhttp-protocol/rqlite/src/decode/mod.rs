@@ -17,7 +17,8 @@ const SQLITE_FILE: &[u8] = b"SQLite format";
 
 /// Decodes the body of a POST. `content_type` is the header's value, byte for byte; without one, the body is JSON.
 ///
-/// A queued write with `wait` may have an empty list or an empty body, and waits for those before it then.
+/// A queued write may have an empty body; with `wait` also an empty list or `null`. It has no statements then, and with `wait`
+/// its answer comes after the writes before it.
 ///
 /// # Errors
 /// Status 400 for a body that is no list of statements, 413 for more than [`STATEMENTS_MAX`] statements or
@@ -27,11 +28,8 @@ pub fn decode(endpoint: Endpoint, content_type: Option<&str>, body: &[u8], param
         return one_text(body);
     }
     let statements = list::parse(&text::lossy(body)).or_else(|refusal| {
-        if endpoint == Endpoint::Queue && params.wait && is_flush(body, &refusal) {
-            Ok(Vec::new())
-        } else {
-            Err(refusal)
-        }
+        let is_empty = endpoint == Endpoint::Queue && is_empty_write(body, &refusal, params.wait);
+        if is_empty { Ok(Vec::new()) } else { Err(refusal) }
     })?;
     Ok(Call { statements })
 }
@@ -65,9 +63,13 @@ fn is_text(endpoint: Endpoint, content_type: Option<&str>) -> bool {
     }
 }
 
-/// `[]`, `null` or nothing.
-fn is_flush(body: &[u8], refusal: &Refusal) -> bool {
-    *refusal == no_statements() || matches!(body.trim_ascii(), b"" | b"null")
+/// Whether a queued write may have this body although it has no statements: nothing at all, or `[]` and `null` with `wait`.
+fn is_empty_write(body: &[u8], refusal: &Refusal, wait: bool) -> bool {
+    match body.trim_ascii() {
+        b"" => true,
+        b"null" => wait,
+        _ => wait && *refusal == no_statements(),
+    }
 }
 
 fn one_text(sql: &[u8]) -> Result<Call, Refusal> {

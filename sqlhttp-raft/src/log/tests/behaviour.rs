@@ -189,6 +189,40 @@ async fn a_full_disk_is_waited_for() {
     log.close();
 }
 
+/// The tail of a write for which there was no space may be what fills the disk.
+#[tokio::test]
+async fn the_space_of_a_torn_tail_is_given_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = LogOptions::new(dir.path());
+    let mut log = LogStore::open(options.clone()).unwrap();
+    append(&mut log, vec![mixed(0)]).await.unwrap();
+    log.close();
+    drop(log);
+    let path = dir.path().join("0000000001.log");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let sound = bytes.len();
+    bytes.resize(sound + (5 << 20), 0xA5);
+    std::fs::write(&path, bytes).unwrap();
+
+    let mut log = LogStore::open(options).unwrap();
+    assert!(std::fs::metadata(&path).unwrap().len() <= sound as u64);
+    append(&mut log, vec![mixed(1)]).await.unwrap();
+    assert_eq!(all_entries(&mut log).await, [mixed(0), mixed(1)]);
+    log.close();
+}
+
+/// Of 12 MiB that are free, 8 stay so.
+#[tokio::test]
+async fn a_disk_tells_for_what_it_lacks_space() {
+    let disk = SimulatedDisk::new();
+    let log = simulated(&disk);
+    assert!(!log.lacks_space_for(1 << 40), "a disk that does not tell is not limited");
+    disk.set_fault(Fault::Full);
+    assert!(!log.lacks_space_for(4 << 20));
+    assert!(log.lacks_space_for((4 << 20) + 1));
+    log.close();
+}
+
 /// The end of the process does not wait for the disk. An entry that was not written was not reported, either.
 #[tokio::test]
 async fn closing_does_not_wait_for_a_full_disk() {

@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
-use super::super::disk::{Disk, DiskFile};
+use super::super::disk::{Disk, DiskFile, Space};
 
 const SECTOR_BYTES: usize = 512;
 
@@ -84,6 +84,11 @@ impl Content {
     fn empty(&mut self) {
         self.dirty.extend(0..self.now.len().div_ceil(SECTOR_BYTES));
         self.now.clear();
+    }
+
+    fn truncate(&mut self, len: usize) {
+        self.dirty.extend(len / SECTOR_BYTES..self.now.len().div_ceil(SECTOR_BYTES));
+        self.now.truncate(len);
     }
 
     fn sync(&mut self) {
@@ -301,6 +306,10 @@ impl Disk for SimulatedDisk {
         Ok(())
     }
 
+    fn space(&self, _directory: &Path) -> Option<Space> {
+        (self.state().fault == Fault::Full).then_some(Space { free: 12 << 20, total: 1 << 30 })
+    }
+
     fn lock(&self, _directory: &Path) -> io::Result<Option<Box<dyn Send + Sync>>> {
         let mut state = self.state();
         if std::mem::replace(&mut state.locked, true) {
@@ -358,6 +367,15 @@ impl DiskFile for SimulatedFile {
         let (happens, told) = state.operation();
         if happens {
             state.files[self.file].write(bytes, offset as usize);
+        }
+        told
+    }
+
+    fn truncate(&self, len: u64) -> io::Result<()> {
+        let mut state = self.check(self.disk.let_through())?;
+        let (happens, told) = state.operation();
+        if happens {
+            state.files[self.file].truncate(len as usize);
         }
         told
     }

@@ -42,6 +42,8 @@ pub(super) struct State {
     stale_handles: usize,
     random: Random,
     pub(super) faults: Faults,
+    /// How many bytes all files together may have; `None` is no limit.
+    pub(super) capacity: Option<usize>,
 }
 
 #[derive(Debug, Default)]
@@ -112,6 +114,7 @@ impl State {
         self.durable.clear();
         self.random = Random::new(seed);
         self.faults = Faults::default();
+        self.capacity = None;
         self.begin_epoch();
     }
 
@@ -145,6 +148,17 @@ impl State {
     /// Whether somebody from before the last power cut still has a file open.
     pub(super) fn is_off(&self) -> bool {
         self.stale_handles > 0
+    }
+
+    /// How many bytes all files together have.
+    pub(super) fn used(&self) -> usize {
+        self.files.values().map(|file| file.image.len()).sum()
+    }
+
+    /// Whether a file can become this long, or is so already.
+    fn has_room(&self, file: FileId, len: usize) -> bool {
+        let (Some(capacity), Some(file)) = (self.capacity, self.files.get(&file)) else { return true };
+        self.used() + len.saturating_sub(file.image.len()) <= capacity || len <= file.image.len()
     }
 
     fn judge(&mut self, operation: Operation) -> Verdict {
@@ -265,6 +279,9 @@ impl VfsFile for Handle {
     }
 
     fn write(&self, offset: usize, bytes: &[u8]) -> Result<(), Code> {
+        if !self.disk.state().has_room(self.file, offset.saturating_add(bytes.len())) {
+            return Err(ffi::SQLITE_FULL);
+        }
         self.with(|file, faults, random| {
             let grows = offset.saturating_add(bytes.len()) > file.image.len();
             let verdict = faults.judge(Operation::Write { grows });
