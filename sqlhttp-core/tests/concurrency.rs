@@ -290,6 +290,9 @@ fn a_lock_that_somebody_else_holds_is_busy() {
         let (place, db) = with_table(options.clone());
         let other = place.open(options);
         let plug = Plug::hold(&other);
+        // The writer has taken the statement, but not necessarily the lock.
+        let nothing = || Batch::one(Step::execute("DELETE FROM t WHERE false", ()));
+        wait_until("the lock is taken", || db.execute_blocking(nothing()).is_err());
         let mut waiting = start(&db, insert(1));
         let busy = block_on(waiting.as_mut());
         assert!(matches!(&busy, Err(Error::Busy(error)) if error.primary_code() == 5), "{busy:?}");
