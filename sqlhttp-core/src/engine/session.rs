@@ -8,7 +8,6 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use hashlink::LruCache;
 use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags};
@@ -24,6 +23,7 @@ use super::sqlite::memory::{self, MemoryDatabase};
 use super::sqlite::probe;
 use super::sqlite::statement::{Prepared as Found, Statement};
 use super::sqlite::steps;
+use super::statement_cache::StatementCache;
 use super::watch::{Limits, STEPS_PER_CALL, Slot, Watch};
 use super::{JournalMode, Location, Options, Writes, progress};
 use crate::model::{Column, Columns, Error, Failure, SqlError, ValueRef};
@@ -172,7 +172,7 @@ impl Blueprint {
 #[derive(Debug)]
 pub(crate) struct Session {
     // Statements first: they must be finalized before their connection closes.
-    cache: LruCache<Arc<str>, Prepared>,
+    cache: StatementCache,
     control: Control,
     connection: Connection,
     recorder: Recorder,
@@ -234,7 +234,7 @@ pub(crate) struct Prepared {
 /// What stands at the beginning of a text.
 pub(crate) struct Next {
     /// The statement; `None` if there is only white space or a comment.
-    pub(crate) prepared: Option<Prepared>,
+    pub(crate) prepared: Option<Box<Prepared>>,
     /// How many bytes it takes.
     pub(crate) consumed: usize,
 }
@@ -252,7 +252,7 @@ impl Session {
         let control = Control::prepare(&connection)?;
         let foreign_keys = connection.db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY).map_err(sql_error)?;
         blueprint.add_slot(watch.attach(connection.get_interrupt_handle()));
-        let cache = LruCache::new(blueprint.options.statement_cache_len.max(1));
+        let cache = StatementCache::new(blueprint.options.statement_cache_len);
         let mut session = Session {
             cache,
             control,
@@ -402,8 +402,8 @@ impl Session {
     }
 
     /// Takes a statement of a client's out of the cache. Its text is all of this one.
-    pub(crate) fn take_kept(&mut self, sql: &str) -> Option<Prepared> {
-        let kept = self.cache.remove(sql)?;
+    pub(crate) fn take_kept(&mut self, sql: &str) -> Option<Box<Prepared>> {
+        let kept = self.cache.take(sql)?;
         // SQLite may prepare it again, and the policy for clients must hold then.
         self.recorder.begin(Author::Client);
         Some(kept)
@@ -452,7 +452,7 @@ impl Session {
         let key = if keep { sql.to_str().ok().map(Arc::from) } else { None };
         let consumed = if alone { len } else { found.consumed };
         Ok(Next {
-            prepared: Some(Prepared { statement, facts, parameters, columns: None, key, dumped: None }),
+            prepared: Some(Box::new(Prepared { statement, facts, parameters, columns: None, key, dumped: None })),
             consumed,
         })
     }
@@ -481,16 +481,16 @@ impl Session {
         self.check_policy(&Facts { reads_local, ..*facts }, b"")
     }
 
-    /// Whether this text is kept as a prepared statement.
-    pub(crate) fn keeps(&self, sql: &str) -> bool {
-        self.cache.contains_key(sql)
+    /// What is known of the statement of a client's that is all of this text, if it is kept.
+    pub(crate) fn kept(&self, sql: &str) -> Option<&Facts> {
+        self.cache.facts(sql)
     }
 
     /// Gives a statement back after use.
-    pub(crate) fn put_back(&mut self, mut prepared: Prepared) {
+    pub(crate) fn put_back(&mut self, mut prepared: Box<Prepared>) {
         prepared.statement.reset();
         if let Some(key) = prepared.key.clone() {
-            self.cache.insert(key, prepared);
+            self.cache.keep(key, prepared);
         }
     }
 
@@ -674,9 +674,16 @@ impl Session {
 
 impl Prepared {
     /// The statement stands for a row of a dump.
-    pub(crate) fn of_dump(self, table: VirtualTable) -> Prepared {
-        let dumped = table.has_shadow_tables().then_some(table);
-        Prepared { key: None, dumped, ..self }
+    pub(crate) fn of_dump(mut self: Box<Self>, table: VirtualTable) -> Box<Prepared> {
+        self.dumped = table.has_shadow_tables().then_some(table);
+        self.key = None;
+        self
+    }
+
+    /// A statement of which nothing else is known.
+    #[cfg(test)]
+    pub(crate) fn bare(statement: Statement, facts: Facts) -> Prepared {
+        Prepared { statement, facts, parameters: Box::default(), columns: None, key: None, dumped: None }
     }
 
     /// The columns of its result. To be called after the first step, which may have prepared it again.
