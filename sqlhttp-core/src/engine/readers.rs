@@ -235,7 +235,7 @@ impl Readers {
             Kind::Read => {}
         }
         let over_budget = Stop::Interrupted(StopReason::Budget);
-        let mut sink = Held::new(INLINE_BYTES_MAX, over_budget);
+        let mut sink = Held::new(batch.steps.len(), INLINE_BYTES_MAX, over_budget);
         match self.read(session, batch, stamp, &mut sink) {
             // A failure may come from the limits that hold here only.
             Ok(Ok(_)) if sink.last_failure().is_some() => Inline::Later,

@@ -332,7 +332,7 @@ impl Writer<'_> {
             first_step,
             settings_hold: false,
         };
-        let sink = Held::new(HELD_BYTES_MAX, Stop::TooManyBytes { limit: HELD_BYTES_MAX });
+        let sink = Held::new(batch.steps.len(), HELD_BYTES_MAX, Stop::TooManyBytes { limit: HELD_BYTES_MAX });
         let member = self.run_in_savepoint(&self.limits_for_log(steps_max), batch, company, mode, sink);
         let unknown = |step: &usize| known.iter().all(|(known, _)| known != step);
         match &member {
