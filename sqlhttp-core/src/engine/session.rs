@@ -14,6 +14,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::dump::VirtualTable;
 use super::facts::{Author, Facts, Recorder};
+use super::progress::{self, Progress};
 use super::schema_view;
 use super::script::is_white;
 use super::sqlite::clock;
@@ -25,7 +26,7 @@ use super::sqlite::statement::{Prepared as Found, Statement};
 use super::sqlite::steps;
 use super::statement_cache::StatementCache;
 use super::watch::{Limits, STEPS_PER_CALL, Slot, Watch};
-use super::{JournalMode, Location, Options, Writes, progress};
+use super::{JournalMode, Location, Options, Writes};
 use crate::model::{Column, Columns, Error, Failure, SqlError, ValueRef};
 
 /// Statements longer than this are not kept, bytes.
@@ -174,6 +175,8 @@ pub(crate) struct Session {
     // Statements first: they must be finalized before their connection closes.
     cache: StatementCache,
     control: Control,
+    /// Writes the progress in the log, once it has been used.
+    write_progress: Option<Statement>,
     connection: Connection,
     recorder: Recorder,
     pub(crate) watch: Watch,
@@ -256,6 +259,7 @@ impl Session {
         let mut session = Session {
             cache,
             control,
+            write_progress: None,
             connection,
             recorder,
             watch,
@@ -619,6 +623,16 @@ impl Session {
     ) -> Result<T, SqlError> {
         self.recorder.begin(Author::Owner);
         work(&mut self.connection)
+    }
+
+    /// Writes how far the database is in the log that it applies, as part of the transaction that is open.
+    pub(crate) fn write_progress(&mut self, progress: &Progress) -> Result<(), SqlError> {
+        self.recorder.begin(Author::Owner);
+        let statement = match &mut self.write_progress {
+            Some(statement) => statement,
+            empty => empty.insert(progress::prepare_write(&self.connection)?),
+        };
+        progress::write_with(statement, &self.connection, progress)
     }
 
     /// Reads the schema anew before it is needed next. Then the order of its tables is that of the file, and not that in
