@@ -19,7 +19,7 @@ use std::io;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use sqlhttp_core::{Batch, Conditions};
+use sqlhttp_core::{Action, Batch, Conditions, Step};
 
 use crate::propose::Waiting;
 
@@ -143,7 +143,7 @@ impl EncodedWork {
     /// # Errors
     /// postcard's, which does not fail when it writes to memory.
     pub(crate) fn new(work: Work) -> io::Result<EncodedWork> {
-        let plain = postcard::to_stdvec(&Written::from(&work)).map_err(io::Error::other)?;
+        let plain = encode(&Written::from(&work), Vec::with_capacity(len_of(&work)))?;
         let len_plain = plain.len();
         let bytes = compress(&plain)?.unwrap_or(plain);
         Ok(EncodedWork { work, bytes, len_plain })
@@ -152,6 +152,46 @@ impl EncodedWork {
     /// How many bytes it takes before it is compressed.
     pub(crate) fn len(&self) -> usize {
         self.len_plain
+    }
+}
+
+/// The length of a piece of work when it is encoded, about.
+fn len_of(work: &Work) -> usize {
+    let len_of_step = |step: &Step| match &step.action {
+        Action::Run { sql, bindings } => sql.len() + 24 * bindings.entries.len() + 16,
+        Action::RunEach { sql, bindings } => sql.len() + 48 * bindings.len() + 16,
+        Action::Fail(_) => 64,
+    };
+    match work {
+        Work::Batch { batch, .. } => 32 + batch.steps.iter().map(len_of_step).sum::<usize>(),
+        Work::Barrier => 1,
+        Work::Replace(bytes) => bytes.len() + 8,
+    }
+}
+
+/// Appends the encoded form of a value.
+fn encode(value: &impl Serialize, bytes: Vec<u8>) -> io::Result<Vec<u8>> {
+    postcard::serialize_with_flavor(value, Appended(bytes)).map_err(io::Error::other)
+}
+
+/// Appends what postcard writes. (postcard's own appends to a vector byte by byte, or to an empty one only.)
+struct Appended(Vec<u8>);
+
+impl postcard::ser_flavors::Flavor for Appended {
+    type Output = Vec<u8>;
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<Vec<u8>> {
+        Ok(self.0)
     }
 }
 
@@ -177,7 +217,7 @@ impl Command {
         // A sequence is its length and then its items, so encoded items are put together as they are.
         let Conditions { unix_ms, foreign_keys, value_bytes_max } = conditions;
         let written = WrittenConditions { unix_ms, foreign_keys, value_bytes_max };
-        bytes = postcard::to_extend(&(database, written, works.len()), bytes).map_err(io::Error::other)?;
+        bytes = encode(&(database, written, works.len()), bytes)?;
         works.iter().for_each(|work| bytes.extend_from_slice(&work.bytes));
         let checksum = crc32fast::hash(&bytes[HEAD_BYTES..]);
         bytes[1..HEAD_BYTES].copy_from_slice(&checksum.to_le_bytes());
@@ -282,7 +322,7 @@ impl fmt::Display for Command {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use sqlhttp_core::{Bindings, Failure, Stamp, Step, Value};
+    use sqlhttp_core::{Bindings, Failure, Stamp, Value};
 
     use super::*;
 

@@ -271,10 +271,11 @@ impl Node {
                 0
             }
             ReadLevel::Linearizable => {
-                self.confirm_leadership(deadline).await?;
+                // The state of this and of the next is large beside that of the usual levels.
+                Box::pin(self.confirm_leadership(deadline)).await?;
                 0
             }
-            ReadLevel::Strong => self.barrier(deadline).await?,
+            ReadLevel::Strong => Box::pin(self.barrier(deadline)).await?,
         };
         let answer = self.inner.database.query(batch, level, deadline).await?;
         Ok(at_index(answer, log_index))
@@ -291,6 +292,11 @@ impl Node {
         if *self.inner.ready.borrow() != 0 {
             return Ok(());
         }
+        // Rare, and its state is large.
+        Box::pin(self.wait_to_lead(deadline)).await
+    }
+
+    async fn wait_to_lead(&self, deadline: Deadline) -> Result<(), Error> {
         if let Some(why) = self.stopped() {
             return Err(why);
         }

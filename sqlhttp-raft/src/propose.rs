@@ -4,12 +4,9 @@
 //! the more share an entry, its place in the log, and its sync. Nobody waits for company: an idle node proposes at once.
 
 use std::collections::VecDeque;
-use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use openraft::RaftTypeConfig;
@@ -256,8 +253,8 @@ impl Proposer {
     ) -> Result<Outcome, Error> {
         let mut placed = false;
         loop {
-            if let Some(outcome) = before_tick(&mut outcome, &self.ticks).await {
-                return outcome;
+            if let Some(outcome) = self.ticks.unless_next(&mut outcome).await {
+                return outcome.unwrap_or(Err(Error::Closed));
             }
             if placed {
                 if self.waits_for().is_some() {
@@ -286,16 +283,6 @@ impl Proposer {
     pub(crate) fn waiting(&self) -> u64 {
         self.waiting.load(Ordering::Relaxed)
     }
-}
-
-/// The outcome, unless the clock ticks before.
-async fn before_tick(outcome: &mut Reply, ticks: &Ticks) -> Option<Result<Outcome, Error>> {
-    let mut tick = pin!(ticks.next());
-    poll_fn(|cx| match Pin::new(&mut *outcome).poll(cx) {
-        Poll::Ready(outcome) => Poll::Ready(Some(outcome.unwrap_or(Err(Error::Closed)))),
-        Poll::Pending => tick.as_mut().poll(cx).map(|()| None),
-    })
-    .await
 }
 
 /// What proposes.

@@ -11,12 +11,13 @@ use tokio::sync::watch;
 
 use crate::NodeOptions;
 use crate::log::{CheckedLog, LogError, LogOptions, LogStore};
-use crate::machine::Machine;
+use crate::machine::{Machine, REPORT_AFTER};
 use crate::membership;
 use crate::network::Network;
 use crate::propose::{Proposer, Settings};
 use crate::runtime::Runtime;
 use crate::skip::{self, Skip};
+use crate::ticks::Ticks;
 use crate::types::{Peer, Raft};
 use openraft::async_runtime::WatchReceiver as _;
 
@@ -89,8 +90,10 @@ pub(crate) async fn start(options: &NodeOptions) -> Result<Started, StartError> 
     let opened = tokio::task::spawn_blocking(move || open(&own)).await;
     let (log, database) = opened.map_err(|error| StartError::Raft(error.to_string()))??;
     let skip = read_skip(options, &database)?;
-    let machine = Machine::new(database.clone(), options.directory.clone(), options.on_apply.clone(), skip);
     let runtime = Runtime::start().map_err(|source| io_error("start the thread of", &options.directory, source))?;
+    let ticks = runtime.run(async { Ticks::start(REPORT_AFTER) }).await;
+    let ticks = ticks.map_err(|error| StartError::Raft(error.to_string()))?;
+    let machine = Machine::new(database.clone(), options, skip, ticks);
     let began = begin(options.clone(), database.clone(), log.clone(), machine.clone());
     let began = runtime.run(began).await;
     let (raft, proposer, ready) = began.map_err(|error| StartError::Raft(error.to_string()))??;

@@ -1,7 +1,10 @@
 //! A clock that all waiting writes share. A timer of its own for each write costs more than all the rest of the waiting,
 //! and hardly any write waits until its timer fires.
 
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -33,8 +36,18 @@ impl Ticks {
         ticks
     }
 
+    /// What comes of some work, unless the clock ticks before.
+    pub(crate) async fn unless_next<F: Future + Unpin>(&self, work: &mut F) -> Option<F::Output> {
+        let mut tick = pin!(self.next());
+        poll_fn(|cx| match Pin::new(&mut *work).poll(cx) {
+            Poll::Ready(done) => Poll::Ready(Some(done)),
+            Poll::Pending => tick.as_mut().poll(cx).map(|()| None),
+        })
+        .await
+    }
+
     /// Waits for the next tick after this call.
-    pub(crate) fn next(&self) -> Notified<'_> {
+    fn next(&self) -> Notified<'_> {
         self.0.notified()
     }
 }
@@ -51,6 +64,9 @@ mod tests {
         first.await;
         second.await;
         ticks.next().await;
+        let mut done = std::future::ready(7);
+        assert_eq!(ticks.unless_next(&mut done).await, Some(7));
+        assert_eq!(ticks.unless_next(&mut std::future::pending::<()>()).await, None);
         drop(ticks);
         assert!(weak.upgrade().is_none(), "the clock's own task does not hold it between two ticks");
     }

@@ -44,6 +44,15 @@ pub(crate) fn classify(session: &mut Session, batch: &Batch) -> Kind {
     seen.kind(batch)
 }
 
+/// The same without preparing anything. `None` if a text of the batch is not kept as a prepared statement.
+pub(crate) fn classify_kept(session: &Session, batch: &Batch) -> Option<Kind> {
+    let mut seen = Seen::new(session.foreign_keys_at_first());
+    for sql in batch.steps.iter().filter_map(|step| step.sql()) {
+        seen.note(session.kept(sql)?, batch.atomicity);
+    }
+    Some(seen.kind(batch))
+}
+
 /// The properties of all statements of a batch together.
 struct Seen {
     writes: bool,

@@ -74,7 +74,7 @@ pub(crate) fn replace(target: &mut Connection, file: &Path, progress: Option<&Pr
     let source = open(file)?;
     if let Some(progress) = progress {
         progress::create(&source).map_err(sql_error)?;
-        progress::write(&source, progress).map_err(sql_error)?;
+        progress::write(&source, progress)?;
     }
     // A cached statement would keep its connection from being copied from.
     source.flush_prepared_statement_cache();

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `database` | the open database: takes batches, decides where they run |
 //! | `options` | what may be chosen when it is opened |
-//! | `session` | one configured connection and its prepared statements |
+//! | `session`, `statement_cache` | one configured connection; its prepared statements |
 //! | `facts` | what a statement is, as SQLite tells it; the policy for clients |
 //! | `classify` | where a batch has to run |
 //! | `script` | a text, statement by statement |
@@ -45,6 +45,7 @@ mod session;
 mod sinks;
 mod sqlite;
 mod stamps;
+mod statement_cache;
 mod supervisor;
 mod sync;
 mod watch;

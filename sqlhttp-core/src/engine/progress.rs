@@ -4,8 +4,14 @@
 //! The table's name begins with `sqlite_`, as those of SQLite's own tables do: listings and dumps leave such tables
 //! out, SQLite refuses to drop or alter them, and the policy refuses clients everything else (`facts`).
 
+use std::ffi::CStr;
+
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension};
+
+use super::sqlite::probe;
+use super::sqlite::statement::Statement;
+use crate::model::{SqlError, Value};
 
 /// The table's name.
 pub(crate) const TABLE: &str = "sqlite_sqlhttp";
@@ -18,7 +24,7 @@ const READ: &str = "SELECT term, position, batches, steps, command_position, wri
                     FROM main.sqlite_sqlhttp WHERE id = 1";
 
 /// An upsert, because REPLACE deletes the row first, and that runs the actions of foreign keys.
-const WRITE: &str = "INSERT INTO main.sqlite_sqlhttp(id, term, position, batches, steps, command_position, \
+const WRITE: &CStr = c"INSERT INTO main.sqlite_sqlhttp(id, term, position, batches, steps, command_position, \
                      write_position, membership) VALUES (1, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(id) DO UPDATE SET \
                      term = excluded.term, position = excluded.position, batches = excluded.batches, \
                      steps = excluded.steps, command_position = excluded.command_position, \
@@ -163,10 +169,13 @@ fn read_record(progress: Progress, record: &[u8]) -> Option<Progress> {
 
 fn checksum(progress: &Progress, body: &[u8]) -> u32 {
     let Progress { term, index, works, steps, command_index, write_index, .. } = progress;
-    let mut hasher = crc32fast::Hasher::new();
-    for number in [*term, *index, u64::from(*works), u64::from(*steps), *command_index, *write_index] {
-        hasher.update(&number.to_le_bytes());
+    let numbers = [*term, *index, u64::from(*works), u64::from(*steps), *command_index, *write_index];
+    let mut head = [0; 6 * size_of::<u64>()];
+    for (place, number) in head.as_chunks_mut().0.iter_mut().zip(numbers) {
+        *place = number.to_le_bytes();
     }
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&head);
     hasher.update(body);
     hasher.finalize()
 }
@@ -178,19 +187,37 @@ fn damaged() -> rusqlite::Error {
 }
 
 /// Writes it, as part of the transaction that is open.
-pub(crate) fn write(connection: &Connection, progress: &Progress) -> rusqlite::Result<()> {
+pub(crate) fn write(connection: &Connection, progress: &Progress) -> Result<(), SqlError> {
+    write_with(&mut prepare_write(connection)?, connection, progress)
+}
+
+/// The statement for [`write_with`].
+pub(crate) fn prepare_write(connection: &Connection) -> Result<Statement, SqlError> {
+    let prepared = Statement::prepare(connection, WRITE, true)?;
+    prepared.statement.ok_or_else(|| probe::error_of_code(rusqlite::ffi::SQLITE_INTERNAL, None))
+}
+
+/// The same as [`write()`] with a statement that is kept.
+pub(crate) fn write_with(
+    statement: &mut Statement,
+    connection: &Connection,
+    progress: &Progress,
+) -> Result<(), SqlError> {
     // SQLite's integers are signed; no log gets that long.
-    let signed = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-    let mut statement = connection.prepare_cached(WRITE)?;
+    let signed = |value: u64| Value::Integer(i64::try_from(value).unwrap_or(i64::MAX));
     let Progress { term, index, works, steps, command_index, write_index, .. } = progress;
-    statement.execute(params![
+    let values = [
         signed(*term),
         signed(*index),
-        works,
-        steps,
+        Value::Integer(i64::from(*works)),
+        Value::Integer(i64::from(*steps)),
         signed(*command_index),
         signed(*write_index),
-        record(progress)
-    ])?;
-    Ok(())
+        Value::Blob(record(progress)),
+    ];
+    let bound = (1..).zip(&values).try_for_each(|(parameter, value)| statement.bind(parameter, value));
+    let written = bound.and_then(|()| statement.step());
+    let written = written.map(drop).map_err(|code| probe::last_error(connection, code));
+    statement.reset();
+    written
 }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::background::spawn;
-use super::classify::{Kind, classify, is_going_to_fail, refused};
+use super::classify::{Kind, classify, classify_kept, is_going_to_fail, refused};
 use super::facts::Author;
 use super::parts;
 use super::run::{Mode, Sink, Stop, run_batch};
@@ -116,7 +116,9 @@ pub(crate) enum Inline {
 
 #[derive(Default)]
 struct State {
-    idle: Vec<Session>,
+    /// Boxed, because each read takes one out and gives it back, and a session has 500 bytes.
+    #[allow(clippy::vec_box)]
+    idle: Vec<Box<Session>>,
     /// Sessions that somebody uses now.
     lent: usize,
     /// The jobs that wait for a thread, and since when each waits.
@@ -174,7 +176,7 @@ enum Unknown {
 impl Readers {
     /// Opens the first session, so that a file that cannot be read is noticed now.
     pub(crate) fn open(shared: Arc<Shared>) -> Result<Arc<Readers>, SqlError> {
-        let session = Session::open(&shared.blueprint, Role::Reader)?;
+        let session = Box::new(Session::open(&shared.blueprint, Role::Reader)?);
         let state = State { idle: vec![session], ..State::default() };
         Ok(Arc::new(Readers {
             shared,
@@ -212,15 +214,13 @@ impl Readers {
         let Some(mut session) = self.try_take() else {
             return Inline::Later;
         };
-        let unknown = self.unknown(&session, batch, Instant::now);
-        if unknown == Unknown::Slow {
-            drop(gate);
-            self.give_back(session);
-            return Inline::Later;
-        }
-        session.begin_run(Limits { calls: Some(INLINE_CALLS), ..Limits::default() });
-        let answer = self.inline_on(&mut session, batch, stamp, access);
-        self.note_time(unknown, session.end_run(), Instant::now);
+        let kept = if access == Access::Any { classify_kept(&session, batch) } else { None };
+        let answer = match (access, kept) {
+            (Access::Any, Some(Kind::Write { alone })) => Inline::Write { alone },
+            (Access::Any, Some(kind)) => self.inline_on(&mut session, batch, stamp, (Some(kind), Unknown::None)),
+            (Access::Any, None) => self.inline_unless_slow(&mut session, batch, stamp, None),
+            (Access::ReadOnly, _) => self.inline_unless_slow(&mut session, batch, stamp, Some(Kind::Read)),
+        };
         drop(gate);
         self.give_back(session);
         if let Inline::Done(_) = answer {
@@ -229,19 +229,37 @@ impl Readers {
         answer
     }
 
-    fn inline_on(&self, session: &mut Session, batch: &Batch, stamp: Stamp, access: Access) -> Inline {
-        if access == Access::Any {
-            let kind = classify(session, batch);
-            match kind {
-                _ if session.watch.stopped().is_some() => return Inline::Later,
-                Kind::Write { alone } => return Inline::Write { alone },
-                Kind::Unknown => return Inline::Later,
-                Kind::Refused => return Inline::Done(refused()),
-                Kind::Read => {}
-            }
+    fn inline_unless_slow(&self, session: &mut Session, batch: &Batch, stamp: Stamp, kind: Option<Kind>) -> Inline {
+        match self.unknown(session, batch, Instant::now) {
+            Unknown::Slow => Inline::Later,
+            unknown => self.inline_on(session, batch, stamp, (kind, unknown)),
+        }
+    }
+
+    /// Runs a batch under the limits of a caller's thread. Its kind is `None` until it has been classified.
+    fn inline_on(
+        &self,
+        session: &mut Session,
+        batch: &Batch,
+        stamp: Stamp,
+        (kind, unknown): (Option<Kind>, Unknown),
+    ) -> Inline {
+        session.begin_run(Limits { calls: Some(INLINE_CALLS), ..Limits::default() });
+        let answer = self.run_inline(session, batch, stamp, kind);
+        self.note_time(unknown, session.end_run(), Instant::now);
+        answer
+    }
+
+    fn run_inline(&self, session: &mut Session, batch: &Batch, stamp: Stamp, kind: Option<Kind>) -> Inline {
+        match kind.unwrap_or_else(|| classify(session, batch)) {
+            _ if session.watch.stopped().is_some() => return Inline::Later,
+            Kind::Write { alone } => return Inline::Write { alone },
+            Kind::Unknown => return Inline::Later,
+            Kind::Refused => return Inline::Done(refused()),
+            Kind::Read => {}
         }
         let over_budget = Stop::Interrupted(StopReason::Budget);
-        let mut sink = Held::new(INLINE_BYTES_MAX, over_budget);
+        let mut sink = Held::new(batch.steps.len(), INLINE_BYTES_MAX, over_budget);
         match self.read(session, batch, stamp, &mut sink) {
             // A failure may come from the limits that hold here only.
             Ok(Ok(_)) if sink.last_failure().is_some() => Inline::Later,
@@ -258,7 +276,7 @@ impl Readers {
     /// read only if there are any.
     fn unknown(&self, session: &Session, batch: &Batch, now: impl FnOnce() -> Instant) -> Unknown {
         let mut unknown = Unknown::None;
-        for sql in batch.steps.iter().filter_map(|step| step.sql()).filter(|sql| !session.keeps(sql)) {
+        for sql in batch.steps.iter().filter_map(|step| step.sql()).filter(|sql| session.kept(sql).is_none()) {
             if sql.len() > INLINE_UNKNOWN_SQL_BYTES_MAX || is_nested(sql) || joins_by_name(sql) {
                 return Unknown::Slow;
             }
@@ -290,16 +308,20 @@ impl Readers {
             return None;
         }
         let mut session = self.try_take()?;
-        let unknown = self.unknown(&session, batch, Instant::now);
+        let kind = classify_kept(&session, batch).or_else(|| self.classify_unless_slow(&mut session, batch));
+        self.give_back(session);
+        kind
+    }
+
+    fn classify_unless_slow(&self, session: &mut Session, batch: &Batch) -> Option<Kind> {
+        let unknown = self.unknown(session, batch, Instant::now);
         if unknown == Unknown::Slow {
-            self.give_back(session);
             return None;
         }
         session.begin_run(Limits { calls: Some(INLINE_CALLS), ..Limits::default() });
-        let kind = classify(&mut session, batch);
+        let kind = classify(session, batch);
         let stopped = session.watch.stopped().is_some();
         self.note_time(unknown, session.end_run(), Instant::now);
-        self.give_back(session);
         // A write may look like a read if it cannot be prepared under the limits that hold here.
         (!stopped && kind != Kind::Unknown).then_some(kind)
     }
@@ -318,7 +340,7 @@ impl Readers {
     /// A session for a run on the caller's thread. `None` if too many are open, or none can be opened: a thread of the
     /// pool then reports the reason. (There must be one even while long reads hold the others, or a write would wait for
     /// them to be classified.)
-    fn try_take(&self) -> Option<Session> {
+    fn try_take(&self) -> Option<Box<Session>> {
         let mut state = self.lock();
         if state.closed || state.lent >= SESSIONS_MAX {
             return None;
@@ -330,7 +352,7 @@ impl Readers {
 
     /// A session. Opening one can fail for a moment (another process replaces the file, descriptors run out), so a failure
     /// counts only if it happens twice.
-    fn take(&self, inline: bool) -> Result<Session, Error> {
+    fn take(&self, inline: bool) -> Result<Box<Session>, Error> {
         let mut state = self.lock();
         if state.closed {
             return Err(Error::Closed);
@@ -345,11 +367,11 @@ impl Readers {
     }
 
     /// The idle session if it can be used, or a new one. A failure takes the session off the count of lent ones.
-    fn fresh(&self, idle: Option<Session>, inline: bool) -> Result<Session, SqlError> {
+    fn fresh(&self, idle: Option<Box<Session>>, inline: bool) -> Result<Box<Session>, SqlError> {
         let blueprint = &self.shared.blueprint;
         let session = match idle {
             Some(session) if !session.is_stale(blueprint) => Ok(session),
-            _ => Session::open(blueprint, Role::Reader),
+            _ => Session::open(blueprint, Role::Reader).map(Box::new),
         };
         let session = session.and_then(|mut session| session.set_inline(inline).map(|()| session));
         if session.is_err() {
@@ -358,7 +380,7 @@ impl Readers {
         session
     }
 
-    fn give_back(&self, mut session: Session) {
+    fn give_back(&self, mut session: Box<Session>) {
         // An interrupt may have met the end of the transaction.
         if !session.is_autocommit() && session.rollback().is_err() {
             session.mark_dirty();
@@ -636,7 +658,7 @@ fn take_over(jobs: &mut VecDeque<(Job, Instant)>) -> Vec<Job> {
 }
 
 /// Counts one session more as used, and takes it from the idle ones if there is any.
-fn lend(state: &mut State) -> Option<Session> {
+fn lend(state: &mut State) -> Option<Box<Session>> {
     state.lent += 1;
     state.idle.pop()
 }
@@ -646,7 +668,7 @@ fn needs_transaction(batch: &Batch) -> bool {
     batch.steps.len() > 1
         || batch.steps.iter().filter_map(|step| step.sql()).any(|sql| {
             let text = sql.trim_end().trim_end_matches(';');
-            text.contains(';')
+            memchr::memchr(b';', text.as_bytes()).is_some()
         })
 }
 

@@ -578,14 +578,14 @@ impl<S: Sink> Run<'_, S> {
             {
                 return Err(Failure::TooManyRows { limit }.into());
             }
-            let mut row = Row { statement, left: Some(row_bytes_max), lacks_memory: false };
+            let mut row = Row { statement, left: row_bytes_max, is_too_long: false, lacks_memory: false };
             let values = (0..columns.len()).map(|column| row.value(column));
             if prepared.facts.lists_databases {
                 block.push_row(values.enumerate().map(without_main_file));
             } else {
                 block.push_row(values);
             }
-            if row.left.is_none() {
+            if row.is_too_long || row.lacks_memory {
                 let failure = if row.lacks_memory { self.no_memory() } else { self.session.row_too_long().into() };
                 return Err(failure);
             }
@@ -600,8 +600,12 @@ impl<S: Sink> Run<'_, S> {
         Ok(Some(Rows { columns, blocks, changed: Changed::default() }))
     }
 
-    fn advance(&mut self, prepared: &mut Prepared) -> Result<bool, Trouble> {
-        prepared.statement.step().map_err(|code| self.trouble(self.session.true_code(code)))
+    #[inline]
+    fn advance(&self, prepared: &mut Prepared) -> Result<bool, Trouble> {
+        match prepared.statement.step() {
+            Ok(more) => Ok(more),
+            Err(code) => Err(self.trouble(self.session.true_code(code))),
+        }
     }
 
     /// The trouble of a row that SQLite has no memory for.
@@ -614,6 +618,7 @@ impl<S: Sink> Run<'_, S> {
         }
     }
 
+    #[cold]
     fn trouble(&self, code: i32) -> Trouble {
         match self.session.watch.stopped() {
             Some(StopReason::Steps) if code & 0xff == rusqlite::ffi::SQLITE_INTERRUPT => Failure::Timeout.into(),
@@ -640,24 +645,38 @@ impl<S: Sink> Run<'_, S> {
 /// The current row of a statement.
 struct Row<'s> {
     statement: &'s Statement,
-    /// How many bytes its other values may have; `None` once they are too many, or SQLite had no memory.
-    left: Option<usize>,
+    /// How many bytes its other values may have.
+    left: usize,
+    /// Its values have more bytes than they may have.
+    is_too_long: bool,
+    /// SQLite had no memory for a value of it.
     lacks_memory: bool,
 }
 
 impl<'s> Row<'s> {
-    /// The value of a column, or NULL once the row is too long.
+    /// The value of a column, or NULL if it cannot be had, or makes the row too long.
+    #[inline]
     fn value(&mut self, column: usize) -> ValueRef<'s> {
-        let Some(left) = self.left else { return ValueRef::Null };
-        let value = self.statement.value(column);
-        let len = match &value {
-            Some(ValueRef::Text(bytes) | ValueRef::Blob(bytes)) => bytes.len(),
-            Some(_) => 0,
-            None => usize::MAX,
-        };
-        self.lacks_memory = value.is_none();
-        self.left = left.checked_sub(len);
-        value.filter(|_| self.left.is_some()).unwrap_or(ValueRef::Null)
+        match self.statement.value(column) {
+            Some(ValueRef::Text(bytes) | ValueRef::Blob(bytes)) if bytes.len() > self.left => {
+                // Nor is there room for another one.
+                (self.left, self.is_too_long) = (0, true);
+                ValueRef::Null
+            }
+            Some(ValueRef::Text(bytes)) => {
+                self.left -= bytes.len();
+                ValueRef::Text(bytes)
+            }
+            Some(ValueRef::Blob(bytes)) => {
+                self.left -= bytes.len();
+                ValueRef::Blob(bytes)
+            }
+            Some(value) => value,
+            None => {
+                self.lacks_memory = true;
+                ValueRef::Null
+            }
+        }
     }
 }
 

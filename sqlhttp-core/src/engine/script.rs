@@ -16,7 +16,7 @@ pub(crate) struct Script {
     text: CString,
     at: usize,
     /// All of the text is this one statement, which was prepared before.
-    kept: Option<Prepared>,
+    kept: Option<Box<Prepared>>,
     author: Author,
     /// `PRAGMA writable_schema=ON` has been taken, so that rows for the schema may follow.
     writable_schema: bool,
@@ -37,7 +37,7 @@ impl Script {
     ///
     /// # Errors
     /// What SQLite has against the statement, or the policy. The text is not taken any further then.
-    pub(crate) fn next(&mut self, session: &mut Session) -> Result<Option<Prepared>, Failure> {
+    pub(crate) fn next(&mut self, session: &mut Session) -> Result<Option<Box<Prepared>>, Failure> {
         if self.kept.is_some() {
             return Ok(self.kept.take());
         }
@@ -93,7 +93,7 @@ impl Script {
 }
 
 /// Prepares the statement that creates the virtual table of a row, as if the client had sent it, so that the policy holds.
-fn virtual_table(session: &mut Session, row: Row) -> Result<Prepared, Failure> {
+fn virtual_table(session: &mut Session, row: Row) -> Result<Box<Prepared>, Failure> {
     let table = row.virtual_table()?;
     let sql = terminated(&table.sql)?;
     let next = session.prepare(&sql, Author::Client)?;

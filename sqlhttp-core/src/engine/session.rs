@@ -9,13 +9,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use hashlink::LruCache;
 use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags};
 
 use super::dump::VirtualTable;
 use super::facts::{Author, Facts, Recorder};
+use super::progress::{self, Progress};
 use super::schema_view;
 use super::script::is_white;
 use super::sqlite::clock;
@@ -28,8 +28,9 @@ use super::sqlite::program;
 use super::sqlite::statement::{Prepared as Found, Statement};
 use super::sqlite::steps;
 use super::sqlite::triggers::Triggers;
+use super::statement_cache::StatementCache;
 use super::watch::{Limits, STEPS_PER_CALL, Slot, Watch};
-use super::{JournalMode, Location, Options, Writes, progress, run};
+use super::{JournalMode, Location, Options, Writes, run};
 use crate::model::{Column, Columns, Error, Failure, SqlError, ValueRef};
 
 /// Statements longer than this are not kept, bytes.
@@ -185,8 +186,10 @@ impl Blueprint {
 #[derive(Debug)]
 pub(crate) struct Session {
     // Statements first: they must be finalized before their connection closes.
-    cache: LruCache<Arc<str>, Prepared>,
+    cache: StatementCache,
     control: Control,
+    /// Writes the progress in the log, once it has been used.
+    write_progress: Option<Statement>,
     connection: Connection,
     /// `None` where nothing can be written.
     triggers: Option<Triggers>,
@@ -263,7 +266,7 @@ enum Listing {
 /// What stands at the beginning of a text.
 pub(crate) struct Next {
     /// The statement; `None` if there is only white space or a comment.
-    pub(crate) prepared: Option<Prepared>,
+    pub(crate) prepared: Option<Box<Prepared>>,
     /// How many bytes it takes.
     pub(crate) consumed: usize,
 }
@@ -282,10 +285,11 @@ impl Session {
         let control = Control::prepare(&connection)?;
         let foreign_keys = connection.db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY).map_err(sql_error)?;
         blueprint.add_slot(watch.attach(connection.get_interrupt_handle()));
-        let cache = LruCache::new(blueprint.options.statement_cache_len.max(1));
+        let cache = StatementCache::new(blueprint.options.statement_cache_len);
         let mut session = Session {
             cache,
             control,
+            write_progress: None,
             connection,
             triggers,
             recorder,
@@ -434,8 +438,8 @@ impl Session {
     }
 
     /// Takes a statement of a client's out of the cache. Its text is all of this one.
-    pub(crate) fn take_kept(&mut self, sql: &str) -> Option<Prepared> {
-        let kept = self.cache.remove(sql)?;
+    pub(crate) fn take_kept(&mut self, sql: &str) -> Option<Box<Prepared>> {
+        let kept = self.cache.take(sql)?;
         // SQLite may prepare it again, and the policy for clients must hold then.
         self.recorder.begin(Author::Client);
         Some(kept)
@@ -487,7 +491,7 @@ impl Session {
         let consumed = if alone { len } else { found.consumed };
         let prepared =
             Prepared { statement, facts, parameters, columns: None, weight: None, inserts_literals, key, dumped: None };
-        Ok(Next { prepared: Some(prepared), consumed })
+        Ok(Next { prepared: Some(Box::new(prepared)), consumed })
     }
 
     /// Refuses what the authorizer cannot see: a schema that refers to the engine's table, and a write whose effect would
@@ -580,19 +584,19 @@ impl Session {
         }
     }
 
-    /// Whether this text is kept as a prepared statement.
-    pub(crate) fn keeps(&self, sql: &str) -> bool {
-        self.cache.contains_key(sql)
+    /// What is known of the statement of a client's that is all of this text, if it is kept.
+    pub(crate) fn kept(&self, sql: &str) -> Option<&Facts> {
+        self.cache.facts(sql)
     }
 
     /// Gives a statement back after use.
-    pub(crate) fn put_back(&mut self, mut prepared: Prepared) {
+    pub(crate) fn put_back(&mut self, mut prepared: Box<Prepared>) {
         prepared.statement.reset();
         if self.replicates() && prepared.facts.changes_schema {
             return;
         }
         if let Some(key) = prepared.key.clone() {
-            self.cache.insert(key, prepared);
+            self.cache.keep(key, prepared);
         }
     }
 
@@ -744,6 +748,16 @@ impl Session {
         work(&mut self.connection)
     }
 
+    /// Writes how far the database is in the log that it applies, as part of the transaction that is open.
+    pub(crate) fn write_progress(&mut self, progress: &Progress) -> Result<(), SqlError> {
+        self.recorder.begin(Author::Owner);
+        let statement = match &mut self.write_progress {
+            Some(statement) => statement,
+            empty => empty.insert(progress::prepare_write(&self.connection)?),
+        };
+        progress::write_with(statement, &self.connection, progress)
+    }
+
     /// Reads the schema anew before it is needed next. Then the order of its tables is that of the file, and not that in
     /// which this connection came to know them.
     pub(crate) fn forget_schema(&mut self) -> Result<(), SqlError> {
@@ -823,9 +837,25 @@ impl Session {
 
 impl Prepared {
     /// The statement stands for a row of a dump.
-    pub(crate) fn of_dump(self, table: VirtualTable) -> Prepared {
-        let dumped = table.has_shadow_tables().then_some(table);
-        Prepared { key: None, dumped, ..self }
+    pub(crate) fn of_dump(mut self: Box<Self>, table: VirtualTable) -> Box<Prepared> {
+        self.dumped = table.has_shadow_tables().then_some(table);
+        self.key = None;
+        self
+    }
+
+    /// A statement of which nothing else is known.
+    #[cfg(test)]
+    pub(crate) fn bare(statement: Statement, facts: Facts) -> Prepared {
+        Prepared {
+            statement,
+            facts,
+            parameters: Box::default(),
+            columns: None,
+            weight: None,
+            inserts_literals: false,
+            key: None,
+            dumped: None,
+        }
     }
 
     /// The columns of its result. To be called after the first step, which may have prepared it again.

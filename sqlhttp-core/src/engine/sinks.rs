@@ -20,9 +20,10 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// Holds up to `bytes_max` bytes of rows; more of them stop the batch with `over`.
-    pub(crate) fn new(bytes_max: u64, over: Stop) -> Self {
-        Held { steps: Vec::new(), facts: Vec::new(), blocks: Vec::new(), bytes: 0, bytes_max, over }
+    /// Holds what comes of so many steps, and up to `bytes_max` bytes of rows; more of them stop the batch with `over`.
+    pub(crate) fn new(steps: usize, bytes_max: u64, over: Stop) -> Self {
+        let (steps, facts) = (Vec::with_capacity(steps), Vec::with_capacity(steps));
+        Held { steps, facts, blocks: Vec::new(), bytes: 0, bytes_max, over }
     }
 
     /// The last step and how it failed, if it did.

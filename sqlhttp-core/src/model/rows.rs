@@ -76,6 +76,8 @@ pub struct Block {
     columns: usize,
 }
 
+/// Room for the row of a result that has one row.
+const FIRST_ROW_BYTES: usize = 256;
 /// With this many rows it is likely that there are many more,
 const MANY_ROWS: usize = 32;
 /// and room for so many bytes is made at once.
@@ -105,6 +107,9 @@ impl Block {
     /// Appends a row. It must have as many values as the block has columns; further ones are dropped, missing ones
     /// are NULL.
     pub fn push_row<'v>(&mut self, values: impl IntoIterator<Item = ValueRef<'v>>) {
+        if self.rows == 0 {
+            self.tape.reserve(FIRST_ROW_BYTES);
+        }
         let mut written = 0;
         for value in values.into_iter().take(self.columns) {
             self.push(value);
@@ -119,27 +124,28 @@ impl Block {
         }
     }
 
+    #[inline]
     fn push(&mut self, value: ValueRef<'_>) {
         match value {
             ValueRef::Null => self.tape.push(NULL),
-            ValueRef::Integer(i) => {
-                self.tape.push(INTEGER);
-                self.tape.extend_from_slice(&i.to_le_bytes());
-            }
-            ValueRef::Real(r) => {
-                self.tape.push(REAL);
-                self.tape.extend_from_slice(&r.to_le_bytes());
-            }
+            ValueRef::Integer(i) => self.push_number(INTEGER, i.to_le_bytes()),
+            ValueRef::Real(r) => self.push_number(REAL, r.to_le_bytes()),
             ValueRef::Text(bytes) => self.push_bytes(TEXT, bytes),
             ValueRef::Blob(bytes) => self.push_bytes(BLOB, bytes),
         }
     }
 
+    #[inline]
+    fn push_number(&mut self, tag: u8, [a, b, c, d, e, f, g, h]: [u8; 8]) {
+        self.tape.extend_from_slice(&[tag, a, b, c, d, e, f, g, h]);
+    }
+
+    #[inline]
     fn push_bytes(&mut self, tag: u8, bytes: &[u8]) {
         // SQLite's own limit on a value is 2^31-1 bytes, so the length always fits.
         let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        self.tape.push(tag);
-        self.tape.extend_from_slice(&len.to_le_bytes());
+        let [a, b, c, d] = len.to_le_bytes();
+        self.tape.extend_from_slice(&[tag, a, b, c, d]);
         self.tape.extend_from_slice(&bytes[..len as usize]);
     }
 

@@ -19,11 +19,12 @@ use sqlhttp_core::{Database, Error, LogEntry, LogWork, OnApplied, Outcome};
 
 pub(crate) use snapshot::{SnapshotBuilder, SnapshotCopy};
 
-use crate::Observe;
 use crate::command::{Command, Work};
 use crate::membership;
 use crate::skip::Skip;
+use crate::ticks::Ticks;
 use crate::types::{Applied, Entry, LogId, StoredMembership, TypeConfig, id_at, index_of};
+use crate::{NodeOptions, Observe};
 
 type SnapshotMeta = openraft::alias::SnapshotMetaOf<TypeConfig>;
 type Snapshot = openraft::alias::SnapshotOf<TypeConfig, SnapshotCopy>;
@@ -38,11 +39,14 @@ pub(crate) struct Machine {
     on_apply: Option<Observe>,
     /// The entry that an operator wants passed over.
     skip: Option<Skip>,
+    /// The clock of the entries that wait, fine enough for [`REPORT_AFTER`].
+    ticks: Ticks,
 }
 
 impl Machine {
-    pub(crate) fn new(database: Database, directory: PathBuf, on_apply: Option<Observe>, skip: Option<Skip>) -> Self {
-        Machine { database, directory, snapshots: snapshot::Latest::default(), on_apply, skip }
+    pub(crate) fn new(database: Database, options: &NodeOptions, skip: Option<Skip>, ticks: Ticks) -> Self {
+        let (directory, on_apply) = (options.directory.clone(), options.on_apply.clone());
+        Machine { database, directory, snapshots: snapshot::Latest::default(), on_apply, skip, ticks }
     }
 
     /// Whether an entry is passed over because an operator says so.
@@ -113,7 +117,7 @@ impl Machine {
         let files = files_of(&translated);
         let tell = entries.iter().map(|(entry, _)| who_waits(entry)).collect();
         let started = Instant::now();
-        let applied = self.apply_or_report(translated, tell, &entries).await.map_err(io::Error::other);
+        let applied = self.apply_or_report(translated, tell, &entries, started).await.map_err(io::Error::other);
         if let Some(observe) = &self.on_apply {
             observe(started.elapsed());
         }
@@ -133,19 +137,22 @@ impl Machine {
         translated: Vec<LogEntry>,
         tell: Vec<Option<OnApplied>>,
         entries: &[EntryResponder<TypeConfig>],
+        started: Instant,
     ) -> Result<Vec<Vec<Outcome>>, Error> {
         let mut applying = pin!(self.database.apply_and_tell(translated, tell));
+        let mut reported = started;
         loop {
-            let applied = tokio::time::timeout(REPORT_AFTER, &mut applying).await;
-            let stuck = match &applied {
-                Ok(applied) => matches!(applied, Err(Error::Poisoned(_) | Error::Sqlite { .. })),
-                Err(_) => self.database.waits_for().is_some(),
-            };
-            if stuck {
-                self.report_failure(entries);
-            }
-            if let Ok(applied) = applied {
+            if let Some(applied) = self.ticks.unless_next(&mut applying).await {
+                if matches!(applied, Err(Error::Poisoned(_) | Error::Sqlite { .. })) {
+                    self.report_failure(entries);
+                }
                 return applied;
+            }
+            if reported.elapsed() >= REPORT_AFTER {
+                reported = Instant::now();
+                if self.database.waits_for().is_some() {
+                    self.report_failure(entries);
+                }
             }
         }
     }
@@ -166,7 +173,7 @@ impl Machine {
 }
 
 /// How long entries may wait to be applied before the log says which one waits.
-const REPORT_AFTER: Duration = Duration::from_secs(10);
+pub(crate) const REPORT_AFTER: Duration = Duration::from_secs(10);
 /// How many entries, and about how many bytes of them, are applied at a time.
 const CHUNK_ENTRIES_MAX: usize = 1024;
 const CHUNK_BYTES_MAX: usize = 8 << 20;

@@ -14,7 +14,8 @@ const ENCODED_INLINE_MAX: usize = 1 << 20;
 pub(crate) async fn respond(answer: Result<Answer, Error>, shape: ReplyShape) -> HttpResponse {
     match answer {
         Ok(Answer::Whole(outcome)) => whole(outcome, shape).await,
-        Ok(Answer::Parts(parts)) => in_parts(parts, shape).await,
+        // Rare beside the others, and its state is larger.
+        Ok(Answer::Parts(parts)) => Box::pin(in_parts(parts, shape)).await,
         Err(error) => database_error(&error),
     }
 }

@@ -1,6 +1,7 @@
 //! Reading a request's body: bounded in bytes and in time, decompressed under the same bound.
 
 use std::io;
+use std::pin::pin;
 use std::time::Duration;
 
 use async_compression::tokio::bufread::{BrotliDecoder, GzipDecoder, ZlibDecoder};
@@ -86,12 +87,13 @@ pub(crate) async fn read(
     if body.size_hint().lower() > bounds.bytes_max {
         return Err(bounds.too_large());
     }
-    let reading = async {
+    let reading = pin!(async {
         match coding {
             None => collect(body, &bounds, claim).await,
-            Some(coding) => inflate(body, coding, &bounds, claim).await,
+            // Rare, and its state is large.
+            Some(coding) => Box::pin(inflate(body, coding, &bounds, claim)).await,
         }
-    };
+    });
     match bounds.timeout {
         None => reading.await,
         Some(limit) => {

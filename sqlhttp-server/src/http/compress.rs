@@ -5,7 +5,7 @@ use std::io;
 use async_compression::Level;
 use async_compression::tokio::bufread::{BrotliEncoder, GzipEncoder, ZlibEncoder};
 use bytes::Bytes;
-use hyper::header::{self, HeaderValue};
+use hyper::header::{self, HeaderMap, HeaderValue};
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncReadExt};
 use tokio_util::io::{ReaderStream, StreamReader};
 
@@ -24,11 +24,15 @@ const PIECE_BYTES: usize = 16 << 10;
 /// Brotli's default level compresses too slowly for answers that are made once and thrown away.
 const BROTLI_LEVEL: Level = Level::Precise(4);
 
-/// The same answer, compressed if the client can take that and it is long enough to matter.
-pub(crate) async fn compress(mut response: HttpResponse, accepted: Option<Coding>) -> HttpResponse {
-    if matches!(response.body(), ReplyBody::Whole(bytes) if bytes.len() < BYTES_MIN) {
-        return response;
+/// Compresses an answer if the client can take that and it is long enough to matter.
+pub(crate) async fn compress(response: &mut HttpResponse, request: &HeaderMap) {
+    if !matches!(response.body(), ReplyBody::Whole(bytes) if bytes.len() < BYTES_MIN) {
+        let whole = std::mem::replace(response, HttpResponse::new(ReplyBody::EMPTY));
+        *response = Box::pin(compress_long(whole, Coding::accepted(request))).await;
     }
+}
+
+async fn compress_long(mut response: HttpResponse, accepted: Option<Coding>) -> HttpResponse {
     response.headers_mut().append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
     let Some(coding) = accepted else {
         return response;
@@ -73,9 +77,16 @@ mod tests {
     use async_compression::tokio::bufread::{BrotliDecoder, GzipDecoder, ZlibDecoder};
     use http_body_util::BodyExt;
 
+    async fn compressed(body: &[u8], coding: Coding) -> HttpResponse {
+        let mut response = super::super::reply::json(200, body.to_vec());
+        let accepted = HeaderValue::from_static(coding.name());
+        compress(&mut response, &HeaderMap::from_iter([(header::ACCEPT_ENCODING, accepted)])).await;
+        response
+    }
+
     async fn round_trip(len: usize, coding: Coding) -> bool {
         let text: Vec<u8> = (0..len).map(|i| b"sqlhttp "[i % 8]).collect();
-        let response = compress(super::super::reply::json(200, text.clone()), Some(coding)).await;
+        let response = compressed(&text, coding).await;
         assert_eq!(response.headers()[header::CONTENT_ENCODING], coding.name());
         assert_eq!(response.headers()[header::VARY], "Accept-Encoding");
         let whole = matches!(response.body(), ReplyBody::Whole(_));
@@ -102,7 +113,7 @@ mod tests {
 
     #[tokio::test]
     async fn short_answers_are_left_alone() {
-        let response = compress(super::super::reply::json(200, "{}"), Some(Coding::Gzip)).await;
+        let response = compressed(b"{}", Coding::Gzip).await;
         assert!(response.headers().get(header::CONTENT_ENCODING).is_none());
     }
 }

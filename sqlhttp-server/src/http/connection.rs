@@ -14,9 +14,9 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::graceful::Watcher;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 
 use super::handle::handle;
 use super::head::Heads;
@@ -24,6 +24,7 @@ use super::peer::{Peer, Running};
 use super::reply::{self, ReplyBody};
 use super::socket::Socket;
 use super::state::{Limits, State};
+use super::woken_only::serve_until;
 use crate::tls::{HTTP_2, Tls};
 
 /// How long a TLS handshake may take if headers may take forever.
@@ -41,16 +42,20 @@ const PING_INTERVAL: Duration = Duration::from_secs(30);
 /// The answer to plain HTTP on a port of HTTPS, in the words of Go's server.
 const PLAIN_TEXT_ANSWER: &[u8] = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
 
-/// Serves a connection to its end. `watcher` tells it when to finish what runs and close.
-pub(crate) async fn serve(socket: TcpStream, peer: Arc<Peer>, state: Arc<State>, tls: Option<Tls>, watcher: Watcher) {
+/// Changes when connections are to finish what runs. A connection keeps its receiver to its end, so that the sender knows
+/// when there are no connections left.
+type Stopping = watch::Receiver<()>;
+
+/// Serves a connection to its end. When `stopping` changes, the connection finishes what runs, and closes.
+pub(crate) async fn serve(socket: TcpStream, peer: Arc<Peer>, state: Arc<State>, tls: Option<Tls>, stopping: Stopping) {
     let limit = state.limits.first_request_timeout;
     let serving = async {
         let served = match tls {
             None => {
                 let socket = Socket::new(socket, Arc::clone(&peer), Arc::clone(&state));
-                serve_http1(socket, &peer, &state, watcher).await.map_err(|error| error.to_string())
+                serve_http1(socket, &peer, &state, stopping).await.map_err(|error| error.to_string())
             }
-            Some(tls) => serve_tls(socket, &peer, &state, tls, watcher).await,
+            Some(tls) => serve_tls(socket, &peer, &state, tls, stopping).await,
         };
         if let Err(error) = served {
             tracing::debug!("connection ended: {error}");
@@ -83,7 +88,7 @@ async fn serve_tls(
     peer: &Arc<Peer>,
     state: &Arc<State>,
     tls: Tls,
-    watcher: Watcher,
+    stopping: Stopping,
 ) -> Result<(), String> {
     let limit = state.limits.header_timeout.unwrap_or(HANDSHAKE_MAX);
     let shaking_hands = async {
@@ -102,9 +107,9 @@ async fn serve_tls(
         }
     };
     let served = if socket.get_ref().1.alpn_protocol() == Some(HTTP_2) {
-        serve_http2(socket, peer, state, watcher).await
+        serve_http2(socket, peer, state, stopping).await
     } else {
-        serve_http1(socket, peer, state, watcher).await
+        serve_http1(socket, peer, state, stopping).await
     };
     served.map_err(|error| error.to_string())
 }
@@ -123,7 +128,12 @@ async fn refuse_plain_text(mut socket: Socket<TcpStream>, peer: &Peer) {
     }
 }
 
-async fn serve_http1<S>(socket: S, peer: &Arc<Peer>, state: &Arc<State>, watcher: Watcher) -> Result<(), hyper::Error>
+async fn serve_http1<S>(
+    socket: S,
+    peer: &Arc<Peer>,
+    state: &Arc<State>,
+    mut stopping: Stopping,
+) -> Result<(), hyper::Error>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -131,16 +141,21 @@ where
     let refusal_body = if state.member.is_some() { reply::go_refusal_body } else { reply::refusal_body };
     let socket = Heads::new(socket, Arc::clone(peer), refusal_body);
     let service = service_fn(|request| respond(Arc::clone(state), Arc::clone(peer), request));
-    watcher.watch(builder.serve_connection(TokioIo::new(socket), service)).await
+    serve_until(builder.serve_connection(TokioIo::new(socket), service), stopping.changed()).await
 }
 
-async fn serve_http2<S>(socket: S, peer: &Arc<Peer>, state: &Arc<State>, watcher: Watcher) -> Result<(), hyper::Error>
+async fn serve_http2<S>(
+    socket: S,
+    peer: &Arc<Peer>,
+    state: &Arc<State>,
+    mut stopping: Stopping,
+) -> Result<(), hyper::Error>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let builder = http2_builder(&state.limits);
     let service = service_fn(|request| respond(Arc::clone(state), Arc::clone(peer), request));
-    watcher.watch(builder.serve_connection(TokioIo::new(socket), service)).await
+    serve_until(builder.serve_connection(TokioIo::new(socket), service), stopping.changed()).await
 }
 
 async fn respond(

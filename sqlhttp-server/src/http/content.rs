@@ -31,6 +31,10 @@ impl Kind {
             return Kind::Json;
         };
         let value = value.as_bytes();
+        // Most programs send this, and it takes one comparison.
+        if value == b"application/json" {
+            return Kind::Json;
+        }
         let end = value.iter().position(|byte| *byte == b';').unwrap_or(value.len());
         let media_type = value[..end].trim_ascii();
         let ends_in_json =

@@ -14,7 +14,6 @@ use tracing::Instrument;
 use super::admin::AdminCall;
 use super::answer;
 use super::compress::compress;
-use super::content::Coding;
 use super::cors;
 use super::drain;
 use super::exchange::Exchange;
@@ -152,8 +151,8 @@ impl<'a> Target<'a> {
 
     async fn call(&self, body: &mut Option<Incoming>) -> HttpResponse {
         let Target { state, index, request, peer } = *self;
-        let response = Exchange::new(state, index, request, peer).answer(body).await;
-        let response = compress(response, Coding::accepted(&request.headers)).await;
+        let mut response = Exchange::new(state, index, request, peer).answer(body).await;
+        compress(&mut response, &request.headers).await;
         self.with_cors(response)
     }
 

@@ -6,10 +6,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hyper_util::server::graceful::GracefulShutdown;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -19,6 +18,7 @@ use super::peer::Peer;
 use super::places::{Place, Places};
 use super::socket::Socket;
 use super::state::State;
+use super::woken_only::until_end;
 use super::workers::Workers;
 use crate::memory;
 use crate::tls::Tls;
@@ -78,7 +78,8 @@ struct Server {
     tls: Option<Tls>,
     places: Arc<Places>,
     refusals: Arc<Semaphore>,
-    graceful: GracefulShutdown,
+    /// Changes when the connections are to finish what runs. Each of them has a receiver.
+    stopping: watch::Sender<()>,
     abort: CancellationToken,
     tasks: TaskTracker,
     workers: Workers,
@@ -90,7 +91,7 @@ impl Server {
             workers: Workers::start()?,
             places: Places::new(connections_max(&state)),
             refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
-            graceful: GracefulShutdown::new(),
+            stopping: watch::Sender::new(()),
             abort: CancellationToken::new(),
             tasks: TaskTracker::new(),
             state,
@@ -129,7 +130,7 @@ impl Server {
 
     fn serve(&self, socket: TcpStream, held: Place) {
         let (state, tls) = (Arc::clone(&self.state), self.tls.clone());
-        let watcher = self.graceful.watcher();
+        let stopping = self.stopping.subscribe();
         // The socket is the accepting thread's until the connection's own thread takes it over.
         let (Some(place), Ok(socket)) = (self.workers.place(), socket.into_std()) else { return };
         let serving = async move {
@@ -137,8 +138,8 @@ impl Server {
             let _held = (held, Counted::new(&state.metrics.connections));
             match TcpStream::from_std(socket) {
                 Ok(socket) => {
-                    let serving = connection::serve(socket, Arc::clone(&peer), Arc::clone(&state), tls, watcher);
-                    peer.closing().run_until_cancelled(serving).await;
+                    let serving = connection::serve(socket, Arc::clone(&peer), Arc::clone(&state), tls, stopping);
+                    until_end(peer.closing().cancelled(), serving).await;
                 }
                 Err(error) => tracing::error!("cannot take over a connection: {error}"),
             }
@@ -162,10 +163,12 @@ impl Server {
     }
 
     async fn finish(self) {
-        let Server { state, graceful, abort, tasks, workers, .. } = self;
+        let Server { state, stopping, abort, tasks, workers, .. } = self;
         state.stop();
         let limit = state.limits.shutdown_timeout;
-        if tokio::time::timeout(limit, graceful.shutdown()).await.is_err() {
+        // Nobody receives it if there are no connections.
+        let _ = stopping.send(());
+        if tokio::time::timeout(limit, stopping.closed()).await.is_err() {
             tracing::warn!("requests were still running after {limit:?} and have been given up");
         }
         abort.cancel();

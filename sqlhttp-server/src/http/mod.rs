@@ -55,6 +55,7 @@ mod socket;
 mod state;
 mod streaming;
 mod vars;
+mod woken_only;
 mod workers;
 
 pub use admin::{Admin, AdminError};

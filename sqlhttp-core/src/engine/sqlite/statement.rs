@@ -173,6 +173,7 @@ impl Statement {
 
     /// The value of a column (from 0) of the current row. It borrows from the statement: the next step ends it. `None` if
     /// SQLite has no memory for it (a text in another encoding, or a BLOB of zeros, which it has not written out yet).
+    #[inline]
     pub(crate) fn value(&self, column: usize) -> Option<ValueRef<'_>> {
         let Ok(column) = c_int::try_from(column) else {
             return Some(ValueRef::Null);
@@ -284,6 +285,7 @@ impl Drop for Statement {
 
 /// # Safety
 /// `pointer` is null, or `len` bytes from it on are valid for `'a`.
+#[inline]
 unsafe fn slice<'a>(pointer: *const u8, len: c_int) -> &'a [u8] {
     match usize::try_from(len) {
         // SAFETY: the caller's promise.

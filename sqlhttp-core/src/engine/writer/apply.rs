@@ -24,7 +24,7 @@ use crate::engine::classify::runs_outside_transaction;
 use crate::engine::facts::Author;
 use crate::engine::image;
 use crate::engine::log::{Conditions, LogEntry, LogWork, OnApplied};
-use crate::engine::progress::{self, Progress};
+use crate::engine::progress::Progress;
 use crate::engine::run::{Mode, Stop};
 use crate::engine::script::Script;
 use crate::engine::sinks::Held;
@@ -161,7 +161,7 @@ impl Writer<'_> {
 
     /// What is missing between the last entry that has been applied and the first of these that has not, or among these.
     fn gap(&self, entries: &[LogEntry]) -> Option<String> {
-        let applied = self.shared.progress().index;
+        let (applied, ..) = self.shared.place();
         let new = entries.iter().map(|entry| entry.index).filter(|index| *index > applied);
         let (index, wanted) = new.zip(applied + 1..).find(|(index, wanted)| index != wanted)?;
         Some(format!("entry {index} of the log came where {wanted} had to"))
@@ -169,11 +169,10 @@ impl Writer<'_> {
 
     /// What of these entries has not been applied yet.
     fn pieces<'e>(&self, entries: &'e [LogEntry]) -> VecDeque<Piece<'e>> {
-        let progress = self.shared.progress();
+        let (applied, works, steps) = self.shared.place();
         let mut pieces = VecDeque::with_capacity(entries.len());
-        for (position, entry) in entries.iter().enumerate().filter(|(_, entry)| entry.index > progress.index) {
-            let resumed = entry.index == progress.index + 1;
-            let (works, steps) = if resumed { (progress.works, progress.steps) } else { (0, 0) };
+        for (position, entry) in entries.iter().enumerate().filter(|(_, entry)| entry.index > applied) {
+            let (works, steps) = if entry.index == applied + 1 { (works, steps) } else { (0, 0) };
             let count = entry.work.len().max(1);
             for number in works as usize..count {
                 let work = entry.work.get(number);
@@ -351,7 +350,7 @@ impl Writer<'_> {
             first_step,
             settings_hold: false,
         };
-        let sink = Held::new(HELD_BYTES_MAX, Stop::TooManyBytes { limit: HELD_BYTES_MAX });
+        let sink = Held::new(batch.steps.len(), HELD_BYTES_MAX, Stop::TooManyBytes { limit: HELD_BYTES_MAX });
         let member = self.run_in_savepoint(self.limits_for_log(steps_max), batch, company, mode, sink);
         let unknown = |step: &usize| known.iter().all(|(known, _)| known != step);
         match &member {
@@ -474,8 +473,7 @@ impl Writer<'_> {
 
     /// Commits, together with the record of progress.
     fn commit_for_log(&mut self, next: Progress, works: usize) -> Result<(), Trouble> {
-        let written = self.session.as_owner(|connection| progress::write(connection, &next));
-        written.map_err(Trouble::passing("write progress"))?;
+        self.session.write_progress(&next).map_err(Trouble::passing("write progress"))?;
         self.session.commit().map_err(Trouble::passing("commit"))?;
         self.shared.set_progress(next);
         self.count(1, works);

@@ -230,7 +230,7 @@ impl Writer<'_> {
     fn run_step_transaction(&mut self, job: &Job, batch: &Batch, first_step: usize) -> Result<ToldStep, Error> {
         self.session.begin_immediate().map_err(|error| self.begin_error(error))?;
         let mode = Mode { first_step, ..self.mode() };
-        let sink = self.sink();
+        let sink = self.sink(batch);
         match self.run_in_savepoint(job.limits.clone(), batch, Company::Alone, mode, sink) {
             Member::Outcome(outcome) => {
                 let committed = if self.session.is_autocommit() { Ok(()) } else { self.session.commit() };
@@ -258,7 +258,7 @@ impl Writer<'_> {
     /// A statement that cannot run inside a transaction.
     pub(super) fn run_bare(&mut self, limits: &Limits, batch: &Batch) -> ToldStep {
         let mode = Mode { savepoints: false, shared: false, ..self.mode() };
-        let mut sink = self.sink();
+        let mut sink = self.sink(batch);
         self.session.begin_run(limits.clone());
         self.session.set_outside_transaction(true);
         let result = run_batch(&mut self.session, batch, mode, &mut sink);
@@ -278,7 +278,7 @@ impl Writer<'_> {
         let _stamped = Stamped::new(job.stamp);
         self.session.begin_batch();
         let mode = Mode { shared: company == Company::Shared, ..self.mode() };
-        let sink = self.sink();
+        let sink = self.sink(&job.batch);
         let limits = Limits { alone_at, ..job.limits.clone() };
         self.run_in_savepoint(limits, &job.batch, company, mode, sink)
     }
@@ -334,9 +334,9 @@ impl Writer<'_> {
         Mode { savepoints: true, shared: false, block_bytes, rows_max, known: &[], first_step: 0, settings_hold: false }
     }
 
-    fn sink(&self) -> Held {
+    fn sink(&self, batch: &Batch) -> Held {
         let limit = self.shared.blueprint.options.held_bytes_max;
-        Held::new(limit, Stop::TooManyBytes { limit })
+        Held::new(batch.steps.len(), limit, Stop::TooManyBytes { limit })
     }
 
     fn begin_error(&mut self, error: SqlError) -> Error {

@@ -103,6 +103,12 @@ impl Shared {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// The last entry that has been applied whole, and how many pieces of work and steps of the entry after it have been.
+    pub(crate) fn place(&self) -> (u64, u32, u32) {
+        let progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        (progress.index, progress.works, progress.steps)
+    }
+
     pub(crate) fn set_progress(&self, progress: Progress) {
         *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = progress;
     }

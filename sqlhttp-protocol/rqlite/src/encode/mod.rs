@@ -28,7 +28,7 @@ pub fn encode(outcome: &Outcome, shape: &Shape, trailer: &Trailer) -> Reply {
     if let Ending::NotCommitted(failure) = &outcome.ending {
         return not_committed(failure, shape, trailer).reply;
     }
-    let mut out = Vec::with_capacity(64 + 64 * outcome.steps.len());
+    let mut out = Vec::with_capacity(64 + outcome.steps.iter().map(room_for).sum::<usize>());
     let mut encoder = Encoder::default();
     for (index, step) in outcome.steps.iter().enumerate() {
         let facts = outcome.facts.get(index).copied().unwrap_or_default();
@@ -36,6 +36,15 @@ pub fn encode(outcome: &Outcome, shape: &Shape, trailer: &Trailer) -> Reply {
     }
     encoder.end(shape, trailer, &mut out);
     in_shape(out, shape)
+}
+
+/// How many bytes a result takes in an answer, about.
+fn room_for(step: &StepOutcome) -> usize {
+    match step {
+        StepOutcome::Rows(rows) => rows::room_for(rows),
+        StepOutcome::ChangedEach(changes) => 64 * changes.len(),
+        StepOutcome::Changed(_) | StepOutcome::Failed(_) => 64,
+    }
 }
 
 /// Encodes an answer without results that says why.

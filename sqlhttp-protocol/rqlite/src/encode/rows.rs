@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use sqlhttp_core::{Block, Column, Columns, RowRef, ValueRef};
+use sqlhttp_core::{Block, Column, Columns, RowRef, Rows, ValueRef};
 
 use super::json;
 use super::value::{self, Class};
@@ -31,6 +31,14 @@ pub(super) struct RowWriter {
     /// The list of rows has been opened.
     opened: bool,
     has_rows: bool,
+}
+
+/// How many bytes a result with these rows takes as lists, about.
+pub(super) fn room_for(rows: &Rows) -> usize {
+    let header: usize = rows.columns.iter().map(|column| column.name.len() + 16).sum();
+    let values: usize = rows.blocks.iter().map(Block::byte_len).sum();
+    let leads = rows.len().saturating_mul(2 * rows.columns.len() + 2);
+    values.saturating_add(leads).saturating_add(header + 64)
 }
 
 /// A place in the JSON of a row.

@@ -25,7 +25,8 @@ use values::Numbers;
 /// # Errors
 /// A body that is not the JSON of a call is refused with status 400.
 pub fn decode(body: &[u8]) -> Result<Call, Refusal> {
-    let text = String::from_utf8_lossy(body);
+    // `from_utf8_lossy` looks at each byte by itself, also where all of them are good.
+    let text = std::str::from_utf8(body).map_or_else(|_| String::from_utf8_lossy(body), Cow::Borrowed);
     let call = parse(&text, Numbers::Native).or_else(|error| parse_again(&text, error));
     call.map_err(|error| unparsable(&describe(&error)))
 }

@@ -40,7 +40,10 @@ impl<K: Copy> Visitor<'_> for KeySeed<K> {
     }
 
     fn visit_str<E>(self, key: &str) -> Result<Option<K>, E> {
-        Ok(self.0.iter().find(|(name, _)| name.eq_ignore_ascii_case(key)).map(|(_, key)| *key))
+        // Most clients write a key as it is in the table.
+        let exact = self.0.iter().find(|(name, _)| *name == key);
+        let found = exact.or_else(|| self.0.iter().find(|(name, _)| name.eq_ignore_ascii_case(key)));
+        Ok(found.map(|(_, key)| *key))
     }
 }
 

@@ -22,13 +22,22 @@ pub fn encode(outcome: &Outcome, shape: &ReplyShape) -> Reply {
 }
 
 fn encode_done(steps: &[StepOutcome], shape: &ReplyShape) -> Result<Reply, Abort> {
-    let mut body = Vec::with_capacity(64 + 32 * steps.len());
+    let mut body = Vec::with_capacity(64 + steps.iter().map(room_for).sum::<usize>());
     let mut encoder = Encoder::default();
     for step in steps {
         encoder.step(step, shape, &mut body)?;
     }
     encoder.end(&mut body);
     Ok(Reply { status: 200, body })
+}
+
+/// How many bytes an item takes in an answer, about.
+fn room_for(step: &StepOutcome) -> usize {
+    match step {
+        StepOutcome::Rows(rows) => rows::room_for(rows),
+        StepOutcome::ChangedEach(changes) => 48 + 8 * changes.len(),
+        StepOutcome::Changed(_) | StepOutcome::Failed(_) => 48,
+    }
 }
 
 /// A 200 answer that has begun cannot be finished: a step failed and took the batch with it, or the batch was not

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use sqlhttp_core::{Block, Columns, ValueRef};
+use sqlhttp_core::{Block, Columns, Rows, ValueRef};
 
 use super::date::{is_date_type, write_date};
 use super::{json, number};
@@ -34,6 +34,19 @@ struct Field {
     is_date: bool,
 }
 
+/// How many bytes the leads of a row take, unless a name needs escapes.
+fn leads_len(columns: &Columns) -> usize {
+    columns.iter().map(|column| column.name.len() + 4).sum()
+}
+
+/// How many bytes an item with these rows takes, about.
+pub(super) fn room_for(rows: &Rows) -> usize {
+    let leads = leads_len(&rows.columns);
+    let values: usize = rows.blocks.iter().map(Block::byte_len).sum();
+    let row = leads + rows.columns.len() + 2;
+    values.saturating_add(rows.len().saturating_mul(row)).saturating_add(leads + 96)
+}
+
 impl RowWriter {
     /// Writes the beginning of an item, up to where the rows come. `success_last`: whether it succeeds is not known until
     /// its last row.
@@ -43,7 +56,7 @@ impl RowWriter {
             write_headers(out, columns);
         }
         out.extend_from_slice(if list { b"\"resultSetList\":[" } else { b"\"resultSet\":[" });
-        let mut leads = Vec::new();
+        let mut leads = Vec::with_capacity(leads_len(columns));
         let fields = if list { list_fields(columns, &mut leads) } else { map_fields(columns, &mut leads) };
         let rearranged = fields.len() != columns.len();
         RowWriter { list, fields, leads, columns: columns.len(), rearranged, has_rows: false, success_last }

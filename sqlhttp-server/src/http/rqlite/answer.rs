@@ -34,7 +34,8 @@ pub(super) async fn respond(answer: Result<Answer, Error>, form: Form, node: &No
             let response = whole(outcome, form).await.map_or_else(panicked, from_protocol);
             if served { served_by(response, node) } else { response }
         }
-        Ok(Answer::Parts(parts)) => in_parts(parts, form, node).await,
+        // Rare beside the others, and its state is larger.
+        Ok(Answer::Parts(parts)) => Box::pin(in_parts(parts, form, node)).await,
         Err(error) => {
             log(&error);
             let response = from_protocol(encode_error(&error, &form.shape, &form.trailer(0)));

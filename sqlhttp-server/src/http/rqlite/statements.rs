@@ -1,10 +1,12 @@
 //! The endpoints that take SQL: `/db/execute`, `/db/query`, `/db/request`, `/db/load`, and `/db/sql`, which runs none.
 
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hyper::body::Incoming;
-use hyper::{Method, StatusCode, header};
+use hyper::header::{self, HeaderValue};
+use hyper::{Method, StatusCode};
 use sqlhttp_core::{Answer, Batch, Deadline, Error, Outcome};
 use sqlhttp_rqlite::{
     Call, ContentType, Endpoint, Params, Refusal, Shape, Trailer, decode, decode_query_string, encode_sql,
@@ -12,7 +14,6 @@ use sqlhttp_rqlite::{
 };
 
 use super::super::compress::compress;
-use super::super::content::Coding;
 use super::super::exchange::{DECODED_INLINE_MAX, Exchange, until};
 use super::super::reply::{HttpResponse, Rejection};
 use super::super::request_log;
@@ -35,8 +36,9 @@ pub(super) async fn answer(
     let (batch, shape) =
         call.into_batch(endpoint, &params).map_err(|refusal| refused_by(endpoint, refusal, params.pretty))?;
     let outcome = run(exchange, endpoint, batch, &params).await;
-    let response = answer::respond(outcome, Form { endpoint, shape, started }, &exchange.state.node).await;
-    Ok(compress(response, Coding::accepted(&exchange.request.headers)).await)
+    let mut response = answer::respond(outcome, Form { endpoint, shape, started }, &exchange.state.node).await;
+    compress(&mut response, &exchange.request.headers).await;
+    Ok(response)
 }
 
 /// Shows what would be run.
@@ -181,17 +183,23 @@ async fn decode_body(
     params: &Params,
     bytes: Bytes,
 ) -> Result<Result<Call, Refusal>, Rejection> {
-    let content_type = exchange.request.headers.get(header::CONTENT_TYPE);
-    let content_type = content_type.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-    let decode = move |bytes: &[u8], params: &Params| {
-        decode(endpoint, content_type.as_deref(), bytes, params).inspect_err(|_| request_log::note_bad_json(bytes))
-    };
+    let content_type = exchange.request.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let content_type = content_type.map(|value| match std::str::from_utf8(value) {
+        Ok(value) => Cow::Borrowed(value),
+        Err(_) => String::from_utf8_lossy(value),
+    });
     if bytes.len() <= DECODED_INLINE_MAX {
-        return Ok(decode(&bytes, params));
+        return Ok(decode_now(endpoint, content_type.as_deref(), &bytes, params));
     }
-    let (params, span) = (params.clone(), tracing::Span::current());
-    let decoding = tokio::task::spawn_blocking(move || span.in_scope(|| decode(&bytes, &params)));
+    let (content_type, params, span) = (content_type.map(Cow::into_owned), params.clone(), tracing::Span::current());
+    let decoding = tokio::task::spawn_blocking(move || {
+        span.in_scope(|| decode_now(endpoint, content_type.as_deref(), &bytes, &params))
+    });
     decoding.await.map_err(|_| Box::new(panicked()))
+}
+
+fn decode_now(endpoint: Endpoint, content_type: Option<&str>, bytes: &[u8], params: &Params) -> Result<Call, Refusal> {
+    decode(endpoint, content_type, bytes, params).inspect_err(|_| request_log::note_bad_json(bytes))
 }
 
 /// A refusal in the form that the endpoint's answers have.

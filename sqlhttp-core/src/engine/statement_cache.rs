@@ -1,0 +1,115 @@
+//! The prepared statements that a session keeps.
+//!
+//! Consecutive batches mostly run the same statement, so the statement that was used last has a place of its own: taking it
+//! and giving it back compares one text and hashes none.
+
+use std::sync::Arc;
+
+use hashlink::LruCache;
+
+use super::facts::Facts;
+use super::session::Prepared;
+
+/// The statements that a session keeps, by their text.
+#[derive(Debug)]
+pub(crate) struct StatementCache {
+    last: Option<Kept>,
+    others: LruCache<Arc<str>, Box<Prepared>>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    text: Arc<str>,
+    prepared: Box<Prepared>,
+}
+
+impl StatementCache {
+    /// A cache for this many statements, and for one at least.
+    pub(crate) fn new(len_max: usize) -> Self {
+        StatementCache { last: None, others: LruCache::new(len_max.saturating_sub(1)) }
+    }
+
+    /// What is known of the statement of this text, if it is kept.
+    pub(crate) fn facts(&self, text: &str) -> Option<&Facts> {
+        let prepared = match &self.last {
+            Some(kept) if *kept.text == *text => Some(&kept.prepared),
+            _ => self.others.peek(text),
+        };
+        prepared.map(|prepared| &prepared.facts)
+    }
+
+    /// Takes the statement of this text out, if it is kept.
+    pub(crate) fn take(&mut self, text: &str) -> Option<Box<Prepared>> {
+        match self.last.take_if(|kept| *kept.text == *text) {
+            Some(kept) => Some(kept.prepared),
+            None => self.others.remove(text),
+        }
+    }
+
+    /// Keeps a statement under its text. It takes the place of one with the same text, or of the one that has not been used
+    /// for longest.
+    pub(crate) fn keep(&mut self, text: Arc<str>, prepared: Box<Prepared>) {
+        let before = self.last.replace(Kept { text, prepared });
+        if let (Some(before), Some(now)) = (before, &self.last)
+            && before.text != now.text
+        {
+            self.others.insert(before.text, before.prepared);
+        }
+    }
+
+    /// Finalizes all statements.
+    pub(crate) fn clear(&mut self) {
+        self.last = None;
+        self.others.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use rusqlite::Connection;
+
+    use super::*;
+    use crate::engine::sqlite::statement::Statement;
+
+    fn keep(cache: &mut StatementCache, connection: &Connection, text: &str) {
+        let sql = std::ffi::CString::new(text).unwrap();
+        let statement = Statement::prepare(connection, &sql, true).unwrap().statement.unwrap();
+        let facts = Facts { work: u32::try_from(text.len()).unwrap(), ..Facts::default() };
+        cache.keep(Arc::from(text), Box::new(Prepared::bare(statement, facts)));
+    }
+
+    fn kept<'t>(cache: &StatementCache, texts: &[&'t str]) -> Vec<&'t str> {
+        texts.iter().copied().filter(|text| cache.facts(text).is_some()).collect()
+    }
+
+    #[test]
+    fn the_statements_that_were_used_last_are_kept() {
+        let connection = Connection::open_in_memory().unwrap();
+        let texts = ["SELECT 1", "SELECT 22", "SELECT 333", "SELECT 4444"];
+        let mut cache = StatementCache::new(3);
+        texts[..3].iter().for_each(|text| keep(&mut cache, &connection, text));
+        assert_eq!(kept(&cache, &texts), texts[..3]);
+        let first = cache.take(texts[0]).unwrap();
+        assert_eq!(first.facts.work, 8);
+        assert_eq!(kept(&cache, &texts), texts[1..3]);
+        cache.keep(Arc::from(texts[0]), first);
+        keep(&mut cache, &connection, texts[3]);
+        assert_eq!(kept(&cache, &texts), [texts[0], texts[2], texts[3]]);
+        cache.clear();
+        assert_eq!(kept(&cache, &texts), [""; 0]);
+    }
+
+    #[test]
+    fn one_text_is_kept_once() {
+        let connection = Connection::open_in_memory().unwrap();
+        let mut cache = StatementCache::new(1);
+        keep(&mut cache, &connection, "SELECT 1");
+        keep(&mut cache, &connection, "SELECT 1");
+        assert!(cache.take("SELECT 1").is_some() && cache.take("SELECT 1").is_none());
+        keep(&mut cache, &connection, "SELECT 1");
+        keep(&mut cache, &connection, "SELECT 2");
+        assert_eq!(kept(&cache, &["SELECT 1", "SELECT 2"]), ["SELECT 2"]);
+    }
+}

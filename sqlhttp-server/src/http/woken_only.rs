@@ -1,0 +1,179 @@
+//! Futures that rarely have anything to do, beside one that is polled often.
+//!
+//! A connection waits for its socket and its requests, and also for its own end. A future for the end that is polled each time
+//! takes a lock or two each time. [`WokenOnly`] has a waker of its own, which tells whether polling is of use.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+
+use futures_util::task::AtomicWaker;
+use hyper_util::server::graceful::GracefulConnection;
+
+/// A future that is polled only after it has been woken itself, however often its task is.
+pub(crate) struct WokenOnly<F> {
+    future: Pin<Box<F>>,
+    bell: Arc<Bell>,
+    /// The waker that the future knows: it rings the bell.
+    waker: Waker,
+    /// The waker that the bell knows, as long as it has not rung.
+    task: Waker,
+}
+
+/// What a [`WokenOnly`] hears when its future is woken.
+struct Bell {
+    has_rung: AtomicBool,
+    task: AtomicWaker,
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.has_rung.store(true, Ordering::Release);
+        self.task.wake();
+    }
+}
+
+impl<F: Future> WokenOnly<F> {
+    pub(crate) fn new(future: F) -> Self {
+        let bell = Arc::new(Bell { has_rung: AtomicBool::new(true), task: AtomicWaker::new() });
+        let waker = Waker::from(Arc::clone(&bell));
+        WokenOnly { future: Box::pin(future), bell, waker, task: Waker::noop().clone() }
+    }
+
+    /// Polls the future if that is of use.
+    #[inline]
+    pub(crate) fn poll(&mut self, cx: &Context<'_>) -> Poll<F::Output> {
+        if !self.bell.has_rung.load(Ordering::Acquire) && self.task.will_wake(cx.waker()) {
+            return Poll::Pending;
+        }
+        self.poll_now(cx)
+    }
+
+    #[cold]
+    fn poll_now(&mut self, cx: &Context<'_>) -> Poll<F::Output> {
+        // In this order: the bell may ring at any time, and forgets the task's waker then. If it rings before it knows the
+        // waker, the future has what woke it when it is polled below; if it rings later, the next call finds that it has rung.
+        self.bell.has_rung.store(false, Ordering::Relaxed);
+        self.bell.task.register(cx.waker());
+        self.task.clone_from(cx.waker());
+        self.future.as_mut().poll(&mut Context::from_waker(&self.waker))
+    }
+}
+
+/// Carries out some work, unless `end` comes before.
+pub(crate) async fn until_end(end: impl Future, work: impl Future<Output = ()>) {
+    let (mut end, mut work) = (WokenOnly::new(end), pin!(work));
+    poll_fn(|cx| match end.poll(cx) {
+        Poll::Ready(_) => Poll::Ready(()),
+        Poll::Pending => work.as_mut().poll(cx),
+    })
+    .await;
+}
+
+/// Serves a connection. When `stop` comes, it finishes the requests that run, and closes.
+pub(crate) async fn serve_until<C: GracefulConnection>(connection: C, stop: impl Future) -> C::Output {
+    let (mut stop, mut connection) = (Some(WokenOnly::new(stop)), pin!(connection));
+    poll_fn(|cx| {
+        if stop.as_mut().is_some_and(|stop| stop.poll(cx).is_ready()) {
+            stop = None;
+            connection.as_mut().graceful_shutdown();
+        }
+        connection.as_mut().poll(cx)
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::rc::Rc;
+    use std::sync::atomic::AtomicUsize;
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    /// Counts how often it is polled.
+    fn counted<F: Future>(future: F) -> (Rc<Cell<usize>>, impl Future<Output = F::Output>) {
+        let polls = Rc::new(Cell::new(0));
+        let (count, mut future) = (Rc::clone(&polls), Box::pin(future));
+        let counting = poll_fn(move |cx| {
+            count.set(count.get() + 1);
+            future.as_mut().poll(cx)
+        });
+        (polls, counting)
+    }
+
+    #[derive(Default)]
+    struct Task(AtomicUsize);
+
+    impl Wake for Task {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn it_is_polled_when_it_has_been_woken() {
+        let (sender, receiver) = oneshot::channel();
+        let (polls, future) = counted(receiver);
+        let mut quiet = WokenOnly::new(future);
+        let task = Arc::new(Task::default());
+        let waker = Waker::from(Arc::clone(&task));
+        let cx = Context::from_waker(&waker);
+        for _ in 0..3 {
+            assert!(quiet.poll(&cx).is_pending());
+        }
+        assert_eq!((polls.get(), task.0.load(Ordering::Relaxed)), (1, 0));
+        sender.send(7).unwrap();
+        assert_eq!(task.0.load(Ordering::Relaxed), 1);
+        assert_eq!(quiet.poll(&cx), Poll::Ready(Ok(7)));
+    }
+
+    #[test]
+    fn a_task_that_takes_over_is_woken() {
+        let (sender, receiver) = oneshot::channel();
+        let mut quiet = WokenOnly::new(receiver);
+        let tasks = [Arc::new(Task::default()), Arc::new(Task::default())];
+        for task in &tasks {
+            let waker = Waker::from(Arc::clone(task));
+            assert!(quiet.poll(&Context::from_waker(&waker)).is_pending());
+        }
+        sender.send(()).unwrap();
+        assert_eq!(tasks.map(|task| task.0.load(Ordering::Relaxed)), [0, 1]);
+    }
+
+    #[test]
+    fn each_wake_up_counts() {
+        let wakers = Rc::new(Cell::new(Vec::new()));
+        let seen = Rc::clone(&wakers);
+        let mut quiet = WokenOnly::new(poll_fn(move |cx| {
+            let mut all = seen.take();
+            all.push(cx.waker().clone());
+            seen.set(all);
+            Poll::<()>::Pending
+        }));
+        let task = Arc::new(Task::default());
+        let waker = Waker::from(Arc::clone(&task));
+        for times in 0..3 {
+            assert!(quiet.poll(&Context::from_waker(&waker)).is_pending());
+            let all = wakers.take();
+            assert_eq!(all.len(), times + 1);
+            all[times].wake_by_ref();
+            wakers.set(all);
+            assert_eq!(task.0.load(Ordering::Relaxed), times + 1);
+        }
+    }
+
+    #[tokio::test]
+    async fn work_ends_early_at_the_end_only() {
+        until_end(std::future::pending::<()>(), async {}).await;
+        until_end(async {}, std::future::pending()).await;
+    }
+}
