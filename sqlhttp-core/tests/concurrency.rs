@@ -283,6 +283,21 @@ fn two_databases_on_one_file_see_each_others_commits() {
     assert_eq!(integer(&other, "SELECT min(b) FROM t"), 5);
 }
 
+/// SQLite does not look for a newer schema when ALTER TABLE does not find a column.
+#[test]
+fn a_column_that_is_new_can_be_renamed_and_dropped() {
+    let (_place, db) = with_table(Options::default());
+    let request = |sql: &str| {
+        let outcome = block_on(request(&db, Batch::one(Step::execute(sql, ())), Deadline::NEVER)).expect("an outcome");
+        assert_eq!(outcome.ending, Ending::Done, "{sql}: {outcome:?}");
+    };
+    assert_eq!(integer(&db, "SELECT count(*) FROM t"), 0);
+    for sql in ["ADD COLUMN b", "RENAME b TO c", "ADD COLUMN d", "DROP COLUMN d", "RENAME COLUMN c TO e"] {
+        request(&format!("ALTER TABLE t {sql}"));
+    }
+    request("INSERT INTO t(e) VALUES (1)");
+}
+
 #[test]
 fn a_lock_that_somebody_else_holds_is_busy() {
     for journal_mode in [JournalMode::Wal, JournalMode::Delete] {

@@ -225,6 +225,36 @@ fn a_row_of_a_result_has_the_limit_of_a_value() {
     assert_eq!(error.message, "string or blob too big: the limit is 1048576 bytes (-max)");
 }
 
+/// Statements of many columns, one of which is long.
+#[test]
+fn ordinary_statements_take_long_values() {
+    let db = memory();
+    let columns = |each: &dyn Fn(usize) -> String| (0..200).map(each).collect::<Vec<_>>().join(", ");
+    let names = columns(&|i| format!("c{i}"));
+    exec(&db, &format!("CREATE TABLE wide({names}, long)"));
+    let long = "zeroblob(20000000)";
+    exec(&db, &format!("INSERT INTO wide VALUES ({}, {long})", columns(&|i| format!("'q' || {i}"))));
+    exec(&db, &format!("UPDATE wide SET {}", columns(&|i| format!("c{i} = c{i} || 'x'"))));
+    exec(&db, "CREATE INDEX by_long ON wide(long)");
+    for i in 0..20 {
+        exec(&db, &format!("CREATE INDEX by{i} ON wide(c{i}, c{})", i + 1));
+    }
+    exec(&db, "REINDEX");
+    for (select, times) in [("coalesce(c{}, '')", 200), ("max(c{})", 150), ("c{}", 200)] {
+        let list: Vec<_> = (0..times).map(|i| select.replace("{}", &i.to_string())).collect();
+        let sql = format!("SELECT length(long) FROM (SELECT {}, long FROM wide)", list.join(", "));
+        assert_eq!(integer(&db, &sql), 20_000_000, "{select}");
+    }
+}
+
+#[test]
+fn a_set_of_characters_takes_no_memory_of_its_own() {
+    let db = memory();
+    assert_eq!(integer(&db, "SELECT length(trim('bbbb', hex(zeroblob(30000000)) || '1'))"), 4);
+    assert_eq!(integer(&db, "SELECT length(trim('a01b10', hex(zeroblob(1000)) || '1'))"), 4);
+    assert_eq!(integer(&db, "SELECT length(trim('01b10', hex(zeroblob(1000)) || '1'))"), 1);
+}
+
 #[test]
 fn explaining_something_dangerous_does_not_do_it() {
     let place = Place::new();

@@ -170,6 +170,8 @@ struct Seen {
     /// Something else than an INSERT of the statement's own.
     more_than_inserts: bool,
     pragma: bool,
+    /// It makes existing indexes anew. Each was listed when it was created.
+    reindexes: bool,
     refused: Option<String>,
     /// The first table that makes [`Facts::reads_local`] true.
     local: Option<String>,
@@ -244,7 +246,7 @@ impl Recorder {
             seen.preparing = false;
             let facts = &mut seen.facts;
             facts.inserts_only = facts.inserts && !seen.more_than_inserts;
-            facts.can_be_listed = !seen.pragma && !facts.alters && !facts.visits_tables;
+            facts.can_be_listed = !seen.pragma && !seen.reindexes && !facts.alters && !facts.visits_tables;
             (*facts, seen.any_action)
         });
         let explain = statement.is_explain();
@@ -335,7 +337,12 @@ impl Seen {
                 facts.marks_connection |= pragma_value.is_some() && !ignored && !is_unmarking(pragma_name);
             }
             AuthAction::AlterTable { .. } => (facts.alters, facts.works_on_whole_tables) = (true, true),
-            AuthAction::CreateIndex { .. } | AuthAction::Reindex { .. } => facts.works_on_whole_tables = true,
+            AuthAction::CreateIndex { .. } => facts.works_on_whole_tables = true,
+            AuthAction::Reindex { .. } => {
+                // CREATE INDEX says that it creates the index before it fills it.
+                self.reindexes |= !facts.works_on_whole_tables;
+                facts.works_on_whole_tables = true;
+            }
             _ => {}
         }
     }

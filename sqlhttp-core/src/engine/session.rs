@@ -447,9 +447,27 @@ impl Session {
 
     fn find(&self, sql: &CStr, author: Author) -> Result<Found, Failure> {
         self.recorder.begin(author);
-        Statement::prepare(&self.connection, sql, true).map_err(|error| {
+        let found = Statement::prepare(&self.connection, sql, true).map_err(|error| {
             self.recorder.refused().map_or_else(|| Failure::Sql(self.with_limit(error)), Failure::NotAllowed)
-        })
+        });
+        match &found {
+            Err(Failure::Sql(error)) if error.code == rusqlite::ffi::SQLITE_ERROR && self.renew_schema() => {
+                self.recorder.begin(author);
+                Statement::prepare(&self.connection, sql, true).map_err(|error| Failure::Sql(self.with_limit(error)))
+            }
+            _ => found,
+        }
+    }
+
+    /// Reads the schema anew if another connection has changed it since this one has read it last. SQLite does so before it
+    /// fails, but not for all errors: ALTER TABLE does not find a column that is new. Returns whether that may have happened.
+    fn renew_schema(&self) -> bool {
+        if self.role != Role::Reader {
+            return false;
+        }
+        self.recorder.begin(Author::Owner);
+        // To run a statement compares the version of the schema.
+        self.connection.query_row("SELECT count(*) FROM (SELECT 1 FROM sqlite_schema LIMIT 1)", [], |_| Ok(())).is_ok()
     }
 
     /// The first statement of a text, if it reads the schema and can be prepared so that it does not see the engine's table.
@@ -539,7 +557,7 @@ impl Session {
                 // SQLite may prepare it again to list it.
                 self.recorder.begin(Author::Client);
                 let listed = program::weight(&mut prepared.statement);
-                listed.map_err(|code| self.failure(self.true_code(code)))?.max(prepared.facts.work)
+                listed.map_err(|code| self.failure(self.true_code(code)))?
             }
         };
         prepared.weight = Some((prepared.statement.reprepare_count(), weight));
@@ -624,10 +642,19 @@ impl Session {
         error
     }
 
-    fn without_memory(&self, error: SqlError, refused: heap::Refused) -> SqlError {
+    /// Whether a statement has failed because it needs more memory than one may have.
+    pub(crate) fn is_own_memory_limit(&self, error: &SqlError) -> bool {
+        error.primary_code() == rusqlite::ffi::SQLITE_NOMEM && error.message == self.own_memory_limit()
+    }
+
+    fn own_memory_limit(&self) -> String {
         let (most, name) = (self.memory_bytes_max, self.memory_bytes_max_name);
+        format!("out of memory: the limit of a statement is {most} bytes ({name})")
+    }
+
+    fn without_memory(&self, error: SqlError, refused: heap::Refused) -> SqlError {
         let message = match refused {
-            heap::Refused::Run => format!("out of memory: the limit of a statement is {most} bytes ({name})"),
+            heap::Refused::Run => self.own_memory_limit(),
             heap::Refused::Process => "out of memory: the statements that run now use too much together".to_owned(),
             heap::Refused::Stop => return probe::error_of_code(rusqlite::ffi::SQLITE_INTERRUPT, None),
         };

@@ -97,6 +97,8 @@ pub(crate) struct Limits {
     pub(crate) alone_at: Option<Instant>,
     /// When the run ends in any case, as a failure of this node alone.
     pub(crate) fuse_at: Option<Instant>,
+    /// The same for a statement that works on whole tables.
+    pub(crate) fuse_of_tables_at: Option<Instant>,
 }
 
 impl Limits {
@@ -263,8 +265,9 @@ impl Watch {
     /// Counts no steps until the answer is given back to [`Watch::resume_steps`].
     pub(crate) fn suspend_steps(&self) -> Suspended {
         self.0.with(|state| {
-            let Limits { steps, fuse, fuse_at, .. } = &mut state.limits;
-            Suspended { steps: steps.take(), fuse: fuse.take(), fuse_at: fuse_at.take() }
+            let Limits { steps, fuse, fuse_at, fuse_of_tables_at, .. } = &mut state.limits;
+            let fuse_at = std::mem::replace(fuse_at, *fuse_of_tables_at);
+            Suspended { steps: steps.take(), fuse: fuse.take(), fuse_at }
         })
     }
 

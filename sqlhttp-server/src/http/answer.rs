@@ -7,8 +7,8 @@ use sqlhttp_ws4sqlite::{Abort, PartEncoder, Reply, ReplyShape, encode, encode_er
 use super::reply::{self, HttpResponse};
 use super::streaming::{self, Begun, Stop};
 
-/// Outcomes with more rows than this are encoded on a thread that may be kept busy, in bytes.
-const ENCODED_INLINE_MAX: usize = 1 << 20;
+/// Rows of more bytes than this are encoded on a thread that may be kept busy.
+pub(super) const ENCODED_INLINE_MAX: usize = 1 << 20;
 
 /// The answer to a transaction.
 pub(crate) async fn respond(answer: Result<Answer, Error>, shape: ReplyShape) -> HttpResponse {

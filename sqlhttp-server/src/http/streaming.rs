@@ -8,8 +8,9 @@ use std::{error, io};
 
 use bytes::Bytes;
 use futures_util::stream;
-use sqlhttp_core::{Error, Part, PartStream};
+use sqlhttp_core::{Block, Error, Part, PartStream, StepOutcome};
 
+use super::answer::ENCODED_INLINE_MAX;
 use super::reply::ReplyBody;
 
 /// How much encoded output is held back, in bytes.
@@ -21,7 +22,7 @@ const PIECE_BYTES: usize = 64 << 10;
 /// Writes an answer part by part, as a protocol has it.
 pub(crate) trait Encoder: Send + 'static {
     /// Why an answer that has begun cannot be finished.
-    type Abort: error::Error + Send;
+    type Abort: error::Error + Send + 'static;
 
     /// Appends a part to `out`, which may be emptied after any call.
     fn part(&mut self, part: Part, out: &mut Vec<u8>) -> Result<(), Self::Abort>;
@@ -53,7 +54,7 @@ pub(crate) enum Stop<A> {
 /// Encodes until the end, or until enough is there to send the first of it.
 pub(crate) async fn begin<E: Encoder>(parts: Box<dyn PartStream>, encoder: E) -> Result<Begun, Stop<E::Abort>> {
     let out = Vec::with_capacity(PIECE_BYTES);
-    let mut encoding = Encoding { parts, encoder, out, ended: false };
+    let mut encoding = Encoding { parts, encoder: Some(encoder), out, ended: false };
     encoding.fill(HELD_BYTES_MAX).await?;
     Ok(if encoding.ended { Begun::Whole(encoding.out) } else { Begun::Stream(encoding.into_body()) })
 }
@@ -61,7 +62,8 @@ pub(crate) async fn begin<E: Encoder>(parts: Box<dyn PartStream>, encoder: E) ->
 /// An answer that is being encoded.
 struct Encoding<E> {
     parts: Box<dyn PartStream>,
-    encoder: E,
+    /// `None` after a panic in it.
+    encoder: Option<E>,
     out: Vec<u8>,
     ended: bool,
 }
@@ -75,16 +77,33 @@ impl<E: Encoder> Encoding<E> {
                 None => return Err(Stop::Error(Error::Closed)),
             };
             self.ended = matches!(part, Part::End(_));
-            self.encoder.part(part, &mut self.out).map_err(Stop::Abort)?;
+            self.encode(part).await?;
         }
         Ok(())
+    }
+
+    /// Encodes a part: a large one on a thread that may be kept busy.
+    async fn encode(&mut self, part: Part) -> Result<(), Stop<E::Abort>> {
+        let is_large = bytes_of(&part) > ENCODED_INLINE_MAX;
+        if let Some(encoder) = self.encoder.as_mut().filter(|_| !is_large) {
+            return encoder.part(part, &mut self.out).map_err(Stop::Abort);
+        }
+        let Some(mut encoder) = self.encoder.take() else { return Err(Stop::Error(Error::Closed)) };
+        let mut out = std::mem::take(&mut self.out);
+        let encoding = tokio::task::spawn_blocking(move || {
+            let encoded = encoder.part(part, &mut out);
+            (encoder, out, encoded)
+        });
+        let Ok((encoder, out, encoded)) = encoding.await else { return Err(Stop::Error(Error::Closed)) };
+        (self.encoder, self.out) = (Some(encoder), out);
+        encoded.map_err(Stop::Abort)
     }
 
     /// The same for an answer of which some has been sent.
     async fn fill_or_end(&mut self, bytes: usize) -> Result<(), Stop<E::Abort>> {
         let Err(stop) = self.fill(bytes).await else { return Ok(()) };
-        if let Stop::Error(error) = &stop {
-            self.ended = self.encoder.end_early(error, &mut self.out);
+        if let (Stop::Error(error), Some(encoder)) = (&stop, &mut self.encoder) {
+            self.ended = encoder.end_early(error, &mut self.out);
         }
         if self.ended { Ok(()) } else { Err(stop) }
     }
@@ -102,6 +121,15 @@ impl<E: Encoder> Encoding<E> {
             let piece = std::mem::replace(&mut encoding.out, Vec::with_capacity(capacity));
             Ok(Some((Bytes::from(piece), encoding)))
         }))
+    }
+}
+
+/// The bytes of the rows of a part.
+fn bytes_of(part: &Part) -> usize {
+    match part {
+        Part::Rows(block) => block.byte_len(),
+        Part::Step(StepOutcome::Rows(rows), _) => rows.blocks.iter().map(Block::byte_len).sum(),
+        _ => 0,
     }
 }
 

@@ -12,81 +12,85 @@ use std::ffi::c_int;
 use super::statement::{Instruction, Statement};
 
 /// The weight of a pass over a value that looks at each byte, about 100 milliseconds for 64 MiB.
-pub(crate) const PASS: u32 = 8;
+pub(crate) const PASS: u32 = 16;
 /// The weight of a pattern of the length that is allowed with values of any length.
 pub(crate) const PATTERN: u32 = 24 * PASS;
+/// The weight of a test of a value, which may be read as a number.
+const TEST: u32 = PASS / 2;
+/// The weight of comparing two values, or of making one of two.
+const COMPARE: u32 = PASS / 4;
 /// The weight of copying a value.
 const COPY: u32 = 1;
 /// The weight of handing a value to a virtual table, which may divide it into words.
-const TOKENIZE: u32 = 64;
+const TOKENIZE: u32 = 8 * PASS;
 /// The arguments of `VUpdate` that are no columns: both rowids, and two for columns that every table may have.
 const VUPDATE_EXTRA: u32 = 4;
 
-/// Instructions that read a value as a number, or compare it with another one.
+/// Instructions that read a value as a number.
 const PASSES: &[&str] = &[
     "Add",
     "AddImm",
-    "Affinity",
-    "AggFinal",
-    "AggInverse",
-    "AggStep",
-    "AggStep1",
-    "AggValue",
-    "And",
     "BitAnd",
     "BitNot",
     "BitOr",
-    "Cast",
-    "Compare",
-    "Concat",
     "Divide",
-    "Eq",
-    "Found",
-    "Ge",
-    "Gt",
-    "If",
-    "IfNot",
     "Insert",
-    "IsTrue",
-    "Le",
-    "Lt",
     "Multiply",
     "MustBeInt",
-    "Ne",
-    "NoConflict",
-    "Not",
-    "NotExists",
-    "NotFound",
-    "Or",
     "RealAffinity",
     "Remainder",
-    "SeekGE",
-    "SeekGT",
-    "SeekLE",
-    "SeekLT",
-    "SeekRowid",
     "ShiftLeft",
     "ShiftRight",
     "Subtract",
 ];
 
+/// Instructions that test a value.
+const TESTS: &[&str] = &["And", "Cast", "If", "IfNot", "IsTrue", "Not", "Or"];
+
+/// Instructions that compare values, or join them.
+const COMPARES: &[&str] = &[
+    "AggFinal",
+    "AggValue",
+    "Compare",
+    "Concat",
+    "Eq",
+    "Found",
+    "Ge",
+    "Gt",
+    "Le",
+    "Lt",
+    "Ne",
+    "NoConflict",
+    "NotExists",
+    "NotFound",
+    "SeekGE",
+    "SeekGT",
+    "SeekLE",
+    "SeekLT",
+    "SeekRowid",
+];
+
 /// Instructions that copy a value.
 const COPIES: &[&str] = &["Column", "Copy", "VColumn"];
 
-/// Functions that take far longer than one pass, and their weight.
-const SLOW_FUNCTIONS: &[(&str, u32)] = &[
+/// Functions that take far longer than one pass, or far less, and their weight.
+const WEIGHTS_OF_FUNCTIONS: &[(&str, u32)] = &[
     ("glob", PATTERN),
     ("like", PATTERN),
     ("highlight", 370 * PASS),
     ("json_patch", 1000 * PASS),
     ("jsonb_patch", 1000 * PASS),
     ("snippet", 1000 * PASS),
+    ("count", 0),
+    ("max", COMPARE),
+    ("min", COMPARE),
+    ("typeof", COMPARE),
 ];
 
 /// The weight of one call of a function.
 pub(crate) fn weight_of_function(name: &str) -> u32 {
-    let slow = SLOW_FUNCTIONS.iter().find(|(slow, _)| slow.eq_ignore_ascii_case(name));
-    slow.map_or(PASS, |(_, weight)| *weight)
+    let own = WEIGHTS_OF_FUNCTIONS.iter().find(|(own, _)| own.eq_ignore_ascii_case(name));
+    own.map_or(PASS, |(_, weight)| *weight)
 }
 
 /// The weight of all instructions of a statement together, those of its triggers included. The statement must not have begun
@@ -98,6 +102,12 @@ pub(crate) fn weight(statement: &mut Statement) -> Result<u32, c_int> {
     let mut total = Total::default();
     statement.each_instruction(|instruction| total.add(&instruction))?;
     Ok(total.weight())
+}
+
+/// The weight of reading values as the types of their columns demand: a letter for each, those of numbers are `C` to `F`.
+fn weight_of_affinities(letters: &str) -> u32 {
+    let numbers = letters.bytes().filter(|letter| (b'C'..=b'F').contains(letter)).count();
+    u32::try_from(numbers).unwrap_or(u32::MAX).saturating_mul(TEST)
 }
 
 #[derive(Default)]
@@ -119,9 +129,13 @@ impl Total {
     fn weight_of(&mut self, instruction: &Instruction<'_>) -> u32 {
         let Instruction { opcode, p2, p4 } = *instruction;
         match opcode {
-            "Function" | "PureFunc" => self.weight_of_call(p4),
+            "Function" | "PureFunc" | "AggStep" | "AggStep1" | "AggInverse" => self.weight_of_call(p4),
             "VUpdate" => u32::try_from(p2).unwrap_or(0).saturating_sub(VUPDATE_EXTRA).saturating_mul(TOKENIZE),
+            "Affinity" | "MakeRecord" => weight_of_affinities(p4),
+            "TypeCheck" => u32::try_from(p2).unwrap_or(0).saturating_mul(TEST),
             _ if PASSES.contains(&opcode) => PASS,
+            _ if TESTS.contains(&opcode) => TEST,
+            _ if COMPARES.contains(&opcode) => COMPARE,
             _ if COPIES.contains(&opcode) => COPY,
             _ => 0,
         }
@@ -138,8 +152,8 @@ impl Total {
     fn weight(&self) -> u32 {
         // An argument takes an instruction at least.
         let arguments = match (self.json, self.variadic) {
-            (true, _) => self.instructions.saturating_mul(PASS),
-            (false, true) => self.instructions.saturating_mul(PASS / 4),
+            (true, _) => self.instructions.saturating_mul(TEST),
+            (false, true) => self.instructions.saturating_mul(COMPARE),
             (false, false) => 0,
         };
         self.weight.saturating_add(arguments)
@@ -169,9 +183,9 @@ mod tests {
         let sum = |terms: usize| weight_in("", &format!("SELECT {}", vec!["?1 + 1"; terms].join(", ")));
         assert_eq!(sum(101) - sum(1), 100 * PASS);
         let paths = |paths: u32| weight_in("", &format!("SELECT json_extract(?1{})", ", ?2".repeat(paths as usize)));
-        assert!(paths(100) - paths(1) >= 99 * PASS, "{} and {}", paths(100), paths(1));
+        assert!(paths(100) - paths(1) >= 99 * TEST, "{} and {}", paths(100), paths(1));
         let greatest = |values: u32| weight_in("", &format!("SELECT max(?1{})", ", ?2".repeat(values as usize)));
-        assert!(greatest(100) - greatest(1) >= 99 * PASS / 4, "{} and {}", greatest(100), greatest(1));
+        assert!(greatest(100) - greatest(1) >= 99 * COMPARE, "{} and {}", greatest(100), greatest(1));
         assert_eq!(weight_in("", "SELECT ?1 LIKE ?2"), PATTERN + COPY);
     }
 
@@ -179,7 +193,9 @@ mod tests {
     fn what_the_schema_adds_counts() {
         let table = "CREATE TABLE t(a, CHECK (a + 1 + 2 + 3 > 0)); ";
         let bare = weight_in("CREATE TABLE t(a)", "INSERT INTO t VALUES (?1)");
-        assert!(weight_in(table, "INSERT INTO t VALUES (?1)") >= bare + 4 * PASS);
+        assert!(weight_in(table, "INSERT INTO t VALUES (?1)") >= bare + 3 * PASS);
+        let numbers = "CREATE TABLE t(a INT, b REAL, c NUMERIC)";
+        assert!(weight_in(numbers, "INSERT INTO t VALUES (?1, ?1, ?1)") >= bare + 3 * TEST);
         let trigger = "CREATE TABLE t(a); CREATE TRIGGER g AFTER INSERT ON t BEGIN SELECT new.a + 1 + 2 + 3; END";
         assert!(weight_in(trigger, "INSERT INTO t VALUES (?1)") >= bare + 3 * PASS);
         let view = "CREATE TABLE t(a); CREATE VIEW v AS SELECT a + 1 + 2 + 3 AS b FROM t";

@@ -14,6 +14,9 @@ use super::text::{Interrupt, Meter};
 /// Sets of up to so many characters are compared one by one, which is quicker than to look them up.
 const COMPARED_MAX: usize = 16;
 
+/// A set has so many different characters at most: more than Unicode has. Only invalid UTF-8 has more.
+const DISTINCT_MAX: usize = 0x11_0000;
+
 /// The ends of a text from which characters are taken.
 #[derive(Clone, Copy)]
 struct Ends {
@@ -42,8 +45,8 @@ fn trim<'a>(
     interrupt: &dyn Fn() -> bool,
 ) -> Result<Answer<'a>, CallError> {
     let (Some(text), Some(set)) = (text.text(), set.text()) else { return Ok(Answer::Null) };
-    let set = Set::new(set);
     let mut meter = Meter::new(interrupt);
+    let set = Set::new(set, &mut meter)?;
     let mut rest = text;
     while ends.left
         && let Some(len) = set.find(|len| rest.get(..len), &mut meter)?
@@ -60,27 +63,32 @@ fn trim<'a>(
 
 /// Characters to take away. Where one begins with another, which only invalid UTF-8 can, the earlier one counts.
 struct Set<'a> {
+    /// All characters, if they are few.
     characters: Vec<&'a [u8]>,
-    /// Where a character comes first in the set; empty if the set is small.
+    /// Where each character comes first in the set; empty if they are few.
     places: HashMap<&'a [u8], usize>,
     /// The lengths of the characters, each once.
     lens: Vec<usize>,
 }
 
 impl<'a> Set<'a> {
-    fn new(set: &'a [u8]) -> Self {
-        let characters: Vec<&[u8]> = Characters(set).collect();
-        let mut places = HashMap::new();
-        let mut lens: Vec<usize> = Vec::new();
-        if characters.len() > COMPARED_MAX {
-            for (place, character) in characters.iter().enumerate() {
-                places.entry(*character).or_insert(place);
-            }
-            lens = places.keys().map(|character| character.len()).collect();
-            lens.sort_unstable();
-            lens.dedup();
+    fn new(set: &'a [u8], meter: &mut Meter<'_>) -> Result<Self, CallError> {
+        let characters: Vec<&[u8]> = Characters(set).take(COMPARED_MAX + 1).collect();
+        let (mut places, mut lens) = (HashMap::new(), Vec::new());
+        if characters.len() <= COMPARED_MAX {
+            return Ok(Set { characters, places, lens });
         }
-        Set { characters, places, lens }
+        for (place, character) in Characters(set).enumerate() {
+            meter.spend(character.len())?;
+            places.entry(character).or_insert(place);
+            if places.len() > DISTINCT_MAX {
+                return Err(CallError::TooBig);
+            }
+        }
+        lens.extend(places.keys().map(|character: &&[u8]| character.len()));
+        lens.sort_unstable();
+        lens.dedup();
+        Ok(Set { characters: Vec::new(), places, lens })
     }
 
     /// The length of the first character of the set that is at the end of a text which `at` cuts off.

@@ -43,7 +43,11 @@ const VALUE_BYTES_MAX_OF_OLD_ENTRIES: u64 = 1_000_000_000;
 /// How many times the steps of its entry a statement may take together with the statements of virtual tables.
 const FUSE_FACTOR: u64 = 10;
 /// The longest time of any write on a node without other voters, and the steps for which it gets a millisecond more.
-const FUSE_TIME_MIN: Duration = Duration::from_secs(10);
+const FUSE_TIME_MIN: Duration = Duration::from_secs(1);
+/// Only the `db_timeout` of a caller leads to a shorter time than this.
+const SHORT_TIME: Duration = Duration::from_secs(600);
+/// How much longer a statement that works on whole tables may take.
+const FUSE_FACTOR_OF_TABLES: u32 = 10;
 const SLOW_STEPS_PER_MILLISECOND: u64 = 20_000;
 const BLOCK_BYTES: usize = 64 << 10;
 /// How many bytes of rows one transaction may yield before it ends, and they can be told.
@@ -327,9 +331,11 @@ impl Writer<'_> {
         let steps = (steps_max > 0).then_some(steps_max);
         let fuse = steps.map(|steps| steps.saturating_mul(FUSE_FACTOR));
         // Where other nodes vote, a moment of this node's clock decides nothing.
-        let fuse_at =
-            steps.filter(|_| self.shared.is_sole()).and_then(|steps| Instant::now().checked_add(longest(steps)));
-        Limits { cancel: Some(self.shared.interrupted.clone()), steps, fuse, fuse_at, ..Limits::default() }
+        let longest = steps.filter(|_| self.shared.is_sole()).map(longest);
+        let after = |time: Option<Duration>| time.and_then(|time| Instant::now().checked_add(time));
+        let (fuse_at, fuse_of_tables_at) = (after(longest), after(longest.map(longest_of_tables)));
+        let cancel = Some(self.shared.interrupted.clone());
+        Limits { cancel, steps, fuse, fuse_at, fuse_of_tables_at, ..Limits::default() }
     }
 
     /// Runs a batch, or a part of one, in a savepoint. A failure that only this node has is not an outcome.
@@ -532,6 +538,12 @@ impl Writer<'_> {
 /// its values are long, so steps alone do not end such a write in time.
 fn longest(steps: u64) -> Duration {
     FUSE_TIME_MIN + Duration::from_millis(steps / SLOW_STEPS_PER_MILLISECOND)
+}
+
+/// The same for a statement that works on whole tables (CREATE INDEX, ALTER TABLE). It has time, unless its caller asks for
+/// a short one.
+fn longest_of_tables(longest: Duration) -> Duration {
+    if longest < SHORT_TIME { longest } else { longest * FUSE_FACTOR_OF_TABLES }
 }
 
 fn bytes_of(outcome: &Outcome) -> usize {

@@ -7,7 +7,7 @@
 //! | a damaged page | a node without other voters lets the statement fail; otherwise the database takes no more writes |
 //! | anything else (an I/O error, a bug) | the database takes no more writes |
 //!
-//! A statement asks for more than there is if it has written at least a megabyte by itself when the disk was full, or if there
+//! A statement asks for more than there is if it has met the limit of its own memory, if it has written at least a megabyte by itself when the disk was full, or if there
 //! is space enough as soon as it is rolled back. A load that is larger than the disk counts as a statement.
 //!
 //! A node without other voters decides for the cluster, because no other node has to come to the same result. The decision
@@ -164,7 +164,13 @@ impl Writer<'_> {
 
     /// Whether the statement itself asks for more than there is.
     fn is_own_fault(&self, local: &Local, error: &SqlError) -> bool {
-        if !self.shared.is_sole() || local.attempts < ATTEMPTS_OF_LARGE {
+        if !self.shared.is_sole() {
+            return false;
+        }
+        if self.session.is_own_memory_limit(error) {
+            return true;
+        }
+        if local.attempts < ATTEMPTS_OF_LARGE {
             return false;
         }
         let many = local.attempts >= ATTEMPTS_OF_ONE;
