@@ -7,8 +7,9 @@
 //! | a damaged page | a node without other voters lets the statement fail; otherwise the database takes no more writes |
 //! | anything else (an I/O error, a bug) | the database takes no more writes |
 //!
-//! A statement asks for more than there is if it has met the limit of its own memory, if it has written at least a megabyte by itself when the disk was full, or if there
-//! is space enough as soon as it is rolled back. A load that is larger than the disk counts as a statement.
+//! A statement asks for more than there is if it has met the limit of its own memory, if it has written at least a megabyte
+//! by itself when the disk was full, or if there is space enough as soon as it is rolled back. A load that is larger than
+//! the disk counts as a statement.
 //!
 //! A node without other voters decides for the cluster, because no other node has to come to the same result. The decision
 //! is durable before the caller learns of it, and the log is cut behind it, so that no replay meets it again.
