@@ -98,6 +98,21 @@ fn a_write_that_fills_memory_ends_and_the_node_goes_on() {
     assert_eq!(node.start().db_query("SELECT a FROM t"), json!([[7]]));
 }
 
+/// The client stays and has set no time limit.
+#[test]
+fn a_running_read_ends_soon_after_the_process_is_told_to() {
+    let (_dir, _node, server) = node();
+    let standalone = Launch::new().args(["--mem-db", "mem"]).start();
+    let endless = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c";
+    for (server, target) in [(server, "/db/query"), (standalone, "/mem/db/query")] {
+        let mut client = server.client();
+        client.write(&Request::json(target, json!([endless])).encode()).unwrap();
+        let started = Instant::now();
+        assert_eq!(server.stop().code, Some(0));
+        assert!(started.elapsed() < 3 * PROMPT, "{:?}", started.elapsed());
+    }
+}
+
 /// A thousand passes over a text of the client's, between which SQLite does not look at its interrupt flag.
 #[test]
 fn a_statement_with_much_work_on_a_long_value_is_refused_at_once() {

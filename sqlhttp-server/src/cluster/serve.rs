@@ -24,7 +24,7 @@ use crate::tls::{Tls, TlsOptions};
 use crate::{database_watch, shutdown};
 
 /// How long a stop waits for requests that run.
-const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(4);
 /// How long closing the node may take after that.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(15);
 /// The largest request line and headers together, in bytes, as in Go.

@@ -116,7 +116,7 @@ pub const TABLE: &[Flag] = &[
     further("metrics-addr", Kind::Text, "", "Serve /metrics and /healthz on this host:port"),
     further("query-timeout", Kind::Duration, "0s", "How long the SQL of one request may run; 0 is no limit"),
     further("read-threads", Kind::Count, "0", "Threads that read, for each database; 0 is one for each processor"),
-    further("shutdown-timeout", Kind::Duration, "30s", "How long shutting down waits for running requests"),
+    further("shutdown-timeout", Kind::Duration, "4s", "How long shutting down waits for running requests"),
     further("tls-cert", Kind::Text, "", "Serve HTTPS with this certificate chain, a PEM file"),
     further("tls-key", Kind::Text, "", "The private key of -tls-cert, a PEM file"),
     further("write-timeout", Kind::Duration, "60s", "How long a write may wait and run; 0 is no limit"),
