@@ -195,7 +195,8 @@ fn a_deadline_ends_a_read_and_a_write_and_the_neighbours_succeed() {
 fn a_long_write_delays_only_those_behind_it() {
     let (_place, db) = with_table(Options::default());
     let plug = Plug::hold(&db);
-    let first = start(&db, insert(1));
+    let mut first = request(&db, insert(1), Deadline::after(Instant::now(), Duration::from_secs(20)));
+    assert!(poll_once(first.as_mut()).is_pending());
     let endless = start(&db, Batch::one(Step::execute(ENDLESS_WRITE, ())));
     let mut behind = request(&db, insert(2), Deadline::after(Instant::now(), Duration::from_millis(500)));
     assert!(poll_once(behind.as_mut()).is_pending());

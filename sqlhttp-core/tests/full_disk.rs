@@ -1,4 +1,4 @@
-//! Writes that are larger than the disk: each fails by itself, and what it took of the disk is given back.
+//! Writes that are larger than the disk: each fails by itself, and the space it has taken is free afterwards.
 #![cfg(feature = "fault-injection")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

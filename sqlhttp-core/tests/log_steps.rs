@@ -168,3 +168,25 @@ fn work_on_whole_tables_is_not_limited() {
     let failed = outcomes[..5].iter().flat_map(|outcome| &outcome.steps);
     assert!(failed.into_iter().all(|step| !matches!(step, StepOutcome::Failed(_))), "{outcomes:?}");
 }
+
+/// It takes few steps, each of which writes a megabyte.
+const SLOW_STEPS: &str = "INSERT INTO t WITH RECURSIVE c(x) AS (VALUES(1) UNION ALL SELECT x + 1 FROM c LIMIT 30000) \
+                          SELECT sum(length(printf('%.*c', 1000000 + x, 'x'))) FROM c";
+
+#[test]
+fn a_node_without_other_voters_ends_a_write_by_its_clock() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let database = open(directory.path(), 16);
+    database.set_sole(true);
+    let entry = |index, text: &str| {
+        let stamp = Some(Stamp { unix_ms: 0, seed: 1 });
+        let batch = Batch { stamp, ..Batch::one(Step::execute(text, ())) };
+        let work = vec![LogWork::Batch { batch: Arc::new(batch), alone: false, steps_max: 1_000_000 }];
+        let conditions = Some(Conditions { unix_ms: 5, foreign_keys: true, value_bytes_max: 64 << 20 });
+        LogEntry { term: 1, index, conditions, work }
+    };
+    let outcomes =
+        apply(&database, &[entry(1, "CREATE TABLE t(a)"), entry(2, SLOW_STEPS), entry(3, "INSERT INTO t VALUES (7)")]);
+    assert_eq!(outcomes.iter().map(is_over_the_limit).collect::<Vec<_>>(), [false, true, false]);
+    assert_eq!(rows(&database, "SELECT a FROM t"), [[Value::Integer(7)]]);
+}

@@ -174,7 +174,7 @@ fn encode(value: &impl Serialize, bytes: Vec<u8>) -> io::Result<Vec<u8>> {
     postcard::serialize_with_flavor(value, Appended(bytes)).map_err(io::Error::other)
 }
 
-/// Appends what postcard writes. (postcard's own appends to a vector byte by byte, or to an empty one only.)
+/// A vector that postcard appends to. (postcard's own flavors append byte by byte, or to an empty vector only.)
 struct Appended(Vec<u8>);
 
 impl postcard::ser_flavors::Flavor for Appended {

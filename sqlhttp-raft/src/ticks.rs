@@ -36,7 +36,7 @@ impl Ticks {
         ticks
     }
 
-    /// What comes of some work, unless the clock ticks before.
+    /// The output of a future, or `None` if the clock ticks before the future is ready.
     pub(crate) async fn unless_next<F: Future + Unpin>(&self, work: &mut F) -> Option<F::Output> {
         let mut tick = pin!(self.next());
         poll_fn(|cx| match Pin::new(&mut *work).poll(cx) {

@@ -246,7 +246,7 @@ fn the_record_of_progress_is_out_of_reach_and_out_of_sight() {
     assert!(!server.db_query("SELECT * FROM sqlite_master").to_string().contains("sqlhttp"));
 }
 
-/// LIMIT, aggregates, subqueries and joins over the schema see what a client may see.
+/// LIMIT, aggregates, subqueries and joins over the schema see the user's tables only.
 #[test]
 fn the_schema_is_read_as_if_the_table_were_not_there() {
     let (_dir, _node, server) = node();

@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 
 use super::Writes;
 use super::background::spawn;
-use super::session::{Blueprint, Role, Session, sql_error};
+use super::blueprint::{Blueprint, Role};
+use super::session::{Session, sql_error};
 use super::sqlite::probe;
 use super::sqlite::statement::Statement;
 use crate::model::SqlError;

@@ -16,10 +16,11 @@ use rusqlite::{Connection, OpenFlags};
 use tokio::sync::oneshot;
 
 use super::background::spawn_yielding;
+use super::blueprint::Role;
 use super::facts::Author;
 use super::integrity::{self, Depth};
 use super::script::{Script, is_white};
-use super::session::{Role, Session, engine_error, sql_error};
+use super::session::{Session, engine_error, sql_error};
 use super::sqlite::clock::Stamped;
 use super::sqlite::{functions, pages, probe};
 use super::stamps;

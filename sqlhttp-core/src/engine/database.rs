@@ -12,10 +12,11 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 
 use super::background::{spawn, spawn_yielding};
+use super::blueprint::{Blueprint, Role};
 use super::classify::{Kind, refused};
 use super::integrity::live::{self, CheckOptions, IntegrityReport};
 use super::readers::{Access, Inline, ReadJob, Readers};
-use super::session::{Blueprint, Role, Session, engine_error};
+use super::session::{Session, engine_error};
 use super::supervisor::{self, Supervised};
 use super::watch::{Cancel, CancelOnDrop, Limits};
 use super::writer::{self, Job, LogTask, OwnerTask, Shared, Task};
@@ -139,7 +140,7 @@ impl Database {
         };
         let mut session = session;
         if let Some(session) = session.as_mut().filter(|_| !read_only && shared.blueprint.file().is_some())
-            && let Err(error) = session.cut_log_tail()
+            && let Err(error) = session.cut_log_tail(&shared.blueprint)
         {
             tracing::debug!(%error, "the write-ahead log keeps what was never committed");
         }

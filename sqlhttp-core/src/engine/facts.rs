@@ -170,7 +170,7 @@ struct Seen {
     /// Something else than an INSERT of the statement's own.
     more_than_inserts: bool,
     pragma: bool,
-    /// It makes existing indexes anew. Each was listed when it was created.
+    /// It rebuilds existing indexes. The bytecode of each was listed when the index was created.
     reindexes: bool,
     refused: Option<String>,
     /// The first table that makes [`Facts::reads_local`] true.

@@ -4,7 +4,9 @@
 //! |---|---|
 //! | `database` | the open database: takes batches, decides where they run |
 //! | `options` | what may be chosen when it is opened |
+//! | `blueprint` | how connections are opened and configured |
 //! | `session`, `statement_cache` | one configured connection; its prepared statements |
+//! | `schema_view` | statements that read the schema without the engine's table |
 //! | `facts` | what a statement is, as SQLite tells it; the policy for clients |
 //! | `classify` | where a batch has to run |
 //! | `script` | a text, statement by statement |
@@ -25,6 +27,7 @@ mod anchor;
 mod background;
 mod backup;
 mod bind;
+mod blueprint;
 mod classify;
 mod database;
 mod dump;

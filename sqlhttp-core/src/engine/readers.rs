@@ -16,12 +16,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::background::spawn;
+use super::blueprint::Role;
 use super::classify::{Kind, classify, classify_kept, is_going_to_fail, refused};
 use super::facts::Author;
 use super::parts;
 use super::run::{Mode, Sink, Stop, run_batch};
 use super::script::{Script, is_white};
-use super::session::{Role, Session, engine_error};
+use super::session::{Session, engine_error};
 use super::sinks::{Held, Told};
 use super::sqlite::clock::Stamped;
 use super::supervisor;
@@ -675,7 +676,7 @@ fn needs_transaction(batch: &Batch) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::session::Blueprint;
+    use crate::engine::blueprint::Blueprint;
     use crate::engine::{Location, Options};
     use crate::model::Step;
 

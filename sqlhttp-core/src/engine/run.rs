@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::bind;
+use super::blueprint::Role;
 use super::dump::VirtualTable;
 use super::facts::{Author, Facts};
 use super::restore;
 use super::script::{Script, first_byte};
-use super::session::{Level, PATTERN_LIMITS, Prepared, Role, Session};
+use super::session::{Level, PATTERN_LIMITS, Prepared, Session};
 use super::sqlite::statement::Statement;
 use super::sqlite::{clock, probe, program};
 use super::watch::StopReason;

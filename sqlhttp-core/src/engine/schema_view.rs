@@ -3,7 +3,7 @@
 //! A node keeps its progress in a table, and SQLite lists every table in `sqlite_schema`. A client's statement that names that
 //! table is prepared with a common table expression of the same name in front, which leaves the rows of the engine's table
 //! out: SQLite resolves such names before those of tables (<https://sqlite.org/lang_with.html>), in subqueries too. So
-//! LIMIT, aggregates and joins see what the client may see.
+//! LIMIT, aggregates and joins see the user's tables only.
 //!
 //! Where that cannot be done (`rowid` of the schema, views, CREATE TABLE … AS), the statement is prepared as it is, and
 //! rows that list the table are left out of its result (`Session::is_hidden`).
@@ -23,8 +23,8 @@ pub(crate) struct Rewritten {
     pub(crate) added: usize,
 }
 
-/// Rewrites the first statement of a text, if it names a table that lists tables. What follows the statement is left out: a
-/// script may be long, and consists of many statements.
+/// Rewrites the first statement of a text, if it names a table that lists tables. The answer ends with that statement: to copy
+/// the rest of a script for each of its statements would take time that grows with the square of its length.
 pub(crate) fn rewrite(sql: &[u8]) -> Option<Rewritten> {
     let mut words = Words { sql, at: 0 };
     let mut insert_at = words.skip_blanks();

@@ -4,46 +4,34 @@
 //! attached file) makes the session dirty, and a dirty session is replaced by a fresh one.
 
 use std::ffi::CStr;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
+use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
-use rusqlite::{Connection, OpenFlags};
 
+use super::blueprint::{Blueprint, Role, configure};
 use super::dump::VirtualTable;
 use super::facts::{Author, Facts, Recorder};
 use super::progress::{self, Progress};
 use super::schema_view;
 use super::script::is_white;
-use super::sqlite::clock;
 use super::sqlite::functions::{self, ChangeBaseline};
 use super::sqlite::heap;
 use super::sqlite::log_tail;
-use super::sqlite::memory::{self, MemoryDatabase};
 use super::sqlite::probe;
 use super::sqlite::program;
 use super::sqlite::statement::{Prepared as Found, Statement};
 use super::sqlite::steps;
 use super::sqlite::triggers::Triggers;
 use super::statement_cache::StatementCache;
-use super::watch::{Limits, STEPS_PER_CALL, Slot, Watch};
-use super::{JournalMode, Location, Options, Writes, run};
+use super::watch::{Limits, STEPS_PER_CALL, Watch};
+use super::{Writes, run};
 use crate::model::{Column, Columns, Error, Failure, SqlError, ValueRef};
 
 /// Statements longer than this are not kept, bytes.
 const CACHED_SQL_LEN_MAX: usize = 64 << 10;
-/// The write-ahead log is cut back to this after a checkpoint, bytes.
-const JOURNAL_SIZE_LIMIT: i64 = 64 << 20;
-/// The same in memory, where cutting costs nothing and room is dear: about what one checkpoint moves.
-const MEMORY_JOURNAL_SIZE_LIMIT: i64 = 4 << 20;
-/// Page cache of the writer and of each reader, KiB. It grows only as far as it is used.
-const WRITER_CACHE_KIB: i64 = 16 << 10;
-const READER_CACHE_KIB: i64 = 8 << 10;
-/// The write-ahead log is checkpointed when it has this many pages.
-const WAL_AUTOCHECKPOINT_PAGES: i64 = 1000;
 /// The longest value on a caller's own thread, bytes. A function that looks at every byte of it takes microseconds.
 const INLINE_VALUE_BYTES_MAX: i32 = 64 << 10;
 /// The longest pattern of LIKE and GLOB there, bytes. Matching takes pattern times text in the worst case.
@@ -60,127 +48,6 @@ const SHORT_INSERT_BYTES_MAX: usize = 4 << 10;
 const SHORT_INSERT_WEIGHT: u32 = 64 * run::FREE_WEIGHT;
 /// The weight of a statement that changes rows and cannot be listed. Its values have a megabyte at most.
 const UNLISTED_WEIGHT: u32 = 64 * run::FREE_WEIGHT;
-
-/// What all sessions of a database share.
-#[derive(Debug)]
-pub(crate) struct Blueprint {
-    place: Place,
-    pub(crate) options: Options,
-    /// Statements of the owner that configure a connection; every session runs them when it is opened.
-    setup: Mutex<Vec<String>>,
-    /// Grows when `setup` does, so that older sessions can be told.
-    generation: AtomicU64,
-    /// The watches of all sessions that are open, for the supervisor.
-    slots: Mutex<Vec<Weak<Slot>>>,
-}
-
-#[derive(Debug)]
-enum Place {
-    File(PathBuf),
-    Memory(MemoryDatabase),
-}
-
-/// What a session is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Role {
-    /// Everything.
-    Writer,
-    /// Whatever clients read.
-    Reader,
-    /// Copies of the whole database, which SQLite takes for writes.
-    Copier,
-}
-
-impl Blueprint {
-    pub(crate) fn new(location: Location, options: Options) -> Self {
-        let place = match location {
-            Location::File(path) => Place::File(path),
-            Location::Memory => Place::Memory(MemoryDatabase::new()),
-        };
-        Blueprint { place, options, setup: Mutex::default(), generation: AtomicU64::new(0), slots: Mutex::default() }
-    }
-
-    /// The path of the database file, unless it is in memory.
-    pub(crate) fn file(&self) -> Option<&PathBuf> {
-        match &self.place {
-            Place::File(path) => Some(path),
-            Place::Memory(_) => None,
-        }
-    }
-
-    /// The name under which the in-memory VFS knows the database.
-    #[cfg(test)]
-    pub(crate) fn memory_name(&self) -> Option<&str> {
-        match &self.place {
-            Place::File(_) => None,
-            Place::Memory(database) => Some(database.name()),
-        }
-    }
-
-    /// Whether readers never wait for the writer. With a rollback journal they do.
-    pub(crate) fn snapshots(&self) -> bool {
-        self.file().is_none() || self.options.journal_mode == JournalMode::Wal
-    }
-
-    /// Adds a statement that every session has to run.
-    pub(crate) fn add_setup(&self, sql: &str) {
-        self.setup.lock().unwrap_or_else(PoisonError::into_inner).push(sql.to_owned());
-        self.generation.fetch_add(1, Ordering::Release);
-    }
-
-    /// From now on every session in use is replaced by a fresh one.
-    pub(crate) fn retire_sessions(&self) {
-        self.generation.fetch_add(1, Ordering::Release);
-    }
-
-    /// Interrupts every run whose limits are exceeded. Returns whether a session has been used since the last call.
-    pub(crate) fn supervise(&self) -> bool {
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut active = false;
-        slots.retain(|slot| {
-            let Some(slot) = slot.upgrade() else { return false };
-            active |= slot.supervise();
-            true
-        });
-        active
-    }
-
-    fn add_slot(&self, slot: &Arc<Slot>) {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(slot));
-    }
-
-    pub(crate) fn generation(&self) -> u64 {
-        self.generation.load(Ordering::Acquire)
-    }
-
-    fn connect(&self, role: Role) -> Result<Connection, SqlError> {
-        let (vfs, base) = match &self.place {
-            Place::File(_) => (clock::vfs_name(self.options.vfs.as_deref()), self.options.vfs.as_deref()),
-            Place::Memory(_) => (memory::vfs_name(), None),
-        };
-        let Some(vfs) = vfs else {
-            let message = format!("no such vfs: {}", base.unwrap_or("default"));
-            return Err(probe::error_of_code(rusqlite::ffi::SQLITE_ERROR, Some(&message)));
-        };
-        let mut flags = OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_EXRESCODE;
-        flags |= match (&self.place, role) {
-            (_, Role::Reader | Role::Copier) => OpenFlags::SQLITE_OPEN_READ_ONLY,
-            (Place::File(_), Role::Writer) if !self.options.create => OpenFlags::SQLITE_OPEN_READ_WRITE,
-            _ => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
-        };
-        let opened = match &self.place {
-            Place::File(path) => Connection::open_with_flags_and_vfs(path, flags, vfs),
-            Place::Memory(database) => Connection::open_with_flags_and_vfs(database.name(), flags, vfs),
-        };
-        // rusqlite adds the path to some messages; the caller knows the path.
-        opened.map_err(|error| match sql_error(error) {
-            SqlError { code, .. } if code & 0xff == rusqlite::ffi::SQLITE_CANTOPEN => {
-                probe::error_of_code(rusqlite::ffi::SQLITE_CANTOPEN, None)
-            }
-            other => other,
-        })
-    }
-}
 
 /// One configured connection.
 #[derive(Debug)]
@@ -247,7 +114,7 @@ pub(crate) struct Prepared {
     columns: Option<(i32, Arc<Columns>)>,
     /// How often SQLite had prepared it again when its weight was determined, and its weight.
     weight: Option<(i32, u32)>,
-    /// It inserts nothing but what its short text says.
+    /// It inserts only literals of its own text, and the text is short.
     inserts_literals: bool,
     /// Its text, if it is to be kept.
     key: Option<Arc<str>>,
@@ -446,27 +313,30 @@ impl Session {
     }
 
     fn find(&self, sql: &CStr, author: Author) -> Result<Found, Failure> {
-        self.recorder.begin(author);
-        let found = Statement::prepare(&self.connection, sql, true).map_err(|error| {
-            self.recorder.refused().map_or_else(|| Failure::Sql(self.with_limit(error)), Failure::NotAllowed)
-        });
+        let found = self.find_in_known_schema(sql, author);
         match &found {
             Err(Failure::Sql(error)) if error.code == rusqlite::ffi::SQLITE_ERROR && self.renew_schema() => {
-                self.recorder.begin(author);
-                Statement::prepare(&self.connection, sql, true).map_err(|error| Failure::Sql(self.with_limit(error)))
+                self.find_in_known_schema(sql, author)
             }
             _ => found,
         }
     }
 
-    /// Reads the schema anew if another connection has changed it since this one has read it last. SQLite does so before it
-    /// fails, but not for all errors: ALTER TABLE does not find a column that is new. Returns whether that may have happened.
+    fn find_in_known_schema(&self, sql: &CStr, author: Author) -> Result<Found, Failure> {
+        self.recorder.begin(author);
+        Statement::prepare(&self.connection, sql, true).map_err(|error| {
+            self.recorder.refused().map_or_else(|| Failure::Sql(self.with_limit(error)), Failure::NotAllowed)
+        })
+    }
+
+    /// Reads the schema again if another connection has changed it. SQLite itself does so before it reports most errors, but
+    /// not when ALTER TABLE does not find a column. Returns whether the schema is up to date; the writer's always is.
     fn renew_schema(&self) -> bool {
         if self.role != Role::Reader {
             return false;
         }
         self.recorder.begin(Author::Owner);
-        // To run a statement compares the version of the schema.
+        // SQLite compares the version of the schema when a statement runs, not when it is prepared.
         self.connection.query_row("SELECT count(*) FROM (SELECT 1 FROM sqlite_schema LIMIT 1)", [], |_| Ok(())).is_ok()
     }
 
@@ -476,7 +346,7 @@ impl Session {
             return None;
         }
         let rewritten = schema_view::rewrite(sql.to_bytes())?;
-        // An error is told for the text as it is.
+        // The client's error message refers to the text as the client has sent it.
         let found = self.find(&rewritten.sql, author).ok().filter(|found| found.statement.is_some())?;
         Some(Found { consumed: found.consumed.checked_sub(rewritten.added)?, ..found })
     }
@@ -587,8 +457,8 @@ impl Session {
         self.replicated && self.role == Role::Writer
     }
 
-    /// A statement has changed the schema, or what is known of the tables' content. Statements that are kept would be listed
-    /// as they were before.
+    /// To be called after a statement that changes the schema or the statistics of ANALYZE. Drops the kept statements, because
+    /// their weights belong to the schema before.
     pub(crate) fn note_schema_change(&mut self) {
         if self.replicates() {
             self.cache.clear();
@@ -602,7 +472,7 @@ impl Session {
         }
     }
 
-    /// What is known of the statement of a client's that is all of this text, if it is kept.
+    /// The facts of the kept statement with exactly this text.
     pub(crate) fn kept(&self, sql: &str) -> Option<&Facts> {
         self.cache.facts(sql)
     }
@@ -825,13 +695,17 @@ impl Session {
         run_control(&mut self.control.rollback, &self.connection)
     }
 
-    /// Cuts off the write-ahead log what was never committed. Returns by how many bytes it is shorter.
-    pub(crate) fn cut_log_tail(&mut self) -> Result<i64, SqlError> {
+    /// Cuts the write-ahead log behind its last commit. Returns the number of bytes that were cut off.
+    pub(crate) fn cut_log_tail(&mut self, blueprint: &Blueprint) -> Result<i64, SqlError> {
         let mode = self.as_owner(|connection| connection.query_row("PRAGMA journal_mode", [], |row| row.get(0)));
         if !mode.is_ok_and(|mode: String| mode == "wal") {
             return Ok(0);
         }
-        self.begin_immediate()?;
+        // A lock of another process is no reason to wait: the tail does no harm.
+        self.connection.busy_timeout(Duration::ZERO).map_err(sql_error)?;
+        let begun = self.begin_immediate();
+        self.connection.busy_timeout(blueprint.options.busy_timeout).map_err(sql_error)?;
+        begun?;
         let cut = log_tail::cut(&self.connection);
         self.rollback().and(cut)
     }
@@ -955,69 +829,6 @@ fn watch_triggers(connection: &Connection, role: Role, watch: &Watch) -> rusqlit
     }
     let watch = watch.clone();
     Triggers::watch(connection, move || watch.count_program()).map(Some)
-}
-
-/// Sets everything the engine relies on, whatever SQLite was compiled with.
-fn configure(connection: &Connection, blueprint: &Blueprint, role: Role) -> rusqlite::Result<()> {
-    let options = &blueprint.options;
-    connection.busy_timeout(options.busy_timeout)?;
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, options.foreign_keys)?;
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, true)?;
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DDL, true)?;
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, true)?;
-    match role {
-        Role::Writer => configure_writer(connection, blueprint)?,
-        Role::Reader => configure_reader(connection)?,
-        Role::Copier => {}
-    }
-    for sql in blueprint.setup.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-        // It succeeded when the owner ran it; a connection that only reads may refuse some.
-        if let Err(error) = connection.execute_batch(sql) {
-            tracing::warn!(%error, ?role, "a setting does not hold on this connection");
-        }
-    }
-    // Reads the schema, so that a file that is no database is noticed now.
-    connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
-}
-
-fn configure_writer(connection: &Connection, blueprint: &Blueprint) -> rusqlite::Result<()> {
-    let in_memory = blueprint.file().is_none();
-    let journal_size_limit = if in_memory { MEMORY_JOURNAL_SIZE_LIMIT } else { JOURNAL_SIZE_LIMIT };
-    // What is in memory is freed then, so nobody needs the log moved.
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, in_memory)?;
-    let journal_mode = match (blueprint.file(), blueprint.options.journal_mode) {
-        (None, _) | (Some(_), JournalMode::Wal) => Some("WAL"),
-        (Some(_), JournalMode::Keep) => None,
-        (Some(_), JournalMode::Delete) => Some("DELETE"),
-        (Some(_), JournalMode::Truncate) => Some("TRUNCATE"),
-        (Some(_), JournalMode::Persist) => Some("PERSIST"),
-    };
-    if let Some(mode) = journal_mode {
-        // The answer is the mode that is in force, which may be another one.
-        connection.query_row(&format!("PRAGMA journal_mode={mode}"), [], |_| Ok(()))?;
-    }
-    connection.execute_batch(&format!(
-        "PRAGMA synchronous={}; PRAGMA cache_size=-{WRITER_CACHE_KIB}; \
-         PRAGMA wal_autocheckpoint={WAL_AUTOCHECKPOINT_PAGES}; PRAGMA journal_size_limit={journal_size_limit}",
-        if in_memory { "OFF" } else { synchronous(&blueprint.options) }
-    ))
-}
-
-/// What makes a COMMIT durable. Where it deletes the rollback journal, FULL does not sync the directory, and after a
-/// power cut the journal would be there again and undo the transaction (<https://sqlite.org/pragma.html#pragma_synchronous>).
-fn synchronous(options: &Options) -> &'static str {
-    match options.journal_mode {
-        // The log is durable and supplies what a power cut takes; the file stays consistent.
-        JournalMode::Wal if options.writes == Writes::Log => "NORMAL",
-        JournalMode::Delete | JournalMode::Keep => "EXTRA",
-        JournalMode::Wal | JournalMode::Truncate | JournalMode::Persist => "FULL",
-    }
-}
-
-fn configure_reader(connection: &Connection) -> rusqlite::Result<()> {
-    // A connection that is opened for reading could still write temporary tables.
-    connection.execute_batch(&format!("PRAGMA cache_size=-{READER_CACHE_KIB}; PRAGMA query_only=ON"))
 }
 
 /// SQLite's own words out of an error of rusqlite's.

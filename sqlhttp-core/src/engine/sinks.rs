@@ -20,7 +20,7 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// Holds what comes of so many steps, and up to `bytes_max` bytes of rows; more of them stop the batch with `over`.
+    /// A sink for a batch of so many steps. It holds up to `bytes_max` bytes of rows; more rows stop the batch with `over`.
     pub(crate) fn new(steps: usize, bytes_max: u64, over: Stop) -> Self {
         let (steps, facts) = (Vec::with_capacity(steps), Vec::with_capacity(steps));
         Held { steps, facts, blocks: Vec::new(), bytes: 0, bytes_max, over }

@@ -29,7 +29,7 @@ impl StatementCache {
         StatementCache { last: None, others: LruCache::new(len_max.saturating_sub(1)) }
     }
 
-    /// What is known of the statement of this text, if it is kept.
+    /// The facts of the kept statement with this text.
     pub(crate) fn facts(&self, text: &str) -> Option<&Facts> {
         let prepared = match &self.last {
             Some(kept) if *kept.text == *text => Some(&kept.prepared),

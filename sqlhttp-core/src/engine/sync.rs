@@ -6,7 +6,8 @@
 //! has synced.
 
 use super::Progress;
-use super::session::{Role, Session, engine_error, sql_error};
+use super::blueprint::Role;
+use super::session::{Session, engine_error, sql_error};
 use super::sqlite::probe;
 use super::writer::Shared;
 use crate::model::{Error, SqlError};

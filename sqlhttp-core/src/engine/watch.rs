@@ -72,7 +72,7 @@ pub(crate) enum StopReason {
     Turn,
     /// It took more steps, or more time, than it may take on this thread.
     Budget,
-    /// It took longer than those that share its transaction can wait.
+    /// It took longer than a member of a group may.
     Company,
     /// It took more steps than its entry of the log allows.
     Steps,
@@ -93,7 +93,7 @@ pub(crate) struct Limits {
     /// Steps of all statements, those of virtual tables included, that are left. They differ between nodes, so using them
     /// up is a failure of this node alone.
     pub(crate) fuse: Option<u64>,
-    /// When the run has to make room for those that share its transaction, and begin anew by itself.
+    /// When the run has to leave the transaction that it shares. The writer then starts it again in a transaction of its own.
     pub(crate) alone_at: Option<Instant>,
     /// When the run ends in any case, as a failure of this node alone.
     pub(crate) fuse_at: Option<Instant>,

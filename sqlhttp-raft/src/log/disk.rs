@@ -35,7 +35,7 @@ pub(super) trait DiskFile: Send + Sync {
     fn len(&self) -> io::Result<u64>;
     fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()>;
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
-    /// Cuts off what is behind this length.
+    /// Shortens the file to this length.
     fn truncate(&self, len: u64) -> io::Result<()>;
     /// Makes durable what was written.
     fn sync(&self) -> io::Result<()>;

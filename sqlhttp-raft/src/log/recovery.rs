@@ -289,8 +289,8 @@ impl Reader {
         Ok(false)
     }
 
-    /// Cuts off a torn tail, so that nothing of it can ever be taken for what comes in its place. The file becomes shorter: on
-    /// a full disk zeros might find no space, and the tail may be what fills it.
+    /// Cuts off a torn tail, so that no part of it can ever be read as a frame. The file becomes shorter, because on a full
+    /// disk there may be no space for zeros in the tail's place.
     fn cut(&self, content: &Content, at: usize) -> Result<(), LogError> {
         tracing::warn!(
             target: "raft",

@@ -42,11 +42,11 @@ const PING_INTERVAL: Duration = Duration::from_secs(30);
 /// The answer to plain HTTP on a port of HTTPS, in the words of Go's server.
 const PLAIN_TEXT_ANSWER: &[u8] = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
 
-/// Changes when connections are to finish what runs. A connection keeps its receiver to its end, so that the sender knows
-/// when there are no connections left.
+/// Signals a graceful shutdown: each connection finishes its running requests and closes. A connection keeps its receiver
+/// until it closes, so the sender can await the end of all connections.
 type Stopping = watch::Receiver<()>;
 
-/// Serves a connection to its end. When `stopping` changes, the connection finishes what runs, and closes.
+/// Serves a connection to its end. When `stopping` changes, the connection finishes its running requests and closes.
 pub(crate) async fn serve(socket: TcpStream, peer: Arc<Peer>, state: Arc<State>, tls: Option<Tls>, stopping: Stopping) {
     let limit = state.limits.first_request_timeout;
     let serving = async {

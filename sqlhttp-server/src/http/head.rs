@@ -21,7 +21,7 @@ const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 const LENGTH: &[u8; 15] = b"content-length:";
 const CODING: &[u8; 18] = b"transfer-encoding:";
 
-/// What a head ends with, unless its lines end without a carriage return.
+/// The end of a head whose lines end in CR LF.
 static END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\r\n\r\n"));
 
 /// Why a head is ambiguous, if it is: a proxy in front of this server may find another host in it, or another end of the

@@ -78,7 +78,7 @@ struct Server {
     tls: Option<Tls>,
     places: Arc<Places>,
     refusals: Arc<Semaphore>,
-    /// Changes when the connections are to finish what runs. Each of them has a receiver.
+    /// Signals a graceful shutdown to the connections, each of which has a receiver.
     stopping: watch::Sender<()>,
     abort: CancellationToken,
     tasks: TaskTracker,

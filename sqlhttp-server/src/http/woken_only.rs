@@ -1,7 +1,8 @@
-//! Futures that rarely have anything to do, beside one that is polled often.
+//! Polls a future only after its own waker was called.
 //!
-//! A connection waits for its socket and its requests, and also for its own end. A future for the end that is polled each time
-//! takes a lock or two each time. [`WokenOnly`] has a waker of its own, which tells whether polling is of use.
+//! A task that awaits several futures polls all of them each time it is woken. The future that ends a connection is ready once,
+//! and each poll of it takes a lock. [`WokenOnly`] gives such a future a waker of its own, and skips a poll if that waker was
+//! not called.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -12,44 +13,44 @@ use std::task::{Context, Poll, Wake, Waker};
 use futures_util::task::AtomicWaker;
 use hyper_util::server::graceful::GracefulConnection;
 
-/// A future that is polled only after it has been woken itself, however often its task is.
+/// A future that is polled only after its own waker was called, or by another task than before.
 pub(crate) struct WokenOnly<F> {
     future: Pin<Box<F>>,
-    bell: Arc<Bell>,
-    /// The waker that the future knows: it rings the bell.
+    flag: Arc<Flag>,
+    /// The waker that the future has: it sets the flag.
     waker: Waker,
-    /// The waker that the bell knows, as long as it has not rung.
+    /// The task's waker that is registered with the flag, until the flag is set.
     task: Waker,
 }
 
-/// What a [`WokenOnly`] hears when its future is woken.
-struct Bell {
-    has_rung: AtomicBool,
+/// The waker of the future of a [`WokenOnly`]. It wakes the task, too.
+struct Flag {
+    is_woken: AtomicBool,
     task: AtomicWaker,
 }
 
-impl Wake for Bell {
+impl Wake for Flag {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.has_rung.store(true, Ordering::Release);
+        self.is_woken.store(true, Ordering::Release);
         self.task.wake();
     }
 }
 
 impl<F: Future> WokenOnly<F> {
     pub(crate) fn new(future: F) -> Self {
-        let bell = Arc::new(Bell { has_rung: AtomicBool::new(true), task: AtomicWaker::new() });
-        let waker = Waker::from(Arc::clone(&bell));
-        WokenOnly { future: Box::pin(future), bell, waker, task: Waker::noop().clone() }
+        let flag = Arc::new(Flag { is_woken: AtomicBool::new(true), task: AtomicWaker::new() });
+        let waker = Waker::from(Arc::clone(&flag));
+        WokenOnly { future: Box::pin(future), flag, waker, task: Waker::noop().clone() }
     }
 
     /// Polls the future if that is of use.
     #[inline]
     pub(crate) fn poll(&mut self, cx: &Context<'_>) -> Poll<F::Output> {
-        if !self.bell.has_rung.load(Ordering::Acquire) && self.task.will_wake(cx.waker()) {
+        if !self.flag.is_woken.load(Ordering::Acquire) && self.task.will_wake(cx.waker()) {
             return Poll::Pending;
         }
         self.poll_now(cx)
@@ -57,10 +58,10 @@ impl<F: Future> WokenOnly<F> {
 
     #[cold]
     fn poll_now(&mut self, cx: &Context<'_>) -> Poll<F::Output> {
-        // In this order: the bell may ring at any time, and forgets the task's waker then. If it rings before it knows the
-        // waker, the future has what woke it when it is polled below; if it rings later, the next call finds that it has rung.
-        self.bell.has_rung.store(false, Ordering::Relaxed);
-        self.bell.task.register(cx.waker());
+        // The order matters, because the waker can be called at any time. A call before the task is registered is seen by the
+        // poll below; a later call sets the flag and wakes the task.
+        self.flag.is_woken.store(false, Ordering::Relaxed);
+        self.flag.task.register(cx.waker());
         self.task.clone_from(cx.waker());
         self.future.as_mut().poll(&mut Context::from_waker(&self.waker))
     }

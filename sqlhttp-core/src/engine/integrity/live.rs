@@ -15,9 +15,10 @@ use tokio::sync::oneshot;
 
 use super::{DAMAGES_MAX, Depth, Scope, damages, is_damage};
 use crate::engine::background::spawn_yielding;
+use crate::engine::blueprint::Role;
 use crate::engine::file_watch::wal_of;
 use crate::engine::readers::Readers;
-use crate::engine::session::{Role, Session, engine_error, sql_error};
+use crate::engine::session::{Session, engine_error, sql_error};
 use crate::engine::sqlite::pages;
 use crate::engine::stamps;
 use crate::engine::watch::Cancel;

@@ -61,7 +61,7 @@ type Open = unsafe extern "C" fn(
     *mut c_int,
 ) -> c_int;
 
-/// What a copied VFS has of its original.
+/// The properties of the original of a copied VFS.
 #[derive(Clone, Copy)]
 struct Original {
     open: Open,

@@ -300,7 +300,7 @@ mod tests {
             begin_run(8 * HUGE, None);
             let taken = [take(HUGE), take(HUGE)];
             let why = refused();
-            // What is not counted for the process is not limited by it.
+            // Small blocks do not count towards the limit of the process.
             assert!((0..3 * HUGE / (LARGE - 1)).all(|_| take(LARGE - 1)));
             end_run();
             // Nor is the engine's own work, which has no limit for its run.

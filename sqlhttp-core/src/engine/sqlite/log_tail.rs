@@ -1,4 +1,4 @@
-//! Cuts off the end of a write-ahead log what was never committed.
+//! Cuts a write-ahead log behind its last commit.
 //!
 //! A transaction larger than the page cache writes to the log before it commits. After a rollback or a crash its frames
 //! stay in the file, and the space they take may be the space that a checkpoint needs. SQLite itself shortens the log only
@@ -88,7 +88,7 @@ unsafe fn size_of_file(file: *mut ffi::sqlite3_file) -> Result<i64, SqlError> {
 }
 
 /// # Safety
-/// The file is open, and nobody needs what is behind `size`.
+/// The file is open, and no connection reads the bytes behind `size`.
 unsafe fn truncate(file: *mut ffi::sqlite3_file, size: i64) -> Result<(), SqlError> {
     // SAFETY: the caller's promise.
     let code = unsafe { (*(*file).pMethods).xTruncate.map_or(ffi::SQLITE_IOERR_TRUNCATE, |cut| cut(file, size)) };

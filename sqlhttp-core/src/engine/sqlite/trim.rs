@@ -123,3 +123,31 @@ impl<'a> Iterator for Characters<'a> {
         Some(character)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_set_is_interrupted_while_it_is_read() {
+        let long = vec![b'a'; 8 << 20];
+        let stop = || true;
+        assert!(matches!(Set::new(&long, &mut Meter::new(&stop)), Err(CallError::Interrupted)));
+        let go_on = || false;
+        let set = Set::new(&long, &mut Meter::new(&go_on)).map(|set| (set.characters.len(), set.places.len()));
+        assert!(matches!(set, Ok((0, 1))));
+    }
+
+    #[test]
+    fn a_set_with_more_characters_than_unicode_has_is_too_big() {
+        // Invalid UTF-8: each character is a first byte and three others.
+        let count = u32::try_from(DISTINCT_MAX).unwrap_or(u32::MAX) + 1;
+        let character = |n: u32| {
+            [0xC0 | (n >> 18) as u8, 0x80 | (n >> 12) as u8 & 63, 0x80 | (n >> 6) as u8 & 63, 0x80 | n as u8 & 63]
+        };
+        let set: Vec<u8> = (0..count).flat_map(character).collect();
+        let go_on = || false;
+        assert!(matches!(Set::new(&set, &mut Meter::new(&go_on)), Err(CallError::TooBig)));
+        assert!(Set::new(&set[4..], &mut Meter::new(&go_on)).is_ok());
+    }
+}

@@ -97,7 +97,7 @@ impl Trouble {
 #[derive(Debug, Default)]
 pub(super) struct Local {
     attempts: u32,
-    /// What the last attempt has written, bytes.
+    /// The bytes that the last attempt has written.
     written: u64,
     warned: Option<Instant>,
 }

@@ -9,15 +9,15 @@ use super::thread::Writer;
 const FREE_BYTES_MIN: u64 = 32 << 20;
 
 impl Writer<'_> {
-    /// Gives what the transaction that was rolled back has written back to the disk. (A transaction larger than the cache
-    /// writes to the write-ahead log before it commits.)
+    /// Frees the space that the rolled-back transaction has taken. (A transaction larger than the cache writes to the
+    /// write-ahead log before it commits.)
     ///
     /// The log is cut before the checkpoint, which may need the space in the database file.
     pub(super) fn free_space(&mut self) {
         if self.shared.blueprint.file().is_none() {
             return;
         }
-        match self.session.cut_log_tail() {
+        match self.session.cut_log_tail(&self.shared.blueprint) {
             Ok(bytes) => tracing::debug!(bytes, "the write-ahead log is cut behind its last commit"),
             Err(error) => tracing::debug!(%error, "the write-ahead log keeps its size"),
         }

@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockWriteGuard};
 
 use super::queue::{Gathered, Job, Queue, Task};
 use crate::engine::anchor::Anchor;
+use crate::engine::blueprint::{Blueprint, Role};
 use crate::engine::file_watch::{FileWatch, wal_of};
 use crate::engine::integrity::live::Checks;
 use crate::engine::options::{JournalMode, Writes};
 use crate::engine::progress::Progress;
-use crate::engine::session::{Blueprint, Role, Session, engine_error, sql_error};
+use crate::engine::session::{Session, engine_error, sql_error};
 use crate::engine::watch::Cancel;
 use crate::model::{Error, SqlError};
 

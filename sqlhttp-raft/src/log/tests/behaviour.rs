@@ -189,7 +189,7 @@ async fn a_full_disk_is_waited_for() {
     log.close();
 }
 
-/// The tail of a write for which there was no space may be what fills the disk.
+/// The torn tail of a write can fill the disk.
 #[tokio::test]
 async fn the_space_of_a_torn_tail_is_given_back() {
     let dir = tempfile::tempdir().unwrap();
