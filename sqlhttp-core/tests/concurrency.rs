@@ -299,6 +299,16 @@ fn a_column_that_is_new_can_be_renamed_and_dropped() {
     request("INSERT INTO t(e) VALUES (1)");
 }
 
+/// To a connection with an empty schema both are reads that do nothing.
+#[test]
+fn reindex_and_analyze_of_new_tables_are_writes() {
+    for sql in ["REINDEX", "ANALYZE"] {
+        let (_place, db) = with_table(Options::default());
+        exec(&db, "CREATE INDEX by_a ON t(a)");
+        assert!(db.classify_blocking(Batch::one(Step::execute(sql, ()))).expect("an answer").writes, "{sql}");
+    }
+}
+
 #[test]
 fn a_lock_that_somebody_else_holds_is_busy() {
     for journal_mode in [JournalMode::Wal, JournalMode::Delete] {

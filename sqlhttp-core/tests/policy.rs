@@ -239,6 +239,9 @@ fn ordinary_statements_take_long_values() {
     for i in 0..20 {
         exec(&db, &format!("CREATE INDEX by{i} ON wide(c{i}, c{})", i + 1));
     }
+    for i in 0..5 {
+        exec(&db, &format!("CREATE INDEX sum{i} ON wide({})", vec![format!("c{i}"); 60].join(" + ")));
+    }
     exec(&db, "REINDEX");
     for (select, times) in [("coalesce(c{}, '')", 200), ("max(c{})", 150), ("c{}", 200)] {
         let list: Vec<_> = (0..times).map(|i| select.replace("{}", &i.to_string())).collect();

@@ -235,6 +235,11 @@ impl Recorder {
         self.with(|seen| seen.refused.take())
     }
 
+    /// Whether SQLite has asked for anything while the statement was prepared.
+    pub(crate) fn saw_actions(&self) -> bool {
+        self.with(|seen| seen.any_action)
+    }
+
     /// The table from which the statement reads a value that differs between nodes, if it reads one.
     pub(crate) fn local(&self) -> Option<String> {
         self.with(|seen| seen.local.clone())

@@ -314,12 +314,18 @@ impl Session {
 
     fn find(&self, sql: &CStr, author: Author) -> Result<Found, Failure> {
         let found = self.find_in_known_schema(sql, author);
-        match &found {
-            Err(Failure::Sql(error)) if error.code == rusqlite::ffi::SQLITE_ERROR && self.renew_schema() => {
-                self.find_in_known_schema(sql, author)
+        let may_depend_on_new_schema = match &found {
+            Err(Failure::Sql(error)) => error.code == rusqlite::ffi::SQLITE_ERROR,
+            Err(_) => false,
+            // REINDEX and ANALYZE have nothing to do in an empty schema.
+            Ok(found) => {
+                found.statement.as_ref().is_some_and(|statement| statement.readonly() && !self.recorder.saw_actions())
             }
-            _ => found,
+        };
+        if may_depend_on_new_schema && self.renew_schema() {
+            return self.find_in_known_schema(sql, author);
         }
+        found
     }
 
     fn find_in_known_schema(&self, sql: &CStr, author: Author) -> Result<Found, Failure> {
@@ -330,7 +336,7 @@ impl Session {
     }
 
     /// Reads the schema again if another connection has changed it. SQLite itself does so before it reports most errors, but
-    /// not when ALTER TABLE does not find a column. Returns whether the schema is up to date; the writer's always is.
+    /// not when ALTER TABLE does not find a column, nor when REINDEX finds no index. Returns whether the schema is up to date; the writer's always is.
     fn renew_schema(&self) -> bool {
         if self.role != Role::Reader {
             return false;

@@ -176,13 +176,36 @@ unsafe fn grows(file: *mut ffi::sqlite3_file, end: i64) -> bool {
 /// Whether the disk of a file has more than the reserve. A disk that does not tell is not limited.
 #[cfg(unix)]
 fn has_reserve(file: &CStr) -> bool {
-    rustix::fs::statvfs(file).map_or(true, |stat| {
-        let reserve = RESERVE_BYTES_MAX.min(stat.f_blocks.saturating_mul(stat.f_frsize) / 16);
-        stat.f_bavail.saturating_mul(stat.f_frsize) >= reserve.saturating_add(ASK_EVERY.unsigned_abs())
-    })
+    let bytes = |blocks: u64, size: u64| blocks.saturating_mul(size);
+    rustix::fs::statvfs(file)
+        .map_or(true, |stat| is_above_reserve(bytes(stat.f_bavail, stat.f_frsize), bytes(stat.f_blocks, stat.f_frsize)))
+}
+
+/// Whether so many free bytes of a disk leave the reserve after the next [`ASK_EVERY`] bytes of growth.
+#[cfg(unix)]
+fn is_above_reserve(free: u64, total: u64) -> bool {
+    free >= RESERVE_BYTES_MAX.min(total / 16).saturating_add(ASK_EVERY.unsigned_abs())
 }
 
 #[cfg(not(unix))]
 fn has_reserve(_file: &CStr) -> bool {
     true
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_leaves_a_reserve_of_the_disk() {
+        const MIB: u64 = 1 << 20;
+        for (free, total, may_grow) in [
+            (9 * MIB, 1000 * MIB, true),
+            (9 * MIB - 1, 1000 * MIB, false),
+            (3 * MIB + MIB / 2, 40 * MIB, true),
+            (3 * MIB + MIB / 2 - 1, 40 * MIB, false),
+        ] {
+            assert_eq!(is_above_reserve(free, total), may_grow, "{free} of {total}");
+        }
+    }
 }
