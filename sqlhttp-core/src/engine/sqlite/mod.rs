@@ -3,7 +3,7 @@
 //! * [`statement`]: prepared statements that are owned, not borrowed from their connection, with the tail of the text.
 //! * [`clock`]: a VFS whose clock answers from the stamp of the batch that runs on this thread.
 //! * [`full`]: notes whether a disk was full, and leaves a reserve of it; [`log_tail`]: cuts a write-ahead log behind its last commit.
-//! * `faulty` (with the feature `fault-injection`): a simulated disk, for tests.
+//! * `faulty`, `observer` (with the feature `fault-injection`): a simulated disk, and the statements that run, for tests.
 //! * [`memory`]: a VFS whose files live in this process's memory, for databases in memory.
 //! * [`mod@file`], [`locks`]: what such VFSs share: the C face of an open file; its locks and its shared memory.
 //! * [`functions`]: the SQL functions of the engine's connections; [`math`], [`text`], [`trim`], [`unhex`]: those that replace SQLite's own;
@@ -28,6 +28,8 @@ mod locks;
 pub(crate) mod log_tail;
 mod math;
 pub(crate) mod memory;
+#[cfg(feature = "fault-injection")]
+pub(crate) mod observer;
 pub(crate) mod pages;
 pub(crate) mod probe;
 pub(crate) mod program;

@@ -85,6 +85,11 @@ unsafe extern "C" fn program_begins(
     // SAFETY: SQLite gives the text of the statement that begins, or a comment with the name of the trigger. It ends in a NUL,
     // so the second byte is there if the first is not the end.
     let is_comment = !text.is_null() && unsafe { *text == b'-' && *text.add(1) == b'-' };
+    #[cfg(feature = "fault-injection")]
+    if !is_comment && !text.is_null() {
+        // SAFETY: SQLite gives a statement that begins, and its text.
+        unsafe { super::observer::statement_begins(statement, text.cast()) };
+    }
     // Virtual tables run statements of their own.
     if !is_comment || !steps::is_running(statement) {
         return 0;
