@@ -67,6 +67,8 @@ mod node;
 mod options;
 mod propose;
 mod runtime;
+#[cfg(test)]
+mod scripts;
 mod skip;
 mod stamps;
 mod start;

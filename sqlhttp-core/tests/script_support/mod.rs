@@ -146,8 +146,8 @@ pub(crate) fn set_fault(disk: &FaultyDisk, fault: &str) -> Output {
     Ok(String::new())
 }
 
-/// A batch whose steps are separated by `;;`. Tags: `each` (each step is a transaction), `continue` (the batch goes on after a
-/// step that fails), `count` (rows are not wanted).
+/// A batch whose steps are separated by `;;`. Tags: `each` (each step is a transaction), `continue` (the batch goes on
+/// after a step that fails), `count` (rows are not wanted).
 pub(crate) fn batch(text: &str, tags: &std::collections::BTreeSet<String>) -> Batch {
     let has = |tag: &str| tags.contains(tag);
     let step = |sql: &str| {

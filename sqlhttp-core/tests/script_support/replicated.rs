@@ -1,14 +1,14 @@
 //! Scripts of a database that applies a log (`Database::apply`).
 //!
-//! * `open [foreign_keys=BOOL] [sole=BOOL]`: Opens the database on a simulated disk, and prints its progress. `sole`: no
-//!   other node has to come to the same results.
-//! * `entry [term=N] [foreign_keys=BOOL] [limit=STEPS]`: Adds an entry to the log of the script. Its index is the next one. The
-//!   operations that follow belong to it; without any, it is blank. `limit`: the steps of SQLite's virtual machine that each
-//!   batch may take. `foreign_keys`: the condition that the entry carries.
+//! * `open [foreign_keys=BOOL] [sole=BOOL]`: Opens the database on a simulated disk, and prints its progress. `sole`:
+//!   no other node has to come to the same results.
+//! * `entry [term=N] [foreign_keys=BOOL] [limit=STEPS]`: Adds an entry to the log of the script. Its index is the next
+//!   one. The operations that follow belong to it; without any, it is blank. `limit`: the steps of SQLite's virtual
+//!   machine that each batch may take. `foreign_keys`: the condition that the entry carries.
 //! * `> SQL`: Adds a batch to the entry. Its steps are separated by `;;`.
 //! * `barrier`, `membership TEXT`: Add a barrier, or a membership.
-//! * `apply [FROM [TO]]`: Applies entries of these indexes in one call; by default those that have not been applied by the
-//!   script. Prints the statements that begin on the writer's connection, the outcomes, and the progress.
+//! * `apply [FROM [TO]]`: Applies entries of these indexes in one call; by default those that have not been applied by
+//!   the script. Prints the statements that begin on the writer's connection, the outcomes, and the progress.
 //! * `sync`: Makes durable what has been applied, and prints up to where.
 //! * `crash`: The power fails: what was not synced is lost.
 //! * `close`: Closes the database.
@@ -18,9 +18,9 @@
 //! Tags of a batch: `[each]`, each step is a transaction; `[continue]`, the batch goes on after a step that fails;
 //! `[exclusive]`, it shares its transaction with no other.
 //!
-//! Output: `writer: SQL` is a statement that begins on the writer's connection; `(write progress)` is the one that writes the
-//! record of progress. `INDEX.NUMBER: …` is the outcome of an operation of an entry, counted from 0. The progress is the last
-//! entry that is applied whole, and the operations and steps of the next one that are applied.
+//! Output: `writer: SQL` is a statement that begins on the writer's connection; `(write progress)` is the one that
+//! writes the record of progress. `INDEX.NUMBER: …` is the outcome of an operation of an entry, counted from 0. The
+//! progress is the last entry that is applied whole, and the operations and steps of the next one that are applied.
 
 use std::sync::Arc;
 

@@ -17,8 +17,9 @@
 //! Tags of a batch: `[each]`, each step is a transaction; `[continue]`, the batch goes on after a step that fails;
 //! `[count]`, rows are not wanted; `[query]`, the batch must not write.
 //!
-//! Output: `writer: SQL` is a statement that begins on the writer's connection, `writer: (a new connection)` a connection
-//! that replaces the one before. `NAME: …` is an outcome; a number in parentheses is SQLite's extended result code.
+//! Output: `writer: SQL` is a statement that begins on the writer's connection, `writer: (a new connection)` a
+//! connection that replaces the one before. `NAME: …` is an outcome; a number in parentheses is SQLite's extended
+//! result code.
 
 use std::collections::BTreeSet;
 use std::future::Future;

@@ -1,7 +1,7 @@
 //! Goldenscripts of the log (`scripts/`): what operations write, and what recovery decides after crashes and damage.
 //!
-//! A script consists of commands, `---`, and their output; its name is the rule that it pins. `UPDATE_GOLDENFILES=1 cargo test`
-//! writes the output again; read the difference before you commit it.
+//! A script consists of commands, `---`, and their output; its name is the rule that it pins. `UPDATE_GOLDENFILES=1
+//! cargo test` writes the output again; read the difference before you commit it.
 //!
 //! An entry is written `INDEX@TERM`, its index counted from 1. FILE is the number of a segment. The log lives on a
 //! [`SimulatedDisk`].
