@@ -16,9 +16,9 @@ use std::time::Duration;
 use sqlhttp_rqlite::format_duration;
 use tracing::Level;
 
-use crate::cluster::log;
-use crate::config::goflag::{self, FlagError, Scanned, scan};
-use crate::config::{LogFormat, TlsFiles};
+use super::log;
+use crate::standalone::config::goflag::{self, FlagError, Scanned, scan};
+use crate::standalone::config::{LogFormat, TlsFiles};
 use typed::Typed;
 
 /// The program's name, in the version and the usage text.
