@@ -12,10 +12,10 @@ use sqlhttp_core::{BoxFuture, Error};
 use super::auth::token_matches;
 use super::context::{Entry, State};
 use super::ws4sqlite::answer;
+use crate::api::auth::TokenConfig;
 use crate::http::peer::Peer;
 use crate::http::reply::{self, HttpResponse};
 use crate::process::metrics::DatabaseMetrics;
-use crate::standalone::config::WebServiceConfig;
 use crate::standalone::route::query_parameter;
 
 /// Who runs a database's macros and backups. Dropping a future gives the run up as soon as that is possible.
@@ -131,7 +131,7 @@ impl AdminCall<'_> {
         error(StatusCode::NOT_FOUND.as_u16(), None, &format!("{what}: not found"))
     }
 
-    async fn refuse(&self, access: &WebServiceConfig, what: &str) -> Option<HttpResponse> {
+    async fn refuse(&self, access: &TokenConfig, what: &str) -> Option<HttpResponse> {
         let token = query_parameter(self.request.uri.query(), "token");
         let key = self.state.penalty.key("", self.peer.address.ip());
         if access.token_sha256.is_some() && self.state.penalty.check(key).is_err() {

@@ -3,6 +3,9 @@
 //! Passwords are known as their SHA-256 only and compared in constant time; a user that does not exist costs the same
 //! work as one with a wrong password. Failures are answered after a delay (see [`Penalty`](crate::api::penalty::Penalty)).
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -13,7 +16,43 @@ use sqlhttp_core::{
 use sqlhttp_ws4sqlite::Credentials;
 use subtle::ConstantTimeEq;
 
-use crate::standalone::config::Users;
+/// Who may use a database.
+#[derive(Debug, Clone)]
+pub struct AuthConfig {
+    /// Where credentials travel.
+    pub mode: AuthMode,
+    /// Who is known.
+    pub users: Users,
+    /// The status of a refusal, 401 unless configured.
+    pub error_code: u16,
+}
+
+/// Where credentials travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuthMode {
+    /// In the `Authorization: Basic` header.
+    Http,
+    /// In the request's `credentials` object.
+    Inline,
+}
+
+/// Who is known.
+#[derive(Debug, Clone)]
+pub enum Users {
+    /// Whoever this query, with parameters `user` and `password`, yields a row for.
+    ByQuery(Arc<str>),
+    /// User name to SHA-256 of the password.
+    ByCredentials(HashMap<String, [u8; 32]>),
+}
+
+/// How a macro or backup is called over HTTP.
+#[derive(Debug, Clone)]
+pub struct TokenConfig {
+    /// SHA-256 of the token that the caller must send; `None`: no token.
+    pub token_sha256: Option<[u8; 32]>,
+    /// The status of a refusal, 401 unless configured.
+    pub error_code: u16,
+}
 
 /// Base64 as HTTP clients write it: the standard alphabet, padding optional.
 const BASE64: GeneralPurpose = GeneralPurpose::new(

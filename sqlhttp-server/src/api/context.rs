@@ -16,16 +16,18 @@ use super::penalty::Penalty;
 use super::rqlite::Node;
 use super::rqlite::counters::Vars;
 use super::ws4sqlite::cors::{CorsError, CorsPolicy};
+use crate::api::auth::AuthConfig;
+use crate::api::auth::TokenConfig;
 use crate::cluster::member::Member;
 use crate::cluster::write_queue::WriteQueue;
 use crate::http::body::Bounds;
 use crate::http::body_memory::BodyBudget;
 use crate::http::origin::AllowedHosts;
+use crate::process::metrics::LastBackup;
 use crate::process::metrics::{LogTimes, Metrics, Observed, StatusFn};
-use crate::standalone::config::{AuthConfig, DatabaseConfig, ServerConfig, WebServiceConfig};
+use crate::standalone::config::{DatabaseConfig, ServerConfig};
 use crate::standalone::files::Files;
 use crate::standalone::route::{DatabaseIndex, Table};
-use crate::standalone::schedule::LastBackup;
 
 /// A database to be served.
 pub struct Served {
@@ -110,9 +112,9 @@ pub(crate) struct Entry {
     pub(crate) cors_origin: Option<String>,
     pub(crate) admin: Option<Arc<dyn Admin>>,
     /// The macros that may be called over HTTP.
-    pub(crate) macros: HashMap<String, WebServiceConfig>,
+    pub(crate) macros: HashMap<String, TokenConfig>,
     /// How a backup may be asked for over HTTP, if it may.
-    pub(crate) backup: Option<WebServiceConfig>,
+    pub(crate) backup: Option<TokenConfig>,
     pub(crate) location: Location,
     pub(crate) journal_mode: JournalMode,
     status: Option<StatusFn>,

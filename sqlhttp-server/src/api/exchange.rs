@@ -15,6 +15,8 @@ use super::auth::{self, Verdict};
 use super::context::{Entry, State};
 use super::penalty::Key;
 use super::ws4sqlite::answer;
+use crate::api::auth::AuthConfig;
+use crate::api::auth::AuthMode;
 use crate::http::body::{self, BodyError};
 use crate::http::body_memory::Claim;
 use crate::http::content::{Coding, Kind};
@@ -22,7 +24,6 @@ use crate::http::peer::Peer;
 use crate::http::reply::{self, HttpResponse, Rejection};
 use crate::http::request_log;
 use crate::process::metrics::DatabaseMetrics;
-use crate::standalone::config::{AuthConfig, AuthMode};
 use crate::standalone::route::DatabaseIndex;
 
 /// Longer bodies are decoded on a thread that may be kept busy, in bytes.

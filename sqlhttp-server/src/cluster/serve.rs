@@ -19,11 +19,11 @@ use super::member::{Member, NodeAdmin};
 use crate::api::{Served, State};
 use crate::http::run;
 use crate::process::database_watch;
+use crate::process::metrics::LastBackup;
 use crate::process::metrics::LogTimes;
 use crate::process::shutdown;
 use crate::process::tls::{Tls, TlsOptions};
 use crate::standalone::config::{DatabaseConfig, ServerConfig};
-use crate::standalone::schedule::LastBackup;
 
 /// How long a stop waits for requests that run.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(4);

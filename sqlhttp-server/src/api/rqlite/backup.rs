@@ -45,7 +45,7 @@ pub(crate) async fn answer(exchange: &Exchange<'_>, params: Params) -> Result<Ht
     exchange.state.vars.backups.add(1);
     let copy = Copy::make(exchange, params.vacuum).await?;
     exchange.state.node.has_backed_up();
-    exchange.database.last_backup.is_now();
+    exchange.database.last_backup.record();
     let wal = params.backup_format == BackupFormat::Binary
         && !params.vacuum
         && exchange.database.journal_mode == JournalMode::Wal

@@ -33,9 +33,9 @@ use sqlhttp_rqlite::{ContentType, Endpoint, Params, Refusal, Reply, VERSION};
 
 use super::exchange::{Exchange, Locked, TOO_MANY_FAILURES};
 use super::ws4sqlite::answer::log;
+use crate::api::auth::AuthMode;
 use crate::http::body::BodyError;
 use crate::http::reply::{self, HttpResponse, Rejection, ReplyBody};
-use crate::standalone::config::AuthMode;
 use crate::standalone::route::Resource;
 
 pub(crate) const X_RQLITE_VERSION: HeaderName = HeaderName::from_static("x-rqlite-version");

@@ -17,8 +17,9 @@ use sqlhttp_rqlite::format_duration;
 use tracing::Level;
 
 use super::log;
+use crate::process::logging::LogFormat;
+use crate::process::tls::TlsFiles;
 use crate::standalone::config::goflag::{self, FlagError, Scanned, scan};
-use crate::standalone::config::{LogFormat, TlsFiles};
 use typed::Typed;
 
 /// The program's name, in the version and the usage text.

@@ -4,6 +4,7 @@
 //! tells of itself is asked for when the metrics are read.
 
 pub(crate) mod files;
+mod last_backup;
 pub(crate) mod process;
 pub(crate) mod sql;
 
@@ -23,10 +24,10 @@ use prometheus_client::registry::Registry;
 use sqlhttp_core::{Location, Status};
 
 use self::files::Certificate;
+pub use self::last_backup::LastBackup;
 use self::process::Process;
 pub(crate) use self::sql::{Interrupted, SqlCounters};
 use crate::cluster::member::Member;
-use crate::standalone::schedule::LastBackup;
 
 /// The prefix of the names of our own series.
 const PREFIX: &str = "sqlhttp";
@@ -314,7 +315,7 @@ mod tests {
         let status: StatusFn = Arc::new(|| Status { wal_bytes: 4096, batches_written: 7, ..Status::default() });
         let file = Location::File(std::env::temp_dir().join("a.db"));
         let (a, b) = (observed("a", file, Some(status)), observed("b", Location::Memory, None));
-        a.last_backup.is_now();
+        a.last_backup.record();
         a.sql.rows_returned(3);
         b.sql.request_failed(&sqlhttp_core::Error::Closed);
         Metrics::new(vec![a, b], None)

@@ -15,7 +15,6 @@ use rustls_pki_types::pem;
 use serde::Serialize;
 use tokio_rustls::TlsAcceptor;
 
-use crate::standalone::config::TlsFiles;
 use identity::Identity;
 
 /// HTTP/2's name in the TLS handshake.
@@ -23,6 +22,15 @@ pub(crate) const HTTP_2: &[u8] = b"h2";
 
 /// The protocols that a client may choose from.
 const PROTOCOLS: [&str; 2] = ["h2", "http/1.1"];
+
+/// PEM files for HTTPS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate chain.
+    pub cert: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+}
 
 /// How HTTPS is served.
 #[derive(Debug, Clone, PartialEq, Eq)]

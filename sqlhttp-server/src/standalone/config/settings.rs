@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use super::flags::Settings;
 use super::resolve::expand_home;
-use super::{EngineConfig, LogFormat, ServerConfig, TlsFiles};
+use super::{EngineConfig, ServerConfig};
+use crate::process::logging::LogFormat;
+use crate::process::tls::TlsFiles;
 
 /// The HTTP library cannot work with less.
 const HEADER_BYTES_MIN: u64 = 8 << 10;

@@ -8,16 +8,16 @@ use sqlhttp_core::{Database, JournalMode, Location, Options};
 
 use super::plan::Plan;
 use super::{Console, Created, Opened};
+use crate::api::auth::AuthConfig;
+use crate::api::auth::Users;
 use crate::api::ws4sqlite::CorsPolicy;
+use crate::process::metrics::LastBackup;
 use crate::standalone::config::mistake::Mistake;
 use crate::standalone::config::resolve::{self, ResolvedTask};
-use crate::standalone::config::{
-    AuthConfig, BackupConfig, DatabaseConfig, DirectoryBackupConfig, EngineConfig, ExecutionConfig,
-};
-use crate::standalone::config::{MacroConfig, TaskConfig, Users, source};
+use crate::standalone::config::{BackupConfig, DatabaseConfig, DirectoryBackupConfig, EngineConfig, ExecutionConfig};
+use crate::standalone::config::{MacroConfig, TaskConfig, source};
 use crate::standalone::messages;
 use crate::standalone::schedule;
-use crate::standalone::schedule::LastBackup;
 use crate::standalone::scratch;
 
 /// A database that is open, and what is left of its start.

@@ -23,7 +23,7 @@ use super::config::flags::{self, CommandLine, FlagError, PROGRAM, Settings};
 use super::config::{DatabaseConfig, EngineConfig, ServerConfig, file, settings};
 use super::messages;
 use super::schedule;
-use super::schedule::LastBackup;
+use crate::process::metrics::LastBackup;
 use launch::Launched;
 use plan::Plan;
 
