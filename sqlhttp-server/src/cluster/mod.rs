@@ -6,11 +6,12 @@
 //! * [`member`]: what requests need to know of the node that this server is.
 //! * [`serve`]: from the command line to the exit status.
 
+pub(crate) mod app;
 pub mod auth;
 pub(crate) mod collector;
 pub mod config;
+pub mod context;
 pub(crate) mod http;
 pub mod log;
-pub mod member;
 pub mod serve;
 pub(crate) mod write_queue;

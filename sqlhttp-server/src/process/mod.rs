@@ -7,3 +7,5 @@ pub(crate) mod metrics;
 pub(crate) mod reloading;
 pub mod shutdown;
 pub mod tls;
+
+pub use metrics::{LastBackup, StatusFn};

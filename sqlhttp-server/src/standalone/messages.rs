@@ -73,8 +73,9 @@ fn edit_distance(a: &str, b: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use chrono::TimeZone;
+
+    use super::*;
 
     fn error(code: i32, generic: &str, message: &str) -> SqlError {
         SqlError { code, generic: generic.into(), message: message.into(), offset: None }

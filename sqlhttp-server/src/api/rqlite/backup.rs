@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_compression::tokio::bufread::GzipEncoder;
@@ -14,10 +15,12 @@ use tokio::io::{AsyncBufRead, AsyncSeekExt, AsyncWriteExt, SeekFrom};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::io::{ReaderStream, StreamReader};
 
-use super::{dump, error, panicked};
+use super::dump;
+use crate::api::admin::Copies;
 use crate::api::exchange::Exchange;
-use crate::api::ws4sqlite::answer::log;
-use crate::http::reply::{self, ByteStream, HttpResponse, Rejection, ReplyBody};
+use crate::api::outcome::log;
+use crate::api::rqlite::reply::{error, panicked};
+use crate::http::reply::{self, ByteStream, EarlyResponse, HttpResponse, ReplyBody};
 
 /// How much of a file is sent at a time, in bytes.
 const PIECE_BYTES: usize = 64 << 10;
@@ -31,20 +34,20 @@ const VERSIONS_WAL: [u8; 2] = [2, 2];
 const HEADER_BYTES: u64 = 100;
 
 /// Sends the database.
-pub(crate) async fn answer(exchange: &Exchange<'_>, params: Params) -> Result<HttpResponse, Rejection> {
+pub(crate) async fn answer(exchange: &Exchange<'_>, params: Params) -> Result<HttpResponse, EarlyResponse> {
     if params.vacuum && params.backup_format != BackupFormat::Binary {
         return Err(Box::new(error(StatusCode::INTERNAL_SERVER_ERROR, "invalid backup format")));
     }
-    if let Some(member) = &exchange.state.member
-        && !params.noleader
-        && member.node.status().leader().is_none()
-    {
-        exchange.state.vars.leader_not_found.add(1);
+    let Some(copies) = &exchange.database.copies else {
+        return Err(Box::new(error(StatusCode::NOT_IMPLEMENTED, "this database cannot be copied")));
+    };
+    if !params.noleader && !copies.has_leader() {
+        exchange.context.counters.leader_not_found.add(1);
         return Err(Box::new(error(StatusCode::SERVICE_UNAVAILABLE, "leader not found")));
     }
-    exchange.state.vars.backups.add(1);
-    let copy = Copy::make(exchange, params.vacuum).await?;
-    exchange.state.node.has_backed_up();
+    exchange.context.counters.backups.add(1);
+    let copy = Copy::make(exchange, copies, params.vacuum).await?;
+    exchange.context.identity.record_backup();
     exchange.database.last_backup.record();
     let wal = params.backup_format == BackupFormat::Binary
         && !params.vacuum
@@ -75,17 +78,14 @@ pub(crate) struct Copy {
 }
 
 impl Copy {
-    async fn make(exchange: &Exchange<'_>, vacuumed: bool) -> Result<Copy, Rejection> {
-        let Some(admin) = &exchange.database.admin else {
-            return Err(Box::new(error(StatusCode::NOT_IMPLEMENTED, "this database cannot be copied")));
-        };
-        let place = exchange.state.node.copies.clone().try_acquire_owned();
+    async fn make(exchange: &Exchange<'_>, copies: &Arc<dyn Copies>, vacuumed: bool) -> Result<Copy, EarlyResponse> {
+        let place = exchange.context.identity.copies.clone().try_acquire_owned();
         let place = place.map_err(|_| Box::new(error(StatusCode::SERVICE_UNAVAILABLE, "too many backups at once")))?;
         let copy = Copy { path: fresh_path(&exchange.database.location), _place: place };
-        let admin = admin.clone();
+        let copies = copies.clone();
         // Not given up when the client goes away: a copy that is almost finished would get its name after we had removed
         // it. As it is, whatever there is in the end is removed.
-        let making = tokio::spawn(async move { admin.copy_to(&copy.path, vacuumed).await.map(|()| copy) });
+        let making = tokio::spawn(async move { copies.copy_to(&copy.path, vacuumed).await.map(|()| copy) });
         making.await.map_err(|_| Box::new(panicked()))?.map_err(|why| failed(&why))
     }
 }
@@ -142,7 +142,7 @@ fn gzipped(reader: impl AsyncBufRead + Send + 'static) -> ReplyBody {
     ReplyBody::stream(ReaderStream::with_capacity(GzipEncoder::new(Box::pin(reader)), PIECE_BYTES))
 }
 
-fn failed(why: &Error) -> Rejection {
+fn failed(why: &Error) -> EarlyResponse {
     log(why);
     Box::new(match why {
         Error::Overloaded(_)

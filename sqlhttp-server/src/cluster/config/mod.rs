@@ -15,12 +15,12 @@ use std::time::Duration;
 
 use sqlhttp_rqlite::format_duration;
 use tracing::Level;
+use typed::Typed;
 
 use super::log;
 use crate::process::logging::LogFormat;
 use crate::process::tls::TlsFiles;
 use crate::standalone::config::goflag::{self, FlagError, Scanned, scan};
-use typed::Typed;
 
 /// The program's name, in the version and the usage text.
 pub const PROGRAM: &str = "sqlhttp-cluster";

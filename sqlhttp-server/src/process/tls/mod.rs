@@ -8,14 +8,13 @@ mod tests;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use identity::Identity;
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::server::VerifierBuilderError;
 use rustls_pki_types::pem;
 use serde::Serialize;
 use tokio_rustls::TlsAcceptor;
-
-use identity::Identity;
 
 /// HTTP/2's name in the TLS handshake.
 pub(crate) const HTTP_2: &[u8] = b"h2";

@@ -19,8 +19,7 @@ use std::time::Duration;
 
 use sqlhttp_core::{JournalMode, Location};
 
-use crate::api::auth::AuthConfig;
-use crate::api::auth::TokenConfig;
+use crate::api::auth::{AuthConfig, TokenConfig};
 use crate::process::logging::LogFormat;
 use crate::process::tls::TlsFiles;
 

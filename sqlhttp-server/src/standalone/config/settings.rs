@@ -114,9 +114,10 @@ fn usize_of(count: u64) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::super::flags::{CommandLine, parse};
     use super::*;
-    use std::time::Duration;
 
     fn settings(line: &str) -> Settings {
         let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();

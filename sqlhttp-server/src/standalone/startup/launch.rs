@@ -8,17 +8,15 @@ use sqlhttp_core::{Database, JournalMode, Location, Options};
 
 use super::plan::Plan;
 use super::{Console, Created, Opened};
-use crate::api::auth::AuthConfig;
-use crate::api::auth::Users;
+use crate::api::auth::{AuthConfig, Users};
 use crate::api::ws4sqlite::CorsPolicy;
 use crate::process::metrics::LastBackup;
 use crate::standalone::config::mistake::Mistake;
 use crate::standalone::config::resolve::{self, ResolvedTask};
-use crate::standalone::config::{BackupConfig, DatabaseConfig, DirectoryBackupConfig, EngineConfig, ExecutionConfig};
-use crate::standalone::config::{MacroConfig, TaskConfig, source};
-use crate::standalone::messages;
-use crate::standalone::schedule;
-use crate::standalone::scratch;
+use crate::standalone::config::{
+    BackupConfig, DatabaseConfig, DirectoryBackupConfig, EngineConfig, ExecutionConfig, MacroConfig, TaskConfig, source,
+};
+use crate::standalone::{messages, schedule, scratch};
 
 /// A database that is open, and what is left of its start.
 pub(crate) struct Launched {

@@ -17,15 +17,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use chrono::Local;
+use launch::Launched;
+use plan::Plan;
 use sqlhttp_core::Database;
 
 use super::config::flags::{self, CommandLine, FlagError, PROGRAM, Settings};
 use super::config::{DatabaseConfig, EngineConfig, ServerConfig, file, settings};
-use super::messages;
-use super::schedule;
+use super::{messages, schedule};
 use crate::process::metrics::LastBackup;
-use launch::Launched;
-use plan::Plan;
 
 /// What a process is started with.
 #[derive(Clone, Default)]

@@ -85,9 +85,9 @@ pub(crate) fn build() -> Value {
 }
 
 fn http(exchange: &Exchange<'_>) -> Value {
-    let node = &exchange.state.node;
+    let node = &exchange.context.identity;
     let mut http = json!({
-        "auth": if exchange.database.auth.is_some() { "enabled" } else { "disabled" },
+        "auth": if exchange.database.rules.auth.is_some() { "enabled" } else { "disabled" },
         "bind_addr": node.address(),
         "queue": { "_default": {
             "batch_size": 1,
@@ -97,7 +97,7 @@ fn http(exchange: &Exchange<'_>) -> Value {
         }},
         "tls": { "enabled": node.tls.to_string() },
     });
-    if let Some(origin) = &exchange.database.cors_origin {
+    if let Some(origin) = &exchange.database.rules.cors_origin {
         http["allow_origin"] = json!(origin);
     }
     http
@@ -105,7 +105,7 @@ fn http(exchange: &Exchange<'_>) -> Value {
 
 /// How long the server runs.
 pub(crate) fn node(exchange: &Exchange<'_>) -> Value {
-    let node = &exchange.state.node;
+    let node = &exchange.context.identity;
     json!({
         "current_time": rfc3339(SystemTime::now()),
         "start_time": rfc3339(node.started_at),
@@ -159,7 +159,7 @@ pub(crate) fn runtime() -> Value {
 
 /// A store that is its own leader.
 async fn store(exchange: &Exchange<'_>, params: &Params) -> Value {
-    let (address, id) = (exchange.state.node.address(), &exchange.database.id);
+    let (address, id) = (exchange.context.identity.address(), &exchange.database.id);
     let dir = match &exchange.database.location {
         Location::File(path) => path.parent().unwrap_or(Path::new("")).to_string_lossy().into_owned(),
         Location::Memory => String::new(),
@@ -176,7 +176,7 @@ async fn store(exchange: &Exchange<'_>, params: &Params) -> Value {
         "nodes": [{ "addr": address, "id": id, "suffrage": "voter" }],
         "open": {},
         "raft": { "num_peers": 0, "state": "Leader", "voter": true },
-        "ready": !exchange.state.is_stopping(),
+        "ready": !exchange.context.is_stopping(),
         "snapshot_store": { "snapshots": [] },
         "sqlite3": sqlite3,
     })
@@ -199,7 +199,7 @@ pub(crate) async fn sqlite3(exchange: &Exchange<'_>, params: &Params) -> Value {
     let status = database.status().unwrap_or_default();
     let (path, modified) = match &database.location {
         Location::File(path) => (path.to_string_lossy().into_owned(), modified(path)),
-        Location::Memory => (":memory:".to_owned(), exchange.state.node.started_at),
+        Location::Memory => (":memory:".to_owned(), exchange.context.identity.started_at),
     };
     json!({
         "compile_options": options.unwrap_or_default(),

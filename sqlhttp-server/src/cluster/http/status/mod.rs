@@ -11,11 +11,11 @@ pub(crate) mod tests_support;
 use serde_json::{Map, Value, json};
 use sqlhttp_rqlite::{Params, format_duration};
 
-use super::Request;
-use crate::api::context::State;
+use super::request::Request;
+use crate::api::context::AppContext;
 use crate::api::rqlite::status as common;
 use crate::cluster::config::ClusterConfig;
-use crate::cluster::member::Member;
+use crate::cluster::context::ClusterContext;
 use crate::http::reply::HttpResponse;
 use crate::process::tls::TlsDescription;
 
@@ -27,7 +27,7 @@ const MUX_HANDLERS: &str = "\u{2}\u{1}";
 
 /// Tells all, or what stands under `key`.
 pub(crate) async fn answer(request: &Request<'_>, params: &Params) -> HttpResponse {
-    request.state.vars.num_status.add(1);
+    request.app.counters.num_status.add(1);
     common::respond(&all(request, params).await, params)
 }
 
@@ -39,7 +39,7 @@ struct Surroundings {
 }
 
 impl Surroundings {
-    async fn look(member: &Member) -> Self {
+    async fn look(member: &ClusterContext) -> Self {
         let directory = member.config.data_dir.clone();
         let look =
             move || Surroundings { directory_bytes: directory::size(&directory), interfaces: network::interfaces() };
@@ -49,29 +49,29 @@ impl Surroundings {
 }
 
 async fn all(request: &Request<'_>, params: &Params) -> Value {
-    let member = request.member;
+    let member = request.cluster;
     let surroundings = Surroundings::look(member).await;
     let sqlite3 = common::sqlite3(&request.exchange, params).await;
     let mut all = json!({
         "build": common::build(),
         "cluster": cluster(member),
         "extensions": { "dir": member.config.data_dir.join("extensions").to_string_lossy(), "names": [] },
-        "http": http(request.state, member),
+        "http": http(request.app, member),
         "mux": mux(&member.config),
         "network": { "interfaces": surroundings.interfaces },
         "node": common::node(&request.exchange),
         "os": common::os(),
         "runtime": common::runtime(),
-        "store": store::store(request.state, member, surroundings.directory_bytes, sqlite3),
+        "store": store::store(request.app, member, surroundings.directory_bytes, sqlite3),
     });
-    if let Some(moment) = request.state.node.last_backup() {
+    if let Some(moment) = request.app.identity.last_backup() {
         all["last_backup_time"] = json!(common::rfc3339(moment));
     }
     all
 }
 
 /// How other nodes reach this one.
-fn cluster(member: &Member) -> Value {
+fn cluster(member: &ClusterContext) -> Value {
     json!({
         "addr": member.config.raft_adv_addr,
         "api_addr": member.config.http_adv_addr,
@@ -88,11 +88,11 @@ fn mux(config: &ClusterConfig) -> Value {
     })
 }
 
-fn http(state: &State, member: &Member) -> Value {
+fn http(app: &AppContext, member: &ClusterContext) -> Value {
     let config = &member.config;
     let mut http = json!({
         "auth": if member.auth.is_some() { "enabled" } else { "disabled" },
-        "bind_addr": state.node.bound().map_or_else(|| config.http_addr.clone(), |bound| bound.to_string()),
+        "bind_addr": app.identity.bound().map_or_else(|| config.http_addr.clone(), |bound| bound.to_string()),
         "cluster": {
             "local_node_addr": config.raft_adv_addr,
             "timeout": format_duration(config.cluster_connect_timeout),
@@ -100,7 +100,7 @@ fn http(state: &State, member: &Member) -> Value {
         "queue": { "_default": {
             "batch_size": config.write_queue.batch_len,
             "max_size": config.write_queue.capacity,
-            "sequence_number": state.node.last_executed(),
+            "sequence_number": app.identity.last_executed(),
             "timeout": format_duration(config.write_queue.timeout),
         }},
         "tls": tls(member.tls.as_ref()),

@@ -7,10 +7,10 @@ use sqlhttp_raft::{NodeStatus, SnapshotPolicy, Totals};
 use sqlhttp_rqlite::format_duration;
 
 use super::{raft, zeros};
-use crate::api::context::State;
+use crate::api::context::AppContext;
 use crate::api::rqlite::status::{friendly, rfc3339};
 use crate::cluster::config::ClusterConfig;
-use crate::cluster::member::Member;
+use crate::cluster::context::ClusterContext;
 
 /// Go's zero time: never.
 const NEVER: &str = "0001-01-01T00:00:00Z";
@@ -29,11 +29,11 @@ const POOL: [&str; 9] = [
 ];
 
 /// The node. `sqlite3` is what its database tells by itself.
-pub(crate) fn store(state: &State, member: &Member, directory_bytes: u64, sqlite3: Value) -> Value {
+pub(crate) fn store(app: &AppContext, member: &ClusterContext, directory_bytes: u64, sqlite3: Value) -> Value {
     let status = member.node.status();
-    let mut store = describe(&member.config, &status, state.is_stopping(), directory_bytes, sqlite3);
+    let mut store = describe(&member.config, &status, app.is_stopping(), directory_bytes, sqlite3);
     if let Some(interval) = member.config.auto_vacuum_interval {
-        store["auto_vacuum"] = auto_vacuum(interval, state.node.started_at, &status.totals);
+        store["auto_vacuum"] = auto_vacuum(interval, app.identity.started_at, &status.totals);
     }
     store
 }

@@ -10,8 +10,8 @@ use sqlhttp_raft::Totals;
 use sqlhttp_rqlite::{ContentType, Params};
 
 use self::names::{GROUPS, Group, MEMORY};
-use super::Request;
-use crate::api::rqlite::counters::Vars;
+use super::request::Request;
+use crate::api::rqlite::counters::Counters;
 use crate::api::rqlite::status::process;
 use crate::cluster::write_queue::WrittenBatches;
 use crate::http::reply::{self, HttpResponse, ReplyBody};
@@ -55,28 +55,27 @@ fn counters(group: &Group, figures: &[Figure]) -> String {
 
 /// Everything that is counted here.
 fn figures(request: &Request<'_>) -> Vec<Figure> {
-    let (vars, totals) = (&request.state.vars, request.member.node.status().totals);
+    let (vars, totals) = (&request.app.counters, request.cluster.node.status().totals);
     let database = request.exchange.database.status().unwrap_or_default();
-    let written = request.state.write_queue.as_ref().map(|queue| queue.written());
-    [http(vars), queue(vars, written), store(vars, &totals), engine(&database)].concat()
+    [http(vars), queue(vars, &request.cluster.written), store(vars, &totals), engine(&database)].concat()
 }
 
 /// Requests.
-fn http(vars: &Vars) -> Vec<Figure> {
+fn http(vars: &Counters) -> Vec<Figure> {
     vars.all().into_iter().map(|(name, value)| ("http", name, value)).collect()
 }
 
 /// What came into the queue of writes, and what has left it.
-fn queue(vars: &Vars, written: Option<&WrittenBatches>) -> Vec<Figure> {
+fn queue(vars: &Counters, written: &WrittenBatches) -> Vec<Figure> {
     vec![
-        ("queue", "num_flush", written.map_or(0, |written| written.at_once.get())),
-        ("queue", "num_timeout", written.map_or(0, |written| written.not_full.get())),
+        ("queue", "num_flush", written.at_once.get()),
+        ("queue", "num_timeout", written.not_full.get()),
         ("queue", "objects_rx", vars.queued_executions_num_stmts_rx.get()),
         ("queue", "objects_tx", vars.queued_executions_num_stmts_tx.get()),
     ]
 }
 
-fn store(vars: &Vars, totals: &Totals) -> Vec<Figure> {
+fn store(vars: &Counters, totals: &Totals) -> Vec<Figure> {
     let of = |name, value| ("store", name, value);
     vec![
         of("num_auto_optimizes", totals.optimizes),
@@ -149,9 +148,9 @@ mod tests {
     /// A figure whose name is misspelt would never be shown.
     #[test]
     fn every_figure_has_its_place() {
-        let vars = Vars::default();
+        let vars = Counters::default();
         let figures =
-            [http(&vars), queue(&vars, None), store(&vars, &Totals::default()), engine(&Status::default())].concat();
+            [http(&vars), queue(&vars, &WrittenBatches::default()), store(&vars, &Totals::default()), engine(&Status::default())].concat();
         for (group, counter, _) in figures {
             let known = GROUPS.iter().any(|it| it.name == group && it.counters.contains(&counter));
             assert!(known, "{group} {counter}");
@@ -166,7 +165,7 @@ mod tests {
 
     #[test]
     fn what_was_counted_is_shown() {
-        let vars = Vars::default();
+        let vars = Counters::default();
         vars.queries.add(3);
         vars.auth_ok.add(7);
         vars.auth_fail.add(1);

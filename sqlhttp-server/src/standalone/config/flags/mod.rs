@@ -6,7 +6,6 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::goflag::{self, Scanned, invalid, parse_value};
-
 pub use super::goflag::{FlagError, Kind, Value};
 
 /// The program's name, in the banner and the usage text.

@@ -12,10 +12,7 @@ use sqlhttp_core::JournalMode;
 use super::companion::{Auth, Backup, Companion, Credential, Execution, Macro, StoredStatement, Task, WebService};
 use super::mistake::Mistake;
 use super::{BackupConfig, DirectoryBackupConfig, ExecutionConfig, MacroConfig, TaskConfig};
-use crate::api::auth::AuthConfig;
-use crate::api::auth::AuthMode;
-use crate::api::auth::TokenConfig;
-use crate::api::auth::Users;
+use crate::api::auth::{AuthConfig, AuthMode, TokenConfig, Users};
 use crate::standalone::schedule::Schedule;
 
 const UNAUTHORIZED: u16 = 401;
