@@ -12,8 +12,8 @@ use sqlhttp_ws4sqlite::Statements;
 use super::admin::{Copies, Macros};
 use super::auth::{AuthConfig, TokenConfig};
 use super::observe::SqlObserver;
-use super::rqlite::queue::QueuedWrites;
 use super::ws4sqlite::CorsPolicy;
+use crate::api::rqlite::queued_writes::QueuedWrites;
 use crate::process::metrics::{LastBackup, Observed, StatusFn};
 
 /// A database that is served.

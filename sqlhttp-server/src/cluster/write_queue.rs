@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::config::WriteQueueConfig;
 use crate::api::observe::SqlObserver;
 use crate::api::rqlite::counters::{Counter, Counters};
-use crate::api::rqlite::queue::QueuedWrites;
+use crate::api::rqlite::queued_writes::QueuedWrites;
 
 /// A request's statements, and who waits for them.
 struct QueuedWrite {

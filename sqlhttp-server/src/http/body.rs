@@ -2,7 +2,6 @@
 
 use std::io;
 use std::pin::pin;
-use std::time::Duration;
 
 use async_compression::tokio::bufread::{BrotliDecoder, GzipDecoder, ZlibDecoder};
 use bytes::{Bytes, BytesMut};
@@ -13,24 +12,13 @@ use tokio_util::io::StreamReader;
 
 use super::body_memory::{Claim, Store};
 use super::content::Coding;
-use super::limits::FlagNames;
+use crate::http::limits::BodyLimits;
 
 /// The most that is set aside for a body before any of it has arrived, in bytes.
 const PREALLOCATED_BYTES_MAX: u64 = 256 << 10;
 
 /// How many bytes are decompressed at a time.
 const PULLED_BYTES: usize = 16 << 10;
-
-/// What limits a body.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct BodyLimits {
-    /// How long it may be, in bytes, compressed and decompressed.
-    pub(crate) bytes_max: u64,
-    /// How long the client may take to send it.
-    pub(crate) timeout: Option<Duration>,
-    /// The names of the flags, for messages.
-    pub(crate) flags: &'static FlagNames,
-}
 
 /// Why there is no body.
 #[derive(Debug)]

@@ -4,9 +4,9 @@ use std::panic::AssertUnwindSafe;
 use std::time::Instant;
 
 use futures_util::FutureExt;
+use hyper::Request;
 use hyper::body::{Body as _, Incoming};
 use hyper::http::request::Parts;
-use hyper::{Request, header};
 use prometheus_client::metrics::gauge::Gauge;
 use tracing::Instrument;
 
@@ -32,7 +32,7 @@ pub(crate) async fn handle<A: App>(app: &A, peer: &Peer, request: Request<Incomi
         if let Some(body) = body {
             drain::leave_unread(body, &head, &mut response, transport.is_stopping());
         }
-        if closes(&response) {
+        if reply::closes(&response) {
             peer.expect_unread_bytes();
         }
         name(&mut response, &id);
@@ -86,10 +86,6 @@ fn name(response: &mut HttpResponse, id: &RequestId) {
     {
         response.headers_mut().insert(X_REQUEST_ID, value);
     }
-}
-
-pub(crate) fn closes(response: &HttpResponse) -> bool {
-    response.headers().get(header::CONNECTION).is_some_and(|value| value == "close")
 }
 
 /// Counts something while it lasts.

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use super::body::BodyLimits;
-
 /// Limits of connections and requests. A time limit of `None` is no limit.
 #[derive(Debug, Clone)]
 pub(crate) struct Limits {
@@ -21,6 +19,17 @@ pub(crate) struct Limits {
     pub(crate) connections_max: usize,
     /// The time that running requests have to end after the stop signal.
     pub(crate) shutdown_timeout: Duration,
+    /// The names of the flags that set these limits.
+    pub(crate) flags: &'static FlagNames,
+}
+
+/// The limits of one request body.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BodyLimits {
+    /// The greatest length, in bytes. It holds for the compressed body and for the decompressed one.
+    pub(crate) bytes_max: u64,
+    /// The time that the client may take to send the body.
+    pub(crate) timeout: Option<Duration>,
     /// The names of the flags that set these limits.
     pub(crate) flags: &'static FlagNames,
 }

@@ -117,3 +117,8 @@ pub(crate) fn with_header(mut response: HttpResponse, name: HeaderName, value: &
 pub(crate) fn status_code(status: u16) -> StatusCode {
     StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
+
+/// Returns whether the connection ends after this response.
+pub(crate) fn closes(response: &HttpResponse) -> bool {
+    response.headers().get(header::CONNECTION).is_some_and(|value| value == "close")
+}

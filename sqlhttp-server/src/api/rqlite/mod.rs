@@ -12,12 +12,14 @@
 
 pub(crate) mod answer;
 pub(crate) mod backup;
+pub(crate) mod copy;
 pub(crate) mod counters;
 pub(crate) mod dump;
 pub(crate) mod endpoints;
 pub(crate) mod identity;
 pub(crate) mod members;
 pub(crate) mod queue;
+pub(crate) mod queued_writes;
 pub(crate) mod readyz;
 pub(crate) mod reply;
 pub(crate) mod resource;

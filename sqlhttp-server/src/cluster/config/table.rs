@@ -2,6 +2,9 @@
 
 use crate::standalone::config::goflag::Kind;
 
+/// The program's name, in the version and the usage text.
+pub const PROGRAM: &str = "sqlhttp-cluster";
+
 /// A flag.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Flag {

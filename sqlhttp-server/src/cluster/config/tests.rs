@@ -1,5 +1,13 @@
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tracing::Level;
+
 use super::table::{Standing, TABLE};
 use super::*;
+use crate::process::logging::LogFormat;
+use crate::process::tls::TlsFiles;
 use crate::standalone::config::goflag::{Kind, parse_value};
 
 fn parse_line(line: &str) -> Result<ClusterConfig, Exit> {

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use super::extensions::holds_extensions;
 use super::table::{EXTENSIONS_PATH, Flag, Standing, TABLE, find};
-use super::validate::holds_extensions;
 use crate::standalone::config::goflag::{Value, parse_value};
 
 /// What the command line says.

@@ -2,8 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::PROGRAM;
-use super::table::{Flag, Standing, TABLE};
+use super::table::{Flag, PROGRAM, Standing, TABLE};
 use crate::standalone::config::goflag;
 
 /// The usage text: rqlited's flags by name, then ours.

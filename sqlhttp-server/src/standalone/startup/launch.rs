@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use sqlhttp_core::{Database, JournalMode, Location, Options};
 
+use super::console::Console;
+use super::opened::{Created, Opened};
 use super::plan::Plan;
-use super::{Console, Created, Opened};
 use crate::api::auth::{AuthConfig, Users};
 use crate::api::ws4sqlite::CorsPolicy;
 use crate::process::metrics::LastBackup;

@@ -1,6 +1,6 @@
 //! A node to test with.
 
-use sqlhttp_raft::{Member, LogFigures, NodeStatus, Role, Totals};
+use sqlhttp_raft::{LogFigures, Member, NodeStatus, Role, Totals};
 
 use crate::cluster::config::{ClusterConfig, parse};
 

@@ -149,8 +149,13 @@ mod tests {
     #[test]
     fn every_figure_has_its_place() {
         let vars = Counters::default();
-        let figures =
-            [http(&vars), queue(&vars, &WrittenBatches::default()), store(&vars, &Totals::default()), engine(&Status::default())].concat();
+        let figures = [
+            http(&vars),
+            queue(&vars, &WrittenBatches::default()),
+            store(&vars, &Totals::default()),
+            engine(&Status::default()),
+        ]
+        .concat();
         for (group, counter, _) in figures {
             let known = GROUPS.iter().any(|it| it.name == group && it.counters.contains(&counter));
             assert!(known, "{group} {counter}");

@@ -1,6 +1,7 @@
 //! What a start does to the databases: init statements, tasks, macros, backups.
 
 use super::*;
+use std::sync::Arc;
 
 fn jobs_of(opened: &Opened) -> Vec<schedule::Job> {
     schedule::jobs_of(&opened.config, &opened.database, &opened.last_backup)
