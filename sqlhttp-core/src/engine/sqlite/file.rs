@@ -188,7 +188,7 @@ unsafe extern "C" fn write<F: VfsFile>(
     amount: c_int,
     offset: i64,
 ) -> c_int {
-    // SAFETY: SQLite passes an open file and `amount` initialized bytes.
+    // SAFETY: SQLite passes an open file and `amount` bytes to write.
     let (handle, bytes) = unsafe { (handle::<F>(file), std::slice::from_raw_parts(bytes.cast::<u8>(), len(amount))) };
     code(handle.write(len(offset), bytes))
 }

@@ -76,8 +76,8 @@ impl<'a> Argument<'a> {
     /// The value as UTF-8 text; `None` if it is NULL or SQLite has no memory. This converts a BLOB argument to a text
     /// permanently.
     pub(super) fn text(self) -> Option<&'a [u8]> {
-        // SAFETY: as in `numeric_storage_class`. The bytes live as long as the call, because this argument is not converted
-        // again.
+        // SAFETY: as in `numeric_storage_class`. The bytes live as long as the call, because this argument is not
+        // converted again.
         unsafe { text_of(self.value.as_ptr()) }
     }
 
