@@ -24,7 +24,7 @@ pub use image::Loss;
 use crate::model::Error;
 
 /// Disks that are not in use. A VFS is never unregistered, because connections may refer to it, so disks are reused.
-static SPARE: Mutex<Vec<&'static Disk>> = Mutex::new(Vec::new());
+static UNUSED_DISKS: Mutex<Vec<&'static Disk>> = Mutex::new(Vec::new());
 
 /// A simulated disk, empty at first. Dropping it removes its files; operations on files that are still open then fail.
 ///
@@ -58,7 +58,7 @@ impl FaultyDisk {
     /// # Errors
     /// [`Error::Unsupported`] if SQLite does not register the VFS.
     pub fn new(seed: u64) -> Result<FaultyDisk, Error> {
-        let disk = match take_spare() {
+        let disk = match take_unused() {
             Some(disk) => disk,
             None => vfs::register().ok_or_else(|| Error::Unsupported("cannot register the simulated disk".into()))?,
         };
@@ -125,15 +125,15 @@ impl FaultyDisk {
     }
 }
 
-fn take_spare() -> Option<&'static Disk> {
-    let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
-    let usable = spare.iter().position(|disk| !disk.state().is_off())?;
-    Some(spare.swap_remove(usable))
+fn take_unused() -> Option<&'static Disk> {
+    let mut unused = UNUSED_DISKS.lock().unwrap_or_else(PoisonError::into_inner);
+    let usable = unused.iter().position(|disk| !disk.state().is_off())?;
+    Some(unused.swap_remove(usable))
 }
 
 impl Drop for FaultyDisk {
     fn drop(&mut self) {
         self.disk.state().format(0);
-        SPARE.lock().unwrap_or_else(PoisonError::into_inner).push(self.disk);
+        UNUSED_DISKS.lock().unwrap_or_else(PoisonError::into_inner).push(self.disk);
     }
 }

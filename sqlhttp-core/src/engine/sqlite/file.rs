@@ -177,7 +177,7 @@ unsafe extern "C" fn read<F: VfsFile>(
         (handle::<F>(file), std::slice::from_raw_parts_mut(buffer.cast::<u8>(), len(amount)))
     };
     match handle.read(len(offset), buffer) {
-        Ok(there) if there < len(amount) => ffi::SQLITE_IOERR_SHORT_READ,
+        Ok(available) if available < len(amount) => ffi::SQLITE_IOERR_SHORT_READ,
         result => code(result.map(drop)),
     }
 }

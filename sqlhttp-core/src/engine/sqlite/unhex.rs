@@ -13,23 +13,23 @@ use super::text::{Interrupt, Meter};
 /// Registers the variant with two arguments. SQLite's implementation is kept for one argument, where it takes linear
 /// time.
 pub(super) fn register_all(connection: &Connection, interrupt: impl Interrupt) -> rusqlite::Result<()> {
-    register(connection, c"unhex", move |[text, passed], caller: &Caller| unhex(text, passed, caller, &interrupt))
+    register(connection, c"unhex", move |[text, ignored], caller: &Caller| unhex(text, ignored, caller, &interrupt))
 }
 
 fn unhex<'a>(
     text: Argument<'a>,
-    passed: Argument<'a>,
+    ignored: Argument<'a>,
     caller: &Caller,
     interrupt: &dyn Fn() -> bool,
 ) -> Result<FunctionResult<'a>, CallError> {
-    let (Some(mut text), Some(mut passed)) = (text.text(), passed.text()) else { return Ok(FunctionResult::Null) };
+    let (Some(mut text), Some(mut ignored)) = (text.text(), ignored.text()) else { return Ok(FunctionResult::Null) };
     let decoded_max = text.len() / 2 + 1;
     if decoded_max > caller.len_max() {
         return Err(CallError::TooBig);
     }
     let mut meter = Meter::new(interrupt);
     let mut set = HashSet::new();
-    while let Some(character) = next_character(&mut passed) {
+    while let Some(character) = next_character(&mut ignored) {
         set.insert(character);
         meter.spend(1)?;
     }

@@ -95,10 +95,10 @@ pub(super) enum FaultAction {
 }
 
 #[derive(Debug)]
-struct Armed {
+struct ArmedFault {
     fault: DiskFault,
     /// The number of affected operations that still succeed.
-    spare: u64,
+    remaining: u64,
 }
 
 /// The counters and the configured faults of a disk.
@@ -109,7 +109,7 @@ pub(super) struct Faults {
     failures: u64,
     stop: Option<(u64, AfterStop)>,
     stopped: Option<AfterStop>,
-    armed: Option<Armed>,
+    armed: Option<ArmedFault>,
 }
 
 impl Faults {
@@ -134,7 +134,7 @@ impl Faults {
     }
 
     pub(super) fn fail_after(&mut self, operations: u64, fault: DiskFault) {
-        self.armed = Some(Armed { fault, spare: operations });
+        self.armed = Some(ArmedFault { fault, remaining: operations });
     }
 
     pub(super) fn heal(&mut self) {
@@ -179,8 +179,8 @@ impl Faults {
         let Some(armed) = self.armed.as_mut().filter(|armed| armed.fault.hits(operation)) else {
             return FaultAction::Proceed;
         };
-        if armed.spare > 0 {
-            armed.spare -= 1;
+        if armed.remaining > 0 {
+            armed.remaining -= 1;
             return FaultAction::Proceed;
         }
         let code = armed.fault.error(operation);

@@ -67,9 +67,9 @@ impl Image {
     /// Reads from `offset` into the beginning of `buffer`, and fills the rest with zeros. Returns the number of bytes
     /// that were read.
     pub(super) fn read(&self, offset: usize, buffer: &mut [u8]) -> usize {
-        let there = self.live.get(offset..).unwrap_or_default();
-        let len = there.len().min(buffer.len());
-        buffer[..len].copy_from_slice(&there[..len]);
+        let available = self.live.get(offset..).unwrap_or_default();
+        let len = available.len().min(buffer.len());
+        buffer[..len].copy_from_slice(&available[..len]);
         buffer[len..].fill(0);
         len
     }

@@ -24,8 +24,8 @@ impl Content {
     /// Copies the bytes from `offset` into `buffer`. Returns their number, which is smaller than the buffer at the end
     /// of the file.
     pub(super) fn read(&self, offset: usize, buffer: &mut [u8]) -> usize {
-        let there = self.len.saturating_sub(offset).min(buffer.len());
-        let mut rest = &mut buffer[..there];
+        let available = self.len.saturating_sub(offset).min(buffer.len());
+        let mut rest = &mut buffer[..available];
         let mut at = offset;
         while !rest.is_empty() {
             let source = &self.chunks[at / CHUNK_LEN][at % CHUNK_LEN..];
@@ -35,7 +35,7 @@ impl Content {
             rest = later;
             at += piece;
         }
-        there
+        available
     }
 
     pub(super) fn write(&mut self, offset: usize, bytes: &[u8]) -> Result<(), Code> {
@@ -94,30 +94,30 @@ mod tests {
     use super::*;
 
     #[derive(Debug, Clone)]
-    enum Act {
+    enum Change {
         Write(usize, Vec<u8>),
         SetLen(usize),
     }
 
-    fn acts() -> impl Strategy<Value = Vec<Act>> {
+    fn changes() -> impl Strategy<Value = Vec<Change>> {
         let offset = || prop_oneof![0..3 * CHUNK_LEN, Just(CHUNK_LEN), Just(2 * CHUNK_LEN)];
         let bytes = (1..=255_u8, prop_oneof![0..100_usize, CHUNK_LEN - 1..2 * CHUNK_LEN + 1]);
-        let write = (offset(), bytes).prop_map(|(offset, (byte, len))| Act::Write(offset, vec![byte; len]));
-        proptest::collection::vec(prop_oneof![write, offset().prop_map(Act::SetLen)], 1..12)
+        let write = (offset(), bytes).prop_map(|(offset, (byte, len))| Change::Write(offset, vec![byte; len]));
+        proptest::collection::vec(prop_oneof![write, offset().prop_map(Change::SetLen)], 1..12)
     }
 
     proptest! {
         #[test]
-        fn content_equals_that_of_a_vector(acts in acts(), offset in 0..3 * CHUNK_LEN, len in 0..2 * CHUNK_LEN) {
+        fn content_equals_that_of_a_vector(changes in changes(), offset in 0..3 * CHUNK_LEN, len in 0..2 * CHUNK_LEN) {
             let (mut content, mut model) = (Content::default(), Vec::new());
-            for act in acts {
-                match act {
-                    Act::Write(offset, bytes) => {
+            for change in changes {
+                match change {
+                    Change::Write(offset, bytes) => {
                         content.write(offset, &bytes).expect("write");
                         model.resize(model.len().max(offset + bytes.len()), 0);
                         model[offset..offset + bytes.len()].copy_from_slice(&bytes);
                     }
-                    Act::SetLen(len) => {
+                    Change::SetLen(len) => {
                         content.set_len(len).expect("set the length");
                         model.resize(len, 0);
                     }
@@ -126,9 +126,9 @@ mod tests {
                 prop_assert_eq!(content.allocated(), model.len().next_multiple_of(CHUNK_LEN));
             }
             let mut buffer = vec![0; len];
-            let there = content.read(offset, &mut buffer);
-            prop_assert_eq!(&buffer[..there], &model[offset.min(model.len())..(offset + len).min(model.len())]);
-            prop_assert!(buffer[there..].iter().all(|byte| *byte == 0));
+            let available = content.read(offset, &mut buffer);
+            prop_assert_eq!(&buffer[..available], &model[offset.min(model.len())..(offset + len).min(model.len())]);
+            prop_assert!(buffer[available..].iter().all(|byte| *byte == 0));
         }
     }
 
