@@ -78,7 +78,8 @@ fn filter(level: Level, requests: RequestLines) -> EnvFilter {
 
 /// The beginning of a text, at most this many bytes long.
 pub(crate) fn shortened(text: &str, bytes_max: usize) -> &str {
-    &text[..text.floor_char_boundary(bytes_max)]
+    let boundary = (0..=bytes_max.min(text.len())).rev().find(|&at| text.is_char_boundary(at));
+    &text[..boundary.unwrap_or(0)]
 }
 
 /// `LEVEL | time | message name=value …`
