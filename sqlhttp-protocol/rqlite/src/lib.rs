@@ -39,7 +39,6 @@
 //! | module | what it does |
 //! |---|---|
 //! | `params` | query strings into parameters, and back |
-//! | `duration` | durations as Go writes them |
 //! | `decode` | bodies into calls |
 //! | `call`, `pragma` | calls into batches |
 //! | `encode` | outcomes into JSON: rows, types, values, indentation; numbers, strings and dates with `sqlhttp-text` |
@@ -56,7 +55,6 @@ mod analysis;
 mod call;
 pub mod client;
 mod decode;
-mod duration;
 mod encode;
 mod endpoint;
 mod nodes;
@@ -71,7 +69,6 @@ pub use admin::{decode_leader_target, decode_remove, encode_reaped};
 pub use analysis::encode_sql;
 pub use call::{Call, Statement};
 pub use decode::{STATEMENTS_MAX, VALUES_MAX, decode, decode_query_string, is_database_file};
-pub use duration::format as format_duration;
 pub use encode::{Abort, PartEncoder, encode, encode_queued, encode_top_level_error};
 pub use endpoint::Endpoint;
 pub use nodes::{Node, encode_node, encode_nodes};
@@ -80,4 +77,5 @@ pub use readiness::{Readiness, encode_readiness};
 pub use reply::{ContentType, Refusal, Reply};
 pub use shape::{Shape, Trailer};
 pub use sqlhttp_core::StepFacts;
+pub use sqlhttp_text::duration::format as format_duration;
 pub use words::encode_error;

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::duration;
+use sqlhttp_text::duration;
+
 use crate::encode::{json, number};
 use crate::reply::Reply;
 

@@ -25,12 +25,20 @@
 //!
 //! | module | what it does |
 //! |---|---|
+//! | [`duration`] | parses and formats durations such as `1m30s` |
+//! | [`flag`] | parses command-line flags |
+//! | [`literal`] | parses integers, booleans and sizes |
+//! | [`spelling`] | finds the known word that is most like a misspelt one |
 //! | [`number`] | integers and doubles into JSON |
 //! | [`json`] | strings into JSON, bytes in base64 too |
 //! | [`script`] | the beginning of SQL text: blanks, comments, words |
 //! | [`time`] | texts and Unix times into times, and these into RFC 3339 |
 
+pub mod duration;
+pub mod flag;
 pub mod json;
+pub mod literal;
 pub mod number;
 pub mod script;
+pub mod spelling;
 pub mod time;

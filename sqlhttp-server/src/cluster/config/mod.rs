@@ -13,11 +13,11 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use sqlhttp_rqlite::format_duration;
+use sqlhttp_text::duration;
+use sqlhttp_text::flag::{self, FlagError, Scanned, scan};
 use tracing::Level;
 
 use crate::cluster::log;
-use crate::config::goflag::{self, FlagError, Scanned, scan};
 use crate::config::{LogFormat, TlsFiles};
 use typed::Typed;
 
@@ -160,12 +160,12 @@ impl RaftConfig {
     /// Whether the timeouts fit each other: a leader without contact to a majority steps down before the others elect the next, and
     /// an election lasts at least as long as the silence that calls it. In the words of rqlited's Raft library.
     pub(crate) fn check_timeouts(&self) -> Result<(), String> {
-        let heartbeat = format_duration(self.heartbeat_timeout);
+        let heartbeat = duration::format(self.heartbeat_timeout);
         let why = if self.leader_lease_timeout > self.heartbeat_timeout {
-            let lease = format_duration(self.leader_lease_timeout);
+            let lease = duration::format(self.leader_lease_timeout);
             format!("LeaderLeaseTimeout ({lease}) cannot be larger than heartbeat timeout ({heartbeat})")
         } else if self.election_timeout < self.heartbeat_timeout {
-            let election = format_duration(self.election_timeout);
+            let election = duration::format(self.election_timeout);
             format!("ElectionTimeout ({election}) must be equal or greater than Heartbeat Timeout ({heartbeat})")
         } else {
             return Ok(());
@@ -220,9 +220,9 @@ impl Exit {
         let names = table::TABLE.iter().flat_map(|flag| [flag.name, flag.alias]).filter(|name| !name.is_empty());
         let summary = |name: &str| {
             let flag = table::find(name)?;
-            Some(goflag::summary(flag.name, flag.kind, flag.default, flag.help))
+            Some(flag::summary(flag.name, flag.kind, flag.default, flag.help))
         };
-        Exit::new(2, goflag::explain(error, PROGRAM, names, summary))
+        Exit::new(2, flag::explain(error, PROGRAM, names, summary))
     }
 
     /// Writes the words: an answer to standard output, all others to standard error.

@@ -1,6 +1,6 @@
 //! The flags: those of rqlited v10, whether what they switch on exists here, and those that only this server has.
 
-use crate::config::goflag::Kind;
+use sqlhttp_text::flag::Kind;
 
 /// A flag.
 #[derive(Debug, Clone, Copy)]

@@ -1,6 +1,7 @@
+use sqlhttp_text::flag::{Kind, parse_value};
+
 use super::table::{Standing, TABLE};
 use super::*;
-use crate::config::goflag::{Kind, parse_value};
 
 fn parse_line(line: &str) -> Result<ClusterConfig, Exit> {
     let words: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();

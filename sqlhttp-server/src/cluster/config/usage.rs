@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 
+use sqlhttp_text::flag;
+
 use super::PROGRAM;
 use super::table::{Flag, Standing, TABLE};
-use crate::config::goflag;
 
 /// The usage text: rqlited's flags by name, then ours.
 pub(super) fn usage() -> String {
@@ -27,7 +28,7 @@ fn describe_all<'a>(flags: impl Iterator<Item = &'a Flag>, text: &mut String) {
     let mut flags: Vec<&Flag> = flags.collect();
     flags.sort_by_key(|flag| flag.name);
     for flag in flags {
-        text.push_str(&goflag::describe(flag.name, flag.kind, flag.default, &help(flag)));
+        text.push_str(&flag::describe(flag.name, flag.kind, flag.default, &help(flag)));
     }
 }
 
