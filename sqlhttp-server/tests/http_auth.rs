@@ -8,7 +8,7 @@ use std::sync::Arc;
 use http_support::client::call;
 use http_support::{Client, Server, Setup, auth, backup_config, macro_config, soon};
 use sqlhttp_core::BoxFuture;
-use sqlhttp_server::config::{AuthMode, Users};
+use sqlhttp_server::standalone::config::{AuthMode, Users};
 use sqlhttp_server::{Admin, AdminError};
 
 /// `user:secret`, `user:wrong`, `nobody:secret`.

@@ -10,8 +10,8 @@ use sqlhttp_raft::Node;
 
 use super::auth::AuthFile;
 use super::config::ClusterConfig;
-use crate::http::{Admin, AdminError};
-use crate::tls::TlsDescription;
+use crate::api::{Admin, AdminError};
+use crate::process::tls::TlsDescription;
 
 /// The node that this server is.
 pub struct Member {

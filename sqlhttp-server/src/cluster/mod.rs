@@ -7,7 +7,10 @@
 //! * [`serve`]: from the command line to the exit status.
 
 pub mod auth;
+pub(crate) mod collector;
 pub mod config;
+pub(crate) mod http;
 pub mod log;
 pub mod member;
 pub mod serve;
+pub(crate) mod write_queue;

@@ -16,12 +16,14 @@ use super::auth::AuthFile;
 use super::config::{self, ClusterConfig};
 use super::log;
 use super::member::{Member, NodeAdmin};
-use crate::config::{DatabaseConfig, ServerConfig};
-use crate::http::{Served, State, run};
-use crate::metrics::LogTimes;
-use crate::schedule::LastBackup;
-use crate::tls::{Tls, TlsOptions};
-use crate::{database_watch, shutdown};
+use crate::api::{Served, State};
+use crate::http::run;
+use crate::process::database_watch;
+use crate::process::metrics::LogTimes;
+use crate::process::shutdown;
+use crate::process::tls::{Tls, TlsOptions};
+use crate::standalone::config::{DatabaseConfig, ServerConfig};
+use crate::standalone::schedule::LastBackup;
 
 /// How long a stop waits for requests that run.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(4);

@@ -13,7 +13,7 @@ use tokio_util::io::StreamReader;
 
 use super::body_memory::{Claim, Store};
 use super::content::Coding;
-use super::state::FlagNames;
+use crate::api::context::FlagNames;
 
 /// The most that is set aside for a body before any of it has arrived, in bytes.
 const PREALLOCATED_BYTES_MAX: u64 = 256 << 10;

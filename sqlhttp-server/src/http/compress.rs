@@ -78,7 +78,7 @@ mod tests {
     use http_body_util::BodyExt;
 
     async fn compressed(body: &[u8], coding: Coding) -> HttpResponse {
-        let mut response = super::super::reply::json(200, body.to_vec());
+        let mut response = crate::http::reply::json(200, body.to_vec());
         let accepted = HeaderValue::from_static(coding.name());
         compress(&mut response, &HeaderMap::from_iter([(header::ACCEPT_ENCODING, accepted)])).await;
         response

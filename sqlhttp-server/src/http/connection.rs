@@ -23,9 +23,9 @@ use super::head::Heads;
 use super::peer::{Peer, Running};
 use super::reply::{self, ReplyBody};
 use super::socket::Socket;
-use super::state::{Limits, State};
 use super::woken_only::serve_until;
-use crate::tls::{HTTP_2, Tls};
+use crate::api::context::{Limits, State};
+use crate::process::tls::{HTTP_2, Tls};
 
 /// How long a TLS handshake may take if headers may take forever.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(30);

@@ -11,21 +11,21 @@ use hyper::{Method, Request, StatusCode};
 use prometheus_client::metrics::gauge::Gauge;
 use tracing::Instrument;
 
-use super::admin::AdminCall;
-use super::answer;
 use super::compress::compress;
-use super::cors;
 use super::drain;
-use super::exchange::Exchange;
 use super::head;
 use super::origin::{self, FORGED};
 use super::peer::Peer;
 use super::reply::{self, HttpResponse};
 use super::request_id::{RequestId, X_REQUEST_ID};
 use super::request_log;
-use super::route::{DatabaseIndex, Resource, Route, route};
-use super::rqlite;
-use super::state::State;
+use crate::api::admin::AdminCall;
+use crate::api::context::State;
+use crate::api::exchange::Exchange;
+use crate::api::rqlite;
+use crate::api::ws4sqlite::answer;
+use crate::api::ws4sqlite::cors;
+use crate::standalone::route::{DatabaseIndex, Resource, Route, route};
 
 /// Answers a request. Dropping the future gives the request up, which interrupts its statement.
 pub(crate) async fn handle(state: &State, peer: &Peer, request: Request<Incoming>) -> HttpResponse {
@@ -81,9 +81,9 @@ async fn answer(
         return (None, refusal);
     }
     if let Some(member) = &state.member {
-        request_log::name_database(&state.database(rqlite::cluster::DATABASE).id);
-        let response = rqlite::cluster::answer(state, member, peer, head, body).await;
-        return (Some(rqlite::cluster::DATABASE), response);
+        request_log::name_database(&state.database(crate::cluster::http::DATABASE).id);
+        let response = crate::cluster::http::answer(state, member, peer, head, body).await;
+        return (Some(crate::cluster::http::DATABASE), response);
     }
     if let Some(files) = &state.files
         && matches!(head.method, Method::GET | Method::HEAD)
@@ -213,7 +213,7 @@ fn name(response: &mut HttpResponse, id: &RequestId) {
     }
 }
 
-pub(super) fn closes(response: &HttpResponse) -> bool {
+pub(crate) fn closes(response: &HttpResponse) -> bool {
     response.headers().get(header::CONNECTION).is_some_and(|value| value == "close")
 }
 

@@ -17,11 +17,11 @@ use super::handle::Counted;
 use super::peer::Peer;
 use super::places::{Place, Places};
 use super::socket::Socket;
-use super::state::State;
 use super::woken_only::until_end;
 use super::workers::Workers;
-use crate::memory;
-use crate::tls::Tls;
+use crate::api::context::State;
+use crate::process::memory;
+use crate::process::tls::Tls;
 
 /// How many clients are told at once that there are too many; further ones are just disconnected.
 const REFUSALS_MAX: usize = 64;

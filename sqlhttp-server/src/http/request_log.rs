@@ -1,7 +1,7 @@
 //! Log lines about requests: one for each answer, and notes on what a client may not have meant.
 //!
 //! A request's span carries its id, method, path, peer, database and user. It exists only while lines about requests are
-//! written ([`crate::logging::RequestLines`]); without them nothing here allocates or formats anything.
+//! written ([`crate::process::logging::RequestLines`]); without them nothing here allocates or formats anything.
 
 use std::time::Duration;
 
@@ -15,9 +15,9 @@ use tracing::{Level, Span};
 use super::peer::Peer;
 use super::reply::{HttpResponse, ReplyBody};
 use super::request_id::RequestId;
-use super::route::query_parameter;
-use crate::auth;
-use crate::logging::{REQUEST_LOG, REQUEST_SPAN, shortened};
+use crate::api::auth;
+use crate::process::logging::{REQUEST_LOG, REQUEST_SPAN, shortened};
+use crate::standalone::route::query_parameter;
 
 /// A reason in a log line is cut to this length, in bytes.
 const REASON_BYTES_MAX: usize = 256;

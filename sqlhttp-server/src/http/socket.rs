@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 use super::peer::Peer;
-use super::state::State;
+use crate::api::context::State;
 
 /// How long a client may leave us waiting to send it more.
 const WRITE_STALL_MAX: Duration = Duration::from_secs(60);

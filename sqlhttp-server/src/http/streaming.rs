@@ -10,8 +10,8 @@ use bytes::Bytes;
 use futures_util::stream;
 use sqlhttp_core::{Block, Error, Part, PartStream, StepOutcome};
 
-use super::answer::ENCODED_INLINE_MAX;
 use super::reply::ReplyBody;
+use crate::api::ws4sqlite::answer::ENCODED_INLINE_MAX;
 
 /// How much encoded output is held back, in bytes.
 const HELD_BYTES_MAX: usize = 256 << 10;

@@ -12,11 +12,11 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use sqlhttp_core::{JournalMode, Location};
-use sqlhttp_server::config::{
+use sqlhttp_server::standalone::config::{
     AuthConfig, AuthMode, DatabaseConfig, DirectoryBackupConfig, ExecutionConfig, LogFormat, MacroConfig, ServerConfig,
     Users, WebServiceConfig,
 };
-use sqlhttp_server::schedule::LastBackup;
+use sqlhttp_server::standalone::schedule::LastBackup;
 use sqlhttp_server::{Admin, Served, State};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;

@@ -39,7 +39,7 @@ pub struct BasicCredentials {
 impl BasicCredentials {
     /// The credentials in an `Authorization` header of the Basic scheme (RFC 7617); `None` if it is anything else.
     pub fn from_header(header: &[u8]) -> Option<Self> {
-        let found = crate::auth::basic(header)?;
+        let found = crate::api::auth::basic(header)?;
         Some(BasicCredentials { username: found.user, password: found.password })
     }
 }

@@ -17,8 +17,8 @@ use sqlhttp_text::duration;
 use sqlhttp_text::flag::{self, FlagError, Scanned, scan};
 use tracing::Level;
 
-use crate::cluster::log;
-use crate::config::{LogFormat, TlsFiles};
+use super::log;
+use crate::standalone::config::{LogFormat, TlsFiles};
 use typed::Typed;
 
 /// The program's name, in the version and the usage text.

@@ -8,7 +8,7 @@ use super::PROGRAM;
 use super::table::{Flag, Standing, TABLE};
 
 /// The usage text: rqlited's flags by name, then ours.
-pub(super) fn usage() -> String {
+pub(crate) fn usage() -> String {
     let mut text = format!(
         "{PROGRAM} keeps an SQLite database in agreement on several machines and serves it over HTTP.\n\n\
          Usage: {PROGRAM} [flags] <data directory>\n"
@@ -46,7 +46,7 @@ fn help(flag: &Flag) -> String {
 
 /// The line that `-version` prints, without an end of line. What stands for the compiler is ours; tools look at the
 /// place of the words.
-pub(super) fn version() -> String {
+pub(crate) fn version() -> String {
     let (version, sqlite) = (env!("CARGO_PKG_VERSION"), sqlhttp_core::sqlite_version());
     format!("{PROGRAM} v{version} {} {} rustc sqlite{sqlite} (commit unknown, compiler rustc)", os(), architecture())
 }

@@ -1,0 +1,146 @@
+//! Who belongs to the cluster, who leads it, and whether it can serve: `/nodes`, `/leader`, `/remove`, `/readyz`.
+
+use std::time::{Duration, Instant};
+
+use hyper::body::Incoming;
+use hyper::{StatusCode, header};
+use sqlhttp_core::Deadline;
+use sqlhttp_raft::NodeStatus;
+use sqlhttp_rqlite::{
+    Node, Params, Readiness, VERSION, decode_leader_target, decode_remove, encode_node, encode_nodes, encode_readiness,
+};
+
+use super::Request;
+use super::route::Place;
+use crate::api::rqlite::answer::served_by;
+use crate::api::rqlite::{error, from_protocol, readyz as database, refused, unread};
+use crate::cluster::member::Member;
+use crate::http::reply::{self, HttpResponse, Rejection};
+
+/// All members, or the voters only.
+pub(crate) fn nodes(request: &Request<'_>, params: &Params) -> HttpResponse {
+    let started = Instant::now();
+    let status = request.member.node.status();
+    let wanted = status.members.iter().filter(|member| member.voter || params.nonvoters);
+    let nodes: Vec<Node> = wanted.map(|member| describe(request.member, member, started)).collect();
+    from_protocol(encode_nodes(&nodes, params.nodes_as_list, params.pretty))
+}
+
+/// The member that leads.
+pub(crate) fn leader(request: &Request<'_>, params: &Params) -> Result<HttpResponse, Rejection> {
+    let started = Instant::now();
+    let status = request.member.node.status();
+    let leader = status.leader().ok_or_else(|| no_leader(request))?;
+    Ok(from_protocol(encode_node(&describe(request.member, leader, started), params.pretty)))
+}
+
+/// A member as `/nodes` shows it. This node knows itself; it need not be reached.
+fn describe(this: &Member, member: &sqlhttp_raft::Member, started: Instant) -> Node {
+    let is_this = member.raft_address == this.config.raft_adv_addr;
+    Node {
+        id: member.name.clone(),
+        api_addr: is_this.then(|| this.api_url()),
+        addr: member.raft_address.clone(),
+        version: if is_this { VERSION.to_owned() } else { String::new() },
+        voter: member.voter,
+        reachable: is_this,
+        leader: member.leader,
+        time: is_this.then(|| started.elapsed().max(Duration::from_nanos(1))),
+        error: (!is_this).then(|| "this node cannot be reached from here".to_owned()),
+    }
+}
+
+fn no_leader(request: &Request<'_>) -> Rejection {
+    request.state.vars.leader_not_found.add(1);
+    Box::new(error(StatusCode::SERVICE_UNAVAILABLE, "leader not found"))
+}
+
+/// Hands over the leadership, of which there is nobody to take it in a cluster of one node.
+pub(crate) async fn step_down(
+    request: &Request<'_>,
+    params: &Params,
+    body: &mut Option<Incoming>,
+) -> Result<HttpResponse, Rejection> {
+    let bytes = request.exchange.read(body).await.map_err(|why| unread(&why))?;
+    let content_type = request.head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let target = decode_leader_target(content_type, &bytes).map_err(refused)?;
+    if !params.wait {
+        return Ok(served_by(Place::Leader.empty(StatusCode::OK), &request.state.node));
+    }
+    let status = request.member.node.status();
+    let leader = status.leader().ok_or_else(|| no_leader(request))?;
+    let why = match target {
+        Some(target) if target == leader.name => "cannot step down to the current Leader",
+        Some(target) if !status.members.iter().any(|member| member.name == target) => "node not found in cluster",
+        _ => "cannot find peer",
+    };
+    Err(Box::new(error(StatusCode::INTERNAL_SERVER_ERROR, &format!("stepdown: {why}"))))
+}
+
+/// Removes a member.
+pub(crate) async fn remove(
+    request: &Request<'_>,
+    _params: &Params,
+    body: &mut Option<Incoming>,
+) -> Result<HttpResponse, Rejection> {
+    let bytes = request.exchange.read(body).await.map_err(|why| unread(&why))?;
+    let Some(id) = decode_remove(&bytes) else {
+        return Err(Box::new(reply::empty(StatusCode::BAD_REQUEST)));
+    };
+    let status = request.member.node.status();
+    if status.leader().is_none() {
+        return Err(no_leader(request));
+    }
+    if status.members.iter().any(|member| member.name == id) {
+        // The last one: nobody would be left.
+        let text = "need at least one voter in configuration: {[]}";
+        return Err(Box::new(error(StatusCode::INTERNAL_SERVER_ERROR, text)));
+    }
+    Ok(served_by(reply::empty(StatusCode::OK), &request.state.node))
+}
+
+/// Whether the node can serve.
+pub(crate) async fn readyz(request: &Request<'_>, params: &Params) -> HttpResponse {
+    request.state.vars.num_readyz.add(1);
+    if params.noleader {
+        return from_protocol(encode_readiness(Readiness::Alive, false));
+    }
+    let status = request.member.node.status();
+    let trouble = database_trouble(request, params, &status).await;
+    let damage = database::damage(&request.exchange);
+    let readiness = match &trouble {
+        _ if status.leader().is_none() => Readiness::NoLeader,
+        _ if request.state.is_stopping() => Readiness::StoreNotReady,
+        _ if !status.ready && status.applied_index < status.log.last_index => {
+            Readiness::Replaying { applied: status.applied_index, last: status.log.last_index }
+        }
+        _ if !status.ready => Readiness::StoreNotReady,
+        Trouble::NotSynced => Readiness::NotSynced,
+        Trouble::Database(why) => Readiness::DatabaseFails(why),
+        Trouble::None => damage.as_deref().map_or(Readiness::Ready, Readiness::Damaged),
+    };
+    from_protocol(encode_readiness(readiness, params.sync))
+}
+
+enum Trouble {
+    None,
+    NotSynced,
+    Database(String),
+}
+
+async fn database_trouble(request: &Request<'_>, params: &Params, status: &NodeStatus) -> Trouble {
+    if !status.ready {
+        return Trouble::None;
+    }
+    if params.sync {
+        let deadline = Deadline::after(Instant::now(), params.timeout);
+        let node = &request.member.node;
+        if !matches!(tokio::time::timeout(params.timeout, node.barrier(deadline)).await, Ok(Ok(_))) {
+            return Trouble::NotSynced;
+        }
+    }
+    match database::trouble(&request.exchange, params).await {
+        Some(why) => Trouble::Database(why),
+        None => Trouble::None,
+    }
+}
