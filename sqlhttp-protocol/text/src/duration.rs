@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn what_go_accepts() {
+    fn durations_that_go_accepts() {
         for (text, nanoseconds) in [
             ("0", 0),
             ("-0", 0),
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn what_go_rejects() {
+    fn durations_that_go_rejects() {
         for text in [
             "",
             " 1s",
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn as_go_prints_it() {
+    fn durations_are_formatted_as_go_prints_them() {
         for (nanoseconds, text) in [
             (0, "0s"),
             (7, "7ns"),
@@ -261,7 +261,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_printed_can_be_read(nanoseconds in 0..=i64::MAX as u64) {
+        fn a_formatted_duration_parses_as_itself(nanoseconds in 0..=i64::MAX as u64) {
             let duration = Duration::from_nanos(nanoseconds);
             prop_assert_eq!(parse(&format(duration)), Ok(duration));
         }
