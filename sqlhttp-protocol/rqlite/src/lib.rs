@@ -45,6 +45,7 @@
 //! | `messages` | failures and errors into texts |
 //! | `reply`, `reply_shape`, `endpoint` | the vocabulary of this crate |
 //! | `sql_endpoint`, `nodes`, `readiness`, `admin` | the other endpoints, as far as they are data |
+//! | [`status`], [`vars`] | facts about a server into the documents of `/status` and `/debug/vars` |
 //! | [`client`] | batches into requests, replies into results |
 
 /// What the header `X-Rqlite-Version` says: what the original says of itself when nobody gave it a version.
@@ -66,6 +67,8 @@ mod readiness;
 mod reply;
 mod reply_shape;
 mod sql_endpoint;
+pub mod status;
+pub mod vars;
 
 pub use admin::{decode_leader_target, decode_remove, encode_reaped};
 pub use call::{Call, Statement};

@@ -7,7 +7,8 @@ use hyper::{StatusCode, header};
 use sqlhttp_core::Deadline;
 use sqlhttp_raft::NodeStatus;
 use sqlhttp_rqlite::{
-    NodeInfo, Params, Readiness, VERSION, decode_leader_target, decode_remove, encode_node, encode_nodes, encode_readiness,
+    NodeInfo, Params, Readiness, VERSION, decode_leader_target, decode_remove, encode_node, encode_nodes,
+    encode_readiness,
 };
 
 use super::Request;
