@@ -8,7 +8,7 @@ use crate::endpoint::Endpoint;
 use crate::params::Params;
 use crate::pragma;
 use crate::reply::Refusal;
-use crate::shape::Shape;
+use crate::reply_shape::ReplyShape;
 
 /// A statement and its values.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,13 +40,13 @@ impl Call {
     ///
     /// # Errors
     /// A top-level error if a statement begins with a PRAGMA that is refused. Nothing must run then.
-    pub fn into_batch(self, endpoint: Endpoint, params: &Params) -> Result<(Batch, Shape), Refusal> {
+    pub fn into_batch(self, endpoint: Endpoint, params: &Params) -> Result<(Batch, ReplyShape), Refusal> {
         let mut statements = self.statements;
         statements.retain(|statement| !statement.sql.is_empty());
         if statements.iter().any(|statement| pragma::is_refused(&statement.sql)) {
             return Err(Refusal::TopLevel("disallowed pragma".into()));
         }
-        let shape = Shape::new(endpoint, params, statements.len());
+        let shape = ReplyShape::new(endpoint, params, statements.len());
         let steps = statements.into_iter().map(|statement| step(statement, &shape)).collect();
         let atomicity = if shape.transaction { Atomicity::All } else { Atomicity::Each };
         let batch = Batch { steps, atomicity, timed: params.timings, ..Batch::default() };
@@ -54,7 +54,7 @@ impl Call {
     }
 }
 
-fn step(statement: Statement, shape: &Shape) -> Step {
+fn step(statement: Statement, shape: &ReplyShape) -> Step {
     let Statement { sql, bindings } = statement;
     Step {
         action: Action::Run { sql, bindings },

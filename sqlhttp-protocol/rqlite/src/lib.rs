@@ -28,7 +28,7 @@
 //! 1. [`Params::parse`] reads the query string, before anybody looks at the path. What is wrong with it is a
 //!    [`Refusal`].
 //! 2. [`decode`] reads the body of a POST, [`decode_query_string`] the SQL text of a GET: a [`Call`].
-//! 3. [`Call::into_batch`] gives the batch and the [`Shape`] of the reply, unless a statement is a PRAGMA for which the
+//! 3. [`Call::into_batch`] gives the batch and the [`ReplyShape`] of the reply, unless a statement is a PRAGMA for which the
 //!    whole request is refused.
 //! 4. A database runs the batch.
 //! 5. [`encode`] writes the whole outcome, or [`PartEncoder`] writes it part by part; [`encode_error`] says why there is
@@ -39,45 +39,47 @@
 //! | module | what it does |
 //! |---|---|
 //! | `params` | query strings into parameters, and back |
-//! | `duration` | durations as Go writes them |
 //! | `decode` | bodies into calls |
 //! | `call`, `pragma` | calls into batches |
 //! | `encode` | outcomes into JSON: rows, types, values, indentation; numbers, strings and dates with `sqlhttp-text` |
-//! | `words` | failures and errors into texts and statuses |
-//! | `reply`, `shape`, `endpoint` | the vocabulary of this crate |
-//! | `analysis`, `nodes`, `readiness`, `admin` | the other endpoints, as far as they are data |
+//! | `messages` | failures and errors into texts |
+//! | `reply`, `reply_shape`, `endpoint` | the vocabulary of this crate |
+//! | `sql_endpoint`, `nodes`, `readiness`, `admin` | the other endpoints, as far as they are data |
+//! | [`status`], [`vars`] | facts about a server into the documents of `/status` and `/debug/vars` |
 //! | [`client`] | batches into requests, replies into results |
 
 /// What the header `X-Rqlite-Version` says: what the original says of itself when nobody gave it a version.
 pub const VERSION: &str = "10";
 
 mod admin;
-mod analysis;
 mod call;
 pub mod client;
 mod decode;
-mod duration;
 mod encode;
 mod endpoint;
+mod json;
+mod messages;
 mod nodes;
 mod params;
 mod pragma;
+mod pretty;
 mod readiness;
 mod reply;
-mod shape;
-mod words;
+mod reply_shape;
+mod sql_endpoint;
+pub mod status;
+pub mod vars;
 
 pub use admin::{decode_leader_target, decode_remove, encode_reaped};
-pub use analysis::encode_sql;
 pub use call::{Call, Statement};
 pub use decode::{STATEMENTS_MAX, VALUES_MAX, decode, decode_query_string, is_database_file};
-pub use duration::format as format_duration;
-pub use encode::{Abort, PartEncoder, encode, encode_queued, encode_top_level_error};
+pub use encode::{Abort, PartEncoder, encode, encode_error, encode_queued, encode_top_level_error};
 pub use endpoint::Endpoint;
-pub use nodes::{Node, encode_node, encode_nodes};
+pub use nodes::{NodeInfo, encode_node, encode_nodes};
 pub use params::{BackupFormat, Params};
 pub use readiness::{Readiness, encode_readiness};
 pub use reply::{ContentType, Refusal, Reply};
-pub use shape::{Shape, Trailer};
+pub use reply_shape::{ReplyShape, Trailer};
+pub use sql_endpoint::encode_sql;
 pub use sqlhttp_core::StepFacts;
-pub use words::encode_error;
+pub use sqlhttp_text::duration::format as format_duration;

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use crate::duration;
-use crate::encode::{json, number};
+use sqlhttp_text::{duration, number};
+
+use crate::json;
 use crate::reply::Reply;
 
 /// A member of the cluster, as another has found it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Node {
+pub struct NodeInfo {
     /// Its name.
     pub id: String,
     /// The URL of its HTTP API, if it could be asked.
@@ -30,8 +31,8 @@ pub struct Node {
 }
 
 /// Encodes nodes: as an object with their names as keys, or as a list (`ver=2`). Both are sorted by name.
-pub fn encode_nodes(nodes: &[Node], as_list: bool, pretty: bool) -> Reply {
-    let mut sorted: Vec<&Node> = nodes.iter().collect();
+pub fn encode_nodes(nodes: &[NodeInfo], as_list: bool, pretty: bool) -> Reply {
+    let mut sorted: Vec<&NodeInfo> = nodes.iter().collect();
     sorted.sort_by(|a, b| a.id.cmp(&b.id));
     let mut out = b"{".to_vec();
     if as_list {
@@ -55,13 +56,13 @@ pub fn encode_nodes(nodes: &[Node], as_list: bool, pretty: bool) -> Reply {
 }
 
 /// Encodes one node.
-pub fn encode_node(node: &Node, pretty: bool) -> Reply {
+pub fn encode_node(node: &NodeInfo, pretty: bool) -> Reply {
     let mut out = Vec::new();
     write_node(&mut out, node);
     Reply::json(out, pretty)
 }
 
-fn write_node(out: &mut Vec<u8>, node: &Node) {
+fn write_node(out: &mut Vec<u8>, node: &NodeInfo) {
     let text = |out: &mut Vec<u8>, key, text: &str| {
         json::write_key(out, key);
         json::write_string(out, text);

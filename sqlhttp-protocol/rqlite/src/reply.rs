@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::encode::{json, pretty};
+use crate::{json, pretty};
 
 /// The type of a reply's body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +77,16 @@ impl Refusal {
     /// Told in plain text.
     pub fn text(status: u16, text: impl Into<Cow<'static, str>>) -> Refusal {
         Refusal::Text { status, text: text.into() }
+    }
+
+    /// The refusal of a body that is not JSON.
+    pub(crate) fn invalid_json() -> Refusal {
+        Refusal::text(400, "invalid JSON body")
+    }
+
+    /// The refusal of an empty list of statements.
+    pub(crate) fn no_statements() -> Refusal {
+        Refusal::text(400, "no statements")
     }
 
     /// The answer. `pretty`: whether the client asked for indentation. (For [`Endpoint::Load`](crate::Endpoint::Load),

@@ -11,12 +11,12 @@ use sqlhttp_core::{
     ValueRef,
 };
 use sqlhttp_rqlite::{
-    Abort, Endpoint, Params, PartEncoder, Reply, Shape, StepFacts, Trailer, encode, encode_error, encode_queued,
+    Abort, Endpoint, Params, PartEncoder, Reply, ReplyShape, StepFacts, Trailer, encode, encode_error, encode_queued,
     encode_top_level_error,
 };
 
-fn shape(endpoint: Endpoint, query: &str) -> Shape {
-    Shape::new(endpoint, &Params::parse(query).unwrap(), 3)
+fn shape(endpoint: Endpoint, query: &str) -> ReplyShape {
+    ReplyShape::new(endpoint, &Params::parse(query).unwrap(), 3)
 }
 
 const READS: StepFacts = StepFacts { reads: true, returning: false, elapsed: Duration::ZERO };
@@ -73,7 +73,7 @@ fn reply(endpoint: Endpoint, query: &str, steps: &[(StepOutcome, StepFacts)]) ->
 }
 
 /// Tells steps in parts: of those that read, the first blocks early, and the last one with the step.
-fn tell_in_parts(steps: &[(StepOutcome, StepFacts)], shape: Shape, drain: bool) -> Result<Vec<u8>, Abort> {
+fn tell_in_parts(steps: &[(StepOutcome, StepFacts)], shape: ReplyShape, drain: bool) -> Result<Vec<u8>, Abort> {
     let mut encoder = PartEncoder::new(shape);
     let (mut sent, mut out) = (Vec::new(), Vec::new());
     let mut tell = |part| {
@@ -314,7 +314,7 @@ fn a_time_that_cannot_be_written_stays_as_it_is() {
 
 /// Two statements of which the first fails after a row. `drain`: what has been written is sent at once.
 fn fail_midway(query: &str, drain: bool) -> String {
-    let mut encoder = PartEncoder::new(Shape::new(Endpoint::Query, &Params::parse(query).unwrap(), 2));
+    let mut encoder = PartEncoder::new(ReplyShape::new(Endpoint::Query, &Params::parse(query).unwrap(), 2));
     let (mut sent, mut out) = (Vec::new(), Vec::new());
     let mut tell = |part| {
         encoder.part(part, &Trailer::default(), &mut out).unwrap();
@@ -352,7 +352,7 @@ fn a_query_that_fails_midway_leaves_no_rows_unless_they_were_sent() {
 #[test]
 fn an_answer_that_has_begun_ends_when_the_database_stops() {
     let stopped = |query: &str, parts: Vec<Part>| {
-        let mut encoder = PartEncoder::new(Shape::new(Endpoint::Query, &Params::parse(query).unwrap(), 2));
+        let mut encoder = PartEncoder::new(ReplyShape::new(Endpoint::Query, &Params::parse(query).unwrap(), 2));
         let (mut sent, mut out) = (Vec::new(), Vec::new());
         for part in parts {
             encoder.part(part, &Trailer::default(), &mut out).unwrap();

@@ -279,7 +279,7 @@ fn refusals_in_plain_text_end_with_a_line_feed() {
 #[test]
 fn statements_are_never_rewritten() {
     let call = decode(Endpoint::Sql, None, br#"[["SELECT random()", 1], ""]"#, &Params::default()).unwrap();
-    let shape = sqlhttp_rqlite::Shape::new(Endpoint::Sql, &params(""), 2);
+    let shape = sqlhttp_rqlite::ReplyShape::new(Endpoint::Sql, &params(""), 2);
     let reply = encode_sql(&call, &shape, &Trailer::default());
     assert_eq!(
         String::from_utf8(reply.body).unwrap(),

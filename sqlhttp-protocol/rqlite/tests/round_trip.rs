@@ -10,7 +10,7 @@ use sqlhttp_core::{
     Rows, Step, StepOutcome, Value, ValueRef,
 };
 use sqlhttp_rqlite::client::{Changes, ReplyError, StatementResult, decode_reply, encode_call};
-use sqlhttp_rqlite::{Endpoint, Params, Shape, Trailer, decode, encode};
+use sqlhttp_rqlite::{Endpoint, Params, ReplyShape, Trailer, decode, encode};
 
 fn value() -> impl Strategy<Value = Value> {
     prop_oneof![
@@ -98,7 +98,7 @@ proptest! {
         let columns: Arc<[Column]> = names.iter().map(column).collect();
         let rows = Rows { columns, blocks: vec![block], changed: Changed::default() };
         let params = Params { associative, pretty, blob_array: true, ..Params::default() };
-        let shape = Shape::new(Endpoint::Query, &params, 1);
+        let shape = ReplyShape::new(Endpoint::Query, &params, 1);
         let reply = encode(&done(StepOutcome::Rows(rows)), &shape, &Trailer::default());
         let mut response = decode_reply(reply.status, &reply.body).unwrap();
         let Some(StatementResult::Rows(got)) = response.results.pop() else { panic!("no rows") };
@@ -114,7 +114,7 @@ proptest! {
     fn any_count(rows in any::<u64>(), id in any::<i64>(), associative in any::<bool>()) {
         let changed = Changed { rows, last_insert_id: Some(id) };
         let params = Params { associative, ..Params::default() };
-        let shape = Shape::new(Endpoint::Execute, &params, 1);
+        let shape = ReplyShape::new(Endpoint::Execute, &params, 1);
         let reply = encode(&done(StepOutcome::Changed(changed)), &shape, &Trailer::default());
         let response = decode_reply(reply.status, &reply.body).unwrap();
         let changes = Changes { last_insert_id: Some(id).filter(|&id| id != 0), rows_affected: rows, time: None };

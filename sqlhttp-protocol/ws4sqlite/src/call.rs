@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sqlhttp_core::{Action, Batch, Bindings, Expect, Failure, OnError, Settings, Step};
 
 use crate::reply::Refusal;
-use crate::shape::{ItemShape, Kind, ReplyShape};
+use crate::reply_shape::{ItemShape, Kind, ReplyShape};
 
 /// A decoded request. Nothing of its content has been checked beyond its JSON types.
 #[derive(Debug, Clone, PartialEq)]

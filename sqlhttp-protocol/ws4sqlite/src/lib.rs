@@ -39,7 +39,7 @@
 //! | `decode` | JSON and form bodies into calls |
 //! | `call` | calls into batches: the checks and their order |
 //! | `encode` | outcomes into JSON: rows; numbers, strings and dates with `sqlhttp-text` |
-//! | `words` | failures and errors into texts and statuses |
+//! | `messages` | failures and errors into texts and statuses |
 //! | `reply` | the error object, capitalisation |
 //! | [`client`] | batches into bodies, replies into results |
 
@@ -47,13 +47,13 @@ mod call;
 pub mod client;
 mod decode;
 mod encode;
+mod json;
+mod messages;
 mod reply;
-mod shape;
-mod words;
+mod reply_shape;
 
 pub use call::{Call, Credentials, Statements};
 pub use decode::{decode, decode_form};
-pub use encode::{Abort, PartEncoder, encode};
+pub use encode::{Abort, PartEncoder, encode, encode_error};
 pub use reply::{Refusal, Reply, capitalized};
-pub use shape::ReplyShape;
-pub use words::encode_error;
+pub use reply_shape::ReplyShape;

@@ -1,6 +1,6 @@
 //! What goes back to the client besides results: refusals, and replies with a status.
 
-use crate::encode::json;
+use crate::json;
 
 /// A request that is answered with an error object before anything of it ran.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -27,6 +27,11 @@ impl Refusal {
     /// A refusal of the request as a whole.
     pub fn whole(status: u16, error: impl Into<String>) -> Self {
         Refusal { status, req_idx: -1, error: error.into() }
+    }
+
+    /// A refusal of a body that cannot be decoded.
+    pub(crate) fn unparsable(reason: &str) -> Self {
+        Refusal::whole(400, format!("in parsing body: {reason}"))
     }
 
     /// The error object: `{"reqIdx":…,"error":"…"}`.

@@ -1,4 +1,4 @@
-//! Words that people read: log lines in the shape that users of ws4sqlite grep for, SQLite's errors, spelling help.
+//! Words that people read: log lines in the shape that users of ws4sqlite grep for, SQLite's errors.
 
 use chrono::{DateTime, Local};
 use sqlhttp_core::{Error, Failure, SqlError};
@@ -44,33 +44,6 @@ pub(crate) fn counted(count: usize, noun: &str) -> String {
     format!("{count} {noun}{plural}")
 }
 
-/// The candidate that was most likely meant by `word`, if any is near enough.
-pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let folded = word.to_lowercase();
-    let (distance, best) = candidates
-        .into_iter()
-        .map(|candidate| (edit_distance(&folded, &candidate.to_lowercase()), candidate))
-        .min_by_key(|(distance, _)| *distance)?;
-    // Half of the word may be wrong: `schedTasks` is five letters away from `scheduledTasks`.
-    (distance * 2 <= word.chars().count().max(2)).then_some(best)
-}
-
-/// How many letters must be inserted, deleted or replaced to make one word of the other.
-fn edit_distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, letter) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, other) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(letter != *other);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
-}
-
 /// `host:port`, with brackets around an IPv6 address.
 pub(crate) fn address(host: &str, port: u16) -> String {
     if host.contains(':') && !host.starts_with('[') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
@@ -110,14 +83,5 @@ mod tests {
     fn one_is_singular() {
         assert_eq!(counted(1, "credential"), "1 credential");
         assert_eq!(counted(2, "credential"), "2 credentials");
-    }
-
-    #[test]
-    fn a_misspelt_word_finds_its_neighbour() {
-        let known = ["scheduledTasks", "storedStatements", "readOnly"];
-        assert_eq!(nearest("schedTasks", known), Some("scheduledTasks"));
-        assert_eq!(nearest("READONLY", known), Some("readOnly"));
-        assert_eq!(nearest("unknown", known), None);
-        assert_eq!(nearest("x", []), None);
     }
 }

@@ -1,11 +1,12 @@
 //! Batches into requests.
 
 use sqlhttp_core::{Action, Atomicity, Batch, BindRule, Binding, Bindings, Value};
+use sqlhttp_text::number;
 
 use crate::call;
 use crate::decode::spelled_bytes;
-use crate::encode::{json, number};
 use crate::endpoint::Endpoint;
+use crate::json;
 use crate::params::Params;
 
 /// Something in a batch that this protocol has no words for.

@@ -1,10 +1,12 @@
 //! Requests into calls.
 
 mod list;
+mod progress;
 mod text;
 mod value;
 
-pub use list::{STATEMENTS_MAX, VALUES_MAX};
+pub use list::STATEMENTS_MAX;
+pub use progress::VALUES_MAX;
 pub(crate) use value::spelled_bytes;
 
 use crate::call::{Call, Statement};
@@ -68,7 +70,7 @@ fn is_empty_write(body: &[u8], refusal: &Refusal, wait: bool) -> bool {
     match body.trim_ascii() {
         b"" => true,
         b"null" => wait,
-        _ => wait && *refusal == no_statements(),
+        _ => wait && *refusal == Refusal::no_statements(),
     }
 }
 
@@ -77,12 +79,4 @@ fn one_text(sql: &[u8]) -> Result<Call, Refusal> {
         Ok(sql) => Ok(Call { statements: vec![Statement::new(sql)] }),
         Err(_) => Err(Refusal::TopLevel("string field contains invalid UTF-8".into())),
     }
-}
-
-fn invalid_json() -> Refusal {
-    Refusal::text(400, "invalid JSON body")
-}
-
-fn no_statements() -> Refusal {
-    Refusal::text(400, "no statements")
 }

@@ -9,7 +9,7 @@ use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use sqlhttp_core::{Binding, Value};
 
-use super::list::Progress;
+use super::progress::Progress;
 use super::text::without_lone_surrogates;
 use crate::reply::Refusal;
 
@@ -177,5 +177,5 @@ fn unsupported(json: &str) -> Refusal {
 
 /// The grammar has been checked before, so this is not to be seen.
 fn not_json(_: serde_json::Error) -> Refusal {
-    super::invalid_json()
+    Refusal::invalid_json()
 }

@@ -1,8 +1,9 @@
 //! Values in DATE, DATETIME and TIMESTAMP columns, which clients get in the notation of RFC 3339.
 
+use sqlhttp_text::number;
 use sqlhttp_text::time::{ParseOptions, Time};
 
-use super::{json, number};
+use crate::json;
 
 /// Integers beyond this, in either direction, are milliseconds.
 const SECONDS_MAX: i64 = 1_000_000_000_000;

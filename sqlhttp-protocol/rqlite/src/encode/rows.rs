@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use sqlhttp_core::{Block, Column, Columns, RowRef, Rows, ValueRef};
 
-use super::json;
 use super::value::{self, Class};
+use crate::json;
 
 /// How rows are written.
 #[derive(Debug, Clone, Copy)]

@@ -1,8 +1,10 @@
 //! One value as JSON: what becomes of it depends on the type its column was declared with.
 
 use sqlhttp_core::ValueRef;
+use sqlhttp_text::number;
 
-use super::{date, json, number};
+use super::date;
+use crate::json;
 
 /// A declared type (or, for an expression, that of the first row) as far as it decides about values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,8 +5,8 @@ mod query_string;
 use std::time::Duration;
 
 use sqlhttp_core::ReadLevel;
+use sqlhttp_text::duration;
 
-use crate::duration;
 use crate::endpoint::Endpoint;
 use crate::reply::Refusal;
 use query_string::{Pairs, push};
@@ -279,10 +279,12 @@ impl Params {
     }
 }
 
+/// Reads a duration. A negative one counts as zero.
 fn duration(pairs: &Pairs, name: &str) -> Result<Option<Duration>, Refusal> {
     let Some(text) = pairs.text(name) else { return Ok(None) };
-    let duration = duration::parse(&text);
-    duration.map(Some).ok_or_else(|| Refusal::text(400, format!("{name} is not a valid duration")))
+    let nanoseconds = duration::parse_signed(&text);
+    let nanoseconds = nanoseconds.map_err(|_| Refusal::text(400, format!("{name} is not a valid duration")))?;
+    Ok(Some(Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(0))))
 }
 
 /// A number below zero is zero.

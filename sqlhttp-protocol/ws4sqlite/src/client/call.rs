@@ -1,9 +1,10 @@
 //! Batches into request bodies.
 
 use sqlhttp_core::{Action, Atomicity, Batch, BindRule, Binding, Bindings, Expect, Failure, OnError, Step, Value};
+use sqlhttp_text::number;
 
 use crate::call::Credentials;
-use crate::encode::{json, number};
+use crate::json;
 
 /// How rows should come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

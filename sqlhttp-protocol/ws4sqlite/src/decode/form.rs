@@ -5,7 +5,6 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::request::is_list;
-use super::unparsable;
 use crate::call::{Call, Credentials, Item, Sql};
 use crate::reply::Refusal;
 
@@ -22,7 +21,7 @@ pub fn decode_form(body: &[u8]) -> Result<Call, Refusal> {
         let at = pair.iter().position(|&b| b == b'=').unwrap_or(pair.len());
         let name = unescape(&pair[..at]).to_ascii_lowercase().replace('[', ".").replace(']', "");
         let value = unescape(pair.get(at + 1..).unwrap_or_default());
-        set(&mut call, &name, value).map_err(|reason| unparsable(&reason))?;
+        set(&mut call, &name, value).map_err(|reason| Refusal::unparsable(&reason))?;
     }
     Ok(call)
 }

@@ -28,7 +28,7 @@ pub fn decode(body: &[u8]) -> Result<Call, Refusal> {
     // `from_utf8_lossy` looks at each byte by itself, also where all of them are good.
     let text = std::str::from_utf8(body).map_or_else(|_| String::from_utf8_lossy(body), Cow::Borrowed);
     let call = parse(&text, Numbers::Native).or_else(|error| parse_again(&text, error));
-    call.map_err(|error| unparsable(&describe(&error)))
+    call.map_err(|error| Refusal::unparsable(&describe(&error)))
 }
 
 fn parse(text: &str, numbers: Numbers) -> Result<Call, serde_json::Error> {
@@ -49,8 +49,4 @@ fn describe(error: &serde_json::Error) -> String {
         Category::Eof => "unexpected end of JSON input".to_owned(),
         Category::Syntax | Category::Data | Category::Io => error.to_string(),
     }
-}
-
-fn unparsable(reason: &str) -> Refusal {
-    Refusal::whole(400, format!("in parsing body: {reason}"))
 }

@@ -1,16 +1,17 @@
 //! Outcomes into replies, whole or part by part. There is one encoder for both.
 
 mod date;
-pub(crate) mod json;
+mod error;
 mod rows;
+
+pub use error::encode_error;
 
 use sqlhttp_core::{Block, Changed, Columns, Ending, Failure, Outcome, Part, Rows, StepOutcome};
 
 use crate::reply::{Refusal, Reply, capitalized};
-use crate::shape::{ItemShape, Kind, ReplyShape};
-use crate::words;
+use crate::reply_shape::{ItemShape, Kind, ReplyShape};
+use crate::{json, messages};
 use rows::RowWriter;
-pub(crate) use sqlhttp_text::number;
 
 /// Encodes an outcome that is there as a whole.
 pub fn encode(outcome: &Outcome, shape: &ReplyShape) -> Reply {
@@ -188,7 +189,7 @@ impl Encoder {
         if !item.no_fail {
             return Err(refusal(self.ended, failure, item).into());
         }
-        let (_, text) = words::failure(failure, item.says_begin);
+        let (_, text) = messages::failure(failure, item.says_begin);
         let text = capitalized(&text);
         match self.open.take() {
             None => self.begin_item(out),
@@ -230,7 +231,7 @@ fn write_count(out: &mut Vec<u8>, changed: Changed) {
 }
 
 fn refusal(index: usize, failure: &Failure, item: ItemShape) -> Refusal {
-    let (status, text) = words::failure(failure, item.says_begin);
+    let (status, text) = messages::failure(failure, item.says_begin);
     Refusal { status, req_idx: i64::try_from(index).unwrap_or(-1), error: text.into_owned() }
 }
 
@@ -246,6 +247,6 @@ fn aborted(index: usize, last: Option<&StepOutcome>, shape: &ReplyShape) -> Refu
 }
 
 fn not_committed(failure: &Failure) -> Refusal {
-    let (status, text) = words::failure(failure, false);
+    let (status, text) = messages::failure(failure, false);
     Refusal::whole(status, text)
 }

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use sqlhttp_core::{Block, Columns, Rows, ValueRef};
+use sqlhttp_text::number;
 
 use super::date::{is_date_type, write_date};
-use super::{json, number};
+use crate::json;
 
 /// Writes the result of one query.
 #[derive(Debug)]

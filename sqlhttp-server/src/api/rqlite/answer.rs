@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use hyper::StatusCode;
 use sqlhttp_core::{Answer, Ending, Error, Outcome, Part, PartStream};
-use sqlhttp_rqlite::{Abort, Endpoint, PartEncoder, Reply, Shape, Trailer, encode, encode_error};
+use sqlhttp_rqlite::{Abort, Endpoint, PartEncoder, Reply, ReplyShape, Trailer, encode, encode_error};
 
 use super::identity::ServerIdentity;
 use crate::api::outcome::{is_small, log};
@@ -15,7 +15,7 @@ use crate::http::reply::{self, HttpResponse, ReplyBody};
 /// How a request is to be answered.
 pub(crate) struct Form {
     pub(crate) endpoint: Endpoint,
-    pub(crate) shape: Shape,
+    pub(crate) shape: ReplyShape,
     /// When the request came.
     pub(crate) started: Instant,
 }

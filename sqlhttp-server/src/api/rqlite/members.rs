@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use hyper::header;
-use sqlhttp_rqlite::{Node, Params, VERSION, encode_node, encode_nodes};
+use sqlhttp_rqlite::{NodeInfo, Params, VERSION, encode_node, encode_nodes};
 
 use crate::api::exchange::Exchange;
 use crate::api::rqlite::reply::from_protocol;
@@ -20,9 +20,9 @@ pub(crate) fn leader(exchange: &Exchange<'_>, params: &Params) -> HttpResponse {
     from_protocol(encode_node(&describe(exchange, "/leader"), params.pretty))
 }
 
-fn describe(exchange: &Exchange<'_>, resource: &str) -> Node {
+fn describe(exchange: &Exchange<'_>, resource: &str) -> NodeInfo {
     let started = Instant::now();
-    Node {
+    NodeInfo {
         id: exchange.database.id.clone(),
         api_addr: Some(api_url(exchange, resource)),
         addr: exchange.context.identity.address().to_owned(),

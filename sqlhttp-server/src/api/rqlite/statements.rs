@@ -9,7 +9,7 @@ use hyper::header::{self, HeaderValue};
 use hyper::{Method, StatusCode};
 use sqlhttp_core::{Answer, Batch, Deadline, Error, Outcome};
 use sqlhttp_rqlite::{
-    Call, ContentType, Endpoint, Params, Refusal, Shape, Trailer, decode, decode_query_string, encode_sql,
+    Call, ContentType, Endpoint, Params, Refusal, ReplyShape, Trailer, decode, decode_query_string, encode_sql,
     is_database_file,
 };
 
@@ -51,7 +51,7 @@ pub(crate) async fn explain(
     let started = Instant::now();
     let call = call(exchange, Endpoint::Sql, &params, body).await?;
     exchange.context.counters.sql_analyze.add(1);
-    let shape = Shape::new(Endpoint::Sql, &params, call.statements.len());
+    let shape = ReplyShape::new(Endpoint::Sql, &params, call.statements.len());
     let trailer = Trailer { elapsed: started.elapsed(), raft_index: 0 };
     Ok(from_protocol(encode_sql(&call, &shape, &trailer)))
 }
@@ -111,7 +111,7 @@ async fn load_file(
     let loaded = copies.load_file(file.clone()).await;
     // Gone already if it was loaded.
     let _ = tokio::fs::remove_file(&file).await;
-    let shape = Shape::new(Endpoint::Load, params, 0);
+    let shape = ReplyShape::new(Endpoint::Load, params, 0);
     match loaded {
         Ok(log_index) => {
             let form = Form { endpoint: Endpoint::Load, shape, started };

@@ -2,9 +2,10 @@
 
 use std::io::{self, Write};
 
+use sqlhttp_text::flag::{self, FlagError};
+
 use super::table;
 use crate::cluster::log;
-use crate::standalone::config::goflag::{self, FlagError};
 
 /// Why the process ends before it starts, and what it says on standard error.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,9 +40,9 @@ impl Exit {
         let names = table::TABLE.iter().flat_map(|flag| [flag.name, flag.alias]).filter(|name| !name.is_empty());
         let summary = |name: &str| {
             let flag = table::find(name)?;
-            Some(goflag::summary(flag.name, flag.kind, flag.default, flag.help))
+            Some(flag::summary(flag.name, flag.kind, flag.default, flag.help))
         };
-        Exit::new(2, goflag::explain(error, table::PROGRAM, names, summary))
+        Exit::new(2, flag::explain(error, table::PROGRAM, names, summary))
     }
 
     /// Writes the words: an answer to standard output, all others to standard error.

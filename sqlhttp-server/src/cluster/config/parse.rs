@@ -2,11 +2,12 @@
 
 use std::ffi::OsString;
 
+use sqlhttp_text::flag::{FlagError, Scanned, scan};
+
 use super::exit::{Exit, Words};
 use super::typed::Typed;
 use super::types::ClusterConfig;
 use super::{resolve, table, usage, validate};
-use crate::standalone::config::goflag::{FlagError, Scanned, scan};
 
 /// Reads the command line, without the program's name. Only the current directory and the paths of extensions are
 /// looked at outside it.

@@ -1,6 +1,6 @@
 //! The flags: those of rqlited v10, whether what they switch on exists here, and those that only this server has.
 
-use crate::standalone::config::goflag::Kind;
+use sqlhttp_text::flag::Kind;
 
 /// The program's name, in the version and the usage text.
 pub const PROGRAM: &str = "sqlhttp-cluster";

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use sqlhttp_text::flag::{Value, parse_value};
+
 use super::extensions::holds_extensions;
 use super::table::{EXTENSIONS_PATH, Flag, Standing, TABLE, find};
-use crate::standalone::config::goflag::{Value, parse_value};
 
 /// What the command line says.
 #[derive(Debug, Default)]

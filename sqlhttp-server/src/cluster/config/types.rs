@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use sqlhttp_rqlite::format_duration;
+use sqlhttp_text::duration;
 use tracing::Level;
 
 use crate::process::logging::LogFormat;
@@ -145,12 +145,12 @@ impl RaftConfig {
     /// Whether the timeouts fit each other: a leader without contact to a majority steps down before the others elect the next, and
     /// an election lasts at least as long as the silence that calls it. In the words of rqlited's Raft library.
     pub(crate) fn check_timeouts(&self) -> Result<(), String> {
-        let heartbeat = format_duration(self.heartbeat_timeout);
+        let heartbeat = duration::format(self.heartbeat_timeout);
         let why = if self.leader_lease_timeout > self.heartbeat_timeout {
-            let lease = format_duration(self.leader_lease_timeout);
+            let lease = duration::format(self.leader_lease_timeout);
             format!("LeaderLeaseTimeout ({lease}) cannot be larger than heartbeat timeout ({heartbeat})")
         } else if self.election_timeout < self.heartbeat_timeout {
-            let election = format_duration(self.election_timeout);
+            let election = duration::format(self.election_timeout);
             format!("ElectionTimeout ({election}) must be equal or greater than Heartbeat Timeout ({heartbeat})")
         } else {
             return Ok(());

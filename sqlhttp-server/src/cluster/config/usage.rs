@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 
+use sqlhttp_text::flag;
+
 use super::table::{Flag, PROGRAM, Standing, TABLE};
-use crate::standalone::config::goflag;
 
 /// The usage text: rqlited's flags by name, then ours.
 pub(crate) fn usage() -> String {
@@ -26,7 +27,7 @@ fn describe_all<'a>(flags: impl Iterator<Item = &'a Flag>, text: &mut String) {
     let mut flags: Vec<&Flag> = flags.collect();
     flags.sort_by_key(|flag| flag.name);
     for flag in flags {
-        text.push_str(&goflag::describe(flag.name, flag.kind, flag.default, &help(flag)));
+        text.push_str(&flag::describe(flag.name, flag.kind, flag.default, &help(flag)));
     }
 }
 

@@ -7,7 +7,8 @@ use hyper::{StatusCode, header};
 use sqlhttp_core::Deadline;
 use sqlhttp_raft::NodeStatus;
 use sqlhttp_rqlite::{
-    Node, Params, Readiness, VERSION, decode_leader_target, decode_remove, encode_node, encode_nodes, encode_readiness,
+    NodeInfo, Params, Readiness, VERSION, decode_leader_target, decode_remove, encode_node, encode_nodes,
+    encode_readiness,
 };
 
 use super::request::Request;
@@ -22,7 +23,7 @@ pub(crate) fn nodes(request: &Request<'_>, params: &Params) -> HttpResponse {
     let started = Instant::now();
     let status = request.cluster.node.status();
     let wanted = status.members.iter().filter(|member| member.voter || params.nonvoters);
-    let nodes: Vec<Node> = wanted.map(|member| describe(request.cluster, member, started)).collect();
+    let nodes: Vec<NodeInfo> = wanted.map(|member| describe(request.cluster, member, started)).collect();
     from_protocol(encode_nodes(&nodes, params.nodes_as_list, params.pretty))
 }
 
@@ -35,9 +36,9 @@ pub(crate) fn leader(request: &Request<'_>, params: &Params) -> Result<HttpRespo
 }
 
 /// A member as `/nodes` shows it. This node knows itself; it need not be reached.
-fn describe(this: &ClusterContext, member: &sqlhttp_raft::Member, started: Instant) -> Node {
+fn describe(this: &ClusterContext, member: &sqlhttp_raft::Member, started: Instant) -> NodeInfo {
     let is_this = member.raft_address == this.config.raft_adv_addr;
-    Node {
+    NodeInfo {
         id: member.name.clone(),
         api_addr: is_this.then(|| this.api_url()),
         addr: member.raft_address.clone(),

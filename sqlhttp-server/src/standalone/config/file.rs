@@ -22,11 +22,12 @@
 //! here has no companion file besides. Databases of the command line (or the environment) come first, then these in
 //! their order.
 
+use sqlhttp_text::spelling;
+
 use super::companion::{self, Companion};
 use super::flags::{self, Settings};
 use super::mistake::Lines;
 use super::yaml::{self, Fields, Reader, Yaml};
-use crate::standalone::messages;
 
 /// What the file says.
 #[derive(Debug, Default)]
@@ -69,7 +70,7 @@ fn server(reader: &mut Reader, fields: &mut Fields<'_>, warnings: &mut Vec<Strin
     let mut settings = Settings::default();
     for (name, node) in fields.rest() {
         if !flags::names_in_file().any(|known| known == name) {
-            let hint = messages::nearest(name, flags::names_in_file());
+            let hint = spelling::nearest(name, flags::names_in_file());
             let hint = hint.map_or(String::new(), |known| format!(", did you mean 'server.{known}'?"));
             warnings.push(format!("unknown key 'server.{name}' is ignored{hint}"));
             continue;

@@ -4,8 +4,6 @@
 pub(crate) mod companion;
 pub(crate) mod file;
 pub mod flags;
-pub(crate) mod goflag;
-pub(crate) mod literal;
 pub(crate) mod mistake;
 pub(crate) mod resolve;
 pub(crate) mod settings;

@@ -1,160 +1,88 @@
-//! `/status` of a node: everything that rqlite's tools read, and for the rest of what the original tells (of Go, of
-//! bbolt) values of the same shape.
+//! `/status` of a node: collects the facts that [`sqlhttp_rqlite::status`] encodes.
 
 mod directory;
 mod network;
-mod raft;
 mod store;
 #[cfg(test)]
 pub(crate) mod tests_support;
 
-use serde_json::{Map, Value, json};
-use sqlhttp_rqlite::{Params, format_duration};
+use sqlhttp_rqlite::Params;
+use sqlhttp_rqlite::status::{Cluster, Http, Interface, NodeStatus, Peers, Queue, Tls};
 
 use super::request::Request;
 use crate::api::context::AppContext;
 use crate::api::rqlite::status as common;
-use crate::cluster::config::ClusterConfig;
 use crate::cluster::context::ClusterContext;
 use crate::http::reply::HttpResponse;
 use crate::process::tls::TlsDescription;
 
-/// How long the original waits for the first byte that tells what a connection between nodes is for.
-const MUX_TIMEOUT: &str = "30s";
-
-/// The first bytes of connections between nodes that the original knows.
-const MUX_HANDLERS: &str = "\u{2}\u{1}";
-
-/// Tells all, or what stands under `key`.
+/// Answers with the document, or the part of it under `key`.
 pub(crate) async fn answer(request: &Request<'_>, params: &Params) -> HttpResponse {
     request.app.counters.num_status.add(1);
-    common::respond(&all(request, params).await, params)
+    common::respond(collect(request, params).await.encode(params.pretty, &params.key))
 }
 
-/// What the file system and the network tell, which may take a while.
+/// The facts that are read from the file system and the network interfaces, which may take long.
+#[derive(Default)]
 struct Surroundings {
-    /// What the data directory takes, in bytes.
+    /// The size of the data directory, in bytes.
     directory_bytes: u64,
-    interfaces: Value,
+    interfaces: Vec<Interface>,
 }
 
 impl Surroundings {
+    /// Reads the facts on a thread for blocking work.
     async fn look(member: &ClusterContext) -> Self {
         let directory = member.config.data_dir.clone();
         let look =
             move || Surroundings { directory_bytes: directory::size(&directory), interfaces: network::interfaces() };
-        let nothing = |_| Surroundings { directory_bytes: 0, interfaces: json!({}) };
-        tokio::task::spawn_blocking(look).await.unwrap_or_else(nothing)
+        tokio::task::spawn_blocking(look).await.unwrap_or_default()
     }
 }
 
-async fn all(request: &Request<'_>, params: &Params) -> Value {
+async fn collect(request: &Request<'_>, params: &Params) -> NodeStatus {
     let member = request.cluster;
     let surroundings = Surroundings::look(member).await;
-    let sqlite3 = common::sqlite3(&request.exchange, params).await;
-    let mut all = json!({
-        "build": common::build(),
-        "cluster": cluster(member),
-        "extensions": { "dir": member.config.data_dir.join("extensions").to_string_lossy(), "names": [] },
-        "http": http(request.app, member),
-        "mux": mux(&member.config),
-        "network": { "interfaces": surroundings.interfaces },
-        "node": common::node(&request.exchange),
-        "os": common::os(),
-        "runtime": common::runtime(),
-        "store": store::store(request.app, member, surroundings.directory_bytes, sqlite3),
-    });
-    if let Some(moment) = request.app.identity.last_backup() {
-        all["last_backup_time"] = json!(common::rfc3339(moment));
-    }
-    all
-}
-
-/// How other nodes reach this one.
-fn cluster(member: &ClusterContext) -> Value {
-    json!({
-        "addr": member.config.raft_adv_addr,
-        "api_addr": member.config.http_adv_addr,
-        "https": member.config.http_tls.is_some().to_string(),
-    })
-}
-
-fn mux(config: &ClusterConfig) -> Value {
-    json!({
-        "addr": config.raft_adv_addr,
-        "handlers": MUX_HANDLERS,
-        "timeout": MUX_TIMEOUT,
-        "tls": "disabled",
-    })
-}
-
-fn http(app: &AppContext, member: &ClusterContext) -> Value {
-    let config = &member.config;
-    let mut http = json!({
-        "auth": if member.auth.is_some() { "enabled" } else { "disabled" },
-        "bind_addr": app.identity.bound().map_or_else(|| config.http_addr.clone(), |bound| bound.to_string()),
-        "cluster": {
-            "local_node_addr": config.raft_adv_addr,
-            "timeout": format_duration(config.cluster_connect_timeout),
+    let sqlite = common::sqlite(&request.exchange, params).await;
+    NodeStatus {
+        process: common::process(&request.exchange),
+        http: http(request.app, member),
+        cluster: Cluster {
+            addr: member.config.raft_adv_addr.clone(),
+            api_addr: member.config.http_adv_addr.clone(),
+            https: member.config.http_tls.is_some(),
         },
-        "queue": { "_default": {
-            "batch_size": config.write_queue.batch_len,
-            "max_size": config.write_queue.capacity,
-            "sequence_number": app.identity.last_executed(),
-            "timeout": format_duration(config.write_queue.timeout),
-        }},
-        "tls": tls(member.tls.as_ref()),
-    });
-    if let Some(origin) = &config.http_allow_origin {
-        http["allow_origin"] = json!(origin);
+        extensions_dir: member.config.data_dir.join("extensions").to_string_lossy().into_owned(),
+        interfaces: surroundings.interfaces,
+        last_backup_time: request.app.identity.last_backup().map(common::rfc3339),
+        store: store::store(request.app, member, surroundings.directory_bytes, sqlite),
     }
-    http
 }
 
-fn tls(tls: Option<&TlsDescription>) -> Value {
-    let Some(tls) = tls else { return json!({ "enabled": "false" }) };
-    json!({
-        "ca_file": tls.ca_file,
-        "cert_file": tls.cert_file,
-        "client_auth": tls.client_auth,
-        "enabled": tls.enabled,
-        "key_file": tls.key_file,
-        "next_protos": tls.next_protos,
-    })
-}
-
-/// An object of zeros under these names.
-fn zeros(names: &[&str]) -> Value {
-    names.iter().map(|name| ((*name).to_owned(), json!(0))).collect::<Map<_, _>>().into()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn without_tls_only_that_is_told() {
-        assert_eq!(tls(None), json!({ "enabled": "false" }));
+fn http(app: &AppContext, member: &ClusterContext) -> Http {
+    let config = &member.config;
+    Http {
+        auth: member.auth.is_some(),
+        bind_addr: app.identity.bound().map_or_else(|| config.http_addr.clone(), |bound| bound.to_string()),
+        allow_origin: config.http_allow_origin.clone(),
+        queue: Queue {
+            batch_len: config.write_queue.batch_len,
+            capacity: config.write_queue.capacity,
+            sequence_number: app.identity.last_executed(),
+            timeout: config.write_queue.timeout,
+        },
+        tls: tls(member.tls.as_ref()),
+        peers: Some(Peers { local_node_addr: config.raft_adv_addr.clone(), timeout: config.cluster_connect_timeout }),
     }
+}
 
-    #[test]
-    fn with_tls_its_files_are_told() {
-        let described = TlsDescription {
-            ca_file: String::new(),
-            cert_file: "cert.pem".to_owned(),
-            client_auth: "NoClientCert",
-            enabled: "true",
-            key_file: "key.pem".to_owned(),
-            next_protos: vec!["h2", "http/1.1"],
-        };
-        let expected = json!({
-            "ca_file": "",
-            "cert_file": "cert.pem",
-            "client_auth": "NoClientCert",
-            "enabled": "true",
-            "key_file": "key.pem",
-            "next_protos": ["h2", "http/1.1"],
-        });
-        assert_eq!(tls(Some(&described)), expected);
+fn tls(tls: Option<&TlsDescription>) -> Tls {
+    let Some(tls) = tls else { return Tls::Disabled };
+    Tls::Described {
+        ca_file: tls.ca_file.clone(),
+        cert_file: tls.cert_file.clone(),
+        client_auth: tls.client_auth,
+        key_file: tls.key_file.clone(),
+        next_protos: tls.next_protos.clone(),
     }
 }

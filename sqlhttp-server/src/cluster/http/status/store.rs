@@ -1,163 +1,108 @@
-//! `store`: the node, its cluster, and its database.
+//! The facts about the store of a node.
 
 use std::time::{Duration, SystemTime};
 
-use serde_json::{Value, json};
-use sqlhttp_raft::{NodeStatus, SnapshotPolicy, Totals};
-use sqlhttp_rqlite::format_duration;
+use sqlhttp_raft::{NodeStatus, Role, SnapshotPolicy, Totals};
+use sqlhttp_rqlite::status::{
+    AutoVacuum, Member as StatusMember, NEVER, Progress, Raft, RaftSettings, Settings, Sqlite, Store,
+};
 
-use super::{raft, zeros};
 use crate::api::context::AppContext;
-use crate::api::rqlite::status::{friendly, rfc3339};
+use crate::api::rqlite::status::rfc3339;
 use crate::cluster::config::ClusterConfig;
 use crate::cluster::context::ClusterContext;
 
-/// Go's zero time: never.
-const NEVER: &str = "0001-01-01T00:00:00Z";
+/// `PRAGMA synchronous` of the writer: NORMAL, because a write is durable in the Raft log. The database is synced at
+/// checkpoints only.
+const WRITER_SYNCHRONOUS: u8 = 1;
 
-/// What a pool of connections tells.
-const POOL: [&str; 9] = [
-    "idle",
-    "in_use",
-    "max_idle_closed",
-    "max_idle_time_closed",
-    "max_lifetime_closed",
-    "max_open_connections",
-    "open_connections",
-    "wait_count",
-    "wait_duration",
-];
-
-/// The node. `sqlite3` is what its database tells by itself.
-pub(crate) fn store(app: &AppContext, member: &ClusterContext, directory_bytes: u64, sqlite3: Value) -> Value {
-    let status = member.node.status();
-    let mut store = describe(&member.config, &status, app.is_stopping(), directory_bytes, sqlite3);
-    if let Some(interval) = member.config.auto_vacuum_interval {
-        store["auto_vacuum"] = auto_vacuum(interval, app.identity.started_at, &status.totals);
+/// Collects the facts. `sqlite` are those of the database alone.
+pub(crate) fn store(app: &AppContext, member: &ClusterContext, directory_bytes: u64, sqlite: Sqlite) -> Store {
+    let (config, status) = (&member.config, member.node.status());
+    let auto_vacuum =
+        config.auto_vacuum_interval.map(|interval| auto_vacuum(interval, app.identity.started_at, &status.totals));
+    Store {
+        settings: settings(config),
+        progress: progress(&status, app.is_stopping(), directory_bytes),
+        raft: raft(config, &status),
+        sqlite: Sqlite { writer_synchronous: WRITER_SYNCHRONOUS, ..sqlite },
+        auto_vacuum,
     }
-    store
 }
 
-/// VACUUM by the clock is tried once an interval, from the start on: the time of the last try, if one has succeeded, and of
-/// the next one.
-fn auto_vacuum(interval: Duration, started_at: SystemTime, totals: &Totals) -> Value {
-    let tried = totals.vacuums.saturating_add(totals.vacuums_failed);
+fn settings(config: &ClusterConfig) -> Settings {
+    let raft = &config.raft;
+    Settings {
+        addr: config.raft_adv_addr.clone(),
+        dir: config.data_dir.to_string_lossy().into_owned(),
+        foreign_keys: config.foreign_keys,
+        readers_max: config.reads_max.unwrap_or(0),
+        apply_timeout: raft.apply_timeout,
+        reap_read_only_timeout: raft.reap_read_only_timeout.unwrap_or_default(),
+        reap_timeout: raft.reap_voter_timeout.unwrap_or_default(),
+        trailing_logs: SnapshotPolicy { entries: raft.snapshot_entries, ..SnapshotPolicy::default() }.trailing(),
+    }
+}
+
+fn progress(status: &NodeStatus, stopping: bool, directory_bytes: u64) -> Progress {
+    Progress {
+        write_index: status.write_index,
+        command_index: status.command_index,
+        ready: status.ready && !stopping,
+        dir_bytes: directory_bytes,
+        snapshot_name: status.snapshot_name.clone(),
+    }
+}
+
+fn raft(config: &ClusterConfig, status: &NodeStatus) -> Raft {
+    Raft {
+        state: status.role.name(),
+        leads: status.role == Role::Leader,
+        term: status.term,
+        commit_index: status.commit_index,
+        applied_index: status.applied_index,
+        last_log_index: status.log.last_index,
+        last_log_term: status.log.last_term,
+        log_bytes: status.log.bytes,
+        snapshot_index: status.snapshot_index,
+        snapshot_term: status.snapshot_term,
+        members: status.members.iter().map(member).collect(),
+        settings: raft_settings(config),
+    }
+}
+
+fn member(member: &sqlhttp_raft::Member) -> StatusMember {
+    StatusMember {
+        id: member.name.clone(),
+        addr: member.raft_address.clone(),
+        voter: member.voter,
+        leader: member.leader,
+    }
+}
+
+fn raft_settings(config: &ClusterConfig) -> RaftSettings {
+    let raft = &config.raft;
+    RaftSettings {
+        node_id: config.node_id.clone(),
+        commit_timeout: raft.commit_timeout,
+        election_timeout: raft.election_timeout,
+        heartbeat_timeout: raft.heartbeat_timeout,
+        leader_lease_timeout: raft.leader_lease_timeout,
+        log_level: raft.log_level.as_str().to_owned(),
+        shutdown_on_remove: raft.shutdown_on_remove,
+        snapshot_interval: raft.snapshot_interval,
+        snapshot_entries: raft.snapshot_entries,
+    }
+}
+
+/// Computes the times of VACUUMs. One is attempted each interval, counted from the start of the node.
+fn auto_vacuum(interval: Duration, started_at: SystemTime, totals: &Totals) -> AutoVacuum {
+    let attempts = totals.vacuums.saturating_add(totals.vacuums_failed);
     let after = |intervals: u64| {
         let since = interval.checked_mul(u32::try_from(intervals).unwrap_or(u32::MAX));
         since.and_then(|since| started_at.checked_add(since)).map_or_else(|| NEVER.to_owned(), rfc3339)
     };
-    let mut times = json!({ "next_vacuum_after": after(tried.saturating_add(1)) });
-    if totals.vacuums > 0 {
-        times["last_vacuum"] = json!(after(tried));
-    }
-    times
-}
-
-fn describe(
-    config: &ClusterConfig,
-    status: &NodeStatus,
-    stopping: bool,
-    directory_bytes: u64,
-    sqlite3: Value,
-) -> Value {
-    let mut store = settings(config);
-    let applied = status.command_index > 0;
-    let updated = if applied { sqlite3["last_modified"].clone() } else { json!(NEVER) };
-    store["db_applied_index"] = json!(status.write_index);
-    store["dir_size"] = json!(directory_bytes);
-    store["dir_size_friendly"] = json!(friendly(directory_bytes));
-    store["fsm_index"] = json!(status.command_index);
-    store["fsm_term"] = json!(if applied { status.term } else { 0 });
-    store["fsm_update_time"] = updated;
-    store["leader"] = leader(status);
-    store["nodes"] = nodes(status);
-    store["raft"] = raft::raft(config, status);
-    store["ready"] = json!(status.ready && !stopping);
-    store["snapshot_store"] = snapshots(config, status);
-    store["sqlite3"] = database(config, sqlite3);
-    store
-}
-
-/// What does not change while the node runs.
-fn settings(config: &ClusterConfig) -> Value {
-    let raft = &config.raft;
-    let reap = |timeout: Option<Duration>| format_duration(timeout.unwrap_or_default());
-    json!({
-        "addr": config.raft_adv_addr,
-        "apply_timeout": format_duration(raft.apply_timeout),
-        "cdc": { "enabled": false, "registered": false },
-        "commit_timeout": format_duration(raft.commit_timeout),
-        "db_conf": { "fk_constraints": config.foreign_keys },
-        "dir": config.data_dir.to_string_lossy(),
-        "election_timeout": format_duration(raft.election_timeout),
-        "heartbeat_timeout": format_duration(raft.heartbeat_timeout),
-        "leader_appended_at_time": NEVER,
-        "no_freelist_sync": false,
-        "node_id": config.node_id,
-        "observer": { "dropped": 0, "observed": 0 },
-        "open": {},
-        "reap_read_only_timeout": reap(raft.reap_read_only_timeout),
-        "reap_timeout": reap(raft.reap_voter_timeout),
-        "request_marshaler": { "compression_batch": 0, "compression_size": 0, "force_compression": false },
-        "snapshot_cas": { "owner": null },
-        "snapshot_interval": format_duration(raft.snapshot_interval),
-        "snapshot_threshold": raft.snapshot_entries,
-        "strong_read_term": 0,
-        "trailing_logs": SnapshotPolicy { entries: raft.snapshot_entries, ..SnapshotPolicy::default() }.trailing(),
-    })
-}
-
-/// Clients read both names, whether a leader is known or not.
-fn leader(status: &NodeStatus) -> Value {
-    let known = status.leader().map(|leader| (leader.raft_address.as_str(), leader.name.as_str()));
-    let (address, name) = known.unwrap_or_default();
-    json!({ "addr": address, "node_id": name })
-}
-
-fn nodes(status: &NodeStatus) -> Value {
-    let node = |member: &sqlhttp_raft::Member| {
-        let suffrage = if member.voter { "voter" } else { "nonvoter" };
-        json!({ "addr": member.raft_address, "id": member.name, "suffrage": suffrage })
-    };
-    status.members.iter().map(node).collect()
-}
-
-/// The snapshot is the database itself, so it takes no room of its own.
-fn snapshots(config: &ClusterConfig, status: &NodeStatus) -> Value {
-    let names: Vec<&str> = Some(status.snapshot_name.as_str()).filter(|name| !name.is_empty()).into_iter().collect();
-    json!({ "dir": config.data_dir.to_string_lossy(), "dir_size": 0, "snapshots": names })
-}
-
-/// Adds what a reader's connection cannot tell: the writer, and how both are opened.
-fn database(config: &ClusterConfig, mut sqlite3: Value) -> Value {
-    let path = sqlite3["path"].as_str().unwrap_or_default();
-    let foreign_keys = config.foreign_keys;
-    let readers = format!("file:{path}?_fk={foreign_keys}&_journal=WAL&_query_only=true&mode=ro");
-    let writer = format!("file:{path}?_fk={foreign_keys}&_journal=WAL&_sync=1");
-    sqlite3["conn_pool_stats"] = json!({ "ro": pool(config.reads_max.unwrap_or(0)), "rw": pool(1) });
-    sqlite3["pragmas"]["rw"] = writer_pragmas(foreign_keys);
-    sqlite3["ro_dsn"] = json!(readers);
-    sqlite3["rw_dsn"] = json!(writer);
-    sqlite3
-}
-
-fn pool(max: usize) -> Value {
-    let mut pool = zeros(&POOL);
-    pool["idle"] = json!(1);
-    pool["max_open_connections"] = json!(max);
-    pool["open_connections"] = json!(1);
-    pool
-}
-
-/// The writer syncs at checkpoints only: what makes a write durable is the log.
-fn writer_pragmas(foreign_keys: bool) -> Value {
-    json!({
-        "busy_timeout": "5000",
-        "foreign_keys": if foreign_keys { "1" } else { "0" },
-        "journal_mode": "wal",
-        "synchronous": "1",
-        "wal_autocheckpoint": "1000",
-    })
+    AutoVacuum { last: (totals.vacuums > 0).then(|| after(attempts)), next: after(attempts.saturating_add(1)) }
 }
 
 #[cfg(test)]
@@ -165,29 +110,26 @@ mod tests {
     use super::super::tests_support::{config, status};
     use super::*;
 
-    fn sqlite3() -> Value {
-        json!({
-            "last_modified": "2026-11-21T00:47:10.482503194Z",
-            "path": "/data/db.sqlite",
-            "pragmas": { "ro": { "synchronous": "2" }, "rw": { "synchronous": "2" } },
-        })
+    #[test]
+    fn of_one_node() {
+        let (config, status) = (config(&[]), status());
+        let settings = settings(&config);
+        assert_eq!((settings.apply_timeout, settings.trailing_logs), (Duration::from_secs(10), 10240));
+        assert_eq!((settings.foreign_keys, settings.readers_max), (false, 256));
+        let progress = progress(&status, false, 69632);
+        assert_eq!((progress.command_index, progress.write_index, progress.ready), (7, 5, true));
+        assert_eq!(progress.snapshot_name, "2-6-1700000000000");
+        let raft = raft(&config, &status);
+        assert_eq!((raft.state, raft.leads, raft.commit_index, raft.applied_index), ("Leader", true, 9, 8));
+        assert_eq!((raft.log_bytes, raft.settings.log_level.as_str()), (32768, "WARN"));
+        assert_eq!(raft.settings.heartbeat_timeout, Duration::from_secs(1));
+        let leader = raft.members.iter().find(|member| member.leader).unwrap();
+        assert_eq!((leader.id.as_str(), leader.addr.as_str(), leader.voter), ("n1", "127.0.0.1:4002", true));
     }
 
     #[test]
-    fn of_one_node() {
-        let store = describe(&config(&[]), &status(), false, 69632, sqlite3());
-        assert_eq!(store["leader"], json!({ "addr": "127.0.0.1:4002", "node_id": "n1" }));
-        assert_eq!(store["nodes"], json!([{ "addr": "127.0.0.1:4002", "id": "n1", "suffrage": "voter" }]));
-        assert_eq!((&store["fsm_index"], &store["db_applied_index"]), (&json!(7), &json!(5)));
-        assert_eq!(store["fsm_update_time"], "2026-11-21T00:47:10.482503194Z");
-        assert_eq!(store["dir_size_friendly"], "70 kB");
-        assert_eq!(store["snapshot_store"]["snapshots"], json!(["2-6-1700000000000"]));
-        assert_eq!((&store["ready"], &store["open"]), (&json!(true), &json!({})));
-        assert_eq!((&store["apply_timeout"], &store["commit_timeout"]), (&json!("10s"), &json!("50ms")));
-        assert_eq!((&store["snapshot_threshold"], &store["trailing_logs"]), (&json!(8192), &json!(10240)));
-        assert_eq!(store["sqlite3"]["pragmas"]["ro"], json!({ "synchronous": "2" }));
-        assert_eq!(store["sqlite3"]["pragmas"]["rw"], writer_pragmas(false));
-        assert_eq!(store["sqlite3"]["conn_pool_stats"]["ro"]["max_open_connections"], 256);
+    fn a_node_that_stops_is_not_ready() {
+        assert!(!progress(&status(), true, 0).ready);
     }
 
     #[test]
@@ -196,22 +138,9 @@ mod tests {
             let totals = Totals { vacuums, vacuums_failed, ..Totals::default() };
             auto_vacuum(Duration::from_secs(60), SystemTime::UNIX_EPOCH, &totals)
         };
-        let next = |minute: u32| format!("1970-01-01T00:{minute:02}:00.000000000Z");
-        assert_eq!(of(0, 0), json!({ "next_vacuum_after": next(1) }));
-        assert_eq!(of(0, 1), json!({ "next_vacuum_after": next(2) }));
-        assert_eq!(of(2, 1), json!({ "last_vacuum": next(3), "next_vacuum_after": next(4) }));
-    }
-
-    #[test]
-    fn a_leader_that_is_unknown_has_empty_names() {
-        let mut status = status();
-        status.members.clear();
-        (status.snapshot_name, status.command_index) = (String::new(), 0);
-        let store = describe(&config(&["-fk"]), &status, true, 0, sqlite3());
-        assert_eq!(store["leader"], json!({ "addr": "", "node_id": "" }));
-        assert_eq!((&store["nodes"], &store["snapshot_store"]["snapshots"]), (&json!([]), &json!([])));
-        assert_eq!((&store["ready"], &store["fsm_update_time"]), (&json!(false), &json!(NEVER)));
-        assert_eq!(store["db_conf"]["fk_constraints"], true);
-        assert_eq!(store["sqlite3"]["pragmas"]["rw"]["foreign_keys"], "1");
+        let after = |minutes: u32| format!("1970-01-01T00:{minutes:02}:00.000000000Z");
+        assert_eq!(of(0, 0), AutoVacuum { last: None, next: after(1) });
+        assert_eq!(of(0, 1), AutoVacuum { last: None, next: after(2) });
+        assert_eq!(of(2, 1), AutoVacuum { last: Some(after(3)), next: after(4) });
     }
 }

@@ -5,8 +5,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::goflag::{self, Scanned, invalid, parse_value};
-pub use super::goflag::{FlagError, Kind, Value};
+use sqlhttp_text::flag::{self, Scanned, invalid, parse_value};
+pub use sqlhttp_text::flag::{FlagError, Kind, Value};
 
 /// The program's name, in the banner and the usage text.
 pub const PROGRAM: &str = "sqlhttp-standalone";
@@ -149,7 +149,7 @@ pub fn parse(arguments: &[String]) -> Result<CommandLine, FlagError> {
             settings.set(flag, value);
         }
     };
-    let scanned = goflag::scan(arguments, |name| find(name).map(|flag| flag.kind), set)?;
+    let scanned = flag::scan(arguments, |name| find(name).map(|flag| flag.kind), set)?;
     Ok(match scanned {
         Scanned::Rest(ignored) => CommandLine::Run { settings, ignored: ignored.to_vec() },
         Scanned::Help => CommandLine::Help,
@@ -163,8 +163,8 @@ fn find(name: &str) -> Option<&'static Flag> {
 /// The lines about a mistake on the command line or in the environment.
 pub fn explain(error: &FlagError) -> String {
     let names = TABLE.iter().flat_map(Flag::names);
-    let summary = |name: &str| find(name).map(|it| goflag::summary(it.name, it.kind, it.default, it.help));
-    goflag::explain(error, PROGRAM, names, summary)
+    let summary = |name: &str| find(name).map(|it| flag::summary(it.name, it.kind, it.default, it.help));
+    flag::explain(error, PROGRAM, names, summary)
 }
 
 impl Settings {
@@ -313,7 +313,7 @@ fn describe(flag: &Flag) -> String {
         "" => flag.help.to_owned(),
         alias => format!("{}; also -{alias}", flag.help),
     };
-    goflag::describe(flag.name, flag.kind, flag.default, &help)
+    flag::describe(flag.name, flag.kind, flag.default, &help)
 }
 
 #[cfg(test)]

@@ -9,10 +9,9 @@ use std::fmt::Write as _;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{DuplicateKeyPolicy, Spanned};
+use sqlhttp_text::{literal, spelling};
 
-use super::literal;
 use super::mistake::Lines;
-use crate::standalone::messages;
 
 /// A node of a document.
 #[derive(Debug, Clone, PartialEq)]
@@ -367,7 +366,7 @@ impl<'n> Fields<'n> {
     /// Warns about the keys that were not taken.
     pub(crate) fn finish(self, reader: &mut Reader) {
         for ((key, _), _) in self.entries.iter().zip(&self.taken).filter(|(_, taken)| !**taken) {
-            let hint = messages::nearest(key, self.known.iter().copied());
+            let hint = spelling::nearest(key, self.known.iter().copied());
             let hint = hint.map_or(String::new(), |known| format!(", did you mean '{}'?", self.path_of(known)));
             reader.warnings.push(format!("unknown key '{}' is ignored{hint}", self.path_of(key)));
         }

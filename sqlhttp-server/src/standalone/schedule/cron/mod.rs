@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, Local, TimeDelta, TimeZone, Timelike, Utc};
 use chrono_tz::Tz;
+use sqlhttp_text::duration;
 
 use super::describe;
-use crate::standalone::config::literal::parse_duration;
 
 /// When something is done.
 #[derive(Debug, Clone)]
@@ -144,7 +144,7 @@ fn descriptor(text: &str) -> Result<Timing, String> {
         return fields(expansion);
     }
     let delay = text.strip_prefix("@every ").ok_or_else(|| format!("unrecognized descriptor: {text}"))?;
-    let delay = parse_duration(delay).map_err(|why| format!("failed to parse duration {text}: {why}"))?;
+    let delay = duration::parse(delay).map_err(|why| format!("failed to parse duration {text}: {why}"))?;
     Ok(Schedule::every(delay).timing)
 }
 

@@ -1,7 +1,8 @@
 //! What a start does to the databases: init statements, tasks, macros, backups.
 
-use super::*;
 use std::sync::Arc;
+
+use super::*;
 
 fn jobs_of(opened: &Opened) -> Vec<schedule::Job> {
     schedule::jobs_of(&opened.config, &opened.database, &opened.last_backup)

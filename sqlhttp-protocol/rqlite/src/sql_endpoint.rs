@@ -1,12 +1,13 @@
 //! `/db/sql`: what becomes of statements before they run. Nothing does: they are never rewritten.
 
 use crate::call::Call;
-use crate::encode::{json, write_time};
+use crate::encode::write_time;
+use crate::json;
 use crate::reply::Reply;
-use crate::shape::{Shape, Trailer};
+use crate::reply_shape::{ReplyShape, Trailer};
 
 /// Encodes statements as they were and as they would run, which is the same.
-pub fn encode_sql(call: &Call, shape: &Shape, trailer: &Trailer) -> Reply {
+pub fn encode_sql(call: &Call, shape: &ReplyShape, trailer: &Trailer) -> Reply {
     let mut out = b"{\"results\":[".to_vec();
     for (index, statement) in call.statements.iter().enumerate() {
         out.extend_from_slice(if index == 0 { b"{" } else { b",{" });

@@ -1,9 +1,8 @@
-//! The names of `/debug/vars`: every counter that the original has, whether or not this server has anything to count
-//! under it.
+//! The names of `/debug/vars`: every counter of rqlite, including those that are always zero here.
 
 /// A group of counters.
 pub(crate) struct Group {
-    /// The name that the group is asked for by.
+    /// The name of the group.
     pub(crate) name: &'static str,
     /// The names of its counters, sorted.
     pub(crate) counters: &'static [&'static str],

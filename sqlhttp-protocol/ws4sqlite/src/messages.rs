@@ -1,23 +1,23 @@
-//! Failures and errors in the protocol's words, with the status each of them gets.
+//! The texts of failures and errors, as this protocol words them, and the status of a failure.
 
 use std::borrow::Cow;
 
-use sqlhttp_core::{Error, Failure, SqlError, TransactionKeyword};
-
-use crate::reply::{Refusal, Reply};
+use sqlhttp_core::{Failure, SqlError, TransactionKeyword};
 
 const SQLITE_BUSY: i32 = 5;
 const NESTED_BEGIN: &str = "SQL logic error: cannot start a transaction within a transaction (1)";
 
-/// The status for a batch that ran out of time. Nothing of it took effect; 504 tells that apart from "try again
-/// soon" (503) and from a client that was slow to send (408), and no intermediary repeats the request by itself.
-const TIMED_OUT: u16 = 504;
+/// The HTTP status for a batch that exceeded its time limit. Nothing of the batch took effect.
+///
+/// 504 distinguishes this error from an overloaded database (503) and from a client that sends slowly (408). Intermediaries
+/// do not repeat a request after 504.
+pub(crate) const TIMED_OUT: u16 = 504;
 
-/// The status and the text of a failed item. `says_begin`: whether the item's own text begins with BEGIN.
+/// Returns the status and the text of a failed item. `says_begin`: whether the item's own text begins with BEGIN.
 pub(crate) fn failure(failure: &Failure, says_begin: bool) -> (u16, Cow<'_, str>) {
     match failure {
         Failure::Sql(error) => (500, sql_error(error).into()),
-        // The original looked for BEGIN at the very start of the text. Any other BEGIN reached SQLite, which said this.
+        // ws4sqlite finds BEGIN only at the very start of the text. Any other BEGIN reaches SQLite, which fails with this.
         Failure::TransactionControl(TransactionKeyword::Begin) if !says_begin => (500, NESTED_BEGIN.into()),
         Failure::TransactionControl(_) | Failure::NotAllowed(_) => (400, failure.to_string().into()),
         Failure::MissingNamed(_) | Failure::MissingPositional(_) | Failure::NotEnough { .. } => {
@@ -29,7 +29,7 @@ pub(crate) fn failure(failure: &Failure, says_begin: bool) -> (u16, Cow<'_, str>
     }
 }
 
-/// What SQLite said: the generic text, the specific text unless it is the same, the extended code.
+/// Formats an error of SQLite: the generic text, the specific text unless it is the same, and the extended result code.
 pub(crate) fn sql_error(error: &SqlError) -> String {
     let SqlError { code, generic, message, .. } = error;
     let busy = if *code == SQLITE_BUSY { " (SQLITE_BUSY)" } else { "" };
@@ -40,27 +40,6 @@ pub(crate) fn sql_error(error: &SqlError) -> String {
     } else {
         format!("{generic}: {message} ({code}){busy}")
     }
-}
-
-/// The answer to a request that has no outcome.
-///
-/// | error | status |
-/// |---|---|
-/// | `Overloaded`, `Closed`, `NoLeader`, `Unavailable` | 503 |
-/// | `Timeout`, `Unknown` | 504 |
-/// | `Busy`, `ReadOnly`, `LeadershipLost`, `Poisoned`, `Sqlite`, `Io`, `Unsupported` | 500 |
-pub fn encode_error(error: &Error) -> Reply {
-    let (status, text) = match error {
-        Error::Overloaded(_) | Error::Closed | Error::NoLeader | Error::Unavailable(_) => (503, error.to_string()),
-        Error::Timeout | Error::Unknown => (TIMED_OUT, error.to_string()),
-        Error::Busy(source) => (500, sql_error(source)),
-        Error::ReadOnly => (500, "attempt to write a readonly database (8)".to_owned()),
-        Error::Sqlite { action, source } => (500, format!("{action}: {}", sql_error(source))),
-        // The path is the operator's business, not the client's.
-        Error::Io { action, source, .. } => (500, format!("{action}: {source}")),
-        Error::LeadershipLost | Error::Poisoned(_) | Error::Unsupported(_) => (500, error.to_string()),
-    };
-    Refusal::whole(status, text).into()
 }
 
 #[cfg(test)]
@@ -96,27 +75,5 @@ mod tests {
         let commit = Failure::TransactionControl(TransactionKeyword::Commit);
         assert_eq!(failure(&commit, false), (400, "COMMIT is not allowed".into()));
         assert_eq!(failure(&Failure::NotAllowed("ATTACH".into()), false), (400, "ATTACH is not allowed".into()));
-    }
-
-    #[test]
-    fn errors_have_a_status_each() {
-        let busy = Error::Busy(sql(5, "database is locked", "database is locked"));
-        let io = Error::Io {
-            action: "read file",
-            path: "/secret".into(),
-            source: std::sync::Arc::new(std::io::Error::other("broken")),
-        };
-        for (error, status, text) in [
-            (Error::Overloaded("x"), 503, "the database is overloaded: x"),
-            (Error::Timeout, 504, "the time limit was exceeded"),
-            (Error::Closed, 503, "the database is closed"),
-            (Error::ReadOnly, 500, "attempt to write a readonly database (8)"),
-            (busy, 500, "database is locked (5) (SQLITE_BUSY)"),
-            (io, 500, "read file: broken"),
-        ] {
-            let reply = encode_error(&error);
-            assert_eq!(reply.status, status);
-            assert_eq!(reply.body, Refusal::whole(status, text).body());
-        }
     }
 }

@@ -7,7 +7,7 @@ use crate::params::Params;
 
 /// How a request wants to be answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Shape {
+pub struct ReplyShape {
     pub(crate) endpoint: Endpoint,
     /// All steps are one transaction.
     pub(crate) transaction: bool,
@@ -22,12 +22,12 @@ pub struct Shape {
     pub(crate) steps: usize,
 }
 
-impl Shape {
+impl ReplyShape {
     /// The shape of an answer with up to this many results: those parameters that the endpoint honours.
-    pub fn new(endpoint: Endpoint, params: &Params, steps: usize) -> Shape {
+    pub fn new(endpoint: Endpoint, params: &Params, steps: usize) -> ReplyShape {
         let runs = matches!(endpoint, Endpoint::Execute | Endpoint::Query | Endpoint::Request);
         let reads = matches!(endpoint, Endpoint::Query | Endpoint::Request);
-        Shape {
+        ReplyShape {
             endpoint,
             transaction: runs && params.transaction,
             associative: runs && params.associative,

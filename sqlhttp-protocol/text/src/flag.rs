@@ -1,38 +1,40 @@
-//! Flags as Go's `flag` package reads them: `-name` and `--name`, values after `=` or a blank, booleans only with `=`,
-//! nothing after the first word that is no flag. Errors are in Go's words where Go has some. Which flags there are is
-//! the caller's business.
+//! Command-line flags as Go's `flag` package reads them.
+//!
+//! Flags are written `-name` or `--name`. Values follow after `=` or in the next argument; the value of a boolean flag only
+//! after `=`. The first argument that is not a flag ends them. Errors are worded as in Go where Go has the same error.
+//! The table of flags belongs to the caller.
 
 use std::time::Duration;
 
-use super::literal::{IntError, parse_bool, parse_duration, parse_int, parse_signed_duration, parse_size, parse_uint};
-use crate::standalone::messages;
+use crate::literal::{parse_bool, parse_int, parse_size, parse_uint};
+use crate::{duration, spelling};
 
-/// What a flag takes.
+/// The type of a flag's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Nothing, or a boolean after `=`.
+    /// A boolean. Without `=`, the value is true.
     Bool,
-    /// An integer literal of Go.
+    /// An integer literal of Go ([`parse_int`]).
     Int,
-    /// An integer literal of Go without a sign.
+    /// An integer literal of Go without a sign ([`parse_uint`]).
     Uint,
-    /// An integer that must not be negative.
+    /// An integer literal of Go that is not negative.
     Count,
     /// Text.
     Text,
-    /// Text; the flag may be repeated, and all values count.
+    /// Text. The flag may be repeated; all its values are used.
     List,
-    /// A duration of Go that must not be negative.
+    /// A duration of Go that is not negative ([`duration::parse`]).
     Duration,
-    /// A duration of Go.
+    /// A duration of Go ([`duration::parse_signed`]).
     SignedDuration,
-    /// A number of bytes.
+    /// A number of bytes ([`parse_size`]).
     Size,
     /// One of these words.
     Choice(&'static [&'static str]),
 }
 
-/// The value of a flag, as its kind says.
+/// The parsed value of a flag.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
     /// Of [`Kind::Bool`].
@@ -51,33 +53,34 @@ pub enum Value {
     Size(u64),
 }
 
-/// How the flags end.
+/// The result of [`scan`].
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Scanned<'a> {
-    /// With these words behind them.
+pub enum Scanned<'a> {
+    /// The flags have been read; these arguments follow them.
     Rest(&'a [String]),
-    /// With `-h` or `-help`, which is not among the flags that the caller knows.
+    /// `-h` or `-help` was given, and the caller's table has no such flag.
     Help,
 }
 
 /// A mistake on the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FlagError {
-    /// The mistake, in Go's words where Go has some.
+    /// The message, worded as in Go where Go has the same error.
     pub message: String,
-    /// The flag as it was typed, without dashes and value; empty if the word is no flag's name.
+    /// The flag as it was typed, without dashes and value. Empty if the mistake is not about a flag.
     pub name: String,
 }
 
 impl FlagError {
-    pub(crate) fn new(name: &str, message: String) -> Self {
+    /// A mistake about the flag `name`, which may be empty.
+    pub fn new(name: &str, message: String) -> Self {
         FlagError { message, name: name.to_owned() }
     }
 }
 
-/// Reads words until the flags end. `kind_of` tells what a flag takes, `None` if there is none of that name; `set` is
-/// given each flag's name and value, in order.
-pub(crate) fn scan<'a>(
+/// Reads arguments until the flags end. `kind_of` returns the kind of a flag, `None` for an unknown name. `set` is called
+/// with each flag's name and value, in their order.
+pub fn scan<'a>(
     arguments: &'a [String],
     kind_of: impl Fn(&str) -> Option<Kind>,
     mut set: impl FnMut(&str, Value),
@@ -110,7 +113,7 @@ pub(crate) fn scan<'a>(
     }))
 }
 
-/// What stands behind the dashes; `None` when the flags end here.
+/// Returns the text after the dashes, or `None` if the flags end before this argument.
 fn flag_name(word: &str) -> Result<Option<&str>, FlagError> {
     let Some(one) = word.strip_prefix('-').filter(|rest| !rest.is_empty()) else {
         return Ok(None);
@@ -130,55 +133,49 @@ fn split_value(name: &str) -> (&str, Option<&str>) {
     name.split_once('=').map_or((name, None), |(name, value)| (name, Some(value)))
 }
 
-/// Go's sentence about a value that does not fit. `place` is `flag -name` or another word for where it was given.
-pub(crate) fn invalid(kind: Kind, text: &str, place: &str, why: &str) -> String {
+/// Returns Go's message about an invalid value. `place` is `flag -name`, or the name of another source of the value.
+pub fn invalid(kind: Kind, text: &str, place: &str, why: &str) -> String {
     match kind {
         Kind::Bool => format!("invalid boolean value {text:?} for {}: {why}", place.trim_start_matches("flag ")),
         _ => format!("invalid value {text:?} for {place}: {why}"),
     }
 }
 
-/// Reads a value.
-pub(crate) fn parse_value(kind: Kind, text: &str) -> Result<Value, String> {
+/// Parses the value of a flag. The error is the reason, to be passed to [`invalid`].
+pub fn parse_value(kind: Kind, text: &str) -> Result<Value, String> {
     let syntax = || "parse error".to_owned();
-    let int = || parse_int(text).map_err(int_error);
+    let int = || parse_int(text).map_err(|error| error.to_string());
     match kind {
         Kind::Bool => parse_bool(text).map(Value::Bool).ok_or_else(syntax),
         Kind::Int => int().map(Value::Int),
-        Kind::Uint => parse_uint(text).map(Value::Uint).map_err(int_error),
+        Kind::Uint => parse_uint(text).map(Value::Uint).map_err(|error| error.to_string()),
         Kind::Count => match int()? {
             negative if negative < 0 => Err("must not be negative".to_owned()),
             count => Ok(Value::Int(count)),
         },
         Kind::Text | Kind::List => Ok(Value::Text(text.to_owned())),
-        Kind::Duration => parse_duration(text).map(Value::Duration).map_err(|_| syntax()),
-        Kind::SignedDuration => parse_signed_duration(text).map(Value::Nanos).map_err(|_| syntax()),
+        Kind::Duration => duration::parse(text).map(Value::Duration).map_err(|_| syntax()),
+        Kind::SignedDuration => duration::parse_signed(text).map(Value::Nanos).map_err(|_| syntax()),
         Kind::Size => parse_size(text).map(Value::Size).ok_or_else(syntax),
         Kind::Choice(words) if words.contains(&text) => Ok(Value::Text(text.to_owned())),
         Kind::Choice(words) => Err(format!("must be one of {}", words.join(", "))),
     }
 }
 
-fn int_error(error: IntError) -> String {
-    match error {
-        IntError::Syntax => "parse error".to_owned(),
-        IntError::Range => "value out of range".to_owned(),
-    }
-}
-
-/// A flag's two lines in a usage text.
-pub(crate) fn describe(name: &str, kind: Kind, default: &str, help: &str) -> String {
+/// Returns the two lines about a flag in a usage text.
+pub fn describe(name: &str, kind: Kind, default: &str, help: &str) -> String {
     format!("  -{name}{}\n    \t{help}{}\n", argument(kind), shown_default(kind, default))
 }
 
-/// A flag in one line.
-pub(crate) fn summary(name: &str, kind: Kind, default: &str, help: &str) -> String {
+/// Describes a flag in one line.
+pub fn summary(name: &str, kind: Kind, default: &str, help: &str) -> String {
     format!("-{name}{}: {help}{}", argument(kind), shown_default(kind, default))
 }
 
-/// The lines that a program prints about a mistake on its command line: the mistake; the flag that it is about or that may have been
-/// meant; where the help is. `flags` are the names of all flags, `summary` gives the line about one of them.
-pub(crate) fn explain(
+/// Returns the lines that a program prints about a mistake on its command line: the mistake, a summary of the flag or the
+/// name of a similar flag, and how to get help. `flags` are the names of all flags; `summary` returns the line about one of
+/// them, `None` for an unknown name.
+pub fn explain(
     error: &FlagError,
     program: &str,
     flags: impl Iterator<Item = &'static str>,
@@ -188,7 +185,7 @@ pub(crate) fn explain(
     let about = match (error.name.as_str(), summary(&error.name)) {
         ("", _) => None,
         (_, Some(about)) => Some(about),
-        (name, None) => messages::nearest(name, flags).map(|flag| format!("Did you mean -{flag}?")),
+        (name, None) => spelling::nearest(name, flags).map(|flag| format!("Did you mean -{flag}?")),
     };
     let lines: Vec<String> = [Some(error.message.clone()), about, Some(help)].into_iter().flatten().collect();
     lines.join("\n")
