@@ -53,11 +53,14 @@
 //! | `maintain` | snapshots, cuts of the log, VACUUM by the clock |
 //! | `network` | the way to other nodes |
 //! | `status` | what a node tells of itself |
-//! | `types`, `stamps` | openraft's types; time and chance |
+//! | `types`, `raft` | openraft's types; this node's handle to it |
+//! | `waiters` | the callers that wait for an entry |
+//! | `leadership` | whether this node leads |
 //!
 //! openraft appears in no public signature.
 
 mod command;
+mod leadership;
 mod log;
 mod machine;
 mod maintain;
@@ -66,13 +69,14 @@ mod network;
 mod node;
 mod options;
 mod propose;
+mod raft;
 mod runtime;
 mod skip;
-mod stamps;
 mod start;
 mod status;
 mod ticks;
 mod types;
+mod waiters;
 
 pub use maintain::Reaped;
 pub use node::{BootError, Node};

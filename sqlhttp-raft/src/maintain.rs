@@ -9,9 +9,8 @@ use std::time::Duration;
 
 use sqlhttp_core::{Ending, Error, Outcome, StepOutcome};
 
-use crate::Node;
-use crate::node::{Inner, PATIENCE};
-use crate::propose::stopped;
+use crate::node::{Inner, Node, PATIENCE};
+use crate::raft::stopped;
 use crate::types::index_of;
 use openraft::async_runtime::WatchReceiver as _;
 

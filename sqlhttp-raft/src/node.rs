@@ -17,12 +17,10 @@ use tokio::sync::watch;
 use crate::command::{EncodedWork, Work};
 use crate::log::LogStore;
 use crate::machine::Machine;
-use crate::maintain::Maintenance;
-use crate::propose::{LEADER_POLL, Proposer, stopped};
+use crate::options::NodeOptions;
+use crate::propose::{LEADER_POLL, Proposer};
+use crate::raft::{Raft, stopped};
 use crate::runtime::Runtime;
-use crate::start::{self, StartError, Started};
-use crate::types::Raft;
-use crate::{NodeOptions, stamps};
 
 /// A node of a cluster. Clones share it.
 ///
@@ -67,20 +65,6 @@ impl std::fmt::Debug for Node {
 }
 
 impl Node {
-    /// Starts a node on what its directory holds: an empty one becomes a cluster of one node. It leads a moment later; see
-    /// [`Node::status`].
-    ///
-    /// # Errors
-    /// See [`StartError`].
-    pub async fn start(options: NodeOptions) -> Result<Node, StartError> {
-        let Started { database, log, machine, raft, proposer, ready, runtime } = start::start(&options).await?;
-        let counters = Counters { started_on_existing: database.progress().index > 0, ..Counters::default() };
-        let inner = Inner { options, database, log, machine, raft, proposer, ready, counters, runtime };
-        let node = Node { inner: Arc::new(inner) };
-        Maintenance::start(&node);
-        Ok(node)
-    }
-
     /// The database, for backups and for what it tells of itself. It takes no writes but those of the log.
     pub fn database(&self) -> &Database {
         &self.inner.database
@@ -217,7 +201,7 @@ impl Node {
 
     async fn write(&self, mut batch: Batch, alone: bool, deadline: Deadline) -> Result<Outcome, Error> {
         // Here, and nowhere below, time and chance come into the log.
-        batch.stamp.get_or_insert_with(stamps::new);
+        batch.stamp.get_or_insert_with(sqlhttp_core::new_stamp);
         let deadline = deadline.of_writes();
         let steps_max = self.steps_max(deadline);
         let work = Work::Batch { batch: Arc::new(batch), alone, steps_max };

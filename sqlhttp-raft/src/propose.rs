@@ -5,20 +5,21 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use openraft::RaftTypeConfig;
-use openraft::errors::{ClientWriteError, Fatal, RaftError};
+use openraft::errors::{ClientWriteError, RaftError};
 use sqlhttp_core::{Conditions, Database, Deadline, Error, Outcome};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::command::{Command, DATABASE, EncodedWork};
 use crate::log::LogStore;
+use crate::options::NodeOptions;
+use crate::raft::{Raft, stopped};
 use crate::ticks::Ticks;
-use crate::types::{Applied, Raft, index_of};
-use crate::{NodeOptions, stamps};
+use crate::types::{Applied, index_of};
+use crate::waiters::{PendingReply, Waiters, reply};
 
 /// How many pieces of work share an entry at most.
 const WORKS_MAX: usize = 256;
@@ -51,44 +52,6 @@ struct Proposal {
 
 /// Where the outcome of a proposal arrives.
 type Reply = oneshot::Receiver<Result<Outcome, Error>>;
-
-/// Those who wait for the work of one entry, in its order. Whoever knows first what came of it tells them, and they are
-/// told once.
-#[derive(Default)]
-pub(crate) struct Waiting(Mutex<VecDeque<Waiter>>);
-
-/// Somebody who waits, and the room that his work takes.
-struct Waiter {
-    reply: oneshot::Sender<Result<Outcome, Error>>,
-    _room: tokio::sync::OwnedSemaphorePermit,
-}
-
-impl Waiting {
-    fn take(&self) -> VecDeque<Waiter> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Tells the next what came of his part of the entry of this index.
-    pub(crate) fn tell(&self, outcome: Outcome, log_index: u64) {
-        if let Some(waiter) = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop_front() {
-            // Whoever has gone needs no answer.
-            let _ = waiter.reply.send(Ok(Outcome { log_index, ..outcome }));
-        }
-    }
-
-    fn fail(&self, error: &Error) {
-        self.take().into_iter().for_each(|waiter| drop(waiter.reply.send(Err(error.clone()))));
-    }
-}
-
-/// From here on nobody waits any more; who still does is told that there will be no answer.
-struct NobodyWaits<'a>(&'a Waiting);
-
-impl Drop for NobodyWaits<'_> {
-    fn drop(&mut self) {
-        self.0.take();
-    }
-}
 
 /// Where work goes to get into the log.
 #[derive(Clone)]
@@ -150,6 +113,12 @@ impl Clock {
     }
 }
 
+/// The time of day, in milliseconds since 1970-01-01 00:00 UTC.
+fn now_unix_ms() -> i64 {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX)
+}
+
 /// Whether a proposal waits for its place in the log, has one, or was given up by its caller.
 #[derive(Debug, Default)]
 struct Place(AtomicU8);
@@ -172,12 +141,18 @@ impl Place {
 
 impl Proposer {
     /// Starts to propose, on the runtime of the caller.
-    pub(crate) fn start(raft: Raft, database: Database, log: LogStore, settings: Settings) -> Proposer {
+    pub(crate) fn start(
+        raft: Raft,
+        database: Database,
+        log: LogStore,
+        waiters: Waiters,
+        settings: Settings,
+    ) -> Proposer {
         let (queue, proposals) = mpsc::channel(WAITING_MAX);
         let waiting = Arc::new(AtomicU64::new(0));
         let clock = Arc::new(Clock::new(database.progress().unix_ms));
         let apply_timeout = settings.apply_timeout;
-        let way = Way { raft, database: database.clone(), settings, clock };
+        let way = Way { raft, database: database.clone(), settings, clock, waiters };
         let work = Work { way, waiting: waiting.clone() };
         tokio::spawn(work.run(proposals));
         let (room, ticks) = (Arc::new(Semaphore::new(WAITING_BYTES_MAX)), Ticks::start(apply_timeout));
@@ -299,13 +274,14 @@ struct Way {
     database: Database,
     settings: Settings,
     clock: Arc<Clock>,
+    waiters: Waiters,
 }
 
 impl Way {
     /// The conditions of an entry that is proposed now.
     fn conditions(&self) -> Conditions {
         let Settings { foreign_keys, value_bytes_max, .. } = self.settings;
-        Conditions { unix_ms: self.clock.next(stamps::now_unix_ms()), foreign_keys, value_bytes_max }
+        Conditions { unix_ms: self.clock.next(now_unix_ms()), foreign_keys, value_bytes_max }
     }
 }
 
@@ -361,8 +337,7 @@ fn still_wanted(gathered: Vec<Proposal>) -> Vec<Proposal> {
     let mut wanted = Vec::with_capacity(gathered.len());
     for proposal in gathered {
         if now.is_some_and(|now| proposal.deadline.passed(now)) {
-            // Whoever has gone needs no answer.
-            let _ = proposal.reply.send(Err(Error::Timeout));
+            reply(proposal.reply, Err(Error::Timeout));
         } else if !proposal.reply.is_closed() && proposal.place.take() {
             wanted.push(proposal);
         }
@@ -373,25 +348,23 @@ fn still_wanted(gathered: Vec<Proposal>) -> Vec<Proposal> {
 /// Carries work through the log. Mostly the database has told those who wait before this learns of it.
 async fn carry(way: &Way, gathered: Vec<Proposal>) {
     let mut works = Vec::with_capacity(gathered.len());
-    let mut waiters = VecDeque::with_capacity(gathered.len());
+    let mut replies = VecDeque::with_capacity(gathered.len());
     for Proposal { work, reply, _room, .. } in gathered {
         works.push(work);
-        waiters.push_back(Waiter { reply, _room });
+        replies.push_back(PendingReply { sender: reply, _permit: _room });
     }
-    let waiting = Arc::new(Waiting(Mutex::new(waiters)));
-    // The entry stays in memory for a while, and those who wait for it with it; but nobody tells them once this has ended.
-    let _nobody_waits_longer = NobodyWaits(&waiting);
+    let registered = way.waiters.register(replies);
     let result = match Command::new(DATABASE, way.conditions(), works) {
-        Ok(command) => write(way, command.awaited_by(waiting.clone())).await,
+        Ok(command) => write(way, command.proposed_as(registered.id())).await,
         Err(error) => Err(internal(&error)),
     };
     match result {
         Ok((applied, log_index)) => {
-            applied.outcomes.into_iter().for_each(|outcome| waiting.tell(outcome, log_index));
+            applied.outcomes.into_iter().for_each(|outcome| registered.queue().answer_next(outcome, log_index));
             // Nobody is left, unless something is wrong with the entry.
-            waiting.fail(&Error::LeadershipLost);
+            registered.queue().fail_all(&Error::LeadershipLost);
         }
-        Err(error) => waiting.fail(&error),
+        Err(error) => registered.queue().fail_all(&error),
     }
 }
 
@@ -414,25 +387,6 @@ async fn write(way: &Way, command: Command) -> Result<(Applied, u64), Error> {
             Err(RaftError::Fatal(fatal)) => return Err(stopped(database, &fatal)),
         }
     }
-}
-
-/// What those hear who ask a node whose replication has stopped for good.
-pub(crate) fn stopped<C: RaftTypeConfig>(database: &Database, fatal: &Fatal<C>) -> Error {
-    if matches!(fatal, Fatal::Stopped) {
-        return Error::Closed;
-    }
-    Error::Poisoned(format!("this node has stopped: {}", why_stopped(database.status().poisoned, fatal)).into())
-}
-
-/// Why replication has stopped, in words for users: the database's own, if it was the database that failed. What else
-/// failed in which entry is the log's to tell.
-pub(crate) fn why_stopped<C: RaftTypeConfig>(poisoned: Option<String>, fatal: &Fatal<C>) -> String {
-    let other = match fatal {
-        Fatal::StorageError(_) => "its files cannot be read or written",
-        Fatal::Panicked => "internal error",
-        Fatal::Stopped => "it was told to",
-    };
-    poisoned.unwrap_or_else(|| other.to_owned())
 }
 
 fn internal(error: &io::Error) -> Error {

@@ -5,21 +5,25 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use openraft::{Config, ReadPolicy, SnapshotPolicy};
+use openraft::{Config, SnapshotPolicy};
 use sqlhttp_core::{Database, Error, JournalMode, Writes};
 use tokio::sync::watch;
 
-use crate::NodeOptions;
+use crate::leadership::watch_leadership;
 use crate::log::{CheckedLog, LogError, LogOptions, LogStore};
 use crate::machine::{Machine, REPORT_AFTER};
+use crate::maintain::Maintenance;
 use crate::membership;
 use crate::network::Network;
+use crate::node::{Counters, Inner, Node};
+use crate::options::NodeOptions;
 use crate::propose::{Proposer, Settings};
+use crate::raft::Raft;
 use crate::runtime::Runtime;
 use crate::skip::{self, Skip};
 use crate::ticks::Ticks;
-use crate::types::{Peer, Raft};
-use openraft::async_runtime::WatchReceiver as _;
+use crate::types::Peer;
+use crate::waiters::Waiters;
 
 /// The number of the first node of a cluster. Numbers are never used again; names may be.
 const FIRST_NODE: u64 = 1;
@@ -74,30 +78,31 @@ pub enum StartError {
     Raft(String),
 }
 
-/// Everything that a node consists of.
-pub(crate) struct Started {
-    pub(crate) database: Database,
-    pub(crate) log: LogStore,
-    pub(crate) machine: Machine,
-    pub(crate) raft: Raft,
-    pub(crate) proposer: Proposer,
-    pub(crate) ready: watch::Receiver<u64>,
-    pub(crate) runtime: Runtime,
-}
-
-pub(crate) async fn start(options: &NodeOptions) -> Result<Started, StartError> {
-    let own = options.clone();
-    let opened = tokio::task::spawn_blocking(move || open(&own)).await;
-    let (log, database) = opened.map_err(|error| StartError::Raft(error.to_string()))??;
-    let skip = read_skip(options, &database)?;
-    let runtime = Runtime::start().map_err(|source| io_error("start the thread of", &options.directory, source))?;
-    let ticks = runtime.run(async { Ticks::start(REPORT_AFTER) }).await;
-    let ticks = ticks.map_err(|error| StartError::Raft(error.to_string()))?;
-    let machine = Machine::new(database.clone(), options, skip, ticks);
-    let began = begin(options.clone(), database.clone(), log.clone(), machine.clone());
-    let began = runtime.run(began).await;
-    let (raft, proposer, ready) = began.map_err(|error| StartError::Raft(error.to_string()))??;
-    Ok(Started { database, log, machine, raft, proposer, ready, runtime })
+impl Node {
+    /// Starts a node on what its directory holds: an empty one becomes a cluster of one node. It leads a moment later; see
+    /// [`Node::status`].
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(options: NodeOptions) -> Result<Node, StartError> {
+        let own = options.clone();
+        let opened = tokio::task::spawn_blocking(move || open(&own)).await;
+        let (log, database) = opened.map_err(|error| StartError::Raft(error.to_string()))??;
+        let skip = read_skip(&options, &database)?;
+        let counters = Counters { started_on_existing: database.progress().index > 0, ..Counters::default() };
+        let runtime = Runtime::start().map_err(|source| io_error("start the thread of", &options.directory, source))?;
+        let ticks = runtime.run(async { Ticks::start(REPORT_AFTER) }).await;
+        let ticks = ticks.map_err(|error| StartError::Raft(error.to_string()))?;
+        let waiters = Waiters::default();
+        let machine = Machine::new(database.clone(), &options, skip, ticks, waiters.clone());
+        let began = begin(options.clone(), database.clone(), log.clone(), machine.clone(), waiters);
+        let began = runtime.run(began).await;
+        let (raft, proposer, ready) = began.map_err(|error| StartError::Raft(error.to_string()))??;
+        let inner = Inner { options, database, log, machine, raft, proposer, ready, counters, runtime };
+        let node = Node { inner: Arc::new(inner) };
+        Maintenance::start(&node);
+        Ok(node)
+    }
 }
 
 /// The entry that an operator wants passed over, if there is one.
@@ -195,6 +200,7 @@ async fn begin(
     database: Database,
     log: LogStore,
     machine: Machine,
+    waiters: Waiters,
 ) -> Result<(Raft, Proposer, watch::Receiver<u64>), StartError> {
     let failed = |error: &dyn std::fmt::Display| StartError::Raft(error.to_string());
     let config = config(&options).map_err(|error| failed(&error))?;
@@ -210,7 +216,7 @@ async fn begin(
         let this = Peer { name: options.name.clone(), raft_address: options.raft_address.clone() };
         raft.initialize(BTreeMap::from([(FIRST_NODE, this)])).await.map_err(|error| failed(&error))?;
     }
-    let proposer = Proposer::start(raft.clone(), database.clone(), log.clone(), Settings::of(&options));
+    let proposer = Proposer::start(raft.clone(), database.clone(), log.clone(), waiters, Settings::of(&options));
     let (tell, ready) = watch::channel(0);
     tokio::spawn(watch_leadership(raft.clone(), log, database, options, tell));
     Ok((raft, proposer, ready))
@@ -234,62 +240,4 @@ fn config(options: &NodeOptions) -> Result<Config, openraft::ConfigError> {
         ..Config::default()
     };
     config.validate()
-}
-
-/// Tells when this node leads and has applied everything that was acknowledged before it did; and when it does not lead any
-/// more. Keeps the membership's idea of this node true.
-async fn watch_leadership(
-    raft: Raft,
-    log: LogStore,
-    database: Database,
-    options: NodeOptions,
-    tell: watch::Sender<u64>,
-) {
-    let mut metrics = raft.server_metrics();
-    loop {
-        let now = metrics.borrow_and_update().clone();
-        let term = now.vote.leader_id.term;
-        let sole = now.membership_config.nodes().count() == 1;
-        log.set_append_at_once(sole);
-        database.set_sole(sole);
-        if !now.state.is_leader() {
-            tell.send_replace(0);
-        } else if *tell.borrow() != term {
-            // Not at once after an election: the leader must have committed an entry of its own term first.
-            if raft.ensure_linearizable(ReadPolicy::ReadIndex).await.is_err() {
-                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-                continue;
-            }
-            tell.send_replace(term);
-            tracing::info!(
-                target: "store",
-                "this node (ID={}, addr={}) is now Leader", options.name, options.raft_address
-            );
-            keep_own_address(&raft, &options).await;
-        }
-        if metrics.changed().await.is_err() {
-            break;
-        }
-    }
-    // Replication has ended: by request, or because this node cannot go on.
-    tell.send_replace(0);
-    if let Err(fatal) = raft.metrics().borrow_watched().running_state.clone()
-        && !matches!(fatal, openraft::errors::Fatal::Stopped)
-    {
-        tracing::error!(target: "store", "this node has stopped, and serves no more: {fatal}");
-    }
-}
-
-/// A node may be started with another name or address than before.
-async fn keep_own_address(raft: &Raft, options: &NodeOptions) {
-    let id = *raft.node_id();
-    let this = Peer { name: options.name.clone(), raft_address: options.raft_address.clone() };
-    let known = raft.metrics().borrow_watched().membership_config.get_node(&id).cloned();
-    if known.as_ref() == Some(&this) {
-        return;
-    }
-    let change = openraft::ChangeMembers::SetNodes(BTreeMap::from([(id, this)]));
-    if let Err(error) = raft.change_membership(change, false).await {
-        tracing::warn!(target: "store", "the membership still has this node's old name and address: {error}");
-    }
 }

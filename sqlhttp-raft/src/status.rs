@@ -1,13 +1,12 @@
 //! What a node tells of itself.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use openraft::{RaftMetrics, ServerState};
 
-use crate::Node;
-use crate::propose::why_stopped;
-use crate::stamps::unix_ms;
+use crate::node::{Counters, Node};
+use crate::raft::why_stopped;
 use crate::types::{TypeConfig, index_of};
 use openraft::async_runtime::WatchReceiver as _;
 
@@ -226,7 +225,12 @@ fn members(metrics: &RaftMetrics<TypeConfig>, works: bool) -> Vec<Member> {
     members
 }
 
-fn totals(counters: &crate::node::Counters) -> Totals {
+/// Milliseconds since 1970-01-01 00:00 UTC.
+fn unix_ms(time: SystemTime) -> u128 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()
+}
+
+fn totals(counters: &Counters) -> Totals {
     let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     Totals {
         snapshots: of(&counters.snapshots),

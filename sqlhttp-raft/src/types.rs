@@ -54,6 +54,3 @@ pub(crate) fn id_at(term: u64, index: u64) -> Option<LogId> {
 pub(crate) fn log_id(term: u64, index: u64) -> LogId {
     LogId { leader_id: CommittedLeaderId::new(term), index }
 }
-
-/// This node's part in Raft.
-pub(crate) type Raft = openraft::Raft<TypeConfig, crate::machine::Machine>;

@@ -6,10 +6,9 @@ use std::sync::Arc;
 use super::disk::DiskFile;
 use super::frame::{self, Found, Frame};
 use super::memory::{Memory, Place};
+use super::options::{LogError, LogOptions};
 use super::segment::{Segment, number_of, path_of, step};
 use super::state::{HEAD_BYTES, Head, State, VERSION, read_head};
-use super::{LogError, LogOptions};
-use crate::stamps;
 use crate::types::{LogId, index_of};
 
 /// A log that was found sound.
@@ -344,5 +343,6 @@ fn agrees(before: &State, after: &State) -> bool {
 
 /// A random number that tells a log from all others.
 pub(super) fn new_identity() -> u128 {
-    u128::from(stamps::new().seed) << 64 | u128::from(stamps::new().seed)
+    let random = || u128::from(sqlhttp_core::new_stamp().seed);
+    random() << 64 | random()
 }

@@ -4,8 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::LogOptions;
 use super::disk::DiskFile;
+use super::options::LogOptions;
 use super::state::{HEAD_BYTES, State, write_head};
 
 /// How much of a file is filled with zeros at a time, ahead of what is written. Syncing what overwrites costs less than

@@ -13,9 +13,9 @@ use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use tokio::sync::oneshot;
 
 use super::memory::Known;
+use super::options::{LogError, LogOptions, LogStatus};
 use super::recovery::{Recovered, Scan, scan};
 use super::writer::{Desk, Op, Shared, Writer};
-use super::{LogError, LogOptions, LogStatus};
 use crate::types::{Entry, LogId, TypeConfig, Vote, index_of};
 
 /// How many bytes of entries are sent to another node, or applied, at a time.

@@ -10,14 +10,15 @@ use openraft::entry::RaftEntry as _;
 use openraft::storage::IOFlushed;
 use tokio::sync::oneshot;
 
-use super::LogOptions;
 use super::frame::{self, Frame};
 use super::memory::{Memory, Place};
+use super::options::LogOptions;
 use super::patience::Patience;
 use super::recovery::{Older, new_identity};
 use super::segment::{Segment, path_of};
 use super::state::State;
 use crate::types::{Entry, LogId, TypeConfig, Vote};
+use crate::waiters::reply;
 
 /// What waits to be written.
 pub(super) enum Op {
@@ -38,8 +39,7 @@ impl Waiting {
     fn tell(self, result: io::Result<()>) {
         match self {
             Waiting::Flushed(flushed) => flushed.io_completed(result),
-            // Whoever has gone needs no answer.
-            Waiting::Done(done) => drop(done.send(result)),
+            Waiting::Done(done) => reply(done, result),
         }
     }
 }

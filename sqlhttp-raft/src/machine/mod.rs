@@ -19,15 +19,15 @@ use sqlhttp_core::{Database, Error, LogEntry, LogWork, OnApplied, Outcome};
 
 pub(crate) use snapshot::{SnapshotBuilder, SnapshotCopy};
 
+use self::snapshot::{Snapshot, SnapshotMeta};
+
 use crate::command::{Command, Work};
 use crate::membership;
+use crate::options::{NodeOptions, Observe};
 use crate::skip::Skip;
 use crate::ticks::Ticks;
 use crate::types::{Applied, Entry, LogId, StoredMembership, TypeConfig, id_at, index_of};
-use crate::{NodeOptions, Observe};
-
-type SnapshotMeta = openraft::alias::SnapshotMetaOf<TypeConfig>;
-type Snapshot = openraft::alias::SnapshotOf<TypeConfig, SnapshotCopy>;
+use crate::waiters::Waiters;
 
 /// The database as openraft sees it.
 #[derive(Clone)]
@@ -41,12 +41,19 @@ pub(crate) struct Machine {
     skip: Option<Skip>,
     /// The clock of the entries that wait, fine enough for [`REPORT_AFTER`].
     ticks: Ticks,
+    waiters: Waiters,
 }
 
 impl Machine {
-    pub(crate) fn new(database: Database, options: &NodeOptions, skip: Option<Skip>, ticks: Ticks) -> Self {
+    pub(crate) fn new(
+        database: Database,
+        options: &NodeOptions,
+        skip: Option<Skip>,
+        ticks: Ticks,
+        waiters: Waiters,
+    ) -> Self {
         let (directory, on_apply) = (options.directory.clone(), options.on_apply.clone());
-        Machine { database, directory, snapshots: snapshot::Latest::default(), on_apply, skip, ticks }
+        Machine { database, directory, snapshots: snapshot::Latest::default(), on_apply, skip, ticks, waiters }
     }
 
     /// Whether an entry is passed over because an operator says so.
@@ -115,7 +122,7 @@ impl Machine {
             translated.push(self.translate(entry).await?);
         }
         let files = files_of(&translated);
-        let tell = entries.iter().map(|(entry, _)| who_waits(entry)).collect();
+        let tell = entries.iter().map(|(entry, _)| self.answers_of(entry)).collect();
         let started = Instant::now();
         let applied = self.apply_or_report(translated, tell, &entries, started).await.map_err(io::Error::other);
         if let Some(observe) = &self.on_apply {
@@ -155,6 +162,14 @@ impl Machine {
                 }
             }
         }
+    }
+
+    /// Answers the callers of this node's own entries on the writer's thread: a detour over the proposer's task takes
+    /// longer.
+    fn answers_of(&self, entry: &Entry) -> Option<OnApplied> {
+        let EntryPayload::Normal(command) = &entry.payload else { return None };
+        let (queue, index) = (self.waiters.get(command.proposal()?)?, index_of(&entry.log_id()));
+        Some(Box::new(move |outcome| queue.answer_next(outcome, index)))
     }
 
     async fn work(&self, index: u64, number: usize, work: &Work) -> io::Result<LogWork> {
@@ -202,13 +217,6 @@ async fn write_file(file: &Path, bytes: Arc<[u8]>) -> io::Result<()> {
 fn files_of(entries: &[LogEntry]) -> Vec<PathBuf> {
     let works = entries.iter().flat_map(|entry| &entry.work);
     works.filter_map(|work| if let LogWork::Replace(file) = work { Some(file.clone()) } else { None }).collect()
-}
-
-/// How those learn of it who wait for this entry here: from the writer's own thread, which is the shortest way.
-fn who_waits(entry: &Entry) -> Option<OnApplied> {
-    let EntryPayload::Normal(command) = &entry.payload else { return None };
-    let (waiting, index) = (command.waiting()?.clone(), index_of(&entry.log_id()));
-    Some(Box::new(move |outcome| waiting.tell(outcome, index)))
 }
 
 impl RaftStateMachine<TypeConfig> for Machine {

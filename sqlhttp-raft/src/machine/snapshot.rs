@@ -7,9 +7,11 @@ use std::time::{Duration, SystemTime};
 use openraft::storage::RaftSnapshotBuilder;
 use sqlhttp_core::{Database, Error};
 
-use super::{Snapshot, SnapshotMeta};
 use crate::membership;
 use crate::types::{TypeConfig, id_at, index_of};
+
+pub(super) type SnapshotMeta = openraft::alias::SnapshotMetaOf<TypeConfig>;
+pub(super) type Snapshot = openraft::alias::SnapshotOf<TypeConfig, SnapshotCopy>;
 
 /// How long a snapshot waits that cannot begin: there is no file descriptor for it.
 const RETRY_AFTER: Duration = Duration::from_secs(1);

@@ -1,0 +1,156 @@
+//! What an entry of the log carries, in the form in which it is written, sent and applied.
+//!
+//! ```text
+//! version     1 byte, now 2
+//! checksum    4 bytes, little-endian: CRC-32 of everything after it
+//! database    the name of the database,
+//! conditions  the time, the setting of foreign keys, the longest value (not in version 1), and
+//! works       what to do, in postcard's encoding (<https://postcard.jamesmunns.com/wire-format>)
+//! ```
+//!
+//! Version 1 is still read: its batches carry their own time, and run under the options of the node.
+//!
+//! Enums of the encoding only ever grow at their end, so that a newer program reads what an older one has written. Each
+//! node that proposes an entry encodes it once; the same bytes go to the log and to other nodes. What is large and repeats
+//! itself (the same statement a hundred times) is compressed: that is quicker than to write and to send it.
+
+mod operation;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use sqlhttp_core::Conditions;
+
+pub(crate) use self::operation::Work;
+pub(crate) use self::wire::EncodedWork;
+use self::wire::{WrittenConditions, encode, read_body};
+
+/// The name of the only database there is as yet. Its place in every entry is there already.
+pub(crate) const DATABASE: &str = "main";
+
+const VERSION: u8 = 2;
+/// The oldest version that is read.
+const VERSION_MIN: u8 = 1;
+const HEAD_BYTES: usize = 5;
+
+/// A number that this node gives to each entry that it proposes. It means nothing to other nodes and to later starts of
+/// this one, so it is not part of the encoded command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct ProposalId(pub(crate) u64);
+
+/// The work of one entry. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Command {
+    bytes: Arc<[u8]>,
+    works: Arc<[Work]>,
+    /// The conditions under which its batches run; `None` in version 1.
+    conditions: Option<Conditions>,
+    /// How many bytes it would take if nothing were compressed, about.
+    len_plain: usize,
+    /// Under which id its callers wait on this node; not encoded.
+    proposal: Option<ProposalId>,
+}
+
+impl Command {
+    /// All this work as one entry.
+    pub(crate) fn new(database: &str, conditions: Conditions, works: Vec<EncodedWork>) -> io::Result<Command> {
+        let len_plain = works.iter().map(EncodedWork::len).sum::<usize>();
+        let length = works.iter().map(|work| work.bytes.len()).sum::<usize>() + database.len() + HEAD_BYTES + 40;
+        let mut bytes = Vec::with_capacity(length);
+        bytes.extend([VERSION, 0, 0, 0, 0]);
+        // A sequence is its length and then its items, so encoded items are put together as they are.
+        let Conditions { unix_ms, foreign_keys, value_bytes_max } = conditions;
+        let written = WrittenConditions { unix_ms, foreign_keys, value_bytes_max };
+        bytes = encode(&(database, written, works.len()), bytes)?;
+        works.iter().for_each(|work| bytes.extend_from_slice(&work.bytes));
+        let checksum = crc32fast::hash(&bytes[HEAD_BYTES..]);
+        bytes[1..HEAD_BYTES].copy_from_slice(&checksum.to_le_bytes());
+        let works = works.into_iter().map(|work| work.work).collect();
+        Ok(Command { bytes: bytes.into(), works, conditions: Some(conditions), len_plain, proposal: None })
+    }
+
+    /// The conditions under which its batches run; `None` if it is of version 1.
+    pub(crate) fn conditions(&self) -> Option<Conditions> {
+        self.conditions
+    }
+
+    /// Eight hexadecimal digits that tell this command from others at the same place of a log.
+    pub(crate) fn digest(&self) -> String {
+        format!("{:08x}", crc32fast::hash(&self.bytes))
+    }
+
+    /// Sets the id under which the callers of this command wait on this node.
+    pub(crate) fn proposed_as(self, id: ProposalId) -> Command {
+        Command { proposal: Some(id), ..self }
+    }
+
+    /// The id under which the callers of this command wait on this node. `None` if this node has not proposed it since it
+    /// started.
+    pub(crate) fn proposal(&self) -> Option<ProposalId> {
+        self.proposal
+    }
+
+    /// The encoded form.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// What it takes in memory, about, bytes: a batch is some small pieces of memory, each with its overhead.
+    pub(crate) fn bytes_in_memory(&self) -> usize {
+        self.bytes.len() + self.len_plain * 2 + self.works.len() * 512
+    }
+
+    /// What it does.
+    pub(crate) fn works(&self) -> &[Work] {
+        &self.works
+    }
+
+    /// Reads the encoded form.
+    ///
+    /// # Errors
+    /// The bytes are no command, damaged, of a version that this program does not know, or for another database.
+    pub(crate) fn from_bytes(bytes: Vec<u8>) -> io::Result<Command> {
+        let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
+        let Some((&[version, checksum @ ..], body)) = bytes.split_first_chunk::<HEAD_BYTES>() else {
+            return Err(invalid("a command is cut off".to_owned()));
+        };
+        if !(VERSION_MIN..=VERSION).contains(&version) {
+            return Err(invalid(format!("a command has version {version}; this program knows {VERSION}")));
+        }
+        if crc32fast::hash(body) != u32::from_le_bytes(checksum) {
+            return Err(invalid("a command's checksum is wrong".to_owned()));
+        }
+        let nonsense = |why: &dyn fmt::Display| invalid(format!("a command makes no sense: {why}"));
+        let (database, conditions, works) = read_body(version, body).map_err(|why| nonsense(&why))?;
+        if database != DATABASE {
+            return Err(invalid(format!("a command is for the database '{database}', which is not here")));
+        }
+        let mut len_plain = body.len();
+        let works: io::Result<Arc<[Work]>> = works.into_iter().map(|work| work.read(&mut len_plain)).collect();
+        let works = works.map_err(|why| nonsense(&why))?;
+        Ok(Command { works, conditions, bytes: bytes.into(), len_plain, proposal: None })
+    }
+}
+
+impl PartialEq for Command {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
+impl fmt::Debug for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Command({} works, {} bytes)", self.works.len(), self.bytes.len())
+    }
+}
+
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}

@@ -1,0 +1,129 @@
+//! Tests of the encoding.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+
+use sqlhttp_core::{Batch, Bindings, Conditions, Failure, Stamp, Step, Value};
+
+use super::wire::Written;
+use super::{Command, DATABASE, EncodedWork, HEAD_BYTES, VERSION, Work};
+
+const CONDITIONS: Conditions = Conditions { unix_ms: 1_700_000_000_123, foreign_keys: true, value_bytes_max: 64 << 20 };
+
+fn command() -> Command {
+    let steps = vec![
+        Step::execute("INSERT INTO t VALUES (?)", ["ä"]),
+        Step::query("SELECT :a", [("a", 1.5)]).or_continue(),
+        Step::fail(Failure::MissingPositional(3)),
+    ];
+    let stamp = Some(Stamp { unix_ms: 1_700_000_000_123, seed: 9 });
+    let batch = Arc::new(Batch { stamp, ..Batch::transaction(steps) });
+    let works = [Work::Batch { batch, alone: true, steps_max: 7 }, Work::Barrier, Work::Replace(Arc::from(*b"SQLite"))];
+    Command::new(DATABASE, CONDITIONS, works.into_iter().map(|work| EncodedWork::new(work).unwrap()).collect()).unwrap()
+}
+
+#[test]
+fn what_is_encoded_is_read() {
+    let command = command();
+    let read = Command::from_bytes(command.bytes().to_vec()).unwrap();
+    assert_eq!(read.works(), command.works());
+    assert_eq!(read.bytes(), command.bytes());
+    assert_eq!(read.conditions(), Some(CONDITIONS));
+}
+
+/// Logs that have been written must stay readable.
+#[test]
+fn the_format_does_not_change() {
+    let batch = Arc::new(Batch {
+        stamp: Some(Stamp { unix_ms: 1, seed: 2 }),
+        ..Batch::one(Step::execute("x", Bindings::positional([1_i64])))
+    });
+    let work = EncodedWork::new(Work::Batch { batch, alone: false, steps_max: 0 }).unwrap();
+    let command = Command::new(DATABASE, CONDITIONS, vec![work]).unwrap();
+    let conditions = [4, b'm', b'a', b'i', b'n', 246, 161, 171, 254, 249, 98, 1, 128, 128, 128, 32];
+    let works = [1, 4, 1, 0, 1, b'x', 1, 0, 1, 2, 0, 1, 0, 0, 1, 2, 2, 0, 0, 0];
+    assert_eq!(command.bytes()[HEAD_BYTES..], [&conditions[..], &works].concat());
+}
+
+#[test]
+fn version_1_is_read() {
+    let body = [4, b'm', b'a', b'i', b'n', 1, 0, 1, 0, 1, b'x', 1, 0, 1, 2, 0, 1, 0, 0, 1, 2, 2, 0, 0];
+    let bytes = [&[1][..], &crc32fast::hash(&body).to_le_bytes(), &body].concat();
+    let command = Command::from_bytes(bytes).unwrap();
+    assert_eq!(command.conditions(), None);
+    let step = Step::execute("x", Bindings::positional([1_i64]));
+    let batch = Arc::new(Batch { stamp: Some(Stamp { unix_ms: 1, seed: 2 }), ..Batch::one(step) });
+    assert_eq!(command.works(), [Work::Batch { batch, alone: false, steps_max: 0 }]);
+}
+
+#[test]
+fn a_newer_version_is_refused() {
+    let mut bytes = command().bytes().to_vec();
+    bytes[0] = VERSION + 1;
+    let error = Command::from_bytes(bytes).unwrap_err();
+    assert!(error.to_string().contains("version 3"), "{error}");
+}
+
+#[test]
+fn what_repeats_itself_is_compressed() {
+    let steps = (0..100_i64)
+        .map(|id| Step::execute("INSERT INTO t(id, name) VALUES (?, ?)", [id.into(), Value::from("name")]))
+        .collect();
+    let stamp = Some(Stamp { unix_ms: 1, seed: 2 });
+    let work =
+        Work::Batch { batch: Arc::new(Batch { stamp, ..Batch::transaction(steps) }), alone: false, steps_max: 0 };
+    let plain = postcard::to_stdvec(&Written::from(&work)).unwrap().len();
+    let encoded = EncodedWork::new(work.clone()).unwrap();
+    assert!(encoded.bytes.len() < plain / 3, "{} of {plain}", encoded.bytes.len());
+    let command = Command::new(DATABASE, CONDITIONS, vec![encoded, EncodedWork::new(Work::Barrier).unwrap()]).unwrap();
+    let read = Command::from_bytes(command.bytes().to_vec()).unwrap();
+    assert_eq!(read.works(), [work, Work::Barrier]);
+}
+
+#[test]
+fn what_does_not_repeat_itself_is_not() {
+    let mut chance = 1_u64;
+    let mut next = || {
+        chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (chance >> 56) as u8
+    };
+    let bytes: Arc<[u8]> = (0..10_000).map(|_| next()).collect();
+    let encoded = EncodedWork::new(Work::Replace(bytes)).unwrap();
+    assert_eq!(encoded.bytes, postcard::to_stdvec(&Written::from(&encoded.work)).unwrap());
+}
+
+/// What a peer sends may claim anything.
+#[test]
+fn nonsense_in_compressed_work_is_refused() {
+    let compressed = |plain: &[u8]| {
+        let packed = lz4_flex::block::compress_prepend_size(plain);
+        postcard::to_stdvec(&Written::Compressed(&packed)).unwrap()
+    };
+    let huge = postcard::to_stdvec(&Written::Compressed(&[255, 255, 255, 127, 0])).unwrap();
+    let twice = compressed(&compressed(&[1]));
+    for bytes in [huge, twice, compressed(b"nonsense"), postcard::to_stdvec(&Written::Compressed(&[1])).unwrap()] {
+        let work = EncodedWork { work: Work::Barrier, bytes, len_plain: 1 };
+        let command = Command::new(DATABASE, CONDITIONS, vec![work]).unwrap();
+        assert!(Command::from_bytes(command.bytes().to_vec()).is_err());
+    }
+}
+
+#[test]
+fn every_flipped_bit_is_noticed() {
+    let bytes = command().bytes().to_vec();
+    for bit in 0..bytes.len() * 8 {
+        let mut flipped = bytes.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        assert!(Command::from_bytes(flipped).is_err(), "bit {bit}");
+    }
+    for length in 0..bytes.len() {
+        assert!(Command::from_bytes(bytes[..length].to_vec()).is_err(), "{length} bytes");
+    }
+}
+
+#[test]
+fn another_database_is_refused() {
+    let command = Command::new("other", CONDITIONS, vec![EncodedWork::new(Work::Barrier).unwrap()]).unwrap();
+    let error = Command::from_bytes(command.bytes().to_vec()).unwrap_err();
+    assert!(error.to_string().contains("'other'"), "{error}");
+}

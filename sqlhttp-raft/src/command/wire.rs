@@ -1,0 +1,168 @@
+//! The encoding of an entry's operations and conditions: postcard, and LZ4 where it pays.
+
+use std::io;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use sqlhttp_core::{Action, Batch, Conditions, Step};
+
+use super::operation::Work;
+
+/// Work that takes fewer bytes is never compressed.
+const COMPRESSED_BYTES_MIN: usize = 1 << 10;
+/// Work that takes more is not either: it would take the time of others.
+const COMPRESSED_BYTES_MAX: usize = 4 << 20;
+
+/// One piece of work, encoded.
+#[derive(Debug)]
+pub(crate) struct EncodedWork {
+    pub(super) work: Work,
+    pub(super) bytes: Vec<u8>,
+    pub(super) len_plain: usize,
+}
+
+impl EncodedWork {
+    /// Encodes a piece of work.
+    ///
+    /// # Errors
+    /// postcard's, which does not fail when it writes to memory.
+    pub(crate) fn new(work: Work) -> io::Result<EncodedWork> {
+        let plain = encode(&Written::from(&work), Vec::with_capacity(len_of(&work)))?;
+        let len_plain = plain.len();
+        let bytes = compress(&plain)?.unwrap_or(plain);
+        Ok(EncodedWork { work, bytes, len_plain })
+    }
+
+    /// How many bytes it takes before it is compressed.
+    pub(crate) fn len(&self) -> usize {
+        self.len_plain
+    }
+}
+
+/// Work as it is written: what [`Work`] is, or the same compressed.
+#[derive(Serialize, Deserialize)]
+pub(super) enum Written<'a> {
+    /// Of version 1: without a limit.
+    Batch {
+        batch: Arc<Batch>,
+        alone: bool,
+    },
+    Barrier,
+    Replace(Arc<[u8]>),
+    /// LZ4, its length before that in front; what was compressed is one of the others.
+    Compressed(&'a [u8]),
+    Limited {
+        batch: Arc<Batch>,
+        alone: bool,
+        steps_max: u64,
+    },
+}
+
+/// The conditions as they are written.
+#[derive(Serialize, Deserialize)]
+pub(super) struct WrittenConditions {
+    pub(super) unix_ms: i64,
+    pub(super) foreign_keys: bool,
+    pub(super) value_bytes_max: u64,
+}
+
+impl From<&Work> for Written<'_> {
+    fn from(work: &Work) -> Self {
+        match work {
+            Work::Batch { batch, alone, steps_max } => {
+                Written::Limited { batch: batch.clone(), alone: *alone, steps_max: *steps_max }
+            }
+            Work::Barrier => Written::Barrier,
+            Work::Replace(bytes) => Written::Replace(bytes.clone()),
+        }
+    }
+}
+
+impl Written<'_> {
+    /// The work; adds to `len_plain` what it takes beyond what is written.
+    pub(super) fn read(self, len_plain: &mut usize) -> io::Result<Work> {
+        match self {
+            Written::Batch { batch, alone } => Ok(Work::Batch { batch, alone, steps_max: 0 }),
+            Written::Limited { batch, alone, steps_max } => Ok(Work::Batch { batch, alone, steps_max }),
+            Written::Barrier => Ok(Work::Barrier),
+            Written::Replace(bytes) => Ok(Work::Replace(bytes)),
+            Written::Compressed(bytes) => {
+                let (len, packed) = lz4_flex::block::uncompressed_size(bytes).map_err(io::Error::other)?;
+                if len > COMPRESSED_BYTES_MAX {
+                    return Err(io::Error::other("compressed work is too long"));
+                }
+                *len_plain += len;
+                let bytes = lz4_flex::block::decompress(packed, len).map_err(io::Error::other)?;
+                match postcard::from_bytes(&bytes).map_err(io::Error::other)? {
+                    Written::Compressed(_) => Err(io::Error::other("compressed work is compressed")),
+                    written => written.read(len_plain),
+                }
+            }
+        }
+    }
+}
+
+/// The length of a piece of work when it is encoded, about.
+fn len_of(work: &Work) -> usize {
+    let len_of_step = |step: &Step| match &step.action {
+        Action::Run { sql, bindings } => sql.len() + 24 * bindings.entries.len() + 16,
+        Action::RunEach { sql, bindings } => sql.len() + 48 * bindings.len() + 16,
+        Action::Fail(_) => 64,
+    };
+    match work {
+        Work::Batch { batch, .. } => 32 + batch.steps.iter().map(len_of_step).sum::<usize>(),
+        Work::Barrier => 1,
+        Work::Replace(bytes) => bytes.len() + 8,
+    }
+}
+
+/// Appends the encoded form of a value.
+pub(super) fn encode(value: &impl Serialize, bytes: Vec<u8>) -> io::Result<Vec<u8>> {
+    postcard::serialize_with_flavor(value, Appended(bytes)).map_err(io::Error::other)
+}
+
+/// A vector that postcard appends to. (postcard's own flavors append byte by byte, or to an empty vector only.)
+struct Appended(Vec<u8>);
+
+impl postcard::ser_flavors::Flavor for Appended {
+    type Output = Vec<u8>;
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<Vec<u8>> {
+        Ok(self.0)
+    }
+}
+
+/// The same in fewer bytes, if that is worth it.
+fn compress(plain: &[u8]) -> io::Result<Option<Vec<u8>>> {
+    if !(COMPRESSED_BYTES_MIN..=COMPRESSED_BYTES_MAX).contains(&plain.len()) {
+        return Ok(None);
+    }
+    let compressed = lz4_flex::block::compress_prepend_size(plain);
+    if compressed.len() > plain.len() / 4 * 3 {
+        return Ok(None);
+    }
+    postcard::to_stdvec(&Written::Compressed(&compressed)).map(Some).map_err(io::Error::other)
+}
+
+/// The parts of a command's body.
+pub(super) type Body<'b> = (&'b str, Option<Conditions>, Vec<Written<'b>>);
+
+pub(super) fn read_body(version: u8, body: &[u8]) -> postcard::Result<Body<'_>> {
+    if version == 1 {
+        let (database, works) = postcard::from_bytes(body)?;
+        return Ok((database, None, works));
+    }
+    let (database, written, works): (&str, WrittenConditions, _) = postcard::from_bytes(body)?;
+    let WrittenConditions { unix_ms, foreign_keys, value_bytes_max } = written;
+    Ok((database, Some(Conditions { unix_ms, foreign_keys, value_bytes_max }), works))
+}

@@ -1,0 +1,71 @@
+//! Whether this node leads, and what changes with it.
+
+use std::collections::BTreeMap;
+
+use openraft::ReadPolicy;
+use openraft::async_runtime::WatchReceiver as _;
+use sqlhttp_core::Database;
+use tokio::sync::watch;
+
+use crate::log::LogStore;
+use crate::options::NodeOptions;
+use crate::raft::Raft;
+use crate::types::Peer;
+
+/// Tells when this node leads and has applied everything that was acknowledged before it did; and when it does not lead any
+/// more. Keeps the membership's idea of this node true.
+pub(crate) async fn watch_leadership(
+    raft: Raft,
+    log: LogStore,
+    database: Database,
+    options: NodeOptions,
+    tell: watch::Sender<u64>,
+) {
+    let mut metrics = raft.server_metrics();
+    loop {
+        let now = metrics.borrow_and_update().clone();
+        let term = now.vote.leader_id.term;
+        let sole = now.membership_config.nodes().count() == 1;
+        log.set_append_at_once(sole);
+        database.set_sole(sole);
+        if !now.state.is_leader() {
+            tell.send_replace(0);
+        } else if *tell.borrow() != term {
+            // Not at once after an election: the leader must have committed an entry of its own term first.
+            if raft.ensure_linearizable(ReadPolicy::ReadIndex).await.is_err() {
+                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+                continue;
+            }
+            tell.send_replace(term);
+            tracing::info!(
+                target: "store",
+                "this node (ID={}, addr={}) is now Leader", options.name, options.raft_address
+            );
+            keep_own_address(&raft, &options).await;
+        }
+        if metrics.changed().await.is_err() {
+            break;
+        }
+    }
+    // Replication has ended: by request, or because this node cannot go on.
+    tell.send_replace(0);
+    if let Err(fatal) = raft.metrics().borrow_watched().running_state.clone()
+        && !matches!(fatal, openraft::errors::Fatal::Stopped)
+    {
+        tracing::error!(target: "store", "this node has stopped, and serves no more: {fatal}");
+    }
+}
+
+/// A node may be started with another name or address than before.
+async fn keep_own_address(raft: &Raft, options: &NodeOptions) {
+    let id = *raft.node_id();
+    let this = Peer { name: options.name.clone(), raft_address: options.raft_address.clone() };
+    let known = raft.metrics().borrow_watched().membership_config.get_node(&id).cloned();
+    if known.as_ref() == Some(&this) {
+        return;
+    }
+    let change = openraft::ChangeMembers::SetNodes(BTreeMap::from([(id, this)]));
+    if let Err(error) = raft.change_membership(change, false).await {
+        tracing::warn!(target: "store", "the membership still has this node's old name and address: {error}");
+    }
+}
