@@ -8,6 +8,7 @@ use sqlhttp_core::Database;
 use tokio::sync::watch;
 
 use crate::log::LogStore;
+use crate::observer::Event;
 use crate::options::NodeOptions;
 use crate::raft::Raft;
 use crate::types::Peer;
@@ -37,10 +38,8 @@ pub(crate) async fn watch_leadership(
                 continue;
             }
             tell.send_replace(term);
-            tracing::info!(
-                target: "store",
-                "this node (ID={}, addr={}) is now Leader", options.name, options.raft_address
-            );
+            let NodeOptions { name, raft_address, observer, .. } = &options;
+            observer.event(&Event::BecameLeader { name, raft_address });
             keep_own_address(&raft, &options).await;
         }
         if metrics.changed().await.is_err() {
@@ -52,7 +51,7 @@ pub(crate) async fn watch_leadership(
     if let Err(fatal) = raft.metrics().borrow_watched().running_state.clone()
         && !matches!(fatal, openraft::errors::Fatal::Stopped)
     {
-        tracing::error!(target: "store", "this node has stopped, and serves no more: {fatal}");
+        options.observer.event(&Event::Stopped { error: &fatal.to_string() });
     }
 }
 
@@ -66,6 +65,6 @@ async fn keep_own_address(raft: &Raft, options: &NodeOptions) {
     }
     let change = openraft::ChangeMembers::SetNodes(BTreeMap::from([(id, this)]));
     if let Err(error) = raft.change_membership(change, false).await {
-        tracing::warn!(target: "store", "the membership still has this node's old name and address: {error}");
+        options.observer.event(&Event::MembershipNotUpdated { error: &error.to_string() });
     }
 }

@@ -50,6 +50,7 @@
 //! | `skip` | an operator's way past one entry |
 //! | `log` | the log on disk |
 //! | `machine` | the state machine, snapshots |
+//! | `observer` | what the program that runs the node is told |
 //! | `maintain` | snapshots, cuts of the log, VACUUM by the clock |
 //! | `network` | the way to other nodes |
 //! | `status` | what a node tells of itself |
@@ -67,6 +68,7 @@ mod maintain;
 mod membership;
 mod network;
 mod node;
+mod observer;
 mod options;
 mod propose;
 mod raft;
@@ -78,8 +80,8 @@ mod ticks;
 mod types;
 mod waiters;
 
-pub use maintain::Reaped;
 pub use node::{BootError, Node};
-pub use options::{NodeOptions, Observe, SnapshotPolicy};
+pub use observer::{Event, NoObserver, Observer};
+pub use options::{NodeOptions, SnapshotPolicy};
 pub use start::StartError;
 pub use status::{LogFigures, Member, NodeStatus, Role, Totals};

@@ -3,25 +3,17 @@
 //! A snapshot is the database synced ([`crate::machine`]), so it costs one sync, and no write waits for it. VACUUM and
 //! `PRAGMA optimize` go through the log, so that they happen on every node at the same place.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use sqlhttp_core::{Ending, Error, Outcome, StepOutcome};
 
-use crate::node::{Inner, Node, PATIENCE};
+use crate::node::{Counters, Inner, Node, PATIENCE};
+use crate::observer::Event;
 use crate::raft::stopped;
 use crate::types::index_of;
 use openraft::async_runtime::WatchReceiver as _;
-
-/// What `/reap` is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Reaped {
-    /// Snapshots that were merged into others. There is only ever one here.
-    pub snapshots: u64,
-    /// Write-ahead logs that were moved into the database file.
-    pub wals: u64,
-}
 
 impl Node {
     /// Takes a snapshot and cuts the log, so that it keeps `trailing` entries behind the snapshot (by default as
@@ -87,14 +79,15 @@ impl Node {
         Ok(taken)
     }
 
-    /// Moves the database's write-ahead log into its file.
+    /// Checkpoints the database: copies its write-ahead log into the database file. Returns whether the write-ahead log
+    /// had any bytes.
     ///
     /// # Errors
     /// [`Error::Sqlite`] if the disk fails.
-    pub async fn reap(&self) -> Result<Reaped, Error> {
-        let wals = u64::from(self.inner.database.status().wal_bytes > 0);
+    pub async fn checkpoint(&self) -> Result<bool, Error> {
+        let had_wal = self.inner.database.status().wal_bytes > 0;
         self.inner.database.checkpoint().await?;
-        Ok(Reaped { snapshots: 0, wals })
+        Ok(had_wal)
     }
 }
 
@@ -141,7 +134,7 @@ impl Maintenance {
                 Ok(())
             };
             if let Err(error) = taken {
-                tracing::error!(target: "snapshot-store", "no snapshot could be taken: {error}");
+                node.inner.options.observer.event(&Event::SnapshotFailed { error: &error });
             }
         }
     }
@@ -150,9 +143,11 @@ impl Maintenance {
         loop {
             tokio::time::sleep(interval).await;
             let Some(node) = self.node() else { return };
-            let counters = &node.inner.counters;
-            let ended = if leads(&node) { node.run_everywhere("VACUUM").await.map(check) } else { continue };
-            count(ended, "VACUUM", &counters.vacuums, &counters.vacuums_failed);
+            if leads(&node) {
+                let Counters { vacuums, vacuums_failed, .. } = &node.inner.counters;
+                let ended = node.run_everywhere("VACUUM").await.map(check);
+                count(&node, ended, "VACUUM", vacuums, vacuums_failed);
+            }
         }
     }
 
@@ -160,9 +155,11 @@ impl Maintenance {
         loop {
             tokio::time::sleep(interval).await;
             let Some(node) = self.node() else { return };
-            let counters = &node.inner.counters;
-            let ended = if leads(&node) { node.run_everywhere(OPTIMIZE).await.map(check) } else { continue };
-            count(ended, "PRAGMA optimize", &counters.optimizes, &counters.optimizes_failed);
+            if leads(&node) {
+                let Counters { optimizes, optimizes_failed, .. } = &node.inner.counters;
+                let ended = node.run_everywhere(OPTIMIZE).await.map(check);
+                count(&node, ended, "PRAGMA optimize", optimizes, optimizes_failed);
+            }
         }
     }
 }
@@ -195,12 +192,7 @@ fn check(outcome: Outcome) -> Result<(), String> {
     }
 }
 
-fn count(
-    ended: Result<Result<(), String>, Error>,
-    what: &str,
-    done: &std::sync::atomic::AtomicU64,
-    failed: &std::sync::atomic::AtomicU64,
-) {
+fn count(node: &Node, ended: Result<Result<(), String>, Error>, statement: &str, done: &AtomicU64, failed: &AtomicU64) {
     let why = match ended {
         Ok(Ok(())) => {
             done.fetch_add(1, Ordering::Relaxed);
@@ -210,5 +202,5 @@ fn count(
         Err(error) => error.to_string(),
     };
     failed.fetch_add(1, Ordering::Relaxed);
-    tracing::error!(target: "store", "{what} failed: {why}");
+    node.inner.options.observer.event(&Event::MaintenanceFailed { statement, error: &why });
 }

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use crate::command::{EncodedWork, Work};
 use crate::log::LogStore;
 use crate::machine::Machine;
+use crate::observer::Event;
 use crate::options::NodeOptions;
 use crate::propose::{LEADER_POLL, Proposer};
 use crate::raft::{Raft, stopped};
@@ -151,13 +152,13 @@ impl Node {
         let inner = &self.inner;
         inner.log.stop_waiting();
         if let Err(error) = inner.database.sync().await {
-            tracing::error!(target: "store", "the database was not synced: {error}");
+            inner.options.observer.event(&Event::CloseNotSynced { error: &error });
         }
-        let database = inner.database.clone();
+        let (database, observer) = (inner.database.clone(), inner.options.observer.clone());
         // What runs for longer begins anew at the next start.
         let interrupt = tokio::spawn(async move {
             tokio::time::sleep(PATIENCE).await;
-            tracing::warn!(target: "store", "interrupting the write that is being applied");
+            observer.event(&Event::WriteInterrupted);
             database.interrupt();
         });
         let closed = self.close_all().await;
@@ -168,7 +169,7 @@ impl Node {
     async fn close_all(&self) -> Result<(), Error> {
         let inner = &self.inner;
         if let Err(error) = inner.raft.shutdown().await {
-            tracing::error!(target: "raft", "replication did not end well: {error}");
+            inner.options.observer.event(&Event::ShutdownFailed { error: &error.to_string() });
         }
         let closed = inner.database.close().await;
         let log = inner.log.clone();

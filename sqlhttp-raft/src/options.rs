@@ -4,8 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Told how long something took.
-pub type Observe = Arc<dyn Fn(Duration) + Send + Sync>;
+use crate::observer::{NoObserver, Observer};
 
 /// What may be chosen when a node is started.
 #[derive(Clone)]
@@ -31,10 +30,8 @@ pub struct NodeOptions {
     pub vacuum_interval: Duration,
     /// How often to run `PRAGMA optimize`; zero: never.
     pub optimize_interval: Duration,
-    /// Told how long each sync of the log took.
-    pub on_sync: Option<Observe>,
-    /// Told how long it took to apply what was committed together.
-    pub on_apply: Option<Observe>,
+    /// Receives the node's events and timings.
+    pub observer: Arc<dyn Observer>,
 }
 
 /// When to take a snapshot, after which the log is cut.
@@ -75,8 +72,7 @@ impl NodeOptions {
             snapshots: SnapshotPolicy::default(),
             vacuum_interval: Duration::ZERO,
             optimize_interval: Duration::from_secs(24 * 60 * 60),
-            on_sync: None,
-            on_apply: None,
+            observer: Arc::new(NoObserver),
         }
     }
 }

@@ -15,6 +15,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::command::{Command, DATABASE, EncodedWork};
 use crate::log::LogStore;
+use crate::observer::{Event, Observer};
 use crate::options::NodeOptions;
 use crate::raft::{Raft, stopped};
 use crate::ticks::Ticks;
@@ -67,18 +68,19 @@ pub(crate) struct Proposer {
 }
 
 /// The settings that a proposer puts into every entry, and how long a piece of work waits for its place.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct Settings {
     apply_timeout: Duration,
     foreign_keys: bool,
     value_bytes_max: u64,
+    observer: Arc<dyn Observer>,
 }
 
 impl Settings {
     pub(crate) fn of(options: &NodeOptions) -> Settings {
-        let NodeOptions { apply_timeout, database, .. } = options;
+        let NodeOptions { apply_timeout, database, observer, .. } = options;
         let (foreign_keys, value_bytes_max) = (database.foreign_keys, database.value_bytes_max);
-        Settings { apply_timeout: *apply_timeout, foreign_keys, value_bytes_max }
+        Settings { apply_timeout: *apply_timeout, foreign_keys, value_bytes_max, observer: observer.clone() }
     }
 }
 
@@ -86,29 +88,27 @@ impl Settings {
 const AHEAD_MAX_MS: i64 = 10_000;
 
 /// The time of entries. It never runs backwards, unless the clock was set back by more than [`AHEAD_MAX_MS`].
-#[derive(Debug)]
-struct Clock(AtomicI64);
+struct Clock {
+    last_unix_ms: AtomicI64,
+    observer: Arc<dyn Observer>,
+}
 
 impl Clock {
     /// A clock for the entries after one of this time.
-    fn new(last_unix_ms: i64) -> Clock {
-        Clock(AtomicI64::new(last_unix_ms))
+    fn new(last_unix_ms: i64, observer: Arc<dyn Observer>) -> Clock {
+        Clock { last_unix_ms: AtomicI64::new(last_unix_ms), observer }
     }
 
     fn next(&self, now_unix_ms: i64) -> i64 {
-        let last = self.0.load(Ordering::Relaxed);
+        let last = self.last_unix_ms.load(Ordering::Relaxed);
         let next = if last > now_unix_ms.saturating_add(AHEAD_MAX_MS) {
-            tracing::warn!(
-                target: "store",
-                "the clock is {} s behind the last entry of the log: the time of entries runs backwards",
-                (last - now_unix_ms) / 1000
-            );
+            self.observer.event(&Event::ClockSetBack { by: Duration::from_millis(last.abs_diff(now_unix_ms)) });
             now_unix_ms
         } else {
             last.max(now_unix_ms)
         };
         // One task proposes, so there is one writer.
-        self.0.store(next, Ordering::Relaxed);
+        self.last_unix_ms.store(next, Ordering::Relaxed);
         next
     }
 }
@@ -150,7 +150,7 @@ impl Proposer {
     ) -> Proposer {
         let (queue, proposals) = mpsc::channel(WAITING_MAX);
         let waiting = Arc::new(AtomicU64::new(0));
-        let clock = Arc::new(Clock::new(database.progress().unix_ms));
+        let clock = Arc::new(Clock::new(database.progress().unix_ms, settings.observer.clone()));
         let apply_timeout = settings.apply_timeout;
         let way = Way { raft, database: database.clone(), settings, clock, waiters };
         let work = Work { way, waiting: waiting.clone() };

@@ -16,6 +16,7 @@ use crate::maintain::Maintenance;
 use crate::membership;
 use crate::network::Network;
 use crate::node::{Counters, Inner, Node};
+use crate::observer::Event;
 use crate::options::NodeOptions;
 use crate::propose::{Proposer, Settings};
 use crate::raft::Raft;
@@ -67,12 +68,6 @@ pub enum StartError {
          back together, or restore this node from a backup"
     )]
     Mixed(PathBuf, PathBuf),
-    /// rqlite has used the directory.
-    #[error(
-        "{0} is rqlite's, which this program cannot read: take a backup of that node (/db/backup), start in an empty \
-             directory, and load the backup there (/boot)"
-    )]
-    Rqlite(PathBuf),
     /// Raft refuses what it finds.
     #[error("raft: {0}")]
     Raft(String),
@@ -114,11 +109,8 @@ fn read_skip(options: &NodeOptions, database: &Database) -> Result<Option<Skip>,
     match skip {
         Some(_) if members.membership().voter_ids().count() > 1 => Err(StartError::Skip(file)),
         Some(skip) if skip.index <= progress.index => {
-            tracing::warn!(
-                target: "store",
-                "{} names entry {}, and the database has applied entry {}: remove the file",
-                file.display(), skip.index, progress.index
-            );
+            let (index, applied_index) = (skip.index, progress.index);
+            options.observer.event(&Event::SkipFileObsolete { file: &file, index, applied_index });
             // After a power cut the entry may have to be passed over again.
             Ok(Some(skip))
         }
@@ -133,13 +125,9 @@ fn open(options: &NodeOptions) -> Result<(LogStore, Database), StartError> {
     if peers.exists() {
         return Err(StartError::Recovery(peers));
     }
-    let foreign = options.directory.join("raft.db");
-    if foreign.exists() {
-        return Err(StartError::Rqlite(foreign));
-    }
     std::fs::create_dir_all(&directory).map_err(|source| io_error("create", &directory, source))?;
     let mut log_options = LogOptions::new(&directory);
-    log_options.on_sync.clone_from(&options.on_sync);
+    log_options.observer = options.observer.clone();
     let refused = |error: LogError| match error {
         LogError::InUse => StartError::InUse(options.directory.clone()),
         other => StartError::Log(other.to_string()),

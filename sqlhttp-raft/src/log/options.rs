@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::disk::{self, Disk};
-use crate::options::Observe;
+use crate::observer::{NoObserver, Observer};
 
 /// How the log is kept.
 #[derive(Clone)]
@@ -16,8 +16,8 @@ pub(crate) struct LogOptions {
     pub(crate) segment_bytes: u32,
     /// How many bytes of recent entries are kept in memory.
     pub(crate) cache_bytes: usize,
-    /// Told how long each sync took.
-    pub(crate) on_sync: Option<Observe>,
+    /// Receives the log's events, and how long each sync took.
+    pub(crate) observer: Arc<dyn Observer>,
     /// The files.
     pub(super) disk: Arc<dyn Disk>,
 }
@@ -28,7 +28,7 @@ impl LogOptions {
             directory: directory.to_owned(),
             segment_bytes: 16 << 20,
             cache_bytes: 2 << 20,
-            on_sync: None,
+            observer: Arc::new(NoObserver),
             disk: Arc::new(disk::Files),
         }
     }

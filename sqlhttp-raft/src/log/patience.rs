@@ -9,19 +9,25 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::observer::{Event, Observer};
+
 /// How long to wait before the next attempt.
 const PAUSE: Duration = Duration::from_millis(100);
 /// How often the waiting is logged.
 const WARN_EVERY: Duration = Duration::from_secs(5);
 
 /// Whether the log waits, and whether it still may.
-#[derive(Debug, Default)]
 pub(super) struct Patience {
+    observer: Arc<dyn Observer>,
     waits_for: Mutex<Option<Arc<str>>>,
     ended: AtomicBool,
 }
 
 impl Patience {
+    pub(super) fn new(observer: Arc<dyn Observer>) -> Self {
+        Patience { observer, waits_for: Mutex::default(), ended: AtomicBool::default() }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Option<Arc<str>>> {
         self.waits_for.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -50,7 +56,7 @@ impl Patience {
                 }
             };
             if warned.is_none_or(|warned| warned.elapsed() >= WARN_EVERY) {
-                tracing::warn!(target: "raft", "the log waits: {error}");
+                self.observer.event(&Event::LogDelayed { error: &error });
                 warned = Some(Instant::now());
                 *self.lock() = Some(format!("the log waits: {error}").into());
             }

@@ -9,6 +9,7 @@ use super::memory::{Memory, Place};
 use super::options::{LogError, LogOptions};
 use super::segment::{Segment, number_of, path_of, step};
 use super::state::{HEAD_BYTES, Head, State, VERSION, read_head};
+use crate::observer::Event;
 use crate::types::{LogId, index_of};
 
 /// A log that was found sound.
@@ -73,7 +74,7 @@ impl Scan {
         match end {
             End::Nothing => reader.begin(1),
             End::Unborn(content) => {
-                tracing::warn!(target: "raft", "{} was begun and never written to", content.path.display());
+                reader.options.observer.event(&Event::EmptySegment { file: &content.path });
                 reader.begin(content.number)
             }
             End::Sound { content, at, ended } => reader.go_on(content, at, ended),
@@ -291,11 +292,7 @@ impl Reader {
     /// Cuts off a torn tail, so that no part of it can ever be read as a frame. The file becomes shorter, because on a full
     /// disk there may be no space for zeros in the tail's place.
     fn cut(&self, content: &Content, at: usize) -> Result<(), LogError> {
-        tracing::warn!(
-            target: "raft",
-            "{}: the last write was torn at offset {at}; it was never reported durable, and is cut off",
-            content.path.display()
-        );
+        self.options.observer.event(&Event::TornTail { file: &content.path, offset: at as u64 });
         let cut = content.file.truncate(at as u64);
         cut.map_err(LogError::io("cut", &content.path))
     }

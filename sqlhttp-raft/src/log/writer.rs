@@ -17,6 +17,7 @@ use super::patience::Patience;
 use super::recovery::{Older, new_identity};
 use super::segment::{Segment, path_of};
 use super::state::State;
+use crate::observer::Event;
 use crate::types::{Entry, LogId, TypeConfig, Vote};
 use crate::waiters::reply;
 
@@ -82,13 +83,14 @@ pub(super) struct Figures {
 
 impl Shared {
     pub(super) fn new(options: LogOptions, memory: Memory, lock: Box<dyn Send + Sync>) -> Self {
+        let patience = Patience::new(options.observer.clone());
         Shared {
             options,
             queue: Mutex::default(),
             arrived: Condvar::new(),
             memory: Mutex::new(memory),
             figures: Figures::default(),
-            patience: Patience::default(),
+            patience,
             _lock: lock,
         }
     }
@@ -299,7 +301,7 @@ impl Writer {
     fn latch(&mut self, error: &io::Error) -> String {
         let why = format!("the log cannot be written: {error}");
         if self.failed.is_none() {
-            tracing::error!(target: "raft", "{why}");
+            self.shared.options.observer.event(&Event::LogFailed { error });
             self.failed = Some(why.clone());
         }
         why
@@ -369,9 +371,7 @@ impl Writer {
         let figures = &self.shared.figures;
         figures.syncs.fetch_add(1, Ordering::Relaxed);
         figures.sync_nanos.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
-        if let Some(observe) = &self.shared.options.on_sync {
-            observe(took);
-        }
+        self.shared.options.observer.log_synced(took);
         self.buffer.clear();
         self.buffer.shrink_to(BUFFER_KEPT_BYTES);
         let mut memory = self.shared.memory();

@@ -23,7 +23,8 @@ use self::snapshot::{Snapshot, SnapshotMeta};
 
 use crate::command::{Command, Work};
 use crate::membership;
-use crate::options::{NodeOptions, Observe};
+use crate::observer::{Event, Observer};
+use crate::options::NodeOptions;
 use crate::skip::Skip;
 use crate::ticks::Ticks;
 use crate::types::{Applied, Entry, LogId, StoredMembership, TypeConfig, id_at, index_of};
@@ -36,7 +37,7 @@ pub(crate) struct Machine {
     /// Where files are put that content is replaced by.
     directory: PathBuf,
     snapshots: snapshot::Latest,
-    on_apply: Option<Observe>,
+    observer: Arc<dyn Observer>,
     /// The entry that an operator wants passed over.
     skip: Option<Skip>,
     /// The clock of the entries that wait, fine enough for [`REPORT_AFTER`].
@@ -52,8 +53,8 @@ impl Machine {
         ticks: Ticks,
         waiters: Waiters,
     ) -> Self {
-        let (directory, on_apply) = (options.directory.clone(), options.on_apply.clone());
-        Machine { database, directory, snapshots: snapshot::Latest::default(), on_apply, skip, ticks, waiters }
+        let (directory, observer) = (options.directory.clone(), options.observer.clone());
+        Machine { database, directory, snapshots: snapshot::Latest::default(), observer, skip, ticks, waiters }
     }
 
     /// Whether an entry is passed over because an operator says so.
@@ -68,7 +69,7 @@ impl Machine {
                 format!("skip.json names entry {index} with the digest {}, but its digest is {digest}", skip.digest);
             return Err(io::Error::other(why));
         }
-        tracing::error!(target: "store", "entry {index} of the log (digest {digest}) is passed over: skip.json names it");
+        self.observer.event(&Event::EntrySkipped { index, digest: &digest });
         Ok(true)
     }
 
@@ -78,12 +79,7 @@ impl Machine {
         let stuck = entries.iter().map(|(entry, _)| entry).find(|entry| index_of(&entry.log_id()) == next);
         let Some(EntryPayload::Normal(command)) = stuck.map(|entry| &entry.payload) else { return };
         let digest = command.digest();
-        tracing::error!(
-            target: "store",
-            "entry {next} of the log could not be applied. If it cannot be applied at all, stop this node, write \
-             {{\"index\": {next}, \"digest\": \"{digest}\"}} to raft/skip.json, and start it again: the entry is then \
-             passed over, and its writes are lost"
-        );
+        self.observer.event(&Event::EntryNotApplied { index: next, digest: &digest });
     }
 
     /// The index and the time of the last snapshot, if there is one.
@@ -125,9 +121,7 @@ impl Machine {
         let tell = entries.iter().map(|(entry, _)| self.answers_of(entry)).collect();
         let started = Instant::now();
         let applied = self.apply_or_report(translated, tell, &entries, started).await.map_err(io::Error::other);
-        if let Some(observe) = &self.on_apply {
-            observe(started.elapsed());
-        }
+        self.observer.entries_applied(started.elapsed());
         // Best effort: what is left is removed at the next start.
         files.iter().for_each(|file| drop(std::fs::remove_file(file)));
         for ((_, responder), outcomes) in entries.into_iter().zip(applied?) {
@@ -240,7 +234,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
     }
 
     async fn get_snapshot_builder(&mut self) -> Self::SnapshotBuilder {
-        SnapshotBuilder::new(self.database.clone(), self.snapshots.clone())
+        SnapshotBuilder::new(self.database.clone(), self.snapshots.clone(), self.observer.clone())
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: Self::SnapshotData) -> io::Result<()> {

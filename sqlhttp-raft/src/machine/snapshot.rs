@@ -8,6 +8,7 @@ use openraft::storage::RaftSnapshotBuilder;
 use sqlhttp_core::{Database, Error};
 
 use crate::membership;
+use crate::observer::{Event, Observer};
 use crate::types::{TypeConfig, id_at, index_of};
 
 pub(super) type SnapshotMeta = openraft::alias::SnapshotMetaOf<TypeConfig>;
@@ -69,11 +70,12 @@ impl Latest {
 pub(crate) struct SnapshotBuilder {
     database: Database,
     latest: Latest,
+    observer: Arc<dyn Observer>,
 }
 
 impl SnapshotBuilder {
-    pub(super) fn new(database: Database, latest: Latest) -> Self {
-        SnapshotBuilder { database, latest }
+    pub(super) fn new(database: Database, latest: Latest, observer: Arc<dyn Observer>) -> Self {
+        SnapshotBuilder { database, latest, observer }
     }
 }
 
@@ -85,7 +87,7 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
             match self.database.sync().await {
                 Ok(progress) => break progress,
                 // Nothing was attempted, and openraft would end the node for any error.
-                Err(Error::Unavailable(why)) => tracing::warn!(target: "snapshot-store", "the snapshot waits: {why}"),
+                Err(Error::Unavailable(why)) => self.observer.event(&Event::SnapshotDelayed { reason: &why }),
                 Err(error) => return Err(io::Error::other(error)),
             }
             tokio::time::sleep(RETRY_AFTER).await;

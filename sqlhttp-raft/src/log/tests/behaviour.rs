@@ -3,12 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use openraft::storage::{RaftLogReader as _, RaftLogStorage as _};
 
 use super::super::{CheckedLog, LogError, LogOptions, LogStatus, LogStore};
 use super::simulated::{Fault, Loss, SimulatedDisk};
 use super::support::{all_entries, append, begin_append, blank, command, members};
+use crate::observer::Observer;
 use crate::types::{Entry, Vote, log_id};
 
 fn small(directory: &Path) -> LogOptions {
@@ -286,15 +288,20 @@ async fn many_appends_at_once_are_all_kept() {
     log.close();
 }
 
+/// Counts the syncs that it is told of.
+struct SyncCounter(Arc<AtomicU64>);
+
+impl Observer for SyncCounter {
+    fn log_synced(&self, _took: Duration) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 #[tokio::test]
 async fn the_figures_are_those_of_the_log() {
     let directory = tempfile::tempdir().unwrap();
     let syncs = Arc::new(AtomicU64::new(0));
-    let counted = syncs.clone();
-    let mut options = small(directory.path());
-    options.on_sync = Some(Arc::new(move |_| {
-        counted.fetch_add(1, Ordering::Relaxed);
-    }));
+    let options = LogOptions { observer: Arc::new(SyncCounter(syncs.clone())), ..small(directory.path()) };
     let mut log = LogStore::open(options).unwrap();
     assert_eq!(log.status(), LogStatus { bytes_on_disk: 4096, ..LogStatus::default() });
     for index in 0..100 {
