@@ -11,7 +11,7 @@ use crate::log::LogStore;
 use crate::observer::Event;
 use crate::options::NodeOptions;
 use crate::raft::Raft;
-use crate::types::Peer;
+use crate::types::MemberInfo;
 
 /// Tells when this node leads and has applied everything that was acknowledged before it did; and when it does not lead any
 /// more. Keeps the membership's idea of this node true.
@@ -20,24 +20,24 @@ pub(crate) async fn watch_leadership(
     log: LogStore,
     database: Database,
     options: NodeOptions,
-    tell: watch::Sender<u64>,
+    ready_term: watch::Sender<u64>,
 ) {
     let mut metrics = raft.server_metrics();
     loop {
         let now = metrics.borrow_and_update().clone();
         let term = now.vote.leader_id.term;
         let sole = now.membership_config.nodes().count() == 1;
-        log.set_append_at_once(sole);
+        log.set_inline_append(sole);
         database.set_sole(sole);
         if !now.state.is_leader() {
-            tell.send_replace(0);
-        } else if *tell.borrow() != term {
+            ready_term.send_replace(0);
+        } else if *ready_term.borrow() != term {
             // Not at once after an election: the leader must have committed an entry of its own term first.
             if raft.ensure_linearizable(ReadPolicy::ReadIndex).await.is_err() {
                 tokio::time::sleep(std::time::Duration::from_millis(1)).await;
                 continue;
             }
-            tell.send_replace(term);
+            ready_term.send_replace(term);
             let NodeOptions { name, raft_address, observer, .. } = &options;
             observer.event(&Event::BecameLeader { name, raft_address });
             keep_own_address(&raft, &options).await;
@@ -47,7 +47,7 @@ pub(crate) async fn watch_leadership(
         }
     }
     // Replication has ended: by request, or because this node cannot go on.
-    tell.send_replace(0);
+    ready_term.send_replace(0);
     if let Err(fatal) = raft.metrics().borrow_watched().running_state.clone()
         && !matches!(fatal, openraft::errors::Fatal::Stopped)
     {
@@ -58,7 +58,7 @@ pub(crate) async fn watch_leadership(
 /// A node may be started with another name or address than before.
 async fn keep_own_address(raft: &Raft, options: &NodeOptions) {
     let id = *raft.node_id();
-    let this = Peer { name: options.name.clone(), raft_address: options.raft_address.clone() };
+    let this = MemberInfo { name: options.name.clone(), raft_address: options.raft_address.clone() };
     let known = raft.metrics().borrow_watched().membership_config.get_node(&id).cloned();
     if known.as_ref() == Some(&this) {
         return;

@@ -32,10 +32,10 @@
 //!
 //! 1. `Node::execute_batch` asks the database whether the batch must be alone, and stamps it: the only time and chance
 //!    that any node will see for it.
-//! 2. `command::EncodedWork::new` encodes it, and `Proposer::propose` lets it wait.
+//! 2. `command::EncodedOperation::new` encodes it, and `Proposer::propose` lets it wait.
 //! 3. `propose::gather` puts everything that waits into one entry, `Raft::client_write` gives it a place in the log.
 //! 4. `log::LogStore::append` hands it to the log's thread: one write and one sync for all that waits.
-//! 5. When a quorum has synced it, openraft calls `Machine::apply`, and `Database::apply` runs it on the writer, many
+//! 5. When a quorum has synced it, openraft calls `StateMachine::apply`, and `Database::apply` runs it on the writer, many
 //!    entries in one transaction, together with the note of how far the database is.
 //! 6. Then every caller is told.
 //!
@@ -76,7 +76,7 @@ mod runtime;
 mod skip;
 mod start;
 mod status;
-mod ticks;
+mod timer;
 mod types;
 mod waiters;
 
@@ -84,4 +84,4 @@ pub use node::{BootError, Node};
 pub use observer::{Event, NoObserver, Observer};
 pub use options::{NodeOptions, SnapshotPolicy};
 pub use start::StartError;
-pub use status::{LogFigures, Member, NodeStatus, Role, Totals};
+pub use status::{LogStats, Member, NodeStatus, Role, Totals};

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use sqlhttp_core::{Ending, Error, Outcome, StepOutcome};
 
-use crate::node::{Counters, Inner, Node, PATIENCE};
+use crate::node::{BACKGROUND_TIMEOUT, Counters, Node, NodeInner};
 use crate::observer::Event;
 use crate::raft::stopped;
 use crate::types::index_of;
@@ -57,11 +57,11 @@ impl Node {
                 }
             }
         };
-        tokio::time::timeout(PATIENCE, taken).await.map_err(|_| Error::Timeout)??;
-        self.cut_log(wanted.saturating_sub(trailing)).await
+        tokio::time::timeout(BACKGROUND_TIMEOUT, taken).await.map_err(|_| Error::Timeout)??;
+        self.purge_log(wanted.saturating_sub(trailing)).await
     }
 
-    async fn cut_log(&self, upto: u64) -> Result<(), Error> {
+    async fn purge_log(&self, upto: u64) -> Result<(), Error> {
         if upto == 0 || self.inner.log.status().purged_index >= upto {
             return Ok(());
         }
@@ -98,7 +98,7 @@ const OPTIMIZE: &str = "PRAGMA optimize=0x10012";
 /// What a node does by the clock.
 pub(crate) struct Maintenance {
     // Not the node itself, which could never be dropped then.
-    node: Weak<Inner>,
+    node: Weak<NodeInner>,
 }
 
 impl Maintenance {
@@ -126,7 +126,7 @@ impl Maintenance {
         loop {
             tokio::time::sleep(interval).await;
             let Some(node) = self.node() else { return };
-            let taken = if holds_a_decision(&node) {
+            let taken = if has_local_decision(&node) {
                 node.take_snapshot(0).await
             } else if is_due(&node) {
                 node.snapshot(None).await.map(drop)
@@ -143,10 +143,10 @@ impl Maintenance {
         loop {
             tokio::time::sleep(interval).await;
             let Some(node) = self.node() else { return };
-            if leads(&node) {
+            if is_ready_leader(&node) {
                 let Counters { vacuums, vacuums_failed, .. } = &node.inner.counters;
-                let ended = node.run_everywhere("VACUUM").await.map(check);
-                count(&node, ended, "VACUUM", vacuums, vacuums_failed);
+                let ended = node.replicate_statement("VACUUM").await.map(statement_result);
+                record(&node, ended, "VACUUM", vacuums, vacuums_failed);
             }
         }
     }
@@ -155,22 +155,22 @@ impl Maintenance {
         loop {
             tokio::time::sleep(interval).await;
             let Some(node) = self.node() else { return };
-            if leads(&node) {
+            if is_ready_leader(&node) {
                 let Counters { optimizes, optimizes_failed, .. } = &node.inner.counters;
-                let ended = node.run_everywhere(OPTIMIZE).await.map(check);
-                count(&node, ended, "PRAGMA optimize", optimizes, optimizes_failed);
+                let ended = node.replicate_statement(OPTIMIZE).await.map(statement_result);
+                record(&node, ended, "PRAGMA optimize", optimizes, optimizes_failed);
             }
         }
     }
 }
 
-fn leads(node: &Node) -> bool {
-    *node.inner.ready.borrow() != 0
+fn is_ready_leader(node: &Node) -> bool {
+    *node.inner.ready_term.borrow() != 0
 }
 
 /// Whether the log still has an entry in which a failure of this node alone became a result. Other nodes, which may join
 /// later, must not apply that entry: it could succeed there.
-fn holds_a_decision(node: &Node) -> bool {
+fn has_local_decision(node: &Node) -> bool {
     node.inner.database.status().decision_index > node.inner.log.status().purged_index
 }
 
@@ -184,7 +184,7 @@ fn is_due(node: &Node) -> bool {
     entries >= policy.entries || wal && progress.command_index > last
 }
 
-fn check(outcome: Outcome) -> Result<(), String> {
+fn statement_result(outcome: Outcome) -> Result<(), String> {
     match (outcome.ending, outcome.steps.into_iter().next()) {
         (Ending::Done, Some(StepOutcome::Failed(failure))) => Err(failure.to_string()),
         (Ending::Done, _) => Ok(()),
@@ -192,7 +192,13 @@ fn check(outcome: Outcome) -> Result<(), String> {
     }
 }
 
-fn count(node: &Node, ended: Result<Result<(), String>, Error>, statement: &str, done: &AtomicU64, failed: &AtomicU64) {
+fn record(
+    node: &Node,
+    ended: Result<Result<(), String>, Error>,
+    statement: &str,
+    done: &AtomicU64,
+    failed: &AtomicU64,
+) {
     let why = match ended {
         Ok(Ok(())) => {
             done.fetch_add(1, Ordering::Relaxed);

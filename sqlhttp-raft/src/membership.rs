@@ -5,18 +5,18 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::{Membership, Peer, StoredMembership, log_id};
+use crate::types::{MemberInfo, Membership, StoredMembership, log_id};
 
 /// Who belongs to the cluster. Only ever grows at its end.
 #[derive(Serialize, Deserialize)]
-struct Form {
+struct MembershipRecord {
     /// The term and the index of the entry that says so.
     stated_in: Option<(u64, u64)>,
     /// The sets of voters of which each must agree: one, or two while the membership changes (joint consensus, section
     /// 4.3 of the Raft dissertation).
     voters: Vec<BTreeSet<u64>>,
     /// Everybody, voter or not.
-    nodes: BTreeMap<u64, Peer>,
+    nodes: BTreeMap<u64, MemberInfo>,
 }
 
 /// A membership, and the entry that says so.
@@ -32,7 +32,7 @@ pub(crate) fn encode_members(membership: &Membership) -> io::Result<Vec<u8>> {
 fn to_bytes(stated_in: Option<(u64, u64)>, membership: &Membership) -> io::Result<Vec<u8>> {
     let voters = membership.get_joint_config().clone();
     let nodes = membership.nodes().map(|(id, peer)| (*id, peer.clone())).collect();
-    postcard::to_stdvec(&Form { stated_in, voters, nodes }).map_err(io::Error::other)
+    postcard::to_stdvec(&MembershipRecord { stated_in, voters, nodes }).map_err(io::Error::other)
 }
 
 /// Reads what [`encode_members`] has made.
@@ -47,7 +47,7 @@ pub(crate) fn decode(bytes: &[u8]) -> io::Result<StoredMembership> {
     }
     let invalid =
         |why: String| io::Error::new(io::ErrorKind::InvalidData, format!("the membership makes no sense: {why}"));
-    let form: Form = postcard::from_bytes(bytes).map_err(|why| invalid(why.to_string()))?;
+    let form: MembershipRecord = postcard::from_bytes(bytes).map_err(|why| invalid(why.to_string()))?;
     let membership = Membership::new(form.voters, form.nodes).map_err(|why| invalid(why.to_string()))?;
     Ok(StoredMembership::new(form.stated_in.map(|(term, index)| log_id(term, index)), membership))
 }
@@ -60,7 +60,7 @@ mod tests {
 
     #[test]
     fn what_is_encoded_is_read() {
-        let peer = |name: &str| Peer { name: name.to_owned(), raft_address: format!("{name}:4002") };
+        let peer = |name: &str| MemberInfo { name: name.to_owned(), raft_address: format!("{name}:4002") };
         let nodes = BTreeMap::from([(1, peer("a")), (7, peer("b")), (9, peer("learner"))]);
         let joint = Membership::new(vec![BTreeSet::from([1]), BTreeSet::from([1, 7])], nodes).unwrap();
         for stored in [StoredMembership::default(), StoredMembership::new(Some(log_id(3, 12)), joint)] {

@@ -14,9 +14,9 @@ use sqlhttp_core::{
 };
 use tokio::sync::watch;
 
-use crate::command::{EncodedWork, Work};
+use crate::command::{EncodedOperation, Operation};
 use crate::log::LogStore;
-use crate::machine::Machine;
+use crate::machine::StateMachine;
 use crate::observer::Event;
 use crate::options::NodeOptions;
 use crate::propose::{LEADER_POLL, Proposer};
@@ -28,18 +28,18 @@ use crate::runtime::Runtime;
 /// It is a [`Backend`]: what writes goes through the log, what reads runs here, as fresh as its level demands.
 #[derive(Clone)]
 pub struct Node {
-    pub(crate) inner: Arc<Inner>,
+    pub(crate) inner: Arc<NodeInner>,
 }
 
-pub(crate) struct Inner {
+pub(crate) struct NodeInner {
     pub(crate) options: NodeOptions,
     pub(crate) database: Database,
     pub(crate) log: LogStore,
-    pub(crate) machine: Machine,
+    pub(crate) machine: StateMachine,
     pub(crate) raft: Raft,
     pub(crate) proposer: Proposer,
     /// The term in which this node leads and has applied everything from before; 0 if it does not.
-    pub(crate) ready: watch::Receiver<u64>,
+    pub(crate) ready_term: watch::Receiver<u64>,
     pub(crate) counters: Counters,
     pub(crate) runtime: Runtime,
 }
@@ -76,14 +76,14 @@ impl Node {
     /// # Errors
     /// As [`Backend::execute`].
     pub async fn barrier(&self, deadline: Deadline) -> Result<u64, Error> {
-        Ok(self.propose(Work::Barrier, deadline).await?.log_index)
+        Ok(self.propose(Operation::Barrier, deadline).await?.log_index)
     }
 
     /// Replaces all content by that of a database file, on every node, at one place in the log. The file is checked first,
     /// and is taken away. Returns the place.
     ///
     /// # Errors
-    /// [`Error::Sqlite`] if the file is no sound database, or is larger than the disk of a node that decides alone;
+    /// [`Error::Sqlite`] if the file is no sound database, or is larger than the disk of a node that decides exclusive;
     /// [`Error::Io`] if it cannot be read; and as [`Backend::execute`].
     pub async fn load(&self, file: PathBuf) -> Result<u64, Error> {
         self.inner.database.check_image(file.clone()).await?;
@@ -94,7 +94,7 @@ impl Node {
             bytes.map_err(|source| io_error("read", &file, source))
         });
         let bytes = read.await.map_err(|_| Error::Closed)??;
-        let outcome = self.propose(Work::Replace(bytes.into()), Deadline::NEVER).await?;
+        let outcome = self.propose(Operation::Replace(bytes.into()), Deadline::NEVER).await?;
         if let Ending::NotCommitted(Failure::Sql(source)) = outcome.ending {
             return Err(Error::Sqlite { action: "load", source });
         }
@@ -111,11 +111,11 @@ impl Node {
         // Once begun it is carried through, whether or not whoever asked for it is still there: between the new content and
         // the cut of the log it must not stop.
         let node = self.clone();
-        let booted = self.inner.runtime.run(async move { node.carry_out_boot(file).await }).await;
+        let booted = self.inner.runtime.run(async move { node.run_boot(file).await }).await;
         booted.map_err(|_| Error::Closed)?
     }
 
-    async fn carry_out_boot(&self, file: PathBuf) -> Result<(), BootError> {
+    async fn run_boot(&self, file: PathBuf) -> Result<(), BootError> {
         self.may_boot()?;
         self.inner.database.check_image(file.clone()).await?;
         // What was on its way must not come after the content that replaces it.
@@ -157,7 +157,7 @@ impl Node {
         let (database, observer) = (inner.database.clone(), inner.options.observer.clone());
         // What runs for longer begins anew at the next start.
         let interrupt = tokio::spawn(async move {
-            tokio::time::sleep(PATIENCE).await;
+            tokio::time::sleep(BACKGROUND_TIMEOUT).await;
             observer.event(&Event::WriteInterrupted);
             database.interrupt();
         });
@@ -189,24 +189,24 @@ impl Node {
         &self.inner.options.directory
     }
 
-    pub(crate) async fn propose(&self, work: Work, deadline: Deadline) -> Result<Outcome, Error> {
-        let encoded = EncodedWork::new(work).map_err(|error| Error::Unsupported(error.to_string()))?;
+    pub(crate) async fn propose(&self, operation: Operation, deadline: Deadline) -> Result<Outcome, Error> {
+        let encoded = EncodedOperation::new(operation).map_err(|error| Error::Unsupported(error.to_string()))?;
         self.inner.proposer.propose(encoded, deadline).await
     }
 
     /// Runs a statement of the owner's on every node, through the log.
-    pub(crate) async fn run_everywhere(&self, sql: &str) -> Result<Outcome, Error> {
+    pub(crate) async fn replicate_statement(&self, sql: &str) -> Result<Outcome, Error> {
         let batch = Batch { atomicity: Atomicity::Each, ..Batch::one(Step::execute(sql, ())) };
         self.write(batch, true, Deadline::NEVER).await
     }
 
-    async fn write(&self, mut batch: Batch, alone: bool, deadline: Deadline) -> Result<Outcome, Error> {
+    async fn write(&self, mut batch: Batch, exclusive: bool, deadline: Deadline) -> Result<Outcome, Error> {
         // Here, and nowhere below, time and chance come into the log.
         batch.stamp.get_or_insert_with(sqlhttp_core::new_stamp);
         let deadline = deadline.of_writes();
         let steps_max = self.steps_max(deadline);
-        let work = Work::Batch { batch: Arc::new(batch), alone, steps_max };
-        let outcome = self.propose(work, deadline.or_turn()).await;
+        let operation = Operation::Batch { batch: Arc::new(batch), exclusive, steps_max };
+        let outcome = self.propose(operation, deadline.or_turn()).await;
         let by_turn = deadline.turn().is_some_and(|turn| deadline.moment().is_none_or(|moment| turn < moment));
         match outcome {
             Err(Error::Timeout) if by_turn => {
@@ -237,12 +237,12 @@ impl Node {
 
     async fn request_batch(&self, batch: Batch, level: ReadLevel, deadline: Deadline) -> Result<Answer, Error> {
         // What is asked of the schema must be asked of the newest one.
-        self.lead_ready(deadline).await?;
-        let Classified { batch, writes, alone, refused } = self.inner.database.classify(batch).await?;
+        self.leader_ready(deadline).await?;
+        let Classified { batch, writes, alone: exclusive, refused } = self.inner.database.classify(batch).await?;
         if let Some(outcome) = refused {
             Ok(Answer::Whole(outcome))
         } else if writes {
-            Ok(Answer::Whole(self.write(batch, alone, deadline).await?))
+            Ok(Answer::Whole(self.write(batch, exclusive, deadline).await?))
         } else {
             self.read(batch, level, deadline).await
         }
@@ -252,7 +252,7 @@ impl Node {
         let log_index = match level {
             ReadLevel::None => 0,
             ReadLevel::Weak | ReadLevel::Auto => {
-                self.lead_ready(deadline).await?;
+                self.leader_ready(deadline).await?;
                 0
             }
             ReadLevel::Linearizable => {
@@ -263,7 +263,7 @@ impl Node {
             ReadLevel::Strong => Box::pin(self.barrier(deadline)).await?,
         };
         let answer = self.inner.database.query(batch, level, deadline).await?;
-        Ok(at_index(answer, log_index))
+        Ok(with_log_index(answer, log_index))
     }
 
     /// Why this node has stopped by itself, if it has.
@@ -273,21 +273,21 @@ impl Node {
     }
 
     /// Waits until this node leads and has applied what was acknowledged before it did.
-    async fn lead_ready(&self, deadline: Deadline) -> Result<(), Error> {
-        if *self.inner.ready.borrow() != 0 {
+    async fn leader_ready(&self, deadline: Deadline) -> Result<(), Error> {
+        if *self.inner.ready_term.borrow() != 0 {
             return Ok(());
         }
         // Rare, and its state is large.
-        Box::pin(self.wait_to_lead(deadline)).await
+        Box::pin(self.wait_for_leadership(deadline)).await
     }
 
-    async fn wait_to_lead(&self, deadline: Deadline) -> Result<(), Error> {
+    async fn wait_for_leadership(&self, deadline: Deadline) -> Result<(), Error> {
         if let Some(why) = self.stopped() {
             return Err(why);
         }
-        let mut ready = self.inner.ready.clone();
-        let waited = async { ready.wait_for(|term| *term != 0).await.map(drop).map_err(|_| Error::Closed) };
-        tokio::time::timeout(self.patience(deadline), waited).await.unwrap_or(Err(Error::NoLeader))
+        let mut ready_term = self.inner.ready_term.clone();
+        let waited = async { ready_term.wait_for(|term| *term != 0).await.map(drop).map_err(|_| Error::Closed) };
+        tokio::time::timeout(self.leader_timeout(deadline), waited).await.unwrap_or(Err(Error::NoLeader))
     }
 
     /// Asks a quorum whether this node still leads, and waits until it has applied what was committed by then (section 6.4
@@ -301,16 +301,16 @@ impl Node {
                     // A leader that is new may not answer yet. Nothing but a quorum's answer will do.
                     Err(RaftError::APIError(
                         LinearizableReadError::ForwardToLeader(_) | LinearizableReadError::QuorumNotEnough(_),
-                    )) => self.lead_ready(deadline).await?,
+                    )) => self.leader_ready(deadline).await?,
                 }
                 tokio::time::sleep(LEADER_POLL).await;
             }
         };
-        tokio::time::timeout(self.patience(deadline), confirmed).await.unwrap_or(Err(Error::NoLeader))
+        tokio::time::timeout(self.leader_timeout(deadline), confirmed).await.unwrap_or(Err(Error::NoLeader))
     }
 
     /// How long a request may wait for a leader.
-    fn patience(&self, deadline: Deadline) -> Duration {
+    fn leader_timeout(&self, deadline: Deadline) -> Duration {
         let limit = self.inner.options.apply_timeout;
         let now = std::time::Instant::now();
         deadline.moment().map_or(limit, |moment| moment.saturating_duration_since(now).min(limit))
@@ -349,21 +349,21 @@ pub(crate) fn io_error(action: &'static str, path: &Path, source: std::io::Error
     Error::Io { action, path: path.display().to_string(), source: Arc::new(source) }
 }
 
-fn at_index(answer: Answer, log_index: u64) -> Answer {
+fn with_log_index(answer: Answer, log_index: u64) -> Answer {
     match answer {
         _ if log_index == 0 => answer,
         Answer::Whole(outcome) => Answer::Whole(Outcome { log_index, ..outcome }),
-        Answer::Parts(stream) => Answer::Parts(Box::new(AtIndex { stream, log_index })),
+        Answer::Parts(stream) => Answer::Parts(Box::new(PartsAtIndex { stream, log_index })),
     }
 }
 
 /// Parts of an answer that has a place in the log.
-struct AtIndex {
+struct PartsAtIndex {
     stream: Box<dyn PartStream>,
     log_index: u64,
 }
 
-impl PartStream for AtIndex {
+impl PartStream for PartsAtIndex {
     fn next(&mut self) -> BoxFuture<'_, Option<Result<Part, Error>>> {
         self.stream.next()
     }
@@ -377,4 +377,4 @@ impl PartStream for AtIndex {
 const STEPS_PER_MILLISECOND: u64 = 50_000;
 
 /// How long something that happens in the background may go on when the node stops.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const BACKGROUND_TIMEOUT: Duration = Duration::from_secs(10);

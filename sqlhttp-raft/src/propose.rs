@@ -1,7 +1,7 @@
-//! The way of work into the log.
+//! The context of operation into the log.
 //!
-//! Whatever waits is put into one entry. While some entries are on their way, the next gathers: the more there is to do,
-//! the more share an entry, its place in the log, and its sync. Nobody waits for company: an idle node proposes at once.
+//! Whatever waits is put into one entry. While some entries are on their context, the next gathers: the more there is to do,
+//! the more share an entry, its state in the log, and its sync. Nobody waits for company: an idle node proposes at once.
 
 use std::collections::VecDeque;
 use std::io;
@@ -11,76 +11,76 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use openraft::errors::{ClientWriteError, RaftError};
 use sqlhttp_core::{Conditions, Database, Deadline, Error, Outcome};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use crate::command::{Command, DATABASE, EncodedWork};
+use crate::command::{Command, DATABASE, EncodedOperation};
 use crate::log::LogStore;
 use crate::observer::{Event, Observer};
 use crate::options::NodeOptions;
 use crate::raft::{Raft, stopped};
-use crate::ticks::Ticks;
-use crate::types::{Applied, index_of};
+use crate::timer::CoarseTimer;
+use crate::types::{EntryOutcomes, index_of};
 use crate::waiters::{PendingReply, Waiters, reply};
 
-/// How many pieces of work share an entry at most.
-const WORKS_MAX: usize = 256;
-/// How many bytes of work share an entry at most; one piece may be longer.
+/// How many pieces of operation share an entry at most.
+const OPERATIONS_MAX: usize = 256;
+/// How many bytes of operation share an entry at most; one piece may be longer.
 const ENTRY_BYTES_MAX: usize = 1 << 20;
-/// How many entries are on their way at once: one is written and synced while another is applied.
+/// How many entries are on their context at once: one is written and synced while another is applied.
 const IN_FLIGHT_MAX: usize = 2;
-/// How long a piece of work may be, in bytes; a frame of the log cannot be longer than twice that.
-const WORK_BYTES_MAX: usize = 1 << 30;
-/// Before work of this length is put into the log, its disk is asked for space, bytes.
+/// How long a piece of operation may be, in bytes; a frame of the log cannot be longer than twice that.
+const OPERATION_BYTES_MAX: usize = 1 << 30;
+/// Before operation of this length is put into the log, its disk is asked for space, bytes.
 const LARGE_BYTES: usize = 1 << 20;
-/// How many pieces of work may wait.
-const WAITING_MAX: usize = 4096;
-/// How many bytes of work may wait.
-const WAITING_BYTES_MAX: usize = 256 << 20;
-/// How long after its deadline a write that has its place may take to answer by itself.
+/// How many pieces of operation may wait.
+const QUEUED_MAX: usize = 4096;
+/// How many bytes of operation may wait.
+const QUEUED_BYTES_MAX: usize = 256 << 20;
+/// How long after its deadline a write_entry that has its state may take to answer by itself.
 const APPLY_GRACE: Duration = Duration::from_secs(1);
 /// How soon to ask again for a leader.
 pub(crate) const LEADER_POLL: Duration = Duration::from_millis(2);
 
-/// Work that waits for its place in the log.
+/// ProposerTask that waits for its state in the log.
 struct Proposal {
-    work: EncodedWork,
+    operation: EncodedOperation,
     /// Until when it may wait. Once it is in the log, it happens.
     deadline: Deadline,
     reply: oneshot::Sender<Result<Outcome, Error>>,
-    place: Arc<Place>,
-    _room: tokio::sync::OwnedSemaphorePermit,
+    state: Arc<ProposalState>,
+    permit: OwnedSemaphorePermit,
 }
 
 /// Where the outcome of a proposal arrives.
-type Reply = oneshot::Receiver<Result<Outcome, Error>>;
+type OutcomeReceiver = oneshot::Receiver<Result<Outcome, Error>>;
 
-/// Where work goes to get into the log.
+/// Where operation goes to get into the log.
 #[derive(Clone)]
 pub(crate) struct Proposer {
     queue: mpsc::Sender<Proposal>,
-    room: Arc<Semaphore>,
-    waiting: Arc<AtomicU64>,
+    queued_bytes: Arc<Semaphore>,
+    queued: Arc<AtomicU64>,
     apply_timeout: Duration,
     /// The clock of the writes without a deadline.
-    ticks: Ticks,
+    timer: CoarseTimer,
     database: Database,
     log: LogStore,
 }
 
-/// The settings that a proposer puts into every entry, and how long a piece of work waits for its place.
+/// The settings that a proposer puts into every entry, and how long a piece of operation waits for its state.
 #[derive(Clone)]
-pub(crate) struct Settings {
+pub(crate) struct ProposeSettings {
     apply_timeout: Duration,
     foreign_keys: bool,
     value_bytes_max: u64,
     observer: Arc<dyn Observer>,
 }
 
-impl Settings {
-    pub(crate) fn of(options: &NodeOptions) -> Settings {
+impl ProposeSettings {
+    pub(crate) fn of(options: &NodeOptions) -> ProposeSettings {
         let NodeOptions { apply_timeout, database, observer, .. } = options;
         let (foreign_keys, value_bytes_max) = (database.foreign_keys, database.value_bytes_max);
-        Settings { apply_timeout: *apply_timeout, foreign_keys, value_bytes_max, observer: observer.clone() }
+        ProposeSettings { apply_timeout: *apply_timeout, foreign_keys, value_bytes_max, observer: observer.clone() }
     }
 }
 
@@ -88,15 +88,15 @@ impl Settings {
 const AHEAD_MAX_MS: i64 = 10_000;
 
 /// The time of entries. It never runs backwards, unless the clock was set back by more than [`AHEAD_MAX_MS`].
-struct Clock {
+struct EntryClock {
     last_unix_ms: AtomicI64,
     observer: Arc<dyn Observer>,
 }
 
-impl Clock {
+impl EntryClock {
     /// A clock for the entries after one of this time.
-    fn new(last_unix_ms: i64, observer: Arc<dyn Observer>) -> Clock {
-        Clock { last_unix_ms: AtomicI64::new(last_unix_ms), observer }
+    fn new(last_unix_ms: i64, observer: Arc<dyn Observer>) -> EntryClock {
+        EntryClock { last_unix_ms: AtomicI64::new(last_unix_ms), observer }
     }
 
     fn next(&self, now_unix_ms: i64) -> i64 {
@@ -119,23 +119,23 @@ fn now_unix_ms() -> i64 {
     i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// Whether a proposal waits for its place in the log, has one, or was given up by its caller.
+/// Whether a proposal waits for its state in the log, has one, or was given up by its caller.
 #[derive(Debug, Default)]
-struct Place(AtomicU8);
+struct ProposalState(AtomicU8);
 
-const WAITS: u8 = 0;
-const PLACED: u8 = 1;
-const GIVEN_UP: u8 = 2;
+const QUEUED: u8 = 0;
+const SUBMITTED: u8 = 1;
+const ABANDONED: u8 = 2;
 
-impl Place {
-    /// Takes the place, unless the caller has given up.
-    fn take(&self) -> bool {
-        self.0.compare_exchange(WAITS, PLACED, Ordering::AcqRel, Ordering::Acquire).is_ok()
+impl ProposalState {
+    /// Takes the state, unless the caller has given up.
+    fn try_submit(&self) -> bool {
+        self.0.compare_exchange(QUEUED, SUBMITTED, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    /// Gives up. `false` if the proposal has its place already.
-    fn give_up(&self) -> bool {
-        self.0.compare_exchange(WAITS, GIVEN_UP, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    /// Gives up. `false` if the proposal has its state already.
+    fn try_abandon(&self) -> bool {
+        self.0.compare_exchange(QUEUED, ABANDONED, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 }
 
@@ -146,106 +146,111 @@ impl Proposer {
         database: Database,
         log: LogStore,
         waiters: Waiters,
-        settings: Settings,
+        settings: ProposeSettings,
     ) -> Proposer {
-        let (queue, proposals) = mpsc::channel(WAITING_MAX);
-        let waiting = Arc::new(AtomicU64::new(0));
-        let clock = Arc::new(Clock::new(database.progress().unix_ms, settings.observer.clone()));
+        let (queue, proposals) = mpsc::channel(QUEUED_MAX);
+        let queued = Arc::new(AtomicU64::new(0));
+        let clock = Arc::new(EntryClock::new(database.progress().unix_ms, settings.observer.clone()));
         let apply_timeout = settings.apply_timeout;
-        let way = Way { raft, database: database.clone(), settings, clock, waiters };
-        let work = Work { way, waiting: waiting.clone() };
-        tokio::spawn(work.run(proposals));
-        let (room, ticks) = (Arc::new(Semaphore::new(WAITING_BYTES_MAX)), Ticks::start(apply_timeout));
-        Proposer { queue, room, waiting, apply_timeout, ticks, database, log }
+        let context = ProposeContext { raft, database: database.clone(), settings, clock, waiters };
+        let task = ProposerTask { context, queued: queued.clone() };
+        tokio::spawn(task.run(proposals));
+        let (queued_bytes, timer) = (Arc::new(Semaphore::new(QUEUED_BYTES_MAX)), CoarseTimer::start(apply_timeout));
+        Proposer { queue, queued_bytes, queued, apply_timeout, timer, database, log }
     }
 
-    /// Puts a piece of work into the log, and waits until it has been applied. It happens even if the future is dropped,
-    /// unless it still waits for its place.
+    /// Puts a piece of operation into the log, and waits until it has been applied. It happens even if the future is dropped,
+    /// unless it still waits for its state.
     ///
     /// # Errors
-    /// [`Error::Overloaded`] if too much waits, [`Error::Timeout`] if the deadline passed before there was a place in the
+    /// [`Error::Overloaded`] if too much waits, [`Error::Timeout`] if the deadline passed before there was a state in the
     /// log, [`Error::Unknown`] if it passed after that, [`Error::Unavailable`] if the node waits for its disk,
-    /// or the disk has no space for work as large as this,
+    /// or the disk has no space for operation as large as this,
     /// [`Error::NoLeader`], [`Error::LeadershipLost`], [`Error::Poisoned`] if this node has stopped.
-    pub(crate) async fn propose(&self, work: EncodedWork, deadline: Deadline) -> Result<Outcome, Error> {
+    pub(crate) async fn propose(&self, operation: EncodedOperation, deadline: Deadline) -> Result<Outcome, Error> {
         const OVERLOADED: Error = Error::Overloaded("too many writes are waiting");
-        if work.len() > WORK_BYTES_MAX {
+        if operation.len() > OPERATION_BYTES_MAX {
             return Err(Error::Unsupported("the request is too large for the log".to_owned()));
         }
-        let bytes = u32::try_from(work.len().min(WAITING_BYTES_MAX)).unwrap_or(u32::MAX);
-        let room = self.room.clone().try_acquire_many_owned(bytes).map_err(|_| OVERLOADED)?;
+        let bytes = u32::try_from(operation.len().min(QUEUED_BYTES_MAX)).unwrap_or(u32::MAX);
+        let permit = self.queued_bytes.clone().try_acquire_many_owned(bytes).map_err(|_| OVERLOADED)?;
         if let Some(why) = self.waits_for() {
             return Err(Error::Unavailable(why));
         }
-        if work.len() >= LARGE_BYTES {
+        if operation.len() >= LARGE_BYTES {
             self.check_space()?;
         }
         let (reply, outcome) = oneshot::channel();
-        let place = Arc::new(Place::default());
-        let proposal = Proposal { work, deadline, reply, place: place.clone(), _room: room };
+        let state = Arc::new(ProposalState::default());
+        let proposal = Proposal { operation, deadline, reply, state: state.clone(), permit };
         self.queue.try_send(proposal).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => OVERLOADED,
             mpsc::error::TrySendError::Closed(_) => Error::Closed,
         })?;
-        self.waiting.fetch_add(1, Ordering::Relaxed);
-        self.outcome(outcome, &place, deadline).await
+        self.queued.fetch_add(1, Ordering::Relaxed);
+        self.wait_for_outcome(outcome, &state, deadline).await
     }
 
-    /// Refuses work for which the log would wait for ever. All that waits counts, this work included.
+    /// Refuses operation for which the log would wait for ever. All that waits counts, this operation included.
     fn check_space(&self) -> Result<(), Error> {
-        let waiting = WAITING_BYTES_MAX.saturating_sub(self.room.available_permits());
-        if self.log.lacks_space_for(waiting as u64) {
+        let queued = QUEUED_BYTES_MAX.saturating_sub(self.queued_bytes.available_permits());
+        if self.log.lacks_space_for(queued as u64) {
             return Err(Error::Unavailable("the disk of the log has no space for so large a write".into()));
         }
         Ok(())
     }
 
-    /// Waits for the outcome: for a place in the log as long as the options and the deadline allow, and then as long as the
+    /// Waits for the outcome: for a state in the log as long as the options and the deadline allow, and then as long as the
     /// deadline allows.
-    async fn outcome(&self, mut outcome: Reply, place: &Place, deadline: Deadline) -> Result<Outcome, Error> {
-        let placed_by = Instant::now() + self.apply_timeout;
+    async fn wait_for_outcome(
+        &self,
+        mut outcome: OutcomeReceiver,
+        state: &ProposalState,
+        deadline: Deadline,
+    ) -> Result<Outcome, Error> {
+        let submit_by = Instant::now() + self.apply_timeout;
         let Some(moment) = deadline.moment() else {
-            return self.outcome_unless_stuck(outcome, place, placed_by).await;
+            return self.wait_without_deadline(outcome, state, submit_by).await;
         };
-        if let Ok(outcome) = tokio::time::timeout_at(moment.min(placed_by).into(), &mut outcome).await {
+        if let Ok(outcome) = tokio::time::timeout_at(moment.min(submit_by).into(), &mut outcome).await {
             return outcome.unwrap_or(Err(Error::Closed));
         }
-        if place.give_up() {
-            return Err(self.given_up());
+        if state.try_abandon() {
+            return Err(self.not_submitted());
         }
         let latest = tokio::time::Instant::from_std(moment + APPLY_GRACE);
         let waited = tokio::time::timeout_at(latest, outcome).await;
         waited.map_or(Err(Error::Unknown), |outcome| outcome.unwrap_or(Err(Error::Closed)))
     }
 
-    /// Waits for the outcome of a write without a deadline: for a place in the log until `placed_by`, or up to a tick
+    /// Waits for the outcome of a write_entry without a deadline: for a state in the log until `submit_by`, or up to a tick
     /// longer, and then unless the node waits for its disk.
-    async fn outcome_unless_stuck(
+    async fn wait_without_deadline(
         &self,
-        mut outcome: Reply,
-        place: &Place,
-        placed_by: Instant,
+        mut outcome: OutcomeReceiver,
+        state: &ProposalState,
+        submit_by: Instant,
     ) -> Result<Outcome, Error> {
-        let mut placed = false;
+        let mut submitted = false;
         loop {
-            if let Some(outcome) = self.ticks.unless_next(&mut outcome).await {
+            if let Some(outcome) = self.timer.ready_before_tick(&mut outcome).await {
                 return outcome.unwrap_or(Err(Error::Closed));
             }
-            if placed {
+            if submitted {
                 if self.waits_for().is_some() {
                     return Err(Error::Unknown);
                 }
-            } else if Instant::now() >= placed_by {
-                if place.give_up() {
-                    return Err(self.given_up());
+            } else if Instant::now() >= submit_by {
+                if state.try_abandon() {
+                    return Err(self.not_submitted());
                 }
-                placed = true;
+                submitted = true;
             }
         }
     }
 
-    /// Why a write has got no place in the log.
-    fn given_up(&self) -> Error {
+    /// Why a write_entry has got no state in the log.
+    fn not_submitted(&self) -> Error {
         self.waits_for().map_or(Error::Timeout, Error::Unavailable)
     }
 
@@ -254,62 +259,62 @@ impl Proposer {
         self.database.waits_for().or_else(|| self.log.waits_for())
     }
 
-    /// How many pieces of work wait for their place.
-    pub(crate) fn waiting(&self) -> u64 {
-        self.waiting.load(Ordering::Relaxed)
+    /// How many pieces of operation wait for their state.
+    pub(crate) fn queued(&self) -> u64 {
+        self.queued.load(Ordering::Relaxed)
     }
 }
 
 /// What proposes.
-struct Work {
-    way: Way,
-    waiting: Arc<AtomicU64>,
+struct ProposerTask {
+    context: ProposeContext,
+    queued: Arc<AtomicU64>,
 }
 
 /// What carries an entry to its end.
 #[derive(Clone)]
-struct Way {
+struct ProposeContext {
     raft: Raft,
     /// Who knows best why nothing goes on.
     database: Database,
-    settings: Settings,
-    clock: Arc<Clock>,
+    settings: ProposeSettings,
+    clock: Arc<EntryClock>,
     waiters: Waiters,
 }
 
-impl Way {
+impl ProposeContext {
     /// The conditions of an entry that is proposed now.
     fn conditions(&self) -> Conditions {
-        let Settings { foreign_keys, value_bytes_max, .. } = self.settings;
+        let ProposeSettings { foreign_keys, value_bytes_max, .. } = self.settings;
         Conditions { unix_ms: self.clock.next(now_unix_ms()), foreign_keys, value_bytes_max }
     }
 }
 
-impl Work {
+impl ProposerTask {
     async fn run(self, mut proposals: mpsc::Receiver<Proposal>) {
         let in_flight = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
-        let mut held = None;
+        let mut first = None;
         loop {
-            let first = match held.take() {
-                Some(first) => first,
+            let next = match first.take() {
+                Some(next) => next,
                 None => match proposals.recv().await {
-                    Some(first) => first,
+                    Some(next) => next,
                     None => return,
                 },
             };
             // It is never closed.
-            let Ok(place) = in_flight.clone().acquire_owned().await else { return };
-            let (gathered, left_over) = gather(first, &mut proposals);
-            held = left_over;
-            self.waiting.fetch_sub(gathered.len() as u64, Ordering::Relaxed);
-            let gathered = still_wanted(gathered);
+            let Ok(permit) = in_flight.clone().acquire_owned().await else { return };
+            let (gathered, did_not_fit) = gather(next, &mut proposals);
+            first = did_not_fit;
+            self.queued.fetch_sub(gathered.len() as u64, Ordering::Relaxed);
+            let gathered = without_abandoned(gathered);
             if gathered.is_empty() {
                 continue;
             }
-            let way = self.way.clone();
+            let context = self.context.clone();
             tokio::spawn(async move {
-                carry(&way, gathered).await;
-                drop(place);
+                replicate(&context, gathered).await;
+                drop(permit);
             });
         }
     }
@@ -317,11 +322,11 @@ impl Work {
 
 /// Takes what may share an entry. What does not fit any more comes back.
 fn gather(first: Proposal, proposals: &mut mpsc::Receiver<Proposal>) -> (Vec<Proposal>, Option<Proposal>) {
-    let mut bytes = first.work.len();
+    let mut bytes = first.operation.len();
     let mut gathered = vec![first];
-    while gathered.len() < WORKS_MAX {
+    while gathered.len() < OPERATIONS_MAX {
         let Ok(next) = proposals.try_recv() else { break };
-        bytes = bytes.saturating_add(next.work.len());
+        bytes = bytes.saturating_add(next.operation.len());
         if bytes > ENTRY_BYTES_MAX {
             return (gathered, Some(next));
         }
@@ -331,54 +336,55 @@ fn gather(first: Proposal, proposals: &mut mpsc::Receiver<Proposal>) -> (Vec<Pro
 }
 
 /// Leaves out what nobody waits for any more.
-fn still_wanted(gathered: Vec<Proposal>) -> Vec<Proposal> {
+fn without_abandoned(gathered: Vec<Proposal>) -> Vec<Proposal> {
     let timed = gathered.iter().any(|proposal| proposal.deadline.moment().is_some());
     let now = timed.then(Instant::now);
-    let mut wanted = Vec::with_capacity(gathered.len());
+    let mut kept = Vec::with_capacity(gathered.len());
     for proposal in gathered {
         if now.is_some_and(|now| proposal.deadline.passed(now)) {
             reply(proposal.reply, Err(Error::Timeout));
-        } else if !proposal.reply.is_closed() && proposal.place.take() {
-            wanted.push(proposal);
+        } else if !proposal.reply.is_closed() && proposal.state.try_submit() {
+            kept.push(proposal);
         }
     }
-    wanted
+    kept
 }
 
-/// Carries work through the log. Mostly the database has told those who wait before this learns of it.
-async fn carry(way: &Way, gathered: Vec<Proposal>) {
-    let mut works = Vec::with_capacity(gathered.len());
+/// Carries operation through the log. Mostly the database has told those who wait before this learns of it.
+async fn replicate(context: &ProposeContext, gathered: Vec<Proposal>) {
+    let mut operations = Vec::with_capacity(gathered.len());
     let mut replies = VecDeque::with_capacity(gathered.len());
-    for Proposal { work, reply, _room, .. } in gathered {
-        works.push(work);
-        replies.push_back(PendingReply { sender: reply, _permit: _room });
+    for Proposal { operation, reply, permit, .. } in gathered {
+        operations.push(operation);
+        replies.push_back(PendingReply { sender: reply, _permit: permit });
     }
-    let registered = way.waiters.register(replies);
-    let result = match Command::new(DATABASE, way.conditions(), works) {
-        Ok(command) => write(way, command.proposed_as(registered.id())).await,
-        Err(error) => Err(internal(&error)),
+    let proposal = context.waiters.register(replies);
+    let result = match Command::new(DATABASE, context.conditions(), operations) {
+        Ok(command) => write_entry(context, command.proposed_as(proposal.id())).await,
+        Err(error) => Err(encoding_error(&error)),
     };
     match result {
         Ok((applied, log_index)) => {
-            applied.outcomes.into_iter().for_each(|outcome| registered.queue().answer_next(outcome, log_index));
+            applied.outcomes.into_iter().for_each(|outcome| proposal.queue().answer_next(outcome, log_index));
             // Nobody is left, unless something is wrong with the entry.
-            registered.queue().fail_all(&Error::LeadershipLost);
+            proposal.queue().fail_all(&Error::LeadershipLost);
         }
-        Err(error) => registered.queue().fail_all(&error),
+        Err(error) => proposal.queue().fail_all(&error),
     }
 }
 
-/// Writes an entry. While there is no leader, and until a new leader may write, this waits: it takes milliseconds
+/// Writes an entry. While there is no leader, and until a new leader may write_entry, this waits: it takes milliseconds
 /// mostly.
-async fn write(way: &Way, command: Command) -> Result<(Applied, u64), Error> {
-    let Way { raft, database, settings: Settings { apply_timeout: leader_timeout, .. }, .. } = way;
+async fn write_entry(context: &ProposeContext, command: Command) -> Result<(EntryOutcomes, u64), Error> {
+    let ProposeContext { raft, database, settings: ProposeSettings { apply_timeout: leader_timeout, .. }, .. } =
+        context;
     let started = Instant::now();
     loop {
         match raft.client_write(command.clone()).await {
             Ok(written) => return Ok((written.data, index_of(&written.log_id))),
-            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(elsewhere))) => {
-                let known = elsewhere.leader_id.is_some_and(|leader| leader != *raft.node_id());
-                if known || started.elapsed() >= *leader_timeout {
+            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward))) => {
+                let other_leader = forward.leader_id.is_some_and(|leader| leader != *raft.node_id());
+                if other_leader || started.elapsed() >= *leader_timeout {
                     return Err(Error::NoLeader);
                 }
                 tokio::time::sleep(LEADER_POLL).await;
@@ -389,6 +395,6 @@ async fn write(way: &Way, command: Command) -> Result<(Applied, u64), Error> {
     }
 }
 
-fn internal(error: &io::Error) -> Error {
+fn encoding_error(error: &io::Error) -> Error {
     Error::Unsupported(format!("the request cannot be written to the log: {error}"))
 }

@@ -3,11 +3,11 @@
 use openraft::errors::Fatal;
 use sqlhttp_core::{Database, Error};
 
-use crate::machine::Machine;
+use crate::machine::StateMachine;
 use crate::types::TypeConfig;
 
 /// This node's part in Raft.
-pub(crate) type Raft = openraft::Raft<TypeConfig, Machine>;
+pub(crate) type Raft = openraft::Raft<TypeConfig, StateMachine>;
 
 /// The error of a request to a node whose replication has stopped for good.
 pub(crate) fn stopped(database: &Database, fatal: &Fatal<TypeConfig>) -> Error {

@@ -12,7 +12,7 @@ use serde::Deserialize;
 /// The entry to pass over.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Skip {
+pub(crate) struct SkipFile {
     /// Its index, counted from 1.
     pub(crate) index: u64,
     /// Its digest: see [`crate::command::Command::digest`].
@@ -23,7 +23,7 @@ pub(crate) struct Skip {
 ///
 /// # Errors
 /// It cannot be read, or does not have the form `{"index": 17, "digest": "0123abcd"}`.
-pub(crate) fn read(file: &Path) -> io::Result<Option<Skip>> {
+pub(crate) fn read(file: &Path) -> io::Result<Option<SkipFile>> {
     let text = match std::fs::read(file) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

@@ -11,23 +11,23 @@ use tokio::sync::watch;
 
 use crate::leadership::watch_leadership;
 use crate::log::{CheckedLog, LogError, LogOptions, LogStore};
-use crate::machine::{Machine, REPORT_AFTER};
+use crate::machine::{REPORT_AFTER, StateMachine};
 use crate::maintain::Maintenance;
 use crate::membership;
 use crate::network::Network;
-use crate::node::{Counters, Inner, Node};
+use crate::node::{Counters, Node, NodeInner};
 use crate::observer::Event;
 use crate::options::NodeOptions;
-use crate::propose::{Proposer, Settings};
+use crate::propose::{ProposeSettings, Proposer};
 use crate::raft::Raft;
 use crate::runtime::Runtime;
-use crate::skip::{self, Skip};
-use crate::ticks::Ticks;
-use crate::types::Peer;
+use crate::skip::{self, SkipFile};
+use crate::timer::CoarseTimer;
+use crate::types::MemberInfo;
 use crate::waiters::Waiters;
 
 /// The number of the first node of a cluster. Numbers are never used again; names may be.
-const FIRST_NODE: u64 = 1;
+const FIRST_NODE_ID: u64 = 1;
 
 /// Why a node cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -61,7 +61,7 @@ pub enum StartError {
     Recovery(PathBuf),
     /// An operator asks to pass over an entry of a log that other nodes have too.
     #[error("{0} asks to pass over an entry, which is refused where there are other voters; remove it")]
-    Skip(PathBuf),
+    SkipFile(PathBuf),
     /// The log and the database come from different nodes.
     #[error(
         "{0} and the log in {1} do not belong together: each was written by another cluster. Put the files of one node \
@@ -86,14 +86,14 @@ impl Node {
         let skip = read_skip(&options, &database)?;
         let counters = Counters { started_on_existing: database.progress().index > 0, ..Counters::default() };
         let runtime = Runtime::start().map_err(|source| io_error("start the thread of", &options.directory, source))?;
-        let ticks = runtime.run(async { Ticks::start(REPORT_AFTER) }).await;
-        let ticks = ticks.map_err(|error| StartError::Raft(error.to_string()))?;
+        let timer = runtime.run(async { CoarseTimer::start(REPORT_AFTER) }).await;
+        let timer = timer.map_err(|error| StartError::Raft(error.to_string()))?;
         let waiters = Waiters::default();
-        let machine = Machine::new(database.clone(), &options, skip, ticks, waiters.clone());
-        let began = begin(options.clone(), database.clone(), log.clone(), machine.clone(), waiters);
-        let began = runtime.run(began).await;
-        let (raft, proposer, ready) = began.map_err(|error| StartError::Raft(error.to_string()))??;
-        let inner = Inner { options, database, log, machine, raft, proposer, ready, counters, runtime };
+        let machine = StateMachine::new(database.clone(), &options, skip, timer, waiters.clone());
+        let started = start_raft(options.clone(), database.clone(), log.clone(), machine.clone(), waiters);
+        let started = runtime.run(started).await;
+        let (raft, proposer, ready_term) = started.map_err(|error| StartError::Raft(error.to_string()))??;
+        let inner = NodeInner { options, database, log, machine, raft, proposer, ready_term, counters, runtime };
         let node = Node { inner: Arc::new(inner) };
         Maintenance::start(&node);
         Ok(node)
@@ -101,13 +101,13 @@ impl Node {
 }
 
 /// The entry that an operator wants passed over, if there is one.
-fn read_skip(options: &NodeOptions, database: &Database) -> Result<Option<Skip>, StartError> {
+fn read_skip(options: &NodeOptions, database: &Database) -> Result<Option<SkipFile>, StartError> {
     let file = options.directory.join("raft").join("skip.json");
     let skip = skip::read(&file).map_err(|source| io_error("read", &file, source))?;
     let progress = database.progress();
     let members = membership::decode(&progress.membership).map_err(|error| StartError::Raft(error.to_string()))?;
     match skip {
-        Some(_) if members.membership().voter_ids().count() > 1 => Err(StartError::Skip(file)),
+        Some(_) if members.membership().voter_ids().count() > 1 => Err(StartError::SkipFile(file)),
         Some(skip) if skip.index <= progress.index => {
             let (index, applied_index) = (skip.index, progress.index);
             options.observer.event(&Event::SkipFileObsolete { file: &file, index, applied_index });
@@ -183,31 +183,32 @@ fn io_error(action: &'static str, path: &Path, source: io::Error) -> StartError 
 }
 
 /// Begins to replicate.
-async fn begin(
+async fn start_raft(
     options: NodeOptions,
     database: Database,
     log: LogStore,
-    machine: Machine,
+    machine: StateMachine,
     waiters: Waiters,
 ) -> Result<(Raft, Proposer, watch::Receiver<u64>), StartError> {
     let failed = |error: &dyn std::fmt::Display| StartError::Raft(error.to_string());
     let config = config(&options).map_err(|error| failed(&error))?;
     log.forget_committed();
-    let raft =
-        Raft::new(FIRST_NODE, Arc::new(config), Network, log.clone(), machine).await.map_err(|error| failed(&error))?;
+    let raft = Raft::new(FIRST_NODE_ID, Arc::new(config), Network, log.clone(), machine)
+        .await
+        .map_err(|error| failed(&error))?;
     if raft.is_initialized().await.map_err(|error| failed(&error))? {
         // There is nobody to hear from, so there is nothing to wait for.
-        if raft.voter_ids().eq([FIRST_NODE]) {
+        if raft.voter_ids().eq([FIRST_NODE_ID]) {
             raft.trigger().elect(false).await.map_err(|error| failed(&error))?;
         }
     } else {
-        let this = Peer { name: options.name.clone(), raft_address: options.raft_address.clone() };
-        raft.initialize(BTreeMap::from([(FIRST_NODE, this)])).await.map_err(|error| failed(&error))?;
+        let this = MemberInfo { name: options.name.clone(), raft_address: options.raft_address.clone() };
+        raft.initialize(BTreeMap::from([(FIRST_NODE_ID, this)])).await.map_err(|error| failed(&error))?;
     }
-    let proposer = Proposer::start(raft.clone(), database.clone(), log.clone(), waiters, Settings::of(&options));
-    let (tell, ready) = watch::channel(0);
-    tokio::spawn(watch_leadership(raft.clone(), log, database, options, tell));
-    Ok((raft, proposer, ready))
+    let proposer = Proposer::start(raft.clone(), database.clone(), log.clone(), waiters, ProposeSettings::of(&options));
+    let (ready_sender, ready_term) = watch::channel(0);
+    tokio::spawn(watch_leadership(raft.clone(), log, database, options, ready_sender));
+    Ok((raft, proposer, ready_term))
 }
 
 fn config(options: &NodeOptions) -> Result<Config, openraft::ConfigError> {

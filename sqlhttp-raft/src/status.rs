@@ -76,7 +76,7 @@ pub struct NodeStatus {
     /// Pieces of work that wait for their place in the log.
     pub proposals_waiting: u64,
     /// The log.
-    pub log: LogFigures,
+    pub log: LogStats,
     /// What has happened since the start.
     pub totals: Totals,
     /// Why this node has stopped, if it has.
@@ -85,7 +85,7 @@ pub struct NodeStatus {
 
 /// The log in figures.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct LogFigures {
+pub struct LogStats {
     /// The first index that is still there.
     pub first_index: u64,
     /// The last index.
@@ -146,12 +146,12 @@ impl Node {
         let taken = inner.machine.last_snapshot();
         let log = inner.log.status();
         let stopped = self.stopped_because(&metrics);
-        let works = stopped.is_none();
+        let running = stopped.is_none();
         NodeStatus {
-            role: if works { role(metrics.state) } else { Role::Shutdown },
+            role: if running { role(metrics.state) } else { Role::Shutdown },
             term: metrics.current_term,
-            ready: works && *inner.ready.borrow() != 0,
-            members: members(&metrics, works),
+            ready: running && *inner.ready_term.borrow() != 0,
+            members: members(&metrics, running),
             commit_index: metrics.local_committed.map_or(0, |id| index_of(&id)).max(progress.index),
             applied_index: progress.index,
             command_index: progress.command_index,
@@ -160,8 +160,8 @@ impl Node {
             snapshot_term: taken.map_or(0, |taken| taken.term),
             snapshot_name: taken
                 .map_or(String::new(), |taken| format!("{}-{}-{}", taken.term, taken.index, unix_ms(taken.at))),
-            proposals_waiting: inner.proposer.waiting(),
-            log: LogFigures {
+            proposals_waiting: inner.proposer.queued(),
+            log: LogStats {
                 first_index: log.first_index,
                 last_index: log.last_index,
                 last_term: log.last_term,
@@ -209,7 +209,7 @@ fn role(state: ServerState) -> Role {
 }
 
 /// The members as this node knows them. One that has stopped hears of no leader, and is none.
-fn members(metrics: &RaftMetrics<TypeConfig>, works: bool) -> Vec<Member> {
+fn members(metrics: &RaftMetrics<TypeConfig>, running: bool) -> Vec<Member> {
     let membership = &metrics.membership_config;
     let voters: Vec<u64> = membership.voter_ids().collect();
     let mut members: Vec<Member> = membership
@@ -218,7 +218,7 @@ fn members(metrics: &RaftMetrics<TypeConfig>, works: bool) -> Vec<Member> {
             name: peer.name.clone(),
             raft_address: peer.raft_address.clone(),
             voter: voters.contains(id),
-            leader: works && metrics.current_leader == Some(*id),
+            leader: running && metrics.current_leader == Some(*id),
         })
         .collect();
     members.sort_by(|a, b| a.name.cmp(&b.name));

@@ -9,9 +9,9 @@ openraft::declare_raft_types!(
     /// What this cluster consists of. A log id is a term and an index, as in the Raft dissertation.
     pub(crate) TypeConfig:
         D = Command,
-        R = Applied,
+        R = EntryOutcomes,
         NodeId = u64,
-        Node = Peer,
+        Node = MemberInfo,
         Term = u64,
         LeaderId = openraft::impls::leader_id_std::LeaderId<u64, u64>,
         AsyncRuntime = openraft_rt_tokio::TokioRuntime,
@@ -22,12 +22,12 @@ pub(crate) type CommittedLeaderId = openraft::alias::CommittedLeaderIdOf<TypeCon
 pub(crate) type Vote = openraft::alias::VoteOf<TypeConfig>;
 pub(crate) type Entry = openraft::alias::EntryOf<TypeConfig>;
 pub(crate) type StoredMembership = openraft::alias::StoredMembershipOf<TypeConfig>;
-pub(crate) type Membership = openraft::Membership<u64, Peer>;
+pub(crate) type Membership = openraft::Membership<u64, MemberInfo>;
 
 /// A node of the cluster, as the membership names it. Its Raft id is a number that is never used again; what its
 /// operator calls it may be.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub(crate) struct Peer {
+pub(crate) struct MemberInfo {
     /// What the operator calls it.
     pub(crate) name: String,
     /// Where other nodes reach it, `host:port`.
@@ -36,7 +36,7 @@ pub(crate) struct Peer {
 
 /// What came of an entry: an outcome for each of its works; none for an entry that carries no command.
 #[derive(Debug, Default)]
-pub(crate) struct Applied {
+pub(crate) struct EntryOutcomes {
     pub(crate) outcomes: Vec<Outcome>,
 }
 

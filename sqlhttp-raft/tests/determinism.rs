@@ -116,10 +116,9 @@ fn content(directory: &Path) -> Vec<String> {
         "SELECT rowid, * FROM log ORDER BY rowid",
         "SELECT rowid, * FROM u ORDER BY rowid",
         "SELECT rowid, * FROM g ORDER BY rowid",
-        "SELECT position, works, steps, command_position, write_position FROM sqlite_sqlhttp",
+        "SELECT position, batches, steps, command_position, write_position FROM sqlite_sqlhttp",
     ] {
-        let sql = sql.replace("works", "batches");
-        let mut statement = connection.prepare(&sql).unwrap();
+        let mut statement = connection.prepare(sql).unwrap();
         let width = statement.column_count();
         let mut rows = statement.query([]).unwrap();
         while let Some(row) = rows.next().unwrap() {

@@ -5,7 +5,7 @@
 //! checksum    4 bytes, little-endian: CRC-32 of everything after it
 //! database    the name of the database,
 //! conditions  the time, the setting of foreign keys, the longest value (not in version 1), and
-//! works       what to do, in postcard's encoding (<https://postcard.jamesmunns.com/wire-format>)
+//! operations       what to do, in postcard's encoding (<https://postcard.jamesmunns.com/wire-format>)
 //! ```
 //!
 //! Version 1 is still read: its batches carry their own time, and run under the options of the node.
@@ -26,9 +26,9 @@ use std::sync::Arc;
 
 use sqlhttp_core::Conditions;
 
-pub(crate) use self::operation::Work;
-pub(crate) use self::wire::EncodedWork;
-use self::wire::{WrittenConditions, encode, read_body};
+pub(crate) use self::operation::Operation;
+pub(crate) use self::wire::EncodedOperation;
+use self::wire::{WireConditions, encode, read_body};
 
 /// The name of the only database there is as yet. Its place in every entry is there already.
 pub(crate) const DATABASE: &str = "main";
@@ -43,11 +43,11 @@ const HEAD_BYTES: usize = 5;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct ProposalId(pub(crate) u64);
 
-/// The work of one entry. Cheap to clone.
+/// The operation of one entry. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Command {
     bytes: Arc<[u8]>,
-    works: Arc<[Work]>,
+    operations: Arc<[Operation]>,
     /// The conditions under which its batches run; `None` in version 1.
     conditions: Option<Conditions>,
     /// How many bytes it would take if nothing were compressed, about.
@@ -57,21 +57,26 @@ pub(crate) struct Command {
 }
 
 impl Command {
-    /// All this work as one entry.
-    pub(crate) fn new(database: &str, conditions: Conditions, works: Vec<EncodedWork>) -> io::Result<Command> {
-        let len_plain = works.iter().map(EncodedWork::len).sum::<usize>();
-        let length = works.iter().map(|work| work.bytes.len()).sum::<usize>() + database.len() + HEAD_BYTES + 40;
+    /// All this operation as one entry.
+    pub(crate) fn new(
+        database: &str,
+        conditions: Conditions,
+        operations: Vec<EncodedOperation>,
+    ) -> io::Result<Command> {
+        let len_plain = operations.iter().map(EncodedOperation::len).sum::<usize>();
+        let length =
+            operations.iter().map(|operation| operation.bytes.len()).sum::<usize>() + database.len() + HEAD_BYTES + 40;
         let mut bytes = Vec::with_capacity(length);
         bytes.extend([VERSION, 0, 0, 0, 0]);
         // A sequence is its length and then its items, so encoded items are put together as they are.
         let Conditions { unix_ms, foreign_keys, value_bytes_max } = conditions;
-        let written = WrittenConditions { unix_ms, foreign_keys, value_bytes_max };
-        bytes = encode(&(database, written, works.len()), bytes)?;
-        works.iter().for_each(|work| bytes.extend_from_slice(&work.bytes));
+        let written = WireConditions { unix_ms, foreign_keys, value_bytes_max };
+        bytes = encode(&(database, written, operations.len()), bytes)?;
+        operations.iter().for_each(|operation| bytes.extend_from_slice(&operation.bytes));
         let checksum = crc32fast::hash(&bytes[HEAD_BYTES..]);
         bytes[1..HEAD_BYTES].copy_from_slice(&checksum.to_le_bytes());
-        let works = works.into_iter().map(|work| work.work).collect();
-        Ok(Command { bytes: bytes.into(), works, conditions: Some(conditions), len_plain, proposal: None })
+        let operations = operations.into_iter().map(|encoded| encoded.operation).collect();
+        Ok(Command { bytes: bytes.into(), operations, conditions: Some(conditions), len_plain, proposal: None })
     }
 
     /// The conditions under which its batches run; `None` if it is of version 1.
@@ -102,12 +107,12 @@ impl Command {
 
     /// What it takes in memory, about, bytes: a batch is some small pieces of memory, each with its overhead.
     pub(crate) fn bytes_in_memory(&self) -> usize {
-        self.bytes.len() + self.len_plain * 2 + self.works.len() * 512
+        self.bytes.len() + self.len_plain * 2 + self.operations.len() * 512
     }
 
     /// What it does.
-    pub(crate) fn works(&self) -> &[Work] {
-        &self.works
+    pub(crate) fn operations(&self) -> &[Operation] {
+        &self.operations
     }
 
     /// Reads the encoded form.
@@ -125,15 +130,16 @@ impl Command {
         if crc32fast::hash(body) != u32::from_le_bytes(checksum) {
             return Err(invalid("a command's checksum is wrong".to_owned()));
         }
-        let nonsense = |why: &dyn fmt::Display| invalid(format!("a command makes no sense: {why}"));
-        let (database, conditions, works) = read_body(version, body).map_err(|why| nonsense(&why))?;
+        let malformed = |why: &dyn fmt::Display| invalid(format!("a command makes no sense: {why}"));
+        let (database, conditions, operations) = read_body(version, body).map_err(|why| malformed(&why))?;
         if database != DATABASE {
             return Err(invalid(format!("a command is for the database '{database}', which is not here")));
         }
         let mut len_plain = body.len();
-        let works: io::Result<Arc<[Work]>> = works.into_iter().map(|work| work.read(&mut len_plain)).collect();
-        let works = works.map_err(|why| nonsense(&why))?;
-        Ok(Command { works, conditions, bytes: bytes.into(), len_plain, proposal: None })
+        let operations: io::Result<Arc<[Operation]>> =
+            operations.into_iter().map(|operation| operation.read(&mut len_plain)).collect();
+        let operations = operations.map_err(|why| malformed(&why))?;
+        Ok(Command { operations, conditions, bytes: bytes.into(), len_plain, proposal: None })
     }
 }
 
@@ -145,7 +151,7 @@ impl PartialEq for Command {
 
 impl fmt::Debug for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Command({} works, {} bytes)", self.works.len(), self.bytes.len())
+        write!(f, "Command({} works, {} bytes)", self.operations.len(), self.bytes.len())
     }
 }
 

@@ -6,12 +6,12 @@ use sqlhttp_core::Batch;
 
 /// Something that an entry does.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Work {
+pub(crate) enum Operation {
     /// Runs a batch.
     Batch {
         batch: Arc<Batch>,
         /// It does not share its transaction.
-        alone: bool,
+        exclusive: bool,
         /// How many steps of SQLite's virtual machine it may take; 0 for no limit.
         steps_max: u64,
     },

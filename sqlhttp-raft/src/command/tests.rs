@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use sqlhttp_core::{Batch, Bindings, Conditions, Failure, Stamp, Step, Value};
 
-use super::wire::Written;
-use super::{Command, DATABASE, EncodedWork, HEAD_BYTES, VERSION, Work};
+use super::wire::WireOperation;
+use super::{Command, DATABASE, EncodedOperation, HEAD_BYTES, Operation, VERSION};
 
 const CONDITIONS: Conditions = Conditions { unix_ms: 1_700_000_000_123, foreign_keys: true, value_bytes_max: 64 << 20 };
 
@@ -18,15 +18,24 @@ fn command() -> Command {
     ];
     let stamp = Some(Stamp { unix_ms: 1_700_000_000_123, seed: 9 });
     let batch = Arc::new(Batch { stamp, ..Batch::transaction(steps) });
-    let works = [Work::Batch { batch, alone: true, steps_max: 7 }, Work::Barrier, Work::Replace(Arc::from(*b"SQLite"))];
-    Command::new(DATABASE, CONDITIONS, works.into_iter().map(|work| EncodedWork::new(work).unwrap()).collect()).unwrap()
+    let operations = [
+        Operation::Batch { batch, exclusive: true, steps_max: 7 },
+        Operation::Barrier,
+        Operation::Replace(Arc::from(*b"SQLite")),
+    ];
+    Command::new(
+        DATABASE,
+        CONDITIONS,
+        operations.into_iter().map(|operation| EncodedOperation::new(operation).unwrap()).collect(),
+    )
+    .unwrap()
 }
 
 #[test]
 fn what_is_encoded_is_read() {
     let command = command();
     let read = Command::from_bytes(command.bytes().to_vec()).unwrap();
-    assert_eq!(read.works(), command.works());
+    assert_eq!(read.operations(), command.operations());
     assert_eq!(read.bytes(), command.bytes());
     assert_eq!(read.conditions(), Some(CONDITIONS));
 }
@@ -38,11 +47,11 @@ fn the_format_does_not_change() {
         stamp: Some(Stamp { unix_ms: 1, seed: 2 }),
         ..Batch::one(Step::execute("x", Bindings::positional([1_i64])))
     });
-    let work = EncodedWork::new(Work::Batch { batch, alone: false, steps_max: 0 }).unwrap();
-    let command = Command::new(DATABASE, CONDITIONS, vec![work]).unwrap();
+    let operation = EncodedOperation::new(Operation::Batch { batch, exclusive: false, steps_max: 0 }).unwrap();
+    let command = Command::new(DATABASE, CONDITIONS, vec![operation]).unwrap();
     let conditions = [4, b'm', b'a', b'i', b'n', 246, 161, 171, 254, 249, 98, 1, 128, 128, 128, 32];
-    let works = [1, 4, 1, 0, 1, b'x', 1, 0, 1, 2, 0, 1, 0, 0, 1, 2, 2, 0, 0, 0];
-    assert_eq!(command.bytes()[HEAD_BYTES..], [&conditions[..], &works].concat());
+    let operations = [1, 4, 1, 0, 1, b'x', 1, 0, 1, 2, 0, 1, 0, 0, 1, 2, 2, 0, 0, 0];
+    assert_eq!(command.bytes()[HEAD_BYTES..], [&conditions[..], &operations].concat());
 }
 
 #[test]
@@ -53,7 +62,7 @@ fn version_1_is_read() {
     assert_eq!(command.conditions(), None);
     let step = Step::execute("x", Bindings::positional([1_i64]));
     let batch = Arc::new(Batch { stamp: Some(Stamp { unix_ms: 1, seed: 2 }), ..Batch::one(step) });
-    assert_eq!(command.works(), [Work::Batch { batch, alone: false, steps_max: 0 }]);
+    assert_eq!(command.operations(), [Operation::Batch { batch, exclusive: false, steps_max: 0 }]);
 }
 
 #[test]
@@ -70,14 +79,18 @@ fn what_repeats_itself_is_compressed() {
         .map(|id| Step::execute("INSERT INTO t(id, name) VALUES (?, ?)", [id.into(), Value::from("name")]))
         .collect();
     let stamp = Some(Stamp { unix_ms: 1, seed: 2 });
-    let work =
-        Work::Batch { batch: Arc::new(Batch { stamp, ..Batch::transaction(steps) }), alone: false, steps_max: 0 };
-    let plain = postcard::to_stdvec(&Written::from(&work)).unwrap().len();
-    let encoded = EncodedWork::new(work.clone()).unwrap();
+    let operation = Operation::Batch {
+        batch: Arc::new(Batch { stamp, ..Batch::transaction(steps) }),
+        exclusive: false,
+        steps_max: 0,
+    };
+    let plain = postcard::to_stdvec(&WireOperation::from(&operation)).unwrap().len();
+    let encoded = EncodedOperation::new(operation.clone()).unwrap();
     assert!(encoded.bytes.len() < plain / 3, "{} of {plain}", encoded.bytes.len());
-    let command = Command::new(DATABASE, CONDITIONS, vec![encoded, EncodedWork::new(Work::Barrier).unwrap()]).unwrap();
+    let command =
+        Command::new(DATABASE, CONDITIONS, vec![encoded, EncodedOperation::new(Operation::Barrier).unwrap()]).unwrap();
     let read = Command::from_bytes(command.bytes().to_vec()).unwrap();
-    assert_eq!(read.works(), [work, Work::Barrier]);
+    assert_eq!(read.operations(), [operation, Operation::Barrier]);
 }
 
 #[test]
@@ -88,8 +101,8 @@ fn what_does_not_repeat_itself_is_not() {
         (chance >> 56) as u8
     };
     let bytes: Arc<[u8]> = (0..10_000).map(|_| next()).collect();
-    let encoded = EncodedWork::new(Work::Replace(bytes)).unwrap();
-    assert_eq!(encoded.bytes, postcard::to_stdvec(&Written::from(&encoded.work)).unwrap());
+    let encoded = EncodedOperation::new(Operation::Replace(bytes)).unwrap();
+    assert_eq!(encoded.bytes, postcard::to_stdvec(&WireOperation::from(&encoded.operation)).unwrap());
 }
 
 /// What a peer sends may claim anything.
@@ -97,13 +110,14 @@ fn what_does_not_repeat_itself_is_not() {
 fn nonsense_in_compressed_work_is_refused() {
     let compressed = |plain: &[u8]| {
         let packed = lz4_flex::block::compress_prepend_size(plain);
-        postcard::to_stdvec(&Written::Compressed(&packed)).unwrap()
+        postcard::to_stdvec(&WireOperation::Compressed(&packed)).unwrap()
     };
-    let huge = postcard::to_stdvec(&Written::Compressed(&[255, 255, 255, 127, 0])).unwrap();
+    let huge = postcard::to_stdvec(&WireOperation::Compressed(&[255, 255, 255, 127, 0])).unwrap();
     let twice = compressed(&compressed(&[1]));
-    for bytes in [huge, twice, compressed(b"nonsense"), postcard::to_stdvec(&Written::Compressed(&[1])).unwrap()] {
-        let work = EncodedWork { work: Work::Barrier, bytes, len_plain: 1 };
-        let command = Command::new(DATABASE, CONDITIONS, vec![work]).unwrap();
+    for bytes in [huge, twice, compressed(b"nonsense"), postcard::to_stdvec(&WireOperation::Compressed(&[1])).unwrap()]
+    {
+        let operation = EncodedOperation { operation: Operation::Barrier, bytes, len_plain: 1 };
+        let command = Command::new(DATABASE, CONDITIONS, vec![operation]).unwrap();
         assert!(Command::from_bytes(command.bytes().to_vec()).is_err());
     }
 }
@@ -123,7 +137,7 @@ fn every_flipped_bit_is_noticed() {
 
 #[test]
 fn another_database_is_refused() {
-    let command = Command::new("other", CONDITIONS, vec![EncodedWork::new(Work::Barrier).unwrap()]).unwrap();
+    let command = Command::new("other", CONDITIONS, vec![EncodedOperation::new(Operation::Barrier).unwrap()]).unwrap();
     let error = Command::from_bytes(command.bytes().to_vec()).unwrap_err();
     assert!(error.to_string().contains("'other'"), "{error}");
 }

@@ -6,31 +6,31 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use sqlhttp_core::{Action, Batch, Conditions, Step};
 
-use super::operation::Work;
+use super::operation::Operation;
 
-/// Work that takes fewer bytes is never compressed.
+/// Operation that takes fewer bytes is never compressed.
 const COMPRESSED_BYTES_MIN: usize = 1 << 10;
-/// Work that takes more is not either: it would take the time of others.
+/// Operation that takes more is not either: it would take the time of others.
 const COMPRESSED_BYTES_MAX: usize = 4 << 20;
 
-/// One piece of work, encoded.
+/// One piece of operation, encoded.
 #[derive(Debug)]
-pub(crate) struct EncodedWork {
-    pub(super) work: Work,
+pub(crate) struct EncodedOperation {
+    pub(super) operation: Operation,
     pub(super) bytes: Vec<u8>,
     pub(super) len_plain: usize,
 }
 
-impl EncodedWork {
-    /// Encodes a piece of work.
+impl EncodedOperation {
+    /// Encodes a piece of operation.
     ///
     /// # Errors
     /// postcard's, which does not fail when it writes to memory.
-    pub(crate) fn new(work: Work) -> io::Result<EncodedWork> {
-        let plain = encode(&Written::from(&work), Vec::with_capacity(len_of(&work)))?;
+    pub(crate) fn new(operation: Operation) -> io::Result<EncodedOperation> {
+        let plain = encode(&WireOperation::from(&operation), Vec::with_capacity(len_of(&operation)))?;
         let len_plain = plain.len();
         let bytes = compress(&plain)?.unwrap_or(plain);
-        Ok(EncodedWork { work, bytes, len_plain })
+        Ok(EncodedOperation { operation, bytes, len_plain })
     }
 
     /// How many bytes it takes before it is compressed.
@@ -39,13 +39,13 @@ impl EncodedWork {
     }
 }
 
-/// Work as it is written: what [`Work`] is, or the same compressed.
+/// Operation as it is written: what [`Operation`] is, or the same compressed.
 #[derive(Serialize, Deserialize)]
-pub(super) enum Written<'a> {
+pub(super) enum WireOperation<'a> {
     /// Of version 1: without a limit.
     Batch {
         batch: Arc<Batch>,
-        alone: bool,
+        exclusive: bool,
     },
     Barrier,
     Replace(Arc<[u8]>),
@@ -53,40 +53,42 @@ pub(super) enum Written<'a> {
     Compressed(&'a [u8]),
     Limited {
         batch: Arc<Batch>,
-        alone: bool,
+        exclusive: bool,
         steps_max: u64,
     },
 }
 
 /// The conditions as they are written.
 #[derive(Serialize, Deserialize)]
-pub(super) struct WrittenConditions {
+pub(super) struct WireConditions {
     pub(super) unix_ms: i64,
     pub(super) foreign_keys: bool,
     pub(super) value_bytes_max: u64,
 }
 
-impl From<&Work> for Written<'_> {
-    fn from(work: &Work) -> Self {
-        match work {
-            Work::Batch { batch, alone, steps_max } => {
-                Written::Limited { batch: batch.clone(), alone: *alone, steps_max: *steps_max }
+impl From<&Operation> for WireOperation<'_> {
+    fn from(operation: &Operation) -> Self {
+        match operation {
+            Operation::Batch { batch, exclusive, steps_max } => {
+                WireOperation::Limited { batch: batch.clone(), exclusive: *exclusive, steps_max: *steps_max }
             }
-            Work::Barrier => Written::Barrier,
-            Work::Replace(bytes) => Written::Replace(bytes.clone()),
+            Operation::Barrier => WireOperation::Barrier,
+            Operation::Replace(bytes) => WireOperation::Replace(bytes.clone()),
         }
     }
 }
 
-impl Written<'_> {
-    /// The work; adds to `len_plain` what it takes beyond what is written.
-    pub(super) fn read(self, len_plain: &mut usize) -> io::Result<Work> {
+impl WireOperation<'_> {
+    /// The operation; adds to `len_plain` what it takes beyond what is written.
+    pub(super) fn read(self, len_plain: &mut usize) -> io::Result<Operation> {
         match self {
-            Written::Batch { batch, alone } => Ok(Work::Batch { batch, alone, steps_max: 0 }),
-            Written::Limited { batch, alone, steps_max } => Ok(Work::Batch { batch, alone, steps_max }),
-            Written::Barrier => Ok(Work::Barrier),
-            Written::Replace(bytes) => Ok(Work::Replace(bytes)),
-            Written::Compressed(bytes) => {
+            WireOperation::Batch { batch, exclusive } => Ok(Operation::Batch { batch, exclusive, steps_max: 0 }),
+            WireOperation::Limited { batch, exclusive, steps_max } => {
+                Ok(Operation::Batch { batch, exclusive, steps_max })
+            }
+            WireOperation::Barrier => Ok(Operation::Barrier),
+            WireOperation::Replace(bytes) => Ok(Operation::Replace(bytes)),
+            WireOperation::Compressed(bytes) => {
                 let (len, packed) = lz4_flex::block::uncompressed_size(bytes).map_err(io::Error::other)?;
                 if len > COMPRESSED_BYTES_MAX {
                     return Err(io::Error::other("compressed work is too long"));
@@ -94,7 +96,7 @@ impl Written<'_> {
                 *len_plain += len;
                 let bytes = lz4_flex::block::decompress(packed, len).map_err(io::Error::other)?;
                 match postcard::from_bytes(&bytes).map_err(io::Error::other)? {
-                    Written::Compressed(_) => Err(io::Error::other("compressed work is compressed")),
+                    WireOperation::Compressed(_) => Err(io::Error::other("compressed work is compressed")),
                     written => written.read(len_plain),
                 }
             }
@@ -102,17 +104,17 @@ impl Written<'_> {
     }
 }
 
-/// The length of a piece of work when it is encoded, about.
-fn len_of(work: &Work) -> usize {
+/// The length of a piece of operation when it is encoded, about.
+fn len_of(operation: &Operation) -> usize {
     let len_of_step = |step: &Step| match &step.action {
         Action::Run { sql, bindings } => sql.len() + 24 * bindings.entries.len() + 16,
         Action::RunEach { sql, bindings } => sql.len() + 48 * bindings.len() + 16,
         Action::Fail(_) => 64,
     };
-    match work {
-        Work::Batch { batch, .. } => 32 + batch.steps.iter().map(len_of_step).sum::<usize>(),
-        Work::Barrier => 1,
-        Work::Replace(bytes) => bytes.len() + 8,
+    match operation {
+        Operation::Batch { batch, .. } => 32 + batch.steps.iter().map(len_of_step).sum::<usize>(),
+        Operation::Barrier => 1,
+        Operation::Replace(bytes) => bytes.len() + 8,
     }
 }
 
@@ -151,18 +153,18 @@ fn compress(plain: &[u8]) -> io::Result<Option<Vec<u8>>> {
     if compressed.len() > plain.len() / 4 * 3 {
         return Ok(None);
     }
-    postcard::to_stdvec(&Written::Compressed(&compressed)).map(Some).map_err(io::Error::other)
+    postcard::to_stdvec(&WireOperation::Compressed(&compressed)).map(Some).map_err(io::Error::other)
 }
 
 /// The parts of a command's body.
-pub(super) type Body<'b> = (&'b str, Option<Conditions>, Vec<Written<'b>>);
+pub(super) type Body<'b> = (&'b str, Option<Conditions>, Vec<WireOperation<'b>>);
 
 pub(super) fn read_body(version: u8, body: &[u8]) -> postcard::Result<Body<'_>> {
     if version == 1 {
-        let (database, works) = postcard::from_bytes(body)?;
-        return Ok((database, None, works));
+        let (database, operations) = postcard::from_bytes(body)?;
+        return Ok((database, None, operations));
     }
-    let (database, written, works): (&str, WrittenConditions, _) = postcard::from_bytes(body)?;
-    let WrittenConditions { unix_ms, foreign_keys, value_bytes_max } = written;
-    Ok((database, Some(Conditions { unix_ms, foreign_keys, value_bytes_max }), works))
+    let (database, written, operations): (&str, WireConditions, _) = postcard::from_bytes(body)?;
+    let WireConditions { unix_ms, foreign_keys, value_bytes_max } = written;
+    Ok((database, Some(Conditions { unix_ms, foreign_keys, value_bytes_max }), operations))
 }

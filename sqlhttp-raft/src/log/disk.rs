@@ -42,9 +42,9 @@ pub(super) trait DiskFile: Send + Sync {
 }
 
 /// The system's files.
-pub(super) struct Files;
+pub(super) struct SystemDisk;
 
-impl Disk for Files {
+impl Disk for SystemDisk {
     fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in std::fs::read_dir(directory)? {

@@ -1,4 +1,4 @@
-//! What is known of the log without reading it: where each entry stands, the recent entries themselves, and the state.
+//! What is sources of the log without reading it: where each entry stands, the recent entries themselves, and the state.
 
 use std::collections::VecDeque;
 use std::io;
@@ -8,7 +8,7 @@ use openraft::entry::{EntryPayload, RaftEntry as _};
 
 use super::disk::DiskFile;
 use super::frame::{self, Frame};
-use super::state::State;
+use super::state::LogState;
 use crate::types::{Entry, LogId};
 
 /// What an entry takes in memory besides its command, about, bytes.
@@ -16,14 +16,14 @@ const ENTRY_BYTES: usize = 128;
 
 /// Where a frame stands.
 #[derive(Clone)]
-pub(super) struct Place {
+pub(super) struct EntryLocation {
     pub(super) number: u64,
     pub(super) file: Arc<dyn DiskFile>,
     pub(super) offset: u64,
     pub(super) len: u32,
 }
 
-impl Place {
+impl EntryLocation {
     /// Reads the entry that stands here.
     ///
     /// # Errors
@@ -31,8 +31,8 @@ impl Place {
     pub(super) fn read(&self) -> io::Result<Entry> {
         let mut bytes = vec![0; self.len as usize];
         self.file.read_exact_at(&mut bytes, self.offset)?;
-        let found = frame::find(&bytes, self.number, self.offset, 0);
-        match found.map(|found| frame::read(&found)).transpose()? {
+        let found = frame::decode_at(&bytes, self.number, self.offset, 0);
+        match found.map(|found| frame::parse(&found)).transpose()? {
             Some(Frame::Entry(entry)) => Ok(entry),
             _ => {
                 let why = format!("segment {} of the log is damaged at offset {}", self.number, self.offset);
@@ -45,30 +45,30 @@ impl Place {
 /// An entry: where it stands once it is written, and itself as long as it is kept.
 struct Slot {
     id: LogId,
-    place: Option<Place>,
+    location: Option<EntryLocation>,
     entry: Option<Entry>,
 }
 
 /// An entry as a reader finds it.
-pub(super) enum Known {
-    Kept(Entry),
-    Stands(Place),
+pub(super) enum EntrySource {
+    Cached(Entry),
+    OnDisk(EntryLocation),
 }
 
-/// What is known of the log.
+/// What is sources of the log.
 #[derive(Default)]
-pub(super) struct Memory {
-    pub(super) state: State,
+pub(super) struct InMemoryLog {
+    pub(super) state: LogState,
     /// From the first entry that is there to the last, without gaps.
     slots: VecDeque<Slot>,
-    kept_bytes: usize,
+    cached_bytes: usize,
     /// Slots before this one keep no entry.
-    kept_from: usize,
+    cached_from: usize,
 }
 
-impl Memory {
-    pub(super) fn new(state: State) -> Self {
-        Memory { state, ..Memory::default() }
+impl InMemoryLog {
+    pub(super) fn new(state: LogState) -> Self {
+        InMemoryLog { state, ..InMemoryLog::default() }
     }
 
     /// The index of the first entry that is there, or of the one that comes next.
@@ -88,8 +88,8 @@ impl Memory {
     pub(super) fn append(&mut self, entry: Entry) -> io::Result<()> {
         let id = entry.log_id();
         self.check_next(id)?;
-        self.kept_bytes += bytes_of(&entry);
-        self.slots.push_back(Slot { id, place: None, entry: Some(entry) });
+        self.cached_bytes += memory_bytes(&entry);
+        self.slots.push_back(Slot { id, location: None, entry: Some(entry) });
         self.state.last = Some(id);
         Ok(())
     }
@@ -98,10 +98,10 @@ impl Memory {
     ///
     /// # Errors
     /// Its index is not the next.
-    pub(super) fn found(&mut self, id: LogId, place: Place) -> io::Result<()> {
+    pub(super) fn append_located(&mut self, id: LogId, location: EntryLocation) -> io::Result<()> {
         self.check_next(id)?;
-        self.slots.push_back(Slot { id, place: Some(place), entry: None });
-        self.kept_from = self.slots.len();
+        self.slots.push_back(Slot { id, location: Some(location), entry: None });
+        self.cached_from = self.slots.len();
         self.state.last = Some(id);
         Ok(())
     }
@@ -121,10 +121,10 @@ impl Memory {
         let stays = |slot: &Slot| last.is_some_and(|last| slot.id.index <= last.index);
         while self.slots.back().is_some_and(|slot| !stays(slot)) {
             if let Some(entry) = self.slots.pop_back().and_then(|slot| slot.entry) {
-                self.kept_bytes -= bytes_of(&entry);
+                self.cached_bytes -= memory_bytes(&entry);
             }
         }
-        self.kept_from = self.kept_from.min(self.slots.len());
+        self.cached_from = self.cached_from.min(self.slots.len());
         self.state.truncate_after(last);
     }
 
@@ -132,17 +132,17 @@ impl Memory {
     pub(super) fn purge(&mut self, upto: LogId) {
         while self.slots.front().is_some_and(|slot| slot.id.index <= upto.index) {
             if let Some(entry) = self.slots.pop_front().and_then(|slot| slot.entry) {
-                self.kept_bytes -= bytes_of(&entry);
+                self.cached_bytes -= memory_bytes(&entry);
             }
-            self.kept_from = self.kept_from.saturating_sub(1);
+            self.cached_from = self.cached_from.saturating_sub(1);
         }
         self.state.purge(upto);
     }
 
     /// An entry is written. It may have been truncated meanwhile.
-    pub(super) fn written(&mut self, id: LogId, place: Place) {
+    pub(super) fn set_location(&mut self, id: LogId, location: EntryLocation) {
         if let Some(slot) = self.slot_mut(id.index).filter(|slot| slot.id == id) {
-            slot.place = Some(place);
+            slot.location = Some(location);
         }
     }
 
@@ -152,38 +152,40 @@ impl Memory {
     }
 
     /// Lets go of the oldest entries that can be read again, until no more than these bytes are kept.
-    pub(super) fn forget(&mut self, bytes_max: usize) {
-        while self.kept_bytes > bytes_max {
-            let Some(slot) = self.slots.get_mut(self.kept_from).filter(|slot| slot.place.is_some()) else { return };
-            self.kept_bytes -= slot.entry.take().map_or(0, |entry| bytes_of(&entry));
-            self.kept_from += 1;
+    pub(super) fn evict(&mut self, bytes_max: usize) {
+        while self.cached_bytes > bytes_max {
+            let Some(slot) = self.slots.get_mut(self.cached_from).filter(|slot| slot.location.is_some()) else {
+                return;
+            };
+            self.cached_bytes -= slot.entry.take().map_or(0, |entry| memory_bytes(&entry));
+            self.cached_from += 1;
         }
     }
 
     /// The entries of these indexes, as far as they are there and together take no more than about these bytes; at least
     /// one.
-    pub(super) fn get(&self, from: u64, to: u64, bytes_max: usize) -> Vec<Known> {
+    pub(super) fn get(&self, from: u64, to: u64, bytes_max: usize) -> Vec<EntrySource> {
         let Some(first) = self.slots.front().map(|slot| slot.id.index) else { return Vec::new() };
         let skip = usize::try_from(from.saturating_sub(first)).unwrap_or(usize::MAX);
         let mut bytes = 0;
-        let mut known = Vec::new();
+        let mut sources = Vec::new();
         for slot in self.slots.iter().skip(skip).take_while(|slot| slot.id.index < to) {
-            let (one, len) = match (&slot.entry, &slot.place) {
-                (Some(entry), _) => (Known::Kept(entry.clone()), bytes_of(entry)),
-                (None, Some(place)) => (Known::Stands(place.clone()), place.len as usize),
+            let (one, len) = match (&slot.entry, &slot.location) {
+                (Some(entry), _) => (EntrySource::Cached(entry.clone()), memory_bytes(entry)),
+                (None, Some(location)) => (EntrySource::OnDisk(location.clone()), location.len as usize),
                 (None, None) => break,
             };
             bytes += len;
-            if bytes > bytes_max && !known.is_empty() {
+            if bytes > bytes_max && !sources.is_empty() {
                 break;
             }
-            known.push(one);
+            sources.push(one);
         }
-        known
+        sources
     }
 }
 
-fn bytes_of(entry: &Entry) -> usize {
+fn memory_bytes(entry: &Entry) -> usize {
     ENTRY_BYTES
         + match &entry.payload {
             EntryPayload::Normal(command) => command.bytes_in_memory(),

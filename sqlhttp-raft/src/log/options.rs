@@ -29,7 +29,7 @@ impl LogOptions {
             segment_bytes: 16 << 20,
             cache_bytes: 2 << 20,
             observer: Arc::new(NoObserver),
-            disk: Arc::new(disk::Files),
+            disk: Arc::new(disk::SystemDisk),
         }
     }
 }

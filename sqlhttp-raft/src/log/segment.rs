@@ -6,19 +6,19 @@ use std::sync::Arc;
 
 use super::disk::DiskFile;
 use super::options::LogOptions;
-use super::state::{HEAD_BYTES, State, write_head};
+use super::state::{HEADER_BYTES, LogState, encode_header};
 
 /// How much of a file is filled with zeros at a time, ahead of what is written. Syncing what overwrites costs less than
 /// syncing what makes the file longer.
 const FILL_BYTES: u64 = 1 << 20;
 
 /// The name of a segment's file.
-pub(super) fn path_of(directory: &Path, number: u64) -> PathBuf {
+pub(super) fn segment_path(directory: &Path, number: u64) -> PathBuf {
     directory.join(format!("{number:010}.log"))
 }
 
 /// The number in the name of a segment's file.
-pub(super) fn number_of(name: &str) -> Option<u64> {
+pub(super) fn segment_number(name: &str) -> Option<u64> {
     let number = name.strip_suffix(".log")?;
     if number.len() < 10 { None } else { number.parse().ok() }
 }
@@ -34,22 +34,23 @@ pub(super) struct Segment {
     /// Up to where the file has bytes.
     pub(super) filled: u64,
     /// How many bytes are filled with zeros at a time.
-    pub(super) step: u64,
+    pub(super) fill_step: u64,
 }
 
 /// How many bytes are filled with zeros at a time.
-pub(super) fn step(options: &LogOptions) -> u64 {
+pub(super) fn fill_step(options: &LogOptions) -> u64 {
     u64::from(options.segment_bytes).clamp(1, FILL_BYTES)
 }
 
 impl Segment {
     /// Begins a new one. It is durable when this returns.
-    pub(super) fn create(options: &LogOptions, number: u64, state: &State) -> io::Result<Segment> {
-        let file = options.disk.create(&path_of(&options.directory, number))?;
-        file.write_all_at(&write_head(number, state), 0)?;
-        let head = HEAD_BYTES as u64;
-        let mut segment = Segment { number, file, end: head, durable: head, filled: head, step: step(options) };
-        segment.fill_behind(head)?;
+    pub(super) fn create(options: &LogOptions, number: u64, state: &LogState) -> io::Result<Segment> {
+        let file = options.disk.create(&segment_path(&options.directory, number))?;
+        file.write_all_at(&encode_header(number, state), 0)?;
+        let header = HEADER_BYTES as u64;
+        let mut segment =
+            Segment { number, file, end: header, durable: header, filled: header, fill_step: fill_step(options) };
+        segment.fill_zeros_after(header)?;
         segment.file.sync()?;
         options.disk.sync_directory(&options.directory)?;
         Ok(segment)
@@ -59,7 +60,7 @@ impl Segment {
     pub(super) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         let end = self.end + bytes.len() as u64;
         if end > self.filled {
-            self.fill_behind(end)?;
+            self.fill_zeros_after(end)?;
         }
         self.file.write_all_at(bytes, self.end)?;
         self.end = end;
@@ -67,8 +68,8 @@ impl Segment {
     }
 
     /// Zeros from the end of what will be written, so that nothing is written twice.
-    fn fill_behind(&mut self, end: u64) -> io::Result<()> {
-        let wanted = end.next_multiple_of(self.step);
+    fn fill_zeros_after(&mut self, end: u64) -> io::Result<()> {
+        let wanted = end.next_multiple_of(self.fill_step);
         let zeros = vec![0; usize::try_from(wanted - end).unwrap_or(0)];
         self.file.write_all_at(&zeros, end)?;
         self.filled = wanted;

@@ -5,7 +5,7 @@ use crate::types::{LogId, Vote};
 
 /// What a log says besides its entries.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct State {
+pub(super) struct LogState {
     pub(super) vote: Option<Vote>,
     /// The last entry that is known to be committed; it may lag.
     pub(super) committed: Option<LogId>,
@@ -17,7 +17,7 @@ pub(super) struct State {
     pub(super) identity: Option<u128>,
 }
 
-impl State {
+impl LogState {
     /// The index that the next entry has.
     pub(super) fn next_index(&self) -> u64 {
         self.last.map_or(0, |id| id.index + 1)
@@ -55,14 +55,14 @@ impl State {
     }
 
     /// Reads a state. In version 1 zeros follow where the identity is now, and its bit is not set.
-    pub(super) fn read(rest: &mut &[u8]) -> Option<State> {
+    pub(super) fn read(rest: &mut &[u8]) -> Option<LogState> {
         let (bits, after) = rest.split_first()?;
         *rest = after;
         let (vote, committed, purged, last) =
             (read_vote(rest)?, read_log_id(rest)?, read_log_id(rest)?, read_log_id(rest)?);
         let (identity, after) = rest.split_first_chunk::<16>()?;
         *rest = after;
-        Some(State {
+        Some(LogState {
             vote: (bits & 1 != 0).then_some(vote),
             committed: (bits & 2 != 0).then_some(committed),
             purged: (bits & 4 != 0).then_some(purged),
@@ -72,51 +72,51 @@ impl State {
     }
 }
 
-/// The head of a segment as it is written.
-pub(super) fn write_head(number: u64, state: &State) -> Vec<u8> {
-    let mut head = Vec::with_capacity(HEAD_BYTES);
-    head.extend_from_slice(MAGIC);
-    head.extend_from_slice(&VERSION.to_le_bytes());
-    head.extend_from_slice(&number.to_le_bytes());
-    state.write(&mut head);
-    head.resize(HEAD_BYTES - 4, 0);
-    let crc = crc32fast::hash(&head);
-    head.extend_from_slice(&crc.to_le_bytes());
-    head
+/// The header of a segment as it is written.
+pub(super) fn encode_header(number: u64, state: &LogState) -> Vec<u8> {
+    let mut header = Vec::with_capacity(HEADER_BYTES);
+    header.extend_from_slice(MAGIC);
+    header.extend_from_slice(&VERSION.to_le_bytes());
+    header.extend_from_slice(&number.to_le_bytes());
+    state.write(&mut header);
+    header.resize(HEADER_BYTES - 4, 0);
+    let crc = crc32fast::hash(&header);
+    header.extend_from_slice(&crc.to_le_bytes());
+    header
 }
 
-pub(super) const HEAD_BYTES: usize = 128;
+pub(super) const HEADER_BYTES: usize = 128;
 const MAGIC: &[u8; 8] = b"sqlhttpL";
 pub(super) const VERSION: u32 = 2;
 /// The oldest version that is read.
 const VERSION_MIN: u32 = 1;
 
-/// What a segment's head says, or why it says nothing.
-pub(super) enum Head {
+/// What a segment's header says, or why it says nothing.
+pub(super) enum SegmentHeader {
     Valid {
         number: u64,
-        state: State,
+        state: LogState,
     },
     /// A newer program has written it.
     Newer(u32),
     Invalid,
 }
 
-pub(super) fn read_head(bytes: &[u8]) -> Head {
-    let Some((head, crc)) = bytes.get(..HEAD_BYTES).and_then(|head| head.split_last_chunk::<4>()) else {
-        return Head::Invalid;
+pub(super) fn decode_header(bytes: &[u8]) -> SegmentHeader {
+    let Some((header, crc)) = bytes.get(..HEADER_BYTES).and_then(|header| header.split_last_chunk::<4>()) else {
+        return SegmentHeader::Invalid;
     };
-    let Some(rest) = head.strip_prefix(MAGIC) else { return Head::Invalid };
-    if crc32fast::hash(head) != u32::from_le_bytes(*crc) {
-        return Head::Invalid;
+    let Some(rest) = header.strip_prefix(MAGIC) else { return SegmentHeader::Invalid };
+    if crc32fast::hash(header) != u32::from_le_bytes(*crc) {
+        return SegmentHeader::Invalid;
     }
-    let Some((version, mut rest)) = rest.split_first_chunk::<4>() else { return Head::Invalid };
+    let Some((version, mut rest)) = rest.split_first_chunk::<4>() else { return SegmentHeader::Invalid };
     let version = u32::from_le_bytes(*version);
     if !(VERSION_MIN..=VERSION).contains(&version) {
-        return Head::Newer(version);
+        return SegmentHeader::Newer(version);
     }
-    match (read_u64(&mut rest), State::read(&mut rest)) {
-        (Some(number), Some(state)) => Head::Valid { number, state },
-        _ => Head::Invalid,
+    match (read_u64(&mut rest), LogState::read(&mut rest)) {
+        (Some(number), Some(state)) => SegmentHeader::Valid { number, state },
+        _ => SegmentHeader::Invalid,
     }
 }

@@ -9,13 +9,13 @@ use std::thread::JoinHandle;
 
 use futures_util::{Stream, TryStreamExt as _, stream};
 use openraft::entry::RaftEntry as _;
-use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
+use openraft::storage::{IOFlushed, RaftLogReader, RaftLogStorage};
 use tokio::sync::oneshot;
 
-use super::memory::Known;
+use super::memory::EntrySource;
 use super::options::{LogError, LogOptions, LogStatus};
 use super::recovery::{Recovered, Scan, scan};
-use super::writer::{Desk, Op, Shared, Writer};
+use super::writer::{LogHandle, LogOp, LogShared, LogWriter};
 use crate::types::{Entry, LogId, TypeConfig, Vote, index_of};
 
 /// How many bytes of entries are sent to another node, or applied, at a time.
@@ -24,9 +24,9 @@ const READ_BYTES_MAX: usize = 8 << 20;
 /// The log. Clones share it.
 #[derive(Clone)]
 pub(crate) struct LogStore {
-    shared: Arc<Shared>,
-    desk: Arc<Desk>,
-    append_at_once: Arc<AtomicBool>,
+    shared: Arc<LogShared>,
+    handle: Arc<LogHandle>,
+    inline_append: Arc<AtomicBool>,
     thread: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
@@ -78,19 +78,19 @@ impl LogStore {
 
     fn start(options: LogOptions, recovered: Recovered, lock: Box<dyn Send + Sync>) -> Result<LogStore, LogError> {
         let directory = options.directory.clone();
-        let Recovered { memory, segment, older } = recovered;
-        let shared = Arc::new(Shared::new(options, memory, lock));
-        let desk = Arc::new(Desk::new(Writer::new(shared.clone(), segment, older)));
-        let at_desk = desk.clone();
+        let Recovered { memory, segment, closed_segments } = recovered;
+        let shared = Arc::new(LogShared::new(options, memory, lock));
+        let handle = Arc::new(LogHandle::new(LogWriter::new(shared.clone(), segment, closed_segments)));
+        let on_thread = handle.clone();
         let thread = std::thread::Builder::new().name("sqlhttp-log".into());
-        let thread = thread.spawn(move || at_desk.run()).map_err(LogError::io("start the thread of", &directory))?;
-        let append_at_once = Arc::default();
-        Ok(LogStore { shared, desk, append_at_once, thread: Arc::new(Mutex::new(Some(thread))) })
+        let thread = thread.spawn(move || on_thread.run()).map_err(LogError::io("start the thread of", &directory))?;
+        let inline_append = Arc::default();
+        Ok(LogStore { shared, handle, inline_append, thread: Arc::new(Mutex::new(Some(thread))) })
     }
 
     /// Whether an append may sync on its caller's thread. Only where there is nobody to send entries to meanwhile.
-    pub(crate) fn set_append_at_once(&self, at_once: bool) {
-        self.append_at_once.store(at_once, Ordering::Relaxed);
+    pub(crate) fn set_inline_append(&self, inline: bool) {
+        self.inline_append.store(inline, Ordering::Relaxed);
     }
 
     /// Writes what waits, and ends. Whatever comes later fails. Blocks.
@@ -105,7 +105,7 @@ impl LogStore {
 
     /// The reason why the log is not written at the moment, if it waits for its disk.
     pub(crate) fn waits_for(&self) -> Option<Arc<str>> {
-        self.shared.patience.waits_for()
+        self.shared.retry.waits_for()
     }
 
     /// Whether the disk certainly has too little space for so many bytes. A little stays free for everything else.
@@ -119,22 +119,22 @@ impl LogStore {
 
     /// Lets the log wait for its disk no more, because the process ends.
     pub(crate) fn stop_waiting(&self) {
-        self.shared.patience.end();
+        self.shared.retry.stop();
     }
 
-    /// The log in figures.
+    /// The log in counters.
     pub(crate) fn status(&self) -> LogStatus {
         let memory = self.shared.memory();
-        let figures = &self.shared.figures;
+        let counters = &self.shared.counters;
         LogStatus {
             first_index: if memory.is_empty() { 0 } else { memory.first_index() + 1 },
             last_index: memory.state.last.map_or(0, |id| index_of(&id)),
             last_term: memory.state.last.map_or(0, |id| id.leader_id.term),
             purged_index: memory.state.purged.map_or(0, |id| index_of(&id)),
-            bytes_on_disk: figures.bytes.load(Ordering::Relaxed),
-            fsyncs: figures.syncs.load(Ordering::Relaxed),
-            fsync_nanos_total: figures.sync_nanos.load(Ordering::Relaxed),
-            appended_entries: figures.entries.load(Ordering::Relaxed),
+            bytes_on_disk: counters.bytes.load(Ordering::Relaxed),
+            fsyncs: counters.syncs.load(Ordering::Relaxed),
+            fsync_nanos_total: counters.sync_nanos.load(Ordering::Relaxed),
+            appended_entries: counters.entries.load(Ordering::Relaxed),
         }
     }
 
@@ -143,29 +143,29 @@ impl LogStore {
         self.shared.memory().state.identity
     }
 
-    /// Forgets which entries are known to be committed. openraft applies those before it starts, and until then the node
+    /// Forgets which entries are sources to be committed. openraft applies those before it starts, and until then the node
     /// could answer no request; an elected leader commits and applies them all the same.
     pub(crate) fn forget_committed(&self) {
         self.shared.memory().state.committed = None;
     }
 
-    async fn durable(&self, op: impl FnOnce(oneshot::Sender<io::Result<()>>) -> Op) -> io::Result<()> {
+    async fn durable(&self, op: impl FnOnce(oneshot::Sender<io::Result<()>>) -> LogOp) -> io::Result<()> {
         let (done, answer) = oneshot::channel();
         self.shared.submit(op(done));
         answer.await.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::BrokenPipe, "the log's thread has ended")))
     }
 
     async fn read(&self, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
-        let known = self.shared.memory().get(from, to, bytes_max);
-        let all_kept = known.iter().all(|known| matches!(known, Known::Kept(_)));
-        let resolve = |known: Known| match known {
-            Known::Kept(entry) => Ok(entry),
-            Known::Stands(place) => place.read(),
+        let sources = self.shared.memory().get(from, to, bytes_max);
+        let all_cached = sources.iter().all(|source| matches!(source, EntrySource::Cached(_)));
+        let resolve = |source: EntrySource| match source {
+            EntrySource::Cached(entry) => Ok(entry),
+            EntrySource::OnDisk(location) => location.read(),
         };
-        if all_kept {
-            return known.into_iter().map(resolve).collect();
+        if all_cached {
+            return sources.into_iter().map(resolve).collect();
         }
-        let reading = tokio::task::spawn_blocking(move || known.into_iter().map(resolve).collect());
+        let reading = tokio::task::spawn_blocking(move || sources.into_iter().map(resolve).collect());
         reading.await.map_err(io::Error::other)?
     }
 }
@@ -224,9 +224,9 @@ impl RaftLogReader<TypeConfig> for LogStore {
 impl RaftLogStorage<TypeConfig> for LogStore {
     type LogReader = LogStore;
 
-    async fn get_log_state(&mut self) -> io::Result<LogState<TypeConfig>> {
+    async fn get_log_state(&mut self) -> io::Result<openraft::storage::LogState<TypeConfig>> {
         let memory = self.shared.memory();
-        Ok(LogState { last_purged_log_id: memory.state.purged, last_log_id: memory.state.last })
+        Ok(openraft::storage::LogState { last_purged_log_id: memory.state.purged, last_log_id: memory.state.last })
     }
 
     async fn get_log_reader(&mut self) -> LogStore {
@@ -234,7 +234,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
-        self.durable(|done| Op::Vote(*vote, done)).await?;
+        self.durable(|done| LogOp::Vote(*vote, done)).await?;
         // Not before: nobody may rely on a vote that a crash could take back.
         self.shared.memory().state.vote = Some(*vote);
         Ok(())
@@ -264,9 +264,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
                 memory.append(entry.clone())?;
             }
         }
-        let op = Op::Append(entries, callback);
-        if self.append_at_once.load(Ordering::Relaxed) {
-            self.desk.submit_at_once(op);
+        let op = LogOp::Append(entries, callback);
+        if self.inline_append.load(Ordering::Relaxed) {
+            self.handle.write_inline(op);
         } else {
             self.shared.submit(op);
         }
@@ -275,11 +275,11 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
         self.shared.memory().truncate_after(last);
-        self.durable(|done| Op::Truncate(last, done)).await
+        self.durable(|done| LogOp::Truncate(last, done)).await
     }
 
     async fn purge(&mut self, upto: LogId) -> io::Result<()> {
         self.shared.memory().purge(upto);
-        self.durable(|done| Op::Purge(upto, done)).await
+        self.durable(|done| LogOp::Purge(upto, done)).await
     }
 }

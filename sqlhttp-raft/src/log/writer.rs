@@ -11,18 +11,18 @@ use openraft::storage::IOFlushed;
 use tokio::sync::oneshot;
 
 use super::frame::{self, Frame};
-use super::memory::{Memory, Place};
+use super::memory::{EntryLocation, InMemoryLog};
 use super::options::LogOptions;
-use super::patience::Patience;
-use super::recovery::{Older, new_identity};
-use super::segment::{Segment, path_of};
-use super::state::State;
+use super::recovery::{ClosedSegment, new_identity};
+use super::retry::DiskRetry;
+use super::segment::{Segment, segment_path};
+use super::state::LogState;
 use crate::observer::Event;
 use crate::types::{Entry, LogId, TypeConfig, Vote};
 use crate::waiters::reply;
 
 /// What waits to be written.
-pub(super) enum Op {
+pub(super) enum LogOp {
     Append(Vec<Entry>, IOFlushed<TypeConfig>),
     Vote(Vote, oneshot::Sender<io::Result<()>>),
     /// Entries after this one are no more.
@@ -30,31 +30,31 @@ pub(super) enum Op {
     Purge(LogId, oneshot::Sender<io::Result<()>>),
 }
 
-/// What is to be told when an operation is durable.
-enum Waiting {
+/// What is to be completions when an operation is durable.
+enum Completion {
     Flushed(IOFlushed<TypeConfig>),
     Done(oneshot::Sender<io::Result<()>>),
 }
 
-impl Waiting {
-    fn tell(self, result: io::Result<()>) {
+impl Completion {
+    fn complete(self, result: io::Result<()>) {
         match self {
-            Waiting::Flushed(flushed) => flushed.io_completed(result),
-            Waiting::Done(done) => reply(done, result),
+            Completion::Flushed(flushed) => flushed.io_completed(result),
+            Completion::Done(done) => reply(done, result),
         }
     }
 }
 
 /// What is written next.
-struct Taken {
-    ops: VecDeque<Op>,
+struct Dequeued {
+    ops: VecDeque<LogOp>,
     committed: Option<LogId>,
 }
 
 #[derive(Default)]
 struct Queue {
-    ops: VecDeque<Op>,
-    /// Written with whatever comes next; not worth a sync of its own.
+    ops: VecDeque<LogOp>,
+    /// WireOperation with whatever comes next; not worth a sync of its own.
     committed: Option<LogId>,
     /// Somebody writes: the thread, or whoever would have woken it.
     busy: bool,
@@ -62,35 +62,35 @@ struct Queue {
 }
 
 /// What the thread and its callers share.
-pub(super) struct Shared {
+pub(super) struct LogShared {
     pub(super) options: LogOptions,
     queue: Mutex<Queue>,
     arrived: Condvar,
-    pub(super) memory: Mutex<Memory>,
-    pub(super) figures: Figures,
-    pub(super) patience: Patience,
+    pub(super) memory: Mutex<InMemoryLog>,
+    pub(super) counters: LogCounters,
+    pub(super) retry: DiskRetry,
     /// Held as long as the log is open.
     _lock: Box<dyn Send + Sync>,
 }
 
 #[derive(Default)]
-pub(super) struct Figures {
+pub(super) struct LogCounters {
     pub(super) syncs: AtomicU64,
     pub(super) sync_nanos: AtomicU64,
     pub(super) entries: AtomicU64,
     pub(super) bytes: AtomicU64,
 }
 
-impl Shared {
-    pub(super) fn new(options: LogOptions, memory: Memory, lock: Box<dyn Send + Sync>) -> Self {
-        let patience = Patience::new(options.observer.clone());
-        Shared {
+impl LogShared {
+    pub(super) fn new(options: LogOptions, memory: InMemoryLog, lock: Box<dyn Send + Sync>) -> Self {
+        let retry = DiskRetry::new(options.observer.clone());
+        LogShared {
             options,
             queue: Mutex::default(),
             arrived: Condvar::new(),
             memory: Mutex::new(memory),
-            figures: Figures::default(),
-            patience,
+            counters: LogCounters::default(),
+            retry,
             _lock: lock,
         }
     }
@@ -99,16 +99,16 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn memory(&self) -> MutexGuard<'_, Memory> {
+    pub(super) fn memory(&self) -> MutexGuard<'_, InMemoryLog> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets the thread do something. If it has ended, whoever waits is told.
-    pub(super) fn submit(&self, op: Op) {
+    /// Lets the thread do something. If it has ended, whoever waits is completions.
+    pub(super) fn submit(&self, op: LogOp) {
         let mut queue = self.queue();
         if queue.closed {
             drop(queue);
-            return waiting(op).tell(Err(closed()));
+            return completion_of(op).complete(Err(closed()));
         }
         queue.ops.push_back(op);
         drop(queue);
@@ -124,8 +124,8 @@ impl Shared {
         self.arrived.notify_one();
     }
 
-    /// What waits; `None` when nothing does and nothing will come. [`Shared::done`] must follow.
-    fn next(&self) -> Option<Taken> {
+    /// What waits; `None` when nothing does and nothing will come. [`LogShared::finish`] must follow.
+    fn dequeue(&self) -> Option<Dequeued> {
         let mut queue = self.queue();
         while queue.busy || (queue.ops.is_empty() && !queue.closed) {
             queue = self.arrived.wait(queue).unwrap_or_else(PoisonError::into_inner);
@@ -135,22 +135,22 @@ impl Shared {
             return None;
         }
         queue.busy = true;
-        Some(Taken { ops: std::mem::take(&mut queue.ops), committed: queue.committed.take() })
+        Some(Dequeued { ops: std::mem::take(&mut queue.ops), committed: queue.committed.take() })
     }
 
-    /// Takes one operation at once, if nothing waits and nobody writes; otherwise it comes back. [`Shared::done`] must
+    /// Takes one operation at once, if nothing waits and nobody writes; otherwise it comes back. [`LogShared::finish`] must
     /// follow.
-    fn next_at_once(&self, op: Op) -> Result<Taken, Op> {
+    fn try_begin_inline(&self, op: LogOp) -> Result<Dequeued, LogOp> {
         let mut queue = self.queue();
         if queue.busy || queue.closed || !queue.ops.is_empty() {
             return Err(op);
         }
         queue.busy = true;
-        Ok(Taken { ops: VecDeque::from([op]), committed: queue.committed.take() })
+        Ok(Dequeued { ops: VecDeque::from([op]), committed: queue.committed.take() })
     }
 
-    /// What was taken has been written.
-    fn done(&self) {
+    /// What was dequeued has been written.
+    fn finish(&self) {
         let mut queue = self.queue();
         queue.busy = false;
         let more = !queue.ops.is_empty() || queue.closed;
@@ -165,21 +165,21 @@ fn closed() -> io::Error {
     io::Error::new(io::ErrorKind::BrokenPipe, "the log is closed")
 }
 
-fn waiting(op: Op) -> Waiting {
+fn completion_of(op: LogOp) -> Completion {
     match op {
-        Op::Append(_, flushed) => Waiting::Flushed(flushed),
-        Op::Vote(_, done) | Op::Truncate(_, done) | Op::Purge(_, done) => Waiting::Done(done),
+        LogOp::Append(_, flushed) => Completion::Flushed(flushed),
+        LogOp::Vote(_, done) | LogOp::Truncate(_, done) | LogOp::Purge(_, done) => Completion::Done(done),
     }
 }
 
-fn tell(waiting: Vec<Waiting>, result: &Result<(), String>) {
-    for one in waiting {
-        one.tell(result.clone().map_err(io::Error::other));
+fn complete_all(completions: Vec<Completion>, result: &Result<(), String>) {
+    for one in completions {
+        one.complete(result.clone().map_err(io::Error::other));
     }
 }
 
 /// Nobody may wait for a thread that has ended, not even if it has panicked.
-struct CloseOnDrop(Arc<Shared>);
+struct CloseOnDrop(Arc<LogShared>);
 
 impl Drop for CloseOnDrop {
     fn drop(&mut self) {
@@ -187,84 +187,84 @@ impl Drop for CloseOnDrop {
         queue.closed = true;
         let left = std::mem::take(&mut queue.ops);
         drop(queue);
-        left.into_iter().for_each(|op| waiting(op).tell(Err(closed())));
+        left.into_iter().for_each(|op| completion_of(op).complete(Err(closed())));
     }
 }
 
 /// Where the log is written: by its thread, or by who appends, if that is quicker.
-pub(super) struct Desk {
-    shared: Arc<Shared>,
-    /// Only who has taken operations locks it, so nobody ever waits here.
-    writer: Mutex<Writer>,
+pub(super) struct LogHandle {
+    shared: Arc<LogShared>,
+    /// Only who has dequeued operations locks it, so nobody ever waits here.
+    writer: Mutex<LogWriter>,
 }
 
-impl Desk {
-    pub(super) fn new(writer: Writer) -> Desk {
-        Desk { shared: writer.shared.clone(), writer: Mutex::new(writer) }
+impl LogHandle {
+    pub(super) fn new(writer: LogWriter) -> LogHandle {
+        LogHandle { shared: writer.shared.clone(), writer: Mutex::new(writer) }
     }
 
     /// The life of the thread: runs until the log is closed and nothing waits.
     pub(super) fn run(&self) {
         let _closes = CloseOnDrop(self.shared.clone());
-        while let Some(taken) = self.shared.next() {
-            self.carry_out(taken);
+        while let Some(dequeued) = self.shared.dequeue() {
+            self.execute(dequeued);
         }
     }
 
     /// Carries out an operation on the caller's thread, unless others wait or are being carried out: then it waits with
     /// them. Waking the thread, and being woken by it, takes nearly as long as a sync.
-    pub(super) fn submit_at_once(&self, op: Op) {
-        match self.shared.next_at_once(op) {
-            Ok(taken) => self.carry_out(taken),
+    pub(super) fn write_inline(&self, op: LogOp) {
+        match self.shared.try_begin_inline(op) {
+            Ok(dequeued) => self.execute(dequeued),
             Err(op) => self.shared.submit(op),
         }
     }
 
-    fn carry_out(&self, taken: Taken) {
-        let _done = DoneOnDrop(&self.shared);
+    fn execute(&self, dequeued: Dequeued) {
+        let _done = FinishOnDrop(&self.shared);
         let mut writer = self.writer.lock().unwrap_or_else(|poisoned| {
             let mut writer = poisoned.into_inner();
             writer.failed.get_or_insert_with(|| "the log's writer panicked".to_owned());
             writer
         });
-        writer.carry_out(taken);
+        writer.execute(dequeued);
     }
 }
 
 /// Others may write again, even if this has panicked.
-struct DoneOnDrop<'a>(&'a Shared);
+struct FinishOnDrop<'a>(&'a LogShared);
 
-impl Drop for DoneOnDrop<'_> {
+impl Drop for FinishOnDrop<'_> {
     fn drop(&mut self) {
-        self.0.done();
+        self.0.finish();
     }
 }
 
 /// What only who writes touches.
-pub(super) struct Writer {
-    shared: Arc<Shared>,
+pub(super) struct LogWriter {
+    shared: Arc<LogShared>,
     segment: Segment,
-    older: VecDeque<Older>,
+    closed_segments: VecDeque<ClosedSegment>,
     /// What the frames say, written or about to be.
-    state: State,
+    state: LogState,
     /// What will be written at the segment's end.
     buffer: Vec<u8>,
     /// The entries in it, and where they will stand.
-    entries: Vec<(LogId, Place)>,
+    entries: Vec<(LogId, EntryLocation)>,
     /// After an error nobody knows what the disk holds: nothing is written any more.
     failed: Option<String>,
 }
 
-impl Writer {
-    pub(super) fn new(shared: Arc<Shared>, segment: Segment, older: Vec<Older>) -> Self {
+impl LogWriter {
+    pub(super) fn new(shared: Arc<LogShared>, segment: Segment, closed_segments: Vec<ClosedSegment>) -> Self {
         let mut state = shared.memory().state.clone();
         // A log of version 1 gets its identity with its next segment.
         state.identity.get_or_insert_with(new_identity);
-        let writer = Writer {
+        let writer = LogWriter {
             state,
             shared,
             segment,
-            older: older.into(),
+            closed_segments: closed_segments.into(),
             buffer: Vec::new(),
             entries: Vec::new(),
             failed: None,
@@ -273,28 +273,28 @@ impl Writer {
         writer
     }
 
-    /// Writes what was taken, syncs, and tells everybody.
-    fn carry_out(&mut self, taken: Taken) {
-        let Taken { ops, committed } = taken;
-        let mut told = Vec::with_capacity(ops.len());
+    /// Writes what was dequeued, syncs, and tells everybody.
+    fn execute(&mut self, dequeued: Dequeued) {
+        let Dequeued { ops, committed } = dequeued;
+        let mut completions = Vec::with_capacity(ops.len());
         let result = self.write_all(&ops, committed).map_err(|error| self.latch(&error));
         let mut purges = Vec::new();
         let mut purged = None;
         for op in ops {
-            if let Op::Purge(id, _) = &op {
+            if let LogOp::Purge(id, _) = &op {
                 purged = purged.max(Some(*id));
-                purges.push(waiting(op));
+                purges.push(completion_of(op));
             } else {
-                told.push(waiting(op));
+                completions.push(completion_of(op));
             }
         }
-        tell(told, &result);
+        complete_all(completions, &result);
         // Removing files takes its time, for which nobody else waits.
         let dropped = match (result, purged) {
-            (Ok(()), Some(purged)) => self.drop_segments(purged).map_err(|error| self.latch(&error)),
+            (Ok(()), Some(purged)) => self.remove_purged_segments(purged).map_err(|error| self.latch(&error)),
             (result, _) => result,
         };
-        tell(purges, &dropped);
+        complete_all(purges, &dropped);
     }
 
     /// From now on everything fails.
@@ -307,54 +307,54 @@ impl Writer {
         why
     }
 
-    fn write_all(&mut self, ops: &VecDeque<Op>, committed: Option<LogId>) -> io::Result<()> {
+    fn write_all(&mut self, ops: &VecDeque<LogOp>, committed: Option<LogId>) -> io::Result<()> {
         if let Some(why) = &self.failed {
             return Err(io::Error::other(why.clone()));
         }
         for op in ops {
-            self.add_op(op)?;
+            self.push_op(op)?;
         }
         // Behind the entries, which it may be about.
         if let Some(committed) = committed {
-            self.add(&Frame::Committed(committed))?;
+            self.push_frame(&Frame::Committed(committed))?;
         }
         self.flush()
     }
 
-    fn add_op(&mut self, op: &Op) -> io::Result<()> {
+    fn push_op(&mut self, op: &LogOp) -> io::Result<()> {
         match op {
-            Op::Append(entries, _) => {
+            LogOp::Append(entries, _) => {
                 for entry in entries {
-                    self.add(&Frame::Entry(entry.clone()))?;
+                    self.push_frame(&Frame::Entry(entry.clone()))?;
                 }
-                self.shared.figures.entries.fetch_add(entries.len() as u64, Ordering::Relaxed);
+                self.shared.counters.entries.fetch_add(entries.len() as u64, Ordering::Relaxed);
                 Ok(())
             }
-            Op::Vote(vote, _) => self.add(&Frame::Vote(*vote)),
-            Op::Truncate(last, _) => self.add(&Frame::Truncate(*last)),
-            Op::Purge(id, _) => self.add(&Frame::Purge(*id)),
+            LogOp::Vote(vote, _) => self.push_frame(&Frame::Vote(*vote)),
+            LogOp::Truncate(last, _) => self.push_frame(&Frame::Truncate(*last)),
+            LogOp::Purge(id, _) => self.push_frame(&Frame::Purge(*id)),
         }
     }
 
     /// Adds a frame to what will be written; begins a new segment first if it does not fit.
-    fn add(&mut self, frame: &Frame) -> io::Result<()> {
+    fn push_frame(&mut self, frame: &Frame) -> io::Result<()> {
         let full = u64::from(self.shared.options.segment_bytes);
         if self.segment.end + self.buffer.len() as u64 >= full {
             self.begin_segment()?;
         }
         let at = self.buffer.len();
         let durable = u32::try_from(self.segment.durable).unwrap_or(u32::MAX);
-        frame::write(&mut self.buffer, frame, self.segment.number, self.segment.end, durable)?;
+        frame::encode(&mut self.buffer, frame, self.segment.number, self.segment.end, durable)?;
         if let Frame::Entry(entry) = frame {
-            let place = Place {
+            let location = EntryLocation {
                 number: self.segment.number,
                 file: self.segment.file.clone(),
                 offset: self.segment.end + at as u64,
                 len: u32::try_from(self.buffer.len() - at).unwrap_or(u32::MAX),
             };
-            self.entries.push((entry.log_id(), place));
+            self.entries.push((entry.log_id(), location));
         }
-        self.note(frame);
+        self.track(frame);
         Ok(())
     }
 
@@ -364,19 +364,19 @@ impl Writer {
             return Ok(());
         }
         let (segment, buffer) = (&mut self.segment, &self.buffer);
-        self.shared.patience.repeat(|| segment.append(buffer))?;
+        self.shared.retry.run(|| segment.append(buffer))?;
         let started = Instant::now();
         self.segment.sync()?;
         let took = started.elapsed();
-        let figures = &self.shared.figures;
-        figures.syncs.fetch_add(1, Ordering::Relaxed);
-        figures.sync_nanos.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        let counters = &self.shared.counters;
+        counters.syncs.fetch_add(1, Ordering::Relaxed);
+        counters.sync_nanos.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
         self.shared.options.observer.log_synced(took);
         self.buffer.clear();
         self.buffer.shrink_to(BUFFER_KEPT_BYTES);
         let mut memory = self.shared.memory();
-        self.entries.drain(..).for_each(|(id, place)| memory.written(id, place));
-        memory.forget(self.shared.options.cache_bytes);
+        self.entries.drain(..).for_each(|(id, location)| memory.set_location(id, location));
+        memory.evict(self.shared.options.cache_bytes);
         drop(memory);
         self.count_bytes();
         Ok(())
@@ -385,36 +385,40 @@ impl Writer {
     /// Ends the segment, which is durable then, and begins the next.
     fn begin_segment(&mut self) -> io::Result<()> {
         let durable = u32::try_from(self.segment.durable).unwrap_or(u32::MAX);
-        frame::write(&mut self.buffer, &Frame::End, self.segment.number, self.segment.end, durable)?;
+        frame::encode(&mut self.buffer, &Frame::SegmentEnd, self.segment.number, self.segment.end, durable)?;
         self.flush()?;
         let last_index = self.state.last.map_or(0, |id| id.index);
-        self.older.push_back(Older { number: self.segment.number, bytes: self.segment.filled, last_index });
-        let Shared { options, patience, .. } = &*self.shared;
+        self.closed_segments.push_back(ClosedSegment {
+            number: self.segment.number,
+            bytes: self.segment.filled,
+            last_index,
+        });
+        let LogShared { options, retry, .. } = &*self.shared;
         let number = self.segment.number + 1;
-        self.segment = patience.repeat(|| Segment::create(options, number, &self.state))?;
+        self.segment = retry.run(|| Segment::create(options, number, &self.state))?;
         Ok(())
     }
 
     /// Keeps in mind what the frames say. (What is in memory is ahead of that.)
-    fn note(&mut self, frame: &Frame) {
+    fn track(&mut self, frame: &Frame) {
         match frame {
             Frame::Entry(entry) => self.state.last = Some(entry.log_id()),
             Frame::Truncate(last) => self.state.truncate_after(*last),
             Frame::Purge(id) => self.state.purge(*id),
             Frame::Vote(vote) => self.state.vote = Some(*vote),
             Frame::Committed(id) => self.state.committed = Some(*id),
-            Frame::End => {}
+            Frame::SegmentEnd => {}
         }
     }
 
     /// Removes the segments in which every entry is purged.
-    fn drop_segments(&mut self, purged: LogId) -> io::Result<()> {
-        while self.older.front().is_some_and(|older| older.last_index <= purged.index) {
-            if let Some(older) = self.older.pop_front() {
-                let Shared { options, patience, .. } = &*self.shared;
-                options.disk.remove(&path_of(&options.directory, older.number))?;
+    fn remove_purged_segments(&mut self, purged: LogId) -> io::Result<()> {
+        while self.closed_segments.front().is_some_and(|closed| closed.last_index <= purged.index) {
+            if let Some(closed) = self.closed_segments.pop_front() {
+                let LogShared { options, retry, .. } = &*self.shared;
+                options.disk.remove(&segment_path(&options.directory, closed.number))?;
                 // Each by itself: after a crash none may be there again when one behind it is not.
-                patience.repeat(|| options.disk.sync_directory(&options.directory))?;
+                retry.run(|| options.disk.sync_directory(&options.directory))?;
             }
         }
         self.count_bytes();
@@ -422,8 +426,8 @@ impl Writer {
     }
 
     fn count_bytes(&self) {
-        let older: u64 = self.older.iter().map(|older| older.bytes).sum();
-        self.shared.figures.bytes.store(older + self.segment.filled, Ordering::Relaxed);
+        let closed: u64 = self.closed_segments.iter().map(|segment| segment.bytes).sum();
+        self.shared.counters.bytes.store(closed + self.segment.filled, Ordering::Relaxed);
     }
 }
 

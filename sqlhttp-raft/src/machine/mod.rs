@@ -17,51 +17,59 @@ use openraft::entry::{EntryPayload, RaftEntry as _};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use sqlhttp_core::{Database, Error, LogEntry, LogWork, OnApplied, Outcome};
 
-pub(crate) use snapshot::{SnapshotBuilder, SnapshotCopy};
+pub(crate) use snapshot::{DatabaseSnapshot, SnapshotBuilder};
 
 use self::snapshot::{Snapshot, SnapshotMeta};
 
-use crate::command::{Command, Work};
+use crate::command::{Command, Operation};
 use crate::membership;
 use crate::observer::{Event, Observer};
 use crate::options::NodeOptions;
-use crate::skip::Skip;
-use crate::ticks::Ticks;
-use crate::types::{Applied, Entry, LogId, StoredMembership, TypeConfig, id_at, index_of};
+use crate::skip::SkipFile;
+use crate::timer::CoarseTimer;
+use crate::types::{Entry, EntryOutcomes, LogId, StoredMembership, TypeConfig, id_at, index_of};
 use crate::waiters::Waiters;
 
 /// The database as openraft sees it.
 #[derive(Clone)]
-pub(crate) struct Machine {
+pub(crate) struct StateMachine {
     database: Database,
     /// Where files are put that content is replaced by.
     directory: PathBuf,
-    snapshots: snapshot::Latest,
+    snapshots: snapshot::LatestSnapshot,
     observer: Arc<dyn Observer>,
     /// The entry that an operator wants passed over.
-    skip: Option<Skip>,
+    skip: Option<SkipFile>,
     /// The clock of the entries that wait, fine enough for [`REPORT_AFTER`].
-    ticks: Ticks,
+    timer: CoarseTimer,
     waiters: Waiters,
 }
 
-impl Machine {
+impl StateMachine {
     pub(crate) fn new(
         database: Database,
         options: &NodeOptions,
-        skip: Option<Skip>,
-        ticks: Ticks,
+        skip: Option<SkipFile>,
+        timer: CoarseTimer,
         waiters: Waiters,
     ) -> Self {
         let (directory, observer) = (options.directory.clone(), options.observer.clone());
-        Machine { database, directory, snapshots: snapshot::Latest::default(), observer, skip, ticks, waiters }
+        StateMachine {
+            database,
+            directory,
+            snapshots: snapshot::LatestSnapshot::default(),
+            observer,
+            skip,
+            timer,
+            waiters,
+        }
     }
 
     /// Whether an entry is passed over because an operator says so.
     ///
     /// # Errors
     /// The operator names this index, but another digest.
-    fn skips(&self, index: u64, command: &Command) -> io::Result<bool> {
+    fn must_skip(&self, index: u64, command: &Command) -> io::Result<bool> {
         let Some(skip) = self.skip.as_ref().filter(|skip| skip.index == index) else { return Ok(false) };
         let digest = command.digest();
         if skip.digest != digest {
@@ -74,7 +82,7 @@ impl Machine {
     }
 
     /// Tells the operator which entry could not be applied, and how to get past it.
-    fn report_failure(&self, entries: &[EntryResponder<TypeConfig>]) {
+    fn report_not_applied(&self, entries: &[EntryResponder<TypeConfig>]) {
         let next = self.database.progress().index + 1;
         let stuck = entries.iter().map(|(entry, _)| entry).find(|entry| index_of(&entry.log_id()) == next);
         let Some(EntryPayload::Normal(command)) = stuck.map(|entry| &entry.payload) else { return };
@@ -83,12 +91,12 @@ impl Machine {
     }
 
     /// The index and the time of the last snapshot, if there is one.
-    pub(crate) fn last_snapshot(&self) -> Option<snapshot::Taken> {
-        self.snapshots.taken()
+    pub(crate) fn last_snapshot(&self) -> Option<snapshot::SnapshotInfo> {
+        self.snapshots.info()
     }
 
     /// An entry as the database takes it.
-    async fn translate(&self, entry: &Entry) -> io::Result<LogEntry> {
+    async fn to_log_entry(&self, entry: &Entry) -> io::Result<LogEntry> {
         let id = entry.log_id();
         let work = match &entry.payload {
             EntryPayload::Blank => Vec::new(),
@@ -96,13 +104,13 @@ impl Machine {
                 let stored = StoredMembership::new(Some(id), members.clone());
                 vec![LogWork::Membership(membership::encode(&stored)?)]
             }
-            EntryPayload::Normal(command) if self.skips(index_of(&id), command)? => Vec::new(),
+            EntryPayload::Normal(command) if self.must_skip(index_of(&id), command)? => Vec::new(),
             EntryPayload::Normal(command) => {
-                let mut works = Vec::with_capacity(command.works().len());
-                for work in command.works() {
-                    works.push(self.work(index_of(&id), works.len(), work).await?);
+                let mut operations = Vec::with_capacity(command.operations().len());
+                for operation in command.operations() {
+                    operations.push(self.to_log_work(index_of(&id), operations.len(), operation).await?);
                 }
-                works
+                operations
             }
         };
         let conditions = match &entry.payload {
@@ -113,20 +121,20 @@ impl Machine {
     }
 
     async fn apply_chunk(&self, entries: Vec<EntryResponder<TypeConfig>>) -> io::Result<()> {
-        let mut translated = Vec::with_capacity(entries.len());
+        let mut log_entries = Vec::with_capacity(entries.len());
         for (entry, _) in &entries {
-            translated.push(self.translate(entry).await?);
+            log_entries.push(self.to_log_entry(entry).await?);
         }
-        let files = files_of(&translated);
-        let tell = entries.iter().map(|(entry, _)| self.answers_of(entry)).collect();
+        let files = replacement_files(&log_entries);
+        let callbacks = entries.iter().map(|(entry, _)| self.reply_callback(entry)).collect();
         let started = Instant::now();
-        let applied = self.apply_or_report(translated, tell, &entries, started).await.map_err(io::Error::other);
+        let applied = self.apply_or_report(log_entries, callbacks, &entries, started).await.map_err(io::Error::other);
         self.observer.entries_applied(started.elapsed());
         // Best effort: what is left is removed at the next start.
         files.iter().for_each(|file| drop(std::fs::remove_file(file)));
         for ((_, responder), outcomes) in entries.into_iter().zip(applied?) {
             if let Some(responder) = responder {
-                responder.send(Applied { outcomes });
+                responder.send(EntryOutcomes { outcomes });
             }
         }
         Ok(())
@@ -135,24 +143,24 @@ impl Machine {
     /// Applies entries. The log names the entry that fails, or waits for long.
     async fn apply_or_report(
         &self,
-        translated: Vec<LogEntry>,
-        tell: Vec<Option<OnApplied>>,
+        log_entries: Vec<LogEntry>,
+        callbacks: Vec<Option<OnApplied>>,
         entries: &[EntryResponder<TypeConfig>],
         started: Instant,
     ) -> Result<Vec<Vec<Outcome>>, Error> {
-        let mut applying = pin!(self.database.apply_and_tell(translated, tell));
+        let mut applying = pin!(self.database.apply_and_tell(log_entries, callbacks));
         let mut reported = started;
         loop {
-            if let Some(applied) = self.ticks.unless_next(&mut applying).await {
+            if let Some(applied) = self.timer.ready_before_tick(&mut applying).await {
                 if matches!(applied, Err(Error::Poisoned(_) | Error::Sqlite { .. })) {
-                    self.report_failure(entries);
+                    self.report_not_applied(entries);
                 }
                 return applied;
             }
             if reported.elapsed() >= REPORT_AFTER {
                 reported = Instant::now();
                 if self.database.waits_for().is_some() {
-                    self.report_failure(entries);
+                    self.report_not_applied(entries);
                 }
             }
         }
@@ -160,19 +168,19 @@ impl Machine {
 
     /// Answers the callers of this node's own entries on the writer's thread: a detour over the proposer's task takes
     /// longer.
-    fn answers_of(&self, entry: &Entry) -> Option<OnApplied> {
+    fn reply_callback(&self, entry: &Entry) -> Option<OnApplied> {
         let EntryPayload::Normal(command) = &entry.payload else { return None };
         let (queue, index) = (self.waiters.get(command.proposal()?)?, index_of(&entry.log_id()));
         Some(Box::new(move |outcome| queue.answer_next(outcome, index)))
     }
 
-    async fn work(&self, index: u64, number: usize, work: &Work) -> io::Result<LogWork> {
-        Ok(match work {
-            Work::Batch { batch, alone, steps_max } => {
-                LogWork::Batch { batch: batch.clone(), alone: *alone, steps_max: *steps_max }
+    async fn to_log_work(&self, index: u64, number: usize, operation: &Operation) -> io::Result<LogWork> {
+        Ok(match operation {
+            Operation::Batch { batch, exclusive, steps_max } => {
+                LogWork::Batch { batch: batch.clone(), alone: *exclusive, steps_max: *steps_max }
             }
-            Work::Barrier => LogWork::Barrier,
-            Work::Replace(bytes) => {
+            Operation::Barrier => LogWork::Barrier,
+            Operation::Replace(bytes) => {
                 let file = self.directory.join(format!("restore-{index}-{number}.sqlite"));
                 write_file(&file, bytes.clone()).await?;
                 LogWork::Replace(file)
@@ -208,13 +216,13 @@ async fn write_file(file: &Path, bytes: Arc<[u8]>) -> io::Result<()> {
     tokio::task::spawn_blocking(move || std::fs::write(file, bytes)).await.map_err(io::Error::other)?
 }
 
-fn files_of(entries: &[LogEntry]) -> Vec<PathBuf> {
-    let works = entries.iter().flat_map(|entry| &entry.work);
-    works.filter_map(|work| if let LogWork::Replace(file) = work { Some(file.clone()) } else { None }).collect()
+fn replacement_files(entries: &[LogEntry]) -> Vec<PathBuf> {
+    let work = entries.iter().flat_map(|entry| &entry.work);
+    work.filter_map(|work| if let LogWork::Replace(file) = work { Some(file.clone()) } else { None }).collect()
 }
 
-impl RaftStateMachine<TypeConfig> for Machine {
-    type SnapshotData = SnapshotCopy;
+impl RaftStateMachine<TypeConfig> for StateMachine {
+    type SnapshotData = DatabaseSnapshot;
     type SnapshotBuilder = SnapshotBuilder;
 
     async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {

@@ -12,19 +12,19 @@ use crate::observer::{Event, Observer};
 use crate::types::{TypeConfig, id_at, index_of};
 
 pub(super) type SnapshotMeta = openraft::alias::SnapshotMetaOf<TypeConfig>;
-pub(super) type Snapshot = openraft::alias::SnapshotOf<TypeConfig, SnapshotCopy>;
+pub(super) type Snapshot = openraft::alias::SnapshotOf<TypeConfig, DatabaseSnapshot>;
 
 /// How long a snapshot waits that cannot begin: there is no file descriptor for it.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// What a snapshot consists of: the database that it was taken of. Whoever needs its bytes makes a copy, which is
+/// What a snapshot consists of: the database that it was info of. Whoever needs its bytes makes a copy, which is
 /// consistent by itself and says itself how far it is.
 #[derive(Debug, Clone)]
-pub(crate) struct SnapshotCopy {
+pub(crate) struct DatabaseSnapshot {
     database: Database,
 }
 
-impl SnapshotCopy {
+impl DatabaseSnapshot {
     /// Nothing has to be done for a snapshot of this very database. Copies of other nodes' databases are not sent yet,
     /// for there are no other nodes.
     pub(super) async fn install(self, database: &Database, meta: &SnapshotMeta) -> io::Result<()> {
@@ -37,9 +37,9 @@ impl SnapshotCopy {
     }
 }
 
-/// When and where the last snapshot was taken.
+/// When and where the last snapshot was info.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Taken {
+pub(crate) struct SnapshotInfo {
     pub(crate) term: u64,
     pub(crate) index: u64,
     pub(crate) at: SystemTime,
@@ -47,18 +47,18 @@ pub(crate) struct Taken {
 
 /// The last snapshot, if there is one.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Latest(Arc<Mutex<Option<(Snapshot, SystemTime)>>>);
+pub(crate) struct LatestSnapshot(Arc<Mutex<Option<(Snapshot, SystemTime)>>>);
 
-impl Latest {
+impl LatestSnapshot {
     pub(super) fn snapshot(&self) -> Option<Snapshot> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(snapshot, _)| snapshot.clone())
     }
 
-    pub(super) fn taken(&self) -> Option<Taken> {
+    pub(super) fn info(&self) -> Option<SnapshotInfo> {
         let latest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (snapshot, at) = latest.as_ref()?;
         let id = snapshot.meta.last_log_id?;
-        Some(Taken { term: id.leader_id.term, index: index_of(&id), at: *at })
+        Some(SnapshotInfo { term: id.leader_id.term, index: index_of(&id), at: *at })
     }
 
     fn set(&self, snapshot: Snapshot) {
@@ -69,18 +69,18 @@ impl Latest {
 /// Takes a snapshot.
 pub(crate) struct SnapshotBuilder {
     database: Database,
-    latest: Latest,
+    latest: LatestSnapshot,
     observer: Arc<dyn Observer>,
 }
 
 impl SnapshotBuilder {
-    pub(super) fn new(database: Database, latest: Latest, observer: Arc<dyn Observer>) -> Self {
+    pub(super) fn new(database: Database, latest: LatestSnapshot, observer: Arc<dyn Observer>) -> Self {
         SnapshotBuilder { database, latest, observer }
     }
 }
 
 impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
-    type SnapshotData = SnapshotCopy;
+    type SnapshotData = DatabaseSnapshot;
 
     async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
         let progress = loop {
@@ -96,7 +96,7 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
             last_log_id: id_at(progress.term, progress.index),
             last_membership: membership::decode(&progress.membership)?,
         };
-        let snapshot = Snapshot { meta, snapshot: SnapshotCopy { database: self.database.clone() } };
+        let snapshot = Snapshot { meta, snapshot: DatabaseSnapshot { database: self.database.clone() } };
         self.latest.set(snapshot.clone());
         Ok(snapshot)
     }

@@ -362,7 +362,7 @@ async fn appends_at_once_keep_their_order() {
     let (mut written, mut pending) = (Vec::new(), Vec::new());
     for index in 0..2000 {
         // Other operations come between them, and go to the thread.
-        log.set_append_at_once(index % 3 != 0);
+        log.set_inline_append(index % 3 != 0);
         written.push(command(1, index, 100));
         pending.push(begin_append(&mut log, vec![written[index as usize].clone()]).await);
         if index % 100 == 0 {
@@ -388,14 +388,14 @@ async fn an_append_at_once_does_not_overtake_the_thread_nor_wait_for_it() {
     disk.hold();
     let first = begin_append(&mut log, vec![mixed(0)]).await;
     disk.wait_until_one_is_held();
-    log.set_append_at_once(true);
+    log.set_inline_append(true);
     let mut other = log.clone();
-    let (tell, told) = std::sync::mpsc::channel();
+    let (sender, receiver) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let _ = tell.send(runtime.block_on(begin_append(&mut other, vec![mixed(1)])));
+        let _ = sender.send(runtime.block_on(begin_append(&mut other, vec![mixed(1)])));
     });
-    let second = told.recv_timeout(std::time::Duration::from_secs(10));
+    let second = receiver.recv_timeout(std::time::Duration::from_secs(10));
     disk.release();
     let second = second.expect("an append that returns although the thread is writing");
     first.await.unwrap().unwrap();

@@ -219,7 +219,7 @@ impl Run<'_> {
         self.disk.release();
         let mut works = true;
         for (changes, pending) in pending {
-            if pending.await.expect("nobody told").is_ok() {
+            if pending.await.expect("the callback was dropped").is_ok() {
                 assert!(works, "an append behind one that failed was reported durable");
                 self.history.durable = changes;
             } else {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use openraft::storage::{IOFlushed, RaftLogReader as _, RaftLogStorage as _};
 
-use super::super::state::{HEAD_BYTES, Head, State, read_head, write_head};
+use super::super::state::{HEADER_BYTES, LogState, SegmentHeader, decode_header, encode_header};
 use super::super::{CheckedLog, LogError, LogOptions, LogStore};
 use super::support::command;
 use crate::types::{Entry, Vote};
@@ -65,9 +65,9 @@ async fn a_flipped_bit_is_found_wherever_it_is() {
             damaged[offset] ^= 1 << (offset % 8);
             fs::write(segment, &damaged).unwrap();
             match entries(directory.path()).await {
-                Err(LogError::Corrupt { file, offset: told, .. }) => {
+                Err(LogError::Corrupt { file, offset: reported, .. }) => {
                     assert_eq!(&file, segment, "offset {offset}");
-                    assert!(told <= offset as u64, "{told} is behind {offset}");
+                    assert!(reported <= offset as u64, "{reported} is behind {offset}");
                 }
                 Err(other) => panic!("offset {offset}: {other}"),
                 Ok(left) => {
@@ -127,7 +127,7 @@ async fn only_the_last_segment_may_be_cut_short() {
             fs::write(segment, &sound[..length]).unwrap();
             let (file, offset) = named(directory.path());
             assert_eq!(&file, segment);
-            assert!(offset <= length as u64, "cut at {length}, told at {offset}");
+            assert!(offset <= length as u64, "cut at {length}, reported at {offset}");
         }
         fs::write(segment, &sound).unwrap();
     }
@@ -147,8 +147,8 @@ async fn the_format_of_a_newer_program_is_left_alone() {
         let sound = fs::read(&segment).unwrap();
         let mut newer = sound.clone();
         newer[8..12].copy_from_slice(&3_u32.to_le_bytes());
-        let checksum = crc32fast::hash(&newer[..HEAD_BYTES - 4]);
-        newer[HEAD_BYTES - 4..HEAD_BYTES].copy_from_slice(&checksum.to_le_bytes());
+        let checksum = crc32fast::hash(&newer[..HEADER_BYTES - 4]);
+        newer[HEADER_BYTES - 4..HEADER_BYTES].copy_from_slice(&checksum.to_le_bytes());
         fs::write(&segment, &newer).unwrap();
         match open(directory.path()) {
             Err(LogError::Version { file, found: 3, known: 2 }) => assert_eq!(file, segment),
@@ -199,10 +199,10 @@ async fn a_segment_that_was_never_born_is_begun_anew() {
         fs::write(empty.path().join("0000000001.log"), &content).unwrap();
         assert_eq!(entries(empty.path()).await.unwrap(), []);
         let begun = fs::read(empty.path().join("0000000001.log")).unwrap();
-        let Head::Valid { number: 1, state } = read_head(&begun) else { panic!("no head") };
-        assert_eq!(State { identity: None, ..state.clone() }, State::default());
+        let SegmentHeader::Valid { number: 1, state } = decode_header(&begun) else { panic!("no head") };
+        assert_eq!(LogState { identity: None, ..state.clone() }, LogState::default());
         assert!(state.identity.is_some());
-        assert_eq!(begun[..HEAD_BYTES], write_head(1, &state));
+        assert_eq!(begun[..HEADER_BYTES], encode_header(1, &state));
         whole.push(left);
     }
     assert!(whole.windows(2).all(|pair| pair[0] == pair[1]));

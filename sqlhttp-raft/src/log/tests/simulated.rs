@@ -56,7 +56,7 @@ struct State {
     fault: Fault,
     dead: bool,
     locked: bool,
-    /// Crashes so far. Files that were opened before one are closed.
+    /// Crashes so far. SystemDisk that were opened before one are closed.
     crashes: u64,
     held: bool,
     /// Operations that are held.
@@ -268,7 +268,7 @@ impl Disk for SimulatedDisk {
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         let mut state = self.let_through();
         state.has_space()?;
-        let (happens, told) = state.operation();
+        let (happens, result) = state.operation();
         let file = state.names.get(path).copied().unwrap_or(state.files.len());
         if happens && file < state.files.len() {
             state.files[file].empty();
@@ -276,7 +276,7 @@ impl Disk for SimulatedDisk {
             state.files.push(Content::default());
             state.names.insert(path.to_owned(), file);
         }
-        told.map(|()| self.handle(file, state.crashes))
+        result.map(|()| self.handle(file, state.crashes))
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
@@ -288,17 +288,17 @@ impl Disk for SimulatedDisk {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut state = self.let_through();
-        let (happens, told) = state.operation();
+        let (happens, result) = state.operation();
         if happens {
             state.names.remove(path).ok_or(io::ErrorKind::NotFound)?;
         }
-        told
+        result
     }
 
     fn sync_directory(&self, directory: &Path) -> io::Result<()> {
         let mut state = self.let_through();
-        let (_, told) = state.operation();
-        told?;
+        let (_, result) = state.operation();
+        result?;
         let State { names, durable_names, .. } = &mut *state;
         durable_names.retain(|path, _| path.parent() != Some(directory));
         let here = names.iter().filter(|(path, _)| path.parent() == Some(directory));
@@ -364,26 +364,26 @@ impl DiskFile for SimulatedFile {
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let mut state = self.check(self.disk.let_through())?;
         state.has_space()?;
-        let (happens, told) = state.operation();
+        let (happens, result) = state.operation();
         if happens {
             state.files[self.file].write(bytes, offset as usize);
         }
-        told
+        result
     }
 
     fn truncate(&self, len: u64) -> io::Result<()> {
         let mut state = self.check(self.disk.let_through())?;
-        let (happens, told) = state.operation();
+        let (happens, result) = state.operation();
         if happens {
             state.files[self.file].truncate(len as usize);
         }
-        told
+        result
     }
 
     fn sync(&self) -> io::Result<()> {
         let mut state = self.check(self.disk.let_through())?;
-        let (_, told) = state.operation();
-        told?;
+        let (_, result) = state.operation();
+        result?;
         state.files[self.file].sync();
         Ok(())
     }

@@ -12,7 +12,7 @@ use openraft::testing::log::{StoreBuilder, Suite};
 use tempfile::TempDir;
 
 use super::super::{LogOptions, LogStore};
-use crate::types::{Applied, LogId, StoredMembership, TypeConfig};
+use crate::types::{EntryOutcomes, LogId, StoredMembership, TypeConfig};
 
 type SnapshotMeta = openraft::alias::SnapshotMetaOf<TypeConfig>;
 type Snapshot = openraft::alias::SnapshotOf<TypeConfig, ()>;
@@ -61,7 +61,7 @@ impl RaftStateMachine<TypeConfig> for Counter {
                 counted.membership = StoredMembership::new(Some(entry.log_id()), members.clone());
             }
             if let Some(responder) = responder {
-                responder.send(Applied::default());
+                responder.send(EntryOutcomes::default());
             }
         }
         Ok(())

@@ -11,21 +11,21 @@ use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
 /// How many ticks pass during the time that the clock is made for.
-const TICKS: u32 = 8;
+const TICKS_PER_TIMEOUT: u32 = 8;
 const PERIOD_MIN: Duration = Duration::from_millis(10);
 const PERIOD_MAX: Duration = Duration::from_secs(1);
 
 /// Wakes everybody who waits for it, again and again.
 #[derive(Debug, Clone)]
-pub(crate) struct Ticks(Arc<Notify>);
+pub(crate) struct CoarseTimer(Arc<Notify>);
 
-impl Ticks {
+impl CoarseTimer {
     /// Starts a clock, on the runtime of the caller, that is fine enough to measure `time`. It stops when nobody holds it
     /// any more.
-    pub(crate) fn start(time: Duration) -> Ticks {
-        let ticks = Ticks(Arc::new(Notify::new()));
-        let weak = Arc::downgrade(&ticks.0);
-        let period = (time / TICKS).clamp(PERIOD_MIN, PERIOD_MAX);
+    pub(crate) fn start(time: Duration) -> CoarseTimer {
+        let timer = CoarseTimer(Arc::new(Notify::new()));
+        let weak = Arc::downgrade(&timer.0);
+        let period = (time / TICKS_PER_TIMEOUT).clamp(PERIOD_MIN, PERIOD_MAX);
         tokio::spawn(async move {
             loop {
                 tokio::time::sleep(period).await;
@@ -33,21 +33,21 @@ impl Ticks {
                 notify.notify_waiters();
             }
         });
-        ticks
+        timer
     }
 
     /// The output of a future, or `None` if the clock ticks before the future is ready.
-    pub(crate) async fn unless_next<F: Future + Unpin>(&self, work: &mut F) -> Option<F::Output> {
-        let mut tick = pin!(self.next());
-        poll_fn(|cx| match Pin::new(&mut *work).poll(cx) {
+    pub(crate) async fn ready_before_tick<F: Future + Unpin>(&self, future: &mut F) -> Option<F::Output> {
+        let mut tick = pin!(self.next_tick());
+        poll_fn(|cx| match Pin::new(&mut *future).poll(cx) {
             Poll::Ready(done) => Poll::Ready(Some(done)),
             Poll::Pending => tick.as_mut().poll(cx).map(|()| None),
         })
         .await
     }
 
-    /// Waits for the next tick after this call.
-    fn next(&self) -> Notified<'_> {
+    /// Waits for the next_tick tick after this call.
+    fn next_tick(&self) -> Notified<'_> {
         self.0.notified()
     }
 }
@@ -57,17 +57,17 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_clock_ticks_until_nobody_holds_it() {
-        let ticks = Ticks::start(Duration::ZERO);
-        let weak = Arc::downgrade(&ticks.0);
-        let (first, second) = (ticks.next(), ticks.next());
+    async fn a_timer_ticks_until_it_is_dropped() {
+        let timer = CoarseTimer::start(Duration::ZERO);
+        let weak = Arc::downgrade(&timer.0);
+        let (first, second) = (timer.next_tick(), timer.next_tick());
         first.await;
         second.await;
-        ticks.next().await;
+        timer.next_tick().await;
         let mut done = std::future::ready(7);
-        assert_eq!(ticks.unless_next(&mut done).await, Some(7));
-        assert_eq!(ticks.unless_next(&mut std::future::pending::<()>()).await, None);
-        drop(ticks);
+        assert_eq!(timer.ready_before_tick(&mut done).await, Some(7));
+        assert_eq!(timer.ready_before_tick(&mut std::future::pending::<()>()).await, None);
+        drop(timer);
         assert!(weak.upgrade().is_none(), "the clock's own task does not hold it between two ticks");
     }
 }

@@ -17,15 +17,15 @@ const PAUSE: Duration = Duration::from_millis(100);
 const WARN_EVERY: Duration = Duration::from_secs(5);
 
 /// Whether the log waits, and whether it still may.
-pub(super) struct Patience {
+pub(super) struct DiskRetry {
     observer: Arc<dyn Observer>,
     waits_for: Mutex<Option<Arc<str>>>,
-    ended: AtomicBool,
+    stopped: AtomicBool,
 }
 
-impl Patience {
+impl DiskRetry {
     pub(super) fn new(observer: Arc<dyn Observer>) -> Self {
-        Patience { observer, waits_for: Mutex::default(), ended: AtomicBool::default() }
+        DiskRetry { observer, waits_for: Mutex::default(), stopped: AtomicBool::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Arc<str>>> {
@@ -38,16 +38,16 @@ impl Patience {
     }
 
     /// Lets no operation wait any more, because the process ends.
-    pub(super) fn end(&self) {
-        self.ended.store(true, Ordering::Relaxed);
+    pub(super) fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
     }
 
     /// Repeats an operation until it succeeds, or fails for a reason that does not pass by itself.
-    pub(super) fn repeat<T>(&self, mut operation: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    pub(super) fn run<T>(&self, mut operation: impl FnMut() -> io::Result<T>) -> io::Result<T> {
         let mut warned: Option<Instant> = None;
         loop {
             let error = match operation() {
-                Err(error) if can_pass(&error) && !self.ended.load(Ordering::Relaxed) => error,
+                Err(error) if can_pass(&error) && !self.stopped.load(Ordering::Relaxed) => error,
                 result => {
                     if warned.is_some() {
                         *self.lock() = None;
