@@ -1,4 +1,4 @@
-//! Whether this node leads, and what changes with it.
+//! Tracks whether this node is leader.
 
 use std::collections::BTreeMap;
 
@@ -13,8 +13,8 @@ use crate::options::NodeOptions;
 use crate::raft::Raft;
 use crate::types::MemberInfo;
 
-/// Tells when this node leads and has applied everything that was acknowledged before it did; and when it does not lead any
-/// more. Keeps the membership's idea of this node true.
+/// Publishes in `ready_term` the term in which this node is leader and has applied every entry that was acknowledged
+/// before, and 0 otherwise. Updates the name and address of this node in the membership.
 pub(crate) async fn watch_leadership(
     raft: Raft,
     log: LogStore,
@@ -32,7 +32,8 @@ pub(crate) async fn watch_leadership(
         if !now.state.is_leader() {
             ready_term.send_replace(0);
         } else if *ready_term.borrow() != term {
-            // Not at once after an election: the leader must have committed an entry of its own term first.
+            // A new leader may read only after it has committed an entry of its own term (section 6.4 of the Raft
+            // dissertation, step 1). This also waits until that entry has been applied.
             if raft.ensure_linearizable(ReadPolicy::ReadIndex).await.is_err() {
                 tokio::time::sleep(std::time::Duration::from_millis(1)).await;
                 continue;
@@ -46,7 +47,7 @@ pub(crate) async fn watch_leadership(
             break;
         }
     }
-    // Replication has ended: by request, or because this node cannot go on.
+    // Replication has ended, by request or because of an error.
     ready_term.send_replace(0);
     if let Err(fatal) = raft.metrics().borrow_watched().running_state.clone()
         && !matches!(fatal, openraft::errors::Fatal::Stopped)
@@ -55,7 +56,7 @@ pub(crate) async fn watch_leadership(
     }
 }
 
-/// A node may be started with another name or address than before.
+/// Updates the membership if this node was started with another name or address than before.
 async fn keep_own_address(raft: &Raft, options: &NodeOptions) {
     let id = *raft.node_id();
     let this = MemberInfo { name: options.name.clone(), raft_address: options.raft_address.clone() };

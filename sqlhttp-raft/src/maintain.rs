@@ -1,7 +1,7 @@
-//! What a node does by the clock: snapshots, cuts of the log, VACUUM and ANALYZE.
+//! Periodic work of a node: snapshots, log compaction, VACUUM and `PRAGMA optimize`.
 //!
-//! A snapshot is the database synced ([`crate::machine`]), so it costs one sync, and no write waits for it. VACUUM and
-//! `PRAGMA optimize` go through the log, so that they happen on every node at the same place.
+//! A snapshot is the synced database ([`crate::machine`]), so it costs one sync, and no write waits for it. VACUUM and
+//! `PRAGMA optimize` are replicated through the log, so that every node runs them at the same index.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -16,11 +16,12 @@ use crate::types::index_of;
 use openraft::async_runtime::WatchReceiver as _;
 
 impl Node {
-    /// Takes a snapshot and cuts the log, so that it keeps `trailing` entries behind the snapshot (by default as
-    /// [`crate::SnapshotPolicy::trailing`] says). `false` if there is nothing new since the last one.
+    /// Takes a snapshot and purges the log up to `trailing` entries before it (by default
+    /// [`crate::SnapshotPolicy::trailing`]). Returns `false` if no command has been applied since the last snapshot.
     ///
     /// # Errors
-    /// [`Error::Sqlite`] if the disk fails, [`Error::Timeout`] if it takes too long, [`Error::Poisoned`].
+    /// [`Error::Sqlite`] if the disk fails, [`Error::Timeout`] if it takes longer than 10 seconds, [`Error::Poisoned`]
+    /// if the node has stopped.
     pub async fn snapshot(&self, trailing: Option<u64>) -> Result<bool, Error> {
         let before = self.inner.machine.last_snapshot();
         if before.is_some_and(|taken| taken.index >= self.inner.database.progress().command_index) {
@@ -33,7 +34,7 @@ impl Node {
         result.map(|()| true)
     }
 
-    /// Takes a snapshot in any case.
+    /// Takes a snapshot even if nothing has been applied since the last one.
     pub(crate) async fn take_snapshot(&self, trailing: u64) -> Result<(), Error> {
         let raft = &self.inner.raft;
         let wanted = self.inner.database.progress().index;
@@ -48,7 +49,7 @@ impl Node {
                     return Ok(());
                 }
                 if snapshot != last {
-                    // One was under way that had begun before, and while it was, openraft took no request for another.
+                    // This snapshot was begun before the request, which openraft has ignored because of it.
                     last = snapshot;
                     raft.trigger().snapshot().await.map_err(|fatal| stopped(&self.inner.database, &fatal))?;
                 }
@@ -69,7 +70,7 @@ impl Node {
         self.inner.raft.trigger().purge_log(upto - 1).await.map_err(|fatal| stopped(&self.inner.database, &fatal))
     }
 
-    /// Takes a snapshot because somebody asks for it.
+    /// Takes a snapshot on request of an operator.
     ///
     /// # Errors
     /// As [`Node::snapshot`].
@@ -91,18 +92,19 @@ impl Node {
     }
 }
 
-/// All tables, whatever this connection has asked of them before: that differs from node to node. With the usual limit on
-/// how much of each is read (<https://sqlite.org/pragma.html#pragma_optimize>).
+/// Checks all tables (0x10000), not only those that this connection has queried, which differ from node to node; runs
+/// ANALYZE where needed (0x02), with a limit on the rows that it reads (0x10). See
+/// <https://sqlite.org/pragma.html#pragma_optimize>.
 const OPTIMIZE: &str = "PRAGMA optimize=0x10012";
 
-/// What a node does by the clock.
+/// The periodic tasks of a node.
 pub(crate) struct Maintenance {
-    // Not the node itself, which could never be dropped then.
+    // Weak, so that the tasks do not keep the node alive.
     node: Weak<NodeInner>,
 }
 
 impl Maintenance {
-    /// Starts to look after a node, on its runtime.
+    /// Starts the periodic tasks on the node's runtime.
     pub(crate) fn start(node: &Node) {
         let options = &node.inner.options;
         let maintenance = || Maintenance { node: Arc::downgrade(&node.inner) };
@@ -168,13 +170,13 @@ fn is_ready_leader(node: &Node) -> bool {
     *node.inner.ready_term.borrow() != 0
 }
 
-/// Whether the log still has an entry in which a failure of this node alone became a result. Other nodes, which may join
-/// later, must not apply that entry: it could succeed there.
+/// Returns whether the log contains an entry whose result includes a failure of this node alone. Nodes that join later
+/// must not apply such an entry, because it could succeed there.
 fn has_local_decision(node: &Node) -> bool {
     node.inner.database.status().decision_index > node.inner.log.status().purged_index
 }
 
-/// Whether enough has happened since the last snapshot.
+/// Returns whether enough entries have been applied since the last snapshot.
 fn is_due(node: &Node) -> bool {
     let policy = node.inner.options.snapshots;
     let last = node.inner.machine.last_snapshot().map_or(node.inner.log.status().purged_index, |taken| taken.index);

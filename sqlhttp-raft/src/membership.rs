@@ -1,4 +1,4 @@
-//! The membership as bytes, which the database and the log keep. openraft promises no stable form of its own.
+//! The encoding of the cluster membership, for the database and the log. openraft has no stable encoding.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -7,24 +7,24 @@ use serde::{Deserialize, Serialize};
 
 use crate::types::{MemberInfo, Membership, StoredMembership, log_id};
 
-/// Who belongs to the cluster. Only ever grows at its end.
+/// The encoded membership. Fields may be added only at its end.
 #[derive(Serialize, Deserialize)]
 struct MembershipRecord {
-    /// The term and the index of the entry that says so.
+    /// The term and the index of the entry that contains the membership; openraft counts indexes from 0.
     stated_in: Option<(u64, u64)>,
-    /// The sets of voters of which each must agree: one, or two while the membership changes (joint consensus, section
-    /// 4.3 of the Raft dissertation).
+    /// The sets of voters, each of which must reach a majority: one set, or two during a membership change (joint
+    /// consensus, section 4.3 of the Raft dissertation).
     voters: Vec<BTreeSet<u64>>,
-    /// Everybody, voter or not.
+    /// All members, voters or not.
     nodes: BTreeMap<u64, MemberInfo>,
 }
 
-/// A membership, and the entry that says so.
+/// Encodes a membership together with the log id of its entry.
 pub(crate) fn encode(membership: &StoredMembership) -> io::Result<Vec<u8>> {
     to_bytes(membership.log_id().map(|id| (id.leader_id.term, id.index)), membership.membership())
 }
 
-/// A membership as its entry carries it.
+/// Encodes a membership for its entry.
 pub(crate) fn encode_members(membership: &Membership) -> io::Result<Vec<u8>> {
     to_bytes(None, membership)
 }
@@ -35,12 +35,12 @@ fn to_bytes(stated_in: Option<(u64, u64)>, membership: &Membership) -> io::Resul
     postcard::to_stdvec(&MembershipRecord { stated_in, voters, nodes }).map_err(io::Error::other)
 }
 
-/// Reads what [`encode_members`] has made.
+/// Decodes the result of [`encode_members`].
 pub(crate) fn decode_members(bytes: &[u8]) -> io::Result<Membership> {
     Ok(decode(bytes)?.membership().clone())
 }
 
-/// No bytes are the membership of a node that belongs to no cluster yet.
+/// Decodes the result of [`encode`]. Empty bytes are the membership of a node that belongs to no cluster.
 pub(crate) fn decode(bytes: &[u8]) -> io::Result<StoredMembership> {
     if bytes.is_empty() {
         return Ok(StoredMembership::default());

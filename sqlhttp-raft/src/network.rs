@@ -1,4 +1,4 @@
-//! The network between nodes. A cluster has one node as yet, and so nobody is ever reached.
+//! Stub: clusters have a single node for now, so every call returns `Unreachable`.
 
 use std::future::Future;
 
@@ -10,7 +10,7 @@ use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, SnapshotRespon
 use crate::machine::DatabaseSnapshot;
 use crate::types::{MemberInfo, TypeConfig, Vote};
 
-/// Makes connections to other nodes.
+/// Creates connections to other nodes.
 pub(crate) struct Network;
 
 /// A connection to another node.

@@ -12,12 +12,13 @@ use sqlhttp_core::Error;
 ///
 /// The methods are called on the threads that do the work, some of them for each write, so they must return quickly.
 pub trait Observer: Send + Sync {
-    /// The log has been synced to disk, which took so long.
+    /// The log has been synced to disk. `took` is the duration of the fsync.
     fn log_synced(&self, took: Duration) {
         let _ = took;
     }
 
-    /// Committed entries have been applied together to the database, which took so long.
+    /// Committed entries have been applied together to the database. `took` is the time from handing them to the writer
+    /// thread to their commit.
     fn entries_applied(&self, took: Duration) {
         let _ = took;
     }
@@ -34,7 +35,7 @@ pub struct NoObserver;
 
 impl Observer for NoObserver {}
 
-/// Something that has happened to a node. Exhaustive, so that an observer without words for a new event does not compile.
+/// Something that has happened to a node. Exhaustive, so that an observer that ignores a new event does not compile.
 #[derive(Debug, Clone, Copy)]
 pub enum Event<'a> {
     /// This node has become leader, and has applied every entry that was acknowledged before.
@@ -59,7 +60,7 @@ pub enum Event<'a> {
         /// Why.
         error: &'a str,
     },
-    /// The database could not be synced when the node was closed. The log still has what is missing.
+    /// The database could not be synced when the node was closed. The next start applies the missing entries from the log.
     CloseNotSynced {
         /// Why.
         error: &'a Error,
@@ -87,7 +88,7 @@ pub enum Event<'a> {
         /// The entry's digest.
         digest: &'a str,
     },
-    /// `raft/skip.json` names an entry that the database has passed.
+    /// `raft/skip.json` names an entry that the database has already applied or skipped.
     SkipFileObsolete {
         /// The file.
         file: &'a Path,

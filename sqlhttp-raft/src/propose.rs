@@ -1,7 +1,8 @@
-//! The context of operation into the log.
+//! Queues operations and proposes log entries.
 //!
-//! Whatever waits is put into one entry. While some entries are on their context, the next gathers: the more there is to do,
-//! the more share an entry, its state in the log, and its sync. Nobody waits for company: an idle node proposes at once.
+//! All queued operations are combined into one entry. While some entries are in flight, the next operations queue up:
+//! under load, more operations share an entry, its append and its fsync (batching, section 10.2.2 of the Raft
+//! dissertation). An operation that arrives while nothing is in flight is proposed at once; no timer delays it.
 
 use std::collections::VecDeque;
 use std::io;
@@ -22,52 +23,52 @@ use crate::timer::CoarseTimer;
 use crate::types::{EntryOutcomes, index_of};
 use crate::waiters::{PendingReply, Waiters, reply};
 
-/// How many pieces of operation share an entry at most.
+/// The maximum number of operations in an entry.
 const OPERATIONS_MAX: usize = 256;
-/// How many bytes of operation share an entry at most; one piece may be longer.
+/// The maximum length of the operations in an entry, in bytes. An entry with a single operation may be longer.
 const ENTRY_BYTES_MAX: usize = 1 << 20;
-/// How many entries are on their context at once: one is written and synced while another is applied.
+/// The maximum number of entries in flight: one is written and synced while another is applied.
 const IN_FLIGHT_MAX: usize = 2;
-/// How long a piece of operation may be, in bytes; a frame of the log cannot be longer than twice that.
+/// The maximum length of an operation, in bytes. A frame of the log is limited to about twice that.
 const OPERATION_BYTES_MAX: usize = 1 << 30;
-/// Before operation of this length is put into the log, its disk is asked for space, bytes.
+/// The length from which an operation is proposed only if the disk has space for it, in bytes.
 const LARGE_BYTES: usize = 1 << 20;
-/// How many pieces of operation may wait.
+/// The maximum number of queued operations.
 const QUEUED_MAX: usize = 4096;
-/// How many bytes of operation may wait.
+/// The maximum length of all operations that are queued or in flight, in bytes.
 const QUEUED_BYTES_MAX: usize = 256 << 20;
-/// How long after its deadline a write_entry that has its state may take to answer by itself.
+/// How long after its deadline a submitted write may take to return its own outcome.
 const APPLY_GRACE: Duration = Duration::from_secs(1);
-/// How soon to ask again for a leader.
+/// The interval between attempts to find a leader.
 pub(crate) const LEADER_POLL: Duration = Duration::from_millis(2);
 
-/// ProposerTask that waits for its state in the log.
+/// An operation that is queued for an entry.
 struct Proposal {
     operation: EncodedOperation,
-    /// Until when it may wait. Once it is in the log, it happens.
+    /// The time until which the operation may be submitted. Once it is in the log, it is applied.
     deadline: Deadline,
     reply: oneshot::Sender<Result<Outcome, Error>>,
     state: Arc<ProposalState>,
     permit: OwnedSemaphorePermit,
 }
 
-/// Where the outcome of a proposal arrives.
+/// Receives the outcome of a proposal.
 type OutcomeReceiver = oneshot::Receiver<Result<Outcome, Error>>;
 
-/// Where operation goes to get into the log.
+/// Accepts operations for the log. Clones share the queue.
 #[derive(Clone)]
 pub(crate) struct Proposer {
     queue: mpsc::Sender<Proposal>,
     queued_bytes: Arc<Semaphore>,
     queued: Arc<AtomicU64>,
     apply_timeout: Duration,
-    /// The clock of the writes without a deadline.
+    /// The timeout of the writes without a deadline.
     timer: CoarseTimer,
     database: Database,
     log: LogStore,
 }
 
-/// The settings that a proposer puts into every entry, and how long a piece of operation waits for its state.
+/// How long an operation may wait to be submitted, and the settings that are copied into every entry.
 #[derive(Clone)]
 pub(crate) struct ProposeSettings {
     apply_timeout: Duration,
@@ -84,17 +85,17 @@ impl ProposeSettings {
     }
 }
 
-/// How far the time of an entry may be ahead of the clock, milliseconds.
+/// How far the time of an entry may be ahead of the clock, in milliseconds.
 const AHEAD_MAX_MS: i64 = 10_000;
 
-/// The time of entries. It never runs backwards, unless the clock was set back by more than [`AHEAD_MAX_MS`].
+/// Assigns times to entries. They never decrease, unless the clock was set back by more than [`AHEAD_MAX_MS`].
 struct EntryClock {
     last_unix_ms: AtomicI64,
     observer: Arc<dyn Observer>,
 }
 
 impl EntryClock {
-    /// A clock for the entries after one of this time.
+    /// Returns a clock that starts at the time of the last entry.
     fn new(last_unix_ms: i64, observer: Arc<dyn Observer>) -> EntryClock {
         EntryClock { last_unix_ms: AtomicI64::new(last_unix_ms), observer }
     }
@@ -107,19 +108,20 @@ impl EntryClock {
         } else {
             last.max(now_unix_ms)
         };
-        // One task proposes, so there is one writer.
+        // Calls are never concurrent: all proposals run on the single-threaded replication runtime, and this does not
+        // await.
         self.last_unix_ms.store(next, Ordering::Relaxed);
         next
     }
 }
 
-/// The time of day, in milliseconds since 1970-01-01 00:00 UTC.
+/// Returns the time of day, in milliseconds since 1970-01-01 00:00 UTC.
 fn now_unix_ms() -> i64 {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// Whether a proposal waits for its state in the log, has one, or was given up by its caller.
+/// Whether a proposal is queued, has been submitted to the log, or was abandoned by its caller.
 #[derive(Debug, Default)]
 struct ProposalState(AtomicU8);
 
@@ -128,19 +130,19 @@ const SUBMITTED: u8 = 1;
 const ABANDONED: u8 = 2;
 
 impl ProposalState {
-    /// Takes the state, unless the caller has given up.
+    /// Marks the proposal as submitted. Returns `false` if the caller has abandoned it.
     fn try_submit(&self) -> bool {
         self.0.compare_exchange(QUEUED, SUBMITTED, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    /// Gives up. `false` if the proposal has its state already.
+    /// Marks the proposal as abandoned. Returns `false` if it has been submitted.
     fn try_abandon(&self) -> bool {
         self.0.compare_exchange(QUEUED, ABANDONED, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 }
 
 impl Proposer {
-    /// Starts to propose, on the runtime of the caller.
+    /// Starts the proposer's task on the current runtime.
     pub(crate) fn start(
         raft: Raft,
         database: Database,
@@ -159,14 +161,17 @@ impl Proposer {
         Proposer { queue, queued_bytes, queued, apply_timeout, timer, database, log }
     }
 
-    /// Puts a piece of operation into the log, and waits until it has been applied. It happens even if the future is dropped,
-    /// unless it still waits for its state.
+    /// Proposes an operation, and waits until it has been applied. Once the operation is submitted it is applied even
+    /// if this future is dropped.
     ///
     /// # Errors
-    /// [`Error::Overloaded`] if too much waits, [`Error::Timeout`] if the deadline passed before there was a state in the
-    /// log, [`Error::Unknown`] if it passed after that, [`Error::Unavailable`] if the node waits for its disk,
-    /// or the disk has no space for operation as large as this,
-    /// [`Error::NoLeader`], [`Error::LeadershipLost`], [`Error::Poisoned`] if this node has stopped.
+    /// * [`Error::Overloaded`]: the queue is full.
+    /// * [`Error::Timeout`]: the deadline passed before the operation was submitted. Nothing was executed.
+    /// * [`Error::Unknown`]: the deadline passed after the operation was submitted. It may still be applied.
+    /// * [`Error::Unavailable`]: the node waits for its disk, or the disk has no space for an operation of this length.
+    /// * [`Error::NoLeader`]: there is no leader, or another node is leader.
+    /// * [`Error::LeadershipLost`]: this node lost the leadership before the entry was committed.
+    /// * [`Error::Poisoned`]: this node has stopped.
     pub(crate) async fn propose(&self, operation: EncodedOperation, deadline: Deadline) -> Result<Outcome, Error> {
         const OVERLOADED: Error = Error::Overloaded("too many writes are waiting");
         if operation.len() > OPERATION_BYTES_MAX {
@@ -191,7 +196,8 @@ impl Proposer {
         self.wait_for_outcome(outcome, &state, deadline).await
     }
 
-    /// Refuses operation for which the log would wait for ever. All that waits counts, this operation included.
+    /// Returns an error if the disk has no space for the operations that are queued or in flight, including the new
+    /// one. The log would wait for space without end.
     fn check_space(&self) -> Result<(), Error> {
         let queued = QUEUED_BYTES_MAX.saturating_sub(self.queued_bytes.available_permits());
         if self.log.lacks_space_for(queued as u64) {
@@ -200,8 +206,8 @@ impl Proposer {
         Ok(())
     }
 
-    /// Waits for the outcome: for a state in the log as long as the options and the deadline allow, and then as long as the
-    /// deadline allows.
+    /// Waits for the outcome. Until the operation is submitted, this waits for at most `apply_timeout`, and not beyond
+    /// the deadline; after that, until [`APPLY_GRACE`] after the deadline.
     async fn wait_for_outcome(
         &self,
         mut outcome: OutcomeReceiver,
@@ -223,8 +229,8 @@ impl Proposer {
         waited.map_or(Err(Error::Unknown), |outcome| outcome.unwrap_or(Err(Error::Closed)))
     }
 
-    /// Waits for the outcome of a write_entry without a deadline: for a state in the log until `submit_by`, or up to a tick
-    /// longer, and then unless the node waits for its disk.
+    /// Waits for the outcome of a write without a deadline. Until the write is submitted, this waits until `submit_by`,
+    /// or up to a tick longer; after that, until the node has to wait for its disk.
     async fn wait_without_deadline(
         &self,
         mut outcome: OutcomeReceiver,
@@ -249,33 +255,33 @@ impl Proposer {
         }
     }
 
-    /// Why a write_entry has got no state in the log.
+    /// The error of an operation that was not submitted in time.
     fn not_submitted(&self) -> Error {
         self.waits_for().map_or(Error::Timeout, Error::Unavailable)
     }
 
-    /// The reason why nothing is written at the moment, if the node waits for its disk.
+    /// The reason why the node writes nothing at the moment, if it waits for its disk.
     fn waits_for(&self) -> Option<Arc<str>> {
         self.database.waits_for().or_else(|| self.log.waits_for())
     }
 
-    /// How many pieces of operation wait for their state.
+    /// The number of operations that are queued.
     pub(crate) fn queued(&self) -> u64 {
         self.queued.load(Ordering::Relaxed)
     }
 }
 
-/// What proposes.
+/// The task that takes operations from the queue and proposes entries.
 struct ProposerTask {
     context: ProposeContext,
     queued: Arc<AtomicU64>,
 }
 
-/// What carries an entry to its end.
+/// The handles and settings that are needed to propose an entry.
 #[derive(Clone)]
 struct ProposeContext {
     raft: Raft,
-    /// Who knows best why nothing goes on.
+    /// Contains the reason if replication has stopped because of the database.
     database: Database,
     settings: ProposeSettings,
     clock: Arc<EntryClock>,
@@ -283,7 +289,7 @@ struct ProposeContext {
 }
 
 impl ProposeContext {
-    /// The conditions of an entry that is proposed now.
+    /// Returns the conditions of an entry that is proposed now.
     fn conditions(&self) -> Conditions {
         let ProposeSettings { foreign_keys, value_bytes_max, .. } = self.settings;
         Conditions { unix_ms: self.clock.next(now_unix_ms()), foreign_keys, value_bytes_max }
@@ -302,7 +308,7 @@ impl ProposerTask {
                     None => return,
                 },
             };
-            // It is never closed.
+            // The semaphore is never closed.
             let Ok(permit) = in_flight.clone().acquire_owned().await else { return };
             let (gathered, did_not_fit) = gather(next, &mut proposals);
             first = did_not_fit;
@@ -320,7 +326,8 @@ impl ProposerTask {
     }
 }
 
-/// Takes what may share an entry. What does not fit any more comes back.
+/// Takes the operations that can share an entry with `first`. Returns the operation that no longer fits, if there is
+/// one.
 fn gather(first: Proposal, proposals: &mut mpsc::Receiver<Proposal>) -> (Vec<Proposal>, Option<Proposal>) {
     let mut bytes = first.operation.len();
     let mut gathered = vec![first];
@@ -335,7 +342,7 @@ fn gather(first: Proposal, proposals: &mut mpsc::Receiver<Proposal>) -> (Vec<Pro
     (gathered, None)
 }
 
-/// Leaves out what nobody waits for any more.
+/// Removes the proposals that were abandoned or have passed their deadline, and marks the others as submitted.
 fn without_abandoned(gathered: Vec<Proposal>) -> Vec<Proposal> {
     let timed = gathered.iter().any(|proposal| proposal.deadline.moment().is_some());
     let now = timed.then(Instant::now);
@@ -350,7 +357,8 @@ fn without_abandoned(gathered: Vec<Proposal>) -> Vec<Proposal> {
     kept
 }
 
-/// Carries operation through the log. Mostly the database has told those who wait before this learns of it.
+/// Proposes an entry and waits until it has been applied. Usually the database's writer has answered the callers
+/// before.
 async fn replicate(context: &ProposeContext, gathered: Vec<Proposal>) {
     let mut operations = Vec::with_capacity(gathered.len());
     let mut replies = VecDeque::with_capacity(gathered.len());
@@ -366,15 +374,15 @@ async fn replicate(context: &ProposeContext, gathered: Vec<Proposal>) {
     match result {
         Ok((applied, log_index)) => {
             applied.outcomes.into_iter().for_each(|outcome| proposal.queue().answer_next(outcome, log_index));
-            // Nobody is left, unless something is wrong with the entry.
+            // All callers have been answered, unless the entry had fewer outcomes than operations.
             proposal.queue().fail_all(&Error::LeadershipLost);
         }
         Err(error) => proposal.queue().fail_all(&error),
     }
 }
 
-/// Writes an entry. While there is no leader, and until a new leader may write_entry, this waits: it takes milliseconds
-/// mostly.
+/// Appends an entry to the log and waits until it has been applied. If there is no leader, or a new leader cannot write
+/// yet, tries again until the timeout; an election usually takes milliseconds.
 async fn write_entry(context: &ProposeContext, command: Command) -> Result<(EntryOutcomes, u64), Error> {
     let ProposeContext { raft, database, settings: ProposeSettings { apply_timeout: leader_timeout, .. }, .. } =
         context;

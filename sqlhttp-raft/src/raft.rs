@@ -6,7 +6,7 @@ use sqlhttp_core::{Database, Error};
 use crate::machine::StateMachine;
 use crate::types::TypeConfig;
 
-/// This node's part in Raft.
+/// This node's handle to openraft.
 pub(crate) type Raft = openraft::Raft<TypeConfig, StateMachine>;
 
 /// The error of a request to a node whose replication has stopped for good.

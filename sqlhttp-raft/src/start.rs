@@ -1,4 +1,4 @@
-//! How a node starts: what is on disk is opened and checked, then Raft begins.
+//! Starts a node: opens and checks its files, then starts Raft.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -26,10 +26,10 @@ use crate::timer::CoarseTimer;
 use crate::types::MemberInfo;
 use crate::waiters::Waiters;
 
-/// The number of the first node of a cluster. Numbers are never used again; names may be.
+/// The Raft id of the first node of a cluster. Ids are never reused; names may be.
 const FIRST_NODE_ID: u64 = 1;
 
-/// Why a node cannot start.
+/// Why a node could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// Another process uses the directory.
@@ -38,28 +38,28 @@ pub enum StartError {
     /// A file operation failed.
     #[error("{action} {path}: {source}")]
     Io {
-        /// What was attempted.
+        /// The operation.
         action: &'static str,
-        /// On which file.
+        /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// The log is damaged or cannot be read. The text names the file and the offset.
+    /// The log is damaged or cannot be read. The text contains the file and the offset.
     #[error("{0}")]
     Log(String),
     /// The database cannot be opened.
     #[error("{file}: {source}")]
     Database {
-        /// Its file.
+        /// The database file.
         file: PathBuf,
-        /// Why.
+        /// The database's error.
         source: Error,
     },
-    /// An operator asks for a recovery, which there is not yet.
+    /// `raft/peers.json` requests a recovery, which is not supported yet.
     #[error("{0} asks for a recovery, which is not supported yet; remove it to start without")]
     Recovery(PathBuf),
-    /// An operator asks to pass over an entry of a log that other nodes have too.
+    /// `raft/skip.json` names an entry, but there are other voters, which would apply it.
     #[error("{0} asks to pass over an entry, which is refused where there are other voters; remove it")]
     SkipFile(PathBuf),
     /// The log and the database come from different nodes.
@@ -68,14 +68,14 @@ pub enum StartError {
          back together, or restore this node from a backup"
     )]
     Mixed(PathBuf, PathBuf),
-    /// Raft refuses what it finds.
+    /// openraft returned an error.
     #[error("raft: {0}")]
     Raft(String),
 }
 
 impl Node {
-    /// Starts a node on what its directory holds: an empty one becomes a cluster of one node. It leads a moment later; see
-    /// [`Node::status`].
+    /// Starts a node on the contents of its directory. An empty directory becomes a cluster of one node. The node
+    /// becomes leader shortly after this returns; see [`Node::status`].
     ///
     /// # Errors
     /// See [`StartError`].
@@ -100,7 +100,7 @@ impl Node {
     }
 }
 
-/// The entry that an operator wants passed over, if there is one.
+/// Reads `raft/skip.json`, if it exists.
 fn read_skip(options: &NodeOptions, database: &Database) -> Result<Option<SkipFile>, StartError> {
     let file = options.directory.join("raft").join("skip.json");
     let skip = skip::read(&file).map_err(|source| io_error("read", &file, source))?;
@@ -111,7 +111,7 @@ fn read_skip(options: &NodeOptions, database: &Database) -> Result<Option<SkipFi
         Some(skip) if skip.index <= progress.index => {
             let (index, applied_index) = (skip.index, progress.index);
             options.observer.event(&Event::SkipFileObsolete { file: &file, index, applied_index });
-            // After a power cut the entry may have to be passed over again.
+            // After a power cut the entry may have to be skipped again.
             Ok(Some(skip))
         }
         skip => Ok(skip),
@@ -132,9 +132,10 @@ fn open(options: &NodeOptions) -> Result<(LogStore, Database), StartError> {
         LogError::InUse => StartError::InUse(options.directory.clone()),
         other => StartError::Log(other.to_string()),
     };
-    // Read and checked before anything is written anywhere: who has to repair something needs it as it was.
+    // The log is read and checked before anything is written to the directory, so that a damaged log stays as it was
+    // for a repair.
     let checked = CheckedLog::check(log_options).map_err(refused)?;
-    // Only now is it certain that nobody else uses them.
+    // The lock of the log is held now, so no other process uses these files.
     remove_leftovers(&options.directory).map_err(|source| io_error("clean up", &options.directory, source))?;
     let file = options.directory.join("db.sqlite");
     let database_options = sqlhttp_core::Options {
@@ -147,7 +148,8 @@ fn open(options: &NodeOptions) -> Result<(LogStore, Database), StartError> {
     };
     let database =
         Database::open(file.clone(), database_options).map_err(|source| StartError::Database { file, source })?;
-    // An entry is synced before it is applied, so the log of a healthy node never ends before what has been applied.
+    // In a cluster of one node an entry is committed, and so applied, only after this node has synced it. The log of a
+    // healthy node therefore contains every applied entry.
     let log = checked.open(database.progress().index).map_err(refused)?;
     if let Some(identity) = log.identity() {
         let known = database.progress().log;
@@ -163,7 +165,7 @@ pub(crate) fn log_directory(options: &NodeOptions) -> PathBuf {
     options.directory.join("raft").join("log")
 }
 
-/// Removes what a crash has left of files that were to be loaded or sent.
+/// Removes the files that an interrupted load, boot or download has left.
 fn remove_leftovers(directory: &Path) -> io::Result<()> {
     for entry in std::fs::read_dir(directory)? {
         let entry = entry?;
@@ -182,7 +184,7 @@ fn io_error(action: &'static str, path: &Path, source: io::Error) -> StartError 
     StartError::Io { action, path: path.to_owned(), source }
 }
 
-/// Begins to replicate.
+/// Starts openraft and the proposer, on the current runtime.
 async fn start_raft(
     options: NodeOptions,
     database: Database,
@@ -197,7 +199,7 @@ async fn start_raft(
         .await
         .map_err(|error| failed(&error))?;
     if raft.is_initialized().await.map_err(|error| failed(&error))? {
-        // There is nobody to hear from, so there is nothing to wait for.
+        // A sole voter wins its election at once, so it does not have to wait for an election timeout.
         if raft.voter_ids().eq([FIRST_NODE_ID]) {
             raft.trigger().elect(false).await.map_err(|error| failed(&error))?;
         }
@@ -220,10 +222,10 @@ fn config(options: &NodeOptions) -> Result<Config, openraft::ConfigError> {
         election_timeout_max: election.saturating_mul(2),
         max_payload_entries: 1024,
         enable_pre_vote: Some(true),
-        // A leader that is restored without an election could answer a linearizable read from a state older than what it
-        // acknowledged: commits of the database are not synced.
+        // A leader that is restored without an election could answer a linearizable read from a state older than what
+        // it has acknowledged, because the commits of the database are not synced.
         enable_leader_restore: Some(false),
-        // Snapshots and cuts of the log are this crate's own affair: see `maintain`.
+        // Snapshots are taken and the log is purged by `maintain`.
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: u64::MAX,
         ..Config::default()

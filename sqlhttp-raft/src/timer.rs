@@ -1,5 +1,5 @@
-//! A clock that all waiting writes share. A timer of its own for each write costs more than all the rest of the waiting,
-//! and hardly any write waits until its timer fires.
+//! A timer that all waiting writes share. A Tokio timer for each write costs more than the rest of the wait, and few
+//! writes wait until their timer fires.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -10,18 +10,18 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
-/// How many ticks pass during the time that the clock is made for.
+/// The number of ticks during the time that the timer measures.
 const TICKS_PER_TIMEOUT: u32 = 8;
 const PERIOD_MIN: Duration = Duration::from_millis(10);
 const PERIOD_MAX: Duration = Duration::from_secs(1);
 
-/// Wakes everybody who waits for it, again and again.
+/// Wakes all waiting futures at every tick. Clones share the timer.
 #[derive(Debug, Clone)]
 pub(crate) struct CoarseTimer(Arc<Notify>);
 
 impl CoarseTimer {
-    /// Starts a clock, on the runtime of the caller, that is fine enough to measure `time`. It stops when nobody holds it
-    /// any more.
+    /// Starts a timer on the current runtime, which ticks often enough to measure `time`. It stops when all its clones
+    /// are dropped.
     pub(crate) fn start(time: Duration) -> CoarseTimer {
         let timer = CoarseTimer(Arc::new(Notify::new()));
         let weak = Arc::downgrade(&timer.0);
@@ -36,7 +36,7 @@ impl CoarseTimer {
         timer
     }
 
-    /// The output of a future, or `None` if the clock ticks before the future is ready.
+    /// Returns the output of a future, or `None` if the timer ticks before the future is ready.
     pub(crate) async fn ready_before_tick<F: Future + Unpin>(&self, future: &mut F) -> Option<F::Output> {
         let mut tick = pin!(self.next_tick());
         poll_fn(|cx| match Pin::new(&mut *future).poll(cx) {
@@ -46,7 +46,7 @@ impl CoarseTimer {
         .await
     }
 
-    /// Waits for the next_tick tick after this call.
+    /// Waits for the next tick after this call.
     fn next_tick(&self) -> Notified<'_> {
         self.0.notified()
     }

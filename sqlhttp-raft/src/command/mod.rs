@@ -1,18 +1,19 @@
-//! What an entry of the log carries, in the form in which it is written, sent and applied.
+//! The contents of a log entry, in the form in which they are written, sent and applied.
 //!
 //! ```text
 //! version     1 byte, now 2
 //! checksum    4 bytes, little-endian: CRC-32 of everything after it
 //! database    the name of the database,
-//! conditions  the time, the setting of foreign keys, the longest value (not in version 1), and
-//! operations       what to do, in postcard's encoding (<https://postcard.jamesmunns.com/wire-format>)
+//! conditions  the time, whether foreign keys are enforced, the maximum length of a value (absent in version 1), and
+//! operations  what to do, in postcard's encoding (<https://postcard.jamesmunns.com/wire-format>)
 //! ```
 //!
-//! Version 1 is still read: its batches carry their own time, and run under the options of the node.
+//! Version 1 can still be read: its batches contain their own time, and run under the options of the node.
 //!
-//! Enums of the encoding only ever grow at their end, so that a newer program reads what an older one has written. Each
-//! node that proposes an entry encodes it once; the same bytes go to the log and to other nodes. What is large and repeats
-//! itself (the same statement a hundred times) is compressed: that is quicker than to write and to send it.
+//! The enums of the encoding are extended only at their end, so that a newer program can read what an older one has
+//! written. The node that proposes an entry encodes it once; the same bytes are written to the log and sent to other
+//! nodes. Large and repetitive operations (the same statement a hundred times) are compressed, because that takes less
+//! time than writing and sending the plain bytes.
 
 mod operation;
 mod wire;
@@ -30,34 +31,34 @@ pub(crate) use self::operation::Operation;
 pub(crate) use self::wire::EncodedOperation;
 use self::wire::{WireConditions, encode, read_body};
 
-/// The name of the only database there is as yet. Its place in every entry is there already.
+/// The name of the database. A node has one database for now; every entry contains the name, so that there can be more.
 pub(crate) const DATABASE: &str = "main";
 
 const VERSION: u8 = 2;
-/// The oldest version that is read.
+/// The oldest version that can be read.
 const VERSION_MIN: u8 = 1;
 const HEAD_BYTES: usize = 5;
 
-/// A number that this node gives to each entry that it proposes. It means nothing to other nodes and to later starts of
-/// this one, so it is not part of the encoded command.
+/// A number that this node assigns to each entry that it proposes. It has no meaning to other nodes or after a restart,
+/// so it is not part of the encoded command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct ProposalId(pub(crate) u64);
 
-/// The operation of one entry. Cheap to clone.
+/// The replicated contents of one entry. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Command {
     bytes: Arc<[u8]>,
     operations: Arc<[Operation]>,
-    /// The conditions under which its batches run; `None` in version 1.
+    /// The conditions under which the batches run; `None` in version 1.
     conditions: Option<Conditions>,
-    /// How many bytes it would take if nothing were compressed, about.
+    /// The approximate length of the encoding without compression, in bytes.
     len_plain: usize,
-    /// Under which id its callers wait on this node; not encoded.
+    /// The id under which the callers wait in [`crate::waiters`]; `None` unless this process has proposed the command.
     proposal: Option<ProposalId>,
 }
 
 impl Command {
-    /// All this operation as one entry.
+    /// Combines operations into the command of one entry.
     pub(crate) fn new(
         database: &str,
         conditions: Conditions,
@@ -68,7 +69,7 @@ impl Command {
             operations.iter().map(|operation| operation.bytes.len()).sum::<usize>() + database.len() + HEAD_BYTES + 40;
         let mut bytes = Vec::with_capacity(length);
         bytes.extend([VERSION, 0, 0, 0, 0]);
-        // A sequence is its length and then its items, so encoded items are put together as they are.
+        // postcard encodes a sequence as its length and then its items, so encoded items can be concatenated.
         let Conditions { unix_ms, foreign_keys, value_bytes_max } = conditions;
         let written = WireConditions { unix_ms, foreign_keys, value_bytes_max };
         bytes = encode(&(database, written, operations.len()), bytes)?;
@@ -79,46 +80,46 @@ impl Command {
         Ok(Command { bytes: bytes.into(), operations, conditions: Some(conditions), len_plain, proposal: None })
     }
 
-    /// The conditions under which its batches run; `None` if it is of version 1.
+    /// The conditions under which the batches run; `None` in version 1.
     pub(crate) fn conditions(&self) -> Option<Conditions> {
         self.conditions
     }
 
-    /// Eight hexadecimal digits that tell this command from others at the same place of a log.
+    /// Returns eight hexadecimal digits that distinguish this command from others with the same index.
     pub(crate) fn digest(&self) -> String {
         format!("{:08x}", crc32fast::hash(&self.bytes))
     }
 
-    /// Sets the id under which the callers of this command wait on this node.
+    /// Sets the id under which the callers of this command wait.
     pub(crate) fn proposed_as(self, id: ProposalId) -> Command {
         Command { proposal: Some(id), ..self }
     }
 
-    /// The id under which the callers of this command wait on this node. `None` if this node has not proposed it since it
-    /// started.
+    /// The id under which the callers of this command wait. `None` unless this process has proposed the command.
     pub(crate) fn proposal(&self) -> Option<ProposalId> {
         self.proposal
     }
 
-    /// The encoded form.
+    /// The encoded command.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// What it takes in memory, about, bytes: a batch is some small pieces of memory, each with its overhead.
+    /// The approximate memory that the command takes, in bytes. A batch consists of many small allocations, each with
+    /// its overhead.
     pub(crate) fn bytes_in_memory(&self) -> usize {
         self.bytes.len() + self.len_plain * 2 + self.operations.len() * 512
     }
 
-    /// What it does.
+    /// The operations, in the order in which they are applied.
     pub(crate) fn operations(&self) -> &[Operation] {
         &self.operations
     }
 
-    /// Reads the encoded form.
+    /// Decodes a command.
     ///
     /// # Errors
-    /// The bytes are no command, damaged, of a version that this program does not know, or for another database.
+    /// `InvalidData` if the bytes are truncated, damaged, of an unknown version, or for another database.
     pub(crate) fn from_bytes(bytes: Vec<u8>) -> io::Result<Command> {
         let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
         let Some((&[version, checksum @ ..], body)) = bytes.split_first_chunk::<HEAD_BYTES>() else {

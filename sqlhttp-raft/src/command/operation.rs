@@ -1,22 +1,22 @@
-//! What an entry of the log does.
+//! The operations that an entry can contain.
 
 use std::sync::Arc;
 
 use sqlhttp_core::Batch;
 
-/// Something that an entry does.
+/// An operation of an entry.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Operation {
     /// Runs a batch.
     Batch {
         batch: Arc<Batch>,
-        /// It does not share its transaction.
+        /// Whether the batch runs in a transaction of its own.
         exclusive: bool,
-        /// How many steps of SQLite's virtual machine it may take; 0 for no limit.
+        /// The maximum number of SQLite virtual machine steps; 0 for no limit.
         steps_max: u64,
     },
-    /// Takes a place in the log, and does nothing.
+    /// Changes nothing. Its callers wait until everything before it in the log has been applied.
     Barrier,
-    /// Replaces all content by this database file.
+    /// Replaces all content by that of this database file.
     Replace(Arc<[u8]>),
 }

@@ -40,7 +40,7 @@ fn what_is_encoded_is_read() {
     assert_eq!(read.conditions(), Some(CONDITIONS));
 }
 
-/// Logs that have been written must stay readable.
+/// Existing logs must stay readable.
 #[test]
 fn the_format_does_not_change() {
     let batch = Arc::new(Batch {
@@ -105,7 +105,7 @@ fn what_does_not_repeat_itself_is_not() {
     assert_eq!(encoded.bytes, postcard::to_stdvec(&WireOperation::from(&encoded.operation)).unwrap());
 }
 
-/// What a peer sends may claim anything.
+/// Bytes from another node are untrusted.
 #[test]
 fn nonsense_in_compressed_work_is_refused() {
     let compressed = |plain: &[u8]| {

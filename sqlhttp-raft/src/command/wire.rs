@@ -1,4 +1,4 @@
-//! The encoding of an entry's operations and conditions: postcard, and LZ4 where it pays.
+//! The encoding of an entry's operations and conditions: postcard, and LZ4 for large repetitive operations.
 
 use std::io;
 use std::sync::Arc;
@@ -8,12 +8,12 @@ use sqlhttp_core::{Action, Batch, Conditions, Step};
 
 use super::operation::Operation;
 
-/// Operation that takes fewer bytes is never compressed.
+/// Shorter operations are never compressed.
 const COMPRESSED_BYTES_MIN: usize = 1 << 10;
-/// Operation that takes more is not either: it would take the time of others.
+/// Longer operations are never compressed, because compressing them would delay other requests.
 const COMPRESSED_BYTES_MAX: usize = 4 << 20;
 
-/// One piece of operation, encoded.
+/// An encoded operation.
 #[derive(Debug)]
 pub(crate) struct EncodedOperation {
     pub(super) operation: Operation,
@@ -22,10 +22,10 @@ pub(crate) struct EncodedOperation {
 }
 
 impl EncodedOperation {
-    /// Encodes a piece of operation.
+    /// Encodes an operation.
     ///
     /// # Errors
-    /// postcard's, which does not fail when it writes to memory.
+    /// postcard's errors. It does not fail when it writes to memory.
     pub(crate) fn new(operation: Operation) -> io::Result<EncodedOperation> {
         let plain = encode(&WireOperation::from(&operation), Vec::with_capacity(len_of(&operation)))?;
         let len_plain = plain.len();
@@ -33,23 +33,23 @@ impl EncodedOperation {
         Ok(EncodedOperation { operation, bytes, len_plain })
     }
 
-    /// How many bytes it takes before it is compressed.
+    /// The length before compression, in bytes.
     pub(crate) fn len(&self) -> usize {
         self.len_plain
     }
 }
 
-/// Operation as it is written: what [`Operation`] is, or the same compressed.
+/// The encoding of an [`Operation`], possibly compressed.
 #[derive(Serialize, Deserialize)]
 pub(super) enum WireOperation<'a> {
-    /// Of version 1: without a limit.
+    /// Version 1: a batch without a limit of steps.
     Batch {
         batch: Arc<Batch>,
         exclusive: bool,
     },
     Barrier,
     Replace(Arc<[u8]>),
-    /// LZ4, its length before that in front; what was compressed is one of the others.
+    /// One of the other variants, compressed with LZ4, preceded by its uncompressed length.
     Compressed(&'a [u8]),
     Limited {
         batch: Arc<Batch>,
@@ -58,7 +58,7 @@ pub(super) enum WireOperation<'a> {
     },
 }
 
-/// The conditions as they are written.
+/// The encoding of [`Conditions`].
 #[derive(Serialize, Deserialize)]
 pub(super) struct WireConditions {
     pub(super) unix_ms: i64,
@@ -79,7 +79,7 @@ impl From<&Operation> for WireOperation<'_> {
 }
 
 impl WireOperation<'_> {
-    /// The operation; adds to `len_plain` what it takes beyond what is written.
+    /// Decodes the operation. Adds the number of bytes that decompression has added to `len_plain`.
     pub(super) fn read(self, len_plain: &mut usize) -> io::Result<Operation> {
         match self {
             WireOperation::Batch { batch, exclusive } => Ok(Operation::Batch { batch, exclusive, steps_max: 0 }),
@@ -104,7 +104,7 @@ impl WireOperation<'_> {
     }
 }
 
-/// The length of a piece of operation when it is encoded, about.
+/// Returns the approximate length of an operation's encoding, in bytes.
 fn len_of(operation: &Operation) -> usize {
     let len_of_step = |step: &Step| match &step.action {
         Action::Run { sql, bindings } => sql.len() + 24 * bindings.entries.len() + 16,
@@ -118,12 +118,12 @@ fn len_of(operation: &Operation) -> usize {
     }
 }
 
-/// Appends the encoded form of a value.
+/// Appends the encoding of a value to `bytes`.
 pub(super) fn encode(value: &impl Serialize, bytes: Vec<u8>) -> io::Result<Vec<u8>> {
     postcard::serialize_with_flavor(value, Appended(bytes)).map_err(io::Error::other)
 }
 
-/// A vector that postcard appends to. (postcard's own flavors append byte by byte, or to an empty vector only.)
+/// A vector that postcard appends to. (postcard's own flavors append byte by byte, or write to an empty vector only.)
 struct Appended(Vec<u8>);
 
 impl postcard::ser_flavors::Flavor for Appended {
@@ -144,7 +144,7 @@ impl postcard::ser_flavors::Flavor for Appended {
     }
 }
 
-/// The same in fewer bytes, if that is worth it.
+/// Returns the compressed form of an encoded operation, or `None` if it would save less than a quarter.
 fn compress(plain: &[u8]) -> io::Result<Option<Vec<u8>>> {
     if !(COMPRESSED_BYTES_MIN..=COMPRESSED_BYTES_MAX).contains(&plain.len()) {
         return Ok(None);
@@ -156,7 +156,7 @@ fn compress(plain: &[u8]) -> io::Result<Option<Vec<u8>>> {
     postcard::to_stdvec(&WireOperation::Compressed(&compressed)).map(Some).map_err(io::Error::other)
 }
 
-/// The parts of a command's body.
+/// The parts of a command's body: the name of the database, the conditions and the operations.
 pub(super) type Body<'b> = (&'b str, Option<Conditions>, Vec<WireOperation<'b>>);
 
 pub(super) fn read_body(version: u8, body: &[u8]) -> postcard::Result<Body<'_>> {

@@ -1,4 +1,4 @@
-//! Frames: what a segment consists of.
+//! The frames of a segment. The format is described in [`crate::log`].
 
 use std::io;
 
@@ -8,23 +8,23 @@ use crate::command::Command;
 use crate::membership;
 use crate::types::{Entry, LogId, Vote, log_id};
 
-/// Length, kind, durable, and the CRCs of header and body.
+/// The length of a frame's header, in bytes: length, kind, durable, and the CRCs of header and body.
 pub(super) const HEADER_BYTES: usize = 17;
-/// What the header's CRC covers, besides where the frame stands.
+/// The number of bytes of the header that its CRC covers. (The segment's number and the offset are part of it, too.)
 const COVERED_BYTES: usize = 9;
-/// A frame's body may have this many bytes.
+/// The maximum length of a frame's body, in bytes.
 pub(super) const BODY_BYTES_MAX: usize = u32::MAX as usize / 2;
 
-/// What a frame says.
+/// The contents of a frame.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Frame {
     Entry(Entry),
-    /// Entries after this one are no more; all, if there is none.
+    /// Removes the entries after this one; all entries, if it is `None`.
     Truncate(Option<LogId>),
     Purge(LogId),
     Vote(Vote),
     Committed(LogId),
-    /// A segment follows.
+    /// The last frame of a segment that others follow.
     SegmentEnd,
 }
 
@@ -35,28 +35,28 @@ const VOTE: u8 = 4;
 const COMMITTED: u8 = 5;
 const END: u8 = 6;
 
-/// A valid frame as it stands in a segment.
+/// A valid frame in the bytes of a segment.
 #[derive(Debug)]
 pub(super) struct FrameRef<'b> {
     pub(super) kind: u8,
-    /// Up to which offset the segment was durable when this was written.
+    /// The offset up to which the segment was durable when the frame was written.
     pub(super) durable: u32,
     pub(super) body: &'b [u8],
 }
 
 impl FrameRef<'_> {
-    /// How many bytes it takes.
+    /// The length of the frame, in bytes.
     pub(super) fn len(&self) -> usize {
         HEADER_BYTES + self.body.len()
     }
 
-    /// The id of the entry that it holds, if it holds one.
+    /// Returns the id of the entry that the frame contains, if it contains one.
     pub(super) fn entry_id(&self) -> Option<LogId> {
         if self.kind == ENTRY { read_log_id(&mut &*self.body) } else { None }
     }
 }
 
-/// Appends a frame to `out`, the first byte of which will stand at `base` in segment `number`.
+/// Appends an encoded frame to `out`, whose first byte belongs at offset `base` of segment `number`.
 ///
 /// # Errors
 /// The entry is too long.
@@ -84,14 +84,14 @@ pub(super) fn encode(out: &mut Vec<u8>, frame: &Frame, number: u64, base: u64, d
     Ok(())
 }
 
-/// The frame that begins at `at` in these bytes, the first of which stands at `base` in segment `number`; `None` if there
-/// is no valid one.
+/// Returns the frame that begins at `bytes[at]`, or `None` if there is no valid one. `bytes` begins at offset `base` of
+/// segment `number`.
 pub(super) fn decode_at(bytes: &[u8], number: u64, base: u64, at: usize) -> Option<FrameRef<'_>> {
     let offset = base + at as u64;
     let header = bytes.get(at..at.checked_add(HEADER_BYTES)?)?;
     let number_at = |at: usize| Some(u32::from_le_bytes(header.get(at..at + 4)?.try_into().ok()?));
     let kind = header[4];
-    // Before anything is looked at that costs more: a search tries every offset, of bytes that a client may have chosen.
+    // The cheap checks come first: a search for frames tries every offset of bytes that a client may have chosen.
     if !(ENTRY..=END).contains(&kind) || checksum(number, offset, &header[..COVERED_BYTES]) != number_at(COVERED_BYTES)?
     {
         return None;
@@ -152,10 +152,10 @@ fn write_body(out: &mut Vec<u8>, frame: &Frame) -> io::Result<u8> {
     })
 }
 
-/// Reads a valid frame.
+/// Decodes the contents of a valid frame.
 ///
 /// # Errors
-/// It makes no sense, although its checksum is right: another program has written it, or there is a bug.
+/// The contents are malformed although their checksum is right: another program has written them, or there is a bug.
 pub(super) fn parse(found: &FrameRef<'_>) -> io::Result<Frame> {
     let malformed = || io::Error::new(io::ErrorKind::InvalidData, "a frame makes no sense");
     let mut rest = found.body;

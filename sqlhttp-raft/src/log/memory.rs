@@ -1,4 +1,4 @@
-//! What is sources of the log without reading it: where each entry stands, the recent entries themselves, and the state.
+//! The part of the log that is in memory: its state, the location of every entry, and the most recent entries.
 
 use std::collections::VecDeque;
 use std::io;
@@ -11,10 +11,10 @@ use super::frame::{self, Frame};
 use super::state::LogState;
 use crate::types::{Entry, LogId};
 
-/// What an entry takes in memory besides its command, about, bytes.
+/// The approximate memory that an entry takes without its command, in bytes.
 const ENTRY_BYTES: usize = 128;
 
-/// Where a frame stands.
+/// The location of an entry's frame on disk.
 #[derive(Clone)]
 pub(super) struct EntryLocation {
     pub(super) number: u64,
@@ -24,10 +24,10 @@ pub(super) struct EntryLocation {
 }
 
 impl EntryLocation {
-    /// Reads the entry that stands here.
+    /// Reads the entry.
     ///
     /// # Errors
-    /// The disk's, or there is no valid entry (any more).
+    /// The disk fails, or there is no valid entry at this location (any more).
     pub(super) fn read(&self) -> io::Result<Entry> {
         let mut bytes = vec![0; self.len as usize];
         self.file.read_exact_at(&mut bytes, self.offset)?;
@@ -42,27 +42,27 @@ impl EntryLocation {
     }
 }
 
-/// An entry: where it stands once it is written, and itself as long as it is kept.
+/// An entry of the log: its location once it has been written, and the entry itself while it is cached.
 struct Slot {
     id: LogId,
     location: Option<EntryLocation>,
     entry: Option<Entry>,
 }
 
-/// An entry as a reader finds it.
+/// Where a reader gets an entry from.
 pub(super) enum EntrySource {
     Cached(Entry),
     OnDisk(EntryLocation),
 }
 
-/// What is sources of the log.
+/// The part of the log that is in memory.
 #[derive(Default)]
 pub(super) struct InMemoryLog {
     pub(super) state: LogState,
-    /// From the first entry that is there to the last, without gaps.
+    /// All entries that have not been purged, in order and without gaps.
     slots: VecDeque<Slot>,
     cached_bytes: usize,
-    /// Slots before this one keep no entry.
+    /// The entries before this slot are not cached.
     cached_from: usize,
 }
 
@@ -71,20 +71,20 @@ impl InMemoryLog {
         InMemoryLog { state, ..InMemoryLog::default() }
     }
 
-    /// The index of the first entry that is there, or of the one that comes next.
+    /// The openraft index (from 0) of the first entry, or of the next entry if there is none.
     pub(super) fn first_index(&self) -> u64 {
         self.slots.front().map_or(self.state.next_index(), |slot| slot.id.index)
     }
 
-    /// Whether there is any entry.
+    /// Whether there are no entries.
     pub(super) fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }
 
-    /// Adds an entry behind the last.
+    /// Appends an entry that has not been written yet.
     ///
     /// # Errors
-    /// Its index is not the next.
+    /// The entry does not have the next index.
     pub(super) fn append(&mut self, entry: Entry) -> io::Result<()> {
         let id = entry.log_id();
         self.check_next(id)?;
@@ -94,10 +94,10 @@ impl InMemoryLog {
         Ok(())
     }
 
-    /// Adds an entry that stands in a segment already.
+    /// Appends an entry that is on disk.
     ///
     /// # Errors
-    /// Its index is not the next.
+    /// The entry does not have the next index.
     pub(super) fn append_located(&mut self, id: LogId, location: EntryLocation) -> io::Result<()> {
         self.check_next(id)?;
         self.slots.push_back(Slot { id, location: Some(location), entry: None });
@@ -108,7 +108,7 @@ impl InMemoryLog {
 
     fn check_next(&self, id: LogId) -> io::Result<()> {
         let next = self.state.next_index();
-        // A log whose beginning was never here begins anywhere.
+        // The first entry of an empty log can have any index.
         if id.index == next || self.state.last.is_none() {
             return Ok(());
         }
@@ -116,7 +116,7 @@ impl InMemoryLog {
         Err(io::Error::new(io::ErrorKind::InvalidData, why))
     }
 
-    /// Entries after this one are no more; all, if there is none.
+    /// Removes the entries after `last`; all entries, if it is `None`.
     pub(super) fn truncate_after(&mut self, last: Option<LogId>) {
         let stays = |slot: &Slot| last.is_some_and(|last| slot.id.index <= last.index);
         while self.slots.back().is_some_and(|slot| !stays(slot)) {
@@ -128,7 +128,7 @@ impl InMemoryLog {
         self.state.truncate_after(last);
     }
 
-    /// Entries up to this one are no more.
+    /// Removes the entries up to `upto`.
     pub(super) fn purge(&mut self, upto: LogId) {
         while self.slots.front().is_some_and(|slot| slot.id.index <= upto.index) {
             if let Some(entry) = self.slots.pop_front().and_then(|slot| slot.entry) {
@@ -139,7 +139,7 @@ impl InMemoryLog {
         self.state.purge(upto);
     }
 
-    /// An entry is written. It may have been truncated meanwhile.
+    /// Sets the location of an entry that has been written, unless it has been truncated meanwhile.
     pub(super) fn set_location(&mut self, id: LogId, location: EntryLocation) {
         if let Some(slot) = self.slot_mut(id.index).filter(|slot| slot.id == id) {
             slot.location = Some(location);
@@ -151,7 +151,7 @@ impl InMemoryLog {
         self.slots.get_mut(usize::try_from(index.checked_sub(first)?).ok()?)
     }
 
-    /// Lets go of the oldest entries that can be read again, until no more than these bytes are kept.
+    /// Removes the oldest written entries from the cache, until the cached ones take at most `bytes_max` bytes.
     pub(super) fn evict(&mut self, bytes_max: usize) {
         while self.cached_bytes > bytes_max {
             let Some(slot) = self.slots.get_mut(self.cached_from).filter(|slot| slot.location.is_some()) else {
@@ -162,8 +162,8 @@ impl InMemoryLog {
         }
     }
 
-    /// The entries of these indexes, as far as they are there and together take no more than about these bytes; at least
-    /// one.
+    /// Returns the entries from `from` to before `to`, up to about `bytes_max` bytes but at least one, as far as they
+    /// are in the log.
     pub(super) fn get(&self, from: u64, to: u64, bytes_max: usize) -> Vec<EntrySource> {
         let Some(first) = self.slots.front().map(|slot| slot.id.index) else { return Vec::new() };
         let skip = usize::try_from(from.saturating_sub(first)).unwrap_or(usize::MAX);

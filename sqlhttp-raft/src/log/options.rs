@@ -1,4 +1,4 @@
-//! How a log is opened, why that can fail, and its figures.
+//! The options, errors and statistics of the log.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,18 +7,18 @@ use std::sync::Arc;
 use super::disk::{self, Disk};
 use crate::observer::{NoObserver, Observer};
 
-/// How the log is kept.
+/// The options of the log.
 #[derive(Clone)]
 pub(crate) struct LogOptions {
-    /// Where.
+    /// The directory of the segments.
     pub(crate) directory: PathBuf,
-    /// When a segment has this many bytes, the next is begun.
+    /// The length of a segment from which the next one is begun, in bytes.
     pub(crate) segment_bytes: u32,
-    /// How many bytes of recent entries are kept in memory.
+    /// The maximum size of the recent entries that are cached in memory, in bytes.
     pub(crate) cache_bytes: usize,
-    /// Receives the log's events, and how long each sync took.
+    /// Receives the log's events and the duration of each sync.
     pub(crate) observer: Arc<dyn Observer>,
-    /// The files.
+    /// The file operations.
     pub(super) disk: Arc<dyn Disk>,
 }
 
@@ -37,26 +37,26 @@ impl LogOptions {
 /// Why a log cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LogError {
-    /// Another process has it open.
+    /// Another process has opened the log.
     #[error("the log is in use by another process")]
     InUse,
     /// A file operation failed.
     #[error("{action} {}: {source}", path.display())]
     Io { action: &'static str, path: PathBuf, source: io::Error },
-    /// What was durable is not there any more. Nothing is repaired, for that would lose acknowledged entries.
+    /// Durable data is missing or damaged. It is not repaired, because that would lose acknowledged entries.
     #[error(
         "{} is damaged at offset {offset}: {what}. If the directory was copied while its node ran, stop the node and copy it \
          again; otherwise restore this node from a backup",
         file.display()
     )]
     Corrupt { file: PathBuf, offset: u64, what: String },
-    /// The database is older than the log's beginning, or is not there any more.
+    /// The log does not contain the entries that the database needs next: the database file is missing or old.
     #[error(
         "the database has {applied} entries of the log applied, but the log begins behind {purged}: the database file is \
          missing or an old one. Restore this node from a backup"
     )]
     Behind { applied: u64, purged: u64 },
-    /// A newer program has written it.
+    /// A newer program has written the log.
     #[error("{} has format version {found}; this program knows {known}", file.display())]
     Version { file: PathBuf, found: u32, known: u32 },
 }
@@ -68,23 +68,23 @@ impl LogError {
     }
 }
 
-/// The log in figures. Indexes are counted from 1.
+/// The statistics of the log. Indexes are counted from 1.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct LogStatus {
-    /// The first index that is there; 0 if none is.
+    /// The first index that the log contains; 0 if it contains no entry.
     pub(crate) first_index: u64,
-    /// The last index, purged or not; 0 if there never was one.
+    /// The last index, purged or not; 0 if there never was an entry.
     pub(crate) last_index: u64,
-    /// Its term.
+    /// The term of the last entry.
     pub(crate) last_term: u64,
-    /// The last index that has been purged.
+    /// The last index that has been purged; 0 if none has.
     pub(crate) purged_index: u64,
-    /// What the segments take on disk, bytes.
+    /// The size of all segments on disk, in bytes.
     pub(crate) bytes_on_disk: u64,
-    /// Syncs since the start.
+    /// The number of syncs since the start.
     pub(crate) fsyncs: u64,
-    /// How long they took together, nanoseconds.
+    /// The total time of these syncs, in nanoseconds.
     pub(crate) fsync_nanos_total: u64,
-    /// Entries appended since the start.
+    /// The number of entries appended since the start.
     pub(crate) appended_entries: u64,
 }

@@ -1,4 +1,4 @@
-//! Reading the whole log at the start: what is there, and whether it is sound.
+//! Reads and checks the whole log at the start.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,12 +12,12 @@ use super::state::{HEADER_BYTES, LogState, SegmentHeader, VERSION, decode_header
 use crate::observer::Event;
 use crate::types::{LogId, index_of};
 
-/// A log that was found sound.
+/// A log that has been checked and is ready to be written to.
 pub(super) struct Recovered {
     pub(super) memory: InMemoryLog,
     /// The segment that is written to.
     pub(super) segment: Segment,
-    /// The segments before it, and the last index when each ended.
+    /// The segments before it.
     pub(super) closed_segments: Vec<ClosedSegment>,
 }
 
@@ -26,11 +26,12 @@ pub(super) struct Recovered {
 pub(super) struct ClosedSegment {
     pub(super) number: u64,
     pub(super) bytes: u64,
-    /// The last index when it ended; no entry in it has a higher one.
+    /// The openraft index (from 0) of the log's last entry when the segment ended. No entry in the segment has a higher
+    /// index.
     pub(super) last_index: u64,
 }
 
-/// Reads the log and checks all of it. NoSegment is written yet.
+/// Reads and checks the whole log. Writes nothing.
 pub(super) fn scan(options: &LogOptions) -> Result<Scan, LogError> {
     let mut numbers: Vec<u64> = options
         .disk
@@ -49,25 +50,25 @@ pub(super) fn scan(options: &LogOptions) -> Result<Scan, LogError> {
     reader.read_last_segment(*last)
 }
 
-/// A log that has been read and found sound, except that its tail may be torn.
+/// A log that has been read and is valid, except that its tail may be torn.
 pub(super) struct Scan {
     reader: Reader,
     end: LogEnd,
 }
 
-/// How a log ends.
+/// The end of a log.
 enum LogEnd {
     /// There is no segment.
     NoSegment,
-    /// With a segment whose head was never durable.
+    /// The last segment's header was never durable, so the segment contains nothing.
     EmptySegment(SegmentFile),
-    /// With a segment that is sound up to an offset, and has its end frame there or not.
+    /// The last segment is valid up to the offset `at`, and `ended` if it has its end frame there.
     Readable { segment: SegmentFile, at: usize, ended: bool },
 }
 
 impl Scan {
-    /// Makes the log ready to be written to; an empty directory becomes an empty log. A torn tail is cut off, but not if the
-    /// database has `applied` (so many entries) what stood there: then it was durable, and is damaged.
+    /// Makes the log ready to be written to. An empty directory becomes an empty log. Cuts off a torn tail, unless the
+    /// database has `applied` (an index from 1) its entries: then the tail was durable, and is damaged.
     pub(super) fn finish(mut self, applied: u64) -> Result<Recovered, LogError> {
         self.check_applied(applied)?;
         let Scan { reader, end } = self;
@@ -81,7 +82,7 @@ impl Scan {
         }
     }
 
-    /// The last index that has been purged; 0 if none has.
+    /// The last index that has been purged, counted from 1; 0 if none has.
     #[cfg(test)]
     pub(super) fn purged(&mut self) -> u64 {
         self.reader.memory().state.purged.map_or(0, |id| index_of(&id))
@@ -122,7 +123,7 @@ struct Reader {
     options: LogOptions,
     memory: Option<InMemoryLog>,
     closed_segments: Vec<ClosedSegment>,
-    /// The last entry before the first segment that is there.
+    /// The last entry before the first existing segment.
     last_before: Option<LogId>,
 }
 
@@ -143,7 +144,8 @@ impl SegmentFile {
         corrupt(&self.path, at, what)
     }
 
-    /// The first valid frame behind `at` that was written when the location `at` was durable already.
+    /// Returns the offset of the first valid frame after `at` that was written when the frame at `at` was already
+    /// durable.
     fn proof_of_damage(&self, at: usize) -> Option<usize> {
         let behind = at + 1..self.bytes.len().saturating_sub(frame::HEADER_BYTES - 1);
         behind.into_iter().find(|offset| self.decode_at(*offset).is_some_and(|found| found.durable as usize > at))
@@ -151,7 +153,7 @@ impl SegmentFile {
 }
 
 impl Reader {
-    /// A segment that others follow: every byte of it counts.
+    /// Reads a segment that others follow. All its frames must be valid.
     fn read_closed_segment(&mut self, number: u64) -> Result<(), LogError> {
         let segment = self.read(number)?;
         self.check_header(&segment)?;
@@ -171,7 +173,7 @@ impl Reader {
         Ok(())
     }
 
-    /// The segment that was written to last. Its tail may be torn.
+    /// Reads the last segment, whose tail may be torn.
     fn read_last_segment(mut self, number: u64) -> Result<Scan, LogError> {
         let segment = self.read(number)?;
         if matches!(decode_header(&segment.bytes), SegmentHeader::Invalid) {
@@ -199,7 +201,8 @@ impl Reader {
         Ok(Scan { reader: self, end: LogEnd::Readable { segment, at, ended } })
     }
 
-    /// A segment whose head was never durable: nothing was ever written behind it, or its head is damaged.
+    /// Checks that a segment without a valid header contains no frame: its header was never durable. Otherwise its
+    /// header is damaged.
     fn check_empty_segment(&self, segment: &SegmentFile) -> Result<(), LogError> {
         let frames = HEADER_BYTES..segment.bytes.len().saturating_sub(frame::HEADER_BYTES - 1);
         if frames.into_iter().any(|at| segment.decode_at(at).is_some()) {
@@ -208,7 +211,7 @@ impl Reader {
         self.check_first_segment(segment.number)
     }
 
-    /// Goes on behind what is sound.
+    /// Continues the last segment after its valid frames.
     fn resume(self, segment: SegmentFile, at: usize, ended: bool) -> Result<Recovered, LogError> {
         let torn = segment.bytes[at.min(segment.bytes.len())..].iter().any(|byte| *byte != 0);
         let filled = if torn { at } else { segment.bytes.len().max(at) };
@@ -232,7 +235,7 @@ impl Reader {
         Ok(Recovered { memory: memory.unwrap_or_default(), segment, closed_segments })
     }
 
-    /// Begins a new segment.
+    /// Creates the next segment.
     fn create_segment(self, number: u64) -> Result<Recovered, LogError> {
         let mut memory = self.memory.unwrap_or_default();
         memory.state.identity.get_or_insert_with(new_identity);
@@ -274,7 +277,7 @@ impl Reader {
         self.memory.get_or_insert_default()
     }
 
-    /// Takes a valid frame. Returns whether it is the last of its segment.
+    /// Applies a valid frame to the log in memory. Returns whether it is the end frame of its segment.
     fn replay(&mut self, segment: &SegmentFile, at: usize, found: &FrameRef<'_>) -> Result<bool, LogError> {
         let malformed = |error: std::io::Error| segment.corrupt(at, error.to_string());
         let memory = self.memory();
@@ -295,18 +298,18 @@ impl Reader {
         Ok(false)
     }
 
-    /// Cuts off a torn tail, so that no part of it can ever be read as a frame. The file becomes shorter, because on a full
-    /// disk there may be no space for zeros in the tail's location.
+    /// Cuts off a torn tail, so that no part of it can ever be taken for a frame. The file is truncated instead of
+    /// filled with zeros, because a full disk may have no space for zeros.
     fn cut_tail(&self, segment: &SegmentFile, at: usize) -> Result<(), LogError> {
         self.options.observer.event(&Event::TornTail { file: &segment.path, offset: at as u64 });
         let cut = segment.file.truncate(at as u64);
         cut.map_err(LogError::io("cut", &segment.path))
     }
 
-    /// Makes durable what was found: if only the process had ended, some of it may never have been synced, and from now on
-    /// it is relied on.
+    /// Syncs the frames that were read. After a crash of the process alone, they may be in the page cache only.
     fn sync_recovered(&self, segment: &SegmentFile, at: usize) -> Result<(), LogError> {
-        // WireOperation again, because after a sync that failed the system may take for written what is not on the disk.
+        // They are written again, because after a failed sync the system may have marked pages as clean that are not on
+        // disk.
         let sound = segment.bytes.get(..at).unwrap_or(&segment.bytes);
         let synced = segment.file.write_all_at(sound, 0).and_then(|()| segment.file.sync());
         synced.map_err(LogError::io("sync", &segment.path))?;
@@ -314,7 +317,8 @@ impl Reader {
         self.options.disk.sync_directory(directory).map_err(LogError::io("sync", directory))
     }
 
-    /// A segment goes only when all entries in it are purged, so no other is missing before the first.
+    /// Checks that no segment is missing before the first one: a segment is removed only when all its entries are
+    /// purged.
     fn check_first_segment(&self, last: u64) -> Result<(), LogError> {
         let first = self.closed_segments.first().map_or(last, |closed| closed.number);
         let purged = self.memory.as_ref().and_then(|memory| memory.state.purged);
@@ -329,7 +333,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Entries follow the purged ones without a gap.
+    /// Checks that no entry is missing after the purged ones.
     fn check_no_gap(&mut self, segment: &SegmentFile) -> Result<(), LogError> {
         let memory = self.memory();
         let wanted = memory.state.purged.map_or(0, |id| id.index + 1);
@@ -341,14 +345,14 @@ impl Reader {
     }
 }
 
-/// Whether a segment begins in the state in which the one before it ended. (The committed entry may lag, and a log of
-/// version 1 gets its identity with a new segment.)
+/// Returns whether a segment begins with the state in which the one before it ended. The committed entry may lag, and a
+/// log of version 1 gets its identity with a new segment.
 fn continues_from(before: &LogState, after: &LogState) -> bool {
     let same_log = before.identity.is_none() || before.identity == after.identity;
     same_log && before.vote == after.vote && before.purged == after.purged && before.last == after.last
 }
 
-/// A random number that tells a log from all others.
+/// Returns a random number that identifies a new log.
 pub(super) fn new_identity() -> u128 {
     let random = || u128::from(sqlhttp_core::new_stamp().seed);
     random() << 64 | random()

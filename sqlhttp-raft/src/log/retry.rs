@@ -1,8 +1,7 @@
-//! Waiting for a disk that is full, or for file descriptors, instead of giving the log up.
+//! Retries operations of the log while the disk is full or file descriptors are exhausted.
 //!
-//! Only operations that can be repeated wait here: a write of the same bytes at the same place, the creation of a file, the
-//! opening of a directory. A sync that has failed is never repeated, because the system may have dropped the pages that it could not
-//! write.
+//! Only repeatable operations are retried: writing the same bytes at the same offset, creating a file, opening a
+//! directory. A failed sync is never repeated, because the system may have dropped the pages that it could not write.
 
 use std::io::{self, ErrorKind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,12 +10,12 @@ use std::time::{Duration, Instant};
 
 use crate::observer::{Event, Observer};
 
-/// How long to wait before the next attempt.
+/// The time between two attempts.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How often the waiting is logged.
+/// The time between two reports of the same delay.
 const WARN_EVERY: Duration = Duration::from_secs(5);
 
-/// Whether the log waits, and whether it still may.
+/// Retries operations, and contains the reason while it does.
 pub(super) struct DiskRetry {
     observer: Arc<dyn Observer>,
     waits_for: Mutex<Option<Arc<str>>>,
@@ -32,17 +31,17 @@ impl DiskRetry {
         self.waits_for.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The reason why the log is not written at the moment, if it waits.
+    /// The reason why the log is not written at the moment, if an operation is being retried.
     pub(super) fn waits_for(&self) -> Option<Arc<str>> {
         self.lock().clone()
     }
 
-    /// Lets no operation wait any more, because the process ends.
+    /// Ends all retries, because the node is being closed.
     pub(super) fn stop(&self) {
         self.stopped.store(true, Ordering::Relaxed);
     }
 
-    /// Repeats an operation until it succeeds, or fails for a reason that does not pass by itself.
+    /// Repeats an operation until it succeeds, or fails for a reason that is not temporary.
     pub(super) fn run<T>(&self, mut operation: impl FnMut() -> io::Result<T>) -> io::Result<T> {
         let mut warned: Option<Instant> = None;
         loop {
@@ -65,7 +64,7 @@ impl DiskRetry {
     }
 }
 
-/// Whether an error can pass by itself: the disk or a quota is full, or there are too many open files.
+/// Returns whether an error may be temporary: the disk or a quota is full, or there are too many open files.
 fn can_pass(error: &io::Error) -> bool {
     // ENFILE and EMFILE, for which the standard library has no kind.
     matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)

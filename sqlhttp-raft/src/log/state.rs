@@ -1,38 +1,39 @@
-//! What a log says besides its entries. Each segment begins with it, so that those before can be dropped whole.
+//! The state of the log besides its entries. Each segment begins with it, so that older segments can be removed.
 
 use super::frame::{read_log_id, read_u64, read_vote, write_log_id, write_vote};
 use crate::types::{LogId, Vote};
 
-/// What a log says besides its entries.
+/// The state of the log besides its entries. Indexes are openraft's, from 0.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct LogState {
     pub(super) vote: Option<Vote>,
-    /// The last entry that is known to be committed; it may lag.
+    /// The last entry that is known to be committed. It may lag: the commit index need not be persistent (section 3.8
+    /// of the Raft dissertation).
     pub(super) committed: Option<LogId>,
-    /// The last entry that is no more.
+    /// The last entry that has been purged.
     pub(super) purged: Option<LogId>,
-    /// The last entry that was appended.
+    /// The last entry that has been appended.
     pub(super) last: Option<LogId>,
-    /// A random number that tells this log from all others; `None` in a log of version 1.
+    /// A random number that identifies this log; `None` in a log of version 1.
     pub(super) identity: Option<u128>,
 }
 
 impl LogState {
-    /// The index that the next entry has.
+    /// The index of the next entry.
     pub(super) fn next_index(&self) -> u64 {
         self.last.map_or(0, |id| id.index + 1)
     }
 
-    /// Entries after this one are no more.
+    /// Removes the entries after `last`.
     pub(super) fn truncate_after(&mut self, last: Option<LogId>) {
         let index = |id: Option<LogId>| id.map(|id| id.index);
-        // There may be nothing after it.
+        // There may be no entry after `last`.
         if index(last) < index(self.last) {
             self.last = last.max(self.purged);
         }
     }
 
-    /// Entries up to this one are no more.
+    /// Removes the entries up to `upto`.
     pub(super) fn purge(&mut self, upto: LogId) {
         self.purged = self.purged.max(Some(upto));
         self.last = self.last.max(Some(upto));
@@ -54,7 +55,7 @@ impl LogState {
         out.extend_from_slice(&self.identity.unwrap_or_default().to_le_bytes());
     }
 
-    /// Reads a state. In version 1 zeros follow where the identity is now, and its bit is not set.
+    /// Decodes a state. Version 1 has zeros in place of the identity, and does not set its bit.
     pub(super) fn read(rest: &mut &[u8]) -> Option<LogState> {
         let (bits, after) = rest.split_first()?;
         *rest = after;
@@ -72,7 +73,7 @@ impl LogState {
     }
 }
 
-/// The header of a segment as it is written.
+/// Encodes the header of a segment.
 pub(super) fn encode_header(number: u64, state: &LogState) -> Vec<u8> {
     let mut header = Vec::with_capacity(HEADER_BYTES);
     header.extend_from_slice(MAGIC);
@@ -88,16 +89,16 @@ pub(super) fn encode_header(number: u64, state: &LogState) -> Vec<u8> {
 pub(super) const HEADER_BYTES: usize = 128;
 const MAGIC: &[u8; 8] = b"sqlhttpL";
 pub(super) const VERSION: u32 = 2;
-/// The oldest version that is read.
+/// The oldest version that can be read.
 const VERSION_MIN: u32 = 1;
 
-/// What a segment's header says, or why it says nothing.
+/// The decoded header of a segment.
 pub(super) enum SegmentHeader {
     Valid {
         number: u64,
         state: LogState,
     },
-    /// A newer program has written it.
+    /// A newer program has written the header, in this version.
     Newer(u32),
     Invalid,
 }

@@ -1,4 +1,4 @@
-//! The log as openraft sees it.
+//! The log as openraft's log storage.
 
 use std::fmt::Debug;
 use std::io;
@@ -18,7 +18,8 @@ use super::recovery::{Recovered, Scan, scan};
 use super::writer::{LogHandle, LogOp, LogShared, LogWriter};
 use crate::types::{Entry, LogId, TypeConfig, Vote, index_of};
 
-/// How many bytes of entries are sent to another node, or applied, at a time.
+/// The maximum length of the entries that are sent to another node, or passed to the state machine, at a time, in
+/// bytes.
 const READ_BYTES_MAX: usize = 8 << 20;
 
 /// The log. Clones share it.
@@ -30,7 +31,7 @@ pub(crate) struct LogStore {
     thread: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
-/// A log that has been locked against other processes, and read and found sound. Nothing has been written to it yet.
+/// A log that has been locked against other processes and checked. Nothing has been written to it yet.
 pub(crate) struct CheckedLog {
     options: LogOptions,
     scan: Scan,
@@ -38,10 +39,10 @@ pub(crate) struct CheckedLog {
 }
 
 impl CheckedLog {
-    /// Locks the log's directory, and checks all of it. Blocks.
+    /// Locks the log's directory and checks the log. Blocks.
     ///
     /// # Errors
-    /// See [`LogError`]. Damage is told, never repaired.
+    /// See [`LogError`]. Damage is reported, never repaired.
     pub(crate) fn check(options: LogOptions) -> Result<CheckedLog, LogError> {
         let directory = &options.directory;
         let lock = options.disk.lock(directory).map_err(LogError::io("lock", directory))?;
@@ -50,10 +51,11 @@ impl CheckedLog {
         Ok(CheckedLog { options, scan, lock })
     }
 
-    /// Opens it. The database has applied so many entries of it. Blocks.
+    /// Opens the log for a database that has applied the entries up to the index `applied` (from 1). Blocks.
     ///
     /// # Errors
-    /// [`LogError::Corrupt`] if entries are missing that have been applied, [`LogError::Io`].
+    /// [`LogError::Corrupt`] if applied entries are missing, [`LogError::Behind`] if entries after `applied` have been
+    /// purged, [`LogError::Io`].
     pub(crate) fn open(self, applied: u64) -> Result<LogStore, LogError> {
         let CheckedLog { options, scan, lock } = self;
         let recovered = scan.finish(applied)?;
@@ -61,7 +63,7 @@ impl CheckedLog {
     }
 }
 
-/// A large entry leaves this much of the disk free, bytes; on a small disk a sixteenth of it.
+/// The space that a large entry must leave free on the disk, in bytes; a sixteenth of the disk, if that is less.
 const RESERVE_BYTES_MAX: u64 = 8 << 20;
 
 impl LogStore {
@@ -88,17 +90,18 @@ impl LogStore {
         Ok(LogStore { shared, handle, inline_append, thread: Arc::new(Mutex::new(Some(thread))) })
     }
 
-    /// Whether an append may sync on its caller's thread. Only where there is nobody to send entries to meanwhile.
+    /// Allows `append` to write and sync on its caller's thread. Set only in a single-node cluster: otherwise the
+    /// leader sends entries to its followers while its own disk writes (section 10.2.1 of the Raft dissertation).
     pub(crate) fn set_inline_append(&self, inline: bool) {
         self.inline_append.store(inline, Ordering::Relaxed);
     }
 
-    /// Writes what waits, and ends. Whatever comes later fails. Blocks.
+    /// Writes the queued operations and closes the log. Later operations fail. Blocks.
     pub(crate) fn close(&self) {
         self.shared.close();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
-            // If it has panicked, everybody who waited has been told.
+            // If the thread has panicked, all waiting callers have received an error.
             let _ = thread.join();
         }
     }
@@ -108,7 +111,7 @@ impl LogStore {
         self.shared.retry.waits_for()
     }
 
-    /// Whether the disk certainly has too little space for so many bytes. A little stays free for everything else.
+    /// Returns whether the disk is known to have too little space for `bytes` more bytes and a reserve.
     pub(crate) fn lacks_space_for(&self, bytes: u64) -> bool {
         let options = &self.shared.options;
         options.disk.space(&options.directory).is_some_and(|space| {
@@ -117,12 +120,12 @@ impl LogStore {
         })
     }
 
-    /// Lets the log wait for its disk no more, because the process ends.
+    /// Ends all retries, because the node is being closed.
     pub(crate) fn stop_waiting(&self) {
         self.shared.retry.stop();
     }
 
-    /// The log in counters.
+    /// Returns the statistics of the log.
     pub(crate) fn status(&self) -> LogStatus {
         let memory = self.shared.memory();
         let counters = &self.shared.counters;
@@ -138,13 +141,14 @@ impl LogStore {
         }
     }
 
-    /// The random number that tells this log from all others. `None` in a log of version 1 that has no newer segment yet.
+    /// The random number that identifies this log. `None` in a log of version 1 that has no newer segment yet.
     pub(crate) fn identity(&self) -> Option<u128> {
         self.shared.memory().state.identity
     }
 
-    /// Forgets which entries are sources to be committed. openraft applies those before it starts, and until then the node
-    /// could answer no request; an elected leader commits and applies them all the same.
+    /// Forgets which entries are committed. openraft would apply those before it starts, and the node could answer no
+    /// request until then. An elected leader commits and applies them anyway, with its first own entry (section 3.6.2
+    /// of the Raft dissertation).
     pub(crate) fn forget_committed(&self) {
         self.shared.memory().state.committed = None;
     }
@@ -170,7 +174,7 @@ impl LogStore {
     }
 }
 
-/// The first index of a range, and the first behind it.
+/// Returns the first index of a range, and the first index after it.
 fn bounds(range: &impl RangeBounds<u64>) -> (u64, u64) {
     let from = match range.start_bound() {
         Bound::Included(from) => *from,
@@ -194,7 +198,8 @@ impl RaftLogReader<TypeConfig> for LogStore {
         self.read(from, to, usize::MAX).await
     }
 
-    /// Reads the range in steps of some megabytes, so that memory does not depend on how many entries there are to apply.
+    /// Reads the range in steps of some megabytes, so that the memory used does not depend on the number of entries to
+    /// apply.
     async fn entries_stream<R>(&mut self, range: R) -> impl Stream<Item = Result<Entry, io::Error>> + Send
     where
         R: RangeBounds<u64> + Clone + Debug + Send,
@@ -235,7 +240,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
         self.durable(|done| LogOp::Vote(*vote, done)).await?;
-        // Not before: nobody may rely on a vote that a crash could take back.
+        // Only now: a vote that a crash could take back must not be visible (section 3.8 of the Raft dissertation).
         self.shared.memory().state.vote = Some(*vote);
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! The thread that writes the log. It takes whatever waits, writes it, syncs once, and tells everybody.
+//! The log thread: takes all queued operations, writes them, syncs once, and completes them.
 
 use std::collections::VecDeque;
 use std::io;
@@ -21,16 +21,16 @@ use crate::observer::Event;
 use crate::types::{Entry, LogId, TypeConfig, Vote};
 use crate::waiters::reply;
 
-/// What waits to be written.
+/// An operation that changes the log.
 pub(super) enum LogOp {
     Append(Vec<Entry>, IOFlushed<TypeConfig>),
     Vote(Vote, oneshot::Sender<io::Result<()>>),
-    /// Entries after this one are no more.
+    /// Removes the entries after this one; all entries, if it is `None`.
     Truncate(Option<LogId>, oneshot::Sender<io::Result<()>>),
     Purge(LogId, oneshot::Sender<io::Result<()>>),
 }
 
-/// What is to be completions when an operation is durable.
+/// Where the result of an operation is reported, once it is durable or has failed.
 enum Completion {
     Flushed(IOFlushed<TypeConfig>),
     Done(oneshot::Sender<io::Result<()>>),
@@ -45,7 +45,7 @@ impl Completion {
     }
 }
 
-/// What is written next.
+/// The operations that are written next.
 struct Dequeued {
     ops: VecDeque<LogOp>,
     committed: Option<LogId>,
@@ -54,14 +54,14 @@ struct Dequeued {
 #[derive(Default)]
 struct Queue {
     ops: VecDeque<LogOp>,
-    /// WireOperation with whatever comes next; not worth a sync of its own.
+    /// Written with the next operations; not worth a sync of its own.
     committed: Option<LogId>,
-    /// Somebody writes: the thread, or whoever would have woken it.
+    /// Set while the log thread or a caller of [`LogHandle::write_inline`] is writing.
     busy: bool,
     closed: bool,
 }
 
-/// What the thread and its callers share.
+/// The state that the log thread and the callers share.
 pub(super) struct LogShared {
     pub(super) options: LogOptions,
     queue: Mutex<Queue>,
@@ -69,7 +69,7 @@ pub(super) struct LogShared {
     pub(super) memory: Mutex<InMemoryLog>,
     pub(super) counters: LogCounters,
     pub(super) retry: DiskRetry,
-    /// Held as long as the log is open.
+    /// The lock of the directory, held as long as the log is open.
     _lock: Box<dyn Send + Sync>,
 }
 
@@ -103,7 +103,7 @@ impl LogShared {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets the thread do something. If it has ended, whoever waits is completions.
+    /// Queues an operation for the log thread. If the thread has ended, the operation fails at once.
     pub(super) fn submit(&self, op: LogOp) {
         let mut queue = self.queue();
         if queue.closed {
@@ -124,13 +124,15 @@ impl LogShared {
         self.arrived.notify_one();
     }
 
-    /// What waits; `None` when nothing does and nothing will come. [`LogShared::finish`] must follow.
+    /// Waits for operations, and takes them. Returns `None` if the log is closed and nothing is queued. The caller must
+    /// call [`LogShared::finish`] afterwards.
     fn dequeue(&self) -> Option<Dequeued> {
         let mut queue = self.queue();
         while queue.busy || (queue.ops.is_empty() && !queue.closed) {
             queue = self.arrived.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
-        // What is noted at the end proves that everything before it is durable.
+        // A frame with the committed entry is written even if no operation is queued: it says that all frames before it
+        // were durable, so that damage to them cannot be taken for a torn tail.
         if queue.ops.is_empty() && queue.committed.is_none() {
             return None;
         }
@@ -138,8 +140,8 @@ impl LogShared {
         Some(Dequeued { ops: std::mem::take(&mut queue.ops), committed: queue.committed.take() })
     }
 
-    /// Takes one operation at once, if nothing waits and nobody writes; otherwise it comes back. [`LogShared::finish`] must
-    /// follow.
+    /// Takes one operation for the calling thread, if none is queued or being written; otherwise returns it. After
+    /// `Ok`, the caller must call [`LogShared::finish`].
     fn try_begin_inline(&self, op: LogOp) -> Result<Dequeued, LogOp> {
         let mut queue = self.queue();
         if queue.busy || queue.closed || !queue.ops.is_empty() {
@@ -149,7 +151,7 @@ impl LogShared {
         Ok(Dequeued { ops: VecDeque::from([op]), committed: queue.committed.take() })
     }
 
-    /// What was dequeued has been written.
+    /// Ends the writing of the operations that were taken.
     fn finish(&self) {
         let mut queue = self.queue();
         queue.busy = false;
@@ -178,7 +180,7 @@ fn complete_all(completions: Vec<Completion>, result: &Result<(), String>) {
     }
 }
 
-/// Nobody may wait for a thread that has ended, not even if it has panicked.
+/// Fails the queued operations when the log thread ends, even by a panic, so that no caller waits without end.
 struct CloseOnDrop(Arc<LogShared>);
 
 impl Drop for CloseOnDrop {
@@ -191,10 +193,11 @@ impl Drop for CloseOnDrop {
     }
 }
 
-/// Where the log is written: by its thread, or by who appends, if that is quicker.
+/// The log writer and its queue. Usually the log thread writes; if the queue is idle, [`LogHandle::write_inline`]
+/// writes on the calling thread.
 pub(super) struct LogHandle {
     shared: Arc<LogShared>,
-    /// Only who has dequeued operations locks it, so nobody ever waits here.
+    /// Locked only by the thread that has set `busy`, so it is never contended.
     writer: Mutex<LogWriter>,
 }
 
@@ -203,7 +206,7 @@ impl LogHandle {
         LogHandle { shared: writer.shared.clone(), writer: Mutex::new(writer) }
     }
 
-    /// The life of the thread: runs until the log is closed and nothing waits.
+    /// The body of the log thread: runs until the log is closed and the queue is empty.
     pub(super) fn run(&self) {
         let _closes = CloseOnDrop(self.shared.clone());
         while let Some(dequeued) = self.shared.dequeue() {
@@ -211,8 +214,8 @@ impl LogHandle {
         }
     }
 
-    /// Carries out an operation on the caller's thread, unless others wait or are being carried out: then it waits with
-    /// them. Waking the thread, and being woken by it, takes nearly as long as a sync.
+    /// Writes an operation on the calling thread, unless others are queued or being written; then queues it. Waking the
+    /// log thread, and being woken by it, takes nearly as long as a sync.
     pub(super) fn write_inline(&self, op: LogOp) {
         match self.shared.try_begin_inline(op) {
             Ok(dequeued) => self.execute(dequeued),
@@ -231,7 +234,7 @@ impl LogHandle {
     }
 }
 
-/// Others may write again, even if this has panicked.
+/// Clears `busy`, even if the writer has panicked.
 struct FinishOnDrop<'a>(&'a LogShared);
 
 impl Drop for FinishOnDrop<'_> {
@@ -240,18 +243,18 @@ impl Drop for FinishOnDrop<'_> {
     }
 }
 
-/// What only who writes touches.
+/// The state of whichever thread is writing.
 pub(super) struct LogWriter {
     shared: Arc<LogShared>,
     segment: Segment,
     closed_segments: VecDeque<ClosedSegment>,
-    /// What the frames say, written or about to be.
+    /// The state after the frames that have been written or are in the buffer.
     state: LogState,
-    /// What will be written at the segment's end.
+    /// The frames that will be written at the end of the segment.
     buffer: Vec<u8>,
-    /// The entries in it, and where they will stand.
+    /// The entries in the buffer, and their locations.
     entries: Vec<(LogId, EntryLocation)>,
-    /// After an error nobody knows what the disk holds: nothing is written any more.
+    /// The first error. After it the contents of the disk are unknown, so nothing is written any more.
     failed: Option<String>,
 }
 
@@ -273,7 +276,7 @@ impl LogWriter {
         writer
     }
 
-    /// Writes what was dequeued, syncs, and tells everybody.
+    /// Writes operations, syncs, and completes them.
     fn execute(&mut self, dequeued: Dequeued) {
         let Dequeued { ops, committed } = dequeued;
         let mut completions = Vec::with_capacity(ops.len());
@@ -289,7 +292,7 @@ impl LogWriter {
             }
         }
         complete_all(completions, &result);
-        // Removing files takes its time, for which nobody else waits.
+        // Removing files takes time, so the other operations are completed before.
         let dropped = match (result, purged) {
             (Ok(()), Some(purged)) => self.remove_purged_segments(purged).map_err(|error| self.latch(&error)),
             (result, _) => result,
@@ -297,7 +300,7 @@ impl LogWriter {
         complete_all(purges, &dropped);
     }
 
-    /// From now on everything fails.
+    /// Records an error, after which all operations fail.
     fn latch(&mut self, error: &io::Error) -> String {
         let why = format!("the log cannot be written: {error}");
         if self.failed.is_none() {
@@ -314,7 +317,7 @@ impl LogWriter {
         for op in ops {
             self.push_op(op)?;
         }
-        // Behind the entries, which it may be about.
+        // After the entries, because it may refer to them.
         if let Some(committed) = committed {
             self.push_frame(&Frame::Committed(committed))?;
         }
@@ -336,7 +339,7 @@ impl LogWriter {
         }
     }
 
-    /// Adds a frame to what will be written; begins a new segment first if it does not fit.
+    /// Adds a frame to the buffer. Begins a new segment before it, if the current one is full.
     fn push_frame(&mut self, frame: &Frame) -> io::Result<()> {
         let full = u64::from(self.shared.options.segment_bytes);
         if self.segment.end + self.buffer.len() as u64 >= full {
@@ -358,7 +361,7 @@ impl LogWriter {
         Ok(())
     }
 
-    /// Writes and syncs what has been added.
+    /// Writes and syncs the buffer.
     fn flush(&mut self) -> io::Result<()> {
         if self.buffer.is_empty() {
             return Ok(());
@@ -382,7 +385,7 @@ impl LogWriter {
         Ok(())
     }
 
-    /// Ends the segment, which is durable then, and begins the next.
+    /// Ends the current segment, syncs it, and creates the next one.
     fn begin_segment(&mut self) -> io::Result<()> {
         let durable = u32::try_from(self.segment.durable).unwrap_or(u32::MAX);
         frame::encode(&mut self.buffer, &Frame::SegmentEnd, self.segment.number, self.segment.end, durable)?;
@@ -399,7 +402,7 @@ impl LogWriter {
         Ok(())
     }
 
-    /// Keeps in mind what the frames say. (What is in memory is ahead of that.)
+    /// Updates the state with a frame that was added to the buffer. (The state in `memory` is ahead of it.)
     fn track(&mut self, frame: &Frame) {
         match frame {
             Frame::Entry(entry) => self.state.last = Some(entry.log_id()),
@@ -417,7 +420,7 @@ impl LogWriter {
             if let Some(closed) = self.closed_segments.pop_front() {
                 let LogShared { options, retry, .. } = &*self.shared;
                 options.disk.remove(&segment_path(&options.directory, closed.number))?;
-                // Each by itself: after a crash none may be there again when one behind it is not.
+                // Synced after each removal: a crash must not bring back a segment without the segments that follow it.
                 retry.run(|| options.disk.sync_directory(&options.directory))?;
             }
         }
@@ -431,5 +434,5 @@ impl LogWriter {
     }
 }
 
-/// A buffer that grew beyond this for a large entry is given back.
+/// A buffer that grew beyond this for a large entry is shrunk, in bytes.
 const BUFFER_KEPT_BYTES: usize = 4 << 20;

@@ -1,8 +1,10 @@
-//! The state machine: a database that applies the log through its one writer.
+//! The state machine: a database that applies the log through its single writer thread.
 //!
-//! The database notes how far it is in the transaction that writes the data, so nothing here has to be kept: after a
-//! crash it is asked, and openraft hands over what is missing. A snapshot is the database itself, synced: nothing is
-//! copied to cut the log, and nothing waits meanwhile.
+//! The database records the index of the last applied entry in the transaction that writes the data, so this module
+//! persists nothing: after a restart it reads the index from the database, and openraft passes the entries after it
+//! (section 3.8 of the Raft dissertation: a persistent state machine must persist its last applied index). A snapshot
+//! is the synced database itself: no copy is made to compact the log, and no write waits meanwhile (section 5.2,
+//! disk-based state machines).
 
 mod snapshot;
 
@@ -30,17 +32,17 @@ use crate::timer::CoarseTimer;
 use crate::types::{Entry, EntryOutcomes, LogId, StoredMembership, TypeConfig, id_at, index_of};
 use crate::waiters::Waiters;
 
-/// The database as openraft sees it.
+/// The database as openraft's state machine.
 #[derive(Clone)]
 pub(crate) struct StateMachine {
     database: Database,
-    /// Where files are put that content is replaced by.
+    /// The directory for temporary files with replacement content.
     directory: PathBuf,
     snapshots: snapshot::LatestSnapshot,
     observer: Arc<dyn Observer>,
-    /// The entry that an operator wants passed over.
+    /// The entry that the operator wants to skip.
     skip: Option<SkipFile>,
-    /// The clock of the entries that wait, fine enough for [`REPORT_AFTER`].
+    /// Ticks often enough to measure [`REPORT_AFTER`].
     timer: CoarseTimer,
     waiters: Waiters,
 }
@@ -65,10 +67,10 @@ impl StateMachine {
         }
     }
 
-    /// Whether an entry is passed over because an operator says so.
+    /// Returns whether `raft/skip.json` names this entry.
     ///
     /// # Errors
-    /// The operator names this index, but another digest.
+    /// The file names this index, but another digest.
     fn must_skip(&self, index: u64, command: &Command) -> io::Result<bool> {
         let Some(skip) = self.skip.as_ref().filter(|skip| skip.index == index) else { return Ok(false) };
         let digest = command.digest();
@@ -81,7 +83,7 @@ impl StateMachine {
         Ok(true)
     }
 
-    /// Tells the operator which entry could not be applied, and how to get past it.
+    /// Reports the entry that could not be applied, with the digest that makes it possible to skip it.
     fn report_not_applied(&self, entries: &[EntryResponder<TypeConfig>]) {
         let next = self.database.progress().index + 1;
         let stuck = entries.iter().map(|(entry, _)| entry).find(|entry| index_of(&entry.log_id()) == next);
@@ -95,7 +97,7 @@ impl StateMachine {
         self.snapshots.info()
     }
 
-    /// An entry as the database takes it.
+    /// Converts an entry to the form that the database applies.
     async fn to_log_entry(&self, entry: &Entry) -> io::Result<LogEntry> {
         let id = entry.log_id();
         let work = match &entry.payload {
@@ -130,7 +132,7 @@ impl StateMachine {
         let started = Instant::now();
         let applied = self.apply_or_report(log_entries, callbacks, &entries, started).await.map_err(io::Error::other);
         self.observer.entries_applied(started.elapsed());
-        // Best effort: what is left is removed at the next start.
+        // Best effort: remaining files are removed at the next start.
         files.iter().for_each(|file| drop(std::fs::remove_file(file)));
         for ((_, responder), outcomes) in entries.into_iter().zip(applied?) {
             if let Some(responder) = responder {
@@ -140,7 +142,7 @@ impl StateMachine {
         Ok(())
     }
 
-    /// Applies entries. The log names the entry that fails, or waits for long.
+    /// Applies entries. Reports the entry that fails or waits for long to the observer.
     async fn apply_or_report(
         &self,
         log_entries: Vec<LogEntry>,
@@ -166,8 +168,8 @@ impl StateMachine {
         }
     }
 
-    /// Answers the callers of this node's own entries on the writer's thread: a detour over the proposer's task takes
-    /// longer.
+    /// Returns a callback that answers the callers of an entry that this process has proposed. It runs on the writer
+    /// thread, which takes less time than to wake the proposer's task first.
     fn reply_callback(&self, entry: &Entry) -> Option<OnApplied> {
         let EntryPayload::Normal(command) = &entry.payload else { return None };
         let (queue, index) = (self.waiters.get(command.proposal()?)?, index_of(&entry.log_id()));
@@ -189,13 +191,13 @@ impl StateMachine {
     }
 }
 
-/// How long entries may wait to be applied before the log says which one waits.
+/// The time after which an entry that waits to be applied is reported.
 pub(crate) const REPORT_AFTER: Duration = Duration::from_secs(10);
-/// How many entries, and about how many bytes of them, are applied at a time.
+/// The maximum number of entries, and their approximate maximum size in memory in bytes, that are applied at once.
 const CHUNK_ENTRIES_MAX: usize = 1024;
 const CHUNK_BYTES_MAX: usize = 8 << 20;
 
-/// Takes some entries from the stream; `None` at its end.
+/// Takes the next entries from the stream. Returns `None` at its end.
 async fn next_chunk<S>(entries: &mut S) -> io::Result<Option<Vec<EntryResponder<TypeConfig>>>>
 where
     S: Stream<Item = Result<EntryResponder<TypeConfig>, io::Error>> + Unpin,
@@ -234,7 +236,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     where
         S: Stream<Item = Result<EntryResponder<TypeConfig>, io::Error>> + Unpin + Send,
     {
-        // After a restart there may be more of them than memory.
+        // In chunks: after a restart the entries together may be larger than the memory.
         while let Some(chunk) = next_chunk(&mut entries).await? {
             self.apply_chunk(chunk).await?;
         }

@@ -1,4 +1,4 @@
-//! Snapshots: the database itself, synced up to a place in the log.
+//! Snapshots: the database itself, synced up to an index of the log.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,19 +14,19 @@ use crate::types::{TypeConfig, id_at, index_of};
 pub(super) type SnapshotMeta = openraft::alias::SnapshotMetaOf<TypeConfig>;
 pub(super) type Snapshot = openraft::alias::SnapshotOf<TypeConfig, DatabaseSnapshot>;
 
-/// How long a snapshot waits that cannot begin: there is no file descriptor for it.
+/// The interval between attempts to sync the database while no file descriptor is available.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// What a snapshot consists of: the database that it was info of. Whoever needs its bytes makes a copy, which is
-/// consistent by itself and says itself how far it is.
+/// The contents of a snapshot: a handle to the live database. A receiver of its bytes would make a copy, which is
+/// consistent by itself and contains the index up to which it has been applied.
 #[derive(Debug, Clone)]
 pub(crate) struct DatabaseSnapshot {
     database: Database,
 }
 
 impl DatabaseSnapshot {
-    /// Nothing has to be done for a snapshot of this very database. Copies of other nodes' databases are not sent yet,
-    /// for there are no other nodes.
+    /// Installs a snapshot. A snapshot of this node's own database needs no work. Snapshots of other nodes are not
+    /// supported yet.
     pub(super) async fn install(self, database: &Database, meta: &SnapshotMeta) -> io::Result<()> {
         let wanted = meta.last_log_id.map_or(0, |id| index_of(&id));
         let (own, here) = (self.database.progress().index, database.progress().index);
@@ -37,7 +37,7 @@ impl DatabaseSnapshot {
     }
 }
 
-/// When and where the last snapshot was info.
+/// The last snapshot's position in the log and its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SnapshotInfo {
     pub(crate) term: u64,
@@ -45,7 +45,7 @@ pub(crate) struct SnapshotInfo {
     pub(crate) at: SystemTime,
 }
 
-/// The last snapshot, if there is one.
+/// The last snapshot, if there is one. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct LatestSnapshot(Arc<Mutex<Option<(Snapshot, SystemTime)>>>);
 
@@ -66,7 +66,7 @@ impl LatestSnapshot {
     }
 }
 
-/// Takes a snapshot.
+/// Takes snapshots.
 pub(crate) struct SnapshotBuilder {
     database: Database,
     latest: LatestSnapshot,
@@ -86,7 +86,7 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
         let progress = loop {
             match self.database.sync().await {
                 Ok(progress) => break progress,
-                // Nothing was attempted, and openraft would end the node for any error.
+                // Nothing was attempted, so trying again is safe. Any error would make openraft stop the node.
                 Err(Error::Unavailable(why)) => self.observer.event(&Event::SnapshotDelayed { reason: &why }),
                 Err(error) => return Err(io::Error::other(error)),
             }

@@ -1,4 +1,4 @@
-//! What a log does besides keeping entries: it reads old ones from the disk, stops after an error, and tells figures.
+//! Tests of the log's caching, errors, full disks, closing and statistics.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -44,7 +44,7 @@ async fn old_entries_are_read_from_the_disk() {
     assert_eq!(all_entries(&mut log).await, written);
     assert_eq!(log.try_get_log_entries(37..=120).await.unwrap(), written[37..121]);
     assert_eq!(log.try_get_log_entries(250..).await.unwrap(), []);
-    // They really are: what is not kept any more cannot be read once its file is damaged.
+    // Entries that are no longer cached are read from the file, so they cannot be read once the file is damaged.
     let first = directory.path().join("0000000001.log");
     let bytes = std::fs::read(&first).unwrap();
     std::fs::write(&first, vec![0; bytes.len()]).unwrap();
@@ -76,20 +76,20 @@ async fn a_limited_read_has_at_least_one_entry_and_not_too_many() {
     written.push(command(1, 5, 9 << 20));
     written.push(blank(1, 6));
     append(&mut log, written.clone()).await.unwrap();
-    // 8 MiB are sent at a time.
+    // At most 8 MiB are read at a time.
     assert_eq!(log.limited_get_log_entries(0, 7).await.unwrap(), written[..2]);
     assert_eq!(log.limited_get_log_entries(4, 7).await.unwrap(), written[4..5]);
     assert_eq!(log.limited_get_log_entries(5, 7).await.unwrap(), written[5..6]);
     assert_eq!(log.limited_get_log_entries(6, 7).await.unwrap(), written[6..]);
     log.close();
     drop(log);
-    // A segment may be longer than it should be, if an entry is.
+    // A segment may be longer than its limit, if a single entry is.
     let mut log = LogStore::open(small(directory.path())).unwrap();
     assert_eq!(all_entries(&mut log).await, written);
     log.close();
 }
 
-/// After an error nobody knows what the disk holds, so nothing is reported durable any more.
+/// After an error the contents of the disk are unknown, so nothing is reported durable any more.
 #[tokio::test]
 async fn an_error_of_the_disk_is_final() {
     let mut failing = 0;
@@ -162,7 +162,7 @@ async fn closing_writes_what_waits_and_refuses_the_rest() {
     log.close();
 }
 
-/// A full disk makes the log wait, and then it goes on: no entry is lost or reported too early.
+/// The log waits while the disk is full, and then continues: no entry is lost or reported too early.
 #[tokio::test]
 async fn a_full_disk_is_waited_for() {
     let disk = SimulatedDisk::new();
@@ -170,7 +170,7 @@ async fn a_full_disk_is_waited_for() {
     append(&mut log, vec![mixed(0)]).await.unwrap();
     disk.set_fault(Fault::Full);
     let mut pending = Vec::new();
-    // Enough for several segments.
+    // Enough entries for several segments.
     for index in 1..40 {
         pending.push(begin_append(&mut log, vec![mixed(index)]).await);
     }
@@ -213,7 +213,7 @@ async fn the_space_of_a_torn_tail_is_given_back() {
     log.close();
 }
 
-/// Of 12 MiB that are free, 8 stay so.
+/// Of 12 free MiB, 8 are a reserve.
 #[tokio::test]
 async fn a_disk_tells_for_what_it_lacks_space() {
     let disk = SimulatedDisk::new();
@@ -225,7 +225,7 @@ async fn a_disk_tells_for_what_it_lacks_space() {
     log.close();
 }
 
-/// The end of the process does not wait for the disk. An entry that was not written was not reported, either.
+/// Closing does not wait for the disk. An entry that was not written is not reported durable.
 #[tokio::test]
 async fn closing_does_not_wait_for_a_full_disk() {
     let disk = SimulatedDisk::new();
@@ -288,7 +288,7 @@ async fn many_appends_at_once_are_all_kept() {
     log.close();
 }
 
-/// Counts the syncs that it is told of.
+/// Counts the syncs that are reported to it.
 struct SyncCounter(Arc<AtomicU64>);
 
 impl Observer for SyncCounter {
@@ -337,7 +337,7 @@ async fn the_figures_are_those_of_the_log() {
     log.close();
 }
 
-/// A database that is older than the log's beginning cannot be brought up to date by it.
+/// The log cannot bring a database up to date that is older than the log's first entry.
 #[tokio::test]
 async fn a_database_from_before_the_beginning_of_the_log_is_refused() {
     let directory = tempfile::tempdir().unwrap();
@@ -352,8 +352,8 @@ async fn a_database_from_before_the_beginning_of_the_log_is_refused() {
     open(3).unwrap().close();
 }
 
-/// Where entries are sent to nobody, an append that is alone is written where it is made; those that find the log busy wait
-/// for its thread. Either way each is there, once, in its order.
+/// An inline append to an idle log is written on the calling thread; an append to a busy log is queued. Both are
+/// written once and in order.
 #[tokio::test]
 async fn appends_at_once_keep_their_order() {
     let directory = tempfile::tempdir().unwrap();
@@ -361,7 +361,7 @@ async fn appends_at_once_keep_their_order() {
     let mut log = LogStore::open(options()).unwrap();
     let (mut written, mut pending) = (Vec::new(), Vec::new());
     for index in 0..2000 {
-        // Other operations come between them, and go to the thread.
+        // The other appends go to the log thread.
         log.set_inline_append(index % 3 != 0);
         written.push(command(1, index, 100));
         pending.push(begin_append(&mut log, vec![written[index as usize].clone()]).await);
@@ -380,7 +380,8 @@ async fn appends_at_once_keep_their_order() {
     log.close();
 }
 
-/// Not even for the moment between taking what waits and writing it may anybody come before the log's thread.
+/// An inline append must not be written between the moment when the log thread takes the queue and the moment when it
+/// writes.
 #[tokio::test]
 async fn an_append_at_once_does_not_overtake_the_thread_nor_wait_for_it() {
     let disk = SimulatedDisk::new();

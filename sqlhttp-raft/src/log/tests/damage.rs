@@ -1,4 +1,4 @@
-//! Damage to what was durable is told, with file and offset, and never repaired.
+//! Damage to durable data is reported with its file and offset, and never repaired.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ fn entry(index: u64, bytes: usize) -> Entry {
     command(1, index, bytes)
 }
 
-/// A log with several segments. Each entry is durable before the next is appended.
+/// Writes a log with several segments. Each entry is durable before the next one is appended.
 async fn write(directory: &Path) -> Vec<Entry> {
     let mut log = open(directory).unwrap();
     log.save_vote(&Vote::new_committed(1, 1)).await.unwrap();
@@ -71,7 +71,7 @@ async fn a_flipped_bit_is_found_wherever_it_is() {
                 }
                 Err(other) => panic!("offset {offset}: {other}"),
                 Ok(left) => {
-                    // Only the last frame may be taken for a torn one: nothing behind it says that it was durable.
+                    // Only the last frame may be taken for a torn one: no frame after it says that it was durable.
                     assert_eq!(number + 1, segments.len(), "offset {offset} of {segment:?} went unnoticed");
                     assert!(left.len() + 1 >= written.len() && written.starts_with(&left), "offset {offset}");
                 }
@@ -82,7 +82,7 @@ async fn a_flipped_bit_is_found_wherever_it_is() {
     assert_eq!(entries(directory.path()).await.unwrap(), written);
 }
 
-/// The file and the offset that opening this log names as damaged.
+/// The file and the offset that are reported as damaged when the log is opened.
 fn named(directory: &Path) -> (PathBuf, u64) {
     match open(directory) {
         Err(LogError::Corrupt { file, offset, .. }) => (file, offset),
@@ -95,7 +95,7 @@ async fn a_missing_segment_is_named() {
     let directory = tempfile::tempdir().unwrap();
     write(directory.path()).await;
     let segments = segments(directory.path());
-    // All but the last: where a log ends nothing but its entries tell.
+    // All but the last segment, because only the database can show that it is missing.
     for missing in &segments[..segments.len() - 1] {
         let bytes = fs::read(missing).unwrap();
         fs::remove_file(missing).unwrap();
@@ -175,7 +175,7 @@ async fn a_torn_tail_is_cut_off() {
     let used = bytes.iter().rposition(|byte| *byte != 0).unwrap();
     bytes[used - 6..].fill(0);
     fs::write(&last, &bytes).unwrap();
-    // What is torn is the vote behind the last entry.
+    // The torn frame is the vote after the last entry.
     assert_eq!(entries(directory.path()).await.unwrap(), written);
     let after = fs::read(&last).unwrap();
     assert!(after.iter().rposition(|byte| *byte != 0).unwrap() < used - 6, "the torn frame is still there");
@@ -191,7 +191,7 @@ async fn a_segment_that_was_never_born_is_begun_anew() {
     let contents = [Vec::new(), vec![0; 200], vec![0; 4096], b"sqlhttpL".to_vec(), b"\x81garbage".repeat(500)];
     let mut whole = Vec::new();
     for content in contents {
-        // Behind a segment that has been ended, and as the first of all.
+        // Once after a complete segment, and once as the only segment.
         fs::write(last, &content).unwrap();
         let left = entries(directory.path()).await.unwrap();
         assert!(left.len() >= before.len() && written.starts_with(&left), "{} bytes", content.len());
@@ -208,7 +208,7 @@ async fn a_segment_that_was_never_born_is_begun_anew() {
     assert!(whole.windows(2).all(|pair| pair[0] == pair[1]));
 }
 
-/// Nothing in the log tells damage at its very end from a torn write, but the database has applied what stood there.
+/// Nothing in the log distinguishes damage at its very end from a torn write; but the database has applied the entry.
 #[tokio::test]
 async fn what_has_been_applied_is_no_torn_tail() {
     let directory = tempfile::tempdir().unwrap();
@@ -216,7 +216,7 @@ async fn what_has_been_applied_is_no_torn_tail() {
     let last = segments(directory.path()).pop().unwrap();
     let mut bytes = fs::read(&last).unwrap();
     let used = bytes.iter().rposition(|byte| *byte != 0).unwrap();
-    // The vote behind the last entry, and a part of that entry.
+    // Damages the vote after the last entry, and a part of that entry.
     bytes[used - 60] ^= 1;
     bytes[used - 40..].fill(0);
     fs::write(&last, &bytes).unwrap();

@@ -1,4 +1,4 @@
-//! openraft's own suite for storage.
+//! openraft's test suite for storage implementations.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -17,7 +17,7 @@ use crate::types::{EntryOutcomes, LogId, StoredMembership, TypeConfig};
 type SnapshotMeta = openraft::alias::SnapshotMetaOf<TypeConfig>;
 type Snapshot = openraft::alias::SnapshotOf<TypeConfig, ()>;
 
-/// A state machine that keeps nothing but its place.
+/// A state machine that records only the last applied entry.
 #[derive(Clone, Default)]
 struct Counter(Arc<Mutex<Counted>>);
 
