@@ -56,10 +56,15 @@ pub(crate) async fn watch_leadership(
     }
 }
 
+/// Returns the membership's information about this node.
+pub(crate) fn own_info(options: &NodeOptions) -> MemberInfo {
+    MemberInfo { name: options.name.clone(), raft_address: options.raft_address.clone() }
+}
+
 /// Updates the membership if this node was started with another name or address than before.
 async fn keep_own_address(raft: &Raft, options: &NodeOptions) {
     let id = *raft.node_id();
-    let this = MemberInfo { name: options.name.clone(), raft_address: options.raft_address.clone() };
+    let this = own_info(options);
     let known = raft.metrics().borrow_watched().membership_config.get_node(&id).cloned();
     if known.as_ref() == Some(&this) {
         return;

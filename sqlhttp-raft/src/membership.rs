@@ -11,7 +11,7 @@ use crate::types::{MemberInfo, Membership, StoredMembership, log_id};
 #[derive(Serialize, Deserialize)]
 struct MembershipRecord {
     /// The term and the index of the entry that contains the membership; openraft counts indexes from 0.
-    stated_in: Option<(u64, u64)>,
+    log_id: Option<(u64, u64)>,
     /// The sets of voters, each of which must reach a majority: one set, or two during a membership change (joint
     /// consensus, section 4.3 of the Raft dissertation).
     voters: Vec<BTreeSet<u64>>,
@@ -29,10 +29,10 @@ pub(crate) fn encode_members(membership: &Membership) -> io::Result<Vec<u8>> {
     to_bytes(None, membership)
 }
 
-fn to_bytes(stated_in: Option<(u64, u64)>, membership: &Membership) -> io::Result<Vec<u8>> {
+fn to_bytes(log_id: Option<(u64, u64)>, membership: &Membership) -> io::Result<Vec<u8>> {
     let voters = membership.get_joint_config().clone();
     let nodes = membership.nodes().map(|(id, peer)| (*id, peer.clone())).collect();
-    postcard::to_stdvec(&MembershipRecord { stated_in, voters, nodes }).map_err(io::Error::other)
+    postcard::to_stdvec(&MembershipRecord { log_id, voters, nodes }).map_err(io::Error::other)
 }
 
 /// Decodes the result of [`encode_members`].
@@ -47,9 +47,9 @@ pub(crate) fn decode(bytes: &[u8]) -> io::Result<StoredMembership> {
     }
     let invalid =
         |why: String| io::Error::new(io::ErrorKind::InvalidData, format!("the membership makes no sense: {why}"));
-    let form: MembershipRecord = postcard::from_bytes(bytes).map_err(|why| invalid(why.to_string()))?;
-    let membership = Membership::new(form.voters, form.nodes).map_err(|why| invalid(why.to_string()))?;
-    Ok(StoredMembership::new(form.stated_in.map(|(term, index)| log_id(term, index)), membership))
+    let record: MembershipRecord = postcard::from_bytes(bytes).map_err(|why| invalid(why.to_string()))?;
+    let membership = Membership::new(record.voters, record.nodes).map_err(|why| invalid(why.to_string()))?;
+    Ok(StoredMembership::new(record.log_id.map(|(term, index)| log_id(term, index)), membership))
 }
 
 #[cfg(test)]
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_encoded_is_read() {
+    fn a_membership_survives_encoding() {
         let peer = |name: &str| MemberInfo { name: name.to_owned(), raft_address: format!("{name}:4002") };
         let nodes = BTreeMap::from([(1, peer("a")), (7, peer("b")), (9, peer("learner"))]);
         let joint = Membership::new(vec![BTreeSet::from([1]), BTreeSet::from([1, 7])], nodes).unwrap();

@@ -153,7 +153,7 @@ impl Node {
     /// [`Error::Poisoned`] if the node had stopped because of an error.
     pub async fn close(&self) -> Result<(), Error> {
         let inner = &self.inner;
-        inner.log.stop_waiting();
+        inner.log.stop_retries();
         if let Err(error) = inner.database.sync().await {
             inner.options.observer.event(&Event::CloseNotSynced { error: &error });
         }

@@ -24,13 +24,16 @@ impl Runtime {
     }
 
     /// Runs a future on the replication thread, and waits for its output.
-    pub(crate) async fn run<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> io::Result<T> {
-        self.handle.spawn(work).await.map_err(io::Error::other)
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = T> + Send + 'static,
+    ) -> io::Result<T> {
+        self.handle.spawn(future).await.map_err(io::Error::other)
     }
 
     /// Starts a task on the replication thread.
-    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
-        self.handle.spawn(work);
+    pub(crate) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
+        self.handle.spawn(future);
     }
 
     pub(crate) fn stop(&self) {

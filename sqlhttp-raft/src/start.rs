@@ -9,7 +9,7 @@ use openraft::{Config, SnapshotPolicy};
 use sqlhttp_core::{Database, Error, JournalMode, Writes};
 use tokio::sync::watch;
 
-use crate::leadership::watch_leadership;
+use crate::leadership::{own_info, watch_leadership};
 use crate::log::{CheckedLog, LogError, LogOptions, LogStore};
 use crate::machine::{REPORT_AFTER, StateMachine};
 use crate::maintain::Maintenance;
@@ -23,7 +23,6 @@ use crate::raft::Raft;
 use crate::runtime::Runtime;
 use crate::skip::{self, SkipFile};
 use crate::timer::CoarseTimer;
-use crate::types::MemberInfo;
 use crate::waiters::Waiters;
 
 /// The Raft id of the first node of a cluster. Ids are never reused; names may be.
@@ -138,16 +137,8 @@ fn open(options: &NodeOptions) -> Result<(LogStore, Database), StartError> {
     // The lock of the log is held now, so no other process uses these files.
     remove_leftovers(&options.directory).map_err(|source| io_error("clean up", &options.directory, source))?;
     let file = options.directory.join("db.sqlite");
-    let database_options = sqlhttp_core::Options {
-        writes: Writes::Log,
-        journal_mode: JournalMode::Wal,
-        read_only: false,
-        create: true,
-        allow_attach: false,
-        ..options.database.clone()
-    };
-    let database =
-        Database::open(file.clone(), database_options).map_err(|source| StartError::Database { file, source })?;
+    let database = Database::open(file.clone(), database_options(options))
+        .map_err(|source| StartError::Database { file, source })?;
     // In a cluster of one node an entry is committed, and so applied, only after this node has synced it. The log of a
     // healthy node therefore contains every applied entry.
     let log = checked.open(database.progress().index).map_err(refused)?;
@@ -161,7 +152,18 @@ fn open(options: &NodeOptions) -> Result<(LogStore, Database), StartError> {
     Ok((log, database))
 }
 
-pub(crate) fn log_directory(options: &NodeOptions) -> PathBuf {
+fn database_options(options: &NodeOptions) -> sqlhttp_core::Options {
+    sqlhttp_core::Options {
+        writes: Writes::Log,
+        journal_mode: JournalMode::Wal,
+        read_only: false,
+        create: true,
+        allow_attach: false,
+        ..options.database.clone()
+    }
+}
+
+fn log_directory(options: &NodeOptions) -> PathBuf {
     options.directory.join("raft").join("log")
 }
 
@@ -204,8 +206,7 @@ async fn start_raft(
             raft.trigger().elect(false).await.map_err(|error| failed(&error))?;
         }
     } else {
-        let this = MemberInfo { name: options.name.clone(), raft_address: options.raft_address.clone() };
-        raft.initialize(BTreeMap::from([(FIRST_NODE_ID, this)])).await.map_err(|error| failed(&error))?;
+        raft.initialize(BTreeMap::from([(FIRST_NODE_ID, own_info(&options))])).await.map_err(|error| failed(&error))?;
     }
     let proposer = Proposer::start(raft.clone(), database.clone(), log.clone(), waiters, ProposeSettings::of(&options));
     let (ready_sender, ready_term) = watch::channel(0);

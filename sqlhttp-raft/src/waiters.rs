@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_caller_that_has_gone_is_passed_over() {
+    fn an_answer_to_a_dropped_receiver_is_lost() {
         let (waiters, permits) = (Waiters::default(), Arc::new(Semaphore::new(2)));
         let (replies, mut receivers) = callers(&permits);
         let registered = waiters.register(replies);

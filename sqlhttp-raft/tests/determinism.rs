@@ -49,9 +49,9 @@ const STATEMENTS: &[&str] = &[
 ];
 
 /// SplitMix64.
-struct Chance(u64);
+struct Rng(u64);
 
-impl Chance {
+impl Rng {
     fn below(&mut self, limit: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
@@ -84,11 +84,11 @@ async fn build(directory: &Path, seed: u64) {
     let node = Node::start(options(directory)).await.unwrap();
     let schema = SCHEMA.iter().map(|sql| Step::execute(*sql, ())).collect();
     node.execute(Batch::transaction(schema), Deadline::NEVER).await.unwrap();
-    let mut chance = Chance(seed);
+    let mut rng = Rng(seed);
     for round in 0..60 {
         // Some batches run alone, others share an entry and a transaction.
         let together = if round % 3 == 0 { 1 } else { 8 };
-        let batches: Vec<Batch> = (0..together).map(|_| chance.batch()).collect();
+        let batches: Vec<Batch> = (0..together).map(|_| rng.batch()).collect();
         let running: Vec<_> = batches
             .into_iter()
             .map(|batch| {

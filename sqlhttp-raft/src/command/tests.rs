@@ -32,7 +32,7 @@ fn command() -> Command {
 }
 
 #[test]
-fn what_is_encoded_is_read() {
+fn a_command_survives_encoding() {
     let command = command();
     let read = Command::from_bytes(command.bytes().to_vec()).unwrap();
     assert_eq!(read.operations(), command.operations());
@@ -74,7 +74,7 @@ fn a_newer_version_is_refused() {
 }
 
 #[test]
-fn what_repeats_itself_is_compressed() {
+fn repetitive_operations_are_compressed() {
     let steps = (0..100_i64)
         .map(|id| Step::execute("INSERT INTO t(id, name) VALUES (?, ?)", [id.into(), Value::from("name")]))
         .collect();
@@ -94,11 +94,11 @@ fn what_repeats_itself_is_compressed() {
 }
 
 #[test]
-fn what_does_not_repeat_itself_is_not() {
-    let mut chance = 1_u64;
+fn random_bytes_are_not_compressed() {
+    let mut state = 1_u64;
     let mut next = || {
-        chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        (chance >> 56) as u8
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 56) as u8
     };
     let bytes: Arc<[u8]> = (0..10_000).map(|_| next()).collect();
     let encoded = EncodedOperation::new(Operation::Replace(bytes)).unwrap();
@@ -107,7 +107,7 @@ fn what_does_not_repeat_itself_is_not() {
 
 /// Bytes from another node are untrusted.
 #[test]
-fn nonsense_in_compressed_work_is_refused() {
+fn malformed_compressed_operations_are_refused() {
     let compressed = |plain: &[u8]| {
         let packed = lz4_flex::block::compress_prepend_size(plain);
         postcard::to_stdvec(&WireOperation::Compressed(&packed)).unwrap()
@@ -123,7 +123,7 @@ fn nonsense_in_compressed_work_is_refused() {
 }
 
 #[test]
-fn every_flipped_bit_is_noticed() {
+fn every_flipped_bit_is_detected() {
     let bytes = command().bytes().to_vec();
     for bit in 0..bytes.len() * 8 {
         let mut flipped = bytes.clone();

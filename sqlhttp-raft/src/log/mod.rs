@@ -50,7 +50,7 @@
 //! | `frame`, `state`, `segment` | the format |
 //! | `recovery` | reads and checks the log at the start |
 //! | `memory` | the state, the location of every entry, and recent entries |
-//! | `writer` | the log thread |
+//! | `queue`, `writer` | the queued operations; the log thread, which writes them |
 //! | `retry` | retries writes while the disk is full |
 //! | `store` | the interface to openraft |
 //! | `disk` | the file operations |
@@ -59,6 +59,7 @@ mod disk;
 mod frame;
 mod memory;
 mod options;
+mod queue;
 mod recovery;
 mod retry;
 mod segment;

@@ -14,8 +14,9 @@ use tokio::sync::oneshot;
 
 use super::memory::EntrySource;
 use super::options::{LogError, LogOptions, LogStatus};
+use super::queue::{LogOp, LogShared};
 use super::recovery::{Recovered, Scan, scan};
-use super::writer::{LogHandle, LogOp, LogShared, LogWriter};
+use super::writer::{LogHandle, LogWriter};
 use crate::types::{Entry, LogId, TypeConfig, Vote, index_of};
 
 /// The maximum length of the entries that are sent to another node, or passed to the state machine, at a time, in
@@ -121,7 +122,7 @@ impl LogStore {
     }
 
     /// Ends all retries, because the node is being closed.
-    pub(crate) fn stop_waiting(&self) {
+    pub(crate) fn stop_retries(&self) {
         self.shared.retry.stop();
     }
 

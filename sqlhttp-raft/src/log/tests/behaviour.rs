@@ -55,7 +55,7 @@ async fn old_entries_are_read_from_the_disk() {
 }
 
 #[tokio::test]
-async fn a_reader_gets_entries_that_are_still_on_their_way() {
+async fn entries_can_be_read_before_they_are_durable() {
     let disk = SimulatedDisk::new();
     let mut log = simulated(&disk);
     disk.hold();
@@ -91,7 +91,7 @@ async fn a_limited_read_has_at_least_one_entry_and_not_too_many() {
 
 /// After an error the contents of the disk are unknown, so nothing is reported durable any more.
 #[tokio::test]
-async fn an_error_of_the_disk_is_final() {
+async fn a_disk_error_is_final() {
     let mut failing = 0;
     loop {
         let disk = SimulatedDisk::new();
@@ -129,7 +129,7 @@ async fn an_error_of_the_disk_is_final() {
 }
 
 #[tokio::test]
-async fn a_directory_is_opened_once() {
+async fn a_directory_cannot_be_opened_twice() {
     let directory = tempfile::tempdir().unwrap();
     let first = LogStore::open(small(directory.path())).unwrap();
     assert!(matches!(LogStore::open(small(directory.path())), Err(LogError::InUse)));
@@ -139,7 +139,7 @@ async fn a_directory_is_opened_once() {
 }
 
 #[tokio::test]
-async fn closing_writes_what_waits_and_refuses_the_rest() {
+async fn closing_writes_queued_operations_and_refuses_later_ones() {
     let disk = SimulatedDisk::new();
     let mut log = simulated(&disk);
     disk.hold();
@@ -164,7 +164,7 @@ async fn closing_writes_what_waits_and_refuses_the_rest() {
 
 /// The log waits while the disk is full, and then continues: no entry is lost or reported too early.
 #[tokio::test]
-async fn a_full_disk_is_waited_for() {
+async fn the_log_waits_for_a_full_disk() {
     let disk = SimulatedDisk::new();
     let mut log = simulated(&disk);
     append(&mut log, vec![mixed(0)]).await.unwrap();
@@ -193,7 +193,7 @@ async fn a_full_disk_is_waited_for() {
 
 /// The torn tail of a write can fill the disk.
 #[tokio::test]
-async fn the_space_of_a_torn_tail_is_given_back() {
+async fn the_space_of_a_torn_tail_is_freed() {
     let dir = tempfile::tempdir().unwrap();
     let options = LogOptions::new(dir.path());
     let mut log = LogStore::open(options.clone()).unwrap();
@@ -215,7 +215,7 @@ async fn the_space_of_a_torn_tail_is_given_back() {
 
 /// Of 12 free MiB, 8 are a reserve.
 #[tokio::test]
-async fn a_disk_tells_for_what_it_lacks_space() {
+async fn a_reserve_of_the_disk_stays_free() {
     let disk = SimulatedDisk::new();
     let log = simulated(&disk);
     assert!(!log.lacks_space_for(1 << 40), "a disk that does not tell is not limited");
@@ -236,7 +236,7 @@ async fn closing_does_not_wait_for_a_full_disk() {
     while log.waits_for().is_none() {
         std::thread::yield_now();
     }
-    log.stop_waiting();
+    log.stop_retries();
     pending.await.unwrap().unwrap_err();
     log.close();
     disk.set_fault(Fault::None);
@@ -247,7 +247,7 @@ async fn closing_does_not_wait_for_a_full_disk() {
 }
 
 #[tokio::test]
-async fn whatever_waits_shares_a_sync() {
+async fn queued_operations_share_a_sync() {
     let disk = SimulatedDisk::new();
     let mut log = LogStore::open(LogOptions { segment_bytes: 1 << 20, ..options_on(&disk) }).unwrap();
     disk.hold();
@@ -265,7 +265,7 @@ async fn whatever_waits_shares_a_sync() {
 }
 
 #[tokio::test]
-async fn many_appends_at_once_are_all_kept() {
+async fn many_concurrent_appends_are_kept() {
     let directory = tempfile::tempdir().unwrap();
     let options = || LogOptions { segment_bytes: 1 << 20, cache_bytes: 1 << 20, ..LogOptions::new(directory.path()) };
     let mut log = LogStore::open(options()).unwrap();
@@ -298,7 +298,7 @@ impl Observer for SyncCounter {
 }
 
 #[tokio::test]
-async fn the_figures_are_those_of_the_log() {
+async fn statistics_match_the_log() {
     let directory = tempfile::tempdir().unwrap();
     let syncs = Arc::new(AtomicU64::new(0));
     let options = LogOptions { observer: Arc::new(SyncCounter(syncs.clone())), ..small(directory.path()) };
@@ -339,7 +339,7 @@ async fn the_figures_are_those_of_the_log() {
 
 /// The log cannot bring a database up to date that is older than the log's first entry.
 #[tokio::test]
-async fn a_database_from_before_the_beginning_of_the_log_is_refused() {
+async fn a_database_older_than_the_log_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let mut log = LogStore::open(small(directory.path())).unwrap();
     append(&mut log, (0..5).map(|index| command(1, index, 20)).collect()).await.unwrap();
@@ -355,7 +355,7 @@ async fn a_database_from_before_the_beginning_of_the_log_is_refused() {
 /// An inline append to an idle log is written on the calling thread; an append to a busy log is queued. Both are
 /// written once and in order.
 #[tokio::test]
-async fn appends_at_once_keep_their_order() {
+async fn inline_appends_keep_their_order() {
     let directory = tempfile::tempdir().unwrap();
     let options = || LogOptions { segment_bytes: 1 << 16, ..LogOptions::new(directory.path()) };
     let mut log = LogStore::open(options()).unwrap();
@@ -383,7 +383,7 @@ async fn appends_at_once_keep_their_order() {
 /// An inline append must not be written between the moment when the log thread takes the queue and the moment when it
 /// writes.
 #[tokio::test]
-async fn an_append_at_once_does_not_overtake_the_thread_nor_wait_for_it() {
+async fn an_inline_append_neither_overtakes_the_log_thread_nor_waits_for_it() {
     let disk = SimulatedDisk::new();
     let mut log = simulated(&disk);
     disk.hold();

@@ -275,7 +275,7 @@ fn open(disk: &SimulatedDisk) -> Result<LogStore, LogError> {
 }
 
 /// Opens the log after a crash, checks its contents against the history, and runs a script.
-async fn go_on(disk: &SimulatedDisk, past: &History, script: &[Step], case: &str) -> Option<History> {
+async fn resume(disk: &SimulatedDisk, past: &History, script: &[Step], case: &str) -> Option<History> {
     let mut log = match open(disk) {
         Ok(log) => log,
         // The power may fail while the log is being opened.
@@ -308,17 +308,17 @@ async fn crash_at(cut: u64, loss: Loss) -> bool {
     let disk = SimulatedDisk::new();
     disk.set_fault(Fault::CutAt(cut));
     let nothing = History::new(Content::default());
-    let first = go_on(&disk, &nothing, LONG, &case).await;
+    let first = resume(&disk, &nothing, LONG, &case).await;
     let complete = disk.operations() <= cut;
     let first = first.unwrap_or(nothing);
     disk.crash(loss);
 
     disk.set_fault(Fault::CutAt(cut % 13));
-    let second = go_on(&disk, &first, SHORT, &case).await;
+    let second = resume(&disk, &first, SHORT, &case).await;
     disk.crash(Loss::Part(cut * 31 + 7));
     let second = second.unwrap_or(first);
 
-    let third = go_on(&disk, &second, SHORT, &case).await.expect("the disk works");
+    let third = resume(&disk, &second, SHORT, &case).await.expect("the disk works");
     assert_eq!(third.durable, third.changes.len(), "{case}: not all was written");
     disk.crash(Loss::All);
     let mut log = open(&disk).unwrap();
@@ -336,17 +336,17 @@ async fn crash_everywhere(loss: impl Fn(u64) -> Loss) {
 }
 
 #[tokio::test]
-async fn what_was_not_synced_is_lost() {
+async fn unsynced_changes_are_lost() {
     crash_everywhere(|_| Loss::All).await;
 }
 
 #[tokio::test]
-async fn what_was_not_synced_is_there() {
+async fn unsynced_changes_survive() {
     crash_everywhere(|_| Loss::Nothing).await;
 }
 
 #[tokio::test]
-async fn some_of_what_was_not_synced_is_lost() {
+async fn some_unsynced_changes_are_lost() {
     for seed in 1..4 {
         crash_everywhere(|cut| Loss::Part(cut * 1000 + seed)).await;
     }

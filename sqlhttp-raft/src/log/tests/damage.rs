@@ -83,7 +83,7 @@ async fn a_flipped_bit_is_found_wherever_it_is() {
 }
 
 /// The file and the offset that are reported as damaged when the log is opened.
-fn named(directory: &Path) -> (PathBuf, u64) {
+fn reported_damage(directory: &Path) -> (PathBuf, u64) {
     match open(directory) {
         Err(LogError::Corrupt { file, offset, .. }) => (file, offset),
         other => panic!("{:?}", other.map(drop)),
@@ -91,7 +91,7 @@ fn named(directory: &Path) -> (PathBuf, u64) {
 }
 
 #[tokio::test]
-async fn a_missing_segment_is_named() {
+async fn a_missing_segment_is_reported() {
     let directory = tempfile::tempdir().unwrap();
     write(directory.path()).await;
     let segments = segments(directory.path());
@@ -99,19 +99,19 @@ async fn a_missing_segment_is_named() {
     for missing in &segments[..segments.len() - 1] {
         let bytes = fs::read(missing).unwrap();
         fs::remove_file(missing).unwrap();
-        assert_eq!(named(directory.path()), (missing.clone(), 0));
+        assert_eq!(reported_damage(directory.path()), (missing.clone(), 0));
         fs::write(missing, bytes).unwrap();
     }
     open(directory.path()).unwrap().close();
 }
 
 #[tokio::test]
-async fn a_segment_in_anothers_place_is_named() {
+async fn a_segment_in_place_of_another_is_reported() {
     let directory = tempfile::tempdir().unwrap();
     write(directory.path()).await;
     let segments = segments(directory.path());
     fs::copy(&segments[0], &segments[1]).unwrap();
-    assert_eq!(named(directory.path()), (segments[1].clone(), 0));
+    assert_eq!(reported_damage(directory.path()), (segments[1].clone(), 0));
 }
 
 #[tokio::test]
@@ -125,7 +125,7 @@ async fn only_the_last_segment_may_be_cut_short() {
         let used = sound.iter().rposition(|byte| *byte != 0).unwrap();
         for length in (0..used).step_by(101) {
             fs::write(segment, &sound[..length]).unwrap();
-            let (file, offset) = named(directory.path());
+            let (file, offset) = reported_damage(directory.path());
             assert_eq!(&file, segment);
             assert!(offset <= length as u64, "cut at {length}, reported at {offset}");
         }
@@ -140,7 +140,7 @@ async fn only_the_last_segment_may_be_cut_short() {
 }
 
 #[tokio::test]
-async fn the_format_of_a_newer_program_is_left_alone() {
+async fn a_newer_format_is_refused_and_not_changed() {
     let directory = tempfile::tempdir().unwrap();
     write(directory.path()).await;
     for segment in segments(directory.path()) {
@@ -160,10 +160,10 @@ async fn the_format_of_a_newer_program_is_left_alone() {
 }
 
 #[tokio::test]
-async fn a_lone_segment_that_was_never_born_has_lost_those_before_it() {
+async fn segments_missing_before_an_empty_one_are_reported() {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("0000000003.log"), [0; 4096]).unwrap();
-    assert_eq!(named(directory.path()), (directory.path().join("0000000002.log"), 0));
+    assert_eq!(reported_damage(directory.path()), (directory.path().join("0000000002.log"), 0));
 }
 
 #[tokio::test]
@@ -183,7 +183,7 @@ async fn a_torn_tail_is_cut_off() {
 }
 
 #[tokio::test]
-async fn a_segment_that_was_never_born_is_begun_anew() {
+async fn an_empty_segment_is_created_again() {
     let directory = tempfile::tempdir().unwrap();
     let written = write(directory.path()).await;
     let segments = segments(directory.path());
@@ -210,7 +210,7 @@ async fn a_segment_that_was_never_born_is_begun_anew() {
 
 /// Nothing in the log distinguishes damage at its very end from a torn write; but the database has applied the entry.
 #[tokio::test]
-async fn what_has_been_applied_is_no_torn_tail() {
+async fn an_applied_entry_is_not_a_torn_tail() {
     let directory = tempfile::tempdir().unwrap();
     let written = write(directory.path()).await;
     let last = segments(directory.path()).pop().unwrap();

@@ -1,6 +1,5 @@
 //! openraft's test suite for storage implementations.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex};
 
@@ -26,7 +25,6 @@ struct Counted {
     applied: Option<LogId>,
     membership: StoredMembership,
     snapshot: Option<SnapshotMeta>,
-    _entries: BTreeMap<u64, ()>,
 }
 
 impl RaftSnapshotBuilder<TypeConfig> for Counter {
@@ -96,6 +94,6 @@ impl StoreBuilder<TypeConfig, LogStore, Counter, TempDir> for Builder {
 }
 
 #[tokio::test]
-async fn openrafts_suite() {
+async fn openraft_storage_suite() {
     Suite::test_all(Builder).await.unwrap();
 }
