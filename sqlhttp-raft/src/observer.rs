@@ -1,7 +1,7 @@
 //! What a node reports to the program that runs it.
 //!
-//! This crate writes no log lines of its own: it knows the events, and the program knows the words and the log that its
-//! users expect. (openraft logs through `tracing`, under its own targets.)
+//! This crate writes no log lines of its own: the program chooses their wording and their target. (openraft logs through
+//! `tracing`, under its own targets.)
 
 use std::path::Path;
 use std::time::Duration;
