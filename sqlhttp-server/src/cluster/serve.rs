@@ -18,6 +18,7 @@ use super::collector::LogTimes;
 use super::config::{self, ClusterConfig};
 use super::context::{ClusterContext, NodeIdentity};
 use super::log;
+use super::observer::RqliteLog;
 use crate::http::run;
 use crate::process::tls::{Tls, TlsOptions};
 use crate::process::{database_watch, shutdown};
@@ -169,7 +170,7 @@ async fn start_node(config: &ClusterConfig, is_new: bool, log_times: &Arc<LogTim
     if is_new {
         tracing::info!(target: "rqlited", "bootstrapping single new node");
     }
-    let (syncs, applies) = (log_times.clone(), log_times.clone());
+    refuse_foreign_state(&config.data_dir).map_err(|why| format!("failed to open store: {why}"))?;
     let options = NodeOptions {
         database: database_options(config),
         election_timeout: config.raft.election_timeout,
@@ -182,11 +183,23 @@ async fn start_node(config: &ClusterConfig, is_new: bool, log_times: &Arc<LogTim
         },
         vacuum_interval: config.auto_vacuum_interval.unwrap_or_default(),
         optimize_interval: config.auto_optimize_interval.unwrap_or_default(),
-        on_sync: Some(Arc::new(move |took| syncs.syncs.observe(took))),
-        on_apply: Some(Arc::new(move |took| applies.applies.observe(took))),
+        observer: Arc::new(RqliteLog::new(log_times.clone())),
         ..NodeOptions::new(&config.data_dir, id, address)
     };
     Node::start(options).await.map_err(|error| format!("failed to open store: {error}"))
+}
+
+/// Returns an error for a directory that contains the files of an rqlite node.
+fn refuse_foreign_state(directory: &Path) -> Result<(), String> {
+    let file = directory.join("raft.db");
+    if !file.exists() {
+        return Ok(());
+    }
+    Err(format!(
+        "{} is rqlite's, which this program cannot read: take a backup of that node (/db/backup), start in an empty \
+         directory, and load the backup there (/boot)",
+        file.display()
+    ))
 }
 
 fn database_options(config: &ClusterConfig) -> Options {
