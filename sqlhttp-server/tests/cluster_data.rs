@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use common::{Launch, Node, Request, Response, Server, assert_backup, names, temp_dir, write};
+use common::{Launch, Node, Random, Request, Response, Server, assert_backup, names, temp_dir, write};
 
 fn node_in(dir: &Path) -> Node {
     Node::new(&dir.join("data"))
@@ -405,13 +405,14 @@ fn crash_while_sending(path: &str) {
     let server = node.start();
     assert_eq!(server.post_bytes(path, files[files.len() - 1].clone()).status, 200);
     server.crash();
-    for round in 0..6_u64 {
+    let mut random = Random::from_environment();
+    for _ in 0..6 {
         let server = node.start();
         let client = server.client();
         let last = std::thread::scope(|scope| {
             let sender = scope.spawn(|| send_until_gone(client, path, &files));
-            // Anywhere in one of them; where does not matter.
-            std::thread::sleep(std::time::Duration::from_millis(37 * (round + 1) % 150));
+            // The moment of the crash is the input: it may be anywhere in a request or between two.
+            std::thread::sleep(std::time::Duration::from_millis(random.below(150)));
             server.crash();
             sender.join().unwrap()
         });

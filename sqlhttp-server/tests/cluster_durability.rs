@@ -6,7 +6,6 @@
 mod common;
 
 use std::collections::HashSet;
-use std::hash::{BuildHasher as _, RandomState};
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use common::{Client, Node, Request, Response, Server, eventually, temp_dir};
+use common::{Client, Node, Random, Request, Response, Server, eventually, temp_dir};
 
 const WRITERS: u64 = 64;
 
@@ -26,10 +25,6 @@ const FILLING: usize = 3000;
 
 fn rounds() -> u64 {
     std::env::var("SQLHTTP_CRASH_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(3)
-}
-
-fn random_below(limit: u64) -> u64 {
-    RandomState::new().hash_one(0) % limit
 }
 
 /// `seen` takes an id once, `w` would take it again, and the counters count what has run: together they tell a write that
@@ -99,10 +94,9 @@ fn snapshot_until_gone(mut client: Client) {
     }
 }
 
-/// Kills the server after a random number of acknowledged writes.
-fn crash_under_load(server: Server, round: u64, snapshots: bool, acknowledged: &Mutex<Vec<u64>>) {
+/// Kills the server after `enough` acknowledged writes.
+fn crash_under_load(server: Server, round: u64, enough: u64, snapshots: bool, acknowledged: &Mutex<Vec<u64>>) {
     let count = AtomicU64::new(0);
-    let enough = 1 + random_below(3000);
     let clients: Vec<Client> = (0..WRITERS).map(|_| server.client()).collect();
     std::thread::scope(|scope| {
         for (writer, client) in (0..).zip(clients) {
@@ -146,12 +140,13 @@ fn crash_again_and_again(dir: &Path, flags: &[&str], snapshots: bool, rounds: u6
     let server = node.start();
     create_tables(&server);
     server.crash();
+    let mut random = Random::from_environment();
     let acknowledged = Mutex::new(Vec::new());
     let mut index = 0;
     for round in 0..rounds {
         let server = restart(&node, "before the crash");
         assert!(server.applied_index() >= index, "the log has gone back");
-        crash_under_load(server, round, snapshots, &acknowledged);
+        crash_under_load(server, round, 1 + random.below(3000), snapshots, &acknowledged);
         let server = restart(&node, "after the crash");
         assert_sound(&server, &acknowledged.lock().expect("list"));
         index = server.applied_index();
@@ -237,10 +232,11 @@ fn a_crash_while_it_starts_loses_nothing() {
         assert_acknowledged(&server.send(&write_request(*id)));
     }
     server.crash();
+    let mut random = Random::from_environment();
     for _ in 0..4 * rounds() {
         let server = node.spawn_server();
         // Killed wherever it is, most likely before it is ready.
-        std::thread::sleep(Duration::from_millis(random_below(80)));
+        std::thread::sleep(Duration::from_millis(random.below(80)));
         server.crash();
     }
     let server = restart(&node, "after crashes while it started");

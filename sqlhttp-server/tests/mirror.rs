@@ -6,29 +6,8 @@
 
 mod common;
 
-use common::{Launch, Node, Request, Response, Server, temp_dir};
+use common::{Launch, Node, Random, Request, Response, Server, temp_dir};
 use serde_json::{Value, json};
-
-/// SplitMix64.
-struct Chance(u64);
-
-impl Chance {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        (self.next() % limit as u64) as usize
-    }
-
-    fn one<'a, T>(&mut self, of: &'a [T]) -> &'a T {
-        &of[self.below(of.len())]
-    }
-}
 
 const SCHEMA: [&str; 5] = [
     "CREATE TABLE t(id INTEGER PRIMARY KEY, n INTEGER, r REAL, s TEXT, b BLOB, x, d DATE, f BOOLEAN)",
@@ -93,22 +72,22 @@ const READS: [&str; 14] = [
 ];
 
 /// `#` stands for a value, `@` for a digit.
-fn fill(chance: &mut Chance, form: &str) -> String {
+fn fill(random: &mut Random, form: &str) -> String {
     let mut sql = String::new();
     for part in form.chars() {
         match part {
-            '#' => sql.push_str(VALUES[chance.below(VALUES.len())]),
-            '@' => sql.push_str(&chance.below(9).to_string()),
+            '#' => sql.push_str(random.choose::<&str>(&VALUES)),
+            '@' => sql.push_str(&random.below(9).to_string()),
             other => sql.push(other),
         }
     }
     sql
 }
 
-fn statement(chance: &mut Chance) -> String {
-    let forms: &[&str] = if chance.below(2) == 0 { &WRITES } else { &READS };
-    let form = *chance.one(forms);
-    fill(chance, form)
+fn statement(random: &mut Random) -> String {
+    let forms: &[&str] = if random.below(2) == 0 { &WRITES } else { &READS };
+    let form = *random.choose(forms);
+    fill(random, form)
 }
 
 /// The two servers.
@@ -141,13 +120,13 @@ impl Pair {
     }
 }
 
-fn rqlite(chance: &mut Chance) -> (Request, String) {
-    let count = 1 + chance.below(4);
-    let texts: Vec<String> = (0..count).map(|_| statement(chance)).collect();
-    let path = *chance.one(&["/db/execute", "/db/query", "/db/request"]);
+fn rqlite(random: &mut Random) -> (Request, String) {
+    let count = 1 + random.below(4);
+    let texts: Vec<String> = (0..count).map(|_| statement(random)).collect();
+    let path = *random.choose(&["/db/execute", "/db/query", "/db/request"]);
     let mut flags = Vec::new();
     for flag in ["transaction", "associative", "pretty", "blob_array", "qualify_columns"] {
-        if chance.below(3) == 0 {
+        if random.below(3) == 0 {
             flags.push(flag);
         }
     }
@@ -156,19 +135,19 @@ fn rqlite(chance: &mut Chance) -> (Request, String) {
     (Request::new("POST", &target).body(json!(texts).to_string()), what)
 }
 
-fn ws4sqlite(chance: &mut Chance) -> (Request, String) {
-    let count = 1 + chance.below(4);
+fn ws4sqlite(random: &mut Random) -> (Request, String) {
+    let count = 1 + random.below(4);
     let items: Vec<Value> = (0..count)
         .map(|_| {
-            let key = if chance.below(2) == 0 { "query" } else { "statement" };
-            let mut item = json!({ key: statement(chance) });
-            if chance.below(3) == 0 {
+            let key = if random.below(2) == 0 { "query" } else { "statement" };
+            let mut item = json!({ key: statement(random) });
+            if random.below(3) == 0 {
                 item["noFail"] = json!(true);
             }
             item
         })
         .collect();
-    let format = *chance.one(&["map", "list"]);
+    let format = *random.choose(&["map", "list"]);
     let body = json!({ "resultFormat": format, "transaction": items });
     let what = format!("POST /x {body}");
     (Request::new("POST", "/x").header("Content-Type", "application/json").body(body.to_string()), what)
@@ -179,10 +158,10 @@ fn one_request_one_answer() {
     let number = |name: &str, default: u64| std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(default);
     let (count, seed) = (number("SQLHTTP_MIRROR_STATEMENTS", 600), number("SQLHTTP_MIRROR_SEED", 7));
     let (pair, _one, _two) = Pair::start();
-    let mut chance = Chance(seed);
+    let mut random = Random::new(seed);
     pair.same(&Request::new("POST", "/db/execute?transaction").body(json!(SCHEMA).to_string()), "schema");
     for round in 0..count {
-        let (request, what) = if chance.below(3) == 0 { ws4sqlite(&mut chance) } else { rqlite(&mut chance) };
+        let (request, what) = if random.below(3) == 0 { ws4sqlite(&mut random) } else { rqlite(&mut random) };
         pair.same(&request, &format!("seed {seed}, round {round}: {what}"));
     }
     for table in ["t", "u", "p", "sqlite_sequence"] {
@@ -196,9 +175,9 @@ fn one_request_one_answer() {
 #[test]
 fn one_statement_in_either_protocol() {
     let (pair, _one, _two) = Pair::start();
-    let mut chance = Chance(11);
+    let mut random = Random::new(11);
     pair.same(&Request::new("POST", "/db/execute?transaction").body(json!(SCHEMA).to_string()), "schema");
-    let insert = json!([fill(&mut chance, "INSERT INTO t(n, r, s, x) VALUES (1, 2.5, 'a', NULL), (3, 4.5, 'ä', 'b')")]);
+    let insert = json!([fill(&mut random, "INSERT INTO t(n, r, s, x) VALUES (1, 2.5, 'a', NULL), (3, 4.5, 'ä', 'b')")]);
     pair.same(&Request::new("POST", "/db/execute").body(insert.to_string()), "rows");
     for server in [&pair.standalone, &pair.node] {
         for sql in ["SELECT id, n, r, s, x FROM t ORDER BY id", "SELECT count(*) AS c FROM t", "SELECT 1 WHERE 0"] {

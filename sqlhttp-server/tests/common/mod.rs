@@ -6,11 +6,13 @@
 pub mod cluster;
 pub mod http;
 pub mod json;
+pub mod random;
 pub mod replay;
 pub mod server;
 
 pub use cluster::Node;
 pub use http::{Client, Request, Response};
+pub use random::Random;
 pub use server::{Exit, Launch, Server};
 
 use std::path::{Path, PathBuf};
