@@ -277,12 +277,12 @@ fn an_oversized_body_is_refused_as_soon_as_its_length_is_known() {
 #[test]
 fn a_writer_that_goes_away_neither_blocks_nor_leaves_anything() {
     let dir = temp_dir();
-    let server = Launch::new().dir(dir.path()).args(["--db", "t.db"]).start();
+    let server = Launch::new().dir(dir.path()).with_metrics().args(["--db", "t.db"]).start();
     server.execute("t", "CREATE TABLE T(a)");
     for statement in [format!("INSERT INTO T {ENDLESS}"), "INSERT INTO T VALUES(1)".to_owned()] {
         let items = json!([{"statement": "INSERT INTO T VALUES(0)"}, {"statement": statement}, {"query": ENDLESS}]);
-        let mut client = server.client();
-        client.write(&Request::json("/t", json!({ "transaction": items })).encode()).expect("sent");
+        let client = server.begin(&Request::json("/t", json!({ "transaction": items })));
+        server.await_requests_in_flight(1);
         drop(client);
         // Unless the endless statement is interrupted, this is never answered.
         server.execute("t", "DELETE FROM T WHERE a = 99");

@@ -226,32 +226,19 @@ fn many_connections_are_served() {
 }
 
 #[test]
-fn connections_beyond_the_limit_wait_or_are_refused_and_the_limit_is_not_used_up() {
-    let server = Server::start(["--max-connections", "4", "--mem-db", "t"]);
-    let ask = Request::json("/t", json!({"transaction": [{"query": "SELECT 1"}]}));
+fn connections_beyond_the_limit_are_refused_and_the_limit_is_not_used_up() {
+    let server = Launch::new().with_metrics().args(["--max-connections", "4", "--mem-db", "t"]).start();
+    let endless = Request::json("/t", json!({"transaction": [{"query": common::ENDLESS}]}));
     for _ in 0..3 {
-        // The server may still be taking leave of connections that were closed a moment ago.
-        let mut held: Vec<Client> = Vec::new();
-        common::eventually("four connections are served at once", || {
-            let mut client = server.client();
-            let served = client.send(&ask).is_ok_and(|response| response.status == 200);
-            held.extend(served.then_some(client));
-            held.len() == 4
-        });
-        for client in &mut held {
-            assert_eq!(client.send(&ask).expect("an answer").status, 200);
-        }
-        let mut beyond = server.client();
-        beyond.set_patience(Duration::from_millis(300));
-        if let Ok(response) = beyond.send(&ask) {
-            assert_eq!(response.status, 503, "the limit is not kept");
-            assert!(response.header("Retry-After").is_some());
-        }
+        let held: Vec<Client> = (0..4).map(|_| server.begin(&endless)).collect();
+        server.await_requests_in_flight(4);
+        let refused = server.send(&Request::json("/t", json!({"transaction": [{"query": "SELECT 1"}]})));
+        assert_eq!(refused.status, 503, "the limit is not kept");
+        assert!(refused.header("Retry-After").is_some());
         drop(held);
-        common::eventually("a connection is free again", || {
-            server.client().send(&ask).is_ok_and(|response| response.status == 200)
-        });
+        common::eventually("the connections are closed", || server.metric("sqlhttp_connections") == 0.0);
     }
+    server.assert_alive("t");
 }
 
 #[test]
@@ -261,8 +248,8 @@ fn a_client_that_does_not_read_its_answer_does_not_hold_up_others() {
     let large = Request::json("/t", json!({"transaction": [{"query": "SELECT x.b, y.b AS c FROM T x, T y"}]}));
     let stalled: Vec<Client> = (0..3)
         .map(|_| {
-            let mut client = server.client();
-            client.write(&large.encode()).expect("sent");
+            let mut client = server.begin(&large);
+            assert_eq!(client.receive(true).expect("the head of the answer").status, 200);
             client
         })
         .collect();

@@ -72,7 +72,7 @@ fn snapshots_are_taken_by_themselves_and_cut_the_log() {
     eventually("a snapshot is taken", || {
         server.get("/status?key=store.raft.last_snapshot_index").json().as_u64().unwrap() > 16
     });
-    eventually("the log is cut", || metric(&server, "raft_first_index") > 1.0);
+    eventually("the log is cut", || server.metric("sqlhttp_raft_first_index") > 1.0);
 }
 
 #[test]
@@ -201,20 +201,6 @@ fn levels_of_reads() {
     assert_eq!(server.db_query_at(target, "SELECT count(*) FROM t"), json!([[3]]), "the leader is never stale");
 }
 
-/// The first value of a series.
-fn metric(server: &Server, name: &str) -> f64 {
-    let text = server.get("/metrics").text();
-    let line = text.lines().find(|line| {
-        line.strip_prefix("sqlhttp_")
-            .unwrap_or(line)
-            .strip_prefix(name)
-            .is_some_and(|rest| rest.starts_with([' ', '{', '_']))
-            && !line.starts_with('#')
-    });
-    let line = line.unwrap_or_else(|| panic!("no {name} in {text}"));
-    line.rsplit(' ').next().unwrap().parse().unwrap()
-}
-
 #[test]
 fn metrics() {
     let server = started(&[]);
@@ -223,10 +209,10 @@ fn metrics() {
     for part in ["sync_duration_seconds_bucket", "apply_duration_seconds_bucket", "log_size_bytes", "wal", "queue"] {
         assert!(text.lines().any(|line| !line.starts_with('#') && line.contains(part)), "no {part} in {text}");
     }
-    assert!(metric(&server, "raft_log_size_bytes") > 0.0);
-    let before = metric(&server, "raft_entries_total");
+    assert!(server.metric("sqlhttp_raft_log_size_bytes") > 0.0);
+    let before = server.metric("sqlhttp_raft_entries_total");
     server.db_execute(json!(["INSERT INTO t VALUES(1)"]));
-    assert!(metric(&server, "raft_entries_total") > before);
+    assert!(server.metric("sqlhttp_raft_entries_total") > before);
     let syncs: Vec<&str> = text.lines().filter(|line| line.contains("raft_sync_duration_seconds_count")).collect();
     assert_eq!(syncs.len(), 1);
     assert!(!syncs[0].ends_with(" 0"), "{syncs:?}");
@@ -379,11 +365,10 @@ fn optimize_by_itself() {
 fn requests_under_way_are_finished_before_the_end() {
     let server = started(&[]);
     server.db_execute(json!(["CREATE TABLE t(a)"]));
-    let mut client = server.client();
-    client.write(&Request::json("/db/execute", json!([
+    let mut client = server.begin(&Request::json("/db/execute", json!([
         "INSERT INTO t WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM c WHERE x < 300000) SELECT x FROM c"
-    ])).encode()).unwrap();
-    eventually("it runs", || metric(&server, "raft_last_index") > metric(&server, "raft_applied_index"));
+    ])));
+    eventually("it runs", || server.metric("sqlhttp_raft_last_index") > server.metric("sqlhttp_raft_applied_index"));
     server.signal("TERM");
     assert_eq!(client.receive(false).unwrap().results()[0]["rows_affected"], 300_000);
     let Running(server, _dir) = server;

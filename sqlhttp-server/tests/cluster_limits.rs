@@ -101,17 +101,16 @@ fn bodies_share_a_budget() {
     let (server, _dir) = started(&["-http-max-body", "3MiB", "-http-max-bodies", "3MiB"]);
     let body = format!("[\"SELECT 1\"{}]", " ".repeat(2 << 20));
     let head = format!("POST /db/query HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", body.len());
-    // Whichever of two is in memory first, the other one finds no room. This goes on until that is the second one.
-    common::eventually("a body finds no room while another one is in memory", || {
-        let mut holder = server.client();
-        holder.write(format!("{head}{}", &body[..body.len() - 1]).as_bytes()).unwrap();
-        std::thread::sleep(std::time::Duration::from_millis(50));
-        let answer = server.send(&Request::json("/db/query", &body));
-        assert!(answer.status == 200 || answer.text().contains("-http-max-bodies"), "{}", answer.text());
-        let refused = answer.status == 503 && answer.header("Retry-After") == Some("1");
-        let held = holder.write(b"]").and_then(|()| holder.receive(false)).is_ok_and(|answer| answer.status == 200);
-        refused && held
-    });
+    let received = || server.metric("sqlhttp_received_bytes_total");
+    let before = received();
+    let mut holder = server.client();
+    holder.write(format!("{head}{}", &body[..body.len() - 1]).as_bytes()).unwrap();
+    common::eventually("all but the last byte is received", || received() >= before + body.len() as f64);
+    let refused = server.send(&Request::json("/db/query", &body));
+    assert_eq!((refused.status, refused.header("Retry-After")), (503, Some("1")));
+    assert!(refused.text().contains("-http-max-bodies"), "{}", refused.text());
+    holder.write(b"]").unwrap();
+    assert_eq!(holder.receive(false).unwrap().status, 200);
     common::eventually("there is room again", || server.send(&Request::json("/db/query", &body)).status == 200);
 }
 

@@ -6,7 +6,7 @@ mod http_support;
 use std::sync::Arc;
 
 use http_support::client::call;
-use http_support::{Client, Server, Setup, auth, backup_config, macro_config, soon};
+use http_support::{Client, Server, Setup, auth, backup_config, macro_config};
 use sqlhttp_core::BoxFuture;
 use sqlhttp_server::config::{AuthMode, Users};
 use sqlhttp_server::{Admin, AdminError};
@@ -224,10 +224,6 @@ async fn macros_and_backups() {
 #[tokio::test]
 async fn failures_are_counted() {
     let server = with_auth(AuthMode::Http).await;
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(sqlhttp_server::run_monitor(listener, Arc::clone(&server.state), std::future::pending()));
     assert_eq!(post(&mut server.connect().await, "").await.0, 401);
-    let metrics = soon(Client::connect(address)).await.request("GET /metrics HTTP/1.1", b"").await;
-    assert!(metrics.text().contains("sqlhttp_auth_failures_total{database=\"t\"} 1"), "{}", metrics.text());
+    assert_eq!(server.metric("sqlhttp_auth_failures_total{database=\"t\"}").await, 1.0);
 }

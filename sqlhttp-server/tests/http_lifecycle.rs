@@ -6,8 +6,7 @@ mod http_support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_support::{Client, Server, Setup, soon};
-use tokio::net::TcpListener;
+use http_support::{Client, Server, Setup, eventually};
 
 #[tokio::test]
 async fn a_client_that_leaves_gives_its_statement_up() {
@@ -67,13 +66,6 @@ async fn stopping_does_not_wait_forever() {
     client.closed().await;
 }
 
-async fn monitor(server: &Server) -> Client {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(sqlhttp_server::run_monitor(listener, Arc::clone(&server.state), std::future::pending()));
-    Client::connect(address).await
-}
-
 async fn get(client: &mut Client, path: &str) -> (u16, String) {
     let response = client.request(&format!("GET {path} HTTP/1.1"), b"").await;
     (response.status, response.text().to_owned())
@@ -82,7 +74,7 @@ async fn get(client: &mut Client, path: &str) -> (u16, String) {
 #[tokio::test]
 async fn health_and_metrics() {
     let mut server = Server::start().await;
-    let mut monitor = monitor(&server).await;
+    let mut monitor = server.connect_to_monitor().await;
     assert_eq!(get(&mut monitor, "/healthz").await, (200, "ok\n".to_owned()));
     let mut client = server.connect().await;
     client.query("x").await;
@@ -108,11 +100,7 @@ async fn health_and_metrics() {
 
     drop(client);
     server.stop();
-    soon(async {
-        while get(&mut monitor, "/healthz").await != (503, "shutting down\n".to_owned()) {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    let stopping = (503, "shutting down\n".to_owned());
+    eventually("the health check reports the stop", async || get(&mut monitor, "/healthz").await == stopping).await;
     server.ended().await;
 }

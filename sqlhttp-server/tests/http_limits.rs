@@ -7,7 +7,7 @@ use std::io::Read;
 use std::time::Duration;
 
 use http_support::client::call;
-use http_support::{Response, Server, Setup};
+use http_support::{Client, Response, Server, Setup, eventually};
 
 fn too_large(max: u64) -> String {
     format!("{{\"reqIdx\":-1,\"error\":\"Request Entity Too Large: more than {max} bytes, see -max-body\"}}")
@@ -204,10 +204,8 @@ async fn connections_are_counted() {
     server.database.gate.add_permits(1);
     assert_eq!(first.response().await.status, 200);
     drop(first);
-    http_support::soon(async {
-        while server.connect().await.try_query("x").await != Some(200) {
-            tokio::task::yield_now().await;
-        }
+    eventually("there is room for a connection again", async || {
+        server.connect().await.try_query("x").await == Some(200)
     })
     .await;
 }
@@ -241,10 +239,8 @@ async fn idle_connections_give_their_places_to_new_ones() {
     silent.closed().await;
     assert_eq!(waiting.query("x").await.status, 200);
     // Connections that have had an answer just now stay; after a while one of them goes.
-    http_support::soon(async {
-        while server.connect().await.try_query("x").await != Some(200) {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+    eventually("an idle connection has given its place", async || {
+        server.connect().await.try_query("x").await == Some(200)
     })
     .await;
     server.database.gate.add_permits(1);
@@ -279,30 +275,16 @@ async fn bodies_share_a_budget() {
     let body = format!("{}{}", call("x"), " ".repeat(3 << 20));
     let (sent, rest) = body.as_bytes().split_at(body.len() - 1);
     let head = format!("POST /t HTTP/1.1\r\nHost: t\r\nContent-Length: {}\r\n\r\n", body.len());
-    // Whichever of two is in memory first, the other one finds no room. This goes on until that is the second one.
-    let refused = http_support::soon(async {
-        loop {
-            let mut holder = server.connect().await;
-            holder.send(&head).await;
-            holder.send(sent).await;
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            let response = server.connect().await.request("POST /t HTTP/1.1", body.as_bytes()).await;
-            assert_eq!(server.connect().await.query("x").await.status, 200, "short bodies need no budget");
-            if response.status == 503 {
-                holder.send(rest).await;
-                if holder.response().await.status == 200 {
-                    break response;
-                }
-            }
-        }
-    })
-    .await;
-    assert_eq!(refused.header("retry-after"), Some("1"));
+    let mut holder = server.connect().await;
+    server.deliver(&mut holder, [head.as_bytes(), sent].concat()).await;
+    let refused = server.connect().await.request("POST /t HTTP/1.1", body.as_bytes()).await;
+    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")));
     assert!(refused.text().contains("-max-bodies"), "{}", refused.text());
-    http_support::soon(async {
-        while server.connect().await.request("POST /t HTTP/1.1", body.as_bytes()).await.status != 200 {
-            tokio::task::yield_now().await;
-        }
+    assert_eq!(server.connect().await.query("x").await.status, 200, "short bodies need no budget");
+    holder.send(rest).await;
+    assert_eq!(holder.response().await.status, 200);
+    eventually("there is room for a body again", async || {
+        server.connect().await.request("POST /t HTTP/1.1", body.as_bytes()).await.status == 200
     })
     .await;
     // A compressed body counts as what it becomes.
@@ -340,6 +322,14 @@ async fn a_connection_is_used_again_after_an_early_answer_or_its_end_is_announce
     }
 }
 
+/// Asserts that the request that was sent on this connection is refused, and that the connection ends with it.
+async fn assert_ambiguous(mut client: Client, request: &str) {
+    let response = client.response().await;
+    assert_eq!((response.status, response.header("connection")), (400, Some("close")), "{request}");
+    assert!(response.text().starts_with("{\"reqIdx\":-1,\"error\":\""), "{}", response.text());
+    client.closed().await;
+}
+
 #[tokio::test]
 async fn ambiguous_requests_are_refused() {
     let server = Server::start().await;
@@ -363,19 +353,15 @@ async fn ambiguous_requests_are_refused() {
         // Whole, after another request, and in two pieces.
         let mut whole = server.connect().await;
         whole.send(&request).await;
+        assert_ambiguous(whole, &request).await;
         let mut second = server.connect().await;
         assert_eq!(second.query("x").await.status, 200);
         second.send(&request).await;
+        assert_ambiguous(second, &request).await;
         let mut cut = server.connect().await;
-        cut.send(&request[..70]).await;
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        server.deliver(&mut cut, &request[..70]).await;
         cut.send(&request[70..]).await;
-        for mut client in [whole, second, cut] {
-            let response = client.response().await;
-            assert_eq!((response.status, response.header("connection")), (400, Some("close")), "{request}");
-            assert!(response.text().starts_with("{\"reqIdx\":-1,\"error\":\""), "{}", response.text());
-            client.closed().await;
-        }
+        assert_ambiguous(cut, &request).await;
     }
     let mut client = server.connect().await;
     for _ in 0..2 {

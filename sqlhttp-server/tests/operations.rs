@@ -5,7 +5,7 @@
 mod common;
 
 use std::io::{BufReader, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -13,19 +13,14 @@ use tokio_rustls::rustls;
 
 use common::{Client, ENDLESS, Launch, Request, Response, Server, counting_to, eventually, temp_dir, write};
 
-/// A port that was free a moment ago.
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port")
-}
-
 fn get(addr: SocketAddr, target: &str) -> Response {
     Client::connect(addr).expect("a connection").send(&Request::new("GET", target)).expect("an answer")
 }
 
 #[test]
 fn metrics_and_health_have_an_address_of_their_own() {
-    let metrics = free_address();
-    let server = Server::start(["--metrics-addr", &metrics.to_string(), "--mem-db", "t"]);
+    let server = Launch::new().with_metrics().args(["--mem-db", "t"]).start();
+    let metrics = server.metrics_addr();
     assert_eq!(get(metrics, "/healthz").status, 200);
     for _ in 0..3 {
         server.assert_alive("t");
@@ -178,16 +173,13 @@ fn new_connections_are_not_taken_while_stopping_and_idle_ones_are_closed() {
 
 #[test]
 fn stopping_waits_only_so_long_and_a_second_signal_ends_at_once() {
-    let endless = Request::json("/t", json!({"transaction": [{"query": ENDLESS}]})).encode();
-    let server = Server::start(["--shutdown-timeout", "300ms", "--mem-db", "t"]);
-    let mut client = server.client();
-    client.write(&endless).expect("sent");
-    server.assert_alive("t");
+    let start =
+        |timeout: &str| Launch::new().with_metrics().args(["--shutdown-timeout", timeout, "--mem-db", "t"]).start();
+    let server = start("300ms");
+    let _client = server.begin_endless_query("t");
     server.stop();
-    let server = Server::start(["--shutdown-timeout", "10m", "--mem-db", "t"]);
-    let mut client = server.client();
-    client.write(&endless).expect("sent");
-    server.assert_alive("t");
+    let server = start("10m");
+    let _client = server.begin_endless_query("t");
     // What comes with the first one counts as the first one.
     eventually("a second signal ends it", || {
         server.signal("TERM");

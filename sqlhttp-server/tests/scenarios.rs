@@ -72,40 +72,34 @@ fn z02_wrong_logins_on_different_databases_are_independent() {
     });
 }
 
-/// Starts a query on `t` that never ends by itself; it lasts until the connection is dropped.
-fn endless_query(server: &Server) -> common::Client {
-    let mut client = server.client();
-    client.write(&Request::json("/t", json!({"transaction": [{"query": ENDLESS}]})).encode()).expect("sent");
-    client
+fn assert_slow_query_holds_up_nothing(server: &Server) {
+    // The slow query never ends, so nothing that is answered here has waited for it.
+    let _slow = server.begin_endless_query("t");
+    server.assert_alive("t");
+    server.execute("t", "CREATE TABLE T(a)");
+    server.assert_alive("t");
 }
 
 #[test]
 fn z03_a_slow_query_does_not_hold_up_others() {
     let dir = temp_dir();
-    let server = Launch::new().dir(dir.path()).args(["--db", "t.db"]).start();
-    let _slow = endless_query(&server);
-    // The slow query never ends, so whatever is answered here did not wait for it.
-    server.assert_alive("t");
-    server.execute("t", "CREATE TABLE T(a)");
-    server.assert_alive("t");
+    let server = Launch::new().dir(dir.path()).with_metrics().args(["--db", "t.db"]).start();
+    assert_slow_query_holds_up_nothing(&server);
 }
 
 #[test]
 fn z03_nor_does_it_in_memory() {
-    let server = Server::memory();
-    let _slow = endless_query(&server);
-    server.assert_alive("t");
-    server.execute("t", "CREATE TABLE T(a)");
-    server.assert_alive("t");
+    let server = Launch::new().with_metrics().args(["--mem-db", "t"]).start();
+    assert_slow_query_holds_up_nothing(&server);
 }
 
 #[test]
 fn z04_a_query_ends_when_its_client_goes_away() {
     let dir = temp_dir();
-    let server = Launch::new().dir(dir.path()).args(["--read-threads", "1", "--db", "t.db"]).start();
+    let server = Launch::new().dir(dir.path()).with_metrics().args(["--read-threads", "1", "--db", "t.db"]).start();
     for kind in ["query", "statement"] {
-        let mut client = server.client();
-        client.write(&Request::json("/t", json!({"transaction": [{kind: ENDLESS}]})).encode()).expect("sent");
+        let client = server.begin(&Request::json("/t", json!({"transaction": [{kind: ENDLESS}]})));
+        server.await_requests_in_flight(1);
         drop(client);
         // One reader: unless the endless query is interrupted, this is never answered.
         server.assert_alive("t");
@@ -160,39 +154,46 @@ fn z06_two_ids_on_one_file_do_not_get_in_each_others_way() {
     assert_eq!(server.query("ro", "SELECT count(*) FROM T"), json!([[64]]));
 }
 
-/// A second server that holds the write lock of `t.db` until it is dropped.
-fn lock_holder(dir: &Path) -> (Server, common::Client) {
-    let holder = Launch::new().dir(dir).args(["--db", "t.db"]).start();
-    let mut client = holder.client();
-    let items = json!([{"statement": "INSERT INTO T VALUES(0)"}, {"query": ENDLESS}]);
-    client.write(&Request::json("/t", json!({"transaction": items})).encode()).expect("sent");
-    (holder, client)
+/// A process that serves this database, too, and waits for locks on its file for 50 ms.
+fn impatient_server(dir: &Path, database: &str) -> Server {
+    Launch::new().dir(dir).args(["--busy-timeout", "50ms", "--db", database]).start()
+}
+
+/// Waits until another process holds the write lock, so that this write is refused.
+fn await_write_lock(server: &Server, write: &Value) {
+    let mut refusal = None;
+    common::eventually("another process holds the write lock", || {
+        let response = server.transaction("t", write.clone());
+        refusal = (response.status != 200).then_some(response);
+        refusal.is_some()
+    });
+    let refusal = refusal.expect("a refusal");
+    assert_eq!((refusal.status, refusal.error().as_str()), (500, "database is locked (5) (SQLITE_BUSY)"));
 }
 
 #[test]
 fn z07_a_lock_held_by_another_process_is_waited_for_and_then_told() {
     let dir = temp_dir();
-    let impatient = Launch::new().dir(dir.path()).args(["--busy-timeout", "50ms", "--db", "t.db"]).start();
+    let impatient = impatient_server(dir.path(), "t.db");
     impatient.execute("t", "CREATE TABLE T(a)");
-    let patient = Launch::new().dir(dir.path()).args(["--busy-timeout", "60s", "--db", "t.db"]).start();
-    let insert = || json!([{"statement": "INSERT INTO T VALUES(1)"}]);
-    let (holder, connection) = lock_holder(dir.path());
-    let mut refusal = None;
-    common::eventually("the lock is held", || {
-        let response = impatient.transaction("t", insert());
-        (response.status != 200).then(|| refusal = Some(response)).is_some()
-    });
-    let refusal = refusal.expect("a refusal");
-    assert_eq!((refusal.status, refusal.error().as_str()), (500, "database is locked (5) (SQLITE_BUSY)"));
+    let patient = Launch::new().dir(dir.path()).with_metrics().args(["--busy-timeout", "60s", "--db", "t.db"]).start();
+    let holder = Launch::new().dir(dir.path()).args(["--db", "t.db"]).start();
+    let items = json!([{"statement": "INSERT INTO T VALUES(0)"}, {"query": ENDLESS}]);
+    let connection = holder.begin(&Request::json("/t", json!({ "transaction": items })));
+    let insert = json!([{"statement": "INSERT INTO T VALUES(1)"}]);
+    await_write_lock(&impatient, &insert);
     impatient.assert_alive("t");
     std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| patient.transaction("t", insert()));
-        std::thread::sleep(std::time::Duration::from_millis(300));
+        let waiting = scope.spawn(|| patient.transaction("t", insert.clone()));
+        patient.await_requests_in_flight(1);
+        // This server has waited and given up meanwhile; the other one has not.
+        await_write_lock(&impatient, &insert);
+        patient.await_requests_in_flight(1);
         holder.crash();
         assert_eq!(waiting.join().expect("a thread").status, 200, "it did not wait for the lock");
     });
     drop(connection);
-    assert_eq!(impatient.transaction("t", insert()).status, 200);
+    assert_eq!(impatient.transaction("t", insert).status, 200);
     assert_eq!(impatient.query("t", "SELECT count(*) FROM T WHERE a = 0"), json!([[0]]), "half a request survived");
 }
 
@@ -232,22 +233,20 @@ fn z13_a_login_never_sees_what_is_not_committed() {
         "auth: {mode: HTTP, byQuery: \"SELECT 1 FROM U WHERE name = :user AND pass = :password\"}\n\
          initStatements: [\"CREATE TABLE U(name, pass)\", \"INSERT INTO U VALUES('admin', 'x')\"]\n",
     );
-    let server = Launch::new().dir(dir.path()).args(["--db", "t.db"]).start();
-    let items = json!([
-        {"statement": "INSERT INTO U VALUES('ghost', 'boo')"},
-        {"query": counting_to(5_000_000)},
-        {"statement": "NONSENSE"}
-    ]);
-    let running = Request::json("/t", json!({"transaction": items})).basic("admin:x");
-    std::thread::scope(|scope| {
-        let rolled_back = scope.spawn(|| server.send(&running));
-        std::thread::sleep(std::time::Duration::from_millis(100));
-        let ghost = Request::json("/t", select_one(None)).basic("ghost:boo");
-        assert_eq!(server.send(&ghost).status, 401);
-        assert_eq!(rolled_back.join().expect("a thread").status, 500);
-    });
-    let admin = Request::json("/t", select_one(None)).basic("admin:x");
-    assert_eq!(server.send(&admin).status, 200);
+    let server = Launch::new().dir(dir.path()).with_metrics().args(["--db", "t.db"]).start();
+    let items = json!([{"statement": "INSERT INTO U VALUES('ghost', 'boo')"}, {"query": ENDLESS}]);
+    let running = server.begin(&Request::json("/t", json!({ "transaction": items })).basic("admin:x"));
+    write(dir.path(), "open.yaml", "{}\n");
+    let other = impatient_server(dir.path(), "t.db:open.yaml");
+    await_write_lock(&other, &json!([{"statement": "DELETE FROM U WHERE 0"}]));
+    let login = |credentials| server.send(&Request::json("/t", select_one(None)).basic(credentials)).status;
+    assert_eq!(login("ghost:boo"), 401, "a user who is not committed can log in");
+    assert_eq!(login("admin:x"), 200);
+    // The transaction never ends by itself, so it was running all the time.
+    assert_eq!(server.metric("sqlhttp_requests_in_flight"), 1.0);
+    drop(running);
+    server.await_requests_in_flight(0);
+    assert_eq!(login("ghost:boo"), 401, "a user who was rolled back can log in");
     server.wait_stderr("credentials not valid for user 'ghost'");
 }
 

@@ -102,11 +102,10 @@ fn a_write_that_fills_memory_ends_and_the_node_goes_on() {
 #[test]
 fn a_running_read_ends_soon_after_the_process_is_told_to() {
     let (_dir, _node, server) = node();
-    let standalone = Launch::new().args(["--mem-db", "mem"]).start();
-    let endless = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c";
+    let standalone = Launch::new().with_metrics().args(["--mem-db", "mem"]).start();
     for (server, target) in [(server, "/db/query"), (standalone, "/mem/db/query")] {
-        let mut client = server.client();
-        client.write(&Request::json(target, json!([endless])).encode()).unwrap();
+        let _client = server.begin(&Request::json(target, json!([common::ENDLESS])));
+        server.await_requests_in_flight(1);
         let started = Instant::now();
         assert_eq!(server.stop().code, Some(0));
         assert!(started.elapsed() < 3 * PROMPT, "{:?}", started.elapsed());

@@ -16,9 +16,9 @@ fn lines_about_authentication(databases: &[(&str, &str)]) -> Vec<String> {
         launch = launch.args(["-mem-db".to_owned(), format!("{name}:{name}.yaml")]);
     }
     let server = launch.start();
-    // An answer shows that the server has begun to serve.
+    // The lines are complete when the process has ended. An answer shows that it has served before.
     server.get("/nope");
-    let lines = server.stderr();
+    let lines = server.stop().stderr;
     lines.into_iter().filter(|line| line.contains("without authentication")).collect()
 }
 
@@ -30,7 +30,8 @@ fn a_database_without_authentication_on_all_interfaces() {
     assert_eq!(lines_about_authentication(&[("guarded", AUTH)]), [""; 0]);
     let local = Server::memory();
     local.get("/nope");
-    assert!(!local.stderr().iter().any(|line| line.contains("without authentication")), "{:#?}", local.stderr());
+    let exit = local.stop();
+    assert!(!exit.stderr.iter().any(|line| line.contains("without authentication")), "{exit:#?}");
 }
 
 #[test]

@@ -13,7 +13,7 @@ pub mod server;
 pub use cluster::Node;
 pub use http::{Client, Request, Response};
 pub use random::Random;
-pub use server::{Exit, Launch, Server};
+pub use server::{Exit, Launch, Server, series};
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
