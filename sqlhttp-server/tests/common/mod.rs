@@ -1,6 +1,6 @@
 //! What the black-box tests share: a small HTTP/1.1 client, a guard around a running server, and a JSON reader that
 //! keeps the order of keys.
-#![allow(dead_code, unreachable_pub, unused_imports)]
+#![allow(dead_code, unreachable_pub, unused_imports, unused_macros)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod cluster;
