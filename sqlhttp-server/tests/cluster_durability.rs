@@ -1,6 +1,7 @@
-//! What a crash of a node may not do. The process is killed at a random moment under many writers, again and again, with
-//! the same data directory. After each restart every acknowledged write must be there exactly once, none may be half
-//! there or there twice, and the file must be sound. The number of rounds is 3, or what `SQLHTTP_CRASH_ROUNDS` says.
+//! What a crash of a node may not do. The process is killed at a random moment under many writers, again and again,
+//! with the same data directory. After each restart every acknowledged write must be there exactly once, none may be
+//! half there or there twice, and the file must be sound. The number of rounds is 3, or what `SQLHTTP_CRASH_ROUNDS`
+//! says.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -27,8 +28,8 @@ fn rounds() -> u64 {
     std::env::var("SQLHTTP_CRASH_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(3)
 }
 
-/// `seen` takes an id once, `w` would take it again, and the counters count what has run: together they tell a write that
-/// ran twice from one that ran once, also where a constraint has kept the second run out of one of them.
+/// `seen` takes an id once, `w` would take it again, and the counters count what has run: together they tell a write
+/// that ran twice from one that ran once, also where a constraint has kept the second run out of one of them.
 fn create_tables(server: &Server) {
     let fill = (0..KINDS).map(|kind| format!("INSERT INTO counters VALUES({kind}, 0)"));
     let tables = [
@@ -171,7 +172,7 @@ fn with_some_writes() -> (tempfile::TempDir, Server) {
 }
 
 #[test]
-fn every_way_to_write_writes_once() {
+fn every_form_of_a_write_runs_once() {
     let (_dir, server) = with_some_writes();
     assert_sound(&server, &(0..KINDS).collect::<Vec<u64>>());
 }
@@ -206,13 +207,13 @@ fn acknowledged_writes_survive_crashes() {
 }
 
 #[test]
-fn acknowledged_writes_survive_crashes_while_snapshots_are_asked_for() {
+fn acknowledged_writes_survive_crashes_during_snapshots() {
     let dir = temp_dir();
     crash_again_and_again(dir.path(), &[], true, rounds());
 }
 
 #[test]
-fn acknowledged_writes_survive_crashes_while_the_log_is_cut_all_the_time() {
+fn acknowledged_writes_survive_crashes_while_the_log_is_truncated() {
     let dir = temp_dir();
     let flags = ["-raft-snap", "64", "-raft-snap-int", "50ms"];
     crash_again_and_again(dir.path(), &flags, false, rounds());
@@ -222,7 +223,7 @@ fn acknowledged_writes_survive_crashes_while_the_log_is_cut_all_the_time() {
 }
 
 #[test]
-fn a_crash_while_it_starts_loses_nothing() {
+fn a_crash_during_the_start_loses_nothing() {
     let dir = temp_dir();
     let node = Node::new(&dir.path().join("data"));
     let server = node.start();
@@ -261,7 +262,7 @@ fn with_a_damaged_page(data: &Path) -> Server {
 }
 
 #[test]
-fn a_damaged_page_fails_its_statement_and_the_node_leads_on() {
+fn a_damaged_page_fails_its_statement_and_the_node_stays_leader() {
     let dir = temp_dir();
     let server = with_a_damaged_page(&dir.path().join("data"));
     let answer = server.send(&Request::json("/db/execute", json!(["INSERT INTO t VALUES(2)"])));

@@ -1,4 +1,4 @@
-//! What a node refuses before it looks at a request, and how large requests may be.
+//! Limits on the requests to a node, and requests that are refused by their head.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -13,7 +13,7 @@ fn started(flags: &[&str]) -> (Server, tempfile::TempDir) {
     (Node::new(&dir.path().join("data")).flags(flags.iter().copied()).start(), dir)
 }
 
-/// Sends these bytes and returns the answer and whatever follows until the end of the connection.
+/// Sends these bytes. Returns the answer, and the bytes after it until the end of the connection.
 fn raw(server: &Server, request: &str) -> (Response, Vec<u8>) {
     let mut client = server.client();
     client.write(request.as_bytes()).unwrap();
@@ -21,7 +21,7 @@ fn raw(server: &Server, request: &str) -> (Response, Vec<u8>) {
 }
 
 #[test]
-fn requests_that_go_refuses() {
+fn requests_are_refused_as_by_gos_server() {
     let (server, _dir) = started(&[]);
     for target in ["/readyz", "/nope"] {
         let (answer, rest) = raw(&server, &format!("GET {target} HTTP/1.1\r\nAccept: */*\r\n\r\n"));
@@ -59,7 +59,7 @@ fn ambiguous_requests_are_refused() {
 }
 
 #[test]
-fn refusals_for_length_name_the_flag_and_another_way() {
+fn refusals_of_long_bodies_name_the_flag_and_the_alternative() {
     let (server, _dir) = started(&["-http-max-body", "1KiB"]);
     let refusal = |target: &str| {
         let answer = server.post_bytes(target, vec![b' '; 2000]);
@@ -115,7 +115,7 @@ fn bodies_share_a_budget() {
 }
 
 #[test]
-fn headers_may_be_as_long_as_in_go() {
+fn headers_may_be_as_long_as_in_gos_server() {
     let (server, _dir) = started(&[]);
     let with = |len: usize| Request::new("GET", "/readyz").header("X-Long", "x".repeat(len));
     assert_eq!(server.send(&with(1_000_000)).status, 200);
@@ -125,13 +125,13 @@ fn headers_may_be_as_long_as_in_go() {
 }
 
 #[test]
-fn limits_that_rqlite_does_not_have() {
+fn limits_beyond_those_of_rqlite_hold() {
     let (server, _dir) = started(&["-http-max-statements", "2"]);
     let with_fields = |count: usize| {
         let ask = (0..count).fold(Request::new("GET", "/readyz"), |ask, i| ask.header(&format!("X-{i}"), i));
         server.send(&ask).status
     };
-    // The host is one more.
+    // The Host header is counted, too.
     assert_eq!((with_fields(99), with_fields(100)), (200, 431));
     let with_url = |len: usize| server.get(&format!("/readyz?x={}", "x".repeat(len))).status;
     assert_eq!((with_url(65_000), with_url(66_000)), (200, 414));

@@ -9,7 +9,7 @@ use std::time::Duration;
 use http_support::{Client, Server, Setup, eventually};
 
 #[tokio::test]
-async fn a_client_that_leaves_gives_its_statement_up() {
+async fn a_statement_is_interrupted_when_its_client_leaves() {
     let server = Server::start().await;
     let mut client = server.connect().await;
     client.send_query("hang").await;
@@ -20,7 +20,7 @@ async fn a_client_that_leaves_gives_its_statement_up() {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_in_the_middle_of_an_answer_ends_it() {
+async fn an_answer_ends_when_its_client_leaves() {
     let server = Server::start().await;
     let mut client = server.connect().await;
     client.send_query("blocks 100000").await;
@@ -30,7 +30,7 @@ async fn a_client_that_leaves_in_the_middle_of_an_answer_ends_it() {
 }
 
 #[tokio::test]
-async fn stopping_finishes_what_runs() {
+async fn stopping_finishes_running_requests() {
     let mut server = Server::start().await;
     let mut idle = server.connect().await;
     assert_eq!(idle.query("x").await.status, 200);
@@ -52,7 +52,7 @@ async fn stopping_finishes_what_runs() {
 }
 
 #[tokio::test]
-async fn stopping_does_not_wait_forever() {
+async fn stopping_ends_at_the_timeout() {
     let mut setup = Setup::new();
     setup.server.shutdown_timeout = Duration::from_millis(50);
     let mut server = setup.start().await;
@@ -72,7 +72,7 @@ async fn get(client: &mut Client, path: &str) -> (u16, String) {
 }
 
 #[tokio::test]
-async fn health_and_metrics() {
+async fn health_and_metrics_are_served() {
     let mut server = Server::start().await;
     let mut monitor = server.connect_to_monitor().await;
     assert_eq!(get(&mut monitor, "/healthz").await, (200, "ok\n".to_owned()));
@@ -88,7 +88,7 @@ async fn health_and_metrics() {
         "sqlhttp_requests_in_flight 0",
         "sqlhttp_poisoned{database=\"t\"} 0",
     ] {
-        assert!(metrics.lines().any(|told| told == line), "{line} is missing in\n{metrics}");
+        assert!(metrics.lines().any(|found| found == line), "{line} is missing in\n{metrics}");
     }
     assert_eq!(get(&mut monitor, "/other").await.0, 404);
     assert_eq!(monitor.request("POST /metrics HTTP/1.1", b"").await.status, 405);

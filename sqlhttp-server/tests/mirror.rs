@@ -1,7 +1,8 @@
-//! The same request gives the same answer through the standalone server, through a cluster of one node, and through either
-//! protocol where both can express it.
+//! A request has the same answer from the standalone server and from a cluster of one node, and a statement has the
+//! same result in both protocols.
 //!
-//! `SQLHTTP_MIRROR_STATEMENTS` says how many random requests are made, `SQLHTTP_MIRROR_SEED` where the random numbers begin.
+//! `SQLHTTP_MIRROR_STATEMENTS` is the number of random requests (600), `SQLHTTP_MIRROR_SEED` the seed of the random
+//! numbers (7).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -17,7 +18,7 @@ const SCHEMA: [&str; 5] = [
     "CREATE TRIGGER forbids BEFORE INSERT ON p WHEN new.note = 'no' BEGIN SELECT RAISE(ROLLBACK, 'forbidden'); END",
 ];
 
-/// Values as SQL spells them.
+/// Values as SQL literals.
 const VALUES: [&str; 16] = [
     "NULL",
     "0",
@@ -71,7 +72,7 @@ const READS: [&str; 14] = [
     "VALUES (#, #), (#, #)",
 ];
 
-/// `#` stands for a value, `@` for a digit.
+/// Replaces each `#` with a literal and each `@` with a digit.
 fn fill(random: &mut Random, form: &str) -> String {
     let mut sql = String::new();
     for part in form.chars() {
@@ -90,7 +91,7 @@ fn statement(random: &mut Random) -> String {
     fill(random, form)
 }
 
-/// The two servers.
+/// A server of each kind.
 struct Pair {
     standalone: Server,
     node: Server,
@@ -108,14 +109,14 @@ impl Pair {
         (self.standalone.send(request), self.node.send(request))
     }
 
-    /// Sends a request to both, and expects one answer.
+    /// Sends a request to both servers, and asserts that the answers are equal. Returns one of them.
     fn same(&self, request: &Request, what: &str) -> Response {
         let (one, two) = self.both(request);
-        let seen = |response: &Response| {
+        let compared = |response: &Response| {
             let content_type = response.header("Content-Type").map(str::to_owned);
             (response.status, content_type, response.text())
         };
-        assert_eq!(seen(&one), seen(&two), "{what}");
+        assert_eq!(compared(&one), compared(&two), "{what}");
         one
     }
 }
@@ -154,7 +155,7 @@ fn ws4sqlite(random: &mut Random) -> (Request, String) {
 }
 
 #[test]
-fn one_request_one_answer() {
+fn random_requests_get_equal_answers_from_both_servers() {
     let number = |name: &str, default: u64| std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(default);
     let (count, seed) = (number("SQLHTTP_MIRROR_STATEMENTS", 600), number("SQLHTTP_MIRROR_SEED", 7));
     let (pair, _one, _two) = Pair::start();
@@ -171,9 +172,9 @@ fn one_request_one_answer() {
     }
 }
 
-/// One statement in rqlite's protocol and in ws4sqlite's, on the same server: what both can tell, they tell alike.
+/// Rows, counts and errors that both protocols can express are equal.
 #[test]
-fn one_statement_in_either_protocol() {
+fn one_statement_has_equal_results_in_both_protocols() {
     let (pair, _one, _two) = Pair::start();
     let mut random = Random::new(11);
     pair.same(&Request::new("POST", "/db/execute?transaction").body(json!(SCHEMA).to_string()), "schema");
@@ -185,7 +186,7 @@ fn one_statement_in_either_protocol() {
             let (others, headers) = rows_by_ws4sqlite(server, sql);
             assert_eq!((rows, columns), (others, headers), "{sql}");
         }
-        // Each changes the same number of rows when it is run again.
+        // Each of these changes the same number of rows when it runs again.
         let last = "DELETE FROM t WHERE id IN (SELECT max(id) FROM t)";
         for sql in ["UPDATE t SET x = 'c'", "INSERT INTO t(n) VALUES (1), (2)", last] {
             let by_rqlite = result(server, "/db/execute", &json!([sql]))["rows_affected"].clone();

@@ -1,4 +1,5 @@
-//! The view of an operator of both servers: lines about requests and slow SQL, metrics, and the files that a start removes.
+//! Observation of both servers by an operator: log lines of requests and slow SQL, metrics, and files that a start
+//! removes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -10,7 +11,7 @@ use common::{Launch, Node, Request, Server, counting_to, eventually, names, seri
 /// A server and the directory of its data.
 struct Running(Server, tempfile::TempDir);
 
-/// A standalone server with the database `t` in memory, whose users are in `t.yaml`.
+/// A standalone server with a database `t` in memory and one user.
 fn standalone(flags: &[&str]) -> Running {
     let dir = temp_dir();
     write(dir.path(), "t.yaml", "auth: {mode: HTTP, byCredentials: [{user: ada, password: pa55word}]}\n");
@@ -19,7 +20,7 @@ fn standalone(flags: &[&str]) -> Running {
     Running(launch.start(), dir)
 }
 
-/// A node whose database `t` is also reached through ws4sqlite's API.
+/// A node with a database `t` and one user.
 fn node(flags: &[&str]) -> Running {
     let dir = temp_dir();
     let users = "[{\"username\": \"ada\", \"password\": \"pa55word\", \"perms\": [\"all\"]}]";
@@ -32,7 +33,7 @@ fn ask(sql: &str) -> Request {
     Request::json("/t", json!({"transaction": [{"query": sql}]})).basic("ada:pa55word")
 }
 
-/// The lines on standard error that are JSON and have this message.
+/// The lines on standard error that are JSON with a message that begins like this.
 fn lines(stderr: &[String], message: &str) -> Vec<Value> {
     let parsed = stderr.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     parsed.filter(|line| line["message"].as_str().is_some_and(|text| text.starts_with(message))).collect()
@@ -130,7 +131,7 @@ fn metrics(server: &Server) -> String {
 }
 
 #[test]
-fn metrics_tell_mistakes_of_clients_from_failures_of_the_server() {
+fn metrics_distinguish_errors_of_clients_from_failures_of_the_server() {
     for start in [standalone, node] {
         let Running(server, _dir) = start(&["-query-timeout", "200ms"]);
         let statement =
@@ -139,7 +140,7 @@ fn metrics_tell_mistakes_of_clients_from_failures_of_the_server() {
         server.send(&statement("INSERT INTO t VALUES(1),(2),(3)"));
         server.send(&ask("SELECT * FROM t"));
         server.send(&ask("NONSENSE"));
-        // Counters are increased before the answer is sent.
+        // The server increments its counters before it sends the answer.
         let text = metrics(&server);
         assert_eq!(series(&text, "sqlhttp_sql_errors_total{database=\"t\"}"), 1.0);
         assert_eq!(series(&text, "sqlhttp_rows_returned_total{database=\"t\"}"), 3.0);
@@ -193,7 +194,7 @@ fn a_client_that_goes_away_is_counted() {
     eventually("the query is given up", || server.metric(gone) == 1.0);
 }
 
-/// A write through either protocol is not given up at the limit for reads: what is in the log happens.
+/// The time limit of reads does not end a write, since the node applies each entry of the log to its end.
 #[test]
 fn the_time_limit_of_a_node_is_for_reads() {
     let Running(server, _dir) = node(&["-query-timeout", "50ms"]);
@@ -208,11 +209,11 @@ fn the_time_limit_of_a_node_is_for_reads() {
     let answer = send("/db/query", json!([common::ENDLESS]));
     assert!(answer.text().contains("error"), "{}", answer.text());
     let longer = send("/db/query?db_timeout=1h", json!([common::ENDLESS]));
-    assert!(longer.text().contains("error"), "a client cannot lift it: {}", longer.text());
+    assert!(longer.text().contains("error"), "a client can exceed the limit: {}", longer.text());
 }
 
 #[test]
-fn flags_without_effect_are_accepted_with_a_line() {
+fn flags_without_effect_are_accepted_with_a_warning() {
     let Running(server, _dir) = node(&["-cpu-profile", "x.prof", "-node-no-verify"]);
     server.wait_stderr("-cpu-profile has no effect: this program writes no profiles");
     server.wait_stderr("-node-no-verify has no effect: ");

@@ -11,8 +11,8 @@ impl Random {
         Random(seed)
     }
 
-    /// A generator with the seed in the environment variable `SQLHTTP_SEED`, or else with a random one. Prints the seed,
-    /// so that the output of a failed test contains it.
+    /// A generator with the seed in the environment variable `SQLHTTP_SEED`, or else with a random one. Prints the
+    /// seed, so that the output of a failed test contains it.
     pub fn from_environment() -> Random {
         let given = std::env::var("SQLHTTP_SEED").ok().map(|text| text.parse().expect("SQLHTTP_SEED is a number"));
         let seed = given.unwrap_or_else(|| RandomState::new().hash_one(0));
