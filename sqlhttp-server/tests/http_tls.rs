@@ -1,4 +1,4 @@
-//! HTTPS: HTTP/1.1 and HTTP/2, as the handshake says.
+//! HTTPS: HTTP/1.1 and HTTP/2, as negotiated in the handshake.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod http_support;
@@ -53,7 +53,7 @@ impl Secured {
 }
 
 #[tokio::test]
-async fn http_1_over_tls() {
+async fn http_1_is_served_over_tls() {
     let server = start().await;
     let mut socket = server.connect("http/1.1").await;
     let body = call("x");
@@ -66,7 +66,7 @@ async fn http_1_over_tls() {
 }
 
 #[tokio::test]
-async fn http_2_over_tls() {
+async fn http_2_is_served_over_tls() {
     let server = start().await;
     let mut socket = server.connect("h2").await;
     assert_eq!(socket.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));

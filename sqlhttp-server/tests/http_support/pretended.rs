@@ -2,7 +2,8 @@
 //!
 //! * `hang`: never answers.
 //! * `wait`: answers once the gate is opened.
-//! * `blocks N`: answers with N blocks of rows, in parts; `blocks N then fail`, `blocks N then abort`: does not end well.
+//! * `blocks N`: answers with N blocks of rows, in parts; `blocks N then fail`, `blocks N then abort`: does not end
+//!   well.
 //! * `overloaded`, `closed`, `panic`: as it says.
 //! * `login`: a row if the parameter `password` is the parameter `user` backwards; `login overloaded`, `login broken`.
 //! * anything else: one row with the text.

@@ -1,5 +1,5 @@
-//! Everything the document "Deploying a SQLite database with ws4sqlite" shows, as a reader would try it: the
-//! requests as written, authentication, hashed passwords, backups with rotation, and the restore.
+//! The first steps of an operator with a new database: create, fill and query a table, add users and hashed passwords,
+//! back up on a schedule with rotation, and restore.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -58,7 +58,7 @@ fn john() -> Value {
     }]})
 }
 
-/// Asks for all users the way the document does, with these credentials.
+/// Queries all users, with these credentials.
 fn ask(server: &Server, credentials: Option<&str>) -> Response {
     let mut request = Request::json("/selfhost", json!({"transaction": {"query": "SELECT * FROM USERS;"}}));
     if let Some(credentials) = credentials {
@@ -68,7 +68,7 @@ fn ask(server: &Server, credentials: Option<&str>) -> Response {
 }
 
 #[test]
-fn create_insert_and_query_as_written() {
+fn a_table_is_created_filled_and_queried() {
     let dir = temp_dir();
     let server = serve(dir.path());
     assert_eq!(
@@ -83,7 +83,7 @@ fn create_insert_and_query_as_written() {
     fill(&server);
     let response = server.post("selfhost", json!({"transaction": {"query": {"statement": "SELECT * FROM USERS;"}}}));
     assert_eq!((response.status, response.json()), (200, john()));
-    // The fields come in the order of the document.
+    // The fields are in this order.
     let text = response.text();
     let order: Vec<usize> =
         ["success", "resultHeaders", "resultSet"].iter().map(|k| text.find(k).expect("key")).collect();
@@ -91,7 +91,7 @@ fn create_insert_and_query_as_written() {
 }
 
 #[test]
-fn every_way_to_write_a_transaction_is_understood() {
+fn every_form_of_a_transaction_is_accepted() {
     let dir = temp_dir();
     let server = serve(dir.path());
     fill(&server);
@@ -144,7 +144,7 @@ fn users_are_read_from_the_companion_file() {
 }
 
 #[test]
-fn hashed_passwords_are_known_by_their_password_not_by_their_hash() {
+fn hashed_users_log_in_with_the_password_and_not_with_the_hash() {
     let dir = temp_dir();
     fill(&serve(dir.path()));
     write(dir.path(), "selfhost.yaml", TWO_USERS);
