@@ -14,10 +14,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use super::Writes;
 use super::background::spawn;
 use super::blueprint::{Blueprint, Role};
-use super::session::{Session, sql_error};
+use super::error::sql_error;
+use super::options::Writes;
+use super::session::Session;
 use super::sqlite::probe;
 use super::sqlite::statement::Statement;
 use crate::model::SqlError;

@@ -1,7 +1,10 @@
 //! The engine's threads. Copies of whole databases, for which nobody waits as one waits for an answer, yield to the others.
 
+use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
-use std::thread::{Builder, JoinHandle};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{Builder, JoinHandle, Thread};
 
 use crate::model::Error;
 
@@ -41,3 +44,22 @@ fn yield_to_others() {
 
 #[cfg(not(target_os = "linux"))]
 fn yield_to_others() {}
+
+/// Waits for a future on this thread, without a runtime.
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut context = Context::from_waker(&waker);
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut context) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => std::thread::park(),
+        }
+    }
+}

@@ -17,15 +17,18 @@ use tokio::sync::oneshot;
 
 use super::background::spawn_yielding;
 use super::blueprint::Role;
+use super::error::{engine_error, sql_error};
 use super::facts::Author;
-use super::integrity::{self, Depth};
-use super::script::{Script, is_white};
-use super::session::{Session, engine_error, sql_error};
+use super::integrity::check::{self as integrity, Depth};
+use super::script::Script;
+use super::session::Session;
+use super::sessions::Sessions;
+use super::shared::Shared;
 use super::sqlite::clock::Stamped;
 use super::sqlite::{functions, pages, probe};
 use super::stamps;
+use super::text::is_white;
 use super::watch::Cancel;
-use super::writer::Shared;
 use crate::model::{Error, SqlError};
 
 /// Pages copied between two looks at whether the caller still waits.
@@ -194,6 +197,18 @@ pub(crate) fn vacuum_copy(copy: &Path, to: &Path) -> Result<(), Error> {
     functions::register_deterministic(&connection, || false).map_err(failed)?;
     connection.execute("VACUUM INTO ?", [path]).map_err(failed)?;
     connection.close().map_err(|(_, error)| failed(error))
+}
+
+/// Whether a text is one VACUUM, INTO or not.
+pub(crate) fn is_vacuum(sessions: &Sessions, sql: &str) -> bool {
+    let Ok(mut session) = sessions.take(false) else { return false };
+    let is_vacuum = Script::new(&mut session, sql, Author::Owner).is_ok_and(|mut script| {
+        let first = script.next(&mut session);
+        let outside = first.is_ok_and(|first| first.is_some_and(|prepared| prepared.facts.outside_transaction));
+        outside && is_white(script.rest())
+    });
+    sessions.give_back(session);
+    is_vacuum
 }
 
 /// Runs the owner's statement on a connection of its own if it is a VACUUM INTO, which reads one snapshot and so need

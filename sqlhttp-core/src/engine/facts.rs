@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization, TransactionOperation};
 
-use super::progress;
+use super::replicated::progress;
 use super::sqlite::program;
 use super::sqlite::statement::Statement;
 use crate::model::TransactionKeyword;

@@ -9,8 +9,9 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, params};
 
 use super::dump::{VirtualTable, shadows_of};
-use super::integrity;
-use super::session::{Session, sql_error};
+use super::error::sql_error;
+use super::integrity::check as integrity;
+use super::session::Session;
 use super::sqlite::probe;
 use crate::model::SqlError;
 

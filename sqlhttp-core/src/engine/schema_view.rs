@@ -10,7 +10,7 @@
 
 use std::ffi::CString;
 
-use super::progress::TABLE;
+use super::replicated::progress::TABLE;
 
 /// The tables that list tables, and the column with the name of the table.
 const LISTS: [(&str, &str); 4] =

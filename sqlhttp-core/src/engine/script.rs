@@ -109,13 +109,3 @@ fn terminated(sql: &str) -> Result<CString, Failure> {
         Failure::Sql(probe::error_of_code(rusqlite::ffi::SQLITE_ERROR, Some(message)))
     })
 }
-
-/// Whether only what SQLite takes for white space is left.
-pub(crate) fn is_white(rest: &CStr) -> bool {
-    first_byte(rest).is_none()
-}
-
-/// The first byte that is no white space.
-pub(crate) fn first_byte(rest: &CStr) -> Option<u8> {
-    rest.to_bytes().iter().copied().find(|byte| !matches!(byte, b'\t'..=b'\r' | b' '))
-}

@@ -13,7 +13,7 @@ use rusqlite::InterruptHandle;
 
 use super::sqlite::steps;
 use super::supervisor;
-use crate::model::Deadline;
+use crate::model::{Deadline, Error};
 
 /// How many virtual-machine steps pass between two calls of the progress handler.
 pub(crate) const STEPS_PER_CALL: i32 = 1000;
@@ -78,6 +78,18 @@ pub(crate) enum StopReason {
     Steps,
     /// Virtual tables took far more steps for it than its entry allows.
     Fuse,
+}
+
+/// What to tell somebody whose batch was interrupted.
+pub(crate) fn stop_error(reason: StopReason) -> Error {
+    match reason {
+        StopReason::Deadline => Error::Timeout,
+        StopReason::Turn => Error::Overloaded("the write had to wait for longer than its timeout"),
+        // Nobody listens any more.
+        StopReason::Cancelled | StopReason::Budget | StopReason::Company | StopReason::Steps | StopReason::Fuse => {
+            Error::Closed
+        }
+    }
 }
 
 /// The limits of a run.

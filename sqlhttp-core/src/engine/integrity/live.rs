@@ -6,23 +6,25 @@
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
-use super::{DAMAGES_MAX, Depth, Scope, damages, is_damage};
+use super::check::{DAMAGES_MAX, Depth, Scope, damages, is_damage};
+use super::report::{CheckOptions, IntegrityReport};
 use crate::engine::background::spawn_yielding;
 use crate::engine::blueprint::Role;
+use crate::engine::error::{engine_error, sql_error};
 use crate::engine::file_watch::wal_of;
-use crate::engine::readers::Readers;
-use crate::engine::session::{Session, engine_error, sql_error};
+use crate::engine::session::Session;
+use crate::engine::sessions::Sessions;
+use crate::engine::shared::Shared;
 use crate::engine::sqlite::pages;
 use crate::engine::stamps;
 use crate::engine::watch::Cancel;
-use crate::engine::writer::Shared;
 use crate::model::{Error, SqlError};
 
 /// Databases of up to this many pages are checked whole, in one read transaction.
@@ -34,70 +36,17 @@ const STEPS_PER_LOOK: i32 = 100;
 /// The longest pause between two looks at whether to go on.
 const PAUSE_MAX: Duration = Duration::from_millis(50);
 
-/// How an integrity check runs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CheckOptions {
-    /// How many pages it reads in a second at most; `None`: as fast as it can. Most pages are read several times: once in
-    /// their b-tree, once for their rows, and those of indexes once more for each row if they do not fit the cache.
-    pub pages_per_second: Option<NonZeroU32>,
-}
-
-impl Default for CheckOptions {
-    /// 4,000 pages, 16 MB with the usual page size: some per cent of what a disk can do.
-    fn default() -> Self {
-        CheckOptions { pages_per_second: NonZeroU32::new(4000) }
-    }
-}
-
-/// The result of an integrity check.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct IntegrityReport {
-    /// When it ended, milliseconds since 1970.
-    pub unix_ms: i64,
-    /// How long it took.
-    pub took: Duration,
-    /// How many pages it read from the file or the write-ahead log.
-    pub pages_read: u64,
-    /// The damage it found, in SQLite's words; at most 20 lines. Empty: the database is sound.
-    pub damages: Vec<String>,
-}
-
-impl IntegrityReport {
-    /// Whether no damage was found.
-    pub fn is_sound(&self) -> bool {
-        self.damages.is_empty()
-    }
-}
-
-/// The last report, and whether a check runs.
-#[derive(Debug, Default)]
-pub(crate) struct Checks {
-    last: Mutex<Option<Arc<IntegrityReport>>>,
-    running: AtomicBool,
-}
-
-impl Checks {
-    /// The report of the last check that ended.
-    pub(crate) fn last(&self) -> Option<Arc<IntegrityReport>> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn keep(&self, report: &IntegrityReport) {
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(report.clone()));
-    }
-}
-
 /// Starts a check on a thread of its own.
 pub(crate) fn spawn(
     shared: Arc<Shared>,
-    readers: Arc<Readers>,
+    sessions: Arc<Sessions>,
     options: CheckOptions,
     cancel: Cancel,
     reply: oneshot::Sender<Result<IntegrityReport, Error>>,
 ) -> Result<(), Error> {
     let running = Running::new(shared).ok_or(Error::Overloaded("an integrity check is running already"))?;
     spawn_yielding("sqlhttp-check", move || {
-        let check = Check { shared: &running.0, readers, options, cancel };
+        let check = Check { shared: &running.0, sessions, options, cancel };
         // The receiver may have been dropped.
         let _ = reply.send(check.run());
     })
@@ -121,7 +70,7 @@ impl Drop for Running {
 
 struct Check<'a> {
     shared: &'a Shared,
-    readers: Arc<Readers>,
+    sessions: Arc<Sessions>,
     options: CheckOptions,
     cancel: Cancel,
 }
@@ -176,8 +125,8 @@ impl Check<'_> {
         let snapshots = self.shared.blueprint.snapshots();
         let gate = (!snapshots).then(|| self.shared.gate.read().unwrap_or_else(PoisonError::into_inner));
         let rate = self.options.pages_per_second.filter(|_| snapshots);
-        let (cancel, readers) = (self.cancel.clone(), self.readers.clone());
-        let is_cancelled = move || cancel.is_set() || readers.is_closed();
+        let (cancel, sessions) = (self.cancel.clone(), self.sessions.clone());
+        let is_cancelled = move || cancel.is_set() || sessions.is_closed();
         let wal = self.shared.blueprint.file().map(|file| wal_of(file));
         let mut pace = Pace::new(rate, pages::read_by(connection), wal);
         pages::on_progress(connection, STEPS_PER_LOOK, move |pages| pace.keep(pages, &is_cancelled))
@@ -192,7 +141,7 @@ impl Check<'_> {
     }
 
     fn is_cancelled(&self) -> bool {
-        self.cancel.is_set() || self.readers.is_closed()
+        self.cancel.is_set() || self.sessions.is_closed()
     }
 }
 

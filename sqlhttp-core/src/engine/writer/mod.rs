@@ -2,19 +2,15 @@
 //!
 //! * [`queue`]: what waits for it, bounded.
 //! * [`thread`]: takes what waits and runs it; at its own pace, without timers: while one group syncs, the next gathers.
-//! * [`group`]: several batches in one transaction and one fsync, each as if it were alone.
-//! * [`apply`]: the entries of a log, where that is what is written; [`local`]: failures of this node alone.
+//! * [`group`]: several batches in one transaction and one fsync, each as if it were alone; [`member`]: one of them.
 //! * [`space`]: gives space back to a full disk.
 //! * [`owner`]: what the database's owner asks for: scripts, VACUUM, checkpoints.
+//!
+//! [`super::replicated`] applies the entries of a log, where that is what is written.
 
-mod apply;
 mod group;
-mod local;
+pub(super) mod member;
 mod owner;
-mod queue;
-mod space;
-mod thread;
-
-pub(crate) use group::stop_error;
-pub(crate) use queue::{Job, LogTask, OwnerTask, Task};
-pub(crate) use thread::{Shared, run};
+pub(super) mod queue;
+pub(super) mod space;
+pub(super) mod thread;

@@ -4,17 +4,19 @@ use std::sync::Arc;
 
 use super::queue::OwnerTask;
 use super::thread::Writer;
+use crate::engine::error::engine_error;
 use crate::engine::facts::Author;
 use crate::engine::file_watch::wal_of;
+use crate::engine::options::Writes;
+use crate::engine::replicated::sync;
 use crate::engine::script::Script;
-use crate::engine::session::engine_error;
 use crate::engine::sqlite::clock::Stamped;
 use crate::engine::sqlite::{full, probe};
-use crate::engine::{Writes, stamps, sync};
+use crate::engine::stamps;
 use crate::model::{Error, Failure, SqlError};
 
 impl Writer<'_> {
-    pub(super) fn run_owner(&mut self, task: OwnerTask) {
+    pub(in crate::engine) fn run_owner(&mut self, task: OwnerTask) {
         let gate = self.shared.close_gate();
         // A receiver may have been dropped.
         if let Err(error) = self.renew_for_callers() {
@@ -64,7 +66,7 @@ impl Writer<'_> {
         })
     }
 
-    pub(super) fn checkpoint_at_end(&mut self) {
+    pub(in crate::engine) fn checkpoint_at_end(&mut self) {
         if self.shared.blueprint.file().is_none() {
             return;
         }

@@ -6,9 +6,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-use super::group::stop_error;
-use crate::engine::log::{LogEntry, OnApplied};
-use crate::engine::watch::{Limits, StopReason};
+use crate::engine::replicated::entry::{LogEntry, OnApplied};
+use crate::engine::watch::{Limits, StopReason, stop_error};
 use crate::model::{Answer, Batch, Error, Outcome, SqlError, Stamp};
 
 /// A batch that waits.

@@ -13,7 +13,7 @@ impl Writer<'_> {
     /// write-ahead log before it commits.)
     ///
     /// The log is cut before the checkpoint, which may need the space in the database file.
-    pub(super) fn free_space(&mut self) {
+    pub(in crate::engine) fn free_space(&mut self) {
         if self.shared.blueprint.file().is_none() {
             return;
         }
@@ -28,13 +28,13 @@ impl Writer<'_> {
 }
 
 #[cfg(not(unix))]
-pub(super) fn has_space(_file: &Path) -> bool {
+pub(in crate::engine) fn has_space(_file: &Path) -> bool {
     false
 }
 
 /// Whether the disk of a file, and that of temporary files, have enough space for any ordinary statement.
 #[cfg(unix)]
-pub(super) fn has_space(file: &Path) -> bool {
+pub(in crate::engine) fn has_space(file: &Path) -> bool {
     let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     [directory, &std::env::temp_dir()].into_iter().all(|directory| {
         rustix::fs::statvfs(directory).is_ok_and(|stat| {

@@ -15,23 +15,23 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::group::{Company, Member, ToldStep, single_step};
+use super::entry::{Conditions, LogEntry, LogWork, OnApplied};
 use super::local::{Culprit, Local, Trouble};
-use super::queue::LogTask;
-use super::thread::Writer;
-use crate::engine::Writes;
+use super::piece::{Piece, Results};
+use super::progress::Progress;
+use super::{replace, sync};
 use crate::engine::classify::runs_outside_transaction;
 use crate::engine::facts::Author;
-use crate::engine::image;
-use crate::engine::log::{Conditions, LogEntry, LogWork, OnApplied};
-use crate::engine::progress::Progress;
+use crate::engine::options::Writes;
 use crate::engine::run::{Mode, Stop};
 use crate::engine::script::Script;
 use crate::engine::sinks::Held;
 use crate::engine::sqlite::clock::Stamped;
 use crate::engine::sqlite::full;
-use crate::engine::sync;
 use crate::engine::watch::Limits;
+use crate::engine::writer::member::{Company, Member, ToldStep, single_step};
+use crate::engine::writer::queue::LogTask;
+use crate::engine::writer::thread::Writer;
 use crate::model::{Atomicity, Batch, Block, Ending, Error, Failure, Outcome, SqlError, Stamp, StepOutcome};
 
 /// How long a transaction may go on while more work waits.
@@ -53,76 +53,6 @@ const BLOCK_BYTES: usize = 64 << 10;
 /// How many bytes of rows one transaction may yield before it ends, and they can be told.
 const GROUP_BYTES_MAX: usize = 8 << 20;
 
-/// A piece of work, and its place in the log.
-pub(super) struct Piece<'e> {
-    /// Which of the entries it belongs to.
-    entry: usize,
-    term: u64,
-    pub(super) index: u64,
-    conditions: Option<Conditions>,
-    /// Its number in the entry.
-    number: u32,
-    /// Nothing of the entry comes after it.
-    last: bool,
-    /// `None` for an entry without any.
-    work: Option<&'e LogWork>,
-    pub(super) alone: bool,
-    /// Steps that are known to fail, and to end the transaction or the attempt.
-    pub(super) known: Vec<(usize, Failure)>,
-    /// A step of it fails on this node only, which has no other voters beside it ([`super::local`]).
-    pub(super) decided_here: bool,
-    /// The first step that has not been applied yet.
-    pub(super) first_step: usize,
-    /// The outcome of the steps before that one, if they were applied in this process.
-    partial: Outcome,
-}
-
-impl Piece<'_> {
-    /// The number of its last step.
-    pub(super) fn last_step(&self) -> usize {
-        match self.work {
-            Some(LogWork::Batch { batch, .. }) => batch.steps.len().saturating_sub(1),
-            _ => 0,
-        }
-    }
-
-    fn note(&self, progress: &mut Progress) {
-        match self.work {
-            Some(LogWork::Batch { .. } | LogWork::Replace(_)) => {
-                (progress.command_index, progress.write_index) = (self.index, self.index);
-            }
-            Some(LogWork::Barrier) => progress.command_index = self.index,
-            Some(LogWork::Membership(membership)) => progress.membership.clone_from(membership),
-            None => {}
-        }
-        if let Some(conditions) = &self.conditions {
-            progress.unix_ms = progress.unix_ms.max(conditions.unix_ms);
-        }
-        if self.last {
-            progress.passed(self.term, self.index);
-        } else {
-            (progress.works, progress.steps) = (self.number + 1, 0);
-        }
-    }
-}
-
-/// What came of the entries, and who is told at once.
-struct Results {
-    outcomes: Vec<Vec<Outcome>>,
-    tell: Vec<Option<OnApplied>>,
-}
-
-impl Results {
-    /// A piece has been committed.
-    fn add(&mut self, piece: &Piece<'_>, outcome: Option<Outcome>) {
-        let Some(outcome) = outcome else { return };
-        match self.tell.get_mut(piece.entry) {
-            Some(Some(tell)) => tell(outcome),
-            _ => self.outcomes[piece.entry].push(outcome),
-        }
-    }
-}
-
 /// What came of a piece.
 enum Came {
     /// Its outcome, if it has one.
@@ -132,7 +62,7 @@ enum Came {
 }
 
 impl Writer<'_> {
-    pub(super) fn run_log(&mut self, task: LogTask) {
+    pub(in crate::engine) fn run_log(&mut self, task: LogTask) {
         let result = self.apply(&task.entries, task.tell);
         // The entries are applied, whether or not anybody still waits.
         let _ = task.reply.send(result);
@@ -161,42 +91,6 @@ impl Writer<'_> {
         self.shared.set_waits_for(None);
         self.renew_or_later();
         Ok(results.outcomes)
-    }
-
-    /// What is missing between the last entry that has been applied and the first of these that has not, or among these.
-    fn gap(&self, entries: &[LogEntry]) -> Option<String> {
-        let (applied, ..) = self.shared.place();
-        let new = entries.iter().map(|entry| entry.index).filter(|index| *index > applied);
-        let (index, wanted) = new.zip(applied + 1..).find(|(index, wanted)| index != wanted)?;
-        Some(format!("entry {index} of the log came where {wanted} had to"))
-    }
-
-    /// What of these entries has not been applied yet.
-    fn pieces<'e>(&self, entries: &'e [LogEntry]) -> VecDeque<Piece<'e>> {
-        let (applied, works, steps) = self.shared.place();
-        let mut pieces = VecDeque::with_capacity(entries.len());
-        for (position, entry) in entries.iter().enumerate().filter(|(_, entry)| entry.index > applied) {
-            let (works, steps) = if entry.index == applied + 1 { (works, steps) } else { (0, 0) };
-            let count = entry.work.len().max(1);
-            for number in works as usize..count {
-                let work = entry.work.get(number);
-                pieces.push_back(Piece {
-                    entry: position,
-                    term: entry.term,
-                    index: entry.index,
-                    conditions: entry.conditions,
-                    number: u32::try_from(number).unwrap_or(u32::MAX),
-                    last: number + 1 == count,
-                    work,
-                    alone: matches!(work, Some(LogWork::Batch { alone: true, .. } | LogWork::Replace(_))),
-                    known: Vec::new(),
-                    decided_here: false,
-                    partial: Outcome::default(),
-                    first_step: if number == works as usize { steps as usize } else { 0 },
-                });
-            }
-        }
-        pieces
     }
 
     /// Applies pieces from the front, in one transaction if possible, and removes those that are applied.
@@ -462,10 +356,14 @@ impl Writer<'_> {
     }
 
     /// Puts the content of a checked file in the place of what there is.
-    pub(super) fn replace_content(&mut self, file: &std::path::Path, progress: &Progress) -> Result<(), SqlError> {
+    pub(in crate::engine) fn replace_content(
+        &mut self,
+        file: &std::path::Path,
+        progress: &Progress,
+    ) -> Result<(), SqlError> {
         self.session.forget_statements();
         let noted = (self.shared.blueprint.options.writes == Writes::Log).then_some(progress);
-        self.session.as_owner_sql(|connection| image::replace(connection, file, noted))?;
+        self.session.as_owner_sql(|connection| replace::replace(connection, file, noted))?;
         self.shared.set_progress(progress.clone());
         // Connections may have to learn another text encoding, which they cannot.
         self.shared.blueprint.retire_sessions();
@@ -527,7 +425,7 @@ impl Writer<'_> {
     }
 
     /// Takes no more writes. Rolls back the open transaction, of which no caller has got a result.
-    pub(super) fn give_up(&mut self, why: &str) -> Error {
+    pub(in crate::engine) fn give_up(&mut self, why: &str) -> Error {
         self.shared.poison(why);
         let _ = self.session.rollback();
         Error::Poisoned(why.into())

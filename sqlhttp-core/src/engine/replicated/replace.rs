@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
-use super::integrity::{self, Depth};
 use super::progress::{self, Progress};
-use super::session::{engine_error, sql_error};
-use super::sqlite::{functions, probe};
+use crate::engine::error::{engine_error, sql_error};
+use crate::engine::integrity::check::{self as integrity, Depth};
+use crate::engine::sqlite::{functions, probe};
 use crate::model::{Error, SqlError};
 
 /// Pages written between two looks at what SQLite says.

@@ -9,8 +9,8 @@ use std::ffi::CStr;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension};
 
-use super::sqlite::probe;
-use super::sqlite::statement::Statement;
+use crate::engine::sqlite::probe;
+use crate::engine::sqlite::statement::Statement;
 use crate::model::{SqlError, Value};
 
 /// The table's name.

@@ -5,11 +5,12 @@
 //! file once makes all durable that was committed before; what was moved into the database file meanwhile, the checkpoint
 //! has synced.
 
-use super::Progress;
-use super::blueprint::Role;
-use super::session::{Session, engine_error, sql_error};
-use super::sqlite::probe;
-use super::writer::Shared;
+use super::progress::Progress;
+use crate::engine::blueprint::Role;
+use crate::engine::error::{engine_error, sql_error};
+use crate::engine::session::Session;
+use crate::engine::shared::Shared;
+use crate::engine::sqlite::probe;
 use crate::model::{Error, SqlError};
 
 /// Syncs. Returns how far in its log the database certainly is after a power cut.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use hashlink::LruCache;
 
-use super::facts::Facts;
-use super::session::Prepared;
+use super::prepared::Prepared;
+use crate::engine::facts::Facts;
 
 /// The statements that a session keeps, by their text.
 #[derive(Debug)]

@@ -1,21 +1,16 @@
 //! Finds damage in a database with SQLite's integrity check (<https://sqlite.org/pragma.html#pragma_integrity_check>).
-//!
-//! * [`require_sound`]: a file that no other process uses, such as a backup before it is published.
-//! * [`live`]: the open database, in the background, at a limited pace.
 
 use rusqlite::Connection;
 
-use super::session::sql_error;
-use super::sqlite::compiled::missing_features;
-use super::sqlite::probe;
+use crate::engine::error::sql_error;
+use crate::engine::sqlite::compiled::missing_features;
+use crate::engine::sqlite::probe;
 use crate::model::SqlError;
-
-pub(crate) mod live;
 
 /// How many lines SQLite reports for a whole database. Those that are no damage count, too.
 const LINES_MAX: usize = 10_000;
 /// How many damages are kept. One page can cause thousands of lines.
-const DAMAGES_MAX: usize = 20;
+pub(super) const DAMAGES_MAX: usize = 20;
 
 /// Where in a file the bytes are that SQLite locks (<https://sqlite.org/fileformat2.html#the_lock_byte_page>).
 const LOCK_BYTE: i64 = 0x4000_0000;
@@ -31,7 +26,7 @@ pub(crate) enum Depth {
 
 /// The part of a database to check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Scope<'a> {
+pub(super) enum Scope<'a> {
     /// Everything in one read transaction, pages that nothing uses and pages with two users included.
     Whole(Depth),
     /// One table and its indexes. The table `sqlite_schema` stands for itself and the list of free pages.
@@ -74,7 +69,7 @@ fn is_about_fts3_or_4(line: &str) -> bool {
 }
 
 /// The damages that SQLite finds, in its words; none if all is well. At most [`DAMAGES_MAX`].
-fn damages(connection: &Connection, scope: Scope<'_>) -> Result<Vec<String>, SqlError> {
+pub(super) fn damages(connection: &Connection, scope: Scope<'_>) -> Result<Vec<String>, SqlError> {
     match reported(connection, scope) {
         Err(error) if is_damage(&error) => Ok(vec![error.message]),
         damages => damages,
@@ -144,7 +139,7 @@ fn lines(connection: &Connection, sql: &str) -> Result<Vec<String>, SqlError> {
 }
 
 /// Whether an error means that the file is damaged, as opposed to a check that could not run.
-fn is_damage(error: &SqlError) -> bool {
+pub(super) fn is_damage(error: &SqlError) -> bool {
     matches!(error.primary_code(), rusqlite::ffi::SQLITE_CORRUPT | rusqlite::ffi::SQLITE_NOTADB)
 }
 

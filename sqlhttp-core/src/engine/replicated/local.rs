@@ -20,11 +20,11 @@ use std::time::{Duration, Instant};
 
 use rusqlite::ffi;
 
-use super::apply::Piece;
-use super::space::has_space;
-use super::thread::Writer;
-use crate::engine::session::engine_error;
+use super::piece::Piece;
+use crate::engine::error::engine_error;
 use crate::engine::sqlite::full;
+use crate::engine::writer::space::has_space;
+use crate::engine::writer::thread::Writer;
 use crate::model::{Error, Failure, SqlError};
 
 /// How long to wait before the second attempt; each further wait is twice as long.

@@ -1,0 +1,281 @@
+//! A database that is open.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use tokio::sync::oneshot;
+
+use crate::engine::background::{block_on, spawn};
+use crate::engine::blueprint::{Blueprint, Role};
+use crate::engine::classify::{Kind, refused};
+use crate::engine::error::engine_error;
+use crate::engine::inline::{Access, Inline, InlineRuns};
+use crate::engine::options::{Location, Options, Writes};
+use crate::engine::readers::{ReadJob, Readers};
+use crate::engine::replicated::progress;
+use crate::engine::session::Session;
+use crate::engine::sessions::Sessions;
+use crate::engine::shared::Shared;
+use crate::engine::stamps;
+use crate::engine::supervisor::{self, Supervised};
+use crate::engine::watch::{Cancel, CancelOnDrop, Limits};
+use crate::engine::writer::queue::{Job, OwnerTask, Task};
+use crate::engine::writer::thread;
+use crate::model::{Answer, Backend, Batch, BoxFuture, Deadline, Error, Outcome, ReadLevel};
+
+/// The oldest SQLite that is safe: earlier ones can corrupt a database in WAL mode when a checkpoint meets a commit
+/// (<https://sqlite.org/wal.html#walresetbug>).
+const SQLITE_VERSION_MIN: i32 = 3_051_003;
+
+const FOREIGN: &str = "there is content that no log has written; move the file away, and load it once there is a log";
+
+/// The version of SQLite that is linked ("3.54.1").
+pub fn sqlite_version() -> &'static str {
+    rusqlite::version()
+}
+
+/// A database that is open. Clones share it; when the last one is dropped, it is closed.
+///
+/// Its futures need no particular runtime.
+#[derive(Clone)]
+pub struct Database {
+    pub(super) inner: Arc<Inner>,
+}
+
+pub(super) struct Inner {
+    pub(super) shared: Arc<Shared>,
+    pub(super) sessions: Arc<Sessions>,
+    inline: InlineRuns,
+    pub(super) readers: Arc<Readers>,
+    /// Registered with the supervisor as long as this lives.
+    _supervision: Arc<Supervision>,
+    /// The writer's thread; `None` once it has been joined, or if the database is read-only.
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// The parts of a database that the supervisor looks after.
+struct Supervision {
+    shared: Arc<Shared>,
+    readers: Arc<Readers>,
+}
+
+impl Supervised for Supervision {
+    fn supervise(&self, now: Instant) -> bool {
+        // All three, whatever the first one answers.
+        let ran = self.shared.blueprint.supervise();
+        let reads_wait = self.readers.supervise(now);
+        let writes_wait = self.shared.queue.supervise();
+        ran || reads_wait || writes_wait
+    }
+}
+
+/// Where a batch has to run: see [`Database::classify`].
+#[derive(Debug)]
+pub struct Classified {
+    /// The batch, unchanged.
+    pub batch: Batch,
+    /// Some statement of it writes.
+    pub writes: bool,
+    /// It writes, and must not share its transaction with other batches.
+    pub alone: bool,
+    /// Its outcome, if it must not run at all.
+    pub refused: Option<Outcome>,
+}
+
+impl std::fmt::Debug for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Database").field("file", &self.inner.shared.blueprint.file()).finish_non_exhaustive()
+    }
+}
+
+impl Database {
+    /// Opens (or creates) a database. Blocks while SQLite opens the file and recovers what a crash left behind.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] if the linked SQLite is too old, or the database is to be written through a log and has content
+    /// that was not; [`Error::Sqlite`] if the file cannot be opened or is no
+    /// database, [`Error::Busy`] if another process holds it for longer than the busy timeout.
+    pub fn open(location: impl Into<Location>, options: Options) -> Result<Database, Error> {
+        if rusqlite::version_number() < SQLITE_VERSION_MIN {
+            let version = sqlite_version();
+            return Err(Error::Unsupported(format!(
+                "SQLite {version} can corrupt databases; 3.51.3 is the oldest safe one"
+            )));
+        }
+        let read_only = options.read_only;
+        let shared = Arc::new(Shared::new(Arc::new(Blueprint::new(location.into(), options))));
+        let opened = |error| engine_error("open database", error);
+        // A read-only database needs a writer's connection too, for a moment: to create the file, or to recover it.
+        let session = match Session::open(&shared.blueprint, Role::Writer) {
+            Err(_) if read_only && shared.blueprint.file().is_some_and(|file| file.exists()) => None,
+            session => Some(session.map_err(opened)?),
+        };
+        let mut session = session;
+        if let Some(session) = session.as_mut().filter(|_| !read_only && shared.blueprint.file().is_some())
+            && let Err(error) = session.cut_log_tail(&shared.blueprint)
+        {
+            tracing::debug!(%error, "the write-ahead log keeps what was never committed");
+        }
+        if shared.blueprint.options.writes == Writes::Log {
+            let Some(session) = &mut session else { return Err(Error::ReadOnly) };
+            let progress = session.as_owner(|connection| progress::open(connection)).map_err(opened)?;
+            shared.set_progress(progress.ok_or_else(|| Error::Unsupported(FOREIGN.to_owned()))?);
+        }
+        shared.watch_files();
+        let sessions = Sessions::open(shared.blueprint.clone()).map_err(opened)?;
+        let readers = Readers::new(shared.clone(), sessions.clone());
+        let inline = InlineRuns::new(shared.clone(), sessions.clone());
+        let writer = match session {
+            Some(session) if !read_only => Some(start_writer(session, &shared)?),
+            _ => None,
+        };
+        let supervision = Arc::new(Supervision { shared: shared.clone(), readers: readers.clone() });
+        let supervised: Weak<Supervision> = Arc::downgrade(&supervision);
+        supervisor::register(supervised);
+        let inner = Inner { shared, sessions, inline, readers, _supervision: supervision, writer: Mutex::new(writer) };
+        Ok(Database { inner: Arc::new(inner) })
+    }
+
+    /// Runs a batch and waits for all of its outcome. It may read or write.
+    ///
+    /// # Errors
+    /// See [`Error`]. A statement that fails is no error but part of the outcome.
+    pub async fn execute(&self, batch: Batch) -> Result<Outcome, Error> {
+        self.run(batch, Access::Any, Deadline::NEVER).await?.whole().await
+    }
+
+    /// The same, for a thread that may block.
+    ///
+    /// # Errors
+    /// As [`Database::execute`].
+    pub fn execute_blocking(&self, batch: Batch) -> Result<Outcome, Error> {
+        block_on(self.execute(batch))
+    }
+
+    /// Whether a batch writes, and if so, whether it must not share its transaction with others. SQLite decides, by
+    /// preparing its statements: on the caller's thread if that is quick, otherwise on a reader's thread.
+    ///
+    /// # Errors
+    /// [`Error::Overloaded`] if too many reads wait at this moment, [`Error::Closed`], [`Error::Sqlite`] if no connection
+    /// can be opened.
+    pub async fn classify(&self, batch: Batch) -> Result<Classified, Error> {
+        let (batch, kind) = match self.inner.inline.classify(&batch) {
+            Some(kind) => (batch, kind),
+            None => self.inner.readers.classify(batch).await?,
+        };
+        let (writes, alone) = match kind {
+            Kind::Write { alone } => (true, alone),
+            Kind::Read | Kind::Unknown | Kind::Refused => (false, false),
+        };
+        let refused = (kind == Kind::Refused).then(refused);
+        Ok(Classified { batch, writes, alone, refused })
+    }
+
+    /// [`Database::classify`] for a thread that may block.
+    ///
+    /// # Errors
+    /// As [`Database::classify`].
+    pub fn classify_blocking(&self, batch: Batch) -> Result<Classified, Error> {
+        block_on(self.classify(batch))
+    }
+
+    /// Stops taking batches, finishes those that wait, checkpoints and closes. Safe to call twice.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`] if the database had stopped taking writes before.
+    pub async fn close(&self) -> Result<(), Error> {
+        let inner = self.inner.clone();
+        let (reply, closed) = oneshot::channel();
+        spawn("sqlhttp-close", move || {
+            inner.close();
+            let _ = reply.send(());
+        })?;
+        // The thread answers unless it panicked, and then there is nothing more to wait for.
+        let _ = closed.await;
+        self.inner.shared.poisoned().map_or(Ok(()), |why| Err(Error::Poisoned(why)))
+    }
+
+    #[cfg(test)]
+    pub(in crate::engine) fn memory_name(&self) -> Option<&str> {
+        self.inner.shared.blueprint.memory_name()
+    }
+
+    #[cfg(test)]
+    pub(in crate::engine) fn anchor(&self) -> &Arc<crate::engine::anchor::Anchor> {
+        &self.inner.shared.anchor
+    }
+
+    /// Decides where a batch runs, and runs it there.
+    async fn run(&self, mut batch: Batch, access: Access, deadline: Deadline) -> Result<Answer, Error> {
+        let stamp = batch.stamp.take().unwrap_or_else(stamps::new);
+        let access = if self.inner.shared.blueprint.options.read_only { Access::ReadOnly } else { access };
+        let write_alone = match self.inner.inline.run(&batch, stamp, access) {
+            Inline::Done(outcome) => return Ok(Answer::Whole(outcome)),
+            Inline::Write { alone } => Some(alone),
+            Inline::Later => None,
+        };
+        let cancel = Cancel::default();
+        let mut guard = CancelOnDrop(Some(cancel.clone()));
+        let (reply, answer) = oneshot::channel();
+        if let Some(alone) = write_alone {
+            let limits = Limits { cancel: Some(cancel), deadline: deadline.of_writes(), ..Limits::default() };
+            self.inner.shared.submit(Box::new(Job { batch, stamp, limits, alone, reply }));
+        } else {
+            let job = ReadJob { batch, stamp, access, deadline, cancel, reply };
+            self.inner.readers.submit_read(job)?;
+        }
+        let result = answer.await.unwrap_or_else(|_| Err(self.inner.shared.gone()));
+        // From here on the stream of parts, if there is one, tells when nobody listens.
+        guard.disarm();
+        result
+    }
+
+    pub(super) async fn ask_writer<T>(&self, task: impl FnOnce(oneshot::Sender<T>) -> OwnerTask) -> Result<T, Error> {
+        let shared = &self.inner.shared;
+        if shared.blueprint.options.read_only {
+            return Err(Error::ReadOnly);
+        }
+        if let Some(why) = shared.poisoned() {
+            return Err(Error::Poisoned(why));
+        }
+        let (reply, answer) = oneshot::channel();
+        shared.queue.push(Task::Owner(task(reply))).map_err(|(error, _)| error)?;
+        answer.await.map_err(|_| shared.gone())
+    }
+}
+
+impl Backend for Database {
+    fn request(&self, batch: Batch, _level: ReadLevel, deadline: Deadline) -> BoxFuture<'_, Result<Answer, Error>> {
+        // One database is always as fresh as can be.
+        Box::pin(self.run(batch, Access::Any, deadline))
+    }
+
+    fn query(&self, batch: Batch, _level: ReadLevel, deadline: Deadline) -> BoxFuture<'_, Result<Answer, Error>> {
+        Box::pin(self.run(batch, Access::ReadOnly, deadline))
+    }
+}
+
+impl Inner {
+    fn close(&self) {
+        self.readers.close();
+        self.shared.queue.close();
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(writer) = writer {
+            // It catches its panics, so there is nothing to learn from the result.
+            let _ = writer.join();
+        }
+        self.shared.anchor.close();
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn start_writer(session: Session, shared: &Arc<Shared>) -> Result<JoinHandle<()>, Error> {
+    let for_thread = shared.clone();
+    spawn("sqlhttp-writer", move || thread::run(session, &for_thread))
+}

@@ -1,0 +1,321 @@
+//! Batches on the caller's own thread, if that takes little time.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, TryLockError};
+use std::time::Instant;
+
+use super::classify::{Kind, classify, classify_kept, refused};
+use super::read::read;
+use super::run::Stop;
+use super::session::Session;
+use super::sessions::Sessions;
+use super::shared::Shared;
+use super::sinks::Held;
+use super::watch::{Limits, StopReason};
+use crate::model::{Batch, Outcome, Stamp};
+
+/// Progress-handler calls a read may take on its caller's thread: some 100,000 virtual-machine steps, about a
+/// millisecond.
+const INLINE_CALLS: u32 = 100;
+/// Bytes of rows that a read on its caller's thread may yield; its result is held whole.
+const INLINE_BYTES_MAX: u64 = 256 << 10;
+/// SQL text that is prepared on its caller's thread, bytes of all steps together: about a millisecond.
+const INLINE_SQL_BYTES_MAX: usize = 64 << 10;
+/// A text that is not kept as a prepared statement, bytes: the time to prepare it may grow with the square of its length.
+const INLINE_UNKNOWN_SQL_BYTES_MAX: usize = 4 << 10;
+/// A run that the supervisor has met so often was slow: some eight milliseconds.
+const SLOW_SCANS: u32 = 3;
+/// How long unknown texts are then prepared on threads of the pool.
+const SLOW_PENALTY_MS: u64 = 10_000;
+/// With so many SELECTs in a text it is prepared on a thread of the pool first.
+const NESTED_SELECTS: usize = 5;
+/// Steps of a batch that are prepared or run there.
+const INLINE_STEPS_MAX: usize = 1024;
+
+/// Whether a batch may also write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// SQLite decides; a batch that writes goes to the writer.
+    Any,
+    /// A statement that writes fails.
+    ReadOnly,
+}
+
+/// What came of the attempt to answer on the caller's thread.
+pub(crate) enum Inline {
+    /// Answered.
+    Done(Outcome),
+    /// It writes.
+    Write { alone: bool },
+    /// It takes too long, or no session was free.
+    Later,
+}
+
+/// Runs batches on their callers' threads.
+pub(crate) struct InlineRuns {
+    shared: Arc<Shared>,
+    sessions: Arc<Sessions>,
+    penalty: Penalty,
+}
+
+/// For some time after a slow text, unknown texts are prepared elsewhere: a view may be as long as it likes, and the time to
+/// prepare a text does not only depend on its length.
+struct Penalty {
+    opened: Instant,
+    /// When it ends, milliseconds after `opened`.
+    until_ms: AtomicU64,
+}
+
+impl Penalty {
+    fn new(opened: Instant) -> Penalty {
+        Penalty { opened, until_ms: AtomicU64::new(0) }
+    }
+
+    /// Begins it, or begins it again.
+    fn begin(&self, now: Instant) {
+        self.until_ms.store(self.millis(now) + SLOW_PENALTY_MS, Ordering::Relaxed);
+    }
+
+    fn holds(&self, now: Instant) -> bool {
+        self.until_ms.load(Ordering::Relaxed) > self.millis(now)
+    }
+
+    fn millis(&self, now: Instant) -> u64 {
+        u64::try_from(now.saturating_duration_since(self.opened).as_millis()).unwrap_or(u64::MAX - SLOW_PENALTY_MS)
+    }
+}
+
+/// The texts of a batch that are not kept as prepared statements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unknown {
+    None,
+    Quick,
+    /// One of them may take long to prepare.
+    Slow,
+}
+
+impl InlineRuns {
+    pub(crate) fn new(shared: Arc<Shared>, sessions: Arc<Sessions>) -> InlineRuns {
+        InlineRuns { shared, sessions, penalty: Penalty::new(Instant::now()) }
+    }
+
+    /// Answers on the caller's thread, if that takes little time.
+    pub(crate) fn run(&self, batch: &Batch, stamp: Stamp, access: Access) -> Inline {
+        let gate = match (self.shared.blueprint.snapshots(), self.shared.gate.try_read()) {
+            (true, _) => None,
+            (false, Ok(guard)) => Some(guard),
+            (false, Err(TryLockError::Poisoned(poisoned))) => Some(poisoned.into_inner()),
+            (false, Err(TryLockError::WouldBlock)) => return Inline::Later,
+        };
+        if !is_small(batch) {
+            return Inline::Later;
+        }
+        let Some(mut session) = self.sessions.try_take() else {
+            return Inline::Later;
+        };
+        let kept = if access == Access::Any { classify_kept(&session, batch) } else { None };
+        let answer = match (access, kept) {
+            (Access::Any, Some(Kind::Write { alone })) => Inline::Write { alone },
+            (Access::Any, Some(kind)) => self.run_on(&mut session, batch, stamp, (Some(kind), Unknown::None)),
+            (Access::Any, None) => self.run_unless_slow(&mut session, batch, stamp, None),
+            (Access::ReadOnly, _) => self.run_unless_slow(&mut session, batch, stamp, Some(Kind::Read)),
+        };
+        drop(gate);
+        self.sessions.give_back(session);
+        if let Inline::Done(_) = answer {
+            self.shared.anchor.set();
+        }
+        answer
+    }
+
+    fn run_unless_slow(&self, session: &mut Session, batch: &Batch, stamp: Stamp, kind: Option<Kind>) -> Inline {
+        match self.unknown(session, batch, Instant::now) {
+            Unknown::Slow => Inline::Later,
+            unknown => self.run_on(session, batch, stamp, (kind, unknown)),
+        }
+    }
+
+    /// Runs a batch under the limits of a caller's thread. Its kind is `None` until it has been classified.
+    fn run_on(
+        &self,
+        session: &mut Session,
+        batch: &Batch,
+        stamp: Stamp,
+        (kind, unknown): (Option<Kind>, Unknown),
+    ) -> Inline {
+        session.begin_run(Limits { calls: Some(INLINE_CALLS), ..Limits::default() });
+        let answer = self.answer(session, batch, stamp, kind);
+        self.note_time(unknown, session.end_run(), Instant::now);
+        answer
+    }
+
+    fn answer(&self, session: &mut Session, batch: &Batch, stamp: Stamp, kind: Option<Kind>) -> Inline {
+        match kind.unwrap_or_else(|| classify(session, batch)) {
+            _ if session.watch.stopped().is_some() => return Inline::Later,
+            Kind::Write { alone } => return Inline::Write { alone },
+            Kind::Unknown => return Inline::Later,
+            Kind::Refused => return Inline::Done(refused()),
+            Kind::Read => {}
+        }
+        let over_budget = Stop::Interrupted(StopReason::Budget);
+        let mut sink = Held::new(batch.steps.len(), INLINE_BYTES_MAX, over_budget);
+        match read(&self.shared.blueprint.options, session, batch, stamp, &mut sink) {
+            // A failure may come from the limits that hold here only.
+            Ok(Ok(_)) if sink.last_failure().is_some() => Inline::Later,
+            Ok(Ok(ending)) => {
+                self.shared.counters.batches_read.fetch_add(1, Ordering::Relaxed);
+                Inline::Done(sink.into_outcome(ending))
+            }
+            // Whatever it was, the pool finds out again and has the time to tell.
+            Ok(Err(_)) | Err(_) => Inline::Later,
+        }
+    }
+
+    /// Whether a batch has texts that are not kept as prepared statements, and how long they may take to prepare. The clock is
+    /// read only if there are any.
+    fn unknown(&self, session: &Session, batch: &Batch, now: impl FnOnce() -> Instant) -> Unknown {
+        let mut unknown = Unknown::None;
+        for sql in batch.steps.iter().filter_map(|step| step.sql()).filter(|sql| session.kept(sql).is_none()) {
+            if sql.len() > INLINE_UNKNOWN_SQL_BYTES_MAX || is_nested(sql) || joins_by_name(sql) {
+                return Unknown::Slow;
+            }
+            unknown = Unknown::Quick;
+        }
+        if unknown == Unknown::Quick && self.penalty.holds(now()) { Unknown::Slow } else { unknown }
+    }
+
+    /// Notes how long a run on a caller's thread has taken.
+    fn note_time(&self, unknown: Unknown, scans: u32, now: impl FnOnce() -> Instant) {
+        if unknown == Unknown::Quick && scans >= SLOW_SCANS {
+            self.penalty.begin(now());
+        }
+    }
+
+    /// Where a batch has to run, if its statements can be prepared quickly on the caller's thread.
+    pub(crate) fn classify(&self, batch: &Batch) -> Option<Kind> {
+        if !is_small(batch) {
+            return None;
+        }
+        let mut session = self.sessions.try_take()?;
+        let kind = classify_kept(&session, batch).or_else(|| self.classify_unless_slow(&mut session, batch));
+        self.sessions.give_back(session);
+        kind
+    }
+
+    fn classify_unless_slow(&self, session: &mut Session, batch: &Batch) -> Option<Kind> {
+        let unknown = self.unknown(session, batch, Instant::now);
+        if unknown == Unknown::Slow {
+            return None;
+        }
+        session.begin_run(Limits { calls: Some(INLINE_CALLS), ..Limits::default() });
+        let kind = classify(session, batch);
+        let stopped = session.watch.stopped().is_some();
+        self.note_time(unknown, session.end_run(), Instant::now);
+        // A write may look like a read if it cannot be prepared under the limits that hold here.
+        (!stopped && kind != Kind::Unknown).then_some(kind)
+    }
+}
+
+/// Whether a batch takes little time to prepare.
+fn is_small(batch: &Batch) -> bool {
+    let sql_bytes: usize = batch.steps.iter().filter_map(|step| step.sql()).map(str::len).sum();
+    batch.steps.len() <= INLINE_STEPS_MAX && sql_bytes <= INLINE_SQL_BYTES_MAX
+}
+
+/// Whether SQLite may have to expand one query inside another to prepare a text, which can take time that doubles with each
+/// level. A text that only looks like it (in a string) takes the longer way to a thread of the pool, nothing worse.
+fn is_nested(sql: &str) -> bool {
+    let sql = sql.as_bytes();
+    // Of the letters of the word, `c` is rare in other words.
+    let selects = memchr::memchr2_iter(b'c', b'C', sql).filter(|c| is_select_around(sql, *c));
+    selects.take(NESTED_SELECTS).count() == NESTED_SELECTS
+}
+
+/// Whether the letter at `c` is the `c` of a SELECT.
+fn is_select_around(sql: &[u8], c: usize) -> bool {
+    let word = c.checked_sub(4).and_then(|start| sql.get(start..c + 2));
+    word.is_some_and(|word| word.eq_ignore_ascii_case(b"select"))
+}
+
+/// Whether a text joins tables by the names of their columns (NATURAL, USING): SQLite compares each column with all others.
+fn joins_by_name(sql: &str) -> bool {
+    let sql = sql.as_bytes();
+    let is_word = |start: Option<usize>, word: &[u8]| {
+        start.and_then(|start| sql.get(start..start + word.len())).is_some_and(|found| found.eq_ignore_ascii_case(word))
+    };
+    // Both words have a `u`.
+    let mut letters = memchr::memchr2_iter(b'u', b'U', sql);
+    letters.any(|u| is_word(u.checked_sub(3), b"natural") || is_word(Some(u), b"using"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::blueprint::{Blueprint, Role};
+    use crate::engine::{Location, Options};
+    use crate::model::Step;
+    use std::time::Duration;
+
+    fn inline_runs() -> InlineRuns {
+        let blueprint = Arc::new(Blueprint::new(Location::Memory, Options::default()));
+        let writer = Session::open(&blueprint, Role::Writer).unwrap();
+        let sessions = Sessions::open(blueprint.clone()).unwrap();
+        let runs = InlineRuns::new(Arc::new(Shared::new(blueprint)), sessions);
+        drop(writer);
+        runs
+    }
+
+    #[test]
+    fn after_a_slow_text_unknown_texts_are_prepared_elsewhere_for_ten_seconds() {
+        let runs = inline_runs();
+        let session = runs.sessions.try_take().unwrap();
+        let start = Instant::now();
+        let after = |ms| start + Duration::from_millis(ms);
+        let batch = Batch::one(Step::query("SELECT 1", ()));
+        let unknown = |now| runs.unknown(&session, &batch, || now);
+
+        runs.note_time(Unknown::Quick, SLOW_SCANS - 1, || start);
+        runs.note_time(Unknown::None, SLOW_SCANS, || start);
+        assert_eq!(unknown(start), Unknown::Quick);
+
+        runs.note_time(Unknown::Quick, SLOW_SCANS, || start);
+        assert_eq!([unknown(start), unknown(after(9_900))], [Unknown::Slow; 2]);
+        assert_eq!(unknown(after(10_100)), Unknown::Quick);
+
+        // The last one counts.
+        runs.note_time(Unknown::Quick, SLOW_SCANS, || after(9_000));
+        assert_eq!([unknown(after(10_100)), unknown(after(18_900))], [Unknown::Slow; 2]);
+        assert_eq!(unknown(after(19_100)), Unknown::Quick);
+
+        // A text that is kept needs no preparation.
+        let none = Batch { steps: Vec::new(), ..batch.clone() };
+        assert_eq!(runs.unknown(&session, &none, || after(9_500)), Unknown::None);
+    }
+
+    #[test]
+    fn many_selects_are_nested_however_they_are_written() {
+        let slowly = |sql: &str| {
+            let words = sql.as_bytes().windows(6).filter(|word| word.eq_ignore_ascii_case(b"select"));
+            words.count() >= NESTED_SELECTS
+        };
+        let words = ["select", "SELECT", "sELEct", "selec", "elect", "c", "CC", "ect", " ", "(", "sele ct", "é"];
+        for first in words {
+            for second in words {
+                for count in 0..=NESTED_SELECTS + 1 {
+                    let sql = format!("{}{second}", format!("{first}{second}").repeat(count));
+                    assert_eq!(is_nested(&sql), slowly(&sql), "{sql}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn joins_by_the_names_of_columns_are_found() {
+        for sql in ["SELECT 1 FROM a NATURAL JOIN b", "select 1 from a join b uSiNg(x)", "natural", "using"] {
+            assert!(joins_by_name(sql), "{sql}");
+        }
+        for sql in ["", "u", "natu", "usin", "SELECT u FROM users WHERE name = 'unusual'"] {
+            assert!(!joins_by_name(sql), "{sql}");
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! A batch in one read transaction.
+
+use super::options::Options;
+use super::run::{Mode, Sink, Stop, run_batch};
+use super::session::Session;
+use super::sqlite::clock::Stamped;
+use crate::model::{Batch, Ending, SqlError, Stamp};
+
+/// Runs a batch in one read transaction. The caller has begun a run.
+pub(crate) fn read(
+    options: &Options,
+    session: &mut Session,
+    batch: &Batch,
+    stamp: Stamp,
+    sink: &mut impl Sink,
+) -> Result<Result<Ending, Stop>, SqlError> {
+    let mode = Mode {
+        savepoints: false,
+        shared: false,
+        block_bytes: options.block_bytes,
+        rows_max: options.rows_max,
+        known: &[],
+        first_step: 0,
+        settings_hold: false,
+    };
+    let transaction = needs_transaction(batch);
+    if transaction {
+        session.begin()?;
+    }
+    let _stamped = Stamped::new(stamp);
+    session.begin_batch();
+    let result = run_batch(session, batch, mode, sink);
+    if transaction {
+        session.rollback()?;
+    }
+    Ok(result)
+}
+
+/// Several statements must see one snapshot. (A semicolon inside a text costs a superfluous BEGIN, nothing more.)
+fn needs_transaction(batch: &Batch) -> bool {
+    batch.steps.len() > 1
+        || batch.steps.iter().filter_map(|step| step.sql()).any(|sql| {
+            let text = sql.trim_end().trim_end_matches(';');
+            memchr::memchr(b';', text.as_bytes()).is_some()
+        })
+}

@@ -1,0 +1,116 @@
+//! The pieces of work that entries of a log consist of.
+
+use std::collections::VecDeque;
+
+use super::entry::{Conditions, LogEntry, LogWork, OnApplied};
+use super::progress::Progress;
+use crate::engine::writer::thread::Writer;
+use crate::model::{Failure, Outcome};
+
+/// A piece of work, and its place in the log.
+pub(super) struct Piece<'e> {
+    /// Which of the entries it belongs to.
+    pub(super) entry: usize,
+    pub(super) term: u64,
+    pub(super) index: u64,
+    pub(super) conditions: Option<Conditions>,
+    /// Its number in the entry.
+    pub(super) number: u32,
+    /// Nothing of the entry comes after it.
+    pub(super) last: bool,
+    /// `None` for an entry without any.
+    pub(super) work: Option<&'e LogWork>,
+    pub(super) alone: bool,
+    /// Steps that are known to fail, and to end the transaction or the attempt.
+    pub(super) known: Vec<(usize, Failure)>,
+    /// A step of it fails on this node only, which has no other voters beside it ([`super::local`]).
+    pub(super) decided_here: bool,
+    /// The first step that has not been applied yet.
+    pub(super) first_step: usize,
+    /// The outcome of the steps before that one, if they were applied in this process.
+    pub(super) partial: Outcome,
+}
+
+impl Piece<'_> {
+    /// The number of its last step.
+    pub(super) fn last_step(&self) -> usize {
+        match self.work {
+            Some(LogWork::Batch { batch, .. }) => batch.steps.len().saturating_sub(1),
+            _ => 0,
+        }
+    }
+
+    pub(super) fn note(&self, progress: &mut Progress) {
+        match self.work {
+            Some(LogWork::Batch { .. } | LogWork::Replace(_)) => {
+                (progress.command_index, progress.write_index) = (self.index, self.index);
+            }
+            Some(LogWork::Barrier) => progress.command_index = self.index,
+            Some(LogWork::Membership(membership)) => progress.membership.clone_from(membership),
+            None => {}
+        }
+        if let Some(conditions) = &self.conditions {
+            progress.unix_ms = progress.unix_ms.max(conditions.unix_ms);
+        }
+        if self.last {
+            progress.passed(self.term, self.index);
+        } else {
+            (progress.works, progress.steps) = (self.number + 1, 0);
+        }
+    }
+}
+
+/// What came of the entries, and who is told at once.
+pub(super) struct Results {
+    pub(super) outcomes: Vec<Vec<Outcome>>,
+    pub(super) tell: Vec<Option<OnApplied>>,
+}
+
+impl Results {
+    /// A piece has been committed.
+    pub(super) fn add(&mut self, piece: &Piece<'_>, outcome: Option<Outcome>) {
+        let Some(outcome) = outcome else { return };
+        match self.tell.get_mut(piece.entry) {
+            Some(Some(tell)) => tell(outcome),
+            _ => self.outcomes[piece.entry].push(outcome),
+        }
+    }
+}
+
+impl Writer<'_> {
+    /// What is missing between the last entry that has been applied and the first of these that has not, or among these.
+    pub(super) fn gap(&self, entries: &[LogEntry]) -> Option<String> {
+        let (applied, ..) = self.shared.place();
+        let new = entries.iter().map(|entry| entry.index).filter(|index| *index > applied);
+        let (index, wanted) = new.zip(applied + 1..).find(|(index, wanted)| index != wanted)?;
+        Some(format!("entry {index} of the log came where {wanted} had to"))
+    }
+
+    /// What of these entries has not been applied yet.
+    pub(super) fn pieces<'e>(&self, entries: &'e [LogEntry]) -> VecDeque<Piece<'e>> {
+        let (applied, works, steps) = self.shared.place();
+        let mut pieces = VecDeque::with_capacity(entries.len());
+        for (position, entry) in entries.iter().enumerate().filter(|(_, entry)| entry.index > applied) {
+            let (works, steps) = if entry.index == applied + 1 { (works, steps) } else { (0, 0) };
+            let count = entry.work.len().max(1);
+            for number in works as usize..count {
+                let work = entry.work.get(number);
+                pieces.push_back(Piece {
+                    entry: position,
+                    term: entry.term,
+                    index: entry.index,
+                    conditions: entry.conditions,
+                    number: u32::try_from(number).unwrap_or(u32::MAX),
+                    last: number + 1 == count,
+                    work,
+                    alone: matches!(work, Some(LogWork::Batch { alone: true, .. } | LogWork::Replace(_))),
+                    known: Vec::new(),
+                    decided_here: false,
+                    partial: Outcome::default(),
+                    first_step: if number == works as usize { steps as usize } else { 0 },
+                });
+            }
+        }
+        pieces
+    }
+}

@@ -1,0 +1,120 @@
+//! The steps of a batch, each with what a failure of it leaves.
+
+use std::time::{Duration, Instant};
+
+use super::mode::Mode;
+use super::sink::{Sink, Stop};
+use super::step::{Run, Seen, Trouble};
+use crate::engine::session::{Level, Session};
+use crate::engine::sqlite::clock;
+use crate::engine::watch::StopReason;
+use crate::model::{Action, Atomicity, Batch, Ending, Failure, OnError, Step, StepFacts, StepOutcome};
+
+/// Runs the steps of a batch in order. The caller has called [`Session::begin_batch`], has opened the transaction, and
+/// ends it as the result says.
+pub(crate) fn run_batch(
+    session: &mut Session,
+    batch: &Batch,
+    mode: Mode<'_>,
+    sink: &mut impl Sink,
+) -> Result<Ending, Stop> {
+    // A transaction of several steps keeps the setting it began with. Nothing to enforce where nothing can be written.
+    let settings_hold = mode.savepoints && (batch.atomicity == Atomicity::Each || batch.steps.len() == 1);
+    let mode = Mode { settings_hold, ..mode };
+    for (index, step) in batch.steps.iter().enumerate() {
+        let out_of_steps = match session.watch.stopped() {
+            Some(StopReason::Steps | StopReason::Fuse) => true,
+            Some(reason) => return Err(Stop::Interrupted(reason)),
+            None => false,
+        };
+        clock::begin_step(mode.first_step + index);
+        let guard = match (batch.atomicity, step.on_error) {
+            (Atomicity::Each, _) => Guard::Transaction,
+            (Atomicity::All, OnError::Continue) => Guard::Savepoint,
+            (Atomicity::All, OnError::Abort) => Guard::None,
+        };
+        let known = mode.known.iter().find(|(known, _)| *known == index);
+        let (result, facts) = match known {
+            Some((_, failure)) => {
+                if *failure == Failure::Timeout {
+                    // The steps that it used up are not there for those after it.
+                    session.watch.exhaust_steps();
+                }
+                (Err(failure.clone()), StepFacts::default())
+            }
+            None if out_of_steps => (Err(Failure::Timeout), StepFacts::default()),
+            None => run_step(session, step, guard, mode, batch.timed, sink)?,
+        };
+        let failure = match result {
+            Ok(outcome) => {
+                sink.step(outcome, facts)?;
+                continue;
+            }
+            Err(failure) => failure,
+        };
+        let lost = mode.savepoints && session.is_autocommit();
+        sink.step(StepOutcome::Failed(failure), facts)?;
+        if lost && mode.shared {
+            return Err(Stop::TransactionLost);
+        }
+        let takes_all = lost || known.is_some() && batch.atomicity == Atomicity::All;
+        if takes_all || guard == Guard::None {
+            return Ok(Ending::Aborted(index));
+        }
+    }
+    Ok(Ending::Done)
+}
+
+/// What a failing step leaves of its neighbours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Guard {
+    /// Nothing: it takes the batch with it.
+    None,
+    /// Everything; what is deferred to COMMIT is the batch's affair.
+    Savepoint,
+    /// Everything; the step is a transaction of its own, so nothing may stay deferred when it ends.
+    Transaction,
+}
+
+/// Runs one step; if it is guarded, a failure leaves nothing of it.
+fn run_step(
+    session: &mut Session,
+    step: &Step,
+    guard: Guard,
+    mode: Mode<'_>,
+    timed: bool,
+    sink: &mut impl Sink,
+) -> Result<(Result<StepOutcome, Failure>, StepFacts), Stop> {
+    let guarded = mode.savepoints && guard != Guard::None;
+    if guarded && let Err(error) = session.savepoint(Level::Step) {
+        return Ok((Err(Failure::Sql(error)), StepFacts::default()));
+    }
+    let started = timed.then(Instant::now);
+    let changes_before = session.total_changes();
+    let mut run = Run { session, mode, sink, seen: Seen::default(), flushed: 0, dumped: Vec::new() };
+    let result = run.step(step);
+    let facts = run.seen.facts(started.map_or(Duration::ZERO, |started| started.elapsed()));
+    let single = run.seen.only_one_failed && matches!(step.action, Action::Run { .. });
+    let mut result = match result {
+        Ok(outcome) => Ok(outcome),
+        Err(Trouble::Failed(failure)) => Err(failure),
+        Err(Trouble::Stopped(stop)) => return Err(stop),
+    };
+    if guarded && guard == Guard::Transaction && result.is_ok() {
+        result = session.open_constraint().map_or(result, Err);
+    }
+    // If the failure has ended the whole transaction there is no savepoint any more; the caller sees that.
+    if guarded && !session.is_autocommit() {
+        // A statement that fails with OR FAIL or RAISE(FAIL) keeps the rows it has changed, and only then are they counted
+        // (<https://sqlite.org/lang_conflict.html>).
+        let violates =
+            matches!(&result, Err(Failure::Sql(error)) if error.primary_code() == rusqlite::ffi::SQLITE_CONSTRAINT);
+        let keeps = violates && single && session.total_changes() > changes_before;
+        let keeps = keeps && session.open_constraint().is_none();
+        let ended = if result.is_ok() || keeps { session.release(Level::Step) } else { session.undo(Level::Step) };
+        if let Err(error) = ended {
+            return Ok((Err(Failure::Sql(error)), facts));
+        }
+    }
+    Ok((result, facts))
+}

@@ -1,0 +1,45 @@
+//! Which statements insert a row, and its rowid.
+
+use crate::engine::session::{Prepared, Session};
+
+/// A rowid that SQLite chooses last of all.
+const NO_ROWID: i64 = i64::MIN;
+
+/// Finds out whether a statement inserts a row that has a rowid. An upsert that updates, and an insert into a view or a
+/// table WITHOUT ROWID, leave `last_insert_rowid()` as it was; so it is set to a value that no insert gives, unless the
+/// statement itself wants to know it.
+pub(super) enum InsertProbe {
+    /// It inserts nothing.
+    None,
+    /// The value before, in whose stead [`NO_ROWID`] stands now.
+    Replaced(i64),
+    /// The statement asks for the value, so it must stay.
+    Kept,
+}
+
+impl InsertProbe {
+    pub(super) fn begin(session: &Session, prepared: &Prepared) -> Self {
+        if !prepared.facts.inserts {
+            return InsertProbe::None;
+        }
+        if prepared.facts.asks_last_insert_rowid {
+            return InsertProbe::Kept;
+        }
+        let before = session.last_insert_rowid();
+        session.set_last_insert_rowid(NO_ROWID);
+        InsertProbe::Replaced(before)
+    }
+
+    pub(super) fn end(self, session: &Session) -> Option<i64> {
+        let now = session.last_insert_rowid();
+        match self {
+            InsertProbe::None => None,
+            InsertProbe::Kept => Some(now),
+            InsertProbe::Replaced(before) if now == NO_ROWID => {
+                session.set_last_insert_rowid(before);
+                None
+            }
+            InsertProbe::Replaced(_) => Some(now),
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! One step of a batch: a text, and the values for it.
+
+use std::time::Duration;
+
+use super::mode::Mode;
+use super::sink::{Sink, Stop};
+use crate::engine::dump::VirtualTable;
+use crate::engine::session::Session;
+use crate::model::{Action, Bindings, Changed, Expect, Failure, Rows, Step, StepFacts, StepOutcome};
+
+pub(super) struct Run<'s, S: Sink> {
+    pub(super) session: &'s mut Session,
+    pub(super) mode: Mode<'s>,
+    pub(super) sink: &'s mut S,
+    pub(super) seen: Seen,
+    /// How many blocks of rows the sink has taken.
+    pub(super) flushed: u64,
+    /// Virtual tables of a dump, whose shadow tables the text writes.
+    pub(super) dumped: Vec<VirtualTable>,
+}
+
+/// What is known of the statements of a step so far.
+#[derive(Default)]
+pub(super) struct Seen {
+    pub(super) any: bool,
+    /// The only statement of the text has failed while it ran.
+    pub(super) only_one_failed: bool,
+    pub(super) failed: bool,
+    pub(super) writes: bool,
+    pub(super) returning: bool,
+}
+
+impl Seen {
+    pub(super) fn facts(&self, elapsed: Duration) -> StepFacts {
+        StepFacts { reads: self.any && !self.failed && !self.writes, returning: self.returning, elapsed }
+    }
+}
+
+/// The values for the statements of one text.
+pub(super) struct Values<'b> {
+    pub(super) bindings: &'b Bindings,
+    /// How many of them have been taken.
+    pub(super) used: usize,
+}
+
+/// What the statements of one text gave.
+pub(super) enum Given {
+    Rows(Rows),
+    Changed(Changed),
+}
+
+/// Why a step did not succeed.
+pub(super) enum Trouble {
+    Failed(Failure),
+    Stopped(Stop),
+}
+
+impl From<Stop> for Trouble {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::TooManyBytes { limit } => Trouble::Failed(Failure::TooManyBytes { limit }),
+            stop => Trouble::Stopped(stop),
+        }
+    }
+}
+
+impl From<Failure> for Trouble {
+    fn from(failure: Failure) -> Self {
+        Trouble::Failed(failure)
+    }
+}
+
+impl<S: Sink> Run<'_, S> {
+    pub(super) fn step(&mut self, step: &Step) -> Result<StepOutcome, Trouble> {
+        match &step.action {
+            Action::Fail(failure) => Err(failure.clone().into()),
+            Action::Run { sql, bindings } => Ok(match self.text(sql, bindings, step.expect)? {
+                Given::Rows(rows) => StepOutcome::Rows(rows),
+                Given::Changed(changed) => StepOutcome::Changed(changed),
+            }),
+            Action::RunEach { sql, bindings } => Ok(StepOutcome::ChangedEach(self.each(sql, bindings)?)),
+        }
+    }
+
+    fn each(&mut self, sql: &str, sets: &[Result<Bindings, Failure>]) -> Result<Vec<Changed>, Trouble> {
+        let mut all = Vec::with_capacity(sets.len());
+        for set in sets {
+            let bindings = set.as_ref().map_err(Failure::clone)?;
+            if let Given::Changed(changed) = self.text(sql, bindings, Expect::Count)? {
+                all.push(changed);
+            }
+        }
+        Ok(all)
+    }
+}

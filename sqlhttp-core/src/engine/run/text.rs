@@ -1,0 +1,194 @@
+//! All statements of a text, one after the other.
+
+use std::ffi::CStr;
+use std::sync::Arc;
+
+use super::sink::{Sink, Stop};
+use super::step::{Given, Run, Trouble, Values};
+use crate::engine::blueprint::Role;
+use crate::engine::dump::VirtualTable;
+use crate::engine::facts::Author;
+use crate::engine::restore;
+use crate::engine::script::Script;
+use crate::engine::sqlite::probe;
+use crate::engine::text::first_byte;
+use crate::engine::watch::StopReason;
+use crate::model::{Bindings, Changed, Expect, Failure, Rows, SqlError, TransactionKeyword};
+
+impl<S: Sink> Run<'_, S> {
+    /// Runs all statements of a text, and checks the virtual tables that it restores.
+    pub(super) fn text(&mut self, sql: &str, bindings: &Bindings, expect: Expect) -> Result<Given, Trouble> {
+        let given = self.statements(sql, bindings, expect);
+        if self.dumped.is_empty() {
+            return given;
+        }
+        let tables = std::mem::take(&mut self.dumped);
+        let checked = given.and_then(|given| self.check_dumped(&tables).map(|()| given));
+        restore::end(self.session);
+        checked
+    }
+
+    /// Runs all statements of a text. What it gives is what the last one gives, not counting empty ones and a BEGIN and
+    /// COMMIT around the whole.
+    fn statements(&mut self, sql: &str, bindings: &Bindings, expect: Expect) -> Result<Given, Trouble> {
+        let mut script = match Script::new(self.session, sql, Author::Client) {
+            Ok(script) => script,
+            Err(failure) => return Err(self.not_prepared(failure)),
+        };
+        let mut bracket = false;
+        let mut first = true;
+        let mut values = Values { bindings, used: 0 };
+        let mut given = match expect {
+            Expect::Rows => Given::Rows(no_rows()),
+            Expect::Count | Expect::Either | Expect::Returning => Given::Changed(Changed::default()),
+        };
+        loop {
+            let next = script.next(self.session).map_err(|failure| self.not_prepared(failure))?;
+            let Some(mut prepared) = next else { break };
+            let rest = script.rest();
+            self.seen.any = true;
+            self.seen.writes |= !prepared.facts.readonly;
+            if let Some(on) = prepared.facts.foreign_keys {
+                self.session.put_back(prepared);
+                self.foreign_keys(on)?;
+                // It may stand before a BEGIN.
+                continue;
+            }
+            if let Some(table) = prepared.dumped.take() {
+                drop(prepared);
+                self.declare(table)?;
+                first = false;
+                continue;
+            }
+            match prepared.facts.transaction {
+                Some(TransactionKeyword::Begin) if first && !self.is_blank(rest) => bracket = true,
+                Some(TransactionKeyword::Commit) if bracket && self.is_blank(rest) => return Ok(given),
+                Some(keyword) => return Err(Failure::TransactionControl(keyword).into()),
+                None => {
+                    let last = self.is_last(rest, bracket);
+                    let result = self.statement(&mut prepared, &mut values, expect, last);
+                    self.session.put_back(prepared);
+                    self.seen.only_one_failed = result.is_err() && first && last;
+                    let new = result?;
+                    if last || matches!(expect, Expect::Count) {
+                        given = new;
+                    }
+                }
+            }
+            first = false;
+        }
+        if bracket {
+            // A BEGIN without its COMMIT.
+            return Err(Failure::TransactionControl(TransactionKeyword::Begin).into());
+        }
+        Ok(given)
+    }
+
+    /// Declares a virtual table of a dump.
+    fn declare(&mut self, table: VirtualTable) -> Result<(), Trouble> {
+        if self.session.role() != Role::Writer {
+            return Err(Failure::Sql(probe::error_of_code(rusqlite::ffi::SQLITE_READONLY, None)).into());
+        }
+        let first = self.dumped.is_empty();
+        self.dumped.push(table);
+        let begun = if first { restore::begin(self.session) } else { Ok(()) };
+        let declared = match self.dumped.last() {
+            Some(table) => begun.and_then(|()| restore::declare(self.session, table)),
+            None => begun,
+        };
+        declared.map_err(|error| self.not_restored(error))
+    }
+
+    /// Checks the virtual tables of a dump. The steps that this takes are not limited: they grow with the tables.
+    fn check_dumped(&mut self, tables: &[VirtualTable]) -> Result<(), Trouble> {
+        let limited = self.session.watch.counts_steps();
+        let left = limited.then(|| self.session.watch.suspend_steps());
+        let checked = restore::check(self.session, tables);
+        if let Some(left) = left {
+            self.session.watch.resume_steps(left);
+        }
+        checked.map_err(|error| self.not_restored(error))
+    }
+
+    /// Why a virtual table cannot be restored: SQLite's error, or the run was interrupted.
+    fn not_restored(&mut self, error: SqlError) -> Trouble {
+        self.seen.failed = true;
+        match self.session.watch.stopped() {
+            Some(reason)
+                if error.primary_code() == rusqlite::ffi::SQLITE_INTERRUPT
+                    && !matches!(reason, StopReason::Steps | StopReason::Fuse) =>
+            {
+                Stop::Interrupted(reason).into()
+            }
+            Some(StopReason::Steps) if error.primary_code() == rusqlite::ffi::SQLITE_INTERRUPT => {
+                Failure::Timeout.into()
+            }
+            _ => Failure::Sql(error).into(),
+        }
+    }
+
+    /// Why a text cannot be run: SQLite refuses it, or the run was interrupted while SQLite prepared it.
+    pub(super) fn not_prepared(&mut self, failure: Failure) -> Trouble {
+        if let (Some(reason), Failure::Sql(error)) = (self.session.watch.stopped(), &failure)
+            && error.primary_code() == rusqlite::ffi::SQLITE_INTERRUPT
+        {
+            return Trouble::Stopped(Stop::Interrupted(reason));
+        }
+        self.seen.failed = true;
+        Trouble::Failed(failure)
+    }
+
+    /// Enforces foreign keys for the statements that follow, or does not.
+    fn foreign_keys(&mut self, on: bool) -> Result<(), Trouble> {
+        if self.mode.settings_hold {
+            self.session.enforce_foreign_keys(on).map_err(Failure::Sql)?;
+        }
+        Ok(())
+    }
+
+    /// Whether only white space, comments and semicolons are left. SQLite is asked, by preparing what is left.
+    fn is_blank(&mut self, mut rest: &CStr) -> bool {
+        loop {
+            match first_byte(rest) {
+                None => return true,
+                // 0xef may begin a byte order mark, which SQLite passes over.
+                Some(b'-' | b'/' | b';' | 0xef) => {}
+                // It need not be asked twice for each of many statements.
+                Some(_) => return false,
+            }
+            match self.session.prepare(rest, Author::Client) {
+                Ok(next) if next.prepared.is_none() && next.consumed > 0 => rest = &rest[next.consumed..],
+                Ok(next) => {
+                    next.prepared.into_iter().for_each(|prepared| self.session.put_back(prepared));
+                    return false;
+                }
+                Err(_) => return false,
+            }
+        }
+    }
+
+    /// Whether the statement before `rest` is the one whose result counts.
+    fn is_last(&mut self, rest: &CStr, bracket: bool) -> bool {
+        let Some(first) = first_byte(rest) else { return true };
+        if !bracket {
+            return self.is_blank(rest);
+        }
+        if !b"-/;cCeE\xef".contains(&first) {
+            // No COMMIT, no END, nor what may stand before one.
+            return false;
+        }
+        let Ok(next) = self.session.prepare(rest, Author::Client) else {
+            return false;
+        };
+        let Some(prepared) = next.prepared else {
+            return self.is_last(&rest[next.consumed..], bracket);
+        };
+        let commits = prepared.facts.transaction == Some(TransactionKeyword::Commit);
+        self.session.put_back(prepared);
+        commits && self.is_blank(&rest[next.consumed..])
+    }
+}
+
+fn no_rows() -> Rows {
+    Rows { columns: Arc::from([]), blocks: Vec::new(), changed: Changed::default() }
+}

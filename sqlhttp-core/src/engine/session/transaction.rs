@@ -1,0 +1,95 @@
+//! The transactions and savepoints of a session, and what keeps its write-ahead log small.
+
+use std::time::Duration;
+
+use super::connection::Session;
+use super::control::{Level, run_control};
+use crate::engine::blueprint::Blueprint;
+use crate::engine::error::sql_error;
+use crate::engine::pragmas;
+use crate::engine::sqlite::{log_tail, probe};
+use crate::model::{Failure, SqlError};
+
+impl Session {
+    /// Whether no transaction is open.
+    pub(crate) fn is_autocommit(&self) -> bool {
+        self.connection.is_autocommit()
+    }
+
+    /// The failure that COMMIT would report now: a deferred foreign key is violated.
+    pub(crate) fn open_constraint(&self) -> Option<Failure> {
+        probe::deferred_foreign_keys_open(&self.connection).then(|| {
+            let code = rusqlite::ffi::SQLITE_CONSTRAINT_FOREIGNKEY;
+            Failure::Sql(probe::error_of_code(code, Some("FOREIGN KEY constraint failed")))
+        })
+    }
+
+    pub(crate) fn begin(&mut self) -> Result<(), SqlError> {
+        run_control(&mut self.control.begin, &self.connection)
+    }
+
+    pub(crate) fn begin_immediate(&mut self) -> Result<(), SqlError> {
+        run_control(&mut self.control.begin_immediate, &self.connection)
+    }
+
+    pub(crate) fn commit(&mut self) -> Result<(), SqlError> {
+        run_control(&mut self.control.commit, &self.connection)?;
+        self.schema_changed = false;
+        Ok(())
+    }
+
+    /// Ends the transaction, if one is open. (An error that ends it by itself has done the work already.)
+    pub(crate) fn rollback(&mut self) -> Result<(), SqlError> {
+        self.forget_undone_schema();
+        self.schema_changed = false;
+        if self.is_autocommit() {
+            return Ok(());
+        }
+        run_control(&mut self.control.rollback, &self.connection)
+    }
+
+    fn forget_undone_schema(&mut self) {
+        if self.schema_changed {
+            self.cache.clear();
+        }
+    }
+
+    pub(crate) fn savepoint(&mut self, level: Level) -> Result<(), SqlError> {
+        run_control(&mut self.control.savepoint[level as usize], &self.connection)
+    }
+
+    pub(crate) fn release(&mut self, level: Level) -> Result<(), SqlError> {
+        run_control(&mut self.control.release[level as usize], &self.connection)
+    }
+
+    /// Undoes everything since the savepoint, and ends it.
+    pub(crate) fn undo(&mut self, level: Level) -> Result<(), SqlError> {
+        self.forget_undone_schema();
+        run_control(&mut self.control.rollback_to[level as usize], &self.connection)?;
+        self.release(level)
+    }
+
+    /// Cuts the write-ahead log behind its last commit. Returns the number of bytes that were cut off.
+    pub(crate) fn cut_log_tail(&mut self, blueprint: &Blueprint) -> Result<i64, SqlError> {
+        if !self.as_owner(|connection| Ok(pragmas::is_wal(connection)))? {
+            return Ok(0);
+        }
+        // A lock of another process is no reason to wait: the tail does no harm.
+        self.connection.busy_timeout(Duration::ZERO).map_err(sql_error)?;
+        let begun = self.begin_immediate();
+        self.connection.busy_timeout(blueprint.options.busy_timeout).map_err(sql_error)?;
+        begun?;
+        let cut = log_tail::cut(&self.connection);
+        self.rollback().and(cut)
+    }
+
+    /// Moves the write-ahead log into the database and empties it, as far as that is possible without waiting for readers.
+    pub(crate) fn checkpoint_now(&mut self, blueprint: &Blueprint) -> Result<(), SqlError> {
+        self.as_owner(|connection| {
+            connection.busy_timeout(Duration::ZERO)?;
+            let done = pragmas::checkpoint(connection);
+            connection.busy_timeout(blueprint.options.busy_timeout)?;
+            done
+        })
+    }
+}
