@@ -29,7 +29,7 @@ use crate::engine::sinks::Held;
 use crate::engine::sqlite::clock::Stamped;
 use crate::engine::sqlite::full;
 use crate::engine::watch::Limits;
-use crate::engine::writer::member::{Company, Member, ToldStep, single_step};
+use crate::engine::writer::driver::{Company, Member, ToldStep, one_step, single_step};
 use crate::engine::writer::queue::LogTask;
 use crate::engine::writer::thread::Writer;
 use crate::model::{Atomicity, Batch, Block, Ending, Error, Failure, Outcome, SqlError, Stamp, StepOutcome};
@@ -455,10 +455,4 @@ fn failure_of(step: &StepOutcome) -> Option<&Failure> {
         StepOutcome::Failed(failure) => Some(failure),
         _ => None,
     }
-}
-
-/// One step of a batch as a batch of its own.
-fn one_step(batch: &Batch, step: usize) -> Batch {
-    let steps = batch.steps.get(step).cloned().into_iter().collect();
-    Batch { steps, atomicity: Atomicity::Each, stamp: batch.stamp, timed: batch.timed, settings: batch.settings }
 }

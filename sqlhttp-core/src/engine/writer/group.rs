@@ -13,7 +13,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::member::{Company, Member, ToldStep, failed, single_step};
+use super::driver::{Company, Member, ToldStep, failed, one_step, single_step};
 use super::queue::Job;
 use super::thread::Writer;
 use crate::engine::classify::runs_outside_transaction;
@@ -26,6 +26,15 @@ use crate::model::{Atomicity, Batch, Ending, Error, Failure, Outcome, SqlError};
 
 /// How long a member of a group may take before it has to run by itself.
 const MEMBER_TIME_MAX: Duration = Duration::from_millis(100);
+
+/// How a transaction with one batch ended.
+enum Ended {
+    Committed,
+    /// The failed step has ended the transaction itself.
+    ByItself,
+    /// COMMIT failed.
+    NotCommitted(SqlError),
+}
 
 impl Writer<'_> {
     /// Runs all jobs, in as few transactions as may be.
@@ -142,8 +151,27 @@ impl Writer<'_> {
     }
 
     fn run_transaction(&mut self, job: &Job) -> Result<Outcome, Error> {
+        let (outcome, ended) = self.in_own_transaction(|writer| writer.run_member(job, Company::Alone, None))?;
+        match ended {
+            Ended::Committed => {
+                self.count(1, 1);
+                Ok(outcome)
+            }
+            Ended::ByItself => Ok(outcome),
+            Ended::NotCommitted(error) if error.primary_code() == rusqlite::ffi::SQLITE_BUSY => {
+                Err(engine_error("commit", error))
+            }
+            Ended::NotCommitted(error) => Ok(Outcome { ending: Ending::NotCommitted(Failure::Sql(error)), ..outcome }),
+        }
+    }
+
+    /// Runs a batch in a transaction that no other batch shares, and commits it.
+    ///
+    /// # Errors
+    /// The batch has no outcome, and nothing of it remains.
+    fn in_own_transaction(&mut self, run: impl FnOnce(&mut Self) -> Member) -> Result<(Outcome, Ended), Error> {
         self.session.begin_immediate().map_err(|error| self.begin_error(error))?;
-        let outcome = match self.run_member(job, Company::Alone, None) {
+        let outcome = match run(self) {
             Member::Outcome(outcome) => outcome,
             Member::GivenUp(error) | Member::Lost { own: Some(error), .. } => {
                 self.abandon_transaction();
@@ -155,20 +183,17 @@ impl Writer<'_> {
             }
         };
         if self.session.is_autocommit() {
-            // The failed step has ended the transaction itself.
-            return Ok(outcome);
+            return Ok((outcome, Ended::ByItself));
         }
         match self.session.commit() {
-            Ok(()) => {
-                self.count(1, 1);
-                Ok(outcome)
-            }
+            Ok(()) => Ok((outcome, Ended::Committed)),
             Err(error) => {
                 self.abandon_transaction();
-                if self.is_fatal(&error) || error.primary_code() == rusqlite::ffi::SQLITE_BUSY {
-                    return Err(engine_error("commit", error));
+                if self.is_fatal(&error) {
+                    Err(engine_error("commit", error))
+                } else {
+                    Ok((outcome, Ended::NotCommitted(error)))
                 }
-                Ok(Outcome { ending: Ending::NotCommitted(Failure::Sql(error)), ..outcome })
             }
         }
     }
@@ -178,9 +203,8 @@ impl Writer<'_> {
         let mut outcome = Outcome::default();
         let _stamped = Stamped::new(job.stamp);
         self.session.begin_batch();
-        for (index, step) in job.batch.steps.iter().enumerate() {
-            let Batch { stamp, timed, settings, .. } = job.batch;
-            let batch = Batch { steps: vec![step.clone()], atomicity: Atomicity::Each, stamp, timed, settings };
+        for index in 0..job.batch.steps.len() {
+            let batch = one_step(&job.batch, index);
             let result = match job.limits.exceeded() {
                 Some(reason) => Err(stop_error(reason)),
                 None if runs_outside_transaction(&mut self.session, &batch) => Ok(self.run_bare(&job.limits, &batch)),
@@ -199,31 +223,16 @@ impl Writer<'_> {
     }
 
     fn run_step_transaction(&mut self, job: &Job, batch: &Batch, first_step: usize) -> Result<ToldStep, Error> {
-        self.session.begin_immediate().map_err(|error| self.begin_error(error))?;
         let mode = Mode { first_step, ..self.mode() };
         let sink = self.sink(batch);
-        match self.run_in_savepoint(job.limits.clone(), batch, Company::Alone, mode, sink) {
-            Member::Outcome(outcome) => {
-                let committed = if self.session.is_autocommit() { Ok(()) } else { self.session.commit() };
-                if let Err(error) = committed {
-                    self.abandon_transaction();
-                    if self.is_fatal(&error) {
-                        return Err(engine_error("commit", error));
-                    }
-                    return Ok(failed(Failure::Sql(error)));
-                }
-                self.count(1, 1);
-                Ok(single_step(outcome))
-            }
-            Member::GivenUp(error) | Member::Lost { own: Some(error), .. } => {
-                self.abandon_transaction();
-                Err(error)
-            }
-            Member::Lost { own: None, .. } => {
-                self.abandon_transaction();
-                Err(Error::Poisoned("the transaction was lost".into()))
-            }
+        let limits = job.limits.clone();
+        let run = |writer: &mut Self| writer.run_in_savepoint(limits, batch, Company::Alone, mode, sink);
+        let (outcome, ended) = self.in_own_transaction(run)?;
+        if let Ended::NotCommitted(error) = ended {
+            return Ok(failed(Failure::Sql(error)));
         }
+        self.count(1, 1);
+        Ok(single_step(outcome))
     }
 
     /// Runs a job inside the open transaction, as if it were alone there, until the moment at which it has to be so.

@@ -1,4 +1,21 @@
-//! One batch inside the transaction of a group, or one step by itself.
+//! The parts that the two kinds of groups share: batches that their callers send ([`super::group`]) and entries of a log
+//! ([`crate::engine::replicated`]).
+//!
+//! Both begin a transaction, run batches in it, each in a savepoint, and commit. Each decides differently at every point
+//! between those, so each has a loop of its own:
+//!
+//! | | group of callers' batches | entries of a log |
+//! |---|---|---|
+//! | BEGIN fails | every caller receives the error | rolls back, waits, retries |
+//! | limits of a batch | its caller's deadline and cancellation; 100 ms if others share the transaction | steps of the virtual machine; on a node without other voters also a time |
+//! | a batch must not share the transaction | it runs after the group | the group ends before it |
+//! | a batch ends the transaction | the batches before it run again, then it by itself | all run again with that statement replaced by its error |
+//! | a statement fails because of this node (disk, memory) | its error is its result | rolls back, waits, retries, or stops the database |
+//! | the group ends | after `group_time_max` | after 20 ms or 8 MiB of rows |
+//! | COMMIT | alone | together with the record of progress |
+//! | COMMIT fails | I/O error or lock: every caller receives it; otherwise each batch runs by itself | rolls back, waits, retries |
+//! | results | one reply for each batch, after COMMIT | one list for all entries; `on_applied` for each outcome |
+//! | a batch whose steps are transactions of their own | after a failed COMMIT the next step runs | progress is recorded after each step |
 
 use super::thread::Writer;
 use crate::engine::error::engine_error;
@@ -7,7 +24,7 @@ use crate::engine::session::Level;
 use crate::engine::sinks::Held;
 use crate::engine::sqlite::probe;
 use crate::engine::watch::{Limits, StopReason, stop_error};
-use crate::model::{Batch, Changed, Ending, Error, Failure, Outcome, StepFacts, StepOutcome};
+use crate::model::{Atomicity, Batch, Changed, Ending, Error, Failure, Outcome, StepFacts, StepOutcome};
 
 /// What came of a member.
 pub(in crate::engine) enum Member {
@@ -125,4 +142,10 @@ pub(in crate::engine) fn single_step(mut outcome: Outcome) -> ToldStep {
         (_, None) => StepOutcome::Changed(Changed::default()),
     };
     (step, facts)
+}
+
+/// One step of a batch as a batch of its own.
+pub(in crate::engine) fn one_step(batch: &Batch, step: usize) -> Batch {
+    let steps = batch.steps.get(step).cloned().into_iter().collect();
+    Batch { steps, atomicity: Atomicity::Each, stamp: batch.stamp, timed: batch.timed, settings: batch.settings }
 }
