@@ -174,7 +174,7 @@ fn entry(index: u64, work: Vec<LogWork>) -> LogEntry {
 /// The entry with which every log here begins.
 fn schema() -> LogEntry {
     let batch = Batch { stamp: Some(Stamp { unix_ms: 0, seed: 0 }), ..Batch::one(Step::execute(SCHEMA, ())) };
-    entry(1, vec![LogWork::Batch { batch: Arc::new(batch), alone: false, steps_max: 0 }])
+    entry(1, vec![LogWork::Batch { batch: Arc::new(batch), exclusive: false, steps_max: 0 }])
 }
 
 fn open(file: &Path, options: Options) -> Database {
@@ -231,8 +231,8 @@ fn one_at_a_time(database: &Database, pieces: &[Piece]) -> (Vec<LogWork>, Vec<Ou
     for (piece, index) in pieces.iter().zip(2..) {
         let work = match piece {
             Piece::Batch(batch, guess) => {
-                let asked = || database.classify_blocking(batch.clone()).expect("an answer").alone;
-                LogWork::Batch { batch: Arc::new(batch.clone()), alone: guess.unwrap_or_else(asked), steps_max: 0 }
+                let asked = || database.classify_blocking(batch.clone()).expect("an answer").exclusive;
+                LogWork::Batch { batch: Arc::new(batch.clone()), exclusive: guess.unwrap_or_else(asked), steps_max: 0 }
             }
             Piece::Barrier => LogWork::Barrier,
             Piece::Membership(who) => LogWork::Membership(vec![*who]),

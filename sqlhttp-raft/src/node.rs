@@ -247,13 +247,13 @@ impl Node {
         if let Some(outcome) = classified.refused {
             return Ok(Answer::Whole(outcome));
         }
-        Ok(Answer::Whole(self.write(classified.batch, classified.alone, deadline).await?))
+        Ok(Answer::Whole(self.write(classified.batch, classified.exclusive, deadline).await?))
     }
 
     async fn request_batch(&self, batch: Batch, level: ReadLevel, deadline: Deadline) -> Result<Answer, Error> {
         // What is asked of the schema must be asked of the newest one.
         self.lead_ready(deadline).await?;
-        let Classified { batch, writes, alone, refused } = self.inner.database.classify(batch).await?;
+        let Classified { batch, writes, exclusive: alone, refused } = self.inner.database.classify(batch).await?;
         if let Some(outcome) = refused {
             Ok(Answer::Whole(outcome))
         } else if writes {

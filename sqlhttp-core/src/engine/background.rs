@@ -25,16 +25,16 @@ pub(crate) fn spawn(name: &'static str, work: impl FnOnce() + Send + 'static) ->
 
 /// Starts a thread that gets the processor when nobody else wants it, where the system knows such a thing. A copy then
 /// takes longer when the machine is busy, and the writer does not.
-pub(crate) fn spawn_yielding(name: &'static str, work: impl FnOnce() + Send + 'static) -> Result<(), Error> {
+pub(crate) fn spawn_low_priority(name: &'static str, work: impl FnOnce() + Send + 'static) -> Result<(), Error> {
     spawn(name, move || {
-        yield_to_others();
+        lower_priority();
         work();
     })
     .map(drop)
 }
 
 #[cfg(target_os = "linux")]
-fn yield_to_others() {
+fn lower_priority() {
     // On Linux the priority belongs to the thread.
     let thread = rustix::thread::gettid();
     if let Err(error) = rustix::process::setpriority_process(Some(thread), NICENESS) {
@@ -43,7 +43,7 @@ fn yield_to_others() {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn yield_to_others() {}
+fn lower_priority() {}
 
 /// Waits for a future on this thread, without a runtime.
 pub(crate) fn block_on<F: Future>(future: F) -> F::Output {

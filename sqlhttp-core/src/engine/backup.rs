@@ -15,18 +15,18 @@ use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::oneshot;
 
-use super::background::spawn_yielding;
-use super::blueprint::Role;
+use super::background::spawn_low_priority;
+use super::connection_config::Role;
 use super::error::{engine_error, sql_error};
-use super::facts::Author;
 use super::integrity::check::{self as integrity, Depth};
 use super::script::Script;
 use super::session::Session;
 use super::sessions::Sessions;
-use super::shared::Shared;
+use super::shared::SharedState;
 use super::sqlite::clock::Stamped;
 use super::sqlite::{functions, pages, probe};
 use super::stamps;
+use super::statement_info::Author;
 use super::text::is_white;
 use super::watch::Cancel;
 use crate::model::{Error, SqlError};
@@ -34,7 +34,7 @@ use crate::model::{Error, SqlError};
 /// Pages copied between two looks at whether the caller still waits.
 const PAGES_PER_STEP: i32 = 256;
 /// Steps of SQLite between two such looks while the copy is checked.
-const CHECK_STEPS_PER_LOOK: i32 = 10_000;
+const CHECK_STEPS_PER_POLL: i32 = 10_000;
 /// Copies of up to this size get the full check, bytes. It takes about three seconds for each 100 MiB, the copy itself
 /// less than one. The index entries of larger databases are compared by [`super::Database::check_integrity`].
 const FULL_CHECK_BYTES_MAX: u64 = 256 << 20;
@@ -43,23 +43,23 @@ const CHECK_CACHE_KIB: i64 = 64 << 10;
 
 /// Starts a backup on a thread of its own.
 pub(crate) fn spawn(
-    shared: Arc<Shared>,
+    shared: Arc<SharedState>,
     to: PathBuf,
     cancel: Cancel,
     reply: oneshot::Sender<Result<(), Error>>,
 ) -> Result<(), Error> {
-    spawn_yielding("sqlhttp-backup", move || {
+    spawn_low_priority("sqlhttp-backup", move || {
         // Somebody who has gone away needs no answer.
         let _ = reply.send(run(&shared, &to, &cancel));
     })
 }
 
-fn run(shared: &Shared, to: &Path, cancel: &Cancel) -> Result<(), Error> {
+fn run(shared: &SharedState, to: &Path, cancel: &Cancel) -> Result<(), Error> {
     let exists = || io_error("back up to", to, ErrorKind::AlreadyExists.into());
     if to.exists() {
         return Err(exists());
     }
-    let unfinished = Unfinished::new(to).ok_or_else(exists)?;
+    let unfinished = UnfinishedName::new(to).ok_or_else(exists)?;
     remove_leftover(&unfinished.0)?;
     let result = copy(shared, &unfinished.0, cancel).and_then(|()| publish(&unfinished.0, to));
     if result.is_err() {
@@ -71,11 +71,11 @@ fn run(shared: &Shared, to: &Path, cancel: &Cancel) -> Result<(), Error> {
 
 /// The name that a copy has until it is complete. While this lives, no other backup of this process uses it; a file of
 /// that name is a leftover of a crash.
-struct Unfinished(PathBuf);
+struct UnfinishedName(PathBuf);
 
 static UNFINISHED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
-impl Unfinished {
+impl UnfinishedName {
     /// `None` if another backup to this file is under way.
     fn new(to: &Path) -> Option<Self> {
         let mut name = to.as_os_str().to_owned();
@@ -83,11 +83,11 @@ impl Unfinished {
         let name = PathBuf::from(name);
         let taken = UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone());
         // Lazily: dropping a value made in vain would give the name away.
-        taken.then(|| Unfinished(name))
+        taken.then(|| UnfinishedName(name))
     }
 }
 
-impl Drop for Unfinished {
+impl Drop for UnfinishedName {
     fn drop(&mut self) {
         UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.0);
     }
@@ -100,10 +100,11 @@ fn remove_leftover(unfinished: &Path) -> Result<(), Error> {
     }
 }
 
-fn copy(shared: &Shared, unfinished: &Path, cancel: &Cancel) -> Result<(), Error> {
+fn copy(shared: &SharedState, unfinished: &Path, cancel: &Cancel) -> Result<(), Error> {
     let failed = |error: SqlError| engine_error("back up", error);
-    let gate = (!shared.blueprint.snapshots()).then(|| shared.gate.read().unwrap_or_else(PoisonError::into_inner));
-    let mut source = Session::open(&shared.blueprint, Role::Copier).map_err(failed)?;
+    let rollback_lock =
+        (!shared.config.snapshots()).then(|| shared.rollback_lock.read().unwrap_or_else(PoisonError::into_inner));
+    let mut source = Session::open(&shared.config, Role::Copier).map_err(failed)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut target = Connection::open_with_flags(unfinished, flags).map_err(|e| failed(sql_error(e)))?;
     // The whole file is synced once, at the end: each sync of a growing file holds up the syncs of others.
@@ -111,15 +112,15 @@ fn copy(shared: &Shared, unfinished: &Path, cancel: &Cancel) -> Result<(), Error
     source.begin().map_err(failed)?;
     copy_pages(&source, &mut target, cancel)?;
     source.rollback().map_err(failed)?;
-    drop(gate);
+    drop(rollback_lock);
     target.close().map_err(|(_, e)| failed(sql_error(e)))?;
-    settle(unfinished)?;
-    check(unfinished, cancel)
+    leave_wal_mode(unfinished)?;
+    check_copy(unfinished, cancel)
 }
 
 /// A copy of a WAL database says WAL, too; a single file that needs no companions is easier to keep. (On a connection of
 /// its own: the one that wrote the copy need not have noticed yet what it says.)
-fn settle(copy: &Path) -> Result<(), Error> {
+fn leave_wal_mode(copy: &Path) -> Result<(), Error> {
     let failed = |error| engine_error("back up", sql_error(error));
     let connection = Connection::open_with_flags(copy, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(failed)?;
     connection.execute_batch("PRAGMA synchronous=OFF").map_err(failed)?;
@@ -133,7 +134,7 @@ fn settle(copy: &Path) -> Result<(), Error> {
 }
 
 /// Fails if the copy is damaged, which it is if the database is.
-fn check(copy: &Path, cancel: &Cancel) -> Result<(), Error> {
+fn check_copy(copy: &Path, cancel: &Cancel) -> Result<(), Error> {
     if cancel.is_set() {
         return Err(Error::Closed);
     }
@@ -143,13 +144,13 @@ fn check(copy: &Path, cancel: &Cancel) -> Result<(), Error> {
     // Indexes and generated columns may use them.
     functions::register_deterministic(&connection, || false).map_err(failed)?;
     let cancelled = cancel.clone();
-    pages::on_progress(&mut connection, CHECK_STEPS_PER_LOOK, move |_| cancelled.is_set()).map_err(failed)?;
-    integrity::require_sound(&connection, depth(copy)?)
+    pages::on_progress(&mut connection, CHECK_STEPS_PER_POLL, move |_| cancelled.is_set()).map_err(failed)?;
+    integrity::require_sound(&connection, check_depth(copy)?)
         .map_err(|error| if cancel.is_set() { Error::Closed } else { engine_error("back up", error) })?;
     connection.close().map_err(|(_, error)| failed(error))
 }
 
-fn depth(copy: &Path) -> Result<Depth, Error> {
+fn check_depth(copy: &Path) -> Result<Depth, Error> {
     let metadata = std::fs::metadata(copy).map_err(|error| io_error("look at the copy", copy, error))?;
     Ok(if metadata.len() <= FULL_CHECK_BYTES_MAX { Depth::Full } else { Depth::Quick })
 }
@@ -204,10 +205,10 @@ pub(crate) fn is_vacuum(sessions: &Sessions, sql: &str) -> bool {
     let Ok(mut session) = sessions.take(false) else { return false };
     let is_vacuum = Script::new(&mut session, sql, Author::Owner).is_ok_and(|mut script| {
         let first = script.next(&mut session);
-        let outside = first.is_ok_and(|first| first.is_some_and(|prepared| prepared.facts.outside_transaction));
+        let outside = first.is_ok_and(|first| first.is_some_and(|prepared| prepared.info.outside_transaction));
         outside && is_white(script.rest())
     });
-    sessions.give_back(session);
+    sessions.put_back(session);
     is_vacuum
 }
 
@@ -215,12 +216,12 @@ pub(crate) fn is_vacuum(sessions: &Sessions, sql: &str) -> bool {
 /// not hold up the writer. `None` if it is anything else.
 ///
 /// Nothing tells VACUUM INTO from VACUUM before it runs, but on a connection that cannot write, only the former works.
-pub(crate) fn vacuum_into(shared: &Shared, sql: &str) -> Option<Result<(), SqlError>> {
+pub(crate) fn vacuum_into(shared: &SharedState, sql: &str) -> Option<Result<(), SqlError>> {
     let _stamped = Stamped::new(stamps::new());
-    let mut session = Session::open(&shared.blueprint, Role::Copier).ok()?;
+    let mut session = Session::open(&shared.config, Role::Copier).ok()?;
     let mut script = Script::new(&mut session, sql, Author::Owner).ok()?;
     let mut prepared = script.next(&mut session).ok()??;
-    if !prepared.facts.outside_transaction || !is_white(script.rest()) {
+    if !prepared.info.outside_transaction || !is_white(script.rest()) {
         return None;
     }
     let result = loop {

@@ -8,16 +8,16 @@ use crate::model::Failure;
 
 /// A statement that only dumps contain.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Special {
+pub(crate) enum DumpStatement {
     /// `PRAGMA writable_schema`.
     WritableSchema(bool),
     /// `INSERT INTO sqlite_schema`, with the values of the row.
-    Row(Row),
+    Row(SchemaRow),
 }
 
 /// The values for a row of `sqlite_schema`.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Row {
+pub(crate) struct SchemaRow {
     kind: String,
     name: String,
     table: String,
@@ -39,32 +39,32 @@ pub(crate) struct VirtualTable {
 const WITH_SHADOW_TABLES: &[&str] = &["fts3", "fts4", "fts5", "geopoly", "rtree", "rtree_i32"];
 
 /// The suffixes of the names of shadow tables. The name of their virtual table and an underscore stand before them.
-const SHADOWS: &[&str] =
+const SHADOW_SUFFIXES: &[&str] =
     &["config", "content", "data", "docsize", "idx", "node", "parent", "rowid", "segdir", "segments", "stat"];
 
 /// The statement at the beginning of a text, if it is one of these, and how many bytes it takes.
-pub(crate) fn read(text: &[u8]) -> Option<(Special, usize)> {
+pub(crate) fn read(text: &[u8]) -> Option<(DumpStatement, usize)> {
     let mut tokens = Tokens { rest: text };
-    let special = match tokens.keyword()? {
+    let dump_statement = match tokens.keyword()? {
         word if word.eq_ignore_ascii_case(b"PRAGMA") => pragma(&mut tokens)?,
         word if word.eq_ignore_ascii_case(b"INSERT") => insert(&mut tokens)?,
         _ => return None,
     };
-    (tokens.symbol(b';').is_some() || tokens.is_at_end()).then(|| (special, text.len() - tokens.rest.len()))
+    (tokens.symbol(b';').is_some() || tokens.is_at_end()).then(|| (dump_statement, text.len() - tokens.rest.len()))
 }
 
-fn pragma(tokens: &mut Tokens<'_>) -> Option<Special> {
+fn pragma(tokens: &mut Tokens<'_>) -> Option<DumpStatement> {
     tokens.exactly(b"writable_schema")?;
     tokens.symbol(b'=')?;
     let value = tokens.keyword()?;
     if value.eq_ignore_ascii_case(b"ON") {
-        return Some(Special::WritableSchema(true));
+        return Some(DumpStatement::WritableSchema(true));
     }
     let off = value.eq_ignore_ascii_case(b"OFF") || value.eq_ignore_ascii_case(b"RESET");
-    off.then_some(Special::WritableSchema(false))
+    off.then_some(DumpStatement::WritableSchema(false))
 }
 
-fn insert(tokens: &mut Tokens<'_>) -> Option<Special> {
+fn insert(tokens: &mut Tokens<'_>) -> Option<DumpStatement> {
     tokens.exactly(b"INTO")?;
     let table = tokens.keyword()?;
     if !table.eq_ignore_ascii_case(b"sqlite_schema") && !table.eq_ignore_ascii_case(b"sqlite_master") {
@@ -85,10 +85,10 @@ fn insert(tokens: &mut Tokens<'_>) -> Option<Special> {
     let root_page = std::str::from_utf8(tokens.keyword()?).ok()?.to_owned();
     tokens.symbol(b',')?;
     let sql = tokens.literal_before(b')')?;
-    Some(Special::Row(Row { kind, name, table, root_page, sql }))
+    Some(DumpStatement::Row(SchemaRow { kind, name, table, root_page, sql }))
 }
 
-impl Row {
+impl SchemaRow {
     /// The virtual table that the row declares.
     ///
     /// # Errors
@@ -115,8 +115,8 @@ impl VirtualTable {
 }
 
 /// The names that the shadow tables of a virtual table may have.
-pub(crate) fn shadows_of(table: &str) -> impl Iterator<Item = String> {
-    SHADOWS.iter().map(move |suffix| format!("{table}_{suffix}"))
+pub(crate) fn shadow_tables_of(table: &str) -> impl Iterator<Item = String> {
+    SHADOW_SUFFIXES.iter().map(move |suffix| format!("{table}_{suffix}"))
 }
 
 /// The module of a `CREATE VIRTUAL TABLE` as SQLite keeps it, if the table has this name.
@@ -231,11 +231,11 @@ mod tests {
 
     fn declared(text: &str) -> Option<Result<VirtualTable, Failure>> {
         match read(text.as_bytes())? {
-            (Special::Row(row), len) => {
+            (DumpStatement::Row(row), len) => {
                 assert_eq!(len, text.len(), "{text}");
                 Some(row.virtual_table())
             }
-            (Special::WritableSchema(_), _) => None,
+            (DumpStatement::WritableSchema(_), _) => None,
         }
     }
 
@@ -301,7 +301,7 @@ mod tests {
 
     #[test]
     fn the_pragma() {
-        assert_eq!(read(b"PRAGMA writable_schema=ON;\nx"), Some((Special::WritableSchema(true), 26)));
-        assert_eq!(read(b"pragma Writable_Schema = reset"), Some((Special::WritableSchema(false), 30)));
+        assert_eq!(read(b"PRAGMA writable_schema=ON;\nx"), Some((DumpStatement::WritableSchema(true), 26)));
+        assert_eq!(read(b"pragma Writable_Schema = reset"), Some((DumpStatement::WritableSchema(false), 30)));
     }
 }

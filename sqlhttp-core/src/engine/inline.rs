@@ -4,13 +4,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, TryLockError};
 use std::time::Instant;
 
-use super::classify::{Kind, classify, classify_kept, refused};
+use super::classify::{BatchKind, classify, classify_cached, refused};
 use super::read::read;
-use super::run::Stop;
+use super::run::RunError;
 use super::session::Session;
 use super::sessions::Sessions;
-use super::shared::Shared;
-use super::sinks::Held;
+use super::shared::SharedState;
+use super::sinks::BufferedSink;
 use super::watch::{Limits, StopReason};
 use crate::model::{Batch, Outcome, Stamp};
 
@@ -22,9 +22,9 @@ const INLINE_BYTES_MAX: u64 = 256 << 10;
 /// SQL text that is prepared on its caller's thread, bytes of all steps together: about a millisecond.
 const INLINE_SQL_BYTES_MAX: usize = 64 << 10;
 /// A text that is not kept as a prepared statement, bytes: the time to prepare it may grow with the square of its length.
-const INLINE_UNKNOWN_SQL_BYTES_MAX: usize = 4 << 10;
+const INLINE_UNCACHED_SQL_BYTES_MAX: usize = 4 << 10;
 /// A run that the supervisor has met so often was slow: some eight milliseconds.
-const SLOW_SCANS: u32 = 3;
+const SLOW_RUN_SCANS: u32 = 3;
 /// How long unknown texts are then prepared on threads of the pool.
 const SLOW_PENALTY_MS: u64 = 10_000;
 /// With so many SELECTs in a text it is prepared on a thread of the pool first.
@@ -42,18 +42,18 @@ pub(crate) enum Access {
 }
 
 /// What came of the attempt to answer on the caller's thread.
-pub(crate) enum Inline {
+pub(crate) enum InlineResult {
     /// Answered.
     Done(Outcome),
     /// It writes.
-    Write { alone: bool },
+    Write { exclusive: bool },
     /// It takes too long, or no session was free.
-    Later,
+    Deferred,
 }
 
 /// Runs batches on their callers' threads.
-pub(crate) struct InlineRuns {
-    shared: Arc<Shared>,
+pub(crate) struct InlineRunner {
+    shared: Arc<SharedState>,
     sessions: Arc<Sessions>,
     penalty: Penalty,
 }
@@ -72,11 +72,11 @@ impl Penalty {
     }
 
     /// Begins it, or begins it again.
-    fn begin(&self, now: Instant) {
+    fn start(&self, now: Instant) {
         self.until_ms.store(self.millis(now) + SLOW_PENALTY_MS, Ordering::Relaxed);
     }
 
-    fn holds(&self, now: Instant) -> bool {
+    fn is_active(&self, now: Instant) -> bool {
         self.until_ms.load(Ordering::Relaxed) > self.millis(now)
     }
 
@@ -87,51 +87,57 @@ impl Penalty {
 
 /// The texts of a batch that are not kept as prepared statements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Unknown {
+enum Uncached {
     None,
-    Quick,
+    Fast,
     /// One of them may take long to prepare.
     Slow,
 }
 
-impl InlineRuns {
-    pub(crate) fn new(shared: Arc<Shared>, sessions: Arc<Sessions>) -> InlineRuns {
-        InlineRuns { shared, sessions, penalty: Penalty::new(Instant::now()) }
+impl InlineRunner {
+    pub(crate) fn new(shared: Arc<SharedState>, sessions: Arc<Sessions>) -> InlineRunner {
+        InlineRunner { shared, sessions, penalty: Penalty::new(Instant::now()) }
     }
 
     /// Answers on the caller's thread, if that takes little time.
-    pub(crate) fn run(&self, batch: &Batch, stamp: Stamp, access: Access) -> Inline {
-        let gate = match (self.shared.blueprint.snapshots(), self.shared.gate.try_read()) {
+    pub(crate) fn run(&self, batch: &Batch, stamp: Stamp, access: Access) -> InlineResult {
+        let rollback_lock = match (self.shared.config.snapshots(), self.shared.rollback_lock.try_read()) {
             (true, _) => None,
             (false, Ok(guard)) => Some(guard),
             (false, Err(TryLockError::Poisoned(poisoned))) => Some(poisoned.into_inner()),
-            (false, Err(TryLockError::WouldBlock)) => return Inline::Later,
+            (false, Err(TryLockError::WouldBlock)) => return InlineResult::Deferred,
         };
-        if !is_small(batch) {
-            return Inline::Later;
+        if !is_short(batch) {
+            return InlineResult::Deferred;
         }
         let Some(mut session) = self.sessions.try_take() else {
-            return Inline::Later;
+            return InlineResult::Deferred;
         };
-        let kept = if access == Access::Any { classify_kept(&session, batch) } else { None };
-        let answer = match (access, kept) {
-            (Access::Any, Some(Kind::Write { alone })) => Inline::Write { alone },
-            (Access::Any, Some(kind)) => self.run_on(&mut session, batch, stamp, (Some(kind), Unknown::None)),
+        let cached = if access == Access::Any { classify_cached(&session, batch) } else { None };
+        let answer = match (access, cached) {
+            (Access::Any, Some(BatchKind::Write { exclusive })) => InlineResult::Write { exclusive },
+            (Access::Any, Some(kind)) => self.run_on(&mut session, batch, stamp, (Some(kind), Uncached::None)),
             (Access::Any, None) => self.run_unless_slow(&mut session, batch, stamp, None),
-            (Access::ReadOnly, _) => self.run_unless_slow(&mut session, batch, stamp, Some(Kind::Read)),
+            (Access::ReadOnly, _) => self.run_unless_slow(&mut session, batch, stamp, Some(BatchKind::Read)),
         };
-        drop(gate);
-        self.sessions.give_back(session);
-        if let Inline::Done(_) = answer {
-            self.shared.anchor.set();
+        drop(rollback_lock);
+        self.sessions.put_back(session);
+        if let InlineResult::Done(_) = answer {
+            self.shared.read_lock_holder.acquire();
         }
         answer
     }
 
-    fn run_unless_slow(&self, session: &mut Session, batch: &Batch, stamp: Stamp, kind: Option<Kind>) -> Inline {
-        match self.unknown(session, batch, Instant::now) {
-            Unknown::Slow => Inline::Later,
-            unknown => self.run_on(session, batch, stamp, (kind, unknown)),
+    fn run_unless_slow(
+        &self,
+        session: &mut Session,
+        batch: &Batch,
+        stamp: Stamp,
+        kind: Option<BatchKind>,
+    ) -> InlineResult {
+        match self.uncached(session, batch, Instant::now) {
+            Uncached::Slow => InlineResult::Deferred,
+            uncached => self.run_on(session, batch, stamp, (kind, uncached)),
         }
     }
 
@@ -141,83 +147,83 @@ impl InlineRuns {
         session: &mut Session,
         batch: &Batch,
         stamp: Stamp,
-        (kind, unknown): (Option<Kind>, Unknown),
-    ) -> Inline {
-        session.begin_run(Limits { calls: Some(INLINE_CALLS), ..Limits::default() });
+        (kind, uncached): (Option<BatchKind>, Uncached),
+    ) -> InlineResult {
+        session.begin_run(Limits { inline_calls: Some(INLINE_CALLS), ..Limits::default() });
         let answer = self.answer(session, batch, stamp, kind);
-        self.note_time(unknown, session.end_run(), Instant::now);
+        self.note_time(uncached, session.end_run(), Instant::now);
         answer
     }
 
-    fn answer(&self, session: &mut Session, batch: &Batch, stamp: Stamp, kind: Option<Kind>) -> Inline {
+    fn answer(&self, session: &mut Session, batch: &Batch, stamp: Stamp, kind: Option<BatchKind>) -> InlineResult {
         match kind.unwrap_or_else(|| classify(session, batch)) {
-            _ if session.watch.stopped().is_some() => return Inline::Later,
-            Kind::Write { alone } => return Inline::Write { alone },
-            Kind::Unknown => return Inline::Later,
-            Kind::Refused => return Inline::Done(refused()),
-            Kind::Read => {}
+            _ if session.watch.stopped().is_some() => return InlineResult::Deferred,
+            BatchKind::Write { exclusive } => return InlineResult::Write { exclusive },
+            BatchKind::Undecided => return InlineResult::Deferred,
+            BatchKind::Refused => return InlineResult::Done(refused()),
+            BatchKind::Read => {}
         }
-        let over_budget = Stop::Interrupted(StopReason::Budget);
-        let mut sink = Held::new(batch.steps.len(), INLINE_BYTES_MAX, over_budget);
-        match read(&self.shared.blueprint.options, session, batch, stamp, &mut sink) {
+        let over_budget = RunError::Interrupted(StopReason::Budget);
+        let mut sink = BufferedSink::new(batch.steps.len(), INLINE_BYTES_MAX, over_budget);
+        match read(&self.shared.config.options, session, batch, stamp, &mut sink) {
             // A failure may come from the limits that hold here only.
-            Ok(Ok(_)) if sink.last_failure().is_some() => Inline::Later,
+            Ok(Ok(_)) if sink.last_failure().is_some() => InlineResult::Deferred,
             Ok(Ok(ending)) => {
                 self.shared.counters.batches_read.fetch_add(1, Ordering::Relaxed);
-                Inline::Done(sink.into_outcome(ending))
+                InlineResult::Done(sink.into_outcome(ending))
             }
             // Whatever it was, the pool finds out again and has the time to tell.
-            Ok(Err(_)) | Err(_) => Inline::Later,
+            Ok(Err(_)) | Err(_) => InlineResult::Deferred,
         }
     }
 
     /// Whether a batch has texts that are not kept as prepared statements, and how long they may take to prepare. The clock is
     /// read only if there are any.
-    fn unknown(&self, session: &Session, batch: &Batch, now: impl FnOnce() -> Instant) -> Unknown {
-        let mut unknown = Unknown::None;
-        for sql in batch.steps.iter().filter_map(|step| step.sql()).filter(|sql| session.kept(sql).is_none()) {
-            if sql.len() > INLINE_UNKNOWN_SQL_BYTES_MAX || is_nested(sql) || joins_by_name(sql) {
-                return Unknown::Slow;
+    fn uncached(&self, session: &Session, batch: &Batch, now: impl FnOnce() -> Instant) -> Uncached {
+        let mut uncached = Uncached::None;
+        for sql in batch.steps.iter().filter_map(|step| step.sql()).filter(|sql| session.cached_info(sql).is_none()) {
+            if sql.len() > INLINE_UNCACHED_SQL_BYTES_MAX || is_nested(sql) || joins_by_name(sql) {
+                return Uncached::Slow;
             }
-            unknown = Unknown::Quick;
+            uncached = Uncached::Fast;
         }
-        if unknown == Unknown::Quick && self.penalty.holds(now()) { Unknown::Slow } else { unknown }
+        if uncached == Uncached::Fast && self.penalty.is_active(now()) { Uncached::Slow } else { uncached }
     }
 
     /// Notes how long a run on a caller's thread has taken.
-    fn note_time(&self, unknown: Unknown, scans: u32, now: impl FnOnce() -> Instant) {
-        if unknown == Unknown::Quick && scans >= SLOW_SCANS {
-            self.penalty.begin(now());
+    fn note_time(&self, uncached: Uncached, scans: u32, now: impl FnOnce() -> Instant) {
+        if uncached == Uncached::Fast && scans >= SLOW_RUN_SCANS {
+            self.penalty.start(now());
         }
     }
 
     /// Where a batch has to run, if its statements can be prepared quickly on the caller's thread.
-    pub(crate) fn classify(&self, batch: &Batch) -> Option<Kind> {
-        if !is_small(batch) {
+    pub(crate) fn classify(&self, batch: &Batch) -> Option<BatchKind> {
+        if !is_short(batch) {
             return None;
         }
         let mut session = self.sessions.try_take()?;
-        let kind = classify_kept(&session, batch).or_else(|| self.classify_unless_slow(&mut session, batch));
-        self.sessions.give_back(session);
+        let kind = classify_cached(&session, batch).or_else(|| self.classify_unless_slow(&mut session, batch));
+        self.sessions.put_back(session);
         kind
     }
 
-    fn classify_unless_slow(&self, session: &mut Session, batch: &Batch) -> Option<Kind> {
-        let unknown = self.unknown(session, batch, Instant::now);
-        if unknown == Unknown::Slow {
+    fn classify_unless_slow(&self, session: &mut Session, batch: &Batch) -> Option<BatchKind> {
+        let uncached = self.uncached(session, batch, Instant::now);
+        if uncached == Uncached::Slow {
             return None;
         }
-        session.begin_run(Limits { calls: Some(INLINE_CALLS), ..Limits::default() });
+        session.begin_run(Limits { inline_calls: Some(INLINE_CALLS), ..Limits::default() });
         let kind = classify(session, batch);
         let stopped = session.watch.stopped().is_some();
-        self.note_time(unknown, session.end_run(), Instant::now);
+        self.note_time(uncached, session.end_run(), Instant::now);
         // A write may look like a read if it cannot be prepared under the limits that hold here.
-        (!stopped && kind != Kind::Unknown).then_some(kind)
+        (!stopped && kind != BatchKind::Undecided).then_some(kind)
     }
 }
 
 /// Whether a batch takes little time to prepare.
-fn is_small(batch: &Batch) -> bool {
+fn is_short(batch: &Batch) -> bool {
     let sql_bytes: usize = batch.steps.iter().filter_map(|step| step.sql()).map(str::len).sum();
     batch.steps.len() <= INLINE_STEPS_MAX && sql_bytes <= INLINE_SQL_BYTES_MAX
 }
@@ -251,16 +257,16 @@ fn joins_by_name(sql: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::blueprint::{Blueprint, Role};
+    use crate::engine::connection_config::{ConnectionConfig, Role};
     use crate::engine::{Location, Options};
     use crate::model::Step;
     use std::time::Duration;
 
-    fn inline_runs() -> InlineRuns {
-        let blueprint = Arc::new(Blueprint::new(Location::Memory, Options::default()));
-        let writer = Session::open(&blueprint, Role::Writer).unwrap();
-        let sessions = Sessions::open(blueprint.clone()).unwrap();
-        let runs = InlineRuns::new(Arc::new(Shared::new(blueprint)), sessions);
+    fn inline_runs() -> InlineRunner {
+        let config = Arc::new(ConnectionConfig::new(Location::Memory, Options::default()));
+        let writer = Session::open(&config, Role::Writer).unwrap();
+        let sessions = Sessions::open(config.clone()).unwrap();
+        let runs = InlineRunner::new(Arc::new(SharedState::new(config)), sessions);
         drop(writer);
         runs
     }
@@ -272,24 +278,24 @@ mod tests {
         let start = Instant::now();
         let after = |ms| start + Duration::from_millis(ms);
         let batch = Batch::one(Step::query("SELECT 1", ()));
-        let unknown = |now| runs.unknown(&session, &batch, || now);
+        let uncached = |now| runs.uncached(&session, &batch, || now);
 
-        runs.note_time(Unknown::Quick, SLOW_SCANS - 1, || start);
-        runs.note_time(Unknown::None, SLOW_SCANS, || start);
-        assert_eq!(unknown(start), Unknown::Quick);
+        runs.note_time(Uncached::Fast, SLOW_RUN_SCANS - 1, || start);
+        runs.note_time(Uncached::None, SLOW_RUN_SCANS, || start);
+        assert_eq!(uncached(start), Uncached::Fast);
 
-        runs.note_time(Unknown::Quick, SLOW_SCANS, || start);
-        assert_eq!([unknown(start), unknown(after(9_900))], [Unknown::Slow; 2]);
-        assert_eq!(unknown(after(10_100)), Unknown::Quick);
+        runs.note_time(Uncached::Fast, SLOW_RUN_SCANS, || start);
+        assert_eq!([uncached(start), uncached(after(9_900))], [Uncached::Slow; 2]);
+        assert_eq!(uncached(after(10_100)), Uncached::Fast);
 
         // The last one counts.
-        runs.note_time(Unknown::Quick, SLOW_SCANS, || after(9_000));
-        assert_eq!([unknown(after(10_100)), unknown(after(18_900))], [Unknown::Slow; 2]);
-        assert_eq!(unknown(after(19_100)), Unknown::Quick);
+        runs.note_time(Uncached::Fast, SLOW_RUN_SCANS, || after(9_000));
+        assert_eq!([uncached(after(10_100)), uncached(after(18_900))], [Uncached::Slow; 2]);
+        assert_eq!(uncached(after(19_100)), Uncached::Fast);
 
         // A text that is kept needs no preparation.
         let none = Batch { steps: Vec::new(), ..batch.clone() };
-        assert_eq!(runs.unknown(&session, &none, || after(9_500)), Unknown::None);
+        assert_eq!(runs.uncached(&session, &none, || after(9_500)), Uncached::None);
     }
 
     #[test]

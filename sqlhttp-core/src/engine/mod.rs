@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `database` | the open database: takes batches, decides where they run |
 //! | `options` | what may be chosen when it is opened |
-//! | `blueprint` | how connections are opened and configured |
+//! | `config` | how connections are opened and configured |
 //! | `session`, `statement_cache` | one configured connection; its prepared statements |
 //! | `schema_view` | statements that read the schema without the engine's table |
 //! | `facts` | what a statement is, as SQLite tells it; the policy for clients |
@@ -15,7 +15,7 @@
 //! | `sinks`, `parts` | results held, or told part by part |
 //! | `writer` | the queue, the group, the thread |
 //! | `readers` | reads on the caller's thread or in a pool |
-//! | `anchor` | what spares short reads the system calls for their lock |
+//! | `read_lock_holder` | what spares short reads the system calls for their lock |
 //! | `background` | threads |
 //! | `backup`, `sync` | a consistent copy while writes go on; what was not synced, synced |
 //! | `integrity`, `file_watch` | damage in the database; files that were removed or replaced |
@@ -23,16 +23,14 @@
 //! | `stamps`, `watch`, `supervisor` | time and chance; deadlines and departed callers; the thread that enforces them |
 //! | `sqlite` | the only room with `unsafe` |
 
-mod anchor;
 mod background;
 mod backup;
 mod bind;
-mod blueprint;
 mod classify;
+mod connection_config;
 mod database;
 mod dump;
 mod error;
-mod facts;
 mod file_watch;
 mod inline;
 mod integrity;
@@ -40,6 +38,7 @@ mod options;
 mod parts;
 mod pragmas;
 mod read;
+mod read_lock_holder;
 mod readers;
 mod replicated;
 mod restore;
@@ -52,6 +51,7 @@ mod shared;
 mod sinks;
 mod sqlite;
 mod stamps;
+mod statement_info;
 mod supervisor;
 mod text;
 mod watch;

@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
-use super::blueprint::{Blueprint, Role};
+use super::connection_config::{ConnectionConfig, Role};
 use super::options::{JournalMode, Options, Writes};
 
 /// The write-ahead log is cut back to this after a checkpoint, bytes.
@@ -17,8 +17,8 @@ const READER_CACHE_KIB: i64 = 8 << 10;
 const WAL_AUTOCHECKPOINT_PAGES: i64 = 1000;
 
 /// Sets everything the engine relies on, whatever SQLite was compiled with.
-pub(crate) fn configure(connection: &Connection, blueprint: &Blueprint, role: Role) -> rusqlite::Result<()> {
-    let options = &blueprint.options;
+pub(crate) fn configure(connection: &Connection, config: &ConnectionConfig, role: Role) -> rusqlite::Result<()> {
+    let options = &config.options;
     connection.busy_timeout(options.busy_timeout)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, options.foreign_keys)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, true)?;
@@ -26,11 +26,11 @@ pub(crate) fn configure(connection: &Connection, blueprint: &Blueprint, role: Ro
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, true)?;
     match role {
-        Role::Writer => configure_writer(connection, blueprint)?,
+        Role::Writer => configure_writer(connection, config)?,
         Role::Reader => configure_reader(connection)?,
         Role::Copier => {}
     }
-    for sql in blueprint.setup() {
+    for sql in config.setup() {
         // It succeeded when the owner ran it; a connection that only reads may refuse some.
         if let Err(error) = connection.execute_batch(&sql) {
             tracing::warn!(%error, ?role, "a setting does not hold on this connection");
@@ -40,12 +40,12 @@ pub(crate) fn configure(connection: &Connection, blueprint: &Blueprint, role: Ro
     connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
 }
 
-fn configure_writer(connection: &Connection, blueprint: &Blueprint) -> rusqlite::Result<()> {
-    let in_memory = blueprint.file().is_none();
+fn configure_writer(connection: &Connection, config: &ConnectionConfig) -> rusqlite::Result<()> {
+    let in_memory = config.file().is_none();
     let journal_size_limit = if in_memory { MEMORY_JOURNAL_SIZE_LIMIT } else { JOURNAL_SIZE_LIMIT };
     // What is in memory is freed then, so nobody needs the log moved.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, in_memory)?;
-    let journal_mode = match (blueprint.file(), blueprint.options.journal_mode) {
+    let journal_mode = match (config.file(), config.options.journal_mode) {
         (None, _) | (Some(_), JournalMode::Wal) => Some("WAL"),
         (Some(_), JournalMode::Keep) => None,
         (Some(_), JournalMode::Delete) => Some("DELETE"),
@@ -59,7 +59,7 @@ fn configure_writer(connection: &Connection, blueprint: &Blueprint) -> rusqlite:
     connection.execute_batch(&format!(
         "PRAGMA synchronous={}; PRAGMA cache_size=-{WRITER_CACHE_KIB}; \
          PRAGMA wal_autocheckpoint={WAL_AUTOCHECKPOINT_PAGES}; PRAGMA journal_size_limit={journal_size_limit}",
-        if in_memory { "OFF" } else { synchronous(&blueprint.options) }
+        if in_memory { "OFF" } else { synchronous(&config.options) }
     ))
 }
 

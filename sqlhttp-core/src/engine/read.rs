@@ -1,7 +1,7 @@
 //! A batch in one read transaction.
 
 use super::options::Options;
-use super::run::{Mode, Sink, Stop, run_batch};
+use super::run::{Mode, RunError, Sink, run_batch};
 use super::session::Session;
 use super::sqlite::clock::Stamped;
 use crate::model::{Batch, Ending, SqlError, Stamp};
@@ -13,15 +13,15 @@ pub(crate) fn read(
     batch: &Batch,
     stamp: Stamp,
     sink: &mut impl Sink,
-) -> Result<Result<Ending, Stop>, SqlError> {
+) -> Result<Result<Ending, RunError>, SqlError> {
     let mode = Mode {
         savepoints: false,
-        shared: false,
+        grouped: false,
         block_bytes: options.block_bytes,
         rows_max: options.rows_max,
-        known: &[],
+        known_failures: &[],
         first_step: 0,
-        settings_hold: false,
+        settings_take_effect: false,
     };
     let transaction = needs_transaction(batch);
     if transaction {

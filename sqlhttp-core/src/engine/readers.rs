@@ -16,16 +16,16 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::background::spawn;
-use super::classify::{Kind, classify, is_going_to_fail, refused};
+use super::classify::{BatchKind, classify, is_going_to_fail, refused};
 use super::error::engine_error;
 use super::inline::Access;
 use super::parts;
 use super::read::read;
-use super::run::Stop;
+use super::run::RunError;
 use super::session::Session;
 use super::sessions::Sessions;
-use super::shared::Shared;
-use super::sinks::Told;
+use super::shared::SharedState;
+use super::sinks::StreamingSink;
 use super::supervisor;
 use super::watch::{Cancel, Limits, stop_error};
 use super::writer::queue::Job as WriteJob;
@@ -53,12 +53,12 @@ pub(crate) struct ReadJob {
 /// Work for a thread of the pool.
 enum Job {
     Read(Box<ReadJob>),
-    Classify(Batch, oneshot::Sender<(Batch, Result<Kind, Error>)>),
+    Classify(Batch, oneshot::Sender<(Batch, Result<BatchKind, Error>)>),
 }
 
 impl Job {
     /// Whether its deadline has passed or its caller is gone.
-    fn is_over(&self) -> bool {
+    fn is_expired(&self) -> bool {
         match self {
             Job::Read(job) => {
                 job.cancel.is_set() || job.deadline.moment().is_some() && job.deadline.passed(Instant::now())
@@ -88,14 +88,14 @@ struct State {
 
 /// The readers of a database.
 pub(crate) struct Readers {
-    shared: Arc<Shared>,
+    shared: Arc<SharedState>,
     sessions: Arc<Sessions>,
     state: Mutex<State>,
     changed: Condvar,
 }
 
 impl Readers {
-    pub(crate) fn new(shared: Arc<Shared>, sessions: Arc<Sessions>) -> Arc<Readers> {
+    pub(crate) fn new(shared: Arc<SharedState>, sessions: Arc<Sessions>) -> Arc<Readers> {
         Arc::new(Readers { shared, sessions, state: Mutex::default(), changed: Condvar::new() })
     }
 
@@ -109,17 +109,17 @@ impl Readers {
     }
 
     /// Where a batch has to run, decided on the caller's thread however long that takes.
-    fn classify_here(&self, batch: &Batch) -> Result<Kind, Error> {
+    fn classify_here(&self, batch: &Batch) -> Result<BatchKind, Error> {
         let mut session = self.sessions.take(false)?;
         session.begin_run(Limits::default());
         let kind = classify(&mut session, batch);
         session.end_run();
-        self.sessions.give_back(session);
+        self.sessions.put_back(session);
         Ok(kind)
     }
 
     /// Where a batch has to run. The batch is returned with the answer.
-    pub(crate) async fn classify(self: &Arc<Self>, batch: Batch) -> Result<(Batch, Kind), Error> {
+    pub(crate) async fn classify(self: &Arc<Self>, batch: Batch) -> Result<(Batch, BatchKind), Error> {
         let (reply, answer) = oneshot::channel();
         self.submit(Job::Classify(batch, reply))?;
         let (batch, kind) = answer.await.map_err(|_| Error::Closed)?;
@@ -136,7 +136,7 @@ impl Readers {
         if state.closed {
             return Err(Error::Closed);
         }
-        if state.jobs.len() >= self.shared.blueprint.options.read_queue_len_max.max(1) {
+        if state.jobs.len() >= self.shared.config.options.read_queue_len_max.max(1) {
             return Err(Error::Overloaded("too many reads are waiting"));
         }
         match job {
@@ -147,13 +147,13 @@ impl Readers {
         self.ensure_thread(&mut state);
         drop(state);
         self.changed.notify_one();
-        supervisor::notice();
+        supervisor::wake();
         Ok(())
     }
 
     /// Threads that the options ask for.
     fn wanted_threads(&self) -> usize {
-        self.shared.blueprint.options.read_threads.max(1)
+        self.shared.config.options.read_threads.max(1)
     }
 
     /// Starts a thread if a job waits, no thread waits for a job, and fewer read than the options ask for.
@@ -171,7 +171,7 @@ impl Readers {
             return;
         }
         let readers = self.clone();
-        let spawned = spawn("sqlhttp-reader", move || readers.work());
+        let spawned = spawn("sqlhttp-reader", move || readers.run_thread());
         match spawned {
             Ok(_) => state.threads += 1,
             Err(error) => tracing::error!(%error, "cannot start a reader's thread"),
@@ -186,14 +186,14 @@ impl Readers {
         if now.saturating_duration_since(*since) >= WAIT_BEFORE_GROWTH {
             self.start_thread(&mut state);
         }
-        let over: Vec<Job> = take_over(&mut state.jobs);
+        let expired: Vec<Job> = remove_expired(&mut state.jobs);
         drop(state);
-        over.into_iter().for_each(|job| job.fail(Error::Timeout));
+        expired.into_iter().for_each(|job| job.fail(Error::Timeout));
         true
     }
 
     /// The life of a thread of the pool.
-    fn work(self: Arc<Self>) {
+    fn run_thread(self: Arc<Self>) {
         while let Some(job) = self.next_job() {
             // A panic here is a bug of ours; the caller sees that his reply never comes, and the thread goes on.
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| match job {
@@ -237,47 +237,47 @@ impl Readers {
             Err(_) if job.access == Access::Any && !self.lock().closed => return self.pass_to_writer(job, true),
             Err(error) => return drop(job.reply.send(Err(error))),
         };
-        let gate = (!self.shared.blueprint.snapshots())
-            .then(|| self.shared.gate.read().unwrap_or_else(PoisonError::into_inner));
+        let rollback_lock = (!self.shared.config.snapshots())
+            .then(|| self.shared.rollback_lock.read().unwrap_or_else(PoisonError::into_inner));
         session.begin_run(Limits { cancel: Some(job.cancel.clone()), deadline: job.deadline, ..Limits::default() });
-        let kind = if job.access == Access::Any { classify(&mut session, &job.batch) } else { Kind::Read };
+        let kind = if job.access == Access::Any { classify(&mut session, &job.batch) } else { BatchKind::Read };
         match kind {
-            Kind::Write { alone } if session.watch.stopped().is_none() => self.pass_to_writer(job, alone),
+            BatchKind::Write { exclusive } if session.watch.stopped().is_none() => self.pass_to_writer(job, exclusive),
             // The receiver may have been dropped.
-            Kind::Refused => drop(job.reply.send(Ok(Answer::Whole(refused())))),
-            _ => self.tell(&mut session, job),
+            BatchKind::Refused => drop(job.reply.send(Ok(Answer::Whole(refused())))),
+            _ => self.run_and_reply(&mut session, job),
         }
         session.end_run();
-        drop(gate);
-        self.sessions.give_back(session);
+        drop(rollback_lock);
+        self.sessions.put_back(session);
     }
 
-    fn pass_to_writer(&self, job: ReadJob, alone: bool) {
+    fn pass_to_writer(&self, job: ReadJob, exclusive: bool) {
         let limits = Limits { cancel: Some(job.cancel), deadline: job.deadline.of_writes(), ..Limits::default() };
-        let write = WriteJob { batch: job.batch, stamp: job.stamp, limits, alone, reply: job.reply };
+        let write = WriteJob { batch: job.batch, stamp: job.stamp, limits, exclusive, reply: job.reply };
         self.shared.submit(Box::new(write));
     }
 
-    fn tell(self: &Arc<Self>, session: &mut Session, job: ReadJob) {
+    fn run_and_reply(self: &Arc<Self>, session: &mut Session, job: ReadJob) {
         let readers = self.clone();
         let stalled: Arc<dyn Fn(bool) + Send + Sync> = Arc::new(move |begins| readers.stalled(begins));
-        let blueprint = &self.shared.blueprint;
-        let patience = if blueprint.snapshots() { Duration::MAX } else { STALL_WITHOUT_SNAPSHOTS_MAX };
-        let (cancel, stall_timeout) = (job.cancel.clone(), blueprint.options.stall_timeout.min(patience));
+        let config = &self.shared.config;
+        let stall_max = if config.snapshots() { Duration::MAX } else { STALL_WITHOUT_SNAPSHOTS_MAX };
+        let (cancel, stall_timeout) = (job.cancel.clone(), config.options.stall_timeout.min(stall_max));
         let open = move || parts::channel(cancel.clone(), stall_timeout, stalled.clone());
-        let mut sink = Told::new(job.reply, open);
+        let mut sink = StreamingSink::new(job.reply, open);
         if let Some(reason) = session.watch.stopped() {
             return sink.fail(stop_error(reason));
         }
         if is_going_to_fail(session, &job.batch) {
             sink.expect_failure();
         }
-        match read(&self.shared.blueprint.options, session, &job.batch, job.stamp, &mut sink) {
+        match read(&self.shared.config.options, session, &job.batch, job.stamp, &mut sink) {
             Ok(Ok(ending)) => {
                 self.shared.counters.batches_read.fetch_add(1, Ordering::Relaxed);
                 sink.end(ending);
             }
-            Ok(Err(Stop::Interrupted(reason))) => sink.fail(stop_error(reason)),
+            Ok(Err(RunError::Interrupted(reason))) => sink.fail(stop_error(reason)),
             Ok(Err(_)) => sink.fail(Error::Timeout),
             Err(error) => sink.fail(engine_error("read", error)),
         }
@@ -306,11 +306,12 @@ impl Readers {
 }
 
 /// Takes out the jobs whose deadline has passed or whose caller is gone.
-fn take_over(jobs: &mut VecDeque<(Job, Instant)>) -> Vec<Job> {
-    if !jobs.iter().any(|(job, _)| job.is_over()) {
+fn remove_expired(jobs: &mut VecDeque<(Job, Instant)>) -> Vec<Job> {
+    if !jobs.iter().any(|(job, _)| job.is_expired()) {
         return Vec::new();
     }
-    let (over, left): (VecDeque<_>, VecDeque<_>) = std::mem::take(jobs).into_iter().partition(|(job, _)| job.is_over());
+    let (expired, left): (VecDeque<_>, VecDeque<_>) =
+        std::mem::take(jobs).into_iter().partition(|(job, _)| job.is_expired());
     *jobs = left;
-    over.into_iter().map(|(job, _)| job).collect()
+    expired.into_iter().map(|(job, _)| job).collect()
 }

@@ -8,7 +8,7 @@
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, params};
 
-use super::dump::{VirtualTable, shadows_of};
+use super::dump::{VirtualTable, shadow_tables_of};
 use super::error::sql_error;
 use super::integrity::check as integrity;
 use super::session::Session;
@@ -22,7 +22,7 @@ pub(crate) fn begin(session: &mut Session) -> Result<(), SqlError> {
             connection.prepare("SELECT name FROM main.sqlite_schema WHERE type = 'table' AND rootpage = 0")?;
         tables.query_map([], |row| row.get::<_, String>(0))?.collect::<rusqlite::Result<Vec<_>>>()
     })?;
-    session.protect(names.iter().flat_map(|name| shadows_of(name)).collect());
+    session.protect(names.iter().flat_map(|name| shadow_tables_of(name)).collect());
     session.as_owner(|connection| connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, false).map(drop))
 }
 
@@ -47,7 +47,7 @@ pub(crate) fn declare(session: &mut Session, table: &VirtualTable) -> Result<(),
         let inserted = connection.execute(INSERT, params![table.name, table.sql]);
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_WRITABLE_SCHEMA, false)?;
         inserted?;
-        renew_schema(connection)
+        reload_schema(connection)
     });
     session.set_last_insert_rowid(rowid);
     declared
@@ -60,7 +60,7 @@ pub(crate) fn declare(session: &mut Session, table: &VirtualTable) -> Result<(),
 pub(crate) fn check(session: &mut Session, tables: &[VirtualTable]) -> Result<(), SqlError> {
     session.as_owner_sql(|connection| {
         // A statement in between may have let a module read its shadow tables and keep their content in memory.
-        renew_schema(connection).map_err(sql_error)?;
+        reload_schema(connection).map_err(sql_error)?;
         tables.iter().try_for_each(|table| check_one(connection, &table.name))
     })
 }
@@ -85,7 +85,7 @@ fn foreign_object(connection: &Connection, name: &str) -> rusqlite::Result<Optio
     const OBJECTS: &str = "SELECT name FROM main.sqlite_schema WHERE lower(tbl_name) = lower(?) \
                            AND (type IN ('trigger', 'view') OR type = 'index' AND sql IS NOT NULL)";
     let mut objects = connection.prepare(OBJECTS)?;
-    for shadow in shadows_of(name) {
+    for shadow in shadow_tables_of(name) {
         let mut rows = objects.query([shadow])?;
         if let Some(row) = rows.next()? {
             return row.get(0).map(Some);
@@ -95,7 +95,7 @@ fn foreign_object(connection: &Connection, name: &str) -> rusqlite::Result<Optio
 }
 
 /// Makes this connection and all others read the schema again.
-fn renew_schema(connection: &Connection) -> rusqlite::Result<()> {
+fn reload_schema(connection: &Connection) -> rusqlite::Result<()> {
     // At a savepoint virtual tables write their pending changes, so that the table finds them when it is connected again.
     connection.execute_batch("SAVEPOINT sqlhttp_schema; RELEASE sqlhttp_schema; PRAGMA writable_schema=RESET")?;
     // Last, because it is by this change that SQLite notices on a rollback that its schema is out of date.

@@ -13,7 +13,7 @@ use std::ffi::CString;
 use super::replicated::progress::TABLE;
 
 /// The tables that list tables, and the column with the name of the table.
-const LISTS: [(&str, &str); 4] =
+const SCHEMA_TABLES: [(&str, &str); 4] =
     [("sqlite_schema", "tbl_name"), ("sqlite_master", "tbl_name"), ("pragma_table_list", "name"), ("dbstat", "name")];
 
 /// A statement that does not see the engine's table.
@@ -37,14 +37,14 @@ pub(crate) fn rewrite(sql: &[u8]) -> Option<Rewritten> {
     if has_with {
         insert_at = words.at;
     }
-    let mut named = [false; LISTS.len()];
+    let mut named = [false; SCHEMA_TABLES.len()];
     let mut qualifiers = Vec::new();
     let mut before: Option<Word<'_>> = None;
     while let Some(word) = words.next() {
         if has_with && insert_at == first.end && word.text.eq_ignore_ascii_case(b"recursive") {
             insert_at = word.end;
         }
-        if let Some(list) = LISTS.iter().position(|(name, _)| word.text.eq_ignore_ascii_case(name.as_bytes())) {
+        if let Some(list) = SCHEMA_TABLES.iter().position(|(name, _)| word.text.eq_ignore_ascii_case(name.as_bytes())) {
             named[list] = true;
             // A qualified name means the table itself.
             if let Some(schema) = before.filter(|before| word.follows_dot && before.text.eq_ignore_ascii_case(b"main"))
@@ -55,7 +55,7 @@ pub(crate) fn rewrite(sql: &[u8]) -> Option<Rewritten> {
         before = Some(word);
     }
     let expressions: Vec<_> =
-        LISTS.iter().zip(named).filter(|(_, named)| *named).map(|(list, _)| expression(list)).collect();
+        SCHEMA_TABLES.iter().zip(named).filter(|(_, named)| *named).map(|(list, _)| expression(list)).collect();
     if expressions.is_empty() {
         return None;
     }

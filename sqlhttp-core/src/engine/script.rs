@@ -2,10 +2,10 @@
 
 use std::ffi::{CStr, CString};
 
-use super::dump::{self, Row, Special};
-use super::facts::Author;
+use super::dump::{self, DumpStatement, SchemaRow};
 use super::session::{Prepared, Session};
 use super::sqlite::probe;
+use super::statement_info::Author;
 use crate::model::Failure;
 
 /// A text, and how far it has been taken.
@@ -16,7 +16,7 @@ pub(crate) struct Script {
     text: CString,
     at: usize,
     /// All of the text is this one statement, which was prepared before.
-    kept: Option<Box<Prepared>>,
+    cached: Option<Box<Prepared>>,
     author: Author,
     /// `PRAGMA writable_schema=ON` has been taken, so that rows for the schema may follow.
     writable_schema: bool,
@@ -28,9 +28,9 @@ impl Script {
     /// # Errors
     /// A NUL in it, where SQLite would see its end.
     pub(crate) fn new(session: &mut Session, sql: &str, author: Author) -> Result<Script, Failure> {
-        let kept = if author == Author::Client { session.take_kept(sql) } else { None };
-        let text = if kept.is_some() { CString::default() } else { terminated(sql)? };
-        Ok(Script { text, at: 0, kept, author, writable_schema: false })
+        let cached = if author == Author::Client { session.take_cached(sql) } else { None };
+        let text = if cached.is_some() { CString::default() } else { terminated(sql)? };
+        Ok(Script { text, at: 0, cached, author, writable_schema: false })
     }
 
     /// Prepares the next statement; `None` at the end. Blanks, comments and lonely semicolons are passed over.
@@ -38,16 +38,16 @@ impl Script {
     /// # Errors
     /// What SQLite has against the statement, or the policy. The text is not taken any further then.
     pub(crate) fn next(&mut self, session: &mut Session) -> Result<Option<Box<Prepared>>, Failure> {
-        if self.kept.is_some() {
-            return Ok(self.kept.take());
+        if self.cached.is_some() {
+            return Ok(self.cached.take());
         }
         while !self.rest().is_empty() {
-            match self.special() {
-                Some(Special::WritableSchema(on)) => {
+            match self.dump_statement() {
+                Some(DumpStatement::WritableSchema(on)) => {
                     self.writable_schema = on;
                     continue;
                 }
-                Some(Special::Row(row)) => return virtual_table(session, row).map(Some),
+                Some(DumpStatement::Row(row)) => return virtual_table(session, row).map(Some),
                 None => {}
             }
             let next = session.prepare(self.rest(), self.author)?;
@@ -61,23 +61,23 @@ impl Script {
 
     /// Takes the next statement if it is one of those that only dumps contain. A dump sets the PRAGMA right before the first
     /// row, and resets it after the last; anywhere else these statements are left to the policy.
-    fn special(&mut self) -> Option<Special> {
+    fn dump_statement(&mut self) -> Option<DumpStatement> {
         if self.author != Author::Client {
             return None;
         }
-        let (special, len) = dump::read(self.rest().to_bytes())?;
-        let belongs_to_dump = match special {
-            Special::WritableSchema(true) => {
+        let (dump_statement, len) = dump::read(self.rest().to_bytes())?;
+        let belongs_to_dump = match dump_statement {
+            DumpStatement::WritableSchema(true) => {
                 let next = self.rest().to_bytes().get(len..).and_then(dump::read);
-                self.writable_schema || matches!(next, Some((Special::Row(_), _)))
+                self.writable_schema || matches!(next, Some((DumpStatement::Row(_), _)))
             }
-            Special::WritableSchema(false) | Special::Row(_) => self.writable_schema,
+            DumpStatement::WritableSchema(false) | DumpStatement::Row(_) => self.writable_schema,
         };
         if !belongs_to_dump {
             return None;
         }
         self.at += len;
-        Some(special)
+        Some(dump_statement)
     }
 
     /// What has not been taken yet.
@@ -93,12 +93,12 @@ impl Script {
 }
 
 /// Prepares the statement that creates the virtual table of a row, as if the client had sent it, so that the policy holds.
-fn virtual_table(session: &mut Session, row: Row) -> Result<Box<Prepared>, Failure> {
+fn virtual_table(session: &mut Session, row: SchemaRow) -> Result<Box<Prepared>, Failure> {
     let table = row.virtual_table()?;
     let sql = terminated(&table.sql)?;
     let next = session.prepare(&sql, Author::Client)?;
     match next.prepared {
-        Some(prepared) if next.consumed == sql.count_bytes() => Ok(prepared.of_dump(table)),
+        Some(prepared) if next.consumed == sql.count_bytes() => Ok(prepared.for_dump(table)),
         _ => Err(Failure::NotAllowed(format!("more than one statement for {} in sqlite_schema", table.name))),
     }
 }

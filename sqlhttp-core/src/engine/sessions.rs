@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::blueprint::{Blueprint, Role};
+use super::connection_config::{ConnectionConfig, Role};
 use super::error::engine_error;
 use super::session::Session;
 use crate::model::{Error, SqlError};
@@ -14,7 +14,7 @@ const SESSIONS_MAX: usize = 512;
 
 /// The sessions of a database that read: those that nobody uses, and the number of those that somebody does.
 pub(crate) struct Sessions {
-    blueprint: Arc<Blueprint>,
+    config: Arc<ConnectionConfig>,
     state: Mutex<State>,
 }
 
@@ -24,16 +24,16 @@ struct State {
     #[allow(clippy::vec_box)]
     idle: Vec<Box<Session>>,
     /// Sessions that somebody uses now.
-    lent: usize,
+    in_use: usize,
     closed: bool,
 }
 
 impl Sessions {
     /// Opens the first session, so that a file that cannot be read is noticed now.
-    pub(crate) fn open(blueprint: Arc<Blueprint>) -> Result<Arc<Sessions>, SqlError> {
-        let session = Box::new(Session::open(&blueprint, Role::Reader)?);
+    pub(crate) fn open(config: Arc<ConnectionConfig>) -> Result<Arc<Sessions>, SqlError> {
+        let session = Box::new(Session::open(&config, Role::Reader)?);
         let state = State { idle: vec![session], ..State::default() };
-        Ok(Arc::new(Sessions { blueprint, state: Mutex::new(state) }))
+        Ok(Arc::new(Sessions { config, state: Mutex::new(state) }))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -50,12 +50,12 @@ impl Sessions {
     /// them to be classified.)
     pub(crate) fn try_take(&self) -> Option<Box<Session>> {
         let mut state = self.lock();
-        if state.closed || state.lent >= SESSIONS_MAX {
+        if state.closed || state.in_use >= SESSIONS_MAX {
             return None;
         }
-        let idle = lend(&mut state);
+        let idle = take_idle(&mut state);
         drop(state);
-        self.fresh(idle, true).ok()
+        self.reuse_or_open(idle, true).ok()
     }
 
     /// A session. Opening one can fail for a moment (another process replaces the file, descriptors run out), so a failure
@@ -65,37 +65,37 @@ impl Sessions {
         if state.closed {
             return Err(Error::Closed);
         }
-        let idle = lend(&mut state);
+        let idle = take_idle(&mut state);
         drop(state);
-        let session = self.fresh(idle, inline).or_else(|_| {
-            self.lock().lent += 1;
-            self.fresh(None, inline)
+        let session = self.reuse_or_open(idle, inline).or_else(|_| {
+            self.lock().in_use += 1;
+            self.reuse_or_open(None, inline)
         });
         session.map_err(|error| engine_error("open reader", error))
     }
 
     /// The idle session if it can be used, or a new one. A failure takes the session off the count of lent ones.
-    fn fresh(&self, idle: Option<Box<Session>>, inline: bool) -> Result<Box<Session>, SqlError> {
-        let blueprint = &self.blueprint;
+    fn reuse_or_open(&self, idle: Option<Box<Session>>, inline: bool) -> Result<Box<Session>, SqlError> {
+        let config = &self.config;
         let session = match idle {
-            Some(session) if !session.is_stale(blueprint) => Ok(session),
-            _ => Session::open(blueprint, Role::Reader).map(Box::new),
+            Some(session) if !session.is_stale(config) => Ok(session),
+            _ => Session::open(config, Role::Reader).map(Box::new),
         };
         let session = session.and_then(|mut session| session.set_inline(inline).map(|()| session));
         if session.is_err() {
-            self.lock().lent -= 1;
+            self.lock().in_use -= 1;
         }
         session
     }
 
-    pub(crate) fn give_back(&self, mut session: Box<Session>) {
+    pub(crate) fn put_back(&self, mut session: Box<Session>) {
         // An interrupt may have met the end of the transaction.
         if !session.is_autocommit() && session.rollback().is_err() {
             session.mark_dirty();
         }
-        let keep = !session.is_stale(&self.blueprint);
+        let keep = !session.is_stale(&self.config);
         let mut state = self.lock();
-        state.lent -= 1;
+        state.in_use -= 1;
         if keep && !state.closed && state.idle.len() < IDLE_SESSIONS_MAX {
             state.idle.push(session);
         }
@@ -113,7 +113,7 @@ impl Sessions {
 }
 
 /// Counts one session more as used, and takes it from the idle ones if there is any.
-fn lend(state: &mut State) -> Option<Box<Session>> {
-    state.lent += 1;
+fn take_idle(state: &mut State) -> Option<Box<Session>> {
+    state.in_use += 1;
     state.idle.pop()
 }

@@ -3,12 +3,12 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockWriteGuard};
 
-use super::anchor::Anchor;
-use super::blueprint::{Blueprint, Role};
+use super::connection_config::{ConnectionConfig, Role};
 use super::error::{engine_error, sql_error};
 use super::file_watch::{FileWatch, wal_of};
 use super::integrity::report::Checks;
 use super::options::{JournalMode, Writes};
+use super::read_lock_holder::ReadLockHolder;
 use super::replicated::progress::Progress;
 use super::session::Session;
 use super::watch::Cancel;
@@ -16,17 +16,17 @@ use super::writer::queue::{Job, Queue, Task};
 use crate::model::Error;
 
 /// What the writer shares with the rest of the database.
-pub(crate) struct Shared {
-    pub(crate) blueprint: Arc<Blueprint>,
+pub(crate) struct SharedState {
+    pub(crate) config: Arc<ConnectionConfig>,
     pub(crate) queue: Queue,
     pub(crate) counters: Counters,
     /// Why no more writes are taken.
     poison: Mutex<Option<Arc<str>>>,
     /// Held by the writer while it writes and by readers while they read, where SQLite's own locks would make them
     /// poll for each other: with a rollback journal.
-    pub(crate) gate: RwLock<()>,
+    pub(crate) rollback_lock: RwLock<()>,
     /// Spares short reads the system calls for their lock.
-    pub(crate) anchor: Arc<Anchor>,
+    pub(crate) read_lock_holder: Arc<ReadLockHolder>,
     /// Set when what runs for the log has to end, because the process does.
     pub(crate) interrupted: Cancel,
     /// How far the database is in the log that it applies.
@@ -51,17 +51,17 @@ pub(crate) struct Counters {
     pub(crate) batches_read: AtomicU64,
 }
 
-impl Shared {
-    pub(crate) fn new(blueprint: Arc<Blueprint>) -> Self {
-        let queue = Queue::new(blueprint.options.write_queue_len_max);
-        let anchor = Anchor::new(blueprint.clone());
-        Shared {
-            blueprint,
+impl SharedState {
+    pub(crate) fn new(config: Arc<ConnectionConfig>) -> Self {
+        let queue = Queue::new(config.options.write_queue_len_max);
+        let read_lock_holder = ReadLockHolder::new(config.clone());
+        SharedState {
+            config,
             queue,
-            anchor,
+            read_lock_holder,
             counters: Counters::default(),
             poison: Mutex::default(),
-            gate: RwLock::default(),
+            rollback_lock: RwLock::default(),
             interrupted: Cancel::default(),
             progress: Mutex::default(),
             waits_for: Mutex::default(),
@@ -91,7 +91,7 @@ impl Shared {
     }
 
     /// The index of the last entry in which a failure of this node alone became a result; 0 if none did.
-    pub(crate) fn decision(&self) -> u64 {
+    pub(crate) fn decision_index(&self) -> u64 {
         self.decision.load(Ordering::Relaxed)
     }
 
@@ -105,7 +105,7 @@ impl Shared {
     }
 
     /// The last entry that has been applied whole, and how many pieces of work and steps of the entry after it have been.
-    pub(crate) fn place(&self) -> (u64, u32, u32) {
+    pub(crate) fn applied_position(&self) -> (u64, u32, u32) {
         let progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
         (progress.index, progress.works, progress.steps)
     }
@@ -116,8 +116,8 @@ impl Shared {
 
     /// Remembers the files of the database, which is open by now. Files of another VFS are not the file system's.
     pub(crate) fn watch_files(&self) {
-        let options = &self.blueprint.options;
-        let Some(file) = self.blueprint.file().filter(|_| options.vfs.is_none() && !options.read_only) else { return };
+        let options = &self.config.options;
+        let Some(file) = self.config.file().filter(|_| options.vfs.is_none() && !options.read_only) else { return };
         // In WAL mode the log stays as long as a connection is open.
         let wal = (options.journal_mode == JournalMode::Wal).then(|| wal_of(file));
         self.files.remember(std::iter::once(file.clone()).chain(wal));
@@ -131,7 +131,7 @@ impl Shared {
     /// The size of the database's pages, in bytes.
     pub(crate) fn page_size(&self) -> Result<u32, Error> {
         let failed = |error| engine_error("read page size", error);
-        let session = Session::open(&self.blueprint, Role::Reader).map_err(failed)?;
+        let session = Session::open(&self.config, Role::Reader).map_err(failed)?;
         let size = session.connection().query_row("PRAGMA page_size", [], |row| row.get(0));
         size.map_err(|error| failed(sql_error(error)))
     }
@@ -145,7 +145,7 @@ impl Shared {
 
     /// Hands a batch to the writer. Its caller is told if there is no room.
     pub(crate) fn submit(&self, job: Box<Job>) {
-        if self.blueprint.options.writes == Writes::Log {
+        if self.config.options.writes == Writes::Log {
             return job.answer(Err(Error::Unsupported("this database is written through its log only".into())));
         }
         if let Some(why) = self.poisoned() {
@@ -157,12 +157,12 @@ impl Shared {
     }
 
     /// What to tell somebody whose reply will never come.
-    pub(crate) fn gone(&self) -> Error {
+    pub(crate) fn closed_error(&self) -> Error {
         self.poisoned().map_or(Error::Closed, Error::Poisoned)
     }
 
-    pub(crate) fn close_gate(&self) -> Option<RwLockWriteGuard<'_, ()>> {
-        let needed = !self.blueprint.snapshots();
-        needed.then(|| self.gate.write().unwrap_or_else(PoisonError::into_inner))
+    pub(crate) fn lock_exclusive(&self) -> Option<RwLockWriteGuard<'_, ()>> {
+        let needed = !self.config.snapshots();
+        needed.then(|| self.rollback_lock.write().unwrap_or_else(PoisonError::into_inner))
     }
 }

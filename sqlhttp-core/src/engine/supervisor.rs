@@ -48,7 +48,7 @@ pub(crate) fn register(supervised: Weak<dyn Supervised>) {
 }
 
 /// Wakes the supervisor if it sleeps. Called after work has been made visible to [`Supervised::supervise`].
-pub(crate) fn notice() {
+pub(crate) fn wake() {
     // Pairs with the fence in `sleep`: either this thread sees that the supervisor sleeps, or the supervisor sees the work.
     fence(Ordering::SeqCst);
     if ASLEEP.load(Ordering::Relaxed) && ASLEEP.swap(false, Ordering::SeqCst) {

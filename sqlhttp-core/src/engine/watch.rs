@@ -21,7 +21,7 @@ pub(crate) const STEPS_PER_CALL: i32 = 1000;
 /// How many steps the program of a trigger counts for, beside those that the progress handler sees when all have ended.
 const STEPS_PER_PROGRAM: u64 = 50;
 /// After so many programs of triggers the watch looks at the clock.
-const PROGRAMS_PER_LOOK: u32 = 64;
+const PROGRAMS_PER_CHECK: u32 = 64;
 
 /// How many steps a function's work on a megabyte counts for.
 const STEPS_PER_MEGABYTE: u64 = 100_000;
@@ -73,11 +73,11 @@ pub(crate) enum StopReason {
     /// It took more steps, or more time, than it may take on this thread.
     Budget,
     /// It took longer than a member of a group may.
-    Company,
+    GroupTime,
     /// It took more steps than its entry of the log allows.
     Steps,
     /// Virtual tables took far more steps for it than its entry allows.
-    Fuse,
+    NodeLimit,
 }
 
 /// What to tell somebody whose batch was interrupted.
@@ -86,9 +86,11 @@ pub(crate) fn stop_error(reason: StopReason) -> Error {
         StopReason::Deadline => Error::Timeout,
         StopReason::Turn => Error::Overloaded("the write had to wait for longer than its timeout"),
         // Nobody listens any more.
-        StopReason::Cancelled | StopReason::Budget | StopReason::Company | StopReason::Steps | StopReason::Fuse => {
-            Error::Closed
-        }
+        StopReason::Cancelled
+        | StopReason::Budget
+        | StopReason::GroupTime
+        | StopReason::Steps
+        | StopReason::NodeLimit => Error::Closed,
     }
 }
 
@@ -99,18 +101,27 @@ pub(crate) struct Limits {
     pub(crate) deadline: Deadline,
     /// Calls of the progress handler that are left. `Some` marks a run on a caller's own thread, which the supervisor
     /// also ends after some milliseconds.
-    pub(crate) calls: Option<u32>,
-    /// Steps of the virtual machine that are left, if they are limited: see [`super::steps`].
-    pub(crate) steps: Option<u64>,
-    /// Steps of all statements, those of virtual tables included, that are left. They differ between nodes, so using them
-    /// up is a failure of this node alone.
-    pub(crate) fuse: Option<u64>,
+    pub(crate) inline_calls: Option<u32>,
     /// When the run has to leave the transaction that it shares. The writer then starts it again in a transaction of its own.
-    pub(crate) alone_at: Option<Instant>,
-    /// When the run ends in any case, as a failure of this node alone.
-    pub(crate) fuse_at: Option<Instant>,
-    /// The same for a statement that works on whole tables.
-    pub(crate) fuse_of_tables_at: Option<Instant>,
+    pub(crate) leave_group_at: Option<Instant>,
+    /// The limits of a write of a log.
+    pub(crate) log: LogLimits,
+}
+
+/// The limits of a write of a log.
+///
+/// `steps` is the limit that every node applies alike. The others depend on this node (its clock, the caches of its virtual
+/// tables), so exceeding one is a failure of this node alone.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct LogLimits {
+    /// Steps of the virtual machine that are left: see [`super::sqlite::steps`].
+    pub(crate) steps: Option<u64>,
+    /// Steps of all statements that are left, those that virtual tables run included.
+    pub(crate) all_steps: Option<u64>,
+    /// When the run ends in any case.
+    pub(crate) end_at: Option<Instant>,
+    /// When a statement that works on whole tables ends in any case.
+    pub(crate) end_table_work_at: Option<Instant>,
 }
 
 impl Limits {
@@ -147,20 +158,20 @@ struct State {
 
 /// The state of a connection that the supervisor reads, and its interrupt handle.
 #[derive(Default)]
-pub(crate) struct Slot {
+pub(crate) struct WatchedConnection {
     state: Mutex<State>,
     handle: OnceLock<InterruptHandle>,
     /// The run has to end: SQLite gets no more memory for it.
     stop: Arc<AtomicBool>,
 }
 
-impl std::fmt::Debug for Slot {
+impl std::fmt::Debug for WatchedConnection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Slot").field("state", &self.state).finish_non_exhaustive()
     }
 }
 
-impl Slot {
+impl WatchedConnection {
     fn with<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {
         f(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -175,11 +186,12 @@ impl Slot {
                 return active;
             }
             state.scans += 1;
-            let over_budget = state.limits.calls.is_some() && state.scans > BUDGET_SCANS;
+            let over_budget = state.limits.inline_calls.is_some() && state.scans > BUDGET_SCANS;
             let is_past = |moment: Option<Instant>| moment.is_some_and(|moment| Instant::now() >= moment);
-            let (alone, fuse) = (is_past(state.limits.alone_at), is_past(state.limits.fuse_at));
+            let (leave_group, end) = (is_past(state.limits.leave_group_at), is_past(state.limits.log.end_at));
             let reason = state.limits.exceeded().or(over_budget.then_some(StopReason::Budget));
-            let reason = reason.or(alone.then_some(StopReason::Company)).or(fuse.then_some(StopReason::Fuse));
+            let reason =
+                reason.or(leave_group.then_some(StopReason::GroupTime)).or(end.then_some(StopReason::NodeLimit));
             if let (Some(reason), Some(handle)) = (reason, self.handle.get()) {
                 state.stopped.get_or_insert(reason);
                 state.interrupted = true;
@@ -189,13 +201,6 @@ impl Slot {
             active
         })
     }
-}
-
-/// The steps that were left when counting was suspended.
-pub(crate) struct Suspended {
-    steps: Option<u64>,
-    fuse: Option<u64>,
-    fuse_at: Option<Instant>,
 }
 
 /// How a run ended, as far as its watch knows.
@@ -209,11 +214,11 @@ pub(crate) struct Ended {
 
 /// The limits of the current run on a connection.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Watch(Arc<Slot>);
+pub(crate) struct Watch(Arc<WatchedConnection>);
 
 impl Watch {
     /// Lets the supervisor interrupt the connection. Called once, when the connection has been opened.
-    pub(crate) fn attach(&self, handle: InterruptHandle) -> &Arc<Slot> {
+    pub(crate) fn attach(&self, handle: InterruptHandle) -> &Arc<WatchedConnection> {
         // A second handle would be one of the same connection.
         let _ = self.0.handle.set(handle);
         &self.0
@@ -225,7 +230,7 @@ impl Watch {
             *state = State { limits, running: true, begun: true, ..State::default() };
             self.0.stop.store(false, Ordering::Relaxed);
         });
-        supervisor::notice();
+        supervisor::wake();
     }
 
     /// The flag that is set when the run has to end.
@@ -250,7 +255,7 @@ impl Watch {
     /// Counts the work of a function that has looked at about a megabyte. Returns whether the function has to stop.
     pub(crate) fn count_work(&self) -> bool {
         self.0.with(|state| {
-            if let Some(left) = &mut state.limits.steps {
+            if let Some(left) = &mut state.limits.log.steps {
                 *left = left.saturating_sub(STEPS_PER_MEGABYTE);
                 if *left == 0 {
                     state.stopped.get_or_insert(StopReason::Steps);
@@ -262,45 +267,41 @@ impl Watch {
     }
 
     /// Whether the steps of the current run are limited.
-    pub(crate) fn counts_steps(&self) -> bool {
-        self.0.with(|state| state.limits.steps.is_some())
+    pub(crate) fn limits_steps(&self) -> bool {
+        self.0.with(|state| state.limits.log.steps.is_some())
     }
 
     /// Ends the run as if its steps were used up. Returns the steps that were left.
     pub(crate) fn exhaust_steps(&self) {
         self.0.with(|state| {
-            state.limits.steps = Some(0);
+            state.limits.log.steps = Some(0);
             state.stopped = Some(StopReason::Steps);
         });
     }
 
     /// Counts no steps until the answer is given back to [`Watch::resume_steps`].
-    pub(crate) fn suspend_steps(&self) -> Suspended {
+    pub(crate) fn suspend_steps(&self) -> LogLimits {
         self.0.with(|state| {
-            let Limits { steps, fuse, fuse_at, fuse_of_tables_at, .. } = &mut state.limits;
-            let fuse_at = std::mem::replace(fuse_at, *fuse_of_tables_at);
-            Suspended { steps: steps.take(), fuse: fuse.take(), fuse_at }
+            let end_at = state.limits.log.end_table_work_at;
+            std::mem::replace(&mut state.limits.log, LogLimits { end_at, ..LogLimits::default() })
         })
     }
 
-    pub(crate) fn resume_steps(&self, left: Suspended) {
-        self.0.with(|state| {
-            let Suspended { steps, fuse, fuse_at } = left;
-            (state.limits.steps, state.limits.fuse, state.limits.fuse_at) = (steps, fuse, fuse_at);
-        });
+    pub(crate) fn resume_steps(&self, limits: LogLimits) {
+        self.0.with(|state| state.limits.log = limits);
     }
 
     /// Counts a program of a trigger that begins. Returns whether the statement has to end.
     pub(crate) fn count_program(&self) -> bool {
         self.0.with(|state| {
             state.programs = state.programs.wrapping_add(1);
-            if let Some(left) = &mut state.limits.steps {
+            if let Some(left) = &mut state.limits.log.steps {
                 *left = left.saturating_sub(STEPS_PER_PROGRAM);
                 if *left == 0 {
                     state.stopped.get_or_insert(StopReason::Steps);
                 }
             }
-            if state.programs.is_multiple_of(PROGRAMS_PER_LOOK) {
+            if state.programs.is_multiple_of(PROGRAMS_PER_CHECK) {
                 state.stopped = state.stopped.or_else(|| state.limits.exceeded());
             }
             state.stopped.is_some()
@@ -308,22 +309,22 @@ impl Watch {
     }
 
     /// Whether to stop: the progress handler's question.
-    pub(crate) fn tick(&self) -> bool {
+    pub(crate) fn should_stop(&self) -> bool {
         let counts = steps::is_outermost();
         self.0.with(|state| {
-            if let (Some(left), true) = (&mut state.limits.steps, counts) {
+            if let (Some(left), true) = (&mut state.limits.log.steps, counts) {
                 *left = left.saturating_sub(STEPS_PER_CALL as u64);
                 if *left == 0 {
                     state.stopped.get_or_insert(StopReason::Steps);
                 }
             }
-            if let Some(left) = &mut state.limits.fuse {
+            if let Some(left) = &mut state.limits.log.all_steps {
                 *left = left.saturating_sub(STEPS_PER_CALL as u64);
                 if *left == 0 {
-                    state.stopped.get_or_insert(StopReason::Fuse);
+                    state.stopped.get_or_insert(StopReason::NodeLimit);
                 }
             }
-            let reason = match state.limits.calls.as_mut() {
+            let reason = match state.limits.inline_calls.as_mut() {
                 Some(0) => Some(StopReason::Budget),
                 Some(calls) => {
                     *calls -= 1;
@@ -356,10 +357,17 @@ mod tests {
         let (_connection, watch) = watch();
         let past = Some(Instant::now());
         for (limits, reason) in [
-            (Limits { fuse_at: past, ..Limits::default() }, StopReason::Fuse),
-            (Limits { alone_at: past, ..Limits::default() }, StopReason::Company),
             (
-                Limits { deadline: Deadline::at(Instant::now()), fuse_at: past, ..Limits::default() },
+                Limits { log: LogLimits { end_at: past, ..LogLimits::default() }, ..Limits::default() },
+                StopReason::NodeLimit,
+            ),
+            (Limits { leave_group_at: past, ..Limits::default() }, StopReason::GroupTime),
+            (
+                Limits {
+                    deadline: Deadline::at(Instant::now()),
+                    log: LogLimits { end_at: past, ..LogLimits::default() },
+                    ..Limits::default()
+                },
                 StopReason::Deadline,
             ),
         ] {
@@ -371,14 +379,17 @@ mod tests {
     }
 
     #[test]
-    fn work_on_whole_tables_has_no_fuse() {
+    fn work_on_whole_tables_has_no_end() {
         let (_connection, watch) = watch();
-        watch.begin(Limits { fuse_at: Some(Instant::now()), steps: Some(1), ..Limits::default() });
+        watch.begin(Limits {
+            log: LogLimits { end_at: Some(Instant::now()), steps: Some(1), ..LogLimits::default() },
+            ..Limits::default()
+        });
         let left = watch.suspend_steps();
         watch.0.supervise();
-        assert!(!watch.tick() && !watch.count_program());
+        assert!(!watch.should_stop() && !watch.count_program());
         watch.resume_steps(left);
         watch.0.supervise();
-        assert_eq!(watch.stopped(), Some(StopReason::Fuse));
+        assert_eq!(watch.stopped(), Some(StopReason::NodeLimit));
     }
 }

@@ -139,7 +139,7 @@ impl Machine {
         entries: &[EntryResponder<TypeConfig>],
         started: Instant,
     ) -> Result<Vec<Vec<Outcome>>, Error> {
-        let mut applying = pin!(self.database.apply_and_tell(translated, tell));
+        let mut applying = pin!(self.database.apply_and_notify(translated, tell));
         let mut reported = started;
         loop {
             if let Some(applied) = self.ticks.unless_next(&mut applying).await {
@@ -160,7 +160,7 @@ impl Machine {
     async fn work(&self, index: u64, number: usize, work: &Work) -> io::Result<LogWork> {
         Ok(match work {
             Work::Batch { batch, alone, steps_max } => {
-                LogWork::Batch { batch: batch.clone(), alone: *alone, steps_max: *steps_max }
+                LogWork::Batch { batch: batch.clone(), exclusive: *alone, steps_max: *steps_max }
             }
             Work::Barrier => LogWork::Barrier,
             Work::Replace(bytes) => {

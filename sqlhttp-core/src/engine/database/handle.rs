@@ -7,16 +7,16 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 
 use crate::engine::background::{block_on, spawn};
-use crate::engine::blueprint::{Blueprint, Role};
-use crate::engine::classify::{Kind, refused};
+use crate::engine::classify::{BatchKind, refused};
+use crate::engine::connection_config::{ConnectionConfig, Role};
 use crate::engine::error::engine_error;
-use crate::engine::inline::{Access, Inline, InlineRuns};
+use crate::engine::inline::{Access, InlineResult, InlineRunner};
 use crate::engine::options::{Location, Options, Writes};
 use crate::engine::readers::{ReadJob, Readers};
 use crate::engine::replicated::progress;
 use crate::engine::session::Session;
 use crate::engine::sessions::Sessions;
-use crate::engine::shared::Shared;
+use crate::engine::shared::SharedState;
 use crate::engine::stamps;
 use crate::engine::supervisor::{self, Supervised};
 use crate::engine::watch::{Cancel, CancelOnDrop, Limits};
@@ -28,7 +28,8 @@ use crate::model::{Answer, Backend, Batch, BoxFuture, Deadline, Error, Outcome, 
 /// (<https://sqlite.org/wal.html#walresetbug>).
 const SQLITE_VERSION_MIN: i32 = 3_051_003;
 
-const FOREIGN: &str = "there is content that no log has written; move the file away, and load it once there is a log";
+const CONTENT_WITHOUT_LOG: &str =
+    "there is content that no log has written; move the file away, and load it once there is a log";
 
 /// The version of SQLite that is linked ("3.54.1").
 pub fn sqlite_version() -> &'static str {
@@ -44,9 +45,9 @@ pub struct Database {
 }
 
 pub(super) struct Inner {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<SharedState>,
     pub(super) sessions: Arc<Sessions>,
-    inline: InlineRuns,
+    inline: InlineRunner,
     pub(super) readers: Arc<Readers>,
     /// Registered with the supervisor as long as this lives.
     _supervision: Arc<Supervision>,
@@ -56,14 +57,14 @@ pub(super) struct Inner {
 
 /// The parts of a database that the supervisor looks after.
 struct Supervision {
-    shared: Arc<Shared>,
+    shared: Arc<SharedState>,
     readers: Arc<Readers>,
 }
 
 impl Supervised for Supervision {
     fn supervise(&self, now: Instant) -> bool {
         // All three, whatever the first one answers.
-        let ran = self.shared.blueprint.supervise();
+        let ran = self.shared.config.supervise();
         let reads_wait = self.readers.supervise(now);
         let writes_wait = self.shared.queue.supervise();
         ran || reads_wait || writes_wait
@@ -78,14 +79,14 @@ pub struct Classified {
     /// Some statement of it writes.
     pub writes: bool,
     /// It writes, and must not share its transaction with other batches.
-    pub alone: bool,
+    pub exclusive: bool,
     /// Its outcome, if it must not run at all.
     pub refused: Option<Outcome>,
 }
 
 impl std::fmt::Debug for Database {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Database").field("file", &self.inner.shared.blueprint.file()).finish_non_exhaustive()
+        f.debug_struct("Database").field("file", &self.inner.shared.config.file()).finish_non_exhaustive()
     }
 }
 
@@ -104,28 +105,28 @@ impl Database {
             )));
         }
         let read_only = options.read_only;
-        let shared = Arc::new(Shared::new(Arc::new(Blueprint::new(location.into(), options))));
+        let shared = Arc::new(SharedState::new(Arc::new(ConnectionConfig::new(location.into(), options))));
         let opened = |error| engine_error("open database", error);
         // A read-only database needs a writer's connection too, for a moment: to create the file, or to recover it.
-        let session = match Session::open(&shared.blueprint, Role::Writer) {
-            Err(_) if read_only && shared.blueprint.file().is_some_and(|file| file.exists()) => None,
+        let session = match Session::open(&shared.config, Role::Writer) {
+            Err(_) if read_only && shared.config.file().is_some_and(|file| file.exists()) => None,
             session => Some(session.map_err(opened)?),
         };
         let mut session = session;
-        if let Some(session) = session.as_mut().filter(|_| !read_only && shared.blueprint.file().is_some())
-            && let Err(error) = session.cut_log_tail(&shared.blueprint)
+        if let Some(session) = session.as_mut().filter(|_| !read_only && shared.config.file().is_some())
+            && let Err(error) = session.cut_log_tail(&shared.config)
         {
             tracing::debug!(%error, "the write-ahead log keeps what was never committed");
         }
-        if shared.blueprint.options.writes == Writes::Log {
+        if shared.config.options.writes == Writes::Log {
             let Some(session) = &mut session else { return Err(Error::ReadOnly) };
             let progress = session.as_owner(|connection| progress::open(connection)).map_err(opened)?;
-            shared.set_progress(progress.ok_or_else(|| Error::Unsupported(FOREIGN.to_owned()))?);
+            shared.set_progress(progress.ok_or_else(|| Error::Unsupported(CONTENT_WITHOUT_LOG.to_owned()))?);
         }
         shared.watch_files();
-        let sessions = Sessions::open(shared.blueprint.clone()).map_err(opened)?;
+        let sessions = Sessions::open(shared.config.clone()).map_err(opened)?;
         let readers = Readers::new(shared.clone(), sessions.clone());
-        let inline = InlineRuns::new(shared.clone(), sessions.clone());
+        let inline = InlineRunner::new(shared.clone(), sessions.clone());
         let writer = match session {
             Some(session) if !read_only => Some(start_writer(session, &shared)?),
             _ => None,
@@ -164,12 +165,12 @@ impl Database {
             Some(kind) => (batch, kind),
             None => self.inner.readers.classify(batch).await?,
         };
-        let (writes, alone) = match kind {
-            Kind::Write { alone } => (true, alone),
-            Kind::Read | Kind::Unknown | Kind::Refused => (false, false),
+        let (writes, exclusive) = match kind {
+            BatchKind::Write { exclusive } => (true, exclusive),
+            BatchKind::Read | BatchKind::Undecided | BatchKind::Refused => (false, false),
         };
-        let refused = (kind == Kind::Refused).then(refused);
-        Ok(Classified { batch, writes, alone, refused })
+        let refused = (kind == BatchKind::Refused).then(refused);
+        Ok(Classified { batch, writes, exclusive, refused })
     }
 
     /// [`Database::classify`] for a thread that may block.
@@ -198,34 +199,34 @@ impl Database {
 
     #[cfg(test)]
     pub(in crate::engine) fn memory_name(&self) -> Option<&str> {
-        self.inner.shared.blueprint.memory_name()
+        self.inner.shared.config.memory_name()
     }
 
     #[cfg(test)]
-    pub(in crate::engine) fn anchor(&self) -> &Arc<crate::engine::anchor::Anchor> {
-        &self.inner.shared.anchor
+    pub(in crate::engine) fn read_lock_holder(&self) -> &Arc<crate::engine::read_lock_holder::ReadLockHolder> {
+        &self.inner.shared.read_lock_holder
     }
 
     /// Decides where a batch runs, and runs it there.
     async fn run(&self, mut batch: Batch, access: Access, deadline: Deadline) -> Result<Answer, Error> {
         let stamp = batch.stamp.take().unwrap_or_else(stamps::new);
-        let access = if self.inner.shared.blueprint.options.read_only { Access::ReadOnly } else { access };
-        let write_alone = match self.inner.inline.run(&batch, stamp, access) {
-            Inline::Done(outcome) => return Ok(Answer::Whole(outcome)),
-            Inline::Write { alone } => Some(alone),
-            Inline::Later => None,
+        let access = if self.inner.shared.config.options.read_only { Access::ReadOnly } else { access };
+        let exclusive_write = match self.inner.inline.run(&batch, stamp, access) {
+            InlineResult::Done(outcome) => return Ok(Answer::Whole(outcome)),
+            InlineResult::Write { exclusive } => Some(exclusive),
+            InlineResult::Deferred => None,
         };
         let cancel = Cancel::default();
         let mut guard = CancelOnDrop(Some(cancel.clone()));
         let (reply, answer) = oneshot::channel();
-        if let Some(alone) = write_alone {
+        if let Some(exclusive) = exclusive_write {
             let limits = Limits { cancel: Some(cancel), deadline: deadline.of_writes(), ..Limits::default() };
-            self.inner.shared.submit(Box::new(Job { batch, stamp, limits, alone, reply }));
+            self.inner.shared.submit(Box::new(Job { batch, stamp, limits, exclusive, reply }));
         } else {
             let job = ReadJob { batch, stamp, access, deadline, cancel, reply };
             self.inner.readers.submit_read(job)?;
         }
-        let result = answer.await.unwrap_or_else(|_| Err(self.inner.shared.gone()));
+        let result = answer.await.unwrap_or_else(|_| Err(self.inner.shared.closed_error()));
         // From here on the stream of parts, if there is one, tells when nobody listens.
         guard.disarm();
         result
@@ -233,7 +234,7 @@ impl Database {
 
     pub(super) async fn ask_writer<T>(&self, task: impl FnOnce(oneshot::Sender<T>) -> OwnerTask) -> Result<T, Error> {
         let shared = &self.inner.shared;
-        if shared.blueprint.options.read_only {
+        if shared.config.options.read_only {
             return Err(Error::ReadOnly);
         }
         if let Some(why) = shared.poisoned() {
@@ -241,7 +242,7 @@ impl Database {
         }
         let (reply, answer) = oneshot::channel();
         shared.queue.push(Task::Owner(task(reply))).map_err(|(error, _)| error)?;
-        answer.await.map_err(|_| shared.gone())
+        answer.await.map_err(|_| shared.closed_error())
     }
 }
 
@@ -265,7 +266,7 @@ impl Inner {
             // It catches its panics, so there is nothing to learn from the result.
             let _ = writer.join();
         }
-        self.shared.anchor.close();
+        self.shared.read_lock_holder.close();
     }
 }
 
@@ -275,7 +276,7 @@ impl Drop for Inner {
     }
 }
 
-fn start_writer(session: Session, shared: &Arc<Shared>) -> Result<JoinHandle<()>, Error> {
+fn start_writer(session: Session, shared: &Arc<SharedState>) -> Result<JoinHandle<()>, Error> {
     let for_thread = shared.clone();
     spawn("sqlhttp-writer", move || thread::run(session, &for_thread))
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::handle::Database;
-use crate::engine::background::spawn_yielding;
+use crate::engine::background::spawn_low_priority;
 use crate::engine::backup;
 use crate::engine::integrity::live;
 use crate::engine::integrity::report::{CheckOptions, IntegrityReport};
@@ -57,14 +57,14 @@ impl Database {
 
     /// Runs a VACUUM INTO beside the writer; `None` if it is another statement.
     async fn vacuum_into(&self, sql: &str) -> Result<Option<Result<(), SqlError>>, Error> {
-        if !self.inner.shared.blueprint.snapshots() || !backup::is_vacuum(&self.inner.sessions, sql) {
+        if !self.inner.shared.config.snapshots() || !backup::is_vacuum(&self.inner.sessions, sql) {
             return Ok(None);
         }
         let (reply, answer) = oneshot::channel();
         let (shared, sql) = (self.inner.shared.clone(), sql.to_owned());
         // Somebody who has gone away needs no answer.
-        spawn_yielding("sqlhttp-vacuum", move || drop(reply.send(backup::vacuum_into(&shared, &sql))))?;
-        answer.await.map_err(|_| self.inner.shared.gone())
+        spawn_low_priority("sqlhttp-vacuum", move || drop(reply.send(backup::vacuum_into(&shared, &sql))))?;
+        answer.await.map_err(|_| self.inner.shared.closed_error())
     }
 
     /// Rebuilds the file (`VACUUM`). Writers wait, readers do not.
@@ -97,7 +97,7 @@ impl Database {
         let cancel = Cancel::default();
         let mut guard = CancelOnDrop(Some(cancel.clone()));
         backup::spawn(self.inner.shared.clone(), to.to_owned(), cancel, reply)?;
-        let result = answer.await.map_err(|_| self.inner.shared.gone())?;
+        let result = answer.await.map_err(|_| self.inner.shared.closed_error())?;
         guard.disarm();
         result
     }
@@ -117,7 +117,7 @@ impl Database {
         let cancel = Cancel::default();
         let mut guard = CancelOnDrop(Some(cancel.clone()));
         live::spawn(self.inner.shared.clone(), self.inner.sessions.clone(), options, cancel, reply)?;
-        let result = answer.await.map_err(|_| self.inner.shared.gone())?;
+        let result = answer.await.map_err(|_| self.inner.shared.closed_error())?;
         guard.disarm();
         result
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::handle::Database;
-use crate::engine::background::{spawn, spawn_yielding};
+use crate::engine::background::{spawn, spawn_low_priority};
 use crate::engine::error::{engine_error, sql_error};
 use crate::engine::options::Writes;
 use crate::engine::replicated::entry::{LogEntry, OnApplied};
@@ -26,7 +26,7 @@ impl Database {
     /// [`Error::Poisoned`] and others: something that only this node has met (its disk, its memory). Nothing of what
     /// was not committed before has been applied, and nothing will be.
     pub async fn apply(&self, entries: Vec<LogEntry>) -> Result<Vec<Vec<Outcome>>, Error> {
-        self.apply_and_tell(entries, Vec::new()).await
+        self.apply_and_notify(entries, Vec::new()).await
     }
 
     /// The same, and what comes of an entry is told at once to whoever stands at its place in the second list; then the
@@ -34,21 +34,21 @@ impl Database {
     ///
     /// # Errors
     /// As [`Database::apply`]. Some may have been told before.
-    pub async fn apply_and_tell(
+    pub async fn apply_and_notify(
         &self,
         entries: Vec<LogEntry>,
-        tell: Vec<Option<OnApplied>>,
+        on_applied: Vec<Option<OnApplied>>,
     ) -> Result<Vec<Vec<Outcome>>, Error> {
         let shared = &self.inner.shared;
         if let Some(why) = shared.poisoned() {
             return Err(Error::Poisoned(why));
         }
-        if shared.blueprint.options.writes != Writes::Log {
+        if shared.config.options.writes != Writes::Log {
             return Err(Error::Unsupported("this database applies no log".into()));
         }
         let (reply, answer) = oneshot::channel();
-        shared.queue.push(Task::Log(Box::new(LogTask { entries, tell, reply }))).map_err(|(error, _)| error)?;
-        answer.await.map_err(|_| shared.gone())?
+        shared.queue.push(Task::Log(Box::new(LogTask { entries, on_applied, reply }))).map_err(|(error, _)| error)?;
+        answer.await.map_err(|_| shared.closed_error())?
     }
 
     /// Interrupts the entry that is being applied, because the process has to end. The database takes no more entries then;
@@ -89,7 +89,7 @@ impl Database {
         let shared = self.inner.shared.clone();
         // Somebody who has gone away needs no answer.
         spawn("sqlhttp-sync", move || drop(reply.send(sync::run(&shared))))?;
-        answer.await.map_err(|_| self.inner.shared.gone())?
+        answer.await.map_err(|_| self.inner.shared.closed_error())?
     }
 
     /// Checks that a file is a sound database and puts it into the shape that [`crate::LogWork::Replace`] and
@@ -100,12 +100,12 @@ impl Database {
     pub async fn check_image(&self, file: PathBuf) -> Result<(), Error> {
         let (reply, answer) = oneshot::channel();
         let shared = self.inner.shared.clone();
-        spawn_yielding("sqlhttp-check", move || {
+        spawn_low_priority("sqlhttp-check", move || {
             let checked = shared.page_size().and_then(|page_size| replace::check(&file, page_size));
             // Somebody who has gone away needs no answer.
             let _ = reply.send(checked);
         })?;
-        answer.await.map_err(|_| self.inner.shared.gone())?
+        answer.await.map_err(|_| self.inner.shared.closed_error())?
     }
 
     /// Replaces all content by that of a file that has been checked. Readers keep what they see; writers wait.

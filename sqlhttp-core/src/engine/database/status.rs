@@ -43,7 +43,7 @@ impl Database {
         let shared = &self.inner.shared;
         let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         let len = |suffix: &str| {
-            let path = shared.blueprint.file().map(|file| {
+            let path = shared.config.file().map(|file| {
                 let mut path = file.clone().into_os_string();
                 path.push(suffix);
                 path
@@ -61,7 +61,7 @@ impl Database {
             poisoned: shared.poisoned().map(|why| why.to_string()),
             progress: shared.progress(),
             waits_for: shared.waits_for().map(|why| why.to_string()),
-            decision_index: shared.decision(),
+            decision_index: shared.decision_index(),
             last_check: shared.checks.last(),
         }
     }

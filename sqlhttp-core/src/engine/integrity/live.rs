@@ -15,13 +15,13 @@ use tokio::sync::oneshot;
 
 use super::check::{DAMAGES_MAX, Depth, Scope, damages, is_damage};
 use super::report::{CheckOptions, IntegrityReport};
-use crate::engine::background::spawn_yielding;
-use crate::engine::blueprint::Role;
+use crate::engine::background::spawn_low_priority;
+use crate::engine::connection_config::Role;
 use crate::engine::error::{engine_error, sql_error};
 use crate::engine::file_watch::wal_of;
 use crate::engine::session::Session;
 use crate::engine::sessions::Sessions;
-use crate::engine::shared::Shared;
+use crate::engine::shared::SharedState;
 use crate::engine::sqlite::pages;
 use crate::engine::stamps;
 use crate::engine::watch::Cancel;
@@ -32,20 +32,20 @@ const WHOLE_PAGES_MAX: i64 = 65_536;
 /// By how many bytes the write-ahead log may grow during the check of a table before the pauses end.
 const WAL_GROWTH_MAX: u64 = 64 << 20;
 /// How many steps of SQLite pass between two looks at the rate: pages of a b-tree, or opcodes.
-const STEPS_PER_LOOK: i32 = 100;
+const STEPS_PER_POLL: i32 = 100;
 /// The longest pause between two looks at whether to go on.
 const PAUSE_MAX: Duration = Duration::from_millis(50);
 
 /// Starts a check on a thread of its own.
 pub(crate) fn spawn(
-    shared: Arc<Shared>,
+    shared: Arc<SharedState>,
     sessions: Arc<Sessions>,
     options: CheckOptions,
     cancel: Cancel,
     reply: oneshot::Sender<Result<IntegrityReport, Error>>,
 ) -> Result<(), Error> {
-    let running = Running::new(shared).ok_or(Error::Overloaded("an integrity check is running already"))?;
-    spawn_yielding("sqlhttp-check", move || {
+    let running = RunningGuard::new(shared).ok_or(Error::Overloaded("an integrity check is running already"))?;
+    spawn_low_priority("sqlhttp-check", move || {
         let check = Check { shared: &running.0, sessions, options, cancel };
         // The receiver may have been dropped.
         let _ = reply.send(check.run());
@@ -53,23 +53,23 @@ pub(crate) fn spawn(
 }
 
 /// While this lives, no other check of the database starts.
-struct Running(Arc<Shared>);
+struct RunningGuard(Arc<SharedState>);
 
-impl Running {
-    fn new(shared: Arc<Shared>) -> Option<Running> {
+impl RunningGuard {
+    fn new(shared: Arc<SharedState>) -> Option<RunningGuard> {
         // `then` and not `then_some`: a value made in vain would clear the flag when it is dropped.
-        (!shared.checks.running.swap(true, Ordering::AcqRel)).then(|| Running(shared))
+        (!shared.checks.running.swap(true, Ordering::AcqRel)).then(|| RunningGuard(shared))
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningGuard {
     fn drop(&mut self) {
         self.0.checks.running.store(false, Ordering::Release);
     }
 }
 
 struct Check<'a> {
-    shared: &'a Shared,
+    shared: &'a SharedState,
     sessions: Arc<Sessions>,
     options: CheckOptions,
     cancel: Cancel,
@@ -78,23 +78,23 @@ struct Check<'a> {
 impl Check<'_> {
     fn run(&self) -> Result<IntegrityReport, Error> {
         let start = Instant::now();
-        let (damages, pages_read) = match self.find() {
+        let (damages, pages_read) = match self.find_damages() {
             Err(error) if is_damage(&error) => (vec![error.message], 0),
             Err(_) if self.is_cancelled() => return Err(Error::Closed),
             found => found.map_err(|error| engine_error("check integrity", error))?,
         };
         let report = IntegrityReport { unix_ms: stamps::new().unix_ms, took: start.elapsed(), pages_read, damages };
         if !report.is_sound() {
-            let file = self.shared.blueprint.file().map(|file| file.display().to_string());
+            let file = self.shared.config.file().map(|file| file.display().to_string());
             let damages = report.damages.join("; ");
             tracing::error!(file, damages, "the database is damaged; restore it from a backup");
         }
-        self.shared.checks.keep(&report);
+        self.shared.checks.store(&report);
         Ok(report)
     }
 
-    fn find(&self) -> Result<(Vec<String>, u64), SqlError> {
-        let mut session = Session::open(&self.shared.blueprint, Role::Reader)?;
+    fn find_damages(&self) -> Result<(Vec<String>, u64), SqlError> {
+        let mut session = Session::open(&self.shared.config, Role::Reader)?;
         session.as_owner_sql(|connection| {
             let mut found = Vec::new();
             for table in self.tables(connection)? {
@@ -111,7 +111,7 @@ impl Check<'_> {
     /// The tables to check one by one; `None` in the list: all at once.
     fn tables(&self, connection: &Connection) -> Result<Vec<Option<String>>, SqlError> {
         let pages: i64 = connection.query_row("PRAGMA main.page_count", [], |row| row.get(0)).map_err(sql_error)?;
-        if pages <= WHOLE_PAGES_MAX && self.shared.blueprint.snapshots() {
+        if pages <= WHOLE_PAGES_MAX && self.shared.config.snapshots() {
             return Ok(vec![None]);
         }
         let names = "SELECT 'sqlite_schema' UNION ALL SELECT name FROM main.sqlite_schema WHERE type = 'table'";
@@ -122,17 +122,18 @@ impl Check<'_> {
 
     fn check(&self, connection: &mut Connection, table: Option<&str>) -> Result<Vec<String>, SqlError> {
         // With a rollback journal the writer waits as long as this reads, so there are no pauses.
-        let snapshots = self.shared.blueprint.snapshots();
-        let gate = (!snapshots).then(|| self.shared.gate.read().unwrap_or_else(PoisonError::into_inner));
+        let snapshots = self.shared.config.snapshots();
+        let rollback_lock =
+            (!snapshots).then(|| self.shared.rollback_lock.read().unwrap_or_else(PoisonError::into_inner));
         let rate = self.options.pages_per_second.filter(|_| snapshots);
         let (cancel, sessions) = (self.cancel.clone(), self.sessions.clone());
         let is_cancelled = move || cancel.is_set() || sessions.is_closed();
-        let wal = self.shared.blueprint.file().map(|file| wal_of(file));
-        let mut pace = Pace::new(rate, pages::read_by(connection), wal);
-        pages::on_progress(connection, STEPS_PER_LOOK, move |pages| pace.keep(pages, &is_cancelled))
+        let wal = self.shared.config.file().map(|file| wal_of(file));
+        let mut pacer = Pacer::new(rate, pages::read_by(connection), wal);
+        pages::on_progress(connection, STEPS_PER_POLL, move |pages| pacer.wait(pages, &is_cancelled))
             .map_err(sql_error)?;
         let found = damages(connection, table.map_or(Scope::Whole(Depth::Full), Scope::Table));
-        drop(gate);
+        drop(rollback_lock);
         match (found, table) {
             // It was dropped after the list was made.
             (Err(_), Some(table)) if !exists(connection, table)? => Ok(Vec::new()),
@@ -152,7 +153,7 @@ fn exists(connection: &Connection, table: &str) -> Result<bool, SqlError> {
 }
 
 /// Pauses a check that reads faster than its rate.
-struct Pace {
+struct Pacer {
     rate: Option<NonZeroU32>,
     start: Instant,
     pages_at_start: u64,
@@ -160,14 +161,14 @@ struct Pace {
     wal_bytes_max: u64,
 }
 
-impl Pace {
-    fn new(rate: Option<NonZeroU32>, pages: u64, wal: Option<PathBuf>) -> Pace {
+impl Pacer {
+    fn new(rate: Option<NonZeroU32>, pages: u64, wal: Option<PathBuf>) -> Pacer {
         let wal_bytes_max = wal_bytes(wal.as_ref()).saturating_add(WAL_GROWTH_MAX);
-        Pace { rate, start: Instant::now(), pages_at_start: pages, wal, wal_bytes_max }
+        Pacer { rate, start: Instant::now(), pages_at_start: pages, wal, wal_bytes_max }
     }
 
     /// Pauses as long as it must, and returns whether the check has to end.
-    fn keep(&mut self, pages: u64, is_cancelled: &dyn Fn() -> bool) -> bool {
+    fn wait(&mut self, pages: u64, is_cancelled: &dyn Fn() -> bool) -> bool {
         loop {
             if is_cancelled() {
                 return true;

@@ -53,7 +53,7 @@ impl Checks {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(super) fn keep(&self, report: &IntegrityReport) {
+    pub(super) fn store(&self, report: &IntegrityReport) {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(report.clone()));
     }
 }

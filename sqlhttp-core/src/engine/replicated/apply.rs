@@ -16,20 +16,20 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::entry::{Conditions, LogEntry, LogWork, OnApplied};
-use super::local::{Culprit, Local, Trouble};
-use super::piece::{Piece, Results};
+use super::node_failure::{ApplyError, Attempts, FailedStep};
 use super::progress::Progress;
+use super::work_item::{Results, WorkItem};
 use super::{replace, sync};
 use crate::engine::classify::runs_outside_transaction;
-use crate::engine::facts::Author;
 use crate::engine::options::Writes;
-use crate::engine::run::{Mode, Stop};
+use crate::engine::run::{Mode, RunError};
 use crate::engine::script::Script;
-use crate::engine::sinks::Held;
+use crate::engine::sinks::BufferedSink;
 use crate::engine::sqlite::clock::Stamped;
 use crate::engine::sqlite::full;
-use crate::engine::watch::Limits;
-use crate::engine::writer::driver::{Company, Member, ToldStep, one_step, single_step};
+use crate::engine::statement_info::Author;
+use crate::engine::watch::{Limits, LogLimits};
+use crate::engine::writer::driver::{Isolation, MemberResult, StepResult, one_step, single_step};
 use crate::engine::writer::queue::LogTask;
 use crate::engine::writer::thread::Writer;
 use crate::model::{Atomicity, Batch, Block, Ending, Error, Failure, Outcome, SqlError, Stamp, StepOutcome};
@@ -41,180 +41,182 @@ const HELD_BYTES_MAX: u64 = 64 << 20;
 /// SQLite's own limit, which held for entries of the older format.
 const VALUE_BYTES_MAX_OF_OLD_ENTRIES: u64 = 1_000_000_000;
 /// How many times the steps of its entry a statement may take together with the statements of virtual tables.
-const FUSE_FACTOR: u64 = 10;
+const ALL_STEPS_FACTOR: u64 = 10;
 /// The longest time of any write on a node without other voters, and the steps for which it gets a millisecond more.
-const FUSE_TIME_MIN: Duration = Duration::from_secs(1);
+const TIME_MIN: Duration = Duration::from_secs(1);
 /// Only the `db_timeout` of a caller leads to a shorter time than this.
-const SHORT_TIME: Duration = Duration::from_secs(600);
+const SHORT_TIMEOUT: Duration = Duration::from_secs(600);
 /// How much longer a statement that works on whole tables may take.
-const FUSE_FACTOR_OF_TABLES: u32 = 10;
+const TABLE_WORK_TIME_FACTOR: u32 = 10;
 const SLOW_STEPS_PER_MILLISECOND: u64 = 20_000;
 const BLOCK_BYTES: usize = 64 << 10;
 /// How many bytes of rows one transaction may yield before it ends, and they can be told.
 const GROUP_BYTES_MAX: usize = 8 << 20;
 
 /// What came of a piece.
-enum Came {
+enum Applied {
     /// Its outcome, if it has one.
-    Of(Option<Outcome>),
+    Done(Option<Outcome>),
     /// The transaction is gone; it has to run again, knowing more.
-    Again,
+    Retry,
 }
 
 impl Writer<'_> {
     pub(in crate::engine) fn run_log(&mut self, task: LogTask) {
-        let result = self.apply(&task.entries, task.tell);
+        let result = self.apply(&task.entries, task.on_applied);
         // The entries are applied, whether or not anybody still waits.
         let _ = task.reply.send(result);
     }
 
-    fn apply(&mut self, entries: &[LogEntry], tell: Vec<Option<OnApplied>>) -> Result<Vec<Vec<Outcome>>, Error> {
-        let mut results = Results { outcomes: vec![Vec::new(); entries.len()], tell };
+    fn apply(&mut self, entries: &[LogEntry], on_applied: Vec<Option<OnApplied>>) -> Result<Vec<Vec<Outcome>>, Error> {
+        let mut results = Results { outcomes: vec![Vec::new(); entries.len()], on_applied };
         if let Some(gap) = self.gap(entries) {
             return Err(self.give_up(&gap));
         }
-        let mut pieces = self.pieces(entries);
-        let mut local = Local::default();
-        while let Some(first) = pieces.front() {
+        let mut items = self.items(entries);
+        let mut attempts = Attempts::default();
+        while let Some(first) = items.front() {
             if let Some(why) = self.shared.poisoned() {
                 return Err(Error::Poisoned(why));
             }
             let index = first.index;
-            let left = pieces.len();
-            let applied = self.renew().map_err(Trouble::passing("open connection"));
-            match applied.and_then(|()| self.apply_some(&mut pieces, &mut results)) {
-                Ok(()) if pieces.len() < left => local = Local::default(),
+            let left = items.len();
+            let applied = self.renew_session().map_err(ApplyError::during("open connection"));
+            match applied.and_then(|()| self.apply_some(&mut items, &mut results)) {
+                Ok(()) if items.len() < left => attempts = Attempts::default(),
                 Ok(()) => {}
-                Err(trouble) => self.meet(&mut local, trouble, index, &mut pieces)?,
+                Err(failure) => self.handle_failure(&mut attempts, failure, index, &mut items)?,
             }
         }
         self.shared.set_waits_for(None);
-        self.renew_or_later();
+        self.try_renew_session();
         Ok(results.outcomes)
     }
 
     /// Applies pieces from the front, in one transaction if possible, and removes those that are applied.
-    fn apply_some(&mut self, pieces: &mut VecDeque<Piece<'_>>, results: &mut Results) -> Result<(), Trouble> {
-        let Some(first) = pieces.front_mut() else { return Ok(()) };
+    fn apply_some(&mut self, items: &mut VecDeque<WorkItem<'_>>, results: &mut Results) -> Result<(), ApplyError> {
+        let Some(first) = items.front_mut() else { return Ok(()) };
         match first.work {
             Some(LogWork::Replace(file)) => {
                 let outcome = self.apply_replacement(first, file)?;
                 results.add(first, Some(outcome));
-                pieces.pop_front();
+                items.pop_front();
                 Ok(())
             }
-            Some(LogWork::Batch { batch, .. }) if first.alone => {
+            Some(LogWork::Batch { batch, .. }) if first.exclusive => {
                 // The result of ANALYZE must not depend on what this connection has done before. Statements that were
                 // prepared with the schema before take a few steps more.
                 self.session.forget_statements();
-                self.session.forget_schema().map_err(Trouble::passing("forget schema"))?;
+                self.session.forget_schema().map_err(ApplyError::during("forget schema"))?;
                 if !self.must_be_split(batch) {
-                    return self.apply_group(pieces, results);
+                    return self.apply_group(items, results);
                 }
                 let outcome = self.apply_in_steps(first, batch)?;
                 results.add(first, Some(outcome));
-                pieces.pop_front();
+                items.pop_front();
                 Ok(())
             }
-            _ => self.apply_group(pieces, results),
+            _ => self.apply_group(items, results),
         }
     }
 
     /// Replaces all content, or only notes the place in the log if it is known that this fails.
-    fn apply_replacement(&mut self, piece: &Piece<'_>, file: &std::path::Path) -> Result<Outcome, Trouble> {
+    fn apply_replacement(&mut self, item: &WorkItem<'_>, file: &std::path::Path) -> Result<Outcome, ApplyError> {
         let mut next = self.shared.progress();
-        piece.note(&mut next);
-        let Some((_, failure)) = piece.known.first() else {
+        item.advance(&mut next);
+        let Some((_, failure)) = item.known_failures.first() else {
             full::forget();
-            self.replace_content(file, &next).map_err(Trouble::passing("replace content"))?;
+            self.replace_content(file, &next).map_err(ApplyError::during("replace content"))?;
             return Ok(Outcome::default());
         };
         self.begin_for_log()?;
         self.commit_for_log(next, 1)?;
-        self.keep_decision()?;
+        self.sync_decision()?;
         Ok(Outcome { ending: Ending::NotCommitted(failure.clone()), ..Outcome::default() })
     }
 
-    fn apply_group(&mut self, pieces: &mut VecDeque<Piece<'_>>, results: &mut Results) -> Result<(), Trouble> {
+    fn apply_group(&mut self, items: &mut VecDeque<WorkItem<'_>>, results: &mut Results) -> Result<(), ApplyError> {
         self.begin_for_log()?;
         let started = Instant::now();
         let mut next = self.shared.progress();
-        let mut done = Vec::with_capacity(pieces.len());
+        let mut done = Vec::with_capacity(items.len());
         let mut held_bytes = 0;
-        let mut decided_here = false;
-        for (position, piece) in pieces.iter_mut().enumerate() {
-            if piece.alone && !done.is_empty() {
+        let mut decided_locally = false;
+        for (position, item) in items.iter_mut().enumerate() {
+            if item.exclusive && !done.is_empty() {
                 break;
             }
-            match self.apply_piece(piece).map_err(|trouble| trouble.of_piece(position))? {
-                Came::Of(outcome) => {
+            match self.apply_item(item).map_err(|failure| failure.with_item(position))? {
+                Applied::Done(outcome) => {
                     held_bytes += outcome.as_ref().map_or(0, bytes_of);
                     done.push(outcome);
                 }
-                Came::Again => return self.roll_back(),
+                Applied::Retry => return self.roll_back(),
             }
-            piece.note(&mut next);
-            decided_here |= piece.decided_here;
-            if piece.alone || started.elapsed() >= GROUP_TIME_MAX || held_bytes >= GROUP_BYTES_MAX {
+            item.advance(&mut next);
+            decided_locally |= item.decided_locally;
+            if item.exclusive || started.elapsed() >= GROUP_TIME_MAX || held_bytes >= GROUP_BYTES_MAX {
                 break;
             }
         }
         self.commit_for_log(next, done.len())?;
-        if decided_here {
-            self.keep_decision()?;
+        if decided_locally {
+            self.sync_decision()?;
         }
-        for (piece, outcome) in pieces.drain(..done.len()).zip(done) {
-            results.add(&piece, outcome);
+        for (item, outcome) in items.drain(..done.len()).zip(done) {
+            results.add(&item, outcome);
         }
         Ok(())
     }
 
     /// Makes durable that a step has failed on this node only, before its caller learns of it: after a power cut a replay
     /// could let it succeed.
-    fn keep_decision(&mut self) -> Result<(), Trouble> {
-        let synced = sync::run(self.shared).map_err(Trouble::Final)?;
+    fn sync_decision(&mut self) -> Result<(), ApplyError> {
+        let synced = sync::run(self.shared).map_err(ApplyError::Final)?;
         self.shared.note_decision(synced.index);
         Ok(())
     }
 
-    fn apply_piece(&mut self, piece: &mut Piece<'_>) -> Result<Came, Trouble> {
-        let (batch, steps_max) = match piece.work {
+    fn apply_item(&mut self, item: &mut WorkItem<'_>) -> Result<Applied, ApplyError> {
+        let (batch, steps_max) = match item.work {
             Some(LogWork::Batch { batch, steps_max, .. }) => (batch, *steps_max),
-            Some(LogWork::Barrier) => return Ok(Came::Of(Some(Outcome::default()))),
-            Some(LogWork::Membership(_) | LogWork::Replace(_)) | None => return Ok(Came::Of(None)),
+            Some(LogWork::Barrier) => return Ok(Applied::Done(Some(Outcome::default()))),
+            Some(LogWork::Membership(_) | LogWork::Replace(_)) | None => return Ok(Applied::Done(None)),
         };
-        let _stamped = self.begin_piece(piece, batch)?;
-        let company = if piece.alone { Company::Alone } else { Company::Shared };
-        match self.run_for_log(batch, company, steps_max, &piece.known, 0)? {
-            Member::Outcome(outcome) => Ok(Came::Of(Some(outcome))),
-            Member::Lost { failed: Some(failed), .. } => {
-                piece.known.push(failed);
-                piece.alone = true;
-                Ok(Came::Again)
+        let _stamped = self.begin_item(item, batch)?;
+        let isolation = if item.exclusive { Isolation::Exclusive } else { Isolation::Grouped };
+        match self.run_for_log(batch, isolation, steps_max, &item.known_failures, 0)? {
+            MemberResult::Outcome(outcome) => Ok(Applied::Done(Some(outcome))),
+            MemberResult::Lost { failed: Some(failed), .. } => {
+                item.known_failures.push(failed);
+                item.exclusive = true;
+                Ok(Applied::Retry)
             }
-            Member::Lost { own: None, failed: None } => {
+            MemberResult::Lost { error: None, failed: None } => {
                 // It marks the connection, although nobody could tell before.
-                piece.alone = true;
-                Ok(Came::Again)
+                item.exclusive = true;
+                Ok(Applied::Retry)
             }
-            Member::GivenUp(error) | Member::Lost { own: Some(error), .. } => Err(Trouble::from_error(error)),
+            MemberResult::GivenUp(error) | MemberResult::Lost { error: Some(error), .. } => {
+                Err(ApplyError::from_error(error))
+            }
         }
     }
 
     /// Prepares the session for the batch of a piece: its conditions, its time, its seed.
-    fn begin_piece(&mut self, piece: &Piece<'_>, batch: &Batch) -> Result<Stamped, Trouble> {
+    fn begin_item(&mut self, item: &WorkItem<'_>, batch: &Batch) -> Result<Stamped, ApplyError> {
         let Some(stamp) = batch.stamp else {
-            return Err(Trouble::Final(Error::Poisoned("an entry of the log has no stamp".into())));
+            return Err(ApplyError::Final(Error::Poisoned("an entry of the log has no stamp".into())));
         };
-        let options = &self.shared.blueprint.options;
-        let (foreign_keys, value_bytes_max, stamp) = match piece.conditions {
+        let options = &self.shared.config.options;
+        let (foreign_keys, value_bytes_max, stamp) = match item.conditions {
             Some(Conditions { unix_ms, foreign_keys, value_bytes_max }) => {
                 (foreign_keys, value_bytes_max, Stamp { unix_ms, ..stamp })
             }
             // It was applied without a limit when it was written.
             None => (options.foreign_keys, VALUE_BYTES_MAX_OF_OLD_ENTRIES, stamp),
         };
-        self.session.set_conditions(foreign_keys, value_bytes_max).map_err(Trouble::passing("set limits"))?;
+        self.session.set_conditions(foreign_keys, value_bytes_max).map_err(ApplyError::during("set limits"))?;
         full::forget();
         self.session.begin_batch();
         Ok(Stamped::new(stamp))
@@ -223,44 +225,45 @@ impl Writer<'_> {
     /// Only the end of this process interrupts the run; then it begins from its start when the database is opened again.
     fn limits_for_log(&self, steps_max: u64) -> Limits {
         let steps = (steps_max > 0).then_some(steps_max);
-        let fuse = steps.map(|steps| steps.saturating_mul(FUSE_FACTOR));
+        let all_steps = steps.map(|steps| steps.saturating_mul(ALL_STEPS_FACTOR));
         // Where other nodes vote, a moment of this node's clock decides nothing.
-        let longest = steps.filter(|_| self.shared.is_sole()).map(longest);
+        let time = steps.filter(|_| self.shared.is_sole()).map(time_limit);
         let after = |time: Option<Duration>| time.and_then(|time| Instant::now().checked_add(time));
-        let (fuse_at, fuse_of_tables_at) = (after(longest), after(longest.map(longest_of_tables)));
-        let cancel = Some(self.shared.interrupted.clone());
-        Limits { cancel, steps, fuse, fuse_at, fuse_of_tables_at, ..Limits::default() }
+        let (end_at, end_table_work_at) = (after(time), after(time.map(time_limit_of_table_work)));
+        let log = LogLimits { steps, all_steps, end_at, end_table_work_at };
+        Limits { cancel: Some(self.shared.interrupted.clone()), log, ..Limits::default() }
     }
 
     /// Runs a batch, or a part of one, in a savepoint. A failure that only this node has is not an outcome.
     fn run_for_log(
         &mut self,
         batch: &Batch,
-        company: Company,
+        isolation: Isolation,
         steps_max: u64,
-        known: &[(usize, Failure)],
+        known_failures: &[(usize, Failure)],
         first_step: usize,
-    ) -> Result<Member, Trouble> {
+    ) -> Result<MemberResult, ApplyError> {
         let mode = Mode {
             savepoints: true,
-            shared: true,
+            grouped: true,
             block_bytes: BLOCK_BYTES,
             rows_max: None,
-            known,
+            known_failures,
             first_step,
-            settings_hold: false,
+            settings_take_effect: false,
         };
-        let sink = Held::new(batch.steps.len(), HELD_BYTES_MAX, Stop::TooManyBytes { limit: HELD_BYTES_MAX });
-        let member = self.run_in_savepoint(self.limits_for_log(steps_max), batch, company, mode, sink);
-        let unknown = |step: &usize| known.iter().all(|(known, _)| known != step);
+        let sink =
+            BufferedSink::new(batch.steps.len(), HELD_BYTES_MAX, RunError::TooManyBytes { limit: HELD_BYTES_MAX });
+        let member = self.run_in_savepoint(self.limits_for_log(steps_max), batch, isolation, mode, sink);
+        let unknown = |step: &usize| known_failures.iter().all(|(known, _)| known != step);
         match &member {
-            Member::Outcome(outcome) => {
+            MemberResult::Outcome(outcome) => {
                 let failures = outcome.steps.iter().enumerate();
                 let failures = failures.filter_map(|(step, outcome)| Some((step, failure_of(outcome)?)));
-                self.refuse_local(failures.filter(|(step, _)| unknown(step)))?;
+                self.reject_node_failures(failures.filter(|(step, _)| unknown(step)))?;
             }
-            Member::Lost { failed: Some((step, failure)), .. } => {
-                self.refuse_local(std::iter::once((*step, failure)).filter(|(step, _)| unknown(step)))?;
+            MemberResult::Lost { failed: Some((step, failure)), .. } => {
+                self.reject_node_failures(std::iter::once((*step, failure)).filter(|(step, _)| unknown(step)))?;
             }
             _ => {}
         }
@@ -274,22 +277,22 @@ impl Writer<'_> {
     }
 
     /// Applies a batch step by step, each a transaction of its own or none.
-    fn apply_in_steps(&mut self, piece: &mut Piece<'_>, batch: &Batch) -> Result<Outcome, Trouble> {
-        let _stamped = self.begin_piece(piece, batch)?;
-        self.restore_settings(batch, piece.first_step);
-        for step in piece.first_step..batch.steps.len() {
+    fn apply_in_steps(&mut self, item: &mut WorkItem<'_>, batch: &Batch) -> Result<Outcome, ApplyError> {
+        let _stamped = self.begin_item(item, batch)?;
+        self.restore_settings(batch, item.first_step);
+        for step in item.first_step..batch.steps.len() {
             let mut next = self.shared.progress();
             if step + 1 == batch.steps.len() {
-                piece.note(&mut next);
+                item.advance(&mut next);
             } else {
-                (next.works, next.steps) = (piece.number, u32::try_from(step + 1).unwrap_or(u32::MAX));
+                (next.works, next.steps) = (item.number, u32::try_from(step + 1).unwrap_or(u32::MAX));
             }
-            let (told, facts) = self.apply_step(piece, &one_step(batch, step), step, next)?;
-            piece.partial.steps.push(told);
-            piece.partial.facts.push(facts);
-            piece.first_step = step + 1;
+            let (result, facts) = self.apply_step(item, &one_step(batch, step), step, next)?;
+            item.partial.steps.push(result);
+            item.partial.facts.push(facts);
+            item.first_step = step + 1;
         }
-        Ok(std::mem::take(&mut piece.partial))
+        Ok(std::mem::take(&mut item.partial))
     }
 
     /// Enforces foreign keys as the steps before this one have set them, if they were applied by another process.
@@ -298,7 +301,7 @@ impl Writer<'_> {
             let Some(sql) = batch.steps.get(step).and_then(|step| step.sql()) else { continue };
             let Ok(mut script) = Script::new(&mut self.session, sql, Author::Client) else { continue };
             while let Ok(Some(prepared)) = script.next(&mut self.session) {
-                let set = prepared.facts.foreign_keys;
+                let set = prepared.info.foreign_keys;
                 self.session.put_back(prepared);
                 if let Some(on) = set
                     && let Err(error) = self.session.enforce_foreign_keys(on)
@@ -311,45 +314,45 @@ impl Writer<'_> {
 
     fn apply_step(
         &mut self,
-        piece: &Piece<'_>,
+        item: &WorkItem<'_>,
         step: &Batch,
         number: usize,
         next: Progress,
-    ) -> Result<ToldStep, Trouble> {
-        let steps_max = if let Some(LogWork::Batch { steps_max, .. }) = piece.work { *steps_max } else { 0 };
+    ) -> Result<StepResult, ApplyError> {
+        let steps_max = if let Some(LogWork::Batch { steps_max, .. }) = item.work { *steps_max } else { 0 };
         // After a crash the step before this one may have been applied by another connection.
         self.session.forget_statements();
-        self.session.forget_schema().map_err(Trouble::passing("forget schema"))?;
+        self.session.forget_schema().map_err(ApplyError::during("forget schema"))?;
         // The step is the only one of its batch here.
-        let mut known: Vec<_> = piece.known.iter().filter(|(step, _)| *step == number).cloned().collect();
+        let mut known: Vec<_> = item.known_failures.iter().filter(|(step, _)| *step == number).cloned().collect();
         known.iter_mut().for_each(|(step, _)| *step = 0);
-        let whole = |trouble: Trouble| trouble.of_step(number);
+        let whole = |failure: ApplyError| failure.with_step(number);
         if known.is_empty() && runs_outside_transaction(&mut self.session, step) {
-            let told = self.run_bare(&self.limits_for_log(steps_max), step);
-            self.refuse_local(failure_of(&told.0).map(|failure| (0, failure)).into_iter()).map_err(whole)?;
+            let result = self.run_outside_transaction(&self.limits_for_log(steps_max), step);
+            self.reject_node_failures(failure_of(&result.0).map(|failure| (0, failure)).into_iter()).map_err(whole)?;
             self.begin_for_log()?;
             self.commit_for_log(next, 1)?;
-            return Ok(told);
+            return Ok(result);
         }
         loop {
             self.begin_for_log()?;
-            match self.run_for_log(step, Company::Alone, steps_max, &known, number).map_err(whole)? {
-                Member::Outcome(outcome) => {
+            match self.run_for_log(step, Isolation::Exclusive, steps_max, &known, number).map_err(whole)? {
+                MemberResult::Outcome(outcome) => {
                     self.commit_for_log(next, 1)?;
-                    if piece.decided_here {
-                        self.keep_decision()?;
+                    if item.decided_locally {
+                        self.sync_decision()?;
                     }
                     return Ok(single_step(outcome));
                 }
-                Member::Lost { failed: Some(failed), .. } => {
+                MemberResult::Lost { failed: Some(failed), .. } => {
                     known.push(failed);
                     self.roll_back()?;
                 }
-                Member::GivenUp(error) | Member::Lost { own: Some(error), .. } => {
-                    return Err(Trouble::from_error(error));
+                MemberResult::GivenUp(error) | MemberResult::Lost { error: Some(error), .. } => {
+                    return Err(ApplyError::from_error(error));
                 }
-                Member::Lost { own: None, failed: None } => {
-                    return Err(Trouble::Final(Error::Poisoned("the transaction was lost".into())));
+                MemberResult::Lost { error: None, failed: None } => {
+                    return Err(ApplyError::Final(Error::Poisoned("the transaction was lost".into())));
                 }
             }
         }
@@ -362,47 +365,47 @@ impl Writer<'_> {
         progress: &Progress,
     ) -> Result<(), SqlError> {
         self.session.forget_statements();
-        let noted = (self.shared.blueprint.options.writes == Writes::Log).then_some(progress);
+        let noted = (self.shared.config.options.writes == Writes::Log).then_some(progress);
         self.session.as_owner_sql(|connection| replace::replace(connection, file, noted))?;
         self.shared.set_progress(progress.clone());
         // Connections may have to learn another text encoding, which they cannot.
-        self.shared.blueprint.retire_sessions();
+        self.shared.config.retire_sessions();
         Ok(())
     }
 
     /// Opens the transaction.
-    fn begin_for_log(&mut self) -> Result<(), Trouble> {
-        self.session.begin_immediate().map_err(Trouble::passing("begin transaction"))
+    fn begin_for_log(&mut self) -> Result<(), ApplyError> {
+        self.session.begin_immediate().map_err(ApplyError::during("begin transaction"))
     }
 
     /// Commits, together with the record of progress.
-    fn commit_for_log(&mut self, next: Progress, works: usize) -> Result<(), Trouble> {
-        self.session.write_progress(&next).map_err(Trouble::passing("write progress"))?;
-        self.session.commit().map_err(Trouble::passing("commit"))?;
+    fn commit_for_log(&mut self, next: Progress, works: usize) -> Result<(), ApplyError> {
+        self.session.write_progress(&next).map_err(ApplyError::during("write progress"))?;
+        self.session.commit().map_err(ApplyError::during("commit"))?;
         self.shared.set_progress(next);
         self.count(1, works);
         Ok(())
     }
 
-    fn roll_back(&mut self) -> Result<(), Trouble> {
-        self.session.rollback().map_err(Trouble::passing("roll back"))
+    fn roll_back(&mut self) -> Result<(), ApplyError> {
+        self.session.rollback().map_err(ApplyError::during("roll back"))
     }
 
     /// Returns the first failure that other nodes would not have. It must not become a result.
-    fn refuse_local<'f>(&self, failures: impl Iterator<Item = (usize, &'f Failure)>) -> Result<(), Trouble> {
+    fn reject_node_failures<'f>(&self, failures: impl Iterator<Item = (usize, &'f Failure)>) -> Result<(), ApplyError> {
         for (step, failure) in failures {
             if let Failure::Sql(error) = failure
-                && self.is_local(error)
+                && self.is_node_failure(error)
             {
-                let culprit = Some(Culprit { piece: 0, step });
-                return Err(Trouble::Local { action: "apply", error: error.clone(), culprit });
+                let failed_step = Some(FailedStep { item: 0, step });
+                return Err(ApplyError::Local { action: "apply", error: error.clone(), failed_step });
             }
         }
         Ok(())
     }
 
     /// Whether an error comes from this node's disk or memory, not from the data.
-    fn is_local(&self, error: &SqlError) -> bool {
+    fn is_node_failure(&self, error: &SqlError) -> bool {
         use rusqlite::ffi;
         match error.primary_code() {
             // AUTOINCREMENT says the same when it has no number left, and that is the data's.
@@ -434,14 +437,14 @@ impl Writer<'_> {
 
 /// The longest time that a node without other voters gives a write of so many steps. A step may take a tenth of a second if
 /// its values are long, so steps alone do not end such a write in time.
-fn longest(steps: u64) -> Duration {
-    FUSE_TIME_MIN + Duration::from_millis(steps / SLOW_STEPS_PER_MILLISECOND)
+fn time_limit(steps: u64) -> Duration {
+    TIME_MIN + Duration::from_millis(steps / SLOW_STEPS_PER_MILLISECOND)
 }
 
 /// The same for a statement that works on whole tables (CREATE INDEX, ALTER TABLE). It has time, unless its caller asks for
 /// a short one.
-fn longest_of_tables(longest: Duration) -> Duration {
-    if longest < SHORT_TIME { longest } else { longest * FUSE_FACTOR_OF_TABLES }
+fn time_limit_of_table_work(time: Duration) -> Duration {
+    if time < SHORT_TIMEOUT { time } else { time * TABLE_WORK_TIME_FACTOR }
 }
 
 fn bytes_of(outcome: &Outcome) -> usize {

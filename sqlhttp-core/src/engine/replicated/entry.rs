@@ -40,7 +40,7 @@ pub enum LogWork {
         /// The batch.
         batch: Arc<Batch>,
         /// It must not share its transaction with others: see [`crate::Database::classify`].
-        alone: bool,
+        exclusive: bool,
         /// How many steps of SQLite's virtual machine it may take, about; 0 for no limit. A statement that exceeds it fails with
         /// [`crate::Failure::Timeout`], on every node at the same step.
         steps_max: u64,

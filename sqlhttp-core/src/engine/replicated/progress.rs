@@ -56,7 +56,7 @@ pub struct Progress {
 
 impl Progress {
     /// Where the log stands after an entry has been applied whole.
-    pub(crate) fn passed(&mut self, term: u64, index: u64) {
+    pub(crate) fn advance_to(&mut self, term: u64, index: u64) {
         (self.term, self.index, self.works, self.steps) = (term, index, 0, 0);
     }
 }

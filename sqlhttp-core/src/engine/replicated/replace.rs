@@ -30,10 +30,10 @@ const BUSY_POLL: Duration = Duration::from_millis(5);
 /// [`Error::Sqlite`] if the file is no database, is damaged, or cannot be written.
 pub(crate) fn check(file: &Path, page_size: u32) -> Result<(), Error> {
     let failed = |error| engine_error("check database file", error);
-    shape(file, page_size).map_err(failed)
+    normalize(file, page_size).map_err(failed)
 }
 
-fn shape(file: &Path, page_size: u32) -> Result<(), SqlError> {
+fn normalize(file: &Path, page_size: u32) -> Result<(), SqlError> {
     let connection = open(file)?;
     let text = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, String>(0)).map_err(sql_error);
     // The quick check would pass an index that lacks rows, and the first DELETE that misses one would stop all nodes.
@@ -80,15 +80,15 @@ pub(crate) fn replace(target: &mut Connection, file: &Path, progress: Option<&Pr
     source.flush_prepared_statement_cache();
     target.flush_prepared_statement_cache();
     let backup = Backup::new(&source, target).map_err(sql_error)?;
-    let mut patience = Instant::now() + BUSY_MAX;
+    let mut give_up_at = Instant::now() + BUSY_MAX;
     loop {
         match backup.step(PAGES_PER_STEP).map_err(sql_error)? {
             StepResult::Done => return Ok(()),
-            StepResult::Busy | StepResult::Locked if Instant::now() > patience => {
+            StepResult::Busy | StepResult::Locked if Instant::now() > give_up_at => {
                 return Err(probe::error_of_code(rusqlite::ffi::SQLITE_BUSY, None));
             }
             StepResult::Busy | StepResult::Locked => std::thread::sleep(BUSY_POLL),
-            _ => patience = Instant::now() + BUSY_MAX,
+            _ => give_up_at = Instant::now() + BUSY_MAX,
         }
     }
 }

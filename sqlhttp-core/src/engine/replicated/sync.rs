@@ -6,10 +6,10 @@
 //! has synced.
 
 use super::progress::Progress;
-use crate::engine::blueprint::Role;
+use crate::engine::connection_config::Role;
 use crate::engine::error::{engine_error, sql_error};
 use crate::engine::session::Session;
-use crate::engine::shared::Shared;
+use crate::engine::shared::SharedState;
 use crate::engine::sqlite::probe;
 use crate::model::{Error, SqlError};
 
@@ -18,7 +18,7 @@ use crate::model::{Error, SqlError};
 /// # Errors
 /// If the connection for it cannot be opened (no file descriptor, no memory), nothing was attempted: the call may be
 /// repeated. If the sync itself fails, the database takes no more writes.
-pub(crate) fn run(shared: &Shared) -> Result<Progress, Error> {
+pub(crate) fn run(shared: &SharedState) -> Result<Progress, Error> {
     if let Some(why) = shared.poisoned() {
         return Err(Error::Poisoned(why));
     }
@@ -36,8 +36,8 @@ pub(crate) fn run(shared: &Shared) -> Result<Progress, Error> {
 
 /// A connection of its own with the write-ahead log open, so that the writer goes on meanwhile: a sync concerns the file,
 /// whichever connection asks for it.
-fn open_log(shared: &Shared) -> Result<Session, SqlError> {
-    let mut session = Session::open(&shared.blueprint, Role::Reader)?;
+fn open_log(shared: &SharedState) -> Result<Session, SqlError> {
+    let mut session = Session::open(&shared.config, Role::Reader)?;
     session.begin()?;
     // BEGIN alone does not open it.
     let read = session.connection().query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()));

@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use super::mode::Mode;
-use super::sink::{Sink, Stop};
-use super::step::{Run, Seen, Trouble};
-use crate::engine::session::{Level, Session};
+use super::sink::{RunError, Sink};
+use super::step::{Run, StepError, StepSummary};
+use crate::engine::session::{Savepoint, Session};
 use crate::engine::sqlite::clock;
 use crate::engine::watch::StopReason;
 use crate::model::{Action, Atomicity, Batch, Ending, Failure, OnError, Step, StepFacts, StepOutcome};
@@ -17,23 +17,23 @@ pub(crate) fn run_batch(
     batch: &Batch,
     mode: Mode<'_>,
     sink: &mut impl Sink,
-) -> Result<Ending, Stop> {
+) -> Result<Ending, RunError> {
     // A transaction of several steps keeps the setting it began with. Nothing to enforce where nothing can be written.
-    let settings_hold = mode.savepoints && (batch.atomicity == Atomicity::Each || batch.steps.len() == 1);
-    let mode = Mode { settings_hold, ..mode };
+    let settings_take_effect = mode.savepoints && (batch.atomicity == Atomicity::Each || batch.steps.len() == 1);
+    let mode = Mode { settings_take_effect, ..mode };
     for (index, step) in batch.steps.iter().enumerate() {
         let out_of_steps = match session.watch.stopped() {
-            Some(StopReason::Steps | StopReason::Fuse) => true,
-            Some(reason) => return Err(Stop::Interrupted(reason)),
+            Some(StopReason::Steps | StopReason::NodeLimit) => true,
+            Some(reason) => return Err(RunError::Interrupted(reason)),
             None => false,
         };
         clock::begin_step(mode.first_step + index);
         let guard = match (batch.atomicity, step.on_error) {
-            (Atomicity::Each, _) => Guard::Transaction,
-            (Atomicity::All, OnError::Continue) => Guard::Savepoint,
-            (Atomicity::All, OnError::Abort) => Guard::None,
+            (Atomicity::Each, _) => StepGuard::Transaction,
+            (Atomicity::All, OnError::Continue) => StepGuard::Savepoint,
+            (Atomicity::All, OnError::Abort) => StepGuard::None,
         };
-        let known = mode.known.iter().find(|(known, _)| *known == index);
+        let known = mode.known_failures.iter().find(|(known, _)| *known == index);
         let (result, facts) = match known {
             Some((_, failure)) => {
                 if *failure == Failure::Timeout {
@@ -54,11 +54,11 @@ pub(crate) fn run_batch(
         };
         let lost = mode.savepoints && session.is_autocommit();
         sink.step(StepOutcome::Failed(failure), facts)?;
-        if lost && mode.shared {
-            return Err(Stop::TransactionLost);
+        if lost && mode.grouped {
+            return Err(RunError::TransactionLost);
         }
         let takes_all = lost || known.is_some() && batch.atomicity == Atomicity::All;
-        if takes_all || guard == Guard::None {
+        if takes_all || guard == StepGuard::None {
             return Ok(Ending::Aborted(index));
         }
     }
@@ -67,7 +67,7 @@ pub(crate) fn run_batch(
 
 /// What a failing step leaves of its neighbours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Guard {
+enum StepGuard {
     /// Nothing: it takes the batch with it.
     None,
     /// Everything; what is deferred to COMMIT is the batch's affair.
@@ -80,28 +80,29 @@ enum Guard {
 fn run_step(
     session: &mut Session,
     step: &Step,
-    guard: Guard,
+    guard: StepGuard,
     mode: Mode<'_>,
     timed: bool,
     sink: &mut impl Sink,
-) -> Result<(Result<StepOutcome, Failure>, StepFacts), Stop> {
-    let guarded = mode.savepoints && guard != Guard::None;
-    if guarded && let Err(error) = session.savepoint(Level::Step) {
+) -> Result<(Result<StepOutcome, Failure>, StepFacts), RunError> {
+    let guarded = mode.savepoints && guard != StepGuard::None;
+    if guarded && let Err(error) = session.savepoint(Savepoint::Step) {
         return Ok((Err(Failure::Sql(error)), StepFacts::default()));
     }
     let started = timed.then(Instant::now);
     let changes_before = session.total_changes();
-    let mut run = Run { session, mode, sink, seen: Seen::default(), flushed: 0, dumped: Vec::new() };
+    let mut run =
+        Run { session, mode, sink, summary: StepSummary::default(), blocks_sent: 0, restored_tables: Vec::new() };
     let result = run.step(step);
-    let facts = run.seen.facts(started.map_or(Duration::ZERO, |started| started.elapsed()));
-    let single = run.seen.only_one_failed && matches!(step.action, Action::Run { .. });
+    let facts = run.summary.facts(started.map_or(Duration::ZERO, |started| started.elapsed()));
+    let single = run.summary.only_one_failed && matches!(step.action, Action::Run { .. });
     let mut result = match result {
         Ok(outcome) => Ok(outcome),
-        Err(Trouble::Failed(failure)) => Err(failure),
-        Err(Trouble::Stopped(stop)) => return Err(stop),
+        Err(StepError::Failed(failure)) => Err(failure),
+        Err(StepError::Aborted(stop)) => return Err(stop),
     };
-    if guarded && guard == Guard::Transaction && result.is_ok() {
-        result = session.open_constraint().map_or(result, Err);
+    if guarded && guard == StepGuard::Transaction && result.is_ok() {
+        result = session.deferred_violation().map_or(result, Err);
     }
     // If the failure has ended the whole transaction there is no savepoint any more; the caller sees that.
     if guarded && !session.is_autocommit() {
@@ -110,8 +111,9 @@ fn run_step(
         let violates =
             matches!(&result, Err(Failure::Sql(error)) if error.primary_code() == rusqlite::ffi::SQLITE_CONSTRAINT);
         let keeps = violates && single && session.total_changes() > changes_before;
-        let keeps = keeps && session.open_constraint().is_none();
-        let ended = if result.is_ok() || keeps { session.release(Level::Step) } else { session.undo(Level::Step) };
+        let keeps = keeps && session.deferred_violation().is_none();
+        let ended =
+            if result.is_ok() || keeps { session.release(Savepoint::Step) } else { session.undo(Savepoint::Step) };
         if let Err(error) = ended {
             return Ok((Err(Failure::Sql(error)), facts));
         }

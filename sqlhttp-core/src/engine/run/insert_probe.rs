@@ -10,20 +10,20 @@ const NO_ROWID: i64 = i64::MIN;
 /// statement itself wants to know it.
 pub(super) enum InsertProbe {
     /// It inserts nothing.
-    None,
+    NoInsert,
     /// The value before, in whose stead [`NO_ROWID`] stands now.
     Replaced(i64),
     /// The statement asks for the value, so it must stay.
-    Kept,
+    Unchanged,
 }
 
 impl InsertProbe {
     pub(super) fn begin(session: &Session, prepared: &Prepared) -> Self {
-        if !prepared.facts.inserts {
-            return InsertProbe::None;
+        if !prepared.info.inserts {
+            return InsertProbe::NoInsert;
         }
-        if prepared.facts.asks_last_insert_rowid {
-            return InsertProbe::Kept;
+        if prepared.info.reads_last_insert_rowid {
+            return InsertProbe::Unchanged;
         }
         let before = session.last_insert_rowid();
         session.set_last_insert_rowid(NO_ROWID);
@@ -33,8 +33,8 @@ impl InsertProbe {
     pub(super) fn end(self, session: &Session) -> Option<i64> {
         let now = session.last_insert_rowid();
         match self {
-            InsertProbe::None => None,
-            InsertProbe::Kept => Some(now),
+            InsertProbe::NoInsert => None,
+            InsertProbe::Unchanged => Some(now),
             InsertProbe::Replaced(before) if now == NO_ROWID => {
                 session.set_last_insert_rowid(before);
                 None

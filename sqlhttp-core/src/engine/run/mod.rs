@@ -13,4 +13,4 @@ mod text;
 
 pub(crate) use batch::run_batch;
 pub(crate) use mode::Mode;
-pub(crate) use sink::{Sink, Stop};
+pub(crate) use sink::{RunError, Sink};

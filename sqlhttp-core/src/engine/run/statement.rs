@@ -1,10 +1,10 @@
 //! One statement, run to its end within its limits.
 
 use super::insert_probe::InsertProbe;
-use super::sink::{Sink, Stop};
-use super::step::{Given, Run, Trouble, Values};
+use super::sink::{RunError, Sink};
+use super::step::{Run, StatementResult, StepError, Values};
 use crate::engine::bind;
-use crate::engine::blueprint::Role;
+use crate::engine::connection_config::Role;
 use crate::engine::session::Prepared;
 use crate::engine::sqlite::probe;
 use crate::engine::sqlite::statement::Statement;
@@ -23,17 +23,17 @@ impl<S: Sink> Run<'_, S> {
         values: &mut Values<'_>,
         expect: Expect,
         last: bool,
-    ) -> Result<Given, Trouble> {
+    ) -> Result<StatementResult, StepError> {
         bind::bind(prepared, values.bindings, &mut values.used)?;
         let total_before = self.session.total_changes();
         let inserted = InsertProbe::begin(self.session, prepared);
-        if prepared.facts.outside_transaction && self.session.role() == Role::Reader {
+        if prepared.info.outside_transaction && self.session.role() == Role::Reader {
             // On a reader it would fail somewhere on its way, with an error that tells nobody anything.
             return Err(Failure::Sql(probe::error_of_code(rusqlite::ffi::SQLITE_READONLY, None)).into());
         }
-        let returning = !prepared.facts.readonly && prepared.statement.column_count() > 0;
+        let returning = !prepared.info.readonly && prepared.statement.column_count() > 0;
         let wants_rows = last
-            && !prepared.facts.alters
+            && !prepared.info.alters_table
             && match expect {
                 Expect::Rows | Expect::Either => true,
                 Expect::Returning => returning,
@@ -42,38 +42,38 @@ impl<S: Sink> Run<'_, S> {
         let prepared_before = prepared.statement.reprepare_count();
         let rows = self.rows_within_limits(prepared, wants_rows);
         let last_insert_id = inserted.end(self.session);
-        if prepared.facts.changes_schema || prepared.facts.visits_tables {
+        if prepared.info.changes_schema || prepared.info.depends_on_load_order {
             self.session.note_schema_change();
         }
         let rows = rows?;
         if prepared.statement.reprepare_count() != prepared_before {
-            self.session.check_again(&prepared.facts)?;
+            self.session.check_again(&prepared.info)?;
         }
         let changed = self.changed(prepared, total_before, last_insert_id);
-        self.seen.returning = last && returning;
+        self.summary.returning = last && returning;
         Ok(match (rows, expect) {
             (Some(rows), _) if last && expect == Expect::Rows || !rows.columns.is_empty() => {
-                Given::Rows(Rows { changed, ..rows })
+                StatementResult::Rows(Rows { changed, ..rows })
             }
-            _ => Given::Changed(changed),
+            _ => StatementResult::Changed(changed),
         })
     }
 
     /// Like [`Run::rows`], under limits that keep what SQLite cannot interrupt to some seconds: the instructions between two
     /// looks at its flag, and functions whose time grows with the product of two lengths.
-    fn rows_within_limits(&mut self, prepared: &mut Prepared, wanted: bool) -> Result<Option<Rows>, Trouble> {
+    fn rows_within_limits(&mut self, prepared: &mut Prepared, wanted: bool) -> Result<Option<Rows>, StepError> {
         let weight = self.session.weight_of(prepared).map_err(|failure| self.not_prepared(failure))?;
         if self.session.is_inline() && weight > INLINE_WEIGHT_MAX {
-            return Err(Stop::Interrupted(StopReason::Budget).into());
+            return Err(RunError::Interrupted(StopReason::Budget).into());
         }
-        let limit = value_limit(&prepared.facts, weight);
+        let limit = value_limit(&prepared.info, weight);
         let limited = limit.is_some();
         if limited {
             self.session.limit_values(limit);
         }
-        let flushed = self.flushed;
+        let blocks_sent = self.blocks_sent;
         let mut rows = self.rows_counting_steps(prepared, wanted);
-        if is_too_long_a_pattern(&rows) && !self.session.is_inline() && self.flushed == flushed {
+        if is_too_long_a_pattern(&rows) && !self.session.is_inline() && self.blocks_sent == blocks_sent {
             rows = self.rows_with_long_patterns(prepared, wanted, limit, rows);
         }
         if limited {
@@ -90,18 +90,18 @@ impl<S: Sink> Run<'_, S> {
         prepared: &mut Prepared,
         wanted: bool,
         own: Option<i32>,
-        too_long: Result<Option<Rows>, Trouble>,
-    ) -> Result<Option<Rows>, Trouble> {
-        let flushed = self.flushed;
+        too_long: Result<Option<Rows>, StepError>,
+    ) -> Result<Option<Rows>, StepError> {
+        let blocks_sent = self.blocks_sent;
         let mut rows = too_long;
         for (pattern, value) in &PATTERN_LIMITS[1..] {
-            if !is_too_long_a_pattern(&rows) || self.flushed != flushed {
+            if !is_too_long_a_pattern(&rows) || self.blocks_sent != blocks_sent {
                 break;
             }
             prepared.statement.rewind();
             self.session.limit_patterns((*pattern, own.map_or(*value, |own| own.min(*value))));
             let attempt = self.rows_counting_steps(prepared, wanted);
-            let too_big = matches!(&attempt, Err(Trouble::Failed(Failure::Sql(error)))
+            let too_big = matches!(&attempt, Err(StepError::Failed(Failure::Sql(error)))
                 if error.primary_code() == rusqlite::ffi::SQLITE_TOOBIG);
             if too_big {
                 // The pattern is too long for this value.
@@ -115,12 +115,12 @@ impl<S: Sink> Run<'_, S> {
     }
 
     /// Like [`Run::rows`]. Takes the steps off those that the run has left, if they are limited.
-    fn rows_counting_steps(&mut self, prepared: &mut Prepared, wanted: bool) -> Result<Option<Rows>, Trouble> {
-        if !self.session.watch.counts_steps() {
+    fn rows_counting_steps(&mut self, prepared: &mut Prepared, wanted: bool) -> Result<Option<Rows>, StepError> {
+        if !self.session.watch.limits_steps() {
             return self.rows(prepared, wanted);
         }
         prepared.statement.forget_steps();
-        if !prepared.facts.works_on_whole_tables && !prepared.facts.outside_transaction {
+        if !prepared.info.works_on_whole_tables && !prepared.info.outside_transaction {
             return self.rows(prepared, wanted);
         }
         let left = self.session.watch.suspend_steps();
@@ -130,7 +130,7 @@ impl<S: Sink> Run<'_, S> {
     }
 
     /// Steps to the end. Returns the rows that the sink has not taken yet, if they are wanted.
-    fn rows(&mut self, prepared: &mut Prepared, wanted: bool) -> Result<Option<Rows>, Trouble> {
+    fn rows(&mut self, prepared: &mut Prepared, wanted: bool) -> Result<Option<Rows>, StepError> {
         let mut more = self.advance(prepared)?;
         if !wanted {
             while more {
@@ -144,7 +144,7 @@ impl<S: Sink> Run<'_, S> {
         let row_bytes_max = self.session.row_bytes_max();
         while more {
             let statement = &prepared.statement;
-            if prepared.facts.lists_schema
+            if prepared.info.lists_schema
                 && self.session.is_hidden((0..columns.len()).filter_map(|i| statement.value(i)))
             {
                 more = self.advance(prepared)?;
@@ -158,7 +158,7 @@ impl<S: Sink> Run<'_, S> {
             }
             let mut row = Row { statement, left: row_bytes_max, is_too_long: false, lacks_memory: false };
             let values = (0..columns.len()).map(|column| row.value(column));
-            if prepared.facts.lists_databases {
+            if prepared.info.lists_databases {
                 block.push_row(values.enumerate().map(without_main_file));
             } else {
                 block.push_row(values);
@@ -169,7 +169,7 @@ impl<S: Sink> Run<'_, S> {
             }
             if block.byte_len() >= self.mode.block_bytes {
                 let full = std::mem::replace(&mut block, Block::new(columns.len()));
-                self.flushed += 1;
+                self.blocks_sent += 1;
                 self.sink.rows(&columns, full)?;
             }
             more = self.advance(prepared)?;
@@ -179,32 +179,32 @@ impl<S: Sink> Run<'_, S> {
     }
 
     #[inline]
-    fn advance(&self, prepared: &mut Prepared) -> Result<bool, Trouble> {
+    fn advance(&self, prepared: &mut Prepared) -> Result<bool, StepError> {
         match prepared.statement.step() {
             Ok(more) => Ok(more),
-            Err(code) => Err(self.trouble(self.session.true_code(code))),
+            Err(code) => Err(self.step_error(self.session.true_code(code))),
         }
     }
 
     /// The trouble of a row that SQLite has no memory for.
-    fn no_memory(&self) -> Trouble {
+    fn no_memory(&self) -> StepError {
         match (self.session.no_memory_for_row(), self.session.watch.stopped()) {
             (Failure::Sql(error), Some(reason)) if error.code == rusqlite::ffi::SQLITE_INTERRUPT => {
-                Stop::Interrupted(reason).into()
+                RunError::Interrupted(reason).into()
             }
             (failure, _) => failure.into(),
         }
     }
 
     #[cold]
-    fn trouble(&self, code: i32) -> Trouble {
+    fn step_error(&self, code: i32) -> StepError {
         match self.session.watch.stopped() {
             Some(StopReason::Steps) if code & 0xff == rusqlite::ffi::SQLITE_INTERRUPT => Failure::Timeout.into(),
             // SQLite's own error, which is never a result of an entry.
-            Some(StopReason::Fuse) if code & 0xff == rusqlite::ffi::SQLITE_INTERRUPT => {
+            Some(StopReason::NodeLimit) if code & 0xff == rusqlite::ffi::SQLITE_INTERRUPT => {
                 self.session.failure(code).into()
             }
-            Some(reason) if code & 0xff == rusqlite::ffi::SQLITE_INTERRUPT => Stop::Interrupted(reason).into(),
+            Some(reason) if code & 0xff == rusqlite::ffi::SQLITE_INTERRUPT => RunError::Interrupted(reason).into(),
             _ => self.session.failure(code).into(),
         }
     }
@@ -212,7 +212,7 @@ impl<S: Sink> Run<'_, S> {
     /// What the statement itself changed. SQLite's own counter keeps the previous statement's count when this one
     /// counts nothing (DDL, SELECT), so it is believed only if anything was counted at all.
     fn changed(&self, prepared: &Prepared, total_before: u64, last_insert_id: Option<i64>) -> Changed {
-        if !prepared.facts.changes_rows || self.session.total_changes() == total_before {
+        if !prepared.info.changes_rows || self.session.total_changes() == total_before {
             return Changed::default();
         }
         let rows = self.session.last_changes();
@@ -263,6 +263,6 @@ fn without_main_file((column, value): (usize, ValueRef<'_>)) -> ValueRef<'_> {
     if column == 2 { ValueRef::Text(b"") } else { value }
 }
 
-fn is_too_long_a_pattern(rows: &Result<Option<Rows>, Trouble>) -> bool {
-    matches!(rows, Err(Trouble::Failed(Failure::Sql(error))) if error.message == PATTERN_TOO_LONG)
+fn is_too_long_a_pattern(rows: &Result<Option<Rows>, StepError>) -> bool {
+    matches!(rows, Err(StepError::Failed(Failure::Sql(error))) if error.message == PATTERN_TOO_LONG)
 }

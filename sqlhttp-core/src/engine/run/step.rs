@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::mode::Mode;
-use super::sink::{Sink, Stop};
+use super::sink::{RunError, Sink};
 use crate::engine::dump::VirtualTable;
 use crate::engine::session::Session;
 use crate::model::{Action, Bindings, Changed, Expect, Failure, Rows, Step, StepFacts, StepOutcome};
@@ -12,16 +12,16 @@ pub(super) struct Run<'s, S: Sink> {
     pub(super) session: &'s mut Session,
     pub(super) mode: Mode<'s>,
     pub(super) sink: &'s mut S,
-    pub(super) seen: Seen,
+    pub(super) summary: StepSummary,
     /// How many blocks of rows the sink has taken.
-    pub(super) flushed: u64,
+    pub(super) blocks_sent: u64,
     /// Virtual tables of a dump, whose shadow tables the text writes.
-    pub(super) dumped: Vec<VirtualTable>,
+    pub(super) restored_tables: Vec<VirtualTable>,
 }
 
 /// What is known of the statements of a step so far.
 #[derive(Default)]
-pub(super) struct Seen {
+pub(super) struct StepSummary {
     pub(super) any: bool,
     /// The only statement of the text has failed while it ran.
     pub(super) only_one_failed: bool,
@@ -30,7 +30,7 @@ pub(super) struct Seen {
     pub(super) returning: bool,
 }
 
-impl Seen {
+impl StepSummary {
     pub(super) fn facts(&self, elapsed: Duration) -> StepFacts {
         StepFacts { reads: self.any && !self.failed && !self.writes, returning: self.returning, elapsed }
     }
@@ -44,49 +44,49 @@ pub(super) struct Values<'b> {
 }
 
 /// What the statements of one text gave.
-pub(super) enum Given {
+pub(super) enum StatementResult {
     Rows(Rows),
     Changed(Changed),
 }
 
 /// Why a step did not succeed.
-pub(super) enum Trouble {
+pub(super) enum StepError {
     Failed(Failure),
-    Stopped(Stop),
+    Aborted(RunError),
 }
 
-impl From<Stop> for Trouble {
-    fn from(stop: Stop) -> Self {
+impl From<RunError> for StepError {
+    fn from(stop: RunError) -> Self {
         match stop {
-            Stop::TooManyBytes { limit } => Trouble::Failed(Failure::TooManyBytes { limit }),
-            stop => Trouble::Stopped(stop),
+            RunError::TooManyBytes { limit } => StepError::Failed(Failure::TooManyBytes { limit }),
+            stop => StepError::Aborted(stop),
         }
     }
 }
 
-impl From<Failure> for Trouble {
+impl From<Failure> for StepError {
     fn from(failure: Failure) -> Self {
-        Trouble::Failed(failure)
+        StepError::Failed(failure)
     }
 }
 
 impl<S: Sink> Run<'_, S> {
-    pub(super) fn step(&mut self, step: &Step) -> Result<StepOutcome, Trouble> {
+    pub(super) fn step(&mut self, step: &Step) -> Result<StepOutcome, StepError> {
         match &step.action {
             Action::Fail(failure) => Err(failure.clone().into()),
             Action::Run { sql, bindings } => Ok(match self.text(sql, bindings, step.expect)? {
-                Given::Rows(rows) => StepOutcome::Rows(rows),
-                Given::Changed(changed) => StepOutcome::Changed(changed),
+                StatementResult::Rows(rows) => StepOutcome::Rows(rows),
+                StatementResult::Changed(changed) => StepOutcome::Changed(changed),
             }),
             Action::RunEach { sql, bindings } => Ok(StepOutcome::ChangedEach(self.each(sql, bindings)?)),
         }
     }
 
-    fn each(&mut self, sql: &str, sets: &[Result<Bindings, Failure>]) -> Result<Vec<Changed>, Trouble> {
+    fn each(&mut self, sql: &str, sets: &[Result<Bindings, Failure>]) -> Result<Vec<Changed>, StepError> {
         let mut all = Vec::with_capacity(sets.len());
         for set in sets {
             let bindings = set.as_ref().map_err(Failure::clone)?;
-            if let Given::Changed(changed) = self.text(sql, bindings, Expect::Count)? {
+            if let StatementResult::Changed(changed) = self.text(sql, bindings, Expect::Count)? {
                 all.push(changed);
             }
         }

@@ -3,72 +3,77 @@
 use std::ffi::CStr;
 use std::sync::Arc;
 
-use super::sink::{Sink, Stop};
-use super::step::{Given, Run, Trouble, Values};
-use crate::engine::blueprint::Role;
+use super::sink::{RunError, Sink};
+use super::step::{Run, StatementResult, StepError, Values};
+use crate::engine::connection_config::Role;
 use crate::engine::dump::VirtualTable;
-use crate::engine::facts::Author;
 use crate::engine::restore;
 use crate::engine::script::Script;
 use crate::engine::sqlite::probe;
+use crate::engine::statement_info::Author;
 use crate::engine::text::first_byte;
 use crate::engine::watch::StopReason;
 use crate::model::{Bindings, Changed, Expect, Failure, Rows, SqlError, TransactionKeyword};
 
 impl<S: Sink> Run<'_, S> {
     /// Runs all statements of a text, and checks the virtual tables that it restores.
-    pub(super) fn text(&mut self, sql: &str, bindings: &Bindings, expect: Expect) -> Result<Given, Trouble> {
+    pub(super) fn text(
+        &mut self,
+        sql: &str,
+        bindings: &Bindings,
+        expect: Expect,
+    ) -> Result<StatementResult, StepError> {
         let given = self.statements(sql, bindings, expect);
-        if self.dumped.is_empty() {
+        if self.restored_tables.is_empty() {
             return given;
         }
-        let tables = std::mem::take(&mut self.dumped);
-        let checked = given.and_then(|given| self.check_dumped(&tables).map(|()| given));
+        let tables = std::mem::take(&mut self.restored_tables);
+        let checked = given.and_then(|given| self.check_restored(&tables).map(|()| given));
         restore::end(self.session);
         checked
     }
 
     /// Runs all statements of a text. What it gives is what the last one gives, not counting empty ones and a BEGIN and
     /// COMMIT around the whole.
-    fn statements(&mut self, sql: &str, bindings: &Bindings, expect: Expect) -> Result<Given, Trouble> {
+    fn statements(&mut self, sql: &str, bindings: &Bindings, expect: Expect) -> Result<StatementResult, StepError> {
         let mut script = match Script::new(self.session, sql, Author::Client) {
             Ok(script) => script,
             Err(failure) => return Err(self.not_prepared(failure)),
         };
-        let mut bracket = false;
+        let mut in_block = false;
         let mut first = true;
         let mut values = Values { bindings, used: 0 };
         let mut given = match expect {
-            Expect::Rows => Given::Rows(no_rows()),
-            Expect::Count | Expect::Either | Expect::Returning => Given::Changed(Changed::default()),
+            Expect::Rows => StatementResult::Rows(no_rows()),
+            Expect::Count | Expect::Either | Expect::Returning => StatementResult::Changed(Changed::default()),
         };
         loop {
             let next = script.next(self.session).map_err(|failure| self.not_prepared(failure))?;
             let Some(mut prepared) = next else { break };
             let rest = script.rest();
-            self.seen.any = true;
-            self.seen.writes |= !prepared.facts.readonly;
-            if let Some(on) = prepared.facts.foreign_keys {
+            self.summary.any = true;
+            self.summary.writes |= !prepared.info.readonly;
+            if let Some(on) = prepared.info.foreign_keys {
                 self.session.put_back(prepared);
                 self.foreign_keys(on)?;
                 // It may stand before a BEGIN.
                 continue;
             }
-            if let Some(table) = prepared.dumped.take() {
+            if let Some(table) = prepared.restored_table.take() {
                 drop(prepared);
                 self.declare(table)?;
                 first = false;
                 continue;
             }
-            match prepared.facts.transaction {
-                Some(TransactionKeyword::Begin) if first && !self.is_blank(rest) => bracket = true,
-                Some(TransactionKeyword::Commit) if bracket && self.is_blank(rest) => return Ok(given),
+            match prepared.info.transaction {
+                Some(TransactionKeyword::Begin) if first && !self.is_blank(rest) => in_block = true,
+                Some(TransactionKeyword::Commit) if in_block && self.is_blank(rest) => return Ok(given),
                 Some(keyword) => return Err(Failure::TransactionControl(keyword).into()),
                 None => {
-                    let last = self.is_last(rest, bracket);
+                    let last = self.is_last(rest, in_block);
                     let result = self.statement(&mut prepared, &mut values, expect, last);
                     self.session.put_back(prepared);
-                    self.seen.only_one_failed = result.is_err() && first && last;
+                    self.summary.only_one_failed = result.is_err() && first && last;
                     let new = result?;
                     if last || matches!(expect, Expect::Count) {
                         given = new;
@@ -77,7 +82,7 @@ impl<S: Sink> Run<'_, S> {
             }
             first = false;
         }
-        if bracket {
+        if in_block {
             // A BEGIN without its COMMIT.
             return Err(Failure::TransactionControl(TransactionKeyword::Begin).into());
         }
@@ -85,14 +90,14 @@ impl<S: Sink> Run<'_, S> {
     }
 
     /// Declares a virtual table of a dump.
-    fn declare(&mut self, table: VirtualTable) -> Result<(), Trouble> {
+    fn declare(&mut self, table: VirtualTable) -> Result<(), StepError> {
         if self.session.role() != Role::Writer {
             return Err(Failure::Sql(probe::error_of_code(rusqlite::ffi::SQLITE_READONLY, None)).into());
         }
-        let first = self.dumped.is_empty();
-        self.dumped.push(table);
+        let first = self.restored_tables.is_empty();
+        self.restored_tables.push(table);
         let begun = if first { restore::begin(self.session) } else { Ok(()) };
-        let declared = match self.dumped.last() {
+        let declared = match self.restored_tables.last() {
             Some(table) => begun.and_then(|()| restore::declare(self.session, table)),
             None => begun,
         };
@@ -100,8 +105,8 @@ impl<S: Sink> Run<'_, S> {
     }
 
     /// Checks the virtual tables of a dump. The steps that this takes are not limited: they grow with the tables.
-    fn check_dumped(&mut self, tables: &[VirtualTable]) -> Result<(), Trouble> {
-        let limited = self.session.watch.counts_steps();
+    fn check_restored(&mut self, tables: &[VirtualTable]) -> Result<(), StepError> {
+        let limited = self.session.watch.limits_steps();
         let left = limited.then(|| self.session.watch.suspend_steps());
         let checked = restore::check(self.session, tables);
         if let Some(left) = left {
@@ -111,14 +116,14 @@ impl<S: Sink> Run<'_, S> {
     }
 
     /// Why a virtual table cannot be restored: SQLite's error, or the run was interrupted.
-    fn not_restored(&mut self, error: SqlError) -> Trouble {
-        self.seen.failed = true;
+    fn not_restored(&mut self, error: SqlError) -> StepError {
+        self.summary.failed = true;
         match self.session.watch.stopped() {
             Some(reason)
                 if error.primary_code() == rusqlite::ffi::SQLITE_INTERRUPT
-                    && !matches!(reason, StopReason::Steps | StopReason::Fuse) =>
+                    && !matches!(reason, StopReason::Steps | StopReason::NodeLimit) =>
             {
-                Stop::Interrupted(reason).into()
+                RunError::Interrupted(reason).into()
             }
             Some(StopReason::Steps) if error.primary_code() == rusqlite::ffi::SQLITE_INTERRUPT => {
                 Failure::Timeout.into()
@@ -128,19 +133,19 @@ impl<S: Sink> Run<'_, S> {
     }
 
     /// Why a text cannot be run: SQLite refuses it, or the run was interrupted while SQLite prepared it.
-    pub(super) fn not_prepared(&mut self, failure: Failure) -> Trouble {
+    pub(super) fn not_prepared(&mut self, failure: Failure) -> StepError {
         if let (Some(reason), Failure::Sql(error)) = (self.session.watch.stopped(), &failure)
             && error.primary_code() == rusqlite::ffi::SQLITE_INTERRUPT
         {
-            return Trouble::Stopped(Stop::Interrupted(reason));
+            return StepError::Aborted(RunError::Interrupted(reason));
         }
-        self.seen.failed = true;
-        Trouble::Failed(failure)
+        self.summary.failed = true;
+        StepError::Failed(failure)
     }
 
     /// Enforces foreign keys for the statements that follow, or does not.
-    fn foreign_keys(&mut self, on: bool) -> Result<(), Trouble> {
-        if self.mode.settings_hold {
+    fn foreign_keys(&mut self, on: bool) -> Result<(), StepError> {
+        if self.mode.settings_take_effect {
             self.session.enforce_foreign_keys(on).map_err(Failure::Sql)?;
         }
         Ok(())
@@ -168,9 +173,9 @@ impl<S: Sink> Run<'_, S> {
     }
 
     /// Whether the statement before `rest` is the one whose result counts.
-    fn is_last(&mut self, rest: &CStr, bracket: bool) -> bool {
+    fn is_last(&mut self, rest: &CStr, in_block: bool) -> bool {
         let Some(first) = first_byte(rest) else { return true };
-        if !bracket {
+        if !in_block {
             return self.is_blank(rest);
         }
         if !b"-/;cCeE\xef".contains(&first) {
@@ -181,9 +186,9 @@ impl<S: Sink> Run<'_, S> {
             return false;
         };
         let Some(prepared) = next.prepared else {
-            return self.is_last(&rest[next.consumed..], bracket);
+            return self.is_last(&rest[next.consumed..], in_block);
         };
-        let commits = prepared.facts.transaction == Some(TransactionKeyword::Commit);
+        let commits = prepared.info.transaction == Some(TransactionKeyword::Commit);
         self.session.put_back(prepared);
         commits && self.is_blank(&rest[next.consumed..])
     }

@@ -6,11 +6,10 @@
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
-use super::control::Control;
+use super::control::TransactionControl;
 use super::statement_cache::StatementCache;
-use crate::engine::blueprint::{Blueprint, Role};
+use crate::engine::connection_config::{ConnectionConfig, Role};
 use crate::engine::error::sql_error;
-use crate::engine::facts::{Author, Recorder};
 use crate::engine::options::Writes;
 use crate::engine::pragmas::{self, configure};
 use crate::engine::replicated::progress::{self, Progress};
@@ -18,6 +17,7 @@ use crate::engine::sqlite::functions::{self, ChangeBaseline};
 use crate::engine::sqlite::statement::Statement;
 use crate::engine::sqlite::triggers::Triggers;
 use crate::engine::sqlite::{heap, probe, steps};
+use crate::engine::statement_info::{Author, AuthorizerRecorder};
 use crate::engine::watch::{Limits, STEPS_PER_CALL, Watch};
 use crate::model::SqlError;
 
@@ -26,13 +26,13 @@ use crate::model::SqlError;
 pub(crate) struct Session {
     // Statements first: they must be finalized before their connection closes.
     pub(super) cache: StatementCache,
-    pub(super) control: Control,
+    pub(super) control: TransactionControl,
     /// Writes the progress in the log, once it has been used.
     pub(super) write_progress: Option<Statement>,
     pub(super) connection: Connection,
     /// `None` where nothing can be written.
     pub(super) triggers: Option<Triggers>,
-    pub(super) recorder: Recorder,
+    pub(super) recorder: AuthorizerRecorder,
     pub(crate) watch: Watch,
     pub(super) baseline: ChangeBaseline,
     pub(super) generation: u64,
@@ -43,7 +43,7 @@ pub(crate) struct Session {
     pub(super) replicated: bool,
     /// Whether foreign keys are enforced now, and at the beginning of each batch.
     pub(super) foreign_keys: bool,
-    pub(super) foreign_keys_at_first: bool,
+    pub(super) initial_foreign_keys: bool,
     /// The longest value on any thread but a caller's own.
     pub(super) value_bytes_max: u64,
     pub(super) value_bytes_max_name: &'static str,
@@ -56,20 +56,20 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(crate) fn open(blueprint: &Blueprint, role: Role) -> Result<Session, SqlError> {
-        let generation = blueprint.generation();
-        let mut connection = blueprint.connect(role)?;
-        let recorder = Recorder::new(blueprint.options.allow_attach);
+    pub(crate) fn open(config: &ConnectionConfig, role: Role) -> Result<Session, SqlError> {
+        let generation = config.generation();
+        let mut connection = config.connect(role)?;
+        let recorder = AuthorizerRecorder::new(config.options.allow_attach);
         let watch = Watch::default();
         let baseline = ChangeBaseline::default();
         recorder.begin(Author::Owner);
         install_hooks(&mut connection, &recorder, &watch, &baseline).map_err(sql_error)?;
         let triggers = watch_triggers(&connection, role, &watch).map_err(sql_error)?;
-        configure(&connection, blueprint, role).map_err(sql_error)?;
-        let control = Control::prepare(&connection)?;
+        configure(&connection, config, role).map_err(sql_error)?;
+        let control = TransactionControl::prepare(&connection)?;
         let foreign_keys = connection.db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY).map_err(sql_error)?;
-        blueprint.add_slot(watch.attach(connection.get_interrupt_handle()));
-        let cache = StatementCache::new(blueprint.options.statement_cache_len);
+        config.add_watched(watch.attach(connection.get_interrupt_handle()));
+        let cache = StatementCache::new(config.options.statement_cache_len);
         let mut session = Session {
             cache,
             control,
@@ -82,13 +82,13 @@ impl Session {
             generation,
             role,
             inline: true,
-            replicated: blueprint.options.writes == Writes::Log,
+            replicated: config.options.writes == Writes::Log,
             foreign_keys,
-            foreign_keys_at_first: foreign_keys,
-            value_bytes_max: blueprint.options.value_bytes_max,
-            value_bytes_max_name: blueprint.options.value_bytes_max_name,
-            memory_bytes_max: blueprint.options.memory_bytes_max,
-            memory_bytes_max_name: blueprint.options.memory_bytes_max_name,
+            initial_foreign_keys: foreign_keys,
+            value_bytes_max: config.options.value_bytes_max,
+            value_bytes_max_name: config.options.value_bytes_max_name,
+            memory_bytes_max: config.options.memory_bytes_max,
+            memory_bytes_max_name: config.options.memory_bytes_max_name,
             dirty: false,
             schema_changed: false,
         };
@@ -105,8 +105,8 @@ impl Session {
     }
 
     /// Whether it has to be replaced before anybody else uses it.
-    pub(crate) fn is_stale(&self, blueprint: &Blueprint) -> bool {
-        self.dirty || self.generation != blueprint.generation()
+    pub(crate) fn is_stale(&self, config: &ConnectionConfig) -> bool {
+        self.dirty || self.generation != config.generation()
     }
 
     /// Begins a run that ends when its limits are exceeded.
@@ -135,7 +135,7 @@ impl Session {
         self.recorder.begin(Author::Client);
         self.baseline.set(&self.connection);
         self.set_last_insert_rowid(0);
-        if let Err(error) = self.enforce_foreign_keys(self.foreign_keys_at_first) {
+        if let Err(error) = self.enforce_foreign_keys(self.initial_foreign_keys) {
             // The session is replaced rather than used with the setting of another batch.
             tracing::error!(%error, "foreign keys keep the setting of the batch before");
             self.dirty = true;
@@ -240,14 +240,14 @@ impl Session {
 
 fn install_hooks(
     connection: &mut Connection,
-    recorder: &Recorder,
+    recorder: &AuthorizerRecorder,
     watch: &Watch,
     baseline: &ChangeBaseline,
 ) -> rusqlite::Result<()> {
     let listener = recorder.clone();
     connection.authorizer(Some(move |context: rusqlite::hooks::AuthContext<'_>| listener.authorize(context)))?;
-    let ticking = watch.clone();
-    connection.progress_handler(STEPS_PER_CALL, Some(move || ticking.tick()))?;
+    let watching = watch.clone();
+    connection.progress_handler(STEPS_PER_CALL, Some(move || watching.should_stop()))?;
     let working = watch.clone();
     functions::register(connection, baseline, move || working.count_work())
 }

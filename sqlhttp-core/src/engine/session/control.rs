@@ -10,7 +10,7 @@ use crate::model::SqlError;
 
 /// The statements with which the engine itself controls transactions.
 #[derive(Debug)]
-pub(super) struct Control {
+pub(super) struct TransactionControl {
     pub(super) begin: Statement,
     pub(super) begin_immediate: Statement,
     pub(super) commit: Statement,
@@ -22,20 +22,20 @@ pub(super) struct Control {
 
 /// A savepoint of the engine's.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Level {
+pub(crate) enum Savepoint {
     /// Around one member of a group.
     Member = 0,
     /// Around one step of a member.
     Step = 1,
 }
 
-impl Control {
-    pub(super) fn prepare(connection: &Connection) -> Result<Control, SqlError> {
+impl TransactionControl {
+    pub(super) fn prepare(connection: &Connection) -> Result<TransactionControl, SqlError> {
         let one = |sql: &CStr| {
             let prepared = Statement::prepare(connection, sql, true)?;
             prepared.statement.ok_or_else(|| probe::error_of_code(rusqlite::ffi::SQLITE_INTERNAL, None))
         };
-        Ok(Control {
+        Ok(TransactionControl {
             begin: one(c"BEGIN")?,
             begin_immediate: one(c"BEGIN IMMEDIATE")?,
             commit: one(c"COMMIT")?,

@@ -14,5 +14,5 @@ mod statement_cache;
 mod transaction;
 
 pub(crate) use connection::Session;
-pub(crate) use control::Level;
+pub(crate) use control::Savepoint;
 pub(crate) use prepared::Prepared;

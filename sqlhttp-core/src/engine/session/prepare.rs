@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use super::connection::Session;
 use super::prepared::Prepared;
-use crate::engine::blueprint::Role;
-use crate::engine::facts::{Author, Facts};
+use crate::engine::connection_config::Role;
 use crate::engine::replicated::progress;
 use crate::engine::schema_view;
 use crate::engine::sqlite::program;
-use crate::engine::sqlite::statement::{Prepared as Found, Statement};
+use crate::engine::sqlite::statement::{Prepared as Compiled, Statement};
+use crate::engine::statement_info::{Author, StatementInfo};
 use crate::engine::text::is_white;
-use crate::engine::work_limits::FREE_WEIGHT;
+use crate::engine::work_limits::UNLIMITED_VALUES_WEIGHT;
 use crate::model::{Failure, ValueRef};
 
 /// Statements longer than this are not kept, bytes.
@@ -22,20 +22,20 @@ const LIGHT_STATEMENT_BYTES_MAX: i32 = 3 << 10;
 /// The longest text of an INSERT of literals whose bytecode is not listed, bytes.
 const SHORT_INSERT_BYTES_MAX: usize = 4 << 10;
 /// The weight of such an INSERT, which leaves it values of a megabyte: much more than its text.
-const SHORT_INSERT_WEIGHT: u32 = 64 * FREE_WEIGHT;
+const SHORT_INSERT_WEIGHT: u32 = 64 * UNLIMITED_VALUES_WEIGHT;
 /// The weight of a statement that changes rows and cannot be listed. Its values have a megabyte at most.
-const UNLISTED_WEIGHT: u32 = 64 * FREE_WEIGHT;
+const UNLISTED_WEIGHT: u32 = 64 * UNLIMITED_VALUES_WEIGHT;
 
 /// How the weight of a statement is determined.
-enum Listing {
+enum WeightSource {
     /// Its functions alone count.
-    None,
+    Functions,
     Fixed(u32),
     Bytecode,
 }
 
 /// What stands at the beginning of a text.
-pub(crate) struct Next {
+pub(crate) struct FirstStatement {
     /// The statement; `None` if there is only white space or a comment.
     pub(crate) prepared: Option<Box<Prepared>>,
     /// How many bytes it takes.
@@ -44,77 +44,86 @@ pub(crate) struct Next {
 
 impl Session {
     /// Prepares the first statement of a text.
-    pub(crate) fn prepare(&mut self, sql: &CStr, author: Author) -> Result<Next, Failure> {
-        let (found, lists_nothing) = match self.find_without_engine_table(sql, author) {
-            Some(found) => (found, true),
-            None => (self.find(sql, author)?, false),
+    pub(crate) fn prepare(&mut self, sql: &CStr, author: Author) -> Result<FirstStatement, Failure> {
+        let (compiled, lists_nothing) = match self.compile_without_engine_table(sql, author) {
+            Some(compiled) => (compiled, true),
+            None => (self.compile(sql, author)?, false),
         };
-        let Some(statement) = found.statement else {
+        let Some(statement) = compiled.statement else {
             // Nothing before the end is no statement and yet takes no text, but a loop over a text must end.
-            let consumed = if found.consumed == 0 { sql.count_bytes() } else { found.consumed };
-            return Ok(Next { prepared: None, consumed });
+            let consumed = if compiled.consumed == 0 { sql.count_bytes() } else { compiled.consumed };
+            return Ok(FirstStatement { prepared: None, consumed });
         };
-        let mut facts = self.recorder.facts(&statement);
-        facts.lists_schema &= !lists_nothing;
+        let mut info = self.recorder.info(&statement);
+        info.lists_schema &= !lists_nothing;
         if author == Author::Client {
-            self.check_policy(&facts, &sql.to_bytes()[..found.consumed])?;
+            self.check_policy(&info, &sql.to_bytes()[..compiled.consumed])?;
         }
         // Many PRAGMAs act while they are prepared, so it does not matter whether this one will run.
-        self.dirty |= facts.is_for_itself() && author == Author::Client;
-        let alone = is_white(&sql[found.consumed..]);
+        self.dirty |= info.needs_exclusive_run() && author == Author::Client;
+        let is_last = is_white(&sql[compiled.consumed..]);
         let len = sql.count_bytes();
-        let keep = alone && author == Author::Client && !facts.is_for_itself() && len <= CACHED_SQL_LEN_MAX;
+        let keep = is_last && author == Author::Client && !info.needs_exclusive_run() && len <= CACHED_SQL_LEN_MAX;
         let parameters = (1..=statement.parameter_count()).map(|index| statement.parameter_name(index)).collect();
         let inserts_literals =
-            facts.inserts_only && statement.parameter_count() == 0 && found.consumed <= SHORT_INSERT_BYTES_MAX;
+            info.inserts_only && statement.parameter_count() == 0 && compiled.consumed <= SHORT_INSERT_BYTES_MAX;
         let key = if keep { sql.to_str().ok().map(Arc::from) } else { None };
-        let consumed = if alone { len } else { found.consumed };
-        let prepared =
-            Prepared { statement, facts, parameters, columns: None, weight: None, inserts_literals, key, dumped: None };
-        Ok(Next { prepared: Some(Box::new(prepared)), consumed })
+        let consumed = if is_last { len } else { compiled.consumed };
+        let prepared = Prepared {
+            statement,
+            info,
+            parameters,
+            columns: None,
+            weight: None,
+            inserts_literals,
+            key,
+            restored_table: None,
+        };
+        Ok(FirstStatement { prepared: Some(Box::new(prepared)), consumed })
     }
 
     /// The facts of the kept statement with exactly this text.
-    pub(crate) fn kept(&self, sql: &str) -> Option<&Facts> {
-        self.cache.facts(sql)
+    pub(crate) fn cached_info(&self, sql: &str) -> Option<&StatementInfo> {
+        self.cache.info(sql)
     }
 
     /// Takes a statement of a client's out of the cache. Its text is all of this one.
-    pub(crate) fn take_kept(&mut self, sql: &str) -> Option<Box<Prepared>> {
-        let kept = self.cache.take(sql)?;
+    pub(crate) fn take_cached(&mut self, sql: &str) -> Option<Box<Prepared>> {
+        let cached = self.cache.take(sql)?;
         // SQLite may prepare it again, and the policy for clients must hold then.
         self.recorder.begin(Author::Client);
-        Some(kept)
+        Some(cached)
     }
 
     /// Gives a statement back after use.
     pub(crate) fn put_back(&mut self, mut prepared: Box<Prepared>) {
         prepared.statement.reset();
-        if self.replicates() && prepared.facts.changes_schema {
+        if self.replicates() && prepared.info.changes_schema {
             return;
         }
         if let Some(key) = prepared.key.clone() {
-            self.cache.keep(key, prepared);
+            self.cache.insert(key, prepared);
         }
     }
 
-    fn find(&self, sql: &CStr, author: Author) -> Result<Found, Failure> {
-        let found = self.find_in_known_schema(sql, author);
-        let may_depend_on_new_schema = match &found {
+    fn compile(&self, sql: &CStr, author: Author) -> Result<Compiled, Failure> {
+        let compiled = self.compile_in_loaded_schema(sql, author);
+        let may_depend_on_new_schema = match &compiled {
             Err(Failure::Sql(error)) => error.code == rusqlite::ffi::SQLITE_ERROR,
             Err(_) => false,
             // REINDEX and ANALYZE have nothing to do in an empty schema.
-            Ok(found) => {
-                found.statement.as_ref().is_some_and(|statement| statement.readonly() && !self.recorder.saw_actions())
-            }
+            Ok(compiled) => compiled
+                .statement
+                .as_ref()
+                .is_some_and(|statement| statement.readonly() && !self.recorder.saw_actions()),
         };
-        if may_depend_on_new_schema && self.renew_schema() {
-            return self.find_in_known_schema(sql, author);
+        if may_depend_on_new_schema && self.reload_schema() {
+            return self.compile_in_loaded_schema(sql, author);
         }
-        found
+        compiled
     }
 
-    fn find_in_known_schema(&self, sql: &CStr, author: Author) -> Result<Found, Failure> {
+    fn compile_in_loaded_schema(&self, sql: &CStr, author: Author) -> Result<Compiled, Failure> {
         self.recorder.begin(author);
         Statement::prepare(&self.connection, sql, true).map_err(|error| {
             self.recorder.refused().map_or_else(|| Failure::Sql(self.with_limit(error)), Failure::NotAllowed)
@@ -123,7 +132,7 @@ impl Session {
 
     /// Reads the schema again if another connection has changed it. SQLite itself does so before it reports most errors, but
     /// not when ALTER TABLE does not find a column, nor when REINDEX finds no index. Returns whether the schema is up to date; the writer's always is.
-    fn renew_schema(&self) -> bool {
+    fn reload_schema(&self) -> bool {
         if self.role != Role::Reader {
             return false;
         }
@@ -133,14 +142,14 @@ impl Session {
     }
 
     /// The first statement of a text, if it reads the schema and can be prepared so that it does not see the engine's table.
-    fn find_without_engine_table(&self, sql: &CStr, author: Author) -> Option<Found> {
+    fn compile_without_engine_table(&self, sql: &CStr, author: Author) -> Option<Compiled> {
         if !self.replicated || author != Author::Client {
             return None;
         }
         let rewritten = schema_view::rewrite(sql.to_bytes())?;
         // The client's error message refers to the text as the client has sent it.
-        let found = self.find(&rewritten.sql, author).ok().filter(|found| found.statement.is_some())?;
-        Some(Found { consumed: found.consumed.checked_sub(rewritten.added)?, ..found })
+        let compiled = self.compile(&rewritten.sql, author).ok().filter(|compiled| compiled.statement.is_some())?;
+        Some(Compiled { consumed: compiled.consumed.checked_sub(rewritten.added)?, ..compiled })
     }
 
     /// Whether a row lists the table in which the engine keeps its progress. Clients must not see it, because tools take
@@ -155,13 +164,13 @@ impl Session {
 
     /// Refuses what the authorizer cannot see: a schema that refers to the engine's table, and a write whose effect would
     /// differ between nodes.
-    fn check_policy(&self, facts: &Facts, sql: &[u8]) -> Result<(), Failure> {
-        if facts.changes_schema && !facts.readonly && contains_ignoring_case(sql, progress::TABLE.as_bytes()) {
+    fn check_policy(&self, info: &StatementInfo, sql: &[u8]) -> Result<(), Failure> {
+        if info.changes_schema && !info.readonly && contains_ignoring_case(sql, progress::TABLE.as_bytes()) {
             return Err(Failure::NotAllowed(format!("a reference to {}", progress::TABLE)));
         }
         // ALTER TABLE reads such tables itself, to check the rows.
-        if self.replicated && facts.reads_local && !facts.readonly && !facts.alters {
-            let table = self.recorder.local().unwrap_or_default();
+        if self.replicated && info.reads_node_local && !info.readonly && !info.alters_table {
+            let table = self.recorder.node_local_table().unwrap_or_default();
             return Err(Failure::NotAllowed(format!("{table} in a statement that writes")));
         }
         Ok(())
@@ -172,9 +181,9 @@ impl Session {
     ///
     /// # Errors
     /// It does not. The caller undoes what it did.
-    pub(crate) fn check_again(&self, facts: &Facts) -> Result<(), Failure> {
-        let reads_local = self.recorder.local().is_some();
-        self.check_policy(&Facts { reads_local, ..*facts }, b"")
+    pub(crate) fn check_again(&self, info: &StatementInfo) -> Result<(), Failure> {
+        let reads_node_local = self.recorder.node_local_table().is_some();
+        self.check_policy(&StatementInfo { reads_node_local, ..*info }, b"")
     }
 
     /// How much work the statement may do without a look at the interrupt flag ([`program`]).
@@ -184,17 +193,17 @@ impl Session {
     pub(crate) fn weight_of(&self, prepared: &mut Prepared) -> Result<u32, Failure> {
         let version = prepared.statement.reprepare_count();
         // How SQLite evaluates LIKE and GLOB depends on the pattern that is bound, so the bytecode of such a statement can change.
-        let may_change = self.replicates() && prepared.facts.work >= program::PATTERN;
+        let may_change = self.replicates() && prepared.info.work >= program::PATTERN;
         if let Some((known, weight)) = prepared.weight
             && known == version
             && !may_change
         {
             return Ok(weight);
         }
-        let weight = match self.listing_of(prepared) {
-            Listing::None => prepared.facts.work,
-            Listing::Fixed(weight) => weight,
-            Listing::Bytecode => {
+        let weight = match self.weight_source(prepared) {
+            WeightSource::Functions => prepared.info.work,
+            WeightSource::Fixed(weight) => weight,
+            WeightSource::Bytecode => {
                 // SQLite may prepare it again to list it.
                 self.recorder.begin(Author::Client);
                 let listed = program::weight(&mut prepared.statement);
@@ -207,19 +216,19 @@ impl Session {
 
     /// How the weight of a statement is determined. Where results are replicated, every node has to come to the same weight,
     /// so the memory that a statement takes, which differs between builds, does not count.
-    fn listing_of(&self, prepared: &Prepared) -> Listing {
-        let facts = &prepared.facts;
-        if !facts.can_be_listed {
-            Listing::None
-        } else if facts.changes_rows && facts.asks_changes {
+    fn weight_source(&self, prepared: &Prepared) -> WeightSource {
+        let info = &prepared.info;
+        if !info.can_be_listed {
+            WeightSource::Functions
+        } else if info.changes_rows && info.reads_changes {
             // To list it would make `changes()` 0.
-            Listing::Fixed(UNLISTED_WEIGHT)
+            WeightSource::Fixed(UNLISTED_WEIGHT)
         } else if self.replicates() && prepared.inserts_literals {
-            Listing::Fixed(SHORT_INSERT_WEIGHT)
+            WeightSource::Fixed(SHORT_INSERT_WEIGHT)
         } else if !self.replicates() && prepared.statement.memory_used() <= LIGHT_STATEMENT_BYTES_MAX {
-            Listing::None
+            WeightSource::Functions
         } else {
-            Listing::Bytecode
+            WeightSource::Bytecode
         }
     }
 

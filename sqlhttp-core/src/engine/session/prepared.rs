@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use crate::engine::dump::VirtualTable;
-use crate::engine::facts::Facts;
 use crate::engine::sqlite::statement::Statement;
+use crate::engine::statement_info::StatementInfo;
 use crate::model::{Column, Columns};
 
 /// A prepared statement and what is known of it.
 #[derive(Debug)]
 pub(crate) struct Prepared {
     pub(crate) statement: Statement,
-    pub(crate) facts: Facts,
+    pub(crate) info: StatementInfo,
     /// The names of its parameters, with prefixes; `None` for `?`.
     pub(crate) parameters: Box<[Option<Box<str>>]>,
     pub(super) columns: Option<(i32, Arc<Columns>)>,
@@ -22,29 +22,29 @@ pub(crate) struct Prepared {
     /// Its text, if it is to be kept.
     pub(super) key: Option<Arc<str>>,
     /// It creates a virtual table whose shadow tables a dump creates and fills. It is not run.
-    pub(crate) dumped: Option<VirtualTable>,
+    pub(crate) restored_table: Option<VirtualTable>,
 }
 
 impl Prepared {
     /// The statement stands for a row of a dump.
-    pub(crate) fn of_dump(mut self: Box<Self>, table: VirtualTable) -> Box<Prepared> {
-        self.dumped = table.has_shadow_tables().then_some(table);
+    pub(crate) fn for_dump(mut self: Box<Self>, table: VirtualTable) -> Box<Prepared> {
+        self.restored_table = table.has_shadow_tables().then_some(table);
         self.key = None;
         self
     }
 
     /// A statement of which nothing else is known.
     #[cfg(test)]
-    pub(crate) fn bare(statement: Statement, facts: Facts) -> Prepared {
+    pub(crate) fn bare(statement: Statement, info: StatementInfo) -> Prepared {
         Prepared {
             statement,
-            facts,
+            info,
             parameters: Box::default(),
             columns: None,
             weight: None,
             inserts_literals: false,
             key: None,
-            dumped: None,
+            restored_table: None,
         }
     }
 

@@ -55,7 +55,7 @@ impl Session {
 
     /// Runs the following batches under these conditions.
     pub(crate) fn set_conditions(&mut self, foreign_keys: bool, value_bytes_max: u64) -> Result<(), SqlError> {
-        self.foreign_keys_at_first = foreign_keys;
+        self.initial_foreign_keys = foreign_keys;
         if self.value_bytes_max != value_bytes_max {
             let most = i32::try_from(value_bytes_max).unwrap_or(i32::MAX);
             self.connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, most).map_err(sql_error)?;
@@ -65,8 +65,8 @@ impl Session {
     }
 
     /// Whether foreign keys are enforced at the beginning of each batch.
-    pub(crate) fn foreign_keys_at_first(&self) -> bool {
-        self.foreign_keys_at_first
+    pub(crate) fn initial_foreign_keys(&self) -> bool {
+        self.initial_foreign_keys
     }
 
     /// Enforces foreign keys for the rest of the batch, or does not. Unlike the PRAGMA, this works inside a transaction.

@@ -8,17 +8,17 @@ use std::sync::Arc;
 use hashlink::LruCache;
 
 use super::prepared::Prepared;
-use crate::engine::facts::Facts;
+use crate::engine::statement_info::StatementInfo;
 
 /// The statements that a session keeps, by their text.
 #[derive(Debug)]
 pub(crate) struct StatementCache {
-    last: Option<Kept>,
+    last: Option<Cached>,
     others: LruCache<Arc<str>, Box<Prepared>>,
 }
 
 #[derive(Debug)]
-struct Kept {
+struct Cached {
     text: Arc<str>,
     prepared: Box<Prepared>,
 }
@@ -30,26 +30,26 @@ impl StatementCache {
     }
 
     /// The facts of the kept statement with this text.
-    pub(crate) fn facts(&self, text: &str) -> Option<&Facts> {
+    pub(crate) fn info(&self, text: &str) -> Option<&StatementInfo> {
         let prepared = match &self.last {
-            Some(kept) if *kept.text == *text => Some(&kept.prepared),
+            Some(cached) if *cached.text == *text => Some(&cached.prepared),
             _ => self.others.peek(text),
         };
-        prepared.map(|prepared| &prepared.facts)
+        prepared.map(|prepared| &prepared.info)
     }
 
     /// Takes the statement of this text out, if it is kept.
     pub(crate) fn take(&mut self, text: &str) -> Option<Box<Prepared>> {
-        match self.last.take_if(|kept| *kept.text == *text) {
-            Some(kept) => Some(kept.prepared),
+        match self.last.take_if(|cached| *cached.text == *text) {
+            Some(cached) => Some(cached.prepared),
             None => self.others.remove(text),
         }
     }
 
     /// Keeps a statement under its text. It takes the place of one with the same text, or of the one that has not been used
     /// for longest.
-    pub(crate) fn keep(&mut self, text: Arc<str>, prepared: Box<Prepared>) {
-        let before = self.last.replace(Kept { text, prepared });
+    pub(crate) fn insert(&mut self, text: Arc<str>, prepared: Box<Prepared>) {
+        let before = self.last.replace(Cached { text, prepared });
         if let (Some(before), Some(now)) = (before, &self.last)
             && before.text != now.text
         {
@@ -73,15 +73,15 @@ mod tests {
     use super::*;
     use crate::engine::sqlite::statement::Statement;
 
-    fn keep(cache: &mut StatementCache, connection: &Connection, text: &str) {
+    fn insert(cache: &mut StatementCache, connection: &Connection, text: &str) {
         let sql = std::ffi::CString::new(text).unwrap();
         let statement = Statement::prepare(connection, &sql, true).unwrap().statement.unwrap();
-        let facts = Facts { work: u32::try_from(text.len()).unwrap(), ..Facts::default() };
-        cache.keep(Arc::from(text), Box::new(Prepared::bare(statement, facts)));
+        let info = StatementInfo { work: u32::try_from(text.len()).unwrap(), ..StatementInfo::default() };
+        cache.insert(Arc::from(text), Box::new(Prepared::bare(statement, info)));
     }
 
-    fn kept<'t>(cache: &StatementCache, texts: &[&'t str]) -> Vec<&'t str> {
-        texts.iter().copied().filter(|text| cache.facts(text).is_some()).collect()
+    fn cached<'t>(cache: &StatementCache, texts: &[&'t str]) -> Vec<&'t str> {
+        texts.iter().copied().filter(|text| cache.info(text).is_some()).collect()
     }
 
     #[test]
@@ -89,27 +89,27 @@ mod tests {
         let connection = Connection::open_in_memory().unwrap();
         let texts = ["SELECT 1", "SELECT 22", "SELECT 333", "SELECT 4444"];
         let mut cache = StatementCache::new(3);
-        texts[..3].iter().for_each(|text| keep(&mut cache, &connection, text));
-        assert_eq!(kept(&cache, &texts), texts[..3]);
+        texts[..3].iter().for_each(|text| insert(&mut cache, &connection, text));
+        assert_eq!(cached(&cache, &texts), texts[..3]);
         let first = cache.take(texts[0]).unwrap();
-        assert_eq!(first.facts.work, 8);
-        assert_eq!(kept(&cache, &texts), texts[1..3]);
-        cache.keep(Arc::from(texts[0]), first);
-        keep(&mut cache, &connection, texts[3]);
-        assert_eq!(kept(&cache, &texts), [texts[0], texts[2], texts[3]]);
+        assert_eq!(first.info.work, 8);
+        assert_eq!(cached(&cache, &texts), texts[1..3]);
+        cache.insert(Arc::from(texts[0]), first);
+        insert(&mut cache, &connection, texts[3]);
+        assert_eq!(cached(&cache, &texts), [texts[0], texts[2], texts[3]]);
         cache.clear();
-        assert_eq!(kept(&cache, &texts), [""; 0]);
+        assert_eq!(cached(&cache, &texts), [""; 0]);
     }
 
     #[test]
     fn one_text_is_kept_once() {
         let connection = Connection::open_in_memory().unwrap();
         let mut cache = StatementCache::new(1);
-        keep(&mut cache, &connection, "SELECT 1");
-        keep(&mut cache, &connection, "SELECT 1");
+        insert(&mut cache, &connection, "SELECT 1");
+        insert(&mut cache, &connection, "SELECT 1");
         assert!(cache.take("SELECT 1").is_some() && cache.take("SELECT 1").is_none());
-        keep(&mut cache, &connection, "SELECT 1");
-        keep(&mut cache, &connection, "SELECT 2");
-        assert_eq!(kept(&cache, &["SELECT 1", "SELECT 2"]), ["SELECT 2"]);
+        insert(&mut cache, &connection, "SELECT 1");
+        insert(&mut cache, &connection, "SELECT 2");
+        assert_eq!(cached(&cache, &["SELECT 1", "SELECT 2"]), ["SELECT 2"]);
     }
 }

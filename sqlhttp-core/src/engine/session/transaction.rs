@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::connection::Session;
-use super::control::{Level, run_control};
-use crate::engine::blueprint::Blueprint;
+use super::control::{Savepoint, run_control};
+use crate::engine::connection_config::ConnectionConfig;
 use crate::engine::error::sql_error;
 use crate::engine::pragmas;
 use crate::engine::sqlite::{log_tail, probe};
@@ -17,7 +17,7 @@ impl Session {
     }
 
     /// The failure that COMMIT would report now: a deferred foreign key is violated.
-    pub(crate) fn open_constraint(&self) -> Option<Failure> {
+    pub(crate) fn deferred_violation(&self) -> Option<Failure> {
         probe::deferred_foreign_keys_open(&self.connection).then(|| {
             let code = rusqlite::ffi::SQLITE_CONSTRAINT_FOREIGNKEY;
             Failure::Sql(probe::error_of_code(code, Some("FOREIGN KEY constraint failed")))
@@ -54,41 +54,41 @@ impl Session {
         }
     }
 
-    pub(crate) fn savepoint(&mut self, level: Level) -> Result<(), SqlError> {
+    pub(crate) fn savepoint(&mut self, level: Savepoint) -> Result<(), SqlError> {
         run_control(&mut self.control.savepoint[level as usize], &self.connection)
     }
 
-    pub(crate) fn release(&mut self, level: Level) -> Result<(), SqlError> {
+    pub(crate) fn release(&mut self, level: Savepoint) -> Result<(), SqlError> {
         run_control(&mut self.control.release[level as usize], &self.connection)
     }
 
     /// Undoes everything since the savepoint, and ends it.
-    pub(crate) fn undo(&mut self, level: Level) -> Result<(), SqlError> {
+    pub(crate) fn undo(&mut self, level: Savepoint) -> Result<(), SqlError> {
         self.forget_undone_schema();
         run_control(&mut self.control.rollback_to[level as usize], &self.connection)?;
         self.release(level)
     }
 
     /// Cuts the write-ahead log behind its last commit. Returns the number of bytes that were cut off.
-    pub(crate) fn cut_log_tail(&mut self, blueprint: &Blueprint) -> Result<i64, SqlError> {
+    pub(crate) fn cut_log_tail(&mut self, config: &ConnectionConfig) -> Result<i64, SqlError> {
         if !self.as_owner(|connection| Ok(pragmas::is_wal(connection)))? {
             return Ok(0);
         }
         // A lock of another process is no reason to wait: the tail does no harm.
         self.connection.busy_timeout(Duration::ZERO).map_err(sql_error)?;
         let begun = self.begin_immediate();
-        self.connection.busy_timeout(blueprint.options.busy_timeout).map_err(sql_error)?;
+        self.connection.busy_timeout(config.options.busy_timeout).map_err(sql_error)?;
         begun?;
         let cut = log_tail::cut(&self.connection);
         self.rollback().and(cut)
     }
 
     /// Moves the write-ahead log into the database and empties it, as far as that is possible without waiting for readers.
-    pub(crate) fn checkpoint_now(&mut self, blueprint: &Blueprint) -> Result<(), SqlError> {
+    pub(crate) fn checkpoint_now(&mut self, config: &ConnectionConfig) -> Result<(), SqlError> {
         self.as_owner(|connection| {
             connection.busy_timeout(Duration::ZERO)?;
             let done = pragmas::checkpoint(connection);
-            connection.busy_timeout(blueprint.options.busy_timeout)?;
+            connection.busy_timeout(config.options.busy_timeout)?;
             done
         })
     }

@@ -19,15 +19,15 @@
 
 use super::thread::Writer;
 use crate::engine::error::engine_error;
-use crate::engine::run::{Mode, Stop, run_batch};
-use crate::engine::session::Level;
-use crate::engine::sinks::Held;
+use crate::engine::run::{Mode, RunError, run_batch};
+use crate::engine::session::Savepoint;
+use crate::engine::sinks::BufferedSink;
 use crate::engine::sqlite::probe;
 use crate::engine::watch::{Limits, StopReason, stop_error};
 use crate::model::{Atomicity, Batch, Changed, Ending, Error, Failure, Outcome, StepFacts, StepOutcome};
 
 /// What came of a member.
-pub(in crate::engine) enum Member {
+pub(in crate::engine) enum MemberResult {
     /// An outcome; it counts once the group has committed.
     Outcome(Outcome),
     /// Given up; nothing of it remains.
@@ -35,23 +35,23 @@ pub(in crate::engine) enum Member {
     /// The transaction is gone.
     Lost {
         /// The error, if it is the member's own and final.
-        own: Option<Error>,
+        error: Option<Error>,
         /// The step that ended the transaction, and how it failed, if one did.
         failed: Option<(usize, Failure)>,
     },
 }
 
-impl Member {
-    fn lost(own: Option<Error>) -> Self {
-        Member::Lost { own, failed: None }
+impl MemberResult {
+    fn lost(error: Option<Error>) -> Self {
+        MemberResult::Lost { error, failed: None }
     }
 }
 
 /// Whether a member has the transaction for itself.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(in crate::engine) enum Company {
-    Alone,
-    Shared,
+pub(in crate::engine) enum Isolation {
+    Exclusive,
+    Grouped,
 }
 
 impl Writer<'_> {
@@ -59,50 +59,50 @@ impl Writer<'_> {
         &mut self,
         limits: Limits,
         batch: &Batch,
-        company: Company,
+        isolation: Isolation,
         mode: Mode<'_>,
-        mut sink: Held,
-    ) -> Member {
-        if let Err(error) = self.session.savepoint(Level::Member) {
-            return Member::lost(Some(engine_error("open savepoint", error)));
+        mut sink: BufferedSink,
+    ) -> MemberResult {
+        if let Err(error) = self.session.savepoint(Savepoint::Member) {
+            return MemberResult::lost(Some(engine_error("open savepoint", error)));
         }
         self.session.begin_run(limits);
         let result = run_batch(&mut self.session, batch, mode, &mut sink);
         self.session.end_run();
-        if company == Company::Shared && self.session.is_dirty() {
+        if isolation == Isolation::Grouped && self.session.is_dirty() {
             // Nobody could tell before (a statement that depended on an earlier one): neighbours must not see it.
-            return Member::lost(None);
+            return MemberResult::lost(None);
         }
         self.end_member(result, sink)
     }
 
-    fn end_member(&mut self, result: Result<Ending, Stop>, sink: Held) -> Member {
+    fn end_member(&mut self, result: Result<Ending, RunError>, sink: BufferedSink) -> MemberResult {
         let lost = self.session.is_autocommit();
         let (keep, member) = match result {
-            Err(Stop::Interrupted(StopReason::Company)) => return Member::lost(None),
-            Err(Stop::Interrupted(reason)) if lost => return Member::lost(Some(stop_error(reason))),
-            Err(Stop::TransactionLost) => return Member::Lost { own: None, failed: sink.last_failure() },
-            Err(Stop::Interrupted(reason)) => (false, Member::GivenUp(stop_error(reason))),
-            Err(Stop::Sink | Stop::TooManyBytes { .. }) => (false, Member::GivenUp(Error::Closed)),
-            Ok(ending @ Ending::Done) if !lost => match self.session.open_constraint() {
-                None => (true, Member::Outcome(sink.into_outcome(ending))),
-                Some(failure) => (false, Member::Outcome(sink.into_outcome(Ending::NotCommitted(failure)))),
+            Err(RunError::Interrupted(StopReason::GroupTime)) => return MemberResult::lost(None),
+            Err(RunError::Interrupted(reason)) if lost => return MemberResult::lost(Some(stop_error(reason))),
+            Err(RunError::TransactionLost) => return MemberResult::Lost { error: None, failed: sink.last_failure() },
+            Err(RunError::Interrupted(reason)) => (false, MemberResult::GivenUp(stop_error(reason))),
+            Err(RunError::SinkClosed | RunError::TooManyBytes { .. }) => (false, MemberResult::GivenUp(Error::Closed)),
+            Ok(ending @ Ending::Done) if !lost => match self.session.deferred_violation() {
+                None => (true, MemberResult::Outcome(sink.into_outcome(ending))),
+                Some(failure) => (false, MemberResult::Outcome(sink.into_outcome(Ending::NotCommitted(failure)))),
             },
-            Ok(ending) => (false, Member::Outcome(sink.into_outcome(ending))),
+            Ok(ending) => (false, MemberResult::Outcome(sink.into_outcome(ending))),
         };
         if lost {
             return member;
         }
-        let ended = if keep { self.session.release(Level::Member) } else { self.session.undo(Level::Member) };
+        let ended = if keep { self.session.release(Savepoint::Member) } else { self.session.undo(Savepoint::Member) };
         match ended {
             Ok(()) => member,
-            Err(error) => Member::lost(Some(engine_error("end savepoint", error))),
+            Err(error) => MemberResult::lost(Some(engine_error("end savepoint", error))),
         }
     }
 
     /// A statement that cannot run inside a transaction.
-    pub(in crate::engine) fn run_bare(&mut self, limits: &Limits, batch: &Batch) -> ToldStep {
-        let mode = Mode { savepoints: false, shared: false, ..self.mode() };
+    pub(in crate::engine) fn run_outside_transaction(&mut self, limits: &Limits, batch: &Batch) -> StepResult {
+        let mode = Mode { savepoints: false, grouped: false, ..self.mode() };
         let mut sink = self.sink(batch);
         self.session.begin_run(limits.clone());
         self.session.set_outside_transaction(true);
@@ -116,25 +116,33 @@ impl Writer<'_> {
     }
 
     pub(in crate::engine) fn mode(&self) -> Mode<'static> {
-        let options = &self.shared.blueprint.options;
+        let options = &self.shared.config.options;
         let (block_bytes, rows_max) = (options.block_bytes, options.rows_max);
-        Mode { savepoints: true, shared: false, block_bytes, rows_max, known: &[], first_step: 0, settings_hold: false }
+        Mode {
+            savepoints: true,
+            grouped: false,
+            block_bytes,
+            rows_max,
+            known_failures: &[],
+            first_step: 0,
+            settings_take_effect: false,
+        }
     }
 
-    pub(in crate::engine) fn sink(&self, batch: &Batch) -> Held {
-        let limit = self.shared.blueprint.options.held_bytes_max;
-        Held::new(batch.steps.len(), limit, Stop::TooManyBytes { limit })
+    pub(in crate::engine) fn sink(&self, batch: &Batch) -> BufferedSink {
+        let limit = self.shared.config.options.held_bytes_max;
+        BufferedSink::new(batch.steps.len(), limit, RunError::TooManyBytes { limit })
     }
 }
 
 /// What came of one step, and what is known of it.
-pub(in crate::engine) type ToldStep = (StepOutcome, StepFacts);
+pub(in crate::engine) type StepResult = (StepOutcome, StepFacts);
 
-pub(in crate::engine) fn failed(failure: Failure) -> ToldStep {
+pub(in crate::engine) fn failed(failure: Failure) -> StepResult {
     (StepOutcome::Failed(failure), StepFacts::default())
 }
 
-pub(in crate::engine) fn single_step(mut outcome: Outcome) -> ToldStep {
+pub(in crate::engine) fn single_step(mut outcome: Outcome) -> StepResult {
     let facts = outcome.facts.pop().unwrap_or_default();
     let step = match (outcome.ending, outcome.steps.pop()) {
         (Ending::NotCommitted(failure), _) => StepOutcome::Failed(failure),

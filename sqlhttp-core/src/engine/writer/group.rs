@@ -13,7 +13,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::driver::{Company, Member, ToldStep, failed, one_step, single_step};
+use super::driver::{Isolation, MemberResult, StepResult, failed, one_step, single_step};
 use super::queue::Job;
 use super::thread::Writer;
 use crate::engine::classify::runs_outside_transaction;
@@ -44,17 +44,17 @@ impl Writer<'_> {
                 jobs.drain(..).for_each(|job| job.answer(Err(Error::Poisoned(why.clone()))));
                 return;
             }
-            if let Err(error) = self.renew_for_callers() {
+            if let Err(error) = self.renew_session_for_callers() {
                 jobs.drain(..).for_each(|job| job.answer(Err(error.clone())));
                 return;
             }
             full::forget();
-            let gate = self.shared.close_gate();
-            if first.alone {
+            let rollback_lock = self.shared.lock_exclusive();
+            if first.exclusive {
                 if let Some(job) = jobs.pop_front() {
                     // While it runs, the time of the others may be up, and the queue is where that is noticed.
                     self.shared.queue.put_back(std::mem::take(&mut jobs));
-                    self.run_alone(*job);
+                    self.run_exclusive(*job);
                 }
             } else {
                 self.run_group(&mut jobs);
@@ -62,8 +62,8 @@ impl Writer<'_> {
             if full::was_met() {
                 self.free_space();
             }
-            drop(gate);
-            self.renew_or_later();
+            drop(rollback_lock);
+            self.try_renew_session();
         }
     }
 
@@ -71,19 +71,19 @@ impl Writer<'_> {
     /// that have not been answered.
     fn run_group(&mut self, jobs: &mut VecDeque<Box<Job>>) {
         if let Err(error) = self.session.begin_immediate() {
-            return self.refuse(jobs, error);
+            return self.reply_error_to_all(jobs, error);
         }
         let started = Instant::now();
         let mut done: Vec<(Box<Job>, Outcome)> = Vec::with_capacity(jobs.len());
-        while let Some(job) = jobs.pop_front_if(|job| !job.alone) {
+        while let Some(job) = jobs.pop_front_if(|job| !job.exclusive) {
             let has_neighbours = !done.is_empty() || !jobs.is_empty();
-            let alone_at = has_neighbours.then(|| Instant::now() + MEMBER_TIME_MAX);
-            match self.run_member(&job, Company::Shared, alone_at) {
-                Member::Outcome(outcome) => done.push((job, outcome)),
-                Member::GivenUp(error) => job.answer(Err(error)),
-                Member::Lost { own, .. } => return self.start_over(done, job, own, jobs),
+            let leave_group_at = has_neighbours.then(|| Instant::now() + MEMBER_TIME_MAX);
+            match self.run_member(&job, Isolation::Grouped, leave_group_at) {
+                MemberResult::Outcome(outcome) => done.push((job, outcome)),
+                MemberResult::GivenUp(error) => job.answer(Err(error)),
+                MemberResult::Lost { error, .. } => return self.start_over(done, job, error, jobs),
             }
-            if started.elapsed() >= self.shared.blueprint.options.group_time_max {
+            if started.elapsed() >= self.shared.config.options.group_time_max {
                 break;
             }
         }
@@ -106,7 +106,7 @@ impl Writer<'_> {
                 } else {
                     // Each by itself, so that each is told what is true for it.
                     for (mut job, _) in done.into_iter().rev() {
-                        job.alone = true;
+                        job.exclusive = true;
                         jobs.push_front(job);
                     }
                 }
@@ -118,23 +118,23 @@ impl Writer<'_> {
     fn start_over(
         &mut self,
         done: Vec<(Box<Job>, Outcome)>,
-        mut culprit: Box<Job>,
-        own: Option<Error>,
+        mut failed_job: Box<Job>,
+        error: Option<Error>,
         jobs: &mut VecDeque<Box<Job>>,
     ) {
         self.abandon_transaction();
-        match own {
-            Some(error) => culprit.answer(Err(error)),
+        match error {
+            Some(error) => failed_job.answer(Err(error)),
             None => {
-                culprit.alone = true;
-                jobs.push_front(culprit);
+                failed_job.exclusive = true;
+                jobs.push_front(failed_job);
             }
         }
         done.into_iter().rev().for_each(|(job, _)| jobs.push_front(job));
     }
 
     /// Nobody can be served: another process holds the lock, or the disk fails.
-    fn refuse(&mut self, jobs: &mut VecDeque<Box<Job>>, error: SqlError) {
+    fn reply_error_to_all(&mut self, jobs: &mut VecDeque<Box<Job>>, error: SqlError) {
         self.abandon_transaction();
         self.is_fatal(&error);
         let error = engine_error("begin transaction", error);
@@ -142,7 +142,7 @@ impl Writer<'_> {
     }
 
     /// Runs a job with no company: as one transaction, or each step as one if that is what its batch asks for.
-    fn run_alone(&mut self, job: Job) {
+    fn run_exclusive(&mut self, job: Job) {
         let result = match job.batch.atomicity {
             Atomicity::All => self.run_transaction(&job),
             Atomicity::Each => self.run_steps(&job),
@@ -151,7 +151,7 @@ impl Writer<'_> {
     }
 
     fn run_transaction(&mut self, job: &Job) -> Result<Outcome, Error> {
-        let (outcome, ended) = self.in_own_transaction(|writer| writer.run_member(job, Company::Alone, None))?;
+        let (outcome, ended) = self.in_own_transaction(|writer| writer.run_member(job, Isolation::Exclusive, None))?;
         match ended {
             Ended::Committed => {
                 self.count(1, 1);
@@ -169,15 +169,15 @@ impl Writer<'_> {
     ///
     /// # Errors
     /// The batch has no outcome, and nothing of it remains.
-    fn in_own_transaction(&mut self, run: impl FnOnce(&mut Self) -> Member) -> Result<(Outcome, Ended), Error> {
+    fn in_own_transaction(&mut self, run: impl FnOnce(&mut Self) -> MemberResult) -> Result<(Outcome, Ended), Error> {
         self.session.begin_immediate().map_err(|error| self.begin_error(error))?;
         let outcome = match run(self) {
-            Member::Outcome(outcome) => outcome,
-            Member::GivenUp(error) | Member::Lost { own: Some(error), .. } => {
+            MemberResult::Outcome(outcome) => outcome,
+            MemberResult::GivenUp(error) | MemberResult::Lost { error: Some(error), .. } => {
                 self.abandon_transaction();
                 return Err(error);
             }
-            Member::Lost { own: None, .. } => {
+            MemberResult::Lost { error: None, .. } => {
                 self.abandon_transaction();
                 return Err(Error::Poisoned("the transaction was lost".into()));
             }
@@ -207,11 +207,13 @@ impl Writer<'_> {
             let batch = one_step(&job.batch, index);
             let result = match job.limits.exceeded() {
                 Some(reason) => Err(stop_error(reason)),
-                None if runs_outside_transaction(&mut self.session, &batch) => Ok(self.run_bare(&job.limits, &batch)),
+                None if runs_outside_transaction(&mut self.session, &batch) => {
+                    Ok(self.run_outside_transaction(&job.limits, &batch))
+                }
                 None => self.run_step_transaction(job, &batch, index),
             };
             let (step, facts) = match result {
-                Ok(told) => told,
+                Ok(result) => result,
                 // Earlier steps have been committed, so there is an outcome to tell.
                 Err(Error::Timeout) if !outcome.steps.is_empty() => failed(Failure::Timeout),
                 Err(error) => return Err(error),
@@ -222,11 +224,11 @@ impl Writer<'_> {
         Ok(outcome)
     }
 
-    fn run_step_transaction(&mut self, job: &Job, batch: &Batch, first_step: usize) -> Result<ToldStep, Error> {
+    fn run_step_transaction(&mut self, job: &Job, batch: &Batch, first_step: usize) -> Result<StepResult, Error> {
         let mode = Mode { first_step, ..self.mode() };
         let sink = self.sink(batch);
         let limits = job.limits.clone();
-        let run = |writer: &mut Self| writer.run_in_savepoint(limits, batch, Company::Alone, mode, sink);
+        let run = |writer: &mut Self| writer.run_in_savepoint(limits, batch, Isolation::Exclusive, mode, sink);
         let (outcome, ended) = self.in_own_transaction(run)?;
         if let Ended::NotCommitted(error) = ended {
             return Ok(failed(Failure::Sql(error)));
@@ -236,16 +238,16 @@ impl Writer<'_> {
     }
 
     /// Runs a job inside the open transaction, as if it were alone there, until the moment at which it has to be so.
-    fn run_member(&mut self, job: &Job, company: Company, alone_at: Option<Instant>) -> Member {
+    fn run_member(&mut self, job: &Job, isolation: Isolation, leave_group_at: Option<Instant>) -> MemberResult {
         if let Some(reason) = job.limits.exceeded_before_turn() {
-            return Member::GivenUp(stop_error(reason));
+            return MemberResult::GivenUp(stop_error(reason));
         }
         let _stamped = Stamped::new(job.stamp);
         self.session.begin_batch();
-        let mode = Mode { shared: company == Company::Shared, ..self.mode() };
+        let mode = Mode { grouped: isolation == Isolation::Grouped, ..self.mode() };
         let sink = self.sink(&job.batch);
-        let limits = Limits { alone_at, ..job.limits.clone() };
-        self.run_in_savepoint(limits, &job.batch, company, mode, sink)
+        let limits = Limits { leave_group_at, ..job.limits.clone() };
+        self.run_in_savepoint(limits, &job.batch, isolation, mode, sink)
     }
 
     fn begin_error(&mut self, error: SqlError) -> Error {

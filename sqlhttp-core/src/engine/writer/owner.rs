@@ -5,7 +5,6 @@ use std::sync::Arc;
 use super::queue::OwnerTask;
 use super::thread::Writer;
 use crate::engine::error::engine_error;
-use crate::engine::facts::Author;
 use crate::engine::file_watch::wal_of;
 use crate::engine::options::Writes;
 use crate::engine::replicated::sync;
@@ -13,13 +12,14 @@ use crate::engine::script::Script;
 use crate::engine::sqlite::clock::Stamped;
 use crate::engine::sqlite::{full, probe};
 use crate::engine::stamps;
+use crate::engine::statement_info::Author;
 use crate::model::{Error, Failure, SqlError};
 
 impl Writer<'_> {
     pub(in crate::engine) fn run_owner(&mut self, task: OwnerTask) {
-        let gate = self.shared.close_gate();
+        let rollback_lock = self.shared.lock_exclusive();
         // A receiver may have been dropped.
-        if let Err(error) = self.renew_for_callers() {
+        if let Err(error) = self.renew_session_for_callers() {
             return match task {
                 OwnerTask::Script(_, reply) => drop(reply.send(Err(error))),
                 OwnerTask::Scripts(_, _, reply) => drop(reply.send(Err(error))),
@@ -32,7 +32,7 @@ impl Writer<'_> {
         match task {
             OwnerTask::Script(sql, reply) => {
                 let result = self.script(&sql, Author::Owner);
-                self.watch_log();
+                self.stop_watching_wal();
                 drop(reply.send(Ok(result)));
             }
             OwnerTask::Scripts(scripts, first, reply) => {
@@ -45,18 +45,18 @@ impl Writer<'_> {
             OwnerTask::Replace(file, reply) => {
                 let replaced = self.replace_content(&file, &self.shared.progress());
                 let replaced = replaced.map_err(|error| engine_error("replace content", error));
-                drop(reply.send(replaced.and_then(|()| self.keep_replaced())));
+                drop(reply.send(replaced.and_then(|()| self.sync_replaced())));
             }
         }
         if full::was_met() {
             self.free_space();
         }
-        drop(gate);
+        drop(rollback_lock);
     }
 
     /// The log does not have this content, so a power cut must not take it: entries that come after it are acknowledged.
-    fn keep_replaced(&self) -> Result<(), Error> {
-        if self.shared.blueprint.options.writes != Writes::Log {
+    fn sync_replaced(&self) -> Result<(), Error> {
+        if self.shared.config.options.writes != Writes::Log {
             return Ok(());
         }
         sync::run(self.shared).map(drop).inspect_err(|error| {
@@ -67,7 +67,7 @@ impl Writer<'_> {
     }
 
     pub(in crate::engine) fn checkpoint_at_end(&mut self) {
-        if self.shared.blueprint.file().is_none() {
+        if self.shared.config.file().is_none() {
             return;
         }
         if let Err(error) = self.run_for_owner("PRAGMA wal_checkpoint(TRUNCATE)", "checkpoint") {
@@ -77,9 +77,9 @@ impl Writer<'_> {
     }
 
     /// A script may have left WAL mode, and SQLite has removed the log then.
-    fn watch_log(&self) {
+    fn stop_watching_wal(&self) {
         let mode = self.session.connection().query_row("PRAGMA journal_mode", [], |row| row.get::<_, String>(0));
-        if let (Some(file), Ok(mode)) = (self.shared.blueprint.file(), mode)
+        if let (Some(file), Ok(mode)) = (self.shared.config.file(), mode)
             && mode != "wal"
         {
             self.shared.files.forget(&wal_of(file));
@@ -93,7 +93,7 @@ impl Writer<'_> {
     /// Runs a script that must end the transactions it begins.
     fn script(&mut self, sql: &str, author: Author) -> Result<(), SqlError> {
         let result = self.statements(sql, author);
-        self.end_left_open();
+        self.roll_back_open();
         result
     }
 
@@ -107,7 +107,7 @@ impl Writer<'_> {
                 return results;
             }
         }
-        self.end_left_open();
+        self.roll_back_open();
         if let Some(last @ Ok(())) = results.last_mut() {
             let message = "the transaction that was begun is not committed";
             *last = Err(probe::error_of_code(rusqlite::ffi::SQLITE_ERROR, Some(message)));
@@ -134,8 +134,8 @@ impl Writer<'_> {
                     }
                 }
             }
-            if prepared.facts.marks_connection {
-                self.shared.blueprint.add_setup(text);
+            if prepared.info.changes_connection {
+                self.shared.config.add_setup(text);
             }
             self.session.put_back(prepared);
         }
@@ -143,7 +143,7 @@ impl Writer<'_> {
     }
 
     /// A script that began a transaction and did not end it must not keep it.
-    fn end_left_open(&mut self) {
+    fn roll_back_open(&mut self) {
         if let Err(error) = self.session.rollback() {
             self.shared.poison(&format!("cannot roll back: {error}"));
         }

@@ -16,7 +16,7 @@ pub(crate) struct Job {
     pub(crate) stamp: Stamp,
     pub(crate) limits: Limits,
     /// It must not share its transaction.
-    pub(crate) alone: bool,
+    pub(crate) exclusive: bool,
     pub(crate) reply: oneshot::Sender<Result<Answer, Error>>,
 }
 
@@ -46,7 +46,7 @@ pub(crate) enum OwnerTask {
 pub(crate) struct LogTask {
     pub(crate) entries: Vec<LogEntry>,
     /// Who else is told, and at once; as many as there are entries, or fewer.
-    pub(crate) tell: Vec<Option<OnApplied>>,
+    pub(crate) on_applied: Vec<Option<OnApplied>>,
     pub(crate) reply: oneshot::Sender<Result<Vec<Vec<Outcome>>, Error>>,
 }
 

@@ -14,14 +14,14 @@ impl Writer<'_> {
     ///
     /// The log is cut before the checkpoint, which may need the space in the database file.
     pub(in crate::engine) fn free_space(&mut self) {
-        if self.shared.blueprint.file().is_none() {
+        if self.shared.config.file().is_none() {
             return;
         }
-        match self.session.cut_log_tail(&self.shared.blueprint) {
+        match self.session.cut_log_tail(&self.shared.config) {
             Ok(bytes) => tracing::debug!(bytes, "the write-ahead log is cut behind its last commit"),
             Err(error) => tracing::debug!(%error, "the write-ahead log keeps its size"),
         }
-        if let Err(error) = self.session.checkpoint_now(&self.shared.blueprint) {
+        if let Err(error) = self.session.checkpoint_now(&self.shared.config) {
             tracing::debug!(%error, "the write-ahead log is not moved into the database file");
         }
     }

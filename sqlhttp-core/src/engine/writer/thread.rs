@@ -4,29 +4,29 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 
 use super::queue::Gathered;
-use crate::engine::blueprint::Role;
+use crate::engine::connection_config::Role;
 use crate::engine::session::Session;
-use crate::engine::shared::Shared;
+use crate::engine::shared::SharedState;
 use crate::model::{Error, SqlError};
 
 /// The writer, on its own thread.
 pub(in crate::engine) struct Writer<'a> {
     pub(in crate::engine) session: Session,
-    pub(in crate::engine) shared: &'a Shared,
+    pub(in crate::engine) shared: &'a SharedState,
 }
 
 /// Runs until the queue is closed and empty, or the database is poisoned. Then moves the write-ahead log into the
 /// database file and closes the connection.
-pub(crate) fn run(session: Session, shared: &Shared) {
+pub(crate) fn run(session: Session, shared: &SharedState) {
     let mut writer = Writer { session, shared };
-    let group_len_max = shared.blueprint.options.group_len_max.max(1);
+    let group_len_max = shared.config.options.group_len_max.max(1);
     while let Some(gathered) = shared.queue.gather(group_len_max) {
         if let Err(why) = shared.files.check_when_due() {
             shared.poison(&why);
             // Dropping the jobs answers their callers with `Error::Poisoned`.
             continue;
         }
-        shared.anchor.give_way();
+        shared.read_lock_holder.release_for_writer();
         // A panic here is a bug of ours. The transaction dies with the connection, and nobody has been told of success.
         let result = catch_unwind(AssertUnwindSafe(|| match gathered {
             Gathered::Jobs(jobs) => writer.run_jobs(jobs),
@@ -37,11 +37,11 @@ pub(crate) fn run(session: Session, shared: &Shared) {
             shared.poison("the writer panicked");
         }
         if shared.poisoned().is_none() {
-            writer.renew_or_later();
+            writer.try_renew_session();
         }
-        shared.anchor.return_place();
+        shared.read_lock_holder.writer_done();
     }
-    shared.anchor.close();
+    shared.read_lock_holder.close();
     if shared.poisoned().is_none() {
         writer.checkpoint_at_end();
     }
@@ -52,23 +52,23 @@ impl Writer<'_> {
     ///
     /// # Errors
     /// SQLite opens no connection at this moment. The marked session must not be used.
-    pub(in crate::engine) fn renew(&mut self) -> Result<(), SqlError> {
-        if self.session.is_stale(&self.shared.blueprint) {
-            self.session = Session::open(&self.shared.blueprint, Role::Writer)?;
+    pub(in crate::engine) fn renew_session(&mut self) -> Result<(), SqlError> {
+        if self.session.is_stale(&self.shared.config) {
+            self.session = Session::open(&self.shared.config, Role::Writer)?;
         }
         Ok(())
     }
 
     /// The same; a session that cannot be replaced now is replaced before it is used next.
-    pub(in crate::engine) fn renew_or_later(&mut self) {
-        if let Err(error) = self.renew() {
+    pub(in crate::engine) fn try_renew_session(&mut self) {
+        if let Err(error) = self.renew_session() {
             tracing::warn!(%error, "the writer cannot open a new connection yet");
         }
     }
 
-    /// [`Writer::renew`], with the error that callers receive.
-    pub(in crate::engine) fn renew_for_callers(&mut self) -> Result<(), Error> {
-        self.renew().map_err(|error| Error::Unavailable(format!("cannot open a connection: {error}").into()))
+    /// [`Writer::renew_session`], with the error that callers receive.
+    pub(in crate::engine) fn renew_session_for_callers(&mut self) -> Result<(), Error> {
+        self.renew_session().map_err(|error| Error::Unavailable(format!("cannot open a connection: {error}").into()))
     }
 
     pub(in crate::engine) fn count(&self, groups: u64, batches: usize) {

@@ -11,24 +11,24 @@ use super::options::{JournalMode, Location, Options};
 use super::sqlite::clock;
 use super::sqlite::memory::{self, MemoryDatabase};
 use super::sqlite::probe;
-use super::watch::Slot;
+use super::watch::WatchedConnection;
 use crate::model::SqlError;
 
 /// What all sessions of a database share.
 #[derive(Debug)]
-pub(crate) struct Blueprint {
-    place: Place,
+pub(crate) struct ConnectionConfig {
+    storage: Storage,
     pub(crate) options: Options,
     /// Statements of the owner that configure a connection; every session runs them when it is opened.
     setup: Mutex<Vec<String>>,
     /// Grows when `setup` does, so that older sessions can be told.
     generation: AtomicU64,
     /// The watches of all sessions that are open, for the supervisor.
-    slots: Mutex<Vec<Weak<Slot>>>,
+    watched: Mutex<Vec<Weak<WatchedConnection>>>,
 }
 
 #[derive(Debug)]
-enum Place {
+enum Storage {
     File(PathBuf),
     Memory(MemoryDatabase),
 }
@@ -44,29 +44,35 @@ pub(crate) enum Role {
     Copier,
 }
 
-impl Blueprint {
+impl ConnectionConfig {
     pub(crate) fn new(location: Location, options: Options) -> Self {
-        let place = match location {
-            Location::File(path) => Place::File(path),
-            Location::Memory => Place::Memory(MemoryDatabase::new()),
+        let storage = match location {
+            Location::File(path) => Storage::File(path),
+            Location::Memory => Storage::Memory(MemoryDatabase::new()),
         };
-        Blueprint { place, options, setup: Mutex::default(), generation: AtomicU64::new(0), slots: Mutex::default() }
+        ConnectionConfig {
+            storage,
+            options,
+            setup: Mutex::default(),
+            generation: AtomicU64::new(0),
+            watched: Mutex::default(),
+        }
     }
 
     /// The path of the database file, unless it is in memory.
     pub(crate) fn file(&self) -> Option<&PathBuf> {
-        match &self.place {
-            Place::File(path) => Some(path),
-            Place::Memory(_) => None,
+        match &self.storage {
+            Storage::File(path) => Some(path),
+            Storage::Memory(_) => None,
         }
     }
 
     /// The name under which the in-memory VFS knows the database.
     #[cfg(test)]
     pub(crate) fn memory_name(&self) -> Option<&str> {
-        match &self.place {
-            Place::File(_) => None,
-            Place::Memory(database) => Some(database.name()),
+        match &self.storage {
+            Storage::File(_) => None,
+            Storage::Memory(database) => Some(database.name()),
         }
     }
 
@@ -93,18 +99,18 @@ impl Blueprint {
 
     /// Interrupts every run whose limits are exceeded. Returns whether a session has been used since the last call.
     pub(crate) fn supervise(&self) -> bool {
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         let mut active = false;
-        slots.retain(|slot| {
-            let Some(slot) = slot.upgrade() else { return false };
-            active |= slot.supervise();
+        watched.retain(|watched_connection| {
+            let Some(watched_connection) = watched_connection.upgrade() else { return false };
+            active |= watched_connection.supervise();
             true
         });
         active
     }
 
-    pub(crate) fn add_slot(&self, slot: &Arc<Slot>) {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(slot));
+    pub(crate) fn add_watched(&self, watched_connection: &Arc<WatchedConnection>) {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(watched_connection));
     }
 
     pub(crate) fn generation(&self) -> u64 {
@@ -112,23 +118,23 @@ impl Blueprint {
     }
 
     pub(crate) fn connect(&self, role: Role) -> Result<Connection, SqlError> {
-        let (vfs, base) = match &self.place {
-            Place::File(_) => (clock::vfs_name(self.options.vfs.as_deref()), self.options.vfs.as_deref()),
-            Place::Memory(_) => (memory::vfs_name(), None),
+        let (vfs, base) = match &self.storage {
+            Storage::File(_) => (clock::vfs_name(self.options.vfs.as_deref()), self.options.vfs.as_deref()),
+            Storage::Memory(_) => (memory::vfs_name(), None),
         };
         let Some(vfs) = vfs else {
             let message = format!("no such vfs: {}", base.unwrap_or("default"));
             return Err(probe::error_of_code(rusqlite::ffi::SQLITE_ERROR, Some(&message)));
         };
         let mut flags = OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_EXRESCODE;
-        flags |= match (&self.place, role) {
+        flags |= match (&self.storage, role) {
             (_, Role::Reader | Role::Copier) => OpenFlags::SQLITE_OPEN_READ_ONLY,
-            (Place::File(_), Role::Writer) if !self.options.create => OpenFlags::SQLITE_OPEN_READ_WRITE,
+            (Storage::File(_), Role::Writer) if !self.options.create => OpenFlags::SQLITE_OPEN_READ_WRITE,
             _ => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
         };
-        let opened = match &self.place {
-            Place::File(path) => Connection::open_with_flags_and_vfs(path, flags, vfs),
-            Place::Memory(database) => Connection::open_with_flags_and_vfs(database.name(), flags, vfs),
+        let opened = match &self.storage {
+            Storage::File(path) => Connection::open_with_flags_and_vfs(path, flags, vfs),
+            Storage::Memory(database) => Connection::open_with_flags_and_vfs(database.name(), flags, vfs),
         };
         // rusqlite adds the path to some messages; the caller knows the path.
         opened.map_err(|error| match sql_error(error) {

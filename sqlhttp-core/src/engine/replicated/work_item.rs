@@ -8,7 +8,7 @@ use crate::engine::writer::thread::Writer;
 use crate::model::{Failure, Outcome};
 
 /// A piece of work, and its place in the log.
-pub(super) struct Piece<'e> {
+pub(super) struct WorkItem<'e> {
     /// Which of the entries it belongs to.
     pub(super) entry: usize,
     pub(super) term: u64,
@@ -20,18 +20,18 @@ pub(super) struct Piece<'e> {
     pub(super) last: bool,
     /// `None` for an entry without any.
     pub(super) work: Option<&'e LogWork>,
-    pub(super) alone: bool,
+    pub(super) exclusive: bool,
     /// Steps that are known to fail, and to end the transaction or the attempt.
-    pub(super) known: Vec<(usize, Failure)>,
+    pub(super) known_failures: Vec<(usize, Failure)>,
     /// A step of it fails on this node only, which has no other voters beside it ([`super::local`]).
-    pub(super) decided_here: bool,
+    pub(super) decided_locally: bool,
     /// The first step that has not been applied yet.
     pub(super) first_step: usize,
     /// The outcome of the steps before that one, if they were applied in this process.
     pub(super) partial: Outcome,
 }
 
-impl Piece<'_> {
+impl WorkItem<'_> {
     /// The number of its last step.
     pub(super) fn last_step(&self) -> usize {
         match self.work {
@@ -40,7 +40,7 @@ impl Piece<'_> {
         }
     }
 
-    pub(super) fn note(&self, progress: &mut Progress) {
+    pub(super) fn advance(&self, progress: &mut Progress) {
         match self.work {
             Some(LogWork::Batch { .. } | LogWork::Replace(_)) => {
                 (progress.command_index, progress.write_index) = (self.index, self.index);
@@ -53,7 +53,7 @@ impl Piece<'_> {
             progress.unix_ms = progress.unix_ms.max(conditions.unix_ms);
         }
         if self.last {
-            progress.passed(self.term, self.index);
+            progress.advance_to(self.term, self.index);
         } else {
             (progress.works, progress.steps) = (self.number + 1, 0);
         }
@@ -63,16 +63,16 @@ impl Piece<'_> {
 /// What came of the entries, and who is told at once.
 pub(super) struct Results {
     pub(super) outcomes: Vec<Vec<Outcome>>,
-    pub(super) tell: Vec<Option<OnApplied>>,
+    pub(super) on_applied: Vec<Option<OnApplied>>,
 }
 
 impl Results {
     /// A piece has been committed.
-    pub(super) fn add(&mut self, piece: &Piece<'_>, outcome: Option<Outcome>) {
+    pub(super) fn add(&mut self, item: &WorkItem<'_>, outcome: Option<Outcome>) {
         let Some(outcome) = outcome else { return };
-        match self.tell.get_mut(piece.entry) {
-            Some(Some(tell)) => tell(outcome),
-            _ => self.outcomes[piece.entry].push(outcome),
+        match self.on_applied.get_mut(item.entry) {
+            Some(Some(on_applied)) => on_applied(outcome),
+            _ => self.outcomes[item.entry].push(outcome),
         }
     }
 }
@@ -80,22 +80,22 @@ impl Results {
 impl Writer<'_> {
     /// What is missing between the last entry that has been applied and the first of these that has not, or among these.
     pub(super) fn gap(&self, entries: &[LogEntry]) -> Option<String> {
-        let (applied, ..) = self.shared.place();
+        let (applied, ..) = self.shared.applied_position();
         let new = entries.iter().map(|entry| entry.index).filter(|index| *index > applied);
         let (index, wanted) = new.zip(applied + 1..).find(|(index, wanted)| index != wanted)?;
         Some(format!("entry {index} of the log came where {wanted} had to"))
     }
 
     /// What of these entries has not been applied yet.
-    pub(super) fn pieces<'e>(&self, entries: &'e [LogEntry]) -> VecDeque<Piece<'e>> {
-        let (applied, works, steps) = self.shared.place();
-        let mut pieces = VecDeque::with_capacity(entries.len());
+    pub(super) fn items<'e>(&self, entries: &'e [LogEntry]) -> VecDeque<WorkItem<'e>> {
+        let (applied, works, steps) = self.shared.applied_position();
+        let mut items = VecDeque::with_capacity(entries.len());
         for (position, entry) in entries.iter().enumerate().filter(|(_, entry)| entry.index > applied) {
             let (works, steps) = if entry.index == applied + 1 { (works, steps) } else { (0, 0) };
             let count = entry.work.len().max(1);
             for number in works as usize..count {
                 let work = entry.work.get(number);
-                pieces.push_back(Piece {
+                items.push_back(WorkItem {
                     entry: position,
                     term: entry.term,
                     index: entry.index,
@@ -103,14 +103,14 @@ impl Writer<'_> {
                     number: u32::try_from(number).unwrap_or(u32::MAX),
                     last: number + 1 == count,
                     work,
-                    alone: matches!(work, Some(LogWork::Batch { alone: true, .. } | LogWork::Replace(_))),
-                    known: Vec::new(),
-                    decided_here: false,
+                    exclusive: matches!(work, Some(LogWork::Batch { exclusive: true, .. } | LogWork::Replace(_))),
+                    known_failures: Vec::new(),
+                    decided_locally: false,
                     partial: Outcome::default(),
                     first_step: if number == works as usize { steps as usize } else { 0 },
                 });
             }
         }
-        pieces
+        items
     }
 }

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::ffi;
 
-use super::piece::Piece;
+use super::work_item::WorkItem;
 use crate::engine::error::engine_error;
 use crate::engine::sqlite::full;
 use crate::engine::writer::space::has_space;
@@ -44,50 +44,52 @@ const LARGE_BYTES: u64 = 1 << 20;
 
 /// The piece of work, and the step of it, that met a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Culprit {
+pub(super) struct FailedStep {
     /// Its position among the pieces that are being applied.
-    pub(super) piece: usize,
+    pub(super) item: usize,
     pub(super) step: usize,
 }
 
 /// Why pieces could not be applied.
 #[derive(Debug)]
-pub(super) enum Trouble {
+pub(super) enum ApplyError {
     /// Something that only this node has met.
     Local {
         action: &'static str,
         error: SqlError,
-        culprit: Option<Culprit>,
+        failed_step: Option<FailedStep>,
     },
     Final(Error),
 }
 
-impl Trouble {
+impl ApplyError {
     /// An error of the engine's own SQL.
-    pub(super) fn passing(action: &'static str) -> impl FnOnce(SqlError) -> Trouble {
-        move |error| Trouble::Local { action, error, culprit: None }
+    pub(super) fn during(action: &'static str) -> impl FnOnce(SqlError) -> ApplyError {
+        move |error| ApplyError::Local { action, error, failed_step: None }
     }
 
     /// The error with which a batch was given up.
-    pub(super) fn from_error(error: Error) -> Trouble {
+    pub(super) fn from_error(error: Error) -> ApplyError {
         match error {
-            Error::Sqlite { action, source } => Trouble::Local { action, error: source, culprit: None },
-            Error::Busy(source) => Trouble::Local { action: "apply", error: source, culprit: None },
-            other => Trouble::Final(other),
+            Error::Sqlite { action, source } => ApplyError::Local { action, error: source, failed_step: None },
+            Error::Busy(source) => ApplyError::Local { action: "apply", error: source, failed_step: None },
+            other => ApplyError::Final(other),
         }
     }
 
-    pub(super) fn of_piece(self, piece: usize) -> Trouble {
-        self.of(|culprit| Culprit { piece, ..culprit })
+    pub(super) fn with_item(self, item: usize) -> ApplyError {
+        self.locate(|failed_step| FailedStep { item, ..failed_step })
     }
 
-    pub(super) fn of_step(self, step: usize) -> Trouble {
-        self.of(|culprit| Culprit { step, ..culprit })
+    pub(super) fn with_step(self, step: usize) -> ApplyError {
+        self.locate(|failed_step| FailedStep { step, ..failed_step })
     }
 
-    fn of(self, place: impl FnOnce(Culprit) -> Culprit) -> Trouble {
+    fn locate(self, place: impl FnOnce(FailedStep) -> FailedStep) -> ApplyError {
         match self {
-            Trouble::Local { action, error, culprit } => Trouble::Local { action, error, culprit: culprit.map(place) },
+            ApplyError::Local { action, error, failed_step } => {
+                ApplyError::Local { action, error, failed_step: failed_step.map(place) }
+            }
             other => other,
         }
     }
@@ -95,8 +97,8 @@ impl Trouble {
 
 /// The attempts so far to get past one place in the log.
 #[derive(Debug, Default)]
-pub(super) struct Local {
-    attempts: u32,
+pub(super) struct Attempts {
+    count: u32,
     /// The bytes that the last attempt has written.
     written: u64,
     warned: Option<Instant>,
@@ -104,51 +106,51 @@ pub(super) struct Local {
 
 impl Writer<'_> {
     /// Rolls back, and decides how to go on: waits, lets a step fail, or returns the error that ends the writer.
-    pub(super) fn meet(
+    pub(super) fn handle_failure(
         &mut self,
-        local: &mut Local,
-        trouble: Trouble,
+        attempts: &mut Attempts,
+        failure: ApplyError,
         index: u64,
-        pieces: &mut VecDeque<Piece<'_>>,
+        items: &mut VecDeque<WorkItem<'_>>,
     ) -> Result<(), Error> {
-        let (action, error, culprit) = match trouble {
-            Trouble::Local { action, error, culprit } => (action, error, culprit),
-            Trouble::Final(Error::Closed) if self.shared.interrupted.is_set() => return Err(self.stop()),
-            Trouble::Final(error) => return Err(self.give_up(&format!("entry {index} of the log: {error}"))),
+        let (action, error, failed_step) = match failure {
+            ApplyError::Local { action, error, failed_step } => (action, error, failed_step),
+            ApplyError::Final(Error::Closed) if self.shared.interrupted.is_set() => return Err(self.stop()),
+            ApplyError::Final(error) => return Err(self.give_up(&format!("entry {index} of the log: {error}"))),
         };
         if self.shared.interrupted.is_set() {
             return Err(self.stop());
         }
-        local.written = full::bytes_written();
+        attempts.written = full::bytes_written();
         if self.session.rollback().is_err() {
             // The transaction ends with its connection.
             self.session.mark_dirty();
         }
-        local.attempts += 1;
-        match resort(&error) {
-            Resort::Wait => {
+        attempts.count += 1;
+        match response_to(&error) {
+            Response::Wait => {
                 if error.primary_code() == ffi::SQLITE_FULL {
                     self.free_space();
                 }
-                if self.is_own_fault(local, &error)
-                    && let Some(culprit) = culprit.or_else(|| suspect(pieces))
+                if self.is_caused_by_statement(attempts, &error)
+                    && let Some(failed_step) = failed_step.or_else(|| suspected_step(items))
                 {
-                    self.let_fail(culprit, error, pieces);
+                    self.fail_step(failed_step, error, items);
                     return Ok(());
                 }
                 if self.shared.is_sole() {
-                    isolate(pieces, culprit);
+                    isolate(items, failed_step);
                 }
-                self.wait(local, action, &error, index)
+                self.wait(attempts, action, &error, index)
             }
-            Resort::LetFail
+            Response::FailStatement
                 if self.shared.is_sole()
-                    && let Some(culprit) = culprit =>
+                    && let Some(failed_step) = failed_step =>
             {
-                self.let_fail(culprit, error, pieces);
+                self.fail_step(failed_step, error, items);
                 Ok(())
             }
-            Resort::LetFail | Resort::End => {
+            Response::FailStatement | Response::Stop => {
                 let why = format!("entry {index} of the log: {action}: {} ({})", error.message, error.code);
                 self.give_up(&why);
                 Err(engine_error(action, error))
@@ -164,31 +166,31 @@ impl Writer<'_> {
     }
 
     /// Whether the statement itself asks for more than there is.
-    fn is_own_fault(&self, local: &Local, error: &SqlError) -> bool {
+    fn is_caused_by_statement(&self, attempts: &Attempts, error: &SqlError) -> bool {
         if !self.shared.is_sole() {
             return false;
         }
         if self.session.is_own_memory_limit(error) {
             return true;
         }
-        if local.attempts < ATTEMPTS_OF_LARGE {
+        if attempts.count < ATTEMPTS_OF_LARGE {
             return false;
         }
-        let many = local.attempts >= ATTEMPTS_OF_ONE;
+        let many = attempts.count >= ATTEMPTS_OF_ONE;
         match error.primary_code() {
             ffi::SQLITE_NOMEM => many,
-            ffi::SQLITE_FULL if local.written >= LARGE_BYTES => true,
-            ffi::SQLITE_FULL => many && self.shared.blueprint.file().is_some_and(|file| has_space(file)),
+            ffi::SQLITE_FULL if attempts.written >= LARGE_BYTES => true,
+            ffi::SQLITE_FULL => many && self.shared.config.file().is_some_and(|file| has_space(file)),
             _ => false,
         }
     }
 
     /// From now on the step fails with this error, without being run.
-    fn let_fail(&mut self, culprit: Culprit, error: SqlError, pieces: &mut VecDeque<Piece<'_>>) {
-        let Some(piece) = pieces.get_mut(culprit.piece) else { return };
-        let step = culprit.step;
+    fn fail_step(&mut self, failed_step: FailedStep, error: SqlError, items: &mut VecDeque<WorkItem<'_>>) {
+        let Some(item) = items.get_mut(failed_step.item) else { return };
+        let step = failed_step.step;
         tracing::error!(
-            index = piece.index,
+            index = item.index,
             step,
             "a statement of the log fails on this node, which decides alone: {} ({})",
             error.message,
@@ -196,18 +198,18 @@ impl Writer<'_> {
         );
         let failure =
             if error.primary_code() == ffi::SQLITE_INTERRUPT { Failure::Timeout } else { Failure::Sql(error) };
-        piece.known.push((step, failure));
-        (piece.alone, piece.decided_here) = (true, true);
+        item.known_failures.push((step, failure));
+        (item.exclusive, item.decided_locally) = (true, true);
     }
 
-    fn wait(&mut self, local: &mut Local, action: &str, error: &SqlError, index: u64) -> Result<(), Error> {
+    fn wait(&mut self, attempts: &mut Attempts, action: &str, error: &SqlError, index: u64) -> Result<(), Error> {
         let why = format!("{action}: {} ({})", error.message, error.code);
-        if local.warned.is_none_or(|warned| warned.elapsed() >= WARN_EVERY) {
+        if attempts.warned.is_none_or(|warned| warned.elapsed() >= WARN_EVERY) {
             tracing::warn!("entry {index} of the log waits: {why}");
-            local.warned = Some(Instant::now());
+            attempts.warned = Some(Instant::now());
         }
         self.shared.set_waits_for(Some(Arc::from(why)));
-        let doublings = (local.attempts - 1).min(8);
+        let doublings = (attempts.count - 1).min(8);
         let until = Instant::now() + (FIRST_PAUSE * 2_u32.pow(doublings)).min(PAUSE_MAX);
         while Instant::now() < until {
             if self.shared.interrupted.is_set() {
@@ -220,28 +222,28 @@ impl Writer<'_> {
 }
 
 /// The last step of the first piece that may still succeed. A COMMIT that fails does not tell which step is too large.
-fn suspect(pieces: &VecDeque<Piece<'_>>) -> Option<Culprit> {
-    let piece = pieces.front()?;
-    let known = |step: &usize| piece.known.iter().any(|(known, _)| known == step);
-    let step = (piece.first_step..=piece.last_step()).rev().find(|step| !known(step))?;
-    Some(Culprit { piece: 0, step })
+fn suspected_step(items: &VecDeque<WorkItem<'_>>) -> Option<FailedStep> {
+    let item = items.front()?;
+    let known = |step: &usize| item.known_failures.iter().any(|(known, _)| known == step);
+    let step = (item.first_step..=item.last_step()).rev().find(|step| !known(step))?;
+    Some(FailedStep { item: 0, step })
 }
 
 /// Gives the pieces up to the culprit transactions of their own, so that the next failure is that of one piece. All of them,
 /// if the culprit is not known.
-fn isolate(pieces: &mut VecDeque<Piece<'_>>, culprit: Option<Culprit>) {
-    let count = culprit.map_or(pieces.len(), |culprit| culprit.piece + 1);
-    pieces.iter_mut().take(count).for_each(|piece| piece.alone = true);
+fn isolate(items: &mut VecDeque<WorkItem<'_>>, failed_step: Option<FailedStep>) {
+    let count = failed_step.map_or(items.len(), |failed_step| failed_step.item + 1);
+    items.iter_mut().take(count).for_each(|item| item.exclusive = true);
 }
 
 /// How a local failure is answered.
-enum Resort {
+enum Response {
     Wait,
-    LetFail,
-    End,
+    FailStatement,
+    Stop,
 }
 
-fn resort(error: &SqlError) -> Resort {
+fn response_to(error: &SqlError) -> Response {
     match (error.primary_code(), error.code) {
         (
             ffi::SQLITE_FULL
@@ -252,9 +254,9 @@ fn resort(error: &SqlError) -> Resort {
             | ffi::SQLITE_LOCKED,
             _,
         )
-        | (_, ffi::SQLITE_IOERR_NOMEM | ffi::SQLITE_IOERR_LOCK | ffi::SQLITE_IOERR_GETTEMPPATH) => Resort::Wait,
+        | (_, ffi::SQLITE_IOERR_NOMEM | ffi::SQLITE_IOERR_LOCK | ffi::SQLITE_IOERR_GETTEMPPATH) => Response::Wait,
         // The fuse has interrupted it.
-        (ffi::SQLITE_CORRUPT | ffi::SQLITE_INTERRUPT, _) => Resort::LetFail,
-        _ => Resort::End,
+        (ffi::SQLITE_CORRUPT | ffi::SQLITE_INTERRUPT, _) => Response::FailStatement,
+        _ => Response::Stop,
     }
 }

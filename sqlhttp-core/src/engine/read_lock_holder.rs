@@ -5,9 +5,9 @@
 //! only for the first and the last of them: two system calls a read, made under a mutex for which readers on other
 //! threads queue. While the anchor holds the mark, it is always the first and the last.
 //!
-//! It must be in nobody's way. The writer makes it give way before anything else ([`Anchor::give_way`]), so no
+//! It must be in nobody's way. The writer makes it give way before anything else ([`ReadLockHolder::release_for_writer`]), so no
 //! checkpoint of this process ever meets it. For the sake of other processes that write the same file it is lifted at
-//! least every [`LIFT_EVERY`], and not set for a while once one of them has been seen to write.
+//! least every [`RELEASE_EVERY`], and not set for a while once one of them has been seen to write.
 
 use std::ffi::CStr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use super::background::spawn;
-use super::blueprint::{Blueprint, Role};
+use super::connection_config::{ConnectionConfig, Role};
 use super::error::sql_error;
 use super::options::Writes;
 use super::session::Session;
@@ -24,147 +24,147 @@ use super::sqlite::statement::Statement;
 use crate::model::SqlError;
 
 /// How long an anchor may stay where other processes may write.
-const LIFT_EVERY: Duration = Duration::from_millis(500);
+const RELEASE_EVERY: Duration = Duration::from_millis(500);
 /// How long none is set after it was lifted so, for a checkpoint that another process waits to make.
-const PAUSE: Duration = Duration::from_millis(50);
+const PAUSE_AFTER_RELEASE: Duration = Duration::from_millis(50);
 /// How long none is set after another process has written.
-const AFTER_OTHERS: Duration = Duration::from_secs(10);
+const PAUSE_AFTER_FOREIGN_WRITE: Duration = Duration::from_secs(10);
 
 /// Reads the schema's first page, and has a row left whatever the schema holds: until then its transaction is open.
-const HOLDING: &CStr = c"SELECT 1 FROM sqlite_schema UNION ALL SELECT 1";
+const PINNING_QUERY: &CStr = c"SELECT 1 FROM sqlite_schema UNION ALL SELECT 1";
 
 /// The anchor of a database.
-pub(crate) struct Anchor {
-    blueprint: Arc<Blueprint>,
+pub(crate) struct ReadLockHolder {
+    config: Arc<ConnectionConfig>,
     /// There is something to gain.
-    useful: bool,
+    enabled: bool,
     /// The writer is at work, or has no more work to do.
-    away: AtomicBool,
-    set: AtomicBool,
+    writer_active: AtomicBool,
+    held: AtomicBool,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    chain: Option<Chain>,
+    pinned: Option<PinnedReader>,
     not_before: Option<Instant>,
     /// The lifter will come.
-    awaits_lifter: bool,
+    release_scheduled: bool,
 }
 
 /// What holds the read mark. The statement comes first: it must be finalized before its connection closes.
-struct Chain {
-    holding: Statement,
+struct PinnedReader {
+    statement: Statement,
     session: Session,
     /// What `PRAGMA data_version` said when the anchor was set.
     version: i64,
 }
 
-impl Anchor {
-    pub(crate) fn new(blueprint: Arc<Blueprint>) -> Arc<Anchor> {
-        let options = &blueprint.options;
+impl ReadLockHolder {
+    pub(crate) fn new(config: Arc<ConnectionConfig>) -> Arc<ReadLockHolder> {
+        let options = &config.options;
         // A file that may not be written may keep another journal than was asked for.
-        let useful = blueprint.file().is_some() && blueprint.snapshots() && options.vfs.is_none() && !options.read_only;
-        let (away, set) = (AtomicBool::new(false), AtomicBool::new(false));
-        Arc::new(Anchor { blueprint, useful, away, set, state: Mutex::default() })
+        let enabled = config.file().is_some() && config.snapshots() && options.vfs.is_none() && !options.read_only;
+        let (writer_active, held) = (AtomicBool::new(false), AtomicBool::new(false));
+        Arc::new(ReadLockHolder { config, enabled, writer_active, held, state: Mutex::default() })
     }
 
     /// Sets it, if that may be and nobody else is doing so. To be called after a read.
-    pub(crate) fn set(self: &Arc<Self>) {
-        if !self.useful || self.set.load(Ordering::Relaxed) || self.away.load(Ordering::Relaxed) {
+    pub(crate) fn acquire(self: &Arc<Self>) {
+        if !self.enabled || self.held.load(Ordering::Relaxed) || self.writer_active.load(Ordering::Relaxed) {
             return;
         }
         let Ok(mut state) = self.state.try_lock() else { return };
         // The writer says that it comes before it takes the lock.
-        if self.away.load(Ordering::SeqCst) || state.not_before.is_some_and(|moment| Instant::now() < moment) {
+        if self.writer_active.load(Ordering::SeqCst) || state.not_before.is_some_and(|moment| Instant::now() < moment) {
             return;
         }
-        if self.hold(&mut state).is_err() {
+        if self.begin_read(&mut state).is_err() {
             // Reads go on without; whatever it was, they tell.
-            state.chain = None;
-            state.not_before = Some(Instant::now() + AFTER_OTHERS);
+            state.pinned = None;
+            state.not_before = Some(Instant::now() + PAUSE_AFTER_FOREIGN_WRITE);
             return;
         }
-        self.set.store(true, Ordering::Relaxed);
-        let others_may_write = self.blueprint.options.writes == Writes::Direct;
-        if others_may_write && !std::mem::replace(&mut state.awaits_lifter, true) {
+        self.held.store(true, Ordering::Relaxed);
+        let others_may_write = self.config.options.writes == Writes::Direct;
+        if others_may_write && !std::mem::replace(&mut state.release_scheduled, true) {
             drop(state);
-            lift_later(self);
+            release_later(self);
         }
     }
 
-    fn hold(&self, state: &mut State) -> Result<(), SqlError> {
-        state.chain.take_if(|chain| chain.session.is_stale(&self.blueprint));
-        let chain = match &mut state.chain {
-            Some(chain) => chain,
-            empty => empty.insert(Chain::open(&self.blueprint)?),
+    fn begin_read(&self, state: &mut State) -> Result<(), SqlError> {
+        state.pinned.take_if(|pinned| pinned.session.is_stale(&self.config));
+        let pinned = match &mut state.pinned {
+            Some(pinned) => pinned,
+            empty => empty.insert(PinnedReader::open(&self.config)?),
         };
-        chain.begin()
+        pinned.begin()
     }
 
-    /// Lifts it, and sets none until [`Anchor::return_place`]. The writer calls this before it does anything.
-    pub(crate) fn give_way(&self) {
-        self.away.store(true, Ordering::SeqCst);
-        if self.useful {
-            self.lift();
+    /// Lifts it, and sets none until [`ReadLockHolder::writer_done`]. The writer calls this before it does anything.
+    pub(crate) fn release_for_writer(&self) {
+        self.writer_active.store(true, Ordering::SeqCst);
+        if self.enabled {
+            self.release();
         }
     }
 
     /// The writer has done its work.
-    pub(crate) fn return_place(&self) {
-        self.away.store(false, Ordering::SeqCst);
+    pub(crate) fn writer_done(&self) {
+        self.writer_active.store(false, Ordering::SeqCst);
     }
 
     /// Lifts it for good, and closes its connection.
     pub(crate) fn close(&self) {
-        self.give_way();
-        self.lock().chain = None;
+        self.release_for_writer();
+        self.lock().pinned = None;
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn lift(&self) {
+    fn release(&self) {
         let mut state = self.lock();
-        if self.set.swap(false, Ordering::Relaxed)
-            && let Some(chain) = &mut state.chain
+        if self.held.swap(false, Ordering::Relaxed)
+            && let Some(pinned) = &mut state.pinned
         {
-            chain.holding.reset();
+            pinned.statement.reset();
         }
     }
 
     /// Lifts it, and looks whether another process has written meanwhile: this one's writer has not.
-    fn lift_for_others(&self) {
+    fn release_for_others(&self) {
         let mut state = self.lock();
-        state.awaits_lifter = false;
-        state.not_before = Some(Instant::now() + PAUSE);
-        if !self.set.swap(false, Ordering::Relaxed) {
+        state.release_scheduled = false;
+        state.not_before = Some(Instant::now() + PAUSE_AFTER_RELEASE);
+        if !self.held.swap(false, Ordering::Relaxed) {
             return;
         }
-        let Some(chain) = &mut state.chain else { return };
-        chain.holding.reset();
-        if chain.read_version().is_ok_and(|version| version != chain.version) {
-            state.not_before = Some(Instant::now() + AFTER_OTHERS);
+        let Some(pinned) = &mut state.pinned else { return };
+        pinned.statement.reset();
+        if pinned.read_version().is_ok_and(|version| version != pinned.version) {
+            state.not_before = Some(Instant::now() + PAUSE_AFTER_FOREIGN_WRITE);
         }
     }
 }
 
-impl Chain {
-    fn open(blueprint: &Blueprint) -> Result<Chain, SqlError> {
-        let session = Session::open(blueprint, Role::Reader)?;
-        let prepared = Statement::prepare(session.connection(), HOLDING, true)?;
-        let holding = prepared.statement.ok_or_else(|| probe::error_of_code(rusqlite::ffi::SQLITE_INTERNAL, None))?;
-        Ok(Chain { holding, session, version: 0 })
+impl PinnedReader {
+    fn open(config: &ConnectionConfig) -> Result<PinnedReader, SqlError> {
+        let session = Session::open(config, Role::Reader)?;
+        let prepared = Statement::prepare(session.connection(), PINNING_QUERY, true)?;
+        let statement = prepared.statement.ok_or_else(|| probe::error_of_code(rusqlite::ffi::SQLITE_INTERNAL, None))?;
+        Ok(PinnedReader { statement, session, version: 0 })
     }
 
     /// Begins a read transaction, which lasts until the statement is reset.
     fn begin(&mut self) -> Result<(), SqlError> {
-        let begun = self.holding.step().map_err(|code| self.session.error(code));
+        let begun = self.statement.step().map_err(|code| self.session.error(code));
         let version = begun.and_then(|_| self.read_version());
         match version {
             Ok(version) => self.version = version,
-            Err(_) => self.holding.reset(),
+            Err(_) => self.statement.reset(),
         }
         version.map(drop)
     }
@@ -176,37 +176,37 @@ impl Chain {
 }
 
 /// The anchors of this process that have to be lifted.
-static LIFTER: Mutex<Lifter> = Mutex::new(Lifter { running: false, anchors: Vec::new() });
+static RELEASER: Mutex<Releaser> = Mutex::new(Releaser { running: false, holders: Vec::new() });
 
-struct Lifter {
+struct Releaser {
     /// There is a thread that lifts them.
     running: bool,
-    anchors: Vec<Weak<Anchor>>,
+    holders: Vec<Weak<ReadLockHolder>>,
 }
 
-fn lift_later(anchor: &Arc<Anchor>) {
-    let mut lifter = LIFTER.lock().unwrap_or_else(PoisonError::into_inner);
-    if !lifter.running && spawn("sqlhttp-anchors", lift_all).is_err() {
-        drop(lifter);
+fn release_later(holder: &Arc<ReadLockHolder>) {
+    let mut releaser = RELEASER.lock().unwrap_or_else(PoisonError::into_inner);
+    if !releaser.running && spawn("sqlhttp-anchors", release_periodically).is_err() {
+        drop(releaser);
         // Nobody else would lift it.
-        return anchor.lift_for_others();
+        return holder.release_for_others();
     }
-    lifter.running = true;
-    lifter.anchors.push(Arc::downgrade(anchor));
+    releaser.running = true;
+    releaser.holders.push(Arc::downgrade(holder));
 }
 
 /// Lifts all anchors at intervals, until none has been set since the last time.
-fn lift_all() {
+fn release_periodically() {
     loop {
-        std::thread::sleep(LIFT_EVERY);
-        let mut lifter = LIFTER.lock().unwrap_or_else(PoisonError::into_inner);
-        let anchors = std::mem::take(&mut lifter.anchors);
-        if anchors.is_empty() {
-            lifter.running = false;
+        std::thread::sleep(RELEASE_EVERY);
+        let mut releaser = RELEASER.lock().unwrap_or_else(PoisonError::into_inner);
+        let holders = std::mem::take(&mut releaser.holders);
+        if holders.is_empty() {
+            releaser.running = false;
             return;
         }
-        drop(lifter);
-        anchors.iter().filter_map(Weak::upgrade).for_each(|anchor| anchor.lift_for_others());
+        drop(releaser);
+        holders.iter().filter_map(Weak::upgrade).for_each(|read_lock_holder| read_lock_holder.release_for_others());
     }
 }
 
@@ -228,8 +228,8 @@ mod tests {
         database.execute_blocking(Batch::one(Step::query(sql, ()))).unwrap().steps.remove(0)
     }
 
-    fn is_set(database: &Database) -> bool {
-        database.anchor().set.load(Ordering::Relaxed)
+    fn is_held(database: &Database) -> bool {
+        database.read_lock_holder().held.load(Ordering::Relaxed)
     }
 
     /// Whether everything in the write-ahead log could be moved into the database file.
@@ -243,19 +243,19 @@ mod tests {
     }
 
     #[test]
-    fn a_read_sets_it_and_a_write_lifts_it() {
+    fn a_read_acquires_it_and_a_write_releases_it() {
         let directory = tempfile::tempdir().unwrap();
         let database = open(&directory, Options { writes: Writes::Log, ..Options::default() });
-        assert!(!is_set(&database));
+        assert!(!is_held(&database));
         run(&database, "SELECT 1");
-        assert!(is_set(&database), "nobody writes");
-        database.anchor().give_way();
-        assert!(!is_set(&database));
+        assert!(is_held(&database), "nobody writes");
+        database.read_lock_holder().release_for_writer();
+        assert!(!is_held(&database));
         run(&database, "SELECT 1");
-        assert!(!is_set(&database), "the writer is at work");
-        database.anchor().return_place();
+        assert!(!is_held(&database), "the writer is at work");
+        database.read_lock_holder().writer_done();
         run(&database, "SELECT 1");
-        assert!(is_set(&database));
+        assert!(is_held(&database));
     }
 
     #[test]
@@ -290,13 +290,13 @@ mod tests {
             assert!(checkpoint(&other));
         }
         run(&database, "SELECT 1");
-        assert!(!is_set(&database));
+        assert!(!is_held(&database));
     }
 
     /// Whether none is set for a while, because another process has been seen to write.
     fn pauses_for_others(database: &Database) -> bool {
-        let not_before = database.anchor().lock().not_before;
-        not_before.is_some_and(|moment| moment > Instant::now() + PAUSE)
+        let not_before = database.read_lock_holder().lock().not_before;
+        not_before.is_some_and(|moment| moment > Instant::now() + PAUSE_AFTER_RELEASE)
     }
 
     #[test]
