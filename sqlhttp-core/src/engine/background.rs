@@ -1,4 +1,4 @@
-//! The engine's threads. Copies of whole databases, for which nobody waits as one waits for an answer, yield to the others.
+//! The engine's threads. Threads that copy or check a whole database have a low priority.
 
 use std::future::Future;
 use std::pin::pin;
@@ -8,13 +8,14 @@ use std::thread::{Builder, JoinHandle, Thread};
 
 use crate::model::Error;
 
-/// How much a background thread yields to others, from 0 to 19.
+/// The nice value of low-priority threads, from 0 to 19.
 #[cfg(target_os = "linux")]
 const NICENESS: i32 = 19;
 
-/// How much stack a thread should have on which a [`Database`](crate::Database) is asked or clients' statements run, bytes.
-/// SQLite descends once for each view in a view, and there may be as many as the schema holds; where the stack ends, the
-/// process does. What is not used takes addresses, but no memory.
+/// The stack size for a thread that calls a [`Database`](crate::Database) or runs clients' statements, in bytes.
+///
+/// SQLite recurses once for each view inside a view, the schema limits that depth only, and a stack overflow ends the
+/// process. Unused stack takes address space, but no memory.
 pub const STACK_BYTES: usize = 64 << 20;
 
 /// Starts a thread.
@@ -23,8 +24,8 @@ pub(crate) fn spawn(name: &'static str, work: impl FnOnce() + Send + 'static) ->
     spawned.map_err(|source| Error::Io { action: "start the thread", path: name.into(), source: Arc::new(source) })
 }
 
-/// Starts a thread that gets the processor when nobody else wants it, where the system knows such a thing. A copy then
-/// takes longer when the machine is busy, and the writer does not.
+/// Starts a thread with a low priority, on systems that have thread priorities. On a busy machine its work then takes
+/// longer and does not slow the writer down.
 pub(crate) fn spawn_low_priority(name: &'static str, work: impl FnOnce() + Send + 'static) -> Result<(), Error> {
     spawn(name, move || {
         lower_priority();

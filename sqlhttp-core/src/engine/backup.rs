@@ -1,8 +1,8 @@
-//! A consistent copy while writes go on.
+//! A consistent copy of a database while writes go on.
 //!
-//! The pages are copied by SQLite's backup API (<https://sqlite.org/backup.html>) out of one read transaction, so the
-//! writer neither waits nor makes the copy start over. The copy is written beside its final name, checked for damage,
-//! synced, and only then given the name. So a backup of a damaged database is an error and no file.
+//! SQLite's backup API (<https://sqlite.org/backup.html>) copies the pages in one read transaction, so the writer does
+//! not wait and the copy never starts over. The copy is written next to its final name, checked for damage, synced, and
+//! only then renamed. A backup of a damaged database is therefore an error and leaves no file.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -31,14 +31,16 @@ use super::text::is_white;
 use super::watch::Cancel;
 use crate::model::{Error, SqlError};
 
-/// Pages copied between two looks at whether the caller still waits.
+/// The number of pages copied between two checks of the cancel flag.
 const PAGES_PER_STEP: i32 = 256;
-/// Steps of SQLite between two such looks while the copy is checked.
+/// The number of virtual-machine steps between two checks of the cancel flag while the copy is checked for damage.
 const CHECK_STEPS_PER_POLL: i32 = 10_000;
-/// Copies of up to this size get the full check, bytes. It takes about three seconds for each 100 MiB, the copy itself
-/// less than one. The index entries of larger databases are compared by [`super::Database::check_integrity`].
+/// Copies of up to this size get the full check, in bytes. That check takes about three seconds per 100 MiB, the copy
+/// itself less than one. [`Database::check_integrity`](crate::Database::check_integrity) compares the index entries of
+/// larger databases.
 const FULL_CHECK_BYTES_MAX: u64 = 256 << 20;
-/// Page cache for the check of a copy, KiB. Each row is looked up in each index, in the order of the table.
+/// The page cache for the check of a copy, in KiB. The check looks up each row in each index, in the order of the
+/// table.
 const CHECK_CACHE_KIB: i64 = 64 << 10;
 
 /// Starts a backup on a thread of its own.
@@ -49,7 +51,7 @@ pub(crate) fn spawn(
     reply: oneshot::Sender<Result<(), Error>>,
 ) -> Result<(), Error> {
     spawn_low_priority("sqlhttp-backup", move || {
-        // Somebody who has gone away needs no answer.
+        // The receiver may have been dropped.
         let _ = reply.send(run(&shared, &to, &cancel));
     })
 }
@@ -63,26 +65,26 @@ fn run(shared: &SharedState, to: &Path, cancel: &Cancel) -> Result<(), Error> {
     remove_leftover(&unfinished.0)?;
     let result = copy(shared, &unfinished.0, cancel).and_then(|()| publish(&unfinished.0, to));
     if result.is_err() {
-        // Best effort: what went wrong is told anyway.
+        // Best effort: the caller receives the error of the backup in any case.
         let _ = std::fs::remove_file(&unfinished.0);
     }
     result
 }
 
-/// The name that a copy has until it is complete. While this lives, no other backup of this process uses it; a file of
-/// that name is a leftover of a crash.
+/// The name of a copy until it is complete. While the value exists, no other backup of this process uses the name; an
+/// existing file of that name is a leftover of a crash.
 struct UnfinishedName(PathBuf);
 
 static UNFINISHED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
 impl UnfinishedName {
-    /// `None` if another backup to this file is under way.
+    /// Returns `None` if another backup to this file is running.
     fn new(to: &Path) -> Option<Self> {
         let mut name = to.as_os_str().to_owned();
         name.push("~");
         let name = PathBuf::from(name);
         let taken = UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone());
-        // Lazily: dropping a value made in vain would give the name away.
+        // `then`, not `then_some`: an eagerly made value would release the name when it is dropped.
         taken.then(|| UnfinishedName(name))
     }
 }
@@ -107,7 +109,7 @@ fn copy(shared: &SharedState, unfinished: &Path, cancel: &Cancel) -> Result<(), 
     let mut source = Session::open(&shared.config, Role::Copier).map_err(failed)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut target = Connection::open_with_flags(unfinished, flags).map_err(|e| failed(sql_error(e)))?;
-    // The whole file is synced once, at the end: each sync of a growing file holds up the syncs of others.
+    // The whole file is synced once, at the end: each sync of a growing file delays the syncs of other files.
     target.execute_batch("PRAGMA synchronous=OFF").map_err(|e| failed(sql_error(e)))?;
     source.begin().map_err(failed)?;
     copy_pages(&source, &mut target, cancel)?;
@@ -118,8 +120,9 @@ fn copy(shared: &SharedState, unfinished: &Path, cancel: &Cancel) -> Result<(), 
     check_copy(unfinished, cancel)
 }
 
-/// A copy of a WAL database says WAL, too; a single file that needs no companions is easier to keep. (On a connection of
-/// its own: the one that wrote the copy need not have noticed yet what it says.)
+/// Changes the copy's journal mode to DELETE. A copy of a WAL database is itself in WAL mode, and a single file without
+/// `-wal` and `-shm` is easier to keep. Uses a new connection, because the one that wrote the copy may have cached the
+/// old mode.
 fn leave_wal_mode(copy: &Path) -> Result<(), Error> {
     let failed = |error| engine_error("back up", sql_error(error));
     let connection = Connection::open_with_flags(copy, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(failed)?;
@@ -133,7 +136,10 @@ fn leave_wal_mode(copy: &Path) -> Result<(), Error> {
     Err(engine_error("back up", probe::error_of_code(rusqlite::ffi::SQLITE_ERROR, Some(&message))))
 }
 
-/// Fails if the copy is damaged, which it is if the database is.
+/// Checks the copy for damage. It is damaged if the database is.
+///
+/// # Errors
+/// SQLITE_CORRUPT if it is damaged; [`Error::Closed`] if the backup was cancelled.
 fn check_copy(copy: &Path, cancel: &Cancel) -> Result<(), Error> {
     if cancel.is_set() {
         return Err(Error::Closed);
@@ -141,7 +147,7 @@ fn check_copy(copy: &Path, cancel: &Cancel) -> Result<(), Error> {
     let failed = |error| engine_error("back up", sql_error(error));
     let mut connection = Connection::open_with_flags(copy, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(failed)?;
     connection.execute_batch(&format!("PRAGMA cache_size=-{CHECK_CACHE_KIB}")).map_err(failed)?;
-    // Indexes and generated columns may use them.
+    // Indexes and generated columns may use these functions.
     functions::register_deterministic(&connection, || false).map_err(failed)?;
     let cancelled = cancel.clone();
     pages::on_progress(&mut connection, CHECK_STEPS_PER_POLL, move |_| cancelled.is_set()).map_err(failed)?;
@@ -172,14 +178,14 @@ fn copy_pages(source: &Session, target: &mut Connection, cancel: &Cancel) -> Res
     }
 }
 
-/// Syncs the finished copy and gives it its name, unless somebody else has taken it meanwhile.
+/// Syncs the finished copy and gives it its name, unless a file of that name has been created meanwhile.
 fn publish(unfinished: &Path, to: &Path) -> Result<(), Error> {
     let sync = |path: &Path| File::open(path).and_then(|file| file.sync_all());
     sync(unfinished).map_err(|e| io_error("sync backup", unfinished, e))?;
     match std::fs::hard_link(unfinished, to) {
         Ok(()) => std::fs::remove_file(unfinished).map_err(|e| io_error("remove", unfinished, e))?,
         Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(io_error("back up to", to, error)),
-        // A file system without hard links.
+        // The file system has no hard links.
         Err(_) => std::fs::rename(unfinished, to).map_err(|e| io_error("rename backup to", to, e))?,
     }
     let directory = to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -200,7 +206,7 @@ pub(crate) fn vacuum_copy(copy: &Path, to: &Path) -> Result<(), Error> {
     connection.close().map_err(|(_, error)| failed(error))
 }
 
-/// Whether a text is one VACUUM, INTO or not.
+/// Returns whether a text is a single VACUUM statement, with or without INTO.
 pub(crate) fn is_vacuum(sessions: &Sessions, sql: &str) -> bool {
     let Ok(mut session) = sessions.take(false) else { return false };
     let is_vacuum = Script::new(&mut session, sql, Author::Owner).is_ok_and(|mut script| {
@@ -212,10 +218,11 @@ pub(crate) fn is_vacuum(sessions: &Sessions, sql: &str) -> bool {
     is_vacuum
 }
 
-/// Runs the owner's statement on a connection of its own if it is a VACUUM INTO, which reads one snapshot and so need
-/// not hold up the writer. `None` if it is anything else.
+/// Runs the owner's statement on a connection of its own if it is VACUUM INTO, which reads one snapshot and does not
+/// block the writer. Returns `None` for any other statement.
 ///
-/// Nothing tells VACUUM INTO from VACUUM before it runs, but on a connection that cannot write, only the former works.
+/// Nothing distinguishes VACUUM INTO from VACUUM before it runs, but on a read-only connection only VACUUM INTO
+/// succeeds.
 pub(crate) fn vacuum_into(shared: &SharedState, sql: &str) -> Option<Result<(), SqlError>> {
     let _stamped = Stamped::new(stamps::new());
     let mut session = Session::open(&shared.config, Role::Copier).ok()?;

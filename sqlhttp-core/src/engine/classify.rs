@@ -1,4 +1,4 @@
-//! Where a batch has to run. SQLite decides, by preparing its statements.
+//! Decides where a batch runs. SQLite prepares its statements and reports what they do; the SQL text is not parsed.
 
 use super::script::Script;
 use super::session::Session;
@@ -15,14 +15,14 @@ pub(crate) enum BatchKind {
         /// In a transaction of its own.
         exclusive: bool,
     },
-    /// Nowhere: it sets foreign keys where that cannot take effect ([`refused`]).
+    /// Nowhere: it sets `foreign_keys` where that has no effect. [`refused`] is its outcome.
     Refused,
-    /// SQLite cannot tell under the limits of this session: a text or a value is too long for them.
+    /// A text or a value exceeds the low limits of this session, so SQLite cannot prepare the batch here.
     Undecided,
 }
 
-/// Tells where a batch has to run. A statement that SQLite cannot prepare now (a syntax error, a table that an earlier
-/// statement will create) does not count: it fails or not wherever the rest of the batch runs.
+/// Decides where a batch has to run. A statement that SQLite cannot prepare now (a syntax error, a table that an
+/// earlier statement creates) is ignored: whether it fails does not depend on where the batch runs.
 pub(crate) fn classify(session: &mut Session, batch: &Batch) -> BatchKind {
     let mut summary = BatchSummary::new(session.initial_foreign_keys());
     for sql in batch.steps.iter().filter_map(|step| step.sql()) {
@@ -44,7 +44,8 @@ pub(crate) fn classify(session: &mut Session, batch: &Batch) -> BatchKind {
     summary.kind(batch)
 }
 
-/// The same without preparing anything. `None` if a text of the batch is not kept as a prepared statement.
+/// Decides where a batch has to run without preparing anything. Returns `None` if a text of the batch is not in the
+/// statement cache.
 pub(crate) fn classify_cached(session: &Session, batch: &Batch) -> Option<BatchKind> {
     let mut summary = BatchSummary::new(session.initial_foreign_keys());
     for sql in batch.steps.iter().filter_map(|step| step.sql()) {
@@ -53,7 +54,7 @@ pub(crate) fn classify_cached(session: &Session, batch: &Batch) -> Option<BatchK
     Some(summary.kind(batch))
 }
 
-/// The properties of all statements of a batch together.
+/// The combined properties of all statements of a batch.
 struct BatchSummary {
     writes: bool,
     exclusive: bool,
@@ -61,15 +62,15 @@ struct BatchSummary {
     foreign_keys: ForeignKeys,
 }
 
-/// The settings of foreign keys in a batch.
+/// How a batch sets `foreign_keys`.
 struct ForeignKeys {
-    /// The value that the batch begins with.
+    /// The value at the beginning of the batch.
     initial: bool,
     /// The value after the statements so far.
     now: bool,
-    /// A statement has set another value than the one before it.
+    /// A statement has changed the value.
     changed: bool,
-    /// There is no other statement.
+    /// The batch contains no other statement.
     only_statement: bool,
 }
 
@@ -115,7 +116,7 @@ impl ForeignKeys {
         }
     }
 
-    /// Whether the batch sets another value although that changes nothing: inside a transaction of several steps, or without
+    /// Returns whether the batch changes the value without effect: inside a transaction of several steps, or without
     /// any other statement.
     fn has_no_effect(&self, batch: &Batch) -> bool {
         let transaction = batch.atomicity == Atomicity::All && batch.steps.len() > 1;
@@ -123,8 +124,8 @@ impl ForeignKeys {
     }
 }
 
-/// Whether a step of a transaction cannot be prepared, so that the transaction is going to fail. Only for batches that write
-/// nothing: no statement of theirs can change what a later one means.
+/// Returns whether a step of a transaction cannot be prepared, so that the transaction will fail. Only for batches that
+/// write nothing: none of their statements can change the meaning of a later one.
 pub(crate) fn is_going_to_fail(session: &mut Session, batch: &Batch) -> bool {
     if batch.atomicity != Atomicity::All || batch.steps.len() < 2 {
         return false;
@@ -143,7 +144,7 @@ pub(crate) fn is_going_to_fail(session: &mut Session, batch: &Batch) -> bool {
     false
 }
 
-/// The outcome of a batch that is [`BatchKind::Refused`]: nothing of it has run.
+/// The outcome of a batch that is [`BatchKind::Refused`]. None of its statements has run.
 pub(crate) fn refused() -> Outcome {
     const WHY: &str =
         "foreign_keys can be changed only for the statements that follow in the same request; start with -fk";
@@ -156,7 +157,7 @@ pub(crate) fn refused() -> Outcome {
     }
 }
 
-/// Whether the first statement of a batch runs only outside a transaction.
+/// Returns whether the first statement of a batch can only run outside a transaction.
 pub(crate) fn runs_outside_transaction(session: &mut Session, batch: &Batch) -> bool {
     let Some(sql) = batch.steps.first().and_then(|step| step.sql()) else {
         return false;

@@ -1,4 +1,4 @@
-//! How the connections of a database are opened and configured.
+//! How the connections of a database are opened.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,16 +14,16 @@ use super::sqlite::probe;
 use super::watch::WatchedConnection;
 use crate::model::SqlError;
 
-/// What all sessions of a database share.
+/// The location and options of a database, and the state that all its sessions share.
 #[derive(Debug)]
 pub(crate) struct ConnectionConfig {
     storage: Storage,
     pub(crate) options: Options,
-    /// Statements of the owner that configure a connection; every session runs them when it is opened.
+    /// Statements of the owner that configure a connection. Every session runs them when it is opened.
     setup: Mutex<Vec<String>>,
-    /// Grows when `setup` does, so that older sessions can be told.
+    /// Incremented when `setup` grows. A session with an older value is replaced.
     generation: AtomicU64,
-    /// The watches of all sessions that are open, for the supervisor.
+    /// The watches of all open sessions, for the supervisor.
     watched: Mutex<Vec<Weak<WatchedConnection>>>,
 }
 
@@ -33,14 +33,14 @@ enum Storage {
     Memory(MemoryDatabase),
 }
 
-/// What a session is for.
+/// The purpose of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// Everything.
+    /// Reads and writes.
     Writer,
-    /// Whatever clients read.
+    /// Runs the reads of clients.
     Reader,
-    /// Copies of the whole database, which SQLite takes for writes.
+    /// Copies the whole database. SQLite treats that as a write, so `query_only` is off.
     Copier,
 }
 
@@ -59,7 +59,7 @@ impl ConnectionConfig {
         }
     }
 
-    /// The path of the database file, unless it is in memory.
+    /// The path of the database file; `None` for an in-memory database.
     pub(crate) fn file(&self) -> Option<&PathBuf> {
         match &self.storage {
             Storage::File(path) => Some(path),
@@ -67,7 +67,7 @@ impl ConnectionConfig {
         }
     }
 
-    /// The name under which the in-memory VFS knows the database.
+    /// The database's name in the in-memory VFS.
     #[cfg(test)]
     pub(crate) fn memory_name(&self) -> Option<&str> {
         match &self.storage {
@@ -76,7 +76,7 @@ impl ConnectionConfig {
         }
     }
 
-    /// Whether readers never wait for the writer. With a rollback journal they do.
+    /// Returns whether readers and the writer never wait for each other. With a rollback journal they do.
     pub(crate) fn snapshots(&self) -> bool {
         self.file().is_none() || self.options.journal_mode == JournalMode::Wal
     }
@@ -87,12 +87,12 @@ impl ConnectionConfig {
         self.generation.fetch_add(1, Ordering::Release);
     }
 
-    /// The statements that every session has to run.
+    /// Returns the statements that every session has to run.
     pub(crate) fn setup(&self) -> Vec<String> {
         self.setup.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// From now on every session in use is replaced by a fresh one.
+    /// Causes every session to be replaced before its next use.
     pub(crate) fn retire_sessions(&self) {
         self.generation.fetch_add(1, Ordering::Release);
     }
@@ -136,7 +136,7 @@ impl ConnectionConfig {
             Storage::File(path) => Connection::open_with_flags_and_vfs(path, flags, vfs),
             Storage::Memory(database) => Connection::open_with_flags_and_vfs(database.name(), flags, vfs),
         };
-        // rusqlite adds the path to some messages; the caller knows the path.
+        // rusqlite adds the path to some messages, which the caller of `Database::open` has already.
         opened.map_err(|error| match sql_error(error) {
             SqlError { code, .. } if code & 0xff == rusqlite::ffi::SQLITE_CANTOPEN => {
                 probe::error_of_code(rusqlite::ffi::SQLITE_CANTOPEN, None)

@@ -1,12 +1,12 @@
-//! The statements with which the `sqlite3` shell restores virtual tables.
+//! Recognises the statements with which the `sqlite3` shell restores virtual tables.
 //!
-//! A dump holds a virtual table as a row for `sqlite_schema` and the rows of its shadow tables, between
-//! `PRAGMA writable_schema=ON` and `OFF`. These statements are recognised by their text, because SQLite refuses them to
-//! clients. A statement that does not have exactly the form of a dump is left to SQLite.
+//! A dump contains a virtual table as a row for `sqlite_schema` and the rows of its shadow tables, between `PRAGMA
+//! writable_schema=ON` and `OFF`. These statements are recognised by their text, because SQLite refuses them to
+//! clients. A statement that does not have exactly the form of a dump is passed to SQLite unchanged.
 
 use crate::model::Failure;
 
-/// A statement that only dumps contain.
+/// A statement that occurs only in dumps.
 #[derive(Debug, PartialEq)]
 pub(crate) enum DumpStatement {
     /// `PRAGMA writable_schema`.
@@ -15,7 +15,7 @@ pub(crate) enum DumpStatement {
     Row(SchemaRow),
 }
 
-/// The values for a row of `sqlite_schema`.
+/// The values of a row of `sqlite_schema`.
 #[derive(Debug, PartialEq)]
 pub(crate) struct SchemaRow {
     kind: String,
@@ -29,20 +29,21 @@ pub(crate) struct SchemaRow {
 #[derive(Debug, PartialEq)]
 pub(crate) struct VirtualTable {
     pub(crate) name: String,
-    /// Its `CREATE VIRTUAL TABLE`.
+    /// Its `CREATE VIRTUAL TABLE` statement.
     pub(crate) sql: String,
     module: String,
 }
 
-/// Modules that keep their content in shadow tables, which a dump contains. All others are created as usual: some of them must
-/// not be declared in a schema.
+/// The modules whose tables keep their content in shadow tables, which a dump contains. Tables of all other modules are
+/// created as usual, because some of them must not be declared in a schema.
 const WITH_SHADOW_TABLES: &[&str] = &["fts3", "fts4", "fts5", "geopoly", "rtree", "rtree_i32"];
 
-/// The suffixes of the names of shadow tables. The name of their virtual table and an underscore stand before them.
+/// The suffixes of the names of shadow tables. The name of the virtual table and an underscore precede them.
 const SHADOW_SUFFIXES: &[&str] =
     &["config", "content", "data", "docsize", "idx", "node", "parent", "rowid", "segdir", "segments", "stat"];
 
-/// The statement at the beginning of a text, if it is one of these, and how many bytes it takes.
+/// Reads the statement at the beginning of a text. Returns it with its length in bytes, or `None` if it is not a dump
+/// statement.
 pub(crate) fn read(text: &[u8]) -> Option<(DumpStatement, usize)> {
     let mut tokens = Tokens { rest: text };
     let dump_statement = match tokens.keyword()? {
@@ -89,10 +90,10 @@ fn insert(tokens: &mut Tokens<'_>) -> Option<DumpStatement> {
 }
 
 impl SchemaRow {
-    /// The virtual table that the row declares.
+    /// Returns the virtual table that the row declares.
     ///
     /// # Errors
-    /// It declares something else.
+    /// The row declares something else.
     pub(crate) fn virtual_table(self) -> Result<VirtualTable, Failure> {
         let module = module(&self.sql, &self.name);
         let fits = self.kind == "table" && self.table == self.name && self.root_page == "0";
@@ -108,18 +109,18 @@ impl SchemaRow {
 }
 
 impl VirtualTable {
-    /// Whether a dump contains the content of its shadow tables.
+    /// Returns whether a dump contains the content of its shadow tables.
     pub(crate) fn has_shadow_tables(&self) -> bool {
         WITH_SHADOW_TABLES.iter().any(|module| module.eq_ignore_ascii_case(&self.module))
     }
 }
 
-/// The names that the shadow tables of a virtual table may have.
+/// The possible names of the shadow tables of a virtual table.
 pub(crate) fn shadow_tables_of(table: &str) -> impl Iterator<Item = String> {
     SHADOW_SUFFIXES.iter().map(move |suffix| format!("{table}_{suffix}"))
 }
 
-/// The module of a `CREATE VIRTUAL TABLE` as SQLite keeps it, if the table has this name.
+/// Returns the module of a `CREATE VIRTUAL TABLE` statement as SQLite stores it, if the table has this name.
 fn module(sql: &str, name: &str) -> Option<String> {
     let mut tokens = Tokens { rest: sql.as_bytes() };
     for word in ["CREATE", "VIRTUAL", "TABLE"] {
@@ -132,7 +133,7 @@ fn module(sql: &str, name: &str) -> Option<String> {
     tokens.name()
 }
 
-/// Reads tokens from the beginning of a text. White space and comments before them are passed over.
+/// Reads tokens from the beginning of a text. Skips white space and comments before each.
 struct Tokens<'t> {
     rest: &'t [u8],
 }
@@ -165,7 +166,7 @@ impl<'t> Tokens<'t> {
         Some(())
     }
 
-    /// A keyword, a plain name or an integer.
+    /// Reads a keyword, a plain name or an integer.
     fn keyword(&mut self) -> Option<&'t [u8]> {
         self.skip_blanks();
         let letter = |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$' | 0x80..);
@@ -181,7 +182,7 @@ impl<'t> Tokens<'t> {
         self.keyword()?.eq_ignore_ascii_case(word).then_some(())
     }
 
-    /// A string literal and the symbol after it.
+    /// Reads a string literal and the symbol after it.
     fn literal_before(&mut self, symbol: u8) -> Option<String> {
         self.skip_blanks();
         let text = self.quoted(b'\'')?;
@@ -189,7 +190,7 @@ impl<'t> Tokens<'t> {
         Some(text)
     }
 
-    /// A name in any of SQLite's forms.
+    /// Reads a name in any of SQLite's forms.
     fn name(&mut self) -> Option<String> {
         self.skip_blanks();
         match self.rest.first()? {
@@ -204,7 +205,7 @@ impl<'t> Tokens<'t> {
         }
     }
 
-    /// A text between quotes, which are doubled inside.
+    /// Reads a quoted text. Quotes inside it are doubled.
     fn quoted(&mut self, quote: u8) -> Option<String> {
         let mut rest = self.rest.strip_prefix(&[quote])?;
         let mut text = Vec::new();

@@ -1,4 +1,9 @@
-//! Batches on the caller's own thread, if that takes little time.
+//! Runs short reads on the caller's own thread.
+//!
+//! Handing a short read to another thread costs more than the read. But the caller's thread serves other connections
+//! too, so the run must be short whatever the data is: the batch is small, values are limited to 64 KiB, and a budget
+//! of steps and milliseconds ends it. A read that exceeds these limits runs again on a reader thread
+//! ([`super::readers`]) with the limits of the database.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, TryLockError};
@@ -14,40 +19,41 @@ use super::sinks::BufferedSink;
 use super::watch::{Limits, StopReason};
 use crate::model::{Batch, Outcome, Stamp};
 
-/// Progress-handler calls a read may take on its caller's thread: some 100,000 virtual-machine steps, about a
+/// The number of progress-handler calls for a read on its caller's thread: about 100,000 virtual-machine steps, or one
 /// millisecond.
 const INLINE_CALLS: u32 = 100;
-/// Bytes of rows that a read on its caller's thread may yield; its result is held whole.
+/// The largest result of a read on its caller's thread, in bytes of rows. It is held in memory whole.
 const INLINE_BYTES_MAX: u64 = 256 << 10;
-/// SQL text that is prepared on its caller's thread, bytes of all steps together: about a millisecond.
+/// The most SQL text that is prepared on its caller's thread, in bytes of all steps: about one millisecond.
 const INLINE_SQL_BYTES_MAX: usize = 64 << 10;
-/// A text that is not kept as a prepared statement, bytes: the time to prepare it may grow with the square of its length.
+/// The longest text that is prepared on its caller's thread if it is not in the statement cache, in bytes. The time to
+/// prepare a text may grow with the square of its length.
 const INLINE_UNCACHED_SQL_BYTES_MAX: usize = 4 << 10;
-/// A run that the supervisor has met so often was slow: some eight milliseconds.
+/// A run that lasted this many scans of the supervisor was slow: about eight milliseconds.
 const SLOW_RUN_SCANS: u32 = 3;
-/// How long unknown texts are then prepared on threads of the pool.
+/// How long uncached texts are prepared on reader threads after a slow run, in milliseconds.
 const SLOW_PENALTY_MS: u64 = 10_000;
-/// With so many SELECTs in a text it is prepared on a thread of the pool first.
+/// A text with this many SELECTs is prepared on a reader thread.
 const NESTED_SELECTS: usize = 5;
-/// Steps of a batch that are prepared or run there.
+/// The largest number of steps in a batch that is prepared or run on its caller's thread.
 const INLINE_STEPS_MAX: usize = 1024;
 
-/// Whether a batch may also write.
+/// Whether a batch may write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
-    /// SQLite decides; a batch that writes goes to the writer.
+    /// It may. SQLite decides whether it does; a batch that writes goes to the writer.
     Any,
-    /// A statement that writes fails.
+    /// It must not. A statement that writes fails.
     ReadOnly,
 }
 
-/// What came of the attempt to answer on the caller's thread.
+/// The result of an attempt to run a batch on the caller's thread.
 pub(crate) enum InlineResult {
-    /// Answered.
+    /// The batch has run.
     Done(Outcome),
-    /// It writes.
+    /// The batch writes. It has not run.
     Write { exclusive: bool },
-    /// It takes too long, or no session was free.
+    /// The batch takes too long, or no session was free. Nothing has changed.
     Deferred,
 }
 
@@ -58,11 +64,11 @@ pub(crate) struct InlineRunner {
     penalty: Penalty,
 }
 
-/// For some time after a slow text, unknown texts are prepared elsewhere: a view may be as long as it likes, and the time to
-/// prepare a text does not only depend on its length.
+/// Makes uncached texts go to reader threads for some time after a slow one. The time to prepare a text depends not
+/// only on its length: a view that it names may be of any size.
 struct Penalty {
     opened: Instant,
-    /// When it ends, milliseconds after `opened`.
+    /// The end of the penalty, in milliseconds after `opened`.
     until_ms: AtomicU64,
 }
 
@@ -71,7 +77,7 @@ impl Penalty {
         Penalty { opened, until_ms: AtomicU64::new(0) }
     }
 
-    /// Begins it, or begins it again.
+    /// Starts or restarts the penalty.
     fn start(&self, now: Instant) {
         self.until_ms.store(self.millis(now) + SLOW_PENALTY_MS, Ordering::Relaxed);
     }
@@ -85,12 +91,12 @@ impl Penalty {
     }
 }
 
-/// The texts of a batch that are not kept as prepared statements.
+/// Whether a batch contains texts that are not in the statement cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Uncached {
     None,
     Fast,
-    /// One of them may take long to prepare.
+    /// At least one of them may take long to prepare.
     Slow,
 }
 
@@ -99,7 +105,7 @@ impl InlineRunner {
         InlineRunner { shared, sessions, penalty: Penalty::new(Instant::now()) }
     }
 
-    /// Answers on the caller's thread, if that takes little time.
+    /// Runs a batch on the caller's thread if that takes little time.
     pub(crate) fn run(&self, batch: &Batch, stamp: Stamp, access: Access) -> InlineResult {
         let rollback_lock = match (self.shared.config.snapshots(), self.shared.rollback_lock.try_read()) {
             (true, _) => None,
@@ -141,7 +147,7 @@ impl InlineRunner {
         }
     }
 
-    /// Runs a batch under the limits of a caller's thread. Its kind is `None` until it has been classified.
+    /// Runs a batch under the limits of a caller's thread. `kind` is `None` if it has not been classified.
     fn run_on(
         &self,
         session: &mut Session,
@@ -166,19 +172,19 @@ impl InlineRunner {
         let over_budget = RunError::Interrupted(StopReason::Budget);
         let mut sink = BufferedSink::new(batch.steps.len(), INLINE_BYTES_MAX, over_budget);
         match read(&self.shared.config.options, session, batch, stamp, &mut sink) {
-            // A failure may come from the limits that hold here only.
+            // The low limits of this thread may have caused the failure.
             Ok(Ok(_)) if sink.last_failure().is_some() => InlineResult::Deferred,
             Ok(Ok(ending)) => {
                 self.shared.counters.batches_read.fetch_add(1, Ordering::Relaxed);
                 InlineResult::Done(sink.into_outcome(ending))
             }
-            // Whatever it was, the pool finds out again and has the time to tell.
+            // A reader thread finds the same error and reports it.
             Ok(Err(_)) | Err(_) => InlineResult::Deferred,
         }
     }
 
-    /// Whether a batch has texts that are not kept as prepared statements, and how long they may take to prepare. The clock is
-    /// read only if there are any.
+    /// Returns whether a batch contains texts that are not in the statement cache, and whether they may take long to
+    /// prepare. Reads the clock only if there are any.
     fn uncached(&self, session: &Session, batch: &Batch, now: impl FnOnce() -> Instant) -> Uncached {
         let mut uncached = Uncached::None;
         for sql in batch.steps.iter().filter_map(|step| step.sql()).filter(|sql| session.cached_info(sql).is_none()) {
@@ -190,14 +196,14 @@ impl InlineRunner {
         if uncached == Uncached::Fast && self.penalty.is_active(now()) { Uncached::Slow } else { uncached }
     }
 
-    /// Notes how long a run on a caller's thread has taken.
+    /// Starts the penalty if a run with uncached texts was slow.
     fn note_time(&self, uncached: Uncached, scans: u32, now: impl FnOnce() -> Instant) {
         if uncached == Uncached::Fast && scans >= SLOW_RUN_SCANS {
             self.penalty.start(now());
         }
     }
 
-    /// Where a batch has to run, if its statements can be prepared quickly on the caller's thread.
+    /// Classifies a batch, if its statements can be prepared quickly on the caller's thread.
     pub(crate) fn classify(&self, batch: &Batch) -> Option<BatchKind> {
         if !is_short(batch) {
             return None;
@@ -217,39 +223,41 @@ impl InlineRunner {
         let kind = classify(session, batch);
         let stopped = session.watch.stopped().is_some();
         self.note_time(uncached, session.end_run(), Instant::now);
-        // A write may look like a read if it cannot be prepared under the limits that hold here.
+        // A write may look like a read if a statement cannot be prepared under the low limits of this thread.
         (!stopped && kind != BatchKind::Undecided).then_some(kind)
     }
 }
 
-/// Whether a batch takes little time to prepare.
+/// Returns whether a batch is short enough to be prepared on its caller's thread.
 fn is_short(batch: &Batch) -> bool {
     let sql_bytes: usize = batch.steps.iter().filter_map(|step| step.sql()).map(str::len).sum();
     batch.steps.len() <= INLINE_STEPS_MAX && sql_bytes <= INLINE_SQL_BYTES_MAX
 }
 
-/// Whether SQLite may have to expand one query inside another to prepare a text, which can take time that doubles with each
-/// level. A text that only looks like it (in a string) takes the longer way to a thread of the pool, nothing worse.
+/// Returns whether SQLite may have to expand queries inside queries to prepare a text. The time for that can double
+/// with each level. A text that only looks nested (in a string) takes the longer way over a reader thread, nothing
+/// worse.
 fn is_nested(sql: &str) -> bool {
     let sql = sql.as_bytes();
-    // Of the letters of the word, `c` is rare in other words.
+    // `c` is the rarest letter of the word.
     let selects = memchr::memchr2_iter(b'c', b'C', sql).filter(|c| is_select_around(sql, *c));
     selects.take(NESTED_SELECTS).count() == NESTED_SELECTS
 }
 
-/// Whether the letter at `c` is the `c` of a SELECT.
+/// Returns whether the letter at `c` is the `c` of a SELECT.
 fn is_select_around(sql: &[u8], c: usize) -> bool {
     let word = c.checked_sub(4).and_then(|start| sql.get(start..c + 2));
     word.is_some_and(|word| word.eq_ignore_ascii_case(b"select"))
 }
 
-/// Whether a text joins tables by the names of their columns (NATURAL, USING): SQLite compares each column with all others.
+/// Returns whether a text joins tables by the names of their columns (NATURAL, USING). SQLite then compares each column
+/// with all others.
 fn joins_by_name(sql: &str) -> bool {
     let sql = sql.as_bytes();
     let is_word = |start: Option<usize>, word: &[u8]| {
         start.and_then(|start| sql.get(start..start + word.len())).is_some_and(|found| found.eq_ignore_ascii_case(word))
     };
-    // Both words have a `u`.
+    // Both words contain a `u`.
     let mut letters = memchr::memchr2_iter(b'u', b'U', sql);
     letters.any(|u| is_word(u.checked_sub(3), b"natural") || is_word(Some(u), b"using"))
 }
@@ -288,12 +296,12 @@ mod tests {
         assert_eq!([uncached(start), uncached(after(9_900))], [Uncached::Slow; 2]);
         assert_eq!(uncached(after(10_100)), Uncached::Fast);
 
-        // The last one counts.
+        // The last slow run counts.
         runs.note_time(Uncached::Fast, SLOW_RUN_SCANS, || after(9_000));
         assert_eq!([uncached(after(10_100)), uncached(after(18_900))], [Uncached::Slow; 2]);
         assert_eq!(uncached(after(19_100)), Uncached::Fast);
 
-        // A text that is kept needs no preparation.
+        // A cached text needs no preparation.
         let none = Batch { steps: Vec::new(), ..batch.clone() };
         assert_eq!(runs.uncached(&session, &none, || after(9_500)), Uncached::None);
     }

@@ -1,4 +1,4 @@
-//! A batch in one read transaction.
+//! Runs a batch in one read transaction.
 
 use super::options::Options;
 use super::run::{Mode, RunError, Sink, run_batch};
@@ -6,7 +6,10 @@ use super::session::Session;
 use super::sqlite::clock::Stamped;
 use crate::model::{Batch, Ending, SqlError, Stamp};
 
-/// Runs a batch in one read transaction. The caller has begun a run.
+/// Runs a batch in one read transaction. The caller must have begun a run.
+///
+/// # Errors
+/// The inner error says why the batch was stopped; the outer one that BEGIN or ROLLBACK failed.
 pub(crate) fn read(
     options: &Options,
     session: &mut Session,
@@ -36,7 +39,8 @@ pub(crate) fn read(
     Ok(result)
 }
 
-/// Several statements must see one snapshot. (A semicolon inside a text costs a superfluous BEGIN, nothing more.)
+/// Returns whether the batch may contain several statements, which must see one snapshot. A semicolon inside a string
+/// literal costs a superfluous BEGIN, nothing more.
 fn needs_transaction(batch: &Batch) -> bool {
     batch.steps.len() > 1
         || batch.steps.iter().filter_map(|step| step.sql()).any(|sql| {

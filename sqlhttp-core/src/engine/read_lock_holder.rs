@@ -1,13 +1,14 @@
-//! A read transaction that stays open while nobody writes, so that short reads need no system call for their lock.
+//! Keeps a read transaction open while no write runs, so that short reads need no system call for their lock.
 //!
-//! In WAL mode every read takes a shared lock on a read mark and releases it again
-//! (<https://sqlite.org/walformat.html#wal_locks>). SQLite counts the holders of one process itself and asks the system
-//! only for the first and the last of them: two system calls a read, made under a mutex for which readers on other
-//! threads queue. While the anchor holds the mark, it is always the first and the last.
+//! In WAL mode every read acquires a shared lock on a read mark and releases it
+//! (<https://sqlite.org/walformat.html#wal_locks>). SQLite counts the holders within a process and makes a system call
+//! only for the first and the last of them: two system calls per read, made under a mutex that all readers need. While
+//! the pinned reader of this module holds the read mark, other readers are never the first or the last.
 //!
-//! It must be in nobody's way. The writer makes it give way before anything else ([`ReadLockHolder::release_for_writer`]), so no
-//! checkpoint of this process ever meets it. For the sake of other processes that write the same file it is lifted at
-//! least every [`RELEASE_EVERY`], and not set for a while once one of them has been seen to write.
+//! It must not block checkpoints. The writer releases it before it does anything
+//! ([`ReadLockHolder::release_for_writer`]), so no checkpoint of this process meets it. For other processes that write
+//! the same file it is released at least every [`RELEASE_EVERY`], and stays released for [`PAUSE_AFTER_FOREIGN_WRITE`]
+//! once another process has written.
 
 use std::ffi::CStr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,22 +24,23 @@ use super::sqlite::probe;
 use super::sqlite::statement::Statement;
 use crate::model::SqlError;
 
-/// How long an anchor may stay where other processes may write.
+/// How long the lock may be held if other processes may write.
 const RELEASE_EVERY: Duration = Duration::from_millis(500);
-/// How long none is set after it was lifted so, for a checkpoint that another process waits to make.
+/// How long the lock stays released after a periodic release, so that another process can make a checkpoint.
 const PAUSE_AFTER_RELEASE: Duration = Duration::from_millis(50);
-/// How long none is set after another process has written.
+/// How long the lock stays released after another process has written.
 const PAUSE_AFTER_FOREIGN_WRITE: Duration = Duration::from_secs(10);
 
-/// Reads the schema's first page, and has a row left whatever the schema holds: until then its transaction is open.
+/// Reads the schema's first page, and returns at least one row whatever the schema contains. The transaction is open as
+/// long as a row has not been read.
 const PINNING_QUERY: &CStr = c"SELECT 1 FROM sqlite_schema UNION ALL SELECT 1";
 
-/// The anchor of a database.
+/// Holds SQLite's read lock of a database between writes.
 pub(crate) struct ReadLockHolder {
     config: Arc<ConnectionConfig>,
-    /// There is something to gain.
+    /// Holding the lock saves system calls: the database is a file in WAL mode on an ordinary VFS.
     enabled: bool,
-    /// The writer is at work, or has no more work to do.
+    /// The writer is working, or has ended.
     writer_active: AtomicBool,
     held: AtomicBool,
     state: Mutex<State>,
@@ -48,39 +50,41 @@ pub(crate) struct ReadLockHolder {
 struct State {
     pinned: Option<PinnedReader>,
     not_before: Option<Instant>,
-    /// The lifter will come.
+    /// A periodic release is scheduled.
     release_scheduled: bool,
 }
 
-/// What holds the read mark. The statement comes first: it must be finalized before its connection closes.
+/// The connection that holds the read mark. The statement must be the first field: it must be finalized before its
+/// connection closes.
 struct PinnedReader {
     statement: Statement,
     session: Session,
-    /// What `PRAGMA data_version` said when the anchor was set.
+    /// The result of `PRAGMA data_version` when the lock was acquired.
     version: i64,
 }
 
 impl ReadLockHolder {
     pub(crate) fn new(config: Arc<ConnectionConfig>) -> Arc<ReadLockHolder> {
         let options = &config.options;
-        // A file that may not be written may keep another journal than was asked for.
+        // A read-only file may have another journal mode than the options say.
         let enabled = config.file().is_some() && config.snapshots() && options.vfs.is_none() && !options.read_only;
         let (writer_active, held) = (AtomicBool::new(false), AtomicBool::new(false));
         Arc::new(ReadLockHolder { config, enabled, writer_active, held, state: Mutex::default() })
     }
 
-    /// Sets it, if that may be and nobody else is doing so. To be called after a read.
+    /// Acquires the lock unless it is held, disabled, or being acquired by another thread. Called after each inline
+    /// read.
     pub(crate) fn acquire(self: &Arc<Self>) {
         if !self.enabled || self.held.load(Ordering::Relaxed) || self.writer_active.load(Ordering::Relaxed) {
             return;
         }
         let Ok(mut state) = self.state.try_lock() else { return };
-        // The writer says that it comes before it takes the lock.
+        // The writer sets `writer_active` before it locks the state.
         if self.writer_active.load(Ordering::SeqCst) || state.not_before.is_some_and(|moment| Instant::now() < moment) {
             return;
         }
         if self.begin_read(&mut state).is_err() {
-            // Reads go on without; whatever it was, they tell.
+            // Reads work without it, and report the error themselves.
             state.pinned = None;
             state.not_before = Some(Instant::now() + PAUSE_AFTER_FOREIGN_WRITE);
             return;
@@ -102,7 +106,8 @@ impl ReadLockHolder {
         pinned.begin()
     }
 
-    /// Lifts it, and sets none until [`ReadLockHolder::writer_done`]. The writer calls this before it does anything.
+    /// Releases the lock, and prevents that it is acquired before [`ReadLockHolder::writer_done`]. The writer calls
+    /// this before it does anything.
     pub(crate) fn release_for_writer(&self) {
         self.writer_active.store(true, Ordering::SeqCst);
         if self.enabled {
@@ -110,12 +115,12 @@ impl ReadLockHolder {
         }
     }
 
-    /// The writer has done its work.
+    /// Allows the lock to be acquired again.
     pub(crate) fn writer_done(&self) {
         self.writer_active.store(false, Ordering::SeqCst);
     }
 
-    /// Lifts it for good, and closes its connection.
+    /// Releases the lock for good, and closes its connection.
     pub(crate) fn close(&self) {
         self.release_for_writer();
         self.lock().pinned = None;
@@ -134,7 +139,8 @@ impl ReadLockHolder {
         }
     }
 
-    /// Lifts it, and looks whether another process has written meanwhile: this one's writer has not.
+    /// Releases the lock, and checks whether another process has written while it was held. (The writer of this process
+    /// has not.)
     fn release_for_others(&self) {
         let mut state = self.lock();
         state.release_scheduled = false;
@@ -175,11 +181,11 @@ impl PinnedReader {
     }
 }
 
-/// The anchors of this process that have to be lifted.
+/// The locks of this process that must be released periodically.
 static RELEASER: Mutex<Releaser> = Mutex::new(Releaser { running: false, holders: Vec::new() });
 
 struct Releaser {
-    /// There is a thread that lifts them.
+    /// The releasing thread is running.
     running: bool,
     holders: Vec<Weak<ReadLockHolder>>,
 }
@@ -188,14 +194,14 @@ fn release_later(holder: &Arc<ReadLockHolder>) {
     let mut releaser = RELEASER.lock().unwrap_or_else(PoisonError::into_inner);
     if !releaser.running && spawn("sqlhttp-anchors", release_periodically).is_err() {
         drop(releaser);
-        // Nobody else would lift it.
+        // Without the thread the lock would be held too long.
         return holder.release_for_others();
     }
     releaser.running = true;
     releaser.holders.push(Arc::downgrade(holder));
 }
 
-/// Lifts all anchors at intervals, until none has been set since the last time.
+/// Releases all registered locks every [`RELEASE_EVERY`]. Ends when none has been acquired since the last time.
 fn release_periodically() {
     loop {
         std::thread::sleep(RELEASE_EVERY);
@@ -232,11 +238,11 @@ mod tests {
         database.read_lock_holder().held.load(Ordering::Relaxed)
     }
 
-    /// Whether everything in the write-ahead log could be moved into the database file.
+    /// Checkpoints the database. Returns whether the write-ahead log was copied completely.
     fn checkpoint(other: &Connection) -> bool {
         let mut busy = true;
         while busy {
-            // Only until another thread has lifted it: SQLite's busy handler does not apply here.
+            // Busy only until another thread has released the lock: SQLite's busy handler does not apply here.
             busy = other.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0)).unwrap();
         }
         std::fs::metadata(other.path().unwrap().to_owned() + "-wal").unwrap().len() == 0
@@ -283,7 +289,8 @@ mod tests {
         run(&database, "CREATE TABLE t(a)");
         run(&database, "SELECT 1");
         let other = Connection::open(directory.path().join("db")).unwrap();
-        // The write is seen if an anchor was set while it was made. The lifter of all tests may have come just before.
+        // The write is detected if the lock was held while it was made. The releasing thread, which all tests share,
+        // may have run just before.
         while !pauses_for_others(&database) {
             run(&database, "SELECT 1");
             other.execute("INSERT INTO t VALUES (1)", []).unwrap();
@@ -293,7 +300,7 @@ mod tests {
         assert!(!is_held(&database));
     }
 
-    /// Whether none is set for a while, because another process has been seen to write.
+    /// Returns whether the lock stays released because another process has written.
     fn pauses_for_others(database: &Database) -> bool {
         let not_before = database.read_lock_holder().lock().not_before;
         not_before.is_some_and(|moment| moment > Instant::now() + PAUSE_AFTER_RELEASE)

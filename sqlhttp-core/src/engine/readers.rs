@@ -1,12 +1,10 @@
-//! Readers: sessions that cannot write, beside the writer.
+//! The reader threads: a pool of threads that run reads beside the writer.
 //!
-//! A short read runs on the caller's own thread ([`Readers::inline`]): handing it to another thread costs more than the
-//! read. That thread serves other connections too, so the run must be short whatever the data is: the batch is small, values
-//! are limited to some kilobytes, and a budget of steps and milliseconds ends it. A read that does not fit runs again on a
-//! thread of the pool, with the limits of the database, and its rows travel in parts.
+//! Short reads run on their callers' threads ([`super::inline`]). All others run here, with the limits of the database,
+//! and their rows are streamed in parts.
 //!
-//! The pool grows while reads wait ([`Readers::supervise`]): a few endless reads take processor time from others, but never
-//! their place.
+//! The pool grows while reads wait ([`Readers::supervise`]): a few endless reads take processor time from other reads,
+//! but do not block them.
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
@@ -31,16 +29,17 @@ use super::watch::{Cancel, Limits, stop_error};
 use super::writer::queue::Job as WriteJob;
 use crate::model::{Answer, Batch, Error, Stamp};
 
-/// Threads of the pool beyond those that the options ask for: some wait for slow callers, some run long reads.
+/// The number of extra threads, beyond the options' `read_threads`, while others run long reads or wait for slow
+/// callers.
 const EXTRA_THREADS_MAX: usize = 64;
-/// Threads beyond those for batches that have to be classified before they can be written.
+/// The number of further extra threads for batches that must be classified before they can be written.
 const CLASSIFY_THREADS_MAX: usize = 8;
 /// How long a read waits for a thread before the pool grows.
 const WAIT_BEFORE_GROWTH: Duration = Duration::from_millis(12);
-/// How long a read of a database without snapshots waits for a slow caller: the writer waits meanwhile.
+/// How long a read of a database without snapshots waits for a slow caller. The writer waits meanwhile.
 const STALL_WITHOUT_SNAPSHOTS_MAX: Duration = Duration::from_secs(2);
 
-/// A batch that waits for a reader.
+/// A batch in the read queue.
 pub(crate) struct ReadJob {
     pub(crate) batch: Batch,
     pub(crate) stamp: Stamp,
@@ -50,14 +49,14 @@ pub(crate) struct ReadJob {
     pub(crate) reply: oneshot::Sender<Result<Answer, Error>>,
 }
 
-/// Work for a thread of the pool.
+/// A job for a reader thread.
 enum Job {
     Read(Box<ReadJob>),
     Classify(Batch, oneshot::Sender<(Batch, Result<BatchKind, Error>)>),
 }
 
 impl Job {
-    /// Whether its deadline has passed or its caller is gone.
+    /// Returns whether its deadline has passed or its caller has dropped the future.
     fn is_expired(&self) -> bool {
         match self {
             Job::Read(job) => {
@@ -78,7 +77,7 @@ impl Job {
 
 #[derive(Default)]
 struct State {
-    /// The jobs that wait for a thread, and since when each waits.
+    /// The jobs in the queue, with the time at which each arrived.
     jobs: VecDeque<(Job, Instant)>,
     threads: usize,
     waiting_threads: usize,
@@ -86,7 +85,7 @@ struct State {
     closed: bool,
 }
 
-/// The readers of a database.
+/// The reader threads of a database and their queue.
 pub(crate) struct Readers {
     shared: Arc<SharedState>,
     sessions: Arc<Sessions>,
@@ -103,12 +102,12 @@ impl Readers {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many reads wait.
+    /// The number of jobs in the queue.
     pub(crate) fn queue_len(&self) -> usize {
         self.lock().jobs.len()
     }
 
-    /// Where a batch has to run, decided on the caller's thread however long that takes.
+    /// Classifies a batch on this thread, without limits.
     fn classify_here(&self, batch: &Batch) -> Result<BatchKind, Error> {
         let mut session = self.sessions.take(false)?;
         session.begin_run(Limits::default());
@@ -118,7 +117,7 @@ impl Readers {
         Ok(kind)
     }
 
-    /// Where a batch has to run. The batch is returned with the answer.
+    /// Classifies a batch on a reader thread. Returns the batch with its kind.
     pub(crate) async fn classify(self: &Arc<Self>, batch: Batch) -> Result<(Batch, BatchKind), Error> {
         let (reply, answer) = oneshot::channel();
         self.submit(Job::Classify(batch, reply))?;
@@ -126,7 +125,10 @@ impl Readers {
         Ok((batch, kind?))
     }
 
-    /// Hands a read to the pool.
+    /// Queues a read.
+    ///
+    /// # Errors
+    /// [`Error::Overloaded`] if the queue is full, [`Error::Closed`].
     pub(crate) fn submit_read(self: &Arc<Self>, job: ReadJob) -> Result<(), Error> {
         self.submit(Job::Read(Box::new(job)))
     }
@@ -151,12 +153,12 @@ impl Readers {
         Ok(())
     }
 
-    /// Threads that the options ask for.
+    /// The number of threads that the options ask for.
     fn wanted_threads(&self) -> usize {
         self.shared.config.options.read_threads.max(1)
     }
 
-    /// Starts a thread if a job waits, no thread waits for a job, and fewer read than the options ask for.
+    /// Starts a thread if a job waits, no thread is idle, and fewer threads read than the options ask for.
     fn ensure_thread(self: &Arc<Self>, state: &mut State) {
         let reading = state.threads - state.stalled_threads.min(state.threads);
         if reading < self.wanted_threads() {
@@ -178,8 +180,8 @@ impl Readers {
         }
     }
 
-    /// Answers the callers whose deadline passed while their reads waited, and starts a thread if the others wait too long.
-    /// Returns whether a read waits.
+    /// Replies to the callers whose deadlines have passed in the queue, and starts a thread if the first job has waited
+    /// too long. Returns whether a job is in the queue.
     pub(crate) fn supervise(self: &Arc<Self>, now: Instant) -> bool {
         let mut state = self.lock();
         let Some((_, since)) = state.jobs.front() else { return false };
@@ -192,10 +194,11 @@ impl Readers {
         true
     }
 
-    /// The life of a thread of the pool.
+    /// The loop of a reader thread.
     fn run_thread(self: Arc<Self>) {
         while let Some(job) = self.next_job() {
-            // A panic here is a bug of ours; the caller sees that his reply never comes, and the thread goes on.
+            // A panic is a bug of the engine. The reply channel closes, which the caller receives as an error, and the
+            // thread continues.
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| match job {
                 Job::Read(job) => self.run(*job),
                 Job::Classify(batch, reply) => {
@@ -233,7 +236,7 @@ impl Readers {
     fn run(self: &Arc<Self>, job: ReadJob) {
         let mut session = match self.sessions.take(false) {
             Ok(session) => session,
-            // A reader may be refused what the writer is not: to roll back a journal that a crash has left. It finds out.
+            // A reader cannot open the database if a crash has left a journal that must be rolled back. The writer can.
             Err(_) if job.access == Access::Any && !self.lock().closed => return self.pass_to_writer(job, true),
             Err(error) => return drop(job.reply.send(Err(error))),
         };
@@ -283,7 +286,7 @@ impl Readers {
         }
     }
 
-    /// A thread of the pool begins or ends to wait for a slow caller. Another one reads in its stead.
+    /// Called when a thread begins or ends to wait for a slow caller. Another thread may then read instead.
     fn stalled(self: &Arc<Self>, begins: bool) {
         let mut state = self.lock();
         if begins {
@@ -294,7 +297,7 @@ impl Readers {
         }
     }
 
-    /// Takes no more reads, and waits until those that run or wait have ended.
+    /// Stops taking reads, and waits until the queued and running ones have ended.
     pub(crate) fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
@@ -305,7 +308,7 @@ impl Readers {
     }
 }
 
-/// Takes out the jobs whose deadline has passed or whose caller is gone.
+/// Removes the jobs whose deadlines have passed or whose callers have dropped the future.
 fn remove_expired(jobs: &mut VecDeque<(Job, Instant)>) -> Vec<Job> {
     if !jobs.iter().any(|(job, _)| job.is_expired()) {
         return Vec::new();

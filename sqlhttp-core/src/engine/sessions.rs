@@ -1,4 +1,4 @@
-//! The pool of sessions that read.
+//! The pool of reading sessions. Callers' threads and reader threads share it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -7,12 +7,12 @@ use super::error::engine_error;
 use super::session::Session;
 use crate::model::{Error, SqlError};
 
-/// Sessions that are kept although nobody uses them.
+/// The largest number of idle sessions that are kept open.
 const IDLE_SESSIONS_MAX: usize = 64;
-/// Sessions that may be open at once for callers' own threads and the pool together.
+/// The number of sessions in use above which callers' threads get none.
 const SESSIONS_MAX: usize = 512;
 
-/// The sessions of a database that read: those that nobody uses, and the number of those that somebody does.
+/// The reading sessions of a database: the idle ones, and the number of those in use.
 pub(crate) struct Sessions {
     config: Arc<ConnectionConfig>,
     state: Mutex<State>,
@@ -20,16 +20,16 @@ pub(crate) struct Sessions {
 
 #[derive(Default)]
 struct State {
-    /// Boxed, because each read takes one out and gives it back, and a session has 500 bytes.
+    /// Boxed, because each read moves one out and in, and a session has 500 bytes.
     #[allow(clippy::vec_box)]
     idle: Vec<Box<Session>>,
-    /// Sessions that somebody uses now.
+    /// The number of sessions in use.
     in_use: usize,
     closed: bool,
 }
 
 impl Sessions {
-    /// Opens the first session, so that a file that cannot be read is noticed now.
+    /// Opens the first session, so that a file that cannot be read is detected now.
     pub(crate) fn open(config: Arc<ConnectionConfig>) -> Result<Arc<Sessions>, SqlError> {
         let session = Box::new(Session::open(&config, Role::Reader)?);
         let state = State { idle: vec![session], ..State::default() };
@@ -40,14 +40,14 @@ impl Sessions {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether no more sessions are given out.
+    /// Returns whether the pool is closed.
     pub(crate) fn is_closed(&self) -> bool {
         self.lock().closed
     }
 
-    /// A session for a run on the caller's thread. `None` if too many are open, or none can be opened: a thread of the
-    /// pool then reports the reason. (There must be one even while long reads hold the others, or a write would wait for
-    /// them to be classified.)
+    /// Takes a session for a run on the caller's thread. Returns `None` if too many are in use or none can be opened; a
+    /// reader thread then reports the reason. There is no smaller limit, because a write must be classified even while
+    /// long reads use many sessions.
     pub(crate) fn try_take(&self) -> Option<Box<Session>> {
         let mut state = self.lock();
         if state.closed || state.in_use >= SESSIONS_MAX {
@@ -58,8 +58,8 @@ impl Sessions {
         self.reuse_or_open(idle, true).ok()
     }
 
-    /// A session. Opening one can fail for a moment (another process replaces the file, descriptors run out), so a failure
-    /// counts only if it happens twice.
+    /// Takes a session. Opening one can fail temporarily (another process replaces the file, file descriptors run out),
+    /// so it is tried twice.
     pub(crate) fn take(&self, inline: bool) -> Result<Box<Session>, Error> {
         let mut state = self.lock();
         if state.closed {
@@ -74,7 +74,7 @@ impl Sessions {
         session.map_err(|error| engine_error("open reader", error))
     }
 
-    /// The idle session if it can be used, or a new one. A failure takes the session off the count of lent ones.
+    /// Returns the idle session if it is usable, or opens one. A failure decrements the number of sessions in use.
     fn reuse_or_open(&self, idle: Option<Box<Session>>, inline: bool) -> Result<Box<Session>, SqlError> {
         let config = &self.config;
         let session = match idle {
@@ -89,7 +89,7 @@ impl Sessions {
     }
 
     pub(crate) fn put_back(&self, mut session: Box<Session>) {
-        // An interrupt may have met the end of the transaction.
+        // An interrupt may have prevented the end of the transaction.
         if !session.is_autocommit() && session.rollback().is_err() {
             session.mark_dirty();
         }
@@ -101,18 +101,18 @@ impl Sessions {
         }
     }
 
-    /// Gives out no more sessions.
+    /// Closes the pool: [`Sessions::take`] fails from now on.
     pub(crate) fn close(&self) {
         self.lock().closed = true;
     }
 
-    /// Closes the sessions that nobody uses.
+    /// Closes the idle sessions.
     pub(crate) fn clear(&self) {
         self.lock().idle.clear();
     }
 }
 
-/// Counts one session more as used, and takes it from the idle ones if there is any.
+/// Increments the number of sessions in use, and takes an idle one if there is any.
 fn take_idle(state: &mut State) -> Option<Box<Session>> {
     state.in_use += 1;
     state.idle.pop()

@@ -1,4 +1,4 @@
-//! What the writer shares with the rest of the database.
+//! The state that the threads of one database share.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockWriteGuard};
@@ -15,35 +15,36 @@ use super::watch::Cancel;
 use super::writer::queue::{Job, Queue, Task};
 use crate::model::Error;
 
-/// What the writer shares with the rest of the database.
+/// The state that the writer, the readers and the background threads of one database share.
 pub(crate) struct SharedState {
     pub(crate) config: Arc<ConnectionConfig>,
     pub(crate) queue: Queue,
     pub(crate) counters: Counters,
-    /// Why no more writes are taken.
+    /// Why the database takes no more writes; `None` while it does.
     poison: Mutex<Option<Arc<str>>>,
-    /// Held by the writer while it writes and by readers while they read, where SQLite's own locks would make them
-    /// poll for each other: with a rollback journal.
+    /// For databases with a rollback journal: held exclusively by the writer while it writes, and shared by readers
+    /// while they read. SQLite's own locks would make them poll for each other.
     pub(crate) rollback_lock: RwLock<()>,
-    /// Spares short reads the system calls for their lock.
+    /// Saves short reads the system calls for their lock.
     pub(crate) read_lock_holder: Arc<ReadLockHolder>,
-    /// Set when what runs for the log has to end, because the process does.
+    /// Set when the process ends, to interrupt the entry that is being applied.
     pub(crate) interrupted: Cancel,
-    /// How far the database is in the log that it applies.
+    /// The position of the database in the log that it applies.
     progress: Mutex<Progress>,
-    /// Why the writer does not go on for the moment, if so.
+    /// Why the writer waits before it retries an entry; `None` while it does not wait.
     waits_for: Mutex<Option<Arc<str>>>,
-    /// No other node has to come to the same results: see [`super::replicated::local`].
+    /// Whether this node is the only voter of its cluster, so that no other node has to compute the same results: see
+    /// [`super::replicated::node_failure`].
     sole: AtomicBool,
     /// The index of the last entry in which a failure of this node alone became a result; 0 if none did.
     decision: AtomicU64,
-    /// Integrity checks.
+    /// The state of integrity checks.
     pub(crate) checks: Checks,
-    /// The database's files as they were when it was opened.
+    /// The identities of the database's files when it was opened.
     pub(crate) files: FileWatch,
 }
 
-/// What has been done since the start.
+/// Counters since the start.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) batches_written: AtomicU64,
@@ -72,7 +73,7 @@ impl SharedState {
         }
     }
 
-    /// Why the writer does not go on for the moment, if so.
+    /// Why the writer waits before it retries an entry; `None` while it does not wait.
     pub(crate) fn waits_for(&self) -> Option<Arc<str>> {
         self.waits_for.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -81,7 +82,7 @@ impl SharedState {
         *self.waits_for.lock().unwrap_or_else(PoisonError::into_inner) = why;
     }
 
-    /// Whether this node may decide alone.
+    /// Whether this node is the only voter of its cluster.
     pub(crate) fn is_sole(&self) -> bool {
         self.sole.load(Ordering::Relaxed)
     }
@@ -99,12 +100,13 @@ impl SharedState {
         self.decision.fetch_max(index, Ordering::Relaxed);
     }
 
-    /// How far the database is in the log that it applies, as of the last commit.
+    /// The position of the database in the log that it applies, as of the last commit.
     pub(crate) fn progress(&self) -> Progress {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The last entry that has been applied whole, and how many pieces of work and steps of the entry after it have been.
+    /// The index of the last entry that has been applied completely, and the numbers of work items and steps of the
+    /// next entry that have been applied.
     pub(crate) fn applied_position(&self) -> (u64, u32, u32) {
         let progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
         (progress.index, progress.works, progress.steps)
@@ -114,21 +116,21 @@ impl SharedState {
         *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = progress;
     }
 
-    /// Remembers the files of the database, which is open by now. Files of another VFS are not the file system's.
+    /// Records the files of the database, which must be open. Files of another VFS are not in the file system.
     pub(crate) fn watch_files(&self) {
         let options = &self.config.options;
         let Some(file) = self.config.file().filter(|_| options.vfs.is_none() && !options.read_only) else { return };
-        // In WAL mode the log stays as long as a connection is open.
+        // In WAL mode the write-ahead log exists as long as a connection is open.
         let wal = (options.journal_mode == JournalMode::Wal).then(|| wal_of(file));
         self.files.remember(std::iter::once(file.clone()).chain(wal));
     }
 
-    /// Why no more writes are taken, if so.
+    /// Why the database takes no more writes; `None` while it does.
     pub(crate) fn poisoned(&self) -> Option<Arc<str>> {
         self.poison.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The size of the database's pages, in bytes.
+    /// The page size of the database, in bytes.
     pub(crate) fn page_size(&self) -> Result<u32, Error> {
         let failed = |error| engine_error("read page size", error);
         let session = Session::open(&self.config, Role::Reader).map_err(failed)?;
@@ -136,14 +138,14 @@ impl SharedState {
         size.map_err(|error| failed(sql_error(error)))
     }
 
-    /// Takes no more writes from now on. Those that wait are told.
+    /// Stops taking writes. The callers of queued writes receive [`Error::Poisoned`].
     pub(crate) fn poison(&self, why: &str) {
         tracing::error!(why, "the database takes no more writes");
         self.poison.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| Arc::from(why));
         self.queue.abandon();
     }
 
-    /// Hands a batch to the writer. Its caller is told if there is no room.
+    /// Queues a batch for the writer. Its caller receives an error if the queue is full.
     pub(crate) fn submit(&self, job: Box<Job>) {
         if self.config.options.writes == Writes::Log {
             return job.answer(Err(Error::Unsupported("this database is written through its log only".into())));
@@ -156,7 +158,7 @@ impl SharedState {
         }
     }
 
-    /// What to tell somebody whose reply will never come.
+    /// The error for a caller whose reply channel was closed without a reply.
     pub(crate) fn closed_error(&self) -> Error {
         self.poisoned().map_or(Error::Closed, Error::Poisoned)
     }

@@ -1,4 +1,5 @@
-//! Where results go: held until the batch has ended, or told part by part.
+//! Destinations of results: [`BufferedSink`] keeps them until the batch has ended, [`StreamingSink`] sends large ones
+//! in parts.
 
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use super::parts::{self, PartSender};
 use super::run::{RunError, Sink};
 use crate::model::{Answer, Block, Columns, Ending, Error, Failure, Outcome, Part, StepFacts, StepOutcome};
 
-/// Holds everything, up to a limit.
+/// A sink that keeps all results in memory, up to a limit.
 #[derive(Debug)]
 pub(crate) struct BufferedSink {
     steps: Vec<StepOutcome>,
@@ -20,13 +21,14 @@ pub(crate) struct BufferedSink {
 }
 
 impl BufferedSink {
-    /// A sink for a batch of so many steps. It holds up to `bytes_max` bytes of rows; more rows stop the batch with `limit_error`.
+    /// Makes a sink for a batch of `steps` steps. It keeps up to `bytes_max` bytes of rows; more rows stop the batch
+    /// with `limit_error`.
     pub(crate) fn new(steps: usize, bytes_max: u64, limit_error: RunError) -> Self {
         let (steps, facts) = (Vec::with_capacity(steps), Vec::with_capacity(steps));
         BufferedSink { steps, facts, blocks: Vec::new(), bytes: 0, bytes_max, limit_error }
     }
 
-    /// The last step and how it failed, if it did.
+    /// The index of the last step and its failure, if it failed.
     pub(crate) fn last_failure(&self) -> Option<(usize, Failure)> {
         match self.steps.last() {
             Some(StepOutcome::Failed(failure)) => Some((self.steps.len() - 1, failure.clone())),
@@ -57,13 +59,13 @@ impl Sink for BufferedSink {
     }
 }
 
-/// Holds what fits into one block; from then on tells everything part by part.
+/// A sink that keeps results up to one block, and sends everything in parts if there is more.
 pub(crate) struct StreamingSink {
     steps: Vec<(StepOutcome, StepFacts)>,
     reply: Option<oneshot::Sender<Result<Answer, Error>>>,
     part_sender: Option<PartSender>,
     columns_sent: bool,
-    /// The batch is known to fail: its rows are not wanted, and its caller gets the failure before any of them.
+    /// The batch is known to fail: its rows are dropped, so that its caller receives the failure and no rows before it.
     expects_failure: bool,
     open_channel: Box<dyn Fn() -> (PartSender, parts::PartReceiver) + Send>,
 }
@@ -83,15 +85,15 @@ impl StreamingSink {
         }
     }
 
-    /// Keeps no rows from now on, because a later step of the batch is known to fail.
+    /// Drops all rows from now on, because a later step of the batch is known to fail.
     pub(crate) fn expect_failure(&mut self) {
         self.expects_failure = true;
     }
 
-    /// The batch has ended.
+    /// Ends the result of the batch.
     pub(crate) fn end(mut self, ending: Ending) {
         if let Some(sender) = self.part_sender.take() {
-            // If the other side is gone there is nobody to tell.
+            // The receiver may have been dropped.
             let _ = sender.send(Part::End(ending));
         } else if let Some(reply) = self.reply.take() {
             let (steps, facts) = self.steps.into_iter().unzip();
@@ -99,7 +101,7 @@ impl StreamingSink {
         }
     }
 
-    /// The batch has no outcome.
+    /// Ends the batch without an outcome.
     pub(crate) fn fail(mut self, error: Error) {
         if let Some(sender) = self.part_sender.take() {
             sender.fail(error);

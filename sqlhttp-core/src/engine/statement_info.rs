@@ -1,5 +1,5 @@
-//! What a statement is, as SQLite tells it: the authorizer's actions while it was prepared, and what
-//! `sqlite3_stmt_readonly` and its kin say afterwards. Nothing here looks at SQL text.
+//! The properties of a statement, as SQLite reports them: the authorizer's actions during `sqlite3_prepare`, and the
+//! results of `sqlite3_stmt_readonly` and similar functions afterwards. The SQL text is not parsed.
 //!
 //! The same authorizer enforces the policy for clients: see [`AuthorizerRecorder`].
 
@@ -12,22 +12,22 @@ use super::sqlite::program;
 use super::sqlite::statement::Statement;
 use crate::model::TransactionKeyword;
 
-/// What a statement is.
+/// The properties of a statement.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct StatementInfo {
-    /// It leaves the database as it is.
+    /// It does not change the database.
     pub(crate) readonly: bool,
     /// It begins or ends a transaction or savepoint.
     pub(crate) transaction: Option<TransactionKeyword>,
-    /// It inserts, updates or deletes rows itself, as opposed to DDL and what triggers do.
+    /// It inserts, updates or deletes rows itself, as opposed to DDL and the effects of triggers.
     pub(crate) changes_rows: bool,
     /// It inserts rows itself.
     pub(crate) inserts: bool,
-    /// It, or a trigger of it, asks for `last_insert_rowid()`.
+    /// It, or a trigger that it fires, calls `last_insert_rowid()`.
     pub(crate) reads_last_insert_rowid: bool,
-    /// It leaves something behind in the connection: a setting, an attached file, a temporary table.
+    /// It changes the state of the connection: a setting, an attached file, a temporary table.
     pub(crate) changes_connection: bool,
-    /// It runs only outside a transaction (VACUUM).
+    /// It can only run outside a transaction (VACUUM).
     pub(crate) outside_transaction: bool,
     /// Its effect depends on the order in which this connection loaded the schema (ANALYZE, `PRAGMA optimize`).
     pub(crate) depends_on_load_order: bool,
@@ -35,18 +35,18 @@ pub(crate) struct StatementInfo {
     pub(crate) changes_schema: bool,
     /// It is an ALTER TABLE. SQLite may give it result columns of its own.
     pub(crate) alters_table: bool,
-    /// It works on everything that a table holds, so the steps it takes are not limited (CREATE INDEX, REINDEX, ANALYZE,
-    /// ALTER TABLE; VACUUM is [`StatementInfo::outside_transaction`]).
+    /// It processes the whole content of a table, so its steps are not limited (CREATE INDEX, REINDEX, ANALYZE, ALTER
+    /// TABLE; VACUUM is [`StatementInfo::outside_transaction`]).
     pub(crate) works_on_whole_tables: bool,
-    /// How much its functions may have to do: [`program::PASS`] for each, more for those that are slow.
+    /// The work of its functions: [`program::PASS`] for each, more for slow ones.
     pub(crate) work: u32,
-    /// It does nothing but insert values, without functions and triggers.
+    /// It only inserts values, without functions and triggers.
     pub(crate) inserts_only: bool,
-    /// Its bytecode can be listed ([`program::weight`]) without an effect of its own. (PRAGMAs act while they are prepared.)
+    /// Its bytecode can be listed ([`program::weight`]) without side effects. (PRAGMAs act while they are prepared.)
     pub(crate) can_be_listed: bool,
-    /// It, or a trigger of it, asks for `changes()`.
+    /// It, or a trigger that it fires, calls `changes()`.
     pub(crate) reads_changes: bool,
-    /// The longest values for which its functions take some seconds at most, bytes, if that is a limit of its own.
+    /// The largest value for which its functions take at most some seconds, in bytes; `None` if they need no limit.
     pub(crate) value_bytes_max: Option<i32>,
     /// It is a `PRAGMA foreign_keys` that sets this value.
     pub(crate) foreign_keys: Option<bool>,
@@ -58,15 +58,15 @@ pub(crate) struct StatementInfo {
     pub(crate) reads_node_local: bool,
 }
 
-/// PRAGMAs that make the database unsafe or reach beyond a client's request. Refused when they set something; those
-/// marked `true` act even without a value.
+/// PRAGMAs that make the database unsafe or affect more than a client's request. They are refused with a value; those
+/// with `true` are refused without a value too.
 const REFUSED_PRAGMAS: &[(&str, bool)] = &[
-    // What an index holds would depend on who has written to it.
+    // The content of an index would depend on the connection that wrote to it.
     ("case_sensitive_like", false),
     ("data_store_directory", true),
     ("journal_mode", false),
     ("locking_mode", false),
-    // Then a full database and a full disk could not be told apart.
+    // A full database could not be distinguished from a full disk.
     ("max_page_count", false),
     ("page_size", false),
     ("query_only", false),
@@ -77,7 +77,8 @@ const REFUSED_PRAGMAS: &[(&str, bool)] = &[
     ("writable_schema", false),
 ];
 
-/// PRAGMAs that clients send when they connect and that the engine decides itself. Setting one is accepted and has no effect.
+/// PRAGMAs that clients send when they connect, but whose values the engine decides. Setting one is accepted and has no
+/// effect.
 const IGNORED_PRAGMAS: &[&str] = &[
     "busy_timeout",
     "cache_spill",
@@ -93,7 +94,7 @@ const IGNORED_PRAGMAS: &[&str] = &[
 ];
 
 /// Functions whose time grows with the square of their arguments' length, and the length for which they take about two
-/// seconds, bytes. SQLite cannot interrupt them.
+/// seconds, in bytes. SQLite cannot interrupt them.
 const QUADRATIC_FUNCTIONS: &[(&str, i32)] =
     &[("json_patch", 256 << 10), ("jsonb_patch", 256 << 10), ("snippet", 32 << 10)];
 
@@ -114,7 +115,7 @@ const REPLICATED_PRAGMA_TABLES: &[&str] = &[
     "pragma_user_version",
 ];
 
-/// PRAGMAs whose argument is a question or changes the database itself, so that the connection stays as it was.
+/// PRAGMAs whose argument is a query or changes the database itself, so that the connection keeps its state.
 const STATELESS_PRAGMAS: &[&str] = &[
     "application_id",
     "auto_vacuum",
@@ -142,53 +143,54 @@ const STATELESS_PRAGMAS: &[&str] = &[
     "wal_checkpoint",
 ];
 
-/// Who prepares a statement.
+/// The origin of a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Author {
-    /// A client: the policy holds.
+    /// A client. The policy applies.
     #[default]
     Client,
     /// The engine, or the owner of the database.
     Owner,
-    /// The owner's configuration files. They cannot change the settings that the engine relies on: see [`FIXED_PRAGMAS`].
+    /// The owner's configuration files. They cannot change the settings that the engine relies on: see
+    /// [`FIXED_PRAGMAS`].
     Configuration,
 }
 
-/// PRAGMAs without effect in a configuration file: how the file is locked and journaled is chosen in
-/// [`super::Options`], and connections that disagree would lock each other out.
+/// PRAGMAs without effect in a configuration file. [`super::Options`] define the locking and journal mode of the file,
+/// and connections with different modes would lock each other out.
 const FIXED_PRAGMAS: &[&str] = &["journal_mode", "locking_mode"];
 
-/// What the authorizer has seen since the last [`AuthorizerRecorder::begin`].
+/// The authorizer's actions since the last [`AuthorizerRecorder::begin`].
 #[derive(Debug, Default)]
 struct Observed {
     author: Author,
     allow_attach: bool,
-    /// A statement runs that runs only outside a transaction: VACUUM, which attaches a file without a name.
+    /// A statement is running that can only run outside a transaction: VACUUM, which attaches a file without a name.
     outside_transaction: bool,
     info: StatementInfo,
     any_action: bool,
-    /// Something else than an INSERT of the statement's own.
+    /// There was an action other than an INSERT of the statement itself.
     more_than_inserts: bool,
     pragma: bool,
-    /// It rebuilds existing indexes. The bytecode of each was listed when the index was created.
+    /// It rebuilds existing indexes. Their bytecode was listed when they were created.
     reindexes: bool,
     refused: Option<String>,
-    /// The first table that makes [`StatementInfo::reads_node_local`] true.
+    /// The first table that made [`StatementInfo::reads_node_local`] true.
     node_local_table: Option<String>,
-    /// A statement is being prepared, as opposed to one that runs, and for which a virtual table prepares its own.
+    /// A statement is being prepared. (While a statement runs, virtual tables prepare statements of their own.)
     preparing: bool,
-    /// Tables that clients must not change or create: shadow tables, while SQLite does not refuse that.
+    /// Tables that clients must not change or create: shadow tables, while SQLite allows that.
     protected: Vec<String>,
 }
 
-/// Listens to the authorizer of one connection.
+/// Records the authorizer's actions on one connection, and enforces the policy for clients.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct AuthorizerRecorder {
     observed: Arc<Mutex<Observed>>,
 }
 
 impl StatementInfo {
-    /// Whether it must share neither its transaction nor its connection with others.
+    /// Returns whether it must not share its transaction and its connection with other batches.
     pub(crate) fn needs_exclusive_run(&self) -> bool {
         self.changes_connection || self.depends_on_load_order
     }
@@ -202,14 +204,14 @@ impl AuthorizerRecorder {
     }
 
     fn with<T>(&self, f: impl FnOnce(&mut Observed) -> T) -> T {
-        // The state is plain data, so a panic elsewhere leaves nothing half done.
+        // The state is plain data, so a panic of another thread leaves it consistent.
         f(&mut self.observed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Forgets everything, before a statement is prepared.
+    /// Clears the record. Must be called before a statement is prepared.
     pub(crate) fn begin(&self, author: Author) {
         self.with(|observed| {
-            // Statements that are kept are not prepared again: mostly there is nothing to forget.
+            // Cached statements are not prepared again, so usually there is nothing to clear.
             if !observed.any_action {
                 (observed.author, observed.preparing) = (author, true);
                 return;
@@ -227,32 +229,32 @@ impl AuthorizerRecorder {
         });
     }
 
-    /// Refuses clients to change or create these tables, and no others.
+    /// Forbids clients to change or create these tables. Replaces the previous list.
     pub(crate) fn protect(&self, tables: Vec<String>) {
         self.with(|observed| observed.protected = tables);
     }
 
-    /// A statement that runs only outside a transaction begins or ends to run.
+    /// Sets whether a statement is running that can only run outside a transaction.
     pub(crate) fn set_outside_transaction(&self, runs: bool) {
         self.with(|observed| observed.outside_transaction = runs);
     }
 
-    /// What was refused while the statement was prepared, if that is why it failed.
+    /// Returns what was refused while the statement was prepared, if that is why it failed.
     pub(crate) fn refused(&self) -> Option<String> {
         self.with(|observed| observed.refused.take())
     }
 
-    /// Whether SQLite has asked for anything while the statement was prepared.
+    /// Returns whether SQLite has reported any action while the statement was prepared.
     pub(crate) fn saw_actions(&self) -> bool {
         self.with(|observed| observed.any_action)
     }
 
-    /// The table from which the statement reads a value that differs between nodes, if it reads one.
+    /// The first table with node-local values that the statement reads.
     pub(crate) fn node_local_table(&self) -> Option<String> {
         self.with(|observed| observed.node_local_table.clone())
     }
 
-    /// The facts of the statement that was just prepared.
+    /// The properties of the statement that was just prepared.
     pub(crate) fn info(&self, statement: &Statement) -> StatementInfo {
         let (mut info, any_action) = self.with(|observed| {
             observed.preparing = false;
@@ -264,7 +266,7 @@ impl AuthorizerRecorder {
         });
         let explain = statement.is_explain();
         info.readonly = explain || statement.readonly();
-        // VACUUM is the one statement that writes and raises no action.
+        // VACUUM is the only statement that writes and reports no action.
         info.outside_transaction = !info.readonly && !any_action;
         info.can_be_listed &= !explain && !info.outside_transaction && info.transaction.is_none();
         if explain {
@@ -274,7 +276,7 @@ impl AuthorizerRecorder {
         info
     }
 
-    /// Answers SQLite's question whether a statement may do something.
+    /// The authorizer callback: decides whether a statement may perform an action.
     pub(crate) fn authorize(&self, context: AuthContext<'_>) -> Authorization {
         self.with(|observed| {
             observed.any_action = true;
@@ -352,7 +354,7 @@ impl Observed {
             AuthAction::AlterTable { .. } => (info.alters_table, info.works_on_whole_tables) = (true, true),
             AuthAction::CreateIndex { .. } => info.works_on_whole_tables = true,
             AuthAction::Reindex { .. } => {
-                // CREATE INDEX says that it creates the index before it fills it.
+                // CREATE INDEX reports that it creates the index before it fills it.
                 self.reindexes |= !info.works_on_whole_tables;
                 info.works_on_whole_tables = true;
             }
@@ -360,7 +362,7 @@ impl Observed {
         }
     }
 
-    /// Notes which of the special tables an action is about.
+    /// Records whether an action concerns one of the special tables.
     fn note_tables(&mut self, action: &AuthAction<'_>) {
         let info = &mut self.info;
         match action {
@@ -378,16 +380,16 @@ impl Observed {
         }
     }
 
-    /// Whether SQLite leaves this action out of the statement.
+    /// Returns whether SQLite omits this action from the statement.
     fn is_ignored(&self, action: &AuthAction<'_>) -> bool {
         match action {
-            // Tools that drop all tables go on with the next one.
+            // Tools that drop all tables continue with the next one.
             AuthAction::DropTable { table_name } => table_name.eq_ignore_ascii_case(progress::TABLE),
             // The engine sets foreign keys when the statement runs.
             AuthAction::Pragma { pragma_name, pragma_value: Some(_) } => {
                 pragma_name.eq_ignore_ascii_case("foreign_keys") || is_one_of(pragma_name, IGNORED_PRAGMAS)
             }
-            // The path of the file is not the client's business.
+            // Clients must not see the path of the file.
             AuthAction::Read { table_name, column_name } => {
                 table_name.eq_ignore_ascii_case("pragma_database_list") && column_name.eq_ignore_ascii_case("file")
             }
@@ -395,7 +397,7 @@ impl Observed {
         }
     }
 
-    /// What of this action a client may not do, by name.
+    /// Returns the name of this action if clients must not perform it.
     fn refusal(&self, action: &AuthAction<'_>) -> Option<String> {
         match action {
             AuthAction::Attach { filename: "" } if self.outside_transaction => None,
@@ -434,7 +436,7 @@ impl Observed {
     }
 }
 
-/// The table that an action is about.
+/// The table that an action concerns.
 fn table_of<'a>(action: &AuthAction<'a>) -> Option<&'a str> {
     match action {
         AuthAction::Read { table_name, .. }
@@ -452,12 +454,12 @@ fn table_of<'a>(action: &AuthAction<'a>) -> Option<&'a str> {
     }
 }
 
-/// DDL writes here.
+/// Returns whether this is a table to which DDL writes.
 fn is_schema(table: &str) -> bool {
     matches!(table, "sqlite_master" | "sqlite_schema" | "sqlite_temp_master" | "sqlite_temp_schema")
 }
 
-/// rusqlite knows ATTACH only if the file's name is a literal.
+/// rusqlite decodes ATTACH only if the file's name is a literal.
 fn is_attach(action: &AuthAction<'_>) -> bool {
     matches!(action, AuthAction::Attach { .. } | AuthAction::Unknown { code: rusqlite::ffi::SQLITE_ATTACH, .. })
 }
@@ -466,7 +468,7 @@ fn is_detach(action: &AuthAction<'_>) -> bool {
     matches!(action, AuthAction::Detach { .. } | AuthAction::Unknown { code: rusqlite::ffi::SQLITE_DETACH, .. })
 }
 
-/// Whether a PRAGMA sets what [`FIXED_PRAGMAS`] names.
+/// Returns whether a PRAGMA sets one of [`FIXED_PRAGMAS`].
 fn sets_fixed(action: &AuthAction<'_>) -> bool {
     match action {
         AuthAction::Pragma { pragma_name, pragma_value: Some(_) } => {
@@ -484,7 +486,7 @@ fn is_one_of(name: &str, names: &[&str]) -> bool {
     names.iter().any(|known| known.eq_ignore_ascii_case(name))
 }
 
-/// Whether the rows of a table depend on the node: its files, its connection, its build.
+/// Returns whether the rows of a table depend on the node: its files, its connection, its build.
 fn is_node_local(table: &str) -> bool {
     let pragma = table.get(..7).is_some_and(|head| head.eq_ignore_ascii_case("pragma_"));
     pragma && !is_one_of(table, REPLICATED_PRAGMA_TABLES)
@@ -492,7 +494,7 @@ fn is_node_local(table: &str) -> bool {
         || is_one_of(table, REFUSED_TABLES)
 }
 
-/// SQLite's reading of a PRAGMA's boolean (`sqlite3GetBoolean`): an integer other than 0, ON, YES or TRUE.
+/// Parses the boolean value of a PRAGMA as SQLite does (`sqlite3GetBoolean`): an integer other than 0, ON, YES or TRUE.
 fn pragma_boolean(value: &str) -> bool {
     if value.starts_with(|first: char| first.is_ascii_digit()) {
         let digits = value.bytes().take_while(u8::is_ascii_digit);
@@ -505,7 +507,7 @@ fn transaction_keyword(operation: TransactionOperation) -> TransactionKeyword {
     match operation {
         TransactionOperation::Begin => TransactionKeyword::Begin,
         TransactionOperation::Rollback => TransactionKeyword::Rollback,
-        // SQLite says COMMIT here, for which rusqlite has no name.
+        // SQLite reports COMMIT here, for which rusqlite has no variant.
         _ => TransactionKeyword::Commit,
     }
 }

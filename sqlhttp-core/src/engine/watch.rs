@@ -1,9 +1,9 @@
-//! Interrupts statements whose deadline has passed or whose caller is gone.
+//! Interrupts runs whose limits are exceeded or whose callers are gone.
 //!
-//! Two things end a run. SQLite calls the connection's progress handler every [`STEPS_PER_CALL`] virtual-machine steps
-//! (<https://sqlite.org/c3ref/progress_handler.html>), and the handler asks the [`Watch`] whether to go on. Some opcodes
-//! work for seconds without reaching the handler (`OP_Count`, b-tree scans, sorter merges, parts of `prepare`), but look at
-//! SQLite's interrupt flag; the supervisor's thread sets that flag ([`super::supervisor`]).
+//! There are two mechanisms. SQLite calls the connection's progress handler every [`STEPS_PER_CALL`] virtual-machine
+//! steps (<https://sqlite.org/c3ref/progress_handler.html>), and the handler calls [`Watch::should_stop`]. Some opcodes
+//! work for seconds without calling the handler (`OP_Count`, b-tree scans, sorter merges, parts of `prepare`), but
+//! check SQLite's interrupt flag; the supervisor thread sets that flag ([`super::supervisor`]).
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -15,21 +15,22 @@ use super::sqlite::steps;
 use super::supervisor;
 use crate::model::{Deadline, Error};
 
-/// How many virtual-machine steps pass between two calls of the progress handler.
+/// The number of virtual-machine steps between two calls of the progress handler.
 pub(crate) const STEPS_PER_CALL: i32 = 1000;
 
-/// How many steps the program of a trigger counts for, beside those that the progress handler sees when all have ended.
+/// The number of steps that a trigger program counts for, in addition to those that the progress handler counts after
+/// all have ended.
 const STEPS_PER_PROGRAM: u64 = 50;
-/// After so many programs of triggers the watch looks at the clock.
+/// The number of trigger programs between two checks of the deadline.
 const PROGRAMS_PER_CHECK: u32 = 64;
 
-/// How many steps a function's work on a megabyte counts for.
+/// The number of steps that a function's work on one megabyte counts for.
 const STEPS_PER_MEGABYTE: u64 = 100_000;
 
-/// How many times the supervisor meets a run with a budget before it interrupts it.
+/// The number of supervisor scans after which a run on a caller's thread is interrupted.
 const BUDGET_SCANS: u32 = 3;
 
-/// Set by a caller that has gone away.
+/// A flag that is set when the caller has dropped its future.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Cancel(Arc<AtomicBool>);
 
@@ -43,7 +44,7 @@ impl Cancel {
     }
 }
 
-/// Sets the flag when it is dropped, unless it was disarmed: what a caller holds while it waits.
+/// Drop guard that a caller holds while it waits: sets the flag when it is dropped, unless it was disarmed.
 #[derive(Debug)]
 pub(crate) struct CancelOnDrop(pub(crate) Option<Cancel>);
 
@@ -61,31 +62,31 @@ impl Drop for CancelOnDrop {
     }
 }
 
-/// Why a statement was stopped.
+/// Why a run was stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StopReason {
-    /// Its caller is gone.
+    /// Its caller has dropped the future.
     Cancelled,
     /// Its deadline passed.
     Deadline,
-    /// It has waited for its turn for longer than its caller wants.
+    /// It waited in the write queue for longer than its caller allows.
     Turn,
-    /// It took more steps, or more time, than it may take on this thread.
+    /// It exceeded the steps or the time that a run on a caller's thread may take.
     Budget,
-    /// It took longer than a member of a group may.
+    /// It exceeded the time that a member of a group may take.
     GroupTime,
-    /// It took more steps than its entry of the log allows.
+    /// It exceeded the steps that its log entry allows, on every node alike.
     Steps,
-    /// Virtual tables took far more steps for it than its entry allows.
+    /// It exceeded a limit of [`LogLimits`] that only this node applies.
     NodeLimit,
 }
 
-/// What to tell somebody whose batch was interrupted.
+/// The error for the caller of a batch that was stopped.
 pub(crate) fn stop_error(reason: StopReason) -> Error {
     match reason {
         StopReason::Deadline => Error::Timeout,
         StopReason::Turn => Error::Overloaded("the write had to wait for longer than its timeout"),
-        // Nobody listens any more.
+        // These have no caller that waits for a reply, or are handled by the engine.
         StopReason::Cancelled
         | StopReason::Budget
         | StopReason::GroupTime
@@ -99,33 +100,33 @@ pub(crate) fn stop_error(reason: StopReason) -> Error {
 pub(crate) struct Limits {
     pub(crate) cancel: Option<Cancel>,
     pub(crate) deadline: Deadline,
-    /// Calls of the progress handler that are left. `Some` marks a run on a caller's own thread, which the supervisor
-    /// also ends after some milliseconds.
+    /// The number of progress-handler calls that are left. `Some` marks a run on a caller's thread, which the
+    /// supervisor also ends after [`BUDGET_SCANS`] scans.
     pub(crate) inline_calls: Option<u32>,
-    /// When the run has to leave the transaction that it shares. The writer then starts it again in a transaction of its own.
+    /// When the run must leave its group's transaction. The writer then runs it again in a transaction of its own.
     pub(crate) leave_group_at: Option<Instant>,
-    /// The limits of a write of a log.
+    /// The limits of a write that a log entry contains.
     pub(crate) log: LogLimits,
 }
 
-/// The limits of a write of a log.
+/// The limits of a write that a log entry contains.
 ///
-/// `steps` is the limit that every node applies alike. The others depend on this node (its clock, the caches of its virtual
-/// tables), so exceeding one is a failure of this node alone.
+/// All nodes apply `steps` alike. The others depend on this node (its clock, the caches of its virtual tables), so
+/// exceeding one is a failure of this node only.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct LogLimits {
-    /// Steps of the virtual machine that are left: see [`super::sqlite::steps`].
+    /// The number of virtual-machine steps that are left: see [`super::sqlite::steps`].
     pub(crate) steps: Option<u64>,
-    /// Steps of all statements that are left, those that virtual tables run included.
+    /// The number of steps that are left, including those of the statements that virtual tables run.
     pub(crate) all_steps: Option<u64>,
-    /// When the run ends in any case.
+    /// When the run ends in any case. Set only on a node without other voters.
     pub(crate) end_at: Option<Instant>,
-    /// When a statement that works on whole tables ends in any case.
+    /// When a statement that works on whole tables ends in any case. Set only on a node without other voters.
     pub(crate) end_table_work_at: Option<Instant>,
 }
 
 impl Limits {
-    /// Why not even to start.
+    /// Returns why the run must not start or continue.
     pub(crate) fn exceeded(&self) -> Option<StopReason> {
         if self.cancel.as_ref().is_some_and(Cancel::is_set) {
             return Some(StopReason::Cancelled);
@@ -134,7 +135,7 @@ impl Limits {
         passed.then_some(StopReason::Deadline)
     }
 
-    /// Why a write that waits is not to begin any more.
+    /// Returns why a queued write must not start.
     pub(crate) fn exceeded_before_turn(&self) -> Option<StopReason> {
         let late = self.deadline.turn().is_some_and(|turn| Instant::now() >= turn);
         self.exceeded().or(late.then_some(StopReason::Turn))
@@ -146,22 +147,22 @@ struct State {
     limits: Limits,
     stopped: Option<StopReason>,
     running: bool,
-    /// A run has begun since the supervisor looked last.
+    /// A run has begun since the supervisor's last scan.
     begun: bool,
-    /// How often the supervisor has met this run.
+    /// The number of supervisor scans during this run.
     scans: u32,
-    /// How many programs of triggers have begun.
+    /// The number of trigger programs that have begun.
     programs: u32,
     /// The supervisor has set SQLite's interrupt flag during this run.
     interrupted: bool,
 }
 
-/// The state of a connection that the supervisor reads, and its interrupt handle.
+/// The state of a connection's run that the supervisor reads, and the connection's interrupt handle.
 #[derive(Default)]
 pub(crate) struct WatchedConnection {
     state: Mutex<State>,
     handle: OnceLock<InterruptHandle>,
-    /// The run has to end: SQLite gets no more memory for it.
+    /// Set when the run must end: SQLite's allocator then refuses it memory.
     stop: Arc<AtomicBool>,
 }
 
@@ -176,7 +177,7 @@ impl WatchedConnection {
         f(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Interrupts the run if a limit of it is exceeded. Returns whether there has been a run since the last call.
+    /// Interrupts the run if one of its limits is exceeded. Returns whether there has been a run since the last call.
     ///
     /// The interrupt is sent while the lock is held and the run has not ended, so it never reaches a later run.
     pub(crate) fn supervise(&self) -> bool {
@@ -203,23 +204,23 @@ impl WatchedConnection {
     }
 }
 
-/// How a run ended, as far as its watch knows.
+/// What the watch has observed of a run that ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Ended {
     /// SQLite's interrupt flag may still be set.
     pub(crate) interrupted: bool,
-    /// How often the supervisor has met it: every [`supervisor::PERIOD`].
+    /// The number of supervisor scans, one every [`supervisor::PERIOD`].
     pub(crate) scans: u32,
 }
 
-/// The limits of the current run on a connection.
+/// Enforces the limits of the current run on a connection.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Watch(Arc<WatchedConnection>);
 
 impl Watch {
-    /// Lets the supervisor interrupt the connection. Called once, when the connection has been opened.
+    /// Gives the supervisor the connection's interrupt handle. Called once, when the connection has been opened.
     pub(crate) fn attach(&self, handle: InterruptHandle) -> &Arc<WatchedConnection> {
-        // A second handle would be one of the same connection.
+        // A second handle would belong to the same connection.
         let _ = self.0.handle.set(handle);
         &self.0
     }
@@ -233,7 +234,7 @@ impl Watch {
         supervisor::wake();
     }
 
-    /// The flag that is set when the run has to end.
+    /// The flag that is set when the run must end.
     pub(crate) fn stop_flag(&self) -> &Arc<AtomicBool> {
         &self.0.stop
     }
@@ -247,12 +248,12 @@ impl Watch {
         })
     }
 
-    /// Why the run was stopped, if it was.
+    /// Why the run was stopped; `None` if it was not.
     pub(crate) fn stopped(&self) -> Option<StopReason> {
         self.0.with(|state| state.stopped)
     }
 
-    /// Counts the work of a function that has looked at about a megabyte. Returns whether the function has to stop.
+    /// Counts the work of a function on about one megabyte. Returns whether the function must stop.
     pub(crate) fn count_work(&self) -> bool {
         self.0.with(|state| {
             if let Some(left) = &mut state.limits.log.steps {
@@ -266,12 +267,12 @@ impl Watch {
         })
     }
 
-    /// Whether the steps of the current run are limited.
+    /// Returns whether the steps of the current run are limited.
     pub(crate) fn limits_steps(&self) -> bool {
         self.0.with(|state| state.limits.log.steps.is_some())
     }
 
-    /// Ends the run as if its steps were used up. Returns the steps that were left.
+    /// Ends the run as if its steps were used up.
     pub(crate) fn exhaust_steps(&self) {
         self.0.with(|state| {
             state.limits.log.steps = Some(0);
@@ -279,7 +280,7 @@ impl Watch {
         });
     }
 
-    /// Counts no steps until the answer is given back to [`Watch::resume_steps`].
+    /// Stops counting steps until the returned limits are passed to [`Watch::resume_steps`].
     pub(crate) fn suspend_steps(&self) -> LogLimits {
         self.0.with(|state| {
             let end_at = state.limits.log.end_table_work_at;
@@ -291,7 +292,7 @@ impl Watch {
         self.0.with(|state| state.limits.log = limits);
     }
 
-    /// Counts a program of a trigger that begins. Returns whether the statement has to end.
+    /// Counts a trigger program that begins. Returns whether the statement must end.
     pub(crate) fn count_program(&self) -> bool {
         self.0.with(|state| {
             state.programs = state.programs.wrapping_add(1);
@@ -308,7 +309,7 @@ impl Watch {
         })
     }
 
-    /// Whether to stop: the progress handler's question.
+    /// The progress handler: counts its call, and returns whether the statement must end.
     pub(crate) fn should_stop(&self) -> bool {
         let counts = steps::is_outermost();
         self.0.with(|state| {

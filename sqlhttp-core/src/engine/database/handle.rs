@@ -1,4 +1,4 @@
-//! A database that is open.
+//! The handle of an open database.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
@@ -24,19 +24,19 @@ use crate::engine::writer::queue::{Job, OwnerTask, Task};
 use crate::engine::writer::thread;
 use crate::model::{Answer, Backend, Batch, BoxFuture, Deadline, Error, Outcome, ReadLevel};
 
-/// The oldest SQLite that is safe: earlier ones can corrupt a database in WAL mode when a checkpoint meets a commit
-/// (<https://sqlite.org/wal.html#walresetbug>).
+/// The oldest safe version of SQLite. Earlier ones can corrupt a database in WAL mode when a checkpoint coincides with
+/// a commit (<https://sqlite.org/wal.html#walresetbug>).
 const SQLITE_VERSION_MIN: i32 = 3_051_003;
 
 const CONTENT_WITHOUT_LOG: &str =
     "there is content that no log has written; move the file away, and load it once there is a log";
 
-/// The version of SQLite that is linked ("3.54.1").
+/// The version of the linked SQLite ("3.54.1").
 pub fn sqlite_version() -> &'static str {
     rusqlite::version()
 }
 
-/// A database that is open. Clones share it; when the last one is dropped, it is closed.
+/// An open database. Clones share it; when the last one is dropped, it is closed.
 ///
 /// Its futures need no particular runtime.
 #[derive(Clone)]
@@ -49,13 +49,13 @@ pub(super) struct Inner {
     pub(super) sessions: Arc<Sessions>,
     inline: InlineRunner,
     pub(super) readers: Arc<Readers>,
-    /// Registered with the supervisor as long as this lives.
+    /// Registered with the supervisor as long as it exists.
     _supervision: Arc<Supervision>,
-    /// The writer's thread; `None` once it has been joined, or if the database is read-only.
+    /// The writer thread; `None` after it has been joined, and for read-only databases.
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// The parts of a database that the supervisor looks after.
+/// The parts of a database that the supervisor scans.
 struct Supervision {
     shared: Arc<SharedState>,
     readers: Arc<Readers>,
@@ -63,7 +63,7 @@ struct Supervision {
 
 impl Supervised for Supervision {
     fn supervise(&self, now: Instant) -> bool {
-        // All three, whatever the first one answers.
+        // All three must be called, whatever the first one returns.
         let ran = self.shared.config.supervise();
         let reads_wait = self.readers.supervise(now);
         let writes_wait = self.shared.queue.supervise();
@@ -76,7 +76,7 @@ impl Supervised for Supervision {
 pub struct Classified {
     /// The batch, unchanged.
     pub batch: Batch,
-    /// Some statement of it writes.
+    /// A statement of it writes.
     pub writes: bool,
     /// It writes, and must not share its transaction with other batches.
     pub exclusive: bool,
@@ -91,12 +91,12 @@ impl std::fmt::Debug for Database {
 }
 
 impl Database {
-    /// Opens (or creates) a database. Blocks while SQLite opens the file and recovers what a crash left behind.
+    /// Opens a database, or creates it. Blocks while SQLite opens the file and recovers from a crash.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] if the linked SQLite is too old, or the database is to be written through a log and has content
-    /// that was not; [`Error::Sqlite`] if the file cannot be opened or is no
-    /// database, [`Error::Busy`] if another process holds it for longer than the busy timeout.
+    /// [`Error::Unsupported`] if the linked SQLite is too old, or if the database is to apply a log and has content
+    /// that did not come from a log; [`Error::Sqlite`] if the file cannot be opened or is not a database;
+    /// [`Error::Busy`] if another process holds its lock for longer than the busy timeout.
     pub fn open(location: impl Into<Location>, options: Options) -> Result<Database, Error> {
         if rusqlite::version_number() < SQLITE_VERSION_MIN {
             let version = sqlite_version();
@@ -107,7 +107,7 @@ impl Database {
         let read_only = options.read_only;
         let shared = Arc::new(SharedState::new(Arc::new(ConnectionConfig::new(location.into(), options))));
         let opened = |error| engine_error("open database", error);
-        // A read-only database needs a writer's connection too, for a moment: to create the file, or to recover it.
+        // Even a read-only database needs a writing connection for a moment, to create the file or to recover it.
         let session = match Session::open(&shared.config, Role::Writer) {
             Err(_) if read_only && shared.config.file().is_some_and(|file| file.exists()) => None,
             session => Some(session.map_err(opened)?),
@@ -138,15 +138,15 @@ impl Database {
         Ok(Database { inner: Arc::new(inner) })
     }
 
-    /// Runs a batch and waits for all of its outcome. It may read or write.
+    /// Runs a batch and waits for its whole outcome. The batch may read or write.
     ///
     /// # Errors
-    /// See [`Error`]. A statement that fails is no error but part of the outcome.
+    /// See [`Error`]. A failing statement is not an error but part of the outcome.
     pub async fn execute(&self, batch: Batch) -> Result<Outcome, Error> {
         self.run(batch, Access::Any, Deadline::NEVER).await?.whole().await
     }
 
-    /// The same, for a thread that may block.
+    /// Like [`Database::execute`], for a thread that may block.
     ///
     /// # Errors
     /// As [`Database::execute`].
@@ -154,12 +154,12 @@ impl Database {
         block_on(self.execute(batch))
     }
 
-    /// Whether a batch writes, and if so, whether it must not share its transaction with others. SQLite decides, by
-    /// preparing its statements: on the caller's thread if that is quick, otherwise on a reader's thread.
+    /// Returns whether a batch writes, and if so, whether it must not share its transaction with others. SQLite
+    /// decides, by preparing the statements: on the caller's thread if that is quick, otherwise on a reader thread.
     ///
     /// # Errors
-    /// [`Error::Overloaded`] if too many reads wait at this moment, [`Error::Closed`], [`Error::Sqlite`] if no connection
-    /// can be opened.
+    /// [`Error::Overloaded`] if the read queue is full, [`Error::Closed`], [`Error::Sqlite`] if no connection can be
+    /// opened.
     pub async fn classify(&self, batch: Batch) -> Result<Classified, Error> {
         let (batch, kind) = match self.inner.inline.classify(&batch) {
             Some(kind) => (batch, kind),
@@ -181,7 +181,7 @@ impl Database {
         block_on(self.classify(batch))
     }
 
-    /// Stops taking batches, finishes those that wait, checkpoints and closes. Safe to call twice.
+    /// Stops taking batches, finishes the queued ones, checkpoints and closes. May be called more than once.
     ///
     /// # Errors
     /// [`Error::Poisoned`] if the database had stopped taking writes before.
@@ -192,7 +192,7 @@ impl Database {
             inner.close();
             let _ = reply.send(());
         })?;
-        // The thread answers unless it panicked, and then there is nothing more to wait for.
+        // The thread replies unless it panicked, and then there is nothing to wait for.
         let _ = closed.await;
         self.inner.shared.poisoned().map_or(Ok(()), |why| Err(Error::Poisoned(why)))
     }
@@ -227,7 +227,7 @@ impl Database {
             self.inner.readers.submit_read(job)?;
         }
         let result = answer.await.unwrap_or_else(|_| Err(self.inner.shared.closed_error()));
-        // From here on the stream of parts, if there is one, tells when nobody listens.
+        // From here on the stream of parts, if there is one, detects that the caller is gone.
         guard.disarm();
         result
     }
@@ -248,7 +248,7 @@ impl Database {
 
 impl Backend for Database {
     fn request(&self, batch: Batch, _level: ReadLevel, deadline: Deadline) -> BoxFuture<'_, Result<Answer, Error>> {
-        // One database is always as fresh as can be.
+        // A single database always reads its latest state.
         Box::pin(self.run(batch, Access::Any, deadline))
     }
 
@@ -263,7 +263,7 @@ impl Inner {
         self.shared.queue.close();
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(writer) = writer {
-            // It catches its panics, so there is nothing to learn from the result.
+            // The writer catches its panics, so the result is always `Ok`.
             let _ = writer.join();
         }
         self.shared.read_lock_holder.close();

@@ -1,7 +1,9 @@
-//! A database that is open.
+//! An open database.
 //!
-//! * [`handle`]: opens it, and decides where batches run; [`status`]: what it tells of itself.
-//! * [`maintenance`]: what its owner asks for; [`replication`]: what the log asks for that it applies.
+//! * [`handle`]: opens it, and routes batches.
+//! * [`maintenance`]: the operations of its owner.
+//! * [`replication`]: the operations of the log that it applies.
+//! * [`status`]: counters and sizes.
 
 mod handle;
 mod maintenance;

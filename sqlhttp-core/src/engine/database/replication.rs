@@ -1,4 +1,4 @@
-//! A database that applies a log.
+//! The operations of a database that applies a log.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,24 +16,24 @@ use crate::engine::writer::queue::{LogTask, OwnerTask, Task};
 use crate::model::{Error, Outcome};
 
 impl Database {
-    /// Applies entries of a log, in order. Those that have been applied already are passed over. The answer has one
-    /// outcome for each batch, barrier and replacement of each entry that was applied now.
+    /// Applies entries of a log, in order. Skips those that have been applied already. The result contains, for each
+    /// entry that was applied now, one outcome for each batch, barrier and replacement.
     ///
-    /// What is applied is not durable when this returns, but the log is, and the database knows how far it is:
-    /// [`Database::sync`] tells from where on the log is still needed.
+    /// The entries are not durable in the database when this returns, but they are in the log, and the database records
+    /// its position. [`Database::sync`] returns the position up to which the log is no longer needed.
     ///
     /// # Errors
-    /// [`Error::Poisoned`] and others: something that only this node has met (its disk, its memory). Nothing of what
-    /// was not committed before has been applied, and nothing will be.
+    /// [`Error::Poisoned`] and others: a failure of this node alone (its disk, its memory). Transactions committed
+    /// before it remain; no more entries will be applied.
     pub async fn apply(&self, entries: Vec<LogEntry>) -> Result<Vec<Vec<Outcome>>, Error> {
         self.apply_and_notify(entries, Vec::new()).await
     }
 
-    /// The same, and what comes of an entry is told at once to whoever stands at its place in the second list; then the
-    /// answer has nothing for this entry. Nobody is told of an entry that had been applied before.
+    /// Like [`Database::apply`], but calls `on_applied[i]` with each outcome of entry `i` as soon as it commits; the
+    /// result then contains no outcomes for that entry. Nothing is called for entries that were applied before.
     ///
     /// # Errors
-    /// As [`Database::apply`]. Some may have been told before.
+    /// As [`Database::apply`]. Some callbacks may have been called before.
     pub async fn apply_and_notify(
         &self,
         entries: Vec<LogEntry>,
@@ -51,72 +51,74 @@ impl Database {
         answer.await.map_err(|_| shared.closed_error())?
     }
 
-    /// Interrupts the entry that is being applied, because the process has to end. The database takes no more entries then;
-    /// this one is applied from its beginning when the database is opened again.
+    /// Interrupts the entry that is being applied, because the process ends. The database takes no more entries; the
+    /// interrupted one is applied from its beginning when the database is opened again.
     pub fn interrupt(&self) {
         self.inner.shared.interrupted.set();
     }
 
-    /// Whether no other node has to come to the same results. Then a statement that fails on this node alone (it asks for
-    /// more memory or disk than there is, it meets a damaged page) fails, instead of stopping the database.
+    /// Sets whether this node is the only voter, so that no other node has to compute the same results. A statement
+    /// that fails on this node alone (it needs more memory or disk than there is, it reads a damaged page) then fails,
+    /// instead of stopping the database.
     pub fn set_sole(&self, sole: bool) {
         self.inner.shared.set_sole(sole);
     }
 
-    /// Records which log the database applies, with the next entry. 0 is none: see [`Progress::log`].
+    /// Sets the identity of the log. It is recorded with the next entry. 0 means none: see [`Progress::log`].
     pub fn set_log(&self, log: u128) {
         let shared = &self.inner.shared;
         shared.set_progress(Progress { log, ..shared.progress() });
     }
 
-    /// Why the log is not applied further for the moment, if so.
+    /// Why the database waits before it applies the next entry; `None` while it does not wait.
     pub fn waits_for(&self) -> Option<Arc<str>> {
         self.inner.shared.waits_for()
     }
 
-    /// How far the database is in the log that it applies.
+    /// The position of the database in the log.
     pub fn progress(&self) -> Progress {
         self.inner.shared.progress()
     }
 
-    /// Makes durable what has been applied. The log is not needed any more up to where the answer says. The writer does
-    /// not wait for this.
+    /// Makes the applied entries durable. The log is no longer needed up to the returned position. The writer does not
+    /// wait for this.
     ///
     /// # Errors
-    /// [`Error::Sqlite`] if the disk fails. Then nobody knows what it holds, and the database takes no more writes.
+    /// [`Error::Sqlite`] if the disk fails. It is then unknown what the disk contains, and the database takes no more
+    /// writes.
     pub async fn sync(&self) -> Result<Progress, Error> {
         let (reply, answer) = oneshot::channel();
         let shared = self.inner.shared.clone();
-        // Somebody who has gone away needs no answer.
+        // The receiver may have been dropped.
         spawn("sqlhttp-sync", move || drop(reply.send(sync::run(&shared))))?;
         answer.await.map_err(|_| self.inner.shared.closed_error())?
     }
 
-    /// Checks that a file is a sound database and puts it into the shape that [`crate::LogWork::Replace`] and
-    /// [`Database::replace`] need. The file is changed.
+    /// Checks that a file is a sound database, and normalizes it for [`crate::LogWork::Replace`] and
+    /// [`Database::replace`]. Changes the file.
     ///
     /// # Errors
-    /// [`Error::Sqlite`] if it is no database, or damaged.
+    /// [`Error::Sqlite`] if it is not a database, or damaged.
     pub async fn check_image(&self, file: PathBuf) -> Result<(), Error> {
         let (reply, answer) = oneshot::channel();
         let shared = self.inner.shared.clone();
         spawn_low_priority("sqlhttp-check", move || {
             let checked = shared.page_size().and_then(|page_size| replace::check(&file, page_size));
-            // Somebody who has gone away needs no answer.
+            // The receiver may have been dropped.
             let _ = reply.send(checked);
         })?;
         answer.await.map_err(|_| self.inner.shared.closed_error())?
     }
 
-    /// Replaces all content by that of a file that has been checked. Readers keep what they see; writers wait.
+    /// Replaces all content by that of a checked file. Readers keep their snapshots; writes wait.
     ///
     /// # Errors
-    /// [`Error::Sqlite`] if the file or the disk fails. Then nothing is replaced.
+    /// [`Error::Sqlite`] if the file or the disk fails. Nothing is replaced then.
     pub async fn replace(&self, file: PathBuf) -> Result<(), Error> {
         self.ask_writer(|reply| OwnerTask::Replace(file, reply)).await?
     }
 
-    /// Takes out of a copy of such a database what it knows of its log. Blocks.
+    /// Removes the record of the position from a copy of a database that applies a log. Blocks.
     ///
     /// # Errors
     /// [`Error::Sqlite`] if the copy cannot be written.

@@ -1,4 +1,4 @@
-//! What a database tells of itself.
+//! Counters, sizes and positions of a database.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -7,38 +7,39 @@ use super::handle::Database;
 use crate::engine::integrity::report::IntegrityReport;
 use crate::engine::replicated::progress::Progress;
 
-/// What a database tells of itself.
+/// Counters, sizes and positions of a database.
 #[derive(Debug, Clone, Default)]
 pub struct Status {
-    /// Batches that wait for the writer.
+    /// The number of tasks in the write queue.
     pub write_queue_len: usize,
-    /// Reads that wait for a reader.
+    /// The number of reads in the read queue.
     pub read_queue_len: usize,
-    /// Batches the writer has finished since the start.
+    /// The number of batches written since the start.
     pub batches_written: u64,
-    /// Transactions it committed for them.
+    /// The number of transactions committed for them.
     pub groups_committed: u64,
-    /// Reads finished since the start.
+    /// The number of reads finished since the start.
     pub batches_read: u64,
-    /// Size of the database file, bytes.
+    /// The size of the database file, in bytes.
     pub file_bytes: u64,
-    /// Size of the write-ahead log, bytes.
+    /// The size of the write-ahead log, in bytes.
     pub wal_bytes: u64,
-    /// Why it takes no more writes, if so.
+    /// Why the database takes no more writes; `None` while it does.
     pub poisoned: Option<String>,
-    /// How far it is in the log that it applies; nowhere, if it applies none.
+    /// The position in the log that the database applies; the default if it applies none.
     pub progress: Progress,
-    /// Why the log is not applied further for the moment, if so: a full disk, a foreign lock.
+    /// Why the database waits before it applies the next entry (a full disk, a lock of another process); `None` while
+    /// it does not wait.
     pub waits_for: Option<String>,
-    /// The index of the last entry in which a failure of this node alone became a result; 0 if none did. The log must not
-    /// be applied again from before that entry.
+    /// The index of the last entry in which a failure of this node alone became a result; 0 if none did. The log must
+    /// not be applied again from before that entry.
     pub decision_index: u64,
-    /// The result of the last [`Database::check_integrity`] that ended since the start.
+    /// The report of the last [`Database::check_integrity`] that ended since the start.
     pub last_check: Option<Arc<IntegrityReport>>,
 }
 
 impl Database {
-    /// What it tells of itself.
+    /// Returns the current status.
     pub fn status(&self) -> Status {
         let shared = &self.inner.shared;
         let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);

@@ -1,8 +1,9 @@
-//! The integrity check of an open database, beside its readers and its writer.
+//! The integrity check of an open database, concurrent with its readers and its writer.
 //!
-//! The check runs on a thread of low priority and a connection of its own, and pauses whenever it has read more pages than
-//! its rate allows. A large database is checked table by table, each in a read transaction of its own, because the
-//! write-ahead log grows as long as a read transaction is open. If it grows too much meanwhile, the pauses end.
+//! The check runs on a low-priority thread with a connection of its own, and pauses whenever it has read more pages
+//! than its rate allows. A large database is checked table by table, each in a separate read transaction, because the
+//! write-ahead log grows as long as a read transaction is open. If it grows too much, the check continues without
+//! pauses.
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -29,11 +30,11 @@ use crate::model::{Error, SqlError};
 
 /// Databases of up to this many pages are checked whole, in one read transaction.
 const WHOLE_PAGES_MAX: i64 = 65_536;
-/// By how many bytes the write-ahead log may grow during the check of a table before the pauses end.
+/// The growth of the write-ahead log during the check of a table at which the pauses end, in bytes.
 const WAL_GROWTH_MAX: u64 = 64 << 20;
-/// How many steps of SQLite pass between two looks at the rate: pages of a b-tree, or opcodes.
+/// The number of steps between two checks of the rate: pages of a b-tree, or opcodes.
 const STEPS_PER_POLL: i32 = 100;
-/// The longest pause between two looks at whether to go on.
+/// The longest pause before the cancel flag is checked again.
 const PAUSE_MAX: Duration = Duration::from_millis(50);
 
 /// Starts a check on a thread of its own.
@@ -52,12 +53,12 @@ pub(crate) fn spawn(
     })
 }
 
-/// While this lives, no other check of the database starts.
+/// Prevents other checks of the database while it exists.
 struct RunningGuard(Arc<SharedState>);
 
 impl RunningGuard {
     fn new(shared: Arc<SharedState>) -> Option<RunningGuard> {
-        // `then` and not `then_some`: a value made in vain would clear the flag when it is dropped.
+        // `then`, not `then_some`: an eagerly made value would clear the flag when it is dropped.
         (!shared.checks.running.swap(true, Ordering::AcqRel)).then(|| RunningGuard(shared))
     }
 }
@@ -108,7 +109,7 @@ impl Check<'_> {
         })
     }
 
-    /// The tables to check one by one; `None` in the list: all at once.
+    /// Returns the tables to check one by one; a single `None` for the whole database.
     fn tables(&self, connection: &Connection) -> Result<Vec<Option<String>>, SqlError> {
         let pages: i64 = connection.query_row("PRAGMA main.page_count", [], |row| row.get(0)).map_err(sql_error)?;
         if pages <= WHOLE_PAGES_MAX && self.shared.config.snapshots() {
@@ -121,7 +122,7 @@ impl Check<'_> {
     }
 
     fn check(&self, connection: &mut Connection, table: Option<&str>) -> Result<Vec<String>, SqlError> {
-        // With a rollback journal the writer waits as long as this reads, so there are no pauses.
+        // With a rollback journal the writer waits while this reads, so there are no pauses.
         let snapshots = self.shared.config.snapshots();
         let rollback_lock =
             (!snapshots).then(|| self.shared.rollback_lock.read().unwrap_or_else(PoisonError::into_inner));
@@ -167,7 +168,7 @@ impl Pacer {
         Pacer { rate, start: Instant::now(), pages_at_start: pages, wal, wal_bytes_max }
     }
 
-    /// Pauses as long as it must, and returns whether the check has to end.
+    /// Pauses as long as the rate requires. Returns whether the check is cancelled.
     fn wait(&mut self, pages: u64, is_cancelled: &dyn Fn() -> bool) -> bool {
         loop {
             if is_cancelled() {
@@ -186,7 +187,7 @@ impl Pacer {
         }
     }
 
-    /// How long to wait until the rate allows what has been read.
+    /// Returns how long to wait until the rate allows the pages that have been read.
     fn ahead(&self, pages: u64) -> Duration {
         let Some(rate) = self.rate else { return Duration::ZERO };
         let read = pages.saturating_sub(self.pages_at_start);

@@ -1,16 +1,16 @@
-//! The writer of a database that applies a log ([`crate::Writes::Log`]).
+//! Applies log entries on the writer thread ([`crate::Writes::Log`]).
 //!
-//! The work of many entries shares one transaction, and so does the note of how far the database is in the log
-//! ([`Progress`]): what is applied and what is known to be applied cannot differ, whatever happens.
+//! Many entries share one transaction, which also records the position in the log ([`Progress`]). So the data and the
+//! recorded position never differ.
 //!
-//! Every node must compute the same results, in every replay. So no deadline and no departed client interrupts anything
-//! here, and every limit comes from the entry. A failure that depends on this node alone (its disk, its memory) is not a
-//! result. If it can pass, the writer rolls back, waits, and tries again ([`super::local`]); otherwise the database takes no
-//! more writes.
+//! Every node must compute the same results, in every replay. So deadlines and dropped futures interrupt nothing here,
+//! and every limit comes from the entry. A failure that depends on this node alone (its disk, its memory) is not a
+//! result. If it may be temporary, the writer rolls back, waits and retries ([`super::node_failure`]); otherwise the
+//! database takes no more writes.
 //!
-//! Statements that end the whole transaction (OR ROLLBACK, RAISE(ROLLBACK)) do so wherever they run. Their failure is
-//! remembered, and the batch runs again with them failing from the start: the rest of the batch comes out as if each
-//! had been alone, and still all of it is one transaction.
+//! A statement that ends the whole transaction (OR ROLLBACK, RAISE(ROLLBACK)) would do so in a group as well. Its
+//! failure is recorded, and the group runs again with that statement replaced by the failure: the other statements have
+//! the same effects as in separate transactions, and all still commit together.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -34,37 +34,38 @@ use crate::engine::writer::queue::LogTask;
 use crate::engine::writer::thread::Writer;
 use crate::model::{Atomicity, Batch, Block, Ending, Error, Failure, Outcome, SqlError, Stamp, StepOutcome};
 
-/// How long a transaction may go on while more work waits.
+/// How long a transaction may last while more work is queued.
 const GROUP_TIME_MAX: Duration = Duration::from_millis(20);
-/// The same on every node, whatever its options say.
+/// The largest result of a batch, in bytes of rows. A constant, because it must be the same on every node.
 const HELD_BYTES_MAX: u64 = 64 << 20;
-/// SQLite's own limit, which held for entries of the older format.
+/// SQLite's own limit, which was in force for entries of the older format.
 const VALUE_BYTES_MAX_OF_OLD_ENTRIES: u64 = 1_000_000_000;
-/// How many times the steps of its entry a statement may take together with the statements of virtual tables.
+/// A statement and the statements that virtual tables run for it may take this many times the steps that the entry
+/// allows.
 const ALL_STEPS_FACTOR: u64 = 10;
-/// The longest time of any write on a node without other voters, and the steps for which it gets a millisecond more.
+/// The shortest time limit of a write on a node without other voters.
 const TIME_MIN: Duration = Duration::from_secs(1);
-/// Only the `db_timeout` of a caller leads to a shorter time than this.
+/// Only a caller's `db_timeout` leads to a time limit below this.
 const SHORT_TIMEOUT: Duration = Duration::from_secs(600);
-/// How much longer a statement that works on whole tables may take.
+/// The factor by which a statement that works on whole tables may take longer.
 const TABLE_WORK_TIME_FACTOR: u32 = 10;
 const SLOW_STEPS_PER_MILLISECOND: u64 = 20_000;
 const BLOCK_BYTES: usize = 64 << 10;
-/// How many bytes of rows one transaction may yield before it ends, and they can be told.
+/// The bytes of rows in the results of one transaction after which it is committed, so that the results can be sent.
 const GROUP_BYTES_MAX: usize = 8 << 20;
 
-/// What came of a piece.
+/// The result of a work item.
 enum Applied {
-    /// Its outcome, if it has one.
+    /// Its outcome, if this kind of item has one.
     Done(Option<Outcome>),
-    /// The transaction is gone; it has to run again, knowing more.
+    /// The transaction is lost. It must run again with the failures that are now known.
     Retry,
 }
 
 impl Writer<'_> {
     pub(in crate::engine) fn run_log(&mut self, task: LogTask) {
         let result = self.apply(&task.entries, task.on_applied);
-        // The entries are applied, whether or not anybody still waits.
+        // The receiver may have been dropped. The entries are applied in any case.
         let _ = task.reply.send(result);
     }
 
@@ -93,7 +94,7 @@ impl Writer<'_> {
         Ok(results.outcomes)
     }
 
-    /// Applies pieces from the front, in one transaction if possible, and removes those that are applied.
+    /// Applies items from the front, in one transaction if possible, and removes them.
     fn apply_some(&mut self, items: &mut VecDeque<WorkItem<'_>>, results: &mut Results) -> Result<(), ApplyError> {
         let Some(first) = items.front_mut() else { return Ok(()) };
         match first.work {
@@ -104,8 +105,8 @@ impl Writer<'_> {
                 Ok(())
             }
             Some(LogWork::Batch { batch, .. }) if first.exclusive => {
-                // The result of ANALYZE must not depend on what this connection has done before. Statements that were
-                // prepared with the schema before take a few steps more.
+                // The result of ANALYZE must not depend on what this connection has done before. And statements that
+                // were prepared with the old schema take a few steps more.
                 self.session.forget_statements();
                 self.session.forget_schema().map_err(ApplyError::during("forget schema"))?;
                 if !self.must_be_split(batch) {
@@ -120,7 +121,7 @@ impl Writer<'_> {
         }
     }
 
-    /// Replaces all content, or only notes the place in the log if it is known that this fails.
+    /// Replaces all content. If that is known to fail, only records the position in the log.
     fn apply_replacement(&mut self, item: &WorkItem<'_>, file: &std::path::Path) -> Result<Outcome, ApplyError> {
         let mut next = self.shared.progress();
         item.advance(&mut next);
@@ -169,8 +170,8 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Makes durable that a step has failed on this node only, before its caller learns of it: after a power cut a replay
-    /// could let it succeed.
+    /// Makes durable that a step has failed on this node only, before its caller receives the failure: in a replay
+    /// after a power cut the step could succeed.
     fn sync_decision(&mut self) -> Result<(), ApplyError> {
         let synced = sync::run(self.shared).map_err(ApplyError::Final)?;
         self.shared.note_decision(synced.index);
@@ -193,7 +194,7 @@ impl Writer<'_> {
                 Ok(Applied::Retry)
             }
             MemberResult::Lost { error: None, failed: None } => {
-                // It marks the connection, although nobody could tell before.
+                // It changes the state of the connection, which classification has not detected.
                 item.exclusive = true;
                 Ok(Applied::Retry)
             }
@@ -203,7 +204,7 @@ impl Writer<'_> {
         }
     }
 
-    /// Prepares the session for the batch of a piece: its conditions, its time, its seed.
+    /// Prepares the session for the batch of an item: conditions, timestamp, seed.
     fn begin_item(&mut self, item: &WorkItem<'_>, batch: &Batch) -> Result<Stamped, ApplyError> {
         let Some(stamp) = batch.stamp else {
             return Err(ApplyError::Final(Error::Poisoned("an entry of the log has no stamp".into())));
@@ -213,7 +214,7 @@ impl Writer<'_> {
             Some(Conditions { unix_ms, foreign_keys, value_bytes_max }) => {
                 (foreign_keys, value_bytes_max, Stamp { unix_ms, ..stamp })
             }
-            // It was applied without a limit when it was written.
+            // No limit was in force when the entry was written.
             None => (options.foreign_keys, VALUE_BYTES_MAX_OF_OLD_ENTRIES, stamp),
         };
         self.session.set_conditions(foreign_keys, value_bytes_max).map_err(ApplyError::during("set limits"))?;
@@ -222,11 +223,12 @@ impl Writer<'_> {
         Ok(Stamped::new(stamp))
     }
 
-    /// Only the end of this process interrupts the run; then it begins from its start when the database is opened again.
+    /// Returns the limits of a run. Only the end of the process interrupts it; the item is then applied from its
+    /// beginning when the database is opened again.
     fn limits_for_log(&self, steps_max: u64) -> Limits {
         let steps = (steps_max > 0).then_some(steps_max);
         let all_steps = steps.map(|steps| steps.saturating_mul(ALL_STEPS_FACTOR));
-        // Where other nodes vote, a moment of this node's clock decides nothing.
+        // Where other nodes vote, the clock of this node must not affect results.
         let time = steps.filter(|_| self.shared.is_sole()).map(time_limit);
         let after = |time: Option<Duration>| time.and_then(|time| Instant::now().checked_add(time));
         let (end_at, end_table_work_at) = (after(time), after(time.map(time_limit_of_table_work)));
@@ -234,7 +236,10 @@ impl Writer<'_> {
         Limits { cancel: Some(self.shared.interrupted.clone()), log, ..Limits::default() }
     }
 
-    /// Runs a batch, or a part of one, in a savepoint. A failure that only this node has is not an outcome.
+    /// Runs a batch, or a part of one, in a savepoint.
+    ///
+    /// # Errors
+    /// A failure that only this node has.
     fn run_for_log(
         &mut self,
         batch: &Batch,
@@ -270,13 +275,14 @@ impl Writer<'_> {
         Ok(member)
     }
 
-    /// Whether a batch has to be more than one transaction, because a statement of it runs only outside of any.
+    /// Returns whether a batch needs more than one transaction, because one of its statements can only run outside a
+    /// transaction.
     fn must_be_split(&mut self, batch: &Batch) -> bool {
         batch.atomicity == Atomicity::Each
             && (0..batch.steps.len()).any(|step| runs_outside_transaction(&mut self.session, &one_step(batch, step)))
     }
 
-    /// Applies a batch step by step, each a transaction of its own or none.
+    /// Applies a batch step by step, each in a transaction of its own or in none.
     fn apply_in_steps(&mut self, item: &mut WorkItem<'_>, batch: &Batch) -> Result<Outcome, ApplyError> {
         let _stamped = self.begin_item(item, batch)?;
         self.restore_settings(batch, item.first_step);
@@ -295,7 +301,7 @@ impl Writer<'_> {
         Ok(std::mem::take(&mut item.partial))
     }
 
-    /// Enforces foreign keys as the steps before this one have set them, if they were applied by another process.
+    /// Enforces foreign keys as the steps before this one have set them. Needed if another process applied those steps.
     fn restore_settings(&mut self, batch: &Batch, first_step: usize) {
         for step in 0..first_step {
             let Some(sql) = batch.steps.get(step).and_then(|step| step.sql()) else { continue };
@@ -320,7 +326,7 @@ impl Writer<'_> {
         next: Progress,
     ) -> Result<StepResult, ApplyError> {
         let steps_max = if let Some(LogWork::Batch { steps_max, .. }) = item.work { *steps_max } else { 0 };
-        // After a crash the step before this one may have been applied by another connection.
+        // After a crash the previous step may have been applied by another connection.
         self.session.forget_statements();
         self.session.forget_schema().map_err(ApplyError::during("forget schema"))?;
         // The step is the only one of its batch here.
@@ -358,7 +364,7 @@ impl Writer<'_> {
         }
     }
 
-    /// Puts the content of a checked file in the place of what there is.
+    /// Replaces the content of the database by that of a checked file.
     pub(in crate::engine) fn replace_content(
         &mut self,
         file: &std::path::Path,
@@ -368,12 +374,12 @@ impl Writer<'_> {
         let noted = (self.shared.config.options.writes == Writes::Log).then_some(progress);
         self.session.as_owner_sql(|connection| replace::replace(connection, file, noted))?;
         self.shared.set_progress(progress.clone());
-        // Connections may have to learn another text encoding, which they cannot.
+        // The text encoding may have changed, which an open connection cannot follow.
         self.shared.config.retire_sessions();
         Ok(())
     }
 
-    /// Opens the transaction.
+    /// Begins a write transaction.
     fn begin_for_log(&mut self) -> Result<(), ApplyError> {
         self.session.begin_immediate().map_err(ApplyError::during("begin transaction"))
     }
@@ -391,7 +397,7 @@ impl Writer<'_> {
         self.session.rollback().map_err(ApplyError::during("roll back"))
     }
 
-    /// Returns the first failure that other nodes would not have. It must not become a result.
+    /// Returns an error for the first failure that other nodes would not have. It must not become a result.
     fn reject_node_failures<'f>(&self, failures: impl Iterator<Item = (usize, &'f Failure)>) -> Result<(), ApplyError> {
         for (step, failure) in failures {
             if let Failure::Sql(error) = failure
@@ -404,14 +410,14 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Whether an error comes from this node's disk or memory, not from the data.
+    /// Returns whether an error comes from this node's disk or memory, not from the data.
     fn is_node_failure(&self, error: &SqlError) -> bool {
         use rusqlite::ffi;
         match error.primary_code() {
-            // AUTOINCREMENT says the same when it has no number left, and that is the data's.
+            // AUTOINCREMENT reports the same error when it has no number left, which depends on the data.
             ffi::SQLITE_FULL => full::was_met(),
             ffi::SQLITE_CORRUPT => {
-                // Clients may write to the tables of virtual tables and of sequences.
+                // Clients can cause these by writes to shadow tables and to `sqlite_sequence`.
                 ![ffi::SQLITE_CORRUPT_VTAB, ffi::SQLITE_CORRUPT_SEQUENCE].contains(&error.code)
             }
             ffi::SQLITE_IOERR
@@ -427,7 +433,7 @@ impl Writer<'_> {
         }
     }
 
-    /// Takes no more writes. Rolls back the open transaction, of which no caller has got a result.
+    /// Stops taking writes. Rolls back the open transaction, of which no caller has received a result.
     pub(in crate::engine) fn give_up(&mut self, why: &str) -> Error {
         self.shared.poison(why);
         let _ = self.session.rollback();
@@ -435,14 +441,15 @@ impl Writer<'_> {
     }
 }
 
-/// The longest time that a node without other voters gives a write of so many steps. A step may take a tenth of a second if
-/// its values are long, so steps alone do not end such a write in time.
+/// The time limit of a write on a node without other voters: [`TIME_MIN`] and one millisecond for each
+/// [`SLOW_STEPS_PER_MILLISECOND`] steps. A step may take a tenth of a second if its values are large, so a limit of
+/// steps alone would not end such a write in time.
 fn time_limit(steps: u64) -> Duration {
     TIME_MIN + Duration::from_millis(steps / SLOW_STEPS_PER_MILLISECOND)
 }
 
-/// The same for a statement that works on whole tables (CREATE INDEX, ALTER TABLE). It has time, unless its caller asks for
-/// a short one.
+/// The time limit of a statement that works on whole tables (CREATE INDEX, ALTER TABLE): longer, unless its caller has
+/// set a short timeout.
 fn time_limit_of_table_work(time: Duration) -> Duration {
     if time < SHORT_TIMEOUT { time } else { time * TABLE_WORK_TIME_FACTOR }
 }

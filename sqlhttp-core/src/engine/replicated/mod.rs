@@ -1,9 +1,12 @@
 //! A database that applies a log ([`crate::Writes::Log`]).
 //!
-//! * [`entry`]: what an entry looks like to it; [`item`]: the pieces of work that entries consist of.
-//! * [`apply`]: applies them on the writer's thread; [`local`]: failures of this node alone.
-//! * [`progress`]: how far the database is; [`sync`]: makes that durable.
-//! * [`replace`]: all of its content replaced at once.
+//! * [`entry`]: the entries of the log.
+//! * [`work_item`]: the operations of entries, each with its position.
+//! * [`apply`]: applies them on the writer thread.
+//! * [`node_failure`]: handles failures that depend on this node alone.
+//! * [`progress`]: the position of the database in the log.
+//! * [`sync`]: makes applied entries durable.
+//! * [`replace`]: replaces all content at once.
 
 mod apply;
 pub(super) mod entry;

@@ -1,18 +1,19 @@
-//! Failures that depend on this node alone, while it applies a log.
+//! Handles failures that depend on this node alone, while it applies a log.
 //!
-//! | failure | what the writer does |
+//! | failure | response of the writer |
 //! |---|---|
-//! | a full disk, a foreign lock, no descriptors, no memory | rolls back, waits, and tries again until it succeeds |
-//! | the same, caused by one statement that asks for more than there is | a node without other voters lets the statement fail |
-//! | a damaged page | a node without other voters lets the statement fail; otherwise the database takes no more writes |
+//! | full disk, lock of another process, no descriptors, no memory | rolls back, waits, retries until it succeeds |
+//! | the same, because one statement needs more than there is | without other voters: the statement fails |
+//! | a damaged page | without other voters: the statement fails; otherwise the database takes no more writes |
 //! | anything else (an I/O error, a bug) | the database takes no more writes |
 //!
-//! A statement asks for more than there is if it has met the limit of its own memory, if it has written at least a megabyte
-//! by itself when the disk was full, or if there is space enough as soon as it is rolled back. A load that is larger than
+//! A statement needs more than there is if it exceeds its own memory limit, if it has written at least a megabyte by
+//! itself when the disk was full, or if there is enough space as soon as it is rolled back. A load that is larger than
 //! the disk counts as a statement.
 //!
-//! A node without other voters decides for the cluster, because no other node has to come to the same result. The decision
-//! is durable before the caller learns of it, and the log is cut behind it, so that no replay meets it again.
+//! A node without other voters decides for the cluster, because no other node has to compute the same result. The
+//! decision is made durable before the caller receives it, and the log is truncated behind it, so that no replay
+//! repeats it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -27,33 +28,34 @@ use crate::engine::writer::space::has_space;
 use crate::engine::writer::thread::Writer;
 use crate::model::{Error, Failure, SqlError};
 
-/// How long to wait before the second attempt; each further wait is twice as long.
+/// The wait before the second attempt. Each further wait is twice as long, up to [`PAUSE_MAX`].
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
-/// How often a waiting writer looks whether the process ends.
+/// How often a waiting writer checks whether the process ends.
 const POLL: Duration = Duration::from_millis(20);
-/// How often the log says that the writer waits.
+/// How often a waiting writer logs a warning.
 const WARN_EVERY: Duration = Duration::from_secs(5);
-/// After so many attempts a statement that finds enough space or memory each time is the cause itself.
+/// The number of attempts after which a statement is itself the cause of the failure, although there was enough space
+/// or memory each time.
 const ATTEMPTS_OF_ONE: u32 = 3;
-/// The same for a statement that has written [`LARGE_BYTES`] until the disk was full. The first attempt may have been in one
-/// transaction with others.
+/// The same number for a statement that had written [`LARGE_BYTES`] when the disk was full. (Its first attempt may have
+/// shared a transaction.)
 const ATTEMPTS_OF_LARGE: u32 = 2;
-/// A statement that has written less is not the reason why a disk is full, bytes.
+/// A statement that has written less does not fill a disk, in bytes.
 const LARGE_BYTES: u64 = 1 << 20;
 
-/// The piece of work, and the step of it, that met a failure.
+/// The work item and the step that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct FailedStep {
-    /// Its position among the pieces that are being applied.
+    /// Its index among the items that are being applied.
     pub(super) item: usize,
     pub(super) step: usize,
 }
 
-/// Why pieces could not be applied.
+/// Why items could not be applied.
 #[derive(Debug)]
 pub(super) enum ApplyError {
-    /// Something that only this node has met.
+    /// A failure that only this node has.
     Local {
         action: &'static str,
         error: SqlError,
@@ -63,12 +65,12 @@ pub(super) enum ApplyError {
 }
 
 impl ApplyError {
-    /// An error of the engine's own SQL.
+    /// Wraps an error of the engine's own SQL.
     pub(super) fn during(action: &'static str) -> impl FnOnce(SqlError) -> ApplyError {
         move |error| ApplyError::Local { action, error, failed_step: None }
     }
 
-    /// The error with which a batch was given up.
+    /// Wraps the error of a batch without an outcome.
     pub(super) fn from_error(error: Error) -> ApplyError {
         match error {
             Error::Sqlite { action, source } => ApplyError::Local { action, error: source, failed_step: None },
@@ -95,7 +97,7 @@ impl ApplyError {
     }
 }
 
-/// The attempts so far to get past one place in the log.
+/// The attempts to apply the item at the front.
 #[derive(Debug, Default)]
 pub(super) struct Attempts {
     count: u32,
@@ -105,7 +107,7 @@ pub(super) struct Attempts {
 }
 
 impl Writer<'_> {
-    /// Rolls back, and decides how to go on: waits, lets a step fail, or returns the error that ends the writer.
+    /// Rolls back, and responds to a failure: waits, lets the step fail, or returns the error that ends the writer.
     pub(super) fn handle_failure(
         &mut self,
         attempts: &mut Attempts,
@@ -158,14 +160,15 @@ impl Writer<'_> {
         }
     }
 
-    /// The process ends: what is open is rolled back, and is applied when the database is opened again.
+    /// Stops because the process ends. The open transaction is rolled back, and is applied when the database is opened
+    /// again.
     fn stop(&mut self) -> Error {
         let _ = self.session.rollback();
         self.shared.poison("interrupted");
         Error::Closed
     }
 
-    /// Whether the statement itself asks for more than there is.
+    /// Returns whether the statement itself needs more than there is.
     fn is_caused_by_statement(&self, attempts: &Attempts, error: &SqlError) -> bool {
         if !self.shared.is_sole() {
             return false;
@@ -185,7 +188,7 @@ impl Writer<'_> {
         }
     }
 
-    /// From now on the step fails with this error, without being run.
+    /// Makes the step fail with this error from now on, without running it.
     fn fail_step(&mut self, failed_step: FailedStep, error: SqlError, items: &mut VecDeque<WorkItem<'_>>) {
         let Some(item) = items.get_mut(failed_step.item) else { return };
         let step = failed_step.step;
@@ -221,7 +224,8 @@ impl Writer<'_> {
     }
 }
 
-/// The last step of the first piece that may still succeed. A COMMIT that fails does not tell which step is too large.
+/// Returns the last step of the first item that is not known to fail. A COMMIT that fails does not report which step is
+/// too large.
 fn suspected_step(items: &VecDeque<WorkItem<'_>>) -> Option<FailedStep> {
     let item = items.front()?;
     let known = |step: &usize| item.known_failures.iter().any(|(known, _)| known == step);
@@ -229,14 +233,14 @@ fn suspected_step(items: &VecDeque<WorkItem<'_>>) -> Option<FailedStep> {
     Some(FailedStep { item: 0, step })
 }
 
-/// Gives the pieces up to the culprit transactions of their own, so that the next failure is that of one piece. All of them,
-/// if the culprit is not known.
+/// Gives the items up to the failed one transactions of their own, so that the next failure is that of a single item;
+/// all items if the failed one is unknown.
 fn isolate(items: &mut VecDeque<WorkItem<'_>>, failed_step: Option<FailedStep>) {
     let count = failed_step.map_or(items.len(), |failed_step| failed_step.item + 1);
     items.iter_mut().take(count).for_each(|item| item.exclusive = true);
 }
 
-/// How a local failure is answered.
+/// A response to a failure of this node.
 enum Response {
     Wait,
     FailStatement,
@@ -255,7 +259,7 @@ fn response_to(error: &SqlError) -> Response {
             _,
         )
         | (_, ffi::SQLITE_IOERR_NOMEM | ffi::SQLITE_IOERR_LOCK | ffi::SQLITE_IOERR_GETTEMPPATH) => Response::Wait,
-        // The fuse has interrupted it.
+        // [`crate::engine::watch::LogLimits`] has interrupted it.
         (ffi::SQLITE_CORRUPT | ffi::SQLITE_INTERRUPT, _) => Response::FailStatement,
         _ => Response::Stop,
     }

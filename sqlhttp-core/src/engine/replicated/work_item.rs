@@ -1,4 +1,4 @@
-//! The pieces of work that entries of a log consist of.
+//! The operations of log entries, each with its position in the log.
 
 use std::collections::VecDeque;
 
@@ -7,27 +7,27 @@ use super::progress::Progress;
 use crate::engine::writer::thread::Writer;
 use crate::model::{Failure, Outcome};
 
-/// A piece of work, and its place in the log.
+/// An operation of an entry and its position in the log.
 pub(super) struct WorkItem<'e> {
-    /// Which of the entries it belongs to.
+    /// The index of its entry in the list that is being applied.
     pub(super) entry: usize,
     pub(super) term: u64,
     pub(super) index: u64,
     pub(super) conditions: Option<Conditions>,
     /// Its number in the entry.
     pub(super) number: u32,
-    /// Nothing of the entry comes after it.
+    /// It is the last operation of its entry.
     pub(super) last: bool,
-    /// `None` for an entry without any.
+    /// `None` for an entry without operations.
     pub(super) work: Option<&'e LogWork>,
     pub(super) exclusive: bool,
-    /// Steps that are known to fail, and to end the transaction or the attempt.
+    /// The steps that are known to fail, because they ended the transaction or the attempt.
     pub(super) known_failures: Vec<(usize, Failure)>,
-    /// A step of it fails on this node only, which has no other voters beside it ([`super::local`]).
+    /// One of its steps fails on this node only, which has no other voters beside it ([`super::node_failure`]).
     pub(super) decided_locally: bool,
-    /// The first step that has not been applied yet.
+    /// The first step that has not been applied.
     pub(super) first_step: usize,
-    /// The outcome of the steps before that one, if they were applied in this process.
+    /// The outcome of the steps before `first_step`, if this process applied them.
     pub(super) partial: Outcome,
 }
 
@@ -60,14 +60,14 @@ impl WorkItem<'_> {
     }
 }
 
-/// What came of the entries, and who is told at once.
+/// The outcomes of the entries, and the callbacks that receive them.
 pub(super) struct Results {
     pub(super) outcomes: Vec<Vec<Outcome>>,
     pub(super) on_applied: Vec<Option<OnApplied>>,
 }
 
 impl Results {
-    /// A piece has been committed.
+    /// Records the outcome of an item that has been committed.
     pub(super) fn add(&mut self, item: &WorkItem<'_>, outcome: Option<Outcome>) {
         let Some(outcome) = outcome else { return };
         match self.on_applied.get_mut(item.entry) {
@@ -78,7 +78,7 @@ impl Results {
 }
 
 impl Writer<'_> {
-    /// What is missing between the last entry that has been applied and the first of these that has not, or among these.
+    /// Describes a gap between the last applied entry and the first new one, or between the new ones.
     pub(super) fn gap(&self, entries: &[LogEntry]) -> Option<String> {
         let (applied, ..) = self.shared.applied_position();
         let new = entries.iter().map(|entry| entry.index).filter(|index| *index > applied);
@@ -86,7 +86,7 @@ impl Writer<'_> {
         Some(format!("entry {index} of the log came where {wanted} had to"))
     }
 
-    /// What of these entries has not been applied yet.
+    /// The operations of these entries that have not been applied.
     pub(super) fn items<'e>(&self, entries: &'e [LogEntry]) -> VecDeque<WorkItem<'e>> {
         let (applied, works, steps) = self.shared.applied_position();
         let mut items = VecDeque::with_capacity(entries.len());

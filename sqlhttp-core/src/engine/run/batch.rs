@@ -1,4 +1,4 @@
-//! The steps of a batch, each with what a failure of it leaves.
+//! Runs the steps of a batch, and undoes those that fail.
 
 use std::time::{Duration, Instant};
 
@@ -10,15 +10,15 @@ use crate::engine::sqlite::clock;
 use crate::engine::watch::StopReason;
 use crate::model::{Action, Atomicity, Batch, Ending, Failure, OnError, Step, StepFacts, StepOutcome};
 
-/// Runs the steps of a batch in order. The caller has called [`Session::begin_batch`], has opened the transaction, and
-/// ends it as the result says.
+/// Runs the steps of a batch in order. The caller must have called [`Session::begin_batch`] and begun the transaction,
+/// and must end it as the result says.
 pub(crate) fn run_batch(
     session: &mut Session,
     batch: &Batch,
     mode: Mode<'_>,
     sink: &mut impl Sink,
 ) -> Result<Ending, RunError> {
-    // A transaction of several steps keeps the setting it began with. Nothing to enforce where nothing can be written.
+    // A transaction of several steps keeps the setting it began with. Read-only connections enforce nothing.
     let settings_take_effect = mode.savepoints && (batch.atomicity == Atomicity::Each || batch.steps.len() == 1);
     let mode = Mode { settings_take_effect, ..mode };
     for (index, step) in batch.steps.iter().enumerate() {
@@ -37,7 +37,7 @@ pub(crate) fn run_batch(
         let (result, facts) = match known {
             Some((_, failure)) => {
                 if *failure == Failure::Timeout {
-                    // The steps that it used up are not there for those after it.
+                    // The steps that it used up are not available to the following statements.
                     session.watch.exhaust_steps();
                 }
                 (Err(failure.clone()), StepFacts::default())
@@ -65,18 +65,18 @@ pub(crate) fn run_batch(
     Ok(Ending::Done)
 }
 
-/// What a failing step leaves of its neighbours.
+/// What a failing step undoes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum StepGuard {
-    /// Nothing: it takes the batch with it.
+    /// The whole batch.
     None,
-    /// Everything; what is deferred to COMMIT is the batch's affair.
+    /// The step alone. Deferred constraints are checked at the COMMIT of the batch.
     Savepoint,
-    /// Everything; the step is a transaction of its own, so nothing may stay deferred when it ends.
+    /// The step alone. It is a transaction of its own, so no deferred constraint may be violated when it ends.
     Transaction,
 }
 
-/// Runs one step; if it is guarded, a failure leaves nothing of it.
+/// Runs one step. If it is guarded and fails, none of its effects remain.
 fn run_step(
     session: &mut Session,
     step: &Step,
@@ -104,10 +104,10 @@ fn run_step(
     if guarded && guard == StepGuard::Transaction && result.is_ok() {
         result = session.deferred_violation().map_or(result, Err);
     }
-    // If the failure has ended the whole transaction there is no savepoint any more; the caller sees that.
+    // If the failure has ended the transaction, the savepoint is gone. The caller checks that.
     if guarded && !session.is_autocommit() {
-        // A statement that fails with OR FAIL or RAISE(FAIL) keeps the rows it has changed, and only then are they counted
-        // (<https://sqlite.org/lang_conflict.html>).
+        // A statement that fails with OR FAIL or RAISE(FAIL) keeps the rows it has changed, and only then are they
+        // counted (<https://sqlite.org/lang_conflict.html>).
         let violates =
             matches!(&result, Err(Failure::Sql(error)) if error.primary_code() == rusqlite::ffi::SQLITE_CONSTRAINT);
         let keeps = violates && single && session.total_changes() > changes_before;

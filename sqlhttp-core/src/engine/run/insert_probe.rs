@@ -1,19 +1,19 @@
-//! Which statements insert a row, and its rowid.
+//! Detects whether a statement inserts a row, and its rowid.
 
 use crate::engine::session::{Prepared, Session};
 
-/// A rowid that SQLite chooses last of all.
+/// A rowid that SQLite chooses only if no other one is free.
 const NO_ROWID: i64 = i64::MIN;
 
-/// Finds out whether a statement inserts a row that has a rowid. An upsert that updates, and an insert into a view or a
-/// table WITHOUT ROWID, leave `last_insert_rowid()` as it was; so it is set to a value that no insert gives, unless the
-/// statement itself wants to know it.
+/// Detects whether a statement inserts a row that has a rowid. An upsert that updates, and an insert into a view or a
+/// WITHOUT ROWID table, do not change `last_insert_rowid()`. So it is set to a value that no insert produces, unless
+/// the statement itself reads it.
 pub(super) enum InsertProbe {
-    /// It inserts nothing.
+    /// The statement inserts nothing.
     NoInsert,
-    /// The value before, in whose stead [`NO_ROWID`] stands now.
+    /// The previous value. It is now [`NO_ROWID`].
     Replaced(i64),
-    /// The statement asks for the value, so it must stay.
+    /// The statement reads the value, so it was not replaced.
     Unchanged,
 }
 

@@ -1,7 +1,11 @@
-//! Runs a batch on a session. The writer, the readers and (under replication) the state machine share this code.
+//! Runs a batch on a session. The writer and the readers share this code.
 //!
-//! * [`batch`]: the steps of a batch; [`step`]: one step; [`text`]: the statements of its text; [`statement`]: one of them.
-//! * [`sink`]: where results go; [`mode`]: how a batch runs.
+//! * [`batch`]: the steps of a batch.
+//! * [`step`]: the text of one step, with its values.
+//! * [`text`]: the statements of a text.
+//! * [`statement`], [`insert_probe`]: one statement; the rowid that it inserts.
+//! * [`sink`]: the destination of results.
+//! * [`mode`]: how a batch runs.
 
 mod batch;
 mod insert_probe;

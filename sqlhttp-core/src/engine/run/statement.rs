@@ -1,4 +1,4 @@
-//! One statement, run to its end within its limits.
+//! Runs one statement to its end, within its limits.
 
 use super::insert_probe::InsertProbe;
 use super::sink::{RunError, Sink};
@@ -12,11 +12,11 @@ use crate::engine::watch::StopReason;
 use crate::engine::work_limits::{INLINE_WEIGHT_MAX, PATTERN_LIMITS, value_limit};
 use crate::model::{Block, Changed, Expect, Failure, Rows, ValueRef};
 
-/// SQLite's message for a pattern of LIKE or GLOB that is longer than `SQLITE_LIMIT_LIKE_PATTERN_LENGTH`.
+/// SQLite's message for a pattern of LIKE or GLOB that exceeds `SQLITE_LIMIT_LIKE_PATTERN_LENGTH`.
 const PATTERN_TOO_LONG: &str = "LIKE or GLOB pattern too complex";
 
 impl<S: Sink> Run<'_, S> {
-    /// Runs one statement to its end. Rows are kept only if it is the `last` and they are wanted.
+    /// Runs one statement to its end. Its rows are kept only if it is the `last` one and rows are expected.
     pub(super) fn statement(
         &mut self,
         prepared: &mut Prepared,
@@ -28,7 +28,7 @@ impl<S: Sink> Run<'_, S> {
         let total_before = self.session.total_changes();
         let inserted = InsertProbe::begin(self.session, prepared);
         if prepared.info.outside_transaction && self.session.role() == Role::Reader {
-            // On a reader it would fail somewhere on its way, with an error that tells nobody anything.
+            // On a reader it would fail halfway, with an unclear error.
             return Err(Failure::Sql(probe::error_of_code(rusqlite::ffi::SQLITE_READONLY, None)).into());
         }
         let returning = !prepared.info.readonly && prepared.statement.column_count() > 0;
@@ -59,8 +59,8 @@ impl<S: Sink> Run<'_, S> {
         })
     }
 
-    /// Like [`Run::rows`], under limits that keep what SQLite cannot interrupt to some seconds: the instructions between two
-    /// looks at its flag, and functions whose time grows with the product of two lengths.
+    /// Like [`Run::rows`], with limits that keep uninterruptible work to some seconds: the instructions between two
+    /// checks of the interrupt flag, and functions whose time grows with the product of two lengths.
     fn rows_within_limits(&mut self, prepared: &mut Prepared, wanted: bool) -> Result<Option<Rows>, StepError> {
         let weight = self.session.weight_of(prepared).map_err(|failure| self.not_prepared(failure))?;
         if self.session.is_inline() && weight > INLINE_WEIGHT_MAX {
@@ -83,8 +83,8 @@ impl<S: Sink> Run<'_, S> {
         rows
     }
 
-    /// Runs a statement again whose pattern is too long for values of any length, with longer patterns and shorter values.
-    /// SQLite has undone the effects of the attempt before.
+    /// Runs a statement again whose pattern is too long for values of any size, with longer patterns and smaller
+    /// values. SQLite has undone the effects of the previous attempt.
     fn rows_with_long_patterns(
         &mut self,
         prepared: &mut Prepared,
@@ -114,7 +114,7 @@ impl<S: Sink> Run<'_, S> {
         rows
     }
 
-    /// Like [`Run::rows`]. Takes the steps off those that the run has left, if they are limited.
+    /// Like [`Run::rows`]. Counts the steps if they are limited, except for work on whole tables.
     fn rows_counting_steps(&mut self, prepared: &mut Prepared, wanted: bool) -> Result<Option<Rows>, StepError> {
         if !self.session.watch.limits_steps() {
             return self.rows(prepared, wanted);
@@ -129,7 +129,7 @@ impl<S: Sink> Run<'_, S> {
         rows
     }
 
-    /// Steps to the end. Returns the rows that the sink has not taken yet, if they are wanted.
+    /// Steps the statement to its end. Returns the rows that the sink has not taken, if they are wanted.
     fn rows(&mut self, prepared: &mut Prepared, wanted: bool) -> Result<Option<Rows>, StepError> {
         let mut more = self.advance(prepared)?;
         if !wanted {
@@ -186,7 +186,7 @@ impl<S: Sink> Run<'_, S> {
         }
     }
 
-    /// The trouble of a row that SQLite has no memory for.
+    /// The error for a row that SQLite has no memory for.
     fn no_memory(&self) -> StepError {
         match (self.session.no_memory_for_row(), self.session.watch.stopped()) {
             (Failure::Sql(error), Some(reason)) if error.code == rusqlite::ffi::SQLITE_INTERRUPT => {
@@ -200,7 +200,7 @@ impl<S: Sink> Run<'_, S> {
     fn step_error(&self, code: i32) -> StepError {
         match self.session.watch.stopped() {
             Some(StopReason::Steps) if code & 0xff == rusqlite::ffi::SQLITE_INTERRUPT => Failure::Timeout.into(),
-            // SQLite's own error, which is never a result of an entry.
+            // SQLite's own error, which the writer never returns as the result of a log entry.
             Some(StopReason::NodeLimit) if code & 0xff == rusqlite::ffi::SQLITE_INTERRUPT => {
                 self.session.failure(code).into()
             }
@@ -209,8 +209,9 @@ impl<S: Sink> Run<'_, S> {
         }
     }
 
-    /// What the statement itself changed. SQLite's own counter keeps the previous statement's count when this one
-    /// counts nothing (DDL, SELECT), so it is believed only if anything was counted at all.
+    /// The number of rows that the statement itself changed, and the rowid that it inserted. SQLite's counter keeps the
+    /// previous statement's count when this one counts nothing (DDL, SELECT), so it is used only if the total has
+    /// changed.
     fn changed(&self, prepared: &Prepared, total_before: u64, last_insert_id: Option<i64>) -> Changed {
         if !prepared.info.changes_rows || self.session.total_changes() == total_before {
             return Changed::default();
@@ -223,21 +224,21 @@ impl<S: Sink> Run<'_, S> {
 /// The current row of a statement.
 struct Row<'s> {
     statement: &'s Statement,
-    /// How many bytes its other values may have.
+    /// The number of bytes that its remaining values may have.
     left: usize,
-    /// Its values have more bytes than they may have.
+    /// Its values exceed the limit.
     is_too_long: bool,
-    /// SQLite had no memory for a value of it.
+    /// SQLite had no memory for one of its values.
     lacks_memory: bool,
 }
 
 impl<'s> Row<'s> {
-    /// The value of a column, or NULL if it cannot be had, or makes the row too long.
+    /// The value of a column; NULL if it exceeds the limit of the row or SQLite has no memory for it.
     #[inline]
     fn value(&mut self, column: usize) -> ValueRef<'s> {
         match self.statement.value(column) {
             Some(ValueRef::Text(bytes) | ValueRef::Blob(bytes)) if bytes.len() > self.left => {
-                // Nor is there room for another one.
+                // No other value fits either.
                 (self.left, self.is_too_long) = (0, true);
                 ValueRef::Null
             }
@@ -258,7 +259,7 @@ impl<'s> Row<'s> {
     }
 }
 
-/// A value of `PRAGMA database_list`, whose third column is the path of the file. The path is not the client's business.
+/// Clears the third column of `PRAGMA database_list`, the path of the file, which clients must not see.
 fn without_main_file((column, value): (usize, ValueRef<'_>)) -> ValueRef<'_> {
     if column == 2 { ValueRef::Text(b"") } else { value }
 }

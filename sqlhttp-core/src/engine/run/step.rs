@@ -13,13 +13,13 @@ pub(super) struct Run<'s, S: Sink> {
     pub(super) mode: Mode<'s>,
     pub(super) sink: &'s mut S,
     pub(super) summary: StepSummary,
-    /// How many blocks of rows the sink has taken.
+    /// The number of blocks that the sink has taken.
     pub(super) blocks_sent: u64,
-    /// Virtual tables of a dump, whose shadow tables the text writes.
+    /// Virtual tables of a dump, whose shadow tables the text fills.
     pub(super) restored_tables: Vec<VirtualTable>,
 }
 
-/// What is known of the statements of a step so far.
+/// The combined properties of the statements of a step.
 #[derive(Default)]
 pub(super) struct StepSummary {
     pub(super) any: bool,
@@ -36,14 +36,14 @@ impl StepSummary {
     }
 }
 
-/// The values for the statements of one text.
+/// The values for the statements of a text.
 pub(super) struct Values<'b> {
     pub(super) bindings: &'b Bindings,
-    /// How many of them have been taken.
+    /// The number of values that have been bound.
     pub(super) used: usize,
 }
 
-/// What the statements of one text gave.
+/// The result of the statements of a text.
 pub(super) enum StatementResult {
     Rows(Rows),
     Changed(Changed),

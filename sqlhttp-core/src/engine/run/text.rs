@@ -1,4 +1,4 @@
-//! All statements of a text, one after the other.
+//! Runs the statements of a text, one after the other.
 
 use std::ffi::CStr;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::engine::watch::StopReason;
 use crate::model::{Bindings, Changed, Expect, Failure, Rows, SqlError, TransactionKeyword};
 
 impl<S: Sink> Run<'_, S> {
-    /// Runs all statements of a text, and checks the virtual tables that it restores.
+    /// Runs the statements of a text, and checks the virtual tables that it restores.
     pub(super) fn text(
         &mut self,
         sql: &str,
@@ -33,8 +33,8 @@ impl<S: Sink> Run<'_, S> {
         checked
     }
 
-    /// Runs all statements of a text. What it gives is what the last one gives, not counting empty ones and a BEGIN and
-    /// COMMIT around the whole.
+    /// Runs the statements of a text. Returns the result of the last one, not counting empty statements and a BEGIN and
+    /// COMMIT around the whole text.
     fn statements(&mut self, sql: &str, bindings: &Bindings, expect: Expect) -> Result<StatementResult, StepError> {
         let mut script = match Script::new(self.session, sql, Author::Client) {
             Ok(script) => script,
@@ -56,7 +56,7 @@ impl<S: Sink> Run<'_, S> {
             if let Some(on) = prepared.info.foreign_keys {
                 self.session.put_back(prepared);
                 self.foreign_keys(on)?;
-                // It may stand before a BEGIN.
+                // A BEGIN may follow it.
                 continue;
             }
             if let Some(table) = prepared.restored_table.take() {
@@ -83,7 +83,7 @@ impl<S: Sink> Run<'_, S> {
             first = false;
         }
         if in_block {
-            // A BEGIN without its COMMIT.
+            // A BEGIN without a COMMIT.
             return Err(Failure::TransactionControl(TransactionKeyword::Begin).into());
         }
         Ok(given)
@@ -104,7 +104,7 @@ impl<S: Sink> Run<'_, S> {
         declared.map_err(|error| self.not_restored(error))
     }
 
-    /// Checks the virtual tables of a dump. The steps that this takes are not limited: they grow with the tables.
+    /// Checks the virtual tables of a dump. The steps are not limited, because they grow with the tables.
     fn check_restored(&mut self, tables: &[VirtualTable]) -> Result<(), StepError> {
         let limited = self.session.watch.limits_steps();
         let left = limited.then(|| self.session.watch.suspend_steps());
@@ -115,7 +115,7 @@ impl<S: Sink> Run<'_, S> {
         checked.map_err(|error| self.not_restored(error))
     }
 
-    /// Why a virtual table cannot be restored: SQLite's error, or the run was interrupted.
+    /// The error of a virtual table that cannot be restored: SQLite's error, or an interrupt.
     fn not_restored(&mut self, error: SqlError) -> StepError {
         self.summary.failed = true;
         match self.session.watch.stopped() {
@@ -132,7 +132,7 @@ impl<S: Sink> Run<'_, S> {
         }
     }
 
-    /// Why a text cannot be run: SQLite refuses it, or the run was interrupted while SQLite prepared it.
+    /// The error of a text that cannot be prepared: SQLite's error, or an interrupt while it was prepared.
     pub(super) fn not_prepared(&mut self, failure: Failure) -> StepError {
         if let (Some(reason), Failure::Sql(error)) = (self.session.watch.stopped(), &failure)
             && error.primary_code() == rusqlite::ffi::SQLITE_INTERRUPT
@@ -143,7 +143,7 @@ impl<S: Sink> Run<'_, S> {
         StepError::Failed(failure)
     }
 
-    /// Enforces foreign keys for the statements that follow, or does not.
+    /// Sets whether foreign keys are enforced for the following statements.
     fn foreign_keys(&mut self, on: bool) -> Result<(), StepError> {
         if self.mode.settings_take_effect {
             self.session.enforce_foreign_keys(on).map_err(Failure::Sql)?;
@@ -151,14 +151,14 @@ impl<S: Sink> Run<'_, S> {
         Ok(())
     }
 
-    /// Whether only white space, comments and semicolons are left. SQLite is asked, by preparing what is left.
+    /// Returns whether only white space, comments and semicolons are left. SQLite decides, by preparing the rest.
     fn is_blank(&mut self, mut rest: &CStr) -> bool {
         loop {
             match first_byte(rest) {
                 None => return true,
-                // 0xef may begin a byte order mark, which SQLite passes over.
+                // 0xef may begin a byte order mark, which SQLite skips.
                 Some(b'-' | b'/' | b';' | 0xef) => {}
-                // It need not be asked twice for each of many statements.
+                // The rest contains a statement. Preparing it would double the work for texts with many statements.
                 Some(_) => return false,
             }
             match self.session.prepare(rest, Author::Client) {
@@ -172,14 +172,14 @@ impl<S: Sink> Run<'_, S> {
         }
     }
 
-    /// Whether the statement before `rest` is the one whose result counts.
+    /// Returns whether the statement before `rest` is the last one, whose result is returned.
     fn is_last(&mut self, rest: &CStr, in_block: bool) -> bool {
         let Some(first) = first_byte(rest) else { return true };
         if !in_block {
             return self.is_blank(rest);
         }
         if !b"-/;cCeE\xef".contains(&first) {
-            // No COMMIT, no END, nor what may stand before one.
+            // This cannot begin a COMMIT or END, nor white space before one.
             return false;
         }
         let Ok(next) = self.session.prepare(rest, Author::Client) else {

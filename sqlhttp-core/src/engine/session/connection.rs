@@ -1,7 +1,7 @@
-//! One configured connection, with the statements it has prepared.
+//! A configured connection, with the statements it has prepared.
 //!
-//! A session remembers nothing of its clients: a batch that marks the connection (a PRAGMA, a temporary table, an
-//! attached file) makes the session dirty, and a dirty session is replaced by a fresh one.
+//! A session keeps no state of its clients. A batch that changes the state of the connection (a PRAGMA, a temporary
+//! table, an attached file) makes the session dirty, and a dirty session is replaced.
 
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
@@ -21,35 +21,35 @@ use crate::engine::statement_info::{Author, AuthorizerRecorder};
 use crate::engine::watch::{Limits, STEPS_PER_CALL, Watch};
 use crate::model::SqlError;
 
-/// One configured connection.
+/// A configured connection.
 #[derive(Debug)]
 pub(crate) struct Session {
-    // Statements first: they must be finalized before their connection closes.
+    // Statements come first: they must be finalized before their connection closes.
     pub(super) cache: StatementCache,
     pub(super) control: TransactionControl,
-    /// Writes the progress in the log, once it has been used.
+    /// The statement that writes the position in the log. Prepared on first use.
     pub(super) write_progress: Option<Statement>,
     pub(super) connection: Connection,
-    /// `None` where nothing can be written.
+    /// `None` on connections that cannot write.
     pub(super) triggers: Option<Triggers>,
     pub(super) recorder: AuthorizerRecorder,
     pub(crate) watch: Watch,
     pub(super) baseline: ChangeBaseline,
     pub(super) generation: u64,
     pub(super) role: Role,
-    /// It runs on callers' own threads.
+    /// It runs on callers' own threads, under low limits.
     pub(super) inline: bool,
-    /// It applies a log, and all nodes must do the same.
+    /// The database applies a log, so all nodes must compute the same results.
     pub(super) replicated: bool,
-    /// Whether foreign keys are enforced now, and at the beginning of each batch.
+    /// Whether foreign keys are enforced now, and (below) at the beginning of each batch.
     pub(super) foreign_keys: bool,
     pub(super) initial_foreign_keys: bool,
-    /// The longest value on any thread but a caller's own.
+    /// The largest value on any thread but a caller's own, in bytes.
     pub(super) value_bytes_max: u64,
     pub(super) value_bytes_max_name: &'static str,
     pub(super) memory_bytes_max: u64,
     pub(super) memory_bytes_max_name: &'static str,
-    /// A batch has left something behind in the connection.
+    /// A batch has changed the state of the connection.
     pub(super) dirty: bool,
     /// The open transaction has changed the schema.
     pub(super) schema_changed: bool,
@@ -99,38 +99,37 @@ impl Session {
         Ok(session)
     }
 
-    /// What it is for.
+    /// The purpose of the session.
     pub(crate) fn role(&self) -> Role {
         self.role
     }
 
-    /// Whether it has to be replaced before anybody else uses it.
+    /// Returns whether it must be replaced before its next use.
     pub(crate) fn is_stale(&self, config: &ConnectionConfig) -> bool {
         self.dirty || self.generation != config.generation()
     }
 
-    /// Begins a run that ends when its limits are exceeded.
+    /// Begins a run, which ends when its limits are exceeded.
     pub(crate) fn begin_run(&self, limits: Limits) {
         self.watch.begin(limits);
-        // A commit that finds no memory would end the writer.
+        // Only for readers: a COMMIT that gets no memory would stop the writer.
         let stop = (self.role == Role::Reader).then(|| self.watch.stop_flag());
         heap::begin_run(usize::try_from(self.memory_bytes_max).unwrap_or(usize::MAX), stop);
     }
 
-    /// Ends a run. SQLite's interrupt flag is cleared, so that it cannot stop what comes next.
-    /// Returns how often the supervisor has met the run.
+    /// Ends a run, and clears SQLite's interrupt flag. Returns the number of supervisor scans during the run.
     pub(crate) fn end_run(&mut self) -> u32 {
         heap::end_run();
         let ended = self.watch.end();
         if ended.interrupted && self.is_autocommit() {
-            // SQLite clears the flag when a statement begins to run and no other does.
+            // SQLite clears the flag when a statement begins to run while no other does.
             let cleared = self.begin().and_then(|()| self.rollback());
             self.dirty |= cleared.is_err();
         }
         ended.scans
     }
 
-    /// Forgets what the previous batch did.
+    /// Resets the state that a batch sees: the authorizer's record, `changes()`, `last_insert_rowid()`, foreign keys.
     pub(crate) fn begin_batch(&mut self) {
         self.recorder.begin(Author::Client);
         self.baseline.set(&self.connection);
@@ -142,17 +141,17 @@ impl Session {
         }
     }
 
-    /// Whether other nodes, or a replay, have to come to the same results.
+    /// Returns whether other nodes, or a replay, must compute the same results.
     pub(super) fn replicates(&self) -> bool {
         self.replicated && self.role == Role::Writer
     }
 
-    /// Refuses clients to change or create these tables, until this is called again.
+    /// Forbids clients to change or create these tables. Replaces the previous list.
     pub(crate) fn protect(&self, tables: Vec<String>) {
         self.recorder.protect(tables);
     }
 
-    /// Allows triggers to fire after a statement that had to end.
+    /// Allows triggers to fire again, after a statement was stopped by forbidding them.
     pub(crate) fn allow_triggers(&mut self) {
         let allowed = self.triggers.as_ref().map_or(Ok(()), |triggers| triggers.allow(&self.connection));
         if let Err(error) = allowed {
@@ -161,17 +160,17 @@ impl Session {
         }
     }
 
-    /// A statement that runs only outside a transaction begins or ends to run.
+    /// Sets whether a statement is running that can only run outside a transaction.
     pub(crate) fn set_outside_transaction(&self, runs: bool) {
         self.recorder.set_outside_transaction(runs);
     }
 
-    /// How many rows have been changed on this connection, triggers and foreign-key actions included.
+    /// The number of rows changed on this connection, including those by triggers and foreign-key actions.
     pub(crate) fn total_changes(&self) -> u64 {
         self.connection.total_changes()
     }
 
-    /// How many rows the last INSERT, UPDATE or DELETE changed itself.
+    /// The number of rows that the last INSERT, UPDATE or DELETE changed itself.
     pub(crate) fn last_changes(&self) -> u64 {
         self.connection.changes()
     }
@@ -184,17 +183,17 @@ impl Session {
         probe::set_last_insert_rowid(&self.connection, rowid);
     }
 
-    /// Lets the session be replaced before its next use.
+    /// Causes the session to be replaced before its next use.
     pub(crate) fn mark_dirty(&mut self) {
         self.dirty = true;
     }
 
-    /// Whether a batch has left something behind in the connection.
+    /// Returns whether a batch has changed the state of the connection.
     pub(crate) fn is_dirty(&self) -> bool {
         self.dirty
     }
 
-    /// Runs the engine's own SQL on the connection, not bound by the policy for clients.
+    /// Runs the engine's own SQL on the connection, without the policy for clients.
     pub(crate) fn as_owner<T>(
         &mut self,
         work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,
@@ -202,7 +201,7 @@ impl Session {
         self.as_owner_sql(|connection| work(connection).map_err(sql_error))
     }
 
-    /// The same for work that tells SQLite's own errors.
+    /// Like [`Session::as_owner`], for functions that return SQLite's errors.
     pub(crate) fn as_owner_sql<T>(
         &mut self,
         work: impl FnOnce(&mut Connection) -> Result<T, SqlError>,
@@ -211,7 +210,7 @@ impl Session {
         work(&mut self.connection)
     }
 
-    /// Writes how far the database is in the log that it applies, as part of the transaction that is open.
+    /// Writes the position in the log, as part of the open transaction.
     pub(crate) fn write_progress(&mut self, progress: &Progress) -> Result<(), SqlError> {
         self.recorder.begin(Author::Owner);
         let statement = match &mut self.write_progress {
@@ -221,18 +220,18 @@ impl Session {
         progress::write_with(statement, &self.connection, progress)
     }
 
-    /// Reads the schema anew before it is needed next. Then the order of its tables is that of the file, and not that in
-    /// which this connection came to know them.
+    /// Makes SQLite read the schema again before its next use. The order of the tables is then that of the file, not
+    /// that in which this connection loaded them.
     pub(crate) fn forget_schema(&mut self) -> Result<(), SqlError> {
         self.as_owner(|connection| pragmas::forget_schema(connection))
     }
 
-    /// Finalizes the statements that are kept.
+    /// Finalizes the cached statements.
     pub(crate) fn forget_statements(&mut self) {
         self.cache.clear();
     }
 
-    /// The connection itself, for backups.
+    /// The connection itself.
     pub(crate) fn connection(&self) -> &Connection {
         &self.connection
     }

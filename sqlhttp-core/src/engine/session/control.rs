@@ -1,4 +1,4 @@
-//! The statements with which the engine itself controls transactions.
+//! The engine's own statements for transaction control.
 
 use std::ffi::CStr;
 
@@ -8,7 +8,7 @@ use crate::engine::sqlite::probe;
 use crate::engine::sqlite::statement::Statement;
 use crate::model::SqlError;
 
-/// The statements with which the engine itself controls transactions.
+/// The engine's own statements for transaction control, prepared once.
 #[derive(Debug)]
 pub(super) struct TransactionControl {
     pub(super) begin: Statement,
@@ -20,12 +20,12 @@ pub(super) struct TransactionControl {
     pub(super) rollback_to: [Statement; 2],
 }
 
-/// A savepoint of the engine's.
+/// A savepoint of the engine.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Savepoint {
-    /// Around one member of a group.
+    /// Around a member of a group.
     Member = 0,
-    /// Around one step of a member.
+    /// Around a step of a batch.
     Step = 1,
 }
 

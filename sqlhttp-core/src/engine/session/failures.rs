@@ -1,4 +1,4 @@
-//! Why a statement of a session has failed.
+//! Converts SQLite's error codes on a session to errors and failures.
 
 use rusqlite::limits::Limit;
 
@@ -8,12 +8,12 @@ use crate::engine::sqlite::{heap, probe};
 use crate::model::{Failure, SqlError};
 
 impl Session {
-    /// What the connection's last call failed with.
+    /// The error of the connection's last call, which returned `code`.
     pub(crate) fn error(&self, code: i32) -> SqlError {
         self.with_limit(probe::last_error(&self.connection, code))
     }
 
-    /// Why a step failed: SQLite's words, or what the policy refused while it ran.
+    /// The failure of a statement's step: SQLite's error, or the action that the policy forbade while it ran.
     pub(crate) fn failure(&self, code: i32) -> Failure {
         if self.triggers_are_stopped() {
             return Failure::Sql(probe::error_of_code(rusqlite::ffi::SQLITE_INTERRUPT, None));
@@ -22,8 +22,8 @@ impl Session {
         refused.map_or_else(|| Failure::Sql(self.error(code)), Failure::NotAllowed)
     }
 
-    /// The code with which a call of SQLite failed, or that of an interrupt if it failed because the run has to end: it got no
-    /// memory, or its triggers were not allowed to fire.
+    /// Returns the code of a failed call, or SQLITE_INTERRUPT if it failed because the run must end: the allocator
+    /// refused memory, or triggers were forbidden to fire.
     pub(crate) fn true_code(&self, code: i32) -> i32 {
         let stopped = match code & 0xff {
             rusqlite::ffi::SQLITE_NOMEM => heap::refused() == Some(heap::Refused::Stop),
@@ -33,7 +33,7 @@ impl Session {
         if stopped { rusqlite::ffi::SQLITE_INTERRUPT } else { code }
     }
 
-    /// Adds the limit that a statement has met.
+    /// Adds the exceeded limit to the message of an error.
     pub(super) fn with_limit(&self, mut error: SqlError) -> SqlError {
         if error.primary_code() == rusqlite::ffi::SQLITE_TOOBIG {
             let most = self.connection.limit(Limit::SQLITE_LIMIT_LENGTH).unwrap_or_default();
@@ -47,7 +47,7 @@ impl Session {
         error
     }
 
-    /// Whether a statement has failed because it needs more memory than one may have.
+    /// Returns whether an error means that a statement needs more memory than a statement may have.
     pub(crate) fn is_own_memory_limit(&self, error: &SqlError) -> bool {
         error.primary_code() == rusqlite::ffi::SQLITE_NOMEM && error.message == self.own_memory_limit()
     }
@@ -66,7 +66,7 @@ impl Session {
         SqlError { message, ..error }
     }
 
-    /// The failure of a statement whose row is longer than that.
+    /// The failure of a statement whose row exceeds [`Session::row_bytes_max`].
     pub(crate) fn row_too_long(&self) -> Failure {
         let mut error = probe::error_of_code(rusqlite::ffi::SQLITE_TOOBIG, None);
         let most = self.value_bytes_max;
@@ -74,7 +74,7 @@ impl Session {
         Failure::Sql(error)
     }
 
-    /// The failure of a statement whose row SQLite could not give for want of memory.
+    /// The failure of a statement for whose row SQLite has no memory.
     pub(crate) fn no_memory_for_row(&self) -> Failure {
         Failure::Sql(self.with_limit(probe::error_of_code(rusqlite::ffi::SQLITE_NOMEM, None)))
     }

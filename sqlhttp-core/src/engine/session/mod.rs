@@ -1,8 +1,9 @@
-//! One configured connection, with the statements it has prepared.
+//! A configured connection, with the statements it has prepared.
 //!
-//! * [`connection`]: the session itself, and its runs; [`settings`], [`transaction`], [`failures`]: what it does for them.
-//! * [`prepare`], [`prepared`], [`statement_cache`]: statements.
-//! * [`control`]: the statements of the engine itself.
+//! * [`connection`]: the session itself, and its runs.
+//! * [`settings`], [`transaction`], [`failures`]: its settings and limits, transactions, and errors.
+//! * [`prepare`], [`prepared`], [`statement_cache`]: prepares statements and caches them.
+//! * [`control`]: the engine's own statements.
 
 mod connection;
 mod control;

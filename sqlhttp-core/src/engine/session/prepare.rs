@@ -1,4 +1,4 @@
-//! How a session prepares statements, and what it knows of them.
+//! Prepares statements, applies the policy to them, and determines their weight.
 
 use std::ffi::CStr;
 use std::sync::Arc;
@@ -15,30 +15,30 @@ use crate::engine::text::is_white;
 use crate::engine::work_limits::UNLIMITED_VALUES_WEIGHT;
 use crate::model::{Failure, ValueRef};
 
-/// Statements longer than this are not kept, bytes.
+/// The longest statement that is cached, in bytes.
 const CACHED_SQL_LEN_MAX: usize = 64 << 10;
-/// A statement that takes no more memory contains little work, bytes.
+/// A statement that takes no more memory than this does little work, in bytes.
 const LIGHT_STATEMENT_BYTES_MAX: i32 = 3 << 10;
-/// The longest text of an INSERT of literals whose bytecode is not listed, bytes.
+/// The longest INSERT of literals whose bytecode is not listed, in bytes.
 const SHORT_INSERT_BYTES_MAX: usize = 4 << 10;
-/// The weight of such an INSERT, which leaves it values of a megabyte: much more than its text.
+/// The weight of such an INSERT. It allows values of one megabyte, much more than its text.
 const SHORT_INSERT_WEIGHT: u32 = 64 * UNLIMITED_VALUES_WEIGHT;
-/// The weight of a statement that changes rows and cannot be listed. Its values have a megabyte at most.
+/// The weight of a statement that changes rows and cannot be listed. It allows values of one megabyte.
 const UNLISTED_WEIGHT: u32 = 64 * UNLIMITED_VALUES_WEIGHT;
 
 /// How the weight of a statement is determined.
 enum WeightSource {
-    /// Its functions alone count.
+    /// From its functions alone.
     Functions,
     Fixed(u32),
     Bytecode,
 }
 
-/// What stands at the beginning of a text.
+/// The first statement of a text.
 pub(crate) struct FirstStatement {
     /// The statement; `None` if there is only white space or a comment.
     pub(crate) prepared: Option<Box<Prepared>>,
-    /// How many bytes it takes.
+    /// Its length in bytes, including what precedes it.
     pub(crate) consumed: usize,
 }
 
@@ -50,7 +50,8 @@ impl Session {
             None => (self.compile(sql, author)?, false),
         };
         let Some(statement) = compiled.statement else {
-            // Nothing before the end is no statement and yet takes no text, but a loop over a text must end.
+            // SQLite always consumes something before the end of a text; this only guarantees that a loop over a text
+            // ends.
             let consumed = if compiled.consumed == 0 { sql.count_bytes() } else { compiled.consumed };
             return Ok(FirstStatement { prepared: None, consumed });
         };
@@ -82,20 +83,20 @@ impl Session {
         Ok(FirstStatement { prepared: Some(Box::new(prepared)), consumed })
     }
 
-    /// The facts of the kept statement with exactly this text.
+    /// The properties of the cached statement with exactly this text.
     pub(crate) fn cached_info(&self, sql: &str) -> Option<&StatementInfo> {
         self.cache.info(sql)
     }
 
-    /// Takes a statement of a client's out of the cache. Its text is all of this one.
+    /// Takes the client's statement with this text out of the cache. The statement is the whole text.
     pub(crate) fn take_cached(&mut self, sql: &str) -> Option<Box<Prepared>> {
         let cached = self.cache.take(sql)?;
-        // SQLite may prepare it again, and the policy for clients must hold then.
+        // SQLite may prepare it again, and the policy for clients must apply then.
         self.recorder.begin(Author::Client);
         Some(cached)
     }
 
-    /// Gives a statement back after use.
+    /// Resets a statement after use, and puts it back into the cache.
     pub(crate) fn put_back(&mut self, mut prepared: Box<Prepared>) {
         prepared.statement.reset();
         if self.replicates() && prepared.info.changes_schema {
@@ -111,7 +112,7 @@ impl Session {
         let may_depend_on_new_schema = match &compiled {
             Err(Failure::Sql(error)) => error.code == rusqlite::ffi::SQLITE_ERROR,
             Err(_) => false,
-            // REINDEX and ANALYZE have nothing to do in an empty schema.
+            // REINDEX and ANALYZE do nothing in an empty schema.
             Ok(compiled) => compiled
                 .statement
                 .as_ref()
@@ -130,8 +131,9 @@ impl Session {
         })
     }
 
-    /// Reads the schema again if another connection has changed it. SQLite itself does so before it reports most errors, but
-    /// not when ALTER TABLE does not find a column, nor when REINDEX finds no index. Returns whether the schema is up to date; the writer's always is.
+    /// Reads the schema again if another connection has changed it. SQLite does so before it reports most errors, but
+    /// not when ALTER TABLE does not find a column, nor when REINDEX finds no index. Returns whether the schema was
+    /// read; that of the writer is always up to date.
     fn reload_schema(&self) -> bool {
         if self.role != Role::Reader {
             return false;
@@ -141,19 +143,20 @@ impl Session {
         self.connection.query_row("SELECT count(*) FROM (SELECT 1 FROM sqlite_schema LIMIT 1)", [], |_| Ok(())).is_ok()
     }
 
-    /// The first statement of a text, if it reads the schema and can be prepared so that it does not see the engine's table.
+    /// Prepares the first statement of a text so that it does not see the engine's table. Returns `None` if it does not
+    /// read the schema, or cannot be prepared like that.
     fn compile_without_engine_table(&self, sql: &CStr, author: Author) -> Option<Compiled> {
         if !self.replicated || author != Author::Client {
             return None;
         }
         let rewritten = schema_view::rewrite(sql.to_bytes())?;
-        // The client's error message refers to the text as the client has sent it.
+        // On an error the original text is prepared, because the client's error message must refer to it.
         let compiled = self.compile(&rewritten.sql, author).ok().filter(|compiled| compiled.statement.is_some())?;
         Some(Compiled { consumed: compiled.consumed.checked_sub(rewritten.added)?, ..compiled })
     }
 
-    /// Whether a row lists the table in which the engine keeps its progress. Clients must not see it, because tools take
-    /// every table they see for the user's.
+    /// Returns whether a row lists the table in which the engine stores its position in the log. Clients must not see
+    /// it, because tools treat every listed table as the user's.
     pub(crate) fn is_hidden<'v>(&self, mut values: impl Iterator<Item = ValueRef<'v>>) -> bool {
         self.replicated
             && values.any(|value| match value {
@@ -162,13 +165,13 @@ impl Session {
             })
     }
 
-    /// Refuses what the authorizer cannot see: a schema that refers to the engine's table, and a write whose effect would
-    /// differ between nodes.
+    /// Refuses what the authorizer cannot detect: a schema that refers to the engine's table, and a write whose effect
+    /// would differ between nodes.
     fn check_policy(&self, info: &StatementInfo, sql: &[u8]) -> Result<(), Failure> {
         if info.changes_schema && !info.readonly && contains_ignoring_case(sql, progress::TABLE.as_bytes()) {
             return Err(Failure::NotAllowed(format!("a reference to {}", progress::TABLE)));
         }
-        // ALTER TABLE reads such tables itself, to check the rows.
+        // ALTER TABLE itself reads such tables, to check the rows.
         if self.replicated && info.reads_node_local && !info.readonly && !info.alters_table {
             let table = self.recorder.node_local_table().unwrap_or_default();
             return Err(Failure::NotAllowed(format!("{table} in a statement that writes")));
@@ -176,23 +179,24 @@ impl Session {
         Ok(())
     }
 
-    /// Whether a statement that SQLite has prepared again while it ran, because the schema had changed, still keeps to the
-    /// policy.
+    /// Applies the policy again to a statement that SQLite has prepared again while it ran, because the schema had
+    /// changed.
     ///
     /// # Errors
-    /// It does not. The caller undoes what it did.
+    /// The policy forbids it. The caller must undo its effects.
     pub(crate) fn check_again(&self, info: &StatementInfo) -> Result<(), Failure> {
         let reads_node_local = self.recorder.node_local_table().is_some();
         self.check_policy(&StatementInfo { reads_node_local, ..*info }, b"")
     }
 
-    /// How much work the statement may do without a look at the interrupt flag ([`program`]).
+    /// Determines the weight of a statement: its work between two checks of the interrupt flag ([`program`]).
     ///
     /// # Errors
-    /// SQLite has no memory to list the statement's bytecode, or was interrupted.
+    /// SQLite has no memory to list the bytecode, or was interrupted.
     pub(crate) fn weight_of(&self, prepared: &mut Prepared) -> Result<u32, Failure> {
         let version = prepared.statement.reprepare_count();
-        // How SQLite evaluates LIKE and GLOB depends on the pattern that is bound, so the bytecode of such a statement can change.
+        // SQLite evaluates LIKE and GLOB depending on the bound pattern, so the bytecode of such a statement can
+        // change.
         let may_change = self.replicates() && prepared.info.work >= program::PATTERN;
         if let Some((known, weight)) = prepared.weight
             && known == version
@@ -214,14 +218,14 @@ impl Session {
         Ok(weight)
     }
 
-    /// How the weight of a statement is determined. Where results are replicated, every node has to come to the same weight,
-    /// so the memory that a statement takes, which differs between builds, does not count.
+    /// Chooses how the weight of a statement is determined. Where results are replicated, every node must compute the
+    /// same weight, so the statement's memory, which differs between builds, is ignored.
     fn weight_source(&self, prepared: &Prepared) -> WeightSource {
         let info = &prepared.info;
         if !info.can_be_listed {
             WeightSource::Functions
         } else if info.changes_rows && info.reads_changes {
-            // To list it would make `changes()` 0.
+            // Listing it would set `changes()` to 0.
             WeightSource::Fixed(UNLISTED_WEIGHT)
         } else if self.replicates() && prepared.inserts_literals {
             WeightSource::Fixed(SHORT_INSERT_WEIGHT)
@@ -232,8 +236,8 @@ impl Session {
         }
     }
 
-    /// To be called after a statement that changes the schema or the statistics of ANALYZE. Drops the kept statements, because
-    /// their weights belong to the schema before.
+    /// Must be called after a statement that changes the schema or the statistics of ANALYZE. Clears the statement
+    /// cache, because the weights belong to the old schema.
     pub(crate) fn note_schema_change(&mut self) {
         if self.replicates() {
             self.cache.clear();

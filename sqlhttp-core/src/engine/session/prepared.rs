@@ -1,4 +1,4 @@
-//! A prepared statement and what is known of it.
+//! A prepared statement and its properties.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use crate::engine::sqlite::statement::Statement;
 use crate::engine::statement_info::StatementInfo;
 use crate::model::{Column, Columns};
 
-/// A prepared statement and what is known of it.
+/// A prepared statement and its properties.
 #[derive(Debug)]
 pub(crate) struct Prepared {
     pub(crate) statement: Statement,
@@ -15,25 +15,26 @@ pub(crate) struct Prepared {
     /// The names of its parameters, with prefixes; `None` for `?`.
     pub(crate) parameters: Box<[Option<Box<str>>]>,
     pub(super) columns: Option<(i32, Arc<Columns>)>,
-    /// How often SQLite had prepared it again when its weight was determined, and its weight.
+    /// Its weight, and SQLite's reprepare count when the weight was determined.
     pub(super) weight: Option<(i32, u32)>,
-    /// It inserts only literals of its own text, and the text is short.
+    /// It is a short INSERT of literals.
     pub(super) inserts_literals: bool,
-    /// Its text, if it is to be kept.
+    /// Its text, if it is to be cached.
     pub(super) key: Option<Arc<str>>,
-    /// It creates a virtual table whose shadow tables a dump creates and fills. It is not run.
+    /// The virtual table of a dump that the statement creates. The dump creates and fills its shadow tables, so the
+    /// statement is not run.
     pub(crate) restored_table: Option<VirtualTable>,
 }
 
 impl Prepared {
-    /// The statement stands for a row of a dump.
+    /// Marks the statement as one that was made from a row of a dump.
     pub(crate) fn for_dump(mut self: Box<Self>, table: VirtualTable) -> Box<Prepared> {
         self.restored_table = table.has_shadow_tables().then_some(table);
         self.key = None;
         self
     }
 
-    /// A statement of which nothing else is known.
+    /// A statement with these properties and no others.
     #[cfg(test)]
     pub(crate) fn bare(statement: Statement, info: StatementInfo) -> Prepared {
         Prepared {
@@ -48,7 +49,7 @@ impl Prepared {
         }
     }
 
-    /// The columns of its result. To be called after the first step, which may have prepared it again.
+    /// The columns of its result. Must be called after the first step, in which SQLite may have prepared it again.
     pub(crate) fn columns(&mut self) -> Arc<Columns> {
         let version = self.statement.reprepare_count();
         match &self.columns {

@@ -1,4 +1,4 @@
-//! The settings and limits of a session that change between its batches and statements.
+//! The settings and limits of a session that change between batches or statements.
 
 use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
@@ -9,7 +9,7 @@ use crate::engine::work_limits::{INLINE_PATTERN_BYTES_MAX, INLINE_VALUE_BYTES_MA
 use crate::model::SqlError;
 
 impl Session {
-    /// Sets the limits for runs on a caller's own thread, or those for any other thread.
+    /// Sets the limits for runs on a caller's own thread, or those for other threads.
     pub(crate) fn set_inline(&mut self, inline: bool) -> Result<(), SqlError> {
         if self.inline == inline {
             return Ok(());
@@ -26,13 +26,13 @@ impl Session {
         Ok(())
     }
 
-    /// Whether it runs on callers' own threads, under low limits.
+    /// Returns whether the limits are those for a caller's own thread.
     pub(crate) fn is_inline(&self) -> bool {
         self.inline
     }
 
-    /// Limits the values of one statement further, until this is called with `None`. (On a caller's own thread the limits
-    /// are low in any case.)
+    /// Limits the values of one statement further, until this is called with `None`. Has no effect under the low limits
+    /// of a caller's thread.
     pub(crate) fn limit_values(&self, bytes_max: Option<i32>) {
         if !self.inline {
             let most = i32::try_from(self.value_bytes_max).unwrap_or(i32::MAX);
@@ -40,8 +40,7 @@ impl Session {
         }
     }
 
-    /// Allows patterns of LIKE and GLOB of one length, and limits the values to the length that goes with it: one of
-    /// [`PATTERN_LIMITS`].
+    /// Sets the longest pattern of LIKE and GLOB, and the largest value that goes with it: one of [`PATTERN_LIMITS`].
     pub(crate) fn limit_patterns(&self, (pattern, value): (i32, i32)) {
         self.limit(Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, pattern);
         self.limit_values(Some(value));
@@ -53,7 +52,7 @@ impl Session {
         }
     }
 
-    /// Runs the following batches under these conditions.
+    /// Sets the conditions of the following batches.
     pub(crate) fn set_conditions(&mut self, foreign_keys: bool, value_bytes_max: u64) -> Result<(), SqlError> {
         self.initial_foreign_keys = foreign_keys;
         if self.value_bytes_max != value_bytes_max {
@@ -64,12 +63,13 @@ impl Session {
         Ok(())
     }
 
-    /// Whether foreign keys are enforced at the beginning of each batch.
+    /// Returns whether foreign keys are enforced at the beginning of each batch.
     pub(crate) fn initial_foreign_keys(&self) -> bool {
         self.initial_foreign_keys
     }
 
-    /// Enforces foreign keys for the rest of the batch, or does not. Unlike the PRAGMA, this works inside a transaction.
+    /// Sets whether foreign keys are enforced for the rest of the batch. Unlike the PRAGMA, this works inside a
+    /// transaction.
     pub(crate) fn enforce_foreign_keys(&mut self, on: bool) -> Result<(), SqlError> {
         if self.foreign_keys != on {
             self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, on).map_err(sql_error)?;
@@ -78,7 +78,7 @@ impl Session {
         Ok(())
     }
 
-    /// The longest row of a result, bytes.
+    /// The largest row of a result, in bytes.
     pub(crate) fn row_bytes_max(&self) -> usize {
         usize::try_from(self.value_bytes_max).unwrap_or(usize::MAX)
     }

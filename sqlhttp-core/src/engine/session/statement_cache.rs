@@ -1,7 +1,7 @@
-//! The prepared statements that a session keeps.
+//! The cache of prepared statements of a session.
 //!
-//! Consecutive batches mostly run the same statement, so the statement that was used last has a place of its own: taking it
-//! and giving it back compares one text and hashes none.
+//! Consecutive batches mostly run the same statement. So the most recently used statement has a field of its own:
+//! taking it and putting it back compares one text and computes no hash.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use hashlink::LruCache;
 use super::prepared::Prepared;
 use crate::engine::statement_info::StatementInfo;
 
-/// The statements that a session keeps, by their text.
+/// A cache of prepared statements by their text.
 #[derive(Debug)]
 pub(crate) struct StatementCache {
     last: Option<Cached>,
@@ -24,12 +24,12 @@ struct Cached {
 }
 
 impl StatementCache {
-    /// A cache for this many statements, and for one at least.
+    /// Makes a cache for `len_max` statements, at least one.
     pub(crate) fn new(len_max: usize) -> Self {
         StatementCache { last: None, others: LruCache::new(len_max.saturating_sub(1)) }
     }
 
-    /// The facts of the kept statement with this text.
+    /// The properties of the cached statement with this text.
     pub(crate) fn info(&self, text: &str) -> Option<&StatementInfo> {
         let prepared = match &self.last {
             Some(cached) if *cached.text == *text => Some(&cached.prepared),
@@ -38,7 +38,7 @@ impl StatementCache {
         prepared.map(|prepared| &prepared.info)
     }
 
-    /// Takes the statement of this text out, if it is kept.
+    /// Removes and returns the statement with this text.
     pub(crate) fn take(&mut self, text: &str) -> Option<Box<Prepared>> {
         match self.last.take_if(|cached| *cached.text == *text) {
             Some(cached) => Some(cached.prepared),
@@ -46,8 +46,8 @@ impl StatementCache {
         }
     }
 
-    /// Keeps a statement under its text. It takes the place of one with the same text, or of the one that has not been used
-    /// for longest.
+    /// Inserts a statement under its text. Replaces a statement with the same text, or evicts the least recently used
+    /// one.
     pub(crate) fn insert(&mut self, text: Arc<str>, prepared: Box<Prepared>) {
         let before = self.last.replace(Cached { text, prepared });
         if let (Some(before), Some(now)) = (before, &self.last)

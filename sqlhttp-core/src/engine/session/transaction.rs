@@ -1,4 +1,4 @@
-//! The transactions and savepoints of a session, and what keeps its write-ahead log small.
+//! The transactions and savepoints of a session, and the size of its write-ahead log.
 
 use std::time::Duration;
 
@@ -11,12 +11,12 @@ use crate::engine::sqlite::{log_tail, probe};
 use crate::model::{Failure, SqlError};
 
 impl Session {
-    /// Whether no transaction is open.
+    /// Returns whether no transaction is open.
     pub(crate) fn is_autocommit(&self) -> bool {
         self.connection.is_autocommit()
     }
 
-    /// The failure that COMMIT would report now: a deferred foreign key is violated.
+    /// Returns the failure that COMMIT would report now, if a deferred foreign key is violated.
     pub(crate) fn deferred_violation(&self) -> Option<Failure> {
         probe::deferred_foreign_keys_open(&self.connection).then(|| {
             let code = rusqlite::ffi::SQLITE_CONSTRAINT_FOREIGNKEY;
@@ -38,7 +38,7 @@ impl Session {
         Ok(())
     }
 
-    /// Ends the transaction, if one is open. (An error that ends it by itself has done the work already.)
+    /// Rolls back the transaction, if one is open. (Some errors end it themselves.)
     pub(crate) fn rollback(&mut self) -> Result<(), SqlError> {
         self.forget_undone_schema();
         self.schema_changed = false;
@@ -62,19 +62,19 @@ impl Session {
         run_control(&mut self.control.release[level as usize], &self.connection)
     }
 
-    /// Undoes everything since the savepoint, and ends it.
+    /// Rolls back to the savepoint, and releases it.
     pub(crate) fn undo(&mut self, level: Savepoint) -> Result<(), SqlError> {
         self.forget_undone_schema();
         run_control(&mut self.control.rollback_to[level as usize], &self.connection)?;
         self.release(level)
     }
 
-    /// Cuts the write-ahead log behind its last commit. Returns the number of bytes that were cut off.
+    /// Truncates the write-ahead log after its last commit. Returns the number of bytes removed.
     pub(crate) fn cut_log_tail(&mut self, config: &ConnectionConfig) -> Result<i64, SqlError> {
         if !self.as_owner(|connection| Ok(pragmas::is_wal(connection)))? {
             return Ok(0);
         }
-        // A lock of another process is no reason to wait: the tail does no harm.
+        // Does not wait for the lock of another process: the tail is harmless.
         self.connection.busy_timeout(Duration::ZERO).map_err(sql_error)?;
         let begun = self.begin_immediate();
         self.connection.busy_timeout(config.options.busy_timeout).map_err(sql_error)?;
@@ -83,7 +83,8 @@ impl Session {
         self.rollback().and(cut)
     }
 
-    /// Moves the write-ahead log into the database and empties it, as far as that is possible without waiting for readers.
+    /// Copies the write-ahead log into the database file and truncates it, as far as that is possible without waiting
+    /// for readers.
     pub(crate) fn checkpoint_now(&mut self, config: &ConnectionConfig) -> Result<(), SqlError> {
         self.as_owner(|connection| {
             connection.busy_timeout(Duration::ZERO)?;

@@ -1,21 +1,25 @@
-//! The parts that the two kinds of groups share: batches that their callers send ([`super::group`]) and entries of a log
-//! ([`crate::engine::replicated`]).
+//! Runs one batch inside a transaction. Shared by the two kinds of groups: batches that callers send ([`super::group`])
+//! and entries of a log ([`crate::engine::replicated`]).
 //!
-//! Both begin a transaction, run batches in it, each in a savepoint, and commit. Each decides differently at every point
-//! between those, so each has a loop of its own:
+//! Both kinds begin a transaction, run batches in it, each in a savepoint, and commit. At every point between, they
+//! behave differently, so each has a loop of its own:
 //!
-//! | | group of callers' batches | entries of a log |
+//! | | batches of callers | entries of a log |
 //! |---|---|---|
-//! | BEGIN fails | every caller receives the error | rolls back, waits, retries |
-//! | limits of a batch | its caller's deadline and cancellation; 100 ms if others share the transaction | steps of the virtual machine; on a node without other voters also a time |
+//! | BEGIN fails | every caller receives the error | roll back, wait, retry |
+//! | limits of a batch | deadline, cancellation; 100 ms in a group | steps; a time too without other voters |
 //! | a batch must not share the transaction | it runs after the group | the group ends before it |
-//! | a batch ends the transaction | the batches before it run again, then it by itself | all run again with that statement replaced by its error |
-//! | a statement fails because of this node (disk, memory) | its error is its result | rolls back, waits, retries, or stops the database |
+//! | a batch ends the transaction | (1) | (2) |
+//! | a statement meets a failure of this node | the error is its result | roll back, wait, retry; or stop |
 //! | the group ends | after `group_time_max` | after 20 ms or 8 MiB of rows |
-//! | COMMIT | alone | together with the record of progress |
-//! | COMMIT fails | I/O error or lock: every caller receives it; otherwise each batch runs by itself | rolls back, waits, retries |
-//! | results | one reply for each batch, after COMMIT | one list for all entries; `on_applied` for each outcome |
-//! | a batch whose steps are transactions of their own | after a failed COMMIT the next step runs | progress is recorded after each step |
+//! | COMMIT | the data | the data and the record of progress |
+//! | COMMIT fails | (3) | roll back, wait, retry |
+//! | results | one reply for each batch | one list for all entries, or `on_applied` for each outcome |
+//! | steps with a transaction each | a failed COMMIT fails its step only | progress is recorded after each step |
+//!
+//! 1. The batches before it run again, then it runs by itself.
+//! 2. All run again, with the statement that ended the transaction replaced by its error.
+//! 3. After an I/O error or a lock every caller receives the error; otherwise each batch runs by itself.
 
 use super::thread::Writer;
 use crate::engine::error::engine_error;
@@ -26,17 +30,17 @@ use crate::engine::sqlite::probe;
 use crate::engine::watch::{Limits, StopReason, stop_error};
 use crate::model::{Atomicity, Batch, Changed, Ending, Error, Failure, Outcome, StepFacts, StepOutcome};
 
-/// What came of a member.
+/// The result of a member.
 pub(in crate::engine) enum MemberResult {
-    /// An outcome; it counts once the group has committed.
+    /// Its outcome, which is valid once the group has committed.
     Outcome(Outcome),
-    /// Given up; nothing of it remains.
+    /// It has no outcome, and none of its effects remain.
     GivenUp(Error),
-    /// The transaction is gone.
+    /// The transaction has ended or must be rolled back, with the effects of all members.
     Lost {
-        /// The error, if it is the member's own and final.
+        /// The member's error, if it must not run again.
         error: Option<Error>,
-        /// The step that ended the transaction, and how it failed, if one did.
+        /// The step that ended the transaction and its failure, if a statement did.
         failed: Option<(usize, Failure)>,
     },
 }
@@ -47,7 +51,7 @@ impl MemberResult {
     }
 }
 
-/// Whether a member has the transaction for itself.
+/// Whether a member shares its transaction.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(in crate::engine) enum Isolation {
     Exclusive,
@@ -70,7 +74,8 @@ impl Writer<'_> {
         let result = run_batch(&mut self.session, batch, mode, &mut sink);
         self.session.end_run();
         if isolation == Isolation::Grouped && self.session.is_dirty() {
-            // Nobody could tell before (a statement that depended on an earlier one): neighbours must not see it.
+            // Classification cannot detect this: the statement depends on an earlier one. Other members must not see
+            // its effect on the connection.
             return MemberResult::lost(None);
         }
         self.end_member(result, sink)
@@ -100,7 +105,7 @@ impl Writer<'_> {
         }
     }
 
-    /// A statement that cannot run inside a transaction.
+    /// Runs a statement that can only run outside a transaction.
     pub(in crate::engine) fn run_outside_transaction(&mut self, limits: &Limits, batch: &Batch) -> StepResult {
         let mode = Mode { savepoints: false, grouped: false, ..self.mode() };
         let mut sink = self.sink(batch);
@@ -135,7 +140,7 @@ impl Writer<'_> {
     }
 }
 
-/// What came of one step, and what is known of it.
+/// The outcome of one step, and the properties of its statements.
 pub(in crate::engine) type StepResult = (StepOutcome, StepFacts);
 
 pub(in crate::engine) fn failed(failure: Failure) -> StepResult {
@@ -152,7 +157,7 @@ pub(in crate::engine) fn single_step(mut outcome: Outcome) -> StepResult {
     (step, facts)
 }
 
-/// One step of a batch as a batch of its own.
+/// Returns one step of a batch as a batch of its own.
 pub(in crate::engine) fn one_step(batch: &Batch, step: usize) -> Batch {
     let steps = batch.steps.get(step).cloned().into_iter().collect();
     Batch { steps, atomicity: Atomicity::Each, stamp: batch.stamp, timed: batch.timed, settings: batch.settings }

@@ -1,14 +1,16 @@
-//! Several batches in one transaction and one fsync, each as if it were alone.
+//! Runs several batches in one transaction with one fsync, each as if it were alone.
 //!
-//! Each member of a group runs in its own savepoint. The traps, and the answers:
-//! * a member leaves a deferred foreign key violated: RELEASE would not notice and COMMIT would fail for all; so
-//!   SQLite is asked before RELEASE, and the member is undone;
-//! * a member ends the whole transaction (OR ROLLBACK, RAISE(ROLLBACK), an interrupted write, a full disk): those
-//!   before it run again as a group, then the culprit by itself, then the others;
-//! * a member marks the connection (a temporary table, a PRAGMA) although nobody could tell beforehand: it runs again
-//!   alone, on a connection that is replaced afterwards;
-//! * a member takes long: its neighbours would wait for it, so it is interrupted, and runs again by itself after them;
-//! * a member reads what a neighbour wrote and COMMIT fails: nobody is told anything before COMMIT has returned.
+//! Each member of a group runs in its own savepoint. Special cases:
+//!
+//! * A member leaves a deferred foreign key violated. RELEASE does not report it, and COMMIT would fail for all. So the
+//!   engine asks SQLite for violations before RELEASE, and undoes the member.
+//! * A member ends the whole transaction (OR ROLLBACK, RAISE(ROLLBACK), an interrupted write, a full disk). The members
+//!   before it run again as a group, then it runs by itself, then the others.
+//! * A member changes the state of the connection (a temporary table, a PRAGMA), and classification has not detected
+//!   it. It runs again by itself, on a connection that is replaced afterwards.
+//! * A member takes long, so that the others wait for it. It is interrupted, and runs again by itself after them.
+//! * A member reads what another member wrote, and COMMIT fails. No caller receives a result before COMMIT has
+//!   returned.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -27,17 +29,17 @@ use crate::model::{Atomicity, Batch, Ending, Error, Failure, Outcome, SqlError};
 /// How long a member of a group may take before it has to run by itself.
 const MEMBER_TIME_MAX: Duration = Duration::from_millis(100);
 
-/// How a transaction with one batch ended.
+/// How a transaction with a single batch ended.
 enum Ended {
     Committed,
-    /// The failed step has ended the transaction itself.
+    /// A failed step has ended the transaction.
     ByItself,
     /// COMMIT failed.
     NotCommitted(SqlError),
 }
 
 impl Writer<'_> {
-    /// Runs all jobs, in as few transactions as may be.
+    /// Runs all jobs, in as few transactions as possible.
     pub(in crate::engine) fn run_jobs(&mut self, mut jobs: VecDeque<Box<Job>>) {
         while let Some(first) = jobs.front() {
             if let Some(why) = self.shared.poisoned() {
@@ -52,7 +54,7 @@ impl Writer<'_> {
             let rollback_lock = self.shared.lock_exclusive();
             if first.exclusive {
                 if let Some(job) = jobs.pop_front() {
-                    // While it runs, the time of the others may be up, and the queue is where that is noticed.
+                    // Their deadlines may pass while this job runs, and the supervisor checks the queue.
                     self.shared.queue.put_back(std::mem::take(&mut jobs));
                     self.run_exclusive(*job);
                 }
@@ -67,8 +69,8 @@ impl Writer<'_> {
         }
     }
 
-    /// Runs jobs from the front until one has to be alone or the time is up, and commits. On return `jobs` holds those
-    /// that have not been answered.
+    /// Runs jobs from the front until one needs a transaction of its own or the time is up, and commits. On return
+    /// `jobs` contains those that have no reply yet.
     fn run_group(&mut self, jobs: &mut VecDeque<Box<Job>>) {
         if let Err(error) = self.session.begin_immediate() {
             return self.reply_error_to_all(jobs, error);
@@ -98,13 +100,13 @@ impl Writer<'_> {
             }
             Err(error) => {
                 self.abandon_transaction();
-                // Somebody who holds a lock would keep each of them waiting in turn.
+                // While another process holds the lock, each of them would wait for the busy timeout in turn.
                 let busy = error.primary_code() == rusqlite::ffi::SQLITE_BUSY;
                 if self.is_fatal(&error) || busy {
                     let error = engine_error("commit", error);
                     done.into_iter().for_each(|(job, _)| job.answer(Err(error.clone())));
                 } else {
-                    // Each by itself, so that each is told what is true for it.
+                    // Each runs by itself, so that each caller receives its own result.
                     for (mut job, _) in done.into_iter().rev() {
                         job.exclusive = true;
                         jobs.push_front(job);
@@ -114,7 +116,8 @@ impl Writer<'_> {
         }
     }
 
-    /// The transaction is gone: those before the culprit run again, the culprit alone, then the others.
+    /// The transaction is lost: the jobs before the failed one run again, then the failed one by itself, then the
+    /// others.
     fn start_over(
         &mut self,
         done: Vec<(Box<Job>, Outcome)>,
@@ -133,7 +136,7 @@ impl Writer<'_> {
         done.into_iter().rev().for_each(|(job, _)| jobs.push_front(job));
     }
 
-    /// Nobody can be served: another process holds the lock, or the disk fails.
+    /// Replies to all callers with an error: another process holds the lock, or the disk fails.
     fn reply_error_to_all(&mut self, jobs: &mut VecDeque<Box<Job>>, error: SqlError) {
         self.abandon_transaction();
         self.is_fatal(&error);
@@ -141,7 +144,7 @@ impl Writer<'_> {
         jobs.drain(..).for_each(|job| job.answer(Err(error.clone())));
     }
 
-    /// Runs a job with no company: as one transaction, or each step as one if that is what its batch asks for.
+    /// Runs a job without other members: in one transaction, or each step in its own if the batch says so.
     fn run_exclusive(&mut self, job: Job) {
         let result = match job.batch.atomicity {
             Atomicity::All => self.run_transaction(&job),
@@ -168,7 +171,7 @@ impl Writer<'_> {
     /// Runs a batch in a transaction that no other batch shares, and commits it.
     ///
     /// # Errors
-    /// The batch has no outcome, and nothing of it remains.
+    /// The batch has no outcome, and none of its effects remain.
     fn in_own_transaction(&mut self, run: impl FnOnce(&mut Self) -> MemberResult) -> Result<(Outcome, Ended), Error> {
         self.session.begin_immediate().map_err(|error| self.begin_error(error))?;
         let outcome = match run(self) {
@@ -198,7 +201,7 @@ impl Writer<'_> {
         }
     }
 
-    /// Each step in its own transaction, or in none if it must.
+    /// Runs each step in its own transaction, or in none if it requires that.
     fn run_steps(&mut self, job: &Job) -> Result<Outcome, Error> {
         let mut outcome = Outcome::default();
         let _stamped = Stamped::new(job.stamp);
@@ -214,7 +217,7 @@ impl Writer<'_> {
             };
             let (step, facts) = match result {
                 Ok(result) => result,
-                // Earlier steps have been committed, so there is an outcome to tell.
+                // Earlier steps have been committed, so the batch has an outcome.
                 Err(Error::Timeout) if !outcome.steps.is_empty() => failed(Failure::Timeout),
                 Err(error) => return Err(error),
             };
@@ -237,7 +240,8 @@ impl Writer<'_> {
         Ok(single_step(outcome))
     }
 
-    /// Runs a job inside the open transaction, as if it were alone there, until the moment at which it has to be so.
+    /// Runs a job inside the open transaction, as if it were alone there. `leave_group_at` is when it must leave a
+    /// group.
     fn run_member(&mut self, job: &Job, isolation: Isolation, leave_group_at: Option<Instant>) -> MemberResult {
         if let Some(reason) = job.limits.exceeded_before_turn() {
             return MemberResult::GivenUp(stop_error(reason));
@@ -262,8 +266,9 @@ impl Writer<'_> {
         }
     }
 
-    /// After an I/O error it is unknown what the disk holds, so the database takes no more writes. SQLite recovers from
-    /// the log when it is opened again. A damaged page fails only the statements that meet it.
+    /// Returns whether the database takes no more writes because of this error. After an I/O error it is unknown what
+    /// the disk contains; SQLite recovers when the database is opened again. A damaged page fails only the statements
+    /// that read it.
     fn is_fatal(&self, error: &SqlError) -> bool {
         let fatal = error.primary_code() == rusqlite::ffi::SQLITE_IOERR;
         if fatal {

@@ -1,4 +1,4 @@
-//! What the database's owner asks for, as opposed to its clients.
+//! The tasks of the database's owner, as opposed to those of clients.
 
 use std::sync::Arc;
 
@@ -54,7 +54,8 @@ impl Writer<'_> {
         drop(rollback_lock);
     }
 
-    /// The log does not have this content, so a power cut must not take it: entries that come after it are acknowledged.
+    /// Syncs replaced content. The log does not contain it, so a power cut must not lose it: entries after it are
+    /// acknowledged.
     fn sync_replaced(&self) -> Result<(), Error> {
         if self.shared.config.options.writes != Writes::Log {
             return Ok(());
@@ -71,12 +72,12 @@ impl Writer<'_> {
             return;
         }
         if let Err(error) = self.run_for_owner("PRAGMA wal_checkpoint(TRUNCATE)", "checkpoint") {
-            // Another process reads the file; SQLite checkpoints when it is opened next.
+            // Another process reads the file. SQLite makes the checkpoint when the file is opened next.
             tracing::warn!(%error, "the write-ahead log was not moved into the database file");
         }
     }
 
-    /// A script may have left WAL mode, and SQLite has removed the log then.
+    /// Stops watching the write-ahead log if a script has left WAL mode, because SQLite has removed it then.
     fn stop_watching_wal(&self) {
         let mode = self.session.connection().query_row("PRAGMA journal_mode", [], |row| row.get::<_, String>(0));
         if let (Some(file), Ok(mode)) = (self.shared.config.file(), mode)
@@ -98,7 +99,7 @@ impl Writer<'_> {
     }
 
     /// Runs scripts until no transaction is open: one, or as many as it takes to end the transaction that the first one
-    /// begins. A script that fails does not end the transaction of the others, as in SQLite.
+    /// begins. As in SQLite, a script that fails does not end the transaction of the others.
     fn scripts(&mut self, scripts: &[String]) -> Vec<Result<(), SqlError>> {
         let mut results = Vec::new();
         for sql in scripts {
@@ -115,7 +116,8 @@ impl Writer<'_> {
         results
     }
 
-    /// Runs statements, each committed on its own outside a transaction. Remembers those that configure the connection.
+    /// Runs statements, each committed on its own outside a transaction. Those that configure the connection will be
+    /// run on every connection.
     fn statements(&mut self, sql: &str, author: Author) -> Result<(), SqlError> {
         let _stamped = Stamped::new(stamps::new());
         let mut script = Script::new(&mut self.session, sql, author).map_err(sql_failure)?;
@@ -142,7 +144,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// A script that began a transaction and did not end it must not keep it.
+    /// Rolls back a transaction that a script began and did not end.
     fn roll_back_open(&mut self) {
         if let Err(error) = self.session.rollback() {
             self.shared.poison(&format!("cannot roll back: {error}"));

@@ -1,4 +1,4 @@
-//! The writer's thread.
+//! The writer thread.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
@@ -15,19 +15,20 @@ pub(in crate::engine) struct Writer<'a> {
     pub(in crate::engine) shared: &'a SharedState,
 }
 
-/// Runs until the queue is closed and empty, or the database is poisoned. Then moves the write-ahead log into the
-/// database file and closes the connection.
+/// The loop of the writer thread. Runs until the queue is closed and empty, or the database is poisoned. Then
+/// checkpoints the write-ahead log and closes the connection.
 pub(crate) fn run(session: Session, shared: &SharedState) {
     let mut writer = Writer { session, shared };
     let group_len_max = shared.config.options.group_len_max.max(1);
     while let Some(gathered) = shared.queue.gather(group_len_max) {
         if let Err(why) = shared.files.check_when_due() {
             shared.poison(&why);
-            // Dropping the jobs answers their callers with `Error::Poisoned`.
+            // Dropping the jobs closes their reply channels, which their callers receive as `Error::Poisoned`.
             continue;
         }
         shared.read_lock_holder.release_for_writer();
-        // A panic here is a bug of ours. The transaction dies with the connection, and nobody has been told of success.
+        // A panic is a bug of the engine. The transaction ends with the connection, and no caller has received a
+        // success.
         let result = catch_unwind(AssertUnwindSafe(|| match gathered {
             Gathered::Jobs(jobs) => writer.run_jobs(jobs),
             Gathered::Owner(task) => writer.run_owner(task),
@@ -48,10 +49,10 @@ pub(crate) fn run(session: Session, shared: &SharedState) {
 }
 
 impl Writer<'_> {
-    /// Replaces a session that a batch has marked.
+    /// Replaces the session if a batch has changed its state.
     ///
     /// # Errors
-    /// SQLite opens no connection at this moment. The marked session must not be used.
+    /// SQLite cannot open a connection now. The old session must not be used.
     pub(in crate::engine) fn renew_session(&mut self) -> Result<(), SqlError> {
         if self.session.is_stale(&self.shared.config) {
             self.session = Session::open(&self.shared.config, Role::Writer)?;
@@ -59,14 +60,14 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// The same; a session that cannot be replaced now is replaced before it is used next.
+    /// Like [`Writer::renew`], but a session that cannot be replaced now is replaced before its next use.
     pub(in crate::engine) fn try_renew_session(&mut self) {
         if let Err(error) = self.renew_session() {
             tracing::warn!(%error, "the writer cannot open a new connection yet");
         }
     }
 
-    /// [`Writer::renew_session`], with the error that callers receive.
+    /// Calls [`Writer::renew`]; converts the error to that for callers.
     pub(in crate::engine) fn renew_session_for_callers(&mut self) -> Result<(), Error> {
         self.renew_session().map_err(|error| Error::Unavailable(format!("cannot open a connection: {error}").into()))
     }
