@@ -44,7 +44,7 @@ fn batch(sql: &str) -> Batch {
 fn apply(database: &Database, statements: &[&str]) -> Vec<Outcome> {
     let first = database.progress().index + 1;
     let entry = |(index, sql): (u64, &&str)| {
-        let work = LogWork::Batch { batch: Arc::new(batch(sql)), alone: false, steps_max: 0 };
+        let work = LogWork::Batch { batch: Arc::new(batch(sql)), exclusive: false, steps_max: 0 };
         LogEntry { term: 1, index, conditions: None, work: vec![work] }
     };
     let entries = (first..).zip(statements).map(entry).collect();

@@ -38,19 +38,19 @@ fn continuing(mut batch: Batch) -> Batch {
 fn entry(index: u64, batches: Vec<Batch>) -> LogEntry {
     let work = batches
         .into_iter()
-        .map(|batch| LogWork::Batch { batch: Arc::new(batch), alone: false, steps_max: 0 })
+        .map(|batch| LogWork::Batch { batch: Arc::new(batch), exclusive: false, steps_max: 0 })
         .collect();
     LogEntry { term: 1, index, conditions: None, work }
 }
 
 /// Creates the entry like the proposing node, which classifies the batch to learn whether it must run alone.
 fn proposed(database: &Database, index: u64, batch: Batch) -> LogEntry {
-    let alone = database.classify_blocking(batch.clone()).unwrap().alone;
+    let alone = database.classify_blocking(batch.clone()).unwrap().exclusive;
     LogEntry {
         term: 1,
         index,
         conditions: None,
-        work: vec![LogWork::Batch { batch: Arc::new(batch), alone, steps_max: 0 }],
+        work: vec![LogWork::Batch { batch: Arc::new(batch), exclusive: alone, steps_max: 0 }],
     }
 }
 

@@ -175,7 +175,7 @@ fn entry(index: u64, work: Vec<LogWork>) -> LogEntry {
 /// The first entry of every log, which creates the schema.
 fn schema() -> LogEntry {
     let batch = Batch { stamp: Some(Stamp { unix_ms: 0, seed: 0 }), ..Batch::one(Step::execute(SCHEMA, ())) };
-    entry(1, vec![LogWork::Batch { batch: Arc::new(batch), alone: false, steps_max: 0 }])
+    entry(1, vec![LogWork::Batch { batch: Arc::new(batch), exclusive: false, steps_max: 0 }])
 }
 
 fn open(file: &Path, options: Options) -> Database {
@@ -232,8 +232,8 @@ fn one_at_a_time(database: &Database, items: &[WorkItem]) -> (Vec<LogWork>, Vec<
     for (item, index) in items.iter().zip(2..) {
         let work = match item {
             WorkItem::Batch(batch, guess) => {
-                let asked = || database.classify_blocking(batch.clone()).expect("an answer").alone;
-                LogWork::Batch { batch: Arc::new(batch.clone()), alone: guess.unwrap_or_else(asked), steps_max: 0 }
+                let asked = || database.classify_blocking(batch.clone()).expect("an answer").exclusive;
+                LogWork::Batch { batch: Arc::new(batch.clone()), exclusive: guess.unwrap_or_else(asked), steps_max: 0 }
             }
             WorkItem::Barrier => LogWork::Barrier,
             WorkItem::Membership(who) => LogWork::Membership(vec![*who]),

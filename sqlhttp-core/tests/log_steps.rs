@@ -95,7 +95,7 @@ fn entries() -> Vec<LogEntry> {
         let steps = text.split(NEXT_STEP).map(|sql| Step::execute(sql, ())).collect::<Vec<_>>();
         let atomicity = if steps.len() == 1 { Atomicity::Each } else { Atomicity::All };
         let batch = Batch { stamp, atomicity, ..Batch::transaction(steps) };
-        LogWork::Batch { batch: Arc::new(batch), alone: false, steps_max: STEPS_MAX }
+        LogWork::Batch { batch: Arc::new(batch), exclusive: false, steps_max: STEPS_MAX }
     };
     let conditions = Some(Conditions { unix_ms: 5, foreign_keys: true, value_bytes_max: 1 << 20 });
     let entry = |(index, text): (u64, &String)| LogEntry { term: 1, index, conditions, work: vec![work(text)] };
@@ -159,8 +159,8 @@ fn statements_that_process_whole_tables_are_not_limited() {
     let work = |text: &str, steps_max| {
         let batch = Batch { atomicity: Atomicity::Each, ..Batch::one(Step::execute(text, ())) };
         let batch = Batch { stamp: Some(Stamp { unix_ms: 0, seed: 1 }), ..batch };
-        let alone = database.classify_blocking(batch.clone()).expect("an answer").alone;
-        LogWork::Batch { batch: Arc::new(batch), alone, steps_max }
+        let alone = database.classify_blocking(batch.clone()).expect("an answer").exclusive;
+        LogWork::Batch { batch: Arc::new(batch), exclusive: alone, steps_max }
     };
     let limit = |number: usize| if number == 0 { 0 } else { 20_000 };
     let mut outcomes = Vec::new();
@@ -187,7 +187,7 @@ fn the_only_voter_limits_a_write_by_time() {
     let entry = |index, text: &str| {
         let stamp = Some(Stamp { unix_ms: 0, seed: 1 });
         let batch = Batch { stamp, ..Batch::one(Step::execute(text, ())) };
-        let work = vec![LogWork::Batch { batch: Arc::new(batch), alone: false, steps_max: 1_000_000 }];
+        let work = vec![LogWork::Batch { batch: Arc::new(batch), exclusive: false, steps_max: 1_000_000 }];
         let conditions = Some(Conditions { unix_ms: 5, foreign_keys: true, value_bytes_max: 64 << 20 });
         LogEntry { term: 1, index, conditions, work }
     };

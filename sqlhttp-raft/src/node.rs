@@ -235,14 +235,14 @@ impl Node {
         if let Some(outcome) = classified.refused {
             return Ok(Answer::Whole(outcome));
         }
-        Ok(Answer::Whole(self.write(classified.batch, classified.alone, deadline).await?))
+        Ok(Answer::Whole(self.write(classified.batch, classified.exclusive, deadline).await?))
     }
 
     async fn request_batch(&self, batch: Batch, level: ReadLevel, deadline: Deadline) -> Result<Answer, Error> {
         // The batch must be classified with the newest schema, which is that of a leader that has applied all
         // acknowledged entries.
         self.leader_ready(deadline).await?;
-        let Classified { batch, writes, alone: exclusive, refused } = self.inner.database.classify(batch).await?;
+        let Classified { batch, writes, exclusive, refused } = self.inner.database.classify(batch).await?;
         if let Some(outcome) = refused {
             Ok(Answer::Whole(outcome))
         } else if writes {

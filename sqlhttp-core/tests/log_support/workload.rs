@@ -224,7 +224,7 @@ fn batch(number: u64, atomicity: Atomicity, texts: &[String]) -> Batch {
 }
 
 fn work(batch: Batch, alone: bool) -> LogWork {
-    LogWork::Batch { batch: Arc::new(batch), alone, steps_max: 0 }
+    LogWork::Batch { batch: Arc::new(batch), exclusive: alone, steps_max: 0 }
 }
 
 /// Inserts rows of a few hundred bytes.

@@ -150,7 +150,7 @@ impl StateMachine {
         entries: &[EntryResponder<TypeConfig>],
         started: Instant,
     ) -> Result<Vec<Vec<Outcome>>, Error> {
-        let mut applying = pin!(self.database.apply_and_tell(log_entries, callbacks));
+        let mut applying = pin!(self.database.apply_and_notify(log_entries, callbacks));
         let mut reported = started;
         loop {
             if let Some(applied) = self.timer.ready_before_tick(&mut applying).await {
@@ -179,7 +179,7 @@ impl StateMachine {
     async fn to_log_work(&self, index: u64, number: usize, operation: &Operation) -> io::Result<LogWork> {
         Ok(match operation {
             Operation::Batch { batch, exclusive, steps_max } => {
-                LogWork::Batch { batch: batch.clone(), alone: *exclusive, steps_max: *steps_max }
+                LogWork::Batch { batch: batch.clone(), exclusive: *exclusive, steps_max: *steps_max }
             }
             Operation::Barrier => LogWork::Barrier,
             Operation::Replace(bytes) => {

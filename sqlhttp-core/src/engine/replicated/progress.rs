@@ -1,68 +1,68 @@
-//! How far a database is in the log that it applies. It stands in a table of the database itself, so that it is written
-//! in the same transaction as the data, and a crash can never separate the two.
+//! The position of a database in the log that it applies. It is stored in a table of the database itself, so that it is
+//! written in the transaction of the data.
 //!
-//! The table's name begins with `sqlite_`, as those of SQLite's own tables do: listings and dumps leave such tables
-//! out, SQLite refuses to drop or alter them, and the policy refuses clients everything else (`facts`).
+//! The table's name begins with `sqlite_`, as those of SQLite's own tables: listings and dumps omit such tables, SQLite
+//! refuses to drop or alter them, and the policy forbids clients all other access ([`crate::engine::statement_info`]).
 
 use std::ffi::CStr;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension};
 
-use super::sqlite::probe;
-use super::sqlite::statement::Statement;
+use crate::engine::sqlite::probe;
+use crate::engine::sqlite::statement::Statement;
 use crate::model::{SqlError, Value};
 
 /// The table's name.
 pub(crate) const TABLE: &str = "sqlite_sqlhttp";
 
-/// The text that makes the table. SQLite keeps it word for word, which tells our table from somebody else's.
+/// The statement that creates the table. SQLite stores it verbatim, which distinguishes the table from one of a user.
 pub(crate) const CREATE: &str = "CREATE TABLE sqlite_sqlhttp(id INTEGER PRIMARY KEY, term INTEGER, position INTEGER, \
                       batches INTEGER, steps INTEGER, command_position INTEGER, write_position INTEGER, membership BLOB)";
 
 const READ: &str = "SELECT term, position, batches, steps, command_position, write_position, membership \
                     FROM main.sqlite_sqlhttp WHERE id = 1";
 
-/// An upsert, because REPLACE deletes the row first, and that runs the actions of foreign keys.
+/// An upsert, because REPLACE deletes the row first, which triggers foreign-key actions.
 const WRITE: &CStr = c"INSERT INTO main.sqlite_sqlhttp(id, term, position, batches, steps, command_position, \
                      write_position, membership) VALUES (1, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(id) DO UPDATE SET \
                      term = excluded.term, position = excluded.position, batches = excluded.batches, \
                      steps = excluded.steps, command_position = excluded.command_position, \
                      write_position = excluded.write_position, membership = excluded.membership";
 
-/// How far a database is in the log that it applies.
+/// The position of a database in the log that it applies.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Progress {
-    /// The term of the last entry that has been applied whole; 0 if none has.
+    /// The term of the last entry that has been applied completely; 0 if there is none.
     pub term: u64,
     /// The index of that entry.
     pub index: u64,
-    /// How many pieces of work of the entry after it have been applied already. Almost always 0: an entry is split
-    /// only where something in it cannot share a transaction.
+    /// The number of operations of the next entry that have been applied. Almost always 0: an entry is split only where
+    /// an operation cannot share a transaction.
     pub works: u32,
-    /// How many steps of the batch after those have been applied already.
+    /// The number of steps that have been applied of the batch after those operations.
     pub steps: u32,
-    /// The index of the last entry that carried commands.
+    /// The index of the last entry that contained commands.
     pub command_index: u64,
     /// The index of the last entry that could change the database.
     pub write_index: u64,
-    /// The membership, as the log's owner has put it.
+    /// The membership, in the encoding of the log's owner.
     pub membership: Vec<u8>,
-    /// The time of the last entry that had one, milliseconds since 1970-01-01 00:00 UTC.
+    /// The time of the last entry that had one, in milliseconds since 1970-01-01 00:00 UTC.
     pub unix_ms: i64,
     /// The identity of the log; 0 if it has none.
     pub log: u128,
 }
 
 impl Progress {
-    /// Where the log stands after an entry has been applied whole.
-    pub(crate) fn passed(&mut self, term: u64, index: u64) {
+    /// Advances the position after an entry has been applied completely.
+    pub(crate) fn advance_to(&mut self, term: u64, index: u64) {
         (self.term, self.index, self.works, self.steps) = (term, index, 0, 0);
     }
 }
 
-/// Makes the table if the database is empty, and reads it. `None` if there is content but no table: none of it came out of
-/// a log.
+/// Creates the table if the database is empty, and reads it. Returns `None` if the database has content but no table,
+/// so that none of it came from a log.
 pub(crate) fn open(connection: &Connection) -> rusqlite::Result<Option<Progress>> {
     let objects = "SELECT count(*) FROM main.sqlite_schema";
     if !exists(connection)? && connection.query_row(objects, [], |row| row.get::<_, i64>(0))? > 0 {
@@ -77,12 +77,12 @@ fn exists(connection: &Connection) -> rusqlite::Result<bool> {
     connection.query_row(tables, [TABLE], |row| row.get::<_, i64>(0)).map(|count| count > 0)
 }
 
-/// Makes the table if there is none.
+/// Creates the table if it does not exist.
 pub(crate) fn create(connection: &Connection) -> rusqlite::Result<()> {
     if exists(connection)? {
         return Ok(());
     }
-    // Only then does SQLite let anybody make a table of such a name.
+    // SQLite allows a table of such a name only with these settings.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, false)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_WRITABLE_SCHEMA, true)?;
     let created = connection.execute_batch(CREATE);
@@ -91,10 +91,10 @@ pub(crate) fn create(connection: &Connection) -> rusqlite::Result<()> {
     created
 }
 
-/// Takes the table out of a copy of the database that leaves the cluster. (`connection` must be the only one, and must be
-/// closed afterwards.)
+/// Removes the table from a copy of the database that leaves the cluster. `connection` must be the only one, and must
+/// be closed afterwards.
 pub(crate) fn remove(connection: &Connection) -> rusqlite::Result<()> {
-    // SQLite refuses to drop a table of such a name, so it gets another one first.
+    // SQLite refuses to drop a table of such a name, so it is renamed first.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, false)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_WRITABLE_SCHEMA, true)?;
     let renamed = connection.execute(
@@ -106,13 +106,13 @@ pub(crate) fn remove(connection: &Connection) -> rusqlite::Result<()> {
     if renamed? == 0 {
         return Ok(());
     }
-    // Makes SQLite read the schema anew.
+    // Makes SQLite read the schema again.
     let version: i64 = connection.query_row("PRAGMA schema_version", [], |row| row.get(0))?;
     connection.pragma_update(None, "schema_version", version.wrapping_add(1) & 0x7fff_ffff)?;
     connection.execute_batch("DROP TABLE sqlhttp_removed")
 }
 
-/// What the table says; `None` if nothing has been written to it yet.
+/// Reads the table; returns `None` if nothing has been written to it.
 pub(crate) fn read(connection: &Connection) -> rusqlite::Result<Option<Progress>> {
     let unsigned = |value: i64| u64::try_from(value).unwrap_or_default();
     let count = |value: i64| u32::try_from(value).unwrap_or_default();
@@ -130,17 +130,17 @@ pub(crate) fn read(connection: &Connection) -> rusqlite::Result<Option<Progress>
     });
     let Some((progress, record)) = row.optional()? else { return Ok(None) };
     match record.strip_prefix(RECORD_MAGIC) {
-        // Of an older version: the membership alone.
+        // Written by an older version: the membership alone.
         None => Ok(Some(Progress { membership: record, ..progress })),
         Some(record) => read_record(progress, record).map(Some).ok_or_else(damaged),
     }
 }
 
-/// The beginning of the last column since the record has a checksum.
+/// The beginning of the last column. It marks records with a checksum.
 const RECORD_MAGIC: &[u8] = b"sqlhttp\x02";
 
-/// The last column: magic, CRC-32 of the other columns and of what follows, time, log, 8 bytes in reserve, membership.
-/// Integers are little-endian.
+/// Encodes the last column: magic, CRC-32 of the other columns and of the following bytes, time, log, 8 reserved bytes,
+/// membership. Integers are little-endian.
 fn record(progress: &Progress) -> Vec<u8> {
     let mut tail = Vec::with_capacity(RECORD_MAGIC.len() + 36 + progress.membership.len());
     tail.extend_from_slice(RECORD_MAGIC);
@@ -154,7 +154,7 @@ fn record(progress: &Progress) -> Vec<u8> {
     tail
 }
 
-/// Reads what follows the magic. `None` if the checksum is wrong.
+/// Decodes the bytes after the magic. Returns `None` if the checksum is wrong.
 fn read_record(progress: Progress, record: &[u8]) -> Option<Progress> {
     let (crc, body) = record.split_first_chunk::<4>()?;
     if checksum(&progress, body) != u32::from_le_bytes(*crc) {
@@ -167,6 +167,7 @@ fn read_record(progress: Progress, record: &[u8]) -> Option<Progress> {
     Some(Progress { unix_ms, log, membership: membership.to_vec(), ..progress })
 }
 
+/// The CRC-32 of the other columns and of `body`.
 fn checksum(progress: &Progress, body: &[u8]) -> u32 {
     let Progress { term, index, works, steps, command_index, write_index, .. } = progress;
     let numbers = [*term, *index, u64::from(*works), u64::from(*steps), *command_index, *write_index];
@@ -186,18 +187,18 @@ fn damaged() -> rusqlite::Error {
     rusqlite::Error::SqliteFailure(error, Some(why.to_owned()))
 }
 
-/// Writes it, as part of the transaction that is open.
+/// Writes the position, as part of the open transaction.
 pub(crate) fn write(connection: &Connection, progress: &Progress) -> Result<(), SqlError> {
     write_with(&mut prepare_write(connection)?, connection, progress)
 }
 
-/// The statement for [`write_with`].
+/// Prepares the statement for [`write_with`].
 pub(crate) fn prepare_write(connection: &Connection) -> Result<Statement, SqlError> {
     let prepared = Statement::prepare(connection, WRITE, true)?;
     prepared.statement.ok_or_else(|| probe::error_of_code(rusqlite::ffi::SQLITE_INTERNAL, None))
 }
 
-/// The same as [`write()`] with a statement that is kept.
+/// Like [`write()`], with a prepared statement.
 pub(crate) fn write_with(
     statement: &mut Statement,
     connection: &Connection,

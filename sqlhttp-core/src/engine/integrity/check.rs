@@ -1,23 +1,18 @@
-//! Finds damage in a database with SQLite's integrity check (<https://sqlite.org/pragma.html#pragma_integrity_check>).
-//!
-//! * [`require_sound`]: a file that no other process uses, such as a backup before it is published.
-//! * [`live`]: the open database, in the background, at a limited pace.
+//! Runs SQLite's integrity check (<https://sqlite.org/pragma.html#pragma_integrity_check>) and interprets its result.
 
 use rusqlite::Connection;
 
-use super::session::sql_error;
-use super::sqlite::compiled::missing_features;
-use super::sqlite::probe;
+use crate::engine::error::sql_error;
+use crate::engine::sqlite::compiled::missing_features;
+use crate::engine::sqlite::probe;
 use crate::model::SqlError;
 
-pub(crate) mod live;
-
-/// How many lines SQLite reports for a whole database. Those that are no damage count, too.
+/// The number of lines that SQLite reports at most for a whole database, harmless ones included.
 const LINES_MAX: usize = 10_000;
-/// How many damages are kept. One page can cause thousands of lines.
-const DAMAGES_MAX: usize = 20;
+/// The largest number of damages in a result. One page can cause thousands of lines.
+pub(super) const DAMAGES_MAX: usize = 20;
 
-/// Where in a file the bytes are that SQLite locks (<https://sqlite.org/fileformat2.html#the_lock_byte_page>).
+/// The offset of the bytes in a file that SQLite locks (<https://sqlite.org/fileformat2.html#the_lock_byte_page>).
 const LOCK_BYTE: i64 = 0x4000_0000;
 
 /// How thorough a check is.
@@ -31,17 +26,17 @@ pub(crate) enum Depth {
 
 /// The part of a database to check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Scope<'a> {
-    /// Everything in one read transaction, pages that nothing uses and pages with two users included.
+pub(super) enum Scope<'a> {
+    /// The whole database in one read transaction, including pages that are unused or used twice.
     Whole(Depth),
-    /// One table and its indexes. The table `sqlite_schema` stands for itself and the list of free pages.
+    /// One table and its indexes. `sqlite_schema` means this table and the list of free pages.
     Table(&'a str),
 }
 
 /// Checks a whole database.
 ///
 /// # Errors
-/// SQLITE_CORRUPT with the first damages if there are any; whatever prevents the check.
+/// SQLITE_CORRUPT with the first damages; any error that prevents the check.
 pub(crate) fn require_sound(connection: &Connection, depth: Depth) -> Result<(), SqlError> {
     let damages = damages(connection, Scope::Whole(depth))?;
     if damages.is_empty() {
@@ -52,10 +47,11 @@ pub(crate) fn require_sound(connection: &Connection, depth: Depth) -> Result<(),
     Err(probe::error_of_code(code, Some(&format!("{generic}: {}", damages.join("; ")))))
 }
 
-/// The damages that a virtual table finds in its own shadow tables; none if all is well.
+/// Returns the damages that a virtual table finds in its own shadow tables; empty if it finds none.
 pub(crate) fn damages_of_virtual_table(connection: &Connection, name: &str) -> Result<Vec<String>, SqlError> {
     let sql = format!("PRAGMA main.integrity_check('{}')", name.replace('\'', "''"));
-    // An index of FTS3 or FTS4 may differ from a table that the application keeps in step with it, but not from its own.
+    // An index of FTS3 or FTS4 may differ from an external content table, which the application maintains, but not from
+    // its own.
     let content =
         "SELECT count(*) FROM main.sqlite_schema WHERE type = 'table' AND lower(name) = lower(? || '_content')";
     let owns_content = connection.query_row(content, [name], |row| row.get::<_, i64>(0)).map_err(sql_error)? > 0;
@@ -73,8 +69,8 @@ fn is_about_fts3_or_4(line: &str) -> bool {
     })
 }
 
-/// The damages that SQLite finds, in its words; none if all is well. At most [`DAMAGES_MAX`].
-fn damages(connection: &Connection, scope: Scope<'_>) -> Result<Vec<String>, SqlError> {
+/// Returns the damages that SQLite finds, in its words; at most [`DAMAGES_MAX`].
+pub(super) fn damages(connection: &Connection, scope: Scope<'_>) -> Result<Vec<String>, SqlError> {
     match reported(connection, scope) {
         Err(error) if is_damage(&error) => Ok(vec![error.message]),
         damages => damages,
@@ -82,7 +78,7 @@ fn damages(connection: &Connection, scope: Scope<'_>) -> Result<Vec<String>, Sql
 }
 
 fn reported(connection: &Connection, scope: Scope<'_>) -> Result<Vec<String>, SqlError> {
-    // A CHECK constraint may be broken without any damage (PRAGMA ignore_check_constraints), and costs time.
+    // A violated CHECK constraint is not damage (PRAGMA ignore_check_constraints), and checking it takes time.
     connection.execute_batch("PRAGMA ignore_check_constraints=ON").map_err(sql_error)?;
     match scope {
         Scope::Whole(depth) => whole(connection, depth),
@@ -92,14 +88,14 @@ fn reported(connection: &Connection, scope: Scope<'_>) -> Result<Vec<String>, Sq
     }
 }
 
-/// Where the first table that SQLite comes upon is a view or a virtual one, its check of the whole database leaves out the
-/// free pages and looks for no pages that are lost or used twice. So they are checked here once more.
+/// Checks a whole database. If the first table that SQLite finds is a view or a virtual table, its own check omits the
+/// free pages and pages that are lost or used twice, so they are checked here again.
 fn whole(connection: &Connection, depth: Depth) -> Result<Vec<String>, SqlError> {
     let pragma = match depth {
         Depth::Full => "integrity_check",
         Depth::Quick => "quick_check",
     };
-    // One snapshot for all of it.
+    // One snapshot for all checks.
     let snapshot = connection.unchecked_transaction().map_err(sql_error)?;
     let mut damages = lines(&snapshot, &format!("PRAGMA main.{pragma}({LINES_MAX})"))?;
     if damages.is_empty() {
@@ -111,22 +107,22 @@ fn whole(connection: &Connection, depth: Depth) -> Result<Vec<String>, SqlError>
     Ok(damages)
 }
 
-/// A damage if the pages of all tables and indexes and the free ones do not add up to those of the file.
+/// Returns a damage if the numbers of used and free pages do not add up to the size of the file.
 fn miscounted(connection: &Connection) -> rusqlite::Result<Option<String>> {
     let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
-    // Pages that SQLite needs for auto-vacuum belong to neither.
+    // The pointer-map pages of auto-vacuum belong to neither.
     if number("PRAGMA main.auto_vacuum")? != 0 || missing_features().iter().any(|feature| feature.name == "dbstat") {
         return Ok(None);
     }
     let (all, free) = (number("PRAGMA main.page_count")?, number("PRAGMA main.freelist_count")?);
     let used = number("SELECT count(*) FROM dbstat")?;
-    // SQLite never uses the page of the bytes that it locks.
+    // SQLite never uses the page that contains the locked bytes.
     let locked = i64::from(all > LOCK_BYTE / number("PRAGMA main.page_size")?);
     let message = format!("of {all} pages {used} are in use and {free} are free");
     Ok((used + free + locked != all).then_some(message))
 }
 
-/// The lines that an integrity check reports.
+/// Returns the lines that an integrity check reports.
 fn lines(connection: &Connection, sql: &str) -> Result<Vec<String>, SqlError> {
     let mut statement = connection.prepare(sql).map_err(sql_error)?;
     let mut rows = statement.query([]).map_err(sql_error)?;
@@ -143,16 +139,16 @@ fn lines(connection: &Connection, sql: &str) -> Result<Vec<String>, SqlError> {
     Ok(damages)
 }
 
-/// Whether an error means that the file is damaged, as opposed to a check that could not run.
-fn is_damage(error: &SqlError) -> bool {
+/// Returns whether an error means that the file is damaged, as opposed to a check that could not run.
+pub(super) fn is_damage(error: &SqlError) -> bool {
     matches!(error.primary_code(), rusqlite::ffi::SQLITE_CORRUPT | rusqlite::ffi::SQLITE_NOTADB)
 }
 
-/// Beginnings of lines that report no damage of the file. SQLite reads and writes such data like any other, so they must not
-/// prevent a backup:
+/// Beginnings of lines that do not report damage. SQLite reads and writes such data normally, so they must not prevent
+/// a backup:
 ///
 /// * values that a declaration does not allow, after a schema was edited in place;
-/// * an index of FTS3 or FTS4 that differs from its table, which the application keeps in step with `content=`.
+/// * an index of FTS3 or FTS4 that differs from its table, which the application maintains with `content=`.
 const HARMLESS: [&str; 8] = [
     "*** in database ",
     "NULL value in ",
@@ -177,7 +173,7 @@ fn is_harmless(line: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// A database in which the page of a table is also on the list of free pages.
+    /// Makes a database in which a table's page is also on the list of free pages.
     fn with_a_page_used_twice(path: &std::path::Path, view: &str) {
         let connection = Connection::open(path).unwrap();
         connection
@@ -200,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_that_is_in_use_and_free_is_damage_whatever_the_schema() {
+    fn a_page_that_is_used_and_free_is_damage_with_any_schema() {
         for view in ["", "CREATE VIEW v AS SELECT 1;"] {
             let directory = tempfile::tempdir().unwrap();
             let path = directory.path().join("db");

@@ -1,52 +1,52 @@
-//! What a statement is, as SQLite tells it: the authorizer's actions while it was prepared, and what
-//! `sqlite3_stmt_readonly` and its kin say afterwards. Nothing here looks at SQL text.
+//! The properties of a statement, as SQLite reports them: the authorizer's actions during `sqlite3_prepare`, and the
+//! results of `sqlite3_stmt_readonly` and similar functions afterwards. The SQL text is not parsed.
 //!
-//! The same authorizer enforces the policy for clients: see [`Recorder`].
+//! The same authorizer enforces the policy for clients: see [`AuthorizerRecorder`].
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization, TransactionOperation};
 
-use super::progress;
+use super::replicated::progress;
 use super::sqlite::program;
 use super::sqlite::statement::Statement;
 use crate::model::TransactionKeyword;
 
-/// What a statement is.
+/// The properties of a statement.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Facts {
-    /// It leaves the database as it is.
+pub(crate) struct StatementInfo {
+    /// It does not change the database.
     pub(crate) readonly: bool,
     /// It begins or ends a transaction or savepoint.
     pub(crate) transaction: Option<TransactionKeyword>,
-    /// It inserts, updates or deletes rows itself, as opposed to DDL and what triggers do.
+    /// It inserts, updates or deletes rows itself, as opposed to DDL and the effects of triggers.
     pub(crate) changes_rows: bool,
     /// It inserts rows itself.
     pub(crate) inserts: bool,
-    /// It, or a trigger of it, asks for `last_insert_rowid()`.
-    pub(crate) asks_last_insert_rowid: bool,
-    /// It leaves something behind in the connection: a setting, an attached file, a temporary table.
-    pub(crate) marks_connection: bool,
-    /// It runs only outside a transaction (VACUUM).
+    /// It, or a trigger that it fires, calls `last_insert_rowid()`.
+    pub(crate) reads_last_insert_rowid: bool,
+    /// It changes the state of the connection: a setting, an attached file, a temporary table.
+    pub(crate) changes_connection: bool,
+    /// It can only run outside a transaction (VACUUM).
     pub(crate) outside_transaction: bool,
     /// Its effect depends on the order in which this connection loaded the schema (ANALYZE, `PRAGMA optimize`).
-    pub(crate) visits_tables: bool,
+    pub(crate) depends_on_load_order: bool,
     /// It writes to the schema.
     pub(crate) changes_schema: bool,
     /// It is an ALTER TABLE. SQLite may give it result columns of its own.
-    pub(crate) alters: bool,
-    /// It works on everything that a table holds, so the steps it takes are not limited (CREATE INDEX, REINDEX, ANALYZE,
-    /// ALTER TABLE; VACUUM is [`Facts::outside_transaction`]).
+    pub(crate) alters_table: bool,
+    /// It processes the whole content of a table, so its steps are not limited (CREATE INDEX, REINDEX, ANALYZE, ALTER
+    /// TABLE; VACUUM is [`StatementInfo::outside_transaction`]).
     pub(crate) works_on_whole_tables: bool,
-    /// How much its functions may have to do: [`program::PASS`] for each, more for those that are slow.
+    /// The work of its functions: [`program::PASS`] for each, more for slow ones.
     pub(crate) work: u32,
-    /// It does nothing but insert values, without functions and triggers.
+    /// It only inserts values, without functions and triggers.
     pub(crate) inserts_only: bool,
-    /// Its bytecode can be listed ([`program::weight`]) without an effect of its own. (PRAGMAs act while they are prepared.)
+    /// Its bytecode can be listed ([`program::weight`]) without side effects. (PRAGMAs act while they are prepared.)
     pub(crate) can_be_listed: bool,
-    /// It, or a trigger of it, asks for `changes()`.
-    pub(crate) asks_changes: bool,
-    /// The longest values for which its functions take some seconds at most, bytes, if that is a limit of its own.
+    /// It, or a trigger that it fires, calls `changes()`.
+    pub(crate) reads_changes: bool,
+    /// The largest value for which its functions take at most some seconds, in bytes; `None` if they need no limit.
     pub(crate) value_bytes_max: Option<i32>,
     /// It is a `PRAGMA foreign_keys` that sets this value.
     pub(crate) foreign_keys: Option<bool>,
@@ -55,18 +55,18 @@ pub(crate) struct Facts {
     /// It is `PRAGMA database_list`.
     pub(crate) lists_databases: bool,
     /// It reads a value that differs between the nodes of a cluster.
-    pub(crate) reads_local: bool,
+    pub(crate) reads_node_local: bool,
 }
 
-/// PRAGMAs that make the database unsafe or reach beyond a client's request. Refused when they set something; those
-/// marked `true` act even without a value.
+/// PRAGMAs that make the database unsafe or affect more than a client's request. They are refused with a value; those
+/// with `true` are refused without a value too.
 const REFUSED_PRAGMAS: &[(&str, bool)] = &[
-    // What an index holds would depend on who has written to it.
+    // The content of an index would depend on the connection that wrote to it.
     ("case_sensitive_like", false),
     ("data_store_directory", true),
     ("journal_mode", false),
     ("locking_mode", false),
-    // Then a full database and a full disk could not be told apart.
+    // A full database could not be distinguished from a full disk.
     ("max_page_count", false),
     ("page_size", false),
     ("query_only", false),
@@ -77,7 +77,8 @@ const REFUSED_PRAGMAS: &[(&str, bool)] = &[
     ("writable_schema", false),
 ];
 
-/// PRAGMAs that clients send when they connect and that the engine decides itself. Setting one is accepted and has no effect.
+/// PRAGMAs that clients send when they connect, but whose values the engine decides. Setting one is accepted and has no
+/// effect.
 const IGNORED_PRAGMAS: &[&str] = &[
     "busy_timeout",
     "cache_spill",
@@ -93,7 +94,7 @@ const IGNORED_PRAGMAS: &[&str] = &[
 ];
 
 /// Functions whose time grows with the square of their arguments' length, and the length for which they take about two
-/// seconds, bytes. SQLite cannot interrupt them.
+/// seconds, in bytes. SQLite cannot interrupt them.
 const QUADRATIC_FUNCTIONS: &[(&str, i32)] =
     &[("json_patch", 256 << 10), ("jsonb_patch", 256 << 10), ("snippet", 32 << 10)];
 
@@ -114,8 +115,8 @@ const REPLICATED_PRAGMA_TABLES: &[&str] = &[
     "pragma_user_version",
 ];
 
-/// PRAGMAs whose argument is a question or changes the database itself, so that the connection stays as it was.
-const UNMARKING_PRAGMAS: &[&str] = &[
+/// PRAGMAs whose argument is a query or changes the database itself, so that the connection keeps its state.
+const STATELESS_PRAGMAS: &[&str] = &[
     "application_id",
     "auto_vacuum",
     "collation_list",
@@ -142,147 +143,156 @@ const UNMARKING_PRAGMAS: &[&str] = &[
     "wal_checkpoint",
 ];
 
-/// Who prepares a statement.
+/// The origin of a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Author {
-    /// A client: the policy holds.
+    /// A client. The policy applies.
     #[default]
     Client,
     /// The engine, or the owner of the database.
     Owner,
-    /// The owner's configuration files. They cannot change the settings that the engine relies on: see [`FIXED_PRAGMAS`].
+    /// The owner's configuration files. They cannot change the settings that the engine relies on: see
+    /// [`FIXED_PRAGMAS`].
     Configuration,
 }
 
-/// PRAGMAs without effect in a configuration file: how the file is locked and journaled is chosen in
-/// [`super::Options`], and connections that disagree would lock each other out.
+/// PRAGMAs without effect in a configuration file. [`super::Options`] define the locking and journal mode of the file,
+/// and connections with different modes would lock each other out.
 const FIXED_PRAGMAS: &[&str] = &["journal_mode", "locking_mode"];
 
-/// What the authorizer has seen since the last [`Recorder::begin`].
+/// The authorizer's actions since the last [`AuthorizerRecorder::begin`].
 #[derive(Debug, Default)]
-struct Seen {
+struct Observed {
     author: Author,
     allow_attach: bool,
-    /// A statement runs that runs only outside a transaction: VACUUM, which attaches a file without a name.
+    /// A statement is running that can only run outside a transaction: VACUUM, which attaches a file without a name.
     outside_transaction: bool,
-    facts: Facts,
+    info: StatementInfo,
     any_action: bool,
-    /// Something else than an INSERT of the statement's own.
+    /// There was an action other than an INSERT of the statement itself.
     more_than_inserts: bool,
     pragma: bool,
-    /// It rebuilds existing indexes. The bytecode of each was listed when the index was created.
+    /// It rebuilds existing indexes. Their bytecode was listed when they were created.
     reindexes: bool,
     refused: Option<String>,
-    /// The first table that makes [`Facts::reads_local`] true.
-    local: Option<String>,
-    /// A statement is being prepared, as opposed to one that runs, and for which a virtual table prepares its own.
+    /// The first table that made [`StatementInfo::reads_node_local`] true.
+    node_local_table: Option<String>,
+    /// A statement is being prepared. (While a statement runs, virtual tables prepare statements of their own.)
     preparing: bool,
-    /// Tables that clients must not change or create: shadow tables, while SQLite does not refuse that.
+    /// Tables that clients must not change or create: shadow tables, while SQLite allows that.
     protected: Vec<String>,
 }
 
-/// Listens to the authorizer of one connection.
+/// Records the authorizer's actions on one connection, and enforces the policy for clients.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Recorder {
-    seen: Arc<Mutex<Seen>>,
+pub(crate) struct AuthorizerRecorder {
+    observed: Arc<Mutex<Observed>>,
 }
 
-impl Facts {
-    /// Whether it must share neither its transaction nor its connection with others.
-    pub(crate) fn is_for_itself(&self) -> bool {
-        self.marks_connection || self.visits_tables
+impl StatementInfo {
+    /// Returns whether it must not share its transaction and its connection with other batches.
+    pub(crate) fn needs_exclusive_run(&self) -> bool {
+        self.changes_connection || self.depends_on_load_order
     }
 }
 
-impl Recorder {
+impl AuthorizerRecorder {
     pub(crate) fn new(allow_attach: bool) -> Self {
-        let recorder = Recorder::default();
-        recorder.with(|seen| seen.allow_attach = allow_attach);
+        let recorder = AuthorizerRecorder::default();
+        recorder.with(|observed| observed.allow_attach = allow_attach);
         recorder
     }
 
-    fn with<T>(&self, f: impl FnOnce(&mut Seen) -> T) -> T {
-        // The state is plain data, so a panic elsewhere leaves nothing half done.
-        f(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner))
+    fn with<T>(&self, f: impl FnOnce(&mut Observed) -> T) -> T {
+        // The state is plain data, so a panic of another thread leaves it consistent.
+        f(&mut self.observed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Forgets everything, before a statement is prepared.
+    /// Clears the record. Must be called before a statement is prepared.
     pub(crate) fn begin(&self, author: Author) {
-        self.with(|seen| {
-            // Statements that are kept are not prepared again: mostly there is nothing to forget.
-            if !seen.any_action {
-                (seen.author, seen.preparing) = (author, true);
+        self.with(|observed| {
+            // Cached statements are not prepared again, so usually there is nothing to clear.
+            if !observed.any_action {
+                (observed.author, observed.preparing) = (author, true);
                 return;
             }
-            let (allow_attach, outside_transaction) = (seen.allow_attach, seen.outside_transaction);
-            let protected = std::mem::take(&mut seen.protected);
-            *seen = Seen { author, allow_attach, outside_transaction, protected, preparing: true, ..Seen::default() };
+            let (allow_attach, outside_transaction) = (observed.allow_attach, observed.outside_transaction);
+            let protected = std::mem::take(&mut observed.protected);
+            *observed = Observed {
+                author,
+                allow_attach,
+                outside_transaction,
+                protected,
+                preparing: true,
+                ..Observed::default()
+            };
         });
     }
 
-    /// Refuses clients to change or create these tables, and no others.
+    /// Forbids clients to change or create these tables. Replaces the previous list.
     pub(crate) fn protect(&self, tables: Vec<String>) {
-        self.with(|seen| seen.protected = tables);
+        self.with(|observed| observed.protected = tables);
     }
 
-    /// A statement that runs only outside a transaction begins or ends to run.
+    /// Sets whether a statement is running that can only run outside a transaction.
     pub(crate) fn set_outside_transaction(&self, runs: bool) {
-        self.with(|seen| seen.outside_transaction = runs);
+        self.with(|observed| observed.outside_transaction = runs);
     }
 
-    /// What was refused while the statement was prepared, if that is why it failed.
+    /// Returns what was refused while the statement was prepared, if that is why it failed.
     pub(crate) fn refused(&self) -> Option<String> {
-        self.with(|seen| seen.refused.take())
+        self.with(|observed| observed.refused.take())
     }
 
-    /// Whether SQLite has asked for anything while the statement was prepared.
+    /// Returns whether SQLite has reported any action while the statement was prepared.
     pub(crate) fn saw_actions(&self) -> bool {
-        self.with(|seen| seen.any_action)
+        self.with(|observed| observed.any_action)
     }
 
-    /// The table from which the statement reads a value that differs between nodes, if it reads one.
-    pub(crate) fn local(&self) -> Option<String> {
-        self.with(|seen| seen.local.clone())
+    /// The first table with node-local values that the statement reads.
+    pub(crate) fn node_local_table(&self) -> Option<String> {
+        self.with(|observed| observed.node_local_table.clone())
     }
 
-    /// The facts of the statement that was just prepared.
-    pub(crate) fn facts(&self, statement: &Statement) -> Facts {
-        let (mut facts, any_action) = self.with(|seen| {
-            seen.preparing = false;
-            let facts = &mut seen.facts;
-            facts.inserts_only = facts.inserts && !seen.more_than_inserts;
-            facts.can_be_listed = !seen.pragma && !seen.reindexes && !facts.alters && !facts.visits_tables;
-            (*facts, seen.any_action)
+    /// The properties of the statement that was just prepared.
+    pub(crate) fn info(&self, statement: &Statement) -> StatementInfo {
+        let (mut info, any_action) = self.with(|observed| {
+            observed.preparing = false;
+            let info = &mut observed.info;
+            info.inserts_only = info.inserts && !observed.more_than_inserts;
+            info.can_be_listed =
+                !observed.pragma && !observed.reindexes && !info.alters_table && !info.depends_on_load_order;
+            (*info, observed.any_action)
         });
         let explain = statement.is_explain();
-        facts.readonly = explain || statement.readonly();
-        // VACUUM is the one statement that writes and raises no action.
-        facts.outside_transaction = !facts.readonly && !any_action;
-        facts.can_be_listed &= !explain && !facts.outside_transaction && facts.transaction.is_none();
+        info.readonly = explain || statement.readonly();
+        // VACUUM is the only statement that writes and reports no action.
+        info.outside_transaction = !info.readonly && !any_action;
+        info.can_be_listed &= !explain && !info.outside_transaction && info.transaction.is_none();
         if explain {
-            facts.transaction = None;
-            facts.foreign_keys = None;
+            info.transaction = None;
+            info.foreign_keys = None;
         }
-        facts
+        info
     }
 
-    /// Answers SQLite's question whether a statement may do something.
+    /// The authorizer callback: decides whether a statement may perform an action.
     pub(crate) fn authorize(&self, context: AuthContext<'_>) -> Authorization {
-        self.with(|seen| {
-            seen.any_action = true;
-            if seen.author == Author::Configuration && sets_fixed(&context.action) {
+        self.with(|observed| {
+            observed.any_action = true;
+            if observed.author == Author::Configuration && sets_fixed(&context.action) {
                 return Authorization::Ignore;
             }
-            seen.note(&context);
-            if seen.author != Author::Client {
+            observed.note(&context);
+            if observed.author != Author::Client {
                 return Authorization::Allow;
             }
-            if seen.is_ignored(&context.action) {
+            if observed.is_ignored(&context.action) {
                 return Authorization::Ignore;
             }
-            match seen.refusal(&context.action) {
+            match observed.refusal(&context.action) {
                 Some(what) => {
-                    seen.refused = Some(what);
+                    observed.refused = Some(what);
                     Authorization::Deny
                 }
                 None => Authorization::Allow,
@@ -291,95 +301,95 @@ impl Recorder {
     }
 }
 
-impl Seen {
+impl Observed {
     fn note(&mut self, context: &AuthContext<'_>) {
         let reads = matches!(context.action, AuthAction::Read { .. } | AuthAction::Select);
-        self.facts.marks_connection |= context.database_name == Some("temp") && !reads;
+        self.info.changes_connection |= context.database_name == Some("temp") && !reads;
         self.note_tables(&context.action);
         let inserts = matches!(context.action, AuthAction::Insert { .. }) && context.accessor.is_none();
         self.more_than_inserts |= !inserts;
         self.pragma |= matches!(context.action, AuthAction::Pragma { .. });
-        let facts = &mut self.facts;
+        let info = &mut self.info;
         match context.action {
-            AuthAction::Transaction { operation } => facts.transaction = Some(transaction_keyword(operation)),
-            AuthAction::Savepoint { operation, .. } => facts.transaction = Some(savepoint_keyword(operation)),
+            AuthAction::Transaction { operation } => info.transaction = Some(transaction_keyword(operation)),
+            AuthAction::Savepoint { operation, .. } => info.transaction = Some(savepoint_keyword(operation)),
             AuthAction::Insert { table_name } if context.accessor.is_none() && !is_schema(table_name) => {
-                facts.inserts = true;
-                facts.changes_rows = true;
+                info.inserts = true;
+                info.changes_rows = true;
             }
             AuthAction::Update { table_name, .. } | AuthAction::Delete { table_name }
                 if context.accessor.is_none() && !is_schema(table_name) =>
             {
-                facts.changes_rows = true;
+                info.changes_rows = true;
             }
             AuthAction::Function { function_name } => {
-                facts.asks_last_insert_rowid |= function_name.eq_ignore_ascii_case("last_insert_rowid");
-                facts.asks_changes |= function_name.eq_ignore_ascii_case("changes");
-                facts.work = facts.work.saturating_add(program::weight_of_function(function_name));
+                info.reads_last_insert_rowid |= function_name.eq_ignore_ascii_case("last_insert_rowid");
+                info.reads_changes |= function_name.eq_ignore_ascii_case("changes");
+                info.work = info.work.saturating_add(program::weight_of_function(function_name));
                 let quadratic = QUADRATIC_FUNCTIONS.iter().find(|(name, _)| name.eq_ignore_ascii_case(function_name));
                 if let Some((_, most)) = quadratic {
-                    facts.value_bytes_max = Some(facts.value_bytes_max.map_or(*most, |other| other.min(*most)));
+                    info.value_bytes_max = Some(info.value_bytes_max.map_or(*most, |other| other.min(*most)));
                 }
             }
-            _ if is_attach(&context.action) || is_detach(&context.action) => facts.marks_connection = true,
+            _ if is_attach(&context.action) || is_detach(&context.action) => info.changes_connection = true,
             AuthAction::CreateTempIndex { .. }
             | AuthAction::CreateTempTable { .. }
             | AuthAction::CreateTempTrigger { .. }
-            | AuthAction::CreateTempView { .. } => facts.marks_connection = true,
-            AuthAction::Analyze { .. } => (facts.visits_tables, facts.works_on_whole_tables) = (true, true),
+            | AuthAction::CreateTempView { .. } => info.changes_connection = true,
+            AuthAction::Analyze { .. } => (info.depends_on_load_order, info.works_on_whole_tables) = (true, true),
             AuthAction::Pragma { pragma_name, .. } if pragma_name.eq_ignore_ascii_case("optimize") => {
-                (facts.visits_tables, facts.works_on_whole_tables) = (true, true);
+                (info.depends_on_load_order, info.works_on_whole_tables) = (true, true);
             }
             AuthAction::Pragma { pragma_name, pragma_value: Some(value) }
                 if pragma_name.eq_ignore_ascii_case("foreign_keys") && self.author == Author::Client =>
             {
-                facts.foreign_keys = Some(pragma_boolean(value));
+                info.foreign_keys = Some(pragma_boolean(value));
             }
             AuthAction::Pragma { pragma_name, pragma_value } => {
-                facts.lists_schema |= pragma_name.eq_ignore_ascii_case("table_list");
-                facts.lists_databases |= pragma_name.eq_ignore_ascii_case("database_list");
+                info.lists_schema |= pragma_name.eq_ignore_ascii_case("table_list");
+                info.lists_databases |= pragma_name.eq_ignore_ascii_case("database_list");
                 let ignored = self.author == Author::Client && is_one_of(pragma_name, IGNORED_PRAGMAS);
-                facts.marks_connection |= pragma_value.is_some() && !ignored && !is_unmarking(pragma_name);
+                info.changes_connection |= pragma_value.is_some() && !ignored && !is_stateless(pragma_name);
             }
-            AuthAction::AlterTable { .. } => (facts.alters, facts.works_on_whole_tables) = (true, true),
-            AuthAction::CreateIndex { .. } => facts.works_on_whole_tables = true,
+            AuthAction::AlterTable { .. } => (info.alters_table, info.works_on_whole_tables) = (true, true),
+            AuthAction::CreateIndex { .. } => info.works_on_whole_tables = true,
             AuthAction::Reindex { .. } => {
-                // CREATE INDEX says that it creates the index before it fills it.
-                self.reindexes |= !facts.works_on_whole_tables;
-                facts.works_on_whole_tables = true;
+                // CREATE INDEX reports that it creates the index before it fills it.
+                self.reindexes |= !info.works_on_whole_tables;
+                info.works_on_whole_tables = true;
             }
             _ => {}
         }
     }
 
-    /// Notes which of the special tables an action is about.
+    /// Records whether an action concerns one of the special tables.
     fn note_tables(&mut self, action: &AuthAction<'_>) {
-        let facts = &mut self.facts;
+        let info = &mut self.info;
         match action {
             AuthAction::Read { table_name, .. } => {
-                facts.lists_schema |= is_schema(table_name) || table_name.eq_ignore_ascii_case("pragma_table_list");
-                if is_local(table_name) {
-                    facts.reads_local = true;
-                    self.local.get_or_insert_with(|| (*table_name).to_owned());
+                info.lists_schema |= is_schema(table_name) || table_name.eq_ignore_ascii_case("pragma_table_list");
+                if is_node_local(table_name) {
+                    info.reads_node_local = true;
+                    self.node_local_table.get_or_insert_with(|| (*table_name).to_owned());
                 }
             }
             AuthAction::Insert { table_name }
             | AuthAction::Update { table_name, .. }
-            | AuthAction::Delete { table_name } => facts.changes_schema |= is_schema(table_name),
+            | AuthAction::Delete { table_name } => info.changes_schema |= is_schema(table_name),
             _ => {}
         }
     }
 
-    /// Whether SQLite leaves this action out of the statement.
+    /// Returns whether SQLite omits this action from the statement.
     fn is_ignored(&self, action: &AuthAction<'_>) -> bool {
         match action {
-            // Tools that drop all tables go on with the next one.
+            // Tools that drop all tables continue with the next one.
             AuthAction::DropTable { table_name } => table_name.eq_ignore_ascii_case(progress::TABLE),
             // The engine sets foreign keys when the statement runs.
             AuthAction::Pragma { pragma_name, pragma_value: Some(_) } => {
                 pragma_name.eq_ignore_ascii_case("foreign_keys") || is_one_of(pragma_name, IGNORED_PRAGMAS)
             }
-            // The path of the file is not the client's business.
+            // Clients must not see the path of the file.
             AuthAction::Read { table_name, column_name } => {
                 table_name.eq_ignore_ascii_case("pragma_database_list") && column_name.eq_ignore_ascii_case("file")
             }
@@ -387,7 +397,7 @@ impl Seen {
         }
     }
 
-    /// What of this action a client may not do, by name.
+    /// Returns the name of this action if clients must not perform it.
     fn refusal(&self, action: &AuthAction<'_>) -> Option<String> {
         match action {
             AuthAction::Attach { filename: "" } if self.outside_transaction => None,
@@ -419,14 +429,14 @@ impl Seen {
     }
 }
 
-impl Seen {
+impl Observed {
     fn is_protected(&self, action: &AuthAction<'_>) -> bool {
         let protected = |table: &str| self.protected.iter().any(|name| name.eq_ignore_ascii_case(table));
         !self.protected.is_empty() && table_of(action).is_some_and(protected)
     }
 }
 
-/// The table that an action is about.
+/// The table that an action concerns.
 fn table_of<'a>(action: &AuthAction<'a>) -> Option<&'a str> {
     match action {
         AuthAction::Read { table_name, .. }
@@ -444,12 +454,12 @@ fn table_of<'a>(action: &AuthAction<'a>) -> Option<&'a str> {
     }
 }
 
-/// DDL writes here.
+/// Returns whether this is a table to which DDL writes.
 fn is_schema(table: &str) -> bool {
     matches!(table, "sqlite_master" | "sqlite_schema" | "sqlite_temp_master" | "sqlite_temp_schema")
 }
 
-/// rusqlite knows ATTACH only if the file's name is a literal.
+/// rusqlite decodes ATTACH only if the file's name is a literal.
 fn is_attach(action: &AuthAction<'_>) -> bool {
     matches!(action, AuthAction::Attach { .. } | AuthAction::Unknown { code: rusqlite::ffi::SQLITE_ATTACH, .. })
 }
@@ -458,7 +468,7 @@ fn is_detach(action: &AuthAction<'_>) -> bool {
     matches!(action, AuthAction::Detach { .. } | AuthAction::Unknown { code: rusqlite::ffi::SQLITE_DETACH, .. })
 }
 
-/// Whether a PRAGMA sets what [`FIXED_PRAGMAS`] names.
+/// Returns whether a PRAGMA sets one of [`FIXED_PRAGMAS`].
 fn sets_fixed(action: &AuthAction<'_>) -> bool {
     match action {
         AuthAction::Pragma { pragma_name, pragma_value: Some(_) } => {
@@ -468,23 +478,23 @@ fn sets_fixed(action: &AuthAction<'_>) -> bool {
     }
 }
 
-fn is_unmarking(pragma: &str) -> bool {
-    is_one_of(pragma, UNMARKING_PRAGMAS)
+fn is_stateless(pragma: &str) -> bool {
+    is_one_of(pragma, STATELESS_PRAGMAS)
 }
 
 fn is_one_of(name: &str, names: &[&str]) -> bool {
     names.iter().any(|known| known.eq_ignore_ascii_case(name))
 }
 
-/// Whether the rows of a table depend on the node: its files, its connection, its build.
-fn is_local(table: &str) -> bool {
+/// Returns whether the rows of a table depend on the node: its files, its connection, its build.
+fn is_node_local(table: &str) -> bool {
     let pragma = table.get(..7).is_some_and(|head| head.eq_ignore_ascii_case("pragma_"));
     pragma && !is_one_of(table, REPLICATED_PRAGMA_TABLES)
         || table.eq_ignore_ascii_case("dbstat")
         || is_one_of(table, REFUSED_TABLES)
 }
 
-/// SQLite's reading of a PRAGMA's boolean (`sqlite3GetBoolean`): an integer other than 0, ON, YES or TRUE.
+/// Parses the boolean value of a PRAGMA as SQLite does (`sqlite3GetBoolean`): an integer other than 0, ON, YES or TRUE.
 fn pragma_boolean(value: &str) -> bool {
     if value.starts_with(|first: char| first.is_ascii_digit()) {
         let digits = value.bytes().take_while(u8::is_ascii_digit);
@@ -497,7 +507,7 @@ fn transaction_keyword(operation: TransactionOperation) -> TransactionKeyword {
     match operation {
         TransactionOperation::Begin => TransactionKeyword::Begin,
         TransactionOperation::Rollback => TransactionKeyword::Rollback,
-        // SQLite says COMMIT here, for which rusqlite has no name.
+        // SQLite reports COMMIT here, for which rusqlite has no variant.
         _ => TransactionKeyword::Commit,
     }
 }
