@@ -9,12 +9,15 @@
 //! The generator has to be cheaper than what it measures, for they share the cores: one current-thread runtime per
 //! core, requests written into a buffer that is used again, answers parsed without being kept.
 
+use std::process::ExitCode;
+
 pub mod args;
 pub mod drive;
 pub mod histogram;
 pub mod http;
 pub mod launch;
 pub mod load;
+pub mod options;
 pub mod pacer;
 pub mod plan;
 pub mod process;
@@ -51,5 +54,18 @@ impl Error {
     pub fn io(action: impl Into<String>) -> impl FnOnce(std::io::Error) -> Error {
         let action = action.into();
         move |source| Error::Io { action, source }
+    }
+}
+
+/// The exit status of a program: 0 if all runs were clean, 1 if not or if the measurement could not be made, 2 if the
+/// command line is wrong. An error is printed after the name of the program.
+pub fn exit_code(program: &str, result: Result<bool, Error>) -> ExitCode {
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{program}: {error}");
+            ExitCode::from(if matches!(error, Error::Usage(_)) { 2 } else { 1 })
+        }
     }
 }

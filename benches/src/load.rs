@@ -54,7 +54,7 @@ pub fn run(plan: Plan) -> Result<Report, Error> {
     let writes =
         writes.then_some(WritesReport { acknowledged: tally.rows_acknowledged, in_doubt: tally.rows_in_doubt, found });
     let open_loop = pacer.zip(plan.rate).map(|(pacer, rate)| OpenLoopReport {
-        rate,
+        rate: rate.per_second(),
         due: pacer.len(),
         unsent: pacer.unsent(),
         generator_lag_us: lag.summary(),
@@ -68,7 +68,7 @@ fn keep_busy(
     body_len_min: [u64; Kind::ALL.len()],
 ) -> Result<(Tally, Watched, Histogram), Error> {
     thread::scope(|scope| {
-        let threads = plan.threads.clamp(1, plan.connections);
+        let threads = plan.threads.clamp(1, plan.connections.max(1));
         let (ready_sender, ready) = mpsc::channel();
         let mut starts: Vec<SyncSender<Timeline>> = Vec::new();
         let mut workers: Vec<ScopedJoinHandle<'_, Option<Tally>>> = Vec::new();
@@ -164,7 +164,7 @@ fn put_together(plan: &Plan, tally: &Tally, watched: &Watched, load_average: Opt
         workload: plan.workload,
         protocol: plan.target.protocol.name().to_owned(),
         connections: plan.connections,
-        threads: plan.threads.clamp(1, plan.connections),
+        threads: plan.threads.clamp(1, plan.connections.max(1)),
         warmup_s: plan.warmup.as_secs_f64(),
         duration_s: seconds,
         requests,

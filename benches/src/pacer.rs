@@ -89,9 +89,10 @@ fn sharpen_sleep() {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schedule::Rate;
 
     fn pacer(rate: f64, time: Duration) -> Pacer {
-        Pacer::new(Schedule::new(rate, time).unwrap())
+        Pacer::new(Schedule::new(Rate::new(rate).unwrap(), time))
     }
 
     fn take_all(pacer: &Pacer) -> Vec<Duration> {

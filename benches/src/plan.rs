@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use crate::Error;
 use crate::http::Endpoint;
 use crate::protocol::{Auth, Protocol};
-use crate::schedule::{RATE_MAX, Schedule};
-use crate::workload::{ROWS_PER_QUERY, Workload};
+use crate::schedule::{Rate, Schedule};
+use crate::workload::Workload;
 
 /// The most connections a run opens.
-pub const CONNECTIONS_MAX: usize = 10_000;
+pub const CONNECTIONS_MAX: u64 = 10_000;
 /// The most rows the table that is read may have.
 pub const ITEMS_MAX: u64 = 100_000_000;
 /// The longest a run may take, warm-up and measurement each.
@@ -50,7 +50,7 @@ pub struct Plan {
     pub grace: Duration,
     /// Open loop: so many requests per second, whatever the server does. `None`: each connection sends its next request
     /// when it has the answer to the last one.
-    pub rate: Option<f64>,
+    pub rate: Option<Rate>,
     /// The server's process, if its processor time and memory are to be measured.
     pub pid: Option<u32>,
     /// Where the random numbers begin.
@@ -71,33 +71,17 @@ pub struct Timeline {
 }
 
 impl Plan {
-    /// Refuses what makes no sense.
+    /// Refuses a workload that the protocol does not have.
     pub fn check(&self) -> Result<(), Error> {
-        let refuse = |text: String| Err(Error::Usage(text));
-        if !(1..=CONNECTIONS_MAX).contains(&self.connections) {
-            return refuse(format!("connections must be between 1 and {CONNECTIONS_MAX}"));
-        }
-        if !(ROWS_PER_QUERY..=ITEMS_MAX).contains(&self.items) {
-            return refuse(format!("the number of rows must be between {ROWS_PER_QUERY} and {ITEMS_MAX}"));
-        }
         if self.workload == Workload::Queued && !self.target.protocol.queues() {
-            return refuse(format!("the protocol {} knows no queued writes", self.target.protocol.name()));
-        }
-        if self.write_percent > 100 {
-            return refuse("the share of writes must be between 0 and 100".into());
-        }
-        if self.duration.is_zero() || self.duration > TIME_MAX || self.warmup > TIME_MAX || self.grace > TIME_MAX {
-            return refuse("times must not exceed a day, and the measurement needs some".into());
-        }
-        if self.rate.is_some() && self.schedule().is_none() {
-            return refuse(format!("the rate must be above 0 and at most {RATE_MAX} requests per second"));
+            return Err(Error::Usage(format!("the protocol {} has no queued writes", self.target.protocol.name())));
         }
         Ok(())
     }
 
-    /// The schedule of an open loop, warm-up included; `None` for a closed loop or a rate that is none.
+    /// The schedule of an open loop, warm-up included; `None` for a closed loop.
     pub fn schedule(&self) -> Option<Schedule> {
-        Schedule::new(self.rate?, self.warmup + self.duration)
+        self.rate.map(|rate| Schedule::new(rate, self.warmup + self.duration))
     }
 
     /// The moments of a run that begins at `start`.

@@ -4,27 +4,51 @@
 //! came due meanwhile, and each of them has waited since its own moment. (A generator that waits for an answer before
 //! it sends the next request would hide exactly the stalls it should measure.)
 
+use std::str::FromStr;
 use std::time::Duration;
 
 const NANOS_PER_SECOND: f64 = 1e9;
 
-/// The highest rate a schedule accepts, requests per second.
-pub const RATE_MAX: f64 = 10_000_000.0;
+/// The highest rate, requests per second.
+const RATE_MAX: f64 = 10_000_000.0;
+
+/// A number of requests per second, above 0 and at most 10 million.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rate(f64);
 
 /// Evenly spaced requests, `rate` per second, the first at the start.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Schedule {
-    rate: f64,
+    rate: Rate,
     len: u64,
 }
 
+impl Rate {
+    /// Returns `None` if the number is not in the range.
+    pub fn new(per_second: f64) -> Option<Self> {
+        (per_second > 0.0 && per_second <= RATE_MAX).then_some(Rate(per_second))
+    }
+
+    /// Requests per second.
+    pub fn per_second(self) -> f64 {
+        self.0
+    }
+}
+
+impl FromStr for Rate {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = text.parse().map_err(|_| format!("'{text}' is not a number"))?;
+        Rate::new(number).ok_or_else(|| format!("must be above 0 and at most {RATE_MAX} requests per second"))
+    }
+}
+
 impl Schedule {
-    /// The requests that are due in the given time at `rate` per second; `None` unless the rate is positive and at most
-    /// [`RATE_MAX`].
-    pub fn new(rate: f64, time: Duration) -> Option<Self> {
-        let accepted = rate.is_finite() && rate > 0.0 && rate <= RATE_MAX;
+    /// The requests that are due in the given time at `rate`.
+    pub fn new(rate: Rate, time: Duration) -> Self {
         let unbounded = Schedule { rate, len: u64::MAX };
-        accepted.then(|| Schedule { rate, len: unbounded.due_before(time) })
+        Schedule { rate, len: unbounded.due_before(time) }
     }
 
     /// How many requests there are.
@@ -40,7 +64,7 @@ impl Schedule {
     /// When request `index` (from 0) is due, counted from the start.
     pub fn due_at(&self, index: u64) -> Duration {
         // From the index each time, so that no rounding error adds up.
-        Duration::from_nanos((index as f64 * NANOS_PER_SECOND / self.rate) as u64)
+        Duration::from_nanos((index as f64 * NANOS_PER_SECOND / self.rate.0) as u64)
     }
 
     /// How many requests are due at or before the moment `elapsed` after the start.
@@ -50,7 +74,7 @@ impl Schedule {
 
     /// How many requests are due before the moment `elapsed` after the start.
     fn due_before(&self, elapsed: Duration) -> u64 {
-        let estimate = (elapsed.as_nanos() as f64 * self.rate / NANOS_PER_SECOND) as u64;
+        let estimate = (elapsed.as_nanos() as f64 * self.rate.0 / NANOS_PER_SECOND) as u64;
         // The estimate may be off by one either way; `due_at` decides, so that both always agree.
         let first = estimate.saturating_sub(1);
         let count = (first..=estimate.saturating_add(1)).find(|&index| self.due_at(index) >= elapsed);
@@ -63,7 +87,7 @@ mod tests {
     use super::*;
 
     fn schedule(rate: f64, seconds: u64) -> Schedule {
-        Schedule::new(rate, Duration::from_secs(seconds)).unwrap()
+        Schedule::new(Rate::new(rate).unwrap(), Duration::from_secs(seconds))
     }
 
     #[test]
@@ -103,15 +127,15 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_that_is_none_is_refused() {
+    fn a_rate_out_of_range_is_refused() {
         for rate in [0.0, -1.0, f64::NAN, f64::INFINITY, RATE_MAX * 2.0] {
-            assert_eq!(Schedule::new(rate, Duration::from_secs(1)), None);
+            assert_eq!(Rate::new(rate), None);
         }
     }
 
     #[test]
     fn a_run_shorter_than_the_interval_still_has_its_first_request() {
-        let schedule = Schedule::new(0.5, Duration::from_millis(10)).unwrap();
+        let schedule = Schedule::new(Rate(0.5), Duration::from_millis(10));
         assert_eq!(schedule.len(), 1);
         assert!(!schedule.is_empty());
     }

@@ -2,19 +2,19 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::args::Common;
 use crate::launch::{CommandLine, Server};
+use crate::options::RunOptions;
 use crate::report::Report;
 use crate::setup::Session;
 use crate::workload::Workload;
 use crate::{Error, load, process};
 
 /// The most runs of one cell.
-const REPEAT_MAX: usize = 1_000;
+pub const REPEAT_MAX: u64 = 1_000;
 
 /// A server that is measured.
 #[derive(Debug, Clone)]
@@ -43,7 +43,7 @@ pub struct Series {
     /// Further arguments for the servers.
     pub server_args: Vec<OsString>,
     /// Options of each run.
-    pub common: Common,
+    pub run: RunOptions,
 }
 
 /// What a series has shown.
@@ -88,47 +88,24 @@ pub struct Cell {
 }
 
 impl Contestant {
-    /// Understands `NAME=PROGRAM`, or `PROGRAM` alone, which is then called like its file.
-    pub fn parse(text: &str, command_line: CommandLine) -> Self {
-        let file_name =
-            |path: &str| Path::new(path).file_name().map_or(path.into(), |name| name.to_string_lossy().into());
-        match text.split_once('=') {
-            Some((name, program)) => Contestant { name: name.into(), program: program.into(), command_line },
-            None => Contestant { name: file_name(text), program: text.into(), command_line },
-        }
-    }
-}
-
-impl Default for Series {
-    fn default() -> Self {
-        Series {
-            contestants: Vec::new(),
-            workloads: Workload::COMMON.to_vec(),
-            connections: vec![1, 8, 64, 256],
-            repeat: 3,
-            dir: ".".into(),
-            server_args: Vec::new(),
-            common: Common::default(),
-        }
+    /// Parses `NAME=PROGRAM` or `PROGRAM`. Without a name, the name of the file is used.
+    pub fn parse(text: &str, command_line: CommandLine) -> Result<Self, String> {
+        let (name, program) = text.split_once('=').map_or((None, text), |(name, program)| (Some(name), program));
+        let program = PathBuf::from(program);
+        let file_name = program.file_name().ok_or_else(|| format!("'{text}' names no program"))?;
+        let name = name.map_or_else(|| file_name.to_string_lossy().into_owned(), str::to_owned);
+        Ok(Contestant { name, program, command_line })
     }
 }
 
 impl Series {
-    /// Refuses what makes no sense.
+    /// Refuses a workload that one of the servers does not have.
     pub fn check(&self) -> Result<(), Error> {
-        let refuse = |text: &str| Err(Error::Usage(text.into()));
-        if self.contestants.is_empty() {
-            return refuse("no server to measure: give --server or --node (--help tells more)");
-        }
         let speaks_ws4sqlite = |contestant: &Contestant| contestant.command_line == CommandLine::Ws4sqlite;
         if self.workloads.contains(&Workload::Queued) && self.contestants.iter().any(speaks_ws4sqlite) {
-            return refuse("only nodes know queued writes: leave out --server or the workload queued");
-        }
-        if self.workloads.is_empty() || self.connections.is_empty() || self.connections.contains(&0) {
-            return refuse("there must be a workload, and a number of connections above 0");
-        }
-        if !(1..=REPEAT_MAX).contains(&self.repeat) {
-            return refuse("--repeat must be between 1 and 1000");
+            return Err(Error::Usage(
+                "ws4sqlite has no queued writes: leave out --server or the workload queued".into(),
+            ));
         }
         Ok(())
     }
@@ -144,7 +121,7 @@ impl Series {
         }
         servers.iter_mut().flat_map(|server| &mut server.cells).for_each(Cell::sort);
         let filesystem = process::filesystem(&self.dir);
-        Ok(SeriesReport { filesystem, items: self.common.items, repeat: self.repeat, servers })
+        Ok(SeriesReport { filesystem, items: self.run.items, repeat: self.repeat, servers })
     }
 
     fn empty_report(&self, contestant: &Contestant) -> ContestantReport {
@@ -169,10 +146,10 @@ impl Series {
         let server = Server::start(contestant, &self.server_args, &self.dir)?;
         report.start_to_answer_ms.push(server.start_to_answer().as_secs_f64() * 1e3);
         report.idle_rss_bytes.push(process::usage(server.pid())?.rss_bytes);
-        Session::open(server.target())?.prepare(self.common.items)?;
+        Session::open(server.target())?.prepare(self.run.items)?;
         for cell in &mut report.cells {
             let target = server.target().clone();
-            let plan = self.common.plan(target, cell.workload, cell.connections, Some(server.pid()));
+            let plan = self.run.plan(target, cell.workload, cell.connections, Some(server.pid()));
             let run = load::run(plan)?;
             progress(&contestant.name, &run);
             cell.runs.push(run);

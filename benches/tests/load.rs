@@ -8,24 +8,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fake::Fault;
-use sqlhttp_benches::args::Common;
 use sqlhttp_benches::http::Endpoint;
 use sqlhttp_benches::load;
+use sqlhttp_benches::options::RunOptions;
 use sqlhttp_benches::plan::{Plan, Target};
 use sqlhttp_benches::protocol::{Auth, Ws4sqlite};
 use sqlhttp_benches::report::Report;
+use sqlhttp_benches::schedule::Rate;
 use sqlhttp_benches::workload::Workload;
 
 fn plan(fault: Fault, workload: Workload) -> Plan {
     let endpoint = Endpoint { address: fake::start(fault) };
     let target = Target { endpoint, protocol: Arc::new(Ws4sqlite::new("bench", &Auth::None)), auth: Auth::None };
-    let times = Common {
+    let options = RunOptions {
+        items: fake::ITEMS,
+        write_percent: 10,
+        threads: 2,
         warmup: Duration::from_millis(50),
         duration: Duration::from_millis(300),
         grace: Duration::from_secs(5),
-        ..Common::default()
+        seed: 1,
     };
-    times.plan(target, workload, 4, Some(std::process::id()))
+    options.plan(target, workload, 4, Some(std::process::id()))
 }
 
 /// For servers that never answer.
@@ -96,7 +100,7 @@ fn a_server_that_hangs_costs_the_grace_and_no_more() {
 
 #[test]
 fn an_open_loop_sends_what_is_due() {
-    let plan = Plan { rate: Some(100.0), ..plan(Fault::None, Workload::Insert) };
+    let plan = Plan { rate: Rate::new(100.0), ..plan(Fault::None, Workload::Insert) };
     let report = load::run(plan).unwrap();
     let open = report.open_loop.as_ref().unwrap();
     assert_eq!(open.due, 35);
@@ -105,7 +109,7 @@ fn an_open_loop_sends_what_is_due() {
 
 #[test]
 fn an_open_loop_counts_what_a_hanging_server_kept_it_from_sending() {
-    let plan = Plan { rate: Some(100.0), ..plan(Fault::Hangs, Workload::Insert) };
+    let plan = Plan { rate: Rate::new(100.0), ..plan(Fault::Hangs, Workload::Insert) };
     let report = load::run(plan).unwrap();
     let open = report.open_loop.as_ref().unwrap();
     assert_eq!((open.due, open.unsent, report.errors.timeout), (35, 31, 4), "{report}");

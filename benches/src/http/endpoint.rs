@@ -1,11 +1,11 @@
 //! Where requests go, and how they are written.
 
-use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs as _};
+use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::Error;
 use crate::protocol::{Auth, Protocol};
 use crate::workload::Operation;
 
@@ -17,18 +17,26 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Understands `http://host:port`. Only loopback addresses are accepted: the generator measures servers that share
-    /// its machine, and must not become a weapon by a typing error.
-    pub fn parse(url: &str) -> Result<Self, Error> {
-        let refuse = |why: &str| Error::Usage(format!("--url {url}: {why}"));
-        let authority = url.strip_prefix("http://").ok_or_else(|| refuse("must begin with http://"))?;
+    /// Port `port` of 127.0.0.1.
+    pub fn local(port: u16) -> Self {
+        Endpoint { address: (Ipv4Addr::LOCALHOST, port).into() }
+    }
+}
+
+impl FromStr for Endpoint {
+    type Err = String;
+
+    /// Parses `http://host:port`. Only loopback addresses are accepted: the generator measures servers that share its
+    /// machine, and a typing error must not put its load on another one.
+    fn from_str(url: &str) -> Result<Self, String> {
+        let authority = url.strip_prefix("http://").ok_or("must begin with http://")?;
         let authority = authority.strip_suffix('/').unwrap_or(authority);
         if authority.contains(['/', '?', '#', '@']) {
-            return Err(refuse("give only host and port; the database is --db"));
+            return Err("give only host and port; --db names the database".into());
         }
-        let mut addresses = authority.to_socket_addrs().map_err(|e| refuse(&e.to_string()))?;
-        let address = addresses.find(|address| address.ip().is_loopback());
-        address.map(|address| Endpoint { address }).ok_or_else(|| refuse("not a loopback address"))
+        let mut addresses = authority.to_socket_addrs().map_err(|error| error.to_string())?;
+        let address = addresses.find(|address| address.ip().is_loopback()).ok_or("not a loopback address")?;
+        Ok(Endpoint { address })
     }
 }
 
@@ -74,8 +82,8 @@ mod tests {
 
     #[test]
     fn only_loopback_urls_are_accepted() {
-        assert_eq!(Endpoint::parse("http://127.0.0.1:12321").unwrap().address, "127.0.0.1:12321".parse().unwrap());
-        assert_eq!(Endpoint::parse("http://[::1]:80/").unwrap().address, "[::1]:80".parse().unwrap());
+        assert_eq!("http://127.0.0.1:12321".parse(), Ok(Endpoint::local(12321)));
+        assert_eq!("http://[::1]:80/".parse(), Ok(Endpoint { address: "[::1]:80".parse().unwrap() }));
         for url in [
             "http://192.0.2.1:80",
             "https://127.0.0.1:80",
@@ -83,7 +91,7 @@ mod tests {
             "http://127.0.0.1:80/db",
             "http://x@127.0.0.1:80",
         ] {
-            assert!(Endpoint::parse(url).is_err(), "{url}");
+            assert!(url.parse::<Endpoint>().is_err(), "{url}");
         }
     }
 
@@ -91,7 +99,7 @@ mod tests {
     fn a_request_states_the_length_of_its_body() {
         let auth = Auth::Basic { user: "Aladdin".into(), password: "open sesame".into() };
         let protocol = Ws4sqlite::new("db", &auth);
-        let endpoint = Endpoint { address: "127.0.0.1:1".parse().unwrap() };
+        let endpoint = Endpoint::local(1);
         let mut writer = RequestWriter::new(endpoint, &protocol, &auth);
         writer.write(&Operation::Batch(1));
         let request = String::from_utf8(writer.write(&Operation::Point(1)).to_vec()).unwrap();

@@ -1,12 +1,15 @@
 //! How operations are said to a server, and what its answers mean.
 //!
-//! One protocol is one file here and one line in [`by_name`]: implement [`Protocol`] (path, body, answer) for it. The
+//! One protocol is one file here and one variant of [`ProtocolName`]: implement [`Protocol`] (path, body, answer) for it. The
 //! workloads, the connections and the reports know nothing of the difference.
 
 mod rqlite;
 mod ws4sqlite;
 
 use std::fmt::Debug;
+use std::sync::Arc;
+
+use clap::ValueEnum;
 
 pub use rqlite::Rqlite;
 pub use ws4sqlite::Ws4sqlite;
@@ -49,6 +52,15 @@ pub struct Answer {
     pub first: Option<u64>,
 }
 
+/// The names of the protocols on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ProtocolName {
+    /// POST /<database> with a transaction
+    Ws4sqlite,
+    /// POST /db/execute and /db/query with statements
+    Rqlite,
+}
+
 /// A protocol that servers speak.
 pub trait Protocol: Debug + Send + Sync {
     /// The name on the command line and in reports.
@@ -69,14 +81,36 @@ pub trait Protocol: Debug + Send + Sync {
     }
 }
 
-/// The protocol of this name for a database.
-pub fn by_name(name: &str, db: &str, auth: &Auth) -> Result<Box<dyn Protocol>, Error> {
-    match name {
-        Ws4sqlite::NAME => Ok(Box::new(Ws4sqlite::new(db, auth))),
-        Rqlite::NAME if matches!(auth, Auth::Inline { .. }) => {
-            Err(Error::Usage("rqlite's bodies have no place for credentials: use --auth basic".into()))
+impl ProtocolName {
+    /// The port on which the servers that use this protocol listen by default.
+    pub fn default_port(self) -> u16 {
+        match self {
+            ProtocolName::Ws4sqlite => 12321,
+            ProtocolName::Rqlite => 4001,
         }
-        Rqlite::NAME => Ok(Box::new(Rqlite)),
-        _ => Err(Error::Usage(format!("unknown protocol '{name}' (there are: {}, {})", Ws4sqlite::NAME, Rqlite::NAME))),
+    }
+
+    /// The protocol for one database of the server. Refuses a form of authentication that the protocol does not have.
+    pub fn for_database(self, db: &str, auth: &Auth) -> Result<Arc<dyn Protocol>, Error> {
+        match self {
+            ProtocolName::Ws4sqlite => Ok(Arc::new(Ws4sqlite::new(db, auth))),
+            ProtocolName::Rqlite if matches!(auth, Auth::Inline { .. }) => Err(Error::Usage(
+                "requests of rqlite's protocol have no credentials in the body: use --auth basic".into(),
+            )),
+            ProtocolName::Rqlite => Ok(Arc::new(Rqlite)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reports_and_the_command_line_use_the_same_names() {
+        for name in ProtocolName::value_variants() {
+            let protocol = name.for_database("db", &Auth::None).unwrap();
+            assert_eq!(ProtocolName::from_str(protocol.name(), false), Ok(*name));
+        }
     }
 }
