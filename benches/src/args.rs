@@ -8,12 +8,12 @@ use clap::{ArgGroup, Parser, ValueEnum};
 
 use crate::Error;
 use crate::http::Endpoint;
-use crate::launch::CommandLine;
+use crate::launch::{CommandLine, Contestant};
 use crate::options::RunOptions;
 use crate::plan::{CONNECTIONS_MAX, Plan, Target};
 use crate::protocol::{Auth, ProtocolName};
 use crate::schedule::Rate;
-use crate::series::{Contestant, REPEAT_MAX, Series};
+use crate::series::{REPEAT_MAX, Series};
 use crate::workload::Workload;
 
 const LOAD_NOTES: &str = "\

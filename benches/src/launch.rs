@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::thread;
@@ -15,7 +15,6 @@ use crate::Error;
 use crate::http::Endpoint;
 use crate::plan::Target;
 use crate::protocol::{Auth, Protocol, Rqlite, Ws4sqlite};
-use crate::series::Contestant;
 use crate::setup::Session;
 use crate::workload::Operation;
 
@@ -33,6 +32,17 @@ pub enum CommandLine {
     Ws4sqlite,
     /// As rqlited is, for a cluster of one node; it speaks rqlite's protocol.
     Rqlited,
+}
+
+/// A server that is measured.
+#[derive(Debug, Clone)]
+pub struct Contestant {
+    /// What the tables call it.
+    pub name: String,
+    /// Its program.
+    pub program: PathBuf,
+    /// How the program is told what to do, and with it which protocol it speaks.
+    pub command_line: CommandLine,
 }
 
 /// A server that runs, on a directory of its own. Both are gone when this is dropped.
@@ -71,6 +81,17 @@ impl CommandLine {
         // rqlited knows no options behind the directory.
         arguments.extend(last.map(OsString::from));
         Ok(arguments)
+    }
+}
+
+impl Contestant {
+    /// Parses `NAME=PROGRAM` or `PROGRAM`. Without a name, the name of the file is used.
+    pub fn parse(text: &str, command_line: CommandLine) -> Result<Self, String> {
+        let (name, program) = text.split_once('=').map_or((None, text), |(name, program)| (Some(name), program));
+        let program = PathBuf::from(program);
+        let file_name = program.file_name().ok_or_else(|| format!("'{text}' names no program"))?;
+        let name = name.map_or_else(|| file_name.to_string_lossy().into_owned(), str::to_owned);
+        Ok(Contestant { name, program, command_line })
     }
 }
 

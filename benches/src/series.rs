@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::launch::{CommandLine, Server};
+use crate::launch::{CommandLine, Contestant, Server};
 use crate::options::RunOptions;
 use crate::report::Report;
 use crate::setup::Session;
@@ -15,17 +15,6 @@ use crate::{Error, load, process};
 
 /// The most runs of one cell.
 pub const REPEAT_MAX: u64 = 1_000;
-
-/// A server that is measured.
-#[derive(Debug, Clone)]
-pub struct Contestant {
-    /// What the tables call it.
-    pub name: String,
-    /// Its program.
-    pub program: PathBuf,
-    /// How the program is told what to do, and with it which protocol it speaks.
-    pub command_line: CommandLine,
-}
 
 /// What is measured.
 #[derive(Debug)]
@@ -85,17 +74,6 @@ pub struct Cell {
     pub connections: usize,
     /// The runs, slowest first; the one in the middle stands for the cell.
     pub runs: Vec<Report>,
-}
-
-impl Contestant {
-    /// Parses `NAME=PROGRAM` or `PROGRAM`. Without a name, the name of the file is used.
-    pub fn parse(text: &str, command_line: CommandLine) -> Result<Self, String> {
-        let (name, program) = text.split_once('=').map_or((None, text), |(name, program)| (Some(name), program));
-        let program = PathBuf::from(program);
-        let file_name = program.file_name().ok_or_else(|| format!("'{text}' names no program"))?;
-        let name = name.map_or_else(|| file_name.to_string_lossy().into_owned(), str::to_owned);
-        Ok(Contestant { name, program, command_line })
-    }
 }
 
 impl Series {

@@ -9,8 +9,7 @@ use tokio::time::timeout;
 use crate::Error;
 use crate::http::{Connection, RequestWriter};
 use crate::plan::Target;
-use crate::protocol::Answer;
-use crate::workload::{Kind, Operation, ROWS_PER_QUERY, Workload};
+use crate::workload::{Answer, Kind, Operation, ROWS_PER_QUERY, Workload};
 
 /// How long one request may take here.
 const TIMEOUT: Duration = Duration::from_secs(60);

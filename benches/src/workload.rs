@@ -8,7 +8,6 @@ use std::fmt;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-use crate::protocol::Answer;
 use crate::random::Random;
 
 /// How many rows [`Kind::Rows`] reads.
@@ -116,6 +115,19 @@ pub enum Param {
     Hundredths(u64),
     /// A fixed text.
     Text(&'static str),
+}
+
+/// What an answer says, as far as all protocols say it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// How many rows were returned.
+    pub rows: u64,
+    /// How many columns the first of them has.
+    pub columns: u64,
+    /// How many rows were changed, over all statements.
+    pub changed: u64,
+    /// The first value of the first row, if it is an integer.
+    pub first: Option<u64>,
 }
 
 impl Workload {

@@ -3,8 +3,8 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Answer, Protocol};
-use crate::workload::{Operation, Step};
+use super::Protocol;
+use crate::workload::{Answer, Operation, Step};
 
 /// Speaks rqlite's protocol. A node has one database, so there is nothing to name.
 #[derive(Debug)]

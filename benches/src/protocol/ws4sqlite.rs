@@ -3,8 +3,8 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Answer, Auth, Protocol};
-use crate::workload::{Operation, Step};
+use super::{Auth, Protocol};
+use crate::workload::{Answer, Operation, Step};
 
 /// Speaks ws4sqlite's protocol to one database.
 #[derive(Debug)]
