@@ -8,7 +8,7 @@ use clap::{ArgGroup, Parser, ValueEnum};
 
 use crate::Error;
 use crate::http::Endpoint;
-use crate::launch::{CommandLine, Contestant};
+use crate::launch::{CommandLineStyle, ServerProgram};
 use crate::options::RunOptions;
 use crate::plan::{CONNECTIONS_MAX, Plan, Target};
 use crate::protocol::{Auth, ProtocolName};
@@ -136,12 +136,12 @@ impl LoadArgs {
 #[command(group = ArgGroup::new("programs").args(["servers", "nodes"]).required(true).multiple(true))]
 pub struct BenchArgs {
     /// Server with the command line and the protocol of ws4sqlite; repeatable
-    #[arg(long = "server", value_name = "[NAME=]PROGRAM", value_parser = contestant(CommandLine::Ws4sqlite))]
-    servers: Vec<Contestant>,
+    #[arg(long = "server", value_name = "[NAME=]PROGRAM", value_parser = program(CommandLineStyle::Ws4sqlite))]
+    servers: Vec<ServerProgram>,
 
     /// Node with the command line and the protocol of rqlited, measured as a cluster of one; repeatable
-    #[arg(long = "node", value_name = "[NAME=]PROGRAM", value_parser = contestant(CommandLine::Rqlited))]
-    nodes: Vec<Contestant>,
+    #[arg(long = "node", value_name = "[NAME=]PROGRAM", value_parser = program(CommandLineStyle::Rqlited))]
+    nodes: Vec<ServerProgram>,
 
     /// Workloads, separated by commas
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_values_t = Workload::COMMON)]
@@ -185,13 +185,13 @@ impl BenchArgs {
     /// Checks the options against each other.
     pub fn into_command(self) -> Result<BenchCommand, Error> {
         let series = Series {
-            contestants: self.servers.into_iter().chain(self.nodes).collect(),
+            programs: self.servers.into_iter().chain(self.nodes).collect(),
             workloads: self.workloads,
             connections: self.connections,
             repeat: self.repeat,
             dir: self.dir,
             server_args: self.server_args,
-            run: self.run,
+            run_options: self.run,
         };
         series.check()?;
         Ok(BenchCommand { series, json: self.json })
@@ -202,8 +202,8 @@ fn connections() -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(1..=CONNECTIONS_MAX)
 }
 
-fn contestant(command_line: CommandLine) -> impl Fn(&str) -> Result<Contestant, String> + Clone {
-    move |text| Contestant::parse(text, command_line)
+fn program(command_line: CommandLineStyle) -> impl Fn(&str) -> Result<ServerProgram, String> + Clone {
+    move |text| ServerProgram::parse(text, command_line)
 }
 
 #[cfg(test)]
@@ -299,10 +299,10 @@ mod tests {
         let line = "--server a=/bin/x --node /opt/y --workloads point,insert --connections 1,8 --repeat 1 -- --log-level warn --";
         let BenchCommand { series, json: None } = bench(line).unwrap() else { panic!("a JSON file") };
         assert_eq!(series.server_args, ["--log-level", "warn", "--"]);
-        let names: Vec<_> = series.contestants.iter().map(|contestant| contestant.name.as_str()).collect();
+        let names: Vec<_> = series.programs.iter().map(|program| program.name.as_str()).collect();
         assert_eq!(names, ["a", "y"]);
-        let lines: Vec<_> = series.contestants.iter().map(|contestant| contestant.command_line).collect();
-        assert_eq!(lines, [CommandLine::Ws4sqlite, CommandLine::Rqlited]);
+        let lines: Vec<_> = series.programs.iter().map(|program| program.command_line).collect();
+        assert_eq!(lines, [CommandLineStyle::Ws4sqlite, CommandLineStyle::Rqlited]);
         assert_eq!(series.workloads, [Workload::Point, Workload::Insert]);
         assert_eq!(series.connections, [1, 8]);
     }

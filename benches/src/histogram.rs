@@ -13,7 +13,7 @@ pub struct Histogram(hdrhistogram::Histogram<u64>);
 
 /// A summary of a [`Histogram`]. All values are microseconds; all are 0 if nothing was recorded.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct Latency {
+pub struct LatencySummary {
     /// The arithmetic mean.
     pub mean: f64,
     /// Half of the values are at most this.
@@ -61,9 +61,9 @@ impl Histogram {
     }
 
     /// The usual figures.
-    pub fn summary(&self) -> Latency {
+    pub fn summary(&self) -> LatencySummary {
         let at = |share| micros(self.quantile(share));
-        Latency {
+        LatencySummary {
             mean: self.0.mean() / 1e3,
             p50: at(0.5),
             p90: at(0.9),
@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn an_empty_one_is_all_zero_and_a_huge_value_is_cut() {
         assert!(Histogram::new().is_empty());
-        assert_eq!(Histogram::new().summary(), Latency::default());
+        assert_eq!(Histogram::new().summary(), LatencySummary::default());
         let mut histogram = Histogram::new();
         histogram.record(Duration::from_secs(100_000));
         assert!(near(histogram.summary().max, 600e6));

@@ -15,7 +15,7 @@ use crate::Error;
 use crate::http::Endpoint;
 use crate::plan::Target;
 use crate::protocol::{Auth, Protocol, Rqlite, Ws4sqlite};
-use crate::setup::Session;
+use crate::setup::BlockingClient;
 use crate::workload::Operation;
 
 /// The id of the database.
@@ -27,7 +27,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
 /// How a program is told where to listen and where its data lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CommandLine {
+pub enum CommandLineStyle {
     /// As ws4sqlite is; it speaks ws4sqlite's protocol.
     Ws4sqlite,
     /// As rqlited is, for a cluster of one node; it speaks rqlite's protocol.
@@ -36,13 +36,13 @@ pub enum CommandLine {
 
 /// A server that is measured.
 #[derive(Debug, Clone)]
-pub struct Contestant {
+pub struct ServerProgram {
     /// What the tables call it.
     pub name: String,
     /// Its program.
-    pub program: PathBuf,
+    pub file: PathBuf,
     /// How the program is told what to do, and with it which protocol it speaks.
-    pub command_line: CommandLine,
+    pub command_line: CommandLineStyle,
 }
 
 /// A server that runs, on a directory of its own. Both are gone when this is dropped.
@@ -55,11 +55,11 @@ pub struct Server {
     _dir: TempDir,
 }
 
-impl CommandLine {
+impl CommandLineStyle {
     fn protocol(self) -> Arc<dyn Protocol> {
         match self {
-            CommandLine::Ws4sqlite => Arc::new(Ws4sqlite::new(DB, &Auth::None)),
-            CommandLine::Rqlited => Arc::new(Rqlite),
+            CommandLineStyle::Ws4sqlite => Arc::new(Ws4sqlite::new(DB, &Auth::None)),
+            CommandLineStyle::Rqlited => Arc::new(Rqlite),
         }
     }
 
@@ -67,11 +67,11 @@ impl CommandLine {
     fn arguments(self, address: SocketAddr, further: &[OsString]) -> Result<Vec<OsString>, Error> {
         let port = address.port().to_string();
         let (first, last): (Vec<String>, Option<&str>) = match self {
-            CommandLine::Ws4sqlite => {
+            CommandLineStyle::Ws4sqlite => {
                 let database = format!("{DB}.db");
                 (["--bind-host", "127.0.0.1", "--port", &port, "--db", &database].map(str::to_owned).to_vec(), None)
             }
-            CommandLine::Rqlited => {
+            CommandLineStyle::Rqlited => {
                 let (http, raft) = (address.to_string(), free_address()?.to_string());
                 (["-http-addr", &http, "-raft-addr", &raft].map(str::to_owned).to_vec(), Some("data"))
             }
@@ -84,38 +84,38 @@ impl CommandLine {
     }
 }
 
-impl Contestant {
+impl ServerProgram {
     /// Parses `NAME=PROGRAM` or `PROGRAM`. Without a name, the name of the file is used.
-    pub fn parse(text: &str, command_line: CommandLine) -> Result<Self, String> {
-        let (name, program) = text.split_once('=').map_or((None, text), |(name, program)| (Some(name), program));
-        let program = PathBuf::from(program);
-        let file_name = program.file_name().ok_or_else(|| format!("'{text}' names no program"))?;
+    pub fn parse(text: &str, command_line: CommandLineStyle) -> Result<Self, String> {
+        let (name, file) = text.split_once('=').map_or((None, text), |(name, file)| (Some(name), file));
+        let file = PathBuf::from(file);
+        let file_name = file.file_name().ok_or_else(|| format!("'{text}' names no program"))?;
         let name = name.map_or_else(|| file_name.to_string_lossy().into_owned(), str::to_owned);
-        Ok(Contestant { name, program, command_line })
+        Ok(ServerProgram { name, file, command_line })
     }
 }
 
 impl Server {
     /// Starts a program with further arguments on a new directory inside `parent`.
-    pub fn start(contestant: &Contestant, args: &[OsString], parent: &Path) -> Result<Self, Error> {
-        let (program, command_line) = (&contestant.program, contestant.command_line);
+    pub fn start(program: &ServerProgram, args: &[OsString], parent: &Path) -> Result<Self, Error> {
+        let (file, style) = (&program.file, program.command_line);
         let dir = TempDir::with_prefix_in("sqlhttp-bench-", parent).map_err(Error::io("create a directory"))?;
         let log = File::create(dir.path().join("server.log")).map_err(Error::io("create the server's log"))?;
         let log_too = log.try_clone().map_err(Error::io("share the server's log"))?;
         let address = free_address()?;
-        let target = Target { endpoint: Endpoint { address }, protocol: command_line.protocol(), auth: Auth::None };
-        let program = program.canonicalize().map_err(Error::io(format!("find {}", program.display())))?;
+        let target = Target { endpoint: Endpoint { address }, protocol: style.protocol(), auth: Auth::None };
+        let file = file.canonicalize().map_err(Error::io(format!("find {}", file.display())))?;
         let started = Instant::now();
-        let child = Command::new(&program)
-            .args(command_line.arguments(address, args)?)
+        let child = Command::new(&file)
+            .args(style.arguments(address, args)?)
             .current_dir(dir.path())
             .stdin(Stdio::null())
             .stdout(log)
             .stderr(log_too)
             .spawn()
-            .map_err(Error::io(format!("start {}", program.display())))?;
+            .map_err(Error::io(format!("start {}", file.display())))?;
         let mut server = Server { child, target, start_to_answer: Duration::ZERO, _dir: dir };
-        server.await_answer(started)?;
+        server.wait_until_ready(started)?;
         server.start_to_answer = started.elapsed();
         Ok(server)
     }
@@ -138,8 +138,8 @@ impl Server {
     /// Asks it to end, and waits until it has.
     pub fn stop(mut self) -> Result<(), Error> {
         // There is no way to send a signal without unsafe code or another library; the shell utility is everywhere.
-        let asked = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status();
-        asked.map_err(Error::io("run kill"))?;
+        let sent = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status();
+        sent.map_err(Error::io("run kill"))?;
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
             if self.exited()?.is_some() {
@@ -150,14 +150,15 @@ impl Server {
         Err(Error::Server(format!("the server did not stop within {} s", PATIENCE.as_secs())))
     }
 
-    fn await_answer(&mut self, started: Instant) -> Result<(), Error> {
+    fn wait_until_ready(&mut self, started: Instant) -> Result<(), Error> {
         while started.elapsed() < PATIENCE {
             if let Some(status) = self.exited()? {
                 return Err(Error::Server(format!("the server ended at once ({status}): {}", self.log())));
             }
             // A node listens before it has a leader, and refuses writes until then.
-            let asked = Session::open(&self.target).and_then(|mut session| session.ask(&Operation::CreateTables));
-            if asked.is_ok() {
+            let response =
+                BlockingClient::open(&self.target).and_then(|mut client| client.execute(&Operation::CreateTables));
+            if response.is_ok() {
                 return Ok(());
             }
             thread::sleep(POLL_INTERVAL);

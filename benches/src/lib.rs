@@ -2,7 +2,7 @@
 //! `sqlhttp-load` puts one workload on a running server, and `sqlhttp-bench` starts servers and runs all workloads.
 //!
 //! The way of a measurement: a [`plan::Plan`] says what is asked of the server; [`load::run`] opens the connections,
-//! keeps them busy ([`drive`]) and hands back a [`report::Report`]. What the workloads do is [`workload`]; how it is
+//! keeps them busy ([`worker`]) and hands back a [`report::Report`]. What the workloads do is [`workload`]; how it is
 //! said to a server is [`protocol`]; [`schedule`] and [`pacer`] tell when, for open loops; [`process`] looks at what
 //! it costs the server and the machine.
 //!
@@ -12,7 +12,6 @@
 use std::process::ExitCode;
 
 pub mod args;
-pub mod drive;
 pub mod histogram;
 pub mod http;
 pub mod launch;
@@ -20,7 +19,7 @@ pub mod load;
 pub mod options;
 pub mod pacer;
 pub mod plan;
-pub mod process;
+pub mod procfs;
 pub mod protocol;
 pub mod random;
 pub mod report;
@@ -28,6 +27,7 @@ pub mod schedule;
 pub mod series;
 pub mod setup;
 pub mod tally;
+pub mod worker;
 pub mod workload;
 
 /// Why a measurement could not be made. (A request that fails is a result, not one of these.)

@@ -73,7 +73,7 @@ pub struct Timeline {
 impl Plan {
     /// Refuses a workload that the protocol does not have.
     pub fn check(&self) -> Result<(), Error> {
-        if self.workload == Workload::Queued && !self.target.protocol.queues() {
+        if self.workload == Workload::Queued && !self.target.protocol.has_queued_writes() {
             return Err(Error::Usage(format!("the protocol {} has no queued writes", self.target.protocol.name())));
         }
         Ok(())
@@ -94,7 +94,7 @@ impl Plan {
 
 impl Timeline {
     /// Whether a moment lies in the measured time.
-    pub fn measures(&self, moment: Instant) -> bool {
+    pub fn in_window(&self, moment: Instant) -> bool {
         self.window_start <= moment && moment < self.window_end
     }
 }

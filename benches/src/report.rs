@@ -4,9 +4,9 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::histogram::{Histogram, Latency};
-use crate::tally::{Errors, Tally};
-use crate::workload::{Kind, Workload};
+use crate::histogram::{Histogram, LatencySummary};
+use crate::tally::{ErrorCounts, Tally};
+use crate::workload::{OperationKind, Workload};
 
 /// What a run has shown.
 #[derive(Debug, Clone, Serialize)]
@@ -31,11 +31,11 @@ pub struct Report {
     pub body_bytes_per_second: f64,
     /// How long good answers took whose requests began in the measured time; in an open loop, counted from when the
     /// request was due. Microseconds.
-    pub latency_us: Latency,
+    pub latency_us: LatencySummary,
     /// The same for each kind of operation, if there is more than one.
     pub operations: Vec<OperationReport>,
     /// What went wrong, over the whole run.
-    pub errors: Errors,
+    pub errors: ErrorCounts,
     /// For an open loop.
     pub open_loop: Option<OpenLoopReport>,
     /// What it cost the server, if its process is known.
@@ -56,7 +56,7 @@ pub struct OperationReport {
     /// Good answers that came in the measured time.
     pub requests: u64,
     /// As [`Report::latency_us`].
-    pub latency_us: Latency,
+    pub latency_us: LatencySummary,
 }
 
 /// How well the schedule of an open loop was kept.
@@ -70,7 +70,7 @@ pub struct OpenLoopReport {
     /// are too good: these would have been the worst.
     pub unsent: u64,
     /// How late the generator's own clock woke up: the part of the latencies that is not the server's. Microseconds.
-    pub generator_lag_us: Latency,
+    pub generator_lag_us: LatencySummary,
 }
 
 /// What a run cost the server.
@@ -127,7 +127,7 @@ pub struct WritesReport {
 
 impl WritesReport {
     /// Whether there are as many rows as there must and can be.
-    pub fn is_right(&self) -> bool {
+    pub fn is_consistent(&self) -> bool {
         (self.acknowledged..=self.acknowledged + self.in_doubt).contains(&self.found)
     }
 }
@@ -135,39 +135,39 @@ impl WritesReport {
 impl Report {
     /// Whether every request was answered well and every acknowledged row is there.
     pub fn is_clean(&self) -> bool {
-        self.errors.total() == 0 && self.writes.as_ref().is_none_or(WritesReport::is_right)
+        self.errors.total() == 0 && self.writes.as_ref().is_none_or(WritesReport::is_consistent)
     }
 
     /// What makes the figures doubtful, in words.
-    pub fn doubts(&self) -> Vec<String> {
-        let mut doubts = Vec::new();
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
         if let Some(share) = self.machine.other_share.filter(|share| *share > 0.05) {
-            doubts.push(format!("other programs took {:.0} % of the machine", share * 100.0));
+            warnings.push(format!("other programs took {:.0} % of the machine", share * 100.0));
         }
         if self.machine.stolen_share > 0.02 {
-            doubts.push(format!(
+            warnings.push(format!(
                 "the hypervisor gave {:.0} % of the machine to others",
                 self.machine.stolen_share * 100.0
             ));
         }
         if let Some(open) = self.open_loop.as_ref().filter(|open| open.unsent > 0) {
-            doubts.push(format!("{} of {} requests were never sent: latencies are too good", open.unsent, open.due));
+            warnings.push(format!("{} of {} requests were never sent: latencies are too good", open.unsent, open.due));
         }
         if let Some(server) = self.server.as_ref().filter(|server| server.cpu_s < self.client.cpu_s) {
             let (client, server) = (self.client.cpu_s, server.cpu_s);
-            doubts.push(format!(
+            warnings.push(format!(
                 "the generator took more processor time ({client:.2} s) than the server ({server:.2} s)"
             ));
         }
-        doubts
+        warnings
     }
 }
 
 /// The figures of each kind of operation, and of all together.
-pub fn latencies(tally: &Tally, workload: Workload) -> (Latency, Vec<OperationReport>) {
+pub fn latencies(tally: &Tally, workload: Workload) -> (LatencySummary, Vec<OperationReport>) {
     let mut all = Histogram::new();
     tally.latencies.iter().for_each(|histogram| all.merge(histogram));
-    let report = |kind: &Kind| OperationReport {
+    let report = |kind: &OperationKind| OperationReport {
         name: kind.name(),
         requests: tally.answered[kind.index()],
         latency_us: tally.latencies[kind.index()].summary(),
@@ -214,7 +214,7 @@ impl fmt::Display for Report {
         }
         writeln!(f, "  generator   {:.1} µs CPU per request", self.client.cpu_us_per_request)?;
         if let Some(writes) = &self.writes {
-            let verdict = if writes.is_right() { "all there" } else { "NOT what was acknowledged" };
+            let verdict = if writes.is_consistent() { "all there" } else { "NOT what was acknowledged" };
             writeln!(
                 f,
                 "  rows        {} acknowledged, {} in doubt, {} found: {verdict}",
@@ -222,24 +222,24 @@ impl fmt::Display for Report {
             )?;
         }
         writeln!(f, "  errors      {}", ErrorList(&self.errors))?;
-        self.doubts().iter().try_for_each(|doubt| writeln!(f, "  doubtful:   {doubt}"))
+        self.warnings().iter().try_for_each(|warning| writeln!(f, "  doubtful:   {warning}"))
     }
 }
 
-struct Micros<'a>(&'a Latency);
+struct Micros<'a>(&'a LatencySummary);
 
 impl fmt::Display for Micros<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Latency { p50, p90, p99, p999, max, .. } = self.0;
+        let LatencySummary { p50, p90, p99, p999, max, .. } = self.0;
         write!(f, "p50 {p50:.0} µs, p90 {p90:.0}, p99 {p99:.0}, p99.9 {p999:.0}, max {max:.0}")
     }
 }
 
-struct ErrorList<'a>(&'a Errors);
+struct ErrorList<'a>(&'a ErrorCounts);
 
 impl fmt::Display for ErrorList<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Errors { status, short, connect, broken, malformed, timeout } = self.0;
+        let ErrorCounts { status, short, connect, broken, malformed, timeout } = self.0;
         let named = [
             ("short", short),
             ("connect", connect),

@@ -6,12 +6,12 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::launch::{CommandLine, Contestant, Server};
+use crate::launch::{CommandLineStyle, Server, ServerProgram};
 use crate::options::RunOptions;
 use crate::report::Report;
-use crate::setup::Session;
+use crate::setup::BlockingClient;
 use crate::workload::Workload;
-use crate::{Error, load, process};
+use crate::{Error, load, procfs};
 
 /// The most runs of one cell.
 pub const REPEAT_MAX: u64 = 1_000;
@@ -20,7 +20,7 @@ pub const REPEAT_MAX: u64 = 1_000;
 #[derive(Debug)]
 pub struct Series {
     /// The servers.
-    pub contestants: Vec<Contestant>,
+    pub programs: Vec<ServerProgram>,
     /// The workloads, in this order.
     pub workloads: Vec<Workload>,
     /// The numbers of connections.
@@ -32,7 +32,7 @@ pub struct Series {
     /// Further arguments for the servers.
     pub server_args: Vec<OsString>,
     /// Options of each run.
-    pub run: RunOptions,
+    pub run_options: RunOptions,
 }
 
 /// What a series has shown.
@@ -45,12 +45,12 @@ pub struct SeriesReport {
     /// Runs of each cell.
     pub repeat: usize,
     /// One for each server.
-    pub servers: Vec<ContestantReport>,
+    pub servers: Vec<ServerResults>,
 }
 
 /// What a series has shown of one server.
 #[derive(Debug, Serialize)]
-pub struct ContestantReport {
+pub struct ServerResults {
     /// Its name.
     pub name: String,
     /// Its program.
@@ -79,8 +79,8 @@ pub struct Cell {
 impl Series {
     /// Refuses a workload that one of the servers does not have.
     pub fn check(&self) -> Result<(), Error> {
-        let speaks_ws4sqlite = |contestant: &Contestant| contestant.command_line == CommandLine::Ws4sqlite;
-        if self.workloads.contains(&Workload::Queued) && self.contestants.iter().any(speaks_ws4sqlite) {
+        let speaks_ws4sqlite = |program: &ServerProgram| program.command_line == CommandLineStyle::Ws4sqlite;
+        if self.workloads.contains(&Workload::Queued) && self.programs.iter().any(speaks_ws4sqlite) {
             return Err(Error::Usage(
                 "ws4sqlite has no queued writes: leave out --server or the workload queued".into(),
             ));
@@ -90,23 +90,23 @@ impl Series {
 
     /// Measures everything. `progress` is told each report as it comes.
     pub fn run(&self, progress: &mut dyn FnMut(&str, &Report)) -> Result<SeriesReport, Error> {
-        let mut servers: Vec<_> = self.contestants.iter().map(|contestant| self.empty_report(contestant)).collect();
+        let mut servers: Vec<_> = self.programs.iter().map(|program| self.empty_results(program)).collect();
         for _ in 0..self.repeat {
             // In turn, so that all of them see the machine's good and bad moments.
-            for (contestant, report) in self.contestants.iter().zip(&mut servers) {
-                self.round(contestant, report, progress)?;
+            for (program, results) in self.programs.iter().zip(&mut servers) {
+                self.round(program, results, progress)?;
             }
         }
-        servers.iter_mut().flat_map(|server| &mut server.cells).for_each(Cell::sort);
-        let filesystem = process::filesystem(&self.dir);
-        Ok(SeriesReport { filesystem, items: self.run.items, repeat: self.repeat, servers })
+        servers.iter_mut().flat_map(|server| &mut server.cells).for_each(Cell::sort_runs);
+        let filesystem = procfs::filesystem(&self.dir);
+        Ok(SeriesReport { filesystem, items: self.run_options.items, repeat: self.repeat, servers })
     }
 
-    fn empty_report(&self, contestant: &Contestant) -> ContestantReport {
+    fn empty_results(&self, program: &ServerProgram) -> ServerResults {
         let cells_of = |workload| self.connections.iter().map(move |&connections| Cell::empty(workload, connections));
-        ContestantReport {
-            name: contestant.name.clone(),
-            program: contestant.program.display().to_string(),
+        ServerResults {
+            name: program.name.clone(),
+            program: program.file.display().to_string(),
             arguments: self.server_args.iter().map(|argument| argument.to_string_lossy().into_owned()).collect(),
             start_to_answer_ms: Vec::new(),
             idle_rss_bytes: Vec::new(),
@@ -117,26 +117,26 @@ impl Series {
     /// Each cell once, on a server of its own.
     fn round(
         &self,
-        contestant: &Contestant,
-        report: &mut ContestantReport,
+        program: &ServerProgram,
+        results: &mut ServerResults,
         progress: &mut dyn FnMut(&str, &Report),
     ) -> Result<(), Error> {
-        let server = Server::start(contestant, &self.server_args, &self.dir)?;
-        report.start_to_answer_ms.push(server.start_to_answer().as_secs_f64() * 1e3);
-        report.idle_rss_bytes.push(process::usage(server.pid())?.rss_bytes);
-        Session::open(server.target())?.prepare(self.run.items)?;
-        for cell in &mut report.cells {
+        let server = Server::start(program, &self.server_args, &self.dir)?;
+        results.start_to_answer_ms.push(server.start_to_answer().as_secs_f64() * 1e3);
+        results.idle_rss_bytes.push(procfs::usage(server.pid())?.rss_bytes);
+        BlockingClient::open(server.target())?.prepare(self.run_options.items)?;
+        for cell in &mut results.cells {
             let target = server.target().clone();
-            let plan = self.run.plan(target, cell.workload, cell.connections, Some(server.pid()));
+            let plan = self.run_options.plan(target, cell.workload, cell.connections, Some(server.pid()));
             let run = load::run(plan)?;
-            progress(&contestant.name, &run);
+            progress(&program.name, &run);
             cell.runs.push(run);
         }
         server.stop()
     }
 }
 
-impl ContestantReport {
+impl ServerResults {
     fn table(&self, f: &mut fmt::Formatter<'_>, title: &str, show: &dyn Fn(&Report) -> String) -> fmt::Result {
         writeln!(f, "\n{}: {title}", self.name)?;
         for (row, cells) in self.cells.chunk_by(|a, b| a.workload == b.workload).enumerate() {
@@ -147,7 +147,7 @@ impl ContestantReport {
             }
             write!(f, "{:<10}", cells.first().map_or("", |cell| cell.workload.name()))?;
             for cell in cells {
-                write!(f, "{:>12}", cell.median().map_or("-".into(), show))?;
+                write!(f, "{:>12}", cell.median_run().map_or("-".into(), show))?;
             }
             writeln!(f)?;
         }
@@ -160,12 +160,12 @@ impl Cell {
         Cell { workload, connections, runs: Vec::new() }
     }
 
-    fn sort(&mut self) {
+    fn sort_runs(&mut self) {
         self.runs.sort_by(|a, b| a.requests_per_second.total_cmp(&b.requests_per_second));
     }
 
     /// The run that stands for the cell: the one with the median throughput (of an even number, the slower one).
-    pub fn median(&self) -> Option<&Report> {
+    pub fn median_run(&self) -> Option<&Report> {
         self.runs.get(self.runs.len().checked_sub(1)? / 2)
     }
 }
@@ -205,7 +205,7 @@ impl fmt::Display for SeriesReport {
             let kib: Vec<u64> = server.idle_rss_bytes.iter().map(|bytes| bytes / 1024).collect();
             writeln!(f, "idle memory, KiB: {kib:?}")?;
         }
-        for (name, run) in self.runs().filter(|(_, run)| !run.is_clean() || !run.doubts().is_empty()) {
+        for (name, run) in self.runs().filter(|(_, run)| !run.is_clean() || !run.warnings().is_empty()) {
             write!(f, "\nlook at this run of {name}: {run}")?;
         }
         Ok(())

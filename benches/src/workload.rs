@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::random::Random;
 
-/// How many rows [`Kind::Rows`] reads.
+/// How many rows [`OperationKind::Rows`] reads.
 pub const ROWS_PER_QUERY: u64 = 1_000;
-/// How many rows [`Kind::Batch`] inserts.
+/// How many rows [`OperationKind::Batch`] inserts.
 pub const INSERTS_PER_BATCH: u64 = 100;
 /// How many columns each row that is read has.
 pub const COLUMNS: u64 = 4;
@@ -50,7 +50,7 @@ pub enum Workload {
 
 /// A kind of operation that is measured on its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum OperationKind {
     /// See [`Workload::Insert`].
     Insert,
     /// See [`Workload::Point`].
@@ -95,7 +95,7 @@ pub enum Operation {
 
 /// One statement of a request.
 #[derive(Debug, Clone, Copy)]
-pub struct Step<'a> {
+pub struct Statement<'a> {
     /// The SQL text. It holds nothing that JSON would have to escape.
     pub sql: &'static str,
     /// Whether rows are wanted.
@@ -119,7 +119,7 @@ pub enum Param {
 
 /// What an answer says, as far as all protocols say it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Answer {
+pub struct OperationResult {
     /// How many rows were returned.
     pub rows: u64,
     /// How many columns the first of them has.
@@ -148,27 +148,27 @@ impl Workload {
     }
 
     /// The kinds of operations it asks for.
-    pub fn kinds(self) -> &'static [Kind] {
+    pub fn kinds(self) -> &'static [OperationKind] {
         match self {
-            Workload::Insert => &[Kind::Insert],
-            Workload::Point => &[Kind::Point],
-            Workload::Rows1000 => &[Kind::Rows],
-            Workload::Batch100 => &[Kind::Batch],
-            Workload::Mixed => &[Kind::Point, Kind::Insert],
-            Workload::Queued => &[Kind::Queued],
+            Workload::Insert => &[OperationKind::Insert],
+            Workload::Point => &[OperationKind::Point],
+            Workload::Rows1000 => &[OperationKind::Rows],
+            Workload::Batch100 => &[OperationKind::Batch],
+            Workload::Mixed => &[OperationKind::Point, OperationKind::Insert],
+            Workload::Queued => &[OperationKind::Queued],
         }
     }
 
     /// The kind of the next operation. `write_percent` is the share of inserts in the mixed workload.
-    pub fn next_kind(self, write_percent: u8, random: &mut Random) -> Kind {
+    pub fn next_kind(self, write_percent: u8, random: &mut Random) -> OperationKind {
         match self {
-            Workload::Insert => Kind::Insert,
-            Workload::Point => Kind::Point,
-            Workload::Rows1000 => Kind::Rows,
-            Workload::Batch100 => Kind::Batch,
-            Workload::Mixed if random.below(100) < u64::from(write_percent) => Kind::Insert,
-            Workload::Mixed => Kind::Point,
-            Workload::Queued => Kind::Queued,
+            Workload::Insert => OperationKind::Insert,
+            Workload::Point => OperationKind::Point,
+            Workload::Rows1000 => OperationKind::Rows,
+            Workload::Batch100 => OperationKind::Batch,
+            Workload::Mixed if random.below(100) < u64::from(write_percent) => OperationKind::Insert,
+            Workload::Mixed => OperationKind::Point,
+            Workload::Queued => OperationKind::Queued,
         }
     }
 }
@@ -179,11 +179,12 @@ impl fmt::Display for Workload {
     }
 }
 
-impl Kind {
-    /// All of them; the position of each is [`Kind::index`].
-    pub const ALL: [Kind; 5] = [Kind::Insert, Kind::Point, Kind::Rows, Kind::Batch, Kind::Queued];
+impl OperationKind {
+    /// All of them; the position of each is [`OperationKind::index`].
+    pub const ALL: [OperationKind; 5] =
+        [OperationKind::Insert, OperationKind::Point, OperationKind::Rows, OperationKind::Batch, OperationKind::Queued];
 
-    /// Its position in [`Kind::ALL`].
+    /// Its position in [`OperationKind::ALL`].
     pub fn index(self) -> usize {
         self as usize
     }
@@ -191,80 +192,82 @@ impl Kind {
     /// The name in reports.
     pub fn name(self) -> &'static str {
         match self {
-            Kind::Insert => "insert",
-            Kind::Point => "point",
-            Kind::Rows => "rows1000",
-            Kind::Batch => "batch100",
-            Kind::Queued => "queued",
+            OperationKind::Insert => "insert",
+            OperationKind::Point => "point",
+            OperationKind::Rows => "rows1000",
+            OperationKind::Batch => "batch100",
+            OperationKind::Queued => "queued",
         }
     }
 
     /// How many rows an operation of this kind adds to `load_inserts`.
     pub fn rows_written(self) -> u64 {
         match self {
-            Kind::Insert | Kind::Queued => 1,
-            Kind::Batch => INSERTS_PER_BATCH,
-            Kind::Point | Kind::Rows => 0,
+            OperationKind::Insert | OperationKind::Queued => 1,
+            OperationKind::Batch => INSERTS_PER_BATCH,
+            OperationKind::Point | OperationKind::Rows => 0,
         }
     }
 
     /// An operation of this kind on a table of `items` rows, chosen at random.
     pub fn operation(self, items: u64, random: &mut Random) -> Operation {
         match self {
-            Kind::Insert => Operation::Insert(random.below(100_000_000)),
-            Kind::Point => Operation::Point(1 + random.below(items)),
-            Kind::Rows => Operation::RowsAfter(random.below(items.saturating_sub(ROWS_PER_QUERY) + 1)),
-            Kind::Batch => Operation::Batch(random.below(90_000_000)),
-            Kind::Queued => Operation::Queued(random.below(100_000_000)),
+            OperationKind::Insert => Operation::Insert(random.below(100_000_000)),
+            OperationKind::Point => Operation::Point(1 + random.below(items)),
+            OperationKind::Rows => Operation::RowsAfter(random.below(items.saturating_sub(ROWS_PER_QUERY) + 1)),
+            OperationKind::Batch => Operation::Batch(random.below(90_000_000)),
+            OperationKind::Queued => Operation::Queued(random.below(100_000_000)),
         }
     }
 }
 
 impl Operation {
     /// Shows each statement of the request to `see`, in order.
-    pub fn steps(&self, see: &mut dyn FnMut(Step<'_>)) {
-        let mut write = |sql, params: &[Param]| see(Step { sql, reads: false, params });
+    pub fn for_each_statement(&self, see: &mut dyn FnMut(Statement<'_>)) {
+        let mut write = |sql, params: &[Param]| see(Statement { sql, reads: false, params });
         match *self {
-            Operation::Insert(n) | Operation::Queued(n) => write(INSERT, &inserted(n)),
+            Operation::Insert(n) | Operation::Queued(n) => write(INSERT, &insert_params(n)),
             Operation::Flush => {}
-            Operation::Batch(first) => (first..first + INSERTS_PER_BATCH).for_each(|n| write(INSERT, &inserted(n))),
-            Operation::Fill { first, last } => (first..=last).for_each(|id| write(FILL, &item(id))),
+            Operation::Batch(first) => {
+                (first..first + INSERTS_PER_BATCH).for_each(|n| write(INSERT, &insert_params(n)))
+            }
+            Operation::Fill { first, last } => (first..=last).for_each(|id| write(FILL, &fill_params(id))),
             Operation::CreateTables => [CREATE_ITEMS, CREATE_INSERTS].into_iter().for_each(|sql| write(sql, &[])),
-            Operation::Point(id) => see(Step { sql: POINT, reads: true, params: &[Param::Integer(id)] }),
-            Operation::RowsAfter(id) => see(Step { sql: ROWS, reads: true, params: &[Param::Integer(id)] }),
-            Operation::CountItems => see(Step { sql: COUNT_ITEMS, reads: true, params: &[] }),
-            Operation::CountInserts => see(Step { sql: COUNT_INSERTS, reads: true, params: &[] }),
+            Operation::Point(id) => see(Statement { sql: POINT, reads: true, params: &[Param::Integer(id)] }),
+            Operation::RowsAfter(id) => see(Statement { sql: ROWS, reads: true, params: &[Param::Integer(id)] }),
+            Operation::CountItems => see(Statement { sql: COUNT_ITEMS, reads: true, params: &[] }),
+            Operation::CountInserts => see(Statement { sql: COUNT_INSERTS, reads: true, params: &[] }),
         }
     }
 
     /// Whether any of its statements writes.
     pub fn writes(&self) -> bool {
         let mut writes = false;
-        self.steps(&mut |step| writes |= !step.reads);
+        self.for_each_statement(&mut |statement| writes |= !statement.reads);
         writes
     }
 
     /// What a server that does its work answers to this request.
-    pub fn expected(&self) -> Answer {
-        let read = |rows, columns| Answer { rows, columns, ..Answer::default() };
-        let changed = |changed| Answer { changed, ..Answer::default() };
+    pub fn expected_result(&self) -> OperationResult {
+        let read = |rows, columns| OperationResult { rows, columns, ..OperationResult::default() };
+        let changed = |changed| OperationResult { changed, ..OperationResult::default() };
         match *self {
             Operation::Insert(_) => changed(1),
             Operation::Batch(_) => changed(INSERTS_PER_BATCH),
             Operation::Fill { first, last } => changed((last + 1).saturating_sub(first)),
             Operation::CreateTables | Operation::Queued(_) | Operation::Flush => changed(0),
-            Operation::Point(id) => Answer { first: Some(id), ..read(1, COLUMNS) },
-            Operation::RowsAfter(id) => Answer { first: Some(id + 1), ..read(ROWS_PER_QUERY, COLUMNS) },
+            Operation::Point(id) => OperationResult { first: Some(id), ..read(1, COLUMNS) },
+            Operation::RowsAfter(id) => OperationResult { first: Some(id + 1), ..read(ROWS_PER_QUERY, COLUMNS) },
             Operation::CountItems | Operation::CountInserts => read(1, 1),
         }
     }
 }
 
-fn inserted(n: u64) -> [Param; 2] {
+fn insert_params(n: u64) -> [Param; 2] {
     [Param::Name(n), Param::Hundredths(n)]
 }
 
-fn item(id: u64) -> [Param; 4] {
+fn fill_params(id: u64) -> [Param; 4] {
     [Param::Integer(id), Param::Name(id), Param::Hundredths(id), Param::Text(NOTE)]
 }
 
@@ -332,7 +335,7 @@ mod tests {
 
     #[test]
     fn kinds_stand_at_their_index() {
-        for (index, kind) in Kind::ALL.into_iter().enumerate() {
+        for (index, kind) in OperationKind::ALL.into_iter().enumerate() {
             assert_eq!(kind.index(), index);
         }
     }
@@ -340,10 +343,10 @@ mod tests {
     #[test]
     fn texts_need_no_escaping() {
         for operation in SAMPLES {
-            operation.steps(&mut |step| {
-                let quoted = serde_json::to_string(step.sql).unwrap();
-                assert_eq!(quoted, format!("\"{}\"", step.sql));
-                for param in step.params {
+            operation.for_each_statement(&mut |statement| {
+                let quoted = serde_json::to_string(statement.sql).unwrap();
+                assert_eq!(quoted, format!("\"{}\"", statement.sql));
+                for param in statement.params {
                     assert!(serde_json::from_str::<serde_json::Value>(&json(*param)).is_ok(), "{param:?}");
                 }
             });
@@ -362,18 +365,20 @@ mod tests {
     #[test]
     fn every_parameter_has_its_place() {
         for operation in SAMPLES {
-            operation.steps(&mut |step| assert_eq!(step.sql.matches('?').count(), step.params.len(), "{}", step.sql));
+            operation.for_each_statement(&mut |statement| {
+                assert_eq!(statement.sql.matches('?').count(), statement.params.len(), "{}", statement.sql)
+            });
         }
     }
 
     #[test]
     fn what_is_expected_fits_what_is_asked() {
-        let mut steps = 0;
-        Operation::Batch(7).steps(&mut |_| steps += 1);
-        assert_eq!(steps, INSERTS_PER_BATCH);
-        assert_eq!(Operation::Batch(7).expected().changed, Kind::Batch.rows_written());
+        let mut statements = 0;
+        Operation::Batch(7).for_each_statement(&mut |_| statements += 1);
+        assert_eq!(statements, INSERTS_PER_BATCH);
+        assert_eq!(Operation::Batch(7).expected_result().changed, OperationKind::Batch.rows_written());
         assert!(ROWS.ends_with(&format!("LIMIT {ROWS_PER_QUERY}")));
-        assert_eq!(Operation::Fill { first: 1, last: 3 }.expected().changed, 3);
+        assert_eq!(Operation::Fill { first: 1, last: 3 }.expected_result().changed, 3);
         assert!(Operation::Batch(0).writes() && !Operation::Point(1).writes());
     }
 
@@ -381,9 +386,9 @@ mod tests {
     fn random_operations_stay_inside_the_table() {
         let mut random = Random::new(3);
         for _ in 0..10_000 {
-            let Operation::Point(id) = Kind::Point.operation(2_000, &mut random) else { unreachable!() };
+            let Operation::Point(id) = OperationKind::Point.operation(2_000, &mut random) else { unreachable!() };
             assert!((1..=2_000).contains(&id));
-            let Operation::RowsAfter(id) = Kind::Rows.operation(2_000, &mut random) else { unreachable!() };
+            let Operation::RowsAfter(id) = OperationKind::Rows.operation(2_000, &mut random) else { unreachable!() };
             assert!(id <= 1_000);
         }
     }
@@ -391,7 +396,7 @@ mod tests {
     #[test]
     fn the_mix_has_about_the_share_of_writes_it_was_given() {
         let mut random = Random::new(9);
-        let is_insert = |_: &u32| Workload::Mixed.next_kind(10, &mut random) == Kind::Insert;
+        let is_insert = |_: &u32| Workload::Mixed.next_kind(10, &mut random) == OperationKind::Insert;
         let inserts = (0..10_000).filter(is_insert).count();
         assert!((800..1_200).contains(&inserts), "{inserts}");
     }

@@ -62,7 +62,7 @@ fn a_mix_reports_reads_and_writes_apart() {
 #[test]
 fn a_lost_row_is_noticed() {
     let report = run(Fault::LosesRows, Workload::Insert);
-    assert!(!report.is_clean() && !report.writes.as_ref().unwrap().is_right(), "{report}");
+    assert!(!report.is_clean() && !report.writes.as_ref().unwrap().is_consistent(), "{report}");
     assert_eq!(report.errors.total(), 0);
 }
 
@@ -113,7 +113,7 @@ fn an_open_loop_counts_what_a_hanging_server_kept_it_from_sending() {
     let report = load::run(plan).unwrap();
     let open = report.open_loop.as_ref().unwrap();
     assert_eq!((open.due, open.unsent, report.errors.timeout), (35, 31, 4), "{report}");
-    assert!(report.doubts().iter().any(|doubt| doubt.contains("never sent")));
+    assert!(report.warnings().iter().any(|warning| warning.contains("never sent")));
 }
 
 #[test]

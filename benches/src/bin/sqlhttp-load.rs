@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use sqlhttp_benches::args::{LoadArgs, LoadCommand};
-use sqlhttp_benches::setup::Session;
+use sqlhttp_benches::setup::BlockingClient;
 use sqlhttp_benches::{Error, exit_code, load};
 
 fn main() -> ExitCode {
@@ -15,7 +15,7 @@ fn main() -> ExitCode {
 fn run() -> Result<bool, Error> {
     let LoadCommand { target, prepare, plan, json } = LoadArgs::parse().into_command()?;
     if let Some(items) = prepare {
-        Session::open(&target)?.prepare(items)?;
+        BlockingClient::open(&target)?.prepare(items)?;
     }
     let Some(plan) = plan else {
         return Ok(true);

@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::{Malformed, Progress, Reply, ResponseParser};
+use super::{Malformed, Progress, Response, ResponseParser};
 
 /// Enough for most answers to come in one read.
 const INPUT_LEN: usize = 64 << 10;
 
-/// Why an exchange has no reply. The connection is of no more use.
+/// Why an exchange has no response. The connection is of no more use.
 #[derive(Debug, thiserror::Error)]
 pub enum ExchangeError {
     /// The socket failed.
@@ -38,7 +38,11 @@ impl Connection {
     }
 
     /// Sends a request and waits for the end of its answer. The answer's body is appended to `body` if it is given.
-    pub async fn exchange(&mut self, request: &[u8], mut body: Option<&mut Vec<u8>>) -> Result<Reply, ExchangeError> {
+    pub async fn exchange(
+        &mut self,
+        request: &[u8],
+        mut body: Option<&mut Vec<u8>>,
+    ) -> Result<Response, ExchangeError> {
         self.stream.write_all(request).await?;
         loop {
             let len = self.stream.read(&mut self.input).await?;
@@ -47,7 +51,7 @@ impl Connection {
             }
             match self.parser.feed(&self.input[..len], body.as_deref_mut())? {
                 Progress::More => {}
-                Progress::Done { reply, taken } if taken == len => return Ok(reply),
+                Progress::Done { response, consumed } if consumed == len => return Ok(response),
                 Progress::Done { .. } => return Err(Malformed("bytes after the end of the response").into()),
             }
         }

@@ -6,4 +6,4 @@ mod response;
 
 pub use connection::{Connection, ExchangeError};
 pub use endpoint::{Endpoint, RequestWriter};
-pub use response::{Malformed, Progress, Reply, ResponseParser};
+pub use response::{Malformed, Progress, Response, ResponseParser};

@@ -13,7 +13,7 @@ pub use name::ProtocolName;
 pub use rqlite::Rqlite;
 pub use ws4sqlite::Ws4sqlite;
 
-use crate::workload::{Answer, Operation};
+use crate::workload::{Operation, OperationResult};
 
 /// Who asks, and how he says so.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -49,10 +49,10 @@ pub trait Protocol: Debug + Send + Sync {
     fn write_body(&self, operation: &Operation, out: &mut Vec<u8>);
 
     /// Understands the body of an answer with status 200; the text of the error it reports otherwise.
-    fn read_answer(&self, body: &[u8]) -> Result<Answer, String>;
+    fn read_result(&self, body: &[u8]) -> Result<OperationResult, String>;
 
     /// Whether it knows writes that are answered before they are carried out.
-    fn queues(&self) -> bool {
+    fn has_queued_writes(&self) -> bool {
         false
     }
 }

@@ -26,7 +26,7 @@ pub(crate) enum Fault {
     Hangs,
 }
 
-struct State {
+struct FakeServer {
     fault: Fault,
     inserted: AtomicU64,
     inserts: AtomicU64,
@@ -37,27 +37,27 @@ struct State {
 pub(crate) fn start(fault: Fault) -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap();
-    let state = State { fault, inserted: 0.into(), inserts: 0.into(), points: 0.into() };
-    let state = Arc::new(state);
+    let server = FakeServer { fault, inserted: 0.into(), inserts: 0.into(), points: 0.into() };
+    let server = Arc::new(server);
     thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
-            let state = Arc::clone(&state);
+            let server = Arc::clone(&server);
             // An error is the client going away.
-            thread::spawn(move || serve(stream, &state));
+            thread::spawn(move || serve(stream, &server));
         }
     });
     address
 }
 
-fn serve(stream: TcpStream, state: &State) -> std::io::Result<()> {
+fn serve(stream: TcpStream, server: &FakeServer) -> std::io::Result<()> {
     let mut writer = stream.try_clone()?;
     let mut reader = BufReader::new(stream);
     while let Some(request) = read_request(&mut reader)? {
-        let Some((status, body)) = state.answer(&request) else {
+        let Some((status, body)) = server.answer(&request) else {
             thread::park();
             continue;
         };
-        let close = state.fault == Fault::ClosesPolitely;
+        let close = server.fault == Fault::ClosesPolitely;
         let connection = if close { "Connection: close\r\n" } else { "" };
         write!(writer, "HTTP/1.1 {status} X\r\n{connection}Content-Length: {}\r\n\r\n{body}", body.len())?;
         if close {
@@ -86,7 +86,7 @@ fn read_request(reader: &mut BufReader<TcpStream>) -> std::io::Result<Option<ser
     Ok(Some(serde_json::from_slice(&body)?))
 }
 
-impl State {
+impl FakeServer {
     fn answer(&self, request: &serde_json::Value) -> Option<(u16, String)> {
         let item = &request["transaction"][0];
         let sql = item["statement"].as_str().or(item["query"].as_str()).unwrap();

@@ -11,7 +11,7 @@ const TICK: Duration = Duration::from_millis(10);
 
 /// What a process has spent since it began, and what it holds now.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Usage {
+pub struct ProcessUsage {
     /// Processor time in user and kernel mode, all threads.
     pub cpu: Duration,
     /// Resident memory now, bytes.
@@ -32,7 +32,7 @@ pub struct MachineUsage {
 }
 
 /// What a process spends. Fails if there is no such process.
-pub fn usage(pid: u32) -> Result<Usage, Error> {
+pub fn usage(pid: u32) -> Result<ProcessUsage, Error> {
     let stat = read(format!("/proc/{pid}/stat"))?;
     let status = read(format!("/proc/{pid}/status"))?;
     parse_usage(&stat, &status).ok_or_else(|| Error::Server(format!("/proc/{pid} cannot be understood")))
@@ -64,7 +64,7 @@ fn read(path: String) -> Result<String, Error> {
     fs::read_to_string(&path).map_err(Error::io(format!("read {path}")))
 }
 
-fn parse_usage(stat: &str, status: &str) -> Option<Usage> {
+fn parse_usage(stat: &str, status: &str) -> Option<ProcessUsage> {
     // The second field is the program's name in parentheses, and may itself hold blanks and parentheses.
     let (_, fields) = stat.rsplit_once(") ")?;
     let mut times = fields.split(' ').skip(11);
@@ -72,7 +72,7 @@ fn parse_usage(stat: &str, status: &str) -> Option<Usage> {
     let field =
         |name: &str| status.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse().ok());
     let kib = |name: &str| field(name).map(|kib: u64| kib * 1024);
-    Some(Usage {
+    Some(ProcessUsage {
         cpu: TICK * ticks,
         // A process that is about to end has no memory any more.
         rss_bytes: kib("VmRSS:").unwrap_or(0),
