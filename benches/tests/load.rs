@@ -51,7 +51,7 @@ fn a_good_server_has_a_clean_report() {
 
 #[test]
 fn a_mix_reports_reads_and_writes_apart() {
-    let report = run(Fault::None, Workload::Mixed);
+    let report = load::run(Plan { write_percent: 25, ..plan(Fault::None, Workload::Mixed) }).unwrap();
     assert!(report.is_clean(), "{report}");
     let [reads, writes] = &report.operations[..] else { panic!("{report}") };
     assert_eq!((reads.name, writes.name), ("point", "insert"));

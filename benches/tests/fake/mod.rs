@@ -59,7 +59,9 @@ fn serve(stream: TcpStream, server: &FakeServer) -> std::io::Result<()> {
         };
         let close = server.fault == Fault::ClosesPolitely;
         let connection = if close { "Connection: close\r\n" } else { "" };
-        write!(writer, "HTTP/1.1 {status} X\r\n{connection}Content-Length: {}\r\n\r\n{body}", body.len())?;
+        let response = format!("HTTP/1.1 {status} X\r\n{connection}Content-Length: {}\r\n\r\n{body}", body.len());
+        // In one write: with Nagle's algorithm, the second of two waits for the client's delayed ACK.
+        writer.write_all(response.as_bytes())?;
         if close {
             return Ok(());
         }
