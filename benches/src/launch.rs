@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::Error;
@@ -137,9 +138,9 @@ impl Server {
 
     /// Asks it to end, and waits until it has.
     pub fn stop(mut self) -> Result<(), Error> {
-        // There is no way to send a signal without unsafe code or another library; the shell utility is everywhere.
-        let sent = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status();
-        sent.map_err(Error::io("run kill"))?;
+        kill_process(Pid::from_child(&self.child), Signal::TERM)
+            .map_err(std::io::Error::from)
+            .map_err(Error::io("stop the server"))?;
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
             if self.exited()?.is_some() {
