@@ -23,7 +23,9 @@ Exit status: 0 if every request got a good answer and every acknowledged row is 
 measurement could not be made; 2 if the command line is wrong.";
 
 const BENCH_NOTES: &str = "\
-Each cell of the tables is the median of several runs. Servers and nodes are measured in turn, the servers first.
+A PROGRAM is the path of a program, or NAME=PATH; NAME is then used in the tables instead of the name of the file. Each
+cell of the tables is the median of several runs. All programs are measured in turn, the servers before the nodes.
+
 A TIME is a number with the unit ms, s or m; without a unit, seconds.
 
 Exit status: 0 if in every run each request got a good answer and each acknowledged row is in the table; 1 if not, or
@@ -34,7 +36,7 @@ if the measurement could not be made; 2 if the command line is wrong.";
 #[command(name = "sqlhttp-load", after_help = LOAD_NOTES)]
 #[command(group = ArgGroup::new("action").args(["prepare", "workload"]).required(true).multiple(true))]
 pub struct LoadArgs {
-    /// Server, a loopback address [default: http://127.0.0.1:12321, for rqlite http://127.0.0.1:4001]
+    /// Server, on a loopback address [default: http://127.0.0.1:12321; for rqlite, port 4001]
     #[arg(long)]
     url: Option<Endpoint>,
 
@@ -62,7 +64,7 @@ pub struct LoadArgs {
     #[arg(long)]
     prepare: bool,
 
-    /// Workload to measure
+    /// Workload to run
     #[arg(long, value_name = "NAME")]
     workload: Option<Workload>,
 
@@ -135,16 +137,17 @@ impl LoadArgs {
 #[command(name = "sqlhttp-bench", after_help = BENCH_NOTES)]
 #[command(group = ArgGroup::new("programs").args(["servers", "nodes"]).required(true).multiple(true))]
 pub struct BenchArgs {
-    /// Server with the command line and the protocol of ws4sqlite; repeatable
-    #[arg(long = "server", value_name = "[NAME=]PROGRAM", value_parser = program(CommandLineStyle::Ws4sqlite))]
+    /// Server with the command line and the protocol of ws4sqlite (repeatable)
+    #[arg(long = "server", value_name = "PROGRAM", value_parser = program(CommandLineStyle::Ws4sqlite))]
     servers: Vec<ServerProgram>,
 
-    /// Node with the command line and the protocol of rqlited, measured as a cluster of one; repeatable
-    #[arg(long = "node", value_name = "[NAME=]PROGRAM", value_parser = program(CommandLineStyle::Rqlited))]
+    /// Node with the command line and the protocol of rqlited, a cluster of one (repeatable)
+    #[arg(long = "node", value_name = "PROGRAM", value_parser = program(CommandLineStyle::Rqlited))]
     nodes: Vec<ServerProgram>,
 
-    /// Workloads, separated by commas
-    #[arg(long, value_name = "LIST", value_delimiter = ',', default_values_t = Workload::COMMON)]
+    /// Workloads, separated by commas; nodes also have queued
+    #[arg(long, value_name = "LIST", value_delimiter = ',', hide_possible_values = true)]
+    #[arg(default_value = "point,rows1000,insert,batch100,mixed")]
     workloads: Vec<Workload>,
 
     /// Numbers of connections, separated by commas
@@ -156,11 +159,11 @@ pub struct BenchArgs {
     #[arg(value_parser = RangedU64ValueParser::<usize>::new().range(1..=REPEAT_MAX))]
     repeat: usize,
 
-    /// Directory in which the servers' directories are created; it must be on a real disk
+    /// Directory for the servers' directories, on a real disk
     #[arg(long, default_value = ".")]
     dir: PathBuf,
 
-    /// File to which all reports are written as JSON
+    /// File for all reports, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 
@@ -310,7 +313,8 @@ mod tests {
     #[test]
     fn the_defaults_of_a_series() {
         let series = bench("--server x").unwrap().series;
-        assert_eq!(series.workloads, Workload::COMMON);
+        let names: Vec<_> = series.workloads.iter().map(|workload| workload.name()).collect();
+        assert_eq!(names, ["point", "rows1000", "insert", "batch100", "mixed"]);
         assert_eq!((series.connections, series.repeat, series.dir), (vec![1, 8, 64, 256], 3, PathBuf::from(".")));
         assert!(series.server_args.is_empty());
     }
@@ -318,12 +322,12 @@ mod tests {
     #[test]
     fn invalid_series_are_refused_with_the_reason() {
         for (line, reason) in [
-            ("", "--server <[NAME=]PROGRAM>"),
+            ("", "--server <PROGRAM>"),
             ("--server x --connections 0", "0 is not in 1..=10000"),
             ("--server x --repeat 0", "0 is not in 1..=1000"),
             ("--server x --workloads ,", "a value is required"),
             ("--server x y", "unexpected argument 'y'"),
-            ("--server name=", "no program"),
+            ("--server name=", "names no program"),
             ("--server x --node y --workloads queued", "leave out --server or the workload queued"),
         ] {
             let error = bench(line).err().unwrap_or_default();

@@ -131,10 +131,6 @@ pub struct OperationResult {
 }
 
 impl Workload {
-    /// Those that every protocol knows.
-    pub const COMMON: [Workload; 5] =
-        [Workload::Point, Workload::Rows1000, Workload::Insert, Workload::Batch100, Workload::Mixed];
-
     /// The name on the command line and in reports.
     pub fn name(self) -> &'static str {
         match self {
