@@ -96,21 +96,21 @@ enum AuthPlace {
     Inline,
 }
 
-/// What a command line of `sqlhttp-load` asks for.
+/// The command of a command line of `sqlhttp-load`.
 #[derive(Debug)]
 pub struct LoadCommand {
     /// The server.
     pub target: Target,
-    /// The number of rows with which to fill the tables first, if the command line asks for that.
+    /// The number of rows with which to fill the table before the run, if the command line asks for that.
     pub prepare: Option<u64>,
-    /// The run, unless only the tables are prepared.
+    /// The run; `None` if the tables are only prepared.
     pub plan: Option<Plan>,
     /// Whether to print the report as JSON.
     pub json: bool,
 }
 
 impl LoadArgs {
-    /// Checks the options against each other.
+    /// Checks that the options do not contradict each other.
     pub fn into_command(self) -> Result<LoadCommand, Error> {
         let auth = self.credentials();
         let endpoint = self.url.unwrap_or(Endpoint::local(self.protocol.default_port()));
@@ -175,7 +175,7 @@ pub struct BenchArgs {
     server_args: Vec<OsString>,
 }
 
-/// What a command line of `sqlhttp-bench` asks for.
+/// The command of a command line of `sqlhttp-bench`.
 #[derive(Debug)]
 pub struct BenchCommand {
     /// The measurements.
@@ -185,7 +185,7 @@ pub struct BenchCommand {
 }
 
 impl BenchArgs {
-    /// Checks the options against each other.
+    /// Checks that the options do not contradict each other.
     pub fn into_command(self) -> Result<BenchCommand, Error> {
         let series = Series {
             programs: self.servers.into_iter().chain(self.nodes).collect(),

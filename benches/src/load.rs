@@ -1,4 +1,4 @@
-//! Makes one run: connect, keep busy, look on, and put together what was seen.
+//! Makes one run: opens the connections, keeps them busy, samples the resource usage, and builds the report.
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
@@ -16,10 +16,10 @@ use crate::tally::Tally;
 use crate::worker::Worker;
 use crate::workload::OperationKind;
 
-/// How often the server's memory is looked at.
+/// The interval at which the server's memory is sampled.
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(100);
 
-/// What was spent until a moment.
+/// The resource usage up to a moment. Processor times are totals since the process or the machine started.
 #[derive(Debug, Clone, Copy)]
 struct UsageSample {
     server: Option<ProcessUsage>,
@@ -27,7 +27,7 @@ struct UsageSample {
     machine: MachineUsage,
 }
 
-/// What was spent in the measured time.
+/// The resource usage in the measured time.
 #[derive(Debug)]
 struct MeasuredUsage {
     before: UsageSample,
@@ -35,7 +35,7 @@ struct MeasuredUsage {
     rss_peak_bytes: u64,
 }
 
-/// Makes a run. The tables must be there and filled. Blocks for warm-up, duration, and at most the grace.
+/// Makes a run. The tables must exist and be filled. Blocks for the warm-up, the measured time, and at most the grace.
 pub fn run(plan: Plan) -> Result<Report, Error> {
     plan.check()?;
     let plan = Arc::new(plan);
@@ -48,7 +48,7 @@ pub fn run(plan: Plan) -> Result<Report, Error> {
     let pacer = plan.schedule().map(|schedule| Arc::new(Pacer::new(schedule)));
     let (tally, usage, lag) = run_workers(&plan, pacer.clone(), body_len_min)?;
 
-    // The server may have closed the idle connection meanwhile.
+    // On a new connection: the server may have closed the other one, which was idle during the run.
     let rows_after = if writes { BlockingClient::open(&plan.target)?.count_inserts()? } else { 0 };
     let found = rows_after.saturating_sub(rows_before);
     let writes =
@@ -62,6 +62,7 @@ pub fn run(plan: Plan) -> Result<Report, Error> {
     Ok(Report { open_loop, writes, ..build_report(&plan, &tally, &usage, load_average) })
 }
 
+/// Runs all threads of a run. Returns the counts of the connections, the resource usage, and the lag of the pacer.
 fn run_workers(
     plan: &Arc<Plan>,
     pacer: Option<Arc<Pacer>>,
@@ -80,35 +81,37 @@ fn run_workers(
             workers.push(scope.spawn(move || run_worker(plan, pacer, body_len_min, numbers, ready, &start)));
         }
         drop(ready_sender);
-        // If a thread cannot connect, returning drops the senders, and the others stop waiting for the start.
+        // If a thread cannot connect, this returns and drops the senders, which ends the other threads.
         for _ in 0..threads {
-            ready.recv().unwrap_or_else(|_| Err(thread_died()))?;
+            ready.recv().unwrap_or_else(|_| Err(thread_panicked()))?;
         }
         let timeline = plan.timeline(Instant::now());
         for start in &starts {
-            start.send(timeline).map_err(|_| thread_died())?;
+            start.send(timeline).map_err(|_| thread_panicked())?;
         }
         let pacing = pacer.as_ref().map(|pacer| scope.spawn(move || pacer.run(timeline.start, timeline.window_end)));
         let usage = sample_usage(plan.pid, &timeline);
         let mut tally = Tally::default();
         for worker in workers {
-            tally.merge(&worker.join().ok().flatten().ok_or_else(thread_died)?);
+            tally.merge(&worker.join().ok().flatten().ok_or_else(thread_panicked)?);
         }
-        let lag = pacing.map(|pacing| pacing.join().map_err(|_| thread_died())).transpose()?;
+        let lag = pacing.map(|pacing| pacing.join().map_err(|_| thread_panicked())).transpose()?;
         Ok((tally, usage?, lag.unwrap_or_default()))
     })
 }
 
-fn thread_died() -> Error {
-    Error::Server("a thread of the generator died".into())
+fn thread_panicked() -> Error {
+    Error::Server("a thread of the generator panicked".into())
 }
 
-/// The numbers of the connections of one thread: first and how many.
+/// The connections of one thread: the number of the first, and how many.
 fn connection_range(connections: usize, threads: usize, thread: usize) -> (usize, usize) {
     let (each, more) = (connections / threads, connections % threads);
     (thread * each + thread.min(more), each + usize::from(thread < more))
 }
 
+/// Opens the connections of one thread, reports through `ready`, waits for `start`, and sends the requests of the run.
+/// Returns `None` if the run does not take place.
 fn run_worker(
     plan: &Arc<Plan>,
     pacer: Option<Arc<Pacer>>,
@@ -125,13 +128,13 @@ fn run_worker(
         }
     };
     ready.send(Ok(())).ok()?;
-    // So that nobody waits for a thread that died.
+    // Closes the channel once all threads are ready, so that the receiver does not wait for a thread that has panicked.
     drop(ready);
     let timeline = start.recv().ok()?;
     Some(worker.run(plan, pacer, timeline, body_len_min))
 }
 
-/// Looks on from the beginning to the end of the measured time.
+/// Samples the resource usage from the beginning to the end of the measured time.
 fn sample_usage(pid: Option<u32>, timeline: &Timeline) -> Result<MeasuredUsage, Error> {
     sleep_until(timeline.window_start);
     let before = UsageSample::now(pid)?;

@@ -28,7 +28,7 @@ pub struct RunOptions {
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = time)]
     pub warmup: Duration,
 
-    /// Time that is measured
+    /// Measured time
     #[arg(long, value_name = "TIME", default_value = "3s", value_parser = positive_time)]
     pub duration: Duration,
 

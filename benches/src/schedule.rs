@@ -1,8 +1,8 @@
-//! When the requests of an open loop are due.
+//! The due times of the requests of an open loop.
 //!
-//! The schedule depends on the rate alone, never on the answers: a server that stalls finds all the requests that
-//! came due meanwhile, and each of them has waited since its own moment. (A generator that waits for an answer before
-//! it sends the next request would hide exactly the stalls it should measure.)
+//! The schedule depends only on the rate, not on the answers. When a server stalls, requests continue to become due,
+//! and the latency of each of them is counted from its own due time. A generator that waits for an answer before it
+//! sends the next request would omit the stall from its latencies; this error is known as coordinated omission.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -51,31 +51,31 @@ impl Schedule {
         Schedule { rate, len: unbounded.due_before(time) }
     }
 
-    /// How many requests there are.
+    /// The number of requests.
     pub fn len(&self) -> u64 {
         self.len
     }
 
-    /// Whether there are none.
+    /// Whether there are no requests.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// When request `index` (from 0) is due, counted from the start.
+    /// The due time of request `index` (from 0), counted from the start.
     pub fn due_at(&self, index: u64) -> Duration {
-        // From the index each time, so that no rounding error adds up.
+        // Computed from the index each time, so that rounding errors do not accumulate.
         Duration::from_nanos((index as f64 * NANOS_PER_SECOND / self.rate.0) as u64)
     }
 
-    /// How many requests are due at or before the moment `elapsed` after the start.
+    /// The number of requests that are due at or before the moment `elapsed` after the start.
     pub fn due_by(&self, elapsed: Duration) -> u64 {
         self.due_before(elapsed.saturating_add(Duration::from_nanos(1)))
     }
 
-    /// How many requests are due before the moment `elapsed` after the start.
+    /// The number of requests that are due before the moment `elapsed` after the start.
     fn due_before(&self, elapsed: Duration) -> u64 {
         let estimate = (elapsed.as_nanos() as f64 * self.rate.0 / NANOS_PER_SECOND) as u64;
-        // The estimate may be off by one either way; `due_at` decides, so that both always agree.
+        // The estimate may be one too low or too high. `due_at` decides, so that the two functions always agree.
         let first = estimate.saturating_sub(1);
         let count = (first..=estimate.saturating_add(1)).find(|&index| self.due_at(index) >= elapsed);
         count.unwrap_or(estimate).min(self.len)
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_of_a_day_is_due_where_it_belongs() {
+    fn due_times_are_exact_after_a_day() {
         let schedule = schedule(30_000.0, 86_400);
         assert_eq!(schedule.len(), 30_000 * 86_400);
         assert_eq!(schedule.due_at(30_000 * 86_399), Duration::from_secs(86_399));
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn never_more_than_there_are() {
+    fn no_more_requests_are_due_than_the_schedule_has() {
         let schedule = schedule(10.0, 3);
         assert_eq!(schedule.due_by(Duration::from_secs(3_600)), 30);
         assert_eq!(schedule.due_by(Duration::from_millis(1_450)), 15);

@@ -1,4 +1,4 @@
-//! All workloads at several numbers of connections, several times, on one or more servers.
+//! A series of runs: all workloads at several numbers of connections, repeated, on one or more servers.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -13,55 +13,56 @@ use crate::setup::BlockingClient;
 use crate::workload::Workload;
 use crate::{Error, load, procfs};
 
-/// The most runs of one cell.
+/// The highest number of runs of one cell.
 pub const REPEAT_MAX: u64 = 1_000;
 
-/// What is measured.
+/// The parameters of a series.
 #[derive(Debug)]
 pub struct Series {
-    /// The servers.
+    /// The programs that are measured.
     pub programs: Vec<ServerProgram>,
-    /// The workloads, in this order.
+    /// The workloads, in the order of the measurement.
     pub workloads: Vec<Workload>,
     /// The numbers of connections.
     pub connections: Vec<usize>,
-    /// How many runs of each cell.
+    /// The number of runs of each cell.
     pub repeat: usize,
-    /// Where the servers' directories are made.
+    /// The directory in which the directories of the servers are created.
     pub dir: PathBuf,
-    /// Further arguments for the servers.
+    /// Additional arguments for each server.
     pub server_args: Vec<OsString>,
-    /// Options of each run.
+    /// The options of each run.
     pub run_options: RunOptions,
 }
 
-/// What a series has shown.
+/// The results of a series. The fields are those of the JSON report.
 #[derive(Debug, Serialize)]
 pub struct SeriesReport {
-    /// The type of the file system under the databases.
+    /// The type of the file system of the databases, if it is known.
     pub filesystem: Option<String>,
-    /// Rows of the table that is read.
+    /// The number of rows in the table that is read.
     pub items: u64,
-    /// Runs of each cell.
+    /// The number of runs of each cell.
     pub repeat: usize,
-    /// One for each server.
+    /// The results of each server.
     pub servers: Vec<ServerResults>,
 }
 
-/// What a series has shown of one server.
+/// The results of one server.
 #[derive(Debug, Serialize)]
 pub struct ServerResults {
-    /// Its name.
+    /// The name in the tables.
     pub name: String,
-    /// Its program.
+    /// The path of the program.
     pub program: String,
-    /// The arguments it was given besides address and database.
+    /// The additional arguments.
     pub arguments: Vec<String>,
-    /// From the start of the process to the first answer on an empty database, milliseconds, each time.
+    /// The time from the start of the process to the first answer on an empty database, in milliseconds, for each
+    /// round.
     pub start_to_answer_ms: Vec<f64>,
-    /// Resident memory after that answer, bytes, each time.
+    /// The resident memory after that answer, in bytes, for each round.
     pub idle_rss_bytes: Vec<u64>,
-    /// One for each workload and number of connections.
+    /// A cell for each workload and number of connections.
     pub cells: Vec<Cell>,
 }
 
@@ -72,12 +73,12 @@ pub struct Cell {
     pub workload: Workload,
     /// The number of connections.
     pub connections: usize,
-    /// The runs, slowest first; the one in the middle stands for the cell.
+    /// The runs, in ascending order of throughput.
     pub runs: Vec<Report>,
 }
 
 impl Series {
-    /// Refuses a workload that one of the servers does not have.
+    /// Returns an error if one of the servers does not have one of the workloads.
     pub fn check(&self) -> Result<(), Error> {
         let speaks_ws4sqlite = |program: &ServerProgram| program.command_line == CommandLineStyle::Ws4sqlite;
         if self.workloads.contains(&Workload::Queued) && self.programs.iter().any(speaks_ws4sqlite) {
@@ -88,11 +89,11 @@ impl Series {
         Ok(())
     }
 
-    /// Measures everything. `progress` is told each report as it comes.
+    /// Makes all runs. Calls `progress` with the name of the server and the report after each run.
     pub fn run(&self, progress: &mut dyn FnMut(&str, &Report)) -> Result<SeriesReport, Error> {
         let mut servers: Vec<_> = self.programs.iter().map(|program| self.empty_results(program)).collect();
         for _ in 0..self.repeat {
-            // In turn, so that all of them see the machine's good and bad moments.
+            // In turn, so that a disturbance of the machine affects all of them.
             for (program, results) in self.programs.iter().zip(&mut servers) {
                 self.round(program, results, progress)?;
             }
@@ -114,7 +115,7 @@ impl Series {
         }
     }
 
-    /// Each cell once, on a server of its own.
+    /// Starts a server, makes one run of each cell, and stops the server.
     fn round(
         &self,
         program: &ServerProgram,
@@ -164,7 +165,8 @@ impl Cell {
         self.runs.sort_by(|a, b| a.requests_per_second.total_cmp(&b.requests_per_second));
     }
 
-    /// The run that stands for the cell: the one with the median throughput (of an even number, the slower one).
+    /// The run with the median throughput, which the tables show. Of an even number of runs, it is the slower one of
+    /// the two in the middle.
     pub fn median_run(&self) -> Option<&Report> {
         self.runs.get(self.runs.len().checked_sub(1)? / 2)
     }
@@ -187,7 +189,7 @@ impl fmt::Display for SeriesReport {
         let filesystem = self.filesystem.as_deref().unwrap_or("unknown");
         writeln!(f, "median of {}, {} rows, file system {filesystem}; columns: connections", self.repeat, self.items)?;
         if filesystem == "tmpfs" {
-            writeln!(f, "doubtful: nothing is durable on tmpfs; use --dir with a directory on a disk")?;
+            writeln!(f, "warning: nothing is durable on tmpfs; use --dir with a directory on a disk")?;
         }
         for server in &self.servers {
             server.table(f, "requests per second", &|run| format!("{:.0}", run.requests_per_second))?;
@@ -206,7 +208,7 @@ impl fmt::Display for SeriesReport {
             writeln!(f, "idle memory, KiB: {kib:?}")?;
         }
         for (name, run) in self.runs().filter(|(_, run)| !run.is_clean() || !run.warnings().is_empty()) {
-            write!(f, "\nlook at this run of {name}: {run}")?;
+            write!(f, "\nrun of {name} with errors or warnings: {run}")?;
         }
         Ok(())
     }

@@ -1,5 +1,5 @@
-//! What happens before and after a run: tables are made and filled, each operation is tried once and its result
-//! understood, and rows are counted.
+//! The requests before and after a run: they create and fill the tables, try each kind of operation and check its
+//! result, and count rows.
 
 use std::time::Duration;
 
@@ -11,23 +11,24 @@ use crate::http::{Connection, RequestWriter};
 use crate::plan::Target;
 use crate::workload::{Operation, OperationKind, OperationResult, ROWS_PER_QUERY, Workload};
 
-/// How long one request may take here.
+/// The longest time for a connection and for a request.
 const TIMEOUT: Duration = Duration::from_secs(60);
-/// How many rows are sent in one request when the table is filled: some 150 KB of JSON.
+/// The number of rows in one request that fills the table: about 150 KB of JSON.
 const ROWS_PER_FILL: u64 = 1_000;
 
-/// A connection for one request at a time, for a thread that may block. Unlike in a run, answers are understood.
+/// A client that sends one request at a time and blocks until the answer is there. In contrast to the connections of a
+/// run, it parses the bodies of the answers.
 #[derive(Debug)]
 pub struct BlockingClient<'t> {
     runtime: runtime::Runtime,
-    /// None if the server did not keep it.
+    /// `None` if the server closed it after the last answer.
     connection: Option<Connection>,
     target: &'t Target,
     writer: RequestWriter<'t>,
 }
 
 impl<'t> BlockingClient<'t> {
-    /// Connects.
+    /// Connects to the server.
     pub fn open(target: &'t Target) -> Result<Self, Error> {
         let runtime =
             runtime::Builder::new_current_thread().enable_all().build().map_err(Error::io("start a runtime"))?;
@@ -36,7 +37,7 @@ impl<'t> BlockingClient<'t> {
         Ok(BlockingClient { runtime, connection, target, writer })
     }
 
-    /// Sends an operation; the status and the body of the result.
+    /// Sends an operation. Returns the status and the body of the answer.
     fn send(&mut self, operation: &Operation) -> Result<(u16, Vec<u8>), Error> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
@@ -54,7 +55,8 @@ impl<'t> BlockingClient<'t> {
         }
     }
 
-    /// Sends an operation; what the result says, and how long it is. Anything but success is an error.
+    /// Sends an operation. Returns its result and the length of the body of the answer, in bytes. Everything but a
+    /// success is an error.
     pub fn execute(&mut self, operation: &Operation) -> Result<(OperationResult, u64), Error> {
         let (status, body) = self.send(operation)?;
         let refuse = |why: &str| {
@@ -62,13 +64,13 @@ impl<'t> BlockingClient<'t> {
             Error::Server(format!("{operation:?}: {why} (status {status}, {shown})"))
         };
         if status != 200 {
-            return Err(refuse("the server refuses"));
+            return Err(refuse("the server refused the request"));
         }
         let result = self.target.protocol.read_result(&body).map_err(|why| refuse(&why))?;
         Ok((result, body.len() as u64))
     }
 
-    /// Creates the tables and fills `load_items` with rows numbered from 1 to `items`, as far as they are missing.
+    /// Creates the tables unless they exist, and adds rows to `load_items` until it has the ids from 1 to `items`.
     pub fn prepare(&mut self, items: u64) -> Result<(), Error> {
         self.execute(&Operation::CreateTables)?;
         let mut filled = self.count(&Operation::CountItems)?;
@@ -80,7 +82,7 @@ impl<'t> BlockingClient<'t> {
         Ok(())
     }
 
-    /// How many rows `load_inserts` has, queued ones included if there may be some.
+    /// Counts the rows of `load_inserts`. If the protocol has queued writes, they are flushed first.
     pub fn count_inserts(&mut self) -> Result<u64, Error> {
         if self.target.protocol.has_queued_writes() {
             self.execute(&Operation::Flush)?;
@@ -93,8 +95,9 @@ impl<'t> BlockingClient<'t> {
         result.first.ok_or_else(|| Error::Server(format!("{operation:?}: the answer contains no count")))
     }
 
-    /// Tries each kind of operation of a workload, at both ends of a table of `items` rows, and compares the answers with
-    /// what they must say. How long a good result of each kind is at least: during the run, only that is looked at.
+    /// Sends each kind of operation of a workload for both ends of a table of `items` rows, and compares the results
+    /// with the expected ones. Returns for each kind the minimum length of a good body, in bytes: during the run only
+    /// the length is checked.
     pub fn probe(&mut self, workload: Workload, items: u64) -> Result<[u64; OperationKind::ALL.len()], Error> {
         let mut body_len_min = [0; OperationKind::ALL.len()];
         for kind in workload.kinds() {
@@ -103,12 +106,12 @@ impl<'t> BlockingClient<'t> {
                 let (result, len) = self.execute(&operation)?;
                 if !matches_expected(&result, &operation.expected_result()) {
                     return Err(Error::Server(format!(
-                        "{operation:?}: the server answered {result:?}; has the table that many rows (--prepare, --rows)?"
+                        "{operation:?}: unexpected result {result:?}; the table may be smaller than --rows (--prepare fills it)"
                     )));
                 }
                 shortest = shortest.min(len);
             }
-            // Numbers have fewer digits in some rows than in others; an answer without rows is much shorter.
+            // A quarter less, because numbers have fewer digits in some rows. An answer without rows is much shorter.
             body_len_min[kind.index()] = shortest * 3 / 4;
         }
         Ok(body_len_min)
@@ -122,7 +125,7 @@ fn connect(runtime: &runtime::Runtime, target: &Target) -> Result<Connection, Er
     connected.map_err(Error::io(format!("connect to {address}")))
 }
 
-/// The operations of a kind that touch the first and the last row of a table of `items` rows.
+/// The operations of a kind for the first and the last row of a table of `items` rows.
 fn operations_at_both_ends(kind: OperationKind, items: u64) -> [Operation; 2] {
     match kind {
         OperationKind::Insert => [Operation::Insert(0), Operation::Insert(1)],

@@ -1,4 +1,4 @@
-//! What the connections of one thread have seen.
+//! The counts of a run: answers, errors and latencies.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,37 +14,37 @@ use crate::workload::OperationKind;
 pub struct ErrorCounts {
     /// Answers with a status other than 200, by status.
     pub status: BTreeMap<u16, u64>,
-    /// Answers with status 200 that were too short to hold what was asked for.
+    /// Answers with status 200 whose body was shorter than a good answer can be.
     pub short: u64,
-    /// Connections that could not be made.
+    /// Failed attempts to connect.
     pub connect: u64,
-    /// Connections that broke while an answer was due.
+    /// Connections that failed while a request was outstanding.
     pub broken: u64,
-    /// Answers that were not HTTP.
+    /// Answers that were no HTTP responses.
     pub malformed: u64,
-    /// Answers that had not come when the run was over and the grace had passed.
+    /// Requests without an answer at the end of the grace.
     pub timeout: u64,
 }
 
-/// What the connections of one thread have seen.
+/// The counts of the connections of one thread, or of all threads after [`Tally::merge`].
 #[derive(Debug, Clone, Default)]
 pub struct Tally {
-    /// How long good answers took whose requests began in the measured time, by kind.
+    /// The latencies of good answers to requests that began in the measured time, by kind.
     pub latencies: [Histogram; OperationKind::ALL.len()],
-    /// Good answers that came in the measured time, by kind.
+    /// The number of good answers that arrived in the measured time, by kind.
     pub answered: [u64; OperationKind::ALL.len()],
-    /// Bytes of the bodies of these answers.
+    /// The length of the bodies of these answers together, in bytes.
     pub bytes: u64,
-    /// What went wrong.
+    /// The failed requests.
     pub errors: ErrorCounts,
-    /// Rows that the server says it has inserted, over the whole run.
+    /// Rows that the server has acknowledged, over the whole run.
     pub rows_acknowledged: u64,
-    /// Rows that were sent and never acknowledged; the server may have inserted them or not.
+    /// Rows that were sent and not acknowledged. The server may or may not have inserted them.
     pub rows_in_doubt: u64,
 }
 
 impl ErrorCounts {
-    /// Counts an exchange that has no reply.
+    /// Counts a failed exchange.
     pub fn count_failed_exchange(&mut self, error: &ExchangeError) {
         match error {
             ExchangeError::Io(_) => self.broken += 1,
@@ -52,7 +52,7 @@ impl ErrorCounts {
         }
     }
 
-    /// How many there are.
+    /// The number of all failed requests.
     pub fn total(&self) -> u64 {
         self.status.values().sum::<u64>() + self.short + self.connect + self.broken + self.malformed + self.timeout
     }
@@ -70,29 +70,29 @@ impl ErrorCounts {
 }
 
 impl Tally {
-    /// A request is about to be sent.
+    /// Records that a request is about to be sent.
     pub fn record_sent(&mut self, kind: OperationKind) {
         self.rows_in_doubt += kind.rows_written();
     }
 
-    /// The server has said that it did what was asked.
+    /// Records a good answer, at any time of the run.
     pub fn record_acknowledged(&mut self, kind: OperationKind) {
         self.rows_in_doubt -= kind.rows_written();
         self.rows_acknowledged += kind.rows_written();
     }
 
-    /// A good answer came in the measured time.
+    /// Records a good answer that arrived in the measured time.
     pub fn record_answer(&mut self, kind: OperationKind, body_len: u64) {
         self.answered[kind.index()] += 1;
         self.bytes += body_len;
     }
 
-    /// A good answer to a request that began in the measured time took this long.
+    /// Records the latency of a good answer to a request that began in the measured time.
     pub fn record_latency(&mut self, kind: OperationKind, latency: Duration) {
         self.latencies[kind.index()].record(latency);
     }
 
-    /// Adds what another thread has seen.
+    /// Adds the counts of another thread.
     pub fn merge(&mut self, other: &Tally) {
         for (own, others) in self.latencies.iter_mut().zip(&other.latencies) {
             own.merge(others);

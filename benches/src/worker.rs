@@ -1,4 +1,4 @@
-//! Keeps connections busy until the time is over.
+//! Sends the requests of a run over the connections of one thread.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -17,12 +17,12 @@ use crate::random::Random;
 use crate::tally::Tally;
 use crate::workload::OperationKind;
 
-/// How long to wait before a connection that could not be made is tried again.
+/// The pause after a failed attempt to connect.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(10);
-/// How long all connections of a thread may take to be made at the beginning.
+/// The longest time for opening all connections of a thread at the start of a run.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The connections of one thread. Made and used on that thread.
+/// The connections of one thread. They are opened and used on that thread.
 #[derive(Debug)]
 pub struct Worker {
     runtime: runtime::Runtime,
@@ -30,7 +30,7 @@ pub struct Worker {
     first: usize,
 }
 
-/// What all connections of a thread share.
+/// The state that all connections of a thread share.
 struct WorkerContext {
     plan: Arc<Plan>,
     pacer: Option<Arc<Pacer>>,
@@ -40,7 +40,7 @@ struct WorkerContext {
 }
 
 impl Worker {
-    /// Opens connections, numbered from `first`.
+    /// Opens `count` connections, numbered from `first`.
     pub fn connect(plan: &Plan, first: usize, count: usize) -> Result<Self, Error> {
         let runtime =
             runtime::Builder::new_current_thread().enable_all().build().map_err(Error::io("start a runtime"))?;
@@ -58,7 +58,8 @@ impl Worker {
         Ok(Worker { runtime, connections, first })
     }
 
-    /// Keeps them busy for the time of the timeline. Good answers are at least `body_len_min` long.
+    /// Sends requests over all connections until the end of the timeline. A response with a body shorter than
+    /// `body_len_min` (bytes, by kind) is an error.
     pub fn run(
         self,
         plan: &Arc<Plan>,
@@ -103,7 +104,8 @@ impl WorkerContext {
         }
     }
 
-    /// When the next request begins to count; `None` when the time is over.
+    /// The time from which the latency of the next request is counted; `None` at the end of the measured time. In an
+    /// open loop, waits until a request is due.
     async fn next_request_time(&self) -> Option<Instant> {
         match &self.pacer {
             Some(pacer) => pacer.next().await.map(|due| self.timeline.start + due),
@@ -114,6 +116,8 @@ impl WorkerContext {
         }
     }
 
+    /// Returns the connection, or a new one if there is none. After a failed attempt, counts the error, pauses, and
+    /// returns `None`.
     async fn connected_or_new(&self, connection: Option<Connection>) -> Option<Connection> {
         if connection.is_some() {
             return connection;
@@ -126,7 +130,7 @@ impl WorkerContext {
         opened
     }
 
-    /// Sends one request and notes what comes of it; whether the connection can be used again.
+    /// Sends one request and records its response or error. Returns whether the connection can be used again.
     async fn exchange(&self, connection: &mut Connection, kind: OperationKind, start: Instant, request: &[u8]) -> bool {
         self.tally.borrow_mut().record_sent(kind);
         match connection.exchange(request, None).await {

@@ -1,7 +1,7 @@
-//! What is asked of the server, independent of any protocol.
+//! The workloads and their operations, independent of any protocol.
 //!
-//! Two tables: `load_items` is filled once with rows numbered from 1 and then only read; `load_inserts` takes what the
-//! workloads write.
+//! There are two tables: `load_items` is filled once with rows numbered from 1 and then only read; the workloads insert
+//! into `load_inserts`.
 
 use std::fmt;
 
@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::random::Random;
 
-/// How many rows [`OperationKind::Rows`] reads.
+/// The number of rows that [`OperationKind::Rows`] reads.
 pub const ROWS_PER_QUERY: u64 = 1_000;
-/// How many rows [`OperationKind::Batch`] inserts.
+/// The number of rows that [`OperationKind::Batch`] inserts.
 pub const INSERTS_PER_BATCH: u64 = 100;
-/// How many columns each row that is read has.
+/// The number of columns of a row that is read.
 pub const COLUMNS: u64 = 4;
 
 const CREATE_ITEMS: &str = "CREATE TABLE IF NOT EXISTS load_items \
@@ -29,26 +29,26 @@ const POINT: &str = "SELECT id, name, amount, note FROM load_items WHERE id = ?"
 const ROWS: &str = "SELECT id, name, amount, note FROM load_items WHERE id > ? ORDER BY id LIMIT 1000";
 const NOTE: &str = "a short note of forty characters, stored";
 
-/// A workload: which operations the connections ask for.
+/// A workload: the operations that the connections send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 #[value(rename_all = "lower")]
 pub enum Workload {
-    /// One row is inserted per request, with parameters.
+    /// Each request inserts one row, with parameters.
     Insert,
-    /// One row is read per request, by its primary key, chosen at random.
+    /// Each request reads one row by its primary key, chosen at random.
     Point,
-    /// 1,000 consecutive rows of 4 columns are read per request, from a place chosen at random.
+    /// Each request reads 1,000 consecutive rows of 4 columns, starting at a random row.
     Rows1000,
-    /// 100 INSERT statements are sent in one request and make one transaction.
+    /// Each request executes 100 INSERT statements in one transaction.
     Batch100,
-    /// Point reads, and a share of single-row inserts among them.
+    /// A request is a point read or, with a fixed probability, the insert of one row.
     Mixed,
-    /// One row is inserted per request, and the answer does not wait until that has happened.
+    /// Each request queues the insert of one row and is acknowledged before the insert is executed.
     Queued,
 }
 
-/// A kind of operation that is measured on its own.
+/// A kind of operation whose answers and latencies are counted separately.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OperationKind {
     /// See [`Workload::Insert`].
@@ -63,20 +63,20 @@ pub enum OperationKind {
     Queued,
 }
 
-/// One request.
+/// The content of one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
-    /// Insert a row made from this number.
+    /// Insert a row with values derived from this number.
     Insert(u64),
     /// Read the row with this id.
     Point(u64),
     /// Read the 1,000 rows after this id.
     RowsAfter(u64),
-    /// Insert 100 rows made from this number and the ones that follow.
+    /// Insert 100 rows with values derived from this number and its successors.
     Batch(u64),
-    /// Insert a row made from this number, some time.
+    /// Queue the insert of a row with values derived from this number.
     Queued(u64),
-    /// Wait until all queued inserts are carried out.
+    /// Wait until all queued inserts have been executed.
     Flush,
     /// Create the tables unless they exist.
     CreateTables,
@@ -96,9 +96,9 @@ pub enum Operation {
 /// One statement of a request.
 #[derive(Debug, Clone, Copy)]
 pub struct Statement<'a> {
-    /// The SQL text. It holds nothing that JSON would have to escape.
+    /// The SQL text. It contains no characters that must be escaped in JSON.
     pub sql: &'static str,
-    /// Whether rows are wanted.
+    /// Whether the statement is a query, whose rows are returned.
     pub reads: bool,
     /// The values of its parameters, in order.
     pub params: &'a [Param],
@@ -109,24 +109,24 @@ pub struct Statement<'a> {
 pub enum Param {
     /// An integer.
     Integer(u64),
-    /// `name-` and the number with eight digits.
+    /// The text `name-` followed by the number with at least eight digits.
     Name(u64),
-    /// A hundredth of the number, as a decimal fraction.
+    /// A hundredth of the number, written as a decimal fraction.
     Hundredths(u64),
     /// A fixed text.
     Text(&'static str),
 }
 
-/// What an answer says, as far as all protocols say it.
+/// The result of an operation: the parts that the answers of all protocols contain.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct OperationResult {
-    /// How many rows were returned.
+    /// The number of returned rows.
     pub rows: u64,
-    /// How many columns the first of them has.
+    /// The highest number of columns in the result of a statement.
     pub columns: u64,
-    /// How many rows were changed, over all statements.
+    /// The number of changed rows, over all statements.
     pub changed: u64,
-    /// The first value of the first row, if it is an integer.
+    /// The first value of the first row, if it is a non-negative integer.
     pub first: Option<u64>,
 }
 
@@ -143,7 +143,7 @@ impl Workload {
         }
     }
 
-    /// The kinds of operations it asks for.
+    /// The kinds of its operations.
     pub fn kinds(self) -> &'static [OperationKind] {
         match self {
             Workload::Insert => &[OperationKind::Insert],
@@ -176,11 +176,11 @@ impl fmt::Display for Workload {
 }
 
 impl OperationKind {
-    /// All of them; the position of each is [`OperationKind::index`].
+    /// All kinds. The position of a kind is its [`OperationKind::index`].
     pub const ALL: [OperationKind; 5] =
         [OperationKind::Insert, OperationKind::Point, OperationKind::Rows, OperationKind::Batch, OperationKind::Queued];
 
-    /// Its position in [`OperationKind::ALL`].
+    /// The position in [`OperationKind::ALL`].
     pub fn index(self) -> usize {
         self as usize
     }
@@ -196,7 +196,7 @@ impl OperationKind {
         }
     }
 
-    /// How many rows an operation of this kind adds to `load_inserts`.
+    /// The number of rows that an operation of this kind adds to `load_inserts`.
     pub fn rows_written(self) -> u64 {
         match self {
             OperationKind::Insert | OperationKind::Queued => 1,
@@ -205,7 +205,7 @@ impl OperationKind {
         }
     }
 
-    /// An operation of this kind on a table of `items` rows, chosen at random.
+    /// A random operation of this kind on a table of `items` rows.
     pub fn operation(self, items: u64, random: &mut Random) -> Operation {
         match self {
             OperationKind::Insert => Operation::Insert(random.below(100_000_000)),
@@ -218,9 +218,9 @@ impl OperationKind {
 }
 
 impl Operation {
-    /// Shows each statement of the request to `see`, in order.
-    pub fn for_each_statement(&self, see: &mut dyn FnMut(Statement<'_>)) {
-        let mut write = |sql, params: &[Param]| see(Statement { sql, reads: false, params });
+    /// Calls `visit` with each statement of the request, in order.
+    pub fn for_each_statement(&self, visit: &mut dyn FnMut(Statement<'_>)) {
+        let mut write = |sql, params: &[Param]| visit(Statement { sql, reads: false, params });
         match *self {
             Operation::Insert(n) | Operation::Queued(n) => write(INSERT, &insert_params(n)),
             Operation::Flush => {}
@@ -229,21 +229,21 @@ impl Operation {
             }
             Operation::Fill { first, last } => (first..=last).for_each(|id| write(FILL, &fill_params(id))),
             Operation::CreateTables => [CREATE_ITEMS, CREATE_INSERTS].into_iter().for_each(|sql| write(sql, &[])),
-            Operation::Point(id) => see(Statement { sql: POINT, reads: true, params: &[Param::Integer(id)] }),
-            Operation::RowsAfter(id) => see(Statement { sql: ROWS, reads: true, params: &[Param::Integer(id)] }),
-            Operation::CountItems => see(Statement { sql: COUNT_ITEMS, reads: true, params: &[] }),
-            Operation::CountInserts => see(Statement { sql: COUNT_INSERTS, reads: true, params: &[] }),
+            Operation::Point(id) => visit(Statement { sql: POINT, reads: true, params: &[Param::Integer(id)] }),
+            Operation::RowsAfter(id) => visit(Statement { sql: ROWS, reads: true, params: &[Param::Integer(id)] }),
+            Operation::CountItems => visit(Statement { sql: COUNT_ITEMS, reads: true, params: &[] }),
+            Operation::CountInserts => visit(Statement { sql: COUNT_INSERTS, reads: true, params: &[] }),
         }
     }
 
-    /// Whether any of its statements writes.
+    /// Whether one of its statements writes.
     pub fn writes(&self) -> bool {
         let mut writes = false;
         self.for_each_statement(&mut |statement| writes |= !statement.reads);
         writes
     }
 
-    /// What a server that does its work answers to this request.
+    /// The result of this operation on a correct server.
     pub fn expected_result(&self) -> OperationResult {
         let read = |rows, columns| OperationResult { rows, columns, ..OperationResult::default() };
         let changed = |changed| OperationResult { changed, ..OperationResult::default() };
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn kinds_stand_at_their_index() {
+    fn the_index_of_a_kind_is_its_position() {
         for (index, kind) in OperationKind::ALL.into_iter().enumerate() {
             assert_eq!(kind.index(), index);
         }
@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn every_parameter_has_its_place() {
+    fn every_placeholder_has_a_parameter() {
         for operation in SAMPLES {
             operation.for_each_statement(&mut |statement| {
                 assert_eq!(statement.sql.matches('?').count(), statement.params.len(), "{}", statement.sql)
@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_expected_fits_what_is_asked() {
+    fn expected_results_match_the_operations() {
         let mut statements = 0;
         Operation::Batch(7).for_each_statement(&mut |_| statements += 1);
         assert_eq!(statements, INSERTS_PER_BATCH);
@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn the_mix_has_about_the_share_of_writes_it_was_given() {
+    fn the_share_of_writes_in_the_mix_is_about_the_given_one() {
         let mut random = Random::new(9);
         let is_insert = |_: &u32| Workload::Mixed.next_kind(10, &mut random) == OperationKind::Insert;
         let inserts = (0..10_000).filter(is_insert).count();

@@ -1,4 +1,4 @@
-//! Starts servers, puts all workloads on them, and prints tables.
+//! Starts servers, runs all workloads on them, and prints tables.
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -1,4 +1,4 @@
-//! Puts one workload on a running server and says how it did.
+//! Runs one workload on a running server and prints a report.
 
 use std::process::ExitCode;
 

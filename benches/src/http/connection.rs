@@ -1,4 +1,4 @@
-//! A connection that sends a request and reads its answer, one after the other.
+//! A connection that carries one request and its response at a time.
 
 use std::net::SocketAddr;
 
@@ -7,16 +7,16 @@ use tokio::net::TcpStream;
 
 use super::{Malformed, Progress, Response, ResponseParser};
 
-/// Enough for most answers to come in one read.
+/// The size of the input buffer, in bytes. Most responses fit into one read.
 const INPUT_LEN: usize = 64 << 10;
 
-/// Why an exchange has no response. The connection is of no more use.
+/// A failed exchange. The connection cannot be used again.
 #[derive(Debug, thiserror::Error)]
 pub enum ExchangeError {
-    /// The socket failed.
+    /// An operation on the socket failed.
     #[error("{0}")]
     Io(#[from] std::io::Error),
-    /// What came was no response.
+    /// The received bytes are no HTTP response.
     #[error("{0}")]
     Malformed(#[from] Malformed),
 }
@@ -37,7 +37,7 @@ impl Connection {
         Ok(Connection { stream, parser: ResponseParser::default(), input: vec![0; INPUT_LEN].into() })
     }
 
-    /// Sends a request and waits for the end of its answer. The answer's body is appended to `body` if it is given.
+    /// Sends a request and waits for the end of its response. If `body` is given, the body is appended to it.
     pub async fn exchange(
         &mut self,
         request: &[u8],

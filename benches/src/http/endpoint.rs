@@ -1,4 +1,4 @@
-//! Where requests go, and how they are written.
+//! The address of a server, and the bytes of requests.
 
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs as _};
 use std::str::FromStr;
@@ -12,7 +12,7 @@ use crate::workload::Operation;
 /// A server on this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Endpoint {
-    /// Its address; always a loopback one.
+    /// A loopback address.
     pub address: SocketAddr,
 }
 
@@ -40,7 +40,7 @@ impl FromStr for Endpoint {
     }
 }
 
-/// Writes requests for one server into buffers that are used again.
+/// Writes requests for one server into buffers that are reused.
 #[derive(Debug)]
 pub struct RequestWriter<'p> {
     protocol: &'p dyn Protocol,
@@ -50,7 +50,7 @@ pub struct RequestWriter<'p> {
 }
 
 impl<'p> RequestWriter<'p> {
-    /// For this server, protocol and user.
+    /// Prepares the headers for a server, a protocol and credentials.
     pub fn new(endpoint: Endpoint, protocol: &'p dyn Protocol, auth: &Auth) -> Self {
         let mut headers = format!(" HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n", endpoint.address);
         if let Auth::Basic { user, password } = auth {
@@ -60,7 +60,7 @@ impl<'p> RequestWriter<'p> {
         RequestWriter { protocol, headers, body: Vec::new(), request: Vec::new() }
     }
 
-    /// The bytes of the request for an operation.
+    /// Returns the bytes of the request for an operation. They are valid until the next call.
     pub fn write(&mut self, operation: &Operation) -> &[u8] {
         self.body.clear();
         self.protocol.write_body(operation, &mut self.body);

@@ -1,4 +1,4 @@
-//! As much of HTTP/1.1 as a load generator needs: write a POST, read the answer, keep the connection.
+//! The part of HTTP/1.1 that a load generator needs: writing a POST, reading the response, and keeping the connection.
 
 mod connection;
 mod endpoint;

@@ -1,43 +1,43 @@
-//! Reads responses from a stream of bytes, in whatever pieces they come, without keeping their bodies.
+//! An incremental parser of HTTP/1.x responses that does not store their bodies.
 
 use memchr::memmem;
 
-/// How long the status line and the headers (or the trailers) may be, bytes.
+/// The longest status line and headers together, and the longest trailer line, in bytes.
 const HEAD_LEN_MAX: usize = 64 << 10;
-/// How long a line that begins a chunk may be, bytes.
+/// The longest line with the size of a chunk, in bytes.
 const CHUNK_LINE_LEN_MAX: usize = 1 << 10;
 
-/// What came is no HTTP/1.x response; the text says why.
+/// The received bytes are no HTTP/1.x response. Contains the reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("malformed response: {0}")]
 pub struct Malformed(pub &'static str);
 
-/// A response whose end was reached.
+/// A complete response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Response {
     /// The status code.
     pub status: u16,
-    /// How many bytes the body had, chunk framing not counted.
+    /// The length of the body in bytes, without the framing of chunks.
     pub body_len: u64,
-    /// Whether the connection may be used for another request.
+    /// Whether the connection can be used for another request.
     pub keep_alive: bool,
 }
 
-/// How far a response is.
+/// The progress of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
-    /// All bytes given were consumed, and more must come.
+    /// All bytes were consumed, and the response continues.
     More,
     /// The response ended.
     Done {
         /// The response.
         response: Response,
-        /// How many of the bytes given last belonged to it.
+        /// The number of the last bytes given that belong to the response.
         consumed: usize,
     },
 }
 
-/// Reads one response after the other.
+/// A parser of consecutive responses on one connection.
 #[derive(Debug, Default)]
 pub struct ResponseParser {
     state: ParseState,
@@ -73,9 +73,10 @@ enum Framing {
 }
 
 impl ResponseParser {
-    /// Takes the next bytes of the stream. The body's bytes are appended to `body` if it is given.
+    /// Parses the next bytes of the connection. If `body` is given, the bytes of the body are appended to it.
     ///
-    /// After [`Progress::Done`] the next call begins the next response; after an error the stream is of no more use.
+    /// After [`Progress::Done`], the next call begins the next response. After an error, the parser must not be used
+    /// again.
     pub fn feed(&mut self, bytes: &[u8], mut body: Option<&mut Vec<u8>>) -> Result<Progress, Malformed> {
         let mut rest = bytes;
         loop {
@@ -99,7 +100,7 @@ impl ResponseParser {
         }
     }
 
-    /// The other side closed the connection: the end of a response that has no other, an error otherwise.
+    /// Handles the end of the connection. It ends a response without a length, and is an error at any other time.
     pub fn close(&mut self) -> Result<Response, Malformed> {
         match (self.state, self.response.take()) {
             (ParseState::UntilClose, Some(response)) => {
@@ -116,10 +117,11 @@ impl ResponseParser {
         Ok(Progress::Done { response, consumed })
     }
 
-    /// Gathers bytes in `line` until `end` is there; what follows it, or `None` if more must come.
+    /// Appends bytes to `line` up to and including `end`. Returns the bytes that follow `end`, or `None` if `end` has
+    /// not been received. More than `max` bytes in `line` are an error.
     fn read_until<'b>(&mut self, bytes: &'b [u8], end: &[u8], max: usize) -> Result<Option<&'b [u8]>, Malformed> {
         let before = self.line.len();
-        // The end may have begun in the bytes that came earlier.
+        // The first bytes of `end` may already be in `line`.
         let from = before.saturating_sub(end.len() - 1);
         let room = max.saturating_sub(before);
         self.line.extend_from_slice(&bytes[..bytes.len().min(room)]);
@@ -238,7 +240,7 @@ fn parse_header(name: &str, value: &str, head: &mut Head) -> Result<(), Malforme
     if name.eq_ignore_ascii_case("content-length") {
         let len = Framing::Length(parse_length(value)?);
         match head.framing {
-            // Chunked wins over a length, whichever comes first.
+            // Chunked takes precedence over a length, in either order (RFC 9112, section 6.3).
             Framing::Chunked => {}
             Framing::Length(_) if head.framing != len => return Err(Malformed("two different lengths")),
             Framing::Length(_) | Framing::UntilClose => head.framing = len,
@@ -275,7 +277,7 @@ mod tests {
     const CHUNKED: &str =
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;x=1\r\nhello\r\nA\r\n0123456789\r\n0\r\nT: 1\r\n\r\n";
 
-    /// Feeds the text in pieces of this many bytes.
+    /// Parses the text in pieces of `piece` bytes.
     fn parse(text: &str, piece: usize) -> Result<(Response, String), Malformed> {
         let mut parser = ResponseParser::default();
         let mut body = Vec::new();
@@ -331,13 +333,13 @@ mod tests {
     }
 
     #[test]
-    fn an_interim_response_is_passed_over() {
+    fn an_interim_response_is_skipped() {
         let text = format!("HTTP/1.1 100 Continue\r\n\r\n{FIXED}");
         assert_eq!(parse(&text, 7), Ok((response(200, 5, true), "hello".into())));
     }
 
     #[test]
-    fn who_keeps_the_connection() {
+    fn keep_alive_follows_the_version_and_the_connection_header() {
         let of = |version: &str, connection: &str| {
             let text = format!("HTTP/{version} 200 OK\r\n{connection}Content-Length: 1\r\n\r\nx");
             parse(&text, 99).unwrap().0.keep_alive
@@ -362,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_response_is_refused() {
+    fn malformed_responses_are_refused() {
         for text in [
             "HTTP/2 200 OK\r\n\r\n",
             "HTTP/1.1 2000 OK\r\n\r\n",

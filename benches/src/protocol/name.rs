@@ -1,4 +1,4 @@
-//! The protocols by their names.
+//! Selects a protocol by its name on the command line.
 
 use std::sync::Arc;
 
@@ -10,14 +10,14 @@ use crate::Error;
 /// The names of the protocols on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ProtocolName {
-    /// POST /<database> with a transaction
+    /// Each request is a transaction, sent to the path of the database
     Ws4sqlite,
-    /// POST /db/execute and /db/query with statements
+    /// Each request is a list of statements, sent to /db/execute or /db/query
     Rqlite,
 }
 
 impl ProtocolName {
-    /// The port on which the servers that use this protocol listen by default.
+    /// The default port of the servers with this protocol.
     pub fn default_port(self) -> u16 {
         match self {
             ProtocolName::Ws4sqlite => 12321,
@@ -25,7 +25,7 @@ impl ProtocolName {
         }
     }
 
-    /// The protocol for one database of the server. Refuses a form of authentication that the protocol does not have.
+    /// The protocol for the database `db`. Returns an error if the protocol has no place for the credentials.
     pub fn for_database(self, db: &str, auth: &Auth) -> Result<Arc<dyn Protocol>, Error> {
         match self {
             ProtocolName::Ws4sqlite => Ok(Arc::new(Ws4sqlite::new(db, auth))),

@@ -1,4 +1,4 @@
-//! The protocol of rqlite: lists of statements with their parameters to `/db/execute` and `/db/query`.
+//! rqlite's protocol: lists of statements with their parameters, sent to `/db/execute` and `/db/query`.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use super::Protocol;
 use crate::workload::{Operation, OperationResult, Statement};
 
-/// Speaks rqlite's protocol. A node has one database, so there is nothing to name.
+/// rqlite's protocol. A node has one database, so requests name none.
 #[derive(Debug)]
 pub struct Rqlite;
 
@@ -31,7 +31,7 @@ struct StatementResult<'a> {
 }
 
 impl Rqlite {
-    /// The name on the command line.
+    /// The name in reports and on the command line.
     pub const NAME: &'static str = "rqlite";
 }
 
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn only_reads_go_where_nothing_can_be_written() {
+    fn only_writes_are_sent_to_execute() {
         for operation in [Operation::Batch(1), Operation::Point(1), Operation::CreateTables, Operation::Queued(1)] {
             let path = Rqlite.path(&operation);
             assert_eq!(path.starts_with("/db/execute"), operation.writes(), "{path}");
@@ -158,12 +158,12 @@ mod tests {
     }
 
     #[test]
-    fn a_queued_write_is_answered_with_a_number_alone() {
+    fn the_answer_to_a_queued_write_contains_only_a_number() {
         assert_eq!(result(r#"{"results":[],"sequence_number":1653314298877648934}"#), Ok(OperationResult::default()));
     }
 
     #[test]
-    fn errors_of_either_kind_and_strange_bodies_are_errors() {
+    fn errors_of_a_statement_or_a_request_and_unknown_bodies_are_errors() {
         assert_eq!(result(r#"{"results":[{"error":"no such table"}]}"#), Err("no such table".into()));
         assert_eq!(result(r#"{"results":[],"error":"leader not found"}"#), Err("leader not found".into()));
         assert!(result("hello").is_err());

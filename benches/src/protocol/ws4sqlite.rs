@@ -1,4 +1,4 @@
-//! The protocol of ws4sqlite: `POST /<database>` with a transaction as JSON.
+//! ws4sqlite's protocol: `POST /<database>` with a transaction as JSON.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use super::{Auth, Protocol};
 use crate::workload::{Operation, OperationResult, Statement};
 
-/// Speaks ws4sqlite's protocol to one database.
+/// ws4sqlite's protocol, for one database.
 #[derive(Debug)]
 pub struct Ws4sqlite {
     path: String,
@@ -34,10 +34,10 @@ struct StatementResult<'a> {
 }
 
 impl Ws4sqlite {
-    /// The name on the command line.
+    /// The name in reports and on the command line.
     pub const NAME: &'static str = "ws4sqlite";
 
-    /// For the database with this id.
+    /// The protocol for the database with this id. [`Auth::Inline`] credentials become part of each body.
     pub fn new(db: &str, auth: &Auth) -> Self {
         let opening = match auth {
             Auth::Inline { user, password } => {
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn inline_credentials_stand_in_the_body_and_basic_ones_do_not() {
+    fn the_body_contains_inline_credentials_and_no_basic_ones() {
         let (user, password) = ("me".to_owned(), "a\"b".to_owned());
         let inline = body(&Auth::Inline { user: user.clone(), password: password.clone() }, Operation::Point(1));
         let parsed: serde_json::Value = serde_json::from_str(&inline).unwrap();
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_item_and_a_strange_body_are_errors() {
+    fn a_failed_statement_and_an_unknown_body_are_errors() {
         assert_eq!(result(r#"{"results":[{"success":false,"error":"No such table"}]}"#), Err("No such table".into()));
         assert!(result("hello").is_err());
         assert!(result(r#"{"reqIdx":0,"error":"x"}"#).is_err());

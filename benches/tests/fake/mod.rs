@@ -1,4 +1,4 @@
-//! A server with answers from a script instead of a database, to measure the generator against.
+//! A server without a database, whose faults are known. It answers in ws4sqlite's protocol.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -6,23 +6,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-/// How many rows the table that is read seems to have.
+/// The number of rows in the table that is read, according to the answers.
 pub(crate) const ITEMS: u64 = 100_000;
 
-/// How the server misbehaves.
+/// A fault of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// It does not.
+    /// The server is correct.
     None,
-    /// It says that it inserted every row, and forgets each tenth.
+    /// The server acknowledges every row, but loses each tenth.
     LosesRows,
-    /// It refuses each fifth insert with status 503.
+    /// The server refuses each fifth insert with status 503.
     Overloaded,
-    /// It ends the connection after each answer, and says so.
-    ClosesPolitely,
-    /// It finds the first two rows that are asked for, and none after them.
+    /// The server closes the connection after each answer, with `Connection: close`.
+    ClosesConnections,
+    /// The server returns the first two requested rows, and none after them.
     FindsNothing,
-    /// It answers the first two inserts, and none after them.
+    /// The server answers the first two inserts, and none after them.
     Hangs,
 }
 
@@ -42,7 +42,7 @@ pub(crate) fn start(fault: Fault) -> SocketAddr {
     thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
             let server = Arc::clone(&server);
-            // An error is the client going away.
+            // The only expected error is that the client has closed the connection.
             thread::spawn(move || serve(stream, &server));
         }
     });
@@ -57,7 +57,7 @@ fn serve(stream: TcpStream, server: &FakeServer) -> std::io::Result<()> {
             thread::park();
             continue;
         };
-        let close = server.fault == Fault::ClosesPolitely;
+        let close = server.fault == Fault::ClosesConnections;
         let connection = if close { "Connection: close\r\n" } else { "" };
         let response = format!("HTTP/1.1 {status} X\r\n{connection}Content-Length: {}\r\n\r\n{body}", body.len());
         // In one write: with Nagle's algorithm, the second of two waits for the client's delayed ACK.
