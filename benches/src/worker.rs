@@ -1,4 +1,4 @@
-//! Keeps connections busy until the time is over.
+//! Sends the requests of a run over the connections of one thread.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -10,19 +10,19 @@ use tokio::task::LocalSet;
 use tokio::time::{sleep, timeout, timeout_at};
 
 use crate::Error;
-use crate::http::{Connection, Reply, RequestWriter};
+use crate::http::{Connection, RequestWriter, Response};
 use crate::pacer::Pacer;
 use crate::plan::{Plan, Timeline};
 use crate::random::Random;
 use crate::tally::Tally;
-use crate::workload::Kind;
+use crate::workload::OperationKind;
 
-/// How long to wait before a connection that could not be made is tried again.
+/// The pause after a failed attempt to connect.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(10);
-/// How long all connections of a thread may take to be made at the beginning.
+/// The longest time for opening all connections of a thread at the start of a run.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The connections of one thread. Made and used on that thread.
+/// The connections of one thread. They are opened and used on that thread.
 #[derive(Debug)]
 pub struct Worker {
     runtime: runtime::Runtime,
@@ -30,17 +30,17 @@ pub struct Worker {
     first: usize,
 }
 
-/// What all connections of a thread share.
-struct Lane {
+/// The state that all connections of a thread share.
+struct WorkerContext {
     plan: Arc<Plan>,
     pacer: Option<Arc<Pacer>>,
     timeline: Timeline,
-    body_len_min: [u64; Kind::ALL.len()],
+    body_len_min: [u64; OperationKind::ALL.len()],
     tally: RefCell<Tally>,
 }
 
 impl Worker {
-    /// Opens connections, numbered from `first`.
+    /// Opens `count` connections, numbered from `first`.
     pub fn connect(plan: &Plan, first: usize, count: usize) -> Result<Self, Error> {
         let runtime =
             runtime::Builder::new_current_thread().enable_all().build().map_err(Error::io("start a runtime"))?;
@@ -58,52 +58,55 @@ impl Worker {
         Ok(Worker { runtime, connections, first })
     }
 
-    /// Keeps them busy for the time of the timeline. Good answers are at least `body_len_min` long.
-    pub fn drive(
+    /// Sends requests over all connections until the end of the timeline. A response with a body shorter than
+    /// `body_len_min` (bytes, by kind) is an error.
+    pub fn run(
         self,
         plan: &Arc<Plan>,
         pacer: Option<Arc<Pacer>>,
         timeline: Timeline,
-        body_len_min: [u64; Kind::ALL.len()],
+        body_len_min: [u64; OperationKind::ALL.len()],
     ) -> Tally {
-        let lane = Lane { plan: Arc::clone(plan), pacer, timeline, body_len_min, tally: RefCell::default() };
-        let lane = Rc::new(lane);
+        let context =
+            WorkerContext { plan: Arc::clone(plan), pacer, timeline, body_len_min, tally: RefCell::default() };
+        let context = Rc::new(context);
         let tasks = LocalSet::new();
         for (index, connection) in self.connections.into_iter().enumerate() {
-            tasks.spawn_local(Rc::clone(&lane).keep_busy(self.first + index, connection));
+            tasks.spawn_local(Rc::clone(&context).run_connection(self.first + index, connection));
         }
         self.runtime.block_on(tasks);
-        lane.tally.take()
+        context.tally.take()
     }
 }
 
-impl Lane {
-    async fn keep_busy(self: Rc<Self>, number: usize, connection: Connection) {
+impl WorkerContext {
+    async fn run_connection(self: Rc<Self>, number: usize, connection: Connection) {
         let give_up = self.timeline.give_up.into();
-        if timeout_at(give_up, self.exchange_all(number, connection)).await.is_err() {
+        if timeout_at(give_up, self.send_requests(number, connection)).await.is_err() {
             self.tally.borrow_mut().errors.timeout += 1;
         }
     }
 
-    async fn exchange_all(&self, number: usize, connection: Connection) {
+    async fn send_requests(&self, number: usize, connection: Connection) {
         let target = &self.plan.target;
         let mut writer = RequestWriter::new(target.endpoint, &*target.protocol, &target.auth);
         let mut random = Random::new(self.plan.seed.wrapping_add(number as u64));
         let mut connection = Some(connection);
-        while let Some(begun) = self.next_begin().await {
+        while let Some(start) = self.next_request_time().await {
             let kind = self.plan.workload.next_kind(self.plan.write_percent, &mut random);
             let operation = kind.operation(self.plan.items, &mut random);
-            let Some(mut open) = self.reconnected(connection.take()).await else {
+            let Some(mut open) = self.connected_or_new(connection.take()).await else {
                 continue;
             };
-            if self.exchange(&mut open, kind, begun, writer.write(&operation)).await {
+            if self.exchange(&mut open, kind, start, writer.write(&operation)).await {
                 connection = Some(open);
             }
         }
     }
 
-    /// When the next request begins to count; `None` when the time is over.
-    async fn next_begin(&self) -> Option<Instant> {
+    /// The time from which the latency of the next request is counted; `None` at the end of the measured time. In an
+    /// open loop, waits until a request is due.
+    async fn next_request_time(&self) -> Option<Instant> {
         match &self.pacer {
             Some(pacer) => pacer.next().await.map(|due| self.timeline.start + due),
             None => {
@@ -113,7 +116,9 @@ impl Lane {
         }
     }
 
-    async fn reconnected(&self, connection: Option<Connection>) -> Option<Connection> {
+    /// Returns the connection, or a new one if there is none. After a failed attempt, counts the error, pauses, and
+    /// returns `None`.
+    async fn connected_or_new(&self, connection: Option<Connection>) -> Option<Connection> {
         if connection.is_some() {
             return connection;
         }
@@ -125,38 +130,38 @@ impl Lane {
         opened
     }
 
-    /// Sends one request and notes what comes of it; whether the connection can be used again.
-    async fn exchange(&self, connection: &mut Connection, kind: Kind, begun: Instant, request: &[u8]) -> bool {
-        self.tally.borrow_mut().sent(kind);
+    /// Sends one request and records its response or error. Returns whether the connection can be used again.
+    async fn exchange(&self, connection: &mut Connection, kind: OperationKind, start: Instant, request: &[u8]) -> bool {
+        self.tally.borrow_mut().record_sent(kind);
         match connection.exchange(request, None).await {
-            Ok(reply) => {
-                self.note(kind, begun, reply);
-                reply.keep_alive
+            Ok(response) => {
+                self.record(kind, start, response);
+                response.keep_alive
             }
             Err(error) => {
-                self.tally.borrow_mut().errors.exchange(&error);
+                self.tally.borrow_mut().errors.count_failed_exchange(&error);
                 false
             }
         }
     }
 
-    fn note(&self, kind: Kind, begun: Instant, reply: Reply) {
+    fn record(&self, kind: OperationKind, start: Instant, response: Response) {
         let now = Instant::now();
         let mut tally = self.tally.borrow_mut();
-        if reply.status != 200 {
-            *tally.errors.status.entry(reply.status).or_default() += 1;
+        if response.status != 200 {
+            *tally.errors.status.entry(response.status).or_default() += 1;
             return;
         }
-        if reply.body_len < self.body_len_min[kind.index()] {
+        if response.body_len < self.body_len_min[kind.index()] {
             tally.errors.short += 1;
             return;
         }
-        tally.acknowledged(kind);
-        if self.timeline.measures(now) {
-            tally.answered(kind, reply.body_len);
+        tally.record_acknowledged(kind);
+        if self.timeline.in_window(now) {
+            tally.record_answer(kind, response.body_len);
         }
-        if self.timeline.measures(begun) {
-            tally.took(kind, now.saturating_duration_since(begun));
+        if self.timeline.in_window(start) {
+            tally.record_latency(kind, now.saturating_duration_since(start));
         }
     }
 }

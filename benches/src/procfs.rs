@@ -1,4 +1,4 @@
-//! What a process and the machine spend, as Linux tells it under `/proc`.
+//! The resource usage of a process and of the machine, read from Linux's `/proc`.
 
 use std::fs;
 use std::path::Path;
@@ -6,55 +6,55 @@ use std::time::Duration;
 
 use crate::Error;
 
-/// How often the kernel's clock for processor time ticks. Linux fixes it at 100 per second for what it shows to programs.
+/// The unit of processor times in `/proc`: Linux reports them to programs in ticks of 1/100 s (USER_HZ).
 const TICK: Duration = Duration::from_millis(10);
 
-/// What a process has spent since it began, and what it holds now.
+/// The resource usage of a process.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Usage {
-    /// Processor time in user and kernel mode, all threads.
+pub struct ProcessUsage {
+    /// The processor time of all threads in user and kernel mode since the process started.
     pub cpu: Duration,
-    /// Resident memory now, bytes.
+    /// The resident memory, in bytes.
     pub rss_bytes: u64,
-    /// The most resident memory it ever had, bytes.
+    /// The peak of the resident memory since the process started, in bytes.
     pub rss_peak_bytes: u64,
-    /// How many threads it has.
+    /// The number of threads.
     pub threads: u64,
 }
 
-/// What the whole machine has spent since it began.
+/// The processor time of the whole machine since it started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct MachineUsage {
-    /// Processor time spent in programs and in the kernel on their behalf; interrupts are left out.
+    /// The time in programs, and in the kernel on their behalf. Interrupts are not included.
     pub busy: Duration,
-    /// Processor time that the hypervisor gave to others.
+    /// The time that the hypervisor gave to other machines.
     pub stolen: Duration,
 }
 
-/// What a process spends. Fails if there is no such process.
-pub fn usage(pid: u32) -> Result<Usage, Error> {
+/// Reads the usage of a process. Fails if there is no such process.
+pub fn usage(pid: u32) -> Result<ProcessUsage, Error> {
     let stat = read(format!("/proc/{pid}/stat"))?;
     let status = read(format!("/proc/{pid}/status"))?;
-    parse_usage(&stat, &status).ok_or_else(|| Error::Server(format!("/proc/{pid} cannot be understood")))
+    parse_usage(&stat, &status).ok_or_else(|| Error::Server(format!("/proc/{pid}: unknown format")))
 }
 
-/// Processor time of this process itself.
+/// Reads the processor time of this process.
 pub fn own_cpu() -> Result<Duration, Error> {
     usage(std::process::id()).map(|usage| usage.cpu)
 }
 
-/// What the machine spends.
+/// Reads the processor time of the machine.
 pub fn machine() -> Result<MachineUsage, Error> {
     let stat = read("/proc/stat".into())?;
-    parse_machine(&stat).ok_or_else(|| Error::Server("/proc/stat cannot be understood".into()))
+    parse_machine(&stat).ok_or_else(|| Error::Server("/proc/stat: unknown format".into()))
 }
 
-/// How many processes were ready to run over the last minute, on average.
+/// Reads the load average of the last minute: the mean number of processes that were running or ready to run.
 pub fn load_average() -> Option<f64> {
     fs::read_to_string("/proc/loadavg").ok()?.split(' ').next()?.parse().ok()
 }
 
-/// The type of the file system that holds a path ("ext4", "tmpfs").
+/// The type of the file system that contains a path, for example "ext4" or "tmpfs".
 pub fn filesystem(path: &Path) -> Option<String> {
     let path = path.canonicalize().ok()?;
     filesystem_in(&fs::read_to_string("/proc/mounts").ok()?, &path)
@@ -64,17 +64,18 @@ fn read(path: String) -> Result<String, Error> {
     fs::read_to_string(&path).map_err(Error::io(format!("read {path}")))
 }
 
-fn parse_usage(stat: &str, status: &str) -> Option<Usage> {
-    // The second field is the program's name in parentheses, and may itself hold blanks and parentheses.
+fn parse_usage(stat: &str, status: &str) -> Option<ProcessUsage> {
+    // The second field is the program's name in parentheses; it may contain blanks and parentheses. utime and stime are
+    // the fields 14 and 15 (https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html).
     let (_, fields) = stat.rsplit_once(") ")?;
     let mut times = fields.split(' ').skip(11);
     let ticks = times.next()?.parse::<u32>().ok()? + times.next()?.parse::<u32>().ok()?;
     let field =
         |name: &str| status.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse().ok());
     let kib = |name: &str| field(name).map(|kib: u64| kib * 1024);
-    Some(Usage {
+    Some(ProcessUsage {
         cpu: TICK * ticks,
-        // A process that is about to end has no memory any more.
+        // These lines are missing for a process that is about to end.
         rss_bytes: kib("VmRSS:").unwrap_or(0),
         rss_peak_bytes: kib("VmHWM:").unwrap_or(0),
         threads: field("Threads:")?,
@@ -95,7 +96,7 @@ fn filesystem_in(mounts: &str, path: &Path) -> Option<String> {
         let (at, kind) = (fields.next()?, fields.next()?);
         path.starts_with(at).then(|| (at.len(), kind.to_owned()))
     };
-    // The last of several mounts on one place is the one that is seen.
+    // The longest mount point contains the path. Of several mounts on one directory, the last one is visible.
     mounts.lines().filter_map(mount).max_by_key(|(len, _)| *len).map(|(_, kind)| kind)
 }
 
@@ -104,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_whose_name_is_odd() {
+    fn a_process_whose_name_contains_parentheses() {
         let stat = "12 (a) b (c) S 1 2 3 0 -1 0 10 20 30 40 150 50 0 0 20 0 7 0 1 2 3";
         let status = "Name:\ta\nVmHWM:\t    2048 kB\nVmRSS:\t    1024 kB\nThreads:\t7\n";
         let usage = parse_usage(stat, status).unwrap();
@@ -127,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_is_none() {
+    fn a_process_that_does_not_exist() {
         assert!(usage(u32::MAX).is_err());
     }
 
