@@ -32,8 +32,3 @@ pub mod cluster;
 pub mod http;
 pub mod process;
 pub mod standalone;
-
-pub use api::{Admin, AdminError, Served, State};
-pub use http::run;
-pub use process::metrics::StatusFn;
-pub use standalone::monitor::run_monitor;

@@ -6,12 +6,11 @@ mod common;
 
 use std::time::Duration;
 
+use common::{ENDLESS, Launch, Request, Server, temp_dir};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
-
-use common::{ENDLESS, Launch, Request, Server, temp_dir};
 
 /// Posts a body as JSON and asserts that it is refused with this status and an error text beginning like this.
 fn assert_refused(server: &Server, body: impl Into<Vec<u8>>, status: u16, beginning: &str) {

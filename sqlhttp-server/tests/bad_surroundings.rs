@@ -10,9 +10,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use serde_json::json;
-
 use common::{Client, Exit, Launch, Request, Server, temp_dir, write};
+use serde_json::json;
 
 fn assert_fatal(exit: &Exit, parts: &[&str]) {
     assert_eq!(exit.code, Some(1), "{exit:#?}");

@@ -7,9 +7,8 @@ mod common;
 
 use std::collections::HashSet;
 
-use serde_json::{Value, json};
-
 use common::{Launch, Node, Request, Response, Server, eventually, temp_dir};
+use serde_json::{Value, json};
 
 /// A running node and the directory of its data.
 struct Running(Server, #[allow(dead_code)] tempfile::TempDir);

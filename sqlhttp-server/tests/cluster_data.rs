@@ -5,9 +5,8 @@ mod common;
 
 use std::path::Path;
 
-use serde_json::{Value, json};
-
 use common::{Launch, Node, Request, Response, Server, assert_backup, names, temp_dir, write};
+use serde_json::{Value, json};
 
 fn node_in(dir: &Path) -> Node {
     Node::new(&dir.join("data"))

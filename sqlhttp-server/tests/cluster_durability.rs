@@ -12,9 +12,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
-
 use common::{Client, Node, Request, Response, Server, eventually, temp_dir};
+use serde_json::{Value, json};
 
 const WRITERS: u64 = 64;
 

@@ -7,9 +7,8 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
-
 use common::{Node, temp_dir};
+use serde_json::{Value, json};
 
 /// Puts a file of a fixture into a directory.
 fn unpack(format: &str, name: &str, to: &Path) {

@@ -3,9 +3,8 @@
 
 mod common;
 
-use serde_json::json;
-
 use common::{Node, Request, Response, Server, temp_dir};
+use serde_json::json;
 
 /// A running node and the directory of its data.
 fn started(flags: &[&str]) -> (Server, tempfile::TempDir) {

@@ -5,9 +5,8 @@ mod common;
 
 use std::fmt::Write as _;
 
-use serde_json::json;
-
 use common::{Node, Request, Server, temp_dir};
+use serde_json::json;
 
 struct Running(Server, #[allow(dead_code, reason = "holds the directory")] tempfile::TempDir);
 

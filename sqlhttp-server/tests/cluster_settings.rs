@@ -3,9 +3,8 @@
 
 mod common;
 
-use serde_json::{Value, json};
-
 use common::{Node, Request, Server, temp_dir};
+use serde_json::{Value, json};
 
 const REFUSED: &str =
     "foreign_keys can be changed only for the statements that follow in the same request; start with -fk";

@@ -7,10 +7,9 @@ mod common;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
-
 use common::cluster::{free_port, run};
 use common::{Exit, Node, Server, names, temp_dir, write};
+use serde_json::json;
 
 /// A node whose data is to be in a fresh directory.
 fn fresh() -> (tempfile::TempDir, Node) {

@@ -5,9 +5,8 @@
 
 mod common;
 
-use serde_json::{Value, json};
-
 use common::{Launch, Request, Server, temp_dir};
+use serde_json::{Value, json};
 
 /// Foreign keys are off unless the owner switches them on.
 const FOREIGN_KEYS: &str = "scheduledTasks: [{atStartup: true, statements: [\"PRAGMA foreign_keys=ON\"]}]\n";

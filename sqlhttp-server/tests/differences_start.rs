@@ -6,9 +6,8 @@ mod common;
 
 use std::path::Path;
 
-use serde_json::json;
-
 use common::{Launch, Request, Server, assert_backup, eventually, names, temp_dir, write};
+use serde_json::json;
 
 /// A companion file with one task that backs up to `bk/` at every start.
 fn backup_at_start(number: u32) -> String {

@@ -11,9 +11,8 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use serde_json::{Value, json};
-
 use common::{Client, Launch, Request, Server, eventually, temp_dir, write};
+use serde_json::{Value, json};
 
 const WRITERS: u64 = 64;
 

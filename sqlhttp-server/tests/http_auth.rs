@@ -8,8 +8,8 @@ use std::sync::Arc;
 use http_support::client::call;
 use http_support::{Client, Server, Setup, auth, backup_config, macro_config, soon};
 use sqlhttp_core::BoxFuture;
-use sqlhttp_server::standalone::config::{AuthMode, Users};
-use sqlhttp_server::{Admin, AdminError};
+use sqlhttp_server::api::admin::{AdminError, Macros};
+use sqlhttp_server::api::auth::{AuthMode, Users};
 
 /// `user:secret`, `user:wrong`, `nobody:secret`.
 const RIGHT: &str = "Authorization: Basic dXNlcjpzZWNyZXQ=";
@@ -172,7 +172,7 @@ async fn preflights_need_no_credentials() {
 
 struct PretendedAdmin;
 
-impl Admin for PretendedAdmin {
+impl Macros for PretendedAdmin {
     fn run_macro<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Vec<u64>, AdminError>> {
         Box::pin(async move {
             match name {
@@ -193,7 +193,7 @@ async fn with_macros() -> Server {
     let open = ["open", "broken", "busy"].map(|name| macro_config(name, None));
     setup.database.macros = open.into_iter().chain([macro_config("guarded", Some("token"))]).collect();
     setup.database.backup = Some(backup_config(Some("token")));
-    setup.admin = Some(Arc::new(PretendedAdmin));
+    setup.macros = Some(Arc::new(PretendedAdmin));
     setup.start().await
 }
 
@@ -226,7 +226,11 @@ async fn failures_are_counted() {
     let server = with_auth(AuthMode::Http).await;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(sqlhttp_server::run_monitor(listener, Arc::clone(&server.state), std::future::pending()));
+    tokio::spawn(sqlhttp_server::standalone::monitor::run_monitor(
+        listener,
+        Arc::clone(&server.app),
+        std::future::pending(),
+    ));
     assert_eq!(post(&mut server.connect().await, "").await.0, 401);
     let metrics = soon(Client::connect(address)).await.request("GET /metrics HTTP/1.1", b"").await;
     assert!(metrics.text().contains("sqlhttp_auth_failures_total{database=\"t\"} 1"), "{}", metrics.text());

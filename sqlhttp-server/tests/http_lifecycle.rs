@@ -70,7 +70,11 @@ async fn stopping_does_not_wait_forever() {
 async fn monitor(server: &Server) -> Client {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(sqlhttp_server::run_monitor(listener, Arc::clone(&server.state), std::future::pending()));
+    tokio::spawn(sqlhttp_server::standalone::monitor::run_monitor(
+        listener,
+        Arc::clone(&server.app),
+        std::future::pending(),
+    ));
     Client::connect(address).await
 }
 

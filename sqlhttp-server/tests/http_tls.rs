@@ -11,8 +11,7 @@ use http_support::{Setup, soon};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
-use sqlhttp_server::process::tls::Tls;
-use sqlhttp_server::standalone::config::TlsFiles;
+use sqlhttp_server::process::tls::{Tls, TlsFiles};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsConnector;
@@ -32,10 +31,10 @@ async fn start() -> Secured {
     let certificate = CertificateDer::from_pem_file(&files.cert).unwrap();
     let tls = Tls::from_files(&files).unwrap();
 
-    let state = Setup::new().start().await.state;
+    let app = Setup::new().start().await.app;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(sqlhttp_server::run(listener, state, Some(tls), std::future::pending()));
+    tokio::spawn(sqlhttp_server::standalone::serve::run(listener, app, Some(tls), std::future::pending()));
     Secured { address, certificate }
 }
 

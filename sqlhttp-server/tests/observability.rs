@@ -5,9 +5,8 @@ mod common;
 
 use std::net::SocketAddr;
 
-use serde_json::{Value, json};
-
 use common::{Client, Launch, Node, Request, Server, counting_to, eventually, names, temp_dir, write};
+use serde_json::{Value, json};
 
 /// A server and the directory of its data.
 struct Running(Server, tempfile::TempDir);

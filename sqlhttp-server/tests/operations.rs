@@ -8,10 +8,9 @@ use std::io::{BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 
+use common::{Client, ENDLESS, Launch, Request, Response, Server, counting_to, eventually, temp_dir, write};
 use serde_json::{Value, json};
 use tokio_rustls::rustls;
-
-use common::{Client, ENDLESS, Launch, Request, Response, Server, counting_to, eventually, temp_dir, write};
 
 /// A port that was free a moment ago.
 fn free_address() -> SocketAddr {

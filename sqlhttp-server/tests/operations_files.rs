@@ -3,10 +3,9 @@
 
 mod common;
 
+use common::{Launch, Request, Response, Server, temp_dir, write};
 use serde_json::json;
 use tokio::io::AsyncReadExt as _;
-
-use common::{Launch, Request, Response, Server, temp_dir, write};
 
 const PAGE: &str = "<!doctype html><title>Hello</title>";
 

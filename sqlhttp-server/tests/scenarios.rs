@@ -9,10 +9,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 
+use common::{ENDLESS, Launch, Request, Server, counting_to, names, temp_dir, write};
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt as _;
-
-use common::{ENDLESS, Launch, Request, Server, counting_to, names, temp_dir, write};
 
 fn select_one(credentials: Option<(&str, &str)>) -> Value {
     let mut body = json!({"transaction": [{"query": "SELECT 1"}]});

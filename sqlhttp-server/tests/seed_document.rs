@@ -6,9 +6,8 @@ mod common;
 
 use std::path::Path;
 
-use serde_json::{Value, json};
-
 use common::{Launch, Request, Response, Server, names, temp_dir, write};
+use serde_json::{Value, json};
 
 const CREATE: &str = "
                 CREATE TABLE USERS (

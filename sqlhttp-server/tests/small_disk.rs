@@ -7,9 +7,8 @@ mod common;
 use std::path::Path;
 use std::process::Command;
 
-use serde_json::{Value, json};
-
 use common::{Node, Request, Server, eventually, temp_dir};
+use serde_json::{Value, json};
 
 const ENDLESS: &str =
     "INSERT INTO t WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT randomblob(1000) FROM c";

@@ -7,10 +7,9 @@ mod common;
 use std::path::Path;
 
 use base64::Engine as _;
+use common::{Launch, Request, Response, Server, assert_backup, names, temp_dir, write};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
-
-use common::{Launch, Request, Response, Server, assert_backup, names, temp_dir, write};
 
 const MACROS: &str = "
 storedStatements:

@@ -7,9 +7,8 @@ mod common;
 use std::path::Path;
 use std::sync::Mutex;
 
-use serde::Deserialize;
-
 use common::{Exit, Launch, names, temp_dir, write};
+use serde::Deserialize;
 
 const THREADS: usize = 2;
 

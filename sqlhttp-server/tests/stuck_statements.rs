@@ -5,9 +5,8 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
-
 use common::{Client, Launch, Node, Request, Server, eventually, temp_dir};
+use serde_json::{Value, json};
 
 /// Far above what an answer takes that nothing holds up, and far below what the statements here take.
 const PROMPT: Duration = Duration::from_secs(5);

@@ -3,61 +3,92 @@
 //! Passwords are known as their SHA-256 only and compared in constant time; a user that does not exist costs the same
 //! work as one with a wrong password. Failures are answered after a delay (see [`Penalty`](crate::api::penalty::Penalty)).
 
-use base64::Engine;
-use base64::alphabet::STANDARD;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use sha2::{Digest, Sha256};
 use sqlhttp_core::{
     Answer, Backend, Batch, Bindings, Deadline, Error, Failure, Outcome, Part, ReadLevel, Step, StepOutcome,
 };
-use sqlhttp_ws4sqlite::Credentials;
 use subtle::ConstantTimeEq;
 
-use crate::standalone::config::Users;
+use crate::http::basic_auth::BasicCredentials;
 
-/// Base64 as HTTP clients write it: the standard alphabet, padding optional.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
+/// Who may use a database.
+#[derive(Debug, Clone)]
+pub struct AuthConfig {
+    /// Where credentials travel.
+    pub mode: AuthMode,
+    /// Who is known.
+    pub users: Users,
+    /// The status of a refusal, 401 unless configured.
+    pub error_code: u16,
+}
 
-/// Whether somebody is who he says he is.
+/// Where credentials travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuthMode {
+    /// In the `Authorization: Basic` header.
+    Http,
+    /// In the request's `credentials` object.
+    Inline,
+}
+
+/// Who is known.
+#[derive(Debug, Clone)]
+pub enum Users {
+    /// Whoever this query, with parameters `user` and `password`, yields a row for.
+    ByQuery(Arc<str>),
+    /// User name to SHA-256 of the password.
+    ByCredentials(HashMap<String, [u8; 32]>),
+}
+
+/// How a macro or backup is called over HTTP.
+#[derive(Debug, Clone)]
+pub struct TokenConfig {
+    /// SHA-256 of the token that the caller must send; `None`: no token.
+    pub token_sha256: Option<[u8; 32]>,
+    /// The status of a refusal, 401 unless configured.
+    pub error_code: u16,
+}
+
+/// The result of checking credentials.
 #[derive(Debug)]
-pub(crate) enum Verdict {
-    /// He is.
-    Granted,
-    /// He is not.
-    Denied,
-    /// The database could not be asked.
-    Unknown(Error),
+pub(crate) enum CredentialCheck {
+    /// The user exists and the password is right.
+    Valid,
+    /// There is no such user, or the password is wrong.
+    Invalid,
+    /// The query that looks up the user failed.
+    Failed(Error),
 }
 
 /// Checks credentials.
 pub(crate) async fn check(
     users: &Users,
-    credentials: &Credentials,
+    credentials: &BasicCredentials,
     backend: &dyn Backend,
     deadline: Deadline,
-) -> Verdict {
+) -> CredentialCheck {
     match users {
         Users::ByCredentials(known) => {
-            let expected = known.get(&credentials.user);
+            let expected = known.get(&credentials.username);
             // The comparison is made for unknown users too, and its result ignored.
             let equal = digests_equal(&sha256(&credentials.password), expected.unwrap_or(&[0; 32]));
-            if expected.is_some() & equal { Verdict::Granted } else { Verdict::Denied }
+            if expected.is_some() & equal { CredentialCheck::Valid } else { CredentialCheck::Invalid }
         }
         Users::ByQuery(sql) => {
-            let named = [("user", credentials.user.as_str()), ("password", credentials.password.as_str())];
+            let named = [("user", credentials.username.as_str()), ("password", credentials.password.as_str())];
             let batch = Batch::one(Step::query(sql.clone(), Bindings::named(named)));
             // A read sees committed data only: a user that a running transaction has inserted is not there yet.
             let answer = backend.query(batch, ReadLevel::Weak, deadline).await;
-            verdict_of_query(answer).await
+            check_rows(answer).await
         }
     }
 }
 
 /// At least one row is a yes, whatever it holds.
-async fn verdict_of_query(answer: Result<Answer, Error>) -> Verdict {
+async fn check_rows(answer: Result<Answer, Error>) -> CredentialCheck {
     let found = match answer {
         Ok(Answer::Whole(outcome)) => Ok(row_in_outcome(&outcome)),
         Ok(Answer::Parts(mut parts)) => loop {
@@ -72,9 +103,9 @@ async fn verdict_of_query(answer: Result<Answer, Error>) -> Verdict {
         Err(error) => Err(error),
     };
     match found {
-        Ok(true) => Verdict::Granted,
-        Ok(false) => Verdict::Denied,
-        Err(error) => Verdict::Unknown(error),
+        Ok(true) => CredentialCheck::Valid,
+        Ok(false) => CredentialCheck::Invalid,
+        Err(error) => CredentialCheck::Failed(error),
     }
 }
 
@@ -111,43 +142,11 @@ fn digests_equal(a: &[u8; 32], b: &[u8; 32]) -> bool {
     a.ct_eq(b).into()
 }
 
-/// The credentials in an `Authorization` header of the Basic scheme (RFC 7617); `None` if it is anything else.
-pub(crate) fn basic(header: &[u8]) -> Option<Credentials> {
-    const SCHEME: &[u8] = b"basic ";
-    let (scheme, encoded) = header.split_at_checked(SCHEME.len())?;
-    if !scheme.eq_ignore_ascii_case(SCHEME) {
-        return None;
-    }
-    let decoded = BASE64.decode(encoded).ok()?;
-    let decoded = String::from_utf8_lossy(&decoded);
-    let (user, password) = decoded.split_once(':')?;
-    Some(Credentials { user: user.to_owned(), password: password.to_owned() })
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::collections::HashMap;
 
-    fn user_and_password(header: &str) -> Option<(String, String)> {
-        basic(header.as_bytes()).map(|credentials| (credentials.user, credentials.password))
-    }
-
-    #[test]
-    fn basic_headers() {
-        let known = Some(("user1".to_owned(), "password".to_owned()));
-        for header in ["Basic dXNlcjE6cGFzc3dvcmQ=", "basic dXNlcjE6cGFzc3dvcmQ=", "BASIC dXNlcjE6cGFzc3dvcmQ"] {
-            assert_eq!(user_and_password(header), known, "{header}");
-        }
-        for header in
-            ["", "Basic", "Basic ", "Bearer abc", "Basic  dXNlcjE6cGFzc3dvcmQ=", "Basic dXNlcjE=", "Basic %%%"]
-        {
-            assert_eq!(user_and_password(header), None, "{header}");
-        }
-        assert_eq!(user_and_password("Basic YTpiOmM="), Some(("a".into(), "b:c".into())));
-        assert_eq!(user_and_password("Basic Og=="), Some((String::new(), String::new())));
-        assert_eq!(user_and_password("Basic w7w6w6Q="), Some(("ü".into(), "ä".into())));
-    }
+    use super::*;
 
     struct NoBackend;
 
@@ -162,8 +161,8 @@ mod tests {
     }
 
     async fn granted(users: &Users, user: &str, password: &str) -> bool {
-        let credentials = Credentials { user: user.into(), password: password.into() };
-        matches!(check(users, &credentials, &NoBackend, Deadline::NEVER).await, Verdict::Granted)
+        let credentials = BasicCredentials { username: user.into(), password: password.into() };
+        matches!(check(users, &credentials, &NoBackend, Deadline::NEVER).await, CredentialCheck::Valid)
     }
 
     #[tokio::test]
@@ -183,9 +182,9 @@ mod tests {
     #[tokio::test]
     async fn a_database_that_cannot_be_asked_is_no_denial() {
         let users = Users::ByQuery("SELECT 1".into());
-        let credentials = Credentials { user: "u".into(), password: "p".into() };
-        let verdict = check(&users, &credentials, &NoBackend, Deadline::NEVER).await;
-        assert!(matches!(verdict, Verdict::Unknown(Error::Closed)));
+        let credentials = BasicCredentials { username: "u".into(), password: "p".into() };
+        let result = check(&users, &credentials, &NoBackend, Deadline::NEVER).await;
+        assert!(matches!(result, CredentialCheck::Failed(Error::Closed)));
     }
 
     #[test]

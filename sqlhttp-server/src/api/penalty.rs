@@ -39,7 +39,7 @@ pub(crate) struct Penalty {
 
 /// So many refusals are waiting already that this login is not decided.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Crowded;
+pub(crate) struct TooManyFailures;
 
 impl Penalty {
     /// The key of a user at an address.
@@ -52,14 +52,14 @@ impl Penalty {
     }
 
     /// Whether a password may be checked now.
-    pub(crate) fn check(&self, key: Key) -> Result<(), Crowded> {
+    pub(crate) fn check(&self, key: Key) -> Result<(), TooManyFailures> {
         if !self.has_failures.load(Ordering::Relaxed) {
             return Ok(());
         }
         let now = Instant::now();
         let mut free_at = self.free_at();
         match free_at.get(&key.0) {
-            Some(free) if *free + DELAY > now + BACKLOG_MAX => return Err(Crowded),
+            Some(free) if *free + DELAY > now + BACKLOG_MAX => return Err(TooManyFailures),
             Some(free) if *free <= now => drop(free_at.remove(&key.0)),
             _ => {}
         }
@@ -68,24 +68,24 @@ impl Penalty {
     }
 
     /// Waits until a failure may be answered. The time counts even if the future is dropped.
-    pub(crate) async fn wait(&self, key: Key) -> Result<(), Crowded> {
+    pub(crate) async fn wait(&self, key: Key) -> Result<(), TooManyFailures> {
         let moment = self.reserve(key, Instant::now())?;
         tokio::time::sleep_until(moment.into()).await;
         Ok(())
     }
 
-    fn reserve(&self, key: Key, now: Instant) -> Result<Instant, Crowded> {
+    fn reserve(&self, key: Key, now: Instant) -> Result<Instant, TooManyFailures> {
         let mut free_at = self.free_at();
         if free_at.len() >= KEYS_MAX && !free_at.contains_key(&key.0) {
             free_at.retain(|_, free| *free > now);
             if free_at.len() >= KEYS_MAX {
-                return Err(Crowded);
+                return Err(TooManyFailures);
             }
         }
         let free = free_at.entry(key.0).or_insert(now);
         let moment = (*free).max(now) + DELAY;
         if moment > now + BACKLOG_MAX {
-            return Err(Crowded);
+            return Err(TooManyFailures);
         }
         *free = moment;
         self.has_failures.store(true, Ordering::Relaxed);
@@ -113,8 +113,8 @@ mod tests {
         for number in 1..=30 {
             assert_eq!(penalty.reserve(bob, now), Ok(now + number * DELAY));
         }
-        assert_eq!(penalty.reserve(bob, now), Err(Crowded));
-        assert_eq!(penalty.check(bob), Err(Crowded));
+        assert_eq!(penalty.reserve(bob, now), Err(TooManyFailures));
+        assert_eq!(penalty.check(bob), Err(TooManyFailures));
         for other in others {
             assert_eq!(penalty.check(other), Ok(()));
             assert_eq!(penalty.reserve(other, now), Ok(now + DELAY));

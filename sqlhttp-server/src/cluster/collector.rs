@@ -8,12 +8,19 @@ use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use sqlhttp_raft::NodeStatus;
 
-use super::member::Member;
-use crate::process::metrics::LogTimes;
+use super::context::ClusterContext;
+use crate::process::metrics::Latency;
+
+/// How long a node's log took to sync, and what was committed to be applied.
+#[derive(Debug, Default)]
+pub(crate) struct LogTimes {
+    pub(crate) syncs: Latency,
+    pub(crate) applies: Latency,
+}
 
 /// Writes the series of a node.
-pub(crate) struct OfNode {
-    pub(crate) member: Arc<Member>,
+pub(crate) struct NodeCollector {
+    pub(crate) cluster: Arc<ClusterContext>,
     pub(crate) times: Arc<LogTimes>,
 }
 
@@ -38,9 +45,9 @@ const SERIES: &[Series] = &[
     ("raft_stopped", "1 if this node has stopped by itself", MetricType::Gauge, |s| u64::from(s.stopped.is_some())),
 ];
 
-impl Collector for OfNode {
+impl Collector for NodeCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let status = self.member.node.status();
+        let status = self.cluster.node.status();
         for (name, help, metric_type, read) in SERIES {
             let mut metric = encoder.encode_descriptor(name, help, None, *metric_type)?;
             match metric_type {
@@ -56,8 +63,8 @@ impl Collector for OfNode {
     }
 }
 
-impl fmt::Debug for OfNode {
+impl fmt::Debug for NodeCollector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OfNode").finish_non_exhaustive()
+        f.debug_struct("NodeCollector").finish_non_exhaustive()
     }
 }

@@ -6,15 +6,16 @@
 
 use std::sync::Arc;
 
-use sqlhttp_core::{Atomicity, Backend, Batch, Deadline, Error, Step};
+use sqlhttp_core::{Atomicity, Backend, Batch, BoxFuture, Deadline, Error, Step};
 use tokio::sync::{mpsc, oneshot};
 
 use super::config::WriteQueueConfig;
 use crate::api::observe::SqlObserver;
-use crate::api::rqlite::counters::{Counter, Vars};
+use crate::api::rqlite::counters::{Counter, Counters};
+use crate::api::rqlite::queued_writes::QueuedWrites;
 
 /// A request's statements, and who waits for them.
-struct Waiting {
+struct QueuedWrite {
     steps: Vec<Step>,
     /// The client's own limit.
     deadline: Deadline,
@@ -24,7 +25,7 @@ struct Waiting {
 /// Where queued writes go.
 #[derive(Debug)]
 pub(crate) struct WriteQueue {
-    sender: mpsc::Sender<Waiting>,
+    sender: mpsc::Sender<QueuedWrite>,
     written: Arc<WrittenBatches>,
 }
 
@@ -43,14 +44,14 @@ impl WriteQueue {
         config: &WriteQueueConfig,
         backend: Arc<dyn Backend>,
         sql: Arc<SqlObserver>,
-        vars: Arc<Vars>,
+        counters: Arc<Counters>,
     ) -> WriteQueue {
         let (sender, receiver) = mpsc::channel(config.capacity.max(1));
         let written = Arc::new(WrittenBatches::default());
-        let writer = Writer {
+        let writer = QueueWriter {
             backend,
             sql,
-            vars,
+            counters,
             batch_len: config.batch_len.max(1),
             transaction: config.transaction,
             timed: !config.timeout.is_zero(),
@@ -61,27 +62,28 @@ impl WriteQueue {
     }
 
     /// What it has written.
-    pub(crate) fn written(&self) -> &WrittenBatches {
+    pub(crate) fn written(&self) -> &Arc<WrittenBatches> {
         &self.written
     }
+}
 
-    /// Has statements written, together with those of others. Waits while the queue is full. Statements that are in the
-    /// queue are written even if the future is dropped.
-    ///
-    /// # Errors
-    /// As [`Backend::execute`]. Failing statements are none.
-    pub(crate) async fn write(&self, steps: Vec<Step>, deadline: Deadline) -> Result<(), Error> {
-        let (done, written) = oneshot::channel();
-        self.sender.send(Waiting { steps, deadline, done }).await.map_err(|_| Error::Closed)?;
-        written.await.unwrap_or(Err(Error::Closed))
+impl QueuedWrites for WriteQueue {
+    /// Waits while the queue is full. Statements that are in the queue are written even if the future is dropped.
+    fn write(&self, batch: Batch, deadline: Deadline) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async move {
+            let (done, written) = oneshot::channel();
+            let request = QueuedWrite { steps: batch.steps, deadline: deadline.of_writes(), done };
+            self.sender.send(request).await.map_err(|_| Error::Closed)?;
+            written.await.unwrap_or(Err(Error::Closed))
+        })
     }
 }
 
 /// What writes batches.
-struct Writer {
+struct QueueWriter {
     backend: Arc<dyn Backend>,
     sql: Arc<SqlObserver>,
-    vars: Arc<Vars>,
+    counters: Arc<Counters>,
     /// How many requests make a batch at most.
     batch_len: usize,
     /// A batch is one transaction.
@@ -91,22 +93,22 @@ struct Writer {
     written: Arc<WrittenBatches>,
 }
 
-impl Writer {
-    async fn run(self, mut receiver: mpsc::Receiver<Waiting>) {
+impl QueueWriter {
+    async fn run(self, mut receiver: mpsc::Receiver<QueuedWrite>) {
         let mut batch = Vec::with_capacity(self.batch_len);
         while receiver.recv_many(&mut batch, self.batch_len).await > 0 {
             self.write(std::mem::take(&mut batch)).await;
         }
     }
 
-    async fn write(&self, requests: Vec<Waiting>) {
+    async fn write(&self, requests: Vec<QueuedWrite>) {
         self.count(&requests);
         for together in by_limit(requests) {
             self.write_together(together).await;
         }
     }
 
-    fn count(&self, requests: &[Waiting]) {
+    fn count(&self, requests: &[QueuedWrite]) {
         if requests.len() < self.batch_len {
             let written = if self.timed { &self.written.not_full } else { &self.written.at_once };
             written.add(1);
@@ -114,15 +116,15 @@ impl Writer {
     }
 
     /// Writes requests as one batch. If one of them has a limit, it is the only one.
-    async fn write_together(&self, requests: Vec<Waiting>) {
+    async fn write_together(&self, requests: Vec<QueuedWrite>) {
         let deadline = requests.first().map_or(Deadline::NEVER, |request| request.deadline);
         let mut steps = Vec::new();
         let mut waiting = Vec::with_capacity(requests.len());
-        for Waiting { steps: own, done, .. } in requests {
+        for QueuedWrite { steps: own, done, .. } in requests {
             steps.extend(own);
             waiting.push(done);
         }
-        self.vars.queued_executions_num_stmts_tx.add(steps.len());
+        self.counters.queued_executions_num_stmts_tx.add(steps.len());
         let result = self.run_all(steps, deadline).await;
         for done in waiting {
             // Whoever has gone needs no answer.
@@ -145,8 +147,8 @@ impl Writer {
 
 /// Requests that may share a batch, in order. One with a limit is by itself: the limit of a batch is that of all its
 /// statements together, and must not be applied to those of others.
-fn by_limit(requests: Vec<Waiting>) -> Vec<Vec<Waiting>> {
-    let mut groups: Vec<Vec<Waiting>> = Vec::new();
+fn by_limit(requests: Vec<QueuedWrite>) -> Vec<Vec<QueuedWrite>> {
+    let mut groups: Vec<Vec<QueuedWrite>> = Vec::new();
     let mut may_join = false;
     for request in requests {
         let unlimited = request.deadline == Deadline::NEVER;
@@ -168,7 +170,7 @@ mod tests {
     #[test]
     fn a_limit_holds_for_the_statements_of_its_request_only() {
         let limit = Deadline::after(Instant::now(), Duration::from_secs(1));
-        let waiting = |deadline| Waiting { steps: Vec::new(), deadline, done: oneshot::channel().0 };
+        let waiting = |deadline| QueuedWrite { steps: Vec::new(), deadline, done: oneshot::channel().0 };
         let (no, yes) = (Deadline::NEVER, limit);
         let groups = by_limit([no, no, yes, yes, no, no].map(waiting).into());
         let limits: Vec<Vec<bool>> =

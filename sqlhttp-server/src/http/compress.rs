@@ -73,9 +73,10 @@ fn encoder<'a>(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use async_compression::tokio::bufread::{BrotliDecoder, GzipDecoder, ZlibDecoder};
     use http_body_util::BodyExt;
+
+    use super::*;
 
     async fn compressed(body: &[u8], coding: Coding) -> HttpResponse {
         let mut response = crate::http::reply::json(200, body.to_vec());

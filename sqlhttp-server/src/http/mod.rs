@@ -26,6 +26,8 @@
 //!   an effect. Reads by GET are answered: the browser keeps the answer from the page.
 //! * **Compression** is for answers beyond 1 KiB, and never for files.
 
+pub(crate) mod app;
+pub(crate) mod basic_auth;
 pub(crate) mod body;
 pub(crate) mod body_memory;
 pub(crate) mod compress;
@@ -34,16 +36,18 @@ pub(crate) mod content;
 pub(crate) mod drain;
 pub(crate) mod handle;
 pub(crate) mod head;
+pub(crate) mod limits;
 pub(crate) mod listen;
 pub(crate) mod origin;
 pub(crate) mod peer;
 pub(crate) mod places;
+pub(crate) mod query;
 pub(crate) mod reply;
 pub(crate) mod request_id;
 pub(crate) mod request_log;
 pub(crate) mod socket;
-pub(crate) mod streaming;
+pub(crate) mod transport;
 pub(crate) mod woken_only;
 pub(crate) mod workers;
 
-pub use listen::run;
+pub(crate) use listen::run;

@@ -12,9 +12,12 @@ use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-use crate::api::context::State;
+use super::app::StandaloneApp;
+use crate::api::context::AppContext;
+use crate::api::metrics;
+use crate::api::ws4sqlite::reply::{not_found, wrong_method};
 use crate::http::connection::http1_builder;
-use crate::http::reply::{self, HttpResponse, ReplyBody};
+use crate::http::reply::{self, HttpResponse};
 
 /// How many connections are served at once; more wait until one of them ends.
 const CONNECTIONS_MAX: usize = 32;
@@ -25,28 +28,25 @@ const CONNECTION_MAX: Duration = Duration::from_secs(300);
 /// How long to wait after the system has refused to give us a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// The media type of what Prometheus reads.
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
 /// Serves `/metrics` and `/healthz` until `shutdown` resolves. Let that be after the clients' listener has finished,
 /// so that the health check can tell that the server is about to end.
-pub async fn run_monitor(listener: TcpListener, state: Arc<State>, shutdown: impl Future<Output = ()>) {
+pub async fn run_monitor(listener: TcpListener, app: Arc<StandaloneApp>, shutdown: impl Future<Output = ()>) {
     tokio::select! {
         () = shutdown => {}
-        () = accept_all(&listener, &state) => {}
+        () = accept_all(&listener, &app) => {}
     }
 }
 
-async fn accept_all(listener: &TcpListener, state: &Arc<State>) {
+async fn accept_all(listener: &TcpListener, app: &Arc<StandaloneApp>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     // The semaphore is never closed.
     while let Ok(place) = Arc::clone(&places).acquire_owned().await {
         match listener.accept().await {
             Ok((socket, _)) => {
-                let state = Arc::clone(state);
+                let app = Arc::clone(app);
                 tokio::spawn(async move {
                     let _place = place;
-                    let _ = tokio::time::timeout(CONNECTION_MAX, serve(socket, state)).await;
+                    let _ = tokio::time::timeout(CONNECTION_MAX, serve(socket, app)).await;
                 });
             }
             Err(error) => {
@@ -57,34 +57,27 @@ async fn accept_all(listener: &TcpListener, state: &Arc<State>) {
     }
 }
 
-async fn serve(socket: TcpStream, state: Arc<State>) -> Result<(), hyper::Error> {
-    let builder = http1_builder(&state.limits);
+async fn serve(socket: TcpStream, app: Arc<StandaloneApp>) -> Result<(), hyper::Error> {
+    let builder = http1_builder(&app.context().transport.limits);
     let service = service_fn(|request| {
-        let response = answer(&state, &request);
+        let response = answer(app.context(), &request);
         async move { Ok::<_, Infallible>(response) }
     });
     builder.serve_connection(TokioIo::new(socket), service).await
 }
 
-fn answer(state: &State, request: &Request<Incoming>) -> HttpResponse {
+fn answer(context: &AppContext, request: &Request<Incoming>) -> HttpResponse {
     let known = matches!(request.uri().path(), "/metrics" | "/healthz");
     match (request.method(), request.uri().path()) {
-        (&Method::GET | &Method::HEAD, "/metrics") => metrics(state),
-        (&Method::GET | &Method::HEAD, "/healthz") => health(state),
-        _ if known => reply::wrong_method("GET, HEAD"),
-        (method, path) => reply::not_found(method, path),
+        (&Method::GET | &Method::HEAD, "/metrics") => metrics::answer(context),
+        (&Method::GET | &Method::HEAD, "/healthz") => health(context),
+        _ if known => wrong_method("GET, HEAD"),
+        (method, path) => not_found(method, path),
     }
 }
 
-pub(crate) fn metrics(state: &State) -> HttpResponse {
-    match state.metrics.encode() {
-        Ok(text) => reply::with_type(StatusCode::OK, OPEN_METRICS, ReplyBody::Whole(text.into())),
-        Err(_) => reply::error(StatusCode::INTERNAL_SERVER_ERROR, "metrics cannot be encoded"),
-    }
-}
-
-fn health(state: &State) -> HttpResponse {
-    match state.unhealthy() {
+fn health(context: &AppContext) -> HttpResponse {
+    match context.unhealthy() {
         None => reply::text(StatusCode::OK, "ok\n"),
         Some(why) => reply::text(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
     }

@@ -11,65 +11,46 @@ use std::collections::HashMap;
 use hyper::Method;
 use percent_encoding::percent_decode_str;
 
-/// Where a database stands in the list that the table was made from.
-pub(crate) type DatabaseIndex = usize;
+use crate::api::rqlite::resource::Resource;
 
 /// What a request asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Route {
     /// `POST /<id>`: run a transaction.
-    Call(DatabaseIndex),
+    Call(usize),
     /// `OPTIONS /<id>`: whether a page of another origin may call.
-    Options(DatabaseIndex),
+    Options(usize),
     /// `GET` or `POST /<id>/macro/<name>`.
-    Macro(DatabaseIndex, String),
+    Macro(usize, String),
     /// `GET` or `POST /<id>/backup`.
-    Backup(DatabaseIndex),
+    Backup(usize),
     /// Something of rqlite's API, with any method.
-    Rqlite(DatabaseIndex, Resource),
+    Rqlite(usize, Resource),
     /// The path is known, the method is not for it.
-    WrongMethod(DatabaseIndex, &'static str),
+    WrongMethod(usize, &'static str),
     /// Nobody answers to this path.
     Unknown,
 }
 
 impl Route {
-    /// The database of a request that may do more than read: transactions, macros and backups on the server's disk with any
-    /// method, everything of rqlite's API with a method other than GET and HEAD.
-    pub(crate) fn database_with_effect(&self, method: &Method) -> Option<DatabaseIndex> {
+    /// The index of the database that the request is for.
+    pub(crate) fn database(&self) -> Option<usize> {
         match self {
-            Route::Call(database) | Route::Macro(database, _) | Route::Backup(database) => Some(*database),
-            Route::Rqlite(database, _) => {
-                (!matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)).then_some(*database)
-            }
-            Route::Options(_) | Route::WrongMethod(..) | Route::Unknown => None,
+            Route::Call(database)
+            | Route::Options(database)
+            | Route::Macro(database, _)
+            | Route::Backup(database)
+            | Route::Rqlite(database, _)
+            | Route::WrongMethod(database, _) => Some(*database),
+            Route::Unknown => None,
         }
     }
-}
 
-/// What rqlite's API offers of a database: at `/<id>/<path>`, and at `/<path>` when there is only one database.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Resource {
-    /// `db/execute`: statements for their effect.
-    Execute,
-    /// `db/query`: statements for their rows.
-    Query,
-    /// `db/request`: statements for either.
-    Request,
-    /// `db/sql`: statements, not run.
-    Sql,
-    /// `db/backup`: the database, to take away.
-    Backup,
-    /// `db/load`: the database, to be filled.
-    Load,
-    /// `readyz`: whether it can serve.
-    Readyz,
-    /// `status`: what it tells of itself.
-    Status,
-    /// `nodes`: the members of its cluster.
-    Nodes,
-    /// `leader`: the member that leads.
-    Leader,
+    /// Returns whether the request may write with any method: transactions, and macros and backups, which work on the
+    /// server's disk. (Requests to rqlite's API have an effect with some methods only; `api::rqlite` decides.)
+    pub(crate) fn has_effect(&self) -> bool {
+        matches!(self, Route::Call(_) | Route::Macro(..) | Route::Backup(_))
+    }
 }
 
 const RESOURCES: [(&[u8], Resource); 10] = [
@@ -87,16 +68,16 @@ const RESOURCES: [(&[u8], Resource); 10] = [
 
 /// The ids of the databases, ready to be looked up.
 #[derive(Debug, Default)]
-pub(crate) struct Table {
-    exact: HashMap<Box<[u8]>, DatabaseIndex>,
-    folded: HashMap<String, DatabaseIndex>,
+pub(crate) struct RouteTable {
+    exact: HashMap<Box<[u8]>, usize>,
+    folded: HashMap<String, usize>,
     len: usize,
 }
 
-impl Table {
+impl RouteTable {
     /// A table of these ids. Of two that differ in case only, the first is found by a third spelling.
     pub(crate) fn new<'a>(ids: impl IntoIterator<Item = &'a str>) -> Self {
-        let mut table = Table::default();
+        let mut table = RouteTable::default();
         for (index, id) in ids.into_iter().enumerate() {
             table.exact.entry(id.as_bytes().into()).or_insert(index);
             table.folded.entry(id.to_lowercase()).or_insert(index);
@@ -105,7 +86,7 @@ impl Table {
         table
     }
 
-    fn find(&self, name: &[u8]) -> Option<DatabaseIndex> {
+    fn find(&self, name: &[u8]) -> Option<usize> {
         self.exact.get(name).copied().or_else(|| {
             let name = std::str::from_utf8(name).ok()?;
             self.folded.get(&name.to_lowercase()).copied()
@@ -114,7 +95,7 @@ impl Table {
 }
 
 /// What `method` on `path` (as received, still percent-encoded, no query) asks for.
-pub(crate) fn route(method: &Method, path: &str, table: &Table) -> Route {
+pub(crate) fn route(method: &Method, path: &str, table: &RouteTable) -> Route {
     let decoded: Cow<'_, [u8]> = percent_decode_str(path).into();
     let Some(name) = decoded.strip_prefix(b"/") else {
         return Route::Unknown;
@@ -130,7 +111,7 @@ pub(crate) fn route(method: &Method, path: &str, table: &Table) -> Route {
     }
 }
 
-fn on_database(method: &Method, database: DatabaseIndex) -> Route {
+fn on_database(method: &Method, database: usize) -> Route {
     match *method {
         Method::POST => Route::Call(database),
         Method::OPTIONS => Route::Options(database),
@@ -139,7 +120,7 @@ fn on_database(method: &Method, database: DatabaseIndex) -> Route {
 }
 
 /// `<id>/backup` or `<id>/macro/<name>`. Either part may contain slashes; the longest id wins.
-fn below_database(name: &[u8], table: &Table) -> Option<Route> {
+fn below_database(name: &[u8], table: &RouteTable) -> Option<Route> {
     if let Some(database) = name.strip_suffix(b"/backup").and_then(|id| table.find(id)) {
         return Some(Route::Backup(database));
     }
@@ -153,7 +134,7 @@ fn below_database(name: &[u8], table: &Table) -> Option<Route> {
 }
 
 /// `<id>/db/execute` and its kin, or `db/execute` of the only database.
-fn of_rqlite(name: &[u8], table: &Table) -> Option<Route> {
+fn of_rqlite(name: &[u8], table: &RouteTable) -> Option<Route> {
     RESOURCES.iter().find_map(|(path, resource)| {
         let before = name.strip_suffix(*path)?;
         let database = match before.strip_suffix(b"/") {
@@ -173,22 +154,6 @@ fn only_get_and_post(method: &Method, route: Route) -> Route {
     }
 }
 
-/// The value of the query parameter `name`, percent-decoded with `+` for a blank; the first one counts.
-pub(crate) fn query_parameter<'q>(query: Option<&'q str>, name: &str) -> Option<Cow<'q, str>> {
-    query?.split('&').find_map(|pair| {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (key == name).then(|| decode_form_value(value))
-    })
-}
-
-fn decode_form_value(value: &str) -> Cow<'_, str> {
-    if !value.contains(['%', '+']) {
-        return Cow::Borrowed(value);
-    }
-    let blanks = value.replace('+', " ");
-    Cow::Owned(percent_decode_str(&blanks).decode_utf8_lossy().into_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -196,7 +161,7 @@ mod tests {
     const IDS: [&str; 11] = ["test", "数据库", "a b", "a+b", "a/b", "100%", "Case", "case", "x/macro/y", "x", "Ärger"];
 
     fn post(path: &str) -> Route {
-        route(&Method::POST, path, &Table::new(IDS))
+        route(&Method::POST, path, &RouteTable::new(IDS))
     }
 
     fn index(id: &str) -> usize {
@@ -236,7 +201,7 @@ mod tests {
 
     #[test]
     fn methods() {
-        let table = Table::new(IDS);
+        let table = RouteTable::new(IDS);
         let on = |method: Method, path: &str| route(&method, path, &table);
         assert_eq!(on(Method::OPTIONS, "/test"), Route::Options(0));
         for method in [Method::GET, Method::HEAD, Method::PUT, Method::DELETE, Method::PATCH] {
@@ -291,7 +256,7 @@ mod tests {
 
     #[test]
     fn rqlite_of_the_only_database() {
-        let on = |id: &str, path: &str| route(&Method::POST, path, &Table::new([id]));
+        let on = |id: &str, path: &str| route(&Method::POST, path, &RouteTable::new([id]));
         assert_eq!(on("test", "/db/query"), Route::Rqlite(0, Resource::Query));
         assert_eq!(on("test", "/test/db/query"), Route::Rqlite(0, Resource::Query));
         assert_eq!(on("test", "/readyz/"), Route::Rqlite(0, Resource::Readyz));
@@ -300,7 +265,7 @@ mod tests {
 
     #[test]
     fn a_database_wins_over_rqlite() {
-        let on = |id: &str, path: &str| route(&Method::POST, path, &Table::new([id]));
+        let on = |id: &str, path: &str| route(&Method::POST, path, &RouteTable::new([id]));
         assert_eq!(on("db", "/db"), Route::Call(0));
         assert_eq!(on("db", "/db/backup"), Route::Backup(0));
         assert_eq!(on("db", "/db/macro/m"), Route::Macro(0, "m".into()));
@@ -308,13 +273,5 @@ mod tests {
         assert_eq!(on("db", "/db/db/backup"), Route::Rqlite(0, Resource::Backup));
         assert_eq!(on("status", "/status"), Route::Call(0));
         assert_eq!(on("db/query", "/db/query"), Route::Call(0));
-    }
-
-    #[test]
-    fn query_parameters() {
-        assert_eq!(query_parameter(Some("a=1&token=x%20y+z"), "token").as_deref(), Some("x y z"));
-        assert_eq!(query_parameter(Some("token"), "token").as_deref(), Some(""));
-        assert_eq!(query_parameter(Some("tokens=1"), "token"), None);
-        assert_eq!(query_parameter(None, "token"), None);
     }
 }

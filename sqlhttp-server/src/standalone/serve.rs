@@ -1,5 +1,6 @@
 //! `sqlhttp-standalone` as a function: from the command line to the exit status.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,18 +10,17 @@ use sqlhttp_core::{BoxFuture, Database, Error, JournalMode};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use super::app::{Served, StandaloneApp};
 use super::config::{DatabaseConfig, ServerConfig};
 use super::monitor::run_monitor;
 use super::schedule::{self, DirectoryBackupError, MacroError, Report, SystemClock};
 use super::scratch;
 use super::startup::{self, Console, Invocation, Opened, Service, Start};
-use crate::api::{Admin, AdminError, Served, State};
-use crate::http::run;
-use crate::process::database_watch;
-use crate::process::logging;
+use crate::api::admin::{AdminError, Copies, Macros};
+use crate::http;
 use crate::process::logging::RequestLines;
-use crate::process::shutdown;
 use crate::process::tls::Tls;
+use crate::process::{database_watch, logging, shutdown};
 
 /// Starts, serves until a signal, and ends. Returns the process's exit status.
 pub async fn main(invocation: &Invocation, console: &mut Console<'_>) -> u8 {
@@ -40,11 +40,26 @@ pub async fn main(invocation: &Invocation, console: &mut Console<'_>) -> u8 {
 
 /// Everything that is needed to serve, with the ports open.
 struct Ready {
-    state: Arc<State>,
+    app: Arc<StandaloneApp>,
     tls: Option<Tls>,
     listener: TcpListener,
     monitor: Option<TcpListener>,
     signal: BoxFuture<'static, ()>,
+}
+
+/// Answers requests on a listener until `shutdown` resolves; running requests then have the configured time to end. The
+/// databases stay open.
+///
+/// # Errors
+/// The listener has no address, or the threads that serve connections cannot be started. Errors of single connections are
+/// logged.
+pub async fn run(
+    listener: TcpListener,
+    app: Arc<StandaloneApp>,
+    tls: Option<Tls>,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
+    http::run(listener, app, tls, shutdown).await
 }
 
 /// How long closing the databases may take after the requests have ended.
@@ -56,7 +71,7 @@ async fn prepare(service: &Service, console: &mut Console<'_>) -> Result<Ready, 
     logging::init(server.log_format, &server.log_level, lines).map_err(|error| error.to_string())?;
     let tls = server.tls.as_ref().map(Tls::from_files).transpose().map_err(|error| error.to_string())?;
     let served = service.databases.iter().map(serve_database).collect();
-    let state = State::new(server, served).map_err(|error| error.to_string())?;
+    let app = StandaloneApp::new(server, served).map_err(|error| error.to_string())?;
     for opened in &service.databases {
         // With a rollback journal the writer would wait for the check.
         let interval =
@@ -73,7 +88,7 @@ async fn prepare(service: &Service, console: &mut Console<'_>) -> Result<Ready, 
     let port = listener.local_addr().map_or(server.port, |address| address.port());
     console.listening(&server.bind_host, port);
     Ok(Ready {
-        state,
+        app,
         tls,
         listener,
         monitor,
@@ -97,17 +112,19 @@ async fn bind_monitor(address: &str) -> Result<TcpListener, String> {
 
 fn serve_database(opened: &Opened) -> Served {
     let database = opened.database.clone();
+    let owner = Arc::new(Owner(opened.clone()));
     Served {
         config: DatabaseConfig::clone(&opened.config),
         backend: Arc::new(opened.database.clone()),
-        admin: Some(Arc::new(Owner(opened.clone()))),
+        macros: Some(owner.clone()),
+        copies: Some(owner),
         status: Some(Arc::new(move || database.status())),
         last_backup: opened.last_backup.clone(),
     }
 }
 
 async fn serve(ready: Ready, service: Service) -> u8 {
-    let Ready { state, tls, listener, monitor, signal } = ready;
+    let Ready { app, tls, listener, monitor, signal } = ready;
     let stop = CancellationToken::new();
     let jobs = service
         .databases
@@ -117,10 +134,10 @@ async fn serve(ready: Ready, service: Service) -> u8 {
     let scheduler = tokio::spawn(schedule::run(jobs.collect(), Arc::new(SystemClock), report, stop.clone()));
     let monitoring = monitor.map(|listener| {
         let stopped = stop.clone();
-        tokio::spawn(run_monitor(listener, state.clone(), async move { stopped.cancelled().await }))
+        tokio::spawn(run_monitor(listener, app.clone(), async move { stopped.cancelled().await }))
     });
     let mut status = 0;
-    if let Err(error) = run(listener, state, tls, signal).await {
+    if let Err(error) = run(listener, app, tls, signal).await {
         tracing::error!("serving has ended: {error}");
         status = 1;
     }
@@ -147,7 +164,7 @@ async fn close(databases: &[Opened]) -> u8 {
 /// Runs a database's macros and backups for those who ask over HTTP.
 struct Owner(Opened);
 
-impl Admin for Owner {
+impl Macros for Owner {
     fn run_macro<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Vec<u64>, AdminError>> {
         Box::pin(async move {
             let found = self.0.config.macros.iter().find(|one| one.id == name);
@@ -174,7 +191,9 @@ impl Admin for Owner {
             })
         })
     }
+}
 
+impl Copies for Owner {
     fn copy_to<'a>(&'a self, to: &'a Path, vacuumed: bool) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(copy(&self.0.database, to, vacuumed))
     }
@@ -187,8 +206,8 @@ impl Admin for Owner {
         })
     }
 
-    fn scratch_file(&self) -> Option<PathBuf> {
-        Some(scratch::file_for(&self.0.config.location))
+    fn scratch_file(&self) -> PathBuf {
+        scratch::file_for(&self.0.config.location)
     }
 }
 

@@ -9,12 +9,12 @@ pub mod json;
 pub mod replay;
 pub mod server;
 
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
 pub use cluster::Node;
 pub use http::{Client, Request, Response};
 pub use server::{Exit, Launch, Server};
-
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 /// A query that never ends by itself.
 pub const ENDLESS: &str = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM c) SELECT count(*) FROM c";

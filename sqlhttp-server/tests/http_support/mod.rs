@@ -10,20 +10,20 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use client::{Client, Response};
+pub use pretended::Pretended;
 use sha2::{Digest, Sha256};
 use sqlhttp_core::{JournalMode, Location};
+use sqlhttp_server::api::admin::Macros;
+use sqlhttp_server::api::auth::{AuthConfig, AuthMode, TokenConfig, Users};
+use sqlhttp_server::process::logging::LogFormat;
 use sqlhttp_server::standalone::config::{
-    AuthConfig, AuthMode, DatabaseConfig, DirectoryBackupConfig, ExecutionConfig, LogFormat, MacroConfig, ServerConfig,
-    Users, WebServiceConfig,
+    DatabaseConfig, DirectoryBackupConfig, ExecutionConfig, MacroConfig, ServerConfig,
 };
-use sqlhttp_server::standalone::schedule::LastBackup;
-use sqlhttp_server::{Admin, Served, State};
+use sqlhttp_server::standalone::{Served, StandaloneApp};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-
-pub use client::{Client, Response};
-pub use pretended::Pretended;
 
 /// How long anything in these tests may take before they fail.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -36,7 +36,7 @@ pub async fn soon<T>(work: impl Future<Output = T>) -> T {
 /// A server that listens.
 pub struct Server {
     pub address: SocketAddr,
-    pub state: Arc<State>,
+    pub app: Arc<StandaloneApp>,
     pub database: Arc<Pretended>,
     stop: Option<oneshot::Sender<()>>,
     running: JoinHandle<std::io::Result<()>>,
@@ -46,33 +46,29 @@ pub struct Server {
 pub struct Setup {
     pub server: ServerConfig,
     pub database: DatabaseConfig,
-    pub admin: Option<Arc<dyn Admin>>,
+    pub macros: Option<Arc<dyn Macros>>,
 }
 
 impl Setup {
     /// One database, `t`, and generous limits.
     pub fn new() -> Self {
-        Setup { server: server_config(), database: database_config("t"), admin: None }
+        Setup { server: server_config(), database: database_config("t"), macros: None }
     }
 
     pub async fn start(self) -> Server {
         let database = Arc::new(Pretended::default());
-        let served = Served {
-            config: self.database,
-            backend: database.clone(),
-            admin: self.admin,
-            status: Some(database.status_fn()),
-            last_backup: LastBackup::default(),
-        };
-        let state = State::new(&self.server, vec![served]).unwrap();
+        let mut served = Served::new(self.database, database.clone());
+        served.macros = self.macros;
+        served.status = Some(database.status_fn());
+        let app = StandaloneApp::new(&self.server, vec![served]).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async move {
             let _ = stopped.await;
         };
-        let running = tokio::spawn(sqlhttp_server::run(listener, Arc::clone(&state), None, shutdown));
-        Server { address, state, database, stop: Some(stop), running }
+        let running = tokio::spawn(sqlhttp_server::standalone::serve::run(listener, Arc::clone(&app), None, shutdown));
+        Server { address, app, database, stop: Some(stop), running }
     }
 }
 
@@ -162,6 +158,6 @@ pub fn backup_config(token: Option<&str>) -> DirectoryBackupConfig {
 }
 
 fn execution(token: Option<&str>) -> ExecutionConfig {
-    let web_service = Some(WebServiceConfig { token_sha256: token.map(sha256), error_code: 401 });
+    let web_service = Some(TokenConfig { token_sha256: token.map(sha256), error_code: 401 });
     ExecutionConfig { web_service, ..ExecutionConfig::default() }
 }

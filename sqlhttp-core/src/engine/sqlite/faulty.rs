@@ -1,14 +1,14 @@
-//! A simulated disk, for tests: it keeps files in memory, fails when told to, and loses what was not synced.
+//! A simulated disk for tests: it keeps files in memory, fails on request, and loses unsynced data.
 //!
-//! Every file has two images: what the process sees, and what a power cut leaves. Writing changes only the first;
-//! syncing makes the second equal to it. The same holds for the directory: a file that was created or deleted is
-//! durably so only once the directory is synced. SQLite sees the disk as a VFS (<https://sqlite.org/vfs.html>), to be
-//! named in [`Options::vfs`](crate::Options::vfs).
+//! Every file has two images: the one that the process sees, and the one that remains after a power cut. A write
+//! changes only the first; a sync copies it to the second. The same applies to the directory: the creation or deletion
+//! of a file becomes durable when the directory is synced. SQLite accesses the disk as a VFS
+//! (<https://sqlite.org/vfs.html>), which is selected by [`Options::vfs`](crate::Options::vfs).
 //!
-//! * [`image`]: one file, and what a power cut makes of it.
-//! * [`faults`]: which operation fails, and how.
-//! * [`disk`]: directory, files and handles; all state of a disk behind one mutex.
-//! * [`vfs`]: what SQLite calls; here is the `unsafe`.
+//! * [`image`]: one file and its content after a power cut.
+//! * [`faults`]: the selection of the operations that fail.
+//! * [`disk`]: directory, files and handles; the state of a disk is protected by one mutex.
+//! * [`vfs`]: the functions that SQLite calls; contains the `unsafe` code.
 
 mod disk;
 mod faults;
@@ -23,10 +23,10 @@ pub use image::Loss;
 
 use crate::model::Error;
 
-/// Disks that nobody uses. A VFS is never unregistered, because connections may know it, so it is used again.
-static SPARE: Mutex<Vec<&'static Disk>> = Mutex::new(Vec::new());
+/// Disks that are not in use. A VFS is never unregistered, because connections may refer to it, so disks are reused.
+static UNUSED_DISKS: Mutex<Vec<&'static Disk>> = Mutex::new(Vec::new());
 
-/// A simulated disk, empty at first. When it is dropped its files are gone, and whoever still has them open sees errors.
+/// A simulated disk, empty at first. Dropping it removes its files; operations on files that are still open then fail.
 ///
 /// ```
 /// use sqlhttp_core::{AfterStop, Batch, Database, FaultyDisk, Loss, Options, Step};
@@ -52,12 +52,13 @@ pub struct FaultyDisk {
 }
 
 impl FaultyDisk {
-    /// A new disk. All its choices (what survives a power cut, where a write is torn) follow from the seed.
+    /// Creates a disk. The seed determines all its random choices (the data that survives a power cut, the bytes of a
+    /// failing write that are stored).
     ///
     /// # Errors
-    /// [`Error::Unsupported`] if SQLite refuses to register it.
+    /// [`Error::Unsupported`] if SQLite does not register the VFS.
     pub fn new(seed: u64) -> Result<FaultyDisk, Error> {
-        let disk = match take_spare() {
+        let disk = match take_unused() {
             Some(disk) => disk,
             None => vfs::register().ok_or_else(|| Error::Unsupported("cannot register the simulated disk".into()))?,
         };
@@ -70,68 +71,69 @@ impl FaultyDisk {
         self.disk.name()
     }
 
-    /// How many syncs have been asked for since the start, successful or not.
+    /// The number of requested syncs, successful or not, since the disk was created.
     pub fn syncs(&self) -> u64 {
         self.disk.state().faults.syncs()
     }
 
-    /// How many operations have been asked for since the start: reads, writes, syncs, creations, deletions.
+    /// The number of requested operations (reads, writes, syncs, creations, deletions and others) since the disk was
+    /// created.
     pub fn operations(&self) -> u64 {
         self.disk.state().faults.operations()
     }
 
-    /// How many operations have failed since the start.
+    /// The number of failed operations since the disk was created.
     pub fn failures(&self) -> u64 {
         self.disk.state().faults.failures()
     }
 
-    /// The `n`-th sync from now (1 is the next) does not take place, nor does anything that would change the disk after
-    /// it. Only [`FaultyDisk::power_cut`] brings the disk back to life.
+    /// Stops the disk at the `n`-th sync from now (1 is the next one): this sync and all later changes do not take
+    /// place. Only [`FaultyDisk::power_cut`] restarts the disk.
     pub fn stop_at_sync(&self, n: u64, then: AfterStop) {
         self.disk.state().faults.stop_at_sync(n, then);
     }
 
-    /// What the disk does now that the sync of [`FaultyDisk::stop_at_sync`] has been reached; `None` before that.
+    /// The behaviour of the stopped disk; `None` if the sync of [`FaultyDisk::stop_at_sync`] has not been reached.
     pub fn stopped(&self) -> Option<AfterStop> {
         self.disk.state().faults.stopped()
     }
 
-    /// Lets the next `operations` operations that `fault` could hit succeed; the one after them fails.
+    /// Lets `operations` operations of the kinds that `fault` affects succeed; the next one fails.
     pub fn fail_after(&self, operations: u64, fault: DiskFault) {
         self.disk.state().faults.fail_after(operations, fault);
     }
 
-    /// Ends the fault of [`FaultyDisk::fail_after`]: there is room again, or the cable is back.
+    /// Ends the fault of [`FaultyDisk::fail_after`].
     pub fn heal(&self) {
         self.disk.state().faults.heal();
     }
 
-    /// Lets all files together have this many bytes; a write that would exceed that finds a full disk.
+    /// Limits the total size of all files, in bytes. A write that would exceed it fails with `SQLITE_FULL`.
     pub fn set_capacity(&self, bytes: usize) {
         self.disk.state().capacity = Some(bytes);
     }
 
-    /// How many bytes all files together have.
+    /// The total size of all files, in bytes.
     pub fn used(&self) -> usize {
         self.disk.state().used()
     }
 
-    /// The power fails and comes back: what was not durable is lost, and all faults are over. Whoever has a file open
-    /// sees errors from now on, and the disk can be used again when he has closed it.
+    /// Simulates a power cut and a restart: unsynced data is lost, and all faults end. Operations on files that were
+    /// open before fail from now on. The disk can be used again when these files have been closed.
     pub fn power_cut(&self, loss: Loss) {
         self.disk.state().power_cut(loss);
     }
 }
 
-fn take_spare() -> Option<&'static Disk> {
-    let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
-    let usable = spare.iter().position(|disk| !disk.state().is_off())?;
-    Some(spare.swap_remove(usable))
+fn take_unused() -> Option<&'static Disk> {
+    let mut unused = UNUSED_DISKS.lock().unwrap_or_else(PoisonError::into_inner);
+    let usable = unused.iter().position(|disk| !disk.state().is_off())?;
+    Some(unused.swap_remove(usable))
 }
 
 impl Drop for FaultyDisk {
     fn drop(&mut self) {
         self.disk.state().format(0);
-        SPARE.lock().unwrap_or_else(PoisonError::into_inner).push(self.disk);
+        UNUSED_DISKS.lock().unwrap_or_else(PoisonError::into_inner).push(self.disk);
     }
 }

@@ -1,20 +1,21 @@
-//! Databases in this process's memory, with snapshots.
+//! Databases in the memory of this process, with snapshots.
 //!
-//! SQLite's own VFS for memory knows no write-ahead log, so that readers and the writer exclude each other. This one
-//! offers what the log needs, memory that all connections share, and its locks, so that a database in memory is used as
-//! one in a file is: a read neither waits for a write nor stops one.
+//! SQLite's own VFS for databases in memory does not support write-ahead logs, so readers and the writer exclude each
+//! other (<https://sqlite.org/inmemorydb.html>). This VFS provides what the log needs, shared memory and its locks. A
+//! database in memory then works like one in a file: reads and writes do not block each other.
 //!
-//! A database has an owner, [`MemoryDatabase`], and three files: itself, its log, and a rollback journal for the moment
-//! before it switches to the log. They are freed when the owner is gone and the last connection is closed. Temporary
-//! files belong to one connection, and are in memory too. All other names mean files of the default VFS: whatever is
-//! attached to a database in memory, and the target of VACUUM INTO.
+//! A database has an owner, [`MemoryDatabase`], and three files: the database, its write-ahead log, and a rollback
+//! journal that is used only before the database switches to WAL mode. They are freed when the owner has been dropped
+//! and the last connection is closed. Temporary files belong to one connection and are in memory too. All other names
+//! refer to files of the default VFS: attached databases, and the target of VACUUM INTO.
 //!
-//! A transaction that changes two or more attached files with rollback journals fails: it would need a super-journal
-//! beside the main database, and a crash would lose that and leave the files half changed.
+//! A transaction that changes two or more attached files with rollback journals fails. It would need a super-journal
+//! next to the main database (<https://sqlite.org/tempfiles.html#super_journal_files>); a crash would lose that
+//! super-journal and could leave only some of the files changed.
 //!
 //! * [`content`]: the bytes of a file.
-//! * [`directory`]: which files there are; handles.
-//! * [`vfs`]: what SQLite calls; here is the `unsafe`.
+//! * [`directory`]: the existing files and their handles.
+//! * [`vfs`]: the functions that SQLite calls; contains the `unsafe` code.
 
 mod content;
 mod directory;
@@ -27,12 +28,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(crate) use vfs::vfs_name;
 
-/// What the name of every database begins with. No file has such a name: paths are absolute when a VFS sees them.
+/// The prefix of all database names. No file of the default VFS has such a name, because SQLite passes absolute paths
+/// to a VFS.
 const PREFIX: &str = "sqlhttp-memory:";
-/// The length of the names of all databases, bytes.
+/// The length of every database name, in bytes.
 const NAME_LEN: usize = PREFIX.len() + 32;
 
-/// The owner of a database in memory. The database is there, empty, from the beginning.
+/// The owner of a database in memory. The database exists from the start, empty.
 #[derive(Debug)]
 pub(crate) struct MemoryDatabase {
     name: String,
@@ -45,7 +47,7 @@ impl MemoryDatabase {
         MemoryDatabase { name }
     }
 
-    /// What to open, with the VFS of [`vfs_name`].
+    /// The name for opening connections, with the VFS of [`vfs_name`].
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
@@ -57,12 +59,13 @@ impl Drop for MemoryDatabase {
     }
 }
 
-/// A name that no other database has (the number), and that nobody who may ATTACH can guess (chance).
+/// Creates a name that no other database has (because of the number) and that a client with permission to ATTACH cannot
+/// guess (because of the random part).
 fn unused_name() -> String {
     static DATABASES: AtomicU64 = AtomicU64::new(0);
-    let mut chance = [0; 8];
-    // Without a source of chance databases are still told apart.
-    let _ = getrandom::fill(&mut chance);
+    let mut random = [0; 8];
+    // If the system has no random numbers, the names are still unique.
+    let _ = getrandom::fill(&mut random);
     let number = DATABASES.fetch_add(1, Ordering::Relaxed);
-    format!("{PREFIX}{number:016x}{:016x}", u64::from_le_bytes(chance))
+    format!("{PREFIX}{number:016x}{:016x}", u64::from_le_bytes(random))
 }

@@ -95,7 +95,9 @@ impl Writer<'_> {
         }
         let started = Instant::now();
         let mut done: Vec<(Box<Job>, Outcome)> = Vec::with_capacity(jobs.len());
-        while let Some(job) = jobs.pop_front_if(|job| !job.alone) {
+        while jobs.front().is_some_and(|job| !job.alone)
+            && let Some(job) = jobs.pop_front()
+        {
             let has_neighbours = !done.is_empty() || !jobs.is_empty();
             let alone_at = has_neighbours.then(|| Instant::now() + MEMBER_TIME_MAX);
             match self.run_member(&job, Company::Shared, alone_at) {

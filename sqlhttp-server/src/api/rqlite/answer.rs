@@ -6,10 +6,11 @@ use hyper::StatusCode;
 use sqlhttp_core::{Answer, Ending, Error, Outcome, Part, PartStream};
 use sqlhttp_rqlite::{Abort, Endpoint, PartEncoder, Reply, ReplyShape, Trailer, encode, encode_error};
 
-use super::{Node, X_RQLITE_SERVED_BY, from_protocol, panicked};
-use crate::api::ws4sqlite::answer::{is_small, log};
+use super::identity::ServerIdentity;
+use crate::api::outcome::{is_small, log};
+use crate::api::rqlite::reply::{from_protocol, panicked, served_by};
+use crate::api::streaming::{self, Begun, StreamError};
 use crate::http::reply::{self, HttpResponse, ReplyBody};
-use crate::http::streaming::{self, Begun, Stop};
 
 /// How a request is to be answered.
 pub(crate) struct Form {
@@ -27,20 +28,20 @@ impl Form {
 }
 
 /// The answer to some statements.
-pub(crate) async fn respond(answer: Result<Answer, Error>, form: Form, node: &Node) -> HttpResponse {
+pub(crate) async fn respond(answer: Result<Answer, Error>, form: Form, identity: &ServerIdentity) -> HttpResponse {
     match answer {
         Ok(Answer::Whole(outcome)) => {
             let served = !matches!(outcome.ending, Ending::NotCommitted(_));
             let response = whole(outcome, form).await.map_or_else(panicked, from_protocol);
-            if served { served_by(response, node) } else { response }
+            if served { served_by(response, identity) } else { response }
         }
         // Rare beside the others, and its state is larger.
-        Ok(Answer::Parts(parts)) => Box::pin(in_parts(parts, form, node)).await,
+        Ok(Answer::Parts(parts)) => Box::pin(in_parts(parts, form, identity)).await,
         Err(error) => {
             log(&error);
             let response = from_protocol(encode_error(&error, &form.shape, &form.trailer(0)));
             // The only one of which statements tell themselves.
-            if matches!(error, Error::Timeout) { served_by(response, node) } else { response }
+            if matches!(error, Error::Timeout) { served_by(response, identity) } else { response }
         }
     }
 }
@@ -53,29 +54,22 @@ async fn whole(outcome: Outcome, form: Form) -> Option<Reply> {
     tokio::task::spawn_blocking(encoding).await.ok()
 }
 
-async fn in_parts(parts: Box<dyn PartStream>, form: Form, node: &Node) -> HttpResponse {
+async fn in_parts(parts: Box<dyn PartStream>, form: Form, identity: &ServerIdentity) -> HttpResponse {
     let Form { endpoint, shape, started } = form;
     let media_type = endpoint.content_type().header();
     let raft_index = parts.log_index();
     let encoder = TimedEncoder { encoder: PartEncoder::new(shape.clone()), started, raft_index };
     match streaming::begin(parts, encoder).await {
         Ok(Begun::Whole(body)) => {
-            served_by(reply::with_type(StatusCode::OK, media_type, ReplyBody::Whole(body.into())), node)
+            served_by(reply::with_type(StatusCode::OK, media_type, ReplyBody::Whole(body.into())), identity)
         }
-        Ok(Begun::Stream(body)) => served_by(reply::with_type(StatusCode::OK, media_type, body), node),
-        Err(Stop::Abort(abort)) => from_protocol(abort.reply),
-        Err(Stop::Error(error)) => {
+        Ok(Begun::Stream(body)) => served_by(reply::with_type(StatusCode::OK, media_type, body), identity),
+        Err(StreamError::Abort(abort)) => from_protocol(abort.reply),
+        Err(StreamError::Error(error)) => {
             log(&error);
             from_protocol(encode_error(&error, &shape, &Trailer { elapsed: started.elapsed(), raft_index: 0 }))
         }
     }
-}
-
-pub(crate) fn served_by(mut response: HttpResponse, node: &Node) -> HttpResponse {
-    if let Some(address) = node.served_by() {
-        response.headers_mut().insert(X_RQLITE_SERVED_BY, address);
-    }
-    response
 }
 
 /// An encoder that knows at the end how long it all took.

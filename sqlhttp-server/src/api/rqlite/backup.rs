@@ -1,8 +1,6 @@
 //! `/db/backup`: the database, to take away. A copy is made beside the database's file, sent, and removed.
 
 use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_compression::tokio::bufread::GzipEncoder;
 use futures_util::StreamExt;
@@ -11,13 +9,13 @@ use sqlhttp_core::{Error, JournalMode, Location};
 use sqlhttp_rqlite::{BackupFormat, Params};
 use tokio::fs::{File, OpenOptions};
 use tokio::io::{AsyncBufRead, AsyncSeekExt, AsyncWriteExt, SeekFrom};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::io::{ReaderStream, StreamReader};
 
-use super::{dump, error, panicked};
+use super::copy::{Copy, failed};
+use super::dump;
 use crate::api::exchange::Exchange;
-use crate::api::ws4sqlite::answer::log;
-use crate::http::reply::{self, ByteStream, HttpResponse, Rejection, ReplyBody};
+use crate::api::rqlite::reply::error;
+use crate::http::reply::{self, ByteStream, EarlyResponse, HttpResponse, ReplyBody};
 
 /// How much of a file is sent at a time, in bytes.
 const PIECE_BYTES: usize = 64 << 10;
@@ -31,21 +29,21 @@ const VERSIONS_WAL: [u8; 2] = [2, 2];
 const HEADER_BYTES: u64 = 100;
 
 /// Sends the database.
-pub(crate) async fn answer(exchange: &Exchange<'_>, params: Params) -> Result<HttpResponse, Rejection> {
+pub(crate) async fn answer(exchange: &Exchange<'_>, params: Params) -> Result<HttpResponse, EarlyResponse> {
     if params.vacuum && params.backup_format != BackupFormat::Binary {
         return Err(Box::new(error(StatusCode::INTERNAL_SERVER_ERROR, "invalid backup format")));
     }
-    if let Some(member) = &exchange.state.member
-        && !params.noleader
-        && member.node.status().leader().is_none()
-    {
-        exchange.state.vars.leader_not_found.add(1);
+    let Some(copies) = &exchange.database.copies else {
+        return Err(Box::new(error(StatusCode::NOT_IMPLEMENTED, "this database cannot be copied")));
+    };
+    if !params.noleader && !copies.has_leader() {
+        exchange.context.counters.leader_not_found.add(1);
         return Err(Box::new(error(StatusCode::SERVICE_UNAVAILABLE, "leader not found")));
     }
-    exchange.state.vars.backups.add(1);
-    let copy = Copy::make(exchange, params.vacuum).await?;
-    exchange.state.node.has_backed_up();
-    exchange.database.last_backup.is_now();
+    exchange.context.counters.backups.add(1);
+    let copy = Copy::make(exchange, copies, params.vacuum).await?;
+    exchange.context.identity.record_backup();
+    exchange.database.last_backup.record();
     let wal = params.backup_format == BackupFormat::Binary
         && !params.vacuum
         && exchange.database.journal_mode == JournalMode::Wal
@@ -66,51 +64,6 @@ pub(crate) async fn answer(exchange: &Exchange<'_>, params: Params) -> Result<Ht
         }
     };
     Ok(reply::with_type(StatusCode::OK, media_type, body))
-}
-
-/// A copy of a database in a file of its own, which is removed when this is dropped.
-pub(crate) struct Copy {
-    pub(crate) path: PathBuf,
-    _place: OwnedSemaphorePermit,
-}
-
-impl Copy {
-    async fn make(exchange: &Exchange<'_>, vacuumed: bool) -> Result<Copy, Rejection> {
-        let Some(admin) = &exchange.database.admin else {
-            return Err(Box::new(error(StatusCode::NOT_IMPLEMENTED, "this database cannot be copied")));
-        };
-        let place = exchange.state.node.copies.clone().try_acquire_owned();
-        let place = place.map_err(|_| Box::new(error(StatusCode::SERVICE_UNAVAILABLE, "too many backups at once")))?;
-        let copy = Copy { path: fresh_path(&exchange.database.location), _place: place };
-        let admin = admin.clone();
-        // Not given up when the client goes away: a copy that is almost finished would get its name after we had removed
-        // it. As it is, whatever there is in the end is removed.
-        let making = tokio::spawn(async move { admin.copy_to(&copy.path, vacuumed).await.map(|()| copy) });
-        making.await.map_err(|_| Box::new(panicked()))?.map_err(|why| failed(&why))
-    }
-}
-
-impl Drop for Copy {
-    fn drop(&mut self) {
-        // Best effort: there may be no file.
-        let _ = std::fs::remove_file(&self.path);
-    }
-}
-
-/// A name that no other copy has: beside the database, where there is room for it, as far as that can be said.
-fn fresh_path(location: &Location) -> PathBuf {
-    static NUMBER: AtomicU64 = AtomicU64::new(0);
-    let suffix = format!("-download-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
-    match location {
-        Location::File(path) => beside(path, &suffix),
-        Location::Memory => std::env::temp_dir().join(format!("sqlhttp{suffix}")),
-    }
-}
-
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
 }
 
 /// The copy's bytes. `wal`: it shall say that it has a write-ahead log, as the database's own file does.
@@ -140,26 +93,6 @@ fn pieces(file: File, copy: Copy) -> ByteStream {
 
 fn gzipped(reader: impl AsyncBufRead + Send + 'static) -> ReplyBody {
     ReplyBody::stream(ReaderStream::with_capacity(GzipEncoder::new(Box::pin(reader)), PIECE_BYTES))
-}
-
-fn failed(why: &Error) -> Rejection {
-    log(why);
-    Box::new(match why {
-        Error::Overloaded(_)
-        | Error::Busy(_)
-        | Error::Closed
-        | Error::NoLeader
-        | Error::Timeout
-        | Error::Unavailable(_) => error(StatusCode::SERVICE_UNAVAILABLE, &why.to_string()),
-        // The path is the operator's business.
-        Error::Io { action, source, .. } => error(StatusCode::INTERNAL_SERVER_ERROR, &format!("{action}: {source}")),
-        Error::LeadershipLost
-        | Error::Unknown
-        | Error::ReadOnly
-        | Error::Poisoned(_)
-        | Error::Sqlite { .. }
-        | Error::Unsupported(_) => error(StatusCode::INTERNAL_SERVER_ERROR, &why.to_string()),
-    })
 }
 
 fn io_error(source: io::Error) -> Error {

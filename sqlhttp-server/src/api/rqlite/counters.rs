@@ -16,15 +16,15 @@ impl Counter {
     }
 }
 
-macro_rules! vars {
+macro_rules! counters {
     ($($name:ident,)*) => {
         /// What has been asked for since the start.
         #[derive(Debug, Default)]
-        pub(crate) struct Vars {
+        pub(crate) struct Counters {
             $(pub(crate) $name: Counter,)*
         }
 
-        impl Vars {
+        impl Counters {
             /// Names and values, sorted by name.
             pub(crate) fn all(&self) -> Vec<(&'static str, u64)> {
                 vec![$((stringify!($name), self.$name.get()),)*]
@@ -33,7 +33,7 @@ macro_rules! vars {
     };
 }
 
-vars! {
+counters! {
     auth_fail,
     auth_ok,
     backups,

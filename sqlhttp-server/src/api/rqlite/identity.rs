@@ -13,7 +13,7 @@ const COPIES_MAX: usize = 8;
 
 /// What rqlite knows of a node.
 #[derive(Debug)]
-pub(crate) struct Node {
+pub(crate) struct ServerIdentity {
     /// When it was started.
     pub(crate) started_at: SystemTime,
     pub(crate) started: Instant,
@@ -32,11 +32,11 @@ pub(crate) struct Node {
     executed: AtomicI64,
 }
 
-impl Node {
+impl ServerIdentity {
     pub(crate) fn new(tls: bool) -> Self {
         let started_at = SystemTime::now();
         let nanoseconds = started_at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
-        Node {
+        ServerIdentity {
             started_at,
             started: Instant::now(),
             tls,
@@ -50,7 +50,7 @@ impl Node {
     }
 
     /// Tells where clients reach it. Only the first address counts.
-    pub(crate) fn listens_on(&self, address: SocketAddr) {
+    pub(crate) fn set_listener(&self, address: SocketAddr) {
         self.bound.get_or_init(|| address);
         let port = address.port();
         let shown = if address.ip().is_unspecified() { format!("{}:{port}", hostname()) } else { address.to_string() };
@@ -58,7 +58,7 @@ impl Node {
     }
 
     /// Tells where clients reach it, as its operator says.
-    pub(crate) fn is_reached_at(&self, address: String) {
+    pub(crate) fn set_advertised_address(&self, address: String) {
         self.address.get_or_init(|| address);
     }
 
@@ -73,7 +73,7 @@ impl Node {
     }
 
     /// A backup is about to be sent.
-    pub(crate) fn has_backed_up(&self) {
+    pub(crate) fn record_backup(&self) {
         *self.last_backup.lock().unwrap_or_else(PoisonError::into_inner) = Some(SystemTime::now());
     }
 
@@ -88,11 +88,11 @@ impl Node {
     }
 
     /// The next number of a queued write; they only grow, also from one start to the next.
-    pub(crate) fn next_queued(&self) -> i64 {
+    pub(crate) fn next_queue_number(&self) -> i64 {
         self.queued.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    pub(crate) fn has_executed(&self, number: i64) {
+    pub(crate) fn record_executed(&self, number: i64) {
         self.executed.fetch_max(number, Ordering::Relaxed);
     }
 
@@ -116,26 +116,26 @@ mod tests {
 
     #[test]
     fn numbers_of_queued_writes_grow() {
-        let node = Node::new(false);
-        let first = node.next_queued();
+        let node = ServerIdentity::new(false);
+        let first = node.next_queue_number();
         assert!(first > 1_700_000_000_000_000_000);
-        assert_eq!(node.next_queued(), first + 1);
+        assert_eq!(node.next_queue_number(), first + 1);
         assert_eq!(node.last_executed(), 0);
-        node.has_executed(first + 1);
-        node.has_executed(first);
+        node.record_executed(first + 1);
+        node.record_executed(first);
         assert_eq!(node.last_executed(), first + 1);
     }
 
     #[test]
     fn addresses() {
         let on = |address: &str| {
-            let node = Node::new(false);
-            node.listens_on(address.parse().unwrap());
+            let node = ServerIdentity::new(false);
+            node.set_listener(address.parse().unwrap());
             node.address().to_owned()
         };
         assert_eq!(on("127.0.0.1:4001"), "127.0.0.1:4001");
         assert_eq!(on("[::1]:4001"), "[::1]:4001");
         assert_eq!(on("0.0.0.0:4001"), format!("{}:4001", hostname()));
-        assert_eq!(Node::new(false).address(), "");
+        assert_eq!(ServerIdentity::new(false).address(), "");
     }
 }

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use hyper::header;
 use sqlhttp_rqlite::{NodeInfo, Params, VERSION, encode_node, encode_nodes};
 
-use super::from_protocol;
 use crate::api::exchange::Exchange;
+use crate::api::rqlite::reply::from_protocol;
 use crate::http::reply::HttpResponse;
 
 /// The only member.
@@ -25,7 +25,7 @@ fn describe(exchange: &Exchange<'_>, resource: &str) -> NodeInfo {
     NodeInfo {
         id: exchange.database.id.clone(),
         api_addr: Some(api_url(exchange, resource)),
-        addr: exchange.state.node.address().to_owned(),
+        addr: exchange.context.identity.address().to_owned(),
         version: VERSION.to_owned(),
         voter: true,
         reachable: true,
@@ -38,11 +38,11 @@ fn describe(exchange: &Exchange<'_>, resource: &str) -> NodeInfo {
 /// The URL before the path of the API, as the client has spelled it. (Headers that a proxy adds are not trusted, here as elsewhere.)
 fn api_url(exchange: &Exchange<'_>, resource: &str) -> String {
     let request = exchange.request;
-    let scheme = if exchange.state.node.tls { "https" } else { "http" };
+    let scheme = if exchange.context.identity.tls { "https" } else { "http" };
     let host = request.headers.get(header::HOST).and_then(|host| host.to_str().ok());
     let authority = request.uri.authority().map(|authority| authority.as_str()).or(host).filter(|it| !it.is_empty());
     let path = request.uri.path();
     // The path of the database, if it is part of the request's.
     let database = path.strip_suffix('/').unwrap_or(path).strip_suffix(resource).unwrap_or_default();
-    format!("{scheme}://{}{database}", authority.unwrap_or(exchange.state.node.address()))
+    format!("{scheme}://{}{database}", authority.unwrap_or(exchange.context.identity.address()))
 }

@@ -1,41 +1,41 @@
 //! `/db/execute?queue`: writes of which the client only wants to know that they will happen. They have happened when it
 //! hears so.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use hyper::StatusCode;
 use hyper::body::Incoming;
-use sqlhttp_core::{Backend, Batch, Deadline, Error};
+use sqlhttp_core::Error;
 use sqlhttp_rqlite::{Endpoint, Params, encode_queued};
 
 use super::answer::Form;
-use super::{error, from_protocol, refused, statements};
+use super::statements;
 use crate::api::exchange::Exchange;
-use crate::api::observe::SqlObserver;
-use crate::api::ws4sqlite::answer::log;
-use crate::http::reply::{HttpResponse, Rejection};
+use crate::api::outcome::log;
+use crate::api::rqlite::reply::{error, from_protocol, refused};
+use crate::http::reply::{EarlyResponse, HttpResponse};
 
 /// Runs the statements, and answers with their number.
 pub(crate) async fn answer(
     exchange: &Exchange<'_>,
     params: Params,
     body: &mut Option<Incoming>,
-) -> Result<HttpResponse, Rejection> {
+) -> Result<HttpResponse, EarlyResponse> {
     let (endpoint, started) = (Endpoint::Queue, Instant::now());
     let call = statements::call(exchange, endpoint, &params, body).await?;
     let (batch, shape) = call.into_batch(endpoint, &params).map_err(refused)?;
-    let node = &exchange.state.node;
-    let number = node.next_queued();
-    let vars = &exchange.state.vars;
+    let node = &exchange.context.identity;
+    let number = node.next_queue_number();
+    let vars = &exchange.context.counters;
     vars.queued_executions.add(1);
     vars.queued_executions_num_stmts_rx.add(batch.steps.len());
     vars.queued_executions_wait.add(usize::from(params.wait));
     let deadline = statements::deadline(exchange, params.db_timeout);
+    let queue = &exchange.database.queued_writes;
     // An answer says that the write is durable, so who does not `wait` waits too, and a given `timeout` bounds that.
     let applied = match params.wait || params.timeout_given {
-        false => write(exchange, batch, deadline).await,
-        true => tokio::time::timeout(params.timeout, write(exchange, batch, deadline)).await.map_err(|_| {
+        false => queue.write(batch, deadline).await,
+        true => tokio::time::timeout(params.timeout, queue.write(batch, deadline)).await.map_err(|_| {
             vars.queued_executions_wait_timeout.add(1);
             too_late()
         })?,
@@ -51,37 +51,12 @@ pub(crate) async fn answer(
         Box::new(not_applied(&why))
     })?;
     vars.queued_executions_ok.add(1);
-    node.has_executed(number);
+    node.record_executed(number);
     let form = Form { endpoint, shape, started };
     Ok(from_protocol(encode_queued(number, &form.shape, &form.trailer(0))))
 }
 
-/// Writes the statements. What is queued happens, even if nobody waits for it any more.
-async fn write(exchange: &Exchange<'_>, batch: Batch, deadline: Deadline) -> Result<(), Error> {
-    if let Some(queue) = &exchange.state.write_queue {
-        return queue.write(batch.steps, deadline.of_writes()).await;
-    }
-    let (backend, sql) = (exchange.database.backend.clone(), exchange.database.sql.clone());
-    let work = apply(backend, sql, batch, deadline);
-    tokio::spawn(work).await.unwrap_or(Err(Error::Closed))
-}
-
-/// What becomes of the single statements is not told.
-async fn apply(
-    backend: Arc<dyn Backend>,
-    sql: Arc<SqlObserver>,
-    batch: Batch,
-    deadline: Deadline,
-) -> Result<(), Error> {
-    if batch.steps.is_empty() {
-        return Ok(());
-    }
-    let observed = sql.begin(&batch);
-    let answer = backend.execute(batch, deadline).await;
-    sql.end(observed, answer)?.whole().await.map(drop)
-}
-
-fn too_late() -> Rejection {
+fn too_late() -> EarlyResponse {
     Box::new(error(StatusCode::REQUEST_TIMEOUT, "queue wait timeout"))
 }
 

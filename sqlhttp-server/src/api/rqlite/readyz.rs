@@ -3,8 +3,9 @@
 use sqlhttp_core::{Batch, Failure, ReadLevel, Step, StepOutcome};
 use sqlhttp_rqlite::{Params, Readiness, encode_readiness};
 
-use super::{from_protocol, statements};
+use super::statements;
 use crate::api::exchange::{Exchange, until};
+use crate::api::rqlite::reply::from_protocol;
 use crate::http::reply::HttpResponse;
 
 /// A single database is its own leader, and has always applied what was committed.
@@ -13,7 +14,7 @@ pub(crate) async fn answer(exchange: &Exchange<'_>, params: &Params) -> HttpResp
     let damage = damage(exchange);
     let readiness = match &why {
         None => Readiness::Alive,
-        Some(_) if exchange.state.is_stopping() => Readiness::StoreNotReady,
+        Some(_) if exchange.context.is_stopping() => Readiness::StoreNotReady,
         Some(Some(why)) => Readiness::DatabaseFails(why),
         Some(None) => damage.as_deref().map_or(Readiness::Ready, Readiness::Damaged),
     };

@@ -14,10 +14,11 @@ use sqlhttp_rqlite::{
 };
 
 use super::answer::{self, Form};
-use super::{error, from_protocol, panicked, refused, unread};
 use crate::api::exchange::{DECODED_INLINE_MAX, Exchange, until};
+use crate::api::outcome::log;
+use crate::api::rqlite::reply::{error, from_protocol, panicked, refused, unread_with};
 use crate::http::compress::compress;
-use crate::http::reply::{HttpResponse, Rejection};
+use crate::http::reply::{EarlyResponse, HttpResponse};
 use crate::http::request_log;
 
 /// Runs the statements of a request.
@@ -26,7 +27,7 @@ pub(crate) async fn answer(
     endpoint: Endpoint,
     params: Params,
     body: &mut Option<Incoming>,
-) -> Result<HttpResponse, Rejection> {
+) -> Result<HttpResponse, EarlyResponse> {
     let started = Instant::now();
     let call = match read(exchange, endpoint, &params, body).await? {
         Sent::Statements(call) => call,
@@ -36,7 +37,7 @@ pub(crate) async fn answer(
     let (batch, shape) =
         call.into_batch(endpoint, &params).map_err(|refusal| refused_by(endpoint, refusal, params.pretty))?;
     let outcome = run(exchange, endpoint, batch, &params).await;
-    let mut response = answer::respond(outcome, Form { endpoint, shape, started }, &exchange.state.node).await;
+    let mut response = answer::respond(outcome, Form { endpoint, shape, started }, &exchange.context.identity).await;
     compress(&mut response, &exchange.request.headers).await;
     Ok(response)
 }
@@ -46,10 +47,10 @@ pub(crate) async fn explain(
     exchange: &Exchange<'_>,
     params: Params,
     body: &mut Option<Incoming>,
-) -> Result<HttpResponse, Rejection> {
+) -> Result<HttpResponse, EarlyResponse> {
     let started = Instant::now();
     let call = call(exchange, Endpoint::Sql, &params, body).await?;
-    exchange.state.vars.sql_analyze.add(1);
+    exchange.context.counters.sql_analyze.add(1);
     let shape = ReplyShape::new(Endpoint::Sql, &params, call.statements.len());
     let trailer = Trailer { elapsed: started.elapsed(), raft_index: 0 };
     Ok(from_protocol(encode_sql(&call, &shape, &trailer)))
@@ -66,15 +67,15 @@ async fn run(exchange: &Exchange<'_>, endpoint: Endpoint, batch: Batch, params: 
         Endpoint::Request => backend.request(batch, params.level, deadline),
         _ => backend.execute(batch, deadline),
     };
-    if endpoint != Endpoint::Query && exchange.state.member.is_some() {
-        // What is in the log happens, however long that takes; the backend sees to what is not there yet.
-        return exchange.database.sql.end(observed, work.await);
-    }
-    exchange.database.sql.end(observed, until(deadline, work).await)
+    let answer = match endpoint {
+        Endpoint::Query => until(deadline, work).await,
+        _ => exchange.write_outcome(deadline, work).await,
+    };
+    exchange.database.sql.end(observed, answer)
 }
 
 fn count(exchange: &Exchange<'_>, endpoint: Endpoint, statements: usize) {
-    let vars = &exchange.state.vars;
+    let vars = &exchange.context.counters;
     let (requests, received) = match endpoint {
         Endpoint::Execute => (&vars.executions, &vars.execute_stmts_rx),
         Endpoint::Query => (&vars.queries, &vars.query_stmts_rx),
@@ -98,16 +99,16 @@ async fn load_file(
     params: &Params,
     started: Instant,
     bytes: Bytes,
-) -> Result<HttpResponse, Rejection> {
-    exchange.state.vars.loads.add(1);
+) -> Result<HttpResponse, EarlyResponse> {
+    exchange.context.counters.loads.add(1);
     let failed = |why: &str| Box::new(error(StatusCode::INTERNAL_SERVER_ERROR, why));
-    let admin = exchange.database.admin.as_ref();
-    let Some((admin, file)) = admin.and_then(|admin| Some((admin, admin.scratch_file()?))) else {
+    let Some(copies) = &exchange.database.copies else {
         return Err(Box::new(error(StatusCode::NOT_IMPLEMENTED, "this database cannot be replaced")));
     };
+    let file = copies.scratch_file();
     tokio::fs::write(&file, &bytes).await.map_err(|why| failed(&why.to_string()))?;
     drop(bytes);
-    let loaded = admin.load_file(file.clone()).await;
+    let loaded = copies.load_file(file.clone()).await;
     // Gone already if it was loaded.
     let _ = tokio::fs::remove_file(&file).await;
     let shape = ReplyShape::new(Endpoint::Load, params, 0);
@@ -115,11 +116,11 @@ async fn load_file(
         Ok(log_index) => {
             let form = Form { endpoint: Endpoint::Load, shape, started };
             let outcome = Outcome { log_index, ..Outcome::default() };
-            Ok(answer::respond(Ok(Answer::Whole(outcome)), form, &exchange.state.node).await)
+            Ok(answer::respond(Ok(Answer::Whole(outcome)), form, &exchange.context.identity).await)
         }
         Err(Error::NoLeader) => Err(Box::new(error(StatusCode::SERVICE_UNAVAILABLE, "leader not found"))),
         Err(why) => {
-            crate::api::ws4sqlite::answer::log(&why);
+            log(&why);
             Err(failed(&why.to_string()))
         }
     }
@@ -128,7 +129,7 @@ async fn load_file(
 /// The operator's limit and the client's.
 pub(crate) fn deadline(exchange: &Exchange<'_>, limit: Option<Duration>) -> Deadline {
     let clients = limit.map_or(Deadline::NEVER, |limit| Deadline::after(Instant::now(), limit));
-    exchange.state.deadline().and(clients)
+    exchange.context.deadline().and(clients)
 }
 
 /// How long a write may wait for its turn. A write that has begun goes on: only its own limits end it.
@@ -145,7 +146,7 @@ pub(crate) async fn call(
     endpoint: Endpoint,
     params: &Params,
     body: &mut Option<Incoming>,
-) -> Result<Call, Rejection> {
+) -> Result<Call, EarlyResponse> {
     match read(exchange, endpoint, params, body).await? {
         Sent::Statements(call) => Ok(call),
         // Only `/db/load` takes files.
@@ -158,18 +159,19 @@ async fn read(
     endpoint: Endpoint,
     params: &Params,
     body: &mut Option<Incoming>,
-) -> Result<Sent, Rejection> {
+) -> Result<Sent, EarlyResponse> {
     let call = if exchange.request.method == Method::GET {
         decode_query_string(endpoint, params)
     } else {
-        let bytes = exchange.read(body).await.map_err(|why| unread(&why))?;
+        let bytes =
+            exchange.read(body).await.map_err(|why| unread_with(&why, hint_if_too_large(exchange, endpoint)))?;
         if endpoint == Endpoint::Load && is_database_file(&bytes) {
             return Ok(Sent::File(bytes));
         }
         decode_body(exchange, endpoint, params, bytes).await?
     };
     let call = call.map_err(|refusal| refused_by(endpoint, refusal, params.pretty))?;
-    let (count, max) = (call.statements.len(), exchange.state.limits.items_max);
+    let (count, max) = (call.statements.len(), exchange.context.limits.items_max);
     if count > max {
         let text = format!("too many statements: {count}, the limit is {max}");
         return Err(refused(Refusal::text(StatusCode::BAD_REQUEST.as_u16(), text)));
@@ -177,12 +179,18 @@ async fn read(
     Ok(Sent::Statements(call))
 }
 
+/// The hint for a body that is too large, appended to the error text.
+fn hint_if_too_large(exchange: &Exchange<'_>, endpoint: Endpoint) -> &'static str {
+    let copies = exchange.database.copies.as_ref().filter(|_| endpoint == Endpoint::Load);
+    copies.map_or("", |copies| copies.large_file_hint())
+}
+
 async fn decode_body(
     exchange: &Exchange<'_>,
     endpoint: Endpoint,
     params: &Params,
     bytes: Bytes,
-) -> Result<Result<Call, Refusal>, Rejection> {
+) -> Result<Result<Call, Refusal>, EarlyResponse> {
     let content_type = exchange.request.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
     let content_type = content_type.map(|value| match std::str::from_utf8(value) {
         Ok(value) => Cow::Borrowed(value),
@@ -203,7 +211,7 @@ fn decode_now(endpoint: Endpoint, content_type: Option<&str>, bytes: &[u8], para
 }
 
 /// A refusal in the form that the endpoint's answers have.
-fn refused_by(endpoint: Endpoint, refusal: Refusal, pretty: bool) -> Rejection {
+fn refused_by(endpoint: Endpoint, refusal: Refusal, pretty: bool) -> EarlyResponse {
     let mut reply = refusal.into_reply(pretty);
     if reply.content_type == ContentType::Json {
         reply.content_type = endpoint.content_type();

@@ -24,7 +24,7 @@ enum Pattern {
 
 /// What is wrong with a `corsOrigin` value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum CorsError {
+pub(crate) enum CorsError {
     /// An origin is no `scheme://host[:port]`.
     #[error("corsOrigin: '{0}' is not an origin; write it like 'https://example.com'")]
     NotAnOrigin(String),

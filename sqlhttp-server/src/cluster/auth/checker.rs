@@ -8,8 +8,8 @@ use std::thread::available_parallelism;
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
-use super::BasicCredentials;
 use super::password::Secret;
+use crate::http::basic_auth::BasicCredentials;
 
 /// How many hashes are checked at once, at most.
 const RUNNING_MAX: usize = 4;

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Access, AuthFileError, BasicCredentials, CredentialStore, Permission};
+use super::{Access, AuthFileError, CredentialStore, Permission};
+use crate::http::basic_auth::BasicCredentials;
 use crate::process::reloading::{LOOK_INTERVAL, Reload, Reloading};
 
 /// The auth file of a node.

@@ -8,8 +8,9 @@ use tracing::Level;
 use super::typed::Typed;
 use super::validate::advertised;
 use super::{ClusterConfig, LogConfig, RaftConfig, WriteQueueConfig};
-use crate::standalone::config::settings::hosts;
-use crate::standalone::config::{LogFormat, TlsFiles};
+use crate::process::flags::hosts;
+use crate::process::logging::LogFormat;
+use crate::process::tls::TlsFiles;
 
 /// Those of Raft when none are given, or zero.
 const LEADER_LEASE: Duration = Duration::from_millis(500);

@@ -2,6 +2,9 @@
 
 use sqlhttp_text::flag::Kind;
 
+/// The program's name, in the version and the usage text.
+pub const PROGRAM: &str = "sqlhttp-cluster";
+
 /// A flag.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Flag {

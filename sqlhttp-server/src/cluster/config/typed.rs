@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use sqlhttp_text::flag::{Value, parse_value};
 
+use super::extensions::holds_extensions;
 use super::table::{EXTENSIONS_PATH, Flag, Standing, TABLE, find};
-use super::validate::holds_extensions;
 
 /// What the command line says.
 #[derive(Debug, Default)]

@@ -4,8 +4,7 @@ use std::fmt::Write as _;
 
 use sqlhttp_text::flag;
 
-use super::PROGRAM;
-use super::table::{Flag, Standing, TABLE};
+use super::table::{Flag, PROGRAM, Standing, TABLE};
 
 /// The usage text: rqlited's flags by name, then ours.
 pub(crate) fn usage() -> String {

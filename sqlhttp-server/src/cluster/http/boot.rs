@@ -3,26 +3,25 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use hyper::StatusCode;
 use hyper::body::Incoming;
-use hyper::header;
+use hyper::{StatusCode, header};
 use sqlhttp_raft::BootError;
 use sqlhttp_rqlite::is_database_file;
 use tokio::fs::File;
 use tokio::io::AsyncWriteExt;
 
-use super::Request;
-use crate::api::rqlite::{error, unread};
-use crate::api::ws4sqlite::answer::log;
+use super::request::Request;
+use crate::api::outcome::log;
+use crate::api::rqlite::reply::{error, unread};
 use crate::http::body::{self, BodyError};
-use crate::http::reply::{self, HttpResponse, Rejection};
+use crate::http::reply::{self, EarlyResponse, HttpResponse};
 
 /// How much is looked at before anything is stored, in bytes.
 const HEAD_BYTES: usize = 32;
 
 /// Receives a database and starts anew with it.
-pub(crate) async fn answer(request: &Request<'_>, body: &mut Option<Incoming>) -> Result<HttpResponse, Rejection> {
-    request.state.vars.boot.add(1);
+pub(crate) async fn answer(request: &Request<'_>, body: &mut Option<Incoming>) -> Result<HttpResponse, EarlyResponse> {
+    request.app.counters.boot.add(1);
     let mut pieces = body::Pieces::new(body.take());
     let head = pieces.at_least(HEAD_BYTES).await.map_err(|why| unread(&why))?;
     if head.len() < HEAD_BYTES {
@@ -34,9 +33,9 @@ pub(crate) async fn answer(request: &Request<'_>, body: &mut Option<Incoming>) -
     if !is_database_file(&head) {
         return Err(Box::new(reply::closing(error(StatusCode::BAD_REQUEST, "invalid SQLite data"))));
     }
-    let node = &request.member.node;
+    let node = &request.cluster.node;
     node.may_boot().map_err(|why| unavailable(&why.to_string()))?;
-    let file = Scratch(request.member.scratch_file("boot"));
+    let file = Scratch(request.cluster.scratch_file("boot"));
     receive(&mut pieces, &head, &file.0).await.map_err(|why| match why {
         Failed::Body(why) => unread(&why),
         Failed::Disk(why) => unavailable(&why.to_string()),
@@ -75,6 +74,6 @@ impl Drop for Scratch {
     }
 }
 
-fn unavailable(text: &str) -> Rejection {
+fn unavailable(text: &str) -> EarlyResponse {
     Box::new(reply::closing(error(StatusCode::SERVICE_UNAVAILABLE, text)))
 }

@@ -2,7 +2,7 @@
 
 use hyper::StatusCode;
 
-use crate::api::context::State;
+use crate::api::context::AppContext;
 use crate::http::reply::{self, HttpResponse, ReplyBody};
 
 const PAGE: &str = "<!DOCTYPE html>
@@ -23,7 +23,7 @@ const PAGE: &str = "<!DOCTYPE html>
 ";
 
 /// The page holds nothing of the database, so it needs no permission.
-pub(crate) fn answer(state: &State) -> HttpResponse {
-    state.vars.ui.add(1);
+pub(crate) fn answer(app: &AppContext) -> HttpResponse {
+    app.counters.ui.add(1);
     reply::with_type(StatusCode::OK, "text/html; charset=utf-8", ReplyBody::Whole(PAGE.into()))
 }

@@ -11,32 +11,32 @@ use sqlhttp_rqlite::{
     encode_readiness,
 };
 
-use super::Request;
-use super::route::Place;
-use crate::api::rqlite::answer::served_by;
-use crate::api::rqlite::{error, from_protocol, readyz as database, refused, unread};
-use crate::cluster::member::Member;
-use crate::http::reply::{self, HttpResponse, Rejection};
+use super::request::Request;
+use super::route::NodeEndpoint;
+use crate::api::rqlite::readyz as database;
+use crate::api::rqlite::reply::{error, from_protocol, refused, served_by, unread};
+use crate::cluster::context::ClusterContext;
+use crate::http::reply::{self, EarlyResponse, HttpResponse};
 
 /// All members, or the voters only.
 pub(crate) fn nodes(request: &Request<'_>, params: &Params) -> HttpResponse {
     let started = Instant::now();
-    let status = request.member.node.status();
+    let status = request.cluster.node.status();
     let wanted = status.members.iter().filter(|member| member.voter || params.nonvoters);
-    let nodes: Vec<NodeInfo> = wanted.map(|member| describe(request.member, member, started)).collect();
+    let nodes: Vec<NodeInfo> = wanted.map(|member| describe(request.cluster, member, started)).collect();
     from_protocol(encode_nodes(&nodes, params.nodes_as_list, params.pretty))
 }
 
 /// The member that leads.
-pub(crate) fn leader(request: &Request<'_>, params: &Params) -> Result<HttpResponse, Rejection> {
+pub(crate) fn leader(request: &Request<'_>, params: &Params) -> Result<HttpResponse, EarlyResponse> {
     let started = Instant::now();
-    let status = request.member.node.status();
-    let leader = status.leader().ok_or_else(|| no_leader(request))?;
-    Ok(from_protocol(encode_node(&describe(request.member, leader, started), params.pretty)))
+    let status = request.cluster.node.status();
+    let leader = status.leader().ok_or_else(|| request.no_leader())?;
+    Ok(from_protocol(encode_node(&describe(request.cluster, leader, started), params.pretty)))
 }
 
 /// A member as `/nodes` shows it. This node knows itself; it need not be reached.
-fn describe(this: &Member, member: &sqlhttp_raft::Member, started: Instant) -> NodeInfo {
+fn describe(this: &ClusterContext, member: &sqlhttp_raft::Member, started: Instant) -> NodeInfo {
     let is_this = member.raft_address == this.config.raft_adv_addr;
     NodeInfo {
         id: member.name.clone(),
@@ -51,25 +51,20 @@ fn describe(this: &Member, member: &sqlhttp_raft::Member, started: Instant) -> N
     }
 }
 
-fn no_leader(request: &Request<'_>) -> Rejection {
-    request.state.vars.leader_not_found.add(1);
-    Box::new(error(StatusCode::SERVICE_UNAVAILABLE, "leader not found"))
-}
-
 /// Hands over the leadership, of which there is nobody to take it in a cluster of one node.
 pub(crate) async fn step_down(
     request: &Request<'_>,
     params: &Params,
     body: &mut Option<Incoming>,
-) -> Result<HttpResponse, Rejection> {
+) -> Result<HttpResponse, EarlyResponse> {
     let bytes = request.exchange.read(body).await.map_err(|why| unread(&why))?;
     let content_type = request.head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let target = decode_leader_target(content_type, &bytes).map_err(refused)?;
     if !params.wait {
-        return Ok(served_by(Place::Leader.empty(StatusCode::OK), &request.state.node));
+        return Ok(served_by(NodeEndpoint::Leader.empty(StatusCode::OK), &request.app.identity));
     }
-    let status = request.member.node.status();
-    let leader = status.leader().ok_or_else(|| no_leader(request))?;
+    let status = request.cluster.node.status();
+    let leader = status.leader().ok_or_else(|| request.no_leader())?;
     let why = match target {
         Some(target) if target == leader.name => "cannot step down to the current Leader",
         Some(target) if !status.members.iter().any(|member| member.name == target) => "node not found in cluster",
@@ -83,35 +78,35 @@ pub(crate) async fn remove(
     request: &Request<'_>,
     _params: &Params,
     body: &mut Option<Incoming>,
-) -> Result<HttpResponse, Rejection> {
+) -> Result<HttpResponse, EarlyResponse> {
     let bytes = request.exchange.read(body).await.map_err(|why| unread(&why))?;
     let Some(id) = decode_remove(&bytes) else {
         return Err(Box::new(reply::empty(StatusCode::BAD_REQUEST)));
     };
-    let status = request.member.node.status();
+    let status = request.cluster.node.status();
     if status.leader().is_none() {
-        return Err(no_leader(request));
+        return Err(request.no_leader());
     }
     if status.members.iter().any(|member| member.name == id) {
         // The last one: nobody would be left.
         let text = "need at least one voter in configuration: {[]}";
         return Err(Box::new(error(StatusCode::INTERNAL_SERVER_ERROR, text)));
     }
-    Ok(served_by(reply::empty(StatusCode::OK), &request.state.node))
+    Ok(served_by(reply::empty(StatusCode::OK), &request.app.identity))
 }
 
 /// Whether the node can serve.
 pub(crate) async fn readyz(request: &Request<'_>, params: &Params) -> HttpResponse {
-    request.state.vars.num_readyz.add(1);
+    request.app.counters.num_readyz.add(1);
     if params.noleader {
         return from_protocol(encode_readiness(Readiness::Alive, false));
     }
-    let status = request.member.node.status();
+    let status = request.cluster.node.status();
     let trouble = database_trouble(request, params, &status).await;
     let damage = database::damage(&request.exchange);
     let readiness = match &trouble {
         _ if status.leader().is_none() => Readiness::NoLeader,
-        _ if request.state.is_stopping() => Readiness::StoreNotReady,
+        _ if request.app.is_stopping() => Readiness::StoreNotReady,
         _ if !status.ready && status.applied_index < status.log.last_index => {
             Readiness::Replaying { applied: status.applied_index, last: status.log.last_index }
         }
@@ -135,7 +130,7 @@ async fn database_trouble(request: &Request<'_>, params: &Params, status: &NodeS
     }
     if params.sync {
         let deadline = Deadline::after(Instant::now(), params.timeout);
-        let node = &request.member.node;
+        let node = &request.cluster.node;
         if !matches!(tokio::time::timeout(params.timeout, node.barrier(deadline)).await, Ok(Ok(_))) {
             return Trouble::NotSynced;
         }

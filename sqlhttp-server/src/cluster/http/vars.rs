@@ -6,8 +6,8 @@ use sqlhttp_raft::Totals;
 use sqlhttp_rqlite::vars::{Figure, Vars};
 use sqlhttp_rqlite::{ContentType, Params};
 
-use super::Request;
-use crate::api::rqlite::counters::Vars as Counters;
+use super::request::Request;
+use crate::api::rqlite::counters::Counters;
 use crate::api::rqlite::status::process;
 use crate::cluster::write_queue::WrittenBatches;
 use crate::http::reply::{self, HttpResponse, ReplyBody};
@@ -27,10 +27,9 @@ fn command_line() -> Vec<String> {
 
 /// Collects the values of all counters.
 fn figures(request: &Request<'_>) -> Vec<Figure> {
-    let (vars, totals) = (&request.state.vars, request.member.node.status().totals);
+    let (vars, totals) = (&request.app.counters, request.cluster.node.status().totals);
     let database = request.exchange.database.status().unwrap_or_default();
-    let written = request.state.write_queue.as_ref().map(|queue| queue.written());
-    [http(vars), queue(vars, written), store(vars, &totals), engine(&database)].concat()
+    [http(vars), queue(vars, &request.cluster.written), store(vars, &totals), engine(&database)].concat()
 }
 
 /// The counters of requests.
@@ -39,11 +38,11 @@ fn http(vars: &Counters) -> Vec<Figure> {
 }
 
 /// The counters of the queue of writes.
-fn queue(vars: &Counters, written: Option<&WrittenBatches>) -> Vec<Figure> {
+fn queue(vars: &Counters, written: &WrittenBatches) -> Vec<Figure> {
     let of = |name, value| Figure { group: "queue", name, value };
     vec![
-        of("num_flush", written.map_or(0, |written| written.at_once.get())),
-        of("num_timeout", written.map_or(0, |written| written.not_full.get())),
+        of("num_flush", written.at_once.get()),
+        of("num_timeout", written.not_full.get()),
         of("objects_rx", vars.queued_executions_num_stmts_rx.get()),
         of("objects_tx", vars.queued_executions_num_stmts_tx.get()),
     ]
@@ -84,8 +83,13 @@ mod tests {
     #[test]
     fn every_counter_is_known() {
         let vars = Counters::default();
-        let figures =
-            [http(&vars), queue(&vars, None), store(&vars, &Totals::default()), engine(&Status::default())].concat();
+        let figures = [
+            http(&vars),
+            queue(&vars, &WrittenBatches::default()),
+            store(&vars, &Totals::default()),
+            engine(&Status::default()),
+        ]
+        .concat();
         for figure in figures {
             assert!(figure.is_known(), "{figure:?}");
         }

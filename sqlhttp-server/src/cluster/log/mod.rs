@@ -14,8 +14,9 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 
 use super::config::LogConfig;
-use crate::process::logging::{LoggingError, REQUEST_LOG, REQUEST_SPAN, SLOW_LOG, write_fields, write_spans};
-use crate::standalone::config::LogFormat;
+use crate::process::logging::{
+    LogFormat, LoggingError, REQUEST_LOG, REQUEST_SPAN, SLOW_LOG, write_fields, write_spans,
+};
 
 /// The component that is the process itself. What names no component belongs to it.
 pub const PROCESS: &str = "rqlited";

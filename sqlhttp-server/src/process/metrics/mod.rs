@@ -4,6 +4,7 @@
 //! tells of itself is asked for when the metrics are read.
 
 pub(crate) mod files;
+mod last_backup;
 pub(crate) mod process;
 pub(crate) mod sql;
 
@@ -23,10 +24,9 @@ use prometheus_client::registry::Registry;
 use sqlhttp_core::{Location, Status};
 
 use self::files::Certificate;
+pub use self::last_backup::LastBackup;
 use self::process::Process;
 pub(crate) use self::sql::{Interrupted, SqlCounters};
-use crate::cluster::member::Member;
-use crate::standalone::schedule::LastBackup;
 
 /// The prefix of the names of our own series.
 const PREFIX: &str = "sqlhttp";
@@ -76,13 +76,6 @@ pub(crate) struct DatabaseMetrics {
 /// The classes of statuses.
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
-/// How long a node's log took to sync, and what was committed to be applied.
-#[derive(Debug, Default)]
-pub(crate) struct LogTimes {
-    pub(crate) syncs: Latency,
-    pub(crate) applies: Latency,
-}
-
 /// How long requests took. A bucket counts what fell into it and into no lower one; the last one has no bound.
 #[derive(Debug, Default)]
 pub(crate) struct Latency {
@@ -127,10 +120,14 @@ impl Metrics {
         }
     }
 
-    /// Tells of a node of a cluster, too.
-    pub(crate) fn watch_node(&mut self, member: Arc<Member>, times: Arc<LogTimes>) {
-        let registry = self.registry.sub_registry_with_prefix(PREFIX);
-        registry.register_collector(Box::new(crate::cluster::collector::OfNode { member, times }));
+    /// Adds a collector, whose series get the prefix of this program's.
+    pub(crate) fn register_collector(&mut self, collector: Box<dyn Collector>) {
+        self.registry.sub_registry_with_prefix(PREFIX).register_collector(collector);
+    }
+
+    /// The number of databases that have metrics.
+    pub(crate) fn databases_len(&self) -> usize {
+        self.databases.len() - 1
     }
 
     /// What is counted for the database at this index; `None` is for requests that reached none.
@@ -314,7 +311,7 @@ mod tests {
         let status: StatusFn = Arc::new(|| Status { wal_bytes: 4096, batches_written: 7, ..Status::default() });
         let file = Location::File(std::env::temp_dir().join("a.db"));
         let (a, b) = (observed("a", file, Some(status)), observed("b", Location::Memory, None));
-        a.last_backup.is_now();
+        a.last_backup.record();
         a.sql.rows_returned(3);
         b.sql.request_failed(&sqlhttp_core::Error::Closed);
         Metrics::new(vec![a, b], None)

@@ -13,7 +13,7 @@ use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
 
 use super::TlsError;
 use crate::process::reloading::{Reload, Reloading};
-use crate::standalone::config::TlsFiles;
+use crate::process::tls::TlsFiles;
 
 /// Certificate and key, and the files they come from.
 #[derive(Debug)]

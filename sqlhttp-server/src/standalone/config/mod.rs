@@ -17,6 +17,10 @@ use std::time::Duration;
 
 use sqlhttp_core::{JournalMode, Location};
 
+use crate::api::auth::{AuthConfig, TokenConfig};
+use crate::process::logging::LogFormat;
+use crate::process::tls::TlsFiles;
+
 /// Settings of the process and its listeners.
 #[derive(Debug, Clone)]
 pub struct ServerConfig {
@@ -85,25 +89,6 @@ pub struct EngineConfig {
     pub memory_bytes_max: u64,
 }
 
-/// PEM files for HTTPS.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TlsFiles {
-    /// The certificate chain.
-    pub cert: PathBuf,
-    /// The private key.
-    pub key: PathBuf,
-}
-
-/// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum LogFormat {
-    /// For people.
-    #[default]
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
 /// One database that is served, with everything its companion file says.
 #[derive(Debug, Clone)]
 pub struct DatabaseConfig {
@@ -133,35 +118,6 @@ pub struct DatabaseConfig {
     pub macros: Vec<MacroConfig>,
     /// Backups into a directory (sqliterg).
     pub backup: Option<DirectoryBackupConfig>,
-}
-
-/// Who may use a database.
-#[derive(Debug, Clone)]
-pub struct AuthConfig {
-    /// Where credentials travel.
-    pub mode: AuthMode,
-    /// Who is known.
-    pub users: Users,
-    /// The status of a refusal, 401 unless configured.
-    pub error_code: u16,
-}
-
-/// Where credentials travel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AuthMode {
-    /// In the `Authorization: Basic` header.
-    Http,
-    /// In the request's `credentials` object.
-    Inline,
-}
-
-/// Who is known.
-#[derive(Debug, Clone)]
-pub enum Users {
-    /// Whoever this query, with parameters `user` and `password`, yields a row for.
-    ByQuery(Arc<str>),
-    /// User name to SHA-256 of the password.
-    ByCredentials(HashMap<String, [u8; 32]>),
 }
 
 /// One entry of `scheduledTasks`.
@@ -222,14 +178,5 @@ pub struct ExecutionConfig {
     /// Every so often, first after one period.
     pub period: Option<Duration>,
     /// Over HTTP.
-    pub web_service: Option<WebServiceConfig>,
-}
-
-/// How a macro or backup is called over HTTP.
-#[derive(Debug, Clone)]
-pub struct WebServiceConfig {
-    /// SHA-256 of the token that the caller must send; `None`: no token.
-    pub token_sha256: Option<[u8; 32]>,
-    /// The status of a refusal, 401 unless configured.
-    pub error_code: u16,
+    pub web_service: Option<TokenConfig>,
 }

@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use super::flags::Settings;
 use super::resolve::expand_home;
-use super::{EngineConfig, LogFormat, ServerConfig, TlsFiles};
+use super::{EngineConfig, ServerConfig};
+use crate::process::flags::{hosts, memory_bytes_max, value_bytes_max};
+use crate::process::logging::LogFormat;
+use crate::process::tls::TlsFiles;
 
 /// The HTTP library cannot work with less.
 const HEADER_BYTES_MIN: u64 = 8 << 10;
@@ -53,34 +56,8 @@ pub(crate) fn engine(settings: &Settings) -> Result<EngineConfig, String> {
 }
 
 /// SQLite has no larger values (`SQLITE_MAX_LENGTH`), and with much smaller ones it could not read its own schema.
-pub(crate) const VALUE_BYTES: std::ops::RangeInclusive<u64> = 64 << 10..=1_000_000_000;
-
-/// Checks the value of `-max-value-bytes`, which both servers have.
-pub(crate) fn value_bytes_max(bytes: u64) -> Result<u64, String> {
-    if VALUE_BYTES.contains(&bytes) {
-        return Ok(bytes);
-    }
-    Err(format!("-max-value-bytes must be between {} and {}", VALUE_BYTES.start(), VALUE_BYTES.end()))
-}
-
-/// With less SQLite cannot read a schema.
-const MEMORY_BYTES_MIN: u64 = 1 << 20;
-
-/// Checks the value of `-max-statement-memory`, which both servers have.
-pub(crate) fn memory_bytes_max(bytes: u64) -> Result<u64, String> {
-    if bytes >= MEMORY_BYTES_MIN {
-        return Ok(bytes);
-    }
-    Err(format!("-max-statement-memory must be at least {MEMORY_BYTES_MIN}"))
-}
-
-fn port(port: i64) -> Result<u16, String> {
+pub(crate) fn port(port: i64) -> Result<u16, String> {
     u16::try_from(port).map_err(|_| format!("failed to listen: listen tcp: address {port}: invalid port"))
-}
-
-/// Hosts separated by commas.
-pub(crate) fn hosts(list: &str) -> Vec<String> {
-    list.split(',').map(str::trim).filter(|host| !host.is_empty()).map(str::to_owned).collect()
 }
 
 fn path(settings: &Settings, flag: &str, label: &str, home: Option<&str>) -> Result<Option<PathBuf>, String> {
@@ -112,9 +89,10 @@ fn usize_of(count: u64) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::super::flags::{CommandLine, parse};
     use super::*;
-    use std::time::Duration;
 
     fn settings(line: &str) -> Settings {
         let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();

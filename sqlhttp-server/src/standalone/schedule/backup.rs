@@ -2,33 +2,16 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 
-use chrono::{DateTime, Local, Utc};
+use chrono::{DateTime, Local};
 use sqlhttp_core::{Database, Error};
 use tokio::fs;
 
 use super::rotation::Naming;
+use crate::process::metrics::LastBackup;
 
 /// How many backups of one minute get a number before we give up.
 const AGAIN_MAX: u32 = 999;
-
-/// When a database was backed up since the start. Clones share what they know.
-#[derive(Debug, Clone, Default)]
-pub struct LastBackup(Arc<AtomicI64>);
-
-impl LastBackup {
-    /// A backup has just succeeded.
-    pub(crate) fn is_now(&self) {
-        self.0.store(Utc::now().timestamp(), Ordering::Relaxed);
-    }
-
-    /// In seconds since the Unix epoch; `None` if there was none.
-    pub(crate) fn seconds(&self) -> Option<i64> {
-        Some(self.0.load(Ordering::Relaxed)).filter(|seconds| *seconds != 0)
-    }
-}
 
 /// Why there is no backup, or no good order among them.
 #[derive(Debug)]
@@ -55,7 +38,7 @@ pub(crate) async fn back_up(
     create_directory(&naming.dir).await.map_err(BackupError::Directory)?;
     let target = free_name(naming, now, number).await?;
     database.backup(&target).await.map_err(BackupError::Copy)?;
-    last_backup.is_now();
+    last_backup.record();
     rotate(naming, &target, files_max).await.map_err(BackupError::Rotation)?;
     Ok(target)
 }

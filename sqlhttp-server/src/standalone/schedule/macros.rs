@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, Local};
 use sqlhttp_core::{Atomicity, Batch, Database, Ending, Error, Failure, Location, Outcome, Step, StepOutcome};
 
-use super::backup::{self, BackupError, LastBackup};
+use super::backup::{self, BackupError};
 use super::rotation::Naming;
 use super::task::{run_script, run_scripts};
+use crate::process::metrics::LastBackup;
 use crate::standalone::config::{DatabaseConfig, DirectoryBackupConfig, MacroConfig};
 use crate::standalone::messages;
 

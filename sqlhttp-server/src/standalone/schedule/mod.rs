@@ -11,7 +11,6 @@ mod rotation;
 mod runner;
 mod task;
 
-pub use backup::LastBackup;
 pub use cron::Schedule;
 pub use macros::{DirectoryBackupError, MacroError, perform_macro, run_directory_backup, run_macro};
 pub(crate) use rotation::directory_of as backup_dir_of;

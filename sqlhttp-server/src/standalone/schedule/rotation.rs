@@ -108,8 +108,9 @@ impl Naming {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use chrono::TimeZone;
+
+    use super::*;
 
     fn now() -> DateTime<Local> {
         Local.with_ymd_and_hms(2026, 11, 21, 0, 27, 59).unwrap()

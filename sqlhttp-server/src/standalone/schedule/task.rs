@@ -3,8 +3,9 @@
 use chrono::{DateTime, Local};
 use sqlhttp_core::{Atomicity, Batch, Database, Error, Step, StepOutcome};
 
-use super::backup::{BackupError, LastBackup, back_up};
+use super::backup::{BackupError, back_up};
 use super::rotation::Naming;
+use crate::process::metrics::LastBackup;
 use crate::standalone::config::{BackupConfig, TaskConfig};
 use crate::standalone::messages;
 

@@ -6,19 +6,18 @@ use std::sync::Arc;
 
 use sqlhttp_core::{Database, JournalMode, Location, Options};
 
+use super::console::Console;
+use super::opened::{Created, Opened};
 use super::plan::Plan;
-use super::{Console, Created, Opened};
+use crate::api::auth::{AuthConfig, Users};
 use crate::api::ws4sqlite::CorsPolicy;
+use crate::process::metrics::LastBackup;
 use crate::standalone::config::mistake::Mistake;
 use crate::standalone::config::resolve::{self, ResolvedTask};
 use crate::standalone::config::{
-    AuthConfig, BackupConfig, DatabaseConfig, DirectoryBackupConfig, EngineConfig, ExecutionConfig,
+    BackupConfig, DatabaseConfig, DirectoryBackupConfig, EngineConfig, ExecutionConfig, MacroConfig, TaskConfig, source,
 };
-use crate::standalone::config::{MacroConfig, TaskConfig, Users, source};
-use crate::standalone::messages;
-use crate::standalone::schedule;
-use crate::standalone::schedule::LastBackup;
-use crate::standalone::scratch;
+use crate::standalone::{messages, schedule, scratch};
 
 /// A database that is open, and what is left of its start.
 pub(crate) struct Launched {

@@ -7,25 +7,25 @@
 //!
 //! A start that fails removes the database files it created. What is printed goes to a [`Console`].
 
+mod console;
 mod launch;
+mod opened;
 mod plan;
 
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::io::{self, Write};
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::io;
 
 use chrono::Local;
-use sqlhttp_core::Database;
+pub use console::Console;
+use launch::Launched;
+use opened::Created;
+pub use opened::Opened;
+use plan::Plan;
 
 use super::config::flags::{self, CommandLine, FlagError, PROGRAM, Settings};
-use super::config::{DatabaseConfig, EngineConfig, ServerConfig, file, settings};
-use super::messages;
-use super::schedule;
-use super::schedule::LastBackup;
-use launch::Launched;
-use plan::Plan;
+use super::config::{EngineConfig, ServerConfig, file, settings};
+use super::{messages, schedule};
 
 /// What a process is started with.
 #[derive(Clone, Default)]
@@ -34,14 +34,6 @@ pub struct Invocation {
     pub arguments: Vec<OsString>,
     /// The environment variables.
     pub environment: HashMap<String, String>,
-}
-
-/// Where a start tells how it goes.
-pub struct Console<'a> {
-    /// Standard output.
-    pub out: &'a mut dyn Write,
-    /// Standard error.
-    pub err: &'a mut dyn Write,
 }
 
 /// How a start ends.
@@ -63,23 +55,8 @@ pub struct Service {
     created: Created,
 }
 
-/// A database that is open.
-#[derive(Debug, Clone)]
-pub struct Opened {
-    /// What its companion file says.
-    pub config: Arc<DatabaseConfig>,
-    /// The database.
-    pub database: Database,
-    /// When it was backed up.
-    pub last_backup: LastBackup,
-}
-
-/// The database files that this start created.
-#[derive(Debug, Default)]
-struct Created(Vec<PathBuf>);
-
 /// The reason why a start ends early.
-enum Stop {
+enum StartError {
     /// `FATAL`, exit status 1.
     Fatal(String),
     /// A mistake on the command line: its lines, exit status 2.
@@ -90,9 +67,9 @@ enum Stop {
     Done,
 }
 
-impl From<String> for Stop {
+impl From<String> for StartError {
     fn from(message: String) -> Self {
-        Stop::Fatal(message)
+        StartError::Fatal(message)
     }
 }
 
@@ -113,12 +90,12 @@ impl Invocation {
         }
     }
 
-    fn arguments(&self) -> Result<Vec<String>, Stop> {
+    fn arguments(&self) -> Result<Vec<String>, StartError> {
         let text = |word: &OsString| {
             word.clone()
                 .into_string()
                 .map_err(|word| format!("argument is not valid UTF-8: {}", word.to_string_lossy()))
-                .map_err(|message| Stop::Usage(FlagError::new("", message)))
+                .map_err(|message| StartError::Usage(FlagError::new("", message)))
         };
         self.arguments.iter().map(text).collect()
     }
@@ -126,39 +103,6 @@ impl Invocation {
     fn home(&self) -> Option<&str> {
         let variable = if cfg!(windows) { "USERPROFILE" } else { "HOME" };
         self.environment.get(variable).map(String::as_str).filter(|home| !home.is_empty())
-    }
-}
-
-impl Console<'_> {
-    // That nobody reads what we print is no reason not to serve.
-
-    fn say(&mut self, line: &str) {
-        let _ = writeln!(self.out, "{line}").and_then(|()| self.out.flush());
-    }
-
-    fn say_log(&mut self, level: &str, message: &str) {
-        self.say(&messages::log_line(level, Local::now(), message));
-    }
-
-    fn log(&mut self, level: &str, message: &str) {
-        let line = messages::log_line(level, Local::now(), message);
-        let _ = writeln!(self.err, "{line}").and_then(|()| self.err.flush());
-    }
-
-    /// Tells why the process ends.
-    pub fn fatal(&mut self, message: &str) {
-        self.log("FATAL", message);
-    }
-
-    /// Tells where the service can be reached.
-    pub fn listening(&mut self, host: &str, port: u16) {
-        self.say(&format!("- Web Service listening on {}", address(host, port)));
-    }
-}
-
-impl std::fmt::Debug for Console<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Console")
     }
 }
 
@@ -177,19 +121,19 @@ pub async fn start(invocation: &Invocation, console: &mut Console<'_>) -> Start 
     };
     undo(launched.into_iter().map(|one| one.opened), created).await;
     Start::Exit(match stop {
-        Stop::Fatal(message) => {
+        StartError::Fatal(message) => {
             console.fatal(&message);
             1
         }
-        Stop::Usage(error) => {
+        StartError::Usage(error) => {
             let _ = writeln!(console.err, "{}", flags::explain(&error));
             2
         }
-        Stop::Help => {
+        StartError::Help => {
             let _ = write!(console.err, "{}", flags::usage());
             0
         }
-        Stop::Done => 0,
+        StartError::Done => 0,
     })
 }
 
@@ -220,7 +164,7 @@ async fn start_all(
     console: &mut Console<'_>,
     launched: &mut Vec<Launched>,
     created: &mut Created,
-) -> Result<ServerConfig, Stop> {
+) -> Result<ServerConfig, StartError> {
     let home = invocation.home();
     let mut settings = read_flags(invocation, console)?;
     let mut config_file = read_config_file(&settings, home, console)?;
@@ -229,7 +173,7 @@ async fn start_all(
     let engine = settings::engine(&settings)?;
     let plans = plan::all(&settings, config_file, home)?;
     if plans.is_empty() && server.serve_dir.is_none() {
-        return Err(Stop::Fatal("no database and no dir to serve specified".to_owned()));
+        return Err(StartError::Fatal("no database and no dir to serve specified".to_owned()));
     }
     check_serve_dir(&server, &settings.text("serve-dir"))?;
     launch_all(plans, &engine, home, console, launched, created).await?;
@@ -244,20 +188,21 @@ fn banner() -> String {
     format!("{PROGRAM} v{}, based on sqlite v{}", env!("CARGO_PKG_VERSION"), sqlhttp_core::sqlite_version())
 }
 
-fn read_flags(invocation: &Invocation, console: &mut Console<'_>) -> Result<Settings, Stop> {
-    let (typed, ignored) = match flags::parse(&invocation.arguments()?).map_err(Stop::Usage)? {
-        CommandLine::Help => return Err(Stop::Help),
+fn read_flags(invocation: &Invocation, console: &mut Console<'_>) -> Result<Settings, StartError> {
+    let (typed, ignored) = match flags::parse(&invocation.arguments()?).map_err(StartError::Usage)? {
+        CommandLine::Help => return Err(StartError::Help),
         CommandLine::Run { settings, ignored } => (settings, ignored),
     };
     if typed.bool("version") {
-        return Err(Stop::Done);
+        return Err(StartError::Done);
     }
     // Without any flag before them there is nothing to serve, and the message about that says enough.
     if !ignored.is_empty() && !typed.is_empty() {
         console
             .log("WARN", &format!("ignored, because flags end at the first word that is none: {}", ignored.join(" ")));
     }
-    let environment = Settings::from_env(|name| invocation.environment.get(name).cloned()).map_err(Stop::Usage)?;
+    let environment =
+        Settings::from_env(|name| invocation.environment.get(name).cloned()).map_err(StartError::Usage)?;
     Ok(typed.or(environment))
 }
 
@@ -265,13 +210,13 @@ fn read_config_file(
     settings: &Settings,
     home: Option<&str>,
     console: &mut Console<'_>,
-) -> Result<file::ConfigFile, Stop> {
+) -> Result<file::ConfigFile, StartError> {
     let Some(typed) = settings.text_opt("config") else {
         return Ok(file::ConfigFile::default());
     };
     let path = plan::expand(&typed, "config file", home)?;
     if !plan::is_file(&path) {
-        return Err(Stop::Fatal(format!("config file does not exist: {typed}")));
+        return Err(StartError::Fatal(format!("config file does not exist: {typed}")));
     }
     let parsed =
         file::parse(&plan::read(&path)?).map_err(|why| format!("in parsing config file: {why}\n  in {path}"))?;
@@ -281,9 +226,9 @@ fn read_config_file(
     Ok(parsed)
 }
 
-fn check_serve_dir(server: &ServerConfig, typed: &str) -> Result<(), Stop> {
+fn check_serve_dir(server: &ServerConfig, typed: &str) -> Result<(), StartError> {
     match &server.serve_dir {
-        Some(dir) if !dir.is_dir() => Err(Stop::Fatal(format!("directory to serve does not exist: {typed}"))),
+        Some(dir) if !dir.is_dir() => Err(StartError::Fatal(format!("directory to serve does not exist: {typed}"))),
         _ => Ok(()),
     }
 }
@@ -295,11 +240,11 @@ async fn launch_all(
     console: &mut Console<'_>,
     launched: &mut Vec<Launched>,
     created: &mut Created,
-) -> Result<(), Stop> {
+) -> Result<(), StartError> {
     for (index, plan) in plans.into_iter().enumerate() {
         plan.check(index)?;
         if launched.iter().any(|earlier| earlier.opened.config.id == plan.id) {
-            return Err(Stop::Fatal(format!("id '{}' already specified.", plan.id)));
+            return Err(StartError::Fatal(format!("id '{}' already specified.", plan.id)));
         }
         launched.push(launch::launch(plan, engine, home, console, created).await?);
     }
@@ -307,13 +252,13 @@ async fn launch_all(
 }
 
 /// Runs what is to run before the port opens, in the order of the configuration. Failures are told, and that is all.
-async fn run_startup_tasks(launched: &[Launched], console: &mut Console<'_>) -> Result<(), Stop> {
+async fn run_startup_tasks(launched: &[Launched], console: &mut Console<'_>) -> Result<(), StartError> {
     for one in launched {
         let Opened { config, database, last_backup } = &one.opened;
         let tasks = config.tasks.iter().zip(&one.late_errors).enumerate();
         for (index, (task, late_error)) in tasks.filter(|(_, (task, _))| task.at_startup) {
             if let Some(error) = late_error {
-                return Err(Stop::Fatal(error.clone()));
+                return Err(StartError::Fatal(error.clone()));
             }
             for failure in schedule::run_task(database, (&config.id, index), task, last_backup, Local::now()).await {
                 console.log("ERR", &failure);
@@ -336,11 +281,6 @@ pub fn bind_host(config: &ServerConfig) -> &str {
     if host.is_empty() { "0.0.0.0" } else { host }
 }
 
-/// `host:port`, with brackets around an IPv6 address.
-pub fn address(host: &str, port: u16) -> String {
-    if host.contains(':') && !host.starts_with('[') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
-}
-
 /// Why the port could not be bound, in the words of the original.
 pub fn listen_failure(host: &str, port: u16, error: &io::Error) -> String {
     let why = match error.kind() {
@@ -349,7 +289,7 @@ pub fn listen_failure(host: &str, port: u16, error: &io::Error) -> String {
         io::ErrorKind::PermissionDenied => "bind: permission denied".to_owned(),
         _ => error.to_string(),
     };
-    format!("failed to listen: listen tcp {}: {why}", address(host, port))
+    format!("failed to listen: listen tcp {}: {why}", messages::address(host, port))
 }
 
 #[cfg(test)]

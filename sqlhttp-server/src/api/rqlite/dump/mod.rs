@@ -18,7 +18,7 @@ use sqlhttp_core::{
 use tokio::sync::mpsc;
 
 use self::rows::Inserts;
-use super::backup::Copy;
+use crate::api::rqlite::copy::Copy;
 use crate::http::reply::ByteStream;
 
 /// How much text is sent at a time, in bytes.

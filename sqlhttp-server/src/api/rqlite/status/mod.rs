@@ -36,20 +36,20 @@ async fn collect(exchange: &Exchange<'_>, params: &Params) -> StandaloneStatus {
     StandaloneStatus {
         process: process(exchange),
         http: http(exchange),
-        addr: exchange.state.node.address().to_owned(),
+        addr: exchange.context.identity.address().to_owned(),
         id: exchange.database.id.to_string(),
         dir,
-        ready: !exchange.state.is_stopping(),
+        ready: !exchange.context.is_stopping(),
         sqlite: sqlite(exchange, params).await,
     }
 }
 
 fn http(exchange: &Exchange<'_>) -> Http {
-    let node = &exchange.state.node;
+    let node = &exchange.context.identity;
     Http {
-        auth: exchange.database.auth.is_some(),
+        auth: exchange.database.rules.auth.is_some(),
         bind_addr: node.address().to_owned(),
-        allow_origin: exchange.database.cors_origin.as_ref().map(ToString::to_string),
+        allow_origin: exchange.database.rules.cors_origin.as_ref().map(ToString::to_string),
         queue: Queue { batch_len: 1, sequence_number: node.last_executed(), ..Queue::default() },
         tls: if node.tls { Tls::Enabled } else { Tls::Disabled },
         peers: None,
@@ -58,7 +58,7 @@ fn http(exchange: &Exchange<'_>) -> Http {
 
 /// Collects the facts about the process and its host.
 pub(crate) fn process(exchange: &Exchange<'_>) -> Process {
-    let node = &exchange.state.node;
+    let node = &exchange.context.identity;
     #[cfg(unix)]
     let parent_id = std::os::unix::process::parent_id();
     #[cfg(not(unix))]
@@ -93,7 +93,7 @@ pub(crate) async fn sqlite(exchange: &Exchange<'_>, params: &Params) -> Sqlite {
     let status = database.status().unwrap_or_default();
     let (path, modified) = match &database.location {
         Location::File(path) => (path.to_string_lossy().into_owned(), modified(path)),
-        Location::Memory => (":memory:".to_owned(), exchange.state.node.started_at),
+        Location::Memory => (":memory:".to_owned(), exchange.context.identity.started_at),
     };
     Sqlite {
         pragmas,

@@ -9,16 +9,16 @@ pub(crate) mod tests_support;
 use sqlhttp_rqlite::Params;
 use sqlhttp_rqlite::status::{Cluster, Http, Interface, NodeStatus, Peers, Queue, Tls};
 
-use super::Request;
-use crate::api::context::State;
+use super::request::Request;
+use crate::api::context::AppContext;
 use crate::api::rqlite::status as common;
-use crate::cluster::member::Member;
+use crate::cluster::context::ClusterContext;
 use crate::http::reply::HttpResponse;
 use crate::process::tls::TlsDescription;
 
 /// Answers with the document, or the part of it under `key`.
 pub(crate) async fn answer(request: &Request<'_>, params: &Params) -> HttpResponse {
-    request.state.vars.num_status.add(1);
+    request.app.counters.num_status.add(1);
     common::respond(collect(request, params).await.encode(params.pretty, &params.key))
 }
 
@@ -32,7 +32,7 @@ struct Surroundings {
 
 impl Surroundings {
     /// Reads the facts on a thread for blocking work.
-    async fn look(member: &Member) -> Self {
+    async fn look(member: &ClusterContext) -> Self {
         let directory = member.config.data_dir.clone();
         let look =
             move || Surroundings { directory_bytes: directory::size(&directory), interfaces: network::interfaces() };
@@ -41,12 +41,12 @@ impl Surroundings {
 }
 
 async fn collect(request: &Request<'_>, params: &Params) -> NodeStatus {
-    let member = request.member;
+    let member = request.cluster;
     let surroundings = Surroundings::look(member).await;
     let sqlite = common::sqlite(&request.exchange, params).await;
     NodeStatus {
         process: common::process(&request.exchange),
-        http: http(request.state, member),
+        http: http(request.app, member),
         cluster: Cluster {
             addr: member.config.raft_adv_addr.clone(),
             api_addr: member.config.http_adv_addr.clone(),
@@ -54,21 +54,21 @@ async fn collect(request: &Request<'_>, params: &Params) -> NodeStatus {
         },
         extensions_dir: member.config.data_dir.join("extensions").to_string_lossy().into_owned(),
         interfaces: surroundings.interfaces,
-        last_backup_time: request.state.node.last_backup().map(common::rfc3339),
-        store: store::store(request.state, member, surroundings.directory_bytes, sqlite),
+        last_backup_time: request.app.identity.last_backup().map(common::rfc3339),
+        store: store::store(request.app, member, surroundings.directory_bytes, sqlite),
     }
 }
 
-fn http(state: &State, member: &Member) -> Http {
+fn http(app: &AppContext, member: &ClusterContext) -> Http {
     let config = &member.config;
     Http {
         auth: member.auth.is_some(),
-        bind_addr: state.node.bound().map_or_else(|| config.http_addr.clone(), |bound| bound.to_string()),
+        bind_addr: app.identity.bound().map_or_else(|| config.http_addr.clone(), |bound| bound.to_string()),
         allow_origin: config.http_allow_origin.clone(),
         queue: Queue {
             batch_len: config.write_queue.batch_len,
             capacity: config.write_queue.capacity,
-            sequence_number: state.node.last_executed(),
+            sequence_number: app.identity.last_executed(),
             timeout: config.write_queue.timeout,
         },
         tls: tls(member.tls.as_ref()),

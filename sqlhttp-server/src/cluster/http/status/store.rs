@@ -3,26 +3,27 @@
 use std::time::{Duration, SystemTime};
 
 use sqlhttp_raft::{NodeStatus, Role, SnapshotPolicy, Totals};
-use sqlhttp_rqlite::status::{AutoVacuum, Member as StatusMember, NEVER, Progress, Raft, RaftSettings, Settings};
-use sqlhttp_rqlite::status::{Sqlite, Store};
+use sqlhttp_rqlite::status::{
+    AutoVacuum, Member as StatusMember, NEVER, Progress, Raft, RaftSettings, Settings, Sqlite, Store,
+};
 
-use crate::api::context::State;
+use crate::api::context::AppContext;
 use crate::api::rqlite::status::rfc3339;
 use crate::cluster::config::ClusterConfig;
-use crate::cluster::member::Member;
+use crate::cluster::context::ClusterContext;
 
 /// `PRAGMA synchronous` of the writer: NORMAL, because a write is durable in the Raft log. The database is synced at
 /// checkpoints only.
 const WRITER_SYNCHRONOUS: u8 = 1;
 
 /// Collects the facts. `sqlite` are those of the database alone.
-pub(crate) fn store(state: &State, member: &Member, directory_bytes: u64, sqlite: Sqlite) -> Store {
+pub(crate) fn store(app: &AppContext, member: &ClusterContext, directory_bytes: u64, sqlite: Sqlite) -> Store {
     let (config, status) = (&member.config, member.node.status());
     let auto_vacuum =
-        config.auto_vacuum_interval.map(|interval| auto_vacuum(interval, state.node.started_at, &status.totals));
+        config.auto_vacuum_interval.map(|interval| auto_vacuum(interval, app.identity.started_at, &status.totals));
     Store {
         settings: settings(config),
-        progress: progress(&status, state.is_stopping(), directory_bytes),
+        progress: progress(&status, app.is_stopping(), directory_bytes),
         raft: raft(config, &status),
         sqlite: Sqlite { writer_synchronous: WRITER_SYNCHRONOUS, ..sqlite },
         auto_vacuum,

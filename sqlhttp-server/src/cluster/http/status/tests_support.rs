@@ -1,6 +1,6 @@
 //! A node to test with.
 
-use sqlhttp_raft::{LogFigures, Member, NodeStatus, Role, Totals};
+use sqlhttp_raft::{LogStats, Member, NodeStatus, Role, Totals};
 
 use crate::cluster::config::{ClusterConfig, parse};
 
@@ -31,7 +31,7 @@ pub(crate) fn status() -> NodeStatus {
         snapshot_term: 2,
         snapshot_name: "2-6-1700000000000".to_owned(),
         proposals_waiting: 0,
-        log: LogFigures { first_index: 1, last_index: 9, last_term: 2, bytes: 32768, ..LogFigures::default() },
+        log: LogStats { first_index: 1, last_index: 9, last_term: 2, bytes: 32768, ..LogStats::default() },
         totals: Totals::default(),
         stopped: None,
     }

@@ -6,7 +6,6 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use sqlhttp_text::flag::{self, Scanned, invalid, parse_value};
-
 pub use sqlhttp_text::flag::{FlagError, Kind, Value};
 
 /// The program's name, in the banner and the usage text.

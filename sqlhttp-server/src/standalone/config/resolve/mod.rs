@@ -11,8 +11,8 @@ use sqlhttp_core::JournalMode;
 
 use super::companion::{Auth, Backup, Companion, Credential, Execution, Macro, StoredStatement, Task, WebService};
 use super::mistake::Mistake;
-use super::{AuthConfig, AuthMode, BackupConfig, DirectoryBackupConfig, ExecutionConfig, MacroConfig, TaskConfig};
-use super::{Users, WebServiceConfig};
+use super::{BackupConfig, DirectoryBackupConfig, ExecutionConfig, MacroConfig, TaskConfig};
+use crate::api::auth::{AuthConfig, AuthMode, TokenConfig, Users};
 use crate::standalone::schedule::Schedule;
 
 const UNAUTHORIZED: u16 = 401;
@@ -298,7 +298,7 @@ fn execution(db: &str, key: &str, what: &str, written: &Execution) -> Result<Exe
     Ok(ExecutionConfig { on_create: written.on_create, on_startup: written.on_startup, period, web_service })
 }
 
-fn web_service(db: &str, key: &str, what: &str, written: &WebService) -> Result<WebServiceConfig, Mistake> {
+fn web_service(db: &str, key: &str, what: &str, written: &WebService) -> Result<TokenConfig, Mistake> {
     let token_sha256 = match (&written.auth_token, &written.hashed_auth_token) {
         (None, None) => None,
         (Some(token), None) => Some(Sha256::digest(token).into()),
@@ -313,7 +313,7 @@ fn web_service(db: &str, key: &str, what: &str, written: &WebService) -> Result<
         }
     };
     let error_code = error_code(db, &format!("{key}.authErrorCode"), written.auth_error_code)?;
-    Ok(WebServiceConfig { token_sha256, error_code })
+    Ok(TokenConfig { token_sha256, error_code })
 }
 
 /// Replaces a leading `~` by the home directory.

@@ -9,7 +9,6 @@ use std::fmt::Write as _;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{DuplicateKeyPolicy, Spanned};
-
 use sqlhttp_text::{literal, spelling};
 
 use super::mistake::Lines;

@@ -9,7 +9,8 @@ use sqlhttp_core::{BoxFuture, Database};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{LastBackup, Schedule, macros, task};
+use super::{Schedule, macros, task};
+use crate::process::metrics::LastBackup;
 use crate::standalone::config::{DatabaseConfig, DirectoryBackupConfig, MacroConfig};
 
 /// The wall clock may be set; nobody sleeps for longer without looking at it again.

@@ -477,9 +477,9 @@ databases:
 
 #[test]
 fn addresses_are_written_with_brackets_where_needed() {
-    assert_eq!(address("0.0.0.0", 12321), "0.0.0.0:12321");
-    assert_eq!(address("::1", 1), "[::1]:1");
-    assert_eq!(address("[::1]", 1), "[::1]:1");
+    assert_eq!(messages::address("0.0.0.0", 12321), "0.0.0.0:12321");
+    assert_eq!(messages::address("::1", 1), "[::1]:1");
+    assert_eq!(messages::address("[::1]", 1), "[::1]:1");
     let busy = io::Error::from(io::ErrorKind::AddrInUse);
     let expected = "failed to listen: listen tcp 127.0.0.1:1: bind: address already in use";
     assert_eq!(listen_failure("127.0.0.1", 1, &busy), expected);

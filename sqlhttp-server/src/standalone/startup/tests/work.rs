@@ -1,5 +1,7 @@
 //! What a start does to the databases: init statements, tasks, macros, backups.
 
+use std::sync::Arc;
+
 use super::*;
 
 fn jobs_of(opened: &Opened) -> Vec<schedule::Job> {

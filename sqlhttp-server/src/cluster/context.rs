@@ -1,4 +1,4 @@
-//! What requests need to know of the node that this server is.
+//! The node that this process is, as the handlers of requests see it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,26 +10,34 @@ use sqlhttp_raft::Node;
 
 use super::auth::AuthFile;
 use super::config::ClusterConfig;
-use crate::api::{Admin, AdminError};
+use super::write_queue::WrittenBatches;
+use crate::api::admin::Copies;
 use crate::process::tls::TlsDescription;
 
-/// The node that this server is.
-pub struct Member {
-    /// The node itself.
-    pub node: Node,
-    /// What it was told to do.
-    pub config: ClusterConfig,
-    /// Who may do what; everybody may do everything without.
-    pub auth: Option<Arc<AuthFile>>,
-    /// How HTTPS is spoken, if it is.
-    pub tls: Option<TlsDescription>,
+/// The settings of a node that requests depend on.
+pub(crate) struct NodeIdentity {
+    pub(crate) config: ClusterConfig,
+    /// The users and their permissions; `None` allows every client everything.
+    pub(crate) auth: Option<Arc<AuthFile>>,
+    /// The settings of HTTPS, if clients reach the node by HTTPS.
+    pub(crate) tls: Option<TlsDescription>,
+}
+
+/// The node that this process is, with its settings.
+pub(crate) struct ClusterContext {
+    pub(crate) node: Node,
+    pub(crate) config: ClusterConfig,
+    pub(crate) auth: Option<Arc<AuthFile>>,
+    pub(crate) tls: Option<TlsDescription>,
+    /// The batches that the queue of writes has written.
+    pub(crate) written: Arc<WrittenBatches>,
     scratch: AtomicU64,
 }
 
-impl Member {
-    /// The node as requests see it.
-    pub fn new(node: Node, config: ClusterConfig, auth: Option<Arc<AuthFile>>, tls: Option<TlsDescription>) -> Self {
-        Member { node, config, auth, tls, scratch: AtomicU64::new(0) }
+impl ClusterContext {
+    pub(crate) fn new(node: Node, identity: NodeIdentity, written: Arc<WrittenBatches>) -> Self {
+        let NodeIdentity { config, auth, tls } = identity;
+        ClusterContext { node, config, auth, tls, written, scratch: AtomicU64::new(0) }
     }
 
     /// Whether `-http-allow-origin` lets pages of this origin read answers.
@@ -40,7 +48,7 @@ impl Member {
     }
 
     /// The URL under which clients reach it.
-    pub fn api_url(&self) -> String {
+    pub(crate) fn api_url(&self) -> String {
         let scheme = if self.config.http_tls.is_some() { "https" } else { "http" };
         format!("{scheme}://{}", self.config.http_adv_addr)
     }
@@ -59,29 +67,29 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// What is done with the whole database of a node.
-pub struct NodeAdmin(pub Arc<Member>);
+/// Copies the database of a node, and replaces its content through the log.
+pub(crate) struct NodeCopies(pub(crate) Arc<ClusterContext>);
 
-impl Admin for NodeAdmin {
-    fn run_macro<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Vec<u64>, AdminError>> {
-        Box::pin(async move { Err(AdminError::NotFound(format!("macro '{name}' not found"))) })
+impl Copies for NodeCopies {
+    fn has_leader(&self) -> bool {
+        self.0.node.status().leader().is_some()
     }
 
-    fn run_backup(&self) -> BoxFuture<'_, Result<(), AdminError>> {
-        Box::pin(async { Err(AdminError::NotFound("no backup is configured".to_owned())) })
+    fn large_file_hint(&self) -> &'static str {
+        "; POST /boot takes database files of any size"
     }
 
     fn copy_to<'a>(&'a self, to: &'a Path, vacuumed: bool) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move {
             let (to, first) = (to.to_owned(), if vacuumed { beside(to, "-whole") } else { to.to_owned() });
             self.0.node.database().backup(&first).await?;
-            // How far the node is in its log means nothing outside of it.
+            // The copy leaves the node, so it must not contain the node's applied index.
             let finished = tokio::task::spawn_blocking(move || {
                 let removed = Database::remove_progress(&first);
                 if !vacuumed {
                     return removed;
                 }
-                // Only now, because taking the record out leaves a free page.
+                // After the removal, which leaves a free page.
                 let written = removed.and_then(|()| Database::vacuum_copy(&first, &to));
                 // Best effort: the next start removes it, too.
                 let _ = std::fs::remove_file(&first);
@@ -95,7 +103,7 @@ impl Admin for NodeAdmin {
         Box::pin(self.0.node.load(file))
     }
 
-    fn scratch_file(&self) -> Option<PathBuf> {
-        Some(self.0.scratch_file("load"))
+    fn scratch_file(&self) -> PathBuf {
+        self.0.scratch_file("load")
     }
 }

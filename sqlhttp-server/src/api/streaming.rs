@@ -10,8 +10,8 @@ use bytes::Bytes;
 use futures_util::stream;
 use sqlhttp_core::{Block, Error, Part, PartStream, StepOutcome};
 
-use super::reply::ReplyBody;
-use crate::api::ws4sqlite::answer::ENCODED_INLINE_MAX;
+use super::outcome::ENCODED_INLINE_MAX;
+use crate::http::reply::ReplyBody;
 
 /// How much encoded output is held back, in bytes.
 const HELD_BYTES_MAX: usize = 256 << 10;
@@ -44,7 +44,7 @@ pub(crate) enum Begun {
 }
 
 /// Why an answer cannot be finished.
-pub(crate) enum Stop<A> {
+pub(crate) enum StreamError<A> {
     /// The protocol cannot go on.
     Abort(A),
     /// The database cannot.
@@ -52,7 +52,7 @@ pub(crate) enum Stop<A> {
 }
 
 /// Encodes until the end, or until enough is there to send the first of it.
-pub(crate) async fn begin<E: Encoder>(parts: Box<dyn PartStream>, encoder: E) -> Result<Begun, Stop<E::Abort>> {
+pub(crate) async fn begin<E: Encoder>(parts: Box<dyn PartStream>, encoder: E) -> Result<Begun, StreamError<E::Abort>> {
     let out = Vec::with_capacity(PIECE_BYTES);
     let mut encoding = Encoding { parts, encoder: Some(encoder), out, ended: false };
     encoding.fill(HELD_BYTES_MAX).await?;
@@ -70,11 +70,11 @@ struct Encoding<E> {
 
 impl<E: Encoder> Encoding<E> {
     /// Encodes until the end, or until there are at least `bytes`.
-    async fn fill(&mut self, bytes: usize) -> Result<(), Stop<E::Abort>> {
+    async fn fill(&mut self, bytes: usize) -> Result<(), StreamError<E::Abort>> {
         while !self.ended && self.out.len() < bytes {
             let part = match self.parts.next().await {
-                Some(part) => part.map_err(Stop::Error)?,
-                None => return Err(Stop::Error(Error::Closed)),
+                Some(part) => part.map_err(StreamError::Error)?,
+                None => return Err(StreamError::Error(Error::Closed)),
             };
             self.ended = matches!(part, Part::End(_));
             self.encode(part).await?;
@@ -83,26 +83,26 @@ impl<E: Encoder> Encoding<E> {
     }
 
     /// Encodes a part: a large one on a thread that may be kept busy.
-    async fn encode(&mut self, part: Part) -> Result<(), Stop<E::Abort>> {
+    async fn encode(&mut self, part: Part) -> Result<(), StreamError<E::Abort>> {
         let is_large = bytes_of(&part) > ENCODED_INLINE_MAX;
         if let Some(encoder) = self.encoder.as_mut().filter(|_| !is_large) {
-            return encoder.part(part, &mut self.out).map_err(Stop::Abort);
+            return encoder.part(part, &mut self.out).map_err(StreamError::Abort);
         }
-        let Some(mut encoder) = self.encoder.take() else { return Err(Stop::Error(Error::Closed)) };
+        let Some(mut encoder) = self.encoder.take() else { return Err(StreamError::Error(Error::Closed)) };
         let mut out = std::mem::take(&mut self.out);
         let encoding = tokio::task::spawn_blocking(move || {
             let encoded = encoder.part(part, &mut out);
             (encoder, out, encoded)
         });
-        let Ok((encoder, out, encoded)) = encoding.await else { return Err(Stop::Error(Error::Closed)) };
+        let Ok((encoder, out, encoded)) = encoding.await else { return Err(StreamError::Error(Error::Closed)) };
         (self.encoder, self.out) = (Some(encoder), out);
-        encoded.map_err(Stop::Abort)
+        encoded.map_err(StreamError::Abort)
     }
 
     /// The same for an answer of which some has been sent.
-    async fn fill_or_end(&mut self, bytes: usize) -> Result<(), Stop<E::Abort>> {
+    async fn fill_or_end(&mut self, bytes: usize) -> Result<(), StreamError<E::Abort>> {
         let Err(stop) = self.fill(bytes).await else { return Ok(()) };
-        if let (Stop::Error(error), Some(encoder)) = (&stop, &mut self.encoder) {
+        if let (StreamError::Error(error), Some(encoder)) = (&stop, &mut self.encoder) {
             self.ended = encoder.end_early(error, &mut self.out);
         }
         if self.ended { Ok(()) } else { Err(stop) }
@@ -133,10 +133,10 @@ fn bytes_of(part: &Part) -> usize {
     }
 }
 
-fn cut<A: error::Error>(stop: Stop<A>) -> io::Error {
+fn cut<A: error::Error>(stop: StreamError<A>) -> io::Error {
     let why = match stop {
-        Stop::Abort(abort) => abort.to_string(),
-        Stop::Error(error) => error.to_string(),
+        StreamError::Abort(abort) => abort.to_string(),
+        StreamError::Error(error) => error.to_string(),
     };
     tracing::warn!("an answer was cut short: {why}");
     io::Error::other(why)
