@@ -1,17 +1,17 @@
-//! Strings as JSON, and the small change of objects.
+//! JSON strings and keys of objects.
 
 use sqlhttp_text::json::Escapes;
 pub(crate) use sqlhttp_text::json::write_base64;
 
 const ESCAPES: &Escapes = Escapes::GO_1_22;
 
-/// Writes a JSON string. Everything but quotes, backslashes and control characters is written plainly.
+/// Writes a JSON string. Only quotes, backslashes and control characters are escaped.
 #[inline]
 pub(crate) fn write_string(out: &mut Vec<u8>, text: &str) {
     ESCAPES.write_string(out, text);
 }
 
-/// Writes a JSON string of bytes that should be UTF-8; each byte that is not becomes U+FFFD.
+/// Writes bytes as a JSON string. Each byte that is not UTF-8 becomes U+FFFD.
 #[inline]
 pub(crate) fn write_text(out: &mut Vec<u8>, bytes: &[u8]) {
     match std::str::from_utf8(bytes) {
@@ -32,7 +32,7 @@ fn write_broken(out: &mut Vec<u8>, bytes: &[u8]) {
     out.push(b'"');
 }
 
-/// Writes a key of an object that has been opened with `{`, and the comma before it unless it is the first.
+/// Writes a key of an object that began with `{`, and a comma before the key unless it is the first.
 pub(crate) fn write_key(out: &mut Vec<u8>, key: &str) {
     if out.last() != Some(&b'{') {
         out.push(b',');

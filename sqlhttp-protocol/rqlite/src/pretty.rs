@@ -1,24 +1,25 @@
-//! Compact JSON spread over lines, four spaces for each level, as Go does it. Empty containers stay on their line.
+//! The indentation of JSON as Go's `json.Indent` does it, with four spaces for each level. Empty containers stay on one
+//! line.
 
-/// Spreads a whole text.
+/// Indents a complete text.
 pub(crate) fn indent(compact: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(compact.len() * 2);
     Indenter::default().write(&mut out, compact);
     out
 }
 
-/// Spreads a text that comes in pieces. It must be compact: no white space outside strings.
+/// Indents a text that arrives in pieces. The text must be compact: it contains no white space outside strings.
 #[derive(Debug, Default)]
 pub(crate) struct Indenter {
     depth: usize,
     in_string: bool,
     after_backslash: bool,
-    /// A container has been opened, and nothing of its content has come.
+    /// Whether the last byte opened a container.
     just_opened: bool,
 }
 
 impl Indenter {
-    /// Appends the next piece.
+    /// Indents the next piece and appends it to `out`.
     pub(crate) fn write(&mut self, out: &mut Vec<u8>, compact: &[u8]) {
         for &byte in compact {
             if self.in_string {
@@ -42,7 +43,7 @@ impl Indenter {
         if closes {
             self.depth = self.depth.saturating_sub(1);
         }
-        // The first thing in a container begins a line, and so does the end of one that has content.
+        // The first element of a container begins a line, and so does the end of a container that is not empty.
         if was_opened != closes {
             self.new_line(out);
         }
@@ -72,7 +73,7 @@ mod tests {
     const COMPACT: &str = r#"{"a":[],"b":{},"c":[1,"x\"[{,:\\"],"d":[[{"e":null}]]}"#;
 
     #[test]
-    fn as_go_does_it() {
+    fn indentation_is_that_of_go() {
         let want = r#"{
     "a": [],
     "b": {},

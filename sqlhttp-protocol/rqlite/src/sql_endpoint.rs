@@ -1,4 +1,6 @@
-//! `/db/sql`: what becomes of statements before they run. Nothing does: they are never rewritten.
+//! `/db/sql`: the statements as they would run after rewriting.
+//!
+//! rqlite rewrites calls of functions such as `random()`. This implementation never rewrites statements.
 
 use crate::call::Call;
 use crate::encode::write_time;
@@ -6,7 +8,7 @@ use crate::json;
 use crate::reply::Reply;
 use crate::reply_shape::{ReplyShape, Trailer};
 
-/// Encodes statements as they were and as they would run, which is the same.
+/// Encodes the original and the rewritten text of each statement. Both are the same.
 pub fn encode_sql(call: &Call, shape: &ReplyShape, trailer: &Trailer) -> Reply {
     let mut out = b"{\"results\":[".to_vec();
     for (index, statement) in call.statements.iter().enumerate() {

@@ -1,6 +1,6 @@
-//! The endpoints of the cluster, as far as they are data.
+//! Replies about the members of a cluster and about readiness.
 
-#![allow(clippy::unwrap_used)] // The helpers of tests may fail like the tests themselves.
+#![allow(clippy::unwrap_used)] // Helper functions of tests may panic, as tests do.
 
 use std::time::Duration;
 

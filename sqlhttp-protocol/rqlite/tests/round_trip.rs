@@ -1,6 +1,7 @@
-//! What one half writes, the other half reads.
+//! The server's side decodes the requests of the client's side, and the client's side decodes the replies of the
+//! server's.
 
-#![allow(clippy::unwrap_used, clippy::panic)] // The helpers of tests may fail like the tests themselves.
+#![allow(clippy::unwrap_used, clippy::panic)] // Helper functions of tests may panic, as tests do.
 
 use std::sync::Arc;
 
@@ -55,11 +56,12 @@ fn batch() -> impl Strategy<Value = (Batch, Endpoint)> {
     })
 }
 
-/// An integral REAL arrives as INTEGER: the protocol has one kind of number.
-fn same(received: &Value, told: &Value) -> bool {
-    match (received, told) {
-        (Value::Integer(received), Value::Real(told)) => *received as f64 == *told,
-        (received, told) => received == told,
+/// Whether a received value is the one that was sent. An integral REAL arrives as an INTEGER, because the protocol has
+/// one type of number.
+fn same(received: &Value, sent: &Value) -> bool {
+    match (received, sent) {
+        (Value::Integer(received), Value::Real(sent)) => *received as f64 == *sent,
+        (received, sent) => received == sent,
     }
 }
 
@@ -122,7 +124,7 @@ proptest! {
     }
 
     #[test]
-    fn no_body_is_too_strange(body in prop_oneof![
+    fn no_body_makes_decode_panic(body in prop_oneof![
         prop::collection::vec(any::<u8>(), 0..60),
         "[\\[\\]{}\",:0-9exX' tn\\\\ud8]{0,40}".prop_map(String::into_bytes),
     ]) {
@@ -132,7 +134,7 @@ proptest! {
 }
 
 #[test]
-fn what_cannot_be_expressed() {
+fn batches_that_cannot_be_expressed() {
     let counted = |value: Value| Bindings { entries: vec![Binding { name: None, value }], rule: BindRule::Counted };
     let good = Step::query("q", Bindings { rule: BindRule::Counted, ..Bindings::none() });
     let each = |step: Step| Batch { atomicity: Atomicity::Each, ..Batch::one(step) };
@@ -153,7 +155,7 @@ fn what_cannot_be_expressed() {
 }
 
 #[test]
-fn replies_of_the_original() {
+fn replies_of_rqlite() {
     let body = br#"{"results":[{},{"error":"no"},{"types":{"a":"integer","b":""},"rows":[{"a":true,"b":-9e999}],"time":0.5}],"time":1.5,"raft_index":9}"#;
     let response = decode_reply(200, body).unwrap();
     assert_eq!((response.time, response.raft_index, response.sequence_number), (Some(1.5), Some(9), None));

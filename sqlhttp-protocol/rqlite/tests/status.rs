@@ -1,5 +1,7 @@
 //! The documents of `/status` and `/debug/vars`, compared byte by byte with documents that a server has written.
 
+#![allow(clippy::unwrap_used)] // Helper functions of tests may panic, as tests do.
+
 use std::time::Duration;
 
 use serde_json::Value as Json;

@@ -118,7 +118,8 @@ fn split_digits(text: &str) -> (&str, &str) {
     text.split_at(text.bytes().take_while(u8::is_ascii_digit).count())
 }
 
-/// Returns `0.fraction` times the unit, rounded down. Digits that weigh less than a millionth of a nanosecond are ignored.
+/// Returns `0.fraction` times the unit, rounded down. Digits that weigh less than a millionth of a nanosecond are
+/// ignored.
 fn part_of(unit: u64, fraction: &str) -> u64 {
     let mut weight = u128::from(unit) * 1_000_000;
     let mut sum = 0;

@@ -1,8 +1,8 @@
 //! Command-line flags as Go's `flag` package reads them.
 //!
-//! Flags are written `-name` or `--name`. Values follow after `=` or in the next argument; the value of a boolean flag only
-//! after `=`. The first argument that is not a flag ends them. Errors are worded as in Go where Go has the same error.
-//! The table of flags belongs to the caller.
+//! Flags are written `-name` or `--name`. Values follow after `=` or in the next argument; the value of a boolean flag
+//! only after `=`. The first argument that is not a flag ends them. Errors are worded as in Go where Go has the same
+//! error. The table of flags belongs to the caller.
 
 use std::time::Duration;
 
@@ -78,8 +78,8 @@ impl FlagError {
     }
 }
 
-/// Reads arguments until the flags end. `kind_of` returns the kind of a flag, `None` for an unknown name. `set` is called
-/// with each flag's name and value, in their order.
+/// Reads arguments until the flags end. `kind_of` returns the kind of a flag, `None` for an unknown name. `set` is
+/// called with each flag's name and value, in their order.
 pub fn scan<'a>(
     arguments: &'a [String],
     kind_of: impl Fn(&str) -> Option<Kind>,
@@ -172,9 +172,9 @@ pub fn summary(name: &str, kind: Kind, default: &str, help: &str) -> String {
     format!("-{name}{}: {help}{}", argument(kind), shown_default(kind, default))
 }
 
-/// Returns the lines that a program prints about a mistake on its command line: the mistake, a summary of the flag or the
-/// name of a similar flag, and how to get help. `flags` are the names of all flags; `summary` returns the line about one of
-/// them, `None` for an unknown name.
+/// Returns the lines that a program prints about a mistake on its command line: the mistake, a summary of the flag or
+/// the name of a similar flag, and how to get help. `flags` are the names of all flags; `summary` returns the line
+/// about one of them, `None` for an unknown name.
 pub fn explain(
     error: &FlagError,
     program: &str,

@@ -4,7 +4,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-/// The escapes of a JSON string: those of quotes, backslashes and control characters. All other bytes are written unchanged.
+/// The escapes of a JSON string: those of quotes, backslashes and control characters. All other bytes are written
+/// unchanged.
 #[derive(Debug)]
 pub struct Escapes {
     /// The letter of each byte's escape; 0 for a byte that is written unchanged.
@@ -83,7 +84,8 @@ fn is_plain(bytes: &[u8]) -> bool {
 /// Whether none of eight bytes needs an escape.
 ///
 /// The method is "Determine if a word has a byte less than n" from
-/// <https://graphics.stanford.edu/~seander/bithacks.html#HasLessInWord>. It detects reliably whether such a byte exists.
+/// <https://graphics.stanford.edu/~seander/bithacks.html#HasLessInWord>. It detects reliably whether such a byte
+/// exists.
 #[inline]
 fn is_word_plain(word: u64) -> bool {
     const ONES: u64 = u64::MAX / 255;

@@ -79,8 +79,8 @@ pub fn parse_bool(text: &str) -> Option<bool> {
     }
 }
 
-/// Parses a number of bytes: an integer literal, optionally followed by `K`, `M` or `G` (powers of 1024). `KiB` and `KB`
-/// mean the same as `K`.
+/// Parses a number of bytes: an integer literal, optionally followed by `K`, `M` or `G` (powers of 1024). `KiB` and
+/// `KB` mean the same as `K`.
 pub fn parse_size(text: &str) -> Option<u64> {
     let upper = text.trim().to_ascii_uppercase();
     let stem = upper.strip_suffix("IB").or_else(|| suffix_b(&upper)).unwrap_or(&upper);

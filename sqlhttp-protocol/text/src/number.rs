@@ -11,9 +11,9 @@ pub fn write_integer(out: &mut Vec<u8>, value: impl itoa::Integer) {
 
 /// Writes a double with the fewest digits that parse as the same double.
 ///
-/// Numbers from 1e-6 to below 1e21 have no exponent, and no fraction if they are integral. Infinity and NaN have no JSON
-/// notation, and Go fails to encode them. Infinity is written `9e999`, which SQLite parses as infinity; NaN is written
-/// `null`.
+/// Numbers from 1e-6 to below 1e21 have no exponent, and no fraction if they are integral. Infinity and NaN have no
+/// JSON notation, and Go fails to encode them. Infinity is written `9e999`, which SQLite parses as infinity; NaN is
+/// written `null`.
 #[inline]
 pub fn write_real(out: &mut Vec<u8>, value: f64) {
     if value.fract() == 0.0 && value.abs() < EXACT && (value != 0.0 || value.is_sign_positive()) {

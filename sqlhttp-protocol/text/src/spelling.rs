@@ -1,7 +1,7 @@
 //! Suggestions for misspelt words.
 
-/// Returns the candidate with the smallest edit distance from `word`, without regard to case. `None` if more than half of
-/// the word would have to change.
+/// Returns the candidate with the smallest edit distance from `word`, without regard to case. `None` if more than half
+/// of the word would have to change.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let folded = word.to_lowercase();
     let (distance, best) = candidates

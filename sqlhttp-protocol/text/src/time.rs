@@ -1,7 +1,7 @@
 //! Dates and times.
 //!
-//! They are parsed as Go's SQLite drivers parse texts in DATE, DATETIME and TIMESTAMP columns, and written in RFC 3339 as Go
-//! writes a `time.Time`.
+//! They are parsed as Go's SQLite drivers parse texts in DATE, DATETIME and TIMESTAMP columns, and written in RFC 3339
+//! as Go writes a `time.Time`.
 
 const SECONDS_PER_DAY: i64 = 86_400;
 const DAYS_PER_400_YEARS: i64 = 146_097;
@@ -34,8 +34,8 @@ pub struct Time {
 }
 
 impl Time {
-    /// Converts a Unix time in seconds and nanoseconds (less than a billion) to a time in UTC. `None` outside the years from
-    /// 0 to 9999.
+    /// Converts a Unix time in seconds and nanoseconds (less than a billion) to a time in UTC. `None` outside the years
+    /// from 0 to 9999.
     pub fn from_unix(seconds: i64, nanosecond: u32) -> Option<Time> {
         // Years begin in March, so that the leap day is the last day of a year.
         let days = seconds.div_euclid(SECONDS_PER_DAY) + DAYS_TO_1970;
@@ -61,8 +61,8 @@ impl Time {
 
     /// Parses `2006-01-02`, `2006-01-02 15:04` or `2006-01-02 15:04:05.999999999`.
     ///
-    /// The last form may have an offset (`-07:00`). A `T` may replace the space, and all forms may end with `Z`. `None` for
-    /// any other text.
+    /// The last form may have an offset (`-07:00`). A `T` may replace the space, and all forms may end with `Z`. `None`
+    /// for any other text.
     #[inline]
     pub fn parse(text: &[u8], options: &ParseOptions) -> Option<Time> {
         let mut cursor = Cursor(text.strip_suffix(b"Z").unwrap_or(text));
@@ -79,8 +79,8 @@ impl Time {
         cursor.is_at_end().then_some(time)
     }
 
-    /// Parses `2006-01-02 15:04:05.999999999 -0700 MST`, optionally followed by ` m=+0.1`, which is how Go prints a time.
-    /// `None` for any other text.
+    /// Parses `2006-01-02 15:04:05.999999999 -0700 MST`, optionally followed by ` m=+0.1`, which is how Go prints a
+    /// time. `None` for any other text.
     pub fn parse_printed(text: &[u8], options: &ParseOptions) -> Option<Time> {
         let end = text.windows(2).position(|pair| pair == b"m=").filter(|&at| at > 0).unwrap_or(text.len());
         let mut cursor = Cursor(text[..end].trim_ascii());

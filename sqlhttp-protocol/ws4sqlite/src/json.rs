@@ -1,17 +1,17 @@
-//! Strings as JSON.
+//! JSON strings.
 
 use sqlhttp_text::json::Escapes;
 pub(crate) use sqlhttp_text::json::write_base64;
 
 const ESCAPES: &Escapes = Escapes::BEFORE_GO_1_22;
 
-/// Writes a JSON string. Everything but quotes, backslashes and control characters is written plainly.
+/// Writes a JSON string. Only quotes, backslashes and control characters are escaped.
 #[inline]
 pub(crate) fn write_string(out: &mut Vec<u8>, text: &str) {
     ESCAPES.write_string(out, text);
 }
 
-/// Writes a JSON string of bytes that should be UTF-8; what is not becomes U+FFFD.
+/// Writes bytes as a JSON string. Invalid UTF-8 becomes U+FFFD.
 pub(crate) fn write_text(out: &mut Vec<u8>, bytes: &[u8]) {
     match std::str::from_utf8(bytes) {
         Ok(text) => write_string(out, text),

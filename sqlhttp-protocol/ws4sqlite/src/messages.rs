@@ -9,15 +9,16 @@ const NESTED_BEGIN: &str = "SQL logic error: cannot start a transaction within a
 
 /// The HTTP status for a batch that exceeded its time limit. Nothing of the batch took effect.
 ///
-/// 504 distinguishes this error from an overloaded database (503) and from a client that sends slowly (408). Intermediaries
-/// do not repeat a request after 504.
+/// 504 distinguishes this error from an overloaded database (503) and from a client that sends slowly (408).
+/// Intermediaries do not repeat a request after 504.
 pub(crate) const TIMED_OUT: u16 = 504;
 
 /// Returns the status and the text of a failed item. `says_begin`: whether the item's own text begins with BEGIN.
 pub(crate) fn failure(failure: &Failure, says_begin: bool) -> (u16, Cow<'_, str>) {
     match failure {
         Failure::Sql(error) => (500, sql_error(error).into()),
-        // ws4sqlite finds BEGIN only at the very start of the text. Any other BEGIN reaches SQLite, which fails with this.
+        // ws4sqlite finds BEGIN only at the very start of the text. Any other BEGIN reaches SQLite, which fails with
+        // this.
         Failure::TransactionControl(TransactionKeyword::Begin) if !says_begin => (500, NESTED_BEGIN.into()),
         Failure::TransactionControl(_) | Failure::NotAllowed(_) => (400, failure.to_string().into()),
         Failure::MissingNamed(_) | Failure::MissingPositional(_) | Failure::NotEnough { .. } => {

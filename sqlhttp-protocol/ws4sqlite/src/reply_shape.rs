@@ -1,22 +1,22 @@
-//! What the encoder has to remember of a call.
+//! The facts about a call that the encoder needs.
 
-/// How a call wants to be answered. Made by [`crate::Call::into_batch`].
+/// The form of the reply that a call asks for. [`crate::Call::into_batch`] returns it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplyShape {
-    /// Rows as arrays rather than objects.
+    /// Whether rows are arrays rather than objects.
     pub(crate) list: bool,
-    /// One for each step.
+    /// The shapes of the items, one for each step.
     pub(crate) items: Vec<ItemShape>,
-    /// An item fails for certain and takes the transaction with it, so no result is ever shown.
+    /// Whether an item is known to fail and to roll the transaction back, so that the reply contains no results.
     pub(crate) fails: bool,
 }
 
-/// How an item wants to be answered.
+/// The form of the result that an item asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ItemShape {
     pub(crate) kind: Kind,
     pub(crate) no_fail: bool,
-    /// The item's own text begins with BEGIN.
+    /// Whether the item's own text begins with BEGIN.
     pub(crate) says_begin: bool,
 }
 
@@ -28,9 +28,9 @@ pub(crate) enum Kind {
 }
 
 impl ReplyShape {
-    /// The shape of an item. There is one for each step of the batch, so the stand-in is never seen.
+    /// Returns the shape of an item. Each step of the batch has one, so the default is never used.
     pub(crate) fn item(&self, index: usize) -> ItemShape {
-        let stranger = ItemShape { kind: Kind::Statement, no_fail: false, says_begin: false };
-        self.items.get(index).copied().unwrap_or(stranger)
+        let default = ItemShape { kind: Kind::Statement, no_fail: false, says_begin: false };
+        self.items.get(index).copied().unwrap_or(default)
     }
 }

@@ -1,4 +1,4 @@
-//! The list of statements. Faults are found in the order in which they stand in the document.
+//! The list of statements. Errors are found in the order of the document.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,11 +14,11 @@ use super::value;
 use crate::call::Statement;
 use crate::reply::Refusal;
 
-/// The maximum number of statements of a request. A statement takes at least four bytes in the body, and some hundred bytes
-/// of memory.
+/// The maximum number of statements of a request. A statement takes at least four bytes in the body, and some hundred
+/// bytes of memory.
 pub const STATEMENTS_MAX: usize = 1 << 20;
 
-/// Reads the first JSON value of a text; what follows it does not matter. Lone surrogates become U+FFFD.
+/// Parses the first JSON value of a text, and ignores the text after it. Lone surrogates become U+FFFD.
 pub(super) fn parse(text: &str) -> Result<Vec<Statement>, Refusal> {
     parse_once(text).or_else(|refusal| match without_lone_surrogates(text) {
         Some(repaired) => parse_once(&repaired),
@@ -31,13 +31,13 @@ fn parse_once(text: &str) -> Result<Vec<Statement>, Refusal> {
     let statements = ListSeed(&progress).deserialize(&mut serde_json::Deserializer::from_str(text));
     statements.map_err(|error| match (progress.refusal(), error.classify()) {
         (Some(refusal), _) => refusal,
-        // JSON of the wrong type, which serde noticed.
+        // JSON of the wrong type.
         (None, Category::Data) => Refusal::text(400, "invalid request"),
         (None, Category::Syntax | Category::Eof | Category::Io) => Refusal::invalid_json(),
     })
 }
 
-/// Lets a visitor be its own seed.
+/// Implements `DeserializeSeed` for a visitor that is its own seed.
 macro_rules! seed {
     ($seed:ty => $value:ty) => {
         impl<'de> DeserializeSeed<'de> for $seed {

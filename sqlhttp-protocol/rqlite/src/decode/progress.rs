@@ -4,8 +4,8 @@ use std::cell::{Cell, RefCell};
 
 use crate::reply::Refusal;
 
-/// The maximum number of values that the statements of a request may have together. A value takes at least two bytes in the
-/// body, and fifty bytes of memory.
+/// The maximum number of values that the statements of a request may have together. A value takes at least two bytes in
+/// the body, and fifty bytes of memory.
 pub const VALUES_MAX: usize = 1 << 22;
 
 /// The state that the visitors of one document share.

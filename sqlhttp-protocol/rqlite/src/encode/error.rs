@@ -10,10 +10,11 @@ use crate::messages;
 use crate::reply::Reply;
 use crate::reply_shape::{ReplyShape, Trailer};
 
-/// The error of an answer with status 200 that has begun and cannot be finished, because the transaction was not committed.
+/// The error of an answer with status 200 that has begun and cannot be finished, because the transaction was not
+/// committed.
 ///
-/// If a part of the answer has been sent, the caller must cut the connection, so that the client does not take the answer
-/// for complete. Otherwise the caller sends `reply`.
+/// If a part of the answer has been sent, the caller must cut the connection, so that the client does not take the
+/// answer for complete. Otherwise the caller sends `reply`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the answer cannot be finished: {}", String::from_utf8_lossy(&reply.body))]
 pub struct Abort {
@@ -31,10 +32,12 @@ pub(super) fn not_committed(failure: &Failure, shape: &ReplyShape, trailer: &Tra
 ///
 /// | error | reply |
 /// |---|---|
-/// | `Timeout` | 200, and `query timeout` or `execute timeout` as the result of each statement (of the first, if all are one transaction) |
+/// | `Timeout` | 200 and one result for each statement: `query timeout` or `execute timeout` |
 /// | `Busy`, `Closed`, `ReadOnly`, `LeadershipLost`, `Unknown` | 200 and a top-level error |
 /// | `Overloaded`, `NoLeader`, `Unavailable` | 503 |
 /// | `Poisoned`, `Sqlite`, `Io`, `Unsupported` | 500 |
+///
+/// If all statements are one transaction, a timeout has only one result, unless the endpoint is `/db/query`.
 pub fn encode_error(error: &Error, shape: &ReplyShape, trailer: &Trailer) -> Reply {
     let reads = matches!(shape.endpoint, Endpoint::Query | Endpoint::Request);
     let text = messages::error_text(error, reads);

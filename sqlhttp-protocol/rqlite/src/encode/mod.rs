@@ -1,8 +1,8 @@
 //! Encodes outcomes as replies.
 //!
-//! `whole` encodes an outcome at once, `parts` encodes it part by part; both use the same `encoder`. `rows` writes the rows
-//! of one result, `value` and `date` write single values, `error` writes replies without an outcome, and `trailer` ends a
-//! reply.
+//! `whole` encodes an outcome at once, `parts` encodes it part by part; both use the same `encoder`. `rows` writes the
+//! rows of one result, `value` and `date` write single values, `error` writes replies without an outcome, and `trailer`
+//! ends a reply.
 
 mod date;
 mod detail;

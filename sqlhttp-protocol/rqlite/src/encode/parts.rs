@@ -8,8 +8,8 @@ use crate::messages;
 use crate::pretty::Indenter;
 use crate::reply_shape::{ReplyShape, Trailer};
 
-/// How much compact JSON of one result is held back before it is indented, in bytes. The result of a statement that fails
-/// can be replaced by its error as long as it is held back.
+/// How much compact JSON of one result is held back before it is indented, in bytes. The result of a statement that
+/// fails can be replaced by its error as long as it is held back.
 const PRETTY_HELD: usize = 256 << 10;
 
 /// Encodes an outcome part by part. Its memory does not grow with the number of rows.
@@ -31,8 +31,8 @@ impl PartEncoder {
     /// Encodes a part and appends it to `out`. After any call, the caller may send the content of `out` and empty it.
     /// `trailer` is used with [`Part::End`] only.
     ///
-    /// If a statement fails after its first rows, its result is only the error as long as the caller has taken nothing out
-    /// of `out` since the result began. Otherwise the error follows the rows.
+    /// If a statement fails after its first rows, its result is only the error as long as the caller has taken nothing
+    /// out of `out` since the result began. Otherwise the error follows the rows.
     ///
     /// # Errors
     /// [`Abort`] if the answer cannot be finished. No part may follow.

@@ -4,8 +4,8 @@ use serde::Serialize as _;
 use serde_json::ser::PrettyFormatter;
 use serde_json::{Serializer, Value, json};
 
-/// Encodes a document, indented by four spaces if `pretty`. If `key` is not empty, encodes the value at that path instead,
-/// always compactly.
+/// Encodes a document, indented by four spaces if `pretty`. If `key` is not empty, encodes the value at that path
+/// instead, always compactly.
 pub(super) fn encode(document: &Value, pretty: bool, key: &str) -> Vec<u8> {
     match key {
         "" => write(document, pretty),
@@ -13,8 +13,8 @@ pub(super) fn encode(document: &Value, pretty: bool, key: &str) -> Vec<u8> {
     }
 }
 
-/// Returns the value at a path of names separated by periods. The path ends early at a value that is not an object; a name
-/// that does not exist leads to an empty object.
+/// Returns the value at a path of names separated by periods. The path ends early at a value that is not an object; a
+/// name that does not exist leads to an empty object.
 fn pick<'v>(document: &'v Value, key: &str) -> &'v Value {
     static NOTHING: std::sync::LazyLock<Value> = std::sync::LazyLock::new(|| json!({}));
     let mut value = document;

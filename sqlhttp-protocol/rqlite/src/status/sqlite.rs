@@ -45,7 +45,8 @@ const POOL: [&str; 9] = [
 /// Facts about a database.
 #[derive(Debug, Clone, Default)]
 pub struct Sqlite {
-    /// The outcome of each of [`PRAGMAS`] on a connection that reads, in the same order. Empty if the PRAGMAs did not run.
+    /// The outcome of each of [`PRAGMAS`] on a connection that reads, in the same order. Empty if the PRAGMAs did not
+    /// run.
     pub pragmas: Vec<StepOutcome>,
     /// `PRAGMA synchronous` of the connection that writes (<https://sqlite.org/pragma.html#pragma_synchronous>).
     pub writer_synchronous: u8,

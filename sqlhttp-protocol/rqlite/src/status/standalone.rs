@@ -7,8 +7,8 @@ use super::http::Http;
 use super::process::Process;
 use super::sqlite::Sqlite;
 
-/// Facts about a server with independent databases, as `/status` of one of them reports them. Facts that need a cluster are
-/// those of a cluster of one node that leads.
+/// Facts about a server with independent databases, as `/status` of one of them reports them. Facts that need a cluster
+/// are those of a cluster of one node that leads.
 #[derive(Debug, Clone, Default)]
 pub struct StandaloneStatus {
     /// The process.

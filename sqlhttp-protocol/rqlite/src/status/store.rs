@@ -9,7 +9,7 @@ use super::raft::{Member, Raft};
 use super::size::friendly;
 use super::sqlite::Sqlite;
 
-/// Go's zero time, which stands for a time that has not come: `0001-01-01T00:00:00Z`.
+/// Go's zero time. The document contains it instead of a time that has not come.
 pub const NEVER: &str = "0001-01-01T00:00:00Z";
 
 /// Facts about the store of a node.

@@ -41,8 +41,8 @@ pub struct Vars {
 }
 
 impl Vars {
-    /// Encodes the document: one group a line, in ascending order of their names. If `key` is not empty, only the group of
-    /// that name is encoded.
+    /// Encodes the document: one group a line, in ascending order of their names. If `key` is not empty, only the group
+    /// of that name is encoded.
     pub fn encode(&self, key: &str) -> Vec<u8> {
         let mut groups: Vec<(&str, String)> =
             GROUPS.iter().map(|group| (group.name, counters(group, &self.figures))).collect();
@@ -54,8 +54,8 @@ impl Vars {
         format!("{{\n{}\n}}\n", lines.join(",\n")).into_bytes()
     }
 
-    /// Describes the memory with the names of Go's `runtime.MemStats`. Names of things that do not exist here, such as a
-    /// garbage collector, have zeros, because tools read all names.
+    /// Describes the memory with the names of Go's `runtime.MemStats`. Names of things that do not exist here, such as
+    /// a garbage collector, have zeros, because tools read all names.
     fn memory(&self) -> String {
         let figures = [
             ("Alloc", self.resident_bytes),
