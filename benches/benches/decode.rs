@@ -1,4 +1,4 @@
-//! From the body of a request to a batch: one statement, and a hundred of them.
+//! Decoding the body of a request into a batch: one query, one statement, and 100 statements.
 
 #![expect(clippy::expect_used, reason = "a bench that cannot be set up has nothing to measure")]
 

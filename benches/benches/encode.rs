@@ -1,4 +1,4 @@
-//! From an outcome to the body of an answer: 1,000 rows of 4 columns, and one inserted row.
+//! Encoding an outcome into the body of an answer: 1,000 rows of 4 columns, and one inserted row.
 
 #![expect(clippy::expect_used, reason = "a bench that cannot be set up has nothing to measure")]
 

@@ -1,6 +1,7 @@
-//! Durable single-row inserts through a database, from 1, 8 and 64 tasks at once: what group commit makes of one sync.
+//! Durable single-row inserts through a database, from 1, 8 and 64 concurrent tasks: the effect of group commit, in
+//! which several inserts share one sync.
 //!
-//! The file lies under the build directory. On a disk that does not sync (tmpfs) the figures mean nothing.
+//! The file is created in the build directory. On a file system that does not sync (tmpfs) the figures are meaningless.
 
 #![expect(clippy::expect_used, reason = "a bench that cannot be set up has nothing to measure")]
 
@@ -27,7 +28,7 @@ async fn insert_many(db: Database, count: u64) {
     }
 }
 
-/// How long `total` inserts take, shared among `tasks` tasks.
+/// The duration of `total` inserts, divided among `tasks` tasks.
 fn time_inserts(runtime: &Runtime, db: &Database, tasks: u64, total: u64) -> Duration {
     runtime.block_on(async {
         let started = Instant::now();

@@ -1,4 +1,4 @@
-//! Reading through a database: one row by its primary key, and 10,000 rows of 4 columns.
+//! Reads through a database: one row by its primary key, and 10,000 rows of 4 columns.
 
 #![expect(clippy::expect_used, reason = "a bench that cannot be set up has nothing to measure")]
 

@@ -1,22 +1,22 @@
-//! How long things took: a histogram with three significant digits, whose size does not grow with the run.
+//! A histogram of durations with three significant digits, whose size does not depend on the number of values.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// What a latency can be at most, nanoseconds; longer ones count as this long.
+/// The longest duration, in nanoseconds (10 minutes). A longer one is recorded as this one.
 const MAX_NS: u64 = 600 * 1_000_000_000;
 
-/// Durations, counted in buckets that are at most 0.1 % wide.
+/// Durations, counted in buckets with a width of at most 0.1 % of the value.
 #[derive(Debug, Clone)]
 pub struct Histogram(hdrhistogram::Histogram<u64>);
 
 /// A summary of a [`Histogram`]. All values are microseconds; all are 0 if nothing was recorded.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct Latency {
+pub struct LatencySummary {
     /// The arithmetic mean.
     pub mean: f64,
-    /// Half of the values are at most this.
+    /// The median: 50 % of the values are at most this.
     pub p50: f64,
     /// 90 % of the values are at most this.
     pub p90: f64,
@@ -30,7 +30,7 @@ pub struct Latency {
 
 impl Histogram {
     /// An empty histogram.
-    #[expect(clippy::expect_used, reason = "the library refuses only bounds that these constants do not have")]
+    #[expect(clippy::expect_used, reason = "the library accepts these constant bounds")]
     pub fn new() -> Self {
         Histogram(hdrhistogram::Histogram::new_with_max(MAX_NS, 3).expect("valid bounds"))
     }
@@ -45,25 +45,25 @@ impl Histogram {
         self.0 += &other.0;
     }
 
-    /// How many values were added.
+    /// The number of recorded values.
     pub fn len(&self) -> u64 {
         self.0.len()
     }
 
-    /// Whether none was.
+    /// Whether no value was recorded.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The value that `share` (0 to 1) of the values do not exceed.
+    /// The value that is not exceeded by the fraction `share` (0 to 1) of the values.
     pub fn quantile(&self, share: f64) -> Duration {
         Duration::from_nanos(self.0.value_at_quantile(share))
     }
 
-    /// The usual figures.
-    pub fn summary(&self) -> Latency {
+    /// The mean, the usual percentiles and the maximum.
+    pub fn summary(&self) -> LatencySummary {
         let at = |share| micros(self.quantile(share));
-        Latency {
+        LatencySummary {
             mean: self.0.mean() / 1e3,
             p50: at(0.5),
             p90: at(0.9),
@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn an_empty_one_is_all_zero_and_a_huge_value_is_cut() {
         assert!(Histogram::new().is_empty());
-        assert_eq!(Histogram::new().summary(), Latency::default());
+        assert_eq!(Histogram::new().summary(), LatencySummary::default());
         let mut histogram = Histogram::new();
         histogram.record(Duration::from_secs(100_000));
         assert!(near(histogram.summary().max, 600e6));

@@ -1,23 +1,33 @@
-//! The parts of two programs that measure whole servers from outside, over HTTP on the loopback interface:
-//! `sqlhttp-load` puts one workload on a running server, and `sqlhttp-bench` starts servers and runs all workloads.
+//! A load generator that measures whole servers over HTTP on the loopback interface. It has two programs:
+//! `sqlhttp-load` runs one workload on a server that is already running; `sqlhttp-bench` starts servers and runs all
+//! workloads on them.
 //!
-//! The way of a measurement: a [`plan::Plan`] says what is asked of the server; [`load::run`] opens the connections,
-//! keeps them busy ([`drive`]) and hands back a [`report::Report`]. What the workloads do is [`workload`]; how it is
-//! said to a server is [`protocol`]; [`schedule`] and [`pacer`] tell when, for open loops; [`process`] looks at what
-//! it costs the server and the machine.
+//! The steps of a measurement:
 //!
-//! The generator has to be cheaper than what it measures, for they share the cores: one current-thread runtime per
-//! core, requests written into a buffer that is used again, answers parsed without being kept.
+//! 1. [`args`] turns the command line into a [`plan::Plan`], or for `sqlhttp-bench` into a [`series::Series`], which
+//!    starts the servers ([`launch`]) and makes a plan for each cell of its tables.
+//! 2. [`setup`] creates and fills the tables, and tries each kind of request once.
+//! 3. [`load::run`] opens the connections, sends the requests ([`worker`]), and returns a [`report::Report`].
+//!
+//! [`workload`] defines the requests, [`protocol`] their form for each kind of server. [`schedule`] and [`pacer`]
+//! decide when a request of an open loop is due. [`procfs`] reads the processor time and the memory of the server and
+//! of the machine.
+//!
+//! The generator must use less processor time than the server, because they share the cores. It therefore has one
+//! current-thread runtime per core, writes requests into a buffer that is reused, and parses responses without storing
+//! their bodies.
+
+use std::process::ExitCode;
 
 pub mod args;
-pub mod drive;
 pub mod histogram;
 pub mod http;
 pub mod launch;
 pub mod load;
+pub mod options;
 pub mod pacer;
 pub mod plan;
-pub mod process;
+pub mod procfs;
 pub mod protocol;
 pub mod random;
 pub mod report;
@@ -25,31 +35,46 @@ pub mod schedule;
 pub mod series;
 pub mod setup;
 pub mod tally;
+pub mod worker;
 pub mod workload;
 
-/// Why a measurement could not be made. (A request that fails is a result, not one of these.)
+/// A reason why a measurement could not be made. A request that fails is no such error: the report counts it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The command line, or a combination of its options, makes no sense.
+    /// The command line is wrong, or its options contradict each other.
     #[error("{0}")]
     Usage(String),
-    /// A file, a socket or a process.
+    /// An operation on a file, a socket or a process failed.
     #[error("{action}: {source}")]
     Io {
-        /// What was attempted.
+        /// The operation, in the infinitive.
         action: String,
-        /// What the system said.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// The server did not answer a request that the measurement depends on as it must.
+    /// The server gave no correct answer to a request outside of the measured time, on which the measurement depends;
+    /// or a part of the generator failed.
     #[error("{0}")]
     Server(String),
 }
 
 impl Error {
-    /// For `map_err`: what was attempted when the system refused.
+    /// Returns a function for `map_err` that adds the name of the failed operation.
     pub fn io(action: impl Into<String>) -> impl FnOnce(std::io::Error) -> Error {
         let action = action.into();
         move |source| Error::Io { action, source }
+    }
+}
+
+/// The exit status of a program: 0 if all runs were clean, 1 if not or if the measurement could not be made, 2 if the
+/// command line is wrong. An error is printed after the name of the program.
+pub fn exit_code(program: &str, result: Result<bool, Error>) -> ExitCode {
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{program}: {error}");
+            ExitCode::from(if matches!(error, Error::Usage(_)) { 2 } else { 1 })
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Makes one run: connect, keep busy, look on, and put together what was seen.
+//! Makes one run: opens the connections, keeps them busy, samples the resource usage, and builds the report.
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
@@ -6,69 +6,70 @@ use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::Error;
-use crate::drive::Worker;
 use crate::histogram::Histogram;
 use crate::pacer::Pacer;
 use crate::plan::{Plan, Timeline};
-use crate::process::{self, MachineUsage, Usage};
+use crate::procfs::{self, MachineUsage, ProcessUsage};
 use crate::report::{self, ClientReport, MachineReport, OpenLoopReport, Report, ServerReport, WritesReport};
-use crate::setup::Session;
+use crate::setup::BlockingClient;
 use crate::tally::Tally;
-use crate::workload::Kind;
+use crate::worker::Worker;
+use crate::workload::OperationKind;
 
-/// How often the server's memory is looked at.
+/// The interval at which the server's memory is sampled.
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(100);
 
-/// What was spent until a moment.
+/// The resource usage up to a moment. Processor times are totals since the process or the machine started.
 #[derive(Debug, Clone, Copy)]
-struct Spent {
-    server: Option<Usage>,
-    own: Duration,
+struct UsageSample {
+    server: Option<ProcessUsage>,
+    generator: Duration,
     machine: MachineUsage,
 }
 
-/// What was spent in the measured time.
+/// The resource usage in the measured time.
 #[derive(Debug)]
-struct Watched {
-    before: Spent,
-    after: Spent,
+struct MeasuredUsage {
+    before: UsageSample,
+    after: UsageSample,
     rss_peak_bytes: u64,
 }
 
-/// Makes a run. The tables must be there and filled. Blocks for warm-up, duration, and at most the grace.
+/// Makes a run. The tables must exist and be filled. Blocks for the warm-up, the measured time, and at most the grace.
 pub fn run(plan: Plan) -> Result<Report, Error> {
     plan.check()?;
     let plan = Arc::new(plan);
-    let load_average = process::load_average();
-    let mut session = Session::open(&plan.target)?;
-    let body_len_min = session.probe(plan.workload, plan.items)?;
+    let load_average = procfs::load_average();
+    let mut client = BlockingClient::open(&plan.target)?;
+    let body_len_min = client.probe(plan.workload, plan.items)?;
     let writes = plan.workload.kinds().iter().any(|kind| kind.rows_written() > 0);
-    let rows_before = if writes { session.count_inserts()? } else { 0 };
+    let rows_before = if writes { client.count_inserts()? } else { 0 };
 
     let pacer = plan.schedule().map(|schedule| Arc::new(Pacer::new(schedule)));
-    let (tally, watched, lag) = keep_busy(&plan, pacer.clone(), body_len_min)?;
+    let (tally, usage, lag) = run_workers(&plan, pacer.clone(), body_len_min)?;
 
-    // The server may have closed the idle connection meanwhile.
-    let rows_after = if writes { Session::open(&plan.target)?.count_inserts()? } else { 0 };
+    // On a new connection: the server may have closed the other one, which was idle during the run.
+    let rows_after = if writes { BlockingClient::open(&plan.target)?.count_inserts()? } else { 0 };
     let found = rows_after.saturating_sub(rows_before);
     let writes =
         writes.then_some(WritesReport { acknowledged: tally.rows_acknowledged, in_doubt: tally.rows_in_doubt, found });
     let open_loop = pacer.zip(plan.rate).map(|(pacer, rate)| OpenLoopReport {
-        rate,
+        rate: rate.per_second(),
         due: pacer.len(),
         unsent: pacer.unsent(),
         generator_lag_us: lag.summary(),
     });
-    Ok(Report { open_loop, writes, ..put_together(&plan, &tally, &watched, load_average) })
+    Ok(Report { open_loop, writes, ..build_report(&plan, &tally, &usage, load_average) })
 }
 
-fn keep_busy(
+/// Runs all threads of a run. Returns the counts of the connections, the resource usage, and the lag of the pacer.
+fn run_workers(
     plan: &Arc<Plan>,
     pacer: Option<Arc<Pacer>>,
-    body_len_min: [u64; Kind::ALL.len()],
-) -> Result<(Tally, Watched, Histogram), Error> {
+    body_len_min: [u64; OperationKind::ALL.len()],
+) -> Result<(Tally, MeasuredUsage, Histogram), Error> {
     thread::scope(|scope| {
-        let threads = plan.threads.clamp(1, plan.connections);
+        let threads = plan.threads.clamp(1, plan.connections.max(1));
         let (ready_sender, ready) = mpsc::channel();
         let mut starts: Vec<SyncSender<Timeline>> = Vec::new();
         let mut workers: Vec<ScopedJoinHandle<'_, Option<Tally>>> = Vec::new();
@@ -76,43 +77,45 @@ fn keep_busy(
             let (start_sender, start) = mpsc::sync_channel(1);
             starts.push(start_sender);
             let (ready, pacer) = (ready_sender.clone(), pacer.clone());
-            let numbers = share(plan.connections, threads, thread);
-            workers.push(scope.spawn(move || work(plan, pacer, body_len_min, numbers, ready, &start)));
+            let numbers = connection_range(plan.connections, threads, thread);
+            workers.push(scope.spawn(move || run_worker(plan, pacer, body_len_min, numbers, ready, &start)));
         }
         drop(ready_sender);
-        // If a thread cannot connect, returning drops the senders, and the others stop waiting for the start.
+        // If a thread cannot connect, this returns and drops the senders, which ends the other threads.
         for _ in 0..threads {
-            ready.recv().unwrap_or_else(|_| Err(thread_died()))?;
+            ready.recv().unwrap_or_else(|_| Err(thread_panicked()))?;
         }
         let timeline = plan.timeline(Instant::now());
         for start in &starts {
-            start.send(timeline).map_err(|_| thread_died())?;
+            start.send(timeline).map_err(|_| thread_panicked())?;
         }
         let pacing = pacer.as_ref().map(|pacer| scope.spawn(move || pacer.run(timeline.start, timeline.window_end)));
-        let watched = watch(plan.pid, &timeline);
+        let usage = sample_usage(plan.pid, &timeline);
         let mut tally = Tally::default();
         for worker in workers {
-            tally.merge(&worker.join().ok().flatten().ok_or_else(thread_died)?);
+            tally.merge(&worker.join().ok().flatten().ok_or_else(thread_panicked)?);
         }
-        let lag = pacing.map(|pacing| pacing.join().map_err(|_| thread_died())).transpose()?;
-        Ok((tally, watched?, lag.unwrap_or_default()))
+        let lag = pacing.map(|pacing| pacing.join().map_err(|_| thread_panicked())).transpose()?;
+        Ok((tally, usage?, lag.unwrap_or_default()))
     })
 }
 
-fn thread_died() -> Error {
-    Error::Server("a thread of the generator died".into())
+fn thread_panicked() -> Error {
+    Error::Server("a thread of the generator panicked".into())
 }
 
-/// The numbers of the connections of one thread: first and how many.
-fn share(connections: usize, threads: usize, thread: usize) -> (usize, usize) {
+/// The connections of one thread: the number of the first, and how many.
+fn connection_range(connections: usize, threads: usize, thread: usize) -> (usize, usize) {
     let (each, more) = (connections / threads, connections % threads);
     (thread * each + thread.min(more), each + usize::from(thread < more))
 }
 
-fn work(
+/// Opens the connections of one thread, reports through `ready`, waits for `start`, and sends the requests of the run.
+/// Returns `None` if the run does not take place.
+fn run_worker(
     plan: &Arc<Plan>,
     pacer: Option<Arc<Pacer>>,
-    body_len_min: [u64; Kind::ALL.len()],
+    body_len_min: [u64; OperationKind::ALL.len()],
     (first, count): (usize, usize),
     ready: Sender<Result<(), Error>>,
     start: &Receiver<Timeline>,
@@ -125,46 +128,46 @@ fn work(
         }
     };
     ready.send(Ok(())).ok()?;
-    // So that nobody waits for a thread that died.
+    // Closes the channel once all threads are ready, so that the receiver does not wait for a thread that has panicked.
     drop(ready);
     let timeline = start.recv().ok()?;
-    Some(worker.drive(plan, pacer, timeline, body_len_min))
+    Some(worker.run(plan, pacer, timeline, body_len_min))
 }
 
-/// Looks on from the beginning to the end of the measured time.
-fn watch(pid: Option<u32>, timeline: &Timeline) -> Result<Watched, Error> {
+/// Samples the resource usage from the beginning to the end of the measured time.
+fn sample_usage(pid: Option<u32>, timeline: &Timeline) -> Result<MeasuredUsage, Error> {
     sleep_until(timeline.window_start);
-    let before = Spent::now(pid)?;
+    let before = UsageSample::now(pid)?;
     let mut rss_peak_bytes = 0;
     while Instant::now() < timeline.window_end {
         sleep_until(timeline.window_end.min(Instant::now() + SAMPLE_INTERVAL));
-        let usage = pid.map(process::usage).transpose()?;
+        let usage = pid.map(procfs::usage).transpose()?;
         rss_peak_bytes = rss_peak_bytes.max(usage.map_or(0, |usage| usage.rss_bytes));
     }
-    Ok(Watched { before, after: Spent::now(pid)?, rss_peak_bytes })
+    Ok(MeasuredUsage { before, after: UsageSample::now(pid)?, rss_peak_bytes })
 }
 
 fn sleep_until(moment: Instant) {
     thread::sleep(moment.saturating_duration_since(Instant::now()));
 }
 
-impl Spent {
+impl UsageSample {
     fn now(pid: Option<u32>) -> Result<Self, Error> {
-        let server = pid.map(process::usage).transpose()?;
-        Ok(Spent { server, own: process::own_cpu()?, machine: process::machine()? })
+        let server = pid.map(procfs::usage).transpose()?;
+        Ok(UsageSample { server, generator: procfs::own_cpu()?, machine: procfs::machine()? })
     }
 }
 
-fn put_together(plan: &Plan, tally: &Tally, watched: &Watched, load_average: Option<f64>) -> Report {
+fn build_report(plan: &Plan, tally: &Tally, usage: &MeasuredUsage, load_average: Option<f64>) -> Report {
     let requests: u64 = tally.answered.iter().sum();
     let seconds = plan.duration.as_secs_f64();
     let (latency_us, operations) = report::latencies(tally, plan.workload);
-    let cpu = watched.after.own.saturating_sub(watched.before.own);
+    let cpu = usage.after.generator.saturating_sub(usage.before.generator);
     Report {
         workload: plan.workload,
         protocol: plan.target.protocol.name().to_owned(),
         connections: plan.connections,
-        threads: plan.threads.clamp(1, plan.connections),
+        threads: plan.threads.clamp(1, plan.connections.max(1)),
         warmup_s: plan.warmup.as_secs_f64(),
         duration_s: seconds,
         requests,
@@ -174,33 +177,34 @@ fn put_together(plan: &Plan, tally: &Tally, watched: &Watched, load_average: Opt
         operations,
         errors: tally.errors.clone(),
         open_loop: None,
-        server: plan.pid.and_then(|pid| server_report(pid, watched, requests)),
+        server: plan.pid.and_then(|pid| server_report(pid, usage, requests)),
         client: ClientReport { cpu_s: cpu.as_secs_f64(), cpu_us_per_request: micros_each(cpu, requests) },
-        machine: machine_report(watched, plan.duration, load_average),
+        machine: machine_report(usage, plan.duration, load_average),
         writes: None,
     }
 }
 
-fn server_report(pid: u32, watched: &Watched, requests: u64) -> Option<ServerReport> {
-    let (before, after) = watched.before.server.zip(watched.after.server)?;
+fn server_report(pid: u32, usage: &MeasuredUsage, requests: u64) -> Option<ServerReport> {
+    let (before, after) = usage.before.server.zip(usage.after.server)?;
     let cpu = after.cpu.saturating_sub(before.cpu);
     Some(ServerReport {
         pid,
         cpu_s: cpu.as_secs_f64(),
         cpu_us_per_request: micros_each(cpu, requests),
         rss_bytes: after.rss_bytes,
-        rss_window_peak_bytes: watched.rss_peak_bytes.max(before.rss_bytes).max(after.rss_bytes),
+        rss_window_peak_bytes: usage.rss_peak_bytes.max(before.rss_bytes).max(after.rss_bytes),
         rss_peak_bytes: after.rss_peak_bytes,
         threads: after.threads,
     })
 }
 
-fn machine_report(watched: &Watched, duration: Duration, load_average: Option<f64>) -> MachineReport {
+fn machine_report(usage: &MeasuredUsage, duration: Duration, load_average: Option<f64>) -> MachineReport {
     let cores = thread::available_parallelism().map_or(1, usize::from);
-    let (before, after) = (&watched.before, &watched.after);
+    let (before, after) = (&usage.before, &usage.after);
     let share = |time: Duration| time.as_secs_f64() / (duration.as_secs_f64() * cores as f64);
     let other_share = before.server.zip(after.server).map(|(server_before, server_after)| {
-        let known = after.own.saturating_sub(before.own) + server_after.cpu.saturating_sub(server_before.cpu);
+        let known =
+            after.generator.saturating_sub(before.generator) + server_after.cpu.saturating_sub(server_before.cpu);
         share(after.machine.busy.saturating_sub(before.machine.busy).saturating_sub(known))
     });
     let stolen_share = share(after.machine.stolen.saturating_sub(before.machine.stolen));
@@ -218,7 +222,7 @@ mod tests {
     #[test]
     fn every_connection_belongs_to_one_thread() {
         for (connections, threads) in [(1, 1), (7, 2), (8, 3), (256, 5)] {
-            let shares: Vec<_> = (0..threads).map(|thread| share(connections, threads, thread)).collect();
+            let shares: Vec<_> = (0..threads).map(|thread| connection_range(connections, threads, thread)).collect();
             let numbers: Vec<_> = shares.iter().flat_map(|(first, count)| *first..first + count).collect();
             assert_eq!(numbers, (0..connections).collect::<Vec<_>>());
         }

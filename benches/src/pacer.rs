@@ -1,8 +1,8 @@
-//! Tells the connections of an open loop when the next request is due.
+//! Releases the requests of an open loop to the connections when they are due.
 //!
-//! A thread of its own sleeps from one moment to the next, because an async runtime's timer only counts milliseconds. Any
-//! connection that is idle takes the next request, so that one slow answer does not hold up the requests after it; if
-//! all are busy, requests pile up and keep the moment at which they were due.
+//! A thread of its own sleeps from one due time to the next, because the timer of the async runtime has a resolution of
+//! one millisecond. Any idle connection takes the next request, so that one slow answer does not delay the requests
+//! after it. If all connections are busy, requests accumulate and keep their due times.
 
 use std::fs;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use crate::histogram::Histogram;
 use crate::schedule::Schedule;
 
-/// Hands out the requests of a [`Schedule`].
+/// Releases the requests of a [`Schedule`].
 #[derive(Debug)]
 pub struct Pacer {
     schedule: Schedule,
@@ -23,48 +23,48 @@ pub struct Pacer {
 }
 
 impl Pacer {
-    /// For this schedule. Nothing is due until [`Pacer::run`] runs.
+    /// A pacer that releases no request until [`Pacer::run`] is called.
     pub fn new(schedule: Schedule) -> Self {
         Pacer { schedule, due: Semaphore::new(0), taken: AtomicU64::new(0) }
     }
 
-    /// Waits for the next request; when it was due, counted from the start, or `None` if the schedule is over.
+    /// Waits for the next request. Returns its due time, counted from the start, or `None` at the end of the schedule.
     pub async fn next(&self) -> Option<Duration> {
         self.due.acquire().await.ok()?.forget();
         Some(self.schedule.due_at(self.taken.fetch_add(1, Ordering::Relaxed)))
     }
 
-    /// Makes requests due from `start` to `end`, on the calling thread, and then ends the schedule. How late the thread
-    /// woke up, each time: part of every latency that is measured, and not the server's fault.
+    /// Releases requests from `start` to `end` on the calling thread, and then ends the schedule. Returns the lags with
+    /// which the thread woke up. They are part of the measured latencies, but not caused by the server.
     pub fn run(&self, start: Instant, end: Instant) -> Histogram {
         sharpen_sleep();
         let mut lag = Histogram::new();
-        let mut made_due = 0;
-        while made_due < self.schedule.len() {
-            let next = start + self.schedule.due_at(made_due);
+        let mut released = 0;
+        while released < self.schedule.len() {
+            let next = start + self.schedule.due_at(released);
             sleep_until(next);
             let now = Instant::now();
             lag.record(now.duration_since(next));
             let due = self.schedule.due_by(now.duration_since(start));
-            self.due.add_permits(usize::try_from(due - made_due).unwrap_or(Semaphore::MAX_PERMITS));
-            made_due = due;
+            self.due.add_permits(usize::try_from(due - released).unwrap_or(Semaphore::MAX_PERMITS));
+            released = due;
         }
         sleep_until(end);
         self.due.close();
         lag
     }
 
-    /// How many requests were due and never sent, because all connections were busy until the end.
+    /// The number of requests that were due and not sent, because all connections were busy until the end.
     pub fn unsent(&self) -> u64 {
         self.schedule.len().saturating_sub(self.taken.load(Ordering::Relaxed))
     }
 
-    /// How many requests there were.
+    /// The number of requests in the schedule.
     pub fn len(&self) -> u64 {
         self.schedule.len()
     }
 
-    /// Whether there were none.
+    /// Whether the schedule has no requests.
     pub fn is_empty(&self) -> bool {
         self.schedule.is_empty()
     }
@@ -77,8 +77,9 @@ fn sleep_until(moment: Instant) {
     }
 }
 
-/// Asks the kernel to wake this thread as exactly as it can; by default it may be 50 µs late to save power. Where that
-/// cannot be asked, the lag that is reported is larger.
+/// Sets the timer slack of this thread to 1 ns. The default is 50 µs, by which the kernel may delay a wake-up to save
+/// power (<https://man7.org/linux/man-pages/man2/PR_SET_TIMERSLACK.2const.html>). If this fails, the reported lag is
+/// larger.
 fn sharpen_sleep() {
     let thread = fs::read_link("/proc/thread-self").ok();
     if let Some(id) = thread.as_deref().and_then(|path| path.file_name()?.to_str()) {
@@ -89,9 +90,10 @@ fn sharpen_sleep() {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schedule::Rate;
 
     fn pacer(rate: f64, time: Duration) -> Pacer {
-        Pacer::new(Schedule::new(rate, time).unwrap())
+        Pacer::new(Schedule::new(Rate::new(rate).unwrap(), time))
     }
 
     fn take_all(pacer: &Pacer) -> Vec<Duration> {
@@ -110,7 +112,7 @@ mod tests {
         let pacer = pacer(1_000.0, Duration::from_millis(50));
         let start = Instant::now();
         let taken = thread::scope(|scope| {
-            // The end is far enough for the requests to be taken however busy the machine is.
+            // The end is late enough for all requests to be taken on a busy machine.
             scope.spawn(|| pacer.run(start, start + Duration::from_secs(1)));
             take_all(&pacer)
         });
@@ -119,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_takes_is_unsent() {
+    fn requests_that_are_not_taken_are_unsent() {
         let pacer = pacer(1_000.0, Duration::from_millis(5));
         let start = Instant::now();
         assert!(!pacer.run(start, start).is_empty());
@@ -128,9 +130,9 @@ mod tests {
     }
 
     #[test]
-    fn requests_keep_the_moment_at_which_they_were_due() {
+    fn delayed_requests_keep_their_due_times() {
         let pacer = pacer(100.0, Duration::from_millis(100));
-        // The whole schedule lies in the past: all of it is due at once.
+        // The whole schedule is in the past, so all requests are due at once.
         let start = Instant::now().checked_sub(Duration::from_secs(1)).unwrap();
         let taken = thread::scope(|scope| {
             scope.spawn(|| pacer.run(start, start + Duration::from_secs(2)));

@@ -1,4 +1,4 @@
-//! What a run does: a value that is complete before anything happens.
+//! The parameters of a run.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -6,24 +6,24 @@ use std::time::{Duration, Instant};
 use crate::Error;
 use crate::http::Endpoint;
 use crate::protocol::{Auth, Protocol};
-use crate::schedule::{RATE_MAX, Schedule};
-use crate::workload::{ROWS_PER_QUERY, Workload};
+use crate::schedule::{Rate, Schedule};
+use crate::workload::Workload;
 
-/// The most connections a run opens.
-pub const CONNECTIONS_MAX: usize = 10_000;
-/// The most rows the table that is read may have.
+/// The highest number of connections of a run.
+pub const CONNECTIONS_MAX: u64 = 10_000;
+/// The highest number of rows in the table that is read.
 pub const ITEMS_MAX: u64 = 100_000_000;
-/// The longest a run may take, warm-up and measurement each.
+/// The limit of each of the times of a run: warm-up, measurement and grace.
 pub const TIME_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The server that is asked, and how.
+/// A server, and how to send requests to it.
 #[derive(Debug, Clone)]
 pub struct Target {
-    /// Where it listens.
+    /// The address of the server.
     pub endpoint: Endpoint,
-    /// What it speaks.
+    /// The protocol of the requests.
     pub protocol: Arc<dyn Protocol>,
-    /// Who asks.
+    /// The credentials of the requests.
     pub auth: Auth,
 }
 
@@ -32,75 +32,59 @@ pub struct Target {
 pub struct Plan {
     /// The server.
     pub target: Target,
-    /// What to ask of it.
+    /// The workload.
     pub workload: Workload,
     /// The share of inserts in the mixed workload, 0 to 100.
     pub write_percent: u8,
-    /// How many rows `load_items` has.
+    /// The number of rows in `load_items`.
     pub items: u64,
-    /// How many connections are kept busy.
+    /// The number of connections that are kept busy.
     pub connections: usize,
-    /// How many threads keep them busy.
+    /// The number of threads among which the connections are divided.
     pub threads: usize,
-    /// How long the server is kept busy before the measurement begins.
+    /// The time before the measurement, in which the load is the same.
     pub warmup: Duration,
-    /// How long is measured.
+    /// The measured time.
     pub duration: Duration,
-    /// How long to wait after the end for answers that are still due.
+    /// The longest wait for outstanding answers after the measured time.
     pub grace: Duration,
-    /// Open loop: so many requests per second, whatever the server does. `None`: each connection sends its next request
-    /// when it has the answer to the last one.
-    pub rate: Option<f64>,
-    /// The server's process, if its processor time and memory are to be measured.
+    /// The rate of an open loop: requests are due at this rate, however fast the server answers. `None` is a closed
+    /// loop: each connection sends its next request when it has received the answer to the previous one.
+    pub rate: Option<Rate>,
+    /// The id of the server's process, if its processor time and memory are to be measured.
     pub pid: Option<u32>,
-    /// Where the random numbers begin.
+    /// The seed of the random numbers. Each connection adds its own number to it.
     pub seed: u64,
 }
 
-/// The moments of a run.
+/// The times at which the parts of a run begin and end.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeline {
-    /// The first request.
+    /// The warm-up begins with the first request.
     pub start: Instant,
     /// The measurement begins.
     pub window_start: Instant,
-    /// The measurement ends, and no request is begun any more.
+    /// The measurement ends. No request begins later.
     pub window_end: Instant,
-    /// Nobody waits for an answer any more.
+    /// The grace ends. Requests without an answer are counted as timeouts.
     pub give_up: Instant,
 }
 
 impl Plan {
-    /// Refuses what makes no sense.
+    /// Returns an error if the protocol does not have the workload.
     pub fn check(&self) -> Result<(), Error> {
-        let refuse = |text: String| Err(Error::Usage(text));
-        if !(1..=CONNECTIONS_MAX).contains(&self.connections) {
-            return refuse(format!("connections must be between 1 and {CONNECTIONS_MAX}"));
-        }
-        if !(ROWS_PER_QUERY..=ITEMS_MAX).contains(&self.items) {
-            return refuse(format!("the number of rows must be between {ROWS_PER_QUERY} and {ITEMS_MAX}"));
-        }
-        if self.workload == Workload::Queued && !self.target.protocol.queues() {
-            return refuse(format!("the protocol {} knows no queued writes", self.target.protocol.name()));
-        }
-        if self.write_percent > 100 {
-            return refuse("the share of writes must be between 0 and 100".into());
-        }
-        if self.duration.is_zero() || self.duration > TIME_MAX || self.warmup > TIME_MAX || self.grace > TIME_MAX {
-            return refuse("times must not exceed a day, and the measurement needs some".into());
-        }
-        if self.rate.is_some() && self.schedule().is_none() {
-            return refuse(format!("the rate must be above 0 and at most {RATE_MAX} requests per second"));
+        if self.workload == Workload::Queued && !self.target.protocol.has_queued_writes() {
+            return Err(Error::Usage(format!("the protocol {} has no queued writes", self.target.protocol.name())));
         }
         Ok(())
     }
 
-    /// The schedule of an open loop, warm-up included; `None` for a closed loop or a rate that is none.
+    /// The schedule of an open loop, warm-up included; `None` for a closed loop.
     pub fn schedule(&self) -> Option<Schedule> {
-        Schedule::new(self.rate?, self.warmup + self.duration)
+        self.rate.map(|rate| Schedule::new(rate, self.warmup + self.duration))
     }
 
-    /// The moments of a run that begins at `start`.
+    /// The timeline of a run that begins at `start`.
     pub fn timeline(&self, start: Instant) -> Timeline {
         let window_start = start + self.warmup;
         let window_end = window_start + self.duration;
@@ -109,8 +93,8 @@ impl Plan {
 }
 
 impl Timeline {
-    /// Whether a moment lies in the measured time.
-    pub fn measures(&self, moment: Instant) -> bool {
+    /// Whether `moment` is within the measured time.
+    pub fn in_window(&self, moment: Instant) -> bool {
         self.window_start <= moment && moment < self.window_end
     }
 }

@@ -1,173 +1,173 @@
-//! What a run has shown, for programs (JSON) and for people.
+//! The report of a run, as JSON and as text.
 
 use std::fmt;
 
 use serde::Serialize;
 
-use crate::histogram::{Histogram, Latency};
-use crate::tally::{Errors, Tally};
-use crate::workload::{Kind, Workload};
+use crate::histogram::{Histogram, LatencySummary};
+use crate::tally::{ErrorCounts, Tally};
+use crate::workload::{OperationKind, Workload};
 
-/// What a run has shown.
+/// The results of a run. The fields are those of the JSON report.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
-    /// What was asked.
+    /// The workload.
     pub workload: Workload,
-    /// In which protocol.
+    /// The name of the protocol.
     pub protocol: String,
-    /// How many connections were kept busy.
+    /// The number of connections that were kept busy.
     pub connections: usize,
-    /// By how many threads.
+    /// The number of threads among which the connections were divided.
     pub threads: usize,
-    /// Before the measurement, seconds.
+    /// The time before the measurement, in seconds.
     pub warmup_s: f64,
-    /// The measurement, seconds.
+    /// The measured time, in seconds.
     pub duration_s: f64,
-    /// Good answers that came in the measured time.
+    /// The number of good answers that arrived in the measured time.
     pub requests: u64,
-    /// The same per second.
+    /// Good answers per second of the measured time.
     pub requests_per_second: f64,
-    /// Bytes of their bodies per second.
+    /// The bytes of their bodies per second.
     pub body_bytes_per_second: f64,
-    /// How long good answers took whose requests began in the measured time; in an open loop, counted from when the
-    /// request was due. Microseconds.
-    pub latency_us: Latency,
-    /// The same for each kind of operation, if there is more than one.
+    /// The latencies of good answers to requests that began in the measured time, in microseconds. In an open loop,
+    /// they are counted from the due times of the requests.
+    pub latency_us: LatencySummary,
+    /// The answers and latencies of each kind of operation; empty if the workload has only one kind.
     pub operations: Vec<OperationReport>,
-    /// What went wrong, over the whole run.
-    pub errors: Errors,
-    /// For an open loop.
+    /// The failed requests of the whole run, warm-up included.
+    pub errors: ErrorCounts,
+    /// The schedule of an open loop; `None` for a closed loop.
     pub open_loop: Option<OpenLoopReport>,
-    /// What it cost the server, if its process is known.
+    /// The resource usage of the server, if its process is known.
     pub server: Option<ServerReport>,
-    /// What it cost the generator.
+    /// The resource usage of the generator.
     pub client: ClientReport,
-    /// What else the machine did.
+    /// The other load of the machine.
     pub machine: MachineReport,
-    /// Whether what was acknowledged is there, if the workload writes.
+    /// The check of the written rows; `None` if the workload does not write.
     pub writes: Option<WritesReport>,
 }
 
-/// One kind of operation.
+/// The results of one kind of operation.
 #[derive(Debug, Clone, Serialize)]
 pub struct OperationReport {
-    /// Its name.
+    /// The name of the kind.
     pub name: &'static str,
-    /// Good answers that came in the measured time.
+    /// The number of good answers that arrived in the measured time.
     pub requests: u64,
-    /// As [`Report::latency_us`].
-    pub latency_us: Latency,
+    /// The latencies, as in [`Report::latency_us`].
+    pub latency_us: LatencySummary,
 }
 
-/// How well the schedule of an open loop was kept.
+/// How closely the run followed the schedule of an open loop.
 #[derive(Debug, Clone, Serialize)]
 pub struct OpenLoopReport {
-    /// Requests per second that should be sent.
+    /// The scheduled requests per second.
     pub rate: f64,
-    /// Requests that were due, warm-up included.
+    /// The number of requests that were due, warm-up included.
     pub due: u64,
-    /// Requests that were never sent, because all connections were busy until the end. If there are any, the latencies
-    /// are too good: these would have been the worst.
+    /// The number of requests that were not sent, because all connections were busy until the end. If there are any,
+    /// the reported latencies are too low, because the latencies of these requests would have been the highest.
     pub unsent: u64,
-    /// How late the generator's own clock woke up: the part of the latencies that is not the server's. Microseconds.
-    pub generator_lag_us: Latency,
+    /// The lag of the generator's timer, in microseconds. It is part of the latencies, but not caused by the server.
+    pub generator_lag_us: LatencySummary,
 }
 
-/// What a run cost the server.
+/// The resource usage of the server.
 #[derive(Debug, Clone, Serialize)]
 pub struct ServerReport {
-    /// Its process.
+    /// The id of its process.
     pub pid: u32,
-    /// Processor time in the measured time, seconds.
+    /// The processor time in the measured time, in seconds.
     pub cpu_s: f64,
-    /// The same per good answer, microseconds.
+    /// The processor time per good answer, in microseconds.
     pub cpu_us_per_request: f64,
-    /// Resident memory at the end, bytes.
+    /// The resident memory at the end, in bytes.
     pub rss_bytes: u64,
-    /// The most resident memory seen in the measured time, bytes.
+    /// The peak of the sampled resident memory in the measured time, in bytes.
     pub rss_window_peak_bytes: u64,
-    /// The most resident memory since the process began, bytes.
+    /// The peak of the resident memory since the process started, in bytes.
     pub rss_peak_bytes: u64,
-    /// How many threads it has at the end.
+    /// The number of threads at the end.
     pub threads: u64,
 }
 
-/// What a run cost the generator.
+/// The resource usage of the generator.
 #[derive(Debug, Clone, Serialize)]
 pub struct ClientReport {
-    /// Processor time in the measured time, seconds.
+    /// The processor time in the measured time, in seconds.
     pub cpu_s: f64,
-    /// The same per good answer, microseconds.
+    /// The processor time per good answer, in microseconds.
     pub cpu_us_per_request: f64,
 }
 
-/// What else the machine did in the measured time.
+/// The other load of the machine in the measured time.
 #[derive(Debug, Clone, Serialize)]
 pub struct MachineReport {
-    /// How many cores there are.
+    /// The number of cores.
     pub cores: usize,
-    /// The share of all cores that was busy with neither generator nor server (0 to 1); only if the server is known.
+    /// The share of all cores (0 to 1) that other programs used; `None` if the server's process is not known.
     pub other_share: Option<f64>,
-    /// The share of all cores that the hypervisor gave to others (0 to 1).
+    /// The share of all cores (0 to 1) that the hypervisor gave to other machines.
     pub stolen_share: f64,
     /// The load average of the last minute, before the run.
     pub load_average: Option<f64>,
 }
 
-/// Whether what was acknowledged is there.
+/// The comparison of the rows in the table with the acknowledged ones.
 #[derive(Debug, Clone, Serialize)]
 pub struct WritesReport {
-    /// Rows that the server said it had inserted.
+    /// The number of rows that the server acknowledged.
     pub acknowledged: u64,
-    /// Rows that were sent and never acknowledged.
+    /// The number of rows that were sent and not acknowledged.
     pub in_doubt: u64,
-    /// Rows that are there after the run and were not before.
+    /// The number of rows that the run added to the table.
     pub found: u64,
 }
 
 impl WritesReport {
-    /// Whether there are as many rows as there must and can be.
-    pub fn is_right(&self) -> bool {
+    /// Whether the table has at least the acknowledged rows, and at most all rows that were sent.
+    pub fn is_consistent(&self) -> bool {
         (self.acknowledged..=self.acknowledged + self.in_doubt).contains(&self.found)
     }
 }
 
 impl Report {
-    /// Whether every request was answered well and every acknowledged row is there.
+    /// Whether every request got a good answer, and the rows in the table are consistent with the acknowledged ones.
     pub fn is_clean(&self) -> bool {
-        self.errors.total() == 0 && self.writes.as_ref().is_none_or(WritesReport::is_right)
+        self.errors.total() == 0 && self.writes.as_ref().is_none_or(WritesReport::is_consistent)
     }
 
-    /// What makes the figures doubtful, in words.
-    pub fn doubts(&self) -> Vec<String> {
-        let mut doubts = Vec::new();
+    /// Circumstances that make the figures unreliable, as text.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
         if let Some(share) = self.machine.other_share.filter(|share| *share > 0.05) {
-            doubts.push(format!("other programs took {:.0} % of the machine", share * 100.0));
+            warnings.push(format!("other programs used {:.0} % of the machine", share * 100.0));
         }
         if self.machine.stolen_share > 0.02 {
-            doubts.push(format!(
-                "the hypervisor gave {:.0} % of the machine to others",
+            warnings.push(format!(
+                "the hypervisor gave {:.0} % of the machine to other machines",
                 self.machine.stolen_share * 100.0
             ));
         }
         if let Some(open) = self.open_loop.as_ref().filter(|open| open.unsent > 0) {
-            doubts.push(format!("{} of {} requests were never sent: latencies are too good", open.unsent, open.due));
+            warnings.push(format!("{} of {} requests were not sent: the latencies are too low", open.unsent, open.due));
         }
         if let Some(server) = self.server.as_ref().filter(|server| server.cpu_s < self.client.cpu_s) {
             let (client, server) = (self.client.cpu_s, server.cpu_s);
-            doubts.push(format!(
-                "the generator took more processor time ({client:.2} s) than the server ({server:.2} s)"
+            warnings.push(format!(
+                "the generator used more processor time ({client:.2} s) than the server ({server:.2} s)"
             ));
         }
-        doubts
+        warnings
     }
 }
 
-/// The figures of each kind of operation, and of all together.
-pub fn latencies(tally: &Tally, workload: Workload) -> (Latency, Vec<OperationReport>) {
+/// The latencies of all operations together, and the results of each kind if the workload has several.
+pub fn latencies(tally: &Tally, workload: Workload) -> (LatencySummary, Vec<OperationReport>) {
     let mut all = Histogram::new();
     tally.latencies.iter().for_each(|histogram| all.merge(histogram));
-    let report = |kind: &Kind| OperationReport {
+    let report = |kind: &OperationKind| OperationReport {
         name: kind.name(),
         requests: tally.answered[kind.index()],
         latency_us: tally.latencies[kind.index()].summary(),
@@ -210,11 +210,15 @@ impl fmt::Display for Report {
             let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
             let [now, window, ever] = [server.rss_bytes, server.rss_window_peak_bytes, server.rss_peak_bytes].map(mib);
             write!(f, "  server      {:.1} µs CPU per request, ", server.cpu_us_per_request)?;
-            writeln!(f, "{now:.1} MiB now, {window:.1} in the run, {ever:.1} ever, {} threads", server.threads)?;
+            writeln!(
+                f,
+                "{now:.1} MiB at the end, {window:.1} peak in the run, {ever:.1} peak since its start, {} threads",
+                server.threads
+            )?;
         }
         writeln!(f, "  generator   {:.1} µs CPU per request", self.client.cpu_us_per_request)?;
         if let Some(writes) = &self.writes {
-            let verdict = if writes.is_right() { "all there" } else { "NOT what was acknowledged" };
+            let verdict = if writes.is_consistent() { "consistent" } else { "NOT CONSISTENT" };
             writeln!(
                 f,
                 "  rows        {} acknowledged, {} in doubt, {} found: {verdict}",
@@ -222,24 +226,24 @@ impl fmt::Display for Report {
             )?;
         }
         writeln!(f, "  errors      {}", ErrorList(&self.errors))?;
-        self.doubts().iter().try_for_each(|doubt| writeln!(f, "  doubtful:   {doubt}"))
+        self.warnings().iter().try_for_each(|warning| writeln!(f, "  warning     {warning}"))
     }
 }
 
-struct Micros<'a>(&'a Latency);
+struct Micros<'a>(&'a LatencySummary);
 
 impl fmt::Display for Micros<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Latency { p50, p90, p99, p999, max, .. } = self.0;
+        let LatencySummary { p50, p90, p99, p999, max, .. } = self.0;
         write!(f, "p50 {p50:.0} µs, p90 {p90:.0}, p99 {p99:.0}, p99.9 {p999:.0}, max {max:.0}")
     }
 }
 
-struct ErrorList<'a>(&'a Errors);
+struct ErrorList<'a>(&'a ErrorCounts);
 
 impl fmt::Display for ErrorList<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Errors { status, short, connect, broken, malformed, timeout } = self.0;
+        let ErrorCounts { status, short, connect, broken, malformed, timeout } = self.0;
         let named = [
             ("short", short),
             ("connect", connect),

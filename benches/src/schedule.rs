@@ -1,57 +1,81 @@
-//! When the requests of an open loop are due.
+//! The due times of the requests of an open loop.
 //!
-//! The schedule depends on the rate alone, never on the answers: a server that stalls finds all the requests that
-//! came due meanwhile, and each of them has waited since its own moment. (A generator that waits for an answer before
-//! it sends the next request would hide exactly the stalls it should measure.)
+//! The schedule depends only on the rate, not on the answers. When a server stalls, requests continue to become due,
+//! and the latency of each of them is counted from its own due time. A generator that waits for an answer before it
+//! sends the next request would omit the stall from its latencies; this error is known as coordinated omission.
 
+use std::str::FromStr;
 use std::time::Duration;
 
 const NANOS_PER_SECOND: f64 = 1e9;
 
-/// The highest rate a schedule accepts, requests per second.
-pub const RATE_MAX: f64 = 10_000_000.0;
+/// The highest rate, requests per second.
+const RATE_MAX: f64 = 10_000_000.0;
+
+/// A number of requests per second, above 0 and at most 10 million.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rate(f64);
 
 /// Evenly spaced requests, `rate` per second, the first at the start.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Schedule {
-    rate: f64,
+    rate: Rate,
     len: u64,
 }
 
-impl Schedule {
-    /// The requests that are due in the given time at `rate` per second; `None` unless the rate is positive and at most
-    /// [`RATE_MAX`].
-    pub fn new(rate: f64, time: Duration) -> Option<Self> {
-        let accepted = rate.is_finite() && rate > 0.0 && rate <= RATE_MAX;
-        let unbounded = Schedule { rate, len: u64::MAX };
-        accepted.then(|| Schedule { rate, len: unbounded.due_before(time) })
+impl Rate {
+    /// Returns `None` if the number is not in the range.
+    pub fn new(per_second: f64) -> Option<Self> {
+        (per_second > 0.0 && per_second <= RATE_MAX).then_some(Rate(per_second))
     }
 
-    /// How many requests there are.
+    /// Requests per second.
+    pub fn per_second(self) -> f64 {
+        self.0
+    }
+}
+
+impl FromStr for Rate {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = text.parse().map_err(|_| format!("'{text}' is not a number"))?;
+        Rate::new(number).ok_or_else(|| format!("must be above 0 and at most {RATE_MAX} requests per second"))
+    }
+}
+
+impl Schedule {
+    /// The requests that are due in the given time at `rate`.
+    pub fn new(rate: Rate, time: Duration) -> Self {
+        let unbounded = Schedule { rate, len: u64::MAX };
+        Schedule { rate, len: unbounded.due_before(time) }
+    }
+
+    /// The number of requests.
     pub fn len(&self) -> u64 {
         self.len
     }
 
-    /// Whether there are none.
+    /// Whether there are no requests.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// When request `index` (from 0) is due, counted from the start.
+    /// The due time of request `index` (from 0), counted from the start.
     pub fn due_at(&self, index: u64) -> Duration {
-        // From the index each time, so that no rounding error adds up.
-        Duration::from_nanos((index as f64 * NANOS_PER_SECOND / self.rate) as u64)
+        // Computed from the index each time, so that rounding errors do not accumulate.
+        Duration::from_nanos((index as f64 * NANOS_PER_SECOND / self.rate.0) as u64)
     }
 
-    /// How many requests are due at or before the moment `elapsed` after the start.
+    /// The number of requests that are due at or before the moment `elapsed` after the start.
     pub fn due_by(&self, elapsed: Duration) -> u64 {
         self.due_before(elapsed.saturating_add(Duration::from_nanos(1)))
     }
 
-    /// How many requests are due before the moment `elapsed` after the start.
+    /// The number of requests that are due before the moment `elapsed` after the start.
     fn due_before(&self, elapsed: Duration) -> u64 {
-        let estimate = (elapsed.as_nanos() as f64 * self.rate / NANOS_PER_SECOND) as u64;
-        // The estimate may be off by one either way; `due_at` decides, so that both always agree.
+        let estimate = (elapsed.as_nanos() as f64 * self.rate.0 / NANOS_PER_SECOND) as u64;
+        // The estimate may be one too low or too high. `due_at` decides, so that the two functions always agree.
         let first = estimate.saturating_sub(1);
         let count = (first..=estimate.saturating_add(1)).find(|&index| self.due_at(index) >= elapsed);
         count.unwrap_or(estimate).min(self.len)
@@ -63,7 +87,7 @@ mod tests {
     use super::*;
 
     fn schedule(rate: f64, seconds: u64) -> Schedule {
-        Schedule::new(rate, Duration::from_secs(seconds)).unwrap()
+        Schedule::new(Rate::new(rate).unwrap(), Duration::from_secs(seconds))
     }
 
     #[test]
@@ -76,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_of_a_day_is_due_where_it_belongs() {
+    fn due_times_are_exact_after_a_day() {
         let schedule = schedule(30_000.0, 86_400);
         assert_eq!(schedule.len(), 30_000 * 86_400);
         assert_eq!(schedule.due_at(30_000 * 86_399), Duration::from_secs(86_399));
@@ -96,22 +120,22 @@ mod tests {
     }
 
     #[test]
-    fn never_more_than_there_are() {
+    fn no_more_requests_are_due_than_the_schedule_has() {
         let schedule = schedule(10.0, 3);
         assert_eq!(schedule.due_by(Duration::from_secs(3_600)), 30);
         assert_eq!(schedule.due_by(Duration::from_millis(1_450)), 15);
     }
 
     #[test]
-    fn a_rate_that_is_none_is_refused() {
+    fn a_rate_out_of_range_is_refused() {
         for rate in [0.0, -1.0, f64::NAN, f64::INFINITY, RATE_MAX * 2.0] {
-            assert_eq!(Schedule::new(rate, Duration::from_secs(1)), None);
+            assert_eq!(Rate::new(rate), None);
         }
     }
 
     #[test]
     fn a_run_shorter_than_the_interval_still_has_its_first_request() {
-        let schedule = Schedule::new(0.5, Duration::from_millis(10)).unwrap();
+        let schedule = Schedule::new(Rate(0.5), Duration::from_millis(10));
         assert_eq!(schedule.len(), 1);
         assert!(!schedule.is_empty());
     }

@@ -1,78 +1,68 @@
-//! All workloads at several numbers of connections, several times, on one or more servers.
+//! A series of runs: all workloads at several numbers of connections, repeated, on one or more servers.
 
 use std::ffi::OsString;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::args::Common;
-use crate::launch::{CommandLine, Server};
+use crate::launch::{CommandLineStyle, Server, ServerProgram};
+use crate::options::RunOptions;
 use crate::report::Report;
-use crate::setup::Session;
+use crate::setup::BlockingClient;
 use crate::workload::Workload;
-use crate::{Error, load, process};
+use crate::{Error, load, procfs};
 
-/// The most runs of one cell.
-const REPEAT_MAX: usize = 1_000;
+/// The highest number of runs of one cell.
+pub const REPEAT_MAX: u64 = 1_000;
 
-/// A server that is measured.
-#[derive(Debug, Clone)]
-pub struct Contestant {
-    /// What the tables call it.
-    pub name: String,
-    /// Its program.
-    pub program: PathBuf,
-    /// How the program is told what to do, and with it which protocol it speaks.
-    pub command_line: CommandLine,
-}
-
-/// What is measured.
+/// The parameters of a series.
 #[derive(Debug)]
 pub struct Series {
-    /// The servers.
-    pub contestants: Vec<Contestant>,
-    /// The workloads, in this order.
+    /// The programs that are measured.
+    pub programs: Vec<ServerProgram>,
+    /// The workloads, in the order of the measurement.
     pub workloads: Vec<Workload>,
     /// The numbers of connections.
     pub connections: Vec<usize>,
-    /// How many runs of each cell.
+    /// The number of runs of each cell.
     pub repeat: usize,
-    /// Where the servers' directories are made.
+    /// The directory in which the directories of the servers are created.
     pub dir: PathBuf,
-    /// Further arguments for the servers.
+    /// Additional arguments for each server.
     pub server_args: Vec<OsString>,
-    /// Options of each run.
-    pub common: Common,
+    /// The options of each run.
+    pub run_options: RunOptions,
 }
 
-/// What a series has shown.
+/// The results of a series. The fields are those of the JSON report.
 #[derive(Debug, Serialize)]
 pub struct SeriesReport {
-    /// The type of the file system under the databases.
+    /// The type of the file system of the databases, if it is known.
     pub filesystem: Option<String>,
-    /// Rows of the table that is read.
+    /// The number of rows in the table that is read.
     pub items: u64,
-    /// Runs of each cell.
+    /// The number of runs of each cell.
     pub repeat: usize,
-    /// One for each server.
-    pub servers: Vec<ContestantReport>,
+    /// The results of each server.
+    pub servers: Vec<ServerResults>,
 }
 
-/// What a series has shown of one server.
+/// The results of one server.
 #[derive(Debug, Serialize)]
-pub struct ContestantReport {
-    /// Its name.
+pub struct ServerResults {
+    /// The name in the tables.
     pub name: String,
-    /// Its program.
+    /// The path of the program.
     pub program: String,
-    /// The arguments it was given besides address and database.
+    /// The additional arguments.
     pub arguments: Vec<String>,
-    /// From the start of the process to the first answer on an empty database, milliseconds, each time.
+    /// The time from the start of the process to the first answer on an empty database, in milliseconds, for each
+    /// round.
     pub start_to_answer_ms: Vec<f64>,
-    /// Resident memory after that answer, bytes, each time.
+    /// The resident memory after that answer, in bytes, for each round.
     pub idle_rss_bytes: Vec<u64>,
-    /// One for each workload and number of connections.
+    /// A cell for each workload and number of connections.
     pub cells: Vec<Cell>,
 }
 
@@ -83,75 +73,41 @@ pub struct Cell {
     pub workload: Workload,
     /// The number of connections.
     pub connections: usize,
-    /// The runs, slowest first; the one in the middle stands for the cell.
+    /// The runs, in ascending order of throughput.
     pub runs: Vec<Report>,
 }
 
-impl Contestant {
-    /// Understands `NAME=PROGRAM`, or `PROGRAM` alone, which is then called like its file.
-    pub fn parse(text: &str, command_line: CommandLine) -> Self {
-        let file_name =
-            |path: &str| Path::new(path).file_name().map_or(path.into(), |name| name.to_string_lossy().into());
-        match text.split_once('=') {
-            Some((name, program)) => Contestant { name: name.into(), program: program.into(), command_line },
-            None => Contestant { name: file_name(text), program: text.into(), command_line },
-        }
-    }
-}
-
-impl Default for Series {
-    fn default() -> Self {
-        Series {
-            contestants: Vec::new(),
-            workloads: Workload::COMMON.to_vec(),
-            connections: vec![1, 8, 64, 256],
-            repeat: 3,
-            dir: ".".into(),
-            server_args: Vec::new(),
-            common: Common::default(),
-        }
-    }
-}
-
 impl Series {
-    /// Refuses what makes no sense.
+    /// Returns an error if one of the servers does not have one of the workloads.
     pub fn check(&self) -> Result<(), Error> {
-        let refuse = |text: &str| Err(Error::Usage(text.into()));
-        if self.contestants.is_empty() {
-            return refuse("no server to measure: give --server or --node (--help tells more)");
-        }
-        let speaks_ws4sqlite = |contestant: &Contestant| contestant.command_line == CommandLine::Ws4sqlite;
-        if self.workloads.contains(&Workload::Queued) && self.contestants.iter().any(speaks_ws4sqlite) {
-            return refuse("only nodes know queued writes: leave out --server or the workload queued");
-        }
-        if self.workloads.is_empty() || self.connections.is_empty() || self.connections.contains(&0) {
-            return refuse("there must be a workload, and a number of connections above 0");
-        }
-        if !(1..=REPEAT_MAX).contains(&self.repeat) {
-            return refuse("--repeat must be between 1 and 1000");
+        let speaks_ws4sqlite = |program: &ServerProgram| program.command_line == CommandLineStyle::Ws4sqlite;
+        if self.workloads.contains(&Workload::Queued) && self.programs.iter().any(speaks_ws4sqlite) {
+            return Err(Error::Usage(
+                "ws4sqlite has no queued writes: leave out --server or the workload queued".into(),
+            ));
         }
         Ok(())
     }
 
-    /// Measures everything. `progress` is told each report as it comes.
+    /// Makes all runs. Calls `progress` with the name of the server and the report after each run.
     pub fn run(&self, progress: &mut dyn FnMut(&str, &Report)) -> Result<SeriesReport, Error> {
-        let mut servers: Vec<_> = self.contestants.iter().map(|contestant| self.empty_report(contestant)).collect();
+        let mut servers: Vec<_> = self.programs.iter().map(|program| self.empty_results(program)).collect();
         for _ in 0..self.repeat {
-            // In turn, so that all of them see the machine's good and bad moments.
-            for (contestant, report) in self.contestants.iter().zip(&mut servers) {
-                self.round(contestant, report, progress)?;
+            // In turn, so that a disturbance of the machine affects all of them.
+            for (program, results) in self.programs.iter().zip(&mut servers) {
+                self.round(program, results, progress)?;
             }
         }
-        servers.iter_mut().flat_map(|server| &mut server.cells).for_each(Cell::sort);
-        let filesystem = process::filesystem(&self.dir);
-        Ok(SeriesReport { filesystem, items: self.common.items, repeat: self.repeat, servers })
+        servers.iter_mut().flat_map(|server| &mut server.cells).for_each(Cell::sort_runs);
+        let filesystem = procfs::filesystem(&self.dir);
+        Ok(SeriesReport { filesystem, items: self.run_options.items, repeat: self.repeat, servers })
     }
 
-    fn empty_report(&self, contestant: &Contestant) -> ContestantReport {
+    fn empty_results(&self, program: &ServerProgram) -> ServerResults {
         let cells_of = |workload| self.connections.iter().map(move |&connections| Cell::empty(workload, connections));
-        ContestantReport {
-            name: contestant.name.clone(),
-            program: contestant.program.display().to_string(),
+        ServerResults {
+            name: program.name.clone(),
+            program: program.file.display().to_string(),
             arguments: self.server_args.iter().map(|argument| argument.to_string_lossy().into_owned()).collect(),
             start_to_answer_ms: Vec::new(),
             idle_rss_bytes: Vec::new(),
@@ -159,29 +115,29 @@ impl Series {
         }
     }
 
-    /// Each cell once, on a server of its own.
+    /// Starts a server, makes one run of each cell, and stops the server.
     fn round(
         &self,
-        contestant: &Contestant,
-        report: &mut ContestantReport,
+        program: &ServerProgram,
+        results: &mut ServerResults,
         progress: &mut dyn FnMut(&str, &Report),
     ) -> Result<(), Error> {
-        let server = Server::start(contestant, &self.server_args, &self.dir)?;
-        report.start_to_answer_ms.push(server.start_to_answer().as_secs_f64() * 1e3);
-        report.idle_rss_bytes.push(process::usage(server.pid())?.rss_bytes);
-        Session::open(server.target())?.prepare(self.common.items)?;
-        for cell in &mut report.cells {
+        let server = Server::start(program, &self.server_args, &self.dir)?;
+        results.start_to_answer_ms.push(server.start_to_answer().as_secs_f64() * 1e3);
+        results.idle_rss_bytes.push(procfs::usage(server.pid())?.rss_bytes);
+        BlockingClient::open(server.target())?.prepare(self.run_options.items)?;
+        for cell in &mut results.cells {
             let target = server.target().clone();
-            let plan = self.common.plan(target, cell.workload, cell.connections, Some(server.pid()));
+            let plan = self.run_options.plan(target, cell.workload, cell.connections, Some(server.pid()));
             let run = load::run(plan)?;
-            progress(&contestant.name, &run);
+            progress(&program.name, &run);
             cell.runs.push(run);
         }
         server.stop()
     }
 }
 
-impl ContestantReport {
+impl ServerResults {
     fn table(&self, f: &mut fmt::Formatter<'_>, title: &str, show: &dyn Fn(&Report) -> String) -> fmt::Result {
         writeln!(f, "\n{}: {title}", self.name)?;
         for (row, cells) in self.cells.chunk_by(|a, b| a.workload == b.workload).enumerate() {
@@ -192,7 +148,7 @@ impl ContestantReport {
             }
             write!(f, "{:<10}", cells.first().map_or("", |cell| cell.workload.name()))?;
             for cell in cells {
-                write!(f, "{:>12}", cell.median().map_or("-".into(), show))?;
+                write!(f, "{:>12}", cell.median_run().map_or("-".into(), show))?;
             }
             writeln!(f)?;
         }
@@ -205,12 +161,13 @@ impl Cell {
         Cell { workload, connections, runs: Vec::new() }
     }
 
-    fn sort(&mut self) {
+    fn sort_runs(&mut self) {
         self.runs.sort_by(|a, b| a.requests_per_second.total_cmp(&b.requests_per_second));
     }
 
-    /// The run that stands for the cell: the one with the median throughput (of an even number, the slower one).
-    pub fn median(&self) -> Option<&Report> {
+    /// The run with the median throughput, which the tables show. Of an even number of runs, it is the slower one of
+    /// the two in the middle.
+    pub fn median_run(&self) -> Option<&Report> {
         self.runs.get(self.runs.len().checked_sub(1)? / 2)
     }
 }
@@ -232,7 +189,7 @@ impl fmt::Display for SeriesReport {
         let filesystem = self.filesystem.as_deref().unwrap_or("unknown");
         writeln!(f, "median of {}, {} rows, file system {filesystem}; columns: connections", self.repeat, self.items)?;
         if filesystem == "tmpfs" {
-            writeln!(f, "doubtful: nothing is durable on tmpfs; use --dir with a directory on a disk")?;
+            writeln!(f, "warning: nothing is durable on tmpfs; use --dir with a directory on a disk")?;
         }
         for server in &self.servers {
             server.table(f, "requests per second", &|run| format!("{:.0}", run.requests_per_second))?;
@@ -250,8 +207,8 @@ impl fmt::Display for SeriesReport {
             let kib: Vec<u64> = server.idle_rss_bytes.iter().map(|bytes| bytes / 1024).collect();
             writeln!(f, "idle memory, KiB: {kib:?}")?;
         }
-        for (name, run) in self.runs().filter(|(_, run)| !run.is_clean() || !run.doubts().is_empty()) {
-            write!(f, "\nlook at this run of {name}: {run}")?;
+        for (name, run) in self.runs().filter(|(_, run)| !run.is_clean() || !run.warnings().is_empty()) {
+            write!(f, "\nrun of {name} with errors or warnings: {run}")?;
         }
         Ok(())
     }

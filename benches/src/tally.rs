@@ -1,4 +1,4 @@
-//! What the connections of one thread have seen.
+//! The counts of a run: answers, errors and latencies.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,57 +7,57 @@ use serde::Serialize;
 
 use crate::histogram::Histogram;
 use crate::http::ExchangeError;
-use crate::workload::Kind;
+use crate::workload::OperationKind;
 
 /// Requests that failed, over the whole run, warm-up included.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Errors {
+pub struct ErrorCounts {
     /// Answers with a status other than 200, by status.
     pub status: BTreeMap<u16, u64>,
-    /// Answers with status 200 that were too short to hold what was asked for.
+    /// Answers with status 200 whose body was shorter than a good answer can be.
     pub short: u64,
-    /// Connections that could not be made.
+    /// Failed attempts to connect.
     pub connect: u64,
-    /// Connections that broke while an answer was due.
+    /// Connections that failed while a request was outstanding.
     pub broken: u64,
-    /// Answers that were not HTTP.
+    /// Answers that were no HTTP responses.
     pub malformed: u64,
-    /// Answers that had not come when the run was over and the grace had passed.
+    /// Requests without an answer at the end of the grace.
     pub timeout: u64,
 }
 
-/// What the connections of one thread have seen.
+/// The counts of the connections of one thread, or of all threads after [`Tally::merge`].
 #[derive(Debug, Clone, Default)]
 pub struct Tally {
-    /// How long good answers took whose requests began in the measured time, by kind.
-    pub latencies: [Histogram; Kind::ALL.len()],
-    /// Good answers that came in the measured time, by kind.
-    pub answered: [u64; Kind::ALL.len()],
-    /// Bytes of the bodies of these answers.
+    /// The latencies of good answers to requests that began in the measured time, by kind.
+    pub latencies: [Histogram; OperationKind::ALL.len()],
+    /// The number of good answers that arrived in the measured time, by kind.
+    pub answered: [u64; OperationKind::ALL.len()],
+    /// The length of the bodies of these answers together, in bytes.
     pub bytes: u64,
-    /// What went wrong.
-    pub errors: Errors,
-    /// Rows that the server says it has inserted, over the whole run.
+    /// The failed requests.
+    pub errors: ErrorCounts,
+    /// Rows that the server has acknowledged, over the whole run.
     pub rows_acknowledged: u64,
-    /// Rows that were sent and never acknowledged; the server may have inserted them or not.
+    /// Rows that were sent and not acknowledged. The server may or may not have inserted them.
     pub rows_in_doubt: u64,
 }
 
-impl Errors {
-    /// Counts an exchange that has no reply.
-    pub fn exchange(&mut self, error: &ExchangeError) {
+impl ErrorCounts {
+    /// Counts a failed exchange.
+    pub fn count_failed_exchange(&mut self, error: &ExchangeError) {
         match error {
             ExchangeError::Io(_) => self.broken += 1,
             ExchangeError::Malformed(_) => self.malformed += 1,
         }
     }
 
-    /// How many there are.
+    /// The number of all failed requests.
     pub fn total(&self) -> u64 {
         self.status.values().sum::<u64>() + self.short + self.connect + self.broken + self.malformed + self.timeout
     }
 
-    fn merge(&mut self, other: &Errors) {
+    fn merge(&mut self, other: &ErrorCounts) {
         for (status, count) in &other.status {
             *self.status.entry(*status).or_default() += count;
         }
@@ -70,35 +70,35 @@ impl Errors {
 }
 
 impl Tally {
-    /// A request is about to be sent.
-    pub fn sent(&mut self, kind: Kind) {
+    /// Records that a request is about to be sent.
+    pub fn record_sent(&mut self, kind: OperationKind) {
         self.rows_in_doubt += kind.rows_written();
     }
 
-    /// The server has said that it did what was asked.
-    pub fn acknowledged(&mut self, kind: Kind) {
+    /// Records a good answer, at any time of the run.
+    pub fn record_acknowledged(&mut self, kind: OperationKind) {
         self.rows_in_doubt -= kind.rows_written();
         self.rows_acknowledged += kind.rows_written();
     }
 
-    /// A good answer came in the measured time.
-    pub fn answered(&mut self, kind: Kind, body_len: u64) {
+    /// Records a good answer that arrived in the measured time.
+    pub fn record_answer(&mut self, kind: OperationKind, body_len: u64) {
         self.answered[kind.index()] += 1;
         self.bytes += body_len;
     }
 
-    /// A good answer to a request that began in the measured time took this long.
-    pub fn took(&mut self, kind: Kind, latency: Duration) {
+    /// Records the latency of a good answer to a request that began in the measured time.
+    pub fn record_latency(&mut self, kind: OperationKind, latency: Duration) {
         self.latencies[kind.index()].record(latency);
     }
 
-    /// Adds what another thread has seen.
+    /// Adds the counts of another thread.
     pub fn merge(&mut self, other: &Tally) {
-        for (mine, theirs) in self.latencies.iter_mut().zip(&other.latencies) {
-            mine.merge(theirs);
+        for (own, others) in self.latencies.iter_mut().zip(&other.latencies) {
+            own.merge(others);
         }
-        for (mine, theirs) in self.answered.iter_mut().zip(other.answered) {
-            *mine += theirs;
+        for (own, others) in self.answered.iter_mut().zip(other.answered) {
+            *own += others;
         }
         self.bytes += other.bytes;
         self.errors.merge(&other.errors);
@@ -114,18 +114,18 @@ mod tests {
     #[test]
     fn merging_adds_everything() {
         let mut one = Tally::default();
-        one.sent(Kind::Batch);
-        one.sent(Kind::Insert);
-        one.acknowledged(Kind::Insert);
-        one.answered(Kind::Insert, 10);
-        one.took(Kind::Insert, Duration::from_millis(1));
+        one.record_sent(OperationKind::Batch);
+        one.record_sent(OperationKind::Insert);
+        one.record_acknowledged(OperationKind::Insert);
+        one.record_answer(OperationKind::Insert, 10);
+        one.record_latency(OperationKind::Insert, Duration::from_millis(1));
         one.errors.status.insert(500, 2);
         one.errors.timeout = 1;
         let mut both = one.clone();
         both.merge(&one);
         assert_eq!((both.rows_acknowledged, both.rows_in_doubt, both.bytes), (2, 200, 20));
-        assert_eq!(both.answered[Kind::Insert.index()], 2);
-        assert_eq!(both.latencies[Kind::Insert.index()].len(), 2);
+        assert_eq!(both.answered[OperationKind::Insert.index()], 2);
+        assert_eq!(both.latencies[OperationKind::Insert.index()].len(), 2);
         assert_eq!((both.errors.status[&500], both.errors.total()), (4, 6));
     }
 }

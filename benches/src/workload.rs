@@ -1,22 +1,20 @@
-//! What is asked of the server, independent of any protocol.
+//! The workloads and their operations, independent of any protocol.
 //!
-//! Two tables: `load_items` is filled once with rows numbered from 1 and then only read; `load_inserts` takes what the
-//! workloads write.
+//! There are two tables: `load_items` is filled once with rows numbered from 1 and then only read; the workloads insert
+//! into `load_inserts`.
 
 use std::fmt;
-use std::str::FromStr;
 
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
-use crate::protocol::Answer;
 use crate::random::Random;
 
-/// How many rows [`Kind::Rows`] reads.
+/// The number of rows that [`OperationKind::Rows`] reads.
 pub const ROWS_PER_QUERY: u64 = 1_000;
-/// How many rows [`Kind::Batch`] inserts.
+/// The number of rows that [`OperationKind::Batch`] inserts.
 pub const INSERTS_PER_BATCH: u64 = 100;
-/// How many columns each row that is read has.
+/// The number of columns of a row that is read.
 pub const COLUMNS: u64 = 4;
 
 const CREATE_ITEMS: &str = "CREATE TABLE IF NOT EXISTS load_items \
@@ -31,27 +29,28 @@ const POINT: &str = "SELECT id, name, amount, note FROM load_items WHERE id = ?"
 const ROWS: &str = "SELECT id, name, amount, note FROM load_items WHERE id > ? ORDER BY id LIMIT 1000";
 const NOTE: &str = "a short note of forty characters, stored";
 
-/// A workload: which operations the connections ask for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// A workload: the operations that the connections send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
+#[value(rename_all = "lower")]
 pub enum Workload {
-    /// One row is inserted per request, with parameters.
+    /// Each request inserts one row, with parameters.
     Insert,
-    /// One row is read per request, by its primary key, chosen at random.
+    /// Each request reads one row by its primary key, chosen at random.
     Point,
-    /// 1,000 consecutive rows of 4 columns are read per request, from a place chosen at random.
+    /// Each request reads 1,000 consecutive rows of 4 columns, starting at a random row.
     Rows1000,
-    /// 100 INSERT statements are sent in one request and make one transaction.
+    /// Each request executes 100 INSERT statements in one transaction.
     Batch100,
-    /// Point reads, and a share of single-row inserts among them.
+    /// A request is a point read or, with a fixed probability, the insert of one row.
     Mixed,
-    /// One row is inserted per request, and the answer does not wait until that has happened.
+    /// Each request queues the insert of one row and is acknowledged before the insert is executed.
     Queued,
 }
 
-/// A kind of operation that is measured on its own.
+/// A kind of operation whose answers and latencies are counted separately.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum OperationKind {
     /// See [`Workload::Insert`].
     Insert,
     /// See [`Workload::Point`].
@@ -64,20 +63,20 @@ pub enum Kind {
     Queued,
 }
 
-/// One request.
+/// The content of one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
-    /// Insert a row made from this number.
+    /// Insert a row with values derived from this number.
     Insert(u64),
     /// Read the row with this id.
     Point(u64),
     /// Read the 1,000 rows after this id.
     RowsAfter(u64),
-    /// Insert 100 rows made from this number and the ones that follow.
+    /// Insert 100 rows with values derived from this number and its successors.
     Batch(u64),
-    /// Insert a row made from this number, some time.
+    /// Queue the insert of a row with values derived from this number.
     Queued(u64),
-    /// Wait until all queued inserts are carried out.
+    /// Wait until all queued inserts have been executed.
     Flush,
     /// Create the tables unless they exist.
     CreateTables,
@@ -96,10 +95,10 @@ pub enum Operation {
 
 /// One statement of a request.
 #[derive(Debug, Clone, Copy)]
-pub struct Step<'a> {
-    /// The SQL text. It holds nothing that JSON would have to escape.
+pub struct Statement<'a> {
+    /// The SQL text. It contains no characters that must be escaped in JSON.
     pub sql: &'static str,
-    /// Whether rows are wanted.
+    /// Whether the statement is a query, whose rows are returned.
     pub reads: bool,
     /// The values of its parameters, in order.
     pub params: &'a [Param],
@@ -110,22 +109,28 @@ pub struct Step<'a> {
 pub enum Param {
     /// An integer.
     Integer(u64),
-    /// `name-` and the number with eight digits.
+    /// The text `name-` followed by the number with at least eight digits.
     Name(u64),
-    /// A hundredth of the number, as a decimal fraction.
+    /// A hundredth of the number, written as a decimal fraction.
     Hundredths(u64),
     /// A fixed text.
     Text(&'static str),
 }
 
-impl Workload {
-    /// All of them, those that write last.
-    pub const ALL: [Workload; 6] =
-        [Workload::Point, Workload::Rows1000, Workload::Insert, Workload::Batch100, Workload::Mixed, Workload::Queued];
-    /// Those that every protocol knows.
-    pub const COMMON: [Workload; 5] =
-        [Workload::Point, Workload::Rows1000, Workload::Insert, Workload::Batch100, Workload::Mixed];
+/// The result of an operation: the parts that the answers of all protocols contain.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OperationResult {
+    /// The number of returned rows.
+    pub rows: u64,
+    /// The highest number of columns in the result of a statement.
+    pub columns: u64,
+    /// The number of changed rows, over all statements.
+    pub changed: u64,
+    /// The first value of the first row, if it is a non-negative integer.
+    pub first: Option<u64>,
+}
 
+impl Workload {
     /// The name on the command line and in reports.
     pub fn name(self) -> &'static str {
         match self {
@@ -138,28 +143,28 @@ impl Workload {
         }
     }
 
-    /// The kinds of operations it asks for.
-    pub fn kinds(self) -> &'static [Kind] {
+    /// The kinds of its operations.
+    pub fn kinds(self) -> &'static [OperationKind] {
         match self {
-            Workload::Insert => &[Kind::Insert],
-            Workload::Point => &[Kind::Point],
-            Workload::Rows1000 => &[Kind::Rows],
-            Workload::Batch100 => &[Kind::Batch],
-            Workload::Mixed => &[Kind::Point, Kind::Insert],
-            Workload::Queued => &[Kind::Queued],
+            Workload::Insert => &[OperationKind::Insert],
+            Workload::Point => &[OperationKind::Point],
+            Workload::Rows1000 => &[OperationKind::Rows],
+            Workload::Batch100 => &[OperationKind::Batch],
+            Workload::Mixed => &[OperationKind::Point, OperationKind::Insert],
+            Workload::Queued => &[OperationKind::Queued],
         }
     }
 
     /// The kind of the next operation. `write_percent` is the share of inserts in the mixed workload.
-    pub fn next_kind(self, write_percent: u8, random: &mut Random) -> Kind {
+    pub fn next_kind(self, write_percent: u8, random: &mut Random) -> OperationKind {
         match self {
-            Workload::Insert => Kind::Insert,
-            Workload::Point => Kind::Point,
-            Workload::Rows1000 => Kind::Rows,
-            Workload::Batch100 => Kind::Batch,
-            Workload::Mixed if random.below(100) < u64::from(write_percent) => Kind::Insert,
-            Workload::Mixed => Kind::Point,
-            Workload::Queued => Kind::Queued,
+            Workload::Insert => OperationKind::Insert,
+            Workload::Point => OperationKind::Point,
+            Workload::Rows1000 => OperationKind::Rows,
+            Workload::Batch100 => OperationKind::Batch,
+            Workload::Mixed if random.below(100) < u64::from(write_percent) => OperationKind::Insert,
+            Workload::Mixed => OperationKind::Point,
+            Workload::Queued => OperationKind::Queued,
         }
     }
 }
@@ -170,20 +175,12 @@ impl fmt::Display for Workload {
     }
 }
 
-impl FromStr for Workload {
-    type Err = Error;
+impl OperationKind {
+    /// All kinds. The position of a kind is its [`OperationKind::index`].
+    pub const ALL: [OperationKind; 5] =
+        [OperationKind::Insert, OperationKind::Point, OperationKind::Rows, OperationKind::Batch, OperationKind::Queued];
 
-    fn from_str(name: &str) -> Result<Self, Error> {
-        let known = Workload::ALL.into_iter().find(|workload| workload.name() == name);
-        known.ok_or_else(|| Error::Usage(format!("unknown workload '{name}'")))
-    }
-}
-
-impl Kind {
-    /// All of them; the position of each is [`Kind::index`].
-    pub const ALL: [Kind; 5] = [Kind::Insert, Kind::Point, Kind::Rows, Kind::Batch, Kind::Queued];
-
-    /// Its position in [`Kind::ALL`].
+    /// The position in [`OperationKind::ALL`].
     pub fn index(self) -> usize {
         self as usize
     }
@@ -191,80 +188,82 @@ impl Kind {
     /// The name in reports.
     pub fn name(self) -> &'static str {
         match self {
-            Kind::Insert => "insert",
-            Kind::Point => "point",
-            Kind::Rows => "rows1000",
-            Kind::Batch => "batch100",
-            Kind::Queued => "queued",
+            OperationKind::Insert => "insert",
+            OperationKind::Point => "point",
+            OperationKind::Rows => "rows1000",
+            OperationKind::Batch => "batch100",
+            OperationKind::Queued => "queued",
         }
     }
 
-    /// How many rows an operation of this kind adds to `load_inserts`.
+    /// The number of rows that an operation of this kind adds to `load_inserts`.
     pub fn rows_written(self) -> u64 {
         match self {
-            Kind::Insert | Kind::Queued => 1,
-            Kind::Batch => INSERTS_PER_BATCH,
-            Kind::Point | Kind::Rows => 0,
+            OperationKind::Insert | OperationKind::Queued => 1,
+            OperationKind::Batch => INSERTS_PER_BATCH,
+            OperationKind::Point | OperationKind::Rows => 0,
         }
     }
 
-    /// An operation of this kind on a table of `items` rows, chosen at random.
+    /// A random operation of this kind on a table of `items` rows.
     pub fn operation(self, items: u64, random: &mut Random) -> Operation {
         match self {
-            Kind::Insert => Operation::Insert(random.below(100_000_000)),
-            Kind::Point => Operation::Point(1 + random.below(items)),
-            Kind::Rows => Operation::RowsAfter(random.below(items.saturating_sub(ROWS_PER_QUERY) + 1)),
-            Kind::Batch => Operation::Batch(random.below(90_000_000)),
-            Kind::Queued => Operation::Queued(random.below(100_000_000)),
+            OperationKind::Insert => Operation::Insert(random.below(100_000_000)),
+            OperationKind::Point => Operation::Point(1 + random.below(items)),
+            OperationKind::Rows => Operation::RowsAfter(random.below(items.saturating_sub(ROWS_PER_QUERY) + 1)),
+            OperationKind::Batch => Operation::Batch(random.below(90_000_000)),
+            OperationKind::Queued => Operation::Queued(random.below(100_000_000)),
         }
     }
 }
 
 impl Operation {
-    /// Shows each statement of the request to `see`, in order.
-    pub fn steps(&self, see: &mut dyn FnMut(Step<'_>)) {
-        let mut write = |sql, params: &[Param]| see(Step { sql, reads: false, params });
+    /// Calls `visit` with each statement of the request, in order.
+    pub fn for_each_statement(&self, visit: &mut dyn FnMut(Statement<'_>)) {
+        let mut write = |sql, params: &[Param]| visit(Statement { sql, reads: false, params });
         match *self {
-            Operation::Insert(n) | Operation::Queued(n) => write(INSERT, &inserted(n)),
+            Operation::Insert(n) | Operation::Queued(n) => write(INSERT, &insert_params(n)),
             Operation::Flush => {}
-            Operation::Batch(first) => (first..first + INSERTS_PER_BATCH).for_each(|n| write(INSERT, &inserted(n))),
-            Operation::Fill { first, last } => (first..=last).for_each(|id| write(FILL, &item(id))),
+            Operation::Batch(first) => {
+                (first..first + INSERTS_PER_BATCH).for_each(|n| write(INSERT, &insert_params(n)))
+            }
+            Operation::Fill { first, last } => (first..=last).for_each(|id| write(FILL, &fill_params(id))),
             Operation::CreateTables => [CREATE_ITEMS, CREATE_INSERTS].into_iter().for_each(|sql| write(sql, &[])),
-            Operation::Point(id) => see(Step { sql: POINT, reads: true, params: &[Param::Integer(id)] }),
-            Operation::RowsAfter(id) => see(Step { sql: ROWS, reads: true, params: &[Param::Integer(id)] }),
-            Operation::CountItems => see(Step { sql: COUNT_ITEMS, reads: true, params: &[] }),
-            Operation::CountInserts => see(Step { sql: COUNT_INSERTS, reads: true, params: &[] }),
+            Operation::Point(id) => visit(Statement { sql: POINT, reads: true, params: &[Param::Integer(id)] }),
+            Operation::RowsAfter(id) => visit(Statement { sql: ROWS, reads: true, params: &[Param::Integer(id)] }),
+            Operation::CountItems => visit(Statement { sql: COUNT_ITEMS, reads: true, params: &[] }),
+            Operation::CountInserts => visit(Statement { sql: COUNT_INSERTS, reads: true, params: &[] }),
         }
     }
 
-    /// Whether any of its statements writes.
+    /// Whether one of its statements writes.
     pub fn writes(&self) -> bool {
         let mut writes = false;
-        self.steps(&mut |step| writes |= !step.reads);
+        self.for_each_statement(&mut |statement| writes |= !statement.reads);
         writes
     }
 
-    /// What a server that does its work answers to this request.
-    pub fn expected(&self) -> Answer {
-        let read = |rows, columns| Answer { rows, columns, ..Answer::default() };
-        let changed = |changed| Answer { changed, ..Answer::default() };
+    /// The result of this operation on a correct server.
+    pub fn expected_result(&self) -> OperationResult {
+        let read = |rows, columns| OperationResult { rows, columns, ..OperationResult::default() };
+        let changed = |changed| OperationResult { changed, ..OperationResult::default() };
         match *self {
             Operation::Insert(_) => changed(1),
             Operation::Batch(_) => changed(INSERTS_PER_BATCH),
             Operation::Fill { first, last } => changed((last + 1).saturating_sub(first)),
             Operation::CreateTables | Operation::Queued(_) | Operation::Flush => changed(0),
-            Operation::Point(id) => Answer { first: Some(id), ..read(1, COLUMNS) },
-            Operation::RowsAfter(id) => Answer { first: Some(id + 1), ..read(ROWS_PER_QUERY, COLUMNS) },
+            Operation::Point(id) => OperationResult { first: Some(id), ..read(1, COLUMNS) },
+            Operation::RowsAfter(id) => OperationResult { first: Some(id + 1), ..read(ROWS_PER_QUERY, COLUMNS) },
             Operation::CountItems | Operation::CountInserts => read(1, 1),
         }
     }
 }
 
-fn inserted(n: u64) -> [Param; 2] {
+fn insert_params(n: u64) -> [Param; 2] {
     [Param::Name(n), Param::Hundredths(n)]
 }
 
-fn item(id: u64) -> [Param; 4] {
+fn fill_params(id: u64) -> [Param; 4] {
     [Param::Integer(id), Param::Name(id), Param::Hundredths(id), Param::Text(NOTE)]
 }
 
@@ -323,16 +322,16 @@ mod tests {
     }
 
     #[test]
-    fn names_are_read_back() {
-        for workload in Workload::ALL {
-            assert_eq!(workload.name().parse::<Workload>().unwrap(), workload);
+    fn reports_and_the_command_line_use_the_same_names() {
+        for workload in Workload::value_variants() {
+            assert_eq!(Workload::from_str(workload.name(), false), Ok(*workload));
+            assert_eq!(serde_json::to_value(workload).unwrap(), workload.name());
         }
-        assert!("nothing".parse::<Workload>().is_err());
     }
 
     #[test]
-    fn kinds_stand_at_their_index() {
-        for (index, kind) in Kind::ALL.into_iter().enumerate() {
+    fn the_index_of_a_kind_is_its_position() {
+        for (index, kind) in OperationKind::ALL.into_iter().enumerate() {
             assert_eq!(kind.index(), index);
         }
     }
@@ -340,10 +339,10 @@ mod tests {
     #[test]
     fn texts_need_no_escaping() {
         for operation in SAMPLES {
-            operation.steps(&mut |step| {
-                let quoted = serde_json::to_string(step.sql).unwrap();
-                assert_eq!(quoted, format!("\"{}\"", step.sql));
-                for param in step.params {
+            operation.for_each_statement(&mut |statement| {
+                let quoted = serde_json::to_string(statement.sql).unwrap();
+                assert_eq!(quoted, format!("\"{}\"", statement.sql));
+                for param in statement.params {
                     assert!(serde_json::from_str::<serde_json::Value>(&json(*param)).is_ok(), "{param:?}");
                 }
             });
@@ -360,20 +359,22 @@ mod tests {
     }
 
     #[test]
-    fn every_parameter_has_its_place() {
+    fn every_placeholder_has_a_parameter() {
         for operation in SAMPLES {
-            operation.steps(&mut |step| assert_eq!(step.sql.matches('?').count(), step.params.len(), "{}", step.sql));
+            operation.for_each_statement(&mut |statement| {
+                assert_eq!(statement.sql.matches('?').count(), statement.params.len(), "{}", statement.sql)
+            });
         }
     }
 
     #[test]
-    fn what_is_expected_fits_what_is_asked() {
-        let mut steps = 0;
-        Operation::Batch(7).steps(&mut |_| steps += 1);
-        assert_eq!(steps, INSERTS_PER_BATCH);
-        assert_eq!(Operation::Batch(7).expected().changed, Kind::Batch.rows_written());
+    fn expected_results_match_the_operations() {
+        let mut statements = 0;
+        Operation::Batch(7).for_each_statement(&mut |_| statements += 1);
+        assert_eq!(statements, INSERTS_PER_BATCH);
+        assert_eq!(Operation::Batch(7).expected_result().changed, OperationKind::Batch.rows_written());
         assert!(ROWS.ends_with(&format!("LIMIT {ROWS_PER_QUERY}")));
-        assert_eq!(Operation::Fill { first: 1, last: 3 }.expected().changed, 3);
+        assert_eq!(Operation::Fill { first: 1, last: 3 }.expected_result().changed, 3);
         assert!(Operation::Batch(0).writes() && !Operation::Point(1).writes());
     }
 
@@ -381,17 +382,17 @@ mod tests {
     fn random_operations_stay_inside_the_table() {
         let mut random = Random::new(3);
         for _ in 0..10_000 {
-            let Operation::Point(id) = Kind::Point.operation(2_000, &mut random) else { unreachable!() };
+            let Operation::Point(id) = OperationKind::Point.operation(2_000, &mut random) else { unreachable!() };
             assert!((1..=2_000).contains(&id));
-            let Operation::RowsAfter(id) = Kind::Rows.operation(2_000, &mut random) else { unreachable!() };
+            let Operation::RowsAfter(id) = OperationKind::Rows.operation(2_000, &mut random) else { unreachable!() };
             assert!(id <= 1_000);
         }
     }
 
     #[test]
-    fn the_mix_has_about_the_share_of_writes_it_was_given() {
+    fn the_share_of_writes_in_the_mix_is_about_the_given_one() {
         let mut random = Random::new(9);
-        let is_insert = |_: &u32| Workload::Mixed.next_kind(10, &mut random) == Kind::Insert;
+        let is_insert = |_: &u32| Workload::Mixed.next_kind(10, &mut random) == OperationKind::Insert;
         let inserts = (0..10_000).filter(is_insert).count();
         assert!((800..1_200).contains(&inserts), "{inserts}");
     }

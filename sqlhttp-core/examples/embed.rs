@@ -1,4 +1,4 @@
-//! Embeds the engine: open a file, write from several threads at once, read.
+//! Embeds the engine: opens a database file, writes from several threads, and reads.
 //!
 //! `cargo run -p sqlhttp-core --example embed`
 
@@ -9,7 +9,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let db = Database::open(path.as_path(), Options::default())?;
     db.execute_blocking(Batch::one(Step::execute("CREATE TABLE users(id INTEGER PRIMARY KEY, name TEXT)", ())))?;
 
-    // Writes that arrive together share one transaction and one fsync; each is durable when its call returns.
+    // Writes that arrive at the same time share one transaction and one fsync. A write is durable when its call
+    // returns.
     std::thread::scope(|scope| {
         for name in ["Ada", "Grace", "Edsger"] {
             let insert = Batch::one(Step::execute("INSERT INTO users(name) VALUES (:name)", [(":name", name)]));

@@ -1,10 +1,11 @@
 //! An embeddable SQLite engine for programs that serve many callers at once.
 //!
-//! SQLite allows one writer at a time and pays one fsync for each transaction. This crate puts one writer thread in
-//! front of a database that runs the writes which arrive together in **one transaction and one fsync**, each as if it
-//! were alone, and lets readers run beside it on snapshots. A write is durable when its call returns.
+//! SQLite allows one writer at a time and needs one fsync for each transaction. This crate runs all writes of a
+//! database on one writer thread. Writes that arrive together share **one transaction and one fsync**, and each has the
+//! same effect as in a transaction of its own. Readers run concurrently on snapshots. A write is durable when its call
+//! returns.
 //!
-//! It is not a pool of connections and not a query builder: callers hand over a [`Batch`] of SQL steps and get an
+//! It is neither a connection pool nor a query builder: a caller passes a [`Batch`] of SQL steps and receives an
 //! [`Outcome`].
 //!
 //! ```
@@ -24,41 +25,43 @@
 //! # }
 //! ```
 //!
-//! Under an async runtime, any of them, [`Database::execute`] does the same without blocking the thread.
+//! [`Database::execute`] does the same without blocking the thread, on any async runtime.
 //!
-//! # The life of a write
+//! # The path of a write
 //!
-//! 1. [`Database::execute`] gives the batch a [`Stamp`]: the only time and chance that its SQL will see.
-//! 2. `readers::inline` prepares its statements on a reader's connection: SQLite itself tells that it writes
-//!    (`classify`), so nobody parses SQL.
-//! 3. `writer::queue` takes it, or refuses with [`Error::Overloaded`].
-//! 4. The writer's thread takes whatever waits (`queue::gather`) and runs it as a group (`writer::group`): BEGIN
+//! 1. [`Database::execute`] gives the batch a [`Stamp`]: the timestamp and random seed that its SQL sees.
+//! 2. `inline` takes a session from the pool (`sessions`) and prepares the statements. SQLite reports that they write
+//!    (`classify`); the SQL text is not parsed.
+//! 3. `writer::queue` takes the batch, or refuses it with [`Error::Overloaded`].
+//! 4. The writer thread takes all queued batches (`queue::gather`) and runs them as a group (`writer::group`): BEGIN
 //!    IMMEDIATE, and for each member SAVEPOINT, `run::run_batch`, RELEASE or ROLLBACK TO.
-//! 5. COMMIT, with `synchronous=FULL`: the one fsync.
-//! 6. Then, and only then, every caller is answered.
+//! 5. COMMIT with `synchronous=FULL`: the one fsync.
+//! 6. After the commit every caller receives its outcome.
 //!
-//! # The life of a read
+//! # The path of a read
 //!
-//! 1. and 2. as above; SQLite tells that it only reads.
-//! 3. It runs at once on the caller's thread, under a budget of virtual-machine steps. Most reads end here.
-//! 4. What overruns the budget starts anew on a thread of the pool (`readers::run`), in one read transaction.
-//! 5. A result larger than a block travels in [`Part`]s through a bounded channel: memory stays constant however large
-//!    the table is, and a caller that goes away interrupts the statement.
+//! 1. Steps 1 and 2 as above. SQLite reports that the batch only reads.
+//! 2. It runs at once on the caller's thread, with a limited number of virtual-machine steps. Most reads end here.
+//! 3. A read that exceeds the limit starts again on a reader thread (`readers`), in one read transaction.
+//! 4. A result larger than a block is streamed as [`Part`]s through a bounded channel, so memory use does not depend on
+//!    its size. Dropping the stream interrupts the statement.
 //!
-//! # Map
+//! # Modules
 //!
-//! * [`model`]: the vocabulary, free of SQLite, clocks, files and threads. All of it is re-exported here.
-//! * `engine`: everything that touches SQLite. `engine::sqlite` is the only room with `unsafe`.
+//! * [`model`]: the types that callers and protocols use, without SQLite, clocks, files and threads. All of it is
+//!   re-exported here.
+//! * `engine`: everything that uses SQLite. Only `engine::sqlite` contains `unsafe`.
 //!
 //! # Features
 //!
-//! * `engine` (default): the engine. Without it only [`model`] remains, for crates that translate protocols.
+//! * `engine` (default): the engine. Without it the crate consists of [`model`], for crates that translate protocols.
 //!
 //! # Caveats
 //!
-//! * A database with a rollback journal has no snapshots: readers and the writer take turns.
-//! * An in-memory database is limited by the memory there is; a very long read keeps its write-ahead log growing there.
-//! * Which rowid SQLite picks when the largest one is taken (2^63-1) comes from its own generator, not from the stamp.
+//! * A database with a rollback journal has no snapshots: readers and the writer wait for each other.
+//! * An in-memory database is limited by the available memory, and its write-ahead log grows as long as a read lasts.
+//! * If the largest rowid (2^63-1) is in use, SQLite picks a free one with its own random generator, not with the
+//!   stamp's seed.
 //! * `'localtime'` depends on the time zone of the process.
 
 #[cfg(feature = "engine")]

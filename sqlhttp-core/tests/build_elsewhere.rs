@@ -1,4 +1,4 @@
-//! A crate outside this workspace, which has none of its compile-time settings.
+//! A build of the crate outside of this workspace, without its compile-time flags.
 #![allow(clippy::expect_used, clippy::panic)]
 
 use std::path::Path;
@@ -34,17 +34,17 @@ fn main() {
 }
 "#;
 
-/// Builds SQLite once more (a minute): `cargo test -p sqlhttp-core --test build_elsewhere -- --ignored`.
+/// Compiles SQLite again, which takes a minute: `cargo test -p sqlhttp-core --test build_elsewhere -- --ignored`.
 #[test]
-#[ignore = "builds SQLite once more"]
-fn a_build_without_our_flags_has_the_math_functions_and_lists_what_it_lacks() {
+#[ignore = "compiles SQLite again"]
+fn a_build_without_the_flags_has_math_functions_and_lists_its_missing_features() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     let write = |name: &str, text: &str| std::fs::write(directory.path().join(name), text).expect("write a file");
     write("Cargo.toml", &MANIFEST.replace("PATH", &package.display().to_string()));
     std::fs::create_dir(directory.path().join("src")).expect("a directory");
     write("src/main.rs", MAIN);
-    // The versions that are tested and, as a rule, downloaded already.
+    // Uses the tested versions, which usually have been downloaded already.
     std::fs::copy(package.join("../Cargo.lock"), directory.path().join("Cargo.lock")).expect("copy the lock file");
     let output = Command::new(env!("CARGO"))
         .args(["run", "--quiet", "--target-dir"])
@@ -69,6 +69,6 @@ fn a_build_without_our_flags_has_the_math_functions_and_lists_what_it_lacks() {
 }
 
 #[test]
-fn a_build_with_our_flags_lacks_nothing() {
+fn a_build_with_the_flags_has_no_missing_features() {
     assert_eq!(sqlhttp_core::missing_features(), []);
 }

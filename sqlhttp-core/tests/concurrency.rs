@@ -1,4 +1,4 @@
-//! Readers beside the writer, callers that go away or run out of time, full queues.
+//! Concurrent reads and writes, dropped requests, deadlines, full queues.
 #![allow(clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -18,32 +18,32 @@ fn insert(n: i64) -> Batch {
     Batch::one(Step::execute("INSERT INTO t VALUES (?)", [n]))
 }
 
-fn with_table(options: Options) -> (Place, Database) {
-    let place = Place::new();
-    let db = place.open(options);
+fn with_table(options: Options) -> (TestDir, Database) {
+    let test_dir = TestDir::new();
+    let db = test_dir.open(options);
     exec(&db, "CREATE TABLE t(a)");
-    (place, db)
+    (test_dir, db)
 }
 
-/// Asks with a deadline, and waits for all of the answer.
-fn request<'a>(db: &'a Database, batch: Batch, deadline: Deadline) -> Waiting<'a> {
+/// Sends a batch with a deadline and waits for the complete outcome.
+fn request<'a>(db: &'a Database, batch: Batch, deadline: Deadline) -> PendingOutcome<'a> {
     Box::pin(async move { db.request(batch, ReadLevel::default(), deadline).await?.whole().await })
 }
 
 #[test]
-fn readers_do_not_wait_for_a_write_and_see_only_what_is_committed() {
+fn readers_do_not_wait_for_a_write_and_see_only_committed_data() {
     let (_place, db) = with_table(Options::default());
     exec(&db, "INSERT INTO t VALUES (1)");
-    let plug = Plug::hold(&db);
+    let busy_writer = BusyWriter::start(&db);
     let waiting = start(&db, insert(2));
     for _ in 0..100 {
         assert_eq!(integer(&db, "SELECT count(*) FROM t"), 1);
     }
-    // One that takes a while, so that it runs in the pool.
+    // A query that takes long enough to run on a thread of the pool.
     let long =
         "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 300000) SELECT count(*) FROM c, t";
     assert_eq!(integer(&db, long), 300_000);
-    drop(plug);
+    drop(busy_writer);
     block_on(waiting).expect("an outcome");
     assert_eq!(integer(&db, "SELECT count(*) FROM t"), 2);
 }
@@ -51,9 +51,10 @@ fn readers_do_not_wait_for_a_write_and_see_only_what_is_committed() {
 #[test]
 fn writes_do_not_wait_for_long_reads() {
     let (_place, db) = with_table(Options { read_threads: 2, ..Options::default() });
-    // More than there are threads, so that some of them wait.
-    let endless: Vec<Waiting<'_>> = (0..4).map(|_| start(&db, Batch::one(Step::query(ENDLESS_READ, ())))).collect();
-    // The pool grows while some of them wait.
+    // More reads than threads, so that some of them wait.
+    let endless: Vec<PendingOutcome<'_>> =
+        (0..4).map(|_| start(&db, Batch::one(Step::query(ENDLESS_READ, ())))).collect();
+    // The pool adds threads while reads are waiting.
     wait_until("all threads read", || db.status().read_queue_len <= 2);
     for n in 0..10 {
         let written = block_on(request(&db, insert(n), Deadline::after(Instant::now(), Duration::from_secs(10))));
@@ -83,7 +84,7 @@ fn a_transaction_of_reads_sees_one_state() {
 }
 
 #[test]
-fn everybody_reads_what_he_wrote() {
+fn a_read_sees_the_earlier_writes_of_its_thread() {
     for db in [memory(), with_table_kept(Options::default())] {
         exec(&db, "CREATE TABLE IF NOT EXISTS t(a)");
         std::thread::scope(|scope| {
@@ -103,10 +104,10 @@ fn everybody_reads_what_he_wrote() {
     }
 }
 
-/// A database in a directory that stays as long as the process.
+/// Opens a database in a directory that is not removed.
 fn with_table_kept(options: Options) -> Database {
-    let (place, db) = with_table(options);
-    std::mem::forget(place);
+    let (test_dir, db) = with_table(options);
+    std::mem::forget(test_dir);
     db
 }
 
@@ -114,10 +115,10 @@ fn with_table_kept(options: Options) -> Database {
 fn writes_that_arrive_together_share_a_transaction() {
     let (_place, db) = with_table(Options { group_time_max: Duration::from_secs(60), ..Options::default() });
     let before = db.status();
-    let plug = Plug::hold(&db);
-    let waiting: Vec<Waiting<'_>> = (0..50).map(|n| start(&db, insert(n))).collect();
+    let busy_writer = BusyWriter::start(&db);
+    let waiting: Vec<PendingOutcome<'_>> = (0..50).map(|n| start(&db, insert(n))).collect();
     assert_eq!(db.status().write_queue_len, 50);
-    drop(plug);
+    drop(busy_writer);
     for waiting in waiting {
         block_on(waiting).expect("an outcome");
     }
@@ -127,9 +128,9 @@ fn writes_that_arrive_together_share_a_transaction() {
 }
 
 #[test]
-fn a_dropped_future_leaves_nothing_of_its_write() {
+fn dropping_the_future_of_a_queued_write_cancels_it() {
     let (_place, db) = with_table(Options::default());
-    let plug = Plug::hold(&db);
+    let busy_writer = BusyWriter::start(&db);
     let kept = start(&db, insert(1));
     drop(start(&db, insert(2)));
     let each = Batch { atomicity: Atomicity::Each, ..transaction(&["INSERT INTO t VALUES (3)", "VACUUM"]) };
@@ -137,19 +138,19 @@ fn a_dropped_future_leaves_nothing_of_its_write() {
     let marking = transaction(&["CREATE TEMP TABLE x(a)", "INSERT INTO t VALUES (4)"]);
     drop(start(&db, marking));
     let also_kept = start(&db, insert(5));
-    drop(plug);
+    drop(busy_writer);
     block_on(kept).expect("an outcome");
     block_on(also_kept).expect("an outcome");
     assert_eq!(rows(&db, "SELECT a FROM t ORDER BY a"), [[Value::Integer(1)], [Value::Integer(5)]]);
 }
 
 #[test]
-fn a_dropped_future_interrupts_its_read() {
+fn dropping_the_future_of_a_read_interrupts_it() {
     for db in [memory(), with_table_kept(Options { read_threads: 1, ..Options::default() })] {
-        let mut endless: Waiting<'_> = Box::pin(db.execute(Batch::one(Step::query(ENDLESS_READ, ()))));
+        let mut endless: PendingOutcome<'_> = Box::pin(db.execute(Batch::one(Step::query(ENDLESS_READ, ()))));
         assert!(poll_once(endless.as_mut()).is_pending());
         drop(endless);
-        // It would never end by itself; the only thread of the pool is free again.
+        // The endless read has ended, because the only thread of the pool is available again.
         let long =
             "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 300000) SELECT count(*) FROM c";
         assert_eq!(integer(&db, long), 300_000);
@@ -158,7 +159,7 @@ fn a_dropped_future_interrupts_its_read() {
 }
 
 #[test]
-fn a_deadline_ends_a_read_and_a_write_and_the_neighbours_succeed() {
+fn a_deadline_ends_reads_and_writes_and_other_batches_succeed() {
     for db in [memory(), with_table_kept(Options::default())] {
         exec(&db, "CREATE TABLE IF NOT EXISTS t(a)");
         let read = block_on(request(&db, Batch::one(Step::query(ENDLESS_READ, ())), soon()));
@@ -169,13 +170,13 @@ fn a_deadline_ends_a_read_and_a_write_and_the_neighbours_succeed() {
             transaction(&["INSERT INTO t VALUES (8)", ENDLESS_READ]),
             transaction(&["CREATE TEMP TABLE x(a)", "INSERT INTO t VALUES (9)", ENDLESS_READ]),
         ];
-        let mut timing_out: Vec<Waiting<'_>> = Vec::new();
-        let mut staying: Vec<Waiting<'_>> = Vec::new();
+        let mut timing_out: Vec<PendingOutcome<'_>> = Vec::new();
+        let mut staying: Vec<PendingOutcome<'_>> = Vec::new();
         for (n, endless) in neighbours.into_iter().enumerate() {
             let mut waiting = request(&db, endless, soon());
             assert!(poll_once(waiting.as_mut()).is_pending());
             timing_out.push(waiting);
-            let mut waiting: Waiting<'_> = Box::pin(db.execute(insert(n as i64)));
+            let mut waiting: PendingOutcome<'_> = Box::pin(db.execute(insert(n as i64)));
             assert!(poll_once(waiting.as_mut()).is_pending());
             staying.push(waiting);
         }
@@ -192,15 +193,15 @@ fn a_deadline_ends_a_read_and_a_write_and_the_neighbours_succeed() {
 }
 
 #[test]
-fn a_long_write_delays_only_those_behind_it() {
+fn a_long_write_delays_only_later_writes() {
     let (_place, db) = with_table(Options::default());
-    let plug = Plug::hold(&db);
+    let busy_writer = BusyWriter::start(&db);
     let mut first = request(&db, insert(1), Deadline::after(Instant::now(), Duration::from_secs(20)));
     assert!(poll_once(first.as_mut()).is_pending());
     let endless = start(&db, Batch::one(Step::execute(ENDLESS_WRITE, ())));
     let mut behind = request(&db, insert(2), Deadline::after(Instant::now(), Duration::from_millis(500)));
     assert!(poll_once(behind.as_mut()).is_pending());
-    drop(plug);
+    drop(busy_writer);
     assert_eq!(block_on(first).expect("an outcome").ending, Ending::Done);
     assert!(matches!(block_on(behind), Err(Error::Timeout)));
     drop(endless);
@@ -209,30 +210,30 @@ fn a_long_write_delays_only_those_behind_it() {
 }
 
 #[test]
-fn a_deadline_passes_while_the_batch_waits() {
+fn a_queued_write_whose_deadline_has_passed_does_not_run() {
     let (_place, db) = with_table(Options::default());
-    let plug = Plug::hold(&db);
+    let busy_writer = BusyWriter::start(&db);
     let mut waiting = request(&db, insert(1), Deadline::at(Instant::now()));
     assert!(poll_once(waiting.as_mut()).is_pending());
     let each = Batch { atomicity: Atomicity::Each, ..transaction(&["INSERT INTO t VALUES (3)", "VACUUM"]) };
     let mut alone = request(&db, each, Deadline::at(Instant::now()));
     assert!(poll_once(alone.as_mut()).is_pending());
-    drop(plug);
+    drop(busy_writer);
     assert!(matches!(block_on(waiting), Err(Error::Timeout)));
     assert!(matches!(block_on(alone), Err(Error::Timeout)));
     assert_eq!(integer(&db, "SELECT count(*) FROM t"), 0);
 }
 
 #[test]
-fn full_queues_refuse() {
+fn full_queues_refuse_further_batches() {
     let (_place, db) =
         with_table(Options { write_queue_len_max: 2, read_queue_len_max: 1, read_threads: 1, ..Options::default() });
-    let plug = Plug::hold(&db);
+    let busy_writer = BusyWriter::start(&db);
     let waiting = [start(&db, insert(1)), start(&db, insert(2))];
     let refused = db.execute_blocking(insert(3));
     assert!(matches!(refused, Err(Error::Overloaded(_))), "{refused:?}");
     assert!(refused.is_err_and(|error| error.retry()));
-    drop(plug);
+    drop(busy_writer);
     for waiting in waiting {
         block_on(waiting).expect("an outcome");
     }
@@ -245,7 +246,7 @@ fn full_queues_refuse() {
     let refused = db.execute_blocking(Batch::one(Step::query(ENDLESS_READ, ())));
     assert!(matches!(refused, Err(Error::Overloaded(_))), "{refused:?}");
     drop((running, queued));
-    wait_until("the reads have been given up", || db.status().read_queue_len == 0);
+    wait_until("the reads have ended", || db.status().read_queue_len == 0);
     db.execute_blocking(insert(4)).expect("an outcome");
 }
 
@@ -263,15 +264,15 @@ fn readers_share_a_database_in_memory_and_no_other_sees_it() {
         }
     });
     assert_eq!(integer(&other, "SELECT count(*) FROM sqlite_schema"), 0);
-    // Marked sessions are replaced, and the database outlives them.
+    // A session whose state was changed is replaced; the database remains.
     exec(&one, "CREATE TEMP TABLE x(a)");
     assert_eq!(integer(&one, "SELECT count(*) FROM t"), 1);
 }
 
 #[test]
 fn two_databases_on_one_file_see_each_others_commits() {
-    let (place, one) = with_table(Options::default());
-    let other = place.open(Options::default());
+    let (test_dir, one) = with_table(Options::default());
+    let other = test_dir.open(Options::default());
     std::thread::scope(|scope| {
         for db in [&one, &other] {
             scope.spawn(move || (0..50).for_each(|n| drop(db.execute_blocking(insert(n)).expect("an outcome"))));
@@ -284,9 +285,9 @@ fn two_databases_on_one_file_see_each_others_commits() {
     assert_eq!(integer(&other, "SELECT min(b) FROM t"), 5);
 }
 
-/// SQLite does not look for a newer schema when ALTER TABLE does not find a column.
+/// SQLite does not check for a newer schema if ALTER TABLE does not find a column.
 #[test]
-fn a_column_that_is_new_can_be_renamed_and_dropped() {
+fn a_new_column_can_be_renamed_and_dropped() {
     let (_place, db) = with_table(Options::default());
     let request = |sql: &str| {
         let outcome = block_on(request(&db, Batch::one(Step::execute(sql, ())), Deadline::NEVER)).expect("an outcome");
@@ -299,7 +300,7 @@ fn a_column_that_is_new_can_be_renamed_and_dropped() {
     request("INSERT INTO t(e) VALUES (1)");
 }
 
-/// To a connection with an empty schema both are reads that do nothing.
+/// On a connection whose schema is empty, both statements are reads without an effect.
 #[test]
 fn reindex_and_analyze_of_new_tables_are_writes() {
     for sql in ["REINDEX", "ANALYZE"] {
@@ -310,13 +311,13 @@ fn reindex_and_analyze_of_new_tables_are_writes() {
 }
 
 #[test]
-fn a_lock_that_somebody_else_holds_is_busy() {
+fn a_lock_of_another_connection_is_reported_as_busy() {
     for journal_mode in [JournalMode::Wal, JournalMode::Delete] {
         let options = Options { busy_timeout: Duration::from_millis(50), journal_mode, ..Options::default() };
-        let (place, db) = with_table(options.clone());
-        let other = place.open(options);
-        let plug = Plug::hold(&other);
-        // The writer has taken the statement, but not necessarily the lock.
+        let (test_dir, db) = with_table(options.clone());
+        let other = test_dir.open(options);
+        let busy_writer = BusyWriter::start(&other);
+        // The other writer has taken the statement from its queue, but may not have acquired the lock yet.
         let nothing = || Batch::one(Step::execute("DELETE FROM t WHERE false", ()));
         wait_until("the lock is taken", || db.execute_blocking(nothing()).is_err());
         let mut waiting = start(&db, insert(1));
@@ -328,7 +329,7 @@ fn a_lock_that_somebody_else_holds_is_busy() {
         if journal_mode == JournalMode::Wal {
             assert_eq!(integer(&db, "SELECT count(*) FROM t"), 0);
         }
-        drop(plug);
+        drop(busy_writer);
         wait_until("the lock is free", || db.execute_blocking(insert(3)).is_ok());
         assert_eq!(integer(&db, "SELECT a FROM t"), 3);
         assert_eq!(db.status().poisoned, None);
@@ -347,7 +348,7 @@ fn the_owners_pragmas_hold_on_every_connection() {
             assert_eq!(integer(&db, "SELECT 'a' LIKE 'A'"), 0);
             let outcome = step(&db, Step::execute("INSERT INTO c VALUES (1)", ()));
             assert!(matches!(outcome, StepOutcome::Failed(_)), "{outcome:?}");
-            // After this, the writer has a new connection.
+            // This replaces the writer's connection.
             exec(&db, "CREATE TEMP TABLE x(a); PRAGMA foreign_keys = OFF; DROP TABLE x");
         }
         script(&db, "PRAGMA foreign_keys = OFF");
@@ -356,7 +357,7 @@ fn the_owners_pragmas_hold_on_every_connection() {
         let failed =
             block_on(db.run_script("INSERT INTO p VALUES (9); SELECT * FROM nowhere; INSERT INTO p VALUES (10)"));
         assert!(failed.expect("it ran").is_err());
-        assert_eq!(rows(&db, "SELECT id FROM p"), [[Value::Integer(9)]], "each statement is committed on its own");
+        assert_eq!(rows(&db, "SELECT id FROM p"), [[Value::Integer(9)]], "each statement of a script is a transaction");
     }
 }
 

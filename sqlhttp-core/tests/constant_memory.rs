@@ -1,4 +1,4 @@
-//! A large result takes constant memory. Alone in its process, so that nothing else is measured.
+//! A large result takes constant memory. The test is alone in its process, so that only its memory is measured.
 #![allow(clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -6,7 +6,7 @@ mod common;
 use common::*;
 use sqlhttp_core::{Answer, Backend, Batch, Block, Deadline, Ending, Options, Part, ReadLevel, Step, StepOutcome};
 
-/// A field of `/proc/self/status`, bytes.
+/// The value of a field of `/proc/self/status`, in bytes.
 fn memory_use(field: &str) -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with(field))?;
@@ -17,14 +17,14 @@ fn memory_use(field: &str) -> Option<u64> {
 #[test]
 fn ten_million_rows_take_constant_memory() {
     const ROWS: u64 = 10_000_000;
-    let place = Place::new();
-    for db in [memory(), place.open(Options::default())] {
+    let test_dir = TestDir::new();
+    for db in [memory(), test_dir.open(Options::default())] {
         let before = memory_use("VmRSS");
         let sql = format!(
             "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < {ROWS}) SELECT n, 'row ' || n FROM c"
         );
         let answer = block_on(db.query(Batch::one(Step::query(sql, ())), ReadLevel::None, Deadline::NEVER));
-        let Ok(Answer::Parts(mut stream)) = answer else { panic!("it should come in parts: {answer:?}") };
+        let Ok(Answer::Parts(mut stream)) = answer else { panic!("the result is not streamed: {answer:?}") };
         let (mut count, mut sum, mut most) = (0_u64, 0_i64, 0);
         let mut take = |block: &Block| {
             count += block.len() as u64;

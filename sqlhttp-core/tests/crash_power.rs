@@ -1,27 +1,29 @@
-//! The power fails at every sync of a workload of concurrent writers: what was acknowledged is there, and nothing half.
+//! Power cuts at every sync of a workload of concurrent writers: no acknowledged write is lost, and no batch is applied
+//! in part.
 #![cfg(feature = "fault-injection")]
 #![allow(clippy::expect_used, clippy::panic, reason = "clippy does not see that this is a test")]
 
 mod crash_support;
 
-use crash_support::{Answer, Notes, Plan, SMALL, block_on, seeds};
+use crash_support::{Answer, History, Plan, SMALL, block_on, seeds};
 use sqlhttp_core::{AfterStop, Batch, Database, FaultyDisk, JournalMode, Loss, Options, Stamp, Step, StepOutcome};
 
-/// More syncs than any workload here needs.
+/// More syncs than any workload in this file needs.
 const SYNCS_MAX: u64 = 2_000;
 
 const MODES: [AfterStop; 2] = [AfterStop::Fail, AfterStop::Pretend];
 
-/// Opens, creates the tables and lets the clients write, until all is done or the disk stops; then everybody is gone.
-fn run(plan: &Plan, disk: &FaultyDisk, notes: &mut Notes) {
+/// Opens the database, creates the tables and lets the clients write, until all are done or the disk stops. Then closes
+/// the database.
+fn run(plan: &Plan, disk: &FaultyDisk, history: &mut History) {
     let Ok(database) = plan.open(disk) else { return };
-    if notes.create_schema(&database, disk) {
-        notes.write(&database, disk);
+    if history.create_schema(&database, disk) {
+        history.write(&database, disk);
     }
 }
 
-/// Cuts the power, and looks at what is left; then cuts it again during the recovery, and looks again.
-fn survive(plan: &Plan, disk: &FaultyDisk, notes: &mut Notes, loss: Loss) -> Result<(), String> {
+/// Cuts the power, several times during the recovery too, and checks the content. Then writes and checks again.
+fn check_after_power_cuts(plan: &Plan, disk: &FaultyDisk, history: &mut History, loss: Loss) -> Result<(), String> {
     disk.power_cut(loss);
     for sync in [1, 2, 3] {
         disk.stop_at_sync(sync, AfterStop::Fail);
@@ -29,42 +31,42 @@ fn survive(plan: &Plan, disk: &FaultyDisk, notes: &mut Notes, loss: Loss) -> Res
         disk.power_cut(loss);
     }
     let database = plan.reopen(disk);
-    notes.check(&database)?;
-    // It can be written to as if nothing had happened.
-    if notes.create_schema(&database, disk) {
-        notes.write(&database, disk);
+    history.check(&database)?;
+    // The database accepts writes as before.
+    if history.create_schema(&database, disk) {
+        history.write(&database, disk);
     }
-    notes.check(&database)
+    history.check(&database)
 }
 
-/// Cuts the power at each sync there is. Returns at how many.
+/// Cuts the power at every sync of the workload. Returns the number of syncs.
 fn cut_at_every_sync(plan: Plan, then: AfterStop, loss: Loss) -> u64 {
     for sync in 1..SYNCS_MAX {
         let plan = Plan { seed: plan.seed.wrapping_mul(SYNCS_MAX) + sync, ..plan };
         let disk = plan.disk();
-        let mut notes = Notes::default();
+        let mut history = History::default();
         disk.stop_at_sync(sync, then);
-        run(&plan, &disk, &mut notes);
+        run(&plan, &disk, &mut history);
         let stopped = disk.stopped().is_some();
-        survive(&plan, &disk, &mut notes, loss)
+        check_after_power_cuts(&plan, &disk, &mut history, loss)
             .unwrap_or_else(|what| panic!("{what}; power cut at sync {sync}, {then:?}, {loss:?}, {plan:?}"));
         if !stopped {
             return sync - 1;
         }
     }
-    panic!("the workload never ends");
+    panic!("the workload does not end");
 }
 
 #[test]
-fn every_sync_with_a_write_ahead_log() {
+fn power_cuts_with_a_write_ahead_log_lose_nothing() {
     for then in MODES {
         let syncs = cut_at_every_sync(Plan::new(1), then, Loss::Unsynced);
-        assert!(syncs > 10, "only {syncs} syncs: the workload tests nothing");
+        assert!(syncs > 10, "only {syncs} syncs, too few for a test");
     }
 }
 
 #[test]
-fn every_sync_with_a_write_ahead_log_and_torn_writes() {
+fn power_cuts_with_a_write_ahead_log_and_torn_writes_lose_nothing() {
     for seed in seeds().step_by(20) {
         for then in MODES {
             cut_at_every_sync(Plan::new(seed), then, Loss::Torn);
@@ -73,40 +75,41 @@ fn every_sync_with_a_write_ahead_log_and_torn_writes() {
 }
 
 #[test]
-fn every_sync_without_grouping() {
+fn power_cuts_without_grouping_lose_nothing() {
     let plan = Plan { group_len_max: 1, ..Plan::new(2) };
     cut_at_every_sync(plan, AfterStop::Fail, Loss::Torn);
 }
 
 #[test]
-fn every_sync_with_the_default_cache_and_checkpoints() {
+fn power_cuts_with_the_default_cache_and_checkpoints_lose_nothing() {
     let plan = Plan { script: "", ..Plan::new(3) };
     cut_at_every_sync(plan, AfterStop::Fail, Loss::Torn);
 }
 
 #[test]
-fn every_sync_with_a_truncated_rollback_journal() {
+fn power_cuts_with_a_truncated_rollback_journal_lose_nothing() {
     rollback_journal(JournalMode::Truncate, SMALL);
 }
 
 #[test]
-fn every_sync_with_a_persistent_rollback_journal() {
+fn power_cuts_with_a_persistent_rollback_journal_lose_nothing() {
     rollback_journal(JournalMode::Persist, SMALL);
 }
 
-/// `synchronous=EXTRA` also syncs the directory when the journal is deleted, which is what commits.
+/// With `synchronous=EXTRA`, SQLite also syncs the directory after deleting the journal, which is the commit
+/// (<https://sqlite.org/pragma.html#pragma_synchronous>).
 #[test]
-fn every_sync_with_a_deleted_rollback_journal_and_a_synced_directory() {
+fn power_cuts_with_a_deleted_rollback_journal_and_a_synced_directory_lose_nothing() {
     rollback_journal(JournalMode::Delete, "PRAGMA cache_size=8; PRAGMA synchronous=EXTRA");
 }
 
 #[test]
-fn every_sync_with_a_deleted_rollback_journal() {
+fn power_cuts_with_a_deleted_rollback_journal_lose_nothing() {
     rollback_journal(JournalMode::Delete, SMALL);
 }
 
 #[test]
-fn every_sync_with_the_journal_that_a_new_file_has() {
+fn power_cuts_with_the_default_journal_mode_of_a_new_file_lose_nothing() {
     rollback_journal(JournalMode::Keep, SMALL);
 }
 
@@ -120,21 +123,21 @@ fn rollback_journal(journal_mode: JournalMode, script: &'static str) {
 }
 
 #[test]
-fn nothing_acknowledged_is_lost_if_the_power_fails_after_all_is_done() {
+fn a_power_cut_after_the_last_write_loses_no_acknowledged_write() {
     for seed in seeds() {
         for loss in [Loss::Unsynced, Loss::Torn] {
             let plan = Plan::new(seed);
             let disk = plan.disk();
-            let mut notes = Notes::default();
+            let mut history = History::default();
             let database = plan.reopen(&disk);
-            assert!(notes.create_schema(&database, &disk));
-            notes.write(&database, &disk);
-            // While it is open, so that closing it makes nothing durable.
+            assert!(history.create_schema(&database, &disk));
+            history.write(&database, &disk);
+            // The power is cut while the database is open, because closing it would sync.
             disk.power_cut(loss);
             drop(database);
-            assert!(notes.count(Answer::Acknowledged) > 10);
+            assert!(history.count(Answer::Acknowledged) > 10);
             let database = plan.reopen(&disk);
-            notes.check(&database).unwrap_or_else(|what| panic!("{what}; {loss:?}, {plan:?}"));
+            history.check(&database).unwrap_or_else(|what| panic!("{what}; {loss:?}, {plan:?}"));
         }
     }
 }
@@ -154,7 +157,7 @@ fn an_interrupted_vacuum_loses_nothing() {
     interrupt("vacuum", |database| drop(block_on(database.vacuum())));
 }
 
-/// Writes, then does something during which the power fails at every sync.
+/// Writes, and then performs an operation during which the power is cut, at every sync of that operation.
 fn interrupt(what: &str, work: impl Fn(&Database)) {
     let mut interrupted = 0;
     for seed in seeds().step_by(4) {
@@ -167,16 +170,16 @@ fn interrupt(what: &str, work: impl Fn(&Database)) {
                     ..Plan::new(seed * SYNCS_MAX + sync)
                 };
                 let disk = plan.disk();
-                let mut notes = Notes::default();
+                let mut history = History::default();
                 let database = plan.reopen(&disk);
-                assert!(notes.create_schema(&database, &disk));
-                notes.write(&database, &disk);
+                assert!(history.create_schema(&database, &disk));
+                history.write(&database, &disk);
                 disk.stop_at_sync(sync, then);
                 work(&database);
                 let stopped = disk.stopped().is_some();
                 disk.power_cut(loss);
                 drop(database);
-                survive(&plan, &disk, &mut notes, loss).unwrap_or_else(|error| {
+                check_after_power_cuts(&plan, &disk, &mut history, loss).unwrap_or_else(|error| {
                     panic!("{error}; {what}, power cut at its sync {sync}, {then:?}, {loss:?}, {plan:?}")
                 });
                 if !stopped {
@@ -186,12 +189,12 @@ fn interrupt(what: &str, work: impl Fn(&Database)) {
             }
         }
     }
-    assert!(interrupted > 0, "{what} never syncs");
+    assert!(interrupted > 0, "{what} does not sync");
 }
 
-/// The harness itself: without syncs at commit, it sees that acknowledged writes are lost.
+/// Tests the harness itself: without syncs at commit, it detects that acknowledged writes are lost.
 #[test]
-fn the_harness_sees_what_was_not_synced() {
+fn the_harness_detects_lost_writes() {
     let scripts = [
         "PRAGMA wal_autocheckpoint=0; PRAGMA synchronous=OFF",
         "PRAGMA wal_autocheckpoint=0; PRAGMA synchronous=NORMAL",
@@ -199,45 +202,45 @@ fn the_harness_sees_what_was_not_synced() {
     for script in scripts {
         let plan = Plan { script, ..Plan::new(5) };
         let disk = plan.disk();
-        let mut notes = Notes::default();
+        let mut history = History::default();
         let database = plan.reopen(&disk);
-        assert!(notes.create_schema(&database, &disk));
-        notes.write(&database, &disk);
-        notes.check(&database).expect("before the power cut all is well");
+        assert!(history.create_schema(&database, &disk));
+        history.write(&database, &disk);
+        history.check(&database).expect("no error before the power cut");
         disk.power_cut(Loss::Unsynced);
         drop(database);
-        let found = notes.check(&plan.reopen(&disk));
-        assert!(found.is_err(), "nothing was synced, and yet nothing is lost: {script}");
+        let found = history.check(&plan.reopen(&disk));
+        assert!(found.is_err(), "no write is lost although nothing was synced: {script}");
     }
 }
 
-/// The harness itself: with a rollback journal and no syncs, torn writes leave wrecks behind.
+/// Tests the harness itself: with a rollback journal and without syncs, torn writes corrupt the database.
 #[test]
-fn the_harness_sees_torn_writes() {
+fn the_harness_detects_torn_writes() {
     let plan = |seed| Plan {
         script: "PRAGMA synchronous=OFF; PRAGMA cache_size=8",
         journal_mode: JournalMode::Truncate,
         ..Plan::new(seed)
     };
-    let is_wreck = |seed| {
+    let is_corrupt = |seed| {
         let plan = plan(seed);
         let disk = plan.disk();
-        let mut notes = Notes::default();
+        let mut history = History::default();
         let database = plan.reopen(&disk);
-        assert!(notes.create_schema(&database, &disk));
-        notes.write(&database, &disk);
+        assert!(history.create_schema(&database, &disk));
+        history.write(&database, &disk);
         disk.power_cut(Loss::Torn);
         drop(database);
         match plan.open(&disk) {
             Err(_) => true,
-            Ok(database) => notes.check(&database).is_err_and(|what| !what.contains("is lost")),
+            Ok(database) => history.check(&database).is_err_and(|what| !what.contains("is lost")),
         }
     };
-    assert!((0..200).any(is_wreck), "torn writes do no harm: they are not torn");
+    assert!((0..200).any(is_corrupt), "torn writes never corrupt the database");
 }
 
 #[test]
-fn the_clock_of_the_batch_holds_on_any_vfs() {
+fn the_time_of_the_stamp_applies_on_any_vfs() {
     let plan = Plan::new(6);
     let disk = plan.disk();
     let database = plan.reopen(&disk);
@@ -250,8 +253,8 @@ fn the_clock_of_the_batch_holds_on_any_vfs() {
     let [StepOutcome::Rows(rows)] = outcome.steps.as_slice() else {
         panic!("no rows: {outcome:?}");
     };
-    let told: Vec<_> = rows.iter().flat_map(|row| row.values()).filter_map(|value| value.as_integer()).collect();
-    assert_eq!(told, [stamp.unix_ms]);
+    let found: Vec<_> = rows.iter().flat_map(|row| row.values()).filter_map(|value| value.as_integer()).collect();
+    assert_eq!(found, [stamp.unix_ms]);
 }
 
 #[test]
@@ -261,16 +264,16 @@ fn an_unknown_vfs_is_refused() {
     assert!(error.to_string().contains("no such vfs: no-such-disk"), "{error}");
 }
 
-/// The harness itself: its clients share transactions, so that what is cut short is groups.
+/// Tests the harness itself: its clients share transactions, so that power cuts hit groups.
 #[test]
-fn the_harness_makes_groups() {
+fn the_clients_of_the_harness_share_transactions() {
     let plan = Plan::new(7);
     let disk = plan.disk();
-    let mut notes = Notes::default();
+    let mut history = History::default();
     let database = plan.reopen(&disk);
-    assert!(notes.create_schema(&database, &disk));
+    assert!(history.create_schema(&database, &disk));
     for _ in 0..5 {
-        notes.write(&database, &disk);
+        history.write(&database, &disk);
     }
     let status = database.status();
     assert!(status.groups_committed < status.batches_written, "{status:?}");

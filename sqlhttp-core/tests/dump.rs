@@ -1,4 +1,4 @@
-//! Dumps of the `sqlite3` shell with virtual tables.
+//! Restores dumps of the `sqlite3` shell that contain virtual tables.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -6,12 +6,12 @@ mod common;
 use common::*;
 use sqlhttp_core::{Batch, Database, Options, Step, StepOutcome};
 
-/// As the shell writes it: shadow tables after their virtual table.
+/// A dump as the shell writes it: shadow tables follow their virtual table.
 const DUMP: &str = include_str!("../../sqlhttp-server/tests/data/dumps/virtual_tables.sql");
-/// The same after VACUUM: shadow tables before their virtual table.
+/// A dump of the same database after VACUUM: shadow tables precede their virtual table.
 const VACUUMED: &str = include_str!("../../sqlhttp-server/tests/data/dumps/vacuumed.sql");
 
-/// A dump of one table.
+/// A dump of one virtual table.
 const SMALL: &str = "BEGIN TRANSACTION;
 PRAGMA writable_schema=ON;
 INSERT INTO sqlite_schema(type,name,tbl_name,rootpage,sql)VALUES('table','f','f',0,'CREATE VIRTUAL TABLE f USING fts5(t)');
@@ -56,29 +56,32 @@ fn assert_restored(db: &Database, dump: &str) {
 }
 
 #[test]
-fn virtual_tables_are_restored_whatever_their_order() {
+fn virtual_tables_are_restored_in_any_order() {
     for dump in [DUMP.to_owned(), VACUUMED.to_owned(), DUMP.replace("sqlite_schema", "sqlite_master")] {
-        let place = Place::new();
-        let db = place.open(Options::default());
+        let test_dir = TestDir::new();
+        let db = test_dir.open(Options::default());
         assert_eq!(run(&db, &dump), None);
         assert_restored(&db, &dump);
         assert_eq!(run(&db, "INSERT INTO doc(b) VALUES('fresh pear'); INSERT INTO r VALUES(3, 7, 8)"), None);
         assert_eq!(run(&db, "INSERT INTO f VALUES('later words'); INSERT INTO f3 VALUES('late')"), None);
         assert_eq!(integer(&db, "SELECT rowid FROM fx WHERE fx MATCH 'pear'"), 4);
         assert_eq!(integer(&db, "SELECT count(*) FROM f WHERE f MATCH 'later OR hello'"), 2);
-        assert!(run(&db, "INSERT INTO f_data VALUES(99, x'00')").is_some(), "shadow tables are read-only again");
-        assert!(run(&db, &dump).is_some(), "the tables are there already");
+        assert!(
+            run(&db, "INSERT INTO f_data VALUES(99, x'00')").is_some(),
+            "shadow tables are writable after the restore"
+        );
+        assert!(run(&db, &dump).is_some(), "the dump was restored although its tables exist");
         drop(db);
-        let db = place.open(Options::default());
+        let db = test_dir.open(Options::default());
         assert_eq!(integer(&db, "SELECT count(*) FROM f WHERE f MATCH 'later OR hello'"), 2);
         assert_eq!(run(&db, "INSERT INTO f(f) VALUES('integrity-check')"), None);
     }
 }
 
 #[test]
-fn whatever_is_no_virtual_table_is_refused_whole() {
-    let place = Place::new();
-    let db = place.open(Options::default());
+fn a_dump_with_an_invalid_virtual_table_is_refused_as_a_whole() {
+    let test_dir = TestDir::new();
+    let db = test_dir.open(Options::default());
     for (from, to) in [
         ("',0,'", "',2,'"),
         ("('table'", "('index'"),
@@ -108,7 +111,7 @@ fn whatever_is_no_virtual_table_is_refused_whole() {
         assert!(failure.is_some(), "{dump}");
         assert_eq!(integer(&db, "SELECT count(*) FROM sqlite_schema"), before, "{dump}");
         assert!(run(&db, "INSERT INTO kept_data VALUES(99, x'00')").is_some());
-        assert!(run(&db, "SELECT * FROM f").is_some(), "nothing is left of {dump}");
+        assert!(run(&db, "SELECT * FROM f").is_some(), "a part of this dump was restored: {dump}");
     }
     assert_eq!(run(&db, SMALL), None);
     assert_eq!(integer(&db, "SELECT count(*) FROM f WHERE f MATCH 'hello'"), 1);

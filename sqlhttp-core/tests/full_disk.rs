@@ -1,4 +1,4 @@
-//! Writes that are larger than the disk: each fails by itself, and the space it has taken is free afterwards.
+//! Writes that are larger than the disk: each fails without affecting others, and the space it has taken becomes free.
 #![cfg(feature = "fault-injection")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -15,11 +15,11 @@ use sqlhttp_core::{
 };
 
 const CAPACITY: usize = 6 << 20;
-/// So little fits into the cache that a large transaction writes to the write-ahead log before it commits.
+/// So small that a large transaction writes to the write-ahead log before it commits.
 const SMALL_CACHE: &str = "PRAGMA cache_size=20";
 const ENDLESS: &str =
     "INSERT INTO t WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT zeroblob(1000) FROM c";
-/// About as large as the write-ahead log becomes before a checkpoint.
+/// About the size at which the write-ahead log is checkpointed.
 const FILL: &str = "INSERT INTO t WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 2500) \
                     SELECT zeroblob(1000) FROM c";
 const FILL_ROWS: i64 = 2500;
@@ -40,11 +40,11 @@ fn batch(sql: &str) -> Batch {
     }
 }
 
-/// Runs statements, each as an entry of its own; all entries come at once.
+/// Applies each statement as an entry of its own, all in one call.
 fn apply(database: &Database, statements: &[&str]) -> Vec<Outcome> {
     let first = database.progress().index + 1;
     let entry = |(index, sql): (u64, &&str)| {
-        let work = LogWork::Batch { batch: Arc::new(batch(sql)), alone: false, steps_max: 0 };
+        let work = LogWork::Batch { batch: Arc::new(batch(sql)), exclusive: false, steps_max: 0 };
         LogEntry { term: 1, index, conditions: None, work: vec![work] }
     };
     let entries = (first..).zip(statements).map(entry).collect();
@@ -69,7 +69,7 @@ fn is_done(outcome: &Outcome) -> bool {
 }
 
 #[test]
-fn a_load_larger_than_the_disk_fails_alone() {
+fn a_load_that_is_larger_than_the_disk_fails_and_later_writes_succeed() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("large.db");
     Connection::open(&file).unwrap().execute_batch("CREATE TABLE u AS SELECT zeroblob(8000000)").unwrap();
@@ -86,7 +86,7 @@ fn a_load_larger_than_the_disk_fails_alone() {
     assert_eq!(count(&database), 1);
 }
 
-/// A connection that keeps its snapshot, so that the write-ahead log cannot be emptied.
+/// A connection that holds a snapshot, so that the write-ahead log cannot be reset.
 fn reader(disk: &FaultyDisk) -> Connection {
     let vfs = std::ffi::CString::new(disk.name()).unwrap();
     let connection =
@@ -105,9 +105,9 @@ fn check_log(with_reader: bool) {
     let small = "INSERT INTO t VALUES (7)";
     for round in 1..=3 {
         let outcomes = apply(&database, &[small, ENDLESS, small]);
-        let told: Vec<_> = outcomes.iter().map(|outcome| (is_done(outcome), is_full(outcome))).collect();
-        assert_eq!(told, [(true, false), (false, true), (true, false)], "{outcomes:?}");
-        assert!(disk.used() < CAPACITY - (512 << 10), "{} bytes are taken", disk.used());
+        let results: Vec<_> = outcomes.iter().map(|outcome| (is_done(outcome), is_full(outcome))).collect();
+        assert_eq!(results, [(true, false), (false, true), (true, false)], "{outcomes:?}");
+        assert!(disk.used() < CAPACITY - (512 << 10), "{} bytes are in use", disk.used());
         block_on(database.checkpoint()).unwrap();
         assert_eq!(count(&database), FILL_ROWS + 2 * round);
     }
@@ -115,17 +115,17 @@ fn check_log(with_reader: bool) {
 }
 
 #[test]
-fn a_write_larger_than_the_disk_fails_alone_in_a_log() {
+fn a_log_entry_that_is_larger_than_the_disk_fails_and_its_neighbours_succeed() {
     check_log(false);
 }
 
 #[test]
-fn a_reader_does_not_keep_the_space_of_a_write_that_failed() {
+fn the_space_of_a_failed_write_becomes_free_despite_an_open_reader() {
     check_log(true);
 }
 
 #[test]
-fn a_write_larger_than_the_disk_fails_alone() {
+fn a_write_that_is_larger_than_the_disk_fails_and_later_writes_succeed() {
     let disk = FaultyDisk::new(2).unwrap();
     disk.set_capacity(CAPACITY);
     let database = open(&disk, Writes::Direct);
@@ -135,16 +135,16 @@ fn a_write_larger_than_the_disk_fails_alone() {
     for round in 1..=3 {
         let outcome = database.execute_blocking(batch(ENDLESS)).unwrap();
         assert!(is_full(&outcome), "{outcome:?}");
-        // The reply comes before the space is given back, the next reply after.
+        // The failure is returned before the space is freed. The next write is answered after that.
         let outcome = database.execute_blocking(batch("INSERT INTO t VALUES (7)")).unwrap();
         assert!(is_done(&outcome), "{outcome:?}");
-        assert!(disk.used() < CAPACITY - (512 << 10), "{} bytes are taken", disk.used());
+        assert!(disk.used() < CAPACITY - (512 << 10), "{} bytes are in use", disk.used());
         block_on(database.checkpoint()).unwrap();
         assert_eq!(count(&database), FILL_ROWS + round);
     }
 }
 
-/// Copies the files of a database, as a process leaves them that is killed at this moment.
+/// Copies the files of a database in the state in which a killed process would leave them.
 fn copy(from: &Path, to: &Path) {
     for name in ["killed.db", "killed.db-wal"] {
         std::fs::copy(from.join(name), to.join(name)).unwrap();
@@ -152,7 +152,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 #[test]
-fn what_a_killed_process_has_not_committed_is_cut_off_at_the_next_start() {
+fn the_uncommitted_part_of_the_write_ahead_log_is_truncated_at_the_next_start() {
     for writes in [Writes::Direct, Writes::Log] {
         let (before, after) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let path = before.path().join("killed.db");

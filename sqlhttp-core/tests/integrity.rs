@@ -1,4 +1,4 @@
-//! Damage is noticed: by a backup, by the check in the background, and when the files of a database go away.
+//! Damage is detected by a backup, by the integrity check, and when the files of a database are removed or replaced.
 #![allow(clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -18,7 +18,7 @@ const UNLIMITED: CheckOptions = CheckOptions { pages_per_second: None };
 /// So slow that a check does not end during a test.
 const SLOW: CheckOptions = CheckOptions { pages_per_second: NonZeroU32::new(1) };
 
-/// Tables of all kinds with indexes, and free pages.
+/// Creates ordinary, WITHOUT ROWID and virtual tables with indexes, and free pages.
 fn fill(db: &Database) {
     exec(db, "CREATE TABLE \"it's\"(a INTEGER PRIMARY KEY, b TEXT, c AS (sqrt(a)) STORED)");
     exec(db, "CREATE INDEX words ON \"it's\"(b)");
@@ -37,9 +37,9 @@ fn fill(db: &Database) {
     exec(db, "DROP TABLE gone");
 }
 
-/// A closed database in one file, with the numbers of a table's page, an index's and a free one.
-fn closed(place: &Place) -> (PathBuf, [(&'static str, u32); 3]) {
-    let db = place.open(Options::default());
+/// A closed database in one file, with the page numbers of a table, of an index and of a free page.
+fn closed(test_dir: &TestDir) -> (PathBuf, [(&'static str, u32); 3]) {
+    let db = test_dir.open(Options::default());
     fill(&db);
     let root = |name: &str| {
         let sql = format!("SELECT rootpage FROM sqlite_schema WHERE name = '{name}'");
@@ -47,10 +47,10 @@ fn closed(place: &Place) -> (PathBuf, [(&'static str, u32); 3]) {
     };
     let (table, index) = (root("it''s"), root("words"));
     block_on(db.close()).expect("close");
-    let path = place.path("test.db");
+    let path = test_dir.path("test.db");
     let header = std::fs::read(&path).expect("read the file");
     let free = u32::from_be_bytes(header[32..36].try_into().expect("four bytes"));
-    assert_ne!(free, 0, "there are free pages");
+    assert_ne!(free, 0, "the database has no free pages");
     (path, [("table", table), ("index", index), ("freelist", free)])
 }
 
@@ -64,11 +64,11 @@ fn options(journal_mode: JournalMode) -> Options {
 }
 
 #[test]
-fn a_sound_database_is_found_sound_and_the_report_is_kept() {
-    // With a rollback journal the tables are checked one by one, as those of a large database are.
+fn the_check_of_a_sound_database_reports_no_damage_and_status_keeps_the_report() {
+    // With a rollback journal, tables are checked one by one, as in a large database.
     for mode in [JournalMode::Wal, JournalMode::Delete] {
-        let place = Place::new();
-        let db = place.open(options(mode));
+        let test_dir = TestDir::new();
+        let db = test_dir.open(options(mode));
         fill(&db);
         assert!(db.status().last_check.is_none());
         let report = block_on(db.check_integrity(UNLIMITED)).expect("a report");
@@ -82,14 +82,14 @@ fn a_sound_database_is_found_sound_and_the_report_is_kept() {
 }
 
 #[test]
-fn an_overwritten_page_is_noticed_by_the_check() {
+fn the_check_reports_an_overwritten_page() {
     for mode in [JournalMode::Wal, JournalMode::Delete] {
         for which in 0..3 {
-            let place = Place::new();
-            let (path, pages) = closed(&place);
+            let test_dir = TestDir::new();
+            let (path, pages) = closed(&test_dir);
             let (what, page) = pages[which];
             overwrite(&path, page);
-            let db = place.open(options(mode));
+            let db = test_dir.open(options(mode));
             let report = block_on(db.check_integrity(CheckOptions::default())).expect("a report");
             assert!(!report.is_sound(), "{mode:?} {what}");
             assert!(report.damages.len() <= 20, "{mode:?} {what}: {report:?}");
@@ -99,37 +99,37 @@ fn an_overwritten_page_is_noticed_by_the_check() {
 }
 
 #[test]
-fn a_backup_of_a_damaged_database_is_an_error_and_no_file() {
+fn a_backup_of_a_damaged_database_fails_and_leaves_no_file() {
     for which in 0..3 {
-        let place = Place::new();
-        let (path, pages) = closed(&place);
+        let test_dir = TestDir::new();
+        let (path, pages) = closed(&test_dir);
         let (what, page) = pages[which];
         overwrite(&path, page);
-        let db = place.open(Options::default());
-        let error = block_on(db.backup(&place.path("copy.db"))).expect_err(what);
+        let db = test_dir.open(Options::default());
+        let error = block_on(db.backup(&test_dir.path("copy.db"))).expect_err(what);
         let text = error.to_string();
         assert!(text.starts_with("back up: database disk image is malformed"), "{what}: {text}");
         drop(db);
-        assert_eq!(place.listing(), ["test.db"], "{what}");
+        assert_eq!(test_dir.listing(), ["test.db"], "{what}");
     }
 }
 
 #[test]
-fn a_sound_database_of_all_kinds_of_tables_is_backed_up() {
-    let place = Place::new();
-    let db = place.open(Options::default());
+fn a_sound_database_with_all_kinds_of_tables_is_backed_up() {
+    let test_dir = TestDir::new();
+    let db = test_dir.open(Options::default());
     fill(&db);
-    let copy = place.path("copy.db");
+    let copy = test_dir.path("copy.db");
     block_on(db.backup(&copy)).expect("a backup");
     block_on(db.check_image(copy)).expect("a file that can be loaded");
 }
 
 #[test]
-fn what_is_damaged_so_that_it_cannot_be_read_at_all_is_reported() {
-    let place = Place::new();
-    let (path, _) = closed(&place);
-    let db = place.open(Options::default());
-    // The first page holds the schema; new connections cannot read it.
+fn the_check_reports_a_database_whose_schema_cannot_be_read() {
+    let test_dir = TestDir::new();
+    let (path, _) = closed(&test_dir);
+    let db = test_dir.open(Options::default());
+    // The first page contains the schema, which new connections then cannot read.
     overwrite(&path, 1);
     let report = block_on(db.check_integrity(UNLIMITED)).expect("a report");
     assert!(!report.is_sound());
@@ -137,10 +137,13 @@ fn what_is_damaged_so_that_it_cannot_be_read_at_all_is_reported() {
 
 /// Polls a future once, so that its work begins.
 fn start<F: Future>(future: std::pin::Pin<&mut F>) {
-    assert!(matches!(future.poll(&mut Context::from_waker(Waker::noop())), Poll::Pending), "it ends later");
+    assert!(
+        matches!(future.poll(&mut Context::from_waker(Waker::noop())), Poll::Pending),
+        "the future completed at the first poll"
+    );
 }
 
-/// Enough pages for some looks at the rate.
+/// Adds enough pages for several checks of the rate limit.
 fn fill_pages(db: &Database) {
     exec(db, "CREATE TABLE ballast(a)");
     let many = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 2000)";
@@ -148,9 +151,9 @@ fn fill_pages(db: &Database) {
 }
 
 #[test]
-fn writes_and_reads_go_on_during_a_check_and_closing_ends_it() {
-    let place = Place::new();
-    let db = place.open(Options::default());
+fn writes_and_reads_run_during_a_check_and_closing_the_database_ends_it() {
+    let test_dir = TestDir::new();
+    let db = test_dir.open(Options::default());
     fill_pages(&db);
     let mut check = pin!(db.check_integrity(SLOW));
     start(check.as_mut());
@@ -165,8 +168,8 @@ fn writes_and_reads_go_on_during_a_check_and_closing_ends_it() {
 
 #[test]
 fn dropping_the_future_ends_a_check() {
-    let place = Place::new();
-    let db = place.open(Options::default());
+    let test_dir = TestDir::new();
+    let db = test_dir.open(Options::default());
     fill_pages(&db);
     {
         let mut check = pin!(db.check_integrity(SLOW));
@@ -181,7 +184,7 @@ fn dropping_the_future_ends_a_check() {
     }
 }
 
-/// Writes until a write is refused, and gives the reason.
+/// Writes until a write is refused, and returns the reason.
 fn until_refused(db: &Database) -> String {
     let start = Instant::now();
     loop {
@@ -194,12 +197,12 @@ fn until_refused(db: &Database) -> String {
 
 #[test]
 fn a_removed_data_directory_stops_writes() {
-    let place = Place::new();
-    let directory = place.path("data");
+    let test_dir = TestDir::new();
+    let directory = test_dir.path("data");
     std::fs::create_dir(&directory).expect("a directory");
     let db = Database::open(directory.join("test.db"), Options::default()).expect("open");
     fill(&db);
-    db.check_files().expect("all is well");
+    db.check_files().expect("the files are in test_dir");
     std::fs::remove_dir_all(&directory).expect("remove the directory");
     let why = until_refused(&db);
     assert!(why.contains("test.db' was removed or renamed while the database was open"), "{why}");
@@ -209,15 +212,15 @@ fn a_removed_data_directory_stops_writes() {
 
 #[test]
 fn a_replaced_data_directory_stops_writes() {
-    let place = Place::new();
-    let directory = place.path("data");
+    let test_dir = TestDir::new();
+    let directory = test_dir.path("data");
     std::fs::create_dir(&directory).expect("a directory");
     let db = Database::open(directory.join("test.db"), Options::default()).expect("open");
     fill(&db);
-    block_on(db.backup(&place.path("copy.db"))).expect("a backup");
-    std::fs::rename(&directory, place.path("old")).expect("rename the directory");
+    block_on(db.backup(&test_dir.path("copy.db"))).expect("a backup");
+    std::fs::rename(&directory, test_dir.path("old")).expect("rename the directory");
     std::fs::create_dir(&directory).expect("a directory");
-    std::fs::rename(place.path("copy.db"), directory.join("test.db")).expect("put another file in place");
+    std::fs::rename(test_dir.path("copy.db"), directory.join("test.db")).expect("put another file in test_dir");
     let error = db.check_files().expect_err("another file").to_string();
     assert!(error.contains("test.db' was replaced by another file while the database was open"), "{error}");
     assert_eq!(until_refused(&db), error.trim_start_matches("the database takes no more writes: "));
@@ -225,28 +228,28 @@ fn a_replaced_data_directory_stops_writes() {
 
 #[test]
 fn a_removed_write_ahead_log_stops_writes() {
-    let place = Place::new();
-    let db = place.open(Options::default());
+    let test_dir = TestDir::new();
+    let db = test_dir.open(Options::default());
     fill(&db);
-    std::fs::remove_file(place.path("test.db-wal")).expect("remove the log");
+    std::fs::remove_file(test_dir.path("test.db-wal")).expect("remove the log");
     let error = db.check_files().expect_err("no log").to_string();
     assert!(error.contains("test.db-wal' was removed"), "{error}");
 }
 
 #[test]
-fn what_the_database_does_to_its_own_files_is_no_replacement() {
-    let place = Place::new();
-    let db = place.open(Options::default());
+fn maintenance_of_the_database_does_not_count_as_a_replaced_file() {
+    let test_dir = TestDir::new();
+    let db = test_dir.open(Options::default());
     fill(&db);
     block_on(db.vacuum()).expect("vacuum");
     block_on(db.checkpoint()).expect("checkpoint");
-    let copy = place.path("copy.db");
+    let copy = test_dir.path("copy.db");
     block_on(db.backup(&copy)).expect("a backup");
     block_on(db.check_image(copy.clone())).expect("a sound file");
     block_on(db.replace(copy)).expect("replace all content");
     for mode in ["DELETE", "WAL"] {
-        // Refused while a reader has the file open, or obeyed.
-        let _ = block_on(db.run_script(&format!("PRAGMA journal_mode={mode}"))).expect("the writer answers");
+        // Fails while a reader has the file open; otherwise the mode changes.
+        let _ = block_on(db.run_script(&format!("PRAGMA journal_mode={mode}"))).expect("the script ran");
         db.check_files().expect("the same files");
     }
     exec(&db, "CREATE TABLE after_all(a)");

@@ -1,5 +1,5 @@
-//! Grouping is invisible: random batches, grouped at random, give the same outcomes and the same database as one at a
-//! time. `SQLHTTP_GROUPING_CASES` sets how many random cases are tried.
+//! Grouping does not change results: random batches, grouped at random, give the same outcomes and the same database as
+//! one at a time. `SQLHTTP_GROUPING_CASES` sets the number of random cases.
 #![allow(clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -21,7 +21,7 @@ const SCHEMA: &str = "
     CREATE TABLE prompt(id INTEGER PRIMARY KEY, p INTEGER REFERENCES parent(id) ON DELETE CASCADE);
     CREATE TABLE picky(k TEXT PRIMARY KEY ON CONFLICT ROLLBACK, x INTEGER CHECK (x > 0), y NOT NULL) WITHOUT ROWID;
     CREATE TABLE log(a, b, c, d);
-    CREATE VIEW clock AS SELECT datetime('now', 'subsec') AS now, random() AS chance;
+    CREATE VIEW clock AS SELECT datetime('now', 'subsec') AS now, random() AS rnd;
     CREATE TRIGGER item_rollback BEFORE INSERT ON item WHEN new.v = 100 BEGIN SELECT RAISE(ROLLBACK, 'all of it'); END;
     CREATE TRIGGER item_abort BEFORE INSERT ON item WHEN new.v = 101 BEGIN SELECT RAISE(ABORT, 'this one'); END;
     CREATE TRIGGER item_fail BEFORE INSERT ON item WHEN new.v = 102 BEGIN SELECT RAISE(FAIL, 'from here'); END;
@@ -32,7 +32,7 @@ const SCHEMA: &str = "
     INSERT INTO item(v) VALUES (0), (1), (2);
 ";
 
-/// Statements that need no parameter. Each may fail or not, depending on what ran before.
+/// Statements without parameters. Depending on the statements before it, each may succeed or fail.
 const FIXED: &[&str] = &[
     "UPDATE item SET v = v + 1 WHERE id = (SELECT max(id) FROM item)",
     "UPDATE item SET v = 1",
@@ -61,7 +61,7 @@ const FIXED: &[&str] = &[
     "PRAGMA user_version = 7",
     "INSERT INTO log VALUES (changes(), total_changes(), last_insert_rowid(), 'counts')",
     "SELECT changes(), total_changes(), last_insert_rowid()",
-    "INSERT INTO log SELECT 'clock', now, chance, hex(randomblob(4)) FROM clock",
+    "INSERT INTO log SELECT 'clock', now, rnd, hex(randomblob(4)) FROM clock",
     "INSERT INTO log SELECT 'order', id, v, s FROM item ORDER BY random() LIMIT 2",
     "SELECT id, v FROM item ORDER BY random() LIMIT 3",
     "SELECT count(*), sum(v) FROM item",
@@ -98,7 +98,7 @@ const FIXED: &[&str] = &[
     "",
 ];
 
-/// Statements with one parameter, an integer.
+/// Statements with one integer parameter.
 const WITH_VALUE: &[&str] = &[
     "INSERT INTO item(v) VALUES (?)",
     "INSERT OR IGNORE INTO item(v) VALUES (?1), (?1 + 1)",
@@ -133,7 +133,7 @@ fn a_step() -> impl Strategy<Value = Step> {
     (action, expect, on_error).prop_map(|(action, expect, on_error)| Step { action, expect, on_error })
 }
 
-/// A batch that writes somewhere: one that only reads would be answered beside the writer, at any moment.
+/// A batch with at least one write, because a batch that only reads does not run on the writer thread.
 fn a_batch() -> impl Strategy<Value = Batch> {
     let atomicity = prop_oneof![4 => Just(Atomicity::All), 1 => Just(Atomicity::Each)];
     let steps = prop::collection::vec(a_step(), 0..5);
@@ -145,26 +145,26 @@ fn a_batch() -> impl Strategy<Value = Batch> {
     })
 }
 
-/// A batch, or a neighbour that is given up and must leave no trace.
+/// A batch, or one that is cancelled and must leave no changes behind.
 #[derive(Debug, Clone)]
 enum Member {
-    Stays(Batch),
-    /// Its caller goes away before its turn comes.
-    Departs(Batch),
-    /// Its time runs out before or while it runs.
+    Completes(Batch),
+    /// The caller drops its future before the batch runs.
+    Dropped(Batch),
+    /// The deadline passes before the batch runs or while it runs.
     TimesOut,
 }
 
 fn a_member() -> impl Strategy<Value = Member> {
     prop_oneof![
-        30 => a_batch().prop_map(Member::Stays),
-        2 => a_batch().prop_map(Member::Departs),
+        30 => a_batch().prop_map(Member::Completes),
+        2 => a_batch().prop_map(Member::Dropped),
         1 => Just(Member::TimesOut),
     ]
 }
 
-/// What can be compared of an answer.
-fn told(answer: Result<Outcome, Error>) -> String {
+/// Formats an answer for comparison.
+fn describe(answer: Result<Outcome, Error>) -> String {
     match answer {
         Ok(outcome) => format!("{outcome:#?}"),
         Err(error) => format!("no outcome: {error:?}"),
@@ -172,31 +172,31 @@ fn told(answer: Result<Outcome, Error>) -> String {
 }
 
 fn one_at_a_time(db: &Database, members: &[Member]) -> Vec<String> {
-    let stays = members.iter().filter_map(|member| match member {
-        Member::Stays(batch) => Some(batch.clone()),
-        Member::Departs(_) | Member::TimesOut => None,
+    let completing = members.iter().filter_map(|member| match member {
+        Member::Completes(batch) => Some(batch.clone()),
+        Member::Dropped(_) | Member::TimesOut => None,
     });
-    stays.map(|batch| told(db.execute_blocking(batch))).collect()
+    completing.map(|batch| describe(db.execute_blocking(batch))).collect()
 }
 
-/// All wait in the queue, in order, before the first of them runs.
-fn together(db: &Database, members: &[Member]) -> Vec<String> {
-    let plug = Plug::hold(db);
-    let (mut staying, mut departing, mut timing_out) = (Vec::new(), Vec::new(), Vec::new());
+/// Runs the members as groups: all are queued in order before the first of them runs.
+fn run_grouped(db: &Database, members: &[Member]) -> Vec<String> {
+    let busy_writer = BusyWriter::start(db);
+    let (mut completing, mut dropped, mut timing_out) = (Vec::new(), Vec::new(), Vec::new());
     for (index, member) in members.iter().enumerate() {
         match member {
-            Member::Stays(batch) => staying.push(start(db, batch.clone())),
-            Member::Departs(batch) => departing.push(start(db, batch.clone())),
+            Member::Completes(batch) => completing.push(start(db, batch.clone())),
+            Member::Dropped(batch) => dropped.push(start(db, batch.clone())),
             Member::TimesOut => timing_out.push(start_endless(db, Duration::from_millis(30))),
         }
         wait_until("the batch is in the queue", || db.status().write_queue_len > index);
     }
-    drop(departing);
-    drop(plug);
+    drop(dropped);
+    drop(busy_writer);
     block_on(async {
         let mut answers = Vec::new();
-        for waiting in staying {
-            answers.push(told(waiting.await));
+        for waiting in completing {
+            answers.push(describe(waiting.await));
         }
         for waiting in timing_out {
             assert!(matches!(waiting.await, Err(Error::Timeout)));
@@ -205,35 +205,35 @@ fn together(db: &Database, members: &[Member]) -> Vec<String> {
     })
 }
 
-fn start_endless(db: &Database, limit: Duration) -> Waiting<'_> {
+fn start_endless(db: &Database, limit: Duration) -> PendingOutcome<'_> {
     let batch = Batch::one(Step::execute(ENDLESS_WRITE, ()));
     let deadline = Deadline::after(Instant::now(), limit);
-    let mut waiting: Waiting<'_> =
+    let mut waiting: PendingOutcome<'_> =
         Box::pin(async move { db.request(batch, ReadLevel::default(), deadline).await?.whole().await });
     assert!(poll_once(waiting.as_mut()).is_pending());
     waiting
 }
 
 fn compare(members: &[Member], group_len_max: usize) -> Result<(), TestCaseError> {
-    let open = |place: &Place, group_len_max| {
-        let db = place.open(Options {
+    let open = |test_dir: &TestDir, group_len_max| {
+        let db = test_dir.open(Options {
             group_len_max,
-            // Long enough for all of them to share one transaction.
+            // Long enough for all members to share one transaction.
             group_time_max: Duration::from_secs(60),
             ..Options::default()
         });
         let set_up = Batch { stamp: Some(Stamp { unix_ms: 0, seed: 0 }), ..Batch::one(Step::execute(SCHEMA, ())) };
-        told(db.execute_blocking(set_up));
+        describe(db.execute_blocking(set_up));
         script(&db, "PRAGMA foreign_keys = ON");
         db
     };
-    let (alone, grouped) = (Place::new(), Place::new());
+    let (alone, grouped) = (TestDir::new(), TestDir::new());
     let (alone, grouped) = (open(&alone, 1), open(&grouped, group_len_max));
     prop_assert_eq!(dump(&alone), dump(&grouped));
     let want = one_at_a_time(&alone, members);
-    let got = together(&grouped, members);
+    let got = run_grouped(&grouped, members);
     for (index, (want, got)) in want.iter().zip(&got).enumerate() {
-        prop_assert_eq!(want, got, "batch {} was told something else", index);
+        prop_assert_eq!(want, got, "the outcome of batch {} differs", index);
     }
     prop_assert_eq!(want.len(), got.len());
     prop_assert_eq!(dump(&alone), dump(&grouped));
@@ -255,7 +255,7 @@ proptest! {
     })]
 
     #[test]
-    fn random_batches_grouped_at_random(
+    fn grouping_does_not_change_outcomes_or_content(
         members in prop::collection::vec(a_member(), 1..24),
         group_len_max in 2..32_usize,
     ) {
@@ -263,26 +263,26 @@ proptest! {
     }
 }
 
-/// The batches of a group, and what each of them is told.
+/// Runs batches as one group and returns their outcomes.
 fn grouped(db: &Database, batches: &[Batch]) -> Vec<Outcome> {
-    let plug = Plug::hold(db);
-    let waiting: Vec<Waiting<'_>> = batches.iter().map(|batch| start(db, batch.clone())).collect();
+    let busy_writer = BusyWriter::start(db);
+    let waiting: Vec<PendingOutcome<'_>> = batches.iter().map(|batch| start(db, batch.clone())).collect();
     wait_until("all are in the queue", || db.status().write_queue_len == batches.len());
-    drop(plug);
+    drop(busy_writer);
     waiting.into_iter().map(|waiting| block_on(waiting).expect("an outcome")).collect()
 }
 
-fn with_schema(options: Options) -> (Place, Database) {
-    let place = Place::new();
-    let db = place.open(Options { group_time_max: Duration::from_secs(60), ..options });
+fn with_schema(options: Options) -> (TestDir, Database) {
+    let test_dir = TestDir::new();
+    let db = test_dir.open(Options { group_time_max: Duration::from_secs(60), ..options });
     exec(&db, SCHEMA);
     script(&db, "PRAGMA foreign_keys = ON");
-    (place, db)
+    (test_dir, db)
 }
 
 #[test]
-fn what_one_member_does_to_the_connection_does_not_reach_the_next() {
-    for marks in [
+fn connection_state_that_one_member_changes_does_not_reach_the_next() {
+    for change in [
         "PRAGMA recursive_triggers = ON",
         "CREATE TABLE n(a); INSERT INTO n VALUES (1); CREATE TEMP TABLE log AS SELECT a FROM n",
         "CREATE TABLE n(a); CREATE TABLE temp.log AS SELECT a FROM n",
@@ -292,20 +292,20 @@ fn what_one_member_does_to_the_connection_does_not_reach_the_next() {
         let (_place, db) = with_schema(Options::default());
         let batches = [
             Batch::one(Step::execute("INSERT INTO item(v) VALUES (71)", ())),
-            Batch::one(Step::execute(marks, ())),
+            Batch::one(Step::execute(change, ())),
             Batch::one(Step::query("INSERT INTO log VALUES (1, 222, 3, 4) RETURNING a", ())),
             Batch::one(Step::execute("INSERT INTO prompt(p) VALUES (98)", ())),
         ];
-        let told = grouped(&db, &batches);
-        assert_eq!(told[1].ending, Ending::Done, "{marks}: {told:?}");
-        assert_eq!(told[2].ending, Ending::Done, "{marks}: {told:?}");
-        assert_eq!(told[3].ending, Ending::Aborted(0), "{marks}: not deferred");
-        assert_eq!(rows(&db, "SELECT a FROM main.log WHERE b = 222"), [[Value::Integer(1)]], "{marks}");
+        let outcomes = grouped(&db, &batches);
+        assert_eq!(outcomes[1].ending, Ending::Done, "{change}: {outcomes:?}");
+        assert_eq!(outcomes[2].ending, Ending::Done, "{change}: {outcomes:?}");
+        assert_eq!(outcomes[3].ending, Ending::Aborted(0), "{change}: the constraint was deferred");
+        assert_eq!(rows(&db, "SELECT a FROM main.log WHERE b = 222"), [[Value::Integer(1)]], "{change}");
     }
 }
 
 #[test]
-fn an_open_foreign_key_fails_its_own_batch_alone() {
+fn a_violated_deferred_foreign_key_fails_only_its_own_batch() {
     let (_place, db) = with_schema(Options::default());
     let batches = [
         transaction(&["INSERT INTO item(v) VALUES (70)"]),
@@ -313,11 +313,11 @@ fn an_open_foreign_key_fails_its_own_batch_alone() {
         transaction(&["INSERT INTO parent VALUES (77)"]),
         transaction(&["INSERT INTO late(p) VALUES (78)", "INSERT INTO parent VALUES (78)"]),
     ];
-    let told = grouped(&db, &batches);
-    let Ending::NotCommitted(Failure::Sql(error)) = &told[1].ending else { panic!("{told:?}") };
+    let outcomes = grouped(&db, &batches);
+    let Ending::NotCommitted(Failure::Sql(error)) = &outcomes[1].ending else { panic!("{outcomes:?}") };
     assert_eq!((error.code, error.message.as_str()), (787, "FOREIGN KEY constraint failed"));
     for n in [0, 2, 3] {
-        assert_eq!(told[n].ending, Ending::Done, "{told:?}");
+        assert_eq!(outcomes[n].ending, Ending::Done, "{outcomes:?}");
     }
     assert_eq!(integer(&db, "SELECT count(*) FROM item WHERE v IN (70, 71)"), 1);
     assert_eq!(rows(&db, "SELECT p FROM late"), [[Value::Integer(78)]]);
@@ -325,7 +325,7 @@ fn an_open_foreign_key_fails_its_own_batch_alone() {
 }
 
 #[test]
-fn an_open_foreign_key_fails_its_own_step_alone_when_each_stands_alone() {
+fn a_violated_deferred_foreign_key_fails_only_its_own_step_with_atomicity_each() {
     let (_place, db) = with_schema(Options::default());
     let each = Batch {
         atomicity: Atomicity::Each,
@@ -336,16 +336,16 @@ fn an_open_foreign_key_fails_its_own_step_alone_when_each_stands_alone() {
             "INSERT INTO late(p) VALUES (77)",
         ])
     };
-    let told = db.execute_blocking(each).expect("an outcome");
-    assert_eq!(told.ending, Ending::Done, "{told:?}");
-    let failed: Vec<bool> = told.steps.iter().map(|step| matches!(step, StepOutcome::Failed(_))).collect();
+    let outcome = db.execute_blocking(each).expect("an outcome");
+    assert_eq!(outcome.ending, Ending::Done, "{outcome:?}");
+    let failed: Vec<bool> = outcome.steps.iter().map(|step| matches!(step, StepOutcome::Failed(_))).collect();
     assert_eq!(failed, [false, true, false, false]);
     assert_eq!(integer(&db, "SELECT count(*) FROM item WHERE v = 70"), 1);
     assert_eq!(integer(&db, "SELECT count(*) FROM late"), 1);
 }
 
 #[test]
-fn what_ends_the_transaction_ends_its_own_batch_alone() {
+fn a_statement_that_ends_the_transaction_affects_only_its_own_batch() {
     for culprit in [
         "INSERT INTO item(v) VALUES (100)",
         "INSERT OR ROLLBACK INTO item(v) VALUES (71), (0)",
@@ -363,10 +363,10 @@ fn what_ends_the_transaction_ends_its_own_batch_alone() {
                 ]),
                 transaction(&["INSERT INTO item(v) VALUES (75)"]),
             ];
-            let told = grouped(&db, &batches);
-            assert_eq!(told[0].ending, Ending::Done, "{culprit}");
-            assert_eq!(told[1].ending, Ending::Aborted(1), "{culprit}: the whole request fails");
-            assert_eq!(told[2].ending, Ending::Done, "{culprit}");
+            let outcomes = grouped(&db, &batches);
+            assert_eq!(outcomes[0].ending, Ending::Done, "{culprit}");
+            assert_eq!(outcomes[1].ending, Ending::Aborted(1), "{culprit}: the whole request fails");
+            assert_eq!(outcomes[2].ending, Ending::Done, "{culprit}");
             let left = rows(&db, "SELECT v FROM item WHERE v > 70 ORDER BY v");
             assert_eq!(left, [[Value::Integer(72)], [Value::Integer(75)]], "{culprit}");
         }
@@ -374,7 +374,7 @@ fn what_ends_the_transaction_ends_its_own_batch_alone() {
 }
 
 #[test]
-fn steps_that_stand_alone_see_the_same_whether_their_batch_runs_alone_or_not() {
+fn steps_with_atomicity_each_have_the_same_results_in_a_group_and_alone() {
     let seen = |last: &str| {
         let (_place, db) = with_schema(Options::default());
         let each = Batch {

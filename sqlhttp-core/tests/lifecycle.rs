@@ -1,4 +1,4 @@
-//! Opening, closing, the kinds of runtime, databases that are only read.
+//! Opening and closing, async runtimes, read-only databases, journal modes, files that cannot be opened.
 #![allow(clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -18,33 +18,33 @@ fn read_only() -> Options {
 }
 
 #[test]
-fn close_finishes_the_writes_that_wait_and_leaves_a_single_file() {
-    let place = Place::new();
-    let db = place.open(Options::default());
+fn close_finishes_queued_writes_and_leaves_a_single_file() {
+    let test_dir = TestDir::new();
+    let db = test_dir.open(Options::default());
     exec(&db, "CREATE TABLE t(a)");
-    let plug = Plug::hold(&db);
-    let waiting: Vec<Waiting<'_>> = (0..20).map(|n| start(&db, insert(n))).collect();
+    let busy_writer = BusyWriter::start(&db);
+    let waiting: Vec<PendingOutcome<'_>> = (0..20).map(|n| start(&db, insert(n))).collect();
     let mut closing = Box::pin(db.close());
     assert!(poll_once(closing.as_mut()).is_pending());
-    wait_until("it takes no more", || {
-        let mut late: Waiting<'_> = Box::pin(db.execute(insert(99)));
+    wait_until("new writes are refused", || {
+        let mut late: PendingOutcome<'_> = Box::pin(db.execute(insert(99)));
         matches!(poll_once(late.as_mut()), std::task::Poll::Ready(Err(Error::Closed)))
     });
-    drop(plug);
+    drop(busy_writer);
     block_on(closing).expect("close");
     for waiting in waiting {
         assert_eq!(block_on(waiting).expect("an outcome").ending, Ending::Done);
     }
-    let wal = std::fs::metadata(place.path("test.db-wal")).map_or(0, |file| file.len());
-    assert_eq!(wal, 0, "everything is in the database file");
-    let again = place.open(Options::default());
+    let wal = std::fs::metadata(test_dir.path("test.db-wal")).map_or(0, |file| file.len());
+    assert_eq!(wal, 0, "the write-ahead log still contains data");
+    let again = test_dir.open(Options::default());
     assert_eq!(integer(&again, "SELECT count(*) FROM t"), 20);
 }
 
 #[test]
 fn nothing_runs_after_close() {
-    let place = Place::new();
-    for db in [memory(), place.open(Options::default())] {
+    let test_dir = TestDir::new();
+    for db in [memory(), test_dir.open(Options::default())] {
         exec(&db, "CREATE TABLE t(a)");
         block_on(db.close()).expect("close");
         block_on(db.close()).expect("close again");
@@ -55,27 +55,27 @@ fn nothing_runs_after_close() {
         assert!(matches!(block_on(db.run_script("SELECT 1")), Err(Error::Closed)));
         assert!(matches!(block_on(db.vacuum()), Err(Error::Closed)));
         assert!(matches!(block_on(db.checkpoint()), Err(Error::Closed)));
-        let backup = block_on(db.backup(&place.path("backup.db")));
+        let backup = block_on(db.backup(&test_dir.path("backup.db")));
         assert!(matches!(backup, Err(Error::Closed)), "{backup:?}");
-        assert!(!place.path("backup.db").exists());
+        assert!(!test_dir.path("backup.db").exists());
     }
 }
 
 #[test]
-fn dropping_the_last_clone_closes() {
-    let place = Place::new();
-    let db = place.open(Options::default());
+fn dropping_the_last_clone_closes_the_database() {
+    let test_dir = TestDir::new();
+    let db = test_dir.open(Options::default());
     let clone = db.clone();
     drop(db);
     exec(&clone, "CREATE TABLE t(a)");
     drop(clone);
-    assert_eq!(place.listing(), ["test.db"]);
+    assert_eq!(test_dir.listing(), ["test.db"]);
 }
 
 #[test]
-fn a_close_while_a_stream_is_open_ends() {
-    let place = Place::new();
-    let db = place.open(Options { stall_timeout: std::time::Duration::from_millis(200), ..Options::default() });
+fn close_returns_while_a_stream_is_open() {
+    let test_dir = TestDir::new();
+    let db = test_dir.open(Options { stall_timeout: std::time::Duration::from_millis(200), ..Options::default() });
     let endless = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT n FROM c";
     let answer =
         block_on(db.request(transaction(&[endless]), ReadLevel::default(), Deadline::NEVER)).expect("an answer");
@@ -97,25 +97,25 @@ async fn work(db: &Database) {
 }
 
 #[test]
-fn it_works_under_a_runtime_with_many_threads() {
+fn the_api_works_in_a_runtime_with_many_threads() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().expect("a runtime");
-    let place = Place::new();
-    runtime.block_on(work(&place.open(Options::default())));
+    let test_dir = TestDir::new();
+    runtime.block_on(work(&test_dir.open(Options::default())));
     runtime.block_on(work(&memory()));
 }
 
 #[test]
-fn it_works_under_a_runtime_with_one_thread() {
+fn the_api_works_in_a_runtime_with_one_thread() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-    let place = Place::new();
-    runtime.block_on(work(&place.open(Options::default())));
+    let test_dir = TestDir::new();
+    runtime.block_on(work(&test_dir.open(Options::default())));
     runtime.block_on(work(&memory()));
 }
 
 #[test]
-fn it_works_without_a_runtime() {
-    let place = Place::new();
-    let db = place.open(Options::default());
+fn the_api_works_without_a_runtime() {
+    let test_dir = TestDir::new();
+    let db = test_dir.open(Options::default());
     let long = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 300000) SELECT n FROM c";
     exec(&db, "CREATE TABLE t(a)");
     db.execute_blocking(insert(1)).expect("an outcome");
@@ -129,15 +129,15 @@ fn it_works_without_a_runtime() {
     assert_eq!(integer(&db, "SELECT count(*) FROM t"), 9);
 }
 
-// --- databases that are only read ---
+// --- read-only databases ---
 
 #[test]
-fn a_read_only_database_reads_and_refuses_everything_else() {
-    let place = Place::new();
-    let writer = place.open(Options::default());
+fn a_read_only_database_refuses_everything_but_reads() {
+    let test_dir = TestDir::new();
+    let writer = test_dir.open(Options::default());
     exec(&writer, "CREATE TABLE t(a)");
     exec(&writer, "INSERT INTO t VALUES (1)");
-    let db = place.open(read_only());
+    let db = test_dir.open(read_only());
     for round in 1..=2 {
         assert_eq!(integer(&db, "SELECT count(*) FROM t"), round);
         for sql in [
@@ -154,7 +154,7 @@ fn a_read_only_database_reads_and_refuses_everything_else() {
                 assert_eq!(failure.to_string(), "attempt to write a readonly database", "{sql}");
             }
         }
-        // It sees what others write.
+        // The read-only database sees the writes of other connections.
         exec(&writer, "INSERT INTO t VALUES (2)");
     }
     assert!(matches!(block_on(db.run_script("SELECT 1")), Err(Error::ReadOnly)));
@@ -163,28 +163,28 @@ fn a_read_only_database_reads_and_refuses_everything_else() {
 }
 
 #[test]
-fn a_read_only_database_can_be_opened_when_nobody_writes_it() {
+fn a_read_only_database_can_be_opened_without_a_writer() {
     for journal_mode in [JournalMode::Wal, JournalMode::Delete, JournalMode::Truncate, JournalMode::Persist] {
-        let place = Place::new();
+        let test_dir = TestDir::new();
         let options = Options { journal_mode, ..Options::default() };
-        exec(&place.open(options.clone()), "CREATE TABLE t AS SELECT 5 AS a");
+        exec(&test_dir.open(options.clone()), "CREATE TABLE t AS SELECT 5 AS a");
         let options = Options { read_only: true, ..options };
         for _ in 0..2 {
-            let db = place.open(options.clone());
+            let db = test_dir.open(options.clone());
             assert_eq!(integer(&db, "SELECT a FROM t"), 5, "{journal_mode:?}");
         }
         let keep = Options { journal_mode: JournalMode::Keep, ..options };
-        assert_eq!(integer(&place.open(keep), "SELECT a FROM t"), 5, "{journal_mode:?}");
+        assert_eq!(integer(&test_dir.open(keep), "SELECT a FROM t"), 5, "{journal_mode:?}");
     }
 }
 
 #[test]
-fn a_read_only_database_that_is_not_there() {
-    let place = Place::new();
+fn a_missing_read_only_database_is_empty_or_refused() {
+    let test_dir = TestDir::new();
     let never = Options { create: false, ..read_only() };
-    assert_cannot_open(&place.path("absent.db"), never);
-    assert!(!place.path("absent.db").exists());
-    let db = Database::open(place.path("empty.db"), read_only()).expect("an empty database");
+    assert_cannot_open(&test_dir.path("absent.db"), never);
+    assert!(!test_dir.path("absent.db").exists());
+    let db = Database::open(test_dir.path("empty.db"), read_only()).expect("an empty database");
     assert_eq!(integer(&db, "SELECT count(*) FROM sqlite_schema"), 0);
     assert!(matches!(step(&db, Step::execute("CREATE TABLE t(a)", ())), StepOutcome::Failed(_)));
     let db = Database::open(":memory:", read_only()).expect("an empty database in memory");
@@ -192,11 +192,12 @@ fn a_read_only_database_that_is_not_there() {
     assert!(matches!(step(&db, Step::execute("CREATE TABLE t(a)", ())), StepOutcome::Failed(_)));
 }
 
-// --- journals ---
+// --- journal modes ---
 
 #[test]
-fn every_journal_mode_is_in_force() {
-    // Where COMMIT deletes the journal, only synchronous=EXTRA (3) makes that durable.
+fn every_journal_mode_is_set() {
+    // If COMMIT deletes the journal, only synchronous=EXTRA (3) makes the deletion durable
+    // (<https://sqlite.org/pragma.html#pragma_synchronous>).
     for (journal_mode, want, synchronous_level) in [
         (JournalMode::Wal, "wal", 2),
         (JournalMode::Delete, "delete", 3),
@@ -204,8 +205,8 @@ fn every_journal_mode_is_in_force() {
         (JournalMode::Persist, "persist", 2),
         (JournalMode::Keep, "delete", 3),
     ] {
-        let place = Place::new();
-        let db = place.open(Options { journal_mode, ..Options::default() });
+        let test_dir = TestDir::new();
+        let db = test_dir.open(Options { journal_mode, ..Options::default() });
         let batch = transaction(&["CREATE TABLE t(a)", "PRAGMA journal_mode", "PRAGMA synchronous"]);
         let outcome = db.execute_blocking(batch).expect("an outcome");
         let [_, StepOutcome::Rows(mode), StepOutcome::Rows(synchronous)] = &outcome.steps[..] else {
@@ -231,52 +232,56 @@ fn every_journal_mode_is_in_force() {
 // --- files that cannot be opened ---
 
 fn assert_cannot_open(path: &Path, options: Options) {
-    let error = Database::open(path, options).expect_err("it cannot be opened");
+    let error = Database::open(path, options).expect_err("the database could be opened");
     let Error::Sqlite { action, source } = &error else { panic!("{error:?}") };
     assert_eq!((*action, source.primary_code()), ("open database", 14), "{error}");
     assert_eq!(error.to_string(), "open database: unable to open database file");
 }
 
 #[test]
-fn what_cannot_be_opened_is_told_clearly() {
-    let place = Place::new();
-    assert_cannot_open(place.dir.path(), Options::default());
-    assert_cannot_open(&place.path("no/such/directory/x.db"), Options::default());
+fn the_error_says_why_a_file_cannot_be_opened() {
+    let test_dir = TestDir::new();
+    assert_cannot_open(test_dir.dir.path(), Options::default());
+    assert_cannot_open(&test_dir.path("no/such/directory/x.db"), Options::default());
     let never = Options { create: false, ..Options::default() };
-    assert_cannot_open(&place.path("absent.db"), never);
-    assert_eq!(place.listing(), Vec::<String>::new());
-    std::fs::write(place.path("garbage.db"), vec![b'x'; 8192]).expect("write");
+    assert_cannot_open(&test_dir.path("absent.db"), never);
+    assert_eq!(test_dir.listing(), Vec::<String>::new());
+    std::fs::write(test_dir.path("garbage.db"), vec![b'x'; 8192]).expect("write");
     for options in [Options::default(), read_only()] {
-        let error = Database::open(place.path("garbage.db"), options).expect_err("it is no database");
+        let error = Database::open(test_dir.path("garbage.db"), options).expect_err("the file is not a database");
         assert!(matches!(&error, Error::Sqlite { source, .. } if source.code == 26), "{error:?}");
         assert_eq!(error.to_string(), "open database: file is not a database");
     }
-    assert_eq!(std::fs::read(place.path("garbage.db")).expect("read"), vec![b'x'; 8192], "it is left as it was");
-    assert_eq!(place.listing(), ["garbage.db"]);
+    assert_eq!(
+        std::fs::read(test_dir.path("garbage.db")).expect("read"),
+        vec![b'x'; 8192],
+        "the file has been changed"
+    );
+    assert_eq!(test_dir.listing(), ["garbage.db"]);
 }
 
 #[test]
 fn an_empty_file_is_an_empty_database() {
-    let place = Place::new();
-    std::fs::write(place.path("test.db"), "").expect("write");
-    let db = place.open(Options::default());
+    let test_dir = TestDir::new();
+    std::fs::write(test_dir.path("test.db"), "").expect("write");
+    let db = test_dir.open(Options::default());
     exec(&db, "CREATE TABLE t(a)");
 }
 
 #[test]
-fn a_path_with_strange_characters_is_a_path() {
-    let place = Place::new();
+fn a_path_with_special_characters_of_uris_is_a_path() {
+    let test_dir = TestDir::new();
     for name in ["what?.db", "a#b.db", "100%.db", "file:x.db", "ein ä.db", "a?mode=memory&cache=shared"] {
-        let db = Database::open(place.path(name), Options::default()).expect(name);
+        let db = Database::open(test_dir.path(name), Options::default()).expect(name);
         exec(&db, "CREATE TABLE t(a)");
-        assert!(place.path(name).exists(), "{name}");
+        assert!(test_dir.path(name).exists(), "{name}");
     }
 }
 
 #[test]
-fn a_damaged_page_fails_the_statement_that_meets_it() {
-    let place = Place::new();
-    let db = place.open(Options::default());
+fn a_damaged_page_fails_only_the_statements_that_read_it() {
+    let test_dir = TestDir::new();
+    let db = test_dir.open(Options::default());
     exec(&db, "CREATE TABLE good(a)");
     exec(&db, "CREATE TABLE bad(a)");
     exec(
@@ -285,12 +290,12 @@ fn a_damaged_page_fails_the_statement_that_meets_it() {
     );
     let page = integer(&db, "SELECT rootpage FROM sqlite_schema WHERE name = 'bad'") as usize;
     block_on(db.close()).expect("close");
-    let mut bytes = std::fs::read(place.path("test.db")).expect("read");
+    let mut bytes = std::fs::read(test_dir.path("test.db")).expect("read");
     bytes[(page - 1) * 4096..page * 4096].fill(0xEE);
-    std::fs::write(place.path("test.db"), bytes).expect("write");
-    let db = place.open(Options::default());
+    std::fs::write(test_dir.path("test.db"), bytes).expect("write");
+    let db = test_dir.open(Options::default());
     let StepOutcome::Failed(failure) = step(&db, Step::query("SELECT * FROM bad", ())) else {
-        panic!("it should fail")
+        panic!("the query did not fail")
     };
     assert_eq!(failure.to_string(), "database disk image is malformed");
     assert_eq!(integer(&db, "SELECT count(*) FROM good"), 0);

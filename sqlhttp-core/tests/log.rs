@@ -1,4 +1,5 @@
-//! A database that applies a log: outcomes, progress, restarts, what ends transactions, replacing all content.
+//! A database that applies a log: outcomes, progress, restarts, statements that end transactions, replacement of the
+//! content.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::path::Path;
@@ -28,7 +29,7 @@ fn each(texts: &[&str]) -> Batch {
     Batch { atomicity: Atomicity::Each, ..all(texts) }
 }
 
-/// The same, but no failure stops it.
+/// The same batch, continued after failures.
 fn continuing(mut batch: Batch) -> Batch {
     batch.steps = batch.steps.into_iter().map(Step::or_continue).collect();
     batch
@@ -37,19 +38,19 @@ fn continuing(mut batch: Batch) -> Batch {
 fn entry(index: u64, batches: Vec<Batch>) -> LogEntry {
     let work = batches
         .into_iter()
-        .map(|batch| LogWork::Batch { batch: Arc::new(batch), alone: false, steps_max: 0 })
+        .map(|batch| LogWork::Batch { batch: Arc::new(batch), exclusive: false, steps_max: 0 })
         .collect();
     LogEntry { term: 1, index, conditions: None, work }
 }
 
-/// As the node that proposes an entry does: it asks whether the batch must be alone.
+/// Creates the entry like the proposing node, which classifies the batch to learn whether it must run alone.
 fn proposed(database: &Database, index: u64, batch: Batch) -> LogEntry {
-    let alone = database.classify_blocking(batch.clone()).unwrap().alone;
+    let alone = database.classify_blocking(batch.clone()).unwrap().exclusive;
     LogEntry {
         term: 1,
         index,
         conditions: None,
-        work: vec![LogWork::Batch { batch: Arc::new(batch), alone, steps_max: 0 }],
+        work: vec![LogWork::Batch { batch: Arc::new(batch), exclusive: alone, steps_max: 0 }],
     }
 }
 
@@ -85,7 +86,7 @@ async fn entries_are_applied_once() {
         let blank = LogEntry { term: 1, index: 1, conditions: None, work: vec![] };
         let outcomes = database.apply(vec![blank, create(), insert()]).await.unwrap();
         assert_eq!(outcomes.iter().map(Vec::len).collect::<Vec<_>>(), [0, 1, 2]);
-        // The same entries again, and one that is new.
+        // The same entries again, followed by a new one.
         let barrier = LogEntry { term: 2, index: 4, conditions: None, work: vec![LogWork::Barrier] };
         let outcomes = database.apply(vec![create(), insert(), barrier]).await.unwrap();
         assert_eq!(outcomes.iter().map(Vec::len).collect::<Vec<_>>(), [0, 0, 1]);
@@ -101,7 +102,7 @@ async fn entries_are_applied_once() {
 }
 
 #[tokio::test]
-async fn the_membership_is_remembered() {
+async fn the_membership_survives_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let membership = LogEntry { term: 1, index: 1, conditions: None, work: vec![LogWork::Membership(b"us".to_vec())] };
     let database = open(dir.path());
@@ -111,9 +112,10 @@ async fn the_membership_is_remembered() {
     assert_eq!(open(dir.path()).progress().membership, b"us");
 }
 
-/// The grouped and the single way must come out alike, and as on a database that is written directly.
+/// Entries that are applied in one call and in separate calls must have the same results, and the same as on a database
+/// that is written directly.
 #[tokio::test]
-async fn what_ends_the_transaction_ends_only_its_own() {
+async fn a_statement_that_ends_the_transaction_affects_only_its_own_batch() {
     let scripts = [
         all(&["CREATE TABLE t(a UNIQUE)"]),
         all(&["INSERT INTO t VALUES (1)"]),
@@ -150,12 +152,12 @@ async fn what_ends_the_transaction_ends_only_its_own() {
 }
 
 #[tokio::test]
-async fn what_marks_the_connection_leaves_no_mark() {
+async fn changed_connection_state_does_not_reach_the_next_batch() {
     let dir = tempfile::tempdir().unwrap();
     let database = open(dir.path());
     let secret = each(&["CREATE TEMP TABLE secret AS SELECT 1 AS a", "CREATE TABLE t AS SELECT a FROM secret"]);
     let spy = all(&["CREATE TABLE found AS SELECT * FROM temp.sqlite_schema"]);
-    // Nobody has told that the first must be alone.
+    // The entry does not say that the first batch must run alone.
     let outcomes = database.apply(vec![entry(1, vec![secret, spy])]).await.unwrap().remove(0);
     assert_eq!(failures(&outcomes[0]), [false, false]);
     assert!(rows(&database, "SELECT name FROM found").await.is_empty());
@@ -163,7 +165,7 @@ async fn what_marks_the_connection_leaves_no_mark() {
 }
 
 #[tokio::test]
-async fn vacuum_between_other_steps() {
+async fn vacuum_runs_between_other_steps() {
     let dir = tempfile::tempdir().unwrap();
     let database = open(dir.path());
     database.apply(vec![entry(1, vec![all(&["CREATE TABLE t(a UNIQUE)"])])]).await.unwrap();
@@ -178,7 +180,7 @@ async fn vacuum_between_other_steps() {
     assert_eq!(integers(&rows(&database, "SELECT a FROM t ORDER BY a").await), [1, 2]);
     let progress = database.progress();
     assert_eq!((progress.index, progress.works, progress.steps), (2, 0, 0));
-    // Also as the only step, before anything else has been prepared.
+    // VACUUM as the only step, before any other statement has been prepared.
     let outcomes = database.apply(vec![proposed(&database, 3, each(&["VACUUM"]))]).await.unwrap();
     assert_eq!(failures(&outcomes[0][0]), [false], "{:?}", outcomes[0][0]);
 }
@@ -208,7 +210,7 @@ async fn only_the_log_writes() {
 }
 
 #[tokio::test]
-async fn nobody_touches_the_note_of_progress() {
+async fn clients_cannot_use_the_table_of_the_progress() {
     let dir = tempfile::tempdir().unwrap();
     let database = open(dir.path());
     let texts = [
@@ -224,7 +226,7 @@ async fn nobody_touches_the_note_of_progress() {
     ];
     let outcomes = database.apply(vec![entry(1, vec![each(&texts)])]).await.unwrap();
     assert_eq!(failures(&outcomes[0][0]), [true; 9]);
-    // Tools that drop all tables go on with the next one.
+    // Dropping the table succeeds without an effect, for tools that drop all tables.
     let dropped = database.apply(vec![entry(2, vec![each(&["DROP TABLE sqlite_sqlhttp"])])]).await.unwrap();
     assert_eq!(failures(&dropped[0][0]), [false]);
     assert_eq!(database.progress().index, 2);
@@ -262,7 +264,7 @@ async fn content_is_replaced_at_its_place_in_the_log() {
 }
 
 #[tokio::test]
-async fn what_is_no_database_replaces_nothing() {
+async fn a_file_that_is_not_a_sound_database_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let database = open(dir.path());
     for (name, bytes) in [("empty header", b"SQLite format 3\0".to_vec()), ("noise", vec![7; 9000])] {
@@ -284,7 +286,7 @@ async fn what_is_no_database_replaces_nothing() {
 }
 
 #[tokio::test]
-async fn synced_progress_and_copies_without_it() {
+async fn sync_returns_the_progress_and_copies_do_not_contain_it() {
     let dir = tempfile::tempdir().unwrap();
     let database = open(dir.path());
     database.apply(vec![entry(1, vec![all(&["CREATE TABLE t(a)", "INSERT INTO t VALUES (1)"])])]).await.unwrap();
@@ -300,7 +302,7 @@ async fn synced_progress_and_copies_without_it() {
 }
 
 #[tokio::test]
-async fn a_full_table_is_no_full_disk() {
+async fn an_exhausted_autoincrement_is_not_a_full_disk() {
     let dir = tempfile::tempdir().unwrap();
     let database = open(dir.path());
     let texts = [
@@ -315,10 +317,10 @@ async fn a_full_table_is_no_full_disk() {
     assert_eq!(database.status().poisoned, None);
 }
 
-/// SQLite visits tables in the order in which a connection came to know them, so what ANALYZE writes would depend on when
-/// the node was started.
+/// ANALYZE visits tables in the order in which the connection loaded them, so without a reload its result would depend
+/// on when the node was started.
 #[tokio::test]
-async fn analyze_writes_the_same_after_a_restart() {
+async fn analyze_has_the_same_result_after_a_restart() {
     let create = (0..60).map(|n| format!("CREATE TABLE a{n}(x); INSERT INTO a{n} VALUES (1)"));
     let drop = (0..60).filter(|n| n % 9 != 0).map(|n| format!("DROP TABLE a{n}"));
     let texts: Vec<String> = create.chain(drop).collect();
@@ -346,7 +348,7 @@ async fn analyze_writes_the_same_after_a_restart() {
 }
 
 #[tokio::test]
-async fn content_that_no_log_has_written_is_not_adopted() {
+async fn a_database_that_was_not_written_by_a_log_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let direct = Database::open(dir.path().join("db"), Options::default()).unwrap();
     direct.execute(all(&["CREATE TABLE t(a)"])).await.unwrap();
@@ -354,14 +356,15 @@ async fn content_that_no_log_has_written_is_not_adopted() {
     let options = Options { writes: sqlhttp_core::Writes::Log, ..Options::default() };
     let refused = Database::open(dir.path().join("db"), options.clone()).unwrap_err();
     assert!(refused.to_string().contains("no log has written"), "{refused}");
-    // An empty file is what a crash at the very beginning leaves.
+    // A crash during the creation of the database leaves an empty file.
     std::fs::write(dir.path().join("empty"), b"").unwrap();
     Database::open(dir.path().join("empty"), options).unwrap();
 }
 
-/// However AUTOINCREMENT came to its last number, it is the data's affair and not the disk's.
+/// An AUTOINCREMENT table without an unused rowid is a property of the data, not of the disk, however the table got
+/// there.
 #[tokio::test]
-async fn a_full_table_in_every_form() {
+async fn an_exhausted_autoincrement_does_not_poison_the_database() {
     let create = "CREATE TABLE t(a INTEGER PRIMARY KEY AUTOINCREMENT)";
     let last = "INSERT INTO t VALUES (9223372036854775807)";
     let next = "INSERT INTO t DEFAULT VALUES";
@@ -387,9 +390,9 @@ async fn a_full_table_in_every_form() {
     }
 }
 
-/// What is prepared again while it is kept is still a client's.
+/// A cached statement that SQLite prepares again must still be checked as a client's statement.
 #[tokio::test]
-async fn a_kept_statement_stays_bound_by_the_policy() {
+async fn a_cached_statement_is_checked_again_when_the_schema_changes() {
     let dir = tempfile::tempdir().unwrap();
     let database = open(dir.path());
     let insert = "INSERT INTO t VALUES (1)";
@@ -402,7 +405,7 @@ async fn a_kept_statement_stays_bound_by_the_policy() {
 }
 
 #[tokio::test]
-async fn an_entry_that_is_missing_is_not_passed_over() {
+async fn a_gap_in_the_log_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let database = open(dir.path());
     database.apply(vec![entry(1, vec![all(&["CREATE TABLE t(a)"])])]).await.unwrap();
@@ -412,9 +415,9 @@ async fn an_entry_that_is_missing_is_not_passed_over() {
     assert!(rows(&database, "SELECT a FROM t").await.is_empty());
 }
 
-/// What would fail on every node when it is applied must fail before it is in the log.
+/// A file whose content cannot be applied on any node must be refused before it is appended to the log.
 #[tokio::test]
-async fn a_file_in_which_our_name_is_taken_is_refused() {
+async fn a_file_that_uses_the_name_of_the_progress_table_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let database = open(dir.path());
     for object in ["VIEW sqlhttp_x AS SELECT 1", "TABLE t(a); CREATE INDEX sqlhttp_x ON t(a)"] {
@@ -430,7 +433,7 @@ async fn a_file_in_which_our_name_is_taken_is_refused() {
     }
 }
 
-/// An index that lacks rows passes SQLite's quick check.
+/// SQLite's quick_check does not detect an index that lacks rows.
 #[tokio::test]
 async fn a_file_with_an_index_that_lacks_rows_is_refused() {
     let dir = tempfile::tempdir().unwrap();
@@ -446,7 +449,7 @@ async fn a_file_with_an_index_that_lacks_rows_is_refused() {
 }
 
 #[tokio::test]
-async fn an_endless_entry_ends_when_the_process_has_to() {
+async fn interrupt_ends_an_endless_entry() {
     let dir = tempfile::tempdir().unwrap();
     let database = open(dir.path());
     database.apply(vec![entry(1, vec![all(&["CREATE TABLE t(a)"])])]).await.unwrap();
@@ -456,7 +459,7 @@ async fn an_endless_entry_ends_when_the_process_has_to() {
         let database = database.clone();
         tokio::spawn(async move { database.apply(vec![entry(2, vec![all(&[endless])])]).await })
     };
-    // Whether it has begun or not: it does not end by itself.
+    // The entry does not end by itself, whether it has started or not.
     database.interrupt();
     applying.await.unwrap().unwrap_err();
     assert_eq!(database.progress().index, 1);

@@ -1,6 +1,6 @@
-//! How a log is cut does not show: random batches, cut at random into entries and these into calls, give the same
-//! outcomes and the same tables as one at a time, and as on a database that is written directly; and what has been
-//! applied already changes nothing when it comes again. `SQLHTTP_LOG_CASES` sets how many random cases are tried.
+//! The result of applying a log does not depend on how it is divided into entries and calls. Random batches, divided at
+//! random, give the same outcomes and the same tables as when they are applied one at a time, and as on a database that
+//! is written directly; applying old entries again has no effect. `SQLHTTP_LOG_CASES` sets the number of random cases.
 #![allow(clippy::expect_used, clippy::panic, reason = "clippy does not see that this is a test")]
 
 mod common;
@@ -8,7 +8,7 @@ mod common;
 use std::path::Path;
 use std::sync::Arc;
 
-use common::{Place, block_on, rows, text};
+use common::{TestDir, block_on, rows, text};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 use sqlhttp_core::{
@@ -33,7 +33,8 @@ const SCHEMA: &str = "
     INSERT INTO item(v) VALUES (0), (1), (2);
 ";
 
-/// `?1` is an integer; not every statement asks for it. Each may fail or not, depending on what ran before.
+/// Statements whose parameter `?1`, if they have one, is an integer. Depending on the statements before it, each may
+/// succeed or fail.
 const TEXTS: &[&str] = &[
     "INSERT INTO item(v) VALUES (?1) RETURNING id, v, r, s",
     "INSERT INTO item(v) VALUES (?1), (?1 + 1)",
@@ -115,7 +116,7 @@ fn a_step() -> impl Strategy<Value = Step> {
     (action, expect, on_error).prop_map(|(action, expect, on_error)| Step { action, expect, on_error })
 }
 
-/// A batch that writes somewhere: no other gets into a log.
+/// A batch with at least one write, because a batch without writes is not appended to the log.
 fn a_batch() -> impl Strategy<Value = Batch> {
     let atomicity = prop_oneof![3 => Just(Atomicity::All), 2 => Just(Atomicity::Each)];
     let steps = prop::collection::vec(a_step(), 0..5);
@@ -127,54 +128,54 @@ fn a_batch() -> impl Strategy<Value = Batch> {
     })
 }
 
-/// A piece of work, before anybody has asked whether it must be alone.
+/// A piece of work before classification.
 #[derive(Debug, Clone)]
-enum Piece {
-    /// A batch; its proposer asks, or it guesses.
+enum WorkItem {
+    /// A batch and its `alone` flag: `None` if it is classified, `Some` for an arbitrary value.
     Batch(Batch, Option<bool>),
     Barrier,
     Membership(u8),
 }
 
-fn a_piece() -> impl Strategy<Value = Piece> {
+fn a_work_item() -> impl Strategy<Value = WorkItem> {
     let guess = prop_oneof![6 => Just(None), 1 => any::<bool>().prop_map(Some)];
     prop_oneof![
-        16 => (a_batch(), guess).prop_map(|(batch, guess)| Piece::Batch(batch, guess)),
-        1 => Just(Piece::Barrier),
-        1 => any::<u8>().prop_map(Piece::Membership),
+        16 => (a_batch(), guess).prop_map(|(batch, guess)| WorkItem::Batch(batch, guess)),
+        1 => Just(WorkItem::Barrier),
+        1 => any::<u8>().prop_map(WorkItem::Membership),
     ]
 }
 
-/// How the log is cut.
+/// The division of the log into entries and calls.
 #[derive(Debug, Clone)]
-struct Cuts {
-    /// How many pieces of work each entry has, over and over.
+struct Division {
+    /// The number of pieces of work of each entry, repeated cyclically.
     entries: Vec<usize>,
-    /// How many new entries each call has, and how many old ones before them.
+    /// For each call, the number of new entries and the number of old ones before them, repeated cyclically.
     calls: Vec<(usize, usize)>,
-    /// Whether the database is closed and opened again after a call.
+    /// For each call, whether the database is closed and opened again after it, repeated cyclically.
     restarts: Vec<bool>,
 }
 
-fn cuts() -> impl Strategy<Value = Cuts> {
-    // An entry without work is fine, but not only such.
+fn division() -> impl Strategy<Value = Division> {
+    // There may be entries without work, but not only such entries.
     let entries = prop::collection::vec(0..5_usize, 0..5).prop_map(|mut sizes| {
         sizes.push(3);
         sizes
     });
     let calls = prop::collection::vec((1..6_usize, 0..4_usize), 1..5);
     let restarts = prop::collection::vec(prop::bool::weighted(0.2), 1..8);
-    (entries, calls, restarts).prop_map(|(entries, calls, restarts)| Cuts { entries, calls, restarts })
+    (entries, calls, restarts).prop_map(|(entries, calls, restarts)| Division { entries, calls, restarts })
 }
 
 fn entry(index: u64, work: Vec<LogWork>) -> LogEntry {
     LogEntry { term: 1 + index / 4, index, conditions: None, work }
 }
 
-/// The entry with which every log here begins.
+/// The first entry of every log, which creates the schema.
 fn schema() -> LogEntry {
     let batch = Batch { stamp: Some(Stamp { unix_ms: 0, seed: 0 }), ..Batch::one(Step::execute(SCHEMA, ())) };
-    entry(1, vec![LogWork::Batch { batch: Arc::new(batch), alone: false, steps_max: 0 }])
+    entry(1, vec![LogWork::Batch { batch: Arc::new(batch), exclusive: false, steps_max: 0 }])
 }
 
 fn open(file: &Path, options: Options) -> Database {
@@ -185,8 +186,8 @@ fn apply(database: &Database, entries: Vec<LogEntry>) -> Vec<Vec<Outcome>> {
     block_on(database.apply(entries)).expect("outcomes")
 }
 
-/// What can be compared of outcomes.
-fn told(outcomes: impl IntoIterator<Item = Outcome>) -> Vec<String> {
+/// Formats outcomes for comparison.
+fn describe(outcomes: impl IntoIterator<Item = Outcome>) -> Vec<String> {
     outcomes.into_iter().map(|outcome| format!("{outcome:#?}")).collect()
 }
 
@@ -194,11 +195,11 @@ fn without_facts(outcome: Outcome) -> Outcome {
     Outcome { facts: Vec::new(), ..outcome }
 }
 
-/// Tables by name, and other things.
+/// The content of tables and other objects, by name.
 type Dump = Vec<(String, Vec<Vec<Value>>)>;
 
-/// The same, but in which order ANALYZE visited the tables does not count: what is written directly may be written by a
-/// connection that has come to know them in another one.
+/// Removes the order in which ANALYZE visited the tables. On a database that is written directly it may differ, because
+/// the connection may have loaded the tables in another order.
 fn without_order_of_statistics(mut dump: Dump) -> Dump {
     for (_, rows) in dump.iter_mut().filter(|(name, _)| name == "sqlite_stat1") {
         rows.iter_mut().for_each(|row| drop(row.remove(0)));
@@ -207,13 +208,13 @@ fn without_order_of_statistics(mut dump: Dump) -> Dump {
     dump
 }
 
-/// Everything that is in a database, rowids included.
+/// The whole content of a database, including rowids.
 fn dump(database: &Database) -> Dump {
-    let ours = "'sqlite_sqlhttp'";
-    let schema = format!("SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE name <> {ours} ORDER BY rowid");
+    let hidden = "'sqlite_sqlhttp'";
+    let schema = format!("SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE name <> {hidden} ORDER BY rowid");
     let tables = format!(
         "SELECT name, sql LIKE '%WITHOUT ROWID' FROM sqlite_schema \
-         WHERE type = 'table' AND name <> {ours} ORDER BY rowid"
+         WHERE type = 'table' AND name <> {hidden} ORDER BY rowid"
     );
     let mut all = vec![("schema".to_owned(), rows(database, &schema))];
     for table in rows(database, &tables) {
@@ -225,28 +226,28 @@ fn dump(database: &Database) -> Dump {
     all
 }
 
-/// Applies one piece of work after the other, each in an entry of its own, and notes the log.
-fn one_at_a_time(database: &Database, pieces: &[Piece]) -> (Vec<LogWork>, Vec<Outcome>) {
-    let (mut works, mut all) = (Vec::new(), Vec::new());
-    for (piece, index) in pieces.iter().zip(2..) {
-        let work = match piece {
-            Piece::Batch(batch, guess) => {
-                let asked = || database.classify_blocking(batch.clone()).expect("an answer").alone;
-                LogWork::Batch { batch: Arc::new(batch.clone()), alone: guess.unwrap_or_else(asked), steps_max: 0 }
+/// Applies the pieces of work one at a time, each in an entry of its own. Returns the log and its outcomes.
+fn one_at_a_time(database: &Database, items: &[WorkItem]) -> (Vec<LogWork>, Vec<Outcome>) {
+    let (mut log_work, mut all) = (Vec::new(), Vec::new());
+    for (item, index) in items.iter().zip(2..) {
+        let work = match item {
+            WorkItem::Batch(batch, guess) => {
+                let asked = || database.classify_blocking(batch.clone()).expect("an answer").exclusive;
+                LogWork::Batch { batch: Arc::new(batch.clone()), exclusive: guess.unwrap_or_else(asked), steps_max: 0 }
             }
-            Piece::Barrier => LogWork::Barrier,
-            Piece::Membership(who) => LogWork::Membership(vec![*who]),
+            WorkItem::Barrier => LogWork::Barrier,
+            WorkItem::Membership(who) => LogWork::Membership(vec![*who]),
         };
-        works.push(work.clone());
+        log_work.push(work.clone());
         all.extend(apply(database, vec![entry(index, vec![work])]).into_iter().flatten());
     }
-    (works, all)
+    (log_work, all)
 }
 
-/// The same work in other entries.
-fn cut(works: &[LogWork], cuts: &Cuts) -> Vec<LogEntry> {
+/// Divides the same work into other entries.
+fn divide(log_work: &[LogWork], division: &Division) -> Vec<LogEntry> {
     let mut entries = vec![schema()];
-    let (mut rest, mut sizes) = (works, cuts.entries.iter().cycle());
+    let (mut rest, mut sizes) = (log_work, division.entries.iter().cycle());
     while !rest.is_empty() {
         let size = sizes.next().map_or(1, |size| (*size).min(rest.len()));
         let (work, others) = rest.split_at(size);
@@ -256,20 +257,20 @@ fn cut(works: &[LogWork], cuts: &Cuts) -> Vec<LogEntry> {
     entries
 }
 
-/// Applies the entries in as many calls as the cuts say, some of them more than once. Returns the database, which may
-/// have been opened anew, and what it told.
-fn in_pieces(file: &Path, options: &Options, entries: &[LogEntry], cuts: &Cuts) -> (Database, Vec<String>) {
+/// Applies the entries in the given calls, some of them more than once. Returns the database, which may have been
+/// reopened, and the outcomes.
+fn apply_divided(file: &Path, options: &Options, entries: &[LogEntry], division: &Division) -> (Database, Vec<String>) {
     let mut database = open(file, options.clone());
     let (mut done, mut all) = (0, Vec::new());
-    let mut plan = cuts.calls.iter().cycle().zip(cuts.restarts.iter().cycle());
+    let mut plan = division.calls.iter().cycle().zip(division.restarts.iter().cycle());
     while done < entries.len() {
-        let Some(((new, old), restart)) = plan.next() else { panic!("the plan is endless") };
+        let Some(((new, old), restart)) = plan.next() else { panic!("the plan ended") };
         let (from, to) = (done.saturating_sub(*old), (done + new).min(entries.len()));
         let outcomes = apply(&database, entries[from..to].to_vec());
         assert_eq!(outcomes.len(), to - from);
-        for (place, outcomes) in (from..).zip(outcomes) {
-            assert!(place >= done || outcomes.is_empty(), "an old entry was told something: {outcomes:?}");
-            all.extend(told(outcomes));
+        for (index, outcomes) in (from..).zip(outcomes) {
+            assert!(index >= done || outcomes.is_empty(), "an old entry has outcomes: {outcomes:?}");
+            all.extend(describe(outcomes));
         }
         done = to;
         if *restart {
@@ -293,27 +294,32 @@ fn same(one: Dump, other: Dump) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// The entries that have been applied come again, from the first up to some place.
-fn again(database: &Database, entries: &[LogEntry], upto: usize) -> Result<(), TestCaseError> {
+/// Applies the old entries from the first up to some entry again, which must have no effect.
+fn apply_again(database: &Database, entries: &[LogEntry], upto: usize) -> Result<(), TestCaseError> {
     let (before, progress) = (dump(database), database.progress());
     let commits = database.status().groups_committed;
     let outcomes = apply(database, entries[..upto].to_vec());
     prop_assert!(outcomes.iter().all(Vec::is_empty), "{:?}", outcomes);
     prop_assert_eq!(dump(database), before);
     prop_assert_eq!(database.progress(), progress);
-    prop_assert_eq!(database.status().groups_committed, commits, "there was nothing to commit");
+    prop_assert_eq!(database.status().groups_committed, commits, "applying old entries has committed something");
     Ok(())
 }
 
-fn compare(pieces: &[Piece], cuts: &Cuts, foreign_keys: bool, upto: prop::sample::Index) -> Result<(), TestCaseError> {
+fn compare(
+    items: &[WorkItem],
+    division: &Division,
+    foreign_keys: bool,
+    upto: prop::sample::Index,
+) -> Result<(), TestCaseError> {
     let options = Options { foreign_keys, read_threads: 1, ..Options::default() };
-    let place = Place::new();
-    let single = open(&place.path("single"), options.clone());
-    let mut want = told(apply(&single, vec![schema()]).into_iter().flatten());
-    let (works, others) = one_at_a_time(&single, pieces);
-    want.extend(told(others));
-    let entries = cut(&works, cuts);
-    let (database, got) = in_pieces(&place.path("cut"), &options, &entries, cuts);
+    let test_dir = TestDir::new();
+    let single = open(&test_dir.path("single"), options.clone());
+    let mut want = describe(apply(&single, vec![schema()]).into_iter().flatten());
+    let (log_work, others) = one_at_a_time(&single, items);
+    want.extend(describe(others));
+    let entries = divide(&log_work, division);
+    let (database, got) = apply_divided(&test_dir.path("cut"), &options, &entries, division);
     for (index, (want, got)) in want.iter().zip(&got).enumerate() {
         prop_assert_eq!(want, got, "outcome {} differs", index);
     }
@@ -325,30 +331,30 @@ fn compare(pieces: &[Piece], cuts: &Cuts, foreign_keys: bool, upto: prop::sample
     prop_assert_eq!(Some((progress.term, progress.index)), last);
     prop_assert_eq!((progress.works, progress.steps), (0, 0));
     prop_assert_eq!(progress.membership, single.progress().membership);
-    again(&database, &entries, upto.index(entries.len()) + 1)
+    apply_again(&database, &entries, upto.index(entries.len()) + 1)
 }
 
-/// As on a database that is written directly, if everybody has asked whether his batch must be alone. (Only whole
-/// transactions: where each step stands alone, `changes()` after a step that ended its transaction tells of the step
-/// before it if a log is applied.)
+/// Compares with a database that is written directly, if all batches are classified. Only whole transactions are
+/// compared: with [`Atomicity::Each`], after a step that ended its transaction, `changes()` returns the count of the
+/// step before it if a log is applied.
 fn compare_with_direct(batches: &[Batch], foreign_keys: bool) -> Result<(), TestCaseError> {
     let whole = |batch: &Batch| Batch { atomicity: Atomicity::All, ..batch.clone() };
     let batches: Vec<Batch> = batches.iter().map(whole).collect();
     let options = Options { foreign_keys, read_threads: 1, ..Options::default() };
-    let place = Place::new();
-    let log = open(&place.path("log"), options.clone());
+    let test_dir = TestDir::new();
+    let log = open(&test_dir.path("log"), options.clone());
     let direct = Database::open(":memory:", options).expect("open a database in memory");
     apply(&log, vec![schema()]);
     for work in schema().work {
         let LogWork::Batch { batch, .. } = work else { panic!("the schema is a batch") };
         direct.execute_blocking(Batch::clone(&batch)).expect("an outcome");
     }
-    let pieces: Vec<Piece> = batches.iter().map(|batch| Piece::Batch(batch.clone(), None)).collect();
-    let (_, got) = one_at_a_time(&log, &pieces);
+    let items: Vec<WorkItem> = batches.iter().map(|batch| WorkItem::Batch(batch.clone(), None)).collect();
+    let (_, got) = one_at_a_time(&log, &items);
     let want: Vec<Outcome> =
         batches.iter().map(|batch| direct.execute_blocking(batch.clone()).expect("an outcome")).collect();
-    // The facts of a step that ended its transaction are not known any more when it is told.
-    let (want, got) = (told(want.into_iter().map(without_facts)), told(got.into_iter().map(without_facts)));
+    // The facts of a step that ended its transaction are lost when the transaction is run again.
+    let (want, got) = (describe(want.into_iter().map(without_facts)), describe(got.into_iter().map(without_facts)));
     for (index, (want, got)) in want.iter().zip(&got).enumerate() {
         prop_assert_eq!(want, got, "outcome {} differs", index);
     }
@@ -369,17 +375,17 @@ proptest! {
     })]
 
     #[test]
-    fn random_batches_cut_at_random(
-        pieces in prop::collection::vec(a_piece(), 1..24),
-        cuts in cuts(),
+    fn the_division_of_the_log_does_not_change_the_result(
+        items in prop::collection::vec(a_work_item(), 1..24),
+        division in division(),
         foreign_keys: bool,
         upto: prop::sample::Index,
     ) {
-        compare(&pieces, &cuts, foreign_keys, upto)?;
+        compare(&items, &division, foreign_keys, upto)?;
     }
 
     #[test]
-    fn random_batches_as_if_written_directly(
+    fn a_log_has_the_same_result_as_direct_writes(
         batches in prop::collection::vec(a_batch(), 1..24),
         foreign_keys: bool,
     ) {

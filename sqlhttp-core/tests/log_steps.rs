@@ -1,5 +1,5 @@
-//! The limit of steps in an entry of the log ends the same statements, however the log is cut and whatever a connection has
-//! kept: that is what lets every node of a cluster decide alike.
+//! The step limit of a log entry stops the same statements, regardless of how the log is divided into calls and of what
+//! a connection has cached. The nodes of a cluster rely on that to get the same results.
 #![allow(clippy::expect_used, clippy::panic, reason = "clippy does not see that this is a test")]
 
 mod common;
@@ -14,10 +14,10 @@ use sqlhttp_core::{
 };
 
 const STEPS_MAX: u64 = 30_000;
-/// Stands between the steps of a transaction. A step that is one statement is kept.
+/// Separates the steps of a transaction. A step that consists of one statement is cached.
 const NEXT_STEP: &str = " -- next step\n";
 
-/// Some take fewer steps than the limit, some more, and some run statements of a virtual table inside.
+/// Statements that take fewer steps than the limit, or more, or that make a virtual table run its own statements.
 fn texts() -> Vec<String> {
     let counted = |rows: u64| {
         format!(
@@ -48,7 +48,8 @@ fn texts() -> Vec<String> {
     texts
 }
 
-/// A chain of triggers, each of which fires the next one twice, and statements that begin at different places of the chain.
+/// A chain of triggers, each of which fires the next one twice, and statements that start at different positions of the
+/// chain.
 fn firing(length: usize) -> Vec<String> {
     let mut texts: Vec<_> = (0..=length).map(|i| format!("CREATE TABLE chain{i}(a)")).collect();
     texts.extend((0..length).map(|i| {
@@ -60,9 +61,9 @@ fn firing(length: usize) -> Vec<String> {
     texts
 }
 
-/// Statements that look at a long value many times, through a view that changes and whose change is undone.
+/// Statements that process a long value many times, through a view that is changed; one of the changes is rolled back.
 fn heavy() -> Vec<String> {
-    // SQLite takes no expression deeper than 1,000.
+    // SQLite limits the depth of an expression to 1,000 (<https://sqlite.org/limits.html>).
     let sum = |terms: usize| vec![vec!["a + 1"; terms].join(" + "); 4].join(") + (");
     let view =
         |terms: usize| format!("DROP VIEW IF EXISTS sums; CREATE VIEW sums AS SELECT ({}) AS a FROM long", sum(terms));
@@ -74,7 +75,7 @@ fn heavy() -> Vec<String> {
         insert.clone(),
         view(450),
         insert.clone(),
-        // The statement is kept with its weight through the short view, which is undone.
+        // The statement is cached with its weight for the short view, and that view is rolled back.
         [view(10), insert.clone(), "INSERT INTO nowhere VALUES (1)".into()].join(NEXT_STEP),
         insert.clone(),
         view(20),
@@ -94,7 +95,7 @@ fn entries() -> Vec<LogEntry> {
         let steps = text.split(NEXT_STEP).map(|sql| Step::execute(sql, ())).collect::<Vec<_>>();
         let atomicity = if steps.len() == 1 { Atomicity::Each } else { Atomicity::All };
         let batch = Batch { stamp, atomicity, ..Batch::transaction(steps) };
-        LogWork::Batch { batch: Arc::new(batch), alone: false, steps_max: STEPS_MAX }
+        LogWork::Batch { batch: Arc::new(batch), exclusive: false, steps_max: STEPS_MAX }
     };
     let conditions = Some(Conditions { unix_ms: 5, foreign_keys: true, value_bytes_max: 1 << 20 });
     let entry = |(index, text): (u64, &String)| LogEntry { term: 1, index, conditions, work: vec![work(text)] };
@@ -119,7 +120,7 @@ fn is_over_the_limit(outcome: &Outcome) -> bool {
 }
 
 #[test]
-fn the_same_statements_exceed_the_limit_however_the_log_is_cut() {
+fn the_same_statements_exceed_the_limit_however_the_log_is_divided() {
     let entries = entries();
     let directories: Vec<_> = (0..3).map(|_| tempfile::tempdir().expect("a directory")).collect();
 
@@ -127,10 +128,10 @@ fn the_same_statements_exceed_the_limit_however_the_log_is_cut() {
     let expected = apply(&together, &entries);
     let over = expected.iter().filter(|outcome| is_over_the_limit(outcome)).count();
     assert!(over >= 3 && over + 10 < expected.len(), "{over} of {}", expected.len());
-    assert!(expected.last().is_some_and(is_over_the_limit), "the endless one");
-    assert_eq!(expected.iter().filter(|outcome| is_too_long(outcome)).count(), 2, "through the long view");
+    assert!(expected.last().is_some_and(is_over_the_limit), "the endless statement did not exceed the limit");
+    assert_eq!(expected.iter().filter(|outcome| is_too_long(outcome)).count(), 2, "statements through the long view");
     let fired = rows(&together, "SELECT (SELECT count(*) FROM chain0), (SELECT count(*) > 10 FROM chain13)");
-    assert_eq!(fired, [[Value::Integer(0), Value::Integer(1)]], "the chain ends where it is too long");
+    assert_eq!(fired, [[Value::Integer(0), Value::Integer(1)]], "only long chains of triggers fail");
 
     let one_by_one = open(directories[1].path(), 1);
     let outcomes: Vec<_> = entries.iter().flat_map(|entry| apply(&one_by_one, std::slice::from_ref(entry))).collect();
@@ -149,7 +150,7 @@ fn the_same_statements_exceed_the_limit_however_the_log_is_cut() {
 }
 
 #[test]
-fn work_on_whole_tables_is_not_limited() {
+fn statements_that_process_whole_tables_are_not_limited() {
     let directory = tempfile::tempdir().expect("a directory");
     let database = open(directory.path(), 16);
     let fill = "CREATE TABLE big(a, b); WITH RECURSIVE c(x) AS (VALUES(1) UNION ALL SELECT x + 1 FROM c LIMIT 20000) \
@@ -158,8 +159,8 @@ fn work_on_whole_tables_is_not_limited() {
     let work = |text: &str, steps_max| {
         let batch = Batch { atomicity: Atomicity::Each, ..Batch::one(Step::execute(text, ())) };
         let batch = Batch { stamp: Some(Stamp { unix_ms: 0, seed: 1 }), ..batch };
-        let alone = database.classify_blocking(batch.clone()).expect("an answer").alone;
-        LogWork::Batch { batch: Arc::new(batch), alone, steps_max }
+        let alone = database.classify_blocking(batch.clone()).expect("an answer").exclusive;
+        LogWork::Batch { batch: Arc::new(batch), exclusive: alone, steps_max }
     };
     let limit = |number: usize| if number == 0 { 0 } else { 20_000 };
     let mut outcomes = Vec::new();
@@ -174,19 +175,19 @@ fn work_on_whole_tables_is_not_limited() {
     assert!(failed.into_iter().all(|step| !matches!(step, StepOutcome::Failed(_))), "{outcomes:?}");
 }
 
-/// It takes few steps, each of which writes a megabyte.
+/// A statement with few steps, each of which writes a megabyte.
 const SLOW_STEPS: &str = "INSERT INTO t WITH RECURSIVE c(x) AS (VALUES(1) UNION ALL SELECT x + 1 FROM c LIMIT 30000) \
                           SELECT sum(length(printf('%.*c', 1000000 + x, 'x'))) FROM c";
 
 #[test]
-fn a_node_without_other_voters_ends_a_write_by_its_clock() {
+fn the_only_voter_limits_a_write_by_time() {
     let directory = tempfile::tempdir().expect("a directory");
     let database = open(directory.path(), 16);
     database.set_sole(true);
     let entry = |index, text: &str| {
         let stamp = Some(Stamp { unix_ms: 0, seed: 1 });
         let batch = Batch { stamp, ..Batch::one(Step::execute(text, ())) };
-        let work = vec![LogWork::Batch { batch: Arc::new(batch), alone: false, steps_max: 1_000_000 }];
+        let work = vec![LogWork::Batch { batch: Arc::new(batch), exclusive: false, steps_max: 1_000_000 }];
         let conditions = Some(Conditions { unix_ms: 5, foreign_keys: true, value_bytes_max: 64 << 20 });
         LogEntry { term: 1, index, conditions, work }
     };

@@ -1,4 +1,4 @@
-//! A database in memory gives the snapshots that one in a file gives: nobody who reads holds up who writes.
+//! A database in memory provides the same snapshots as one in a file: reads and writes do not block each other.
 #![allow(clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -11,14 +11,14 @@ use sqlhttp_core::{
     Answer, Backend, Batch, Database, Deadline, Ending, Options, Part, PartStream, ReadLevel, Step, StepOutcome, Value,
 };
 
-/// Does something on a thread of its own, and fails if that does not end.
+/// Runs `work` on a thread of its own. Fails if it does not end within [`PATIENCE`].
 fn promptly<T: Send + 'static>(what: &str, work: impl FnOnce() -> T + Send + 'static) -> T {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || sender.send(work()));
     receiver.recv_timeout(PATIENCE).unwrap_or_else(|error| panic!("{what}: {error}"))
 }
 
-/// Writes some rows, which must not have to wait for anybody.
+/// Inserts rows. Fails if a write has to wait for a read.
 fn write_promptly(db: &Database, rows: i64) {
     let writing = db.clone();
     promptly("a write waits for a read", move || {
@@ -30,15 +30,15 @@ fn stream(db: &Database, sql: &str) -> Box<dyn PartStream> {
     let batch = Batch::one(Step::query(sql, ()));
     match block_on(db.query(batch, ReadLevel::None, Deadline::NEVER)).expect("an answer") {
         Answer::Parts(stream) => stream,
-        Answer::Whole(outcome) => panic!("it should come in parts: {outcome:?}"),
+        Answer::Whole(outcome) => panic!("the result is not streamed: {outcome:?}"),
     }
 }
 
 fn next(stream: &mut Box<dyn PartStream>) -> Option<Part> {
-    block_on(stream.next()).map(|part| part.expect("the stream goes on"))
+    block_on(stream.next()).map(|part| part.expect("the stream continues"))
 }
 
-/// A database with a table `t` of so many rows.
+/// A database with a table `t` of `most` rows.
 fn with_rows(most: u64) -> Database {
     let db = memory();
     exec(&db, "CREATE TABLE t(a)");
@@ -52,15 +52,15 @@ fn numbers(most: u64) -> String {
     )
 }
 
-fn ok(db: &Database) {
+fn assert_sound(db: &Database) {
     assert_eq!(rows(db, "PRAGMA integrity_check"), [[text("ok")]]);
 }
 
 #[test]
-fn it_has_a_write_ahead_log() {
+fn a_database_in_memory_has_a_write_ahead_log() {
     let db = memory();
     assert_eq!(scalar(&db, "PRAGMA journal_mode"), text("wal"));
-    assert_eq!(scalar(&db, "PRAGMA synchronous"), Value::Integer(2), "that of a reader, which means nothing");
+    assert_eq!(scalar(&db, "PRAGMA synchronous"), Value::Integer(2), "the setting of a reader, which has no effect");
 }
 
 #[test]
@@ -82,7 +82,8 @@ fn a_slow_consumer_does_not_stop_writes_and_sees_its_snapshot() {
     write_promptly(&db, 50);
     let clearing = db.clone();
     promptly("a write waits for a consumer", move || exec(&clearing, "DELETE FROM t"));
-    // What the consumer has not seen yet is in the file that the checkpoint must leave alone, or in the log.
+    // The rows that the consumer has not read yet are in the database file, which the checkpoint must not change, or in
+    // the log.
     block_on(db.checkpoint()).expect("checkpoint");
     write_promptly(&db, 20);
     assert_eq!(integer(&db, "SELECT count(*) FROM t"), 20);
@@ -98,15 +99,15 @@ fn a_slow_consumer_does_not_stop_writes_and_sees_its_snapshot() {
         sum += block.iter().sum::<i64>();
     }
     assert_eq!((count, sum), (200_000, 200_000 * 200_001 / 2));
-    ok(&db);
+    assert_sound(&db);
 }
 
 #[test]
-fn a_read_neither_sees_nor_awaits_what_is_not_committed() {
+fn a_read_neither_sees_nor_waits_for_uncommitted_changes() {
     let db = with_rows(10);
     let reading = db.clone();
     let count = move || integer(&reading, "SELECT count(*) FROM t");
-    // A transaction that writes enough to spill into the log, and then never ends.
+    // A transaction that spills into the log and then does not end.
     let writing = start(&db, transaction(&[&numbers(1_000_000), ENDLESS_WRITE]));
     wait_until("the write runs", || db.status().write_queue_len == 0);
     let seen = promptly("a read waits for a write", move || (0..200).map(|_| count()).collect::<Vec<_>>());
@@ -114,10 +115,10 @@ fn a_read_neither_sees_nor_awaits_what_is_not_committed() {
     drop(writing);
     exec(&db, "INSERT INTO t VALUES (11)");
     assert_eq!(integer(&db, "SELECT count(*) FROM t"), 11);
-    ok(&db);
+    assert_sound(&db);
 }
 
-/// The integers of the results of a batch, one each.
+/// The integer results of a batch of queries, one for each step.
 fn integers(db: &Database, sql: &[&str]) -> Vec<i64> {
     let outcome = db.execute_blocking(transaction(sql)).expect("an outcome");
     assert_eq!(outcome.ending, Ending::Done);
@@ -135,7 +136,7 @@ fn integers(db: &Database, sql: &[&str]) -> Vec<i64> {
 }
 
 #[test]
-fn sixty_four_threads_read_and_write() {
+fn sixty_four_threads_read_consistent_snapshots_while_they_write() {
     const WRITERS: i64 = 32;
     const READERS: i64 = 32;
     const EACH: i64 = 50;
@@ -171,8 +172,8 @@ fn sixty_four_threads_read_and_write() {
                     ];
                     let seen = integers(&db, &sql);
                     assert_eq!(seen[0], 2000);
-                    assert!(seen[1] == seen[2] && seen[1] == seen[3], "one snapshot: {seen:?}");
-                    assert!(seen[1] >= most, "time does not run backwards");
+                    assert!(seen[1] == seen[2] && seen[1] == seen[3], "the counts are not of one snapshot: {seen:?}");
+                    assert!(seen[1] >= most, "a later read saw an older snapshot");
                     most = seen[1];
                 }
             });
@@ -183,30 +184,30 @@ fn sixty_four_threads_read_and_write() {
     });
     assert_eq!(integer(&db, "SELECT count(*) FROM log"), WRITERS * EACH);
     assert_eq!(integer(&db, "SELECT money FROM account WHERE id = 2"), 1000 + WRITERS * EACH);
-    ok(&db);
+    assert_sound(&db);
 }
 
 #[test]
-fn a_copy_is_of_one_moment_and_waits_for_nobody() {
-    let place = Place::new();
+fn copies_contain_one_snapshot_and_do_not_wait_for_a_write() {
+    let test_dir = TestDir::new();
     let db = with_rows(100_000);
-    let plug = start(&db, transaction(&["DELETE FROM t", ENDLESS_WRITE]));
+    let busy_writer = start(&db, transaction(&["DELETE FROM t", ENDLESS_WRITE]));
     wait_until("the write runs", || db.status().write_queue_len == 0);
-    let (backup, copy) = (place.path("backup.db"), place.path("copy.db"));
+    let (backup, copy) = (test_dir.path("backup.db"), test_dir.path("copy.db"));
     let (copying, to) = (db.clone(), backup.clone());
     promptly("a backup waits for a write", move || block_on(copying.backup(&to))).expect("a backup");
     let (copying, sql) = (db.clone(), format!("VACUUM INTO '{}'", copy.display()));
     promptly("VACUUM INTO waits for a write", move || script(&copying, &sql));
-    drop(plug);
+    drop(busy_writer);
     for path in [backup, copy] {
         let copy = Database::open(path.as_path(), Options::default()).expect("open the copy");
         assert_eq!(integer(&copy, "SELECT count(*) FROM t"), 100_000, "{path:?}");
-        ok(&copy);
+        assert_sound(&copy);
     }
 }
 
 #[test]
-fn vacuum_while_somebody_reads() {
+fn vacuum_runs_during_a_read() {
     let db = with_rows(200_000);
     let mut slow = stream(&db, "SELECT a FROM t");
     assert!(matches!(next(&mut slow), Some(Part::Columns(_))));
@@ -218,24 +219,24 @@ fn vacuum_while_somebody_reads() {
     assert_eq!(integer(&db, "SELECT sum(a) FROM t"), 5050);
     drop(slow);
     block_on(db.checkpoint()).expect("checkpoint");
-    ok(&db);
+    assert_sound(&db);
 }
 
 #[test]
 fn files_can_be_attached_and_databases_in_memory_cannot() {
-    let place = Place::new();
+    let test_dir = TestDir::new();
     let options = Options { allow_attach: true, ..Options::default() };
-    exec(&place.open(Options::default()), "CREATE TABLE there AS SELECT 42 AS a");
+    exec(&test_dir.open(Options::default()), "CREATE TABLE there AS SELECT 42 AS a");
     let db = Database::open(":memory:", options).expect("open");
     exec(&db, "CREATE TABLE here(a)");
-    let attach = format!("ATTACH '{}' AS other", place.path("test.db").display());
+    let attach = format!("ATTACH '{}' AS other", test_dir.path("test.db").display());
     let copying =
         [attach.as_str(), "INSERT INTO here SELECT a FROM other.there", "INSERT INTO other.there VALUES (43)"];
     let batch = transaction(&copying);
     let outcome = db.execute_blocking(batch).expect("an outcome");
     assert!(!outcome.steps.iter().any(|step| matches!(step, StepOutcome::Failed(_))), "{outcome:?}");
     assert_eq!(integer(&db, "SELECT a FROM here"), 42);
-    assert_eq!(rows(&place.open(Options::default()), "SELECT a FROM there").len(), 2);
+    assert_eq!(rows(&test_dir.open(Options::default()), "SELECT a FROM there").len(), 2);
 
     let (own, another) = ("sqlhttp-memory:0000000000000001".to_owned(), memory());
     let guess = own.replace(':', ":0");
@@ -245,26 +246,26 @@ fn files_can_be_attached_and_databases_in_memory_cannot() {
         let uri = format!("ATTACH 'file:{name}?vfs=sqlhttp-memory' AS x");
         assert!(matches!(step(&db, Step::execute(uri, ())), StepOutcome::Failed(_)), "{name}");
     }
-    ok(&another);
-    ok(&db);
+    assert_sound(&another);
+    assert_sound(&db);
 }
 
-/// The files that this process has open for SQLite's temporary needs; their names are deleted at once.
+/// The number of temporary files of SQLite that this process has open. They have been unlinked already.
 #[cfg(target_os = "linux")]
 fn temporary_files() -> usize {
     let open = std::fs::read_dir("/proc/self/fd").expect("the open files");
     let target = |entry: std::io::Result<std::fs::DirEntry>| std::fs::read_link(entry.ok()?.path()).ok();
-    // The second is what a file looks like that never had a name.
+    // Linux shows a file that never had a name like this.
     let temporary = |path: &str| path.contains("/etilqs_") || (path.contains("/#") && path.ends_with(" (deleted)"));
     open.filter_map(target).filter(|path| temporary(&path.to_string_lossy())).count()
 }
 
 #[cfg(target_os = "linux")]
 #[test]
-fn what_is_temporary_is_in_memory_too() {
-    let place = Place::new();
+fn temporary_data_is_in_memory_too() {
+    let test_dir = TestDir::new();
     let sorted = "SELECT a, hex(zeroblob(50)) AS pad FROM t ORDER BY pad, -a";
-    for (db, on_disk) in [(memory(), false), (place.open(Options::default()), true)] {
+    for (db, on_disk) in [(memory(), false), (test_dir.open(Options::default()), true)] {
         exec(&db, "CREATE TABLE t(a)");
         exec(&db, &numbers(300_000));
         let mut sorting = stream(&db, sorted);
@@ -279,7 +280,7 @@ fn what_is_temporary_is_in_memory_too() {
 }
 
 #[test]
-fn many_databases_are_opened_and_closed() {
+fn many_databases_can_be_opened_and_closed() {
     let kept: Vec<Database> = (0..20).map(|n| with_rows(n + 1)).collect();
     for n in 0..200 {
         let db = memory();
@@ -296,7 +297,7 @@ fn many_databases_are_opened_and_closed() {
 }
 
 #[test]
-fn one_that_is_only_read_stays_as_it_is() {
+fn a_read_only_database_in_memory_stays_empty() {
     let db = Database::open(":memory:", Options { read_only: true, ..Options::default() }).expect("open");
     std::thread::scope(|scope| {
         for _ in 0..16 {

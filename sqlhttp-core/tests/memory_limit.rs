@@ -1,4 +1,5 @@
-//! The limit of a run's memory. SQLite takes an allocator only before it is initialised, so this file has one test.
+//! The memory limit of a run. SQLite accepts an allocator only before it is initialized, so this file contains only one
+//! test.
 #![allow(clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -17,7 +18,7 @@ fn failure(outcome: &Outcome) -> Option<String> {
     })
 }
 
-/// The memory of a join of 40 values of 30 MB, as arguments of one function.
+/// A query whose `calls` references to a value of 2 MB are arguments of one function.
 fn large(calls: usize) -> String {
     let values = vec!["v"; calls].join(",");
     format!("SELECT length(json_array({values})) FROM (SELECT hex(zeroblob(1000000 + abs(random() % 2))) AS v)")
@@ -25,7 +26,7 @@ fn large(calls: usize) -> String {
 
 #[test]
 fn a_statement_that_needs_too_much_memory_fails_alone() {
-    // SAFETY: this is the only test of the program, and nothing has used SQLite yet.
+    // SAFETY: this is the only test of this program, and no thread has used SQLite yet.
     #[allow(unsafe_code)]
     let installed = unsafe { sqlhttp_core::install_allocator(1 << 30) };
     assert!(installed);
@@ -44,20 +45,20 @@ fn a_statement_that_needs_too_much_memory_fails_alone() {
     let many = format!("SELECT 1 IN ({})", vec!["1"; 2_000_000].join(","));
     assert_eq!(failure(&run(Batch::one(Step::query(many, ())))).as_deref(), Some(expected));
 
-    // The connections go on, and the memory is free again.
+    // The connections can be used again, and the memory has been freed.
     for _ in 0..100 {
         assert_eq!(failure(&run(Batch::one(Step::query(large(10), ())))), None);
     }
     let write = format!("INSERT INTO t {}", large(10));
     assert_eq!(failure(&run(Batch::one(Step::execute(write, ())))), None);
 
-    // A statement without a loop ends soon after its deadline: it gets no more memory.
+    // A statement without a loop ends soon after its deadline, because its next allocation fails.
     let read = |deadline: Deadline| {
         let db = open();
         let batch = Batch::one(Step::query(upper(60), ()));
         let started = Instant::now();
         let answer = block_on(async { db.query(batch, ReadLevel::None, deadline).await?.whole().await });
-        // The run may go on after its caller has the answer. Closing waits for it.
+        // The statement may still run after its caller has received the error; `close` waits for it.
         block_on(db.close()).expect("closed");
         (answer.is_ok(), started.elapsed())
     };
@@ -67,7 +68,7 @@ fn a_statement_that_needs_too_much_memory_fails_alone() {
     assert!(!ended && cut < whole / 2, "{cut:?} of {whole:?}");
 }
 
-/// Many calls of a function whose results are long.
+/// A query with many calls of a function that returns a long value.
 fn upper(calls: usize) -> String {
     let calls: Vec<_> = (0..calls).map(|i| format!("length(upper(v || {i}))")).collect();
     format!("SELECT {} FROM (SELECT hex(zeroblob(4000000 + abs(random() % 2))) AS v)", calls.join(" + "))

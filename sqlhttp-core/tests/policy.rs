@@ -1,4 +1,5 @@
-//! What clients may not do, in every spelling; and that nothing a batch does to its connection reaches the next one.
+//! The operations that clients may not use, in all spellings; and the isolation of a batch from changes that earlier
+//! batches make to the connection.
 #![allow(clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -9,7 +10,8 @@ use sqlhttp_core::{
     TransactionKeyword, Value,
 };
 
-/// How SQL reaches the engine: as a write or a read, atomic or not, tolerant or not.
+/// The ways in which SQL reaches the engine: as a query or a write, with both atomicities, with and without continuing
+/// after a failure.
 fn all_ways(sql: &str) -> Vec<Batch> {
     let step = Step::query(sql, ());
     let each = |step: Step| Batch { atomicity: Atomicity::Each, ..Batch::one(step) };
@@ -29,7 +31,7 @@ fn first_failure(outcome: sqlhttp_core::Outcome) -> Option<Failure> {
     })
 }
 
-/// The failures of some SQL, run in all ways.
+/// The failures of some SQL, run in all of these ways, as a read and as a write.
 fn failures(db: &Database, sql: &str) -> Vec<Option<Failure>> {
     let mut all = Vec::new();
     for batch in all_ways(sql) {
@@ -51,8 +53,8 @@ fn assert_refused(db: &Database, sql: &str, what: &str) {
 
 #[test]
 fn attach_and_detach_are_refused_in_every_spelling() {
-    let place = Place::new();
-    for db in [memory(), place.open(Options::default())] {
+    let test_dir = TestDir::new();
+    for db in [memory(), test_dir.open(Options::default())] {
         for sql in [
             "ATTACH 'x.db' AS x",
             "attach database ':memory:' as [y]",
@@ -73,15 +75,15 @@ fn attach_and_detach_are_refused_in_every_spelling() {
             assert_refused(&db, sql, "DETACH");
         }
     }
-    assert_eq!(place.listing().iter().filter(|name| !name.starts_with("test.db")).count(), 0);
+    assert_eq!(test_dir.listing().iter().filter(|name| !name.starts_with("test.db")).count(), 0);
 }
 
 #[test]
 fn vacuum_is_allowed_and_vacuum_into_is_not() {
-    let place = Place::new();
-    let db = place.open(Options::default());
+    let test_dir = TestDir::new();
+    let db = test_dir.open(Options::default());
     exec(&db, "CREATE TABLE t(a)");
-    let copy = place.path("copy.db");
+    let copy = test_dir.path("copy.db");
     let copy = copy.display();
     for sql in [
         format!("VACUUM INTO '{copy}'"),
@@ -93,7 +95,7 @@ fn vacuum_is_allowed_and_vacuum_into_is_not() {
             assert!(failure.is_some(), "{sql}");
         }
     }
-    assert!(!place.path("copy.db").exists());
+    assert!(!test_dir.path("copy.db").exists());
     let vacuum = Batch {
         atomicity: Atomicity::Each,
         ..transaction(&["INSERT INTO t VALUES (1)", "VACUUM", "INSERT INTO t VALUES (2)"])
@@ -103,7 +105,7 @@ fn vacuum_is_allowed_and_vacuum_into_is_not() {
     assert_eq!(integer(&db, "SELECT count(*) FROM t"), 2);
     let inside = db.execute_blocking(transaction(&["INSERT INTO t VALUES (3)", "VACUUM"]));
     let inside = inside.expect("an outcome");
-    assert_eq!(inside.ending, Ending::Aborted(1), "VACUUM runs in no transaction");
+    assert_eq!(inside.ending, Ending::Aborted(1), "VACUUM cannot run in a transaction");
     assert_eq!(integer(&db, "SELECT count(*) FROM t"), 2);
 }
 
@@ -127,8 +129,8 @@ fn extensions_cannot_be_loaded() {
 
 #[test]
 fn dangerous_pragmas_are_refused_in_every_spelling() {
-    let place = Place::new();
-    for db in [memory(), place.open(Options::default())] {
+    let test_dir = TestDir::new();
+    for db in [memory(), test_dir.open(Options::default())] {
         for (name, value) in [
             ("journal_mode", "DELETE"),
             ("synchronous", "0"),
@@ -164,11 +166,11 @@ fn dangerous_pragmas_are_refused_in_every_spelling() {
     }
 }
 
-/// Clients send them when they connect.
+/// Client libraries send these pragmas when they connect.
 #[test]
-fn pragmas_that_cannot_harm_are_accepted_and_have_no_effect() {
-    let place = Place::new();
-    for db in [memory(), place.open(Options::default())] {
+fn harmless_pragmas_are_accepted_and_have_no_effect() {
+    let test_dir = TestDir::new();
+    for db in [memory(), test_dir.open(Options::default())] {
         for name in [
             "busy_timeout",
             "cache_spill",
@@ -191,7 +193,8 @@ fn pragmas_that_cannot_harm_are_accepted_and_have_no_effect() {
     }
 }
 
-/// Matching takes pattern times text, and SQLite cannot be interrupted meanwhile.
+/// Matching a pattern takes time proportional to the product of both lengths, and SQLite cannot be interrupted during
+/// it.
 #[test]
 fn long_patterns_match_short_values_only() {
     let db = memory();
@@ -201,19 +204,19 @@ fn long_patterns_match_short_values_only() {
         first_failure(outcome).is_none()
     };
     for (pattern, text) in [(16, 60 << 20), (64, 16 << 20), (256, 4 << 20), (4096, 256 << 10)] {
-        // SQLite counts the end of a text that a function makes.
+        // SQLite includes the terminating NUL of a text that a function returns.
         assert!(like(pattern, text - 2), "{pattern} {text}");
         assert!(!like(pattern + 2, text + 2), "{pattern} {text}");
     }
     assert!(!like(4098, 10));
 }
 
-/// A row is copied whole before it travels.
+/// A row is copied as a whole before it is sent, so its size is limited like that of a value.
 #[test]
-fn a_row_of_a_result_has_the_limit_of_a_value() {
-    let place = Place::new();
+fn a_result_row_has_the_size_limit_of_a_value() {
+    let test_dir = TestDir::new();
     let options = Options { value_bytes_max: 1 << 20, value_bytes_max_name: "-max", ..Options::default() };
-    let db = place.open(options);
+    let db = test_dir.open(options);
     let wide = |columns: usize| {
         let columns = vec!["hex(zeroblob(100000))"; columns].join(", ");
         first_failure(
@@ -221,13 +224,13 @@ fn a_row_of_a_result_has_the_limit_of_a_value() {
         )
     };
     assert_eq!(wide(5), None);
-    let Some(Failure::Sql(error)) = wide(6) else { panic!("the row is longer than a value may be") };
+    let Some(Failure::Sql(error)) = wide(6) else { panic!("a row above the limit was returned") };
     assert_eq!(error.message, "string or blob too big: the limit is 1048576 bytes (-max)");
 }
 
-/// Statements of many columns, one of which is long.
+/// Statements with many columns, one of which is long, must not exceed the weight that limits the length of values.
 #[test]
-fn ordinary_statements_take_long_values() {
+fn ordinary_statements_accept_long_values() {
     let db = memory();
     let columns = |each: &dyn Fn(usize) -> String| (0..200).map(each).collect::<Vec<_>>().join(", ");
     let names = columns(&|i| format!("c{i}"));
@@ -251,7 +254,7 @@ fn ordinary_statements_take_long_values() {
 }
 
 #[test]
-fn long_sets_of_characters_are_trimmed() {
+fn trim_accepts_long_sets_of_characters() {
     let db = memory();
     assert_eq!(integer(&db, "SELECT length(trim('bbbb', hex(zeroblob(30000000)) || '1'))"), 4);
     assert_eq!(integer(&db, "SELECT length(trim('a01b10', hex(zeroblob(1000)) || '1'))"), 4);
@@ -259,9 +262,9 @@ fn long_sets_of_characters_are_trimmed() {
 }
 
 #[test]
-fn explaining_something_dangerous_does_not_do_it() {
-    let place = Place::new();
-    let db = place.open(Options::default());
+fn explain_does_not_run_a_forbidden_statement() {
+    let test_dir = TestDir::new();
+    let db = test_dir.open(Options::default());
     for sql in [
         "EXPLAIN PRAGMA journal_mode=DELETE",
         "EXPLAIN QUERY PLAN PRAGMA synchronous=OFF",
@@ -271,17 +274,17 @@ fn explaining_something_dangerous_does_not_do_it() {
         "EXPLAIN BEGIN",
         "EXPLAIN COMMIT",
     ] {
-        // Refused or explained: either is fine.
+        // The statement may be refused or explained.
         failures(&db, sql);
     }
-    untouched(&db);
+    assert_settings_unchanged(&db);
     assert!(failures(&db, "UPDATE sqlite_schema SET sql = ''").iter().all(Option::is_some));
 }
 
 #[test]
-fn pragma_functions_only_read() {
-    let place = Place::new();
-    let db = place.open(Options::default());
+fn pragma_functions_cannot_change_settings() {
+    let test_dir = TestDir::new();
+    let db = test_dir.open(Options::default());
     exec(&db, "CREATE TABLE t(a, b)");
     assert_eq!(rows(&db, "SELECT name FROM pragma_table_info('t')"), [[text("a")], [text("b")]]);
     assert_eq!(rows(&db, "SELECT * FROM pragma_journal_mode"), [[text("wal")]]);
@@ -296,11 +299,11 @@ fn pragma_functions_only_read() {
     ] {
         failures(&db, sql);
     }
-    untouched(&db);
+    assert_settings_unchanged(&db);
 }
 
-/// The settings that matter are those the engine made.
-fn untouched(db: &Database) {
+/// Checks that the settings of all connections are those of the engine.
+fn assert_settings_unchanged(db: &Database) {
     for on_the_writer in [false, true] {
         let read = |sql: &str| match on_the_writer {
             false => rows(db, sql),
@@ -334,8 +337,8 @@ fn reading_a_pragma_is_allowed() {
 
 #[test]
 fn the_schema_table_and_the_pages_cannot_be_written() {
-    let place = Place::new();
-    let db = place.open(Options::default());
+    let test_dir = TestDir::new();
+    let db = test_dir.open(Options::default());
     exec(&db, "CREATE TABLE t(a)");
     exec(&db, "CREATE VIRTUAL TABLE f USING fts5(x)");
     for sql in [
@@ -359,8 +362,8 @@ fn the_schema_table_and_the_pages_cannot_be_written() {
 #[test]
 fn transaction_control_is_refused_in_every_spelling() {
     use TransactionKeyword::{Begin, Commit, Release, Rollback, Savepoint};
-    let place = Place::new();
-    for db in [memory(), place.open(Options::default())] {
+    let test_dir = TestDir::new();
+    for db in [memory(), test_dir.open(Options::default())] {
         exec(&db, "CREATE TABLE t(a)");
         for (sql, keyword) in [
             ("BEGIN", Begin),
@@ -399,7 +402,7 @@ fn transaction_control_is_refused_in_every_spelling() {
             assert_eq!(second.ending, Ending::Aborted(1), "{sql}");
             assert_eq!(integer(&db, "SELECT count(*) FROM t"), 0, "{sql}");
         }
-        // It goes on as if nothing had happened.
+        // The connection is still usable.
         exec(&db, "BEGIN; INSERT INTO t VALUES (1); COMMIT");
         assert_eq!(integer(&db, "SELECT count(*) FROM t"), 1);
     }
@@ -407,11 +410,11 @@ fn transaction_control_is_refused_in_every_spelling() {
 
 #[test]
 fn attach_can_be_allowed_and_ends_with_the_batch() {
-    let place = Place::new();
+    let test_dir = TestDir::new();
     let options = Options { allow_attach: true, ..Options::default() };
-    let db = place.open(options);
+    let db = test_dir.open(options);
     exec(&db, "CREATE TABLE t(a)");
-    let other = place.path("other.db");
+    let other = test_dir.path("other.db");
     let attach = format!("ATTACH '{}' AS other", other.display());
     let batch =
         transaction(&[&attach, "CREATE TABLE other.o(a)", "INSERT INTO o VALUES (5)", "INSERT INTO t SELECT a FROM o"]);
@@ -422,14 +425,14 @@ fn attach_can_be_allowed_and_ends_with_the_batch() {
     let read = db.execute_blocking(transaction(&[&attach, "SELECT a FROM other.o"])).expect("an outcome");
     assert!(matches!(&read.steps[1], StepOutcome::Rows(rows) if rows.len() == 1), "{read:?}");
     assert_eq!(rows(&db, "PRAGMA database_list").len(), 1);
-    // What else is refused stays refused.
+    // All other restrictions still apply.
     assert_refused(&db, "PRAGMA synchronous=OFF", "PRAGMA synchronous");
     let attached = format!("{attach}; PRAGMA other.journal_mode=OFF");
     assert_eq!(failure(&db, &attached), Failure::NotAllowed("PRAGMA journal_mode".into()));
 }
 
-/// Runs some SQL that marks its connection, then looks whether another batch can see that.
-fn leaks(db: &Database, marks: &str, look: &str) -> bool {
+/// Runs SQL that changes the state of its connection, and returns whether another batch can observe that.
+fn leaks(db: &Database, change: &str, look: &str) -> bool {
     let looks = |db: &Database| {
         let reader = rows(db, look);
         let batch = transaction(&["CREATE TABLE IF NOT EXISTS marker(a)", "INSERT INTO marker VALUES (1)", look]);
@@ -438,7 +441,7 @@ fn leaks(db: &Database, marks: &str, look: &str) -> bool {
         (reader, values(&writer))
     };
     let before = looks(db);
-    for batch in all_ways(marks) {
+    for batch in all_ways(change) {
         for _ in 0..3 {
             let _ = block_on(db.query(batch.clone(), ReadLevel::None, Deadline::NEVER));
             let _ = db.execute_blocking(batch.clone());
@@ -451,10 +454,10 @@ fn leaks(db: &Database, marks: &str, look: &str) -> bool {
 }
 
 #[test]
-fn the_state_of_a_connection_never_leaks_into_the_next_batch() {
+fn changed_connection_state_is_not_visible_to_the_next_batch() {
     let mut leaking = Vec::new();
     for in_memory in [true, false] {
-        for (marks, look) in [
+        for (change, look) in [
             ("PRAGMA case_sensitive_like = ON", "SELECT 'a' LIKE 'A'"),
             ("PRAGMA case_sensitive_like(1); SELECT 1", "SELECT 'a' LIKE 'A'"),
             ("PRAGMA recursive_triggers = ON", "PRAGMA recursive_triggers"),
@@ -487,17 +490,17 @@ fn the_state_of_a_connection_never_leaks_into_the_next_batch() {
             ("EXPLAIN PRAGMA case_sensitive_like = ON", "SELECT 'a' LIKE 'A'"),
             ("SELECT * FROM pragma_case_sensitive_like(1)", "SELECT 'a' LIKE 'A'"),
         ] {
-            let place = Place::new();
-            let db = if in_memory { memory() } else { place.open(Options::default()) };
+            let test_dir = TestDir::new();
+            let db = if in_memory { memory() } else { test_dir.open(Options::default()) };
             exec(&db, "CREATE TABLE t(a, CHECK (a IS NULL OR a < 100))");
             if look.contains("changes") {
-                // The look itself writes before it looks; only a reader starts from nothing.
-                exec(&db, marks);
+                // On the writer, the batch that looks has itself written before, so only a reader is compared.
+                exec(&db, change);
                 assert_eq!(rows(&db, look), [[Value::Integer(0), Value::Integer(0), Value::Integer(0)]]);
                 continue;
             }
-            if leaks(&db, marks, look) {
-                leaking.push((in_memory, marks));
+            if leaks(&db, change, look) {
+                leaking.push((in_memory, change));
             }
         }
     }
@@ -505,7 +508,7 @@ fn the_state_of_a_connection_never_leaks_into_the_next_batch() {
 }
 
 #[test]
-fn a_batch_sees_its_own_marks() {
+fn a_batch_sees_the_connection_state_that_it_has_changed() {
     let db = memory();
     exec(&db, "CREATE TABLE t(a)");
     let own = transaction(&[

@@ -1,4 +1,4 @@
-//! What statements are, what they yield, what they count, and how values find their parameters.
+//! Results of statements: rows, counts, columns, the binding of values to parameters, values and errors.
 #![allow(clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -23,10 +23,10 @@ fn with_expect(sql: &str, expect: Expect) -> Step {
     Step { expect, ..Step::query(sql, ()) }
 }
 
-// --- what a statement is ---
+// --- kinds of statements ---
 
 #[test]
-fn every_form_of_statement_gives_what_it_yields() {
+fn every_kind_of_statement_returns_its_rows_or_counts() {
     let db = memory();
     exec(&db, "CREATE TABLE t(id INTEGER PRIMARY KEY, v)");
     let cte = step(&db, with_expect("WITH x(a) AS (VALUES (1), (2)) INSERT INTO t(v) SELECT a FROM x", Expect::Either));
@@ -34,7 +34,7 @@ fn every_form_of_statement_gives_what_it_yields() {
     assert_eq!(rows(&db, "VALUES (1, 'a'), (2, 'b')").len(), 2);
     assert!(!rows(&db, "EXPLAIN INSERT INTO t(v) VALUES (9)").is_empty());
     assert!(!rows(&db, "EXPLAIN QUERY PLAN DELETE FROM t WHERE id = 1").is_empty());
-    assert_eq!(integer(&db, "SELECT count(*) FROM t"), 2, "EXPLAIN runs nothing");
+    assert_eq!(integer(&db, "SELECT count(*) FROM t"), 2, "EXPLAIN does not run the statement");
     assert_eq!(rows(&db, "PRAGMA table_info(t)").len(), 2);
     assert_eq!(rows(&db, "INSERT INTO t(v) VALUES (5) RETURNING id, v"), [[Value::Integer(3), Value::Integer(5)]]);
     let either = step(&db, with_expect("DELETE FROM t WHERE v = 5 RETURNING v", Expect::Either));
@@ -42,21 +42,21 @@ fn every_form_of_statement_gives_what_it_yields() {
     let counted = step(&db, with_expect("DELETE FROM t RETURNING v", Expect::Count));
     assert_eq!(counted, changed(2, None));
     let StepOutcome::Rows(none) = step(&db, with_expect("CREATE TABLE u(a)", Expect::Rows)) else {
-        panic!("rows without columns are wanted")
+        panic!("the result is not rows without columns")
     };
     assert!(none.columns.is_empty() && none.is_empty());
     assert_eq!(step(&db, with_expect("CREATE TABLE w(a)", Expect::Either)), changed(0, None));
 }
 
 #[test]
-fn a_select_without_rows_still_tells_its_columns() {
+fn a_select_without_rows_returns_its_columns() {
     let db = memory();
     let outcome = step(&db, Step::query("SELECT 1 AS a, 2 AS b WHERE 0", ()));
     assert_eq!(columns_of(&outcome), ["a", "b"]);
 }
 
 #[test]
-fn empty_texts_and_comments_are_no_statements() {
+fn empty_texts_and_comments_succeed_without_a_result() {
     let db = memory();
     for sql in ["", "  ", ";", ";;;", "-- nothing", "/* nothing */ ; -- at all\n"] {
         assert_eq!(columns_of(&step(&db, Step::query(sql, ()))), Vec::<String>::new(), "{sql:?}");
@@ -67,7 +67,7 @@ fn empty_texts_and_comments_are_no_statements() {
 // --- counts ---
 
 #[test]
-fn counts_are_those_of_this_statement_alone() {
+fn counts_belong_to_one_statement_only() {
     let db = memory();
     exec(&db, "CREATE TABLE t(id INTEGER PRIMARY KEY, v UNIQUE)");
     exec(&db, "CREATE TABLE log(v)");
@@ -88,7 +88,7 @@ fn counts_are_those_of_this_statement_alone() {
         ("DELETE FROM log", changed(9, None)),
         ("EXPLAIN DELETE FROM t", changed(0, None)),
     ];
-    // Together in one batch, so that each has a predecessor whose counts it could show.
+    // All in one batch, so that every statement follows one whose counts it could return by mistake.
     let batch = Batch::transaction(steps.iter().map(|(sql, _)| Step::execute(*sql, ())).collect());
     let outcome = db.execute_blocking(batch).expect("an outcome");
     for ((sql, want), got) in steps.iter().zip(&outcome.steps) {
@@ -126,7 +126,7 @@ fn only_an_insert_that_inserted_a_row_with_a_rowid_has_a_last_insert_id() {
 }
 
 #[test]
-fn returning_counts_as_well() {
+fn a_returning_clause_also_returns_the_counts() {
     let db = memory();
     exec(&db, "CREATE TABLE t(id INTEGER PRIMARY KEY, v)");
     let StepOutcome::Rows(rows) = step(&db, Step::query("INSERT INTO t(v) VALUES (1), (2) RETURNING v", ())) else {
@@ -138,7 +138,7 @@ fn returning_counts_as_well() {
 }
 
 #[test]
-fn run_each_counts_each_run() {
+fn run_each_returns_the_counts_of_each_run() {
     let db = memory();
     exec(&db, "CREATE TABLE t(id INTEGER PRIMARY KEY, v UNIQUE)");
     let each = |values: &[i64]| Step {
@@ -152,7 +152,7 @@ fn run_each_counts_each_run() {
     let one = |id| Changed { rows: 1, last_insert_id: Some(id) };
     assert_eq!(step(&db, each(&[10, 20])), StepOutcome::ChangedEach(vec![one(1), one(2)]));
     assert!(matches!(step(&db, each(&[30, 10, 40])), StepOutcome::Failed(_)));
-    assert_eq!(integer(&db, "SELECT count(*) FROM t"), 2, "nothing of the failed step is left");
+    assert_eq!(integer(&db, "SELECT count(*) FROM t"), 2, "the failed step was not rolled back");
     let mut broken = each(&[50]);
     if let Action::RunEach { bindings, .. } = &mut broken.action {
         bindings.push(Err(Failure::MissingPositional(1)));
@@ -196,7 +196,7 @@ fn a_text_that_fails_leaves_nothing_behind() {
 }
 
 #[test]
-fn all_statements_of_a_text_get_the_same_values() {
+fn all_statements_of_a_text_use_the_same_named_values() {
     let db = memory();
     let sql = "CREATE TABLE t(a, b); ";
     exec(&db, sql);
@@ -222,13 +222,13 @@ fn ints(values: &[i64]) -> Result<Vec<Value>, Failure> {
 }
 
 #[test]
-fn strict_binding() {
+fn strict_binding_requires_a_value_for_every_parameter() {
     let strict = |sql, entries: &[_]| bound(sql, BindRule::Strict, entries);
     let (one, two, three) = ((None, 1), (None, 2), (None, 3));
     assert_eq!(strict("SELECT ?, ?", &[one, two]), ints(&[1, 2]));
     assert_eq!(strict("SELECT ?2, ?1, ?2", &[one, two]), ints(&[2, 1, 2]));
     assert_eq!(strict("SELECT $2, $1", &[one, two]), ints(&[2, 1]));
-    assert_eq!(strict("SELECT ?", &[one, two, three]), ints(&[1]), "superfluous values are ignored");
+    assert_eq!(strict("SELECT ?", &[one, two, three]), ints(&[1]), "surplus values are ignored");
     assert_eq!(strict("SELECT ?, ?", &[one]), Err(Failure::MissingPositional(2)));
     assert_eq!(strict("SELECT 1", &[one]), ints(&[1]));
     let (a, b) = ((Some("a"), 10), (Some("b"), 20));
@@ -248,7 +248,7 @@ fn strict_binding() {
 }
 
 #[test]
-fn counted_binding() {
+fn counted_binding_requires_enough_values() {
     let counted = |sql, entries: &[_]| bound(sql, BindRule::Counted, entries);
     let (one, two) = ((None, 1), (None, 2));
     assert_eq!(counted("SELECT ?, ?", &[one, two]), ints(&[1, 2]));
@@ -262,7 +262,7 @@ fn counted_binding() {
 }
 
 #[test]
-fn the_statements_of_a_text_share_counted_values() {
+fn the_statements_of_a_text_consume_counted_values_in_order() {
     let counted = |sql, entries: &[_]| bound(sql, BindRule::Counted, entries);
     let (one, two, three) = ((None, 1), (None, 2), (None, 3));
     assert_eq!(counted("SELECT ?; SELECT ?, ?", &[one, two, three]), ints(&[2, 3]));
@@ -271,7 +271,7 @@ fn the_statements_of_a_text_share_counted_values() {
 }
 
 #[test]
-fn returning_gives_rows_of_writes_alone() {
+fn expect_returning_returns_rows_of_writes_only() {
     let db = memory();
     exec(&db, "CREATE TABLE t(a)");
     let outcome = step(&db, with_expect("INSERT INTO t VALUES (1) RETURNING a", Expect::Returning));
@@ -283,7 +283,7 @@ fn returning_gives_rows_of_writes_alone() {
 // --- values ---
 
 #[test]
-fn values_come_back_as_they_went_in() {
+fn values_are_returned_as_they_were_bound() {
     let db = memory();
     exec(&db, "CREATE TABLE t(v)");
     let all = [
@@ -315,7 +315,7 @@ fn values_come_back_as_they_went_in() {
 }
 
 #[test]
-fn text_that_is_not_utf8_arrives_as_its_bytes() {
+fn text_that_is_not_utf8_is_returned_as_its_bytes() {
     let db = memory();
     let StepOutcome::Rows(rows) = step(&db, Step::query("SELECT CAST(x'61ff62' AS TEXT)", ())) else {
         panic!("no rows")
@@ -342,7 +342,7 @@ fn long_results_keep_their_order() {
 // --- columns ---
 
 #[test]
-fn column_names_are_those_of_sqlite() {
+fn column_names_and_types_are_those_of_sqlite() {
     let db = memory();
     exec(&db, "CREATE TABLE t(\"\" TEXT, a VARCHAR(10), b DATETIME, c)");
     let outcome = step(&db, Step::query("SELECT \"\", a, a, b, c, 1 + 1, a || 'x' AS y FROM t", ()));
@@ -355,9 +355,9 @@ fn column_names_are_those_of_sqlite() {
 }
 
 #[test]
-fn a_statement_used_before_sees_a_changed_schema() {
-    let place = Place::new();
-    for db in [memory(), place.open(sqlhttp_core::Options::default())] {
+fn a_cached_statement_uses_a_changed_schema() {
+    let test_dir = TestDir::new();
+    for db in [memory(), test_dir.open(sqlhttp_core::Options::default())] {
         exec(&db, "CREATE TABLE t(a)");
         exec(&db, "INSERT INTO t VALUES (1)");
         let select = || step(&db, Step::query("SELECT * FROM t", ()));
@@ -378,23 +378,23 @@ fn a_statement_used_before_sees_a_changed_schema() {
 }
 
 #[test]
-fn failures_carry_sqlites_codes_and_words() {
+fn failures_contain_sqlites_codes_and_messages() {
     let db = memory();
     exec(&db, "CREATE TABLE t(a UNIQUE)");
-    let Failure::Sql(error) = failure(&db, "SELECT * FROM nowhere") else { panic!("not SQLite's") };
+    let Failure::Sql(error) = failure(&db, "SELECT * FROM nowhere") else { panic!("not an error of SQLite") };
     assert_eq!((error.code, error.message.as_str()), (1, "no such table: nowhere"));
     assert_eq!(error.generic, "SQL logic error");
     exec(&db, "INSERT INTO t VALUES (1)");
-    let Failure::Sql(error) = failure(&db, "INSERT INTO t VALUES (1)") else { panic!("not SQLite's") };
+    let Failure::Sql(error) = failure(&db, "INSERT INTO t VALUES (1)") else { panic!("not an error of SQLite") };
     assert_eq!((error.code, error.primary_code()), (2067, 19));
     assert_eq!(error.message, "UNIQUE constraint failed: t.a");
-    let Failure::Sql(error) = failure(&db, "SELECT 1 FROM FROM") else { panic!("not SQLite's") };
+    let Failure::Sql(error) = failure(&db, "SELECT 1 FROM FROM") else { panic!("not an error of SQLite") };
     assert_eq!(error.offset, Some(14));
-    assert_eq!(integer(&db, "SELECT \"text\" = 'text'"), 1, "double-quoted strings are on");
+    assert_eq!(integer(&db, "SELECT \"text\" = 'text'"), 1, "double-quoted strings are enabled");
 }
 
 #[test]
-fn what_the_build_of_sqlite_has() {
+fn the_optional_features_of_sqlite_are_available() {
     let db = memory();
     exec(&db, "CREATE VIRTUAL TABLE f USING fts5(body)");
     exec(&db, "INSERT INTO f VALUES ('hello world')");
@@ -404,5 +404,5 @@ fn what_the_build_of_sqlite_has() {
     assert_eq!(scalar(&db, "SELECT json_extract('{\"a\":[1,2]}', '$.a[1]')"), Value::Integer(2));
     assert_eq!(scalar(&db, "SELECT ceil(1.5)"), Value::Real(2.0));
     assert!(integer(&db, "SELECT count(*) FROM dbstat") > 0);
-    assert_eq!(integer(&db, "PRAGMA foreign_keys"), 0, "off unless asked for");
+    assert_eq!(integer(&db, "PRAGMA foreign_keys"), 0, "off by default");
 }

@@ -1,4 +1,4 @@
-//! Time and chance come from the stamp, wherever SQL asks for them.
+//! Time and random numbers come from the stamp, wherever SQL uses them.
 #![allow(clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -7,18 +7,18 @@ use common::*;
 use sqlhttp_core::{Atomicity, Batch, Database, Ending, Failure, Options, Stamp, Step, StepOutcome, Value};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Everything that depends on time or chance, in all places where SQLite allows it.
+/// All functions that depend on time or randomness, in all places where SQLite allows them.
 const SCHEMA: &[&str] = &[
     "CREATE TABLE t(id INTEGER PRIMARY KEY, a TEXT DEFAULT CURRENT_TIMESTAMP, b TEXT DEFAULT CURRENT_DATE,
         c TEXT DEFAULT CURRENT_TIME, d DEFAULT (random()), e DEFAULT (hex(randomblob(6))),
         f DEFAULT (julianday('now')), g DEFAULT (unixepoch('subsec')), h DEFAULT (strftime('%s %f')),
         i CHECK (i IS NULL OR random() IS NOT NULL))",
-    "CREATE TABLE log(what, at, chance)",
+    "CREATE TABLE log(what, at, rnd)",
     "CREATE TRIGGER tr AFTER INSERT ON t BEGIN
         INSERT INTO log VALUES ('trigger', datetime('now', 'subsec'), random()); END",
     "CREATE TRIGGER del BEFORE DELETE ON t BEGIN
         INSERT INTO log VALUES ('gone', strftime('%Y-%m-%d %H:%M:%f', 'now'), abs(random() % 100)); END",
-    "CREATE VIEW v AS SELECT datetime('now') AS at, random() AS chance, hex(randomblob(3)) AS bytes",
+    "CREATE VIEW v AS SELECT datetime('now') AS at, random() AS rnd, hex(randomblob(3)) AS bytes",
 ];
 
 const WRITES: &[&str] = &[
@@ -26,7 +26,7 @@ const WRITES: &[&str] = &[
     "INSERT INTO t(i) VALUES (1), (2), (3)",
     "INSERT INTO t(a) VALUES (CURRENT_TIMESTAMP || random())",
     "INSERT INTO log SELECT * FROM v",
-    "INSERT INTO log SELECT 'picked', id, e FROM t ORDER BY random() LIMIT 2",
+    "INSERT INTO log SELECT 'chosen', id, e FROM t ORDER BY random() LIMIT 2",
     "UPDATE t SET d = random() + 0.5, c = time('now', 'subsec') WHERE id % 2",
     "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 50)
         INSERT INTO t(a, b) SELECT random(), julianday() FROM c",
@@ -64,14 +64,14 @@ fn now_ms() -> i64 {
 
 #[test]
 fn the_same_batches_with_the_same_stamps_make_the_same_database() {
-    let place = Place::new();
-    let first = place.open(Options::default());
-    let told = run_all(&first, 0);
-    // A different kind of database, at another moment of the real time.
+    let test_dir = TestDir::new();
+    let first = test_dir.open(Options::default());
+    let found = run_all(&first, 0);
+    // A database of another kind, at a later time.
     let started = now_ms();
-    wait_until("the clock has moved on", || now_ms() > started + 5);
+    wait_until("the clock has advanced", || now_ms() > started + 5);
     let second = memory();
-    assert_eq!(run_all(&second, 0), told);
+    assert_eq!(run_all(&second, 0), found);
     assert_eq!(dump(&first), dump(&second));
     let third = memory();
     run_all(&third, 1);
@@ -80,36 +80,36 @@ fn the_same_batches_with_the_same_stamps_make_the_same_database() {
 
 #[test]
 fn every_member_of_a_group_sees_its_own_stamp() {
-    let place = Place::new();
-    let db = place.open(Options::default());
-    exec(&db, "CREATE TABLE t(n, at DEFAULT (unixepoch('subsec')), chance DEFAULT (random()))");
-    let plug = Plug::hold(&db);
-    let waiting: Vec<Waiting<'_>> =
+    let test_dir = TestDir::new();
+    let db = test_dir.open(Options::default());
+    exec(&db, "CREATE TABLE t(n, at DEFAULT (unixepoch('subsec')), rnd DEFAULT (random()))");
+    let busy_writer = BusyWriter::start(&db);
+    let waiting: Vec<PendingOutcome<'_>> =
         (0..20).map(|n| start(&db, stamped(&format!("INSERT INTO t(n) VALUES ({n})"), stamp(n)))).collect();
-    drop(plug);
+    drop(busy_writer);
     for waiting in waiting {
         assert_eq!(block_on(waiting).expect("an outcome").ending, Ending::Done);
     }
     let alone = memory();
-    exec(&alone, "CREATE TABLE t(n, at DEFAULT (unixepoch('subsec')), chance DEFAULT (random()))");
+    exec(&alone, "CREATE TABLE t(n, at DEFAULT (unixepoch('subsec')), rnd DEFAULT (random()))");
     for n in 0..20 {
         let batch = stamped(&format!("INSERT INTO t(n) VALUES ({n})"), stamp(n));
         alone.execute_blocking(batch).expect("an outcome");
     }
     assert_eq!(dump(&db), dump(&alone));
     assert_eq!(integer(&db, "SELECT count(DISTINCT at) FROM t"), 20);
-    assert_eq!(integer(&db, "SELECT count(DISTINCT chance) FROM t"), 20);
+    assert_eq!(integer(&db, "SELECT count(DISTINCT rnd) FROM t"), 20);
 }
 
 #[test]
-fn all_functions_tell_the_stamps_time() {
+fn all_functions_return_the_time_of_the_stamp() {
     let db = memory();
     let at = Stamp { unix_ms: 1_700_000_000_123, seed: 1 };
     let sql = "SELECT datetime('now', 'subsec'), CURRENT_TIMESTAMP, unixepoch(), julianday('now') = julianday('2023-11-14 22:13:20.123'),
         strftime('%s'), date(), (SELECT CURRENT_TIME), timediff('now', '2023-11-14 22:13:20.123')";
     for kind in [Atomicity::All, Atomicity::Each] {
         let mut outcome = db.execute_blocking(Batch { atomicity: kind, ..stamped(sql, at) }).expect("an outcome");
-        let StepOutcome::Rows(told) = outcome.steps.remove(0) else { panic!("no rows") };
+        let StepOutcome::Rows(found) = outcome.steps.remove(0) else { panic!("no rows") };
         let want = [
             text("2023-11-14 22:13:20.123"),
             text("2023-11-14 22:13:20"),
@@ -120,12 +120,12 @@ fn all_functions_tell_the_stamps_time() {
             text("22:13:20"),
             text("+0000-00-00 00:00:00.000"),
         ];
-        assert_eq!(values(&told), [want]);
+        assert_eq!(values(&found), [want]);
     }
 }
 
 #[test]
-fn times_before_1970_and_far_ahead_are_told_as_well() {
+fn the_stamp_may_be_before_1970_or_in_the_far_future() {
     let db = memory();
     for (unix_ms, want) in [
         (-1, "1969-12-31 23:59:59.999"),
@@ -134,13 +134,13 @@ fn times_before_1970_and_far_ahead_are_told_as_well() {
     ] {
         let batch = stamped("SELECT datetime('now', 'subsec')", Stamp { unix_ms, seed: 0 });
         let mut outcome = db.execute_blocking(batch).expect("an outcome");
-        let StepOutcome::Rows(told) = outcome.steps.remove(0) else { panic!("no rows") };
-        assert_eq!(values(&told), [[text(want)]]);
+        let StepOutcome::Rows(found) = outcome.steps.remove(0) else { panic!("no rows") };
+        assert_eq!(values(&found), [[text(want)]]);
     }
 }
 
 #[test]
-fn time_stands_still_within_a_batch() {
+fn the_time_does_not_change_within_a_batch() {
     let db = memory();
     exec(&db, "CREATE TABLE t(at)");
     let busy = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 20000)
@@ -151,26 +151,26 @@ fn time_stands_still_within_a_batch() {
 }
 
 #[test]
-fn a_batch_without_a_stamp_sees_the_real_time_and_new_chance() {
+fn a_batch_without_a_stamp_uses_the_current_time_and_new_random_numbers() {
     let db = memory();
-    exec(&db, "CREATE TABLE t(at DEFAULT (CAST(unixepoch('subsec') * 1000 AS INTEGER)), chance DEFAULT (random()))");
+    exec(&db, "CREATE TABLE t(at DEFAULT (CAST(unixepoch('subsec') * 1000 AS INTEGER)), rnd DEFAULT (random()))");
     let before = now_ms();
     for _ in 0..50 {
         exec(&db, "INSERT INTO t DEFAULT VALUES");
     }
     let read = integer(&db, "SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER)");
     let after = now_ms();
-    // Seconds as a REAL lose less than a millisecond.
+    // Seconds as a REAL have an error of less than a millisecond.
     assert!(integer(&db, "SELECT min(at) FROM t") >= before - 1);
     assert!(integer(&db, "SELECT max(at) FROM t") <= after);
     assert!((before - 1..=after).contains(&read));
-    assert_eq!(integer(&db, "SELECT count(DISTINCT chance) FROM t"), 50);
+    assert_eq!(integer(&db, "SELECT count(DISTINCT rnd) FROM t"), 50);
     let (one, other) = (scalar(&db, "SELECT random()"), scalar(&db, "SELECT random()"));
     assert_ne!(one, other);
 }
 
 #[test]
-fn the_owners_script_sees_the_real_time() {
+fn the_owners_script_uses_the_current_time() {
     let db = memory();
     let before = now_ms() / 1000;
     script(&db, "CREATE TABLE t AS SELECT unixepoch() AS at");
@@ -178,14 +178,14 @@ fn the_owners_script_sees_the_real_time() {
 }
 
 #[test]
-fn chance_looks_like_chance() {
+fn random_numbers_are_distinct_and_balanced() {
     let db = memory();
     let many = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 10000)";
     assert_eq!(integer(&db, &format!("{many} SELECT count(DISTINCT random()) FROM c")), 10_000);
     let negative = integer(&db, &format!("{many} SELECT sum(random() < 0) FROM c"));
-    assert!((4_500..5_500).contains(&negative), "{negative} of 10000 below zero");
+    assert!((4_500..5_500).contains(&negative), "{negative} of 10000 are negative");
     assert_eq!(integer(&db, &format!("{many} SELECT count(DISTINCT randomblob(8)) FROM c")), 10_000);
-    // As SQLite documents it: at least one byte.
+    // SQLite documents a length of at least one byte (<https://sqlite.org/lang_corefunc.html#randomblob>).
     for (argument, len) in [("0", 1), ("-5", 1), ("1", 1), ("7", 7), ("NULL", 1), ("'9'", 9), ("100", 100), ("2.9", 2)]
     {
         assert_eq!(integer(&db, &format!("SELECT length(randomblob({argument}))")), len, "{argument}");
@@ -196,7 +196,7 @@ fn chance_looks_like_chance() {
 }
 
 #[test]
-fn what_sqlite_refuses_stays_refused() {
+fn non_deterministic_functions_are_refused_where_sqlite_refuses_them() {
     let db = memory();
     for sql in [
         "CREATE TABLE a(x, y AS (random()))",
@@ -207,13 +207,13 @@ fn what_sqlite_refuses_stays_refused() {
         "CREATE TABLE a(x CHECK (x < datetime('now'))); INSERT INTO a VALUES (1)",
         "CREATE TABLE a(x, y AS (changes()))",
     ] {
-        let Failure::Sql(error) = failure(&db, sql) else { panic!("{sql}: not SQLite's") };
+        let Failure::Sql(error) = failure(&db, sql) else { panic!("{sql}: not an error of SQLite") };
         assert!(error.message.contains("non-deterministic"), "{sql}: {error}");
     }
 }
 
 #[test]
-fn a_step_that_is_undone_does_not_change_the_chance_of_those_after_it_from_run_to_run() {
+fn a_rolled_back_step_does_not_change_the_random_numbers_of_later_steps() {
     let batch = |db: &Database| {
         exec(db, "CREATE TABLE t(a UNIQUE, r DEFAULT (random()))");
         let steps = ["INSERT INTO t(a) VALUES (1)", "INSERT INTO t(a) VALUES (2), (1)", "INSERT INTO t(a) VALUES (3)"];
@@ -228,19 +228,19 @@ fn a_step_that_is_undone_does_not_change_the_chance_of_those_after_it_from_run_t
         }
         dump(db)
     };
-    assert_eq!(batch(&memory()), batch(&Place::new().open(Options::default())));
+    assert_eq!(batch(&memory()), batch(&TestDir::new().open(Options::default())));
 }
 
-/// When the largest rowid is taken, SQLite picks a free one by chance.
+/// If the largest rowid is used, SQLite chooses an unused one at random (<https://sqlite.org/autoinc.html>).
 #[test]
-#[ignore = "SQLite takes these from a generator that the whole process shares"]
-fn even_the_rowids_that_sqlite_picks_by_chance_come_from_the_stamp() {
-    let picked = || {
+#[ignore = "SQLite chooses these rowids with its own generator, which the whole process shares"]
+fn rowids_that_sqlite_chooses_at_random_come_from_the_stamp() {
+    let chosen = || {
         let db = memory();
         exec(&db, "CREATE TABLE t(id INTEGER PRIMARY KEY, v)");
         exec(&db, "INSERT INTO t VALUES (9223372036854775807, 'last')");
         db.execute_blocking(stamped("INSERT INTO t(v) VALUES ('x'), ('y')", stamp(1))).expect("an outcome");
         rows(&db, "SELECT id FROM t ORDER BY id")
     };
-    assert_eq!(picked(), picked());
+    assert_eq!(chosen(), chosen());
 }

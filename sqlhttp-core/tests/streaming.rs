@@ -1,4 +1,4 @@
-//! Large results travel in parts, in constant memory.
+//! Large results are streamed in parts, in constant memory.
 #![allow(clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -10,7 +10,7 @@ use sqlhttp_core::{
 };
 use std::time::Duration;
 
-/// Rows without end.
+/// An endless result.
 const ENDLESS_ROWS: &str =
     "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT n, 'row ' || n FROM c";
 
@@ -23,7 +23,7 @@ fn numbers(most: u64) -> String {
 fn stream(db: &Database, batch: Batch) -> Box<dyn PartStream> {
     match block_on(db.query(batch, ReadLevel::None, Deadline::NEVER)).expect("an answer") {
         Answer::Parts(stream) => stream,
-        Answer::Whole(outcome) => panic!("it should come in parts: {outcome:?}"),
+        Answer::Whole(outcome) => panic!("the result is not streamed: {outcome:?}"),
     }
 }
 
@@ -31,7 +31,8 @@ fn next(stream: &mut Box<dyn PartStream>) -> Option<Result<Part, Error>> {
     block_on(stream.next())
 }
 
-/// All parts of a stream, which must be in order: `Step`, or `Columns`, `Rows`… and `Step`; then `End`.
+/// Reads all parts of a stream. They must be in order: for each step either `Step`, or `Columns`, `Rows`… and `Step`;
+/// then `End`.
 fn all_parts(mut stream: Box<dyn PartStream>) -> Vec<Part> {
     let mut parts = Vec::new();
     let mut in_rows = false;
@@ -43,7 +44,7 @@ fn all_parts(mut stream: Box<dyn PartStream>) -> Vec<Part> {
             Part::Step(_, _) => in_rows = false,
             Part::End(_) => assert!(!in_rows),
         }
-        assert!(!matches!(parts.last(), Some(Part::End(_))), "End is the last");
+        assert!(!matches!(parts.last(), Some(Part::End(_))), "a part after End");
         parts.push(part);
     }
     assert!(matches!(parts.last(), Some(Part::End(_))));
@@ -51,14 +52,18 @@ fn all_parts(mut stream: Box<dyn PartStream>) -> Vec<Part> {
 }
 
 #[test]
-fn parts_come_in_order() {
+fn parts_of_a_streamed_result_are_in_order() {
     let db = memory();
     let batch =
         transaction(&["SELECT 1 AS small", &numbers(50_000), "SELECT 2 AS after", "VALUES (3)", &numbers(20_000)]);
     let parts = all_parts(stream(&db, batch.clone()));
     let steps = parts.iter().filter(|part| matches!(part, Part::Step(_, _))).count();
     assert_eq!(steps, 5);
-    assert_eq!(parts.iter().filter(|part| matches!(part, Part::Columns(_))).count(), 2, "for those that are large");
+    assert_eq!(
+        parts.iter().filter(|part| matches!(part, Part::Columns(_))).count(),
+        2,
+        "only large results have a Columns part"
+    );
     let whole = db.execute_blocking(batch).expect("an outcome");
     let lens: Vec<usize> = whole
         .steps
@@ -73,19 +78,19 @@ fn parts_come_in_order() {
 
 #[test]
 fn dropping_a_stream_interrupts_its_statement() {
-    let place = Place::new();
-    for db in [memory(), place.open(Options::default())] {
+    let test_dir = TestDir::new();
+    for db in [memory(), test_dir.open(Options::default())] {
         for _ in 0..10 {
             let mut stream = stream(&db, Batch::one(Step::query(ENDLESS_ROWS, ())));
             assert!(matches!(next(&mut stream), Some(Ok(Part::Columns(_)))));
             assert!(matches!(next(&mut stream), Some(Ok(Part::Rows(_)))));
         }
-        // Would wait for the statements if they still ran.
+        // `close` waits for the statements that still run.
         block_on(db.close()).expect("close");
     }
 }
 
-/// Takes the first part of a large result, writes, and then takes the others.
+/// Reads the first part of a large result, writes, and then reads the other parts.
 fn write_while_reading(db: &Database) {
     exec(db, "CREATE TABLE t(a)");
     let mut slow = stream(db, Batch::one(Step::query(numbers(200_000), ())));
@@ -96,7 +101,7 @@ fn write_while_reading(db: &Database) {
     assert_eq!(integer(db, "SELECT count(*) FROM t"), 20);
     let mut rows = 0;
     while let Some(part) = next(&mut slow) {
-        match part.expect("the stream goes on") {
+        match part.expect("the stream continues") {
             Part::Rows(block) => rows += block.len(),
             Part::Step(StepOutcome::Rows(last), _) => rows += last.len(),
             _ => {}
@@ -107,8 +112,8 @@ fn write_while_reading(db: &Database) {
 
 #[test]
 fn a_slow_consumer_does_not_stop_writes() {
-    let place = Place::new();
-    write_while_reading(&place.open(Options::default()));
+    let test_dir = TestDir::new();
+    write_while_reading(&test_dir.open(Options::default()));
 }
 
 #[test]
@@ -119,8 +124,8 @@ fn a_slow_consumer_does_not_stop_writes_in_memory_either() {
 
 #[test]
 fn many_slow_consumers_do_not_stop_other_reads() {
-    let place = Place::new();
-    let db = place.open(Options { read_threads: 1, ..Options::default() });
+    let test_dir = TestDir::new();
+    let db = test_dir.open(Options { read_threads: 1, ..Options::default() });
     let slow: Vec<Box<dyn PartStream>> =
         (0..10).map(|_| stream(&db, Batch::one(Step::query(ENDLESS_ROWS, ())))).collect();
     assert_eq!(rows(&db, &numbers(30_000)).len(), 30_000);
@@ -129,15 +134,15 @@ fn many_slow_consumers_do_not_stop_other_reads() {
 
 #[test]
 fn a_consumer_that_stalls_for_too_long_loses_its_stream() {
-    let place = Place::new();
-    let db = place.open(Options { stall_timeout: Duration::from_millis(50), ..Options::default() });
+    let test_dir = TestDir::new();
+    let db = test_dir.open(Options { stall_timeout: Duration::from_millis(50), ..Options::default() });
     let mut stalled = stream(&db, Batch::one(Step::query(ENDLESS_ROWS, ())));
     let before = db.status().batches_read;
-    // Closing waits for the reads that run, so this one has been given up when it returns.
+    // `close` waits for running reads, so this read has been ended when it returns.
     block_on(db.close()).expect("close");
     assert_eq!(db.status().batches_read, before);
     let last = std::iter::from_fn(|| next(&mut stalled)).last();
-    assert!(matches!(last, Some(Err(_))), "it does not look as if it had ended well: {last:?}");
+    assert!(matches!(last, Some(Err(_))), "the stream ended without an error: {last:?}");
 }
 
 #[test]
@@ -157,7 +162,7 @@ fn a_statement_that_fails_midway_ends_with_its_failure() {
                 _ => 0,
             })
             .sum();
-        assert!(rows > 0 && rows < 30_000, "{rows} rows came before the failure");
+        assert!(rows > 0 && rows < 30_000, "{rows} rows before the failure");
         let [.., Part::Step(StepOutcome::Failed(Failure::Sql(error)), _), Part::End(ending)] = &parts[..] else {
             panic!("{:?}", &parts[parts.len() - 2..])
         };
@@ -182,10 +187,10 @@ fn a_deadline_ends_a_stream_with_an_error() {
 }
 
 #[test]
-fn rows_max_bounds_a_result() {
-    let place = Place::new();
+fn rows_max_limits_the_rows_of_a_result() {
+    let test_dir = TestDir::new();
     let options = Options { rows_max: Some(1000), ..Options::default() };
-    for db in [place.open(options.clone()), Database::open(":memory:", options).expect("open")] {
+    for db in [test_dir.open(options.clone()), Database::open(":memory:", options).expect("open")] {
         assert_eq!(rows(&db, &numbers(1000)).len(), 1000);
         assert_eq!(failure(&db, &numbers(1001)), Failure::TooManyRows { limit: 1000 });
         assert_eq!(failure(&db, &numbers(1_000_000)), Failure::TooManyRows { limit: 1000 });
@@ -194,7 +199,7 @@ fn rows_max_bounds_a_result() {
         assert_eq!(failure(&db, &insert(1001)), Failure::TooManyRows { limit: 1000 });
         assert_eq!(integer(&db, "SELECT count(*) FROM t"), 0);
         assert_eq!(rows(&db, &insert(1000)).len(), 1000);
-        // Nobody asks for these rows.
+        // The caller does not want these rows, so they do not count.
         exec(&db, &insert(2000));
         exec(&db, &numbers(5000));
         assert_eq!(integer(&db, "SELECT count(*) FROM t"), 3000);
@@ -202,9 +207,9 @@ fn rows_max_bounds_a_result() {
 }
 
 #[test]
-fn held_bytes_max_bounds_what_a_write_returns() {
-    let place = Place::new();
-    let db = place.open(Options { held_bytes_max: 1 << 20, ..Options::default() });
+fn held_bytes_max_limits_the_rows_that_a_write_returns() {
+    let test_dir = TestDir::new();
+    let db = test_dir.open(Options { held_bytes_max: 1 << 20, ..Options::default() });
     exec(&db, "CREATE TABLE t(a, b)");
     let large = format!("INSERT INTO t {} RETURNING a, b", numbers(200_000));
     assert_eq!(failure(&db, &large), Failure::TooManyBytes { limit: 1 << 20 });
@@ -213,7 +218,7 @@ fn held_bytes_max_bounds_what_a_write_returns() {
     let outcome = db.execute_blocking(mixed).expect("an outcome");
     assert_eq!(outcome.ending, Ending::Aborted(1));
     assert_eq!(integer(&db, "SELECT count(*) FROM t"), 0);
-    // The limit is for the batch, however many steps share it.
+    // All steps of a batch share one limit.
     let steps: Vec<String> = (0..20).map(|_| numbers(10_000)).collect();
     let mut sql = vec!["INSERT INTO t VALUES (1, 2)"];
     sql.extend(steps.iter().map(String::as_str));
@@ -226,6 +231,6 @@ fn held_bytes_max_bounds_what_a_write_returns() {
     let outcome = db.execute_blocking(tolerant).expect("an outcome");
     assert_eq!(outcome.ending, Ending::Done, "{outcome:?}");
     assert_eq!(rows(&db, "SELECT a FROM t"), [[Value::Integer(3)]]);
-    // A read is not held.
+    // A read is streamed, so the limit does not apply.
     assert_eq!(rows(&db, &numbers(200_000)).len(), 200_000);
 }

@@ -1,4 +1,4 @@
-//! The owner's VACUUM INTO copies the database beside the writer; VACUUM itself stays the writer's.
+//! VACUUM INTO of the database's owner copies the database without the writer; VACUUM runs on the writer thread.
 #![allow(clippy::unwrap_used)]
 
 use sqlhttp_core::{Batch, Database, Options, Step};
@@ -18,12 +18,12 @@ fn filled(dir: &std::path::Path) -> Database {
 
 fn count(db: &Database) -> i64 {
     let outcome = db.execute_blocking(Batch::one(Step::query("SELECT count(*) FROM t", ()))).unwrap();
-    let sqlhttp_core::StepOutcome::Rows(rows) = &outcome.steps[0] else { unreachable!("a query gives rows") };
+    let sqlhttp_core::StepOutcome::Rows(rows) = &outcome.steps[0] else { unreachable!("a query returns rows") };
     rows.iter().next().and_then(|row| row.get(0)?.as_integer()).unwrap()
 }
 
 #[tokio::test]
-async fn vacuum_into_copies_and_vacuum_rebuilds() {
+async fn vacuum_into_copies_the_database_and_vacuum_rebuilds_it() {
     let dir = tempfile::tempdir().unwrap();
     let db = filled(dir.path());
     let copy = dir.path().join("copy.db");
@@ -41,11 +41,10 @@ async fn vacuum_into_copies_and_vacuum_rebuilds() {
 }
 
 #[tokio::test]
-async fn writes_go_on_while_vacuum_into_runs() {
+async fn vacuum_into_does_not_wait_for_a_write() {
     let dir = tempfile::tempdir().unwrap();
     let db = filled(dir.path());
-    // A writer that is busy does not keep the copy waiting, so the copy does not keep the writer waiting either: the
-    // copy ends although the write before it never does.
+    // The copy does not use the writer thread: it completes although the write before it never does.
     let endless =
         "INSERT INTO t WITH RECURSIVE n(x) AS (VALUES(1) UNION ALL SELECT x+1 FROM n) SELECT x FROM n WHERE x < 0";
     let writing = db.clone();

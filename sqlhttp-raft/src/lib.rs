@@ -1,8 +1,9 @@
 //! A SQLite database that is replicated by Raft.
 //!
-//! Every write goes through a log that is on disk before anybody is told; the database applies the log through its one
-//! writer and notes how far it is in the same transaction. So a crash at any moment costs the log's tail, never an
-//! acknowledged write, and never a write applied twice.
+//! Every write goes through a Raft log, which is synced to disk before the caller receives an acknowledgement. The
+//! database applies the log through its single writer thread, and records the index of the last applied entry in the
+//! same transaction. A crash at any moment can lose only the unacknowledged tail of the log; it never loses an
+//! acknowledged write, and never applies a write twice.
 //!
 //! ```
 //! use sqlhttp_core::{Backend, Batch, Deadline, ReadLevel, Step};
@@ -30,54 +31,65 @@
 //!
 //! # The life of a write
 //!
-//! 1. `Node::execute_batch` asks the database whether the batch must be alone, and stamps it: the only time and chance
-//!    that any node will see for it.
-//! 2. `command::EncodedWork::new` encodes it, and `Proposer::propose` lets it wait.
-//! 3. `propose::gather` puts everything that waits into one entry, `Raft::client_write` gives it a place in the log.
-//! 4. `log::LogStore::append` hands it to the log's thread: one write and one sync for all that waits.
-//! 5. When a quorum has synced it, openraft calls `Machine::apply`, and `Database::apply` runs it on the writer, many
-//!    entries in one transaction, together with the note of how far the database is.
-//! 6. Then every caller is told.
+//! 1. `Node::execute_batch` classifies the batch (may it share a transaction with others?) and stamps it with a
+//!    timestamp and a random seed. Every node runs the batch with this stamp, so that all compute the same values.
+//! 2. `command::EncodedOperation::new` encodes the batch, and `Proposer::propose` queues it.
+//! 3. `propose::gather` puts the queued operations into one entry, registers their callers in `waiters`, and
+//!    `Raft::client_write` appends the entry to the log.
+//! 4. `log::LogStore::append` passes the entry to the log thread, which writes and syncs all queued entries together.
+//! 5. When a quorum has synced the entry, openraft calls `StateMachine::apply`, and `Database::apply` runs committed
+//!    entries on the writer thread, many in one transaction, together with the index that has been applied.
+//! 6. The writer thread answers each caller as soon as the transaction is committed.
+//!
+//! # Limits
+//!
+//! Clusters have a single node for now. openraft is used in an alpha version (0.10), which this crate pins. It appears
+//! in no public signature.
 //!
 //! # Map
 //!
-//! | module | what it is |
+//! | module | contents |
 //! |---|---|
-//! | [`Node`] (`node`) | the way in: a [`sqlhttp_core::Backend`] |
-//! | `start`, `runtime` | what is opened and checked first; the thread that replication runs on |
-//! | `propose` | the way of work into the log |
-//! | `command` | what an entry carries, and its format |
-//! | `skip` | an operator's way past one entry |
+//! | [`Node`] (`node`) | the public interface: a [`sqlhttp_core::Backend`] |
+//! | `start`, `runtime` | opens and checks the files, starts Raft; the thread that replication runs on |
+//! | `leadership` | tracks whether this node is leader |
+//! | `propose`, `waiters` | queues operations and proposes entries; the callers that wait for them |
+//! | `command` | the contents of an entry, and their encoding |
+//! | `skip` | `raft/skip.json`, which makes a node skip an entry |
 //! | `log` | the log on disk |
-//! | `machine` | the state machine, snapshots |
-//! | `maintain` | snapshots, cuts of the log, VACUUM by the clock |
-//! | `network` | the way to other nodes |
-//! | `status` | what a node tells of itself |
-//! | `types`, `stamps` | openraft's types; time and chance |
-//!
-//! openraft appears in no public signature.
+//! | `machine` | the state machine and its snapshots |
+//! | `membership` | the encoding of the cluster membership |
+//! | `maintain` | periodic snapshots, VACUUM and `PRAGMA optimize` |
+//! | `network` | connections to other nodes (a stub) |
+//! | [`Observer`] (`observer`) | the events that a node reports |
+//! | `status` | the status of a node |
+//! | `timer` | a timeout that many requests share |
+//! | `types`, `raft` | openraft's type parameters; this node's handle to openraft |
 
 mod command;
+mod leadership;
 mod log;
 mod machine;
 mod maintain;
 mod membership;
 mod network;
 mod node;
+mod observer;
 mod options;
 mod propose;
+mod raft;
 mod runtime;
 #[cfg(test)]
 mod scripts;
 mod skip;
-mod stamps;
 mod start;
 mod status;
-mod ticks;
+mod timer;
 mod types;
+mod waiters;
 
-pub use maintain::Reaped;
 pub use node::{BootError, Node};
-pub use options::{NodeOptions, Observe, SnapshotPolicy};
+pub use observer::{Event, NoObserver, Observer};
+pub use options::{NodeOptions, SnapshotPolicy};
 pub use start::StartError;
-pub use status::{LogFigures, Member, NodeStatus, Role, Totals};
+pub use status::{LogStats, Member, NodeStatus, Role, Totals};

@@ -1,35 +1,27 @@
-//! What a node does by the clock: snapshots, cuts of the log, VACUUM and ANALYZE.
+//! Periodic work of a node: snapshots, log compaction, VACUUM and `PRAGMA optimize`.
 //!
-//! A snapshot is the database synced ([`crate::machine`]), so it costs one sync, and no write waits for it. VACUUM and
-//! `PRAGMA optimize` go through the log, so that they happen on every node at the same place.
+//! A snapshot is the synced database ([`crate::machine`]), so it costs one sync, and no write waits for it. VACUUM and
+//! `PRAGMA optimize` are replicated through the log, so that every node runs them at the same index.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use sqlhttp_core::{Ending, Error, Outcome, StepOutcome};
 
-use crate::Node;
-use crate::node::{Inner, PATIENCE};
-use crate::propose::stopped;
+use crate::node::{BACKGROUND_TIMEOUT, Counters, Node, NodeInner};
+use crate::observer::Event;
+use crate::raft::stopped;
 use crate::types::index_of;
 use openraft::async_runtime::WatchReceiver as _;
 
-/// What `/reap` is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Reaped {
-    /// Snapshots that were merged into others. There is only ever one here.
-    pub snapshots: u64,
-    /// Write-ahead logs that were moved into the database file.
-    pub wals: u64,
-}
-
 impl Node {
-    /// Takes a snapshot and cuts the log, so that it keeps `trailing` entries behind the snapshot (by default as
-    /// [`crate::SnapshotPolicy::trailing`] says). `false` if there is nothing new since the last one.
+    /// Takes a snapshot and purges the log up to `trailing` entries before it (by default
+    /// [`crate::SnapshotPolicy::trailing`]). Returns `false` if no command has been applied since the last snapshot.
     ///
     /// # Errors
-    /// [`Error::Sqlite`] if the disk fails, [`Error::Timeout`] if it takes too long, [`Error::Poisoned`].
+    /// [`Error::Sqlite`] if the disk fails, [`Error::Timeout`] if it takes longer than 10 seconds, [`Error::Poisoned`]
+    /// if the node has stopped.
     pub async fn snapshot(&self, trailing: Option<u64>) -> Result<bool, Error> {
         let before = self.inner.machine.last_snapshot();
         if before.is_some_and(|taken| taken.index >= self.inner.database.progress().command_index) {
@@ -42,7 +34,7 @@ impl Node {
         result.map(|()| true)
     }
 
-    /// Takes a snapshot in any case.
+    /// Takes a snapshot even if nothing has been applied since the last one.
     pub(crate) async fn take_snapshot(&self, trailing: u64) -> Result<(), Error> {
         let raft = &self.inner.raft;
         let wanted = self.inner.database.progress().index;
@@ -57,7 +49,7 @@ impl Node {
                     return Ok(());
                 }
                 if snapshot != last {
-                    // One was under way that had begun before, and while it was, openraft took no request for another.
+                    // This snapshot was begun before the request, which openraft has ignored because of it.
                     last = snapshot;
                     raft.trigger().snapshot().await.map_err(|fatal| stopped(&self.inner.database, &fatal))?;
                 }
@@ -66,11 +58,11 @@ impl Node {
                 }
             }
         };
-        tokio::time::timeout(PATIENCE, taken).await.map_err(|_| Error::Timeout)??;
-        self.cut_log(wanted.saturating_sub(trailing)).await
+        tokio::time::timeout(BACKGROUND_TIMEOUT, taken).await.map_err(|_| Error::Timeout)??;
+        self.purge_log(wanted.saturating_sub(trailing)).await
     }
 
-    async fn cut_log(&self, upto: u64) -> Result<(), Error> {
+    async fn purge_log(&self, upto: u64) -> Result<(), Error> {
         if upto == 0 || self.inner.log.status().purged_index >= upto {
             return Ok(());
         }
@@ -78,7 +70,7 @@ impl Node {
         self.inner.raft.trigger().purge_log(upto - 1).await.map_err(|fatal| stopped(&self.inner.database, &fatal))
     }
 
-    /// Takes a snapshot because somebody asks for it.
+    /// Takes a snapshot on request of an operator.
     ///
     /// # Errors
     /// As [`Node::snapshot`].
@@ -88,29 +80,31 @@ impl Node {
         Ok(taken)
     }
 
-    /// Moves the database's write-ahead log into its file.
+    /// Checkpoints the database: copies its write-ahead log into the database file. Returns whether the write-ahead log
+    /// had any bytes.
     ///
     /// # Errors
     /// [`Error::Sqlite`] if the disk fails.
-    pub async fn reap(&self) -> Result<Reaped, Error> {
-        let wals = u64::from(self.inner.database.status().wal_bytes > 0);
+    pub async fn checkpoint(&self) -> Result<bool, Error> {
+        let had_wal = self.inner.database.status().wal_bytes > 0;
         self.inner.database.checkpoint().await?;
-        Ok(Reaped { snapshots: 0, wals })
+        Ok(had_wal)
     }
 }
 
-/// All tables, whatever this connection has asked of them before: that differs from node to node. With the usual limit on
-/// how much of each is read (<https://sqlite.org/pragma.html#pragma_optimize>).
+/// Checks all tables (0x10000), not only those that this connection has queried, which differ from node to node; runs
+/// ANALYZE where needed (0x02), with a limit on the rows that it reads (0x10). See
+/// <https://sqlite.org/pragma.html#pragma_optimize>.
 const OPTIMIZE: &str = "PRAGMA optimize=0x10012";
 
-/// What a node does by the clock.
+/// The periodic tasks of a node.
 pub(crate) struct Maintenance {
-    // Not the node itself, which could never be dropped then.
-    node: Weak<Inner>,
+    // Weak, so that the tasks do not keep the node alive.
+    node: Weak<NodeInner>,
 }
 
 impl Maintenance {
-    /// Starts to look after a node, on its runtime.
+    /// Starts the periodic tasks on the node's runtime.
     pub(crate) fn start(node: &Node) {
         let options = &node.inner.options;
         let maintenance = || Maintenance { node: Arc::downgrade(&node.inner) };
@@ -134,7 +128,7 @@ impl Maintenance {
         loop {
             tokio::time::sleep(interval).await;
             let Some(node) = self.node() else { return };
-            let taken = if holds_a_decision(&node) {
+            let taken = if has_local_decision(&node) {
                 node.take_snapshot(0).await
             } else if is_due(&node) {
                 node.snapshot(None).await.map(drop)
@@ -142,7 +136,7 @@ impl Maintenance {
                 Ok(())
             };
             if let Err(error) = taken {
-                tracing::error!(target: "snapshot-store", "no snapshot could be taken: {error}");
+                node.inner.options.observer.event(&Event::SnapshotFailed { error: &error });
             }
         }
     }
@@ -151,9 +145,11 @@ impl Maintenance {
         loop {
             tokio::time::sleep(interval).await;
             let Some(node) = self.node() else { return };
-            let counters = &node.inner.counters;
-            let ended = if leads(&node) { node.run_everywhere("VACUUM").await.map(check) } else { continue };
-            count(ended, "VACUUM", &counters.vacuums, &counters.vacuums_failed);
+            if is_ready_leader(&node) {
+                let Counters { vacuums, vacuums_failed, .. } = &node.inner.counters;
+                let ended = node.replicate_statement("VACUUM").await.map(statement_result);
+                record(&node, ended, "VACUUM", vacuums, vacuums_failed);
+            }
         }
     }
 
@@ -161,24 +157,26 @@ impl Maintenance {
         loop {
             tokio::time::sleep(interval).await;
             let Some(node) = self.node() else { return };
-            let counters = &node.inner.counters;
-            let ended = if leads(&node) { node.run_everywhere(OPTIMIZE).await.map(check) } else { continue };
-            count(ended, "PRAGMA optimize", &counters.optimizes, &counters.optimizes_failed);
+            if is_ready_leader(&node) {
+                let Counters { optimizes, optimizes_failed, .. } = &node.inner.counters;
+                let ended = node.replicate_statement(OPTIMIZE).await.map(statement_result);
+                record(&node, ended, "PRAGMA optimize", optimizes, optimizes_failed);
+            }
         }
     }
 }
 
-fn leads(node: &Node) -> bool {
-    *node.inner.ready.borrow() != 0
+fn is_ready_leader(node: &Node) -> bool {
+    *node.inner.ready_term.borrow() != 0
 }
 
-/// Whether the log still has an entry in which a failure of this node alone became a result. Other nodes, which may join
-/// later, must not apply that entry: it could succeed there.
-fn holds_a_decision(node: &Node) -> bool {
+/// Returns whether the log contains an entry whose result includes a failure of this node alone. Nodes that join later
+/// must not apply such an entry, because it could succeed there.
+fn has_local_decision(node: &Node) -> bool {
     node.inner.database.status().decision_index > node.inner.log.status().purged_index
 }
 
-/// Whether enough has happened since the last snapshot.
+/// Returns whether enough entries have been applied since the last snapshot.
 fn is_due(node: &Node) -> bool {
     let policy = node.inner.options.snapshots;
     let last = node.inner.machine.last_snapshot().map_or(node.inner.log.status().purged_index, |taken| taken.index);
@@ -188,7 +186,7 @@ fn is_due(node: &Node) -> bool {
     entries >= policy.entries || wal && progress.command_index > last
 }
 
-fn check(outcome: Outcome) -> Result<(), String> {
+fn statement_result(outcome: Outcome) -> Result<(), String> {
     match (outcome.ending, outcome.steps.into_iter().next()) {
         (Ending::Done, Some(StepOutcome::Failed(failure))) => Err(failure.to_string()),
         (Ending::Done, _) => Ok(()),
@@ -196,11 +194,12 @@ fn check(outcome: Outcome) -> Result<(), String> {
     }
 }
 
-fn count(
+fn record(
+    node: &Node,
     ended: Result<Result<(), String>, Error>,
-    what: &str,
-    done: &std::sync::atomic::AtomicU64,
-    failed: &std::sync::atomic::AtomicU64,
+    statement: &str,
+    done: &AtomicU64,
+    failed: &AtomicU64,
 ) {
     let why = match ended {
         Ok(Ok(())) => {
@@ -211,5 +210,5 @@ fn count(
         Err(error) => error.to_string(),
     };
     failed.fetch_add(1, Ordering::Relaxed);
-    tracing::error!(target: "store", "{what} failed: {why}");
+    node.inner.options.observer.event(&Event::MaintenanceFailed { statement, error: &why });
 }

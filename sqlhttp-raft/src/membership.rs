@@ -1,55 +1,55 @@
-//! The membership as bytes, which the database and the log keep. openraft promises no stable form of its own.
+//! The encoding of the cluster membership, for the database and the log. openraft has no stable encoding.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::{Membership, Peer, StoredMembership, log_id};
+use crate::types::{MemberInfo, Membership, StoredMembership, log_id};
 
-/// Who belongs to the cluster. Only ever grows at its end.
+/// The encoded membership. Fields may be added only at its end.
 #[derive(Serialize, Deserialize)]
-struct Form {
-    /// The term and the index of the entry that says so.
-    stated_in: Option<(u64, u64)>,
-    /// The sets of voters of which each must agree: one, or two while the membership changes (joint consensus, section
-    /// 4.3 of the Raft dissertation).
+struct MembershipRecord {
+    /// The term and the index of the entry that contains the membership; openraft counts indexes from 0.
+    log_id: Option<(u64, u64)>,
+    /// The sets of voters, each of which must reach a majority: one set, or two during a membership change (joint
+    /// consensus, section 4.3 of the Raft dissertation).
     voters: Vec<BTreeSet<u64>>,
-    /// Everybody, voter or not.
-    nodes: BTreeMap<u64, Peer>,
+    /// All members, voters or not.
+    nodes: BTreeMap<u64, MemberInfo>,
 }
 
-/// A membership, and the entry that says so.
+/// Encodes a membership together with the log id of its entry.
 pub(crate) fn encode(membership: &StoredMembership) -> io::Result<Vec<u8>> {
     to_bytes(membership.log_id().map(|id| (id.leader_id.term, id.index)), membership.membership())
 }
 
-/// A membership as its entry carries it.
+/// Encodes a membership for its entry.
 pub(crate) fn encode_members(membership: &Membership) -> io::Result<Vec<u8>> {
     to_bytes(None, membership)
 }
 
-fn to_bytes(stated_in: Option<(u64, u64)>, membership: &Membership) -> io::Result<Vec<u8>> {
+fn to_bytes(log_id: Option<(u64, u64)>, membership: &Membership) -> io::Result<Vec<u8>> {
     let voters = membership.get_joint_config().clone();
     let nodes = membership.nodes().map(|(id, peer)| (*id, peer.clone())).collect();
-    postcard::to_stdvec(&Form { stated_in, voters, nodes }).map_err(io::Error::other)
+    postcard::to_stdvec(&MembershipRecord { log_id, voters, nodes }).map_err(io::Error::other)
 }
 
-/// Reads what [`encode_members`] has made.
+/// Decodes the result of [`encode_members`].
 pub(crate) fn decode_members(bytes: &[u8]) -> io::Result<Membership> {
     Ok(decode(bytes)?.membership().clone())
 }
 
-/// No bytes are the membership of a node that belongs to no cluster yet.
+/// Decodes the result of [`encode`]. Empty bytes are the membership of a node that belongs to no cluster.
 pub(crate) fn decode(bytes: &[u8]) -> io::Result<StoredMembership> {
     if bytes.is_empty() {
         return Ok(StoredMembership::default());
     }
     let invalid =
         |why: String| io::Error::new(io::ErrorKind::InvalidData, format!("the membership makes no sense: {why}"));
-    let form: Form = postcard::from_bytes(bytes).map_err(|why| invalid(why.to_string()))?;
-    let membership = Membership::new(form.voters, form.nodes).map_err(|why| invalid(why.to_string()))?;
-    Ok(StoredMembership::new(form.stated_in.map(|(term, index)| log_id(term, index)), membership))
+    let record: MembershipRecord = postcard::from_bytes(bytes).map_err(|why| invalid(why.to_string()))?;
+    let membership = Membership::new(record.voters, record.nodes).map_err(|why| invalid(why.to_string()))?;
+    Ok(StoredMembership::new(record.log_id.map(|(term, index)| log_id(term, index)), membership))
 }
 
 #[cfg(test)]
@@ -59,8 +59,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_encoded_is_read() {
-        let peer = |name: &str| Peer { name: name.to_owned(), raft_address: format!("{name}:4002") };
+    fn a_membership_survives_encoding() {
+        let peer = |name: &str| MemberInfo { name: name.to_owned(), raft_address: format!("{name}:4002") };
         let nodes = BTreeMap::from([(1, peer("a")), (7, peer("b")), (9, peer("learner"))]);
         let joint = Membership::new(vec![BTreeSet::from([1]), BTreeSet::from([1, 7])], nodes).unwrap();
         for stored in [StoredMembership::default(), StoredMembership::new(Some(log_id(3, 12)), joint)] {

@@ -1,4 +1,4 @@
-//! The network between nodes. A cluster has one node as yet, and so nobody is ever reached.
+//! Stub: clusters have a single node for now, so every call returns `Unreachable`.
 
 use std::future::Future;
 
@@ -7,15 +7,15 @@ use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable}
 use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse};
 
-use crate::machine::SnapshotCopy;
-use crate::types::{Peer, TypeConfig, Vote};
+use crate::machine::DatabaseSnapshot;
+use crate::types::{MemberInfo, TypeConfig, Vote};
 
-/// Makes connections to other nodes.
+/// Creates connections to other nodes.
 pub(crate) struct Network;
 
 /// A connection to another node.
 pub(crate) struct Connection {
-    peer: Peer,
+    peer: MemberInfo,
 }
 
 impl Connection {
@@ -31,13 +31,13 @@ impl Connection {
 impl RaftNetworkFactory<TypeConfig> for Network {
     type Network = Connection;
 
-    async fn new_client(&mut self, _target: u64, peer: &Peer) -> Connection {
+    async fn new_client(&mut self, _target: u64, peer: &MemberInfo) -> Connection {
         Connection { peer: peer.clone() }
     }
 }
 
 impl RaftNetworkV2<TypeConfig> for Connection {
-    type SnapshotData = SnapshotCopy;
+    type SnapshotData = DatabaseSnapshot;
 
     async fn append_entries(
         &mut self,
@@ -58,7 +58,7 @@ impl RaftNetworkV2<TypeConfig> for Connection {
     async fn full_snapshot(
         &mut self,
         _vote: Vote,
-        _snapshot: openraft::alias::SnapshotOf<TypeConfig, SnapshotCopy>,
+        _snapshot: openraft::alias::SnapshotOf<TypeConfig, DatabaseSnapshot>,
         _cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {

@@ -1,4 +1,4 @@
-//! A node: a database that is written through a Raft log, and everything around it.
+//! A node: a database that is written through a Raft log.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,38 +14,38 @@ use sqlhttp_core::{
 };
 use tokio::sync::watch;
 
-use crate::command::{EncodedWork, Work};
+use crate::command::{EncodedOperation, Operation};
 use crate::log::LogStore;
-use crate::machine::Machine;
-use crate::maintain::Maintenance;
-use crate::propose::{LEADER_POLL, Proposer, stopped};
+use crate::machine::StateMachine;
+use crate::observer::Event;
+use crate::options::NodeOptions;
+use crate::propose::{LEADER_POLL, Proposer};
+use crate::raft::{Raft, stopped};
 use crate::runtime::Runtime;
-use crate::start::{self, StartError, Started};
-use crate::types::Raft;
-use crate::{NodeOptions, stamps};
 
 /// A node of a cluster. Clones share it.
 ///
-/// It is a [`Backend`]: what writes goes through the log, what reads runs here, as fresh as its level demands.
+/// It is a [`Backend`]: writes go through the log; reads run on the local database, after what their [`ReadLevel`]
+/// requires.
 #[derive(Clone)]
 pub struct Node {
-    pub(crate) inner: Arc<Inner>,
+    pub(crate) inner: Arc<NodeInner>,
 }
 
-pub(crate) struct Inner {
+pub(crate) struct NodeInner {
     pub(crate) options: NodeOptions,
     pub(crate) database: Database,
     pub(crate) log: LogStore,
-    pub(crate) machine: Machine,
+    pub(crate) machine: StateMachine,
     pub(crate) raft: Raft,
     pub(crate) proposer: Proposer,
-    /// The term in which this node leads and has applied everything from before; 0 if it does not.
-    pub(crate) ready: watch::Receiver<u64>,
+    /// The term in which this node is leader and has applied every entry that was acknowledged before; 0 otherwise.
+    pub(crate) ready_term: watch::Receiver<u64>,
     pub(crate) counters: Counters,
     pub(crate) runtime: Runtime,
 }
 
-/// What has happened since the start.
+/// Counts since the start.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) started_on_existing: bool,
@@ -67,49 +67,36 @@ impl std::fmt::Debug for Node {
 }
 
 impl Node {
-    /// Starts a node on what its directory holds: an empty one becomes a cluster of one node. It leads a moment later; see
-    /// [`Node::status`].
-    ///
-    /// # Errors
-    /// See [`StartError`].
-    pub async fn start(options: NodeOptions) -> Result<Node, StartError> {
-        let Started { database, log, machine, raft, proposer, ready, runtime } = start::start(&options).await?;
-        let counters = Counters { started_on_existing: database.progress().index > 0, ..Counters::default() };
-        let inner = Inner { options, database, log, machine, raft, proposer, ready, counters, runtime };
-        let node = Node { inner: Arc::new(inner) };
-        Maintenance::start(&node);
-        Ok(node)
-    }
-
-    /// The database, for backups and for what it tells of itself. It takes no writes but those of the log.
+    /// The database, for backups and its status. It accepts writes from the log only.
     pub fn database(&self) -> &Database {
         &self.inner.database
     }
 
-    /// Takes a place in the log, and waits until everything before it has been applied here. Returns its index.
+    /// Appends an entry that changes nothing, and waits until it has been applied on this node. Returns its index.
     ///
     /// # Errors
     /// As [`Backend::execute`].
     pub async fn barrier(&self, deadline: Deadline) -> Result<u64, Error> {
-        Ok(self.propose(Work::Barrier, deadline).await?.log_index)
+        Ok(self.propose(Operation::Barrier, deadline).await?.log_index)
     }
 
-    /// Replaces all content by that of a database file, on every node, at one place in the log. The file is checked first,
-    /// and is taken away. Returns the place.
+    /// Replaces all content by that of a database file, on every node, at one index of the log. Checks the file first,
+    /// and removes it afterwards. Returns the index.
     ///
     /// # Errors
-    /// [`Error::Sqlite`] if the file is no sound database, or is larger than the disk of a node that decides alone;
-    /// [`Error::Io`] if it cannot be read; and as [`Backend::execute`].
+    /// * [`Error::Sqlite`]: the file is not a valid database, or does not fit the disk of a cluster's only node.
+    /// * [`Error::Io`]: the file cannot be read.
+    /// * As [`Backend::execute`].
     pub async fn load(&self, file: PathBuf) -> Result<u64, Error> {
         self.inner.database.check_image(file.clone()).await?;
         let read = tokio::task::spawn_blocking(move || {
             let bytes = std::fs::read(&file);
-            // Best effort: what is left is removed at the next start.
+            // Best effort: a remaining file is removed at the next start.
             let _ = std::fs::remove_file(&file);
             bytes.map_err(|source| io_error("read", &file, source))
         });
         let bytes = read.await.map_err(|_| Error::Closed)??;
-        let outcome = self.propose(Work::Replace(bytes.into()), Deadline::NEVER).await?;
+        let outcome = self.propose(Operation::Replace(bytes.into()), Deadline::NEVER).await?;
         if let Ending::NotCommitted(Failure::Sql(source)) = outcome.ending {
             return Err(Error::Sqlite { action: "load", source });
         }
@@ -117,34 +104,35 @@ impl Node {
         Ok(outcome.log_index)
     }
 
-    /// Replaces all content of a cluster of one node by that of a database file, not through the log, however large it is.
-    /// The file is checked first, and is taken away.
+    /// Replaces all content of a single-node cluster by that of a database file of any size, without writing it to the
+    /// log. Checks the file first, and removes it afterwards.
     ///
     /// # Errors
-    /// [`BootError`].
+    /// See [`BootError`].
     pub async fn boot(&self, file: PathBuf) -> Result<(), BootError> {
-        // Once begun it is carried through, whether or not whoever asked for it is still there: between the new content and
-        // the cut of the log it must not stop.
+        // Runs to its end even if the caller drops this future: it must not stop between the replacement of the content
+        // and the compaction of the log.
         let node = self.clone();
-        let booted = self.inner.runtime.run(async move { node.carry_out_boot(file).await }).await;
+        let booted = self.inner.runtime.run(async move { node.run_boot(file).await }).await;
         booted.map_err(|_| Error::Closed)?
     }
 
-    async fn carry_out_boot(&self, file: PathBuf) -> Result<(), BootError> {
+    async fn run_boot(&self, file: PathBuf) -> Result<(), BootError> {
         self.may_boot()?;
         self.inner.database.check_image(file.clone()).await?;
-        // What was on its way must not come after the content that replaces it.
+        // Entries that are in flight must be applied before the content is replaced, not to the new content.
         self.barrier(Deadline::NEVER).await?;
         self.inner.database.replace(file.clone()).await?;
         let _ = tokio::task::spawn_blocking(move || std::fs::remove_file(file)).await;
-        // The log before this place does not make this content: it must never be applied again, nor sent to anybody.
+        // The entries up to here do not produce the new content, so they must never be applied again or sent to another
+        // node.
         self.barrier(Deadline::NEVER).await?;
         self.take_snapshot(0).await?;
         self.inner.counters.boots.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 
-    /// Whether all content may be replaced beside the log.
+    /// Checks whether [`Node::boot`] is possible.
     ///
     /// # Errors
     /// [`BootError::NotLeader`], [`BootError::NotSingleNode`].
@@ -158,22 +146,22 @@ impl Node {
         Ok(())
     }
 
-    /// Stops: finishes what is on its way, takes a snapshot so that the next start has nothing to apply, and closes all
-    /// files.
+    /// Stops the node: syncs the database, so that the next start has little to apply, waits for the entries that are
+    /// being applied, and closes all files.
     ///
     /// # Errors
-    /// [`Error::Poisoned`] if the node had stopped by itself before.
+    /// [`Error::Poisoned`] if the node had stopped because of an error.
     pub async fn close(&self) -> Result<(), Error> {
         let inner = &self.inner;
-        inner.log.stop_waiting();
+        inner.log.stop_retries();
         if let Err(error) = inner.database.sync().await {
-            tracing::error!(target: "store", "the database was not synced: {error}");
+            inner.options.observer.event(&Event::CloseNotSynced { error: &error });
         }
-        let database = inner.database.clone();
-        // What runs for longer begins anew at the next start.
+        let (database, observer) = (inner.database.clone(), inner.options.observer.clone());
+        // An interrupted write is applied again at the next start.
         let interrupt = tokio::spawn(async move {
-            tokio::time::sleep(PATIENCE).await;
-            tracing::warn!(target: "store", "interrupting the write that is being applied");
+            tokio::time::sleep(BACKGROUND_TIMEOUT).await;
+            observer.event(&Event::WriteInterrupted);
             database.interrupt();
         });
         let closed = self.close_all().await;
@@ -184,7 +172,7 @@ impl Node {
     async fn close_all(&self) -> Result<(), Error> {
         let inner = &self.inner;
         if let Err(error) = inner.raft.shutdown().await {
-            tracing::error!(target: "raft", "replication did not end well: {error}");
+            inner.options.observer.event(&Event::ShutdownFailed { error: &error.to_string() });
         }
         let closed = inner.database.close().await;
         let log = inner.log.clone();
@@ -193,35 +181,35 @@ impl Node {
         closed
     }
 
-    /// The reason why nothing is written at the moment, if the node waits for something that can pass: space on its disk, a
+    /// The reason why the node writes nothing at the moment, if it waits for something temporary: space on its disk, a
     /// lock, file descriptors.
     pub fn waits_for(&self) -> Option<Arc<str>> {
         self.inner.database.waits_for().or_else(|| self.inner.log.waits_for())
     }
 
-    /// The directory where everything is kept.
+    /// The directory that contains the log and the database.
     pub fn directory(&self) -> &Path {
         &self.inner.options.directory
     }
 
-    pub(crate) async fn propose(&self, work: Work, deadline: Deadline) -> Result<Outcome, Error> {
-        let encoded = EncodedWork::new(work).map_err(|error| Error::Unsupported(error.to_string()))?;
+    pub(crate) async fn propose(&self, operation: Operation, deadline: Deadline) -> Result<Outcome, Error> {
+        let encoded = EncodedOperation::new(operation).map_err(|error| Error::Unsupported(error.to_string()))?;
         self.inner.proposer.propose(encoded, deadline).await
     }
 
-    /// Runs a statement of the owner's on every node, through the log.
-    pub(crate) async fn run_everywhere(&self, sql: &str) -> Result<Outcome, Error> {
+    /// Runs a maintenance statement on every node, through the log.
+    pub(crate) async fn replicate_statement(&self, sql: &str) -> Result<Outcome, Error> {
         let batch = Batch { atomicity: Atomicity::Each, ..Batch::one(Step::execute(sql, ())) };
         self.write(batch, true, Deadline::NEVER).await
     }
 
-    async fn write(&self, mut batch: Batch, alone: bool, deadline: Deadline) -> Result<Outcome, Error> {
-        // Here, and nowhere below, time and chance come into the log.
-        batch.stamp.get_or_insert_with(stamps::new);
+    async fn write(&self, mut batch: Batch, exclusive: bool, deadline: Deadline) -> Result<Outcome, Error> {
+        // The only place where a timestamp and a random seed are chosen for a batch. Nodes that apply it use these.
+        batch.stamp.get_or_insert_with(sqlhttp_core::new_stamp);
         let deadline = deadline.of_writes();
         let steps_max = self.steps_max(deadline);
-        let work = Work::Batch { batch: Arc::new(batch), alone, steps_max };
-        let outcome = self.propose(work, deadline.or_turn()).await;
+        let operation = Operation::Batch { batch: Arc::new(batch), exclusive, steps_max };
+        let outcome = self.propose(operation, deadline.or_turn()).await;
         let by_turn = deadline.turn().is_some_and(|turn| deadline.moment().is_none_or(|moment| turn < moment));
         match outcome {
             Err(Error::Timeout) if by_turn => {
@@ -231,8 +219,8 @@ impl Node {
         }
     }
 
-    /// How many steps a write may take. A deadline is translated into steps, because the nodes that apply the write must
-    /// decide alike, and have no clock in common.
+    /// Returns the maximum number of steps of a write. A deadline is converted to steps, because the nodes that apply
+    /// the write must stop it at the same step, and share no clock.
     fn steps_max(&self, deadline: Deadline) -> u64 {
         let most = if deadline.is_without_default() { 0 } else { self.inner.options.write_steps_max };
         let Some(moment) = deadline.moment() else { return most };
@@ -247,17 +235,18 @@ impl Node {
         if let Some(outcome) = classified.refused {
             return Ok(Answer::Whole(outcome));
         }
-        Ok(Answer::Whole(self.write(classified.batch, classified.alone, deadline).await?))
+        Ok(Answer::Whole(self.write(classified.batch, classified.exclusive, deadline).await?))
     }
 
     async fn request_batch(&self, batch: Batch, level: ReadLevel, deadline: Deadline) -> Result<Answer, Error> {
-        // What is asked of the schema must be asked of the newest one.
-        self.lead_ready(deadline).await?;
-        let Classified { batch, writes, alone, refused } = self.inner.database.classify(batch).await?;
+        // The batch must be classified with the newest schema, which is that of a leader that has applied all
+        // acknowledged entries.
+        self.leader_ready(deadline).await?;
+        let Classified { batch, writes, exclusive, refused } = self.inner.database.classify(batch).await?;
         if let Some(outcome) = refused {
             Ok(Answer::Whole(outcome))
         } else if writes {
-            Ok(Answer::Whole(self.write(batch, alone, deadline).await?))
+            Ok(Answer::Whole(self.write(batch, exclusive, deadline).await?))
         } else {
             self.read(batch, level, deadline).await
         }
@@ -267,65 +256,66 @@ impl Node {
         let log_index = match level {
             ReadLevel::None => 0,
             ReadLevel::Weak | ReadLevel::Auto => {
-                self.lead_ready(deadline).await?;
+                self.leader_ready(deadline).await?;
                 0
             }
             ReadLevel::Linearizable => {
-                // The state of this and of the next is large beside that of the usual levels.
+                // Boxed, as in the next arm: these futures are much larger than those of the usual levels.
                 Box::pin(self.confirm_leadership(deadline)).await?;
                 0
             }
             ReadLevel::Strong => Box::pin(self.barrier(deadline)).await?,
         };
         let answer = self.inner.database.query(batch, level, deadline).await?;
-        Ok(at_index(answer, log_index))
+        Ok(with_log_index(answer, log_index))
     }
 
-    /// Why this node has stopped by itself, if it has.
+    /// The error of a node that has stopped because of an error.
     fn stopped(&self) -> Option<Error> {
         let running = self.inner.raft.metrics().borrow_watched().running_state.clone();
         running.err().map(|fatal| stopped(&self.inner.database, &fatal))
     }
 
-    /// Waits until this node leads and has applied what was acknowledged before it did.
-    async fn lead_ready(&self, deadline: Deadline) -> Result<(), Error> {
-        if *self.inner.ready.borrow() != 0 {
+    /// Waits until this node is leader and has applied every entry that was acknowledged before.
+    async fn leader_ready(&self, deadline: Deadline) -> Result<(), Error> {
+        if *self.inner.ready_term.borrow() != 0 {
             return Ok(());
         }
-        // Rare, and its state is large.
-        Box::pin(self.wait_to_lead(deadline)).await
+        // Boxed, because it is rarely needed and its future is large.
+        Box::pin(self.wait_for_leadership(deadline)).await
     }
 
-    async fn wait_to_lead(&self, deadline: Deadline) -> Result<(), Error> {
+    async fn wait_for_leadership(&self, deadline: Deadline) -> Result<(), Error> {
         if let Some(why) = self.stopped() {
             return Err(why);
         }
-        let mut ready = self.inner.ready.clone();
-        let waited = async { ready.wait_for(|term| *term != 0).await.map(drop).map_err(|_| Error::Closed) };
-        tokio::time::timeout(self.patience(deadline), waited).await.unwrap_or(Err(Error::NoLeader))
+        let mut ready_term = self.inner.ready_term.clone();
+        let waited = async { ready_term.wait_for(|term| *term != 0).await.map(drop).map_err(|_| Error::Closed) };
+        tokio::time::timeout(self.leader_timeout(deadline), waited).await.unwrap_or(Err(Error::NoLeader))
     }
 
-    /// Asks a quorum whether this node still leads, and waits until it has applied what was committed by then (section 6.4
-    /// of the Raft dissertation, ReadIndex).
+    /// Confirms with a quorum that this node is still leader, and waits until it has applied the entries that were
+    /// committed by then (ReadIndex, section 6.4 of the Raft dissertation).
     async fn confirm_leadership(&self, deadline: Deadline) -> Result<(), Error> {
         let confirmed = async {
             loop {
                 match self.inner.raft.ensure_linearizable(ReadPolicy::ReadIndex).await {
                     Ok(_) => return Ok(()),
                     Err(RaftError::Fatal(fatal)) => return Err(stopped(&self.inner.database, &fatal)),
-                    // A leader that is new may not answer yet. Nothing but a quorum's answer will do.
+                    // A new leader may not be able to answer yet. Only the confirmation of a quorum makes the read
+                    // linearizable.
                     Err(RaftError::APIError(
                         LinearizableReadError::ForwardToLeader(_) | LinearizableReadError::QuorumNotEnough(_),
-                    )) => self.lead_ready(deadline).await?,
+                    )) => self.leader_ready(deadline).await?,
                 }
                 tokio::time::sleep(LEADER_POLL).await;
             }
         };
-        tokio::time::timeout(self.patience(deadline), confirmed).await.unwrap_or(Err(Error::NoLeader))
+        tokio::time::timeout(self.leader_timeout(deadline), confirmed).await.unwrap_or(Err(Error::NoLeader))
     }
 
     /// How long a request may wait for a leader.
-    fn patience(&self, deadline: Deadline) -> Duration {
+    fn leader_timeout(&self, deadline: Deadline) -> Duration {
         let limit = self.inner.options.apply_timeout;
         let now = std::time::Instant::now();
         deadline.moment().map_or(limit, |moment| moment.saturating_duration_since(now).min(limit))
@@ -346,16 +336,16 @@ impl Backend for Node {
     }
 }
 
-/// Why all content cannot be replaced beside the log.
+/// Why the content could not be replaced without the log.
 #[derive(Debug, thiserror::Error)]
 pub enum BootError {
-    /// This node does not lead.
+    /// This node is not leader.
     #[error("not leader")]
     NotLeader,
-    /// There are other nodes, which would not get the content.
+    /// The cluster has other nodes, which would not receive the content.
     #[error("not single-node")]
     NotSingleNode,
-    /// The file, the disk or the node.
+    /// The file is not a valid database, or the disk or the node has failed.
     #[error(transparent)]
     Failed(#[from] Error),
 }
@@ -364,21 +354,21 @@ pub(crate) fn io_error(action: &'static str, path: &Path, source: std::io::Error
     Error::Io { action, path: path.display().to_string(), source: Arc::new(source) }
 }
 
-fn at_index(answer: Answer, log_index: u64) -> Answer {
+fn with_log_index(answer: Answer, log_index: u64) -> Answer {
     match answer {
         _ if log_index == 0 => answer,
         Answer::Whole(outcome) => Answer::Whole(Outcome { log_index, ..outcome }),
-        Answer::Parts(stream) => Answer::Parts(Box::new(AtIndex { stream, log_index })),
+        Answer::Parts(stream) => Answer::Parts(Box::new(PartsAtIndex { stream, log_index })),
     }
 }
 
-/// Parts of an answer that has a place in the log.
-struct AtIndex {
+/// The parts of a read's answer, with the index of the barrier before the read.
+struct PartsAtIndex {
     stream: Box<dyn PartStream>,
     log_index: u64,
 }
 
-impl PartStream for AtIndex {
+impl PartStream for PartsAtIndex {
     fn next(&mut self) -> BoxFuture<'_, Option<Result<Part, Error>>> {
         self.stream.next()
     }
@@ -388,8 +378,8 @@ impl PartStream for AtIndex {
     }
 }
 
-/// Steps of SQLite's virtual machine that a processor does in a millisecond, about, if they are simple ones.
+/// The approximate number of simple SQLite virtual machine steps that a processor executes in a millisecond.
 const STEPS_PER_MILLISECOND: u64 = 50_000;
 
-/// How long something that happens in the background may go on when the node stops.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a snapshot may take, and how long closing waits before it interrupts a write that is being applied.
+pub(crate) const BACKGROUND_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,55 +1,54 @@
-//! What may be chosen when a node is started.
+//! The options of a node.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Told how long something took.
-pub type Observe = Arc<dyn Fn(Duration) + Send + Sync>;
+use crate::observer::{NoObserver, Observer};
 
-/// What may be chosen when a node is started.
+/// The options of a node.
 #[derive(Clone)]
 pub struct NodeOptions {
-    /// Where everything is kept; made if it does not exist.
+    /// The directory that contains the log and the database. It is created if it does not exist.
     pub directory: PathBuf,
-    /// What the operator calls this node.
+    /// The name that the operator has given to this node.
     pub name: String,
-    /// Where other nodes reach it, `host:port`.
+    /// The address at which other nodes reach this node, `host:port`.
     pub raft_address: String,
-    /// How the database is opened. That a log writes it is set by the node.
+    /// The options of the database. The node sets `writes` to `Writes::Log`, and the journal mode to WAL.
     pub database: sqlhttp_core::Options,
-    /// How long a follower does without hearing from the leader before it stands for election.
+    /// The minimum of the randomized election timeout (section 3.4 of the Raft dissertation); the maximum is twice as long.
+    /// openraft adds the last leader's lease, which is as long as the maximum.
     pub election_timeout: Duration,
-    /// How long a write waits for its place in the log: for a leader, and for the writes before it.
+    /// The maximum time that a write waits until it is submitted to the log: for a leader, and for the writes before
+    /// it.
     pub apply_timeout: Duration,
-    /// How many steps of SQLite's virtual machine a write may take, about; 0 for no limit. VACUUM, CREATE INDEX, REINDEX,
-    /// ANALYZE, ALTER TABLE and loads are exempt.
+    /// The approximate maximum number of SQLite virtual machine steps that a write may take; 0 for no limit. VACUUM,
+    /// CREATE INDEX, REINDEX, ANALYZE, ALTER TABLE and loads are exempt.
     pub write_steps_max: u64,
     /// When to take a snapshot.
     pub snapshots: SnapshotPolicy,
-    /// How often to VACUUM; zero: never.
+    /// The interval between VACUUMs; zero to disable them.
     pub vacuum_interval: Duration,
-    /// How often to run `PRAGMA optimize`; zero: never.
+    /// The interval between runs of `PRAGMA optimize`; zero to disable them.
     pub optimize_interval: Duration,
-    /// Told how long each sync of the log took.
-    pub on_sync: Option<Observe>,
-    /// Told how long it took to apply what was committed together.
-    pub on_apply: Option<Observe>,
+    /// Receives the node's events and timings.
+    pub observer: Arc<dyn Observer>,
 }
 
-/// When to take a snapshot, after which the log is cut.
+/// When to take a snapshot. Entries before a snapshot are purged from the log (chapter 5 of the Raft dissertation).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SnapshotPolicy {
-    /// After this many entries.
+    /// The number of entries since the last snapshot after which the next one is due.
     pub entries: u64,
-    /// When the database's write-ahead log has this many bytes; 0: never for that reason.
+    /// The size of the database's write-ahead log, in bytes, from which a snapshot is due; 0 to ignore the size.
     pub wal_bytes: u64,
-    /// How often to look; zero: never.
+    /// The interval between checks whether a snapshot is due; zero to disable automatic snapshots.
     pub interval: Duration,
 }
 
 impl SnapshotPolicy {
-    /// How many entries the log keeps behind a snapshot, for nodes that lag.
+    /// The number of entries before a snapshot that stay in the log, for followers that lag.
     pub fn trailing(&self) -> u64 {
         self.entries.saturating_add(self.entries / 4)
     }
@@ -62,7 +61,7 @@ impl Default for SnapshotPolicy {
 }
 
 impl NodeOptions {
-    /// A node with this name and address, that keeps everything in this directory.
+    /// Returns the default options for a node with this name and address, which stores everything in `directory`.
     pub fn new(directory: impl Into<PathBuf>, name: impl Into<String>, raft_address: impl Into<String>) -> Self {
         NodeOptions {
             directory: directory.into(),
@@ -75,8 +74,7 @@ impl NodeOptions {
             snapshots: SnapshotPolicy::default(),
             vacuum_interval: Duration::ZERO,
             optimize_interval: Duration::from_secs(24 * 60 * 60),
-            on_sync: None,
-            on_apply: None,
+            observer: Arc::new(NoObserver),
         }
     }
 }

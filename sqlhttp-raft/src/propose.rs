@@ -1,351 +1,339 @@
-//! The way of work into the log.
+//! Queues operations and proposes log entries.
 //!
-//! Whatever waits is put into one entry. While some entries are on their way, the next gathers: the more there is to do,
-//! the more share an entry, its place in the log, and its sync. Nobody waits for company: an idle node proposes at once.
+//! All queued operations are combined into one entry. While some entries are in flight, the next operations queue up:
+//! under load, more operations share an entry, its append and its fsync (batching, section 10.2.2 of the Raft
+//! dissertation). An operation that arrives while nothing is in flight is proposed at once; no timer delays it.
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use openraft::RaftTypeConfig;
-use openraft::errors::{ClientWriteError, Fatal, RaftError};
+use openraft::errors::{ClientWriteError, RaftError};
 use sqlhttp_core::{Conditions, Database, Deadline, Error, Outcome};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use crate::command::{Command, DATABASE, EncodedWork};
+use crate::command::{Command, DATABASE, EncodedOperation};
 use crate::log::LogStore;
-use crate::ticks::Ticks;
-use crate::types::{Applied, Raft, index_of};
-use crate::{NodeOptions, stamps};
+use crate::observer::{Event, Observer};
+use crate::options::NodeOptions;
+use crate::raft::{Raft, stopped};
+use crate::timer::CoarseTimer;
+use crate::types::{EntryOutcomes, index_of};
+use crate::waiters::{PendingReply, Waiters, reply};
 
-/// How many pieces of work share an entry at most.
-const WORKS_MAX: usize = 256;
-/// How many bytes of work share an entry at most; one piece may be longer.
+/// The maximum number of operations in an entry.
+const OPERATIONS_MAX: usize = 256;
+/// The maximum length of the operations in an entry, in bytes. An entry with a single operation may be longer.
 const ENTRY_BYTES_MAX: usize = 1 << 20;
-/// How many entries are on their way at once: one is written and synced while another is applied.
+/// The maximum number of entries in flight: one is written and synced while another is applied.
 const IN_FLIGHT_MAX: usize = 2;
-/// How long a piece of work may be, in bytes; a frame of the log cannot be longer than twice that.
-const WORK_BYTES_MAX: usize = 1 << 30;
-/// Before work of this length is put into the log, its disk is asked for space, bytes.
+/// The maximum length of an operation, in bytes. A frame of the log is limited to about twice that.
+const OPERATION_BYTES_MAX: usize = 1 << 30;
+/// The length from which an operation is proposed only if the disk has space for it, in bytes.
 const LARGE_BYTES: usize = 1 << 20;
-/// How many pieces of work may wait.
-const WAITING_MAX: usize = 4096;
-/// How many bytes of work may wait.
-const WAITING_BYTES_MAX: usize = 256 << 20;
-/// How long after its deadline a write that has its place may take to answer by itself.
+/// The maximum number of queued operations.
+const QUEUED_MAX: usize = 4096;
+/// The maximum length of all operations that are queued or in flight, in bytes.
+const QUEUED_BYTES_MAX: usize = 256 << 20;
+/// How long after its deadline a submitted write may take to return its own outcome.
 const APPLY_GRACE: Duration = Duration::from_secs(1);
-/// How soon to ask again for a leader.
+/// The interval between attempts to find a leader.
 pub(crate) const LEADER_POLL: Duration = Duration::from_millis(2);
 
-/// Work that waits for its place in the log.
+/// An operation that is queued for an entry.
 struct Proposal {
-    work: EncodedWork,
-    /// Until when it may wait. Once it is in the log, it happens.
+    operation: EncodedOperation,
+    /// The time until which the operation may be submitted. Once it is in the log, it is applied.
     deadline: Deadline,
     reply: oneshot::Sender<Result<Outcome, Error>>,
-    place: Arc<Place>,
-    _room: tokio::sync::OwnedSemaphorePermit,
+    state: Arc<ProposalState>,
+    permit: OwnedSemaphorePermit,
 }
 
-/// Where the outcome of a proposal arrives.
-type Reply = oneshot::Receiver<Result<Outcome, Error>>;
+/// Receives the outcome of a proposal.
+type OutcomeReceiver = oneshot::Receiver<Result<Outcome, Error>>;
 
-/// Those who wait for the work of one entry, in its order. Whoever knows first what came of it tells them, and they are
-/// told once.
-#[derive(Default)]
-pub(crate) struct Waiting(Mutex<VecDeque<Waiter>>);
-
-/// Somebody who waits, and the room that his work takes.
-struct Waiter {
-    reply: oneshot::Sender<Result<Outcome, Error>>,
-    _room: tokio::sync::OwnedSemaphorePermit,
-}
-
-impl Waiting {
-    fn take(&self) -> VecDeque<Waiter> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Tells the next what came of his part of the entry of this index.
-    pub(crate) fn tell(&self, outcome: Outcome, log_index: u64) {
-        if let Some(waiter) = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop_front() {
-            // Whoever has gone needs no answer.
-            let _ = waiter.reply.send(Ok(Outcome { log_index, ..outcome }));
-        }
-    }
-
-    fn fail(&self, error: &Error) {
-        self.take().into_iter().for_each(|waiter| drop(waiter.reply.send(Err(error.clone()))));
-    }
-}
-
-/// From here on nobody waits any more; who still does is told that there will be no answer.
-struct NobodyWaits<'a>(&'a Waiting);
-
-impl Drop for NobodyWaits<'_> {
-    fn drop(&mut self) {
-        self.0.take();
-    }
-}
-
-/// Where work goes to get into the log.
+/// Accepts operations for the log. Clones share the queue.
 #[derive(Clone)]
 pub(crate) struct Proposer {
     queue: mpsc::Sender<Proposal>,
-    room: Arc<Semaphore>,
-    waiting: Arc<AtomicU64>,
+    queued_bytes: Arc<Semaphore>,
+    queued: Arc<AtomicU64>,
     apply_timeout: Duration,
-    /// The clock of the writes without a deadline.
-    ticks: Ticks,
+    /// The timeout of the writes without a deadline.
+    timer: CoarseTimer,
     database: Database,
     log: LogStore,
 }
 
-/// The settings that a proposer puts into every entry, and how long a piece of work waits for its place.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Settings {
+/// How long an operation may wait to be submitted, and the settings that are copied into every entry.
+#[derive(Clone)]
+pub(crate) struct ProposeSettings {
     apply_timeout: Duration,
     foreign_keys: bool,
     value_bytes_max: u64,
+    observer: Arc<dyn Observer>,
 }
 
-impl Settings {
-    pub(crate) fn of(options: &NodeOptions) -> Settings {
-        let NodeOptions { apply_timeout, database, .. } = options;
+impl ProposeSettings {
+    pub(crate) fn of(options: &NodeOptions) -> ProposeSettings {
+        let NodeOptions { apply_timeout, database, observer, .. } = options;
         let (foreign_keys, value_bytes_max) = (database.foreign_keys, database.value_bytes_max);
-        Settings { apply_timeout: *apply_timeout, foreign_keys, value_bytes_max }
+        ProposeSettings { apply_timeout: *apply_timeout, foreign_keys, value_bytes_max, observer: observer.clone() }
     }
 }
 
-/// How far the time of an entry may be ahead of the clock, milliseconds.
+/// How far the time of an entry may be ahead of the clock, in milliseconds.
 const AHEAD_MAX_MS: i64 = 10_000;
 
-/// The time of entries. It never runs backwards, unless the clock was set back by more than [`AHEAD_MAX_MS`].
-#[derive(Debug)]
-struct Clock(AtomicI64);
+/// Assigns times to entries. They never decrease, unless the clock was set back by more than [`AHEAD_MAX_MS`].
+struct EntryClock {
+    last_unix_ms: AtomicI64,
+    observer: Arc<dyn Observer>,
+}
 
-impl Clock {
-    /// A clock for the entries after one of this time.
-    fn new(last_unix_ms: i64) -> Clock {
-        Clock(AtomicI64::new(last_unix_ms))
+impl EntryClock {
+    /// Returns a clock that starts at the time of the last entry.
+    fn new(last_unix_ms: i64, observer: Arc<dyn Observer>) -> EntryClock {
+        EntryClock { last_unix_ms: AtomicI64::new(last_unix_ms), observer }
     }
 
     fn next(&self, now_unix_ms: i64) -> i64 {
-        let last = self.0.load(Ordering::Relaxed);
+        let last = self.last_unix_ms.load(Ordering::Relaxed);
         let next = if last > now_unix_ms.saturating_add(AHEAD_MAX_MS) {
-            tracing::warn!(
-                target: "store",
-                "the clock is {} s behind the last entry of the log: the time of entries runs backwards",
-                (last - now_unix_ms) / 1000
-            );
+            self.observer.event(&Event::ClockSetBack { by: Duration::from_millis(last.abs_diff(now_unix_ms)) });
             now_unix_ms
         } else {
             last.max(now_unix_ms)
         };
-        // One task proposes, so there is one writer.
-        self.0.store(next, Ordering::Relaxed);
+        // Calls are never concurrent: all proposals run on the single-threaded replication runtime, and this does not
+        // await.
+        self.last_unix_ms.store(next, Ordering::Relaxed);
         next
     }
 }
 
-/// Whether a proposal waits for its place in the log, has one, or was given up by its caller.
+/// Returns the time of day, in milliseconds since 1970-01-01 00:00 UTC.
+fn now_unix_ms() -> i64 {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Whether a proposal is queued, has been submitted to the log, or was abandoned by its caller.
 #[derive(Debug, Default)]
-struct Place(AtomicU8);
+struct ProposalState(AtomicU8);
 
-const WAITS: u8 = 0;
-const PLACED: u8 = 1;
-const GIVEN_UP: u8 = 2;
+const QUEUED: u8 = 0;
+const SUBMITTED: u8 = 1;
+const ABANDONED: u8 = 2;
 
-impl Place {
-    /// Takes the place, unless the caller has given up.
-    fn take(&self) -> bool {
-        self.0.compare_exchange(WAITS, PLACED, Ordering::AcqRel, Ordering::Acquire).is_ok()
+impl ProposalState {
+    /// Marks the proposal as submitted. Returns `false` if the caller has abandoned it.
+    fn try_submit(&self) -> bool {
+        self.0.compare_exchange(QUEUED, SUBMITTED, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    /// Gives up. `false` if the proposal has its place already.
-    fn give_up(&self) -> bool {
-        self.0.compare_exchange(WAITS, GIVEN_UP, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    /// Marks the proposal as abandoned. Returns `false` if it has been submitted.
+    fn try_abandon(&self) -> bool {
+        self.0.compare_exchange(QUEUED, ABANDONED, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 }
 
 impl Proposer {
-    /// Starts to propose, on the runtime of the caller.
-    pub(crate) fn start(raft: Raft, database: Database, log: LogStore, settings: Settings) -> Proposer {
-        let (queue, proposals) = mpsc::channel(WAITING_MAX);
-        let waiting = Arc::new(AtomicU64::new(0));
-        let clock = Arc::new(Clock::new(database.progress().unix_ms));
+    /// Starts the proposer's task on the current runtime.
+    pub(crate) fn start(
+        raft: Raft,
+        database: Database,
+        log: LogStore,
+        waiters: Waiters,
+        settings: ProposeSettings,
+    ) -> Proposer {
+        let (queue, proposals) = mpsc::channel(QUEUED_MAX);
+        let queued = Arc::new(AtomicU64::new(0));
+        let clock = Arc::new(EntryClock::new(database.progress().unix_ms, settings.observer.clone()));
         let apply_timeout = settings.apply_timeout;
-        let way = Way { raft, database: database.clone(), settings, clock };
-        let work = Work { way, waiting: waiting.clone() };
-        tokio::spawn(work.run(proposals));
-        let (room, ticks) = (Arc::new(Semaphore::new(WAITING_BYTES_MAX)), Ticks::start(apply_timeout));
-        Proposer { queue, room, waiting, apply_timeout, ticks, database, log }
+        let context = ProposeContext { raft, database: database.clone(), settings, clock, waiters };
+        let task = ProposerTask { context, queued: queued.clone() };
+        tokio::spawn(task.run(proposals));
+        let (queued_bytes, timer) = (Arc::new(Semaphore::new(QUEUED_BYTES_MAX)), CoarseTimer::start(apply_timeout));
+        Proposer { queue, queued_bytes, queued, apply_timeout, timer, database, log }
     }
 
-    /// Puts a piece of work into the log, and waits until it has been applied. It happens even if the future is dropped,
-    /// unless it still waits for its place.
+    /// Proposes an operation, and waits until it has been applied. Once the operation is submitted it is applied even
+    /// if this future is dropped.
     ///
     /// # Errors
-    /// [`Error::Overloaded`] if too much waits, [`Error::Timeout`] if the deadline passed before there was a place in the
-    /// log, [`Error::Unknown`] if it passed after that, [`Error::Unavailable`] if the node waits for its disk,
-    /// or the disk has no space for work as large as this,
-    /// [`Error::NoLeader`], [`Error::LeadershipLost`], [`Error::Poisoned`] if this node has stopped.
-    pub(crate) async fn propose(&self, work: EncodedWork, deadline: Deadline) -> Result<Outcome, Error> {
+    /// * [`Error::Overloaded`]: the queue is full.
+    /// * [`Error::Timeout`]: the deadline passed before the operation was submitted. Nothing was executed.
+    /// * [`Error::Unknown`]: the deadline passed after the operation was submitted. It may still be applied.
+    /// * [`Error::Unavailable`]: the node waits for its disk, or the disk has no space for an operation of this length.
+    /// * [`Error::NoLeader`]: there is no leader, or another node is leader.
+    /// * [`Error::LeadershipLost`]: this node lost the leadership before the entry was committed.
+    /// * [`Error::Poisoned`]: this node has stopped.
+    pub(crate) async fn propose(&self, operation: EncodedOperation, deadline: Deadline) -> Result<Outcome, Error> {
         const OVERLOADED: Error = Error::Overloaded("too many writes are waiting");
-        if work.len() > WORK_BYTES_MAX {
+        if operation.len() > OPERATION_BYTES_MAX {
             return Err(Error::Unsupported("the request is too large for the log".to_owned()));
         }
-        let bytes = u32::try_from(work.len().min(WAITING_BYTES_MAX)).unwrap_or(u32::MAX);
-        let room = self.room.clone().try_acquire_many_owned(bytes).map_err(|_| OVERLOADED)?;
+        let bytes = u32::try_from(operation.len().min(QUEUED_BYTES_MAX)).unwrap_or(u32::MAX);
+        let permit = self.queued_bytes.clone().try_acquire_many_owned(bytes).map_err(|_| OVERLOADED)?;
         if let Some(why) = self.waits_for() {
             return Err(Error::Unavailable(why));
         }
-        if work.len() >= LARGE_BYTES {
+        if operation.len() >= LARGE_BYTES {
             self.check_space()?;
         }
         let (reply, outcome) = oneshot::channel();
-        let place = Arc::new(Place::default());
-        let proposal = Proposal { work, deadline, reply, place: place.clone(), _room: room };
+        let state = Arc::new(ProposalState::default());
+        let proposal = Proposal { operation, deadline, reply, state: state.clone(), permit };
         self.queue.try_send(proposal).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => OVERLOADED,
             mpsc::error::TrySendError::Closed(_) => Error::Closed,
         })?;
-        self.waiting.fetch_add(1, Ordering::Relaxed);
-        self.outcome(outcome, &place, deadline).await
+        self.queued.fetch_add(1, Ordering::Relaxed);
+        self.wait_for_outcome(outcome, &state, deadline).await
     }
 
-    /// Refuses work for which the log would wait for ever. All that waits counts, this work included.
+    /// Returns an error if the disk has no space for the operations that are queued or in flight, including the new
+    /// one. The log would wait for space without end.
     fn check_space(&self) -> Result<(), Error> {
-        let waiting = WAITING_BYTES_MAX.saturating_sub(self.room.available_permits());
-        if self.log.lacks_space_for(waiting as u64) {
+        let queued = QUEUED_BYTES_MAX.saturating_sub(self.queued_bytes.available_permits());
+        if self.log.lacks_space_for(queued as u64) {
             return Err(Error::Unavailable("the disk of the log has no space for so large a write".into()));
         }
         Ok(())
     }
 
-    /// Waits for the outcome: for a place in the log as long as the options and the deadline allow, and then as long as the
-    /// deadline allows.
-    async fn outcome(&self, mut outcome: Reply, place: &Place, deadline: Deadline) -> Result<Outcome, Error> {
-        let placed_by = Instant::now() + self.apply_timeout;
+    /// Waits for the outcome. Until the operation is submitted, this waits for at most `apply_timeout`, and not beyond
+    /// the deadline; after that, until [`APPLY_GRACE`] after the deadline.
+    async fn wait_for_outcome(
+        &self,
+        mut outcome: OutcomeReceiver,
+        state: &ProposalState,
+        deadline: Deadline,
+    ) -> Result<Outcome, Error> {
+        let submit_by = Instant::now() + self.apply_timeout;
         let Some(moment) = deadline.moment() else {
-            return self.outcome_unless_stuck(outcome, place, placed_by).await;
+            return self.wait_without_deadline(outcome, state, submit_by).await;
         };
-        if let Ok(outcome) = tokio::time::timeout_at(moment.min(placed_by).into(), &mut outcome).await {
+        if let Ok(outcome) = tokio::time::timeout_at(moment.min(submit_by).into(), &mut outcome).await {
             return outcome.unwrap_or(Err(Error::Closed));
         }
-        if place.give_up() {
-            return Err(self.given_up());
+        if state.try_abandon() {
+            return Err(self.not_submitted());
         }
         let latest = tokio::time::Instant::from_std(moment + APPLY_GRACE);
         let waited = tokio::time::timeout_at(latest, outcome).await;
         waited.map_or(Err(Error::Unknown), |outcome| outcome.unwrap_or(Err(Error::Closed)))
     }
 
-    /// Waits for the outcome of a write without a deadline: for a place in the log until `placed_by`, or up to a tick
-    /// longer, and then unless the node waits for its disk.
-    async fn outcome_unless_stuck(
+    /// Waits for the outcome of a write without a deadline. Until the write is submitted, this waits until `submit_by`,
+    /// or up to a tick longer; after that, until the node has to wait for its disk.
+    async fn wait_without_deadline(
         &self,
-        mut outcome: Reply,
-        place: &Place,
-        placed_by: Instant,
+        mut outcome: OutcomeReceiver,
+        state: &ProposalState,
+        submit_by: Instant,
     ) -> Result<Outcome, Error> {
-        let mut placed = false;
+        let mut submitted = false;
         loop {
-            if let Some(outcome) = self.ticks.unless_next(&mut outcome).await {
+            if let Some(outcome) = self.timer.ready_before_tick(&mut outcome).await {
                 return outcome.unwrap_or(Err(Error::Closed));
             }
-            if placed {
+            if submitted {
                 if self.waits_for().is_some() {
                     return Err(Error::Unknown);
                 }
-            } else if Instant::now() >= placed_by {
-                if place.give_up() {
-                    return Err(self.given_up());
+            } else if Instant::now() >= submit_by {
+                if state.try_abandon() {
+                    return Err(self.not_submitted());
                 }
-                placed = true;
+                submitted = true;
             }
         }
     }
 
-    /// Why a write has got no place in the log.
-    fn given_up(&self) -> Error {
+    /// The error of an operation that was not submitted in time.
+    fn not_submitted(&self) -> Error {
         self.waits_for().map_or(Error::Timeout, Error::Unavailable)
     }
 
-    /// The reason why nothing is written at the moment, if the node waits for its disk.
+    /// The reason why the node writes nothing at the moment, if it waits for its disk.
     fn waits_for(&self) -> Option<Arc<str>> {
         self.database.waits_for().or_else(|| self.log.waits_for())
     }
 
-    /// How many pieces of work wait for their place.
-    pub(crate) fn waiting(&self) -> u64 {
-        self.waiting.load(Ordering::Relaxed)
+    /// The number of operations that are queued.
+    pub(crate) fn queued(&self) -> u64 {
+        self.queued.load(Ordering::Relaxed)
     }
 }
 
-/// What proposes.
-struct Work {
-    way: Way,
-    waiting: Arc<AtomicU64>,
+/// The task that takes operations from the queue and proposes entries.
+struct ProposerTask {
+    context: ProposeContext,
+    queued: Arc<AtomicU64>,
 }
 
-/// What carries an entry to its end.
+/// The handles and settings that are needed to propose an entry.
 #[derive(Clone)]
-struct Way {
+struct ProposeContext {
     raft: Raft,
-    /// Who knows best why nothing goes on.
+    /// Contains the reason if replication has stopped because of the database.
     database: Database,
-    settings: Settings,
-    clock: Arc<Clock>,
+    settings: ProposeSettings,
+    clock: Arc<EntryClock>,
+    waiters: Waiters,
 }
 
-impl Way {
-    /// The conditions of an entry that is proposed now.
+impl ProposeContext {
+    /// Returns the conditions of an entry that is proposed now.
     fn conditions(&self) -> Conditions {
-        let Settings { foreign_keys, value_bytes_max, .. } = self.settings;
-        Conditions { unix_ms: self.clock.next(stamps::now_unix_ms()), foreign_keys, value_bytes_max }
+        let ProposeSettings { foreign_keys, value_bytes_max, .. } = self.settings;
+        Conditions { unix_ms: self.clock.next(now_unix_ms()), foreign_keys, value_bytes_max }
     }
 }
 
-impl Work {
+impl ProposerTask {
     async fn run(self, mut proposals: mpsc::Receiver<Proposal>) {
         let in_flight = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
-        let mut held = None;
+        let mut first = None;
         loop {
-            let first = match held.take() {
-                Some(first) => first,
+            let next = match first.take() {
+                Some(next) => next,
                 None => match proposals.recv().await {
-                    Some(first) => first,
+                    Some(next) => next,
                     None => return,
                 },
             };
-            // It is never closed.
-            let Ok(place) = in_flight.clone().acquire_owned().await else { return };
-            let (gathered, left_over) = gather(first, &mut proposals);
-            held = left_over;
-            self.waiting.fetch_sub(gathered.len() as u64, Ordering::Relaxed);
-            let gathered = still_wanted(gathered);
+            // The semaphore is never closed.
+            let Ok(permit) = in_flight.clone().acquire_owned().await else { return };
+            let (gathered, did_not_fit) = gather(next, &mut proposals);
+            first = did_not_fit;
+            self.queued.fetch_sub(gathered.len() as u64, Ordering::Relaxed);
+            let gathered = without_abandoned(gathered);
             if gathered.is_empty() {
                 continue;
             }
-            let way = self.way.clone();
+            let context = self.context.clone();
             tokio::spawn(async move {
-                carry(&way, gathered).await;
-                drop(place);
+                replicate(&context, gathered).await;
+                drop(permit);
             });
         }
     }
 }
 
-/// Takes what may share an entry. What does not fit any more comes back.
+/// Takes the operations that can share an entry with `first`. Returns the operation that no longer fits, if there is
+/// one.
 fn gather(first: Proposal, proposals: &mut mpsc::Receiver<Proposal>) -> (Vec<Proposal>, Option<Proposal>) {
-    let mut bytes = first.work.len();
+    let mut bytes = first.operation.len();
     let mut gathered = vec![first];
-    while gathered.len() < WORKS_MAX {
+    while gathered.len() < OPERATIONS_MAX {
         let Ok(next) = proposals.try_recv() else { break };
-        bytes = bytes.saturating_add(next.work.len());
+        bytes = bytes.saturating_add(next.operation.len());
         if bytes > ENTRY_BYTES_MAX {
             return (gathered, Some(next));
         }
@@ -354,58 +342,57 @@ fn gather(first: Proposal, proposals: &mut mpsc::Receiver<Proposal>) -> (Vec<Pro
     (gathered, None)
 }
 
-/// Leaves out what nobody waits for any more.
-fn still_wanted(gathered: Vec<Proposal>) -> Vec<Proposal> {
+/// Removes the proposals that were abandoned or have passed their deadline, and marks the others as submitted.
+fn without_abandoned(gathered: Vec<Proposal>) -> Vec<Proposal> {
     let timed = gathered.iter().any(|proposal| proposal.deadline.moment().is_some());
     let now = timed.then(Instant::now);
-    let mut wanted = Vec::with_capacity(gathered.len());
+    let mut kept = Vec::with_capacity(gathered.len());
     for proposal in gathered {
         if now.is_some_and(|now| proposal.deadline.passed(now)) {
-            // Whoever has gone needs no answer.
-            let _ = proposal.reply.send(Err(Error::Timeout));
-        } else if !proposal.reply.is_closed() && proposal.place.take() {
-            wanted.push(proposal);
+            reply(proposal.reply, Err(Error::Timeout));
+        } else if !proposal.reply.is_closed() && proposal.state.try_submit() {
+            kept.push(proposal);
         }
     }
-    wanted
+    kept
 }
 
-/// Carries work through the log. Mostly the database has told those who wait before this learns of it.
-async fn carry(way: &Way, gathered: Vec<Proposal>) {
-    let mut works = Vec::with_capacity(gathered.len());
-    let mut waiters = VecDeque::with_capacity(gathered.len());
-    for Proposal { work, reply, _room, .. } in gathered {
-        works.push(work);
-        waiters.push_back(Waiter { reply, _room });
+/// Proposes an entry and waits until it has been applied. Usually the database's writer has answered the callers
+/// before.
+async fn replicate(context: &ProposeContext, gathered: Vec<Proposal>) {
+    let mut operations = Vec::with_capacity(gathered.len());
+    let mut replies = VecDeque::with_capacity(gathered.len());
+    for Proposal { operation, reply, permit, .. } in gathered {
+        operations.push(operation);
+        replies.push_back(PendingReply { sender: reply, _permit: permit });
     }
-    let waiting = Arc::new(Waiting(Mutex::new(waiters)));
-    // The entry stays in memory for a while, and those who wait for it with it; but nobody tells them once this has ended.
-    let _nobody_waits_longer = NobodyWaits(&waiting);
-    let result = match Command::new(DATABASE, way.conditions(), works) {
-        Ok(command) => write(way, command.awaited_by(waiting.clone())).await,
-        Err(error) => Err(internal(&error)),
+    let proposal = context.waiters.register(replies);
+    let result = match Command::new(DATABASE, context.conditions(), operations) {
+        Ok(command) => write_entry(context, command.proposed_as(proposal.id())).await,
+        Err(error) => Err(encoding_error(&error)),
     };
     match result {
         Ok((applied, log_index)) => {
-            applied.outcomes.into_iter().for_each(|outcome| waiting.tell(outcome, log_index));
-            // Nobody is left, unless something is wrong with the entry.
-            waiting.fail(&Error::LeadershipLost);
+            applied.outcomes.into_iter().for_each(|outcome| proposal.queue().answer_next(outcome, log_index));
+            // All callers have been answered, unless the entry had fewer outcomes than operations.
+            proposal.queue().fail_all(&Error::LeadershipLost);
         }
-        Err(error) => waiting.fail(&error),
+        Err(error) => proposal.queue().fail_all(&error),
     }
 }
 
-/// Writes an entry. While there is no leader, and until a new leader may write, this waits: it takes milliseconds
-/// mostly.
-async fn write(way: &Way, command: Command) -> Result<(Applied, u64), Error> {
-    let Way { raft, database, settings: Settings { apply_timeout: leader_timeout, .. }, .. } = way;
+/// Appends an entry to the log and waits until it has been applied. If there is no leader, or a new leader cannot write
+/// yet, tries again until the timeout; an election usually takes milliseconds.
+async fn write_entry(context: &ProposeContext, command: Command) -> Result<(EntryOutcomes, u64), Error> {
+    let ProposeContext { raft, database, settings: ProposeSettings { apply_timeout: leader_timeout, .. }, .. } =
+        context;
     let started = Instant::now();
     loop {
         match raft.client_write(command.clone()).await {
             Ok(written) => return Ok((written.data, index_of(&written.log_id))),
-            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(elsewhere))) => {
-                let known = elsewhere.leader_id.is_some_and(|leader| leader != *raft.node_id());
-                if known || started.elapsed() >= *leader_timeout {
+            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward))) => {
+                let other_leader = forward.leader_id.is_some_and(|leader| leader != *raft.node_id());
+                if other_leader || started.elapsed() >= *leader_timeout {
                     return Err(Error::NoLeader);
                 }
                 tokio::time::sleep(LEADER_POLL).await;
@@ -416,25 +403,6 @@ async fn write(way: &Way, command: Command) -> Result<(Applied, u64), Error> {
     }
 }
 
-/// What those hear who ask a node whose replication has stopped for good.
-pub(crate) fn stopped<C: RaftTypeConfig>(database: &Database, fatal: &Fatal<C>) -> Error {
-    if matches!(fatal, Fatal::Stopped) {
-        return Error::Closed;
-    }
-    Error::Poisoned(format!("this node has stopped: {}", why_stopped(database.status().poisoned, fatal)).into())
-}
-
-/// Why replication has stopped, in words for users: the database's own, if it was the database that failed. What else
-/// failed in which entry is the log's to tell.
-pub(crate) fn why_stopped<C: RaftTypeConfig>(poisoned: Option<String>, fatal: &Fatal<C>) -> String {
-    let other = match fatal {
-        Fatal::StorageError(_) => "its files cannot be read or written",
-        Fatal::Panicked => "internal error",
-        Fatal::Stopped => "it was told to",
-    };
-    poisoned.unwrap_or_else(|| other.to_owned())
-}
-
-fn internal(error: &io::Error) -> Error {
+fn encoding_error(error: &io::Error) -> Error {
     Error::Unsupported(format!("the request cannot be written to the log: {error}"))
 }

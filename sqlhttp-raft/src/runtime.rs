@@ -1,4 +1,4 @@
-//! The thread that replication runs on. It has a runtime of its own, so that no request keeps it waiting.
+//! The thread that replication runs on. It has its own Tokio runtime, so that requests cannot delay replication.
 
 use std::future::Future;
 use std::io;
@@ -6,7 +6,7 @@ use std::io;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::watch;
 
-/// The thread. It ends when this is dropped, or told to.
+/// The replication thread. It ends when this is dropped, or on [`Runtime::stop`].
 pub(crate) struct Runtime {
     handle: Handle,
     stop: watch::Sender<bool>,
@@ -18,19 +18,22 @@ impl Runtime {
         let handle = runtime.handle().clone();
         let (stop, mut stopped) = watch::channel(false);
         let thread = std::thread::Builder::new().name("sqlhttp-raft".into());
-        // It ends when the sender is gone, too.
+        // Dropping the sender ends the wait, too.
         thread.spawn(move || runtime.block_on(async move { drop(stopped.wait_for(|stop| *stop).await) }))?;
         Ok(Runtime { handle, stop })
     }
 
-    /// Runs something there, and waits for it.
-    pub(crate) async fn run<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> io::Result<T> {
-        self.handle.spawn(work).await.map_err(io::Error::other)
+    /// Runs a future on the replication thread, and waits for its output.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = T> + Send + 'static,
+    ) -> io::Result<T> {
+        self.handle.spawn(future).await.map_err(io::Error::other)
     }
 
-    /// Runs something there, as long as it takes.
-    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
-        self.handle.spawn(work);
+    /// Starts a task on the replication thread.
+    pub(crate) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
+        self.handle.spawn(future);
     }
 
     pub(crate) fn stop(&self) {

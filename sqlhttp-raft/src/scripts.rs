@@ -47,7 +47,7 @@ use sqlhttp_core::{
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
-use crate::command::Work;
+use crate::command::Operation;
 use crate::types::{Entry, Membership, index_of};
 use crate::{Node, NodeOptions, membership};
 
@@ -135,7 +135,7 @@ impl NodeRunner {
         options.write_steps_max = steps.unwrap_or(0);
         let started = self.runtime.block_on(async {
             let node = Node::start(options).await?;
-            let mut ready = node.inner.ready.clone();
+            let mut ready = node.inner.ready_term.clone();
             ready.wait_for(|term| *term != 0).await?;
             Ok::<Node, Box<dyn StdError>>(node)
         });
@@ -183,7 +183,7 @@ impl NodeRunner {
     /// The last entry of the log, and the number of operations that wait for a place in it.
     fn queue(&self) -> Result<(u64, u64), Box<dyn StdError>> {
         let node = self.node()?;
-        Ok((node.inner.log.status().last_index, node.inner.proposer.waiting()))
+        Ok((node.inner.log.status().last_index, node.inner.proposer.queued()))
     }
 
     fn lock(&mut self) -> Output {
@@ -371,26 +371,26 @@ fn content_of(entry: &Entry) -> String {
         EntryPayload::Normal(command) => {
             let foreign_keys = command.conditions().is_some_and(|conditions| conditions.foreign_keys);
             let mut text = format!("command, foreign keys {}", if foreign_keys { "on" } else { "off" });
-            for work in command.works() {
+            for operation in command.operations() {
                 text.push_str("\n    ");
-                text.push_str(&operation_text(work));
+                text.push_str(&operation_text(operation));
             }
             text
         }
     }
 }
 
-fn operation_text(work: &Work) -> String {
-    match work {
-        Work::Batch { batch, alone, steps_max } => {
-            let exclusive = if *alone { ", exclusive" } else { "" };
+fn operation_text(operation: &Operation) -> String {
+    match operation {
+        Operation::Batch { batch, exclusive, steps_max } => {
+            let alone = if *exclusive { ", exclusive" } else { "" };
             let limit = if *steps_max > 0 { format!(", {steps_max} steps") } else { String::new() };
             let stamp = if batch.stamp.is_some() { "" } else { ", no stamp" };
             let steps: Vec<&str> = batch.steps.iter().filter_map(Step::sql).collect();
-            format!("batch{exclusive}{limit}{stamp}: {}", steps.join(" ;; "))
+            format!("batch{alone}{limit}{stamp}: {}", steps.join(" ;; "))
         }
-        Work::Barrier => "barrier".to_owned(),
-        Work::Replace(bytes) => format!("replace by {} bytes", bytes.len()),
+        Operation::Barrier => "barrier".to_owned(),
+        Operation::Replace(bytes) => format!("replace by {} bytes", bytes.len()),
     }
 }
 

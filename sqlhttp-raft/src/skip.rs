@@ -1,29 +1,29 @@
-//! An operator's way past one entry of the log: `raft/skip.json`.
+//! `raft/skip.json`, with which an operator makes a node skip an entry that it cannot apply.
 //!
-//! The file names an entry by its index and its digest, both of which the log message of a node that could not apply it
-//! contains. The entry is then passed over, here and at every later start, until the log has been cut behind it. Nodes that do
-//! not pass over it have other content from then on, so the file is refused where there are other voters.
+//! The file contains the index and the digest of the entry; the node reports both when it cannot apply an entry. The
+//! node then skips the entry, now and at every later start, until the log has been compacted past it. From then on its
+//! content differs from that of nodes that have applied the entry, so the file is refused if there are other voters.
 
 use std::io;
 use std::path::Path;
 
 use serde::Deserialize;
 
-/// The entry to pass over.
+/// The contents of the file: the entry to skip.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Skip {
-    /// Its index, counted from 1.
+pub(crate) struct SkipFile {
+    /// The index of the entry, counted from 1.
     pub(crate) index: u64,
-    /// Its digest: see [`crate::command::Command::digest`].
+    /// The digest of the entry's command: see [`crate::command::Command::digest`].
     pub(crate) digest: String,
 }
 
-/// Reads the file, if there is one.
+/// Reads the file, if it exists.
 ///
 /// # Errors
-/// It cannot be read, or does not have the form `{"index": 17, "digest": "0123abcd"}`.
-pub(crate) fn read(file: &Path) -> io::Result<Option<Skip>> {
+/// The file cannot be read, or does not have the form `{"index": 17, "digest": "0123abcd"}`.
+pub(crate) fn read(file: &Path) -> io::Result<Option<SkipFile>> {
     let text = match std::fs::read(file) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

@@ -1,30 +1,34 @@
-//! How a node starts: what is on disk is opened and checked, then Raft begins.
+//! Starts a node: opens and checks its files, then starts Raft.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use openraft::{Config, ReadPolicy, SnapshotPolicy};
+use openraft::{Config, SnapshotPolicy};
 use sqlhttp_core::{Database, Error, JournalMode, Writes};
 use tokio::sync::watch;
 
-use crate::NodeOptions;
+use crate::leadership::{own_info, watch_leadership};
 use crate::log::{CheckedLog, LogError, LogOptions, LogStore};
-use crate::machine::{Machine, REPORT_AFTER};
+use crate::machine::{REPORT_AFTER, StateMachine};
+use crate::maintain::Maintenance;
 use crate::membership;
 use crate::network::Network;
-use crate::propose::{Proposer, Settings};
+use crate::node::{Counters, Node, NodeInner};
+use crate::observer::Event;
+use crate::options::NodeOptions;
+use crate::propose::{ProposeSettings, Proposer};
+use crate::raft::Raft;
 use crate::runtime::Runtime;
-use crate::skip::{self, Skip};
-use crate::ticks::Ticks;
-use crate::types::{Peer, Raft};
-use openraft::async_runtime::WatchReceiver as _;
+use crate::skip::{self, SkipFile};
+use crate::timer::CoarseTimer;
+use crate::waiters::Waiters;
 
-/// The number of the first node of a cluster. Numbers are never used again; names may be.
-const FIRST_NODE: u64 = 1;
+/// The Raft id of the first node of a cluster. Ids are never reused; names may be.
+const FIRST_NODE_ID: u64 = 1;
 
-/// Why a node cannot start.
+/// Why a node could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// Another process uses the directory.
@@ -33,88 +37,80 @@ pub enum StartError {
     /// A file operation failed.
     #[error("{action} {path}: {source}")]
     Io {
-        /// What was attempted.
+        /// The operation.
         action: &'static str,
-        /// On which file.
+        /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// The log is damaged or cannot be read. The text names the file and the offset.
+    /// The log is damaged or cannot be read. The text contains the file and the offset.
     #[error("{0}")]
     Log(String),
     /// The database cannot be opened.
     #[error("{file}: {source}")]
     Database {
-        /// Its file.
+        /// The database file.
         file: PathBuf,
-        /// Why.
+        /// The database's error.
         source: Error,
     },
-    /// An operator asks for a recovery, which there is not yet.
+    /// `raft/peers.json` requests a recovery, which is not supported yet.
     #[error("{0} asks for a recovery, which is not supported yet; remove it to start without")]
     Recovery(PathBuf),
-    /// An operator asks to pass over an entry of a log that other nodes have too.
+    /// `raft/skip.json` names an entry, but there are other voters, which would apply it.
     #[error("{0} asks to pass over an entry, which is refused where there are other voters; remove it")]
-    Skip(PathBuf),
+    SkipFile(PathBuf),
     /// The log and the database come from different nodes.
     #[error(
         "{0} and the log in {1} do not belong together: each was written by another cluster. Put the files of one node \
          back together, or restore this node from a backup"
     )]
     Mixed(PathBuf, PathBuf),
-    /// rqlite has used the directory.
-    #[error(
-        "{0} is rqlite's, which this program cannot read: take a backup of that node (/db/backup), start in an empty \
-             directory, and load the backup there (/boot)"
-    )]
-    Rqlite(PathBuf),
-    /// Raft refuses what it finds.
+    /// openraft returned an error.
     #[error("raft: {0}")]
     Raft(String),
 }
 
-/// Everything that a node consists of.
-pub(crate) struct Started {
-    pub(crate) database: Database,
-    pub(crate) log: LogStore,
-    pub(crate) machine: Machine,
-    pub(crate) raft: Raft,
-    pub(crate) proposer: Proposer,
-    pub(crate) ready: watch::Receiver<u64>,
-    pub(crate) runtime: Runtime,
+impl Node {
+    /// Starts a node on the contents of its directory. An empty directory becomes a cluster of one node. The node
+    /// becomes leader shortly after this returns; see [`Node::status`].
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(options: NodeOptions) -> Result<Node, StartError> {
+        let own = options.clone();
+        let opened = tokio::task::spawn_blocking(move || open(&own)).await;
+        let (log, database) = opened.map_err(|error| StartError::Raft(error.to_string()))??;
+        let skip = read_skip(&options, &database)?;
+        let counters = Counters { started_on_existing: database.progress().index > 0, ..Counters::default() };
+        let runtime = Runtime::start().map_err(|source| io_error("start the thread of", &options.directory, source))?;
+        let timer = runtime.run(async { CoarseTimer::start(REPORT_AFTER) }).await;
+        let timer = timer.map_err(|error| StartError::Raft(error.to_string()))?;
+        let waiters = Waiters::default();
+        let machine = StateMachine::new(database.clone(), &options, skip, timer, waiters.clone());
+        let started = start_raft(options.clone(), database.clone(), log.clone(), machine.clone(), waiters);
+        let started = runtime.run(started).await;
+        let (raft, proposer, ready_term) = started.map_err(|error| StartError::Raft(error.to_string()))??;
+        let inner = NodeInner { options, database, log, machine, raft, proposer, ready_term, counters, runtime };
+        let node = Node { inner: Arc::new(inner) };
+        Maintenance::start(&node);
+        Ok(node)
+    }
 }
 
-pub(crate) async fn start(options: &NodeOptions) -> Result<Started, StartError> {
-    let own = options.clone();
-    let opened = tokio::task::spawn_blocking(move || open(&own)).await;
-    let (log, database) = opened.map_err(|error| StartError::Raft(error.to_string()))??;
-    let skip = read_skip(options, &database)?;
-    let runtime = Runtime::start().map_err(|source| io_error("start the thread of", &options.directory, source))?;
-    let ticks = runtime.run(async { Ticks::start(REPORT_AFTER) }).await;
-    let ticks = ticks.map_err(|error| StartError::Raft(error.to_string()))?;
-    let machine = Machine::new(database.clone(), options, skip, ticks);
-    let began = begin(options.clone(), database.clone(), log.clone(), machine.clone());
-    let began = runtime.run(began).await;
-    let (raft, proposer, ready) = began.map_err(|error| StartError::Raft(error.to_string()))??;
-    Ok(Started { database, log, machine, raft, proposer, ready, runtime })
-}
-
-/// The entry that an operator wants passed over, if there is one.
-fn read_skip(options: &NodeOptions, database: &Database) -> Result<Option<Skip>, StartError> {
+/// Reads `raft/skip.json`, if it exists.
+fn read_skip(options: &NodeOptions, database: &Database) -> Result<Option<SkipFile>, StartError> {
     let file = options.directory.join("raft").join("skip.json");
     let skip = skip::read(&file).map_err(|source| io_error("read", &file, source))?;
     let progress = database.progress();
     let members = membership::decode(&progress.membership).map_err(|error| StartError::Raft(error.to_string()))?;
     match skip {
-        Some(_) if members.membership().voter_ids().count() > 1 => Err(StartError::Skip(file)),
+        Some(_) if members.membership().voter_ids().count() > 1 => Err(StartError::SkipFile(file)),
         Some(skip) if skip.index <= progress.index => {
-            tracing::warn!(
-                target: "store",
-                "{} names entry {}, and the database has applied entry {}: remove the file",
-                file.display(), skip.index, progress.index
-            );
-            // After a power cut the entry may have to be passed over again.
+            let (index, applied_index) = (skip.index, progress.index);
+            options.observer.event(&Event::SkipFileObsolete { file: &file, index, applied_index });
+            // After a power cut the entry may have to be skipped again.
             Ok(Some(skip))
         }
         skip => Ok(skip),
@@ -128,33 +124,23 @@ fn open(options: &NodeOptions) -> Result<(LogStore, Database), StartError> {
     if peers.exists() {
         return Err(StartError::Recovery(peers));
     }
-    let foreign = options.directory.join("raft.db");
-    if foreign.exists() {
-        return Err(StartError::Rqlite(foreign));
-    }
     std::fs::create_dir_all(&directory).map_err(|source| io_error("create", &directory, source))?;
     let mut log_options = LogOptions::new(&directory);
-    log_options.on_sync.clone_from(&options.on_sync);
+    log_options.observer = options.observer.clone();
     let refused = |error: LogError| match error {
         LogError::InUse => StartError::InUse(options.directory.clone()),
         other => StartError::Log(other.to_string()),
     };
-    // Read and checked before anything is written anywhere: who has to repair something needs it as it was.
+    // The log is read and checked before anything is written to the directory, so that a damaged log stays as it was
+    // for a repair.
     let checked = CheckedLog::check(log_options).map_err(refused)?;
-    // Only now is it certain that nobody else uses them.
+    // The lock of the log is held now, so no other process uses these files.
     remove_leftovers(&options.directory).map_err(|source| io_error("clean up", &options.directory, source))?;
     let file = options.directory.join("db.sqlite");
-    let database_options = sqlhttp_core::Options {
-        writes: Writes::Log,
-        journal_mode: JournalMode::Wal,
-        read_only: false,
-        create: true,
-        allow_attach: false,
-        ..options.database.clone()
-    };
-    let database =
-        Database::open(file.clone(), database_options).map_err(|source| StartError::Database { file, source })?;
-    // An entry is synced before it is applied, so the log of a healthy node never ends before what has been applied.
+    let database = Database::open(file.clone(), database_options(options))
+        .map_err(|source| StartError::Database { file, source })?;
+    // In a cluster of one node an entry is committed, and so applied, only after this node has synced it. The log of a
+    // healthy node therefore contains every applied entry.
     let log = checked.open(database.progress().index).map_err(refused)?;
     if let Some(identity) = log.identity() {
         let known = database.progress().log;
@@ -166,11 +152,22 @@ fn open(options: &NodeOptions) -> Result<(LogStore, Database), StartError> {
     Ok((log, database))
 }
 
-pub(crate) fn log_directory(options: &NodeOptions) -> PathBuf {
+fn database_options(options: &NodeOptions) -> sqlhttp_core::Options {
+    sqlhttp_core::Options {
+        writes: Writes::Log,
+        journal_mode: JournalMode::Wal,
+        read_only: false,
+        create: true,
+        allow_attach: false,
+        ..options.database.clone()
+    }
+}
+
+fn log_directory(options: &NodeOptions) -> PathBuf {
     options.directory.join("raft").join("log")
 }
 
-/// Removes what a crash has left of files that were to be loaded or sent.
+/// Removes the files that an interrupted load, boot or download has left.
 fn remove_leftovers(directory: &Path) -> io::Result<()> {
     for entry in std::fs::read_dir(directory)? {
         let entry = entry?;
@@ -189,31 +186,32 @@ fn io_error(action: &'static str, path: &Path, source: io::Error) -> StartError 
     StartError::Io { action, path: path.to_owned(), source }
 }
 
-/// Begins to replicate.
-async fn begin(
+/// Starts openraft and the proposer, on the current runtime.
+async fn start_raft(
     options: NodeOptions,
     database: Database,
     log: LogStore,
-    machine: Machine,
+    machine: StateMachine,
+    waiters: Waiters,
 ) -> Result<(Raft, Proposer, watch::Receiver<u64>), StartError> {
     let failed = |error: &dyn std::fmt::Display| StartError::Raft(error.to_string());
     let config = config(&options).map_err(|error| failed(&error))?;
     log.forget_committed();
-    let raft =
-        Raft::new(FIRST_NODE, Arc::new(config), Network, log.clone(), machine).await.map_err(|error| failed(&error))?;
+    let raft = Raft::new(FIRST_NODE_ID, Arc::new(config), Network, log.clone(), machine)
+        .await
+        .map_err(|error| failed(&error))?;
     if raft.is_initialized().await.map_err(|error| failed(&error))? {
-        // There is nobody to hear from, so there is nothing to wait for.
-        if raft.voter_ids().eq([FIRST_NODE]) {
+        // A sole voter wins its election at once, so it does not have to wait for an election timeout.
+        if raft.voter_ids().eq([FIRST_NODE_ID]) {
             raft.trigger().elect(false).await.map_err(|error| failed(&error))?;
         }
     } else {
-        let this = Peer { name: options.name.clone(), raft_address: options.raft_address.clone() };
-        raft.initialize(BTreeMap::from([(FIRST_NODE, this)])).await.map_err(|error| failed(&error))?;
+        raft.initialize(BTreeMap::from([(FIRST_NODE_ID, own_info(&options))])).await.map_err(|error| failed(&error))?;
     }
-    let proposer = Proposer::start(raft.clone(), database.clone(), log.clone(), Settings::of(&options));
-    let (tell, ready) = watch::channel(0);
-    tokio::spawn(watch_leadership(raft.clone(), log, database, options, tell));
-    Ok((raft, proposer, ready))
+    let proposer = Proposer::start(raft.clone(), database.clone(), log.clone(), waiters, ProposeSettings::of(&options));
+    let (ready_sender, ready_term) = watch::channel(0);
+    tokio::spawn(watch_leadership(raft.clone(), log, database, options, ready_sender));
+    Ok((raft, proposer, ready_term))
 }
 
 fn config(options: &NodeOptions) -> Result<Config, openraft::ConfigError> {
@@ -225,71 +223,13 @@ fn config(options: &NodeOptions) -> Result<Config, openraft::ConfigError> {
         election_timeout_max: election.saturating_mul(2),
         max_payload_entries: 1024,
         enable_pre_vote: Some(true),
-        // A leader that is restored without an election could answer a linearizable read from a state older than what it
-        // acknowledged: commits of the database are not synced.
+        // A leader that is restored without an election could answer a linearizable read from a state older than what
+        // it has acknowledged, because the commits of the database are not synced.
         enable_leader_restore: Some(false),
-        // Snapshots and cuts of the log are this crate's own affair: see `maintain`.
+        // Snapshots are taken and the log is purged by `maintain`.
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: u64::MAX,
         ..Config::default()
     };
     config.validate()
-}
-
-/// Tells when this node leads and has applied everything that was acknowledged before it did; and when it does not lead any
-/// more. Keeps the membership's idea of this node true.
-async fn watch_leadership(
-    raft: Raft,
-    log: LogStore,
-    database: Database,
-    options: NodeOptions,
-    tell: watch::Sender<u64>,
-) {
-    let mut metrics = raft.server_metrics();
-    loop {
-        let now = metrics.borrow_and_update().clone();
-        let term = now.vote.leader_id.term;
-        let sole = now.membership_config.nodes().count() == 1;
-        log.set_append_at_once(sole);
-        database.set_sole(sole);
-        if !now.state.is_leader() {
-            tell.send_replace(0);
-        } else if *tell.borrow() != term {
-            // Not at once after an election: the leader must have committed an entry of its own term first.
-            if raft.ensure_linearizable(ReadPolicy::ReadIndex).await.is_err() {
-                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-                continue;
-            }
-            tell.send_replace(term);
-            tracing::info!(
-                target: "store",
-                "this node (ID={}, addr={}) is now Leader", options.name, options.raft_address
-            );
-            keep_own_address(&raft, &options).await;
-        }
-        if metrics.changed().await.is_err() {
-            break;
-        }
-    }
-    // Replication has ended: by request, or because this node cannot go on.
-    tell.send_replace(0);
-    if let Err(fatal) = raft.metrics().borrow_watched().running_state.clone()
-        && !matches!(fatal, openraft::errors::Fatal::Stopped)
-    {
-        tracing::error!(target: "store", "this node has stopped, and serves no more: {fatal}");
-    }
-}
-
-/// A node may be started with another name or address than before.
-async fn keep_own_address(raft: &Raft, options: &NodeOptions) {
-    let id = *raft.node_id();
-    let this = Peer { name: options.name.clone(), raft_address: options.raft_address.clone() };
-    let known = raft.metrics().borrow_watched().membership_config.get_node(&id).cloned();
-    if known.as_ref() == Some(&this) {
-        return;
-    }
-    let change = openraft::ChangeMembers::SetNodes(BTreeMap::from([(id, this)]));
-    if let Err(error) = raft.change_membership(change, false).await {
-        tracing::warn!(target: "store", "the membership still has this node's old name and address: {error}");
-    }
 }

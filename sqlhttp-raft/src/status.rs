@@ -1,31 +1,30 @@
-//! What a node tells of itself.
+//! The status of a node.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use openraft::{RaftMetrics, ServerState};
 
-use crate::Node;
-use crate::propose::why_stopped;
-use crate::stamps::unix_ms;
+use crate::node::{Counters, Node};
+use crate::raft::why_stopped;
 use crate::types::{TypeConfig, index_of};
 use openraft::async_runtime::WatchReceiver as _;
 
-/// A node's part in its cluster.
+/// The role of a node in Raft.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// It leads.
+    /// The node is leader.
     Leader,
-    /// It follows a leader, or waits for one.
+    /// The node follows a leader, or waits for one.
     Follower,
-    /// It stands for election.
+    /// The node is a candidate in an election.
     Candidate,
-    /// It has stopped.
+    /// The node has stopped.
     Shutdown,
 }
 
 impl Role {
-    /// The role's name, as tools expect it.
+    /// The capitalised name of the role, as monitoring tools expect it.
     pub fn name(self) -> &'static str {
         match self {
             Role::Leader => "Leader",
@@ -36,110 +35,112 @@ impl Role {
     }
 }
 
-/// A node of the cluster.
+/// A member of the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
-    /// What its operator calls it.
+    /// The name that the operator has given to the node.
     pub name: String,
-    /// Where other nodes reach it.
+    /// The address at which other nodes reach the node.
     pub raft_address: String,
-    /// Whether it votes.
+    /// Whether the node is a voter.
     pub voter: bool,
-    /// Whether it leads, as far as is known here.
+    /// Whether the node is leader, as far as the node that reports this knows.
     pub leader: bool,
 }
 
-/// What a node tells of itself, at one moment.
+/// The status of a node at one moment.
 #[derive(Debug, Clone)]
 pub struct NodeStatus {
-    /// Its part in the cluster.
+    /// The role of the node.
     pub role: Role,
     /// The current term.
     pub term: u64,
-    /// Whether it leads, and has applied everything that was acknowledged before it did.
+    /// Whether the node is leader, and has applied every entry that was acknowledged before.
     pub ready: bool,
-    /// All nodes, by name.
+    /// All members, sorted by name.
     pub members: Vec<Member>,
     /// The last index that is known to be committed.
     pub commit_index: u64,
     /// The last index that has been applied.
     pub applied_index: u64,
-    /// The last entry applied that carried a command: the same on every node that is as far.
+    /// The index of the last applied entry that contained a command. Nodes that have applied the same entries agree on
+    /// it.
     pub command_index: u64,
-    /// The last entry applied that could change the database: the same on every node that is as far.
+    /// The index of the last applied entry that could change the database. Nodes that have applied the same entries
+    /// agree on it.
     pub write_index: u64,
     /// The index of the last snapshot; 0 if there is none.
     pub snapshot_index: u64,
-    /// Its term.
+    /// The term of the last snapshot; 0 if there is none.
     pub snapshot_term: u64,
-    /// The snapshot's name; empty if there is none.
+    /// The name of the last snapshot, from its term, its index and its time; empty if there is none.
     pub snapshot_name: String,
-    /// Pieces of work that wait for their place in the log.
+    /// The number of operations that are queued for the log.
     pub proposals_waiting: u64,
-    /// The log.
-    pub log: LogFigures,
-    /// What has happened since the start.
+    /// Statistics of the log.
+    pub log: LogStats,
+    /// Counts since the start.
     pub totals: Totals,
-    /// Why this node has stopped, if it has.
+    /// Why the node has stopped, if it has.
     pub stopped: Option<String>,
 }
 
-/// The log in figures.
+/// Statistics of the log.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct LogFigures {
-    /// The first index that is still there.
+pub struct LogStats {
+    /// The first index that the log contains; 0 if it contains no entry.
     pub first_index: u64,
-    /// The last index.
+    /// The last index; 0 if there never was an entry.
     pub last_index: u64,
-    /// Its term.
+    /// The term of the last entry.
     pub last_term: u64,
-    /// What it takes on disk, bytes.
+    /// The size of the log on disk, in bytes.
     pub bytes: u64,
-    /// Syncs since the start.
+    /// The number of syncs since the start.
     pub syncs: u64,
-    /// How long they took together.
+    /// The total time of these syncs.
     pub sync_time: Duration,
-    /// Entries appended since the start.
+    /// The number of entries appended since the start.
     pub entries: u64,
 }
 
-/// What has happened since the start.
+/// Counts since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// Snapshots taken.
+    /// Periodic and requested snapshots.
     pub snapshots: u64,
-    /// Whether the node was started on data that was there already, and so had nothing to restore.
+    /// Whether the database had applied entries before the start.
     pub started_on_existing: bool,
-    /// Of the snapshots, those that somebody asked for.
+    /// Requested snapshots.
     pub snapshots_by_request: u64,
-    /// Snapshots that failed.
+    /// Periodic and requested snapshots that failed.
     pub snapshots_failed: u64,
-    /// Database files loaded through the log.
+    /// Database files loaded through the log ([`Node::load`]).
     pub loads: u64,
-    /// Database files loaded beside the log.
+    /// Database files loaded without the log ([`Node::boot`]).
     pub boots: u64,
-    /// VACUUMs by the clock.
+    /// Periodic VACUUMs.
     pub vacuums: u64,
-    /// Those that failed.
+    /// Periodic VACUUMs that failed.
     pub vacuums_failed: u64,
-    /// `PRAGMA optimize` by the clock.
+    /// Periodic runs of `PRAGMA optimize`.
     pub optimizes: u64,
-    /// Those that failed.
+    /// Periodic runs of `PRAGMA optimize` that failed.
     pub optimizes_failed: u64,
 }
 
 impl NodeStatus {
-    /// The leader, if one is known.
+    /// The leader, if it is known.
     pub fn leader(&self) -> Option<&Member> {
         self.members.iter().find(|member| member.leader)
     }
 }
 
-/// How often [`Node::failure`] looks.
+/// The interval at which [`Node::failure`] checks the node.
 const FAILURE_POLL: Duration = Duration::from_millis(250);
 
 impl Node {
-    /// What the node tells of itself, now.
+    /// Returns the current status of the node.
     pub fn status(&self) -> NodeStatus {
         let inner = &self.inner;
         let metrics = inner.raft.metrics().borrow_watched().clone();
@@ -147,12 +148,12 @@ impl Node {
         let taken = inner.machine.last_snapshot();
         let log = inner.log.status();
         let stopped = self.stopped_because(&metrics);
-        let works = stopped.is_none();
+        let running = stopped.is_none();
         NodeStatus {
-            role: if works { role(metrics.state) } else { Role::Shutdown },
+            role: if running { role(metrics.state) } else { Role::Shutdown },
             term: metrics.current_term,
-            ready: works && *inner.ready.borrow() != 0,
-            members: members(&metrics, works),
+            ready: running && *inner.ready_term.borrow() != 0,
+            members: members(&metrics, running),
             commit_index: metrics.local_committed.map_or(0, |id| index_of(&id)).max(progress.index),
             applied_index: progress.index,
             command_index: progress.command_index,
@@ -161,8 +162,8 @@ impl Node {
             snapshot_term: taken.map_or(0, |taken| taken.term),
             snapshot_name: taken
                 .map_or(String::new(), |taken| format!("{}-{}-{}", taken.term, taken.index, unix_ms(taken.at))),
-            proposals_waiting: inner.proposer.waiting(),
-            log: LogFigures {
+            proposals_waiting: inner.proposer.queued(),
+            log: LogStats {
                 first_index: log.first_index,
                 last_index: log.last_index,
                 last_term: log.last_term,
@@ -184,7 +185,7 @@ impl Node {
         }
     }
 
-    /// Waits until the node has stopped by itself, and returns why.
+    /// Waits until the node has stopped because of an error, and returns the reason.
     pub async fn failure(&self) -> String {
         loop {
             if let Some(why) = self.stopped_because(&self.inner.raft.metrics().borrow_watched().clone()) {
@@ -194,7 +195,7 @@ impl Node {
         }
     }
 
-    /// When the last snapshot was taken.
+    /// The time of the last snapshot.
     pub fn last_snapshot_at(&self) -> Option<SystemTime> {
         self.inner.machine.last_snapshot().map(|taken| taken.at)
     }
@@ -209,8 +210,9 @@ fn role(state: ServerState) -> Role {
     }
 }
 
-/// The members as this node knows them. One that has stopped hears of no leader, and is none.
-fn members(metrics: &RaftMetrics<TypeConfig>, works: bool) -> Vec<Member> {
+/// Returns the members as this node knows them. A node that has stopped receives no news of a leader, so it reports
+/// none.
+fn members(metrics: &RaftMetrics<TypeConfig>, running: bool) -> Vec<Member> {
     let membership = &metrics.membership_config;
     let voters: Vec<u64> = membership.voter_ids().collect();
     let mut members: Vec<Member> = membership
@@ -219,14 +221,19 @@ fn members(metrics: &RaftMetrics<TypeConfig>, works: bool) -> Vec<Member> {
             name: peer.name.clone(),
             raft_address: peer.raft_address.clone(),
             voter: voters.contains(id),
-            leader: works && metrics.current_leader == Some(*id),
+            leader: running && metrics.current_leader == Some(*id),
         })
         .collect();
     members.sort_by(|a, b| a.name.cmp(&b.name));
     members
 }
 
-fn totals(counters: &crate::node::Counters) -> Totals {
+/// Returns a time in milliseconds since 1970-01-01 00:00 UTC.
+fn unix_ms(time: SystemTime) -> u128 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()
+}
+
+fn totals(counters: &Counters) -> Totals {
     let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     Totals {
         snapshots: of(&counters.snapshots),

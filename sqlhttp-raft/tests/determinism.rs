@@ -1,8 +1,8 @@
-//! A database that is built again from its log is the same, row for row, whatever the clock and the time zone say then,
-//! and however the log's entries are grouped.
+//! A database that is rebuilt from its log is identical, row for row, at any time, in any time zone, and however the
+//! entries of the log are grouped.
 //!
-//! Left out, because they are known to depend on more than the log: `'localtime'`, and the rowid that SQLite picks when the
-//! largest one is taken.
+//! Two functions are not tested, because they are known to depend on more than the log: `'localtime'`, and the rowid
+//! that SQLite chooses when the largest one is taken.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs;
@@ -14,7 +14,7 @@ use rusqlite::types::ValueRef;
 use sqlhttp_core::{Atomicity, Backend as _, Batch, Deadline, Step};
 use sqlhttp_raft::{Node, NodeOptions};
 
-/// Names the directory that the child process builds a database in.
+/// The environment variable with the directory in which the child process rebuilds a database.
 const REPLAY: &str = "SQLHTTP_TEST_REPLAY";
 
 const SCHEMA: &[&str] = &[
@@ -28,7 +28,7 @@ const SCHEMA: &[&str] = &[
     "CREATE VIEW now AS SELECT unixepoch('now', 'subsec') AS t, random() AS r",
 ];
 
-/// Statements to choose from; `?` stands for a number.
+/// Statements to choose from; `?` is replaced by a number.
 const STATEMENTS: &[&str] = &[
     "INSERT INTO a(n) VALUES (?)",
     "INSERT INTO a(n) SELECT r FROM now",
@@ -49,9 +49,9 @@ const STATEMENTS: &[&str] = &[
 ];
 
 /// SplitMix64.
-struct Chance(u64);
+struct Rng(u64);
 
-impl Chance {
+impl Rng {
     fn below(&mut self, limit: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
@@ -72,7 +72,7 @@ impl Chance {
     }
 }
 
-/// Nothing is cut from the log, so that it can be replayed from its beginning.
+/// Disables snapshots, so that the log can be replayed from its beginning.
 fn options(directory: &Path) -> NodeOptions {
     let mut options = NodeOptions::new(directory, "n1", "localhost:4002");
     options.snapshots.interval = std::time::Duration::ZERO;
@@ -84,11 +84,11 @@ async fn build(directory: &Path, seed: u64) {
     let node = Node::start(options(directory)).await.unwrap();
     let schema = SCHEMA.iter().map(|sql| Step::execute(*sql, ())).collect();
     node.execute(Batch::transaction(schema), Deadline::NEVER).await.unwrap();
-    let mut chance = Chance(seed);
+    let mut rng = Rng(seed);
     for round in 0..60 {
-        // Now one at a time, now many that share an entry and a transaction.
+        // Some batches run alone, others share an entry and a transaction.
         let together = if round % 3 == 0 { 1 } else { 8 };
-        let batches: Vec<Batch> = (0..together).map(|_| chance.batch()).collect();
+        let batches: Vec<Batch> = (0..together).map(|_| rng.batch()).collect();
         let running: Vec<_> = batches
             .into_iter()
             .map(|batch| {
@@ -103,7 +103,7 @@ async fn build(directory: &Path, seed: u64) {
     node.close().await.unwrap();
 }
 
-/// All there is, in text.
+/// All rows of all tables, as text.
 fn content(directory: &Path) -> Vec<String> {
     let connection = Connection::open(directory.join("db.sqlite")).unwrap();
     let check: String = connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
@@ -116,10 +116,9 @@ fn content(directory: &Path) -> Vec<String> {
         "SELECT rowid, * FROM log ORDER BY rowid",
         "SELECT rowid, * FROM u ORDER BY rowid",
         "SELECT rowid, * FROM g ORDER BY rowid",
-        "SELECT position, works, steps, command_position, write_position FROM sqlite_sqlhttp",
+        "SELECT position, batches, steps, command_position, write_position FROM sqlite_sqlhttp",
     ] {
-        let sql = sql.replace("works", "batches");
-        let mut statement = connection.prepare(&sql).unwrap();
+        let mut statement = connection.prepare(sql).unwrap();
         let width = statement.column_count();
         let mut rows = statement.query([]).unwrap();
         while let Some(row) = rows.next().unwrap() {
@@ -146,7 +145,7 @@ fn copy_log(from: &Path, to: &Path) {
     }
 }
 
-/// In the child process: starts a node on the log alone, which applies all of it.
+/// In the child process: starts a node on the log alone, which applies all entries.
 async fn replay(directory: &Path) {
     let node = Node::start(options(directory)).await.unwrap();
     node.barrier(Deadline::NEVER).await.unwrap();
@@ -162,7 +161,7 @@ async fn a_replay_makes_the_same_database() {
         let (original, replayed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         build(original.path(), seed).await;
         copy_log(original.path(), replayed.path());
-        // Another clock: that of a later moment; `a_second_passes` makes sure of it. And another time zone.
+        // The child process runs at a later second (`a_second_passes`) and in another time zone.
         a_second_passes().await;
         let child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "a_replay_makes_the_same_database"])
@@ -173,7 +172,7 @@ async fn a_replay_makes_the_same_database() {
         assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stdout));
         let (before, after) = (content(original.path()), content(replayed.path()));
         assert!(before.len() > 300, "only {} rows", before.len());
-        // The last line says how far the log has been applied: the replay has written a barrier more.
+        // The last line contains the last applied index, which differs because the replay has written a barrier.
         let rows = before.len() - 1;
         for (before, after) in before[..rows].iter().zip(&after) {
             assert_eq!(before, after, "seed {seed}");

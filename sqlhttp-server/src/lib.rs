@@ -27,23 +27,8 @@
 //!
 //! The caller owns the sockets, the stop signal, the databases and the runtime; see [`run`].
 
-pub(crate) mod auth;
+pub mod api;
 pub mod cluster;
-pub mod config;
-mod database_watch;
 pub mod http;
-pub mod logging;
-pub mod memory;
-pub(crate) mod metrics;
-pub(crate) mod penalty;
-pub(crate) mod reloading;
-pub mod schedule;
-pub(crate) mod scratch;
-pub mod shutdown;
+pub mod process;
 pub mod standalone;
-pub mod startup;
-pub(crate) mod text;
-pub mod tls;
-
-pub use http::{Admin, AdminError, Served, State, run, run_monitor};
-pub use metrics::StatusFn;

@@ -1,19 +1,18 @@
-//! Input that no client should send: each gets a clear answer, and the server goes on as if nothing had happened.
-//! (Files and ports that are wrong are in `bad_surroundings.rs`.)
+//! Input that no client should send: it is answered with a clear error, and the server goes on. (Wrong files and ports
+//! are in `bad_surroundings.rs`.)
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
 
 use std::time::Duration;
 
+use common::{ENDLESS, Launch, Request, Server, temp_dir};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
 
-use common::{ENDLESS, Launch, Request, Server, temp_dir};
-
-/// Posts a body as JSON and asserts that it is refused with this status and an error text beginning like this.
+/// Posts a body as JSON and asserts that it is refused with this status and an error that begins with this text.
 fn assert_refused(server: &Server, body: impl Into<Vec<u8>>, status: u16, beginning: &str) {
     let body = body.into();
     let shown = String::from_utf8_lossy(&body[..body.len().min(200)]).into_owned();
@@ -132,7 +131,7 @@ fn deep_nesting_does_not_overflow_anything() {
 fn text_that_is_no_unicode_is_replaced() {
     let server = Server::memory();
     let mut body = br#"{"transaction": [{"query": "SELECT ? AS a", "values": ["a?z"]}]}"#.to_vec();
-    let at = body.iter().rposition(|byte| *byte == b'?').expect("the mark");
+    let at = body.iter().rposition(|byte| *byte == b'?').expect("the question mark");
     body[at] = 0xff;
     let response = server.send(&Request::json("/t", "").body(body));
     assert_eq!(response.results()[0]["resultSet"], json!([{"a": "a\u{fffd}z"}]));
@@ -144,12 +143,12 @@ fn text_that_is_no_unicode_is_replaced() {
 }
 
 #[test]
-fn numbers_out_of_range_are_told() {
+fn numbers_out_of_range_are_reported() {
     let server = Server::memory();
     for number in ["1e400", "-1e400", &"9".repeat(400)] {
         let body = format!(r#"{{"transaction": [{{"query": "SELECT ?", "values": [{number}]}}]}}"#);
         assert_refused(&server, body, 500, "json: cannot unmarshal number ");
-        // The failure belongs to its item.
+        // The failure is that of its item.
         let body = format!(
             r#"{{"transaction": [{{"query": "SELECT ?", "values": [{number}], "noFail": true}}, {{"query": "SELECT 1"}}]}}"#
         );
@@ -172,7 +171,7 @@ fn nul_characters_are_kept_in_values_and_harmless_in_sql() {
         let response = server.transaction("t", json!([{ "statement": sql }]));
         assert!([200, 400, 500].contains(&response.status), "{sql:?}: {}", response.text());
     }
-    assert!(server.query("t", "SELECT count(*) FROM T")[0][0].is_u64(), "SQL behind a NUL was executed");
+    assert!(server.query("t", "SELECT count(*) FROM T")[0][0].is_u64(), "SQL after a NUL was executed");
     let response = server.send(&Request::json("/t%00", json!({"transaction": [{"query": "SELECT 1"}]})));
     assert_eq!(response.status, 404);
 }
@@ -264,7 +263,7 @@ fn an_oversized_body_is_refused_as_soon_as_its_length_is_known() {
     let server = Server::start(["--max-body", "1K", "--mem-db", "t"]);
     let mut client = server.client();
     client.write(b"POST /t HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000000\r\n\r\n").expect("sent");
-    let response = client.receive(false).expect("an answer although the body never comes");
+    let response = client.receive(false).expect("an answer without the body");
     let text = "Request Entity Too Large: more than 1024 bytes, see -max-body";
     assert_eq!((response.status, response.error().as_str()), (413, text));
     let spaces = format!("{}{}", " ".repeat(3000), json!({"transaction": [{"query": "SELECT 1"}]}));
@@ -275,23 +274,23 @@ fn an_oversized_body_is_refused_as_soon_as_its_length_is_known() {
 }
 
 #[test]
-fn a_writer_that_goes_away_neither_blocks_nor_leaves_anything() {
+fn a_write_of_a_client_that_goes_away_is_interrupted_and_rolled_back() {
     let dir = temp_dir();
-    let server = Launch::new().dir(dir.path()).args(["--db", "t.db"]).start();
+    let server = Launch::new().dir(dir.path()).with_metrics().args(["--db", "t.db"]).start();
     server.execute("t", "CREATE TABLE T(a)");
     for statement in [format!("INSERT INTO T {ENDLESS}"), "INSERT INTO T VALUES(1)".to_owned()] {
         let items = json!([{"statement": "INSERT INTO T VALUES(0)"}, {"statement": statement}, {"query": ENDLESS}]);
-        let mut client = server.client();
-        client.write(&Request::json("/t", json!({ "transaction": items })).encode()).expect("sent");
+        let client = server.begin(&Request::json("/t", json!({ "transaction": items })));
+        server.await_requests_in_flight(1);
         drop(client);
-        // Unless the endless statement is interrupted, this is never answered.
+        // This write is answered only if the endless statement is interrupted.
         server.execute("t", "DELETE FROM T WHERE a = 99");
     }
     assert_eq!(server.query("t", "SELECT count(*) FROM T"), json!([[0]]));
 }
 
 #[test]
-fn a_query_that_fails_midway_is_never_answered_as_if_it_had_not() {
+fn a_query_that_fails_midway_is_never_answered_as_a_success() {
     let server = Server::memory();
     for rows in [10, 400_000] {
         let sql = format!(
@@ -300,8 +299,8 @@ fn a_query_that_fails_midway_is_never_answered_as_if_it_had_not() {
         );
         for tolerated in [false, true] {
             let items = json!([{"query": sql, "noFail": tolerated}, {"query": "SELECT 1"}]);
-            // A large answer may be under way already: then it is cut short, which the client cannot miss, unless the item
-            // itself can say that it has failed.
+            // A part of a large answer may have been sent before the failure. The connection is then cut, so that the
+            // client sees an incomplete answer, unless the item itself can report the failure.
             match server.client().send(&Request::json("/t", json!({ "transaction": items }))) {
                 Ok(response) if response.status == 200 => {
                     assert!(tolerated && response.results()[0]["success"] == json!(false), "{rows}");
@@ -316,7 +315,7 @@ fn a_query_that_fails_midway_is_never_answered_as_if_it_had_not() {
     }
 }
 
-/// Any JSON, with the field names of the protocol among its keys.
+/// Any JSON value. Its keys are often field names of the protocol.
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -340,7 +339,7 @@ fn any_json() -> impl Strategy<Value = Value> {
 }
 
 #[test]
-fn whatever_is_posted_gets_an_answer() {
+fn every_body_gets_a_complete_answer() {
     let server = Server::memory();
     server.execute("t", "CREATE TABLE T(a)");
     let bytes = vec(any::<u8>(), 0..200);

@@ -1,7 +1,7 @@
-//! rqlite's client libraries, unchanged, against one node: a program in the library's own language uses all of it and
-//! ends with an error if anything is not as it must be. Python, Node and Go are needed, and what `.ci/clients` installs,
-//! so these tests run only when asked for: `cargo test -p sqlhttp-server --test client_libraries -- --ignored`.
-
+//! rqlite's client libraries, unchanged, against one node. A program in the language of the library calls all its
+//! functions and exits with an error if a result is wrong. The programs need Python, Node and Go, and the libraries
+//! that `.ci/clients` installs, so these tests run on request only: `cargo test -p sqlhttp-server --test
+//! client_libraries -- --ignored`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 
 use common::{Client, Request, eventually, temp_dir};
 
-/// A node of its own for each program. Killed when dropped.
+/// A node, or a standalone server in its place. The process is killed on drop.
 struct Node {
     child: Child,
     address: SocketAddr,
@@ -27,7 +27,7 @@ impl Node {
         Node::spawn(command, address)
     }
 
-    /// A database of the other server, which takes the place of a node.
+    /// Starts a standalone server with a database in memory.
     fn start_standalone() -> Node {
         let address = free_address();
         let mut command = Command::new(env!("CARGO_BIN_EXE_sqlhttp-standalone"));
@@ -71,23 +71,23 @@ impl Drop for Node {
     }
 }
 
-/// An address where nobody listens.
+/// An address with a free port.
 fn free_address() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("its number")
 }
 
-/// Where `.ci/clients` puts the libraries.
+/// The path of a library that `.ci/clients` installs.
 fn installed(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/clients").join(name)
 }
 
-/// Where the programs lie.
+/// The path of a program of these tests.
 fn source(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(name)
 }
 
-/// Runs a program against a fresh node; it must end well.
+/// Runs a program against a fresh node and asserts that it succeeds.
 fn passes(program: Command, library: &Path) {
     passes_against(Node::start, program, library);
 }
@@ -97,15 +97,15 @@ fn passes_against(start: fn() -> Node, mut program: Command, library: &Path) {
     let node = start();
     program.arg(node.address.to_string()).stdin(Stdio::null());
     let output = program.output().unwrap_or_else(|e| panic!("{program:?} ({e}): run .ci/clients first"));
-    let told = [output.stdout, output.stderr].concat();
-    let told = String::from_utf8_lossy(&told);
-    assert!(output.status.success(), "{program:?}: {}\n{told}\nthe node's log:\n{}", output.status, node.log());
+    let printed = [output.stdout, output.stderr].concat();
+    let printed = String::from_utf8_lossy(&printed);
+    assert!(output.status.success(), "{program:?}: {}\n{printed}\nthe node's log:\n{}", output.status, node.log());
 }
 
 fn python(program: &str, library: &str) {
     let mut command = Command::new(installed("python/bin/python"));
     command.arg("-B").arg(source("python").join(program));
-    // The folder of the libraries has the version of Python in its name.
+    // The name of the directory of libraries contains the version of Python.
     let libraries = std::fs::read_dir(installed("python/lib")).into_iter().flatten().flatten();
     let found = libraries.map(|folder| folder.path().join("site-packages").join(library)).find(|path| path.exists());
     passes(command, &found.unwrap_or_else(|| installed("python/lib").join(library)));

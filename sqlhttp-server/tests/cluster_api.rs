@@ -1,5 +1,5 @@
-//! What a node answers beyond the recorded conversations: its own endpoints, the order of checks, levels of reads, the
-//! other protocol, and what flags change. Whole databases are in `cluster_data.rs`, users and HTTPS in
+//! The API of a node beyond the recorded conversations: its own endpoints, the order of checks, levels of reads,
+//! ws4sqlite's protocol, and the effects of flags. Whole databases are in `cluster_data.rs`, users and HTTPS in
 //! `cluster_security.rs`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -7,9 +7,8 @@ mod common;
 
 use std::collections::HashSet;
 
-use serde_json::{Value, json};
-
 use common::{Launch, Node, Request, Response, Server, eventually, temp_dir};
+use serde_json::{Value, json};
 
 /// A running node and the directory of its data.
 struct Running(Server, #[allow(dead_code)] tempfile::TempDir);
@@ -40,13 +39,13 @@ fn assert_text(response: &Response, status: u16, text: &str) {
 }
 
 #[test]
-fn snapshot_then_nothing_to_do() {
+fn a_snapshot_without_new_entries_is_not_taken() {
     let server = started(&[]);
     server.db_execute(json!(["CREATE TABLE t(a)", "INSERT INTO t VALUES(1)"]));
     let index = server.applied_index();
     assert_text(&method(&server, "POST", "/snapshot?trailing_logs=1"), 200, "");
-    let told = |key: &str| server.get(&format!("/status?key=store.raft.{key}")).json().as_u64().unwrap();
-    assert!(told("last_snapshot_index") >= index);
+    let status = |key: &str| server.get(&format!("/status?key=store.raft.{key}")).json().as_u64().unwrap();
+    assert!(status("last_snapshot_index") >= index);
     assert_text(&method(&server, "POST", "/snapshot"), 204, "");
     server.db_query("SELECT * FROM t");
     assert_text(&method(&server, "POST", "/snapshot"), 204, "");
@@ -63,7 +62,7 @@ fn snapshot_then_nothing_to_do() {
 }
 
 #[test]
-fn snapshots_are_taken_by_themselves_and_cut_the_log() {
+fn snapshots_are_taken_automatically_and_truncate_the_log() {
     let server = started(&["-raft-snap", "16", "-raft-snap-int", "50ms"]);
     server.db_execute(json!(["CREATE TABLE t(a)"]));
     for i in 0..40 {
@@ -72,11 +71,11 @@ fn snapshots_are_taken_by_themselves_and_cut_the_log() {
     eventually("a snapshot is taken", || {
         server.get("/status?key=store.raft.last_snapshot_index").json().as_u64().unwrap() > 16
     });
-    eventually("the log is cut", || metric(&server, "raft_first_index") > 1.0);
+    eventually("the log is cut", || server.metric("sqlhttp_raft_first_index") > 1.0);
 }
 
 #[test]
-fn members() {
+fn nodes_and_leader_describe_the_only_node() {
     let server = started(&[]);
     let address = format!("127.0.0.1:{}", server.raft_port().unwrap());
     let api = format!("http://127.0.0.1:{}", server.port());
@@ -97,7 +96,7 @@ fn members() {
 }
 
 #[test]
-fn leaving_and_stepping_down_alone() {
+fn the_only_node_can_neither_be_removed_nor_step_down() {
     let server = started(&[]);
     let stepped_down = method(&server, "POST", "/leader");
     assert_text(&stepped_down, 200, "");
@@ -121,7 +120,7 @@ fn leaving_and_stepping_down_alone() {
 }
 
 #[test]
-fn licenses_and_what_is_not_there() {
+fn licenses_are_served_and_unknown_paths_are_not_found() {
     let server = started(&[]);
     let licenses = server.get("/licenses");
     assert_eq!((licenses.status, licenses.header("Content-Type")), (200, Some("text/plain; charset=utf-8")));
@@ -134,7 +133,7 @@ fn licenses_and_what_is_not_there() {
 }
 
 #[test]
-fn order_of_checks() {
+fn options_and_parameters_are_checked_before_paths_and_methods() {
     let server = started(&["-http-allow-origin", "https://example.com"]);
     for target in ["/db/query", "/nope", "/status?timeout=x", "/boot"] {
         let response = method(&server, "OPTIONS", target);
@@ -174,7 +173,7 @@ fn order_of_checks() {
 }
 
 #[test]
-fn levels_of_reads() {
+fn every_read_level_is_accepted() {
     let server = started(&[]);
     server.db_execute(json!(["CREATE TABLE t(a)", "INSERT INTO t VALUES(1)"]));
     for path in ["/db/query", "/db/request"] {
@@ -201,20 +200,6 @@ fn levels_of_reads() {
     assert_eq!(server.db_query_at(target, "SELECT count(*) FROM t"), json!([[3]]), "the leader is never stale");
 }
 
-/// The first value of a series.
-fn metric(server: &Server, name: &str) -> f64 {
-    let text = server.get("/metrics").text();
-    let line = text.lines().find(|line| {
-        line.strip_prefix("sqlhttp_")
-            .unwrap_or(line)
-            .strip_prefix(name)
-            .is_some_and(|rest| rest.starts_with([' ', '{', '_']))
-            && !line.starts_with('#')
-    });
-    let line = line.unwrap_or_else(|| panic!("no {name} in {text}"));
-    line.rsplit(' ').next().unwrap().parse().unwrap()
-}
-
 #[test]
 fn metrics() {
     let server = started(&[]);
@@ -223,17 +208,17 @@ fn metrics() {
     for part in ["sync_duration_seconds_bucket", "apply_duration_seconds_bucket", "log_size_bytes", "wal", "queue"] {
         assert!(text.lines().any(|line| !line.starts_with('#') && line.contains(part)), "no {part} in {text}");
     }
-    assert!(metric(&server, "raft_log_size_bytes") > 0.0);
-    let before = metric(&server, "raft_entries_total");
+    assert!(server.metric("sqlhttp_raft_log_size_bytes") > 0.0);
+    let before = server.metric("sqlhttp_raft_entries_total");
     server.db_execute(json!(["INSERT INTO t VALUES(1)"]));
-    assert!(metric(&server, "raft_entries_total") > before);
+    assert!(server.metric("sqlhttp_raft_entries_total") > before);
     let syncs: Vec<&str> = text.lines().filter(|line| line.contains("raft_sync_duration_seconds_count")).collect();
     assert_eq!(syncs.len(), 1);
     assert!(!syncs[0].ends_with(" 0"), "{syncs:?}");
 }
 
 #[test]
-fn the_other_protocol_answers_as_the_standalone_server() {
+fn ws4sqlites_protocol_is_answered_as_by_the_standalone_server() {
     let node = started(&[]);
     let dir = temp_dir();
     let standalone = Launch::new().dir(dir.path()).args(["--db", "main.db"]).start();
@@ -254,7 +239,11 @@ fn the_other_protocol_answers_as_the_standalone_server() {
         assert_eq!((a.status, a.text()), (b.status, b.text()), "{body}");
         assert_eq!(a.header("Content-Type"), b.header("Content-Type"), "{body}");
     }
-    assert_eq!(node.db_query("SELECT id, v FROM t"), json!([[1, "one"], [2, "two"]]), "one database, two protocols");
+    assert_eq!(
+        node.db_query("SELECT id, v FROM t"),
+        json!([[1, "one"], [2, "two"]]),
+        "both protocols read one database"
+    );
     assert_eq!(node.post("other", json!({"transaction": [{"query": "SELECT 1"}]})).status, 404);
     let named = started(&["-db-name", "orders"]);
     assert_eq!(named.query("orders", "SELECT 1"), json!([[1]]));
@@ -262,7 +251,7 @@ fn the_other_protocol_answers_as_the_standalone_server() {
 }
 
 #[test]
-fn the_table_of_the_log_cannot_be_touched() {
+fn clients_can_neither_read_nor_change_the_table_of_progress() {
     let server = started(&[]);
     let statements = [
         "SELECT * FROM sqlite_sqlhttp",
@@ -284,7 +273,7 @@ fn the_table_of_the_log_cannot_be_touched() {
     for statement in statements {
         assert_ne!(server.transaction("main", json!([{ "statement": statement }])).status, 200, "{statement}");
     }
-    // A view may be made of what cannot be read, but not looked at.
+    // A view of the table can be created, but not read.
     post(&server, "/db/execute", json!(["CREATE VIEW v AS SELECT * FROM sqlite_sqlhttp"]));
     assert!(post(&server, "/db/query", json!(["SELECT * FROM v"])).text().contains("\"error\""));
     assert!(!server.get("/db/backup?fmt=sql").text().contains("INSERT INTO \"sqlite_sqlhttp\""));
@@ -292,7 +281,7 @@ fn the_table_of_the_log_cannot_be_touched() {
 }
 
 #[test]
-fn concurrent_requests() {
+fn concurrent_writes_run_once_and_in_the_order_of_the_log() {
     let server = started(&[]);
     server.db_execute(json!([
         "CREATE TABLE t(id INTEGER PRIMARY KEY, w)",
@@ -313,9 +302,9 @@ fn concurrent_requests() {
                         indexes.push(response.json()["raft_index"].as_u64().unwrap());
                         let query = format!("SELECT w FROM t WHERE id = {id}");
                         let read = client.send(&Request::json("/db/query", json!([query]))).unwrap();
-                        assert_eq!(read.results()[0]["values"], json!([[w]]), "own writes are seen");
+                        assert_eq!(read.results()[0]["values"], json!([[w]]), "a client reads its own writes");
                     }
-                    assert!(indexes.is_sorted(), "a later write stands later in the log");
+                    assert!(indexes.is_sorted(), "a later write has a larger index");
                     indexes
                 })
             })
@@ -328,7 +317,7 @@ fn concurrent_requests() {
 }
 
 #[test]
-fn foreign_keys_as_the_flag_says() {
+fn foreign_keys_are_enforced_if_the_flag_is_given() {
     let tables = json!(["CREATE TABLE p(id INTEGER PRIMARY KEY)", "CREATE TABLE c(p REFERENCES p(id))"]);
     for (flags, failure) in [(&[][..], Value::Null), (&["-fk"][..], json!("FOREIGN KEY constraint failed"))] {
         let server = started(flags);
@@ -340,7 +329,7 @@ fn foreign_keys_as_the_flag_says() {
 }
 
 #[test]
-fn vacuum_by_itself() {
+fn the_database_is_vacuumed_at_the_interval_of_the_flag() {
     let server = started(&["-auto-vacuum-int", "200ms", "-raft-snap-int", "100ms"]);
     let fill = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM c WHERE x < 2000) \
                 INSERT INTO t SELECT hex(randomblob(500)) FROM c";
@@ -356,7 +345,7 @@ fn vacuum_by_itself() {
 }
 
 #[test]
-fn vacuum_as_a_statement() {
+fn vacuum_runs_as_a_statement() {
     let server = started(&[]);
     server.db_execute(json!(["CREATE TABLE t(a)", "INSERT INTO t VALUES(zeroblob(100000))", "DELETE FROM t"]));
     server.db_execute(json!(["VACUUM"]));
@@ -364,7 +353,7 @@ fn vacuum_as_a_statement() {
 }
 
 #[test]
-fn optimize_by_itself() {
+fn statistics_are_gathered_at_the_interval_of_the_flag() {
     let server = started(&["-auto-optimize-int", "200ms", "-raft-snap-int", "100ms"]);
     let fill =
         "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM c WHERE x < 500) INSERT INTO t SELECT x FROM c";
@@ -376,14 +365,13 @@ fn optimize_by_itself() {
 }
 
 #[test]
-fn requests_under_way_are_finished_before_the_end() {
+fn running_requests_are_finished_before_the_process_ends() {
     let server = started(&[]);
     server.db_execute(json!(["CREATE TABLE t(a)"]));
-    let mut client = server.client();
-    client.write(&Request::json("/db/execute", json!([
+    let mut client = server.begin(&Request::json("/db/execute", json!([
         "INSERT INTO t WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM c WHERE x < 300000) SELECT x FROM c"
-    ])).encode()).unwrap();
-    eventually("it runs", || metric(&server, "raft_last_index") > metric(&server, "raft_applied_index"));
+    ])));
+    eventually("it runs", || server.metric("sqlhttp_raft_last_index") > server.metric("sqlhttp_raft_applied_index"));
     server.signal("TERM");
     assert_eq!(client.receive(false).unwrap().results()[0]["rows_affected"], 300_000);
     let Running(server, _dir) = server;
@@ -391,7 +379,7 @@ fn requests_under_way_are_finished_before_the_end() {
 }
 
 #[test]
-fn counters_of_logins_and_of_the_queue() {
+fn logins_and_queued_writes_are_counted() {
     for (flags, counted, other) in [
         (["-write-queue-timeout", "50ms"], "num_timeout", "num_flush"),
         (["-write-queue-timeout", "0s"], "num_flush", "num_timeout"),
@@ -400,7 +388,7 @@ fn counters_of_logins_and_of_the_queue() {
         let vars = |group: &str| server.get(&format!("/debug/vars?key={group}")).json()[group].clone();
         let before = vars("http")["auth_ok"].as_u64().unwrap();
         assert_eq!(server.get("/status?key=os.pid").status, 200);
-        // There is nothing to be allowed.
+        // The console needs no permission, so these requests are not counted.
         let root = server.get("/");
         assert_eq!((root.status, root.header("Location")), (302, Some("/console/")));
         let page = server.get("/console/");

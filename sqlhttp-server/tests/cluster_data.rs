@@ -1,4 +1,4 @@
-//! Whole databases into a node and out of it: `/boot`, `/db/load` and `/db/backup`.
+//! Whole databases are loaded into a node and backed up: `/boot`, `/db/load` and `/db/backup`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -7,13 +7,13 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use common::{Launch, Node, Request, Response, Server, assert_backup, names, temp_dir, write};
+use common::{Launch, Node, Random, Request, Response, Server, assert_backup, names, temp_dir, write};
 
 fn node_in(dir: &Path) -> Node {
     Node::new(&dir.join("data"))
 }
 
-/// The bytes of a database made by another server, in either journal mode; its table is `other`.
+/// The bytes of a database file with a table `other`, made by a standalone server in either journal mode.
 fn database_file(wal: bool, rows: u32) -> Vec<u8> {
     let dir = temp_dir();
     write(dir.path(), "o.yaml", format!("disableWALMode: {}\n", !wal));
@@ -28,7 +28,7 @@ fn database_file(wal: bool, rows: u32) -> Vec<u8> {
     bytes
 }
 
-/// A node with a table `mine` of one row.
+/// Starts a node and creates a table `mine` with one row.
 fn with_a_row(node: &Node) -> Server {
     let server = node.start();
     server.db_execute(json!(["CREATE TABLE mine(v)", "INSERT INTO mine VALUES(1)"]));
@@ -41,14 +41,14 @@ fn tables(server: &Server) -> Value {
     )
 }
 
-/// Asserts that the node holds `other` and nothing else, and works.
+/// Asserts that the database of the node has only the table `other`, with this number of rows, and is sound.
 fn assert_other(server: &Server, rows: u32) {
     assert_eq!(tables(server), json!([["other"]]));
     assert_eq!(server.db_query("SELECT count(*) FROM other"), json!([[rows]]));
     assert_eq!(server.db_query("PRAGMA integrity_check"), json!([["ok"]]));
 }
 
-/// Writes, kills the node, starts it again: what came is there, and the log goes on.
+/// Asserts that a loaded database survives a write, a crash and a stop, and that the log continues.
 fn assert_survives(server: Server, node: &Node, rows: u32) {
     server.db_execute(json!(["INSERT INTO other(v) VALUES('new')"]));
     let index = server.applied_index();
@@ -64,7 +64,7 @@ fn assert_survives(server: Server, node: &Node, rows: u32) {
 }
 
 #[test]
-fn boot_takes_another_database() {
+fn boot_replaces_the_database() {
     for wal in [true, false] {
         let dir = temp_dir();
         let node = node_in(dir.path());
@@ -80,7 +80,7 @@ fn boot_takes_another_database() {
 }
 
 #[test]
-fn boot_again_and_kill_at_once() {
+fn a_second_boot_survives_a_crash() {
     let dir = temp_dir();
     let node = node_in(dir.path());
     let server = with_a_row(&node);
@@ -93,7 +93,7 @@ fn boot_again_and_kill_at_once() {
 }
 
 #[test]
-fn boot_refuses_what_is_no_database() {
+fn boot_refuses_files_that_are_no_database() {
     let dir = temp_dir();
     let server = with_a_row(&node_in(dir.path()));
     for (body, status, message) in
@@ -112,7 +112,7 @@ fn boot_refuses_what_is_no_database() {
 }
 
 #[test]
-fn load_takes_another_database() {
+fn load_replaces_the_database_through_the_log() {
     for wal in [true, false] {
         let dir = temp_dir();
         let node = node_in(dir.path());
@@ -128,7 +128,7 @@ fn load_takes_another_database() {
 }
 
 #[test]
-fn load_and_kill_at_once() {
+fn a_load_and_later_writes_survive_a_crash() {
     let dir = temp_dir();
     let node = node_in(dir.path());
     let server = with_a_row(&node);
@@ -187,13 +187,13 @@ fn gunzip(bytes: &[u8]) -> Vec<u8> {
     plain
 }
 
-/// A number as SQLite writes it into records, and how many bytes it takes.
+/// Decodes a varint of SQLite: its value and its length in bytes.
 fn varint(bytes: &[u8]) -> (usize, usize) {
     let length = bytes.iter().take(8).take_while(|byte| **byte >= 0x80).count() + 1;
     (bytes[..length].iter().fold(0, |value, byte| value << 7 | usize::from(byte & 0x7f)), length)
 }
 
-/// The records of the first page, a leaf: the schema, as it stands in the file and not as a server shows it.
+/// The records of the first page, which must be a leaf: the schema as it is in the file, where a server hides nothing.
 fn schema_records(file: &[u8]) -> Vec<String> {
     let number = |at: usize| usize::from(file[at]) << 8 | usize::from(file[at + 1]);
     assert_eq!(file[100], 13, "the schema fits a page");
@@ -257,7 +257,7 @@ fn a_vacuumed_backup_has_no_free_page() {
     let fill = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM c WHERE x < 2000) \
                 INSERT INTO t SELECT hex(randomblob(500)) FROM c";
     server.db_execute(json!(["CREATE TABLE t(v)", fill, "DELETE FROM t WHERE rowid > 10"]));
-    // The numbers of pages and of free pages in the header of the file.
+    // The number of pages is at offset 28 of the header, that of free pages at 36.
     let pages = |file: &[u8], at: usize| u32::from_be_bytes(file[at..at + 4].try_into().unwrap());
     let whole = backup(&server, "/db/backup").body;
     assert!(pages(&whole, 36) > 100);
@@ -294,7 +294,7 @@ fn a_backup_of_a_damaged_database_is_an_error() {
 #[test]
 fn a_removed_data_directory_stops_writes() {
     let dir = temp_dir();
-    // Otherwise the process may end before the next write is answered.
+    // Without this flag the process may end before it answers the next write.
     let server = with_a_row(&node_in(dir.path()).flags(["-exit-on-failure=false"]));
     std::fs::remove_dir_all(dir.path().join("data")).unwrap();
     let write = || server.send(&Request::json("/db/execute", json!(["INSERT INTO mine VALUES(2)"])));
@@ -303,7 +303,7 @@ fn a_removed_data_directory_stops_writes() {
 }
 
 #[test]
-fn backup_as_text() {
+fn a_backup_as_text_rebuilds_the_database() {
     let dir = temp_dir();
     let server = node_in(dir.path()).start();
     server.db_execute(json!([
@@ -346,7 +346,7 @@ fn a_backup_boots_another_node() {
 }
 
 #[test]
-fn backups_while_others_write() {
+fn backups_during_writes_are_consistent() {
     let dir = temp_dir();
     let server = node_in(dir.path()).start();
     server.db_execute(json!(["CREATE TABLE t(a, b)"]));
@@ -387,8 +387,8 @@ fn several_loads_at_once_leave_one_of_them() {
     assert_eq!(server.db_query("PRAGMA integrity_check"), json!([["ok"]]));
 }
 
-/// Sends one database after the other until the server is gone; returns which one was acknowledged last. Before the first
-/// that was the last of the list.
+/// Sends one database after the other until the server is gone. Returns the index of the one that was acknowledged
+/// last; if none was, that is the last of the list, which the server has from before.
 fn send_until_gone(mut client: common::Client, path: &str, files: &[Vec<u8>]) -> usize {
     for round in 0.. {
         let request = Request::new("POST", path).body(files[round % files.len()].clone());
@@ -405,13 +405,14 @@ fn crash_while_sending(path: &str) {
     let server = node.start();
     assert_eq!(server.post_bytes(path, files[files.len() - 1].clone()).status, 200);
     server.crash();
-    for round in 0..6_u64 {
+    let mut random = Random::from_environment();
+    for _ in 0..6 {
         let server = node.start();
         let client = server.client();
         let last = std::thread::scope(|scope| {
             let sender = scope.spawn(|| send_until_gone(client, path, &files));
-            // Anywhere in one of them; where does not matter.
-            std::thread::sleep(std::time::Duration::from_millis(37 * (round + 1) % 150));
+            // The moment of the crash is the input: it may be anywhere in a request or between two.
+            std::thread::sleep(std::time::Duration::from_millis(random.below(150)));
             server.crash();
             sender.join().unwrap()
         });
@@ -419,20 +420,20 @@ fn crash_while_sending(path: &str) {
         assert_eq!(server.db_query("PRAGMA integrity_check"), json!([["ok"]]));
         assert_eq!(tables(&server), json!([["other"]]));
         let rows = server.db_query("SELECT count(*) FROM other")[0][0].as_u64().unwrap();
-        // The one that was acknowledged last, or the one that was under way.
+        // The one that was acknowledged last, or the one that was being sent.
         let allowed = [last, (last + 1) % files.len()].map(|at| 1000 + at as u64);
-        assert!(allowed.contains(&rows), "{rows} rows, and {allowed:?} may be");
+        assert!(allowed.contains(&rows), "{rows} rows, expected one of {allowed:?}");
         server.post_bytes(path, files[files.len() - 1].clone());
         server.crash();
     }
 }
 
 #[test]
-fn a_crash_while_it_loads_leaves_a_whole_database() {
+fn a_crash_during_a_load_leaves_a_whole_database() {
     crash_while_sending("/db/load");
 }
 
 #[test]
-fn a_crash_while_it_boots_leaves_a_whole_database() {
+fn a_crash_during_a_boot_leaves_a_whole_database() {
     crash_while_sending("/boot");
 }

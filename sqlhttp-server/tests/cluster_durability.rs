@@ -1,12 +1,12 @@
-//! What a crash of a node may not do. The process is killed at a random moment under many writers, again and again, with
-//! the same data directory. After each restart every acknowledged write must be there exactly once, none may be half
-//! there or there twice, and the file must be sound. The number of rounds is 3, or what `SQLHTTP_CRASH_ROUNDS` says.
+//! What a crash of a node may not do. The process is killed at a random moment under many writers, again and again,
+//! with the same data directory. After each restart every acknowledged write must be there exactly once, none may be
+//! half there or there twice, and the file must be sound. The number of rounds is 3, or what `SQLHTTP_CRASH_ROUNDS`
+//! says.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
 
 use std::collections::HashSet;
-use std::hash::{BuildHasher as _, RandomState};
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use common::{Client, Node, Request, Response, Server, eventually, temp_dir};
+use common::{Client, Node, Random, Request, Response, Server, eventually, temp_dir};
 
 const WRITERS: u64 = 64;
 
@@ -28,12 +28,8 @@ fn rounds() -> u64 {
     std::env::var("SQLHTTP_CRASH_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(3)
 }
 
-fn random_below(limit: u64) -> u64 {
-    RandomState::new().hash_one(0) % limit
-}
-
-/// `seen` takes an id once, `w` would take it again, and the counters count what has run: together they tell a write that
-/// ran twice from one that ran once, also where a constraint has kept the second run out of one of them.
+/// `seen` takes an id once, `w` would take it again, and the counters count what has run: together they tell a write
+/// that ran twice from one that ran once, also where a constraint has kept the second run out of one of them.
 fn create_tables(server: &Server) {
     let fill = (0..KINDS).map(|kind| format!("INSERT INTO counters VALUES({kind}, 0)"));
     let tables = [
@@ -99,10 +95,9 @@ fn snapshot_until_gone(mut client: Client) {
     }
 }
 
-/// Kills the server after a random number of acknowledged writes.
-fn crash_under_load(server: Server, round: u64, snapshots: bool, acknowledged: &Mutex<Vec<u64>>) {
+/// Kills the server after `enough` acknowledged writes.
+fn crash_under_load(server: Server, round: u64, enough: u64, snapshots: bool, acknowledged: &Mutex<Vec<u64>>) {
     let count = AtomicU64::new(0);
-    let enough = 1 + random_below(3000);
     let clients: Vec<Client> = (0..WRITERS).map(|_| server.client()).collect();
     std::thread::scope(|scope| {
         for (writer, client) in (0..).zip(clients) {
@@ -146,12 +141,13 @@ fn crash_again_and_again(dir: &Path, flags: &[&str], snapshots: bool, rounds: u6
     let server = node.start();
     create_tables(&server);
     server.crash();
+    let mut random = Random::from_environment();
     let acknowledged = Mutex::new(Vec::new());
     let mut index = 0;
     for round in 0..rounds {
         let server = restart(&node, "before the crash");
         assert!(server.applied_index() >= index, "the log has gone back");
-        crash_under_load(server, round, snapshots, &acknowledged);
+        crash_under_load(server, round, 1 + random.below(3000), snapshots, &acknowledged);
         let server = restart(&node, "after the crash");
         assert_sound(&server, &acknowledged.lock().expect("list"));
         index = server.applied_index();
@@ -176,7 +172,7 @@ fn with_some_writes() -> (tempfile::TempDir, Server) {
 }
 
 #[test]
-fn every_way_to_write_writes_once() {
+fn every_form_of_a_write_runs_once() {
     let (_dir, server) = with_some_writes();
     assert_sound(&server, &(0..KINDS).collect::<Vec<u64>>());
 }
@@ -211,13 +207,13 @@ fn acknowledged_writes_survive_crashes() {
 }
 
 #[test]
-fn acknowledged_writes_survive_crashes_while_snapshots_are_asked_for() {
+fn acknowledged_writes_survive_crashes_during_snapshots() {
     let dir = temp_dir();
     crash_again_and_again(dir.path(), &[], true, rounds());
 }
 
 #[test]
-fn acknowledged_writes_survive_crashes_while_the_log_is_cut_all_the_time() {
+fn acknowledged_writes_survive_crashes_while_the_log_is_truncated() {
     let dir = temp_dir();
     let flags = ["-raft-snap", "64", "-raft-snap-int", "50ms"];
     crash_again_and_again(dir.path(), &flags, false, rounds());
@@ -227,7 +223,7 @@ fn acknowledged_writes_survive_crashes_while_the_log_is_cut_all_the_time() {
 }
 
 #[test]
-fn a_crash_while_it_starts_loses_nothing() {
+fn a_crash_during_the_start_loses_nothing() {
     let dir = temp_dir();
     let node = Node::new(&dir.path().join("data"));
     let server = node.start();
@@ -237,10 +233,11 @@ fn a_crash_while_it_starts_loses_nothing() {
         assert_acknowledged(&server.send(&write_request(*id)));
     }
     server.crash();
+    let mut random = Random::from_environment();
     for _ in 0..4 * rounds() {
         let server = node.spawn_server();
         // Killed wherever it is, most likely before it is ready.
-        std::thread::sleep(Duration::from_millis(random_below(80)));
+        std::thread::sleep(Duration::from_millis(random.below(80)));
         server.crash();
     }
     let server = restart(&node, "after crashes while it started");
@@ -265,7 +262,7 @@ fn with_a_damaged_page(data: &Path) -> Server {
 }
 
 #[test]
-fn a_damaged_page_fails_its_statement_and_the_node_leads_on() {
+fn a_damaged_page_fails_its_statement_and_the_node_stays_leader() {
     let dir = temp_dir();
     let server = with_a_damaged_page(&dir.path().join("data"));
     let answer = server.send(&Request::json("/db/execute", json!(["INSERT INTO t VALUES(2)"])));

@@ -1,4 +1,4 @@
-//! Data directories that earlier versions have written, opened by this one.
+//! Data directories of earlier formats are opened.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -7,11 +7,10 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use common::{Node, temp_dir};
 use serde_json::{Value, json};
 
-use common::{Node, temp_dir};
-
-/// Puts a file of a fixture into a directory.
+/// Unpacks a file of `tests/data` into a directory.
 fn unpack(format: &str, name: &str, to: &Path) {
     let packed = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(format).join(format!("{name}.gz"));
     let mut bytes = Vec::new();
@@ -20,7 +19,8 @@ fn unpack(format: &str, name: &str, to: &Path) {
     std::fs::write(to.join(name), bytes).unwrap();
 }
 
-/// The content of the node of the fixtures when it was killed. It ran with `-fk`, so deleting a parent took its child.
+/// The rows of the recorded node when it was killed. It ran with `-fk`, so that the deletion of a parent deleted its
+/// child.
 fn content() -> Value {
     json!([
         [1, "2026-11-29 02:41:00", -4482797185867784188_i64, "2DCCA5"],
@@ -32,7 +32,7 @@ fn content() -> Value {
 
 const ROWS: &str = "SELECT p.id, at, r, hex(b) FROM p JOIN c ON c.p = p.id ORDER BY p.id";
 
-/// Opens the directory, writes, and opens it again.
+/// Asserts that the directory can be opened, written to, and opened again.
 fn assert_opens(data: &Path) {
     let node = Node::new(data).flags(["-fk"]);
     let server = node.start();
@@ -40,7 +40,7 @@ fn assert_opens(data: &Path) {
     assert_eq!(server.db_query("SELECT count(*) FROM c"), json!([[4]]));
     server.db_execute(json!(["INSERT INTO p(id) VALUES(9)"]));
     let times = server.db_query("SELECT id FROM p WHERE at >= '2026-11-29 02:41:00' AND id = 9");
-    assert_eq!(times, json!([[9]]), "the time of entries does not run backwards");
+    assert_eq!(times, json!([[9]]), "the time of entries is not decreasing");
     server.crash();
     let server = node.start();
     assert_eq!(server.db_query("SELECT max(id) FROM p"), json!([[9]]));
@@ -48,7 +48,7 @@ fn assert_opens(data: &Path) {
 }
 
 #[test]
-fn a_node_of_format_1_with_its_database() {
+fn a_directory_of_format_1_is_opened() {
     let dir = temp_dir();
     let data = dir.path().join("data");
     unpack("format-1", "db.sqlite", &data);
@@ -57,18 +57,18 @@ fn a_node_of_format_1_with_its_database() {
     assert_opens(&data);
 }
 
-/// The whole log is applied again, under the flags of this node.
+/// The node applies the whole log again, with its own flags.
 #[test]
-fn a_log_of_format_1_without_its_database() {
+fn a_log_of_format_1_rebuilds_its_database() {
     let dir = temp_dir();
     let data = dir.path().join("data");
     unpack("format-1", "0000000001.log", &data.join("raft/log"));
     assert_opens(&data);
 }
 
-/// The database of one node beside the log of another.
+/// Copies the database of one node into the directory of another.
 #[test]
-fn a_log_and_a_database_of_different_nodes() {
+fn a_log_and_a_database_of_different_nodes_are_refused() {
     let dir = temp_dir();
     let directories = ["one", "other"].map(|name| dir.path().join(name));
     for directory in &directories {

@@ -1,11 +1,10 @@
-//! What a node refuses before it looks at a request, and how large requests may be.
+//! Limits on the requests to a node, and requests that are refused by their head.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
 
-use serde_json::json;
-
 use common::{Node, Request, Response, Server, temp_dir};
+use serde_json::json;
 
 /// A running node and the directory of its data.
 fn started(flags: &[&str]) -> (Server, tempfile::TempDir) {
@@ -13,7 +12,7 @@ fn started(flags: &[&str]) -> (Server, tempfile::TempDir) {
     (Node::new(&dir.path().join("data")).flags(flags.iter().copied()).start(), dir)
 }
 
-/// Sends these bytes and returns the answer and whatever follows until the end of the connection.
+/// Sends these bytes. Returns the answer, and the bytes after it until the end of the connection.
 fn raw(server: &Server, request: &str) -> (Response, Vec<u8>) {
     let mut client = server.client();
     client.write(request.as_bytes()).unwrap();
@@ -21,7 +20,7 @@ fn raw(server: &Server, request: &str) -> (Response, Vec<u8>) {
 }
 
 #[test]
-fn requests_that_go_refuses() {
+fn requests_are_refused_as_by_gos_server() {
     let (server, _dir) = started(&[]);
     for target in ["/readyz", "/nope"] {
         let (answer, rest) = raw(&server, &format!("GET {target} HTTP/1.1\r\nAccept: */*\r\n\r\n"));
@@ -59,7 +58,7 @@ fn ambiguous_requests_are_refused() {
 }
 
 #[test]
-fn refusals_for_length_name_the_flag_and_another_way() {
+fn refusals_of_long_bodies_name_the_flag_and_the_alternative() {
     let (server, _dir) = started(&["-http-max-body", "1KiB"]);
     let refusal = |target: &str| {
         let answer = server.post_bytes(target, vec![b' '; 2000]);
@@ -101,22 +100,21 @@ fn bodies_share_a_budget() {
     let (server, _dir) = started(&["-http-max-body", "3MiB", "-http-max-bodies", "3MiB"]);
     let body = format!("[\"SELECT 1\"{}]", " ".repeat(2 << 20));
     let head = format!("POST /db/query HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", body.len());
-    // Whichever of two is in memory first, the other one finds no room. This goes on until that is the second one.
-    common::eventually("a body finds no room while another one is in memory", || {
-        let mut holder = server.client();
-        holder.write(format!("{head}{}", &body[..body.len() - 1]).as_bytes()).unwrap();
-        std::thread::sleep(std::time::Duration::from_millis(50));
-        let answer = server.send(&Request::json("/db/query", &body));
-        assert!(answer.status == 200 || answer.text().contains("-http-max-bodies"), "{}", answer.text());
-        let refused = answer.status == 503 && answer.header("Retry-After") == Some("1");
-        let held = holder.write(b"]").and_then(|()| holder.receive(false)).is_ok_and(|answer| answer.status == 200);
-        refused && held
-    });
+    let received = || server.metric("sqlhttp_received_bytes_total");
+    let before = received();
+    let mut holder = server.client();
+    holder.write(format!("{head}{}", &body[..body.len() - 1]).as_bytes()).unwrap();
+    common::eventually("all but the last byte is received", || received() >= before + body.len() as f64);
+    let refused = server.send(&Request::json("/db/query", &body));
+    assert_eq!((refused.status, refused.header("Retry-After")), (503, Some("1")));
+    assert!(refused.text().contains("-http-max-bodies"), "{}", refused.text());
+    holder.write(b"]").unwrap();
+    assert_eq!(holder.receive(false).unwrap().status, 200);
     common::eventually("there is room again", || server.send(&Request::json("/db/query", &body)).status == 200);
 }
 
 #[test]
-fn headers_may_be_as_long_as_in_go() {
+fn headers_may_be_as_long_as_in_gos_server() {
     let (server, _dir) = started(&[]);
     let with = |len: usize| Request::new("GET", "/readyz").header("X-Long", "x".repeat(len));
     assert_eq!(server.send(&with(1_000_000)).status, 200);
@@ -126,13 +124,13 @@ fn headers_may_be_as_long_as_in_go() {
 }
 
 #[test]
-fn limits_that_rqlite_does_not_have() {
+fn limits_beyond_those_of_rqlite_hold() {
     let (server, _dir) = started(&["-http-max-statements", "2"]);
     let with_fields = |count: usize| {
         let ask = (0..count).fold(Request::new("GET", "/readyz"), |ask, i| ask.header(&format!("X-{i}"), i));
         server.send(&ask).status
     };
-    // The host is one more.
+    // The Host header is counted, too.
     assert_eq!((with_fields(99), with_fields(100)), (200, 431));
     let with_url = |len: usize| server.get(&format!("/readyz?x={}", "x".repeat(len))).status;
     assert_eq!((with_url(65_000), with_url(66_000)), (200, 414));

@@ -1,13 +1,12 @@
-//! Texts with more than one statement, and statements that are out of place, on a node.
+//! Texts of several statements, and statements on the wrong endpoint, on a node; data directories that are not its own.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
 
 use std::fmt::Write as _;
 
-use serde_json::json;
-
 use common::{Node, Request, Server, temp_dir};
+use serde_json::json;
 
 struct Running(Server, #[allow(dead_code, reason = "holds the directory")] tempfile::TempDir);
 
@@ -24,8 +23,8 @@ fn started() -> Running {
     Running(Node::new(&dir.path().join("data")).start(), dir)
 }
 
-/// Each of many statements costs the same, however long the text is. (If each cost as much as what comes behind it, this
-/// would take the better part of an hour, and whoever waits for it would have given up.)
+/// The cost of a statement does not depend on the length of the text after it. (If it did, this load would take most of
+/// an hour, and the client would time out.)
 #[test]
 fn a_dump_of_many_statements_is_loaded_and_comes_back() {
     let server = started();
@@ -43,7 +42,7 @@ fn a_dump_of_many_statements_is_loaded_and_comes_back() {
 }
 
 #[test]
-fn a_text_tells_what_its_last_statement_gives() {
+fn a_text_returns_the_result_of_its_last_statement() {
     let server = started();
     server.db_execute(json!(["CREATE TABLE t(a)"]));
     let texts = [
@@ -64,7 +63,7 @@ fn a_text_tells_what_its_last_statement_gives() {
 }
 
 #[test]
-fn vacuum_is_no_query() {
+fn vacuum_is_refused_as_a_query() {
     let server = started();
     for sql in ["VACUUM", "VACUUM INTO 'copy'"] {
         let results = server.send(&Request::json("/db/query", json!([sql]))).results();
@@ -72,9 +71,9 @@ fn vacuum_is_no_query() {
     }
 }
 
-/// What the node does for its owner is no setting that connections have to take over.
+/// The PRAGMAs of the node itself, for checkpoints and backups, are not settings that connections repeat.
 #[test]
-fn a_checkpoint_leaves_no_trace_in_later_connections() {
+fn checkpoints_and_backups_leave_no_setting_behind() {
     let server = started();
     server.db_execute(json!(["CREATE TABLE t(a)"]));
     assert_eq!(server.send(&Request::new("POST", "/reap")).status, 200);
@@ -83,11 +82,11 @@ fn a_checkpoint_leaves_no_trace_in_later_connections() {
     }
     let Running(server, _dir) = server;
     let exit = server.stop();
-    let complaints: Vec<_> = exit.stderr.iter().filter(|line| line.contains("does not hold")).collect();
-    assert!(complaints.is_empty(), "{complaints:?}");
+    let warnings: Vec<_> = exit.stderr.iter().filter(|line| line.contains("does not hold")).collect();
+    assert!(warnings.is_empty(), "{warnings:?}");
 }
 
-/// A directory of the original's cannot be read, and going on as if it were empty would look like the loss of all data.
+/// A node cannot read a data directory of rqlite. If it started as with an empty directory, all data would seem lost.
 #[test]
 fn rqlites_own_directory_is_refused() {
     let dir = temp_dir();

@@ -1,4 +1,5 @@
-//! Who may do what on a node: the file of users, reloaded when it changes, and HTTPS with certificates of clients.
+//! Access to a node: permissions in the file of users, which is reloaded when it changes, and HTTPS with client
+//! certificates.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -7,12 +8,12 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
-use serde_json::json;
-
 use common::http::read_response;
 use common::{Node, Request, Response, Server, eventually, temp_dir, write};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use serde_json::json;
 
 fn node_with(dir: &Path, flags: &[(&str, &str)]) -> Node {
     let path = |name: &str| dir.join(name).to_string_lossy().into_owned();
@@ -75,7 +76,7 @@ fn each_path_needs_its_permission() {
             assert_eq!((response.status, response.text().as_str()), (401, ""), "{stranger:?} {target}");
         }
     }
-    // Each of these takes a second.
+    // Each failed login takes a second.
     for (target, who) in [("/db/query", "all:wrong"), ("/status", "nobody:p"), ("/boot", "all:wrong")] {
         let response = ask(&server, "POST", target, Some(who));
         assert_eq!((response.status, response.text().as_str()), (401, ""), "{who} {target}");
@@ -84,7 +85,7 @@ fn each_path_needs_its_permission() {
         assert_eq!(ask(&server, "POST", "/db/request", Some(user)).status, 401, "both permissions are needed");
     }
     assert_eq!(ask(&server, "POST", "/db/request", Some("all:a:b")).status, 200);
-    // Anybody may, so that not even wrong credentials matter; and what is not there needs none.
+    // All users have the permission of /readyz, so credentials are not checked. Unknown paths need no permission.
     assert_eq!(ask(&server, "GET", "/readyz", Some("all:wrong")).status, 200);
     assert_eq!(ask(&server, "GET", "/nope", None).status, 404);
     assert_eq!(ask(&server, "OPTIONS", "/db/query", None).status, 200);
@@ -92,11 +93,11 @@ fn each_path_needs_its_permission() {
     assert_eq!(ask(&server, "PUT", "/db/query", Some("query:p")).status, 405);
     assert_eq!(ask(&server, "POST", "/db/query?timeout=x", None).status, 400, "400 comes before 401");
     let body = json!({"transaction": [{"query": "SELECT 1"}]}).to_string();
-    assert_eq!(server.send(&Request::json("/main", &body)).status, 401, "the other protocol has the same users");
+    assert_eq!(server.send(&Request::json("/main", &body)).status, 401, "ws4sqlite's protocol has the same users");
     assert_eq!(server.send(&Request::json("/main", &body).basic("all:a:b")).status, 200);
     let credentials = json!({"user": "all", "password": "a:b"});
     let inline = json!({"credentials": credentials, "transaction": [{"query": "SELECT 1"}]});
-    assert_eq!(server.send(&Request::json("/main", inline)).status, 401, "credentials belong into the header");
+    assert_eq!(server.send(&Request::json("/main", inline)).status, 401, "credentials in the body are ignored");
     assert_eq!(server.send(&Request::new("GET", "/metrics")).status, 401);
 }
 
@@ -111,15 +112,15 @@ fn the_file_of_users_is_read_again_when_it_changes() {
     write(dir.path(), "auth.json", user("second"));
     eventually("the new password holds", || status("u:second") == 200);
     assert_eq!(status("u:first"), 401);
-    // A file that cannot be read leaves the users as they were, and says so.
+    // A file that cannot be read is reported, and the users stay as they were.
     write(dir.path(), "auth.json", "[{");
     server.wait_stderr("auth.json");
     assert_eq!((status("u:second"), status("u:first")), (200, 401));
     write(dir.path(), "auth.json", user("third"));
-    eventually("the file is good again", || status("u:third") == 200);
+    eventually("the repaired file is read", || status("u:third") == 200);
 }
 
-/// An authority and what it has signed, as files in a directory.
+/// A certificate authority.
 struct Authority {
     certificate: rcgen::Certificate,
     issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
@@ -134,7 +135,7 @@ impl Authority {
         Authority { certificate, issuer: rcgen::Issuer::new(parameters, key) }
     }
 
-    /// Signs a certificate for this Common Name and for `localhost`; writes it and its key.
+    /// Signs a certificate for `localhost` with this Common Name, and writes it and its key into a directory.
     fn sign(&self, dir: &Path, name: &str) {
         let mut parameters = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
         parameters.distinguished_name.push(rcgen::DnType::CommonName, name);
@@ -145,7 +146,8 @@ impl Authority {
     }
 }
 
-/// A GET over TLS, with the certificate of this name if there is one; nothing if the server does not want us.
+/// Sends a GET over TLS, with the client certificate of this name if one is given. `None` if the server refuses the
+/// connection.
 fn get_secured(
     address: SocketAddr,
     ca: &CertificateDer<'static>,
@@ -173,13 +175,13 @@ fn get_secured(
     read_response(&mut std::io::BufReader::new(stream), false).ok()
 }
 
-/// Waits until the node serves who shows this certificate.
+/// Waits until the node serves a client with this certificate.
 fn await_ready(server: &Server, ca: &CertificateDer<'static>, who: Option<(&Path, &str)>) {
     eventually("it is ready", || get_secured(server.addr(), ca, who, "/readyz").is_some_and(|r| r.status == 200));
 }
 
 #[test]
-fn https() {
+fn https_is_served_and_plain_http_is_refused() {
     let dir = temp_dir();
     let authority = Authority::new();
     authority.sign(dir.path(), "server");
@@ -214,7 +216,7 @@ fn certificates_are_read_again_when_they_change() {
 }
 
 #[test]
-fn certificates_of_clients() {
+fn only_clients_with_an_accepted_certificate_are_served() {
     let dir = temp_dir();
     let (authority, stranger) = (Authority::new(), Authority::new());
     for name in ["server", "alice", "bob"] {
@@ -242,7 +244,7 @@ fn certificates_of_clients() {
 }
 
 #[test]
-fn failed_logins_wait_for_each_other_only() {
+fn failed_logins_delay_only_each_other() {
     let dir = temp_dir();
     write(dir.path(), "auth.json", USERS);
     let server = node_with(dir.path(), &[("-auth", "auth.json")]).start();
@@ -253,17 +255,17 @@ fn failed_logins_wait_for_each_other_only() {
         client.write(&request.encode()).unwrap();
         client
     };
-    // One user, three connections: an answer a second, whatever order they come in.
+    // Three failed logins of one user are answered one a second, in any order.
     let guesses: Vec<_> = (0..3).map(|_| guess("query:wrong")).collect();
-    assert_eq!(ask(&server, "POST", "/db/query", Some("query:p")).status, 200, "a right password does not wait");
-    assert_eq!(ask(&server, "POST", "/db/query", None).status, 401, "nor does no password");
+    assert_eq!(ask(&server, "POST", "/db/query", Some("query:p")).status, 200, "a right password is not delayed");
+    assert_eq!(ask(&server, "POST", "/db/query", None).status, 401, "a request without credentials is not delayed");
     for mut client in guesses {
         assert_eq!(client.receive(false).unwrap().status, 401);
     }
     assert!(started.elapsed() >= std::time::Duration::from_secs(3), "{:?}", started.elapsed());
     let line = server.wait_stderr("failed login of user 'query' from 127.0.0.1:");
     assert!(line.starts_with("[http] "), "{line}");
-    // More connections are not faster: soon nothing is checked any more, for this user from this address.
+    // More connections do not make guessing faster: beyond a limit, logins of this user from this address are refused.
     let mut many = Vec::new();
     let refused = loop {
         many.push(guess("status:wrong"));
@@ -278,9 +280,9 @@ fn failed_logins_wait_for_each_other_only() {
 }
 
 #[test]
-fn saturated_password_checks_are_no_refusal() {
+fn a_right_password_is_never_refused_when_checks_are_saturated() {
     let dir = temp_dir();
-    // Each check takes some hundredths of a second, so that they are many when the last user comes.
+    // Each check takes some hundredths of a second, so that many are queued when the last request arrives.
     let hash = bcrypt::hash("p", 9).unwrap();
     let name = |n: usize| format!("u{n}");
     let users: Vec<_> = (0..600).map(|n| json!({"username": name(n), "password": hash, "perms": ["query"]})).collect();
@@ -317,8 +319,8 @@ fn a_certificate_that_is_not_valid_is_warned_about() {
     let line = server.wait_stderr("has expired on");
     assert!(line.contains("server.pem") && line.contains("2002"), "{line}");
     sign((2500, 1, 1), (2501, 1, 1));
-    // Files are looked at when a client comes.
-    eventually("it is told", || {
+    // The files are read again when a client connects.
+    eventually("the new certificate is warned about", || {
         let _ = get_secured(server.addr(), &Authority::new().certificate.der().clone(), None, "/readyz");
         server.stderr().iter().any(|line| line.contains("is not valid before"))
     });
@@ -328,17 +330,16 @@ fn a_certificate_that_is_not_valid_is_warned_about() {
 fn a_node_without_authentication_on_all_interfaces_is_warned_about() {
     let dir = temp_dir();
     let warns = |flags: &[&str]| {
-        let server = Node::new(&dir.path().join("data")).flags(flags.iter().copied()).start();
-        let lines = server.stderr();
-        assert_eq!(server.stop().code, Some(0));
-        lines.iter().any(|line| line.contains("without authentication"))
+        let exit = Node::new(&dir.path().join("data")).flags(flags.iter().copied()).start().stop();
+        assert_eq!(exit.code, Some(0));
+        exit.stderr.iter().any(|line| line.contains("without authentication"))
     };
     write(dir.path(), "auth.json", USERS);
     let auth = dir.path().join("auth.json").to_string_lossy().into_owned();
     let node = |host: &str, flags: &[&str]| {
         let port = common::cluster::free_port();
-        let (bound, told) = (format!("{host}:{port}"), format!("127.0.0.1:{port}"));
-        let words = ["-http-addr", &bound, "-http-adv-addr", &told];
+        let (bound, advertised) = (format!("{host}:{port}"), format!("127.0.0.1:{port}"));
+        let words = ["-http-addr", &bound, "-http-adv-addr", &advertised];
         (words.iter().chain(flags).map(|word| (*word).to_owned()).collect::<Vec<_>>(), port)
     };
     assert!(!warns(&[]));
@@ -351,8 +352,8 @@ fn a_node_without_authentication_on_all_interfaces_is_warned_about() {
             let mut client = common::Client::connect(SocketAddr::from(([127, 0, 0, 1], port))).unwrap();
             client.send(&Request::new("GET", "/nope")).is_ok()
         });
-        let told = server.stderr().iter().any(|line| line.contains("without authentication"));
-        assert_eq!(told, expected, "{flags:?}: {:#?}", server.stderr());
-        assert_eq!(server.stop().code, Some(0));
+        let exit = server.stop();
+        let warned = exit.stderr.iter().any(|line| line.contains("without authentication"));
+        assert_eq!((warned, exit.code), (expected, Some(0)), "{flags:?}: {exit:#?}");
     }
 }

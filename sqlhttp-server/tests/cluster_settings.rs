@@ -1,16 +1,15 @@
-//! `PRAGMA foreign_keys` and other settings in requests: they do what they say, or the request is refused.
+//! `PRAGMA foreign_keys` and other settings in requests: they take effect, or the request is refused.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
 
-use serde_json::{Value, json};
-
 use common::{Node, Request, Server, temp_dir};
+use serde_json::{Value, json};
 
 const REFUSED: &str =
     "foreign_keys can be changed only for the statements that follow in the same request; start with -fk";
 
-/// A node with `-fk`, a parent with a child that it would take with it, and orphans that may not be.
+/// A node with `-fk`, and a parent with a child that is deleted with it.
 fn node() -> (tempfile::TempDir, Server) {
     let dir = temp_dir();
     let server = Node::new(&dir.path().join("data")).flags(["-fk"]).start();
@@ -36,7 +35,7 @@ fn children(server: &Server) -> Value {
 }
 
 #[test]
-fn the_setting_holds_for_the_statements_after_it() {
+fn foreign_keys_hold_for_the_later_statements_of_the_request() {
     for statements in [
         json!(["PRAGMA foreign_keys=off", "DELETE FROM p", "PRAGMA foreign_keys=on"]),
         json!(["PRAGMA foreign_keys=off", "DELETE FROM p"]),
@@ -47,7 +46,7 @@ fn the_setting_holds_for_the_statements_after_it() {
         let (_dir, server) = node();
         server.db_execute(statements.clone());
         assert_eq!(children(&server), json!([[1]]), "{statements}");
-        // It ends with the request.
+        // The setting ends with the request.
         assert_eq!(server.db_query("PRAGMA foreign_keys"), json!([[1]]));
         let orphan = results(&server, "/db/execute", &json!(["INSERT INTO c VALUES(77)"]));
         assert_eq!(errors(&orphan), [Some("FOREIGN KEY constraint failed")], "{statements}");
@@ -70,7 +69,7 @@ fn a_setting_that_cannot_take_effect_is_refused_before_anything_runs() {
 }
 
 #[test]
-fn the_setting_in_force_and_one_on_a_reading_endpoint_are_accepted() {
+fn the_present_setting_and_a_setting_on_a_reading_endpoint_are_accepted() {
     let (_dir, server) = node();
     server.db_execute(json!(["PRAGMA foreign_keys=ON"]));
     for target in ["/db/execute?transaction", "/db/request"] {
@@ -79,7 +78,7 @@ fn the_setting_in_force_and_one_on_a_reading_endpoint_are_accepted() {
     }
     let results = results(&server, "/db/query", &json!(["PRAGMA foreign_keys=off", "SELECT 1"]));
     assert_eq!(errors(&results), [None, None]);
-    // Inside a request of ws4sqlite's protocol, which is a transaction, SQLite ignores it.
+    // A request of ws4sqlite's protocol is a transaction, in which SQLite ignores this PRAGMA.
     let answer = server
         .transaction("main", json!([{ "statement": "PRAGMA foreign_keys=off" }, { "statement": "DELETE FROM p" }]));
     assert_eq!(answer.status, 200, "{}", answer.text());
@@ -97,7 +96,7 @@ fn settings_that_clients_send_when_they_connect_are_accepted() {
     }
 }
 
-/// The effects of the statements before one that fails, in the same text, are undone.
+/// If a statement of a text fails, the effects of the statements before it are undone.
 #[test]
 fn a_text_whose_later_statement_fails_leaves_nothing() {
     let (_dir, server) = node();
@@ -142,7 +141,7 @@ fn a_dump_with_the_child_before_its_parent_is_loaded() {
 }
 
 #[test]
-fn a_statement_that_fails_with_fail_keeps_the_rows_before() {
+fn or_fail_keeps_the_rows_before_the_failure() {
     let (_dir, server) = node();
     server.db_execute(json!(["CREATE TABLE u(a UNIQUE)"]));
     let failed = results(&server, "/db/execute", &json!(["INSERT OR FAIL INTO u VALUES(1),(2),(1)"]));
@@ -157,7 +156,7 @@ fn a_statement_that_fails_with_fail_keeps_the_rows_before() {
 }
 
 #[test]
-fn an_alter_table_has_no_rows() {
+fn alter_table_returns_no_rows() {
     let (_dir, server) = node();
     let answer = server.db_execute(json!(["ALTER TABLE p ADD CHECK (id > 0)", "ALTER TABLE p ADD COLUMN x"]));
     assert!(answer.iter().all(|result| result.get("columns").is_none()), "{answer:?}");

@@ -1,5 +1,5 @@
-//! How a node starts, refuses to start, and ends: exit statuses, streams and messages as rqlited's users know them, and
-//! what becomes of data directories that are in use, damaged or somebody else's.
+//! How a node starts, refuses to start, and ends: the exit statuses, streams and messages of rqlited, and data
+//! directories that are in use, damaged, or contain foreign files.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -7,12 +7,11 @@ mod common;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
-
 use common::cluster::{free_port, run};
 use common::{Exit, Node, Server, names, temp_dir, write};
+use serde_json::json;
 
-/// A node whose data is to be in a fresh directory.
+/// A node with a fresh data directory.
 fn fresh() -> (tempfile::TempDir, Node) {
     let dir = temp_dir();
     let node = Node::new(&dir.path().join("data"));
@@ -25,7 +24,7 @@ fn assert_refused(exit: &Exit, code: i32, message: &str) {
     assert!(!exit.stderr.iter().any(|line| line.contains("panicked")), "{exit:#?}");
 }
 
-/// A refusal with exactly this line, before anything has been touched.
+/// Asserts that a start with these words is refused with exactly this line.
 fn assert_fatal(words: &[&str], message: &str) {
     let exit = run(words.iter().copied());
     assert_eq!((exit.code, exit.stderr.as_slice()), (Some(1), &[format!("fatal: {message}")][..]), "{words:?}");
@@ -33,19 +32,19 @@ fn assert_fatal(words: &[&str], message: &str) {
 }
 
 #[test]
-fn no_words_at_all() {
+fn a_start_without_arguments_is_refused() {
     let exit = run::<String>([]);
     assert_refused(&exit, 1, "failed to parse command-line flags: missing required argument: DataPath");
     assert!(exit.stderr[0].starts_with("[rqlited] "), "{exit:#?}");
 }
 
 #[test]
-fn no_directory() {
+fn a_start_without_a_directory_is_refused() {
     assert_fatal(&["-node-id", "n1"], "data directory path is required");
 }
 
 #[test]
-fn unknown_flags_and_bad_values_are_told_in_three_lines() {
+fn unknown_flags_and_bad_values_are_reported_in_three_lines() {
     for (words, message) in [
         (["-bogus", "d"], "flag provided but not defined: -bogus"),
         (["-join-attempts=x", "d"], "invalid value \"x\" for flag -join-attempts: parse error"),
@@ -61,7 +60,7 @@ fn unknown_flags_and_bad_values_are_told_in_three_lines() {
 }
 
 #[test]
-fn help_and_version() {
+fn help_and_version_are_printed() {
     for word in ["-h", "-help", "--help"] {
         let exit = run([word]);
         assert_eq!(exit.code, Some(0));
@@ -74,14 +73,14 @@ fn help_and_version() {
 }
 
 #[test]
-fn words_after_the_directory() {
+fn arguments_after_the_directory_are_refused() {
     let exit = run(["d", "extra"]);
     assert_eq!(exit.code, Some(1));
     assert_eq!(exit.stderr, ["arguments after data directory (d) are not accepted ([extra])"]);
 }
 
 #[test]
-fn values_that_do_not_fit_each_other() {
+fn contradictory_flags_are_refused() {
     for (flags, message) in [
         ("-http-cert x", "either both -http-cert and -http-key must be set, or neither"),
         ("-http-verify-common-name x", "-http-verify-common-name requires -http-verify-client"),
@@ -103,7 +102,7 @@ fn values_that_do_not_fit_each_other() {
 }
 
 #[test]
-fn what_does_not_exist_yet_is_said() {
+fn flags_of_missing_features_are_refused() {
     for flag in [
         "-join=h:1",
         "-bootstrap-expect=3",
@@ -124,7 +123,7 @@ fn what_does_not_exist_yet_is_said() {
 }
 
 #[test]
-fn files_that_are_missing_or_malformed() {
+fn missing_and_malformed_files_are_named() {
     let (dir, node) = fresh();
     let path = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
     let missing = path("missing");
@@ -147,7 +146,7 @@ fn files_that_are_missing_or_malformed() {
 }
 
 #[test]
-fn a_data_directory_that_is_none() {
+fn a_data_directory_that_is_a_file_is_refused() {
     let dir = temp_dir();
     let file = write(dir.path(), "file", "mine");
     assert_refused(&Node::new(&file).run(), 1, &file.to_string_lossy());
@@ -157,7 +156,7 @@ fn a_data_directory_that_is_none() {
 }
 
 #[test]
-fn addresses_in_use() {
+fn addresses_in_use_are_refused() {
     let (_dir, node) = fresh();
     let _server = node.start();
     let other = temp_dir();
@@ -172,7 +171,7 @@ fn addresses_in_use() {
 }
 
 #[test]
-fn a_directory_in_use() {
+fn a_directory_in_use_is_refused() {
     let (dir, node) = fresh();
     let server = node.start();
     server.db_execute(json!(["CREATE TABLE t(a)"]));
@@ -182,11 +181,11 @@ fn a_directory_in_use() {
     assert!(exit.stderr.iter().any(|line| line.contains("in use")), "{exit:#?}");
     server.db_execute(json!(["INSERT INTO t VALUES(1)"]));
     server.crash();
-    // The lock is the process's; nothing has to be removed by hand.
+    // The lock ends with the process, so that no file has to be removed.
     assert_eq!(Node::new(&data).start().db_query("SELECT a FROM t"), json!([[1]]));
 }
 
-/// A node that has acknowledged `n` writes and was killed.
+/// Starts a node, lets it acknowledge `n` writes, and kills it.
 fn killed_after(node: &Node, n: u32) {
     let server = node.start();
     server.db_execute(json!(["CREATE TABLE t(a)"]));
@@ -196,7 +195,7 @@ fn killed_after(node: &Node, n: u32) {
     server.crash();
 }
 
-/// The last segment of the log and how many bytes of it are written; zeros follow.
+/// The last segment of the log, and the number of bytes before the zeros at its end.
 fn last_segment(data: &Path) -> (PathBuf, usize) {
     let log = data.join("raft/log");
     let name = names(&log).into_iter().rfind(|name| name.ends_with(".log")).expect("a segment");
@@ -205,7 +204,7 @@ fn last_segment(data: &Path) -> (PathBuf, usize) {
     (log.join(name), written)
 }
 
-/// The content of all files below a directory.
+/// The contents of all files below a directory.
 fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut files = BTreeMap::new();
     for entry in std::fs::read_dir(dir).unwrap().flatten() {
@@ -219,7 +218,7 @@ fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 #[test]
-fn a_flipped_bit_in_the_middle_of_the_log() {
+fn a_flipped_bit_in_the_log_is_reported_with_its_offset() {
     let (dir, node) = fresh();
     killed_after(&node, 40);
     let data = dir.path().join("data");
@@ -241,7 +240,7 @@ fn a_flipped_bit_in_the_middle_of_the_log() {
     assert_eq!(node.start().db_query("SELECT count(*) FROM t"), json!([[40]]));
 }
 
-/// Cuts the last bytes off a segment: the file ends there, or zeros follow.
+/// Removes the last seven written bytes of a segment: the file ends there, or zeros follow.
 fn tear(segment: &Path, written: usize, zeros: bool) {
     let mut content = std::fs::read(segment).unwrap();
     let size = content.len();
@@ -250,14 +249,14 @@ fn tear(segment: &Path, written: usize, zeros: bool) {
     std::fs::write(segment, content).unwrap();
 }
 
-/// The database's files and what they hold.
+/// The contents of the files of the database.
 fn database_files(data: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut files = contents(data);
     files.retain(|path, _| path.parent() == Some(data));
     files
 }
 
-/// A node that was killed while it wrote its twentieth row into the log: the database knows nothing of it yet.
+/// Leaves the directory as a crash does after the twentieth row was written to the log and before it was applied.
 fn killed_while_writing(node: &Node, data: &Path) {
     killed_after(node, 19);
     let server = node.start();
@@ -273,7 +272,7 @@ fn killed_while_writing(node: &Node, data: &Path) {
 }
 
 #[test]
-fn a_torn_tail_is_cut_off_and_told_in_one_line() {
+fn a_torn_tail_is_truncated_and_reported_in_one_line() {
     for zeros in [false, true] {
         let (dir, node) = fresh();
         let data = dir.path().join("data");
@@ -283,36 +282,36 @@ fn a_torn_tail_is_cut_off_and_told_in_one_line() {
         let segment = &*segment.to_string_lossy();
         let server = node.start();
         server.wait_stderr(segment);
-        let told: Vec<String> = server.stderr().into_iter().filter(|line| line.contains(segment)).collect();
-        assert_eq!(told.len(), 1, "{:#?}", server.stderr());
+        let lines: Vec<String> = server.stderr().into_iter().filter(|line| line.contains(segment)).collect();
+        assert_eq!(lines.len(), 1, "{:#?}", server.stderr());
         server.db_execute(json!(["INSERT INTO t VALUES(-1)"]));
         server.crash();
         let server = node.start();
-        assert!(!server.stderr().iter().any(|line| line.contains(segment)), "it was repaired once");
+        assert!(!server.stderr().iter().any(|line| line.contains(segment)), "the log is repaired once more");
         assert_eq!(server.db_query("SELECT count(*) FROM t WHERE a BETWEEN 0 AND 18"), json!([[19]]));
         assert_eq!(server.db_query("SELECT count(*) FROM t WHERE a = -1"), json!([[1]]));
     }
 }
 
 #[test]
-fn a_log_that_lacks_what_the_database_has() {
+fn a_log_that_ends_before_the_database_is_refused() {
     let (dir, node) = fresh();
     killed_after(&node, 20);
     let (segment, written) = last_segment(&dir.path().join("data"));
-    // Through the last entry, behind which the log may have noted what is committed.
+    // The cut goes through the last entry, after which the log may have written the commit index.
     tear(&segment, written - 60, true);
-    // What is in the database was durable in the log: this is no torn write but a loss.
+    // The database has applied entries that were durable in the log, so this is a loss and not a torn write.
     assert_refused(&node.run(), 1, "entries are missing");
 }
 
 #[test]
-fn a_log_whose_first_segment_is_gone() {
+fn a_log_without_its_first_segment_is_refused() {
     let (dir, node) = fresh();
     killed_after(&node, 5);
     let data = dir.path().join("data");
     let (segment, _) = last_segment(&data);
     std::fs::remove_file(&segment).unwrap();
-    // The database is ahead of an empty log: what it holds was acknowledged, so it must not begin anew on top of it.
+    // The database has applied acknowledged entries, so the node must not start with an empty log.
     let exit = node.run();
     assert_eq!(exit.code, Some(1), "{exit:#?}");
 }
@@ -331,12 +330,12 @@ fn assert_starts_again(node: &Node, rows: u64) -> Server {
 }
 
 #[test]
-fn ends_and_starts_again_on_the_same_ports() {
+fn a_node_restarts_on_the_same_ports() {
     let (_dir, node) = fresh();
     killed_after(&node, 1);
     for round in 0..3 {
         let server = assert_starts_again(&node, 1 + 3 * round);
-        // A connection that is open must not keep the port.
+        // An open connection must not keep the port in use.
         let _client = server.client();
         server.signal(if round == 0 { "INT" } else { "TERM" });
         assert_stopped(&server.wait());
@@ -346,7 +345,7 @@ fn ends_and_starts_again_on_the_same_ports() {
 }
 
 #[test]
-fn lines_that_people_look_for() {
+fn the_start_logs_the_lines_of_rqlited() {
     let (dir, node) = fresh();
     let data = dir.path().join("data");
     let server = node.start();
@@ -372,19 +371,19 @@ fn lines_that_people_look_for() {
 }
 
 #[test]
-fn a_signal_is_told() {
+fn a_signal_is_logged() {
     for (signal, name) in [("TERM", "terminated"), ("INT", "interrupt")] {
         let (_dir, node) = fresh();
         let server = node.start();
         server.signal(signal);
         let exit = server.wait();
-        let told = format!("received signal \"{name}\"");
-        assert!(exit.stderr.iter().any(|line| line.contains(&told)), "no {told} in {exit:#?}");
+        let expected = format!("received signal \"{name}\"");
+        assert!(exit.stderr.iter().any(|line| line.contains(&expected)), "no {expected} in {exit:#?}");
     }
 }
 
 #[test]
-fn foreign_files_stay_and_do_no_harm() {
+fn foreign_files_are_left_alone() {
     let (dir, node) = fresh();
     let data = dir.path().join("data");
     let foreign = ["notes.txt", "raft/peers.json.bak", "raft/log/README", "db.sqlite.bak", "lost+found/x"];
@@ -401,7 +400,7 @@ fn foreign_files_stay_and_do_no_harm() {
 }
 
 #[test]
-fn a_recovery_that_does_not_exist_yet_is_not_passed_over() {
+fn a_peers_file_is_refused() {
     let (dir, node) = fresh();
     let file = write(&dir.path().join("data"), "raft/peers.json", "[]");
     let exit = node.run();
@@ -409,7 +408,7 @@ fn a_recovery_that_does_not_exist_yet_is_not_passed_over() {
 }
 
 #[test]
-fn a_database_that_is_none() {
+fn a_file_that_is_no_database_is_refused_and_left_alone() {
     let (dir, node) = fresh();
     let file = write(&dir.path().join("data"), "db.sqlite", "this is no database, and it is longer than a header");
     let exit = node.run();
@@ -418,7 +417,7 @@ fn a_database_that_is_none() {
 }
 
 #[test]
-fn no_host_is_all_interfaces() {
+fn an_address_without_a_host_binds_all_interfaces() {
     let (_dir, node) = fresh();
     let words = node.words();
     let (http, raft) = (words[3].clone(), words[5].clone());
@@ -434,13 +433,13 @@ fn no_host_is_all_interfaces() {
 }
 
 #[test]
-fn a_lease_that_is_longer_than_the_silence_it_ends_before() {
+fn a_lease_longer_than_the_heartbeat_timeout_is_refused() {
     let (_dir, node) = fresh();
     let lease = "LeaderLeaseTimeout (2s) cannot be larger than heartbeat timeout (1s)";
     assert_refused(&node.clone().flags(["-raft-leader-lease-timeout", "2s"]).run(), 1, lease);
     let lease = "LeaderLeaseTimeout (500ms) cannot be larger than heartbeat timeout (300ms)";
     assert_refused(&node.clone().flags(["-raft-heartbeat-timeout", "300ms"]).run(), 1, lease);
-    // Raft has values of its own for these.
+    // Zero selects the default of each flag.
     let zero = ["-raft-heartbeat-timeout=0s", "-raft-election-timeout=0s", "-raft-snap-int=0s"];
     node.flags(zero).start().db_execute(json!(["CREATE TABLE t(a)"]));
 }

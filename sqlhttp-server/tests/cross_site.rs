@@ -1,5 +1,5 @@
-//! Requests that a page of another site can make a browser send are refused where they would have an effect, on both
-//! servers and with both protocols.
+//! Requests that a page of another site can make a browser send are refused if they would have an effect, by both
+//! servers and in both protocols.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -14,7 +14,7 @@ const FOREIGN: [(&str, &str); 4] = [
     ("Sec-Fetch-Site", "same-site"),
 ];
 
-/// The content types that need no preflight; the last stands for none.
+/// The content types that need no preflight; the last one is the absence of a content type.
 const FORM_TYPES: [&str; 4] = ["application/x-www-form-urlencoded", "text/plain", "multipart/form-data", ""];
 
 const INSERT: &str = r#"{"transaction":[{"statement":"INSERT INTO t VALUES(1)"}]}"#;
@@ -32,7 +32,7 @@ fn refused(answer: &Response, is_json: bool) -> bool {
     answer.status == 403
 }
 
-/// Each of `writes` is refused from elsewhere and changes nothing; `count` says how many rows there are.
+/// Asserts that each of `writes` is refused from another site and changes nothing. `count` returns the number of rows.
 fn assert_guarded(server: &Server, writes: &[(&str, &str)], count: impl Fn() -> serde_json::Value) {
     for target in writes {
         let is_json = target.1.starts_with('{');
@@ -45,7 +45,7 @@ fn assert_guarded(server: &Server, writes: &[(&str, &str)], count: impl Fn() -> 
     }
     assert_eq!(count(), json!([[0]]));
     for (target, body) in writes {
-        // Before this one a browser asks; programs and pages of this server are not asked for more than before.
+        // A browser sends a preflight before the first one. The others come from programs or from pages of this server.
         for headers in [&[FOREIGN[0]][..], &[], &[("Origin", "http://test")], &[("Sec-Fetch-Site", "same-origin")]] {
             let content_type = if headers == [FOREIGN[0]] { "application/json" } else { "" };
             assert_eq!(post(server, (target, body), content_type, headers).status, 200, "{target} {headers:?}");
@@ -105,13 +105,13 @@ fn macros_and_backups_by_get_are_guarded_too() {
     assert_eq!(server.query("t", "SELECT count(*) FROM t"), json!([[0]]));
     assert!(common::names(&dir.path().join("bk")).is_empty());
     assert_eq!(server.get("/t/macro/m").status, 200);
-    // A read by GET has no effect, and the browser keeps its answer from the page.
+    // A read by GET has no effect, and the browser hides the answer from the page.
     let read = Request::new("GET", "/db/query?q=SELECT%201").header("Sec-Fetch-Site", "cross-site");
     assert_eq!(server.send(&read).status, 200);
 }
 
 #[test]
-fn cors_settings_decide() {
+fn cors_settings_allow_their_origins() {
     let from = |origin: &'static str| ("Origin", origin);
     let server = Server::configured("corsOrigin: https://a.com\n");
     server.execute("t", "CREATE TABLE t(a)");
@@ -123,7 +123,7 @@ fn cors_settings_decide() {
         let status = |headers: &[(&str, &str)]| post(server, (target, body), "text/plain", headers).status;
         let cross_site = ("Sec-Fetch-Site", "cross-site");
         let allowed = [status(&[from("https://a.com")]), status(&[cross_site, from("https://a.com")])];
-        // The protocol of ws4sqlite takes no text/plain, which is another matter.
+        // ws4sqlite's protocol answers text/plain with 400 from any origin.
         let expected = if body == INSERT { 400 } else { 200 };
         assert_eq!(allowed, [expected; 2], "{target}");
         assert_eq!([status(&[from("https://b.com")]), status(&[cross_site])], [403; 2], "{target}");

@@ -1,18 +1,17 @@
-//! Where this server differs from ws4sqlite on purpose: one test for each row of the project's list of differences
-//! that shows over HTTP. (The forms of the commissioning document are in `seed_document.rs`, those that show at the
-//! start in `differences_start.rs`.)
+//! Where this server differs from ws4sqlite on purpose: tests for the rows of `docs/differences.md` that are visible
+//! over HTTP. (Differences in the forms of a transaction are in `first_steps.rs`, those at the start in
+//! `differences_start.rs`.)
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
 
+use common::{Launch, Request, Server, temp_dir};
 use serde_json::{Value, json};
 
-use common::{Launch, Request, Server, temp_dir};
-
-/// Foreign keys are off unless the owner switches them on.
+/// A companion file that enforces foreign keys, which is off by default.
 const FOREIGN_KEYS: &str = "scheduledTasks: [{atStartup: true, statements: [\"PRAGMA foreign_keys=ON\"]}]\n";
 
-/// Runs items that must fail as a whole; returns status, index and text.
+/// Runs items that must fail as a whole. Returns the status, the index of the item and the error.
 fn refused(server: &Server, items: Value) -> (u16, i64, String) {
     let response = server.transaction("t", items.clone());
     assert!(response.status >= 400, "accepted: {items}");
@@ -25,7 +24,7 @@ fn values(server: &Server, sql: &str, values: Value) -> Value {
 }
 
 #[test]
-fn sql_that_depends_on_time_or_chance_is_not_rewritten() {
+fn sql_with_time_or_random_numbers_is_not_rewritten() {
     let server = Server::memory();
     server.execute(
         "t",
@@ -39,8 +38,8 @@ fn sql_that_depends_on_time_or_chance_is_not_rewritten() {
     assert_eq!(server.query("t", "SELECT count(DISTINCT r) FROM T"), json!([[3]]));
     assert_eq!(server.query("t", "SELECT count(*) FROM T WHERE made LIKE '____-__-__ __:__:__'"), json!([[3]]));
     let now = std::time::UNIX_EPOCH.elapsed().expect("a clock").as_secs();
-    let told = server.query("t", "SELECT CAST(strftime('%s','now') AS INT)")[0][0].as_u64().expect("seconds");
-    assert!(told.abs_diff(now) < 60, "the clock says {told} instead of {now}");
+    let seconds = server.query("t", "SELECT CAST(strftime('%s','now') AS INT)")[0][0].as_u64().expect("seconds");
+    assert!(seconds.abs_diff(now) < 60, "the time is {seconds} instead of {now}");
     assert_ne!(server.query("t", "SELECT random()"), server.query("t", "SELECT random()"));
     let blob = server.query("t", "SELECT typeof(randomblob(9)), length(randomblob(9))");
     assert_eq!(blob, json!([["blob", 9]]));
@@ -85,7 +84,7 @@ fn any_parameter_name_that_sqlite_accepts_works_with_and_without_its_prefix() {
 }
 
 #[test]
-fn transaction_control_is_refused_in_every_disguise() {
+fn transaction_control_is_refused_in_every_spelling() {
     let server = Server::memory();
     server.execute("t", "CREATE TABLE T(a)");
     for (sql, keyword) in [
@@ -111,7 +110,7 @@ fn transaction_control_is_refused_in_every_disguise() {
         }
     }
     assert_eq!(server.query("t", "SELECT count(*) FROM T"), json!([[0]]), "a refused request left something behind");
-    // Not transaction control, whatever it begins with.
+    // This is not transaction control, although it begins with BEGIN.
     let (_, _, error) = refused(&server, json!([{ "query": "BEGINNING" }]));
     assert!(!error.contains("not allowed"), "{error}");
 }
@@ -170,7 +169,7 @@ fn what_rolls_back_the_whole_transaction_fails_the_whole_request() {
 }
 
 #[test]
-fn a_commit_that_fails_is_told_and_the_database_goes_on() {
+fn a_commit_that_fails_is_reported_and_the_database_goes_on() {
     let server = Server::configured(FOREIGN_KEYS);
     server.execute(
         "t",
@@ -219,7 +218,7 @@ fn statements_that_reach_out_of_the_database_are_refused_in_every_spelling() {
     assert!(!dir.path().join("other.db").exists());
     assert_eq!(server.query("t", "PRAGMA journal_mode"), json!([["wal"]]));
     server.execute("t", "INSERT INTO T VALUES(1)");
-    // Asking is allowed.
+    // PRAGMAs that read are allowed.
     assert_eq!(server.query("t", "SELECT name FROM pragma_table_info('T')"), json!([["a"]]));
 }
 
@@ -259,7 +258,7 @@ fn what_one_request_sets_up_does_not_leak_into_the_next() {
     assert_eq!(server.query("t", "SELECT changes()"), json!([[0]]));
     let own = json!([{"statement": "INSERT INTO T VALUES(5)"}, {"query": "SELECT last_insert_rowid() AS id"}]);
     assert_eq!(server.transaction("t", own).results()[1]["resultSet"], json!([{"id": 5}]));
-    // On the connection that writes as well as on one that reads.
+    // Neither the connection of the writer nor that of a reader has the table.
     let writing = json!([{"statement": "INSERT INTO T VALUES(6)"}, {"query": "SELECT * FROM tmp"}]);
     assert_eq!(refused(&server, writing).1, 1, "a temporary table leaked");
     assert_eq!(refused(&server, json!([{ "query": "SELECT * FROM tmp" }])).1, 0, "a temporary table leaked");
@@ -290,7 +289,7 @@ fn reals_are_written_as_the_original_writes_them() {
     let sql = "SELECT 1.0, 0.1, 1e20, 1e21, 1e-6, 1e-7, -0.0, 1.7976931348623157e308, 100.25";
     let response = server.post("t", json!({"resultFormat": "list", "transaction": [{ "query": sql }]}));
     let expected = "[[1,0.1,100000000000000000000,1e+21,0.000001,1e-7,-0,1.7976931348623157e+308,100.25]]";
-    // SQLite folds the literal -0.0 into 0.0 in some versions, so its sign is not insisted on.
+    // Some versions of SQLite turn the literal -0.0 into 0.0, so either sign is accepted.
     let text = response.text();
     assert!(text.contains(expected) || text.contains(&expected.replace(",-0,", ",0,")), "{text}");
 }
@@ -301,7 +300,7 @@ fn a_json_body_needs_no_content_type() {
     let body = json!({"transaction": [{"query": "SELECT 1 AS a"}]}).to_string();
     let response = server.send(&Request::new("POST", "/t").body(body.clone()));
     assert_eq!(response.results()[0]["resultSet"], json!([{"a": 1}]));
-    // What curl sends unless it is told otherwise.
+    // The default of curl.
     let curl = Request::new("POST", "/t").header("Content-Type", "application/x-www-form-urlencoded");
     assert_eq!(server.send(&curl.body(body.clone())).results()[0]["resultSet"], json!([{"a": 1}]));
     let text = Request::new("POST", "/t").header("Content-Type", "text/plain").body(body);
@@ -347,7 +346,7 @@ fn rows_updated_is_what_the_statement_itself_changed() {
 }
 
 #[test]
-fn a_refused_login_says_which_realm_it_wants() {
+fn a_refused_login_names_its_realm() {
     let server = Server::configured("auth: {mode: HTTP, byCredentials: [{user: u, password: p}]}\n");
     let ask = Request::json("/t", json!({"transaction": [{"query": "SELECT 1"}]}));
     for request in [ask.clone(), ask.clone().basic("u:wrong")] {

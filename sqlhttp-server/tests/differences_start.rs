@@ -1,16 +1,15 @@
-//! Where this server differs from ws4sqlite on purpose, as far as it shows at the start, in scheduled tasks, or at
-//! the end of the process.
+//! Where this server differs from ws4sqlite on purpose, at the start, in scheduled tasks, or at the end of the process:
+//! tests for rows of `docs/differences.md`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
 
 use std::path::Path;
 
+use common::{Launch, Request, Server, assert_backup, eventually, names, temp_dir, write};
 use serde_json::json;
 
-use common::{Launch, Request, Server, assert_backup, eventually, names, temp_dir, write};
-
-/// A companion file with one task that backs up to `bk/` at every start.
+/// A companion file with a task that backs up to `bk/` at every start.
 fn backup_at_start(number: u32) -> String {
     format!(
         "scheduledTasks:
@@ -27,7 +26,7 @@ fn serve(dir: &Path) -> Server {
     Launch::new().dir(dir).args(["--db", "t.db"]).start()
 }
 
-/// A directory with a database `t.db` that holds one row.
+/// A directory with a database `t.db` of one row.
 fn filled() -> tempfile::TempDir {
     let dir = temp_dir();
     let server = serve(dir.path());
@@ -83,7 +82,7 @@ fn a_second_backup_in_a_minute_gets_a_suffix_and_the_task_goes_on() {
 fn rotation_removes_the_oldest_backups_and_nothing_else() {
     let dir = filled();
     write(dir.path(), "t.yaml", backup_at_start(2));
-    // The names 991231-2359 sorts behind whatever is written today.
+    // The time 991231-2359 is later than that of a new backup.
     let backups = ["200101-0101", "210101-0101", "991231-2359"];
     let others = ["20200101-0101", "abc", "aaaaaa-bbbb", "zzzzzz-zzzz"];
     for name in backups.iter().chain(&others) {
@@ -121,8 +120,8 @@ fn descriptors_are_accepted_as_schedules() {
         schedules.iter().chain(&["CRON_TZ=Europe/Rome 5 4 * * *", "*/5 8-18 * jan-mar MON-fri", "? 1 * * ?"])
     {
         let server = Server::configured(&format!("scheduledTasks: [{{schedule: \"{schedule}\", doVacuum: true}}]\n"));
-        let told = server.stdout().iter().any(|line| line.starts_with("  + Task 0 scheduled "));
-        assert!(told, "{schedule}: {:?}", server.stdout());
+        let scheduled = server.stdout().iter().any(|line| line.starts_with("  + Task 0 scheduled "));
+        assert!(scheduled, "{schedule}: {:?}", server.stdout());
     }
 }
 
@@ -163,7 +162,7 @@ fn unknown_keys_are_warned_about_with_the_nearest_known_one() {
     for (unknown, known) in
         [("schedTasks", "scheduledTasks"), ("byCredential", "byCredentials"), ("pasword", "password")]
     {
-        // It comes through another pipe than the line that says that the server listens.
+        // Standard error is another pipe than standard output, on which the test has waited for the start.
         eventually(unknown, || {
             let is_warning = |line: &String| line.starts_with("WARN") && line.contains(unknown) && line.contains(known);
             server.stderr().iter().any(is_warning)
@@ -233,7 +232,7 @@ fn a_termination_signal_ends_the_process_cleanly() {
         let exit = server.wait();
         assert_eq!(exit.code, Some(0), "{signal}: {:?}", exit.stderr);
         let left = names(dir.path());
-        assert_eq!(left, ["t.db"], "the write-ahead log was not brought home");
+        assert_eq!(left, ["t.db"], "the write-ahead log was not checkpointed");
         assert_eq!(serve(dir.path()).query("t", "SELECT a FROM T"), json!([[1], [2]]));
     }
 }

@@ -6,14 +6,13 @@
 mod common;
 
 use std::collections::HashSet;
-use std::hash::{BuildHasher as _, RandomState};
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Value, json};
 
-use common::{Client, Launch, Request, Server, eventually, temp_dir, write};
+use common::{Client, Launch, Random, Request, Server, eventually, temp_dir, write};
 
 const WRITERS: u64 = 64;
 
@@ -22,10 +21,6 @@ const FILLING: usize = 3000;
 
 fn rounds() -> u64 {
     std::env::var("SQLHTTP_CRASH_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(5)
-}
-
-fn random_below(limit: u64) -> u64 {
-    RandomState::new().hash_one(0) % limit
 }
 
 fn serve(dir: &Path) -> Server {
@@ -60,10 +55,9 @@ fn write_until_gone(mut client: Client, first: u64, acknowledged: &Mutex<Vec<u64
     }
 }
 
-/// Kills the server after a random number of acknowledged writes.
-fn crash_under_load(server: Server, round: u64, acknowledged: &Mutex<Vec<u64>>) {
+/// Kills the server after `enough` acknowledged writes.
+fn crash_under_load(server: Server, round: u64, enough: u64, acknowledged: &Mutex<Vec<u64>>) {
     let count = AtomicU64::new(0);
-    let enough = 1 + random_below(3000);
     let clients: Vec<Client> = (0..WRITERS).map(|_| server.client()).collect();
     std::thread::scope(|scope| {
         for (writer, client) in (0..).zip(clients) {
@@ -90,9 +84,10 @@ fn crash_again_and_again(companion: &str, rounds: u64) {
     let dir = temp_dir();
     write(dir.path(), "t.yaml", companion);
     serve(dir.path()).execute("t", "CREATE TABLE W(id INTEGER, part INTEGER, filling TEXT); CREATE INDEX I ON W(id)");
+    let mut random = Random::from_environment();
     let acknowledged = Mutex::new(Vec::new());
     for round in 0..rounds {
-        crash_under_load(serve(dir.path()), round, &acknowledged);
+        crash_under_load(serve(dir.path()), round, 1 + random.below(3000), &acknowledged);
         assert_sound(&serve(dir.path()), &acknowledged.lock().expect("list"));
     }
     let acknowledged = acknowledged.into_inner().expect("list").len();
@@ -144,6 +139,7 @@ fn a_crash_while_a_task_vacuums_and_backs_up_loses_nothing() {
     server.crash();
     let task = "doVacuum: true, doBackup: true, backupTemplate: bk/t_%s.db, numFiles: 2";
     write(dir.path(), "t.yaml", format!("scheduledTasks: [{{atStartup: true, {task}}}]\n"));
+    let mut random = Random::from_environment();
     for _ in 0..rounds().min(5) {
         let dir = dir.path().to_owned();
         // Killed wherever it is, most likely before it listens.
@@ -154,7 +150,7 @@ fn a_crash_while_a_task_vacuums_and_backs_up_loses_nothing() {
             .stderr(std::process::Stdio::null())
             .spawn()
             .expect("the server binary can be started");
-        std::thread::sleep(std::time::Duration::from_millis(random_below(60)));
+        std::thread::sleep(std::time::Duration::from_millis(random.below(60)));
         child.kill().expect("killed");
         child.wait().expect("ended");
         let server = serve(&dir);

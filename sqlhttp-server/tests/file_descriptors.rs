@@ -1,4 +1,4 @@
-//! Servers that may have few files open: connections leave the databases enough of them.
+//! Servers with a low limit of open files: connections leave enough of them to the databases.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![cfg(unix)]
 
@@ -11,13 +11,13 @@ use serde_json::json;
 
 const FILES_MAX: u32 = 100;
 
-/// Opens more connections than there are files, and lets `work` be done while they are open.
+/// Opens more connections than the limit of files, and runs `work` while they are open.
 fn under_silent_connections(server: &Server, flag: &str, work: impl Fn()) {
     let line = server.wait_stderr("files open");
     assert!(line.contains(&format!("-{flag} is ")) && line.contains("ulimit -n"), "{line}");
     for _ in 0..2 {
         let silent: Vec<_> = (0..130).map(|_| TcpStream::connect(server.addr()).unwrap()).collect();
-        // A new client gets the place of a silent one.
+        // A new client takes the place of a silent one.
         work();
         drop(silent);
     }
@@ -26,12 +26,12 @@ fn under_silent_connections(server: &Server, flag: &str, work: impl Fn()) {
 }
 
 #[test]
-fn the_standalone_server_goes_on() {
+fn the_standalone_server_serves_with_few_files() {
     let dir = temp_dir();
     let server = Launch::new().dir(dir.path()).open_files(FILES_MAX).args(["--db", "t.db"]).start();
     server.execute("t", "CREATE TABLE t(a)");
     under_silent_connections(&server, "max-connections", || {
-        // A request that marks its connection needs another one afterwards.
+        // A temporary table makes the server replace the SQLite connection, which opens files.
         server.execute("t", "CREATE TEMPORARY TABLE x(a)");
         assert_eq!(server.execute("t", "INSERT INTO t VALUES(1)"), 1);
     });
@@ -39,7 +39,7 @@ fn the_standalone_server_goes_on() {
 }
 
 #[test]
-fn a_node_goes_on() {
+fn a_node_serves_with_few_files() {
     let dir = temp_dir();
     let server = Node::new(&dir.path().join("data")).open_files(FILES_MAX).start();
     server.db_execute(json!(["CREATE TABLE t(a)"]));

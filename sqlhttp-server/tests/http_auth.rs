@@ -1,4 +1,4 @@
-//! Who is let in, and what the others hear.
+//! Authentication, and the answers to requests that fail it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod http_support;
@@ -6,12 +6,12 @@ mod http_support;
 use std::sync::Arc;
 
 use http_support::client::call;
-use http_support::{Client, Server, Setup, auth, backup_config, macro_config, soon};
+use http_support::{Client, Server, Setup, auth, backup_config, macro_config};
 use sqlhttp_core::BoxFuture;
-use sqlhttp_server::config::{AuthMode, Users};
-use sqlhttp_server::{Admin, AdminError};
+use sqlhttp_server::api::admin::{AdminError, Macros};
+use sqlhttp_server::api::auth::{AuthMode, Users};
 
-/// `user:secret`, `user:wrong`, `nobody:secret`.
+/// Headers with `user:secret`, `user:wrong`, `nobody:secret`.
 const RIGHT: &str = "Authorization: Basic dXNlcjpzZWNyZXQ=";
 const WRONG: &str = "Authorization: Basic dXNlcjp3cm9uZw==";
 const NOBODY: &str = "Authorization: Basic bm9ib2R5OnNlY3JldA==";
@@ -29,7 +29,7 @@ async fn post(client: &mut Client, header: &str) -> (u16, String) {
 }
 
 #[tokio::test]
-async fn credentials_in_the_header() {
+async fn credentials_in_the_header_are_checked() {
     let server = with_auth(AuthMode::Http).await;
     let mut client = server.connect().await;
     assert_eq!(post(&mut client, RIGHT).await.0, 200);
@@ -40,7 +40,7 @@ async fn credentials_in_the_header() {
 }
 
 #[tokio::test]
-async fn a_refusal_says_what_is_wanted() {
+async fn a_refusal_names_the_scheme_and_the_realm() {
     let server = with_auth(AuthMode::Http).await;
     let response = server.connect().await.query("x").await;
     assert_eq!(response.header("www-authenticate"), Some("Basic realm=\"t\""));
@@ -84,10 +84,10 @@ fn json_error(text: &str) -> String {
 }
 
 #[tokio::test]
-async fn credentials_in_the_body() {
+async fn credentials_in_the_body_are_checked() {
     let server = with_auth(AuthMode::Inline).await;
     let mut client = server.connect().await;
-    // They are checked before anybody notices that there is nothing to do.
+    // Credentials are checked before the list of statements, which is empty here.
     let right = inline(&mut client, "\"credentials\":{\"user\":\"user\",\"password\":\"secret\"},").await;
     assert_eq!(right, (400, json_error("missing statements list ('transaction' node)")));
     for (credentials, reason) in [
@@ -97,7 +97,7 @@ async fn credentials_in_the_body() {
     ] {
         assert_eq!(inline(&mut client, credentials).await, (401, json_error(reason)));
     }
-    // A body that makes no sense is refused first.
+    // A body that is no JSON is refused before credentials are checked.
     let broken = client.request("POST /t HTTP/1.1", b"{").await;
     assert_eq!(broken.status, 400);
 }
@@ -110,10 +110,10 @@ async fn with_query(sql: &str) -> Server {
 }
 
 #[tokio::test]
-async fn a_query_knows_the_users() {
+async fn users_are_checked_by_a_query() {
     let server = with_query("login").await;
     let mut client = server.connect().await;
-    // `abc:cba`, `abc:abc`
+    // These are `abc:cba` and `abc:abc`.
     assert_eq!(post(&mut client, "Authorization: Basic YWJjOmNiYQ==").await.0, 200);
     assert_eq!(post(&mut client, "Authorization: Basic YWJjOmFiYw==").await.0, 401);
 }
@@ -126,16 +126,16 @@ async fn a_query_with_many_rows_is_not_read_to_its_end() {
 }
 
 #[tokio::test]
-async fn a_query_that_fails_tells_the_client_nothing() {
+async fn a_login_query_that_fails_reveals_nothing() {
     let server = with_query("login broken").await;
     assert_eq!(post(&mut server.connect().await, RIGHT).await, (401, "Unauthorized".to_owned()));
-    // Not being able to ask is no refusal.
+    // An overloaded database is not a failed login.
     let busy = with_query("login overloaded").await;
     assert_eq!(post(&mut busy.connect().await, RIGHT).await.0, 503);
 }
 
 #[tokio::test]
-async fn wrong_credentials_delay_nobody_else() {
+async fn wrong_credentials_do_not_delay_other_requests() {
     let server = with_auth(AuthMode::Http).await;
     let mut guessing = Vec::new();
     for _ in 0..3 {
@@ -143,7 +143,7 @@ async fn wrong_credentials_delay_nobody_else() {
         client.send_request(&format!("POST /t HTTP/1.1\r\n{WRONG}"), call("x").as_bytes()).await;
         guessing.push(client);
     }
-    // The right one waits for a gate that is opened only after it has been seen: it got past all of them.
+    // The gate of this request is opened once the database has received it, so it has overtaken the others.
     let mut client = server.connect().await;
     client.send_request(&format!("POST /t HTTP/1.1\r\n{RIGHT}"), call("wait").as_bytes()).await;
     server.database.started.reaches(1).await;
@@ -172,7 +172,7 @@ async fn preflights_need_no_credentials() {
 
 struct PretendedAdmin;
 
-impl Admin for PretendedAdmin {
+impl Macros for PretendedAdmin {
     fn run_macro<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Vec<u64>, AdminError>> {
         Box::pin(async move {
             match name {
@@ -193,12 +193,12 @@ async fn with_macros() -> Server {
     let open = ["open", "broken", "busy"].map(|name| macro_config(name, None));
     setup.database.macros = open.into_iter().chain([macro_config("guarded", Some("token"))]).collect();
     setup.database.backup = Some(backup_config(Some("token")));
-    setup.admin = Some(Arc::new(PretendedAdmin));
+    setup.macros = Some(Arc::new(PretendedAdmin));
     setup.start().await
 }
 
 #[tokio::test]
-async fn macros_and_backups() {
+async fn macros_and_backups_are_guarded_by_tokens() {
     let server = with_macros().await;
     let mut client = server.connect().await;
     let done = "{\"results\":[{\"success\":true,\"rowsUpdated\":1},{\"success\":true,\"rowsUpdated\":0}]}";
@@ -222,12 +222,8 @@ async fn macros_and_backups() {
 }
 
 #[tokio::test]
-async fn failures_are_counted() {
+async fn failed_logins_are_counted() {
     let server = with_auth(AuthMode::Http).await;
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(sqlhttp_server::run_monitor(listener, Arc::clone(&server.state), std::future::pending()));
     assert_eq!(post(&mut server.connect().await, "").await.0, 401);
-    let metrics = soon(Client::connect(address)).await.request("GET /metrics HTTP/1.1", b"").await;
-    assert!(metrics.text().contains("sqlhttp_auth_failures_total{database=\"t\"} 1"), "{}", metrics.text());
+    assert_eq!(server.metric("sqlhttp_auth_failures_total{database=\"t\"}").await, 1.0);
 }

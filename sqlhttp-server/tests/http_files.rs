@@ -9,7 +9,7 @@ use http_support::client::call;
 use http_support::{Client, Response, Server, Setup};
 use tempfile::TempDir;
 
-/// `web/` with some files, and a secret beside it.
+/// A server of a directory `web/` with some files, beside a file that is not to be served.
 struct Site {
     dir: TempDir,
     server: Server,
@@ -75,7 +75,7 @@ async fn files_are_served() {
 }
 
 #[tokio::test]
-async fn the_database_is_still_there() {
+async fn a_database_is_served_beside_files() {
     let site = Site::new().await;
     let mut client = site.server.connect().await;
     assert_eq!(client.query("x").await.status, 200);
@@ -118,14 +118,14 @@ async fn links_are_followed_and_pipes_are_not_opened() {
 }
 
 #[tokio::test]
-async fn directories_get_their_slash() {
+async fn directories_are_redirected_to_their_slash() {
     let site = Site::new().await;
     let response = site.get("/sub").await;
     assert_eq!((response.status, response.header("location")), (302, Some("/sub/")));
 }
 
 #[tokio::test]
-async fn heads_have_no_body() {
+async fn answers_to_head_have_no_body() {
     let site = Site::new().await;
     let mut client = site.server.connect().await;
     let response = head(&mut client, "/README").await;
@@ -135,7 +135,7 @@ async fn heads_have_no_body() {
 }
 
 #[tokio::test]
-async fn parts_are_served() {
+async fn ranges_are_served() {
     let site = Site::new().await;
     let mut client = site.server.connect().await;
     for (range, status, body, content_range) in [
@@ -154,7 +154,7 @@ async fn parts_are_served() {
 }
 
 #[tokio::test]
-async fn what_has_not_changed_is_not_sent_again() {
+async fn unchanged_files_are_not_sent_again() {
     let site = Site::new().await;
     let mut client = site.server.connect().await;
     let modified = site.get("/README").await.header("last-modified").unwrap().to_owned();

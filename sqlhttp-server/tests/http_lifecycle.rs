@@ -6,11 +6,10 @@ mod http_support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_support::{Client, Server, Setup, soon};
-use tokio::net::TcpListener;
+use http_support::{Client, Server, Setup, eventually};
 
 #[tokio::test]
-async fn a_client_that_leaves_gives_its_statement_up() {
+async fn a_statement_is_interrupted_when_its_client_leaves() {
     let server = Server::start().await;
     let mut client = server.connect().await;
     client.send_query("hang").await;
@@ -21,7 +20,7 @@ async fn a_client_that_leaves_gives_its_statement_up() {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_in_the_middle_of_an_answer_ends_it() {
+async fn an_answer_ends_when_its_client_leaves() {
     let server = Server::start().await;
     let mut client = server.connect().await;
     client.send_query("blocks 100000").await;
@@ -31,7 +30,7 @@ async fn a_client_that_leaves_in_the_middle_of_an_answer_ends_it() {
 }
 
 #[tokio::test]
-async fn stopping_finishes_what_runs() {
+async fn stopping_finishes_running_requests() {
     let mut server = Server::start().await;
     let mut idle = server.connect().await;
     assert_eq!(idle.query("x").await.status, 200);
@@ -53,7 +52,7 @@ async fn stopping_finishes_what_runs() {
 }
 
 #[tokio::test]
-async fn stopping_does_not_wait_forever() {
+async fn stopping_ends_at_the_timeout() {
     let mut setup = Setup::new();
     setup.server.shutdown_timeout = Duration::from_millis(50);
     let mut server = setup.start().await;
@@ -67,22 +66,15 @@ async fn stopping_does_not_wait_forever() {
     client.closed().await;
 }
 
-async fn monitor(server: &Server) -> Client {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(sqlhttp_server::run_monitor(listener, Arc::clone(&server.state), std::future::pending()));
-    Client::connect(address).await
-}
-
 async fn get(client: &mut Client, path: &str) -> (u16, String) {
     let response = client.request(&format!("GET {path} HTTP/1.1"), b"").await;
     (response.status, response.text().to_owned())
 }
 
 #[tokio::test]
-async fn health_and_metrics() {
+async fn health_and_metrics_are_served() {
     let mut server = Server::start().await;
-    let mut monitor = monitor(&server).await;
+    let mut monitor = server.connect_to_monitor().await;
     assert_eq!(get(&mut monitor, "/healthz").await, (200, "ok\n".to_owned()));
     let mut client = server.connect().await;
     client.query("x").await;
@@ -96,7 +88,7 @@ async fn health_and_metrics() {
         "sqlhttp_requests_in_flight 0",
         "sqlhttp_poisoned{database=\"t\"} 0",
     ] {
-        assert!(metrics.lines().any(|told| told == line), "{line} is missing in\n{metrics}");
+        assert!(metrics.lines().any(|found| found == line), "{line} is missing in\n{metrics}");
     }
     assert_eq!(get(&mut monitor, "/other").await.0, 404);
     assert_eq!(monitor.request("POST /metrics HTTP/1.1", b"").await.status, 405);
@@ -108,11 +100,7 @@ async fn health_and_metrics() {
 
     drop(client);
     server.stop();
-    soon(async {
-        while get(&mut monitor, "/healthz").await != (503, "shutting down\n".to_owned()) {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    let stopping = (503, "shutting down\n".to_owned());
+    eventually("the health check reports the stop", async || get(&mut monitor, "/healthz").await == stopping).await;
     server.ended().await;
 }

@@ -1,4 +1,4 @@
-//! What bounds a request: bytes, time, items, connections.
+//! Limits on requests: bytes, time, items and connections.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod http_support;
@@ -7,7 +7,7 @@ use std::io::Read;
 use std::time::Duration;
 
 use http_support::client::call;
-use http_support::{Response, Server, Setup};
+use http_support::{Client, Response, Server, Setup, eventually};
 
 fn too_large(max: u64) -> String {
     format!("{{\"reqIdx\":-1,\"error\":\"Request Entity Too Large: more than {max} bytes, see -max-body\"}}")
@@ -48,7 +48,7 @@ async fn the_refusal_arrives_although_the_client_sends_everything_first() {
 }
 
 #[tokio::test]
-async fn a_chunked_body_is_counted() {
+async fn a_chunked_body_beyond_the_limit_is_refused() {
     let server = with_body_max(100).await;
     let mut client = server.connect().await;
     client.send("POST /t HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n").await;
@@ -80,7 +80,7 @@ async fn compressed_bodies_are_read() {
     let mut client = server.connect().await;
     let body = gzip(call("x").as_bytes());
     assert_eq!(client.request("POST /t HTTP/1.1\r\nContent-Encoding: gzip", &body).await.status, 200);
-    // An encoding that nobody knows is taken for none.
+    // An unknown encoding is treated as none.
     let unknown = client.request("POST /t HTTP/1.1\r\nContent-Encoding: none", call("x").as_bytes()).await;
     assert_eq!(unknown.status, 200);
     let broken = server.connect().await.request("POST /t HTTP/1.1\r\nContent-Encoding: gzip", b"no gzip at all").await;
@@ -89,7 +89,7 @@ async fn compressed_bodies_are_read() {
 }
 
 #[tokio::test]
-async fn a_bomb_does_not_go_off() {
+async fn a_decompression_bomb_is_refused() {
     let server = with_body_max(1 << 20).await;
     let bomb = gzip(std::io::repeat(b' ').take(64 << 20));
     assert!(bomb.len() < 1 << 20);
@@ -118,7 +118,7 @@ async fn answers_are_compressed_on_demand() {
 }
 
 #[tokio::test]
-async fn a_slow_body_is_given_up() {
+async fn a_slow_body_times_out() {
     let mut setup = Setup::new();
     setup.server.body_timeout = Duration::from_millis(50);
     let server = setup.start().await;
@@ -130,7 +130,7 @@ async fn a_slow_body_is_given_up() {
 }
 
 #[tokio::test]
-async fn slow_headers_are_given_up() {
+async fn slow_headers_time_out() {
     let mut setup = Setup::new();
     setup.server.header_timeout = Duration::from_millis(50);
     let server = setup.start().await;
@@ -141,7 +141,7 @@ async fn slow_headers_are_given_up() {
 }
 
 #[tokio::test]
-async fn headers_are_bounded() {
+async fn headers_beyond_the_limit_are_refused() {
     let server = Server::start().await;
     let fits = format!("POST /t HTTP/1.1\r\nX-Long: {}", "x".repeat(15 << 10));
     assert_eq!(server.connect().await.request(&fits, call("x").as_bytes()).await.status, 200);
@@ -154,7 +154,7 @@ async fn headers_are_bounded() {
 }
 
 #[tokio::test]
-async fn what_is_no_http_is_refused() {
+async fn bytes_that_are_no_http_are_refused() {
     let server = Server::start().await;
     for bytes in ["nonsense\r\n\r\n", "POST /t HTTP/1.1\r\nno colon\r\n\r\n", "POST /t HTTP/9.9\r\n\r\n"] {
         let mut client = server.connect().await;
@@ -163,7 +163,7 @@ async fn what_is_no_http_is_refused() {
         assert_eq!((response.status, response.text()), (400, "{\"reqIdx\":-1,\"error\":\"Bad Request\"}"), "{bytes}");
         assert_eq!(response.header("content-type"), Some("application/json"));
         client.closed().await;
-        // The same after a request that was in order.
+        // Such bytes are also refused after a valid request.
         let mut client = server.connect().await;
         assert_eq!(client.query("x").await.status, 200);
         client.send(bytes).await;
@@ -176,7 +176,7 @@ async fn what_is_no_http_is_refused() {
 }
 
 #[tokio::test]
-async fn items_are_counted() {
+async fn items_beyond_the_limit_are_refused() {
     let mut setup = Setup::new();
     setup.server.items_max = 2;
     let server = setup.start().await;
@@ -189,7 +189,7 @@ async fn items_are_counted() {
 }
 
 #[tokio::test]
-async fn connections_are_counted() {
+async fn connections_beyond_the_limit_are_refused() {
     let mut setup = Setup::new();
     setup.server.connections_max = 1;
     let server = setup.start().await;
@@ -204,10 +204,8 @@ async fn connections_are_counted() {
     server.database.gate.add_permits(1);
     assert_eq!(first.response().await.status, 200);
     drop(first);
-    http_support::soon(async {
-        while server.connect().await.try_query("x").await != Some(200) {
-            tokio::task::yield_now().await;
-        }
+    eventually("there is room for a connection again", async || {
+        server.connect().await.try_query("x").await == Some(200)
     })
     .await;
 }
@@ -234,17 +232,15 @@ async fn idle_connections_give_their_places_to_new_ones() {
     busy.send_query("wait").await;
     server.database.started.reaches(1).await;
     let (mut silent, mut waiting) = (server.connect().await, server.connect().await);
-    // The oldest one goes, although it is in the middle of a head.
+    // The oldest connection is closed, although it has sent a part of a head.
     silent.send("POST /t HTTP/1.1\r\n").await;
     let mut new = server.connect().await;
     assert_eq!(new.query("x").await.status, 200);
     silent.closed().await;
     assert_eq!(waiting.query("x").await.status, 200);
-    // Connections that have had an answer just now stay; after a while one of them goes.
-    http_support::soon(async {
-        while server.connect().await.try_query("x").await != Some(200) {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+    // A connection counts as busy for a second after an answer. Then the oldest one is closed.
+    eventually("an idle connection has given its place", async || {
+        server.connect().await.try_query("x").await == Some(200)
     })
     .await;
     server.database.gate.add_permits(1);
@@ -263,10 +259,10 @@ async fn a_connection_without_a_request_is_closed_soon() {
     let mut client = server.connect().await;
     client.send_query("wait").await;
     server.database.started.reaches(1).await;
-    // The time of a connection that was opened later is over, and so is this one's.
+    // The time limit of a later connection has passed, and so has that of this one.
     server.connect().await.closed().await;
     server.database.gate.add_permits(1);
-    assert_eq!(client.response().await.status, 200, "the time is for the first request only");
+    assert_eq!(client.response().await.status, 200, "the time limit is for the first request only");
     server.connect().await.closed().await;
     assert_eq!(client.query("x").await.status, 200);
 }
@@ -279,38 +275,24 @@ async fn bodies_share_a_budget() {
     let body = format!("{}{}", call("x"), " ".repeat(3 << 20));
     let (sent, rest) = body.as_bytes().split_at(body.len() - 1);
     let head = format!("POST /t HTTP/1.1\r\nHost: t\r\nContent-Length: {}\r\n\r\n", body.len());
-    // Whichever of two is in memory first, the other one finds no room. This goes on until that is the second one.
-    let refused = http_support::soon(async {
-        loop {
-            let mut holder = server.connect().await;
-            holder.send(&head).await;
-            holder.send(sent).await;
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            let response = server.connect().await.request("POST /t HTTP/1.1", body.as_bytes()).await;
-            assert_eq!(server.connect().await.query("x").await.status, 200, "short bodies need no budget");
-            if response.status == 503 {
-                holder.send(rest).await;
-                if holder.response().await.status == 200 {
-                    break response;
-                }
-            }
-        }
-    })
-    .await;
-    assert_eq!(refused.header("retry-after"), Some("1"));
+    let mut holder = server.connect().await;
+    server.deliver(&mut holder, [head.as_bytes(), sent].concat()).await;
+    let refused = server.connect().await.request("POST /t HTTP/1.1", body.as_bytes()).await;
+    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")));
     assert!(refused.text().contains("-max-bodies"), "{}", refused.text());
-    http_support::soon(async {
-        while server.connect().await.request("POST /t HTTP/1.1", body.as_bytes()).await.status != 200 {
-            tokio::task::yield_now().await;
-        }
+    assert_eq!(server.connect().await.query("x").await.status, 200, "short bodies need no budget");
+    holder.send(rest).await;
+    assert_eq!(holder.response().await.status, 200);
+    eventually("there is room for a body again", async || {
+        server.connect().await.request("POST /t HTTP/1.1", body.as_bytes()).await.status == 200
     })
     .await;
-    // A compressed body counts as what it becomes.
+    // A compressed body is counted by its decompressed length.
     let bomb = gzip(std::io::repeat(b' ').take(3 << 20).chain(call("x").as_bytes()));
     assert_eq!(server.connect().await.request("POST /t HTTP/1.1\r\nContent-Encoding: gzip", &bomb).await.status, 200);
 }
 
-/// Sends these requests at once and reads the first answer and whether the connection is open after it.
+/// Sends these requests at once. Returns the first answer, and whether the connection stays open after it.
 async fn answer_and_next(server: &Server, requests: &str) -> (Response, bool) {
     let mut client = server.connect().await;
     client.send(requests).await;
@@ -340,6 +322,14 @@ async fn a_connection_is_used_again_after_an_early_answer_or_its_end_is_announce
     }
 }
 
+/// Asserts that the request that was sent on this connection is refused, and that the connection ends with it.
+async fn assert_ambiguous(mut client: Client, request: &str) {
+    let response = client.response().await;
+    assert_eq!((response.status, response.header("connection")), (400, Some("close")), "{request}");
+    assert!(response.text().starts_with("{\"reqIdx\":-1,\"error\":\""), "{}", response.text());
+    client.closed().await;
+}
+
 #[tokio::test]
 async fn ambiguous_requests_are_refused() {
     let server = Server::start().await;
@@ -360,22 +350,18 @@ async fn ambiguous_requests_are_refused() {
         format!("POST /t HTTP/1.1\r\nHost: t\r\nHost: u\r\n{after}"),
         format!("POST /t HTTP/1.1\r\nHost: t\r\nHost: t\r\n{after}"),
     ] {
-        // Whole, after another request, and in two pieces.
+        // The request comes as a whole, after another request, and in two pieces.
         let mut whole = server.connect().await;
         whole.send(&request).await;
+        assert_ambiguous(whole, &request).await;
         let mut second = server.connect().await;
         assert_eq!(second.query("x").await.status, 200);
         second.send(&request).await;
+        assert_ambiguous(second, &request).await;
         let mut cut = server.connect().await;
-        cut.send(&request[..70]).await;
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        server.deliver(&mut cut, &request[..70]).await;
         cut.send(&request[70..]).await;
-        for mut client in [whole, second, cut] {
-            let response = client.response().await;
-            assert_eq!((response.status, response.header("connection")), (400, Some("close")), "{request}");
-            assert!(response.text().starts_with("{\"reqIdx\":-1,\"error\":\""), "{}", response.text());
-            client.closed().await;
-        }
+        assert_ambiguous(cut, &request).await;
     }
     let mut client = server.connect().await;
     for _ in 0..2 {
@@ -394,7 +380,7 @@ async fn ambiguous_requests_are_refused() {
 }
 
 #[tokio::test]
-async fn a_body_that_the_client_holds_back_is_asked_for() {
+async fn a_client_that_expects_100_continue_receives_it() {
     let server = Server::start().await;
     let mut client = server.connect().await;
     let body = call("x");

@@ -1,4 +1,4 @@
-//! Requests and answers over a real socket, with a pretended database behind the server.
+//! Requests and answers over a real socket, with a simulated database behind the server.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod http_support;
@@ -24,7 +24,7 @@ async fn a_query_is_answered() {
 }
 
 #[tokio::test]
-async fn a_connection_serves_many_requests_also_at_once() {
+async fn a_connection_serves_many_requests_and_pipelined_ones() {
     let server = Server::start().await;
     let mut client = server.connect().await;
     for _ in 0..3 {
@@ -52,7 +52,7 @@ async fn chunked_bodies_are_read() {
 }
 
 #[tokio::test]
-async fn http_1_0_is_spoken() {
+async fn http_1_0_is_supported() {
     let server = Server::start().await;
     let mut client = server.connect().await;
     let response = client.request("POST /t HTTP/1.0", call("x").as_bytes()).await;
@@ -61,7 +61,7 @@ async fn http_1_0_is_spoken() {
 }
 
 #[tokio::test]
-async fn unknown_paths_and_methods() {
+async fn unknown_paths_and_methods_are_refused() {
     let server = Server::start().await;
     let mut client = server.connect().await;
     for (line, status, body) in [
@@ -97,7 +97,7 @@ async fn every_spelling_of_the_path_is_understood() {
 }
 
 #[tokio::test]
-async fn content_types() {
+async fn content_types_of_json_and_forms_are_accepted() {
     let server = Server::start().await;
     let mut client = server.connect().await;
     let body = call("x");
@@ -120,7 +120,7 @@ async fn content_types() {
 }
 
 #[tokio::test]
-async fn errors_of_the_database() {
+async fn errors_of_the_database_have_their_status() {
     let server = Server::start().await;
     let mut client = server.connect().await;
     let response = client.query("overloaded").await;
@@ -131,7 +131,7 @@ async fn errors_of_the_database() {
 }
 
 #[tokio::test]
-async fn a_panic_is_an_answer() {
+async fn a_panic_is_answered_with_500() {
     let server = Server::start().await;
     let mut client = server.connect().await;
     let response = client.query("panic").await;
@@ -172,7 +172,7 @@ async fn a_failure_before_anything_was_sent_has_its_status() {
 }
 
 #[tokio::test]
-async fn a_failure_after_that_cuts_the_connection() {
+async fn a_failure_after_something_was_sent_cuts_the_connection() {
     let server = Server::start().await;
     for sql in ["blocks 50 then fail", "blocks 50 then abort"] {
         let response = server.connect().await.query(sql).await;
@@ -192,7 +192,7 @@ async fn request_ids_are_echoed_if_they_are_sane() {
 }
 
 #[tokio::test]
-async fn cross_origin_requests() {
+async fn cross_origin_requests_follow_the_allowed_origin() {
     let mut setup = Setup::new();
     setup.database.cors_origin = Some("https://a.com".into());
     setup.database.macros = vec![macro_config("m", None)];

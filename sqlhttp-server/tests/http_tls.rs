@@ -1,4 +1,4 @@
-//! HTTPS: HTTP/1.1 and HTTP/2, as the handshake says.
+//! HTTPS: HTTP/1.1 and HTTP/2, as negotiated in the handshake.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod http_support;
@@ -11,8 +11,7 @@ use http_support::{Setup, soon};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
-use sqlhttp_server::config::TlsFiles;
-use sqlhttp_server::tls::Tls;
+use sqlhttp_server::process::tls::{Tls, TlsFiles};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsConnector;
@@ -32,10 +31,10 @@ async fn start() -> Secured {
     let certificate = CertificateDer::from_pem_file(&files.cert).unwrap();
     let tls = Tls::from_files(&files).unwrap();
 
-    let state = Setup::new().start().await.state;
+    let app = Setup::new().start().await.app;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(sqlhttp_server::run(listener, state, Some(tls), std::future::pending()));
+    tokio::spawn(sqlhttp_server::standalone::serve::run(listener, app, Some(tls), std::future::pending()));
     Secured { address, certificate }
 }
 
@@ -54,7 +53,7 @@ impl Secured {
 }
 
 #[tokio::test]
-async fn http_1_over_tls() {
+async fn http_1_is_served_over_tls() {
     let server = start().await;
     let mut socket = server.connect("http/1.1").await;
     let body = call("x");
@@ -67,7 +66,7 @@ async fn http_1_over_tls() {
 }
 
 #[tokio::test]
-async fn http_2_over_tls() {
+async fn http_2_is_served_over_tls() {
     let server = start().await;
     let mut socket = server.connect("h2").await;
     assert_eq!(socket.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));

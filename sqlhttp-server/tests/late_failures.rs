@@ -1,4 +1,4 @@
-//! Failures after the first part of a large answer has been sent.
+//! Failures after the first part of a large answer was sent.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -6,7 +6,7 @@ mod common;
 use common::{Request, Server};
 use serde_json::{Value, json};
 
-/// Far more than is held back of an answer.
+/// Far more rows than the server buffers of an answer.
 const ROWS: u64 = 200_000;
 
 /// A query whose last row fails.
@@ -22,12 +22,12 @@ const ENDLESS_ROWS: &str = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x+
 fn query(server: &Server, parameters: &str, statements: Value) -> Vec<Value> {
     let response = server.send(&Request::json(&format!("/db/query?{parameters}"), statements));
     assert_eq!(response.status, 200);
-    assert!(response.body.len() > 1 << 20, "an answer that was held back says nothing here");
+    assert!(response.body.len() > 1 << 20, "the answer fits into the buffer of the server");
     response.results()
 }
 
 #[test]
-fn a_statement_says_after_its_rows_why_there_are_no_more() {
+fn an_error_follows_the_rows_of_its_statement() {
     let server = Server::memory();
     for (parameters, rows) in [("", "values"), ("associative", "rows"), ("pretty", "values"), ("transaction", "values")]
     {
@@ -40,7 +40,7 @@ fn a_statement_says_after_its_rows_why_there_are_no_more() {
 }
 
 #[test]
-fn a_statement_that_runs_out_of_time_says_so_after_its_rows() {
+fn a_timeout_follows_the_rows_of_its_statement() {
     let server = Server::memory();
     for (parameters, rows) in [("db_timeout=500ms", "values"), ("db_timeout=500ms&associative", "rows")] {
         let results = query(&server, parameters, json!([ENDLESS_ROWS, "SELECT 2"]));
@@ -52,7 +52,7 @@ fn a_statement_that_runs_out_of_time_says_so_after_its_rows() {
 }
 
 #[test]
-fn an_item_under_no_fail_says_after_its_rows_whether_it_has_succeeded() {
+fn the_success_of_a_no_fail_item_follows_its_rows() {
     let server = Server::memory();
     let items = |sql: &str| json!([{ "query": sql, "noFail": true }, { "query": "SELECT 1 AS v" }]);
     let response = server.transaction("t", items(&failing()));
@@ -70,14 +70,14 @@ fn an_item_under_no_fail_says_after_its_rows_whether_it_has_succeeded() {
 }
 
 #[test]
-fn what_no_protocol_can_say_cuts_the_connection() {
+fn a_late_failure_without_no_fail_cuts_the_connection() {
     let server = Server::memory();
     let items = json!({ "transaction": [{ "query": failing() }] });
     let error = server.client().send(&Request::json("/t", items)).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::UnexpectedEof);
 }
 
-/// A later statement that cannot be prepared is known before the rows of an earlier one are sent.
+/// All statements are prepared before the first rows are sent.
 #[test]
 fn a_misspelt_query_behind_a_large_one_is_refused_before_anything_is_sent() {
     let server = Server::memory();

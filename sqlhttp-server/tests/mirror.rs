@@ -1,34 +1,14 @@
-//! The same request gives the same answer through the standalone server, through a cluster of one node, and through either
-//! protocol where both can express it.
+//! A request has the same answer from the standalone server and from a cluster of one node, and a statement has the
+//! same result in both protocols.
 //!
-//! `SQLHTTP_MIRROR_STATEMENTS` says how many random requests are made, `SQLHTTP_MIRROR_SEED` where the random numbers begin.
+//! `SQLHTTP_MIRROR_STATEMENTS` is the number of random requests (600), `SQLHTTP_MIRROR_SEED` the seed of the random
+//! numbers (7).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
 
-use common::{Launch, Node, Request, Response, Server, temp_dir};
+use common::{Launch, Node, Random, Request, Response, Server, temp_dir};
 use serde_json::{Value, json};
-
-/// SplitMix64.
-struct Chance(u64);
-
-impl Chance {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        (self.next() % limit as u64) as usize
-    }
-
-    fn one<'a, T>(&mut self, of: &'a [T]) -> &'a T {
-        &of[self.below(of.len())]
-    }
-}
 
 const SCHEMA: [&str; 5] = [
     "CREATE TABLE t(id INTEGER PRIMARY KEY, n INTEGER, r REAL, s TEXT, b BLOB, x, d DATE, f BOOLEAN)",
@@ -38,7 +18,7 @@ const SCHEMA: [&str; 5] = [
     "CREATE TRIGGER forbids BEFORE INSERT ON p WHEN new.note = 'no' BEGIN SELECT RAISE(ROLLBACK, 'forbidden'); END",
 ];
 
-/// Values as SQL spells them.
+/// Values as SQL literals.
 const VALUES: [&str; 16] = [
     "NULL",
     "0",
@@ -92,26 +72,26 @@ const READS: [&str; 14] = [
     "VALUES (#, #), (#, #)",
 ];
 
-/// `#` stands for a value, `@` for a digit.
-fn fill(chance: &mut Chance, form: &str) -> String {
+/// Replaces each `#` with a literal and each `@` with a digit.
+fn fill(random: &mut Random, form: &str) -> String {
     let mut sql = String::new();
     for part in form.chars() {
         match part {
-            '#' => sql.push_str(VALUES[chance.below(VALUES.len())]),
-            '@' => sql.push_str(&chance.below(9).to_string()),
+            '#' => sql.push_str(random.choose::<&str>(&VALUES)),
+            '@' => sql.push_str(&random.below(9).to_string()),
             other => sql.push(other),
         }
     }
     sql
 }
 
-fn statement(chance: &mut Chance) -> String {
-    let forms: &[&str] = if chance.below(2) == 0 { &WRITES } else { &READS };
-    let form = *chance.one(forms);
-    fill(chance, form)
+fn statement(random: &mut Random) -> String {
+    let forms: &[&str] = if random.below(2) == 0 { &WRITES } else { &READS };
+    let form = *random.choose(forms);
+    fill(random, form)
 }
 
-/// The two servers.
+/// A server of each kind.
 struct Pair {
     standalone: Server,
     node: Server,
@@ -129,25 +109,25 @@ impl Pair {
         (self.standalone.send(request), self.node.send(request))
     }
 
-    /// Sends a request to both, and expects one answer.
+    /// Sends a request to both servers, and asserts that the answers are equal. Returns one of them.
     fn same(&self, request: &Request, what: &str) -> Response {
         let (one, two) = self.both(request);
-        let seen = |response: &Response| {
+        let compared = |response: &Response| {
             let content_type = response.header("Content-Type").map(str::to_owned);
             (response.status, content_type, response.text())
         };
-        assert_eq!(seen(&one), seen(&two), "{what}");
+        assert_eq!(compared(&one), compared(&two), "{what}");
         one
     }
 }
 
-fn rqlite(chance: &mut Chance) -> (Request, String) {
-    let count = 1 + chance.below(4);
-    let texts: Vec<String> = (0..count).map(|_| statement(chance)).collect();
-    let path = *chance.one(&["/db/execute", "/db/query", "/db/request"]);
+fn rqlite(random: &mut Random) -> (Request, String) {
+    let count = 1 + random.below(4);
+    let texts: Vec<String> = (0..count).map(|_| statement(random)).collect();
+    let path = *random.choose(&["/db/execute", "/db/query", "/db/request"]);
     let mut flags = Vec::new();
     for flag in ["transaction", "associative", "pretty", "blob_array", "qualify_columns"] {
-        if chance.below(3) == 0 {
+        if random.below(3) == 0 {
             flags.push(flag);
         }
     }
@@ -156,33 +136,33 @@ fn rqlite(chance: &mut Chance) -> (Request, String) {
     (Request::new("POST", &target).body(json!(texts).to_string()), what)
 }
 
-fn ws4sqlite(chance: &mut Chance) -> (Request, String) {
-    let count = 1 + chance.below(4);
+fn ws4sqlite(random: &mut Random) -> (Request, String) {
+    let count = 1 + random.below(4);
     let items: Vec<Value> = (0..count)
         .map(|_| {
-            let key = if chance.below(2) == 0 { "query" } else { "statement" };
-            let mut item = json!({ key: statement(chance) });
-            if chance.below(3) == 0 {
+            let key = if random.below(2) == 0 { "query" } else { "statement" };
+            let mut item = json!({ key: statement(random) });
+            if random.below(3) == 0 {
                 item["noFail"] = json!(true);
             }
             item
         })
         .collect();
-    let format = *chance.one(&["map", "list"]);
+    let format = *random.choose(&["map", "list"]);
     let body = json!({ "resultFormat": format, "transaction": items });
     let what = format!("POST /x {body}");
     (Request::new("POST", "/x").header("Content-Type", "application/json").body(body.to_string()), what)
 }
 
 #[test]
-fn one_request_one_answer() {
+fn random_requests_get_equal_answers_from_both_servers() {
     let number = |name: &str, default: u64| std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(default);
     let (count, seed) = (number("SQLHTTP_MIRROR_STATEMENTS", 600), number("SQLHTTP_MIRROR_SEED", 7));
     let (pair, _one, _two) = Pair::start();
-    let mut chance = Chance(seed);
+    let mut random = Random::new(seed);
     pair.same(&Request::new("POST", "/db/execute?transaction").body(json!(SCHEMA).to_string()), "schema");
     for round in 0..count {
-        let (request, what) = if chance.below(3) == 0 { ws4sqlite(&mut chance) } else { rqlite(&mut chance) };
+        let (request, what) = if random.below(3) == 0 { ws4sqlite(&mut random) } else { rqlite(&mut random) };
         pair.same(&request, &format!("seed {seed}, round {round}: {what}"));
     }
     for table in ["t", "u", "p", "sqlite_sequence"] {
@@ -192,13 +172,13 @@ fn one_request_one_answer() {
     }
 }
 
-/// One statement in rqlite's protocol and in ws4sqlite's, on the same server: what both can tell, they tell alike.
+/// Rows, counts and errors that both protocols can express are equal.
 #[test]
-fn one_statement_in_either_protocol() {
+fn one_statement_has_equal_results_in_both_protocols() {
     let (pair, _one, _two) = Pair::start();
-    let mut chance = Chance(11);
+    let mut random = Random::new(11);
     pair.same(&Request::new("POST", "/db/execute?transaction").body(json!(SCHEMA).to_string()), "schema");
-    let insert = json!([fill(&mut chance, "INSERT INTO t(n, r, s, x) VALUES (1, 2.5, 'a', NULL), (3, 4.5, 'ä', 'b')")]);
+    let insert = json!([fill(&mut random, "INSERT INTO t(n, r, s, x) VALUES (1, 2.5, 'a', NULL), (3, 4.5, 'ä', 'b')")]);
     pair.same(&Request::new("POST", "/db/execute").body(insert.to_string()), "rows");
     for server in [&pair.standalone, &pair.node] {
         for sql in ["SELECT id, n, r, s, x FROM t ORDER BY id", "SELECT count(*) AS c FROM t", "SELECT 1 WHERE 0"] {
@@ -206,7 +186,7 @@ fn one_statement_in_either_protocol() {
             let (others, headers) = rows_by_ws4sqlite(server, sql);
             assert_eq!((rows, columns), (others, headers), "{sql}");
         }
-        // Each changes the same number of rows when it is run again.
+        // Each of these changes the same number of rows when it runs again.
         let last = "DELETE FROM t WHERE id IN (SELECT max(id) FROM t)";
         for sql in ["UPDATE t SET x = 'c'", "INSERT INTO t(n) VALUES (1), (2)", last] {
             let by_rqlite = result(server, "/db/execute", &json!([sql]))["rows_affected"].clone();

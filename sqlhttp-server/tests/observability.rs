@@ -1,26 +1,26 @@
-//! The view of an operator of both servers: lines about requests and slow SQL, metrics, and the files that a start removes.
+//! Observation of both servers by an operator: log lines of requests and slow SQL, metrics, and files that a start
+//! removes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
 
-use std::net::SocketAddr;
-
 use serde_json::{Value, json};
 
-use common::{Client, Launch, Node, Request, Server, counting_to, eventually, names, temp_dir, write};
+use common::{Launch, Node, Request, Server, counting_to, eventually, names, series, temp_dir, write};
 
 /// A server and the directory of its data.
 struct Running(Server, tempfile::TempDir);
 
-/// A standalone server with the database `t` in memory, whose users are in `t.yaml`.
+/// A standalone server with a database `t` in memory and one user.
 fn standalone(flags: &[&str]) -> Running {
     let dir = temp_dir();
     write(dir.path(), "t.yaml", "auth: {mode: HTTP, byCredentials: [{user: ada, password: pa55word}]}\n");
-    let launch = Launch::new().dir(dir.path()).args(["--mem-db", "t:t.yaml"]).args(flags.iter().copied());
+    let launch =
+        Launch::new().dir(dir.path()).with_metrics().args(["--mem-db", "t:t.yaml"]).args(flags.iter().copied());
     Running(launch.start(), dir)
 }
 
-/// A node whose database `t` is also reached through ws4sqlite's API.
+/// A node with a database `t` and one user.
 fn node(flags: &[&str]) -> Running {
     let dir = temp_dir();
     let users = "[{\"username\": \"ada\", \"password\": \"pa55word\", \"perms\": [\"all\"]}]";
@@ -33,7 +33,7 @@ fn ask(sql: &str) -> Request {
     Request::json("/t", json!({"transaction": [{"query": sql}]})).basic("ada:pa55word")
 }
 
-/// The lines on standard error that are JSON and have this message.
+/// The lines on standard error that are JSON with a message that begins like this.
 fn lines(stderr: &[String], message: &str) -> Vec<Value> {
     let parsed = stderr.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     parsed.filter(|line| line["message"].as_str().is_some_and(|text| text.starts_with(message))).collect()
@@ -126,35 +126,22 @@ fn a_slow_answer_in_parts_is_logged_at_its_end() {
     assert_eq!((&line["sql"], &line["span"]["user"]), (&json!(rows), &json!("ada")));
 }
 
-fn metrics(addr: SocketAddr) -> String {
-    let request = Request::new("GET", "/metrics").basic("ada:pa55word");
-    Client::connect(addr).expect("a connection").send(&request).expect("metrics").text()
-}
-
-/// The value of a series.
-fn series(text: &str, name: &str) -> f64 {
-    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    value.unwrap_or_else(|| panic!("no {name} in\n{text}")).parse().unwrap()
+fn metrics(server: &Server) -> String {
+    server.metrics_by(&Request::new("GET", "/metrics").basic("ada:pa55word"))
 }
 
 #[test]
-fn metrics_tell_mistakes_of_clients_from_failures_of_the_server() {
-    let monitor = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    for is_node in [false, true] {
-        let Running(server, _dir) = if is_node {
-            node(&["-query-timeout", "200ms"])
-        } else {
-            standalone(&["-query-timeout", "200ms", "-metrics-addr", &monitor.to_string()])
-        };
-        let addr = if is_node { server.addr() } else { monitor };
+fn metrics_distinguish_errors_of_clients_from_failures_of_the_server() {
+    for start in [standalone, node] {
+        let Running(server, _dir) = start(&["-query-timeout", "200ms"]);
         let statement =
             |sql: &str| Request::json("/t", json!({"transaction": [{"statement": sql}]})).basic("ada:pa55word");
         server.send(&statement("CREATE TABLE t(a)"));
         server.send(&statement("INSERT INTO t VALUES(1),(2),(3)"));
         server.send(&ask("SELECT * FROM t"));
         server.send(&ask("NONSENSE"));
-        // Counters are increased before the answer is sent.
-        let text = metrics(addr);
+        // The server increments its counters before it sends the answer.
+        let text = metrics(&server);
         assert_eq!(series(&text, "sqlhttp_sql_errors_total{database=\"t\"}"), 1.0);
         assert_eq!(series(&text, "sqlhttp_rows_returned_total{database=\"t\"}"), 3.0);
         assert_eq!(series(&text, "sqlhttp_rows_changed_total{database=\"t\"}"), 3.0);
@@ -163,7 +150,7 @@ fn metrics_tell_mistakes_of_clients_from_failures_of_the_server() {
         assert_eq!(series(&text, interrupted), 0.0);
         let endless = server.send(&ask(common::ENDLESS));
         assert_ne!(endless.status, 200, "the time limit holds on both servers");
-        let text = metrics(addr);
+        let text = metrics(&server);
         assert_eq!(series(&text, interrupted), 1.0, "{text}");
         assert!(!text.contains("=\"\""), "an empty label in\n{text}");
         if cfg!(target_os = "linux") {
@@ -174,45 +161,40 @@ fn metrics_tell_mistakes_of_clients_from_failures_of_the_server() {
             assert!(series(&text, "process_cpu_seconds_total") > 0.0);
         }
         assert!(text.contains("sqlhttp_build_info{version=\"") && text.contains("sqlite_version=\"3."), "{text}");
-        if is_node {
+        if server.raft_port().is_some() {
             assert!(series(&text, "sqlhttp_disk_free_bytes{database=\"t\"}") > 0.0);
             let backup = "sqlhttp_last_backup_timestamp_seconds{database=\"t\"}";
             assert!(!text.contains(backup), "{text}");
             let copy = server.send(&Request::new("GET", "/db/backup").basic("ada:pa55word"));
             assert_eq!(copy.status, 200);
-            assert!(series(&metrics(addr), backup) > 1.7e9);
+            assert!(series(&metrics(&server), backup) > 1.7e9);
         }
     }
 }
 
 #[test]
 fn queued_statements_that_fail_are_counted_since_no_answer_names_them() {
-    let monitor = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    for is_node in [false, true] {
-        let Running(server, _dir) =
-            if is_node { node(&[]) } else { standalone(&["-metrics-addr", &monitor.to_string()]) };
+    for start in [standalone, node] {
+        let Running(server, _dir) = start(&[]);
         let body = json!(["INSERT INTO nowhere VALUES(1)"]);
         let queued = server.send(&Request::json("/db/execute?queue&wait", body).basic("ada:pa55word"));
         assert_eq!(queued.status, 200, "{}", queued.text());
-        let text = metrics(if is_node { server.addr() } else { monitor });
+        let text = metrics(&server);
         assert_eq!(series(&text, "sqlhttp_sql_errors_total{database=\"t\"}"), 1.0);
     }
 }
 
 #[test]
 fn a_client_that_goes_away_is_counted() {
-    let monitor = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let Running(server, _dir) = standalone(&["-metrics-addr", &monitor.to_string()]);
-    let mut client = server.client();
-    client.write(&ask(common::ENDLESS).encode()).unwrap();
-    let flight = || series(&metrics(monitor), "sqlhttp_requests_in_flight");
-    eventually("the query runs", || flight() == 1.0);
+    let Running(server, _dir) = standalone(&[]);
+    let client = server.begin(&ask(common::ENDLESS));
+    server.await_requests_in_flight(1);
     drop(client);
     let gone = "sqlhttp_sql_interrupted_total{database=\"t\",reason=\"client_gone\"}";
-    eventually("the query is given up", || series(&metrics(monitor), gone) == 1.0);
+    eventually("the query is given up", || server.metric(gone) == 1.0);
 }
 
-/// A write through either protocol is not given up at the limit for reads: what is in the log happens.
+/// The time limit of reads does not end a write, since the node applies each entry of the log to its end.
 #[test]
 fn the_time_limit_of_a_node_is_for_reads() {
     let Running(server, _dir) = node(&["-query-timeout", "50ms"]);
@@ -227,11 +209,11 @@ fn the_time_limit_of_a_node_is_for_reads() {
     let answer = send("/db/query", json!([common::ENDLESS]));
     assert!(answer.text().contains("error"), "{}", answer.text());
     let longer = send("/db/query?db_timeout=1h", json!([common::ENDLESS]));
-    assert!(longer.text().contains("error"), "a client cannot lift it: {}", longer.text());
+    assert!(longer.text().contains("error"), "a client can exceed the limit: {}", longer.text());
 }
 
 #[test]
-fn flags_without_effect_are_accepted_with_a_line() {
+fn flags_without_effect_are_accepted_with_a_warning() {
     let Running(server, _dir) = node(&["-cpu-profile", "x.prof", "-node-no-verify"]);
     server.wait_stderr("-cpu-profile has no effect: this program writes no profiles");
     server.wait_stderr("-node-no-verify has no effect: ");

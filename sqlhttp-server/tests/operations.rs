@@ -1,22 +1,16 @@
-//! What an operator relies on: metrics and health, TLS, one file for several databases, graceful stops, limits, the
-//! environment, logs. (Static files and compression are in `operations_files.rs`.)
+//! Operation of the standalone server: metrics and health, TLS, one file for several databases, graceful stops, limits,
+//! the environment, and logs. (Static files and compression are in `operations_files.rs`.)
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
 
 use std::io::{BufReader, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
+use common::{Client, ENDLESS, Launch, Request, Response, Server, counting_to, eventually, temp_dir, write};
 use serde_json::{Value, json};
 use tokio_rustls::rustls;
-
-use common::{Client, ENDLESS, Launch, Request, Response, Server, counting_to, eventually, temp_dir, write};
-
-/// A port that was free a moment ago.
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port")
-}
 
 fn get(addr: SocketAddr, target: &str) -> Response {
     Client::connect(addr).expect("a connection").send(&Request::new("GET", target)).expect("an answer")
@@ -24,8 +18,8 @@ fn get(addr: SocketAddr, target: &str) -> Response {
 
 #[test]
 fn metrics_and_health_have_an_address_of_their_own() {
-    let metrics = free_address();
-    let server = Server::start(["--metrics-addr", &metrics.to_string(), "--mem-db", "t"]);
+    let server = Launch::new().with_metrics().args(["--mem-db", "t"]).start();
+    let metrics = server.metrics_addr();
     assert_eq!(get(metrics, "/healthz").status, 200);
     for _ in 0..3 {
         server.assert_alive("t");
@@ -49,7 +43,7 @@ fn metrics_and_health_have_an_address_of_their_own() {
     );
 }
 
-/// A certificate for `localhost` and its key as PEM files in a directory; returns what a client trusts.
+/// Writes a certificate for `localhost` and its key as PEM files into a directory. Returns the roots for its clients.
 fn certificate(dir: &std::path::Path) -> rustls::RootCertStore {
     let issued = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("a certificate");
     write(dir, "cert.pem", issued.cert.pem());
@@ -85,7 +79,7 @@ fn tls_is_served_with_the_given_certificate() {
     assert_eq!(response.results()[0]["resultSet"], json!([{"a": 1}]));
     let stranger = certificate(temp_dir().path());
     assert!(ask_over_tls(server.addr(), stranger, &ask).is_err(), "any certificate is accepted");
-    // Plain HTTP is not served, and does no harm.
+    // Plain HTTP is not served, and the server goes on.
     assert!(server.client().send(&ask).is_ok_and(|r| r.status >= 400) || server.client().send(&ask).is_err());
     assert_eq!(ask_over_tls(server.addr(), roots, &ask).expect("an answer").status, 200);
 }
@@ -139,7 +133,7 @@ fn one_file_configures_several_databases_and_the_server() {
     server.assert_alive("extra");
     let large = format!("{}{}", " ".repeat(3000), json!({"transaction": [{"query": "SELECT 1"}]}));
     assert_eq!(server.post("file", large.clone()).status, 413);
-    // The command line beats the file.
+    // The command line has precedence over the file.
     let server = Launch::new().dir(dir.path()).args(["--config", "all.yaml", "--max-body", "1M"]).start();
     assert_eq!(server.post("file", large).status, 200);
     let exit = Launch::new().dir(dir.path()).args(["--config", "none.yaml"]).run();
@@ -152,7 +146,7 @@ fn a_running_request_is_finished_before_the_process_ends() {
     let mut client = server.client();
     let items = json!([{"query": counting_to(3_000_000)}]);
     let body = json!({ "transaction": items }).to_string();
-    // The interim answer proves that the request is under way when the signal comes.
+    // The interim answer shows that the server has received the request before the signal.
     let head = format!("POST /t HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: {}\r\n\r\n", body.len());
     client.write(head.as_bytes()).expect("sent");
     assert_eq!(client.receive_interim().expect("an interim answer"), 100);
@@ -177,18 +171,15 @@ fn new_connections_are_not_taken_while_stopping_and_idle_ones_are_closed() {
 }
 
 #[test]
-fn stopping_waits_only_so_long_and_a_second_signal_ends_at_once() {
-    let endless = Request::json("/t", json!({"transaction": [{"query": ENDLESS}]})).encode();
-    let server = Server::start(["--shutdown-timeout", "300ms", "--mem-db", "t"]);
-    let mut client = server.client();
-    client.write(&endless).expect("sent");
-    server.assert_alive("t");
+fn stopping_waits_until_its_timeout_or_a_second_signal() {
+    let start =
+        |timeout: &str| Launch::new().with_metrics().args(["--shutdown-timeout", timeout, "--mem-db", "t"]).start();
+    let server = start("300ms");
+    let _client = server.begin_endless_query("t");
     server.stop();
-    let server = Server::start(["--shutdown-timeout", "10m", "--mem-db", "t"]);
-    let mut client = server.client();
-    client.write(&endless).expect("sent");
-    server.assert_alive("t");
-    // What comes with the first one counts as the first one.
+    let server = start("10m");
+    let _client = server.begin_endless_query("t");
+    // A second signal within half a second of the first one is ignored.
     eventually("a second signal ends it", || {
         server.signal("TERM");
         server.has_ended()
@@ -230,7 +221,7 @@ fn queries_and_statements_end_at_the_time_limit() {
 }
 
 #[test]
-fn flags_can_come_from_the_environment_and_the_command_line_beats_it() {
+fn flags_can_come_from_the_environment_and_the_command_line_has_precedence() {
     let dir = temp_dir();
     let launch = || {
         let launch = Launch::new().dir(dir.path()).env("SQLHTTP_MAX_BODY", "100");
@@ -261,7 +252,7 @@ fn logs_are_structured_carry_request_ids_and_no_secrets() {
     let response = server.send(&ask.clone().basic("user:wr0ng"));
     assert_eq!(response.status, 401);
     server.wait_stderr("abc-123");
-    // A request that brings no id is given one.
+    // A request without an id is given one.
     let line: Value = serde_json::from_str(&server.wait_stderr("credentials not valid")).expect("JSON");
     let id = line["span"]["id"].as_str().unwrap_or_else(|| panic!("no id in {line}"));
     assert!(id.len() >= 4 && id != "abc-123", "{id}");

@@ -3,14 +3,13 @@
 
 mod common;
 
+use common::{Launch, Request, Response, Server, temp_dir, write};
 use serde_json::json;
 use tokio::io::AsyncReadExt as _;
 
-use common::{Launch, Request, Response, Server, temp_dir, write};
-
 const PAGE: &str = "<!doctype html><title>Hello</title>";
 
-/// A server with a database `t` and a directory of files, beside a file that is not to be served.
+/// A server of a database `t` and a directory of files, beside a file that is not to be served.
 fn with_files() -> (tempfile::TempDir, Server) {
     let dir = temp_dir();
     write(dir.path(), "secret.txt", "not to be served");
@@ -102,7 +101,7 @@ fn what_is_not_there_is_not_found() {
 #[test]
 fn ranges_are_served() {
     let (_dir, server) = with_files();
-    for (range, content, told) in [
+    for (range, content, content_range) in [
         ("bytes=0-3", "0123", "bytes 0-3/10"),
         ("bytes=4-", "456789", "bytes 4-9/10"),
         ("bytes=-2", "89", "bytes 8-9/10"),
@@ -111,7 +110,7 @@ fn ranges_are_served() {
     ] {
         let response = get_range(&server, "/digits.txt", range);
         assert_eq!((response.status, response.text().as_str()), (206, content), "{range}");
-        assert_eq!(response.header("Content-Range"), Some(told), "{range}");
+        assert_eq!(response.header("Content-Range"), Some(content_range), "{range}");
     }
     let response = get_range(&server, "/digits.txt", "bytes=10-");
     assert_eq!((response.status, response.text().as_str()), (416, "Range Not Satisfiable"));
@@ -130,7 +129,7 @@ fn files_that_did_not_change_are_not_sent_again() {
     assert_eq!((response.status, response.body.len()), (304, 0));
     let earlier = Request::new("GET", "/digits.txt").header("If-Modified-Since", "Sat, 01 Jan 2000 00:00:00 GMT");
     assert_eq!(server.send(&earlier).status, 200);
-    // A change is seen at once.
+    // A change is visible at once.
     write(dir.path(), "web/digits.txt", "changed");
     assert_eq!(get(&server, "/digits.txt").text(), "changed");
 }
@@ -170,7 +169,7 @@ fn decompressed(encoding: &str, body: &[u8]) -> String {
 #[test]
 fn answers_are_compressed_when_asked_for() {
     let server = Server::memory();
-    // The first fits into one piece, the second is streamed.
+    // The first answer is sent as a whole, the second is streamed.
     for rows in [200, 200_000] {
         let sql = format!(
             "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM c WHERE x < {rows}) SELECT x, 'some text' AS y FROM c"

@@ -1,5 +1,5 @@
-//! rqlite's data API over databases of this server: where it is found, whom it obeys, and what it answers.
-//! Backups and loads are in `rqlite_backup.rs`.
+//! rqlite's data API of the standalone server: its paths, permissions, limits and answers. Backups and loads are in
+//! `rqlite_backup.rs`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -32,7 +32,7 @@ fn gunzip(bytes: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn below_each_database_and_at_the_top_if_there_is_one() {
+fn the_api_is_below_each_database_and_at_the_root_if_there_is_one() {
     let one = Server::memory();
     for target in ["/db/query", "/t/db/query", "/T/db/query/", "/%74/db/query"] {
         let results = post(&one, target, json!(["SELECT 1"])).results();
@@ -51,7 +51,7 @@ fn below_each_database_and_at_the_top_if_there_is_one() {
 }
 
 #[test]
-fn databases_with_names_of_its_paths_stay_what_they_are() {
+fn databases_named_like_paths_of_the_api_are_served() {
     for name in ["db", "status", "readyz"] {
         let server = Server::start(["--mem-db", name]);
         server.execute(name, "CREATE TABLE x(v)");
@@ -107,7 +107,7 @@ fn every_answer_has_its_headers() {
 }
 
 #[test]
-fn other_origins_are_told_what_the_database_allows() {
+fn cors_settings_of_the_database_hold() {
     let server = Server::configured("corsOrigin: https://a.com\n");
     let preflight = Request::new("OPTIONS", "/db/query").header("Origin", "https://a.com");
     let preflight = preflight.header("Access-Control-Request-Method", "POST");
@@ -128,13 +128,13 @@ fn a_database_is_a_cluster_of_one_node() {
     for prefix in ["", "/t"] {
         let ask = |target: &str| get(&server, &format!("{prefix}{target}")).json();
         let node = ask("/leader");
-        // As the client has called the server.
+        // The host is that of the request.
         let url = format!("http://test{prefix}");
         assert_eq!((&node["id"], &node["api_addr"], &node["addr"]), (&json!("t"), &json!(url), &json!(here)));
         assert_eq!((&node["voter"], &node["reachable"], &node["leader"]), (&json!(true), &json!(true), &json!(true)));
         assert_eq!(ask("/nodes")["t"]["api_addr"], json!(url));
         assert_eq!(ask("/nodes?ver=2")["nodes"][0]["api_addr"], json!(url));
-        // This is how clients find the leader among the nodes.
+        // Clients find the leader with this key.
         assert_eq!(ask("/status?key=store.leader"), json!({ "addr": here, "node_id": "t" }));
     }
     assert_eq!(post(&server, "/nodes", json!({})).status, 405);
@@ -164,7 +164,7 @@ fn options_never_executes_anything() {
 }
 
 #[test]
-fn users_of_the_database_are_its_users() {
+fn the_users_of_the_database_are_required() {
     let server = Server::configured("auth: {mode: HTTP, byCredentials: [{user: u, password: p}]}\n");
     let ask = Request::json("/db/query", json!(["SELECT 1"]));
     for request in [ask.clone(), ask.clone().basic("u:wrong"), ask.clone().basic("x:p")] {
@@ -181,7 +181,7 @@ fn users_of_the_database_are_its_users() {
         assert_eq!(get(&server, target).status, 401, "{target}");
         assert_eq!(server.send(&Request::new("GET", target).basic("u:p")).status, 200, "{target}");
     }
-    // The query string is looked at first, then the credentials, then the method.
+    // The query string is checked first, then the credentials, then the method.
     assert_eq!(get(&server, "/db/query?timeout=x").status, 400);
     assert_eq!(get(&server, "/db/execute").status, 401);
     assert_eq!(server.send(&Request::new("GET", "/db/execute").basic("u:p")).status, 405);
@@ -302,7 +302,7 @@ fn a_failure_in_the_middle_of_a_result_touches_no_other() {
 }
 
 #[test]
-fn its_requests_obey_the_limits() {
+fn requests_obey_the_limits() {
     let server = Server::start(["--mem-db", "t", "-max-body", "1000", "-max-items", "3"]);
     let response = post(&server, "/db/query", json!(["x".repeat(1000)]));
     let text = "request body too large: more than 1000 bytes, see -max-body\n";
@@ -314,14 +314,14 @@ fn its_requests_obey_the_limits() {
 }
 
 #[test]
-fn deadlines_of_the_client_and_of_the_operator() {
+fn the_shorter_time_limit_of_client_and_operator_holds() {
     let server = Server::start(["--mem-db", "t", "-query-timeout", "2s"]);
     let write = format!("CREATE TABLE x AS {ENDLESS}");
     for (target, sql, error) in [
         ("/db/query?db_timeout=50ms", ENDLESS, "query timeout"),
         ("/db/request?db_timeout=50ms", ENDLESS, "query timeout"),
         ("/db/execute?db_timeout=50ms", &write, "execute timeout"),
-        // The operator's limit holds for those who want more time than that.
+        // A client cannot exceed the limit of the operator.
         ("/db/query?db_timeout=1h", ENDLESS, "query timeout"),
     ] {
         assert_eq!(post(&server, target, json!([sql])).results(), [json!({"error": error})], "{target}");
@@ -347,8 +347,8 @@ fn queued_writes_are_durable_when_they_are_answered() {
     let server = serve_file(dir.path());
     assert_eq!(server.query("t", "SELECT count(*) FROM x"), json!([[20]]));
     let next = post(&server, "/db/execute?queue&wait", json!([])).json()["sequence_number"].as_i64().unwrap();
-    assert!(next > last, "numbers grow over a restart");
-    // As rqlite's load generator waits for what it has queued.
+    assert!(next > last, "the sequence numbers grow over a restart");
+    // rqlite's load generator sends this to wait for its queued writes.
     let flush = server.send(&Request::new("POST", "/db/execute?queue&wait"));
     assert_eq!((flush.status, flush.json()["sequence_number"].as_i64().unwrap() > next), (200, true));
     let empty = server.send(&Request::new("POST", "/db/execute?queue"));
@@ -363,21 +363,21 @@ fn queued_writes_are_durable_when_they_are_answered() {
 }
 
 #[test]
-fn a_queued_write_goes_on_when_its_client_has_waited_long_enough() {
+fn a_queued_write_continues_after_its_client_stops_waiting() {
     let server = Server::memory();
     server.execute("t", "CREATE TABLE x(v)");
     let slow = format!("INSERT INTO x {}", counting_to(3_000_000));
     let response = post(&server, "/db/execute?queue&wait&timeout=1ms", json!([slow]));
     assert_eq!((response.status, response.text().as_str()), (408, "queue wait timeout\n"));
-    common::eventually("the write", || server.query("t", "SELECT v FROM x") == json!([[3_000_000]]));
+    common::eventually("the write is applied", || server.query("t", "SELECT v FROM x") == json!([[3_000_000]]));
 }
 
-/// Each of them has a copy of the database on the disk until it is sent.
+/// Each backup needs a copy of the database on disk until it is sent.
 #[test]
 fn eight_backups_are_sent_at_once_and_no_more() {
     let dir = temp_dir();
     let server = serve_file(dir.path());
-    // More than the system keeps for a client that does not read.
+    // The database is larger than the socket buffers of a client that does not read.
     post(&server, "/db/execute", json!(["CREATE TABLE x(v)", "INSERT INTO x VALUES(zeroblob(30000000))"])).results();
     let request = Request::new("GET", "/db/backup");
     let mut slow: Vec<_> = (0..8).map(|_| server.client()).collect();
@@ -388,11 +388,11 @@ fn eight_backups_are_sent_at_once_and_no_more() {
     let refused = server.send(&request);
     assert_eq!((refused.status, refused.text().trim()), (503, "too many backups at once"));
     drop(slow);
-    common::eventually("a place", || server.send(&request).status == 200);
+    common::eventually("a backup is possible again", || server.send(&request).status == 200);
 }
 
 #[test]
-fn sql_is_shown_as_it_would_run() {
+fn sql_is_returned_as_it_would_run() {
     let server = Server::memory();
     let results = get(&server, "/db/sql?q=SELECT%20random()").results();
     assert_eq!(results, [json!({"original": "SELECT random()", "rewritten": "SELECT random()"})]);
@@ -401,7 +401,7 @@ fn sql_is_shown_as_it_would_run() {
 }
 
 #[test]
-fn readiness() {
+fn readyz_reports_each_part() {
     let server = Server::memory();
     let body = |target: &str| (get(&server, target).status, get(&server, target).text());
     assert_eq!(body("/readyz?noleader"), (200, "[+]node ok".to_owned()));
@@ -412,7 +412,7 @@ fn readiness() {
 }
 
 #[test]
-fn status_under_the_names_that_tools_read() {
+fn status_has_the_names_that_tools_read() {
     let dir = temp_dir();
     write(dir.path(), "t.yaml", "corsOrigin: '*'\n");
     let server = serve_file(dir.path());

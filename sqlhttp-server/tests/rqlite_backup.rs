@@ -1,4 +1,4 @@
-//! rqlite's `/db/backup` and `/db/load` over databases of this server: what is taken away, and brought back.
+//! rqlite's `/db/backup` and `/db/load` on the standalone server.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -82,15 +82,15 @@ fn copies_are_removed_when_their_clients_leave() {
     for target in ["/db/backup", "/db/backup?compress", "/db/backup?fmt=sql", "/db/backup?vacuum"] {
         let mut client = server.client();
         client.write(&Request::new("GET", target).encode()).unwrap();
-        common::eventually("a copy", || names(dir.path()).iter().any(|name| name.contains("-download-")));
+        common::eventually("a copy is made", || names(dir.path()).iter().any(|name| name.contains("-download-")));
         drop(client);
-        common::eventually("its removal", || names(dir.path()) == ["t.db", "t.db-shm", "t.db-wal"]);
+        common::eventually("the copy is removed", || names(dir.path()) == ["t.db", "t.db-shm", "t.db-wal"]);
     }
     server.assert_alive("t");
 }
 
 #[test]
-fn a_database_in_memory_can_be_taken_away_too() {
+fn a_database_in_memory_is_backed_up() {
     let server = Server::memory();
     server.execute("t", "CREATE TABLE x(v)");
     server.execute("t", "INSERT INTO x VALUES('a')");
@@ -102,7 +102,7 @@ fn a_database_in_memory_can_be_taken_away_too() {
 }
 
 #[test]
-fn an_empty_database_can_be_taken_away() {
+fn an_empty_database_is_backed_up() {
     let dir = temp_dir();
     let server = serve_file(dir.path());
     assert_eq!(get(&server, "/db/backup").status, 200);
@@ -163,7 +163,7 @@ fn a_script_is_loaded_whole_or_not_at_all() {
     let response = load("BEGIN; INSERT INTO x VALUES(3); INSERT INTO nope VALUES(1); COMMIT;");
     assert_eq!(response.results(), [json!({"error": "no such table: nope"})]);
     assert_eq!(server.query("t", "SELECT count(*) FROM x"), json!([[2]]));
-    // Of another kind than what is refused below.
+    // A text that only resembles a database file is run as SQL.
     assert_eq!(load("SQLite format").results()[0]["error"], "near \"SQLite\": syntax error");
 }
 

@@ -1,4 +1,4 @@
-//! `/db/backup?fmt=sql`: what its text rebuilds is the same database.
+//! `/db/backup?fmt=sql`: the SQL text rebuilds an equal database.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
 
-/// How many generated databases are dumped and loaded, unless `SQLHTTP_DUMP_CASES` says otherwise.
+/// The default number of generated databases; `SQLHTTP_DUMP_CASES` sets another.
 const CASES: u32 = 50;
 
 fn ask(server: &Server, sql: &str) -> Value {
@@ -38,14 +38,14 @@ fn load(server: &Server, script: &str) {
     assert_eq!(results[0].get("error"), None, "{results:?} for\n{script}");
 }
 
-/// A name in SQL.
+/// A quoted name in SQL.
 fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// Everything that a database consists of: its objects, and the rows of its tables with storage classes and bytes.
+/// The whole content of a database: its objects, and the rows of its tables with storage classes and bytes.
 fn content(server: &Server) -> Vec<(String, Value)> {
-    // A comment that ends a statement ends with a line feed, which an index keeps.
+    // The dump ends a comment at the end of a statement with a line feed, which SQLite keeps in the text of an index.
     let objects = "SELECT type, name, tbl_name, rtrim(sql, char(10)) FROM sqlite_schema \
                    WHERE name NOT LIKE 'sqlite_auto%' ORDER BY type, name";
     let header = "SELECT user_version, application_id FROM pragma_user_version, pragma_application_id";
@@ -77,7 +77,7 @@ fn rows_of(server: &Server, table: &str, without_rowid: bool) -> String {
     format!("SELECT {selected} FROM {} ORDER BY 1", quoted(table))
 }
 
-/// Empty databases to load dumps into: the content is replaced by that of an empty file.
+/// A server that dumps are loaded into. It is emptied by loading an empty database file.
 struct Target {
     server: Server,
     empty: Vec<u8>,
@@ -108,7 +108,7 @@ fn assert_rebuilds(source: &Server, target: &Target) -> String {
 }
 
 #[test]
-fn rowids_and_bytes() {
+fn rowids_and_bytes_survive() {
     let (source, target) = (Server::memory(), Target::new());
     execute(
         &source,
@@ -141,15 +141,15 @@ fn rowids_and_bytes() {
 }
 
 #[test]
-fn largest_rowids() {
+fn the_largest_rowids_of_autoincrement_survive() {
     let target = Target::new();
     let counting = |name: &str| format!("CREATE TABLE {name}(id INTEGER PRIMARY KEY AUTOINCREMENT, v)");
     for (statements, by_name) in [
-        // Where rqlite has them.
+        // The sequence comes where rqlite writes it, in the order of the names.
         (vec![counting("a"), "INSERT INTO a VALUES(7, 1)".into(), "DELETE FROM a".into(), counting("z")], true),
-        // The only such table comes later.
+        // The only table with a sequence comes later.
         (vec![counting("z"), "INSERT INTO z VALUES(7, 1), (9, 1)".into(), "DELETE FROM z WHERE id = 9".into()], false),
-        // A later table has none, or a smaller one than its rows.
+        // A later table has no sequence, or one below its largest rowid.
         (
             vec![
                 counting("a"),
@@ -168,7 +168,7 @@ fn largest_rowids() {
             ],
             false,
         ),
-        // No such table is left.
+        // No table with a sequence is left.
         (
             vec![
                 counting("sequence"),
@@ -195,7 +195,7 @@ fn largest_rowids() {
 }
 
 #[test]
-fn comments_views_and_triggers() {
+fn comments_views_and_triggers_survive() {
     let (source, target) = (Server::memory(), Target::new());
     execute(
         &source,
@@ -215,7 +215,7 @@ fn comments_views_and_triggers() {
 }
 
 #[test]
-fn virtual_tables() {
+fn virtual_tables_survive() {
     let (source, target) = (Server::memory(), Target::new());
     execute(
         &source,
@@ -246,9 +246,9 @@ fn virtual_tables() {
     assert_eq!(ask(&target.server, "SELECT v FROM f_config WHERE k = 'pgsz'"), json!([[1000]]));
 }
 
-/// A virtual table that rows cannot restore is dumped as `sqlite3` dumps it.
+/// The dump of a virtual table that its rows cannot restore is that of the `sqlite3` shell.
 #[test]
-fn virtual_tables_whose_content_is_elsewhere() {
+fn contentless_virtual_tables_are_dumped_as_by_the_shell() {
     let source = Server::memory();
     execute(
         &source,
@@ -272,7 +272,7 @@ fn virtual_tables_whose_content_is_elsewhere() {
     assert!(!dump(&source, "&tables=t").contains("c_docsize"));
 }
 
-/// Dumps of the `sqlite3` shell; the second one is of a file that was vacuumed, which lists shadow tables first.
+/// Dumps of the `sqlite3` shell. The second one is of a vacuumed file, in which shadow tables come first.
 const OF_THE_SHELL: [&str; 2] =
     [include_str!("data/dumps/virtual_tables.sql"), include_str!("data/dumps/vacuumed.sql")];
 
@@ -290,7 +290,7 @@ fn assert_searches_work(server: &Server) {
 }
 
 #[test]
-fn virtual_tables_of_the_shell_survive_a_crash_of_the_node() {
+fn dumps_of_the_shell_survive_a_crash_of_the_node() {
     for script in OF_THE_SHELL {
         let dir = temp_dir();
         let node = Node::new(&dir.path().join("data"));
@@ -308,7 +308,7 @@ fn virtual_tables_of_the_shell_survive_a_crash_of_the_node() {
 }
 
 #[test]
-fn virtual_tables_of_the_shell_in_one_string() {
+fn dumps_of_the_shell_run_as_one_string() {
     for script in OF_THE_SHELL {
         let server = Server::memory();
         execute(&server, &[script]);
@@ -330,7 +330,7 @@ fn virtual_tables_of_the_shell_in_one_string() {
 }
 
 #[test]
-fn single_tables_come_with_what_is_theirs() {
+fn single_tables_come_with_their_indexes_and_with_all_views() {
     let (source, target) = (Server::memory(), Target::new());
     execute(
         &source,
@@ -377,7 +377,7 @@ fn column() -> impl Strategy<Value = String> {
     prop::sample::select(names.to_vec()).prop_map(str::to_owned)
 }
 
-/// Statements that make a table with rows; some may fail.
+/// Statements that create and fill a table; some may fail.
 fn table() -> impl Strategy<Value = Vec<String>> {
     let types = ["", "INTEGER", "TEXT", "REAL", "BLOB", "NUMERIC", "DATETIME"];
     let columns = prop::collection::btree_map(column(), prop::sample::select(types.to_vec()), 1..4);
@@ -403,7 +403,7 @@ fn table() -> impl Strategy<Value = Vec<String>> {
             values.truncate(into.len());
             into.truncate(values.len());
             if let Some(rowid) = rowid {
-                // The name of a column, a rowid's, or nothing's: then the statement fails.
+                // The statement fails if the table has neither such a column nor such a name of the rowid.
                 into.push(if kind == 1 || kind == 2 { "id" } else { "rowid" }.to_owned());
                 values.push(rowid.to_string());
             }
@@ -457,13 +457,13 @@ fn database() -> impl Strategy<Value = Vec<String>> {
 }
 
 #[test]
-fn any_database() {
+fn any_database_is_rebuilt_by_its_dump() {
     let cases = std::env::var("SQLHTTP_DUMP_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(CASES);
     let (source, target) = (Target::new(), Target::new());
     let config = Config { cases, max_shrink_iters: 500, failure_persistence: None, ..Config::default() };
     let result = TestRunner::new(config).run(&database(), |statements| {
         source.clear();
-        // Some of them fail.
+        // Some statements fail.
         source.server.send(&Request::json("/db/execute", json!(statements))).results();
         assert_rebuilds(&source.server, &target);
         Ok(())

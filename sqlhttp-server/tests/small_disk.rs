@@ -1,4 +1,4 @@
-//! A node on a disk of 40 MB, with writes that are larger. Only root may mount such a disk; elsewhere these tests do nothing.
+//! A node on a disk of 40 MB, with writes that are larger. These tests are skipped unless the user may mount a disk.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -7,13 +7,12 @@ mod common;
 use std::path::Path;
 use std::process::Command;
 
-use serde_json::{Value, json};
-
 use common::{Node, Request, Server, eventually, temp_dir};
+use serde_json::{Value, json};
 
 const ENDLESS: &str =
     "INSERT INTO t WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT randomblob(1000) FROM c";
-/// Less than the write-ahead log holds before a checkpoint.
+/// Adds less than the size of the write-ahead log at which it is checkpointed.
 const FILL: &str = "INSERT INTO t WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 2500) \
                     SELECT randomblob(1000) FROM c";
 const FILL_ROWS: u64 = 2500;
@@ -22,7 +21,7 @@ const MEGABYTE: u64 = 1 << 20;
 struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
-    /// `None` if this user may not mount a disk.
+    /// Mounts a disk; `None` if this user may not.
     fn mount() -> Option<SmallDisk> {
         let dir = temp_dir();
         let mut mount = Command::new("mount");
@@ -85,7 +84,7 @@ fn a_process_that_is_killed_in_a_write_larger_than_the_disk_starts_again() {
     assert_eq!(server.db_query("PRAGMA integrity_check"), json!([["ok"]]));
 }
 
-/// The log of the node would wait for ever.
+/// Such an entry would never find space in the log.
 #[test]
 fn a_request_larger_than_the_disk_is_refused() {
     let Some(disk) = SmallDisk::mount() else { return };
@@ -99,12 +98,12 @@ fn a_request_larger_than_the_disk_is_refused() {
     assert_eq!(rows(&server), json!(1));
 }
 
-/// Text that hardly compresses.
+/// Text that is hardly compressible.
 fn random_text(len: usize) -> String {
     let mut state = 7_u64;
     let characters = std::iter::repeat_with(|| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        // One of 64 characters, none of which is escaped.
+        // One of 64 characters that need no escape in JSON or SQL.
         char::from(b'0' + (state >> 58) as u8)
     });
     characters.take(len).map(|character| if character == '\\' { '~' } else { character }).collect()

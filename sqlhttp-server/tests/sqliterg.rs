@@ -1,5 +1,5 @@
-//! What was taken over from sqliterg: macros and backups that are called over HTTP or run at creation, at the start
-//! or periodically; `journalMode`; and its names for the kinds of authentication.
+//! The features of sqliterg: macros and backups that run on request, at the creation of a database, at the start or
+//! periodically; `journalMode`; and its names for the modes of authentication.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -7,10 +7,9 @@ mod common;
 use std::path::Path;
 
 use base64::Engine as _;
+use common::{Launch, Request, Response, Server, assert_backup, names, temp_dir, write};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
-
-use common::{Launch, Request, Response, Server, assert_backup, names, temp_dir, write};
 
 const MACROS: &str = "
 storedStatements:
@@ -48,7 +47,7 @@ fn hash(text: &str) -> String {
     Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A directory with `t.yaml`: the macros above, which need a table `S`, created first.
+/// A directory and a server with these macros, and one before them that creates the table `S`.
 fn with_macros() -> (tempfile::TempDir, Server) {
     let dir = temp_dir();
     let first = "  - {id: first, statements: [\"CREATE TABLE S(a)\"], execution: {onCreate: true}}";
@@ -66,7 +65,7 @@ fn call(server: &Server, method: &str, target: &str) -> Response {
     server.send(&Request::new(method, target))
 }
 
-/// Refusals have sqliterg's shape: `reqIdx` and `message`.
+/// The `reqIdx` and `message` of a refusal, which has the form of sqliterg.
 fn message(response: &Response) -> (i64, String) {
     let json = response.json();
     let index = json["reqIdx"].as_i64().unwrap_or_else(|| panic!("no reqIdx in {}", response.text()));
@@ -74,7 +73,7 @@ fn message(response: &Response) -> (i64, String) {
 }
 
 #[test]
-fn macros_run_over_http_and_tell_what_each_statement_changed() {
+fn macros_run_over_http_and_return_their_change_counts() {
     let (_dir, server) = with_macros();
     for method in ["GET", "POST"] {
         let response = call(&server, method, "/t/macro/open");
@@ -100,11 +99,11 @@ fn macros_are_guarded_by_their_tokens() {
     }
     let response = call(&server, "GET", &format!("/t/macro/hashed?token={}", hash("sesame")));
     assert_eq!(response.status, 499);
-    assert_eq!(server.query("t", "SELECT count(*) FROM T"), json!([[1]]), "a refused macro was run");
+    assert_eq!(server.query("t", "SELECT count(*) FROM T"), json!([[1]]), "a refused macro ran");
 }
 
 #[test]
-fn macros_that_are_not_there_are_not_found() {
+fn unknown_macros_are_not_found() {
     let (_dir, server) = with_macros();
     for target in ["/t/macro/none", "/t/macro/create", "/t/macro/", "/x/macro/open", "/t/macro/open/x"] {
         assert_eq!(call(&server, "GET", target).status, 404, "{target}");
@@ -113,7 +112,7 @@ fn macros_that_are_not_there_are_not_found() {
 }
 
 #[test]
-fn a_failing_macro_is_told_and_undone_unless_it_runs_without_a_transaction() {
+fn a_failing_macro_is_reported_and_undone_unless_it_runs_without_a_transaction() {
     let (_dir, server) = with_macros();
     let response = call(&server, "POST", "/t/macro/failing");
     let (index, text) = message(&response);
@@ -131,7 +130,7 @@ fn macros_run_at_creation_and_at_every_start() {
     let (dir, server) = with_macros();
     assert_eq!(server.query("t", "SELECT count(*) FROM S"), json!([[1]]));
     assert_eq!(server.stop().code, Some(0));
-    // `first` would fail if it ran again: it creates its table without IF NOT EXISTS.
+    // `first` would fail if it ran again, since it creates its table without IF NOT EXISTS.
     assert_eq!(serve(dir.path()).query("t", "SELECT count(*) FROM S"), json!([[2]]));
 }
 
@@ -146,12 +145,12 @@ fn a_macro_that_fails_at_creation_stops_the_start_and_removes_the_new_file() {
 }
 
 #[test]
-fn a_period_is_accepted() {
+fn a_macro_with_a_period_is_accepted() {
     let yaml = "macros: [{id: tick, statements: [\"SELECT 1\"], execution: {period: 1}}]\n";
     Server::configured(yaml).assert_alive("t");
 }
 
-/// A database `t.db` with one row and backups over HTTP into `bk/`.
+/// A directory and a server with a database `t.db` of one row, and backups over HTTP into `bk/`.
 fn with_backup(number: u32, service: &str) -> (tempfile::TempDir, Server) {
     let dir = temp_dir();
     std::fs::create_dir(dir.path().join("bk")).expect("a folder");
@@ -162,7 +161,7 @@ fn with_backup(number: u32, service: &str) -> (tempfile::TempDir, Server) {
     (dir, server)
 }
 
-/// Whether a name looks like `t_20261121-0304.db`.
+/// Whether a name has the form `t_20261121-0304.db`.
 fn is_backup_name(name: &str) -> bool {
     let shape: String = name.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
     shape == "t_00000000-0000.db"
@@ -176,7 +175,7 @@ fn backups_are_made_over_http() {
     let files = names(&dir.path().join("bk"));
     assert!(files.len() == 1 && is_backup_name(&files[0]), "{files:?}");
     assert_backup(&dir.path().join("bk").join(&files[0]), "SELECT a FROM T", json!([[1]]));
-    // A second one in the same minute is refused; the first one stays as it is.
+    // A second backup in the same minute is refused, and the first one is kept.
     let response = call(&server, "POST", "/t/backup");
     let files = names(&dir.path().join("bk"));
     match response.status {
@@ -218,7 +217,7 @@ fn old_backups_are_removed_and_other_files_are_not() {
 }
 
 #[test]
-fn journal_modes_are_configured_under_sqliterg_s_name() {
+fn journal_modes_are_configured_under_sqlitergs_name() {
     for (mode, expected) in [("DELETE", "delete"), ("TRUNCATE", "truncate"), ("PERSIST", "persist"), ("WAL", "wal")] {
         let dir = temp_dir();
         write(dir.path(), "t.yaml", format!("journalMode: {mode}\n"));
@@ -229,7 +228,7 @@ fn journal_modes_are_configured_under_sqliterg_s_name() {
 }
 
 #[test]
-fn authentication_is_configured_under_sqliterg_s_names() {
+fn authentication_is_configured_under_sqlitergs_names() {
     let yaml = "auth: {mode: HTTP_BASIC, authErrorCode: 499, byCredentials: [{user: u, password: p}]}\n";
     let server = Server::configured(yaml);
     let ask = Request::json("/t", json!({"transaction": [{"query": "SELECT 1"}]}));

@@ -1,5 +1,5 @@
-//! Start-up cases recorded from the original server (`fixtures/ws4sqlite-startup.jsonl`): the command line, the
-//! companion file, the exit status, and the lines printed. Where ours differs on purpose, `adjust` says how.
+//! Starts recorded from ws4sqlite (`fixtures/ws4sqlite-startup.jsonl`): the command line, the companion file, the exit
+//! status, and the lines printed. `adjust` describes where this server differs on purpose.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -7,15 +7,14 @@ mod common;
 use std::path::Path;
 use std::sync::Mutex;
 
-use serde::Deserialize;
-
 use common::{Exit, Launch, names, temp_dir, write};
+use serde::Deserialize;
 
 const THREADS: usize = 2;
 
 #[derive(Debug, Clone, Deserialize)]
 struct Case {
-    id: String,
+    name: String,
     args: Vec<String>,
     file: Option<String>,
     yaml: Option<String>,
@@ -39,23 +38,23 @@ impl End {
     }
 }
 
-/// How the lines on standard error are compared, each with the expected line at its place.
+/// How the lines on standard error are compared with the expected ones.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Errors {
-    /// The first lines are these.
+    /// The first lines are the expected ones.
     Exact,
-    /// The first line begins like this.
+    /// The first line begins with the expected one.
     Prefix,
-    /// Some line holds each of these words.
+    /// One line contains each of the expected words.
     Somewhere,
 }
 
-/// A case with what ours should do.
+/// A recorded start, adjusted to what this server does.
 #[derive(Debug)]
 struct Expectation {
     case: Case,
     errors: Errors,
-    /// Lines on standard output that may be missing or differ behind this beginning.
+    /// Lines on standard output that begin with this are not compared.
     free: Option<&'static str>,
 }
 
@@ -65,48 +64,54 @@ fn cases() -> Vec<Case> {
     text.lines().map(|line| serde_json::from_str(line).expect("a case")).collect()
 }
 
-/// Turns what the original does into what ours should do.
+/// Turns what ws4sqlite does into what this server does.
 fn adjust(mut case: Case) -> Expectation {
     let mut errors = Errors::Exact;
     let mut free = None;
-    match case.id.as_str() {
+    match case.name.as_str() {
         // The usage line names the program.
-        "L04" => case.err = vec!["Usage of sqlhttp-standalone:".into()],
-        // One credential is one credential.
-        "L12" | "L61" => {
+        "--help" => case.err = vec!["Usage of sqlhttp-standalone:".into()],
+        // The number of one credential is followed by a singular.
+        "an existing file with one user" | "all lines in their order" => {
             for line in &mut case.out {
                 *line = line.replace("with 1 credentials", "with 1 credential");
             }
         }
-        // Nothing ran out of memory: the directory does not exist.
-        "L27" => case.err = vec!["FATAL | <ts> | accessing the database 'x': unable to open database file (14)".into()],
+        // The directory does not exist; ws4sqlite reports a lack of memory.
+        "a file in a directory that is missing" => {
+            case.err = vec!["FATAL | <ts> | accessing the database 'x': unable to open database file (14)".into()]
+        }
         // Unknown keys are warned about, with the nearest known key.
-        "L44" => (errors, case.err) = (Errors::Somewhere, vec!["WARN".into(), "readOnly".into()]),
-        "L81" => (errors, case.err) = (Errors::Somewhere, vec!["WARN".into(), "scheduledTasks".into()]),
-        // The wording of YAML errors belongs to the YAML library.
-        "L46" | "L47" | "L49" | "L50" | "L60" => {
+        "keys in another case" => (errors, case.err) = (Errors::Somewhere, vec!["WARN".into(), "readOnly".into()]),
+        "an unknown key" => (errors, case.err) = (Errors::Somewhere, vec!["WARN".into(), "scheduledTasks".into()]),
+        // The wording of YAML errors is that of the YAML library.
+        "a word for a boolean"
+        | "a number for a boolean"
+        | "a tab in YAML"
+        | "a list for a map"
+        | "a string for a list" => {
             (errors, case.err) = (Errors::Prefix, vec!["FATAL | <ts> | in parsing config file: ".into()]);
         }
-        // A refusal instead of a panic; whether the value was echoed before does not matter.
-        "L57" => {
+        // The start is refused, where ws4sqlite panics. The line with the value may come before.
+        "an origin without a scheme" => {
             case.exit = End::Status(1);
             (errors, case.err) = (Errors::Prefix, vec!["FATAL | <ts> | ".into()]);
             case.out.retain(|line| !line.contains("CORS Origin"));
             free = Some("  + CORS Origin set to a.com");
         }
-        // A zone prefix may be described in words or shown as written.
-        "L67" => {
+        // A time zone may be described in words or shown as written.
+        "a schedule with a time zone" => {
             case.out.retain(|line| !line.contains("Task 0"));
             free = Some("  + Task 0 scheduled ");
         }
         // The backup directory is created.
-        "L75" => {
+        "a directory of backups that is missing" => {
             case.exit = End::runs();
             case.err.clear();
             case.out.push("  + Task 0 scheduled at 12:00 am".into());
         }
         // A read-only database can be backed up.
-        "L82" => case.out.retain(|line| !line.starts_with("ERR")),
+        "a backup of a read-only database at the start" => case.out.retain(|line| !line.starts_with("ERR")),
         _ => {}
     }
     Expectation { case, errors, free }
@@ -119,20 +124,20 @@ fn prepare(case: &Case, dir: &Path) {
     if let (Some(file), Some(yaml)) = (&case.file, &case.yaml) {
         write(dir, file, yaml);
     }
-    match case.id.as_str() {
-        "L12" => drop(write(dir, "selfhost.db", "")),
-        "L28" => {
+    match case.name.as_str() {
+        "an existing file with one user" => drop(write(dir, "selfhost.db", "")),
+        "a file that is no database" => {
             drop(write(dir, "n.db", "this is not a database, it only looks like a file of some size\n".repeat(99)))
         }
         _ => {}
     }
 }
 
-/// Starts the server as the case says. One that runs is asked to stop: its exit status is then `None` here.
+/// Starts the server as the case says. A server that runs is stopped.
 fn run(case: &Case, dir: &Path) -> (End, Exit) {
     let mut launch = Launch::new().dir(dir).args(case.args.clone());
-    // Flags that only ask something are typed alone.
-    if ["L02", "L03", "L04", "L05"].contains(&case.id.as_str()) {
+    // These flags are given alone.
+    if ["--version", "-version", "--help", "an unknown flag"].contains(&case.name.as_str()) {
         launch = launch.without_address();
     }
     match launch.try_start() {
@@ -181,8 +186,8 @@ fn check(expectation: &Expectation) -> Vec<String> {
         wrong.push(format!("standard output\n      expected {:#?}\n      got {stdout:#?}", case.out));
     }
     let mut stderr: Vec<String> = exit.stderr.iter().map(|line| without_time(line)).collect();
-    if case.id == "L08" {
-        // As in the original, flags end at the first word that is none; ours also warns about what it ignores.
+    if case.name == "flags end at the first other word" {
+        // As in ws4sqlite, flags end at the first word that is none. This server also warns about the ignored words.
         stderr.retain(|line| !line.starts_with("WARN"));
     }
     let fits = match errors {
@@ -194,16 +199,18 @@ fn check(expectation: &Expectation) -> Vec<String> {
         wrong.push(format!("standard error ({errors:?})\n      expected {:#?}\n      got {stderr:#?}", case.err));
     }
     wrong.extend(check_files(case, dir.path()));
-    wrong.iter().map(|problem| format!("{} {:?}: {problem}", case.id, case.args)).collect()
+    wrong.iter().map(|problem| format!("{} {:?}: {problem}", case.name, case.args)).collect()
 }
 
-/// What a case must have done to the disk.
+/// Checks the files that a case leaves behind.
 fn check_files(case: &Case, dir: &Path) -> Option<String> {
-    match case.id.as_str() {
-        // A file that a failed start created is removed again.
-        "L21" if dir.join("x.db").exists() => Some("x.db was left behind".into()),
-        "L28" if !dir.join("n.db").exists() => Some("a file that was there before was removed".into()),
-        "L82" => {
+    match case.name.as_str() {
+        // A failed start removes the file that it has created.
+        "two files of one name" if dir.join("x.db").exists() => Some("x.db was left behind".into()),
+        "a file that is no database" if !dir.join("n.db").exists() => {
+            Some("a file that was there before was removed".into())
+        }
+        "a backup of a read-only database at the start" => {
             let backups = names(&dir.join("bk"));
             let complete = backups.iter().all(|name| {
                 std::fs::read(dir.join("bk").join(name)).is_ok_and(|content| content.starts_with(b"SQLite format 3\0"))
@@ -215,11 +222,11 @@ fn check_files(case: &Case, dir: &Path) -> Option<String> {
 }
 
 #[test]
-fn recorded_cases_hold() {
-    // L30 depends on the machine and has a test of its own.
+fn recorded_starts_are_repeated() {
+    // The case of IPv6 depends on the machine and has a test of its own.
     let all = cases();
     assert!(all.len() > 50, "only {} cases", all.len());
-    let queue = Mutex::new(all.into_iter().filter(|case| case.id != "L30").map(adjust));
+    let queue = Mutex::new(all.into_iter().filter(|case| case.name != "an IPv6 address without brackets").map(adjust));
     let problems = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for _ in 0..THREADS {
@@ -236,11 +243,11 @@ fn recorded_cases_hold() {
     assert!(problems.is_empty(), "{} differences:\n{}", problems.len(), problems.join("\n"));
 }
 
-/// L30: the original wants IPv6 addresses in brackets, ours takes both forms.
+/// ws4sqlite accepts an IPv6 address in brackets only, this server in both forms.
 #[test]
 fn ipv6_addresses_work_with_and_without_brackets() {
     if std::net::TcpListener::bind("[::1]:0").is_err() {
-        eprintln!("this machine has no IPv6: nothing to test");
+        eprintln!("skipped: this machine has no IPv6");
         return;
     }
     for host in ["::1", "[::1]"] {
@@ -263,7 +270,7 @@ fn flags_are_accepted_in_every_spelling_of_the_original() {
 }
 
 #[test]
-fn wrong_flags_end_with_status_2_and_say_why() {
+fn wrong_flags_end_with_status_2_and_a_reason() {
     for (args, message) in [
         (vec!["--port", "abc"], "invalid value \"abc\" for flag -port: parse error"),
         (vec!["--port"], "flag needs an argument: -port"),

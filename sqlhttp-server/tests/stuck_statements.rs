@@ -1,18 +1,18 @@
-//! Statements that keep SQLite busy for long delay only their own request, and no write stops a node for good.
+//! Statements that run long delay only their own request, no write stops a node for good, and no statement reads or
+//! changes the internal state of the server.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
 
 use std::time::{Duration, Instant};
 
+use common::{Client, Launch, Node, Request, Server, eventually, temp_dir};
 use serde_json::{Value, json};
 
-use common::{Client, Launch, Node, Request, Server, eventually, temp_dir};
-
-/// Far above what an answer takes that nothing holds up, and far below what the statements here take.
+/// Far longer than an answer that is not delayed takes, and far shorter than the statements here run.
 const PROMPT: Duration = Duration::from_secs(5);
 
-/// Busy inside one opcode or one function, which do not call SQLite's progress handler.
+/// Statements that run long inside one opcode or one function, where SQLite does not call its progress handler.
 const BUSY_INSIDE: &[&str] = &[
     "SELECT sum(instr(hex(zeroblob(16000000)), hex(zeroblob(1600000)) || x)) FROM (WITH RECURSIVE c(x) AS \
      (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT x FROM c)",
@@ -26,7 +26,7 @@ const BUSY_INSIDE: &[&str] = &[
 const ENDLESS: &str =
     "INSERT INTO t WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c";
 
-/// Sends requests that run until their time is up, and asserts that others are answered meanwhile.
+/// Sends requests that run until their time limit, and asserts that others are answered meanwhile.
 fn assert_others_are_answered(server: &Server, target: &str, probe: &Request) {
     let mut busy: Vec<Client> = (0..8).map(|_| server.client()).collect();
     for (client, sql) in busy.iter_mut().zip(BUSY_INSIDE.iter().cycle()) {
@@ -60,14 +60,14 @@ fn execute(server: &Server, target: &str, sql: &str) -> Value {
 }
 
 #[test]
-fn reads_that_keep_sqlite_busy_hold_up_nobody_on_a_node() {
+fn busy_reads_do_not_delay_others_on_a_node() {
     let (_dir, _node, server) = node();
     let probe = Request::json("/db/query", json!(["SELECT count(*) FROM t"]));
     assert_others_are_answered(&server, "/db/query?db_timeout=3s", &probe);
 }
 
 #[test]
-fn reads_that_keep_sqlite_busy_hold_up_nobody_on_the_standalone_server() {
+fn busy_reads_do_not_delay_others_on_the_standalone_server() {
     let server = Launch::new().args(["--mem-db", "mem", "-query-timeout", "20s"]).start();
     let probe = Request::json("/mem/db/query", json!(["SELECT 1"]));
     assert_others_are_answered(&server, "/mem/db/query?db_timeout=3s", &probe);
@@ -77,7 +77,7 @@ fn reads_that_keep_sqlite_busy_hold_up_nobody_on_the_standalone_server() {
 fn an_endless_write_ends_with_its_time_limit_and_the_node_goes_on() {
     let (_dir, node, server) = node();
     let answer = execute(&server, "/db/execute?db_timeout=1s", ENDLESS);
-    // On a machine that is busy otherwise, the steps may take longer than the caller waits.
+    // On a busy machine the steps of the write may take longer than the caller waits.
     let unknown = answer["error"].as_str().is_some_and(|error| error.contains("outcome is unknown"));
     assert!(unknown || answer["results"] == json!([{"error": "execute timeout"}]), "{answer}");
     server.db_execute(json!(["INSERT INTO t VALUES(7)"]));
@@ -98,22 +98,22 @@ fn a_write_that_fills_memory_ends_and_the_node_goes_on() {
     assert_eq!(node.start().db_query("SELECT a FROM t"), json!([[7]]));
 }
 
-/// The client stays and has set no time limit.
+/// The client stays connected and has set no time limit.
 #[test]
-fn a_running_read_ends_soon_after_the_process_is_told_to() {
+fn a_running_read_does_not_delay_the_end_of_the_process() {
     let (_dir, _node, server) = node();
-    let standalone = Launch::new().args(["--mem-db", "mem"]).start();
-    let endless = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c";
+    let standalone = Launch::new().with_metrics().args(["--mem-db", "mem"]).start();
     for (server, target) in [(server, "/db/query"), (standalone, "/mem/db/query")] {
-        let mut client = server.client();
-        client.write(&Request::json(target, json!([endless])).encode()).unwrap();
+        let _client = server.begin(&Request::json(target, json!([common::ENDLESS])));
+        server.await_requests_in_flight(1);
         let started = Instant::now();
         assert_eq!(server.stop().code, Some(0));
         assert!(started.elapsed() < 3 * PROMPT, "{:?}", started.elapsed());
     }
 }
 
-/// A thousand passes over a text of the client's, between which SQLite does not look at its interrupt flag.
+/// The statement makes a thousand passes over a text of the client, between which SQLite does not check for an
+/// interrupt.
 #[test]
 fn a_statement_with_much_work_on_a_long_value_is_refused_at_once() {
     let (_dir, node, server) = node();
@@ -137,7 +137,7 @@ fn a_statement_with_much_work_on_a_long_value_is_refused_at_once() {
     assert_eq!(node.start().db_query("SELECT a FROM t"), json!([[999]]));
 }
 
-/// Each trigger fires the next one twice: a thousand million rows, and no loop.
+/// Each trigger fires the next one twice: 2^30 rows without a loop.
 #[test]
 fn triggers_that_fire_each_other_end_with_the_time_limit() {
     let (_dir, node, server) = node();
@@ -163,9 +163,9 @@ fn triggers_that_fire_each_other_end_with_the_time_limit() {
     assert_eq!(node.start().db_query("SELECT count(*) FROM chain30"), json!([[32]]));
 }
 
-/// The damaged table fails its own statements; the others are served, after a restart too.
+/// Statements on the damaged table fail; others succeed, also after a restart.
 #[test]
-fn a_damaged_page_fails_the_statements_that_meet_it() {
+fn a_damaged_page_fails_only_the_statements_that_read_it() {
     let (dir, node, server) = node();
     let fill = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 2000) \
                 INSERT INTO bad SELECT x, hex(randomblob(100)) FROM c";
@@ -207,9 +207,9 @@ fn no_client_sees_statements_of_others_or_the_path_of_the_file() {
     assert_eq!(server.db_query("SELECT count(*) FROM t"), json!([[1]]));
 }
 
-/// Nothing that a client can write names the table in which a node notes its progress.
+/// No statement of a client can name the table in which a node records the entries it has applied.
 #[test]
-fn the_record_of_progress_is_out_of_reach_and_out_of_sight() {
+fn the_table_of_progress_is_protected_and_hidden() {
     let (_dir, _node, server) = node();
     server.db_execute(json!(["DROP TABLE t"]));
     for sql in [
@@ -246,9 +246,9 @@ fn the_record_of_progress_is_out_of_reach_and_out_of_sight() {
     assert!(!server.db_query("SELECT * FROM sqlite_master").to_string().contains("sqlhttp"));
 }
 
-/// LIMIT, aggregates, subqueries and joins over the schema see the user's tables only.
+/// LIMIT, aggregates, subqueries and joins over the schema read the tables of the user only.
 #[test]
-fn the_schema_is_read_as_if_the_table_were_not_there() {
+fn the_schema_is_read_without_the_table_of_progress() {
     let (_dir, _node, server) = node();
     let seen = "SELECT name FROM sqlite_master WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\'";
     server.db_execute(json!(["DROP TABLE t"]));
@@ -280,7 +280,7 @@ fn the_schema_is_read_as_if_the_table_were_not_there() {
 }
 
 #[test]
-fn an_entry_can_be_passed_over() {
+fn an_entry_can_be_skipped() {
     let (dir, node, server) = node();
     server.db_execute(json!(["INSERT INTO t VALUES(1)"]));
     server.db_execute(json!(["INSERT INTO t VALUES(2)"]));
@@ -307,9 +307,9 @@ fn an_entry_can_be_passed_over() {
     server.wait_stderr("is passed over");
 }
 
-/// A node that cannot go on ends, so that a supervisor starts it again.
+/// A node that cannot go on exits, so that a supervisor can restart it.
 #[test]
-fn a_node_whose_files_are_gone_ends_with_a_message() {
+fn a_node_without_its_files_ends_with_a_message() {
     let (dir, _node, server) = node();
     std::fs::remove_dir_all(dir.path().join("data")).unwrap();
     eventually("the process ends", || server.has_ended());
@@ -318,7 +318,7 @@ fn a_node_whose_files_are_gone_ends_with_a_message() {
     assert!(exit.stderr.iter().any(|line| line.contains("was removed or renamed")), "{exit:#?}");
 }
 
-/// Far longer than a caller waits here. The limits of the request or of the server end it.
+/// Runs far longer than a caller waits here, until a limit of the request or of the server.
 const LONG: &str = "INSERT INTO t SELECT count(*) FROM (WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) \
                     SELECT x FROM c)";
 
@@ -353,21 +353,21 @@ fn the_limit_of_steps_is_a_flag() {
     assert_eq!(answer["results"], json!([{"error": "execute timeout"}]), "{answer}");
 }
 
-/// Runs a write that lasts, and asserts that one behind it is answered when its time is up. Returns that answer.
+/// Begins a long write, and asserts that a write behind it is answered at its timeout. Returns that answer.
 ///
-/// A write that has joined the group of the long one is answered with the group, so there are several attempts.
+/// A write that joins the group of the long one is answered with the group, so several attempts are made.
 fn answer_behind_a_long_write(server: &Server, long: &str, behind: &str) -> common::Response {
     for _ in 0..4 {
         let mut busy = server.client();
         busy.write(&Request::json(long, json!([LONG])).encode()).unwrap();
         let mut answer = None;
-        eventually("a write waits", || {
+        eventually("a write waits or joins the long one", || {
             let started = Instant::now();
             let mut client = server.client();
             client.set_patience(Duration::from_secs(60));
             let got = client.send(&Request::json(behind, json!(["INSERT INTO t VALUES(1)"]))).unwrap();
             let joined = started.elapsed() >= PROMPT;
-            // The long write has begun when one with less patience does not get its turn.
+            // A write that is not executed shows that the long write has begun.
             let waited = !got.text().contains("rows_affected");
             answer = Some(got).filter(|_| !joined);
             joined || waited

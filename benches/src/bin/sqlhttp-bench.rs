@@ -1,30 +1,21 @@
-//! Starts servers, puts all workloads on them, and prints tables.
+//! Starts servers, runs all workloads on them, and prints tables.
 
 use std::path::Path;
 use std::process::ExitCode;
 
-use sqlhttp_benches::Error;
-use sqlhttp_benches::args::{BENCH_USAGE, BenchCommand, parse_bench};
+use clap::Parser as _;
+use sqlhttp_benches::args::{BenchArgs, BenchCommand};
 use sqlhttp_benches::report::Report;
 use sqlhttp_benches::series::SeriesReport;
+use sqlhttp_benches::{Error, exit_code};
 
 fn main() -> ExitCode {
-    match run() {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("sqlhttp-bench: {error}");
-            ExitCode::from(if matches!(error, Error::Usage(_)) { 2 } else { 1 })
-        }
-    }
+    exit_code("sqlhttp-bench", run())
 }
 
-/// Does what the command line says; whether all went well.
+/// Carries out the command line. Returns whether every run was clean.
 fn run() -> Result<bool, Error> {
-    let BenchCommand::Run { series, json } = parse_bench(lexopt::Parser::from_env())? else {
-        print!("{BENCH_USAGE}");
-        return Ok(true);
-    };
+    let BenchCommand { series, json } = BenchArgs::parse().into_command()?;
     let report = series.run(&mut |server, run| eprintln!("{}", progress(server, run)))?;
     print!("{report}");
     if let Some(file) = json {

@@ -1,35 +1,26 @@
-//! Puts one workload on a running server and says how it did.
+//! Runs one workload on a running server and prints a report.
 
 use std::process::ExitCode;
 
-use sqlhttp_benches::args::{LOAD_USAGE, LoadCommand, parse_load};
-use sqlhttp_benches::setup::Session;
-use sqlhttp_benches::{Error, load};
+use clap::Parser as _;
+use sqlhttp_benches::args::{LoadArgs, LoadCommand};
+use sqlhttp_benches::setup::BlockingClient;
+use sqlhttp_benches::{Error, exit_code, load};
 
 fn main() -> ExitCode {
-    match run() {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("sqlhttp-load: {error}");
-            ExitCode::from(if matches!(error, Error::Usage(_)) { 2 } else { 1 })
-        }
-    }
+    exit_code("sqlhttp-load", run())
 }
 
-/// Does what the command line says; whether all went well.
+/// Carries out the command line. Returns whether the run was clean.
 fn run() -> Result<bool, Error> {
-    let LoadCommand::Run { plan, prepare, measure, json } = parse_load(lexopt::Parser::from_env())? else {
-        print!("{LOAD_USAGE}");
+    let LoadCommand { target, prepare, plan, json } = LoadArgs::parse().into_command()?;
+    if let Some(items) = prepare {
+        BlockingClient::open(&target)?.prepare(items)?;
+    }
+    let Some(plan) = plan else {
         return Ok(true);
     };
-    if prepare {
-        Session::open(&plan.target)?.prepare(plan.items)?;
-    }
-    if !measure {
-        return Ok(true);
-    }
-    let report = load::run(*plan)?;
+    let report = load::run(plan)?;
     if json {
         let text = serde_json::to_string_pretty(&report).map_err(|e| Error::Server(format!("write JSON: {e}")))?;
         println!("{text}");

@@ -1,22 +1,22 @@
-//! A connection that sends a request and reads its answer, one after the other.
+//! A connection that carries one request and its response at a time.
 
 use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::{Malformed, Progress, Reply, ResponseParser};
+use super::{Malformed, Progress, Response, ResponseParser};
 
-/// Enough for most answers to come in one read.
+/// The size of the input buffer, in bytes. Most responses fit into one read.
 const INPUT_LEN: usize = 64 << 10;
 
-/// Why an exchange has no reply. The connection is of no more use.
+/// A failed exchange. The connection cannot be used again.
 #[derive(Debug, thiserror::Error)]
 pub enum ExchangeError {
-    /// The socket failed.
+    /// An operation on the socket failed.
     #[error("{0}")]
     Io(#[from] std::io::Error),
-    /// What came was no response.
+    /// The received bytes are no HTTP response.
     #[error("{0}")]
     Malformed(#[from] Malformed),
 }
@@ -37,8 +37,12 @@ impl Connection {
         Ok(Connection { stream, parser: ResponseParser::default(), input: vec![0; INPUT_LEN].into() })
     }
 
-    /// Sends a request and waits for the end of its answer. The answer's body is appended to `body` if it is given.
-    pub async fn exchange(&mut self, request: &[u8], mut body: Option<&mut Vec<u8>>) -> Result<Reply, ExchangeError> {
+    /// Sends a request and waits for the end of its response. If `body` is given, the body is appended to it.
+    pub async fn exchange(
+        &mut self,
+        request: &[u8],
+        mut body: Option<&mut Vec<u8>>,
+    ) -> Result<Response, ExchangeError> {
         self.stream.write_all(request).await?;
         loop {
             let len = self.stream.read(&mut self.input).await?;
@@ -47,7 +51,7 @@ impl Connection {
             }
             match self.parser.feed(&self.input[..len], body.as_deref_mut())? {
                 Progress::More => {}
-                Progress::Done { reply, taken } if taken == len => return Ok(reply),
+                Progress::Done { response, consumed } if consumed == len => return Ok(response),
                 Progress::Done { .. } => return Err(Malformed("bytes after the end of the response").into()),
             }
         }

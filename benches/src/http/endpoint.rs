@@ -1,38 +1,46 @@
-//! Where requests go, and how they are written.
+//! The address of a server, and the bytes of requests.
 
-use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs as _};
+use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::Error;
 use crate::protocol::{Auth, Protocol};
 use crate::workload::Operation;
 
 /// A server on this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Endpoint {
-    /// Its address; always a loopback one.
+    /// A loopback address.
     pub address: SocketAddr,
 }
 
 impl Endpoint {
-    /// Understands `http://host:port`. Only loopback addresses are accepted: the generator measures servers that share
-    /// its machine, and must not become a weapon by a typing error.
-    pub fn parse(url: &str) -> Result<Self, Error> {
-        let refuse = |why: &str| Error::Usage(format!("--url {url}: {why}"));
-        let authority = url.strip_prefix("http://").ok_or_else(|| refuse("must begin with http://"))?;
-        let authority = authority.strip_suffix('/').unwrap_or(authority);
-        if authority.contains(['/', '?', '#', '@']) {
-            return Err(refuse("give only host and port; the database is --db"));
-        }
-        let mut addresses = authority.to_socket_addrs().map_err(|e| refuse(&e.to_string()))?;
-        let address = addresses.find(|address| address.ip().is_loopback());
-        address.map(|address| Endpoint { address }).ok_or_else(|| refuse("not a loopback address"))
+    /// Port `port` of 127.0.0.1.
+    pub fn local(port: u16) -> Self {
+        Endpoint { address: (Ipv4Addr::LOCALHOST, port).into() }
     }
 }
 
-/// Writes requests for one server into buffers that are used again.
+impl FromStr for Endpoint {
+    type Err = String;
+
+    /// Parses `http://host:port`. Only loopback addresses are accepted: the generator measures servers that share its
+    /// machine, and a typing error must not put its load on another one.
+    fn from_str(url: &str) -> Result<Self, String> {
+        let authority = url.strip_prefix("http://").ok_or("must begin with http://")?;
+        let authority = authority.strip_suffix('/').unwrap_or(authority);
+        if authority.contains(['/', '?', '#', '@']) {
+            return Err("give only host and port; --db names the database".into());
+        }
+        let mut addresses = authority.to_socket_addrs().map_err(|error| error.to_string())?;
+        let address = addresses.find(|address| address.ip().is_loopback()).ok_or("not a loopback address")?;
+        Ok(Endpoint { address })
+    }
+}
+
+/// Writes requests for one server into buffers that are reused.
 #[derive(Debug)]
 pub struct RequestWriter<'p> {
     protocol: &'p dyn Protocol,
@@ -42,7 +50,7 @@ pub struct RequestWriter<'p> {
 }
 
 impl<'p> RequestWriter<'p> {
-    /// For this server, protocol and user.
+    /// Prepares the headers for a server, a protocol and credentials.
     pub fn new(endpoint: Endpoint, protocol: &'p dyn Protocol, auth: &Auth) -> Self {
         let mut headers = format!(" HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n", endpoint.address);
         if let Auth::Basic { user, password } = auth {
@@ -52,7 +60,7 @@ impl<'p> RequestWriter<'p> {
         RequestWriter { protocol, headers, body: Vec::new(), request: Vec::new() }
     }
 
-    /// The bytes of the request for an operation.
+    /// Returns the bytes of the request for an operation. They are valid until the next call.
     pub fn write(&mut self, operation: &Operation) -> &[u8] {
         self.body.clear();
         self.protocol.write_body(operation, &mut self.body);
@@ -74,8 +82,8 @@ mod tests {
 
     #[test]
     fn only_loopback_urls_are_accepted() {
-        assert_eq!(Endpoint::parse("http://127.0.0.1:12321").unwrap().address, "127.0.0.1:12321".parse().unwrap());
-        assert_eq!(Endpoint::parse("http://[::1]:80/").unwrap().address, "[::1]:80".parse().unwrap());
+        assert_eq!("http://127.0.0.1:12321".parse(), Ok(Endpoint::local(12321)));
+        assert_eq!("http://[::1]:80/".parse(), Ok(Endpoint { address: "[::1]:80".parse().unwrap() }));
         for url in [
             "http://192.0.2.1:80",
             "https://127.0.0.1:80",
@@ -83,7 +91,7 @@ mod tests {
             "http://127.0.0.1:80/db",
             "http://x@127.0.0.1:80",
         ] {
-            assert!(Endpoint::parse(url).is_err(), "{url}");
+            assert!(url.parse::<Endpoint>().is_err(), "{url}");
         }
     }
 
@@ -91,7 +99,7 @@ mod tests {
     fn a_request_states_the_length_of_its_body() {
         let auth = Auth::Basic { user: "Aladdin".into(), password: "open sesame".into() };
         let protocol = Ws4sqlite::new("db", &auth);
-        let endpoint = Endpoint { address: "127.0.0.1:1".parse().unwrap() };
+        let endpoint = Endpoint::local(1);
         let mut writer = RequestWriter::new(endpoint, &protocol, &auth);
         writer.write(&Operation::Batch(1));
         let request = String::from_utf8(writer.write(&Operation::Point(1)).to_vec()).unwrap();

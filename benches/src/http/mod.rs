@@ -1,4 +1,4 @@
-//! As much of HTTP/1.1 as a load generator needs: write a POST, read the answer, keep the connection.
+//! The part of HTTP/1.1 that a load generator needs: writing a POST, reading the response, and keeping the connection.
 
 mod connection;
 mod endpoint;
@@ -6,4 +6,4 @@ mod response;
 
 pub use connection::{Connection, ExchangeError};
 pub use endpoint::{Endpoint, RequestWriter};
-pub use response::{Malformed, Progress, Reply, ResponseParser};
+pub use response::{Malformed, Progress, Response, ResponseParser};

@@ -1,52 +1,52 @@
-//! Reads responses from a stream of bytes, in whatever pieces they come, without keeping their bodies.
+//! An incremental parser of HTTP/1.x responses that does not store their bodies.
 
 use memchr::memmem;
 
-/// How long the status line and the headers (or the trailers) may be, bytes.
+/// The longest status line and headers together, and the longest trailer line, in bytes.
 const HEAD_LEN_MAX: usize = 64 << 10;
-/// How long a line that begins a chunk may be, bytes.
+/// The longest line with the size of a chunk, in bytes.
 const CHUNK_LINE_LEN_MAX: usize = 1 << 10;
 
-/// What came is no HTTP/1.x response; the text says why.
+/// The received bytes are no HTTP/1.x response. Contains the reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("malformed response: {0}")]
 pub struct Malformed(pub &'static str);
 
-/// A response whose end was reached.
+/// A complete response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Reply {
+pub struct Response {
     /// The status code.
     pub status: u16,
-    /// How many bytes the body had, chunk framing not counted.
+    /// The length of the body in bytes, without the framing of chunks.
     pub body_len: u64,
-    /// Whether the connection may be used for another request.
+    /// Whether the connection can be used for another request.
     pub keep_alive: bool,
 }
 
-/// How far a response is.
+/// The progress of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
-    /// All bytes given were taken, and more must come.
+    /// All bytes were consumed, and the response continues.
     More,
     /// The response ended.
     Done {
         /// The response.
-        reply: Reply,
-        /// How many of the bytes given last belonged to it.
-        taken: usize,
+        response: Response,
+        /// The number of the last bytes given that belong to the response.
+        consumed: usize,
     },
 }
 
-/// Reads one response after the other.
+/// A parser of consecutive responses on one connection.
 #[derive(Debug, Default)]
 pub struct ResponseParser {
-    state: State,
+    state: ParseState,
     line: Vec<u8>,
-    reply: Option<Reply>,
+    response: Option<Response>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum State {
+enum ParseState {
     #[default]
     Head,
     Fixed(u64),
@@ -73,51 +73,55 @@ enum Framing {
 }
 
 impl ResponseParser {
-    /// Takes the next bytes of the stream. The body's bytes are appended to `body` if it is given.
+    /// Parses the next bytes of the connection. If `body` is given, the bytes of the body are appended to it.
     ///
-    /// After [`Progress::Done`] the next call begins the next response; after an error the stream is of no more use.
+    /// After [`Progress::Done`], the next call begins the next response. After an error, the parser must not be used
+    /// again.
     pub fn feed(&mut self, bytes: &[u8], mut body: Option<&mut Vec<u8>>) -> Result<Progress, Malformed> {
         let mut rest = bytes;
         loop {
-            if self.state == State::Done {
+            if self.state == ParseState::Done {
                 return self.finish(bytes.len() - rest.len());
             }
             if rest.is_empty() {
                 return Ok(Progress::More);
             }
             rest = match self.state {
-                State::Head => self.head(rest)?,
-                State::Fixed(left) | State::ChunkData(left) => self.data(rest, left, body.as_deref_mut()),
-                State::UntilClose => self.data(rest, u64::MAX, body.as_deref_mut()),
-                State::ChunkSize => self.chunk_size(rest)?,
-                State::ChunkEnd => self.chunk_end(rest)?,
-                State::Trailers => self.trailers(rest)?,
-                State::Done => rest,
+                ParseState::Head => self.read_head(rest)?,
+                ParseState::Fixed(left) | ParseState::ChunkData(left) => {
+                    self.read_body(rest, left, body.as_deref_mut())
+                }
+                ParseState::UntilClose => self.read_body(rest, u64::MAX, body.as_deref_mut()),
+                ParseState::ChunkSize => self.read_chunk_size(rest)?,
+                ParseState::ChunkEnd => self.read_chunk_end(rest)?,
+                ParseState::Trailers => self.read_trailers(rest)?,
+                ParseState::Done => rest,
             };
         }
     }
 
-    /// The other side closed the connection: the end of a response that has no other, an error otherwise.
-    pub fn close(&mut self) -> Result<Reply, Malformed> {
-        match (self.state, self.reply.take()) {
-            (State::UntilClose, Some(reply)) => {
+    /// Handles the end of the connection. It ends a response without a length, and is an error at any other time.
+    pub fn close(&mut self) -> Result<Response, Malformed> {
+        match (self.state, self.response.take()) {
+            (ParseState::UntilClose, Some(response)) => {
                 *self = ResponseParser::default();
-                Ok(reply)
+                Ok(response)
             }
             _ => Err(Malformed("the connection was closed before the end")),
         }
     }
 
-    fn finish(&mut self, taken: usize) -> Result<Progress, Malformed> {
-        self.state = State::Head;
-        let reply = self.reply.take().ok_or(Malformed("no status"))?;
-        Ok(Progress::Done { reply, taken })
+    fn finish(&mut self, consumed: usize) -> Result<Progress, Malformed> {
+        self.state = ParseState::Head;
+        let response = self.response.take().ok_or(Malformed("no status"))?;
+        Ok(Progress::Done { response, consumed })
     }
 
-    /// Gathers bytes in `line` until `end` is there; what follows it, or `None` if more must come.
-    fn gather<'b>(&mut self, bytes: &'b [u8], end: &[u8], max: usize) -> Result<Option<&'b [u8]>, Malformed> {
+    /// Appends bytes to `line` up to and including `end`. Returns the bytes that follow `end`, or `None` if `end` has
+    /// not been received. More than `max` bytes in `line` are an error.
+    fn read_until<'b>(&mut self, bytes: &'b [u8], end: &[u8], max: usize) -> Result<Option<&'b [u8]>, Malformed> {
         let before = self.line.len();
-        // The end may have begun in the bytes that came earlier.
+        // The first bytes of `end` may already be in `line`.
         let from = before.saturating_sub(end.len() - 1);
         let room = max.saturating_sub(before);
         self.line.extend_from_slice(&bytes[..bytes.len().min(room)]);
@@ -132,72 +136,72 @@ impl ResponseParser {
         }
     }
 
-    fn head<'b>(&mut self, bytes: &'b [u8]) -> Result<&'b [u8], Malformed> {
-        let Some(rest) = self.gather(bytes, b"\r\n\r\n", HEAD_LEN_MAX)? else {
+    fn read_head<'b>(&mut self, bytes: &'b [u8]) -> Result<&'b [u8], Malformed> {
+        let Some(rest) = self.read_until(bytes, b"\r\n\r\n", HEAD_LEN_MAX)? else {
             return Ok(&[]);
         };
         let head = parse_head(&self.line)?;
         self.line.clear();
         if head.status >= 200 {
-            self.reply = Some(Reply { status: head.status, body_len: 0, keep_alive: head.keep_alive });
+            self.response = Some(Response { status: head.status, body_len: 0, keep_alive: head.keep_alive });
             self.state = match head.framing {
-                Framing::Length(0) => State::Done,
-                Framing::Length(len) => State::Fixed(len),
-                Framing::Chunked => State::ChunkSize,
-                Framing::UntilClose => State::UntilClose,
+                Framing::Length(0) => ParseState::Done,
+                Framing::Length(len) => ParseState::Fixed(len),
+                Framing::Chunked => ParseState::ChunkSize,
+                Framing::UntilClose => ParseState::UntilClose,
             };
         }
         Ok(rest)
     }
 
-    fn data<'b>(&mut self, bytes: &'b [u8], left: u64, body: Option<&mut Vec<u8>>) -> &'b [u8] {
+    fn read_body<'b>(&mut self, bytes: &'b [u8], left: u64, body: Option<&mut Vec<u8>>) -> &'b [u8] {
         let take = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
         let (data, rest) = bytes.split_at(take);
         if let Some(body) = body {
             body.extend_from_slice(data);
         }
-        if let Some(reply) = &mut self.reply {
-            reply.body_len += take as u64;
+        if let Some(response) = &mut self.response {
+            response.body_len += take as u64;
         }
         let left = left - take as u64;
         self.state = match self.state {
-            State::Fixed(_) if left == 0 => State::Done,
-            State::Fixed(_) => State::Fixed(left),
-            State::ChunkData(_) if left == 0 => State::ChunkEnd,
-            State::ChunkData(_) => State::ChunkData(left),
+            ParseState::Fixed(_) if left == 0 => ParseState::Done,
+            ParseState::Fixed(_) => ParseState::Fixed(left),
+            ParseState::ChunkData(_) if left == 0 => ParseState::ChunkEnd,
+            ParseState::ChunkData(_) => ParseState::ChunkData(left),
             other => other,
         };
         rest
     }
 
-    fn chunk_size<'b>(&mut self, bytes: &'b [u8]) -> Result<&'b [u8], Malformed> {
-        let Some(rest) = self.gather(bytes, b"\r\n", CHUNK_LINE_LEN_MAX)? else {
+    fn read_chunk_size<'b>(&mut self, bytes: &'b [u8]) -> Result<&'b [u8], Malformed> {
+        let Some(rest) = self.read_until(bytes, b"\r\n", CHUNK_LINE_LEN_MAX)? else {
             return Ok(&[]);
         };
         let size = parse_chunk_size(&self.line)?;
         self.line.clear();
-        self.state = if size == 0 { State::Trailers } else { State::ChunkData(size) };
+        self.state = if size == 0 { ParseState::Trailers } else { ParseState::ChunkData(size) };
         Ok(rest)
     }
 
-    fn chunk_end<'b>(&mut self, bytes: &'b [u8]) -> Result<&'b [u8], Malformed> {
-        let Some(rest) = self.gather(bytes, b"\r\n", CHUNK_LINE_LEN_MAX)? else {
+    fn read_chunk_end<'b>(&mut self, bytes: &'b [u8]) -> Result<&'b [u8], Malformed> {
+        let Some(rest) = self.read_until(bytes, b"\r\n", CHUNK_LINE_LEN_MAX)? else {
             return Ok(&[]);
         };
         if self.line.len() != 2 {
             return Err(Malformed("a chunk is longer than it says"));
         }
         self.line.clear();
-        self.state = State::ChunkSize;
+        self.state = ParseState::ChunkSize;
         Ok(rest)
     }
 
-    fn trailers<'b>(&mut self, bytes: &'b [u8]) -> Result<&'b [u8], Malformed> {
-        let Some(rest) = self.gather(bytes, b"\r\n", HEAD_LEN_MAX)? else {
+    fn read_trailers<'b>(&mut self, bytes: &'b [u8]) -> Result<&'b [u8], Malformed> {
+        let Some(rest) = self.read_until(bytes, b"\r\n", HEAD_LEN_MAX)? else {
             return Ok(&[]);
         };
         if self.line.len() == 2 {
-            self.state = State::Done;
+            self.state = ParseState::Done;
         }
         self.line.clear();
         Ok(rest)
@@ -236,7 +240,7 @@ fn parse_header(name: &str, value: &str, head: &mut Head) -> Result<(), Malforme
     if name.eq_ignore_ascii_case("content-length") {
         let len = Framing::Length(parse_length(value)?);
         match head.framing {
-            // Chunked wins over a length, whichever comes first.
+            // Chunked takes precedence over a length, in either order (RFC 9112, section 6.3).
             Framing::Chunked => {}
             Framing::Length(_) if head.framing != len => return Err(Malformed("two different lengths")),
             Framing::Length(_) | Framing::UntilClose => head.framing = len,
@@ -273,36 +277,36 @@ mod tests {
     const CHUNKED: &str =
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;x=1\r\nhello\r\nA\r\n0123456789\r\n0\r\nT: 1\r\n\r\n";
 
-    /// Feeds the text in pieces of this many bytes.
-    fn parse(text: &str, piece: usize) -> Result<(Reply, String), Malformed> {
+    /// Parses the text in pieces of `piece` bytes.
+    fn parse(text: &str, piece: usize) -> Result<(Response, String), Malformed> {
         let mut parser = ResponseParser::default();
         let mut body = Vec::new();
         let mut fed = 0;
         for bytes in text.as_bytes().chunks(piece) {
-            if let Progress::Done { reply, taken } = parser.feed(bytes, Some(&mut body))? {
-                assert_eq!(fed + taken, text.len(), "taken");
-                return Ok((reply, String::from_utf8(body).unwrap()));
+            if let Progress::Done { response, consumed } = parser.feed(bytes, Some(&mut body))? {
+                assert_eq!(fed + consumed, text.len(), "consumed");
+                return Ok((response, String::from_utf8(body).unwrap()));
             }
             fed += bytes.len();
         }
-        parser.close().map(|reply| (reply, String::from_utf8(body).unwrap()))
+        parser.close().map(|response| (response, String::from_utf8(body).unwrap()))
     }
 
-    fn reply(status: u16, body_len: u64, keep_alive: bool) -> Reply {
-        Reply { status, body_len, keep_alive }
+    fn response(status: u16, body_len: u64, keep_alive: bool) -> Response {
+        Response { status, body_len, keep_alive }
     }
 
     #[test]
     fn a_body_with_a_length_in_pieces_of_any_size() {
         for piece in 1..=FIXED.len() {
-            assert_eq!(parse(FIXED, piece), Ok((reply(200, 5, true), "hello".into())), "{piece}");
+            assert_eq!(parse(FIXED, piece), Ok((response(200, 5, true), "hello".into())), "{piece}");
         }
     }
 
     #[test]
     fn chunks_with_extensions_and_trailers_in_pieces_of_any_size() {
         for piece in 1..=CHUNKED.len() {
-            assert_eq!(parse(CHUNKED, piece), Ok((reply(200, 15, true), "hello0123456789".into())), "{piece}");
+            assert_eq!(parse(CHUNKED, piece), Ok((response(200, 15, true), "hello0123456789".into())), "{piece}");
         }
     }
 
@@ -312,27 +316,30 @@ mod tests {
         let stream = format!("{FIXED}{CHUNKED}{FIXED}");
         let mut rest = stream.as_bytes();
         for len in [5, 15, 5] {
-            let Ok(Progress::Done { reply, taken }) = parser.feed(rest, None) else { panic!("not done") };
-            assert_eq!(reply.body_len, len);
-            rest = &rest[taken..];
+            let Ok(Progress::Done { response, consumed }) = parser.feed(rest, None) else { panic!("not done") };
+            assert_eq!(response.body_len, len);
+            rest = &rest[consumed..];
         }
         assert!(rest.is_empty());
     }
 
     #[test]
     fn responses_without_a_body() {
-        assert_eq!(parse("HTTP/1.1 204 No Content\r\n\r\n", 99), Ok((reply(204, 0, true), String::new())));
-        assert_eq!(parse("HTTP/1.1 500 X\r\nContent-Length: 0\r\n\r\n", 99), Ok((reply(500, 0, true), String::new())));
+        assert_eq!(parse("HTTP/1.1 204 No Content\r\n\r\n", 99), Ok((response(204, 0, true), String::new())));
+        assert_eq!(
+            parse("HTTP/1.1 500 X\r\nContent-Length: 0\r\n\r\n", 99),
+            Ok((response(500, 0, true), String::new()))
+        );
     }
 
     #[test]
-    fn an_interim_response_is_passed_over() {
+    fn an_interim_response_is_skipped() {
         let text = format!("HTTP/1.1 100 Continue\r\n\r\n{FIXED}");
-        assert_eq!(parse(&text, 7), Ok((reply(200, 5, true), "hello".into())));
+        assert_eq!(parse(&text, 7), Ok((response(200, 5, true), "hello".into())));
     }
 
     #[test]
-    fn who_keeps_the_connection() {
+    fn keep_alive_follows_the_version_and_the_connection_header() {
         let of = |version: &str, connection: &str| {
             let text = format!("HTTP/{version} 200 OK\r\n{connection}Content-Length: 1\r\n\r\nx");
             parse(&text, 99).unwrap().0.keep_alive
@@ -346,7 +353,7 @@ mod tests {
 
     #[test]
     fn without_a_length_the_body_ends_with_the_connection() {
-        assert_eq!(parse("HTTP/1.1 200 OK\r\n\r\nhello", 4), Ok((reply(200, 5, false), "hello".into())));
+        assert_eq!(parse("HTTP/1.1 200 OK\r\n\r\nhello", 4), Ok((response(200, 5, false), "hello".into())));
     }
 
     #[test]
@@ -357,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_response_is_refused() {
+    fn malformed_responses_are_refused() {
         for text in [
             "HTTP/2 200 OK\r\n\r\n",
             "HTTP/1.1 2000 OK\r\n\r\n",

@@ -1,33 +1,34 @@
-//! How operations are said to a server, and what its answers mean.
+//! The protocols: how an operation is encoded as a request, and how its answer is decoded.
 //!
-//! One protocol is one file here and one line in [`by_name`]: implement [`Protocol`] (path, body, answer) for it. The
-//! workloads, the connections and the reports know nothing of the difference.
+//! Each protocol has a file here with an implementation of [`Protocol`], and a variant of [`ProtocolName`]. Workloads,
+//! connections and reports do not depend on the protocol.
 
+mod name;
 mod rqlite;
 mod ws4sqlite;
 
 use std::fmt::Debug;
 
+pub use name::ProtocolName;
 pub use rqlite::Rqlite;
 pub use ws4sqlite::Ws4sqlite;
 
-use crate::Error;
-use crate::workload::Operation;
+use crate::workload::{Operation, OperationResult};
 
-/// Who asks, and how he says so.
+/// The credentials of a client, and their place in a request.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Auth {
-    /// Nobody in particular.
+    /// No credentials.
     #[default]
     None,
-    /// HTTP basic authentication.
+    /// HTTP basic authentication: an `Authorization` header.
     Basic {
         /// The user.
         user: String,
         /// The password.
         password: String,
     },
-    /// In the body, where the protocol has a place for it.
+    /// In the body, if the protocol supports that.
     Inline {
         /// The user.
         user: String,
@@ -36,47 +37,23 @@ pub enum Auth {
     },
 }
 
-/// What an answer says, as far as all protocols say it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Answer {
-    /// How many rows were returned.
-    pub rows: u64,
-    /// How many columns the first of them has.
-    pub columns: u64,
-    /// How many rows were changed, over all statements.
-    pub changed: u64,
-    /// The first value of the first row, if it is an integer.
-    pub first: Option<u64>,
-}
-
-/// A protocol that servers speak.
+/// A protocol between client and server.
 pub trait Protocol: Debug + Send + Sync {
     /// The name on the command line and in reports.
     fn name(&self) -> &'static str;
 
-    /// Where the operation is sent: an absolute path, with a query if need be.
+    /// The path of the request for an operation, with its query.
     fn path(&self, operation: &Operation) -> &str;
 
-    /// Appends the body of the request.
+    /// Appends the body of the request for an operation to `out`.
     fn write_body(&self, operation: &Operation, out: &mut Vec<u8>);
 
-    /// Understands the body of an answer with status 200; the text of the error it reports otherwise.
-    fn read_answer(&self, body: &[u8]) -> Result<Answer, String>;
+    /// Decodes the body of an answer with status 200. If it contains an error, or cannot be decoded, returns the text
+    /// of the error.
+    fn read_result(&self, body: &[u8]) -> Result<OperationResult, String>;
 
-    /// Whether it knows writes that are answered before they are carried out.
-    fn queues(&self) -> bool {
+    /// Whether the protocol has queued writes, which are acknowledged before they are executed.
+    fn has_queued_writes(&self) -> bool {
         false
-    }
-}
-
-/// The protocol of this name for a database.
-pub fn by_name(name: &str, db: &str, auth: &Auth) -> Result<Box<dyn Protocol>, Error> {
-    match name {
-        Ws4sqlite::NAME => Ok(Box::new(Ws4sqlite::new(db, auth))),
-        Rqlite::NAME if matches!(auth, Auth::Inline { .. }) => {
-            Err(Error::Usage("rqlite's bodies have no place for credentials: use --auth basic".into()))
-        }
-        Rqlite::NAME => Ok(Box::new(Rqlite)),
-        _ => Err(Error::Usage(format!("unknown protocol '{name}' (there are: {}, {})", Ws4sqlite::NAME, Rqlite::NAME))),
     }
 }

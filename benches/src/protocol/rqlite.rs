@@ -1,25 +1,25 @@
-//! The protocol of rqlite: lists of statements with their parameters to `/db/execute` and `/db/query`.
+//! rqlite's protocol: lists of statements with their parameters, sent to `/db/execute` and `/db/query`.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Answer, Protocol};
-use crate::workload::{Operation, Step};
+use super::Protocol;
+use crate::workload::{Operation, OperationResult, Statement};
 
-/// Speaks rqlite's protocol. A node has one database, so there is nothing to name.
+/// rqlite's protocol. A node has one database, so requests name none.
 #[derive(Debug)]
 pub struct Rqlite;
 
 #[derive(Deserialize)]
-struct Body<'a> {
+struct ResponseBody<'a> {
     #[serde(borrow)]
-    results: Vec<Item<'a>>,
+    results: Vec<StatementResult<'a>>,
     #[serde(default)]
     error: String,
 }
 
 #[derive(Deserialize)]
-struct Item<'a> {
+struct StatementResult<'a> {
     #[serde(default)]
     rows_affected: u64,
     #[serde(default)]
@@ -31,7 +31,7 @@ struct Item<'a> {
 }
 
 impl Rqlite {
-    /// The name on the command line.
+    /// The name in reports and on the command line.
     pub const NAME: &'static str = "rqlite";
 }
 
@@ -55,51 +55,52 @@ impl Protocol for Rqlite {
     fn write_body(&self, operation: &Operation, out: &mut Vec<u8>) {
         out.push(b'[');
         let mut first = true;
-        operation.steps(&mut |step| {
+        operation.for_each_statement(&mut |statement| {
             if !std::mem::take(&mut first) {
                 out.push(b',');
             }
-            write_statement(&step, out);
+            write_statement(&statement, out);
         });
         out.push(b']');
     }
 
-    fn read_answer(&self, body: &[u8]) -> Result<Answer, String> {
-        let body: Body<'_> = serde_json::from_slice(body).map_err(|e| format!("not an answer of rqlite: {e}"))?;
+    fn read_result(&self, body: &[u8]) -> Result<OperationResult, String> {
+        let body: ResponseBody<'_> =
+            serde_json::from_slice(body).map_err(|e| format!("not an answer of rqlite: {e}"))?;
         if !body.error.is_empty() {
             return Err(body.error);
         }
-        let mut answer = Answer::default();
-        for item in &body.results {
-            if !item.error.is_empty() {
-                return Err(item.error.clone());
+        let mut result = OperationResult::default();
+        for statement in &body.results {
+            if !statement.error.is_empty() {
+                return Err(statement.error.clone());
             }
-            answer.changed += item.rows_affected;
-            answer.rows += item.values.len() as u64;
-            answer.columns = answer.columns.max(item.columns.len() as u64);
-            answer.first = answer.first.or_else(|| first_value(item));
+            result.changed += statement.rows_affected;
+            result.rows += statement.values.len() as u64;
+            result.columns = result.columns.max(statement.columns.len() as u64);
+            result.first = result.first.or_else(|| first_value(statement));
         }
-        Ok(answer)
+        Ok(result)
     }
 
-    fn queues(&self) -> bool {
+    fn has_queued_writes(&self) -> bool {
         true
     }
 }
 
-fn write_statement(step: &Step<'_>, out: &mut Vec<u8>) {
+fn write_statement(statement: &Statement<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"[\"");
-    out.extend_from_slice(step.sql.as_bytes());
+    out.extend_from_slice(statement.sql.as_bytes());
     out.push(b'"');
-    for param in step.params {
+    for param in statement.params {
         out.push(b',');
         param.write_json(out);
     }
     out.push(b']');
 }
 
-fn first_value(item: &Item<'_>) -> Option<u64> {
-    let row: Vec<serde_json::Value> = serde_json::from_str(item.values.first()?.get()).ok()?;
+fn first_value(statement: &StatementResult<'_>) -> Option<u64> {
+    let row: Vec<serde_json::Value> = serde_json::from_str(statement.values.first()?.get()).ok()?;
     row.first()?.as_u64()
 }
 
@@ -113,8 +114,8 @@ mod tests {
         String::from_utf8(out).unwrap()
     }
 
-    fn answer(body: &str) -> Result<Answer, String> {
-        Rqlite.read_answer(body.as_bytes())
+    fn result(body: &str) -> Result<OperationResult, String> {
+        Rqlite.read_result(body.as_bytes())
     }
 
     #[test]
@@ -129,15 +130,15 @@ mod tests {
     fn every_operation_is_json_with_one_item_per_statement() {
         let fill = Operation::Fill { first: 1, last: 50 };
         for operation in [Operation::Batch(1), Operation::Point(1), Operation::CreateTables, fill] {
-            let mut steps = 0;
-            operation.steps(&mut |_| steps += 1);
+            let mut statements = 0;
+            operation.for_each_statement(&mut |_| statements += 1);
             let parsed: serde_json::Value = serde_json::from_str(&body(operation)).unwrap();
-            assert_eq!(parsed.as_array().map(Vec::len), Some(steps));
+            assert_eq!(parsed.as_array().map(Vec::len), Some(statements));
         }
     }
 
     #[test]
-    fn only_reads_go_where_nothing_can_be_written() {
+    fn only_writes_are_sent_to_execute() {
         for operation in [Operation::Batch(1), Operation::Point(1), Operation::CreateTables, Operation::Queued(1)] {
             let path = Rqlite.path(&operation);
             assert_eq!(path.starts_with("/db/execute"), operation.writes(), "{path}");
@@ -147,25 +148,25 @@ mod tests {
     #[test]
     fn rows_are_counted() {
         let body = r#"{"results":[{"columns":["id","name"],"types":["integer","text"],"values":[[5,"x"],[6,"y"]]}]}"#;
-        assert_eq!(answer(body), Ok(Answer { rows: 2, columns: 2, changed: 0, first: Some(5) }));
+        assert_eq!(result(body), Ok(OperationResult { rows: 2, columns: 2, changed: 0, first: Some(5) }));
     }
 
     #[test]
     fn changes_of_all_items_are_added_up() {
         let body = r#"{"results":[{"last_insert_id":1,"rows_affected":1},{},{"last_insert_id":2,"rows_affected":2}]}"#;
-        assert_eq!(answer(body), Ok(Answer { changed: 3, ..Answer::default() }));
+        assert_eq!(result(body), Ok(OperationResult { changed: 3, ..OperationResult::default() }));
     }
 
     #[test]
-    fn a_queued_write_is_answered_with_a_number_alone() {
-        assert_eq!(answer(r#"{"results":[],"sequence_number":1653314298877648934}"#), Ok(Answer::default()));
+    fn the_answer_to_a_queued_write_contains_only_a_number() {
+        assert_eq!(result(r#"{"results":[],"sequence_number":1653314298877648934}"#), Ok(OperationResult::default()));
     }
 
     #[test]
-    fn errors_of_either_kind_and_strange_bodies_are_errors() {
-        assert_eq!(answer(r#"{"results":[{"error":"no such table"}]}"#), Err("no such table".into()));
-        assert_eq!(answer(r#"{"results":[],"error":"leader not found"}"#), Err("leader not found".into()));
-        assert!(answer("hello").is_err());
-        assert!(answer("{}").is_err());
+    fn errors_of_a_statement_or_a_request_and_unknown_bodies_are_errors() {
+        assert_eq!(result(r#"{"results":[{"error":"no such table"}]}"#), Err("no such table".into()));
+        assert_eq!(result(r#"{"results":[],"error":"leader not found"}"#), Err("leader not found".into()));
+        assert!(result("hello").is_err());
+        assert!(result("{}").is_err());
     }
 }

@@ -1,12 +1,12 @@
-//! The protocol of ws4sqlite: `POST /<database>` with a transaction as JSON.
+//! ws4sqlite's protocol: `POST /<database>` with a transaction as JSON.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Answer, Auth, Protocol};
-use crate::workload::{Operation, Step};
+use super::{Auth, Protocol};
+use crate::workload::{Operation, OperationResult, Statement};
 
-/// Speaks ws4sqlite's protocol to one database.
+/// ws4sqlite's protocol, for one database.
 #[derive(Debug)]
 pub struct Ws4sqlite {
     path: String,
@@ -14,14 +14,14 @@ pub struct Ws4sqlite {
 }
 
 #[derive(Deserialize)]
-struct Body<'a> {
+struct ResponseBody<'a> {
     #[serde(borrow)]
-    results: Vec<Item<'a>>,
+    results: Vec<StatementResult<'a>>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Item<'a> {
+struct StatementResult<'a> {
     success: bool,
     #[serde(default)]
     rows_updated: u64,
@@ -34,10 +34,10 @@ struct Item<'a> {
 }
 
 impl Ws4sqlite {
-    /// The name on the command line.
+    /// The name in reports and on the command line.
     pub const NAME: &'static str = "ws4sqlite";
 
-    /// For the database with this id.
+    /// The protocol for the database with this id. [`Auth::Inline`] credentials become part of each body.
     pub fn new(db: &str, auth: &Auth) -> Self {
         let opening = match auth {
             Auth::Inline { user, password } => {
@@ -62,48 +62,50 @@ impl Protocol for Ws4sqlite {
     fn write_body(&self, operation: &Operation, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.opening);
         let mut first = true;
-        operation.steps(&mut |step| {
+        operation.for_each_statement(&mut |statement| {
             if !std::mem::take(&mut first) {
                 out.push(b',');
             }
-            write_item(&step, out);
+            write_statement(&statement, out);
         });
         out.extend_from_slice(b"]}");
     }
 
-    fn read_answer(&self, body: &[u8]) -> Result<Answer, String> {
-        let body: Body<'_> = serde_json::from_slice(body).map_err(|e| format!("not an answer of ws4sqlite: {e}"))?;
-        let mut answer = Answer::default();
-        for item in &body.results {
-            if !item.success {
-                return Err(item.error.clone());
+    fn read_result(&self, body: &[u8]) -> Result<OperationResult, String> {
+        let body: ResponseBody<'_> =
+            serde_json::from_slice(body).map_err(|e| format!("not an answer of ws4sqlite: {e}"))?;
+        let mut result = OperationResult::default();
+        for statement in &body.results {
+            if !statement.success {
+                return Err(statement.error.clone());
             }
-            answer.changed += item.rows_updated;
-            answer.rows += item.result_set.len() as u64;
-            answer.columns = answer.columns.max(item.result_headers.len() as u64);
-            answer.first = answer.first.or_else(|| first_value(item));
+            result.changed += statement.rows_updated;
+            result.rows += statement.result_set.len() as u64;
+            result.columns = result.columns.max(statement.result_headers.len() as u64);
+            result.first = result.first.or_else(|| first_value(statement));
         }
-        Ok(answer)
+        Ok(result)
     }
 }
 
-fn write_item(step: &Step<'_>, out: &mut Vec<u8>) {
-    out.extend_from_slice(if step.reads { b"{\"query\":\"" } else { b"{\"statement\":\"" });
-    out.extend_from_slice(step.sql.as_bytes());
+fn write_statement(statement: &Statement<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(if statement.reads { b"{\"query\":\"" } else { b"{\"statement\":\"" });
+    out.extend_from_slice(statement.sql.as_bytes());
     out.push(b'"');
-    for (index, param) in step.params.iter().enumerate() {
+    for (index, param) in statement.params.iter().enumerate() {
         out.extend_from_slice(if index == 0 { b",\"values\":[" } else { b"," });
         param.write_json(out);
     }
-    if !step.params.is_empty() {
+    if !statement.params.is_empty() {
         out.push(b']');
     }
     out.push(b'}');
 }
 
-fn first_value(item: &Item<'_>) -> Option<u64> {
-    let row: serde_json::Map<String, serde_json::Value> = serde_json::from_str(item.result_set.first()?.get()).ok()?;
-    row.get(item.result_headers.first()?)?.as_u64()
+fn first_value(statement: &StatementResult<'_>) -> Option<u64> {
+    let row: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_str(statement.result_set.first()?.get()).ok()?;
+    row.get(statement.result_headers.first()?)?.as_u64()
 }
 
 #[cfg(test)]
@@ -116,8 +118,8 @@ mod tests {
         String::from_utf8(out).unwrap()
     }
 
-    fn answer(body: &str) -> Result<Answer, String> {
-        Ws4sqlite::new("db", &Auth::None).read_answer(body.as_bytes())
+    fn result(body: &str) -> Result<OperationResult, String> {
+        Ws4sqlite::new("db", &Auth::None).read_result(body.as_bytes())
     }
 
     #[test]
@@ -130,15 +132,15 @@ mod tests {
     fn every_operation_is_json_with_one_item_per_statement() {
         let fill = Operation::Fill { first: 1, last: 50 };
         for operation in [Operation::Batch(1), Operation::Point(1), Operation::CreateTables, fill] {
-            let mut steps = 0;
-            operation.steps(&mut |_| steps += 1);
+            let mut statements = 0;
+            operation.for_each_statement(&mut |_| statements += 1);
             let parsed: serde_json::Value = serde_json::from_str(&body(&Auth::None, operation)).unwrap();
-            assert_eq!(parsed["transaction"].as_array().map(Vec::len), Some(steps));
+            assert_eq!(parsed["transaction"].as_array().map(Vec::len), Some(statements));
         }
     }
 
     #[test]
-    fn inline_credentials_stand_in_the_body_and_basic_ones_do_not() {
+    fn the_body_contains_inline_credentials_and_no_basic_ones() {
         let (user, password) = ("me".to_owned(), "a\"b".to_owned());
         let inline = body(&Auth::Inline { user: user.clone(), password: password.clone() }, Operation::Point(1));
         let parsed: serde_json::Value = serde_json::from_str(&inline).unwrap();
@@ -149,19 +151,19 @@ mod tests {
     #[test]
     fn rows_are_counted() {
         let body = r#"{"results":[{"success":true,"resultHeaders":["id","name"],"resultSet":[{"id":5,"name":"x"},{"id":6,"name":"y"}]}]}"#;
-        assert_eq!(answer(body), Ok(Answer { rows: 2, columns: 2, changed: 0, first: Some(5) }));
+        assert_eq!(result(body), Ok(OperationResult { rows: 2, columns: 2, changed: 0, first: Some(5) }));
     }
 
     #[test]
     fn changes_of_all_items_are_added_up() {
         let body = r#"{"results":[{"success":true,"rowsUpdated":1},{"success":true,"rowsUpdated":2}]}"#;
-        assert_eq!(answer(body), Ok(Answer { changed: 3, ..Answer::default() }));
+        assert_eq!(result(body), Ok(OperationResult { changed: 3, ..OperationResult::default() }));
     }
 
     #[test]
-    fn a_failed_item_and_a_strange_body_are_errors() {
-        assert_eq!(answer(r#"{"results":[{"success":false,"error":"No such table"}]}"#), Err("No such table".into()));
-        assert!(answer("hello").is_err());
-        assert!(answer(r#"{"reqIdx":0,"error":"x"}"#).is_err());
+    fn a_failed_statement_and_an_unknown_body_are_errors() {
+        assert_eq!(result(r#"{"results":[{"success":false,"error":"No such table"}]}"#), Err("No such table".into()));
+        assert!(result("hello").is_err());
+        assert!(result(r#"{"reqIdx":0,"error":"x"}"#).is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! A server with answers from a script instead of a database, to measure the generator against.
+//! A server without a database, whose faults are known. It answers in ws4sqlite's protocol.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -6,27 +6,27 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-/// How many rows the table that is read seems to have.
+/// The number of rows in the table that is read, according to the answers.
 pub(crate) const ITEMS: u64 = 100_000;
 
-/// How the server misbehaves.
+/// A fault of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// It does not.
+    /// The server is correct.
     None,
-    /// It says that it inserted every row, and forgets each tenth.
+    /// The server acknowledges every row, but loses each tenth.
     LosesRows,
-    /// It refuses each fifth insert with status 503.
+    /// The server refuses each fifth insert with status 503.
     Overloaded,
-    /// It ends the connection after each answer, and says so.
-    ClosesPolitely,
-    /// It finds the first two rows that are asked for, and none after them.
+    /// The server closes the connection after each answer, with `Connection: close`.
+    ClosesConnections,
+    /// The server returns the first two requested rows, and none after them.
     FindsNothing,
-    /// It answers the first two inserts, and none after them.
+    /// The server answers the first two inserts, and none after them.
     Hangs,
 }
 
-struct State {
+struct FakeServer {
     fault: Fault,
     inserted: AtomicU64,
     inserts: AtomicU64,
@@ -37,29 +37,31 @@ struct State {
 pub(crate) fn start(fault: Fault) -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap();
-    let state = State { fault, inserted: 0.into(), inserts: 0.into(), points: 0.into() };
-    let state = Arc::new(state);
+    let server = FakeServer { fault, inserted: 0.into(), inserts: 0.into(), points: 0.into() };
+    let server = Arc::new(server);
     thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
-            let state = Arc::clone(&state);
-            // An error is the client going away.
-            thread::spawn(move || serve(stream, &state));
+            let server = Arc::clone(&server);
+            // The only expected error is that the client has closed the connection.
+            thread::spawn(move || serve(stream, &server));
         }
     });
     address
 }
 
-fn serve(stream: TcpStream, state: &State) -> std::io::Result<()> {
+fn serve(stream: TcpStream, server: &FakeServer) -> std::io::Result<()> {
     let mut writer = stream.try_clone()?;
     let mut reader = BufReader::new(stream);
     while let Some(request) = read_request(&mut reader)? {
-        let Some((status, body)) = state.answer(&request) else {
+        let Some((status, body)) = server.answer(&request) else {
             thread::park();
             continue;
         };
-        let close = state.fault == Fault::ClosesPolitely;
+        let close = server.fault == Fault::ClosesConnections;
         let connection = if close { "Connection: close\r\n" } else { "" };
-        write!(writer, "HTTP/1.1 {status} X\r\n{connection}Content-Length: {}\r\n\r\n{body}", body.len())?;
+        let response = format!("HTTP/1.1 {status} X\r\n{connection}Content-Length: {}\r\n\r\n{body}", body.len());
+        // In one write: with Nagle's algorithm, the second of two waits for the client's delayed ACK.
+        writer.write_all(response.as_bytes())?;
         if close {
             return Ok(());
         }
@@ -86,7 +88,7 @@ fn read_request(reader: &mut BufReader<TcpStream>) -> std::io::Result<Option<ser
     Ok(Some(serde_json::from_slice(&body)?))
 }
 
-impl State {
+impl FakeServer {
     fn answer(&self, request: &serde_json::Value) -> Option<(u16, String)> {
         let item = &request["transaction"][0];
         let sql = item["statement"].as_str().or(item["query"].as_str()).unwrap();

@@ -1,17 +1,21 @@
-//! The engine's threads. Copies of whole databases, for which nobody waits as one waits for an answer, yield to the others.
+//! The engine's threads. Threads that copy or check a whole database have a low priority.
 
+use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
-use std::thread::{Builder, JoinHandle};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{Builder, JoinHandle, Thread};
 
 use crate::model::Error;
 
-/// How much a background thread yields to others, from 0 to 19.
+/// The nice value of low-priority threads, from 0 to 19.
 #[cfg(target_os = "linux")]
 const NICENESS: i32 = 19;
 
-/// How much stack a thread should have on which a [`Database`](crate::Database) is asked or clients' statements run, bytes.
-/// SQLite descends once for each view in a view, and there may be as many as the schema holds; where the stack ends, the
-/// process does. What is not used takes addresses, but no memory.
+/// The stack size for a thread that calls a [`Database`](crate::Database) or runs clients' statements, in bytes.
+///
+/// SQLite recurses once for each view inside a view, the schema limits that depth only, and a stack overflow ends the
+/// process. Unused stack takes address space, but no memory.
 pub const STACK_BYTES: usize = 64 << 20;
 
 /// Starts a thread.
@@ -20,24 +24,43 @@ pub(crate) fn spawn(name: &'static str, work: impl FnOnce() + Send + 'static) ->
     spawned.map_err(|source| Error::Io { action: "start the thread", path: name.into(), source: Arc::new(source) })
 }
 
-/// Starts a thread that gets the processor when nobody else wants it, where the system knows such a thing. A copy then
-/// takes longer when the machine is busy, and the writer does not.
-pub(crate) fn spawn_yielding(name: &'static str, work: impl FnOnce() + Send + 'static) -> Result<(), Error> {
+/// Starts a thread with a low priority, on systems that have thread priorities. On a busy machine its work then takes
+/// longer and does not slow the writer down.
+pub(crate) fn spawn_low_priority(name: &'static str, work: impl FnOnce() + Send + 'static) -> Result<(), Error> {
     spawn(name, move || {
-        yield_to_others();
+        lower_priority();
         work();
     })
     .map(drop)
 }
 
 #[cfg(target_os = "linux")]
-fn yield_to_others() {
+fn lower_priority() {
     // On Linux the priority belongs to the thread.
     let thread = rustix::thread::gettid();
     if let Err(error) = rustix::process::setpriority_process(Some(thread), NICENESS) {
-        tracing::debug!(%error, "a copy runs with the usual priority");
+        tracing::debug!(%error, "the priority of a thread cannot be lowered");
     }
 }
 
 #[cfg(not(target_os = "linux"))]
-fn yield_to_others() {}
+fn lower_priority() {}
+
+/// Waits for a future on this thread, without a runtime.
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut context = Context::from_waker(&waker);
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut context) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => std::thread::park(),
+        }
+    }
+}

@@ -1,8 +1,8 @@
-//! A consistent copy while writes go on.
+//! A consistent copy of a database while writes go on.
 //!
-//! The pages are copied by SQLite's backup API (<https://sqlite.org/backup.html>) out of one read transaction, so the
-//! writer neither waits nor makes the copy start over. The copy is written beside its final name, checked for damage,
-//! synced, and only then given the name. So a backup of a damaged database is an error and no file.
+//! SQLite's backup API (<https://sqlite.org/backup.html>) copies the pages in one read transaction, so the writer does
+//! not wait and the copy never starts over. The copy is written next to its final name, checked for damage, synced, and
+//! only then renamed. A backup of a damaged database is therefore an error and leaves no file.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -15,76 +15,82 @@ use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::oneshot;
 
-use super::background::spawn_yielding;
-use super::blueprint::Role;
-use super::facts::Author;
-use super::integrity::{self, Depth};
-use super::script::{Script, is_white};
-use super::session::{Session, engine_error, sql_error};
+use super::background::spawn_low_priority;
+use super::connection_config::Role;
+use super::error::{engine_error, sql_error};
+use super::integrity::check::{self as integrity, Depth};
+use super::script::Script;
+use super::session::Session;
+use super::sessions::Sessions;
+use super::shared::SharedState;
 use super::sqlite::clock::Stamped;
 use super::sqlite::{functions, pages, probe};
 use super::stamps;
+use super::statement_info::Author;
+use super::text::is_white;
 use super::watch::Cancel;
-use super::writer::Shared;
 use crate::model::{Error, SqlError};
 
-/// Pages copied between two looks at whether the caller still waits.
+/// The number of pages copied between two checks of the cancel flag.
 const PAGES_PER_STEP: i32 = 256;
-/// Steps of SQLite between two such looks while the copy is checked.
-const CHECK_STEPS_PER_LOOK: i32 = 10_000;
-/// Copies of up to this size get the full check, bytes. It takes about three seconds for each 100 MiB, the copy itself
-/// less than one. The index entries of larger databases are compared by [`super::Database::check_integrity`].
+/// The number of virtual-machine steps between two checks of the cancel flag while the copy is checked for damage.
+const CHECK_STEPS_PER_POLL: i32 = 10_000;
+/// Copies of up to this size get the full check, in bytes. That check takes about three seconds per 100 MiB, the copy
+/// itself less than one. [`Database::check_integrity`](crate::Database::check_integrity) compares the index entries of
+/// larger databases.
 const FULL_CHECK_BYTES_MAX: u64 = 256 << 20;
-/// Page cache for the check of a copy, KiB. Each row is looked up in each index, in the order of the table.
+/// The page cache for the check of a copy, in KiB. The check looks up each row in each index, in the order of the
+/// table.
 const CHECK_CACHE_KIB: i64 = 64 << 10;
 
 /// Starts a backup on a thread of its own.
 pub(crate) fn spawn(
-    shared: Arc<Shared>,
+    shared: Arc<SharedState>,
     to: PathBuf,
     cancel: Cancel,
     reply: oneshot::Sender<Result<(), Error>>,
 ) -> Result<(), Error> {
-    spawn_yielding("sqlhttp-backup", move || {
-        // Somebody who has gone away needs no answer.
+    spawn_low_priority("sqlhttp-backup", move || {
+        // The receiver may have been dropped.
         let _ = reply.send(run(&shared, &to, &cancel));
     })
 }
 
-fn run(shared: &Shared, to: &Path, cancel: &Cancel) -> Result<(), Error> {
+fn run(shared: &SharedState, to: &Path, cancel: &Cancel) -> Result<(), Error> {
     let exists = || io_error("back up to", to, ErrorKind::AlreadyExists.into());
     if to.exists() {
         return Err(exists());
     }
-    let unfinished = Unfinished::new(to).ok_or_else(exists)?;
+    let unfinished = UnfinishedName::new(to).ok_or_else(exists)?;
     remove_leftover(&unfinished.0)?;
     let result = copy(shared, &unfinished.0, cancel).and_then(|()| publish(&unfinished.0, to));
     if result.is_err() {
-        // Best effort: what went wrong is told anyway.
+        // Best effort: the caller receives the error of the backup in any case.
         let _ = std::fs::remove_file(&unfinished.0);
     }
     result
 }
 
-/// The name that a copy has until it is complete. While this lives, no other backup of this process uses it; a file of
-/// that name is a leftover of a crash.
-struct Unfinished(PathBuf);
+/// The name of a copy until it is complete. While the value exists, no other backup of this process uses the name; an
+/// existing file of that name is a leftover of a crash.
+struct UnfinishedName(PathBuf);
 
+/// The names of the unfinished copies of this process.
 static UNFINISHED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
-impl Unfinished {
-    /// `None` if another backup to this file is under way.
+impl UnfinishedName {
+    /// Returns `None` if another backup to this file is running.
     fn new(to: &Path) -> Option<Self> {
         let mut name = to.as_os_str().to_owned();
         name.push("~");
         let name = PathBuf::from(name);
         let taken = UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone());
-        // Lazily: dropping a value made in vain would give the name away.
-        taken.then(|| Unfinished(name))
+        // `then`, not `then_some`: an eagerly made value would release the name when it is dropped.
+        taken.then(|| UnfinishedName(name))
     }
 }
 
-impl Drop for Unfinished {
+impl Drop for UnfinishedName {
     fn drop(&mut self) {
         UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.0);
     }
@@ -97,26 +103,29 @@ fn remove_leftover(unfinished: &Path) -> Result<(), Error> {
     }
 }
 
-fn copy(shared: &Shared, unfinished: &Path, cancel: &Cancel) -> Result<(), Error> {
+/// Copies the database to a new file and checks it.
+fn copy(shared: &SharedState, unfinished: &Path, cancel: &Cancel) -> Result<(), Error> {
     let failed = |error: SqlError| engine_error("back up", error);
-    let gate = (!shared.blueprint.snapshots()).then(|| shared.gate.read().unwrap_or_else(PoisonError::into_inner));
-    let mut source = Session::open(&shared.blueprint, Role::Copier).map_err(failed)?;
+    let rollback_lock =
+        (!shared.config.snapshots()).then(|| shared.rollback_lock.read().unwrap_or_else(PoisonError::into_inner));
+    let mut source = Session::open(&shared.config, Role::Copier).map_err(failed)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut target = Connection::open_with_flags(unfinished, flags).map_err(|e| failed(sql_error(e)))?;
-    // The whole file is synced once, at the end: each sync of a growing file holds up the syncs of others.
+    // The whole file is synced once, at the end: each sync of a growing file delays the syncs of other files.
     target.execute_batch("PRAGMA synchronous=OFF").map_err(|e| failed(sql_error(e)))?;
     source.begin().map_err(failed)?;
     copy_pages(&source, &mut target, cancel)?;
     source.rollback().map_err(failed)?;
-    drop(gate);
+    drop(rollback_lock);
     target.close().map_err(|(_, e)| failed(sql_error(e)))?;
-    settle(unfinished)?;
-    check(unfinished, cancel)
+    leave_wal_mode(unfinished)?;
+    check_copy(unfinished, cancel)
 }
 
-/// A copy of a WAL database says WAL, too; a single file that needs no companions is easier to keep. (On a connection of
-/// its own: the one that wrote the copy need not have noticed yet what it says.)
-fn settle(copy: &Path) -> Result<(), Error> {
+/// Changes the copy's journal mode to DELETE. A copy of a WAL database is itself in WAL mode, and a single file without
+/// `-wal` and `-shm` is easier to keep. Uses a new connection, because the one that wrote the copy may have cached the
+/// old mode.
+fn leave_wal_mode(copy: &Path) -> Result<(), Error> {
     let failed = |error| engine_error("back up", sql_error(error));
     let connection = Connection::open_with_flags(copy, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(failed)?;
     connection.execute_batch("PRAGMA synchronous=OFF").map_err(failed)?;
@@ -129,24 +138,27 @@ fn settle(copy: &Path) -> Result<(), Error> {
     Err(engine_error("back up", probe::error_of_code(rusqlite::ffi::SQLITE_ERROR, Some(&message))))
 }
 
-/// Fails if the copy is damaged, which it is if the database is.
-fn check(copy: &Path, cancel: &Cancel) -> Result<(), Error> {
+/// Checks the copy for damage. It is damaged if the database is.
+///
+/// # Errors
+/// SQLITE_CORRUPT if it is damaged; [`Error::Closed`] if the backup was cancelled.
+fn check_copy(copy: &Path, cancel: &Cancel) -> Result<(), Error> {
     if cancel.is_set() {
         return Err(Error::Closed);
     }
     let failed = |error| engine_error("back up", sql_error(error));
     let mut connection = Connection::open_with_flags(copy, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(failed)?;
     connection.execute_batch(&format!("PRAGMA cache_size=-{CHECK_CACHE_KIB}")).map_err(failed)?;
-    // Indexes and generated columns may use them.
+    // Indexes and generated columns may use these functions.
     functions::register_deterministic(&connection, || false).map_err(failed)?;
     let cancelled = cancel.clone();
-    pages::on_progress(&mut connection, CHECK_STEPS_PER_LOOK, move |_| cancelled.is_set()).map_err(failed)?;
-    integrity::require_sound(&connection, depth(copy)?)
+    pages::on_progress(&mut connection, CHECK_STEPS_PER_POLL, move |_| cancelled.is_set()).map_err(failed)?;
+    integrity::require_sound(&connection, check_depth(copy)?)
         .map_err(|error| if cancel.is_set() { Error::Closed } else { engine_error("back up", error) })?;
     connection.close().map_err(|(_, error)| failed(error))
 }
 
-fn depth(copy: &Path) -> Result<Depth, Error> {
+fn check_depth(copy: &Path) -> Result<Depth, Error> {
     let metadata = std::fs::metadata(copy).map_err(|error| io_error("look at the copy", copy, error))?;
     Ok(if metadata.len() <= FULL_CHECK_BYTES_MAX { Depth::Full } else { Depth::Quick })
 }
@@ -168,14 +180,14 @@ fn copy_pages(source: &Session, target: &mut Connection, cancel: &Cancel) -> Res
     }
 }
 
-/// Syncs the finished copy and gives it its name, unless somebody else has taken it meanwhile.
+/// Syncs the finished copy and gives it its name, unless a file of that name has been created meanwhile.
 fn publish(unfinished: &Path, to: &Path) -> Result<(), Error> {
     let sync = |path: &Path| File::open(path).and_then(|file| file.sync_all());
     sync(unfinished).map_err(|e| io_error("sync backup", unfinished, e))?;
     match std::fs::hard_link(unfinished, to) {
         Ok(()) => std::fs::remove_file(unfinished).map_err(|e| io_error("remove", unfinished, e))?,
         Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(io_error("back up to", to, error)),
-        // A file system without hard links.
+        // The file system has no hard links.
         Err(_) => std::fs::rename(unfinished, to).map_err(|e| io_error("rename backup to", to, e))?,
     }
     let directory = to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -196,16 +208,29 @@ pub(crate) fn vacuum_copy(copy: &Path, to: &Path) -> Result<(), Error> {
     connection.close().map_err(|(_, error)| failed(error))
 }
 
-/// Runs the owner's statement on a connection of its own if it is a VACUUM INTO, which reads one snapshot and so need
-/// not hold up the writer. `None` if it is anything else.
+/// Returns whether a text is a single VACUUM statement, with or without INTO.
+pub(crate) fn is_vacuum(sessions: &Sessions, sql: &str) -> bool {
+    let Ok(mut session) = sessions.take(false) else { return false };
+    let is_vacuum = Script::new(&mut session, sql, Author::Owner).is_ok_and(|mut script| {
+        let first = script.next(&mut session);
+        let outside = first.is_ok_and(|first| first.is_some_and(|prepared| prepared.info.outside_transaction));
+        outside && is_white(script.rest())
+    });
+    sessions.put_back(session);
+    is_vacuum
+}
+
+/// Runs the owner's statement on a connection of its own if it is VACUUM INTO, which reads one snapshot and does not
+/// block the writer. Returns `None` for any other statement.
 ///
-/// Nothing tells VACUUM INTO from VACUUM before it runs, but on a connection that cannot write, only the former works.
-pub(crate) fn vacuum_into(shared: &Shared, sql: &str) -> Option<Result<(), SqlError>> {
+/// Nothing distinguishes VACUUM INTO from VACUUM before it runs, but on a read-only connection only VACUUM INTO
+/// succeeds.
+pub(crate) fn vacuum_into(shared: &SharedState, sql: &str) -> Option<Result<(), SqlError>> {
     let _stamped = Stamped::new(stamps::new());
-    let mut session = Session::open(&shared.blueprint, Role::Copier).ok()?;
+    let mut session = Session::open(&shared.config, Role::Copier).ok()?;
     let mut script = Script::new(&mut session, sql, Author::Owner).ok()?;
     let mut prepared = script.next(&mut session).ok()??;
-    if !prepared.facts.outside_transaction || !is_white(script.rest()) {
+    if !prepared.info.outside_transaction || !is_white(script.rest()) {
         return None;
     }
     let result = loop {

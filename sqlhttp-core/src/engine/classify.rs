@@ -1,30 +1,30 @@
-//! Where a batch has to run. SQLite decides, by preparing its statements.
+//! Decides where a batch runs. SQLite prepares its statements and reports what they do; the SQL text is not parsed.
 
-use super::facts::{Author, Facts};
 use super::script::Script;
 use super::session::Session;
+use super::statement_info::{Author, StatementInfo};
 use crate::model::{Atomicity, Batch, Ending, Failure, OnError, Outcome, Settings, StepFacts, StepOutcome};
 
 /// Where a batch has to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum BatchKind {
     /// On a reader.
     Read,
     /// On the writer.
     Write {
         /// In a transaction of its own.
-        alone: bool,
+        exclusive: bool,
     },
-    /// Nowhere: it sets foreign keys where that cannot take effect ([`refused`]).
+    /// Nowhere: it sets `foreign_keys` where that has no effect. [`refused`] is its outcome.
     Refused,
-    /// SQLite cannot tell under the limits of this session: a text or a value is too long for them.
-    Unknown,
+    /// A text or a value exceeds the low limits of this session, so SQLite cannot prepare the batch here.
+    Undecided,
 }
 
-/// Tells where a batch has to run. A statement that SQLite cannot prepare now (a syntax error, a table that an earlier
-/// statement will create) does not count: it fails or not wherever the rest of the batch runs.
-pub(crate) fn classify(session: &mut Session, batch: &Batch) -> Kind {
-    let mut seen = Seen::new(session.foreign_keys_at_first());
+/// Decides where a batch has to run. A statement that SQLite cannot prepare now (a syntax error, a table that an
+/// earlier statement creates) is ignored: whether it fails does not depend on where the batch runs.
+pub(crate) fn classify(session: &mut Session, batch: &Batch) -> BatchKind {
+    let mut summary = BatchSummary::new(session.initial_foreign_keys());
     for sql in batch.steps.iter().filter_map(|step| step.sql()) {
         let Ok(mut script) = Script::new(session, sql, Author::Client) else { continue };
         loop {
@@ -32,72 +32,75 @@ pub(crate) fn classify(session: &mut Session, batch: &Batch) -> Kind {
                 Ok(Some(prepared)) => prepared,
                 Ok(None) => break,
                 Err(failure) => {
-                    seen.not_prepared(&failure);
+                    summary.not_prepared(&failure);
                     break;
                 }
             };
-            let facts = prepared.facts;
+            let info = prepared.info;
             session.put_back(prepared);
-            seen.note(&facts, batch.atomicity);
+            summary.note(&info, batch.atomicity);
         }
     }
-    seen.kind(batch)
+    summary.kind(batch)
 }
 
-/// The same without preparing anything. `None` if a text of the batch is not kept as a prepared statement.
-pub(crate) fn classify_kept(session: &Session, batch: &Batch) -> Option<Kind> {
-    let mut seen = Seen::new(session.foreign_keys_at_first());
+/// Decides where a batch has to run without preparing anything. Returns `None` if a text of the batch is not in the
+/// statement cache.
+pub(crate) fn classify_cached(session: &Session, batch: &Batch) -> Option<BatchKind> {
+    let mut summary = BatchSummary::new(session.initial_foreign_keys());
     for sql in batch.steps.iter().filter_map(|step| step.sql()) {
-        seen.note(session.kept(sql)?, batch.atomicity);
+        summary.note(session.cached_info(sql)?, batch.atomicity);
     }
-    Some(seen.kind(batch))
+    Some(summary.kind(batch))
 }
 
-/// The properties of all statements of a batch together.
-struct Seen {
+/// The combined properties of all statements of a batch.
+struct BatchSummary {
     writes: bool,
-    alone: bool,
-    unknown: bool,
+    exclusive: bool,
+    undecided: bool,
     foreign_keys: ForeignKeys,
 }
 
-/// The settings of foreign keys in a batch.
+/// How a batch sets `foreign_keys`.
 struct ForeignKeys {
-    /// The value that the batch begins with.
-    at_first: bool,
+    /// The value at the beginning of the batch.
+    initial: bool,
     /// The value after the statements so far.
     now: bool,
-    /// A statement has set another value than the one before it.
+    /// A statement has changed the value.
     changed: bool,
-    /// There is no other statement.
-    alone: bool,
+    /// The batch contains no other statement.
+    only_statement: bool,
 }
 
-impl Seen {
+impl BatchSummary {
     fn new(foreign_keys: bool) -> Self {
-        let foreign_keys = ForeignKeys { at_first: foreign_keys, now: foreign_keys, changed: false, alone: true };
-        Seen { writes: false, alone: false, unknown: false, foreign_keys }
+        let foreign_keys =
+            ForeignKeys { initial: foreign_keys, now: foreign_keys, changed: false, only_statement: true };
+        BatchSummary { writes: false, exclusive: false, undecided: false, foreign_keys }
     }
 
     fn not_prepared(&mut self, failure: &Failure) {
-        self.unknown |= matches!(failure, Failure::Sql(error) if error.primary_code() == rusqlite::ffi::SQLITE_TOOBIG);
-        self.foreign_keys.alone = false;
+        self.undecided |=
+            matches!(failure, Failure::Sql(error) if error.primary_code() == rusqlite::ffi::SQLITE_TOOBIG);
+        self.foreign_keys.only_statement = false;
     }
 
-    fn note(&mut self, facts: &Facts, atomicity: Atomicity) {
-        self.foreign_keys.note(facts.foreign_keys);
-        self.writes |= !facts.readonly || facts.is_for_itself();
-        self.alone |= facts.is_for_itself() || facts.outside_transaction && atomicity == Atomicity::Each;
+    fn note(&mut self, info: &StatementInfo, atomicity: Atomicity) {
+        self.foreign_keys.note(info.foreign_keys);
+        self.writes |= !info.readonly || info.needs_exclusive_run();
+        self.exclusive |= info.needs_exclusive_run() || info.outside_transaction && atomicity == Atomicity::Each;
     }
 
-    fn kind(self, batch: &Batch) -> Kind {
+    fn kind(self, batch: &Batch) -> BatchKind {
         if batch.settings == Settings::Refuse && self.foreign_keys.has_no_effect(batch) {
-            return Kind::Refused;
+            return BatchKind::Refused;
         }
-        match (self.writes || self.foreign_keys.changed, self.unknown) {
-            (true, _) => Kind::Write { alone: self.alone },
-            (false, true) => Kind::Unknown,
-            (false, false) => Kind::Read,
+        match (self.writes || self.foreign_keys.changed, self.undecided) {
+            (true, _) => BatchKind::Write { exclusive: self.exclusive },
+            (false, true) => BatchKind::Undecided,
+            (false, false) => BatchKind::Read,
         }
     }
 }
@@ -105,7 +108,7 @@ impl Seen {
 impl ForeignKeys {
     fn note(&mut self, set: Option<bool>) {
         let Some(on) = set else {
-            self.alone = false;
+            self.only_statement = false;
             return;
         };
         if on != self.now {
@@ -113,16 +116,16 @@ impl ForeignKeys {
         }
     }
 
-    /// Whether the batch sets another value although that changes nothing: inside a transaction of several steps, or without
+    /// Returns whether the batch changes the value without effect: inside a transaction of several steps, or without
     /// any other statement.
     fn has_no_effect(&self, batch: &Batch) -> bool {
         let transaction = batch.atomicity == Atomicity::All && batch.steps.len() > 1;
-        self.changed && (transaction || self.alone && self.now != self.at_first)
+        self.changed && (transaction || self.only_statement && self.now != self.initial)
     }
 }
 
-/// Whether a step of a transaction cannot be prepared, so that the transaction is going to fail. Only for batches that write
-/// nothing: no statement of theirs can change what a later one means.
+/// Returns whether a step of a transaction cannot be prepared, so that the transaction will fail. Only for batches that
+/// write nothing: none of their statements can change the meaning of a later one.
 pub(crate) fn is_going_to_fail(session: &mut Session, batch: &Batch) -> bool {
     if batch.atomicity != Atomicity::All || batch.steps.len() < 2 {
         return false;
@@ -141,7 +144,7 @@ pub(crate) fn is_going_to_fail(session: &mut Session, batch: &Batch) -> bool {
     false
 }
 
-/// The outcome of a batch that is [`Kind::Refused`]: nothing of it has run.
+/// The outcome of a batch that is [`BatchKind::Refused`]. None of its statements has run.
 pub(crate) fn refused() -> Outcome {
     const WHY: &str =
         "foreign_keys can be changed only for the statements that follow in the same request; start with -fk";
@@ -154,14 +157,14 @@ pub(crate) fn refused() -> Outcome {
     }
 }
 
-/// Whether the first statement of a batch runs only outside a transaction.
+/// Returns whether the first statement of a batch can only run outside a transaction.
 pub(crate) fn runs_outside_transaction(session: &mut Session, batch: &Batch) -> bool {
     let Some(sql) = batch.steps.first().and_then(|step| step.sql()) else {
         return false;
     };
     let first = Script::new(session, sql, Author::Client).and_then(|mut script| script.next(session));
     let Ok(Some(prepared)) = first else { return false };
-    let outside = prepared.facts.outside_transaction;
+    let outside = prepared.info.outside_transaction;
     session.put_back(prepared);
     outside
 }

@@ -1,23 +1,23 @@
-//! The statements with which the `sqlite3` shell restores virtual tables.
+//! Recognises the statements with which the `sqlite3` shell restores virtual tables.
 //!
-//! A dump holds a virtual table as a row for `sqlite_schema` and the rows of its shadow tables, between
-//! `PRAGMA writable_schema=ON` and `OFF`. These statements are recognised by their text, because SQLite refuses them to
-//! clients. A statement that does not have exactly the form of a dump is left to SQLite.
+//! A dump contains a virtual table as a row for `sqlite_schema` and the rows of its shadow tables, between `PRAGMA
+//! writable_schema=ON` and `OFF`. These statements are recognised by their text, because SQLite refuses them to
+//! clients. A statement that does not have exactly the form of a dump is passed to SQLite unchanged.
 
 use crate::model::Failure;
 
-/// A statement that only dumps contain.
+/// A statement that occurs only in dumps.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Special {
+pub(crate) enum DumpStatement {
     /// `PRAGMA writable_schema`.
     WritableSchema(bool),
     /// `INSERT INTO sqlite_schema`, with the values of the row.
-    Row(Row),
+    Row(SchemaRow),
 }
 
-/// The values for a row of `sqlite_schema`.
+/// The values of a row of `sqlite_schema`.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Row {
+pub(crate) struct SchemaRow {
     kind: String,
     name: String,
     table: String,
@@ -29,42 +29,43 @@ pub(crate) struct Row {
 #[derive(Debug, PartialEq)]
 pub(crate) struct VirtualTable {
     pub(crate) name: String,
-    /// Its `CREATE VIRTUAL TABLE`.
+    /// Its `CREATE VIRTUAL TABLE` statement.
     pub(crate) sql: String,
     module: String,
 }
 
-/// Modules that keep their content in shadow tables, which a dump contains. All others are created as usual: some of them must
-/// not be declared in a schema.
+/// The modules whose tables keep their content in shadow tables, which a dump contains. Tables of all other modules are
+/// created as usual, because some of them must not be declared in a schema.
 const WITH_SHADOW_TABLES: &[&str] = &["fts3", "fts4", "fts5", "geopoly", "rtree", "rtree_i32"];
 
-/// The suffixes of the names of shadow tables. The name of their virtual table and an underscore stand before them.
-const SHADOWS: &[&str] =
+/// The suffixes of the names of shadow tables. The name of the virtual table and an underscore precede them.
+const SHADOW_SUFFIXES: &[&str] =
     &["config", "content", "data", "docsize", "idx", "node", "parent", "rowid", "segdir", "segments", "stat"];
 
-/// The statement at the beginning of a text, if it is one of these, and how many bytes it takes.
-pub(crate) fn read(text: &[u8]) -> Option<(Special, usize)> {
+/// Reads the statement at the beginning of a text. Returns it with its length in bytes, or `None` if it is not a dump
+/// statement.
+pub(crate) fn read(text: &[u8]) -> Option<(DumpStatement, usize)> {
     let mut tokens = Tokens { rest: text };
-    let special = match tokens.keyword()? {
+    let dump_statement = match tokens.keyword()? {
         word if word.eq_ignore_ascii_case(b"PRAGMA") => pragma(&mut tokens)?,
         word if word.eq_ignore_ascii_case(b"INSERT") => insert(&mut tokens)?,
         _ => return None,
     };
-    (tokens.symbol(b';').is_some() || tokens.is_at_end()).then(|| (special, text.len() - tokens.rest.len()))
+    (tokens.symbol(b';').is_some() || tokens.is_at_end()).then(|| (dump_statement, text.len() - tokens.rest.len()))
 }
 
-fn pragma(tokens: &mut Tokens<'_>) -> Option<Special> {
+fn pragma(tokens: &mut Tokens<'_>) -> Option<DumpStatement> {
     tokens.exactly(b"writable_schema")?;
     tokens.symbol(b'=')?;
     let value = tokens.keyword()?;
     if value.eq_ignore_ascii_case(b"ON") {
-        return Some(Special::WritableSchema(true));
+        return Some(DumpStatement::WritableSchema(true));
     }
     let off = value.eq_ignore_ascii_case(b"OFF") || value.eq_ignore_ascii_case(b"RESET");
-    off.then_some(Special::WritableSchema(false))
+    off.then_some(DumpStatement::WritableSchema(false))
 }
 
-fn insert(tokens: &mut Tokens<'_>) -> Option<Special> {
+fn insert(tokens: &mut Tokens<'_>) -> Option<DumpStatement> {
     tokens.exactly(b"INTO")?;
     let table = tokens.keyword()?;
     if !table.eq_ignore_ascii_case(b"sqlite_schema") && !table.eq_ignore_ascii_case(b"sqlite_master") {
@@ -85,14 +86,14 @@ fn insert(tokens: &mut Tokens<'_>) -> Option<Special> {
     let root_page = std::str::from_utf8(tokens.keyword()?).ok()?.to_owned();
     tokens.symbol(b',')?;
     let sql = tokens.literal_before(b')')?;
-    Some(Special::Row(Row { kind, name, table, root_page, sql }))
+    Some(DumpStatement::Row(SchemaRow { kind, name, table, root_page, sql }))
 }
 
-impl Row {
-    /// The virtual table that the row declares.
+impl SchemaRow {
+    /// Returns the virtual table that the row declares.
     ///
     /// # Errors
-    /// It declares something else.
+    /// The row declares something else.
     pub(crate) fn virtual_table(self) -> Result<VirtualTable, Failure> {
         let module = module(&self.sql, &self.name);
         let fits = self.kind == "table" && self.table == self.name && self.root_page == "0";
@@ -108,18 +109,18 @@ impl Row {
 }
 
 impl VirtualTable {
-    /// Whether a dump contains the content of its shadow tables.
+    /// Returns whether a dump contains the content of its shadow tables.
     pub(crate) fn has_shadow_tables(&self) -> bool {
         WITH_SHADOW_TABLES.iter().any(|module| module.eq_ignore_ascii_case(&self.module))
     }
 }
 
-/// The names that the shadow tables of a virtual table may have.
-pub(crate) fn shadows_of(table: &str) -> impl Iterator<Item = String> {
-    SHADOWS.iter().map(move |suffix| format!("{table}_{suffix}"))
+/// The possible names of the shadow tables of a virtual table.
+pub(crate) fn shadow_tables_of(table: &str) -> impl Iterator<Item = String> {
+    SHADOW_SUFFIXES.iter().map(move |suffix| format!("{table}_{suffix}"))
 }
 
-/// The module of a `CREATE VIRTUAL TABLE` as SQLite keeps it, if the table has this name.
+/// Returns the module of a `CREATE VIRTUAL TABLE` statement as SQLite stores it, if the table has this name.
 fn module(sql: &str, name: &str) -> Option<String> {
     let mut tokens = Tokens { rest: sql.as_bytes() };
     for word in ["CREATE", "VIRTUAL", "TABLE"] {
@@ -132,7 +133,7 @@ fn module(sql: &str, name: &str) -> Option<String> {
     tokens.name()
 }
 
-/// Reads tokens from the beginning of a text. White space and comments before them are passed over.
+/// Reads tokens from the beginning of a text. Skips white space and comments before each.
 struct Tokens<'t> {
     rest: &'t [u8],
 }
@@ -165,7 +166,7 @@ impl<'t> Tokens<'t> {
         Some(())
     }
 
-    /// A keyword, a plain name or an integer.
+    /// Reads a keyword, a plain name or an integer.
     fn keyword(&mut self) -> Option<&'t [u8]> {
         self.skip_blanks();
         let letter = |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$' | 0x80..);
@@ -181,7 +182,7 @@ impl<'t> Tokens<'t> {
         self.keyword()?.eq_ignore_ascii_case(word).then_some(())
     }
 
-    /// A string literal and the symbol after it.
+    /// Reads a string literal and the symbol after it.
     fn literal_before(&mut self, symbol: u8) -> Option<String> {
         self.skip_blanks();
         let text = self.quoted(b'\'')?;
@@ -189,7 +190,7 @@ impl<'t> Tokens<'t> {
         Some(text)
     }
 
-    /// A name in any of SQLite's forms.
+    /// Reads a name in any of SQLite's forms.
     fn name(&mut self) -> Option<String> {
         self.skip_blanks();
         match self.rest.first()? {
@@ -204,7 +205,7 @@ impl<'t> Tokens<'t> {
         }
     }
 
-    /// A text between quotes, which are doubled inside.
+    /// Reads a quoted text. Quotes inside it are doubled.
     fn quoted(&mut self, quote: u8) -> Option<String> {
         let mut rest = self.rest.strip_prefix(&[quote])?;
         let mut text = Vec::new();
@@ -231,11 +232,11 @@ mod tests {
 
     fn declared(text: &str) -> Option<Result<VirtualTable, Failure>> {
         match read(text.as_bytes())? {
-            (Special::Row(row), len) => {
+            (DumpStatement::Row(row), len) => {
                 assert_eq!(len, text.len(), "{text}");
                 Some(row.virtual_table())
             }
-            (Special::WritableSchema(_), _) => None,
+            (DumpStatement::WritableSchema(_), _) => None,
         }
     }
 
@@ -280,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn other_statements_are_left_to_sqlite() {
+    fn other_statements_are_not_recognised() {
         for text in [
             "",
             "INSERT",
@@ -301,7 +302,7 @@ mod tests {
 
     #[test]
     fn the_pragma() {
-        assert_eq!(read(b"PRAGMA writable_schema=ON;\nx"), Some((Special::WritableSchema(true), 26)));
-        assert_eq!(read(b"pragma Writable_Schema = reset"), Some((Special::WritableSchema(false), 30)));
+        assert_eq!(read(b"PRAGMA writable_schema=ON;\nx"), Some((DumpStatement::WritableSchema(true), 26)));
+        assert_eq!(read(b"pragma Writable_Schema = reset"), Some((DumpStatement::WritableSchema(false), 30)));
     }
 }

@@ -1,27 +1,27 @@
-//! Notices that the files of an open database are no longer those at its path.
+//! Detects that the files of an open database were removed or replaced.
 //!
-//! A process keeps writing into files that were removed or replaced, and everything it writes is gone when it ends
-//! (<https://sqlite.org/howtocorrupt.html#_unlinking_or_renaming_a_database_file_while_in_use>). SQLite does not look in WAL
-//! mode.
+//! A process keeps writing to such files, and everything it writes is lost when it ends
+//! (<https://sqlite.org/howtocorrupt.html#_unlinking_or_renaming_a_database_file_while_in_use>). SQLite does not check
+//! this in WAL mode.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How often [`FileWatch::check_when_due`] looks.
+/// The shortest time between two checks by [`FileWatch::check_when_due`].
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// The files of a database as they were when it was opened.
+/// The files of a database and their identities when it was opened.
 #[derive(Debug, Default)]
 pub(crate) struct FileWatch {
-    files: Mutex<Vec<File>>,
-    /// When to look again, milliseconds after the first look.
+    files: Mutex<Vec<WatchedFile>>,
+    /// The time of the next check, in milliseconds after the first one.
     due_ms: AtomicU64,
 }
 
 #[derive(Debug)]
-struct File {
+struct WatchedFile {
     path: PathBuf,
     identity: Identity,
 }
@@ -34,26 +34,27 @@ pub(crate) fn wal_of(database: &Path) -> PathBuf {
 }
 
 impl FileWatch {
-    /// Remembers the files that exist now. Files that cannot be looked at are not watched.
+    /// Records the files that exist now. A file whose metadata cannot be read is not watched.
     pub(crate) fn remember(&self, paths: impl IntoIterator<Item = PathBuf>) {
-        let files = paths.into_iter().filter_map(|path| Some(File { identity: Identity::of(&path).ok()?, path }));
+        let files =
+            paths.into_iter().filter_map(|path| Some(WatchedFile { identity: Identity::of(&path).ok()?, path }));
         self.lock().extend(files);
     }
 
-    /// No longer watches a file.
+    /// Stops watching a file.
     pub(crate) fn forget(&self, path: &Path) {
         self.lock().retain(|file| file.path != path);
     }
 
-    /// Compares the files at their paths with those that were remembered.
+    /// Compares the files at their paths with the recorded ones.
     ///
     /// # Errors
-    /// The text for the operator if one of them is gone, or another one is in its place.
+    /// A text for the operator, if a file is missing or another one is in its place.
     pub(crate) fn check(&self) -> Result<(), String> {
-        self.lock().iter().try_for_each(File::check)
+        self.lock().iter().try_for_each(WatchedFile::check)
     }
 
-    /// As [`FileWatch::check`], but at most once in a second; in between, all is taken to be well.
+    /// Calls [`FileWatch::check`] at most once per second; returns `Ok` in between.
     pub(crate) fn check_when_due(&self) -> Result<(), String> {
         static FIRST: OnceLock<Instant> = OnceLock::new();
         let now = FIRST.get_or_init(Instant::now).elapsed();
@@ -65,18 +66,18 @@ impl FileWatch {
         self.check()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<File>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<WatchedFile>> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl File {
+impl WatchedFile {
     fn check(&self) -> Result<(), String> {
         let what = match Identity::of(&self.path) {
             Ok(identity) if identity == self.identity => return Ok(()),
             Ok(_) => "was replaced by another file",
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => "was removed or renamed",
-            // Not allowed to look, or a network file system that is away: nothing is known.
+            // No permission, or a network file system that does not answer: the state of the file is unknown.
             Err(_) => return Ok(()),
         };
         let path = self.path.display();
@@ -84,7 +85,7 @@ impl File {
     }
 }
 
-/// The number of a file on its device.
+/// The device and inode numbers of a file.
 #[cfg(unix)]
 #[derive(Debug, PartialEq, Eq)]
 struct Identity(u64, u64);
@@ -97,7 +98,7 @@ impl Identity {
     }
 }
 
-/// Where files have no number, only their absence is noticed.
+/// On other systems files have no number; only their absence is detected.
 #[cfg(not(unix))]
 #[derive(Debug, PartialEq, Eq)]
 struct Identity;
@@ -124,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_stays_is_the_same_file_whatever_is_in_it() {
+    fn a_changed_file_is_the_same_file() {
         let (_directory, path, watch) = watched("a");
         std::fs::write(&path, "2").unwrap();
         assert_eq!(watch.check(), Ok(()));
@@ -132,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_removed_or_replaced_is_noticed() {
+    fn a_removed_or_replaced_file_is_detected() {
         let (directory, path, watch) = watched("a");
         std::fs::rename(&path, directory.path().join("b")).unwrap();
         let gone = watch.check().unwrap_err();
@@ -145,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn between_two_looks_no_look_is_taken() {
+    fn checks_are_at_least_a_second_apart() {
         let (_directory, path, watch) = watched("a");
         assert_eq!(watch.check_when_due(), Ok(()));
         std::fs::remove_file(&path).unwrap();

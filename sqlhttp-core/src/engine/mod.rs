@@ -1,65 +1,75 @@
-//! The engine: one writer with group commit, and readers beside it, on one SQLite database.
+//! The engine: one SQLite database with one writer thread, which commits in groups, and concurrent readers.
 //!
-//! | module | what it does |
+//! A request takes a session from the pool (`sessions`), its batch is classified (`classify`), and it then runs on the
+//! caller's thread (`inline`), on a reader thread (`readers`) or on the writer thread (`writer`).
+//!
+//! | module | contents |
 //! |---|---|
-//! | `database` | the open database: takes batches, decides where they run |
-//! | `options` | what may be chosen when it is opened |
-//! | `blueprint` | how connections are opened and configured |
-//! | `session`, `statement_cache` | one configured connection; its prepared statements |
-//! | `schema_view` | statements that read the schema without the engine's table |
-//! | `facts` | what a statement is, as SQLite tells it; the policy for clients |
-//! | `classify` | where a batch has to run |
-//! | `script` | a text, statement by statement |
-//! | `dump`, `restore` | virtual tables out of a dump of the `sqlite3` shell |
-//! | `bind`, `run` | bindings to parameters; a batch to its results |
-//! | `sinks`, `parts` | results held, or told part by part |
-//! | `writer` | the queue, the group, the thread |
-//! | `readers` | reads on the caller's thread or in a pool |
-//! | `anchor` | what spares short reads the system calls for their lock |
-//! | `background` | threads |
-//! | `backup`, `sync` | a consistent copy while writes go on; what was not synced, synced |
-//! | `integrity`, `file_watch` | damage in the database; files that were removed or replaced |
-//! | `log`, `progress`, `image` | a database that applies a log; how far it is; all of its content replaced at once |
-//! | `stamps`, `watch`, `supervisor` | time and chance; deadlines and departed callers; the thread that enforces them |
-//! | `sqlite` | the only room with `unsafe` |
+//! | `database` | the handle of an open database; it routes batches |
+//! | `options` | the options of a database |
+//! | `shared` | the state that the threads of one database share |
+//! | `connection_config`, `pragmas` | opens connections; configures them |
+//! | `session`, `sessions` | a configured connection with its prepared statements; the pool of idle reading sessions |
+//! | `statement_info` | the properties of a statement, as SQLite's authorizer reports them; the policy for clients |
+//! | `schema_view` | hides the engine's table from statements that read the schema |
+//! | `script`, `text` | splits an SQL text into statements; white space |
+//! | `dump`, `restore` | restores virtual tables from a dump of the `sqlite3` shell |
+//! | `classify` | decides where a batch runs |
+//! | `bind`, `run`, `work_limits` | binds values to parameters; runs a batch; limits of what SQLite cannot interrupt |
+//! | `sinks`, `parts` | collect results, or stream them in parts |
+//! | `inline`, `read`, `readers` | reads on the caller's thread; a read transaction; the reader threads |
+//! | `writer` | the write queue, the groups, the writer thread |
+//! | `replicated` | a database that applies a log |
+//! | `read_lock_holder` | keeps SQLite's read lock while no write runs, which saves short reads two system calls |
+//! | `background` | starts threads |
+//! | `backup` | copies a database while it is written |
+//! | `integrity`, `file_watch` | find damage in the database; detect removed and replaced files |
+//! | `stamps` | the wall clock and the random seeds |
+//! | `watch`, `supervisor` | limits of a run; the thread that enforces deadlines |
+//! | `error` | conversion of SQLite's errors |
+//! | `sqlite` | the FFI layer: the only module with `unsafe` |
 
-mod anchor;
 mod background;
 mod backup;
 mod bind;
-mod blueprint;
 mod classify;
+mod connection_config;
 mod database;
 mod dump;
-mod facts;
+mod error;
 mod file_watch;
-mod image;
+mod inline;
 mod integrity;
-mod log;
 mod options;
 mod parts;
-mod progress;
+mod pragmas;
+mod read;
+mod read_lock_holder;
 mod readers;
+mod replicated;
 mod restore;
 mod run;
 mod schema_view;
 mod script;
 mod session;
+mod sessions;
+mod shared;
 mod sinks;
 mod sqlite;
 mod stamps;
-mod statement_cache;
+mod statement_info;
 mod supervisor;
-mod sync;
+mod text;
 mod watch;
+mod work_limits;
 mod writer;
 
 pub use background::STACK_BYTES;
 pub use database::{Classified, Database, Status, sqlite_version};
-pub use integrity::live::{CheckOptions, IntegrityReport};
-pub use log::{Conditions, LogEntry, LogWork, OnApplied};
+pub use integrity::report::{CheckOptions, IntegrityReport};
 pub use options::{JournalMode, Location, Options, Writes};
-pub use progress::Progress;
+pub use replicated::entry::{Conditions, LogEntry, LogWork, OnApplied};
+pub use replicated::progress::Progress;
 pub use sqlite::compiled::{Feature, missing_features};
 #[cfg(feature = "fault-injection")]
 pub use sqlite::faulty::{AfterStop, DiskFault, FaultyDisk, Loss};

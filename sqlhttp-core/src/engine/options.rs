@@ -1,15 +1,15 @@
-//! What may be chosen when a database is opened. Everything the engine relies on is set explicitly for each
-//! connection, whatever SQLite was compiled with.
+//! The options of a database. The engine sets everything it relies on for each connection, independent of how SQLite
+//! was compiled.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Where a database lives.
+/// Where a database is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Location {
-    /// In a file; created if it does not exist and the options allow that.
+    /// In a file. It is created if it does not exist and [`Options::create`] is set.
     File(PathBuf),
-    /// In this process's memory, gone when it is closed.
+    /// In the memory of this process. The content is lost when the database is closed.
     Memory,
 }
 
@@ -31,13 +31,13 @@ impl From<&std::path::Path> for Location {
     }
 }
 
-/// How SQLite keeps a transaction atomic (<https://sqlite.org/pragma.html#pragma_journal_mode>).
+/// How SQLite makes transactions atomic (<https://sqlite.org/pragma.html#pragma_journal_mode>).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum JournalMode {
     /// Write-ahead log: readers and the writer do not wait for each other.
     #[default]
     Wal,
-    /// Whatever the file has already; DELETE for a new one.
+    /// The mode that the file already has; DELETE for a new file.
     Keep,
     /// Rollback journal, deleted at commit.
     Delete,
@@ -47,68 +47,72 @@ pub enum JournalMode {
     Persist,
 }
 
-/// Who writes to a database.
+/// How writes reach a database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Writes {
-    /// Those who call [`crate::Database::execute`] and its kin. A commit is durable when it returns.
+    /// Callers write directly ([`crate::Database::execute`] and the other methods). A commit is durable when the call
+    /// returns.
     #[default]
     Direct,
-    /// A log that is durable by itself, through [`crate::Database::apply`] alone. The database remembers how far it is
-    /// in the log, in the same transaction as the data, so that commits need no sync of their own: what a power cut
-    /// takes is applied again. Needs [`JournalMode::Wal`].
+    /// A log that is itself durable is applied with [`crate::Database::apply`]; nothing else writes. The database
+    /// records the applied position in the transaction of the data, so commits need no sync of their own: after a power
+    /// cut the lost entries are applied again. Requires [`JournalMode::Wal`].
     Log,
 }
 
-/// What may be chosen when a database is opened.
+/// The options of a database.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Who writes.
+    /// How writes reach the database.
     pub writes: Writes,
-    /// Open for reading only: no statement of a client can write, whatever it says.
+    /// Open for reading only: no statement of a client can write.
     pub read_only: bool,
     /// Create the file if it does not exist.
     pub create: bool,
-    /// How SQLite keeps a transaction atomic.
+    /// How SQLite makes transactions atomic.
     pub journal_mode: JournalMode,
     /// Enforce foreign keys.
     pub foreign_keys: bool,
-    /// Let clients ATTACH other files. An attached database is detached again when the batch ends.
+    /// Allow clients to ATTACH other files. They are detached when the batch ends.
     pub allow_attach: bool,
     /// How long to wait for a lock that another process holds.
     pub busy_timeout: Duration,
-    /// How many threads read at once.
+    /// The number of reader threads.
     pub read_threads: usize,
-    /// How many batches may wait for the writer before further ones are refused with [`crate::model::Error::Overloaded`].
+    /// The largest number of batches in the write queue. Further ones fail with [`crate::model::Error::Overloaded`].
     pub write_queue_len_max: usize,
-    /// How many reads may wait for a reader before further ones are refused.
+    /// The largest number of reads in the read queue. Further ones fail with [`crate::model::Error::Overloaded`].
     pub read_queue_len_max: usize,
-    /// How many batches share one transaction at most. 1 switches group commit off.
+    /// The largest number of batches in one transaction. 1 disables group commit.
     pub group_len_max: usize,
-    /// How long a group may run before it commits, if others wait.
+    /// How long a group may run before it commits if more batches wait.
     pub group_time_max: Duration,
-    /// How many prepared statements each connection keeps.
+    /// The number of prepared statements that each connection caches.
     pub statement_cache_len: usize,
-    /// How many rows a result may have.
+    /// The largest number of rows in a result; `None` for no limit.
     pub rows_max: Option<u64>,
-    /// The longest value, row or SQL text, bytes (`SQLITE_LIMIT_LENGTH`, <https://sqlite.org/limits.html>). A statement
-    /// that meets or makes a longer one fails with SQLite's `string or blob too big`. SQLite allows at most 1,000,000,000.
+    /// The largest value, row or SQL text, in bytes (`SQLITE_LIMIT_LENGTH`, <https://sqlite.org/limits.html>). A
+    /// statement that reads or makes a larger one fails with SQLite's `string or blob too big`. SQLite allows at most
+    /// 1,000,000,000.
     pub value_bytes_max: u64,
-    /// The name under which users know that limit; part of the error message.
+    /// The name of that limit in the user's configuration, for the error message.
     pub value_bytes_max_name: &'static str,
-    /// The memory that SQLite may allocate for one batch, bytes, apart from the caches of its connection. A statement that
-    /// needs more fails with SQLite's `out of memory`. Has an effect only after [`crate::install_allocator`].
+    /// The memory that SQLite may allocate for one batch, in bytes, apart from the caches of its connection. A
+    /// statement that needs more fails with SQLite's `out of memory`. Has an effect only after
+    /// [`crate::install_allocator`].
     pub memory_bytes_max: u64,
-    /// The name under which users know that limit; part of the error message.
+    /// The name of that limit in the user's configuration, for the error message.
     pub memory_bytes_max_name: &'static str,
-    /// How many bytes of results are held in memory for a batch that must commit before it is answered.
+    /// The largest result of a write, in bytes of rows. It is held in memory until the commit.
     pub held_bytes_max: u64,
-    /// How many bytes of rows travel in one block.
+    /// The size of a block of rows, in bytes.
     pub block_bytes: usize,
     /// How long a reader waits for its caller to take the next block before it gives up.
     pub stall_timeout: Duration,
-    /// The name of the VFS (<https://sqlite.org/vfs.html>) that a file is on; `None`: the default one. It must have
-    /// been registered with SQLite before, and must stay registered for the life of the process. Backups go to
-    /// ordinary files nevertheless, and [`crate::Status`] knows the sizes of ordinary files only. No meaning in memory.
+    /// The name of the VFS (<https://sqlite.org/vfs.html>) for the database file; `None` for the default one. It must
+    /// be registered with SQLite before, and stay registered until the process ends. Backups are written to ordinary
+    /// files nevertheless, and [`crate::Status`] reports the sizes of ordinary files only. Ignored for in-memory
+    /// databases.
     pub vfs: Option<String>,
 }
 

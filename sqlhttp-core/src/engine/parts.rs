@@ -1,4 +1,4 @@
-//! A bounded channel from a reader's thread, which may block, to a caller's task, which may not.
+//! A bounded channel from a reader thread, which may block, to a caller's task, which must not.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::watch::Cancel;
 use crate::model::{BoxFuture, Error, Part, PartStream};
 
-/// How many parts wait for the caller at most.
+/// The largest number of parts in the channel.
 const PARTS_MAX: usize = 4;
 
 #[derive(Default)]
@@ -43,7 +43,7 @@ impl Channel {
 pub(crate) struct PartSender {
     channel: Arc<Channel>,
     stall_timeout: Duration,
-    /// Called before and after a wait for room.
+    /// Called with `true` before and with `false` after a wait for space.
     stalled: Arc<dyn Fn(bool) + Send + Sync>,
 }
 
@@ -53,11 +53,12 @@ pub(crate) struct PartReceiver {
     cancel: Cancel,
 }
 
-/// The other side is gone, or takes too long.
+/// The receiver was dropped, or did not take a part within the stall timeout.
 #[derive(Debug)]
 pub(crate) struct Gone;
 
-/// Makes a channel. Dropping the receiver sets `cancel`; `stalled` is told when the sender waits for room.
+/// Makes a channel. Dropping the receiver sets `cancel`. The sender calls `stalled` when it begins and ends to wait for
+/// space.
 pub(crate) fn channel(
     cancel: Cancel,
     stall_timeout: Duration,
@@ -68,7 +69,7 @@ pub(crate) fn channel(
 }
 
 impl PartSender {
-    /// Sends a part, waiting for room.
+    /// Sends a part; waits for space if the channel is full.
     pub(crate) fn send(&self, part: Part) -> Result<(), Gone> {
         let mut state = self.channel.lock();
         if state.parts.len() >= PARTS_MAX && !state.receiver_gone {
@@ -90,7 +91,7 @@ impl PartSender {
         Ok(())
     }
 
-    /// Ends the stream with an error, room or not.
+    /// Ends the stream with an error, even if the channel is full.
     pub(crate) fn fail(&self, error: Error) {
         let mut state = self.channel.lock();
         state.parts.push_back(Err(error));

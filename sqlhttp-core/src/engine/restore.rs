@@ -1,42 +1,43 @@
-//! Virtual tables out of a dump of the `sqlite3` shell ([`super::dump`]).
+//! Restores virtual tables from a dump of the `sqlite3` shell ([`super::dump`]).
 //!
-//! The shell's way is followed: the row is written to `sqlite_schema`, and the shadow tables are created and filled by the
-//! statements of the dump, before or after it. (A file that was vacuumed lists them first.) Until the text ends, shadow tables
-//! can be written; those of virtual tables that were there before cannot. Each virtual table is checked at the end, before
-//! the transaction is committed.
+//! The shell's procedure is followed: the row is inserted into `sqlite_schema`, and the statements of the dump create
+//! and fill the shadow tables, before or after it. (A dump of a vacuumed file lists them first.) Until the text ends,
+//! shadow tables are writable, except those of virtual tables that existed before. Each virtual table is checked at the
+//! end, before the commit.
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, params};
 
-use super::dump::{VirtualTable, shadows_of};
-use super::integrity;
-use super::session::{Session, sql_error};
+use super::dump::{VirtualTable, shadow_tables_of};
+use super::error::sql_error;
+use super::integrity::check as integrity;
+use super::session::Session;
 use super::sqlite::probe;
 use crate::model::SqlError;
 
-/// Allows writes to shadow tables, except those of the virtual tables that exist.
+/// Allows writes to shadow tables, except those of existing virtual tables.
 pub(crate) fn begin(session: &mut Session) -> Result<(), SqlError> {
     let names = session.as_owner(|connection| {
         let mut tables =
             connection.prepare("SELECT name FROM main.sqlite_schema WHERE type = 'table' AND rootpage = 0")?;
         tables.query_map([], |row| row.get::<_, String>(0))?.collect::<rusqlite::Result<Vec<_>>>()
     })?;
-    session.protect(names.iter().flat_map(|name| shadows_of(name)).collect());
+    session.protect(names.iter().flat_map(|name| shadow_tables_of(name)).collect());
     session.as_owner(|connection| connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, false).map(drop))
 }
 
-/// Refuses writes to shadow tables again, after [`begin`] has allowed them.
+/// Forbids writes to shadow tables again, after [`begin`] has allowed them.
 pub(crate) fn end(session: &mut Session) {
     session.protect(Vec::new());
     let ended = session.as_owner(|connection| connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true));
     if let Err(error) = ended {
-        // No other batch may run on it.
-        tracing::error!(%error, "shadow tables stay writable");
+        // The session is replaced before another batch uses it.
+        tracing::error!(%error, "shadow tables are still writable; the connection will be replaced");
         session.mark_dirty();
     }
 }
 
-/// Declares a virtual table, whose shadow tables the dump itself creates.
+/// Declares a virtual table whose shadow tables the dump creates.
 pub(crate) fn declare(session: &mut Session, table: &VirtualTable) -> Result<(), SqlError> {
     const INSERT: &str =
         "INSERT INTO main.sqlite_schema(type, name, tbl_name, rootpage, sql) VALUES ('table', ?1, ?1, 0, ?2)";
@@ -46,7 +47,7 @@ pub(crate) fn declare(session: &mut Session, table: &VirtualTable) -> Result<(),
         let inserted = connection.execute(INSERT, params![table.name, table.sql]);
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_WRITABLE_SCHEMA, false)?;
         inserted?;
-        renew_schema(connection)
+        reload_schema(connection)
     });
     session.set_last_insert_rowid(rowid);
     declared
@@ -55,17 +56,17 @@ pub(crate) fn declare(session: &mut Session, table: &VirtualTable) -> Result<(),
 /// Checks virtual tables whose shadow tables were written by statements.
 ///
 /// # Errors
-/// A table is damaged; or it could not be checked.
+/// A table is damaged, or could not be checked.
 pub(crate) fn check(session: &mut Session, tables: &[VirtualTable]) -> Result<(), SqlError> {
     session.as_owner_sql(|connection| {
-        // A statement in between may have let a module read its shadow tables and keep their content in memory.
-        renew_schema(connection).map_err(sql_error)?;
+        // An earlier statement may have caused a module to cache the content of its shadow tables.
+        reload_schema(connection).map_err(sql_error)?;
         tables.iter().try_for_each(|table| check_one(connection, &table.name))
     })
 }
 
 fn check_one(connection: &Connection, name: &str) -> Result<(), SqlError> {
-    // Connects the table, which the integrity check does not insist on.
+    // Connects the table. The integrity check does not fail if that is impossible.
     connection.prepare(&format!("SELECT * FROM main.\"{}\"", name.replace('"', "\"\""))).map_err(sql_error)?;
     let mut damages = integrity::damages_of_virtual_table(connection, name)?;
     if let Some(object) = foreign_object(connection, name).map_err(sql_error)? {
@@ -78,13 +79,13 @@ fn check_one(connection: &Connection, name: &str) -> Result<(), SqlError> {
     Err(probe::error_of_code(rusqlite::ffi::SQLITE_CORRUPT_VTAB, Some(&message)))
 }
 
-/// A view in the place of a shadow table, or a trigger or an index on one. SQLite allows neither where the virtual table is
-/// there first.
+/// Returns a view that has the name of a shadow table, or a trigger or an index on one. SQLite allows none of them if
+/// the virtual table exists first.
 fn foreign_object(connection: &Connection, name: &str) -> rusqlite::Result<Option<String>> {
     const OBJECTS: &str = "SELECT name FROM main.sqlite_schema WHERE lower(tbl_name) = lower(?) \
                            AND (type IN ('trigger', 'view') OR type = 'index' AND sql IS NOT NULL)";
     let mut objects = connection.prepare(OBJECTS)?;
-    for shadow in shadows_of(name) {
+    for shadow in shadow_tables_of(name) {
         let mut rows = objects.query([shadow])?;
         if let Some(row) = rows.next()? {
             return row.get(0).map(Some);
@@ -94,10 +95,11 @@ fn foreign_object(connection: &Connection, name: &str) -> rusqlite::Result<Optio
 }
 
 /// Makes this connection and all others read the schema again.
-fn renew_schema(connection: &Connection) -> rusqlite::Result<()> {
-    // At a savepoint virtual tables write their pending changes, so that the table finds them when it is connected again.
+fn reload_schema(connection: &Connection) -> rusqlite::Result<()> {
+    // At a savepoint virtual tables write their pending changes, so that the table sees them when it is connected
+    // again.
     connection.execute_batch("SAVEPOINT sqlhttp_schema; RELEASE sqlhttp_schema; PRAGMA writable_schema=RESET")?;
-    // Last, because it is by this change that SQLite notices on a rollback that its schema is out of date.
+    // This must be the last change: SQLite detects by it, after a rollback, that its schema is out of date.
     let version: i64 = connection.query_row("PRAGMA main.schema_version", [], |row| row.get(0))?;
     connection.pragma_update(Some("main"), "schema_version", version.wrapping_add(1) & 0x7fff_ffff)
 }

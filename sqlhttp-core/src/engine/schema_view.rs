@@ -1,30 +1,30 @@
 //! Hides the engine's table from statements that read the schema.
 //!
-//! A node keeps its progress in a table, and SQLite lists every table in `sqlite_schema`. A client's statement that names that
-//! table is prepared with a common table expression of the same name in front, which leaves the rows of the engine's table
-//! out: SQLite resolves such names before those of tables (<https://sqlite.org/lang_with.html>), in subqueries too. So
-//! LIMIT, aggregates and joins see the user's tables only.
+//! A node records its progress in a table, and SQLite lists every table in `sqlite_schema`. If a client's statement
+//! names that table, a common table expression of the same name is put in front of the statement, which omits the rows
+//! of the engine's table: SQLite resolves the names of such expressions before those of tables
+//! (<https://sqlite.org/lang_with.html>), in subqueries too. So LIMIT, aggregates and joins see the user's tables only.
 //!
-//! Where that cannot be done (`rowid` of the schema, views, CREATE TABLE … AS), the statement is prepared as it is, and
-//! rows that list the table are left out of its result (`Session::is_hidden`).
+//! Where that is impossible (`rowid` of the schema, views, CREATE TABLE … AS), the statement is prepared unchanged, and
+//! rows that list the table are removed from its result (`Session::is_hidden`).
 
 use std::ffi::CString;
 
-use super::progress::TABLE;
+use super::replicated::progress::TABLE;
 
-/// The tables that list tables, and the column with the name of the table.
-const LISTS: [(&str, &str); 4] =
+/// The tables that list tables, each with the column that contains the table's name.
+const SCHEMA_TABLES: [(&str, &str); 4] =
     [("sqlite_schema", "tbl_name"), ("sqlite_master", "tbl_name"), ("pragma_table_list", "name"), ("dbstat", "name")];
 
 /// A statement that does not see the engine's table.
 pub(crate) struct Rewritten {
     pub(crate) sql: CString,
-    /// The bytes that were added.
+    /// The number of bytes that were added.
     pub(crate) added: usize,
 }
 
-/// Rewrites the first statement of a text, if it names a table that lists tables. The answer ends with that statement: to copy
-/// the rest of a script for each of its statements would take time that grows with the square of its length.
+/// Rewrites the first statement of a text, if it names a table that lists tables. The result ends with that statement:
+/// copying the rest of a script for each statement would take time that grows with the square of its length.
 pub(crate) fn rewrite(sql: &[u8]) -> Option<Rewritten> {
     let mut words = Words { sql, at: 0 };
     let mut insert_at = words.skip_blanks();
@@ -37,16 +37,16 @@ pub(crate) fn rewrite(sql: &[u8]) -> Option<Rewritten> {
     if has_with {
         insert_at = words.at;
     }
-    let mut named = [false; LISTS.len()];
+    let mut named = [false; SCHEMA_TABLES.len()];
     let mut qualifiers = Vec::new();
     let mut before: Option<Word<'_>> = None;
     while let Some(word) = words.next() {
         if has_with && insert_at == first.end && word.text.eq_ignore_ascii_case(b"recursive") {
             insert_at = word.end;
         }
-        if let Some(list) = LISTS.iter().position(|(name, _)| word.text.eq_ignore_ascii_case(name.as_bytes())) {
+        if let Some(list) = SCHEMA_TABLES.iter().position(|(name, _)| word.text.eq_ignore_ascii_case(name.as_bytes())) {
             named[list] = true;
-            // A qualified name means the table itself.
+            // A qualified name refers to the table itself, not to the expression.
             if let Some(schema) = before.filter(|before| word.follows_dot && before.text.eq_ignore_ascii_case(b"main"))
             {
                 qualifiers.push(schema.start..word.start);
@@ -55,7 +55,7 @@ pub(crate) fn rewrite(sql: &[u8]) -> Option<Rewritten> {
         before = Some(word);
     }
     let expressions: Vec<_> =
-        LISTS.iter().zip(named).filter(|(_, named)| *named).map(|(list, _)| expression(list)).collect();
+        SCHEMA_TABLES.iter().zip(named).filter(|(_, named)| *named).map(|(list, _)| expression(list)).collect();
     if expressions.is_empty() {
         return None;
     }
@@ -77,7 +77,7 @@ struct Word<'t> {
     text: &'t [u8],
     start: usize,
     end: usize,
-    /// A dot stands before it.
+    /// A dot precedes it.
     follows_dot: bool,
 }
 
@@ -88,7 +88,7 @@ struct Words<'t> {
 }
 
 impl<'t> Words<'t> {
-    /// Passes over white space and comments, and returns where they end.
+    /// Skips white space and comments. Returns where they end.
     fn skip_blanks(&mut self) -> usize {
         loop {
             let rest = &self.sql[self.at..];
@@ -102,7 +102,7 @@ impl<'t> Words<'t> {
         }
     }
 
-    /// The next word; `None` at the end of the statement.
+    /// Returns the next word; `None` at the end of the statement.
     fn next(&mut self) -> Option<Word<'t>> {
         let mut follows_dot = false;
         loop {
@@ -132,7 +132,7 @@ fn word_in(rest: &[u8], len: usize) -> (usize, Option<&[u8]>) {
     (len, Some(rest.get(1..len.saturating_sub(1)).unwrap_or_default()))
 }
 
-/// The length of a quoted text with its quotes, which are doubled inside.
+/// The length of a quoted text, quotes included. Quotes inside it are doubled.
 fn quoted_len(rest: &[u8], quote: u8) -> usize {
     let mut len = 1;
     while let Some(end) = memchr::memchr(quote, &rest[len..]) {
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn statements_that_name_the_schema() {
+    fn statements_that_name_the_schema_are_rewritten() {
         let with = "sqlite_master AS (SELECT * FROM main.sqlite_master WHERE tbl_name <> 'sqlite_sqlhttp')";
         for (sql, expected) in [
             ("SELECT 1 FROM sqlite_master; x", format!("WITH {with} SELECT 1 FROM sqlite_master;")),
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn other_statements() {
+    fn other_statements_are_not_rewritten() {
         for sql in [
             "",
             ";",

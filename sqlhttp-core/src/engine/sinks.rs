@@ -1,32 +1,34 @@
-//! Where results go: held until the batch has ended, or told part by part.
+//! Destinations of results: [`BufferedSink`] keeps them until the batch has ended, [`StreamingSink`] sends large ones
+//! in parts.
 
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
 use super::parts::{self, PartSender};
-use super::run::{Sink, Stop};
+use super::run::{RunError, Sink};
 use crate::model::{Answer, Block, Columns, Ending, Error, Failure, Outcome, Part, StepFacts, StepOutcome};
 
-/// Holds everything, up to a limit.
+/// A sink that keeps all results in memory, up to a limit.
 #[derive(Debug)]
-pub(crate) struct Held {
+pub(crate) struct BufferedSink {
     steps: Vec<StepOutcome>,
     facts: Vec<StepFacts>,
     blocks: Vec<Block>,
     bytes: u64,
     bytes_max: u64,
-    over: Stop,
+    limit_error: RunError,
 }
 
-impl Held {
-    /// A sink for a batch of so many steps. It holds up to `bytes_max` bytes of rows; more rows stop the batch with `over`.
-    pub(crate) fn new(steps: usize, bytes_max: u64, over: Stop) -> Self {
+impl BufferedSink {
+    /// Makes a sink for a batch of `steps` steps. It keeps up to `bytes_max` bytes of rows; more rows stop the batch
+    /// with `limit_error`.
+    pub(crate) fn new(steps: usize, bytes_max: u64, limit_error: RunError) -> Self {
         let (steps, facts) = (Vec::with_capacity(steps), Vec::with_capacity(steps));
-        Held { steps, facts, blocks: Vec::new(), bytes: 0, bytes_max, over }
+        BufferedSink { steps, facts, blocks: Vec::new(), bytes: 0, bytes_max, limit_error }
     }
 
-    /// The last step and how it failed, if it did.
+    /// The index of the last step and its failure, if it failed.
     pub(crate) fn last_failure(&self) -> Option<(usize, Failure)> {
         match self.steps.last() {
             Some(StepOutcome::Failed(failure)) => Some((self.steps.len() - 1, failure.clone())),
@@ -39,17 +41,17 @@ impl Held {
     }
 }
 
-impl Sink for Held {
-    fn rows(&mut self, _columns: &Arc<Columns>, block: Block) -> Result<(), Stop> {
+impl Sink for BufferedSink {
+    fn rows(&mut self, _columns: &Arc<Columns>, block: Block) -> Result<(), RunError> {
         self.bytes = self.bytes.saturating_add(block.byte_len() as u64);
         if self.bytes > self.bytes_max {
-            return Err(self.over.clone());
+            return Err(self.limit_error.clone());
         }
         self.blocks.push(block);
         Ok(())
     }
 
-    fn step(&mut self, mut outcome: StepOutcome, facts: StepFacts) -> Result<(), Stop> {
+    fn step(&mut self, mut outcome: StepOutcome, facts: StepFacts) -> Result<(), RunError> {
         outcome.prepend_blocks(std::mem::take(&mut self.blocks));
         self.steps.push(outcome);
         self.facts.push(facts);
@@ -57,41 +59,41 @@ impl Sink for Held {
     }
 }
 
-/// Holds what fits into one block; from then on tells everything part by part.
-pub(crate) struct Told {
+/// A sink that keeps results up to one block, and sends everything in parts if there is more.
+pub(crate) struct StreamingSink {
     steps: Vec<(StepOutcome, StepFacts)>,
     reply: Option<oneshot::Sender<Result<Answer, Error>>>,
-    flowing: Option<PartSender>,
-    columns_told: bool,
-    /// The batch is known to fail: its rows are not wanted, and its caller gets the failure before any of them.
-    fails: bool,
+    part_sender: Option<PartSender>,
+    columns_sent: bool,
+    /// The batch is known to fail: its rows are dropped, so that its caller receives the failure and no rows before it.
+    expects_failure: bool,
     open_channel: Box<dyn Fn() -> (PartSender, parts::PartReceiver) + Send>,
 }
 
-impl Told {
+impl StreamingSink {
     pub(crate) fn new(
         reply: oneshot::Sender<Result<Answer, Error>>,
         open_channel: impl Fn() -> (PartSender, parts::PartReceiver) + Send + 'static,
     ) -> Self {
-        Told {
+        StreamingSink {
             steps: Vec::new(),
             reply: Some(reply),
-            flowing: None,
-            columns_told: false,
-            fails: false,
+            part_sender: None,
+            columns_sent: false,
+            expects_failure: false,
             open_channel: Box::new(open_channel),
         }
     }
 
-    /// Keeps no rows from now on, because a later step of the batch is known to fail.
+    /// Drops all rows from now on, because a later step of the batch is known to fail.
     pub(crate) fn expect_failure(&mut self) {
-        self.fails = true;
+        self.expects_failure = true;
     }
 
-    /// The batch has ended.
+    /// Ends the result of the batch.
     pub(crate) fn end(mut self, ending: Ending) {
-        if let Some(sender) = self.flowing.take() {
-            // If the other side is gone there is nobody to tell.
+        if let Some(sender) = self.part_sender.take() {
+            // The receiver may have been dropped.
             let _ = sender.send(Part::End(ending));
         } else if let Some(reply) = self.reply.take() {
             let (steps, facts) = self.steps.into_iter().unzip();
@@ -99,45 +101,46 @@ impl Told {
         }
     }
 
-    /// The batch has no outcome.
+    /// Ends the batch without an outcome.
     pub(crate) fn fail(mut self, error: Error) {
-        if let Some(sender) = self.flowing.take() {
+        if let Some(sender) = self.part_sender.take() {
             sender.fail(error);
         } else if let Some(reply) = self.reply.take() {
             let _ = reply.send(Err(error));
         }
     }
 
-    fn flow(&mut self) -> Result<&PartSender, Stop> {
+    /// Opens the channel of parts and sends it the steps so far, unless that has been done.
+    fn start_streaming(&mut self) -> Result<&PartSender, RunError> {
         if let Some(reply) = self.reply.take() {
             let (sender, receiver) = (self.open_channel)();
-            reply.send(Ok(Answer::Parts(Box::new(receiver)))).map_err(|_| Stop::Sink)?;
+            reply.send(Ok(Answer::Parts(Box::new(receiver)))).map_err(|_| RunError::SinkClosed)?;
             for (step, facts) in self.steps.drain(..) {
-                sender.send(Part::Step(step, facts)).map_err(|_| Stop::Sink)?;
+                sender.send(Part::Step(step, facts)).map_err(|_| RunError::SinkClosed)?;
             }
-            self.flowing = Some(sender);
+            self.part_sender = Some(sender);
         }
-        self.flowing.as_ref().ok_or(Stop::Sink)
+        self.part_sender.as_ref().ok_or(RunError::SinkClosed)
     }
 }
 
-impl Sink for Told {
-    fn rows(&mut self, columns: &Arc<Columns>, block: Block) -> Result<(), Stop> {
-        if self.fails {
+impl Sink for StreamingSink {
+    fn rows(&mut self, columns: &Arc<Columns>, block: Block) -> Result<(), RunError> {
+        if self.expects_failure {
             return Ok(());
         }
-        let told = std::mem::replace(&mut self.columns_told, true);
-        let sender = self.flow()?;
-        if !told {
-            sender.send(Part::Columns(columns.clone())).map_err(|_| Stop::Sink)?;
+        let were_sent = std::mem::replace(&mut self.columns_sent, true);
+        let sender = self.start_streaming()?;
+        if !were_sent {
+            sender.send(Part::Columns(columns.clone())).map_err(|_| RunError::SinkClosed)?;
         }
-        sender.send(Part::Rows(block)).map_err(|_| Stop::Sink)
+        sender.send(Part::Rows(block)).map_err(|_| RunError::SinkClosed)
     }
 
-    fn step(&mut self, outcome: StepOutcome, facts: StepFacts) -> Result<(), Stop> {
-        self.columns_told = false;
-        match &self.flowing {
-            Some(sender) => sender.send(Part::Step(outcome, facts)).map_err(|_| Stop::Sink),
+    fn step(&mut self, outcome: StepOutcome, facts: StepFacts) -> Result<(), RunError> {
+        self.columns_sent = false;
+        match &self.part_sender {
+            Some(sender) => sender.send(Part::Step(outcome, facts)).map_err(|_| RunError::SinkClosed),
             None => {
                 self.steps.push((outcome, facts));
                 Ok(())

@@ -1,6 +1,6 @@
-//! One thread per process that ends runs whose time is up, and looks after queues.
+//! One thread per process that interrupts runs whose limits are exceeded, and checks the queues.
 //!
-//! SQLite can work for minutes without calling the progress handler. The supervisor looks at every database every
+//! SQLite can work for minutes without calling the progress handler. The supervisor scans every database every
 //! [`PERIOD`] while there is work, and sleeps without a timer while there is none.
 
 use std::sync::atomic::{AtomicBool, Ordering, fence};
@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 
 use super::background::spawn;
 
-/// How often the supervisor looks at a database that works.
+/// The time between two scans.
 pub(crate) const PERIOD: Duration = Duration::from_millis(4);
-/// How many times it finds no work anywhere before it sleeps.
+/// The number of scans without work after which the supervisor sleeps.
 const IDLE_SCANS: u32 = 5;
 
-/// Something that the supervisor looks at.
+/// Something that the supervisor scans.
 pub(crate) trait Supervised: Send + Sync {
-    /// Ends what has to end. Returns whether there has been work since the last call.
+    /// Interrupts what has exceeded its limits. Returns whether there has been work since the last call.
     fn supervise(&self, now: Instant) -> bool;
 }
 
@@ -34,7 +34,7 @@ fn lock() -> MutexGuard<'static, Supervisor> {
     SUPERVISOR.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Adds a database; it is forgotten when it is dropped.
+/// Adds a database. It is removed when it is dropped.
 pub(crate) fn register(supervised: Weak<dyn Supervised>) {
     let mut supervisor = lock();
     supervisor.supervised.push(supervised);
@@ -47,9 +47,10 @@ pub(crate) fn register(supervised: Weak<dyn Supervised>) {
     }
 }
 
-/// Wakes the supervisor if it sleeps. Called after work has been made visible to [`Supervised::supervise`].
-pub(crate) fn notice() {
-    // Pairs with the fence in `sleep`: either this thread sees that the supervisor sleeps, or the supervisor sees the work.
+/// Wakes the supervisor if it sleeps. Must be called after the work has become visible to [`Supervised::supervise`].
+pub(crate) fn wake() {
+    // Pairs with the fence in `sleep`: either this thread sees that the supervisor sleeps, or the supervisor sees the
+    // work.
     fence(Ordering::SeqCst);
     if ASLEEP.load(Ordering::Relaxed) && ASLEEP.swap(false, Ordering::SeqCst) {
         let thread = lock().thread.clone();
@@ -71,7 +72,7 @@ fn run() {
     }
 }
 
-/// Looks at every database. Returns whether any of them has worked.
+/// Scans every database. Returns whether any of them has worked.
 fn scan() -> bool {
     let all: Vec<_> = {
         let mut supervisor = lock();
@@ -86,6 +87,7 @@ fn scan() -> bool {
     active
 }
 
+/// Sleeps until there is work.
 fn sleep() {
     ASLEEP.store(true, Ordering::SeqCst);
     fence(Ordering::SeqCst);

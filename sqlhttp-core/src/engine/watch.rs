@@ -1,9 +1,9 @@
-//! Interrupts statements whose deadline has passed or whose caller is gone.
+//! Interrupts runs whose limits are exceeded or whose callers are gone.
 //!
-//! Two things end a run. SQLite calls the connection's progress handler every [`STEPS_PER_CALL`] virtual-machine steps
-//! (<https://sqlite.org/c3ref/progress_handler.html>), and the handler asks the [`Watch`] whether to go on. Some opcodes
-//! work for seconds without reaching the handler (`OP_Count`, b-tree scans, sorter merges, parts of `prepare`), but look at
-//! SQLite's interrupt flag; the supervisor's thread sets that flag ([`super::supervisor`]).
+//! There are two mechanisms. SQLite calls the connection's progress handler every [`STEPS_PER_CALL`] virtual-machine
+//! steps (<https://sqlite.org/c3ref/progress_handler.html>), and the handler calls [`Watch::should_stop`]. Some opcodes
+//! work for seconds without calling the handler (`OP_Count`, b-tree scans, sorter merges, parts of `prepare`), but
+//! check SQLite's interrupt flag; the supervisor thread sets that flag ([`super::supervisor`]).
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -13,23 +13,24 @@ use rusqlite::InterruptHandle;
 
 use super::sqlite::steps;
 use super::supervisor;
-use crate::model::Deadline;
+use crate::model::{Deadline, Error};
 
-/// How many virtual-machine steps pass between two calls of the progress handler.
+/// The number of virtual-machine steps between two calls of the progress handler.
 pub(crate) const STEPS_PER_CALL: i32 = 1000;
 
-/// How many steps the program of a trigger counts for, beside those that the progress handler sees when all have ended.
+/// The number of steps that a trigger program counts for, in addition to those that the progress handler counts after
+/// all have ended.
 const STEPS_PER_PROGRAM: u64 = 50;
-/// After so many programs of triggers the watch looks at the clock.
-const PROGRAMS_PER_LOOK: u32 = 64;
+/// The number of trigger programs between two checks of the deadline.
+const PROGRAMS_PER_CHECK: u32 = 64;
 
-/// How many steps a function's work on a megabyte counts for.
+/// The number of steps that a function's work on one megabyte counts for.
 const STEPS_PER_MEGABYTE: u64 = 100_000;
 
-/// How many times the supervisor meets a run with a budget before it interrupts it.
+/// The number of supervisor scans after which a run on a caller's thread is interrupted.
 const BUDGET_SCANS: u32 = 3;
 
-/// Set by a caller that has gone away.
+/// A flag that is set when the caller has dropped its future.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Cancel(Arc<AtomicBool>);
 
@@ -43,7 +44,7 @@ impl Cancel {
     }
 }
 
-/// Sets the flag when it is dropped, unless it was disarmed: what a caller holds while it waits.
+/// Drop guard that a caller holds while it waits: sets the flag when it is dropped, unless it was disarmed.
 #[derive(Debug)]
 pub(crate) struct CancelOnDrop(pub(crate) Option<Cancel>);
 
@@ -61,23 +62,37 @@ impl Drop for CancelOnDrop {
     }
 }
 
-/// Why a statement was stopped.
+/// Why a run was stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StopReason {
-    /// Its caller is gone.
+    /// Its caller has dropped the future.
     Cancelled,
     /// Its deadline passed.
     Deadline,
-    /// It has waited for its turn for longer than its caller wants.
-    Turn,
-    /// It took more steps, or more time, than it may take on this thread.
+    /// It waited in the write queue for longer than its caller allows.
+    QueueTimeout,
+    /// It exceeded the steps or the time that a run on a caller's thread may take.
     Budget,
-    /// It took longer than a member of a group may.
-    Company,
-    /// It took more steps than its entry of the log allows.
+    /// It exceeded the time that a member of a group may take.
+    GroupTime,
+    /// It exceeded the steps that its log entry allows, on every node alike.
     Steps,
-    /// Virtual tables took far more steps for it than its entry allows.
-    Fuse,
+    /// It exceeded a limit of [`LogLimits`] that only this node applies.
+    NodeLimit,
+}
+
+/// The error for the caller of a batch that was stopped.
+pub(crate) fn stop_error(reason: StopReason) -> Error {
+    match reason {
+        StopReason::Deadline => Error::Timeout,
+        StopReason::QueueTimeout => Error::Overloaded("the write had to wait for longer than its timeout"),
+        // No caller receives these: a cancelled batch has none, and the engine handles the others itself.
+        StopReason::Cancelled
+        | StopReason::Budget
+        | StopReason::GroupTime
+        | StopReason::Steps
+        | StopReason::NodeLimit => Error::Closed,
+    }
 }
 
 /// The limits of a run.
@@ -85,24 +100,33 @@ pub(crate) enum StopReason {
 pub(crate) struct Limits {
     pub(crate) cancel: Option<Cancel>,
     pub(crate) deadline: Deadline,
-    /// Calls of the progress handler that are left. `Some` marks a run on a caller's own thread, which the supervisor
-    /// also ends after some milliseconds.
-    pub(crate) calls: Option<u32>,
-    /// Steps of the virtual machine that are left, if they are limited: see [`super::steps`].
+    /// The number of progress-handler calls that are left. `Some` marks a run on a caller's thread, which the
+    /// supervisor also ends after [`BUDGET_SCANS`] scans.
+    pub(crate) inline_calls: Option<u32>,
+    /// When the run must leave its group's transaction. The writer then runs it again in a transaction of its own.
+    pub(crate) leave_group_at: Option<Instant>,
+    /// The limits of a write that a log entry contains.
+    pub(crate) log: LogLimits,
+}
+
+/// The limits of a write that a log entry contains.
+///
+/// All nodes apply `steps` alike. The others depend on this node (its clock, the caches of its virtual tables), so
+/// exceeding one is a failure of this node only.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct LogLimits {
+    /// The number of virtual-machine steps that are left: see [`super::sqlite::steps`].
     pub(crate) steps: Option<u64>,
-    /// Steps of all statements, those of virtual tables included, that are left. They differ between nodes, so using them
-    /// up is a failure of this node alone.
-    pub(crate) fuse: Option<u64>,
-    /// When the run has to leave the transaction that it shares. The writer then starts it again in a transaction of its own.
-    pub(crate) alone_at: Option<Instant>,
-    /// When the run ends in any case, as a failure of this node alone.
-    pub(crate) fuse_at: Option<Instant>,
-    /// The same for a statement that works on whole tables.
-    pub(crate) fuse_of_tables_at: Option<Instant>,
+    /// The number of steps that are left, including those of the statements that virtual tables run.
+    pub(crate) all_steps: Option<u64>,
+    /// When the run ends in any case. Set only on a node without other voters.
+    pub(crate) end_at: Option<Instant>,
+    /// When a statement that works on whole tables ends in any case. Set only on a node without other voters.
+    pub(crate) end_table_work_at: Option<Instant>,
 }
 
 impl Limits {
-    /// Why not even to start.
+    /// Returns why the run must not start or continue.
     pub(crate) fn exceeded(&self) -> Option<StopReason> {
         if self.cancel.as_ref().is_some_and(Cancel::is_set) {
             return Some(StopReason::Cancelled);
@@ -111,10 +135,10 @@ impl Limits {
         passed.then_some(StopReason::Deadline)
     }
 
-    /// Why a write that waits is not to begin any more.
-    pub(crate) fn exceeded_before_turn(&self) -> Option<StopReason> {
+    /// Returns why a queued write must not start.
+    pub(crate) fn exceeded_in_queue(&self) -> Option<StopReason> {
         let late = self.deadline.turn().is_some_and(|turn| Instant::now() >= turn);
-        self.exceeded().or(late.then_some(StopReason::Turn))
+        self.exceeded().or(late.then_some(StopReason::QueueTimeout))
     }
 }
 
@@ -123,37 +147,37 @@ struct State {
     limits: Limits,
     stopped: Option<StopReason>,
     running: bool,
-    /// A run has begun since the supervisor looked last.
+    /// A run has begun since the supervisor's last scan.
     begun: bool,
-    /// How often the supervisor has met this run.
+    /// The number of supervisor scans during this run.
     scans: u32,
-    /// How many programs of triggers have begun.
+    /// The number of trigger programs that have begun.
     programs: u32,
     /// The supervisor has set SQLite's interrupt flag during this run.
     interrupted: bool,
 }
 
-/// The state of a connection that the supervisor reads, and its interrupt handle.
+/// The state of a connection's run that the supervisor reads, and the connection's interrupt handle.
 #[derive(Default)]
-pub(crate) struct Slot {
+pub(crate) struct WatchedConnection {
     state: Mutex<State>,
     handle: OnceLock<InterruptHandle>,
-    /// The run has to end: SQLite gets no more memory for it.
+    /// Set when the run must end: SQLite's allocator then refuses it memory.
     stop: Arc<AtomicBool>,
 }
 
-impl std::fmt::Debug for Slot {
+impl std::fmt::Debug for WatchedConnection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Slot").field("state", &self.state).finish_non_exhaustive()
+        f.debug_struct("WatchedConnection").field("state", &self.state).finish_non_exhaustive()
     }
 }
 
-impl Slot {
+impl WatchedConnection {
     fn with<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {
         f(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Interrupts the run if a limit of it is exceeded. Returns whether there has been a run since the last call.
+    /// Interrupts the run if one of its limits is exceeded. Returns whether there has been a run since the last call.
     ///
     /// The interrupt is sent while the lock is held and the run has not ended, so it never reaches a later run.
     pub(crate) fn supervise(&self) -> bool {
@@ -163,11 +187,12 @@ impl Slot {
                 return active;
             }
             state.scans += 1;
-            let over_budget = state.limits.calls.is_some() && state.scans > BUDGET_SCANS;
+            let over_budget = state.limits.inline_calls.is_some() && state.scans > BUDGET_SCANS;
             let is_past = |moment: Option<Instant>| moment.is_some_and(|moment| Instant::now() >= moment);
-            let (alone, fuse) = (is_past(state.limits.alone_at), is_past(state.limits.fuse_at));
+            let (leave_group, end) = (is_past(state.limits.leave_group_at), is_past(state.limits.log.end_at));
             let reason = state.limits.exceeded().or(over_budget.then_some(StopReason::Budget));
-            let reason = reason.or(alone.then_some(StopReason::Company)).or(fuse.then_some(StopReason::Fuse));
+            let reason =
+                reason.or(leave_group.then_some(StopReason::GroupTime)).or(end.then_some(StopReason::NodeLimit));
             if let (Some(reason), Some(handle)) = (reason, self.handle.get()) {
                 state.stopped.get_or_insert(reason);
                 state.interrupted = true;
@@ -179,30 +204,23 @@ impl Slot {
     }
 }
 
-/// The steps that were left when counting was suspended.
-pub(crate) struct Suspended {
-    steps: Option<u64>,
-    fuse: Option<u64>,
-    fuse_at: Option<Instant>,
-}
-
-/// How a run ended, as far as its watch knows.
+/// What the watch has observed of a run that ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Ended {
+pub(crate) struct EndedRun {
     /// SQLite's interrupt flag may still be set.
     pub(crate) interrupted: bool,
-    /// How often the supervisor has met it: every [`supervisor::PERIOD`].
+    /// The number of supervisor scans, one every [`supervisor::PERIOD`].
     pub(crate) scans: u32,
 }
 
-/// The limits of the current run on a connection.
+/// Enforces the limits of the current run on a connection.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Watch(Arc<Slot>);
+pub(crate) struct Watch(Arc<WatchedConnection>);
 
 impl Watch {
-    /// Lets the supervisor interrupt the connection. Called once, when the connection has been opened.
-    pub(crate) fn attach(&self, handle: InterruptHandle) -> &Arc<Slot> {
-        // A second handle would be one of the same connection.
+    /// Gives the supervisor the connection's interrupt handle. Called once, when the connection has been opened.
+    pub(crate) fn attach(&self, handle: InterruptHandle) -> &Arc<WatchedConnection> {
+        // A second handle would belong to the same connection.
         let _ = self.0.handle.set(handle);
         &self.0
     }
@@ -213,32 +231,32 @@ impl Watch {
             *state = State { limits, running: true, begun: true, ..State::default() };
             self.0.stop.store(false, Ordering::Relaxed);
         });
-        supervisor::notice();
+        supervisor::wake();
     }
 
-    /// The flag that is set when the run has to end.
+    /// The flag that is set when the run must end.
     pub(crate) fn stop_flag(&self) -> &Arc<AtomicBool> {
         &self.0.stop
     }
 
     /// Ends a run.
-    pub(crate) fn end(&self) -> Ended {
+    pub(crate) fn end(&self) -> EndedRun {
         self.0.with(|state| {
-            let ended = Ended { interrupted: state.interrupted, scans: state.scans };
+            let ended = EndedRun { interrupted: state.interrupted, scans: state.scans };
             *state = State { begun: true, ..State::default() };
             ended
         })
     }
 
-    /// Why the run was stopped, if it was.
+    /// Why the run was stopped; `None` if it was not.
     pub(crate) fn stopped(&self) -> Option<StopReason> {
         self.0.with(|state| state.stopped)
     }
 
-    /// Counts the work of a function that has looked at about a megabyte. Returns whether the function has to stop.
+    /// Counts the work of a function on about one megabyte. Returns whether the function must stop.
     pub(crate) fn count_work(&self) -> bool {
         self.0.with(|state| {
-            if let Some(left) = &mut state.limits.steps {
+            if let Some(left) = &mut state.limits.log.steps {
                 *left = left.saturating_sub(STEPS_PER_MEGABYTE);
                 if *left == 0 {
                     state.stopped.get_or_insert(StopReason::Steps);
@@ -249,69 +267,66 @@ impl Watch {
         })
     }
 
-    /// Whether the steps of the current run are limited.
-    pub(crate) fn counts_steps(&self) -> bool {
-        self.0.with(|state| state.limits.steps.is_some())
+    /// Returns whether the steps of the current run are limited.
+    pub(crate) fn limits_steps(&self) -> bool {
+        self.0.with(|state| state.limits.log.steps.is_some())
     }
 
-    /// Ends the run as if its steps were used up. Returns the steps that were left.
+    /// Ends the run as if its steps were used up.
     pub(crate) fn exhaust_steps(&self) {
         self.0.with(|state| {
-            state.limits.steps = Some(0);
+            state.limits.log.steps = Some(0);
             state.stopped = Some(StopReason::Steps);
         });
     }
 
-    /// Counts no steps until the answer is given back to [`Watch::resume_steps`].
-    pub(crate) fn suspend_steps(&self) -> Suspended {
+    /// Stops counting steps until the returned limits are passed to [`Watch::resume_steps`].
+    pub(crate) fn suspend_steps(&self) -> LogLimits {
         self.0.with(|state| {
-            let Limits { steps, fuse, fuse_at, fuse_of_tables_at, .. } = &mut state.limits;
-            let fuse_at = std::mem::replace(fuse_at, *fuse_of_tables_at);
-            Suspended { steps: steps.take(), fuse: fuse.take(), fuse_at }
+            let end_at = state.limits.log.end_table_work_at;
+            std::mem::replace(&mut state.limits.log, LogLimits { end_at, ..LogLimits::default() })
         })
     }
 
-    pub(crate) fn resume_steps(&self, left: Suspended) {
-        self.0.with(|state| {
-            let Suspended { steps, fuse, fuse_at } = left;
-            (state.limits.steps, state.limits.fuse, state.limits.fuse_at) = (steps, fuse, fuse_at);
-        });
+    /// Restores the limits that [`Watch::suspend_steps`] returned.
+    pub(crate) fn resume_steps(&self, limits: LogLimits) {
+        self.0.with(|state| state.limits.log = limits);
     }
 
-    /// Counts a program of a trigger that begins. Returns whether the statement has to end.
+    /// Counts a trigger program that begins. Returns whether the statement must end.
     pub(crate) fn count_program(&self) -> bool {
         self.0.with(|state| {
             state.programs = state.programs.wrapping_add(1);
-            if let Some(left) = &mut state.limits.steps {
+            if let Some(left) = &mut state.limits.log.steps {
                 *left = left.saturating_sub(STEPS_PER_PROGRAM);
                 if *left == 0 {
                     state.stopped.get_or_insert(StopReason::Steps);
                 }
             }
-            if state.programs.is_multiple_of(PROGRAMS_PER_LOOK) {
+            if state.programs.is_multiple_of(PROGRAMS_PER_CHECK) {
                 state.stopped = state.stopped.or_else(|| state.limits.exceeded());
             }
             state.stopped.is_some()
         })
     }
 
-    /// Whether to stop: the progress handler's question.
-    pub(crate) fn tick(&self) -> bool {
+    /// The progress handler: counts its call, and returns whether the statement must end.
+    pub(crate) fn should_stop(&self) -> bool {
         let counts = steps::is_outermost();
         self.0.with(|state| {
-            if let (Some(left), true) = (&mut state.limits.steps, counts) {
+            if let (Some(left), true) = (&mut state.limits.log.steps, counts) {
                 *left = left.saturating_sub(STEPS_PER_CALL as u64);
                 if *left == 0 {
                     state.stopped.get_or_insert(StopReason::Steps);
                 }
             }
-            if let Some(left) = &mut state.limits.fuse {
+            if let Some(left) = &mut state.limits.log.all_steps {
                 *left = left.saturating_sub(STEPS_PER_CALL as u64);
                 if *left == 0 {
-                    state.stopped.get_or_insert(StopReason::Fuse);
+                    state.stopped.get_or_insert(StopReason::NodeLimit);
                 }
             }
-            let reason = match state.limits.calls.as_mut() {
+            let reason = match state.limits.inline_calls.as_mut() {
                 Some(0) => Some(StopReason::Budget),
                 Some(calls) => {
                     *calls -= 1;
@@ -340,14 +355,21 @@ mod tests {
     }
 
     #[test]
-    fn a_moment_that_has_passed_ends_the_run() {
+    fn a_deadline_that_has_passed_ends_the_run() {
         let (_connection, watch) = watch();
         let past = Some(Instant::now());
         for (limits, reason) in [
-            (Limits { fuse_at: past, ..Limits::default() }, StopReason::Fuse),
-            (Limits { alone_at: past, ..Limits::default() }, StopReason::Company),
             (
-                Limits { deadline: Deadline::at(Instant::now()), fuse_at: past, ..Limits::default() },
+                Limits { log: LogLimits { end_at: past, ..LogLimits::default() }, ..Limits::default() },
+                StopReason::NodeLimit,
+            ),
+            (Limits { leave_group_at: past, ..Limits::default() }, StopReason::GroupTime),
+            (
+                Limits {
+                    deadline: Deadline::at(Instant::now()),
+                    log: LogLimits { end_at: past, ..LogLimits::default() },
+                    ..Limits::default()
+                },
                 StopReason::Deadline,
             ),
         ] {
@@ -359,14 +381,17 @@ mod tests {
     }
 
     #[test]
-    fn work_on_whole_tables_has_no_fuse() {
+    fn work_on_whole_tables_has_its_own_time_limit() {
         let (_connection, watch) = watch();
-        watch.begin(Limits { fuse_at: Some(Instant::now()), steps: Some(1), ..Limits::default() });
+        watch.begin(Limits {
+            log: LogLimits { end_at: Some(Instant::now()), steps: Some(1), ..LogLimits::default() },
+            ..Limits::default()
+        });
         let left = watch.suspend_steps();
         watch.0.supervise();
-        assert!(!watch.tick() && !watch.count_program());
+        assert!(!watch.should_stop() && !watch.count_program());
         watch.resume_steps(left);
         watch.0.supervise();
-        assert_eq!(watch.stopped(), Some(StopReason::Fuse));
+        assert_eq!(watch.stopped(), Some(StopReason::NodeLimit));
     }
 }

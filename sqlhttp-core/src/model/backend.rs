@@ -1,4 +1,5 @@
-//! The seam between those who ask and those who hold the data.
+//! The interface between the servers and the databases: [`Backend`], implemented by a single database and by a
+//! replicated one.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -8,49 +9,52 @@ use super::{Batch, Deadline, Error, Outcome, Part};
 /// A boxed future, so that [`Backend`] can be a trait object.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// How fresh a read must be. A single database is always as fresh as can be; replicas have to do something for it.
+/// The consistency of a read. A single database always returns its newest state; the levels matter for replicated
+/// databases only. They are those of rqlite (<https://rqlite.io/docs/api/read-consistency/>).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ReadLevel {
-    /// Whatever this replica has.
+    /// The local state of this replica, which may be out of date.
     None,
-    /// What the node that believes to be the leader has.
+    /// The state of the node that considers itself the leader. Another node may have become leader without its
+    /// knowledge.
     #[default]
     Weak,
-    /// What a quorum confirms to be the latest.
+    /// The state of the leader after a quorum has confirmed its leadership.
     Linearizable,
-    /// The same, by way of the log.
+    /// The state of the leader after a log entry for this read has been committed and applied.
     Strong,
-    /// None on a replica that never votes, weak elsewhere.
+    /// [`ReadLevel::None`] on a replica that never votes, [`ReadLevel::Weak`] elsewhere.
     Auto,
 }
 
-/// Something that runs batches: a database here, or one that is replicated.
+/// Something that runs batches: a single database, or a replicated one.
 ///
-/// To be correct:
-/// * an outcome that says [`super::Ending::Done`] is durable;
-/// * an outcome that says anything else, and an error, leave nothing behind;
-/// * the deadline is looked at when the batch's turn comes, and while it runs; a caller who may not wait longer for his
-///   turn drops the future when his own timer says so;
-/// * dropping the returned future (or the stream) gives the batch up as soon as that is possible.
+/// Requirements for implementations:
+/// * An outcome with [`super::Ending::Done`] is durable.
+/// * An outcome with any other ending, and an error, leave no changes behind, except for the errors that say that the
+///   outcome is unknown ([`Error::Unknown`], [`Error::LeadershipLost`]).
+/// * The deadline is checked when the batch starts and while it runs. It is not necessarily checked while the batch
+///   waits; a caller that cannot wait longer drops the future at its own timeout.
+/// * Dropping the returned future or the stream cancels the batch as soon as possible.
 pub trait Backend: Send + Sync {
-    /// Runs a batch that may read or write; which, SQLite decides. One that only reads is as fresh as `level` says and may
-    /// answer in parts.
+    /// Runs a batch that may read or write; SQLite determines which. A batch that only reads has the consistency of
+    /// `level`, and its answer may be streamed.
     fn request(&self, batch: Batch, level: ReadLevel, deadline: Deadline) -> BoxFuture<'_, Result<Answer, Error>>;
 
-    /// Runs a batch for its effect. Where there is a log, it goes through the log even if it only reads.
+    /// Runs a batch for its effects. A replicated database sends it through its log even if it only reads.
     fn execute(&self, batch: Batch, deadline: Deadline) -> BoxFuture<'_, Result<Answer, Error>> {
         self.request(batch, ReadLevel::default(), deadline)
     }
 
-    /// Runs a batch that must not write: a statement that would, fails with `attempt to write a readonly database`.
+    /// Runs a batch that must not write. A statement that writes fails with `attempt to write a readonly database`.
     fn query(&self, batch: Batch, level: ReadLevel, deadline: Deadline) -> BoxFuture<'_, Result<Answer, Error>>;
 }
 
 /// The answer to a batch.
 pub enum Answer {
-    /// All of it.
+    /// The complete result.
     Whole(Outcome),
-    /// It is large, and comes in parts.
+    /// A large result, streamed in parts.
     Parts(Box<dyn PartStream>),
 }
 
@@ -63,19 +67,19 @@ impl std::fmt::Debug for Answer {
     }
 }
 
-/// The parts of a large answer, in order. Dropping it interrupts the statement that makes them.
+/// The parts of a streamed answer, in order. Dropping the stream interrupts the statement that produces them.
 pub trait PartStream: Send {
-    /// The next part, or the error that ended the stream early; `None` after [`Part::End`] or an error.
+    /// The next part, or the error that ended the stream early. `None` after [`Part::End`] or an error.
     fn next(&mut self) -> BoxFuture<'_, Option<Result<Part, Error>>>;
 
-    /// The index of the log's entry that carried the batch; 0 if none did.
+    /// The index of the log entry that contained the batch; 0 if no log was involved.
     fn log_index(&self) -> u64 {
         0
     }
 }
 
 impl Answer {
-    /// The index of the log's entry that carried the batch; 0 if none did.
+    /// The index of the log entry that contained the batch; 0 if no log was involved.
     pub fn log_index(&self) -> u64 {
         match self {
             Answer::Whole(outcome) => outcome.log_index,
@@ -83,7 +87,9 @@ impl Answer {
         }
     }
 
-    /// Waits for all parts and puts them together. The whole is held in memory.
+    /// Waits for all parts and combines them. The complete result is held in memory.
+    ///
+    /// Fails with the error that ended the stream, or with [`Error::Closed`] if the stream ends without [`Part::End`].
     pub async fn whole(self) -> Result<Outcome, Error> {
         let mut stream = match self {
             Answer::Whole(outcome) => return Ok(outcome),

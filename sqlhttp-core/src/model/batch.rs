@@ -1,170 +1,176 @@
-//! What is asked of a database.
+//! A request to a database: a [`Batch`] of [`Step`]s.
 
 use std::sync::Arc;
 
 use super::{Failure, Stamp, Value};
 
-/// A list of steps that one caller asks for together.
+/// A list of steps that one caller submits together.
 #[derive(Debug, Clone, PartialEq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Batch {
-    /// What to do, in this order.
+    /// The steps, run in this order.
     pub steps: Vec<Step>,
-    /// What a failure does to the other steps.
+    /// The effect of a failing step on the other steps.
     pub atomicity: Atomicity,
-    /// Time and chance as this batch sees them. The database chooses a stamp for a batch that has none.
+    /// The timestamp and the random seed of this batch. If it is `None`, the database chooses one.
     pub stamp: Option<Stamp>,
-    /// Tell how long each step ran.
+    /// Whether to measure how long each step runs.
     pub timed: bool,
-    /// The effect of a setting that cannot take effect: an error, or none.
+    /// How the batch treats a `PRAGMA foreign_keys` that cannot take effect.
     #[cfg_attr(feature = "serde", serde(skip))]
     pub settings: Settings,
 }
 
-/// How a batch treats a `PRAGMA foreign_keys` that cannot take effect: one in a transaction of several steps, and one
-/// without any other statement.
+/// How a batch treats a `PRAGMA foreign_keys` that cannot take effect.
+///
+/// The pragma cannot take effect inside a transaction of several steps, or in a batch that has no other statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Settings {
     /// The batch fails before any of it runs.
     #[default]
     Refuse,
-    /// The setting is ignored, as SQLite ignores it inside a transaction
+    /// The pragma is ignored, as SQLite ignores it inside a transaction
     /// (<https://sqlite.org/pragma.html#pragma_foreign_keys>).
     Ignore,
 }
 
-/// What a failing step does to the steps around it.
+/// The effect of a failing step on the other steps of its batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Atomicity {
-    /// All steps are one transaction. A step that fails with [`OnError::Abort`] undoes everything before it and
-    /// leaves the steps after it undone.
+    /// All steps are one transaction. A step that fails with [`OnError::Abort`] rolls back the steps before it, and the
+    /// steps after it do not run.
     #[default]
     All,
-    /// Each step stands alone: it takes effect or fails without touching the others.
+    /// Each step is a transaction of its own. Its failure does not affect the other steps.
     Each,
 }
 
-/// What to do when a step fails.
+/// The reaction to the failure of one step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum OnError {
-    /// Give up the batch (with [`Atomicity::All`]: undo it).
+    /// End the batch; with [`Atomicity::All`], also roll it back.
     #[default]
     Abort,
-    /// Undo this step alone and go on.
+    /// Roll back this step only and continue with the next one.
     Continue,
 }
 
-/// What the caller wants to be told.
+/// The kind of result that the caller wants from a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Expect {
-    /// The rows of the (last) statement. One that yields no columns gives rows without columns.
+    /// The rows of the (last) statement. A statement without result columns yields [`super::Rows`] without columns.
     #[default]
     Rows,
-    /// How many rows it changed. Rows it yields are not kept.
+    /// The number of changed rows. Rows that the statement returns are discarded.
     Count,
-    /// Rows if the statement yields columns, else the count.
+    /// The rows if the statement has result columns, otherwise the number of changed rows.
     Either,
-    /// Rows if the statement writes and yields columns (RETURNING), else the count.
+    /// The rows if the statement writes and has result columns (a RETURNING clause,
+    /// <https://sqlite.org/lang_returning.html>), otherwise the number of changed rows.
     Returning,
 }
 
-/// One step of a batch: some SQL, run once, or once for each of several sets of values.
+/// One step of a batch: SQL text, run once, or once for each of several sets of values.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Step {
-    /// What to run.
+    /// The SQL to run.
     pub action: Action,
-    /// What to tell.
+    /// The kind of result to return.
     pub expect: Expect,
-    /// What its failure means for the batch.
+    /// The effect of its failure on the batch.
     pub on_error: OnError,
 }
 
-/// What a step runs.
+/// The SQL that a step runs.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Action {
-    /// SQL text: one statement or several, run in order, each bound anew with the same values.
+    /// SQL text with one or several statements, run in order. Every statement is bound to the same values; with
+    /// [`BindRule::Counted`], to the values that the statements before it have left.
     Run {
-        /// The text.
+        /// The SQL text.
         sql: Arc<str>,
         /// The values for its parameters.
         bindings: Bindings,
     },
-    /// The same text once for each set of values, ending at the first failure.
+    /// The same SQL text, run once for each set of values, up to the first failure.
     RunEach {
-        /// The text.
+        /// The SQL text.
         sql: Arc<str>,
-        /// One set of values for each run. A set that could not be understood is a failure when its turn comes.
+        /// One set of values for each run. An `Err` is a set that could not be decoded; the step fails with it when
+        /// that run is due.
         bindings: Vec<Result<Bindings, Failure>>,
     },
-    /// A step that is known to fail before SQLite sees it (a malformed item). It fails when its turn comes, so that
-    /// earlier steps can fail first.
+    /// A step that fails before SQLite sees it, for example a malformed item of a request. It fails only when its turn
+    /// comes, so that an earlier step can fail first.
     Fail(Failure),
 }
 
-/// The values for the parameters of a statement.
+/// The values for the parameters of a statement (<https://sqlite.org/lang_expr.html#varparam>).
 #[derive(Debug, Clone, PartialEq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Bindings {
-    /// The values in the order the caller gave them, with names where he named them.
+    /// The values in the order given by the caller, with the names given by the caller.
     pub entries: Vec<Binding>,
-    /// How values find their parameters.
+    /// The rule by which values are assigned to parameters.
     pub rule: BindRule,
 }
 
-/// One value, and the name it was given under.
+/// One value and its optional name.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Binding {
-    /// The parameter's name; a leading `:`, `@` or `$` is optional. `None` binds by position.
+    /// The name of the parameter; the prefix `:`, `@` or `$` is optional. `None` binds by position.
     pub name: Option<Box<str>>,
     /// The value.
     pub value: Value,
 }
 
-/// How values find their parameters, and what happens to a parameter without one.
+/// The rule by which values are assigned to parameters, and the treatment of a parameter without a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum BindRule {
-    /// Every parameter must find a value; superfluous values are ignored. `?` and `?NNN` take the value at their
-    /// position, and so does `$NNN`; `:name`, `@name` and `$name` take the value of that name.
+    /// Every parameter must have a value; surplus values are ignored. `?` takes the value at its position, `?NNN` and
+    /// `$NNN` the value at position `NNN`, and `:name`, `@name` and `$name` the value of that name.
     #[default]
     Strict,
-    /// There must be at least as many values as parameters. If no value is named, they bind in order, whatever the
-    /// parameters are called; otherwise an unnamed value binds to the parameter at its place in the list, a named
-    /// one to all parameters of its name, and a parameter that finds none is NULL. Of several statements in one text,
-    /// each takes the values that the ones before it have left over.
+    /// There must be at least as many values as parameters; surplus values are ignored.
+    ///
+    /// If no value has a name, the values bind in order, regardless of the parameters' names. Otherwise an unnamed
+    /// value binds to the parameter with the same position, a named value binds to all parameters of that name, and a
+    /// parameter without a value is NULL. If the text has several statements, each takes as many values as it has
+    /// parameters, and the next one continues after them.
     Counted,
 }
 
 impl Batch {
-    /// A transaction of these steps.
+    /// Creates a batch that runs these steps as one transaction.
     pub fn transaction(steps: Vec<Step>) -> Self {
         Batch { steps, ..Batch::default() }
     }
 
-    /// One step.
+    /// Creates a batch of one step.
     pub fn one(step: Step) -> Self {
         Batch::transaction(vec![step])
     }
 }
 
 impl Step {
-    /// SQL whose rows are wanted.
+    /// Creates a step that returns rows.
     pub fn query(sql: impl Into<Arc<str>>, bindings: impl Into<Bindings>) -> Self {
         Step::new(sql, bindings, Expect::Rows)
     }
 
-    /// SQL whose effect is wanted.
+    /// Creates a step that returns the number of changed rows.
     pub fn execute(sql: impl Into<Arc<str>>, bindings: impl Into<Bindings>) -> Self {
         Step::new(sql, bindings, Expect::Count)
     }
 
-    /// A step that fails when its turn comes.
+    /// Creates a step that fails with `failure` when its turn comes.
     pub fn fail(failure: Failure) -> Self {
         Step { action: Action::Fail(failure), expect: Expect::Count, on_error: OnError::Abort }
     }
@@ -174,13 +180,13 @@ impl Step {
         Step { action, expect, on_error: OnError::Abort }
     }
 
-    /// The same step, but the batch goes on when it fails.
+    /// Lets the batch continue if this step fails ([`OnError::Continue`]).
     pub fn or_continue(mut self) -> Self {
         self.on_error = OnError::Continue;
         self
     }
 
-    /// The SQL text, if the step runs any.
+    /// The SQL text; `None` for [`Action::Fail`].
     pub fn sql(&self) -> Option<&str> {
         match &self.action {
             Action::Run { sql, .. } | Action::RunEach { sql, .. } => Some(sql),
@@ -195,13 +201,13 @@ impl Bindings {
         Bindings::default()
     }
 
-    /// Values by position.
+    /// Values that bind by position, with [`BindRule::Strict`].
     pub fn positional<V: Into<Value>>(values: impl IntoIterator<Item = V>) -> Self {
         let entries = values.into_iter().map(|value| Binding { name: None, value: value.into() }).collect();
         Bindings { entries, rule: BindRule::Strict }
     }
 
-    /// Values by name.
+    /// Values that bind by name, with [`BindRule::Strict`].
     pub fn named<'a, V: Into<Value>>(values: impl IntoIterator<Item = (&'a str, V)>) -> Self {
         let entry = |(name, value): (&str, V)| Binding { name: Some(name.into()), value: value.into() };
         Bindings { entries: values.into_iter().map(entry).collect(), rule: BindRule::Strict }

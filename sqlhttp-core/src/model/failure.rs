@@ -1,81 +1,87 @@
-//! Why a step failed. A failure is data: it belongs to the step's outcome, and the protocols put it into words.
+//! The reasons why a step failed. A [`Failure`] is data, part of the step's outcome; each protocol crate words it for
+//! its clients.
 
 use std::fmt;
 
-/// Why a step failed.
+/// The reason why a step failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Failure {
-    /// SQLite said no.
+    /// SQLite reported an error.
     Sql(SqlError),
-    /// BEGIN, COMMIT, SAVEPOINT and their kin, which the engine alone may use.
+    /// The step contains BEGIN, COMMIT, SAVEPOINT or another transaction-control statement, which only the engine may
+    /// use.
     TransactionControl(TransactionKeyword),
-    /// Something the database's policy does not allow a client; the text names it ("ATTACH", "PRAGMA journal_mode").
+    /// The database's policy does not allow clients this operation. The string names it ("ATTACH", "PRAGMA
+    /// journal_mode").
     NotAllowed(String),
-    /// A parameter with this name (no prefix) found no value.
+    /// The parameter with this name (without its prefix) has no value.
     MissingNamed(String),
-    /// The parameter at this position (from 1) found no value.
+    /// The parameter at this position, counted from 1, has no value.
     MissingPositional(usize),
-    /// Fewer values than parameters.
+    /// There are fewer values than parameters.
     NotEnough {
-        /// How many parameters there are.
+        /// The number of parameters.
         want: usize,
-        /// How many values were given.
+        /// The number of values.
         got: usize,
     },
-    /// The result has more rows than this limit allows.
+    /// The result has more rows than the limit.
     TooManyRows {
         /// The limit, in rows.
         limit: u64,
     },
-    /// The result takes more memory than this limit allows, and it must be held until the batch has committed.
+    /// The result takes more memory than the limit. The limit applies to results that must be held in memory until the
+    /// batch has committed.
     TooManyBytes {
         /// The limit, in bytes.
         limit: u64,
     },
-    /// The batch took longer than its deadline allows.
+    /// The batch ran out of time, or out of the virtual-machine steps that it was allowed.
     Timeout,
-    /// A protocol refused the step before SQLite saw it.
+    /// The protocol layer rejected the step before SQLite saw it.
     Protocol {
-        /// The status that the protocol gives it.
+        /// The status code of the protocol, for example an HTTP status.
         status: u16,
-        /// The text for the client.
+        /// The message for the client.
         message: String,
     },
 }
 
-/// What SQLite said.
+/// An error of SQLite.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct SqlError {
     /// The extended result code (<https://sqlite.org/rescode.html>).
     pub code: i32,
-    /// The generic text of that code, as `sqlite3_errstr` gives it.
+    /// The generic text for the code, from `sqlite3_errstr` (<https://sqlite.org/c3ref/errcode.html>).
     pub generic: String,
-    /// The text that tells what happened, as `sqlite3_errmsg` gives it.
+    /// The specific message, from `sqlite3_errmsg`.
     pub message: String,
-    /// Where in the SQL text, in bytes, if SQLite can tell.
+    /// The byte offset of the error in the SQL text, from `sqlite3_error_offset`; `None` if SQLite reports none.
     pub offset: Option<u32>,
 }
 
-/// The statements that begin and end transactions.
+/// The statements that begin and end transactions and savepoints (<https://sqlite.org/lang_transaction.html>,
+/// <https://sqlite.org/lang_savepoint.html>).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum TransactionKeyword {
-    /// BEGIN
+    /// BEGIN.
     Begin,
-    /// COMMIT or END
+    /// COMMIT or END.
     Commit,
-    /// ROLLBACK, also ROLLBACK TO
+    /// ROLLBACK, including ROLLBACK TO.
     Rollback,
-    /// SAVEPOINT
+    /// SAVEPOINT.
     Savepoint,
-    /// RELEASE
+    /// RELEASE.
     Release,
 }
 
 impl SqlError {
-    /// The primary result code: the low eight bits.
+    /// The primary result code: the low eight bits
+    /// (<https://sqlite.org/rescode.html#primary_result_codes_versus_extended_result_codes>).
     pub fn primary_code(&self) -> i32 {
         self.code & 0xff
     }

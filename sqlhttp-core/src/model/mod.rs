@@ -1,7 +1,7 @@
-//! The vocabulary every part of sqlhttp speaks: what is asked ([`Batch`]), what came of it ([`Outcome`]), and
-//! why there may be nothing to tell ([`Error`]).
+//! The types that every crate of sqlhttp shares: a request ([`Batch`]), its result ([`Outcome`]), and the reason why
+//! there is no result ([`Error`]).
 //!
-//! Nothing here touches SQLite, a clock, a file or a thread, so the protocol crates can depend on it alone.
+//! Nothing here uses SQLite, a clock, a file or a thread, so that the protocol crates can depend on this module alone.
 
 mod backend;
 mod batch;

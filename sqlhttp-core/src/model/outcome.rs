@@ -1,20 +1,21 @@
-//! What came of a batch.
+//! The result of a batch.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Block, Columns, Failure, Rows};
 
-/// What came of a batch, whole.
+/// The complete result of a batch.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Outcome {
-    /// What came of each step, in order. After an aborted batch: up to and including the step that failed.
+    /// The result of each step that ran, in order. If the batch was aborted, the last one belongs to the step that
+    /// failed.
     pub steps: Vec<StepOutcome>,
-    /// What is known of each step besides, in the same order. A database tells it for every step.
+    /// Further information about each of those steps, in the same order. A database fills it in for every step.
     pub facts: Vec<StepFacts>,
     /// How the batch ended.
     pub ending: Ending,
-    /// The index of the log's entry that carried it; 0 if none did.
+    /// The index of the log entry that contained the batch; 0 if no log was involved.
     pub log_index: u64,
 }
 
@@ -24,58 +25,61 @@ pub enum Ending {
     /// Its effects are durable.
     #[default]
     Done,
-    /// A step failed, and nothing of the batch remains. The index of that step, whose outcome is the last one.
+    /// A step failed and the whole batch was rolled back. The value is the index of that step, whose result is the last
+    /// one.
     Aborted(usize),
-    /// All steps ran, but the whole could not be committed (a deferred constraint, a full disk), and nothing remains.
+    /// All steps ran, but the transaction could not commit (a deferred constraint, a full disk) and was rolled back.
     NotCommitted(Failure),
 }
 
-/// What came of a step.
+/// The result of a step.
 #[derive(Debug, Clone, PartialEq)]
 pub enum StepOutcome {
-    /// Its rows.
+    /// The rows that the step returned.
     Rows(Rows),
-    /// What it changed.
+    /// The rows that the step changed.
     Changed(Changed),
-    /// What each run of [`super::Action::RunEach`] changed.
+    /// The rows that each run of a [`super::Action::RunEach`] changed.
     ChangedEach(Vec<Changed>),
-    /// It failed, and nothing of it remains.
+    /// The step failed and its changes were rolled back. The exception is a statement with `OR FAIL` or `RAISE(FAIL)`,
+    /// which keeps the rows that it changed before the failure (<https://sqlite.org/lang_conflict.html>).
     Failed(Failure),
 }
 
-/// What is known of a step besides its outcome.
+/// Information about a step that is not part of its result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct StepFacts {
-    /// SQLite could prepare its statements, and none of them writes.
+    /// Whether SQLite could prepare all statements of the step and none of them writes.
     pub reads: bool,
-    /// The statement whose rows are the outcome writes (RETURNING).
+    /// Whether the statement that returned the rows writes, which means that it has a RETURNING clause.
     pub returning: bool,
-    /// How long it ran; zero unless the batch asked for it ([`super::Batch::timed`]).
+    /// The time that the step ran; zero unless [`super::Batch::timed`] is set.
     pub elapsed: Duration,
 }
 
-/// What a statement changed: itself, not its triggers and foreign-key actions.
+/// The changes that a statement made itself, without those of its triggers and foreign-key actions
+/// (<https://sqlite.org/c3ref/changes.html>).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Changed {
-    /// How many rows; 0 for anything but INSERT, REPLACE, UPDATE and DELETE.
+    /// The number of changed rows; 0 for anything but INSERT, REPLACE, UPDATE and DELETE.
     pub rows: u64,
-    /// The rowid of the last row that an INSERT or REPLACE inserted.
+    /// The rowid of the last row that an INSERT or REPLACE added; `None` if the statement added no row with a rowid.
     pub last_insert_id: Option<i64>,
 }
 
-/// A piece of an outcome that is told while it happens, so that it need not be held in memory.
+/// A part of a streamed result. Parts are sent while the batch runs, so that the result need not fit into memory.
 ///
-/// For each step, in order: either one `Step`, or `Columns`, any number of `Rows`, and then `Step` with
-/// [`StepOutcome::Rows`] that holds the last rows (or [`StepOutcome::Failed`] if the statement failed midway).
-/// Then one `End`. When the other side stops for another reason, the parts stop without `End`.
+/// Each step sends, in order, either one `Step`, or `Columns`, any number of `Rows`, and then `Step`. In the second
+/// case `Step` holds [`StepOutcome::Rows`] with the last rows, or [`StepOutcome::Failed`] if the statement failed
+/// midway. `End` follows the last step. If the sender stops early for another reason, there is no `End`.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Part {
-    /// A step began to yield rows.
+    /// The step has started to return rows with these columns.
     Columns(Arc<Columns>),
-    /// Rows of that step.
+    /// Rows of the current step.
     Rows(Block),
-    /// The step ended.
+    /// The step has ended.
     Step(StepOutcome, StepFacts),
-    /// The batch ended.
+    /// The batch has ended.
     End(Ending),
 }

@@ -1,8 +1,8 @@
-//! Results as a tape: one byte buffer with tags and values, filled while SQLite steps and read elsewhere.
+//! Result rows, stored in one contiguous buffer (the *tape*) of tags and values.
 //!
-//! A tape costs the SQLite thread little more than looking at the columns, and it is the same for every protocol.
-//! A value is a tag byte and what follows from it: nothing (NULL), eight bytes (INTEGER, REAL; little-endian), or a
-//! four-byte length and that many bytes (TEXT, BLOB).
+//! The SQLite thread only copies the column values to the tape; other threads decode it. The format does not depend on
+//! the protocol. A value is a tag byte followed by its content: nothing for NULL, eight little-endian bytes for INTEGER
+//! and REAL, a four-byte little-endian length and that many bytes for TEXT and BLOB.
 
 use std::sync::Arc;
 
@@ -17,47 +17,49 @@ const BLOB: u8 = 4;
 /// A column of a result.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Column {
-    /// Its name, exactly as SQLite reports it.
+    /// The name, exactly as SQLite reports it (`sqlite3_column_name`).
     pub name: String,
-    /// The declared type, if the column comes straight from a table's column.
+    /// The declared type (<https://sqlite.org/c3ref/column_decltype.html>); `None` if the result column is an
+    /// expression and not directly a column of a table.
     pub decl_type: Option<String>,
-    /// The table it comes from, if it comes straight from one.
+    /// The name of the table (<https://sqlite.org/c3ref/column_database_name.html>); `None` if the result column is not
+    /// directly a column of a table.
     pub table: Option<String>,
 }
 
 /// The columns of a result.
 pub type Columns = [Column];
 
-/// The rows a step yielded.
+/// The rows that a step returned.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rows {
-    /// The columns; none for a statement that yields none (DDL, or DML without RETURNING).
+    /// The columns; empty for a statement without result columns (DDL, or INSERT, UPDATE and DELETE without RETURNING).
     pub columns: Arc<Columns>,
     /// The rows, in order.
     pub blocks: Vec<Block>,
-    /// What the statement changed besides (RETURNING).
+    /// The rows that the same statement changed; not 0 only for a statement with RETURNING.
     pub changed: Changed,
 }
 
 impl Rows {
-    /// How many rows there are.
+    /// The number of rows.
     pub fn len(&self) -> usize {
         self.blocks.iter().map(Block::len).sum()
     }
 
-    /// Whether there are none.
+    /// Whether there are no rows.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The rows, in order.
+    /// Iterates over the rows, in order.
     pub fn iter(&self) -> impl Iterator<Item = RowRef<'_>> {
         self.blocks.iter().flat_map(Block::rows)
     }
 }
 
 impl StepOutcome {
-    /// Puts blocks that were told earlier in front of the rows of this outcome; no effect on any other outcome.
+    /// Inserts blocks that were streamed earlier before the rows of this result. No effect on a result without rows.
     pub fn prepend_blocks(&mut self, mut earlier: Vec<Block>) {
         if let StepOutcome::Rows(rows) = self
             && !earlier.is_empty()
@@ -68,7 +70,7 @@ impl StepOutcome {
     }
 }
 
-/// Some rows of a result.
+/// A sequence of rows of a result, up to a certain size.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Block {
     tape: Vec<u8>,
@@ -76,36 +78,35 @@ pub struct Block {
     columns: usize,
 }
 
-/// Room for the row of a result that has one row.
+/// Bytes reserved at the first row; enough for most results of one row.
 const FIRST_ROW_BYTES: usize = 256;
-/// With this many rows it is likely that there are many more,
+/// The number of rows after which the block is expected to become full.
 const MANY_ROWS: usize = 32;
-/// and room for so many bytes is made at once.
+/// Bytes reserved when a block has reached [`MANY_ROWS`] rows.
 const MANY_ROWS_BYTES: usize = 60 << 10;
 
 impl Block {
-    /// An empty block for rows of this many columns.
+    /// Creates an empty block for rows of `columns` columns.
     pub fn new(columns: usize) -> Self {
         Block { tape: Vec::new(), rows: 0, columns }
     }
 
-    /// How many rows it holds.
+    /// The number of rows.
     pub fn len(&self) -> usize {
         self.rows
     }
 
-    /// Whether it holds none.
+    /// Whether there are no rows.
     pub fn is_empty(&self) -> bool {
         self.rows == 0
     }
 
-    /// How many bytes the tape has.
+    /// The size of the encoded rows, in bytes.
     pub fn byte_len(&self) -> usize {
         self.tape.len()
     }
 
-    /// Appends a row. It must have as many values as the block has columns; further ones are dropped, missing ones
-    /// are NULL.
+    /// Appends a row. Values beyond the block's number of columns are dropped; missing values become NULL.
     pub fn push_row<'v>(&mut self, values: impl IntoIterator<Item = ValueRef<'v>>) {
         if self.rows == 0 {
             self.tape.reserve(FIRST_ROW_BYTES);
@@ -142,25 +143,25 @@ impl Block {
 
     #[inline]
     fn push_bytes(&mut self, tag: u8, bytes: &[u8]) {
-        // SQLite's own limit on a value is 2^31-1 bytes, so the length always fits.
+        // SQLite limits a value to 2^31-1 bytes (<https://sqlite.org/limits.html>), so the length always fits.
         let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         let [a, b, c, d] = len.to_le_bytes();
         self.tape.extend_from_slice(&[tag, a, b, c, d]);
         self.tape.extend_from_slice(&bytes[..len as usize]);
     }
 
-    /// All values of all rows, one after the other: the quickest way to read a block.
+    /// Iterates over all values of all rows, row by row. The fastest way to read a block.
     pub fn values(&self) -> Values<'_> {
         Values { tape: &self.tape, left: self.rows * self.columns }
     }
 
-    /// The rows, in order.
+    /// Iterates over the rows, in order.
     pub fn rows(&self) -> BlockRows<'_> {
         BlockRows { tape: &self.tape, left: self.rows, columns: self.columns }
     }
 }
 
-/// Iterates over the rows of a [`Block`].
+/// An iterator over the rows of a [`Block`].
 #[derive(Debug, Clone)]
 pub struct BlockRows<'a> {
     tape: &'a [u8],
@@ -184,7 +185,7 @@ impl<'a> Iterator for BlockRows<'a> {
     }
 }
 
-/// One row.
+/// One row of a [`Block`].
 #[derive(Debug, Clone, Copy)]
 pub struct RowRef<'a> {
     tape: &'a [u8],
@@ -192,18 +193,18 @@ pub struct RowRef<'a> {
 }
 
 impl<'a> RowRef<'a> {
-    /// The values, in column order.
+    /// Iterates over the values, in column order.
     pub fn values(&self) -> Values<'a> {
         Values { tape: self.tape, left: self.columns }
     }
 
-    /// The value of a column, counted from 0.
+    /// The value of a column, counted from 0; `None` if there is no such column. Takes time proportional to `column`.
     pub fn get(&self, column: usize) -> Option<ValueRef<'a>> {
         self.values().nth(column)
     }
 }
 
-/// Iterates over the values of a row.
+/// An iterator over the values of a row or of a [`Block`].
 #[derive(Debug, Clone)]
 pub struct Values<'a> {
     tape: &'a [u8],

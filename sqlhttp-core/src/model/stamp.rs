@@ -1,21 +1,23 @@
-//! Time and chance as values.
+//! Time and randomness as explicit inputs of a batch, and the deadline of a batch.
 
 use std::time::{Duration, Instant};
 
-/// The only time and the only chance that a batch sees.
+/// The timestamp and the random seed of a batch.
 ///
-/// `datetime('now')`, `CURRENT_TIMESTAMP`, `random()` and their kin answer from the stamp, wherever they stand (in a
-/// DEFAULT, a trigger, a view). Who gives the same batches with the same stamps to two databases gets two equal ones.
+/// `datetime('now')`, `CURRENT_TIMESTAMP`, `random()`, `randomblob()` and the other functions that depend on time or
+/// randomness take their values from the stamp, in every place where SQL can contain them (statements, DEFAULT clauses,
+/// triggers, views). Running the same batches with the same stamps on two databases makes the databases identical.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Stamp {
-    /// Milliseconds since 1970-01-01 00:00 UTC.
+    /// The current time, in milliseconds since 1970-01-01 00:00 UTC.
     pub unix_ms: i64,
     /// The seed of `random()` and `randomblob()`.
     pub seed: u64,
 }
 
-/// When a batch has to end. A batch that only reads may have to end at another moment than one that writes.
+/// The time by which a batch has to end. It may contain different limits for batches that only read and for batches
+/// that write, and a limit for the time by which a write has to start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Deadline {
     all: Option<Instant>,
@@ -29,53 +31,54 @@ impl Deadline {
     /// No limit.
     pub const NEVER: Deadline = Deadline { all: None, reads: None, writes: None, turn: None, without_default: false };
 
-    /// At this moment.
+    /// A limit for all batches.
     pub fn at(moment: Instant) -> Self {
         Deadline { all: Some(moment), ..Deadline::NEVER }
     }
 
-    /// This long after `now`; never, if the clock cannot express that moment.
+    /// A limit for all batches, `duration` after `now`. No limit if [`Instant`] cannot represent that time.
     pub fn after(now: Instant, duration: Duration) -> Self {
         Deadline { all: now.checked_add(duration), ..Deadline::NEVER }
     }
 
-    /// The same moment, for batches that only read. One that writes through a log has no limit then: a place in the log is
-    /// not given up.
+    /// Restricts the limit to batches that only read. A write through a log then has no limit, because an entry cannot
+    /// be withdrawn from the log.
     pub fn for_reads_only(self) -> Self {
         Deadline { reads: self.moment(), ..Deadline::NEVER }
     }
 
-    /// The same moment, for batches that write.
+    /// Restricts the limit to batches that write.
     pub fn for_writes_only(self) -> Self {
         Deadline { writes: self.moment(), ..Deadline::NEVER }
     }
 
-    /// The same moment, for writes that have not begun by then. One that has begun goes on.
+    /// Turns the limit into one for the start of a write. A write that starts before it is not interrupted by it.
     pub fn for_turn_only(self) -> Self {
         Deadline { turn: self.moment(), ..Deadline::NEVER }
     }
 
-    /// The same limit, in the place of the limit that writes have by default.
+    /// Keeps this limit and disables the default limit of writes (see [`Deadline::is_without_default`]).
     pub fn without_default(self) -> Self {
         Deadline { without_default: true, ..self }
     }
 
-    /// Whether the limit that writes have by default does not hold.
+    /// Whether the default limit of writes does not apply.
     pub fn is_without_default(&self) -> bool {
         self.without_default
     }
 
-    /// The part of this limit that holds for a batch that writes.
+    /// Returns the limits that apply to a batch that writes.
     pub fn of_writes(self) -> Self {
         Deadline { all: earlier(self.all, self.writes), reads: None, writes: None, ..self }
     }
 
-    /// The limit for a write whose caller has no answer yet: the turn is as good as the end.
+    /// Applies the limit for the start of a write to its end too. A replicated database uses this, because it waits for
+    /// the start and for the end of a write at once.
     pub fn or_turn(self) -> Self {
         Deadline { all: earlier(self.all, self.turn), ..self }
     }
 
-    /// Both limits: the earlier moment of each kind.
+    /// Combines two deadlines: the earlier limit of each kind applies.
     pub fn and(self, other: Deadline) -> Self {
         Deadline {
             all: earlier(self.all, other.all),
@@ -86,17 +89,18 @@ impl Deadline {
         }
     }
 
-    /// The moment by which a write has to begin, unless it is never.
+    /// The time by which a write has to start; `None` if there is no such limit.
     pub fn turn(&self) -> Option<Instant> {
         self.turn
     }
 
-    /// The moment for a batch that reads, unless it is never. For one that writes see [`Deadline::of_writes`].
+    /// The time by which a batch that only reads has to end; `None` if there is no limit. For a batch that writes, call
+    /// [`Deadline::of_writes`] first.
     pub fn moment(&self) -> Option<Instant> {
         earlier(self.all, self.reads)
     }
 
-    /// Whether it has passed at `now`.
+    /// Whether [`Deadline::moment`] is at or before `now`.
     pub fn passed(&self, now: Instant) -> bool {
         self.moment().is_some_and(|moment| now >= moment)
     }

@@ -1,36 +1,36 @@
-//! The five storage classes of SQLite (<https://sqlite.org/datatype3.html>), owned and borrowed.
+//! Values of SQLite's five storage classes (<https://sqlite.org/datatype3.html>), owned and borrowed.
 
 use std::borrow::Cow;
 
-/// A value that is bound to a parameter.
+/// A value for a parameter of a statement.
 #[derive(Debug, Clone, PartialEq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Value {
-    /// SQL NULL.
+    /// NULL.
     #[default]
     Null,
     /// A signed 64-bit integer.
     Integer(i64),
-    /// An IEEE double. NaN is stored by SQLite as NULL.
+    /// A double-precision floating-point number (IEEE 754). SQLite stores NaN as NULL.
     Real(f64),
-    /// Text, bound as UTF-8. It may contain NUL characters.
+    /// Text, bound as UTF-8. It may contain NUL characters (<https://sqlite.org/nulinstr.html>).
     Text(String),
-    /// Bytes.
+    /// A BLOB.
     Blob(Vec<u8>),
 }
 
-/// A value of a result, borrowed from the block of rows that holds it.
+/// A value of a result, borrowed from the [`Block`](super::Block) that contains it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum ValueRef<'a> {
-    /// SQL NULL.
+    /// NULL.
     Null,
     /// A signed 64-bit integer.
     Integer(i64),
-    /// An IEEE double; may be infinite, never NaN.
+    /// A double-precision floating-point number (IEEE 754); it may be infinite but is never NaN.
     Real(f64),
-    /// Text as SQLite stored it. It is usually UTF-8, but SQLite does not check that.
+    /// Text. It is usually valid UTF-8, but SQLite does not validate it (<https://sqlite.org/invalidutf.html>).
     Text(&'a [u8]),
-    /// Bytes.
+    /// A BLOB.
     Blob(&'a [u8]),
 }
 
@@ -51,7 +51,7 @@ impl<'a> ValueRef<'a> {
         }
     }
 
-    /// An owned copy. Invalid UTF-8 in text becomes U+FFFD.
+    /// Returns an owned copy. Invalid UTF-8 in text is replaced by U+FFFD.
     pub fn to_value(&self) -> Value {
         match self {
             ValueRef::Null => Value::Null,

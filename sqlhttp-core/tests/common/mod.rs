@@ -1,5 +1,5 @@
-//! What the tests of the engine share.
-#![allow(dead_code, reason = "each test binary uses a part of it")]
+//! Helpers that the engine's tests share.
+#![allow(dead_code, reason = "each test binary uses only some of these helpers")]
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -13,10 +13,10 @@ use sqlhttp_core::{
     Batch, Bindings, Database, Ending, Error, Failure, Options, Outcome, Rows, Step, StepOutcome, Value,
 };
 
-/// How long a condition may take to become true before a test gives up.
+/// The time after which a test fails if a condition has not become true.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A write that ends only when it is interrupted, and leaves nothing behind.
+/// A write that ends only when it is interrupted, and then leaves no changes behind.
 pub(crate) const ENDLESS_WRITE: &str =
     "CREATE TABLE endless AS WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT max(n) FROM c";
 
@@ -24,29 +24,29 @@ pub(crate) const ENDLESS_WRITE: &str =
 pub(crate) const ENDLESS_READ: &str =
     "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT count(*) FROM c WHERE n < 0";
 
-/// A directory of its own, removed when it is dropped, and a database file in it.
-pub(crate) struct Place {
+/// A temporary directory for database files; dropping it removes the directory.
+pub(crate) struct TestDir {
     /// The directory.
     pub(crate) dir: tempfile::TempDir,
 }
 
-impl Place {
-    /// A new one.
-    pub(crate) fn new() -> Place {
-        Place { dir: tempfile::tempdir().expect("a temporary directory") }
+impl TestDir {
+    /// Creates a directory.
+    pub(crate) fn new() -> TestDir {
+        TestDir { dir: tempfile::tempdir().expect("a temporary directory") }
     }
 
-    /// The path of a file in it.
+    /// The path of a file in the directory.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    /// Opens `test.db` in it.
+    /// Opens the database `test.db` in the directory.
     pub(crate) fn open(&self, options: Options) -> Database {
         Database::open(self.path("test.db"), options).expect("open the database")
     }
 
-    /// The names of all files in it, sorted.
+    /// The names of all files in the directory, sorted.
     pub(crate) fn listing(&self) -> Vec<String> {
         let entries = std::fs::read_dir(self.dir.path()).expect("read the directory");
         let mut names: Vec<String> =
@@ -56,12 +56,12 @@ impl Place {
     }
 }
 
-/// An in-memory database with default options.
+/// Opens a database in memory with default options.
 pub(crate) fn memory() -> Database {
     Database::open(":memory:", Options::default()).expect("open a database in memory")
 }
 
-/// Runs one step and gives its outcome, which may be a failure.
+/// Runs one step and returns its result, which may be a failure.
 pub(crate) fn step(db: &Database, step: Step) -> StepOutcome {
     let mut outcome = db.execute_blocking(Batch::one(step)).expect("an outcome");
     assert_eq!(outcome.steps.len(), 1, "{outcome:?}");
@@ -79,7 +79,7 @@ pub(crate) fn exec(db: &Database, sql: &str) -> StepOutcome {
     }
 }
 
-/// Runs the owner's script, which must succeed.
+/// Runs a script of the database's owner, which must succeed.
 pub(crate) fn script(db: &Database, sql: &str) {
     block_on(db.run_script(sql)).expect("run a script").expect(sql);
 }
@@ -89,7 +89,7 @@ pub(crate) fn rows(db: &Database, sql: &str) -> Vec<Vec<Value>> {
     rows_with(db, sql, ())
 }
 
-/// The rows of a query with values that must succeed.
+/// The rows of a query with parameters that must succeed.
 pub(crate) fn rows_with(db: &Database, sql: &str, bindings: impl Into<Bindings>) -> Vec<Vec<Value>> {
     match step(db, Step::query(sql, bindings)) {
         StepOutcome::Rows(rows) => values(&rows),
@@ -97,14 +97,14 @@ pub(crate) fn rows_with(db: &Database, sql: &str, bindings: impl Into<Bindings>)
     }
 }
 
-/// The one value of a query that must succeed.
+/// The value of a query that must return one row; its first column.
 pub(crate) fn scalar(db: &Database, sql: &str) -> Value {
     let mut rows = rows(db, sql);
     assert_eq!(rows.len(), 1, "{sql}");
     rows.remove(0).remove(0)
 }
 
-/// The one integer of a query that must succeed.
+/// The integer of a query that must return one row; its first column.
 pub(crate) fn integer(db: &Database, sql: &str) -> i64 {
     match scalar(db, sql) {
         Value::Integer(i) => i,
@@ -112,7 +112,7 @@ pub(crate) fn integer(db: &Database, sql: &str) -> i64 {
     }
 }
 
-/// Why SQL that must fail fails.
+/// The failure of SQL that must fail.
 pub(crate) fn failure(db: &Database, sql: &str) -> Failure {
     match step(db, Step::query(sql, ())) {
         StepOutcome::Failed(failure) => failure,
@@ -125,17 +125,17 @@ pub(crate) fn values(rows: &Rows) -> Vec<Vec<Value>> {
     rows.iter().map(|row| row.values().map(|value| value.to_value()).collect()).collect()
 }
 
-/// Text as a value.
+/// A text value.
 pub(crate) fn text(s: &str) -> Value {
     Value::Text(s.to_owned())
 }
 
-/// A batch of steps of plain SQL, as one transaction.
+/// A batch that runs SQL texts as one transaction.
 pub(crate) fn transaction(sql: &[&str]) -> Batch {
     Batch::transaction(sql.iter().map(|sql| Step::query(*sql, ())).collect())
 }
 
-/// Everything that is in a database: the schema, and all rows of all its tables.
+/// The whole content of a database: the schema, all rows of all tables, and `user_version`.
 pub(crate) fn dump(db: &Database) -> Vec<(String, Vec<Vec<Value>>)> {
     let schema = "SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name";
     let mut all = vec![("schema".to_owned(), rows(db, schema))];
@@ -149,7 +149,7 @@ pub(crate) fn dump(db: &Database) -> Vec<(String, Vec<Vec<Value>>)> {
     all
 }
 
-/// Waits for a future on this thread, with neither the engine's help nor a runtime's.
+/// Polls a future to completion on this thread, without an async runtime.
 pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     struct Unpark(Thread);
     impl Wake for Unpark {
@@ -172,35 +172,35 @@ pub(crate) fn poll_once<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Outp
     future.poll(&mut Context::from_waker(Waker::noop()))
 }
 
-/// Waits until a condition holds.
+/// Waits until a condition holds. Fails after [`PATIENCE`].
 pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let started = Instant::now();
     while !condition() {
-        assert!(started.elapsed() < PATIENCE, "waited in vain until {what}");
+        assert!(started.elapsed() < PATIENCE, "timeout while waiting until {what}");
         std::thread::sleep(Duration::from_millis(1));
     }
 }
 
-/// An outcome that somebody waits for.
-pub(crate) type Waiting<'a> = Pin<Box<dyn Future<Output = Result<Outcome, Error>> + Send + 'a>>;
+/// A future for the outcome of a batch.
+pub(crate) type PendingOutcome<'a> = Pin<Box<dyn Future<Output = Result<Outcome, Error>> + Send + 'a>>;
 
-/// Hands a batch to the database, and comes back while it waits.
-pub(crate) fn start(db: &Database, batch: Batch) -> Waiting<'_> {
-    let mut waiting: Waiting<'_> = Box::pin(db.execute(batch));
-    assert!(poll_once(waiting.as_mut()).is_pending(), "it should have to wait");
+/// Sends a batch to the database and returns while it is still waiting.
+pub(crate) fn start(db: &Database, batch: Batch) -> PendingOutcome<'_> {
+    let mut waiting: PendingOutcome<'_> = Box::pin(db.execute(batch));
+    assert!(poll_once(waiting.as_mut()).is_pending(), "the batch did not have to wait");
     waiting
 }
 
 /// Keeps the writer of a database in a file busy until it is dropped.
-pub(crate) struct Plug<'a> {
-    _waiting: Waiting<'a>,
+pub(crate) struct BusyWriter<'a> {
+    _waiting: PendingOutcome<'a>,
 }
 
-impl<'a> Plug<'a> {
-    /// From now on.
-    pub(crate) fn hold(db: &'a Database) -> Plug<'a> {
+impl<'a> BusyWriter<'a> {
+    /// Starts the endless write.
+    pub(crate) fn start(db: &'a Database) -> BusyWriter<'a> {
         let waiting = start(db, Batch::one(Step::execute(ENDLESS_WRITE, ())));
         wait_until("the writer is busy", || db.status().write_queue_len == 0);
-        Plug { _waiting: waiting }
+        BusyWriter { _waiting: waiting }
     }
 }

@@ -1,5 +1,6 @@
-//! What the crash tests share: a workload whose every batch can be recognised, and the check of what is left of it.
-#![allow(dead_code, reason = "each test uses a part")]
+//! Helpers that the crash tests share: a workload whose batches can be identified in the database, and the check of the
+//! content.
+#![allow(dead_code, reason = "each test uses only some of these helpers")]
 #![allow(clippy::expect_used, clippy::panic, reason = "clippy does not see that this is a test")]
 
 use std::collections::BTreeMap;
@@ -11,16 +12,17 @@ use sqlhttp_core::{
     Outcome, Step, StepOutcome, Value, ValueRef,
 };
 
-/// Clients that write at the same time.
+/// The number of clients that write at the same time.
 const WRITERS: i64 = 6;
-/// Batches that each of them sends, one after the other.
+/// The number of batches that each client sends, one after the other.
 const BATCHES_PER_WRITER: i64 = 5;
-/// A batch with such a number violates a constraint at its end.
-const DOOMED_EVERY: i64 = 7;
-/// The number of a batch that a later round sends is at least this much higher.
+/// A batch whose number is a multiple of this violates a constraint in its last step.
+const FAILING_EVERY: i64 = 7;
+/// The difference between the batch numbers of consecutive rounds, which is larger than the number of batches in a
+/// round.
 const ROUND: i64 = 1_000;
 
-/// Few pages go into the log before a checkpoint, and few into the cache, so that everything happens often.
+/// A small checkpoint threshold and a small page cache, so that checkpoints and cache spills happen often.
 pub(crate) const SMALL: &str = "PRAGMA wal_autocheckpoint=12; PRAGMA cache_size=8";
 
 const SCHEMA: [&str; 5] = [
@@ -31,7 +33,7 @@ const SCHEMA: [&str; 5] = [
     "INSERT INTO total SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM total)",
 ];
 
-/// How a run is to go.
+/// The parameters of a run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Plan {
     pub(crate) seed: u64,
@@ -49,7 +51,7 @@ impl Plan {
         FaultyDisk::new(self.seed).expect("the simulated disk is registered")
     }
 
-    /// Opens the database on the disk and tells it the plan's script.
+    /// Opens the database on the disk and runs the plan's script.
     pub(crate) fn open(&self, disk: &FaultyDisk) -> Result<Database, Error> {
         let options = Options {
             vfs: Some(disk.name().to_owned()),
@@ -64,47 +66,47 @@ impl Plan {
         Ok(database)
     }
 
-    /// The same on a disk that is well.
+    /// Opens the database on a disk without faults.
     pub(crate) fn reopen(&self, disk: &FaultyDisk) -> Database {
         self.open(disk).unwrap_or_else(|error| panic!("cannot reopen: {error}; {self:?}"))
     }
 }
 
-/// Waits without a runtime.
+/// Waits for a future on a runtime of its own.
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");
     runtime.block_on(future)
 }
 
-/// What the clients were told.
+/// The kind of answer that a client received for a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answer {
-    /// Its effects are durable.
+    /// Success: the effects are durable.
     Acknowledged,
-    /// There is an outcome that says that nothing remains.
-    Undone,
+    /// An outcome that says that the batch was rolled back.
+    RolledBack,
     /// An error.
     Error,
-    /// Told when the power was gone already and the disk only pretended: no promise.
-    Afterwards,
+    /// Success, but the disk had stopped and only pretended to write, so the answer guarantees nothing.
+    NotDurable,
 }
 
-/// The clients' notes: what each batch was answered.
+/// The answers that the clients received.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Notes {
+pub(crate) struct History {
     answers: BTreeMap<i64, Answer>,
     schema: bool,
     rounds: i64,
-    /// What the clients were told in the latest round, in words.
-    pub(crate) said: Vec<String>,
+    /// The answers of the latest round as text.
+    pub(crate) reply_texts: Vec<String>,
 }
 
-impl Notes {
+impl History {
     pub(crate) fn count(&self, answer: Answer) -> usize {
         self.answers.values().filter(|known| **known == answer).count()
     }
 
-    /// Creates the tables. Returns whether that was acknowledged.
+    /// Creates the tables. Returns whether that has been acknowledged, now or earlier.
     pub(crate) fn create_schema(&mut self, database: &Database, disk: &FaultyDisk) -> bool {
         let steps = SCHEMA.iter().map(|sql| Step::execute(*sql, ())).collect();
         let result = database.execute_blocking(Batch::transaction(steps));
@@ -112,7 +114,7 @@ impl Notes {
         self.schema
     }
 
-    /// Several clients write at once; every one of them gets an answer, or this never returns.
+    /// Lets several clients write at the same time. Returns when every batch has been answered.
     pub(crate) fn write(&mut self, database: &Database, disk: &FaultyDisk) {
         self.rounds += 1;
         let first = self.rounds * ROUND;
@@ -124,17 +126,17 @@ impl Notes {
             let clients: Vec<_> = (0..WRITERS).map(client).collect();
             clients.into_iter().flat_map(|client| client.join().expect("a client")).collect()
         });
-        self.said = results.iter().map(|(id, _, said)| format!("{id}: {said}")).collect();
+        self.reply_texts = results.iter().map(|(id, _, text)| format!("{id}: {text}")).collect();
         self.answers.extend(results.into_iter().map(|(id, answer, _)| (id, answer)));
     }
 
-    /// How many batches of the latest round ought to be acknowledged if nothing is wrong.
+    /// The number of batches of the latest round that are acknowledged if no fault occurs.
     pub(crate) fn sound_batches(&self) -> usize {
         let first = self.rounds * ROUND;
-        (first..first + WRITERS * BATCHES_PER_WRITER).filter(|id| !is_doomed(*id)).count()
+        (first..first + WRITERS * BATCHES_PER_WRITER).filter(|id| !is_failing(*id)).count()
     }
 
-    /// Compares the database with the notes. `Err` tells the first thing that is wrong.
+    /// Compares the database with the answers. `Err` describes the first difference.
     pub(crate) fn check(&self, database: &Database) -> Result<(), String> {
         let integrity = texts(database, "PRAGMA integrity_check")?;
         if integrity != ["ok"] {
@@ -146,35 +148,37 @@ impl Notes {
         }
         let found: BTreeMap<i64, i64> =
             integers(database, "SELECT id, parts FROM batch")?.into_iter().map(|row| (row[0], row[1])).collect();
-        self.check_promises(&found)?;
+        self.check_answers(&found)?;
         check_parts(database, &found)?;
         let totals = integers(database, "SELECT n FROM total")?;
         if totals != [vec![found.len() as i64]] {
-            return Err(format!("the total says {totals:?}, but there are {} batches", found.len()));
+            return Err(format!("the total is {totals:?}, but there are {} batches", found.len()));
         }
         Ok(())
     }
 
-    fn check_promises(&self, found: &BTreeMap<i64, i64>) -> Result<(), String> {
+    fn check_answers(&self, found: &BTreeMap<i64, i64>) -> Result<(), String> {
         for (id, answer) in &self.answers {
             match (answer, found.contains_key(id)) {
                 (Answer::Acknowledged, false) => return Err(format!("batch {id} was acknowledged and is lost")),
-                (Answer::Undone, true) => return Err(format!("batch {id} was reported as undone and is there")),
+                (Answer::RolledBack, true) => {
+                    return Err(format!("batch {id} was reported as rolled back and is there"));
+                }
                 _ => {}
             }
         }
-        match found.keys().find(|id| is_doomed(**id) || !self.answers.contains_key(id)) {
+        match found.keys().find(|id| is_failing(**id) || !self.answers.contains_key(id)) {
             Some(id) => Err(format!("batch {id} cannot be there")),
             None => Ok(()),
         }
     }
 }
 
-/// Every batch has all its parts, and there are no others.
+/// Checks that every batch has all its parts, and that there are no other parts.
 fn check_parts(database: &Database, found: &BTreeMap<i64, i64>) -> Result<(), String> {
     let expected: Vec<(i64, i64, String)> =
         found.iter().flat_map(|(id, parts)| (0..*parts).map(|n| (*id, n, body(*id, n)))).collect();
-    let outcome = ask(database, "SELECT batch, n, body FROM part ORDER BY batch, n")?;
+    let outcome = query(database, "SELECT batch, n, body FROM part ORDER BY batch, n")?;
     let Some(StepOutcome::Rows(rows)) = outcome.steps.first() else {
         return Err(format!("no rows: {outcome:?}"));
     };
@@ -190,20 +194,20 @@ fn check_parts(database: &Database, found: &BTreeMap<i64, i64>) -> Result<(), St
         return Ok(());
     }
     let ids = |list: &[(i64, i64, String)]| list.iter().map(|part| (part.0, part.1)).collect::<Vec<_>>();
-    Err(format!("half a batch: {:?} instead of {:?}", ids(&parts), ids(&expected)))
+    Err(format!("incomplete batches: {:?} instead of {:?}", ids(&parts), ids(&expected)))
 }
 
-fn is_doomed(id: i64) -> bool {
-    id % DOOMED_EVERY == 0
+fn is_failing(id: i64) -> bool {
+    id % FAILING_EVERY == 0
 }
 
-/// From a few bytes to more than a page.
+/// A text between a few bytes and more than a page.
 fn body(id: i64, n: i64) -> String {
     let len = 40 + (id * 31 + n * 997) % 900 * if id % 5 == 0 { 7 } else { 1 };
     format!("{id}.{n} ").repeat(len as usize / 6 + 1)
 }
 
-/// One client's batch: a row in one table, several in another, and a number that counts them all.
+/// A client's batch: one row in one table, several rows in another, and an increment of a counter.
 fn batch(id: i64) -> Batch {
     let parts = 1 + id % 4;
     let rows = (0..parts).map(|n| Ok(Bindings::positional::<Value>([id.into(), n.into(), body(id, n).into()])));
@@ -216,7 +220,7 @@ fn batch(id: i64) -> Batch {
         },
         Step::execute("UPDATE total SET n = n + 1", ()),
     ];
-    if is_doomed(id) {
+    if is_failing(id) {
         steps.push(Step::execute("INSERT INTO batch VALUES (?, 0)", [id]));
     }
     Batch::transaction(steps)
@@ -224,26 +228,26 @@ fn batch(id: i64) -> Batch {
 
 fn write_one(id: i64, database: &Database, disk: &FaultyDisk) -> (i64, Answer, String) {
     let result = database.execute_blocking(batch(id));
-    let said = match &result {
+    let text = match &result {
         Ok(Outcome { ending: Ending::Aborted(_), steps, .. }) => format!("{:?}", steps.last()),
         Ok(Outcome { ending, .. }) => format!("{ending:?}"),
         Err(error) => format!("{error:?}"),
     };
-    (id, answer(&result, disk), said)
+    (id, answer(&result, disk), text)
 }
 
 fn answer(result: &Result<Outcome, Error>, disk: &FaultyDisk) -> Answer {
     match result {
         Ok(outcome) if outcome.ending == Ending::Done && disk.stopped() == Some(AfterStop::Pretend) => {
-            Answer::Afterwards
+            Answer::NotDurable
         }
         Ok(outcome) if outcome.ending == Ending::Done => Answer::Acknowledged,
-        Ok(_) => Answer::Undone,
+        Ok(_) => Answer::RolledBack,
         Err(_) => Answer::Error,
     }
 }
 
-fn ask(database: &Database, sql: &str) -> Result<Outcome, String> {
+fn query(database: &Database, sql: &str) -> Result<Outcome, String> {
     let sql: Arc<str> = sql.into();
     let outcome = database.execute_blocking(Batch::one(Step::query(sql.clone(), ())));
     match outcome {
@@ -253,7 +257,7 @@ fn ask(database: &Database, sql: &str) -> Result<Outcome, String> {
 }
 
 fn texts(database: &Database, sql: &str) -> Result<Vec<String>, String> {
-    let outcome = ask(database, sql)?;
+    let outcome = query(database, sql)?;
     let Some(StepOutcome::Rows(rows)) = outcome.steps.first() else {
         return Err(format!("{sql}: {outcome:?}"));
     };
@@ -262,14 +266,14 @@ fn texts(database: &Database, sql: &str) -> Result<Vec<String>, String> {
 }
 
 fn integers(database: &Database, sql: &str) -> Result<Vec<Vec<i64>>, String> {
-    let outcome = ask(database, sql)?;
+    let outcome = query(database, sql)?;
     let Some(StepOutcome::Rows(rows)) = outcome.steps.first() else {
         return Err(format!("{sql}: {outcome:?}"));
     };
     Ok(rows.iter().map(|row| row.values().filter_map(|value| value.as_integer()).collect()).collect())
 }
 
-/// How many seeds the randomised tests try; `SQLHTTP_CRASH_SEEDS` raises it.
+/// The seeds of the randomized tests. The environment variable `SQLHTTP_CRASH_SEEDS` sets their number.
 pub(crate) fn seeds() -> std::ops::Range<u64> {
     let count = std::env::var("SQLHTTP_CRASH_SEEDS").ok().and_then(|text| text.parse().ok());
     0..count.unwrap_or(60)

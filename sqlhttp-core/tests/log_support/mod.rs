@@ -1,6 +1,6 @@
-//! What the crash tests of a database that applies a log share: one run of a log on a simulated disk, and the check of
-//! what is left.
-#![allow(dead_code, reason = "each test uses a part")]
+//! Helpers that the crash tests of a database with a log share: one run of the log on a simulated disk, and the check
+//! of its result.
+#![allow(dead_code, reason = "each test uses only some of these helpers")]
 #![allow(clippy::expect_used, clippy::panic, reason = "clippy does not see that this is a test")]
 
 pub(crate) mod workload;
@@ -10,38 +10,38 @@ use std::time::Duration;
 use sqlhttp_core::{Batch, Database, Error, FaultyDisk, Loss, Options, Progress, Step, StepOutcome, Value, Writes};
 
 use crate::crash_support::block_on;
-use workload::{Log, Trouble};
+use workload::{ApplyError, Log};
 
-/// Few pages make a checkpoint, and few fit into the cache.
+/// A small checkpoint threshold and a small page cache, so that checkpoints and cache spills happen often.
 const SMALL: &str = "PRAGMA wal_autocheckpoint=12; PRAGMA cache_size=14";
 
-/// What happens to the database, in this order.
-pub(crate) const ACTS: [Act; 13] = [
-    Act::Apply(1, 3),
-    Act::Sync,
-    Act::Apply(4, 6),
-    Act::Checkpoint,
-    Act::Apply(7, 8),
-    Act::Apply(9, 10),
-    Act::Sync,
-    Act::Apply(11, 11),
-    Act::Apply(12, 13),
-    Act::Checkpoint,
-    Act::Apply(14, 15),
-    Act::Sync,
-    Act::Apply(16, 16),
+/// The operations of a run, in order.
+pub(crate) const OPERATIONS: [Operation; 13] = [
+    Operation::Apply(1, 3),
+    Operation::Sync,
+    Operation::Apply(4, 6),
+    Operation::Checkpoint,
+    Operation::Apply(7, 8),
+    Operation::Apply(9, 10),
+    Operation::Sync,
+    Operation::Apply(11, 11),
+    Operation::Apply(12, 13),
+    Operation::Checkpoint,
+    Operation::Apply(14, 15),
+    Operation::Sync,
+    Operation::Apply(16, 16),
 ];
 
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Act {
-    /// Entries from and to these places, in one call.
+pub(crate) enum Operation {
+    /// Applies the entries from the first to the second index in one call.
     Apply(u64, u64),
     Sync,
     Checkpoint,
 }
 
-/// The place of a note of progress: entry, pieces of work, steps.
-pub(crate) fn place(progress: &Progress) -> (u64, u32, u32) {
+/// The position of a progress in the log: entry, piece of work in it, steps of that.
+pub(crate) fn position(progress: &Progress) -> (u64, u32, u32) {
     (progress.index, progress.works, progress.steps)
 }
 
@@ -67,69 +67,76 @@ pub(crate) fn sync(database: &Database) -> Result<Progress, Error> {
     block_on(database.sync())
 }
 
-/// A run of the log, and what was told meanwhile.
+/// One run of the log, and the results that it has acknowledged.
 #[derive(Default)]
-pub(crate) struct Life {
-    /// Still open, if it could be opened.
+pub(crate) struct LogRun {
+    /// The database, still open; `None` if it could not be opened.
     pub(crate) database: Option<Database>,
-    /// What the last sync that succeeded has promised.
-    pub(crate) promised: Progress,
-    /// The last entry whose outcomes have been told, and the last place that is known to be committed.
-    pub(crate) told: u64,
-    /// What ended the run.
-    pub(crate) error: Option<Trouble>,
+    /// The progress that the last successful sync returned.
+    pub(crate) synced: Progress,
+    /// The index of the last entry whose outcomes have been returned. After a crash of the process, this entry must
+    /// still be applied.
+    pub(crate) acknowledged: u64,
+    /// The error that ended the run.
+    pub(crate) error: Option<ApplyError>,
 }
 
-impl Life {
-    /// Opens the database and applies the whole log, until all is done or something fails.
-    pub(crate) fn begin(disk: &FaultyDisk, log: &Log) -> Life {
-        let mut life = Life::default();
+impl LogRun {
+    /// Opens the database and runs all operations, up to the first error.
+    pub(crate) fn begin(disk: &FaultyDisk, log: &Log) -> LogRun {
+        let mut run = LogRun::default();
         match open(disk) {
-            Ok(database) => life.database = Some(database),
-            Err(error) => life.error = Some(Trouble::Error(error)),
+            Ok(database) => run.database = Some(database),
+            Err(error) => run.error = Some(ApplyError::Error(error)),
         }
-        life.go_on(&ACTS, disk, log);
-        life
+        run.perform_all(&OPERATIONS, disk, log);
+        run
     }
 
-    /// Does these things, until all is done or something fails.
-    pub(crate) fn go_on(&mut self, acts: &[Act], disk: &FaultyDisk, log: &Log) {
-        for act in acts {
+    /// Runs these operations, up to the first error.
+    pub(crate) fn perform_all(&mut self, operations: &[Operation], disk: &FaultyDisk, log: &Log) {
+        for operation in operations {
             let Some(database) = self.database.clone().filter(|_| self.error.is_none()) else { return };
-            self.error = self.act(*act, &database, disk, log).err();
+            self.error = self.perform(*operation, &database, disk, log).err();
         }
     }
 
-    fn act(&mut self, act: Act, database: &Database, disk: &FaultyDisk, log: &Log) -> Result<(), Trouble> {
-        match act {
-            Act::Apply(from, to) => {
+    fn perform(
+        &mut self,
+        operation: Operation,
+        database: &Database,
+        disk: &FaultyDisk,
+        log: &Log,
+    ) -> Result<(), ApplyError> {
+        match operation {
+            Operation::Apply(from, to) => {
                 log.apply(database, from, to)?;
-                self.told = to;
+                self.acknowledged = to;
             }
-            Act::Sync => {
-                let promised = sync(database).map_err(Trouble::Error)?;
-                // A disk that only pretends promises nothing.
+            Operation::Sync => {
+                let synced = sync(database).map_err(ApplyError::Error)?;
+                // A disk that only pretends to write does not guarantee anything.
                 if disk.stopped().is_none() {
-                    self.promised = promised;
+                    self.synced = synced;
                 }
             }
-            // Its failure harms nothing.
-            Act::Checkpoint => drop(block_on(database.checkpoint())),
+            // A checkpoint that fails does no harm.
+            Operation::Checkpoint => drop(block_on(database.checkpoint())),
         }
         Ok(())
     }
 
-    /// Syncs once more, whatever happened before.
+    /// Syncs once more, even after an error.
     pub(crate) fn sync(&mut self, disk: &FaultyDisk, log: &Log) {
         let before = self.error.take();
-        self.go_on(&[Act::Sync], disk, log);
+        self.perform_all(&[Operation::Sync], disk, log);
         self.error = before.or(self.error.take());
     }
 
-    /// After an error the database takes nothing more, unless it was that a sync could not begin.
+    /// Checks that the database refuses further work after an error, unless the error was that a sync could not begin.
     pub(crate) fn check_poisoned(&self, log: &Log) -> Result<(), String> {
-        let (Some(database), Some(Trouble::Error(error))) = (&self.database, &self.error) else { return Ok(()) };
-        // A connection that cannot be opened says nothing about what the disk holds.
+        let (Some(database), Some(ApplyError::Error(error))) = (&self.database, &self.error) else { return Ok(()) };
+        // If a connection cannot be opened, the content of the disk is not in doubt.
         if matches!(error, Error::Unavailable(_)) {
             return Ok(());
         }
@@ -138,68 +145,69 @@ impl Life {
         }
         let before = database.progress();
         match log.apply(database, 1, log.last()) {
-            Err(Trouble::Error(Error::Poisoned(_))) if database.progress() == before => Ok(()),
-            other => Err(format!("poisoned, but applied again it says {other:?}")),
+            Err(ApplyError::Error(Error::Poisoned(_))) if database.progress() == before => Ok(()),
+            other => Err(format!("poisoned, but applying again returned {other:?}")),
         }
     }
 }
 
-/// How a run ends.
+/// The way in which a run ends.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Cut {
-    /// The power fails.
+pub(crate) enum CrashKind {
+    /// A power cut.
     Power(Loss),
-    /// The process goes away; the disk is well again, and keeps what was written.
+    /// The process ends. The disk works again and keeps everything that was written.
     Process,
 }
 
 /// Ends a run.
-pub(crate) fn crash(disk: &FaultyDisk, mut life: Life, cut: Cut) -> Life {
-    let database = life.database.take();
-    match cut {
-        Cut::Power(loss) => {
-            // While it is open, so that closing it makes nothing durable.
+pub(crate) fn crash(disk: &FaultyDisk, mut run: LogRun, kind: CrashKind) -> LogRun {
+    let database = run.database.take();
+    match kind {
+        CrashKind::Power(loss) => {
+            // The power is cut while the database is open, because closing it would sync.
             disk.power_cut(loss);
             drop(database);
-            life.told = 0;
+            run.acknowledged = 0;
         }
-        Cut::Process => {
+        CrashKind::Process => {
             drop(database);
             disk.heal();
         }
     }
-    life
+    run
 }
 
-/// What is found after a crash is what the log says, and the rest of the log completes it.
-pub(crate) fn check(disk: &FaultyDisk, log: &Log, life: &Life) -> Result<(), String> {
+/// Checks that the content after a crash agrees with the log, and that applying the rest of the log completes it.
+pub(crate) fn check(disk: &FaultyDisk, log: &Log, run: &LogRun) -> Result<(), String> {
     let database = open(disk).map_err(|error| format!("cannot reopen: {error:?}"))?;
-    check_as_found(&database, log, life)?;
+    check_as_found(&database, log, run)?;
     let applied = log.apply(&database, 1, log.last());
-    applied.map_err(|trouble| format!("the rest of the log is not applied: {trouble:?}"))?;
+    applied.map_err(|error| format!("the rest of the log is not applied: {error:?}"))?;
     let progress = database.progress();
     let expected = log.progress_at(log.last());
     if progress != expected {
-        return Err(format!("in the end the progress is {progress:?} instead of {expected:?}"));
+        return Err(format!("after the whole log the progress is {progress:?} instead of {expected:?}"));
     }
-    compare(&database, log, &progress).map_err(|what| format!("in the end: {what}"))
+    compare(&database, log, &progress).map_err(|what| format!("after the whole log: {what}"))
 }
 
-/// What is found is what the log says up to the note of progress, and that is as far as was promised.
-pub(crate) fn check_as_found(database: &Database, log: &Log, life: &Life) -> Result<(), String> {
-    if let Some(Trouble::Wrong(what)) = &life.error {
+/// Checks that the content agrees with the log up to the recorded progress, and that this progress is not behind the
+/// last sync.
+pub(crate) fn check_as_found(database: &Database, log: &Log, run: &LogRun) -> Result<(), String> {
+    if let Some(ApplyError::Wrong(what)) = &run.error {
         return Err(what.clone());
     }
     let progress = database.progress();
-    if place(&progress) < place(&life.promised) {
-        return Err(format!("{:?} was promised, but this is all: {progress:?}", life.promised));
+    if position(&progress) < position(&run.synced) {
+        return Err(format!("{:?} was synced, but the progress is only {progress:?}", run.synced));
     }
-    if progress.index < life.told {
-        return Err(format!("{} was told, but this is all: {progress:?}", life.told));
+    if progress.index < run.acknowledged {
+        return Err(format!("entry {} was acknowledged, but the progress is only {progress:?}", run.acknowledged));
     }
     let expected = log.progress_at(progress.index);
     if (progress.works, progress.steps) == (0, 0) && progress != expected {
-        return Err(format!("the note says {progress:?} instead of {expected:?}"));
+        return Err(format!("the progress is {progress:?} instead of {expected:?}"));
     }
     compare(database, log, &progress).map_err(|what| format!("at {progress:?}: {what}"))
 }
@@ -217,7 +225,7 @@ fn compare(database: &Database, log: &Log, progress: &Progress) -> Result<(), St
     Err(format!("{} rows, expected {}; the first that differs: {differs:?}", found.len(), expected.len()))
 }
 
-/// All there is, rowids included, one line for each row.
+/// All content including rowids, one line for each row.
 pub(crate) fn content(database: &Database) -> Result<Vec<String>, String> {
     let schema = "SELECT type, name, sql FROM sqlite_schema WHERE name <> 'sqlite_sqlhttp' ORDER BY type, name";
     let mut all: Vec<String> = rows(database, schema)?.iter().map(|row| format!("{row:?}")).collect();

@@ -1,4 +1,4 @@
-//! A log in which everything occurs that a log can hold, and what has to come of it.
+//! A log that contains every kind of entry, and the expected result of applying it.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -10,33 +10,33 @@ use sqlhttp_core::{
     Atomicity, Batch, Database, Error, LogEntry, LogWork, Options, Outcome, Progress, Stamp, Step, StepOutcome,
 };
 
-use super::{content, place};
+use super::{content, position};
 use crate::crash_support::block_on;
 
 const SCHEMA: [&str; 6] = [
     "CREATE TABLE t(a INTEGER UNIQUE, body TEXT)",
     "CREATE INDEX t_body ON t(body)",
     "CREATE TABLE n(id INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT DEFAULT (datetime('now', 'subsec')), \
-     chance INTEGER DEFAULT (random()))",
+     rnd INTEGER DEFAULT (random()))",
     "CREATE TABLE total(n INTEGER NOT NULL)",
     "INSERT INTO total VALUES (0)",
     "CREATE TRIGGER t_insert AFTER INSERT ON t BEGIN UPDATE total SET n = n + 1; INSERT INTO n(id) VALUES (NULL); END",
 ];
 
-/// What the database contains at each place.
+/// The expected content of the database for each progress.
 type Contents = HashMap<(u64, u32, u32), Arc<Vec<String>>>;
 
-/// A log, what came of each of its entries on a database that knows no log, and what that contained at every place.
+/// A log, with the outcomes of its entries on a database without a log and the expected content for each progress.
 pub(crate) struct Log {
     entries: Vec<LogEntry>,
     outcomes: Vec<Vec<String>>,
     content: Mutex<Contents>,
-    /// Holds the file that replaces all content.
+    /// Contains the file of the [`LogWork::Replace`] entry.
     _dir: tempfile::TempDir,
     pristine: PathBuf,
 }
 
-/// Applies entries. A database that waits for its disk, which does not recover here, is interrupted.
+/// Applies entries. If the database waits for its disk, which does not recover in these tests, the wait is interrupted.
 fn apply_unless_it_waits(database: &Database, entries: Vec<LogEntry>) -> Result<Vec<Vec<Outcome>>, Error> {
     std::thread::scope(|scope| {
         let applying = scope.spawn(|| block_on(database.apply(entries)));
@@ -67,14 +67,14 @@ impl Log {
         log
     }
 
-    /// The file that replaces all content, for somebody who changes it.
+    /// Creates a copy of the file of the [`LogWork::Replace`] entry, which the caller may change.
     pub(crate) fn image(&self, name: &str) -> PathBuf {
         let copy = self.pristine.with_file_name(name);
         std::fs::copy(&self.pristine, &copy).expect("a copy of the image");
         copy
     }
 
-    /// What a database contains when this file has replaced all else.
+    /// The expected content after the file has replaced all other content.
     pub(crate) fn content_of_image(&self) -> Vec<String> {
         let reference = Database::open(":memory:", Options::default()).expect("a database in memory");
         block_on(reference.replace(self.pristine.clone())).expect("new content");
@@ -85,8 +85,7 @@ impl Log {
         self.entries.len() as u64
     }
 
-    /// Does on a database that knows no log what a piece of work asks for. Returns what it is told, if it is told
-    /// anything.
+    /// Runs a piece of work on a database without a log. Returns its formatted outcome, if the work has one.
     fn run(&self, reference: &Database, work: &LogWork) -> Option<String> {
         let outcome = match work {
             LogWork::Batch { batch, .. } => reference.execute_blocking(Batch::clone(batch)).expect("an outcome"),
@@ -101,11 +100,11 @@ impl Log {
         Some(format!("{outcome:?}"))
     }
 
-    /// What the database contains when it is as far as this.
+    /// The expected content of a database with this progress.
     pub(crate) fn content_at(&self, progress: &Progress) -> Arc<Vec<String>> {
-        let place = place(progress);
+        let position = position(progress);
         let mut known = self.content.lock().expect("no panic elsewhere");
-        known.entry(place).or_insert_with(|| Arc::new(self.content_by_reference(place))).clone()
+        known.entry(position).or_insert_with(|| Arc::new(self.content_by_reference(position))).clone()
     }
 
     fn content_by_reference(&self, (index, works, steps): (u64, u32, u32)) -> Vec<String> {
@@ -119,20 +118,22 @@ impl Log {
             self.run(&reference, work);
         }
         if steps > 0 {
-            let Some(LogWork::Batch { batch, .. }) = begun.get(works as usize) else { panic!("steps of no batch") };
+            let Some(LogWork::Batch { batch, .. }) = begun.get(works as usize) else {
+                panic!("steps of an entry without a batch")
+            };
             let steps = batch.steps[..steps as usize].to_vec();
             reference.execute_blocking(Batch { steps, ..Batch::clone(batch) }).expect("an outcome");
         }
         content(&reference).expect("the reference's content")
     }
 
-    /// Applies the entries from and to these places, in one call. Checks that they are told what the reference was.
-    pub(crate) fn apply(&self, database: &Database, from: u64, to: u64) -> Result<(), Trouble> {
+    /// Applies the entries `from..=to` in one call. Fails if their outcomes are not those of the reference database.
+    pub(crate) fn apply(&self, database: &Database, from: u64, to: u64) -> Result<(), ApplyError> {
         self.apply_by(database, from, to, apply_unless_it_waits)
     }
 
     /// Like [`Log::apply`], but does not interrupt a database that waits for its disk.
-    pub(crate) fn apply_waiting(&self, database: &Database, from: u64, to: u64) -> Result<(), Trouble> {
+    pub(crate) fn apply_waiting(&self, database: &Database, from: u64, to: u64) -> Result<(), ApplyError> {
         self.apply_by(database, from, to, |database, entries| block_on(database.apply(entries)))
     }
 
@@ -142,28 +143,32 @@ impl Log {
         from: u64,
         to: u64,
         apply: impl FnOnce(&Database, Vec<LogEntry>) -> Result<Vec<Vec<Outcome>>, Error>,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), ApplyError> {
         let entries = self.entries[from as usize - 1..to as usize].to_vec();
         let before = database.progress();
-        let outcomes = apply(database, entries).map_err(Trouble::Error)?;
-        for (index, told) in (from..=to).zip(outcomes) {
-            let told: Vec<String> = told.iter().map(|outcome| format!("{outcome:?}")).collect();
-            // Of an entry that was applied in part before, only the rest is told.
+        let outcomes = apply(database, entries).map_err(ApplyError::Error)?;
+        for (index, returned) in (from..=to).zip(outcomes) {
+            let returned: Vec<String> = returned.iter().map(|outcome| format!("{outcome:?}")).collect();
+            // If part of an entry was applied before, only the outcomes of the rest are returned.
             if index > before.index + u64::from(before.works > 0 || before.steps > 0)
-                && told != self.outcomes[index as usize - 1]
+                && returned != self.outcomes[index as usize - 1]
             {
                 let expected = &self.outcomes[index as usize - 1];
-                return Err(Trouble::Wrong(format!("entry {index} was told {told:#?} instead of {expected:#?}")));
+                return Err(ApplyError::Wrong(format!(
+                    "entry {index} has the outcomes {returned:#?} instead of {expected:#?}"
+                )));
             }
         }
         let after = database.progress();
         if after.index < to {
-            return Err(Trouble::Wrong(format!("outcomes were told up to {to}, but the database is at {after:?}")));
+            return Err(ApplyError::Wrong(format!(
+                "outcomes were returned up to {to}, but the database is at {after:?}"
+            )));
         }
         Ok(())
     }
 
-    /// How far the database is when an entry has been applied.
+    /// The expected progress after an entry has been applied.
     pub(crate) fn progress_at(&self, index: u64) -> Progress {
         let mut progress = Progress::default();
         for entry in &self.entries[..index as usize] {
@@ -182,31 +187,31 @@ impl Log {
     }
 }
 
-/// The workload itself: nothing fails but what is meant to.
+/// Checks the workload itself: only the statements that are meant to fail may fail.
 fn assert_sound(work: &LogWork, outcome: &Outcome) {
     let LogWork::Batch { batch, .. } = work else { return };
-    for (step, told) in batch.steps.iter().zip(&outcome.steps) {
+    for (step, returned) in batch.steps.iter().zip(&outcome.steps) {
         let may_fail = step.sql().is_some_and(|sql| sql.ends_with("(300)"));
-        assert!(may_fail || !matches!(told, StepOutcome::Failed(_)), "{step:?}: {told:?}");
+        assert!(may_fail || !matches!(returned, StepOutcome::Failed(_)), "{step:?}: {returned:?}");
     }
 }
 
-/// Why applying did not go on.
+/// The reason why applying entries stopped.
 #[derive(Debug)]
-pub(crate) enum Trouble {
-    /// The database said so.
+pub(crate) enum ApplyError {
+    /// The database returned an error.
     Error(Error),
-    /// It said something else than it should have.
+    /// The database returned a wrong result.
     Wrong(String),
 }
 
 fn make_image(file: &Path) {
     let image = Connection::open(file).expect("an image");
     image.execute_batch(&SCHEMA.join(";")).expect("the image's schema");
-    let rows = "INSERT INTO n(id, at, chance) VALUES (500, 'then', 1); \
+    let rows = "INSERT INTO n(id, at, rnd) VALUES (500, 'then', 1); \
                 INSERT INTO t(rowid, a, body) SELECT value * 3, value * 1000, printf('%.700c', 'x') \
                 FROM json_each('[1,2,3,4,5,6,7,8,9,10,11,12]')";
-    // A trigger's defaults would be this moment's, and SQLite's own chance.
+    // With the trigger, the defaults of its table `n` would contain the current time and SQLite's own random numbers.
     image.execute_batch("DROP TRIGGER t_insert").expect("no trigger");
     image.execute_batch(rows).expect("the image's rows");
     image.execute_batch(SCHEMA[5]).expect("the trigger");
@@ -219,10 +224,10 @@ fn batch(number: u64, atomicity: Atomicity, texts: &[String]) -> Batch {
 }
 
 fn work(batch: Batch, alone: bool) -> LogWork {
-    LogWork::Batch { batch: Arc::new(batch), alone, steps_max: 0 }
+    LogWork::Batch { batch: Arc::new(batch), exclusive: alone, steps_max: 0 }
 }
 
-/// Rows of some hundred bytes.
+/// Inserts rows of a few hundred bytes.
 fn insert(first: u64, rows: u64) -> String {
     format!(
         "WITH RECURSIVE c(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM c WHERE i < {rows} - 1) \
@@ -234,7 +239,7 @@ fn update(remainder: u64) -> String {
     format!("UPDATE t SET body = hex(randomblob(90)) || datetime('now', 'subsec') WHERE a % 5 = {remainder}")
 }
 
-/// An entry that holds several batches; one of them takes the transaction with it.
+/// An entry with several batches, some of which roll back the whole transaction.
 fn mixed(index: u64) -> Vec<LogWork> {
     use Atomicity::{All, Each};
     let first = index * 100;
@@ -243,7 +248,7 @@ fn mixed(index: u64) -> Vec<LogWork> {
         (All, vec![insert(first, 5), update(index % 5)]),
         (Each, vec![insert(first + 10, 2), lost(first + 20), insert(first + 30, 2)]),
         (All, vec![insert(first + 40, 2), lost(first + 50)]),
-        (All, vec!["INSERT INTO n(chance) SELECT count(*) FROM t".into(), "INSERT INTO t(a) VALUES (300)".into()]),
+        (All, vec!["INSERT INTO n(rnd) SELECT count(*) FROM t".into(), "INSERT INTO t(a) VALUES (300)".into()]),
         (All, vec![format!("DELETE FROM t WHERE a % 7 = {}", index % 7), insert(first + 60, 3)]),
     ];
     let number = |at: usize| index * 10 + at as u64;
@@ -264,7 +269,7 @@ fn entries(image: PathBuf) -> Vec<LogEntry> {
         "INSERT INTO n DEFAULT VALUES".into(),
     ];
     let split = work(batch(4, Atomicity::Each, &split), true);
-    // A temporary table marks the connection, and nobody has told.
+    // The temporary table changes the state of the connection, although the entry does not say that it must run alone.
     let marking = ["CREATE TEMP TABLE s AS SELECT max(a) AS a FROM t", "INSERT INTO t SELECT a + 1, 'marked' FROM s"];
     let marking = work(batch(5, Atomicity::All, &owned(&marking)), false);
     let works: Vec<Vec<LogWork>> = vec![

@@ -1,4 +1,4 @@
-//! The small bodies of the operator's endpoints: `/remove`, `/leader`, `/reap`.
+//! The bodies of the endpoints for operators: `/remove`, `/leader`, `/reap`.
 
 use std::collections::BTreeMap;
 
@@ -6,19 +6,23 @@ use serde::Deserialize;
 
 use crate::reply::{ContentType, Refusal, Reply};
 
-/// Reads the body of `DELETE /remove`: `{"id":"<node>"}` and nothing else. `None` for any other, which is answered
-/// with status 400 and an empty body.
+/// Decodes the body of `DELETE /remove`, and returns the name of the node.
+///
+/// The body is `{"id":"<node>"}` without further members. `None` for any other body; the reply to it has status 400 and
+/// is empty.
 pub fn decode_remove(body: &[u8]) -> Option<String> {
     let mut object: BTreeMap<String, String> = serde_json::from_slice(body).ok()?;
     let id = object.remove("id")?;
     object.is_empty().then_some(id)
 }
 
-/// Reads whom `POST /leader` wants to be the leader; `None` for anyone. A body counts only if its type is exactly
-/// `application/json`.
+/// Decodes the body of `POST /leader`, and returns the name of the new leader. `None` if any node may become the
+/// leader.
+///
+/// A body whose content type is not exactly `application/json` is ignored.
 ///
 /// # Errors
-/// Status 400 for a body that is no JSON of the right form.
+/// Status 400 if the body is not JSON of the right form.
 pub fn decode_leader_target(content_type: Option<&str>, body: &[u8]) -> Result<Option<String>, Refusal> {
     #[derive(Deserialize)]
     struct Target {
@@ -32,7 +36,8 @@ pub fn decode_leader_target(content_type: Option<&str>, body: &[u8]) -> Result<O
     Ok(target.id.filter(|id| !id.is_empty()))
 }
 
-/// Encodes what `/reap` did: how many snapshots went, and how many write-ahead logs were folded in.
+/// Encodes the reply of `/reap`: the number of snapshots removed, and the number of write-ahead logs merged into
+/// snapshots.
 pub fn encode_reaped(snapshots: u64, wals: u64) -> Reply {
     Reply {
         status: 200,

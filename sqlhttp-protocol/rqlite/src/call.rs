@@ -1,4 +1,4 @@
-//! Requests that were understood, on their way to becoming batches.
+//! Decoded requests, and their conversion to batches.
 
 use std::sync::Arc;
 
@@ -8,14 +8,14 @@ use crate::endpoint::Endpoint;
 use crate::params::Params;
 use crate::pragma;
 use crate::reply::Refusal;
-use crate::shape::Shape;
+use crate::reply_shape::ReplyShape;
 
-/// A statement and its values.
+/// A statement and the values of its parameters.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Statement {
-    /// The text: one SQL statement or several.
+    /// The SQL text, which may contain several statements.
     pub sql: Arc<str>,
-    /// The values for its parameters.
+    /// The values of the parameters.
     pub bindings: Bindings,
 }
 
@@ -27,26 +27,25 @@ impl Statement {
     }
 }
 
-/// A request that was understood: its statements, in order.
+/// A decoded request.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Call {
-    /// The statements, also empty ones.
+    /// The statements in their order, including empty ones.
     pub statements: Vec<Statement>,
 }
 
 impl Call {
-    /// The batch to run, and what the encoder has to remember. A statement whose text is empty becomes no step and
-    /// gets no result.
+    /// Converts the call to a batch and the shape of its reply. Statements with an empty text are left out of both.
     ///
     /// # Errors
-    /// A top-level error if a statement begins with a PRAGMA that is refused. Nothing must run then.
-    pub fn into_batch(self, endpoint: Endpoint, params: &Params) -> Result<(Batch, Shape), Refusal> {
+    /// A top-level error if a statement begins with a refused PRAGMA. None of the statements may run then.
+    pub fn into_batch(self, endpoint: Endpoint, params: &Params) -> Result<(Batch, ReplyShape), Refusal> {
         let mut statements = self.statements;
         statements.retain(|statement| !statement.sql.is_empty());
         if statements.iter().any(|statement| pragma::is_refused(&statement.sql)) {
             return Err(Refusal::TopLevel("disallowed pragma".into()));
         }
-        let shape = Shape::new(endpoint, params, statements.len());
+        let shape = ReplyShape::new(endpoint, params, statements.len());
         let steps = statements.into_iter().map(|statement| step(statement, &shape)).collect();
         let atomicity = if shape.transaction { Atomicity::All } else { Atomicity::Each };
         let batch = Batch { steps, atomicity, timed: params.timings, ..Batch::default() };
@@ -54,7 +53,7 @@ impl Call {
     }
 }
 
-fn step(statement: Statement, shape: &Shape) -> Step {
+fn step(statement: Statement, shape: &ReplyShape) -> Step {
     let Statement { sql, bindings } = statement;
     Step {
         action: Action::Run { sql, bindings },
@@ -63,18 +62,19 @@ fn step(statement: Statement, shape: &Shape) -> Step {
     }
 }
 
-/// What an endpoint wants to be told of a statement.
+/// Returns the kind of result that an endpoint expects of a statement.
 pub(crate) fn expect(endpoint: Endpoint) -> Expect {
     match endpoint {
         Endpoint::Query => Expect::Rows,
-        // Rows of a statement that only reads are not shown, but RETURNING is.
+        // The reply contains rows of RETURNING, but not those of a statement that only reads.
         Endpoint::Execute | Endpoint::Load => Expect::Returning,
         Endpoint::Request => Expect::Either,
         Endpoint::Queue | Endpoint::Sql => Expect::Count,
     }
 }
 
-/// A transaction of queries is one view of the data, but a failure among them touches no other.
+/// Returns what the failure of a statement does to the batch. A transaction of queries only gives them a common view of
+/// the data, so the other queries run in spite of a failure.
 pub(crate) fn on_error(endpoint: Endpoint, transaction: bool) -> OnError {
     if transaction && endpoint == Endpoint::Query { OnError::Continue } else { OnError::Abort }
 }

@@ -5,22 +5,22 @@ use crate::reply::ContentType;
 /// An endpoint that takes SQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Endpoint {
-    /// `/db/execute`: what statements change.
+    /// `/db/execute`: runs statements and returns the number of changes.
     Execute,
-    /// `/db/execute?queue`: the same, later.
+    /// `/db/execute?queue`: queues statements that write.
     Queue,
-    /// `/db/query`: rows; nothing is changed.
+    /// `/db/query`: runs statements that only read and returns rows.
     Query,
-    /// `/db/request`: either.
+    /// `/db/request`: runs statements of any kind.
     Request,
-    /// `/db/sql`: nothing is run.
+    /// `/db/sql`: returns the statements without running them.
     Sql,
-    /// `/db/load` with SQL text.
+    /// `/db/load` with SQL text: runs the text.
     Load,
 }
 
 impl Endpoint {
-    /// The type of its answers, be they whole or told in parts, unless they are errors in plain text.
+    /// Returns the content type of the endpoint's replies, except for errors in plain text.
     pub fn content_type(self) -> ContentType {
         match self {
             Endpoint::Load => ContentType::Text,

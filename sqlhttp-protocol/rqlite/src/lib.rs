@@ -1,83 +1,64 @@
-//! The JSON protocol of rqlite as pure functions: a request becomes a [`Batch`](sqlhttp_core::Batch), an
-//! [`Outcome`](sqlhttp_core::Outcome) becomes a reply. The client's half is here too.
+#![doc = include_str!("../README.md")]
 //!
-//! It is not a server: it opens no file, no socket and no thread, and reads no clock.
+//! # The steps of a request
 //!
-//! ```
-//! use sqlhttp_core::{Changed, Outcome, StepOutcome};
-//! use sqlhttp_rqlite::{Endpoint, Params, Trailer, decode, encode};
-//!
-//! // POST /db/execute?transaction
-//! let params = Params::parse("transaction").unwrap();
-//! let body = br#"[["INSERT INTO foo(name) VALUES(?)", "fiona"]]"#;
-//! let call = decode(Endpoint::Execute, Some("application/json"), body, &params).unwrap();
-//! let (batch, shape) = call.into_batch(Endpoint::Execute, &params).unwrap();
-//! assert_eq!(batch.steps[0].sql(), Some("INSERT INTO foo(name) VALUES(?)"));
-//!
-//! // A database runs the batch and tells what came of it.
-//! let changed = Changed { rows: 1, last_insert_id: Some(1) };
-//! let outcome = Outcome { steps: vec![StepOutcome::Changed(changed)], ..Outcome::default() };
-//!
-//! let reply = encode(&outcome, &shape, &Trailer::default());
-//! assert_eq!(reply.status, 200);
-//! assert_eq!(reply.body, br#"{"results":[{"last_insert_id":1,"rows_affected":1}]}"#);
-//! ```
-//!
-//! # The way of a request
-//!
-//! 1. [`Params::parse`] reads the query string, before anybody looks at the path. What is wrong with it is a
-//!    [`Refusal`].
-//! 2. [`decode`] reads the body of a POST, [`decode_query_string`] the SQL text of a GET: a [`Call`].
-//! 3. [`Call::into_batch`] gives the batch and the [`Shape`] of the reply, unless a statement is a PRAGMA for which the
-//!    whole request is refused.
+//! 1. [`Params::parse`] parses the query string. The server does this before it looks at the path.
+//! 2. [`decode`] decodes the body of a POST, and [`decode_query_string`] the SQL text of a GET. Both return a [`Call`].
+//! 3. [`Call::into_batch`] converts the call to a batch and the [`ReplyShape`]. It refuses the request if a statement
+//!    begins with a refused PRAGMA.
 //! 4. A database runs the batch.
-//! 5. [`encode`] writes the whole outcome, or [`PartEncoder`] writes it part by part; [`encode_error`] says why there is
-//!    no outcome, and [`encode_top_level_error`] says it for the cluster.
+//! 5. [`encode`] encodes a complete outcome, and [`PartEncoder`] encodes an outcome part by part. If there is no
+//!    outcome, [`encode_error`] encodes the error. A node of a cluster encodes some errors with
+//!    [`encode_top_level_error`].
+//!
+//! Each of the first three steps may return a [`Refusal`], which becomes the reply.
 //!
 //! # Map
 //!
 //! | module | what it does |
 //! |---|---|
-//! | `params` | query strings into parameters, and back |
-//! | `duration` | durations as Go writes them |
-//! | `decode` | bodies into calls |
-//! | `call`, `pragma` | calls into batches |
-//! | `encode` | outcomes into JSON: rows, types, values, indentation; numbers, strings and dates with `sqlhttp-text` |
-//! | `words` | failures and errors into texts and statuses |
-//! | `reply`, `shape`, `endpoint` | the vocabulary of this crate |
-//! | `analysis`, `nodes`, `readiness`, `admin` | the other endpoints, as far as they are data |
-//! | [`client`] | batches into requests, replies into results |
+//! | `params` | parses query strings, and formats them |
+//! | `decode` | decodes bodies |
+//! | `call`, `pragma` | convert calls to batches |
+//! | `encode` | encodes outcomes and errors |
+//! | `messages` | returns the texts of failures and errors |
+//! | `reply`, `reply_shape`, `endpoint` | the types that the other modules share |
+//! | `json`, `pretty` | write JSON strings and keys, and indent JSON |
+//! | `sql_endpoint`, `nodes`, `readiness`, `admin` | encode and decode the bodies of the other endpoints |
+//! | [`status`], [`vars`] | encode the documents of `/status` and `/debug/vars` |
+//! | [`client`] | encodes requests, and decodes replies |
 
-/// What the header `X-Rqlite-Version` says: what the original says of itself when nobody gave it a version.
+/// The value of the header `X-Rqlite-Version`. It is the version that rqlite reports if none was set when it was built.
 pub const VERSION: &str = "10";
 
 mod admin;
-mod analysis;
 mod call;
 pub mod client;
 mod decode;
-mod duration;
 mod encode;
 mod endpoint;
+mod json;
+mod messages;
 mod nodes;
 mod params;
 mod pragma;
+mod pretty;
 mod readiness;
 mod reply;
-mod shape;
-mod words;
+mod reply_shape;
+mod sql_endpoint;
+pub mod status;
+pub mod vars;
 
 pub use admin::{decode_leader_target, decode_remove, encode_reaped};
-pub use analysis::encode_sql;
 pub use call::{Call, Statement};
 pub use decode::{STATEMENTS_MAX, VALUES_MAX, decode, decode_query_string, is_database_file};
-pub use duration::format as format_duration;
-pub use encode::{Abort, PartEncoder, encode, encode_queued, encode_top_level_error};
+pub use encode::{Abort, PartEncoder, encode, encode_error, encode_queued, encode_top_level_error};
 pub use endpoint::Endpoint;
-pub use nodes::{Node, encode_node, encode_nodes};
+pub use nodes::{NodeInfo, encode_node, encode_nodes};
 pub use params::{BackupFormat, Params};
 pub use readiness::{Readiness, encode_readiness};
 pub use reply::{ContentType, Refusal, Reply};
-pub use shape::{Shape, Trailer};
+pub use reply_shape::{ReplyShape, Trailer};
+pub use sql_endpoint::encode_sql;
 pub use sqlhttp_core::StepFacts;
-pub use words::encode_error;

@@ -2,36 +2,37 @@
 
 use std::time::Duration;
 
-use crate::duration;
-use crate::encode::{json, number};
+use sqlhttp_text::{duration, number};
+
+use crate::json;
 use crate::reply::Reply;
 
-/// A member of the cluster, as another has found it.
+/// Facts about a member of the cluster, as the node that answers has found them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Node {
-    /// Its name.
+pub struct NodeInfo {
+    /// The name.
     pub id: String,
-    /// The URL of its HTTP API, if it could be asked.
+    /// The URL of the member's HTTP API. `None` if the member did not answer.
     pub api_addr: Option<String>,
-    /// Its address among the nodes.
+    /// The member's address for other nodes.
     pub addr: String,
-    /// Its version; empty if it could not be asked.
+    /// The member's version. Empty if the member did not answer.
     pub version: String,
-    /// Whether it votes.
+    /// Whether the member votes.
     pub voter: bool,
-    /// Whether it answered.
+    /// Whether the member answered.
     pub reachable: bool,
-    /// Whether it is the leader.
+    /// Whether the member is the leader.
     pub leader: bool,
-    /// How long its answer took.
+    /// The time until the answer arrived.
     pub time: Option<Duration>,
-    /// Why it could not be asked.
+    /// The reason why the member did not answer.
     pub error: Option<String>,
 }
 
-/// Encodes nodes: as an object with their names as keys, or as a list (`ver=2`). Both are sorted by name.
-pub fn encode_nodes(nodes: &[Node], as_list: bool, pretty: bool) -> Reply {
-    let mut sorted: Vec<&Node> = nodes.iter().collect();
+/// Encodes members as an object with their names as keys, or as a list (`ver=2`). Both are sorted by name.
+pub fn encode_nodes(nodes: &[NodeInfo], as_list: bool, pretty: bool) -> Reply {
+    let mut sorted: Vec<&NodeInfo> = nodes.iter().collect();
     sorted.sort_by(|a, b| a.id.cmp(&b.id));
     let mut out = b"{".to_vec();
     if as_list {
@@ -54,14 +55,14 @@ pub fn encode_nodes(nodes: &[Node], as_list: bool, pretty: bool) -> Reply {
     Reply::json(out, pretty)
 }
 
-/// Encodes one node.
-pub fn encode_node(node: &Node, pretty: bool) -> Reply {
+/// Encodes one member.
+pub fn encode_node(node: &NodeInfo, pretty: bool) -> Reply {
     let mut out = Vec::new();
     write_node(&mut out, node);
     Reply::json(out, pretty)
 }
 
-fn write_node(out: &mut Vec<u8>, node: &Node) {
+fn write_node(out: &mut Vec<u8>, node: &NodeInfo) {
     let text = |out: &mut Vec<u8>, key, text: &str| {
         json::write_key(out, key);
         json::write_string(out, text);
@@ -70,10 +71,10 @@ fn write_node(out: &mut Vec<u8>, node: &Node) {
         json::write_key(out, key);
         out.extend_from_slice(if flag { b"true" } else { b"false" });
     };
-    let told = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    let present = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     out.push(b'{');
     text(out, "id", &node.id);
-    if let Some(api_addr) = told(&node.api_addr) {
+    if let Some(api_addr) = present(&node.api_addr) {
         text(out, "api_addr", &api_addr);
     }
     text(out, "addr", &node.addr);
@@ -86,7 +87,7 @@ fn write_node(out: &mut Vec<u8>, node: &Node) {
         number::write_real(out, time.as_secs_f64());
         text(out, "time_s", &duration::format(time));
     }
-    if let Some(error) = told(&node.error) {
+    if let Some(error) = present(&node.error) {
         text(out, "error", &error);
     }
     out.push(b'}');

@@ -1,16 +1,17 @@
-//! PRAGMAs at the beginning of a text for which a request is refused before anything of it runs.
+//! PRAGMAs that refuse a request.
 //!
-//! This looks at the beginning of the text only, as the original does, so that nothing of such a request takes effect
-//! in whatever mode it runs. It is no protection: what it does not see, the database refuses, statement by statement.
+//! rqlite refuses a request before any of its statements runs if the text of one begins with such a PRAGMA. The same
+//! check is made here, so that no statement of such a request takes effect, even if each is a transaction of its own.
+//! The check is not a protection: the database refuses PRAGMAs at other places, statement by statement.
 
 use sqlhttp_text::script::{skip_blanks, word};
 
-/// Refused when they set something.
+/// The PRAGMAs that are refused if they set a value.
 const SETTINGS: &[&str] = &["journal_mode", "synchronous", "query_only", "wal_autocheckpoint"];
-/// Refused always, and so is what begins so.
+/// The prefix of the PRAGMAs that are always refused.
 const ACTION: &str = "wal_checkpoint";
 
-/// Whether a text begins with a PRAGMA that is refused.
+/// Whether a text begins with a refused PRAGMA.
 pub(crate) fn is_refused(sql: &str) -> bool {
     let (keyword, rest) = word(skip_blanks(sql));
     if !keyword.eq_ignore_ascii_case("PRAGMA") || skip_blanks(rest) == rest {

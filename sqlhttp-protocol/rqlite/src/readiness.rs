@@ -1,36 +1,37 @@
-//! `/readyz`: whether a node can serve, as text.
+//! `/readyz`: whether a node can serve requests, as plain text.
 
 use crate::reply::{ContentType, Reply};
 
-/// How far a node is.
+/// The readiness of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Readiness<'a> {
-    /// It runs; nothing else was asked (`noleader`).
+    /// The node runs. The client did not ask for more (`noleader`).
     Alive,
-    /// It knows no leader, or is not open yet.
+    /// The node does not know a leader, or is not open yet.
     NoLeader,
-    /// The leader does not answer; why.
+    /// The leader does not answer, for this reason.
     LeaderUnreachable(&'a str),
-    /// It is not ready to serve.
+    /// The store of the node is not ready.
     StoreNotReady,
-    /// It applies the log that it found at its start.
+    /// The node applies the entries that its log contained at the start.
     Replaying {
-        /// The index of the last entry that it has applied.
+        /// The index of the last entry that was applied.
         applied: u64,
-        /// The index of the last entry of its log.
+        /// The index of the last entry of the log.
         last: u64,
     },
-    /// It has not applied in time what was committed (`sync`).
+    /// The node has not applied all committed entries within the time limit (`sync`).
     NotSynced,
-    /// Its database does not answer; why.
+    /// The database does not answer, for this reason.
     DatabaseFails(&'a str),
-    /// It can serve.
+    /// The node can serve requests.
     Ready,
-    /// It can serve, but a check of its database has found damage; the first line of what it found.
+    /// The node can serve requests, but an integrity check has found damage in the database. The text is the first line
+    /// of the check's result.
     Damaged(&'a str),
 }
 
-/// Encodes readiness. `sync`: whether the client asked for it.
+/// Encodes the readiness of a node. `sync`: whether the client asked for all committed entries to be applied.
 pub fn encode_readiness(readiness: Readiness<'_>, sync: bool) -> Reply {
     let text = match readiness {
         Readiness::Alive => String::new(),

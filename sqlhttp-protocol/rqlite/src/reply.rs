@@ -1,22 +1,22 @@
-//! What goes back to the client: replies, and refusals that become replies.
+//! Replies to clients, and refusals of requests.
 
 use std::borrow::Cow;
 
-use crate::encode::{json, pretty};
+use crate::{json, pretty};
 
 /// The type of a reply's body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ContentType {
     /// JSON.
     Json,
-    /// Plain text: readiness, and what `/db/load` answers (JSON that the original does not call so).
+    /// Plain text: readiness, and the replies of `/db/load` (JSON, to which rqlite gives this type).
     Text,
-    /// Plain text that tells an error.
+    /// An error in plain text.
     Error,
 }
 
 impl ContentType {
-    /// The value of the header `Content-Type`.
+    /// Returns the value of the header `Content-Type`.
     pub fn header(self) -> &'static str {
         match self {
             ContentType::Json => "application/json; charset=utf-8",
@@ -24,13 +24,13 @@ impl ContentType {
         }
     }
 
-    /// Whether the header `X-Content-Type-Options: nosniff` belongs to it.
+    /// Whether the response has the header `X-Content-Type-Options: nosniff`.
     pub fn nosniff(self) -> bool {
         self == ContentType::Error
     }
 }
 
-/// An answer.
+/// A reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
     /// The HTTP status.
@@ -42,12 +42,12 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// An error told in plain text: the text and a line feed.
+    /// Creates an error in plain text: the text and a line feed.
     pub fn error(status: u16, text: &str) -> Reply {
         Reply { status, content_type: ContentType::Error, body: format!("{text}\n").into_bytes() }
     }
 
-    /// JSON, written compactly, with status 200. `indented`: spread over lines first.
+    /// Creates a reply of compact JSON with status 200. `indented`: whether the JSON is indented first.
     pub(crate) fn json(compact: Vec<u8>, indented: bool) -> Reply {
         Reply {
             status: 200,
@@ -57,10 +57,10 @@ impl Reply {
     }
 }
 
-/// A request that is answered before anything of it ran.
+/// The refusal of a request before any of its statements ran.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// Told in plain text.
+    /// A refusal in plain text.
     #[error("{text}")]
     Text {
         /// The HTTP status.
@@ -68,19 +68,31 @@ pub enum Refusal {
         /// The text, without the line feed that ends it on the wire.
         text: Cow<'static, str>,
     },
-    /// Told as a reply with status 200 that holds no results, but this error.
+    /// A refusal as a reply with status 200 that contains this error and no results.
     #[error("{0}")]
     TopLevel(Cow<'static, str>),
 }
 
 impl Refusal {
-    /// Told in plain text.
+    /// Creates a refusal in plain text.
     pub fn text(status: u16, text: impl Into<Cow<'static, str>>) -> Refusal {
         Refusal::Text { status, text: text.into() }
     }
 
-    /// The answer. `pretty`: whether the client asked for indentation. (For [`Endpoint::Load`](crate::Endpoint::Load),
-    /// which calls its answers otherwise, the type is to be replaced unless it is [`ContentType::Error`].)
+    /// The refusal of a body that is not JSON.
+    pub(crate) fn invalid_json() -> Refusal {
+        Refusal::text(400, "invalid JSON body")
+    }
+
+    /// The refusal of an empty list of statements.
+    pub(crate) fn no_statements() -> Refusal {
+        Refusal::text(400, "no statements")
+    }
+
+    /// Converts the refusal to a reply. `pretty`: whether the client asked for indentation.
+    ///
+    /// The replies of [`Endpoint::Load`](crate::Endpoint::Load) have another content type. Its callers have to replace
+    /// the type, unless it is [`ContentType::Error`].
     pub fn into_reply(self, pretty: bool) -> Reply {
         match self {
             Refusal::Text { status, text } => Reply::error(status, &text),

@@ -1,10 +1,10 @@
-//! The endpoints of the cluster, as far as they are data.
+//! Replies about the members of a cluster and about readiness.
 
-#![allow(clippy::unwrap_used)] // The helpers of tests may fail like the tests themselves.
+#![allow(clippy::unwrap_used)] // Helper functions of tests may panic, as tests do.
 
 use std::time::Duration;
 
-use sqlhttp_rqlite::{Node, Readiness, Reply, encode_node, encode_nodes, encode_readiness, encode_reaped};
+use sqlhttp_rqlite::{NodeInfo, Readiness, Reply, encode_node, encode_nodes, encode_readiness, encode_reaped};
 
 fn body(reply: Reply) -> String {
     String::from_utf8(reply.body).unwrap()
@@ -12,7 +12,7 @@ fn body(reply: Reply) -> String {
 
 #[test]
 fn nodes() {
-    let n1 = Node {
+    let n1 = NodeInfo {
         id: "n1".into(),
         api_addr: Some("http://127.0.0.1:4001".into()),
         addr: "127.0.0.1:4002".into(),
@@ -23,12 +23,12 @@ fn nodes() {
         time: Some(Duration::from_nanos(41_878)),
         error: None,
     };
-    let n2 = Node {
+    let n2 = NodeInfo {
         id: "n2".into(),
         addr: "127.0.0.1:4112".into(),
         voter: true,
         error: Some("connection refused".into()),
-        ..Node::default()
+        ..NodeInfo::default()
     };
     let one = r#"{"id":"n1","api_addr":"http://127.0.0.1:4001","addr":"127.0.0.1:4002","version":"v10.2.7","voter":true,"reachable":true,"leader":true,"time":0.000041878,"time_s":"41.878µs"}"#;
     let two = r#"{"id":"n2","addr":"127.0.0.1:4112","version":"","voter":true,"reachable":false,"leader":false,"error":"connection refused"}"#;

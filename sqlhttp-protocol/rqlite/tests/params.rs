@@ -1,6 +1,6 @@
-//! Query strings. The facts come from conversations recorded with the original.
+//! Query strings. The expected results come from recorded conversations with rqlite.
 
-#![allow(clippy::unwrap_used)] // The helpers of tests may fail like the tests themselves.
+#![allow(clippy::unwrap_used)] // Helper functions of tests may panic, as tests do.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ fn refusals() {
         ("q=%ZZ", "invalid URL escape \"%ZZ\""),
         ("a%2=1", "invalid URL escape \"%2\""),
         ("a;b", "invalid semicolon separator in query"),
-        // The first fault in the prescribed order, whatever their order in the text.
+        // The first error in the order of the checks, whatever the order of the parameters.
         ("q=&retries=x&timeout=x&freshness_strict", "freshness_strict requires freshness"),
         ("q=&retries=x&db_timeout=x&timeout=x", "timeout is not a valid duration"),
         ("q=&trailing_logs=x&retries=x", "retries is not a valid integer"),
@@ -42,7 +42,7 @@ fn refusals() {
 }
 
 #[test]
-fn flags_count_by_presence() {
+fn flags_are_set_by_their_presence() {
     let params = parse("pretty=false&timings=0&transaction=no&queue&wait=&redirect&associative&blob_array");
     assert!(params.pretty && params.timings && params.transaction && params.queue && params.wait);
     assert!(params.redirect && params.associative && params.blob_array);
@@ -98,7 +98,7 @@ fn duration() -> impl Strategy<Value = Duration> {
 
 proptest! {
     #[test]
-    fn what_is_written_can_be_read(
+    fn formatted_parameters_parse_as_themselves(
         flags in any::<[bool; 16]>(),
         durations in (duration(), prop::option::of(duration()), prop::option::of(duration()), prop::option::of(duration())),
         texts in (prop::option::of(prop::collection::vec(any::<u8>(), 1..20)), "\\PC{0,8}", prop::collection::vec("[^, ]{1,4}", 0..3)),
@@ -121,7 +121,7 @@ proptest! {
     }
 
     #[test]
-    fn nothing_is_too_strange(query in "[a-z&=%;+0-9]{0,40}|\\PC{0,40}") {
+    fn no_query_string_makes_the_parser_panic(query in "[a-z&=%;+0-9]{0,40}|\\PC{0,40}") {
         let _ = Params::parse(&query);
     }
 }

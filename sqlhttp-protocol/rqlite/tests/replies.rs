@@ -1,6 +1,6 @@
-//! What becomes of outcomes. The facts come from conversations recorded with the original.
+//! Replies to outcomes. The expected bytes come from recorded conversations with rqlite.
 
-#![allow(clippy::unwrap_used, clippy::panic)] // The helpers of tests may fail like the tests themselves.
+#![allow(clippy::unwrap_used, clippy::panic)] // Helper functions of tests may panic, as tests do.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,12 +11,12 @@ use sqlhttp_core::{
     ValueRef,
 };
 use sqlhttp_rqlite::{
-    Abort, Endpoint, Params, PartEncoder, Reply, Shape, StepFacts, Trailer, encode, encode_error, encode_queued,
+    Abort, Endpoint, Params, PartEncoder, Reply, ReplyShape, StepFacts, Trailer, encode, encode_error, encode_queued,
     encode_top_level_error,
 };
 
-fn shape(endpoint: Endpoint, query: &str) -> Shape {
-    Shape::new(endpoint, &Params::parse(query).unwrap(), 3)
+fn shape(endpoint: Endpoint, query: &str) -> ReplyShape {
+    ReplyShape::new(endpoint, &Params::parse(query).unwrap(), 3)
 }
 
 const READS: StepFacts = StepFacts { reads: true, returning: false, elapsed: Duration::ZERO };
@@ -29,7 +29,7 @@ fn block(columns: usize, rows: &[&[ValueRef<'_>]]) -> Block {
     block
 }
 
-/// Rows of columns given as `name`, `name:type` or `table.name:type`.
+/// Rows of columns that are given as `name`, `name|type` or `table.name|type`.
 fn rows(columns: &[&str], rows: &[&[ValueRef<'_>]]) -> StepOutcome {
     let column = |text: &&str| {
         let (name, decl_type) = text.split_once('|').map_or((*text, None), |(name, decl)| (name, Some(decl)));
@@ -59,7 +59,7 @@ fn body(reply: Reply) -> String {
     String::from_utf8(reply.body).unwrap()
 }
 
-/// The reply to steps that have ended, whole; the same must come of their parts.
+/// Encodes the outcomes of steps at once, and checks that encoding them part by part produces the same reply.
 fn reply(endpoint: Endpoint, query: &str, steps: &[(StepOutcome, StepFacts)]) -> String {
     let shape = shape(endpoint, query);
     let (outcomes, facts) = steps.iter().cloned().unzip();
@@ -67,16 +67,17 @@ fn reply(endpoint: Endpoint, query: &str, steps: &[(StepOutcome, StepFacts)]) ->
     let whole = encode(&outcome, &shape, &Trailer::default());
     assert_eq!(whole.status, 200);
     let whole = body(whole);
-    let told = tell_in_parts(steps, shape, false).unwrap();
-    assert_eq!(String::from_utf8(told).unwrap(), whole);
+    let in_parts = encode_in_parts(steps, shape, false).unwrap();
+    assert_eq!(String::from_utf8(in_parts).unwrap(), whole);
     whole
 }
 
-/// Tells steps in parts: of those that read, the first blocks early, and the last one with the step.
-fn tell_in_parts(steps: &[(StepOutcome, StepFacts)], shape: Shape, drain: bool) -> Result<Vec<u8>, Abort> {
+/// Encodes the outcomes of steps part by part. The rows of a step that reads arrive in several parts, the last block
+/// with the step. `drain`: whether the output is emptied after each part.
+fn encode_in_parts(steps: &[(StepOutcome, StepFacts)], shape: ReplyShape, drain: bool) -> Result<Vec<u8>, Abort> {
     let mut encoder = PartEncoder::new(shape);
     let (mut sent, mut out) = (Vec::new(), Vec::new());
-    let mut tell = |part| {
+    let mut part = |part| {
         encoder.part(part, &Trailer::default(), &mut out)?;
         if drain {
             sent.append(&mut out);
@@ -89,15 +90,15 @@ fn tell_in_parts(steps: &[(StepOutcome, StepFacts)], shape: Shape, drain: bool) 
             && facts.reads
             && rows.blocks.len() > 1
         {
-            tell(Part::Columns(rows.columns.clone()))?;
+            part(Part::Columns(rows.columns.clone()))?;
             let last = rows.blocks.split_off(rows.blocks.len() - 1);
             for block in std::mem::replace(&mut rows.blocks, last) {
-                tell(Part::Rows(block))?;
+                part(Part::Rows(block))?;
             }
         }
-        tell(Part::Step(step, *facts))?;
+        part(Part::Step(step, *facts))?;
     }
-    tell(Part::End(Ending::Done))?;
+    part(Part::End(Ending::Done))?;
     sent.append(&mut out);
     Ok(sent)
 }
@@ -111,12 +112,12 @@ fn execute(parameters: &str, step: StepOutcome, facts: StepFacts) -> String {
 }
 
 #[test]
-fn what_execute_tells() {
+fn results_of_execute() {
     assert_eq!(execute("", changed(0, None), WRITES), r#"{"results":[{}]}"#);
     assert_eq!(execute("", changed(2, Some(11)), WRITES), r#"{"results":[{"last_insert_id":11,"rows_affected":2}]}"#);
     assert_eq!(execute("", changed(2, None), WRITES), r#"{"results":[{"rows_affected":2}]}"#);
     assert_eq!(execute("", failed("no such table: bar"), WRITES), r#"{"results":[{"error":"no such table: bar"}]}"#);
-    // Rows of what only reads are not shown.
+    // The rows of a statement that only reads are not shown.
     let selected = rows(&["id|integer"], &[&[Integer(1)], &[Integer(2)]]);
     assert_eq!(execute("", selected, READS), r#"{"results":[{}]}"#);
     assert_eq!(reply(Endpoint::Execute, "", &[]), r#"{"results":[]}"#);
@@ -132,7 +133,7 @@ fn what_execute_tells() {
 }
 
 #[test]
-fn load_calls_its_answer_text() {
+fn replies_of_load_are_plain_text() {
     let outcome =
         Outcome { steps: vec![changed(1, Some(1))], facts: vec![], ending: Ending::Done, ..Outcome::default() };
     let reply = encode(&outcome, &shape(Endpoint::Load, "associative"), &Trailer::default());
@@ -171,7 +172,7 @@ fn returning() {
 }
 
 #[test]
-fn what_request_tells() {
+fn results_of_request() {
     let selected = rows(
         &["id|INTEGER", "name|TEXT", "age|INTEGER"],
         &[&[Integer(1), Text(b"fiona"), Integer(20)], &[Integer(2), Text(b"declan"), Integer(30)]],
@@ -186,22 +187,22 @@ fn what_request_tells() {
         reply(Endpoint::Request, "associative", &steps),
         r#"{"results":[{"last_insert_id":1,"rows_affected":1,"rows":null},{"last_insert_id":2,"rows_affected":1,"rows":null},{"types":{"age":"integer","id":"integer","name":"text"},"rows":[{"age":20,"id":1,"name":"fiona"},{"age":30,"id":2,"name":"declan"}]},{"error":"no such table: bar"}]}"#
     );
-    // A failed query is told with rows; what did not prepare is not known to be one.
+    // The result of a failed query has empty rows. A statement that SQLite cannot prepare is not known to be a query.
     assert_eq!(
         reply(Endpoint::Request, "associative", &[(failed("integer overflow"), READS)]),
         r#"{"results":[{"rows":[],"error":"integer overflow"}]}"#
     );
-    // A text that writes, and ends with a query.
+    // A text whose first statement writes and whose last statement is a query.
     let last = rows(&["1"], &[&[Integer(1)]]);
     assert_eq!(reply(Endpoint::Request, "", &[(last, WRITES)]), r#"{"results":[{}]}"#);
-    // Comments.
+    // A text that contains only comments.
     assert_eq!(reply(Endpoint::Request, "", &[(changed(0, None), READS)]), r#"{"results":[{}]}"#);
     assert_eq!(reply(Endpoint::Request, "associative", &[(changed(0, None), READS)]), r#"{"results":[{"rows":[]}]}"#);
     assert_eq!(execute("associative", changed(0, None), READS), r#"{"results":[{"rows":null}]}"#);
 }
 
 #[test]
-fn what_query_tells() {
+fn results_of_query() {
     assert_eq!(
         query("", rows(&["id|integer", "name|text"], &[])),
         r#"{"results":[{"columns":["id","name"],"types":["integer","text"]}]}"#
@@ -235,7 +236,7 @@ fn types() {
         (&["x"], &[&[Integer(1)], &[Text(b"a")]], r#""types":["integer"],"values":[[1],["a"]]"#),
         (&["x"], &[&[Real(5.0)]], r#""types":["real"],"values":[[5]]"#),
         (&["x"], &[&[Blob(b"AB")]], r#""types":["text"],"values":[["AB"]]"#),
-        // Only in later rows does the inferred type count.
+        // The type of the first value also determines how the values of later rows are written.
         (&["x"], &[&[Integer(1)], &[Blob(b"AB")]], r#""types":["integer"],"values":[[1],["QUI="]]"#),
         (&["x"], &[&[Null], &[Blob(b"AB")]], r#""types":[""],"values":[[null],["AB"]]"#),
         (&["x|ÄB"], &[], r#""types":["äb"]"#),
@@ -300,33 +301,33 @@ fn blobs_as_arrays() {
         query("blob_array&associative", stored),
         r#"{"results":[{"types":{"data":"blob"},"rows":[{"data":"fiona"},{"data":[222,173,190,239]},{"data":[]}]}]}"#
     );
-    // Only what would be base64 otherwise.
+    // Only BLOBs that would be written in base64 otherwise.
     assert!(query("blob_array", rows(&["x"], &[&[Blob(b"AB")]])).contains(r#"[["AB"]]"#));
     assert!(query("blob_array", rows(&["x"], &[&[Blob(b"\xff")]])).contains("[[[255]]]"));
 }
 
 #[test]
-fn a_time_that_cannot_be_written_stays_as_it_is() {
+fn a_time_that_cannot_be_written_is_unchanged() {
     let stored = rows(&["d|DATETIME"], &[&[Integer(0)], &[Integer(253402300800)], &[Integer(1)]]);
     let values = r#"[["1970-01-01T00:00:00Z"],[253402300800],["1970-01-01T00:00:01Z"]]"#;
     assert!(query("", stored).ends_with(&format!("\"values\":{values}}}]}}")));
 }
 
-/// Two statements of which the first fails after a row. `drain`: what has been written is sent at once.
+/// Encodes two statements. The first fails after a row. `drain`: whether the output is emptied after each part.
 fn fail_midway(query: &str, drain: bool) -> String {
-    let mut encoder = PartEncoder::new(Shape::new(Endpoint::Query, &Params::parse(query).unwrap(), 2));
+    let mut encoder = PartEncoder::new(ReplyShape::new(Endpoint::Query, &Params::parse(query).unwrap(), 2));
     let (mut sent, mut out) = (Vec::new(), Vec::new());
-    let mut tell = |part| {
+    let mut part = |part| {
         encoder.part(part, &Trailer::default(), &mut out).unwrap();
         if drain {
             sent.append(&mut out);
         }
     };
-    tell(Part::Columns(Arc::from([Column { name: "a".into(), ..Column::default() }])));
-    tell(Part::Rows(block(1, &[&[Integer(1)]])));
-    tell(Part::Step(failed("integer overflow"), READS));
-    tell(Part::Step(rows(&["a"], &[&[Integer(2)]]), READS));
-    tell(Part::End(Ending::Done));
+    part(Part::Columns(Arc::from([Column { name: "a".into(), ..Column::default() }])));
+    part(Part::Rows(block(1, &[&[Integer(1)]])));
+    part(Part::Step(failed("integer overflow"), READS));
+    part(Part::Step(rows(&["a"], &[&[Integer(2)]]), READS));
+    part(Part::End(Ending::Done));
     sent.append(&mut out);
     String::from_utf8(sent).unwrap()
 }
@@ -341,7 +342,7 @@ fn a_query_that_fails_midway_leaves_no_rows_unless_they_were_sent() {
     let want = format!("{{\"results\":[{{\"error\":\"integer overflow\"}},{next}]}}");
     assert_eq!(fail_midway("", false), want);
     assert_eq!(json(&fail_midway("pretty", false)), json(&want));
-    // The indenter keeps the beginning of a result back for some time.
+    // The beginning of an indented result is held back, so it has not left the encoder.
     assert_eq!(json(&fail_midway("pretty", true)), json(&want));
     let want = r#"{"columns":["a"],"types":["integer"],"values":[[1]],"error":"integer overflow"}"#;
     assert_eq!(fail_midway("", true), format!("{{\"results\":[{want},{next}]}}"));
@@ -350,9 +351,9 @@ fn a_query_that_fails_midway_leaves_no_rows_unless_they_were_sent() {
 }
 
 #[test]
-fn an_answer_that_has_begun_ends_when_the_database_stops() {
+fn a_reply_that_has_begun_ends_when_the_database_stops() {
     let stopped = |query: &str, parts: Vec<Part>| {
-        let mut encoder = PartEncoder::new(Shape::new(Endpoint::Query, &Params::parse(query).unwrap(), 2));
+        let mut encoder = PartEncoder::new(ReplyShape::new(Endpoint::Query, &Params::parse(query).unwrap(), 2));
         let (mut sent, mut out) = (Vec::new(), Vec::new());
         for part in parts {
             encoder.part(part, &Trailer::default(), &mut out).unwrap();
@@ -378,22 +379,22 @@ fn an_answer_that_has_begun_ends_when_the_database_stops() {
 }
 
 #[test]
-fn large_results_are_indented_piece_by_piece() {
+fn large_results_are_indented_in_pieces() {
     let mut encoder = PartEncoder::new(shape(Endpoint::Query, "pretty"));
     let (mut sent, mut out) = (Vec::new(), Vec::new());
     let line = vec![b'x'; 10_000];
     let columns: Arc<[Column]> = Arc::from([Column::default()]);
-    let mut tell = |part| {
+    let mut part = |part| {
         encoder.part(part, &Trailer::default(), &mut out).unwrap();
         assert!(out.len() < 1 << 20);
         sent.append(&mut out);
     };
-    tell(Part::Columns(columns.clone()));
+    part(Part::Columns(columns.clone()));
     for _ in 0..200 {
-        tell(Part::Rows(block(1, &[&[Text(&line)]])));
+        part(Part::Rows(block(1, &[&[Text(&line)]])));
     }
-    tell(Part::Step(StepOutcome::Rows(Rows { columns, blocks: vec![], changed: Changed::default() }), READS));
-    tell(Part::End(Ending::Done));
+    part(Part::Step(StepOutcome::Rows(Rows { columns, blocks: vec![], changed: Changed::default() }), READS));
+    part(Part::End(Ending::Done));
     let text = String::from_utf8(sent).unwrap();
     assert_eq!(text.matches("\n                [\n                    \"xxx").count(), 200);
     assert!(text.ends_with("            ]\n        }\n    ]\n}"));
@@ -490,14 +491,14 @@ fn timings_and_the_index() {
     assert_eq!(queued("", &trailer), r#"{"results":[],"sequence_number":1795221293282000001}"#);
     assert_eq!(queued("timings", &trailer), r#"{"results":[],"time":0.002,"sequence_number":1795221293282000001}"#);
     assert_eq!(queued("pretty", &trailer), "{\n    \"results\": [],\n    \"sequence_number\": 1795221293282000001\n}");
-    // Nothing of it if there is nothing to tell.
+    // Without a duration and an index, the members are left out.
     let none = Outcome { steps: vec![], facts: vec![], ending: Ending::Done, ..Outcome::default() };
     let shape = shape(Endpoint::Query, "timings&raft_index");
     assert_eq!(body(encode(&none, &shape, &Trailer::default())), r#"{"results":[]}"#);
 }
 
 #[test]
-fn failures_in_words() {
+fn texts_of_failures() {
     let control = |keyword| StepOutcome::Failed(Failure::TransactionControl(keyword));
     let error = |endpoint, query: &str, step: StepOutcome, facts| {
         let reply = reply(endpoint, query, &[(step, facts)]);
@@ -561,7 +562,7 @@ fn failures_in_words() {
 }
 
 #[test]
-fn a_transaction_that_failed() {
+fn transactions_that_fail() {
     let steps = vec![changed(1, Some(3)), failed("UNIQUE constraint failed: foo.id")];
     let outcome = Outcome { steps: steps.clone(), facts: vec![], ending: Ending::Aborted(1), ..Outcome::default() };
     let shape = shape(Endpoint::Execute, "transaction");
@@ -581,7 +582,7 @@ fn a_transaction_that_failed() {
 }
 
 #[test]
-fn no_outcome() {
+fn replies_without_an_outcome() {
     let error = |error, endpoint, query: &str| {
         let reply = encode_error(&error, &shape(endpoint, query), &Trailer::default());
         (reply.status, body(reply))

@@ -1,6 +1,6 @@
-//! What becomes of requests. The facts come from conversations recorded with the original.
+//! Batches of requests. The expected results come from recorded conversations with rqlite.
 
-#![allow(clippy::unwrap_used, clippy::panic)] // The helpers of tests may fail like the tests themselves.
+#![allow(clippy::unwrap_used, clippy::panic)] // Helper functions of tests may panic, as tests do.
 
 use sqlhttp_core::{Action, Atomicity, Batch, BindRule, Expect, OnError, Value};
 use sqlhttp_rqlite::{
@@ -23,7 +23,7 @@ fn batch(endpoint: Endpoint, query: &str, body: &str) -> Batch {
     call.into_batch(endpoint, &params(query)).unwrap().0
 }
 
-/// The values that the parameters of `["sql", …]` bind, with the names of those that have one.
+/// Returns the values that the parameters of `["sql", …]` bind, with their names.
 fn bound(parameters: &str) -> Vec<(Option<String>, Value)> {
     let call = decoded(format!("[[\"sql\",{parameters}]]").as_bytes()).unwrap();
     let bindings = call.statements[0].bindings.clone();
@@ -92,7 +92,7 @@ fn malformed_bodies() {
         ("[[\"SELECT ?\",[{}]]]", "unsupported type map[string]interface {}"),
         ("[[\"SELECT ?\",{\"a\":{}}]]", "unsupported type map[string]interface {}"),
         ("[[\"SELECT ?\",{\"a\":[256],\"b\":{}}]]", "unsupported type 256"),
-        // The first fault in the document.
+        // The first error in the document.
         ("[[\"SELECT ?\",[256]],", "unsupported type 256"),
         ("[5,\"a\\q\"]", "invalid request"),
     ] {
@@ -101,7 +101,7 @@ fn malformed_bodies() {
 }
 
 #[test]
-fn only_the_first_value_counts() {
+fn only_the_first_json_value_is_decoded() {
     for body in ["[\"SELECT 1\"] garbage", "[\"SELECT 1\"][\"SELECT 2\"]", " [ \"SELECT 1\" ]\n"] {
         let call = decoded(body.as_bytes()).unwrap();
         assert_eq!(call.statements.len(), 1, "{body}");
@@ -156,7 +156,8 @@ fn names_of_parameters() {
         bound(r#"{"a": [1], "b": "x'02'"}, {"b": 2}"#),
         [named("a", blob(&[1])), named("b", blob(&[2])), named("b", 2_i64.into())]
     );
-    // In one object the last value counts, at the place of the first; an empty name is none.
+    // The last value of a name in an object is used, at the position of the first. A value with an empty name has no
+    // name.
     assert_eq!(
         bound(r#"{"a": 1, ":b": 2, "\u0061": 3, "": 4}"#),
         [named("a", 3_i64.into()), named(":b", 2_i64.into()), (None, 4_i64.into())]
@@ -169,7 +170,7 @@ fn names_of_parameters() {
 }
 
 #[test]
-fn text_that_is_almost_unicode() {
+fn invalid_utf8_and_lone_surrogates_are_replaced() {
     let call = decoded(b"[\"SELECT '\xff\xe2\x82'\"]").unwrap();
     assert_eq!(&*call.statements[0].sql, "SELECT '\u{fffd}\u{fffd}\u{fffd}'");
     let call = decoded(br#"["SELECT '\ud800'", ["x", "\udc00"]]"#).unwrap();
@@ -279,7 +280,7 @@ fn refusals_in_plain_text_end_with_a_line_feed() {
 #[test]
 fn statements_are_never_rewritten() {
     let call = decode(Endpoint::Sql, None, br#"[["SELECT random()", 1], ""]"#, &Params::default()).unwrap();
-    let shape = sqlhttp_rqlite::Shape::new(Endpoint::Sql, &params(""), 2);
+    let shape = sqlhttp_rqlite::ReplyShape::new(Endpoint::Sql, &params(""), 2);
     let reply = encode_sql(&call, &shape, &Trailer::default());
     assert_eq!(
         String::from_utf8(reply.body).unwrap(),
@@ -288,7 +289,7 @@ fn statements_are_never_rewritten() {
 }
 
 #[test]
-fn bodies_of_the_operator() {
+fn bodies_of_the_endpoints_for_operators() {
     assert_eq!(decode_remove(br#"{"id":"n1"}"#).as_deref(), Some("n1"));
     assert_eq!(decode_remove(br#"{"id":""}"#).as_deref(), Some(""));
     for body in ["", "{}", r#"{"id":5}"#, r#"{"id":"a","b":"c"}"#, r#"{"x":"a"}"#, "[]"] {

@@ -1,6 +1,7 @@
-//! What one half writes, the other half reads.
+//! The server's side decodes the requests of the client's side, and the client's side decodes the replies of the
+//! server's.
 
-#![allow(clippy::unwrap_used, clippy::panic)] // The helpers of tests may fail like the tests themselves.
+#![allow(clippy::unwrap_used, clippy::panic)] // Helper functions of tests may panic, as tests do.
 
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use sqlhttp_core::{
     Rows, Step, StepOutcome, Value, ValueRef,
 };
 use sqlhttp_rqlite::client::{Changes, ReplyError, StatementResult, decode_reply, encode_call};
-use sqlhttp_rqlite::{Endpoint, Params, Shape, Trailer, decode, encode};
+use sqlhttp_rqlite::{Endpoint, Params, ReplyShape, Trailer, decode, encode};
 
 fn value() -> impl Strategy<Value = Value> {
     prop_oneof![
@@ -55,11 +56,12 @@ fn batch() -> impl Strategy<Value = (Batch, Endpoint)> {
     })
 }
 
-/// An integral REAL arrives as INTEGER: the protocol has one kind of number.
-fn same(received: &Value, told: &Value) -> bool {
-    match (received, told) {
-        (Value::Integer(received), Value::Real(told)) => *received as f64 == *told,
-        (received, told) => received == told,
+/// Whether a received value is the one that was sent. An integral REAL arrives as an INTEGER, because the protocol has
+/// one type of number.
+fn same(received: &Value, sent: &Value) -> bool {
+    match (received, sent) {
+        (Value::Integer(received), Value::Real(sent)) => *received as f64 == *sent,
+        (received, sent) => received == sent,
     }
 }
 
@@ -98,7 +100,7 @@ proptest! {
         let columns: Arc<[Column]> = names.iter().map(column).collect();
         let rows = Rows { columns, blocks: vec![block], changed: Changed::default() };
         let params = Params { associative, pretty, blob_array: true, ..Params::default() };
-        let shape = Shape::new(Endpoint::Query, &params, 1);
+        let shape = ReplyShape::new(Endpoint::Query, &params, 1);
         let reply = encode(&done(StepOutcome::Rows(rows)), &shape, &Trailer::default());
         let mut response = decode_reply(reply.status, &reply.body).unwrap();
         let Some(StatementResult::Rows(got)) = response.results.pop() else { panic!("no rows") };
@@ -114,7 +116,7 @@ proptest! {
     fn any_count(rows in any::<u64>(), id in any::<i64>(), associative in any::<bool>()) {
         let changed = Changed { rows, last_insert_id: Some(id) };
         let params = Params { associative, ..Params::default() };
-        let shape = Shape::new(Endpoint::Execute, &params, 1);
+        let shape = ReplyShape::new(Endpoint::Execute, &params, 1);
         let reply = encode(&done(StepOutcome::Changed(changed)), &shape, &Trailer::default());
         let response = decode_reply(reply.status, &reply.body).unwrap();
         let changes = Changes { last_insert_id: Some(id).filter(|&id| id != 0), rows_affected: rows, time: None };
@@ -122,7 +124,7 @@ proptest! {
     }
 
     #[test]
-    fn no_body_is_too_strange(body in prop_oneof![
+    fn no_body_makes_decode_panic(body in prop_oneof![
         prop::collection::vec(any::<u8>(), 0..60),
         "[\\[\\]{}\",:0-9exX' tn\\\\ud8]{0,40}".prop_map(String::into_bytes),
     ]) {
@@ -132,7 +134,7 @@ proptest! {
 }
 
 #[test]
-fn what_cannot_be_expressed() {
+fn batches_that_cannot_be_expressed() {
     let counted = |value: Value| Bindings { entries: vec![Binding { name: None, value }], rule: BindRule::Counted };
     let good = Step::query("q", Bindings { rule: BindRule::Counted, ..Bindings::none() });
     let each = |step: Step| Batch { atomicity: Atomicity::Each, ..Batch::one(step) };
@@ -153,7 +155,7 @@ fn what_cannot_be_expressed() {
 }
 
 #[test]
-fn replies_of_the_original() {
+fn replies_of_rqlite() {
     let body = br#"{"results":[{},{"error":"no"},{"types":{"a":"integer","b":""},"rows":[{"a":true,"b":-9e999}],"time":0.5}],"time":1.5,"raft_index":9}"#;
     let response = decode_reply(200, body).unwrap();
     assert_eq!((response.time, response.raft_index, response.sequence_number), (Some(1.5), Some(9), None));

@@ -1,21 +1,22 @@
-//! Strings as JSON, as Go's `encoding/json` writes them with `SetEscapeHTML(false)`; but U+2028 and U+2029 are plain too.
+//! JSON strings as Go's `encoding/json` writes them with `SetEscapeHTML(false)`, except that U+2028 and U+2029 are not
+//! escaped either.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-/// Which byte of a string is written as which escape: quotes, backslashes and control characters. All others are
-/// written plainly.
+/// The escapes of a JSON string: those of quotes, backslashes and control characters. All other bytes are written
+/// unchanged.
 #[derive(Debug)]
 pub struct Escapes {
-    /// For each byte: 0 if it stands for itself, else the letter of its escape.
+    /// The letter of each byte's escape; 0 for a byte that is written unchanged.
     letters: [u8; 256],
 }
 
 impl Escapes {
-    /// As Go writes since version 1.22: with `\b` and `\f`.
+    /// The escapes of Go 1.22 and later, with `\b` and `\f`.
     pub const GO_1_22: &'static Escapes = &Escapes::BEFORE_GO_1_22.with(0x08, b'b').with(0x0c, b'f');
 
-    /// As Go wrote before version 1.22: `\u0008` and `\u000c` have no short form.
+    /// The escapes of Go before 1.22, where `\u0008` and `\u000c` have no short form.
     pub const BEFORE_GO_1_22: &'static Escapes = &Escapes::control_characters()
         .with(b'\t', b't')
         .with(b'\n', b'n')
@@ -47,7 +48,7 @@ impl Escapes {
         out.push(b'"');
     }
 
-    /// Writes what stands between the quotes of a JSON string.
+    /// Writes the content of a JSON string, without the quotes.
     #[inline]
     pub fn write_content(&self, out: &mut Vec<u8>, text: &str) {
         let bytes = text.as_bytes();
@@ -72,7 +73,7 @@ impl Escapes {
     }
 }
 
-/// Whether no byte needs an escape: most strings are like that, and eight bytes at a time tell it quickly.
+/// Whether no byte needs an escape. Most strings need none, so eight bytes are checked at a time.
 #[inline]
 fn is_plain(bytes: &[u8]) -> bool {
     let (words, rest) = bytes.as_chunks::<8>();
@@ -80,8 +81,11 @@ fn is_plain(bytes: &[u8]) -> bool {
         && rest.iter().all(|&byte| byte >= 0x20 && byte != b'"' && byte != b'\\')
 }
 
-/// The same of eight bytes. ("Determine if a word has a byte less than n" of Anderson's Bit Twiddling Hacks: exact as to
-/// whether there is one.)
+/// Whether none of eight bytes needs an escape.
+///
+/// The method is "Determine if a word has a byte less than n" from
+/// <https://graphics.stanford.edu/~seander/bithacks.html#HasLessInWord>. It detects reliably whether such a byte
+/// exists.
 #[inline]
 fn is_word_plain(word: u64) -> bool {
     const ONES: u64 = u64::MAX / 255;
@@ -100,7 +104,7 @@ fn write_escape(out: &mut Vec<u8>, byte: u8, letter: u8) {
     }
 }
 
-/// Writes bytes as a JSON string in base64, with padding.
+/// Writes bytes as a JSON string that contains their base64 encoding, with padding.
 #[inline]
 pub fn write_base64(out: &mut Vec<u8>, bytes: &[u8]) {
     out.push(b'"');
@@ -130,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_string_is_plain_if_each_byte_is() {
+    fn a_string_needs_no_escape_if_no_byte_does() {
         for other in [b'a', 0x1f, 0x20, b'"', b'!', b'#', b'[', b'\\', b']', 0x7f, 0x80, 0xff] {
             for byte in 0..=u8::MAX {
                 for (len, at) in (1..20).flat_map(|len| (0..len).map(move |at| (len, at))) {
@@ -154,7 +158,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_string_reads_back(text in any::<String>()) {
+        fn any_string_parses_as_itself(text in any::<String>()) {
             for escapes in [Escapes::GO_1_22, Escapes::BEFORE_GO_1_22] {
                 prop_assert_eq!(&serde_json::from_str::<String>(&written(escapes, &text)).unwrap(), &text);
             }

@@ -1,6 +1,6 @@
-//! Numbers as JSON, doubles in the notation of Go's `encoding/json`.
+//! JSON numbers, with doubles in the notation of Go's `encoding/json`.
 
-/// Below this, all integral doubles are exact integers.
+/// 2^53. All integral doubles below it are exact integers.
 const EXACT: f64 = (1_u64 << 53) as f64;
 
 /// Writes an integer.
@@ -9,9 +9,11 @@ pub fn write_integer(out: &mut Vec<u8>, value: impl itoa::Integer) {
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
-/// Writes a double with the fewest digits that read back as the same double: plainly from 1e-6 to below 1e21
-/// (without a fraction if there is none), else with an exponent. What JSON has no word for, and Go refuses: `9e999` is
-/// SQLite's word for infinity, and reads back as infinity; what is no number is `null`.
+/// Writes a double with the fewest digits that parse as the same double.
+///
+/// Numbers from 1e-6 to below 1e21 have no exponent, and no fraction if they are integral. Infinity and NaN have no
+/// JSON notation, and Go fails to encode them. Infinity is written `9e999`, which SQLite parses as infinity; NaN is
+/// written `null`.
 #[inline]
 pub fn write_real(out: &mut Vec<u8>, value: f64) {
     if value.fract() == 0.0 && value.abs() < EXACT && (value != 0.0 || value.is_sign_positive()) {
@@ -39,7 +41,7 @@ pub fn write_real(out: &mut Vec<u8>, value: f64) {
     }
 }
 
-/// A positive number as `0.DIGITS × 10^point`, without leading or trailing zeros.
+/// A positive number in the form `0.DIGITS × 10^point`, without leading or trailing zeros.
 struct Digits {
     buffer: [u8; 24],
     len: usize,
@@ -47,7 +49,7 @@ struct Digits {
 }
 
 impl Digits {
-    /// Of a number in the usual notation, like `12.5` or `1.25e-7`.
+    /// Parses a decimal number such as `12.5` or `1.25e-7`.
     fn of(text: &str) -> Digits {
         let (mantissa, exponent) = text.split_once('e').unwrap_or((text, "0"));
         let whole = mantissa.split('.').next().unwrap_or_default();
@@ -165,7 +167,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_double_reads_back(value in any::<f64>().prop_filter("finite", |v| v.is_finite())) {
+        fn any_double_parses_as_itself(value in any::<f64>().prop_filter("finite", |v| v.is_finite())) {
             let text = written(value);
             prop_assert_eq!(text.parse::<f64>().unwrap().to_bits(), value.to_bits());
             let number = serde_json::from_str::<f64>(&text).unwrap();
@@ -173,7 +175,7 @@ mod tests {
         }
 
         #[test]
-        fn small_decimals_read_back(mantissa in -1_000_000_i64..1_000_000, exponent in -12_i32..24) {
+        fn small_decimals_parse_as_themselves(mantissa in -1_000_000_i64..1_000_000, exponent in -12_i32..24) {
             let value: f64 = format!("{mantissa}e{exponent}").parse().unwrap();
             prop_assert_eq!(written(value).parse::<f64>().unwrap(), value);
         }

@@ -1,12 +1,12 @@
-//! The beginning of SQL text, as far as it can be recognised without SQLite: blanks, comments, words.
+//! The beginning of SQL text: white space, comments and words, which can be recognised without SQLite.
 
-/// The letters, digits and underscores with which a text begins, and the rest.
+/// Splits a text after the ASCII letters, digits and underscores at its beginning.
 pub fn word(text: &str) -> (&str, &str) {
     let letters = text.bytes().take_while(|b| b.is_ascii_alphanumeric() || *b == b'_');
     text.split_at(letters.count())
 }
 
-/// The text after white space and comments.
+/// Returns the text without the white space and comments at its beginning.
 pub fn skip_blanks(text: &str) -> &str {
     let mut rest = text.trim_ascii_start();
     loop {

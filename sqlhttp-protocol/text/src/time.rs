@@ -1,23 +1,25 @@
-//! Dates and times: read as the SQLite drivers of Go read texts in DATE, DATETIME and TIMESTAMP columns, written in
-//! RFC 3339 as Go's `time.Time` is.
+//! Dates and times.
+//!
+//! They are parsed as Go's SQLite drivers parse texts in DATE, DATETIME and TIMESTAMP columns, and written in RFC 3339
+//! as Go writes a `time.Time`.
 
 const SECONDS_PER_DAY: i64 = 86_400;
 const DAYS_PER_400_YEARS: i64 = 146_097;
-/// From 0000-03-01 to 1970-01-01.
+/// The number of days from 0000-03-01 to 1970-01-01.
 const DAYS_TO_1970: i64 = 719_468;
 
-/// What one reader takes for a time and another does not.
+/// The differences between the parsers of the SQLite drivers.
 #[derive(Debug)]
 pub struct ParseOptions {
-    /// Whether more than one blank may stand between date and time of day.
+    /// Whether the date and the time of day may be separated by more than one space.
     pub repeated_blanks: bool,
-    /// The most hours that an offset from UTC may have.
+    /// The maximum number of hours in an offset from UTC.
     pub offset_hours_max: u32,
-    /// The most minutes that an offset from UTC may have beside its hours.
+    /// The maximum number of minutes in an offset from UTC, in addition to its hours.
     pub offset_minutes_max: u32,
 }
 
-/// A date and time of day with its offset from UTC, in the years from 0 to 9999.
+/// A date and a time of day with an offset from UTC, in the years from 0 to 9999.
 #[derive(Debug, Default, PartialEq)]
 pub struct Time {
     year: u32,
@@ -27,15 +29,15 @@ pub struct Time {
     minute: u32,
     second: u32,
     nanosecond: u32,
-    /// Minutes east of Greenwich.
+    /// The offset from UTC in minutes, positive in the east.
     offset: i32,
 }
 
 impl Time {
-    /// The time in UTC so many seconds and nanoseconds (less than a billion) after 1970. `None` outside the years from
-    /// 0 to 9999.
+    /// Converts a Unix time in seconds and nanoseconds (less than a billion) to a time in UTC. `None` outside the years
+    /// from 0 to 9999.
     pub fn from_unix(seconds: i64, nanosecond: u32) -> Option<Time> {
-        // Years are counted from March, so that the leap day comes last.
+        // Years begin in March, so that the leap day is the last day of a year.
         let days = seconds.div_euclid(SECONDS_PER_DAY) + DAYS_TO_1970;
         let (era, day_of_era) = (days.div_euclid(DAYS_PER_400_YEARS), days.rem_euclid(DAYS_PER_400_YEARS));
         let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
@@ -57,8 +59,10 @@ impl Time {
         })
     }
 
-    /// Reads `2006-01-02`, `2006-01-02 15:04`, `2006-01-02 15:04:05.999999999`, the latter also with `-07:00`; `T` for
-    /// the blank, and any of them with a `Z` at the end. `None` for any other text.
+    /// Parses `2006-01-02`, `2006-01-02 15:04` or `2006-01-02 15:04:05.999999999`.
+    ///
+    /// The last form may have an offset (`-07:00`). A `T` may replace the space, and all forms may end with `Z`. `None`
+    /// for any other text.
     #[inline]
     pub fn parse(text: &[u8], options: &ParseOptions) -> Option<Time> {
         let mut cursor = Cursor(text.strip_suffix(b"Z").unwrap_or(text));
@@ -75,8 +79,8 @@ impl Time {
         cursor.is_at_end().then_some(time)
     }
 
-    /// Reads `2006-01-02 15:04:05.999999999 -0700 MST`, maybe followed by ` m=+0.1`: a time as a Go program prints it.
-    /// `None` for any other text.
+    /// Parses `2006-01-02 15:04:05.999999999 -0700 MST`, optionally followed by ` m=+0.1`, which is how Go prints a
+    /// time. `None` for any other text.
     pub fn parse_printed(text: &[u8], options: &ParseOptions) -> Option<Time> {
         let end = text.windows(2).position(|pair| pair == b"m=").filter(|&at| at > 0).unwrap_or(text.len());
         let mut cursor = Cursor(text[..end].trim_ascii());
@@ -92,12 +96,12 @@ impl Time {
         is_zone_name(cursor.0).then_some(time)
     }
 
-    /// The offset from UTC in minutes, positive in the east.
+    /// Returns the offset from UTC in minutes, positive in the east.
     pub fn offset_minutes(&self) -> i32 {
         self.offset
     }
 
-    /// Writes the time as a JSON string in RFC 3339. An offset of a hundred hours or more does not fit its two digits.
+    /// Writes the time as a JSON string in RFC 3339. The two digits of the offset do not hold a hundred hours or more.
     pub fn write_json(&self, out: &mut Vec<u8>) {
         let mut text = *b"\"0000-00-00T00:00:00";
         put_digits(&mut text[1..5], self.year);
@@ -146,7 +150,7 @@ fn put_digits(digits: &mut [u8], number: u32) {
     }
 }
 
-/// `CEST`, `UTC`, or `+03` for a zone without a name.
+/// Whether a text is the name of a time zone: `CEST`, `UTC`, or `+03` for a zone without a name.
 fn is_zone_name(name: &[u8]) -> bool {
     match name {
         [b'+' | b'-', digits @ ..] => matches!(digits.len(), 2 | 4) && digits.iter().all(u8::is_ascii_digit),
@@ -164,6 +168,7 @@ fn days_in(year: u32, month: u32) -> u32 {
     }
 }
 
+/// The rest of a text that is being parsed.
 struct Cursor<'a>(&'a [u8]);
 
 impl Cursor<'_> {
@@ -177,14 +182,14 @@ impl Cursor<'_> {
         rest.is_some()
     }
 
-    /// At least one blank.
+    /// Skips one or more spaces.
     fn blanks(&mut self) -> Option<()> {
         let found = self.skip(b' ');
         while self.skip(b' ') {}
         found.then_some(())
     }
 
-    /// What stands between the date and the time of day.
+    /// Skips the separator between the date and the time of day.
     fn date_separator(&mut self, options: &ParseOptions) -> Option<()> {
         if self.skip(b'T') {
             return Some(());
@@ -192,7 +197,7 @@ impl Cursor<'_> {
         if options.repeated_blanks { self.blanks() } else { self.skip(b' ').then_some(()) }
     }
 
-    /// Exactly this many digits.
+    /// Parses a number of exactly this many digits.
     fn number(&mut self, digits: usize) -> Option<u32> {
         let (head, rest) = self.0.split_at_checked(digits)?;
         let digit = |number: u32, &byte: &u8| Some(number * 10 + char::from(byte).to_digit(10)?);
@@ -201,7 +206,7 @@ impl Cursor<'_> {
         Some(number)
     }
 
-    /// This separator and two digits.
+    /// Parses a separator and two digits.
     fn field(&mut self, separator: u8) -> Option<u32> {
         self.skip(separator).then(|| self.number(2))?
     }
@@ -214,7 +219,7 @@ impl Cursor<'_> {
         valid.then_some(())
     }
 
-    /// The time of day, and whether it has seconds.
+    /// Parses the time of day, and returns whether it has seconds.
     fn clock(&mut self, time: &mut Time) -> Option<bool> {
         time.hour = self.number(2).or_else(|| self.number(1))?;
         time.minute = self.field(b':')?;
@@ -226,7 +231,7 @@ impl Cursor<'_> {
         (time.hour < 24 && time.minute < 60 && time.second < 60).then_some(has_seconds)
     }
 
-    /// Nanoseconds after a point or comma; further digits are dropped.
+    /// Parses a fraction of a second after a period or comma, in nanoseconds. Further digits are dropped.
     fn fraction(&mut self) -> u32 {
         let [b'.' | b',', rest @ ..] = self.0 else { return 0 };
         let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
@@ -238,7 +243,7 @@ impl Cursor<'_> {
         padded.fold(0, |number, byte| number * 10 + u32::from(byte - b'0'))
     }
 
-    /// `+0700`, with the separator between hours and minutes, in minutes.
+    /// Parses an offset such as `+0700` in minutes. `separator` is that between hours and minutes.
     fn offset(&mut self, separator: Option<u8>, options: &ParseOptions) -> Option<i32> {
         let sign = if self.skip(b'-') { -1 } else { self.skip(b'+').then_some(1)? };
         let hours = self.number(2)?;
@@ -271,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn options_tell_what_is_a_time() {
+    fn options_decide_which_texts_are_times() {
         for (text, lax) in [
             ("2004-02-14  07:15", "2004-02-14T07:15:00Z"),
             ("2004-02-14 07:15:00+24:00", "2004-02-14T07:15:00+24:00"),
@@ -286,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn times_that_a_go_program_has_printed() {
+    fn times_printed_by_go() {
         for (text, want) in [
             ("2004-02-14 07:15:00.25 +0200 CEST m=+0.001", Some("2004-02-14T07:15:00.25+02:00")),
             ("2004-02-14  07:15:00  -0300  -03", Some("2004-02-14T07:15:00-03:00")),
@@ -301,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn unix_times_have_four_digits_of_a_year() {
+    fn unix_times_outside_of_four_digit_years_are_rejected() {
         for (seconds, want) in [
             (253_402_300_799, Some("9999-12-31T23:59:59Z")),
             (253_402_300_800, None),
@@ -315,7 +320,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_reads_back(
+        fn written_times_parse_as_the_same_time(
             seconds in -62_167_219_200_i64..=253_402_300_799,
             nanosecond in 0_u32..1_000_000_000,
             offset in -1_439_i32..=1_439,

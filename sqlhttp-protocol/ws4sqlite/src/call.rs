@@ -1,4 +1,4 @@
-//! A request as the client meant it, and its way into a batch.
+//! Decoded requests, and their conversion to batches.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -6,21 +6,21 @@ use std::sync::Arc;
 use sqlhttp_core::{Action, Batch, Bindings, Expect, Failure, OnError, Settings, Step};
 
 use crate::reply::Refusal;
-use crate::shape::{ItemShape, Kind, ReplyShape};
+use crate::reply_shape::{ItemShape, Kind, ReplyShape};
 
-/// A decoded request. Nothing of its content has been checked beyond its JSON types.
+/// A decoded request. Only its JSON types have been checked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Call {
-    /// What the client shows to prove who it is, if the body carries that.
+    /// The credentials in the body, if it contains any.
     pub credentials: Option<Credentials>,
     pub(crate) list: bool,
     pub(crate) items: Vec<Item>,
 }
 
-/// A user name and a password in clear, exactly as sent. What was left out is empty.
+/// A user name and a password in clear text, as sent. A missing one is empty.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Credentials {
-    /// The user.
+    /// The user name.
     pub user: String,
     /// The password.
     pub password: String,
@@ -32,16 +32,16 @@ impl std::fmt::Debug for Credentials {
     }
 }
 
-/// What a database's configuration says about SQL that is kept under a name.
+/// The stored statements of a database, from its configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Statements {
-    /// SQL by id; a client asks for it as `#id`.
+    /// The SQL texts by their ids. A client sends `#id` instead of the text.
     pub stored: HashMap<String, Arc<str>>,
-    /// Whether clients may send no SQL of their own.
+    /// Whether clients may send only ids of stored statements.
     pub only_stored: bool,
 }
 
-/// One set of values, or why it cannot be bound.
+/// One set of values, or the failure if it cannot be bound.
 pub(crate) type Values = Result<Bindings, Failure>;
 
 /// An element of `transaction`.
@@ -52,7 +52,7 @@ pub(crate) struct Item {
     pub(crate) extras: Extras,
 }
 
-/// The SQL of an item: a text, or an object with a text in it.
+/// The SQL of an item: a text, or an object that contains a text.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Sql {
     Text(Arc<str>),
@@ -66,28 +66,28 @@ pub(crate) struct Nested {
     pub(crate) extras: Extras,
 }
 
-/// What may stand beside the SQL.
+/// The members that may accompany the SQL.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Extras {
     pub(crate) no_fail: bool,
     pub(crate) values: Option<Values>,
-    /// Empty means that there is none.
+    /// The sets of values. Empty if there is no `valuesBatch`.
     pub(crate) values_batch: Vec<Values>,
-    /// `encoder` or `decoder` was given.
+    /// Whether `encoder` or `decoder` was given.
     pub(crate) encrypted: bool,
 }
 
 impl Call {
-    /// How many items the transaction has.
+    /// Returns the number of items in the transaction.
     pub fn item_count(&self) -> usize {
         self.items.len()
     }
 
-    /// The batch this call asks for, one step for each item, and how to answer it. An item that is formally wrong
-    /// becomes a step that fails when its turn comes.
+    /// Converts the call to a batch with one step for each item, and to the shape of its reply. A malformed item
+    /// becomes a step that fails when it is run.
     ///
     /// # Errors
-    /// A call without items is refused with status 400.
+    /// Status 400 for a call without items.
     pub fn into_batch(self, statements: &Statements) -> Result<(Batch, ReplyShape), Refusal> {
         if self.items.is_empty() {
             return Err(Refusal::whole(400, "missing statements list ('transaction' node)"));
@@ -95,7 +95,7 @@ impl Call {
         let (steps, items): (Vec<Step>, _) = self.items.into_iter().map(|item| item.into_step(statements)).unzip();
         let fails = |step: &Step| matches!(step.action, Action::Fail(_)) && step.on_error == OnError::Abort;
         let shape = ReplyShape { list: self.list, items, fails: steps.iter().any(fails) };
-        // As in SQLite, a setting that cannot take effect inside a transaction is ignored.
+        // Settings that have no effect within a transaction are ignored, as SQLite does.
         Ok((Batch { settings: Settings::Ignore, ..Batch::transaction(steps) }, shape))
     }
 }
@@ -121,7 +121,7 @@ impl Item {
     }
 }
 
-/// The text, if there is one that is not empty, and what stood beside it.
+/// Returns the text of an item's SQL, unless it is empty, and the members that accompany it.
 fn split(sql: Option<Sql>) -> (Option<Arc<str>>, Extras) {
     let (text, extras) = match sql {
         None => (None, Extras::default()),
@@ -145,10 +145,10 @@ impl Extras {
     }
 }
 
-/// The extras of an item and of the object in it, taken together.
+/// The extras of an item combined with those of the object in it.
 struct Merged {
     extras: Extras,
-    /// Values were given at both levels.
+    /// Whether both contain values.
     twice: bool,
 }
 
@@ -166,7 +166,7 @@ impl Merged {
         self
     }
 
-    /// The order of these checks is part of the protocol.
+    /// Checks the item, and converts it to an action. The order of the checks is part of the protocol.
     fn into_action(self, kind: Kind, text: &Arc<str>, statements: &Statements) -> Result<Action, Failure> {
         let Merged { extras, twice } = self;
         if extras.encrypted {

@@ -1,20 +1,20 @@
-//! What goes back to the client besides results: refusals, and replies with a status.
+//! Replies to clients, and refusals of requests.
 
-use crate::encode::json;
+use crate::json;
 
-/// A request that is answered with an error object before anything of it ran.
+/// The refusal of a request, or its failure as a whole. It becomes a reply with an error object.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{error}")]
 pub struct Refusal {
     /// The HTTP status.
     pub status: u16,
-    /// The item that is to blame, from 0; -1 for the request as a whole.
+    /// The index of the item that caused the error, counted from 0; -1 for the request as a whole.
     pub req_idx: i64,
-    /// The text for the client.
+    /// The error text.
     pub error: String,
 }
 
-/// An answer: a status and a JSON body.
+/// A reply: a status and a JSON body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
     /// The HTTP status.
@@ -24,12 +24,17 @@ pub struct Reply {
 }
 
 impl Refusal {
-    /// A refusal of the request as a whole.
+    /// Creates a refusal of the request as a whole.
     pub fn whole(status: u16, error: impl Into<String>) -> Self {
         Refusal { status, req_idx: -1, error: error.into() }
     }
 
-    /// The error object: `{"reqIdx":…,"error":"…"}`.
+    /// Creates the refusal of a body that cannot be decoded.
+    pub(crate) fn unparsable(reason: &str) -> Self {
+        Refusal::whole(400, format!("in parsing body: {reason}"))
+    }
+
+    /// Encodes the error object: `{"reqIdx":…,"error":"…"}`.
     pub fn body(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.error.len() + 32);
         out.extend_from_slice(b"{\"reqIdx\":");
@@ -47,8 +52,8 @@ impl From<Refusal> for Reply {
     }
 }
 
-/// The text with its first letter in upper case, if that is an ASCII letter. Errors of the HTTP level and errors of
-/// items under `noFail` are written this way; all other errors are written as they are.
+/// Returns the text with its first letter in upper case, if that is an ASCII letter. The errors of HTTP and of items
+/// with `noFail` are written in this way; all other errors are written unchanged.
 pub fn capitalized(text: &str) -> String {
     let mut text = text.to_owned();
     if let Some(first) = text.get_mut(..1) {

@@ -1,6 +1,6 @@
-//! What becomes of outcomes. The facts come from conversations recorded with the original.
+//! Replies to outcomes. The expected bytes come from recorded conversations with ws4sqlite.
 
-#![allow(clippy::unwrap_used, clippy::panic)] // The helpers of tests may fail like the tests themselves.
+#![allow(clippy::unwrap_used, clippy::panic)] // Helper functions of tests may panic, as tests do.
 
 use std::sync::Arc;
 
@@ -50,24 +50,24 @@ fn done(steps: Vec<StepOutcome>) -> Outcome {
     Outcome { steps, facts: vec![], ending: Ending::Done, ..Outcome::default() }
 }
 
-/// The reply, whole; the same must come of its parts if it is a 200.
+/// Encodes an outcome at once. If the status is 200, checks that encoding it part by part produces the same reply.
 fn reply(outcome: &Outcome, body: &str) -> (u16, String) {
     let shape = shape(body);
     let reply = encode(outcome, &shape);
-    let told = tell_in_parts(outcome, shape);
-    assert_eq!(reply.status == 200, told.is_ok());
-    if let Ok(told) = told {
-        assert_eq!(String::from_utf8(told).unwrap(), String::from_utf8(reply.body.clone()).unwrap());
+    let in_parts = encode_in_parts(outcome, shape);
+    assert_eq!(reply.status == 200, in_parts.is_ok());
+    if let Ok(in_parts) = in_parts {
+        assert_eq!(String::from_utf8(in_parts).unwrap(), String::from_utf8(reply.body.clone()).unwrap());
     }
     (reply.status, String::from_utf8(reply.body).unwrap())
 }
 
-/// Tells an outcome in parts: the first blocks of a step early, the last one with the step.
-fn tell_in_parts(outcome: &Outcome, shape: ReplyShape) -> Result<Vec<u8>, sqlhttp_ws4sqlite::Abort> {
+/// Encodes an outcome part by part. The rows of a step arrive in several parts, the last block with the step.
+fn encode_in_parts(outcome: &Outcome, shape: ReplyShape) -> Result<Vec<u8>, sqlhttp_ws4sqlite::Abort> {
     let mut encoder = PartEncoder::new(shape);
     let mut sent = Vec::new();
     let mut out = Vec::new();
-    let mut tell = |part| {
+    let mut part = |part| {
         encoder.part(part, &mut out)?;
         sent.append(&mut out);
         Ok::<_, sqlhttp_ws4sqlite::Abort>(())
@@ -75,14 +75,14 @@ fn tell_in_parts(outcome: &Outcome, shape: ReplyShape) -> Result<Vec<u8>, sqlhtt
     for step in &outcome.steps {
         let mut step = step.clone();
         if let StepOutcome::Rows(rows) = &mut step {
-            tell(Part::Columns(rows.columns.clone()))?;
+            part(Part::Columns(rows.columns.clone()))?;
             while rows.blocks.len() > 1 {
-                tell(Part::Rows(rows.blocks.remove(0)))?;
+                part(Part::Rows(rows.blocks.remove(0)))?;
             }
         }
-        tell(Part::Step(step, sqlhttp_core::StepFacts::default()))?;
+        part(Part::Step(step, sqlhttp_core::StepFacts::default()))?;
     }
-    tell(Part::End(outcome.ending.clone()))?;
+    part(Part::End(outcome.ending.clone()))?;
     Ok(sent)
 }
 
@@ -107,7 +107,7 @@ fn rows_as_objects_and_as_arrays() {
 }
 
 #[test]
-fn columns_with_one_name_keep_the_first_place_and_the_last_value() {
+fn columns_with_the_same_name_keep_the_first_position_and_the_last_value() {
     use ValueRef::Integer;
     let two: &[&[ValueRef<'_>]] = &[&[Integer(1), Integer(2), Integer(3)], &[Integer(4), Integer(5), Integer(6)]];
     let outcome = done(vec![rows(&["a", "a", "b"], two)]);
@@ -262,7 +262,8 @@ fn rows_in_several_parts_are_one_result() {
     assert_eq!(reply(&done(vec![rows]), LIST), (200, want.into()));
 }
 
-/// Some rows, then a failure, of a query under `noFail` that is followed by another step.
+/// Encodes a query that fails after its first row, and a step after it. `drain`: whether the output is emptied after
+/// the row.
 fn fail_midway(body: &str, drain: bool) -> Result<String, sqlhttp_ws4sqlite::Abort> {
     let mut encoder = PartEncoder::new(shape(body));
     let mut out = Vec::new();
@@ -310,7 +311,7 @@ fn nothing_is_sent_before_the_error_of_an_item_that_is_malformed() {
 }
 
 #[test]
-fn an_ending_that_undoes_the_answer() {
+fn a_transaction_that_is_not_committed_at_its_end_aborts_the_reply() {
     let mut encoder = PartEncoder::new(shape(STATEMENT));
     let mut out = Vec::new();
     encoder.part(Part::Step(StepOutcome::Changed(changed(1)), sqlhttp_core::StepFacts::default()), &mut out).unwrap();

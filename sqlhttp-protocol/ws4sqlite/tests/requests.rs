@@ -1,6 +1,6 @@
-//! What becomes of request bodies. The facts come from conversations recorded with the original.
+//! Batches of request bodies. The expected results come from recorded conversations with ws4sqlite.
 
-#![allow(clippy::unwrap_used, clippy::panic)] // The helpers of tests may fail like the tests themselves.
+#![allow(clippy::unwrap_used, clippy::panic)] // Helper functions of tests may panic, as tests do.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ fn stored(only_stored: bool) -> Statements {
     Statements { stored: stored.map(|(id, sql)| (id.to_owned(), Arc::from(sql))).into(), only_stored }
 }
 
-/// The failure that the first item of a transaction was turned into.
+/// Returns the failure that an item is converted to.
 fn failure_of(item: &str) -> (u16, String) {
     failure_with(item, &Statements::default())
 }
@@ -90,7 +90,7 @@ fn names_are_kept_as_they_are() {
 }
 
 #[test]
-fn the_last_of_several_values_with_one_name_wins() {
+fn the_last_of_several_values_with_one_name_is_used() {
     assert_eq!(bindings_of(r#"{"a":1,"b":2,"a":3}"#), [("a", 3_i64), ("b", 2)].into());
     let many: Vec<_> = (0..40).map(|i| format!("\"k{}\":{i}", i % 20)).collect();
     let bindings = bindings_of(&format!("{{{}}}", many.join(",")));
@@ -108,7 +108,7 @@ fn values_that_are_absent() {
         let batch = batch_of(&format!("{{\"transaction\":[{item}]}}"));
         assert_eq!(batch.steps[0].action, Action::Run { sql: "S".into(), bindings: Bindings::none() });
     }
-    // With an empty batch, values may be given.
+    // An empty `valuesBatch` may accompany `values`.
     let batch = batch_of(r#"{"transaction":[{"query":"q","values":[1],"valuesBatch":[]}]}"#);
     assert_eq!(batch.steps[0].action, Action::Run { sql: "q".into(), bindings: [1_i64].into() });
 }
@@ -153,7 +153,7 @@ fn a_number_beyond_a_double_fails_only_its_own_set_of_values() {
 }
 
 #[test]
-fn a_wrong_element_of_a_batch_fails_when_its_turn_comes() {
+fn an_invalid_element_of_a_batch_fails_when_it_is_run() {
     let batch = batch_of(r#"{"transaction":[{"statement":"s","valuesBatch":[{"a":1},5]}]}"#);
     let failure = Failure::Protocol { status: 500, message: "values should be an array or an object".into() };
     let sets = vec![Ok([("a", 1_i64)].into()), Err(failure)];
@@ -161,7 +161,7 @@ fn a_wrong_element_of_a_batch_fails_when_its_turn_comes() {
 }
 
 #[test]
-fn items_that_are_formally_wrong() {
+fn malformed_items() {
     let one = "one and only one of query or statement must be provided";
     let both = "cannot specify both values and valuesBatch";
     let batch = "cannot specify valuesBatch for queries (only for statements)";
@@ -191,7 +191,7 @@ fn items_that_are_formally_wrong() {
 }
 
 #[test]
-fn a_wrong_item_obeys_no_fail_and_leaves_the_others_alone() {
+fn a_malformed_item_honours_no_fail_and_does_not_affect_others() {
     let batch = batch_of(r#"{"transaction":[{"noFail":true},{"query":"q"},{}]}"#);
     let continues: Vec<_> = batch.steps.iter().map(|step| step.on_error == OnError::Continue).collect();
     assert_eq!(continues, [true, false, false]);
@@ -214,7 +214,7 @@ fn stored_statements() {
 }
 
 #[test]
-fn the_forms_of_the_commissioning_document() {
+fn items_and_sql_may_be_objects() {
     let plain = batch_of(r#"{"transaction":[{"query":"q","values":{"a":1},"noFail":true}]}"#);
     for body in [
         r#"{"transaction":{"query":"q","values":{"a":1},"noFail":true}}"#,
@@ -229,7 +229,7 @@ fn the_forms_of_the_commissioning_document() {
 }
 
 #[test]
-fn keys_match_in_any_case_and_the_last_wins() {
+fn keys_match_in_any_case_and_the_last_is_used() {
     let plain = batch_of(r#"{"transaction":[{"query":"q","noFail":true,"values":[1]}]}"#);
     for body in [
         r#"{"TRANSACTION":[{"Query":"q","nofail":true,"VALUES":[1]}]}"#,
@@ -268,7 +268,7 @@ fn calls_without_items() {
 }
 
 #[test]
-fn bodies_that_are_no_calls() {
+fn bodies_that_are_not_calls() {
     for body in [
         "",
         "\"x\"",
@@ -301,7 +301,7 @@ fn bodies_that_are_no_calls() {
 }
 
 #[test]
-fn broken_text_becomes_replacement_characters() {
+fn invalid_text_becomes_replacement_characters() {
     let text = |body: &[u8]| {
         let batch = decode(body).unwrap().into_batch(&Statements::default()).unwrap().0;
         batch.steps[0].sql().map(str::to_owned).unwrap()

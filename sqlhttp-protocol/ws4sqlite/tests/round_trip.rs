@@ -1,6 +1,7 @@
-//! What one half writes, the other half reads.
+//! The server's side decodes the requests of the client's side, and the client's side decodes the replies of the
+//! server's.
 
-#![allow(clippy::unwrap_used, clippy::panic)] // The helpers of tests may fail like the tests themselves.
+#![allow(clippy::unwrap_used, clippy::panic)] // Helper functions of tests may panic, as tests do.
 
 use std::sync::Arc;
 
@@ -45,11 +46,12 @@ fn step() -> impl Strategy<Value = Step> {
     })
 }
 
-/// An integral REAL arrives as INTEGER: the protocol has one kind of number.
-fn same(received: &Value, told: &Value) -> bool {
-    match (received, told) {
-        (Value::Integer(received), Value::Real(told)) => *received as f64 == *told,
-        (received, told) => received == told,
+/// Whether a received value is the one that was sent. An integral REAL arrives as an INTEGER, because the protocol has
+/// one type of number.
+fn same(received: &Value, sent: &Value) -> bool {
+    match (received, sent) {
+        (Value::Integer(received), Value::Real(sent)) => *received as f64 == *sent,
+        (received, sent) => received == sent,
     }
 }
 
@@ -121,7 +123,7 @@ proptest! {
 }
 
 #[test]
-fn what_the_protocol_cannot_express() {
+fn batches_that_cannot_be_expressed() {
     let refused = |step: Step| encode_call(&Batch::one(step), None, Format::List).unwrap_err();
     let mixed = Bindings {
         entries: vec![

@@ -1,25 +1,26 @@
-//! The files of the log, behind a trait, so that tests can cut the power.
+//! The files of the log, behind a trait, so that tests can simulate power cuts and full disks.
 
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// A directory's files.
+/// The file operations of the log.
 pub(super) trait Disk: Send + Sync {
-    /// The names of all files in a directory.
+    /// Returns the names of all files in a directory.
     fn list(&self, directory: &Path) -> io::Result<Vec<String>>;
-    /// Makes a new file.
+    /// Creates an empty file.
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
-    /// Opens a file that exists.
+    /// Opens an existing file.
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
-    /// Makes durable which files there are.
+    /// Syncs the directory: makes the creation and removal of files in it durable.
     fn sync_directory(&self, directory: &Path) -> io::Result<()>;
-    /// How many bytes are free on the disk of this directory, and how many it has; `None` if it does not tell.
+    /// Returns the space of the disk that contains the directory, or `None` if it is unknown.
     fn space(&self, directory: &Path) -> Option<Space>;
-    /// Locks the directory against other processes, as long as the answer lives; `None` if another one has.
+    /// Locks the directory against other processes until the returned value is dropped. Returns `None` if another
+    /// process holds the lock.
     fn lock(&self, directory: &Path) -> io::Result<Option<Box<dyn Send + Sync>>>;
 }
 
@@ -30,21 +31,21 @@ pub(super) struct Space {
     pub(super) total: u64,
 }
 
-/// A file.
+/// An open file of the log.
 pub(super) trait DiskFile: Send + Sync {
     fn len(&self) -> io::Result<u64>;
     fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()>;
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
-    /// Shortens the file to this length.
+    /// Shortens the file to `len` bytes.
     fn truncate(&self, len: u64) -> io::Result<()>;
-    /// Makes durable what was written.
+    /// Makes everything that was written durable.
     fn sync(&self) -> io::Result<()>;
 }
 
-/// The system's files.
-pub(super) struct Files;
+/// The file system of the operating system.
+pub(super) struct SystemDisk;
 
-impl Disk for Files {
+impl Disk for SystemDisk {
     fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in std::fs::read_dir(directory)? {
@@ -114,7 +115,7 @@ impl DiskFile for SystemFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        // The size is synced with the data (fdatasync writes what is needed to read the data back).
+        // fdatasync also syncs the file's size, which is needed to read the data back.
         self.0.sync_data()
     }
 }

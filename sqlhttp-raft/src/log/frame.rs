@@ -1,4 +1,4 @@
-//! Frames: what a segment consists of.
+//! The frames of a segment. The format is described in [`crate::log`].
 
 use std::io;
 
@@ -8,24 +8,24 @@ use crate::command::Command;
 use crate::membership;
 use crate::types::{Entry, LogId, Vote, log_id};
 
-/// Length, kind, durable, and the CRCs of head and body.
-pub(super) const HEAD_BYTES: usize = 17;
-/// What the head's CRC covers, besides where the frame stands.
+/// The length of a frame's header, in bytes: length, kind, durable, and the CRCs of header and body.
+pub(super) const HEADER_BYTES: usize = 17;
+/// The number of bytes of the header that its CRC covers. (The segment's number and the offset are part of it, too.)
 const COVERED_BYTES: usize = 9;
-/// A frame's body may have this many bytes.
+/// The maximum length of a frame's body, in bytes.
 pub(super) const BODY_BYTES_MAX: usize = u32::MAX as usize / 2;
 
-/// What a frame says.
+/// The contents of a frame.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Frame {
     Entry(Entry),
-    /// Entries after this one are no more; all, if there is none.
+    /// Removes the entries after this one; all entries, if it is `None`.
     Truncate(Option<LogId>),
     Purge(LogId),
     Vote(Vote),
     Committed(LogId),
-    /// A segment follows.
-    End,
+    /// The last frame of a segment that others follow.
+    SegmentEnd,
 }
 
 const ENTRY: u8 = 1;
@@ -35,37 +35,37 @@ const VOTE: u8 = 4;
 const COMMITTED: u8 = 5;
 const END: u8 = 6;
 
-/// A valid frame as it stands in a segment.
+/// A valid frame in the bytes of a segment.
 #[derive(Debug)]
-pub(super) struct Found<'b> {
+pub(super) struct FrameRef<'b> {
     pub(super) kind: u8,
-    /// Up to which offset the segment was durable when this was written.
+    /// The offset up to which the segment was durable when the frame was written.
     pub(super) durable: u32,
     pub(super) body: &'b [u8],
 }
 
-impl Found<'_> {
-    /// How many bytes it takes.
+impl FrameRef<'_> {
+    /// The length of the frame, in bytes.
     pub(super) fn len(&self) -> usize {
-        HEAD_BYTES + self.body.len()
+        HEADER_BYTES + self.body.len()
     }
 
-    /// The id of the entry that it holds, if it holds one.
+    /// Returns the id of the entry that the frame contains, if it contains one.
     pub(super) fn entry_id(&self) -> Option<LogId> {
         if self.kind == ENTRY { read_log_id(&mut &*self.body) } else { None }
     }
 }
 
-/// Appends a frame to `out`, the first byte of which will stand at `base` in segment `number`.
+/// Appends an encoded frame to `out`, whose first byte belongs at offset `base` of segment `number`.
 ///
 /// # Errors
 /// The entry is too long.
-pub(super) fn write(out: &mut Vec<u8>, frame: &Frame, number: u64, base: u64, durable: u32) -> io::Result<()> {
+pub(super) fn encode(out: &mut Vec<u8>, frame: &Frame, number: u64, base: u64, durable: u32) -> io::Result<()> {
     let start = out.len();
     let offset = base + start as u64;
-    out.extend_from_slice(&[0; HEAD_BYTES]);
+    out.extend_from_slice(&[0; HEADER_BYTES]);
     let kind = write_body(out, frame)?;
-    let body = out.len() - start - HEAD_BYTES;
+    let body = out.len() - start - HEADER_BYTES;
     if body > BODY_BYTES_MAX {
         out.truncate(start);
         return Err(io::Error::new(
@@ -73,35 +73,36 @@ pub(super) fn write(out: &mut Vec<u8>, frame: &Frame, number: u64, base: u64, du
             format!("an entry of {body} bytes is too long for the log"),
         ));
     }
-    let head = &mut out[start..];
-    head[..4].copy_from_slice(&(body as u32).to_le_bytes());
-    head[4] = kind;
-    head[5..COVERED_BYTES].copy_from_slice(&durable.to_le_bytes());
-    let of_head = checksum(number, offset, &head[..COVERED_BYTES]);
-    let of_body = checksum(number, offset, &head[HEAD_BYTES..]);
-    head[COVERED_BYTES..COVERED_BYTES + 4].copy_from_slice(&of_head.to_le_bytes());
-    head[COVERED_BYTES + 4..HEAD_BYTES].copy_from_slice(&of_body.to_le_bytes());
+    let header = &mut out[start..];
+    header[..4].copy_from_slice(&(body as u32).to_le_bytes());
+    header[4] = kind;
+    header[5..COVERED_BYTES].copy_from_slice(&durable.to_le_bytes());
+    let header_crc = checksum(number, offset, &header[..COVERED_BYTES]);
+    let body_crc = checksum(number, offset, &header[HEADER_BYTES..]);
+    header[COVERED_BYTES..COVERED_BYTES + 4].copy_from_slice(&header_crc.to_le_bytes());
+    header[COVERED_BYTES + 4..HEADER_BYTES].copy_from_slice(&body_crc.to_le_bytes());
     Ok(())
 }
 
-/// The frame that begins at `at` in these bytes, the first of which stands at `base` in segment `number`; `None` if there
-/// is no valid one.
-pub(super) fn find(bytes: &[u8], number: u64, base: u64, at: usize) -> Option<Found<'_>> {
+/// Returns the frame that begins at `bytes[at]`, or `None` if there is no valid one. `bytes` begins at offset `base` of
+/// segment `number`.
+pub(super) fn decode_at(bytes: &[u8], number: u64, base: u64, at: usize) -> Option<FrameRef<'_>> {
     let offset = base + at as u64;
-    let head = bytes.get(at..at.checked_add(HEAD_BYTES)?)?;
-    let number_at = |at: usize| Some(u32::from_le_bytes(head.get(at..at + 4)?.try_into().ok()?));
-    let kind = head[4];
-    // Before anything is looked at that costs more: a search tries every offset, of bytes that a client may have chosen.
-    if !(ENTRY..=END).contains(&kind) || checksum(number, offset, &head[..COVERED_BYTES]) != number_at(COVERED_BYTES)? {
+    let header = bytes.get(at..at.checked_add(HEADER_BYTES)?)?;
+    let number_at = |at: usize| Some(u32::from_le_bytes(header.get(at..at + 4)?.try_into().ok()?));
+    let kind = header[4];
+    // The cheap checks come first: a search for frames tries every offset of bytes that a client may have chosen.
+    if !(ENTRY..=END).contains(&kind) || checksum(number, offset, &header[..COVERED_BYTES]) != number_at(COVERED_BYTES)?
+    {
         return None;
     }
     let length = number_at(0)? as usize;
     let durable = number_at(5)?;
     let crc = number_at(COVERED_BYTES + 4)?;
-    let end = at.checked_add(HEAD_BYTES)?.checked_add(length)?;
+    let end = at.checked_add(HEADER_BYTES)?.checked_add(length)?;
     let frame = bytes.get(at..end)?;
-    let right = checksum(number, offset, &frame[HEAD_BYTES..]) == crc;
-    right.then_some(Found { kind, durable, body: &frame[HEAD_BYTES..] })
+    let right = checksum(number, offset, &frame[HEADER_BYTES..]) == crc;
+    right.then_some(FrameRef { kind, durable, body: &frame[HEADER_BYTES..] })
 }
 
 fn checksum(number: u64, offset: u64, bytes: &[u8]) -> u32 {
@@ -147,37 +148,37 @@ fn write_body(out: &mut Vec<u8>, frame: &Frame) -> io::Result<u8> {
             write_log_id(out, id);
             COMMITTED
         }
-        Frame::End => END,
+        Frame::SegmentEnd => END,
     })
 }
 
-/// Reads a valid frame.
+/// Decodes the contents of a valid frame.
 ///
 /// # Errors
-/// It makes no sense, although its checksum is right: another program has written it, or there is a bug.
-pub(super) fn read(found: &Found<'_>) -> io::Result<Frame> {
-    let nonsense = || io::Error::new(io::ErrorKind::InvalidData, "a frame makes no sense");
+/// The contents are malformed although their checksum is right: another program has written them, or there is a bug.
+pub(super) fn parse(found: &FrameRef<'_>) -> io::Result<Frame> {
+    let malformed = || io::Error::new(io::ErrorKind::InvalidData, "a frame makes no sense");
     let mut rest = found.body;
     let frame = match found.kind {
         ENTRY => {
-            let id = read_log_id(&mut rest).ok_or_else(nonsense)?;
-            let (tag, bytes) = rest.split_first().ok_or_else(nonsense)?;
+            let id = read_log_id(&mut rest).ok_or_else(malformed)?;
+            let (tag, bytes) = rest.split_first().ok_or_else(malformed)?;
             let payload = match tag {
                 0 => EntryPayload::Blank,
                 1 => EntryPayload::Normal(Command::from_bytes(bytes.to_vec())?),
                 2 => EntryPayload::Membership(membership::decode_members(bytes)?),
-                _ => return Err(nonsense()),
+                _ => return Err(malformed()),
             };
             return Ok(Frame::Entry(Entry { log_id: id, payload }));
         }
         TRUNCATE if rest.is_empty() => Frame::Truncate(None),
-        TRUNCATE => Frame::Truncate(Some(read_log_id(&mut rest).ok_or_else(nonsense)?)),
-        PURGE => Frame::Purge(read_log_id(&mut rest).ok_or_else(nonsense)?),
-        VOTE => Frame::Vote(read_vote(&mut rest).ok_or_else(nonsense)?),
-        COMMITTED => Frame::Committed(read_log_id(&mut rest).ok_or_else(nonsense)?),
-        _ => Frame::End,
+        TRUNCATE => Frame::Truncate(Some(read_log_id(&mut rest).ok_or_else(malformed)?)),
+        PURGE => Frame::Purge(read_log_id(&mut rest).ok_or_else(malformed)?),
+        VOTE => Frame::Vote(read_vote(&mut rest).ok_or_else(malformed)?),
+        COMMITTED => Frame::Committed(read_log_id(&mut rest).ok_or_else(malformed)?),
+        _ => Frame::SegmentEnd,
     };
-    if rest.is_empty() { Ok(frame) } else { Err(nonsense()) }
+    if rest.is_empty() { Ok(frame) } else { Err(malformed()) }
 }
 
 pub(super) fn write_log_id(out: &mut Vec<u8>, id: &LogId) {

@@ -1,4 +1,4 @@
-//! What is known of the log without reading it: where each entry stands, the recent entries themselves, and the state.
+//! The part of the log that is in memory: its state, the location of every entry, and the most recent entries.
 
 use std::collections::VecDeque;
 use std::io;
@@ -8,31 +8,31 @@ use openraft::entry::{EntryPayload, RaftEntry as _};
 
 use super::disk::DiskFile;
 use super::frame::{self, Frame};
-use super::state::State;
+use super::state::LogState;
 use crate::types::{Entry, LogId};
 
-/// What an entry takes in memory besides its command, about, bytes.
+/// The approximate memory that an entry takes without its command, in bytes.
 const ENTRY_BYTES: usize = 128;
 
-/// Where a frame stands.
+/// The location of an entry's frame on disk.
 #[derive(Clone)]
-pub(super) struct Place {
+pub(super) struct EntryLocation {
     pub(super) number: u64,
     pub(super) file: Arc<dyn DiskFile>,
     pub(super) offset: u64,
     pub(super) len: u32,
 }
 
-impl Place {
-    /// Reads the entry that stands here.
+impl EntryLocation {
+    /// Reads the entry.
     ///
     /// # Errors
-    /// The disk's, or there is no valid entry (any more).
+    /// The disk fails, or there is no valid entry at this location (any more).
     pub(super) fn read(&self) -> io::Result<Entry> {
         let mut bytes = vec![0; self.len as usize];
         self.file.read_exact_at(&mut bytes, self.offset)?;
-        let found = frame::find(&bytes, self.number, self.offset, 0);
-        match found.map(|found| frame::read(&found)).transpose()? {
+        let found = frame::decode_at(&bytes, self.number, self.offset, 0);
+        match found.map(|found| frame::parse(&found)).transpose()? {
             Some(Frame::Entry(entry)) => Ok(entry),
             _ => {
                 let why = format!("segment {} of the log is damaged at offset {}", self.number, self.offset);
@@ -42,73 +42,73 @@ impl Place {
     }
 }
 
-/// An entry: where it stands once it is written, and itself as long as it is kept.
+/// An entry of the log: its location once it has been written, and the entry itself while it is cached.
 struct Slot {
     id: LogId,
-    place: Option<Place>,
+    location: Option<EntryLocation>,
     entry: Option<Entry>,
 }
 
-/// An entry as a reader finds it.
-pub(super) enum Known {
-    Kept(Entry),
-    Stands(Place),
+/// Where a reader gets an entry from.
+pub(super) enum EntrySource {
+    Cached(Entry),
+    OnDisk(EntryLocation),
 }
 
-/// What is known of the log.
+/// The part of the log that is in memory.
 #[derive(Default)]
-pub(super) struct Memory {
-    pub(super) state: State,
-    /// From the first entry that is there to the last, without gaps.
+pub(super) struct InMemoryLog {
+    pub(super) state: LogState,
+    /// All entries that have not been purged, in order and without gaps.
     slots: VecDeque<Slot>,
-    kept_bytes: usize,
-    /// Slots before this one keep no entry.
-    kept_from: usize,
+    cached_bytes: usize,
+    /// The entries before this slot are not cached.
+    cached_from: usize,
 }
 
-impl Memory {
-    pub(super) fn new(state: State) -> Self {
-        Memory { state, ..Memory::default() }
+impl InMemoryLog {
+    pub(super) fn new(state: LogState) -> Self {
+        InMemoryLog { state, ..InMemoryLog::default() }
     }
 
-    /// The index of the first entry that is there, or of the one that comes next.
+    /// The openraft index (from 0) of the first entry, or of the next entry if there is none.
     pub(super) fn first_index(&self) -> u64 {
         self.slots.front().map_or(self.state.next_index(), |slot| slot.id.index)
     }
 
-    /// Whether there is any entry.
+    /// Whether there are no entries.
     pub(super) fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }
 
-    /// Adds an entry behind the last.
+    /// Appends an entry that has not been written yet.
     ///
     /// # Errors
-    /// Its index is not the next.
+    /// The entry does not have the next index.
     pub(super) fn append(&mut self, entry: Entry) -> io::Result<()> {
         let id = entry.log_id();
         self.check_next(id)?;
-        self.kept_bytes += bytes_of(&entry);
-        self.slots.push_back(Slot { id, place: None, entry: Some(entry) });
+        self.cached_bytes += memory_bytes(&entry);
+        self.slots.push_back(Slot { id, location: None, entry: Some(entry) });
         self.state.last = Some(id);
         Ok(())
     }
 
-    /// Adds an entry that stands in a segment already.
+    /// Appends an entry that is on disk.
     ///
     /// # Errors
-    /// Its index is not the next.
-    pub(super) fn found(&mut self, id: LogId, place: Place) -> io::Result<()> {
+    /// The entry does not have the next index.
+    pub(super) fn append_located(&mut self, id: LogId, location: EntryLocation) -> io::Result<()> {
         self.check_next(id)?;
-        self.slots.push_back(Slot { id, place: Some(place), entry: None });
-        self.kept_from = self.slots.len();
+        self.slots.push_back(Slot { id, location: Some(location), entry: None });
+        self.cached_from = self.slots.len();
         self.state.last = Some(id);
         Ok(())
     }
 
     fn check_next(&self, id: LogId) -> io::Result<()> {
         let next = self.state.next_index();
-        // A log whose beginning was never here begins anywhere.
+        // The first entry of an empty log can have any index.
         if id.index == next || self.state.last.is_none() {
             return Ok(());
         }
@@ -116,33 +116,33 @@ impl Memory {
         Err(io::Error::new(io::ErrorKind::InvalidData, why))
     }
 
-    /// Entries after this one are no more; all, if there is none.
+    /// Removes the entries after `last`; all entries, if it is `None`.
     pub(super) fn truncate_after(&mut self, last: Option<LogId>) {
         let stays = |slot: &Slot| last.is_some_and(|last| slot.id.index <= last.index);
         while self.slots.back().is_some_and(|slot| !stays(slot)) {
             if let Some(entry) = self.slots.pop_back().and_then(|slot| slot.entry) {
-                self.kept_bytes -= bytes_of(&entry);
+                self.cached_bytes -= memory_bytes(&entry);
             }
         }
-        self.kept_from = self.kept_from.min(self.slots.len());
+        self.cached_from = self.cached_from.min(self.slots.len());
         self.state.truncate_after(last);
     }
 
-    /// Entries up to this one are no more.
+    /// Removes the entries up to `upto`.
     pub(super) fn purge(&mut self, upto: LogId) {
         while self.slots.front().is_some_and(|slot| slot.id.index <= upto.index) {
             if let Some(entry) = self.slots.pop_front().and_then(|slot| slot.entry) {
-                self.kept_bytes -= bytes_of(&entry);
+                self.cached_bytes -= memory_bytes(&entry);
             }
-            self.kept_from = self.kept_from.saturating_sub(1);
+            self.cached_from = self.cached_from.saturating_sub(1);
         }
         self.state.purge(upto);
     }
 
-    /// An entry is written. It may have been truncated meanwhile.
-    pub(super) fn written(&mut self, id: LogId, place: Place) {
+    /// Sets the location of an entry that has been written, unless it has been truncated meanwhile.
+    pub(super) fn set_location(&mut self, id: LogId, location: EntryLocation) {
         if let Some(slot) = self.slot_mut(id.index).filter(|slot| slot.id == id) {
-            slot.place = Some(place);
+            slot.location = Some(location);
         }
     }
 
@@ -151,39 +151,41 @@ impl Memory {
         self.slots.get_mut(usize::try_from(index.checked_sub(first)?).ok()?)
     }
 
-    /// Lets go of the oldest entries that can be read again, until no more than these bytes are kept.
-    pub(super) fn forget(&mut self, bytes_max: usize) {
-        while self.kept_bytes > bytes_max {
-            let Some(slot) = self.slots.get_mut(self.kept_from).filter(|slot| slot.place.is_some()) else { return };
-            self.kept_bytes -= slot.entry.take().map_or(0, |entry| bytes_of(&entry));
-            self.kept_from += 1;
+    /// Removes the oldest written entries from the cache, until the cached ones take at most `bytes_max` bytes.
+    pub(super) fn evict(&mut self, bytes_max: usize) {
+        while self.cached_bytes > bytes_max {
+            let Some(slot) = self.slots.get_mut(self.cached_from).filter(|slot| slot.location.is_some()) else {
+                return;
+            };
+            self.cached_bytes -= slot.entry.take().map_or(0, |entry| memory_bytes(&entry));
+            self.cached_from += 1;
         }
     }
 
-    /// The entries of these indexes, as far as they are there and together take no more than about these bytes; at least
-    /// one.
-    pub(super) fn get(&self, from: u64, to: u64, bytes_max: usize) -> Vec<Known> {
+    /// Returns the entries from `from` to before `to`, up to about `bytes_max` bytes but at least one, as far as they
+    /// are in the log.
+    pub(super) fn get(&self, from: u64, to: u64, bytes_max: usize) -> Vec<EntrySource> {
         let Some(first) = self.slots.front().map(|slot| slot.id.index) else { return Vec::new() };
         let skip = usize::try_from(from.saturating_sub(first)).unwrap_or(usize::MAX);
         let mut bytes = 0;
-        let mut known = Vec::new();
+        let mut sources = Vec::new();
         for slot in self.slots.iter().skip(skip).take_while(|slot| slot.id.index < to) {
-            let (one, len) = match (&slot.entry, &slot.place) {
-                (Some(entry), _) => (Known::Kept(entry.clone()), bytes_of(entry)),
-                (None, Some(place)) => (Known::Stands(place.clone()), place.len as usize),
+            let (one, len) = match (&slot.entry, &slot.location) {
+                (Some(entry), _) => (EntrySource::Cached(entry.clone()), memory_bytes(entry)),
+                (None, Some(location)) => (EntrySource::OnDisk(location.clone()), location.len as usize),
                 (None, None) => break,
             };
             bytes += len;
-            if bytes > bytes_max && !known.is_empty() {
+            if bytes > bytes_max && !sources.is_empty() {
                 break;
             }
-            known.push(one);
+            sources.push(one);
         }
-        known
+        sources
     }
 }
 
-fn bytes_of(entry: &Entry) -> usize {
+fn memory_bytes(entry: &Entry) -> usize {
     ENTRY_BYTES
         + match &entry.payload {
             EntryPayload::Normal(command) => command.bytes_in_memory(),

@@ -1,87 +1,88 @@
-//! Reading the whole log at the start: what is there, and whether it is sound.
+//! Reads and checks the whole log at the start.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use super::disk::DiskFile;
-use super::frame::{self, Found, Frame};
-use super::memory::{Memory, Place};
-use super::segment::{Segment, number_of, path_of, step};
-use super::state::{HEAD_BYTES, Head, State, VERSION, read_head};
-use super::{LogError, LogOptions};
-use crate::stamps;
+use super::frame::{self, Frame, FrameRef};
+use super::memory::{EntryLocation, InMemoryLog};
+use super::options::{LogError, LogOptions};
+use super::segment::{Segment, fill_step, segment_number, segment_path};
+use super::state::{HEADER_BYTES, LogState, SegmentHeader, VERSION, decode_header};
+use crate::observer::Event;
 use crate::types::{LogId, index_of};
 
-/// A log that was found sound.
+/// A log that has been checked and is ready to be written to.
 pub(super) struct Recovered {
-    pub(super) memory: Memory,
+    pub(super) memory: InMemoryLog,
     /// The segment that is written to.
     pub(super) segment: Segment,
-    /// The segments before it, and the last index when each ended.
-    pub(super) older: Vec<Older>,
+    /// The segments before it.
+    pub(super) closed_segments: Vec<ClosedSegment>,
 }
 
 /// A segment that is complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Older {
+pub(super) struct ClosedSegment {
     pub(super) number: u64,
     pub(super) bytes: u64,
-    /// The last index when it ended; no entry in it has a higher one.
+    /// The openraft index (from 0) of the log's last entry when the segment ended. No entry in the segment has a higher
+    /// index.
     pub(super) last_index: u64,
 }
 
-/// Reads the log and checks all of it. Nothing is written yet.
+/// Reads and checks the whole log. Writes nothing.
 pub(super) fn scan(options: &LogOptions) -> Result<Scan, LogError> {
     let mut numbers: Vec<u64> = options
         .disk
         .list(&options.directory)
         .map_err(LogError::io("list", &options.directory))?
         .iter()
-        .filter_map(|name| number_of(name))
+        .filter_map(|name| segment_number(name))
         .collect();
     numbers.sort_unstable();
     check_gaps(options, &numbers)?;
-    let mut reader = Reader { options: options.clone(), memory: None, older: Vec::new(), before: None };
-    let Some((last, before)) = numbers.split_last() else { return Ok(Scan { reader, end: End::Nothing }) };
+    let mut reader = Reader { options: options.clone(), memory: None, closed_segments: Vec::new(), last_before: None };
+    let Some((last, before)) = numbers.split_last() else { return Ok(Scan { reader, end: LogEnd::NoSegment }) };
     for number in before {
-        reader.complete_segment(*number)?;
+        reader.read_closed_segment(*number)?;
     }
-    reader.last_segment(*last)
+    reader.read_last_segment(*last)
 }
 
-/// A log that has been read and found sound, except that its tail may be torn.
+/// A log that has been read and is valid, except that its tail may be torn.
 pub(super) struct Scan {
     reader: Reader,
-    end: End,
+    end: LogEnd,
 }
 
-/// How a log ends.
-enum End {
+/// The end of a log.
+enum LogEnd {
     /// There is no segment.
-    Nothing,
-    /// With a segment whose head was never durable.
-    Unborn(Content),
-    /// With a segment that is sound up to an offset, and has its end frame there or not.
-    Sound { content: Content, at: usize, ended: bool },
+    NoSegment,
+    /// The last segment's header was never durable, so the segment contains nothing.
+    EmptySegment(SegmentFile),
+    /// The last segment is valid up to the offset `at`, and `ended` if it has its end frame there.
+    Readable { segment: SegmentFile, at: usize, ended: bool },
 }
 
 impl Scan {
-    /// Makes the log ready to be written to; an empty directory becomes an empty log. A torn tail is cut off, but not if the
-    /// database has `applied` (so many entries) what stood there: then it was durable, and is damaged.
+    /// Makes the log ready to be written to. An empty directory becomes an empty log. Cuts off a torn tail, unless the
+    /// database has `applied` (an index from 1) its entries: then the tail was durable, and is damaged.
     pub(super) fn finish(mut self, applied: u64) -> Result<Recovered, LogError> {
         self.check_applied(applied)?;
         let Scan { reader, end } = self;
         match end {
-            End::Nothing => reader.begin(1),
-            End::Unborn(content) => {
-                tracing::warn!(target: "raft", "{} was begun and never written to", content.path.display());
-                reader.begin(content.number)
+            LogEnd::NoSegment => reader.create_segment(1),
+            LogEnd::EmptySegment(segment) => {
+                reader.options.observer.event(&Event::EmptySegment { file: &segment.path });
+                reader.create_segment(segment.number)
             }
-            End::Sound { content, at, ended } => reader.go_on(content, at, ended),
+            LogEnd::Readable { segment, at, ended } => reader.resume(segment, at, ended),
         }
     }
 
-    /// The last index that has been purged; 0 if none has.
+    /// The last index that has been purged, counted from 1; 0 if none has.
     #[cfg(test)]
     pub(super) fn purged(&mut self) -> u64 {
         self.reader.memory().state.purged.map_or(0, |id| index_of(&id))
@@ -100,9 +101,9 @@ impl Scan {
         let what =
             format!("the log ends at index {last}, but the database has applied index {applied}: entries are missing");
         Err(match &self.end {
-            End::Nothing => corrupt(&path_of(&self.reader.options.directory, 1), 0, what),
-            End::Unborn(content) => content.corrupt(0, what),
-            End::Sound { content, at, .. } => content.corrupt(*at, what),
+            LogEnd::NoSegment => corrupt(&segment_path(&self.reader.options.directory, 1), 0, what),
+            LogEnd::EmptySegment(segment) => segment.corrupt(0, what),
+            LogEnd::Readable { segment, at, .. } => segment.corrupt(*at, what),
         })
     }
 }
@@ -110,7 +111,7 @@ impl Scan {
 fn check_gaps(options: &LogOptions, numbers: &[u64]) -> Result<(), LogError> {
     match numbers.windows(2).find(|pair| pair[1] != pair[0] + 1) {
         None => Ok(()),
-        Some(pair) => Err(corrupt(&path_of(&options.directory, pair[0] + 1), 0, "the file is missing")),
+        Some(pair) => Err(corrupt(&segment_path(&options.directory, pair[0] + 1), 0, "the file is missing")),
     }
 }
 
@@ -120,229 +121,239 @@ fn corrupt(file: &Path, offset: usize, what: impl Into<String>) -> LogError {
 
 struct Reader {
     options: LogOptions,
-    memory: Option<Memory>,
-    older: Vec<Older>,
-    /// The last entry before the first segment that is there.
-    before: Option<LogId>,
+    memory: Option<InMemoryLog>,
+    closed_segments: Vec<ClosedSegment>,
+    /// The last entry before the first existing segment.
+    last_before: Option<LogId>,
 }
 
 /// A segment's file and its bytes.
-struct Content {
+struct SegmentFile {
     number: u64,
     path: std::path::PathBuf,
     file: Arc<dyn DiskFile>,
     bytes: Vec<u8>,
 }
 
-impl Content {
-    fn find(&self, at: usize) -> Option<Found<'_>> {
-        frame::find(&self.bytes, self.number, 0, at)
+impl SegmentFile {
+    fn decode_at(&self, at: usize) -> Option<FrameRef<'_>> {
+        frame::decode_at(&self.bytes, self.number, 0, at)
     }
 
     fn corrupt(&self, at: usize, what: impl Into<String>) -> LogError {
         corrupt(&self.path, at, what)
     }
 
-    /// The first valid frame behind `at` that was written when the place `at` was durable already.
+    /// Returns the offset of the first valid frame after `at` that was written when the frame at `at` was already
+    /// durable.
     fn proof_of_damage(&self, at: usize) -> Option<usize> {
-        let behind = at + 1..self.bytes.len().saturating_sub(frame::HEAD_BYTES - 1);
-        behind.into_iter().find(|offset| self.find(*offset).is_some_and(|found| found.durable as usize > at))
+        let behind = at + 1..self.bytes.len().saturating_sub(frame::HEADER_BYTES - 1);
+        behind.into_iter().find(|offset| self.decode_at(*offset).is_some_and(|found| found.durable as usize > at))
     }
 }
 
 impl Reader {
-    /// A segment that others follow: every byte of it counts.
-    fn complete_segment(&mut self, number: u64) -> Result<(), LogError> {
-        let content = self.read(number)?;
-        self.head(&content)?;
-        let mut at = HEAD_BYTES;
+    /// Reads a segment that others follow. All its frames must be valid.
+    fn read_closed_segment(&mut self, number: u64) -> Result<(), LogError> {
+        let segment = self.read(number)?;
+        self.check_header(&segment)?;
+        let mut at = HEADER_BYTES;
         loop {
-            let Some(found) = content.find(at) else {
-                return Err(content.corrupt(at, "a frame is not what was written"));
+            let Some(found) = segment.decode_at(at) else {
+                return Err(segment.corrupt(at, "a frame is not what was written"));
             };
             let len = found.len();
-            if self.take(&content, at, &found)? {
+            if self.replay(&segment, at, &found)? {
                 break;
             }
             at += len;
         }
         let last_index = self.memory().state.last.map_or(0, |id| id.index);
-        self.older.push(Older { number, bytes: content.bytes.len() as u64, last_index });
+        self.closed_segments.push(ClosedSegment { number, bytes: segment.bytes.len() as u64, last_index });
         Ok(())
     }
 
-    /// The segment that was written to last. Its tail may be torn.
-    fn last_segment(mut self, number: u64) -> Result<Scan, LogError> {
-        let content = self.read(number)?;
-        if matches!(read_head(&content.bytes), Head::Invalid) {
-            self.check_unborn(&content)?;
-            return Ok(Scan { reader: self, end: End::Unborn(content) });
+    /// Reads the last segment, whose tail may be torn.
+    fn read_last_segment(mut self, number: u64) -> Result<Scan, LogError> {
+        let segment = self.read(number)?;
+        if matches!(decode_header(&segment.bytes), SegmentHeader::Invalid) {
+            self.check_empty_segment(&segment)?;
+            return Ok(Scan { reader: self, end: LogEnd::EmptySegment(segment) });
         }
-        self.head(&content)?;
-        let mut at = HEAD_BYTES;
+        self.check_header(&segment)?;
+        let mut at = HEADER_BYTES;
         let mut ended = false;
-        while let Some(found) = content.find(at) {
+        while let Some(found) = segment.decode_at(at) {
             let len = found.len();
-            ended = self.take(&content, at, &found)?;
+            ended = self.replay(&segment, at, &found)?;
             at += len;
             if ended {
                 break;
             }
         }
-        if let Some(proof) = content.proof_of_damage(at) {
+        if let Some(proof) = segment.proof_of_damage(at) {
             let what =
                 format!("a frame is not what was written; it was durable when the one at offset {proof} was written");
-            return Err(content.corrupt(at, what));
+            return Err(segment.corrupt(at, what));
         }
-        self.check_beginning(number)?;
-        self.check_whole(&content)?;
-        Ok(Scan { reader: self, end: End::Sound { content, at, ended } })
+        self.check_first_segment(number)?;
+        self.check_no_gap(&segment)?;
+        Ok(Scan { reader: self, end: LogEnd::Readable { segment, at, ended } })
     }
 
-    /// A segment whose head was never durable: nothing was ever written behind it, or its head is damaged.
-    fn check_unborn(&self, content: &Content) -> Result<(), LogError> {
-        let frames = HEAD_BYTES..content.bytes.len().saturating_sub(frame::HEAD_BYTES - 1);
-        if frames.into_iter().any(|at| content.find(at).is_some()) {
-            return Err(content.corrupt(0, "its head is not what was written"));
+    /// Checks that a segment without a valid header contains no frame: its header was never durable. Otherwise its
+    /// header is damaged.
+    fn check_empty_segment(&self, segment: &SegmentFile) -> Result<(), LogError> {
+        let frames = HEADER_BYTES..segment.bytes.len().saturating_sub(frame::HEADER_BYTES - 1);
+        if frames.into_iter().any(|at| segment.decode_at(at).is_some()) {
+            return Err(segment.corrupt(0, "its head is not what was written"));
         }
-        self.check_beginning(content.number)
+        self.check_first_segment(segment.number)
     }
 
-    /// Goes on behind what is sound.
-    fn go_on(self, content: Content, at: usize, ended: bool) -> Result<Recovered, LogError> {
-        let torn = content.bytes[at.min(content.bytes.len())..].iter().any(|byte| *byte != 0);
-        let filled = if torn { at } else { content.bytes.len().max(at) };
+    /// Continues the last segment after its valid frames.
+    fn resume(self, segment: SegmentFile, at: usize, ended: bool) -> Result<Recovered, LogError> {
+        let torn = segment.bytes[at.min(segment.bytes.len())..].iter().any(|byte| *byte != 0);
+        let filled = if torn { at } else { segment.bytes.len().max(at) };
         if torn {
-            self.cut(&content, at)?;
+            self.cut_tail(&segment, at)?;
         }
-        self.settle(&content, at)?;
+        self.sync_recovered(&segment, at)?;
         if ended {
-            return self.begin(content.number + 1);
+            return self.create_segment(segment.number + 1);
         }
-        let (number, step) = (content.number, step(&self.options));
-        let segment =
-            Segment { number, file: content.file, end: at as u64, durable: at as u64, filled: filled as u64, step };
-        let Reader { memory, older, .. } = self;
-        Ok(Recovered { memory: memory.unwrap_or_default(), segment, older })
+        let (number, fill_step) = (segment.number, fill_step(&self.options));
+        let segment = Segment {
+            number,
+            file: segment.file,
+            end: at as u64,
+            durable: at as u64,
+            filled: filled as u64,
+            fill_step,
+        };
+        let Reader { memory, closed_segments, .. } = self;
+        Ok(Recovered { memory: memory.unwrap_or_default(), segment, closed_segments })
     }
 
-    /// Begins a new segment.
-    fn begin(self, number: u64) -> Result<Recovered, LogError> {
+    /// Creates the next segment.
+    fn create_segment(self, number: u64) -> Result<Recovered, LogError> {
         let mut memory = self.memory.unwrap_or_default();
         memory.state.identity.get_or_insert_with(new_identity);
-        let path = path_of(&self.options.directory, number);
+        let path = segment_path(&self.options.directory, number);
         let segment = Segment::create(&self.options, number, &memory.state).map_err(LogError::io("create", &path))?;
-        Ok(Recovered { memory, segment, older: self.older })
+        Ok(Recovered { memory, segment, closed_segments: self.closed_segments })
     }
 
-    fn read(&self, number: u64) -> Result<Content, LogError> {
-        let path = path_of(&self.options.directory, number);
+    fn read(&self, number: u64) -> Result<SegmentFile, LogError> {
+        let path = segment_path(&self.options.directory, number);
         let file = self.options.disk.open(&path).map_err(LogError::io("open", &path))?;
         let len = file.len().map_err(LogError::io("measure", &path))?;
         let mut bytes = vec![0; usize::try_from(len).unwrap_or(usize::MAX)];
         file.read_exact_at(&mut bytes, 0).map_err(LogError::io("read", &path))?;
-        Ok(Content { number, path, file, bytes })
+        Ok(SegmentFile { number, path, file, bytes })
     }
 
-    fn head(&mut self, content: &Content) -> Result<(), LogError> {
-        let state = match read_head(&content.bytes) {
-            Head::Valid { number, state } if number == content.number => state,
-            Head::Newer(found) => {
-                return Err(LogError::Version { file: content.path.clone(), found, known: VERSION });
+    fn check_header(&mut self, segment: &SegmentFile) -> Result<(), LogError> {
+        let state = match decode_header(&segment.bytes) {
+            SegmentHeader::Valid { number, state } if number == segment.number => state,
+            SegmentHeader::Newer(found) => {
+                return Err(LogError::Version { file: segment.path.clone(), found, known: VERSION });
             }
-            Head::Valid { .. } => return Err(content.corrupt(0, "its number is that of another segment")),
-            Head::Invalid => return Err(content.corrupt(0, "its head is not what was written")),
+            SegmentHeader::Valid { .. } => return Err(segment.corrupt(0, "its number is that of another segment")),
+            SegmentHeader::Invalid => return Err(segment.corrupt(0, "its head is not what was written")),
         };
         match &mut self.memory {
             None => {
-                self.before = state.last;
-                self.memory = Some(Memory::new(state));
+                self.last_before = state.last;
+                self.memory = Some(InMemoryLog::new(state));
             }
-            Some(memory) if agrees(&memory.state, &state) => memory.state.identity = state.identity,
-            Some(_) => return Err(content.corrupt(0, "its head does not go on where the segment before it ends")),
+            Some(memory) if continues_from(&memory.state, &state) => memory.state.identity = state.identity,
+            Some(_) => return Err(segment.corrupt(0, "its head does not go on where the segment before it ends")),
         }
         Ok(())
     }
 
-    fn memory(&mut self) -> &mut Memory {
+    fn memory(&mut self) -> &mut InMemoryLog {
         self.memory.get_or_insert_default()
     }
 
-    /// Takes a valid frame. Returns whether it is the last of its segment.
-    fn take(&mut self, content: &Content, at: usize, found: &Found<'_>) -> Result<bool, LogError> {
-        let nonsense = |error: std::io::Error| content.corrupt(at, error.to_string());
+    /// Applies a valid frame to the log in memory. Returns whether it is the end frame of its segment.
+    fn replay(&mut self, segment: &SegmentFile, at: usize, found: &FrameRef<'_>) -> Result<bool, LogError> {
+        let malformed = |error: std::io::Error| segment.corrupt(at, error.to_string());
         let memory = self.memory();
         if let Some(id) = found.entry_id() {
             let len = u32::try_from(found.len()).unwrap_or(u32::MAX);
-            let place = Place { number: content.number, file: content.file.clone(), offset: at as u64, len };
-            memory.found(id, place).map_err(nonsense)?;
+            let location = EntryLocation { number: segment.number, file: segment.file.clone(), offset: at as u64, len };
+            memory.append_located(id, location).map_err(malformed)?;
             return Ok(false);
         }
-        match frame::read(found).map_err(nonsense)? {
+        match frame::parse(found).map_err(malformed)? {
             Frame::Truncate(last) => memory.truncate_after(last),
             Frame::Purge(id) => memory.purge(id),
             Frame::Vote(vote) => memory.state.vote = Some(vote),
             Frame::Committed(id) => memory.state.committed = Some(id),
-            Frame::End => return Ok(true),
+            Frame::SegmentEnd => return Ok(true),
             Frame::Entry(_) => {}
         }
         Ok(false)
     }
 
-    /// Cuts off a torn tail, so that no part of it can ever be read as a frame. The file becomes shorter, because on a full
-    /// disk there may be no space for zeros in the tail's place.
-    fn cut(&self, content: &Content, at: usize) -> Result<(), LogError> {
-        tracing::warn!(
-            target: "raft",
-            "{}: the last write was torn at offset {at}; it was never reported durable, and is cut off",
-            content.path.display()
-        );
-        let cut = content.file.truncate(at as u64);
-        cut.map_err(LogError::io("cut", &content.path))
+    /// Cuts off a torn tail, so that no part of it can ever be taken for a frame. The file is truncated instead of
+    /// filled with zeros, because a full disk may have no space for zeros.
+    fn cut_tail(&self, segment: &SegmentFile, at: usize) -> Result<(), LogError> {
+        self.options.observer.event(&Event::TornTail { file: &segment.path, offset: at as u64 });
+        let cut = segment.file.truncate(at as u64);
+        cut.map_err(LogError::io("cut", &segment.path))
     }
 
-    /// Makes durable what was found: if only the process had ended, some of it may never have been synced, and from now on
-    /// it is relied on.
-    fn settle(&self, content: &Content, at: usize) -> Result<(), LogError> {
-        // Written again, because after a sync that failed the system may take for written what is not on the disk.
-        let sound = content.bytes.get(..at).unwrap_or(&content.bytes);
-        let synced = content.file.write_all_at(sound, 0).and_then(|()| content.file.sync());
-        synced.map_err(LogError::io("sync", &content.path))?;
+    /// Syncs the frames that were read. After a crash of the process alone, they may be in the page cache only.
+    fn sync_recovered(&self, segment: &SegmentFile, at: usize) -> Result<(), LogError> {
+        // They are written again, because after a failed sync the system may have marked pages as clean that are not on
+        // disk.
+        let sound = segment.bytes.get(..at).unwrap_or(&segment.bytes);
+        let synced = segment.file.write_all_at(sound, 0).and_then(|()| segment.file.sync());
+        synced.map_err(LogError::io("sync", &segment.path))?;
         let directory = &self.options.directory;
         self.options.disk.sync_directory(directory).map_err(LogError::io("sync", directory))
     }
 
-    /// A segment goes only when all entries in it are purged, so no other is missing before the first.
-    fn check_beginning(&self, last: u64) -> Result<(), LogError> {
-        let first = self.older.first().map_or(last, |older| older.number);
+    /// Checks that no segment is missing before the first one: a segment is removed only when all its entries are
+    /// purged.
+    fn check_first_segment(&self, last: u64) -> Result<(), LogError> {
+        let first = self.closed_segments.first().map_or(last, |closed| closed.number);
         let purged = self.memory.as_ref().and_then(|memory| memory.state.purged);
         let unread = self.memory.is_none() && first > 1;
-        if unread || self.before.map(|id| id.index) > purged.map(|id| id.index) {
-            return Err(corrupt(&path_of(&self.options.directory, first.saturating_sub(1)), 0, "the file is missing"));
+        if unread || self.last_before.map(|id| id.index) > purged.map(|id| id.index) {
+            return Err(corrupt(
+                &segment_path(&self.options.directory, first.saturating_sub(1)),
+                0,
+                "the file is missing",
+            ));
         }
         Ok(())
     }
 
-    /// Entries follow the purged ones without a gap.
-    fn check_whole(&mut self, content: &Content) -> Result<(), LogError> {
+    /// Checks that no entry is missing after the purged ones.
+    fn check_no_gap(&mut self, segment: &SegmentFile) -> Result<(), LogError> {
         let memory = self.memory();
         let wanted = memory.state.purged.map_or(0, |id| id.index + 1);
         if memory.is_empty() || memory.first_index() <= wanted || memory.state.purged.is_none() {
             return Ok(());
         }
         let what = format!("entries from {wanted} to {} are missing", memory.first_index() - 1);
-        Err(content.corrupt(0, what))
+        Err(segment.corrupt(0, what))
     }
 }
 
-/// Whether a segment begins in the state in which the one before it ended. (The committed entry may lag, and a log of
-/// version 1 gets its identity with a new segment.)
-fn agrees(before: &State, after: &State) -> bool {
+/// Returns whether a segment begins with the state in which the one before it ended. The committed entry may lag, and a
+/// log of version 1 gets its identity with a new segment.
+fn continues_from(before: &LogState, after: &LogState) -> bool {
     let same_log = before.identity.is_none() || before.identity == after.identity;
     same_log && before.vote == after.vote && before.purged == after.purged && before.last == after.last
 }
 
-/// A random number that tells a log from all others.
+/// Returns a random number that identifies a new log.
 pub(super) fn new_identity() -> u128 {
-    u128::from(stamps::new().seed) << 64 | u128::from(stamps::new().seed)
+    let random = || u128::from(sqlhttp_core::new_stamp().seed);
+    random() << 64 | random()
 }

@@ -4,21 +4,21 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::LogOptions;
 use super::disk::DiskFile;
-use super::state::{HEAD_BYTES, State, write_head};
+use super::options::LogOptions;
+use super::state::{HEADER_BYTES, LogState, encode_header};
 
-/// How much of a file is filled with zeros at a time, ahead of what is written. Syncing what overwrites costs less than
-/// syncing what makes the file longer.
+/// The maximum number of zeros that are written ahead of the frames at a time, in bytes. Syncing writes to existing
+/// bytes takes less time than syncing a file that grows.
 const FILL_BYTES: u64 = 1 << 20;
 
-/// The name of a segment's file.
-pub(super) fn path_of(directory: &Path, number: u64) -> PathBuf {
+/// Returns the path of a segment's file.
+pub(super) fn segment_path(directory: &Path, number: u64) -> PathBuf {
     directory.join(format!("{number:010}.log"))
 }
 
-/// The number in the name of a segment's file.
-pub(super) fn number_of(name: &str) -> Option<u64> {
+/// Returns the number in the name of a segment's file.
+pub(super) fn segment_number(name: &str) -> Option<u64> {
     let number = name.strip_suffix(".log")?;
     if number.len() < 10 { None } else { number.parse().ok() }
 }
@@ -27,48 +27,49 @@ pub(super) fn number_of(name: &str) -> Option<u64> {
 pub(super) struct Segment {
     pub(super) number: u64,
     pub(super) file: Arc<dyn DiskFile>,
-    /// Where the next frame goes.
+    /// The offset of the next frame.
     pub(super) end: u64,
-    /// Up to where everything is durable.
+    /// The offset up to which everything is durable.
     pub(super) durable: u64,
-    /// Up to where the file has bytes.
+    /// The length of the file.
     pub(super) filled: u64,
-    /// How many bytes are filled with zeros at a time.
-    pub(super) step: u64,
+    /// The number of zeros that are written at a time, in bytes.
+    pub(super) fill_step: u64,
 }
 
-/// How many bytes are filled with zeros at a time.
-pub(super) fn step(options: &LogOptions) -> u64 {
+/// Returns the number of zeros that are written at a time, in bytes.
+pub(super) fn fill_step(options: &LogOptions) -> u64 {
     u64::from(options.segment_bytes).clamp(1, FILL_BYTES)
 }
 
 impl Segment {
-    /// Begins a new one. It is durable when this returns.
-    pub(super) fn create(options: &LogOptions, number: u64, state: &State) -> io::Result<Segment> {
-        let file = options.disk.create(&path_of(&options.directory, number))?;
-        file.write_all_at(&write_head(number, state), 0)?;
-        let head = HEAD_BYTES as u64;
-        let mut segment = Segment { number, file, end: head, durable: head, filled: head, step: step(options) };
-        segment.fill_behind(head)?;
+    /// Creates a segment. The segment is durable when this returns.
+    pub(super) fn create(options: &LogOptions, number: u64, state: &LogState) -> io::Result<Segment> {
+        let file = options.disk.create(&segment_path(&options.directory, number))?;
+        file.write_all_at(&encode_header(number, state), 0)?;
+        let header = HEADER_BYTES as u64;
+        let mut segment =
+            Segment { number, file, end: header, durable: header, filled: header, fill_step: fill_step(options) };
+        segment.fill_zeros_after(header)?;
         segment.file.sync()?;
         options.disk.sync_directory(&options.directory)?;
         Ok(segment)
     }
 
-    /// Writes bytes behind what is there. They are durable after [`Segment::sync`].
+    /// Writes bytes at the end. They are durable after [`Segment::sync`].
     pub(super) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         let end = self.end + bytes.len() as u64;
         if end > self.filled {
-            self.fill_behind(end)?;
+            self.fill_zeros_after(end)?;
         }
         self.file.write_all_at(bytes, self.end)?;
         self.end = end;
         Ok(())
     }
 
-    /// Zeros from the end of what will be written, so that nothing is written twice.
-    fn fill_behind(&mut self, end: u64) -> io::Result<()> {
-        let wanted = end.next_multiple_of(self.step);
+    /// Writes zeros after `end`, the end of the frames that are about to be written, so that no byte is written twice.
+    fn fill_zeros_after(&mut self, end: u64) -> io::Result<()> {
+        let wanted = end.next_multiple_of(self.fill_step);
         let zeros = vec![0; usize::try_from(wanted - end).unwrap_or(0)];
         self.file.write_all_at(&zeros, end)?;
         self.filled = wanted;

@@ -1,38 +1,39 @@
-//! What a log says besides its entries. Each segment begins with it, so that those before can be dropped whole.
+//! The state of the log besides its entries. Each segment begins with it, so that older segments can be removed.
 
 use super::frame::{read_log_id, read_u64, read_vote, write_log_id, write_vote};
 use crate::types::{LogId, Vote};
 
-/// What a log says besides its entries.
+/// The state of the log besides its entries. Indexes are openraft's, from 0.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct State {
+pub(super) struct LogState {
     pub(super) vote: Option<Vote>,
-    /// The last entry that is known to be committed; it may lag.
+    /// The last entry that is known to be committed. It may lag: the commit index need not be persistent (section 3.8
+    /// of the Raft dissertation).
     pub(super) committed: Option<LogId>,
-    /// The last entry that is no more.
+    /// The last entry that has been purged.
     pub(super) purged: Option<LogId>,
-    /// The last entry that was appended.
+    /// The last entry that has been appended.
     pub(super) last: Option<LogId>,
-    /// A random number that tells this log from all others; `None` in a log of version 1.
+    /// A random number that identifies this log; `None` in a log of version 1.
     pub(super) identity: Option<u128>,
 }
 
-impl State {
-    /// The index that the next entry has.
+impl LogState {
+    /// The index of the next entry.
     pub(super) fn next_index(&self) -> u64 {
         self.last.map_or(0, |id| id.index + 1)
     }
 
-    /// Entries after this one are no more.
+    /// Removes the entries after `last`.
     pub(super) fn truncate_after(&mut self, last: Option<LogId>) {
         let index = |id: Option<LogId>| id.map(|id| id.index);
-        // There may be nothing after it.
+        // There may be no entry after `last`.
         if index(last) < index(self.last) {
             self.last = last.max(self.purged);
         }
     }
 
-    /// Entries up to this one are no more.
+    /// Removes the entries up to `upto`.
     pub(super) fn purge(&mut self, upto: LogId) {
         self.purged = self.purged.max(Some(upto));
         self.last = self.last.max(Some(upto));
@@ -54,15 +55,15 @@ impl State {
         out.extend_from_slice(&self.identity.unwrap_or_default().to_le_bytes());
     }
 
-    /// Reads a state. In version 1 zeros follow where the identity is now, and its bit is not set.
-    pub(super) fn read(rest: &mut &[u8]) -> Option<State> {
+    /// Decodes a state. Version 1 has zeros in place of the identity, and does not set its bit.
+    pub(super) fn read(rest: &mut &[u8]) -> Option<LogState> {
         let (bits, after) = rest.split_first()?;
         *rest = after;
         let (vote, committed, purged, last) =
             (read_vote(rest)?, read_log_id(rest)?, read_log_id(rest)?, read_log_id(rest)?);
         let (identity, after) = rest.split_first_chunk::<16>()?;
         *rest = after;
-        Some(State {
+        Some(LogState {
             vote: (bits & 1 != 0).then_some(vote),
             committed: (bits & 2 != 0).then_some(committed),
             purged: (bits & 4 != 0).then_some(purged),
@@ -72,51 +73,51 @@ impl State {
     }
 }
 
-/// The head of a segment as it is written.
-pub(super) fn write_head(number: u64, state: &State) -> Vec<u8> {
-    let mut head = Vec::with_capacity(HEAD_BYTES);
-    head.extend_from_slice(MAGIC);
-    head.extend_from_slice(&VERSION.to_le_bytes());
-    head.extend_from_slice(&number.to_le_bytes());
-    state.write(&mut head);
-    head.resize(HEAD_BYTES - 4, 0);
-    let crc = crc32fast::hash(&head);
-    head.extend_from_slice(&crc.to_le_bytes());
-    head
+/// Encodes the header of a segment.
+pub(super) fn encode_header(number: u64, state: &LogState) -> Vec<u8> {
+    let mut header = Vec::with_capacity(HEADER_BYTES);
+    header.extend_from_slice(MAGIC);
+    header.extend_from_slice(&VERSION.to_le_bytes());
+    header.extend_from_slice(&number.to_le_bytes());
+    state.write(&mut header);
+    header.resize(HEADER_BYTES - 4, 0);
+    let crc = crc32fast::hash(&header);
+    header.extend_from_slice(&crc.to_le_bytes());
+    header
 }
 
-pub(super) const HEAD_BYTES: usize = 128;
+pub(super) const HEADER_BYTES: usize = 128;
 const MAGIC: &[u8; 8] = b"sqlhttpL";
 pub(super) const VERSION: u32 = 2;
-/// The oldest version that is read.
+/// The oldest version that can be read.
 const VERSION_MIN: u32 = 1;
 
-/// What a segment's head says, or why it says nothing.
-pub(super) enum Head {
+/// The decoded header of a segment.
+pub(super) enum SegmentHeader {
     Valid {
         number: u64,
-        state: State,
+        state: LogState,
     },
-    /// A newer program has written it.
+    /// A newer program has written the header, in this version.
     Newer(u32),
     Invalid,
 }
 
-pub(super) fn read_head(bytes: &[u8]) -> Head {
-    let Some((head, crc)) = bytes.get(..HEAD_BYTES).and_then(|head| head.split_last_chunk::<4>()) else {
-        return Head::Invalid;
+pub(super) fn decode_header(bytes: &[u8]) -> SegmentHeader {
+    let Some((header, crc)) = bytes.get(..HEADER_BYTES).and_then(|header| header.split_last_chunk::<4>()) else {
+        return SegmentHeader::Invalid;
     };
-    let Some(rest) = head.strip_prefix(MAGIC) else { return Head::Invalid };
-    if crc32fast::hash(head) != u32::from_le_bytes(*crc) {
-        return Head::Invalid;
+    let Some(rest) = header.strip_prefix(MAGIC) else { return SegmentHeader::Invalid };
+    if crc32fast::hash(header) != u32::from_le_bytes(*crc) {
+        return SegmentHeader::Invalid;
     }
-    let Some((version, mut rest)) = rest.split_first_chunk::<4>() else { return Head::Invalid };
+    let Some((version, mut rest)) = rest.split_first_chunk::<4>() else { return SegmentHeader::Invalid };
     let version = u32::from_le_bytes(*version);
     if !(VERSION_MIN..=VERSION).contains(&version) {
-        return Head::Newer(version);
+        return SegmentHeader::Newer(version);
     }
-    match (read_u64(&mut rest), State::read(&mut rest)) {
-        (Some(number), Some(state)) => Head::Valid { number, state },
-        _ => Head::Invalid,
+    match (read_u64(&mut rest), LogState::read(&mut rest)) {
+        (Some(number), Some(state)) => SegmentHeader::Valid { number, state },
+        _ => SegmentHeader::Invalid,
     }
 }

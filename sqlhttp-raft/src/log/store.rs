@@ -1,4 +1,4 @@
-//! The log as openraft sees it.
+//! The log as openraft's log storage.
 
 use std::fmt::Debug;
 use std::io;
@@ -9,28 +9,30 @@ use std::thread::JoinHandle;
 
 use futures_util::{Stream, TryStreamExt as _, stream};
 use openraft::entry::RaftEntry as _;
-use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
+use openraft::storage::{IOFlushed, RaftLogReader, RaftLogStorage};
 use tokio::sync::oneshot;
 
-use super::memory::Known;
+use super::memory::EntrySource;
+use super::options::{LogError, LogOptions, LogStatus};
+use super::queue::{LogOp, LogShared};
 use super::recovery::{Recovered, Scan, scan};
-use super::writer::{Desk, Op, Shared, Writer};
-use super::{LogError, LogOptions, LogStatus};
+use super::writer::{LogHandle, LogWriter};
 use crate::types::{Entry, LogId, TypeConfig, Vote, index_of};
 
-/// How many bytes of entries are sent to another node, or applied, at a time.
+/// The maximum length of the entries that are sent to another node, or passed to the state machine, at a time, in
+/// bytes.
 const READ_BYTES_MAX: usize = 8 << 20;
 
 /// The log. Clones share it.
 #[derive(Clone)]
 pub(crate) struct LogStore {
-    shared: Arc<Shared>,
-    desk: Arc<Desk>,
-    append_at_once: Arc<AtomicBool>,
+    shared: Arc<LogShared>,
+    handle: Arc<LogHandle>,
+    inline_append: Arc<AtomicBool>,
     thread: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
-/// A log that has been locked against other processes, and read and found sound. Nothing has been written to it yet.
+/// A log that has been locked against other processes and checked. Nothing has been written to it yet.
 pub(crate) struct CheckedLog {
     options: LogOptions,
     scan: Scan,
@@ -38,10 +40,10 @@ pub(crate) struct CheckedLog {
 }
 
 impl CheckedLog {
-    /// Locks the log's directory, and checks all of it. Blocks.
+    /// Locks the log's directory and checks the log. Blocks.
     ///
     /// # Errors
-    /// See [`LogError`]. Damage is told, never repaired.
+    /// See [`LogError`]. Damage is reported, never repaired.
     pub(crate) fn check(options: LogOptions) -> Result<CheckedLog, LogError> {
         let directory = &options.directory;
         let lock = options.disk.lock(directory).map_err(LogError::io("lock", directory))?;
@@ -50,10 +52,11 @@ impl CheckedLog {
         Ok(CheckedLog { options, scan, lock })
     }
 
-    /// Opens it. The database has applied so many entries of it. Blocks.
+    /// Opens the log for a database that has applied the entries up to the index `applied` (from 1). Blocks.
     ///
     /// # Errors
-    /// [`LogError::Corrupt`] if entries are missing that have been applied, [`LogError::Io`].
+    /// [`LogError::Corrupt`] if applied entries are missing, [`LogError::Behind`] if entries after `applied` have been
+    /// purged, [`LogError::Io`].
     pub(crate) fn open(self, applied: u64) -> Result<LogStore, LogError> {
         let CheckedLog { options, scan, lock } = self;
         let recovered = scan.finish(applied)?;
@@ -61,7 +64,7 @@ impl CheckedLog {
     }
 }
 
-/// A large entry leaves this much of the disk free, bytes; on a small disk a sixteenth of it.
+/// The space that a large entry must leave free on the disk, in bytes; a sixteenth of the disk, if that is less.
 const RESERVE_BYTES_MAX: u64 = 8 << 20;
 
 impl LogStore {
@@ -78,37 +81,38 @@ impl LogStore {
 
     fn start(options: LogOptions, recovered: Recovered, lock: Box<dyn Send + Sync>) -> Result<LogStore, LogError> {
         let directory = options.directory.clone();
-        let Recovered { memory, segment, older } = recovered;
-        let shared = Arc::new(Shared::new(options, memory, lock));
-        let desk = Arc::new(Desk::new(Writer::new(shared.clone(), segment, older)));
-        let at_desk = desk.clone();
+        let Recovered { memory, segment, closed_segments } = recovered;
+        let shared = Arc::new(LogShared::new(options, memory, lock));
+        let handle = Arc::new(LogHandle::new(LogWriter::new(shared.clone(), segment, closed_segments)));
+        let on_thread = handle.clone();
         let thread = std::thread::Builder::new().name("sqlhttp-log".into());
-        let thread = thread.spawn(move || at_desk.run()).map_err(LogError::io("start the thread of", &directory))?;
-        let append_at_once = Arc::default();
-        Ok(LogStore { shared, desk, append_at_once, thread: Arc::new(Mutex::new(Some(thread))) })
+        let thread = thread.spawn(move || on_thread.run()).map_err(LogError::io("start the thread of", &directory))?;
+        let inline_append = Arc::default();
+        Ok(LogStore { shared, handle, inline_append, thread: Arc::new(Mutex::new(Some(thread))) })
     }
 
-    /// Whether an append may sync on its caller's thread. Only where there is nobody to send entries to meanwhile.
-    pub(crate) fn set_append_at_once(&self, at_once: bool) {
-        self.append_at_once.store(at_once, Ordering::Relaxed);
+    /// Allows `append` to write and sync on its caller's thread. Set only in a single-node cluster: otherwise the
+    /// leader sends entries to its followers while its own disk writes (section 10.2.1 of the Raft dissertation).
+    pub(crate) fn set_inline_append(&self, inline: bool) {
+        self.inline_append.store(inline, Ordering::Relaxed);
     }
 
-    /// Writes what waits, and ends. Whatever comes later fails. Blocks.
+    /// Writes the queued operations and closes the log. Later operations fail. Blocks.
     pub(crate) fn close(&self) {
         self.shared.close();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
-            // If it has panicked, everybody who waited has been told.
+            // If the thread has panicked, all waiting callers have received an error.
             let _ = thread.join();
         }
     }
 
     /// The reason why the log is not written at the moment, if it waits for its disk.
     pub(crate) fn waits_for(&self) -> Option<Arc<str>> {
-        self.shared.patience.waits_for()
+        self.shared.retry.waits_for()
     }
 
-    /// Whether the disk certainly has too little space for so many bytes. A little stays free for everything else.
+    /// Returns whether the disk is known to have too little space for `bytes` more bytes and a reserve.
     pub(crate) fn lacks_space_for(&self, bytes: u64) -> bool {
         let options = &self.shared.options;
         options.disk.space(&options.directory).is_some_and(|space| {
@@ -117,60 +121,61 @@ impl LogStore {
         })
     }
 
-    /// Lets the log wait for its disk no more, because the process ends.
-    pub(crate) fn stop_waiting(&self) {
-        self.shared.patience.end();
+    /// Ends all retries, because the node is being closed.
+    pub(crate) fn stop_retries(&self) {
+        self.shared.retry.stop();
     }
 
-    /// The log in figures.
+    /// Returns the statistics of the log.
     pub(crate) fn status(&self) -> LogStatus {
         let memory = self.shared.memory();
-        let figures = &self.shared.figures;
+        let counters = &self.shared.counters;
         LogStatus {
             first_index: if memory.is_empty() { 0 } else { memory.first_index() + 1 },
             last_index: memory.state.last.map_or(0, |id| index_of(&id)),
             last_term: memory.state.last.map_or(0, |id| id.leader_id.term),
             purged_index: memory.state.purged.map_or(0, |id| index_of(&id)),
-            bytes_on_disk: figures.bytes.load(Ordering::Relaxed),
-            fsyncs: figures.syncs.load(Ordering::Relaxed),
-            fsync_nanos_total: figures.sync_nanos.load(Ordering::Relaxed),
-            appended_entries: figures.entries.load(Ordering::Relaxed),
+            bytes_on_disk: counters.bytes.load(Ordering::Relaxed),
+            fsyncs: counters.syncs.load(Ordering::Relaxed),
+            fsync_nanos_total: counters.sync_nanos.load(Ordering::Relaxed),
+            appended_entries: counters.entries.load(Ordering::Relaxed),
         }
     }
 
-    /// The random number that tells this log from all others. `None` in a log of version 1 that has no newer segment yet.
+    /// The random number that identifies this log. `None` in a log of version 1 that has no newer segment yet.
     pub(crate) fn identity(&self) -> Option<u128> {
         self.shared.memory().state.identity
     }
 
-    /// Forgets which entries are known to be committed. openraft applies those before it starts, and until then the node
-    /// could answer no request; an elected leader commits and applies them all the same.
+    /// Forgets which entries are committed. openraft would apply those before it starts, and the node could answer no
+    /// request until then. An elected leader commits and applies them anyway, with its first own entry (section 3.6.2
+    /// of the Raft dissertation).
     pub(crate) fn forget_committed(&self) {
         self.shared.memory().state.committed = None;
     }
 
-    async fn durable(&self, op: impl FnOnce(oneshot::Sender<io::Result<()>>) -> Op) -> io::Result<()> {
+    async fn durable(&self, op: impl FnOnce(oneshot::Sender<io::Result<()>>) -> LogOp) -> io::Result<()> {
         let (done, answer) = oneshot::channel();
         self.shared.submit(op(done));
         answer.await.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::BrokenPipe, "the log's thread has ended")))
     }
 
     async fn read(&self, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
-        let known = self.shared.memory().get(from, to, bytes_max);
-        let all_kept = known.iter().all(|known| matches!(known, Known::Kept(_)));
-        let resolve = |known: Known| match known {
-            Known::Kept(entry) => Ok(entry),
-            Known::Stands(place) => place.read(),
+        let sources = self.shared.memory().get(from, to, bytes_max);
+        let all_cached = sources.iter().all(|source| matches!(source, EntrySource::Cached(_)));
+        let resolve = |source: EntrySource| match source {
+            EntrySource::Cached(entry) => Ok(entry),
+            EntrySource::OnDisk(location) => location.read(),
         };
-        if all_kept {
-            return known.into_iter().map(resolve).collect();
+        if all_cached {
+            return sources.into_iter().map(resolve).collect();
         }
-        let reading = tokio::task::spawn_blocking(move || known.into_iter().map(resolve).collect());
+        let reading = tokio::task::spawn_blocking(move || sources.into_iter().map(resolve).collect());
         reading.await.map_err(io::Error::other)?
     }
 }
 
-/// The first index of a range, and the first behind it.
+/// Returns the first index of a range, and the first index after it.
 fn bounds(range: &impl RangeBounds<u64>) -> (u64, u64) {
     let from = match range.start_bound() {
         Bound::Included(from) => *from,
@@ -194,7 +199,8 @@ impl RaftLogReader<TypeConfig> for LogStore {
         self.read(from, to, usize::MAX).await
     }
 
-    /// Reads the range in steps of some megabytes, so that memory does not depend on how many entries there are to apply.
+    /// Reads the range in steps of some megabytes, so that the memory used does not depend on the number of entries to
+    /// apply.
     async fn entries_stream<R>(&mut self, range: R) -> impl Stream<Item = Result<Entry, io::Error>> + Send
     where
         R: RangeBounds<u64> + Clone + Debug + Send,
@@ -224,9 +230,9 @@ impl RaftLogReader<TypeConfig> for LogStore {
 impl RaftLogStorage<TypeConfig> for LogStore {
     type LogReader = LogStore;
 
-    async fn get_log_state(&mut self) -> io::Result<LogState<TypeConfig>> {
+    async fn get_log_state(&mut self) -> io::Result<openraft::storage::LogState<TypeConfig>> {
         let memory = self.shared.memory();
-        Ok(LogState { last_purged_log_id: memory.state.purged, last_log_id: memory.state.last })
+        Ok(openraft::storage::LogState { last_purged_log_id: memory.state.purged, last_log_id: memory.state.last })
     }
 
     async fn get_log_reader(&mut self) -> LogStore {
@@ -234,8 +240,8 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
-        self.durable(|done| Op::Vote(*vote, done)).await?;
-        // Not before: nobody may rely on a vote that a crash could take back.
+        self.durable(|done| LogOp::Vote(*vote, done)).await?;
+        // Only now: a vote that a crash could take back must not be visible (section 3.8 of the Raft dissertation).
         self.shared.memory().state.vote = Some(*vote);
         Ok(())
     }
@@ -264,9 +270,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
                 memory.append(entry.clone())?;
             }
         }
-        let op = Op::Append(entries, callback);
-        if self.append_at_once.load(Ordering::Relaxed) {
-            self.desk.submit_at_once(op);
+        let op = LogOp::Append(entries, callback);
+        if self.inline_append.load(Ordering::Relaxed) {
+            self.handle.write_inline(op);
         } else {
             self.shared.submit(op);
         }
@@ -275,11 +281,11 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
         self.shared.memory().truncate_after(last);
-        self.durable(|done| Op::Truncate(last, done)).await
+        self.durable(|done| LogOp::Truncate(last, done)).await
     }
 
     async fn purge(&mut self, upto: LogId) -> io::Result<()> {
         self.shared.memory().purge(upto);
-        self.durable(|done| Op::Purge(upto, done)).await
+        self.durable(|done| LogOp::Purge(upto, done)).await
     }
 }

@@ -1,268 +1,88 @@
-//! The thread that writes the log. It takes whatever waits, writes it, syncs once, and tells everybody.
+//! The log thread: takes all queued operations, writes them, syncs once, and completes them.
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use openraft::entry::RaftEntry as _;
-use openraft::storage::IOFlushed;
-use tokio::sync::oneshot;
 
-use super::LogOptions;
 use super::frame::{self, Frame};
-use super::memory::{Memory, Place};
-use super::patience::Patience;
-use super::recovery::{Older, new_identity};
-use super::segment::{Segment, path_of};
-use super::state::State;
-use crate::types::{Entry, LogId, TypeConfig, Vote};
+use super::memory::EntryLocation;
+use super::queue::{CloseOnDrop, Dequeued, FinishOnDrop, LogOp, LogShared, complete_all, completion_of};
+use super::recovery::{ClosedSegment, new_identity};
+use super::segment::{Segment, segment_path};
+use super::state::LogState;
+use crate::observer::Event;
+use crate::types::LogId;
 
-/// What waits to be written.
-pub(super) enum Op {
-    Append(Vec<Entry>, IOFlushed<TypeConfig>),
-    Vote(Vote, oneshot::Sender<io::Result<()>>),
-    /// Entries after this one are no more.
-    Truncate(Option<LogId>, oneshot::Sender<io::Result<()>>),
-    Purge(LogId, oneshot::Sender<io::Result<()>>),
+/// The log writer and its queue. Usually the log thread writes; if the queue is idle, [`LogHandle::write_inline`]
+/// writes on the calling thread.
+pub(super) struct LogHandle {
+    shared: Arc<LogShared>,
+    /// Locked only by the thread that has set `busy`, so it is never contended.
+    writer: Mutex<LogWriter>,
 }
 
-/// What is to be told when an operation is durable.
-enum Waiting {
-    Flushed(IOFlushed<TypeConfig>),
-    Done(oneshot::Sender<io::Result<()>>),
-}
-
-impl Waiting {
-    fn tell(self, result: io::Result<()>) {
-        match self {
-            Waiting::Flushed(flushed) => flushed.io_completed(result),
-            // Whoever has gone needs no answer.
-            Waiting::Done(done) => drop(done.send(result)),
-        }
-    }
-}
-
-/// What is written next.
-struct Taken {
-    ops: VecDeque<Op>,
-    committed: Option<LogId>,
-}
-
-#[derive(Default)]
-struct Queue {
-    ops: VecDeque<Op>,
-    /// Written with whatever comes next; not worth a sync of its own.
-    committed: Option<LogId>,
-    /// Somebody writes: the thread, or whoever would have woken it.
-    busy: bool,
-    closed: bool,
-}
-
-/// What the thread and its callers share.
-pub(super) struct Shared {
-    pub(super) options: LogOptions,
-    queue: Mutex<Queue>,
-    arrived: Condvar,
-    pub(super) memory: Mutex<Memory>,
-    pub(super) figures: Figures,
-    pub(super) patience: Patience,
-    /// Held as long as the log is open.
-    _lock: Box<dyn Send + Sync>,
-}
-
-#[derive(Default)]
-pub(super) struct Figures {
-    pub(super) syncs: AtomicU64,
-    pub(super) sync_nanos: AtomicU64,
-    pub(super) entries: AtomicU64,
-    pub(super) bytes: AtomicU64,
-}
-
-impl Shared {
-    pub(super) fn new(options: LogOptions, memory: Memory, lock: Box<dyn Send + Sync>) -> Self {
-        Shared {
-            options,
-            queue: Mutex::default(),
-            arrived: Condvar::new(),
-            memory: Mutex::new(memory),
-            figures: Figures::default(),
-            patience: Patience::default(),
-            _lock: lock,
-        }
+impl LogHandle {
+    pub(super) fn new(writer: LogWriter) -> LogHandle {
+        LogHandle { shared: writer.shared.clone(), writer: Mutex::new(writer) }
     }
 
-    fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn memory(&self) -> MutexGuard<'_, Memory> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Lets the thread do something. If it has ended, whoever waits is told.
-    pub(super) fn submit(&self, op: Op) {
-        let mut queue = self.queue();
-        if queue.closed {
-            drop(queue);
-            return waiting(op).tell(Err(closed()));
-        }
-        queue.ops.push_back(op);
-        drop(queue);
-        self.arrived.notify_one();
-    }
-
-    pub(super) fn note_committed(&self, id: LogId) {
-        self.queue().committed = Some(id);
-    }
-
-    pub(super) fn close(&self) {
-        self.queue().closed = true;
-        self.arrived.notify_one();
-    }
-
-    /// What waits; `None` when nothing does and nothing will come. [`Shared::done`] must follow.
-    fn next(&self) -> Option<Taken> {
-        let mut queue = self.queue();
-        while queue.busy || (queue.ops.is_empty() && !queue.closed) {
-            queue = self.arrived.wait(queue).unwrap_or_else(PoisonError::into_inner);
-        }
-        // What is noted at the end proves that everything before it is durable.
-        if queue.ops.is_empty() && queue.committed.is_none() {
-            return None;
-        }
-        queue.busy = true;
-        Some(Taken { ops: std::mem::take(&mut queue.ops), committed: queue.committed.take() })
-    }
-
-    /// Takes one operation at once, if nothing waits and nobody writes; otherwise it comes back. [`Shared::done`] must
-    /// follow.
-    fn next_at_once(&self, op: Op) -> Result<Taken, Op> {
-        let mut queue = self.queue();
-        if queue.busy || queue.closed || !queue.ops.is_empty() {
-            return Err(op);
-        }
-        queue.busy = true;
-        Ok(Taken { ops: VecDeque::from([op]), committed: queue.committed.take() })
-    }
-
-    /// What was taken has been written.
-    fn done(&self) {
-        let mut queue = self.queue();
-        queue.busy = false;
-        let more = !queue.ops.is_empty() || queue.closed;
-        drop(queue);
-        if more {
-            self.arrived.notify_one();
-        }
-    }
-}
-
-fn closed() -> io::Error {
-    io::Error::new(io::ErrorKind::BrokenPipe, "the log is closed")
-}
-
-fn waiting(op: Op) -> Waiting {
-    match op {
-        Op::Append(_, flushed) => Waiting::Flushed(flushed),
-        Op::Vote(_, done) | Op::Truncate(_, done) | Op::Purge(_, done) => Waiting::Done(done),
-    }
-}
-
-fn tell(waiting: Vec<Waiting>, result: &Result<(), String>) {
-    for one in waiting {
-        one.tell(result.clone().map_err(io::Error::other));
-    }
-}
-
-/// Nobody may wait for a thread that has ended, not even if it has panicked.
-struct CloseOnDrop(Arc<Shared>);
-
-impl Drop for CloseOnDrop {
-    fn drop(&mut self) {
-        let mut queue = self.0.queue();
-        queue.closed = true;
-        let left = std::mem::take(&mut queue.ops);
-        drop(queue);
-        left.into_iter().for_each(|op| waiting(op).tell(Err(closed())));
-    }
-}
-
-/// Where the log is written: by its thread, or by who appends, if that is quicker.
-pub(super) struct Desk {
-    shared: Arc<Shared>,
-    /// Only who has taken operations locks it, so nobody ever waits here.
-    writer: Mutex<Writer>,
-}
-
-impl Desk {
-    pub(super) fn new(writer: Writer) -> Desk {
-        Desk { shared: writer.shared.clone(), writer: Mutex::new(writer) }
-    }
-
-    /// The life of the thread: runs until the log is closed and nothing waits.
+    /// The body of the log thread: runs until the log is closed and the queue is empty.
     pub(super) fn run(&self) {
         let _closes = CloseOnDrop(self.shared.clone());
-        while let Some(taken) = self.shared.next() {
-            self.carry_out(taken);
+        while let Some(dequeued) = self.shared.dequeue() {
+            self.execute(dequeued);
         }
     }
 
-    /// Carries out an operation on the caller's thread, unless others wait or are being carried out: then it waits with
-    /// them. Waking the thread, and being woken by it, takes nearly as long as a sync.
-    pub(super) fn submit_at_once(&self, op: Op) {
-        match self.shared.next_at_once(op) {
-            Ok(taken) => self.carry_out(taken),
+    /// Writes an operation on the calling thread, unless others are queued or being written; then queues it. Waking the
+    /// log thread, and being woken by it, takes nearly as long as a sync.
+    pub(super) fn write_inline(&self, op: LogOp) {
+        match self.shared.try_begin_inline(op) {
+            Ok(dequeued) => self.execute(dequeued),
             Err(op) => self.shared.submit(op),
         }
     }
 
-    fn carry_out(&self, taken: Taken) {
-        let _done = DoneOnDrop(&self.shared);
+    fn execute(&self, dequeued: Dequeued) {
+        let _done = FinishOnDrop(&self.shared);
         let mut writer = self.writer.lock().unwrap_or_else(|poisoned| {
             let mut writer = poisoned.into_inner();
             writer.failed.get_or_insert_with(|| "the log's writer panicked".to_owned());
             writer
         });
-        writer.carry_out(taken);
+        writer.execute(dequeued);
     }
 }
 
-/// Others may write again, even if this has panicked.
-struct DoneOnDrop<'a>(&'a Shared);
-
-impl Drop for DoneOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.done();
-    }
-}
-
-/// What only who writes touches.
-pub(super) struct Writer {
-    shared: Arc<Shared>,
+/// The state of whichever thread is writing.
+pub(super) struct LogWriter {
+    shared: Arc<LogShared>,
     segment: Segment,
-    older: VecDeque<Older>,
-    /// What the frames say, written or about to be.
-    state: State,
-    /// What will be written at the segment's end.
+    closed_segments: VecDeque<ClosedSegment>,
+    /// The state after the frames that have been written or are in the buffer.
+    state: LogState,
+    /// The frames that will be written at the end of the segment.
     buffer: Vec<u8>,
-    /// The entries in it, and where they will stand.
-    entries: Vec<(LogId, Place)>,
-    /// After an error nobody knows what the disk holds: nothing is written any more.
+    /// The entries in the buffer, and their locations.
+    entries: Vec<(LogId, EntryLocation)>,
+    /// The first error. After it the contents of the disk are unknown, so nothing is written any more.
     failed: Option<String>,
 }
 
-impl Writer {
-    pub(super) fn new(shared: Arc<Shared>, segment: Segment, older: Vec<Older>) -> Self {
+impl LogWriter {
+    pub(super) fn new(shared: Arc<LogShared>, segment: Segment, closed_segments: Vec<ClosedSegment>) -> Self {
         let mut state = shared.memory().state.clone();
         // A log of version 1 gets its identity with its next segment.
         state.identity.get_or_insert_with(new_identity);
-        let writer = Writer {
+        let writer = LogWriter {
             state,
             shared,
             segment,
-            older: older.into(),
+            closed_segments: closed_segments.into(),
             buffer: Vec::new(),
             entries: Vec::new(),
             failed: None,
@@ -271,150 +91,152 @@ impl Writer {
         writer
     }
 
-    /// Writes what was taken, syncs, and tells everybody.
-    fn carry_out(&mut self, taken: Taken) {
-        let Taken { ops, committed } = taken;
-        let mut told = Vec::with_capacity(ops.len());
+    /// Writes operations, syncs, and completes them.
+    fn execute(&mut self, dequeued: Dequeued) {
+        let Dequeued { ops, committed } = dequeued;
+        let mut completions = Vec::with_capacity(ops.len());
         let result = self.write_all(&ops, committed).map_err(|error| self.latch(&error));
         let mut purges = Vec::new();
         let mut purged = None;
         for op in ops {
-            if let Op::Purge(id, _) = &op {
+            if let LogOp::Purge(id, _) = &op {
                 purged = purged.max(Some(*id));
-                purges.push(waiting(op));
+                purges.push(completion_of(op));
             } else {
-                told.push(waiting(op));
+                completions.push(completion_of(op));
             }
         }
-        tell(told, &result);
-        // Removing files takes its time, for which nobody else waits.
+        complete_all(completions, &result);
+        // Removing files takes time, so the other operations are completed before.
         let dropped = match (result, purged) {
-            (Ok(()), Some(purged)) => self.drop_segments(purged).map_err(|error| self.latch(&error)),
+            (Ok(()), Some(purged)) => self.remove_purged_segments(purged).map_err(|error| self.latch(&error)),
             (result, _) => result,
         };
-        tell(purges, &dropped);
+        complete_all(purges, &dropped);
     }
 
-    /// From now on everything fails.
+    /// Records an error, after which all operations fail.
     fn latch(&mut self, error: &io::Error) -> String {
         let why = format!("the log cannot be written: {error}");
         if self.failed.is_none() {
-            tracing::error!(target: "raft", "{why}");
+            self.shared.options.observer.event(&Event::LogFailed { error });
             self.failed = Some(why.clone());
         }
         why
     }
 
-    fn write_all(&mut self, ops: &VecDeque<Op>, committed: Option<LogId>) -> io::Result<()> {
+    fn write_all(&mut self, ops: &VecDeque<LogOp>, committed: Option<LogId>) -> io::Result<()> {
         if let Some(why) = &self.failed {
             return Err(io::Error::other(why.clone()));
         }
         for op in ops {
-            self.add_op(op)?;
+            self.push_op(op)?;
         }
-        // Behind the entries, which it may be about.
+        // After the entries, because it may refer to them.
         if let Some(committed) = committed {
-            self.add(&Frame::Committed(committed))?;
+            self.push_frame(&Frame::Committed(committed))?;
         }
         self.flush()
     }
 
-    fn add_op(&mut self, op: &Op) -> io::Result<()> {
+    fn push_op(&mut self, op: &LogOp) -> io::Result<()> {
         match op {
-            Op::Append(entries, _) => {
+            LogOp::Append(entries, _) => {
                 for entry in entries {
-                    self.add(&Frame::Entry(entry.clone()))?;
+                    self.push_frame(&Frame::Entry(entry.clone()))?;
                 }
-                self.shared.figures.entries.fetch_add(entries.len() as u64, Ordering::Relaxed);
+                self.shared.counters.entries.fetch_add(entries.len() as u64, Ordering::Relaxed);
                 Ok(())
             }
-            Op::Vote(vote, _) => self.add(&Frame::Vote(*vote)),
-            Op::Truncate(last, _) => self.add(&Frame::Truncate(*last)),
-            Op::Purge(id, _) => self.add(&Frame::Purge(*id)),
+            LogOp::Vote(vote, _) => self.push_frame(&Frame::Vote(*vote)),
+            LogOp::Truncate(last, _) => self.push_frame(&Frame::Truncate(*last)),
+            LogOp::Purge(id, _) => self.push_frame(&Frame::Purge(*id)),
         }
     }
 
-    /// Adds a frame to what will be written; begins a new segment first if it does not fit.
-    fn add(&mut self, frame: &Frame) -> io::Result<()> {
+    /// Adds a frame to the buffer. Begins a new segment before it, if the current one is full.
+    fn push_frame(&mut self, frame: &Frame) -> io::Result<()> {
         let full = u64::from(self.shared.options.segment_bytes);
         if self.segment.end + self.buffer.len() as u64 >= full {
             self.begin_segment()?;
         }
         let at = self.buffer.len();
         let durable = u32::try_from(self.segment.durable).unwrap_or(u32::MAX);
-        frame::write(&mut self.buffer, frame, self.segment.number, self.segment.end, durable)?;
+        frame::encode(&mut self.buffer, frame, self.segment.number, self.segment.end, durable)?;
         if let Frame::Entry(entry) = frame {
-            let place = Place {
+            let location = EntryLocation {
                 number: self.segment.number,
                 file: self.segment.file.clone(),
                 offset: self.segment.end + at as u64,
                 len: u32::try_from(self.buffer.len() - at).unwrap_or(u32::MAX),
             };
-            self.entries.push((entry.log_id(), place));
+            self.entries.push((entry.log_id(), location));
         }
-        self.note(frame);
+        self.track(frame);
         Ok(())
     }
 
-    /// Writes and syncs what has been added.
+    /// Writes and syncs the buffer.
     fn flush(&mut self) -> io::Result<()> {
         if self.buffer.is_empty() {
             return Ok(());
         }
         let (segment, buffer) = (&mut self.segment, &self.buffer);
-        self.shared.patience.repeat(|| segment.append(buffer))?;
+        self.shared.retry.run(|| segment.append(buffer))?;
         let started = Instant::now();
         self.segment.sync()?;
         let took = started.elapsed();
-        let figures = &self.shared.figures;
-        figures.syncs.fetch_add(1, Ordering::Relaxed);
-        figures.sync_nanos.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
-        if let Some(observe) = &self.shared.options.on_sync {
-            observe(took);
-        }
+        let counters = &self.shared.counters;
+        counters.syncs.fetch_add(1, Ordering::Relaxed);
+        counters.sync_nanos.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.shared.options.observer.log_synced(took);
         self.buffer.clear();
         self.buffer.shrink_to(BUFFER_KEPT_BYTES);
         let mut memory = self.shared.memory();
-        self.entries.drain(..).for_each(|(id, place)| memory.written(id, place));
-        memory.forget(self.shared.options.cache_bytes);
+        self.entries.drain(..).for_each(|(id, location)| memory.set_location(id, location));
+        memory.evict(self.shared.options.cache_bytes);
         drop(memory);
         self.count_bytes();
         Ok(())
     }
 
-    /// Ends the segment, which is durable then, and begins the next.
+    /// Ends the current segment, syncs it, and creates the next one.
     fn begin_segment(&mut self) -> io::Result<()> {
         let durable = u32::try_from(self.segment.durable).unwrap_or(u32::MAX);
-        frame::write(&mut self.buffer, &Frame::End, self.segment.number, self.segment.end, durable)?;
+        frame::encode(&mut self.buffer, &Frame::SegmentEnd, self.segment.number, self.segment.end, durable)?;
         self.flush()?;
         let last_index = self.state.last.map_or(0, |id| id.index);
-        self.older.push_back(Older { number: self.segment.number, bytes: self.segment.filled, last_index });
-        let Shared { options, patience, .. } = &*self.shared;
+        self.closed_segments.push_back(ClosedSegment {
+            number: self.segment.number,
+            bytes: self.segment.filled,
+            last_index,
+        });
+        let LogShared { options, retry, .. } = &*self.shared;
         let number = self.segment.number + 1;
-        self.segment = patience.repeat(|| Segment::create(options, number, &self.state))?;
+        self.segment = retry.run(|| Segment::create(options, number, &self.state))?;
         Ok(())
     }
 
-    /// Keeps in mind what the frames say. (What is in memory is ahead of that.)
-    fn note(&mut self, frame: &Frame) {
+    /// Updates the state with a frame that was added to the buffer. (The state in `memory` is ahead of it.)
+    fn track(&mut self, frame: &Frame) {
         match frame {
             Frame::Entry(entry) => self.state.last = Some(entry.log_id()),
             Frame::Truncate(last) => self.state.truncate_after(*last),
             Frame::Purge(id) => self.state.purge(*id),
             Frame::Vote(vote) => self.state.vote = Some(*vote),
             Frame::Committed(id) => self.state.committed = Some(*id),
-            Frame::End => {}
+            Frame::SegmentEnd => {}
         }
     }
 
     /// Removes the segments in which every entry is purged.
-    fn drop_segments(&mut self, purged: LogId) -> io::Result<()> {
-        while self.older.front().is_some_and(|older| older.last_index <= purged.index) {
-            if let Some(older) = self.older.pop_front() {
-                let Shared { options, patience, .. } = &*self.shared;
-                options.disk.remove(&path_of(&options.directory, older.number))?;
-                // Each by itself: after a crash none may be there again when one behind it is not.
-                patience.repeat(|| options.disk.sync_directory(&options.directory))?;
+    fn remove_purged_segments(&mut self, purged: LogId) -> io::Result<()> {
+        while self.closed_segments.front().is_some_and(|closed| closed.last_index <= purged.index) {
+            if let Some(closed) = self.closed_segments.pop_front() {
+                let LogShared { options, retry, .. } = &*self.shared;
+                options.disk.remove(&segment_path(&options.directory, closed.number))?;
+                // Synced after each removal: a crash must not bring back a segment without the segments that follow it.
+                retry.run(|| options.disk.sync_directory(&options.directory))?;
             }
         }
         self.count_bytes();
@@ -422,10 +244,10 @@ impl Writer {
     }
 
     fn count_bytes(&self) {
-        let older: u64 = self.older.iter().map(|older| older.bytes).sum();
-        self.shared.figures.bytes.store(older + self.segment.filled, Ordering::Relaxed);
+        let closed: u64 = self.closed_segments.iter().map(|segment| segment.bytes).sum();
+        self.shared.counters.bytes.store(closed + self.segment.filled, Ordering::Relaxed);
     }
 }
 
-/// A buffer that grew beyond this for a large entry is given back.
+/// A buffer that grew beyond this for a large entry is shrunk, in bytes.
 const BUFFER_KEPT_BYTES: usize = 4 << 20;

@@ -1,8 +1,10 @@
-//! The state machine: a database that applies the log through its one writer.
+//! The state machine: a database that applies the log through its single writer thread.
 //!
-//! The database notes how far it is in the transaction that writes the data, so nothing here has to be kept: after a
-//! crash it is asked, and openraft hands over what is missing. A snapshot is the database itself, synced: nothing is
-//! copied to cut the log, and nothing waits meanwhile.
+//! The database records the index of the last applied entry in the transaction that writes the data, so this module
+//! persists nothing: after a restart it reads the index from the database, and openraft passes the entries after it
+//! (section 3.8 of the Raft dissertation: a persistent state machine must persist its last applied index). A snapshot
+//! is the synced database itself: no copy is made to compact the log, and no write waits meanwhile (section 5.2,
+//! disk-based state machines).
 
 mod snapshot;
 
@@ -17,43 +19,59 @@ use openraft::entry::{EntryPayload, RaftEntry as _};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use sqlhttp_core::{Database, Error, LogEntry, LogWork, OnApplied, Outcome};
 
-pub(crate) use snapshot::{SnapshotBuilder, SnapshotCopy};
+pub(crate) use snapshot::{DatabaseSnapshot, SnapshotBuilder};
 
-use crate::command::{Command, Work};
+use self::snapshot::{Snapshot, SnapshotMeta};
+
+use crate::command::{Command, Operation};
 use crate::membership;
-use crate::skip::Skip;
-use crate::ticks::Ticks;
-use crate::types::{Applied, Entry, LogId, StoredMembership, TypeConfig, id_at, index_of};
-use crate::{NodeOptions, Observe};
+use crate::observer::{Event, Observer};
+use crate::options::NodeOptions;
+use crate::skip::SkipFile;
+use crate::timer::CoarseTimer;
+use crate::types::{Entry, EntryOutcomes, LogId, StoredMembership, TypeConfig, id_at, index_of};
+use crate::waiters::Waiters;
 
-type SnapshotMeta = openraft::alias::SnapshotMetaOf<TypeConfig>;
-type Snapshot = openraft::alias::SnapshotOf<TypeConfig, SnapshotCopy>;
-
-/// The database as openraft sees it.
+/// The database as openraft's state machine.
 #[derive(Clone)]
-pub(crate) struct Machine {
+pub(crate) struct StateMachine {
     database: Database,
-    /// Where files are put that content is replaced by.
+    /// The directory for temporary files with replacement content.
     directory: PathBuf,
-    snapshots: snapshot::Latest,
-    on_apply: Option<Observe>,
-    /// The entry that an operator wants passed over.
-    skip: Option<Skip>,
-    /// The clock of the entries that wait, fine enough for [`REPORT_AFTER`].
-    ticks: Ticks,
+    snapshots: snapshot::LatestSnapshot,
+    observer: Arc<dyn Observer>,
+    /// The entry that the operator wants to skip.
+    skip: Option<SkipFile>,
+    /// Ticks often enough to measure [`REPORT_AFTER`].
+    timer: CoarseTimer,
+    waiters: Waiters,
 }
 
-impl Machine {
-    pub(crate) fn new(database: Database, options: &NodeOptions, skip: Option<Skip>, ticks: Ticks) -> Self {
-        let (directory, on_apply) = (options.directory.clone(), options.on_apply.clone());
-        Machine { database, directory, snapshots: snapshot::Latest::default(), on_apply, skip, ticks }
+impl StateMachine {
+    pub(crate) fn new(
+        database: Database,
+        options: &NodeOptions,
+        skip: Option<SkipFile>,
+        timer: CoarseTimer,
+        waiters: Waiters,
+    ) -> Self {
+        let (directory, observer) = (options.directory.clone(), options.observer.clone());
+        StateMachine {
+            database,
+            directory,
+            snapshots: snapshot::LatestSnapshot::default(),
+            observer,
+            skip,
+            timer,
+            waiters,
+        }
     }
 
-    /// Whether an entry is passed over because an operator says so.
+    /// Returns whether `raft/skip.json` names this entry.
     ///
     /// # Errors
-    /// The operator names this index, but another digest.
-    fn skips(&self, index: u64, command: &Command) -> io::Result<bool> {
+    /// The file names this index, but another digest.
+    fn must_skip(&self, index: u64, command: &Command) -> io::Result<bool> {
         let Some(skip) = self.skip.as_ref().filter(|skip| skip.index == index) else { return Ok(false) };
         let digest = command.digest();
         if skip.digest != digest {
@@ -61,31 +79,26 @@ impl Machine {
                 format!("skip.json names entry {index} with the digest {}, but its digest is {digest}", skip.digest);
             return Err(io::Error::other(why));
         }
-        tracing::error!(target: "store", "entry {index} of the log (digest {digest}) is passed over: skip.json names it");
+        self.observer.event(&Event::EntrySkipped { index, digest: &digest });
         Ok(true)
     }
 
-    /// Tells the operator which entry could not be applied, and how to get past it.
-    fn report_failure(&self, entries: &[EntryResponder<TypeConfig>]) {
+    /// Reports the entry that could not be applied, with the digest that makes it possible to skip it.
+    fn report_not_applied(&self, entries: &[EntryResponder<TypeConfig>]) {
         let next = self.database.progress().index + 1;
         let stuck = entries.iter().map(|(entry, _)| entry).find(|entry| index_of(&entry.log_id()) == next);
         let Some(EntryPayload::Normal(command)) = stuck.map(|entry| &entry.payload) else { return };
         let digest = command.digest();
-        tracing::error!(
-            target: "store",
-            "entry {next} of the log could not be applied. If it cannot be applied at all, stop this node, write \
-             {{\"index\": {next}, \"digest\": \"{digest}\"}} to raft/skip.json, and start it again: the entry is then \
-             passed over, and its writes are lost"
-        );
+        self.observer.event(&Event::EntryNotApplied { index: next, digest: &digest });
     }
 
     /// The index and the time of the last snapshot, if there is one.
-    pub(crate) fn last_snapshot(&self) -> Option<snapshot::Taken> {
-        self.snapshots.taken()
+    pub(crate) fn last_snapshot(&self) -> Option<snapshot::SnapshotInfo> {
+        self.snapshots.info()
     }
 
-    /// An entry as the database takes it.
-    async fn translate(&self, entry: &Entry) -> io::Result<LogEntry> {
+    /// Converts an entry to the form that the database applies.
+    async fn to_log_entry(&self, entry: &Entry) -> io::Result<LogEntry> {
         let id = entry.log_id();
         let work = match &entry.payload {
             EntryPayload::Blank => Vec::new(),
@@ -93,13 +106,13 @@ impl Machine {
                 let stored = StoredMembership::new(Some(id), members.clone());
                 vec![LogWork::Membership(membership::encode(&stored)?)]
             }
-            EntryPayload::Normal(command) if self.skips(index_of(&id), command)? => Vec::new(),
+            EntryPayload::Normal(command) if self.must_skip(index_of(&id), command)? => Vec::new(),
             EntryPayload::Normal(command) => {
-                let mut works = Vec::with_capacity(command.works().len());
-                for work in command.works() {
-                    works.push(self.work(index_of(&id), works.len(), work).await?);
+                let mut operations = Vec::with_capacity(command.operations().len());
+                for operation in command.operations() {
+                    operations.push(self.to_log_work(index_of(&id), operations.len(), operation).await?);
                 }
-                works
+                operations
             }
         };
         let conditions = match &entry.payload {
@@ -110,60 +123,66 @@ impl Machine {
     }
 
     async fn apply_chunk(&self, entries: Vec<EntryResponder<TypeConfig>>) -> io::Result<()> {
-        let mut translated = Vec::with_capacity(entries.len());
+        let mut log_entries = Vec::with_capacity(entries.len());
         for (entry, _) in &entries {
-            translated.push(self.translate(entry).await?);
+            log_entries.push(self.to_log_entry(entry).await?);
         }
-        let files = files_of(&translated);
-        let tell = entries.iter().map(|(entry, _)| who_waits(entry)).collect();
+        let files = replacement_files(&log_entries);
+        let callbacks = entries.iter().map(|(entry, _)| self.reply_callback(entry)).collect();
         let started = Instant::now();
-        let applied = self.apply_or_report(translated, tell, &entries, started).await.map_err(io::Error::other);
-        if let Some(observe) = &self.on_apply {
-            observe(started.elapsed());
-        }
-        // Best effort: what is left is removed at the next start.
+        let applied = self.apply_or_report(log_entries, callbacks, &entries, started).await.map_err(io::Error::other);
+        self.observer.entries_applied(started.elapsed());
+        // Best effort: remaining files are removed at the next start.
         files.iter().for_each(|file| drop(std::fs::remove_file(file)));
         for ((_, responder), outcomes) in entries.into_iter().zip(applied?) {
             if let Some(responder) = responder {
-                responder.send(Applied { outcomes });
+                responder.send(EntryOutcomes { outcomes });
             }
         }
         Ok(())
     }
 
-    /// Applies entries. The log names the entry that fails, or waits for long.
+    /// Applies entries. Reports the entry that fails or waits for long to the observer.
     async fn apply_or_report(
         &self,
-        translated: Vec<LogEntry>,
-        tell: Vec<Option<OnApplied>>,
+        log_entries: Vec<LogEntry>,
+        callbacks: Vec<Option<OnApplied>>,
         entries: &[EntryResponder<TypeConfig>],
         started: Instant,
     ) -> Result<Vec<Vec<Outcome>>, Error> {
-        let mut applying = pin!(self.database.apply_and_tell(translated, tell));
+        let mut applying = pin!(self.database.apply_and_notify(log_entries, callbacks));
         let mut reported = started;
         loop {
-            if let Some(applied) = self.ticks.unless_next(&mut applying).await {
+            if let Some(applied) = self.timer.ready_before_tick(&mut applying).await {
                 if matches!(applied, Err(Error::Poisoned(_) | Error::Sqlite { .. })) {
-                    self.report_failure(entries);
+                    self.report_not_applied(entries);
                 }
                 return applied;
             }
             if reported.elapsed() >= REPORT_AFTER {
                 reported = Instant::now();
                 if self.database.waits_for().is_some() {
-                    self.report_failure(entries);
+                    self.report_not_applied(entries);
                 }
             }
         }
     }
 
-    async fn work(&self, index: u64, number: usize, work: &Work) -> io::Result<LogWork> {
-        Ok(match work {
-            Work::Batch { batch, alone, steps_max } => {
-                LogWork::Batch { batch: batch.clone(), alone: *alone, steps_max: *steps_max }
+    /// Returns a callback that answers the callers of an entry that this process has proposed. It runs on the writer
+    /// thread, which takes less time than to wake the proposer's task first.
+    fn reply_callback(&self, entry: &Entry) -> Option<OnApplied> {
+        let EntryPayload::Normal(command) = &entry.payload else { return None };
+        let (queue, index) = (self.waiters.get(command.proposal()?)?, index_of(&entry.log_id()));
+        Some(Box::new(move |outcome| queue.answer_next(outcome, index)))
+    }
+
+    async fn to_log_work(&self, index: u64, number: usize, operation: &Operation) -> io::Result<LogWork> {
+        Ok(match operation {
+            Operation::Batch { batch, exclusive, steps_max } => {
+                LogWork::Batch { batch: batch.clone(), exclusive: *exclusive, steps_max: *steps_max }
             }
-            Work::Barrier => LogWork::Barrier,
-            Work::Replace(bytes) => {
+            Operation::Barrier => LogWork::Barrier,
+            Operation::Replace(bytes) => {
                 let file = self.directory.join(format!("restore-{index}-{number}.sqlite"));
                 write_file(&file, bytes.clone()).await?;
                 LogWork::Replace(file)
@@ -172,13 +191,13 @@ impl Machine {
     }
 }
 
-/// How long entries may wait to be applied before the log says which one waits.
+/// The time after which an entry that waits to be applied is reported.
 pub(crate) const REPORT_AFTER: Duration = Duration::from_secs(10);
-/// How many entries, and about how many bytes of them, are applied at a time.
+/// The maximum number of entries, and their approximate maximum size in memory in bytes, that are applied at once.
 const CHUNK_ENTRIES_MAX: usize = 1024;
 const CHUNK_BYTES_MAX: usize = 8 << 20;
 
-/// Takes some entries from the stream; `None` at its end.
+/// Takes the next entries from the stream. Returns `None` at its end.
 async fn next_chunk<S>(entries: &mut S) -> io::Result<Option<Vec<EntryResponder<TypeConfig>>>>
 where
     S: Stream<Item = Result<EntryResponder<TypeConfig>, io::Error>> + Unpin,
@@ -199,20 +218,13 @@ async fn write_file(file: &Path, bytes: Arc<[u8]>) -> io::Result<()> {
     tokio::task::spawn_blocking(move || std::fs::write(file, bytes)).await.map_err(io::Error::other)?
 }
 
-fn files_of(entries: &[LogEntry]) -> Vec<PathBuf> {
-    let works = entries.iter().flat_map(|entry| &entry.work);
-    works.filter_map(|work| if let LogWork::Replace(file) = work { Some(file.clone()) } else { None }).collect()
+fn replacement_files(entries: &[LogEntry]) -> Vec<PathBuf> {
+    let work = entries.iter().flat_map(|entry| &entry.work);
+    work.filter_map(|work| if let LogWork::Replace(file) = work { Some(file.clone()) } else { None }).collect()
 }
 
-/// How those learn of it who wait for this entry here: from the writer's own thread, which is the shortest way.
-fn who_waits(entry: &Entry) -> Option<OnApplied> {
-    let EntryPayload::Normal(command) = &entry.payload else { return None };
-    let (waiting, index) = (command.waiting()?.clone(), index_of(&entry.log_id()));
-    Some(Box::new(move |outcome| waiting.tell(outcome, index)))
-}
-
-impl RaftStateMachine<TypeConfig> for Machine {
-    type SnapshotData = SnapshotCopy;
+impl RaftStateMachine<TypeConfig> for StateMachine {
+    type SnapshotData = DatabaseSnapshot;
     type SnapshotBuilder = SnapshotBuilder;
 
     async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
@@ -224,7 +236,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
     where
         S: Stream<Item = Result<EntryResponder<TypeConfig>, io::Error>> + Unpin + Send,
     {
-        // After a restart there may be more of them than memory.
+        // In chunks: after a restart the entries together may be larger than the memory.
         while let Some(chunk) = next_chunk(&mut entries).await? {
             self.apply_chunk(chunk).await?;
         }
@@ -232,7 +244,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
     }
 
     async fn get_snapshot_builder(&mut self) -> Self::SnapshotBuilder {
-        SnapshotBuilder::new(self.database.clone(), self.snapshots.clone())
+        SnapshotBuilder::new(self.database.clone(), self.snapshots.clone(), self.observer.clone())
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: Self::SnapshotData) -> io::Result<()> {

@@ -1,4 +1,4 @@
-//! Snapshots: the database itself, synced up to a place in the log.
+//! Snapshots: the database itself, synced up to an index of the log.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,23 +7,26 @@ use std::time::{Duration, SystemTime};
 use openraft::storage::RaftSnapshotBuilder;
 use sqlhttp_core::{Database, Error};
 
-use super::{Snapshot, SnapshotMeta};
 use crate::membership;
+use crate::observer::{Event, Observer};
 use crate::types::{TypeConfig, id_at, index_of};
 
-/// How long a snapshot waits that cannot begin: there is no file descriptor for it.
+pub(super) type SnapshotMeta = openraft::alias::SnapshotMetaOf<TypeConfig>;
+pub(super) type Snapshot = openraft::alias::SnapshotOf<TypeConfig, DatabaseSnapshot>;
+
+/// The interval between attempts to sync the database while no file descriptor is available.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// What a snapshot consists of: the database that it was taken of. Whoever needs its bytes makes a copy, which is
-/// consistent by itself and says itself how far it is.
+/// The contents of a snapshot: a handle to the live database. A receiver of its bytes would make a copy, which is
+/// consistent by itself and contains the index up to which it has been applied.
 #[derive(Debug, Clone)]
-pub(crate) struct SnapshotCopy {
+pub(crate) struct DatabaseSnapshot {
     database: Database,
 }
 
-impl SnapshotCopy {
-    /// Nothing has to be done for a snapshot of this very database. Copies of other nodes' databases are not sent yet,
-    /// for there are no other nodes.
+impl DatabaseSnapshot {
+    /// Installs a snapshot. A snapshot of this node's own database needs no work. Snapshots of other nodes are not
+    /// supported yet.
     pub(super) async fn install(self, database: &Database, meta: &SnapshotMeta) -> io::Result<()> {
         let wanted = meta.last_log_id.map_or(0, |id| index_of(&id));
         let (own, here) = (self.database.progress().index, database.progress().index);
@@ -34,28 +37,28 @@ impl SnapshotCopy {
     }
 }
 
-/// When and where the last snapshot was taken.
+/// The last snapshot's position in the log and its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Taken {
+pub(crate) struct SnapshotInfo {
     pub(crate) term: u64,
     pub(crate) index: u64,
     pub(crate) at: SystemTime,
 }
 
-/// The last snapshot, if there is one.
+/// The last snapshot, if there is one. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Latest(Arc<Mutex<Option<(Snapshot, SystemTime)>>>);
+pub(crate) struct LatestSnapshot(Arc<Mutex<Option<(Snapshot, SystemTime)>>>);
 
-impl Latest {
+impl LatestSnapshot {
     pub(super) fn snapshot(&self) -> Option<Snapshot> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(snapshot, _)| snapshot.clone())
     }
 
-    pub(super) fn taken(&self) -> Option<Taken> {
+    pub(super) fn info(&self) -> Option<SnapshotInfo> {
         let latest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (snapshot, at) = latest.as_ref()?;
         let id = snapshot.meta.last_log_id?;
-        Some(Taken { term: id.leader_id.term, index: index_of(&id), at: *at })
+        Some(SnapshotInfo { term: id.leader_id.term, index: index_of(&id), at: *at })
     }
 
     fn set(&self, snapshot: Snapshot) {
@@ -63,27 +66,28 @@ impl Latest {
     }
 }
 
-/// Takes a snapshot.
+/// Takes snapshots.
 pub(crate) struct SnapshotBuilder {
     database: Database,
-    latest: Latest,
+    latest: LatestSnapshot,
+    observer: Arc<dyn Observer>,
 }
 
 impl SnapshotBuilder {
-    pub(super) fn new(database: Database, latest: Latest) -> Self {
-        SnapshotBuilder { database, latest }
+    pub(super) fn new(database: Database, latest: LatestSnapshot, observer: Arc<dyn Observer>) -> Self {
+        SnapshotBuilder { database, latest, observer }
     }
 }
 
 impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
-    type SnapshotData = SnapshotCopy;
+    type SnapshotData = DatabaseSnapshot;
 
     async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
         let progress = loop {
             match self.database.sync().await {
                 Ok(progress) => break progress,
-                // Nothing was attempted, and openraft would end the node for any error.
-                Err(Error::Unavailable(why)) => tracing::warn!(target: "snapshot-store", "the snapshot waits: {why}"),
+                // Nothing was attempted, so trying again is safe. Any error would make openraft stop the node.
+                Err(Error::Unavailable(why)) => self.observer.event(&Event::SnapshotDelayed { reason: &why }),
                 Err(error) => return Err(io::Error::other(error)),
             }
             tokio::time::sleep(RETRY_AFTER).await;
@@ -92,7 +96,7 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
             last_log_id: id_at(progress.term, progress.index),
             last_membership: membership::decode(&progress.membership)?,
         };
-        let snapshot = Snapshot { meta, snapshot: SnapshotCopy { database: self.database.clone() } };
+        let snapshot = Snapshot { meta, snapshot: DatabaseSnapshot { database: self.database.clone() } };
         self.latest.set(snapshot.clone());
         Ok(snapshot)
     }

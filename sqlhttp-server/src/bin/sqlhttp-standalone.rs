@@ -2,16 +2,16 @@
 
 use std::process::ExitCode;
 
-use sqlhttp_server::standalone;
-use sqlhttp_server::startup::{Console, Invocation};
+use sqlhttp_server::standalone::serve as standalone;
+use sqlhttp_server::standalone::startup::{Console, Invocation};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    sqlhttp_server::memory::prefer_small_pages();
-    sqlhttp_server::memory::allow_many_files();
-    sqlhttp_server::memory::limit_sqlite();
+    sqlhttp_server::process::memory::prefer_small_pages();
+    sqlhttp_server::process::memory::allow_many_files();
+    sqlhttp_server::process::memory::limit_sqlite();
     // Connections have threads of their own; this one accepts them, watches the clock and starts what may block.
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)

@@ -8,29 +8,23 @@ use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use sqlhttp_core::{JournalMode, Location, Options, Status, sqlite_version};
+use sqlhttp_core::{Options, sqlite_version};
 use sqlhttp_raft::{Node, NodeOptions, SnapshotPolicy};
 use tokio::net::TcpListener;
 
+use super::app::{SHUTDOWN_TIMEOUT, app};
 use super::auth::AuthFile;
+use super::collector::LogTimes;
 use super::config::{self, ClusterConfig};
+use super::context::{ClusterContext, NodeIdentity};
 use super::log;
-use super::member::{Member, NodeAdmin};
-use crate::config::{DatabaseConfig, ServerConfig};
-use crate::http::{Served, State, run};
-use crate::metrics::LogTimes;
-use crate::schedule::LastBackup;
-use crate::tls::{Tls, TlsOptions};
-use crate::{database_watch, shutdown};
+use super::observer::RqliteLog;
+use crate::http::run;
+use crate::process::tls::{Tls, TlsOptions};
+use crate::process::{database_watch, shutdown};
 
-/// How long a stop waits for requests that run.
-const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(4);
-/// How long closing the node may take after that.
+/// The time that closing the node may take after that.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(15);
-/// The largest request line and headers together, in bytes, as in Go.
-const HEADER_BYTES_MAX: usize = 1 << 20;
-/// How long a client may take to send its headers.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Starts, serves until a signal, and ends. Returns the process's exit status.
 pub async fn main(arguments: &[OsString]) -> u8 {
@@ -78,13 +72,13 @@ async fn serve(config: ClusterConfig) -> Result<(), String> {
     let log_times = Arc::new(LogTimes::default());
     let node = start_node(&config, is_new, &log_times).await?;
     let described = tls.as_ref().map(Tls::describe);
-    let member = Arc::new(Member::new(node.clone(), config.clone(), auth, described));
-    let state = state(&config, &member, log_times)?;
-    available(&config, &member);
+    let identity = NodeIdentity { config: config.clone(), auth, tls: described };
+    let app = Arc::new(app(node.clone(), identity, log_times));
+    log_addresses(&config, app.cluster());
     database_watch::start(node.database(), &config.db_name, config.check_interval);
     let failure = Arc::new(OnceLock::new());
     let ends = if config.exit_on_failure { ends(signal, node.clone(), failure.clone()) } else { signal };
-    let served = run(http_listener, state, tls, ends).await;
+    let served = run(http_listener, app, tls, ends).await;
     drop(raft_listener);
     let closed = node.close().await;
     served.map_err(|error| format!("serving has ended: {error}"))?;
@@ -176,7 +170,7 @@ async fn start_node(config: &ClusterConfig, is_new: bool, log_times: &Arc<LogTim
     if is_new {
         tracing::info!(target: "rqlited", "bootstrapping single new node");
     }
-    let (syncs, applies) = (log_times.clone(), log_times.clone());
+    refuse_foreign_state(&config.data_dir).map_err(|why| format!("failed to open store: {why}"))?;
     let options = NodeOptions {
         database: database_options(config),
         election_timeout: config.raft.election_timeout,
@@ -189,11 +183,23 @@ async fn start_node(config: &ClusterConfig, is_new: bool, log_times: &Arc<LogTim
         },
         vacuum_interval: config.auto_vacuum_interval.unwrap_or_default(),
         optimize_interval: config.auto_optimize_interval.unwrap_or_default(),
-        on_sync: Some(Arc::new(move |took| syncs.syncs.observe(took))),
-        on_apply: Some(Arc::new(move |took| applies.applies.observe(took))),
+        observer: Arc::new(RqliteLog::new(log_times.clone())),
         ..NodeOptions::new(&config.data_dir, id, address)
     };
     Node::start(options).await.map_err(|error| format!("failed to open store: {error}"))
+}
+
+/// Returns an error for a directory that contains the files of an rqlite node.
+fn refuse_foreign_state(directory: &Path) -> Result<(), String> {
+    let file = directory.join("raft.db");
+    if !file.exists() {
+        return Ok(());
+    }
+    Err(format!(
+        "{} is rqlite's, which this program cannot read: take a backup of that node (/db/backup), start in an empty \
+         directory, and load the backup there (/boot)",
+        file.display()
+    ))
 }
 
 fn database_options(config: &ClusterConfig) -> Options {
@@ -210,75 +216,8 @@ fn database_options(config: &ClusterConfig) -> Options {
     }
 }
 
-fn state(config: &ClusterConfig, member: &Arc<Member>, log_times: Arc<LogTimes>) -> Result<Arc<State>, String> {
-    let node = member.node.clone();
-    let served = Served {
-        config: database_config(config),
-        backend: Arc::new(member.node.clone()),
-        admin: Some(Arc::new(NodeAdmin(member.clone()))),
-        status: Some(Arc::new(move || node_status(&node))),
-        last_backup: LastBackup::default(),
-    };
-    State::of_member(&server_config(config), served, member.clone(), log_times).map_err(|error| error.to_string())
-}
-
-/// The status of the node's database, with the reason for which its log waits.
-fn node_status(node: &Node) -> Status {
-    let waits_for = node.waits_for().map(|why| why.to_string());
-    Status { waits_for, ..node.database().status() }
-}
-
-fn database_config(config: &ClusterConfig) -> DatabaseConfig {
-    DatabaseConfig {
-        id: config.db_name.clone(),
-        location: Location::File(config.data_dir.join("db.sqlite")),
-        read_only: false,
-        journal_mode: JournalMode::Wal,
-        allow_attach: false,
-        auth: None,
-        cors_origin: None,
-        stored_statements: Default::default(),
-        only_stored_statements: false,
-        init_statements: Vec::new(),
-        tasks: Vec::new(),
-        macros: Vec::new(),
-        backup: None,
-    }
-}
-
-/// The limits of connections and requests, as the other server has them.
-fn server_config(config: &ClusterConfig) -> ServerConfig {
-    ServerConfig {
-        bind_host: String::new(),
-        port: 0,
-        allowed_hosts: config.http_allowed_hosts.clone(),
-        serve_dir: None,
-        index_file: String::new(),
-        body_bytes_max: config.http_body_bytes_max,
-        all_bodies_bytes_max: config.http_all_bodies_bytes_max,
-        header_bytes_max: HEADER_BYTES_MAX,
-        connections_max: config.http_connections_max,
-        items_max: config.http_statements_max,
-        query_timeout: config.query_timeout,
-        // Writes in the log are limited in steps.
-        write_timeout: None,
-        check_interval: config.check_interval,
-        shutdown_timeout: SHUTDOWN_TIMEOUT,
-        header_timeout: HEADER_TIMEOUT,
-        first_request_timeout: config.http_first_request_timeout,
-        body_timeout: config.http_body_timeout,
-        metrics_addr: None,
-        tls: config.http_tls.clone(),
-        // The log has been set up by then.
-        log_format: config.log.format,
-        log_level: String::new(),
-        log_requests: config.log.requests,
-        log_slow: config.log.slow,
-    }
-}
-
-fn available(config: &ClusterConfig, member: &Member) {
-    let url = member.api_url();
+fn log_addresses(config: &ClusterConfig, cluster: &ClusterContext) {
+    let url = cluster.api_url();
     tracing::info!(target: "rqlited", "node HTTP API available at {url}");
     if let Some((host, port)) = config::address::split_host_port(&config.http_adv_addr) {
         tracing::info!(target: "rqlited", "connect using the command-line tool via 'rqlite -H {host} -p {port}'");

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::pin::pin;
-use std::time::Duration;
 
 use async_compression::tokio::bufread::{BrotliDecoder, GzipDecoder, ZlibDecoder};
 use bytes::{Bytes, BytesMut};
@@ -13,24 +12,13 @@ use tokio_util::io::StreamReader;
 
 use super::body_memory::{Claim, Store};
 use super::content::Coding;
-use super::state::FlagNames;
+use crate::http::limits::BodyLimits;
 
 /// The most that is set aside for a body before any of it has arrived, in bytes.
 const PREALLOCATED_BYTES_MAX: u64 = 256 << 10;
 
 /// How many bytes are decompressed at a time.
 const PULLED_BYTES: usize = 16 << 10;
-
-/// What bounds a body.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Bounds {
-    /// How long it may be, in bytes, compressed and decompressed.
-    pub(crate) bytes_max: u64,
-    /// How long the client may take to send it.
-    pub(crate) timeout: Option<Duration>,
-    /// The names of the flags, for messages.
-    pub(crate) flags: &'static FlagNames,
-}
 
 /// Why there is no body.
 #[derive(Debug)]
@@ -41,8 +29,6 @@ pub(crate) enum BodyError {
         max: u64,
         /// The flag that says so.
         flag: &'static str,
-        /// Another way, if there is one.
-        instead: &'static str,
     },
     /// All bodies together take as much memory as they may, or the system has no more.
     NoMemory {
@@ -60,9 +46,9 @@ pub(crate) enum BodyError {
     Undecodable(io::Error),
 }
 
-impl Bounds {
+impl BodyLimits {
     fn too_large(&self) -> BodyError {
-        BodyError::TooLarge { max: self.bytes_max, flag: self.flags.body, instead: "" }
+        BodyError::TooLarge { max: self.bytes_max, flag: self.flags.body }
     }
 
     fn no_memory(&self) -> BodyError {
@@ -80,43 +66,43 @@ impl Bounds {
 pub(crate) async fn read(
     body: Incoming,
     coding: Option<Coding>,
-    bounds: Bounds,
+    limits: BodyLimits,
     claim: &Claim<'_>,
 ) -> Result<Bytes, BodyError> {
     // What the client declares is enough to refuse it; no need to let it send.
-    if body.size_hint().lower() > bounds.bytes_max {
-        return Err(bounds.too_large());
+    if body.size_hint().lower() > limits.bytes_max {
+        return Err(limits.too_large());
     }
     let reading = pin!(async {
         match coding {
-            None => collect(body, &bounds, claim).await,
+            None => collect(body, &limits, claim).await,
             // Rare, and its state is large.
-            Some(coding) => Box::pin(inflate(body, coding, &bounds, claim)).await,
+            Some(coding) => Box::pin(inflate(body, coding, &limits, claim)).await,
         }
     });
-    match bounds.timeout {
+    match limits.timeout {
         None => reading.await,
         Some(limit) => {
-            let too_slow = BodyError::TooSlow { flag: bounds.flags.body_timeout };
+            let too_slow = BodyError::TooSlow { flag: limits.flags.body_timeout };
             tokio::time::timeout(limit, reading).await.unwrap_or(Err(too_slow))
         }
     }
 }
 
 /// Most bodies arrive in one piece, which is then returned as it is.
-async fn collect(mut body: Incoming, bounds: &Bounds, claim: &Claim<'_>) -> Result<Bytes, BodyError> {
-    let first = piece_within(&mut body, bounds, bounds.bytes_max).await?.unwrap_or_default();
+async fn collect(mut body: Incoming, limits: &BodyLimits, claim: &Claim<'_>) -> Result<Bytes, BodyError> {
+    let first = piece_within(&mut body, limits, limits.bytes_max).await?.unwrap_or_default();
     if body.is_end_stream() {
         return Ok(first);
     }
-    // Not longer than the bounds, which `read` has checked.
+    // Not longer than the limits, which `read` has checked.
     let left = body.size_hint().lower();
     let expected = first.len() + left as usize;
     let mut whole = Store::with_capacity(first.len() + left.min(PREALLOCATED_BYTES_MAX) as usize);
-    bounds.push(&mut whole, &first, expected, claim)?;
+    limits.push(&mut whole, &first, expected, claim)?;
     drop(first);
-    while let Some(piece) = piece_within(&mut body, bounds, bounds.bytes_max - whole.len() as u64).await? {
-        bounds.push(&mut whole, &piece, expected, claim)?;
+    while let Some(piece) = piece_within(&mut body, limits, limits.bytes_max - whole.len() as u64).await? {
+        limits.push(&mut whole, &piece, expected, claim)?;
     }
     Ok(whole.freeze())
 }
@@ -150,9 +136,9 @@ impl Pieces {
 }
 
 /// The next piece of data, which must not be longer than `left`.
-async fn piece_within(body: &mut Incoming, bounds: &Bounds, left: u64) -> Result<Option<Bytes>, BodyError> {
+async fn piece_within(body: &mut Incoming, limits: &BodyLimits, left: u64) -> Result<Option<Bytes>, BodyError> {
     match next_piece(body).await? {
-        Some(piece) if piece.len() as u64 > left => Err(bounds.too_large()),
+        Some(piece) if piece.len() as u64 > left => Err(limits.too_large()),
         piece => Ok(piece),
     }
 }
@@ -171,24 +157,24 @@ async fn next_piece(body: &mut Incoming) -> Result<Option<Bytes>, BodyError> {
     }
 }
 
-async fn inflate(body: Incoming, coding: Coding, bounds: &Bounds, claim: &Claim<'_>) -> Result<Bytes, BodyError> {
-    let compressed = StreamReader::new(Box::pin(compressed_pieces(body, *bounds)));
+async fn inflate(body: Incoming, coding: Coding, limits: &BodyLimits, claim: &Claim<'_>) -> Result<Bytes, BodyError> {
+    let compressed = StreamReader::new(Box::pin(compressed_pieces(body, *limits)));
     let whole = match coding {
         Coding::Gzip => {
             let mut decoder = GzipDecoder::new(compressed);
             decoder.multiple_members(true);
-            pull(decoder, bounds, claim).await
+            pull(decoder, limits, claim).await
         }
-        Coding::Deflate => pull(ZlibDecoder::new(compressed), bounds, claim).await,
-        Coding::Brotli => pull(BrotliDecoder::new(compressed), bounds, claim).await,
+        Coding::Deflate => pull(ZlibDecoder::new(compressed), limits, claim).await,
+        Coding::Brotli => pull(BrotliDecoder::new(compressed), limits, claim).await,
     };
     whole.map_err(as_body_error)
 }
 
 /// The body's pieces; an error of the body travels through the decoder inside an I/O error.
-fn compressed_pieces(body: Incoming, bounds: Bounds) -> impl Stream<Item = io::Result<Bytes>> {
-    stream::try_unfold((body, bounds.bytes_max), move |(mut body, left)| async move {
-        match piece_within(&mut body, &bounds, left).await {
+fn compressed_pieces(body: Incoming, limits: BodyLimits) -> impl Stream<Item = io::Result<Bytes>> {
+    stream::try_unfold((body, limits.bytes_max), move |(mut body, left)| async move {
+        match piece_within(&mut body, &limits, left).await {
             Ok(Some(piece)) => {
                 let left = left - piece.len() as u64;
                 Ok(Some((piece, (body, left))))
@@ -199,8 +185,8 @@ fn compressed_pieces(body: Incoming, bounds: Bounds) -> impl Stream<Item = io::R
     })
 }
 
-/// Everything a reader yields. An error of the bounds travels inside an I/O error.
-async fn pull(mut reader: impl AsyncRead + Unpin, bounds: &Bounds, claim: &Claim<'_>) -> io::Result<Bytes> {
+/// Everything a reader yields. An error of the limits travels inside an I/O error.
+async fn pull(mut reader: impl AsyncRead + Unpin, limits: &BodyLimits, claim: &Claim<'_>) -> io::Result<Bytes> {
     let mut whole = Store::with_capacity(PULLED_BYTES);
     let mut piece = BytesMut::with_capacity(PULLED_BYTES);
     loop {
@@ -210,10 +196,10 @@ async fn pull(mut reader: impl AsyncRead + Unpin, bounds: &Bounds, claim: &Claim
         if reader.read_buf(&mut piece).await? == 0 {
             return Ok(whole.freeze());
         }
-        if (whole.len() + piece.len()) as u64 > bounds.bytes_max {
-            return Err(io::Error::other(bounds.too_large()));
+        if (whole.len() + piece.len()) as u64 > limits.bytes_max {
+            return Err(io::Error::other(limits.too_large()));
         }
-        bounds.push(&mut whole, &piece, 0, claim).map_err(io::Error::other)?;
+        limits.push(&mut whole, &piece, 0, claim).map_err(io::Error::other)?;
     }
 }
 
@@ -224,8 +210,8 @@ fn as_body_error(error: io::Error) -> BodyError {
 impl std::fmt::Display for BodyError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            BodyError::TooLarge { max, flag, instead } => {
-                write!(f, "request body too large: more than {max} bytes, see -{flag}{instead}")
+            BodyError::TooLarge { max, flag } => {
+                write!(f, "request body too large: more than {max} bytes, see -{flag}")
             }
             BodyError::NoMemory { flag } => write!(f, "too many request bodies in memory, see -{flag}"),
             BodyError::TooSlow { flag } => write!(f, "request body too slow, see -{flag}"),

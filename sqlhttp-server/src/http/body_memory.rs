@@ -1,7 +1,8 @@
 //! The memory of request bodies: how much all of them may take together, and where long ones lie.
 
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::{Bytes, BytesMut};
 use memmap2::MmapMut;

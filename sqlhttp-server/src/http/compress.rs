@@ -73,12 +73,13 @@ fn encoder<'a>(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use async_compression::tokio::bufread::{BrotliDecoder, GzipDecoder, ZlibDecoder};
     use http_body_util::BodyExt;
 
+    use super::*;
+
     async fn compressed(body: &[u8], coding: Coding) -> HttpResponse {
-        let mut response = super::super::reply::json(200, body.to_vec());
+        let mut response = crate::http::reply::json(200, body.to_vec());
         let accepted = HeaderValue::from_static(coding.name());
         compress(&mut response, &HeaderMap::from_iter([(header::ACCEPT_ENCODING, accepted)])).await;
         response

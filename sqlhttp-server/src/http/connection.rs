@@ -18,14 +18,15 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
+use super::app::{App, Refused};
 use super::handle::handle;
 use super::head::Heads;
+use super::limits::Limits;
 use super::peer::{Peer, Running};
 use super::reply::{self, ReplyBody};
 use super::socket::Socket;
-use super::state::{Limits, State};
 use super::woken_only::serve_until;
-use crate::tls::{HTTP_2, Tls};
+use crate::process::tls::{HTTP_2, Tls};
 
 /// How long a TLS handshake may take if headers may take forever.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(30);
@@ -47,15 +48,21 @@ const PLAIN_TEXT_ANSWER: &[u8] = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent a
 type Stopping = watch::Receiver<()>;
 
 /// Serves a connection to its end. When `stopping` changes, the connection finishes its running requests and closes.
-pub(crate) async fn serve(socket: TcpStream, peer: Arc<Peer>, state: Arc<State>, tls: Option<Tls>, stopping: Stopping) {
-    let limit = state.limits.first_request_timeout;
+pub(crate) async fn serve<A: App>(
+    socket: TcpStream,
+    peer: Arc<Peer>,
+    app: Arc<A>,
+    tls: Option<Tls>,
+    stopping: Stopping,
+) {
+    let limit = app.transport().limits.first_request_timeout;
     let serving = async {
         let served = match tls {
             None => {
-                let socket = Socket::new(socket, Arc::clone(&peer), Arc::clone(&state));
-                serve_http1(socket, &peer, &state, stopping).await.map_err(|error| error.to_string())
+                let socket = Socket::new(socket, Arc::clone(&peer), Arc::clone(app.transport()));
+                serve_http1(socket, &peer, &app, stopping).await.map_err(|error| error.to_string())
             }
-            Some(tls) => serve_tls(socket, &peer, &state, tls, stopping).await,
+            Some(tls) => serve_tls(socket, &peer, &app, tls, stopping).await,
         };
         if let Err(error) = served {
             tracing::debug!("connection ended: {error}");
@@ -83,20 +90,20 @@ async fn unless_silent(limit: Option<Duration>, peer: &Peer, serving: impl Futur
     .await;
 }
 
-async fn serve_tls(
+async fn serve_tls<A: App>(
     socket: TcpStream,
     peer: &Arc<Peer>,
-    state: &Arc<State>,
+    app: &Arc<A>,
     tls: Tls,
     stopping: Stopping,
 ) -> Result<(), String> {
-    let limit = state.limits.header_timeout.unwrap_or(HANDSHAKE_MAX);
+    let limit = app.transport().limits.header_timeout.unwrap_or(HANDSHAKE_MAX);
     let shaking_hands = async {
         if speaks_plain_text(&socket).await? {
-            refuse_plain_text(Socket::new(socket, Arc::clone(peer), Arc::clone(state)), peer).await;
+            refuse_plain_text(Socket::new(socket, Arc::clone(peer), Arc::clone(app.transport())), peer).await;
             return Err(io::Error::other("client sent an HTTP request to an HTTPS server"));
         }
-        tls.acceptor.accept(Socket::new(socket, Arc::clone(peer), Arc::clone(state))).await
+        tls.acceptor.accept(Socket::new(socket, Arc::clone(peer), Arc::clone(app.transport()))).await
     };
     let handshake = tokio::time::timeout(limit, shaking_hands).await;
     let socket = match handshake.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "i/o timeout"))) {
@@ -107,9 +114,9 @@ async fn serve_tls(
         }
     };
     let served = if socket.get_ref().1.alpn_protocol() == Some(HTTP_2) {
-        serve_http2(socket, peer, state, stopping).await
+        serve_http2(socket, peer, app, stopping).await
     } else {
-        serve_http1(socket, peer, state, stopping).await
+        serve_http1(socket, peer, app, stopping).await
     };
     served.map_err(|error| error.to_string())
 }
@@ -128,45 +135,46 @@ async fn refuse_plain_text(mut socket: Socket<TcpStream>, peer: &Peer) {
     }
 }
 
-async fn serve_http1<S>(
+async fn serve_http1<S, A>(
     socket: S,
     peer: &Arc<Peer>,
-    state: &Arc<State>,
+    app: &Arc<A>,
     mut stopping: Stopping,
 ) -> Result<(), hyper::Error>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    A: App,
 {
-    let builder = http1_builder(&state.limits);
-    let refusal_body = if state.member.is_some() { reply::go_refusal_body } else { reply::refusal_body };
-    let socket = Heads::new(socket, Arc::clone(peer), refusal_body);
-    let service = service_fn(|request| respond(Arc::clone(state), Arc::clone(peer), request));
+    let builder = http1_builder(&app.transport().limits);
+    let socket = Heads::new(socket, Arc::clone(peer), A::malformed_head);
+    let service = service_fn(|request| respond(Arc::clone(app), Arc::clone(peer), request));
     serve_until(builder.serve_connection(TokioIo::new(socket), service), stopping.changed()).await
 }
 
-async fn serve_http2<S>(
+async fn serve_http2<S, A>(
     socket: S,
     peer: &Arc<Peer>,
-    state: &Arc<State>,
+    app: &Arc<A>,
     mut stopping: Stopping,
 ) -> Result<(), hyper::Error>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    A: App,
 {
-    let builder = http2_builder(&state.limits);
-    let service = service_fn(|request| respond(Arc::clone(state), Arc::clone(peer), request));
+    let builder = http2_builder(&app.transport().limits);
+    let service = service_fn(|request| respond(Arc::clone(app), Arc::clone(peer), request));
     serve_until(builder.serve_connection(TokioIo::new(socket), service), stopping.changed()).await
 }
 
-async fn respond(
-    state: Arc<State>,
+async fn respond<A: App>(
+    app: Arc<A>,
     peer: Arc<Peer>,
     request: Request<Incoming>,
 ) -> Result<Response<Answering>, Infallible> {
     let (response, running) = match Running::begin(peer) {
-        Ok(running) => (handle(&state, &running.peer, request).await, running),
+        Ok(running) => (handle(&*app, &running.peer, request).await, running),
         // The connection has given its place to another one.
-        Err(running) => (reply::closing(reply::overloaded("Too many connections")), running),
+        Err(running) => (reply::closing(app.refusal(Refused::TooManyConnections)), running),
     };
     Ok(response.map(|body| Answering { body, _running: running }))
 }

@@ -4,7 +4,7 @@ use hyper::header::{self, HeaderMap};
 
 /// How a request body is to be understood.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum BodyFormat {
     /// JSON.
     Json,
     /// A form; also what curl says of any body unless it is told better.
@@ -24,27 +24,27 @@ pub(crate) enum Coding {
     Brotli,
 }
 
-impl Kind {
+impl BodyFormat {
     /// What the `Content-Type` header says. A body without one is taken for JSON.
-    pub(crate) fn of(headers: &HeaderMap) -> Kind {
+    pub(crate) fn of(headers: &HeaderMap) -> BodyFormat {
         let Some(value) = headers.get(header::CONTENT_TYPE) else {
-            return Kind::Json;
+            return BodyFormat::Json;
         };
         let value = value.as_bytes();
         // Most programs send this, and it takes one comparison.
         if value == b"application/json" {
-            return Kind::Json;
+            return BodyFormat::Json;
         }
         let end = value.iter().position(|byte| *byte == b';').unwrap_or(value.len());
         let media_type = value[..end].trim_ascii();
         let ends_in_json =
             media_type.len().checked_sub(4).is_some_and(|at| media_type[at..].eq_ignore_ascii_case(b"json"));
         if media_type.is_empty() || ends_in_json {
-            Kind::Json
+            BodyFormat::Json
         } else if media_type.eq_ignore_ascii_case(b"application/x-www-form-urlencoded") {
-            Kind::Form
+            BodyFormat::Form
         } else {
-            Kind::Unsupported
+            BodyFormat::Unsupported
         }
     }
 }
@@ -109,8 +109,9 @@ impl Offer {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use hyper::header::{HeaderName, HeaderValue};
+
+    use super::*;
 
     fn with(name: HeaderName, value: &str) -> HeaderMap {
         HeaderMap::from_iter([(name, HeaderValue::from_str(value).unwrap())])
@@ -127,16 +128,16 @@ mod tests {
             "",
         ];
         for value in json {
-            assert_eq!(Kind::of(&with(header::CONTENT_TYPE, value)), Kind::Json, "{value}");
+            assert_eq!(BodyFormat::of(&with(header::CONTENT_TYPE, value)), BodyFormat::Json, "{value}");
         }
-        assert_eq!(Kind::of(&HeaderMap::new()), Kind::Json);
+        assert_eq!(BodyFormat::of(&HeaderMap::new()), BodyFormat::Json);
         for value in ["application/x-www-form-urlencoded", "Application/X-WWW-Form-Urlencoded;charset=utf-8"] {
-            assert_eq!(Kind::of(&with(header::CONTENT_TYPE, value)), Kind::Form, "{value}");
+            assert_eq!(BodyFormat::of(&with(header::CONTENT_TYPE, value)), BodyFormat::Form, "{value}");
         }
         for value in
             ["text/plain", "text/html", "multipart/form-data; boundary=x", "text/xml", "application/jsonx", "son"]
         {
-            assert_eq!(Kind::of(&with(header::CONTENT_TYPE, value)), Kind::Unsupported, "{value}");
+            assert_eq!(BodyFormat::of(&with(header::CONTENT_TYPE, value)), BodyFormat::Unsupported, "{value}");
         }
     }
 

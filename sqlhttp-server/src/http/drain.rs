@@ -11,8 +11,7 @@ use hyper::body::{Body, Incoming};
 use hyper::header::{self, HeaderValue};
 use hyper::http::request::Parts;
 
-use super::handle::closes;
-use super::reply::HttpResponse;
+use super::reply::{self, HttpResponse};
 
 /// The longest body that is read to its end, in bytes, as in Go's server.
 const DRAINED_MAX: u64 = 256 << 10;
@@ -22,7 +21,7 @@ const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// Disposes of an unread body: reads and drops it if it is short, else has the connection closed after the answer.
 pub(crate) fn leave_unread(body: Incoming, head: &Parts, response: &mut HttpResponse, is_stopping: bool) {
-    if body.is_end_stream() || head.version > Version::HTTP_11 || closes(response) {
+    if body.is_end_stream() || head.version > Version::HTTP_11 || reply::closes(response) {
         return;
     }
     let is_short = body.size_hint().exact().is_some_and(|len| len <= DRAINED_MAX);

@@ -12,16 +12,18 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::app::{App, Refused};
 use super::connection;
 use super::handle::Counted;
 use super::peer::Peer;
 use super::places::{Place, Places};
+use super::reply::{HttpResponse, ReplyBody};
 use super::socket::Socket;
-use super::state::State;
+use super::transport::Transport;
 use super::woken_only::until_end;
 use super::workers::Workers;
-use crate::memory;
-use crate::tls::Tls;
+use crate::process::memory;
+use crate::process::tls::Tls;
 
 /// How many clients are told at once that there are too many; further ones are just disconnected.
 const REFUSALS_MAX: usize = 64;
@@ -38,32 +40,20 @@ const ROOM_PAUSE: Duration = Duration::from_millis(5);
 /// The pause between two log lines about connections that cannot be accepted.
 const REPORT_PAUSE: Duration = Duration::from_secs(10);
 
-/// What a client reads that is one too many.
-const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
-    Content-Type: application/json\r\n\
-    Content-Length: 44\r\n\
-    Retry-After: 1\r\n\
-    Connection: close\r\n\
-    \r\n\
-    {\"reqIdx\":-1,\"error\":\"Too many connections\"}";
-
 /// Serves until `shutdown` resolves: then accepts no more, finishes the requests that run (for as long as the
 /// configuration allows), and returns. The databases are the caller's to close.
 ///
 /// # Errors
 /// The listener has no address, or the threads that serve connections cannot be started. What concerns one connection only is logged.
-pub async fn run(
+pub(crate) async fn run<A: App>(
     listener: TcpListener,
-    state: Arc<State>,
+    app: Arc<A>,
     tls: Option<Tls>,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let address = listener.local_addr()?;
-    state.node.listens_on(address);
-    if let Some(what) = state.is_open_to_all().filter(|_| !address.ip().is_loopback()) {
-        tracing::warn!(target: "http", "{what} without authentication on {address}, which other machines can reach");
-    }
-    let server = Server::new(state, tls)?;
+    app.listening(address);
+    let server = Server::new(app, tls)?;
     tokio::select! {
         () = shutdown => {}
         () = server.accept_all(&listener) => {}
@@ -73,8 +63,8 @@ pub async fn run(
     Ok(())
 }
 
-struct Server {
-    state: Arc<State>,
+struct Server<A> {
+    app: Arc<A>,
     tls: Option<Tls>,
     places: Arc<Places>,
     refusals: Arc<Semaphore>,
@@ -85,16 +75,16 @@ struct Server {
     workers: Workers,
 }
 
-impl Server {
-    fn new(state: Arc<State>, tls: Option<Tls>) -> io::Result<Self> {
+impl<A: App> Server<A> {
+    fn new(app: Arc<A>, tls: Option<Tls>) -> io::Result<Self> {
         Ok(Server {
             workers: Workers::start()?,
-            places: Places::new(connections_max(&state)),
+            places: Places::new(connections_max(app.transport())),
             refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
             stopping: watch::Sender::new(()),
             abort: CancellationToken::new(),
             tasks: TaskTracker::new(),
-            state,
+            app,
             tls,
         })
     }
@@ -129,16 +119,16 @@ impl Server {
     }
 
     fn serve(&self, socket: TcpStream, held: Place) {
-        let (state, tls) = (Arc::clone(&self.state), self.tls.clone());
+        let (app, tls) = (Arc::clone(&self.app), self.tls.clone());
         let stopping = self.stopping.subscribe();
         // The socket is the accepting thread's until the connection's own thread takes it over.
         let (Some(place), Ok(socket)) = (self.workers.place(), socket.into_std()) else { return };
         let serving = async move {
             let peer = Arc::clone(&held.peer);
-            let _held = (held, Counted::new(&state.metrics.connections));
+            let _held = (held, Counted::new(&app.transport().metrics.connections));
             match TcpStream::from_std(socket) {
                 Ok(socket) => {
-                    let serving = connection::serve(socket, Arc::clone(&peer), Arc::clone(&state), tls, stopping);
+                    let serving = connection::serve(socket, Arc::clone(&peer), Arc::clone(&app), tls, stopping);
                     until_end(peer.closing().cancelled(), serving).await;
                 }
                 Err(error) => tracing::error!("cannot take over a connection: {error}"),
@@ -149,23 +139,25 @@ impl Server {
 
     /// Over TLS nothing can be said before a handshake, and that costs too much here.
     fn refuse(&self, socket: TcpStream, address: SocketAddr) {
-        self.state.metrics.connections_refused.inc();
+        self.app.transport().metrics.connections_refused.inc();
         let place = Arc::clone(&self.refusals).try_acquire_owned();
         if let (None, Ok(place)) = (&self.tls, place) {
             let peer = Peer::new(address, self.abort.child_token());
             peer.expect_unread_bytes();
-            let socket = Socket::new(socket, peer, Arc::clone(&self.state));
+            let socket = Socket::new(socket, peer, Arc::clone(self.app.transport()));
+            let refusal = self.app.refusal(Refused::TooManyConnections);
             self.tasks.spawn(async move {
                 let _place = place;
-                let _ = tokio::time::timeout(REFUSAL_MAX, tell_refusal(socket)).await;
+                let _ = tokio::time::timeout(REFUSAL_MAX, send_refusal(socket, refusal)).await;
             });
         }
     }
 
     async fn finish(self) {
-        let Server { state, stopping, abort, tasks, workers, .. } = self;
-        state.stop();
-        let limit = state.limits.shutdown_timeout;
+        let Server { app, stopping, abort, tasks, workers, .. } = self;
+        let transport = app.transport();
+        transport.stop();
+        let limit = transport.limits.shutdown_timeout;
         // Nobody receives it if there are no connections.
         let _ = stopping.send(());
         if tokio::time::timeout(limit, stopping.closed()).await.is_err() {
@@ -179,12 +171,12 @@ impl Server {
 }
 
 /// How many connections may be open: as many as the operator allows, if the process may have so many files open.
-fn connections_max(state: &State) -> usize {
-    let wanted = state.limits.connections_max;
+fn connections_max(transport: &Transport) -> usize {
+    let wanted = transport.limits.connections_max;
     let Some(files) = memory::files_max() else { return wanted };
-    let possible = memory::connections_within(files, state.databases_len());
+    let possible = memory::connections_within(files, transport.metrics.databases_len());
     if wanted > possible {
-        let flag = state.limits.flags.connections;
+        let flag = transport.limits.flags.connections;
         tracing::warn!(
             "-{flag} is {wanted}, but this process may have only {files} files open: {possible} connections are \
              served at once. Raise the limit (ulimit -n; LimitNOFILE= of systemd) or set -{flag} lower"
@@ -199,7 +191,25 @@ fn concerns_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-async fn tell_refusal(mut socket: Socket<TcpStream>) -> io::Result<()> {
-    socket.write_all(REFUSAL).await?;
+async fn send_refusal(mut socket: Socket<TcpStream>, refusal: HttpResponse) -> io::Result<()> {
+    socket.write_all(&to_bytes(&refusal)).await?;
     socket.shutdown().await
+}
+
+/// A response as HTTP/1.1 writes it, for a client whose request is not read. The connection closes afterwards.
+fn to_bytes(response: &HttpResponse) -> Vec<u8> {
+    let body: &[u8] = match response.body() {
+        ReplyBody::Whole(bytes) => bytes,
+        ReplyBody::Stream { .. } => &[],
+    };
+    let mut bytes = format!("HTTP/1.1 {}\r\n", response.status()).into_bytes();
+    for (name, value) in response.headers() {
+        bytes.extend_from_slice(name.as_str().as_bytes());
+        bytes.extend_from_slice(b": ");
+        bytes.extend_from_slice(value.as_bytes());
+        bytes.extend_from_slice(b"\r\n");
+    }
+    bytes.extend_from_slice(format!("content-length: {}\r\nconnection: close\r\n\r\n", body.len()).as_bytes());
+    bytes.extend_from_slice(body);
+    bytes
 }

@@ -9,13 +9,12 @@ use futures_util::stream::Stream;
 use hyper::body::{Body, Frame, SizeHint};
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
-use sqlhttp_ws4sqlite::{Refusal, capitalized};
 
 /// An answer of this server.
 pub(crate) type HttpResponse = Response<ReplyBody>;
 
-/// An answer that ends the handling of a request early. Boxed, because it is large and rare.
-pub(crate) type Rejection = Box<HttpResponse>;
+/// A response that ends the handling of a request early. Boxed, because it is large and rare.
+pub(crate) type EarlyResponse = Box<HttpResponse>;
 
 /// Bytes of a body while they come into being. An error cuts the connection, so that the client notices.
 pub(crate) type ByteStream = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
@@ -98,43 +97,6 @@ pub(crate) fn with_type(status: StatusCode, media_type: &'static str, body: Repl
     response
 }
 
-/// An error of the server itself: `{"reqIdx":-1,"error":"…"}`, the text with a capital.
-pub(crate) fn error(status: StatusCode, message: &str) -> HttpResponse {
-    refusal(&Refusal { status: status.as_u16(), req_idx: -1, error: capitalized(message) })
-}
-
-/// What a protocol refused, in its own words.
-pub(crate) fn refusal(refusal: &Refusal) -> HttpResponse {
-    json(refusal.status, refusal.body())
-}
-
-/// Media type and body of a refusal with this status (`400 Bad Request`), as ws4sqlite words it.
-pub(crate) fn refusal_body(status: &str) -> (&'static str, String) {
-    let reason = status.split_once(' ').map_or(status, |(_, reason)| reason);
-    let body = Refusal { status: 400, req_idx: -1, error: reason.to_owned() }.body();
-    ("application/json", String::from_utf8(body).unwrap_or_default())
-}
-
-/// The same as Go's server words it.
-pub(crate) fn go_refusal_body(status: &str) -> (&'static str, String) {
-    ("text/plain; charset=utf-8", status.to_owned())
-}
-
-/// 404 as the original says it, with the path as it was received.
-pub(crate) fn not_found(method: &hyper::Method, path: &str) -> HttpResponse {
-    error(StatusCode::NOT_FOUND, &format!("Cannot {method} {path}"))
-}
-
-/// 405 with what is allowed instead.
-pub(crate) fn wrong_method(allow: &'static str) -> HttpResponse {
-    with_header(error(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed"), header::ALLOW, allow)
-}
-
-/// 503 for a client that should come back.
-pub(crate) fn overloaded(message: &str) -> HttpResponse {
-    retry_later(error(StatusCode::SERVICE_UNAVAILABLE, message))
-}
-
 /// The same answer, with the advice to come back in a second.
 pub(crate) fn retry_later(response: HttpResponse) -> HttpResponse {
     with_header(response, header::RETRY_AFTER, "1")
@@ -154,4 +116,9 @@ pub(crate) fn with_header(mut response: HttpResponse, name: HeaderName, value: &
 /// The status with this number, which is checked when the configuration is read; 500 for one that HTTP does not have.
 pub(crate) fn status_code(status: u16) -> StatusCode {
     StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+/// Returns whether the connection ends after this response.
+pub(crate) fn closes(response: &HttpResponse) -> bool {
+    response.headers().get(header::CONNECTION).is_some_and(|value| value == "close")
 }

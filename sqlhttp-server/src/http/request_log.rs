@@ -1,29 +1,24 @@
 //! Log lines about requests: one for each answer, and notes on what a client may not have meant.
 //!
 //! A request's span carries its id, method, path, peer, database and user. It exists only while lines about requests are
-//! written ([`crate::logging::RequestLines`]); without them nothing here allocates or formats anything.
+//! written ([`crate::process::logging::RequestLines`]); without them nothing here allocates or formats anything.
 
 use std::time::Duration;
 
-use hyper::StatusCode;
-use hyper::header;
 use hyper::http::request::Parts;
+use hyper::{StatusCode, header};
 use serde::de::IgnoredAny;
 use serde_json::Value;
 use tracing::{Level, Span};
 
+use super::basic_auth::BasicCredentials;
 use super::peer::Peer;
 use super::reply::{HttpResponse, ReplyBody};
 use super::request_id::RequestId;
-use super::route::query_parameter;
-use crate::auth;
-use crate::logging::{REQUEST_LOG, REQUEST_SPAN, shortened};
+use crate::process::logging::{REQUEST_LOG, REQUEST_SPAN, shortened};
 
 /// A reason in a log line is cut to this length, in bytes.
 const REASON_BYTES_MAX: usize = 256;
-
-/// The values of `level` that rqlite's API knows.
-const READ_LEVELS: [&str; 5] = ["none", "weak", "strong", "linearizable", "auto"];
 
 /// The span of a request. It holds no secret: no query string (which may carry a token), no password, no body.
 pub(crate) fn span(id: &RequestId, head: &Parts, peer: &Peer) -> Span {
@@ -38,9 +33,10 @@ pub(crate) fn span(id: &RequestId, head: &Parts, peer: &Peer) -> Span {
         user = tracing::field::Empty,
     );
     if !span.is_disabled()
-        && let Some(user) = head.headers.get(header::AUTHORIZATION).and_then(|it| auth::basic(it.as_bytes()))
+        && let Some(user) =
+            head.headers.get(header::AUTHORIZATION).and_then(|it| BasicCredentials::from_header(it.as_bytes()))
     {
-        span.record("user", user.user.as_str());
+        span.record("user", user.username.as_str());
     }
     span
 }
@@ -93,12 +89,6 @@ pub(crate) fn note_oddities(head: &Parts, has_body: bool) {
     }
     if has_body && !head.headers.contains_key(header::CONTENT_TYPE) {
         tracing::debug!(target: REQUEST_LOG, "no Content-Type: the body is taken for JSON");
-    }
-    if let Some(level) = query_parameter(head.uri.query(), "level")
-        && !READ_LEVELS.contains(&level.to_ascii_lowercase().as_str())
-    {
-        let level = shortened(&level, REASON_BYTES_MAX);
-        tracing::debug!(target: REQUEST_LOG, level, "unknown read level: taken for weak");
     }
 }
 

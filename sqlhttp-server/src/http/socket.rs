@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 use super::peer::Peer;
-use super::state::State;
+use super::transport::Transport;
 
 /// How long a client may leave us waiting to send it more.
 const WRITE_STALL_MAX: Duration = Duration::from_secs(60);
@@ -23,7 +23,7 @@ const LINGER: Duration = Duration::from_secs(2);
 pub(crate) struct Socket<S> {
     inner: S,
     peer: Arc<Peer>,
-    state: Arc<State>,
+    transport: Arc<Transport>,
     /// Runs while the client does not take what we send.
     stalled: Option<Pin<Box<Sleep>>>,
     /// Runs while the socket is shut down and what still comes is read.
@@ -31,8 +31,8 @@ pub(crate) struct Socket<S> {
 }
 
 impl<S> Socket<S> {
-    pub(crate) fn new(inner: S, peer: Arc<Peer>, state: Arc<State>) -> Self {
-        Socket { inner, peer, state, stalled: None, lingering: None }
+    pub(crate) fn new(inner: S, peer: Arc<Peer>, transport: Arc<Transport>) -> Self {
+        Socket { inner, peer, transport, stalled: None, lingering: None }
     }
 
     /// Counts what was sent, or fails once the client has been stalling for too long.
@@ -42,7 +42,7 @@ impl<S> Socket<S> {
                 if self.stalled.take().is_some() {
                     self.peer.set_unsent(false);
                 }
-                self.state.metrics.sent_bytes.inc_by(len as u64);
+                self.transport.metrics.sent_bytes.inc_by(len as u64);
                 written
             }
             Poll::Ready(Err(_)) => written,
@@ -80,7 +80,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Socket<S> {
         let read = Pin::new(&mut self.inner).poll_read(cx, buffer);
         let len = buffer.filled().len() - before;
         if len > 0 {
-            self.state.metrics.received_bytes.inc_by(len as u64);
+            self.transport.metrics.received_bytes.inc_by(len as u64);
         }
         read
     }

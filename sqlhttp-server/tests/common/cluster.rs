@@ -23,8 +23,8 @@ pub struct Node {
     open_files: Option<u32>,
 }
 
-/// A port that is free now and that nobody is given by chance: below those that systems take for outgoing connections, or
-/// another test's client could sit on it while the node is not running.
+/// A port that is free now and that nobody is given by chance: below those that systems take for outgoing connections,
+/// or another test's client could sit on it while the node is not running.
 pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let first = u16::try_from(std::process::id() * 97 % 20_000).expect("below 20000");

@@ -1,20 +1,22 @@
 //! What the black-box tests share: a small HTTP/1.1 client, a guard around a running server, and a JSON reader that
 //! keeps the order of keys.
-#![allow(dead_code, unreachable_pub, unused_imports)]
+#![allow(dead_code, unreachable_pub, unused_imports, unused_macros)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod cluster;
 pub mod http;
 pub mod json;
+pub mod random;
 pub mod replay;
 pub mod server;
 
-pub use cluster::Node;
-pub use http::{Client, Request, Response};
-pub use server::{Exit, Launch, Server};
-
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+
+pub use cluster::Node;
+pub use http::{Client, Request, Response};
+pub use random::Random;
+pub use server::{Exit, Launch, Server, series};
 
 /// A query that never ends by itself.
 pub const ENDLESS: &str = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM c) SELECT count(*) FROM c";

@@ -1,17 +1,18 @@
-//! Replays recorded conversations against a server. A file holds conversations separated by `===`; each talks to a
-//! freshly started server:
+//! Replays recorded conversations against a server. A file holds conversations separated by `===`, each of which is
+//! replayed against a freshly started server:
 //!
 //! ```text
-//! @server KIND        whose conversation this is
-//! @flags  …           extra command-line words; {dir} is a fresh directory
-//! @file   NAME        the lines up to `@end` are written to {dir}/NAME first
-//! @prefix TEXT        bodies are compared up to and including TEXT where the expected body has it
-//! @mask   …           numbers that differ from run to run do not count; it must be one of [`MASKED`]
-//! ### title           an exchange: request line, headers, empty line, body,
-//! <<< 200             then the expected status, headers, empty line, body
+//! @server KIND        the server that the conversation was recorded from
+//! @flags  …           more command-line words; {dir} is a fresh directory
+//! @file   NAME        the lines up to `@end` are first written to {dir}/NAME
+//! @prefix TEXT        bodies are compared up to and including TEXT if the expected body contains it
+//! @mask   …           numbers that are not compared; it must be one of [`MASKED`]
+//! ### title           an exchange, with or without a title: lines of remarks that begin with `# `,
+//!                     the request line, headers, an empty line, the body,
+//! <<< 200             then the expected status, headers, an empty line, the body
 //! ```
 //!
-//! Bodies are the same if they are equal as JSON, including the order of keys and the spelling of integers.
+//! Bodies are equal if they are equal as JSON, including the order of keys and the spelling of integers.
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -20,7 +21,7 @@ use super::{Request, Response, Server, json, temp_dir, write};
 
 const THREADS: usize = 2;
 
-/// Keys whose numbers differ from run to run.
+/// Keys with numbers that differ from run to run.
 const MASKED: [&str; 3] = ["time", "sequence_number", "raft_index"];
 
 /// A set of recorded conversations, and how they are replayed.
@@ -28,11 +29,11 @@ const MASKED: [&str; 3] = ["time", "sequence_number", "raft_index"];
 pub struct Replay {
     /// The folder below `tests/fixtures`.
     pub folder: &'static str,
-    /// Whose conversations they are.
+    /// The server that they were recorded from.
     pub server: &'static str,
     /// Starts a server for a conversation.
     pub start: fn(&Conversation, &Path) -> Server,
-    /// Exchanges (by the first word of their title) that have another answer here, and why.
+    /// Titles of exchanges that have another answer here, and the reason.
     pub differs: &'static [(&'static str, &'static str)],
 }
 
@@ -46,6 +47,8 @@ pub struct Conversation {
 
 #[derive(Debug)]
 pub struct Exchange {
+    /// The number of its first line in the file.
+    pub line: usize,
     pub title: String,
     pub request: Request,
     pub status: u16,
@@ -53,11 +56,13 @@ pub struct Exchange {
     pub body: String,
 }
 
-fn parse_conversation(lines: &[&str], server: &str) -> Conversation {
-    let first = lines.iter().position(|line| line.starts_with("### ")).expect("an exchange");
-    let mut conversation = parse_head(&lines[..first], server);
-    for block in lines[first..].chunk_by(|_, next| !next.starts_with("### ")) {
-        conversation.exchanges.push(parse_exchange(block));
+/// Parses a conversation that begins in this line of its file.
+fn parse_conversation(first_line: usize, lines: &[&str], server: &str) -> Conversation {
+    let starts: Vec<usize> = (0..lines.len()).filter(|at| lines[*at].starts_with("###")).collect();
+    let mut conversation = parse_head(&lines[..starts[0]], server);
+    let ends = starts.iter().copied().skip(1).chain([lines.len()]);
+    for (start, end) in starts.iter().copied().zip(ends) {
+        conversation.exchanges.push(parse_exchange(first_line + start, &lines[start..end]));
     }
     conversation
 }
@@ -84,29 +89,30 @@ fn parse_head(lines: &[&str], server: &str) -> Conversation {
     conversation
 }
 
-fn parse_exchange(lines: &[&str]) -> Exchange {
-    let title = lines[0][4..].trim().to_owned();
+fn parse_exchange(line: usize, lines: &[&str]) -> Exchange {
+    let title = lines[0][3..].trim().to_owned();
     let answer = lines.iter().position(|line| line.starts_with("<<<")).expect("an expected answer");
     let question: Vec<&str> =
         lines[1..answer].iter().copied().skip_while(|line| line.trim().is_empty() || line.starts_with("# ")).collect();
     let (method, target) = question[0].split_once(' ').expect("a request line");
     let (headers, body) = split_message(&question[1..]);
     let mut request = Request::new(method, target).body(decode_body(&body));
-    for line in headers {
-        request = match line.strip_prefix("@auth ") {
+    for header in headers {
+        request = match header.strip_prefix("@auth ") {
             Some(credentials) => request.basic(credentials),
             None => {
-                let (name, value) = split_header(line);
+                let (name, value) = split_header(header);
                 request.header(&name, value)
             }
         };
     }
     let (headers, body) = split_message(&lines[answer + 1..]);
     let status = lines[answer][3..].trim().parse().expect("a status");
-    Exchange { title, request, status, headers: headers.iter().map(|line| split_header(line)).collect(), body }
+    let headers = headers.iter().map(|header| split_header(header)).collect();
+    Exchange { line, title, request, status, headers, body }
 }
 
-/// Splits at the first empty line; empty lines at the end do not count.
+/// Splits at the first empty line. Empty lines at the end are ignored.
 fn split_message<'a>(lines: &[&'a str]) -> (Vec<&'a str>, String) {
     let end = lines.iter().rposition(|line| !line.trim().is_empty()).map_or(0, |last| last + 1);
     let lines = &lines[..end];
@@ -119,7 +125,7 @@ fn split_header(line: &str) -> (String, String) {
     (name.trim().to_owned(), value.trim().to_owned())
 }
 
-/// A body is text, or bytes written as `@hex 00ff…`.
+/// Decodes a body, which is text, or bytes written as `@hex 00ff…`.
 fn decode_body(text: &str) -> Vec<u8> {
     let Some(digits) = text.strip_prefix("@hex") else {
         return text.as_bytes().to_vec();
@@ -148,7 +154,7 @@ pub fn same(expected: &str, got: &str, prefixes: &[String]) -> bool {
     }
 }
 
-/// The text with names for the ports, which differ from run to run.
+/// The text with names in place of the ports, which differ from run to run.
 fn without_ports(text: &str, server: &Server) -> String {
     let text = text.replace(&format!(":{}", server.port()), ":{port}");
     match server.raft_port() {
@@ -193,16 +199,32 @@ impl Replay {
     fn conversations(&self, name: &str) -> Vec<Conversation> {
         let text = std::fs::read_to_string(self.fixtures().join(name)).expect("the fixture");
         let lines: Vec<&str> = text.split('\n').collect();
-        lines.split(|line| *line == "===").map(|lines| parse_conversation(lines, self.server)).collect()
+        let mut first_line = 1;
+        let mut conversations = Vec::new();
+        for block in lines.split(|line| *line == "===") {
+            conversations.push(parse_conversation(first_line, block, self.server));
+            first_line += block.len() + 1;
+        }
+        conversations
     }
 
-    /// All exchanges of a file, by title.
-    pub fn titles(&self, name: &str) -> Vec<String> {
-        let conversations = self.conversations(name);
-        conversations.into_iter().flat_map(|it| it.exchanges).map(|exchange| exchange.title).collect()
+    /// Asserts that these are all files of the folder.
+    pub fn assert_complete(&self, files: &[&str]) {
+        let mut files = files.to_vec();
+        files.sort_unstable();
+        assert_eq!(super::names(&self.fixtures()), files);
     }
 
-    /// Replays a file; panics with all differences that are not known.
+    /// Asserts that each title of [`differs`](Replay::differs) is that of an exchange in one of these files.
+    pub fn assert_differences_exist(&self, files: &[&str]) {
+        let conversations = files.iter().flat_map(|file| self.conversations(file));
+        let titles: Vec<String> = conversations.flat_map(|it| it.exchanges).map(|exchange| exchange.title).collect();
+        for (title, why) in self.differs {
+            assert!(titles.iter().any(|known| known == title), "no exchange is titled {title:?} ({why})");
+        }
+    }
+
+    /// Replays a file. Panics with all differences that are not known.
     pub fn file(&self, name: &str) {
         let queue = Mutex::new(self.conversations(name).into_iter());
         let problems = Mutex::new(Vec::new());
@@ -224,28 +246,34 @@ impl Replay {
     fn conversation(&self, conversation: &Conversation) -> Vec<String> {
         let dir = temp_dir();
         let server = (self.start)(conversation, dir.path());
-        let mut problems = Vec::new();
-        for exchange in &conversation.exchanges {
+        let problems = conversation.exchanges.iter().filter_map(|exchange| {
             let wrong = match server.client().send(&exchange.request) {
                 Ok(response) => differences(exchange, &response, &conversation.prefixes, &server),
                 Err(e) => vec![format!("no answer: {e}")],
             };
-            let name = exchange.title.split(' ').next().unwrap_or_default();
-            let differs = self.differs.iter().any(|(known, _)| *known == name);
-            let Request { method, target, .. } = &exchange.request;
-            if differs && wrong.is_empty() {
-                problems
-                    .push(format!("{} [{method} {target}] is listed as different, but is the same", exchange.title));
-            }
-            if !differs && !wrong.is_empty() {
-                problems.push(format!("{} [{method} {target}]: {}", exchange.title, wrong.join("; ")));
-            }
-        }
-        problems
+            let wrong = match (self.differs.iter().any(|(title, _)| *title == exchange.title), wrong.is_empty()) {
+                (true, true) => "listed as different, but equal".to_owned(),
+                (false, false) => wrong.join("; "),
+                _ => return None,
+            };
+            let Exchange { line, title, request: Request { method, target, .. }, .. } = exchange;
+            Some(format!("line {line} {title} [{method} {target}]: {wrong}"))
+        });
+        problems.collect()
     }
 }
 
-/// The text with zeros for the numbers that do not count.
+/// Declares a test for each file of a [`Replay`], and the list `FILES` of them.
+macro_rules! replay_tests {
+    ($replay:expr; $($test:ident: $file:literal,)*) => {
+        const FILES: &[&str] = &[$($file),*];
+
+        $(#[test] fn $test() { $replay.file($file); })*
+    };
+}
+pub(crate) use replay_tests;
+
+/// The text with zeros in place of the numbers that are not compared.
 fn masked(text: &str) -> String {
     MASKED.iter().fold(text.to_owned(), |text, key| {
         let key = format!("\"{key}\":");

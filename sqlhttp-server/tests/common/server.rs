@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::cluster::free_port;
+use super::eventually;
 use super::http::{Client, Request, Response};
 
 /// How long a start or an end may take.
@@ -23,6 +25,7 @@ pub struct Launch {
     envs: Vec<(String, String)>,
     dir: Option<PathBuf>,
     listen: bool,
+    metrics: Option<u16>,
     open_files: Option<u32>,
 }
 
@@ -34,7 +37,7 @@ impl Default for Launch {
 
 impl Launch {
     pub fn new() -> Launch {
-        Launch { args: Vec::new(), envs: Vec::new(), dir: None, listen: true, open_files: None }
+        Launch { args: Vec::new(), envs: Vec::new(), dir: None, listen: true, metrics: None, open_files: None }
     }
 
     /// The working directory.
@@ -60,6 +63,12 @@ impl Launch {
         self
     }
 
+    /// Serves `/metrics` on a port of its own, for [`Server::metrics`].
+    pub fn with_metrics(mut self) -> Launch {
+        self.metrics = Some(free_port());
+        self
+    }
+
     /// Lets the process have only this many files open.
     pub fn open_files(mut self, max: u32) -> Launch {
         self.open_files = Some(max);
@@ -75,6 +84,9 @@ impl Launch {
         }
         if self.listen {
             command.args(["-bind-host", "127.0.0.1", "-port", "0"]);
+        }
+        if let Some(port) = self.metrics {
+            command.args(["-metrics-addr", &local(port).to_string()]);
         }
         command.args(&self.args).envs(self.envs.iter().map(|(name, value)| (name, value)));
         if let Some(dir) = &self.dir {
@@ -103,7 +115,8 @@ impl Launch {
             return Err(process.exit());
         };
         let port = line.rsplit(':').next().and_then(|p| p.trim().parse().ok()).expect("a port in the last line");
-        Ok(Server { process, addr: SocketAddr::from(([127, 0, 0, 1], port)), raft_port: None, dir: None })
+        let metrics = self.metrics.map(local);
+        Ok(Server { process, addr: local(port), metrics, raft_port: None, dir: None })
     }
 
     /// Runs the program, which is expected to end by itself.
@@ -114,6 +127,11 @@ impl Launch {
         }
         process.exit()
     }
+}
+
+/// A port on this machine's own interface.
+fn local(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
 }
 
 /// A command with this program, which may have only so many files open.
@@ -235,11 +253,18 @@ impl Output {
     }
 }
 
+/// The value of a series, named with its labels, in the text of `/metrics`.
+pub fn series(text: &str, name: &str) -> f64 {
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    value.unwrap_or_else(|| panic!("no {name} in\n{text}")).parse().expect("a number")
+}
+
 /// A server that listens. Killed when dropped.
 #[derive(Debug)]
 pub struct Server {
     process: Process,
     addr: SocketAddr,
+    metrics: Option<SocketAddr>,
     raft_port: Option<u16>,
     dir: Option<tempfile::TempDir>,
 }
@@ -247,7 +272,8 @@ pub struct Server {
 impl Server {
     /// A process that serves on these ports, one of them for other nodes.
     pub(super) fn of_node(process: Process, port: u16, raft_port: u16) -> Server {
-        Server { process, addr: SocketAddr::from(([127, 0, 0, 1], port)), raft_port: Some(raft_port), dir: None }
+        let addr = local(port);
+        Server { process, addr, metrics: Some(addr), raft_port: Some(raft_port), dir: None }
     }
 
     /// A server with these words on its command line.
@@ -289,6 +315,54 @@ impl Server {
     /// Sends a request on a connection of its own.
     pub fn send(&self, request: &Request) -> Response {
         self.client().send(request).unwrap_or_else(|e| panic!("no answer: {e}; stderr: {:#?}", self.stderr()))
+    }
+
+    /// Sends a request on a connection of its own and returns that connection, without waiting for the answer.
+    pub fn begin(&self, request: &Request) -> Client {
+        let mut client = self.client();
+        client.write(&request.encode()).expect("the request is sent");
+        client
+    }
+
+    /// Begins a query on a database that never ends by itself, and waits until the server runs it. It lasts until the
+    /// returned connection is dropped. Needs metrics, and that no other request runs.
+    pub fn begin_endless_query(&self, database: &str) -> Client {
+        let query = json!({ "transaction": [{ "query": super::ENDLESS }] });
+        let client = self.begin(&Request::json(&format!("/{database}"), query));
+        self.await_requests_in_flight(1);
+        client
+    }
+
+    /// The address of `/metrics`.
+    pub fn metrics_addr(&self) -> SocketAddr {
+        self.metrics.expect("the server was launched with metrics")
+    }
+
+    /// The text of `/metrics`, which a node serves at its own address, and the standalone server if it was launched
+    /// [`with_metrics`](Launch::with_metrics).
+    pub fn metrics(&self) -> String {
+        self.metrics_by(&Request::new("GET", "/metrics"))
+    }
+
+    /// The text of `/metrics`, asked for by this request.
+    pub fn metrics_by(&self, request: &Request) -> String {
+        let response =
+            Client::connect(self.metrics_addr()).and_then(|mut client| client.send(request)).expect("metrics");
+        assert_eq!(response.status, 200, "{}", response.text());
+        response.text()
+    }
+
+    /// The value of a series of `/metrics`, named with its labels.
+    pub fn metric(&self, name: &str) -> f64 {
+        series(&self.metrics(), name)
+    }
+
+    /// Waits until the server works on this number of requests.
+    pub fn await_requests_in_flight(&self, number: u32) {
+        // A node counts the request for the metrics, too.
+        let own = u32::from(self.raft_port.is_some());
+        let expected = f64::from(number + own);
+        eventually("the requests are in flight", || self.metric("sqlhttp_requests_in_flight") == expected);
     }
 
     /// Posts a JSON body to a database.

@@ -10,20 +10,20 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use client::{Client, Response};
+pub use pretended::Pretended;
 use sha2::{Digest, Sha256};
 use sqlhttp_core::{JournalMode, Location};
-use sqlhttp_server::config::{
-    AuthConfig, AuthMode, DatabaseConfig, DirectoryBackupConfig, ExecutionConfig, LogFormat, MacroConfig, ServerConfig,
-    Users, WebServiceConfig,
+use sqlhttp_server::api::admin::Macros;
+use sqlhttp_server::api::auth::{AuthConfig, AuthMode, TokenConfig, Users};
+use sqlhttp_server::process::logging::LogFormat;
+use sqlhttp_server::standalone::config::{
+    DatabaseConfig, DirectoryBackupConfig, ExecutionConfig, MacroConfig, ServerConfig,
 };
-use sqlhttp_server::schedule::LastBackup;
-use sqlhttp_server::{Admin, Served, State};
+use sqlhttp_server::standalone::{Served, StandaloneApp};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-
-pub use client::{Client, Response};
-pub use pretended::Pretended;
 
 /// How long anything in these tests may take before they fail.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -33,10 +33,22 @@ pub async fn soon<T>(work: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, work).await.expect("this should have happened by now")
 }
 
+/// Waits until `condition` holds; panics with `what` if it does not within [`PATIENCE`].
+pub async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let waiting = async {
+        while !condition().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("did not happen in time: {what}"));
+}
+
 /// A server that listens.
 pub struct Server {
     pub address: SocketAddr,
-    pub state: Arc<State>,
+    /// The address of `/metrics` and `/healthz`.
+    pub monitor: SocketAddr,
+    pub app: Arc<StandaloneApp>,
     pub database: Arc<Pretended>,
     stop: Option<oneshot::Sender<()>>,
     running: JoinHandle<std::io::Result<()>>,
@@ -46,33 +58,34 @@ pub struct Server {
 pub struct Setup {
     pub server: ServerConfig,
     pub database: DatabaseConfig,
-    pub admin: Option<Arc<dyn Admin>>,
+    pub macros: Option<Arc<dyn Macros>>,
 }
 
 impl Setup {
     /// One database, `t`, and generous limits.
     pub fn new() -> Self {
-        Setup { server: server_config(), database: database_config("t"), admin: None }
+        Setup { server: server_config(), database: database_config("t"), macros: None }
     }
 
     pub async fn start(self) -> Server {
         let database = Arc::new(Pretended::default());
-        let served = Served {
-            config: self.database,
-            backend: database.clone(),
-            admin: self.admin,
-            status: Some(database.status_fn()),
-            last_backup: LastBackup::default(),
-        };
-        let state = State::new(&self.server, vec![served]).unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let mut served = Served::new(self.database, database.clone());
+        served.macros = self.macros;
+        served.status = Some(database.status_fn());
+        let app = StandaloneApp::new(&self.server, vec![served]).unwrap();
+        let (listener, address) = listen().await;
+        let (monitor_listener, monitor) = listen().await;
+        tokio::spawn(sqlhttp_server::standalone::monitor::run_monitor(
+            monitor_listener,
+            Arc::clone(&app),
+            std::future::pending(),
+        ));
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async move {
             let _ = stopped.await;
         };
-        let running = tokio::spawn(sqlhttp_server::run(listener, Arc::clone(&state), None, shutdown));
-        Server { address, state, database, stop: Some(stop), running }
+        let running = tokio::spawn(sqlhttp_server::standalone::serve::run(listener, Arc::clone(&app), None, shutdown));
+        Server { address, monitor, app, database, stop: Some(stop), running }
     }
 }
 
@@ -86,6 +99,30 @@ impl Server {
         Client::connect(self.address).await
     }
 
+    /// A connection to `/metrics` and `/healthz`.
+    pub async fn connect_to_monitor(&self) -> Client {
+        Client::connect(self.monitor).await
+    }
+
+    /// The value of a series of `/metrics`, named with its labels.
+    pub async fn metric(&self, name: &str) -> f64 {
+        let response = self.connect_to_monitor().await.request("GET /metrics HTTP/1.1", b"").await;
+        let value = response.text().lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("no {name} in\n{}", response.text())).parse().unwrap()
+    }
+
+    /// The number of bytes that the server has received from clients.
+    pub async fn received_bytes(&self) -> usize {
+        self.metric("sqlhttp_received_bytes_total").await as usize
+    }
+
+    /// Sends bytes on a connection and waits until the server has received them. No other client may send meanwhile.
+    pub async fn deliver(&self, client: &mut Client, bytes: impl AsRef<[u8]>) {
+        let expected = self.received_bytes().await + bytes.as_ref().len();
+        client.send(bytes).await;
+        eventually("the bytes are received", async || self.received_bytes().await >= expected).await;
+    }
+
     /// Sends the stop signal.
     pub fn stop(&mut self) {
         let _ = self.stop.take().unwrap().send(());
@@ -95,6 +132,13 @@ impl Server {
     pub async fn ended(self) {
         soon(self.running).await.unwrap().unwrap();
     }
+}
+
+/// A listener on a free port, and its address.
+async fn listen() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
 }
 
 fn server_config() -> ServerConfig {
@@ -162,6 +206,6 @@ pub fn backup_config(token: Option<&str>) -> DirectoryBackupConfig {
 }
 
 fn execution(token: Option<&str>) -> ExecutionConfig {
-    let web_service = Some(WebServiceConfig { token_sha256: token.map(sha256), error_code: 401 });
+    let web_service = Some(TokenConfig { token_sha256: token.map(sha256), error_code: 401 });
     ExecutionConfig { web_service, ..ExecutionConfig::default() }
 }

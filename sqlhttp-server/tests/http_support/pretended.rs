@@ -2,14 +2,14 @@
 //!
 //! * `hang`: never answers.
 //! * `wait`: answers once the gate is opened.
-//! * `blocks N`: answers with N blocks of rows, in parts; `blocks N then fail`, `blocks N then abort`: does not end well.
+//! * `blocks N`: answers with N blocks of rows, in parts; `blocks N then fail`, `blocks N then abort`: does not end
+//!   well.
 //! * `overloaded`, `closed`, `panic`: as it says.
 //! * `login`: a row if the parameter `password` is the parameter `user` backwards; `login overloaded`, `login broken`.
 //! * anything else: one row with the text.
 
-use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use sqlhttp_core::{
     Action, Answer, Backend, Batch, Block, BoxFuture, Changed, Column, Columns, Deadline, Ending, Error, Failure,
@@ -85,7 +85,7 @@ impl Default for Pretended {
 }
 
 impl Pretended {
-    pub fn status_fn(&self) -> sqlhttp_server::StatusFn {
+    pub fn status_fn(&self) -> sqlhttp_server::process::StatusFn {
         let poisoned = Arc::clone(&self.poisoned);
         Arc::new(move || Status { poisoned: poisoned.lock().unwrap().clone(), ..Status::default() })
     }

@@ -1,127 +1,78 @@
-//! The integrity check of an open database, beside its readers and its writer.
+//! The integrity check of an open database, concurrent with its readers and its writer.
 //!
-//! The check runs on a thread of low priority and a connection of its own, and pauses whenever it has read more pages than
-//! its rate allows. A large database is checked table by table, each in a read transaction of its own, because the
-//! write-ahead log grows as long as a read transaction is open. If it grows too much meanwhile, the pauses end.
+//! The check runs on a low-priority thread with a connection of its own, and pauses whenever it has read more pages
+//! than its rate allows. A large database is checked table by table, each in a separate read transaction, because the
+//! write-ahead log grows as long as a read transaction is open. If it grows too much, the check continues without
+//! pauses.
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
-use super::{DAMAGES_MAX, Depth, Scope, damages, is_damage};
-use crate::engine::background::spawn_yielding;
-use crate::engine::blueprint::Role;
+use super::check::{DAMAGES_MAX, Depth, Scope, damages, is_damage};
+use super::report::{CheckOptions, IntegrityReport};
+use crate::engine::background::spawn_low_priority;
+use crate::engine::connection_config::Role;
+use crate::engine::error::{engine_error, sql_error};
 use crate::engine::file_watch::wal_of;
-use crate::engine::readers::Readers;
-use crate::engine::session::{Session, engine_error, sql_error};
+use crate::engine::session::Session;
+use crate::engine::sessions::Sessions;
+use crate::engine::shared::SharedState;
 use crate::engine::sqlite::pages;
 use crate::engine::stamps;
 use crate::engine::watch::Cancel;
-use crate::engine::writer::Shared;
 use crate::model::{Error, SqlError};
 
 /// Databases of up to this many pages are checked whole, in one read transaction.
 const WHOLE_PAGES_MAX: i64 = 65_536;
-/// By how many bytes the write-ahead log may grow during the check of a table before the pauses end.
+/// The growth of the write-ahead log during the check of a table at which the pauses end, in bytes.
 const WAL_GROWTH_MAX: u64 = 64 << 20;
-/// How many steps of SQLite pass between two looks at the rate: pages of a b-tree, or opcodes.
-const STEPS_PER_LOOK: i32 = 100;
-/// The longest pause between two looks at whether to go on.
+/// The number of steps between two checks of the rate: pages of a b-tree, or opcodes.
+const STEPS_PER_POLL: i32 = 100;
+/// The longest pause before the cancel flag is checked again.
 const PAUSE_MAX: Duration = Duration::from_millis(50);
-
-/// How an integrity check runs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CheckOptions {
-    /// How many pages it reads in a second at most; `None`: as fast as it can. Most pages are read several times: once in
-    /// their b-tree, once for their rows, and those of indexes once more for each row if they do not fit the cache.
-    pub pages_per_second: Option<NonZeroU32>,
-}
-
-impl Default for CheckOptions {
-    /// 4,000 pages, 16 MB with the usual page size: some per cent of what a disk can do.
-    fn default() -> Self {
-        CheckOptions { pages_per_second: NonZeroU32::new(4000) }
-    }
-}
-
-/// The result of an integrity check.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct IntegrityReport {
-    /// When it ended, milliseconds since 1970.
-    pub unix_ms: i64,
-    /// How long it took.
-    pub took: Duration,
-    /// How many pages it read from the file or the write-ahead log.
-    pub pages_read: u64,
-    /// The damage it found, in SQLite's words; at most 20 lines. Empty: the database is sound.
-    pub damages: Vec<String>,
-}
-
-impl IntegrityReport {
-    /// Whether no damage was found.
-    pub fn is_sound(&self) -> bool {
-        self.damages.is_empty()
-    }
-}
-
-/// The last report, and whether a check runs.
-#[derive(Debug, Default)]
-pub(crate) struct Checks {
-    last: Mutex<Option<Arc<IntegrityReport>>>,
-    running: AtomicBool,
-}
-
-impl Checks {
-    /// The report of the last check that ended.
-    pub(crate) fn last(&self) -> Option<Arc<IntegrityReport>> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn keep(&self, report: &IntegrityReport) {
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(report.clone()));
-    }
-}
 
 /// Starts a check on a thread of its own.
 pub(crate) fn spawn(
-    shared: Arc<Shared>,
-    readers: Arc<Readers>,
+    shared: Arc<SharedState>,
+    sessions: Arc<Sessions>,
     options: CheckOptions,
     cancel: Cancel,
     reply: oneshot::Sender<Result<IntegrityReport, Error>>,
 ) -> Result<(), Error> {
-    let running = Running::new(shared).ok_or(Error::Overloaded("an integrity check is running already"))?;
-    spawn_yielding("sqlhttp-check", move || {
-        let check = Check { shared: &running.0, readers, options, cancel };
+    let running = RunningGuard::new(shared).ok_or(Error::Overloaded("an integrity check is running already"))?;
+    spawn_low_priority("sqlhttp-check", move || {
+        let check = Check { shared: &running.0, sessions, options, cancel };
         // The receiver may have been dropped.
         let _ = reply.send(check.run());
     })
 }
 
-/// While this lives, no other check of the database starts.
-struct Running(Arc<Shared>);
+/// Prevents other checks of the database while it exists.
+struct RunningGuard(Arc<SharedState>);
 
-impl Running {
-    fn new(shared: Arc<Shared>) -> Option<Running> {
-        // `then` and not `then_some`: a value made in vain would clear the flag when it is dropped.
-        (!shared.checks.running.swap(true, Ordering::AcqRel)).then(|| Running(shared))
+impl RunningGuard {
+    fn new(shared: Arc<SharedState>) -> Option<RunningGuard> {
+        // `then`, not `then_some`: an eagerly made value would clear the flag when it is dropped.
+        (!shared.checks.running.swap(true, Ordering::AcqRel)).then(|| RunningGuard(shared))
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningGuard {
     fn drop(&mut self) {
         self.0.checks.running.store(false, Ordering::Release);
     }
 }
 
+/// A check that runs.
 struct Check<'a> {
-    shared: &'a Shared,
-    readers: Arc<Readers>,
+    shared: &'a SharedState,
+    sessions: Arc<Sessions>,
     options: CheckOptions,
     cancel: Cancel,
 }
@@ -129,23 +80,23 @@ struct Check<'a> {
 impl Check<'_> {
     fn run(&self) -> Result<IntegrityReport, Error> {
         let start = Instant::now();
-        let (damages, pages_read) = match self.find() {
+        let (damages, pages_read) = match self.find_damages() {
             Err(error) if is_damage(&error) => (vec![error.message], 0),
             Err(_) if self.is_cancelled() => return Err(Error::Closed),
             found => found.map_err(|error| engine_error("check integrity", error))?,
         };
         let report = IntegrityReport { unix_ms: stamps::new().unix_ms, took: start.elapsed(), pages_read, damages };
         if !report.is_sound() {
-            let file = self.shared.blueprint.file().map(|file| file.display().to_string());
+            let file = self.shared.config.file().map(|file| file.display().to_string());
             let damages = report.damages.join("; ");
             tracing::error!(file, damages, "the database is damaged; restore it from a backup");
         }
-        self.shared.checks.keep(&report);
+        self.shared.checks.store(&report);
         Ok(report)
     }
 
-    fn find(&self) -> Result<(Vec<String>, u64), SqlError> {
-        let mut session = Session::open(&self.shared.blueprint, Role::Reader)?;
+    fn find_damages(&self) -> Result<(Vec<String>, u64), SqlError> {
+        let mut session = Session::open(&self.shared.config, Role::Reader)?;
         session.as_owner_sql(|connection| {
             let mut found = Vec::new();
             for table in self.tables(connection)? {
@@ -159,10 +110,10 @@ impl Check<'_> {
         })
     }
 
-    /// The tables to check one by one; `None` in the list: all at once.
+    /// Returns the tables to check one by one; a single `None` for the whole database.
     fn tables(&self, connection: &Connection) -> Result<Vec<Option<String>>, SqlError> {
         let pages: i64 = connection.query_row("PRAGMA main.page_count", [], |row| row.get(0)).map_err(sql_error)?;
-        if pages <= WHOLE_PAGES_MAX && self.shared.blueprint.snapshots() {
+        if pages <= WHOLE_PAGES_MAX && self.shared.config.snapshots() {
             return Ok(vec![None]);
         }
         let names = "SELECT 'sqlite_schema' UNION ALL SELECT name FROM main.sqlite_schema WHERE type = 'table'";
@@ -171,19 +122,21 @@ impl Check<'_> {
         names.collect::<rusqlite::Result<_>>().map_err(sql_error)
     }
 
+    /// Checks one table, or the whole database if `table` is `None`.
     fn check(&self, connection: &mut Connection, table: Option<&str>) -> Result<Vec<String>, SqlError> {
-        // With a rollback journal the writer waits as long as this reads, so there are no pauses.
-        let snapshots = self.shared.blueprint.snapshots();
-        let gate = (!snapshots).then(|| self.shared.gate.read().unwrap_or_else(PoisonError::into_inner));
+        // With a rollback journal the writer waits while this reads, so there are no pauses.
+        let snapshots = self.shared.config.snapshots();
+        let rollback_lock =
+            (!snapshots).then(|| self.shared.rollback_lock.read().unwrap_or_else(PoisonError::into_inner));
         let rate = self.options.pages_per_second.filter(|_| snapshots);
-        let (cancel, readers) = (self.cancel.clone(), self.readers.clone());
-        let is_cancelled = move || cancel.is_set() || readers.is_closed();
-        let wal = self.shared.blueprint.file().map(|file| wal_of(file));
-        let mut pace = Pace::new(rate, pages::read_by(connection), wal);
-        pages::on_progress(connection, STEPS_PER_LOOK, move |pages| pace.keep(pages, &is_cancelled))
+        let (cancel, sessions) = (self.cancel.clone(), self.sessions.clone());
+        let is_cancelled = move || cancel.is_set() || sessions.is_closed();
+        let wal = self.shared.config.file().map(|file| wal_of(file));
+        let mut pacer = Pacer::new(rate, pages::read_by(connection), wal);
+        pages::on_progress(connection, STEPS_PER_POLL, move |pages| pacer.wait(pages, &is_cancelled))
             .map_err(sql_error)?;
         let found = damages(connection, table.map_or(Scope::Whole(Depth::Full), Scope::Table));
-        drop(gate);
+        drop(rollback_lock);
         match (found, table) {
             // It was dropped after the list was made.
             (Err(_), Some(table)) if !exists(connection, table)? => Ok(Vec::new()),
@@ -192,7 +145,7 @@ impl Check<'_> {
     }
 
     fn is_cancelled(&self) -> bool {
-        self.cancel.is_set() || self.readers.is_closed()
+        self.cancel.is_set() || self.sessions.is_closed()
     }
 }
 
@@ -203,7 +156,7 @@ fn exists(connection: &Connection, table: &str) -> Result<bool, SqlError> {
 }
 
 /// Pauses a check that reads faster than its rate.
-struct Pace {
+struct Pacer {
     rate: Option<NonZeroU32>,
     start: Instant,
     pages_at_start: u64,
@@ -211,14 +164,14 @@ struct Pace {
     wal_bytes_max: u64,
 }
 
-impl Pace {
-    fn new(rate: Option<NonZeroU32>, pages: u64, wal: Option<PathBuf>) -> Pace {
+impl Pacer {
+    fn new(rate: Option<NonZeroU32>, pages: u64, wal: Option<PathBuf>) -> Pacer {
         let wal_bytes_max = wal_bytes(wal.as_ref()).saturating_add(WAL_GROWTH_MAX);
-        Pace { rate, start: Instant::now(), pages_at_start: pages, wal, wal_bytes_max }
+        Pacer { rate, start: Instant::now(), pages_at_start: pages, wal, wal_bytes_max }
     }
 
-    /// Pauses as long as it must, and returns whether the check has to end.
-    fn keep(&mut self, pages: u64, is_cancelled: &dyn Fn() -> bool) -> bool {
+    /// Pauses as long as the rate requires. Returns whether the check is cancelled.
+    fn wait(&mut self, pages: u64, is_cancelled: &dyn Fn() -> bool) -> bool {
         loop {
             if is_cancelled() {
                 return true;
@@ -228,7 +181,7 @@ impl Pace {
                 return false;
             }
             if wal_bytes(self.wal.as_ref()) > self.wal_bytes_max {
-                tracing::debug!("the integrity check goes on without pauses, so that the write-ahead log can be moved");
+                tracing::debug!("the integrity check continues without pauses, because the write-ahead log grows");
                 self.rate = None;
                 return false;
             }
@@ -236,7 +189,7 @@ impl Pace {
         }
     }
 
-    /// How long to wait until the rate allows what has been read.
+    /// Returns how long to wait until the rate allows the pages that have been read.
     fn ahead(&self, pages: u64) -> Duration {
         let Some(rate) = self.rate else { return Duration::ZERO };
         let read = pages.saturating_sub(self.pages_at_start);

@@ -1,8 +1,8 @@
-//! A VFS whose clock answers from the stamp of the batch that runs on this thread.
+//! A VFS that takes the current time from the stamp of the batch that runs on the calling thread.
 //!
-//! SQLite asks its VFS for the time (`xCurrentTimeInt64`) wherever SQL text says `now`: in a statement, a DEFAULT, a
-//! trigger, a view. Answering there is what makes a replay of the same batch compute the same values, without touching
-//! SQL text. Everything else of the VFS is the original's, so files cost nothing extra.
+//! SQLite gets the time for `now` from its VFS (`xCurrentTimeInt64`), whether the SQL text is a statement, a DEFAULT
+//! clause, a trigger or a view. Replacing this method makes the same batch compute the same values on every run,
+//! without changing SQL text. All other methods are those of the original VFS, so file access costs nothing extra.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -15,26 +15,29 @@ use rusqlite::ffi;
 use super::full;
 use crate::model::Stamp;
 
-/// Milliseconds from the Julian epoch (noon, 24 November 4714 BC) to the Unix epoch.
+/// Milliseconds from the Julian epoch (noon, 24 November 4714 BC) to the Unix epoch
+/// (<https://sqlite.org/c3ref/vfs.html>).
 const UNIX_EPOCH_JULIAN_MS: i64 = 210_866_760_000_000;
 
 thread_local! {
-    /// The time that batches on this thread see; `None` outside a batch: the system's clock.
+    /// The time that batches on this thread see, in milliseconds since the Unix epoch. `None` outside a batch, where
+    /// the system clock is used.
     static UNIX_MS: Cell<Option<i64>> = const { Cell::new(None) };
-    /// The state of the generator behind `random()`.
-    static CHANCE: Cell<u64> = const { Cell::new(0) };
-    /// The seed of the batch that runs on this thread.
+    /// The state of the random number generator behind `random()` and `randomblob()`.
+    static RANDOM_STATE: Cell<u64> = const { Cell::new(0) };
+    /// The random seed of the batch that runs on this thread.
     static SEED: Cell<u64> = const { Cell::new(0) };
 }
 
-/// While this lives, SQLite on this thread sees time and chance as the stamp says.
+/// A guard that makes SQLite on this thread take the time and random numbers from a stamp. Dropping it restores the
+/// values from before.
 pub(crate) struct Stamped {
     outer: (Option<i64>, u64, u64),
 }
 
 impl Stamped {
     pub(crate) fn new(stamp: Stamp) -> Self {
-        let outer = (UNIX_MS.replace(Some(stamp.unix_ms)), CHANCE.replace(stamp.seed), SEED.replace(stamp.seed));
+        let outer = (UNIX_MS.replace(Some(stamp.unix_ms)), RANDOM_STATE.replace(stamp.seed), SEED.replace(stamp.seed));
         Stamped { outer }
     }
 }
@@ -42,21 +45,21 @@ impl Stamped {
 impl Drop for Stamped {
     fn drop(&mut self) {
         UNIX_MS.set(self.outer.0);
-        CHANCE.set(self.outer.1);
+        RANDOM_STATE.set(self.outer.1);
         SEED.set(self.outer.2);
     }
 }
 
-/// Each step of a batch has its own chance, whatever the steps before it made of theirs. So a batch may be taken up again
-/// at any step.
+/// Restarts the random number generator for a step of the batch, with a seed that depends only on the stamp and the
+/// step's index. The random numbers of a step are therefore the same if the batch is resumed at that step.
 pub(crate) fn begin_step(index: usize) {
     let seed = SEED.get();
-    CHANCE.set(seed.wrapping_add((index as u64).wrapping_mul(0xD1B5_4A32_D192_ED03)));
+    RANDOM_STATE.set(seed.wrapping_add((index as u64).wrapping_mul(0xD1B5_4A32_D192_ED03)));
 }
 
-/// The next 64 bits of chance.
+/// The next 64 random bits.
 pub(crate) fn next_random() -> u64 {
-    CHANCE.with(|state| {
+    RANDOM_STATE.with(|state| {
         let mut next = state.get();
         let bits = split_mix_64(&mut next);
         state.set(next);
@@ -64,7 +67,7 @@ pub(crate) fn next_random() -> u64 {
     })
 }
 
-/// SplitMix64 (Steele, Lea, Flood: "Fast Splittable Pseudorandom Number Generators", 2014).
+/// The generator SplitMix64 (Steele, Lea, Flood: "Fast Splittable Pseudorandom Number Generators", 2014).
 pub(super) fn split_mix_64(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
     let mut z = *state;
@@ -73,8 +76,8 @@ pub(super) fn split_mix_64(state: &mut u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// The name to open a connection with, so that it uses the VFS `base` (the default one if `None`) with our clock.
-/// Registers that VFS at the first call; `None` if there is no `base` or SQLite refuses.
+/// Returns the name of a VFS that is the VFS `base` (the default VFS if `None`) with this clock. The first call for
+/// each `base` registers it. `None` if `base` does not exist or SQLite cannot register the VFS.
 pub(crate) fn vfs_name(base: Option<&str>) -> Option<&'static CStr> {
     static CLOCKS: Mutex<BTreeMap<Option<String>, &'static CStr>> = Mutex::new(BTreeMap::new());
     let mut clocks = CLOCKS.lock().unwrap_or_else(PoisonError::into_inner);
@@ -87,14 +90,15 @@ pub(crate) fn vfs_name(base: Option<&str>) -> Option<&'static CStr> {
     Some(name)
 }
 
-/// Registers a copy of a VFS with our clock, and returns its name.
+/// Registers a copy of a VFS with this clock, and returns its name.
 fn register(base: Option<&str>) -> Option<&'static CStr> {
     let name = CString::new(base.map_or("sqlhttp".to_owned(), |base| format!("sqlhttp+{base}"))).ok()?;
     let base = base.map(CString::new).transpose().ok()?;
-    // SAFETY: `sqlite3_initialize` may be called at any time from any thread. `sqlite3_vfs_find` returns null or a
-    // VFS that stays registered, as `Options::vfs` demands. The copy and its name are leaked (once for each base), so
-    // they outlive every connection, as `sqlite3_vfs_register` demands. The copy keeps `pAppData`, in which the
-    // original VFS finds its methods.
+    // SAFETY: `sqlite3_initialize` may be called at any time from any thread. `sqlite3_vfs_find` returns null or a VFS
+    // that stays registered, as `Options::vfs` requires. SQLite changes no field of a registered VFS but `pNext`, which
+    // the copy does not use. The copy and its name are leaked (once for each base), so they outlive every connection,
+    // as `sqlite3_vfs_register` requires. The copy keeps `pAppData`, where the methods of the original VFS expect their
+    // data.
     unsafe {
         if ffi::sqlite3_initialize() != ffi::SQLITE_OK {
             return None;
@@ -112,7 +116,7 @@ fn register(base: Option<&str>) -> Option<&'static CStr> {
     }
 }
 
-/// Gives a VFS our clock.
+/// Replaces the clock of a VFS.
 pub(super) fn install(vfs: &mut ffi::sqlite3_vfs) {
     vfs.xCurrentTime = Some(current_time);
     vfs.xCurrentTimeInt64 = Some(current_time_int64);
@@ -129,13 +133,13 @@ fn system_unix_ms() -> i64 {
 }
 
 unsafe extern "C" fn current_time_int64(_vfs: *mut ffi::sqlite3_vfs, out: *mut ffi::sqlite3_int64) -> c_int {
-    // SAFETY: SQLite passes a valid place for the answer.
+    // SAFETY: SQLite passes a valid pointer for the result.
     unsafe { *out = julian_ms() };
     ffi::SQLITE_OK
 }
 
 unsafe extern "C" fn current_time(_vfs: *mut ffi::sqlite3_vfs, out: *mut f64) -> c_int {
-    // SAFETY: SQLite passes a valid place for the answer.
+    // SAFETY: SQLite passes a valid pointer for the result.
     unsafe { *out = julian_ms() as f64 / 86_400_000.0 };
     ffi::SQLITE_OK
 }
@@ -145,15 +149,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_vfs_gets_one_clock() {
+    fn each_vfs_is_registered_once_with_this_clock() {
         let names = [None, Some("memdb")].map(|base| (vfs_name(base), vfs_name(base)));
         assert!(names.iter().all(|(first, second)| first.is_some() && first == second));
         assert_ne!(names[0].0, names[1].0);
     }
 
     #[test]
-    fn an_unknown_vfs_gets_none() {
-        assert_eq!(vfs_name(Some("nobody registered this")), None);
+    fn an_unknown_or_invalid_vfs_name_is_refused() {
+        assert_eq!(vfs_name(Some("not registered")), None);
         assert_eq!(vfs_name(Some("not\0a name")), None);
     }
 }

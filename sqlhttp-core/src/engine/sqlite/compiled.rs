@@ -1,21 +1,21 @@
-//! What SQLite was compiled with, where that decides what clients can use.
+//! SQLite's compile-time options (<https://sqlite.org/compile.html>), as far as clients depend on them.
 //!
-//! Cargo gives a package no way to set the flags of a C library that it depends on. This repository sets them in
+//! Cargo does not let a package set the compiler flags of a C library that it depends on. This repository sets them in
 //! `.cargo/config.toml`, which other workspaces and `cargo install` do not read.
 
 use std::ffi::CStr;
 
 use rusqlite::ffi;
 
-/// A part of SQLite that is there only if SQLite was compiled with a flag.
+/// A feature of SQLite that is available only if SQLite was compiled with a certain flag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Feature {
-    /// Its name ("geopoly").
+    /// The name ("geopoly").
     pub name: &'static str,
     /// The functions that clients cannot use without it.
     pub provides: &'static str,
-    /// The flag to compile SQLite with, as LIBSQLITE3_FLAGS takes it.
+    /// The flag for compiling SQLite, in the syntax of the environment variable `LIBSQLITE3_FLAGS`.
     pub flag: &'static str,
 }
 
@@ -27,7 +27,7 @@ impl std::fmt::Display for Feature {
     }
 }
 
-/// Each feature, and the compile-time option that shows that it is there.
+/// Each feature with the compile-time option that indicates it (<https://sqlite.org/c3ref/compileoption_get.html>).
 const FEATURES: [(Feature, &CStr); 9] = [
     (feature("fts3", "full-text search with fts3 and fts4", "SQLITE_ENABLE_FTS3"), c"ENABLE_FTS3"),
     (feature("fts5", "full-text search with fts5", "SQLITE_ENABLE_FTS5"), c"ENABLE_FTS5"),
@@ -50,10 +50,11 @@ const fn feature(name: &'static str, provides: &'static str, flag: &'static str)
     Feature { name, provides, flag }
 }
 
-/// The features that the linked SQLite lacks, because it was compiled without their flags. Empty in a build of this
-/// repository; `README.md` of this crate tells how to set the flags elsewhere. A server should show them when it starts.
+/// Returns the features that the linked SQLite lacks because it was compiled without their flags. The result is empty
+/// in a build of this repository; the crate's `README.md` explains how to set the flags in other builds. A server
+/// should log the result when it starts.
 ///
-/// Functions that this crate brings itself (`sqrt()` and the other math functions) need no flag.
+/// Functions that this crate provides itself (`sqrt()` and the other math functions) need no flag.
 pub fn missing_features() -> Vec<Feature> {
     FEATURES.into_iter().filter(|(_, option)| !is_used(option)).map(|(feature, _)| feature).collect()
 }

@@ -1,7 +1,8 @@
-//! An open file as SQLite sees it: the C face that the VFSs of this crate share.
+//! An open file as SQLite sees it: the C functions that the VFSs of this crate share
+//! (<https://sqlite.org/c3ref/io_methods.html>).
 //!
-//! A VFS whose files live in this process implements [`VfsFile`] for its handle, and puts a handle where SQLite wants
-//! it with [`place`]. From then on SQLite calls the methods through the table made here.
+//! A VFS whose files are in this process implements [`VfsFile`] for its file handle and stores a handle in SQLite's
+//! `sqlite3_file` with [`place`]. SQLite then calls the handle through the method table of this module.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::sync::atomic::{Ordering, fence};
@@ -10,90 +11,92 @@ use rusqlite::ffi;
 
 use super::locks::Region;
 
-/// The SQLite result code of what went wrong.
+/// An SQLite result code of a failed operation.
 pub(super) type Code = c_int;
 
-/// What SQLite's own VFS reports for a hard disk.
+/// The sector size that SQLite's own VFS reports for a hard disk, in bytes.
 const SECTOR_SIZE: c_int = 4096;
 
-/// A file that is open. Dropping it closes it; locks and shared memory are then released.
+/// An open file. Dropping it closes the file and releases its locks and its shared memory.
 ///
-/// SQLite uses one handle on one thread at a time, but not always on the same.
+/// SQLite uses a handle on one thread at a time, but not always on the same thread.
 pub(super) trait VfsFile: Send + Sized + 'static {
-    /// What SQLite may rely on (`SQLITE_IOCAP_`...).
+    /// The device characteristics that SQLite may rely on, `SQLITE_IOCAP_*`
+    /// (<https://sqlite.org/c3ref/c_iocap_atomic.html>).
     const CHARACTERISTICS: c_int;
 
-    /// Fills the buffer, which holds zeros. Returns how much of it the file had.
+    /// Reads from `offset` into `buffer`, which contains zeros. Returns the number of bytes that the file had there.
     fn read(&self, offset: usize, buffer: &mut [u8]) -> Result<usize, Code>;
     fn write(&self, offset: usize, bytes: &[u8]) -> Result<(), Code>;
     fn truncate(&self, len: usize) -> Result<(), Code>;
     fn sync(&self) -> Result<(), Code>;
     fn len(&self) -> Result<usize, Code>;
 
-    /// Takes SHARED, RESERVED or EXCLUSIVE; `SQLITE_BUSY` if others are in the way.
+    /// Acquires SHARED, RESERVED or EXCLUSIVE. Fails with `SQLITE_BUSY` if locks of other handles conflict.
     fn lock(&self, level: c_int) -> Result<(), Code>;
-    /// Goes down to this level.
+    /// Lowers the lock to this level.
     fn unlock(&self, level: c_int);
-    /// Whether anybody is about to write.
+    /// Whether any handle holds RESERVED or a higher lock.
     fn reserved(&self) -> bool;
 
-    /// A region of the memory that all connections to this file share. The handle's VFS keeps it until this handle has
-    /// left or is dropped.
+    /// Returns a region of the memory that all connections to this file share (`xShmMap`). The region stays valid until
+    /// this handle calls [`VfsFile::leave_memory`] or is dropped.
     fn map_memory(&self, number: usize, bytes: usize, extend: bool) -> Result<Option<Region>, Code>;
-    /// Takes the locks of the mask, all or none; whether that was possible.
+    /// Acquires all locks of the mask or none. Returns whether it did.
     fn lock_memory(&self, mask: u32, exclusive: bool) -> bool;
     fn unlock_memory(&self, mask: u32);
     fn leave_memory(&self);
 }
 
-/// What stands in the memory that SQLite gives for an open file.
+/// The content of the memory that SQLite provides for an open file.
 #[repr(C)]
 struct OpenFile<F> {
     base: ffi::sqlite3_file,
     handle: F,
 }
 
-/// How much memory SQLite must give for an open file (`szOsFile`), bytes.
+/// The memory that SQLite must provide for an open file (`szOsFile`), in bytes.
 pub(super) const fn size_of_open_file<F: VfsFile>() -> usize {
-    // SQLite aligns it for any type of C's, and no more.
+    // SQLite aligns this memory to 8 bytes.
     assert!(align_of::<OpenFile<F>>() <= align_of::<u64>());
     size_of::<OpenFile<F>>()
 }
 
-/// Makes an open file out of a handle.
+/// Stores a handle in SQLite's memory for an open file.
 ///
 /// # Safety
-/// `file` points to at least [`size_of_open_file`] bytes, aligned as SQLite does, which hold no open file.
+/// `file` points to at least [`size_of_open_file`] bytes, aligned to 8 bytes, which contain no open file.
 pub(super) unsafe fn place<F: VfsFile>(file: *mut ffi::sqlite3_file, handle: F) {
     let base = ffi::sqlite3_file { pMethods: Methods::<F>::TABLE };
-    // SAFETY: the caller's promise; what is there is overwritten without being looked at.
+    // SAFETY: the caller provides the memory; `write` does not read or drop its old content.
     unsafe { file.cast::<OpenFile<F>>().write(OpenFile { base, handle }) };
 }
 
-/// Tells SQLite that there is nothing to close.
+/// Marks a file as not open, so that SQLite does not close it.
 ///
 /// # Safety
-/// `file` points to a `sqlite3_file`, initialized or not.
+/// `file` points to memory for a `sqlite3_file`, initialized or not.
 pub(super) unsafe fn place_nothing(file: *mut ffi::sqlite3_file) {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller provides the memory; `write` does not read its old content.
     unsafe { file.write(ffi::sqlite3_file { pMethods: std::ptr::null() }) };
 }
 
-/// A name or a path.
+/// The bytes of a name or a path without the NUL; `None` for a null pointer.
 ///
 /// # Safety
 /// `name` is null or points to a NUL-terminated string that lives for `'a`.
 pub(super) unsafe fn path<'a>(name: *const c_char) -> Option<&'a [u8]> {
-    // SAFETY: the caller's promise.
+    // SAFETY: `name` is not null here, and the caller guarantees that it points to such a string.
     (!name.is_null()).then(|| unsafe { CStr::from_ptr(name) }.to_bytes())
 }
 
-/// Answers `xFullPathname` with the name itself.
+/// Implements `xFullPathname` for paths that need no change: copies the name.
 ///
 /// # Safety
-/// `name` points to a NUL-terminated string, and `out` to room for `out_len` bytes.
+/// `name` points to a NUL-terminated string, and `out` to memory for `out_len` bytes.
 pub(super) unsafe fn copy_path(name: *const c_char, out_len: c_int, out: *mut c_char) -> c_int {
-    // SAFETY: the caller's promise, and the length is checked before anything is written.
+    // SAFETY: the caller guarantees both pointers, and the length is checked before the copy. SQLite passes an output
+    // buffer that does not overlap the name.
     unsafe {
         let bytes = CStr::from_ptr(name).to_bytes_with_nul();
         if bytes.len() > len(out_len) {
@@ -104,22 +107,22 @@ pub(super) unsafe fn copy_path(name: *const c_char, out_len: c_int, out: *mut c_
     ffi::SQLITE_OK
 }
 
-/// What SQLite is told.
+/// Converts a result to SQLite's result code.
 pub(super) fn code(result: Result<(), Code>) -> c_int {
     result.err().unwrap_or(ffi::SQLITE_OK)
 }
 
-/// An offset or a length from SQLite, which are never negative.
+/// Converts an offset or a length from SQLite. SQLite never passes negative ones; they would become 0.
 fn len(number: impl TryInto<usize>) -> usize {
     number.try_into().unwrap_or_default()
 }
 
-/// The methods of a kind of file.
+/// The method table for files with handles of type `F`.
 struct Methods<F>(std::marker::PhantomData<F>);
 
 impl<F: VfsFile> Methods<F> {
     const TABLE: &'static ffi::sqlite3_io_methods = &ffi::sqlite3_io_methods {
-        // Shared memory, but no memory-mapped files.
+        // Version 2 includes shared memory but not memory-mapped files (`xFetch`).
         iVersion: 2,
         xClose: Some(close::<F>),
         xRead: Some(read::<F>),
@@ -142,15 +145,18 @@ impl<F: VfsFile> Methods<F> {
     };
 }
 
+/// Returns the handle of an open file.
+///
 /// # Safety
-/// `file` was made by [`place`] with a handle of this type, and has not been closed.
+/// [`place`] initialized `file` with a handle of this type, and the file is not closed during `'a`.
 unsafe fn handle<'a, F: VfsFile>(file: *mut ffi::sqlite3_file) -> &'a F {
-    // SAFETY: the caller's promise; only `close` drops the handle.
+    // SAFETY: the caller guarantees that the handle is there; only `close` drops it.
     unsafe { &(*file.cast::<OpenFile<F>>()).handle }
 }
 
 unsafe extern "C" fn close<F: VfsFile>(file: *mut ffi::sqlite3_file) -> c_int {
-    // SAFETY: `place` has put a handle there, and SQLite closes a file once.
+    // SAFETY: `place` stored a handle of type `F` together with this method table. SQLite closes a file only once and
+    // does not use it afterwards.
     unsafe {
         std::ptr::drop_in_place(&raw mut (*file.cast::<OpenFile<F>>()).handle);
         place_nothing(file);
@@ -164,13 +170,14 @@ unsafe extern "C" fn read<F: VfsFile>(
     amount: c_int,
     offset: i64,
 ) -> c_int {
-    // SAFETY: SQLite passes an open file and room for `amount` bytes, which need not be initialized: so they are, first.
+    // SAFETY: SQLite passes an open file and a buffer of `amount` bytes. The buffer may be uninitialized, so it is
+    // filled with zeros before a slice of it is made.
     let (handle, buffer) = unsafe {
         std::ptr::write_bytes(buffer.cast::<u8>(), 0, len(amount));
         (handle::<F>(file), std::slice::from_raw_parts_mut(buffer.cast::<u8>(), len(amount)))
     };
     match handle.read(len(offset), buffer) {
-        Ok(there) if there < len(amount) => ffi::SQLITE_IOERR_SHORT_READ,
+        Ok(available) if available < len(amount) => ffi::SQLITE_IOERR_SHORT_READ,
         result => code(result.map(drop)),
     }
 }
@@ -181,23 +188,23 @@ unsafe extern "C" fn write<F: VfsFile>(
     amount: c_int,
     offset: i64,
 ) -> c_int {
-    // SAFETY: SQLite passes an open file and `amount` bytes.
+    // SAFETY: SQLite passes an open file and `amount` bytes to write.
     let (handle, bytes) = unsafe { (handle::<F>(file), std::slice::from_raw_parts(bytes.cast::<u8>(), len(amount))) };
     code(handle.write(len(offset), bytes))
 }
 
 unsafe extern "C" fn truncate<F: VfsFile>(file: *mut ffi::sqlite3_file, size: i64) -> c_int {
-    // SAFETY: SQLite passes an open file.
+    // SAFETY: SQLite passes an open file of this type.
     code(unsafe { handle::<F>(file) }.truncate(len(size)))
 }
 
 unsafe extern "C" fn sync<F: VfsFile>(file: *mut ffi::sqlite3_file, _flags: c_int) -> c_int {
-    // SAFETY: SQLite passes an open file.
+    // SAFETY: SQLite passes an open file of this type.
     code(unsafe { handle::<F>(file) }.sync())
 }
 
 unsafe extern "C" fn file_size<F: VfsFile>(file: *mut ffi::sqlite3_file, out: *mut i64) -> c_int {
-    // SAFETY: SQLite passes an open file and a place for the answer.
+    // SAFETY: SQLite passes an open file of this type and a valid pointer for the result.
     unsafe {
         let size = handle::<F>(file).len();
         *out = i64::try_from(size.unwrap_or_default()).unwrap_or(i64::MAX);
@@ -206,18 +213,18 @@ unsafe extern "C" fn file_size<F: VfsFile>(file: *mut ffi::sqlite3_file, out: *m
 }
 
 unsafe extern "C" fn lock<F: VfsFile>(file: *mut ffi::sqlite3_file, level: c_int) -> c_int {
-    // SAFETY: SQLite passes an open file.
+    // SAFETY: SQLite passes an open file of this type.
     code(unsafe { handle::<F>(file) }.lock(level))
 }
 
 unsafe extern "C" fn unlock<F: VfsFile>(file: *mut ffi::sqlite3_file, level: c_int) -> c_int {
-    // SAFETY: SQLite passes an open file.
+    // SAFETY: SQLite passes an open file of this type.
     unsafe { handle::<F>(file) }.unlock(level);
     ffi::SQLITE_OK
 }
 
 unsafe extern "C" fn check_reserved_lock<F: VfsFile>(file: *mut ffi::sqlite3_file, out: *mut c_int) -> c_int {
-    // SAFETY: SQLite passes an open file and a place for the answer.
+    // SAFETY: SQLite passes an open file of this type and a valid pointer for the result.
     unsafe { *out = c_int::from(handle::<F>(file).reserved()) };
     ffi::SQLITE_OK
 }
@@ -241,8 +248,8 @@ unsafe extern "C" fn shm_map<F: VfsFile>(
     extend: c_int,
     out: *mut *mut c_void,
 ) -> c_int {
-    // SAFETY: SQLite passes an open file and a place for the pointer. The region stays until this file calls
-    // `shm_unmap` or `close`, after which SQLite does not use the pointer.
+    // SAFETY: SQLite passes an open file of this type and a valid pointer for the result. The VFS keeps the region
+    // until this file calls `shm_unmap` or `close`, and SQLite does not use the region's address after that.
     unsafe {
         *out = std::ptr::null_mut();
         match handle::<F>(file).map_memory(len(number), len(bytes), extend != 0) {
@@ -260,7 +267,7 @@ unsafe extern "C" fn shm_lock<F: VfsFile>(
     count: c_int,
     flags: c_int,
 ) -> c_int {
-    // SAFETY: SQLite passes an open file.
+    // SAFETY: SQLite passes an open file of this type.
     let handle = unsafe { handle::<F>(file) };
     let mask = (0..ffi::SQLITE_SHM_NLOCK)
         .filter(|lock| (offset..offset + count).contains(lock))
@@ -278,7 +285,7 @@ unsafe extern "C" fn shm_barrier(_file: *mut ffi::sqlite3_file) {
 }
 
 unsafe extern "C" fn shm_unmap<F: VfsFile>(file: *mut ffi::sqlite3_file, _delete: c_int) -> c_int {
-    // SAFETY: SQLite passes an open file.
+    // SAFETY: SQLite passes an open file of this type.
     unsafe { handle::<F>(file) }.leave_memory();
     ffi::SQLITE_OK
 }

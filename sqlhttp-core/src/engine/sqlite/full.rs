@@ -1,11 +1,12 @@
-//! Notes whether a disk was full, and keeps a write-ahead log from taking the last of its space.
+//! Records whether a disk was full, and stops a write-ahead log from taking the last free space of its disk.
 //!
-//! SQLite reports the same code (`SQLITE_FULL`) when AUTOINCREMENT has no number left; only the VFS knows which it was.
-//! Temporary files count, which may be on another disk and gone afterwards.
+//! SQLite reports the same code (`SQLITE_FULL`, <https://sqlite.org/rescode.html#full>) when an AUTOINCREMENT table has
+//! no unused rowid; only the VFS can tell the two cases apart. Temporary files are included. They may be on another
+//! disk, and may have been deleted by the time the code is examined.
 //!
-//! A transaction larger than the page cache writes to the write-ahead log before it commits. It would fill the disk, and a
-//! process that is killed then would leave no space for what comes next: the checkpoint, the index of the log, the log of a
-//! cluster. So the log stops growing while there is still a reserve.
+//! A transaction that is larger than the page cache writes to the write-ahead log before it commits. It could fill the
+//! disk, and if the process were killed then, there would be no space for the operations that follow: the checkpoint,
+//! the WAL index, the log of a cluster. Therefore a write-ahead log may not grow into a reserve of free space.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -15,42 +16,43 @@ use std::sync::{Mutex, PoisonError};
 use rusqlite::ffi;
 
 thread_local! {
-    /// A write on this thread met a full disk.
-    static MET: Cell<bool> = const { Cell::new(false) };
-    /// The bytes that this thread has written.
+    /// Whether a write on this thread has found the disk full.
+    static MET_FULL_DISK: Cell<bool> = const { Cell::new(false) };
+    /// The number of bytes that this thread has written.
     static WRITTEN: Cell<u64> = const { Cell::new(0) };
 }
 
-/// How often a growing write-ahead log asks for the free space, in bytes of growth.
-const ASK_EVERY: i64 = 1 << 20;
-/// A write-ahead log leaves this much space on the disk free, bytes; on a small disk a sixteenth of it.
+/// A growing write-ahead log checks the free space each time it has grown by this many bytes.
+const CHECK_EVERY: i64 = 1 << 20;
+/// The free space that a write-ahead log leaves on the disk, in bytes. On a disk smaller than 16 times this size, the
+/// reserve is a sixteenth of the disk.
 #[cfg(unix)]
 const RESERVE_BYTES_MAX: u64 = 8 << 20;
 
-/// Forgets what has been noted on this thread.
+/// Resets the values that were recorded on this thread.
 pub(crate) fn forget() {
-    MET.set(false);
+    MET_FULL_DISK.set(false);
     WRITTEN.set(0);
 }
 
-/// How many bytes this thread has written to files of databases, temporary ones included, since [`forget`].
+/// The number of bytes that this thread has written to database files, including temporary ones, since [`forget`].
 pub(crate) fn bytes_written() -> u64 {
     WRITTEN.get()
 }
 
-/// Whether a write on this thread has met a full disk since [`forget`].
+/// Whether a write on this thread has found the disk full since [`forget`].
 pub(crate) fn was_met() -> bool {
-    MET.get()
+    MET_FULL_DISK.get()
 }
 
-/// The methods of an open file, with ours in the place of the one that writes.
+/// A copy of an open file's method table, in which `xWrite` is replaced.
 #[repr(C)]
-struct Noting {
-    /// First, so that SQLite's pointer to the methods is a pointer to all of this.
+struct WrappedMethods {
+    /// The first field, so that SQLite's pointer to the methods is also a pointer to this structure.
     methods: ffi::sqlite3_io_methods,
     base: &'static ffi::sqlite3_io_methods,
-    /// Where the name of the file is kept, bytes from the beginning of SQLite's structure for the file.
-    name_at: usize,
+    /// The offset of the pointer to the file name, in bytes from the start of SQLite's structure for the open file.
+    name_offset: usize,
 }
 
 type Open = unsafe extern "C" fn(
@@ -61,19 +63,20 @@ type Open = unsafe extern "C" fn(
     *mut c_int,
 ) -> c_int;
 
-/// The properties of the original of a copied VFS.
+/// The properties of the VFS that was copied.
 #[derive(Clone, Copy)]
 struct Original {
     open: Open,
-    /// The size of the original's structure for an open file, rounded up. The name of the file stands behind it.
+    /// The size of the original VFS's structure for an open file, rounded up, in bytes. The pointer to the file name
+    /// follows it.
     file_bytes: usize,
 }
 
-/// The originals of the copied VFSs, by the address of the copy.
+/// The original VFSs, by the address of the copy.
 static ORIGINALS: Mutex<BTreeMap<usize, Original>> = Mutex::new(BTreeMap::new());
 
-/// Has the files of this VFS noted. It must stay where it is from now on, and be a copy of one whose `xOpen` takes the copy
-/// for the original.
+/// Replaces `xOpen` of a VFS so that the files of the VFS are recorded. The VFS must be a copy of one whose `xOpen`
+/// accepts the copy in place of the original; because it is `'static`, its address does not change.
 pub(super) fn install(vfs: &'static mut ffi::sqlite3_vfs) -> *mut ffi::sqlite3_vfs {
     let original = vfs.xOpen.replace(open);
     let file_bytes = usize::try_from(vfs.szOsFile).unwrap_or(0).next_multiple_of(size_of::<*const c_char>());
@@ -96,51 +99,56 @@ unsafe extern "C" fn open(
 ) -> c_int {
     let original = ORIGINALS.lock().unwrap_or_else(PoisonError::into_inner).get(&vfs.addr()).copied();
     let Some(original) = original else { return ffi::SQLITE_CANTOPEN };
-    // SAFETY: SQLite's own arguments, for the function that it would have called. What that put into the file is its
-    // table of methods, or null; such tables live as long as the process. SQLite provides `szOsFile` bytes for the file,
-    // aligned to 8 bytes, and `install` has added the place for the name.
+    // SAFETY: the arguments are those that SQLite passes, for the function that SQLite would have called. That function
+    // sets `pMethods` to a method table, which lives as long as the process, or to null. SQLite provides `szOsFile`
+    // bytes for the file, aligned to 8 bytes, and `install` has increased `szOsFile` by the size of the pointer to the
+    // name.
     unsafe {
         let code = (original.open)(vfs, name, file, flags, out_flags);
         if let Some(methods) = (*file).pMethods.as_ref() {
             let is_log = flags & ffi::SQLITE_OPEN_WAL != 0;
-            (*file).pMethods = &raw const noting(methods, is_log, original.file_bytes).methods;
+            (*file).pMethods = &raw const wrapped_methods(methods, is_log, original.file_bytes).methods;
             file.byte_add(original.file_bytes).cast::<*const c_char>().write(name);
         }
         code
     }
 }
 
-/// The table that goes with this one. There are few: two for each way of locking that the VFS knows.
-fn noting(base: &'static ffi::sqlite3_io_methods, is_log: bool, name_at: usize) -> &'static Noting {
+/// Returns the wrapped version of a method table. Only a few exist: two for each locking style of the VFS.
+fn wrapped_methods(
+    base: &'static ffi::sqlite3_io_methods,
+    is_log: bool,
+    name_offset: usize,
+) -> &'static WrappedMethods {
     type Key = (usize, bool, usize);
-    static TABLES: Mutex<BTreeMap<Key, &'static Noting>> = Mutex::new(BTreeMap::new());
+    static TABLES: Mutex<BTreeMap<Key, &'static WrappedMethods>> = Mutex::new(BTreeMap::new());
     let mut tables = TABLES.lock().unwrap_or_else(PoisonError::into_inner);
-    tables.entry((std::ptr::from_ref(base).addr(), is_log, name_at)).or_insert_with(|| {
+    tables.entry((std::ptr::from_ref(base).addr(), is_log, name_offset)).or_insert_with(|| {
         let write = if is_log { write_log } else { write };
         let methods = ffi::sqlite3_io_methods { xWrite: Some(write), ..*base };
-        Box::leak(Box::new(Noting { methods, base, name_at }))
+        Box::leak(Box::new(WrappedMethods { methods, base, name_offset }))
     })
 }
 
 unsafe extern "C" fn write(file: *mut ffi::sqlite3_file, bytes: *const c_void, amount: c_int, offset: i64) -> c_int {
-    // SAFETY: this function stands only in tables that `noting` has made, each the first part of a `Noting`. The arguments
-    // are SQLite's own, for the method that it would have called.
+    // SAFETY: only tables created by `wrapped_methods` contain this function, and each of them is the first field of a
+    // `WrappedMethods`. The arguments are those that SQLite passes, for the method that SQLite would have called.
     let code = unsafe {
-        let noting = (*file).pMethods.cast::<Noting>();
-        match (*noting).base.xWrite {
+        let wrapped_methods = (*file).pMethods.cast::<WrappedMethods>();
+        match (*wrapped_methods).base.xWrite {
             Some(write) => write(file, bytes, amount, offset),
             None => ffi::SQLITE_IOERR_WRITE,
         }
     };
     match code & 0xff {
-        ffi::SQLITE_FULL => MET.set(true),
+        ffi::SQLITE_FULL => MET_FULL_DISK.set(true),
         ffi::SQLITE_OK => WRITTEN.set(WRITTEN.get().saturating_add(u64::try_from(amount).unwrap_or(0))),
         _ => {}
     }
     code
 }
 
-/// The same for a write-ahead log.
+/// `xWrite` of a write-ahead log: like [`write`], but refuses to grow the file into the reserve of free space.
 unsafe extern "C" fn write_log(
     file: *mut ffi::sqlite3_file,
     bytes: *const c_void,
@@ -148,13 +156,14 @@ unsafe extern "C" fn write_log(
     offset: i64,
 ) -> c_int {
     let end = offset.saturating_add(i64::from(amount));
-    // SAFETY: as in `write`. `open` has written the name behind the structure of the VFS; it is null or, as SQLite
-    // documents for `xOpen`, valid and unchanged until the file is closed.
+    // SAFETY: as in `write`. `open` has stored the name after the VFS's own structure. The name is null or, as SQLite
+    // documents for `xOpen` (<https://sqlite.org/c3ref/vfs.html>), valid and unchanged until the file is closed.
     unsafe {
-        if end / ASK_EVERY > offset / ASK_EVERY && grows(file, end) {
-            let name = file.byte_add((*(*file).pMethods.cast::<Noting>()).name_at).cast::<*const c_char>().read();
+        if end / CHECK_EVERY > offset / CHECK_EVERY && grows(file, end) {
+            let name =
+                file.byte_add((*(*file).pMethods.cast::<WrappedMethods>()).name_offset).cast::<*const c_char>().read();
             if !name.is_null() && !has_reserve(CStr::from_ptr(name)) {
-                MET.set(true);
+                MET_FULL_DISK.set(true);
                 return ffi::SQLITE_FULL;
             }
         }
@@ -162,18 +171,21 @@ unsafe extern "C" fn write_log(
     }
 }
 
-/// Whether a write up to this offset makes the file longer.
+/// Whether a write that ends at `end` makes the file longer. Also true if the size of the file cannot be read.
 ///
 /// # Safety
-/// The file is open, and its table of methods is one of a [`Noting`].
+/// The file is open, and its method table is that of a [`WrappedMethods`].
 unsafe fn grows(file: *mut ffi::sqlite3_file, end: i64) -> bool {
     let mut size = 0;
-    // SAFETY: the caller's promise; the place for the answer is ours.
-    let known = unsafe { (*(*file).pMethods).xFileSize.is_some_and(|ask| ask(file, &raw mut size) == ffi::SQLITE_OK) };
+    // SAFETY: the caller guarantees that the file is open; `size` is a local variable.
+    let known = unsafe {
+        (*(*file).pMethods).xFileSize.is_some_and(|file_size| file_size(file, &raw mut size) == ffi::SQLITE_OK)
+    };
     !known || end > size
 }
 
-/// Whether the disk of a file has more than the reserve. A disk that does not tell is not limited.
+/// Whether the disk of a file has more free space than the reserve. True if the file system does not report its free
+/// space.
 #[cfg(unix)]
 fn has_reserve(file: &CStr) -> bool {
     let bytes = |blocks: u64, size: u64| blocks.saturating_mul(size);
@@ -181,10 +193,11 @@ fn has_reserve(file: &CStr) -> bool {
         .map_or(true, |stat| is_above_reserve(bytes(stat.f_bavail, stat.f_frsize), bytes(stat.f_blocks, stat.f_frsize)))
 }
 
-/// Whether so many free bytes of a disk leave the reserve after the next [`ASK_EVERY`] bytes of growth.
+/// Whether `free` bytes of a disk of `total` bytes still contain the reserve after another [`CHECK_EVERY`] bytes are
+/// written.
 #[cfg(unix)]
 fn is_above_reserve(free: u64, total: u64) -> bool {
-    free >= RESERVE_BYTES_MAX.min(total / 16).saturating_add(ASK_EVERY.unsigned_abs())
+    free >= RESERVE_BYTES_MAX.min(total / 16).saturating_add(CHECK_EVERY.unsigned_abs())
 }
 
 #[cfg(not(unix))]

@@ -1,9 +1,9 @@
 //! The SQL functions that the engine registers on its connections.
 //!
-//! * Functions that answer from the stamp, or from what this batch alone has done: `random()`, `randomblob()`,
-//!   `changes()`, `total_changes()`.
-//! * Functions whose results must be the same bits wherever SQLite was built ([`math`]).
-//! * Functions that must end in time and must be interruptible ([`text`], [`trim`], [`unhex`]).
+//! * Functions whose results come from the stamp, or from the changes of the current batch alone: `random()`,
+//!   `randomblob()`, `changes()`, `total_changes()`.
+//! * Functions whose results must have the same bits on every platform ([`math`]).
+//! * Functions that must run in linear time and be interruptible ([`text`], [`trim`], [`unhex`]).
 
 use rusqlite::Connection;
 use rusqlite::functions::{Context, FunctionFlags};
@@ -14,12 +14,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub(crate) use super::text::Interrupt;
 use super::{clock, math, text, trim, unhex};
 
-/// What `changes()` and `total_changes()` count from, so that a batch does not see its neighbours' work.
+/// The connection's change counter at the start of a batch. `changes()` and `total_changes()` count from it, so that a
+/// batch does not see the changes of other batches.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ChangeBaseline(Arc<AtomicU64>);
 
 impl ChangeBaseline {
-    /// From here on.
+    /// Starts counting at the connection's current counter.
     pub(crate) fn set(&self, connection: &Connection) {
         self.0.store(connection.total_changes(), Ordering::Relaxed);
     }
@@ -29,8 +30,8 @@ impl ChangeBaseline {
     }
 }
 
-/// Registers all functions on a connection that runs statements of clients. `interrupt` is asked about once for each
-/// MiB of work whether the running statement has to end.
+/// Registers all functions on a connection that runs statements of clients. `interrupt` is called after each MiB of
+/// work and returns whether the running statement must end.
 pub(crate) fn register(
     connection: &Connection,
     baseline: &ChangeBaseline,
@@ -40,8 +41,8 @@ pub(crate) fn register(
     register_stamped(connection, baseline)
 }
 
-/// Registers the functions that a schema can depend on (in indexes, generated columns and constraints). Every connection
-/// to a database of ours needs them, copies included.
+/// Registers the functions that a schema can depend on (in indexes, generated columns and constraints). Every
+/// connection to a database of this engine needs them, including connections to copies.
 pub(crate) fn register_deterministic(connection: &Connection, interrupt: impl Interrupt) -> rusqlite::Result<()> {
     math::register_all(connection)?;
     text::register_all(connection, interrupt.clone())?;
@@ -50,8 +51,9 @@ pub(crate) fn register_deterministic(connection: &Connection, interrupt: impl In
 }
 
 fn register_stamped(connection: &Connection, baseline: &ChangeBaseline) -> rusqlite::Result<()> {
-    // Not deterministic (each call answers anew) but harmless, so views and triggers may use them as they may the
-    // built-in ones.
+    // Not deterministic (each call returns another value), but innocuous
+    // (<https://sqlite.org/c3ref/c_deterministic.html>), so views and triggers may use them like the built-in
+    // functions.
     let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_INNOCUOUS;
     connection.create_scalar_function("random", 0, flags, |_| Ok(clock::next_random().cast_signed()))?;
     connection.create_scalar_function("randomblob", 1, flags, randomblob)?;
@@ -67,7 +69,8 @@ fn randomblob(context: &Context<'_>) -> rusqlite::Result<Vec<u8>> {
         let too_big = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_TOOBIG);
         return Err(rusqlite::Error::SqliteFailure(too_big, None));
     }
-    // SQLite: "If N is less than 1 then a 1-byte random blob is returned."
+    // From <https://sqlite.org/lang_corefunc.html#randomblob>: "If N is less than 1 then a 1-byte random blob is
+    // returned."
     let len = usize::try_from(wanted.max(1)).unwrap_or(1);
     let mut blob = Vec::with_capacity(len.next_multiple_of(8));
     while blob.len() < len {
@@ -77,14 +80,14 @@ fn randomblob(context: &Context<'_>) -> rusqlite::Result<Vec<u8>> {
     Ok(blob)
 }
 
-/// The longest value that the connection allows at the moment, bytes.
+/// The current limit of the connection for the length of a value, in bytes.
 fn longest_value(context: &Context<'_>) -> rusqlite::Result<i64> {
-    // SAFETY: the connection is only asked for a limit, and the reference does not leave this function.
+    // SAFETY: the connection is only used to read a limit, and the reference does not leave this function.
     let connection = unsafe { context.get_connection() }?;
     Ok(i64::from(connection.limit(rusqlite::limits::Limit::SQLITE_LIMIT_LENGTH)?))
 }
 
-/// What `sqlite3_value_int64` makes of a value.
+/// Converts a value like `sqlite3_value_int64`.
 fn as_integer(value: ValueRef<'_>) -> i64 {
     match value {
         ValueRef::Null => 0,
@@ -94,7 +97,7 @@ fn as_integer(value: ValueRef<'_>) -> i64 {
     }
 }
 
-/// The integer that a text begins with, 0 if none.
+/// The integer at the beginning of a text, or 0.
 fn leading_integer(text: &[u8]) -> i64 {
     let text = text.trim_ascii_start();
     let (sign, digits) = match text.split_first() {
@@ -111,16 +114,16 @@ fn total_changes(context: &Context<'_>, since: &ChangeBaseline) -> rusqlite::Res
     Ok(i64::try_from(total.saturating_sub(since.get())).unwrap_or(i64::MAX))
 }
 
-/// `sqlite3_changes()` keeps the count of the last statement, also when that belonged to another batch. If nothing has
-/// been changed since this batch began, the answer is 0, as on a fresh connection.
+/// `sqlite3_changes()` returns the count of the last statement, even if that statement belonged to another batch. If
+/// this batch has not changed anything yet, the result is 0, as on a new connection.
 fn changes(context: &Context<'_>, since: &ChangeBaseline) -> rusqlite::Result<i64> {
     let (total, last) = connection_counts(context)?;
     Ok(if total == since.get() { 0 } else { i64::try_from(last).unwrap_or(i64::MAX) })
 }
 
-/// `sqlite3_total_changes64` and `sqlite3_changes64`.
+/// The results of `sqlite3_total_changes64` and `sqlite3_changes64`.
 fn connection_counts(context: &Context<'_>) -> rusqlite::Result<(u64, u64)> {
-    // SAFETY: the connection is only asked for two numbers, and the reference does not leave this function.
+    // SAFETY: the connection is only used to read two counters, and the reference does not leave this function.
     let connection = unsafe { context.get_connection() }?;
     Ok((connection.total_changes(), connection.changes()))
 }

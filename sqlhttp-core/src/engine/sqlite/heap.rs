@@ -1,12 +1,15 @@
-//! The memory that SQLite allocates, counted for each thread.
+//! SQLite's memory allocator, which counts the memory of each thread.
 //!
-//! SQLite's own limit (`sqlite3_hard_heap_limit64`, <https://sqlite.org/c3ref/hard_heap_limit64.html>) needs a mutex around
-//! every allocation, and one statement that takes all of the memory makes every other one fail. Here a run has a limit of
-//! its own: SQLite runs a statement on one thread from its beginning to its end, so a counter of the thread is enough.
-//! Blocks that were allocated before the run, or are freed by another thread, make the count too low, never too high by
-//! more than the caches of the connection.
+//! SQLite's own limit (`sqlite3_hard_heap_limit64`, <https://sqlite.org/c3ref/hard_heap_limit64.html>) needs a mutex
+//! around every allocation, and one statement that uses all of the memory makes all other statements fail. Here each
+//! run has its own limit: SQLite executes a run on one thread from beginning to end, so a thread-local counter is
+//! sufficient.
 //!
-//! The blocks come from the global allocator of the program.
+//! The count is an estimate. It is too low if the run frees blocks that were allocated before it began or by another
+//! thread. It includes memory that outlives the run, such as pages in the connection's cache, so it can be too high by
+//! the size of those caches.
+//!
+//! The blocks are allocated by the global allocator of the program.
 
 use std::alloc::{Layout, alloc, dealloc, realloc};
 use std::cell::{Cell, RefCell};
@@ -16,48 +19,49 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rusqlite::ffi;
 
-/// The length of a block stands before it.
+/// The size of the header before each block, which stores the block's length, in bytes.
 const HEADER: usize = 8;
 const ALIGN: usize = 8;
-/// Blocks of this length are counted for the whole process too.
+/// Blocks of at least this length, in bytes, are also counted for the whole process.
 const LARGE: usize = 64 << 10;
 
 thread_local! {
-    /// Bytes that this thread allocated since the run began, less those that it freed.
+    /// The bytes that this thread has allocated since the run began, minus those that it has freed.
     static USED: Cell<usize> = const { Cell::new(0) };
     static USED_MAX: Cell<usize> = const { Cell::new(usize::MAX) };
-    /// Set by another thread when the run has to end.
+    /// A flag that another thread sets when the run has to end.
     static STOP: RefCell<Option<Arc<AtomicBool>>> = const { RefCell::new(None) };
-    /// Allocations, to look at the flag at some of them only.
+    /// Counts allocations, so that only one of 256 small ones checks the flag.
     static ALLOCATIONS: Cell<u8> = const { Cell::new(0) };
-    /// Whether an allocation has been refused since the run began.
+    /// The limit that refused an allocation since the run began, if any.
     static REFUSED: Cell<Option<Refused>> = const { Cell::new(None) };
 }
 
-/// Bytes of all large blocks.
+/// The bytes of all large blocks of the process.
 static LARGE_USED: AtomicUsize = AtomicUsize::new(0);
 static LARGE_USED_MAX: AtomicUsize = AtomicUsize::new(usize::MAX);
 
-/// The limit that an allocation did not fit into.
+/// The reason why an allocation was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refused {
     /// The limit of one run.
     Run,
-    /// The limit of all runs of the process.
+    /// The limit of all runs of the process together.
     Process,
     /// The run has to end.
     Stop,
 }
 
-/// Has SQLite allocate with the allocator of the program and count the memory of each run, so that
-/// [`Options::memory_bytes_max`](crate::Options::memory_bytes_max) has an effect. All runs of the process together may take
-/// `bytes_max` bytes in blocks of 64 KiB and more.
+/// Makes SQLite allocate with the global allocator of the program and count the memory of each run, which gives
+/// [`Options::memory_bytes_max`](crate::Options::memory_bytes_max) its effect. All runs of the process together may
+/// allocate `bytes_max` bytes in blocks of 64 KiB or more.
 ///
-/// Returns false if SQLite is initialised already: it then keeps its allocator, and memory is not limited.
+/// Returns false if SQLite is already initialized. It then keeps its allocator, and memory is not limited.
 ///
 /// # Safety
 ///
-/// No other thread uses SQLite meanwhile (`sqlite3_config`, <https://sqlite.org/c3ref/config.html>). The beginning of
+/// No other thread uses SQLite during the call (`sqlite3_config`, <https://sqlite.org/c3ref/config.html>). Call it at
+/// the beginning of `main`.
 /// `main` is the place for this call.
 pub unsafe fn install_allocator(bytes_max: u64) -> bool {
     let methods = ffi::sqlite3_mem_methods {
@@ -71,15 +75,15 @@ pub unsafe fn install_allocator(bytes_max: u64) -> bool {
         pAppData: std::ptr::null_mut(),
     };
     LARGE_USED_MAX.store(usize::try_from(bytes_max).unwrap_or(usize::MAX), Ordering::Relaxed);
-    // SAFETY: SQLite copies the structure. It refuses the call (SQLITE_MISUSE) once it is initialised; until then no block
-    // of another allocator exists. The caller keeps other threads away.
+    // SAFETY: SQLite copies the structure. It fails with SQLITE_MISUSE once it is initialized; before that, no block of
+    // another allocator exists. The caller guarantees that no other thread uses SQLite.
     unsafe { ffi::sqlite3_config(ffi::SQLITE_CONFIG_MALLOC, &raw const methods) == ffi::SQLITE_OK }
 }
 
-/// A run begins on this thread. It may allocate this many bytes, and nothing more once the flag is set.
+/// Begins a run on this thread. The run may allocate `bytes_max` bytes, and nothing more once `stop` is set.
 ///
-/// SQLite looks at its interrupt flag at jumps only. A statement without a loop, or one that takes long to prepare, meets
-/// an allocation much sooner.
+/// SQLite checks its interrupt flag only at jumps of the bytecode. A statement without a loop, or one that takes long
+/// to prepare, reaches an allocation much sooner.
 pub(crate) fn begin_run(bytes_max: usize, stop: Option<&Arc<AtomicBool>>) {
     USED.set(0);
     USED_MAX.set(bytes_max);
@@ -87,20 +91,20 @@ pub(crate) fn begin_run(bytes_max: usize, stop: Option<&Arc<AtomicBool>>) {
     STOP.replace(stop.cloned());
 }
 
-/// The run ends.
+/// Ends the run on this thread and removes its limit.
 pub(crate) fn end_run() {
     USED_MAX.set(usize::MAX);
     STOP.replace(None);
     REFUSED.set(None);
 }
 
-/// The limit that an allocation of the last run on this thread did not fit into.
+/// The limit that refused an allocation of the current run on this thread, if any.
 pub(crate) fn refused() -> Option<Refused> {
     REFUSED.get()
 }
 
-/// Counts further bytes, if they are within the limits.
-fn take(bytes: usize) -> bool {
+/// Counts `bytes` more, if the limits permit it. Returns whether they do.
+fn charge(bytes: usize) -> bool {
     let used = USED.get().saturating_add(bytes);
     if used > USED_MAX.get() {
         REFUSED.set(Some(Refused::Run));
@@ -112,21 +116,22 @@ fn take(bytes: usize) -> bool {
         REFUSED.set(Some(Refused::Stop));
         return false;
     }
-    if bytes >= LARGE && !take_large(bytes) {
+    if bytes >= LARGE && !charge_large(bytes) {
         return false;
     }
     USED.set(used);
     true
 }
 
-/// Whether the run has to end. (SQLite frees and allocates while a thread ends, when its variables are gone.)
+/// Whether the run has to end. False if the thread-local variable has been destroyed already: SQLite also frees and
+/// allocates while a thread ends.
 #[cold]
 fn must_stop() -> bool {
     STOP.try_with(|stop| stop.borrow().as_ref().is_some_and(|stop| stop.load(Ordering::Relaxed))).unwrap_or(false)
 }
 
 #[cold]
-fn take_large(bytes: usize) -> bool {
+fn charge_large(bytes: usize) -> bool {
     let before = LARGE_USED.fetch_add(bytes, Ordering::Relaxed);
     let is_limited = USED_MAX.get() != usize::MAX;
     if is_limited && before.saturating_add(bytes) > LARGE_USED_MAX.load(Ordering::Relaxed) {
@@ -137,47 +142,48 @@ fn take_large(bytes: usize) -> bool {
     true
 }
 
-/// Counts bytes without regard to the limits.
-fn note(bytes: usize) {
+/// Counts `bytes` more, regardless of the limits.
+fn charge_unlimited(bytes: usize) {
     USED.set(USED.get().saturating_add(bytes));
     if bytes >= LARGE {
         LARGE_USED.fetch_add(bytes, Ordering::Relaxed);
     }
 }
 
-fn give_back(bytes: usize) {
+fn release(bytes: usize) {
     USED.set(USED.get().saturating_sub(bytes));
     if bytes >= LARGE {
         LARGE_USED.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 
-/// The layout of a block of this length with its header. `None` if it is too long for any machine.
+/// The layout of a block of this length with its header; `None` if it exceeds the address space.
 fn layout(bytes: usize) -> Option<Layout> {
     Layout::from_size_align(bytes.checked_add(HEADER)?, ALIGN).ok()
 }
 
-/// The length of a block.
+/// The length of a block, in bytes.
 ///
 /// # Safety
 ///
-/// The pointer comes from [`x_malloc`] or [`x_realloc`], and has not been freed.
+/// The pointer was returned by [`x_malloc`] or [`x_realloc`], and has not been freed.
 unsafe fn length_of(block: *mut c_void) -> usize {
-    // SAFETY: the header precedes the block, and is aligned as the block is.
+    // SAFETY: `with_header` has written the length `HEADER` bytes before the block, aligned to [`ALIGN`].
     unsafe { block.cast::<u8>().sub(HEADER).cast::<usize>().read() }
 }
 
-/// Writes the header, and returns the block behind it.
+/// Writes the header and returns the address of the block after it. If `start` is null, the allocation has failed, and
+/// `bytes` is subtracted from the count again.
 ///
 /// # Safety
 ///
-/// `start` is null or begins a piece of memory of `HEADER + bytes` bytes, aligned to [`ALIGN`].
+/// `start` is null or points to `HEADER + bytes` bytes, aligned to [`ALIGN`].
 unsafe fn with_header(start: *mut u8, bytes: usize) -> *mut c_void {
     if start.is_null() {
-        give_back(bytes);
+        release(bytes);
         return std::ptr::null_mut();
     }
-    // SAFETY: see above.
+    // SAFETY: `start` is not null here, and the caller guarantees its size and alignment.
     unsafe {
         start.cast::<usize>().write(bytes);
         start.add(HEADER).cast()
@@ -187,10 +193,11 @@ unsafe fn with_header(start: *mut u8, bytes: usize) -> *mut c_void {
 unsafe extern "C" fn x_malloc(bytes: c_int) -> *mut c_void {
     let Ok(bytes) = usize::try_from(bytes) else { return std::ptr::null_mut() };
     let Some(layout) = layout(bytes) else { return std::ptr::null_mut() };
-    if !take(bytes) {
+    if !charge(bytes) {
         return std::ptr::null_mut();
     }
-    // SAFETY: the layout is not empty, because of the header.
+    // SAFETY: the size of the layout is not 0, because it includes the header. `alloc` returns null or memory of that
+    // layout.
     unsafe { with_header(alloc(layout), bytes) }
 }
 
@@ -198,10 +205,11 @@ unsafe extern "C" fn x_free(block: *mut c_void) {
     if block.is_null() {
         return;
     }
-    // SAFETY: SQLite passes blocks that `x_malloc` or `x_realloc` returned, once.
+    // SAFETY: SQLite passes each block that `x_malloc` or `x_realloc` returned to this function once. The layout is the
+    // one that the block was allocated with, because it is computed from the length in its header.
     unsafe {
         let bytes = length_of(block);
-        give_back(bytes);
+        release(bytes);
         if let Some(layout) = layout(bytes) {
             dealloc(block.cast::<u8>().sub(HEADER), layout);
         }
@@ -210,19 +218,19 @@ unsafe extern "C" fn x_free(block: *mut c_void) {
 
 unsafe extern "C" fn x_realloc(block: *mut c_void, bytes: c_int) -> *mut c_void {
     let Ok(bytes) = usize::try_from(bytes) else { return std::ptr::null_mut() };
-    // SAFETY: SQLite passes blocks that `x_malloc` or `x_realloc` returned. The old block stays if this fails, with its
-    // length in the count.
+    // SAFETY: SQLite passes a block that `x_malloc` or `x_realloc` returned, never null. `old` is the layout that it
+    // was allocated with. If `realloc` fails, the old block stays valid, and its length is counted again.
     unsafe {
         let before = length_of(block);
         let (Some(old), Some(new)) = (layout(before), layout(bytes)) else { return std::ptr::null_mut() };
-        give_back(before);
-        let moved = if take(bytes) {
+        release(before);
+        let moved = if charge(bytes) {
             with_header(realloc(block.cast::<u8>().sub(HEADER), old, new.size()), bytes)
         } else {
             std::ptr::null_mut()
         };
         if moved.is_null() {
-            note(before);
+            charge_unlimited(before);
         }
         moved
     }
@@ -232,7 +240,7 @@ unsafe extern "C" fn x_size(block: *mut c_void) -> c_int {
     if block.is_null() {
         return 0;
     }
-    // SAFETY: SQLite passes blocks that `x_malloc` or `x_realloc` returned.
+    // SAFETY: `block` is not null here; SQLite passes blocks that `x_malloc` or `x_realloc` returned.
     let bytes = unsafe { length_of(block) };
     c_int::try_from(bytes).unwrap_or(c_int::MAX)
 }
@@ -252,10 +260,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_run_that_has_to_end_gets_no_more() {
+    fn a_run_that_has_to_end_gets_no_more_memory() {
         let stop = Arc::new(AtomicBool::new(false));
         begin_run(usize::MAX, Some(&stop));
-        // SAFETY: the blocks are used as SQLite uses them.
+        // SAFETY: the blocks are used as SQLite uses them: each is freed once, with its own function.
         unsafe {
             x_free(x_malloc(LARGE as c_int));
             stop.store(true, Ordering::Relaxed);
@@ -274,7 +282,7 @@ mod tests {
     #[test]
     fn blocks_grow_and_keep_their_content() {
         begin_run(1000, None);
-        // SAFETY: the blocks are used as SQLite uses them.
+        // SAFETY: the blocks are used as SQLite uses them: each is freed once, with its own function.
         unsafe {
             let block = x_malloc(100);
             block.cast::<u8>().write_bytes(7, 100);
@@ -289,33 +297,33 @@ mod tests {
         end_run();
     }
 
-    /// The blocks of other tests are far smaller than these.
+    /// The limit is far above the blocks that other tests allocate at the same time.
     #[test]
     fn all_runs_together_have_a_limit_for_large_blocks() {
         const HUGE: usize = 1 << 30;
         LARGE_USED_MAX.store(2 * HUGE + HUGE / 2, Ordering::Relaxed);
         begin_run(8 * HUGE, None);
-        assert!(take(HUGE));
+        assert!(charge(HUGE));
         let elsewhere = std::thread::spawn(|| {
             begin_run(8 * HUGE, None);
-            let taken = [take(HUGE), take(HUGE)];
+            let taken = [charge(HUGE), charge(HUGE)];
             let why = refused();
             // Small blocks do not count towards the limit of the process.
-            assert!((0..3 * HUGE / (LARGE - 1)).all(|_| take(LARGE - 1)));
+            assert!((0..3 * HUGE / (LARGE - 1)).all(|_| charge(LARGE - 1)));
             end_run();
-            // Nor is the engine's own work, which has no limit for its run.
-            assert!(take(HUGE));
-            give_back(HUGE);
+            // The engine's own work, which has no limit for its run, is not limited by the process either.
+            assert!(charge(HUGE));
+            release(HUGE);
             (taken, why)
         });
         assert_eq!(elsewhere.join().unwrap(), ([true, false], Some(Refused::Process)));
-        assert!(!take(HUGE));
+        assert!(!charge(HUGE));
         assert_eq!(refused(), Some(Refused::Process));
-        // The first block of the other thread is freed here.
-        give_back(HUGE);
-        assert!(take(HUGE));
-        give_back(HUGE);
-        give_back(HUGE);
+        // This thread frees the first block of the other thread.
+        release(HUGE);
+        assert!(charge(HUGE));
+        release(HUGE);
+        release(HUGE);
         end_run();
         LARGE_USED_MAX.store(usize::MAX, Ordering::Relaxed);
     }

@@ -1,6 +1,7 @@
-//! The locks of one file, and the memory that its connections share, for files that live in this process.
+//! The locks of a file and the shared memory of its connections, for VFSs whose files are in this process.
 //!
-//! Both follow what SQLite demands of a VFS (<https://sqlite.org/c3ref/io_methods.html>). Nothing waits here: SQLite does.
+//! Both implement what SQLite requires of a VFS (<https://sqlite.org/c3ref/io_methods.html>). No function here waits
+//! for a lock; SQLite retries.
 
 use std::collections::HashMap;
 use std::ffi::c_int;
@@ -9,10 +10,10 @@ use std::sync::atomic::AtomicU64;
 
 use rusqlite::ffi;
 
-/// Names a handle among all handles of its VFS.
+/// Identifies a handle among all handles of its VFS.
 pub(super) type HandleId = u64;
 
-/// SHARED, RESERVED, PENDING, EXCLUSIVE, as every file has them.
+/// The file locks SHARED, RESERVED, PENDING and EXCLUSIVE (<https://sqlite.org/lockingv3.html>).
 #[derive(Debug, Default)]
 pub(super) struct FileLocks {
     held: HashMap<HandleId, c_int>,
@@ -24,7 +25,7 @@ impl FileLocks {
         others.map(|(_, level)| *level).max().unwrap_or(ffi::SQLITE_LOCK_NONE)
     }
 
-    /// Takes a lock, or a higher one. Returns whether that was possible.
+    /// Acquires a lock or raises it to a higher level. Returns whether it did.
     pub(super) fn lock(&mut self, me: HandleId, level: c_int) -> bool {
         let mine = self.held.get(&me).copied().unwrap_or(ffi::SQLITE_LOCK_NONE);
         if mine >= level {
@@ -35,7 +36,7 @@ impl FileLocks {
             ffi::SQLITE_LOCK_SHARED => others < LOCK_PENDING,
             ffi::SQLITE_LOCK_RESERVED => others < ffi::SQLITE_LOCK_RESERVED,
             _ if others >= ffi::SQLITE_LOCK_RESERVED => false,
-            // Readers may finish, but no new ones come.
+            // PENDING: the current readers may finish, but no new ones may start.
             _ => {
                 self.held.insert(me, LOCK_PENDING);
                 others == ffi::SQLITE_LOCK_NONE
@@ -47,7 +48,7 @@ impl FileLocks {
         granted
     }
 
-    /// Goes down to this level.
+    /// Lowers the lock to this level.
     pub(super) fn unlock(&mut self, me: HandleId, level: c_int) {
         if level == ffi::SQLITE_LOCK_NONE {
             self.held.remove(&me);
@@ -56,7 +57,7 @@ impl FileLocks {
         }
     }
 
-    /// Whether anybody is about to write.
+    /// Whether any handle holds RESERVED or a higher lock.
     pub(super) fn reserved(&self) -> bool {
         self.held.values().any(|level| *level >= ffi::SQLITE_LOCK_RESERVED)
     }
@@ -64,34 +65,36 @@ impl FileLocks {
 
 const LOCK_PENDING: c_int = ffi::SQLITE_LOCK_PENDING;
 
-/// How many locks the shared memory of a file has.
+/// The number of locks of a file's shared memory.
 const SLOTS: usize = ffi::SQLITE_SHM_NLOCK as usize;
 
-/// One piece of shared memory. It is reached through raw pointers only, hence atomics: memory that many may change.
+/// One region of shared memory. SQLite accesses it through raw pointers from several threads, so its elements are
+/// atomics.
 pub(super) type Region = Arc<[AtomicU64]>;
 
-/// The memory that the connections to a file share in WAL mode, and its locks.
+/// The memory that the connections to a file share in WAL mode (the WAL index), and its locks
+/// (<https://sqlite.org/walformat.html#the_wal_index_file_format>).
 #[derive(Debug, Default)]
 pub(super) struct SharedMemory {
     regions: Vec<Region>,
-    users: HashMap<HandleId, Held>,
-    /// How many handles share each lock. Every read takes and releases one, however many handles there are, so nobody
-    /// counts them then.
+    users: HashMap<HandleId, HeldLocks>,
+    /// The number of handles that hold each lock in shared mode. Kept as a counter, because every read transaction
+    /// acquires and releases one, and counting the handles each time would take longer with more handles.
     sharers: [u32; SLOTS],
-    /// The locks that a handle has for itself, a bit for each.
+    /// The locks that are held in exclusive mode, one bit for each.
     exclusive: u32,
 }
 
-/// The locks that one handle holds, a bit for each.
+/// The locks that one handle holds, one bit for each.
 #[derive(Debug, Clone, Copy, Default)]
-struct Held {
+struct HeldLocks {
     shared: u32,
     exclusive: u32,
 }
 
 impl SharedMemory {
-    /// The region of that number, if there is one or `extend` allows to make it. From then on the handle is a user, and
-    /// the memory stays until the last user has left.
+    /// Returns the region with this number, if it exists or `extend` allows creating it. The handle then counts as a
+    /// user of the memory, which is freed when its last user has left.
     pub(super) fn map(&mut self, me: HandleId, number: usize, bytes: usize, extend: bool) -> Option<Region> {
         self.users.entry(me).or_default();
         while extend && self.regions.len() <= number {
@@ -101,13 +104,13 @@ impl SharedMemory {
         self.regions.get(number).cloned()
     }
 
-    /// Whether mapping this region would need new memory.
+    /// Whether mapping this region would allocate memory.
     #[cfg(feature = "fault-injection")]
     pub(super) fn lacks(&self, number: usize) -> bool {
         self.regions.len() <= number
     }
 
-    /// The handle no longer uses the memory.
+    /// Releases all locks of the handle and ends its use of the memory.
     pub(super) fn leave(&mut self, me: HandleId) {
         self.unlock(me, u32::MAX);
         self.users.remove(&me);
@@ -116,7 +119,7 @@ impl SharedMemory {
         }
     }
 
-    /// Takes the locks of the mask, all or none. Returns whether that was possible.
+    /// Acquires all locks of the mask or none. Returns whether it did.
     pub(super) fn lock(&mut self, me: HandleId, mask: u32, exclusive: bool) -> bool {
         let mut mine = self.users.get(&me).copied().unwrap_or_default();
         let taken = self.exclusive & !mine.exclusive & mask != 0;
@@ -135,7 +138,7 @@ impl SharedMemory {
         true
     }
 
-    /// Releases the locks of the mask that the handle holds.
+    /// Releases those locks of the mask that the handle holds.
     pub(super) fn unlock(&mut self, me: HandleId, mask: u32) {
         let Some(mine) = self.users.get_mut(&me) else { return };
         slots(mine.shared & mask).for_each(|slot| self.sharers[slot] -= 1);
@@ -155,14 +158,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn readers_share_a_file_and_a_writer_drives_them_out() {
+    fn readers_share_a_file_and_a_pending_writer_excludes_new_readers() {
         let mut locks = FileLocks::default();
         assert!(locks.lock(1, ffi::SQLITE_LOCK_SHARED) && locks.lock(2, ffi::SQLITE_LOCK_SHARED));
         assert!(locks.lock(1, ffi::SQLITE_LOCK_RESERVED));
         assert!(locks.reserved());
-        assert!(!locks.lock(2, ffi::SQLITE_LOCK_RESERVED), "one writes");
-        assert!(!locks.lock(1, ffi::SQLITE_LOCK_EXCLUSIVE), "another one reads");
-        assert!(!locks.lock(3, ffi::SQLITE_LOCK_SHARED), "no new readers while one waits to write");
+        assert!(!locks.lock(2, ffi::SQLITE_LOCK_RESERVED), "handle 1 holds RESERVED");
+        assert!(!locks.lock(1, ffi::SQLITE_LOCK_EXCLUSIVE), "handle 2 holds SHARED");
+        assert!(!locks.lock(3, ffi::SQLITE_LOCK_SHARED), "handle 1 holds PENDING");
         locks.unlock(2, ffi::SQLITE_LOCK_NONE);
         assert!(locks.lock(1, ffi::SQLITE_LOCK_EXCLUSIVE));
         assert!(!locks.lock(3, ffi::SQLITE_LOCK_SHARED));
@@ -171,21 +174,21 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_in_memory_is_shared_or_exclusive() {
+    fn a_lock_of_shared_memory_is_shared_or_exclusive() {
         let mut memory = SharedMemory::default();
         assert!(memory.lock(1, 0b0110, false) && memory.lock(2, 0b0010, false));
-        assert!(!memory.lock(3, 0b0011, true), "two share one of them");
-        assert!(memory.lock(3, 0b0001, true), "nothing was taken by the failure");
+        assert!(!memory.lock(3, 0b0011, true), "handles 1 and 2 share one of the locks");
+        assert!(memory.lock(3, 0b0001, true), "the failed attempt acquired no lock");
         assert!(!memory.lock(1, 0b0001, false));
         memory.unlock(2, u32::MAX);
-        assert!(memory.lock(1, 0b0010, true), "its own share is no obstacle");
+        assert!(memory.lock(1, 0b0010, true), "a handle may upgrade its own shared lock");
         memory.unlock(1, 0b0010);
         memory.unlock(1, 0b0010);
-        assert!(memory.lock(2, 0b0010, true), "released twice is released once");
+        assert!(memory.lock(2, 0b0010, true), "a second release has no effect");
     }
 
     #[test]
-    fn who_leaves_releases_everything_and_the_last_one_frees_the_memory() {
+    fn a_handle_that_leaves_releases_its_locks_and_the_last_one_frees_the_memory() {
         let mut memory = SharedMemory::default();
         assert!(memory.map(1, 0, 1024, false).is_none());
         let region = memory.map(1, 0, 1024, true).map(|region| Arc::downgrade(&region));

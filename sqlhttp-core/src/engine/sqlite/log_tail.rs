@@ -1,12 +1,13 @@
-//! Cuts a write-ahead log behind its last commit.
+//! Truncates a write-ahead log after its last commit.
 //!
-//! A transaction larger than the page cache writes to the log before it commits. After a rollback or a crash its frames
-//! stay in the file, and the space they take may be the space that a checkpoint needs. SQLite itself shortens the log only
-//! after a checkpoint.
+//! A transaction that is larger than the page cache writes to the log before it commits. After a rollback or a crash,
+//! its frames stay in the file and take space that a checkpoint may need. SQLite itself shortens the log only after a
+//! checkpoint.
 //!
-//! No reader and no recovery uses a frame behind the last commit, and only the connection with the write lock adds frames. So
-//! the owner of that lock, which has written nothing yet, may cut them off. A crash in between leaves a part of them, which
-//! is ignored like the whole (<https://sqlite.org/walformat.html>, <https://sqlite.org/fileformat2.html#the_write_ahead_log>).
+//! Neither readers nor recovery use a frame after the last commit, and only the connection that holds the write lock
+//! appends frames. Therefore this connection may remove those frames as long as it has written nothing itself. After a
+//! crash during the truncation, some of the frames remain; they are ignored in the same way
+//! (<https://sqlite.org/walformat.html>, <https://sqlite.org/fileformat2.html#the_write_ahead_log>).
 
 use std::ffi::c_int;
 
@@ -15,24 +16,25 @@ use rusqlite::{Connection, ffi};
 use super::probe::{error_of_code, file_of};
 use crate::model::SqlError;
 
-/// The size of the header of a log, bytes.
+/// The size of the log's header, in bytes.
 const HEADER_BYTES: i64 = 32;
-/// The size of the header of a frame, bytes. A page follows it.
+/// The size of a frame's header, in bytes. A page follows it.
 const FRAME_HEADER_BYTES: i64 = 24;
-/// The size of a part of the index that SQLite maps at a time, bytes.
+/// The size of the region of the WAL index that SQLite maps at a time, in bytes.
 const REGION_BYTES: c_int = 32 << 10;
-/// The size of one of the two equal headers of the index, bytes.
+/// The size of one of the two identical headers of the WAL index, in bytes.
 const INDEX_HEADER_BYTES: usize = 48;
 
-/// Cuts the log of the main database behind its last commit. Returns by how many bytes it is shorter.
+/// Truncates the log of the main database after its last commit. Returns the number of bytes that were removed.
 ///
-/// The database must be in WAL mode, and the connection in a transaction that holds the write lock and has written nothing.
+/// The database must be in WAL mode. The connection must be in a transaction that holds the write lock and has written
+/// nothing.
 pub(crate) fn cut(connection: &Connection) -> Result<i64, SqlError> {
     let database = file_of(connection, ffi::SQLITE_FCNTL_FILE_POINTER)?;
     let log = file_of(connection, ffi::SQLITE_FCNTL_JOURNAL_POINTER)?;
     let (Some(database), Some(log)) = (database, log) else { return Ok(0) };
-    // SAFETY: both files belong to the connection, which keeps them open while its transaction is. The connection is used
-    // on this thread only.
+    // SAFETY: both files belong to the connection, which keeps them open during its transaction. The connection holds
+    // the write lock, as this function requires, and only this thread uses it.
     unsafe {
         let Some(end) = end_of_commits(database)? else { return Ok(0) };
         let size = size_of_file(log)?;
@@ -43,14 +45,14 @@ pub(crate) fn cut(connection: &Connection) -> Result<i64, SqlError> {
     }
 }
 
-/// Where the last committed frame ends, as the index of the log tells; `None` if there is no index.
+/// Returns the offset at which the last committed frame ends, from the WAL index; `None` if there is no valid index.
 ///
 /// # Safety
-/// The file is an open database, in WAL mode, of a connection that holds the write lock.
+/// The file is the open main database file, in WAL mode, of a connection that holds the write lock.
 unsafe fn end_of_commits(database: *mut ffi::sqlite3_file) -> Result<Option<i64>, SqlError> {
     let mut region = std::ptr::null_mut();
-    // SAFETY: the file is open. A region that is mapped stays so while the connection is open, and has this size. Only
-    // owners of the write lock change the headers.
+    // SAFETY: the file is open. A mapped region has this size and stays mapped while the connection is open. Only the
+    // owner of the write lock changes the headers, so they are not changed during the read.
     let headers = unsafe {
         let methods = (*database).pMethods;
         let Some(map) = (*methods).xShmMap.filter(|_| (*methods).iVersion >= 2) else { return Ok(None) };
@@ -64,7 +66,8 @@ unsafe fn end_of_commits(database: *mut ffi::sqlite3_file) -> Result<Option<i64>
     Ok((first == second).then(|| end_in(&first)).flatten())
 }
 
-/// The same out of a header of the index.
+/// The offset at which the last committed frame ends, from a header of the WAL index; `None` if the header is not
+/// initialized (<https://sqlite.org/walformat.html#the_wal_index_header>).
 fn end_in(header: &[u8; INDEX_HEADER_BYTES]) -> Option<i64> {
     let initialized = header[12] != 0;
     let page_bytes = match u16::from_ne_bytes([header[14], header[15]]) {
@@ -75,11 +78,13 @@ fn end_in(header: &[u8; INDEX_HEADER_BYTES]) -> Option<i64> {
     initialized.then(|| HEADER_BYTES + frames * (FRAME_HEADER_BYTES + page_bytes))
 }
 
+/// The size of a file, in bytes.
+///
 /// # Safety
 /// The file is open.
 unsafe fn size_of_file(file: *mut ffi::sqlite3_file) -> Result<i64, SqlError> {
     let mut size = 0;
-    // SAFETY: the caller's promise; the place for the answer is ours.
+    // SAFETY: the caller guarantees that the file is open; `size` is a local variable.
     unsafe {
         let ask = (*(*file).pMethods).xFileSize;
         checked(ask.map_or(ffi::SQLITE_IOERR_FSTAT, |ask| ask(file, &raw mut size)))?;
@@ -87,10 +92,12 @@ unsafe fn size_of_file(file: *mut ffi::sqlite3_file) -> Result<i64, SqlError> {
     Ok(size)
 }
 
+/// Truncates a file to `size` bytes.
+///
 /// # Safety
-/// The file is open, and no connection reads the bytes behind `size`.
+/// The file is open, and no connection uses the bytes after `size`.
 unsafe fn truncate(file: *mut ffi::sqlite3_file, size: i64) -> Result<(), SqlError> {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller guarantees that the file is open and that the bytes are unused.
     let code = unsafe { (*(*file).pMethods).xTruncate.map_or(ffi::SQLITE_IOERR_TRUNCATE, |cut| cut(file, size)) };
     checked(code)
 }

@@ -1,19 +1,23 @@
-//! The only room with `unsafe`: what rusqlite does not offer, wrapped so that nothing outside can misuse it.
+//! The only module with `unsafe` code: safe wrappers around the functions of SQLite's C API that rusqlite does not
+//! provide.
 //!
-//! * [`statement`]: prepared statements that are owned, not borrowed from their connection, with the tail of the text.
-//! * [`clock`]: a VFS whose clock answers from the stamp of the batch that runs on this thread.
-//! * [`full`]: notes whether a disk was full, and leaves a reserve of it; [`log_tail`]: cuts a write-ahead log behind its last commit.
-//! * `faulty`, `observer` (with the feature `fault-injection`): a simulated disk, and the statements that run, for tests.
-//! * [`memory`]: a VFS whose files live in this process's memory, for databases in memory.
-//! * [`mod@file`], [`locks`]: what such VFSs share: the C face of an open file; its locks and its shared memory.
-//! * [`functions`]: the SQL functions of the engine's connections; [`math`], [`text`], [`trim`], [`unhex`]: those that replace SQLite's own;
-//!   [`scalar`]: how they are registered.
-//! * [`heap`]: SQLite's allocator, with a limit for each run.
-//! * [`compiled`]: what SQLite was compiled with.
-//! * [`probe`]: small questions to a connection; [`pages`]: how much it reads.
-//! * [`program`]: how much a prepared statement may do without a look at the interrupt flag.
-//! * [`steps`]: counts the steps of the virtual machine alike on every node; [`triggers`]: ends statements whose triggers fire each other
-//!   without end.
+//! * [`statement`]: prepared statements that own their pointer instead of borrowing the connection, and that report
+//!   where the statement ends in its SQL text.
+//! * [`clock`]: a VFS that takes the current time from the stamp of the batch that runs on the calling thread.
+//! * [`full`]: records whether a disk was full, and keeps a reserve of free space on it; [`log_tail`]: truncates a
+//!   write-ahead log after its last commit.
+//! * `faulty`, `observer` (with the feature `fault-injection`): a simulated disk, and reports of the statements that run,
+//!   for tests.
+//! * [`memory`]: a VFS for databases in the memory of this process.
+//! * [`mod@file`], [`locks`]: shared by those two VFSs: the C functions of an open file; file locks and shared memory.
+//! * [`functions`]: the SQL functions of the engine's connections; [`math`], [`text`], [`trim`], [`unhex`]: those that
+//!   replace built-in functions; [`scalar`]: their registration.
+//! * [`heap`]: SQLite's memory allocator, with a limit for each run.
+//! * [`compiled`]: SQLite's compile-time options.
+//! * [`probe`]: small queries of a connection's state; [`pages`]: the number of pages that it has read.
+//! * [`program`]: the amount of work that a prepared statement does between two checks of the interrupt flag.
+//! * [`steps`]: counts virtual-machine steps identically on every node; [`triggers`]: stops statements whose triggers
+//!   fire each other too often.
 #![allow(unsafe_code)]
 
 pub(crate) mod clock;

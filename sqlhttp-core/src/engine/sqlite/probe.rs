@@ -1,4 +1,4 @@
-//! Small questions to a connection that rusqlite does not ask.
+//! Small queries and changes of a connection's state that rusqlite does not offer.
 
 use std::ffi::{CStr, c_int};
 
@@ -6,13 +6,13 @@ use rusqlite::{Connection, ffi};
 
 use crate::model::SqlError;
 
-/// Whether a deferred foreign key is violated at this moment, so that COMMIT would fail.
+/// Whether a deferred foreign key constraint is violated now, so that COMMIT would fail.
 ///
-/// RELEASE of an inner savepoint does not look, which is why the engine must ask
-/// (<https://sqlite.org/c3ref/c_dbstatus_options.html>, SQLITE_DBSTATUS_DEFERRED_FKS).
+/// RELEASE of an inner savepoint does not check this, so the engine has to (`SQLITE_DBSTATUS_DEFERRED_FKS`,
+/// <https://sqlite.org/c3ref/c_dbstatus_options.html>).
 pub(crate) fn deferred_foreign_keys_open(connection: &Connection) -> bool {
     let (mut current, mut highwater): (c_int, c_int) = (0, 0);
-    // SAFETY: the handle is valid as long as the connection lives, and both out-parameters are ours.
+    // SAFETY: the handle is valid as long as the connection lives, and both out-parameters are local variables.
     let code = unsafe {
         ffi::sqlite3_db_status(
             connection.handle(),
@@ -25,28 +25,28 @@ pub(crate) fn deferred_foreign_keys_open(connection: &Connection) -> bool {
     code == ffi::SQLITE_OK && current != 0
 }
 
-/// Sets what `last_insert_rowid()` answers.
+/// Sets the result of `last_insert_rowid()` (<https://sqlite.org/c3ref/set_last_insert_rowid.html>).
 pub(crate) fn set_last_insert_rowid(connection: &Connection, rowid: i64) {
     // SAFETY: the handle is valid as long as the connection lives.
     unsafe { ffi::sqlite3_set_last_insert_rowid(connection.handle(), rowid) }
 }
 
-/// Syncs the file that the database's write-ahead log (or rollback journal) is in
-/// (<https://sqlite.org/c3ref/c_fcntl_begin_atomic_write.html>, SQLITE_FCNTL_JOURNAL_POINTER).
+/// Syncs the file of the database's write-ahead log or rollback journal (`SQLITE_FCNTL_JOURNAL_POINTER`,
+/// <https://sqlite.org/c3ref/c_fcntl_begin_atomic_write.html>).
 pub(crate) fn sync_journal(connection: &Connection) -> Result<(), SqlError> {
     let Some(file) = file_of(connection, ffi::SQLITE_FCNTL_JOURNAL_POINTER)? else { return Ok(()) };
-    // SAFETY: the connection owns the file and keeps it open while a transaction is. The connection is used on this thread
-    // only.
+    // SAFETY: `file_of` returns files with methods. The connection owns the file and keeps it open during a
+    // transaction, and only this thread uses the connection.
     let code = unsafe { (*(*file).pMethods).xSync.map_or(ffi::SQLITE_OK, |sync| sync(file, ffi::SQLITE_SYNC_NORMAL)) };
     if code == ffi::SQLITE_OK { Ok(()) } else { Err(error_of_code(code, None)) }
 }
 
-/// A file of the main database (`SQLITE_FCNTL_FILE_POINTER`), or of its write-ahead log or rollback journal
-/// (`SQLITE_FCNTL_JOURNAL_POINTER`); `None` if it is not open.
+/// Returns a file of the main database (`SQLITE_FCNTL_FILE_POINTER`), or the file of its write-ahead log or rollback
+/// journal (`SQLITE_FCNTL_JOURNAL_POINTER`); `None` if it is not open.
 pub(super) fn file_of(connection: &Connection, which: c_int) -> Result<Option<*mut ffi::sqlite3_file>, SqlError> {
     let mut file: *mut ffi::sqlite3_file = std::ptr::null_mut();
-    // SAFETY: the handle is valid as long as the connection lives; SQLite stores a pointer in `file`, to a file that the
-    // connection owns. A file without methods is not open.
+    // SAFETY: the handle is valid as long as the connection lives. SQLite stores null or a pointer to a file of the
+    // connection in `file`. A file that is not open has no methods.
     let (code, is_open) = unsafe {
         let code = ffi::sqlite3_file_control(connection.handle(), c"main".as_ptr(), which, (&raw mut file).cast());
         (code, !file.is_null() && !(*file).pMethods.is_null())
@@ -57,14 +57,14 @@ pub(super) fn file_of(connection: &Connection, which: c_int) -> Result<Option<*m
     }
 }
 
-/// What the connection's latest call failed with. `code` is what that call returned.
+/// The error of the connection's latest call. `code` is the value that the call returned.
 pub(crate) fn last_error(connection: &Connection, code: c_int) -> SqlError {
     // SAFETY: the handle is valid as long as the connection lives. `sqlite3_errmsg` returns a NUL-terminated string
     // that is valid until the next call on the connection; it is copied at once.
     unsafe {
         let db = connection.handle();
         let extended = ffi::sqlite3_extended_errcode(db);
-        // After a failure that never reached the connection (a misuse) its own code is stale.
+        // If the call failed before it reached the connection (a misuse), the connection's code is an older one.
         let code = if extended & 0xff == code & 0xff { extended } else { code };
         let offset = ffi::sqlite3_error_offset(db);
         SqlError {
@@ -76,25 +76,27 @@ pub(crate) fn last_error(connection: &Connection, code: c_int) -> SqlError {
     }
 }
 
-/// An error that SQLite would report with this code, in SQLite's words.
+/// The error that SQLite would report for this code; without a `message`, with SQLite's generic text.
 pub(crate) fn error_of_code(code: c_int, message: Option<&str>) -> SqlError {
     let generic = generic_text(code);
     let message = message.map_or_else(|| generic.clone(), str::to_owned);
     SqlError { code, generic, message, offset: None }
 }
 
-/// `sqlite3_errstr`.
+/// The text that `sqlite3_errstr` returns for a code.
 fn generic_text(code: c_int) -> String {
-    // SAFETY: `sqlite3_errstr` takes any number and returns a static string.
+    // SAFETY: `sqlite3_errstr` accepts any number and returns a static string.
     unsafe { text(ffi::sqlite3_errstr(code)) }
 }
 
+/// Copies a text, with invalid UTF-8 replaced by U+FFFD; empty for a null pointer.
+///
 /// # Safety
-/// `pointer` is null or points to a NUL-terminated string that lives until this returns.
+/// `pointer` is null or points to a NUL-terminated string that lives until this function returns.
 unsafe fn text(pointer: *const std::ffi::c_char) -> String {
     if pointer.is_null() {
         return String::new();
     }
-    // SAFETY: the caller's promise.
+    // SAFETY: the pointer is not null here, and the caller guarantees that it points to such a string.
     unsafe { CStr::from_ptr(pointer) }.to_string_lossy().into_owned()
 }

@@ -1,29 +1,31 @@
-//! How much work a prepared statement may do before SQLite looks at its interrupt flag.
+//! The amount of work that a prepared statement does between two checks of SQLite's interrupt flag.
 //!
-//! SQLite looks at the flag, and calls the progress handler, where a loop begins anew
-//! (<https://sqlite.org/c3ref/progress_handler.html>). The instructions between two such places cannot be stopped, and many of
-//! them take time in proportion to the length of a value: an addition reads a text from its first to its last digit. So
-//! their number, taken from the statement's bytecode (<https://sqlite.org/opcode.html>), limits how long values may be.
+//! SQLite checks the flag, and calls the progress handler, where a loop of the bytecode starts over
+//! (<https://sqlite.org/c3ref/progress_handler.html>). The instructions between two such places cannot be interrupted,
+//! and many of them take time in proportion to the length of a value: an addition reads a text from its first to its
+//! last digit. Therefore the number of such instructions, taken from the statement's bytecode
+//! (<https://sqlite.org/opcode.html>), determines how long values may be.
 //!
-//! The count depends on the schema and the version of SQLite alone, so all nodes of a cluster come to the same one.
+//! The result depends only on the schema and the version of SQLite, so it is the same on all nodes of a cluster.
 
 use std::ffi::c_int;
 
 use super::statement::{Instruction, Statement};
 
-/// The weight of a pass over a value that looks at each byte, about 100 milliseconds for 64 MiB.
+/// The weight of one pass over all bytes of a value: about 100 milliseconds for 64 MiB.
 pub(crate) const PASS: u32 = 16;
-/// The weight of a pattern of the length that is allowed with values of any length.
+/// The weight of a match with a pattern of the length that is allowed for values of any length.
 pub(crate) const PATTERN: u32 = 24 * PASS;
-/// The weight of a test of a value, which may be read as a number.
+/// The weight of testing a value, which may have to be parsed as a number.
 const TEST: u32 = PASS / 2;
-/// The weight of comparing two values, or of making one of two.
+/// The weight of comparing or concatenating two values.
 const COMPARE: u32 = PASS / 4;
 /// The weight of copying a value.
 const COPY: u32 = 1;
-/// The weight of handing a value to a virtual table, which may divide it into words.
+/// The weight of passing a value to a virtual table, which may split it into tokens.
 const TOKENIZE: u32 = 8 * PASS;
-/// The arguments of `VUpdate` that are no columns: both rowids, and two for columns that every table may have.
+/// The number of `VUpdate` arguments that are not declared columns: both rowids, and two hidden columns that every
+/// table may have.
 const VUPDATE_EXTRA: u32 = 4;
 
 /// Instructions that read a value as a number.
@@ -47,7 +49,7 @@ const PASSES: &[&str] = &[
 /// Instructions that test a value.
 const TESTS: &[&str] = &["And", "Cast", "If", "IfNot", "IsTrue", "Not", "Or"];
 
-/// Instructions that compare values, or join them.
+/// Instructions that compare or concatenate values.
 const COMPARES: &[&str] = &[
     "AggFinal",
     "AggValue",
@@ -73,7 +75,7 @@ const COMPARES: &[&str] = &[
 /// Instructions that copy a value.
 const COPIES: &[&str] = &["Column", "Copy", "VColumn"];
 
-/// Functions that take far longer than one pass, or far less, and their weight.
+/// The weights of the functions that take far longer or far less than one pass.
 const WEIGHTS_OF_FUNCTIONS: &[(&str, u32)] = &[
     ("glob", PATTERN),
     ("like", PATTERN),
@@ -93,18 +95,19 @@ pub(crate) fn weight_of_function(name: &str) -> u32 {
     own.map_or(PASS, |(_, weight)| *weight)
 }
 
-/// The weight of all instructions of a statement together, those of its triggers included. The statement must not have begun
-/// to run.
+/// Computes the total weight of all instructions of a statement, including those of its triggers. The statement must
+/// not have started to run.
 ///
 /// # Errors
-/// SQLite's code: it has no memory, or was interrupted.
+/// SQLite's result code, if it has no memory or was interrupted.
 pub(crate) fn weight(statement: &mut Statement) -> Result<u32, c_int> {
     let mut total = Total::default();
     statement.each_instruction(|instruction| total.add(&instruction))?;
     Ok(total.weight())
 }
 
-/// The weight of reading values as the types of their columns demand: a letter for each, those of numbers are `C` to `F`.
+/// The weight of converting values to the affinities of their columns. `letters` has one letter for each value; `C` to
+/// `F` are the numeric affinities.
 fn weight_of_affinities(letters: &str) -> u32 {
     let numbers = letters.bytes().filter(|letter| (b'C'..=b'F').contains(letter)).count();
     u32::try_from(numbers).unwrap_or(u32::MAX).saturating_mul(TEST)
@@ -114,9 +117,9 @@ fn weight_of_affinities(letters: &str) -> u32 {
 struct Total {
     instructions: u32,
     weight: u32,
-    /// A function takes any number of arguments.
+    /// Whether a function accepts any number of arguments.
     variadic: bool,
-    /// One of them looks at the first argument once for each of the others.
+    /// Whether one of these is a JSON function, which reads its first argument once for each of the other arguments.
     json: bool,
 }
 
@@ -141,7 +144,8 @@ impl Total {
         }
     }
 
-    /// The weight of a call. SQLite shows the function with its number of arguments, `max(-1)` if that may be any.
+    /// The weight of a call. The bytecode shows the function with its number of arguments, for example `max(-1)` if it
+    /// accepts any number.
     fn weight_of_call(&mut self, function: &str) -> u32 {
         let (name, arguments) = function.split_once('(').unwrap_or((function, ""));
         self.variadic |= arguments.starts_with('-');
@@ -150,7 +154,8 @@ impl Total {
     }
 
     fn weight(&self) -> u32 {
-        // An argument takes an instruction at least.
+        // Each argument needs at least one instruction, so the number of instructions is an upper bound for the number
+        // of arguments.
         let arguments = match (self.json, self.variadic) {
             (true, _) => self.instructions.saturating_mul(TEST),
             (false, true) => self.instructions.saturating_mul(COMPARE),
@@ -190,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_schema_adds_counts() {
+    fn constraints_triggers_views_and_columns_add_to_the_weight() {
         let table = "CREATE TABLE t(a, CHECK (a + 1 + 2 + 3 > 0)); ";
         let bare = weight_in("CREATE TABLE t(a)", "INSERT INTO t VALUES (?1)");
         assert!(weight_in(table, "INSERT INTO t VALUES (?1)") >= bare + 3 * PASS);

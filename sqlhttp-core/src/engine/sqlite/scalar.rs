@@ -1,8 +1,8 @@
-//! Scalar SQL functions on SQLite's own values (<https://sqlite.org/appfunc.html>).
+//! Scalar SQL functions that operate on SQLite's own values (<https://sqlite.org/appfunc.html>).
 //!
-//! rusqlite hands a function copies of values by type. Functions that replace built-in ones need SQLite's conversions
-//! instead (a number as the text that SQLite prints for it, a text as the number it begins with), so they are registered
-//! here.
+//! rusqlite passes the arguments of a function as Rust values by storage class. Functions that replace built-in ones
+//! need SQLite's conversions instead (a number to the text that SQLite prints for it, a text to the number that it
+//! begins with), so this module registers them directly.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::marker::PhantomData;
@@ -11,9 +11,9 @@ use std::ptr::NonNull;
 
 use rusqlite::{Connection, ffi};
 
-/// The storage class of a value.
+/// The storage class of a value (<https://sqlite.org/datatype3.html>).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum StorageClass {
     Null,
     Integer,
     Real,
@@ -21,19 +21,20 @@ pub(super) enum Kind {
     Blob,
 }
 
-impl Kind {
-    fn of(code: c_int) -> Kind {
+impl StorageClass {
+    fn of(code: c_int) -> StorageClass {
         match code {
-            ffi::SQLITE_INTEGER => Kind::Integer,
-            ffi::SQLITE_FLOAT => Kind::Real,
-            ffi::SQLITE_TEXT => Kind::Text,
-            ffi::SQLITE_BLOB => Kind::Blob,
-            _ => Kind::Null,
+            ffi::SQLITE_INTEGER => StorageClass::Integer,
+            ffi::SQLITE_FLOAT => StorageClass::Real,
+            ffi::SQLITE_TEXT => StorageClass::Text,
+            ffi::SQLITE_BLOB => StorageClass::Blob,
+            _ => StorageClass::Null,
         }
     }
 }
 
-/// An argument of a function. A conversion consumes it, because a second conversion may move its bytes.
+/// An argument of a function. Methods that return or convert its content consume it, because a second conversion could
+/// move the bytes that the first one returned.
 pub(super) struct Argument<'a> {
     value: NonNull<ffi::sqlite3_value>,
     call: PhantomData<&'a ()>,
@@ -41,119 +42,128 @@ pub(super) struct Argument<'a> {
 
 impl<'a> Argument<'a> {
     /// The storage class.
-    pub(super) fn kind(&self) -> Kind {
+    pub(super) fn storage_class(&self) -> StorageClass {
         // SAFETY: SQLite keeps the value alive during the call.
-        Kind::of(unsafe { ffi::sqlite3_value_type(self.value.as_ptr()) })
+        StorageClass::of(unsafe { ffi::sqlite3_value_type(self.value.as_ptr()) })
     }
 
-    /// The storage class after a text that looks like a number has become one.
-    pub(super) fn numeric_kind(&self) -> Kind {
-        // SAFETY: as in `kind`. Bytes of this argument are not borrowed: handing them out consumes it.
-        Kind::of(unsafe { ffi::sqlite3_value_numeric_type(self.value.as_ptr()) })
+    /// The storage class after converting a text that looks like a number to that number
+    /// (<https://sqlite.org/c3ref/value_blob.html>).
+    pub(super) fn numeric_storage_class(&self) -> StorageClass {
+        // SAFETY: SQLite keeps the value alive during the call. The conversion cannot move borrowed bytes, because
+        // lending them consumes the argument.
+        StorageClass::of(unsafe { ffi::sqlite3_value_numeric_type(self.value.as_ptr()) })
     }
 
-    /// The length in bytes, of a number that of its text.
+    /// The length of the value in bytes; for a number, the length of its text.
     pub(super) fn len(&self) -> usize {
-        // SAFETY: as in `numeric_kind`.
+        // SAFETY: as in `numeric_storage_class`.
         usize::try_from(unsafe { ffi::sqlite3_value_bytes(self.value.as_ptr()) }).unwrap_or_default()
     }
 
     /// The value as an integer.
     pub(super) fn integer(self) -> i64 {
-        // SAFETY: as in `numeric_kind`.
+        // SAFETY: as in `numeric_storage_class`.
         unsafe { ffi::sqlite3_value_int64(self.value.as_ptr()) }
     }
 
     /// The value as a floating-point number.
     pub(super) fn real(self) -> f64 {
-        // SAFETY: as in `numeric_kind`.
+        // SAFETY: as in `numeric_storage_class`.
         unsafe { ffi::sqlite3_value_double(self.value.as_ptr()) }
     }
 
-    /// The value as UTF-8 text; `None` if it is NULL or memory is short. Turns a BLOB into a text for good.
+    /// The value as UTF-8 text; `None` if it is NULL or SQLite has no memory. This converts a BLOB argument to a text
+    /// permanently.
     pub(super) fn text(self) -> Option<&'a [u8]> {
-        // SAFETY: as in `numeric_kind`. The bytes live as long as the call, because this argument is not converted again.
+        // SAFETY: as in `numeric_storage_class`. The bytes live as long as the call, because this argument is not
+        // converted again.
         unsafe { text_of(self.value.as_ptr()) }
     }
 
     /// The bytes of a BLOB.
     pub(super) fn blob(self) -> &'a [u8] {
         let value = self.value.as_ptr();
-        // SAFETY: as in `text`; the length is asked for after the pointer, as SQLite demands.
+        // SAFETY: as in `text`. The length is read after the pointer, as SQLite requires.
         unsafe {
             let bytes = ffi::sqlite3_value_blob(value);
             slice(bytes.cast(), ffi::sqlite3_value_bytes(value))
         }
     }
 
-    /// A copy of the value; `None` if memory is short.
+    /// A copy of the value; `None` if SQLite has no memory.
     pub(super) fn duplicate(self) -> Option<OwnedValue> {
-        // SAFETY: as in `kind`.
+        // SAFETY: SQLite keeps the value alive during the call.
         NonNull::new(unsafe { ffi::sqlite3_value_dup(self.value.as_ptr()) }).map(OwnedValue)
     }
 }
 
-/// A copy of an argument.
+/// An owned copy of an argument (`sqlite3_value_dup`).
 pub(super) struct OwnedValue(NonNull<ffi::sqlite3_value>);
 
 impl OwnedValue {
-    /// The value as UTF-8 text; `None` if it is NULL or memory is short.
+    /// The value as UTF-8 text; `None` if it is NULL or SQLite has no memory.
     pub(super) fn text(&mut self) -> Option<&[u8]> {
-        // SAFETY: the value is ours until it is dropped, and is not converted while its bytes are borrowed.
+        // SAFETY: this type owns the value until it is dropped. The bytes borrow it mutably, so it is not converted
+        // again meanwhile.
         unsafe { text_of(self.0.as_ptr()) }
     }
 }
 
 impl Drop for OwnedValue {
     fn drop(&mut self) {
-        // SAFETY: the value came from `sqlite3_value_dup` and is freed once.
+        // SAFETY: the value was returned by `sqlite3_value_dup` and is freed once.
         unsafe { ffi::sqlite3_value_free(self.0.as_ptr()) }
     }
 }
 
+/// Returns a value as UTF-8 text; `None` if it is NULL or SQLite has no memory.
+///
 /// # Safety
-/// `value` is valid, and for `'a` neither freed nor converted to anything but UTF-8 text.
+/// `value` is valid. For `'a` it is not freed, and not converted to anything but UTF-8 text.
 unsafe fn text_of<'a>(value: *mut ffi::sqlite3_value) -> Option<&'a [u8]> {
-    // SAFETY: the caller's promise; the length is asked for after the pointer, as SQLite demands.
+    // SAFETY: the caller guarantees that the value is valid. The length is read after the pointer, as SQLite requires.
     unsafe {
         let bytes = ffi::sqlite3_value_text(value);
         (!bytes.is_null()).then(|| slice(bytes, ffi::sqlite3_value_bytes(value)))
     }
 }
 
+/// Returns the bytes as a slice; empty if the pointer is null or the length is not positive.
+///
 /// # Safety
-/// `bytes` points to `len` bytes that stay as they are for `'a`, or is null, or `len` is not above 0.
+/// `bytes` is null or points to `len` bytes that are valid and unchanged for `'a`, or `len` is not positive.
 unsafe fn slice<'a>(bytes: *const u8, len: c_int) -> &'a [u8] {
     match usize::try_from(len) {
-        // SAFETY: the caller's promise.
+        // SAFETY: the pointer is not null here, and the caller guarantees that the bytes are valid.
         Ok(len) if len > 0 && !bytes.is_null() => unsafe { std::slice::from_raw_parts(bytes, len) },
         _ => &[],
     }
 }
 
 /// The result of a function.
-pub(super) enum Answer<'a> {
+pub(super) enum FunctionResult<'a> {
     Null,
     Integer(i64),
-    /// Becomes NULL if it is not a number.
+    /// NaN becomes NULL.
     Real(f64),
-    /// UTF-8.
+    /// UTF-8 text, which SQLite copies.
     Text(&'a [u8]),
-    /// UTF-8.
+    /// UTF-8 text, which SQLite takes over without a copy.
     OwnedText(Buffer),
     OwnedBlob(Buffer),
 }
 
-/// Why a function has no result.
+/// The error of a function without a result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CallError {
-    /// The result would be longer than SQLITE_LIMIT_LENGTH.
+    /// The result would be longer than `SQLITE_LIMIT_LENGTH` (<https://sqlite.org/c3ref/c_limit_attached.html>).
     TooBig,
     NoMemory,
     Interrupted,
 }
 
-/// Bytes in SQLite's own memory, which it can keep as a value without a copy.
+/// A byte buffer in SQLite's memory, which SQLite can take over as a value without a copy.
 pub(super) struct Buffer {
     bytes: *mut u8,
     len: usize,
@@ -161,7 +171,7 @@ pub(super) struct Buffer {
 }
 
 impl Buffer {
-    /// Room for so many bytes.
+    /// Allocates a buffer for `capacity` bytes.
     pub(super) fn with_capacity(capacity: usize) -> Result<Buffer, CallError> {
         let mut buffer = Buffer { bytes: std::ptr::null_mut(), len: 0, capacity: 0 };
         buffer.grow(capacity.max(1))?;
@@ -174,14 +184,15 @@ impl Buffer {
         if needed > self.capacity {
             self.grow(needed.max(self.capacity.saturating_mul(2)))?;
         }
-        // SAFETY: there is room for `bytes` behind `len`, and `bytes` cannot be part of memory that only this owns.
+        // SAFETY: `grow` has made room for `bytes` after `len`. The source cannot overlap the buffer, because no
+        // reference to the buffer's memory is ever handed out.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.bytes.add(self.len), bytes.len()) };
         self.len = needed;
         Ok(())
     }
 
     fn grow(&mut self, capacity: usize) -> Result<(), CallError> {
-        // SAFETY: `bytes` is null or came from here; SQLite leaves it as it is if there is no memory.
+        // SAFETY: `bytes` is null or was returned by this function. If SQLite has no memory, the old block stays valid.
         let grown = unsafe { ffi::sqlite3_realloc64(self.bytes.cast(), capacity as u64) };
         if grown.is_null() {
             return Err(CallError::NoMemory);
@@ -193,35 +204,36 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        // SAFETY: `bytes` is null or came from `sqlite3_realloc64`, and nothing else frees it.
+        // SAFETY: `bytes` is null or was returned by `sqlite3_realloc64`, and is freed only here.
         unsafe { ffi::sqlite3_free(self.bytes.cast()) }
     }
 }
 
-/// The connection that calls a function.
+/// The call of a function, which gives access to the calling connection's limits.
 pub(super) struct Caller(*mut ffi::sqlite3_context);
 
 impl Caller {
-    /// How long a text or BLOB may be, bytes.
+    /// The current limit of the connection for the length of a text or BLOB, in bytes.
     pub(super) fn len_max(&self) -> usize {
-        // SAFETY: SQLite keeps the context alive during the call; a negative limit only asks.
+        // SAFETY: SQLite keeps the context alive during the call. With a negative number, `sqlite3_limit` only returns
+        // the limit.
         let limit = unsafe { ffi::sqlite3_limit(ffi::sqlite3_context_db_handle(self.0), ffi::SQLITE_LIMIT_LENGTH, -1) };
         usize::try_from(limit).unwrap_or_default()
     }
 }
 
-/// What a function may be used for. All of ours are deterministic and innocuous, so indexes, generated columns, views and
-/// triggers may use them as they may the built-in ones.
+/// The properties of the functions (<https://sqlite.org/c3ref/c_deterministic.html>). All of them are deterministic and
+/// innocuous, so indexes, generated columns, views and triggers may use them like the built-in functions.
 const FLAGS: c_int = ffi::SQLITE_UTF8 | ffi::SQLITE_DETERMINISTIC | ffi::SQLITE_INNOCUOUS;
 
-/// Registers a function of `N` arguments. One that is built in under the same name is replaced.
+/// Registers a function of `N` arguments. It replaces a built-in function with the same name and number of arguments.
 pub(super) fn register<const N: usize, F>(connection: &Connection, name: &CStr, function: F) -> rusqlite::Result<()>
 where
-    F: for<'a> Fn([Argument<'a>; N], &Caller) -> Result<Answer<'a>, CallError> + Send + 'static,
+    F: for<'a> Fn([Argument<'a>; N], &Caller) -> Result<FunctionResult<'a>, CallError> + Send + 'static,
 {
     let function = Box::into_raw(Box::new(function));
-    // SAFETY: the handle is valid as long as the connection lives, and the name is copied. `function` belongs to SQLite from
-    // here on, which passes it to `call` and frees it once with `free`, also if it refuses.
+    // SAFETY: the handle is valid as long as the connection lives, and SQLite copies the name. SQLite owns `function`
+    // from now on: it passes the pointer to `call`, and to `free` once, also if the registration fails.
     let code = unsafe {
         ffi::sqlite3_create_function_v2(
             connection.handle(),
@@ -242,7 +254,7 @@ where
 }
 
 unsafe extern "C" fn free<F>(function: *mut c_void) {
-    // SAFETY: SQLite passes what `register` gave it, once.
+    // SAFETY: SQLite passes the pointer from `register`, which is a `Box<F>`, once.
     drop(unsafe { Box::from_raw(function.cast::<F>()) });
 }
 
@@ -251,24 +263,27 @@ unsafe extern "C" fn call<const N: usize, F>(
     count: c_int,
     values: *mut *mut ffi::sqlite3_value,
 ) where
-    F: for<'a> Fn([Argument<'a>; N], &Caller) -> Result<Answer<'a>, CallError>,
+    F: for<'a> Fn([Argument<'a>; N], &Caller) -> Result<FunctionResult<'a>, CallError>,
 {
-    // SAFETY: SQLite passes the pointer that `register` gave it, and calls no function after it has freed it.
+    // SAFETY: `sqlite3_user_data` returns the pointer from `register`. SQLite frees it only when the function can no
+    // longer be called.
     let function = unsafe { &*ffi::sqlite3_user_data(context).cast::<F>() };
-    // A panic is a bug of ours, and must not cross SQLite's frames.
+    // A panic is a bug in this crate and must not unwind through SQLite's stack frames.
     let result = catch_unwind(AssertUnwindSafe(|| {
-        // SAFETY: SQLite passes `count` valid values, all alive and distinct until this returns.
+        // SAFETY: SQLite passes `count` valid and distinct values, which stay alive until `call` returns.
         let arguments = unsafe { arguments::<N>(count, values) }?;
         Some(function(arguments, &Caller(context)))
     }));
     match result {
-        Ok(Some(Ok(answer))) => set(context, answer),
+        Ok(Some(Ok(result))) => set(context, result),
         Ok(Some(Err(error))) => set_error(context, error),
-        // SAFETY: the context is SQLite's; the text is copied.
+        // SAFETY: the context is valid during the call.
         _ => unsafe { ffi::sqlite3_result_error_code(context, ffi::SQLITE_INTERNAL) },
     }
 }
 
+/// Returns the arguments; `None` if their number is not `N`.
+///
 /// # Safety
 /// `values` points to `count` valid values that live for `'a`.
 unsafe fn arguments<'a, const N: usize>(
@@ -281,7 +296,7 @@ unsafe fn arguments<'a, const N: usize>(
     if N == 0 {
         return std::iter::empty().collect::<Vec<_>>().try_into().ok();
     }
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller guarantees that there are `count` values, and `count` is `N` here.
     let values: &[*mut ffi::sqlite3_value; N] = unsafe { &*values.cast() };
     let mut missing = false;
     let arguments = values.map(|value| {
@@ -291,20 +306,20 @@ unsafe fn arguments<'a, const N: usize>(
     (!missing).then_some(arguments)
 }
 
-fn set(context: *mut ffi::sqlite3_context, answer: Answer<'_>) {
-    // SAFETY: the context is SQLite's and alive. A borrowed text is copied; a buffer passes to SQLite, which frees it
-    // with the function that belongs to its memory, and `forget` keeps `Buffer` from freeing it, too.
+fn set(context: *mut ffi::sqlite3_context, result: FunctionResult<'_>) {
+    // SAFETY: the context is valid during the call. A borrowed text is copied. SQLite takes over a buffer and frees it
+    // with `sqlite3_free`, which matches its allocation; `forget` prevents `Buffer` from freeing it again.
     unsafe {
-        match answer {
-            Answer::Null => ffi::sqlite3_result_null(context),
-            Answer::Integer(integer) => ffi::sqlite3_result_int64(context, integer),
-            Answer::Real(real) => ffi::sqlite3_result_double(context, real),
-            Answer::Text(text) => set_text(context, text.as_ptr().cast(), text.len(), ffi::SQLITE_TRANSIENT()),
-            Answer::OwnedText(buffer) => {
+        match result {
+            FunctionResult::Null => ffi::sqlite3_result_null(context),
+            FunctionResult::Integer(integer) => ffi::sqlite3_result_int64(context, integer),
+            FunctionResult::Real(real) => ffi::sqlite3_result_double(context, real),
+            FunctionResult::Text(text) => set_text(context, text.as_ptr().cast(), text.len(), ffi::SQLITE_TRANSIENT()),
+            FunctionResult::OwnedText(buffer) => {
                 set_text(context, buffer.bytes.cast(), buffer.len, Some(ffi::sqlite3_free));
                 std::mem::forget(buffer);
             }
-            Answer::OwnedBlob(buffer) => {
+            FunctionResult::OwnedBlob(buffer) => {
                 let (bytes, len) = (buffer.bytes.cast(), buffer.len as u64);
                 ffi::sqlite3_result_blob64(context, bytes, len, Some(ffi::sqlite3_free));
                 std::mem::forget(buffer);
@@ -313,20 +328,22 @@ fn set(context: *mut ffi::sqlite3_context, answer: Answer<'_>) {
     }
 }
 
+/// Sets a UTF-8 text as the result.
+///
 /// # Safety
-/// `context` is valid; `text` has `len` bytes, and `destructor` is right for it.
+/// `context` is valid, `text` points to `len` bytes, and `destructor` is the right one for them.
 unsafe fn set_text(
     context: *mut ffi::sqlite3_context,
     text: *const c_char,
     len: usize,
     destructor: ffi::sqlite3_destructor_type,
 ) {
-    // SAFETY: the caller's promise.
+    // SAFETY: guaranteed by the caller.
     unsafe { ffi::sqlite3_result_text64(context, text, len as u64, destructor, ffi::SQLITE_UTF8 as u8) }
 }
 
 fn set_error(context: *mut ffi::sqlite3_context, error: CallError) {
-    // SAFETY: the context is SQLite's and alive.
+    // SAFETY: the context is valid during the call.
     unsafe {
         match error {
             CallError::TooBig => ffi::sqlite3_result_error_toobig(context),

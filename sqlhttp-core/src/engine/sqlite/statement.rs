@@ -1,7 +1,7 @@
 //! A prepared statement that is owned.
 //!
-//! rusqlite's statements borrow their connection, cannot be kept in a cache of ours, and do not tell where the text of
-//! the statement ended. This one does all three.
+//! rusqlite's statements borrow their connection, cannot be kept in a cache outside it, and do not report where the
+//! text of the statement ends. This type has none of these limitations.
 
 use std::ffi::{CStr, c_char, c_int};
 use std::ptr::{NonNull, null};
@@ -11,19 +11,20 @@ use rusqlite::{Connection, ffi};
 use super::probe;
 use crate::model::{SqlError, Value, ValueRef};
 
-/// A prepared statement.
+/// A prepared statement (<https://sqlite.org/c3ref/stmt.html>).
 ///
-/// It must be used only while no other thread uses its connection; `Session` owns both and sees to that. If it should
-/// outlive its connection, SQLite refuses to close the connection (`sqlite3_close` returns SQLITE_BUSY and frees
-/// nothing), so even then no pointer dangles.
+/// It must be used only while no other thread uses its connection; `Session` owns both and guarantees that. If the
+/// statement outlived its connection, SQLite would refuse to close the connection (`sqlite3_close` returns SQLITE_BUSY
+/// and frees nothing, <https://sqlite.org/c3ref/close.html>), so the pointer would not dangle even then.
 #[derive(Debug)]
 pub(crate) struct Statement {
     pointer: NonNull<ffi::sqlite3_stmt>,
 }
 
-// SAFETY: a statement may be used from any thread, one at a time (the library is compiled with SQLITE_THREADSAFE=1, the
-// connection opened with SQLITE_OPEN_NOMUTEX). All methods that change it take `&mut self`, and the session that owns it
-// and its connection moves as one.
+// SAFETY: a statement may be used by any thread, one at a time: the library is compiled with SQLITE_THREADSAFE=1, and
+// the connection is opened with SQLITE_OPEN_NOMUTEX (<https://sqlite.org/threadsafe.html>). The type is not `Sync`, so
+// only one thread at a time has access to the statement, and `Session` moves to another thread only together with its
+// connection.
 unsafe impl Send for Statement {}
 
 /// An instruction of a statement's bytecode, as EXPLAIN shows it (<https://sqlite.org/opcode.html>).
@@ -31,22 +32,23 @@ unsafe impl Send for Statement {}
 pub(crate) struct Instruction<'s> {
     pub(crate) opcode: &'s str,
     pub(crate) p2: i32,
-    /// Empty if there is none.
+    /// Empty if the instruction has no P4 operand.
     pub(crate) p4: &'s str,
 }
 
-/// What [`Statement::prepare`] found at the beginning of a text.
+/// The result of [`Statement::prepare`].
 pub(crate) struct Prepared {
-    /// The statement; `None` if there was only white space or a comment.
+    /// The statement; `None` if the text contains only white space or a comment up to `consumed`.
     pub(crate) statement: Option<Statement>,
-    /// How many bytes of the text it took.
+    /// The length of the text that belongs to the statement, in bytes.
     pub(crate) consumed: usize,
 }
 
 impl Statement {
-    /// Prepares the first statement of a text. `keep` tells SQLite that it will be used for long.
+    /// Prepares the first statement of a text. `keep` tells SQLite to expect many uses (`SQLITE_PREPARE_PERSISTENT`,
+    /// <https://sqlite.org/c3ref/c_prepare_dont_log.html>).
     pub(crate) fn prepare(connection: &Connection, sql: &CStr, keep: bool) -> Result<Prepared, SqlError> {
-        // With its NUL counted, SQLite need not copy it.
+        // SQLite copies the text unless the length includes the NUL.
         let Ok(len) = c_int::try_from(sql.to_bytes_with_nul().len()) else {
             return Err(probe::error_of_code(ffi::SQLITE_TOOBIG, None));
         };
@@ -54,8 +56,8 @@ impl Statement {
         let mut pointer = std::ptr::null_mut();
         let mut tail: *const c_char = null();
         let start = sql.as_ptr();
-        // SAFETY: the text is `len` bytes long with its NUL and lives until this returns; SQLite copies what it keeps. Both
-        // out-parameters are ours.
+        // SAFETY: the text is `len` bytes long with its NUL and lives until the call returns; SQLite copies what it
+        // keeps. Both out-parameters are local variables.
         let code =
             unsafe { ffi::sqlite3_prepare_v3(connection.handle(), start, len, flags, &raw mut pointer, &raw mut tail) };
         if code != ffi::SQLITE_OK {
@@ -71,9 +73,10 @@ impl Statement {
         self.pointer.as_ptr()
     }
 
-    /// Runs to the next row: `Ok(true)` if there is one, `Ok(false)` at the end, SQLite's code otherwise.
+    /// Runs to the next row. Returns `Ok(true)` if there is a row, `Ok(false)` at the end, and SQLite's result code on
+    /// failure.
     ///
-    /// Not inlined, so that the distance to the frames of SQLite is the same for every caller ([`super::steps`]).
+    /// Never inlined, so that the distance to SQLite's stack frames is the same for all callers (see [`super::steps`]).
     #[inline(never)]
     pub(crate) fn step(&mut self) -> Result<bool, c_int> {
         let frame = 0;
@@ -86,42 +89,44 @@ impl Statement {
         }
     }
 
-    /// Ends a run, so that the statement can run again, and forgets the bound values.
+    /// Ends the current run, so that the statement can run again, and clears its bindings.
     pub(crate) fn reset(&mut self) {
-        // SAFETY: the statement is valid until it is dropped. The code that reset returns is that of the last step,
-        // which step has returned already.
+        // SAFETY: the statement is valid until it is dropped. `sqlite3_reset` returns the result code of the last step
+        // again, so it can be ignored.
         unsafe {
             ffi::sqlite3_reset(self.raw());
             ffi::sqlite3_clear_bindings(self.raw());
         }
     }
 
-    /// Ends a run, so that the statement can run again with the same values.
+    /// Ends the current run, so that the statement can run again with the same bindings.
     pub(crate) fn rewind(&mut self) {
-        // SAFETY: the statement is valid until it is dropped. The code that reset returns is that of the last step.
+        // SAFETY: the statement is valid until it is dropped. `sqlite3_reset` returns the result code of the last step
+        // again.
         unsafe { ffi::sqlite3_reset(self.raw()) };
     }
 
-    /// How many parameters it has: the largest number of one.
+    /// The number of parameters, which is the largest parameter number
+    /// (<https://sqlite.org/c3ref/bind_parameter_count.html>).
     pub(crate) fn parameter_count(&self) -> usize {
         // SAFETY: the statement is valid until it is dropped.
         usize::try_from(unsafe { ffi::sqlite3_bind_parameter_count(self.raw()) }).unwrap_or(0)
     }
 
-    /// The name of a parameter (from 1) with its prefix; `None` for `?`.
+    /// The name of a parameter, counted from 1, with its prefix; `None` for `?`.
     pub(crate) fn parameter_name(&self, index: usize) -> Option<Box<str>> {
         let index = c_int::try_from(index).ok()?;
-        // SAFETY: any index may be asked for; the name lives as long as the statement and is copied at once.
+        // SAFETY: SQLite accepts any index. The name lives as long as the statement and is copied at once.
         unsafe { owned_text(ffi::sqlite3_bind_parameter_name(self.raw(), index)) }
     }
 
-    /// Binds a value to a parameter (from 1). SQLite keeps a copy.
+    /// Binds a value to a parameter, counted from 1. SQLite keeps a copy of the value.
     pub(crate) fn bind(&mut self, index: usize, value: &Value) -> Result<(), c_int> {
         let index = c_int::try_from(index).map_err(|_| ffi::SQLITE_RANGE)?;
         let raw = self.raw();
-        // SAFETY: the statement is valid; any index may be tried. Pointers come with their length and live until the
-        // call returns; SQLITE_TRANSIENT makes SQLite copy what they point to. An empty slice's pointer is not null, so
-        // an empty text or blob does not become NULL.
+        // SAFETY: the statement is valid, and SQLite accepts any index. The pointers are valid for the given lengths
+        // until the call returns; with SQLITE_TRANSIENT, SQLite copies the bytes. The pointer of an empty slice is not
+        // null, so an empty text or BLOB does not become NULL.
         let code = unsafe {
             match value {
                 Value::Null => ffi::sqlite3_bind_null(raw, index),
@@ -147,40 +152,43 @@ impl Statement {
         if code == ffi::SQLITE_OK { Ok(()) } else { Err(code) }
     }
 
-    /// How many columns its result has; 0 if it yields none.
+    /// The number of result columns; 0 if the statement returns no rows.
     pub(crate) fn column_count(&self) -> usize {
         // SAFETY: the statement is valid until it is dropped.
         usize::try_from(unsafe { ffi::sqlite3_column_count(self.raw()) }).unwrap_or(0)
     }
 
-    /// The name of a column (from 0).
+    /// The name of a result column, counted from 0.
     pub(crate) fn column_name(&self, column: usize) -> Option<Box<str>> {
-        // SAFETY: any column may be asked for; the text is copied before the next call.
+        // SAFETY: SQLite accepts any column. The text is copied before the next call.
         unsafe { owned_text(ffi::sqlite3_column_name(self.raw(), c_int::try_from(column).ok()?)) }
     }
 
-    /// The declared type of the table's column that a column (from 0) comes straight from.
+    /// The declared type of the table column that a result column, counted from 0, refers to directly.
     pub(crate) fn column_decl_type(&self, column: usize) -> Option<Box<str>> {
-        // SAFETY: any column may be asked for; the text is copied before the next call.
+        // SAFETY: SQLite accepts any column. The text is copied before the next call.
         unsafe { owned_text(ffi::sqlite3_column_decltype(self.raw(), c_int::try_from(column).ok()?)) }
     }
 
-    /// The table that a column (from 0) comes straight from.
+    /// The table that contains the column to which a result column, counted from 0, refers directly.
     pub(crate) fn column_table(&self, column: usize) -> Option<Box<str>> {
-        // SAFETY: any column may be asked for; the text is copied before the next call.
+        // SAFETY: SQLite accepts any column. The text is copied before the next call.
         unsafe { owned_text(ffi::sqlite3_column_table_name(self.raw(), c_int::try_from(column).ok()?)) }
     }
 
-    /// The value of a column (from 0) of the current row. It borrows from the statement: the next step ends it. `None` if
-    /// SQLite has no memory for it (a text in another encoding, or a BLOB of zeros, which it has not written out yet).
+    /// The value of a result column, counted from 0, in the current row. It borrows from the statement and is valid
+    /// until the next step. `None` if SQLite has no memory for the value (a text in another encoding, or a BLOB of
+    /// zeros that is stored as a length only).
     #[inline]
     pub(crate) fn value(&self, column: usize) -> Option<ValueRef<'_>> {
         let Ok(column) = c_int::try_from(column) else {
             return Some(ValueRef::Null);
         };
-        // SAFETY: any column may be asked for (SQLite answers NULL for one that is not there). The pointers stay valid
-        // until the next step or reset, which need `&mut self`. `bytes` is asked after `text`, so it is the length of
-        // the UTF-8 form. The unprotected value is used on the thread that owns the connection only.
+        // SAFETY: SQLite accepts any column and returns NULL for one that does not exist. The pointers stay valid until
+        // the next step or reset, which need `&mut self`; reading the same value again needs no further conversion,
+        // which would move its bytes. The length is read after the pointer, so it is that of the UTF-8 text.
+        // `sqlite3_column_value` returns an unprotected value, which may be used because only this thread uses the
+        // connection.
         unsafe {
             let value = ffi::sqlite3_column_value(self.raw(), column);
             Some(match ffi::sqlite3_value_type(value) {
@@ -206,24 +214,25 @@ impl Statement {
         }
     }
 
-    /// Whether it leaves the database file as it is (<https://sqlite.org/c3ref/stmt_readonly.html>; beware: BEGIN,
-    /// ATTACH and others count as read-only).
+    /// Whether the statement does not directly change the database file
+    /// (<https://sqlite.org/c3ref/stmt_readonly.html>). BEGIN, ATTACH and some others count as read-only.
     pub(crate) fn readonly(&self) -> bool {
         // SAFETY: the statement is valid until it is dropped.
         unsafe { ffi::sqlite3_stmt_readonly(self.raw()) != 0 }
     }
 
-    /// Whether it is an EXPLAIN or EXPLAIN QUERY PLAN.
+    /// Whether the statement is an EXPLAIN or EXPLAIN QUERY PLAN.
     pub(crate) fn is_explain(&self) -> bool {
         // SAFETY: the statement is valid until it is dropped.
         unsafe { ffi::sqlite3_stmt_isexplain(self.raw()) != 0 }
     }
 
-    /// Lists its instructions, those of its triggers included. It must not be an EXPLAIN, and must not have begun to run.
-    /// SQLite takes a statement that changes rows for one that has changed none: `changes()` is 0 afterwards.
+    /// Calls `each` with every instruction of the statement, including those of its triggers. The statement must not be
+    /// an EXPLAIN, and must not have started to run. For a statement that changes rows, SQLite counts this as a run
+    /// without changes: `changes()` is 0 afterwards.
     ///
     /// # Errors
-    /// SQLite's code: it has no memory, or was interrupted.
+    /// SQLite's result code, if it has no memory or was interrupted.
     pub(crate) fn each_instruction(&mut self, each: impl FnMut(Instruction<'_>)) -> Result<(), c_int> {
         self.explain(true)?;
         let listed = self.list(each);
@@ -257,7 +266,7 @@ impl Statement {
         }
     }
 
-    /// About how many bytes of memory it takes.
+    /// The approximate memory use of the statement, in bytes.
     pub(crate) fn memory_used(&self) -> i32 {
         // SAFETY: the statement is valid until it is dropped.
         unsafe { ffi::sqlite3_stmt_status(self.raw(), ffi::SQLITE_STMTSTATUS_MEMUSED, 0) }
@@ -269,7 +278,8 @@ impl Statement {
         unsafe { ffi::sqlite3_stmt_status(self.raw(), ffi::SQLITE_STMTSTATUS_VM_STEP, 1) };
     }
 
-    /// How often SQLite has prepared it again by itself, after the schema changed.
+    /// The number of times that SQLite has reprepared the statement because the schema changed
+    /// (<https://sqlite.org/c3ref/c_stmtstatus_counter.html>).
     pub(crate) fn reprepare_count(&self) -> i32 {
         // SAFETY: the statement is valid until it is dropped.
         unsafe { ffi::sqlite3_stmt_status(self.raw(), ffi::SQLITE_STMTSTATUS_REPREPARE, 0) }
@@ -278,28 +288,32 @@ impl Statement {
 
 impl Drop for Statement {
     fn drop(&mut self) {
-        // SAFETY: the statement is valid, and nobody can use it after this.
+        // SAFETY: the statement is valid, and cannot be used after it is dropped.
         unsafe { ffi::sqlite3_finalize(self.raw()) };
     }
 }
 
+/// Returns the bytes as a slice; empty if the pointer is null or the length is not positive.
+///
 /// # Safety
-/// `pointer` is null, or `len` bytes from it on are valid for `'a`.
+/// `pointer` is null or points to `len` bytes that are valid and unchanged for `'a`.
 #[inline]
 unsafe fn slice<'a>(pointer: *const u8, len: c_int) -> &'a [u8] {
     match usize::try_from(len) {
-        // SAFETY: the caller's promise.
+        // SAFETY: the pointer is not null here, and the caller guarantees that the bytes are valid.
         Ok(len) if len > 0 && !pointer.is_null() => unsafe { std::slice::from_raw_parts(pointer, len) },
         _ => &[],
     }
 }
 
+/// Copies a text, with invalid UTF-8 replaced by U+FFFD; `None` for a null pointer.
+///
 /// # Safety
-/// `pointer` is null or points to a NUL-terminated string that lives until this returns.
+/// `pointer` is null or points to a NUL-terminated string that lives until this function returns.
 unsafe fn owned_text(pointer: *const c_char) -> Option<Box<str>> {
     if pointer.is_null() {
         return None;
     }
-    // SAFETY: the caller's promise.
+    // SAFETY: the pointer is not null here, and the caller guarantees that it points to such a string.
     Some(unsafe { CStr::from_ptr(pointer) }.to_string_lossy().into())
 }

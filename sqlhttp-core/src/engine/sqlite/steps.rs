@@ -1,11 +1,11 @@
-//! Counts the steps of SQLite's virtual machine so that every node counts alike.
+//! Counts the steps of SQLite's virtual machine in the same way on every node of a cluster.
 //!
-//! SQLite calls the progress handler each time the counter of a statement has grown by a fixed number
-//! (<https://sqlite.org/c3ref/progress_handler.html>). Two things would make the calls differ between nodes. The counter of
-//! a statement that is kept goes on from its last run; the engine sets it to 0 before each run ([`super::statement`]). And
-//! virtual tables such as FTS5 run statements of their own, whose number depends on what they have cached. Those
-//! statements run inside the outermost one, so SQLite calls the handler from further down the stack: only calls from
-//! the depth of the outermost statement count.
+//! SQLite calls the progress handler each time the step counter of a statement has grown by a fixed number
+//! (<https://sqlite.org/c3ref/progress_handler.html>). Two effects would make the calls differ between nodes. First,
+//! the counter of a cached statement continues from its last run; the engine sets it to 0 before each run
+//! ([`Statement::forget_steps`]). Second, virtual tables such as FTS5 run statements of their own, and their number
+//! depends on the virtual table's caches. Such a statement runs inside the outermost one, so SQLite calls the handler
+//! from a greater stack depth. Therefore only calls from the depth of the outermost statement are counted.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,33 +16,36 @@ use super::statement::Statement;
 use crate::model::SqlError;
 
 thread_local! {
-    /// The address of the frame that called `sqlite3_step` last on this thread.
+    /// The address of a local variable of the last caller of `sqlite3_step` on this thread.
     static STEP_FRAME: Cell<usize> = const { Cell::new(0) };
-    /// The address of the statement that it stepped.
+    /// The address of the statement that this caller stepped.
     static STATEMENT: Cell<usize> = const { Cell::new(0) };
-    /// The depth of the last call of the handler.
+    /// The stack depth of the last call of the handler, in bytes below [`STEP_FRAME`].
     static LAST_DEPTH: Cell<usize> = const { Cell::new(0) };
 }
 
-/// How far below [`STEP_FRAME`] the handler runs if the outermost statement calls it; 0 while that is unknown.
+/// The stack depth at which the handler runs if the outermost statement calls it, in bytes below [`STEP_FRAME`]; 0
+/// until [`calibrate`] has measured it.
 static OUTERMOST: AtomicUsize = AtomicUsize::new(0);
 
-/// Runs long enough to call the handler several times, and uses no virtual table.
+/// A query that runs long enough to call the handler several times, and uses no virtual table.
 const CALIBRATION: &std::ffi::CStr =
     c"WITH RECURSIVE c(x) AS (VALUES(1) UNION ALL SELECT x + 1 FROM c LIMIT 2000) SELECT count(*) FROM c";
 
-/// Notes the frame from which a statement is stepped. `frame` is a local variable of the caller of `sqlite3_step`.
+/// Records the stack frame from which a statement is stepped. `frame` is a local variable of the caller of
+/// `sqlite3_step`.
 pub(super) fn enter(frame: &u8, statement: *mut ffi::sqlite3_stmt) {
     STEP_FRAME.set(std::ptr::from_ref(std::hint::black_box(frame)).addr());
     STATEMENT.set(statement.addr());
 }
 
-/// Whether this is the statement that was stepped last on this thread, as opposed to one that a virtual table runs.
+/// Whether this is the last statement that was stepped on this thread by the engine, and not one that a virtual table
+/// runs.
 pub(super) fn is_running(statement: *mut ffi::sqlite3_stmt) -> bool {
     STATEMENT.get() == statement.addr()
 }
 
-/// Whether the progress handler, which calls this, was called by the outermost statement.
+/// Whether the outermost statement has called the progress handler. Must be called by the handler itself.
 #[inline(never)]
 pub(crate) fn is_outermost() -> bool {
     let here = 0_u8;
@@ -51,10 +54,11 @@ pub(crate) fn is_outermost() -> bool {
     depth == OUTERMOST.load(Ordering::Relaxed)
 }
 
-/// Learns the depth of the outermost statement, once per process. The connection's progress handler must be installed.
+/// Measures the stack depth of the outermost statement, once per process. The connection's progress handler must be
+/// installed.
 ///
 /// # Errors
-/// SQLite cannot run a simple query.
+/// SQLite's error, if a simple query fails.
 pub(crate) fn calibrate(connection: &Connection) -> Result<(), SqlError> {
     if OUTERMOST.load(Ordering::Relaxed) != 0 {
         return Ok(());
@@ -75,7 +79,7 @@ mod tests {
 
     use super::*;
 
-    /// The calls of the handler from the outermost statement, and all calls.
+    /// The number of handler calls by the outermost statement, and the number of all handler calls.
     fn count(connection: &Connection, sql: &std::ffi::CStr, calls: &Arc<[AtomicU64; 2]>) -> (u64, u64) {
         calls.iter().for_each(|count| count.store(0, Ordering::Relaxed));
         let mut statement = Statement::prepare(connection, sql, false).unwrap().statement.unwrap();
@@ -97,9 +101,9 @@ mod tests {
         (connection, calls)
     }
 
-    /// The depth belongs to one build of the handler, so this test calibrates with its own handler.
+    /// The depth differs between builds of the handler, so this test calibrates with its own handler.
     #[test]
-    fn statements_of_virtual_tables_are_not_counted() {
+    fn steps_of_statements_that_virtual_tables_run_are_not_counted() {
         let (connection, calls) = counting();
         let mut statement = Statement::prepare(&connection, CALIBRATION, false).unwrap().statement.unwrap();
         while statement.step().unwrap() {}

@@ -1,9 +1,9 @@
-//! Ends statements whose triggers fire each other without end.
+//! Stops statements whose triggers fire each other too often.
 //!
-//! The programs of triggers contain no loop, so SQLite looks at its interrupt flag and calls the progress handler only after
-//! all of them, although two INSERTs in each of thirty triggers come to a thousand million rows. SQLite tells its trace
-//! callback of each program that begins (<https://sqlite.org/c3ref/c_trace.html>). The callback cannot end the statement
-//! itself; it forbids triggers to fire any deeper, and the next one that fires fails.
+//! Trigger programs contain no loop, so SQLite checks its interrupt flag and calls the progress handler only after all
+//! of them have run, although thirty triggers with two INSERTs each insert a billion rows. SQLite calls its trace
+//! callback at the start of each trigger program (<https://sqlite.org/c3ref/c_trace.html>). The callback cannot stop
+//! the statement, but it can lower the limit for the depth of triggers to 0, so that the next trigger that fires fails.
 
 use std::ffi::{c_int, c_uint, c_void};
 use std::sync::Arc;
@@ -14,17 +14,17 @@ use rusqlite::{Connection, ffi};
 
 use super::steps;
 
-/// Watches the programs of a connection's triggers. It must be dropped after the connection.
+/// Watches the trigger programs of a connection. It must be dropped after the connection.
 pub(crate) struct Triggers {
     hook: Box<Hook>,
-    /// How deep triggers may fire each other.
+    /// The connection's usual limit for the depth of triggers (`SQLITE_LIMIT_TRIGGER_DEPTH`).
     depth: c_int,
 }
 
 struct Hook {
-    /// A program of a trigger begins. Answers whether the statement has to end.
+    /// Called when a trigger program starts. Returns whether the statement has to end.
     begins: Box<dyn Fn() -> bool + Send>,
-    /// The statement has to end.
+    /// Whether triggers are forbidden, because the statement has to end.
     stopped: Arc<AtomicBool>,
 }
 
@@ -35,10 +35,10 @@ impl std::fmt::Debug for Triggers {
 }
 
 impl Triggers {
-    /// Asks `begins` before each program of a trigger whether the statement has to end.
+    /// Calls `begins` before each trigger program. If it returns true, the statement is stopped.
     ///
     /// # Errors
-    /// SQLite takes no callback.
+    /// SQLite's error, if it does not accept the callback.
     pub(crate) fn watch(
         connection: &Connection,
         begins: impl Fn() -> bool + Send + 'static,
@@ -46,8 +46,8 @@ impl Triggers {
         let depth = connection.limit(Limit::SQLITE_LIMIT_TRIGGER_DEPTH)?;
         let hook = Box::new(Hook { begins: Box::new(begins), stopped: Arc::default() });
         let context = std::ptr::from_ref(&*hook).cast_mut().cast();
-        // SAFETY: the connection is open. The context lives in the box, which the caller drops after the connection; moving
-        // the box does not move what it holds.
+        // SAFETY: the connection is open. The context is on the heap, in a box that the caller drops after the
+        // connection; moving the box does not move its content.
         let code = unsafe {
             ffi::sqlite3_trace_v2(connection.handle(), ffi::SQLITE_TRACE_STMT, Some(program_begins), context)
         };
@@ -57,15 +57,15 @@ impl Triggers {
         }
     }
 
-    /// Whether triggers were forbidden to fire, which is why the statement failed.
+    /// Whether the statement failed because triggers were forbidden.
     pub(crate) fn are_stopped(&self) -> bool {
         self.hook.stopped.load(Ordering::Relaxed)
     }
 
-    /// Allows triggers again, after the statement.
+    /// Permits triggers again after the statement has ended.
     ///
     /// # Errors
-    /// The limit cannot be set.
+    /// SQLite's error, if the limit cannot be set.
     pub(crate) fn allow(&self, connection: &Connection) -> rusqlite::Result<()> {
         if self.hook.stopped.swap(false, Ordering::Relaxed) {
             connection.set_limit(Limit::SQLITE_LIMIT_TRIGGER_DEPTH, self.depth)?;
@@ -82,24 +82,25 @@ unsafe extern "C" fn program_begins(
 ) -> c_int {
     let statement = statement.cast::<ffi::sqlite3_stmt>();
     let text = text.cast::<u8>();
-    // SAFETY: SQLite gives the text of the statement that begins, or a comment with the name of the trigger. It ends in a NUL,
-    // so the second byte is there if the first is not the end.
+    // SAFETY: SQLite passes a NUL-terminated text: the SQL of the statement that starts, or a comment with the name of
+    // the trigger. The second byte is read only if the first is not the NUL.
     let is_comment = !text.is_null() && unsafe { *text == b'-' && *text.add(1) == b'-' };
     #[cfg(feature = "fault-injection")]
     if !is_comment && !text.is_null() {
-        // SAFETY: SQLite gives a statement that begins, and its text.
+        // SAFETY: SQLite passes the statement that starts, and its NUL-terminated text.
         unsafe { super::observer::statement_begins(statement, text.cast()) };
     }
-    // Virtual tables run statements of their own.
+    // Statements that a virtual table runs are not examined.
     if !is_comment || !steps::is_running(statement) {
         return 0;
     }
-    // SAFETY: the context is the hook that `Triggers::watch` has given with this callback, and outlives the connection.
+    // SAFETY: the context is the hook that `Triggers::watch` registered with this callback; it is dropped after the
+    // connection.
     let hook = unsafe { &*context.cast::<Hook>() };
     if (hook.begins)() {
         hook.stopped.store(true, Ordering::Relaxed);
-        // SAFETY: the statement runs, so it and its connection are valid. Setting a limit changes a number that SQLite reads
-        // when the next trigger fires.
+        // SAFETY: the statement is running, so it and its connection are valid. Setting the limit only changes a
+        // number, which SQLite reads when the next trigger fires.
         unsafe { ffi::sqlite3_limit(ffi::sqlite3_db_handle(statement), ffi::SQLITE_LIMIT_TRIGGER_DEPTH, 0) };
     }
     0

@@ -1,30 +1,31 @@
-//! `trim()`, `ltrim()` and `rtrim()` with a set of characters.
+//! `trim()`, `ltrim()` and `rtrim()` with a set of characters, in linear time.
 //!
-//! SQLite's own compare each character with the whole set, which takes minutes for a long text and a long set, and
-//! nothing can interrupt them. These give the same results.
+//! SQLite's implementations compare each character with the whole set. With a long text and a long set this takes
+//! minutes, and it cannot be interrupted. The implementations here return the same results.
 
 use std::collections::HashMap;
 use std::ffi::CStr;
 
 use rusqlite::Connection;
 
-use super::scalar::{Answer, Argument, CallError, Caller, register};
+use super::scalar::{Argument, CallError, Caller, FunctionResult, register};
 use super::text::{Interrupt, Meter};
 
-/// Sets of up to so many characters are compared one by one, which is quicker than to look them up.
+/// Sets of up to this many characters are compared one by one, which is faster than a hash lookup.
 const COMPARED_MAX: usize = 16;
 
-/// A set has so many different characters at most: more than Unicode has. Only invalid UTF-8 has more.
+/// The largest permitted number of different characters in a set. Unicode has fewer; only invalid UTF-8 can have more.
 const DISTINCT_MAX: usize = 0x11_0000;
 
-/// The ends of a text from which characters are taken.
+/// The ends of a text from which characters are removed.
 #[derive(Clone, Copy)]
 struct Ends {
     left: bool,
     right: bool,
 }
 
-/// Registers the functions with two arguments. Those with one take spaces only, and are SQLite's.
+/// Registers the variants with two arguments. The variants with one argument only remove spaces; SQLite's
+/// implementations are kept for them.
 pub(super) fn register_all(connection: &Connection, interrupt: impl Interrupt) -> rusqlite::Result<()> {
     let functions: [(&CStr, Ends); 3] = [
         (c"trim", Ends { left: true, right: true }),
@@ -43,8 +44,8 @@ fn trim<'a>(
     set: Argument<'a>,
     ends: Ends,
     interrupt: &dyn Fn() -> bool,
-) -> Result<Answer<'a>, CallError> {
-    let (Some(text), Some(set)) = (text.text(), set.text()) else { return Ok(Answer::Null) };
+) -> Result<FunctionResult<'a>, CallError> {
+    let (Some(text), Some(set)) = (text.text(), set.text()) else { return Ok(FunctionResult::Null) };
     let mut meter = Meter::new(interrupt);
     let set = Set::new(set, &mut meter)?;
     let mut rest = text;
@@ -58,57 +59,59 @@ fn trim<'a>(
     {
         rest = rest.get(..rest.len() - len).unwrap_or_default();
     }
-    Ok(Answer::Text(rest))
+    Ok(FunctionResult::Text(rest))
 }
 
-/// Characters to take away. Where one begins with another, which only invalid UTF-8 can, the earlier one counts.
+/// The characters to remove. With invalid UTF-8, one character may be a prefix of another; then the one that occurs
+/// first in the set is used, as in SQLite.
 struct Set<'a> {
-    /// All characters, if they are few.
+    /// All characters in order; empty if there are more than [`COMPARED_MAX`].
     characters: Vec<&'a [u8]>,
-    /// Where each character comes first in the set; empty if they are few.
-    places: HashMap<&'a [u8], usize>,
-    /// The lengths of the characters, each once.
+    /// The position of each character's first occurrence in the set; empty if there are few characters.
+    positions: HashMap<&'a [u8], usize>,
+    /// The distinct lengths of the characters, in bytes; empty if there are few characters.
     lens: Vec<usize>,
 }
 
 impl<'a> Set<'a> {
     fn new(set: &'a [u8], meter: &mut Meter<'_>) -> Result<Self, CallError> {
         let characters: Vec<&[u8]> = Characters(set).take(COMPARED_MAX + 1).collect();
-        let (mut places, mut lens) = (HashMap::new(), Vec::new());
+        let (mut positions, mut lens) = (HashMap::new(), Vec::new());
         if characters.len() <= COMPARED_MAX {
-            return Ok(Set { characters, places, lens });
+            return Ok(Set { characters, positions, lens });
         }
-        for (place, character) in Characters(set).enumerate() {
+        for (position, character) in Characters(set).enumerate() {
             meter.spend(character.len())?;
-            places.entry(character).or_insert(place);
-            if places.len() > DISTINCT_MAX {
+            positions.entry(character).or_insert(position);
+            if positions.len() > DISTINCT_MAX {
                 return Err(CallError::TooBig);
             }
         }
-        lens.extend(places.keys().map(|character: &&[u8]| character.len()));
+        lens.extend(positions.keys().map(|character: &&[u8]| character.len()));
         lens.sort_unstable();
         lens.dedup();
-        Ok(Set { characters: Vec::new(), places, lens })
+        Ok(Set { characters: Vec::new(), positions, lens })
     }
 
-    /// The length of the first character of the set that is at the end of a text which `at` cuts off.
+    /// Returns the length of the first character of the set that matches, in bytes. `at` returns that many bytes from
+    /// one end of the text.
     fn find<'t>(
         &self,
         at: impl Fn(usize) -> Option<&'t [u8]>,
         meter: &mut Meter<'_>,
     ) -> Result<Option<usize>, CallError> {
-        if self.places.is_empty() {
+        if self.positions.is_empty() {
             meter.spend(self.characters.len())?;
             let is_there = |character: &&&[u8]| at(character.len()) == Some(**character);
             return Ok(self.characters.iter().find(is_there).map(|character| character.len()));
         }
         meter.spend(self.lens.iter().sum())?;
-        let found = self.lens.iter().filter_map(|len| Some((*self.places.get(at(*len)?)?, *len)));
+        let found = self.lens.iter().filter_map(|len| Some((*self.positions.get(at(*len)?)?, *len)));
         Ok(found.min().map(|(_, len)| len))
     }
 }
 
-/// The characters of a text, as SQLite skips over them: up to the first NUL, each with the bytes that continue it.
+/// Iterates over the characters of a text like SQLite: up to the first NUL, each with its continuation bytes.
 struct Characters<'a>(&'a [u8]);
 
 impl<'a> Iterator for Characters<'a> {
@@ -134,13 +137,13 @@ mod tests {
         let stop = || true;
         assert!(matches!(Set::new(&long, &mut Meter::new(&stop)), Err(CallError::Interrupted)));
         let go_on = || false;
-        let set = Set::new(&long, &mut Meter::new(&go_on)).map(|set| (set.characters.len(), set.places.len()));
+        let set = Set::new(&long, &mut Meter::new(&go_on)).map(|set| (set.characters.len(), set.positions.len()));
         assert!(matches!(set, Ok((0, 1))));
     }
 
     #[test]
     fn a_set_with_more_characters_than_unicode_has_is_too_big() {
-        // Invalid UTF-8: each character is a first byte and three others.
+        // Invalid UTF-8: each character is a lead byte and three continuation bytes.
         let count = u32::try_from(DISTINCT_MAX).unwrap_or(u32::MAX) + 1;
         let character = |n: u32| {
             [0xC0 | (n >> 18) as u8, 0x80 | (n >> 12) as u8 & 63, 0x80 | (n >> 6) as u8 & 63, 0x80 | n as u8 & 63]

@@ -1,60 +1,61 @@
-//! `unhex()` with a set of characters to pass over.
+//! `unhex()` with a set of characters to ignore, in linear time.
 //!
-//! SQLite's own compares each such character with the whole set, which takes minutes for a long text and a long set, and
-//! nothing can interrupt it. This one gives the same results.
+//! SQLite's implementation compares each such character with the whole set. With a long text and a long set this takes
+//! minutes, and it cannot be interrupted. The implementation here returns the same results.
 
 use std::collections::HashSet;
 
 use rusqlite::Connection;
 
-use super::scalar::{Answer, Argument, Buffer, CallError, Caller, register};
+use super::scalar::{Argument, Buffer, CallError, Caller, FunctionResult, register};
 use super::text::{Interrupt, Meter};
 
-/// Registers the function with two arguments. The one with one is SQLite's, and takes linear time.
+/// Registers the variant with two arguments. SQLite's implementation is kept for one argument, where it takes linear
+/// time.
 pub(super) fn register_all(connection: &Connection, interrupt: impl Interrupt) -> rusqlite::Result<()> {
-    register(connection, c"unhex", move |[text, passed], caller: &Caller| unhex(text, passed, caller, &interrupt))
+    register(connection, c"unhex", move |[text, ignored], caller: &Caller| unhex(text, ignored, caller, &interrupt))
 }
 
 fn unhex<'a>(
     text: Argument<'a>,
-    passed: Argument<'a>,
+    ignored: Argument<'a>,
     caller: &Caller,
     interrupt: &dyn Fn() -> bool,
-) -> Result<Answer<'a>, CallError> {
-    let (Some(mut text), Some(mut passed)) = (text.text(), passed.text()) else { return Ok(Answer::Null) };
+) -> Result<FunctionResult<'a>, CallError> {
+    let (Some(mut text), Some(mut ignored)) = (text.text(), ignored.text()) else { return Ok(FunctionResult::Null) };
     let decoded_max = text.len() / 2 + 1;
     if decoded_max > caller.len_max() {
         return Err(CallError::TooBig);
     }
     let mut meter = Meter::new(interrupt);
     let mut set = HashSet::new();
-    while let Some(character) = next_character(&mut passed) {
+    while let Some(character) = next_character(&mut ignored) {
         set.insert(character);
         meter.spend(1)?;
     }
     let mut output = Buffer::with_capacity(decoded_max)?;
-    // SQLite reads up to the first NUL.
+    // SQLite reads the text up to the first NUL.
     while let Some(first) = text.first().filter(|byte| **byte != 0) {
         meter.spend(1)?;
         let Some(high) = digit(*first) else {
             match next_character(&mut text) {
                 Some(character) if set.contains(&character) => continue,
-                _ => return Ok(Answer::Null),
+                _ => return Ok(FunctionResult::Null),
             }
         };
-        // The two digits of a byte stand together.
-        let Some(low) = text.get(1).and_then(|byte| digit(*byte)) else { return Ok(Answer::Null) };
+        // The two digits of a byte must be adjacent.
+        let Some(low) = text.get(1).and_then(|byte| digit(*byte)) else { return Ok(FunctionResult::Null) };
         output.push(&[high << 4 | low])?;
         text = text.get(2..).unwrap_or_default();
     }
-    Ok(Answer::OwnedBlob(output))
+    Ok(FunctionResult::OwnedBlob(output))
 }
 
 fn digit(byte: u8) -> Option<u8> {
     char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
 }
 
-/// Takes a character from the beginning of a text, with the number that SQLite gives it, also where the UTF-8 is invalid.
+/// Removes the first character of a text and returns its code point. Invalid UTF-8 yields the same number as in SQLite.
 fn next_character(text: &mut &[u8]) -> Option<u32> {
     let (first, rest) = text.split_first()?;
     *text = rest;

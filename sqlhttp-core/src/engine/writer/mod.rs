@@ -1,20 +1,18 @@
-//! The one writer of a database.
+//! The writer of a database: one thread that runs all writes.
 //!
-//! * [`queue`]: what waits for it, bounded.
-//! * [`thread`]: takes what waits and runs it; at its own pace, without timers: while one group syncs, the next gathers.
-//! * [`group`]: several batches in one transaction and one fsync, each as if it were alone.
-//! * [`apply`]: the entries of a log, where that is what is written; [`local`]: failures of this node alone.
-//! * [`space`]: gives space back to a full disk.
-//! * [`owner`]: what the database's owner asks for: scripts, VACUUM, checkpoints.
+//! * [`queue`]: the bounded queue of tasks.
+//! * [`thread`]: the thread's loop. It takes all queued tasks at once and needs no timers: while one group syncs, the
+//!   next one queues.
+//! * [`group`]: runs several batches in one transaction with one fsync, each as if it were alone.
+//! * [`driver`]: runs one batch inside a transaction.
+//! * [`owner`]: the tasks of the database's owner: scripts, VACUUM, checkpoints.
+//! * [`space`]: frees space on a full disk.
+//!
+//! [`super::replicated`] runs on this thread too, if the database applies a log.
 
-mod apply;
+pub(super) mod driver;
 mod group;
-mod local;
 mod owner;
-mod queue;
-mod space;
-mod thread;
-
-pub(crate) use group::stop_error;
-pub(crate) use queue::{Job, LogTask, OwnerTask, Task};
-pub(crate) use thread::{Shared, run};
+pub(super) mod queue;
+pub(super) mod space;
+pub(super) mod thread;

@@ -1,23 +1,26 @@
-//! What the database's owner asks for, as opposed to its clients.
+//! The tasks of the database's owner, as opposed to those of clients.
 
 use std::sync::Arc;
 
 use super::queue::OwnerTask;
 use super::thread::Writer;
-use crate::engine::facts::Author;
+use crate::engine::error::engine_error;
 use crate::engine::file_watch::wal_of;
+use crate::engine::options::Writes;
+use crate::engine::replicated::sync;
 use crate::engine::script::Script;
-use crate::engine::session::engine_error;
 use crate::engine::sqlite::clock::Stamped;
 use crate::engine::sqlite::{full, probe};
-use crate::engine::{Writes, stamps, sync};
+use crate::engine::stamps;
+use crate::engine::statement_info::Author;
 use crate::model::{Error, Failure, SqlError};
 
 impl Writer<'_> {
-    pub(super) fn run_owner(&mut self, task: OwnerTask) {
-        let gate = self.shared.close_gate();
+    /// Runs a task of the owner and replies.
+    pub(in crate::engine) fn run_owner(&mut self, task: OwnerTask) {
+        let rollback_lock = self.shared.lock_exclusive();
         // A receiver may have been dropped.
-        if let Err(error) = self.renew_for_callers() {
+        if let Err(error) = self.renew_session_for_callers() {
             return match task {
                 OwnerTask::Script(_, reply) => drop(reply.send(Err(error))),
                 OwnerTask::Scripts(_, _, reply) => drop(reply.send(Err(error))),
@@ -30,7 +33,7 @@ impl Writer<'_> {
         match task {
             OwnerTask::Script(sql, reply) => {
                 let result = self.script(&sql, Author::Owner);
-                self.watch_log();
+                self.stop_watching_wal();
                 drop(reply.send(Ok(result)));
             }
             OwnerTask::Scripts(scripts, first, reply) => {
@@ -43,18 +46,19 @@ impl Writer<'_> {
             OwnerTask::Replace(file, reply) => {
                 let replaced = self.replace_content(&file, &self.shared.progress());
                 let replaced = replaced.map_err(|error| engine_error("replace content", error));
-                drop(reply.send(replaced.and_then(|()| self.keep_replaced())));
+                drop(reply.send(replaced.and_then(|()| self.sync_replaced())));
             }
         }
         if full::was_met() {
             self.free_space();
         }
-        drop(gate);
+        drop(rollback_lock);
     }
 
-    /// The log does not have this content, so a power cut must not take it: entries that come after it are acknowledged.
-    fn keep_replaced(&self) -> Result<(), Error> {
-        if self.shared.blueprint.options.writes != Writes::Log {
+    /// Syncs replaced content. The log does not contain it, so a power cut must not lose it: entries after it are
+    /// acknowledged.
+    fn sync_replaced(&self) -> Result<(), Error> {
+        if self.shared.config.options.writes != Writes::Log {
             return Ok(());
         }
         sync::run(self.shared).map(drop).inspect_err(|error| {
@@ -64,20 +68,21 @@ impl Writer<'_> {
         })
     }
 
-    pub(super) fn checkpoint_at_end(&mut self) {
-        if self.shared.blueprint.file().is_none() {
+    /// Checkpoints and truncates the write-ahead log before the writer ends.
+    pub(in crate::engine) fn checkpoint_at_end(&mut self) {
+        if self.shared.config.file().is_none() {
             return;
         }
         if let Err(error) = self.run_for_owner("PRAGMA wal_checkpoint(TRUNCATE)", "checkpoint") {
-            // Another process reads the file; SQLite checkpoints when it is opened next.
-            tracing::warn!(%error, "the write-ahead log was not moved into the database file");
+            // Another process reads the file. SQLite makes the checkpoint when the file is opened next.
+            tracing::warn!(%error, "the write-ahead log was not checkpointed");
         }
     }
 
-    /// A script may have left WAL mode, and SQLite has removed the log then.
-    fn watch_log(&self) {
+    /// Stops watching the write-ahead log if a script has left WAL mode, because SQLite has removed it then.
+    fn stop_watching_wal(&self) {
         let mode = self.session.connection().query_row("PRAGMA journal_mode", [], |row| row.get::<_, String>(0));
-        if let (Some(file), Ok(mode)) = (self.shared.blueprint.file(), mode)
+        if let (Some(file), Ok(mode)) = (self.shared.config.file(), mode)
             && mode != "wal"
         {
             self.shared.files.forget(&wal_of(file));
@@ -91,12 +96,12 @@ impl Writer<'_> {
     /// Runs a script that must end the transactions it begins.
     fn script(&mut self, sql: &str, author: Author) -> Result<(), SqlError> {
         let result = self.statements(sql, author);
-        self.end_left_open();
+        self.roll_back_open();
         result
     }
 
     /// Runs scripts until no transaction is open: one, or as many as it takes to end the transaction that the first one
-    /// begins. A script that fails does not end the transaction of the others, as in SQLite.
+    /// begins. As in SQLite, a script that fails does not end the transaction of the others.
     fn scripts(&mut self, scripts: &[String]) -> Vec<Result<(), SqlError>> {
         let mut results = Vec::new();
         for sql in scripts {
@@ -105,7 +110,7 @@ impl Writer<'_> {
                 return results;
             }
         }
-        self.end_left_open();
+        self.roll_back_open();
         if let Some(last @ Ok(())) = results.last_mut() {
             let message = "the transaction that was begun is not committed";
             *last = Err(probe::error_of_code(rusqlite::ffi::SQLITE_ERROR, Some(message)));
@@ -113,7 +118,8 @@ impl Writer<'_> {
         results
     }
 
-    /// Runs statements, each committed on its own outside a transaction. Remembers those that configure the connection.
+    /// Runs statements, each committed on its own outside a transaction. Those that configure the connection will be
+    /// run on every connection.
     fn statements(&mut self, sql: &str, author: Author) -> Result<(), SqlError> {
         let _stamped = Stamped::new(stamps::new());
         let mut script = Script::new(&mut self.session, sql, author).map_err(sql_failure)?;
@@ -132,16 +138,16 @@ impl Writer<'_> {
                     }
                 }
             }
-            if prepared.facts.marks_connection {
-                self.shared.blueprint.add_setup(text);
+            if prepared.info.changes_connection {
+                self.shared.config.add_setup(text);
             }
             self.session.put_back(prepared);
         }
         Ok(())
     }
 
-    /// A script that began a transaction and did not end it must not keep it.
-    fn end_left_open(&mut self) {
+    /// Rolls back a transaction that a script began and did not end.
+    fn roll_back_open(&mut self) {
         if let Err(error) = self.session.rollback() {
             self.shared.poison(&format!("cannot roll back: {error}"));
         }

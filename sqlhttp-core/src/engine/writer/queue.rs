@@ -1,4 +1,4 @@
-//! What waits for the writer.
+//! The queue of the writer.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -6,52 +6,52 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-use super::group::stop_error;
-use crate::engine::log::{LogEntry, OnApplied};
-use crate::engine::watch::{Limits, StopReason};
+use crate::engine::replicated::entry::{LogEntry, OnApplied};
+use crate::engine::watch::{Limits, StopReason, stop_error};
 use crate::model::{Answer, Batch, Error, Outcome, SqlError, Stamp};
 
-/// A batch that waits.
+/// A batch in the queue.
 pub(crate) struct Job {
     pub(crate) batch: Batch,
     pub(crate) stamp: Stamp,
     pub(crate) limits: Limits,
     /// It must not share its transaction.
-    pub(crate) alone: bool,
+    pub(crate) exclusive: bool,
     pub(crate) reply: oneshot::Sender<Result<Answer, Error>>,
 }
 
 impl Job {
+    /// Sends the reply.
     pub(crate) fn answer(self, result: Result<Outcome, Error>) {
-        // A caller that has gone away needs no answer.
+        // The receiver may have been dropped.
         let _ = self.reply.send(result.map(Answer::Whole));
     }
 }
 
-/// What the owner of the database asks for.
+/// A task of the database's owner.
 pub(crate) enum OwnerTask {
     /// Run these statements, each on its own.
     Script(String, oneshot::Sender<Result<Result<(), SqlError>, Error>>),
-    /// Run the script at this index, and those after it that are in the transaction it begins. One result for each script
-    /// that ran.
+    /// Run the script at this index, and those after it that are in the transaction it begins. The result has one
+    /// element for each script that ran.
     Scripts(Arc<[String]>, usize, oneshot::Sender<Result<Vec<Result<(), SqlError>>, Error>>),
     /// Rebuild the file.
     Vacuum(oneshot::Sender<Result<(), Error>>),
-    /// Move the write-ahead log into the database file.
+    /// Copy the write-ahead log into the database file.
     Checkpoint(oneshot::Sender<Result<(), Error>>),
-    /// Put the content of a checked file in the place of what there is.
+    /// Replace the content by that of a checked file.
     Replace(PathBuf, oneshot::Sender<Result<(), Error>>),
 }
 
-/// Entries of a log, to be applied, and who waits for what comes of their batches.
+/// Entries of a log to apply.
 pub(crate) struct LogTask {
     pub(crate) entries: Vec<LogEntry>,
-    /// Who else is told, and at once; as many as there are entries, or fewer.
-    pub(crate) tell: Vec<Option<OnApplied>>,
+    /// Callbacks for the outcomes of each entry; may be shorter than `entries`.
+    pub(crate) on_applied: Vec<Option<OnApplied>>,
     pub(crate) reply: oneshot::Sender<Result<Vec<Vec<Outcome>>, Error>>,
 }
 
-/// Anything that waits.
+/// A task for the writer.
 pub(crate) enum Task {
     Batch(Box<Job>),
     Owner(OwnerTask),
@@ -66,7 +66,7 @@ struct State {
     writer_waits: bool,
 }
 
-/// The writer's queue: bounded, first come first served.
+/// The writer's queue: bounded, first in, first out.
 pub(crate) struct Queue {
     state: Mutex<State>,
     arrived: Condvar,
@@ -82,8 +82,10 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a task, unless the queue is full or closed. The owner's tasks always find room.
-    /// A task that is not taken comes back with the reason.
+    /// Adds a task, unless the queue is full or closed. The owner's tasks are not subject to the limit.
+    ///
+    /// # Errors
+    /// The reason, with the task.
     pub(crate) fn push(&self, task: Task) -> Result<(), (Error, Task)> {
         let mut state = self.lock();
         if state.closed {
@@ -101,14 +103,14 @@ impl Queue {
         Ok(())
     }
 
-    /// Returns batches that were taken, in front of all others.
+    /// Puts batches back in front of all other tasks.
     pub(crate) fn put_back(&self, jobs: VecDeque<Box<Job>>) {
         let mut state = self.lock();
         jobs.into_iter().rev().for_each(|job| state.tasks.push_front(Task::Batch(job)));
     }
 
-    /// Waits for a task; then takes it, and as many further ones as may share a transaction with it. `None` when the
-    /// queue is closed and empty.
+    /// Waits for a task. Returns it, with the following ones that may share a transaction with it. Returns `None` when
+    /// the queue is closed and empty.
     pub(crate) fn gather(&self, group_len_max: usize) -> Option<Gathered> {
         let mut state = self.lock();
         while state.tasks.is_empty() && !state.closed {
@@ -136,13 +138,13 @@ impl Queue {
         }
     }
 
-    /// Takes no more tasks. Those that wait are still run.
+    /// Closes the queue. Queued tasks still run.
     pub(crate) fn close(&self) {
         self.lock().closed = true;
         self.arrived.notify_all();
     }
 
-    /// Takes no more tasks, and throws away those that wait: their callers see that the reply never comes.
+    /// Closes the queue and drops the queued tasks, which closes their reply channels.
     pub(crate) fn abandon(&self) {
         let mut state = self.lock();
         state.closed = true;
@@ -152,7 +154,7 @@ impl Queue {
         self.arrived.notify_all();
     }
 
-    /// Answers the callers whose limits were exceeded while their batches waited. Returns whether a batch waits.
+    /// Replies to callers whose limits were exceeded in the queue. Returns whether a task is queued.
     pub(crate) fn supervise(&self) -> bool {
         let mut state = self.lock();
         let mut over = Vec::new();
@@ -170,25 +172,25 @@ impl Queue {
         waits
     }
 
-    /// How many tasks wait.
+    /// The number of queued tasks.
     pub(crate) fn len(&self) -> usize {
         self.lock().tasks.len()
     }
 }
 
-/// Why a task need not run any more.
+/// Returns why a task must not run any more.
 fn exceeded(task: &Task) -> Option<StopReason> {
     match task {
-        Task::Batch(job) => job.limits.exceeded_before_turn(),
+        Task::Batch(job) => job.limits.exceeded_in_queue(),
         Task::Owner(_) | Task::Log(_) => None,
     }
 }
 
-/// What the writer does next.
+/// The tasks that the writer runs next.
 pub(crate) enum Gathered {
     /// These batches.
     Jobs(VecDeque<Box<Job>>),
-    /// This alone.
+    /// A task of the owner.
     Owner(OwnerTask),
     /// These entries.
     Log(Box<LogTask>),

@@ -1,191 +1,34 @@
-//! The writer's thread.
+//! The writer thread.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockWriteGuard};
+use std::sync::atomic::Ordering;
 
-use super::queue::{Gathered, Job, Queue, Task};
-use crate::engine::anchor::Anchor;
-use crate::engine::blueprint::{Blueprint, Role};
-use crate::engine::file_watch::{FileWatch, wal_of};
-use crate::engine::integrity::live::Checks;
-use crate::engine::options::{JournalMode, Writes};
-use crate::engine::progress::Progress;
-use crate::engine::session::{Session, engine_error, sql_error};
-use crate::engine::watch::Cancel;
+use super::queue::Gathered;
+use crate::engine::connection_config::Role;
+use crate::engine::session::Session;
+use crate::engine::shared::SharedState;
 use crate::model::{Error, SqlError};
 
-/// What the writer shares with the rest of the database.
-pub(crate) struct Shared {
-    pub(crate) blueprint: Arc<Blueprint>,
-    pub(crate) queue: Queue,
-    pub(crate) counters: Counters,
-    /// Why no more writes are taken.
-    poison: Mutex<Option<Arc<str>>>,
-    /// Held by the writer while it writes and by readers while they read, where SQLite's own locks would make them
-    /// poll for each other: with a rollback journal.
-    pub(crate) gate: RwLock<()>,
-    /// Spares short reads the system calls for their lock.
-    pub(crate) anchor: Arc<Anchor>,
-    /// Set when what runs for the log has to end, because the process does.
-    pub(crate) interrupted: Cancel,
-    /// How far the database is in the log that it applies.
-    progress: Mutex<Progress>,
-    /// Why the writer does not go on for the moment, if so.
-    waits_for: Mutex<Option<Arc<str>>>,
-    /// No other node has to come to the same results: see [`super::local`].
-    sole: AtomicBool,
-    /// The index of the last entry in which a failure of this node alone became a result; 0 if none did.
-    decision: AtomicU64,
-    /// Integrity checks.
-    pub(crate) checks: Checks,
-    /// The database's files as they were when it was opened.
-    pub(crate) files: FileWatch,
-}
-
-/// What has been done since the start.
-#[derive(Debug, Default)]
-pub(crate) struct Counters {
-    pub(crate) batches_written: AtomicU64,
-    pub(crate) groups_committed: AtomicU64,
-    pub(crate) batches_read: AtomicU64,
-}
-
-impl Shared {
-    pub(crate) fn new(blueprint: Arc<Blueprint>) -> Self {
-        let queue = Queue::new(blueprint.options.write_queue_len_max);
-        let anchor = Anchor::new(blueprint.clone());
-        Shared {
-            blueprint,
-            queue,
-            anchor,
-            counters: Counters::default(),
-            poison: Mutex::default(),
-            gate: RwLock::default(),
-            interrupted: Cancel::default(),
-            progress: Mutex::default(),
-            waits_for: Mutex::default(),
-            sole: AtomicBool::new(false),
-            decision: AtomicU64::new(0),
-            checks: Checks::default(),
-            files: FileWatch::default(),
-        }
-    }
-
-    /// Why the writer does not go on for the moment, if so.
-    pub(crate) fn waits_for(&self) -> Option<Arc<str>> {
-        self.waits_for.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    pub(crate) fn set_waits_for(&self, why: Option<Arc<str>>) {
-        *self.waits_for.lock().unwrap_or_else(PoisonError::into_inner) = why;
-    }
-
-    /// Whether this node may decide alone.
-    pub(crate) fn is_sole(&self) -> bool {
-        self.sole.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn set_sole(&self, sole: bool) {
-        self.sole.store(sole, Ordering::Relaxed);
-    }
-
-    /// The index of the last entry in which a failure of this node alone became a result; 0 if none did.
-    pub(crate) fn decision(&self) -> u64 {
-        self.decision.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn note_decision(&self, index: u64) {
-        self.decision.fetch_max(index, Ordering::Relaxed);
-    }
-
-    /// How far the database is in the log that it applies, as of the last commit.
-    pub(crate) fn progress(&self) -> Progress {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// The last entry that has been applied whole, and how many pieces of work and steps of the entry after it have been.
-    pub(crate) fn place(&self) -> (u64, u32, u32) {
-        let progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-        (progress.index, progress.works, progress.steps)
-    }
-
-    pub(crate) fn set_progress(&self, progress: Progress) {
-        *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = progress;
-    }
-
-    /// Remembers the files of the database, which is open by now. Files of another VFS are not the file system's.
-    pub(crate) fn watch_files(&self) {
-        let options = &self.blueprint.options;
-        let Some(file) = self.blueprint.file().filter(|_| options.vfs.is_none() && !options.read_only) else { return };
-        // In WAL mode the log stays as long as a connection is open.
-        let wal = (options.journal_mode == JournalMode::Wal).then(|| wal_of(file));
-        self.files.remember(std::iter::once(file.clone()).chain(wal));
-    }
-
-    /// Why no more writes are taken, if so.
-    pub(crate) fn poisoned(&self) -> Option<Arc<str>> {
-        self.poison.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// The size of the database's pages, in bytes.
-    pub(crate) fn page_size(&self) -> Result<u32, Error> {
-        let failed = |error| engine_error("read page size", error);
-        let session = Session::open(&self.blueprint, Role::Reader).map_err(failed)?;
-        let size = session.connection().query_row("PRAGMA page_size", [], |row| row.get(0));
-        size.map_err(|error| failed(sql_error(error)))
-    }
-
-    /// Takes no more writes from now on. Those that wait are told.
-    pub(crate) fn poison(&self, why: &str) {
-        tracing::error!(why, "the database takes no more writes");
-        self.poison.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| Arc::from(why));
-        self.queue.abandon();
-    }
-
-    /// Hands a batch to the writer. Its caller is told if there is no room.
-    pub(crate) fn submit(&self, job: Box<Job>) {
-        if self.blueprint.options.writes == Writes::Log {
-            return job.answer(Err(Error::Unsupported("this database is written through its log only".into())));
-        }
-        if let Some(why) = self.poisoned() {
-            return job.answer(Err(Error::Poisoned(why)));
-        }
-        if let Err((error, Task::Batch(job))) = self.queue.push(Task::Batch(job)) {
-            job.answer(Err(error));
-        }
-    }
-
-    /// What to tell somebody whose reply will never come.
-    pub(crate) fn gone(&self) -> Error {
-        self.poisoned().map_or(Error::Closed, Error::Poisoned)
-    }
-
-    pub(crate) fn close_gate(&self) -> Option<RwLockWriteGuard<'_, ()>> {
-        let needed = !self.blueprint.snapshots();
-        needed.then(|| self.gate.write().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
 /// The writer, on its own thread.
-pub(super) struct Writer<'a> {
-    pub(super) session: Session,
-    pub(super) shared: &'a Shared,
+pub(in crate::engine) struct Writer<'a> {
+    pub(in crate::engine) session: Session,
+    pub(in crate::engine) shared: &'a SharedState,
 }
 
-/// Runs until the queue is closed and empty, or the database is poisoned. Then moves the write-ahead log into the
-/// database file and closes the connection.
-pub(crate) fn run(session: Session, shared: &Shared) {
+/// The loop of the writer thread. Runs until the queue is closed and empty, or the database is poisoned. Then
+/// checkpoints the write-ahead log and closes the connection.
+pub(crate) fn run(session: Session, shared: &SharedState) {
     let mut writer = Writer { session, shared };
-    let group_len_max = shared.blueprint.options.group_len_max.max(1);
+    let group_len_max = shared.config.options.group_len_max.max(1);
     while let Some(gathered) = shared.queue.gather(group_len_max) {
         if let Err(why) = shared.files.check_when_due() {
             shared.poison(&why);
-            // Dropping the jobs answers their callers with `Error::Poisoned`.
+            // Dropping the jobs closes their reply channels, which their callers receive as `Error::Poisoned`.
             continue;
         }
-        shared.anchor.give_way();
-        // A panic here is a bug of ours. The transaction dies with the connection, and nobody has been told of success.
+        shared.read_lock_holder.release_for_writer();
+        // A panic is a bug of the engine. The transaction ends with the connection, and no caller has received a
+        // success.
         let result = catch_unwind(AssertUnwindSafe(|| match gathered {
             Gathered::Jobs(jobs) => writer.run_jobs(jobs),
             Gathered::Owner(task) => writer.run_owner(task),
@@ -195,41 +38,42 @@ pub(crate) fn run(session: Session, shared: &Shared) {
             shared.poison("the writer panicked");
         }
         if shared.poisoned().is_none() {
-            writer.renew_or_later();
+            writer.try_renew_session();
         }
-        shared.anchor.return_place();
+        shared.read_lock_holder.writer_done();
     }
-    shared.anchor.close();
+    shared.read_lock_holder.close();
     if shared.poisoned().is_none() {
         writer.checkpoint_at_end();
     }
 }
 
 impl Writer<'_> {
-    /// Replaces a session that a batch has marked.
+    /// Replaces the session if a batch has changed its state.
     ///
     /// # Errors
-    /// SQLite opens no connection at this moment. The marked session must not be used.
-    pub(super) fn renew(&mut self) -> Result<(), SqlError> {
-        if self.session.is_stale(&self.shared.blueprint) {
-            self.session = Session::open(&self.shared.blueprint, Role::Writer)?;
+    /// SQLite cannot open a connection now. The old session must not be used.
+    pub(in crate::engine) fn renew_session(&mut self) -> Result<(), SqlError> {
+        if self.session.is_stale(&self.shared.config) {
+            self.session = Session::open(&self.shared.config, Role::Writer)?;
         }
         Ok(())
     }
 
-    /// The same; a session that cannot be replaced now is replaced before it is used next.
-    pub(super) fn renew_or_later(&mut self) {
-        if let Err(error) = self.renew() {
+    /// Like [`Writer::renew`], but a session that cannot be replaced now is replaced before its next use.
+    pub(in crate::engine) fn try_renew_session(&mut self) {
+        if let Err(error) = self.renew_session() {
             tracing::warn!(%error, "the writer cannot open a new connection yet");
         }
     }
 
-    /// [`Writer::renew`], with the error that callers receive.
-    pub(super) fn renew_for_callers(&mut self) -> Result<(), Error> {
-        self.renew().map_err(|error| Error::Unavailable(format!("cannot open a connection: {error}").into()))
+    /// Calls [`Writer::renew`]; converts the error to that for callers.
+    pub(in crate::engine) fn renew_session_for_callers(&mut self) -> Result<(), Error> {
+        self.renew_session().map_err(|error| Error::Unavailable(format!("cannot open a connection: {error}").into()))
     }
 
-    pub(super) fn count(&self, groups: u64, batches: usize) {
+    /// Counts committed transactions and the batches in them.
+    pub(in crate::engine) fn count(&self, groups: u64, batches: usize) {
         self.shared.counters.groups_committed.fetch_add(groups, Ordering::Relaxed);
         self.shared.counters.batches_written.fetch_add(batches as u64, Ordering::Relaxed);
     }

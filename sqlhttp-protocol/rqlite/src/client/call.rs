@@ -1,27 +1,28 @@
-//! Batches into requests.
+//! Encodes batches as requests.
 
 use sqlhttp_core::{Action, Atomicity, Batch, BindRule, Binding, Bindings, Value};
+use sqlhttp_text::number;
 
 use crate::call;
 use crate::decode::spelled_bytes;
-use crate::encode::{json, number};
 use crate::endpoint::Endpoint;
+use crate::json;
 use crate::params::Params;
 
-/// Something in a batch that this protocol has no words for.
+/// The error of a batch that the protocol cannot express.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the protocol cannot express {what}{}", step.map(|i| format!(" (step {i})")).unwrap_or_default())]
 pub struct NotExpressible {
-    /// The step, from 0, unless it is the batch as a whole.
+    /// The index of the step, counted from 0. `None` for the batch as a whole.
     pub step: Option<usize>,
-    /// What it is.
+    /// The part that cannot be expressed.
     pub what: &'static str,
 }
 
 /// A request to be sent with POST.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
-    /// What comes in the query string. Others may be added.
+    /// The parameters of the query string. The caller may add others.
     pub params: Params,
     /// The body, of type `application/json`.
     pub body: Vec<u8>,
@@ -30,9 +31,14 @@ pub struct Request {
 /// Encodes a batch as a request to an endpoint.
 ///
 /// # Errors
-/// [`NotExpressible`] for a batch without steps, a stamp, steps that run several times or are known to fail, empty SQL,
-/// what is expected of a step or of its failure otherwise than by the endpoint, binding by another rule than
-/// [`BindRule::Counted`], infinities, empty names, and texts that look like BLOBs (`x'00'`).
+/// [`NotExpressible`] for:
+///
+/// * a batch without steps, or with a stamp
+/// * steps that run several times or are known to fail
+/// * an expected result, or an effect of a failure, that differs from the endpoint's
+/// * empty SQL
+/// * a binding rule other than [`BindRule::Counted`], and empty names of values
+/// * infinite values, and texts that look like BLOBs (`x'00'`)
 pub fn encode_call(batch: &Batch, endpoint: Endpoint) -> Result<Request, NotExpressible> {
     let whole = |what| Err(NotExpressible { step: None, what });
     if batch.steps.is_empty() {
@@ -87,7 +93,7 @@ fn write_bindings(out: &mut Vec<u8>, bindings: &Bindings) -> Result<(), &'static
         match name.as_deref() {
             None => write_value(out, value)?,
             Some("") => return Err("an empty name"),
-            // An object for each, because several in one must differ.
+            // Each name has an object of its own, because the keys of one object must differ.
             Some(name) => {
                 out.push(b'{');
                 json::write_key(out, name);
@@ -106,7 +112,7 @@ fn write_value(out: &mut Vec<u8>, value: &Value) -> Result<(), &'static str> {
         // SQLite stores NaN as NULL.
         Value::Real(value) if value.is_nan() => out.extend_from_slice(b"null"),
         Value::Real(value) if value.is_infinite() => return Err("an infinite value"),
-        // With its fraction, so that it is not taken for an INTEGER.
+        // The fraction is written even if it is zero, so that the server does not read the number as an INTEGER.
         Value::Real(value) => out.extend_from_slice(zmij::Buffer::new().format_finite(*value).as_bytes()),
         Value::Text(text) if spelled_bytes(text).is_some() => return Err("a text that looks like a BLOB"),
         Value::Text(text) => json::write_string(out, text),
@@ -115,7 +121,7 @@ fn write_value(out: &mut Vec<u8>, value: &Value) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Writes `"x'0aff'"`, which is shorter than the array of integers.
+/// Writes a BLOB as `"x'0aff'"`, which is shorter than an array of integers.
 fn write_blob(out: &mut Vec<u8>, bytes: &[u8]) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     out.extend_from_slice(b"\"x'");

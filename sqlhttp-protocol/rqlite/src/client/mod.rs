@@ -1,4 +1,4 @@
-//! The client's half: batches into requests, replies into results.
+//! The client's side of the protocol: encodes batches as requests, and decodes replies.
 //!
 //! ```
 //! use sqlhttp_core::Value;

@@ -1,4 +1,4 @@
-//! Replies into results.
+//! Decodes replies.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -6,56 +6,58 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::value::RawValue;
 use sqlhttp_core::Value;
 
-/// A reply with results.
+/// A decoded reply.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Response {
-    /// What came of each statement, in order.
+    /// The results of the statements, in their order.
     pub results: Vec<StatementResult>,
-    /// How long the request took, seconds.
+    /// The duration of the request, in seconds.
     pub time: Option<f64>,
-    /// The number of a queued write.
+    /// The sequence number of a queued write.
     pub sequence_number: Option<i64>,
-    /// The index of the log entry that carried the request.
+    /// The index of the log entry that contains the request.
     pub raft_index: Option<u64>,
 }
 
-/// What came of a statement.
+/// The result of a statement.
 #[derive(Debug, Clone, PartialEq)]
 pub enum StatementResult {
-    /// Its rows.
+    /// The statement returned rows.
     Rows(ResultRows),
-    /// What it changed. A statement that yields no columns looks the same.
+    /// The statement made changes, or it returned no columns. The protocol does not distinguish these.
     Changed(Changes),
-    /// It failed. The text tells why.
+    /// The statement failed with this error.
     Failed(String),
 }
 
 /// The rows of a statement.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ResultRows {
-    /// The names of the columns; in the associative form sorted, each once.
+    /// The names of the columns. In the associative form they are sorted, without duplicates.
     pub columns: Vec<String>,
-    /// Their types, as far as the server knows them.
+    /// The types of the columns. Empty for a type that the server does not know.
     pub types: Vec<String>,
-    /// The rows, each with a value for each column. A BLOB is one if the client asked for `blob_array`, else its base64
-    /// text; an integral REAL is INTEGER, true and false are 1 and 0: the protocol does not tell them apart.
+    /// The rows, each with one value for each column.
+    ///
+    /// The protocol loses some types. A BLOB is its base64 text unless the client asked for `blob_array`, an integral
+    /// REAL is an INTEGER, and true and false are 1 and 0.
     pub rows: Vec<Vec<Value>>,
-    /// How long it took, seconds.
+    /// The duration of the statement, in seconds.
     pub time: Option<f64>,
 }
 
-/// What a statement changed.
+/// The changes of a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Changes {
-    /// The rowid of the last row that it inserted.
+    /// The rowid of the last row that was inserted.
     pub last_insert_id: Option<i64>,
-    /// How many rows it changed.
+    /// The number of rows that were changed.
     pub rows_affected: u64,
-    /// How long it took, seconds.
+    /// The duration of the statement, in seconds.
     pub time: Option<f64>,
 }
 
-/// Why a reply holds no results.
+/// The error of a reply without results.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReplyError {
     /// The server refused the request.
@@ -69,7 +71,7 @@ pub enum ReplyError {
     /// The request failed as a whole.
     #[error("{0}")]
     Failed(String),
-    /// A 200 answer that does not follow the protocol; the text tells how.
+    /// The reply has status 200 but does not follow the protocol, for this reason.
     #[error("the reply is malformed: {0}")]
     Malformed(String),
 }
@@ -87,7 +89,7 @@ pub fn decode_reply(status: u16, body: &[u8]) -> Result<Response, ReplyError> {
     if let Some(error) = reply.error {
         return Err(ReplyError::Failed(error));
     }
-    let results = reply.results.into_iter().map(WireResult::understand);
+    let results = reply.results.into_iter().map(WireResult::interpret);
     let results: Result<_, &str> = results.collect();
     Ok(Response {
         results: results.map_err(|what| ReplyError::Malformed(what.to_owned()))?,
@@ -126,7 +128,7 @@ enum Types {
 }
 
 impl WireResult {
-    fn understand(self) -> Result<StatementResult, &'static str> {
+    fn interpret(self) -> Result<StatementResult, &'static str> {
         if let Some(error) = self.error {
             return Ok(StatementResult::Failed(error));
         }
@@ -167,7 +169,7 @@ fn in_order(columns: &[String], mut object: HashMap<String, Scalar>) -> Result<V
 struct Scalar(Value);
 
 impl<'de> Deserialize<'de> for Scalar {
-    // From its text, because the parser would reject 9e999.
+    // The number is parsed from its text, because the parser of serde_json rejects 9e999.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let json = <&RawValue>::deserialize(deserializer)?.get();
         scalar(json).map(Scalar).map_err(D::Error::custom)

@@ -1,6 +1,5 @@
-//! The list of statements. Faults are found in the order in which they stand in the document.
+//! The list of statements. Errors are found in the order of the document.
 
-use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::sync::Arc;
 
@@ -9,17 +8,17 @@ use serde_json::error::Category;
 use serde_json::value::RawValue;
 use sqlhttp_core::{BindRule, Bindings};
 
+use super::progress::Progress;
 use super::text::without_lone_surrogates;
-use super::{invalid_json, value};
+use super::value;
 use crate::call::Statement;
 use crate::reply::Refusal;
 
-/// How many statements a request may have. One costs the client four bytes, and us some hundred.
+/// The maximum number of statements of a request. A statement takes at least four bytes in the body, and some hundred
+/// bytes of memory.
 pub const STATEMENTS_MAX: usize = 1 << 20;
-/// How many values the statements of a request may have together. One costs the client two bytes, and us fifty.
-pub const VALUES_MAX: usize = 1 << 22;
 
-/// Reads the first JSON value of a text; what follows it does not matter. Lone surrogates become U+FFFD.
+/// Parses the first JSON value of a text, and ignores the text after it. Lone surrogates become U+FFFD.
 pub(super) fn parse(text: &str) -> Result<Vec<Statement>, Refusal> {
     parse_once(text).or_else(|refusal| match without_lone_surrogates(text) {
         Some(repaired) => parse_once(&repaired),
@@ -30,39 +29,15 @@ pub(super) fn parse(text: &str) -> Result<Vec<Statement>, Refusal> {
 fn parse_once(text: &str) -> Result<Vec<Statement>, Refusal> {
     let progress = Progress::default();
     let statements = ListSeed(&progress).deserialize(&mut serde_json::Deserializer::from_str(text));
-    statements.map_err(|error| match (progress.refusal.take(), error.classify()) {
+    statements.map_err(|error| match (progress.refusal(), error.classify()) {
         (Some(refusal), _) => refusal,
-        // JSON of the wrong type, which serde noticed.
+        // JSON of the wrong type.
         (None, Category::Data) => Refusal::text(400, "invalid request"),
-        (None, Category::Syntax | Category::Eof | Category::Io) => invalid_json(),
+        (None, Category::Syntax | Category::Eof | Category::Io) => Refusal::invalid_json(),
     })
 }
 
-/// What is known of the document so far.
-#[derive(Default)]
-pub(super) struct Progress {
-    /// Why it is refused. The parser's own errors have no place for it.
-    refusal: RefCell<Option<Refusal>>,
-    values: Cell<usize>,
-}
-
-impl Progress {
-    fn refuse<E: serde::de::Error>(&self, refusal: Refusal) -> E {
-        self.refusal.replace(Some(refusal));
-        E::custom("refused")
-    }
-
-    /// Counts one value more.
-    pub(super) fn count_value(&self) -> Result<(), Refusal> {
-        self.values.set(self.values.get() + 1);
-        if self.values.get() > VALUES_MAX {
-            return Err(Refusal::text(413, "too many parameters"));
-        }
-        Ok(())
-    }
-}
-
-/// Lets a visitor be its own seed.
+/// Implements `DeserializeSeed` for a visitor that is its own seed.
 macro_rules! seed {
     ($seed:ty => $value:ty) => {
         impl<'de> DeserializeSeed<'de> for $seed {
@@ -95,7 +70,7 @@ impl<'de> Visitor<'de> for ListSeed<'_> {
             statements.push(statement);
         }
         if statements.is_empty() {
-            return Err(self.0.refuse(super::no_statements()));
+            return Err(self.0.refuse(Refusal::no_statements()));
         }
         Ok(statements)
     }

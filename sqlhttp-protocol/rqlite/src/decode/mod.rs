@@ -1,10 +1,12 @@
-//! Requests into calls.
+//! Decodes requests.
 
 mod list;
+mod progress;
 mod text;
 mod value;
 
-pub use list::{STATEMENTS_MAX, VALUES_MAX};
+pub use list::STATEMENTS_MAX;
+pub use progress::VALUES_MAX;
 pub(crate) use value::spelled_bytes;
 
 use crate::call::{Call, Statement};
@@ -12,16 +14,17 @@ use crate::endpoint::Endpoint;
 use crate::params::Params;
 use crate::reply::Refusal;
 
-/// What a database file begins with, but for two bytes.
+/// The beginning of a database file. Its header string is `SQLite format 3` with a zero byte; only this part is
+/// compared.
 const SQLITE_FILE: &[u8] = b"SQLite format";
 
-/// Decodes the body of a POST. `content_type` is the header's value, byte for byte; without one, the body is JSON.
+/// Decodes the body of a POST. `content_type` is the value of the header. Without it, the body is JSON.
 ///
-/// A queued write may have an empty body; with `wait` also an empty list or `null`. It has no statements then, and with `wait`
-/// its answer comes after the writes before it.
+/// The body of a queued write may be empty. With `wait`, it may also be an empty list or `null`. Such a write has no
+/// statements; with `wait`, its reply is sent after the writes that were queued before it.
 ///
 /// # Errors
-/// Status 400 for a body that is no list of statements, 413 for more than [`STATEMENTS_MAX`] statements or
+/// Status 400 for a body that is not a list of statements, status 413 for more than [`STATEMENTS_MAX`] statements or
 /// [`VALUES_MAX`] values, and a top-level error for SQL text that is not UTF-8.
 pub fn decode(endpoint: Endpoint, content_type: Option<&str>, body: &[u8], params: &Params) -> Result<Call, Refusal> {
     if is_text(endpoint, content_type) {
@@ -34,7 +37,7 @@ pub fn decode(endpoint: Endpoint, content_type: Option<&str>, body: &[u8], param
     Ok(Call { statements })
 }
 
-/// Decodes a GET: the SQL text is in the parameter `q`. Without it, there is nothing to run.
+/// Decodes a GET. The parameter `q` contains the SQL text. Without it, the call has no statements.
 ///
 /// # Errors
 /// Status 400 for `/db/sql` without `q`, and a top-level error for SQL text that is not UTF-8.
@@ -46,13 +49,13 @@ pub fn decode_query_string(endpoint: Endpoint, params: &Params) -> Result<Call, 
     }
 }
 
-/// Whether the beginning of what was sent to `/db/load` (14 bytes suffice) is that of a database file. Anything else
-/// is SQL text, for [`decode`].
+/// Whether a body sent to `/db/load` is a database file. `head` is the beginning of the body, of at least 14 bytes if
+/// the body is as long. Any other body is SQL text, which [`decode`] decodes.
 pub fn is_database_file(head: &[u8]) -> bool {
     head.len() > SQLITE_FILE.len() && head.starts_with(SQLITE_FILE)
 }
 
-/// Whether the whole body is one SQL text. Only the exact beginning of the header counts.
+/// Whether the body is plain SQL text. The header is compared with regard to case.
 fn is_text(endpoint: Endpoint, content_type: Option<&str>) -> bool {
     match endpoint {
         Endpoint::Load => true,
@@ -63,12 +66,12 @@ fn is_text(endpoint: Endpoint, content_type: Option<&str>) -> bool {
     }
 }
 
-/// Whether a queued write may have this body although it has no statements: nothing at all, or `[]` and `null` with `wait`.
+/// Whether a body without statements is valid for a queued write: an empty body, or `[]` and `null` with `wait`.
 fn is_empty_write(body: &[u8], refusal: &Refusal, wait: bool) -> bool {
     match body.trim_ascii() {
         b"" => true,
         b"null" => wait,
-        _ => wait && *refusal == no_statements(),
+        _ => wait && *refusal == Refusal::no_statements(),
     }
 }
 
@@ -77,12 +80,4 @@ fn one_text(sql: &[u8]) -> Result<Call, Refusal> {
         Ok(sql) => Ok(Call { statements: vec![Statement::new(sql)] }),
         Err(_) => Err(Refusal::TopLevel("string field contains invalid UTF-8".into())),
     }
-}
-
-fn invalid_json() -> Refusal {
-    Refusal::text(400, "invalid JSON body")
-}
-
-fn no_statements() -> Refusal {
-    Refusal::text(400, "no statements")
 }

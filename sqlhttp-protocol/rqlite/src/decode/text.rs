@@ -1,8 +1,8 @@
-//! Texts that are almost UTF-8.
+//! The repair of texts that are not quite UTF-8.
 
 use std::borrow::Cow;
 
-/// The bytes as text; each byte that is not UTF-8 becomes U+FFFD.
+/// Converts bytes to text. Each byte that is not UTF-8 becomes U+FFFD.
 pub(super) fn lossy(bytes: &[u8]) -> Cow<'_, str> {
     if let Ok(text) = std::str::from_utf8(bytes) {
         return Cow::Borrowed(text);
@@ -15,8 +15,8 @@ pub(super) fn lossy(bytes: &[u8]) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
-/// The same JSON with `\ufffd` for every `\uXXXX` that is half of a surrogate pair without the other half. `None` if
-/// there is none.
+/// Replaces each lone surrogate (an escape `\uXXXX` of one half of a surrogate pair without the other half) by
+/// `\ufffd`. `None` if the text contains none.
 pub(super) fn without_lone_surrogates(json: &str) -> Option<String> {
     let mut repaired = String::new();
     let mut copied = 0;
@@ -32,7 +32,7 @@ pub(super) fn without_lone_surrogates(json: &str) -> Option<String> {
                 copied = at;
             }
             (Some(_), _) => at += 6,
-            // The backslash and what it escapes.
+            // The backslash and the character that it escapes.
             (None, _) => at += 1 + json[at + 1..].chars().next().map_or(0, char::len_utf8),
         }
     }
@@ -40,7 +40,7 @@ pub(super) fn without_lone_surrogates(json: &str) -> Option<String> {
     (copied > 0).then_some(repaired)
 }
 
-/// What the `\uXXXX` at this place stands for.
+/// Returns the UTF-16 code unit of the escape `\uXXXX` at a position.
 fn code_unit(json: &str, at: usize) -> Option<u16> {
     let digits = json.get(at..at + 6)?.strip_prefix("\\u")?;
     let digits = digits.bytes().all(|b| b.is_ascii_hexdigit()).then_some(digits)?;
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn each_invalid_byte_counts() {
+    fn each_invalid_byte_is_replaced() {
         assert_eq!(lossy(b"a\xe2\x82b"), "a\u{fffd}\u{fffd}b");
         assert_eq!(lossy("é".as_bytes()), "é");
     }

@@ -1,4 +1,4 @@
-//! Parameters: JSON that has been checked for its grammar into values.
+//! Converts parameters to values. Their JSON is known to be well-formed.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -9,11 +9,11 @@ use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use sqlhttp_core::{Binding, Value};
 
-use super::list::Progress;
+use super::progress::Progress;
 use super::text::without_lone_surrogates;
 use crate::reply::Refusal;
 
-/// Appends what a parameter binds: one value, or one for each key of an object.
+/// Appends the values of a parameter: one value, or one for each key of an object.
 pub(super) fn append(json: &str, entries: &mut Vec<Binding>, progress: &Progress) -> Result<(), Refusal> {
     if !json.starts_with('{') {
         progress.count_value()?;
@@ -27,7 +27,7 @@ pub(super) fn append(json: &str, entries: &mut Vec<Binding>, progress: &Progress
     Ok(())
 }
 
-/// Reads the values of an object, in their order.
+/// The visitor of an object. Collects its values in their order.
 struct Named<'p> {
     progress: &'p Progress,
     refusal: Option<Refusal>,
@@ -55,15 +55,15 @@ impl<'de> Visitor<'de> for Named<'_> {
 fn named(name: &str, json: &str) -> Result<Binding, Refusal> {
     let name = string(name)?;
     Ok(Binding {
-        // Without a name, it counts by its place.
+        // A value with an empty name is bound by its position.
         name: (!name.is_empty()).then(|| name.into()),
         value: value(json)?,
     })
 }
 
-/// Of several values with one name, keeps the last, at the place of the first.
+/// Removes duplicate names. The last value of a name is kept, at the position of the first.
 fn last_wins(entries: Vec<Binding>) -> Vec<Binding> {
-    // For a handful of names, comparing each with each costs less than hashing.
+    // For few names, comparing all pairs costs less than hashing.
     let few = entries.len() <= 16;
     let mut places: HashMap<Option<Box<str>>, usize> = HashMap::new();
     let mut kept: Vec<Binding> = Vec::with_capacity(entries.len());
@@ -117,12 +117,12 @@ fn string(json: &str) -> Result<Cow<'_, str>, Refusal> {
     unescaped.map(Cow::Owned).map_err(not_json)
 }
 
-/// A text of the form `x'0aff'` means the bytes that it spells.
+/// Converts a text of the form `x'0aff'` to a BLOB of these bytes, and leaves any other text unchanged.
 fn text_or_blob(text: Cow<'_, str>) -> Value {
     spelled_bytes(&text).map_or_else(|| Value::Text(text.into_owned()), Value::Blob)
 }
 
-/// The bytes that a text of the form `x'0aff'` spells; white space around it does not matter.
+/// Returns the bytes of a text of the form `x'0aff'`. White space around it is ignored. `None` for any other text.
 pub(crate) fn spelled_bytes(text: &str) -> Option<Vec<u8>> {
     let digits = text.trim().strip_prefix(['x', 'X'])?.strip_prefix('\'')?.strip_suffix('\'')?;
     let (pairs, odd) = digits.as_bytes().as_chunks::<2>();
@@ -139,7 +139,7 @@ fn bytes(json: &str) -> Result<Vec<u8>, Refusal> {
     bytes.map_err(not_json)?
 }
 
-/// Reads an array of bytes.
+/// The visitor of an array of bytes.
 struct Bytes;
 
 impl<'de> Visitor<'de> for Bytes {
@@ -162,7 +162,8 @@ impl<'de> Visitor<'de> for Bytes {
     }
 }
 
-/// What cannot be bound, in the words of the original: a number by its text, anything else by its type.
+/// Returns the refusal of a value that cannot be bound. rqlite's text contains the text of a number, and the Go type of
+/// any other value.
 fn unsupported(json: &str) -> Refusal {
     let kind = match json.as_bytes().first() {
         Some(b'"') => "string",
@@ -175,7 +176,7 @@ fn unsupported(json: &str) -> Refusal {
     Refusal::text(400, format!("unsupported type {kind}"))
 }
 
-/// The grammar has been checked before, so this is not to be seen.
+/// Converts an error of serde. It does not occur, because the JSON is well-formed.
 fn not_json(_: serde_json::Error) -> Refusal {
-    super::invalid_json()
+    Refusal::invalid_json()
 }

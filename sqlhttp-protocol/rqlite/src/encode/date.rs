@@ -1,16 +1,17 @@
-//! Values in DATE, DATETIME and TIMESTAMP columns, which clients get in the notation of RFC 3339.
+//! Values of DATE, DATETIME and TIMESTAMP columns, which are written in RFC 3339.
 
+use sqlhttp_text::number;
 use sqlhttp_text::time::{ParseOptions, Time};
 
-use super::{json, number};
+use crate::json;
 
-/// Integers beyond this, in either direction, are milliseconds.
+/// The largest magnitude of an integer that counts seconds. Larger integers count milliseconds.
 const SECONDS_MAX: i64 = 1_000_000_000_000;
-/// The original takes an offset of 24 hours and 60 minutes for valid.
+/// rqlite accepts an offset of 24 hours and 60 minutes.
 const OPTIONS: ParseOptions = ParseOptions { repeated_blanks: true, offset_hours_max: 24, offset_minutes_max: 60 };
 
-/// Writes an integer, which is seconds or milliseconds since 1970, as a time in UTC; as it is, if the year has not four
-/// digits.
+/// Writes an integer, which counts seconds or milliseconds since 1970, as a time in UTC. If the year is not in the
+/// range from 0 to 9999, the integer is written unchanged.
 pub(super) fn write_integer(out: &mut Vec<u8>, value: i64) {
     let (seconds, milliseconds) = if (-SECONDS_MAX..=SECONDS_MAX).contains(&value) {
         (value, 0)
@@ -23,8 +24,8 @@ pub(super) fn write_integer(out: &mut Vec<u8>, value: i64) {
     }
 }
 
-/// Writes a text in RFC 3339 if that can express the time it tells; as it is, if it tells none or one that is a day or
-/// more away from UTC.
+/// Writes a text that is a time in RFC 3339. A text that is not a time, and a time with an offset of a day or more, are
+/// written unchanged.
 pub(super) fn write_text(out: &mut Vec<u8>, text: &[u8]) {
     match Time::parse(text, &OPTIONS) {
         Some(time) if time.offset_minutes().abs() < 24 * 60 => time.write_json(out),
@@ -75,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn other_texts_stay_as_they_are() {
+    fn other_texts_are_unchanged() {
         for stored in [
             "",
             "garbage",
@@ -118,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn integers_of_other_years_stay_as_they_are() {
+    fn integers_of_other_years_are_unchanged() {
         for stored in [
             253_402_300_800,
             -62_167_219_201,
@@ -137,7 +138,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_stays_as_it_is(seconds in -62_167_219_200_i64..=253_402_300_799) {
+        fn written_times_are_unchanged_when_written_again(seconds in -62_167_219_200_i64..=253_402_300_799) {
             let written: String = serde_json::from_str(&integer(seconds)).unwrap();
             prop_assert_eq!(text(&written), written);
         }

@@ -1,19 +1,21 @@
-//! The result of one statement that yields rows. What is the same for all rows is worked out once.
+//! The result of one statement that returns rows. The parts that all rows have in common are computed once.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
 use sqlhttp_core::{Block, Column, Columns, RowRef, Rows, ValueRef};
 
-use super::json;
 use super::value::{self, Class};
+use crate::json;
 
-/// How rows are written.
+/// The form of rows.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Style {
+    /// Whether rows are objects rather than arrays.
     pub(super) associative: bool,
+    /// Whether BLOBs are arrays of integers rather than base64.
     pub(super) blob_array: bool,
-    /// Columns are called after their tables.
+    /// Whether the names of columns contain the names of their tables.
     pub(super) qualified: bool,
 }
 
@@ -22,18 +24,19 @@ pub(super) struct Style {
 pub(super) struct RowWriter {
     style: Style,
     fields: Vec<Field>,
-    /// The leads of all fields, one after the other.
+    /// The concatenated leads of all fields. A lead is the JSON before a value: a comma or the opening bracket, and the
+    /// key.
     leads: Vec<u8>,
-    /// How many columns a row has.
+    /// The number of columns.
     columns: usize,
-    /// The fields are not simply the columns in their order.
+    /// Whether the fields are not the columns in their order.
     rearranged: bool,
-    /// The list of rows has been opened.
+    /// Whether the list of rows has been opened.
     opened: bool,
     has_rows: bool,
 }
 
-/// How many bytes a result with these rows takes as lists, about.
+/// Returns the approximate length of a result with these rows as arrays, in bytes.
 pub(super) fn room_for(rows: &Rows) -> usize {
     let header: usize = rows.columns.iter().map(|column| column.name.len() + 16).sum();
     let values: usize = rows.blocks.iter().map(Block::byte_len).sum();
@@ -41,19 +44,19 @@ pub(super) fn room_for(rows: &Rows) -> usize {
     values.saturating_add(leads).saturating_add(header + 64)
 }
 
-/// A place in the JSON of a row.
+/// A value in the JSON of a row.
 #[derive(Debug)]
 struct Field {
-    /// Where in `leads` is what comes before the value: a comma or the opening bracket, and the key.
+    /// The range of the lead in [`RowWriter::leads`].
     lead: Range<usize>,
-    /// The column that the value comes from.
+    /// The index of the value's column.
     column: usize,
     class: Class,
 }
 
 impl RowWriter {
-    /// Writes the beginning of a result, up to where the rows come. The first row decides about types that are not
-    /// declared.
+    /// Writes the beginning of a result, up to its rows. The first row determines the types of columns without a
+    /// declared type.
     pub(super) fn begin(out: &mut Vec<u8>, columns: &Columns, first: Option<RowRef<'_>>, style: Style) -> RowWriter {
         let names: Vec<_> = columns.iter().map(|column| name(column, style.qualified)).collect();
         let types = types(columns, first);
@@ -84,14 +87,14 @@ impl RowWriter {
         }
     }
 
-    /// Writes the end of the rows, but not that of the result.
+    /// Writes the end of the rows, but not the end of the result.
     pub(super) fn end(self, out: &mut Vec<u8>) {
         if self.opened {
             out.push(b']');
         }
     }
 
-    /// Writes some rows.
+    /// Writes a block of rows.
     pub(super) fn block(&mut self, out: &mut Vec<u8>, block: &Block) {
         if self.columns == 0 {
             return;
@@ -148,7 +151,8 @@ fn lower_case(text: &str) -> Cow<'_, str> {
     if text.bytes().all(|b| b.is_ascii_lowercase()) { Cow::Borrowed(text) } else { Cow::Owned(text.to_lowercase()) }
 }
 
-/// The columns in the order of their names. Of several with one name, the last.
+/// Returns the indexes of columns in the order of their names. Of several columns with the same name, only the last is
+/// kept.
 fn sorted(names: &[Cow<'_, str>]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..names.len()).collect();
     order.sort_by(|&a, &b| names[a].cmp(&names[b]).then(b.cmp(&a)));
@@ -181,7 +185,7 @@ fn write_strings(out: &mut Vec<u8>, strings: &[Cow<'_, str>]) {
     out.push(b']');
 }
 
-/// Writes what comes before a value of a row, and tells where it is.
+/// Appends the lead of a field, and returns its range.
 fn write_lead(leads: &mut Vec<u8>, place: usize, name: &str, style: Style) -> Range<usize> {
     let start = leads.len();
     leads.push(match (place, style.associative) {

@@ -1,23 +1,26 @@
-//! One value as JSON: what becomes of it depends on the type its column was declared with.
+//! Single values as JSON. Their form depends on the declared type of the column.
 
 use sqlhttp_core::ValueRef;
+use sqlhttp_text::number;
 
-use super::{date, json, number};
+use super::date;
+use crate::json;
 
-/// A declared type (or, for an expression, that of the first row) as far as it decides about values.
+/// The class of a column's declared type or, for an expression, of the type of its first value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Class {
-    /// BLOBs are texts if they can be.
+    /// BLOBs that are UTF-8 are written as texts.
     Texty,
-    /// Integers are true or false.
+    /// Integers are written as `true` or `false`.
     Boolean,
-    /// Integers and texts are times.
+    /// Integers and texts are written as times.
     Time,
+    /// Values are written according to their own type.
     Other,
 }
 
 impl Class {
-    /// Of a type in lower case; empty if there is none.
+    /// Returns the class of a type in lower case. The type is empty if there is none.
     pub(super) fn of(type_name: &str) -> Class {
         const TEXTY: &[&str] = &["varchar", "varying character", "nchar", "native character", "nvarchar", "clob"];
         match type_name {
@@ -30,7 +33,7 @@ impl Class {
     }
 }
 
-/// The type an expression has because of the value in its first row.
+/// Returns the type of an expression whose first value is this one.
 pub(super) fn type_of(value: ValueRef<'_>) -> &'static str {
     match value {
         ValueRef::Null => "",
@@ -40,7 +43,7 @@ pub(super) fn type_of(value: ValueRef<'_>) -> &'static str {
     }
 }
 
-/// Writes a value.
+/// Writes a value as JSON.
 pub(super) fn write(out: &mut Vec<u8>, value: ValueRef<'_>, class: Class, blob_array: bool) {
     match (value, class) {
         (ValueRef::Null, _) => out.extend_from_slice(b"null"),
@@ -49,7 +52,7 @@ pub(super) fn write(out: &mut Vec<u8>, value: ValueRef<'_>, class: Class, blob_a
         }
         (ValueRef::Integer(value), Class::Time) => date::write_integer(out, value),
         (ValueRef::Integer(value), _) => number::write_integer(out, value),
-        // As a number, Go's decoder would refuse the whole document.
+        // Go's decoder would reject the whole document if it contained an infinite number.
         (ValueRef::Real(f64::INFINITY), _) => out.extend_from_slice(b"\"Infinity\""),
         (ValueRef::Real(f64::NEG_INFINITY), _) => out.extend_from_slice(b"\"-Infinity\""),
         (ValueRef::Real(value), _) => number::write_real(out, value),

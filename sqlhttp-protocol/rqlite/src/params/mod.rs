@@ -1,99 +1,101 @@
-//! The parameters in the query string: all of them, typed.
+//! The parameters of the query string.
 
 mod query_string;
 
 use std::time::Duration;
 
 use sqlhttp_core::ReadLevel;
+use sqlhttp_text::duration;
 
-use crate::duration;
 use crate::endpoint::Endpoint;
 use crate::reply::Refusal;
 use query_string::{Pairs, push};
 
-/// How long other nodes are waited for, unless the client says otherwise.
+/// The default time limit for requests to other nodes.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// How long `/db/query` waits at level `linearizable`, unless the client says otherwise.
+/// The default time limit for a read of `/db/query` at level `linearizable` to begin.
 const LINEARIZABLE_WAIT: Duration = Duration::from_secs(10);
-/// How long `/db/request` waits at level `linearizable`, whatever the client says.
+/// The time limit for a read of `/db/request` at level `linearizable` to begin. It cannot be changed.
 const LINEARIZABLE_WAIT_SHORT: Duration = Duration::from_secs(1);
 
-/// What a backup is made of.
+/// The format of a backup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum BackupFormat {
-    /// The database file, in WAL mode.
+    /// The database file in WAL mode.
     #[default]
     Binary,
-    /// The SQL text that rebuilds the database.
+    /// SQL text that creates the database.
     Sql,
-    /// The database file, in DELETE mode.
+    /// The database file in DELETE mode.
     Delete,
 }
 
-/// All parameters a client can give in the query string. Which of them an endpoint honours is the endpoint's affair.
+/// The parameters of a query string. Each endpoint uses some of them.
 ///
-/// Flags count by their presence: `pretty=false` is `pretty`. Of several parameters with one name the first counts.
-/// Unknown ones are ignored, and so are those that have lost their meaning (`noparse`, `norwrandom`, `norwtime`,
-/// `bypass`). Durations below zero are zero.
+/// A flag is set if its name is present, whatever its value: `pretty=false` sets `pretty`. Of several parameters with
+/// the same name, the first is used. Unknown parameters are ignored, and so are those without an effect here
+/// (`noparse`, `norwrandom`, `norwtime`, `bypass`). Negative durations count as zero.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Params {
-    /// `q`: the SQL text of a GET, as the client sent it; not always UTF-8. Never empty.
+    /// `q`: the SQL text of a GET, which is not always UTF-8. It is never empty.
     pub q: Option<Vec<u8>>,
-    /// `pretty`: JSON with line breaks and indentation.
+    /// `pretty`: whether the JSON of the reply is indented.
     pub pretty: bool,
-    /// `timings`: tell how long things took.
+    /// `timings`: whether the reply contains durations.
     pub timings: bool,
-    /// `transaction`: all statements or none.
+    /// `transaction`: whether all statements are one transaction.
     pub transaction: bool,
-    /// `queue`: queue the statements and answer at once.
+    /// `queue`: whether the statements are queued.
     pub queue: bool,
-    /// `wait`: answer only when the queued statements were executed, or the leadership was transferred.
+    /// `wait`: whether the reply is sent after the queued statements were executed, or after the leadership was
+    /// transferred.
     pub wait: bool,
-    /// `timeout`: how long other nodes are waited for, and how long `wait` waits. 30 s unless given.
+    /// `timeout`: the time limit for requests to other nodes and for `wait`. The default is 30 s.
     pub timeout: Duration,
-    /// `timeout` was given, so the caller of a write waits for no longer.
+    /// Whether `timeout` was given. Only then is it a time limit for a write as well.
     pub timeout_given: bool,
-    /// `retries`: how often talking to another node is tried again.
+    /// `retries`: how often a failed request to another node is repeated.
     pub retries: u64,
-    /// `redirect`: point the client to the leader rather than forward the request.
+    /// `redirect`: whether the client is redirected to the leader. Otherwise the request is forwarded.
     pub redirect: bool,
-    /// `level`: how fresh a read must be.
+    /// `level`: the consistency of a read.
     pub level: ReadLevel,
-    /// `freshness`: how long ago the leader must have been heard of. `None` (or 0) for any time.
+    /// `freshness`: the maximum time since the last contact with the leader. `None` (or 0) for no limit.
     pub freshness: Option<Duration>,
-    /// `freshness_strict`: measure the age of the data, too. Always false without `freshness`.
+    /// `freshness_strict`: whether `freshness` limits the age of the data, too. Always false without `freshness`.
     pub freshness_strict: bool,
-    /// `linearizable_timeout`, as given; see [`Params::linearizable_wait`].
+    /// `linearizable_timeout` as given. [`Params::linearizable_wait`] returns the time limit.
     pub linearizable_timeout: Option<Duration>,
-    /// `db_timeout`: how long the statements may take. `None` (or 0) for any time.
+    /// `db_timeout`: the time limit for running the statements. `None` (or 0) for no limit.
     pub db_timeout: Option<Duration>,
-    /// `associative`: rows as objects.
+    /// `associative`: whether rows are objects.
     pub associative: bool,
-    /// `blob_array`: BLOBs as arrays of integers.
+    /// `blob_array`: whether BLOBs are arrays of integers.
     pub blob_array: bool,
-    /// `qualify_columns`: column names with the name of their table.
+    /// `qualify_columns`: whether the names of columns contain the names of their tables.
     pub qualify_columns: bool,
-    /// `raft_index`: tell the index of the log entry.
+    /// `raft_index`: whether the reply contains the index of the log entry.
     pub raft_index: bool,
-    /// `noleader`: do not look for a leader.
+    /// `noleader`: whether the request is answered without a leader. `/readyz` then checks only that the node runs, and
+    /// a backup is a copy of the node's own database.
     pub noleader: bool,
     /// `fmt`: the format of a backup.
     pub backup_format: BackupFormat,
-    /// `vacuum`: a vacuumed backup.
+    /// `vacuum`: whether the backup is vacuumed.
     pub vacuum: bool,
-    /// `compress`: a gzipped backup.
+    /// `compress`: whether the backup is compressed with gzip.
     pub compress: bool,
-    /// `tables`: the tables of a backup as SQL text; empty for all.
+    /// `tables`: the tables of a backup as SQL text. Empty for all tables.
     pub tables: Vec<String>,
-    /// `nonvoters`: list nodes that do not vote, too.
+    /// `nonvoters`: whether nodes that do not vote are listed, too.
     pub nonvoters: bool,
-    /// `ver=2`: the nodes as a list.
+    /// `ver=2`: whether nodes are a list rather than an object.
     pub nodes_as_list: bool,
-    /// `sync`: ready only when everything committed is applied.
+    /// `sync`: whether a node is ready only after it has applied all committed entries.
     pub sync: bool,
-    /// `key`: the part of the status that is asked for; empty for all.
+    /// `key`: the requested part of `/status` or `/debug/vars`. Empty for the whole document.
     pub key: String,
-    /// `trailing_logs`: how many log entries a snapshot keeps; 0 for the configured number.
+    /// `trailing_logs`: the number of log entries that are kept behind a snapshot. 0 for the configured number.
     pub trailing_logs: u64,
 }
 
@@ -134,12 +136,13 @@ impl Default for Params {
 }
 
 impl Params {
-    /// Reads a query string (what follows the `?` of a URL). This comes before anything else, for any path and any
-    /// method but OPTIONS.
+    /// Parses a query string (the part of a URL after `?`).
+    ///
+    /// rqlite parses it before it looks at the path, for all methods except OPTIONS.
     ///
     /// # Errors
-    /// Status 400 for the first fault, in this order: `;`, a bad escape, `freshness_strict` without `freshness`,
-    /// what is no duration, what is no integer, an empty `q`.
+    /// Status 400 for the first error in this order: `;`, a bad escape, `freshness_strict` without `freshness`, an
+    /// invalid duration, an invalid integer, an empty `q`.
     pub fn parse(query: &str) -> Result<Params, Refusal> {
         if query.is_empty() {
             return Ok(Params::default());
@@ -173,7 +176,7 @@ impl Params {
         })
     }
 
-    /// The parameters of which every value is good.
+    /// Parses the parameters for which every value is valid.
     fn infallible(pairs: &Pairs) -> Params {
         Params {
             pretty: pairs.has("pretty"),
@@ -200,7 +203,7 @@ impl Params {
         }
     }
 
-    /// How long a read at level `linearizable` waits for what was committed to be applied.
+    /// Returns the time limit for committed entries to be applied before a read at level `linearizable`.
     pub fn linearizable_wait(&self, endpoint: Endpoint) -> Duration {
         match self.linearizable_timeout {
             _ if endpoint != Endpoint::Query => LINEARIZABLE_WAIT_SHORT,
@@ -210,7 +213,7 @@ impl Params {
         }
     }
 
-    /// The query string that says the same; empty if all parameters have their defaults.
+    /// Formats the parameters as a query string. Parameters with their default values are left out.
     pub fn to_query(&self) -> String {
         let mut query = String::new();
         for (name, set) in self.flags() {
@@ -279,13 +282,15 @@ impl Params {
     }
 }
 
+/// Parses a duration. A negative one counts as zero.
 fn duration(pairs: &Pairs, name: &str) -> Result<Option<Duration>, Refusal> {
     let Some(text) = pairs.text(name) else { return Ok(None) };
-    let duration = duration::parse(&text);
-    duration.map(Some).ok_or_else(|| Refusal::text(400, format!("{name} is not a valid duration")))
+    let nanoseconds = duration::parse_signed(&text);
+    let nanoseconds = nanoseconds.map_err(|_| Refusal::text(400, format!("{name} is not a valid duration")))?;
+    Ok(Some(Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(0))))
 }
 
-/// A number below zero is zero.
+/// Parses an integer. A negative one counts as zero.
 fn integer(pairs: &Pairs, name: &str) -> Result<u64, Refusal> {
     let Some(text) = pairs.text(name) else { return Ok(0) };
     let number: Result<i64, _> = text.parse();

@@ -1,4 +1,4 @@
-//! The query string of a URL: names and values, percent-encoded.
+//! The names and values of a query string, which are percent-encoded.
 
 use crate::reply::Refusal;
 
@@ -6,8 +6,10 @@ use crate::reply::Refusal;
 pub(super) struct Pairs(Vec<(Vec<u8>, Vec<u8>)>);
 
 impl Pairs {
+    /// Parses a query string.
+    ///
     /// # Errors
-    /// Status 400 for a `;` and for a bad escape. A `;` anywhere is reported before any escape.
+    /// Status 400 for a `;`, and for a bad escape. A `;` at any position is reported before a bad escape.
     pub(super) fn parse(query: &str) -> Result<Pairs, Refusal> {
         if query.contains(';') {
             return Err(Refusal::text(400, "invalid semicolon separator in query"));
@@ -19,18 +21,18 @@ impl Pairs {
         pairs.collect::<Result<_, _>>().map(Pairs)
     }
 
-    /// The first value of this name.
+    /// Returns the first value of a name.
     pub(super) fn get(&self, name: &str) -> Option<&[u8]> {
         let pair = self.0.iter().find(|(found, _)| found == name.as_bytes());
         pair.map(|(_, value)| value.as_slice())
     }
 
-    /// The first value of this name as text; bytes that are not UTF-8 become U+FFFD.
+    /// Returns the first value of a name as text. Bytes that are not UTF-8 become U+FFFD.
     pub(super) fn text(&self, name: &str) -> Option<String> {
         self.get(name).map(|value| String::from_utf8_lossy(value).into_owned())
     }
 
-    /// Whether the name occurs; its value does not matter.
+    /// Whether a name is present, with any value.
     pub(super) fn has(&self, name: &str) -> bool {
         self.get(name).is_some()
     }
@@ -62,7 +64,7 @@ fn escaped_byte(text: &[u8]) -> Option<(u8, &[u8])> {
     }
 }
 
-/// Quotes the sign and the two bytes after it.
+/// Returns the refusal of a bad escape. The text contains the percent sign and the two bytes after it.
 fn bad_escape(after: &[u8]) -> Refusal {
     let shown = String::from_utf8_lossy(&after[..after.len().min(2)]);
     Refusal::text(400, format!("invalid URL escape {:?}", format!("%{shown}")))

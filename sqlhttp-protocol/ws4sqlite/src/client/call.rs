@@ -1,36 +1,40 @@
-//! Batches into request bodies.
+//! Encodes batches as request bodies.
 
 use sqlhttp_core::{Action, Atomicity, Batch, BindRule, Binding, Bindings, Expect, Failure, OnError, Step, Value};
+use sqlhttp_text::number;
 
 use crate::call::Credentials;
-use crate::encode::{json, number};
+use crate::json;
 
-/// How rows should come.
+/// The form of rows in the reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Format {
-    /// As objects. Of several columns with one name only the last value arrives.
+    /// Objects. Of several columns with the same name, the reply contains only the last value.
     Map,
-    /// As arrays: every column arrives.
+    /// Arrays. The reply contains all columns.
     #[default]
     List,
 }
 
-/// Something in a batch that this protocol has no words for.
+/// The error of a batch that the protocol cannot express.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the protocol cannot express {what}{}", step.map(|i| format!(" (step {i})")).unwrap_or_default())]
 pub struct NotExpressible {
-    /// The step, from 0, unless it is the batch as a whole.
+    /// The index of the step, counted from 0. `None` for the batch as a whole.
     pub step: Option<usize>,
-    /// What it is.
+    /// The part that cannot be expressed.
     pub what: &'static str,
 }
 
 /// Encodes a batch as a JSON request body. A step that expects rows becomes a `query`, any other a `statement`.
 ///
 /// # Errors
-/// [`NotExpressible`] for BLOBs and infinities as values, values of which only some are named, binding by count, SQL
-/// that is empty or begins with `#` (the server would look for a stored statement), an empty list of sets of values,
-/// a stamp, steps that stand alone or are known to fail.
+/// [`NotExpressible`] for:
+///
+/// * a stamp, and steps that are transactions of their own or are known to fail
+/// * SQL that is empty or begins with `#`, which the server would take for the id of a stored statement
+/// * BLOBs and infinite values, values with names beside values without, and binding by count
+/// * an empty list of sets of values
 pub fn encode_call(
     batch: &Batch,
     credentials: Option<&Credentials>,
@@ -151,7 +155,7 @@ fn write_value(out: &mut Vec<u8>, value: &Value) -> Result<(), &'static str> {
         // SQLite stores NaN as NULL.
         Value::Real(value) if value.is_nan() => out.extend_from_slice(b"null"),
         Value::Real(value) if value.is_infinite() => return Err("an infinite value"),
-        // With its fraction, so that it is not taken for an INTEGER.
+        // The fraction is written even if it is zero, so that the server does not read the number as an INTEGER.
         Value::Real(value) => out.extend_from_slice(zmij::Buffer::new().format_finite(*value).as_bytes()),
         Value::Text(text) => json::write_string(out, text),
         Value::Blob(_) => return Err("a BLOB as a value"),

@@ -1,4 +1,4 @@
-//! The client's half: batches into request bodies, replies into results.
+//! The client's side of the protocol: encodes batches as request bodies, and decodes replies.
 //!
 //! ```
 //! use sqlhttp_core::{Batch, Step, Value};

@@ -1,4 +1,4 @@
-//! Replies into results.
+//! Decodes replies.
 
 use std::collections::HashMap;
 
@@ -8,33 +8,33 @@ use sqlhttp_core::Value;
 
 use crate::reply::Refusal;
 
-/// What came of an item.
+/// The result of an item.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ItemResult {
-    /// The result of a query. A BLOB arrives as its base64 text and an integral REAL as INTEGER: the protocol does
-    /// not tell them apart.
+    /// The rows of a query. The protocol loses some types: a BLOB is its base64 text, and an integral REAL is an
+    /// INTEGER.
     Rows {
         /// The names of the columns.
         headers: Vec<String>,
-        /// The rows, each with a value for each column.
+        /// The rows, each with one value for each column.
         rows: Vec<Vec<Value>>,
     },
-    /// How many rows a statement changed.
+    /// The number of rows that a statement changed.
     Updated(u64),
-    /// How many rows it changed for each set of values.
+    /// The numbers of rows that a statement changed, one for each set of values.
     UpdatedEach(Vec<u64>),
-    /// It failed, and the transaction went on (`noFail`). The text tells why.
+    /// The item failed with this error, and the transaction continued (`noFail`).
     Failed(String),
 }
 
-/// Why a reply holds no results.
+/// The error of a reply without results.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReplyError {
-    /// The server refused the request or rolled it back. An answer that is no error object (a 401 in plain text)
-    /// gives its text and -1 as the item.
+    /// The server refused the request or rolled it back. If the body is not an error object (a 401 in plain text), the
+    /// refusal contains the body as its text, and -1 as the item.
     #[error("{0}")]
     Refused(Refusal),
-    /// A 200 answer that does not follow the protocol; the text tells how.
+    /// The reply has status 200 but does not follow the protocol, for this reason.
     #[error("the reply is malformed: {0}")]
     Malformed(String),
 }
@@ -103,7 +103,7 @@ impl WireItem {
             }
             (None, Some(_)) => Err("a row has not as many values as there are columns"),
             (Some(_), Some(_)) => Err("an item has two results"),
-            // A batch of no runs has no counts.
+            // The result of an empty `valuesBatch` has no counts.
             (None, None) => Ok(ItemResult::UpdatedEach(self.rows_updated_batch.unwrap_or_default())),
         }
     }
@@ -118,7 +118,7 @@ fn in_order(headers: &[String], object: &HashMap<String, Scalar>) -> Result<Vec<
 struct Scalar(Value);
 
 impl<'de> Deserialize<'de> for Scalar {
-    // From its text, because the parser would reject 9e999.
+    // The number is parsed from its text, because the parser of serde_json rejects 9e999.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = <&RawValue>::deserialize(deserializer)?.get();
         let value = match text.as_bytes().first() {

@@ -1,28 +1,30 @@
-//! Bodies sent by an HTML form: `transaction[0][query]=SELECT+1&resultFormat=list`, also `Transaction.0.Query=…`.
-//! Values for parameters cannot be sent this way.
+//! Decodes bodies of HTML forms: `transaction[0][query]=SELECT+1&resultFormat=list`, or `Transaction.0.Query=…`.
+//!
+//! A form cannot contain values of parameters.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::request::is_list;
-use super::unparsable;
 use crate::call::{Call, Credentials, Item, Sql};
 use crate::reply::Refusal;
 
-/// How many items a form may have: an index costs the client a few bytes, and us an item for each lower index.
+/// The maximum number of items of a form. An index takes a few bytes in the body, but each lower index takes the memory
+/// of an item.
 const ITEMS_MAX: usize = 16_000;
 
-/// Decodes a body of type `application/x-www-form-urlencoded`. Names it does not know are ignored.
+/// Decodes a body of type `application/x-www-form-urlencoded`. Unknown names are ignored.
 ///
 /// # Errors
-/// Status 400 for values for parameters, an index that is no number or too high, and a `noFail` that is no boolean.
+/// Status 400 for values of parameters, for an index that is not a number or too high, and for a `noFail` that is not a
+/// boolean.
 pub fn decode_form(body: &[u8]) -> Result<Call, Refusal> {
     let mut call = Call { credentials: None, list: false, items: Vec::new() };
     for pair in body.split(|&b| b == b'&').filter(|pair| !pair.is_empty()) {
         let at = pair.iter().position(|&b| b == b'=').unwrap_or(pair.len());
         let name = unescape(&pair[..at]).to_ascii_lowercase().replace('[', ".").replace(']', "");
         let value = unescape(pair.get(at + 1..).unwrap_or_default());
-        set(&mut call, &name, value).map_err(|reason| unparsable(&reason))?;
+        set(&mut call, &name, value).map_err(|reason| Refusal::unparsable(&reason))?;
     }
     Ok(call)
 }
@@ -68,7 +70,7 @@ fn boolean(text: &str) -> Result<bool, String> {
     }
 }
 
-/// Blanks for `+`, bytes for `%XX`; a `%` without two digits stands for itself.
+/// Decodes `+` to a space and `%XX` to a byte. A `%` that is not followed by two hexadecimal digits is unchanged.
 fn unescape(text: &[u8]) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;
@@ -117,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_form_cannot_say() {
+    fn forms_with_errors_are_refused() {
         for body in [
             "transaction[0][values]=1",
             "transaction[0][values][a]=1",

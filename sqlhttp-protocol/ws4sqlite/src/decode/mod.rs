@@ -1,7 +1,8 @@
-//! Request bodies into calls.
+//! Decodes request bodies.
 //!
-//! The straight way is one pass over the body without a tree in between. JSON that the parser rejects although the
-//! original accepts it (lone surrogates, numbers beyond a double) takes a second, slower pass.
+//! A body is decoded in one pass, without an intermediate tree. The parser of serde_json rejects some JSON that
+//! ws4sqlite accepts (lone surrogates, numbers beyond the range of a double). Such a body is decoded again in a slower
+//! pass.
 
 mod form;
 mod request;
@@ -23,12 +24,12 @@ use values::Numbers;
 /// Decodes a JSON body. Bytes that are not UTF-8 and lone surrogates become U+FFFD.
 ///
 /// # Errors
-/// A body that is not the JSON of a call is refused with status 400.
+/// Status 400 for a body that is not the JSON of a call.
 pub fn decode(body: &[u8]) -> Result<Call, Refusal> {
-    // `from_utf8_lossy` looks at each byte by itself, also where all of them are good.
+    // `from_utf8` is faster than `from_utf8_lossy`, which examines each byte on its own.
     let text = std::str::from_utf8(body).map_or_else(|_| String::from_utf8_lossy(body), Cow::Borrowed);
     let call = parse(&text, Numbers::Native).or_else(|error| parse_again(&text, error));
-    call.map_err(|error| unparsable(&describe(&error)))
+    call.map_err(|error| Refusal::unparsable(&describe(&error)))
 }
 
 fn parse(text: &str, numbers: Numbers) -> Result<Call, serde_json::Error> {
@@ -49,8 +50,4 @@ fn describe(error: &serde_json::Error) -> String {
         Category::Eof => "unexpected end of JSON input".to_owned(),
         Category::Syntax | Category::Data | Category::Io => error.to_string(),
     }
-}
-
-fn unparsable(reason: &str) -> Refusal {
-    Refusal::whole(400, format!("in parsing body: {reason}"))
 }

@@ -1,4 +1,7 @@
-//! The request and its items. Keys match in any case; the last of several wins; `null` is as if the key were absent.
+//! The visitors of a request and its items.
+//!
+//! Keys are matched without regard to case. The last of several equal keys is used. A member that is `null` counts as
+//! absent.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,7 +11,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess
 use super::values::{Numbers, ValuesSeed};
 use crate::call::{Call, Credentials, Extras, Item, Nested, Sql, Values};
 
-/// Lets a visitor be its own seed.
+/// Implements `DeserializeSeed` for a visitor that is its own seed.
 macro_rules! seed {
     ($seed:ident => $value:ty) => {
         impl<'de> DeserializeSeed<'de> for $seed {
@@ -21,7 +24,7 @@ macro_rules! seed {
     };
 }
 
-/// Looks a key up in a table; `None` for a key that is not in it.
+/// The visitor of a key. Looks the key up in a table, and returns `None` for an unknown key.
 struct KeySeed<K: 'static>(&'static [(&'static str, K)]);
 
 impl<'de, K: Copy> DeserializeSeed<'de> for KeySeed<K> {
@@ -40,14 +43,14 @@ impl<K: Copy> Visitor<'_> for KeySeed<K> {
     }
 
     fn visit_str<E>(self, key: &str) -> Result<Option<K>, E> {
-        // Most clients write a key as it is in the table.
+        // Most clients write keys with the case of the table.
         let exact = self.0.iter().find(|(name, _)| *name == key);
         let found = exact.or_else(|| self.0.iter().find(|(name, _)| name.eq_ignore_ascii_case(key)));
         Ok(found.map(|(_, key)| *key))
     }
 }
 
-/// Reads a request.
+/// The visitor of a request.
 #[derive(Clone, Copy)]
 pub(super) struct RequestSeed(pub(super) Numbers);
 
@@ -95,7 +98,7 @@ impl<'de> Visitor<'de> for RequestSeed {
     }
 }
 
-/// Whether this is the name of the list format; any other name means the map format.
+/// Whether a result format is the list format. Any other name selects the map format.
 pub(super) fn is_list(format: &str) -> bool {
     format.eq_ignore_ascii_case("list")
 }
@@ -124,7 +127,7 @@ impl<'de> Visitor<'de> for CredentialsSeed {
         Ok(None)
     }
 
-    // The usual message would quote what was sent, and that may be a password.
+    // The default message of serde contains the value, which may be a password.
     fn visit_str<E: serde::de::Error>(self, _: &str) -> Result<Self::Value, E> {
         Err(E::custom("credentials should be an object with user and password, not a string"))
     }
@@ -148,7 +151,7 @@ impl<'de> Visitor<'de> for CredentialsSeed {
     }
 }
 
-/// Reads `transaction`: a list of items, or one item.
+/// The visitor of `transaction`: a list of items, or one item.
 struct TransactionSeed(Numbers);
 
 seed!(TransactionSeed => Vec<Item>);
@@ -243,7 +246,7 @@ impl Extras {
     }
 }
 
-/// Reads the SQL of an item; `None` for `null`.
+/// The visitor of an item's SQL. Returns `None` for `null`.
 struct SqlSeed(Numbers);
 
 seed!(SqlSeed => Option<Sql>);
@@ -293,7 +296,7 @@ const NESTED_KEYS: &[(&str, NestedKey)] = &[
     ("decoder", NestedKey::Extra(ExtraKey::Encryption)),
 ];
 
-/// A string that is shared from the start.
+/// A string that is deserialized as an `Arc<str>`.
 struct Text(Arc<str>);
 
 impl<'de> serde::Deserialize<'de> for Text {
@@ -302,7 +305,7 @@ impl<'de> serde::Deserialize<'de> for Text {
     }
 }
 
-/// Reads `valuesBatch`. An element that is `null` has no values.
+/// The visitor of `valuesBatch`. An element that is `null` has no values.
 struct ValuesBatchSeed(Numbers);
 
 seed!(ValuesBatchSeed => Vec<Values>);

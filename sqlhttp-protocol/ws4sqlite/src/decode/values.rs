@@ -1,4 +1,4 @@
-//! Values for parameters: `values`, and the elements of `valuesBatch`.
+//! The visitors of the values of parameters: `values`, and the elements of `valuesBatch`.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -9,21 +9,21 @@ use sqlhttp_core::{BindRule, Binding, Bindings, Failure, Value};
 
 use crate::call::Values;
 
-/// How numbers are read.
+/// The way in which numbers are parsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Numbers {
-    /// By the parser, which rejects the whole text for a number beyond the range of a double.
+    /// By serde_json, which rejects the whole text if a number is beyond the range of a double.
     Native,
-    /// One by one from their text, so that such a number is the failure of its set of values alone.
+    /// Each number from its text, so that a number beyond the range of a double is only a failure of its set of values.
     Checked,
 }
 
-/// Whether the parser gave up on a number like `1e400`.
+/// Whether the parser rejected a number beyond the range of a double, such as `1e400`.
 pub(super) fn is_out_of_range(error: &serde_json::Error) -> bool {
     error.to_string().starts_with("number out of range")
 }
 
-/// Reads one set of values; `None` for `null`.
+/// The visitor of one set of values. Returns `None` for `null`.
 #[derive(Clone, Copy)]
 pub(super) struct ValuesSeed(pub(super) Numbers);
 
@@ -94,7 +94,7 @@ impl<'de> Visitor<'de> for ValuesSeed {
     }
 }
 
-/// A set of values while it is read.
+/// A set of values that is being decoded.
 #[derive(Default)]
 struct Set {
     entries: Vec<Binding>,
@@ -119,7 +119,8 @@ impl Set {
         self.entries.push(Binding { name, value });
     }
 
-    /// Reading the numbers comes before looking at what can be bound, wherever they stand.
+    /// Returns the values, or the failure. A number beyond the range of a double is reported before a value that cannot
+    /// be bound, wherever the two are.
     fn finish(self) -> Values {
         match self.beyond_double.or(self.no_scalar) {
             Some(failure) => Err(failure),
@@ -128,7 +129,7 @@ impl Set {
     }
 }
 
-/// Of several values with one name, keeps the last, at the place of the first.
+/// Removes duplicate names. The last value of a name is kept, at the position of the first.
 fn last_wins(entries: Vec<Binding>) -> Vec<Binding> {
     if !has_duplicates(&entries) {
         return entries;
@@ -147,7 +148,7 @@ fn last_wins(entries: Vec<Binding>) -> Vec<Binding> {
 }
 
 fn has_duplicates(entries: &[Binding]) -> bool {
-    // For a handful of names, comparing each with each costs less than hashing.
+    // For few names, comparing all pairs costs less than hashing.
     if entries.len() <= 16 {
         return entries.iter().enumerate().any(|(i, entry)| entries[..i].iter().any(|other| other.name == entry.name));
     }
@@ -155,12 +156,12 @@ fn has_duplicates(entries: &[Binding]) -> bool {
     !entries.iter().all(|entry| seen.insert(&entry.name))
 }
 
-/// A JSON value in the place of a parameter.
+/// A JSON value of a parameter.
 enum Scalar {
     Value(Value),
-    /// A number beyond the range of a double: its text.
+    /// The text of a number beyond the range of a double.
     BeyondDouble(String),
-    /// An array or object, in the words of the original.
+    /// An array or object, as ws4sqlite's error text names it.
     Container(&'static str),
 }
 
@@ -207,7 +208,7 @@ impl<'de> Visitor<'de> for ScalarSeed {
         Ok(Scalar::Value(i64::try_from(value).map_or(Value::Real(value as f64), Value::Integer)))
     }
 
-    // `-0` comes this way too, and stays the REAL that clients written in Go mean by it.
+    // `-0` is parsed as a double, too. Clients written in Go write the double -0 in this way, so it stays a REAL.
     fn visit_f64<E>(self, value: f64) -> Result<Scalar, E> {
         Ok(Scalar::Value(Value::Real(value)))
     }
@@ -240,7 +241,7 @@ fn no_scalar(name: Option<&str>, position: usize, kind: &str) -> Failure {
     failure(format!("sql: converting argument {argument} type: unsupported type {kind}"))
 }
 
-/// Clients know these as 500, not 400.
+/// Returns a failure with status 500. ws4sqlite uses that status rather than 400 here.
 fn failure(message: String) -> Failure {
     Failure::Protocol { status: 500, message }
 }

@@ -1,18 +1,19 @@
-//! Outcomes into replies, whole or part by part. There is one encoder for both.
+//! Encodes outcomes as replies, at once or part by part. Both use the same encoder.
 
 mod date;
-pub(crate) mod json;
+mod error;
 mod rows;
+
+pub use error::encode_error;
 
 use sqlhttp_core::{Block, Changed, Columns, Ending, Failure, Outcome, Part, Rows, StepOutcome};
 
 use crate::reply::{Refusal, Reply, capitalized};
-use crate::shape::{ItemShape, Kind, ReplyShape};
-use crate::words;
+use crate::reply_shape::{ItemShape, Kind, ReplyShape};
+use crate::{json, messages};
 use rows::RowWriter;
-pub(crate) use sqlhttp_text::number;
 
-/// Encodes an outcome that is there as a whole.
+/// Encodes a complete outcome.
 pub fn encode(outcome: &Outcome, shape: &ReplyShape) -> Reply {
     match &outcome.ending {
         Ending::Done => encode_done(&outcome.steps, shape).unwrap_or_else(|abort| abort.reply),
@@ -31,7 +32,7 @@ fn encode_done(steps: &[StepOutcome], shape: &ReplyShape) -> Result<Reply, Abort
     Ok(Reply { status: 200, body })
 }
 
-/// How many bytes an item takes in an answer, about.
+/// Returns the approximate length of an encoded item, in bytes.
 fn room_for(step: &StepOutcome) -> usize {
     match step {
         StepOutcome::Rows(rows) => rows::room_for(rows),
@@ -40,13 +41,15 @@ fn room_for(step: &StepOutcome) -> usize {
     }
 }
 
-/// A 200 answer that has begun cannot be finished: a step failed and took the batch with it, or the batch was not
-/// committed. Whoever has sent some of the answer already must cut the connection, so that the client does not take
-/// it for complete; whoever has not, sends `reply` instead.
+/// The error of a reply with status 200 that has begun and cannot be finished, because a step failed and rolled the
+/// batch back, or because the batch was not committed.
+///
+/// If a part of the reply has been sent, the caller must cut the connection, so that the client does not take the reply
+/// for complete. Otherwise the caller sends `reply`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the answer cannot be finished: {}", String::from_utf8_lossy(&reply.body))]
 pub struct Abort {
-    /// The answer that is right if nothing has been sent yet.
+    /// The reply to send if nothing has been sent yet.
     pub reply: Reply,
 }
 
@@ -56,7 +59,7 @@ impl From<Refusal> for Abort {
     }
 }
 
-/// Encodes an outcome that is told in parts. Memory stays constant, however many rows there are.
+/// Encodes an outcome part by part. Its memory does not grow with the number of rows.
 #[derive(Debug)]
 pub struct PartEncoder {
     shape: ReplyShape,
@@ -64,18 +67,18 @@ pub struct PartEncoder {
 }
 
 impl PartEncoder {
-    /// An encoder for one answer.
+    /// Creates the encoder of one reply.
     pub fn new(shape: ReplyShape) -> Self {
         PartEncoder { shape, encoder: Encoder::default() }
     }
 
-    /// Appends a part to `out`, whose content may be sent (and `out` be emptied) after any call.
+    /// Encodes a part and appends it to `out`. After any call, the caller may send the content of `out` and empty it.
     ///
-    /// A query under `noFail` says after its rows whether it has succeeded, since it may fail after its first rows. As long as
-    /// nothing has been taken out of `out` since they came, the rows of a query that fails are taken back.
+    /// A query with `noFail` may fail after its first rows, so `success` follows its rows. If it fails, its rows are
+    /// removed as long as the caller has taken nothing out of `out` since the result began.
     ///
     /// # Errors
-    /// [`Abort`] if this part makes a 200 answer impossible. No part may follow.
+    /// [`Abort`] if the reply cannot have status 200. No part may follow.
     pub fn part(&mut self, part: Part, out: &mut Vec<u8>) -> Result<(), Abort> {
         let PartEncoder { shape, encoder } = self;
         match part {
@@ -87,29 +90,30 @@ impl PartEncoder {
             Part::End(Ending::Aborted(index)) => return Err(aborted(index, None, shape).into()),
         }
         if shape.fails {
-            // Nothing may be sent before the error, which comes with the item that fails, or with one before it.
+            // The reply will be an error, which arrives with the item that fails or with an earlier one. Nothing may be
+            // sent before.
             out.clear();
         }
         Ok(())
     }
 }
 
-/// Where in the answer we are.
+/// Writes the results of a reply, one after the other.
 #[derive(Debug, Default)]
 struct Encoder {
-    /// Steps that have ended.
+    /// The number of steps that have ended.
     ended: usize,
     /// Whether anything has been written.
     begun: bool,
-    /// The step that is yielding rows.
+    /// The result whose rows are being written.
     open: Option<Open>,
 }
 
-/// A step that is yielding rows.
+/// A result whose rows are being written.
 #[derive(Debug)]
 struct Open {
     rows: RowWriter,
-    /// Where the step began in the output, unless some of the output has been taken out since.
+    /// The offset of the result in the output. `None` if a part of the output has been taken out since.
     start: Option<usize>,
     /// The length of the output after the last part.
     len: usize,
@@ -188,15 +192,15 @@ impl Encoder {
         if !item.no_fail {
             return Err(refusal(self.ended, failure, item).into());
         }
-        let (_, text) = words::failure(failure, item.says_begin);
+        let (_, text) = messages::failure(failure, item.says_begin);
         let text = capitalized(&text);
         match self.open.take() {
             None => self.begin_item(out),
             Some(mut open) => {
                 open.notice_drain(out);
                 let Some(start) = open.start else {
-                    let told = open.rows.fail(out, &text);
-                    return if told { Ok(()) } else { Err(refusal(self.ended, failure, item).into()) };
+                    let written = open.rows.fail(out, &text);
+                    return if written { Ok(()) } else { Err(refusal(self.ended, failure, item).into()) };
                 };
                 out.truncate(start);
             }
@@ -218,6 +222,7 @@ impl Encoder {
 }
 
 impl Open {
+    /// Forgets the beginning of the result if the output has been emptied since the last part.
     fn notice_drain(&mut self, out: &[u8]) {
         if out.len() != self.len {
             self.start = None;
@@ -230,7 +235,7 @@ fn write_count(out: &mut Vec<u8>, changed: Changed) {
 }
 
 fn refusal(index: usize, failure: &Failure, item: ItemShape) -> Refusal {
-    let (status, text) = words::failure(failure, item.says_begin);
+    let (status, text) = messages::failure(failure, item.says_begin);
     Refusal { status, req_idx: i64::try_from(index).unwrap_or(-1), error: text.into_owned() }
 }
 
@@ -246,6 +251,6 @@ fn aborted(index: usize, last: Option<&StepOutcome>, shape: &ReplyShape) -> Refu
 }
 
 fn not_committed(failure: &Failure) -> Refusal {
-    let (status, text) = words::failure(failure, false);
+    let (status, text) = messages::failure(failure, false);
     Refusal::whole(status, text)
 }

@@ -1,45 +1,47 @@
-//! Rows as JSON: what is the same for all rows is worked out once for each result.
+//! The result of one query. The parts that all rows have in common are computed once.
 
 use std::collections::HashMap;
 use std::ops::Range;
 
 use sqlhttp_core::{Block, Columns, Rows, ValueRef};
+use sqlhttp_text::number;
 
 use super::date::{is_date_type, write_date};
-use super::{json, number};
+use crate::json;
 
 /// Writes the result of one query.
 #[derive(Debug)]
 pub(super) struct RowWriter {
     list: bool,
     fields: Vec<Field>,
-    /// The leads of all fields, one after the other.
+    /// The concatenated leads of all fields. A lead is the JSON before a value: a comma or the opening bracket, and the
+    /// key.
     leads: Vec<u8>,
-    /// How many columns a row has on the tape.
+    /// The number of columns.
     columns: usize,
-    /// Whether `fields` are not simply the columns in their order.
+    /// Whether the fields are not the columns in their order.
     rearranged: bool,
     has_rows: bool,
-    /// Whether the item succeeded is written after its rows.
+    /// Whether `success` is written after the rows.
     success_last: bool,
 }
 
-/// A place in the JSON of a row.
+/// A value in the JSON of a row.
 #[derive(Debug)]
 struct Field {
-    /// Where in `leads` is what comes before the value: a comma or the opening bracket, and the key.
+    /// The range of the lead in [`RowWriter::leads`].
     lead: Range<usize>,
-    /// The column that the value comes from.
+    /// The index of the value's column.
     column: usize,
     is_date: bool,
 }
 
-/// How many bytes the leads of a row take, unless a name needs escapes.
+/// Returns the length of the leads of a row, in bytes, if no name needs escapes.
 fn leads_len(columns: &Columns) -> usize {
     columns.iter().map(|column| column.name.len() + 4).sum()
 }
 
-/// How many bytes an item with these rows takes, about.
+/// Returns the approximate length of an item with these rows, in bytes.
 pub(super) fn room_for(rows: &Rows) -> usize {
     let leads = leads_len(&rows.columns);
     let values: usize = rows.blocks.iter().map(Block::byte_len).sum();
@@ -48,8 +50,8 @@ pub(super) fn room_for(rows: &Rows) -> usize {
 }
 
 impl RowWriter {
-    /// Writes the beginning of an item, up to where the rows come. `success_last`: whether it succeeds is not known until
-    /// its last row.
+    /// Writes the beginning of an item, up to its rows. `success_last`: whether `success` is written after the rows,
+    /// because the item may fail after its first rows.
     pub(super) fn begin(out: &mut Vec<u8>, columns: &Columns, list: bool, success_last: bool) -> RowWriter {
         out.extend_from_slice(if success_last { b"{" } else { b"{\"success\":true," });
         if !columns.is_empty() {
@@ -67,7 +69,8 @@ impl RowWriter {
         out.extend_from_slice(if self.success_last { b"],\"success\":true}" } else { b"]}" });
     }
 
-    /// Writes the end of an item that has failed. False, and nothing is written, if it has been called a success already.
+    /// Writes the end of an item that has failed. If the item has been written as a success already, returns false and
+    /// writes nothing.
     pub(super) fn fail(self, out: &mut Vec<u8>, error: &str) -> bool {
         if self.success_last {
             out.extend_from_slice(b"],\"success\":false,\"error\":");
@@ -77,7 +80,7 @@ impl RowWriter {
         self.success_last
     }
 
-    /// Writes some rows.
+    /// Writes a block of rows.
     pub(super) fn block(&mut self, out: &mut Vec<u8>, block: &Block) {
         if self.columns == 0 || block.is_empty() {
             return;
@@ -154,13 +157,13 @@ fn map_fields(columns: &Columns, leads: &mut Vec<u8>) -> Vec<Field> {
     sources(columns).into_iter().enumerate().map(field).collect()
 }
 
-/// The columns whose values an object shows, in order: of several columns with one name, the first gives the place
-/// and the last the value.
+/// Returns the indexes of the columns whose values an object contains, in their order. Of several columns with the same
+/// name, the first determines the position and the last the value.
 fn sources(columns: &Columns) -> Vec<usize> {
     let mut sources: Vec<usize> = Vec::with_capacity(columns.len());
     let mut places = HashMap::new();
     for (index, column) in columns.iter().enumerate() {
-        // For a handful of names, comparing each with each costs less than hashing.
+        // For few names, comparing all pairs costs less than hashing.
         let place = if columns.len() <= 16 {
             sources.iter().position(|&source| columns[source].name == column.name).unwrap_or(sources.len())
         } else {
@@ -190,7 +193,7 @@ impl Field {
 
 fn write_value(out: &mut Vec<u8>, value: ValueRef<'_>) {
     match value {
-        // The original says null for an empty BLOB, and clients may count on it.
+        // ws4sqlite writes null for an empty BLOB, and clients may rely on it.
         ValueRef::Null | ValueRef::Blob([]) => out.extend_from_slice(b"null"),
         ValueRef::Integer(value) => number::write_integer(out, value),
         ValueRef::Real(value) => number::write_real(out, value),

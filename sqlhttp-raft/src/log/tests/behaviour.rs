@@ -1,14 +1,16 @@
-//! What a log does besides keeping entries: it reads old ones from the disk, stops after an error, and tells figures.
+//! Tests of the log's caching, errors, full disks, closing and statistics.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use openraft::storage::{RaftLogReader as _, RaftLogStorage as _};
 
 use super::super::{CheckedLog, LogError, LogOptions, LogStatus, LogStore};
 use super::simulated::{Fault, Loss, SimulatedDisk};
 use super::support::{all_entries, append, begin_append, blank, command, members};
+use crate::observer::Observer;
 use crate::types::{Entry, Vote, log_id};
 
 fn small(directory: &Path) -> LogOptions {
@@ -42,7 +44,7 @@ async fn old_entries_are_read_from_the_disk() {
     assert_eq!(all_entries(&mut log).await, written);
     assert_eq!(log.try_get_log_entries(37..=120).await.unwrap(), written[37..121]);
     assert_eq!(log.try_get_log_entries(250..).await.unwrap(), []);
-    // They really are: what is not kept any more cannot be read once its file is damaged.
+    // Entries that are no longer cached are read from the file, so they cannot be read once the file is damaged.
     let first = directory.path().join("0000000001.log");
     let bytes = std::fs::read(&first).unwrap();
     std::fs::write(&first, vec![0; bytes.len()]).unwrap();
@@ -53,7 +55,7 @@ async fn old_entries_are_read_from_the_disk() {
 }
 
 #[tokio::test]
-async fn a_reader_gets_entries_that_are_still_on_their_way() {
+async fn entries_can_be_read_before_they_are_durable() {
     let disk = SimulatedDisk::new();
     let mut log = simulated(&disk);
     disk.hold();
@@ -74,22 +76,22 @@ async fn a_limited_read_has_at_least_one_entry_and_not_too_many() {
     written.push(command(1, 5, 9 << 20));
     written.push(blank(1, 6));
     append(&mut log, written.clone()).await.unwrap();
-    // 8 MiB are sent at a time.
+    // At most 8 MiB are read at a time.
     assert_eq!(log.limited_get_log_entries(0, 7).await.unwrap(), written[..2]);
     assert_eq!(log.limited_get_log_entries(4, 7).await.unwrap(), written[4..5]);
     assert_eq!(log.limited_get_log_entries(5, 7).await.unwrap(), written[5..6]);
     assert_eq!(log.limited_get_log_entries(6, 7).await.unwrap(), written[6..]);
     log.close();
     drop(log);
-    // A segment may be longer than it should be, if an entry is.
+    // A segment may be longer than its limit, if a single entry is.
     let mut log = LogStore::open(small(directory.path())).unwrap();
     assert_eq!(all_entries(&mut log).await, written);
     log.close();
 }
 
-/// After an error nobody knows what the disk holds, so nothing is reported durable any more.
+/// After an error the contents of the disk are unknown, so nothing is reported durable any more.
 #[tokio::test]
-async fn an_error_of_the_disk_is_final() {
+async fn a_disk_error_is_final() {
     let mut failing = 0;
     loop {
         let disk = SimulatedDisk::new();
@@ -127,7 +129,7 @@ async fn an_error_of_the_disk_is_final() {
 }
 
 #[tokio::test]
-async fn a_directory_is_opened_once() {
+async fn a_directory_cannot_be_opened_twice() {
     let directory = tempfile::tempdir().unwrap();
     let first = LogStore::open(small(directory.path())).unwrap();
     assert!(matches!(LogStore::open(small(directory.path())), Err(LogError::InUse)));
@@ -137,7 +139,7 @@ async fn a_directory_is_opened_once() {
 }
 
 #[tokio::test]
-async fn closing_writes_what_waits_and_refuses_the_rest() {
+async fn closing_writes_queued_operations_and_refuses_later_ones() {
     let disk = SimulatedDisk::new();
     let mut log = simulated(&disk);
     disk.hold();
@@ -160,15 +162,15 @@ async fn closing_writes_what_waits_and_refuses_the_rest() {
     log.close();
 }
 
-/// A full disk makes the log wait, and then it goes on: no entry is lost or reported too early.
+/// The log waits while the disk is full, and then continues: no entry is lost or reported too early.
 #[tokio::test]
-async fn a_full_disk_is_waited_for() {
+async fn the_log_waits_for_a_full_disk() {
     let disk = SimulatedDisk::new();
     let mut log = simulated(&disk);
     append(&mut log, vec![mixed(0)]).await.unwrap();
     disk.set_fault(Fault::Full);
     let mut pending = Vec::new();
-    // Enough for several segments.
+    // Enough entries for several segments.
     for index in 1..40 {
         pending.push(begin_append(&mut log, vec![mixed(index)]).await);
     }
@@ -191,7 +193,7 @@ async fn a_full_disk_is_waited_for() {
 
 /// The torn tail of a write can fill the disk.
 #[tokio::test]
-async fn the_space_of_a_torn_tail_is_given_back() {
+async fn the_space_of_a_torn_tail_is_freed() {
     let dir = tempfile::tempdir().unwrap();
     let options = LogOptions::new(dir.path());
     let mut log = LogStore::open(options.clone()).unwrap();
@@ -211,9 +213,9 @@ async fn the_space_of_a_torn_tail_is_given_back() {
     log.close();
 }
 
-/// Of 12 MiB that are free, 8 stay so.
+/// Of 12 free MiB, 8 are a reserve.
 #[tokio::test]
-async fn a_disk_tells_for_what_it_lacks_space() {
+async fn a_reserve_of_the_disk_stays_free() {
     let disk = SimulatedDisk::new();
     let log = simulated(&disk);
     assert!(!log.lacks_space_for(1 << 40), "a disk that does not tell is not limited");
@@ -223,7 +225,7 @@ async fn a_disk_tells_for_what_it_lacks_space() {
     log.close();
 }
 
-/// The end of the process does not wait for the disk. An entry that was not written was not reported, either.
+/// Closing does not wait for the disk. An entry that was not written is not reported durable.
 #[tokio::test]
 async fn closing_does_not_wait_for_a_full_disk() {
     let disk = SimulatedDisk::new();
@@ -234,7 +236,7 @@ async fn closing_does_not_wait_for_a_full_disk() {
     while log.waits_for().is_none() {
         std::thread::yield_now();
     }
-    log.stop_waiting();
+    log.stop_retries();
     pending.await.unwrap().unwrap_err();
     log.close();
     disk.set_fault(Fault::None);
@@ -245,7 +247,7 @@ async fn closing_does_not_wait_for_a_full_disk() {
 }
 
 #[tokio::test]
-async fn whatever_waits_shares_a_sync() {
+async fn queued_operations_share_a_sync() {
     let disk = SimulatedDisk::new();
     let mut log = LogStore::open(LogOptions { segment_bytes: 1 << 20, ..options_on(&disk) }).unwrap();
     disk.hold();
@@ -263,7 +265,7 @@ async fn whatever_waits_shares_a_sync() {
 }
 
 #[tokio::test]
-async fn many_appends_at_once_are_all_kept() {
+async fn many_concurrent_appends_are_kept() {
     let directory = tempfile::tempdir().unwrap();
     let options = || LogOptions { segment_bytes: 1 << 20, cache_bytes: 1 << 20, ..LogOptions::new(directory.path()) };
     let mut log = LogStore::open(options()).unwrap();
@@ -286,15 +288,20 @@ async fn many_appends_at_once_are_all_kept() {
     log.close();
 }
 
+/// Counts the syncs that are reported to it.
+struct SyncCounter(Arc<AtomicU64>);
+
+impl Observer for SyncCounter {
+    fn log_synced(&self, _took: Duration) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 #[tokio::test]
-async fn the_figures_are_those_of_the_log() {
+async fn statistics_match_the_log() {
     let directory = tempfile::tempdir().unwrap();
     let syncs = Arc::new(AtomicU64::new(0));
-    let counted = syncs.clone();
-    let mut options = small(directory.path());
-    options.on_sync = Some(Arc::new(move |_| {
-        counted.fetch_add(1, Ordering::Relaxed);
-    }));
+    let options = LogOptions { observer: Arc::new(SyncCounter(syncs.clone())), ..small(directory.path()) };
     let mut log = LogStore::open(options).unwrap();
     assert_eq!(log.status(), LogStatus { bytes_on_disk: 4096, ..LogStatus::default() });
     for index in 0..100 {
@@ -330,9 +337,9 @@ async fn the_figures_are_those_of_the_log() {
     log.close();
 }
 
-/// A database that is older than the log's beginning cannot be brought up to date by it.
+/// The log cannot bring a database up to date that is older than the log's first entry.
 #[tokio::test]
-async fn a_database_from_before_the_beginning_of_the_log_is_refused() {
+async fn a_database_older_than_the_log_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let mut log = LogStore::open(small(directory.path())).unwrap();
     append(&mut log, (0..5).map(|index| command(1, index, 20)).collect()).await.unwrap();
@@ -345,17 +352,17 @@ async fn a_database_from_before_the_beginning_of_the_log_is_refused() {
     open(3).unwrap().close();
 }
 
-/// Where entries are sent to nobody, an append that is alone is written where it is made; those that find the log busy wait
-/// for its thread. Either way each is there, once, in its order.
+/// An inline append to an idle log is written on the calling thread; an append to a busy log is queued. Both are
+/// written once and in order.
 #[tokio::test]
-async fn appends_at_once_keep_their_order() {
+async fn inline_appends_keep_their_order() {
     let directory = tempfile::tempdir().unwrap();
     let options = || LogOptions { segment_bytes: 1 << 16, ..LogOptions::new(directory.path()) };
     let mut log = LogStore::open(options()).unwrap();
     let (mut written, mut pending) = (Vec::new(), Vec::new());
     for index in 0..2000 {
-        // Other operations come between them, and go to the thread.
-        log.set_append_at_once(index % 3 != 0);
+        // The other appends go to the log thread.
+        log.set_inline_append(index % 3 != 0);
         written.push(command(1, index, 100));
         pending.push(begin_append(&mut log, vec![written[index as usize].clone()]).await);
         if index % 100 == 0 {
@@ -373,22 +380,23 @@ async fn appends_at_once_keep_their_order() {
     log.close();
 }
 
-/// Not even for the moment between taking what waits and writing it may anybody come before the log's thread.
+/// An inline append must not be written between the moment when the log thread takes the queue and the moment when it
+/// writes.
 #[tokio::test]
-async fn an_append_at_once_does_not_overtake_the_thread_nor_wait_for_it() {
+async fn an_inline_append_neither_overtakes_the_log_thread_nor_waits_for_it() {
     let disk = SimulatedDisk::new();
     let mut log = simulated(&disk);
     disk.hold();
     let first = begin_append(&mut log, vec![mixed(0)]).await;
     disk.wait_until_one_is_held();
-    log.set_append_at_once(true);
+    log.set_inline_append(true);
     let mut other = log.clone();
-    let (tell, told) = std::sync::mpsc::channel();
+    let (sender, receiver) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let _ = tell.send(runtime.block_on(begin_append(&mut other, vec![mixed(1)])));
+        let _ = sender.send(runtime.block_on(begin_append(&mut other, vec![mixed(1)])));
     });
-    let second = told.recv_timeout(std::time::Duration::from_secs(10));
+    let second = receiver.recv_timeout(std::time::Duration::from_secs(10));
     disk.release();
     let second = second.expect("an append that returns although the thread is writing");
     first.await.unwrap().unwrap();

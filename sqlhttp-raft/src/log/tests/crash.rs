@@ -1,5 +1,5 @@
-//! The power fails at every operation on the disk, and each time the log must be a prefix of what was asked for, at least as
-//! long as what was reported durable.
+//! Simulates a power cut at every operation on the disk. Each time, the log after the restart must consist of a prefix
+//! of the requested changes that contains all changes that were reported durable.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,10 +12,10 @@ use super::simulated::{Fault, Loss, SimulatedDisk};
 use super::support::{Pending, all_entries, begin_append, blank, command, members};
 use crate::types::{Entry, LogId, Vote, log_id};
 
-/// What the log is asked for in one step.
+/// A step of a test script.
 #[derive(Clone, Copy)]
 enum Step {
-    /// This many appends of this many entries each, under way at the same time.
+    /// This many concurrent appends of this many entries each.
     Append {
         appends: usize,
         entries: usize,
@@ -24,16 +24,16 @@ enum Step {
         node: u64,
         committed: bool,
     },
-    /// The last entries are truncated, this many.
+    /// Truncates this many entries at the end.
     Truncate(u64),
-    /// All but this many are purged.
+    /// Purges all entries but this many.
     PurgeAllBut(u64),
-    /// Entries are purged that the log never had, as when a snapshot is installed.
+    /// Purges entries that the log never had, as the installation of a snapshot does.
     PurgeBeyond(u64),
     Committed,
 }
 
-/// A change that is there or is not.
+/// A change of the log, which is present or absent after a crash.
 #[derive(Clone)]
 enum Change {
     Entry(Entry),
@@ -42,7 +42,7 @@ enum Change {
     Purge(LogId),
 }
 
-/// What a log consists of.
+/// The contents of a log.
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Content {
     vote: Option<Vote>,
@@ -83,14 +83,14 @@ impl Content {
     }
 }
 
-/// What a log was asked for, and what of it was reported durable.
+/// The requested changes, and how many of them were reported durable.
 struct History {
-    /// When the log was opened.
+    /// The contents when the log was opened.
     before: Content,
     changes: Vec<Change>,
-    /// So many changes, from the first, must be there.
+    /// The number of changes, from the first, that must be present after a crash.
     durable: usize,
-    /// With all changes.
+    /// The contents after all changes.
     now: Content,
     term: u64,
     committed: Vec<LogId>,
@@ -107,10 +107,10 @@ impl History {
         self.changes.push(change);
     }
 
-    /// After how many changes the log looked like this.
+    /// Returns the number of changes after which the log had these contents.
     fn changes_in(&self, found: &Content) -> Option<usize> {
         let mut content = self.before.clone();
-        // The longest one: an entry may be truncated again.
+        // The largest number: an entry may be appended and truncated again.
         let mut same = (content == *found).then_some(0);
         for (number, change) in self.changes.iter().enumerate() {
             content.change(change);
@@ -132,7 +132,7 @@ impl History {
     }
 }
 
-/// A log that is being written to.
+/// An open log and its history.
 struct Run<'d> {
     disk: &'d SimulatedDisk,
     log: LogStore,
@@ -140,7 +140,7 @@ struct Run<'d> {
 }
 
 impl Run<'_> {
-    /// Does all this, or as much as the disk allows.
+    /// Runs the steps until the disk fails.
     async fn play(mut self, script: &[Step]) -> History {
         for step in script {
             if !self.step(*step).await {
@@ -213,13 +213,13 @@ impl Run<'_> {
                 batch.push(entry);
             }
             pending.push((self.history.changes.len(), begin_append(&mut self.log, batch).await));
-            // The first is being written; the others wait behind it, and are written together.
+            // The first append is being written; the others are queued, and are written together.
             self.disk.wait_until_one_is_held();
         }
         self.disk.release();
         let mut works = true;
         for (changes, pending) in pending {
-            if pending.await.expect("nobody told").is_ok() {
+            if pending.await.expect("the callback was dropped").is_ok() {
                 assert!(works, "an append behind one that failed was reported durable");
                 self.history.durable = changes;
             } else {
@@ -270,15 +270,15 @@ const SHORT: &[Step] = &[
 
 fn open(disk: &SimulatedDisk) -> Result<LogStore, LogError> {
     let options = LogOptions::new(Path::new("/log"));
-    // Little is kept in memory, so that most is read from the disk.
+    // A small cache, so that most entries are read from the disk.
     LogStore::open(LogOptions { segment_bytes: 4096, cache_bytes: 2000, disk: Arc::new(disk.clone()), ..options })
 }
 
-/// Opens the log after a crash and plays a script. What was there must be what the history says.
-async fn go_on(disk: &SimulatedDisk, past: &History, script: &[Step], case: &str) -> Option<History> {
+/// Opens the log after a crash, checks its contents against the history, and runs a script.
+async fn resume(disk: &SimulatedDisk, past: &History, script: &[Step], case: &str) -> Option<History> {
     let mut log = match open(disk) {
         Ok(log) => log,
-        // The power may fail while it is being opened.
+        // The power may fail while the log is being opened.
         Err(LogError::Io { source, .. }) if source.to_string().contains("power") => return None,
         Err(error) => panic!("{case}: {error}"),
     };
@@ -301,23 +301,24 @@ impl Content {
     }
 }
 
-/// Plays the long script until the power fails at operation `cut`; then goes on, and has it fail again soon.
+/// Runs the long script until the power fails at operation `cut`; then continues with the short script, in which the
+/// power fails again.
 async fn crash_at(cut: u64, loss: Loss) -> bool {
     let case = format!("cut at {cut}, {loss:?}");
     let disk = SimulatedDisk::new();
     disk.set_fault(Fault::CutAt(cut));
     let nothing = History::new(Content::default());
-    let first = go_on(&disk, &nothing, LONG, &case).await;
+    let first = resume(&disk, &nothing, LONG, &case).await;
     let complete = disk.operations() <= cut;
     let first = first.unwrap_or(nothing);
     disk.crash(loss);
 
     disk.set_fault(Fault::CutAt(cut % 13));
-    let second = go_on(&disk, &first, SHORT, &case).await;
+    let second = resume(&disk, &first, SHORT, &case).await;
     disk.crash(Loss::Part(cut * 31 + 7));
     let second = second.unwrap_or(first);
 
-    let third = go_on(&disk, &second, SHORT, &case).await.expect("the disk works");
+    let third = resume(&disk, &second, SHORT, &case).await.expect("the disk works");
     assert_eq!(third.durable, third.changes.len(), "{case}: not all was written");
     disk.crash(Loss::All);
     let mut log = open(&disk).unwrap();
@@ -335,17 +336,17 @@ async fn crash_everywhere(loss: impl Fn(u64) -> Loss) {
 }
 
 #[tokio::test]
-async fn what_was_not_synced_is_lost() {
+async fn unsynced_changes_are_lost() {
     crash_everywhere(|_| Loss::All).await;
 }
 
 #[tokio::test]
-async fn what_was_not_synced_is_there() {
+async fn unsynced_changes_survive() {
     crash_everywhere(|_| Loss::Nothing).await;
 }
 
 #[tokio::test]
-async fn some_of_what_was_not_synced_is_lost() {
+async fn some_unsynced_changes_are_lost() {
     for seed in 1..4 {
         crash_everywhere(|cut| Loss::Part(cut * 1000 + seed)).await;
     }

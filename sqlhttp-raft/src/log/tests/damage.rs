@@ -1,11 +1,11 @@
-//! Damage to what was durable is told, with file and offset, and never repaired.
+//! Damage to durable data is reported with its file and offset, and never repaired.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use openraft::storage::{IOFlushed, RaftLogReader as _, RaftLogStorage as _};
 
-use super::super::state::{HEAD_BYTES, Head, State, read_head, write_head};
+use super::super::state::{HEADER_BYTES, LogState, SegmentHeader, decode_header, encode_header};
 use super::super::{CheckedLog, LogError, LogOptions, LogStore};
 use super::support::command;
 use crate::types::{Entry, Vote};
@@ -24,7 +24,7 @@ fn entry(index: u64, bytes: usize) -> Entry {
     command(1, index, bytes)
 }
 
-/// A log with several segments. Each entry is durable before the next is appended.
+/// Writes a log with several segments. Each entry is durable before the next one is appended.
 async fn write(directory: &Path) -> Vec<Entry> {
     let mut log = open(directory).unwrap();
     log.save_vote(&Vote::new_committed(1, 1)).await.unwrap();
@@ -65,13 +65,13 @@ async fn a_flipped_bit_is_found_wherever_it_is() {
             damaged[offset] ^= 1 << (offset % 8);
             fs::write(segment, &damaged).unwrap();
             match entries(directory.path()).await {
-                Err(LogError::Corrupt { file, offset: told, .. }) => {
+                Err(LogError::Corrupt { file, offset: reported, .. }) => {
                     assert_eq!(&file, segment, "offset {offset}");
-                    assert!(told <= offset as u64, "{told} is behind {offset}");
+                    assert!(reported <= offset as u64, "{reported} is behind {offset}");
                 }
                 Err(other) => panic!("offset {offset}: {other}"),
                 Ok(left) => {
-                    // Only the last frame may be taken for a torn one: nothing behind it says that it was durable.
+                    // Only the last frame may be taken for a torn one: no frame after it says that it was durable.
                     assert_eq!(number + 1, segments.len(), "offset {offset} of {segment:?} went unnoticed");
                     assert!(left.len() + 1 >= written.len() && written.starts_with(&left), "offset {offset}");
                 }
@@ -82,8 +82,8 @@ async fn a_flipped_bit_is_found_wherever_it_is() {
     assert_eq!(entries(directory.path()).await.unwrap(), written);
 }
 
-/// The file and the offset that opening this log names as damaged.
-fn named(directory: &Path) -> (PathBuf, u64) {
+/// The file and the offset that are reported as damaged when the log is opened.
+fn reported_damage(directory: &Path) -> (PathBuf, u64) {
     match open(directory) {
         Err(LogError::Corrupt { file, offset, .. }) => (file, offset),
         other => panic!("{:?}", other.map(drop)),
@@ -91,27 +91,27 @@ fn named(directory: &Path) -> (PathBuf, u64) {
 }
 
 #[tokio::test]
-async fn a_missing_segment_is_named() {
+async fn a_missing_segment_is_reported() {
     let directory = tempfile::tempdir().unwrap();
     write(directory.path()).await;
     let segments = segments(directory.path());
-    // All but the last: where a log ends nothing but its entries tell.
+    // All but the last segment, because only the database can show that it is missing.
     for missing in &segments[..segments.len() - 1] {
         let bytes = fs::read(missing).unwrap();
         fs::remove_file(missing).unwrap();
-        assert_eq!(named(directory.path()), (missing.clone(), 0));
+        assert_eq!(reported_damage(directory.path()), (missing.clone(), 0));
         fs::write(missing, bytes).unwrap();
     }
     open(directory.path()).unwrap().close();
 }
 
 #[tokio::test]
-async fn a_segment_in_anothers_place_is_named() {
+async fn a_segment_in_place_of_another_is_reported() {
     let directory = tempfile::tempdir().unwrap();
     write(directory.path()).await;
     let segments = segments(directory.path());
     fs::copy(&segments[0], &segments[1]).unwrap();
-    assert_eq!(named(directory.path()), (segments[1].clone(), 0));
+    assert_eq!(reported_damage(directory.path()), (segments[1].clone(), 0));
 }
 
 #[tokio::test]
@@ -125,9 +125,9 @@ async fn only_the_last_segment_may_be_cut_short() {
         let used = sound.iter().rposition(|byte| *byte != 0).unwrap();
         for length in (0..used).step_by(101) {
             fs::write(segment, &sound[..length]).unwrap();
-            let (file, offset) = named(directory.path());
+            let (file, offset) = reported_damage(directory.path());
             assert_eq!(&file, segment);
-            assert!(offset <= length as u64, "cut at {length}, told at {offset}");
+            assert!(offset <= length as u64, "cut at {length}, reported at {offset}");
         }
         fs::write(segment, &sound).unwrap();
     }
@@ -140,15 +140,15 @@ async fn only_the_last_segment_may_be_cut_short() {
 }
 
 #[tokio::test]
-async fn the_format_of_a_newer_program_is_left_alone() {
+async fn a_newer_format_is_refused_and_not_changed() {
     let directory = tempfile::tempdir().unwrap();
     write(directory.path()).await;
     for segment in segments(directory.path()) {
         let sound = fs::read(&segment).unwrap();
         let mut newer = sound.clone();
         newer[8..12].copy_from_slice(&3_u32.to_le_bytes());
-        let checksum = crc32fast::hash(&newer[..HEAD_BYTES - 4]);
-        newer[HEAD_BYTES - 4..HEAD_BYTES].copy_from_slice(&checksum.to_le_bytes());
+        let checksum = crc32fast::hash(&newer[..HEADER_BYTES - 4]);
+        newer[HEADER_BYTES - 4..HEADER_BYTES].copy_from_slice(&checksum.to_le_bytes());
         fs::write(&segment, &newer).unwrap();
         match open(directory.path()) {
             Err(LogError::Version { file, found: 3, known: 2 }) => assert_eq!(file, segment),
@@ -160,10 +160,10 @@ async fn the_format_of_a_newer_program_is_left_alone() {
 }
 
 #[tokio::test]
-async fn a_lone_segment_that_was_never_born_has_lost_those_before_it() {
+async fn segments_missing_before_an_empty_one_are_reported() {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("0000000003.log"), [0; 4096]).unwrap();
-    assert_eq!(named(directory.path()), (directory.path().join("0000000002.log"), 0));
+    assert_eq!(reported_damage(directory.path()), (directory.path().join("0000000002.log"), 0));
 }
 
 #[tokio::test]
@@ -175,7 +175,7 @@ async fn a_torn_tail_is_cut_off() {
     let used = bytes.iter().rposition(|byte| *byte != 0).unwrap();
     bytes[used - 6..].fill(0);
     fs::write(&last, &bytes).unwrap();
-    // What is torn is the vote behind the last entry.
+    // The torn frame is the vote after the last entry.
     assert_eq!(entries(directory.path()).await.unwrap(), written);
     let after = fs::read(&last).unwrap();
     assert!(after.iter().rposition(|byte| *byte != 0).unwrap() < used - 6, "the torn frame is still there");
@@ -183,7 +183,7 @@ async fn a_torn_tail_is_cut_off() {
 }
 
 #[tokio::test]
-async fn a_segment_that_was_never_born_is_begun_anew() {
+async fn an_empty_segment_is_created_again() {
     let directory = tempfile::tempdir().unwrap();
     let written = write(directory.path()).await;
     let segments = segments(directory.path());
@@ -191,7 +191,7 @@ async fn a_segment_that_was_never_born_is_begun_anew() {
     let contents = [Vec::new(), vec![0; 200], vec![0; 4096], b"sqlhttpL".to_vec(), b"\x81garbage".repeat(500)];
     let mut whole = Vec::new();
     for content in contents {
-        // Behind a segment that has been ended, and as the first of all.
+        // Once after a complete segment, and once as the only segment.
         fs::write(last, &content).unwrap();
         let left = entries(directory.path()).await.unwrap();
         assert!(left.len() >= before.len() && written.starts_with(&left), "{} bytes", content.len());
@@ -199,24 +199,24 @@ async fn a_segment_that_was_never_born_is_begun_anew() {
         fs::write(empty.path().join("0000000001.log"), &content).unwrap();
         assert_eq!(entries(empty.path()).await.unwrap(), []);
         let begun = fs::read(empty.path().join("0000000001.log")).unwrap();
-        let Head::Valid { number: 1, state } = read_head(&begun) else { panic!("no head") };
-        assert_eq!(State { identity: None, ..state.clone() }, State::default());
+        let SegmentHeader::Valid { number: 1, state } = decode_header(&begun) else { panic!("no head") };
+        assert_eq!(LogState { identity: None, ..state.clone() }, LogState::default());
         assert!(state.identity.is_some());
-        assert_eq!(begun[..HEAD_BYTES], write_head(1, &state));
+        assert_eq!(begun[..HEADER_BYTES], encode_header(1, &state));
         whole.push(left);
     }
     assert!(whole.windows(2).all(|pair| pair[0] == pair[1]));
 }
 
-/// Nothing in the log tells damage at its very end from a torn write, but the database has applied what stood there.
+/// Nothing in the log distinguishes damage at its very end from a torn write; but the database has applied the entry.
 #[tokio::test]
-async fn what_has_been_applied_is_no_torn_tail() {
+async fn an_applied_entry_is_not_a_torn_tail() {
     let directory = tempfile::tempdir().unwrap();
     let written = write(directory.path()).await;
     let last = segments(directory.path()).pop().unwrap();
     let mut bytes = fs::read(&last).unwrap();
     let used = bytes.iter().rposition(|byte| *byte != 0).unwrap();
-    // The vote behind the last entry, and a part of that entry.
+    // Damages the vote after the last entry, and a part of that entry.
     bytes[used - 60] ^= 1;
     bytes[used - 40..].fill(0);
     fs::write(&last, &bytes).unwrap();

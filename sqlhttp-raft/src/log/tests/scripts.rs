@@ -50,8 +50,8 @@ use tokio::runtime::Runtime;
 
 use super::super::disk::{Disk, DiskFile, Space};
 use super::super::frame::{self, Frame};
-use super::super::segment::path_of;
-use super::super::state::{HEAD_BYTES, Head, State, read_head, write_head};
+use super::super::segment::segment_path;
+use super::super::state::{HEADER_BYTES, LogState, SegmentHeader, decode_header, encode_header};
 use super::super::{CheckedLog, LogOptions, LogStore};
 use super::simulated::{Fault, Loss, SimulatedDisk};
 use super::support::{Pending, blank, command, members};
@@ -317,7 +317,7 @@ impl LogRunner {
 
     /// Changes the bytes of a file, durably.
     fn damage(&mut self, file: u64, change: impl FnOnce(&mut Vec<u8>)) -> Output {
-        let file = self.disk.disk.open(&path_of(Path::new(DIRECTORY), file))?;
+        let file = self.disk.disk.open(&segment_path(Path::new(DIRECTORY), file))?;
         let mut bytes = vec![0; usize::try_from(file.len()?)?];
         file.read_exact_at(&mut bytes, 0)?;
         change(&mut bytes);
@@ -329,8 +329,8 @@ impl LogRunner {
 
     fn copy(&mut self, from: u64, to: u64) -> Output {
         let directory = Path::new(DIRECTORY);
-        let bytes = self.disk.bytes(&path_of(directory, from))?;
-        let file = self.disk.disk.create(&path_of(directory, to))?;
+        let bytes = self.disk.bytes(&segment_path(directory, from))?;
+        let file = self.disk.disk.create(&segment_path(directory, to))?;
         file.write_all_at(&bytes, 0)?;
         file.sync()?;
         self.disk.disk.sync_directory(directory)?;
@@ -339,7 +339,7 @@ impl LogRunner {
 
     fn remove(&mut self, file: u64) -> Output {
         let directory = Path::new(DIRECTORY);
-        self.disk.disk.remove(&path_of(directory, file))?;
+        self.disk.disk.remove(&segment_path(directory, file))?;
         self.disk.disk.sync_directory(directory)?;
         Ok(String::new())
     }
@@ -429,19 +429,19 @@ async fn begin_append(log: &mut LogStore, entries: Vec<Entry>) -> std::io::Resul
 
 /// Gives the head of a segment another version and a right checksum.
 fn set_version(bytes: &mut [u8], number: u64, version: u32) {
-    let Head::Valid { state, .. } = read_head(bytes) else { panic!("the head is not valid") };
+    let SegmentHeader::Valid { state, .. } = decode_header(bytes) else { panic!("the head is not valid") };
     let identity = state.identity.filter(|_| version > 1);
-    let mut head = write_head(number, &State { identity, ..state });
+    let mut head = encode_header(number, &LogState { identity, ..state });
     head[8..12].copy_from_slice(&version.to_le_bytes());
-    let checksum = crc32fast::hash(&head[..HEAD_BYTES - 4]);
-    head[HEAD_BYTES - 4..].copy_from_slice(&checksum.to_le_bytes());
-    bytes[..HEAD_BYTES].copy_from_slice(&head);
+    let checksum = crc32fast::hash(&head[..HEADER_BYTES - 4]);
+    head[HEADER_BYTES - 4..].copy_from_slice(&checksum.to_le_bytes());
+    bytes[..HEADER_BYTES].copy_from_slice(&head);
 }
 
 /// Prints the head of a segment, its frames, and what lies between them.
 fn describe(bytes: &[u8], number: u64, out: &mut String) -> Result<(), Box<dyn Error>> {
-    match read_head(bytes) {
-        Head::Valid { number, state } => {
+    match decode_header(bytes) {
+        SegmentHeader::Valid { number, state } => {
             let version = bytes[8];
             let identity = if state.identity.is_some() { "an identity" } else { "no identity" };
             writeln!(
@@ -453,18 +453,20 @@ fn describe(bytes: &[u8], number: u64, out: &mut String) -> Result<(), Box<dyn E
                 name_or_none(state.last),
             )?;
         }
-        Head::Newer(version) => writeln!(out, "  0 version {version}")?,
-        Head::Invalid => writeln!(out, "  0 no head")?,
+        SegmentHeader::Newer(version) => writeln!(out, "  0 version {version}")?,
+        SegmentHeader::Invalid => writeln!(out, "  0 no head")?,
     }
-    let mut at = HEAD_BYTES;
+    let mut at = HEADER_BYTES;
     while at < bytes.len() {
-        let Some(next) = (at..bytes.len()).find(|next| frame::find(bytes, number, 0, *next).is_some()) else { break };
+        let Some(next) = (at..bytes.len()).find(|next| frame::decode_at(bytes, number, 0, *next).is_some()) else {
+            break;
+        };
         if next > at {
             writeln!(out, "  {at} no frame")?;
         }
         at = next;
-        if let Some(found) = frame::find(bytes, number, 0, at) {
-            writeln!(out, "  {at} {}, durable {}", frame_of(&frame::read(&found)?), found.durable)?;
+        if let Some(found) = frame::decode_at(bytes, number, 0, at) {
+            writeln!(out, "  {at} {}, durable {}", frame_of(&frame::parse(&found)?), found.durable)?;
             at += found.len();
         }
     }

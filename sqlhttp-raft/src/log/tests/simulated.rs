@@ -1,7 +1,7 @@
-//! A disk in memory that loses power where a test wants it to.
+//! A disk in memory that simulates power cuts, write errors and a lack of space.
 //!
-//! It keeps apart what the system sees and what is on the medium: writes by sector, names by directory entry. What has not
-//! been synced may be on the medium after a loss of power, or not, each sector and each name for itself.
+//! It keeps what the system sees apart from what is on the medium: writes by sector, names by directory entry. After a
+//! power cut, each sector and each name that has not been synced may or may not be on the medium.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -12,24 +12,24 @@ use super::super::disk::{Disk, DiskFile, Space};
 
 const SECTOR_BYTES: usize = 512;
 
-/// What a crash does to what was not synced.
+/// What a crash does to the changes that have not been synced.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Loss {
-    /// The power fails; all of it is lost.
+    /// The power fails; all of them are lost.
     All,
-    /// The power fails; everything had been written just in time.
+    /// The power fails; none of them is lost.
     Nothing,
-    /// The power fails; a pseudo-random part of it is lost.
+    /// The power fails; a pseudo-random part of them is lost.
     Part(u64),
-    /// The process is killed. The system knows what was written, but the medium may not, yet.
+    /// The process is killed. The system has the changes, but they may not be on the medium yet.
     Killed,
 }
 
-/// What the next fault is; operations that change something are counted from 0.
+/// The next fault. Operations that change something are counted from 0.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Fault {
     None,
-    /// The power fails in the course of this operation: it and every later one fail.
+    /// The power fails during this operation: it and all later ones fail.
     CutAt(u64),
     /// This operation fails, and later ones do not.
     FailAt(u64),
@@ -37,7 +37,7 @@ pub(super) enum Fault {
     Full,
 }
 
-/// The disk. Clones are the same one.
+/// The disk. Clones share it.
 #[derive(Clone)]
 pub(super) struct SimulatedDisk(Arc<Shared>);
 
@@ -50,16 +50,16 @@ struct State {
     files: Vec<Content>,
     /// The file of each name, as the system sees it.
     names: BTreeMap<PathBuf, usize>,
-    /// And as it is on the medium.
+    /// The file of each name, as it is on the medium.
     durable_names: BTreeMap<PathBuf, usize>,
     operations: u64,
     fault: Fault,
     dead: bool,
     locked: bool,
-    /// Crashes so far. Files that were opened before one are closed.
+    /// The number of crashes. Files that were opened before the last one are closed.
     crashes: u64,
     held: bool,
-    /// Operations that are held.
+    /// The number of operations that wait because of `held`.
     waiting: usize,
 }
 
@@ -67,7 +67,7 @@ struct State {
 struct Content {
     now: Vec<u8>,
     durable: Vec<u8>,
-    /// The sectors in which the two may differ.
+    /// The sectors in which `now` and `durable` may differ.
     dirty: BTreeSet<usize>,
 }
 
@@ -96,7 +96,7 @@ impl Content {
         self.dirty.clear();
     }
 
-    /// What is on the medium in the end, if `keep` says for each change whether it is there.
+    /// Applies the changes for which `keep` returns `true` to the medium, and loses the others.
     fn settle(&mut self, keep: &mut impl FnMut() -> bool) {
         let mut bytes = std::mem::take(&mut self.durable);
         if bytes.len() != self.now.len() && keep() {
@@ -116,7 +116,7 @@ impl Content {
 }
 
 impl State {
-    /// Counts an operation. Returns whether it takes place, and what its caller is told.
+    /// Counts an operation. Returns whether it takes place, and its result.
     fn operation(&mut self) -> (bool, io::Result<()>) {
         if self.dead {
             return (false, Err(power()));
@@ -192,7 +192,7 @@ impl SimulatedDisk {
         self.0.state.lock().unwrap()
     }
 
-    /// The state once nothing is held any more.
+    /// Waits until operations are not held, and returns the state.
     fn let_through(&self) -> MutexGuard<'_, State> {
         let mut state = self.state();
         state.waiting += 1;
@@ -211,7 +211,7 @@ impl SimulatedDisk {
         state.fault = fault;
     }
 
-    /// How many operations there have been since the last fault was set.
+    /// The number of operations since the last fault was set.
     pub(super) fn operations(&self) -> u64 {
         self.state().operations
     }
@@ -221,7 +221,7 @@ impl SimulatedDisk {
         self.state().held = true;
     }
 
-    /// Blocks until an operation waits, or nothing works anyway.
+    /// Blocks until an operation waits or the power has failed.
     pub(super) fn wait_until_one_is_held(&self) {
         let mut state = self.state();
         while state.waiting == 0 && !state.dead {
@@ -229,13 +229,14 @@ impl SimulatedDisk {
         }
     }
 
-    /// Lets operations take place again.
+    /// Lets operations continue.
     pub(super) fn release(&self) {
         self.state().held = false;
         self.0.changed.notify_all();
     }
 
-    /// Whoever used the disk is gone; what was not synced is treated as `loss` says; then everything works again.
+    /// Simulates a crash: treats the changes that have not been synced as `loss` says, closes all files, and makes the
+    /// disk work again.
     pub(super) fn crash(&self, loss: Loss) {
         let mut state = self.state();
         match loss {
@@ -268,7 +269,7 @@ impl Disk for SimulatedDisk {
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         let mut state = self.let_through();
         state.has_space()?;
-        let (happens, told) = state.operation();
+        let (happens, result) = state.operation();
         let file = state.names.get(path).copied().unwrap_or(state.files.len());
         if happens && file < state.files.len() {
             state.files[file].empty();
@@ -276,7 +277,7 @@ impl Disk for SimulatedDisk {
             state.files.push(Content::default());
             state.names.insert(path.to_owned(), file);
         }
-        told.map(|()| self.handle(file, state.crashes))
+        result.map(|()| self.handle(file, state.crashes))
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
@@ -288,17 +289,17 @@ impl Disk for SimulatedDisk {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut state = self.let_through();
-        let (happens, told) = state.operation();
+        let (happens, result) = state.operation();
         if happens {
             state.names.remove(path).ok_or(io::ErrorKind::NotFound)?;
         }
-        told
+        result
     }
 
     fn sync_directory(&self, directory: &Path) -> io::Result<()> {
         let mut state = self.let_through();
-        let (_, told) = state.operation();
-        told?;
+        let (_, result) = state.operation();
+        result?;
         let State { names, durable_names, .. } = &mut *state;
         durable_names.retain(|path, _| path.parent() != Some(directory));
         let here = names.iter().filter(|(path, _)| path.parent() == Some(directory));
@@ -364,26 +365,26 @@ impl DiskFile for SimulatedFile {
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let mut state = self.check(self.disk.let_through())?;
         state.has_space()?;
-        let (happens, told) = state.operation();
+        let (happens, result) = state.operation();
         if happens {
             state.files[self.file].write(bytes, offset as usize);
         }
-        told
+        result
     }
 
     fn truncate(&self, len: u64) -> io::Result<()> {
         let mut state = self.check(self.disk.let_through())?;
-        let (happens, told) = state.operation();
+        let (happens, result) = state.operation();
         if happens {
             state.files[self.file].truncate(len as usize);
         }
-        told
+        result
     }
 
     fn sync(&self) -> io::Result<()> {
         let mut state = self.check(self.disk.let_through())?;
-        let (_, told) = state.operation();
-        told?;
+        let (_, result) = state.operation();
+        result?;
         state.files[self.file].sync();
         Ok(())
     }

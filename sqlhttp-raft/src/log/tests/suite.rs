@@ -1,6 +1,5 @@
-//! openraft's own suite for storage.
+//! openraft's test suite for storage implementations.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex};
 
@@ -12,12 +11,12 @@ use openraft::testing::log::{StoreBuilder, Suite};
 use tempfile::TempDir;
 
 use super::super::{LogOptions, LogStore};
-use crate::types::{Applied, LogId, StoredMembership, TypeConfig};
+use crate::types::{EntryOutcomes, LogId, StoredMembership, TypeConfig};
 
 type SnapshotMeta = openraft::alias::SnapshotMetaOf<TypeConfig>;
 type Snapshot = openraft::alias::SnapshotOf<TypeConfig, ()>;
 
-/// A state machine that keeps nothing but its place.
+/// A state machine that records only the last applied entry.
 #[derive(Clone, Default)]
 struct Counter(Arc<Mutex<Counted>>);
 
@@ -26,7 +25,6 @@ struct Counted {
     applied: Option<LogId>,
     membership: StoredMembership,
     snapshot: Option<SnapshotMeta>,
-    _entries: BTreeMap<u64, ()>,
 }
 
 impl RaftSnapshotBuilder<TypeConfig> for Counter {
@@ -61,7 +59,7 @@ impl RaftStateMachine<TypeConfig> for Counter {
                 counted.membership = StoredMembership::new(Some(entry.log_id()), members.clone());
             }
             if let Some(responder) = responder {
-                responder.send(Applied::default());
+                responder.send(EntryOutcomes::default());
             }
         }
         Ok(())
@@ -96,6 +94,6 @@ impl StoreBuilder<TypeConfig, LogStore, Counter, TempDir> for Builder {
 }
 
 #[tokio::test]
-async fn openrafts_suite() {
+async fn openraft_storage_suite() {
     Suite::test_all(Builder).await.unwrap();
 }

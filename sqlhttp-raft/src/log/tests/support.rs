@@ -1,4 +1,4 @@
-//! What the tests of the log have in common.
+//! Helpers for the tests of the log.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -11,52 +11,52 @@ use openraft_rt_tokio::TokioOneshot;
 use tokio::sync::oneshot;
 
 use super::super::LogStore;
-use crate::command::{Command, DATABASE, EncodedWork, Work};
+use crate::command::{Command, DATABASE, EncodedOperation, Operation};
 use sqlhttp_core::Conditions;
 
-use crate::types::{Entry, Membership, Peer, log_id};
+use crate::types::{Entry, MemberInfo, Membership, log_id};
 
-/// An entry without content.
+/// A blank entry.
 pub(super) fn blank(term: u64, index: u64) -> Entry {
     Entry { log_id: log_id(term, index), payload: EntryPayload::Blank }
 }
 
-/// An entry with about this many bytes, which depend on the term and the index, and in which nothing can be compressed.
+/// An entry of about this many bytes, which depend on the term and the index and cannot be compressed.
 pub(super) fn command(term: u64, index: u64, bytes: usize) -> Entry {
     let content: Vec<u8> = (0..bytes as u64)
         .map(|at| (at + index * 7 + term).wrapping_mul(0x9E37_79B9_7F4A_7C15))
         .map(|mixed| ((mixed ^ (mixed >> 29)).wrapping_mul(0xBF58_476D_1CE4_E5B9) >> 40) as u8 | 1)
         .collect();
-    let work = EncodedWork::new(Work::Replace(Arc::from(content))).unwrap();
+    let operation = EncodedOperation::new(Operation::Replace(Arc::from(content))).unwrap();
     let conditions = Conditions { unix_ms: 0, foreign_keys: false, value_bytes_max: 1 };
-    let command = Command::new(DATABASE, conditions, vec![work]).unwrap();
+    let command = Command::new(DATABASE, conditions, vec![operation]).unwrap();
     Entry { log_id: log_id(term, index), payload: EntryPayload::Normal(command) }
 }
 
-/// An entry that names three voters.
+/// An entry with a membership of three voters.
 pub(super) fn members(term: u64, index: u64) -> Entry {
-    let peer = |id: u64| Peer { name: format!("n{id}"), raft_address: format!("host{id}:{index}") };
-    let nodes: BTreeMap<u64, Peer> = (1..=3).map(|id| (id, peer(id))).collect();
+    let peer = |id: u64| MemberInfo { name: format!("n{id}"), raft_address: format!("host{id}:{index}") };
+    let nodes: BTreeMap<u64, MemberInfo> = (1..=3).map(|id| (id, peer(id))).collect();
     let members = Membership::new(vec![BTreeSet::from([1, 2, 3])], nodes).unwrap();
     Entry { log_id: log_id(term, index), payload: EntryPayload::Membership(members) }
 }
 
-/// The answer to an append that may still be under way.
+/// Receives the result of an append.
 pub(super) type Pending = oneshot::Receiver<io::Result<()>>;
 
-/// Appends without waiting for the disk.
+/// Begins an append, without waiting for the disk.
 pub(super) async fn begin_append(log: &mut LogStore, entries: Vec<Entry>) -> Pending {
-    let (told, pending) = TokioOneshot::channel();
-    log.append(entries, IOFlushed::signal(told)).await.unwrap();
+    let (sender, pending) = TokioOneshot::channel();
+    log.append(entries, IOFlushed::signal(sender)).await.unwrap();
     pending
 }
 
-/// Appends, and waits until it is durable.
+/// Appends entries, and waits until they are durable.
 pub(super) async fn append(log: &mut LogStore, entries: Vec<Entry>) -> io::Result<()> {
-    begin_append(log, entries).await.await.expect("nobody told")
+    begin_append(log, entries).await.await.expect("the callback was dropped")
 }
 
-/// All entries that are there.
+/// Returns all entries of the log.
 pub(super) async fn all_entries(log: &mut LogStore) -> Vec<Entry> {
     log.try_get_log_entries(..).await.unwrap()
 }

@@ -8,8 +8,8 @@ use std::thread::available_parallelism;
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
-use super::BasicCredentials;
 use super::password::Secret;
+use crate::http::basic_auth::BasicCredentials;
 
 /// How many hashes are checked at once, at most.
 const RUNNING_MAX: usize = 4;
@@ -24,7 +24,7 @@ const REMEMBERED_MAX: usize = 4096;
 type Tag = [u8; 32];
 
 /// Checks passwords.
-pub(super) struct Checker {
+pub(crate) struct Checker {
     pending: Semaphore,
     running: Arc<Semaphore>,
     key: [u8; 32],
@@ -33,11 +33,11 @@ pub(super) struct Checker {
 
 /// So many checks are under way that no more begin.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Saturated;
+pub(crate) struct Saturated;
 
 impl Checker {
     /// One that remembers nothing yet. Fails if the system has no random bytes.
-    pub(super) fn new() -> Result<Self, getrandom::Error> {
+    pub(crate) fn new() -> Result<Self, getrandom::Error> {
         let mut key = [0; 32];
         getrandom::fill(&mut key)?;
         let processors = available_parallelism().map_or(1, usize::from);
@@ -50,7 +50,7 @@ impl Checker {
     }
 
     /// Whether the password is right.
-    pub(super) async fn check(&self, secret: &Arc<Secret>, credentials: &BasicCredentials) -> Result<bool, Saturated> {
+    pub(crate) async fn check(&self, secret: &Arc<Secret>, credentials: &BasicCredentials) -> Result<bool, Saturated> {
         let Some(hash) = secret.hash() else { return Ok(secret.matches(&credentials.password)) };
         let tag = self.tag(hash, credentials);
         if self.remembers(&tag) {
@@ -105,7 +105,7 @@ impl Checker {
 
     /// How many right passwords are remembered.
     #[cfg(test)]
-    pub(super) fn remembered_len(&self) -> usize {
+    pub(crate) fn remembered_len(&self) -> usize {
         self.tags().len()
     }
 }

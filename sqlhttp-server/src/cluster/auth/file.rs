@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Access, AuthFileError, BasicCredentials, CredentialStore, Permission};
-use crate::reloading::{LOOK_INTERVAL, Reload, Reloading};
+use super::{Access, AuthFileError, CredentialStore, Permission};
+use crate::http::basic_auth::BasicCredentials;
+use crate::process::reloading::{LOOK_INTERVAL, Reload, Reloading};
 
 /// The auth file of a node.
 #[derive(Debug)]
@@ -30,7 +31,7 @@ impl AuthFile {
         self.watch_every(LOOK_INTERVAL);
     }
 
-    pub(super) fn watch_every(self: &Arc<Self>, interval: Duration) {
+    pub(crate) fn watch_every(self: &Arc<Self>, interval: Duration) {
         let file = Arc::downgrade(self);
         tokio::spawn(async move {
             loop {

@@ -19,36 +19,14 @@ mod tests;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use checker::{Checker, Saturated};
 pub use file::AuthFile;
 pub use parse::AuthFileError;
-pub use permission::Permission;
-
-use checker::{Checker, Saturated};
 use password::Secret;
+pub use permission::Permission;
 use permission::Permissions;
 
-/// A username and a password, as a request brings them.
-#[derive(Clone, PartialEq, Eq)]
-pub struct BasicCredentials {
-    /// Who it says it is.
-    pub username: String,
-    /// In clear.
-    pub password: String,
-}
-
-impl BasicCredentials {
-    /// The credentials in an `Authorization` header of the Basic scheme (RFC 7617); `None` if it is anything else.
-    pub fn from_header(header: &[u8]) -> Option<Self> {
-        let found = crate::auth::basic(header)?;
-        Some(BasicCredentials { username: found.user, password: found.password })
-    }
-}
-
-impl std::fmt::Debug for BasicCredentials {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("BasicCredentials").field("username", &self.username).finish_non_exhaustive()
-    }
-}
+use crate::http::basic_auth::BasicCredentials;
 
 /// Somebody that the file names.
 struct User {

@@ -17,7 +17,7 @@ const ARGON2_KIB_MAX: u32 = 256 << 10;
 const ARGON2_WORK_MAX: u64 = 4 << 20;
 
 /// What a password is compared with.
-pub(super) enum Secret {
+pub(crate) enum Secret {
     /// The password itself.
     Clear(String),
     /// Its bcrypt hash.
@@ -28,7 +28,7 @@ pub(super) enum Secret {
 
 impl Secret {
     /// What looks like a hash must be one: a mangled hash is not to become a password. The error says what is wrong.
-    pub(super) fn parse(text: String) -> Result<Self, String> {
+    pub(crate) fn parse(text: String) -> Result<Self, String> {
         if BCRYPT_PREFIXES.iter().any(|prefix| text.starts_with(prefix)) {
             check_bcrypt(&text)?;
             Ok(Secret::Bcrypt(text))
@@ -41,7 +41,7 @@ impl Secret {
     }
 
     /// Whether this is the password. A hash takes up to seconds of processor time.
-    pub(super) fn matches(&self, password: &str) -> bool {
+    pub(crate) fn matches(&self, password: &str) -> bool {
         match self {
             Secret::Clear(expected) => equal(expected, password),
             Secret::Bcrypt(hash) => bcrypt::verify(password, hash).unwrap_or(false),
@@ -51,7 +51,7 @@ impl Secret {
     }
 
     /// The password, if it is known.
-    pub(super) fn clear_text(&self) -> Option<&str> {
+    pub(crate) fn clear_text(&self) -> Option<&str> {
         match self {
             Secret::Clear(password) => Some(password),
             Secret::Bcrypt(_) | Secret::Argon2(_) => None,
@@ -59,7 +59,7 @@ impl Secret {
     }
 
     /// The hash, if there is one.
-    pub(super) fn hash(&self) -> Option<&str> {
+    pub(crate) fn hash(&self) -> Option<&str> {
         match self {
             Secret::Clear(_) => None,
             Secret::Bcrypt(hash) | Secret::Argon2(hash) => Some(hash),

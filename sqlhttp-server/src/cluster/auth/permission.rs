@@ -60,7 +60,7 @@ impl Permission {
     }
 
     /// The names of all permissions, for people.
-    pub(super) fn all_names() -> String {
+    pub(crate) fn all_names() -> String {
         NAMES.map(|(name, _)| name).join(", ")
     }
 
@@ -71,20 +71,20 @@ impl Permission {
 
 /// What somebody may do.
 #[derive(Debug, Default)]
-pub(super) struct Permissions(HashSet<Permission>);
+pub(crate) struct Permissions(HashSet<Permission>);
 
 impl Permissions {
     /// Those of these names.
     ///
     /// # Errors
     /// The first name that is no permission's.
-    pub(super) fn from_names(names: &[String]) -> Result<Self, &str> {
+    pub(crate) fn from_names(names: &[String]) -> Result<Self, &str> {
         let known = |name| Permission::from_name(name).map(Permission::without_synonyms).ok_or(name);
         names.iter().map(String::as_str).map(known).collect::<Result<_, _>>().map(Permissions)
     }
 
     /// Whether `needed` is among them.
-    pub(super) fn include(&self, needed: Permission) -> bool {
+    pub(crate) fn include(&self, needed: Permission) -> bool {
         self.0.contains(&Permission::All) || self.0.contains(&needed.without_synonyms())
     }
 }

@@ -18,12 +18,12 @@ pub fn split_host_port(address: &str) -> Option<(&str, &str)> {
 
 /// Whether the host stands for all interfaces, so that nobody else can reach it: `0.0.0.0` or `::`. (No host at all means the
 /// same, but the original lets that pass.)
-pub(super) fn is_unspecified(host: &str) -> bool {
+pub(crate) fn is_unspecified(host: &str) -> bool {
     host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_unspecified())
 }
 
 /// Whether the port is a number.
-pub(super) fn is_port_number(port: &str) -> bool {
+pub(crate) fn is_port_number(port: &str) -> bool {
     port.parse::<u16>().is_ok()
 }
 

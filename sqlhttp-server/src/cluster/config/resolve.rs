@@ -8,8 +8,9 @@ use tracing::Level;
 use super::typed::Typed;
 use super::validate::advertised;
 use super::{ClusterConfig, LogConfig, RaftConfig, WriteQueueConfig};
-use crate::config::settings::hosts;
-use crate::config::{LogFormat, TlsFiles};
+use crate::process::flags::hosts;
+use crate::process::logging::LogFormat;
+use crate::process::tls::TlsFiles;
 
 /// Those of Raft when none are given, or zero.
 const LEADER_LEASE: Duration = Duration::from_millis(500);
@@ -17,7 +18,7 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 const ELECTION: Duration = Duration::from_secs(1);
 
 /// The settings of the node. The error ends the start.
-pub(super) fn resolve(typed: &Typed, data_dir: &str) -> Result<ClusterConfig, String> {
+pub(crate) fn resolve(typed: &Typed, data_dir: &str) -> Result<ClusterConfig, String> {
     let raft_adv_addr = advertised(typed, "raft");
     Ok(ClusterConfig {
         data_dir: absolute(data_dir)?,

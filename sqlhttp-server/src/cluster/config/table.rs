@@ -1,27 +1,30 @@
 //! The flags: those of rqlited v10, whether what they switch on exists here, and those that only this server has.
 
-use crate::config::goflag::Kind;
+use sqlhttp_text::flag::Kind;
+
+/// The program's name, in the version and the usage text.
+pub const PROGRAM: &str = "sqlhttp-cluster";
 
 /// A flag.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Flag {
+pub(crate) struct Flag {
     /// Its name, without dashes.
-    pub(super) name: &'static str,
+    pub(crate) name: &'static str,
     /// Another name, under which earlier versions know it; empty for none.
-    pub(super) alias: &'static str,
+    pub(crate) alias: &'static str,
     /// What it takes.
-    pub(super) kind: Kind,
+    pub(crate) kind: Kind,
     /// Its value when it is not given; empty for none.
-    pub(super) default: &'static str,
+    pub(crate) default: &'static str,
     /// What becomes of it.
-    pub(super) standing: Standing,
+    pub(crate) standing: Standing,
     /// What it is for.
-    pub(super) help: &'static str,
+    pub(crate) help: &'static str,
 }
 
 /// What becomes of a flag that is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(crate) enum Standing {
     /// rqlited has it, and it works.
     Works,
     /// rqlited has it; any value but the default asks for what does not exist yet.
@@ -85,7 +88,7 @@ const fn switch_not_yet(name: &'static str, help: &'static str) -> Flag {
 }
 
 /// All flags; those of rqlited first.
-pub(super) const TABLE: &[Flag] = &[
+pub(crate) const TABLE: &[Flag] = &[
     switch("version", "Print the version and exit"),
     text(
         "node-id",
@@ -230,9 +233,9 @@ pub(super) const TABLE: &[Flag] = &[
 ];
 
 /// The flag that takes paths of extensions.
-pub(super) const EXTENSIONS_PATH: &str = "extensions-path";
+pub(crate) const EXTENSIONS_PATH: &str = "extensions-path";
 
 /// The flag of this name.
-pub(super) fn find(name: &str) -> Option<&'static Flag> {
+pub(crate) fn find(name: &str) -> Option<&'static Flag> {
     TABLE.iter().find(|flag| flag.name == name || (!name.is_empty() && flag.alias == name))
 }

@@ -1,6 +1,14 @@
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use sqlhttp_text::flag::{Kind, parse_value};
+use tracing::Level;
+
 use super::table::{Standing, TABLE};
 use super::*;
-use crate::config::goflag::{Kind, parse_value};
+use crate::process::logging::LogFormat;
+use crate::process::tls::TlsFiles;
 
 fn parse_line(line: &str) -> Result<ClusterConfig, Exit> {
     let words: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();

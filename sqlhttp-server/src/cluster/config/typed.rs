@@ -3,31 +3,32 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use sqlhttp_text::flag::{Value, parse_value};
+
+use super::extensions::holds_extensions;
 use super::table::{EXTENSIONS_PATH, Flag, Standing, TABLE, find};
-use super::validate::holds_extensions;
-use crate::config::goflag::{Value, parse_value};
 
 /// What the command line says.
 #[derive(Debug, Default)]
-pub(super) struct Typed {
+pub(crate) struct Typed {
     values: HashMap<&'static str, Value>,
 }
 
 impl Typed {
     /// Takes a flag's value; the last of several counts.
-    pub(super) fn set(&mut self, name: &str, value: Value) {
+    pub(crate) fn set(&mut self, name: &str, value: Value) {
         if let Some(flag) = find(name) {
             self.values.insert(flag.name, value);
         }
     }
 
     /// Whether the flag was given at all.
-    pub(super) fn is_given(&self, name: &str) -> bool {
+    pub(crate) fn is_given(&self, name: &str) -> bool {
         self.values.contains_key(name)
     }
 
     /// Whether the flag has another value than its default.
-    pub(super) fn is_changed(&self, name: &str) -> bool {
+    pub(crate) fn is_changed(&self, name: &str) -> bool {
         find(name).is_some_and(|flag| self.differs(flag))
     }
 
@@ -36,7 +37,7 @@ impl Typed {
     }
 
     /// The first flag whose value asks for what does not exist yet.
-    pub(super) fn first_unsupported(&self) -> Option<&'static str> {
+    pub(crate) fn first_unsupported(&self) -> Option<&'static str> {
         let asks = |flag: &&Flag| match flag.standing {
             Standing::Works | Standing::Own => false,
             Standing::Idle(_) => flag.name == EXTENSIONS_PATH && holds_extensions(&self.text(flag.name)),
@@ -47,7 +48,7 @@ impl Typed {
     }
 
     /// The flags that were given for nothing, and why.
-    pub(super) fn idle(&self) -> Vec<(&'static str, &'static str)> {
+    pub(crate) fn idle(&self) -> Vec<(&'static str, &'static str)> {
         let reason = |flag: &'static Flag| match flag.standing {
             Standing::Idle(why) if self.differs(flag) => Some((flag.name, why)),
             _ => None,
@@ -56,7 +57,7 @@ impl Typed {
     }
 
     /// The first flag whose duration is negative.
-    pub(super) fn first_negative_duration(&self) -> Option<&'static str> {
+    pub(crate) fn first_negative_duration(&self) -> Option<&'static str> {
         let negative = |flag: &&Flag| matches!(self.values.get(flag.name), Some(Value::Nanos(nanos)) if *nanos < 0);
         TABLE.iter().find(negative).map(|flag| flag.name)
     }
@@ -66,12 +67,12 @@ impl Typed {
     }
 
     /// A flag of kind text or choice.
-    pub(super) fn text(&self, name: &str) -> String {
+    pub(crate) fn text(&self, name: &str) -> String {
         self.text_opt(name).unwrap_or_default()
     }
 
     /// The same, `None` when empty.
-    pub(super) fn text_opt(&self, name: &str) -> Option<String> {
+    pub(crate) fn text_opt(&self, name: &str) -> Option<String> {
         match self.get(name) {
             Some(Value::Text(text)) if !text.is_empty() => Some(text),
             _ => None,
@@ -79,12 +80,12 @@ impl Typed {
     }
 
     /// A flag of kind boolean.
-    pub(super) fn bool(&self, name: &str) -> bool {
+    pub(crate) fn bool(&self, name: &str) -> bool {
         self.get(name) == Some(Value::Bool(true))
     }
 
     /// A flag of kind integer.
-    pub(super) fn int(&self, name: &str) -> i64 {
+    pub(crate) fn int(&self, name: &str) -> i64 {
         match self.get(name) {
             Some(Value::Int(value)) => value,
             _ => 0,
@@ -92,7 +93,7 @@ impl Typed {
     }
 
     /// A flag of any kind of number; zero for what is negative.
-    pub(super) fn count(&self, name: &str) -> u64 {
+    pub(crate) fn count(&self, name: &str) -> u64 {
         match self.get(name) {
             Some(Value::Int(value)) => u64::try_from(value).unwrap_or(0),
             Some(Value::Uint(value) | Value::Size(value)) => value,
@@ -101,7 +102,7 @@ impl Typed {
     }
 
     /// A flag of kind duration; zero for what is negative.
-    pub(super) fn duration(&self, name: &str) -> Duration {
+    pub(crate) fn duration(&self, name: &str) -> Duration {
         match self.get(name) {
             Some(Value::Nanos(nanos)) => Duration::from_nanos(u64::try_from(nanos).unwrap_or(0)),
             Some(Value::Duration(duration)) => duration,
@@ -110,7 +111,7 @@ impl Typed {
     }
 
     /// The same, `None` when zero.
-    pub(super) fn duration_opt(&self, name: &str) -> Option<Duration> {
+    pub(crate) fn duration_opt(&self, name: &str) -> Option<Duration> {
         Some(self.duration(name)).filter(|duration| !duration.is_zero())
     }
 }

@@ -2,12 +2,12 @@
 
 use std::fmt::Write as _;
 
-use super::PROGRAM;
-use super::table::{Flag, Standing, TABLE};
-use crate::config::goflag;
+use sqlhttp_text::flag;
+
+use super::table::{Flag, PROGRAM, Standing, TABLE};
 
 /// The usage text: rqlited's flags by name, then ours.
-pub(super) fn usage() -> String {
+pub(crate) fn usage() -> String {
     let mut text = format!(
         "{PROGRAM} keeps an SQLite database in agreement on several machines and serves it over HTTP.\n\n\
          Usage: {PROGRAM} [flags] <data directory>\n"
@@ -27,7 +27,7 @@ fn describe_all<'a>(flags: impl Iterator<Item = &'a Flag>, text: &mut String) {
     let mut flags: Vec<&Flag> = flags.collect();
     flags.sort_by_key(|flag| flag.name);
     for flag in flags {
-        text.push_str(&goflag::describe(flag.name, flag.kind, flag.default, &help(flag)));
+        text.push_str(&flag::describe(flag.name, flag.kind, flag.default, &help(flag)));
     }
 }
 
@@ -45,7 +45,7 @@ fn help(flag: &Flag) -> String {
 
 /// The line that `-version` prints, without an end of line. What stands for the compiler is ours; tools look at the
 /// place of the words.
-pub(super) fn version() -> String {
+pub(crate) fn version() -> String {
     let (version, sqlite) = (env!("CARGO_PKG_VERSION"), sqlhttp_core::sqlite_version());
     format!("{PROGRAM} v{version} {} {} rustc sqlite{sqlite} (commit unknown, compiler rustc)", os(), architecture())
 }

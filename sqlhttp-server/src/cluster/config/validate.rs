@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::address::{is_port_number, is_unspecified, split_host_port};
 use super::typed::Typed;
-use crate::config::settings::{memory_bytes_max, value_bytes_max};
+use crate::process::flags::{memory_bytes_max, value_bytes_max};
 
 type Check = fn(&Typed) -> Result<(), String>;
 
@@ -28,12 +28,12 @@ const CHECKS: [Check; 15] = [
 ];
 
 /// Checks everything.
-pub(super) fn validate(typed: &Typed) -> Result<(), String> {
+pub(crate) fn validate(typed: &Typed) -> Result<(), String> {
     CHECKS.iter().try_for_each(|check| check(typed))
 }
 
 /// The address that others are told: that which is bound, unless another is given.
-pub(super) fn advertised(typed: &Typed, service: &str) -> String {
+pub(crate) fn advertised(typed: &Typed, service: &str) -> String {
     typed.text_opt(&format!("{service}-adv-addr")).unwrap_or_else(|| typed.text(&format!("{service}-addr")))
 }
 
@@ -45,13 +45,6 @@ fn extensions_exist(typed: &Typed) -> Result<(), String> {
     let paths = typed.text_opt("extensions-path").unwrap_or_default();
     let missing = paths.split(',').find(|path| !paths.is_empty() && !Path::new(path).exists());
     missing.map_or(Ok(()), |path| Err(format!("extension path does not exist: {path}")))
-}
-
-/// Whether any of the comma-separated paths may hold an extension: everything but a directory without visible files.
-pub(super) fn holds_extensions(paths: &str) -> bool {
-    let is_visible = |entry: std::fs::DirEntry| !entry.file_name().to_string_lossy().starts_with('.');
-    let is_empty = |path: &str| std::fs::read_dir(path).is_ok_and(|entries| !entries.flatten().any(is_visible));
-    !paths.is_empty() && !paths.split(',').all(is_empty)
 }
 
 fn certificates_are_complete(typed: &Typed) -> Result<(), String> {

@@ -1,6 +1,7 @@
-use super::*;
 use std::io;
 use std::sync::{Arc, Mutex};
+
+use super::*;
 
 #[derive(Clone, Default)]
 struct Captured(Arc<Mutex<Vec<u8>>>);

@@ -7,42 +7,43 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rusqlite::ffi;
 
-use super::faults::{Faults, Operation, Verdict};
+use super::faults::{FaultAction, Faults, Operation};
 use super::image::{Image, Loss, Random};
 use crate::engine::sqlite::file::{Code, VfsFile};
 use crate::engine::sqlite::locks::{FileLocks, HandleId, Region, SharedMemory};
 
-/// A full path, as SQLite gives it.
+/// A full path, as SQLite passes it.
 type Name = Box<[u8]>;
-/// Names a file, whatever it is called.
+/// Identifies a file independently of its name.
 type FileId = u64;
 
-/// A disk. It lives as long as the process, because SQLite knows its address.
+/// A simulated disk. It lives as long as the process, because SQLite keeps its address.
 #[derive(Debug)]
 pub(super) struct Disk {
     name: CString,
     state: Mutex<State>,
 }
 
-/// All that can change.
+/// The state of a disk.
 #[derive(Debug, Default)]
 pub(super) struct State {
     files: HashMap<FileId, File>,
     /// The directory as the process sees it.
     live: BTreeMap<Name, FileId>,
-    /// The same without what a stopped disk only pretended to do.
+    /// The same directory without the changes that the disk pretended to make after it stopped.
     real: BTreeMap<Name, FileId>,
-    /// The directory as a power cut leaves it.
+    /// The directory that remains after a power cut.
     durable: BTreeMap<Name, FileId>,
     next_id: u64,
-    /// How often the power has failed. A handle from before is dead.
+    /// The number of power cuts and reformats. A handle from an earlier epoch no longer works.
     epoch: u64,
-    /// Handles from before the power failed that have not been closed. While there are any, their process counts as not
-    /// gone yet, and the disk stays off: nobody could tell who deletes or creates a file.
+    /// The number of handles from earlier epochs that have not been closed. While there are any, the disk is off: a
+    /// call that creates or deletes a file does not identify its process, so it could come from the process that the
+    /// power cut has ended.
     stale_handles: usize,
     random: Random,
     pub(super) faults: Faults,
-    /// How many bytes all files together may have; `None` is no limit.
+    /// The limit for the total size of all files, in bytes; `None` if there is no limit.
     pub(super) capacity: Option<usize>,
 }
 
@@ -54,16 +55,16 @@ struct File {
     memory: SharedMemory,
 }
 
-/// A file that is open.
+/// An open file.
 #[derive(Debug)]
 pub(super) struct Handle {
     disk: &'static Disk,
     file: FileId,
     id: HandleId,
     epoch: u64,
-    /// Set if the first sync must also sync the directory, as SQLite does for journals that it may have created.
+    /// Whether the next sync must also sync the directory, as SQLite does for journals that it may have created.
     syncs_directory: AtomicBool,
-    /// The name to be removed when the file is closed.
+    /// The name to remove from the directory when the file is closed.
     delete_on_close: Option<Name>,
 }
 
@@ -84,7 +85,7 @@ impl Disk {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Opens a file; one without a name is temporary.
+    /// Opens a file. A file without a name is temporary.
     pub(super) fn open(&'static self, name: Option<&[u8]>, flags: c_int) -> Result<Handle, Code> {
         let mut state = self.state();
         let file = state.find_or_create(name, flags)?;
@@ -107,7 +108,7 @@ impl Disk {
 }
 
 impl State {
-    /// Makes the disk empty and well.
+    /// Removes all files and faults.
     pub(super) fn format(&mut self, seed: u64) {
         self.live.clear();
         self.real.clear();
@@ -123,7 +124,7 @@ impl State {
         let mut found = BTreeMap::new();
         for name in names {
             let survivor = self.survivor(&name, loss);
-            // An open handle may still refer to the old file, so what survives is a new one.
+            // Open handles may still refer to the old file, so the surviving content gets a new one.
             if let Some(image) =
                 survivor.and_then(|id| self.files.get_mut(&id)).map(|file| std::mem::take(&mut file.image))
             {
@@ -145,30 +146,30 @@ impl State {
         self.forget_unreachable();
     }
 
-    /// Whether somebody from before the last power cut still has a file open.
+    /// Whether files that were opened before the last power cut are still open.
     pub(super) fn is_off(&self) -> bool {
         self.stale_handles > 0
     }
 
-    /// How many bytes all files together have.
+    /// The total size of all files, in bytes.
     pub(super) fn used(&self) -> usize {
         self.files.values().map(|file| file.image.len()).sum()
     }
 
-    /// Whether a file can become this long, or is so already.
+    /// Whether the file may grow to `len` bytes, or is already that long.
     fn has_room(&self, file: FileId, len: usize) -> bool {
         let (Some(capacity), Some(file)) = (self.capacity, self.files.get(&file)) else { return true };
         self.used() + len.saturating_sub(file.image.len()) <= capacity || len <= file.image.len()
     }
 
-    fn judge(&mut self, operation: Operation) -> Verdict {
+    fn decide(&mut self, operation: Operation) -> FaultAction {
         if self.is_off() {
-            return Verdict::Stopped(operation.io_error());
+            return FaultAction::Stopped(operation.io_error());
         }
-        self.faults.judge(operation)
+        self.faults.decide(operation)
     }
 
-    /// Which file goes by this name after a power cut.
+    /// The file that has this name after a power cut.
     fn survivor(&mut self, name: &Name, loss: Loss) -> Option<FileId> {
         let (real, durable) = (self.real.get(name).copied(), self.durable.get(name).copied());
         if real != durable && loss == Loss::Torn && self.random.coin() { real } else { durable }
@@ -199,14 +200,14 @@ impl State {
         if name.is_some() && flags & ffi::SQLITE_OPEN_CREATE == 0 {
             return Err(ffi::SQLITE_CANTOPEN);
         }
-        let verdict = self.judge(Operation::Create);
-        if let Verdict::Stopped(code) | Verdict::Fail(code) = verdict {
+        let action = self.decide(Operation::Create);
+        if let FaultAction::Stopped(code) | FaultAction::Fail(code) = action {
             return Err(code);
         }
         let id = self.add(Image::default());
         if let Some(name) = name {
             self.live.insert(name.into(), id);
-            if verdict == Verdict::Proceed {
+            if action == FaultAction::Proceed {
                 self.real.insert(name.into(), id);
             }
         }
@@ -214,14 +215,14 @@ impl State {
     }
 
     pub(super) fn delete(&mut self, name: &[u8], sync_directory: bool) -> Result<(), Code> {
-        let verdict = self.judge(Operation::Delete);
-        if let Verdict::Stopped(code) | Verdict::Fail(code) = verdict {
+        let action = self.decide(Operation::Delete);
+        if let FaultAction::Stopped(code) | FaultAction::Fail(code) = action {
             return Err(code);
         }
         let Some(_) = self.live.remove(name) else {
             return Err(ffi::SQLITE_IOERR_DELETE_NOENT);
         };
-        if verdict == Verdict::Proceed {
+        if action == FaultAction::Proceed {
             self.real.remove(name);
             if sync_directory {
                 self.sync_directory();
@@ -236,23 +237,23 @@ impl State {
         self.forget_unreachable();
     }
 
-    /// Whether there is such a file. An empty one does not count, as in SQLite's own VFS.
+    /// Whether a file exists. As in SQLite's own VFS, an empty file does not count.
     pub(super) fn exists(&mut self, name: &[u8]) -> Result<bool, Code> {
-        self.judge_question(Operation::Exists)?;
+        self.decide_query(Operation::Exists)?;
         let file = self.live.get(name).and_then(|id| self.files.get(id));
         Ok(file.is_some_and(|file| file.image.len() > 0))
     }
 
-    fn judge_question(&mut self, operation: Operation) -> Result<(), Code> {
-        match self.judge(operation) {
-            Verdict::Proceed | Verdict::Pretend => Ok(()),
-            Verdict::Stopped(code) | Verdict::Fail(code) => Err(code),
+    fn decide_query(&mut self, operation: Operation) -> Result<(), Code> {
+        match self.decide(operation) {
+            FaultAction::Proceed | FaultAction::Pretend => Ok(()),
+            FaultAction::Stopped(code) | FaultAction::Fail(code) => Err(code),
         }
     }
 }
 
 impl Handle {
-    /// Does something with the file, unless the power has failed since it was opened.
+    /// Calls `f` with the file, unless the epoch has changed since the file was opened.
     fn with<T>(&self, f: impl FnOnce(&mut File, &mut Faults, &mut Random) -> Result<T, Code>) -> Result<T, Code> {
         let state = &mut *self.disk.state();
         if state.epoch != self.epoch {
@@ -262,7 +263,8 @@ impl Handle {
         f(file, &mut state.faults, &mut state.random)
     }
 
-    /// The same with locks and memory, which never fail: a handle from before a power cut must be able to let go.
+    /// Calls `f` with the file for operations on locks and shared memory, which never fail, because a handle from an
+    /// earlier epoch must be able to release them.
     fn always<T>(&self, f: impl FnOnce(&mut File) -> T) -> Option<T> {
         self.disk.state().files.get_mut(&self.file).map(f)
     }
@@ -272,9 +274,9 @@ impl VfsFile for Handle {
     const CHARACTERISTICS: c_int = ffi::SQLITE_IOCAP_POWERSAFE_OVERWRITE;
 
     fn read(&self, offset: usize, buffer: &mut [u8]) -> Result<usize, Code> {
-        self.with(|file, faults, _| match faults.judge(Operation::Read) {
-            Verdict::Stopped(code) | Verdict::Fail(code) => Err(code),
-            Verdict::Proceed | Verdict::Pretend => Ok(file.image.read(offset, buffer)),
+        self.with(|file, faults, _| match faults.decide(Operation::Read) {
+            FaultAction::Stopped(code) | FaultAction::Fail(code) => Err(code),
+            FaultAction::Proceed | FaultAction::Pretend => Ok(file.image.read(offset, buffer)),
         })
     }
 
@@ -284,43 +286,43 @@ impl VfsFile for Handle {
         }
         self.with(|file, faults, random| {
             let grows = offset.saturating_add(bytes.len()) > file.image.len();
-            let verdict = faults.judge(Operation::Write { grows });
-            match verdict {
-                Verdict::Stopped(code) => return Err(code),
-                Verdict::Fail(code) => {
+            let action = faults.decide(Operation::Write { grows });
+            match action {
+                FaultAction::Stopped(code) => return Err(code),
+                FaultAction::Fail(code) => {
                     let written = random.up_to(bytes.len());
                     if written > 0 {
                         file.image.write(offset, &bytes[..written], true);
                     }
                     return Err(code);
                 }
-                Verdict::Proceed | Verdict::Pretend => {}
+                FaultAction::Proceed | FaultAction::Pretend => {}
             }
-            file.image.write(offset, bytes, verdict == Verdict::Proceed);
+            file.image.write(offset, bytes, action == FaultAction::Proceed);
             Ok(())
         })
     }
 
     fn truncate(&self, len: usize) -> Result<(), Code> {
         self.with(|file, faults, _| {
-            let verdict = faults.judge(Operation::Truncate);
-            if let Verdict::Stopped(code) | Verdict::Fail(code) = verdict {
+            let action = faults.decide(Operation::Truncate);
+            if let FaultAction::Stopped(code) | FaultAction::Fail(code) = action {
                 return Err(code);
             }
-            file.image.truncate(len, verdict == Verdict::Proceed);
+            file.image.truncate(len, action == FaultAction::Proceed);
             Ok(())
         })
     }
 
     fn sync(&self) -> Result<(), Code> {
-        self.with(|file, faults, random| match faults.judge(Operation::Sync) {
-            Verdict::Proceed => {
+        self.with(|file, faults, random| match faults.decide(Operation::Sync) {
+            FaultAction::Proceed => {
                 file.image.sync();
                 Ok(true)
             }
-            Verdict::Pretend => Ok(false),
-            Verdict::Stopped(code) => Err(code),
-            Verdict::Fail(code) => {
+            FaultAction::Pretend => Ok(false),
+            FaultAction::Stopped(code) => Err(code),
+            FaultAction::Fail(code) => {
                 file.image.fail_to_sync(random);
                 Err(code)
             }
@@ -333,9 +335,9 @@ impl VfsFile for Handle {
     }
 
     fn len(&self) -> Result<usize, Code> {
-        self.with(|file, faults, _| match faults.judge(Operation::Size) {
-            Verdict::Stopped(code) | Verdict::Fail(code) => Err(code),
-            Verdict::Proceed | Verdict::Pretend => Ok(file.image.len()),
+        self.with(|file, faults, _| match faults.decide(Operation::Size) {
+            FaultAction::Stopped(code) | FaultAction::Fail(code) => Err(code),
+            FaultAction::Proceed | FaultAction::Pretend => Ok(file.image.len()),
         })
     }
 
@@ -355,9 +357,9 @@ impl VfsFile for Handle {
     fn map_memory(&self, number: usize, bytes: usize, extend: bool) -> Result<Option<Region>, Code> {
         self.with(|file, faults, _| {
             if extend && file.memory.lacks(number) {
-                match faults.judge(Operation::ShareMemory) {
-                    Verdict::Stopped(code) | Verdict::Fail(code) => return Err(code),
-                    Verdict::Proceed | Verdict::Pretend => {}
+                match faults.decide(Operation::ShareMemory) {
+                    FaultAction::Stopped(code) | FaultAction::Fail(code) => return Err(code),
+                    FaultAction::Proceed | FaultAction::Pretend => {}
                 }
             }
             Ok(file.memory.map(self.id, number, bytes, extend))

@@ -1,30 +1,30 @@
-//! Which operation fails, and how.
+//! The selection of the operations that fail, and their errors.
 
 use std::ffi::c_int;
 
 use rusqlite::ffi;
 
-/// What a stopped disk answers to an operation that would change it.
+/// The result of an operation that would change a stopped disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AfterStop {
-    /// An I/O error.
+    /// The operation fails with an I/O error.
     Fail,
-    /// Success, although nothing reaches the disk. The process goes on seeing its own changes.
+    /// The operation succeeds, but nothing reaches the disk. The process still sees its own changes.
     Pretend,
 }
 
-/// What goes wrong.
+/// A fault of the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DiskFault {
-    /// Files neither grow nor come into being (`SQLITE_FULL`) until [`super::FaultyDisk::heal`].
+    /// Files cannot grow (`SQLITE_FULL`) or be created (`SQLITE_CANTOPEN`) until [`super::FaultyDisk::heal`].
     Full,
-    /// Everything fails (`SQLITE_IOERR`) until [`super::FaultyDisk::heal`].
+    /// All operations fail with an I/O error until [`super::FaultyDisk::heal`].
     Io,
-    /// One operation fails (`SQLITE_IOERR`).
+    /// One operation fails with an I/O error.
     IoOnce,
 }
 
-/// What is asked of the disk.
+/// An operation that SQLite requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Operation {
     Read,
@@ -39,7 +39,7 @@ pub(super) enum Operation {
 }
 
 impl Operation {
-    /// Whether it changes what is on disk.
+    /// Whether the operation changes the content of the disk.
     fn changes(self) -> bool {
         match self {
             Operation::Write { .. } | Operation::Truncate | Operation::Sync | Operation::Create | Operation::Delete => {
@@ -49,7 +49,7 @@ impl Operation {
         }
     }
 
-    /// What SQLite's own VFS answers if the system fails.
+    /// The result code of SQLite's own VFS if the operating system fails the operation.
     pub(super) fn io_error(self) -> c_int {
         match self {
             Operation::Read => ffi::SQLITE_IOERR_READ,
@@ -81,27 +81,27 @@ impl DiskFault {
     }
 }
 
-/// What becomes of an operation.
+/// The effect of the current faults on an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// It takes place.
+pub(super) enum FaultAction {
+    /// The operation takes place.
     Proceed,
-    /// Only the process sees it.
+    /// The operation takes place only for the process, not on the disk.
     Pretend,
-    /// It fails with this code because the disk has stopped: nothing happens any more.
+    /// The operation fails with this code and has no effect, because the disk has stopped.
     Stopped(c_int),
-    /// It fails with this code, and may have taken place in part.
+    /// The operation fails with this code, and may have taken place in part.
     Fail(c_int),
 }
 
 #[derive(Debug)]
-struct Armed {
+struct ArmedFault {
     fault: DiskFault,
-    /// How many operations go well before.
-    spare: u64,
+    /// The number of affected operations that still succeed.
+    remaining: u64,
 }
 
-/// What has been counted, and what is to go wrong.
+/// The counters and the configured faults of a disk.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
     operations: u64,
@@ -109,7 +109,7 @@ pub(super) struct Faults {
     failures: u64,
     stop: Option<(u64, AfterStop)>,
     stopped: Option<AfterStop>,
-    armed: Option<Armed>,
+    armed: Option<ArmedFault>,
 }
 
 impl Faults {
@@ -134,32 +134,32 @@ impl Faults {
     }
 
     pub(super) fn fail_after(&mut self, operations: u64, fault: DiskFault) {
-        self.armed = Some(Armed { fault, spare: operations });
+        self.armed = Some(ArmedFault { fault, remaining: operations });
     }
 
     pub(super) fn heal(&mut self) {
         self.armed = None;
     }
 
-    /// After a power cut: nothing is wrong any more, and the counters go on.
+    /// Ends all faults, as after a power cut. The counters continue.
     pub(super) fn end_all(&mut self) {
         self.stop = None;
         self.stopped = None;
         self.armed = None;
     }
 
-    /// Decides what becomes of an operation.
-    pub(super) fn judge(&mut self, operation: Operation) -> Verdict {
+    /// Counts an operation and decides its effect.
+    pub(super) fn decide(&mut self, operation: Operation) -> FaultAction {
         self.count(operation);
-        let verdict = match self.stopped {
-            Some(AfterStop::Fail) if operation.changes() => Verdict::Stopped(operation.io_error()),
-            Some(AfterStop::Pretend) if operation.changes() => Verdict::Pretend,
-            _ => self.judge_by_fault(operation),
+        let action = match self.stopped {
+            Some(AfterStop::Fail) if operation.changes() => FaultAction::Stopped(operation.io_error()),
+            Some(AfterStop::Pretend) if operation.changes() => FaultAction::Pretend,
+            _ => self.decide_by_fault(operation),
         };
-        if matches!(verdict, Verdict::Stopped(_) | Verdict::Fail(_)) {
+        if matches!(action, FaultAction::Stopped(_) | FaultAction::Fail(_)) {
             self.failures += 1;
         }
-        verdict
+        action
     }
 
     fn count(&mut self, operation: Operation) {
@@ -175,18 +175,18 @@ impl Faults {
         }
     }
 
-    fn judge_by_fault(&mut self, operation: Operation) -> Verdict {
+    fn decide_by_fault(&mut self, operation: Operation) -> FaultAction {
         let Some(armed) = self.armed.as_mut().filter(|armed| armed.fault.hits(operation)) else {
-            return Verdict::Proceed;
+            return FaultAction::Proceed;
         };
-        if armed.spare > 0 {
-            armed.spare -= 1;
-            return Verdict::Proceed;
+        if armed.remaining > 0 {
+            armed.remaining -= 1;
+            return FaultAction::Proceed;
         }
         let code = armed.fault.error(operation);
         if armed.fault == DiskFault::IoOnce {
             self.armed = None;
         }
-        Verdict::Fail(code)
+        FaultAction::Fail(code)
     }
 }

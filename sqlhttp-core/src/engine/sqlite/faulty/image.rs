@@ -1,21 +1,22 @@
-//! One file, and what a power cut makes of it.
+//! The content of a file before and after a power cut.
 
 use crate::engine::sqlite::clock::split_mix_64;
 
-/// Sectors are written or not; they are never torn. SQLite relies on less.
+/// The sector size, in bytes. A sector is written completely or not at all; SQLite does not depend on that
+/// (<https://sqlite.org/atomiccommit.html#hardware_assumptions>).
 const SECTOR_LEN: usize = 512;
 
-/// What a power cut leaves of that which was not synced.
+/// The effect of a power cut on unsynced data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Loss {
-    /// Nothing.
+    /// All unsynced changes are lost.
     Unsynced,
-    /// What chance decides, for each file on its own: nothing, all, the first so many sectors, or any sectors. Sectors
-    /// between them that a file gained but never received hold zeros or rubbish.
+    /// Some unsynced changes survive, chosen at random for each file: none, all, a number of the earliest sectors, or
+    /// arbitrary sectors. If the file has grown, the new sectors that were not written contain zeros or garbage.
     Torn,
 }
 
-/// A generator of random numbers whose whole course follows from its seed.
+/// A random number generator that is determined by its seed.
 #[derive(Debug, Default)]
 pub(super) struct Random(u64);
 
@@ -45,7 +46,7 @@ enum Change {
     Truncate(usize),
 }
 
-/// The content of a file: as the process sees it, and as the disk has it.
+/// The content of a file: as the process sees it, and as it is on disk.
 #[derive(Debug, Default)]
 pub(super) struct Image {
     live: Vec<u8>,
@@ -54,7 +55,7 @@ pub(super) struct Image {
 }
 
 impl Image {
-    /// A file that is as it is on disk.
+    /// Creates a file whose content is durable.
     pub(super) fn durable(content: Vec<u8>) -> Self {
         Image { live: content.clone(), durable: content, unsynced: Vec::new() }
     }
@@ -63,22 +64,23 @@ impl Image {
         self.live.len()
     }
 
-    /// Reads as much as there is into the beginning of `buffer`; zeros the rest. Returns how much there was.
+    /// Reads from `offset` into the beginning of `buffer`, and fills the rest with zeros. Returns the number of bytes
+    /// that were read.
     pub(super) fn read(&self, offset: usize, buffer: &mut [u8]) -> usize {
-        let there = self.live.get(offset..).unwrap_or_default();
-        let len = there.len().min(buffer.len());
-        buffer[..len].copy_from_slice(&there[..len]);
+        let available = self.live.get(offset..).unwrap_or_default();
+        let len = available.len().min(buffer.len());
+        buffer[..len].copy_from_slice(&available[..len]);
         buffer[len..].fill(0);
         len
     }
 
-    /// `recorded`: whether the change is on its way to the disk.
+    /// Writes bytes. If `recorded` is false, the change never reaches the disk.
     pub(super) fn write(&mut self, offset: usize, bytes: &[u8], recorded: bool) {
         let change = Change::Write { offset, bytes: bytes.to_vec() };
         self.change(change, recorded);
     }
 
-    /// `recorded`: whether the change is on its way to the disk.
+    /// Sets the length. If `recorded` is false, the change never reaches the disk.
     pub(super) fn truncate(&mut self, len: usize, recorded: bool) {
         self.change(Change::Truncate(len), recorded);
     }
@@ -96,14 +98,14 @@ impl Image {
         }
     }
 
-    /// A sync that fails: chance decides what reached the disk. The rest never will, for the system counts it as
-    /// written; a later sync that succeeds means nothing for it.
+    /// Simulates a failing sync: a random part of the changes becomes durable. The rest is lost, because the operating
+    /// system considers it written: a later successful sync does not write it again.
     pub(super) fn fail_to_sync(&mut self, random: &mut Random) {
         let unsynced = std::mem::take(&mut self.unsynced);
         apply_some(&mut self.durable, unsynced, random);
     }
 
-    /// What is found after a power cut.
+    /// Returns the content that a power cut leaves.
     pub(super) fn after_power_cut(mut self, loss: Loss, random: &mut Random) -> Vec<u8> {
         if loss == Loss::Torn {
             apply_some(&mut self.durable, self.unsynced, random);
@@ -112,7 +114,7 @@ impl Image {
     }
 }
 
-/// Makes a change. What lies between the old end and a write beyond it becomes `filler`.
+/// Applies a change. If a write begins after the end of the content, the gap is filled with `filler`.
 fn apply(content: &mut Vec<u8>, change: &Change, filler: u8) {
     match change {
         Change::Truncate(len) => content.resize(*len, 0),
@@ -126,7 +128,7 @@ fn apply(content: &mut Vec<u8>, change: &Change, filler: u8) {
     }
 }
 
-/// Makes some of the changes, sector by sector.
+/// Applies a random selection of the changes, sector by sector.
 fn apply_some(content: &mut Vec<u8>, changes: Vec<Change>, random: &mut Random) {
     let pieces: Vec<Change> = changes.into_iter().flat_map(sectors).collect();
     let filler = if random.coin() { 0 } else { 0xA5 };
@@ -143,7 +145,7 @@ fn apply_some(content: &mut Vec<u8>, changes: Vec<Change>, random: &mut Random) 
     }
 }
 
-/// A change in pieces that each touch one sector.
+/// Splits a change into parts that each affect one sector.
 fn sectors(change: Change) -> Vec<Change> {
     let (mut offset, bytes) = match change {
         Change::Write { offset, bytes } => (offset, bytes),
@@ -173,12 +175,12 @@ mod tests {
     }
 
     #[test]
-    fn what_was_synced_survives_and_nothing_else() {
+    fn only_synced_changes_survive_a_power_cut() {
         assert_eq!(survivors(Loss::Unsynced, 0), vec![2; 1024]);
     }
 
     #[test]
-    fn a_torn_write_leaves_whole_sectors_of_the_old_or_the_new() {
+    fn a_torn_write_leaves_whole_sectors_of_the_old_or_the_new_content() {
         let mut seen_mixed = false;
         for seed in 0..200 {
             let found = survivors(Loss::Torn, seed);
@@ -193,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_sync_is_not_made_good_by_a_later_one() {
+    fn a_later_sync_does_not_write_what_a_failed_sync_has_lost() {
         let lost = (0..100).any(|seed| {
             let mut image = Image::default();
             image.write(0, &[1; 4096], true);
@@ -205,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn reading_beyond_the_end_gives_zeros() {
+    fn reads_after_the_end_return_zeros() {
         let mut buffer = [9; 8];
         assert_eq!(Image::durable(vec![7; 4]).read(2, &mut buffer), 2);
         assert_eq!(buffer, [7, 7, 0, 0, 0, 0, 0, 0]);

@@ -1,4 +1,5 @@
-//! What SQLite calls: the C face of a simulated disk. (That of its files is [`mod@file`].)
+//! The functions of a simulated disk that SQLite calls (<https://sqlite.org/c3ref/vfs.html>). Those of an open file are
+//! in [`mod@file`].
 
 use std::ffi::{CString, c_char, c_int};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,18 +9,18 @@ use rusqlite::ffi;
 use super::disk::{Disk, Handle};
 use crate::engine::sqlite::file::{self, code, path};
 
-/// The longest path, bytes, with its NUL.
+/// The maximum length of a path with its NUL, in bytes.
 const PATH_LEN_MAX: c_int = 1024;
 
-/// Makes a disk and registers it under a name of its own. What is neither file nor path (sleeping, loading, chance) is
-/// the default VFS's affair.
+/// Creates a disk and registers it under a new name. The methods that concern neither files nor paths (sleeping,
+/// loading extensions, randomness) are those of the default VFS.
 pub(super) fn register() -> Option<&'static Disk> {
     static DISKS: AtomicU64 = AtomicU64::new(0);
     let name = format!("faulty-{}", DISKS.fetch_add(1, Ordering::Relaxed));
     let disk: &'static Disk = Box::leak(Box::new(Disk::new(CString::new(name).ok()?)));
     // SAFETY: `sqlite3_initialize` may be called at any time from any thread. The default VFS stays registered for the
-    // life of the process; those of its methods that are kept do not look at `pAppData`. The copy, its name and the
-    // disk are leaked, so they outlive every connection, as `sqlite3_vfs_register` demands.
+    // life of the process, and those of its methods that are kept do not use `pAppData`. The copy, its name and the
+    // disk are leaked, so they outlive every connection, as `sqlite3_vfs_register` requires.
     unsafe {
         if ffi::sqlite3_initialize() != ffi::SQLITE_OK {
             return None;
@@ -42,10 +43,12 @@ pub(super) fn register() -> Option<&'static Disk> {
     }
 }
 
+/// Returns the disk of a VFS.
+///
 /// # Safety
-/// `vfs` is one that [`register`] made, or a copy of it that kept `pAppData`.
+/// `vfs` was created by [`register`], or is a copy with the same `pAppData`.
 unsafe fn disk(vfs: *mut ffi::sqlite3_vfs) -> &'static Disk {
-    // SAFETY: the caller's promise; `pAppData` is a disk that was leaked.
+    // SAFETY: the caller guarantees that `pAppData` is the address of a disk, which is leaked.
     unsafe { &*(*vfs).pAppData.cast::<Disk>() }
 }
 
@@ -56,8 +59,8 @@ unsafe extern "C" fn open(
     flags: c_int,
     out_flags: *mut c_int,
 ) -> c_int {
-    // SAFETY: SQLite passes a VFS of ours, a NUL-terminated name or null, room for `szOsFile` bytes that are aligned
-    // for any type, and a place for the flags or null.
+    // SAFETY: SQLite passes a VFS of this module or a copy of it, a NUL-terminated name or null, `szOsFile` bytes
+    // aligned to 8 bytes, and a valid pointer for the flags or null.
     unsafe {
         file::place_nothing(file);
         let handle = match disk(vfs).open(path(name), flags) {
@@ -73,13 +76,14 @@ unsafe extern "C" fn open(
 }
 
 unsafe extern "C" fn delete(vfs: *mut ffi::sqlite3_vfs, name: *const c_char, sync_directory: c_int) -> c_int {
-    // SAFETY: SQLite passes a VFS of ours and a NUL-terminated name.
+    // SAFETY: SQLite passes a VFS of this module or a copy of it, and a NUL-terminated name.
     let (disk, name) = unsafe { (disk(vfs), path(name)) };
     code(disk.state().delete(name.unwrap_or_default(), sync_directory != 0))
 }
 
 unsafe extern "C" fn access(vfs: *mut ffi::sqlite3_vfs, name: *const c_char, _flags: c_int, out: *mut c_int) -> c_int {
-    // SAFETY: SQLite passes a VFS of ours, a NUL-terminated name and a place for the answer.
+    // SAFETY: SQLite passes a VFS of this module or a copy of it, a NUL-terminated name and a valid pointer for the
+    // result.
     unsafe {
         let exists = disk(vfs).state().exists(path(name).unwrap_or_default());
         *out = c_int::from(exists.unwrap_or(false));
@@ -87,13 +91,13 @@ unsafe extern "C" fn access(vfs: *mut ffi::sqlite3_vfs, name: *const c_char, _fl
     }
 }
 
-/// There is one directory, and paths mean what they say.
+/// Returns the path unchanged: the disk has only one directory and no links.
 unsafe extern "C" fn full_pathname(
     _vfs: *mut ffi::sqlite3_vfs,
     name: *const c_char,
     out_len: c_int,
     out: *mut c_char,
 ) -> c_int {
-    // SAFETY: SQLite passes a NUL-terminated name and room for `out_len` bytes.
+    // SAFETY: SQLite passes a NUL-terminated name and a buffer of `out_len` bytes.
     unsafe { file::copy_path(name, out_len, out) }
 }

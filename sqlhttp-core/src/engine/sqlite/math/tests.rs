@@ -1,4 +1,4 @@
-//! Our math functions beside the built-in ones.
+//! Compares the math functions of this crate with the built-in ones.
 
 use proptest::prelude::*;
 use rusqlite::types::Value;
@@ -22,8 +22,9 @@ fn value(connection: &Connection, sql: &str) -> Value {
     connection.query_row(sql, [], |row| row.get(0)).unwrap_or_else(|error| panic!("{sql}: {error}"))
 }
 
-/// Whether two results are the same but for the last digit, which the system's C library may round differently. Neither
-/// library is closer than two units for the hyperbolic functions, and `log(B,X)` is the quotient of two results.
+/// Whether two results are equal except for the last digit, which the C library of the system may round differently.
+/// For the hyperbolic functions, neither library is exact to less than two units in the last place; `log(B,X)` is the
+/// quotient of two inexact results.
 fn agree(name: &str, one: &Value, other: &Value) -> bool {
     let ulps = match name {
         "log" | "sinh" | "cosh" | "tanh" | "asinh" | "acosh" | "atanh" => 4,
@@ -44,7 +45,7 @@ const NAMES_OF_ONE: [&str; 24] = [
 
 const NAMES_OF_TWO: [&str; 5] = ["pow", "power", "mod", "atan2", "log"];
 
-/// Literals of every type, with the borders of the functions' domains.
+/// Literals of every storage class, including the limits of the functions' domains.
 const LITERALS: [&str; 61] = [
     "NULL",
     "0",
@@ -110,7 +111,7 @@ const LITERALS: [&str; 61] = [
 ];
 
 #[test]
-fn every_function_of_one_argument_gives_what_the_built_in_one_gives() {
+fn every_function_of_one_argument_agrees_with_the_built_in_one() {
     let Some(built_in) = built_in() else { return };
     let ours = ours();
     for name in NAMES_OF_ONE {
@@ -123,7 +124,7 @@ fn every_function_of_one_argument_gives_what_the_built_in_one_gives() {
 }
 
 #[test]
-fn every_function_of_two_arguments_gives_what_the_built_in_one_gives() {
+fn every_function_of_two_arguments_agrees_with_the_built_in_one() {
     let Some(built_in) = built_in() else { return };
     let ours = ours();
     for name in NAMES_OF_TWO {
@@ -170,12 +171,12 @@ fn exact_results_are_exact() {
     assert_eq!(value(&ours, "SELECT ceil(9007199254740993)"), Value::Integer(9_007_199_254_740_993));
 }
 
-/// The same bits on every machine: recorded once, so that another processor or a new version of `libm` is noticed.
+/// Recorded once on one machine. The test fails if another processor or a new version of `libm` computes other bits.
 #[test]
-fn the_bits_are_the_recorded_ones() {
+fn results_have_the_recorded_bits() {
     let ours = ours();
     let found = RECORDED.map(|(sql, _)| {
-        let Value::Real(found) = value(&ours, sql) else { panic!("{sql} is no number") };
+        let Value::Real(found) = value(&ours, sql) else { panic!("{sql} is not a REAL") };
         (sql, found.to_bits())
     });
     assert!(found == RECORDED, "{found:#x?}");
@@ -209,7 +210,7 @@ const RECORDED: [(&str, u64); 24] = [
 ];
 
 #[test]
-fn wrong_numbers_of_arguments_are_refused_as_by_sqlite() {
+fn wrong_numbers_of_arguments_are_refused_as_in_sqlite() {
     let ours = ours();
     let error = ours.prepare("SELECT sqrt()").unwrap_err().to_string();
     assert!(error.starts_with("wrong number of arguments to function sqrt()"), "{error}");
@@ -218,7 +219,7 @@ fn wrong_numbers_of_arguments_are_refused_as_by_sqlite() {
 }
 
 #[test]
-fn indexes_generated_columns_and_checks_may_use_them() {
+fn indexes_generated_columns_checks_and_views_may_use_these_functions() {
     let ours = ours();
     ours.execute_batch(
         "PRAGMA trusted_schema=OFF;
@@ -237,7 +238,7 @@ fn indexes_generated_columns_and_checks_may_use_them() {
 
 proptest! {
     #[test]
-    fn any_numbers_give_what_the_built_in_functions_give(x in any::<f64>(), y in -400.0..400.0_f64, z in -1e6..1e6_f64) {
+    fn results_for_any_number_agree_with_the_built_in_functions(x in any::<f64>(), y in -400.0..400.0_f64, z in -1e6..1e6_f64) {
         let Some(built_in) = built_in() else { return Ok(()) };
         let ours = ours();
         for name in NAMES_OF_ONE {

@@ -1,15 +1,15 @@
-//! The bytes of a file, in chunks, so that growing moves nothing.
+//! The bytes of a file, stored in chunks, so that a growing file does not move its content.
 
 use rusqlite::ffi;
 
 use crate::engine::sqlite::file::Code;
 
-/// Bytes of a chunk: large beside a page, small beside a database.
+/// The size of a chunk, in bytes: large compared to a page, small compared to a database.
 pub(super) const CHUNK_LEN: usize = 64 << 10;
 
 type Chunk = Box<[u8]>;
 
-/// The bytes of a file. Those of its chunks that lie beyond its end are zeros.
+/// The bytes of a file. The bytes of the last chunk after the end of the file are zeros.
 #[derive(Debug, Default)]
 pub(super) struct Content {
     chunks: Vec<Chunk>,
@@ -21,10 +21,11 @@ impl Content {
         self.len
     }
 
-    /// Copies what there is into the beginning of the buffer. Returns how much that was.
+    /// Copies the bytes from `offset` into `buffer`. Returns their number, which is smaller than the buffer at the end
+    /// of the file.
     pub(super) fn read(&self, offset: usize, buffer: &mut [u8]) -> usize {
-        let there = self.len.saturating_sub(offset).min(buffer.len());
-        let mut rest = &mut buffer[..there];
+        let available = self.len.saturating_sub(offset).min(buffer.len());
+        let mut rest = &mut buffer[..available];
         let mut at = offset;
         while !rest.is_empty() {
             let source = &self.chunks[at / CHUNK_LEN][at % CHUNK_LEN..];
@@ -34,7 +35,7 @@ impl Content {
             rest = later;
             at += piece;
         }
-        there
+        available
     }
 
     pub(super) fn write(&mut self, offset: usize, bytes: &[u8]) -> Result<(), Code> {
@@ -53,8 +54,8 @@ impl Content {
         Ok(())
     }
 
-    /// Makes the file so long. What it no longer needs is returned, so that the caller frees it when nobody waits for
-    /// the file.
+    /// Sets the length of the file. Returns the chunks that are no longer needed, so that the caller can free them
+    /// after it has released the lock of the file.
     pub(super) fn set_len(&mut self, len: usize) -> Result<Vec<Chunk>, Code> {
         self.reserve(len)?;
         let freed = self.chunks.split_off(len.div_ceil(CHUNK_LEN));
@@ -67,7 +68,7 @@ impl Content {
         Ok(freed)
     }
 
-    /// Makes room for so many bytes, if the system has it.
+    /// Allocates chunks for `len` bytes. Fails with `SQLITE_FULL` if there is no memory.
     fn reserve(&mut self, len: usize) -> Result<(), Code> {
         while self.chunks.len() < len.div_ceil(CHUNK_LEN) {
             self.chunks.try_reserve(1).map_err(|_| ffi::SQLITE_FULL)?;
@@ -79,7 +80,7 @@ impl Content {
         Ok(())
     }
 
-    /// How much memory it takes, bytes.
+    /// The memory that the content takes, in bytes.
     #[cfg(test)]
     pub(super) fn allocated(&self) -> usize {
         self.chunks.len() * CHUNK_LEN
@@ -93,31 +94,31 @@ mod tests {
     use super::*;
 
     #[derive(Debug, Clone)]
-    enum Act {
+    enum Change {
         Write(usize, Vec<u8>),
         SetLen(usize),
     }
 
-    fn acts() -> impl Strategy<Value = Vec<Act>> {
+    fn changes() -> impl Strategy<Value = Vec<Change>> {
         let offset = || prop_oneof![0..3 * CHUNK_LEN, Just(CHUNK_LEN), Just(2 * CHUNK_LEN)];
         let bytes = (1..=255_u8, prop_oneof![0..100_usize, CHUNK_LEN - 1..2 * CHUNK_LEN + 1]);
-        let write = (offset(), bytes).prop_map(|(offset, (byte, len))| Act::Write(offset, vec![byte; len]));
-        proptest::collection::vec(prop_oneof![write, offset().prop_map(Act::SetLen)], 1..12)
+        let write = (offset(), bytes).prop_map(|(offset, (byte, len))| Change::Write(offset, vec![byte; len]));
+        proptest::collection::vec(prop_oneof![write, offset().prop_map(Change::SetLen)], 1..12)
     }
 
     proptest! {
         #[test]
-        fn it_holds_what_a_vector_would(acts in acts(), offset in 0..3 * CHUNK_LEN, len in 0..2 * CHUNK_LEN) {
+        fn content_equals_that_of_a_vector(changes in changes(), offset in 0..3 * CHUNK_LEN, len in 0..2 * CHUNK_LEN) {
             let (mut content, mut model) = (Content::default(), Vec::new());
-            for act in acts {
-                match act {
-                    Act::Write(offset, bytes) => {
-                        content.write(offset, &bytes).expect("room");
+            for change in changes {
+                match change {
+                    Change::Write(offset, bytes) => {
+                        content.write(offset, &bytes).expect("write");
                         model.resize(model.len().max(offset + bytes.len()), 0);
                         model[offset..offset + bytes.len()].copy_from_slice(&bytes);
                     }
-                    Act::SetLen(len) => {
-                        content.set_len(len).expect("room");
+                    Change::SetLen(len) => {
+                        content.set_len(len).expect("set the length");
                         model.resize(len, 0);
                     }
                 }
@@ -125,16 +126,16 @@ mod tests {
                 prop_assert_eq!(content.allocated(), model.len().next_multiple_of(CHUNK_LEN));
             }
             let mut buffer = vec![0; len];
-            let there = content.read(offset, &mut buffer);
-            prop_assert_eq!(&buffer[..there], &model[offset.min(model.len())..(offset + len).min(model.len())]);
-            prop_assert!(buffer[there..].iter().all(|byte| *byte == 0));
+            let available = content.read(offset, &mut buffer);
+            prop_assert_eq!(&buffer[..available], &model[offset.min(model.len())..(offset + len).min(model.len())]);
+            prop_assert!(buffer[available..].iter().all(|byte| *byte == 0));
         }
     }
 
     #[test]
-    fn what_cannot_be_had_is_refused_and_nothing_changes() {
+    fn a_write_that_does_not_fit_fails_and_changes_nothing() {
         let mut content = Content::default();
-        content.write(0, b"here").expect("room");
+        content.write(0, b"here").expect("write");
         assert_eq!(content.write(usize::MAX, b"there"), Err(ffi::SQLITE_FULL));
         assert_eq!((content.len(), content.allocated()), (4, CHUNK_LEN));
     }

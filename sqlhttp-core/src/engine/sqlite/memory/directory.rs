@@ -1,4 +1,4 @@
-//! Which files there are, and handles to them.
+//! The existing files and their handles.
 
 use std::collections::BTreeMap;
 use std::ffi::c_int;
@@ -12,12 +12,12 @@ use super::{NAME_LEN, PREFIX};
 use crate::engine::sqlite::file::{Code, VfsFile};
 use crate::engine::sqlite::locks::{FileLocks, HandleId, Region, SharedMemory};
 
-/// What the three files of a database are called after its name, and what SQLite takes each for. Clients that may
-/// ATTACH can name a file, but neither open one for what it is not nor make further ones.
+/// The suffixes of the names of a database's three files, and the type with which SQLite opens each of them. A client
+/// with permission to ATTACH can name these files, but can neither open one as another type nor create further ones.
 const KINDS: [(&[u8], c_int); 3] =
     [(b"", ffi::SQLITE_OPEN_MAIN_DB), (b"-wal", ffi::SQLITE_OPEN_WAL), (b"-journal", ffi::SQLITE_OPEN_MAIN_JOURNAL)];
 
-/// The files of one database; those that exist.
+/// The existing files of one database.
 type Files = [Option<Arc<File>>; KINDS.len()];
 
 /// All databases that have an owner.
@@ -27,7 +27,7 @@ fn databases() -> MutexGuard<'static, BTreeMap<Box<[u8]>, Files>> {
     DATABASES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// One file.
+/// A file in memory.
 #[derive(Debug, Default)]
 pub(super) struct File {
     content: RwLock<Content>,
@@ -40,31 +40,31 @@ struct Locks {
     memory: SharedMemory,
 }
 
-/// Makes a database of this name, without content.
+/// Creates an empty database with this name.
 pub(super) fn create(name: &[u8]) {
     databases().insert(name.into(), [Some(Arc::default()), None, None]);
 }
 
-/// Forgets a database. What somebody has open stays until he closes it.
+/// Removes a database. Its open files remain until they are closed.
 pub(super) fn remove(name: &[u8]) {
     let files = databases().remove(name);
-    // Freeing much memory takes time, and now nobody waits for it.
+    // Freeing much memory takes time; the lock on the list of databases has been released here.
     drop(files);
 }
 
-/// Whether a name is that of a file in memory, be there one or not.
+/// Whether a name is reserved for files in memory. The file need not exist.
 pub(super) fn is_ours(name: &[u8]) -> bool {
     name.starts_with(PREFIX.as_bytes())
 }
 
-/// The name of a database, and which of its files is meant.
+/// Splits a name into the name of the database and the index of the file in [`KINDS`].
 fn split(name: &[u8]) -> Option<(&[u8], usize)> {
     let (database, suffix) = name.split_at_checked(NAME_LEN)?;
     let kind = KINDS.iter().position(|(known, _)| *known == suffix)?;
     Some((database, kind))
 }
 
-/// Opens a file; one without a name is temporary, and nobody else's.
+/// Opens a file. A file without a name is temporary and belongs to this handle only.
 pub(super) fn open(name: Option<&[u8]>, flags: c_int) -> Result<Handle, Code> {
     let file = match name {
         Some(name) => find_or_create(name, flags).ok_or(ffi::SQLITE_CANTOPEN)?,
@@ -88,19 +88,19 @@ fn find_or_create(name: &[u8], flags: c_int) -> Option<Arc<File>> {
     }
 }
 
-/// Removes a name. Who has the file open keeps it.
+/// Removes a file. Handles that have it open keep it.
 pub(super) fn delete(name: &[u8]) -> Result<(), Code> {
     let file = split(name).and_then(|(database, kind)| databases().get_mut(database)?[kind].take());
     file.map(drop).ok_or(ffi::SQLITE_IOERR_DELETE_NOENT)
 }
 
-/// Whether there is such a file. An empty one does not count, as in SQLite's own VFS.
+/// Whether a file exists. As in SQLite's own VFS, an empty file does not count.
 pub(super) fn exists(name: &[u8]) -> bool {
     let file = split(name).and_then(|(database, kind)| databases().get(database)?[kind].clone());
     file.is_some_and(|file| file.len() > 0)
 }
 
-/// All files that a database has.
+/// All existing files of a database.
 #[cfg(test)]
 pub(super) fn files(name: &str) -> Vec<Arc<File>> {
     databases().get(name.as_bytes()).into_iter().flatten().flatten().cloned().collect()
@@ -115,14 +115,14 @@ impl File {
         self.locks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How much memory its content takes, bytes.
+    /// The memory that the content takes, in bytes.
     #[cfg(test)]
     pub(super) fn allocated(&self) -> usize {
         self.content.read().unwrap_or_else(PoisonError::into_inner).allocated()
     }
 }
 
-/// A file that is open.
+/// An open file.
 #[derive(Debug)]
 pub(super) struct Handle {
     file: Arc<File>,
@@ -147,8 +147,8 @@ impl Handle {
 }
 
 impl VfsFile for Handle {
-    // A write is done whole, while nobody reads, and nothing survives the process; so there is nothing that SQLite
-    // would have to guard against.
+    // Writes are atomic, because no read can run at the same time, and nothing survives the process, so SQLite needs no
+    // protection against partial writes.
     const CHARACTERISTICS: c_int = ffi::SQLITE_IOCAP_ATOMIC
         | ffi::SQLITE_IOCAP_SAFE_APPEND
         | ffi::SQLITE_IOCAP_SEQUENTIAL

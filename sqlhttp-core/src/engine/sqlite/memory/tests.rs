@@ -1,4 +1,4 @@
-//! What is freed when, and what nobody may open.
+//! Tests that memory is freed, and that only the files of a database can be opened.
 
 use std::sync::{Arc, Weak};
 
@@ -21,12 +21,12 @@ fn connect(database: &MemoryDatabase) -> Connection {
     connection
 }
 
-/// The files that a database has now.
+/// The existing files of a database.
 fn files(name: &str) -> Vec<Weak<File>> {
     directory::files(name).iter().map(Arc::downgrade).collect()
 }
 
-/// How much memory files still take, bytes.
+/// The memory that these files still take, in bytes.
 fn live_bytes(files: &[Weak<File>]) -> usize {
     files.iter().filter_map(Weak::upgrade).map(|file| file.allocated()).sum()
 }
@@ -42,7 +42,7 @@ fn exec(db: &Database, sql: &str) -> StepOutcome {
     }
 }
 
-/// The name of a database, as its connections know it.
+/// The internal name of a database.
 fn name_of(db: &Database) -> String {
     db.memory_name().expect("a database in memory").to_owned()
 }
@@ -58,11 +58,11 @@ fn a_large_database_is_freed_when_it_is_dropped() {
     assert_eq!(live_bytes(&files_of), 0);
     assert!(files_of.iter().all(|file| file.strong_count() == 0));
     assert!(directory::files(&name).is_empty());
-    assert!(try_connect(&name).is_err(), "nobody brings it back");
+    assert!(try_connect(&name).is_err(), "a removed database cannot be opened again");
 }
 
 #[test]
-fn many_databases_leave_nothing_behind() {
+fn many_dropped_databases_are_freed() {
     let mut all = Vec::new();
     for n in 0..300 {
         let db = Database::open(":memory:", Options::default()).expect("open");
@@ -79,12 +79,12 @@ fn many_databases_leave_nothing_behind() {
 }
 
 #[test]
-fn the_log_and_deleted_pages_are_freed() {
+fn the_memory_of_the_log_and_of_deleted_pages_is_freed() {
     let db = MemoryDatabase::new();
     let connection = connect(&db);
     connection.execute_batch(FILL).expect("fill");
     let files = || directory::files(db.name()).iter().map(|file| file.allocated()).collect::<Vec<_>>();
-    assert_eq!(files().len(), 2, "the database and its log; no journal");
+    assert_eq!(files().len(), 2, "the database and its log, but no journal");
     connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").expect("checkpoint");
     assert!(files()[0] >= 100 << 20 && files()[1] == 0, "{:?}", files());
     connection.execute_batch("DROP TABLE t; VACUUM; PRAGMA wal_checkpoint(TRUNCATE)").expect("vacuum");
@@ -92,7 +92,7 @@ fn the_log_and_deleted_pages_are_freed() {
 }
 
 #[test]
-fn an_open_connection_outlives_the_owner() {
+fn an_open_connection_keeps_the_files_after_the_owner_is_dropped() {
     let db = MemoryDatabase::new();
     let connection = connect(&db);
     connection.execute_batch("CREATE TABLE t(a); INSERT INTO t VALUES (1)").expect("write");
@@ -105,7 +105,7 @@ fn an_open_connection_outlives_the_owner() {
 }
 
 #[test]
-fn a_database_outlives_its_connections() {
+fn a_database_remains_after_its_last_connection_is_closed() {
     let db = MemoryDatabase::new();
     connect(&db).execute_batch("CREATE TABLE t(a); INSERT INTO t VALUES (1)").expect("write");
     let count = connect(&db).query_row("SELECT count(*) FROM t", [], |row| row.get(0));
@@ -113,7 +113,7 @@ fn a_database_outlives_its_connections() {
 }
 
 #[test]
-fn temporary_files_are_in_memory_and_go_with_their_handle() {
+fn a_temporary_file_is_freed_with_its_handle() {
     let flags = ffi::SQLITE_OPEN_TEMP_DB | ffi::SQLITE_OPEN_READWRITE | ffi::SQLITE_OPEN_CREATE;
     let (one, other) = (directory::open(None, flags).expect("a file"), directory::open(None, flags).expect("a file"));
     one.write(0, b"private").expect("write");
@@ -124,7 +124,7 @@ fn temporary_files_are_in_memory_and_go_with_their_handle() {
 }
 
 #[test]
-fn only_the_files_of_a_database_can_be_opened_each_as_what_it_is() {
+fn only_the_files_of_a_database_can_be_opened_and_only_as_their_type() {
     let db = MemoryDatabase::new();
     let connection = connect(&db);
     connection.execute_batch("CREATE TABLE t(a)").expect("write");
@@ -144,7 +144,7 @@ fn only_the_files_of_a_database_can_be_opened_each_as_what_it_is() {
 }
 
 #[test]
-fn a_connection_for_reading_writes_nothing() {
+fn a_read_only_connection_cannot_write() {
     let db = MemoryDatabase::new();
     let writer = connect(&db);
     writer.execute_batch("CREATE TABLE t(a); INSERT INTO t VALUES (1)").expect("write");

@@ -1,4 +1,5 @@
-//! What SQLite calls: the C face of the VFS. (That of its files is [`mod@file`].)
+//! The functions of the VFS that SQLite calls (<https://sqlite.org/c3ref/vfs.html>). Those of an open file are in
+//! [`mod@file`].
 
 use std::ffi::{CStr, c_char, c_int};
 use std::sync::OnceLock;
@@ -11,31 +12,31 @@ use crate::engine::sqlite::file::{self, code, path};
 
 const NAME: &CStr = c"sqlhttp-memory";
 
-/// The VFS to which names belong that mean no file in memory.
+/// The default VFS, which handles all names that are not those of files in memory.
 struct Base(*mut ffi::sqlite3_vfs);
 
-// SAFETY: the default VFS stays registered for the life of the process, is not changed once it is registered, and may
-// be called from any thread.
+// SAFETY: the default VFS stays registered for the life of the process and may be called by any thread. Of a registered
+// VFS, SQLite changes only `pNext`, which this module does not use.
 unsafe impl Send for Base {}
-// SAFETY: as above.
+// SAFETY: as for `Send`.
 unsafe impl Sync for Base {}
 
 static BASE: OnceLock<Option<Base>> = OnceLock::new();
 
-/// The name to open a connection to a database in memory with. Registers the VFS at the first call; `None` if SQLite
-/// refuses. Its clock is that of [`clock`].
+/// Returns the VFS name for connections to databases in memory. The first call registers the VFS; `None` if SQLite
+/// refuses that. The VFS uses the clock of [`clock`].
 pub(crate) fn vfs_name() -> Option<&'static CStr> {
     BASE.get_or_init(register).as_ref().map(|_| NAME)
 }
 
 /// Registers the VFS, and returns the default one.
 ///
-/// What is neither file nor path (sleeping, loading, chance) is the default VFS's affair: its methods are copied, with
-/// the `pAppData` that they may look at.
+/// The methods that concern neither files nor paths (sleeping, loading extensions, randomness) are copied from the
+/// default VFS, together with the `pAppData` that they may use.
 fn register() -> Option<Base> {
     // SAFETY: `sqlite3_initialize` may be called at any time from any thread. `sqlite3_vfs_find` returns null or a VFS
     // that stays registered for the life of the process. The copy is leaked and its name is static, so they outlive
-    // every connection, as `sqlite3_vfs_register` demands.
+    // every connection, as `sqlite3_vfs_register` requires.
     unsafe {
         if ffi::sqlite3_initialize() != ffi::SQLITE_OK {
             return None;
@@ -45,7 +46,7 @@ fn register() -> Option<Base> {
             return None;
         }
         let mut vfs = *base;
-        // An open file is one of ours or one of the default VFS's.
+        // An open file may belong to this VFS or to the default one.
         vfs.szOsFile = vfs.szOsFile.max(file::size_of_open_file::<Handle>() as c_int);
         vfs.zName = NAME.as_ptr();
         vfs.pNext = std::ptr::null_mut();
@@ -58,7 +59,7 @@ fn register() -> Option<Base> {
     }
 }
 
-/// The default VFS.
+/// The default VFS; `None` before [`register`] has succeeded.
 fn base() -> Option<*mut ffi::sqlite3_vfs> {
     BASE.get()?.as_ref().map(|base| base.0)
 }
@@ -70,8 +71,8 @@ unsafe extern "C" fn open(
     flags: c_int,
     out_flags: *mut c_int,
 ) -> c_int {
-    // SAFETY: SQLite passes a NUL-terminated name or null, room for `szOsFile` bytes that are aligned for any type, and
-    // a place for the flags or null.
+    // SAFETY: SQLite passes a NUL-terminated name or null, `szOsFile` bytes aligned to 8 bytes, and a valid pointer for
+    // the flags or null.
     unsafe {
         file::place_nothing(file);
         let path = path(name);
@@ -89,17 +90,17 @@ unsafe extern "C" fn open(
     ffi::SQLITE_OK
 }
 
-/// Opens a file of the default VFS, which is then called directly.
+/// Opens a file of the default VFS. SQLite then calls the methods of that VFS directly.
 ///
 /// # Safety
-/// As SQLite calls `xOpen`.
+/// The arguments are those that SQLite passes to `xOpen`.
 unsafe fn open_elsewhere(
     name: *const c_char,
     file: *mut ffi::sqlite3_file,
     flags: c_int,
     out_flags: *mut c_int,
 ) -> c_int {
-    // SAFETY: the caller's promise; the room for the file is large enough for either VFS.
+    // SAFETY: the caller passes SQLite's arguments; `szOsFile` is large enough for both VFSs.
     unsafe {
         match base().map(|base| (base, (*base).xOpen)) {
             Some((base, Some(open))) => open(base, name, file, flags, out_flags),
@@ -109,7 +110,7 @@ unsafe fn open_elsewhere(
 }
 
 unsafe extern "C" fn delete(_vfs: *mut ffi::sqlite3_vfs, name: *const c_char, sync_directory: c_int) -> c_int {
-    // SAFETY: SQLite passes a NUL-terminated name, which is good for the default VFS, too.
+    // SAFETY: SQLite passes a NUL-terminated name, which is passed on to the default VFS unchanged.
     unsafe {
         let path = path(name).unwrap_or_default();
         match base().map(|base| (base, (*base).xDelete)) {
@@ -120,13 +121,9 @@ unsafe extern "C" fn delete(_vfs: *mut ffi::sqlite3_vfs, name: *const c_char, sy
     }
 }
 
-unsafe extern "C" fn access(
-    _vfs: *mut ffi::sqlite3_vfs,
-    name: *const c_char,
-    question: c_int,
-    out: *mut c_int,
-) -> c_int {
-    // SAFETY: SQLite passes a NUL-terminated name and a place for the answer, which are good for the default VFS, too.
+unsafe extern "C" fn access(_vfs: *mut ffi::sqlite3_vfs, name: *const c_char, flags: c_int, out: *mut c_int) -> c_int {
+    // SAFETY: SQLite passes a NUL-terminated name and a valid pointer for the result, which are passed on to the
+    // default VFS unchanged.
     unsafe {
         let path = path(name).unwrap_or_default();
         match base().map(|base| (base, (*base).xAccess)) {
@@ -134,7 +131,7 @@ unsafe extern "C" fn access(
                 *out = c_int::from(directory::exists(path));
                 ffi::SQLITE_OK
             }
-            Some((base, Some(access))) => access(base, name, question, out),
+            Some((base, Some(access))) => access(base, name, flags, out),
             _ => ffi::SQLITE_IOERR_ACCESS,
         }
     }
@@ -146,7 +143,8 @@ unsafe extern "C" fn full_pathname(
     out_len: c_int,
     out: *mut c_char,
 ) -> c_int {
-    // SAFETY: SQLite passes a NUL-terminated name and room for `out_len` bytes, which are good for the default VFS, too.
+    // SAFETY: SQLite passes a NUL-terminated name and a buffer of `out_len` bytes, which are passed on to the default
+    // VFS unchanged.
     unsafe {
         match base().map(|base| (base, (*base).xFullPathname)) {
             _ if directory::is_ours(path(name).unwrap_or_default()) => file::copy_path(name, out_len, out),

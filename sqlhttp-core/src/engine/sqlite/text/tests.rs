@@ -1,4 +1,4 @@
-//! `instr()` and `replace()` beside the built-in ones.
+//! Compares `instr()`, `replace()`, `trim()` and `unhex()` with the built-in functions.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,20 +21,20 @@ fn ours() -> Connection {
     connection
 }
 
-/// The result, its storage class, its bytes and its length; or the error.
+/// The result with its storage class, its bytes and its length; or the error.
 type Found = Result<(Value, String, String, i64), String>;
 
 fn run(connection: &Connection, expression: &str) -> Found {
     let sql = format!("SELECT r, typeof(r), hex(r), length(r) FROM (SELECT {expression} AS r)");
     let row = connection.query_row(&sql, [], |row| {
-        // Invalid UTF-8 cannot be read as a text; its bytes are compared instead.
+        // A text with invalid UTF-8 cannot be read as a string; its bytes are compared instead.
         let value = row.get(0).unwrap_or(Value::Null);
         Ok((value, row.get(1)?, row.get(2)?, row.get::<_, Option<i64>>(3)?.unwrap_or(-1)))
     });
     row.map_err(|error| error.to_string())
 }
 
-/// SQL of a value, with bytes that collide often: parts of characters, NUL, digits.
+/// SQL literals whose bytes coincide often: parts of characters, NUL, digits.
 fn literal() -> impl Strategy<Value = String> {
     let byte = prop_oneof![
         4 => Just(b'a'), 2 => Just(b'b'), 1 => Just(0), 1 => Just(0xC3), 2 => Just(0xA4), 1 => Just(0xFF), 1 => Just(b'1')
@@ -64,7 +64,7 @@ proptest! {
                 connection.execute_batch("PRAGMA encoding='UTF-16le'").unwrap();
             }
         }
-        // A set of more than a few characters is looked up in another way.
+        // A set of more than a few characters uses a hash map.
         let long = format!("({b} || 'cdefghijklmnopqrstuvwxyz')");
         for expression in [
             format!("instr({a}, {b})"), format!("replace({a}, {b}, {c})"), format!("trim({a}, {b})"),
@@ -74,14 +74,14 @@ proptest! {
         ] {
             prop_assert_eq!(run(&theirs, &expression), run(&ours, &expression), "{} utf16={}", expression, utf16);
         }
-        // One value as several arguments, and used again afterwards.
+        // One value in several arguments, and used again afterwards.
         let again = format!("(SELECT instr(v, {b}) || '/' || instr({b}, v) || '/' || typeof(v) || replace(v, {b}, v) \
                              || hex(v) FROM (SELECT {a} AS v))");
         prop_assert_eq!(run(&theirs, &again), run(&ours, &again), "{} utf16={}", again, utf16);
     }
 
     #[test]
-    fn the_limit_on_the_length_holds_where_it_holds_for_the_built_in_function(
+    fn the_length_limit_applies_as_in_the_built_in_function(
         text in "[ab]{0,40}", pattern in "[ab]{0,2}", replacement in "[xy]{0,4}", limit in 30..60_i32
     ) {
         let (theirs, ours) = (plain(), ours());
@@ -118,12 +118,12 @@ fn characters_are_counted_in_texts_and_bytes_in_blobs() {
     }
 }
 
-/// Occurrences across the places where a search is interrupted for a question.
+/// The needle crosses the borders of the pieces in which a text is searched.
 #[test]
-fn long_texts_are_searched_across_the_pieces() {
+fn long_texts_are_searched_across_the_borders_of_pieces() {
     let ours = ours();
-    for offset in [0, 1, 5, BYTES_PER_QUESTION - 3, BYTES_PER_QUESTION, 2 * BYTES_PER_QUESTION - 1] {
-        let (text, needle) = ("-".repeat(offset) + "needle" + &"+".repeat(BYTES_PER_QUESTION), "needle");
+    for offset in [0, 1, 5, BYTES_PER_CHECK - 3, BYTES_PER_CHECK, 2 * BYTES_PER_CHECK - 1] {
+        let (text, needle) = ("-".repeat(offset) + "needle" + &"+".repeat(BYTES_PER_CHECK), "needle");
         let (found, replaced): (usize, usize) = ours
             .query_row("SELECT instr(?1, ?2), length(replace(?1, ?2, 'x'))", [&text, needle], |row| {
                 Ok((row.get::<_, i64>(0)? as usize, row.get::<_, i64>(1)? as usize))
@@ -131,15 +131,15 @@ fn long_texts_are_searched_across_the_pieces() {
             .unwrap();
         assert_eq!((found, replaced), (offset + 1, text.len() - 5), "{offset}");
     }
-    let needle = "ab".repeat(BYTES_PER_QUESTION);
-    let text = "ab".repeat(3 * BYTES_PER_QUESTION) + "c" + &needle + "d";
+    let needle = "ab".repeat(BYTES_PER_CHECK);
+    let text = "ab".repeat(3 * BYTES_PER_CHECK) + "c" + &needle + "d";
     let found: i64 = ours.query_row("SELECT instr(?1, ?2)", [&text, &(needle + "d")], |row| row.get(0)).unwrap();
-    assert_eq!(found as usize, 6 * BYTES_PER_QUESTION + 2);
+    assert_eq!(found as usize, 6 * BYTES_PER_CHECK + 2);
 }
 
-/// Minutes with the built-in functions: every position matches almost to the end.
+/// The built-in functions take minutes: every position matches almost to the end.
 #[test]
-fn what_almost_matches_everywhere_takes_linear_time() {
+fn a_pattern_that_almost_matches_everywhere_takes_linear_time() {
     let ours = ours();
     let sql = "SELECT instr(hex(zeroblob(?1)), hex(zeroblob(?2)) || '1'), \
                       length(replace(hex(zeroblob(?1)), hex(zeroblob(?2)) || '1', 'x'))";
@@ -147,7 +147,7 @@ fn what_almost_matches_everywhere_takes_linear_time() {
     assert_eq!(found.unwrap(), (0_i64, 16_000_000_i64));
 }
 
-/// Minutes with the built-in function: each character is compared with the whole set.
+/// The built-in function takes minutes: it compares each character with the whole set.
 #[test]
 fn a_long_set_of_characters_to_trim_takes_linear_time() {
     let sql = "SELECT length(trim(hex(zeroblob(?1)) || 'b', replace(hex(zeroblob(?1)), '0', '1') || '0'))";
@@ -156,7 +156,7 @@ fn a_long_set_of_characters_to_trim_takes_linear_time() {
 }
 
 #[test]
-fn a_long_set_of_characters_to_pass_over_takes_linear_time() {
+fn a_long_set_of_characters_to_ignore_takes_linear_time() {
     let sql =
         "SELECT hex(unhex(replace(hex(zeroblob(?1)), '0', '-') || 'ab', replace(hex(zeroblob(?1)), '0', ',') || '-'))";
     let found: String = ours().query_row(sql, [2_000_000], |row| row.get(0)).unwrap();
@@ -164,21 +164,21 @@ fn a_long_set_of_characters_to_pass_over_takes_linear_time() {
 }
 
 #[test]
-fn an_interrupt_ends_the_work() {
-    let questions = Arc::new(AtomicUsize::new(0));
+fn an_interrupt_ends_the_function() {
+    let checks = Arc::new(AtomicUsize::new(0));
     let connection = plain();
-    let asked = questions.clone();
-    register_all(&connection, move || asked.fetch_add(1, Ordering::Relaxed) == 2).unwrap();
+    let counted = checks.clone();
+    register_all(&connection, move || counted.fetch_add(1, Ordering::Relaxed) == 2).unwrap();
     for expression in ["instr(hex(zeroblob(8000000)), '1')", "replace(hex(zeroblob(8000000)), '0', 'ab')"] {
-        questions.store(0, Ordering::Relaxed);
+        checks.store(0, Ordering::Relaxed);
         let error = connection.query_row(&format!("SELECT {expression}"), [], |_| Ok(())).unwrap_err();
         assert_eq!(error.sqlite_error_code(), Some(rusqlite::ErrorCode::OperationInterrupted), "{expression}");
-        assert_eq!(questions.load(Ordering::Relaxed), 3, "{expression}");
+        assert_eq!(checks.load(Ordering::Relaxed), 3, "{expression}");
     }
 }
 
 #[test]
-fn a_panic_is_an_error_of_the_statement() {
+fn a_panic_becomes_an_error_of_the_statement() {
     let connection = plain();
     register_all(&connection, || panic!("a bug")).unwrap();
     let error = connection.query_row("SELECT instr(hex(zeroblob(8000000)), '1')", [], |_| Ok(())).unwrap_err();
@@ -186,7 +186,7 @@ fn a_panic_is_an_error_of_the_statement() {
 }
 
 #[test]
-fn indexes_may_use_them() {
+fn indexes_may_use_these_functions() {
     let ours = ours();
     ours.execute_batch(
         "PRAGMA trusted_schema=OFF;

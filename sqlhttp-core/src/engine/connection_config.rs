@@ -1,0 +1,149 @@
+//! How the connections of a database are opened.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::error::sql_error;
+use super::options::{JournalMode, Location, Options};
+use super::sqlite::clock;
+use super::sqlite::memory::{self, MemoryDatabase};
+use super::sqlite::probe;
+use super::watch::WatchedConnection;
+use crate::model::SqlError;
+
+/// The location and options of a database, and the state that all its sessions share.
+#[derive(Debug)]
+pub(crate) struct ConnectionConfig {
+    storage: Storage,
+    pub(crate) options: Options,
+    /// Statements of the owner that configure a connection. Every session runs them when it is opened.
+    setup: Mutex<Vec<String>>,
+    /// Incremented when `setup` grows. A session with an older value is replaced.
+    generation: AtomicU64,
+    /// The watches of all open sessions, for the supervisor.
+    watched: Mutex<Vec<Weak<WatchedConnection>>>,
+}
+
+/// Where the database is stored.
+#[derive(Debug)]
+enum Storage {
+    File(PathBuf),
+    Memory(MemoryDatabase),
+}
+
+/// The purpose of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Reads and writes.
+    Writer,
+    /// Runs the reads of clients.
+    Reader,
+    /// Copies the whole database. SQLite treats that as a write, so `query_only` is off.
+    Copier,
+}
+
+impl ConnectionConfig {
+    pub(crate) fn new(location: Location, options: Options) -> Self {
+        let storage = match location {
+            Location::File(path) => Storage::File(path),
+            Location::Memory => Storage::Memory(MemoryDatabase::new()),
+        };
+        ConnectionConfig {
+            storage,
+            options,
+            setup: Mutex::default(),
+            generation: AtomicU64::new(0),
+            watched: Mutex::default(),
+        }
+    }
+
+    /// The path of the database file; `None` for an in-memory database.
+    pub(crate) fn file(&self) -> Option<&PathBuf> {
+        match &self.storage {
+            Storage::File(path) => Some(path),
+            Storage::Memory(_) => None,
+        }
+    }
+
+    /// The database's name in the in-memory VFS.
+    #[cfg(test)]
+    pub(crate) fn memory_name(&self) -> Option<&str> {
+        match &self.storage {
+            Storage::File(_) => None,
+            Storage::Memory(database) => Some(database.name()),
+        }
+    }
+
+    /// Returns whether readers and the writer never wait for each other. With a rollback journal they do.
+    pub(crate) fn snapshots(&self) -> bool {
+        self.file().is_none() || self.options.journal_mode == JournalMode::Wal
+    }
+
+    /// Adds a statement that every session has to run.
+    pub(crate) fn add_setup(&self, sql: &str) {
+        self.setup.lock().unwrap_or_else(PoisonError::into_inner).push(sql.to_owned());
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+
+    /// Returns the statements that every session has to run.
+    pub(crate) fn setup(&self) -> Vec<String> {
+        self.setup.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Causes every session to be replaced before its next use.
+    pub(crate) fn retire_sessions(&self) {
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+
+    /// Interrupts every run whose limits are exceeded. Returns whether a session has been used since the last call.
+    pub(crate) fn supervise(&self) -> bool {
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut active = false;
+        watched.retain(|watched_connection| {
+            let Some(watched_connection) = watched_connection.upgrade() else { return false };
+            active |= watched_connection.supervise();
+            true
+        });
+        active
+    }
+
+    pub(crate) fn add_watched(&self, watched_connection: &Arc<WatchedConnection>) {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(watched_connection));
+    }
+
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Opens a connection.
+    pub(crate) fn connect(&self, role: Role) -> Result<Connection, SqlError> {
+        let (vfs, base) = match &self.storage {
+            Storage::File(_) => (clock::vfs_name(self.options.vfs.as_deref()), self.options.vfs.as_deref()),
+            Storage::Memory(_) => (memory::vfs_name(), None),
+        };
+        let Some(vfs) = vfs else {
+            let message = format!("no such vfs: {}", base.unwrap_or("default"));
+            return Err(probe::error_of_code(rusqlite::ffi::SQLITE_ERROR, Some(&message)));
+        };
+        let mut flags = OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_EXRESCODE;
+        flags |= match (&self.storage, role) {
+            (_, Role::Reader | Role::Copier) => OpenFlags::SQLITE_OPEN_READ_ONLY,
+            (Storage::File(_), Role::Writer) if !self.options.create => OpenFlags::SQLITE_OPEN_READ_WRITE,
+            _ => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
+        };
+        let opened = match &self.storage {
+            Storage::File(path) => Connection::open_with_flags_and_vfs(path, flags, vfs),
+            Storage::Memory(database) => Connection::open_with_flags_and_vfs(database.name(), flags, vfs),
+        };
+        // rusqlite adds the path to some messages, which the caller of `Database::open` has already.
+        opened.map_err(|error| match sql_error(error) {
+            SqlError { code, .. } if code & 0xff == rusqlite::ffi::SQLITE_CANTOPEN => {
+                probe::error_of_code(rusqlite::ffi::SQLITE_CANTOPEN, None)
+            }
+            other => other,
+        })
+    }
+}

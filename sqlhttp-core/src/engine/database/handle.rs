@@ -1,0 +1,293 @@
+//! The handle of an open database.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use tokio::sync::oneshot;
+
+use crate::engine::background::{block_on, spawn};
+use crate::engine::classify::{BatchKind, refused};
+use crate::engine::connection_config::{ConnectionConfig, Role};
+use crate::engine::error::engine_error;
+use crate::engine::inline::{Access, InlineResult, InlineRunner};
+use crate::engine::options::{Location, Options, Writes};
+use crate::engine::readers::{ReadJob, Readers};
+use crate::engine::replicated::progress;
+use crate::engine::session::Session;
+use crate::engine::sessions::Sessions;
+use crate::engine::shared::SharedState;
+use crate::engine::stamps;
+use crate::engine::supervisor::{self, Supervised};
+use crate::engine::watch::{Cancel, CancelOnDrop, Limits};
+use crate::engine::writer::queue::{Job, OwnerTask, Task};
+use crate::engine::writer::thread;
+use crate::model::{Answer, Backend, Batch, BoxFuture, Deadline, Error, Outcome, ReadLevel, SqlError};
+
+/// The oldest safe version of SQLite. Earlier ones can corrupt a database in WAL mode when a checkpoint coincides with
+/// a commit (<https://sqlite.org/wal.html#walresetbug>).
+const SQLITE_VERSION_MIN: i32 = 3_051_003;
+
+const CONTENT_WITHOUT_LOG: &str =
+    "there is content that no log has written; move the file away, and load it once there is a log";
+
+/// The version of the linked SQLite ("3.54.1").
+pub fn sqlite_version() -> &'static str {
+    rusqlite::version()
+}
+
+/// An open database. Clones share it; when the last one is dropped, it is closed.
+///
+/// Its futures need no particular runtime.
+#[derive(Clone)]
+pub struct Database {
+    pub(super) inner: Arc<Inner>,
+}
+
+pub(super) struct Inner {
+    pub(super) shared: Arc<SharedState>,
+    pub(super) sessions: Arc<Sessions>,
+    inline: InlineRunner,
+    pub(super) readers: Arc<Readers>,
+    /// Registered with the supervisor as long as it exists.
+    _supervision: Arc<Supervision>,
+    /// The writer thread; `None` after it has been joined, and for read-only databases.
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// The parts of a database that the supervisor scans.
+struct Supervision {
+    shared: Arc<SharedState>,
+    readers: Arc<Readers>,
+}
+
+impl Supervised for Supervision {
+    fn supervise(&self, now: Instant) -> bool {
+        // All three must be called, whatever the first one returns.
+        let ran = self.shared.config.supervise();
+        let reads_wait = self.readers.supervise(now);
+        let writes_wait = self.shared.queue.supervise();
+        ran || reads_wait || writes_wait
+    }
+}
+
+/// Where a batch has to run: see [`Database::classify`].
+#[derive(Debug)]
+pub struct Classified {
+    /// The batch, unchanged.
+    pub batch: Batch,
+    /// A statement of it writes.
+    pub writes: bool,
+    /// It writes, and must not share its transaction with other batches.
+    pub exclusive: bool,
+    /// Its outcome, if it must not run at all.
+    pub refused: Option<Outcome>,
+}
+
+impl std::fmt::Debug for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Database").field("file", &self.inner.shared.config.file()).finish_non_exhaustive()
+    }
+}
+
+impl Database {
+    /// Opens a database, or creates it. Blocks while SQLite opens the file and recovers from a crash.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] if the linked SQLite is too old, or if the database is to apply a log and has content
+    /// that did not come from a log; [`Error::Sqlite`] if the file cannot be opened or is not a database;
+    /// [`Error::Busy`] if another process holds its lock for longer than the busy timeout.
+    pub fn open(location: impl Into<Location>, options: Options) -> Result<Database, Error> {
+        if rusqlite::version_number() < SQLITE_VERSION_MIN {
+            let version = sqlite_version();
+            return Err(Error::Unsupported(format!(
+                "SQLite {version} can corrupt databases; 3.51.3 is the oldest safe one"
+            )));
+        }
+        let read_only = options.read_only;
+        let shared = Arc::new(SharedState::new(Arc::new(ConnectionConfig::new(location.into(), options))));
+        let opened = |error| engine_error("open database", error);
+        let mut session = open_writer_session(&shared).map_err(opened)?;
+        if shared.config.options.writes == Writes::Log {
+            let Some(session) = &mut session else { return Err(Error::ReadOnly) };
+            let progress = session.as_owner(|connection| progress::open(connection)).map_err(opened)?;
+            shared.set_progress(progress.ok_or_else(|| Error::Unsupported(CONTENT_WITHOUT_LOG.to_owned()))?);
+        }
+        shared.watch_files();
+        let sessions = Sessions::open(shared.config.clone()).map_err(opened)?;
+        let readers = Readers::new(shared.clone(), sessions.clone());
+        let inline = InlineRunner::new(shared.clone(), sessions.clone());
+        let writer = match session {
+            Some(session) if !read_only => Some(start_writer(session, &shared)?),
+            _ => None,
+        };
+        let supervision = Arc::new(Supervision { shared: shared.clone(), readers: readers.clone() });
+        let supervised: Weak<Supervision> = Arc::downgrade(&supervision);
+        supervisor::register(supervised);
+        let inner = Inner { shared, sessions, inline, readers, _supervision: supervision, writer: Mutex::new(writer) };
+        Ok(Database { inner: Arc::new(inner) })
+    }
+
+    /// Runs a batch and waits for its whole outcome. The batch may read or write.
+    ///
+    /// # Errors
+    /// See [`Error`]. A failing statement is not an error but part of the outcome.
+    pub async fn execute(&self, batch: Batch) -> Result<Outcome, Error> {
+        self.run(batch, Access::Any, Deadline::NEVER).await?.whole().await
+    }
+
+    /// Like [`Database::execute`], for a thread that may block.
+    ///
+    /// # Errors
+    /// As [`Database::execute`].
+    pub fn execute_blocking(&self, batch: Batch) -> Result<Outcome, Error> {
+        block_on(self.execute(batch))
+    }
+
+    /// Returns whether a batch writes, and if so, whether it must not share its transaction with others. SQLite
+    /// decides, by preparing the statements: on the caller's thread if that is quick, otherwise on a reader thread.
+    ///
+    /// # Errors
+    /// [`Error::Overloaded`] if the read queue is full, [`Error::Closed`], [`Error::Sqlite`] if no connection can be
+    /// opened.
+    pub async fn classify(&self, batch: Batch) -> Result<Classified, Error> {
+        let (batch, kind) = match self.inner.inline.classify(&batch) {
+            Some(kind) => (batch, kind),
+            None => self.inner.readers.classify(batch).await?,
+        };
+        let (writes, exclusive) = match kind {
+            BatchKind::Write { exclusive } => (true, exclusive),
+            BatchKind::Read | BatchKind::Undecided | BatchKind::Refused => (false, false),
+        };
+        let refused = (kind == BatchKind::Refused).then(refused);
+        Ok(Classified { batch, writes, exclusive, refused })
+    }
+
+    /// [`Database::classify`] for a thread that may block.
+    ///
+    /// # Errors
+    /// As [`Database::classify`].
+    pub fn classify_blocking(&self, batch: Batch) -> Result<Classified, Error> {
+        block_on(self.classify(batch))
+    }
+
+    /// Stops taking batches, finishes the queued ones, checkpoints and closes. May be called more than once.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`] if the database had stopped taking writes before.
+    pub async fn close(&self) -> Result<(), Error> {
+        let inner = self.inner.clone();
+        let (reply, closed) = oneshot::channel();
+        spawn("sqlhttp-close", move || {
+            inner.close();
+            let _ = reply.send(());
+        })?;
+        // The thread replies unless it panicked, and then there is nothing to wait for.
+        let _ = closed.await;
+        self.inner.shared.poisoned().map_or(Ok(()), |why| Err(Error::Poisoned(why)))
+    }
+
+    #[cfg(test)]
+    pub(in crate::engine) fn memory_name(&self) -> Option<&str> {
+        self.inner.shared.config.memory_name()
+    }
+
+    #[cfg(test)]
+    pub(in crate::engine) fn read_lock_holder(&self) -> &Arc<crate::engine::read_lock_holder::ReadLockHolder> {
+        &self.inner.shared.read_lock_holder
+    }
+
+    /// Decides where a batch runs, and runs it there.
+    async fn run(&self, mut batch: Batch, access: Access, deadline: Deadline) -> Result<Answer, Error> {
+        let stamp = batch.stamp.take().unwrap_or_else(stamps::new);
+        let access = if self.inner.shared.config.options.read_only { Access::ReadOnly } else { access };
+        let exclusive_write = match self.inner.inline.run(&batch, stamp, access) {
+            InlineResult::Done(outcome) => return Ok(Answer::Whole(outcome)),
+            InlineResult::Write { exclusive } => Some(exclusive),
+            InlineResult::Deferred => None,
+        };
+        let cancel = Cancel::default();
+        let mut guard = CancelOnDrop(Some(cancel.clone()));
+        let (reply, answer) = oneshot::channel();
+        if let Some(exclusive) = exclusive_write {
+            let limits = Limits { cancel: Some(cancel), deadline: deadline.of_writes(), ..Limits::default() };
+            self.inner.shared.submit(Box::new(Job { batch, stamp, limits, exclusive, reply }));
+        } else {
+            let job = ReadJob { batch, stamp, access, deadline, cancel, reply };
+            self.inner.readers.submit_read(job)?;
+        }
+        let result = answer.await.unwrap_or_else(|_| Err(self.inner.shared.closed_error()));
+        // From here on the stream of parts, if there is one, detects that the caller is gone.
+        guard.disarm();
+        result
+    }
+
+    /// Queues a task of the owner for the writer, and waits for its reply.
+    pub(super) async fn ask_writer<T>(&self, task: impl FnOnce(oneshot::Sender<T>) -> OwnerTask) -> Result<T, Error> {
+        let shared = &self.inner.shared;
+        if shared.config.options.read_only {
+            return Err(Error::ReadOnly);
+        }
+        if let Some(why) = shared.poisoned() {
+            return Err(Error::Poisoned(why));
+        }
+        let (reply, answer) = oneshot::channel();
+        shared.queue.push(Task::Owner(task(reply))).map_err(|(error, _)| error)?;
+        answer.await.map_err(|_| shared.closed_error())
+    }
+}
+
+impl Backend for Database {
+    fn request(&self, batch: Batch, _level: ReadLevel, deadline: Deadline) -> BoxFuture<'_, Result<Answer, Error>> {
+        // A single database always reads its latest state.
+        Box::pin(self.run(batch, Access::Any, deadline))
+    }
+
+    fn query(&self, batch: Batch, _level: ReadLevel, deadline: Deadline) -> BoxFuture<'_, Result<Answer, Error>> {
+        Box::pin(self.run(batch, Access::ReadOnly, deadline))
+    }
+}
+
+impl Inner {
+    fn close(&self) {
+        self.readers.close();
+        self.shared.queue.close();
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(writer) = writer {
+            // The writer catches its panics, so the result is always `Ok`.
+            let _ = writer.join();
+        }
+        self.shared.read_lock_holder.close();
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// Opens the connection of the writer, and removes what a crash has left in the write-ahead log.
+///
+/// Even a read-only database needs a writing connection for a moment, to create the file or to recover it. Returns `None`
+/// if it exists and cannot be opened for writing.
+fn open_writer_session(shared: &SharedState) -> Result<Option<Session>, SqlError> {
+    let config = &shared.config;
+    let read_only = config.options.read_only;
+    let mut session = match Session::open(config, Role::Writer) {
+        Err(_) if read_only && config.file().is_some_and(|file| file.exists()) => return Ok(None),
+        session => session?,
+    };
+    if !read_only
+        && config.file().is_some()
+        && let Err(error) = session.cut_log_tail(config)
+    {
+        tracing::debug!(%error, "the uncommitted tail of the write-ahead log was not removed");
+    }
+    Ok(Some(session))
+}
+
+fn start_writer(session: Session, shared: &Arc<SharedState>) -> Result<JoinHandle<()>, Error> {
+    let for_thread = shared.clone();
+    spawn("sqlhttp-writer", move || thread::run(session, &for_thread))
+}

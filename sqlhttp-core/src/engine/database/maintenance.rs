@@ -1,0 +1,151 @@
+//! The operations of a database's owner: scripts, VACUUM, checkpoints, backups, checks.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::handle::Database;
+use crate::engine::background::spawn_low_priority;
+use crate::engine::backup;
+use crate::engine::integrity::live;
+use crate::engine::integrity::report::{CheckOptions, IntegrityReport};
+use crate::engine::watch::{Cancel, CancelOnDrop};
+use crate::engine::writer::queue::OwnerTask;
+use crate::model::{Error, SqlError};
+
+impl Database {
+    /// Runs the owner's SQL: one or more statements, each committed on its own, without the policy for clients. PRAGMAs
+    /// that configure a connection are run on every connection from then on. Stops at the first statement that fails.
+    ///
+    /// # Errors
+    /// The inner error is that of a statement; the outer one means that nothing was run.
+    pub async fn run_script(&self, sql: &str) -> Result<Result<(), SqlError>, Error> {
+        if let Some(result) = self.vacuum_into(sql).await? {
+            return Ok(result);
+        }
+        self.ask_writer(|reply| OwnerTask::Script(sql.to_owned(), reply)).await?
+    }
+
+    /// Runs the scripts of a configuration file in order, as if on one connection: like [`Database::run_script`], but a
+    /// transaction that one script begins continues in the next, and `PRAGMA journal_mode` and `PRAGMA locking_mode`
+    /// are accepted without effect, because [`Options`](crate::Options) define these modes. Other writes may run
+    /// between two scripts that share no transaction. Stops at the first failure unless `keep_going`. Returns the
+    /// failures, each with the index of its script.
+    ///
+    /// # Errors
+    /// The remaining scripts do not run.
+    pub async fn run_scripts(&self, scripts: &[String], keep_going: bool) -> Result<Vec<(usize, SqlError)>, Error> {
+        let scripts: Arc<[String]> = scripts.into();
+        let mut failures = Vec::new();
+        let mut done = 0;
+        while let Some(first) = scripts.get(done) {
+            let results = match self.vacuum_into(first).await? {
+                Some(result) => vec![result],
+                None => self.ask_writer(|reply| OwnerTask::Scripts(scripts.clone(), done, reply)).await??,
+            };
+            let ran = results.len().max(1);
+            failures.extend((done..).zip(results).filter_map(|(index, result)| Some((index, result.err()?))));
+            if !failures.is_empty() && !keep_going {
+                break;
+            }
+            done += ran;
+        }
+        Ok(failures)
+    }
+
+    /// Runs VACUUM INTO concurrently with the writer; returns `None` for other statements.
+    async fn vacuum_into(&self, sql: &str) -> Result<Option<Result<(), SqlError>>, Error> {
+        if !self.inner.shared.config.snapshots() || !backup::is_vacuum(&self.inner.sessions, sql) {
+            return Ok(None);
+        }
+        let (reply, answer) = oneshot::channel();
+        let (shared, sql) = (self.inner.shared.clone(), sql.to_owned());
+        // The receiver may have been dropped.
+        spawn_low_priority("sqlhttp-vacuum", move || drop(reply.send(backup::vacuum_into(&shared, &sql))))?;
+        answer.await.map_err(|_| self.inner.shared.closed_error())
+    }
+
+    /// Rebuilds the file (`VACUUM`). Writes wait, reads do not.
+    ///
+    /// # Errors
+    /// [`Error::Sqlite`], for example if the disk has no space for the copy.
+    pub async fn vacuum(&self) -> Result<(), Error> {
+        self.ask_writer(OwnerTask::Vacuum).await?
+    }
+
+    /// Copies the write-ahead log into the database file, as far as readers allow.
+    ///
+    /// # Errors
+    /// [`Error::Sqlite`] if the disk fails.
+    pub async fn checkpoint(&self) -> Result<(), Error> {
+        self.ask_writer(OwnerTask::Checkpoint).await?
+    }
+
+    /// Writes a consistent copy to a file that must not exist. Writes go on meanwhile. The file appears under its name
+    /// only when it is complete and synced.
+    ///
+    /// # Errors
+    /// [`Error::Io`] with [`std::io::ErrorKind::AlreadyExists`] if the file exists; [`Error::Io`] or [`Error::Sqlite`]
+    /// if it cannot be written.
+    pub async fn backup(&self, to: &Path) -> Result<(), Error> {
+        if self.inner.sessions.is_closed() {
+            return Err(Error::Closed);
+        }
+        let (reply, answer) = oneshot::channel();
+        let cancel = Cancel::default();
+        let mut guard = CancelOnDrop(Some(cancel.clone()));
+        backup::spawn(self.inner.shared.clone(), to.to_owned(), cancel, reply)?;
+        let result = answer.await.map_err(|_| self.inner.shared.closed_error())?;
+        guard.disarm();
+        result
+    }
+
+    /// Checks the whole database for damage (<https://sqlite.org/pragma.html#pragma_integrity_check>) while it is in
+    /// use, on a low-priority thread and with the page rate of the options. Dropping the future or closing the database
+    /// ends the check. [`Database::status`] keeps the report.
+    ///
+    /// Readers and the writer do not wait for it. Exception: with a rollback journal the writer waits while a table is
+    /// checked, and the rate is not limited.
+    ///
+    /// # Errors
+    /// [`Error::Overloaded`] if a check of this database is running; [`Error::Closed`]; [`Error::Sqlite`] if the check
+    /// could not run. Damage is not an error but part of the report.
+    pub async fn check_integrity(&self, options: CheckOptions) -> Result<IntegrityReport, Error> {
+        let (reply, answer) = oneshot::channel();
+        let cancel = Cancel::default();
+        let mut guard = CancelOnDrop(Some(cancel.clone()));
+        live::spawn(self.inner.shared.clone(), self.inner.sessions.clone(), options, cancel, reply)?;
+        let result = answer.await.map_err(|_| self.inner.shared.closed_error())?;
+        guard.disarm();
+        result
+    }
+
+    /// Checks whether the database's files are still those at their paths. If they were removed or replaced, the
+    /// database takes no more writes. The writer makes the same check before it writes, at most once per second. Costs
+    /// two system calls.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`] with a text for the operator, now or if the database had stopped taking writes before.
+    pub fn check_files(&self) -> Result<(), Error> {
+        let shared = &self.inner.shared;
+        if shared.poisoned().is_none()
+            && let Err(why) = shared.files.check()
+        {
+            // Closing removes the write-ahead log, and closes the sessions first.
+            if self.inner.sessions.is_closed() {
+                return Err(Error::Closed);
+            }
+            shared.poison(&why);
+        }
+        shared.poisoned().map_or(Ok(()), |why| Err(Error::Poisoned(why)))
+    }
+
+    /// Writes the content of a copy, without free pages, to a file that does not exist (`VACUUM INTO`). Blocks.
+    ///
+    /// # Errors
+    /// [`Error::Sqlite`] if the copy cannot be read or the file cannot be written.
+    pub fn vacuum_copy(copy: &Path, to: &Path) -> Result<(), Error> {
+        backup::vacuum_copy(copy, to)
+    }
+}

@@ -1,0 +1,69 @@
+//! Counters, sizes and positions of a database.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::handle::Database;
+use crate::engine::integrity::report::IntegrityReport;
+use crate::engine::replicated::progress::Progress;
+
+/// Counters, sizes and positions of a database.
+#[derive(Debug, Clone, Default)]
+pub struct Status {
+    /// The number of tasks in the write queue.
+    pub write_queue_len: usize,
+    /// The number of reads in the read queue.
+    pub read_queue_len: usize,
+    /// The number of batches written since the start.
+    pub batches_written: u64,
+    /// The number of transactions committed for them.
+    pub groups_committed: u64,
+    /// The number of reads finished since the start.
+    pub batches_read: u64,
+    /// The size of the database file, in bytes.
+    pub file_bytes: u64,
+    /// The size of the write-ahead log, in bytes.
+    pub wal_bytes: u64,
+    /// Why the database takes no more writes; `None` while it does.
+    pub poisoned: Option<String>,
+    /// The position in the log that the database applies; the default if it applies none.
+    pub progress: Progress,
+    /// Why the database waits before it applies the next entry (a full disk, a lock of another process); `None` while
+    /// it does not wait.
+    pub waits_for: Option<String>,
+    /// The index of the last entry in which a failure of this node alone became a result; 0 if none did. The log must
+    /// not be applied again from before that entry.
+    pub decision_index: u64,
+    /// The report of the last [`Database::check_integrity`] that ended since the start.
+    pub last_check: Option<Arc<IntegrityReport>>,
+}
+
+impl Database {
+    /// Returns the current status.
+    pub fn status(&self) -> Status {
+        let shared = &self.inner.shared;
+        let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        let len = |suffix: &str| {
+            let path = shared.config.file().map(|file| {
+                let mut path = file.clone().into_os_string();
+                path.push(suffix);
+                path
+            });
+            path.and_then(|path| std::fs::metadata(path).ok()).map_or(0, |metadata| metadata.len())
+        };
+        Status {
+            write_queue_len: shared.queue.len(),
+            read_queue_len: self.inner.readers.queue_len(),
+            batches_written: count(&shared.counters.batches_written),
+            groups_committed: count(&shared.counters.groups_committed),
+            batches_read: count(&shared.counters.batches_read),
+            file_bytes: len(""),
+            wal_bytes: len("-wal"),
+            poisoned: shared.poisoned().map(|why| why.to_string()),
+            progress: shared.progress(),
+            waits_for: shared.waits_for().map(|why| why.to_string()),
+            decision_index: shared.decision_index(),
+            last_check: shared.checks.last(),
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! The position of a database in the log that it applies. It is stored in a table of the database itself, so that it is
+//! written in the transaction of the data.
+//!
+//! The table's name begins with `sqlite_`, as those of SQLite's own tables: listings and dumps omit such tables, SQLite
+//! refuses to drop or alter them, and the policy forbids clients all other access ([`crate::engine::statement_info`]).
+
+use std::ffi::CStr;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OptionalExtension};
+
+use crate::engine::sqlite::probe;
+use crate::engine::sqlite::statement::Statement;
+use crate::model::{SqlError, Value};
+
+/// The table's name.
+pub(crate) const TABLE: &str = "sqlite_sqlhttp";
+
+/// The statement that creates the table. SQLite stores it verbatim, which distinguishes the table from one of a user.
+pub(crate) const CREATE: &str = "CREATE TABLE sqlite_sqlhttp(id INTEGER PRIMARY KEY, term INTEGER, position INTEGER, \
+                      batches INTEGER, steps INTEGER, command_position INTEGER, write_position INTEGER, membership BLOB)";
+
+const READ: &str = "SELECT term, position, batches, steps, command_position, write_position, membership \
+                    FROM main.sqlite_sqlhttp WHERE id = 1";
+
+/// An upsert, because REPLACE deletes the row first, which triggers foreign-key actions.
+const WRITE: &CStr = c"INSERT INTO main.sqlite_sqlhttp(id, term, position, batches, steps, command_position, \
+                     write_position, membership) VALUES (1, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(id) DO UPDATE SET \
+                     term = excluded.term, position = excluded.position, batches = excluded.batches, \
+                     steps = excluded.steps, command_position = excluded.command_position, \
+                     write_position = excluded.write_position, membership = excluded.membership";
+
+/// The position of a database in the log that it applies.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Progress {
+    /// The term of the last entry that has been applied completely; 0 if there is none.
+    pub term: u64,
+    /// The index of that entry.
+    pub index: u64,
+    /// The number of operations of the next entry that have been applied. Almost always 0: an entry is split only where
+    /// an operation cannot share a transaction.
+    pub works: u32,
+    /// The number of steps that have been applied of the batch after those operations.
+    pub steps: u32,
+    /// The index of the last entry that contained commands.
+    pub command_index: u64,
+    /// The index of the last entry that could change the database.
+    pub write_index: u64,
+    /// The membership, in the encoding of the log's owner.
+    pub membership: Vec<u8>,
+    /// The time of the last entry that had one, in milliseconds since 1970-01-01 00:00 UTC.
+    pub unix_ms: i64,
+    /// The identity of the log; 0 if it has none.
+    pub log: u128,
+}
+
+impl Progress {
+    /// Advances the position after an entry has been applied completely.
+    pub(crate) fn advance_to(&mut self, term: u64, index: u64) {
+        (self.term, self.index, self.works, self.steps) = (term, index, 0, 0);
+    }
+}
+
+/// Creates the table if the database is empty, and reads it. Returns `None` if the database has content but no table,
+/// so that none of it came from a log.
+pub(crate) fn open(connection: &Connection) -> rusqlite::Result<Option<Progress>> {
+    let objects = "SELECT count(*) FROM main.sqlite_schema";
+    if !exists(connection)? && connection.query_row(objects, [], |row| row.get::<_, i64>(0))? > 0 {
+        return Ok(None);
+    }
+    create(connection)?;
+    Ok(Some(read(connection)?.unwrap_or_default()))
+}
+
+fn exists(connection: &Connection) -> rusqlite::Result<bool> {
+    let tables = "SELECT count(*) FROM main.sqlite_schema WHERE type = 'table' AND name = ?";
+    connection.query_row(tables, [TABLE], |row| row.get::<_, i64>(0)).map(|count| count > 0)
+}
+
+/// Creates the table if it does not exist.
+pub(crate) fn create(connection: &Connection) -> rusqlite::Result<()> {
+    if exists(connection)? {
+        return Ok(());
+    }
+    // SQLite allows a table of such a name only with these settings.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_WRITABLE_SCHEMA, true)?;
+    let created = connection.execute_batch(CREATE);
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_WRITABLE_SCHEMA, false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    created
+}
+
+/// Removes the table from a copy of the database that leaves the cluster. `connection` must be the only one, and must
+/// be closed afterwards.
+pub(crate) fn remove(connection: &Connection) -> rusqlite::Result<()> {
+    // SQLite refuses to drop a table of such a name, so it is renamed first.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_WRITABLE_SCHEMA, true)?;
+    let renamed = connection.execute(
+        "UPDATE main.sqlite_schema SET name = 'sqlhttp_removed', tbl_name = 'sqlhttp_removed', \
+         sql = replace(sql, ?1, 'sqlhttp_removed') WHERE type = 'table' AND name = ?1",
+        [TABLE],
+    );
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_WRITABLE_SCHEMA, false)?;
+    if renamed? == 0 {
+        return Ok(());
+    }
+    // Makes SQLite read the schema again.
+    let version: i64 = connection.query_row("PRAGMA schema_version", [], |row| row.get(0))?;
+    connection.pragma_update(None, "schema_version", version.wrapping_add(1) & 0x7fff_ffff)?;
+    connection.execute_batch("DROP TABLE sqlhttp_removed")
+}
+
+/// Reads the table; returns `None` if nothing has been written to it.
+pub(crate) fn read(connection: &Connection) -> rusqlite::Result<Option<Progress>> {
+    let unsigned = |value: i64| u64::try_from(value).unwrap_or_default();
+    let count = |value: i64| u32::try_from(value).unwrap_or_default();
+    let row = connection.query_row(READ, [], |row| {
+        let progress = Progress {
+            term: unsigned(row.get(0)?),
+            index: unsigned(row.get(1)?),
+            works: count(row.get(2)?),
+            steps: count(row.get(3)?),
+            command_index: unsigned(row.get(4)?),
+            write_index: unsigned(row.get(5)?),
+            ..Progress::default()
+        };
+        Ok((progress, row.get::<_, Vec<u8>>(6)?))
+    });
+    let Some((progress, record)) = row.optional()? else { return Ok(None) };
+    match record.strip_prefix(RECORD_MAGIC) {
+        // Written by an older version: the membership alone.
+        None => Ok(Some(Progress { membership: record, ..progress })),
+        Some(record) => read_record(progress, record).map(Some).ok_or_else(damaged),
+    }
+}
+
+/// The beginning of the last column. It marks records with a checksum.
+const RECORD_MAGIC: &[u8] = b"sqlhttp\x02";
+
+/// Encodes the last column: magic, CRC-32 of the other columns and of the following bytes, time, log, 8 reserved bytes,
+/// membership. Integers are little-endian.
+fn record(progress: &Progress) -> Vec<u8> {
+    let mut tail = Vec::with_capacity(RECORD_MAGIC.len() + 36 + progress.membership.len());
+    tail.extend_from_slice(RECORD_MAGIC);
+    tail.extend_from_slice(&[0; 4]);
+    tail.extend_from_slice(&progress.unix_ms.to_le_bytes());
+    tail.extend_from_slice(&progress.log.to_le_bytes());
+    tail.extend_from_slice(&[0; 8]);
+    tail.extend_from_slice(&progress.membership);
+    let (head, body) = tail.split_at_mut(RECORD_MAGIC.len() + 4);
+    head[RECORD_MAGIC.len()..].copy_from_slice(&checksum(progress, body).to_le_bytes());
+    tail
+}
+
+/// Decodes the bytes after the magic. Returns `None` if the checksum is wrong.
+fn read_record(progress: Progress, record: &[u8]) -> Option<Progress> {
+    let (crc, body) = record.split_first_chunk::<4>()?;
+    if checksum(&progress, body) != u32::from_le_bytes(*crc) {
+        return None;
+    }
+    let (unix_ms, rest) = body.split_first_chunk::<8>()?;
+    let (log, rest) = rest.split_first_chunk::<16>()?;
+    let (_, membership) = rest.split_first_chunk::<8>()?;
+    let (unix_ms, log) = (i64::from_le_bytes(*unix_ms), u128::from_le_bytes(*log));
+    Some(Progress { unix_ms, log, membership: membership.to_vec(), ..progress })
+}
+
+/// The CRC-32 of the other columns and of `body`.
+fn checksum(progress: &Progress, body: &[u8]) -> u32 {
+    let Progress { term, index, works, steps, command_index, write_index, .. } = progress;
+    let numbers = [*term, *index, u64::from(*works), u64::from(*steps), *command_index, *write_index];
+    let mut head = [0; 6 * size_of::<u64>()];
+    for (place, number) in head.as_chunks_mut().0.iter_mut().zip(numbers) {
+        *place = number.to_le_bytes();
+    }
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&head);
+    hasher.update(body);
+    hasher.finalize()
+}
+
+fn damaged() -> rusqlite::Error {
+    let error = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
+    let why = "the record of how far the database is in its log is damaged. Restore this node from a backup";
+    rusqlite::Error::SqliteFailure(error, Some(why.to_owned()))
+}
+
+/// Writes the position, as part of the open transaction.
+pub(crate) fn write(connection: &Connection, progress: &Progress) -> Result<(), SqlError> {
+    write_with(&mut prepare_write(connection)?, connection, progress)
+}
+
+/// Prepares the statement for [`write_with`].
+pub(crate) fn prepare_write(connection: &Connection) -> Result<Statement, SqlError> {
+    let prepared = Statement::prepare(connection, WRITE, true)?;
+    prepared.statement.ok_or_else(|| probe::error_of_code(rusqlite::ffi::SQLITE_INTERNAL, None))
+}
+
+/// Like [`write()`], with a prepared statement.
+pub(crate) fn write_with(
+    statement: &mut Statement,
+    connection: &Connection,
+    progress: &Progress,
+) -> Result<(), SqlError> {
+    // SQLite's integers are signed; no log gets that long.
+    let signed = |value: u64| Value::Integer(i64::try_from(value).unwrap_or(i64::MAX));
+    let Progress { term, index, works, steps, command_index, write_index, .. } = progress;
+    let values = [
+        signed(*term),
+        signed(*index),
+        Value::Integer(i64::from(*works)),
+        Value::Integer(i64::from(*steps)),
+        signed(*command_index),
+        signed(*write_index),
+        Value::Blob(record(progress)),
+    ];
+    let bound = (1..).zip(&values).try_for_each(|(parameter, value)| statement.bind(parameter, value));
+    let written = bound.and_then(|()| statement.step());
+    let written = written.map(drop).map_err(|code| probe::last_error(connection, code));
+    statement.reset();
+    written
+}

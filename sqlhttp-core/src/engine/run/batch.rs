@@ -1,0 +1,122 @@
+//! Runs the steps of a batch, and undoes those that fail.
+
+use std::time::{Duration, Instant};
+
+use super::mode::Mode;
+use super::sink::{RunError, Sink};
+use super::step::{Run, StepError, StepSummary};
+use crate::engine::session::{Savepoint, Session};
+use crate::engine::sqlite::clock;
+use crate::engine::watch::StopReason;
+use crate::model::{Action, Atomicity, Batch, Ending, Failure, OnError, Step, StepFacts, StepOutcome};
+
+/// Runs the steps of a batch in order. The caller must have called [`Session::begin_batch`] and begun the transaction,
+/// and must end it as the result says.
+pub(crate) fn run_batch(
+    session: &mut Session,
+    batch: &Batch,
+    mode: Mode<'_>,
+    sink: &mut impl Sink,
+) -> Result<Ending, RunError> {
+    // A transaction of several steps keeps the setting it began with. Read-only connections enforce nothing.
+    let settings_take_effect = mode.savepoints && (batch.atomicity == Atomicity::Each || batch.steps.len() == 1);
+    let mode = Mode { settings_take_effect, ..mode };
+    for (index, step) in batch.steps.iter().enumerate() {
+        let out_of_steps = match session.watch.stopped() {
+            Some(StopReason::Steps | StopReason::NodeLimit) => true,
+            Some(reason) => return Err(RunError::Interrupted(reason)),
+            None => false,
+        };
+        clock::begin_step(mode.first_step + index);
+        let guard = match (batch.atomicity, step.on_error) {
+            (Atomicity::Each, _) => StepGuard::Transaction,
+            (Atomicity::All, OnError::Continue) => StepGuard::Savepoint,
+            (Atomicity::All, OnError::Abort) => StepGuard::None,
+        };
+        let known = mode.known_failures.iter().find(|(known, _)| *known == index);
+        let (result, facts) = match known {
+            Some((_, failure)) => {
+                if *failure == Failure::Timeout {
+                    // The steps that it used up are not available to the following statements.
+                    session.watch.exhaust_steps();
+                }
+                (Err(failure.clone()), StepFacts::default())
+            }
+            None if out_of_steps => (Err(Failure::Timeout), StepFacts::default()),
+            None => run_step(session, step, guard, mode, batch.timed, sink)?,
+        };
+        let failure = match result {
+            Ok(outcome) => {
+                sink.step(outcome, facts)?;
+                continue;
+            }
+            Err(failure) => failure,
+        };
+        let lost = mode.savepoints && session.is_autocommit();
+        sink.step(StepOutcome::Failed(failure), facts)?;
+        if lost && mode.grouped {
+            return Err(RunError::TransactionLost);
+        }
+        let takes_all = lost || known.is_some() && batch.atomicity == Atomicity::All;
+        if takes_all || guard == StepGuard::None {
+            return Ok(Ending::Aborted(index));
+        }
+    }
+    Ok(Ending::Done)
+}
+
+/// What a failing step undoes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum StepGuard {
+    /// The whole batch.
+    None,
+    /// The step alone. Deferred constraints are checked at the COMMIT of the batch.
+    Savepoint,
+    /// The step alone. It is a transaction of its own, so no deferred constraint may be violated when it ends.
+    Transaction,
+}
+
+/// Runs one step. If it is guarded and fails, none of its effects remain.
+fn run_step(
+    session: &mut Session,
+    step: &Step,
+    guard: StepGuard,
+    mode: Mode<'_>,
+    timed: bool,
+    sink: &mut impl Sink,
+) -> Result<(Result<StepOutcome, Failure>, StepFacts), RunError> {
+    let guarded = mode.savepoints && guard != StepGuard::None;
+    if guarded && let Err(error) = session.savepoint(Savepoint::Step) {
+        return Ok((Err(Failure::Sql(error)), StepFacts::default()));
+    }
+    let started = timed.then(Instant::now);
+    let changes_before = session.total_changes();
+    let mut run =
+        Run { session, mode, sink, summary: StepSummary::default(), blocks_sent: 0, restored_tables: Vec::new() };
+    let result = run.step(step);
+    let facts = run.summary.facts(started.map_or(Duration::ZERO, |started| started.elapsed()));
+    let single = run.summary.only_one_failed && matches!(step.action, Action::Run { .. });
+    let mut result = match result {
+        Ok(outcome) => Ok(outcome),
+        Err(StepError::Failed(failure)) => Err(failure),
+        Err(StepError::Aborted(stop)) => return Err(stop),
+    };
+    if guarded && guard == StepGuard::Transaction && result.is_ok() {
+        result = session.deferred_violation().map_or(result, Err);
+    }
+    // If the failure has ended the transaction, the savepoint is gone. The caller checks that.
+    if guarded && !session.is_autocommit() {
+        // A statement that fails with OR FAIL or RAISE(FAIL) keeps the rows it has changed, and only then are they
+        // counted (<https://sqlite.org/lang_conflict.html>).
+        let violates =
+            matches!(&result, Err(Failure::Sql(error)) if error.primary_code() == rusqlite::ffi::SQLITE_CONSTRAINT);
+        let keeps = violates && single && session.total_changes() > changes_before;
+        let keeps = keeps && session.deferred_violation().is_none();
+        let ended =
+            if result.is_ok() || keeps { session.release(Savepoint::Step) } else { session.undo(Savepoint::Step) };
+        if let Err(error) = ended {
+            return Ok((Err(Failure::Sql(error)), facts));
+        }
+    }
+    Ok((result, facts))
+}

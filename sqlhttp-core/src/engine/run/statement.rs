@@ -1,0 +1,271 @@
+//! Runs one statement to its end, within its limits.
+
+use super::insert_probe::InsertProbe;
+use super::sink::{RunError, Sink};
+use super::step::{BindingCursor, Run, StatementResult, StepError};
+use crate::engine::bind;
+use crate::engine::connection_config::Role;
+use crate::engine::session::Prepared;
+use crate::engine::sqlite::probe;
+use crate::engine::sqlite::statement::Statement;
+use crate::engine::watch::StopReason;
+use crate::engine::work_limits::{INLINE_WEIGHT_MAX, PATTERN_LIMITS, value_limit};
+use crate::model::{Block, Changed, Expect, Failure, Rows, ValueRef};
+
+/// SQLite's message for a pattern of LIKE or GLOB that exceeds `SQLITE_LIMIT_LIKE_PATTERN_LENGTH`.
+const PATTERN_TOO_LONG: &str = "LIKE or GLOB pattern too complex";
+
+impl<S: Sink> Run<'_, S> {
+    /// Runs one statement to its end. Its rows are kept only if it is the `last` one and rows are expected.
+    pub(super) fn run_statement(
+        &mut self,
+        prepared: &mut Prepared,
+        values: &mut BindingCursor<'_>,
+        expect: Expect,
+        last: bool,
+    ) -> Result<StatementResult, StepError> {
+        bind::bind(prepared, values.bindings, &mut values.used)?;
+        let total_before = self.session.total_changes();
+        let inserted = InsertProbe::begin(self.session, prepared);
+        if prepared.info.outside_transaction && self.session.role() == Role::Reader {
+            // On a reader it would fail halfway, with an unclear error.
+            return Err(Failure::Sql(probe::error_of_code(rusqlite::ffi::SQLITE_READONLY, None)).into());
+        }
+        let returning = !prepared.info.readonly && prepared.statement.column_count() > 0;
+        let wants_rows = last
+            && !prepared.info.alters_table
+            && match expect {
+                Expect::Rows | Expect::Either => true,
+                Expect::Returning => returning,
+                Expect::Count => false,
+            };
+        let prepared_before = prepared.statement.reprepare_count();
+        let rows = self.rows_within_limits(prepared, wants_rows);
+        let last_insert_id = inserted.end(self.session);
+        if prepared.info.changes_schema || prepared.info.depends_on_load_order {
+            self.session.note_schema_change();
+        }
+        let rows = rows?;
+        if prepared.statement.reprepare_count() != prepared_before {
+            self.session.recheck_policy(&prepared.info)?;
+        }
+        let changed = self.changed(prepared, total_before, last_insert_id);
+        self.summary.returning = last && returning;
+        Ok(match (rows, expect) {
+            (Some(rows), _) if last && expect == Expect::Rows || !rows.columns.is_empty() => {
+                StatementResult::Rows(Rows { changed, ..rows })
+            }
+            _ => StatementResult::Changed(changed),
+        })
+    }
+
+    /// Like [`Run::rows`], with limits that keep uninterruptible work to some seconds: the instructions between two
+    /// checks of the interrupt flag, and functions whose time grows with the product of two lengths.
+    fn rows_within_limits(&mut self, prepared: &mut Prepared, wanted: bool) -> Result<Option<Rows>, StepError> {
+        let weight = self.session.weight_of(prepared).map_err(|failure| self.not_prepared(failure))?;
+        if self.session.is_inline() && weight > INLINE_WEIGHT_MAX {
+            return Err(RunError::Interrupted(StopReason::Budget).into());
+        }
+        let limit = value_limit(&prepared.info, weight);
+        let limited = limit.is_some();
+        if limited {
+            self.session.limit_values(limit);
+        }
+        let blocks_sent = self.blocks_sent;
+        let mut rows = self.rows_counting_steps(prepared, wanted);
+        if is_too_long_a_pattern(&rows) && !self.session.is_inline() && self.blocks_sent == blocks_sent {
+            rows = self.rows_with_long_patterns(prepared, wanted, limit, rows);
+        }
+        if limited {
+            self.session.limit_values(None);
+        }
+        self.session.allow_triggers();
+        rows
+    }
+
+    /// Runs a statement again whose pattern is too long for values of any size, with longer patterns and smaller
+    /// values. SQLite has undone the effects of the previous attempt.
+    fn rows_with_long_patterns(
+        &mut self,
+        prepared: &mut Prepared,
+        wanted: bool,
+        own: Option<i32>,
+        too_long: Result<Option<Rows>, StepError>,
+    ) -> Result<Option<Rows>, StepError> {
+        let blocks_sent = self.blocks_sent;
+        let mut rows = too_long;
+        for (pattern, value) in &PATTERN_LIMITS[1..] {
+            if !is_too_long_a_pattern(&rows) || self.blocks_sent != blocks_sent {
+                break;
+            }
+            prepared.statement.rewind();
+            self.session.limit_patterns((*pattern, own.map_or(*value, |own| own.min(*value))));
+            let attempt = self.rows_counting_steps(prepared, wanted);
+            let too_big = matches!(&attempt, Err(StepError::Failed(Failure::Sql(error)))
+                if error.primary_code() == rusqlite::ffi::SQLITE_TOOBIG);
+            if too_big {
+                // The pattern is too long for this value.
+                break;
+            }
+            rows = attempt;
+        }
+        self.session.limit_patterns(PATTERN_LIMITS[0]);
+        self.session.limit_values(own);
+        rows
+    }
+
+    /// Like [`Run::rows`]. Counts the steps if they are limited, except for work on whole tables.
+    fn rows_counting_steps(&mut self, prepared: &mut Prepared, wanted: bool) -> Result<Option<Rows>, StepError> {
+        if !self.session.watch.limits_steps() {
+            return self.rows(prepared, wanted);
+        }
+        prepared.statement.forget_steps();
+        if !prepared.info.works_on_whole_tables && !prepared.info.outside_transaction {
+            return self.rows(prepared, wanted);
+        }
+        let left = self.session.watch.suspend_steps();
+        let rows = self.rows(prepared, wanted);
+        self.session.watch.resume_steps(left);
+        rows
+    }
+
+    /// Steps the statement to its end. Returns the rows that the sink has not taken, if they are wanted.
+    fn rows(&mut self, prepared: &mut Prepared, wanted: bool) -> Result<Option<Rows>, StepError> {
+        let mut more = self.advance(prepared)?;
+        if !wanted {
+            while more {
+                more = self.advance(prepared)?;
+            }
+            return Ok(None);
+        }
+        let columns = prepared.columns();
+        let mut block = Block::new(columns.len());
+        let mut count = 0;
+        let row_bytes_max = self.session.row_bytes_max();
+        while more {
+            let statement = &prepared.statement;
+            if prepared.info.lists_schema
+                && self.session.is_hidden((0..columns.len()).filter_map(|i| statement.value(i)))
+            {
+                more = self.advance(prepared)?;
+                continue;
+            }
+            count += 1;
+            if let Some(limit) = self.mode.rows_max
+                && count > limit
+            {
+                return Err(Failure::TooManyRows { limit }.into());
+            }
+            let mut row = CurrentRow { statement, left: row_bytes_max, is_too_long: false, lacks_memory: false };
+            let values = (0..columns.len()).map(|column| row.value(column));
+            if prepared.info.lists_databases {
+                block.push_row(values.enumerate().map(without_main_file));
+            } else {
+                block.push_row(values);
+            }
+            if row.is_too_long || row.lacks_memory {
+                let failure = if row.lacks_memory { self.no_memory() } else { self.session.row_too_long().into() };
+                return Err(failure);
+            }
+            if block.byte_len() >= self.mode.block_bytes {
+                let full = std::mem::replace(&mut block, Block::new(columns.len()));
+                self.blocks_sent += 1;
+                self.sink.rows(&columns, full)?;
+            }
+            more = self.advance(prepared)?;
+        }
+        let blocks = if block.is_empty() { Vec::new() } else { vec![block] };
+        Ok(Some(Rows { columns, blocks, changed: Changed::default() }))
+    }
+
+    /// Steps the statement once. Returns whether there is a row.
+    #[inline]
+    fn advance(&self, prepared: &mut Prepared) -> Result<bool, StepError> {
+        match prepared.statement.step() {
+            Ok(more) => Ok(more),
+            Err(code) => Err(self.step_error(self.session.true_code(code))),
+        }
+    }
+
+    /// The error for a row that SQLite has no memory for.
+    fn no_memory(&self) -> StepError {
+        match (self.session.no_memory_for_row(), self.session.watch.stopped()) {
+            (Failure::Sql(error), Some(reason)) if error.code == rusqlite::ffi::SQLITE_INTERRUPT => {
+                RunError::Interrupted(reason).into()
+            }
+            (failure, _) => failure.into(),
+        }
+    }
+
+    /// The error of a step that failed with `code`: a failure, or the reason why the run was stopped.
+    #[cold]
+    fn step_error(&self, code: i32) -> StepError {
+        match self.session.watch.stopped() {
+            Some(StopReason::Steps) if code & 0xff == rusqlite::ffi::SQLITE_INTERRUPT => Failure::Timeout.into(),
+            // SQLite's own error, which the writer never returns as the result of a log entry.
+            Some(StopReason::NodeLimit) if code & 0xff == rusqlite::ffi::SQLITE_INTERRUPT => {
+                self.session.failure(code).into()
+            }
+            Some(reason) if code & 0xff == rusqlite::ffi::SQLITE_INTERRUPT => RunError::Interrupted(reason).into(),
+            _ => self.session.failure(code).into(),
+        }
+    }
+
+    /// The number of rows that the statement itself changed, and the rowid that it inserted. SQLite's counter keeps the
+    /// previous statement's count when this one counts nothing (DDL, SELECT), so it is used only if the total has
+    /// changed.
+    fn changed(&self, prepared: &Prepared, total_before: u64, last_insert_id: Option<i64>) -> Changed {
+        if !prepared.info.changes_rows || self.session.total_changes() == total_before {
+            return Changed::default();
+        }
+        let rows = self.session.last_changes();
+        Changed { rows, last_insert_id: last_insert_id.filter(|_| rows > 0) }
+    }
+}
+
+/// The current row of a statement.
+struct CurrentRow<'s> {
+    statement: &'s Statement,
+    /// The number of bytes that its remaining values may have.
+    left: usize,
+    /// Its values exceed the limit.
+    is_too_long: bool,
+    /// SQLite had no memory for one of its values.
+    lacks_memory: bool,
+}
+
+impl<'s> CurrentRow<'s> {
+    /// The value of a column; NULL if it exceeds the limit of the row or SQLite has no memory for it.
+    #[inline]
+    fn value(&mut self, column: usize) -> ValueRef<'s> {
+        match self.statement.value(column) {
+            Some(ValueRef::Text(bytes) | ValueRef::Blob(bytes)) if bytes.len() > self.left => {
+                // No other value fits either.
+                (self.left, self.is_too_long) = (0, true);
+                ValueRef::Null
+            }
+            Some(ValueRef::Text(bytes)) => {
+                self.left -= bytes.len();
+                ValueRef::Text(bytes)
+            }
+            Some(ValueRef::Blob(bytes)) => {
+                self.left -= bytes.len();
+                ValueRef::Blob(bytes)
+            }
+            Some(value) => value,
+            None => {
+                self.lacks_memory = true;
+                ValueRef::Null
+            }
+        }
+    }
+}
+
+/// Clears the third column of `PRAGMA database_list`, the path of the file, which clients must not see.
+fn without_main_file((column, value): (usize, ValueRef<'_>)) -> ValueRef<'_> {
+    if column == 2 { ValueRef::Text(b"") } else { value }
+}
+
+fn is_too_long_a_pattern(rows: &Result<Option<Rows>, StepError>) -> bool {
+    matches!(rows, Err(StepError::Failed(Failure::Sql(error))) if error.message == PATTERN_TOO_LONG)
+}

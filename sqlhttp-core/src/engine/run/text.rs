@@ -1,0 +1,199 @@
+//! Runs the statements of a text, one after the other.
+
+use std::ffi::CStr;
+use std::sync::Arc;
+
+use super::sink::{RunError, Sink};
+use super::step::{BindingCursor, Run, StatementResult, StepError};
+use crate::engine::connection_config::Role;
+use crate::engine::dump::VirtualTable;
+use crate::engine::restore;
+use crate::engine::script::Script;
+use crate::engine::sqlite::probe;
+use crate::engine::statement_info::Author;
+use crate::engine::text::first_byte;
+use crate::engine::watch::StopReason;
+use crate::model::{Bindings, Changed, Expect, Failure, Rows, SqlError, TransactionKeyword};
+
+impl<S: Sink> Run<'_, S> {
+    /// Runs the statements of a text, and checks the virtual tables that it restores.
+    pub(super) fn run_text(
+        &mut self,
+        sql: &str,
+        bindings: &Bindings,
+        expect: Expect,
+    ) -> Result<StatementResult, StepError> {
+        let given = self.run_statements(sql, bindings, expect);
+        if self.restored_tables.is_empty() {
+            return given;
+        }
+        let tables = std::mem::take(&mut self.restored_tables);
+        let checked = given.and_then(|given| self.check_restored(&tables).map(|()| given));
+        restore::end(self.session);
+        checked
+    }
+
+    /// Runs the statements of a text. Returns the result of the last one, not counting empty statements and a BEGIN and
+    /// COMMIT around the whole text.
+    fn run_statements(&mut self, sql: &str, bindings: &Bindings, expect: Expect) -> Result<StatementResult, StepError> {
+        let mut script = match Script::new(self.session, sql, Author::Client) {
+            Ok(script) => script,
+            Err(failure) => return Err(self.not_prepared(failure)),
+        };
+        let mut in_block = false;
+        let mut first = true;
+        let mut values = BindingCursor { bindings, used: 0 };
+        let mut given = match expect {
+            Expect::Rows => StatementResult::Rows(no_rows()),
+            Expect::Count | Expect::Either | Expect::Returning => StatementResult::Changed(Changed::default()),
+        };
+        loop {
+            let next = script.next(self.session).map_err(|failure| self.not_prepared(failure))?;
+            let Some(mut prepared) = next else { break };
+            let rest = script.rest();
+            self.summary.any = true;
+            self.summary.writes |= !prepared.info.readonly;
+            if let Some(on) = prepared.info.foreign_keys {
+                self.session.put_back(prepared);
+                self.foreign_keys(on)?;
+                // A BEGIN may follow it.
+                continue;
+            }
+            if let Some(table) = prepared.restored_table.take() {
+                drop(prepared);
+                self.declare(table)?;
+                first = false;
+                continue;
+            }
+            match prepared.info.transaction {
+                Some(TransactionKeyword::Begin) if first && !self.is_blank(rest) => in_block = true,
+                Some(TransactionKeyword::Commit) if in_block && self.is_blank(rest) => return Ok(given),
+                Some(keyword) => return Err(Failure::TransactionControl(keyword).into()),
+                None => {
+                    let last = self.is_last(rest, in_block);
+                    let result = self.run_statement(&mut prepared, &mut values, expect, last);
+                    self.session.put_back(prepared);
+                    self.summary.only_one_failed = result.is_err() && first && last;
+                    let new = result?;
+                    if last || matches!(expect, Expect::Count) {
+                        given = new;
+                    }
+                }
+            }
+            first = false;
+        }
+        if in_block {
+            // A BEGIN without a COMMIT.
+            return Err(Failure::TransactionControl(TransactionKeyword::Begin).into());
+        }
+        Ok(given)
+    }
+
+    /// Declares a virtual table of a dump.
+    fn declare(&mut self, table: VirtualTable) -> Result<(), StepError> {
+        if self.session.role() != Role::Writer {
+            return Err(Failure::Sql(probe::error_of_code(rusqlite::ffi::SQLITE_READONLY, None)).into());
+        }
+        let first = self.restored_tables.is_empty();
+        self.restored_tables.push(table);
+        let begun = if first { restore::begin(self.session) } else { Ok(()) };
+        let declared = match self.restored_tables.last() {
+            Some(table) => begun.and_then(|()| restore::declare(self.session, table)),
+            None => begun,
+        };
+        declared.map_err(|error| self.not_restored(error))
+    }
+
+    /// Checks the virtual tables of a dump. The steps are not limited, because they grow with the tables.
+    fn check_restored(&mut self, tables: &[VirtualTable]) -> Result<(), StepError> {
+        let limited = self.session.watch.limits_steps();
+        let left = limited.then(|| self.session.watch.suspend_steps());
+        let checked = restore::check(self.session, tables);
+        if let Some(left) = left {
+            self.session.watch.resume_steps(left);
+        }
+        checked.map_err(|error| self.not_restored(error))
+    }
+
+    /// The error of a virtual table that cannot be restored: SQLite's error, or an interrupt.
+    fn not_restored(&mut self, error: SqlError) -> StepError {
+        self.summary.failed = true;
+        match self.session.watch.stopped() {
+            Some(reason)
+                if error.primary_code() == rusqlite::ffi::SQLITE_INTERRUPT
+                    && !matches!(reason, StopReason::Steps | StopReason::NodeLimit) =>
+            {
+                RunError::Interrupted(reason).into()
+            }
+            Some(StopReason::Steps) if error.primary_code() == rusqlite::ffi::SQLITE_INTERRUPT => {
+                Failure::Timeout.into()
+            }
+            _ => Failure::Sql(error).into(),
+        }
+    }
+
+    /// The error of a text that cannot be prepared: SQLite's error, or an interrupt while it was prepared.
+    pub(super) fn not_prepared(&mut self, failure: Failure) -> StepError {
+        if let (Some(reason), Failure::Sql(error)) = (self.session.watch.stopped(), &failure)
+            && error.primary_code() == rusqlite::ffi::SQLITE_INTERRUPT
+        {
+            return StepError::Aborted(RunError::Interrupted(reason));
+        }
+        self.summary.failed = true;
+        StepError::Failed(failure)
+    }
+
+    /// Sets whether foreign keys are enforced for the following statements.
+    fn foreign_keys(&mut self, on: bool) -> Result<(), StepError> {
+        if self.mode.settings_take_effect {
+            self.session.enforce_foreign_keys(on).map_err(Failure::Sql)?;
+        }
+        Ok(())
+    }
+
+    /// Returns whether only white space, comments and semicolons are left. SQLite decides, by preparing the rest.
+    fn is_blank(&mut self, mut rest: &CStr) -> bool {
+        loop {
+            match first_byte(rest) {
+                None => return true,
+                // 0xef may begin a byte order mark, which SQLite skips.
+                Some(b'-' | b'/' | b';' | 0xef) => {}
+                // The rest contains a statement. Preparing it would double the work for texts with many statements.
+                Some(_) => return false,
+            }
+            match self.session.prepare(rest, Author::Client) {
+                Ok(next) if next.prepared.is_none() && next.consumed > 0 => rest = &rest[next.consumed..],
+                Ok(next) => {
+                    next.prepared.into_iter().for_each(|prepared| self.session.put_back(prepared));
+                    return false;
+                }
+                Err(_) => return false,
+            }
+        }
+    }
+
+    /// Returns whether the statement before `rest` is the last one, whose result is returned.
+    fn is_last(&mut self, rest: &CStr, in_block: bool) -> bool {
+        let Some(first) = first_byte(rest) else { return true };
+        if !in_block {
+            return self.is_blank(rest);
+        }
+        if !b"-/;cCeE\xef".contains(&first) {
+            // This cannot begin a COMMIT or END, nor white space before one.
+            return false;
+        }
+        let Ok(next) = self.session.prepare(rest, Author::Client) else {
+            return false;
+        };
+        let Some(prepared) = next.prepared else {
+            return self.is_last(&rest[next.consumed..], in_block);
+        };
+        let commits = prepared.info.transaction == Some(TransactionKeyword::Commit);
+        self.session.put_back(prepared);
+        commits && self.is_blank(&rest[next.consumed..])
+    }
+}
+
+fn no_rows() -> Rows {
+    Rows { columns: Arc::from([]), blocks: Vec::new(), changed: Changed::default() }
+}

@@ -1,0 +1,261 @@
+//! A configured connection, with the statements it has prepared.
+//!
+//! A session keeps no state of its clients. A batch that changes the state of the connection (a PRAGMA, a temporary
+//! table, an attached file) makes the session dirty, and a dirty session is replaced.
+
+use rusqlite::Connection;
+use rusqlite::config::DbConfig;
+
+use super::control::TransactionControl;
+use super::statement_cache::StatementCache;
+use crate::engine::connection_config::{ConnectionConfig, Role};
+use crate::engine::error::sql_error;
+use crate::engine::options::Writes;
+use crate::engine::pragmas::{self, configure};
+use crate::engine::replicated::progress::{self, Progress};
+use crate::engine::sqlite::functions::{self, ChangeBaseline};
+use crate::engine::sqlite::statement::Statement;
+use crate::engine::sqlite::triggers::Triggers;
+use crate::engine::sqlite::{heap, probe, steps};
+use crate::engine::statement_info::{Author, AuthorizerRecorder};
+use crate::engine::watch::{Limits, STEPS_PER_CALL, Watch};
+use crate::model::SqlError;
+
+/// A configured connection.
+#[derive(Debug)]
+pub(crate) struct Session {
+    // Statements come first: they must be finalized before their connection closes.
+    pub(super) cache: StatementCache,
+    pub(super) control: TransactionControl,
+    /// The statement that writes the position in the log. Prepared on first use.
+    pub(super) write_progress: Option<Statement>,
+    pub(super) connection: Connection,
+    /// `None` on connections that cannot write.
+    pub(super) triggers: Option<Triggers>,
+    pub(super) recorder: AuthorizerRecorder,
+    pub(crate) watch: Watch,
+    pub(super) baseline: ChangeBaseline,
+    pub(super) generation: u64,
+    pub(super) role: Role,
+    /// It runs on callers' own threads, under low limits.
+    pub(super) inline: bool,
+    /// The database applies a log, so all nodes must compute the same results.
+    pub(super) replicated: bool,
+    /// Whether foreign keys are enforced now, and (below) at the beginning of each batch.
+    pub(super) foreign_keys: bool,
+    pub(super) initial_foreign_keys: bool,
+    /// The largest value on any thread but a caller's own, in bytes.
+    pub(super) value_bytes_max: u64,
+    pub(super) value_bytes_max_name: &'static str,
+    pub(super) memory_bytes_max: u64,
+    pub(super) memory_bytes_max_name: &'static str,
+    /// A batch has changed the state of the connection.
+    pub(super) dirty: bool,
+    /// The open transaction has changed the schema.
+    pub(super) schema_changed: bool,
+}
+
+impl Session {
+    /// Opens and configures a connection.
+    pub(crate) fn open(config: &ConnectionConfig, role: Role) -> Result<Session, SqlError> {
+        let generation = config.generation();
+        let mut connection = config.connect(role)?;
+        let recorder = AuthorizerRecorder::new(config.options.allow_attach);
+        let watch = Watch::default();
+        let baseline = ChangeBaseline::default();
+        recorder.begin(Author::Owner);
+        install_hooks(&mut connection, &recorder, &watch, &baseline).map_err(sql_error)?;
+        let triggers = watch_triggers(&connection, role, &watch).map_err(sql_error)?;
+        configure(&connection, config, role).map_err(sql_error)?;
+        let control = TransactionControl::prepare(&connection)?;
+        let foreign_keys = connection.db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY).map_err(sql_error)?;
+        config.add_watched(watch.attach(connection.get_interrupt_handle()));
+        let cache = StatementCache::new(config.options.statement_cache_len);
+        let mut session = Session {
+            cache,
+            control,
+            write_progress: None,
+            connection,
+            triggers,
+            recorder,
+            watch,
+            baseline,
+            generation,
+            role,
+            inline: true,
+            replicated: config.options.writes == Writes::Log,
+            foreign_keys,
+            initial_foreign_keys: foreign_keys,
+            value_bytes_max: config.options.value_bytes_max,
+            value_bytes_max_name: config.options.value_bytes_max_name,
+            memory_bytes_max: config.options.memory_bytes_max,
+            memory_bytes_max_name: config.options.memory_bytes_max_name,
+            dirty: false,
+            schema_changed: false,
+        };
+        session.set_inline(false)?;
+        if session.replicated && role == Role::Writer {
+            steps::calibrate(&session.connection)?;
+        }
+        Ok(session)
+    }
+
+    /// The purpose of the session.
+    pub(crate) fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Returns whether it must be replaced before its next use.
+    pub(crate) fn is_stale(&self, config: &ConnectionConfig) -> bool {
+        self.dirty || self.generation != config.generation()
+    }
+
+    /// Begins a run, which ends when its limits are exceeded.
+    pub(crate) fn begin_run(&self, limits: Limits) {
+        self.watch.begin(limits);
+        // Only for readers: a COMMIT that gets no memory would stop the writer.
+        let stop = (self.role == Role::Reader).then(|| self.watch.stop_flag());
+        heap::begin_run(usize::try_from(self.memory_bytes_max).unwrap_or(usize::MAX), stop);
+    }
+
+    /// Ends a run, and clears SQLite's interrupt flag. Returns the number of supervisor scans during the run.
+    pub(crate) fn end_run(&mut self) -> u32 {
+        heap::end_run();
+        let ended = self.watch.end();
+        if ended.interrupted && self.is_autocommit() {
+            // SQLite clears the flag when a statement begins to run while no other does.
+            let cleared = self.begin().and_then(|()| self.rollback());
+            self.dirty |= cleared.is_err();
+        }
+        ended.scans
+    }
+
+    /// Resets the state that a batch sees: the authorizer's record, `changes()`, `last_insert_rowid()`, foreign keys.
+    pub(crate) fn begin_batch(&mut self) {
+        self.recorder.begin(Author::Client);
+        self.baseline.set(&self.connection);
+        self.set_last_insert_rowid(0);
+        if let Err(error) = self.enforce_foreign_keys(self.initial_foreign_keys) {
+            // The session is replaced rather than used with the setting of another batch.
+            tracing::error!(%error, "foreign keys keep the setting of the previous batch; the connection will be replaced");
+            self.dirty = true;
+        }
+    }
+
+    /// Returns whether other nodes, or a replay, must compute the same results.
+    pub(super) fn replicates(&self) -> bool {
+        self.replicated && self.role == Role::Writer
+    }
+
+    /// Forbids clients to change or create these tables. Replaces the previous list.
+    pub(crate) fn protect(&self, tables: Vec<String>) {
+        self.recorder.protect(tables);
+    }
+
+    /// Allows triggers to fire again, after a statement was stopped by forbidding them.
+    pub(crate) fn allow_triggers(&mut self) {
+        let allowed = self.triggers.as_ref().map_or(Ok(()), |triggers| triggers.allow(&self.connection));
+        if let Err(error) = allowed {
+            tracing::error!(%error, "triggers cannot be allowed again; the connection will be replaced");
+            self.dirty = true;
+        }
+    }
+
+    /// Sets whether a statement is running that can only run outside a transaction.
+    pub(crate) fn set_outside_transaction(&self, runs: bool) {
+        self.recorder.set_outside_transaction(runs);
+    }
+
+    /// The number of rows changed on this connection, including those by triggers and foreign-key actions.
+    pub(crate) fn total_changes(&self) -> u64 {
+        self.connection.total_changes()
+    }
+
+    /// The number of rows that the last INSERT, UPDATE or DELETE changed itself.
+    pub(crate) fn last_changes(&self) -> u64 {
+        self.connection.changes()
+    }
+
+    pub(crate) fn last_insert_rowid(&self) -> i64 {
+        self.connection.last_insert_rowid()
+    }
+
+    pub(crate) fn set_last_insert_rowid(&self, rowid: i64) {
+        probe::set_last_insert_rowid(&self.connection, rowid);
+    }
+
+    /// Causes the session to be replaced before its next use.
+    pub(crate) fn mark_dirty(&mut self) {
+        self.dirty = true;
+    }
+
+    /// Returns whether a batch has changed the state of the connection.
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.dirty
+    }
+
+    /// Runs the engine's own SQL on the connection, without the policy for clients.
+    pub(crate) fn as_owner<T>(
+        &mut self,
+        work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, SqlError> {
+        self.as_owner_sql(|connection| work(connection).map_err(sql_error))
+    }
+
+    /// Like [`Session::as_owner`], for functions that return SQLite's errors.
+    pub(crate) fn as_owner_sql<T>(
+        &mut self,
+        work: impl FnOnce(&mut Connection) -> Result<T, SqlError>,
+    ) -> Result<T, SqlError> {
+        self.recorder.begin(Author::Owner);
+        work(&mut self.connection)
+    }
+
+    /// Writes the position in the log, as part of the open transaction.
+    pub(crate) fn write_progress(&mut self, progress: &Progress) -> Result<(), SqlError> {
+        self.recorder.begin(Author::Owner);
+        let statement = match &mut self.write_progress {
+            Some(statement) => statement,
+            empty => empty.insert(progress::prepare_write(&self.connection)?),
+        };
+        progress::write_with(statement, &self.connection, progress)
+    }
+
+    /// Makes SQLite read the schema again before its next use. The order of the tables is then that of the file, not
+    /// that in which this connection loaded them.
+    pub(crate) fn forget_schema(&mut self) -> Result<(), SqlError> {
+        self.as_owner(|connection| pragmas::forget_schema(connection))
+    }
+
+    /// Finalizes the cached statements.
+    pub(crate) fn forget_statements(&mut self) {
+        self.cache.clear();
+    }
+
+    /// The connection itself.
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+}
+
+fn install_hooks(
+    connection: &mut Connection,
+    recorder: &AuthorizerRecorder,
+    watch: &Watch,
+    baseline: &ChangeBaseline,
+) -> rusqlite::Result<()> {
+    let listener = recorder.clone();
+    connection.authorizer(Some(move |context: rusqlite::hooks::AuthContext<'_>| listener.authorize(context)))?;
+    let watching = watch.clone();
+    connection.progress_handler(STEPS_PER_CALL, Some(move || watching.should_stop()))?;
+    let working = watch.clone();
+    functions::register(connection, baseline, move || working.count_work())
+}
+
+fn watch_triggers(connection: &Connection, role: Role, watch: &Watch) -> rusqlite::Result<Option<Triggers>> {
+    if role != Role::Writer {
+        return Ok(None);
+    }
+    let watch = watch.clone();
+    Triggers::watch(connection, move || watch.count_program()).map(Some)
+}

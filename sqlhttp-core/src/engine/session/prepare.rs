@@ -1,0 +1,253 @@
+//! Prepares statements, applies the policy to them, and determines their weight.
+
+use std::ffi::CStr;
+use std::sync::Arc;
+
+use super::connection::Session;
+use super::prepared::Prepared;
+use crate::engine::connection_config::Role;
+use crate::engine::replicated::progress;
+use crate::engine::schema_view;
+use crate::engine::sqlite::program;
+use crate::engine::sqlite::statement::{Prepared as Compiled, Statement};
+use crate::engine::statement_info::{Author, StatementInfo};
+use crate::engine::text::is_white;
+use crate::engine::work_limits::UNLIMITED_VALUES_WEIGHT;
+use crate::model::{Failure, ValueRef};
+
+/// The longest statement that is cached, in bytes.
+const CACHED_SQL_LEN_MAX: usize = 64 << 10;
+/// A statement that takes no more memory than this does little work, in bytes.
+const LIGHT_STATEMENT_BYTES_MAX: i32 = 3 << 10;
+/// The longest INSERT of literals whose bytecode is not listed, in bytes.
+const SHORT_INSERT_BYTES_MAX: usize = 4 << 10;
+/// The weight of such an INSERT. It allows values of one megabyte, much more than its text.
+const SHORT_INSERT_WEIGHT: u32 = 64 * UNLIMITED_VALUES_WEIGHT;
+/// The weight of a statement that changes rows and cannot be listed. It allows values of one megabyte.
+const UNLISTED_WEIGHT: u32 = 64 * UNLIMITED_VALUES_WEIGHT;
+
+/// How the weight of a statement is determined.
+enum WeightSource {
+    /// From its functions alone.
+    Functions,
+    Fixed(u32),
+    Bytecode,
+}
+
+/// The first statement of a text.
+pub(crate) struct FirstStatement {
+    /// The statement; `None` if there is only white space or a comment.
+    pub(crate) prepared: Option<Box<Prepared>>,
+    /// Its length in bytes, including what precedes it.
+    pub(crate) consumed: usize,
+}
+
+impl Session {
+    /// Prepares the first statement of a text.
+    pub(crate) fn prepare(&mut self, sql: &CStr, author: Author) -> Result<FirstStatement, Failure> {
+        let (compiled, lists_nothing) = match self.compile_without_engine_table(sql, author) {
+            Some(compiled) => (compiled, true),
+            None => (self.compile(sql, author)?, false),
+        };
+        let Some(statement) = compiled.statement else {
+            // SQLite always consumes something before the end of a text; this only guarantees that a loop over a text
+            // ends.
+            let consumed = if compiled.consumed == 0 { sql.count_bytes() } else { compiled.consumed };
+            return Ok(FirstStatement { prepared: None, consumed });
+        };
+        let mut info = self.recorder.info(&statement);
+        info.lists_schema &= !lists_nothing;
+        if author == Author::Client {
+            self.check_policy(&info, &sql.to_bytes()[..compiled.consumed])?;
+        }
+        // Many PRAGMAs act while they are prepared, so it does not matter whether this one will run.
+        self.dirty |= info.needs_exclusive_run() && author == Author::Client;
+        let is_last = is_white(&sql[compiled.consumed..]);
+        let len = sql.count_bytes();
+        let keep = is_last && author == Author::Client && !info.needs_exclusive_run() && len <= CACHED_SQL_LEN_MAX;
+        let parameters = (1..=statement.parameter_count()).map(|index| statement.parameter_name(index)).collect();
+        let inserts_literals =
+            info.inserts_only && statement.parameter_count() == 0 && compiled.consumed <= SHORT_INSERT_BYTES_MAX;
+        let key = if keep { sql.to_str().ok().map(Arc::from) } else { None };
+        let consumed = if is_last { len } else { compiled.consumed };
+        let prepared = Prepared {
+            statement,
+            info,
+            parameters,
+            columns: None,
+            weight: None,
+            inserts_literals,
+            key,
+            restored_table: None,
+        };
+        Ok(FirstStatement { prepared: Some(Box::new(prepared)), consumed })
+    }
+
+    /// The properties of the cached statement with exactly this text.
+    pub(crate) fn cached_info(&self, sql: &str) -> Option<&StatementInfo> {
+        self.cache.info(sql)
+    }
+
+    /// Takes the client's statement with this text out of the cache. The statement is the whole text.
+    pub(crate) fn take_cached(&mut self, sql: &str) -> Option<Box<Prepared>> {
+        let cached = self.cache.take(sql)?;
+        // SQLite may prepare it again, and the policy for clients must apply then.
+        self.recorder.begin(Author::Client);
+        Some(cached)
+    }
+
+    /// Resets a statement after use, and puts it back into the cache.
+    pub(crate) fn put_back(&mut self, mut prepared: Box<Prepared>) {
+        prepared.statement.reset();
+        if self.replicates() && prepared.info.changes_schema {
+            return;
+        }
+        if let Some(key) = prepared.key.clone() {
+            self.cache.insert(key, prepared);
+        }
+    }
+
+    /// Prepares the first statement of a text. Reads the schema again if the result may depend on a newer one.
+    fn compile(&self, sql: &CStr, author: Author) -> Result<Compiled, Failure> {
+        let compiled = self.compile_in_loaded_schema(sql, author);
+        let may_depend_on_new_schema = match &compiled {
+            Err(Failure::Sql(error)) => error.code == rusqlite::ffi::SQLITE_ERROR,
+            Err(_) => false,
+            // REINDEX and ANALYZE do nothing in an empty schema.
+            Ok(compiled) => compiled
+                .statement
+                .as_ref()
+                .is_some_and(|statement| statement.readonly() && !self.recorder.saw_actions()),
+        };
+        if may_depend_on_new_schema && self.reload_schema() {
+            return self.compile_in_loaded_schema(sql, author);
+        }
+        compiled
+    }
+
+    /// Prepares the first statement of a text with the schema that the connection has loaded.
+    fn compile_in_loaded_schema(&self, sql: &CStr, author: Author) -> Result<Compiled, Failure> {
+        self.recorder.begin(author);
+        Statement::prepare(&self.connection, sql, true).map_err(|error| {
+            self.recorder.refused().map_or_else(|| Failure::Sql(self.with_limit(error)), Failure::NotAllowed)
+        })
+    }
+
+    /// Reads the schema again if another connection has changed it. SQLite does so before it reports most errors, but
+    /// not when ALTER TABLE does not find a column, nor when REINDEX finds no index. Returns whether the schema was
+    /// read; that of the writer is always up to date.
+    fn reload_schema(&self) -> bool {
+        if self.role != Role::Reader {
+            return false;
+        }
+        self.recorder.begin(Author::Owner);
+        // SQLite compares the version of the schema when a statement runs, not when it is prepared.
+        self.connection.query_row("SELECT count(*) FROM (SELECT 1 FROM sqlite_schema LIMIT 1)", [], |_| Ok(())).is_ok()
+    }
+
+    /// Prepares the first statement of a text so that it does not see the engine's table. Returns `None` if it does not
+    /// read the schema, or cannot be prepared like that.
+    fn compile_without_engine_table(&self, sql: &CStr, author: Author) -> Option<Compiled> {
+        if !self.replicated || author != Author::Client {
+            return None;
+        }
+        let rewritten = schema_view::rewrite(sql.to_bytes())?;
+        // On an error the original text is prepared, because the client's error message must refer to it.
+        let compiled = self.compile(&rewritten.sql, author).ok().filter(|compiled| compiled.statement.is_some())?;
+        Some(Compiled { consumed: compiled.consumed.checked_sub(rewritten.added)?, ..compiled })
+    }
+
+    /// Returns whether a row lists the table in which the engine stores its position in the log. Clients must not see
+    /// it, because tools treat every listed table as the user's.
+    pub(crate) fn is_hidden<'v>(&self, mut values: impl Iterator<Item = ValueRef<'v>>) -> bool {
+        self.replicated
+            && values.any(|value| match value {
+                ValueRef::Text(text) => text == progress::TABLE.as_bytes() || text == progress::CREATE.as_bytes(),
+                _ => false,
+            })
+    }
+
+    /// Refuses what the authorizer cannot detect: a schema that refers to the engine's table, and a write whose effect
+    /// would differ between nodes.
+    fn check_policy(&self, info: &StatementInfo, sql: &[u8]) -> Result<(), Failure> {
+        if info.changes_schema && !info.readonly && contains_ignoring_case(sql, progress::TABLE.as_bytes()) {
+            return Err(Failure::NotAllowed(format!("a reference to {}", progress::TABLE)));
+        }
+        // ALTER TABLE itself reads such tables, to check the rows.
+        if self.replicated && info.reads_node_local && !info.readonly && !info.alters_table {
+            let table = self.recorder.node_local_table().unwrap_or_default();
+            return Err(Failure::NotAllowed(format!("{table} in a statement that writes")));
+        }
+        Ok(())
+    }
+
+    /// Applies the policy again to a statement that SQLite has prepared again while it ran, because the schema had
+    /// changed.
+    ///
+    /// # Errors
+    /// The policy forbids it. The caller must undo its effects.
+    pub(crate) fn recheck_policy(&self, info: &StatementInfo) -> Result<(), Failure> {
+        let reads_node_local = self.recorder.node_local_table().is_some();
+        self.check_policy(&StatementInfo { reads_node_local, ..*info }, b"")
+    }
+
+    /// Determines the weight of a statement: its work between two checks of the interrupt flag ([`program`]).
+    ///
+    /// # Errors
+    /// SQLite has no memory to list the bytecode, or was interrupted.
+    pub(crate) fn weight_of(&self, prepared: &mut Prepared) -> Result<u32, Failure> {
+        let version = prepared.statement.reprepare_count();
+        // SQLite evaluates LIKE and GLOB depending on the bound pattern, so the bytecode of such a statement can
+        // change.
+        let may_change = self.replicates() && prepared.info.work >= program::PATTERN;
+        if let Some((known, weight)) = prepared.weight
+            && known == version
+            && !may_change
+        {
+            return Ok(weight);
+        }
+        let weight = match self.weight_source(prepared) {
+            WeightSource::Functions => prepared.info.work,
+            WeightSource::Fixed(weight) => weight,
+            WeightSource::Bytecode => {
+                // SQLite may prepare it again to list it.
+                self.recorder.begin(Author::Client);
+                let listed = program::weight(&mut prepared.statement);
+                listed.map_err(|code| self.failure(self.true_code(code)))?
+            }
+        };
+        prepared.weight = Some((prepared.statement.reprepare_count(), weight));
+        Ok(weight)
+    }
+
+    /// Chooses how the weight of a statement is determined. Where results are replicated, every node must compute the
+    /// same weight, so the statement's memory, which differs between builds, is ignored.
+    fn weight_source(&self, prepared: &Prepared) -> WeightSource {
+        let info = &prepared.info;
+        if !info.can_be_listed {
+            WeightSource::Functions
+        } else if info.changes_rows && info.reads_changes {
+            // Listing it would set `changes()` to 0.
+            WeightSource::Fixed(UNLISTED_WEIGHT)
+        } else if self.replicates() && prepared.inserts_literals {
+            WeightSource::Fixed(SHORT_INSERT_WEIGHT)
+        } else if !self.replicates() && prepared.statement.memory_used() <= LIGHT_STATEMENT_BYTES_MAX {
+            WeightSource::Functions
+        } else {
+            WeightSource::Bytecode
+        }
+    }
+
+    /// Must be called after a statement that changes the schema or the statistics of ANALYZE. Clears the statement
+    /// cache, because the weights belong to the old schema.
+    pub(crate) fn note_schema_change(&mut self) {
+        if self.replicates() {
+            self.cache.clear();
+            self.schema_changed = true;
+        }
+    }
+}
+
+fn contains_ignoring_case(text: &[u8], wanted: &[u8]) -> bool {
+    text.windows(wanted.len()).any(|window| window.eq_ignore_ascii_case(wanted))
+}

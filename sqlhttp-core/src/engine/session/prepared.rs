@@ -1,0 +1,72 @@
+//! A prepared statement and its properties.
+
+use std::sync::Arc;
+
+use crate::engine::dump::VirtualTable;
+use crate::engine::sqlite::statement::Statement;
+use crate::engine::statement_info::StatementInfo;
+use crate::model::{Column, Columns};
+
+/// A prepared statement and its properties.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) statement: Statement,
+    pub(crate) info: StatementInfo,
+    /// The names of its parameters, with prefixes; `None` for `?`.
+    pub(crate) parameters: Box<[Option<Box<str>>]>,
+    pub(super) columns: Option<(i32, Arc<Columns>)>,
+    /// Its weight, and SQLite's reprepare count when the weight was determined.
+    pub(super) weight: Option<(i32, u32)>,
+    /// It is a short INSERT of literals.
+    pub(super) inserts_literals: bool,
+    /// Its text, if it is to be cached.
+    pub(super) key: Option<Arc<str>>,
+    /// The virtual table of a dump that the statement creates. The dump creates and fills its shadow tables, so the
+    /// statement is not run.
+    pub(crate) restored_table: Option<VirtualTable>,
+}
+
+impl Prepared {
+    /// Marks the statement as one that was made from a row of a dump.
+    pub(crate) fn for_dump(mut self: Box<Self>, table: VirtualTable) -> Box<Prepared> {
+        self.restored_table = table.has_shadow_tables().then_some(table);
+        self.key = None;
+        self
+    }
+
+    /// A statement with these properties and no others.
+    #[cfg(test)]
+    pub(crate) fn bare(statement: Statement, info: StatementInfo) -> Prepared {
+        Prepared {
+            statement,
+            info,
+            parameters: Box::default(),
+            columns: None,
+            weight: None,
+            inserts_literals: false,
+            key: None,
+            restored_table: None,
+        }
+    }
+
+    /// The columns of its result. Must be called after the first step, in which SQLite may have prepared it again.
+    pub(crate) fn columns(&mut self) -> Arc<Columns> {
+        let version = self.statement.reprepare_count();
+        match &self.columns {
+            Some((known, columns)) if *known == version => columns.clone(),
+            _ => {
+                let columns: Arc<Columns> = (0..self.statement.column_count()).map(|i| self.column(i)).collect();
+                self.columns = Some((version, columns.clone()));
+                columns
+            }
+        }
+    }
+
+    fn column(&self, index: usize) -> Column {
+        Column {
+            name: self.statement.column_name(index).map(String::from).unwrap_or_default(),
+            decl_type: self.statement.column_decl_type(index).map(String::from),
+            table: self.statement.column_table(index).map(String::from),
+        }
+    }
+}

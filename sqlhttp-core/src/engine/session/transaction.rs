@@ -1,0 +1,100 @@
+//! The transactions and savepoints of a session, and the size of its write-ahead log.
+
+use std::time::Duration;
+
+use super::connection::Session;
+use super::control::{Savepoint, run_control};
+use crate::engine::connection_config::ConnectionConfig;
+use crate::engine::error::sql_error;
+use crate::engine::pragmas;
+use crate::engine::sqlite::{log_tail, probe};
+use crate::model::{Failure, SqlError};
+
+impl Session {
+    /// Returns whether no transaction is open.
+    pub(crate) fn is_autocommit(&self) -> bool {
+        self.connection.is_autocommit()
+    }
+
+    /// Returns the failure that COMMIT would report now, if a deferred foreign key is violated.
+    pub(crate) fn deferred_violation(&self) -> Option<Failure> {
+        probe::deferred_foreign_keys_open(&self.connection).then(|| {
+            let code = rusqlite::ffi::SQLITE_CONSTRAINT_FOREIGNKEY;
+            Failure::Sql(probe::error_of_code(code, Some("FOREIGN KEY constraint failed")))
+        })
+    }
+
+    /// Begins a read transaction.
+    pub(crate) fn begin(&mut self) -> Result<(), SqlError> {
+        run_control(&mut self.control.begin, &self.connection)
+    }
+
+    /// Begins a write transaction.
+    pub(crate) fn begin_immediate(&mut self) -> Result<(), SqlError> {
+        run_control(&mut self.control.begin_immediate, &self.connection)
+    }
+
+    pub(crate) fn commit(&mut self) -> Result<(), SqlError> {
+        run_control(&mut self.control.commit, &self.connection)?;
+        self.schema_changed = false;
+        Ok(())
+    }
+
+    /// Rolls back the transaction, if one is open. (Some errors end it themselves.)
+    pub(crate) fn rollback(&mut self) -> Result<(), SqlError> {
+        self.forget_undone_schema();
+        self.schema_changed = false;
+        if self.is_autocommit() {
+            return Ok(());
+        }
+        run_control(&mut self.control.rollback, &self.connection)
+    }
+
+    /// Clears the statement cache if the transaction has changed the schema, because the weights of the statements
+    /// belong to that schema.
+    fn forget_undone_schema(&mut self) {
+        if self.schema_changed {
+            self.cache.clear();
+        }
+    }
+
+    pub(crate) fn savepoint(&mut self, level: Savepoint) -> Result<(), SqlError> {
+        run_control(&mut self.control.savepoint[level as usize], &self.connection)
+    }
+
+    pub(crate) fn release(&mut self, level: Savepoint) -> Result<(), SqlError> {
+        run_control(&mut self.control.release[level as usize], &self.connection)
+    }
+
+    /// Rolls back to the savepoint, and releases it.
+    pub(crate) fn undo(&mut self, level: Savepoint) -> Result<(), SqlError> {
+        self.forget_undone_schema();
+        run_control(&mut self.control.rollback_to[level as usize], &self.connection)?;
+        self.release(level)
+    }
+
+    /// Truncates the write-ahead log after its last commit. Returns the number of bytes removed.
+    pub(crate) fn cut_log_tail(&mut self, config: &ConnectionConfig) -> Result<i64, SqlError> {
+        if !self.as_owner(|connection| Ok(pragmas::is_wal(connection)))? {
+            return Ok(0);
+        }
+        // Does not wait for the lock of another process: the tail is harmless.
+        self.connection.busy_timeout(Duration::ZERO).map_err(sql_error)?;
+        let begun = self.begin_immediate();
+        self.connection.busy_timeout(config.options.busy_timeout).map_err(sql_error)?;
+        begun?;
+        let cut = log_tail::cut(&self.connection);
+        self.rollback().and(cut)
+    }
+
+    /// Copies the write-ahead log into the database file and truncates it, as far as that is possible without waiting
+    /// for readers.
+    pub(crate) fn checkpoint_now(&mut self, config: &ConnectionConfig) -> Result<(), SqlError> {
+        self.as_owner(|connection| {
+            connection.busy_timeout(Duration::ZERO)?;
+            let done = pragmas::checkpoint(connection);
+            connection.busy_timeout(config.options.busy_timeout)?;
+            done
+        })
+    }
+}

@@ -1,0 +1,120 @@
+//! The pool of reading sessions. Callers' threads and reader threads share it.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::connection_config::{ConnectionConfig, Role};
+use super::error::engine_error;
+use super::session::Session;
+use crate::model::{Error, SqlError};
+
+/// The largest number of idle sessions that are kept open.
+const IDLE_SESSIONS_MAX: usize = 64;
+/// The number of sessions in use above which callers' threads get none.
+const SESSIONS_MAX: usize = 512;
+
+/// The reading sessions of a database: the idle ones, and the number of those in use.
+pub(crate) struct Sessions {
+    config: Arc<ConnectionConfig>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Boxed, because each read moves one out and in, and a session has 500 bytes.
+    #[allow(clippy::vec_box)]
+    idle: Vec<Box<Session>>,
+    /// The number of sessions in use.
+    in_use: usize,
+    closed: bool,
+}
+
+impl Sessions {
+    /// Opens the first session, so that a file that cannot be read is detected now.
+    pub(crate) fn open(config: Arc<ConnectionConfig>) -> Result<Arc<Sessions>, SqlError> {
+        let session = Box::new(Session::open(&config, Role::Reader)?);
+        let state = State { idle: vec![session], ..State::default() };
+        Ok(Arc::new(Sessions { config, state: Mutex::new(state) }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns whether the pool is closed.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
+    /// Takes a session for a run on the caller's thread. Returns `None` if too many are in use or none can be opened; a
+    /// reader thread then reports the reason. There is no smaller limit, because a write must be classified even while
+    /// long reads use many sessions.
+    pub(crate) fn try_take(&self) -> Option<Box<Session>> {
+        let mut state = self.lock();
+        if state.closed || state.in_use >= SESSIONS_MAX {
+            return None;
+        }
+        let idle = take_idle(&mut state);
+        drop(state);
+        self.reuse_or_open(idle, true).ok()
+    }
+
+    /// Takes a session. Opening one can fail temporarily (another process replaces the file, file descriptors run out),
+    /// so it is tried twice.
+    pub(crate) fn take(&self, inline: bool) -> Result<Box<Session>, Error> {
+        let mut state = self.lock();
+        if state.closed {
+            return Err(Error::Closed);
+        }
+        let idle = take_idle(&mut state);
+        drop(state);
+        let session = self.reuse_or_open(idle, inline).or_else(|_| {
+            self.lock().in_use += 1;
+            self.reuse_or_open(None, inline)
+        });
+        session.map_err(|error| engine_error("open reader", error))
+    }
+
+    /// Returns the idle session if it is usable, or opens one. A failure decrements the number of sessions in use.
+    fn reuse_or_open(&self, idle: Option<Box<Session>>, inline: bool) -> Result<Box<Session>, SqlError> {
+        let config = &self.config;
+        let session = match idle {
+            Some(session) if !session.is_stale(config) => Ok(session),
+            _ => Session::open(config, Role::Reader).map(Box::new),
+        };
+        let session = session.and_then(|mut session| session.set_inline(inline).map(|()| session));
+        if session.is_err() {
+            self.lock().in_use -= 1;
+        }
+        session
+    }
+
+    /// Puts a session back into the pool. Closes it if it is stale, or if enough sessions are idle.
+    pub(crate) fn put_back(&self, mut session: Box<Session>) {
+        // An interrupt may have prevented the end of the transaction.
+        if !session.is_autocommit() && session.rollback().is_err() {
+            session.mark_dirty();
+        }
+        let keep = !session.is_stale(&self.config);
+        let mut state = self.lock();
+        state.in_use -= 1;
+        if keep && !state.closed && state.idle.len() < IDLE_SESSIONS_MAX {
+            state.idle.push(session);
+        }
+    }
+
+    /// Closes the pool: [`Sessions::take`] fails from now on.
+    pub(crate) fn close(&self) {
+        self.lock().closed = true;
+    }
+
+    /// Closes the idle sessions.
+    pub(crate) fn clear(&self) {
+        self.lock().idle.clear();
+    }
+}
+
+/// Increments the number of sessions in use, and takes an idle one if there is any.
+fn take_idle(state: &mut State) -> Option<Box<Session>> {
+    state.in_use += 1;
+    state.idle.pop()
+}

@@ -1,0 +1,172 @@
+//! The state that the threads of one database share.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockWriteGuard};
+
+use super::connection_config::{ConnectionConfig, Role};
+use super::error::{engine_error, sql_error};
+use super::file_watch::{FileWatch, wal_of};
+use super::integrity::report::Checks;
+use super::options::{JournalMode, Writes};
+use super::read_lock_holder::ReadLockHolder;
+use super::replicated::progress::Progress;
+use super::session::Session;
+use super::watch::Cancel;
+use super::writer::queue::{Job, Queue, Task};
+use crate::model::Error;
+
+/// The state that the writer, the readers and the background threads of one database share.
+pub(crate) struct SharedState {
+    pub(crate) config: Arc<ConnectionConfig>,
+    pub(crate) queue: Queue,
+    pub(crate) counters: Counters,
+    /// Why the database takes no more writes; `None` while it does.
+    poison: Mutex<Option<Arc<str>>>,
+    /// For databases with a rollback journal: held exclusively by the writer while it writes, and shared by readers
+    /// while they read. SQLite's own locks would make them poll for each other.
+    pub(crate) rollback_lock: RwLock<()>,
+    /// Saves short reads the system calls for their lock.
+    pub(crate) read_lock_holder: Arc<ReadLockHolder>,
+    /// Set when the process ends, to interrupt the entry that is being applied.
+    pub(crate) interrupted: Cancel,
+    /// The position of the database in the log that it applies.
+    progress: Mutex<Progress>,
+    /// Why the writer waits before it retries an entry; `None` while it does not wait.
+    waits_for: Mutex<Option<Arc<str>>>,
+    /// Whether this node is the only voter of its cluster, so that no other node has to compute the same results: see
+    /// [`super::replicated::node_failure`].
+    sole: AtomicBool,
+    /// The index of the last entry in which a failure of this node alone became a result; 0 if none did.
+    decision: AtomicU64,
+    /// The state of integrity checks.
+    pub(crate) checks: Checks,
+    /// The identities of the database's files when it was opened.
+    pub(crate) files: FileWatch,
+}
+
+/// Counters since the start.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) batches_written: AtomicU64,
+    pub(crate) groups_committed: AtomicU64,
+    pub(crate) batches_read: AtomicU64,
+}
+
+impl SharedState {
+    pub(crate) fn new(config: Arc<ConnectionConfig>) -> Self {
+        let queue = Queue::new(config.options.write_queue_len_max);
+        let read_lock_holder = ReadLockHolder::new(config.clone());
+        SharedState {
+            config,
+            queue,
+            read_lock_holder,
+            counters: Counters::default(),
+            poison: Mutex::default(),
+            rollback_lock: RwLock::default(),
+            interrupted: Cancel::default(),
+            progress: Mutex::default(),
+            waits_for: Mutex::default(),
+            sole: AtomicBool::new(false),
+            decision: AtomicU64::new(0),
+            checks: Checks::default(),
+            files: FileWatch::default(),
+        }
+    }
+
+    /// Why the writer waits before it retries an entry; `None` while it does not wait.
+    pub(crate) fn waits_for(&self) -> Option<Arc<str>> {
+        self.waits_for.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_waits_for(&self, why: Option<Arc<str>>) {
+        *self.waits_for.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+
+    /// Whether this node is the only voter of its cluster.
+    pub(crate) fn is_sole(&self) -> bool {
+        self.sole.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_sole(&self, sole: bool) {
+        self.sole.store(sole, Ordering::Relaxed);
+    }
+
+    /// The index of the last entry in which a failure of this node alone became a result; 0 if none did.
+    pub(crate) fn decision_index(&self) -> u64 {
+        self.decision.load(Ordering::Relaxed)
+    }
+
+    /// Records that a failure of this node became a result in the entry at this index.
+    pub(crate) fn note_decision(&self, index: u64) {
+        self.decision.fetch_max(index, Ordering::Relaxed);
+    }
+
+    /// The position of the database in the log that it applies, as of the last commit.
+    pub(crate) fn progress(&self) -> Progress {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The index of the last entry that has been applied completely, and the numbers of work items and steps of the
+    /// next entry that have been applied.
+    pub(crate) fn applied_position(&self) -> (u64, u32, u32) {
+        let progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        (progress.index, progress.works, progress.steps)
+    }
+
+    pub(crate) fn set_progress(&self, progress: Progress) {
+        *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = progress;
+    }
+
+    /// Records the files of the database, which must be open. Files of another VFS are not in the file system.
+    pub(crate) fn watch_files(&self) {
+        let options = &self.config.options;
+        let Some(file) = self.config.file().filter(|_| options.vfs.is_none() && !options.read_only) else { return };
+        // In WAL mode the write-ahead log exists as long as a connection is open.
+        let wal = (options.journal_mode == JournalMode::Wal).then(|| wal_of(file));
+        self.files.remember(std::iter::once(file.clone()).chain(wal));
+    }
+
+    /// Why the database takes no more writes; `None` while it does.
+    pub(crate) fn poisoned(&self) -> Option<Arc<str>> {
+        self.poison.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The page size of the database, in bytes.
+    pub(crate) fn page_size(&self) -> Result<u32, Error> {
+        let failed = |error| engine_error("read page size", error);
+        let session = Session::open(&self.config, Role::Reader).map_err(failed)?;
+        let size = session.connection().query_row("PRAGMA page_size", [], |row| row.get(0));
+        size.map_err(|error| failed(sql_error(error)))
+    }
+
+    /// Stops taking writes. The callers of queued writes receive [`Error::Poisoned`].
+    pub(crate) fn poison(&self, why: &str) {
+        tracing::error!(why, "the database takes no more writes");
+        self.poison.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| Arc::from(why));
+        self.queue.abandon();
+    }
+
+    /// Queues a batch for the writer. Its caller receives an error if the queue is full.
+    pub(crate) fn submit(&self, job: Box<Job>) {
+        if self.config.options.writes == Writes::Log {
+            return job.answer(Err(Error::Unsupported("this database is written through its log only".into())));
+        }
+        if let Some(why) = self.poisoned() {
+            return job.answer(Err(Error::Poisoned(why)));
+        }
+        if let Err((error, Task::Batch(job))) = self.queue.push(Task::Batch(job)) {
+            job.answer(Err(error));
+        }
+    }
+
+    /// The error for a caller whose reply channel was closed without a reply.
+    pub(crate) fn closed_error(&self) -> Error {
+        self.poisoned().map_or(Error::Closed, Error::Poisoned)
+    }
+
+    /// Excludes readers, if the database has a rollback journal.
+    pub(crate) fn lock_exclusive(&self) -> Option<RwLockWriteGuard<'_, ()>> {
+        let needed = !self.config.snapshots();
+        needed.then(|| self.rollback_lock.write().unwrap_or_else(PoisonError::into_inner))
+    }
+}

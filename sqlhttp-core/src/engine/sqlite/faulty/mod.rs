@@ -1,0 +1,139 @@
+//! A simulated disk for tests: it keeps files in memory, fails on request, and loses unsynced data.
+//!
+//! Every file has two images: the one that the process sees, and the one that remains after a power cut. A write
+//! changes only the first; a sync copies it to the second. The same applies to the directory: the creation or deletion
+//! of a file becomes durable when the directory is synced. SQLite accesses the disk as a VFS
+//! (<https://sqlite.org/vfs.html>), which is selected by [`Options::vfs`](crate::Options::vfs).
+//!
+//! * [`image`]: one file and its content after a power cut.
+//! * [`faults`]: the selection of the operations that fail.
+//! * [`disk`]: directory, files and handles; the state of a disk is protected by one mutex.
+//! * [`vfs`]: the functions that SQLite calls; contains the `unsafe` code.
+
+mod disk;
+mod faults;
+mod image;
+mod vfs;
+
+use std::sync::{Mutex, PoisonError};
+
+use disk::Disk;
+pub use faults::{AfterStop, DiskFault};
+pub use image::Loss;
+
+use crate::model::Error;
+
+/// Disks that are not in use. A VFS is never unregistered, because connections may refer to it, so disks are reused.
+static UNUSED_DISKS: Mutex<Vec<&'static Disk>> = Mutex::new(Vec::new());
+
+/// A simulated disk, empty at first. Dropping it removes its files; operations on files that are still open then fail.
+///
+/// ```
+/// use sqlhttp_core::{AfterStop, Batch, Database, FaultyDisk, Loss, Options, Step};
+///
+/// let disk = FaultyDisk::new(1)?;
+/// let options = Options { vfs: Some(disk.name().to_owned()), ..Options::default() };
+/// let database = Database::open("/data.db", options.clone())?;
+/// database.execute_blocking(Batch::one(Step::execute("CREATE TABLE t(x)", ())))?;
+///
+/// disk.stop_at_sync(1, AfterStop::Fail);
+/// let unlucky = database.execute_blocking(Batch::one(Step::execute("INSERT INTO t VALUES (1)", ())));
+/// assert!(unlucky.is_err());
+///
+/// drop(database);
+/// disk.power_cut(Loss::Torn);
+/// let database = Database::open("/data.db", options)?;
+/// database.execute_blocking(Batch::one(Step::execute("INSERT INTO t VALUES (2)", ())))?;
+/// # Ok::<(), sqlhttp_core::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct FaultyDisk {
+    disk: &'static Disk,
+}
+
+impl FaultyDisk {
+    /// Creates a disk. The seed determines all its random choices (the data that survives a power cut, the bytes of a
+    /// failing write that are stored).
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] if SQLite does not register the VFS.
+    pub fn new(seed: u64) -> Result<FaultyDisk, Error> {
+        let disk = match take_unused() {
+            Some(disk) => disk,
+            None => vfs::register().ok_or_else(|| Error::Unsupported("cannot register the simulated disk".into()))?,
+        };
+        disk.state().format(seed);
+        Ok(FaultyDisk { disk })
+    }
+
+    /// The name for [`Options::vfs`](crate::Options::vfs).
+    pub fn name(&self) -> &str {
+        self.disk.name()
+    }
+
+    /// The number of requested syncs, successful or not, since the disk was created.
+    pub fn syncs(&self) -> u64 {
+        self.disk.state().faults.syncs()
+    }
+
+    /// The number of requested operations (reads, writes, syncs, creations, deletions and others) since the disk was
+    /// created.
+    pub fn operations(&self) -> u64 {
+        self.disk.state().faults.operations()
+    }
+
+    /// The number of failed operations since the disk was created.
+    pub fn failures(&self) -> u64 {
+        self.disk.state().faults.failures()
+    }
+
+    /// Stops the disk at the `n`-th sync from now (1 is the next one): this sync and all later changes do not take
+    /// place. Only [`FaultyDisk::power_cut`] restarts the disk.
+    pub fn stop_at_sync(&self, n: u64, then: AfterStop) {
+        self.disk.state().faults.stop_at_sync(n, then);
+    }
+
+    /// The behaviour of the stopped disk; `None` if the sync of [`FaultyDisk::stop_at_sync`] has not been reached.
+    pub fn stopped(&self) -> Option<AfterStop> {
+        self.disk.state().faults.stopped()
+    }
+
+    /// Lets `operations` operations of the kinds that `fault` affects succeed; the next one fails.
+    pub fn fail_after(&self, operations: u64, fault: DiskFault) {
+        self.disk.state().faults.fail_after(operations, fault);
+    }
+
+    /// Ends the fault of [`FaultyDisk::fail_after`].
+    pub fn heal(&self) {
+        self.disk.state().faults.heal();
+    }
+
+    /// Limits the total size of all files, in bytes. A write that would exceed it fails with `SQLITE_FULL`.
+    pub fn set_capacity(&self, bytes: usize) {
+        self.disk.state().capacity = Some(bytes);
+    }
+
+    /// The total size of all files, in bytes.
+    pub fn used(&self) -> usize {
+        self.disk.state().used()
+    }
+
+    /// Simulates a power cut and a restart: unsynced data is lost, and all faults end. Operations on files that were
+    /// open before fail from now on. The disk can be used again when these files have been closed.
+    pub fn power_cut(&self, loss: Loss) {
+        self.disk.state().power_cut(loss);
+    }
+}
+
+fn take_unused() -> Option<&'static Disk> {
+    let mut unused = UNUSED_DISKS.lock().unwrap_or_else(PoisonError::into_inner);
+    let usable = unused.iter().position(|disk| !disk.state().is_off())?;
+    Some(unused.swap_remove(usable))
+}
+
+impl Drop for FaultyDisk {
+    fn drop(&mut self) {
+        self.disk.state().format(0);
+        UNUSED_DISKS.lock().unwrap_or_else(PoisonError::into_inner).push(self.disk);
+    }
+}

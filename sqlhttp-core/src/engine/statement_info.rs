@@ -1,0 +1,521 @@
+//! The properties of a statement, as SQLite reports them: the authorizer's actions during `sqlite3_prepare`, and the
+//! results of `sqlite3_stmt_readonly` and similar functions afterwards. The SQL text is not parsed.
+//!
+//! The same authorizer enforces the policy for clients: see [`AuthorizerRecorder`].
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rusqlite::hooks::{AuthAction, AuthContext, Authorization, TransactionOperation};
+
+use super::replicated::progress;
+use super::sqlite::program;
+use super::sqlite::statement::Statement;
+use crate::model::TransactionKeyword;
+
+/// The properties of a statement.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct StatementInfo {
+    /// It does not change the database.
+    pub(crate) readonly: bool,
+    /// It begins or ends a transaction or savepoint.
+    pub(crate) transaction: Option<TransactionKeyword>,
+    /// It inserts, updates or deletes rows itself, as opposed to DDL and the effects of triggers.
+    pub(crate) changes_rows: bool,
+    /// It inserts rows itself.
+    pub(crate) inserts: bool,
+    /// It, or a trigger that it fires, calls `last_insert_rowid()`.
+    pub(crate) reads_last_insert_rowid: bool,
+    /// It changes the state of the connection: a setting, an attached file, a temporary table.
+    pub(crate) changes_connection: bool,
+    /// It can only run outside a transaction (VACUUM).
+    pub(crate) outside_transaction: bool,
+    /// Its effect depends on the order in which this connection loaded the schema (ANALYZE, `PRAGMA optimize`).
+    pub(crate) depends_on_load_order: bool,
+    /// It writes to the schema.
+    pub(crate) changes_schema: bool,
+    /// It is an ALTER TABLE. SQLite may give it result columns of its own.
+    pub(crate) alters_table: bool,
+    /// It processes the whole content of a table, so its steps are not limited (CREATE INDEX, REINDEX, ANALYZE, ALTER
+    /// TABLE; VACUUM is [`StatementInfo::outside_transaction`]).
+    pub(crate) works_on_whole_tables: bool,
+    /// The work of its functions: [`program::PASS`] for each, more for slow ones.
+    pub(crate) work: u32,
+    /// It only inserts values, without functions and triggers.
+    pub(crate) inserts_only: bool,
+    /// Its bytecode can be listed ([`program::weight`]) without side effects. (PRAGMAs act while they are prepared.)
+    pub(crate) can_be_listed: bool,
+    /// It, or a trigger that it fires, calls `changes()`.
+    pub(crate) reads_changes: bool,
+    /// The largest value for which its functions take at most some seconds, in bytes; `None` if they need no limit.
+    pub(crate) value_bytes_max: Option<i32>,
+    /// It is a `PRAGMA foreign_keys` that sets this value.
+    pub(crate) foreign_keys: Option<bool>,
+    /// It lists the objects of the schema.
+    pub(crate) lists_schema: bool,
+    /// It is `PRAGMA database_list`.
+    pub(crate) lists_databases: bool,
+    /// It reads a value that differs between the nodes of a cluster.
+    pub(crate) reads_node_local: bool,
+}
+
+/// PRAGMAs that make the database unsafe or affect more than a client's request. They are refused with a value; those
+/// with `true` are refused without a value too.
+const REFUSED_PRAGMAS: &[(&str, bool)] = &[
+    // The content of an index would depend on the connection that wrote to it.
+    ("case_sensitive_like", false),
+    ("data_store_directory", true),
+    ("journal_mode", false),
+    ("locking_mode", false),
+    // A full database could not be distinguished from a full disk.
+    ("max_page_count", false),
+    ("page_size", false),
+    ("query_only", false),
+    ("schema_version", false),
+    ("synchronous", false),
+    ("temp_store_directory", true),
+    ("wal_checkpoint", true),
+    ("writable_schema", false),
+];
+
+/// PRAGMAs that clients send when they connect, but whose values the engine decides. Setting one is accepted and has no
+/// effect.
+const IGNORED_PRAGMAS: &[&str] = &[
+    "busy_timeout",
+    "cache_spill",
+    "checkpoint_fullfsync",
+    "fullfsync",
+    "hard_heap_limit",
+    "journal_size_limit",
+    "mmap_size",
+    "soft_heap_limit",
+    "threads",
+    "trusted_schema",
+    "wal_autocheckpoint",
+];
+
+/// Functions whose time grows with the square of their arguments' length, and the length for which they take about two
+/// seconds, in bytes. SQLite cannot interrupt them.
+const QUADRATIC_FUNCTIONS: &[(&str, i32)] =
+    &[("json_patch", 256 << 10), ("jsonb_patch", 256 << 10), ("snippet", 32 << 10)];
+
+/// Tables that show the statements of other clients.
+const REFUSED_TABLES: &[&str] = &["bytecode", "sqlite_stmt", "tables_used"];
+
+/// The table-valued PRAGMA functions whose rows are the same on every node of a cluster.
+const REPLICATED_PRAGMA_TABLES: &[&str] = &[
+    "pragma_application_id",
+    "pragma_encoding",
+    "pragma_foreign_key_check",
+    "pragma_foreign_key_list",
+    "pragma_index_info",
+    "pragma_index_list",
+    "pragma_index_xinfo",
+    "pragma_table_info",
+    "pragma_table_xinfo",
+    "pragma_user_version",
+];
+
+/// PRAGMAs whose argument is a query or changes the database itself, so that the connection keeps its state.
+const STATELESS_PRAGMAS: &[&str] = &[
+    "application_id",
+    "auto_vacuum",
+    "collation_list",
+    "compile_options",
+    "database_list",
+    "foreign_key_check",
+    "foreign_key_list",
+    "freelist_count",
+    "function_list",
+    "incremental_vacuum",
+    "index_info",
+    "index_list",
+    "index_xinfo",
+    "integrity_check",
+    "module_list",
+    "page_count",
+    "pragma_list",
+    "quick_check",
+    "shrink_memory",
+    "table_info",
+    "table_list",
+    "table_xinfo",
+    "user_version",
+    "wal_checkpoint",
+];
+
+/// The origin of a statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Author {
+    /// A client. The policy applies.
+    #[default]
+    Client,
+    /// The engine, or the owner of the database.
+    Owner,
+    /// The owner's configuration files. They cannot change the settings that the engine relies on: see
+    /// [`FIXED_PRAGMAS`].
+    Configuration,
+}
+
+/// PRAGMAs without effect in a configuration file. [`super::Options`] define the locking and journal mode of the file,
+/// and connections with different modes would lock each other out.
+const FIXED_PRAGMAS: &[&str] = &["journal_mode", "locking_mode"];
+
+/// The authorizer's actions since the last [`AuthorizerRecorder::begin`].
+#[derive(Debug, Default)]
+struct Observed {
+    author: Author,
+    allow_attach: bool,
+    /// A statement is running that can only run outside a transaction: VACUUM, which attaches a file without a name.
+    outside_transaction: bool,
+    info: StatementInfo,
+    any_action: bool,
+    /// There was an action other than an INSERT of the statement itself.
+    more_than_inserts: bool,
+    pragma: bool,
+    /// It rebuilds existing indexes. Their bytecode was listed when they were created.
+    reindexes: bool,
+    refused: Option<String>,
+    /// The first table that made [`StatementInfo::reads_node_local`] true.
+    node_local_table: Option<String>,
+    /// A statement is being prepared. (While a statement runs, virtual tables prepare statements of their own.)
+    preparing: bool,
+    /// Tables that clients must not change or create: shadow tables, while SQLite allows that.
+    protected: Vec<String>,
+}
+
+/// Records the authorizer's actions on one connection, and enforces the policy for clients.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct AuthorizerRecorder {
+    observed: Arc<Mutex<Observed>>,
+}
+
+impl StatementInfo {
+    /// Returns whether it must not share its transaction and its connection with other batches.
+    pub(crate) fn needs_exclusive_run(&self) -> bool {
+        self.changes_connection || self.depends_on_load_order
+    }
+}
+
+impl AuthorizerRecorder {
+    pub(crate) fn new(allow_attach: bool) -> Self {
+        let recorder = AuthorizerRecorder::default();
+        recorder.with(|observed| observed.allow_attach = allow_attach);
+        recorder
+    }
+
+    fn with<T>(&self, f: impl FnOnce(&mut Observed) -> T) -> T {
+        // The state is plain data, so a panic of another thread leaves it consistent.
+        f(&mut self.observed.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Clears the record. Must be called before a statement is prepared.
+    pub(crate) fn begin(&self, author: Author) {
+        self.with(|observed| {
+            // Cached statements are not prepared again, so usually there is nothing to clear.
+            if !observed.any_action {
+                (observed.author, observed.preparing) = (author, true);
+                return;
+            }
+            let (allow_attach, outside_transaction) = (observed.allow_attach, observed.outside_transaction);
+            let protected = std::mem::take(&mut observed.protected);
+            *observed = Observed {
+                author,
+                allow_attach,
+                outside_transaction,
+                protected,
+                preparing: true,
+                ..Observed::default()
+            };
+        });
+    }
+
+    /// Forbids clients to change or create these tables. Replaces the previous list.
+    pub(crate) fn protect(&self, tables: Vec<String>) {
+        self.with(|observed| observed.protected = tables);
+    }
+
+    /// Sets whether a statement is running that can only run outside a transaction.
+    pub(crate) fn set_outside_transaction(&self, runs: bool) {
+        self.with(|observed| observed.outside_transaction = runs);
+    }
+
+    /// Returns what was refused while the statement was prepared, if that is why it failed.
+    pub(crate) fn refused(&self) -> Option<String> {
+        self.with(|observed| observed.refused.take())
+    }
+
+    /// Returns whether SQLite has reported any action while the statement was prepared.
+    pub(crate) fn saw_actions(&self) -> bool {
+        self.with(|observed| observed.any_action)
+    }
+
+    /// The first table with node-local values that the statement reads.
+    pub(crate) fn node_local_table(&self) -> Option<String> {
+        self.with(|observed| observed.node_local_table.clone())
+    }
+
+    /// The properties of the statement that was just prepared.
+    pub(crate) fn info(&self, statement: &Statement) -> StatementInfo {
+        let (mut info, any_action) = self.with(|observed| {
+            observed.preparing = false;
+            let info = &mut observed.info;
+            info.inserts_only = info.inserts && !observed.more_than_inserts;
+            info.can_be_listed =
+                !observed.pragma && !observed.reindexes && !info.alters_table && !info.depends_on_load_order;
+            (*info, observed.any_action)
+        });
+        let explain = statement.is_explain();
+        info.readonly = explain || statement.readonly();
+        // VACUUM is the only statement that writes and reports no action.
+        info.outside_transaction = !info.readonly && !any_action;
+        info.can_be_listed &= !explain && !info.outside_transaction && info.transaction.is_none();
+        if explain {
+            info.transaction = None;
+            info.foreign_keys = None;
+        }
+        info
+    }
+
+    /// The authorizer callback: decides whether a statement may perform an action.
+    pub(crate) fn authorize(&self, context: AuthContext<'_>) -> Authorization {
+        self.with(|observed| {
+            observed.any_action = true;
+            if observed.author == Author::Configuration && sets_fixed(&context.action) {
+                return Authorization::Ignore;
+            }
+            observed.note(&context);
+            if observed.author != Author::Client {
+                return Authorization::Allow;
+            }
+            if observed.is_ignored(&context.action) {
+                return Authorization::Ignore;
+            }
+            match observed.refusal(&context.action) {
+                Some(what) => {
+                    observed.refused = Some(what);
+                    Authorization::Deny
+                }
+                None => Authorization::Allow,
+            }
+        })
+    }
+}
+
+impl Observed {
+    fn note(&mut self, context: &AuthContext<'_>) {
+        let reads = matches!(context.action, AuthAction::Read { .. } | AuthAction::Select);
+        self.info.changes_connection |= context.database_name == Some("temp") && !reads;
+        self.note_tables(&context.action);
+        let inserts = matches!(context.action, AuthAction::Insert { .. }) && context.accessor.is_none();
+        self.more_than_inserts |= !inserts;
+        self.pragma |= matches!(context.action, AuthAction::Pragma { .. });
+        let info = &mut self.info;
+        match context.action {
+            AuthAction::Transaction { operation } => info.transaction = Some(transaction_keyword(operation)),
+            AuthAction::Savepoint { operation, .. } => info.transaction = Some(savepoint_keyword(operation)),
+            AuthAction::Insert { table_name } if context.accessor.is_none() && !is_schema(table_name) => {
+                info.inserts = true;
+                info.changes_rows = true;
+            }
+            AuthAction::Update { table_name, .. } | AuthAction::Delete { table_name }
+                if context.accessor.is_none() && !is_schema(table_name) =>
+            {
+                info.changes_rows = true;
+            }
+            AuthAction::Function { function_name } => {
+                info.reads_last_insert_rowid |= function_name.eq_ignore_ascii_case("last_insert_rowid");
+                info.reads_changes |= function_name.eq_ignore_ascii_case("changes");
+                info.work = info.work.saturating_add(program::weight_of_function(function_name));
+                let quadratic = QUADRATIC_FUNCTIONS.iter().find(|(name, _)| name.eq_ignore_ascii_case(function_name));
+                if let Some((_, most)) = quadratic {
+                    info.value_bytes_max = Some(info.value_bytes_max.map_or(*most, |other| other.min(*most)));
+                }
+            }
+            _ if is_attach(&context.action) || is_detach(&context.action) => info.changes_connection = true,
+            AuthAction::CreateTempIndex { .. }
+            | AuthAction::CreateTempTable { .. }
+            | AuthAction::CreateTempTrigger { .. }
+            | AuthAction::CreateTempView { .. } => info.changes_connection = true,
+            AuthAction::Analyze { .. } => (info.depends_on_load_order, info.works_on_whole_tables) = (true, true),
+            AuthAction::Pragma { pragma_name, .. } if pragma_name.eq_ignore_ascii_case("optimize") => {
+                (info.depends_on_load_order, info.works_on_whole_tables) = (true, true);
+            }
+            AuthAction::Pragma { pragma_name, pragma_value: Some(value) }
+                if pragma_name.eq_ignore_ascii_case("foreign_keys") && self.author == Author::Client =>
+            {
+                info.foreign_keys = Some(pragma_boolean(value));
+            }
+            AuthAction::Pragma { pragma_name, pragma_value } => {
+                info.lists_schema |= pragma_name.eq_ignore_ascii_case("table_list");
+                info.lists_databases |= pragma_name.eq_ignore_ascii_case("database_list");
+                let ignored = self.author == Author::Client && is_one_of(pragma_name, IGNORED_PRAGMAS);
+                info.changes_connection |= pragma_value.is_some() && !ignored && !is_stateless(pragma_name);
+            }
+            AuthAction::AlterTable { .. } => (info.alters_table, info.works_on_whole_tables) = (true, true),
+            AuthAction::CreateIndex { .. } => info.works_on_whole_tables = true,
+            AuthAction::Reindex { .. } => {
+                // CREATE INDEX reports that it creates the index before it fills it.
+                self.reindexes |= !info.works_on_whole_tables;
+                info.works_on_whole_tables = true;
+            }
+            _ => {}
+        }
+    }
+
+    /// Records whether an action concerns one of the special tables.
+    fn note_tables(&mut self, action: &AuthAction<'_>) {
+        let info = &mut self.info;
+        match action {
+            AuthAction::Read { table_name, .. } => {
+                info.lists_schema |= is_schema(table_name) || table_name.eq_ignore_ascii_case("pragma_table_list");
+                if is_node_local(table_name) {
+                    info.reads_node_local = true;
+                    self.node_local_table.get_or_insert_with(|| (*table_name).to_owned());
+                }
+            }
+            AuthAction::Insert { table_name }
+            | AuthAction::Update { table_name, .. }
+            | AuthAction::Delete { table_name } => info.changes_schema |= is_schema(table_name),
+            _ => {}
+        }
+    }
+
+    /// Returns whether SQLite omits this action from the statement.
+    fn is_ignored(&self, action: &AuthAction<'_>) -> bool {
+        match action {
+            // Tools that drop all tables continue with the next one.
+            AuthAction::DropTable { table_name } => table_name.eq_ignore_ascii_case(progress::TABLE),
+            // The engine sets foreign keys when the statement runs.
+            AuthAction::Pragma { pragma_name, pragma_value: Some(_) } => {
+                pragma_name.eq_ignore_ascii_case("foreign_keys") || is_one_of(pragma_name, IGNORED_PRAGMAS)
+            }
+            // Clients must not see the path of the file.
+            AuthAction::Read { table_name, column_name } => {
+                table_name.eq_ignore_ascii_case("pragma_database_list") && column_name.eq_ignore_ascii_case("file")
+            }
+            _ => false,
+        }
+    }
+
+    /// Returns the name of this action if clients must not perform it.
+    fn refusal(&self, action: &AuthAction<'_>) -> Option<String> {
+        match action {
+            AuthAction::Attach { filename: "" } if self.outside_transaction => None,
+            // VACUUM copies all tables.
+            action
+                if !self.outside_transaction
+                    && table_of(action).is_some_and(|table| table.eq_ignore_ascii_case(progress::TABLE)) =>
+            {
+                Some(format!("access to {}", progress::TABLE))
+            }
+            AuthAction::Read { table_name, .. } if is_one_of(table_name, REFUSED_TABLES) => {
+                Some(format!("access to {table_name}"))
+            }
+            AuthAction::Read { .. } => None,
+            action if self.preparing && self.is_protected(action) => {
+                Some(format!("access to {}", table_of(action).unwrap_or_default()))
+            }
+            action if is_attach(action) && self.outside_transaction => Some("VACUUM INTO".into()),
+            action if is_attach(action) && !self.allow_attach => Some("ATTACH".into()),
+            action if is_detach(action) && !self.allow_attach && !self.outside_transaction => Some("DETACH".into()),
+            AuthAction::Pragma { pragma_name, pragma_value } => {
+                let name = pragma_name.to_ascii_lowercase();
+                let sets = pragma_value.is_some();
+                let refused = REFUSED_PRAGMAS.iter().any(|(known, always)| *known == name && (sets || *always));
+                refused.then(|| format!("PRAGMA {name}"))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Observed {
+    fn is_protected(&self, action: &AuthAction<'_>) -> bool {
+        let protected = |table: &str| self.protected.iter().any(|name| name.eq_ignore_ascii_case(table));
+        !self.protected.is_empty() && table_of(action).is_some_and(protected)
+    }
+}
+
+/// The table that an action concerns.
+fn table_of<'a>(action: &AuthAction<'a>) -> Option<&'a str> {
+    match action {
+        AuthAction::Read { table_name, .. }
+        | AuthAction::Insert { table_name }
+        | AuthAction::Update { table_name, .. }
+        | AuthAction::Delete { table_name }
+        | AuthAction::AlterTable { table_name, .. }
+        | AuthAction::CreateIndex { table_name, .. }
+        | AuthAction::CreateTable { table_name }
+        | AuthAction::CreateTrigger { table_name, .. }
+        | AuthAction::CreateTempIndex { table_name, .. }
+        | AuthAction::CreateTempTrigger { table_name, .. }
+        | AuthAction::DropTable { table_name } => Some(table_name),
+        _ => None,
+    }
+}
+
+/// Returns whether this is a table to which DDL writes.
+fn is_schema(table: &str) -> bool {
+    matches!(table, "sqlite_master" | "sqlite_schema" | "sqlite_temp_master" | "sqlite_temp_schema")
+}
+
+/// rusqlite decodes ATTACH only if the file's name is a literal.
+fn is_attach(action: &AuthAction<'_>) -> bool {
+    matches!(action, AuthAction::Attach { .. } | AuthAction::Unknown { code: rusqlite::ffi::SQLITE_ATTACH, .. })
+}
+
+fn is_detach(action: &AuthAction<'_>) -> bool {
+    matches!(action, AuthAction::Detach { .. } | AuthAction::Unknown { code: rusqlite::ffi::SQLITE_DETACH, .. })
+}
+
+/// Returns whether a PRAGMA sets one of [`FIXED_PRAGMAS`].
+fn sets_fixed(action: &AuthAction<'_>) -> bool {
+    match action {
+        AuthAction::Pragma { pragma_name, pragma_value: Some(_) } => {
+            FIXED_PRAGMAS.iter().any(|known| known.eq_ignore_ascii_case(pragma_name))
+        }
+        _ => false,
+    }
+}
+
+fn is_stateless(pragma: &str) -> bool {
+    is_one_of(pragma, STATELESS_PRAGMAS)
+}
+
+fn is_one_of(name: &str, names: &[&str]) -> bool {
+    names.iter().any(|known| known.eq_ignore_ascii_case(name))
+}
+
+/// Returns whether the rows of a table depend on the node: its files, its connection, its build.
+fn is_node_local(table: &str) -> bool {
+    let pragma = table.get(..7).is_some_and(|head| head.eq_ignore_ascii_case("pragma_"));
+    pragma && !is_one_of(table, REPLICATED_PRAGMA_TABLES)
+        || table.eq_ignore_ascii_case("dbstat")
+        || is_one_of(table, REFUSED_TABLES)
+}
+
+/// Parses the boolean value of a PRAGMA as SQLite does (`sqlite3GetBoolean`): an integer other than 0, ON, YES or TRUE.
+fn pragma_boolean(value: &str) -> bool {
+    if value.starts_with(|first: char| first.is_ascii_digit()) {
+        let digits = value.bytes().take_while(u8::is_ascii_digit);
+        return digits.fold(0_u8, |any, digit| any | (digit - b'0')) != 0;
+    }
+    is_one_of(value, &["on", "yes", "true"])
+}
+
+fn transaction_keyword(operation: TransactionOperation) -> TransactionKeyword {
+    match operation {
+        TransactionOperation::Begin => TransactionKeyword::Begin,
+        TransactionOperation::Rollback => TransactionKeyword::Rollback,
+        // SQLite reports COMMIT here, for which rusqlite has no variant.
+        _ => TransactionKeyword::Commit,
+    }
+}
+
+fn savepoint_keyword(operation: TransactionOperation) -> TransactionKeyword {
+    match operation {
+        TransactionOperation::Begin => TransactionKeyword::Savepoint,
+        TransactionOperation::Rollback => TransactionKeyword::Rollback,
+        _ => TransactionKeyword::Release,
+    }
+}

@@ -1,0 +1,13 @@
+//! White space in SQL text.
+
+use std::ffi::CStr;
+
+/// Returns whether the text contains only characters that SQLite treats as white space.
+pub(crate) fn is_white(rest: &CStr) -> bool {
+    first_byte(rest).is_none()
+}
+
+/// The first byte that is not white space.
+pub(crate) fn first_byte(rest: &CStr) -> Option<u8> {
+    rest.to_bytes().iter().copied().find(|byte| !matches!(byte, b'\t'..=b'\r' | b' '))
+}

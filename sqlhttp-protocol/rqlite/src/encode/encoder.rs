@@ -1,0 +1,224 @@
+//! The encoder of results, for complete outcomes and for parts.
+
+use std::sync::Arc;
+
+use sqlhttp_core::{Block, Changed, Columns, Ending, Part, Rows, StepFacts, StepOutcome};
+use sqlhttp_text::number;
+
+use super::detail::Detail;
+use super::error::{Abort, not_committed, write_error, write_failure};
+use super::rows::{RowWriter, Style};
+use super::trailer::{write_time, write_trailer};
+use crate::json;
+use crate::messages;
+use crate::reply_shape::{ReplyShape, Trailer};
+
+/// Writes the results of a reply, one after the other.
+#[derive(Debug, Default)]
+pub(super) struct Encoder {
+    /// The number of results that have begun.
+    begun: usize,
+    /// The result whose rows are being written.
+    open: Option<Open>,
+}
+
+/// A result whose rows are being written.
+#[derive(Debug)]
+struct Open {
+    columns: Arc<Columns>,
+    style: Style,
+    /// Created with the first row.
+    writer: Option<RowWriter>,
+    /// The offset of the result in the output. `None` if a part of the output has been taken out since.
+    start: Option<usize>,
+    /// The length of the output after the last part.
+    len: usize,
+}
+
+impl Encoder {
+    /// Whether the rows of a result are being written.
+    pub(super) fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// Writes a part.
+    pub(super) fn part(
+        &mut self,
+        part: Part,
+        trailer: &Trailer,
+        shape: &ReplyShape,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Abort> {
+        match part {
+            Part::Columns(columns) => {
+                // Only the results of reads are sent in parts.
+                let reads = StepFacts { reads: true, ..StepFacts::default() };
+                let detail = Detail { facts: reads, shape };
+                if detail.shows_rows(&columns) {
+                    self.open(columns, detail, out);
+                }
+                Ok(())
+            }
+            Part::Rows(block) => {
+                self.rows(&block, out);
+                Ok(())
+            }
+            Part::Step(step, facts) => {
+                self.step(&step, Detail { facts, shape }, out);
+                Ok(())
+            }
+            Part::End(Ending::NotCommitted(failure)) => Err(not_committed(&failure, shape, trailer)),
+            Part::End(Ending::Done | Ending::Aborted(_)) => {
+                self.end(shape, trailer, out);
+                Ok(())
+            }
+        }
+    }
+
+    fn open(&mut self, columns: Arc<Columns>, detail: Detail<'_>, out: &mut Vec<u8>) {
+        self.begin_item(out);
+        let style = Style {
+            associative: detail.shape.associative,
+            blob_array: detail.shape.blob_array,
+            qualified: detail.shape.qualify_columns && detail.is_query(),
+        };
+        self.open = Some(Open { columns, style, writer: None, start: Some(out.len()), len: out.len() });
+    }
+
+    fn rows(&mut self, block: &Block, out: &mut Vec<u8>) {
+        if let Some(open) = &mut self.open {
+            open.notice_drain(out);
+            open.write(block, out);
+            open.len = out.len();
+        }
+    }
+
+    /// Writes the result of a step, or its end if its rows have been written.
+    pub(super) fn step(&mut self, step: &StepOutcome, detail: Detail<'_>, out: &mut Vec<u8>) {
+        match step {
+            StepOutcome::Failed(failure) => {
+                self.failed(&messages::failure(failure, detail.facts, detail.shape), detail, out)
+            }
+            StepOutcome::Rows(rows) if self.open.is_some() || detail.shows_rows(&rows.columns) => {
+                self.all_rows(rows, detail, out)
+            }
+            StepOutcome::Rows(Rows { changed, .. }) | StepOutcome::Changed(changed) => {
+                self.changed(*changed, detail, out);
+            }
+            StepOutcome::ChangedEach(changes) => self.changed(total(changes), detail, out),
+        }
+    }
+
+    fn all_rows(&mut self, rows: &Rows, detail: Detail<'_>, out: &mut Vec<u8>) {
+        if self.open.is_none() {
+            self.open(rows.columns.clone(), detail, out);
+        }
+        for block in &rows.blocks {
+            self.rows(block, out);
+        }
+        if let Some(open) = self.open.take() {
+            open.end(out);
+            write_time(out, detail.facts.elapsed, detail.shape);
+            out.push(b'}');
+        }
+    }
+
+    fn changed(&mut self, changed: Changed, detail: Detail<'_>, out: &mut Vec<u8>) {
+        let Detail { facts, shape } = detail;
+        self.begin_item(out);
+        out.push(b'{');
+        if detail.is_query() {
+            if shape.associative {
+                out.extend_from_slice(b"\"rows\":[]");
+            }
+            write_time(out, facts.elapsed, shape);
+        } else {
+            if let Some(id) = changed.last_insert_id.filter(|&id| id != 0) {
+                json::write_key(out, "last_insert_id");
+                number::write_integer(out, id);
+            }
+            if changed.rows != 0 {
+                json::write_key(out, "rows_affected");
+                number::write_integer(out, changed.rows);
+            }
+            write_time(out, facts.elapsed, shape);
+            if shape.associative {
+                json::write_key(out, "rows");
+                out.extend_from_slice(b"null");
+            }
+        }
+        out.push(b'}');
+    }
+
+    fn failed(&mut self, text: &str, detail: Detail<'_>, out: &mut Vec<u8>) {
+        let Some(mut open) = self.open.take() else {
+            self.begin_item(out);
+            return write_failure(out, text, detail);
+        };
+        open.notice_drain(out);
+        match open {
+            // Nothing of the result has left the output, so the error replaces it.
+            Open { start: Some(start), .. } => out.truncate(start),
+            Open { writer: None, .. } => {}
+            Open { writer: Some(writer), .. } => {
+                writer.end(out);
+                return write_error(out, text);
+            }
+        }
+        write_failure(out, text, detail);
+    }
+
+    /// Writes the error as the result of each statement that has none, and the end of the reply.
+    pub(super) fn end_early(&mut self, text: &str, trailer: &Trailer, shape: &ReplyShape, out: &mut Vec<u8>) {
+        let detail = Detail { facts: StepFacts { reads: true, ..StepFacts::default() }, shape };
+        if self.open.is_some() {
+            self.failed(text, detail, out);
+        }
+        while self.begun < shape.results_when_stopped() {
+            self.failed(text, detail, out);
+        }
+        self.end(shape, trailer, out);
+    }
+
+    fn begin_item(&mut self, out: &mut Vec<u8>) {
+        out.extend_from_slice(if self.begun > 0 { b"," } else { b"{\"results\":[" });
+        self.begun += 1;
+    }
+
+    /// Writes the end of the reply.
+    pub(super) fn end(&mut self, shape: &ReplyShape, trailer: &Trailer, out: &mut Vec<u8>) {
+        out.extend_from_slice(if self.begun > 0 { b"]" } else { b"{\"results\":[]" });
+        write_trailer(out, shape, trailer);
+    }
+}
+
+impl Open {
+    /// Forgets the beginning of the result if the output has been emptied since the last part.
+    fn notice_drain(&mut self, out: &[u8]) {
+        if out.len() != self.len {
+            self.start = None;
+        }
+    }
+
+    fn write(&mut self, block: &Block, out: &mut Vec<u8>) {
+        let Some(first) = block.rows().next() else { return };
+        let writer = match &mut self.writer {
+            Some(writer) => writer,
+            none => none.insert(RowWriter::begin(out, &self.columns, Some(first), self.style)),
+        };
+        writer.block(out, block);
+    }
+
+    fn end(self, out: &mut Vec<u8>) {
+        let writer = self.writer;
+        writer.unwrap_or_else(|| RowWriter::begin(out, &self.columns, None, self.style)).end(out);
+    }
+}
+
+/// Adds up the changes of several runs.
+fn total(changes: &[Changed]) -> Changed {
+    Changed {
+        rows: changes.iter().fold(0, |sum, changed| sum.saturating_add(changed.rows)),
+        last_insert_id: changes.last().and_then(|changed| changed.last_insert_id),
+    }
+}

@@ -1,0 +1,93 @@
+//! Replies without an outcome, and the results of statements that failed.
+
+use sqlhttp_core::{Error, Failure, StepFacts};
+
+use super::detail::Detail;
+use super::trailer::{finish, write_trailer};
+use crate::endpoint::Endpoint;
+use crate::json;
+use crate::messages;
+use crate::reply::Reply;
+use crate::reply_shape::{ReplyShape, Trailer};
+
+/// The error of an answer with status 200 that has begun and cannot be finished, because the transaction was not
+/// committed.
+///
+/// If a part of the answer has been sent, the caller must cut the connection, so that the client does not take the
+/// answer for complete. Otherwise the caller sends `reply`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the answer cannot be finished: {}", String::from_utf8_lossy(&reply.body))]
+pub struct Abort {
+    /// The reply to send if nothing has been sent yet.
+    pub reply: Reply,
+}
+
+/// Encodes the reply to a request whose transaction was not committed.
+pub(super) fn not_committed(failure: &Failure, shape: &ReplyShape, trailer: &Trailer) -> Abort {
+    let text = messages::failure(failure, StepFacts::default(), shape);
+    Abort { reply: encode_top_level_error(&text, shape, trailer) }
+}
+
+/// Encodes the reply to a request that has no outcome.
+///
+/// | error | reply |
+/// |---|---|
+/// | `Timeout` | 200 and one result for each statement: `query timeout` or `execute timeout` |
+/// | `Busy`, `Closed`, `ReadOnly`, `LeadershipLost`, `Unknown` | 200 and a top-level error |
+/// | `Overloaded`, `NoLeader`, `Unavailable` | 503 |
+/// | `Poisoned`, `Sqlite`, `Io`, `Unsupported` | 500 |
+///
+/// If all statements are one transaction, a timeout has only one result, unless the endpoint is `/db/query`.
+pub fn encode_error(error: &Error, shape: &ReplyShape, trailer: &Trailer) -> Reply {
+    let reads = matches!(shape.endpoint, Endpoint::Query | Endpoint::Request);
+    let text = messages::error_text(error, reads);
+    match error {
+        Error::Timeout => encode_timeout(&text, reads, shape, trailer),
+        Error::Busy(_) | Error::Closed | Error::ReadOnly | Error::LeadershipLost | Error::Unknown => {
+            encode_top_level_error(&text, shape, trailer)
+        }
+        Error::NoLeader | Error::Overloaded(_) | Error::Unavailable(_) => Reply::error(503, &text),
+        Error::Sqlite { .. } | Error::Io { .. } | Error::Poisoned(_) | Error::Unsupported(_) => {
+            Reply::error(500, &text)
+        }
+    }
+}
+
+/// Encodes a reply that contains an error and no results.
+pub fn encode_top_level_error(error: &str, shape: &ReplyShape, trailer: &Trailer) -> Reply {
+    let mut out = b"{\"results\":[],\"error\":".to_vec();
+    json::write_string(&mut out, error);
+    write_trailer(&mut out, shape, trailer);
+    finish(out, shape)
+}
+
+/// Encodes a reply in which the result of each statement that did not run is the timeout.
+fn encode_timeout(text: &str, reads: bool, shape: &ReplyShape, trailer: &Trailer) -> Reply {
+    let facts = StepFacts { reads, ..StepFacts::default() };
+    let mut out = b"{\"results\":[".to_vec();
+    for index in 0..shape.results_when_stopped() {
+        if index > 0 {
+            out.push(b',');
+        }
+        write_failure(&mut out, text, Detail { facts, shape });
+    }
+    out.push(b']');
+    write_trailer(&mut out, shape, trailer);
+    finish(out, shape)
+}
+
+/// Writes the result of a statement that failed.
+pub(super) fn write_failure(out: &mut Vec<u8>, text: &str, detail: Detail<'_>) {
+    out.push(b'{');
+    if detail.shape.associative && detail.is_query() {
+        out.extend_from_slice(b"\"rows\":[]");
+    }
+    write_error(out, text);
+}
+
+/// Writes an error as the last member of a result.
+pub(super) fn write_error(out: &mut Vec<u8>, text: &str) {
+    json::write_key(out, "error");
+    json::write_string(out, text);
+    out.push(b'}');
+}

@@ -1,0 +1,68 @@
+//! Outcomes that arrive in parts.
+
+use sqlhttp_core::{Error, Part};
+
+use super::encoder::Encoder;
+use super::error::Abort;
+use crate::messages;
+use crate::pretty::Indenter;
+use crate::reply_shape::{ReplyShape, Trailer};
+
+/// How much compact JSON of one result is held back before it is indented, in bytes. The result of a statement that
+/// fails can be replaced by its error as long as it is held back.
+const PRETTY_HELD: usize = 256 << 10;
+
+/// Encodes an outcome part by part. Its memory does not grow with the number of rows.
+#[derive(Debug)]
+pub struct PartEncoder {
+    shape: ReplyShape,
+    encoder: Encoder,
+    indenter: Indenter,
+    /// Compact JSON that has not been indented yet.
+    compact: Vec<u8>,
+}
+
+impl PartEncoder {
+    /// Creates the encoder of one reply.
+    pub fn new(shape: ReplyShape) -> Self {
+        PartEncoder { shape, encoder: Encoder::default(), indenter: Indenter::default(), compact: Vec::new() }
+    }
+
+    /// Encodes a part and appends it to `out`. After any call, the caller may send the content of `out` and empty it.
+    /// `trailer` is used with [`Part::End`] only.
+    ///
+    /// If a statement fails after its first rows, its result is only the error as long as the caller has taken nothing
+    /// out of `out` since the result began. Otherwise the error follows the rows.
+    ///
+    /// # Errors
+    /// [`Abort`] if the answer cannot be finished. No part may follow.
+    pub fn part(&mut self, part: Part, trailer: &Trailer, out: &mut Vec<u8>) -> Result<(), Abort> {
+        let PartEncoder { shape, encoder, .. } = self;
+        if !shape.pretty {
+            return encoder.part(part, trailer, shape, out);
+        }
+        encoder.part(part, trailer, shape, &mut self.compact)?;
+        if !encoder.is_open() || self.compact.len() >= PRETTY_HELD {
+            self.indent(out);
+        }
+        Ok(())
+    }
+
+    /// Ends the reply before its last part because the database cannot continue. The error becomes the result of each
+    /// statement that has no result yet. If a statement has rows already, the error follows them. No part may follow.
+    pub fn end_early(&mut self, error: &Error, trailer: &Trailer, out: &mut Vec<u8>) {
+        let PartEncoder { shape, encoder, .. } = self;
+        // Only the results of reads are sent in parts.
+        let text = messages::error_text(error, true);
+        if !shape.pretty {
+            return encoder.end_early(&text, trailer, shape, out);
+        }
+        encoder.end_early(&text, trailer, shape, &mut self.compact);
+        self.indent(out);
+    }
+
+    fn indent(&mut self, out: &mut Vec<u8>) {
+        self.indenter.write(out, &self.compact);
+        self.compact.clear();
+    }
+}

@@ -1,0 +1,74 @@
+//! The texts of failures and errors, as this protocol words them.
+
+use std::borrow::Cow;
+
+use sqlhttp_core::{Error, Failure, SqlError, StepFacts, TransactionKeyword};
+
+use crate::endpoint::Endpoint;
+use crate::reply_shape::ReplyShape;
+
+const SQLITE_READONLY: i32 = 8;
+
+/// Returns the text of a failed step.
+pub(crate) fn failure<'f>(failure: &'f Failure, facts: StepFacts, shape: &ReplyShape) -> Cow<'f, str> {
+    match failure {
+        Failure::Sql(error) if error.primary_code() == SQLITE_READONLY && may_only_read(shape) => {
+            "attempt to change database via query operation".into()
+        }
+        Failure::Sql(error) => sql_error(error).into(),
+        Failure::TransactionControl(keyword) => transaction_control(*keyword, shape.transaction).into(),
+        Failure::NotAllowed(what) if what.starts_with("PRAGMA") => "disallowed pragma".into(),
+        Failure::Timeout => timeout(facts.reads || shape.endpoint == Endpoint::Query).into(),
+        Failure::NotAllowed(_)
+        | Failure::MissingNamed(_)
+        | Failure::MissingPositional(_)
+        | Failure::NotEnough { .. }
+        | Failure::TooManyRows { .. }
+        | Failure::TooManyBytes { .. } => failure.to_string().into(),
+        Failure::Protocol { message, .. } => message.into(),
+    }
+}
+
+fn may_only_read(shape: &ReplyShape) -> bool {
+    matches!(shape.endpoint, Endpoint::Query | Endpoint::Request)
+}
+
+/// Returns SQLite's message alone.
+fn sql_error(error: &SqlError) -> &str {
+    if error.message.is_empty() { &error.generic } else { &error.message }
+}
+
+/// Returns the text for a statement that controls transactions. It is SQLite's message where SQLite would fail with it.
+/// Statements that would leave a transaction open have texts of their own.
+fn transaction_control(keyword: TransactionKeyword, in_transaction: bool) -> &'static str {
+    match keyword {
+        TransactionKeyword::Begin if in_transaction => "cannot start a transaction within a transaction",
+        TransactionKeyword::Begin => "BEGIN is not allowed: use the parameter transaction, or a script with its COMMIT",
+        TransactionKeyword::Commit => "cannot commit - no transaction is active",
+        TransactionKeyword::Rollback => "cannot rollback - no transaction is active",
+        TransactionKeyword::Savepoint => "SAVEPOINT is not allowed",
+        TransactionKeyword::Release => "RELEASE is not allowed",
+    }
+}
+
+fn timeout(reads: bool) -> &'static str {
+    if reads { "query timeout" } else { "execute timeout" }
+}
+
+/// Returns the text of an error. `reads`: whether the request only reads.
+pub(crate) fn error_text(error: &Error, reads: bool) -> Cow<'_, str> {
+    match error {
+        Error::Timeout => timeout(reads).into(),
+        Error::Busy(source) => sql_error(source).into(),
+        Error::Closed => "store not open".into(),
+        Error::ReadOnly => "attempt to write a readonly database".into(),
+        Error::LeadershipLost => "leadership lost while committing log".into(),
+        Error::NoLeader => "leader not found".into(),
+        Error::Sqlite { action, source } => format!("{action}: {}", sql_error(source)).into(),
+        // The path is left out: it concerns the operator, not the client.
+        Error::Io { action, source, .. } => format!("{action}: {source}").into(),
+        Error::Overloaded(_) | Error::Unavailable(_) | Error::Unknown | Error::Poisoned(_) | Error::Unsupported(_) => {
+            error.to_string().into()
+        }
+    }
+}

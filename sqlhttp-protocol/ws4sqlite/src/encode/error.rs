@@ -1,0 +1,57 @@
+//! Replies to requests that have no outcome.
+
+use sqlhttp_core::Error;
+
+use crate::messages::{TIMED_OUT, sql_error};
+use crate::reply::{Refusal, Reply};
+
+/// Encodes the reply to a request that has no outcome.
+///
+/// | error | status |
+/// |---|---|
+/// | `Overloaded`, `Closed`, `NoLeader`, `Unavailable` | 503 |
+/// | `Timeout`, `Unknown` | 504 |
+/// | `Busy`, `ReadOnly`, `LeadershipLost`, `Poisoned`, `Sqlite`, `Io`, `Unsupported` | 500 |
+pub fn encode_error(error: &Error) -> Reply {
+    let (status, text) = match error {
+        Error::Overloaded(_) | Error::Closed | Error::NoLeader | Error::Unavailable(_) => (503, error.to_string()),
+        Error::Timeout | Error::Unknown => (TIMED_OUT, error.to_string()),
+        Error::Busy(source) => (500, sql_error(source)),
+        Error::ReadOnly => (500, "attempt to write a readonly database (8)".to_owned()),
+        Error::Sqlite { action, source } => (500, format!("{action}: {}", sql_error(source))),
+        // The path is left out: it concerns the operator, not the client.
+        Error::Io { action, source, .. } => (500, format!("{action}: {source}")),
+        Error::LeadershipLost | Error::Poisoned(_) | Error::Unsupported(_) => (500, error.to_string()),
+    };
+    Refusal::whole(status, text).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlhttp_core::SqlError;
+
+    use super::*;
+
+    #[test]
+    fn errors_have_a_status_each() {
+        let text = "database is locked";
+        let busy = Error::Busy(SqlError { code: 5, generic: text.into(), message: text.into(), offset: None });
+        let io = Error::Io {
+            action: "read file",
+            path: "/secret".into(),
+            source: std::sync::Arc::new(std::io::Error::other("broken")),
+        };
+        for (error, status, text) in [
+            (Error::Overloaded("x"), 503, "the database is overloaded: x"),
+            (Error::Timeout, 504, "the time limit was exceeded"),
+            (Error::Closed, 503, "the database is closed"),
+            (Error::ReadOnly, 500, "attempt to write a readonly database (8)"),
+            (busy, 500, "database is locked (5) (SQLITE_BUSY)"),
+            (io, 500, "read file: broken"),
+        ] {
+            let reply = encode_error(&error);
+            assert_eq!(reply.status, status);
+            assert_eq!(reply.body, Refusal::whole(status, text).body());
+        }
+    }
+}

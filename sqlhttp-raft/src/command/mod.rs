@@ -1,0 +1,163 @@
+//! The contents of a log entry, in the form in which they are written, sent and applied.
+//!
+//! ```text
+//! version     1 byte, now 2
+//! checksum    4 bytes, little-endian: CRC-32 of everything after it
+//! database    the name of the database,
+//! conditions  the time, whether foreign keys are enforced, the maximum length of a value (absent in version 1), and
+//! operations  what to do, in postcard's encoding (<https://postcard.jamesmunns.com/wire-format>)
+//! ```
+//!
+//! Version 1 can still be read: its batches contain their own time, and run under the options of the node.
+//!
+//! The enums of the encoding are extended only at their end, so that a newer program can read what an older one has
+//! written. The node that proposes an entry encodes it once; the same bytes are written to the log and sent to other
+//! nodes. Large and repetitive operations (the same statement a hundred times) are compressed, because that takes less
+//! time than writing and sending the plain bytes.
+
+mod operation;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use sqlhttp_core::Conditions;
+
+pub(crate) use self::operation::Operation;
+pub(crate) use self::wire::EncodedOperation;
+use self::wire::{WireConditions, encode, read_body};
+
+/// The name of the database. A node has one database for now; every entry contains the name, so that there can be more.
+pub(crate) const DATABASE: &str = "main";
+
+const VERSION: u8 = 2;
+/// The oldest version that can be read.
+const VERSION_MIN: u8 = 1;
+const HEAD_BYTES: usize = 5;
+
+/// A number that this node assigns to each entry that it proposes. It has no meaning to other nodes or after a restart,
+/// so it is not part of the encoded command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct ProposalId(pub(crate) u64);
+
+/// The replicated contents of one entry. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Command {
+    bytes: Arc<[u8]>,
+    operations: Arc<[Operation]>,
+    /// The conditions under which the batches run; `None` in version 1.
+    conditions: Option<Conditions>,
+    /// The approximate length of the encoding without compression, in bytes.
+    len_plain: usize,
+    /// The id under which the callers wait in [`crate::waiters`]; `None` unless this process has proposed the command.
+    proposal: Option<ProposalId>,
+}
+
+impl Command {
+    /// Combines operations into the command of one entry.
+    pub(crate) fn new(
+        database: &str,
+        conditions: Conditions,
+        operations: Vec<EncodedOperation>,
+    ) -> io::Result<Command> {
+        let len_plain = operations.iter().map(EncodedOperation::len).sum::<usize>();
+        let length =
+            operations.iter().map(|operation| operation.bytes.len()).sum::<usize>() + database.len() + HEAD_BYTES + 40;
+        let mut bytes = Vec::with_capacity(length);
+        bytes.extend([VERSION, 0, 0, 0, 0]);
+        // postcard encodes a sequence as its length and then its items, so encoded items can be concatenated.
+        let Conditions { unix_ms, foreign_keys, value_bytes_max } = conditions;
+        let written = WireConditions { unix_ms, foreign_keys, value_bytes_max };
+        bytes = encode(&(database, written, operations.len()), bytes)?;
+        operations.iter().for_each(|operation| bytes.extend_from_slice(&operation.bytes));
+        let checksum = crc32fast::hash(&bytes[HEAD_BYTES..]);
+        bytes[1..HEAD_BYTES].copy_from_slice(&checksum.to_le_bytes());
+        let operations = operations.into_iter().map(|encoded| encoded.operation).collect();
+        Ok(Command { bytes: bytes.into(), operations, conditions: Some(conditions), len_plain, proposal: None })
+    }
+
+    /// The conditions under which the batches run; `None` in version 1.
+    pub(crate) fn conditions(&self) -> Option<Conditions> {
+        self.conditions
+    }
+
+    /// Returns eight hexadecimal digits that distinguish this command from others with the same index.
+    pub(crate) fn digest(&self) -> String {
+        format!("{:08x}", crc32fast::hash(&self.bytes))
+    }
+
+    /// Sets the id under which the callers of this command wait.
+    pub(crate) fn proposed_as(self, id: ProposalId) -> Command {
+        Command { proposal: Some(id), ..self }
+    }
+
+    /// The id under which the callers of this command wait. `None` unless this process has proposed the command.
+    pub(crate) fn proposal(&self) -> Option<ProposalId> {
+        self.proposal
+    }
+
+    /// The encoded command.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The approximate memory that the command takes, in bytes. A batch consists of many small allocations, each with
+    /// its overhead.
+    pub(crate) fn bytes_in_memory(&self) -> usize {
+        self.bytes.len() + self.len_plain * 2 + self.operations.len() * 512
+    }
+
+    /// The operations, in the order in which they are applied.
+    pub(crate) fn operations(&self) -> &[Operation] {
+        &self.operations
+    }
+
+    /// Decodes a command.
+    ///
+    /// # Errors
+    /// `InvalidData` if the bytes are truncated, damaged, of an unknown version, or for another database.
+    pub(crate) fn from_bytes(bytes: Vec<u8>) -> io::Result<Command> {
+        let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
+        let Some((&[version, checksum @ ..], body)) = bytes.split_first_chunk::<HEAD_BYTES>() else {
+            return Err(invalid("a command is cut off".to_owned()));
+        };
+        if !(VERSION_MIN..=VERSION).contains(&version) {
+            return Err(invalid(format!("a command has version {version}; this program knows {VERSION}")));
+        }
+        if crc32fast::hash(body) != u32::from_le_bytes(checksum) {
+            return Err(invalid("a command's checksum is wrong".to_owned()));
+        }
+        let malformed = |why: &dyn fmt::Display| invalid(format!("a command makes no sense: {why}"));
+        let (database, conditions, operations) = read_body(version, body).map_err(|why| malformed(&why))?;
+        if database != DATABASE {
+            return Err(invalid(format!("a command is for the database '{database}', which is not here")));
+        }
+        let mut len_plain = body.len();
+        let operations: io::Result<Arc<[Operation]>> =
+            operations.into_iter().map(|operation| operation.read(&mut len_plain)).collect();
+        let operations = operations.map_err(|why| malformed(&why))?;
+        Ok(Command { operations, conditions, bytes: bytes.into(), len_plain, proposal: None })
+    }
+}
+
+impl PartialEq for Command {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
+impl fmt::Debug for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Command({} works, {} bytes)", self.operations.len(), self.bytes.len())
+    }
+}
+
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}

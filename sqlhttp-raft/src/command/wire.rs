@@ -1,0 +1,170 @@
+//! The encoding of an entry's operations and conditions: postcard, and LZ4 for large repetitive operations.
+
+use std::io;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use sqlhttp_core::{Action, Batch, Conditions, Step};
+
+use super::operation::Operation;
+
+/// Shorter operations are never compressed.
+const COMPRESSED_BYTES_MIN: usize = 1 << 10;
+/// Longer operations are never compressed, because compressing them would delay other requests.
+const COMPRESSED_BYTES_MAX: usize = 4 << 20;
+
+/// An encoded operation.
+#[derive(Debug)]
+pub(crate) struct EncodedOperation {
+    pub(super) operation: Operation,
+    pub(super) bytes: Vec<u8>,
+    pub(super) len_plain: usize,
+}
+
+impl EncodedOperation {
+    /// Encodes an operation.
+    ///
+    /// # Errors
+    /// postcard's errors. It does not fail when it writes to memory.
+    pub(crate) fn new(operation: Operation) -> io::Result<EncodedOperation> {
+        let plain = encode(&WireOperation::from(&operation), Vec::with_capacity(len_of(&operation)))?;
+        let len_plain = plain.len();
+        let bytes = compress(&plain)?.unwrap_or(plain);
+        Ok(EncodedOperation { operation, bytes, len_plain })
+    }
+
+    /// The length before compression, in bytes.
+    pub(crate) fn len(&self) -> usize {
+        self.len_plain
+    }
+}
+
+/// The encoding of an [`Operation`], possibly compressed.
+#[derive(Serialize, Deserialize)]
+pub(super) enum WireOperation<'a> {
+    /// Version 1: a batch without a limit of steps.
+    Batch {
+        batch: Arc<Batch>,
+        exclusive: bool,
+    },
+    Barrier,
+    Replace(Arc<[u8]>),
+    /// One of the other variants, compressed with LZ4, preceded by its uncompressed length.
+    Compressed(&'a [u8]),
+    Limited {
+        batch: Arc<Batch>,
+        exclusive: bool,
+        steps_max: u64,
+    },
+}
+
+/// The encoding of [`Conditions`].
+#[derive(Serialize, Deserialize)]
+pub(super) struct WireConditions {
+    pub(super) unix_ms: i64,
+    pub(super) foreign_keys: bool,
+    pub(super) value_bytes_max: u64,
+}
+
+impl From<&Operation> for WireOperation<'_> {
+    fn from(operation: &Operation) -> Self {
+        match operation {
+            Operation::Batch { batch, exclusive, steps_max } => {
+                WireOperation::Limited { batch: batch.clone(), exclusive: *exclusive, steps_max: *steps_max }
+            }
+            Operation::Barrier => WireOperation::Barrier,
+            Operation::Replace(bytes) => WireOperation::Replace(bytes.clone()),
+        }
+    }
+}
+
+impl WireOperation<'_> {
+    /// Decodes the operation. Adds the number of bytes that decompression has added to `len_plain`.
+    pub(super) fn read(self, len_plain: &mut usize) -> io::Result<Operation> {
+        match self {
+            WireOperation::Batch { batch, exclusive } => Ok(Operation::Batch { batch, exclusive, steps_max: 0 }),
+            WireOperation::Limited { batch, exclusive, steps_max } => {
+                Ok(Operation::Batch { batch, exclusive, steps_max })
+            }
+            WireOperation::Barrier => Ok(Operation::Barrier),
+            WireOperation::Replace(bytes) => Ok(Operation::Replace(bytes)),
+            WireOperation::Compressed(bytes) => {
+                let (len, packed) = lz4_flex::block::uncompressed_size(bytes).map_err(io::Error::other)?;
+                if len > COMPRESSED_BYTES_MAX {
+                    return Err(io::Error::other("compressed work is too long"));
+                }
+                *len_plain += len;
+                let bytes = lz4_flex::block::decompress(packed, len).map_err(io::Error::other)?;
+                match postcard::from_bytes(&bytes).map_err(io::Error::other)? {
+                    WireOperation::Compressed(_) => Err(io::Error::other("compressed work is compressed")),
+                    written => written.read(len_plain),
+                }
+            }
+        }
+    }
+}
+
+/// Returns the approximate length of an operation's encoding, in bytes.
+fn len_of(operation: &Operation) -> usize {
+    let len_of_step = |step: &Step| match &step.action {
+        Action::Run { sql, bindings } => sql.len() + 24 * bindings.entries.len() + 16,
+        Action::RunEach { sql, bindings } => sql.len() + 48 * bindings.len() + 16,
+        Action::Fail(_) => 64,
+    };
+    match operation {
+        Operation::Batch { batch, .. } => 32 + batch.steps.iter().map(len_of_step).sum::<usize>(),
+        Operation::Barrier => 1,
+        Operation::Replace(bytes) => bytes.len() + 8,
+    }
+}
+
+/// Appends the encoding of a value to `bytes`.
+pub(super) fn encode(value: &impl Serialize, bytes: Vec<u8>) -> io::Result<Vec<u8>> {
+    postcard::serialize_with_flavor(value, Appended(bytes)).map_err(io::Error::other)
+}
+
+/// A vector that postcard appends to. (postcard's own flavors append byte by byte, or write to an empty vector only.)
+struct Appended(Vec<u8>);
+
+impl postcard::ser_flavors::Flavor for Appended {
+    type Output = Vec<u8>;
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<Vec<u8>> {
+        Ok(self.0)
+    }
+}
+
+/// Returns the compressed form of an encoded operation, or `None` if it would save less than a quarter.
+fn compress(plain: &[u8]) -> io::Result<Option<Vec<u8>>> {
+    if !(COMPRESSED_BYTES_MIN..=COMPRESSED_BYTES_MAX).contains(&plain.len()) {
+        return Ok(None);
+    }
+    let compressed = lz4_flex::block::compress_prepend_size(plain);
+    if compressed.len() > plain.len() / 4 * 3 {
+        return Ok(None);
+    }
+    postcard::to_stdvec(&WireOperation::Compressed(&compressed)).map(Some).map_err(io::Error::other)
+}
+
+/// The parts of a command's body: the name of the database, the conditions and the operations.
+pub(super) type Body<'b> = (&'b str, Option<Conditions>, Vec<WireOperation<'b>>);
+
+pub(super) fn read_body(version: u8, body: &[u8]) -> postcard::Result<Body<'_>> {
+    if version == 1 {
+        let (database, operations) = postcard::from_bytes(body)?;
+        return Ok((database, None, operations));
+    }
+    let (database, written, operations): (&str, WireConditions, _) = postcard::from_bytes(body)?;
+    let WireConditions { unix_ms, foreign_keys, value_bytes_max } = written;
+    Ok((database, Some(Conditions { unix_ms, foreign_keys, value_bytes_max }), operations))
+}

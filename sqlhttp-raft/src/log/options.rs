@@ -1,0 +1,90 @@
+//! The options, errors and statistics of the log.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::disk::{self, Disk};
+use crate::observer::{NoObserver, Observer};
+
+/// The options of the log.
+#[derive(Clone)]
+pub(crate) struct LogOptions {
+    /// The directory of the segments.
+    pub(crate) directory: PathBuf,
+    /// The length of a segment from which the next one is begun, in bytes.
+    pub(crate) segment_bytes: u32,
+    /// The maximum size of the recent entries that are cached in memory, in bytes.
+    pub(crate) cache_bytes: usize,
+    /// Receives the log's events and the duration of each sync.
+    pub(crate) observer: Arc<dyn Observer>,
+    /// The file operations.
+    pub(super) disk: Arc<dyn Disk>,
+}
+
+impl LogOptions {
+    pub(crate) fn new(directory: &Path) -> Self {
+        LogOptions {
+            directory: directory.to_owned(),
+            segment_bytes: 16 << 20,
+            cache_bytes: 2 << 20,
+            observer: Arc::new(NoObserver),
+            disk: Arc::new(disk::SystemDisk),
+        }
+    }
+}
+
+/// Why a log cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LogError {
+    /// Another process has opened the log.
+    #[error("the log is in use by another process")]
+    InUse,
+    /// A file operation failed.
+    #[error("{action} {}: {source}", path.display())]
+    Io { action: &'static str, path: PathBuf, source: io::Error },
+    /// Durable data is missing or damaged. It is not repaired, because that would lose acknowledged entries.
+    #[error(
+        "{} is damaged at offset {offset}: {what}. If the directory was copied while its node ran, stop the node and copy it \
+         again; otherwise restore this node from a backup",
+        file.display()
+    )]
+    Corrupt { file: PathBuf, offset: u64, what: String },
+    /// The log does not contain the entries that the database needs next: the database file is missing or old.
+    #[error(
+        "the database has {applied} entries of the log applied, but the log begins behind {purged}: the database file is \
+         missing or an old one. Restore this node from a backup"
+    )]
+    Behind { applied: u64, purged: u64 },
+    /// A newer program has written the log.
+    #[error("{} has format version {found}; this program knows {known}", file.display())]
+    Version { file: PathBuf, found: u32, known: u32 },
+}
+
+impl LogError {
+    pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LogError {
+        let path = path.to_owned();
+        move |source| LogError::Io { action, path, source }
+    }
+}
+
+/// The statistics of the log. Indexes are counted from 1.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct LogStatus {
+    /// The first index that the log contains; 0 if it contains no entry.
+    pub(crate) first_index: u64,
+    /// The last index, purged or not; 0 if there never was an entry.
+    pub(crate) last_index: u64,
+    /// The term of the last entry.
+    pub(crate) last_term: u64,
+    /// The last index that has been purged; 0 if none has.
+    pub(crate) purged_index: u64,
+    /// The size of all segments on disk, in bytes.
+    pub(crate) bytes_on_disk: u64,
+    /// The number of syncs since the start.
+    pub(crate) fsyncs: u64,
+    /// The total time of these syncs, in nanoseconds.
+    pub(crate) fsync_nanos_total: u64,
+    /// The number of entries appended since the start.
+    pub(crate) appended_entries: u64,
+}

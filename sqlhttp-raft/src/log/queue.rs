@@ -1,0 +1,195 @@
+//! The queue of the log: operations that wait to be written, and their completion.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use openraft::storage::IOFlushed;
+use tokio::sync::oneshot;
+
+use super::memory::InMemoryLog;
+use super::options::LogOptions;
+use super::retry::DiskRetry;
+use crate::types::{Entry, LogId, TypeConfig, Vote};
+use crate::waiters::reply;
+
+/// An operation that changes the log.
+pub(super) enum LogOp {
+    Append(Vec<Entry>, IOFlushed<TypeConfig>),
+    Vote(Vote, oneshot::Sender<io::Result<()>>),
+    /// Removes the entries after this one; all entries, if it is `None`.
+    Truncate(Option<LogId>, oneshot::Sender<io::Result<()>>),
+    Purge(LogId, oneshot::Sender<io::Result<()>>),
+}
+
+/// Where the result of an operation is reported, once it is durable or has failed.
+pub(super) enum Completion {
+    Flushed(IOFlushed<TypeConfig>),
+    Done(oneshot::Sender<io::Result<()>>),
+}
+
+impl Completion {
+    fn complete(self, result: io::Result<()>) {
+        match self {
+            Completion::Flushed(flushed) => flushed.io_completed(result),
+            Completion::Done(done) => reply(done, result),
+        }
+    }
+}
+
+/// The operations that are written next.
+pub(super) struct Dequeued {
+    pub(super) ops: VecDeque<LogOp>,
+    pub(super) committed: Option<LogId>,
+}
+
+#[derive(Default)]
+struct Queue {
+    ops: VecDeque<LogOp>,
+    /// Written with the next operations; not worth a sync of its own.
+    committed: Option<LogId>,
+    /// Set while the log thread or the caller of an inline write is writing.
+    busy: bool,
+    closed: bool,
+}
+
+/// The state that the log thread and the callers share.
+pub(super) struct LogShared {
+    pub(super) options: LogOptions,
+    queue: Mutex<Queue>,
+    arrived: Condvar,
+    pub(super) memory: Mutex<InMemoryLog>,
+    pub(super) counters: LogCounters,
+    pub(super) retry: DiskRetry,
+    /// The lock of the directory, held as long as the log is open.
+    _lock: Box<dyn Send + Sync>,
+}
+
+#[derive(Default)]
+pub(super) struct LogCounters {
+    pub(super) syncs: AtomicU64,
+    pub(super) sync_nanos: AtomicU64,
+    pub(super) entries: AtomicU64,
+    pub(super) bytes: AtomicU64,
+}
+
+impl LogShared {
+    pub(super) fn new(options: LogOptions, memory: InMemoryLog, lock: Box<dyn Send + Sync>) -> Self {
+        let retry = DiskRetry::new(options.observer.clone());
+        LogShared {
+            options,
+            queue: Mutex::default(),
+            arrived: Condvar::new(),
+            memory: Mutex::new(memory),
+            counters: LogCounters::default(),
+            retry,
+            _lock: lock,
+        }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn memory(&self) -> MutexGuard<'_, InMemoryLog> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Queues an operation for the log thread. If the thread has ended, the operation fails at once.
+    pub(super) fn submit(&self, op: LogOp) {
+        let mut queue = self.queue();
+        if queue.closed {
+            drop(queue);
+            return completion_of(op).complete(Err(closed()));
+        }
+        queue.ops.push_back(op);
+        drop(queue);
+        self.arrived.notify_one();
+    }
+
+    pub(super) fn note_committed(&self, id: LogId) {
+        self.queue().committed = Some(id);
+    }
+
+    pub(super) fn close(&self) {
+        self.queue().closed = true;
+        self.arrived.notify_one();
+    }
+
+    /// Waits for operations, and takes them. Returns `None` if the log is closed and nothing is queued. The caller must
+    /// hold a [`FinishOnDrop`] while it writes them.
+    pub(super) fn dequeue(&self) -> Option<Dequeued> {
+        let mut queue = self.queue();
+        while queue.busy || (queue.ops.is_empty() && !queue.closed) {
+            queue = self.arrived.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+        // A frame with the committed entry is written even if no operation is queued: it says that all frames before it
+        // were durable, so that damage to them cannot be taken for a torn tail.
+        if queue.ops.is_empty() && queue.committed.is_none() {
+            return None;
+        }
+        queue.busy = true;
+        Some(Dequeued { ops: std::mem::take(&mut queue.ops), committed: queue.committed.take() })
+    }
+
+    /// Takes one operation for the calling thread, if none is queued or being written; otherwise returns it. After
+    /// `Ok`, the caller must hold a [`FinishOnDrop`] while it writes.
+    pub(super) fn try_begin_inline(&self, op: LogOp) -> Result<Dequeued, LogOp> {
+        let mut queue = self.queue();
+        if queue.busy || queue.closed || !queue.ops.is_empty() {
+            return Err(op);
+        }
+        queue.busy = true;
+        Ok(Dequeued { ops: VecDeque::from([op]), committed: queue.committed.take() })
+    }
+
+    fn finish(&self) {
+        let mut queue = self.queue();
+        queue.busy = false;
+        let more = !queue.ops.is_empty() || queue.closed;
+        drop(queue);
+        if more {
+            self.arrived.notify_one();
+        }
+    }
+}
+
+fn closed() -> io::Error {
+    io::Error::new(io::ErrorKind::BrokenPipe, "the log is closed")
+}
+
+pub(super) fn completion_of(op: LogOp) -> Completion {
+    match op {
+        LogOp::Append(_, flushed) => Completion::Flushed(flushed),
+        LogOp::Vote(_, done) | LogOp::Truncate(_, done) | LogOp::Purge(_, done) => Completion::Done(done),
+    }
+}
+
+pub(super) fn complete_all(completions: Vec<Completion>, result: &Result<(), String>) {
+    for one in completions {
+        one.complete(result.clone().map_err(io::Error::other));
+    }
+}
+
+/// Fails the queued operations when the log thread ends, even by a panic, so that no caller waits without end.
+pub(super) struct CloseOnDrop(pub(super) Arc<LogShared>);
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        let mut queue = self.0.queue();
+        queue.closed = true;
+        let left = std::mem::take(&mut queue.ops);
+        drop(queue);
+        left.into_iter().for_each(|op| completion_of(op).complete(Err(closed())));
+    }
+}
+
+/// Ends the writing of the operations that were taken, even if the writer has panicked.
+pub(super) struct FinishOnDrop<'a>(pub(super) &'a LogShared);
+
+impl Drop for FinishOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.finish();
+    }
+}

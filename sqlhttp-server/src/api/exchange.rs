@@ -1,0 +1,138 @@
+//! One request to one database: its credentials, its body and its wait for an outcome.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::header;
+use hyper::http::request::Parts;
+use sqlhttp_core::{Answer, Deadline, Error};
+
+use super::auth::{self, AuthConfig, CredentialCheck};
+use super::context::AppContext;
+use super::database::{Database, WriteWait};
+use super::penalty::Key;
+use crate::http::basic_auth::BasicCredentials;
+use crate::http::body::{self, BodyError};
+use crate::http::body_memory::Claim;
+use crate::http::content::Coding;
+use crate::http::peer::Peer;
+use crate::process::metrics::DatabaseMetrics;
+
+/// The length of a body, in bytes, above which it is decoded on a thread of the blocking pool.
+pub(crate) const DECODED_INLINE_MAX: usize = 1 << 20;
+
+/// The error text for a client whose user has too many failed logins waiting.
+pub(crate) const TOO_MANY_FAILURES: &str = "Too many failed attempts";
+
+/// The time that a batch has after its deadline to report by itself that it was interrupted.
+const DEADLINE_GRACE: Duration = Duration::from_millis(250);
+
+/// One request to one database.
+pub(crate) struct Exchange<'a> {
+    pub(crate) context: &'a AppContext,
+    pub(crate) database: &'a Database,
+    pub(crate) metrics: &'a DatabaseMetrics,
+    pub(crate) request: &'a Parts,
+    pub(crate) peer: &'a Peer,
+    /// The memory of the request's body.
+    claim: Claim<'a>,
+}
+
+/// Why credentials in a header are not accepted.
+pub(crate) enum AuthError {
+    /// They are missing, or they are wrong and the delay is over.
+    Unauthorized,
+    /// They could not be checked.
+    Unavailable(Error),
+    /// Too many failed logins of this user are waiting, so the credentials were not checked.
+    TooManyFailures,
+}
+
+impl<'a> Exchange<'a> {
+    /// A request to the database at this index.
+    pub(crate) fn new(context: &'a AppContext, index: usize, request: &'a Parts, peer: &'a Peer) -> Self {
+        let transport = &context.transport;
+        let (database, metrics) = (context.database(index), transport.metrics.database(Some(index)));
+        Exchange { context, database, metrics, request, peer, claim: Claim::new(&transport.body_budget) }
+    }
+
+    /// Reads all of the body, which is taken out of `body`.
+    ///
+    /// # Errors
+    /// The body exceeds a limit, or the connection fails. The rest of it stays unread.
+    pub(crate) async fn read(&self, body: &mut Option<Incoming>) -> Result<Bytes, BodyError> {
+        let Some(body) = body.take() else {
+            return Ok(Bytes::new());
+        };
+        let coding = Coding::of(&self.request.headers);
+        body::read(body, coding, self.context.transport.limits.body, &self.claim).await
+    }
+
+    /// Checks the credentials in the `Authorization` header. A failed login returns after its delay.
+    pub(crate) async fn authenticate_header(&self, auth: &AuthConfig) -> Result<(), AuthError> {
+        let header = self.request.headers.get(header::AUTHORIZATION);
+        let Some(credentials) = header.and_then(|header| BasicCredentials::from_header(header.as_bytes())) else {
+            // A request without credentials is not a guess, so there is no delay.
+            self.count_failure();
+            return Err(AuthError::Unauthorized);
+        };
+        let key = self.key(&credentials.username);
+        self.context.penalty.check(key).map_err(|_| AuthError::TooManyFailures)?;
+        match self.check(auth, &credentials).await.map_err(AuthError::Unavailable)? {
+            true => Ok(()),
+            false => {
+                self.count_failure();
+                let (user, address) = (&credentials.username, self.peer.address);
+                tracing::error!("credentials not valid for user '{user}' from {address}");
+                self.context.penalty.wait(key).await.map_err(|_| AuthError::TooManyFailures)?;
+                Err(AuthError::Unauthorized)
+            }
+        }
+    }
+
+    /// Returns whether the credentials are right.
+    pub(crate) async fn check(&self, auth: &AuthConfig, credentials: &BasicCredentials) -> Result<bool, Error> {
+        let backend = self.database.backend.as_ref();
+        match auth::check(&auth.users, credentials, backend, self.context.deadline()).await {
+            CredentialCheck::Valid => Ok(true),
+            CredentialCheck::Invalid => Ok(false),
+            CredentialCheck::Failed(error) => Err(error),
+        }
+    }
+
+    /// The key under which failed logins of this user from this address are counted.
+    pub(crate) fn key(&self, user: &str) -> Key {
+        self.context.penalty.key(user, self.peer.address.ip())
+    }
+
+    /// Counts a failed login.
+    pub(crate) fn count_failure(&self) {
+        self.metrics.auth_failures.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Waits for the outcome of a batch that may write.
+    pub(crate) async fn write_outcome(
+        &self,
+        deadline: Deadline,
+        work: impl Future<Output = Result<Answer, Error>>,
+    ) -> Result<Answer, Error> {
+        match self.database.write_wait {
+            WriteWait::UntilDeadline => until(deadline, work).await,
+            WriteWait::ForOutcome => work.await,
+        }
+    }
+}
+
+/// Waits for a batch until shortly after its deadline. The backend looks at the deadline when the batch's turn comes and
+/// while it runs; this bounds the time in the queue.
+pub(crate) async fn until<T>(deadline: Deadline, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    match deadline.moment() {
+        None => work.await,
+        Some(moment) => {
+            let latest = tokio::time::Instant::from_std(moment + DEADLINE_GRACE);
+            tokio::time::timeout_at(latest, work).await.unwrap_or(Err(Error::Timeout))
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Counters and log lines about the SQL of requests.
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sqlhttp_core::{Answer, Batch, BoxFuture, Ending, Error, Outcome, Part, PartStream, StepOutcome};
+use tracing::Span;
+
+use crate::process::logging::{SLOW_LOG, shortened};
+use crate::process::metrics::{Interrupted, SqlCounters};
+
+/// The SQL in a log line is cut to this length, in bytes.
+const SQL_BYTES_MAX: usize = 1 << 10;
+
+/// Observes the SQL of one database's requests.
+#[derive(Debug)]
+pub(crate) struct SqlObserver {
+    counters: Arc<SqlCounters>,
+    /// SQL that takes longer than this is logged.
+    slow: Option<Duration>,
+}
+
+/// Observes one batch from its beginning to the end of its answer. Dropping it before that means that the client has
+/// gone.
+pub(crate) struct Observation<C: Deref<Target = SqlCounters>> {
+    counters: C,
+    slow: Option<SlowLog>,
+    ended: bool,
+}
+
+/// The data of a line about a slow batch.
+struct SlowLog {
+    limit: Duration,
+    started: Instant,
+    sql: String,
+    statements: usize,
+    /// The request's, which is over before an answer in parts is.
+    span: Span,
+}
+
+impl SqlObserver {
+    pub(crate) fn new(counters: Arc<SqlCounters>, slow: Option<Duration>) -> Self {
+        SqlObserver { counters, slow }
+    }
+
+    /// Begins to observe a batch that is about to run.
+    pub(crate) fn begin(&self, batch: &Batch) -> Observation<&SqlCounters> {
+        let slow = self.slow.map(|limit| SlowLog::new(limit, batch));
+        Observation { counters: &self.counters, slow, ended: false }
+    }
+
+    /// Takes note of the answer, or of its parts while they are read.
+    pub(crate) fn end(
+        &self,
+        mut observation: Observation<&SqlCounters>,
+        answer: Result<Answer, Error>,
+    ) -> Result<Answer, Error> {
+        match &answer {
+            Ok(Answer::Whole(outcome)) => observation.outcome(outcome),
+            Ok(Answer::Parts(_)) => return answer.map(|answer| self.in_parts(observation, answer)),
+            Err(error) => observation.counters.request_failed(error),
+        }
+        observation.finish();
+        answer
+    }
+
+    fn in_parts(&self, mut observation: Observation<&SqlCounters>, answer: Answer) -> Answer {
+        let Answer::Parts(inner) = answer else { return answer };
+        observation.ended = true;
+        let slow = observation.slow.take();
+        let observation = Observation { counters: Arc::clone(&self.counters), slow, ended: false };
+        Answer::Parts(Box::new(ObservedParts { inner, observation }))
+    }
+}
+
+impl<C: Deref<Target = SqlCounters>> Observation<C> {
+    fn outcome(&self, outcome: &Outcome) {
+        outcome.steps.iter().for_each(|step| self.step(step));
+        self.ending(&outcome.ending);
+    }
+
+    fn part(&mut self, part: &Result<Part, Error>) {
+        match part {
+            Ok(Part::Columns(_)) => return,
+            Ok(Part::Rows(block)) => return self.counters.rows_returned(block.len()),
+            Ok(Part::Step(step, _)) => {
+                self.step(step);
+                // The reader of the parts may stop at a failure, which is no sign that the client has gone.
+                if !matches!(step, StepOutcome::Failed(_)) {
+                    return;
+                }
+            }
+            Ok(Part::End(ending)) => self.ending(ending),
+            Err(error) => self.counters.request_failed(error),
+        }
+        self.finish();
+    }
+
+    fn step(&self, step: &StepOutcome) {
+        match step {
+            StepOutcome::Rows(rows) => {
+                self.counters.rows_returned(rows.len());
+                self.counters.rows_changed(rows.changed.rows);
+            }
+            StepOutcome::Changed(changed) => self.counters.rows_changed(changed.rows),
+            StepOutcome::ChangedEach(each) => {
+                self.counters.rows_changed(each.iter().map(|changed| changed.rows).sum());
+            }
+            StepOutcome::Failed(failure) => self.counters.statement_failed(failure),
+        }
+    }
+
+    fn ending(&self, ending: &Ending) {
+        if let Ending::NotCommitted(failure) = ending {
+            self.counters.statement_failed(failure);
+        }
+    }
+
+    fn finish(&mut self) {
+        self.ended = true;
+        if let Some(slow) = self.slow.take() {
+            slow.log();
+        }
+    }
+}
+
+impl<C: Deref<Target = SqlCounters>> Drop for Observation<C> {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.counters.interrupted(Interrupted::ClientGone);
+            self.finish();
+        }
+    }
+}
+
+impl SlowLog {
+    fn new(limit: Duration, batch: &Batch) -> Self {
+        let mut sql = String::new();
+        for text in batch.steps.iter().filter_map(|step| step.sql()) {
+            if sql.len() > SQL_BYTES_MAX {
+                break;
+            }
+            if !sql.is_empty() {
+                sql.push_str("; ");
+            }
+            sql.push_str(shortened(text, SQL_BYTES_MAX + 1));
+        }
+        SlowLog { limit, started: Instant::now(), sql, statements: batch.steps.len(), span: Span::current() }
+    }
+
+    fn log(&self) {
+        let took = self.started.elapsed();
+        if took < self.limit {
+            return;
+        }
+        let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        let (sql, statements) = (shortened(&self.sql, SQL_BYTES_MAX), self.statements);
+        self.span.in_scope(|| tracing::warn!(target: SLOW_LOG, took_ms, statements, sql, "slow SQL"));
+    }
+}
+
+/// An answer in parts, and what observes it.
+struct ObservedParts {
+    inner: Box<dyn PartStream>,
+    observation: Observation<Arc<SqlCounters>>,
+}
+
+impl PartStream for ObservedParts {
+    fn next(&mut self) -> BoxFuture<'_, Option<Result<Part, Error>>> {
+        Box::pin(async {
+            let part = self.inner.next().await;
+            if let Some(part) = &part {
+                self.observation.part(part);
+            }
+            part
+        })
+    }
+
+    fn log_index(&self) -> u64 {
+        self.inner.log_index()
+    }
+}

@@ -1,0 +1,102 @@
+//! What a database answers, as HTTP in rqlite's form.
+
+use std::time::Instant;
+
+use hyper::StatusCode;
+use sqlhttp_core::{Answer, Ending, Error, Outcome, Part, PartStream};
+use sqlhttp_rqlite::{Abort, Endpoint, PartEncoder, Reply, ReplyShape, Trailer, encode, encode_error};
+
+use super::identity::ServerIdentity;
+use crate::api::outcome::{is_small, log};
+use crate::api::rqlite::reply::{from_protocol, panicked, served_by};
+use crate::api::streaming::{self, Begun, StreamError};
+use crate::http::reply::{self, HttpResponse, ReplyBody};
+
+/// How a request is to be answered.
+pub(crate) struct Form {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) shape: ReplyShape,
+    /// When the request came.
+    pub(crate) started: Instant,
+}
+
+impl Form {
+    /// What stands after the results. `raft_index` is 0 for what no log has carried.
+    pub(crate) fn trailer(&self, raft_index: u64) -> Trailer {
+        Trailer { elapsed: self.started.elapsed(), raft_index }
+    }
+}
+
+/// The answer to some statements.
+pub(crate) async fn respond(answer: Result<Answer, Error>, form: Form, identity: &ServerIdentity) -> HttpResponse {
+    match answer {
+        Ok(Answer::Whole(outcome)) => {
+            let served = !matches!(outcome.ending, Ending::NotCommitted(_));
+            let response = whole(outcome, form).await.map_or_else(panicked, from_protocol);
+            if served { served_by(response, identity) } else { response }
+        }
+        // Rare beside the others, and its state is larger.
+        Ok(Answer::Parts(parts)) => Box::pin(in_parts(parts, form, identity)).await,
+        Err(error) => {
+            log(&error);
+            let response = from_protocol(encode_error(&error, &form.shape, &form.trailer(0)));
+            // The only one of which statements tell themselves.
+            if matches!(error, Error::Timeout) { served_by(response, identity) } else { response }
+        }
+    }
+}
+
+async fn whole(outcome: Outcome, form: Form) -> Option<Reply> {
+    if is_small(&outcome) {
+        return Some(encode(&outcome, &form.shape, &form.trailer(outcome.log_index)));
+    }
+    let encoding = move || encode(&outcome, &form.shape, &form.trailer(outcome.log_index));
+    tokio::task::spawn_blocking(encoding).await.ok()
+}
+
+async fn in_parts(parts: Box<dyn PartStream>, form: Form, identity: &ServerIdentity) -> HttpResponse {
+    let Form { endpoint, shape, started } = form;
+    let media_type = endpoint.content_type().header();
+    let raft_index = parts.log_index();
+    let encoder = TimedEncoder { encoder: PartEncoder::new(shape.clone()), started, raft_index };
+    match streaming::begin(parts, encoder).await {
+        Ok(Begun::Whole(body)) => {
+            served_by(reply::with_type(StatusCode::OK, media_type, ReplyBody::Whole(body.into())), identity)
+        }
+        Ok(Begun::Stream(body)) => served_by(reply::with_type(StatusCode::OK, media_type, body), identity),
+        Err(StreamError::Abort(abort)) => from_protocol(abort.reply),
+        Err(StreamError::Error(error)) => {
+            log(&error);
+            from_protocol(encode_error(&error, &shape, &Trailer { elapsed: started.elapsed(), raft_index: 0 }))
+        }
+    }
+}
+
+/// An encoder that knows at the end how long it all took.
+struct TimedEncoder {
+    encoder: PartEncoder,
+    started: Instant,
+    raft_index: u64,
+}
+
+impl TimedEncoder {
+    fn trailer(&self) -> Trailer {
+        Trailer { elapsed: self.started.elapsed(), raft_index: self.raft_index }
+    }
+}
+
+impl streaming::Encoder for TimedEncoder {
+    type Abort = Abort;
+
+    fn part(&mut self, part: Part, out: &mut Vec<u8>) -> Result<(), Abort> {
+        let trailer = self.trailer();
+        self.encoder.part(part, &trailer, out)
+    }
+
+    fn end_early(&mut self, error: &Error, out: &mut Vec<u8>) -> bool {
+        log(error);
+        let trailer = self.trailer();
+        self.encoder.end_early(error, &trailer, out);
+        true
+    }
+}

@@ -1,0 +1,100 @@
+//! `/db/backup`: the database, to take away. A copy is made beside the database's file, sent, and removed.
+
+use std::io;
+
+use async_compression::tokio::bufread::GzipEncoder;
+use futures_util::StreamExt;
+use hyper::StatusCode;
+use sqlhttp_core::{Error, JournalMode, Location};
+use sqlhttp_rqlite::{BackupFormat, Params};
+use tokio::fs::{File, OpenOptions};
+use tokio::io::{AsyncBufRead, AsyncSeekExt, AsyncWriteExt, SeekFrom};
+use tokio_util::io::{ReaderStream, StreamReader};
+
+use super::copy::{Copy, failed};
+use super::dump;
+use crate::api::exchange::Exchange;
+use crate::api::rqlite::reply::error;
+use crate::http::reply::{self, ByteStream, EarlyResponse, HttpResponse, ReplyBody};
+
+/// How much of a file is sent at a time, in bytes.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// Where in a database file it says whether it has a write-ahead log, and what it says then
+/// (<https://sqlite.org/fileformat.html#file_format_version_numbers>).
+const VERSIONS_AT: u64 = 18;
+const VERSIONS_WAL: [u8; 2] = [2, 2];
+
+/// The shortest file that is a database with content, in bytes.
+const HEADER_BYTES: u64 = 100;
+
+/// Sends the database.
+pub(crate) async fn answer(exchange: &Exchange<'_>, params: Params) -> Result<HttpResponse, EarlyResponse> {
+    if params.vacuum && params.backup_format != BackupFormat::Binary {
+        return Err(Box::new(error(StatusCode::INTERNAL_SERVER_ERROR, "invalid backup format")));
+    }
+    let Some(copies) = &exchange.database.copies else {
+        return Err(Box::new(error(StatusCode::NOT_IMPLEMENTED, "this database cannot be copied")));
+    };
+    if !params.noleader && !copies.has_leader() {
+        exchange.context.counters.leader_not_found.add(1);
+        return Err(Box::new(error(StatusCode::SERVICE_UNAVAILABLE, "leader not found")));
+    }
+    exchange.context.counters.backups.add(1);
+    let copy = Copy::make(exchange, copies, params.vacuum).await?;
+    exchange.context.identity.record_backup();
+    exchange.database.last_backup.record();
+    let wal = params.backup_format == BackupFormat::Binary
+        && !params.vacuum
+        && exchange.database.journal_mode == JournalMode::Wal
+        && matches!(exchange.database.location, Location::File(_));
+    let (media_type, body) = match params.backup_format {
+        BackupFormat::Sql => {
+            let text = dump::stream(copy, params.tables).await.map_err(|why| failed(&why))?;
+            let body = if params.compress {
+                gzipped(StreamReader::new(text))
+            } else {
+                ReplyBody::Stream { stream: text, len: None }
+            };
+            ("application/sql", body)
+        }
+        BackupFormat::Binary | BackupFormat::Delete => {
+            let sent = send(copy, wal, params.compress).await;
+            ("application/octet-stream", sent.map_err(|why| failed(&io_error(why)))?)
+        }
+    };
+    Ok(reply::with_type(StatusCode::OK, media_type, body))
+}
+
+/// The copy's bytes. `wal`: it shall say that it has a write-ahead log, as the database's own file does.
+async fn send(copy: Copy, wal: bool, compressed: bool) -> io::Result<ReplyBody> {
+    let mut file = OpenOptions::new().read(true).write(true).open(&copy.path).await?;
+    let len = file.metadata().await?.len();
+    if wal && len >= HEADER_BYTES {
+        file.seek(SeekFrom::Start(VERSIONS_AT)).await?;
+        file.write_all(&VERSIONS_WAL).await?;
+        file.flush().await?;
+        file.rewind().await?;
+    }
+    let pieces = pieces(file, copy);
+    Ok(if compressed {
+        gzipped(StreamReader::new(pieces))
+    } else {
+        ReplyBody::Stream { stream: pieces, len: Some(len) }
+    })
+}
+
+/// The file stays as long as somebody reads it.
+fn pieces(file: File, copy: Copy) -> ByteStream {
+    Box::pin(ReaderStream::with_capacity(file, PIECE_BYTES).inspect(move |_| {
+        let _ = &copy;
+    }))
+}
+
+fn gzipped(reader: impl AsyncBufRead + Send + 'static) -> ReplyBody {
+    ReplyBody::stream(ReaderStream::with_capacity(GzipEncoder::new(Box::pin(reader)), PIECE_BYTES))
+}
+
+fn io_error(source: io::Error) -> Error {
+    Error::Io { action: "read the copy", path: String::new(), source: source.into() }
+}

@@ -1,0 +1,65 @@
+//! Counters that `/debug/vars` shows under `http`.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A counter.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn add(&self, count: usize) {
+        self.0.fetch_add(count as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+macro_rules! counters {
+    ($($name:ident,)*) => {
+        /// What has been asked for since the start.
+        #[derive(Debug, Default)]
+        pub(crate) struct Counters {
+            $(pub(crate) $name: Counter,)*
+        }
+
+        impl Counters {
+            /// Names and values, sorted by name.
+            pub(crate) fn all(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($name), self.$name.get()),)*]
+            }
+        }
+    };
+}
+
+counters! {
+    auth_fail,
+    auth_ok,
+    backups,
+    boot,
+    execute_stmts_rx,
+    executions,
+    leader_not_found,
+    loads,
+    num_readyz,
+    num_status,
+    queries,
+    query_stmts_rx,
+    queued_executions,
+    queued_executions_failed,
+    queued_executions_leadership_lost,
+    queued_executions_no_leader,
+    queued_executions_num_stmts_rx,
+    queued_executions_num_stmts_tx,
+    queued_executions_ok,
+    queued_executions_unknown_error,
+    queued_executions_wait,
+    queued_executions_wait_timeout,
+    request_stmts_rx,
+    requests,
+    sql_analyze,
+    ui,
+    user_reaps,
+    user_snapshots,
+}

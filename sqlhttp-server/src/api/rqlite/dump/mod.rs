@@ -1,0 +1,174 @@
+//! The SQL text that rebuilds a database. It is read from a copy, so that all of it is of one moment, and written while
+//! it is sent.
+
+mod rows;
+mod schema;
+mod script;
+mod sql;
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream;
+use sqlhttp_core::{
+    Answer, Backend, Batch, Block, Database, Deadline, Error, JournalMode, Options, Part, ReadLevel, Step, StepOutcome,
+};
+use tokio::sync::mpsc;
+
+use self::rows::Inserts;
+use crate::api::rqlite::copy::Copy;
+use crate::http::reply::ByteStream;
+
+/// How much text is sent at a time, in bytes.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// How many pieces wait for the client.
+const PIECES_WAITING: usize = 2;
+
+/// How long a client may pause. Nobody else waits for the copy.
+const PAUSE_MAX: Duration = Duration::from_secs(600);
+
+/// The text of a copy. `tables`: only these, unless there are none.
+///
+/// # Errors
+/// The copy cannot be opened. What goes wrong later cuts the text short.
+pub(crate) async fn stream(copy: Copy, tables: Vec<String>) -> Result<ByteStream, Error> {
+    let path: PathBuf = copy.path.clone();
+    let options = Options {
+        read_only: true,
+        create: false,
+        journal_mode: JournalMode::Keep,
+        read_threads: 1,
+        stall_timeout: PAUSE_MAX,
+        // Rows are written as they are stored, however long.
+        value_bytes_max: 1_000_000_000,
+        ..Options::default()
+    };
+    let opening = tokio::task::spawn_blocking(move || Database::open(path, options));
+    let database = opening.await.map_err(|_| Error::Closed)??;
+    let (pieces, receiver) = mpsc::channel(PIECES_WAITING);
+    tokio::spawn(async move {
+        let out = Vec::with_capacity(PIECE_BYTES);
+        let mut dump = Dump { database, tables, out, pieces, writable_schema: false };
+        if let Err(Stop::Failed(why)) = dump.write().await {
+            tracing::warn!("a backup was cut short: {why}");
+            // Who has gone away needs no error.
+            let _ = dump.pieces.send(Err(io::Error::other(why))).await;
+        }
+        // Closed before its file is removed.
+        let _ = dump.database.close().await;
+        drop(copy);
+    });
+    Ok(Box::pin(stream::unfold(receiver, |mut receiver| async { Some((receiver.recv().await?, receiver)) })))
+}
+
+struct Dump {
+    database: Database,
+    tables: Vec<String>,
+    out: Vec<u8>,
+    pieces: mpsc::Sender<io::Result<Bytes>>,
+    /// The PRAGMA that lets rows of the schema be inserted has been written.
+    writable_schema: bool,
+}
+
+/// Why the text ends early.
+enum Stop {
+    /// Nobody reads it any more.
+    Unread,
+    Failed(String),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Stop::Failed(error.to_string())
+    }
+}
+
+impl Dump {
+    /// Writes all rows of a table.
+    async fn insert(&mut self, mut inserts: Inserts) -> Result<(), Stop> {
+        let mut parts = match self.ask(inserts.select()).await? {
+            Answer::Whole(outcome) => {
+                for step in outcome.steps {
+                    self.step(step, &mut inserts).await?;
+                }
+                return Ok(());
+            }
+            Answer::Parts(parts) => parts,
+        };
+        while let Some(part) = parts.next().await {
+            match part? {
+                Part::Rows(block) => self.block(&block, &mut inserts).await?,
+                Part::Step(step, _) => self.step(step, &mut inserts).await?,
+                Part::Columns(_) | Part::End(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn step(&mut self, step: StepOutcome, inserts: &mut Inserts) -> Result<(), Stop> {
+        match step {
+            StepOutcome::Rows(rows) => {
+                for block in &rows.blocks {
+                    self.block(block, inserts).await?;
+                }
+                Ok(())
+            }
+            StepOutcome::Failed(failure) => Err(Stop::Failed(failure.to_string())),
+            StepOutcome::Changed(_) | StepOutcome::ChangedEach(_) => Ok(()),
+        }
+    }
+
+    async fn block(&mut self, block: &Block, inserts: &mut Inserts) -> Result<(), Stop> {
+        for row in block.rows() {
+            inserts.write(&mut self.out, row);
+            if self.out.len() >= PIECE_BYTES {
+                self.send().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a statement of the schema as it was stored.
+    fn statement(&mut self, sql: &str) {
+        self.out.extend_from_slice(sql.as_bytes());
+        self.out.extend_from_slice(sql::terminator(sql).as_bytes());
+        self.out.push(b'\n');
+    }
+
+    /// Writes a statement that ends in no comment.
+    fn line(&mut self, statement: &str) {
+        self.out.extend_from_slice(statement.as_bytes());
+        self.out.extend_from_slice(b";\n");
+    }
+
+    async fn send(&mut self) -> Result<(), Stop> {
+        let piece = std::mem::replace(&mut self.out, Vec::with_capacity(PIECE_BYTES));
+        self.pieces.send(Ok(piece.into())).await.map_err(|_| Stop::Unread)
+    }
+
+    /// All rows of a query, as text.
+    async fn rows(&self, sql: &str) -> Result<Vec<Vec<String>>, Stop> {
+        let outcome = self.ask(sql).await?.whole().await?;
+        let Some(StepOutcome::Rows(rows)) = outcome.steps.first() else {
+            return Err(Stop::Failed("the schema cannot be read".to_owned()));
+        };
+        let text = |value: sqlhttp_core::ValueRef<'_>| value.as_text().unwrap_or_default().into_owned();
+        Ok(rows.iter().map(|row| row.values().map(text).collect()).collect())
+    }
+
+    /// Whether a query yields rows; `None` if it fails.
+    async fn finds(&self, sql: &str) -> Result<Option<bool>, Stop> {
+        let outcome = self.ask(sql).await?.whole().await?;
+        Ok(match outcome.steps.first() {
+            Some(StepOutcome::Rows(rows)) => Some(!rows.is_empty()),
+            _ => None,
+        })
+    }
+
+    async fn ask(&self, sql: &str) -> Result<Answer, Error> {
+        self.database.query(Batch::one(Step::query(sql, ())), ReadLevel::None, Deadline::NEVER).await
+    }
+}

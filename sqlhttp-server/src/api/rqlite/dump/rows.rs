@@ -1,0 +1,142 @@
+//! The rows of a table as INSERT statements that restore their rowids.
+
+use sqlhttp_core::RowRef;
+
+use super::sql::{expression, quoted, write_value};
+
+/// How many columns a result of SQLite's may have (<https://sqlite.org/limits.html#max_column>).
+const COLUMNS_MAX: usize = 2000;
+
+/// A table's columns, as far as they decide how its rows are written.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Columns {
+    /// Those that take a value in an INSERT, in their order.
+    pub(crate) stored: Vec<String>,
+    /// All others: generated ones and hidden ones.
+    pub(crate) others: Vec<String>,
+}
+
+impl Columns {
+    /// A name under which the rowid can be reached although columns have names too.
+    pub(crate) fn rowid_name(&self) -> Option<&'static str> {
+        let is_column = |name: &str| self.stored.iter().chain(&self.others).any(|it| it.eq_ignore_ascii_case(name));
+        ["rowid", "_rowid_", "oid"].into_iter().find(|name| !is_column(name))
+    }
+}
+
+/// Whether the rowids of a table have to be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rowids {
+    /// Never: there are none, or a column holds them.
+    None,
+    /// Where an INSERT without a rowid would choose another one.
+    Needed,
+    /// In each row.
+    All,
+}
+
+/// Writes rows of one table.
+pub(crate) struct Inserts {
+    select: String,
+    /// The beginning of an INSERT without a rowid.
+    plain: String,
+    /// The beginning of an INSERT with a rowid. The rowid is the first column of the result then.
+    keyed: Option<String>,
+    /// The rowid that SQLite chooses next; `None` if every rowid is written.
+    next: Option<i64>,
+}
+
+impl Inserts {
+    pub(crate) fn new(table: &str, columns: &Columns, rowids: Rowids) -> Self {
+        let table = quoted(table);
+        let key = match rowids {
+            Rowids::None => None,
+            Rowids::Needed | Rowids::All if columns.stored.len() >= COLUMNS_MAX => None,
+            Rowids::Needed | Rowids::All => columns.rowid_name(),
+        };
+        let expressions = columns.stored.iter().map(|column| expression(column));
+        let selected: Vec<String> = key.map(str::to_owned).into_iter().chain(expressions).collect();
+        let names = || columns.stored.iter().map(|column| quoted(column)).collect::<Vec<_>>().join(",");
+        Inserts {
+            // Without an index, so that the rows come in their own order.
+            select: format!("SELECT {} FROM {table} NOT INDEXED", selected.join(",")),
+            plain: format!("INSERT INTO {table} VALUES("),
+            keyed: key.map(|key| format!("INSERT INTO {table}({key},{}) VALUES(", names())),
+            next: (rowids == Rowids::Needed).then_some(1),
+        }
+    }
+
+    /// The query whose rows [`Inserts::write`] takes.
+    pub(crate) fn select(&self) -> &str {
+        &self.select
+    }
+
+    /// Appends the statement of one row.
+    pub(crate) fn write(&mut self, out: &mut Vec<u8>, row: RowRef<'_>) {
+        let mut values = row.values();
+        let mut separator: &[u8] = b"";
+        match &self.keyed {
+            None => out.extend_from_slice(self.plain.as_bytes()),
+            Some(keyed) => {
+                let rowid = values.next().and_then(|value| value.as_integer()).unwrap_or_default();
+                if self.next == Some(rowid) {
+                    out.extend_from_slice(self.plain.as_bytes());
+                } else {
+                    out.extend_from_slice(keyed.as_bytes());
+                    out.extend_from_slice(rowid.to_string().as_bytes());
+                    separator = b",";
+                }
+                // SQLite chooses the number after the largest rowid.
+                self.next = self.next.and_then(|_| rowid.checked_add(1));
+            }
+        }
+        for value in values {
+            out.extend_from_slice(separator);
+            write_value(out, value);
+            separator = b",";
+        }
+        out.extend_from_slice(b");\n");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlhttp_core::{Block, ValueRef};
+
+    use super::*;
+
+    fn columns(stored: &[&str]) -> Columns {
+        Columns { stored: stored.iter().map(|name| (*name).to_owned()).collect(), others: Vec::new() }
+    }
+
+    fn written(mut inserts: Inserts, rowids: &[i64]) -> String {
+        let mut block = Block::new(2);
+        for rowid in rowids {
+            block.push_row([ValueRef::Integer(*rowid), ValueRef::Text(b"tx")]);
+        }
+        let mut out = Vec::new();
+        block.rows().for_each(|row| inserts.write(&mut out, row));
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn only_rowids_that_would_be_others_are_written() {
+        let inserts = Inserts::new("t", &columns(&["a"]), Rowids::Needed);
+        assert!(inserts.select().starts_with("SELECT rowid,CASE typeof(\"a\")"));
+        let want = "INSERT INTO \"t\" VALUES('x');\nINSERT INTO \"t\"(rowid,\"a\") VALUES(3,'x');\n\
+                    INSERT INTO \"t\" VALUES('x');\n";
+        assert_eq!(written(inserts, &[1, 3, 4]), want);
+        let inserts = Inserts::new("t", &columns(&["a"]), Rowids::Needed);
+        let want = "INSERT INTO \"t\"(rowid,\"a\") VALUES(-2,'x');\nINSERT INTO \"t\" VALUES('x');\n\
+                    INSERT INTO \"t\"(rowid,\"a\") VALUES(9223372036854775807,'x');\n";
+        assert_eq!(written(inserts, &[-2, -1, i64::MAX]), want);
+    }
+
+    #[test]
+    fn names_of_the_rowid() {
+        assert_eq!(columns(&["RowID"]).rowid_name(), Some("_rowid_"));
+        assert_eq!(columns(&["rowid", "oid", "_ROWID_"]).rowid_name(), None);
+        let hidden = Columns { others: vec!["rowid".to_owned()], ..columns(&["a"]) };
+        assert_eq!(hidden.rowid_name(), Some("_rowid_"));
+    }
+}

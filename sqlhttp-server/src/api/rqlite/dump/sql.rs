@@ -1,0 +1,222 @@
+//! SQL text: names, literals, and the few facts that the text of a stored statement tells and SQLite does not.
+
+use sqlhttp_core::ValueRef;
+
+/// A name in SQL.
+pub(crate) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// A text in SQL.
+pub(crate) fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// The expression that selects a column's values for [`write_value`]. SQLite formats reals, because its text reads back as
+/// the same number. The first byte of a text says whether it was a real or a text.
+pub(crate) fn expression(column: &str) -> String {
+    let column = quoted(column);
+    format!(
+        "CASE typeof({column}) WHEN 'real' THEN 'r'||quote({column}) WHEN 'text' THEN 't'||{column} ELSE {column} END"
+    )
+}
+
+/// Appends the literal of a value that was selected with [`expression`]: as `quote()` writes it, except that a text with a
+/// NUL or with invalid UTF-8 is a BLOB that is cast.
+pub(crate) fn write_value(out: &mut Vec<u8>, value: ValueRef<'_>) {
+    match value {
+        ValueRef::Null => out.extend_from_slice(b"NULL"),
+        ValueRef::Integer(integer) => out.extend_from_slice(integer.to_string().as_bytes()),
+        // Not reached: `expression` turns reals into texts.
+        ValueRef::Real(real) => out.extend_from_slice(format!("{real:?}").as_bytes()),
+        ValueRef::Blob(bytes) => write_blob(out, bytes),
+        ValueRef::Text([b'r', real @ ..]) => out.extend_from_slice(real),
+        ValueRef::Text(tagged) => write_text(out, tagged.get(1..).unwrap_or_default()),
+    }
+}
+
+fn write_text(out: &mut Vec<u8>, text: &[u8]) {
+    if text.contains(&0) || std::str::from_utf8(text).is_err() {
+        out.extend_from_slice(b"CAST(");
+        write_blob(out, text);
+        out.extend_from_slice(b" AS TEXT)");
+        return;
+    }
+    out.push(b'\'');
+    for (index, part) in text.split(|byte| *byte == b'\'').enumerate() {
+        if index > 0 {
+            out.extend_from_slice(b"''");
+        }
+        out.extend_from_slice(part);
+    }
+    out.push(b'\'');
+}
+
+fn write_blob(out: &mut Vec<u8>, bytes: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    out.reserve(2 * bytes.len() + 3);
+    out.extend_from_slice(b"X'");
+    out.extend(bytes.iter().flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]));
+    out.push(b'\'');
+}
+
+/// The end of a stored statement in a script. A comment at the end of the statement would hide a semicolon.
+pub(crate) fn terminator(sql: &str) -> &'static str {
+    match Tokens(sql).last() {
+        Some(Token::LineComment) => "\n;",
+        Some(Token::OpenComment) => "*/;",
+        _ => ";",
+    }
+}
+
+/// Whether a stored CREATE TABLE is that of an AUTOINCREMENT table. The keyword cannot be a name unless it is quoted.
+pub(crate) fn is_autoincrement(sql: &str) -> bool {
+    Tokens(sql).any(|token| matches!(token, Token::Word(word) if word.eq_ignore_ascii_case("AUTOINCREMENT")))
+}
+
+/// The module of a stored CREATE VIRTUAL TABLE, in lower case; empty if there is none.
+pub(crate) fn module(sql: &str) -> String {
+    let mut tokens = Tokens(sql).filter(|token| matches!(token, Token::Word(_) | Token::Quoted(_)));
+    // USING cannot be a name unless it is quoted.
+    let using = |token: &Token<'_>| matches!(token, Token::Word(word) if word.eq_ignore_ascii_case("USING"));
+    match tokens.by_ref().skip_while(|token| !using(token)).nth(1) {
+        Some(Token::Word(module)) => module.to_ascii_lowercase(),
+        Some(Token::Quoted(module)) => module[1..].trim_end_matches(['"', '\'', '`', ']']).to_ascii_lowercase(),
+        _ => String::new(),
+    }
+}
+
+/// A piece of SQL, as far as it matters here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Token<'s> {
+    /// A keyword, a name, a number.
+    Word(&'s str),
+    /// A text or a quoted name, with its quotes.
+    Quoted(&'s str),
+    /// A comment that ends by itself.
+    Comment,
+    /// A comment up to the end of the text, which a line feed would end.
+    LineComment,
+    /// A comment up to the end of the text, which `*/` would end.
+    OpenComment,
+    /// An operator or white space, byte by byte.
+    Other,
+}
+
+/// The pieces of a text that SQLite has accepted (<https://sqlite.org/lang_comment.html>,
+/// <https://sqlite.org/lang_keywords.html>).
+struct Tokens<'s>(&'s str);
+
+impl<'s> Tokens<'s> {
+    fn take(&mut self, len: usize) -> &'s str {
+        let (head, rest) = self.0.split_at(len.min(self.0.len()));
+        self.0 = rest;
+        head
+    }
+}
+
+impl<'s> Iterator for Tokens<'s> {
+    type Item = Token<'s>;
+
+    fn next(&mut self) -> Option<Token<'s>> {
+        let first = self.0.chars().next()?;
+        if let Some(comment) = self.0.strip_prefix("--") {
+            let end = comment.find('\n');
+            self.take(end.map_or(usize::MAX, |end| end + 3));
+            return Some(if end.is_some() { Token::Comment } else { Token::LineComment });
+        }
+        if let Some(comment) = self.0.strip_prefix("/*") {
+            let end = comment.find("*/");
+            self.take(end.map_or(usize::MAX, |end| end + 4));
+            return Some(if end.is_some() { Token::Comment } else { Token::OpenComment });
+        }
+        Some(match first {
+            '\'' | '"' | '`' => Token::Quoted(self.take(quoted_len(self.0, first))),
+            '[' => Token::Quoted(self.take(self.0.find(']').map_or(usize::MAX, |end| end + 1))),
+            _ if is_word(first) => Token::Word(self.take(self.0.find(|letter| !is_word(letter)).unwrap_or(usize::MAX))),
+            _ => {
+                self.take(first.len_utf8());
+                Token::Other
+            }
+        })
+    }
+}
+
+fn is_word(letter: char) -> bool {
+    letter.is_ascii_alphanumeric() || matches!(letter, '_' | '$') || !letter.is_ascii()
+}
+
+/// The length of the quoted text at the beginning. A doubled quote stands for itself.
+fn quoted_len(text: &str, quote: char) -> usize {
+    let mut at = 1;
+    while let Some(found) = text[at..].find(quote) {
+        at += found + 1;
+        if !text[at..].starts_with(quote) {
+            return at;
+        }
+        at += 1;
+    }
+    text.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn comments_at_the_end() {
+        for (sql, end) in [
+            ("CREATE VIEW v AS SELECT 1", ";"),
+            ("CREATE VIEW v AS SELECT 1 -- note", "\n;"),
+            ("CREATE VIEW v AS SELECT 1 -- note\n", ";"),
+            ("CREATE VIEW v AS SELECT 1 -- /*", "\n;"),
+            ("CREATE VIEW v AS SELECT 1 /* -- note", "*/;"),
+            ("CREATE VIEW v AS SELECT 1 /* note */", ";"),
+            ("CREATE VIEW v AS SELECT '-- no note'", ";"),
+            ("CREATE VIEW v AS SELECT 'it''s -- no note'", ";"),
+            ("CREATE VIEW v AS SELECT \"-- no\", `-- no`, [-- no]", ";"),
+            ("CREATE VIEW v AS SELECT 2 - -1 AS \u{e9}", ";"),
+            ("", ";"),
+        ] {
+            assert_eq!(terminator(sql), end, "{sql}");
+        }
+    }
+
+    #[test]
+    fn keywords() {
+        assert!(is_autoincrement("CREATE TABLE t(a INTEGER PRIMARY KEY autoincrement)"));
+        for sql in ["CREATE TABLE t(\"AUTOINCREMENT\")", "CREATE TABLE t(a /* AUTOINCREMENT */)", "CREATE TABLE t(a)"] {
+            assert!(!is_autoincrement(sql), "{sql}");
+        }
+    }
+
+    #[test]
+    fn modules() {
+        for (sql, want) in [
+            ("CREATE VIRTUAL TABLE f USING fts5(a)", "fts5"),
+            ("CREATE VIRTUAL TABLE IF NOT EXISTS \"using\" using -- c\n /**/ RTree(a,b,c)", "rtree"),
+            ("CREATE VIRTUAL TABLE x USING \"fts4\"", "fts4"),
+            ("CREATE TABLE t(a)", ""),
+        ] {
+            assert_eq!(module(sql), want, "{sql}");
+        }
+    }
+
+    #[test]
+    fn values() {
+        let written = |value| {
+            let mut out = Vec::new();
+            write_value(&mut out, value);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(written(ValueRef::Text(b"tit's")), "'it''s'");
+        assert_eq!(written(ValueRef::Text(b"t''")), "''''''");
+        assert_eq!(written(ValueRef::Text(b"t")), "''");
+        assert_eq!(written(ValueRef::Text(b"ta\0b")), "CAST(X'610062' AS TEXT)");
+        assert_eq!(written(ValueRef::Text(b"t\xff")), "CAST(X'FF' AS TEXT)");
+        assert_eq!(written(ValueRef::Text(b"r1.5")), "1.5");
+        assert_eq!(written(ValueRef::Blob(b"\x00\xff")), "X'00FF'");
+        assert_eq!(written(ValueRef::Integer(i64::MIN)), "-9223372036854775808");
+        assert_eq!(written(ValueRef::Null), "NULL");
+    }
+}

@@ -1,0 +1,31 @@
+//! Runs the endpoints of the data API.
+
+use hyper::body::Incoming;
+use sqlhttp_rqlite::{Endpoint, Params};
+
+use super::{backup, members, queue, readyz, statements, status};
+use crate::api::exchange::Exchange;
+use crate::api::rqlite::resource::Resource;
+use crate::http::reply::{EarlyResponse, HttpResponse};
+
+/// Answers a request that has passed all checks.
+pub(crate) async fn run(
+    exchange: &Exchange<'_>,
+    resource: Resource,
+    params: Params,
+    body: &mut Option<Incoming>,
+) -> Result<HttpResponse, EarlyResponse> {
+    match resource {
+        Resource::Execute if params.queue => queue::answer(exchange, params, body).await,
+        Resource::Execute => statements::answer(exchange, Endpoint::Execute, params, body).await,
+        Resource::Query => statements::answer(exchange, Endpoint::Query, params, body).await,
+        Resource::Request => statements::answer(exchange, Endpoint::Request, params, body).await,
+        Resource::Load => statements::answer(exchange, Endpoint::Load, params, body).await,
+        Resource::Sql => statements::explain(exchange, params, body).await,
+        Resource::Backup => backup::answer(exchange, params).await,
+        Resource::Readyz => Ok(readyz::answer(exchange, &params).await),
+        Resource::Status => Ok(status::answer(exchange, &params).await),
+        Resource::Nodes => Ok(members::nodes(exchange, &params)),
+        Resource::Leader => Ok(members::leader(exchange, &params)),
+    }
+}

@@ -1,0 +1,141 @@
+//! What this server is as rqlite sees it: a node.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use hyper::header::HeaderValue;
+use tokio::sync::Semaphore;
+
+/// How many copies of databases are made or sent at once, in all: each takes the room of its database.
+const COPIES_MAX: usize = 8;
+
+/// What rqlite knows of a node.
+#[derive(Debug)]
+pub(crate) struct ServerIdentity {
+    /// When it was started.
+    pub(crate) started_at: SystemTime,
+    pub(crate) started: Instant,
+    /// Whether it speaks HTTPS.
+    pub(crate) tls: bool,
+    /// Places for copies of databases.
+    pub(crate) copies: Arc<Semaphore>,
+    address: OnceLock<String>,
+    /// Where it listens.
+    bound: OnceLock<SocketAddr>,
+    /// When a backup was begun to be sent last.
+    last_backup: Mutex<Option<SystemTime>>,
+    /// The number that was given to a queued write last.
+    queued: AtomicI64,
+    /// The highest number of a queued write that was executed; 0 if none was.
+    executed: AtomicI64,
+}
+
+impl ServerIdentity {
+    pub(crate) fn new(tls: bool) -> Self {
+        let started_at = SystemTime::now();
+        let nanoseconds = started_at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+        ServerIdentity {
+            started_at,
+            started: Instant::now(),
+            tls,
+            copies: Arc::new(Semaphore::new(COPIES_MAX)),
+            address: OnceLock::new(),
+            bound: OnceLock::new(),
+            last_backup: Mutex::default(),
+            queued: AtomicI64::new(i64::try_from(nanoseconds).unwrap_or(0)),
+            executed: AtomicI64::new(0),
+        }
+    }
+
+    /// Tells where clients reach it. Only the first address counts.
+    pub(crate) fn set_listener(&self, address: SocketAddr) {
+        self.bound.get_or_init(|| address);
+        let port = address.port();
+        let shown = if address.ip().is_unspecified() { format!("{}:{port}", hostname()) } else { address.to_string() };
+        self.address.get_or_init(|| shown);
+    }
+
+    /// Tells where clients reach it, as its operator says.
+    pub(crate) fn set_advertised_address(&self, address: String) {
+        self.address.get_or_init(|| address);
+    }
+
+    /// Where clients reach it, as `host:port`; empty if it does not listen.
+    pub(crate) fn address(&self) -> &str {
+        self.address.get().map_or("", String::as_str)
+    }
+
+    /// Where it listens, if it does.
+    pub(crate) fn bound(&self) -> Option<SocketAddr> {
+        self.bound.get().copied()
+    }
+
+    /// A backup is about to be sent.
+    pub(crate) fn record_backup(&self) {
+        *self.last_backup.lock().unwrap_or_else(PoisonError::into_inner) = Some(SystemTime::now());
+    }
+
+    /// When a backup was begun to be sent last.
+    pub(crate) fn last_backup(&self) -> Option<SystemTime> {
+        *self.last_backup.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same as the value of a header.
+    pub(crate) fn served_by(&self) -> Option<HeaderValue> {
+        HeaderValue::from_str(self.address()).ok()
+    }
+
+    /// The next number of a queued write; they only grow, also from one start to the next.
+    pub(crate) fn next_queue_number(&self) -> i64 {
+        self.queued.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    pub(crate) fn record_executed(&self, number: i64) {
+        self.executed.fetch_max(number, Ordering::Relaxed);
+    }
+
+    pub(crate) fn last_executed(&self) -> i64 {
+        self.executed.load(Ordering::Relaxed)
+    }
+}
+
+/// The machine's name; `localhost` if it has none to tell.
+pub(crate) fn hostname() -> String {
+    let told =
+        std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| std::fs::read_to_string("/etc/hostname"));
+    let name = told.unwrap_or_default().trim().to_owned();
+    let name = if name.is_empty() { std::env::var("HOSTNAME").unwrap_or_default() } else { name };
+    if name.is_empty() { "localhost".to_owned() } else { name }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_queued_writes_grow() {
+        let node = ServerIdentity::new(false);
+        let first = node.next_queue_number();
+        assert!(first > 1_700_000_000_000_000_000);
+        assert_eq!(node.next_queue_number(), first + 1);
+        assert_eq!(node.last_executed(), 0);
+        node.record_executed(first + 1);
+        node.record_executed(first);
+        assert_eq!(node.last_executed(), first + 1);
+    }
+
+    #[test]
+    fn addresses() {
+        let on = |address: &str| {
+            let node = ServerIdentity::new(false);
+            node.set_listener(address.parse().unwrap());
+            node.address().to_owned()
+        };
+        assert_eq!(on("127.0.0.1:4001"), "127.0.0.1:4001");
+        assert_eq!(on("[::1]:4001"), "[::1]:4001");
+        assert_eq!(on("0.0.0.0:4001"), format!("{}:4001", hostname()));
+        assert_eq!(ServerIdentity::new(false).address(), "");
+    }
+}

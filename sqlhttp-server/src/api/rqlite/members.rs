@@ -1,0 +1,48 @@
+//! `/nodes` and `/leader` of a single database: a cluster of one node that leads it. Clients find out here where to send
+//! their requests, so the address is the one that the client has used.
+
+use std::time::{Duration, Instant};
+
+use hyper::header;
+use sqlhttp_rqlite::{NodeInfo, Params, VERSION, encode_node, encode_nodes};
+
+use crate::api::exchange::Exchange;
+use crate::api::rqlite::reply::from_protocol;
+use crate::http::reply::HttpResponse;
+
+/// The only member.
+pub(crate) fn nodes(exchange: &Exchange<'_>, params: &Params) -> HttpResponse {
+    from_protocol(encode_nodes(&[describe(exchange, "/nodes")], params.nodes_as_list, params.pretty))
+}
+
+/// The member that leads.
+pub(crate) fn leader(exchange: &Exchange<'_>, params: &Params) -> HttpResponse {
+    from_protocol(encode_node(&describe(exchange, "/leader"), params.pretty))
+}
+
+fn describe(exchange: &Exchange<'_>, resource: &str) -> NodeInfo {
+    let started = Instant::now();
+    NodeInfo {
+        id: exchange.database.id.clone(),
+        api_addr: Some(api_url(exchange, resource)),
+        addr: exchange.context.identity.address().to_owned(),
+        version: VERSION.to_owned(),
+        voter: true,
+        reachable: true,
+        leader: true,
+        time: Some(started.elapsed().max(Duration::from_nanos(1))),
+        error: None,
+    }
+}
+
+/// The URL before the path of the API, as the client has spelled it. (Headers that a proxy adds are not trusted, here as elsewhere.)
+fn api_url(exchange: &Exchange<'_>, resource: &str) -> String {
+    let request = exchange.request;
+    let scheme = if exchange.context.identity.tls { "https" } else { "http" };
+    let host = request.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let authority = request.uri.authority().map(|authority| authority.as_str()).or(host).filter(|it| !it.is_empty());
+    let path = request.uri.path();
+    // The path of the database, if it is part of the request's.
+    let database = path.strip_suffix('/').unwrap_or(path).strip_suffix(resource).unwrap_or_default();
+    format!("{scheme}://{}{database}", authority.unwrap_or(exchange.context.identity.address()))
+}

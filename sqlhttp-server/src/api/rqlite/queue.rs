@@ -1,0 +1,82 @@
+//! `/db/execute?queue`: writes of which the client only wants to know that they will happen. They have happened when it
+//! hears so.
+
+use std::time::Instant;
+
+use hyper::StatusCode;
+use hyper::body::Incoming;
+use sqlhttp_core::Error;
+use sqlhttp_rqlite::{Endpoint, Params, encode_queued};
+
+use super::answer::Form;
+use super::statements;
+use crate::api::exchange::Exchange;
+use crate::api::outcome::log;
+use crate::api::rqlite::reply::{error, from_protocol, refused};
+use crate::http::reply::{EarlyResponse, HttpResponse};
+
+/// Runs the statements, and answers with their number.
+pub(crate) async fn answer(
+    exchange: &Exchange<'_>,
+    params: Params,
+    body: &mut Option<Incoming>,
+) -> Result<HttpResponse, EarlyResponse> {
+    let (endpoint, started) = (Endpoint::Queue, Instant::now());
+    let call = statements::call(exchange, endpoint, &params, body).await?;
+    let (batch, shape) = call.into_batch(endpoint, &params).map_err(refused)?;
+    let node = &exchange.context.identity;
+    let number = node.next_queue_number();
+    let vars = &exchange.context.counters;
+    vars.queued_executions.add(1);
+    vars.queued_executions_num_stmts_rx.add(batch.steps.len());
+    vars.queued_executions_wait.add(usize::from(params.wait));
+    let deadline = statements::deadline(exchange, params.db_timeout);
+    let queue = &exchange.database.queued_writes;
+    // An answer says that the write is durable, so who does not `wait` waits too, and a given `timeout` bounds that.
+    let applied = match params.wait || params.timeout_given {
+        false => queue.write(batch, deadline).await,
+        true => tokio::time::timeout(params.timeout, queue.write(batch, deadline)).await.map_err(|_| {
+            vars.queued_executions_wait_timeout.add(1);
+            too_late()
+        })?,
+    };
+    applied.map_err(|why| {
+        vars.queued_executions_failed.add(1);
+        let counter = match why {
+            Error::NoLeader => &vars.queued_executions_no_leader,
+            Error::LeadershipLost => &vars.queued_executions_leadership_lost,
+            _ => &vars.queued_executions_unknown_error,
+        };
+        counter.add(1);
+        Box::new(not_applied(&why))
+    })?;
+    vars.queued_executions_ok.add(1);
+    node.record_executed(number);
+    let form = Form { endpoint, shape, started };
+    Ok(from_protocol(encode_queued(number, &form.shape, &form.trailer(0))))
+}
+
+fn too_late() -> EarlyResponse {
+    Box::new(error(StatusCode::REQUEST_TIMEOUT, "queue wait timeout"))
+}
+
+/// Never 200, which would say that it has happened.
+fn not_applied(why: &Error) -> HttpResponse {
+    log(why);
+    match why {
+        Error::Overloaded(_)
+        | Error::Timeout
+        | Error::Busy(_)
+        | Error::Closed
+        | Error::NoLeader
+        | Error::Unavailable(_) => error(StatusCode::SERVICE_UNAVAILABLE, &why.to_string()),
+        // Its text may name a file.
+        Error::Io { .. } => error(StatusCode::INTERNAL_SERVER_ERROR, "the disk failed"),
+        Error::LeadershipLost
+        | Error::Unknown
+        | Error::ReadOnly
+        | Error::Poisoned(_)
+        | Error::Sqlite { .. }
+        | Error::Unsupported(_) => error(StatusCode::INTERNAL_SERVER_ERROR, &why.to_string()),
+    }
+}

@@ -1,0 +1,44 @@
+//! How queued writes reach the database.
+
+use std::sync::Arc;
+
+use sqlhttp_core::{Backend, Batch, BoxFuture, Deadline, Error};
+
+use crate::api::observe::SqlObserver;
+
+/// Writes queued writes. A write that has been queued takes effect even if the client goes away.
+pub(crate) trait QueuedWrites: Send + Sync {
+    /// Writes a batch and returns when it is durable. The outcomes of its statements are dropped.
+    ///
+    /// # Errors
+    /// As [`Backend::execute`]. A failed statement is not an error.
+    fn write(&self, batch: Batch, deadline: Deadline) -> BoxFuture<'_, Result<(), Error>>;
+}
+
+/// Writes each queued write as a batch of its own, at once: the database's writer groups them.
+pub(crate) struct DirectWrites {
+    backend: Arc<dyn Backend>,
+    sql: Arc<SqlObserver>,
+}
+
+impl DirectWrites {
+    pub(crate) fn new(backend: Arc<dyn Backend>, sql: Arc<SqlObserver>) -> DirectWrites {
+        DirectWrites { backend, sql }
+    }
+}
+
+impl QueuedWrites for DirectWrites {
+    fn write(&self, batch: Batch, deadline: Deadline) -> BoxFuture<'_, Result<(), Error>> {
+        let (backend, sql) = (self.backend.clone(), self.sql.clone());
+        let writing = async move {
+            if batch.steps.is_empty() {
+                return Ok(());
+            }
+            let observed = sql.begin(&batch);
+            let answer = backend.execute(batch, deadline).await;
+            sql.end(observed, answer)?.whole().await.map(drop)
+        };
+        // A task of its own, so that it goes on when the request is cancelled.
+        Box::pin(async { tokio::spawn(writing).await.unwrap_or(Err(Error::Closed)) })
+    }
+}

@@ -1,0 +1,61 @@
+//! Responses in rqlite's shape.
+
+use hyper::StatusCode;
+use hyper::header::{self, HeaderName, HeaderValue};
+use sqlhttp_rqlite::{Refusal, Reply};
+
+use super::identity::ServerIdentity;
+use crate::http::body::BodyError;
+use crate::http::reply::{self, EarlyResponse, HttpResponse, ReplyBody};
+
+const X_RQLITE_SERVED_BY: HeaderName = HeaderName::from_static("x-rqlite-served-by");
+
+/// Makes an HTTP response of a reply of the protocol.
+pub(crate) fn from_protocol(protocol: Reply) -> HttpResponse {
+    let Reply { status, content_type, body } = protocol;
+    let mut response =
+        reply::with_type(reply::status_code(status), content_type.header(), ReplyBody::Whole(body.into()));
+    if content_type.nosniff() {
+        response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    }
+    if status == StatusCode::SERVICE_UNAVAILABLE { reply::retry_later(response) } else { response }
+}
+
+/// An error as plain text.
+pub(crate) fn error(status: StatusCode, text: &str) -> HttpResponse {
+    from_protocol(Reply::error(status.as_u16(), text))
+}
+
+/// The response to a request that the protocol crate refuses.
+pub(crate) fn refused(refusal: Refusal) -> EarlyResponse {
+    Box::new(from_protocol(refusal.into_reply(false)))
+}
+
+/// The response to a body that could not be read. The rest of it is unread, so the connection closes.
+pub(crate) fn unread(why: &BodyError) -> EarlyResponse {
+    unread_with(why, "")
+}
+
+/// The response to a body that could not be read. `if_too_large` is appended to the text for a body that is too large.
+pub(crate) fn unread_with(why: &BodyError, if_too_large: &str) -> EarlyResponse {
+    let (status, hint) = match why {
+        BodyError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, if_too_large),
+        BodyError::NoMemory { .. } => (StatusCode::SERVICE_UNAVAILABLE, ""),
+        BodyError::TooSlow { .. } => (StatusCode::REQUEST_TIMEOUT, ""),
+        BodyError::Broken(_) | BodyError::Undecodable(_) => (StatusCode::BAD_REQUEST, ""),
+    };
+    Box::new(reply::closing(error(status, &format!("{why}{hint}"))))
+}
+
+/// The response when work on another thread has panicked.
+pub(crate) fn panicked() -> HttpResponse {
+    error(StatusCode::INTERNAL_SERVER_ERROR, "internal error")
+}
+
+/// Adds the header that names the node that ran the statements.
+pub(crate) fn served_by(mut response: HttpResponse, identity: &ServerIdentity) -> HttpResponse {
+    if let Some(address) = identity.served_by() {
+        response.headers_mut().insert(X_RQLITE_SERVED_BY, address);
+    }
+    response
+}

@@ -1,0 +1,108 @@
+//! The order in which a request to rqlite's API is checked. Clients depend on it: a request with several mistakes gets the
+//! answer of the first one.
+
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::{Method, StatusCode};
+use sqlhttp_rqlite::{Params, VERSION};
+use tracing::Level;
+
+use crate::api::rqlite::reply::refused;
+use crate::http::query::query_parameter;
+use crate::http::reply::{self, EarlyResponse, HttpResponse};
+use crate::process::logging::{REQUEST_LOG, shortened};
+
+const X_RQLITE_VERSION: HeaderName = HeaderName::from_static("x-rqlite-version");
+
+/// The values of the parameter `level`.
+const READ_LEVELS: [&str; 5] = ["none", "weak", "strong", "linearizable", "auto"];
+
+/// A value in a log line is cut to this length, in bytes.
+const LOGGED_BYTES_MAX: usize = 256;
+
+/// One request to a program that serves rqlite's API.
+pub(crate) trait Service {
+    /// What a path leads to.
+    type Endpoint: Copy;
+
+    /// The head of the request.
+    fn head(&self) -> &Parts;
+
+    /// Refuses a request with an effect that a page of another site may have sent.
+    fn refuse_forged(&self) -> Result<(), EarlyResponse>;
+
+    /// Returns the endpoint of the request's path; `None` if there is none.
+    fn endpoint(&self) -> Option<Self::Endpoint>;
+
+    /// Checks the credentials of the request for an endpoint.
+    fn authorize(&self, endpoint: Self::Endpoint) -> impl Future<Output = Result<(), EarlyResponse>> + Send;
+
+    /// Returns whether an endpoint takes a method.
+    fn takes(endpoint: Self::Endpoint, method: &Method) -> bool;
+
+    /// A response without a body, of the media type that the endpoint's responses have.
+    fn empty(endpoint: Self::Endpoint, status: StatusCode) -> HttpResponse;
+
+    /// Runs a request that has passed all checks.
+    fn run(
+        &self,
+        endpoint: Self::Endpoint,
+        params: Params,
+        body: &mut Option<Incoming>,
+    ) -> impl Future<Output = Result<HttpResponse, EarlyResponse>> + Send;
+
+    /// Returns whether clients authenticate in the `Authorization` header.
+    fn takes_credentials(&self) -> bool;
+}
+
+/// Answers a request. The checks, in this order: OPTIONS, whatever the path; forgery; the query string, whatever the path;
+/// the path; the permission; the method; and then, in [`Service::run`], the body.
+pub(crate) async fn answer<S: Service>(service: &S, body: &mut Option<Incoming>) -> HttpResponse {
+    let mut response = checked(service, body).await.unwrap_or_else(|early| *early);
+    add_headers(service.takes_credentials(), response.headers_mut());
+    response
+}
+
+async fn checked<S: Service>(service: &S, body: &mut Option<Incoming>) -> Result<HttpResponse, EarlyResponse> {
+    let head = service.head();
+    if head.method == Method::OPTIONS {
+        return Ok(reply::empty(StatusCode::OK));
+    }
+    service.refuse_forged()?;
+    note_unknown_level(head);
+    let params = Params::parse(head.uri.query().unwrap_or_default()).map_err(refused)?;
+    let Some(endpoint) = service.endpoint() else {
+        return Err(Box::new(reply::empty(StatusCode::NOT_FOUND)));
+    };
+    service.authorize(endpoint).await?;
+    if !S::takes(endpoint, &head.method) {
+        return Err(Box::new(S::empty(endpoint, StatusCode::METHOD_NOT_ALLOWED)));
+    }
+    service.run(endpoint, params, body).await
+}
+
+/// Adds the headers of every response.
+fn add_headers(takes_credentials: bool, headers: &mut HeaderMap) {
+    let mut add = |name, value| headers.insert(name, HeaderValue::from_static(value));
+    add(X_RQLITE_VERSION, VERSION);
+    add(header::ACCESS_CONTROL_ALLOW_METHODS, "OPTIONS, GET, POST");
+    if takes_credentials {
+        add(header::ACCESS_CONTROL_ALLOW_HEADERS, "Content-Type, Authorization");
+        add(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, "true");
+        add(header::WWW_AUTHENTICATE, "Basic realm=\"rqlite\"");
+    } else {
+        add(header::ACCESS_CONTROL_ALLOW_HEADERS, "Content-Type");
+    }
+}
+
+/// Logs a read level that does not exist. The protocol reads it as `weak`.
+fn note_unknown_level(head: &Parts) {
+    if tracing::enabled!(target: REQUEST_LOG, Level::DEBUG)
+        && let Some(level) = query_parameter(head.uri.query(), "level")
+        && !READ_LEVELS.contains(&level.to_ascii_lowercase().as_str())
+    {
+        let level = shortened(&level, LOGGED_BYTES_MAX);
+        tracing::debug!(target: REQUEST_LOG, level, "unknown read level: taken for weak");
+    }
+}

@@ -1,0 +1,220 @@
+//! The endpoints that take SQL: `/db/execute`, `/db/query`, `/db/request`, `/db/load`, and `/db/sql`, which runs none.
+
+use std::borrow::Cow;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderValue};
+use hyper::{Method, StatusCode};
+use sqlhttp_core::{Answer, Batch, Deadline, Error, Outcome};
+use sqlhttp_rqlite::{
+    Call, ContentType, Endpoint, Params, Refusal, ReplyShape, Trailer, decode, decode_query_string, encode_sql,
+    is_database_file,
+};
+
+use super::answer::{self, Form};
+use crate::api::exchange::{DECODED_INLINE_MAX, Exchange, until};
+use crate::api::outcome::log;
+use crate::api::rqlite::reply::{error, from_protocol, panicked, refused, unread_with};
+use crate::http::compress::compress;
+use crate::http::reply::{EarlyResponse, HttpResponse};
+use crate::http::request_log;
+
+/// Runs the statements of a request.
+pub(crate) async fn answer(
+    exchange: &Exchange<'_>,
+    endpoint: Endpoint,
+    params: Params,
+    body: &mut Option<Incoming>,
+) -> Result<HttpResponse, EarlyResponse> {
+    let started = Instant::now();
+    let call = match read(exchange, endpoint, &params, body).await? {
+        Sent::Statements(call) => call,
+        Sent::File(bytes) => return load_file(exchange, &params, started, bytes).await,
+    };
+    count(exchange, endpoint, call.statements.len());
+    let (batch, shape) =
+        call.into_batch(endpoint, &params).map_err(|refusal| refused_by(endpoint, refusal, params.pretty))?;
+    let outcome = run(exchange, endpoint, batch, &params).await;
+    let mut response = answer::respond(outcome, Form { endpoint, shape, started }, &exchange.context.identity).await;
+    compress(&mut response, &exchange.request.headers).await;
+    Ok(response)
+}
+
+/// Shows what would be run.
+pub(crate) async fn explain(
+    exchange: &Exchange<'_>,
+    params: Params,
+    body: &mut Option<Incoming>,
+) -> Result<HttpResponse, EarlyResponse> {
+    let started = Instant::now();
+    let call = call(exchange, Endpoint::Sql, &params, body).await?;
+    exchange.context.counters.sql_analyze.add(1);
+    let shape = ReplyShape::new(Endpoint::Sql, &params, call.statements.len());
+    let trailer = Trailer { elapsed: started.elapsed(), raft_index: 0 };
+    Ok(from_protocol(encode_sql(&call, &shape, &trailer)))
+}
+
+async fn run(exchange: &Exchange<'_>, endpoint: Endpoint, batch: Batch, params: &Params) -> Result<Answer, Error> {
+    let deadline = deadline(exchange, params.db_timeout).and(turn(params));
+    // A dump may take long, so it has a limit only if the request sets one.
+    let deadline = if endpoint == Endpoint::Load { deadline.without_default() } else { deadline };
+    let backend = &exchange.database.backend;
+    let observed = exchange.database.sql.begin(&batch);
+    let work = match endpoint {
+        Endpoint::Query => backend.query(batch, params.level, deadline),
+        Endpoint::Request => backend.request(batch, params.level, deadline),
+        _ => backend.execute(batch, deadline),
+    };
+    let answer = match endpoint {
+        Endpoint::Query => until(deadline, work).await,
+        _ => exchange.write_outcome(deadline, work).await,
+    };
+    exchange.database.sql.end(observed, answer)
+}
+
+fn count(exchange: &Exchange<'_>, endpoint: Endpoint, statements: usize) {
+    let vars = &exchange.context.counters;
+    let (requests, received) = match endpoint {
+        Endpoint::Execute => (&vars.executions, &vars.execute_stmts_rx),
+        Endpoint::Query => (&vars.queries, &vars.query_stmts_rx),
+        Endpoint::Request => (&vars.requests, &vars.request_stmts_rx),
+        Endpoint::Load => return vars.loads.add(1),
+        Endpoint::Queue | Endpoint::Sql => return,
+    };
+    requests.add(1);
+    received.add(statements);
+}
+
+/// What a client has sent.
+enum Sent {
+    Statements(Call),
+    File(Bytes),
+}
+
+/// Replaces all content by that of a database file.
+async fn load_file(
+    exchange: &Exchange<'_>,
+    params: &Params,
+    started: Instant,
+    bytes: Bytes,
+) -> Result<HttpResponse, EarlyResponse> {
+    exchange.context.counters.loads.add(1);
+    let failed = |why: &str| Box::new(error(StatusCode::INTERNAL_SERVER_ERROR, why));
+    let Some(copies) = &exchange.database.copies else {
+        return Err(Box::new(error(StatusCode::NOT_IMPLEMENTED, "this database cannot be replaced")));
+    };
+    let file = copies.scratch_file();
+    tokio::fs::write(&file, &bytes).await.map_err(|why| failed(&why.to_string()))?;
+    drop(bytes);
+    let loaded = copies.load_file(file.clone()).await;
+    // Gone already if it was loaded.
+    let _ = tokio::fs::remove_file(&file).await;
+    let shape = ReplyShape::new(Endpoint::Load, params, 0);
+    match loaded {
+        Ok(log_index) => {
+            let form = Form { endpoint: Endpoint::Load, shape, started };
+            let outcome = Outcome { log_index, ..Outcome::default() };
+            Ok(answer::respond(Ok(Answer::Whole(outcome)), form, &exchange.context.identity).await)
+        }
+        Err(Error::NoLeader) => Err(Box::new(error(StatusCode::SERVICE_UNAVAILABLE, "leader not found"))),
+        Err(why) => {
+            log(&why);
+            Err(failed(&why.to_string()))
+        }
+    }
+}
+
+/// The operator's limit and the client's.
+pub(crate) fn deadline(exchange: &Exchange<'_>, limit: Option<Duration>) -> Deadline {
+    let clients = limit.map_or(Deadline::NEVER, |limit| Deadline::after(Instant::now(), limit));
+    exchange.context.deadline().and(clients)
+}
+
+/// How long a write may wait for its turn. A write that has begun goes on: only its own limits end it.
+fn turn(params: &Params) -> Deadline {
+    if !params.timeout_given || params.timeout.is_zero() {
+        return Deadline::NEVER;
+    }
+    Deadline::after(Instant::now(), params.timeout).for_turn_only()
+}
+
+/// Reads and understands the statements of a request.
+pub(crate) async fn call(
+    exchange: &Exchange<'_>,
+    endpoint: Endpoint,
+    params: &Params,
+    body: &mut Option<Incoming>,
+) -> Result<Call, EarlyResponse> {
+    match read(exchange, endpoint, params, body).await? {
+        Sent::Statements(call) => Ok(call),
+        // Only `/db/load` takes files.
+        Sent::File(_) => Err(refused(Refusal::text(StatusCode::BAD_REQUEST.as_u16(), "no statements"))),
+    }
+}
+
+async fn read(
+    exchange: &Exchange<'_>,
+    endpoint: Endpoint,
+    params: &Params,
+    body: &mut Option<Incoming>,
+) -> Result<Sent, EarlyResponse> {
+    let call = if exchange.request.method == Method::GET {
+        decode_query_string(endpoint, params)
+    } else {
+        let bytes =
+            exchange.read(body).await.map_err(|why| unread_with(&why, hint_if_too_large(exchange, endpoint)))?;
+        if endpoint == Endpoint::Load && is_database_file(&bytes) {
+            return Ok(Sent::File(bytes));
+        }
+        decode_body(exchange, endpoint, params, bytes).await?
+    };
+    let call = call.map_err(|refusal| refused_by(endpoint, refusal, params.pretty))?;
+    let (count, max) = (call.statements.len(), exchange.context.limits.items_max);
+    if count > max {
+        let text = format!("too many statements: {count}, the limit is {max}");
+        return Err(refused(Refusal::text(StatusCode::BAD_REQUEST.as_u16(), text)));
+    }
+    Ok(Sent::Statements(call))
+}
+
+/// The hint for a body that is too large, appended to the error text.
+fn hint_if_too_large(exchange: &Exchange<'_>, endpoint: Endpoint) -> &'static str {
+    let copies = exchange.database.copies.as_ref().filter(|_| endpoint == Endpoint::Load);
+    copies.map_or("", |copies| copies.large_file_hint())
+}
+
+async fn decode_body(
+    exchange: &Exchange<'_>,
+    endpoint: Endpoint,
+    params: &Params,
+    bytes: Bytes,
+) -> Result<Result<Call, Refusal>, EarlyResponse> {
+    let content_type = exchange.request.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let content_type = content_type.map(|value| match std::str::from_utf8(value) {
+        Ok(value) => Cow::Borrowed(value),
+        Err(_) => String::from_utf8_lossy(value),
+    });
+    if bytes.len() <= DECODED_INLINE_MAX {
+        return Ok(decode_now(endpoint, content_type.as_deref(), &bytes, params));
+    }
+    let (content_type, params, span) = (content_type.map(Cow::into_owned), params.clone(), tracing::Span::current());
+    let decoding = tokio::task::spawn_blocking(move || {
+        span.in_scope(|| decode_now(endpoint, content_type.as_deref(), &bytes, &params))
+    });
+    decoding.await.map_err(|_| Box::new(panicked()))
+}
+
+fn decode_now(endpoint: Endpoint, content_type: Option<&str>, bytes: &[u8], params: &Params) -> Result<Call, Refusal> {
+    decode(endpoint, content_type, bytes, params).inspect_err(|_| request_log::note_bad_json(bytes))
+}
+
+/// A refusal in the form that the endpoint's answers have.
+fn refused_by(endpoint: Endpoint, refusal: Refusal, pretty: bool) -> EarlyResponse {
+    let mut reply = refusal.into_reply(pretty);
+    if reply.content_type == ContentType::Json {
+        reply.content_type = endpoint.content_type();
+    }
+    Box::new(from_protocol(reply))
+}

@@ -1,0 +1,61 @@
+//! What a database answers, as HTTP.
+
+use hyper::StatusCode;
+use sqlhttp_core::{Answer, Error, Outcome, Part, PartStream};
+use sqlhttp_ws4sqlite::{Abort, PartEncoder, Reply, ReplyShape, encode, encode_error};
+
+use super::reply::error;
+use crate::api::outcome::{is_small, log};
+use crate::api::streaming::{self, Begun, StreamError};
+use crate::http::reply::{self, HttpResponse};
+
+/// The answer to a transaction.
+pub(crate) async fn respond(answer: Result<Answer, Error>, shape: ReplyShape) -> HttpResponse {
+    match answer {
+        Ok(Answer::Whole(outcome)) => whole(outcome, shape).await,
+        // Rare beside the others, and its state is larger.
+        Ok(Answer::Parts(parts)) => Box::pin(in_parts(parts, shape)).await,
+        Err(error) => database_error(&error),
+    }
+}
+
+/// The answer when there is no outcome.
+pub(crate) fn database_error(error: &Error) -> HttpResponse {
+    log(error);
+    from_protocol(encode_error(error))
+}
+
+/// The answer when work that was handed to another thread has panicked there.
+pub(crate) fn panicked() -> HttpResponse {
+    error(StatusCode::INTERNAL_SERVER_ERROR, "Internal error")
+}
+
+fn from_protocol(protocol: Reply) -> HttpResponse {
+    let response = reply::json(protocol.status, protocol.body);
+    if protocol.status == StatusCode::SERVICE_UNAVAILABLE { reply::retry_later(response) } else { response }
+}
+
+async fn whole(outcome: Outcome, shape: ReplyShape) -> HttpResponse {
+    if is_small(&outcome) {
+        return from_protocol(encode(&outcome, &shape));
+    }
+    let encoded = tokio::task::spawn_blocking(move || encode(&outcome, &shape)).await;
+    encoded.map_or_else(|_| panicked(), from_protocol)
+}
+
+async fn in_parts(parts: Box<dyn PartStream>, shape: ReplyShape) -> HttpResponse {
+    match streaming::begin(parts, PartEncoder::new(shape)).await {
+        Ok(Begun::Whole(body)) => reply::json(200, body),
+        Ok(Begun::Stream(body)) => reply::with_type(StatusCode::OK, "application/json", body),
+        Err(StreamError::Abort(abort)) => from_protocol(abort.reply),
+        Err(StreamError::Error(error)) => database_error(&error),
+    }
+}
+
+impl streaming::Encoder for PartEncoder {
+    type Abort = Abort;
+
+    fn part(&mut self, part: Part, out: &mut Vec<u8>) -> Result<(), Abort> {
+        PartEncoder::part(self, part, out)
+    }
+}

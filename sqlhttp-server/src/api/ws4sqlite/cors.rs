@@ -1,0 +1,189 @@
+//! Which pages of other origins may read answers: the `corsOrigin` setting of a database.
+//!
+//! As in the original, a request of an origin that is not allowed is executed like any other: the browser keeps the
+//! answer from the page, because the header is missing. CORS is no access control. (Requests that a browser sends without
+//! a preflight are refused, see `origin`.)
+
+use hyper::header::{self, HeaderMap, HeaderValue};
+
+/// The origins that are allowed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CorsPolicy {
+    any: bool,
+    origins: Vec<Pattern>,
+}
+
+/// One allowed origin, in lower case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Pattern {
+    /// Exactly this one.
+    Exact(String),
+    /// Whatever lies between these two, which is a subdomain.
+    Subdomain { scheme: String, domain: String },
+}
+
+/// What is wrong with a `corsOrigin` value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum CorsError {
+    /// An origin is no `scheme://host[:port]`.
+    #[error("corsOrigin: '{0}' is not an origin; write it like 'https://example.com'")]
+    NotAnOrigin(String),
+    /// `*` beside others.
+    #[error("corsOrigin: '*' allows every origin and cannot be combined with others")]
+    AnyAndOthers,
+}
+
+impl CorsPolicy {
+    /// Understands a value: `*`, one origin, or several separated by commas. The first label of a host may be `*`.
+    pub(crate) fn parse(value: &str) -> Result<CorsPolicy, CorsError> {
+        let items: Vec<&str> = value.split(',').map(str::trim).collect();
+        if items == ["*"] {
+            return Ok(CorsPolicy { any: true, origins: Vec::new() });
+        }
+        if items.contains(&"*") {
+            return Err(CorsError::AnyAndOthers);
+        }
+        let origins = items.into_iter().map(Pattern::parse).collect::<Result<_, _>>()?;
+        Ok(CorsPolicy { any: false, origins })
+    }
+
+    /// The headers that an answer to a request of this origin carries.
+    pub(crate) fn answer(&self, origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
+        if !self.any {
+            headers.append(header::VARY, HeaderValue::from_static("Origin"));
+        }
+        if let Some(allowed) = origin.and_then(|origin| self.allowed(origin)) {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
+        }
+    }
+
+    /// The headers that the answer to a preflight request carries.
+    pub(crate) fn answer_preflight(&self, request: &HeaderMap, headers: &mut HeaderMap) {
+        let origin = request.get(header::ORIGIN);
+        if let Some(allowed) = origin.and_then(|origin| self.allowed(origin)) {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
+        }
+        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("POST,OPTIONS"));
+        if let Some(wanted) = request.get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, wanted.clone());
+        }
+        let vary = "Access-Control-Request-Method, Access-Control-Request-Headers, Origin";
+        headers.insert(header::VARY, HeaderValue::from_static(vary));
+    }
+
+    /// Whether pages of this origin are allowed. Without an origin, only `*` allows them.
+    pub(crate) fn allows(&self, origin: Option<&HeaderValue>) -> bool {
+        self.any || origin.is_some_and(|origin| self.allowed(origin).is_some())
+    }
+
+    /// What `Access-Control-Allow-Origin` says for this origin, if it is allowed.
+    fn allowed(&self, origin: &HeaderValue) -> Option<HeaderValue> {
+        if self.any {
+            return Some(HeaderValue::from_static("*"));
+        }
+        let origin = origin.to_str().ok()?.to_ascii_lowercase();
+        let known = self.origins.iter().any(|pattern| pattern.matches(&origin));
+        known.then(|| HeaderValue::from_str(&origin).ok()).flatten()
+    }
+}
+
+/// Whether an OPTIONS request is a browser's question before a request of another origin.
+pub(crate) fn is_preflight(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::ORIGIN) && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+}
+
+impl Pattern {
+    fn parse(item: &str) -> Result<Pattern, CorsError> {
+        let wrong = || CorsError::NotAnOrigin(item.to_owned());
+        let origin = item.strip_suffix('/').unwrap_or(item).to_ascii_lowercase();
+        let (scheme, host) = origin.split_once("://").ok_or_else(wrong)?;
+        let domain = host.strip_prefix("*.");
+        if !is_scheme(scheme) || !is_host(domain.unwrap_or(host)) {
+            return Err(wrong());
+        }
+        Ok(match domain {
+            Some(domain) => Pattern::Subdomain { scheme: format!("{scheme}://"), domain: format!(".{domain}") },
+            None => Pattern::Exact(origin),
+        })
+    }
+
+    fn matches(&self, origin: &str) -> bool {
+        match self {
+            Pattern::Exact(allowed) => allowed == origin,
+            Pattern::Subdomain { scheme, domain } => {
+                let between = origin.strip_prefix(scheme.as_str()).and_then(|rest| rest.strip_suffix(domain.as_str()));
+                between.is_some_and(|label| !label.is_empty() && is_host(label) && !label.contains(':'))
+            }
+        }
+    }
+}
+
+fn is_scheme(scheme: &str) -> bool {
+    scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+}
+
+/// A host and perhaps a port. (Not a full check: what is wrong here never equals what a browser sends.)
+fn is_host(host: &str) -> bool {
+    !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || "-._:[]".contains(c))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn allowed(policy: &str, origin: &str) -> Option<String> {
+        let policy = CorsPolicy::parse(policy).unwrap();
+        let origin = HeaderValue::from_str(origin).unwrap();
+        policy.allowed(&origin).map(|value| value.to_str().unwrap().to_owned())
+    }
+
+    #[test]
+    fn origins() {
+        assert_eq!(allowed("*", "https://a.com").as_deref(), Some("*"));
+        assert_eq!(allowed("https://a.com", "https://a.com").as_deref(), Some("https://a.com"));
+        assert_eq!(allowed("https://A.com/", "HTTPS://a.COM").as_deref(), Some("https://a.com"));
+        assert_eq!(allowed("https://a.com", "http://a.com"), None);
+        assert_eq!(allowed("https://a.com", "https://a.com.evil.com"), None);
+        assert_eq!(
+            allowed("https://a.com, http://b.com:8080", "http://b.com:8080").as_deref(),
+            Some("http://b.com:8080")
+        );
+        assert_eq!(allowed("https://a.com", "null"), None);
+        assert!(CorsPolicy::parse("*").unwrap().allows(None));
+        assert!(!CorsPolicy::parse("https://a.com").unwrap().allows(None));
+    }
+
+    #[test]
+    fn subdomains() {
+        let policy = "https://*.b.com";
+        assert!(allowed(policy, "https://x.b.com").is_some());
+        assert!(allowed(policy, "https://x.y.b.com").is_some());
+        for origin in
+            ["https://b.com", "https://.b.com", "http://x.b.com", "https://xb.com", "https://evil.com/x.b.com"]
+        {
+            assert_eq!(allowed(policy, origin), None, "{origin}");
+        }
+        assert_eq!(allowed(policy, "https://evil.com:1.b.com"), None);
+    }
+
+    #[test]
+    fn invalid_values() {
+        for value in
+            ["a.com", "", "https://", "://a.com", "https://a.com,", "https://a.com/path", "https://*", "https://a b"]
+        {
+            assert!(matches!(CorsPolicy::parse(value), Err(CorsError::NotAnOrigin(_))), "{value}");
+        }
+        assert_eq!(CorsPolicy::parse("*,https://a.com"), Err(CorsError::AnyAndOthers));
+    }
+
+    #[test]
+    fn vary_is_told_unless_everybody_is_allowed() {
+        let mut headers = HeaderMap::new();
+        CorsPolicy::parse("https://a.com").unwrap().answer(None, &mut headers);
+        assert_eq!(headers.get(header::VARY).unwrap(), "Origin");
+        let mut headers = HeaderMap::new();
+        CorsPolicy::parse("*").unwrap().answer(None, &mut headers);
+        assert!(headers.is_empty());
+    }
+}

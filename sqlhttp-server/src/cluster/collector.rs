@@ -1,0 +1,70 @@
+//! What is told of a node of a cluster: its log, how it syncs and applies, its part.
+
+use std::fmt;
+use std::sync::Arc;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use sqlhttp_raft::NodeStatus;
+
+use super::context::ClusterContext;
+use crate::process::metrics::Latency;
+
+/// How long a node's log took to sync, and what was committed to be applied.
+#[derive(Debug, Default)]
+pub(crate) struct LogTimes {
+    pub(crate) syncs: Latency,
+    pub(crate) applies: Latency,
+}
+
+/// Writes the series of a node.
+pub(crate) struct NodeCollector {
+    pub(crate) cluster: Arc<ClusterContext>,
+    pub(crate) times: Arc<LogTimes>,
+}
+
+/// Name, help, type, and where the value stands.
+type Series = (&'static str, &'static str, MetricType, fn(&NodeStatus) -> u64);
+
+const SERIES: &[Series] = &[
+    ("raft_leader", "1 if this node leads and serves", MetricType::Gauge, |s| u64::from(s.ready)),
+    ("raft_term", "The current term", MetricType::Gauge, |s| s.term),
+    ("raft_commit_index", "The last index known to be committed", MetricType::Gauge, |s| s.commit_index),
+    ("raft_applied_index", "The last index applied", MetricType::Gauge, |s| s.applied_index),
+    ("raft_first_index", "The first index that the log still has", MetricType::Gauge, |s| s.log.first_index),
+    ("raft_last_index", "The last index of the log", MetricType::Gauge, |s| s.log.last_index),
+    ("raft_snapshot_index", "The index of the last snapshot", MetricType::Gauge, |s| s.snapshot_index),
+    ("raft_log_size_bytes", "Size of the log", MetricType::Gauge, |s| s.log.bytes),
+    ("raft_members", "Nodes of the cluster", MetricType::Gauge, |s| s.members.len() as u64),
+    ("raft_proposals_waiting", "Writes that wait for their place in the log", MetricType::Gauge, |s| {
+        s.proposals_waiting
+    }),
+    ("raft_entries", "Entries appended to the log", MetricType::Counter, |s| s.log.entries),
+    ("raft_snapshots", "Snapshots taken", MetricType::Counter, |s| s.totals.snapshots),
+    ("raft_stopped", "1 if this node has stopped by itself", MetricType::Gauge, |s| u64::from(s.stopped.is_some())),
+];
+
+impl Collector for NodeCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let status = self.cluster.node.status();
+        for (name, help, metric_type, read) in SERIES {
+            let mut metric = encoder.encode_descriptor(name, help, None, *metric_type)?;
+            match metric_type {
+                MetricType::Counter => metric.encode_counter::<NoLabelSet, u64, f64>(&read(&status), None)?,
+                _ => metric.encode_gauge(&read(&status))?,
+            }
+        }
+        let histogram = MetricType::Histogram;
+        let help = "How long a sync of the log took, seconds";
+        self.times.syncs.encode(encoder.encode_descriptor("raft_sync_duration_seconds", help, None, histogram)?)?;
+        let help = "How long it took to apply what was committed together, seconds";
+        self.times.applies.encode(encoder.encode_descriptor("raft_apply_duration_seconds", help, None, histogram)?)
+    }
+}
+
+impl fmt::Debug for NodeCollector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NodeCollector").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,109 @@
+//! The node that this process is, as the handlers of requests see it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use hyper::header::HeaderValue;
+use sqlhttp_core::{BoxFuture, Database, Error};
+use sqlhttp_raft::Node;
+
+use super::auth::AuthFile;
+use super::config::ClusterConfig;
+use super::write_queue::WrittenBatches;
+use crate::api::admin::Copies;
+use crate::process::tls::TlsDescription;
+
+/// The settings of a node that requests depend on.
+pub(crate) struct NodeIdentity {
+    pub(crate) config: ClusterConfig,
+    /// The users and their permissions; `None` allows every client everything.
+    pub(crate) auth: Option<Arc<AuthFile>>,
+    /// The settings of HTTPS, if clients reach the node by HTTPS.
+    pub(crate) tls: Option<TlsDescription>,
+}
+
+/// The node that this process is, with its settings.
+pub(crate) struct ClusterContext {
+    pub(crate) node: Node,
+    pub(crate) config: ClusterConfig,
+    pub(crate) auth: Option<Arc<AuthFile>>,
+    pub(crate) tls: Option<TlsDescription>,
+    /// The batches that the queue of writes has written.
+    pub(crate) written: Arc<WrittenBatches>,
+    scratch: AtomicU64,
+}
+
+impl ClusterContext {
+    pub(crate) fn new(node: Node, identity: NodeIdentity, written: Arc<WrittenBatches>) -> Self {
+        let NodeIdentity { config, auth, tls } = identity;
+        ClusterContext { node, config, auth, tls, written, scratch: AtomicU64::new(0) }
+    }
+
+    /// Whether `-http-allow-origin` lets pages of this origin read answers.
+    pub(crate) fn allows_origin(&self, origin: Option<&HeaderValue>) -> bool {
+        self.config.http_allow_origin.as_deref().is_some_and(|allowed| {
+            allowed == "*" || origin.is_some_and(|origin| origin.as_bytes().eq_ignore_ascii_case(allowed.as_bytes()))
+        })
+    }
+
+    /// The URL under which clients reach it.
+    pub(crate) fn api_url(&self) -> String {
+        let scheme = if self.config.http_tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.config.http_adv_addr)
+    }
+
+    /// A file that nobody else uses, for what arrives. What a crash leaves of them is removed at the next start.
+    pub(crate) fn scratch_file(&self, purpose: &str) -> PathBuf {
+        let number = self.scratch.fetch_add(1, Ordering::Relaxed);
+        self.node.directory().join(format!("{purpose}-{}-{number}", std::process::id()))
+    }
+}
+
+/// The path of a file in the same directory.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// Copies the database of a node, and replaces its content through the log.
+pub(crate) struct NodeCopies(pub(crate) Arc<ClusterContext>);
+
+impl Copies for NodeCopies {
+    fn has_leader(&self) -> bool {
+        self.0.node.status().leader().is_some()
+    }
+
+    fn large_file_hint(&self) -> &'static str {
+        "; POST /boot takes database files of any size"
+    }
+
+    fn copy_to<'a>(&'a self, to: &'a Path, vacuumed: bool) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move {
+            let (to, first) = (to.to_owned(), if vacuumed { beside(to, "-whole") } else { to.to_owned() });
+            self.0.node.database().backup(&first).await?;
+            // The copy leaves the node, so it must not contain the node's applied index.
+            let finished = tokio::task::spawn_blocking(move || {
+                let removed = Database::remove_progress(&first);
+                if !vacuumed {
+                    return removed;
+                }
+                // After the removal, which leaves a free page.
+                let written = removed.and_then(|()| Database::vacuum_copy(&first, &to));
+                // Best effort: the next start removes it, too.
+                let _ = std::fs::remove_file(&first);
+                written
+            });
+            finished.await.map_err(|_| Error::Closed)?
+        })
+    }
+
+    fn load_file(&self, file: PathBuf) -> BoxFuture<'_, Result<u64, Error>> {
+        Box::pin(self.0.node.load(file))
+    }
+
+    fn scratch_file(&self) -> PathBuf {
+        self.0.scratch_file("load")
+    }
+}

@@ -1,0 +1,79 @@
+//! `/boot`: all content of a node replaced by a database file, which is received piece by piece.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use hyper::body::Incoming;
+use hyper::{StatusCode, header};
+use sqlhttp_raft::BootError;
+use sqlhttp_rqlite::is_database_file;
+use tokio::fs::File;
+use tokio::io::AsyncWriteExt;
+
+use super::request::Request;
+use crate::api::outcome::log;
+use crate::api::rqlite::reply::{error, unread};
+use crate::http::body::{self, BodyError};
+use crate::http::reply::{self, EarlyResponse, HttpResponse};
+
+/// How much is looked at before anything is stored, in bytes.
+const HEAD_BYTES: usize = 32;
+
+/// Receives a database and starts anew with it.
+pub(crate) async fn answer(request: &Request<'_>, body: &mut Option<Incoming>) -> Result<HttpResponse, EarlyResponse> {
+    request.app.counters.boot.add(1);
+    let mut pieces = body::Pieces::new(body.take());
+    let head = pieces.at_least(HEAD_BYTES).await.map_err(|why| unread(&why))?;
+    if head.len() < HEAD_BYTES {
+        // To send the same once more is of no use.
+        let mut response = unavailable("EOF");
+        response.headers_mut().remove(header::RETRY_AFTER);
+        return Err(response);
+    }
+    if !is_database_file(&head) {
+        return Err(Box::new(reply::closing(error(StatusCode::BAD_REQUEST, "invalid SQLite data"))));
+    }
+    let node = &request.cluster.node;
+    node.may_boot().map_err(|why| unavailable(&why.to_string()))?;
+    let file = Scratch(request.cluster.scratch_file("boot"));
+    receive(&mut pieces, &head, &file.0).await.map_err(|why| match why {
+        Failed::Body(why) => unread(&why),
+        Failed::Disk(why) => unavailable(&why.to_string()),
+    })?;
+    match node.boot(file.0.clone()).await {
+        Ok(()) => Ok(reply::empty(StatusCode::OK)),
+        Err(BootError::Failed(why)) => {
+            log(&why);
+            Err(unavailable(&why.to_string()))
+        }
+        Err(why) => Err(unavailable(&why.to_string())),
+    }
+}
+
+enum Failed {
+    Body(BodyError),
+    Disk(io::Error),
+}
+
+async fn receive(pieces: &mut body::Pieces, head: &[u8], file: &Path) -> Result<(), Failed> {
+    let mut file = File::create_new(file).await.map_err(Failed::Disk)?;
+    file.write_all(head).await.map_err(Failed::Disk)?;
+    while let Some(piece) = pieces.next().await.map_err(Failed::Body)? {
+        file.write_all(&piece).await.map_err(Failed::Disk)?;
+    }
+    file.flush().await.map_err(Failed::Disk)
+}
+
+/// A file that is removed when it is not needed any more.
+struct Scratch(PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // It may have been taken away already.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+fn unavailable(text: &str) -> EarlyResponse {
+    Box::new(reply::closing(error(StatusCode::SERVICE_UNAVAILABLE, text)))
+}

@@ -1,0 +1,142 @@
+//! Who belongs to the cluster, who leads it, and whether it can serve: `/nodes`, `/leader`, `/remove`, `/readyz`.
+
+use std::time::{Duration, Instant};
+
+use hyper::body::Incoming;
+use hyper::{StatusCode, header};
+use sqlhttp_core::Deadline;
+use sqlhttp_raft::NodeStatus;
+use sqlhttp_rqlite::{
+    NodeInfo, Params, Readiness, VERSION, decode_leader_target, decode_remove, encode_node, encode_nodes,
+    encode_readiness,
+};
+
+use super::request::Request;
+use super::route::NodeEndpoint;
+use crate::api::rqlite::readyz as database;
+use crate::api::rqlite::reply::{error, from_protocol, refused, served_by, unread};
+use crate::cluster::context::ClusterContext;
+use crate::http::reply::{self, EarlyResponse, HttpResponse};
+
+/// All members, or the voters only.
+pub(crate) fn nodes(request: &Request<'_>, params: &Params) -> HttpResponse {
+    let started = Instant::now();
+    let status = request.cluster.node.status();
+    let wanted = status.members.iter().filter(|member| member.voter || params.nonvoters);
+    let nodes: Vec<NodeInfo> = wanted.map(|member| describe(request.cluster, member, started)).collect();
+    from_protocol(encode_nodes(&nodes, params.nodes_as_list, params.pretty))
+}
+
+/// The member that leads.
+pub(crate) fn leader(request: &Request<'_>, params: &Params) -> Result<HttpResponse, EarlyResponse> {
+    let started = Instant::now();
+    let status = request.cluster.node.status();
+    let leader = status.leader().ok_or_else(|| request.no_leader())?;
+    Ok(from_protocol(encode_node(&describe(request.cluster, leader, started), params.pretty)))
+}
+
+/// A member as `/nodes` shows it. This node knows itself; it need not be reached.
+fn describe(this: &ClusterContext, member: &sqlhttp_raft::Member, started: Instant) -> NodeInfo {
+    let is_this = member.raft_address == this.config.raft_adv_addr;
+    NodeInfo {
+        id: member.name.clone(),
+        api_addr: is_this.then(|| this.api_url()),
+        addr: member.raft_address.clone(),
+        version: if is_this { VERSION.to_owned() } else { String::new() },
+        voter: member.voter,
+        reachable: is_this,
+        leader: member.leader,
+        time: is_this.then(|| started.elapsed().max(Duration::from_nanos(1))),
+        error: (!is_this).then(|| "this node cannot be reached from here".to_owned()),
+    }
+}
+
+/// Hands over the leadership, of which there is nobody to take it in a cluster of one node.
+pub(crate) async fn step_down(
+    request: &Request<'_>,
+    params: &Params,
+    body: &mut Option<Incoming>,
+) -> Result<HttpResponse, EarlyResponse> {
+    let bytes = request.exchange.read(body).await.map_err(|why| unread(&why))?;
+    let content_type = request.head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let target = decode_leader_target(content_type, &bytes).map_err(refused)?;
+    if !params.wait {
+        return Ok(served_by(NodeEndpoint::Leader.empty(StatusCode::OK), &request.app.identity));
+    }
+    let status = request.cluster.node.status();
+    let leader = status.leader().ok_or_else(|| request.no_leader())?;
+    let why = match target {
+        Some(target) if target == leader.name => "cannot step down to the current Leader",
+        Some(target) if !status.members.iter().any(|member| member.name == target) => "node not found in cluster",
+        _ => "cannot find peer",
+    };
+    Err(Box::new(error(StatusCode::INTERNAL_SERVER_ERROR, &format!("stepdown: {why}"))))
+}
+
+/// Removes a member.
+pub(crate) async fn remove(
+    request: &Request<'_>,
+    _params: &Params,
+    body: &mut Option<Incoming>,
+) -> Result<HttpResponse, EarlyResponse> {
+    let bytes = request.exchange.read(body).await.map_err(|why| unread(&why))?;
+    let Some(id) = decode_remove(&bytes) else {
+        return Err(Box::new(reply::empty(StatusCode::BAD_REQUEST)));
+    };
+    let status = request.cluster.node.status();
+    if status.leader().is_none() {
+        return Err(request.no_leader());
+    }
+    if status.members.iter().any(|member| member.name == id) {
+        // The last one: nobody would be left.
+        let text = "need at least one voter in configuration: {[]}";
+        return Err(Box::new(error(StatusCode::INTERNAL_SERVER_ERROR, text)));
+    }
+    Ok(served_by(reply::empty(StatusCode::OK), &request.app.identity))
+}
+
+/// Whether the node can serve.
+pub(crate) async fn readyz(request: &Request<'_>, params: &Params) -> HttpResponse {
+    request.app.counters.num_readyz.add(1);
+    if params.noleader {
+        return from_protocol(encode_readiness(Readiness::Alive, false));
+    }
+    let status = request.cluster.node.status();
+    let trouble = database_trouble(request, params, &status).await;
+    let damage = database::damage(&request.exchange);
+    let readiness = match &trouble {
+        _ if status.leader().is_none() => Readiness::NoLeader,
+        _ if request.app.is_stopping() => Readiness::StoreNotReady,
+        _ if !status.ready && status.applied_index < status.log.last_index => {
+            Readiness::Replaying { applied: status.applied_index, last: status.log.last_index }
+        }
+        _ if !status.ready => Readiness::StoreNotReady,
+        Trouble::NotSynced => Readiness::NotSynced,
+        Trouble::Database(why) => Readiness::DatabaseFails(why),
+        Trouble::None => damage.as_deref().map_or(Readiness::Ready, Readiness::Damaged),
+    };
+    from_protocol(encode_readiness(readiness, params.sync))
+}
+
+enum Trouble {
+    None,
+    NotSynced,
+    Database(String),
+}
+
+async fn database_trouble(request: &Request<'_>, params: &Params, status: &NodeStatus) -> Trouble {
+    if !status.ready {
+        return Trouble::None;
+    }
+    if params.sync {
+        let deadline = Deadline::after(Instant::now(), params.timeout);
+        let node = &request.cluster.node;
+        if !matches!(tokio::time::timeout(params.timeout, node.barrier(deadline)).await, Ok(Ok(_))) {
+            return Trouble::NotSynced;
+        }
+    }
+    match database::trouble(&request.exchange, params).await {
+        Some(why) => Trouble::Database(why),
+        None => Trouble::None,
+    }
+}

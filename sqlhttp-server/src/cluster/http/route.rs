@@ -1,0 +1,148 @@
+//! What a path of a node asks for. Pure. Paths are compared exactly, after percent-decoding; one trailing slash is
+//! tolerated.
+
+use std::borrow::Cow;
+
+use hyper::{Method, StatusCode};
+use percent_encoding::percent_decode_str;
+use sqlhttp_rqlite::ContentType;
+
+use crate::api::rqlite::resource::Resource;
+use crate::http::reply::{self, HttpResponse, ReplyBody};
+
+/// What a path asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NodeEndpoint {
+    /// Something of the data API.
+    Data(Resource),
+    /// `/readyz`
+    Readyz,
+    /// `/status`
+    Status,
+    /// `/nodes`
+    Nodes,
+    /// `/leader`
+    Leader,
+    /// `/remove`
+    Remove,
+    /// `/boot`
+    Boot,
+    /// `/snapshot`
+    Snapshot,
+    /// `/reap`
+    Reap,
+    /// `/licenses`
+    Licenses,
+    /// `/debug/vars`
+    Vars,
+    /// `/metrics`
+    Metrics,
+    /// `/<name of the database>`: a transaction in ws4sqlite's protocol.
+    Ws4sqlite,
+    /// `/`
+    Root,
+    /// `/console`
+    Console,
+    /// `/console/`
+    ConsolePage,
+}
+
+const ENDPOINTS: [(&[u8], NodeEndpoint); 17] = [
+    (b"db/execute", NodeEndpoint::Data(Resource::Execute)),
+    (b"db/query", NodeEndpoint::Data(Resource::Query)),
+    (b"db/request", NodeEndpoint::Data(Resource::Request)),
+    (b"db/sql", NodeEndpoint::Data(Resource::Sql)),
+    (b"db/backup", NodeEndpoint::Data(Resource::Backup)),
+    (b"db/load", NodeEndpoint::Data(Resource::Load)),
+    (b"readyz", NodeEndpoint::Readyz),
+    (b"status", NodeEndpoint::Status),
+    (b"nodes", NodeEndpoint::Nodes),
+    (b"leader", NodeEndpoint::Leader),
+    (b"remove", NodeEndpoint::Remove),
+    (b"boot", NodeEndpoint::Boot),
+    (b"snapshot", NodeEndpoint::Snapshot),
+    (b"reap", NodeEndpoint::Reap),
+    (b"licenses", NodeEndpoint::Licenses),
+    (b"debug/vars", NodeEndpoint::Vars),
+    (b"metrics", NodeEndpoint::Metrics),
+];
+
+/// What a path (as received, no query) asks for; `None` if nobody answers to it.
+pub(crate) fn endpoint(path: &str, database: &str) -> Option<NodeEndpoint> {
+    let decoded: Cow<'_, [u8]> = percent_decode_str(path).into();
+    match &*decoded {
+        b"" | b"/" => return Some(NodeEndpoint::Root),
+        b"/console" => return Some(NodeEndpoint::Console),
+        b"/console/" => return Some(NodeEndpoint::ConsolePage),
+        _ => {}
+    }
+    let name = decoded.strip_prefix(b"/")?;
+    let name = name.strip_suffix(b"/").unwrap_or(name);
+    let known = ENDPOINTS.iter().find(|(known, _)| *known == name).map(|(_, place)| *place);
+    known.or_else(|| name.eq_ignore_ascii_case(database.as_bytes()).then_some(NodeEndpoint::Ws4sqlite))
+}
+
+impl NodeEndpoint {
+    /// Whether a method is for it.
+    pub(crate) fn takes(self, method: &Method) -> bool {
+        let reads = matches!(*method, Method::GET | Method::HEAD);
+        match self {
+            NodeEndpoint::Data(resource) => resource.takes(method),
+            NodeEndpoint::Readyz
+            | NodeEndpoint::Status
+            | NodeEndpoint::Nodes
+            | NodeEndpoint::Licenses
+            | NodeEndpoint::Metrics
+            | NodeEndpoint::ConsolePage => reads,
+            NodeEndpoint::Leader => matches!(*method, Method::GET | Method::POST),
+            NodeEndpoint::Remove => method == Method::DELETE,
+            NodeEndpoint::Boot | NodeEndpoint::Snapshot | NodeEndpoint::Reap | NodeEndpoint::Ws4sqlite => {
+                method == Method::POST
+            }
+            NodeEndpoint::Vars | NodeEndpoint::Root | NodeEndpoint::Console => true,
+        }
+    }
+
+    /// An answer without a body, of the type that the place's answers usually have.
+    pub(crate) fn empty(self, status: StatusCode) -> HttpResponse {
+        let media_type = match self {
+            NodeEndpoint::Data(resource) => return resource.empty(status),
+            NodeEndpoint::Status | NodeEndpoint::Nodes | NodeEndpoint::Leader | NodeEndpoint::Vars => {
+                ContentType::Json.header()
+            }
+            NodeEndpoint::Licenses => ContentType::Text.header(),
+            _ => return reply::empty(status),
+        };
+        reply::with_type(status, media_type, ReplyBody::EMPTY)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_exact() {
+        for (path, wanted) in [
+            ("/db/query", NodeEndpoint::Data(Resource::Query)),
+            ("/db%2Fquery/", NodeEndpoint::Data(Resource::Query)),
+            ("/", NodeEndpoint::Root),
+            ("/console", NodeEndpoint::Console),
+            ("/console/", NodeEndpoint::ConsolePage),
+            ("/leader/", NodeEndpoint::Leader),
+            ("/debug/vars", NodeEndpoint::Vars),
+            ("/main", NodeEndpoint::Ws4sqlite),
+            ("/MAIN/", NodeEndpoint::Ws4sqlite),
+        ] {
+            assert_eq!(endpoint(path, "main"), Some(wanted), "{path}");
+        }
+        for path in ["/db/queryfoo", "//db/query", "/db//query", "/DB/query", "/nope", "/db", "/status//", "/other"] {
+            assert_eq!(endpoint(path, "main"), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_path_of_the_api_wins_over_a_database_of_that_name() {
+        assert_eq!(endpoint("/status", "status"), Some(NodeEndpoint::Status));
+    }
+}

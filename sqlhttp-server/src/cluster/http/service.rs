@@ -1,0 +1,160 @@
+//! rqlite's whole HTTP API: which endpoint a request reaches, who may use it, and what answers it.
+
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::{Method, StatusCode};
+use sqlhttp_rqlite::Params;
+
+use super::request::Request;
+use super::route::{NodeEndpoint, endpoint};
+use super::{boot, console, licenses, members, snapshots, status, vars};
+use crate::api::exchange::TOO_MANY_FAILURES;
+use crate::api::penalty::TooManyFailures;
+use crate::api::rqlite::reply::error;
+use crate::api::rqlite::{endpoints, service};
+use crate::api::{metrics, ws4sqlite};
+use crate::cluster::auth::{Access, Permission};
+use crate::http::basic_auth::BasicCredentials;
+use crate::http::origin::{FORGED, is_forged};
+use crate::http::reply::{self, EarlyResponse, HttpResponse, ReplyBody};
+
+impl service::Service for Request<'_> {
+    type Endpoint = NodeEndpoint;
+
+    fn head(&self) -> &Parts {
+        self.head
+    }
+
+    /// No endpoint of a node has an effect with GET or HEAD.
+    fn refuse_forged(&self) -> Result<(), EarlyResponse> {
+        let reads = matches!(self.head.method, Method::GET | Method::HEAD);
+        if reads || !is_forged(self.head, |origin| self.cluster.allows_origin(origin)) {
+            return Ok(());
+        }
+        let is_ws4sqlite = self.endpoint() == Some(NodeEndpoint::Ws4sqlite);
+        let refuse = if is_ws4sqlite { ws4sqlite::reply::error } else { error };
+        Err(Box::new(refuse(StatusCode::FORBIDDEN, FORGED)))
+    }
+
+    fn endpoint(&self) -> Option<NodeEndpoint> {
+        endpoint(self.head.uri.path(), &self.cluster.config.db_name)
+    }
+
+    async fn authorize(&self, endpoint: NodeEndpoint) -> Result<(), EarlyResponse> {
+        let needed = endpoint.permissions();
+        if needed.is_empty() {
+            return Ok(());
+        }
+        let access = self.access(needed).await;
+        if access == Ok(Access::Granted) {
+            self.app.counters.auth_ok.add(1);
+            return Ok(());
+        }
+        self.app.counters.auth_fail.add(1);
+        Err(Box::new(match access {
+            Ok(Access::Saturated) => error(StatusCode::SERVICE_UNAVAILABLE, "too many passwords are being checked"),
+            Ok(_) => endpoint.empty(StatusCode::UNAUTHORIZED),
+            Err(TooManyFailures) => reply::closing(error(StatusCode::SERVICE_UNAVAILABLE, TOO_MANY_FAILURES)),
+        }))
+    }
+
+    fn takes(endpoint: NodeEndpoint, method: &Method) -> bool {
+        endpoint.takes(method)
+    }
+
+    fn empty(endpoint: NodeEndpoint, status: StatusCode) -> HttpResponse {
+        endpoint.empty(status)
+    }
+
+    async fn run(
+        &self,
+        endpoint: NodeEndpoint,
+        params: Params,
+        body: &mut Option<Incoming>,
+    ) -> Result<HttpResponse, EarlyResponse> {
+        match endpoint {
+            NodeEndpoint::Data(resource) => endpoints::run(&self.exchange, resource, params, body).await,
+            NodeEndpoint::Readyz => Ok(members::readyz(self, &params).await),
+            NodeEndpoint::Status => Ok(status::answer(self, &params).await),
+            NodeEndpoint::Nodes => Ok(members::nodes(self, &params)),
+            NodeEndpoint::Leader if self.head.method == Method::GET => members::leader(self, &params),
+            NodeEndpoint::Leader => members::step_down(self, &params, body).await,
+            NodeEndpoint::Remove => members::remove(self, &params, body).await,
+            NodeEndpoint::Boot => boot::answer(self, body).await,
+            NodeEndpoint::Snapshot => Ok(snapshots::take(self, &params).await),
+            NodeEndpoint::Reap => Ok(snapshots::reap(self).await),
+            NodeEndpoint::Licenses => Ok(licenses::answer()),
+            NodeEndpoint::Vars => Ok(vars::answer(self, &params)),
+            NodeEndpoint::Metrics => Ok(metrics::answer(self.app)),
+            NodeEndpoint::Ws4sqlite => Ok(ws4sqlite::transaction::answer(&self.exchange, body).await),
+            NodeEndpoint::Root => Ok(self.redirect(StatusCode::FOUND)),
+            NodeEndpoint::Console => Ok(self.redirect(StatusCode::MOVED_PERMANENTLY)),
+            NodeEndpoint::ConsolePage => Ok(console::answer(self.app)),
+        }
+    }
+
+    fn takes_credentials(&self) -> bool {
+        self.cluster.auth.is_some()
+    }
+}
+
+impl Request<'_> {
+    /// Checks the credentials in the header. A failed login is logged, and this returns after its delay.
+    async fn access(&self, needed: &[Permission]) -> Result<Access, TooManyFailures> {
+        let Some(auth) = &self.cluster.auth else { return Ok(Access::Granted) };
+        let header = self.head.headers.get(header::AUTHORIZATION);
+        let Some(credentials) = header.and_then(|header| BasicCredentials::from_header(header.as_bytes())) else {
+            return Ok(auth.access(None, needed).await);
+        };
+        let (penalty, address) = (&self.app.penalty, self.exchange.peer.address);
+        let key = penalty.key(&credentials.username, address.ip());
+        penalty.check(key)?;
+        let access = auth.access(Some(&credentials), needed).await;
+        if access == Access::Unauthenticated {
+            let user = &credentials.username;
+            tracing::warn!(target: "http", "failed login of user '{user}' from {address}");
+            penalty.wait(key).await?;
+        }
+        Ok(access)
+    }
+
+    fn redirect(&self, status: StatusCode) -> HttpResponse {
+        let text = if status == StatusCode::FOUND { "Found" } else { "Moved Permanently" };
+        let mut response = if matches!(self.head.method, Method::GET | Method::HEAD) {
+            let page = format!("<a href=\"/console/\">{text}</a>.\n\n");
+            reply::with_type(status, "text/html; charset=utf-8", ReplyBody::Whole(page.into()))
+        } else {
+            reply::empty(status)
+        };
+        response.headers_mut().insert(header::LOCATION, HeaderValue::from_static("/console/"));
+        response
+    }
+}
+
+/// The permissions of the endpoints. The `match` is exhaustive, so that a new endpoint must have its permissions.
+impl NodeEndpoint {
+    fn permissions(self) -> &'static [Permission] {
+        use crate::api::rqlite::resource::Resource;
+        match self {
+            NodeEndpoint::Data(Resource::Execute) => &[Permission::Execute],
+            NodeEndpoint::Data(Resource::Query | Resource::Sql) => &[Permission::Query],
+            NodeEndpoint::Data(Resource::Request) | NodeEndpoint::Ws4sqlite => {
+                &[Permission::Query, Permission::Execute]
+            }
+            NodeEndpoint::Data(Resource::Backup) => &[Permission::Backup],
+            NodeEndpoint::Data(Resource::Load) | NodeEndpoint::Boot => &[Permission::Load],
+            NodeEndpoint::Data(Resource::Readyz) | NodeEndpoint::Readyz => &[Permission::Ready],
+            NodeEndpoint::Data(Resource::Status | Resource::Nodes | Resource::Leader)
+            | NodeEndpoint::Status
+            | NodeEndpoint::Nodes
+            | NodeEndpoint::Licenses
+            | NodeEndpoint::Vars
+            | NodeEndpoint::Metrics => &[Permission::Status],
+            NodeEndpoint::Snapshot | NodeEndpoint::Reap => &[Permission::Snapshot],
+            NodeEndpoint::Remove => &[Permission::Remove],
+            NodeEndpoint::Leader => &[Permission::LeaderOps],
+            NodeEndpoint::Root | NodeEndpoint::Console | NodeEndpoint::ConsolePage => &[],
+        }
+    }
+}

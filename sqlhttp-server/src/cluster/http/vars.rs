@@ -1,0 +1,116 @@
+//! `/debug/vars`: collects the facts that [`sqlhttp_rqlite::vars`] encodes.
+
+use hyper::StatusCode;
+use sqlhttp_core::Status;
+use sqlhttp_raft::Totals;
+use sqlhttp_rqlite::vars::{Figure, Vars};
+use sqlhttp_rqlite::{ContentType, Params};
+
+use super::request::Request;
+use crate::api::rqlite::counters::Counters;
+use crate::api::rqlite::status::process;
+use crate::cluster::write_queue::WrittenBatches;
+use crate::http::reply::{self, HttpResponse, ReplyBody};
+
+/// Answers with the document, or the group whose name is `key`.
+pub(crate) fn answer(request: &Request<'_>, params: &Params) -> HttpResponse {
+    let (resident_bytes, address_space_bytes) = process::memory_bytes();
+    let vars = Vars { figures: figures(request), command_line: command_line(), resident_bytes, address_space_bytes };
+    let document = vars.encode(&params.key);
+    reply::with_type(StatusCode::OK, ContentType::Json.header(), ReplyBody::Whole(document.into()))
+}
+
+/// Returns the command line of this process. Bytes that are not UTF-8 become U+FFFD.
+fn command_line() -> Vec<String> {
+    std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect()
+}
+
+/// Collects the values of all counters.
+fn figures(request: &Request<'_>) -> Vec<Figure> {
+    let (vars, totals) = (&request.app.counters, request.cluster.node.status().totals);
+    let database = request.exchange.database.status().unwrap_or_default();
+    [http(vars), queue(vars, &request.cluster.written), store(vars, &totals), engine(&database)].concat()
+}
+
+/// The counters of requests.
+fn http(vars: &Counters) -> Vec<Figure> {
+    vars.all().into_iter().map(|(name, value)| Figure { group: "http", name, value }).collect()
+}
+
+/// The counters of the queue of writes.
+fn queue(vars: &Counters, written: &WrittenBatches) -> Vec<Figure> {
+    let of = |name, value| Figure { group: "queue", name, value };
+    vec![
+        of("num_flush", written.at_once.get()),
+        of("num_timeout", written.not_full.get()),
+        of("objects_rx", vars.queued_executions_num_stmts_rx.get()),
+        of("objects_tx", vars.queued_executions_num_stmts_tx.get()),
+    ]
+}
+
+/// The counters of the node.
+fn store(vars: &Counters, totals: &Totals) -> Vec<Figure> {
+    let of = |name, value| Figure { group: "store", name, value };
+    vec![
+        of("num_auto_optimizes", totals.optimizes),
+        of("num_auto_optimizes_failed", totals.optimizes_failed),
+        of("num_auto_vacuums", totals.vacuums),
+        of("num_auto_vacuums_failed", totals.vacuums_failed),
+        of("num_backups", vars.backups.get()),
+        of("num_boots", totals.boots),
+        of("num_loads", totals.loads),
+        of("num_snapshots", totals.snapshots),
+        of("num_restores_start_skipped", u64::from(totals.started_on_existing)),
+        of("num_snapshots_failed", totals.snapshots_failed),
+        // Each snapshot is the whole database file.
+        of("num_snapshots_full", totals.snapshots),
+        of("num_snapshot_persists", totals.snapshots),
+        of("num_user_snapshots", totals.snapshots_by_request),
+    ]
+}
+
+/// The counters of batches that the database has run.
+fn engine(database: &Status) -> Vec<Figure> {
+    let of = |name, value| Figure { group: "db", name, value };
+    vec![of("executions", database.batches_written), of("queries", database.batches_read)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The value of an unknown counter would never be shown.
+    #[test]
+    fn every_counter_is_known() {
+        let vars = Counters::default();
+        let figures = [
+            http(&vars),
+            queue(&vars, &WrittenBatches::default()),
+            store(&vars, &Totals::default()),
+            engine(&Status::default()),
+        ]
+        .concat();
+        for figure in figures {
+            assert!(figure.is_known(), "{figure:?}");
+        }
+    }
+
+    #[test]
+    fn counters_have_their_values() {
+        let vars = Counters::default();
+        vars.queries.add(3);
+        vars.auth_ok.add(7);
+        let totals = Totals { snapshots: 4, snapshots_by_request: 1, ..Totals::default() };
+        let figures = [http(&vars), store(&vars, &totals)].concat();
+        let value = |group, name| {
+            figures.iter().find(|figure| (figure.group, figure.name) == (group, name)).map(|figure| figure.value)
+        };
+        assert_eq!((value("http", "queries"), value("http", "auth_ok")), (Some(3), Some(7)));
+        assert_eq!((value("store", "num_snapshots"), value("store", "num_user_snapshots")), (Some(4), Some(1)));
+    }
+
+    #[test]
+    fn the_command_line_is_that_of_the_process() {
+        assert_eq!(command_line().len(), std::env::args_os().count());
+    }
+}

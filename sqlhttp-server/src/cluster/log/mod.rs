@@ -1,0 +1,193 @@
+//! Log lines on standard error, in the shape that users of rqlited grep for:
+//! `[component] 2026/01/31 12:00:00 what happened`. The component is the event's target: `target: "store"`.
+
+use std::fmt;
+
+use chrono::Local;
+use tracing::level_filters::LevelFilter;
+use tracing::{Event, Level, Metadata, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::{FilterFn, filter_fn};
+use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
+use tracing_subscriber::fmt::{FmtContext, MakeWriter};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
+
+use super::config::LogConfig;
+use crate::process::logging::{
+    LogFormat, LoggingError, REQUEST_LOG, REQUEST_SPAN, SLOW_LOG, write_fields, write_spans,
+};
+
+/// The component that is the process itself. What names no component belongs to it.
+pub const PROCESS: &str = "rqlited";
+
+/// The component that is Raft.
+pub const RAFT: &str = "raft";
+
+/// Our own crates; events in them that name no component have a target that starts so.
+const OWN_CRATES: &str = "sqlhttp";
+
+/// The library beneath Raft.
+const RAFT_CRATE: &str = "openraft";
+
+/// Starts logging to standard error, for the whole process. `raft_level` is the least level that Raft logs.
+pub fn init(config: &LogConfig, raft_level: Level) -> Result<(), LoggingError> {
+    let subscriber = subscriber(config, raft_level, std::io::stderr);
+    tracing::subscriber::set_global_default(subscriber).map_err(|_| LoggingError::Twice)
+}
+
+/// A line of the log, without its end.
+pub fn line(component: &str, text: &str) -> String {
+    format!("[{component}] {} {text}", Local::now().format(TIME))
+}
+
+const TIME: &str = "%Y/%m/%d %H:%M:%S";
+
+fn subscriber<W>(config: &LogConfig, raft_level: Level, writer: W) -> impl Subscriber + Send + Sync
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let layer = tracing_subscriber::fmt::layer().with_writer(writer);
+    let layer = match config.format {
+        LogFormat::Text => layer.event_format(TextFormat).boxed(),
+        // The span of the request is written once, as `span`.
+        LogFormat::Json => layer.json().flatten_event(true).with_span_list(false).boxed(),
+    };
+    tracing_subscriber::registry().with(layer.with_filter(filter(Levels::new(config, raft_level))))
+}
+
+/// The least levels that are logged.
+#[derive(Debug, Clone, Copy)]
+struct Levels {
+    own: Level,
+    raft: Level,
+    /// Of the code that answers requests.
+    http: Level,
+    /// Of lines about requests.
+    requests: Level,
+    /// Of the spans of requests, which lines about slow SQL need too.
+    request_spans: Level,
+}
+
+impl Levels {
+    fn new(config: &LogConfig, raft: Level) -> Self {
+        let own = config.level;
+        // Lines for each request are opt-in.
+        let quiet = if own > Level::INFO { own } else { own.min(Level::WARN) };
+        let loud = own.max(Level::INFO);
+        Levels {
+            own,
+            raft,
+            http: quiet,
+            requests: if config.requests { loud } else { quiet },
+            request_spans: if config.requests || config.slow.is_some() { loud } else { quiet },
+        }
+    }
+
+    /// The least level that is logged of what has this target.
+    fn of(&self, target: &str) -> Level {
+        match Origin::of(target) {
+            _ if target == REQUEST_SPAN => self.request_spans,
+            _ if target == REQUEST_LOG => self.requests,
+            _ if target == SLOW_LOG => Level::WARN,
+            _ if HTTP.iter().any(|module| target.starts_with(module)) => self.http,
+            Origin::Raft => self.raft,
+            Origin::Component(_) => self.own,
+            Origin::Library(_) => self.own.min(Level::WARN),
+        }
+    }
+}
+
+fn filter(levels: Levels) -> FilterFn<impl Fn(&Metadata<'_>) -> bool> {
+    let most = levels.raft.max(levels.request_spans).max(levels.own).max(Level::WARN);
+    filter_fn(move |metadata| *metadata.level() <= levels.of(metadata.target()))
+        .with_max_level_hint(LevelFilter::from_level(most))
+}
+
+/// Where an event comes from.
+#[derive(Debug, PartialEq, Eq)]
+enum Origin<'a> {
+    /// Raft, or the library beneath it.
+    Raft,
+    /// A part of the server.
+    Component(&'a str),
+    /// Another library.
+    Library(&'a str),
+}
+
+/// The modules that answer requests.
+const HTTP: [&str; 4] = [
+    "sqlhttp_server::http",
+    "sqlhttp_server::api",
+    "sqlhttp_server::cluster::http",
+    "sqlhttp_server::cluster::write_queue",
+];
+
+/// The components that rqlited's log knows.
+const COMPONENTS: [&str; 17] = [
+    "cdc-service",
+    "cert-reloader",
+    "cluster",
+    "cluster-bootstrap",
+    "cluster-join",
+    "cluster-remove",
+    "disco",
+    "disco-dns",
+    "disco-dnssrv",
+    "downloader",
+    "http",
+    "mux",
+    "otlp-metrics",
+    PROCESS,
+    "snapshot-store",
+    "store",
+    "uploader",
+];
+
+impl<'a> Origin<'a> {
+    fn of(target: &'a str) -> Self {
+        let root = target.split("::").next().unwrap_or(target);
+        if root == RAFT || root.starts_with(RAFT_CRATE) {
+            Origin::Raft
+        } else if root.starts_with(OWN_CRATES) {
+            Origin::Component(PROCESS)
+        } else if COMPONENTS.contains(&target) {
+            Origin::Component(target)
+        } else {
+            Origin::Library(root)
+        }
+    }
+
+    fn component(&self) -> &'a str {
+        match self {
+            Origin::Raft => RAFT,
+            Origin::Component(name) | Origin::Library(name) => name,
+        }
+    }
+}
+
+/// `[component] time message name=value …`; Raft's have their level before the message.
+struct TextFormat;
+
+impl<S, N> FormatEvent<S, N> for TextFormat
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let origin = Origin::of(event.metadata().target());
+        write!(writer, "[{}] {}", origin.component(), Local::now().format(TIME))?;
+        if origin == Origin::Raft {
+            write!(writer, " [{}]", event.metadata().level())?;
+        }
+        write_fields(&mut writer, event)?;
+        // The spans of the library beneath Raft hold its whole state.
+        if origin != Origin::Raft {
+            write_spans(&mut writer, context)?;
+        }
+        writeln!(writer)
+    }
+}
+
+#[cfg(test)]
+mod tests;

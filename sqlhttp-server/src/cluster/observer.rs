@@ -1,0 +1,91 @@
+//! The events of a node as log lines, with the components and words of rqlited where it has them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlhttp_raft::{Event, Observer};
+
+use super::collector::LogTimes;
+
+/// Writes the events of a node to the log, and its timings to the metrics.
+pub(crate) struct RqliteLog {
+    times: Arc<LogTimes>,
+}
+
+impl RqliteLog {
+    pub(crate) fn new(times: Arc<LogTimes>) -> Self {
+        RqliteLog { times }
+    }
+}
+
+impl Observer for RqliteLog {
+    fn log_synced(&self, took: Duration) {
+        self.times.syncs.observe(took);
+    }
+
+    fn entries_applied(&self, took: Duration) {
+        self.times.applies.observe(took);
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        match *event {
+            Event::BecameLeader { name, raft_address } => {
+                tracing::info!(target: "store", "this node (ID={name}, addr={raft_address}) is now Leader");
+            }
+            Event::MembershipNotUpdated { error } => {
+                tracing::warn!(target: "store", "the membership still has this node's old name and address: {error}");
+            }
+            Event::Stopped { error } => {
+                tracing::error!(target: "store", "this node has stopped, and serves no more: {error}");
+            }
+            Event::ShutdownFailed { error } => {
+                tracing::error!(target: "raft", "replication did not end well: {error}");
+            }
+            Event::CloseNotSynced { error } => {
+                tracing::error!(target: "store", "the database was not synced: {error}");
+            }
+            Event::WriteInterrupted => {
+                tracing::warn!(target: "store", "interrupting the write that is being applied");
+            }
+            Event::ClockSetBack { by } => tracing::warn!(
+                target: "store",
+                "the clock is {} s behind the last entry of the log: the time of entries runs backwards",
+                by.as_secs()
+            ),
+            Event::EntryNotApplied { index, digest } => tracing::error!(
+                target: "store",
+                "entry {index} of the log could not be applied. If it cannot be applied at all, stop this node, write \
+                 {{\"index\": {index}, \"digest\": \"{digest}\"}} to raft/skip.json, and start it again: the entry is then \
+                 passed over, and its writes are lost"
+            ),
+            Event::EntrySkipped { index, digest } => tracing::error!(
+                target: "store",
+                "entry {index} of the log (digest {digest}) is passed over: skip.json names it"
+            ),
+            Event::SkipFileObsolete { file, index, applied_index } => tracing::warn!(
+                target: "store",
+                "{} names entry {index}, and the database has applied entry {applied_index}: remove the file",
+                file.display()
+            ),
+            Event::SnapshotDelayed { reason } => {
+                tracing::warn!(target: "snapshot-store", "the snapshot waits: {reason}");
+            }
+            Event::SnapshotFailed { error } => {
+                tracing::error!(target: "snapshot-store", "no snapshot could be taken: {error}");
+            }
+            Event::MaintenanceFailed { statement, error } => {
+                tracing::error!(target: "store", "{statement} failed: {error}");
+            }
+            Event::LogDelayed { error } => tracing::warn!(target: "raft", "the log waits: {error}"),
+            Event::LogFailed { error } => tracing::error!(target: "raft", "the log cannot be written: {error}"),
+            Event::EmptySegment { file } => {
+                tracing::warn!(target: "raft", "{} was begun and never written to", file.display());
+            }
+            Event::TornTail { file, offset } => tracing::warn!(
+                target: "raft",
+                "{}: the last write was torn at offset {offset}; it was never reported durable, and is cut off",
+                file.display()
+            ),
+        }
+    }
+}

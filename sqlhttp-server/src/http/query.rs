@@ -1,0 +1,34 @@
+//! Query strings.
+
+use std::borrow::Cow;
+
+use percent_encoding::percent_decode_str;
+
+/// The value of the query parameter `name`, percent-decoded with `+` for a blank; the first one counts.
+pub(crate) fn query_parameter<'q>(query: Option<&'q str>, name: &str) -> Option<Cow<'q, str>> {
+    query?.split('&').find_map(|pair| {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (key == name).then(|| decode_form_value(value))
+    })
+}
+
+fn decode_form_value(value: &str) -> Cow<'_, str> {
+    if !value.contains(['%', '+']) {
+        return Cow::Borrowed(value);
+    }
+    let blanks = value.replace('+', " ");
+    Cow::Owned(percent_decode_str(&blanks).decode_utf8_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn query_parameters() {
+        assert_eq!(query_parameter(Some("a=1&token=x%20y+z"), "token").as_deref(), Some("x y z"));
+        assert_eq!(query_parameter(Some("token"), "token").as_deref(), Some(""));
+        assert_eq!(query_parameter(Some("tokens=1"), "token"), None);
+        assert_eq!(query_parameter(None, "token"), None);
+    }
+}

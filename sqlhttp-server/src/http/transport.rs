@@ -1,0 +1,42 @@
+//! The state that all connections share: limits, counters, and whether the server is stopping.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::body_memory::BodyBudget;
+use super::limits::Limits;
+use super::origin::AllowedHosts;
+use crate::process::metrics::Metrics;
+
+/// The state that all connections share. Immutable but for counters and the stop flag.
+#[derive(Debug)]
+pub(crate) struct Transport {
+    pub(crate) limits: Limits,
+    pub(crate) metrics: Metrics,
+    pub(crate) body_budget: BodyBudget,
+    /// The hosts that a request may name; `None` allows every host.
+    pub(crate) allowed_hosts: Option<AllowedHosts>,
+    stopping: AtomicBool,
+}
+
+impl Transport {
+    /// The state of a server that has not been stopped.
+    pub(crate) fn new(limits: Limits, metrics: Metrics, allowed_hosts: &[String]) -> Transport {
+        Transport {
+            body_budget: BodyBudget::new(limits.all_bodies_bytes_max.max(limits.body.bytes_max)),
+            allowed_hosts: AllowedHosts::new(allowed_hosts),
+            limits,
+            metrics,
+            stopping: AtomicBool::new(false),
+        }
+    }
+
+    /// Sets the stop flag: from now on the health check fails, so that load balancers send no new work.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether the stop flag is set.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,102 @@
+//! Which clients may finish a handshake: those with a certificate of a known authority, and the right name on it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::CryptoProvider;
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme};
+use rustls_pki_types::{CertificateDer, UnixTime};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::TlsError;
+use super::identity::read_certificates;
+
+/// Demands a certificate of an authority in the file (or of one that this host trusts), issued to `common_name` if
+/// there is one.
+pub(crate) fn verifier(
+    ca: Option<&Path>,
+    common_name: Option<&str>,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let roots = Arc::new(ca.map_or_else(roots_of_host, roots_in_file)?);
+    let any: Arc<dyn ClientCertVerifier> =
+        WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider)).build().map_err(TlsError::Clients)?;
+    Ok(match common_name {
+        None => any,
+        Some(name) => Arc::new(NamedClient { any, common_name: name.to_owned() }),
+    })
+}
+
+fn roots_in_file(path: &Path) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(read_certificates(path)?);
+    if roots.is_empty() { Err(TlsError::NoCertificate(path.to_owned())) } else { Ok(roots) }
+}
+
+/// A host's collection may hold what nobody can read; only when nothing is left, that is an error.
+fn roots_of_host() -> Result<RootCertStore, TlsError> {
+    let found = rustls_native_certs::load_native_certs();
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(found.certs);
+    if roots.is_empty() { Err(TlsError::NoHostRoots(found.errors)) } else { Ok(roots) }
+}
+
+/// Accepts of all the clients that `any` would accept those with one common name.
+#[derive(Debug)]
+struct NamedClient {
+    any: Arc<dyn ClientCertVerifier>,
+    common_name: String,
+}
+
+impl ClientCertVerifier for NamedClient {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.any.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        let verified = self.any.verify_client_cert(end_entity, intermediates, now)?;
+        if has_common_name(end_entity, &self.common_name)? {
+            Ok(verified)
+        } else {
+            Err(CertificateError::ApplicationVerificationFailure.into())
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.any.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.any.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.any.supported_verify_schemes()
+    }
+}
+
+/// A subject with several common names goes by the last, the most specific.
+fn has_common_name(certificate: &CertificateDer<'_>, name: &str) -> Result<bool, Error> {
+    let (_, certificate) =
+        X509Certificate::from_der(certificate).map_err(|_| Error::from(CertificateError::BadEncoding))?;
+    let last = certificate.subject().iter_common_name().last();
+    Ok(last.and_then(|found| found.as_str().ok()) == Some(name))
+}

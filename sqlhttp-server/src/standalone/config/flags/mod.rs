@@ -1,0 +1,320 @@
+//! The command line, as Go's `flag` package reads one: `-name` and `--name`, values after `=` or a blank, booleans
+//! only with `=`, nothing after the first word that is no flag. [`TABLE`] is all there is to know about the flags;
+//! parsing, the usage text and the environment variables derive from it.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use sqlhttp_text::flag::{self, Scanned, invalid, parse_value};
+pub use sqlhttp_text::flag::{FlagError, Kind, Value};
+
+/// The program's name, in the banner and the usage text.
+pub const PROGRAM: &str = "sqlhttp-standalone";
+
+/// A flag.
+#[derive(Debug, Clone, Copy)]
+pub struct Flag {
+    /// Its name, without dashes.
+    pub name: &'static str,
+    /// Another name, under which earlier versions or `sqlhttp-cluster` know it; empty for none.
+    pub alias: &'static str,
+    /// What it takes.
+    pub kind: Kind,
+    /// Its value when it is not given; empty for none.
+    pub default: &'static str,
+    /// Whether ws4sqlite has it too.
+    pub original: bool,
+    /// What it is for.
+    pub help: &'static str,
+}
+
+impl Flag {
+    /// The environment variable that sets it: `SQLHTTP_BIND_HOST`.
+    pub fn env_name(&self) -> String {
+        env_name_of(self.name)
+    }
+
+    /// All its names.
+    fn names(&self) -> impl Iterator<Item = &'static str> + use<> {
+        [self.name, self.alias].into_iter().filter(|name| !name.is_empty())
+    }
+
+    const fn also(self, alias: &'static str) -> Flag {
+        Flag { alias, ..self }
+    }
+
+    /// Whether it makes sense outside the command line.
+    fn is_setting(&self) -> bool {
+        self.name != "version"
+    }
+}
+
+fn env_name_of(name: &str) -> String {
+    format!("SQLHTTP_{}", name.to_ascii_uppercase().replace('-', "_"))
+}
+
+const fn original(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Flag {
+    Flag { name, alias: "", kind, default, original: true, help }
+}
+
+const fn further(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Flag {
+    Flag { name, alias: "", kind, default, original: false, help }
+}
+
+const LOG_FORMATS: Kind = Kind::Choice(&["text", "json"]);
+const LOG_LEVELS: Kind = Kind::Choice(&["error", "warn", "info", "debug", "trace"]);
+
+/// All flags, by name; those of ws4sqlite first.
+pub const TABLE: &[Flag] = &[
+    original("bind-host", Kind::Text, "0.0.0.0", "The host to bind"),
+    original("db", Kind::List, "", "Repeatable; paths of file-based databases"),
+    original("mem-db", Kind::List, "", "Repeatable; config for memory-based databases (format: ID[:configFilePath])"),
+    original("port", Kind::Int, "12321", "Port for the web service"),
+    original("serve-dir", Kind::Text, "", "A directory to serve with builtin HTTP server"),
+    original("version", Kind::Bool, "", "Display the version number"),
+    further("allow-attach", Kind::Bool, "false", "Let clients ATTACH other database files"),
+    further("allowed-hosts", Kind::Text, "", "Comma-separated hosts that requests may name; empty is every host")
+        .also("http-allowed-hosts"),
+    further("body-timeout", Kind::Duration, "5m", "How long a client may take to send a request's body; 0 is no limit")
+        .also("http-body-timeout"),
+    further("busy-timeout", Kind::Duration, "5s", "How long to wait for a lock that another process holds"),
+    further("check-interval", Kind::Duration, "24h", "How often databases are checked for damage; 0 is never"),
+    further("config", Kind::Text, "", "A YAML file that lists databases and settings"),
+    further(
+        "first-request-timeout",
+        Kind::Duration,
+        "10s",
+        "How long a new connection may be without a request; 0 is -header-timeout",
+    )
+    .also("http-first-request-timeout"),
+    further(
+        "header-timeout",
+        Kind::Duration,
+        "2m",
+        "How long a connection may be idle, or a client take to send its headers; 0 is no limit",
+    ),
+    further("index-file", Kind::Text, "index.html", "The file that -serve-dir serves for a directory"),
+    further("log-format", LOG_FORMATS, "text", "How log lines look"),
+    further("log-level", LOG_LEVELS, "warn", "The least level that is logged; info includes -log-requests"),
+    further("log-requests", Kind::Bool, "false", "Log a line for each request, and why it was refused"),
+    further(
+        "log-slow",
+        Kind::Duration,
+        "0s",
+        "Log requests whose SQL takes longer than this, with the first KiB of the SQL; 0 logs none",
+    ),
+    further("max-bodies", Kind::Size, "512M", "Memory for all request bodies together; one of -max-body always fits")
+        .also("http-max-bodies"),
+    further("max-body", Kind::Size, "64M", "Largest request body, also after decompression"),
+    further("max-connections", Kind::Count, "10000", "Connections open at once"),
+    further("max-header", Kind::Size, "64K", "Largest request line and headers together"),
+    further("max-rows", Kind::Count, "0", "Rows in one result; 0 is no limit"),
+    further("max-statement-memory", Kind::Size, "512M", "Memory that SQLite may use for one request"),
+    further("max-statements", Kind::Count, "100000", "Statements in one request").also("max-items"),
+    further("max-value-bytes", Kind::Size, "64M", "Largest text or BLOB, and largest row"),
+    further("metrics-addr", Kind::Text, "", "Serve /metrics and /healthz on this host:port"),
+    further("query-timeout", Kind::Duration, "0s", "How long the SQL of one request may run; 0 is no limit"),
+    further("read-threads", Kind::Count, "0", "Threads that read, for each database; 0 is one for each processor"),
+    further("shutdown-timeout", Kind::Duration, "4s", "How long shutting down waits for running requests"),
+    further("tls-cert", Kind::Text, "", "Serve HTTPS with this certificate chain, a PEM file"),
+    further("tls-key", Kind::Text, "", "The private key of -tls-cert, a PEM file"),
+    further("write-timeout", Kind::Duration, "60s", "How long a write may wait and run; 0 is no limit"),
+];
+
+/// What was set, by flag. What was not has its default.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Settings {
+    values: HashMap<&'static str, Vec<Value>>,
+}
+
+/// What the command line says.
+#[derive(Debug, PartialEq, Eq)]
+pub enum CommandLine {
+    /// Run with these settings. The words after the first that is no flag are ignored.
+    Run {
+        /// What was set.
+        settings: Settings,
+        /// The words that are ignored.
+        ignored: Vec<String>,
+    },
+    /// Explain the flags.
+    Help,
+}
+
+/// Reads the command line (without the program's name). An error ends the process with status 2; [`explain`] has its text.
+pub fn parse(arguments: &[String]) -> Result<CommandLine, FlagError> {
+    let mut settings = Settings::default();
+    let set = |name: &str, value| {
+        if let Some(flag) = find(name) {
+            settings.set(flag, value);
+        }
+    };
+    let scanned = flag::scan(arguments, |name| find(name).map(|flag| flag.kind), set)?;
+    Ok(match scanned {
+        Scanned::Rest(ignored) => CommandLine::Run { settings, ignored: ignored.to_vec() },
+        Scanned::Help => CommandLine::Help,
+    })
+}
+
+fn find(name: &str) -> Option<&'static Flag> {
+    TABLE.iter().find(|flag| flag.names().any(|known| known == name))
+}
+
+/// The lines about a mistake on the command line or in the environment.
+pub fn explain(error: &FlagError) -> String {
+    let names = TABLE.iter().flat_map(Flag::names);
+    let summary = |name: &str| find(name).map(|it| flag::summary(it.name, it.kind, it.default, it.help));
+    flag::explain(error, PROGRAM, names, summary)
+}
+
+impl Settings {
+    /// What the environment says: `SQLHTTP_<NAME>`, lists separated by commas. Empty variables do not count.
+    pub fn from_env(variable: impl Fn(&str) -> Option<String>) -> Result<Self, FlagError> {
+        let mut settings = Settings::default();
+        for flag in TABLE.iter().filter(|flag| flag.is_setting()) {
+            // The alias first, so that the name beats it.
+            for name in flag.names().map(env_name_of).collect::<Vec<_>>().iter().rev() {
+                if let Some(text) = variable(name).filter(|text| !text.is_empty()) {
+                    settings.set_from_env(flag, name, &text)?;
+                }
+            }
+        }
+        Ok(settings)
+    }
+
+    fn set_from_env(&mut self, flag: &'static Flag, variable: &str, text: &str) -> Result<(), FlagError> {
+        let parts = if flag.kind == Kind::List { text.split(',').collect() } else { vec![text] };
+        for part in parts {
+            let value = parse_value(flag.kind, part)
+                .map_err(|why| FlagError::new(flag.name, invalid(flag.kind, part, variable, &why)))?;
+            self.set(flag, value);
+        }
+        Ok(())
+    }
+
+    /// Sets one by name, as a configuration file does. The databases and the file itself cannot be named there.
+    pub(crate) fn set_named(&mut self, name: &str, text: &str) -> Result<(), String> {
+        let flag = find(name).filter(|flag| settable_in_file(flag));
+        let flag = flag.ok_or_else(|| format!("unknown setting '{name}'"))?;
+        let value = parse_value(flag.kind, text).map_err(|why| invalid(flag.kind, text, name, &why))?;
+        self.set(flag, value);
+        Ok(())
+    }
+
+    /// Takes over what `lower` says where nothing is set here.
+    pub fn or(mut self, lower: Settings) -> Self {
+        for (name, values) in lower.values {
+            self.values.entry(name).or_insert(values);
+        }
+        self
+    }
+
+    /// Whether anything is set.
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    fn set(&mut self, flag: &'static Flag, value: Value) {
+        let values = self.values.entry(flag.name).or_default();
+        if flag.kind != Kind::List {
+            values.clear();
+        }
+        values.push(value);
+    }
+
+    /// The value of a flag: what was set, else its default; `None` without either.
+    fn get(&self, name: &str) -> Option<Value> {
+        if let Some(value) = self.values.get(name).and_then(|values| values.last()) {
+            return Some(value.clone());
+        }
+        let flag = find(name).filter(|flag| !flag.default.is_empty())?;
+        parse_value(flag.kind, flag.default).ok()
+    }
+
+    /// A flag of kind text or choice; empty when it has neither value nor default.
+    pub fn text(&self, name: &str) -> String {
+        match self.get(name) {
+            Some(Value::Text(text)) => text,
+            _ => String::new(),
+        }
+    }
+
+    /// The same, `None` when empty.
+    pub fn text_opt(&self, name: &str) -> Option<String> {
+        Some(self.text(name)).filter(|text| !text.is_empty())
+    }
+
+    /// A flag of kind list.
+    pub fn list(&self, name: &str) -> Vec<String> {
+        let values = self.values.get(name).map(Vec::as_slice).unwrap_or_default();
+        let text = |value: &Value| {
+            if let Value::Text(text) = value { Some(text.clone()) } else { None }
+        };
+        values.iter().filter_map(text).collect()
+    }
+
+    /// A flag of kind boolean.
+    pub fn bool(&self, name: &str) -> bool {
+        self.get(name) == Some(Value::Bool(true))
+    }
+
+    /// A flag of kind integer or count.
+    pub fn int(&self, name: &str) -> i64 {
+        match self.get(name) {
+            Some(Value::Int(value)) => value,
+            _ => 0,
+        }
+    }
+
+    /// A flag of kind count or size.
+    pub fn count(&self, name: &str) -> u64 {
+        match self.get(name) {
+            Some(Value::Int(value)) => u64::try_from(value).unwrap_or(0),
+            Some(Value::Size(value)) => value,
+            _ => 0,
+        }
+    }
+
+    /// A flag of kind duration.
+    pub fn duration(&self, name: &str) -> Duration {
+        match self.get(name) {
+            Some(Value::Duration(value)) => value,
+            _ => Duration::ZERO,
+        }
+    }
+}
+
+fn settable_in_file(flag: &Flag) -> bool {
+    flag.is_setting() && !matches!(flag.name, "db" | "mem-db" | "config")
+}
+
+/// The names that [`Settings::set_named`] knows.
+pub(crate) fn names_in_file() -> impl Iterator<Item = &'static str> {
+    TABLE.iter().filter(|flag| settable_in_file(flag)).flat_map(Flag::names)
+}
+
+/// The usage text, as Go prints one; the flags that ws4sqlite does not know in a section of their own.
+pub fn usage() -> String {
+    let mut text = format!("Usage of {PROGRAM}:\n");
+    TABLE.iter().filter(|flag| flag.original).for_each(|flag| text.push_str(&describe(flag)));
+    text.push_str("\nFurther flags, which ws4sqlite does not have:\n");
+    TABLE.iter().filter(|flag| !flag.original).for_each(|flag| text.push_str(&describe(flag)));
+    text.push_str(
+        "\nDatabases are given as PATH[:configFilePath]; without a config file, <name>.yaml beside the database is \
+         used if\nit exists. Durations are written like 5s, 1m30s, 250ms; sizes in bytes or like 64K, 16M, 2G.\nEach \
+         flag may also be set in the environment: -bind-host is SQLHTTP_BIND_HOST, -db is SQLHTTP_DB (several,\n\
+         separated by commas). The command line beats the environment, which beats the file given by -config.\n",
+    );
+    text
+}
+
+fn describe(flag: &Flag) -> String {
+    let help = match flag.alias {
+        "" => flag.help.to_owned(),
+        alias => format!("{}; also -{alias}", flag.help),
+    };
+    flag::describe(flag.name, flag.kind, flag.default, &help)
+}
+
+#[cfg(test)]
+mod tests;

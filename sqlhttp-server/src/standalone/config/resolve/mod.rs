@@ -1,0 +1,332 @@
+//! From what a companion file says to what it means. Everything here is pure; an error is the text that ends the
+//! start, in the words of ws4sqlite where it has some.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+use sqlhttp_core::JournalMode;
+
+use super::companion::{Auth, Backup, Companion, Credential, Execution, Macro, StoredStatement, Task, WebService};
+use super::mistake::Mistake;
+use super::{BackupConfig, DirectoryBackupConfig, ExecutionConfig, MacroConfig, TaskConfig};
+use crate::api::auth::{AuthConfig, AuthMode, TokenConfig, Users};
+use crate::standalone::schedule::Schedule;
+
+const UNAUTHORIZED: u16 = 401;
+
+/// A task, and what is wrong with its backup if that is not known before it runs.
+#[derive(Debug, Clone)]
+pub(crate) struct ResolvedTask {
+    pub(crate) config: TaskConfig,
+    /// The schedule for people.
+    pub(crate) description: Option<String>,
+    /// A task that only runs at start is looked at when it runs; that is when this ends the start.
+    pub(crate) late_error: Option<Mistake>,
+}
+
+/// The journal mode that `journalMode` and `disableWALMode` ask for.
+pub(crate) fn journal_mode(id: &str, companion: &Companion) -> Result<JournalMode, Mistake> {
+    let Some(name) = &companion.journal_mode else {
+        return Ok(if companion.disable_wal_mode { JournalMode::Keep } else { JournalMode::Wal });
+    };
+    let mode = match name.to_ascii_uppercase().as_str() {
+        "WAL" => JournalMode::Wal,
+        "DELETE" => JournalMode::Delete,
+        "TRUNCATE" => JournalMode::Truncate,
+        "PERSIST" => JournalMode::Persist,
+        _ => {
+            let message = format!("for db '{id}', journalMode must be WAL, DELETE, TRUNCATE or PERSIST, not '{name}'");
+            let remedy = "write WAL, or leave the key out; without a journal on disk a crash damages the database";
+            return Err(Mistake::new("journalMode", message, remedy));
+        }
+    };
+    if companion.disable_wal_mode && mode == JournalMode::Wal {
+        let message = format!("for db '{id}', 'disableWALMode' and 'journalMode: WAL' contradict each other");
+        return Err(Mistake::new("journalMode", message, "remove one of the two keys"));
+    }
+    Ok(mode)
+}
+
+/// Stored statements by id; the last of several with the same id counts.
+pub(crate) fn stored_statements(
+    id: &str,
+    statements: &[StoredStatement],
+) -> Result<HashMap<String, Arc<str>>, Mistake> {
+    let mut stored = HashMap::new();
+    for (index, statement) in statements.iter().enumerate() {
+        if statement.id.is_empty() || statement.sql.is_empty() {
+            let message = format!("no ID or SQL specified for stored statement #{index} in database '{id}'");
+            return Err(Mistake::new(format!("storedStatements[{index}]"), message, "give it an 'id' and a 'sql'"));
+        }
+        stored.insert(statement.id.clone(), Arc::from(statement.sql.as_str()));
+    }
+    Ok(stored)
+}
+
+/// Who may use the database.
+pub(crate) fn auth(id: &str, auth: &Auth) -> Result<AuthConfig, Mistake> {
+    let mode = match auth.mode.to_ascii_uppercase().as_str() {
+        "HTTP" | "HTTP_BASIC" => AuthMode::Http,
+        "INLINE" => AuthMode::Inline,
+        _ => {
+            let remedy = format!(
+                "write HTTP (Basic authentication) or INLINE (in the request's 'credentials'), not '{}'",
+                auth.mode
+            );
+            return Err(Mistake::new("auth.mode", "Auth Mode must be INLINE or HTTP", remedy));
+        }
+    };
+    let users = match (&auth.by_query, &auth.by_credentials) {
+        (Some(sql), None) => by_query(sql)?,
+        (None, Some(credentials)) => by_credentials(id, credentials)?,
+        (both, _) => {
+            let message = "one and only one of 'byQuery' and 'byCredentials' must be specified";
+            let remedy = if both.is_some() { "remove one of the two" } else { "add one of the two" };
+            return Err(Mistake::new("auth", message, remedy));
+        }
+    };
+    let error_code = error_code(id, "auth.customErrorCode", auth.error_code)?;
+    Ok(AuthConfig { mode, users, error_code })
+}
+
+fn by_query(sql: &str) -> Result<Users, Mistake> {
+    if sql.contains(":user") && sql.contains(":password") {
+        return Ok(Users::ByQuery(sql.into()));
+    }
+    let message = "byQuery: sql must include :user and :password named parameters";
+    Err(Mistake::new("auth.byQuery", message, "select a row for the :user with the :password"))
+}
+
+fn by_credentials(id: &str, credentials: &[Credential]) -> Result<Users, Mistake> {
+    let mut users = HashMap::new();
+    for (index, credential) in credentials.iter().enumerate() {
+        let key = format!("auth.byCredentials[{index}]");
+        if credential.user.is_empty() {
+            return Err(Mistake::new(key, "no user for credential", "give it a 'user'"));
+        }
+        let hash = match (credential.password.as_str(), credential.hashed_password.as_str()) {
+            (password, "") if !password.is_empty() => Sha256::digest(password).into(),
+            ("", hashed) if !hashed.is_empty() => sha256_from_hex(hashed).ok_or_else(|| {
+                let message = format!("for db '{id}', hashedPassword doesn't seem to be SHA256/hex.");
+                Mistake::new(format!("{key}.hashedPassword"), message, NO_HASH)
+            })?,
+            _ => {
+                let message = "one and only one of 'password' and 'hashedPassword' must be specified";
+                let remedy = format!("user '{}' needs one of the two", credential.user);
+                return Err(Mistake::new(key, message, remedy));
+            }
+        };
+        users.insert(credential.user.clone(), hash);
+    }
+    Ok(Users::ByCredentials(users))
+}
+
+/// The form of a hash.
+const NO_HASH: &str = "write the 64 hexadecimal digits of the SHA-256, as `printf %s PASSWORD | sha256sum` prints them";
+
+fn sha256_from_hex(text: &str) -> Option<[u8; 32]> {
+    let mut hash = [0; 32];
+    if text.len() != 2 * hash.len() || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    for (byte, index) in hash.iter_mut().zip((0..).step_by(2)) {
+        *byte = u8::from_str_radix(&text[index..index + 2], 16).ok()?;
+    }
+    Some(hash)
+}
+
+fn error_code(id: &str, key: &str, code: Option<i64>) -> Result<u16, Mistake> {
+    let Some(code) = code else { return Ok(UNAUTHORIZED) };
+    let status = u16::try_from(code).ok().filter(|code| (400..=599).contains(code));
+    status.ok_or_else(|| {
+        let message = format!("for db '{id}', the error code for Unauthorized must be between 400 and 599, not {code}");
+        Mistake::new(key, message, "write the status of an HTTP error, or leave the key out for 401")
+    })
+}
+
+/// The tasks as written, `maintenance` among them; `true` if that is where they come from.
+pub(crate) fn written_tasks<'c>(id: &str, companion: &'c Companion) -> Result<(&'c [Task], bool), Mistake> {
+    match (&companion.maintenance, &companion.scheduled_tasks) {
+        (Some(_), Some(_)) => {
+            let message = format!(
+                "in {id}: it's not possible to use both old maintenance and new scheduledTasks together. Move the \
+                 maintenance task in the latter."
+            );
+            Err(Mistake::new("maintenance", message, "make it an entry of 'scheduledTasks'"))
+        }
+        (Some(task), None) => Ok((std::slice::from_ref(task), true)),
+        (None, tasks) => Ok((tasks.as_deref().unwrap_or_default(), false)),
+    }
+}
+
+/// A task; `key` is where it is written. `home` is the user's home directory.
+pub(crate) fn task(index: usize, key: &str, task: &Task, home: Option<&str>) -> Result<ResolvedTask, Mistake> {
+    if task.schedule.is_none() && !task.at_startup {
+        let message = format!("error: task {index} must be scheduled or atStartup");
+        return Err(Mistake::new(key, message, "add 'schedule: \"0 0 * * *\"' or 'atStartup: true'"));
+    }
+    let backup = if task.do_backup { task_backup(key, task, home).map(Some) } else { Ok(None) };
+    let (backup, late_error) = match backup {
+        Ok(backup) => (backup, None),
+        Err(error) if task.schedule.is_none() => (None, Some(error)),
+        Err(error) => return Err(error),
+    };
+    let description = match &task.schedule {
+        Some(text) => Some(Schedule::parse(text).map_err(|why| bad_schedule(key, text, why))?.describe()),
+        None => None,
+    };
+    let config = TaskConfig {
+        schedule: task.schedule.clone(),
+        at_startup: task.at_startup,
+        vacuum: task.do_vacuum,
+        backup,
+        statements: task.statements.clone(),
+    };
+    Ok(ResolvedTask { config, description, late_error })
+}
+
+fn bad_schedule(key: &str, text: &str, why: String) -> Mistake {
+    let remedy = format!(
+        "'{text}' is no schedule; write five fields (minute hour day month weekday, Sunday is 0), as \"0 4 * * 1-5\", or \
+         @daily, @hourly, @every 15m"
+    );
+    Mistake::new(format!("{key}.schedule"), why, remedy)
+}
+
+fn task_backup(key: &str, task: &Task, home: Option<&str>) -> Result<BackupConfig, Mistake> {
+    let mistake = |message: String| {
+        let remedy = "write the path of the backup files with %s where the time goes in the name, as backups/db_%s.db";
+        Mistake::new(format!("{key}.backupTemplate"), message, remedy)
+    };
+    if task.backup_template.is_empty() {
+        return Err(mistake("the backup template must have a value".to_owned()));
+    }
+    let template = expand_home(&task.backup_template, home)
+        .map_err(|why| mistake(format!("in expanding bkp template path: {why}")))?;
+    let (dir, name) = template.rsplit_once('/').unwrap_or(("", &template));
+    if name.matches('%').count() != 1 || !name.contains("%s") {
+        return Err(mistake("the backup file name must contain a single '%s' and no other '%'".to_owned()));
+    }
+    if dir.contains('%') {
+        return Err(mistake("the backup file dir must not contain a '%'".to_owned()));
+    }
+    let files_max = files_max(&format!("{key}.numFiles"), task.num_files)?;
+    Ok(BackupConfig { template, files_max })
+}
+
+fn files_max(key: &str, num_files: i64) -> Result<usize, Mistake> {
+    let count = usize::try_from(num_files).ok().filter(|count| *count > 0);
+    let message = "the number of backup files to keep must be at least 1";
+    count.ok_or_else(|| Mistake::new(key, message, "write how many to keep; older ones are removed"))
+}
+
+/// The macros, with their references to stored statements (`^id`, `#id`) replaced.
+pub(crate) fn macros(
+    id: &str,
+    macros: &[Macro],
+    stored: &HashMap<String, Arc<str>>,
+) -> Result<Vec<MacroConfig>, Mistake> {
+    let mut resolved: Vec<MacroConfig> = Vec::new();
+    for (index, written) in macros.iter().enumerate() {
+        let config = one_macro(id, index, written, stored)?;
+        if resolved.iter().any(|earlier| earlier.id == config.id) {
+            let message = format!("for db '{id}', there are several macros with the id '{}'", config.id);
+            return Err(Mistake::new(format!("macros[{index}].id"), message, "give it another id"));
+        }
+        resolved.push(config);
+    }
+    Ok(resolved)
+}
+
+fn one_macro(
+    db: &str,
+    index: usize,
+    written: &Macro,
+    stored: &HashMap<String, Arc<str>>,
+) -> Result<MacroConfig, Mistake> {
+    let key = format!("macros[{index}]");
+    if written.id.is_empty() || written.statements.is_empty() {
+        let message = format!("no ID or statements specified for macro #{index} in database '{db}'");
+        return Err(Mistake::new(key, message, "give it an 'id' and 'statements'"));
+    }
+    let resolve = |statement: &String| match statement.strip_prefix(['^', '#']) {
+        None => Ok(statement.clone()),
+        Some(reference) => stored.get(reference).map(|sql| sql.to_string()).ok_or_else(|| {
+            let id = &written.id;
+            let message = format!("for db '{db}', macro '{id}' refers to an unknown stored statement '{reference}'");
+            Mistake::new(format!("{key}.statements"), message, "add it to 'storedStatements'")
+        }),
+    };
+    Ok(MacroConfig {
+        id: written.id.clone(),
+        statements: written.statements.iter().map(resolve).collect::<Result<_, Mistake>>()?,
+        disable_transaction: written.disable_transaction,
+        execution: execution(db, &key, &format!("macro '{}'", written.id), &written.execution)?,
+    })
+}
+
+/// The backup into a directory. Whether the directory exists, the start-up looks.
+pub(crate) fn directory_backup(
+    id: &str,
+    backup: &Backup,
+    home: Option<&str>,
+) -> Result<DirectoryBackupConfig, Mistake> {
+    let mistake = |message: String| Mistake::new("backup.backupDir", message, "write the directory for the backups");
+    if backup.backup_dir.is_empty() {
+        return Err(mistake(format!("for db '{id}', 'backup.backupDir' must have a value")));
+    }
+    let dir = expand_home(&backup.backup_dir, home)
+        .map_err(|why| mistake(format!("in expanding backup directory path: {why}")))?;
+    Ok(DirectoryBackupConfig {
+        dir: PathBuf::from(dir),
+        files_max: files_max("backup.numFiles", backup.num_files)?,
+        execution: execution(id, "backup", "backup", &backup.execution)?,
+    })
+}
+
+fn execution(db: &str, key: &str, what: &str, written: &Execution) -> Result<ExecutionConfig, Mistake> {
+    let minutes = u64::try_from(written.period).map_err(|_| {
+        let message = format!("for db '{db}', {what}: 'period' must not be negative");
+        Mistake::new(format!("{key}.execution.period"), message, "write a number of minutes; 0 is never")
+    })?;
+    let period = (minutes > 0).then(|| Duration::from_secs(minutes.saturating_mul(60)));
+    let key = format!("{key}.execution.webService");
+    let web_service = written.web_service.as_ref().map(|web| web_service(db, &key, what, web)).transpose()?;
+    Ok(ExecutionConfig { on_create: written.on_create, on_startup: written.on_startup, period, web_service })
+}
+
+fn web_service(db: &str, key: &str, what: &str, written: &WebService) -> Result<TokenConfig, Mistake> {
+    let token_sha256 = match (&written.auth_token, &written.hashed_auth_token) {
+        (None, None) => None,
+        (Some(token), None) => Some(Sha256::digest(token).into()),
+        (None, Some(hash)) => Some(sha256_from_hex(hash).ok_or_else(|| {
+            let message = format!("for db '{db}', {what}: hashedAuthToken doesn't seem to be SHA256/hex.");
+            Mistake::new(format!("{key}.hashedAuthToken"), message, NO_HASH)
+        })?),
+        (Some(_), Some(_)) => {
+            let message =
+                format!("for db '{db}', {what}: only one of 'authToken' and 'hashedAuthToken' may be specified");
+            return Err(Mistake::new(key, message, "remove one of the two"));
+        }
+    };
+    let error_code = error_code(db, &format!("{key}.authErrorCode"), written.auth_error_code)?;
+    Ok(TokenConfig { token_sha256, error_code })
+}
+
+/// Replaces a leading `~` by the home directory.
+pub(crate) fn expand_home(path: &str, home: Option<&str>) -> Result<String, &'static str> {
+    let Some(rest) = path.strip_prefix('~') else {
+        return Ok(path.to_owned());
+    };
+    if !rest.is_empty() && !rest.starts_with('/') {
+        return Err("cannot expand user-specific home dir");
+    }
+    let home = home.ok_or("the home directory is not known")?;
+    Ok(format!("{home}{rest}"))
+}
+
+#[cfg(test)]
+mod tests;

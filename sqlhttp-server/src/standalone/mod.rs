@@ -1,0 +1,16 @@
+//! The server behind `sqlhttp-standalone`, a drop-in replacement for ws4sqlite.
+
+pub mod app;
+pub mod config;
+pub(crate) mod files;
+pub(crate) mod messages;
+pub mod monitor;
+pub(crate) mod range;
+pub(crate) mod route;
+pub(crate) mod rqlite;
+pub mod schedule;
+pub(crate) mod scratch;
+pub mod serve;
+pub mod startup;
+
+pub use app::{Served, SetupError, StandaloneApp};

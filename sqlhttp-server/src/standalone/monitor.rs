@@ -1,0 +1,84 @@
+//! `/metrics` and `/healthz`, on a port of their own: they answer even if the clients' port is full.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+use super::app::StandaloneApp;
+use crate::api::context::AppContext;
+use crate::api::metrics;
+use crate::api::ws4sqlite::reply::{not_found, wrong_method};
+use crate::http::connection::http1_builder;
+use crate::http::reply::{self, HttpResponse};
+
+/// How many connections are served at once; more wait until one of them ends.
+const CONNECTIONS_MAX: usize = 32;
+
+/// How long a connection may last, so that those who forget to close it do not keep others out.
+const CONNECTION_MAX: Duration = Duration::from_secs(300);
+
+/// How long to wait after the system has refused to give us a connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves `/metrics` and `/healthz` until `shutdown` resolves. Let that be after the clients' listener has finished,
+/// so that the health check can tell that the server is about to end.
+pub async fn run_monitor(listener: TcpListener, app: Arc<StandaloneApp>, shutdown: impl Future<Output = ()>) {
+    tokio::select! {
+        () = shutdown => {}
+        () = accept_all(&listener, &app) => {}
+    }
+}
+
+async fn accept_all(listener: &TcpListener, app: &Arc<StandaloneApp>) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    // The semaphore is never closed.
+    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+        match listener.accept().await {
+            Ok((socket, _)) => {
+                let app = Arc::clone(app);
+                tokio::spawn(async move {
+                    let _place = place;
+                    let _ = tokio::time::timeout(CONNECTION_MAX, serve(socket, app)).await;
+                });
+            }
+            Err(error) => {
+                tracing::debug!("cannot accept connections to the metrics: {error}");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn serve(socket: TcpStream, app: Arc<StandaloneApp>) -> Result<(), hyper::Error> {
+    let builder = http1_builder(&app.context().transport.limits);
+    let service = service_fn(|request| {
+        let response = answer(app.context(), &request);
+        async move { Ok::<_, Infallible>(response) }
+    });
+    builder.serve_connection(TokioIo::new(socket), service).await
+}
+
+fn answer(context: &AppContext, request: &Request<Incoming>) -> HttpResponse {
+    let known = matches!(request.uri().path(), "/metrics" | "/healthz");
+    match (request.method(), request.uri().path()) {
+        (&Method::GET | &Method::HEAD, "/metrics") => metrics::answer(context),
+        (&Method::GET | &Method::HEAD, "/healthz") => health(context),
+        _ if known => wrong_method("GET, HEAD"),
+        (method, path) => not_found(method, path),
+    }
+}
+
+fn health(context: &AppContext) -> HttpResponse {
+    match context.unhealthy() {
+        None => reply::text(StatusCode::OK, "ok\n"),
+        Some(why) => reply::text(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
+    }
+}

@@ -1,0 +1,260 @@
+//! Cron expressions as the original's scheduler (robfig/cron v3) reads them, run by the `cron` crate.
+//!
+//! The two dialects differ: five fields here, seven there; Sunday is 0 here, 1 there; and here a day matches when
+//! either of two restricted day fields does, there only when both do. So an expression is read into the numbers each
+//! field allows (with the original's error texts), and those are written out again in the crate's dialect: as one
+//! schedule, or as two of which the earlier next moment counts.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use chrono::{DateTime, Local, TimeDelta, TimeZone, Timelike, Utc};
+use chrono_tz::Tz;
+use sqlhttp_text::duration;
+
+use super::describe;
+
+/// When something is done.
+#[derive(Debug, Clone)]
+pub struct Schedule {
+    timing: Timing,
+    zone: Zone,
+    /// The five fields or the descriptor, without a zone.
+    text: String,
+}
+
+#[derive(Debug, Clone)]
+enum Timing {
+    /// At the moments that any of these name.
+    Cron(Vec<cron::Schedule>),
+    /// Always so long after the last moment.
+    Every(Duration),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Zone {
+    Local,
+    Named(Tz),
+}
+
+/// What a field allows.
+struct Bounds {
+    min: u32,
+    max: u32,
+    names: &'static [&'static str],
+}
+
+const MINUTES: Bounds = Bounds { min: 0, max: 59, names: &[] };
+const HOURS: Bounds = Bounds { min: 0, max: 23, names: &[] };
+const DAYS: Bounds = Bounds { min: 1, max: 31, names: &[] };
+const MONTHS: Bounds = Bounds {
+    min: 1,
+    max: 12,
+    names: &["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"],
+};
+const WEEKDAYS: Bounds = Bounds { min: 0, max: 6, names: &["sun", "mon", "tue", "wed", "thu", "fri", "sat"] };
+
+const DESCRIPTORS: [(&str, &str); 7] = [
+    ("@yearly", "0 0 1 1 *"),
+    ("@annually", "0 0 1 1 *"),
+    ("@monthly", "0 0 1 * *"),
+    ("@weekly", "0 0 * * 0"),
+    ("@daily", "0 0 * * *"),
+    ("@midnight", "0 0 * * *"),
+    ("@hourly", "0 * * * *"),
+];
+
+/// The numbers a field allows.
+struct Field {
+    numbers: Vec<u32>,
+    /// Whether it says nothing (`*`, `?`), which matters for the two day fields.
+    any: bool,
+}
+
+impl Schedule {
+    /// Reads an expression: five fields or a descriptor, after an optional `TZ=` or `CRON_TZ=`.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Err("empty spec string".to_owned());
+        }
+        let (zone, rest) = split_zone(text)?;
+        let timing = if rest.starts_with('@') { descriptor(rest)? } else { fields(rest)? };
+        Ok(Schedule { timing, zone, text: rest.trim().to_owned() })
+    }
+
+    /// Always so long after the last moment; at least a second.
+    pub fn every(delay: Duration) -> Self {
+        let delay = Duration::from_secs(delay.as_secs().max(1));
+        Schedule { timing: Timing::Every(delay), zone: Zone::Local, text: format!("@every {}s", delay.as_secs()) }
+    }
+
+    /// The next moment after `now`; `None` if there is none (30 February).
+    pub fn next_after(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let schedules = match &self.timing {
+            Timing::Every(delay) => return next_every(*delay, now),
+            Timing::Cron(schedules) => schedules,
+        };
+        let next = |schedule: &cron::Schedule| match self.zone {
+            Zone::Local => next_in(schedule, &Local, now),
+            Zone::Named(zone) => next_in(schedule, &zone, now),
+        };
+        schedules.iter().filter_map(next).min()
+    }
+
+    /// The schedule in English, or as it is written where English would be of no help.
+    pub fn describe(&self) -> String {
+        let expression =
+            DESCRIPTORS.iter().find(|(name, _)| *name == self.text).map_or(&*self.text, |(_, fields)| fields);
+        let described = match expression.strip_prefix("@every") {
+            Some(delay) => format!("every {}", delay.trim()),
+            None => describe::describe(expression).unwrap_or_else(|| self.text.clone()),
+        };
+        match self.zone {
+            Zone::Local => described,
+            Zone::Named(zone) => format!("{described} ({})", zone.name()),
+        }
+    }
+}
+
+fn next_every(delay: Duration, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    now.with_nanosecond(0)?.checked_add_signed(TimeDelta::from_std(delay).ok()?)
+}
+
+fn next_in<Z: TimeZone>(schedule: &cron::Schedule, zone: &Z, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    schedule.after(&now.with_timezone(zone)).next().map(|next| next.with_timezone(&Utc))
+}
+
+fn split_zone(text: &str) -> Result<(Zone, &str), String> {
+    let Some(named) = text.strip_prefix("CRON_TZ=").or_else(|| text.strip_prefix("TZ=")) else {
+        return Ok((Zone::Local, text));
+    };
+    let (name, rest) = named.split_once(' ').unwrap_or((named, ""));
+    let zone = match name {
+        "Local" => Zone::Local,
+        "" => Zone::Named(Tz::UTC),
+        _ => Zone::Named(
+            Tz::from_str(name).map_err(|_| format!("provided bad location {name}: unknown time zone {name}"))?,
+        ),
+    };
+    Ok((zone, rest.trim()))
+}
+
+fn descriptor(text: &str) -> Result<Timing, String> {
+    if let Some((_, expansion)) = DESCRIPTORS.iter().find(|(name, _)| *name == text) {
+        return fields(expansion);
+    }
+    let delay = text.strip_prefix("@every ").ok_or_else(|| format!("unrecognized descriptor: {text}"))?;
+    let delay = duration::parse(delay).map_err(|why| format!("failed to parse duration {text}: {why}"))?;
+    Ok(Schedule::every(delay).timing)
+}
+
+fn fields(text: &str) -> Result<Timing, String> {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let [minute, hour, day, month, weekday] = words[..] else {
+        return Err(format!("expected exactly 5 fields, found {}: [{}]", words.len(), words.join(" ")));
+    };
+    let minutes = field(minute, &MINUTES)?.list(0);
+    let hours = field(hour, &HOURS)?.list(0);
+    let days = field(day, &DAYS)?;
+    let months = field(month, &MONTHS)?.list(0);
+    let weekdays = field(weekday, &WEEKDAYS)?;
+    let schedule = |days: &str, weekdays: &str| {
+        let expression = format!("0 {minutes} {hours} {days} {months} {weekdays} *");
+        cron::Schedule::from_str(&expression).map_err(|why| format!("failed to understand '{text}': {why}"))
+    };
+    let (day_list, weekday_list) = (days.list(0), weekdays.list(1));
+    let either = !days.any && !weekdays.any;
+    Ok(Timing::Cron(if either {
+        vec![schedule(&day_list, "*")?, schedule("*", &weekday_list)?]
+    } else {
+        vec![schedule(&day_list, &weekday_list)?]
+    }))
+}
+
+impl Field {
+    /// The numbers, each raised by `offset`, as the crate writes lists.
+    fn list(&self, offset: u32) -> String {
+        let numbers: Vec<String> = self.numbers.iter().map(|number| (number + offset).to_string()).collect();
+        numbers.join(",")
+    }
+}
+
+fn field(text: &str, bounds: &Bounds) -> Result<Field, String> {
+    let mut field = Field { numbers: Vec::new(), any: false };
+    for part in text.split(',').filter(|part| !part.is_empty()) {
+        let (numbers, any) = range(part, bounds)?;
+        field.numbers.extend(numbers);
+        field.any |= any;
+    }
+    if field.numbers.is_empty() {
+        return Err(format!("field without a value: {text}"));
+    }
+    field.numbers.sort_unstable();
+    field.numbers.dedup();
+    Ok(field)
+}
+
+/// One part of a list: `*`, `n`, `a-b`, each perhaps with `/step`.
+fn range(part: &str, bounds: &Bounds) -> Result<(impl Iterator<Item = u32> + use<>, bool), String> {
+    let pieces: Vec<&str> = part.split('/').collect();
+    let ends: Vec<&str> = pieces[0].split('-').collect();
+    let star = matches!(ends[0], "*" | "?");
+    let (start, mut end) = match ends[..] {
+        _ if star => (bounds.min, bounds.max),
+        [one] => (number_or_name(one, bounds)?, number_or_name(one, bounds)?),
+        [low, high] => (number_or_name(low, bounds)?, number_or_name(high, bounds)?),
+        _ => return Err(format!("too many hyphens: {part}")),
+    };
+    let step = match pieces[..] {
+        [_] => 1,
+        [_, step] => {
+            if ends.len() == 1 {
+                end = bounds.max;
+            }
+            number(step)?
+        }
+        _ => return Err(format!("too many slashes: {part}")),
+    };
+    check(start, end, step, bounds, part)?;
+    Ok(((start..=end).step_by(step as usize), star && step == 1))
+}
+
+fn check(start: u32, end: u32, step: u32, bounds: &Bounds, part: &str) -> Result<(), String> {
+    if start < bounds.min {
+        return Err(format!("beginning of range ({start}) below minimum ({}): {part}", bounds.min));
+    }
+    if end > bounds.max {
+        return Err(format!("end of range ({end}) above maximum ({}): {part}", bounds.max));
+    }
+    if start > end {
+        return Err(format!("beginning of range ({start}) beyond end of range ({end}): {part}"));
+    }
+    if step == 0 {
+        return Err(format!("step of range should be a positive number: {part}"));
+    }
+    Ok(())
+}
+
+fn number_or_name(text: &str, bounds: &Bounds) -> Result<u32, String> {
+    let folded = text.to_ascii_lowercase();
+    match (bounds.min..).zip(bounds.names).find(|(_, name)| **name == folded) {
+        Some((number, _)) => Ok(number),
+        None => number(text),
+    }
+}
+
+fn number(text: &str) -> Result<u32, String> {
+    let failed = |why| format!("failed to parse int from {text}: strconv.Atoi: parsing \"{text}\": {why}");
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(failed("invalid syntax"));
+    }
+    let number: i64 = text.parse().map_err(|_| failed("value out of range"))?;
+    if number < 0 {
+        return Err(format!("negative number ({number}) not allowed: {text}"));
+    }
+    u32::try_from(number).map_err(|_| failed("value out of range"))
+}
+
+#[cfg(test)]
+mod tests;

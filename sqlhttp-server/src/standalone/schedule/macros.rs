@@ -1,0 +1,161 @@
+//! Macros and directory backups, as sqliterg has them: at creation, at start, periodically, and over HTTP.
+
+use std::path::{Path, PathBuf};
+
+use chrono::{DateTime, Local};
+use sqlhttp_core::{Atomicity, Batch, Database, Ending, Error, Failure, Location, Outcome, Step, StepOutcome};
+
+use super::backup::{self, BackupError};
+use super::rotation::Naming;
+use super::task::{run_script, run_scripts};
+use crate::process::metrics::LastBackup;
+use crate::standalone::config::{DatabaseConfig, DirectoryBackupConfig, MacroConfig};
+use crate::standalone::messages;
+
+const SQLITE_AUTH: i32 = 23;
+
+/// Why a macro failed.
+#[derive(Debug)]
+pub enum MacroError {
+    /// A statement failed; its index, counted from 0, or -1 for the commit.
+    Statement(i64, String),
+    /// The database did not answer.
+    Database(Error),
+}
+
+/// Why there is no directory backup.
+#[derive(Debug)]
+pub enum DirectoryBackupError {
+    /// There is one of this minute already.
+    Exists(PathBuf),
+    /// It failed; the text is for people.
+    Failed(String),
+}
+
+impl std::fmt::Display for MacroError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            MacroError::Statement(-1, why) => f.write_str(why),
+            MacroError::Statement(index, why) => write!(f, "statement #{index}: {why}"),
+            MacroError::Database(error) => f.write_str(&messages::database_error(error)),
+        }
+    }
+}
+
+impl std::fmt::Display for DirectoryBackupError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            DirectoryBackupError::Exists(path) => write!(f, "File '{}' already exists", path.display()),
+            DirectoryBackupError::Failed(why) => f.write_str(why),
+        }
+    }
+}
+
+/// Runs a macro and tells how many rows each statement changed.
+pub async fn run_macro(database: &Database, config: &MacroConfig) -> Result<Vec<u64>, MacroError> {
+    if config.disable_transaction {
+        return run_each(database, &config.statements).await;
+    }
+    let steps = config.statements.iter().map(|sql| Step::execute(sql.as_str(), ())).collect();
+    let outcome = database.execute(Batch::transaction(steps)).await.map_err(MacroError::Database)?;
+    changed(outcome)
+}
+
+/// Runs a macro on the owner's behalf, so that PRAGMAs in it hold for all connections. Nobody asks for counts.
+pub async fn perform_macro(database: &Database, config: &MacroConfig) -> Result<(), MacroError> {
+    if !config.disable_transaction {
+        return run_macro(database, config).await.map(drop);
+    }
+    let failures =
+        run_scripts(database, &config.statements, false).await.map_err(|why| MacroError::Statement(-1, why))?;
+    match failures.into_iter().next() {
+        Some((index, why)) => Err(MacroError::Statement(i64::try_from(index).unwrap_or(-1), why)),
+        None => Ok(()),
+    }
+}
+
+async fn run_each(database: &Database, statements: &[String]) -> Result<Vec<u64>, MacroError> {
+    let mut counts = Vec::new();
+    for (index, sql) in (0..).zip(statements) {
+        let batch = Batch { atomicity: Atomicity::Each, ..Batch::transaction(vec![Step::execute(sql.as_str(), ())]) };
+        let outcome = database.execute(batch).await.map_err(MacroError::Database)?;
+        if outcome.steps.last().is_some_and(is_refused) {
+            // A client may not do this (VACUUM, say), but the macro is the owner's.
+            run_script(database, sql).await.map_err(|why| MacroError::Statement(index, why))?;
+            counts.push(0);
+        } else {
+            counts.extend(changed(outcome).map_err(|error| error.at(index))?);
+        }
+    }
+    Ok(counts)
+}
+
+/// Whether it was the policy for clients that a statement failed of.
+fn is_refused(step: &StepOutcome) -> bool {
+    match step {
+        StepOutcome::Failed(Failure::NotAllowed(_) | Failure::TransactionControl(_)) => true,
+        StepOutcome::Failed(Failure::Sql(error)) => error.primary_code() == SQLITE_AUTH,
+        _ => false,
+    }
+}
+
+impl MacroError {
+    /// The same failure of a statement that ran on its own.
+    fn at(self, index: i64) -> Self {
+        match self {
+            MacroError::Statement(_, why) => MacroError::Statement(index, why),
+            other => other,
+        }
+    }
+}
+
+fn changed(outcome: Outcome) -> Result<Vec<u64>, MacroError> {
+    if let Ending::NotCommitted(failure) = &outcome.ending {
+        return Err(MacroError::Statement(-1, messages::failure(failure)));
+    }
+    let count = |(index, step): (i64, &StepOutcome)| match step {
+        StepOutcome::Changed(changed) => Ok(changed.rows),
+        StepOutcome::Rows(rows) => Ok(rows.changed.rows),
+        StepOutcome::ChangedEach(each) => Ok(each.iter().map(|changed| changed.rows).sum()),
+        StepOutcome::Failed(failure) => Err(MacroError::Statement(index, messages::failure(failure))),
+    };
+    (0..).zip(&outcome.steps).map(count).collect()
+}
+
+/// Backs a database up into the directory that its configuration names.
+pub async fn run_directory_backup(
+    database: &Database,
+    config: &DatabaseConfig,
+    backup: &DirectoryBackupConfig,
+    last_backup: &LastBackup,
+    now: DateTime<Local>,
+) -> Result<PathBuf, DirectoryBackupError> {
+    let naming = directory_naming(config, &backup.dir);
+    let result = backup::back_up(database, &naming, backup.files_max, last_backup, now, false).await;
+    result.map_err(|error| match error {
+        BackupError::Exists(path) => DirectoryBackupError::Exists(path),
+        BackupError::Directory(error) => {
+            DirectoryBackupError::Failed(format!("backup directory '{}': {error}", backup.dir.display()))
+        }
+        BackupError::Copy(error) => DirectoryBackupError::Failed(messages::database_error(&error)),
+        BackupError::Rotation(error) => {
+            DirectoryBackupError::Failed(format!("the backup is done, but older ones could not be removed: {error}"))
+        }
+    })
+}
+
+fn directory_naming(config: &DatabaseConfig, dir: &Path) -> Naming {
+    let text = |part: Option<&std::ffi::OsStr>| part.map(|part| part.to_string_lossy().into_owned());
+    match &config.location {
+        Location::File(path) => {
+            let stem = text(path.file_stem()).unwrap_or_else(|| config.id.clone());
+            Naming::in_directory(dir, &stem, text(path.extension()).as_deref())
+        }
+        Location::Memory => Naming::in_directory(dir, &file_name_of(&config.id), None),
+    }
+}
+
+/// An id may be anything, a file name may not.
+fn file_name_of(id: &str) -> String {
+    id.replace(['/', '\\', '\0'], "_")
+}

@@ -1,0 +1,327 @@
+//! One database: shown, opened, initialised, its rules checked, in the order of the lines that tell about it.
+
+use std::fs::{self, OpenOptions};
+use std::path::Path;
+use std::sync::Arc;
+
+use sqlhttp_core::{Database, JournalMode, Location, Options};
+
+use super::console::Console;
+use super::opened::{Created, Opened};
+use super::plan::Plan;
+use crate::api::auth::{AuthConfig, Users};
+use crate::api::ws4sqlite::CorsPolicy;
+use crate::process::metrics::LastBackup;
+use crate::standalone::config::mistake::Mistake;
+use crate::standalone::config::resolve::{self, ResolvedTask};
+use crate::standalone::config::{
+    BackupConfig, DatabaseConfig, DirectoryBackupConfig, EngineConfig, ExecutionConfig, MacroConfig, TaskConfig, source,
+};
+use crate::standalone::{messages, schedule, scratch};
+
+/// A database that is open, and what is left of its start.
+pub(crate) struct Launched {
+    pub(crate) opened: Opened,
+    /// For each task, what is wrong with it, to be told when it runs.
+    pub(crate) late_errors: Vec<Option<String>>,
+    is_new: bool,
+}
+
+impl Launched {
+    /// Whether a macro or backup is to run at this start.
+    pub(crate) fn is_due(&self, execution: &ExecutionConfig) -> bool {
+        is_due(execution, self.is_new)
+    }
+}
+
+fn is_due(execution: &ExecutionConfig, is_new: bool) -> bool {
+    execution.on_startup || (execution.on_create && is_new)
+}
+
+/// Launches a database. The error ends the start.
+pub(crate) async fn launch(
+    plan: Plan,
+    engine: &EngineConfig,
+    home: Option<&str>,
+    console: &mut Console<'_>,
+    created: &mut Created,
+) -> Result<Launched, String> {
+    let journal_mode = resolve::journal_mode(&plan.id, &plan.companion).map_err(|it| plan.explain(it))?;
+    let is_new = plan.is_new();
+    show(&plan, journal_mode, is_new, console)?;
+    let stored = stored_statements(&plan, console)?;
+    let macros = resolve::macros(&plan.id, &plan.companion.macros, &stored).map_err(|it| plan.explain(it))?;
+    let mut config = bare_config(&plan, journal_mode, engine);
+    config.stored_statements = stored;
+    config.macros = macros;
+    let database = open(&config, engine, is_new, created, console).await?;
+    let mut late_errors = Vec::new();
+    let checked = check_rules(&plan, &mut config, &mut late_errors, home, console);
+    if let Err(mistake) = checked {
+        // The caller does not know this database yet.
+        let _ = database.close().await;
+        return Err(plan.explain(mistake));
+    }
+    let opened = Opened { config: Arc::new(config), database, last_backup: LastBackup::default() };
+    Ok(Launched { opened, late_errors, is_new })
+}
+
+fn show(plan: &Plan, journal_mode: JournalMode, is_new: bool, console: &mut Console<'_>) -> Result<(), String> {
+    let companion = &plan.companion;
+    let connection = source::connection_string(&plan.path, companion.read_only, journal_mode);
+    console.say(&format!("- Serving database '{}' from {connection}", plan.id));
+    console.say(&plan.origin);
+    plan.warnings.iter().for_each(|warning| console.log("WARN", warning));
+    if is_new && !plan.in_memory {
+        console.say("  + File not present, it will be created");
+    }
+    if is_new && companion.read_only && !companion.init_statements.is_empty() {
+        let message = format!("'{}': a new db cannot be read only and have init statement", plan.id);
+        let remedy = "remove the key, or create the database before it is served read-only";
+        return Err(plan.explain(Mistake::new("initStatements", message, remedy)));
+    }
+    if journal_mode == JournalMode::Wal {
+        console.say("  + Using WAL");
+    }
+    if companion.read_only {
+        console.say("  + Read only");
+    }
+    Ok(())
+}
+
+type Stored = std::collections::HashMap<String, Arc<str>>;
+
+fn stored_statements(plan: &Plan, console: &mut Console<'_>) -> Result<Stored, String> {
+    let only = plan.companion.use_only_stored_statements;
+    if only {
+        console.say("  + Strictly using only stored statements");
+    }
+    let stored =
+        resolve::stored_statements(&plan.id, &plan.companion.stored_statements).map_err(|it| plan.explain(it))?;
+    if !stored.is_empty() {
+        console.say(&format!("  + With {} stored statements", stored.len()));
+    } else if only {
+        let message = format!("for db '{}', specified to use only stored statements but no one is provided", plan.id);
+        return Err(plan.explain(Mistake::new("useOnlyStoredStatements", message, "add 'storedStatements'")));
+    }
+    Ok(stored)
+}
+
+/// What is known before the database is open.
+fn bare_config(plan: &Plan, journal_mode: JournalMode, engine: &EngineConfig) -> DatabaseConfig {
+    let companion = &plan.companion;
+    DatabaseConfig {
+        id: plan.id.clone(),
+        location: plan.location(),
+        read_only: companion.read_only,
+        journal_mode,
+        allow_attach: companion.allow_attach.unwrap_or(engine.allow_attach),
+        auth: None,
+        cors_origin: companion.cors_origin.clone(),
+        stored_statements: Stored::new(),
+        only_stored_statements: companion.use_only_stored_statements,
+        init_statements: companion.init_statements.clone(),
+        tasks: Vec::new(),
+        macros: Vec::new(),
+        backup: None,
+    }
+}
+
+/// Opens the database and brings it into being: init statements, and macros that run at creation or at start.
+async fn open(
+    config: &DatabaseConfig,
+    engine: &EngineConfig,
+    is_new: bool,
+    created: &mut Created,
+    console: &mut Console<'_>,
+) -> Result<Database, String> {
+    create_file(config, is_new, created);
+    if let Location::File(path) = &config.location {
+        for file in scratch::remove_leftovers(path) {
+            console.log("WARN", &format!("removed '{}', which an interrupted load had left", file.display()));
+        }
+    }
+    let mut options = options(config, engine);
+    let macros: Vec<&MacroConfig> = config.macros.iter().filter(|one| is_due(&one.execution, is_new)).collect();
+    // The owner's macros may write what clients may not; a database in memory would be lost by opening it twice.
+    let twice = config.read_only && !macros.is_empty() && config.location != Location::Memory;
+    options.read_only &= !twice;
+    let mut database = open_with(config, options.clone())?;
+    let result = initialise(&database, config, &macros, is_new, console).await;
+    if result.is_err() || twice {
+        let closed = database.close().await;
+        result?;
+        closed.map_err(|error| messages::database_error(&error))?;
+        database = open_with(config, Options { read_only: true, ..options })?;
+    }
+    Ok(database)
+}
+
+/// Creates an empty file, so that we know for certain whose it is when the start fails. If that does not work, opening
+/// the database will tell why.
+fn create_file(config: &DatabaseConfig, is_new: bool, created: &mut Created) {
+    let Location::File(path) = &config.location else { return };
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    // As SQLite would have created it.
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o644);
+    if is_new && options.open(path).is_ok() {
+        created.0.push(path.clone());
+    }
+}
+
+fn options(config: &DatabaseConfig, engine: &EngineConfig) -> Options {
+    let defaults = Options::default();
+    Options {
+        read_only: config.read_only,
+        journal_mode: config.journal_mode,
+        allow_attach: config.allow_attach,
+        busy_timeout: engine.busy_timeout,
+        read_threads: engine.read_threads.unwrap_or(defaults.read_threads),
+        rows_max: engine.rows_max,
+        value_bytes_max: engine.value_bytes_max,
+        value_bytes_max_name: "-max-value-bytes",
+        memory_bytes_max: engine.memory_bytes_max,
+        memory_bytes_max_name: "-max-statement-memory",
+        ..defaults
+    }
+}
+
+fn open_with(config: &DatabaseConfig, options: Options) -> Result<Database, String> {
+    Database::open(config.location.clone(), options)
+        .map_err(|error| format!("accessing the database '{}': {}", config.id, messages::database_error(&error)))
+}
+
+async fn initialise(
+    database: &Database,
+    config: &DatabaseConfig,
+    macros: &[&MacroConfig],
+    is_new: bool,
+    console: &mut Console<'_>,
+) -> Result<(), String> {
+    if is_new && !config.init_statements.is_empty() {
+        let failures = schedule::run_scripts(database, &config.init_statements, false)
+            .await
+            .map_err(|why| format!("in init statements for database '{}': {why}", config.id))?;
+        if let Some((index, why)) = failures.first() {
+            return Err(format!("in init statement #{} for database '{}': {why}", index + 1, config.id));
+        }
+        console.say(&format!("  + {} init statements performed", config.init_statements.len()));
+    }
+    for one in macros {
+        schedule::perform_macro(database, one)
+            .await
+            .map_err(|why| format!("in macro '{}' for database '{}': {why}", one.id, config.id))?;
+        console.say(&format!("  + Macro '{}' performed", one.id));
+    }
+    Ok(())
+}
+
+/// Everything that needs no open database: who may use it, and what is done by the clock.
+fn check_rules(
+    plan: &Plan,
+    config: &mut DatabaseConfig,
+    late_errors: &mut Vec<Option<String>>,
+    home: Option<&str>,
+    console: &mut Console<'_>,
+) -> Result<(), Mistake> {
+    let companion = &plan.companion;
+    if let Some(written) = &companion.auth {
+        let auth = resolve::auth(&plan.id, written)?;
+        show_auth(&auth, written.error_code.is_some(), console);
+        config.auth = Some(auth);
+    }
+    let (tasks, deprecated) = resolve::written_tasks(&plan.id, companion)?;
+    if deprecated {
+        let id = &plan.id;
+        let message = format!("in {id}: \"maintenance\" node is deprecated, move it to \"scheduledTasks\"");
+        console.say_log("WARN", &message);
+    }
+    for (index, task) in tasks.iter().enumerate() {
+        let key = if deprecated { "maintenance".to_owned() } else { format!("scheduledTasks[{index}]") };
+        let task = resolve::task(index, &key, task, home)?;
+        prepare_task(&key, &task)?;
+        show_task(index, &task, console);
+        config.tasks.push(task.config);
+        late_errors.push(task.late_error.map(|mistake| plan.explain(mistake)));
+    }
+    show_macros(&config.macros, console);
+    if let Some(written) = &companion.backup {
+        let backup = resolve::directory_backup(&plan.id, written, home)?;
+        check_backup_dir(config, &backup)?;
+        console.say(&format!("  + Backup configured into '{}'", backup.dir.display()));
+        config.backup = Some(backup);
+    }
+    if let Some(origin) = &config.cors_origin {
+        console.say(&format!("  + CORS Origin set to {origin}"));
+        check_cors_origin(origin)?;
+    }
+    Ok(())
+}
+
+fn show_auth(auth: &AuthConfig, custom_code: bool, console: &mut Console<'_>) {
+    let how = match &auth.users {
+        Users::ByQuery(_) => "query".to_owned(),
+        Users::ByCredentials(users) => messages::counted(users.len(), "credential"),
+    };
+    console.say(&format!("  + Authentication enabled, with {how}"));
+    if custom_code {
+        console.say(&format!("  + Custom code for Unauthorized: {}", auth.error_code));
+    }
+}
+
+/// A scheduled task must find its directory when its moment comes; better to hear now that it cannot be created.
+fn prepare_task(key: &str, task: &ResolvedTask) -> Result<(), Mistake> {
+    match &task.config {
+        TaskConfig { schedule: Some(_), backup: Some(BackupConfig { template, .. }), .. } => {
+            create_directory(&format!("{key}.backupTemplate"), &schedule::backup_dir_of(template))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn create_directory(key: &str, dir: &Path) -> Result<(), Mistake> {
+    if dir.as_os_str().is_empty() {
+        return Ok(());
+    }
+    fs::create_dir_all(dir).map_err(|error| {
+        let dir = dir.display();
+        let message = format!("the backup directory must exist, and '{dir}' cannot be created: {error}");
+        Mistake::new(key, message, "write a directory that this process may write to")
+    })
+}
+
+fn show_task(index: usize, task: &ResolvedTask, console: &mut Console<'_>) {
+    if let Some(description) = &task.description {
+        console.say(&format!("  + Task {index} scheduled {description}"));
+    }
+    if task.config.at_startup {
+        console.say(&format!("  + Task {index} scheduled at startup"));
+    }
+}
+
+fn show_macros(macros: &[MacroConfig], console: &mut Console<'_>) {
+    if !macros.is_empty() {
+        console.say(&format!("  + {} configured", messages::counted(macros.len(), "macro")));
+    }
+}
+
+fn check_backup_dir(config: &DatabaseConfig, backup: &DirectoryBackupConfig) -> Result<(), Mistake> {
+    create_directory("backup.backupDir", &backup.dir)?;
+    let Location::File(path) = &config.location else {
+        return Ok(());
+    };
+    let home = path.canonicalize().ok().and_then(|path| path.parent().map(Path::to_owned));
+    if home.is_some() && home == backup.dir.canonicalize().ok() {
+        let message = format!("for db '{}', the backup directory must not be that of the database", config.id);
+        return Err(Mistake::new("backup.backupDir", message, "write another directory"));
+    }
+    Ok(())
+}
+
+fn check_cors_origin(origin: &str) -> Result<(), Mistake> {
+    CorsPolicy::parse(origin).map(drop).map_err(|error| {
+        Mistake::new("corsOrigin", error.to_string(), "write origins with their scheme, as https://example.com, or *")
+    })
+}

@@ -1,0 +1,296 @@
+//! From the command line to databases that are open, in the steps and with the lines of the original:
+//!
+//! 1. the banner; flags, environment and `-config` file become settings;
+//! 2. `plan`: for each database, where it is and what its companion file says (nothing is opened yet);
+//! 3. `launch`: each database in turn is shown, opened, initialised, and its rules are checked;
+//! 4. the tasks of all databases that run at start.
+//!
+//! A start that fails removes the database files it created. What is printed goes to a [`Console`].
+
+mod console;
+mod launch;
+mod opened;
+mod plan;
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::io;
+
+use chrono::Local;
+pub use console::Console;
+use launch::Launched;
+use opened::Created;
+pub use opened::Opened;
+use plan::Plan;
+
+use super::config::flags::{self, CommandLine, FlagError, PROGRAM, Settings};
+use super::config::{EngineConfig, ServerConfig, file, settings};
+use super::{messages, schedule};
+
+/// What a process is started with.
+#[derive(Clone, Default)]
+pub struct Invocation {
+    /// The words after the program's name.
+    pub arguments: Vec<OsString>,
+    /// The environment variables.
+    pub environment: HashMap<String, String>,
+}
+
+/// How a start ends.
+#[derive(Debug)]
+pub enum Start {
+    /// With databases to serve.
+    Serve(Box<Service>),
+    /// With nothing to do, or for a reason that has been told. The process's exit status.
+    Exit(u8),
+}
+
+/// All there is to serve.
+#[derive(Debug)]
+pub struct Service {
+    /// The process's settings.
+    pub server: ServerConfig,
+    /// The databases, in the order in which they were given.
+    pub databases: Vec<Opened>,
+    created: Created,
+}
+
+/// The reason why a start ends early.
+enum StartError {
+    /// `FATAL`, exit status 1.
+    Fatal(String),
+    /// A mistake on the command line: its lines, exit status 2.
+    Usage(FlagError),
+    /// The usage text, exit status 0.
+    Help,
+    /// Nothing more to say, exit status 0.
+    Done,
+}
+
+impl From<String> for StartError {
+    fn from(message: String) -> Self {
+        StartError::Fatal(message)
+    }
+}
+
+/// The environment is none of a log's business: it may hold secrets.
+impl std::fmt::Debug for Invocation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Invocation").field("arguments", &self.arguments).finish_non_exhaustive()
+    }
+}
+
+impl Invocation {
+    /// That of this process. Environment variables that are not UTF-8 are none of ours.
+    pub fn of_process() -> Self {
+        let utf8 = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+        Invocation {
+            arguments: std::env::args_os().skip(1).collect(),
+            environment: std::env::vars_os().filter_map(utf8).collect(),
+        }
+    }
+
+    fn arguments(&self) -> Result<Vec<String>, StartError> {
+        let text = |word: &OsString| {
+            word.clone()
+                .into_string()
+                .map_err(|word| format!("argument is not valid UTF-8: {}", word.to_string_lossy()))
+                .map_err(|message| StartError::Usage(FlagError::new("", message)))
+        };
+        self.arguments.iter().map(text).collect()
+    }
+
+    fn home(&self) -> Option<&str> {
+        let variable = if cfg!(windows) { "USERPROFILE" } else { "HOME" };
+        self.environment.get(variable).map(String::as_str).filter(|home| !home.is_empty())
+    }
+}
+
+/// Starts: everything up to binding the port. What goes wrong has been told when this returns.
+pub async fn start(invocation: &Invocation, console: &mut Console<'_>) -> Start {
+    console.say(&banner());
+    sqlhttp_core::missing_features().iter().for_each(|feature| console.log("WARN", &feature.to_string()));
+    let mut created = Created::default();
+    let mut launched = Vec::new();
+    let stop = match start_all(invocation, console, &mut launched, &mut created).await {
+        Ok(server) => {
+            let databases = launched.into_iter().map(|one| one.opened).collect();
+            return Start::Serve(Box::new(Service { server, databases, created }));
+        }
+        Err(stop) => stop,
+    };
+    undo(launched.into_iter().map(|one| one.opened), created).await;
+    Start::Exit(match stop {
+        StartError::Fatal(message) => {
+            console.fatal(&message);
+            1
+        }
+        StartError::Usage(error) => {
+            let _ = writeln!(console.err, "{}", flags::explain(&error));
+            2
+        }
+        StartError::Help => {
+            let _ = write!(console.err, "{}", flags::usage());
+            0
+        }
+        StartError::Done => 0,
+    })
+}
+
+impl Service {
+    /// Gives the service up before it served anything (its port is taken): closes the databases and removes the files
+    /// that the start created.
+    pub async fn abandon(self) {
+        undo(self.databases.into_iter(), self.created).await;
+    }
+}
+
+async fn undo(databases: impl Iterator<Item = Opened>, created: Created) {
+    for opened in databases {
+        // It is given up; whether its last checkpoint worked does not matter any more.
+        let _ = opened.database.close().await;
+    }
+    for path in created.0 {
+        for suffix in ["", "-wal", "-shm", "-journal"] {
+            let mut name = path.clone().into_os_string();
+            name.push(suffix);
+            let _ = std::fs::remove_file(name);
+        }
+    }
+}
+
+async fn start_all(
+    invocation: &Invocation,
+    console: &mut Console<'_>,
+    launched: &mut Vec<Launched>,
+    created: &mut Created,
+) -> Result<ServerConfig, StartError> {
+    let home = invocation.home();
+    let mut settings = read_flags(invocation, console)?;
+    let mut config_file = read_config_file(&settings, home, console)?;
+    settings = settings.or(std::mem::take(&mut config_file.settings));
+    let server = settings::server(&settings, home)?;
+    let engine = settings::engine(&settings)?;
+    let plans = plan::all(&settings, config_file, home)?;
+    if plans.is_empty() && server.serve_dir.is_none() {
+        return Err(StartError::Fatal("no database and no dir to serve specified".to_owned()));
+    }
+    check_serve_dir(&server, &settings.text("serve-dir"))?;
+    launch_all(plans, &engine, home, console, launched, created).await?;
+    if let Some(dir) = &server.serve_dir {
+        console.say(&format!("- Serving directory '{}'", dir.display()));
+    }
+    run_startup_tasks(launched, console).await?;
+    Ok(server)
+}
+
+fn banner() -> String {
+    format!("{PROGRAM} v{}, based on sqlite v{}", env!("CARGO_PKG_VERSION"), sqlhttp_core::sqlite_version())
+}
+
+fn read_flags(invocation: &Invocation, console: &mut Console<'_>) -> Result<Settings, StartError> {
+    let (typed, ignored) = match flags::parse(&invocation.arguments()?).map_err(StartError::Usage)? {
+        CommandLine::Help => return Err(StartError::Help),
+        CommandLine::Run { settings, ignored } => (settings, ignored),
+    };
+    if typed.bool("version") {
+        return Err(StartError::Done);
+    }
+    // Without any flag before them there is nothing to serve, and the message about that says enough.
+    if !ignored.is_empty() && !typed.is_empty() {
+        console
+            .log("WARN", &format!("ignored, because flags end at the first word that is none: {}", ignored.join(" ")));
+    }
+    let environment =
+        Settings::from_env(|name| invocation.environment.get(name).cloned()).map_err(StartError::Usage)?;
+    Ok(typed.or(environment))
+}
+
+fn read_config_file(
+    settings: &Settings,
+    home: Option<&str>,
+    console: &mut Console<'_>,
+) -> Result<file::ConfigFile, StartError> {
+    let Some(typed) = settings.text_opt("config") else {
+        return Ok(file::ConfigFile::default());
+    };
+    let path = plan::expand(&typed, "config file", home)?;
+    if !plan::is_file(&path) {
+        return Err(StartError::Fatal(format!("config file does not exist: {typed}")));
+    }
+    let parsed =
+        file::parse(&plan::read(&path)?).map_err(|why| format!("in parsing config file: {why}\n  in {path}"))?;
+    for warning in &parsed.warnings {
+        console.log("WARN", &format!("in {path}: {warning}"));
+    }
+    Ok(parsed)
+}
+
+fn check_serve_dir(server: &ServerConfig, typed: &str) -> Result<(), StartError> {
+    match &server.serve_dir {
+        Some(dir) if !dir.is_dir() => Err(StartError::Fatal(format!("directory to serve does not exist: {typed}"))),
+        _ => Ok(()),
+    }
+}
+
+async fn launch_all(
+    plans: Vec<Plan>,
+    engine: &EngineConfig,
+    home: Option<&str>,
+    console: &mut Console<'_>,
+    launched: &mut Vec<Launched>,
+    created: &mut Created,
+) -> Result<(), StartError> {
+    for (index, plan) in plans.into_iter().enumerate() {
+        plan.check(index)?;
+        if launched.iter().any(|earlier| earlier.opened.config.id == plan.id) {
+            return Err(StartError::Fatal(format!("id '{}' already specified.", plan.id)));
+        }
+        launched.push(launch::launch(plan, engine, home, console, created).await?);
+    }
+    Ok(())
+}
+
+/// Runs what is to run before the port opens, in the order of the configuration. Failures are told, and that is all.
+async fn run_startup_tasks(launched: &[Launched], console: &mut Console<'_>) -> Result<(), StartError> {
+    for one in launched {
+        let Opened { config, database, last_backup } = &one.opened;
+        let tasks = config.tasks.iter().zip(&one.late_errors).enumerate();
+        for (index, (task, late_error)) in tasks.filter(|(_, (task, _))| task.at_startup) {
+            if let Some(error) = late_error {
+                return Err(StartError::Fatal(error.clone()));
+            }
+            for failure in schedule::run_task(database, (&config.id, index), task, last_backup, Local::now()).await {
+                console.log("ERR", &failure);
+            }
+        }
+        if let Some(backup) = config.backup.as_ref().filter(|backup| one.is_due(&backup.execution)) {
+            let result = schedule::run_directory_backup(database, config, backup, last_backup, Local::now()).await;
+            if let Err(error) = result {
+                console.log("ERR", &format!("in database '{}', backup: {error}", config.id));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The host to bind, for a resolver: without the brackets of an IPv6 address; empty means every address.
+pub fn bind_host(config: &ServerConfig) -> &str {
+    let host = config.bind_host.trim();
+    let host = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+    if host.is_empty() { "0.0.0.0" } else { host }
+}
+
+/// Why the port could not be bound, in the words of the original.
+pub fn listen_failure(host: &str, port: u16, error: &io::Error) -> String {
+    let why = match error.kind() {
+        io::ErrorKind::AddrInUse => "bind: address already in use".to_owned(),
+        io::ErrorKind::AddrNotAvailable => "bind: cannot assign requested address".to_owned(),
+        io::ErrorKind::PermissionDenied => "bind: permission denied".to_owned(),
+        _ => error.to_string(),
+    };
+    format!("failed to listen: listen tcp {}: {why}", messages::address(host, port))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,163 @@
+//! What is to be opened: for each database its id, its place, and what its companion file says. Files are read here,
+//! but nothing is opened or created.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use sqlhttp_core::Location;
+
+use crate::standalone::config::companion::{self, Companion};
+use crate::standalone::config::file::{ConfigFile, Entry};
+use crate::standalone::config::flags::Settings;
+use crate::standalone::config::mistake::{Mistake, Origin};
+use crate::standalone::config::resolve::expand_home;
+use crate::standalone::config::source;
+
+/// No configuration is that long.
+const FILE_BYTES_MAX: u64 = 16 << 20;
+
+/// A database that is to be opened.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) id: String,
+    /// The path for people: as typed, `~` expanded; `:memory:` for one in memory.
+    pub(crate) path: String,
+    pub(crate) in_memory: bool,
+    pub(crate) companion: Companion,
+    /// The line that tells where the configuration comes from.
+    pub(crate) origin: String,
+    /// Where the configuration is.
+    pub(crate) place: Origin,
+    /// About keys that nobody knows, each with the file's name.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// All databases: files, then those in memory, then those of the configuration file.
+pub(crate) fn all(settings: &Settings, file: ConfigFile, home: Option<&str>) -> Result<Vec<Plan>, String> {
+    let mut plans = Vec::new();
+    for typed in settings.list("db") {
+        plans.push(of_file(&typed, home)?);
+    }
+    for typed in settings.list("mem-db") {
+        plans.push(of_memory(&typed, home)?);
+    }
+    for (index, entry) in file.databases.into_iter().enumerate() {
+        let place = Origin {
+            file: Some(settings.text("config")),
+            prefix: format!("databases[{index}]"),
+            lines: file.lines.clone(),
+        };
+        plans.push(of_entry(entry, place, home)?);
+    }
+    Ok(plans)
+}
+
+impl Plan {
+    /// Whether there is something to open; `index` counts all databases.
+    pub(crate) fn check(&self, index: usize) -> Result<(), String> {
+        if self.id.is_empty() {
+            return Err(format!("no id specified for db #{index}."));
+        }
+        if self.path.is_empty() {
+            return Err(format!("no path specified for db '{}'.", self.id));
+        }
+        Ok(())
+    }
+
+    /// A mistake in its configuration, with its place.
+    pub(crate) fn explain(&self, mistake: Mistake) -> String {
+        self.place.explain(&mistake)
+    }
+
+    /// Where it lives.
+    pub(crate) fn location(&self) -> Location {
+        if self.in_memory { Location::Memory } else { Location::File(PathBuf::from(&self.path)) }
+    }
+
+    /// Whether the database does not exist yet.
+    pub(crate) fn is_new(&self) -> bool {
+        self.in_memory || !Path::new(&self.path).is_file()
+    }
+}
+
+fn of_file(typed: &str, home: Option<&str>) -> Result<Plan, String> {
+    let (path, explicit) = source::split(typed, cfg!(windows));
+    let path = expand(path, "database file", home)?;
+    let id = source::id_of(&path)?;
+    // Without a path (`:memory:`) nothing will be opened, so what stands behind the colon does not matter.
+    let companion = match explicit.filter(|explicit| !explicit.is_empty() && !path.is_empty()) {
+        Some(explicit) => {
+            let file = expand(explicit, "companion file", home)?;
+            if !is_file(&file) {
+                return Err(format!("companion file does not exist: {explicit}"));
+            }
+            Some(file)
+        }
+        None => Some(source::companion_beside(&path, &id)).filter(|file| !path.is_empty() && is_file(file)),
+    };
+    with_companion(Plan::new(id, path, false), companion)
+}
+
+fn of_memory(typed: &str, home: Option<&str>) -> Result<Plan, String> {
+    let (id, explicit) = source::split(typed, false);
+    let companion = match explicit.filter(|explicit| !explicit.is_empty()) {
+        Some(explicit) => {
+            let file = expand(explicit, "mem-db yaml file", home)?;
+            if !is_file(&file) {
+                return Err(format!("mem-db yaml file does not exist\n  {file}, which -mem-db {typed} names"));
+            }
+            Some(file)
+        }
+        None => None,
+    };
+    with_companion(Plan::new(id.to_owned(), ":memory:".to_owned(), true), companion)
+}
+
+fn of_entry(entry: Entry, place: Origin, home: Option<&str>) -> Result<Plan, String> {
+    let path = if entry.in_memory { ":memory:".to_owned() } else { expand(&entry.path, "database file", home)? };
+    let id = if entry.id.is_empty() { source::id_of(&path)? } else { entry.id };
+    let plan = Plan::new(id, path, entry.in_memory);
+    let origin = format!("  + Configured in config file: {}", place.file.as_deref().unwrap_or_default());
+    Ok(Plan { companion: entry.companion, origin, place, ..plan })
+}
+
+impl Plan {
+    fn new(id: String, path: String, in_memory: bool) -> Self {
+        let origin = "  + No valid config file specified, using defaults".to_owned();
+        let (companion, place, warnings) = Default::default();
+        Plan { id, path, in_memory, companion, origin, place, warnings }
+    }
+}
+
+fn with_companion(plan: Plan, file: Option<String>) -> Result<Plan, String> {
+    let Some(file) = file else { return Ok(plan) };
+    let parsed = companion::parse(&read(&file)?);
+    let (companion, lines, warnings) = parsed
+        .map_err(|why| format!("in parsing config file: {why}\n  in {file}, the configuration of '{}'", plan.id))?;
+    let warnings = warnings.into_iter().map(|warning| format!("in {file}: {warning}")).collect();
+    let origin = format!("  + Parsed companion config file: {file}");
+    let place = Origin { file: Some(file), lines, ..Origin::default() };
+    Ok(Plan { companion, warnings, origin, place, ..plan })
+}
+
+/// Expands `~`; `label` names the path in the error.
+pub(crate) fn expand(path: &str, label: &str, home: Option<&str>) -> Result<String, String> {
+    expand_home(path, home).map_err(|why| format!("in expanding {label} path: {why}"))
+}
+
+/// Whether there is something to read.
+pub(crate) fn is_file(path: &str) -> bool {
+    std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_dir())
+}
+
+/// Reads a configuration file.
+pub(crate) fn read(path: &str) -> Result<String, String> {
+    let failed = |why: &dyn std::fmt::Display| format!("in reading config file: {path}: {why}");
+    let file = std::fs::File::open(path).map_err(|error| failed(&error))?;
+    let mut text = String::new();
+    file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(|error| failed(&error))?;
+    if text.len() as u64 > FILE_BYTES_MAX {
+        return Err(failed(&"the file is too large"));
+    }
+    Ok(text)
+}

@@ -1,0 +1,503 @@
+use super::*;
+
+mod work;
+use tempfile::TempDir;
+
+/// A start in a directory of its own. `<dir>` in the arguments and in what is expected stands for it.
+struct Place(TempDir);
+
+struct Seen {
+    start: Start,
+    out: Vec<String>,
+    err: Vec<String>,
+}
+
+impl Place {
+    fn new() -> Self {
+        Place(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn file(self, name: &str, content: &str) -> Self {
+        std::fs::write(self.path(name), content.replace("<dir>", self.dir())).unwrap();
+        self
+    }
+
+    fn dir(&self) -> &str {
+        self.0.path().to_str().unwrap()
+    }
+
+    async fn start(&self, arguments: &[&str]) -> Seen {
+        self.start_with(arguments, &[]).await
+    }
+
+    async fn start_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Seen {
+        let invocation = Invocation {
+            arguments: arguments.iter().map(|word| word.replace("<dir>", self.dir()).into()).collect(),
+            environment: environment.iter().map(|(k, v)| ((*k).to_owned(), v.replace("<dir>", self.dir()))).collect(),
+        };
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let start = start(&invocation, &mut Console { out: &mut out, err: &mut err }).await;
+        Seen { start, out: self.lines(&out), err: self.lines(&err) }
+    }
+
+    /// Lines with the directory and timestamps masked.
+    fn lines(&self, bytes: &[u8]) -> Vec<String> {
+        let mask = |line: &str| match line.split(" | ").collect::<Vec<_>>()[..] {
+            [level, _, ref rest @ ..] if !rest.is_empty() => format!("{level} | <ts> | {}", rest.join(" | ")),
+            _ => line.to_owned(),
+        };
+        let text = String::from_utf8(bytes.to_vec()).unwrap().replace(self.dir(), "<dir>");
+        text.lines().map(mask).collect()
+    }
+}
+
+impl Seen {
+    fn service(self) -> Service {
+        match self.start {
+            Start::Serve(service) => *service,
+            Start::Exit(status) => panic!("exit {status}: {:?}", self.err),
+        }
+    }
+
+    /// Why the start failed, without the lines that follow the first.
+    fn fatal(&self) -> &str {
+        assert!(matches!(self.start, Start::Exit(1)), "{:?}", self.start);
+        let line = self.err.iter().find_map(|line| line.strip_prefix("FATAL | <ts> | "));
+        line.unwrap_or_else(|| panic!("{:?}", self.err))
+    }
+
+    /// Where the mistake is, and the remedy.
+    fn place(&self) -> &str {
+        assert!(matches!(self.start, Start::Exit(1)), "{:?}", self.start);
+        self.err.last().unwrap().strip_prefix("  in ").unwrap_or_else(|| panic!("{:?}", self.err))
+    }
+
+    /// What was printed after the banner.
+    fn lines(&self) -> &[String] {
+        assert!(self.out[0].starts_with("sqlhttp-standalone v"), "{:?}", self.out);
+        &self.out[1..]
+    }
+}
+
+/// Starts an in-memory database with this companion file.
+async fn with_companion(yaml: &str) -> Seen {
+    let place = Place::new().file("c.yaml", yaml);
+    place.start(&["--mem-db", "m:<dir>/c.yaml"]).await
+}
+
+const SERVING: &str = "- Serving database 'm' from :memory:?_pragma=journal_mode(WAL)";
+const PARSED: &str = "  + Parsed companion config file: <dir>/c.yaml";
+
+async fn count(service: &Service, sql: &str) -> Option<i64> {
+    let rows = rows(service, sql).await;
+    rows.iter().next().and_then(|row| row.get(0)?.as_integer())
+}
+
+async fn text(service: &Service, sql: &str) -> Option<String> {
+    let rows = rows(service, sql).await;
+    rows.iter().next().and_then(|row| Some(row.get(0)?.as_text()?.into_owned()))
+}
+
+async fn rows(service: &Service, sql: &str) -> sqlhttp_core::Rows {
+    use sqlhttp_core::{Batch, Step, StepOutcome};
+    let outcome = service.databases[0].database.execute(Batch::one(Step::query(sql, ()))).await.unwrap();
+    match outcome.steps.into_iter().next() {
+        Some(StepOutcome::Rows(rows)) => rows,
+        other => panic!("{sql}: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn version_and_help_end_well() {
+    let place = Place::new();
+    for arguments in [["--version"], ["-version=true"]] {
+        let seen = place.start(&arguments).await;
+        assert!(matches!(seen.start, Start::Exit(0)) && seen.lines().is_empty() && seen.err.is_empty());
+    }
+    let seen = place.start(&["--help"]).await;
+    assert!(matches!(seen.start, Start::Exit(0)) && seen.lines().is_empty());
+    assert_eq!(seen.err[0], "Usage of sqlhttp-standalone:");
+}
+
+#[tokio::test]
+async fn a_wrong_flag_ends_with_three_lines() {
+    let help = "'sqlhttp-standalone -help' lists all flags.";
+    for (words, expected) in [
+        (&["--prot", "80"][..], &["flag provided but not defined: -prot", "Did you mean -port?", help][..]),
+        (&["--xyzzyxyzzy"], &["flag provided but not defined: -xyzzyxyzzy", help]),
+        (
+            &["--port", "http"],
+            &[
+                "invalid value \"http\" for flag -port: parse error",
+                "-port int: Port for the web service (default 12321)",
+                help,
+            ],
+        ),
+    ] {
+        let seen = Place::new().start(words).await;
+        assert!(matches!(seen.start, Start::Exit(2)) && seen.lines().is_empty());
+        assert_eq!(seen.err, expected);
+    }
+    let seen = Place::new().start_with(&["--mem-db", "m"], &[("SQLHTTP_PORT", "http")]).await;
+    assert!(matches!(seen.start, Start::Exit(2)));
+    assert_eq!(seen.err[0], "invalid value \"http\" for SQLHTTP_PORT: parse error");
+    assert_eq!(seen.err.len(), 3, "{:?}", seen.err);
+}
+
+#[tokio::test]
+async fn there_must_be_something_to_serve() {
+    for arguments in [&["foo", "--db", "x.db"][..], &[]] {
+        let seen = Place::new().start(arguments).await;
+        assert_eq!(seen.fatal(), "no database and no dir to serve specified");
+        assert_eq!(seen.err.len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn words_after_the_flags_are_warned_about() {
+    let place = Place::new();
+    let seen = place.start(&["--mem-db", "m", "foo", "--port", "1"]).await;
+    let expected = "WARN | <ts> | ignored, because flags end at the first word that is none: foo --port 1";
+    assert_eq!(seen.err, [expected]);
+    assert_eq!(seen.service().server.port, 12321);
+}
+
+#[tokio::test]
+async fn a_new_file_is_created_and_an_old_one_is_not() {
+    let place = Place::new();
+    let lines = [
+        "- Serving database 'selfhost' from <dir>/selfhost.db?_pragma=journal_mode(WAL)",
+        "  + No valid config file specified, using defaults",
+        "  + File not present, it will be created",
+        "  + Using WAL",
+    ];
+    let seen = place.start(&["-db=<dir>/selfhost.db"]).await;
+    assert_eq!(seen.lines(), lines);
+    drop(seen.service());
+    assert!(place.path("selfhost.db").is_file());
+    let seen = place.start(&["--db", " <dir>/selfhost.db "]).await;
+    assert_eq!(seen.lines(), [lines[0], lines[1], lines[3]]);
+}
+
+#[tokio::test]
+async fn a_companion_is_found_beside_the_database() {
+    let yaml = "auth:\n  mode: HTTP\n  byCredentials:\n    - user: user1\n      password: password\n";
+    let place = Place::new().file("selfhost.db", "").file("selfhost.yaml", yaml);
+    let seen = place.start(&["--db", "<dir>/./selfhost.db"]).await;
+    let expected = [
+        "- Serving database 'selfhost' from <dir>/./selfhost.db?_pragma=journal_mode(WAL)",
+        "  + Parsed companion config file: <dir>/selfhost.yaml",
+        "  + Using WAL",
+        "  + Authentication enabled, with 1 credential",
+    ];
+    assert_eq!(seen.lines(), expected);
+}
+
+#[tokio::test]
+async fn databases_that_cannot_be_named_are_refused() {
+    let cases = [
+        (["--db", ".db"], "base filename cannot be empty"),
+        (["--db", ""], "no path specified for db '.'."),
+        (["--db", ":memory:"], "no path specified for db '.'."),
+        (["--mem-db", ""], "no id specified for db #0."),
+        (["--mem-db", "m:nope.yaml"], "mem-db yaml file does not exist"),
+        (["--db", "<dir>/x.db:typo.yaml"], "companion file does not exist: typo.yaml"),
+        (["--db", "<dir>/x.db:<dir>"], "companion file does not exist: <dir>"),
+        (["--db", "~root/x.db"], "in expanding database file path: cannot expand user-specific home dir"),
+        (["--serve-dir", "nope"], "directory to serve does not exist: nope"),
+        (["--config", "nope.yaml"], "config file does not exist: nope.yaml"),
+    ];
+    for (arguments, message) in cases {
+        let place = Place::new();
+        let seen = place.start(&arguments).await;
+        assert_eq!(seen.fatal(), message, "{arguments:?}");
+        assert_eq!(seen.lines(), Vec::<String>::new(), "{arguments:?}");
+        assert_eq!(std::fs::read_dir(place.0.path()).unwrap().count(), 0, "{arguments:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_id_is_served_once_and_what_was_created_goes_again() {
+    let place = Place::new();
+    let seen = place.start(&["--db", "<dir>/x.db", "--db", "<dir>/x.sqlite"]).await;
+    assert_eq!(seen.fatal(), "id 'x' already specified.");
+    assert_eq!(seen.lines().len(), 4);
+    assert_eq!(std::fs::read_dir(place.0.path()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn files_that_existed_are_never_removed() {
+    let place = Place::new().file("old.db", "");
+    let seen = place.start(&["--db", "<dir>/old.db", "--db", "<dir>/new.db", "--mem-db", "new"]).await;
+    assert_eq!(seen.fatal(), "id 'new' already specified.");
+    assert!(place.path("old.db").exists() && !place.path("new.db").exists());
+}
+
+#[tokio::test]
+async fn an_abandoned_service_leaves_nothing_behind() {
+    let place = Place::new();
+    let service = place.start(&["--db", "<dir>/x.db"]).await.service();
+    service.abandon().await;
+    assert_eq!(std::fs::read_dir(place.0.path()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn file_databases_come_first() {
+    let place = Place::new();
+    let service = place.start(&["--mem-db", "m", "--db", "<dir>/f.db"]).await.service();
+    let ids: Vec<&str> = service.databases.iter().map(|opened| opened.config.id.as_str()).collect();
+    assert_eq!(ids, ["f", "m"]);
+}
+
+#[tokio::test]
+async fn a_directory_alone_can_be_served() {
+    let place = Place::new();
+    let seen = place.start_with(&["--serve-dir", "~"], &[("HOME", "<dir>")]).await;
+    assert_eq!(seen.lines(), ["- Serving directory '<dir>'"]);
+    assert_eq!(seen.service().server.serve_dir.as_deref(), Some(place.0.path()));
+}
+
+#[tokio::test]
+async fn databases_that_cannot_be_opened_end_the_start() {
+    let garbage = "This is no database, however long one looks at it. ".repeat(100);
+    let place = Place::new().file("n.db", &garbage);
+    let seen = place.start(&["--db", "<dir>/n.db"]).await;
+    assert_eq!(seen.fatal(), "accessing the database 'n': file is not a database (26)");
+    assert_eq!(seen.lines().last().unwrap(), "  + Using WAL");
+    assert_eq!(std::fs::read_to_string(place.path("n.db")).unwrap(), garbage);
+    let seen = place.start(&["--db", "<dir>/none/x.db"]).await;
+    assert_eq!(seen.fatal(), "accessing the database 'x': unable to open database file (14)");
+    assert_eq!(seen.lines().len(), 4);
+}
+
+#[tokio::test]
+async fn odd_paths_work() {
+    let place = Place::new();
+    for name in ["what?.db", "数据.db", "a b#c%20.db"] {
+        drop(place.start(&["--db", &format!("<dir>/{name}")]).await.service());
+        assert!(place.path(name).is_file(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn companions_that_cannot_be_read_end_the_start() {
+    let cases = [
+        ("readOnly: abc\n", "  line 1: cannot unmarshal !!str `abc` into bool", "readOnly"),
+        ("auth: {mode: [1]}\n", "  line 1: cannot unmarshal !!seq into string", "auth.mode"),
+        (
+            "scheduledTasks: [{atStartup: 1}]\n",
+            "  line 1: cannot unmarshal !!int `1` into bool",
+            "scheduledTasks[0].atStartup",
+        ),
+        ("storedStatements: [1]\n", "  line 1: cannot unmarshal !!int `1` into map", "storedStatements[0]"),
+    ];
+    for (yaml, second, key) in cases {
+        let keys = format!("  keys: {key}");
+        let seen = with_companion(yaml).await;
+        let file = "  in <dir>/c.yaml, the configuration of 'm'";
+        let first = "FATAL | <ts> | in parsing config file: yaml: unmarshal errors:";
+        assert_eq!(seen.err, [first, second, &keys, file]);
+        assert!(seen.lines().is_empty());
+    }
+    assert!(with_companion("\tbad: 1\n").await.fatal().starts_with("in parsing config file: yaml: "));
+}
+
+#[tokio::test]
+async fn wrong_rules_end_the_start_after_the_lines_before_them() {
+    let cases: [(&str, &[&str], &str); 10] = [
+        ("auth: {}\n", &[], "Auth Mode must be INLINE or HTTP"),
+        (
+            "useOnlyStoredStatements: true\n",
+            &["  + Strictly using only stored statements"],
+            "for db 'm', specified to use only stored statements but no one is provided",
+        ),
+        ("storedStatements:\n  - id: A\n", &[], "no ID or SQL specified for stored statement #0 in database 'm'"),
+        (
+            "initStatements: [\"CREATE TABLE T(a)\",\"CREATE TABLE T(a)\"]\n",
+            &[],
+            "in init statement #2 for database 'm': SQL logic error: table T already exists (1)",
+        ),
+        ("scheduledTasks: [{schedule: '0 0 * * 7'}]\n", &[], "end of range (7) above maximum (6): 7"),
+        ("scheduledTasks: [{schedule: ''}]\n", &[], "empty spec string"),
+        ("scheduledTasks: [{doVacuum: yes}]\n", &[], "error: task 0 must be scheduled or atStartup"),
+        ("scheduledTasks: [{schedule: '@daily', doBackup: true}]\n", &[], "the backup template must have a value"),
+        (
+            "scheduledTasks: [{atStartup: true, doBackup: true}]\n",
+            &["  + Task 0 scheduled at startup"],
+            "the backup template must have a value",
+        ),
+        (
+            "maintenance: {atStartup: true}\nscheduledTasks: [{atStartup: true}]\n",
+            &[],
+            "in m: it's not possible to use both old maintenance and new scheduledTasks together. Move the \
+             maintenance task in the latter.",
+        ),
+    ];
+    for (yaml, lines, message) in cases {
+        let seen = with_companion(yaml).await;
+        assert_eq!(seen.fatal(), message, "{yaml}");
+        let expected: Vec<&str> = [SERVING, PARSED, "  + Using WAL"].iter().chain(lines).copied().collect();
+        assert_eq!(seen.lines(), expected, "{yaml}");
+    }
+}
+
+#[tokio::test]
+async fn mistakes_are_told_with_file_line_key_and_remedy() {
+    let cases = [
+        ("readOnly: no\nauth:\n  mode: basic\n", "line 3, auth.mode: write HTTP (Basic"),
+        ("auth:\n  mode: HTTP\n", "line 2, auth: add one of the two"),
+        (
+            "auth:\n  mode: HTTP\n  byCredentials:\n    - {user: a, password: b}\n    - {user: c}\n",
+            "line 5, auth.byCredentials[1]: user 'c' needs one of the two",
+        ),
+        (
+            "auth: {mode: HTTP, byCredentials: [{user: a, hashedPassword: cc}]}\n",
+            "line 1, auth.byCredentials[0].hashedPassword: write the 64 hexadecimal digits",
+        ),
+        (
+            "scheduledTasks:\n  - atStartup: true\n  - schedule: '0 0 * * 7'\n",
+            "line 3, scheduledTasks[1].schedule: '0 0 * * 7' is no schedule; write five fields",
+        ),
+        ("scheduledTasks:\n  - doVacuum: true\n", "line 2, scheduledTasks[0]: add 'schedule: "),
+        (
+            "maintenance:\n  schedule: '@daily'\n  doBackup: true\n",
+            "line 2, maintenance.backupTemplate: write the path of the backup files with %s",
+        ),
+        (
+            "scheduledTasks:\n  - schedule: '@daily'\n    doBackup: true\n    backupTemplate: b_%s.db\n    numFiles: 0\n",
+            "line 5, scheduledTasks[0].numFiles: write how many",
+        ),
+        (
+            "scheduledTasks:\n  - atStartup: true\n    doBackup: true\n",
+            "line 2, scheduledTasks[0].backupTemplate: write",
+        ),
+        ("journalMode: OFF\n", "line 1, journalMode: write WAL"),
+        ("corsOrigin: a.com\n", "line 1, corsOrigin: write origins with their scheme"),
+        ("useOnlyStoredStatements: true\n", "line 1, useOnlyStoredStatements: add 'storedStatements'"),
+        ("macros:\n  - id: m\n    statements: ['^none']\n", "line 3, macros[0].statements: add it"),
+        ("backup:\n  numFiles: 1\n", "line 2, backup.backupDir: write the directory"),
+    ];
+    for (yaml, expected) in cases {
+        let seen = with_companion(yaml).await;
+        let place = seen.place().strip_prefix("<dir>/c.yaml, ").unwrap();
+        assert!(place.starts_with(expected), "{yaml}: {:?}", seen.err);
+    }
+    let place = Place::new()
+        .file("all.yaml", "databases:\n  - {id: a, inMemory: true}\n  - id: b\n    inMemory: true\n    auth: {}\n");
+    let seen = place.start(&["--config", "<dir>/all.yaml"]).await;
+    assert!(seen.place().starts_with("<dir>/all.yaml, line 5, databases[1].auth.mode: write HTTP"), "{:?}", seen.err);
+}
+
+#[tokio::test]
+async fn a_new_database_cannot_be_read_only_and_initialised() {
+    let seen = with_companion("readOnly: true\ninitStatements: [\"CREATE TABLE T(a)\"]\n").await;
+    assert_eq!(seen.fatal(), "'m': a new db cannot be read only and have init statement");
+    let serving = "- Serving database 'm' from :memory:?_pragma=query_only(true)&_pragma=journal_mode(WAL)";
+    assert_eq!(seen.lines(), [serving, PARSED]);
+}
+
+#[tokio::test]
+async fn all_lines_come_in_the_order_of_the_original() {
+    let yaml = "readOnly: true\nuseOnlyStoredStatements: true\nstoredStatements: [{id: a, sql: select 1}]\ncorsOrigin: \
+                \"*\"\nauth: {mode: inline, byCredentials: [{user: u, password: p}], customErrorCode: \
+                499}\nscheduledTasks: [{schedule: \"0 0 * * *\", atStartup: true, statements: [SELECT 1]}]\n";
+    let seen = with_companion(yaml).await;
+    let expected = [
+        "- Serving database 'm' from :memory:?_pragma=query_only(true)&_pragma=journal_mode(WAL)",
+        PARSED,
+        "  + Using WAL",
+        "  + Read only",
+        "  + Strictly using only stored statements",
+        "  + With 1 stored statements",
+        "  + Authentication enabled, with 1 credential",
+        "  + Custom code for Unauthorized: 499",
+        "  + Task 0 scheduled at 12:00 am",
+        "  + Task 0 scheduled at startup",
+        "  + CORS Origin set to *",
+    ];
+    assert_eq!(seen.lines(), expected);
+    assert_eq!(seen.err, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn maintenance_is_deprecated() {
+    let seen = with_companion("maintenance:\n  schedule: \"0 0 * * *\"\n  doVacuum: true\n").await;
+    let warning = "WARN | <ts> | in m: \"maintenance\" node is deprecated, move it to \"scheduledTasks\"";
+    assert_eq!(seen.lines()[3..], [warning, "  + Task 0 scheduled at 12:00 am"]);
+}
+
+#[tokio::test]
+async fn unknown_keys_are_warned_about() {
+    let seen = with_companion("schedTasks:\n  - atStartup: true\n").await;
+    let warning = "WARN | <ts> | in <dir>/c.yaml: unknown key 'schedTasks' is ignored, did you mean 'scheduledTasks'?";
+    assert_eq!(seen.err, [warning]);
+    assert!(seen.service().databases[0].config.tasks.is_empty());
+}
+
+#[tokio::test]
+async fn a_wrong_cors_origin_ends_the_start() {
+    let seen = with_companion("corsOrigin: a.com\n").await;
+    assert!(seen.fatal().contains("a.com"), "{}", seen.fatal());
+    assert_eq!(seen.lines().last().unwrap(), "  + CORS Origin set to a.com");
+}
+
+#[tokio::test]
+async fn one_file_lists_several_databases() {
+    let yaml = "
+server: {port: 1, bind-host: '::1', max-rows: 5, bogus: 1}
+databases:
+  - {path: '<dir>/a.db', initStatements: [CREATE TABLE T(a)]}
+  - {id: mem, inMemory: true, readOnly: true}
+";
+    let place = Place::new().file("all.yaml", yaml);
+    let seen = place.start_with(&["--config", "<dir>/all.yaml", "--mem-db", "m"], &[("SQLHTTP_PORT", "2")]).await;
+    let expected = [
+        "- Serving database 'm' from :memory:?_pragma=journal_mode(WAL)",
+        "  + No valid config file specified, using defaults",
+        "  + Using WAL",
+        "- Serving database 'a' from <dir>/a.db?_pragma=journal_mode(WAL)",
+        "  + Configured in config file: <dir>/all.yaml",
+        "  + File not present, it will be created",
+        "  + Using WAL",
+        "  + 1 init statements performed",
+        "- Serving database 'mem' from :memory:?_pragma=query_only(true)&_pragma=journal_mode(WAL)",
+        "  + Configured in config file: <dir>/all.yaml",
+        "  + Using WAL",
+        "  + Read only",
+    ];
+    assert_eq!(seen.lines(), expected);
+    assert_eq!(seen.err, ["WARN | <ts> | in <dir>/all.yaml: unknown key 'server.bogus' is ignored"]);
+    let service = seen.service();
+    assert_eq!((service.server.port, bind_host(&service.server)), (2, "::1"));
+}
+
+#[test]
+fn addresses_are_written_with_brackets_where_needed() {
+    assert_eq!(messages::address("0.0.0.0", 12321), "0.0.0.0:12321");
+    assert_eq!(messages::address("::1", 1), "[::1]:1");
+    assert_eq!(messages::address("[::1]", 1), "[::1]:1");
+    let busy = io::Error::from(io::ErrorKind::AddrInUse);
+    let expected = "failed to listen: listen tcp 127.0.0.1:1: bind: address already in use";
+    assert_eq!(listen_failure("127.0.0.1", 1, &busy), expected);
+}
+
+#[test]
+fn the_listening_line_is_the_last() {
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    Console { out: &mut out, err: &mut err }.listening("::1", 80);
+    assert_eq!(String::from_utf8(out).unwrap(), "- Web Service listening on [::1]:80\n");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn arguments_must_be_text() {
+    use std::os::unix::ffi::OsStringExt;
+    let invocation = Invocation { arguments: vec![OsString::from_vec(vec![0xff])], environment: HashMap::new() };
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let ended = start(&invocation, &mut Console { out: &mut out, err: &mut err }).await;
+    assert!(matches!(ended, Start::Exit(2)));
+}
