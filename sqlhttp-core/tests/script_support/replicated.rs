@@ -184,8 +184,8 @@ impl Runner for LogRunner {
             Command::Read(sql) => self.read(sql),
             Command::Sql(command) => {
                 let batch = Arc::new(batch(&command.name, &context.tags));
-                let alone = context.tags.contains("exclusive");
-                self.add(LogWork::Batch { batch, alone, steps_max: self.limit })
+                let exclusive = context.tags.contains("exclusive");
+                self.add(LogWork::Batch { batch, exclusive, steps_max: self.limit })
             }
         }
     }
