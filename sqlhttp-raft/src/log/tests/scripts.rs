@@ -493,7 +493,7 @@ fn frame_of(frame: &Frame) -> String {
         Frame::Purge(id) => format!("purge up to {}", name(id)),
         Frame::Vote(vote) => format!("vote {}", vote_of(Some(*vote))),
         Frame::Committed(id) => format!("committed {}", name(id)),
-        Frame::End => "end".to_owned(),
+        Frame::SegmentEnd => "end".to_owned(),
     }
 }
 
