@@ -39,7 +39,7 @@ fn lower_priority() {
     // On Linux the priority belongs to the thread.
     let thread = rustix::thread::gettid();
     if let Err(error) = rustix::process::setpriority_process(Some(thread), NICENESS) {
-        tracing::debug!(%error, "a copy runs with the usual priority");
+        tracing::debug!(%error, "the priority of a thread cannot be lowered");
     }
 }
 

@@ -75,6 +75,7 @@ fn run(shared: &SharedState, to: &Path, cancel: &Cancel) -> Result<(), Error> {
 /// existing file of that name is a leftover of a crash.
 struct UnfinishedName(PathBuf);
 
+/// The names of the unfinished copies of this process.
 static UNFINISHED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
 impl UnfinishedName {
@@ -102,6 +103,7 @@ fn remove_leftover(unfinished: &Path) -> Result<(), Error> {
     }
 }
 
+/// Copies the database to a new file and checks it.
 fn copy(shared: &SharedState, unfinished: &Path, cancel: &Cancel) -> Result<(), Error> {
     let failed = |error: SqlError| engine_error("back up", error);
     let rollback_lock =

@@ -27,6 +27,7 @@ pub(crate) struct ConnectionConfig {
     watched: Mutex<Vec<Weak<WatchedConnection>>>,
 }
 
+/// Where the database is stored.
 #[derive(Debug)]
 enum Storage {
     File(PathBuf),
@@ -117,6 +118,7 @@ impl ConnectionConfig {
         self.generation.load(Ordering::Acquire)
     }
 
+    /// Opens a connection.
     pub(crate) fn connect(&self, role: Role) -> Result<Connection, SqlError> {
         let (vfs, base) = match &self.storage {
             Storage::File(_) => (clock::vfs_name(self.options.vfs.as_deref()), self.options.vfs.as_deref()),

@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn other_statements_are_left_to_sqlite() {
+    fn other_statements_are_not_recognised() {
         for text in [
             "",
             "INSERT",

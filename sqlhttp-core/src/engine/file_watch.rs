@@ -15,13 +15,13 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// The files of a database and their identities when it was opened.
 #[derive(Debug, Default)]
 pub(crate) struct FileWatch {
-    files: Mutex<Vec<File>>,
+    files: Mutex<Vec<WatchedFile>>,
     /// The time of the next check, in milliseconds after the first one.
     due_ms: AtomicU64,
 }
 
 #[derive(Debug)]
-struct File {
+struct WatchedFile {
     path: PathBuf,
     identity: Identity,
 }
@@ -36,7 +36,8 @@ pub(crate) fn wal_of(database: &Path) -> PathBuf {
 impl FileWatch {
     /// Records the files that exist now. A file whose metadata cannot be read is not watched.
     pub(crate) fn remember(&self, paths: impl IntoIterator<Item = PathBuf>) {
-        let files = paths.into_iter().filter_map(|path| Some(File { identity: Identity::of(&path).ok()?, path }));
+        let files =
+            paths.into_iter().filter_map(|path| Some(WatchedFile { identity: Identity::of(&path).ok()?, path }));
         self.lock().extend(files);
     }
 
@@ -50,7 +51,7 @@ impl FileWatch {
     /// # Errors
     /// A text for the operator, if a file is missing or another one is in its place.
     pub(crate) fn check(&self) -> Result<(), String> {
-        self.lock().iter().try_for_each(File::check)
+        self.lock().iter().try_for_each(WatchedFile::check)
     }
 
     /// Calls [`FileWatch::check`] at most once per second; returns `Ok` in between.
@@ -65,12 +66,12 @@ impl FileWatch {
         self.check()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<File>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<WatchedFile>> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl File {
+impl WatchedFile {
     fn check(&self) -> Result<(), String> {
         let what = match Identity::of(&self.path) {
             Ok(identity) if identity == self.identity => return Ok(()),
@@ -124,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_stays_is_the_same_file_whatever_is_in_it() {
+    fn a_changed_file_is_the_same_file() {
         let (_directory, path, watch) = watched("a");
         std::fs::write(&path, "2").unwrap();
         assert_eq!(watch.check(), Ok(()));
@@ -132,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_removed_or_replaced_is_noticed() {
+    fn a_removed_or_replaced_file_is_detected() {
         let (directory, path, watch) = watched("a");
         std::fs::rename(&path, directory.path().join("b")).unwrap();
         let gone = watch.check().unwrap_err();
@@ -145,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn between_two_looks_no_look_is_taken() {
+    fn checks_are_at_least_a_second_apart() {
         let (_directory, path, watch) = watched("a");
         assert_eq!(watch.check_when_due(), Ok(()));
         std::fs::remove_file(&path).unwrap();

@@ -134,6 +134,7 @@ impl InlineRunner {
         answer
     }
 
+    /// Runs a batch unless its uncached texts may take long to prepare.
     fn run_unless_slow(
         &self,
         session: &mut Session,
@@ -161,6 +162,7 @@ impl InlineRunner {
         answer
     }
 
+    /// Classifies a batch if necessary, and runs it if it only reads.
     fn answer(&self, session: &mut Session, batch: &Batch, stamp: Stamp, kind: Option<BatchKind>) -> InlineResult {
         match kind.unwrap_or_else(|| classify(session, batch)) {
             _ if session.watch.stopped().is_some() => return InlineResult::Deferred,
@@ -280,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_slow_text_unknown_texts_are_prepared_elsewhere_for_ten_seconds() {
+    fn after_a_slow_text_uncached_texts_are_deferred_for_ten_seconds() {
         let runs = inline_runs();
         let session = runs.sessions.try_take().unwrap();
         let start = Instant::now();

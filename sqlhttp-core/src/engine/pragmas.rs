@@ -34,7 +34,7 @@ pub(crate) fn configure(connection: &Connection, config: &ConnectionConfig, role
     for sql in config.setup() {
         // It succeeded when the owner ran it; a read-only connection may reject some statements.
         if let Err(error) = connection.execute_batch(&sql) {
-            tracing::warn!(%error, ?role, "a setting does not hold on this connection");
+            tracing::warn!(%error, ?role, "a setting of the owner cannot be applied to this connection");
         }
     }
     // Reads the schema, so that a file that is not a database is detected now.

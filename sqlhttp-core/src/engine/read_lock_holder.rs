@@ -190,6 +190,7 @@ struct Releaser {
     holders: Vec<Weak<ReadLockHolder>>,
 }
 
+/// Registers a lock for the next periodic release, and starts the releasing thread unless it runs.
 fn release_later(holder: &Arc<ReadLockHolder>) {
     let mut releaser = RELEASER.lock().unwrap_or_else(PoisonError::into_inner);
     if !releaser.running && spawn("sqlhttp-anchors", release_periodically).is_err() {
@@ -254,11 +255,11 @@ mod tests {
         let database = open(&directory, Options { writes: Writes::Log, ..Options::default() });
         assert!(!is_held(&database));
         run(&database, "SELECT 1");
-        assert!(is_held(&database), "nobody writes");
+        assert!(is_held(&database), "no write is running");
         database.read_lock_holder().release_for_writer();
         assert!(!is_held(&database));
         run(&database, "SELECT 1");
-        assert!(!is_held(&database), "the writer is at work");
+        assert!(!is_held(&database), "the writer is active");
         database.read_lock_holder().writer_done();
         run(&database, "SELECT 1");
         assert!(is_held(&database));
@@ -283,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn other_processes_write_and_move_the_log_beside_it() {
+    fn other_processes_write_and_checkpoint() {
         let directory = tempfile::tempdir().unwrap();
         let database = open(&directory, Options::default());
         run(&database, "CREATE TABLE t(a)");
@@ -307,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn closing_leaves_nothing_behind() {
+    fn closing_leaves_only_the_database_file() {
         let directory = tempfile::tempdir().unwrap();
         let database = open(&directory, Options::default());
         run(&database, "CREATE TABLE t(a)");

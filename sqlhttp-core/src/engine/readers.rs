@@ -133,6 +133,7 @@ impl Readers {
         self.submit(Job::Read(Box::new(job)))
     }
 
+    /// Queues a job, and starts a thread if one is needed.
     fn submit(self: &Arc<Self>, job: Job) -> Result<(), Error> {
         let mut state = self.lock();
         if state.closed {
@@ -166,6 +167,7 @@ impl Readers {
         }
     }
 
+    /// Starts a thread if a job waits, no thread is idle, and the limits allow another one.
     fn start_thread(self: &Arc<Self>, state: &mut State) {
         let classifies = matches!(state.jobs.front(), Some((Job::Classify(..), _)));
         let most = self.wanted_threads() + EXTRA_THREADS_MAX + if classifies { CLASSIFY_THREADS_MAX } else { 0 };
@@ -176,7 +178,7 @@ impl Readers {
         let spawned = spawn("sqlhttp-reader", move || readers.run_thread());
         match spawned {
             Ok(_) => state.threads += 1,
-            Err(error) => tracing::error!(%error, "cannot start a reader's thread"),
+            Err(error) => tracing::error!(%error, "cannot start a reader thread"),
         }
     }
 
@@ -208,7 +210,7 @@ impl Readers {
                 }
             }));
             if result.is_err() {
-                tracing::error!("a reader panicked");
+                tracing::error!("a reader thread panicked");
             }
         }
         let mut state = self.lock();
@@ -217,6 +219,7 @@ impl Readers {
         self.changed.notify_all();
     }
 
+    /// Waits for a job. Returns `None` if the thread must end.
     fn next_job(&self) -> Option<Job> {
         let mut state = self.lock();
         loop {
@@ -233,6 +236,7 @@ impl Readers {
         }
     }
 
+    /// Runs a read, or passes it to the writer if it writes.
     fn run(self: &Arc<Self>, job: ReadJob) {
         let mut session = match self.sessions.take(false) {
             Ok(session) => session,
@@ -261,6 +265,7 @@ impl Readers {
         self.shared.submit(Box::new(write));
     }
 
+    /// Runs a read and sends its results.
     fn run_and_reply(self: &Arc<Self>, session: &mut Session, job: ReadJob) {
         let readers = self.clone();
         let stalled: Arc<dyn Fn(bool) + Send + Sync> = Arc::new(move |begins| readers.stalled(begins));

@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn statements_that_name_the_schema() {
+    fn statements_that_name_the_schema_are_rewritten() {
         let with = "sqlite_master AS (SELECT * FROM main.sqlite_master WHERE tbl_name <> 'sqlite_sqlhttp')";
         for (sql, expected) in [
             ("SELECT 1 FROM sqlite_master; x", format!("WITH {with} SELECT 1 FROM sqlite_master;")),
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn other_statements() {
+    fn other_statements_are_not_rewritten() {
         for sql in [
             "",
             ";",

@@ -88,6 +88,7 @@ impl Sessions {
         session
     }
 
+    /// Puts a session back into the pool. Closes it if it is stale, or if enough sessions are idle.
     pub(crate) fn put_back(&self, mut session: Box<Session>) {
         // An interrupt may have prevented the end of the transaction.
         if !session.is_autocommit() && session.rollback().is_err() {

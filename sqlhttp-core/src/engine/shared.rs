@@ -96,6 +96,7 @@ impl SharedState {
         self.decision.load(Ordering::Relaxed)
     }
 
+    /// Records that a failure of this node became a result in the entry at this index.
     pub(crate) fn note_decision(&self, index: u64) {
         self.decision.fetch_max(index, Ordering::Relaxed);
     }
@@ -163,6 +164,7 @@ impl SharedState {
         self.poisoned().map_or(Error::Closed, Error::Poisoned)
     }
 
+    /// Excludes readers, if the database has a rollback journal.
     pub(crate) fn lock_exclusive(&self) -> Option<RwLockWriteGuard<'_, ()>> {
         let needed = !self.config.snapshots();
         needed.then(|| self.rollback_lock.write().unwrap_or_else(PoisonError::into_inner))

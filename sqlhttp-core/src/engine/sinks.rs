@@ -110,6 +110,7 @@ impl StreamingSink {
         }
     }
 
+    /// Opens the channel of parts and sends it the steps so far, unless that has been done.
     fn start_streaming(&mut self) -> Result<&PartSender, RunError> {
         if let Some(reply) = self.reply.take() {
             let (sender, receiver) = (self.open_channel)();

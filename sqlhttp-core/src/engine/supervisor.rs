@@ -87,6 +87,7 @@ fn scan() -> bool {
     active
 }
 
+/// Sleeps until there is work.
 fn sleep() {
     ASLEEP.store(true, Ordering::SeqCst);
     fence(Ordering::SeqCst);

@@ -70,7 +70,7 @@ pub(crate) enum StopReason {
     /// Its deadline passed.
     Deadline,
     /// It waited in the write queue for longer than its caller allows.
-    Turn,
+    QueueTimeout,
     /// It exceeded the steps or the time that a run on a caller's thread may take.
     Budget,
     /// It exceeded the time that a member of a group may take.
@@ -85,8 +85,8 @@ pub(crate) enum StopReason {
 pub(crate) fn stop_error(reason: StopReason) -> Error {
     match reason {
         StopReason::Deadline => Error::Timeout,
-        StopReason::Turn => Error::Overloaded("the write had to wait for longer than its timeout"),
-        // These have no caller that waits for a reply, or are handled by the engine.
+        StopReason::QueueTimeout => Error::Overloaded("the write had to wait for longer than its timeout"),
+        // No caller receives these: a cancelled batch has none, and the engine handles the others itself.
         StopReason::Cancelled
         | StopReason::Budget
         | StopReason::GroupTime
@@ -136,9 +136,9 @@ impl Limits {
     }
 
     /// Returns why a queued write must not start.
-    pub(crate) fn exceeded_before_turn(&self) -> Option<StopReason> {
+    pub(crate) fn exceeded_in_queue(&self) -> Option<StopReason> {
         let late = self.deadline.turn().is_some_and(|turn| Instant::now() >= turn);
-        self.exceeded().or(late.then_some(StopReason::Turn))
+        self.exceeded().or(late.then_some(StopReason::QueueTimeout))
     }
 }
 
@@ -168,7 +168,7 @@ pub(crate) struct WatchedConnection {
 
 impl std::fmt::Debug for WatchedConnection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Slot").field("state", &self.state).finish_non_exhaustive()
+        f.debug_struct("WatchedConnection").field("state", &self.state).finish_non_exhaustive()
     }
 }
 
@@ -206,7 +206,7 @@ impl WatchedConnection {
 
 /// What the watch has observed of a run that ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Ended {
+pub(crate) struct EndedRun {
     /// SQLite's interrupt flag may still be set.
     pub(crate) interrupted: bool,
     /// The number of supervisor scans, one every [`supervisor::PERIOD`].
@@ -240,9 +240,9 @@ impl Watch {
     }
 
     /// Ends a run.
-    pub(crate) fn end(&self) -> Ended {
+    pub(crate) fn end(&self) -> EndedRun {
         self.0.with(|state| {
-            let ended = Ended { interrupted: state.interrupted, scans: state.scans };
+            let ended = EndedRun { interrupted: state.interrupted, scans: state.scans };
             *state = State { begun: true, ..State::default() };
             ended
         })
@@ -288,6 +288,7 @@ impl Watch {
         })
     }
 
+    /// Restores the limits that [`Watch::suspend_steps`] returned.
     pub(crate) fn resume_steps(&self, limits: LogLimits) {
         self.0.with(|state| state.limits.log = limits);
     }
@@ -354,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn a_moment_that_has_passed_ends_the_run() {
+    fn a_deadline_that_has_passed_ends_the_run() {
         let (_connection, watch) = watch();
         let past = Some(Instant::now());
         for (limits, reason) in [
@@ -380,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn work_on_whole_tables_has_no_end() {
+    fn work_on_whole_tables_has_its_own_time_limit() {
         let (_connection, watch) = watch();
         watch.begin(Limits {
             log: LogLimits { end_at: Some(Instant::now()), steps: Some(1), ..LogLimits::default() },

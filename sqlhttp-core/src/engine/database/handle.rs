@@ -22,7 +22,7 @@ use crate::engine::supervisor::{self, Supervised};
 use crate::engine::watch::{Cancel, CancelOnDrop, Limits};
 use crate::engine::writer::queue::{Job, OwnerTask, Task};
 use crate::engine::writer::thread;
-use crate::model::{Answer, Backend, Batch, BoxFuture, Deadline, Error, Outcome, ReadLevel};
+use crate::model::{Answer, Backend, Batch, BoxFuture, Deadline, Error, Outcome, ReadLevel, SqlError};
 
 /// The oldest safe version of SQLite. Earlier ones can corrupt a database in WAL mode when a checkpoint coincides with
 /// a commit (<https://sqlite.org/wal.html#walresetbug>).
@@ -107,17 +107,7 @@ impl Database {
         let read_only = options.read_only;
         let shared = Arc::new(SharedState::new(Arc::new(ConnectionConfig::new(location.into(), options))));
         let opened = |error| engine_error("open database", error);
-        // Even a read-only database needs a writing connection for a moment, to create the file or to recover it.
-        let session = match Session::open(&shared.config, Role::Writer) {
-            Err(_) if read_only && shared.config.file().is_some_and(|file| file.exists()) => None,
-            session => Some(session.map_err(opened)?),
-        };
-        let mut session = session;
-        if let Some(session) = session.as_mut().filter(|_| !read_only && shared.config.file().is_some())
-            && let Err(error) = session.cut_log_tail(&shared.config)
-        {
-            tracing::debug!(%error, "the write-ahead log keeps what was never committed");
-        }
+        let mut session = open_writer_session(&shared).map_err(opened)?;
         if shared.config.options.writes == Writes::Log {
             let Some(session) = &mut session else { return Err(Error::ReadOnly) };
             let progress = session.as_owner(|connection| progress::open(connection)).map_err(opened)?;
@@ -232,6 +222,7 @@ impl Database {
         result
     }
 
+    /// Queues a task of the owner for the writer, and waits for its reply.
     pub(super) async fn ask_writer<T>(&self, task: impl FnOnce(oneshot::Sender<T>) -> OwnerTask) -> Result<T, Error> {
         let shared = &self.inner.shared;
         if shared.config.options.read_only {
@@ -274,6 +265,26 @@ impl Drop for Inner {
     fn drop(&mut self) {
         self.close();
     }
+}
+
+/// Opens the connection of the writer, and removes what a crash has left in the write-ahead log.
+///
+/// Even a read-only database needs a writing connection for a moment, to create the file or to recover it. Returns `None`
+/// if it exists and cannot be opened for writing.
+fn open_writer_session(shared: &SharedState) -> Result<Option<Session>, SqlError> {
+    let config = &shared.config;
+    let read_only = config.options.read_only;
+    let mut session = match Session::open(config, Role::Writer) {
+        Err(_) if read_only && config.file().is_some_and(|file| file.exists()) => return Ok(None),
+        session => session?,
+    };
+    if !read_only
+        && config.file().is_some()
+        && let Err(error) = session.cut_log_tail(config)
+    {
+        tracing::debug!(%error, "the uncommitted tail of the write-ahead log was not removed");
+    }
+    Ok(Some(session))
 }
 
 fn start_writer(session: Session, shared: &Arc<SharedState>) -> Result<JoinHandle<()>, Error> {

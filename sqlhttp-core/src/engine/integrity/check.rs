@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_that_is_in_use_and_free_is_damage_whatever_the_schema() {
+    fn a_page_that_is_used_and_free_is_damage_with_any_schema() {
         for view in ["", "CREATE VIEW v AS SELECT 1;"] {
             let directory = tempfile::tempdir().unwrap();
             let path = directory.path().join("db");

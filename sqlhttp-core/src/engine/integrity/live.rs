@@ -69,6 +69,7 @@ impl Drop for RunningGuard {
     }
 }
 
+/// A check that runs.
 struct Check<'a> {
     shared: &'a SharedState,
     sessions: Arc<Sessions>,
@@ -121,6 +122,7 @@ impl Check<'_> {
         names.collect::<rusqlite::Result<_>>().map_err(sql_error)
     }
 
+    /// Checks one table, or the whole database if `table` is `None`.
     fn check(&self, connection: &mut Connection, table: Option<&str>) -> Result<Vec<String>, SqlError> {
         // With a rollback journal the writer waits while this reads, so there are no pauses.
         let snapshots = self.shared.config.snapshots();
@@ -179,7 +181,7 @@ impl Pacer {
                 return false;
             }
             if wal_bytes(self.wal.as_ref()) > self.wal_bytes_max {
-                tracing::debug!("the integrity check goes on without pauses, so that the write-ahead log can be moved");
+                tracing::debug!("the integrity check continues without pauses, because the write-ahead log grows");
                 self.rate = None;
                 return false;
             }

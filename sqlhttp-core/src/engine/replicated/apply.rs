@@ -49,7 +49,9 @@ const TIME_MIN: Duration = Duration::from_secs(1);
 const SHORT_TIMEOUT: Duration = Duration::from_secs(600);
 /// The factor by which a statement that works on whole tables may take longer.
 const TABLE_WORK_TIME_FACTOR: u32 = 10;
+/// The number of steps for which a write gets one millisecond more.
 const SLOW_STEPS_PER_MILLISECOND: u64 = 20_000;
+/// The size of a block of rows, in bytes.
 const BLOCK_BYTES: usize = 64 << 10;
 /// The bytes of rows in the results of one transaction after which it is committed, so that the results can be sent.
 const GROUP_BYTES_MAX: usize = 8 << 20;
@@ -63,12 +65,14 @@ enum Applied {
 }
 
 impl Writer<'_> {
+    /// Applies the entries of a task and replies.
     pub(in crate::engine) fn run_log(&mut self, task: LogTask) {
         let result = self.apply(&task.entries, task.on_applied);
         // The receiver may have been dropped. The entries are applied in any case.
         let _ = task.reply.send(result);
     }
 
+    /// Applies entries until all are applied, or a failure ends the writer.
     fn apply(&mut self, entries: &[LogEntry], on_applied: Vec<Option<OnApplied>>) -> Result<Vec<Vec<Outcome>>, Error> {
         let mut results = Results { outcomes: vec![Vec::new(); entries.len()], on_applied };
         if let Some(gap) = self.gap(entries) {
@@ -136,6 +140,7 @@ impl Writer<'_> {
         Ok(Outcome { ending: Ending::NotCommitted(failure.clone()), ..Outcome::default() })
     }
 
+    /// Applies items from the front in one transaction, and removes them.
     fn apply_group(&mut self, items: &mut VecDeque<WorkItem<'_>>, results: &mut Results) -> Result<(), ApplyError> {
         self.begin_for_log()?;
         let started = Instant::now();
@@ -178,6 +183,7 @@ impl Writer<'_> {
         Ok(())
     }
 
+    /// Applies an item in the open transaction.
     fn apply_item(&mut self, item: &mut WorkItem<'_>) -> Result<Applied, ApplyError> {
         let (batch, steps_max) = match item.work {
             Some(LogWork::Batch { batch, steps_max, .. }) => (batch, *steps_max),
@@ -312,12 +318,13 @@ impl Writer<'_> {
                 if let Some(on) = set
                     && let Err(error) = self.session.enforce_foreign_keys(on)
                 {
-                    tracing::error!(%error, "foreign keys");
+                    tracing::error!(%error, "the setting of foreign keys cannot be restored");
                 }
             }
         }
     }
 
+    /// Applies one step of a batch. `next` is the position after it.
     fn apply_step(
         &mut self,
         item: &WorkItem<'_>,
@@ -454,6 +461,7 @@ fn time_limit_of_table_work(time: Duration) -> Duration {
     if time < SHORT_TIMEOUT { time } else { time * TABLE_WORK_TIME_FACTOR }
 }
 
+/// The bytes of rows in an outcome.
 fn bytes_of(outcome: &Outcome) -> usize {
     let rows =
         outcome.steps.iter().filter_map(|step| if let StepOutcome::Rows(rows) = step { Some(rows) } else { None });

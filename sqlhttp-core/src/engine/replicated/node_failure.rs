@@ -30,6 +30,7 @@ use crate::model::{Error, Failure, SqlError};
 
 /// The wait before the second attempt. Each further wait is twice as long, up to [`PAUSE_MAX`].
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
+/// The longest wait between two attempts.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// How often a waiting writer checks whether the process ends.
 const POLL: Duration = Duration::from_millis(20);
@@ -79,10 +80,12 @@ impl ApplyError {
         }
     }
 
+    /// Sets the index of the failed item.
     pub(super) fn with_item(self, item: usize) -> ApplyError {
         self.locate(|failed_step| FailedStep { item, ..failed_step })
     }
 
+    /// Sets the number of the failed step.
     pub(super) fn with_step(self, step: usize) -> ApplyError {
         self.locate(|failed_step| FailedStep { step, ..failed_step })
     }
@@ -205,6 +208,7 @@ impl Writer<'_> {
         (item.exclusive, item.decided_locally) = (true, true);
     }
 
+    /// Waits before the next attempt. Returns an error if the process ends meanwhile.
     fn wait(&mut self, attempts: &mut Attempts, action: &str, error: &SqlError, index: u64) -> Result<(), Error> {
         let why = format!("{action}: {} ({})", error.message, error.code);
         if attempts.warned.is_none_or(|warned| warned.elapsed() >= WARN_EVERY) {

@@ -167,6 +167,7 @@ fn read_record(progress: Progress, record: &[u8]) -> Option<Progress> {
     Some(Progress { unix_ms, log, membership: membership.to_vec(), ..progress })
 }
 
+/// The CRC-32 of the other columns and of `body`.
 fn checksum(progress: &Progress, body: &[u8]) -> u32 {
     let Progress { term, index, works, steps, command_index, write_index, .. } = progress;
     let numbers = [*term, *index, u64::from(*works), u64::from(*steps), *command_index, *write_index];

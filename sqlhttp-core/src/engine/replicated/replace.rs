@@ -33,6 +33,7 @@ pub(crate) fn check(file: &Path, page_size: u32) -> Result<(), Error> {
     normalize(file, page_size).map_err(failed)
 }
 
+/// Removes the record of another position, checks that the engine can create its own, and sets the page size.
 fn normalize(file: &Path, page_size: u32) -> Result<(), SqlError> {
     let connection = open(file)?;
     let text = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, String>(0)).map_err(sql_error);

@@ -40,6 +40,7 @@ impl WorkItem<'_> {
         }
     }
 
+    /// Advances the position past this item.
     pub(super) fn advance(&self, progress: &mut Progress) {
         match self.work {
             Some(LogWork::Batch { .. } | LogWork::Replace(_)) => {

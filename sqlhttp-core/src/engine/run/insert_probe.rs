@@ -18,6 +18,7 @@ pub(super) enum InsertProbe {
 }
 
 impl InsertProbe {
+    /// Prepares for a run of the statement.
     pub(super) fn begin(session: &Session, prepared: &Prepared) -> Self {
         if !prepared.info.inserts {
             return InsertProbe::NoInsert;
@@ -30,6 +31,7 @@ impl InsertProbe {
         InsertProbe::Replaced(before)
     }
 
+    /// Returns the rowid that the statement inserted, if it did.
     pub(super) fn end(self, session: &Session) -> Option<i64> {
         let now = session.last_insert_rowid();
         match self {

@@ -2,7 +2,7 @@
 
 use super::insert_probe::InsertProbe;
 use super::sink::{RunError, Sink};
-use super::step::{Run, StatementResult, StepError, Values};
+use super::step::{BindingCursor, Run, StatementResult, StepError};
 use crate::engine::bind;
 use crate::engine::connection_config::Role;
 use crate::engine::session::Prepared;
@@ -17,10 +17,10 @@ const PATTERN_TOO_LONG: &str = "LIKE or GLOB pattern too complex";
 
 impl<S: Sink> Run<'_, S> {
     /// Runs one statement to its end. Its rows are kept only if it is the `last` one and rows are expected.
-    pub(super) fn statement(
+    pub(super) fn run_statement(
         &mut self,
         prepared: &mut Prepared,
-        values: &mut Values<'_>,
+        values: &mut BindingCursor<'_>,
         expect: Expect,
         last: bool,
     ) -> Result<StatementResult, StepError> {
@@ -47,7 +47,7 @@ impl<S: Sink> Run<'_, S> {
         }
         let rows = rows?;
         if prepared.statement.reprepare_count() != prepared_before {
-            self.session.check_again(&prepared.info)?;
+            self.session.recheck_policy(&prepared.info)?;
         }
         let changed = self.changed(prepared, total_before, last_insert_id);
         self.summary.returning = last && returning;
@@ -156,7 +156,7 @@ impl<S: Sink> Run<'_, S> {
             {
                 return Err(Failure::TooManyRows { limit }.into());
             }
-            let mut row = Row { statement, left: row_bytes_max, is_too_long: false, lacks_memory: false };
+            let mut row = CurrentRow { statement, left: row_bytes_max, is_too_long: false, lacks_memory: false };
             let values = (0..columns.len()).map(|column| row.value(column));
             if prepared.info.lists_databases {
                 block.push_row(values.enumerate().map(without_main_file));
@@ -178,6 +178,7 @@ impl<S: Sink> Run<'_, S> {
         Ok(Some(Rows { columns, blocks, changed: Changed::default() }))
     }
 
+    /// Steps the statement once. Returns whether there is a row.
     #[inline]
     fn advance(&self, prepared: &mut Prepared) -> Result<bool, StepError> {
         match prepared.statement.step() {
@@ -196,6 +197,7 @@ impl<S: Sink> Run<'_, S> {
         }
     }
 
+    /// The error of a step that failed with `code`: a failure, or the reason why the run was stopped.
     #[cold]
     fn step_error(&self, code: i32) -> StepError {
         match self.session.watch.stopped() {
@@ -222,7 +224,7 @@ impl<S: Sink> Run<'_, S> {
 }
 
 /// The current row of a statement.
-struct Row<'s> {
+struct CurrentRow<'s> {
     statement: &'s Statement,
     /// The number of bytes that its remaining values may have.
     left: usize,
@@ -232,7 +234,7 @@ struct Row<'s> {
     lacks_memory: bool,
 }
 
-impl<'s> Row<'s> {
+impl<'s> CurrentRow<'s> {
     /// The value of a column; NULL if it exceeds the limit of the row or SQLite has no memory for it.
     #[inline]
     fn value(&mut self, column: usize) -> ValueRef<'s> {

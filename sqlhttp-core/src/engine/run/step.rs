@@ -8,6 +8,7 @@ use crate::engine::dump::VirtualTable;
 use crate::engine::session::Session;
 use crate::model::{Action, Bindings, Changed, Expect, Failure, Rows, Step, StepFacts, StepOutcome};
 
+/// A step that runs.
 pub(super) struct Run<'s, S: Sink> {
     pub(super) session: &'s mut Session,
     pub(super) mode: Mode<'s>,
@@ -37,7 +38,7 @@ impl StepSummary {
 }
 
 /// The values for the statements of a text.
-pub(super) struct Values<'b> {
+pub(super) struct BindingCursor<'b> {
     pub(super) bindings: &'b Bindings,
     /// The number of values that have been bound.
     pub(super) used: usize,
@@ -71,22 +72,24 @@ impl From<Failure> for StepError {
 }
 
 impl<S: Sink> Run<'_, S> {
+    /// Runs the step.
     pub(super) fn step(&mut self, step: &Step) -> Result<StepOutcome, StepError> {
         match &step.action {
             Action::Fail(failure) => Err(failure.clone().into()),
-            Action::Run { sql, bindings } => Ok(match self.text(sql, bindings, step.expect)? {
+            Action::Run { sql, bindings } => Ok(match self.run_text(sql, bindings, step.expect)? {
                 StatementResult::Rows(rows) => StepOutcome::Rows(rows),
                 StatementResult::Changed(changed) => StepOutcome::Changed(changed),
             }),
-            Action::RunEach { sql, bindings } => Ok(StepOutcome::ChangedEach(self.each(sql, bindings)?)),
+            Action::RunEach { sql, bindings } => Ok(StepOutcome::ChangedEach(self.run_each(sql, bindings)?)),
         }
     }
 
-    fn each(&mut self, sql: &str, sets: &[Result<Bindings, Failure>]) -> Result<Vec<Changed>, StepError> {
+    /// Runs the text once for each set of values.
+    fn run_each(&mut self, sql: &str, sets: &[Result<Bindings, Failure>]) -> Result<Vec<Changed>, StepError> {
         let mut all = Vec::with_capacity(sets.len());
         for set in sets {
             let bindings = set.as_ref().map_err(Failure::clone)?;
-            if let StatementResult::Changed(changed) = self.text(sql, bindings, Expect::Count)? {
+            if let StatementResult::Changed(changed) = self.run_text(sql, bindings, Expect::Count)? {
                 all.push(changed);
             }
         }

@@ -4,7 +4,7 @@ use std::ffi::CStr;
 use std::sync::Arc;
 
 use super::sink::{RunError, Sink};
-use super::step::{Run, StatementResult, StepError, Values};
+use super::step::{BindingCursor, Run, StatementResult, StepError};
 use crate::engine::connection_config::Role;
 use crate::engine::dump::VirtualTable;
 use crate::engine::restore;
@@ -17,13 +17,13 @@ use crate::model::{Bindings, Changed, Expect, Failure, Rows, SqlError, Transacti
 
 impl<S: Sink> Run<'_, S> {
     /// Runs the statements of a text, and checks the virtual tables that it restores.
-    pub(super) fn text(
+    pub(super) fn run_text(
         &mut self,
         sql: &str,
         bindings: &Bindings,
         expect: Expect,
     ) -> Result<StatementResult, StepError> {
-        let given = self.statements(sql, bindings, expect);
+        let given = self.run_statements(sql, bindings, expect);
         if self.restored_tables.is_empty() {
             return given;
         }
@@ -35,14 +35,14 @@ impl<S: Sink> Run<'_, S> {
 
     /// Runs the statements of a text. Returns the result of the last one, not counting empty statements and a BEGIN and
     /// COMMIT around the whole text.
-    fn statements(&mut self, sql: &str, bindings: &Bindings, expect: Expect) -> Result<StatementResult, StepError> {
+    fn run_statements(&mut self, sql: &str, bindings: &Bindings, expect: Expect) -> Result<StatementResult, StepError> {
         let mut script = match Script::new(self.session, sql, Author::Client) {
             Ok(script) => script,
             Err(failure) => return Err(self.not_prepared(failure)),
         };
         let mut in_block = false;
         let mut first = true;
-        let mut values = Values { bindings, used: 0 };
+        let mut values = BindingCursor { bindings, used: 0 };
         let mut given = match expect {
             Expect::Rows => StatementResult::Rows(no_rows()),
             Expect::Count | Expect::Either | Expect::Returning => StatementResult::Changed(Changed::default()),
@@ -71,7 +71,7 @@ impl<S: Sink> Run<'_, S> {
                 Some(keyword) => return Err(Failure::TransactionControl(keyword).into()),
                 None => {
                     let last = self.is_last(rest, in_block);
-                    let result = self.statement(&mut prepared, &mut values, expect, last);
+                    let result = self.run_statement(&mut prepared, &mut values, expect, last);
                     self.session.put_back(prepared);
                     self.summary.only_one_failed = result.is_err() && first && last;
                     let new = result?;

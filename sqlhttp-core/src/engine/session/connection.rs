@@ -56,6 +56,7 @@ pub(crate) struct Session {
 }
 
 impl Session {
+    /// Opens and configures a connection.
     pub(crate) fn open(config: &ConnectionConfig, role: Role) -> Result<Session, SqlError> {
         let generation = config.generation();
         let mut connection = config.connect(role)?;
@@ -136,7 +137,7 @@ impl Session {
         self.set_last_insert_rowid(0);
         if let Err(error) = self.enforce_foreign_keys(self.initial_foreign_keys) {
             // The session is replaced rather than used with the setting of another batch.
-            tracing::error!(%error, "foreign keys keep the setting of the batch before");
+            tracing::error!(%error, "foreign keys keep the setting of the previous batch; the connection will be replaced");
             self.dirty = true;
         }
     }
@@ -155,7 +156,7 @@ impl Session {
     pub(crate) fn allow_triggers(&mut self) {
         let allowed = self.triggers.as_ref().map_or(Ok(()), |triggers| triggers.allow(&self.connection));
         if let Err(error) = allowed {
-            tracing::error!(%error, "triggers cannot be allowed again");
+            tracing::error!(%error, "triggers cannot be allowed again; the connection will be replaced");
             self.dirty = true;
         }
     }

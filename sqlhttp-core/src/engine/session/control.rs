@@ -47,6 +47,7 @@ impl TransactionControl {
     }
 }
 
+/// Runs one of the statements.
 pub(super) fn run_control(statement: &mut Statement, connection: &Connection) -> Result<(), SqlError> {
     let result = statement.step().map(drop).map_err(|code| probe::last_error(connection, code));
     statement.reset();

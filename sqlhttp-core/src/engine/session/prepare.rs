@@ -107,6 +107,7 @@ impl Session {
         }
     }
 
+    /// Prepares the first statement of a text. Reads the schema again if the result may depend on a newer one.
     fn compile(&self, sql: &CStr, author: Author) -> Result<Compiled, Failure> {
         let compiled = self.compile_in_loaded_schema(sql, author);
         let may_depend_on_new_schema = match &compiled {
@@ -124,6 +125,7 @@ impl Session {
         compiled
     }
 
+    /// Prepares the first statement of a text with the schema that the connection has loaded.
     fn compile_in_loaded_schema(&self, sql: &CStr, author: Author) -> Result<Compiled, Failure> {
         self.recorder.begin(author);
         Statement::prepare(&self.connection, sql, true).map_err(|error| {
@@ -184,7 +186,7 @@ impl Session {
     ///
     /// # Errors
     /// The policy forbids it. The caller must undo its effects.
-    pub(crate) fn check_again(&self, info: &StatementInfo) -> Result<(), Failure> {
+    pub(crate) fn recheck_policy(&self, info: &StatementInfo) -> Result<(), Failure> {
         let reads_node_local = self.recorder.node_local_table().is_some();
         self.check_policy(&StatementInfo { reads_node_local, ..*info }, b"")
     }

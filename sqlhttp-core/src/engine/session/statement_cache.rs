@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn the_statements_that_were_used_last_are_kept() {
+    fn the_least_recently_used_statement_is_evicted() {
         let connection = Connection::open_in_memory().unwrap();
         let texts = ["SELECT 1", "SELECT 22", "SELECT 333", "SELECT 4444"];
         let mut cache = StatementCache::new(3);
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn one_text_is_kept_once() {
+    fn a_text_is_cached_once() {
         let connection = Connection::open_in_memory().unwrap();
         let mut cache = StatementCache::new(1);
         insert(&mut cache, &connection, "SELECT 1");

@@ -24,10 +24,12 @@ impl Session {
         })
     }
 
+    /// Begins a read transaction.
     pub(crate) fn begin(&mut self) -> Result<(), SqlError> {
         run_control(&mut self.control.begin, &self.connection)
     }
 
+    /// Begins a write transaction.
     pub(crate) fn begin_immediate(&mut self) -> Result<(), SqlError> {
         run_control(&mut self.control.begin_immediate, &self.connection)
     }
@@ -48,6 +50,8 @@ impl Session {
         run_control(&mut self.control.rollback, &self.connection)
     }
 
+    /// Clears the statement cache if the transaction has changed the schema, because the weights of the statements
+    /// belong to that schema.
     fn forget_undone_schema(&mut self) {
         if self.schema_changed {
             self.cache.clear();

@@ -54,11 +54,15 @@ impl MemberResult {
 /// Whether a member shares its transaction.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(in crate::engine) enum Isolation {
+    /// It has a transaction of its own.
     Exclusive,
+    /// Other members share its transaction.
     Grouped,
 }
 
 impl Writer<'_> {
+    /// Runs a batch in a savepoint of the open transaction. Releases the savepoint if the batch succeeds, and rolls
+    /// back to it if not.
     pub(in crate::engine) fn run_in_savepoint(
         &mut self,
         limits: Limits,
@@ -81,6 +85,7 @@ impl Writer<'_> {
         self.end_member(result, sink)
     }
 
+    /// Ends the savepoint of a batch that has run.
     fn end_member(&mut self, result: Result<Ending, RunError>, sink: BufferedSink) -> MemberResult {
         let lost = self.session.is_autocommit();
         let (keep, member) = match result {
@@ -120,6 +125,7 @@ impl Writer<'_> {
         }
     }
 
+    /// How batches of callers run.
     pub(in crate::engine) fn mode(&self) -> Mode<'static> {
         let options = &self.shared.config.options;
         let (block_bytes, rows_max) = (options.block_bytes, options.rows_max);
@@ -134,6 +140,7 @@ impl Writer<'_> {
         }
     }
 
+    /// A sink for the results of a batch, with the limit of the options.
     pub(in crate::engine) fn sink(&self, batch: &Batch) -> BufferedSink {
         let limit = self.shared.config.options.held_bytes_max;
         BufferedSink::new(batch.steps.len(), limit, RunError::TooManyBytes { limit })
@@ -143,10 +150,12 @@ impl Writer<'_> {
 /// The outcome of one step, and the properties of its statements.
 pub(in crate::engine) type StepResult = (StepOutcome, StepFacts);
 
+/// The result of a step that failed before or after its statements ran.
 pub(in crate::engine) fn failed(failure: Failure) -> StepResult {
     (StepOutcome::Failed(failure), StepFacts::default())
 }
 
+/// The result of the only step of a batch.
 pub(in crate::engine) fn single_step(mut outcome: Outcome) -> StepResult {
     let facts = outcome.facts.pop().unwrap_or_default();
     let step = match (outcome.ending, outcome.steps.pop()) {

@@ -30,7 +30,8 @@ use crate::model::{Atomicity, Batch, Ending, Error, Failure, Outcome, SqlError};
 const MEMBER_TIME_MAX: Duration = Duration::from_millis(100);
 
 /// How a transaction with a single batch ended.
-enum Ended {
+enum TransactionEnd {
+    /// COMMIT has returned.
     Committed,
     /// A failed step has ended the transaction.
     ByItself,
@@ -92,6 +93,7 @@ impl Writer<'_> {
         self.commit_group(done, jobs);
     }
 
+    /// Commits, and replies to the callers of the jobs in `done`. Jobs that must run again are put in front of `jobs`.
     fn commit_group(&mut self, done: Vec<(Box<Job>, Outcome)>, jobs: &mut VecDeque<Box<Job>>) {
         match self.session.commit() {
             Ok(()) => {
@@ -153,26 +155,32 @@ impl Writer<'_> {
         job.answer(result);
     }
 
+    /// Runs a job in one transaction.
     fn run_transaction(&mut self, job: &Job) -> Result<Outcome, Error> {
-        let (outcome, ended) = self.in_own_transaction(|writer| writer.run_member(job, Isolation::Exclusive, None))?;
-        match ended {
-            Ended::Committed => {
+        let (outcome, end) = self.in_own_transaction(|writer| writer.run_member(job, Isolation::Exclusive, None))?;
+        match end {
+            TransactionEnd::Committed => {
                 self.count(1, 1);
                 Ok(outcome)
             }
-            Ended::ByItself => Ok(outcome),
-            Ended::NotCommitted(error) if error.primary_code() == rusqlite::ffi::SQLITE_BUSY => {
+            TransactionEnd::ByItself => Ok(outcome),
+            TransactionEnd::NotCommitted(error) if error.primary_code() == rusqlite::ffi::SQLITE_BUSY => {
                 Err(engine_error("commit", error))
             }
-            Ended::NotCommitted(error) => Ok(Outcome { ending: Ending::NotCommitted(Failure::Sql(error)), ..outcome }),
+            TransactionEnd::NotCommitted(error) => {
+                Ok(Outcome { ending: Ending::NotCommitted(Failure::Sql(error)), ..outcome })
+            }
         }
     }
 
     /// Runs a batch in a transaction that no other batch shares, and commits it.
     ///
     /// # Errors
-    /// The batch has no outcome, and none of its effects remain.
-    fn in_own_transaction(&mut self, run: impl FnOnce(&mut Self) -> MemberResult) -> Result<(Outcome, Ended), Error> {
+    /// The batch has no outcome. None of its effects remain, except perhaps after an I/O error at COMMIT.
+    fn in_own_transaction(
+        &mut self,
+        run: impl FnOnce(&mut Self) -> MemberResult,
+    ) -> Result<(Outcome, TransactionEnd), Error> {
         self.session.begin_immediate().map_err(|error| self.begin_error(error))?;
         let outcome = match run(self) {
             MemberResult::Outcome(outcome) => outcome,
@@ -186,16 +194,16 @@ impl Writer<'_> {
             }
         };
         if self.session.is_autocommit() {
-            return Ok((outcome, Ended::ByItself));
+            return Ok((outcome, TransactionEnd::ByItself));
         }
         match self.session.commit() {
-            Ok(()) => Ok((outcome, Ended::Committed)),
+            Ok(()) => Ok((outcome, TransactionEnd::Committed)),
             Err(error) => {
                 self.abandon_transaction();
                 if self.is_fatal(&error) {
                     Err(engine_error("commit", error))
                 } else {
-                    Ok((outcome, Ended::NotCommitted(error)))
+                    Ok((outcome, TransactionEnd::NotCommitted(error)))
                 }
             }
         }
@@ -227,13 +235,14 @@ impl Writer<'_> {
         Ok(outcome)
     }
 
+    /// Runs one step of a job in its own transaction.
     fn run_step_transaction(&mut self, job: &Job, batch: &Batch, first_step: usize) -> Result<StepResult, Error> {
         let mode = Mode { first_step, ..self.mode() };
         let sink = self.sink(batch);
         let limits = job.limits.clone();
         let run = |writer: &mut Self| writer.run_in_savepoint(limits, batch, Isolation::Exclusive, mode, sink);
-        let (outcome, ended) = self.in_own_transaction(run)?;
-        if let Ended::NotCommitted(error) = ended {
+        let (outcome, end) = self.in_own_transaction(run)?;
+        if let TransactionEnd::NotCommitted(error) = end {
             return Ok(failed(Failure::Sql(error)));
         }
         self.count(1, 1);
@@ -243,7 +252,7 @@ impl Writer<'_> {
     /// Runs a job inside the open transaction, as if it were alone there. `leave_group_at` is when it must leave a
     /// group.
     fn run_member(&mut self, job: &Job, isolation: Isolation, leave_group_at: Option<Instant>) -> MemberResult {
-        if let Some(reason) = job.limits.exceeded_before_turn() {
+        if let Some(reason) = job.limits.exceeded_in_queue() {
             return MemberResult::GivenUp(stop_error(reason));
         }
         let _stamped = Stamped::new(job.stamp);
@@ -260,6 +269,7 @@ impl Writer<'_> {
         engine_error("begin transaction", error)
     }
 
+    /// Rolls back. If that fails, the database takes no more writes.
     fn abandon_transaction(&mut self) {
         if let Err(error) = self.session.rollback() {
             self.shared.poison(&format!("cannot roll back: {error}"));

@@ -16,6 +16,7 @@ use crate::engine::statement_info::Author;
 use crate::model::{Error, Failure, SqlError};
 
 impl Writer<'_> {
+    /// Runs a task of the owner and replies.
     pub(in crate::engine) fn run_owner(&mut self, task: OwnerTask) {
         let rollback_lock = self.shared.lock_exclusive();
         // A receiver may have been dropped.
@@ -67,13 +68,14 @@ impl Writer<'_> {
         })
     }
 
+    /// Checkpoints and truncates the write-ahead log before the writer ends.
     pub(in crate::engine) fn checkpoint_at_end(&mut self) {
         if self.shared.config.file().is_none() {
             return;
         }
         if let Err(error) = self.run_for_owner("PRAGMA wal_checkpoint(TRUNCATE)", "checkpoint") {
             // Another process reads the file. SQLite makes the checkpoint when the file is opened next.
-            tracing::warn!(%error, "the write-ahead log was not moved into the database file");
+            tracing::warn!(%error, "the write-ahead log was not checkpointed");
         }
     }
 

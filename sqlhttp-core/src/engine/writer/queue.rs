@@ -21,6 +21,7 @@ pub(crate) struct Job {
 }
 
 impl Job {
+    /// Sends the reply.
     pub(crate) fn answer(self, result: Result<Outcome, Error>) {
         // The receiver may have been dropped.
         let _ = self.reply.send(result.map(Answer::Whole));
@@ -180,7 +181,7 @@ impl Queue {
 /// Returns why a task must not run any more.
 fn exceeded(task: &Task) -> Option<StopReason> {
     match task {
-        Task::Batch(job) => job.limits.exceeded_before_turn(),
+        Task::Batch(job) => job.limits.exceeded_in_queue(),
         Task::Owner(_) | Task::Log(_) => None,
     }
 }

@@ -18,11 +18,11 @@ impl Writer<'_> {
             return;
         }
         match self.session.cut_log_tail(&self.shared.config) {
-            Ok(bytes) => tracing::debug!(bytes, "the write-ahead log is cut behind its last commit"),
-            Err(error) => tracing::debug!(%error, "the write-ahead log keeps its size"),
+            Ok(bytes) => tracing::debug!(bytes, "the write-ahead log was truncated after its last commit"),
+            Err(error) => tracing::debug!(%error, "the write-ahead log was not truncated"),
         }
         if let Err(error) = self.session.checkpoint_now(&self.shared.config) {
-            tracing::debug!(%error, "the write-ahead log is not moved into the database file");
+            tracing::debug!(%error, "the write-ahead log was not checkpointed");
         }
     }
 }

@@ -72,6 +72,7 @@ impl Writer<'_> {
         self.renew_session().map_err(|error| Error::Unavailable(format!("cannot open a connection: {error}").into()))
     }
 
+    /// Counts committed transactions and the batches in them.
     pub(in crate::engine) fn count(&self, groups: u64, batches: usize) {
         self.shared.counters.groups_committed.fetch_add(groups, Ordering::Relaxed);
         self.shared.counters.batches_written.fetch_add(batches as u64, Ordering::Relaxed);
