@@ -150,7 +150,7 @@ fn a_failed_item_leaves_nothing_behind() {
 }
 
 #[test]
-fn what_rolls_back_the_whole_transaction_fails_the_whole_request() {
+fn a_rollback_of_the_whole_transaction_fails_the_whole_request() {
     let server = Server::memory();
     server.execute(
         "t",
@@ -247,7 +247,7 @@ fn read_only_cannot_be_undone_by_a_client() {
 }
 
 #[test]
-fn what_one_request_sets_up_does_not_leak_into_the_next() {
+fn temporary_state_of_one_request_does_not_leak_into_the_next() {
     let server = Server::memory();
     server.execute("t", "CREATE TABLE T(a INTEGER PRIMARY KEY)");
     let items = json!([

@@ -85,7 +85,7 @@ fn a_database_is_served_beside_files() {
 }
 
 #[test]
-fn what_is_not_there_is_not_found() {
+fn missing_files_are_not_found() {
     let site = Site::new();
     for path in ["/none", "/empty/", "/empty", "/index.html/x", "/INDEX.HTML"] {
         let response = site.get(path);

@@ -68,7 +68,7 @@ fn a_file_called_like_a_database_does_not_hide_it() {
 }
 
 #[test]
-fn what_is_not_there_is_not_found() {
+fn missing_files_and_paths_outside_are_not_found() {
     let (_dir, server) = with_files();
     for target in ["/none.html", "/sub", "/sub/", "/INDEX.HTML", "/digits.txt/x"] {
         let response = server.get(target);

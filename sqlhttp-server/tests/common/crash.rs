@@ -11,7 +11,7 @@ use super::{Client, Request, Response, Server, eventually};
 const WRITERS: u64 = 64;
 
 /// The number of bytes of filling in some rows, so that a write spans pages.
-pub const FILLING: usize = 3000;
+const FILLING: usize = 3000;
 
 /// The number of crashes: that of `SQLHTTP_CRASH_ROUNDS`, or else `default`.
 pub fn rounds(default: u64) -> u64 {
