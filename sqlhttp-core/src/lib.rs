@@ -69,7 +69,7 @@ pub mod engine;
 pub mod model;
 
 #[cfg(feature = "fault-injection")]
-pub use engine::{AfterStop, DiskFault, FaultyDisk, Loss};
+pub use engine::{AfterStop, DiskFault, FaultyDisk, Loss, StatementObserver, observe_statements};
 #[cfg(feature = "engine")]
 pub use engine::{
     CheckOptions, Classified, Conditions, Database, Feature, IntegrityReport, JournalMode, Location, LogEntry, LogWork,

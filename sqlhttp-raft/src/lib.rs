@@ -79,6 +79,8 @@ mod options;
 mod propose;
 mod raft;
 mod runtime;
+#[cfg(test)]
+mod scripts;
 mod skip;
 mod start;
 mod status;

@@ -76,4 +76,6 @@ pub use sqlite::compiled::{Feature, missing_features};
 #[cfg(feature = "fault-injection")]
 pub use sqlite::faulty::{AfterStop, DiskFault, FaultyDisk, Loss};
 pub use sqlite::heap::install_allocator;
+#[cfg(feature = "fault-injection")]
+pub use sqlite::observer::{StatementObserver, observe_statements};
 pub use stamps::new as new_stamp;

@@ -6,7 +6,8 @@
 //! * [`clock`]: a VFS that takes the current time from the stamp of the batch that runs on the calling thread.
 //! * [`full`]: records whether a disk was full, and keeps a reserve of free space on it; [`log_tail`]: truncates a
 //!   write-ahead log after its last commit.
-//! * `faulty` (with the feature `fault-injection`): a simulated disk, for tests.
+//! * `faulty`, `observer` (with the feature `fault-injection`): a simulated disk, and reports of the statements that run,
+//!   for tests.
 //! * [`memory`]: a VFS for databases in the memory of this process.
 //! * [`mod@file`], [`locks`]: shared by those two VFSs: the C functions of an open file; file locks and shared memory.
 //! * [`functions`]: the SQL functions of the engine's connections; [`math`], [`text`], [`trim`], [`unhex`]: those that
@@ -31,6 +32,8 @@ mod locks;
 pub(crate) mod log_tail;
 mod math;
 pub(crate) mod memory;
+#[cfg(feature = "fault-injection")]
+pub(crate) mod observer;
 pub(crate) mod pages;
 pub(crate) mod probe;
 pub(crate) mod program;

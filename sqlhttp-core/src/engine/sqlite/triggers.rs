@@ -85,6 +85,11 @@ unsafe extern "C" fn program_begins(
     // SAFETY: SQLite passes a NUL-terminated text: the SQL of the statement that starts, or a comment with the name of
     // the trigger. The second byte is read only if the first is not the NUL.
     let is_comment = !text.is_null() && unsafe { *text == b'-' && *text.add(1) == b'-' };
+    #[cfg(feature = "fault-injection")]
+    if !is_comment && !text.is_null() {
+        // SAFETY: SQLite passes the statement that starts, and its NUL-terminated text.
+        unsafe { super::observer::statement_begins(statement, text.cast()) };
+    }
     // Statements that a virtual table runs are not examined.
     if !is_comment || !step_frame::is_running(statement) {
         return 0;

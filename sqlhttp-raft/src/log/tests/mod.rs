@@ -4,6 +4,7 @@
 mod behaviour;
 mod crash;
 mod damage;
+mod scripts;
 mod simulated;
 mod suite;
 mod support;

@@ -1,0 +1,608 @@
+//! Goldenscripts of the log (`scripts/`): what operations write, and what recovery decides after crashes and damage.
+//!
+//! A script consists of commands, `---`, and their output; its name is the rule that it pins. `UPDATE_GOLDENFILES=1
+//! cargo test` writes the output again; read the difference before you commit it.
+//!
+//! An entry is written `INDEX@TERM`, its index counted from 1. FILE is the number of a segment. The log lives on a
+//! [`SimulatedDisk`].
+//!
+//! * `open [applied=INDEX] [segment=BYTES]`: Opens the log and prints its state. `applied`: the last entry that the
+//!   database has applied; by default the last purged one. Segments have 1024 bytes by default.
+//! * `append ID… [kind=blank|command|members] [bytes=N]`: Appends entries in one call and waits until they are
+//!   durable.
+//! * `begin ID… [kind=…] [bytes=N]`: Appends an entry per call, and does not wait.
+//! * `pending`: Waits for the appends of `begin`, and prints their results.
+//! * `vote TERM NODE [committed=true]`: Saves a vote.
+//! * `committed ID`: Notes the last committed entry.
+//! * `truncate [ID]`: Removes the entries after this one; all without an ID.
+//! * `purge ID`: Removes the entries up to this one.
+//! * `state`: Prints the state, and the entries that can be read.
+//! * `files`: Prints the frames of each segment: offset, content, and the offset up to which the segment was durable
+//!   when the frame was written.
+//! * `close`: Closes the log.
+//! * `hold` / `release`: Blocks the operations of the disk / lets them take place, and does what `pending` does.
+//! * `waits`: Waits until the log waits for its disk, and prints the reason.
+//! * `crash all|nothing|killed|SEED`: Ends the process. What was not synced is lost, kept, kept but still not synced,
+//!   or lost in part. The disk operation that is held at that moment is carried out, but not synced.
+//! * `fault none|full|cut|fail [at=N]`: The disk's next fault: no space; the power fails, or one operation fails, at
+//!   operation N, counted from 0.
+//! * `flip FILE OFFSET`: Inverts the lowest bit of a byte, durably.
+//! * `zero FILE FROM [TO]`: Overwrites a part of a file with zeros, durably.
+//! * `fill FILE FROM TO`: Overwrites a part of a file with the byte 0xA5, durably.
+//! * `cut FILE LENGTH`: Shortens a file, durably.
+//! * `head FILE VERSION`: Rewrites the head of a segment with another format version. Version 1 has no identity.
+//! * `copy FILE TO`, `remove FILE`: Copies or removes a segment, durably.
+//!
+//! The tag `[ops]` prints the operations of the disk before the output of the command; after it, if it is an error.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex};
+
+use goldenscript::{Context, Runner};
+use openraft::entry::EntryPayload;
+use openraft::storage::{IOFlushed, RaftLogReader as _, RaftLogStorage as _};
+use openraft::type_config::async_runtime::Oneshot as _;
+use openraft_rt_tokio::TokioOneshot;
+use tokio::runtime::Runtime;
+
+use super::super::disk::{Disk, DiskFile, Space};
+use super::super::frame::{self, Frame};
+use super::super::segment::segment_path;
+use super::super::state::{HEADER_BYTES, LogState, SegmentHeader, decode_header, encode_header};
+use super::super::{CheckedLog, LogOptions, LogStore};
+use super::simulated::{Fault, Loss, SimulatedDisk};
+use super::support::{Pending, blank, command, members};
+use crate::types::{Entry, LogId, Vote, id_at, index_of};
+
+#[test]
+fn scripts() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/log/tests/scripts");
+    let mut scripts: Vec<_> = std::fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    scripts.sort();
+    let failed: Vec<_> = scripts
+        .iter()
+        .filter(|script| {
+            let run = std::panic::AssertUnwindSafe(|| goldenscript::run(&mut LogRunner::new(), script).unwrap());
+            std::panic::catch_unwind(run).is_err()
+        })
+        .collect();
+    assert!(failed.is_empty(), "{failed:#?}");
+}
+
+/// See the description of the module.
+#[derive(goldenscript::Command)]
+enum Command {
+    Open {
+        #[arg(key)]
+        applied: Option<u64>,
+        #[arg(key)]
+        segment: Option<u32>,
+    },
+    Append {
+        ids: Vec<Id>,
+        #[arg(key)]
+        kind: Option<String>,
+        #[arg(key)]
+        bytes: Option<usize>,
+    },
+    Begin {
+        ids: Vec<Id>,
+        #[arg(key)]
+        kind: Option<String>,
+        #[arg(key)]
+        bytes: Option<usize>,
+    },
+    Pending,
+    Vote {
+        term: u64,
+        node: u64,
+        #[arg(key, optional)]
+        committed: bool,
+    },
+    Committed(Id),
+    Truncate(Option<Id>),
+    Purge(Id),
+    State,
+    Files,
+    Close,
+    Hold,
+    Release,
+    Waits,
+    Crash(String),
+    Fault {
+        fault: String,
+        #[arg(key, optional)]
+        at: u64,
+    },
+    Flip {
+        file: u64,
+        offset: u64,
+    },
+    Zero {
+        file: u64,
+        from: u64,
+        to: Option<u64>,
+    },
+    Fill {
+        file: u64,
+        from: u64,
+        to: u64,
+    },
+    Cut {
+        file: u64,
+        length: u64,
+    },
+    Head {
+        file: u64,
+        version: u32,
+    },
+    Copy {
+        file: u64,
+        to: u64,
+    },
+    Remove(u64),
+}
+
+/// An entry: its index, counted from 1, and its term.
+#[derive(Clone, Copy)]
+struct Id {
+    index: u64,
+    term: u64,
+}
+
+impl FromStr for Id {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (index, term) = text.split_once('@').ok_or("an entry has the form INDEX@TERM")?;
+        let number = |text: &str| text.parse::<u64>().map_err(|error| error.to_string());
+        Ok(Id { index: number(index)?, term: number(term)? })
+    }
+}
+
+impl Id {
+    fn log_id(self) -> LogId {
+        id_at(self.term, self.index).expect("indexes begin with 1")
+    }
+}
+
+struct LogRunner {
+    runtime: Runtime,
+    disk: RecordingDisk,
+    log: Option<LogStore>,
+    /// The appends that were begun, and have not been reported.
+    pending: Vec<(Id, Pending)>,
+    /// The operations of the disk are blocked.
+    held: bool,
+}
+
+type Output = Result<String, Box<dyn Error>>;
+
+impl LogRunner {
+    fn new() -> LogRunner {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let disk = RecordingDisk { disk: SimulatedDisk::new(), operations: Arc::default() };
+        LogRunner { runtime, disk, log: None, pending: Vec::new(), held: false }
+    }
+
+    fn open(&mut self, applied: Option<u64>, segment: Option<u32>) -> Output {
+        let options = LogOptions {
+            segment_bytes: segment.unwrap_or(1024),
+            cache_bytes: 0,
+            disk: Arc::new(self.disk.clone()),
+            ..LogOptions::new(Path::new(DIRECTORY))
+        };
+        self.log = Some(match applied {
+            Some(applied) => CheckedLog::check(options)?.open(applied)?,
+            None => LogStore::open(options)?,
+        });
+        self.state()
+    }
+
+    fn log(&mut self) -> Result<&mut LogStore, Box<dyn Error>> {
+        self.log.as_mut().ok_or_else(|| "the log is not open".into())
+    }
+
+    /// Runs an operation of the log and waits until it is durable.
+    fn change<F>(&mut self, change: impl FnOnce(LogStore) -> F) -> Output
+    where
+        F: Future<Output = std::io::Result<()>>,
+    {
+        let log = self.log()?.clone();
+        self.runtime.block_on(change(log))?;
+        Ok(String::new())
+    }
+
+    fn begin(&mut self, ids: &[Id], kind: Option<&str>, bytes: Option<usize>) -> Output {
+        for id in ids {
+            let mut log = self.log()?.clone();
+            let pending = self.runtime.block_on(begin_append(&mut log, vec![entry(*id, kind, bytes)?]))?;
+            self.pending.push((*id, pending));
+            if self.held {
+                // The first one is at the disk; the others wait behind it.
+                self.disk.disk.wait_until_one_is_held();
+            }
+        }
+        Ok(String::new())
+    }
+
+    fn append(&mut self, ids: &[Id], kind: Option<&str>, bytes: Option<usize>) -> Output {
+        let entries: Result<Vec<Entry>, _> = ids.iter().map(|id| entry(*id, kind, bytes)).collect();
+        let entries = entries?;
+        self.change(async |mut log| begin_append(&mut log, entries).await?.await.map_err(std::io::Error::other)?)
+    }
+
+    fn hold(&mut self, held: bool) -> Output {
+        self.held = held;
+        if held {
+            self.disk.disk.hold();
+            return Ok(String::new());
+        }
+        self.disk.disk.release();
+        self.report_pending()
+    }
+
+    fn waits(&mut self) -> Output {
+        let log = self.log()?;
+        loop {
+            if let Some(why) = log.waits_for() {
+                return Ok(why.to_string());
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    fn report_pending(&mut self) -> Output {
+        let mut out = String::new();
+        for (id, pending) in self.pending.drain(..) {
+            match self.runtime.block_on(pending)? {
+                Ok(()) => writeln!(out, "{}@{}: durable", id.index, id.term)?,
+                Err(error) => writeln!(out, "{}@{}: {error}", id.index, id.term)?,
+            }
+        }
+        Ok(out)
+    }
+
+    fn state(&mut self) -> Output {
+        let mut log = self.log()?.clone();
+        self.runtime.block_on(async {
+            let state = log.get_log_state().await?;
+            let vote = log.read_vote().await?;
+            let committed = log.read_committed().await?;
+            let entries = log.try_get_log_entries(..).await?;
+            let entries: Vec<String> = entries.iter().map(|entry| name(&entry.log_id)).collect();
+            Ok(format!(
+                "vote {}, committed {}, purged {}, last {}\nentries: {}",
+                vote_of(vote),
+                name_or_none(committed),
+                name_or_none(state.last_purged_log_id),
+                name_or_none(state.last_log_id),
+                if entries.is_empty() { "none".to_owned() } else { entries.join(" ") },
+            ))
+        })
+    }
+
+    fn crash(&mut self, loss: &str) -> Output {
+        let loss = match loss {
+            "all" => Loss::All,
+            "nothing" => Loss::Nothing,
+            "killed" => Loss::Killed,
+            seed => Loss::Part(seed.parse()?),
+        };
+        let disk = &self.disk.disk;
+        disk.set_fault(Fault::CutAt(0));
+        disk.release();
+        self.held = false;
+        if let Some(log) = self.log.take() {
+            log.close();
+        }
+        let out = self.report_pending();
+        self.disk.disk.crash(loss);
+        out
+    }
+
+    fn fault(&mut self, fault: &str, at: u64) -> Output {
+        self.disk.disk.set_fault(match fault {
+            "none" => Fault::None,
+            "full" => Fault::Full,
+            "cut" => Fault::CutAt(at),
+            "fail" => Fault::FailAt(at),
+            other => return Err(format!("there is no fault '{other}'").into()),
+        });
+        Ok(String::new())
+    }
+
+    /// Changes the bytes of a file, durably.
+    fn damage(&mut self, file: u64, change: impl FnOnce(&mut Vec<u8>)) -> Output {
+        let file = self.disk.disk.open(&segment_path(Path::new(DIRECTORY), file))?;
+        let mut bytes = vec![0; usize::try_from(file.len()?)?];
+        file.read_exact_at(&mut bytes, 0)?;
+        change(&mut bytes);
+        file.truncate(0)?;
+        file.write_all_at(&bytes, 0)?;
+        file.sync()?;
+        Ok(String::new())
+    }
+
+    fn copy(&mut self, from: u64, to: u64) -> Output {
+        let directory = Path::new(DIRECTORY);
+        let bytes = self.disk.bytes(&segment_path(directory, from))?;
+        let file = self.disk.disk.create(&segment_path(directory, to))?;
+        file.write_all_at(&bytes, 0)?;
+        file.sync()?;
+        self.disk.disk.sync_directory(directory)?;
+        Ok(String::new())
+    }
+
+    fn remove(&mut self, file: u64) -> Output {
+        let directory = Path::new(DIRECTORY);
+        self.disk.disk.remove(&segment_path(directory, file))?;
+        self.disk.disk.sync_directory(directory)?;
+        Ok(String::new())
+    }
+
+    fn files(&mut self) -> Output {
+        let mut out = String::new();
+        for file in self.disk.disk.list(Path::new(DIRECTORY))? {
+            let bytes = self.disk.bytes(&Path::new(DIRECTORY).join(&file))?;
+            writeln!(out, "{file}: {} bytes", bytes.len())?;
+            let number = file.trim_end_matches(".log").parse()?;
+            describe(&bytes, number, &mut out)?;
+        }
+        Ok(out)
+    }
+}
+
+impl Runner for LogRunner {
+    type Command = Command;
+
+    fn run(&mut self, command: &Command, context: &Context) -> Output {
+        self.disk.operations.lock().unwrap().clear();
+        let result = match command {
+            Command::Open { applied, segment } => self.open(*applied, *segment),
+            Command::Append { ids, kind, bytes } => self.append(ids, kind.as_deref(), *bytes),
+            Command::Begin { ids, kind, bytes } => self.begin(ids, kind.as_deref(), *bytes),
+            Command::Pending => self.report_pending(),
+            Command::Vote { term, node, committed } => {
+                let vote = if *committed { Vote::new_committed(*term, *node) } else { Vote::new(*term, *node) };
+                self.change(async |mut log| log.save_vote(&vote).await)
+            }
+            Command::Committed(id) => self.change(async |mut log| log.save_committed(Some(id.log_id())).await),
+            Command::Truncate(id) => self.change(async |mut log| log.truncate_after(id.map(Id::log_id)).await),
+            Command::Purge(id) => self.change(async |mut log| log.purge(id.log_id()).await),
+            Command::State => self.state(),
+            Command::Files => self.files(),
+            Command::Close => {
+                self.log()?.close();
+                self.log = None;
+                Ok(String::new())
+            }
+            Command::Hold => self.hold(true),
+            Command::Release => self.hold(false),
+            Command::Waits => self.waits(),
+            Command::Crash(loss) => self.crash(loss),
+            Command::Fault { fault, at } => self.fault(fault, *at),
+            Command::Flip { file, offset } => self.damage(*file, |bytes| bytes[*offset as usize] ^= 1),
+            Command::Zero { file, from, to } => self.damage(*file, |bytes| {
+                let to = to.map_or(bytes.len(), |to| to as usize);
+                bytes[*from as usize..to].fill(0);
+            }),
+            Command::Fill { file, from, to } => {
+                self.damage(*file, |bytes| bytes[*from as usize..*to as usize].fill(0xA5))
+            }
+            Command::Cut { file, length } => self.damage(*file, |bytes| bytes.truncate(*length as usize)),
+            Command::Head { file, version } => self.damage(*file, |bytes| set_version(bytes, *file, *version)),
+            Command::Copy { file, to } => self.copy(*file, *to),
+            Command::Remove(file) => self.remove(*file),
+        };
+        if !context.tags.contains("ops") {
+            return result;
+        }
+        let operations = self.disk.operations.lock().unwrap();
+        let operations = if operations.is_empty() { "no operation".to_owned() } else { operations.join("\n") };
+        match result {
+            Ok(output) => Ok(format!("{operations}\n{output}")),
+            Err(error) => Err(format!("{error}\n{operations}").into()),
+        }
+    }
+}
+
+fn entry(id: Id, kind: Option<&str>, bytes: Option<usize>) -> Result<Entry, Box<dyn Error>> {
+    let Id { index, term } = id;
+    match kind.unwrap_or("blank") {
+        "blank" => Ok(blank(term, index - 1)),
+        "command" => Ok(command(term, index - 1, bytes.unwrap_or(20))),
+        "members" => Ok(members(term, index - 1)),
+        other => Err(format!("there is no kind '{other}'").into()),
+    }
+}
+
+/// Appends without waiting for the disk.
+async fn begin_append(log: &mut LogStore, entries: Vec<Entry>) -> std::io::Result<Pending> {
+    let (reply, pending) = TokioOneshot::channel();
+    log.append(entries, IOFlushed::signal(reply)).await?;
+    Ok(pending)
+}
+
+/// Gives the head of a segment another version and a right checksum.
+fn set_version(bytes: &mut [u8], number: u64, version: u32) {
+    let SegmentHeader::Valid { state, .. } = decode_header(bytes) else { panic!("the head is not valid") };
+    let identity = state.identity.filter(|_| version > 1);
+    let mut head = encode_header(number, &LogState { identity, ..state });
+    head[8..12].copy_from_slice(&version.to_le_bytes());
+    let checksum = crc32fast::hash(&head[..HEADER_BYTES - 4]);
+    head[HEADER_BYTES - 4..].copy_from_slice(&checksum.to_le_bytes());
+    bytes[..HEADER_BYTES].copy_from_slice(&head);
+}
+
+/// Prints the head of a segment, its frames, and what lies between them.
+fn describe(bytes: &[u8], number: u64, out: &mut String) -> Result<(), Box<dyn Error>> {
+    match decode_header(bytes) {
+        SegmentHeader::Valid { number, state } => {
+            let version = bytes[8];
+            let identity = if state.identity.is_some() { "an identity" } else { "no identity" };
+            writeln!(
+                out,
+                "  0 segment {number}, version {version}, vote {}, committed {}, purged {}, last {}, {identity}",
+                vote_of(state.vote),
+                name_or_none(state.committed),
+                name_or_none(state.purged),
+                name_or_none(state.last),
+            )?;
+        }
+        SegmentHeader::Newer(version) => writeln!(out, "  0 version {version}")?,
+        SegmentHeader::Invalid => writeln!(out, "  0 no head")?,
+    }
+    let mut at = HEADER_BYTES;
+    while at < bytes.len() {
+        let Some(next) = (at..bytes.len()).find(|next| frame::decode_at(bytes, number, 0, *next).is_some()) else {
+            break;
+        };
+        if next > at {
+            writeln!(out, "  {at} no frame")?;
+        }
+        at = next;
+        if let Some(found) = frame::decode_at(bytes, number, 0, at) {
+            writeln!(out, "  {at} {}, durable {}", frame_of(&frame::parse(&found)?), found.durable)?;
+            at += found.len();
+        }
+    }
+    let rest = bytes.get(at..).unwrap_or_default();
+    if rest.iter().any(|byte| *byte != 0) {
+        writeln!(out, "  {at} no frame")?;
+    } else if !rest.is_empty() {
+        writeln!(out, "  {at} zeros")?;
+    }
+    Ok(())
+}
+
+fn frame_of(frame: &Frame) -> String {
+    match frame {
+        Frame::Entry(entry) => {
+            let kind = match &entry.payload {
+                EntryPayload::Blank => "blank".to_owned(),
+                EntryPayload::Normal(command) => format!("command of {} bytes", command.bytes().len()),
+                EntryPayload::Membership(_) => "members".to_owned(),
+            };
+            format!("entry {} {kind}", name(&entry.log_id))
+        }
+        Frame::Truncate(last) => format!("truncate after {}", name_or_none(*last)),
+        Frame::Purge(id) => format!("purge up to {}", name(id)),
+        Frame::Vote(vote) => format!("vote {}", vote_of(Some(*vote))),
+        Frame::Committed(id) => format!("committed {}", name(id)),
+        Frame::SegmentEnd => "end".to_owned(),
+    }
+}
+
+fn vote_of(vote: Option<Vote>) -> String {
+    vote.map_or("none".to_owned(), |vote| {
+        let committed = if vote.committed { " committed" } else { "" };
+        format!("(term {} node {}{committed})", vote.leader_id.term, vote.leader_id.voted_for)
+    })
+}
+
+fn name(id: &LogId) -> String {
+    format!("{}@{}", index_of(id), id.leader_id.term)
+}
+
+fn name_or_none(id: Option<LogId>) -> String {
+    id.map_or("none".to_owned(), |id| name(&id))
+}
+
+const DIRECTORY: &str = "/log";
+
+/// A simulated disk, and the operations that the log has asked of it.
+#[derive(Clone)]
+struct RecordingDisk {
+    disk: SimulatedDisk,
+    operations: Arc<Mutex<Vec<String>>>,
+}
+
+impl RecordingDisk {
+    fn record(&self, operation: String) {
+        self.operations.lock().unwrap().push(operation);
+    }
+
+    fn file(&self, path: &Path, file: Arc<dyn DiskFile>) -> Arc<dyn DiskFile> {
+        Arc::new(RecordingFile { disk: self.clone(), name: file_name(path), file })
+    }
+
+    fn bytes(&self, path: &Path) -> std::io::Result<Vec<u8>> {
+        let file = self.disk.open(path)?;
+        let mut bytes = vec![0; file.len()? as usize];
+        file.read_exact_at(&mut bytes, 0)?;
+        Ok(bytes)
+    }
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+}
+
+impl Disk for RecordingDisk {
+    fn list(&self, directory: &Path) -> std::io::Result<Vec<String>> {
+        self.disk.list(directory)
+    }
+
+    fn create(&self, path: &Path) -> std::io::Result<Arc<dyn DiskFile>> {
+        self.record(format!("create {}", file_name(path)));
+        Ok(self.file(path, self.disk.create(path)?))
+    }
+
+    fn open(&self, path: &Path) -> std::io::Result<Arc<dyn DiskFile>> {
+        Ok(self.file(path, self.disk.open(path)?))
+    }
+
+    fn remove(&self, path: &Path) -> std::io::Result<()> {
+        self.record(format!("remove {}", file_name(path)));
+        self.disk.remove(path)
+    }
+
+    fn sync_directory(&self, directory: &Path) -> std::io::Result<()> {
+        self.record("sync directory".to_owned());
+        self.disk.sync_directory(directory)
+    }
+
+    fn space(&self, directory: &Path) -> Option<Space> {
+        self.disk.space(directory)
+    }
+
+    fn lock(&self, directory: &Path) -> std::io::Result<Option<Box<dyn Send + Sync>>> {
+        self.disk.lock(directory)
+    }
+}
+
+struct RecordingFile {
+    disk: RecordingDisk,
+    name: String,
+    file: Arc<dyn DiskFile>,
+}
+
+impl DiskFile for RecordingFile {
+    fn len(&self) -> std::io::Result<u64> {
+        self.file.len()
+    }
+
+    fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> std::io::Result<()> {
+        self.file.read_exact_at(bytes, offset)
+    }
+
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> std::io::Result<()> {
+        let what = if bytes.iter().all(|byte| *byte == 0) { "zeros" } else { "bytes" };
+        self.disk.record(format!("write {} {} {what} at {offset}", self.name, bytes.len()));
+        self.file.write_all_at(bytes, offset)
+    }
+
+    fn truncate(&self, len: u64) -> std::io::Result<()> {
+        self.disk.record(format!("truncate {} to {len}", self.name));
+        self.file.truncate(len)
+    }
+
+    fn sync(&self) -> std::io::Result<()> {
+        self.disk.record(format!("sync {}", self.name));
+        self.file.sync()
+    }
+}

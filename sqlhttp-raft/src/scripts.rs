@@ -1,0 +1,442 @@
+//! Goldenscripts of a node (`scripts/`): what becomes one entry of the log, what each caller receives, and what a node
+//! finds after a restart.
+//!
+//! A script consists of commands, `---`, and their output; its name is the rule that it pins.
+//! `UPDATE_GOLDENFILES=1 cargo test` writes the output again; read the difference before you commit it.
+//!
+//! * `start [foreign_keys=BOOL] [steps=N]`: Starts a node that is a cluster of its own, and waits until it leads.
+//!   `steps`: the steps of SQLite's virtual machine that a write may take.
+//! * `> SQL`, `NAME: > SQL`: Runs a batch through the log and prints its outcome. Its steps are separated by `;;`.
+//!   While the database is locked, the batch waits, and `NAME` is the caller.
+//! * `read LEVEL SQL`: Runs a query with this level: `none`, `weak`, `linearizable`, `strong`.
+//! * `barrier`: Takes a place in the log.
+//! * `lock`: Another connection locks the database, so that entries get a place in the log and are not applied.
+//! * `gone NAME`: The caller goes away.
+//! * `unlock`: Unlocks the database, waits for all callers, and prints their outcomes.
+//! * `log`: Prints the entries of the log.
+//! * `progress`: Prints the last entry that the database has applied, and the membership that it remembers.
+//! * `snapshot [trailing=N]`: Takes a snapshot and cuts the log, except for the last N entries.
+//! * `skip INDEX [digest=HEX]`: Names an entry in `raft/skip.json`; by default with its own digest.
+//! * `stop`: Stops the node.
+//! * `save NAME`, `restore NAME`: While the node is stopped, copies a part of its directory aside, or puts it back:
+//!   `database` or `raft`.
+//! * `delete database`, `delete raft`: While the node is stopped, removes that part.
+//!
+//! Tags of a batch: `[each]`, each step is a transaction; `[continue]`, the batch goes on after a step that fails;
+//! `[late]`, its deadline has passed already.
+//!
+//! Output: an entry is `INDEX@TERM`; `[N]` behind an outcome is the index of the entry that carried the batch.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::BTreeSet;
+use std::error::Error as StdError;
+use std::fmt::Write as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use goldenscript::{Context, Runner};
+use openraft::entry::EntryPayload;
+use openraft::storage::RaftLogReader as _;
+use rusqlite::Connection;
+use sqlhttp_core::{
+    Answer, Atomicity, Backend as _, Batch, Deadline, Ending, Error, Failure, Outcome, ReadLevel, Rows, Step,
+    StepOutcome, ValueRef,
+};
+use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
+
+use crate::command::Operation;
+use crate::types::{Entry, Membership, index_of};
+use crate::{Node, NodeOptions, membership};
+
+#[test]
+fn scripts() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/scripts");
+    let mut scripts: Vec<_> = std::fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    scripts.sort();
+    let failed: Vec<_> = scripts
+        .iter()
+        .filter(|script| {
+            catch_unwind(AssertUnwindSafe(|| goldenscript::run(&mut NodeRunner::new(), script).unwrap())).is_err()
+        })
+        .collect();
+    assert!(failed.is_empty(), "{failed:#?}");
+}
+
+/// See the description of the module.
+#[derive(goldenscript::Command)]
+enum Command {
+    Start {
+        #[arg(key, optional)]
+        foreign_keys: bool,
+        #[arg(key)]
+        steps: Option<u64>,
+    },
+    Read {
+        level: String,
+        sql: String,
+    },
+    Barrier,
+    Lock,
+    Gone(String),
+    Unlock,
+    Log,
+    Progress,
+    Snapshot {
+        #[arg(key, optional)]
+        trailing: u64,
+    },
+    Skip {
+        index: u64,
+        #[arg(key)]
+        digest: Option<String>,
+    },
+    Stop,
+    Save(String),
+    Restore(String),
+    Delete(String),
+    #[command(other)]
+    Sql(goldenscript::Command),
+}
+
+/// The number of entries that the proposer has on their way at once: [`crate::propose`].
+const ENTRIES_IN_FLIGHT: u64 = 2;
+
+type Output = Result<String, Box<dyn StdError>>;
+
+struct NodeRunner {
+    runtime: Runtime,
+    directory: tempfile::TempDir,
+    aside: tempfile::TempDir,
+    node: Option<Node>,
+    /// Locks the database.
+    lock: Option<Connection>,
+    /// The last entry of the log when the database was locked.
+    locked_at: u64,
+    callers: Vec<(String, JoinHandle<Result<Outcome, Error>>)>,
+}
+
+impl NodeRunner {
+    fn new() -> NodeRunner {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let (directory, aside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        NodeRunner { runtime, directory, aside, node: None, lock: None, locked_at: 0, callers: Vec::new() }
+    }
+
+    fn start(&mut self, foreign_keys: bool, steps: Option<u64>) -> Output {
+        let mut options = NodeOptions::new(self.directory.path(), "n1", "localhost:4002");
+        options.snapshots.interval = Duration::ZERO;
+        options.optimize_interval = Duration::ZERO;
+        options.apply_timeout = Duration::from_secs(600);
+        options.database.busy_timeout = Duration::from_secs(600);
+        options.database.foreign_keys = foreign_keys;
+        options.write_steps_max = steps.unwrap_or(0);
+        let started = self.runtime.block_on(async {
+            let node = Node::start(options).await?;
+            let mut ready = node.inner.ready_term.clone();
+            ready.wait_for(|term| *term != 0).await?;
+            Ok::<Node, Box<dyn StdError>>(node)
+        });
+        let masked = |error: Box<dyn StdError>| {
+            error.to_string().replace(&self.directory.path().display().to_string(), "DIRECTORY")
+        };
+        self.node = Some(started.map_err(masked)?);
+        Ok(String::new())
+    }
+
+    fn node(&self) -> Result<Node, Box<dyn StdError>> {
+        self.node.clone().ok_or_else(|| "the node does not run".into())
+    }
+
+    fn stop(&mut self) -> Output {
+        let node = self.node()?;
+        self.node = None;
+        self.runtime.block_on(node.close())?;
+        Ok(String::new())
+    }
+
+    fn run_batch(&mut self, name: &str, sql: &str, tags: &BTreeSet<String>) -> Output {
+        let node = self.node()?;
+        let batch = batch(sql, tags);
+        let deadline = if tags.contains("late") { Deadline::at(Instant::now()) } else { Deadline::NEVER };
+        let running = async move { node.execute(batch, deadline).await?.whole().await };
+        if self.lock.is_none() {
+            return Ok(outcome_lines(name, &self.runtime.block_on(running)));
+        }
+        let (entries, waiting) = self.queue()?;
+        let caller = self.runtime.spawn(running);
+        while !caller.is_finished() {
+            let (entries_now, waiting_now) = self.queue()?;
+            let has_place = entries_now > entries;
+            let waits = waiting_now > waiting && entries >= self.locked_at + ENTRIES_IN_FLIGHT;
+            if (has_place || waits) && !tags.contains("late") {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.callers.push((name.to_owned(), caller));
+        Ok(String::new())
+    }
+
+    /// The last entry of the log, and the number of operations that wait for a place in it.
+    fn queue(&self) -> Result<(u64, u64), Box<dyn StdError>> {
+        let node = self.node()?;
+        Ok((node.inner.log.status().last_index, node.inner.proposer.queued()))
+    }
+
+    fn lock(&mut self) -> Output {
+        let connection = Connection::open(self.directory.path().join("db.sqlite"))?;
+        connection.execute_batch("BEGIN IMMEDIATE")?;
+        self.lock = Some(connection);
+        self.locked_at = self.queue()?.0;
+        Ok(String::new())
+    }
+
+    fn unlock(&mut self) -> Output {
+        self.lock = None;
+        let mut out = String::new();
+        for (name, caller) in std::mem::take(&mut self.callers) {
+            out.push_str(&outcome_lines(&name, &self.runtime.block_on(caller)?));
+        }
+        Ok(out)
+    }
+
+    fn gone(&mut self, name: &str) -> Output {
+        let (gone, left): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.callers).into_iter().partition(|(caller, _)| caller == name);
+        self.callers = left;
+        for (_, caller) in gone {
+            caller.abort();
+            // It has been dropped when this returns.
+            let _ = self.runtime.block_on(caller);
+        }
+        Ok(String::new())
+    }
+
+    fn read(&self, level: &str, sql: &str) -> Output {
+        let node = self.node()?;
+        let level = match level {
+            "none" => ReadLevel::None,
+            "weak" => ReadLevel::Weak,
+            "linearizable" => ReadLevel::Linearizable,
+            "strong" => ReadLevel::Strong,
+            other => return Err(format!("there is no level '{other}'").into()),
+        };
+        let batch = batch(sql, &BTreeSet::new());
+        let rows =
+            self.runtime.block_on(async { node.query(batch, level, Deadline::NEVER).await.map(Answer::whole)?.await });
+        Ok(outcome_lines("read", &rows))
+    }
+
+    fn entries(&self) -> Result<Vec<Entry>, Box<dyn StdError>> {
+        let mut log = self.node()?.inner.log.clone();
+        Ok(self.runtime.block_on(log.try_get_log_entries(..))?)
+    }
+
+    fn log(&self) -> Output {
+        let mut out = String::new();
+        let status = self.node()?.inner.log.status();
+        if status.purged_index > 0 {
+            writeln!(out, "purged up to {}", status.purged_index)?;
+        }
+        for entry in self.entries()? {
+            writeln!(out, "{}@{} {}", index_of(&entry.log_id), entry.log_id.leader_id.term, content_of(&entry))?;
+        }
+        Ok(out)
+    }
+
+    fn progress(&self) -> Output {
+        let progress = self.node()?.database().progress();
+        let members = membership::decode(&progress.membership)?;
+        let stated_in = members.log_id().map_or("none".to_owned(), |id| format!("entry {}", index_of(&id)));
+        Ok(format!(
+            "{}@{}, last command {}, last write {}, membership of {stated_in}: {}",
+            progress.index,
+            progress.term,
+            progress.command_index,
+            progress.write_index,
+            members_text(members.membership()),
+        ))
+    }
+
+    fn snapshot(&self, trailing: u64) -> Output {
+        let node = self.node()?;
+        let cut = node.database().progress().index - trailing;
+        if !self.runtime.block_on(node.snapshot(Some(trailing)))? {
+            return Ok("nothing to do".to_owned());
+        }
+        // openraft cuts the log in the background.
+        while node.inner.log.status().purged_index < cut {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(String::new())
+    }
+
+    fn skip(&self, index: u64, digest: Option<&str>) -> Output {
+        let entry = self.entries()?.into_iter().find(|entry| index_of(&entry.log_id) == index);
+        let own = match entry.map(|entry| entry.payload) {
+            Some(EntryPayload::Normal(command)) => command.digest(),
+            _ => return Err(format!("entry {index} carries no command").into()),
+        };
+        let text = format!(r#"{{"index": {index}, "digest": "{}"}}"#, digest.unwrap_or(&own));
+        std::fs::write(self.directory.path().join("raft").join("skip.json"), text)?;
+        Ok(String::new())
+    }
+
+    /// The files of a part of the directory.
+    fn part(&self, directory: &Path, part: &str) -> Result<Vec<PathBuf>, Box<dyn StdError>> {
+        match part {
+            "database" => {
+                Ok(["db.sqlite", "db.sqlite-wal", "db.sqlite-shm"].iter().map(|name| directory.join(name)).collect())
+            }
+            "raft" => {
+                let names = std::fs::read_dir(self.directory.path().join("raft"))?.collect::<Result<Vec<_>, _>>()?;
+                Ok(names.iter().map(|entry| directory.join("raft").join(entry.file_name())).collect())
+            }
+            other => Err(format!("there is no part '{other}'").into()),
+        }
+    }
+
+    fn copy(&self, part: &str, from: &Path, to: &Path) -> Output {
+        std::fs::create_dir_all(to.join("raft"))?;
+        let names: Vec<PathBuf> = match part {
+            "database" => self.part(Path::new(""), part)?,
+            _ => std::fs::read_dir(from.join("raft"))?
+                .map(|entry| Ok::<_, std::io::Error>(Path::new("raft").join(entry?.file_name())))
+                .collect::<Result<_, _>>()?,
+        };
+        for name in names.iter().filter(|name| from.join(name).exists()) {
+            std::fs::copy(from.join(name), to.join(name))?;
+        }
+        Ok(String::new())
+    }
+
+    fn delete(&self, part: &str) -> Output {
+        for file in self.part(self.directory.path(), part)? {
+            if file.exists() {
+                std::fs::remove_file(file)?;
+            }
+        }
+        Ok(String::new())
+    }
+}
+
+impl Runner for NodeRunner {
+    type Command = Command;
+
+    fn run(&mut self, command: &Command, context: &Context) -> Output {
+        match command {
+            Command::Start { foreign_keys, steps } => self.start(*foreign_keys, *steps),
+            Command::Read { level, sql } => self.read(level, sql),
+            Command::Barrier => Ok(format!("[{}]", self.runtime.block_on(self.node()?.barrier(Deadline::NEVER))?)),
+            Command::Lock => self.lock(),
+            Command::Gone(name) => self.gone(name),
+            Command::Unlock => self.unlock(),
+            Command::Log => self.log(),
+            Command::Progress => self.progress(),
+            Command::Snapshot { trailing } => self.snapshot(*trailing),
+            Command::Skip { index, digest } => self.skip(*index, digest.as_deref()),
+            Command::Stop => self.stop(),
+            Command::Save(part) => self.copy(part, self.directory.path(), self.aside.path()),
+            Command::Restore(part) => {
+                self.delete(part)?;
+                self.copy(part, self.aside.path(), self.directory.path())
+            }
+            Command::Delete(part) => self.delete(part),
+            // Outside a lock goldenscript prints the prefix.
+            Command::Sql(command) => {
+                let name = context.prefix.as_deref().filter(|_| self.lock.is_some()).unwrap_or("outcome");
+                self.run_batch(name, &command.name, &context.tags)
+            }
+        }
+    }
+}
+
+fn batch(text: &str, tags: &BTreeSet<String>) -> Batch {
+    let step = |sql: &str| {
+        let step = Step::query(sql.trim(), ());
+        let step = Step { expect: sqlhttp_core::Expect::Either, ..step };
+        if tags.contains("continue") { step.or_continue() } else { step }
+    };
+    let atomicity = if tags.contains("each") { Atomicity::Each } else { Atomicity::All };
+    Batch { atomicity, ..Batch::transaction(text.split(";;").map(step).collect()) }
+}
+
+fn content_of(entry: &Entry) -> String {
+    match &entry.payload {
+        EntryPayload::Blank => "blank".to_owned(),
+        EntryPayload::Membership(members) => format!("membership: {}", members_text(members)),
+        EntryPayload::Normal(command) => {
+            let foreign_keys = command.conditions().is_some_and(|conditions| conditions.foreign_keys);
+            let mut text = format!("command, foreign keys {}", if foreign_keys { "on" } else { "off" });
+            for operation in command.operations() {
+                text.push_str("\n    ");
+                text.push_str(&operation_text(operation));
+            }
+            text
+        }
+    }
+}
+
+fn operation_text(operation: &Operation) -> String {
+    match operation {
+        Operation::Batch { batch, exclusive, steps_max } => {
+            let alone = if *exclusive { ", exclusive" } else { "" };
+            let limit = if *steps_max > 0 { format!(", {steps_max} steps") } else { String::new() };
+            let stamp = if batch.stamp.is_some() { "" } else { ", no stamp" };
+            let steps: Vec<&str> = batch.steps.iter().filter_map(Step::sql).collect();
+            format!("batch{alone}{limit}{stamp}: {}", steps.join(" ;; "))
+        }
+        Operation::Barrier => "barrier".to_owned(),
+        Operation::Replace(bytes) => format!("replace by {} bytes", bytes.len()),
+    }
+}
+
+fn members_text(members: &Membership) -> String {
+    let nodes: Vec<String> =
+        members.nodes().map(|(id, peer)| format!("{id} = {} at {}", peer.name, peer.raft_address)).collect();
+    format!("voters {:?}, nodes {}", members.get_joint_config(), nodes.join(", "))
+}
+
+fn outcome_lines(name: &str, result: &Result<Outcome, Error>) -> String {
+    let outcome = match result {
+        Ok(outcome) => outcome,
+        Err(error) => return format!("{name}: error: {error}\n"),
+    };
+    let index = outcome.log_index;
+    let steps: Vec<String> = outcome.steps.iter().map(step_text).collect();
+    let ending = match &outcome.ending {
+        Ending::Done => String::new(),
+        Ending::Aborted(step) => format!("; aborted by step {step}"),
+        Ending::NotCommitted(failure) => format!("; not committed: {}", failure_text(failure)),
+    };
+    format!("{name}: {}{ending} [{index}]\n", steps.join("; "))
+}
+
+fn step_text(step: &StepOutcome) -> String {
+    match step {
+        StepOutcome::Rows(rows) => rows_text(rows),
+        StepOutcome::Changed(changed) => format!("changed {}", changed.rows),
+        StepOutcome::ChangedEach(each) => format!("changed in {} runs", each.len()),
+        StepOutcome::Failed(failure) => format!("failed: {}", failure_text(failure)),
+    }
+}
+
+fn failure_text(failure: &Failure) -> String {
+    match failure {
+        Failure::Sql(error) => format!("{} ({})", error.message, error.code),
+        other => other.to_string(),
+    }
+}
+
+fn rows_text(rows: &Rows) -> String {
+    let value = |value: ValueRef<'_>| match value {
+        ValueRef::Integer(integer) => integer.to_string(),
+        other => format!("{:?}", other.to_value()),
+    };
+    let row = |row: sqlhttp_core::RowRef<'_>| row.values().map(value).collect::<Vec<_>>().join(", ");
+    let rows: Vec<String> = rows.iter().map(|one| format!("({})", row(one))).collect();
+    format!("rows {}", if rows.is_empty() { "none".to_owned() } else { rows.join(" ") })
+}
