@@ -4,6 +4,7 @@
 
 mod common;
 
+use common::{ENDLESS, Launch, Request, Server, temp_dir};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
