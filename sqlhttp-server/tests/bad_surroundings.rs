@@ -8,7 +8,6 @@ use std::io::{Seek as _, SeekFrom, Write as _};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::time::Duration;
 
 use common::{Client, Exit, Launch, Request, Server, temp_dir, write};
 use serde_json::json;
@@ -27,7 +26,7 @@ fn start_fails(dir: &Path, args: &[&str], parts: &[&str]) {
 /// A directory with a database `t.db` of some pages.
 fn filled() -> tempfile::TempDir {
     let dir = temp_dir();
-    let server = Launch::new().dir(dir.path()).args(["--db", "t.db"]).start();
+    let server = Server::file(dir.path());
     server.execute("t", "CREATE TABLE T(a INTEGER PRIMARY KEY, b)");
     let filling = "INSERT INTO T(b) WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM c WHERE x < 2000)
          SELECT hex(randomblob(100)) FROM c";
@@ -116,7 +115,7 @@ fn a_read_only_file_can_be_served_read_only() {
     let path = dir.path().join("t.db");
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o444)).expect("permissions");
     write(dir.path(), "t.yaml", "readOnly: true\n");
-    let server = Launch::new().dir(dir.path()).args(["--db", "t.db"]).start();
+    let server = Server::file(dir.path());
     assert_eq!(server.query("t", "SELECT count(*) FROM T"), json!([[2000]]));
     let response = server.transaction("t", json!([{"statement": "DELETE FROM T"}]));
     assert_eq!((response.status, response.error().as_str()), (500, "attempt to write a readonly database (8)"));
@@ -164,7 +163,7 @@ fn a_write_that_cannot_be_stored_is_reported_and_undone() {
     // SQLite reports a full database at its limit of pages in the same way as a full disk.
     let yaml = "scheduledTasks: [{atStartup: true, statements: [\"PRAGMA max_page_count=200\"]}]\n";
     write(dir.path(), "t.yaml", yaml);
-    let server = Launch::new().dir(dir.path()).args(["--db", "t.db"]).start();
+    let server = Server::file(dir.path());
     server.execute("t", "CREATE TABLE T(a)");
     server.execute("t", "INSERT INTO T VALUES(zeroblob(100000))");
     let items =
@@ -177,16 +176,6 @@ fn a_write_that_cannot_be_stored_is_reported_and_undone() {
     assert_eq!(server.query("t", "SELECT count(*) FROM T"), json!([[1]]));
     assert_eq!(server.execute("t", "INSERT INTO T VALUES(2)"), 1);
     assert_eq!(server.query("t", "PRAGMA integrity_check"), json!([["ok"]]));
-}
-
-/// Waits until the server closes a connection. Returns the bytes that it sent before.
-fn until_closed(mut client: Client) -> String {
-    client.set_patience(Duration::from_secs(30));
-    let rest = client.drain();
-    // A reset ends the connection, too; a timeout of the client does not.
-    let kind = rest.as_ref().err().map(std::io::Error::kind);
-    assert!(!matches!(kind, Some(std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut)), "still open");
-    String::from_utf8_lossy(&rest.unwrap_or_default()).into_owned()
 }
 
 #[test]
@@ -206,8 +195,8 @@ fn slow_clients_time_out_and_do_not_delay_others() {
     })
     .collect();
     server.assert_alive("t");
-    for client in slow {
-        let answer = until_closed(client);
+    for mut client in slow {
+        let answer = String::from_utf8(client.until_closed()).expect("text");
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
     }
     server.assert_alive("t");
@@ -243,7 +232,7 @@ fn connections_beyond_the_limit_are_refused_until_others_close() {
 #[test]
 fn a_client_that_does_not_read_its_answer_does_not_delay_others() {
     let dir = filled();
-    let server = Launch::new().dir(dir.path()).args(["--db", "t.db"]).start();
+    let server = Server::file(dir.path());
     let large = Request::json("/t", json!({"transaction": [{"query": "SELECT x.b, y.b AS c FROM T x, T y"}]}));
     let stalled: Vec<Client> = (0..3)
         .map(|_| {

@@ -7,28 +7,9 @@ mod common;
 
 use std::collections::HashSet;
 
-use common::{Launch, Node, Request, Response, Server, eventually, temp_dir};
 use serde_json::{Value, json};
 
-/// A running node and the directory of its data.
-struct Running(Server, #[allow(dead_code)] tempfile::TempDir);
-
-impl std::ops::Deref for Running {
-    type Target = Server;
-
-    fn deref(&self) -> &Server {
-        &self.0
-    }
-}
-
-fn started(flags: &[&str]) -> Running {
-    let dir = temp_dir();
-    Running(Node::new(&dir.path().join("data")).flags(flags.iter().copied()).start(), dir)
-}
-
-fn post(server: &Server, target: &str, body: Value) -> Response {
-    server.send(&Request::json(target, body))
-}
+use common::{Launch, Request, Response, Server, eventually, temp_dir};
 
 fn method(server: &Server, method: &str, target: &str) -> Response {
     server.send(&Request::new(method, target))
@@ -40,7 +21,7 @@ fn assert_text(response: &Response, status: u16, text: &str) {
 
 #[test]
 fn a_snapshot_without_new_entries_is_not_taken() {
-    let server = started(&[]);
+    let server = Server::node(&[]);
     server.db_execute(json!(["CREATE TABLE t(a)", "INSERT INTO t VALUES(1)"]));
     let index = server.applied_index();
     assert_text(&method(&server, "POST", "/snapshot?trailing_logs=1"), 200, "");
@@ -63,7 +44,7 @@ fn a_snapshot_without_new_entries_is_not_taken() {
 
 #[test]
 fn snapshots_are_taken_automatically_and_truncate_the_log() {
-    let server = started(&["-raft-snap", "16", "-raft-snap-int", "50ms"]);
+    let server = Server::node(&["-raft-snap", "16", "-raft-snap-int", "50ms"]);
     server.db_execute(json!(["CREATE TABLE t(a)"]));
     for i in 0..40 {
         server.db_execute(json!([format!("INSERT INTO t VALUES({i})")]));
@@ -76,7 +57,7 @@ fn snapshots_are_taken_automatically_and_truncate_the_log() {
 
 #[test]
 fn nodes_and_leader_describe_the_only_node() {
-    let server = started(&[]);
+    let server = Server::node(&[]);
     let address = format!("127.0.0.1:{}", server.raft_port().unwrap());
     let api = format!("http://127.0.0.1:{}", server.port());
     let nodes = server.get("/nodes").json();
@@ -97,7 +78,7 @@ fn nodes_and_leader_describe_the_only_node() {
 
 #[test]
 fn the_only_node_can_neither_be_removed_nor_step_down() {
-    let server = started(&[]);
+    let server = Server::node(&[]);
     let stepped_down = method(&server, "POST", "/leader");
     assert_text(&stepped_down, 200, "");
     assert_eq!(stepped_down.header("Content-Type"), Some("application/json; charset=utf-8"));
@@ -121,7 +102,7 @@ fn the_only_node_can_neither_be_removed_nor_step_down() {
 
 #[test]
 fn licenses_are_served_and_unknown_paths_are_not_found() {
-    let server = started(&[]);
+    let server = Server::node(&[]);
     let licenses = server.get("/licenses");
     assert_eq!((licenses.status, licenses.header("Content-Type")), (200, Some("text/plain; charset=utf-8")));
     assert!(licenses.text().contains("MIT License"));
@@ -134,7 +115,7 @@ fn licenses_are_served_and_unknown_paths_are_not_found() {
 
 #[test]
 fn options_and_parameters_are_checked_before_paths_and_methods() {
-    let server = started(&["-http-allow-origin", "https://example.com"]);
+    let server = Server::node(&["-http-allow-origin", "https://example.com"]);
     for target in ["/db/query", "/nope", "/status?timeout=x", "/boot"] {
         let response = method(&server, "OPTIONS", target);
         assert_text(&response, 200, "");
@@ -174,12 +155,12 @@ fn options_and_parameters_are_checked_before_paths_and_methods() {
 
 #[test]
 fn every_read_level_is_accepted() {
-    let server = started(&[]);
+    let server = Server::node(&[]);
     server.db_execute(json!(["CREATE TABLE t(a)", "INSERT INTO t VALUES(1)"]));
     for path in ["/db/query", "/db/request"] {
         for level in ["none", "weak", "strong", "linearizable", "auto", "STRONG", "", "nonsense"] {
             let target = format!("{path}?level={level}&raft_index");
-            let response = post(&server, &target, json!(["SELECT a FROM t"]));
+            let response = server.post_json(&target, json!(["SELECT a FROM t"]));
             assert_eq!(response.results()[0]["values"], json!([[1]]), "{target}");
             let index = response.json().get("raft_index").and_then(Value::as_u64);
             if level.eq_ignore_ascii_case("strong") {
@@ -191,7 +172,7 @@ fn every_read_level_is_accepted() {
         }
     }
     let write = |statement: &str| {
-        let response = post(&server, "/db/execute?raft_index", json!([statement]));
+        let response = server.post_json("/db/execute?raft_index", json!([statement]));
         response.json()["raft_index"].as_u64().unwrap_or_else(|| panic!("{}", response.text()))
     };
     let first = write("INSERT INTO t VALUES(2)");
@@ -202,7 +183,7 @@ fn every_read_level_is_accepted() {
 
 #[test]
 fn metrics() {
-    let server = started(&[]);
+    let server = Server::node(&[]);
     server.db_execute(json!(["CREATE TABLE t(a)"]));
     let text = server.get("/metrics").text();
     for part in ["sync_duration_seconds_bucket", "apply_duration_seconds_bucket", "log_size_bytes", "wal", "queue"] {
@@ -219,7 +200,7 @@ fn metrics() {
 
 #[test]
 fn ws4sqlites_protocol_is_answered_as_by_the_standalone_server() {
-    let node = started(&[]);
+    let node = Server::node(&[]);
     let dir = temp_dir();
     let standalone = Launch::new().dir(dir.path()).args(["--db", "main.db"]).start();
     for body in [
@@ -245,14 +226,14 @@ fn ws4sqlites_protocol_is_answered_as_by_the_standalone_server() {
         "both protocols read one database"
     );
     assert_eq!(node.post("other", json!({"transaction": [{"query": "SELECT 1"}]})).status, 404);
-    let named = started(&["-db-name", "orders"]);
+    let named = Server::node(&["-db-name", "orders"]);
     assert_eq!(named.query("orders", "SELECT 1"), json!([[1]]));
     assert_eq!(named.post("main", json!({"transaction": [{"query": "SELECT 1"}]})).status, 404);
 }
 
 #[test]
 fn clients_can_neither_read_nor_change_the_table_of_progress() {
-    let server = started(&[]);
+    let server = Server::node(&[]);
     let statements = [
         "SELECT * FROM sqlite_sqlhttp",
         "SELECT * FROM main.\"SQLITE_SQLHTTP\"",
@@ -266,7 +247,7 @@ fn clients_can_neither_read_nor_change_the_table_of_progress() {
     ];
     for target in ["/db/query", "/db/execute", "/db/request", "/db/query?level=strong"] {
         for statement in statements {
-            let response = post(&server, target, json!([statement]));
+            let response = server.post_json(target, json!([statement]));
             assert!(response.text().contains("\"error\""), "{target} {statement}: {}", response.text());
         }
     }
@@ -274,15 +255,15 @@ fn clients_can_neither_read_nor_change_the_table_of_progress() {
         assert_ne!(server.transaction("main", json!([{ "statement": statement }])).status, 200, "{statement}");
     }
     // A view of the table can be created, but not read.
-    post(&server, "/db/execute", json!(["CREATE VIEW v AS SELECT * FROM sqlite_sqlhttp"]));
-    assert!(post(&server, "/db/query", json!(["SELECT * FROM v"])).text().contains("\"error\""));
+    server.post_json("/db/execute", json!(["CREATE VIEW v AS SELECT * FROM sqlite_sqlhttp"]));
+    assert!(server.post_json("/db/query", json!(["SELECT * FROM v"])).text().contains("\"error\""));
     assert!(!server.get("/db/backup?fmt=sql").text().contains("INSERT INTO \"sqlite_sqlhttp\""));
     server.db_execute(json!(["CREATE TABLE t(a)"]));
 }
 
 #[test]
 fn concurrent_writes_run_once_and_in_the_order_of_the_log() {
-    let server = started(&[]);
+    let server = Server::node(&[]);
     server.db_execute(json!([
         "CREATE TABLE t(id INTEGER PRIMARY KEY, w)",
         "CREATE TABLE n(n)",
@@ -320,9 +301,9 @@ fn concurrent_writes_run_once_and_in_the_order_of_the_log() {
 fn foreign_keys_are_enforced_if_the_flag_is_given() {
     let tables = json!(["CREATE TABLE p(id INTEGER PRIMARY KEY)", "CREATE TABLE c(p REFERENCES p(id))"]);
     for (flags, failure) in [(&[][..], Value::Null), (&["-fk"][..], json!("FOREIGN KEY constraint failed"))] {
-        let server = started(flags);
+        let server = Server::node(flags);
         server.db_execute(tables.clone());
-        let results = post(&server, "/db/execute", json!(["INSERT INTO c VALUES(7)"])).results();
+        let results = server.post_json("/db/execute", json!(["INSERT INTO c VALUES(7)"])).results();
         assert_eq!(results[0].get("error").cloned().unwrap_or_default(), failure, "{flags:?}");
         assert_eq!(server.db_query("PRAGMA foreign_keys"), json!([[i32::from(!flags.is_empty())]]));
     }
@@ -330,7 +311,7 @@ fn foreign_keys_are_enforced_if_the_flag_is_given() {
 
 #[test]
 fn the_database_is_vacuumed_at_the_interval_of_the_flag() {
-    let server = started(&["-auto-vacuum-int", "200ms", "-raft-snap-int", "100ms"]);
+    let server = Server::node(&["-auto-vacuum-int", "200ms", "-raft-snap-int", "100ms"]);
     let fill = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM c WHERE x < 2000) \
                 INSERT INTO t SELECT hex(randomblob(500)) FROM c";
     server.db_execute(json!(["CREATE TABLE t(a)", fill]));
@@ -346,7 +327,7 @@ fn the_database_is_vacuumed_at_the_interval_of_the_flag() {
 
 #[test]
 fn vacuum_runs_as_a_statement() {
-    let server = started(&[]);
+    let server = Server::node(&[]);
     server.db_execute(json!(["CREATE TABLE t(a)", "INSERT INTO t VALUES(zeroblob(100000))", "DELETE FROM t"]));
     server.db_execute(json!(["VACUUM"]));
     assert_eq!(server.db_query("PRAGMA freelist_count"), json!([[0]]));
@@ -354,7 +335,7 @@ fn vacuum_runs_as_a_statement() {
 
 #[test]
 fn statistics_are_gathered_at_the_interval_of_the_flag() {
-    let server = started(&["-auto-optimize-int", "200ms", "-raft-snap-int", "100ms"]);
+    let server = Server::node(&["-auto-optimize-int", "200ms", "-raft-snap-int", "100ms"]);
     let fill =
         "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM c WHERE x < 500) INSERT INTO t SELECT x FROM c";
     server.db_execute(json!(["CREATE TABLE t(a)", "CREATE INDEX i ON t(a)", fill, "SELECT * FROM t WHERE a = 1"]));
@@ -366,7 +347,7 @@ fn statistics_are_gathered_at_the_interval_of_the_flag() {
 
 #[test]
 fn running_requests_are_finished_before_the_process_ends() {
-    let server = started(&[]);
+    let server = Server::node(&[]);
     server.db_execute(json!(["CREATE TABLE t(a)"]));
     let mut client = server.begin(&Request::json("/db/execute", json!([
         "INSERT INTO t WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM c WHERE x < 300000) SELECT x FROM c"
@@ -374,7 +355,6 @@ fn running_requests_are_finished_before_the_process_ends() {
     eventually("it runs", || server.metric("sqlhttp_raft_last_index") > server.metric("sqlhttp_raft_applied_index"));
     server.signal("TERM");
     assert_eq!(client.receive(false).unwrap().results()[0]["rows_affected"], 300_000);
-    let Running(server, _dir) = server;
     assert_eq!(server.wait().code, Some(0));
 }
 
@@ -384,7 +364,7 @@ fn logins_and_queued_writes_are_counted() {
         (["-write-queue-timeout", "50ms"], "num_timeout", "num_flush"),
         (["-write-queue-timeout", "0s"], "num_flush", "num_timeout"),
     ] {
-        let server = started(&flags);
+        let server = Server::node(&flags);
         let vars = |group: &str| server.get(&format!("/debug/vars?key={group}")).json()[group].clone();
         let before = vars("http")["auth_ok"].as_u64().unwrap();
         assert_eq!(server.get("/status?key=os.pid").status, 200);
@@ -395,11 +375,11 @@ fn logins_and_queued_writes_are_counted() {
         assert_eq!((page.status, page.header("Content-Type")), (200, Some("text/html; charset=utf-8")));
         let http = vars("http");
         assert_eq!((http["auth_ok"].as_u64(), http["auth_fail"].as_u64()), (Some(before + 2), Some(0)));
-        assert_eq!(post(&server, "/db/execute?queue", json!(["CREATE TABLE t(a)"])).status, 200);
+        assert_eq!(server.post_json("/db/execute?queue", json!(["CREATE TABLE t(a)"])).status, 200);
         let queue = vars("queue");
         assert_eq!((&queue[counted], &queue[other]), (&json!(1), &json!(0)), "{queue}");
     }
-    let server = started(&["-write-queue-batch-size", "1"]);
-    assert_eq!(post(&server, "/db/execute?queue", json!(["CREATE TABLE t(a)"])).status, 200);
+    let server = Server::node(&["-write-queue-batch-size", "1"]);
+    assert_eq!(server.post_json("/db/execute?queue", json!(["CREATE TABLE t(a)"])).status, 200);
     assert_eq!(server.get("/debug/vars?key=queue").json()["queue"]["num_timeout"], 0, "the batch was full");
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use common::{Launch, Node, Random, Request, Response, Server, assert_backup, names, temp_dir, write};
+use common::{Launch, Node, Random, Request, Response, Server, assert_backup, decompressed, names, temp_dir, write};
 
 fn node_in(dir: &Path) -> Node {
     Node::new(&dir.join("data"))
@@ -178,15 +178,6 @@ fn load_of_text_is_all_or_nothing() {
     assert_eq!(server.post_bytes("/db/load", "").text(), "{\"results\":[]}");
 }
 
-fn gunzip(bytes: &[u8]) -> Vec<u8> {
-    use tokio::io::AsyncReadExt;
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let mut plain = Vec::new();
-    let mut decoder = async_compression::tokio::bufread::GzipDecoder::new(bytes);
-    runtime.block_on(decoder.read_to_end(&mut plain)).expect("gzip");
-    plain
-}
-
 /// Decodes a varint of SQLite: its value and its length in bytes.
 fn varint(bytes: &[u8]) -> (usize, usize) {
     let length = bytes.iter().take(8).take_while(|byte| **byte >= 0x80).count() + 1;
@@ -230,7 +221,7 @@ fn backups_in_every_form() {
     ] {
         let response = backup(&server, target);
         assert_eq!(response.header("Content-Type"), Some("application/octet-stream"), "{target}");
-        let bytes = if target.contains("compress") { gunzip(&response.body) } else { response.body };
+        let bytes = if target.contains("compress") { decompressed("gzip", &response.body) } else { response.body };
         assert_eq!(bytes[18..20], [version, version], "{target}");
         let schema = schema_records(&bytes);
         assert_eq!(schema.len(), 2, "{target}: {schema:?}");
@@ -321,7 +312,7 @@ fn a_backup_as_text_rebuilds_the_database() {
                 CREATE TABLE b (id INTEGER PRIMARY KEY, v);\nINSERT INTO \"b\" VALUES(1,1);\n\
                 CREATE INDEX bi ON b(v);\nCOMMIT;\n";
     assert_eq!(text.text(), want);
-    assert_eq!(gunzip(&backup(&server, "/db/backup?fmt=sql&compress").body), want.as_bytes());
+    assert_eq!(decompressed("gzip", &backup(&server, "/db/backup?fmt=sql&compress").body), want.as_bytes());
     let only_b = backup(&server, "/db/backup?fmt=sql&tables=%20b,,nope").text();
     assert!(only_b.contains("CREATE TABLE b") && !only_b.contains("CREATE TABLE a"), "{only_b}");
     let other = temp_dir();

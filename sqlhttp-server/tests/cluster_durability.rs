@@ -1,35 +1,31 @@
-//! What a crash of a node may not do. The process is killed at a random moment under many writers, again and again,
-//! with the same data directory. After each restart every acknowledged write must be there exactly once, none may be
-//! half there or there twice, and the file must be sound. The number of rounds is 3, or what `SQLHTTP_CRASH_ROUNDS`
-//! says.
+//! Crashes of a node. The process is killed at a random moment under many writers, several times with the same data
+//! directory. After each restart every acknowledged write must be there exactly once, none may be there in part or
+//! twice, and the file must be sound. The number of crashes is 3, or that of `SQLHTTP_CRASH_ROUNDS`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
 
-use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use common::{Client, Node, Random, Request, Response, Server, eventually, temp_dir};
+use common::crash::{self, Write, assert_none_lost, filling};
+use common::{Client, Node, Random, Request, Response, Server, temp_dir};
 
-const WRITERS: u64 = 64;
-
-/// Ways to write.
+/// The number of forms of a write.
 const KINDS: u64 = 6;
 
-/// Bytes of filling in some rows, so that requests span pages.
-const FILLING: usize = 3000;
+const WRITE: Write = Write { request: write_request, assert_acknowledged };
 
 fn rounds() -> u64 {
-    std::env::var("SQLHTTP_CRASH_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(3)
+    crash::rounds(3)
 }
 
-/// `seen` takes an id once, `w` would take it again, and the counters count what has run: together they tell a write
-/// that ran twice from one that ran once, also where a constraint has kept the second run out of one of them.
+/// `seen` accepts an id once, `w` would accept it again, and the counters count the writes that ran. Together they
+/// distinguish a write that ran twice from one that ran once, even if a constraint has kept the second run out of one
+/// table.
 fn create_tables(server: &Server) {
     let fill = (0..KINDS).map(|kind| format!("INSERT INTO counters VALUES({kind}, 0)"));
     let tables = [
@@ -45,7 +41,7 @@ fn create_tables(server: &Server) {
 /// The statements of one write: two rows in one table, one in another, and a count.
 fn statements(id: u64) -> Vec<String> {
     let kind = id % KINDS;
-    let filling = "x".repeat(if id.is_multiple_of(5) { FILLING } else { 0 });
+    let filling = filling(id);
     vec![
         format!("INSERT INTO w VALUES({id}, {kind}, 1, '{filling}')"),
         format!("INSERT INTO seen VALUES({id}, {kind})"),
@@ -54,7 +50,7 @@ fn statements(id: u64) -> Vec<String> {
     ]
 }
 
-/// The write with this id in the form that is due.
+/// The write with this id, in one of the forms.
 fn write_request(id: u64) -> Request {
     let mut list = statements(id);
     match id % KINDS {
@@ -77,16 +73,6 @@ fn assert_acknowledged(response: &Response) {
     assert!(response.status == 200 && !response.text().contains("\"error\""), "{}", response.text());
 }
 
-/// Writes until the server is gone; notes what it acknowledged.
-fn write_until_gone(mut client: Client, first: u64, acknowledged: &Mutex<Vec<u64>>, count: &AtomicU64) {
-    for id in first.. {
-        let Ok(response) = client.send(&write_request(id)) else { return };
-        assert_acknowledged(&response);
-        acknowledged.lock().expect("list").push(id);
-        count.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
 /// Takes snapshots until the server is gone.
 fn snapshot_until_gone(mut client: Client) {
     let request = Request::new("POST", "/snapshot?trailing_logs=1");
@@ -95,48 +81,26 @@ fn snapshot_until_gone(mut client: Client) {
     }
 }
 
-/// Kills the server after `enough` acknowledged writes.
-fn crash_under_load(server: Server, round: u64, enough: u64, snapshots: bool, acknowledged: &Mutex<Vec<u64>>) {
-    let count = AtomicU64::new(0);
-    let clients: Vec<Client> = (0..WRITERS).map(|_| server.client()).collect();
-    std::thread::scope(|scope| {
-        for (writer, client) in (0..).zip(clients) {
-            let count = &count;
-            let first = (round * WRITERS + writer) * 1_000_000;
-            scope.spawn(move || write_until_gone(client, first, acknowledged, count));
-        }
-        if snapshots {
-            let client = server.client();
-            scope.spawn(move || snapshot_until_gone(client));
-        }
-        eventually("writes are acknowledged", || count.load(Ordering::Relaxed) >= enough);
-        server.crash();
-    });
-}
-
 fn assert_sound(server: &Server, acknowledged: &[u64]) {
     assert_eq!(server.db_query("PRAGMA integrity_check"), json!([["ok"]]));
     let uneven = "SELECT id, kind, count(*) FROM w GROUP BY id HAVING count(*) <> 2 OR sum(part) <> 3";
-    assert_eq!(server.db_query(uneven), json!([]), "these writes are half there, or twice");
+    assert_eq!(server.db_query(uneven), json!([]), "these writes are there in part, or twice");
     let miscounted = "SELECT kind, n, (SELECT count(*) FROM seen WHERE seen.kind = counters.kind) AS seen, \
                       (SELECT count(DISTINCT id) FROM w WHERE w.kind = counters.kind) AS written \
                       FROM counters WHERE n <> seen OR n <> written";
     assert_eq!(server.db_query(miscounted), json!([]), "these writes did not run once");
-    let rows = server.db_query("SELECT id FROM seen");
-    let present: HashSet<u64> = rows.as_array().expect("rows").iter().filter_map(|row| row[0].as_u64()).collect();
-    let lost: Vec<&u64> = acknowledged.iter().filter(|id| !present.contains(id)).collect();
-    assert!(lost.is_empty(), "{} of {} acknowledged writes are lost: {lost:?}", lost.len(), acknowledged.len());
+    assert_none_lost(&server.db_query("SELECT id FROM seen"), acknowledged);
 }
 
-/// Starts the node and says how long that took.
-fn restart(node: &Node, told: &str) -> Server {
+/// Starts the node and prints how long that took.
+fn restart(node: &Node, moment: &str) -> Server {
     let begin = Instant::now();
     let server = node.start();
-    eprintln!("{told}: ready after {} ms", begin.elapsed().as_millis());
+    eprintln!("{moment}: ready after {} ms", begin.elapsed().as_millis());
     server
 }
 
-fn crash_again_and_again(dir: &Path, flags: &[&str], snapshots: bool, rounds: u64) {
+fn crash_again_and_again(dir: &Path, flags: &[&str], beside: fn(Client)) {
     let node = Node::new(&dir.join("data")).flags(flags.iter().copied());
     let server = node.start();
     create_tables(&server);
@@ -144,10 +108,10 @@ fn crash_again_and_again(dir: &Path, flags: &[&str], snapshots: bool, rounds: u6
     let mut random = Random::from_environment();
     let acknowledged = Mutex::new(Vec::new());
     let mut index = 0;
-    for round in 0..rounds {
+    for round in 0..rounds() {
         let server = restart(&node, "before the crash");
-        assert!(server.applied_index() >= index, "the log has gone back");
-        crash_under_load(server, round, 1 + random.below(3000), snapshots, &acknowledged);
+        assert!(server.applied_index() >= index, "the log has lost entries");
+        WRITE.crash_under_load(server, round, 1 + random.below(3000), &acknowledged, beside);
         let server = restart(&node, "after the crash");
         assert_sound(&server, &acknowledged.lock().expect("list"));
         index = server.applied_index();
@@ -156,38 +120,37 @@ fn crash_again_and_again(dir: &Path, flags: &[&str], snapshots: bool, rounds: u6
         }
     }
     let acknowledged = acknowledged.into_inner().expect("list").len();
-    eprintln!("{acknowledged} acknowledged writes survived {rounds} crashes");
-    assert!(acknowledged as u64 >= rounds);
+    eprintln!("{acknowledged} acknowledged writes survived {} crashes", rounds());
+    assert!(acknowledged as u64 >= rounds());
 }
 
-/// A node whose tables hold one write of each kind, with the directory of its data.
-fn with_some_writes() -> (tempfile::TempDir, Server) {
-    let dir = temp_dir();
-    let server = Node::new(&dir.path().join("data")).start();
+/// A node with one write of each form in its tables.
+fn with_some_writes() -> Server {
+    let server = Server::node(&[]);
     create_tables(&server);
     for id in 0..KINDS {
         assert_acknowledged(&server.send(&write_request(id)));
     }
-    (dir, server)
+    server
 }
 
 #[test]
 fn every_form_of_a_write_runs_once() {
-    let (_dir, server) = with_some_writes();
+    let server = with_some_writes();
     assert_sound(&server, &(0..KINDS).collect::<Vec<u64>>());
 }
 
 #[test]
 #[should_panic(expected = "acknowledged writes are lost: [7]")]
 fn the_check_sees_a_lost_write() {
-    let (_dir, server) = with_some_writes();
+    let server = with_some_writes();
     assert_sound(&server, &[1, 7]);
 }
 
 #[test]
-#[should_panic(expected = "these writes are half there, or twice")]
+#[should_panic(expected = "these writes are there in part, or twice")]
 fn the_check_sees_half_a_write() {
-    let (_dir, server) = with_some_writes();
+    let server = with_some_writes();
     server.db_execute(json!(["INSERT INTO w VALUES(100, 4, 1, '')"]));
     assert_sound(&server, &[1]);
 }
@@ -195,7 +158,7 @@ fn the_check_sees_half_a_write() {
 #[test]
 #[should_panic(expected = "these writes did not run once")]
 fn the_check_sees_a_write_that_ran_twice() {
-    let (_dir, server) = with_some_writes();
+    let server = with_some_writes();
     server.db_execute(json!([statements(0).pop()]));
     assert_sound(&server, &[0]);
 }
@@ -203,20 +166,20 @@ fn the_check_sees_a_write_that_ran_twice() {
 #[test]
 fn acknowledged_writes_survive_crashes() {
     let dir = temp_dir();
-    crash_again_and_again(dir.path(), &[], false, rounds());
+    crash_again_and_again(dir.path(), &[], drop);
 }
 
 #[test]
 fn acknowledged_writes_survive_crashes_during_snapshots() {
     let dir = temp_dir();
-    crash_again_and_again(dir.path(), &[], true, rounds());
+    crash_again_and_again(dir.path(), &[], snapshot_until_gone);
 }
 
 #[test]
 fn acknowledged_writes_survive_crashes_while_the_log_is_truncated() {
     let dir = temp_dir();
     let flags = ["-raft-snap", "64", "-raft-snap-int", "50ms"];
-    crash_again_and_again(dir.path(), &flags, false, rounds());
+    crash_again_and_again(dir.path(), &flags, drop);
     let server = Node::new(&dir.path().join("data")).start();
     let snapshot = server.get("/status?key=store.raft.last_snapshot_index").json();
     assert!(snapshot.as_u64().is_some_and(|index| index > 64), "snapshots were taken: {snapshot}");
@@ -236,7 +199,7 @@ fn a_crash_during_the_start_loses_nothing() {
     let mut random = Random::from_environment();
     for _ in 0..4 * rounds() {
         let server = node.spawn_server();
-        // Killed wherever it is, most likely before it is ready.
+        // The moment of the kill is the input: most often the node is not ready yet.
         std::thread::sleep(Duration::from_millis(random.below(80)));
         server.crash();
     }
@@ -245,7 +208,7 @@ fn a_crash_during_the_start_loses_nothing() {
     assert_acknowledged(&server.send(&write_request(1000)));
 }
 
-/// A node whose next write to `t` meets a damaged page.
+/// A node whose next write to `t` reads a damaged page.
 fn with_a_damaged_page(data: &Path) -> Server {
     let node = Node::new(data);
     let server = node.start();

@@ -6,22 +6,16 @@ mod common;
 use common::{Node, Request, Response, Server, temp_dir};
 use serde_json::json;
 
-/// A running node and the directory of its data.
-fn started(flags: &[&str]) -> (Server, tempfile::TempDir) {
-    let dir = temp_dir();
-    (Node::new(&dir.path().join("data")).flags(flags.iter().copied()).start(), dir)
-}
-
 /// Sends these bytes. Returns the answer, and the bytes after it until the end of the connection.
 fn raw(server: &Server, request: &str) -> (Response, Vec<u8>) {
     let mut client = server.client();
     client.write(request.as_bytes()).unwrap();
-    (client.receive(false).unwrap(), client.drain().unwrap())
+    (client.receive(false).unwrap(), client.until_closed())
 }
 
 #[test]
 fn requests_are_refused_as_by_gos_server() {
-    let (server, _dir) = started(&[]);
+    let server = Server::node(&[]);
     for target in ["/readyz", "/nope"] {
         let (answer, rest) = raw(&server, &format!("GET {target} HTTP/1.1\r\nAccept: */*\r\n\r\n"));
         assert_eq!((answer.status, &*answer.text()), (400, "400 Bad Request: missing required Host header"));
@@ -40,7 +34,7 @@ fn requests_are_refused_as_by_gos_server() {
 
 #[test]
 fn ambiguous_requests_are_refused() {
-    let (server, _dir) = started(&[]);
+    let server = Server::node(&[]);
     server.db_execute(json!(["CREATE TABLE t(a)"]));
     let body = r#"["INSERT INTO t VALUES(1)"]"#;
     let chunks = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
@@ -59,7 +53,7 @@ fn ambiguous_requests_are_refused() {
 
 #[test]
 fn refusals_of_long_bodies_name_the_flag_and_the_alternative() {
-    let (server, _dir) = started(&["-http-max-body", "1KiB"]);
+    let server = Server::node(&["-http-max-body", "1KiB"]);
     let refusal = |target: &str| {
         let answer = server.post_bytes(target, vec![b' '; 2000]);
         assert_eq!(answer.status, 413);
@@ -97,7 +91,7 @@ fn a_connection_is_used_again_after_an_early_answer_or_its_end_is_announced() {
 
 #[test]
 fn bodies_share_a_budget() {
-    let (server, _dir) = started(&["-http-max-body", "3MiB", "-http-max-bodies", "3MiB"]);
+    let server = Server::node(&["-http-max-body", "3MiB", "-http-max-bodies", "3MiB"]);
     let body = format!("[\"SELECT 1\"{}]", " ".repeat(2 << 20));
     let head = format!("POST /db/query HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", body.len());
     let received = || server.metric("sqlhttp_received_bytes_total");
@@ -115,7 +109,7 @@ fn bodies_share_a_budget() {
 
 #[test]
 fn headers_may_be_as_long_as_in_gos_server() {
-    let (server, _dir) = started(&[]);
+    let server = Server::node(&[]);
     let with = |len: usize| Request::new("GET", "/readyz").header("X-Long", "x".repeat(len));
     assert_eq!(server.send(&with(1_000_000)).status, 200);
     let refused = server.send(&with(1_100_000));
@@ -125,7 +119,7 @@ fn headers_may_be_as_long_as_in_gos_server() {
 
 #[test]
 fn limits_beyond_those_of_rqlite_hold() {
-    let (server, _dir) = started(&["-http-max-statements", "2"]);
+    let server = Server::node(&["-http-max-statements", "2"]);
     let with_fields = |count: usize| {
         let ask = (0..count).fold(Request::new("GET", "/readyz"), |ask, i| ask.header(&format!("X-{i}"), i));
         server.send(&ask).status

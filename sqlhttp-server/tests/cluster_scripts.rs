@@ -8,26 +8,11 @@ use std::fmt::Write as _;
 use common::{Node, Request, Server, temp_dir};
 use serde_json::json;
 
-struct Running(Server, #[allow(dead_code, reason = "holds the directory")] tempfile::TempDir);
-
-impl std::ops::Deref for Running {
-    type Target = Server;
-
-    fn deref(&self) -> &Server {
-        &self.0
-    }
-}
-
-fn started() -> Running {
-    let dir = temp_dir();
-    Running(Node::new(&dir.path().join("data")).start(), dir)
-}
-
 /// The cost of a statement does not depend on the length of the text after it. (If it did, this load would take most of
 /// an hour, and the client would time out.)
 #[test]
 fn a_dump_of_many_statements_is_loaded_and_comes_back() {
-    let server = started();
+    let server = Server::node(&[]);
     let mut script = "BEGIN; CREATE TABLE t(a);".to_owned();
     for n in 0..200_000 {
         writeln!(script, "INSERT INTO t VALUES('{n} and some more, so that it is not too short');").unwrap();
@@ -43,7 +28,7 @@ fn a_dump_of_many_statements_is_loaded_and_comes_back() {
 
 #[test]
 fn a_text_returns_the_result_of_its_last_statement() {
-    let server = started();
+    let server = Server::node(&[]);
     server.db_execute(json!(["CREATE TABLE t(a)"]));
     let texts = [
         ("SELECT 1; SELECT 2; -- nothing more", json!([[2]])),
@@ -64,7 +49,7 @@ fn a_text_returns_the_result_of_its_last_statement() {
 
 #[test]
 fn vacuum_is_refused_as_a_query() {
-    let server = started();
+    let server = Server::node(&[]);
     for sql in ["VACUUM", "VACUUM INTO 'copy'"] {
         let results = server.send(&Request::json("/db/query", json!([sql]))).results();
         assert_eq!(results, [json!({ "error": "attempt to change database via query operation" })], "{sql}");
@@ -74,13 +59,12 @@ fn vacuum_is_refused_as_a_query() {
 /// The PRAGMAs of the node itself, for checkpoints and backups, are not settings that connections repeat.
 #[test]
 fn checkpoints_and_backups_leave_no_setting_behind() {
-    let server = started();
+    let server = Server::node(&[]);
     server.db_execute(json!(["CREATE TABLE t(a)"]));
     assert_eq!(server.send(&Request::new("POST", "/reap")).status, 200);
     for form in ["", "?fmt=delete", "?vacuum", "?fmt=sql"] {
         assert_eq!(server.get(&format!("/db/backup{form}")).status, 200);
     }
-    let Running(server, _dir) = server;
     let exit = server.stop();
     let warnings: Vec<_> = exit.stderr.iter().filter(|line| line.contains("does not hold")).collect();
     assert!(warnings.is_empty(), "{warnings:?}");

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Launch, Node, Request, Response, Server, temp_dir, write};
+use common::{Node, Request, Response, Server, temp_dir, write};
 use serde_json::json;
 
 const FOREIGN: [(&str, &str); 4] = [
@@ -93,7 +93,7 @@ fn macros_and_backups_by_get_are_guarded_too() {
     let yaml = "macros:\n  - id: m\n    statements: [INSERT INTO t VALUES(1)]\n    execution: {webService: {}}\n\
                 backup: {backupDir: bk, numFiles: 2, execution: {webService: {}}}\n";
     write(dir.path(), "t.yaml", yaml);
-    let server = Launch::new().dir(dir.path()).args(["--db", "t.db"]).start();
+    let server = Server::file(dir.path());
     server.execute("t", "CREATE TABLE t(a)");
     for target in ["/t/macro/m", "/t/backup"] {
         for headers in [&[("Sec-Fetch-Site", "cross-site")][..], &[("Origin", "http://evil.example")]] {

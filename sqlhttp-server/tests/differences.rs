@@ -149,7 +149,7 @@ fn a_failed_item_leaves_nothing_behind() {
 }
 
 #[test]
-fn what_rolls_back_the_whole_transaction_fails_the_whole_request() {
+fn a_rollback_of_the_whole_transaction_fails_the_whole_request() {
     let server = Server::memory();
     server.execute(
         "t",
@@ -207,7 +207,7 @@ const FORBIDDEN: &[&str] = &[
 #[test]
 fn statements_that_reach_out_of_the_database_are_refused_in_every_spelling() {
     let dir = temp_dir();
-    let server = Launch::new().dir(dir.path()).args(["--db", "t.db"]).start();
+    let server = Server::file(dir.path());
     server.execute("t", "CREATE TABLE T(a)");
     for sql in FORBIDDEN {
         for kind in ["statement", "query"] {
@@ -236,9 +236,9 @@ fn attach_can_be_allowed() {
 #[test]
 fn read_only_cannot_be_undone_by_a_client() {
     let dir = temp_dir();
-    Launch::new().dir(dir.path()).args(["--db", "t.db"]).start().execute("t", "CREATE TABLE T(a)");
+    Server::file(dir.path()).execute("t", "CREATE TABLE T(a)");
     common::write(dir.path(), "t.yaml", "readOnly: true\n");
-    let server = Launch::new().dir(dir.path()).args(["--db", "t.db"]).start();
+    let server = Server::file(dir.path());
     server.transaction("t", json!([{ "statement": "PRAGMA query_only=0", "noFail": true }]));
     let (status, _, error) = refused(&server, json!([{ "statement": "INSERT INTO T VALUES(1)" }]));
     assert_eq!((status, error.as_str()), (500, "attempt to write a readonly database (8)"));
@@ -246,7 +246,7 @@ fn read_only_cannot_be_undone_by_a_client() {
 }
 
 #[test]
-fn what_one_request_sets_up_does_not_leak_into_the_next() {
+fn temporary_state_of_one_request_does_not_leak_into_the_next() {
     let server = Server::memory();
     server.execute("t", "CREATE TABLE T(a INTEGER PRIMARY KEY)");
     let items = json!([

@@ -4,10 +4,9 @@
 
 mod common;
 
-use std::path::Path;
+use serde_json::json;
 
 use common::{Launch, Request, Server, assert_backup, eventually, names, temp_dir, write};
-use serde_json::json;
 
 /// A companion file with a task that backs up to `bk/` at every start.
 fn backup_at_start(number: u32) -> String {
@@ -22,14 +21,10 @@ fn backup_at_start(number: u32) -> String {
     )
 }
 
-fn serve(dir: &Path) -> Server {
-    Launch::new().dir(dir).args(["--db", "t.db"]).start()
-}
-
 /// A directory with a database `t.db` of one row.
 fn filled() -> tempfile::TempDir {
     let dir = temp_dir();
-    let server = serve(dir.path());
+    let server = Server::file(dir.path());
     server.execute("t", "CREATE TABLE T(a); INSERT INTO T VALUES(1)");
     assert_eq!(server.stop().code, Some(0));
     dir
@@ -39,7 +34,7 @@ fn filled() -> tempfile::TempDir {
 fn a_read_only_database_is_backed_up_whole() {
     let dir = filled();
     write(dir.path(), "t.yaml", format!("readOnly: true\n{}", backup_at_start(3)));
-    let server = serve(dir.path());
+    let server = Server::file(dir.path());
     let backups = names(&dir.path().join("bk"));
     assert_eq!(backups.len(), 1, "{backups:?}; {:?}", server.stderr());
     assert_backup(&dir.path().join("bk").join(&backups[0]), "SELECT a FROM T", json!([[1]]));
@@ -61,7 +56,7 @@ fn a_missing_backup_directory_is_created() {
     let dir = filled();
     let yaml = backup_at_start(3).replace("bk/", "deep/er/bk/");
     write(dir.path(), "t.yaml", yaml);
-    let server = serve(dir.path());
+    let server = Server::file(dir.path());
     assert_eq!(names(&dir.path().join("deep/er/bk")).len(), 1, "{:?}", server.stderr());
 }
 
@@ -70,7 +65,7 @@ fn a_second_backup_in_a_minute_gets_a_suffix_and_the_task_goes_on() {
     let dir = filled();
     write(dir.path(), "t.yaml", backup_at_start(9));
     for starts in 1..=3 {
-        let server = serve(dir.path());
+        let server = Server::file(dir.path());
         let backups = names(&dir.path().join("bk"));
         assert_eq!(backups.len(), starts, "{backups:?}; {:?}", server.stderr());
         assert_eq!(server.query("t", "SELECT count(*) FROM T"), json!([[1 + starts]]), "the statements did not run");
@@ -88,7 +83,7 @@ fn rotation_removes_the_oldest_backups_and_nothing_else() {
     for name in backups.iter().chain(&others) {
         write(dir.path(), &format!("bk/t_{name}.db"), "old");
     }
-    let server = serve(dir.path());
+    let server = Server::file(dir.path());
     let left = names(&dir.path().join("bk"));
     for name in others.iter().chain(&["991231-2359"]) {
         assert!(left.contains(&format!("t_{name}.db")), "{name} is gone: {left:?}");
@@ -107,7 +102,7 @@ fn rotation_never_removes_the_backup_it_just_wrote() {
     let dir = filled();
     write(dir.path(), "t.yaml", backup_at_start(1));
     write(dir.path(), "bk/t_991231-2359.db", "the clock was wrong once");
-    let server = serve(dir.path());
+    let server = Server::file(dir.path());
     let new: Vec<String> = names(&dir.path().join("bk")).into_iter().filter(|n| !n.contains("991231-2359")).collect();
     assert_eq!(new.len(), 1, "{:?}", server.stderr());
     assert_backup(&dir.path().join("bk").join(&new[0]), "SELECT a FROM T", json!([[1]]));
@@ -226,13 +221,13 @@ fn headers_of_more_than_four_kibibytes_are_accepted_up_to_the_limit() {
 fn a_termination_signal_ends_the_process_cleanly() {
     for signal in ["TERM", "INT"] {
         let dir = filled();
-        let server = serve(dir.path());
+        let server = Server::file(dir.path());
         server.execute("t", "INSERT INTO T VALUES(2)");
         server.signal(signal);
         let exit = server.wait();
         assert_eq!(exit.code, Some(0), "{signal}: {:?}", exit.stderr);
         let left = names(dir.path());
         assert_eq!(left, ["t.db"], "the write-ahead log was not checkpointed");
-        assert_eq!(serve(dir.path()).query("t", "SELECT a FROM T"), json!([[1], [2]]));
+        assert_eq!(Server::file(dir.path()).query("t", "SELECT a FROM T"), json!([[1], [2]]));
     }
 }

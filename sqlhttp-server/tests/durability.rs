@@ -1,35 +1,29 @@
-//! What a crash may not do. The process is killed at a random moment under many writers, again and again. After each
-//! restart every acknowledged write must be there, none may be half there, and the file must be sound. The number of
-//! rounds is 5, or what `SQLHTTP_CRASH_ROUNDS` says.
+//! Crashes of the standalone server. The process is killed at a random moment under many writers. After each restart
+//! every acknowledged write must be there, none may be there in part, and the file must be sound. The number of crashes
+//! is 5, or that of `SQLHTTP_CRASH_ROUNDS`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
 
-use std::collections::HashSet;
-use std::path::Path;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Value, json};
 
-use common::{Client, Launch, Random, Request, Server, eventually, temp_dir, write};
+use common::crash::{self, Write, assert_none_lost, filling};
+use common::{Random, Request, Server, temp_dir, write};
 
-const WRITERS: u64 = 64;
-
-/// Bytes of filling in some rows, so that transactions span pages.
-const FILLING: usize = 3000;
+const WRITE: Write = Write {
+    request: |id| Request::json("/t", json!({ "transaction": two_rows(id) })),
+    assert_acknowledged: |response| assert_eq!(response.status, 200, "{}", response.text()),
+};
 
 fn rounds() -> u64 {
-    std::env::var("SQLHTTP_CRASH_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(5)
-}
-
-fn serve(dir: &Path) -> Server {
-    Launch::new().dir(dir).args(["--db", "t.db"]).start()
+    crash::rounds(5)
 }
 
 /// One transaction of two rows with this id: as two items, as one item of two statements, or as a batch.
 fn two_rows(id: u64) -> Value {
-    let filling = "x".repeat(if id.is_multiple_of(5) { FILLING } else { 0 });
+    let filling = filling(id);
     let insert = "INSERT INTO W(id, part, filling) VALUES(?, ?, ?)";
     match id % 3 {
         0 => json!([
@@ -44,58 +38,31 @@ fn two_rows(id: u64) -> Value {
     }
 }
 
-/// Writes until the server is gone; notes what it acknowledged.
-fn write_until_gone(mut client: Client, first: u64, acknowledged: &Mutex<Vec<u64>>, count: &AtomicU64) {
-    for id in first.. {
-        let request = Request::json("/t", json!({ "transaction": two_rows(id) }));
-        let Ok(response) = client.send(&request) else { return };
-        assert_eq!(response.status, 200, "{}", response.text());
-        acknowledged.lock().expect("list").push(id);
-        count.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-/// Kills the server after `enough` acknowledged writes.
-fn crash_under_load(server: Server, round: u64, enough: u64, acknowledged: &Mutex<Vec<u64>>) {
-    let count = AtomicU64::new(0);
-    let clients: Vec<Client> = (0..WRITERS).map(|_| server.client()).collect();
-    std::thread::scope(|scope| {
-        for (writer, client) in (0..).zip(clients) {
-            let count = &count;
-            let first = (round * WRITERS + writer) * 1_000_000;
-            scope.spawn(move || write_until_gone(client, first, acknowledged, count));
-        }
-        eventually("writes are acknowledged", || count.load(Ordering::Relaxed) >= enough);
-        server.crash();
-    });
-}
-
 fn assert_sound(server: &Server, acknowledged: &[u64]) {
     assert_eq!(server.query("t", "PRAGMA integrity_check"), json!([["ok"]]));
     let halves = server.query("t", "SELECT id, count(*) FROM W GROUP BY id HAVING count(*) <> 2 OR sum(part) <> 3");
-    assert_eq!(halves, json!([]), "these transactions are half there");
-    let rows = server.query("t", "SELECT DISTINCT id FROM W");
-    let present: HashSet<u64> = rows.as_array().expect("rows").iter().filter_map(|row| row[0].as_u64()).collect();
-    let lost: Vec<&u64> = acknowledged.iter().filter(|id| !present.contains(id)).collect();
-    assert!(lost.is_empty(), "{} of {} acknowledged writes are lost: {lost:?}", lost.len(), acknowledged.len());
+    assert_eq!(halves, json!([]), "these transactions are there in part");
+    assert_none_lost(&server.query("t", "SELECT DISTINCT id FROM W"), acknowledged);
 }
 
 fn crash_again_and_again(companion: &str, rounds: u64) {
     let dir = temp_dir();
     write(dir.path(), "t.yaml", companion);
-    serve(dir.path()).execute("t", "CREATE TABLE W(id INTEGER, part INTEGER, filling TEXT); CREATE INDEX I ON W(id)");
+    Server::file(dir.path())
+        .execute("t", "CREATE TABLE W(id INTEGER, part INTEGER, filling TEXT); CREATE INDEX I ON W(id)");
     let mut random = Random::from_environment();
     let acknowledged = Mutex::new(Vec::new());
     for round in 0..rounds {
-        crash_under_load(serve(dir.path()), round, 1 + random.below(3000), &acknowledged);
-        assert_sound(&serve(dir.path()), &acknowledged.lock().expect("list"));
+        let enough = 1 + random.below(3000);
+        WRITE.crash_under_load(Server::file(dir.path()), round, enough, &acknowledged, drop);
+        assert_sound(&Server::file(dir.path()), &acknowledged.lock().expect("list"));
     }
     let acknowledged = acknowledged.into_inner().expect("list").len();
     eprintln!("{acknowledged} acknowledged writes survived {rounds} crashes");
     assert!(acknowledged as u64 >= rounds);
 }
 
-/// A server whose table holds transaction 1 and nothing else.
+/// A server with transaction 1 and no other in its table.
 fn with_one_write() -> Server {
     let server = Server::memory();
     server.execute("t", "CREATE TABLE W(id INTEGER, part INTEGER, filling TEXT)");
@@ -110,7 +77,7 @@ fn the_check_sees_a_lost_write() {
 }
 
 #[test]
-#[should_panic(expected = "these transactions are half there")]
+#[should_panic(expected = "these transactions are there in part")]
 fn the_check_sees_half_a_write() {
     let server = with_one_write();
     server.execute("t", "INSERT INTO W VALUES(2, 1, '')");
@@ -130,9 +97,9 @@ fn acknowledged_writes_survive_crashes_without_a_write_ahead_log() {
 #[test]
 fn a_crash_while_a_task_vacuums_and_backs_up_loses_nothing() {
     let dir = temp_dir();
-    serve(dir.path()).execute("t", "CREATE TABLE W(id INTEGER, part INTEGER, filling TEXT)");
+    Server::file(dir.path()).execute("t", "CREATE TABLE W(id INTEGER, part INTEGER, filling TEXT)");
     let acknowledged: Vec<u64> = (0..200).collect();
-    let server = serve(dir.path());
+    let server = Server::file(dir.path());
     for id in &acknowledged {
         assert_eq!(server.transaction("t", two_rows(*id)).status, 200);
     }
@@ -142,7 +109,7 @@ fn a_crash_while_a_task_vacuums_and_backs_up_loses_nothing() {
     let mut random = Random::from_environment();
     for _ in 0..rounds().min(5) {
         let dir = dir.path().to_owned();
-        // Killed wherever it is, most likely before it listens.
+        // The moment of the kill is the input: most often the server does not listen yet.
         let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_sqlhttp-standalone"))
             .args(["-bind-host", "127.0.0.1", "-port", "0", "--db", "t.db"])
             .current_dir(&dir)
@@ -153,9 +120,9 @@ fn a_crash_while_a_task_vacuums_and_backs_up_loses_nothing() {
         std::thread::sleep(std::time::Duration::from_millis(random.below(60)));
         child.kill().expect("killed");
         child.wait().expect("ended");
-        let server = serve(&dir);
+        let server = Server::file(&dir);
         assert_sound(&server, &acknowledged);
-        // Whatever a backup is called, it is whole.
+        // Each file with the name of a backup is complete.
         for name in common::names(&dir.join("bk")).iter().filter(|name| name.ends_with(".db")) {
             let rows = json!([[2 * acknowledged.len()]]);
             common::assert_backup(&dir.join("bk").join(name), "SELECT count(*) FROM W", rows);

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 /// Far more rows than the server buffers of an answer.
 const ROWS: u64 = 200_000;
 
-/// A query whose last row fails.
+/// A query that fails at its last row.
 fn failing() -> String {
     format!(
         "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM c WHERE x < {ROWS}) \

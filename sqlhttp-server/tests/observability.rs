@@ -8,25 +8,22 @@ use serde_json::{Value, json};
 
 use common::{Launch, Node, Request, Server, counting_to, eventually, names, series, temp_dir, write};
 
-/// A server and the directory of its data.
-struct Running(Server, tempfile::TempDir);
-
 /// A standalone server with a database `t` in memory and one user.
-fn standalone(flags: &[&str]) -> Running {
+fn standalone(flags: &[&str]) -> Server {
     let dir = temp_dir();
     write(dir.path(), "t.yaml", "auth: {mode: HTTP, byCredentials: [{user: ada, password: pa55word}]}\n");
     let launch =
         Launch::new().dir(dir.path()).with_metrics().args(["--mem-db", "t:t.yaml"]).args(flags.iter().copied());
-    Running(launch.start(), dir)
+    launch.start().keeping(dir)
 }
 
 /// A node with a database `t` and one user.
-fn node(flags: &[&str]) -> Running {
+fn node(flags: &[&str]) -> Server {
     let dir = temp_dir();
     let users = "[{\"username\": \"ada\", \"password\": \"pa55word\", \"perms\": [\"all\"]}]";
     let users = write(dir.path(), "users.json", users).to_string_lossy().into_owned();
     let node = Node::new(&dir.path().join("data")).flags(["-db-name", "t", "-auth", &users]);
-    Running(node.flags(flags.iter().copied()).start(), dir)
+    node.flags(flags.iter().copied()).start().keeping(dir)
 }
 
 fn ask(sql: &str) -> Request {
@@ -42,7 +39,7 @@ fn lines(stderr: &[String], message: &str) -> Vec<Value> {
 #[test]
 fn a_line_for_each_request_names_database_user_and_time() {
     for start in [standalone, node] {
-        let Running(server, _dir) = start(&["-log-requests", "-log-format", "json"]);
+        let server = start(&["-log-requests", "-log-format", "json"]);
         let answer = server.send(&ask("SELECT 'pr1vate'").header("X-Request-Id", "abc-1"));
         assert_eq!(answer.status, 200);
         let line = server.wait_stderr("\"abc-1\"");
@@ -62,7 +59,7 @@ fn a_line_for_each_request_names_database_user_and_time() {
 #[test]
 fn requests_are_not_logged_unless_asked_for() {
     for start in [standalone, node] {
-        let Running(server, _dir) = start(&[]);
+        let server = start(&[]);
         server.send(&ask("SELECT 1"));
         server.send(&Request::json("/t", "{").basic("ada:pa55word"));
         let exit = server.stop();
@@ -73,7 +70,7 @@ fn requests_are_not_logged_unless_asked_for() {
 #[test]
 fn refusals_are_logged_with_their_reason() {
     for start in [standalone, node] {
-        let Running(server, _dir) = start(&["-log-level", "debug", "-log-requests", "-log-format", "json"]);
+        let server = start(&["-log-level", "debug", "-log-requests", "-log-format", "json"]);
         let broken = Request::new("POST", "/t").basic("ada:pa55word").body("{\"transaction\": [{]}");
         assert_eq!(server.send(&broken).status, 400);
         for target in ["/t/db/query?level=wrong", "/db/query?level=wrong"] {
@@ -98,7 +95,7 @@ fn refusals_are_logged_with_their_reason() {
 #[test]
 fn slow_sql_is_logged_cut_and_without_values() {
     for start in [standalone, node] {
-        let Running(server, _dir) = start(&["-log-slow", "1ms", "-log-format", "json"]);
+        let server = start(&["-log-slow", "1ms", "-log-format", "json"]);
         let comment = "x".repeat(3000);
         let slow = format!("{} WHERE :secret = :secret -- {comment}", counting_to(300_000));
         let items = json!([{"query": slow, "values": {"secret": "pr1vate"}}]);
@@ -118,7 +115,7 @@ fn slow_sql_is_logged_cut_and_without_values() {
 
 #[test]
 fn a_slow_answer_in_parts_is_logged_at_its_end() {
-    let Running(server, _dir) = standalone(&["-log-slow", "1ms", "-log-format", "json"]);
+    let server = standalone(&["-log-slow", "1ms", "-log-format", "json"]);
     let rows = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM c WHERE x < 200000) SELECT x, 'row' FROM c";
     let answer = server.send(&ask(rows));
     assert_eq!(answer.status, 200);
@@ -133,7 +130,7 @@ fn metrics(server: &Server) -> String {
 #[test]
 fn metrics_distinguish_errors_of_clients_from_failures_of_the_server() {
     for start in [standalone, node] {
-        let Running(server, _dir) = start(&["-query-timeout", "200ms"]);
+        let server = start(&["-query-timeout", "200ms"]);
         let statement =
             |sql: &str| Request::json("/t", json!({"transaction": [{"statement": sql}]})).basic("ada:pa55word");
         server.send(&statement("CREATE TABLE t(a)"));
@@ -175,7 +172,7 @@ fn metrics_distinguish_errors_of_clients_from_failures_of_the_server() {
 #[test]
 fn queued_statements_that_fail_are_counted_since_no_answer_names_them() {
     for start in [standalone, node] {
-        let Running(server, _dir) = start(&[]);
+        let server = start(&[]);
         let body = json!(["INSERT INTO nowhere VALUES(1)"]);
         let queued = server.send(&Request::json("/db/execute?queue&wait", body).basic("ada:pa55word"));
         assert_eq!(queued.status, 200, "{}", queued.text());
@@ -186,7 +183,7 @@ fn queued_statements_that_fail_are_counted_since_no_answer_names_them() {
 
 #[test]
 fn a_client_that_goes_away_is_counted() {
-    let Running(server, _dir) = standalone(&[]);
+    let server = standalone(&[]);
     let client = server.begin(&ask(common::ENDLESS));
     server.await_requests_in_flight(1);
     drop(client);
@@ -197,7 +194,7 @@ fn a_client_that_goes_away_is_counted() {
 /// The time limit of reads does not end a write, since the node applies each entry of the log to its end.
 #[test]
 fn the_time_limit_of_a_node_is_for_reads() {
-    let Running(server, _dir) = node(&["-query-timeout", "50ms"]);
+    let server = node(&["-query-timeout", "50ms"]);
     let fill =
         "INSERT INTO t WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM c WHERE x < 400000) SELECT x FROM c";
     let send = |target: &str, body: Value| server.send(&Request::json(target, body).basic("ada:pa55word"));
@@ -214,7 +211,7 @@ fn the_time_limit_of_a_node_is_for_reads() {
 
 #[test]
 fn flags_without_effect_are_accepted_with_a_warning() {
-    let Running(server, _dir) = node(&["-cpu-profile", "x.prof", "-node-no-verify"]);
+    let server = node(&["-cpu-profile", "x.prof", "-node-no-verify"]);
     server.wait_stderr("-cpu-profile has no effect: this program writes no profiles");
     server.wait_stderr("-node-no-verify has no effect: ");
     server.stop();

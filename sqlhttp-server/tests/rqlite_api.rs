@@ -4,50 +4,26 @@
 
 mod common;
 
-use std::path::Path;
-
-use common::{ENDLESS, Launch, Request, Response, Server, counting_to, temp_dir, write};
+use common::{ENDLESS, Request, Server, counting_to, decompressed, temp_dir, write};
 use serde_json::{Value, json};
-
-fn post(server: &Server, target: &str, body: Value) -> Response {
-    server.send(&Request::json(target, body))
-}
-
-fn get(server: &Server, target: &str) -> Response {
-    server.send(&Request::new("GET", target))
-}
-
-/// A server with one database `t` in a file of this directory.
-fn serve_file(dir: &Path) -> Server {
-    Launch::new().dir(dir).args(["--db", "t.db"]).start()
-}
-
-fn gunzip(bytes: &[u8]) -> Vec<u8> {
-    use tokio::io::AsyncReadExt;
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let mut plain = Vec::new();
-    let mut decoder = async_compression::tokio::bufread::GzipDecoder::new(bytes);
-    runtime.block_on(decoder.read_to_end(&mut plain)).expect("gzip");
-    plain
-}
 
 #[test]
 fn the_api_is_below_each_database_and_at_the_root_if_there_is_one() {
     let one = Server::memory();
     for target in ["/db/query", "/t/db/query", "/T/db/query/", "/%74/db/query"] {
-        let results = post(&one, target, json!(["SELECT 1"])).results();
+        let results = one.post_json(target, json!(["SELECT 1"])).results();
         assert_eq!(results[0]["values"], json!([[1]]), "{target}");
     }
     for target in ["/db/queryfoo", "/DB/query", "//db/query", "/t/db", "/x/db/query"] {
-        assert_eq!(post(&one, target, json!(["SELECT 1"])).status, 404, "{target}");
+        assert_eq!(one.post_json(target, json!(["SELECT 1"])).status, 404, "{target}");
     }
     let two = Server::start(["--mem-db", "a", "--mem-db", "b"]);
-    assert_eq!(post(&two, "/db/query", json!(["SELECT 1"])).status, 404);
-    assert_eq!(get(&two, "/readyz").status, 404);
-    post(&two, "/a/db/execute", json!(["CREATE TABLE x(v)"])).results();
-    assert_eq!(post(&two, "/a/db/query", json!(["SELECT * FROM x"])).results()[0].get("error"), None);
-    assert_eq!(post(&two, "/b/db/query", json!(["SELECT * FROM x"])).results()[0]["error"], "no such table: x");
-    assert_eq!(get(&two, "/b/readyz").status, 200);
+    assert_eq!(two.post_json("/db/query", json!(["SELECT 1"])).status, 404);
+    assert_eq!(two.get("/readyz").status, 404);
+    two.post_json("/a/db/execute", json!(["CREATE TABLE x(v)"])).results();
+    assert_eq!(two.post_json("/a/db/query", json!(["SELECT * FROM x"])).results()[0].get("error"), None);
+    assert_eq!(two.post_json("/b/db/query", json!(["SELECT * FROM x"])).results()[0]["error"], "no such table: x");
+    assert_eq!(two.get("/b/readyz").status, 200);
 }
 
 #[test]
@@ -57,8 +33,8 @@ fn databases_named_like_paths_of_the_api_are_served() {
         server.execute(name, "CREATE TABLE x(v)");
         server.assert_alive(name);
         let target = format!("/{name}/db/query");
-        assert_eq!(post(&server, &target, json!(["SELECT count(*) FROM x"])).results()[0]["values"], json!([[0]]));
-        assert_eq!(get(&server, &format!("/{name}/readyz")).status, 200);
+        assert_eq!(server.post_json(&target, json!(["SELECT count(*) FROM x"])).results()[0]["values"], json!([[0]]));
+        assert_eq!(server.get(&format!("/{name}/readyz")).status, 200);
     }
 }
 
@@ -67,11 +43,11 @@ fn both_protocols_see_the_same_data() {
     let server = Server::memory();
     let ddl = "CREATE TABLE foo(id INTEGER PRIMARY KEY, name TEXT, big INTEGER)";
     let insert = json!(["INSERT INTO foo(name, big) VALUES(?, ?)", "fiona", 9007199254740993_i64]);
-    let results = post(&server, "/db/execute", json!([ddl, insert])).results();
+    let results = server.post_json("/db/execute", json!([ddl, insert])).results();
     assert_eq!(results, [json!({}), json!({"last_insert_id": 1, "rows_affected": 1})]);
     assert_eq!(server.query("t", "SELECT name, big FROM foo"), json!([["fiona", 9007199254740993_i64]]));
     server.execute("t", "INSERT INTO foo(name) VALUES('declan')");
-    let results = post(&server, "/db/query?associative", json!(["SELECT id, name FROM foo"])).results();
+    let results = server.post_json("/db/query?associative", json!(["SELECT id, name FROM foo"])).results();
     assert_eq!(results[0]["rows"], json!([{"id": 1, "name": "fiona"}, {"id": 2, "name": "declan"}]));
 }
 
@@ -126,7 +102,7 @@ fn a_database_is_a_cluster_of_one_node() {
     let server = Server::memory();
     let here = format!("127.0.0.1:{}", server.port());
     for prefix in ["", "/t"] {
-        let ask = |target: &str| get(&server, &format!("{prefix}{target}")).json();
+        let ask = |target: &str| server.get(&format!("{prefix}{target}")).json();
         let node = ask("/leader");
         // The host is that of the request.
         let url = format!("http://test{prefix}");
@@ -137,16 +113,16 @@ fn a_database_is_a_cluster_of_one_node() {
         // Clients find the leader with this key.
         assert_eq!(ask("/status?key=store.leader"), json!({ "addr": here, "node_id": "t" }));
     }
-    assert_eq!(post(&server, "/nodes", json!({})).status, 405);
+    assert_eq!(server.post_json("/nodes", json!({})).status, 405);
 }
 
 #[test]
 fn a_dump_in_one_string_is_a_script() {
     let server = Server::memory();
     let dump = "PRAGMA foreign_keys=OFF;\nBEGIN TRANSACTION;\nCREATE TABLE x(v);\nINSERT INTO x VALUES(1);\nCOMMIT;\n";
-    let results = post(&server, "/db/execute", json!([dump])).results();
+    let results = server.post_json("/db/execute", json!([dump])).results();
     assert_eq!(results, [json!({ "last_insert_id": 1, "rows_affected": 1 })]);
-    assert_eq!(post(&server, "/db/request", json!([dump.replace("x", "y")])).results(), results);
+    assert_eq!(server.post_json("/db/request", json!([dump.replace("x", "y")])).results(), results);
     let item = json!([{ "statement": dump.replace("x", "z") }]);
     assert_eq!(server.transaction("t", item).results(), [json!({ "success": true, "rowsUpdated": 1 })]);
     let broken = dump.replace("x", "w").replace("VALUES(1)", "VALUES(1, 2)");
@@ -178,12 +154,12 @@ fn the_users_of_the_database_are_required() {
     assert_eq!(response.header("Access-Control-Allow-Headers"), Some("Content-Type, Authorization"));
     assert_eq!(response.header("Access-Control-Allow-Credentials"), Some("true"));
     for target in ["/db/backup", "/status", "/readyz", "/t/db/sql?q=x"] {
-        assert_eq!(get(&server, target).status, 401, "{target}");
+        assert_eq!(server.get(target).status, 401, "{target}");
         assert_eq!(server.send(&Request::new("GET", target).basic("u:p")).status, 200, "{target}");
     }
     // The query string is checked first, then the credentials, then the method.
-    assert_eq!(get(&server, "/db/query?timeout=x").status, 400);
-    assert_eq!(get(&server, "/db/execute").status, 401);
+    assert_eq!(server.get("/db/query?timeout=x").status, 400);
+    assert_eq!(server.get("/db/execute").status, 401);
     assert_eq!(server.send(&Request::new("GET", "/db/execute").basic("u:p")).status, 405);
     assert_eq!(server.send(&Request::new("OPTIONS", "/db/execute")).status, 200);
 }
@@ -221,30 +197,30 @@ fn only_stored_statements_means_only_those() {
         let response = server.send(&request);
         assert_eq!(response.status, 403, "{} {}", request.target, response.text());
     }
-    assert_eq!(get(&server, "/readyz").status, 200);
+    assert_eq!(server.get("/readyz").status, 200);
     assert_eq!(server.transaction("t", json!([{"query": "#q"}])).results()[0]["resultSet"], json!([{"a": 1}]));
 }
 
 #[test]
 fn a_read_only_database_stays_as_it_is() {
     let dir = temp_dir();
-    let server = serve_file(dir.path());
+    let server = Server::file(dir.path());
     server.execute("t", "CREATE TABLE x(v)");
     server.stop();
     write(dir.path(), "t.yaml", "readOnly: true\n");
-    let server = serve_file(dir.path());
+    let server = Server::file(dir.path());
     for (target, error) in [
         ("/db/execute", "attempt to write a readonly database"),
         ("/db/query", "attempt to change database via query operation"),
         ("/db/request", "attempt to change database via query operation"),
     ] {
-        let results = post(&server, target, json!(["INSERT INTO x VALUES(1)"])).results();
+        let results = server.post_json(target, json!(["INSERT INTO x VALUES(1)"])).results();
         assert_eq!(results, [json!({"error": error})], "{target}");
     }
-    let load = server.send(&Request::new("POST", "/db/load").body("INSERT INTO x VALUES(1)"));
+    let load = server.post_bytes("/db/load", "INSERT INTO x VALUES(1)");
     assert_eq!(load.results(), [json!({"error": "attempt to write a readonly database"})]);
-    assert_eq!(post(&server, "/db/query", json!(["SELECT count(*) FROM x"])).results()[0]["values"], json!([[0]]));
-    assert!(get(&server, "/db/backup?fmt=sql").text().contains("CREATE TABLE x(v);\n"));
+    assert_eq!(server.post_json("/db/query", json!(["SELECT count(*) FROM x"])).results()[0]["values"], json!([[0]]));
+    assert!(server.get("/db/backup?fmt=sql").text().contains("CREATE TABLE x(v);\n"));
 }
 
 #[test]
@@ -258,12 +234,12 @@ fn a_failure_touches_no_other_statement() {
         "BEGIN",
         "INSERT INTO x VALUES(3)"
     ]);
-    let results = post(&server, "/db/execute", steps).results();
+    let results = server.post_json("/db/execute", steps).results();
     let failed: Vec<bool> = results.iter().map(|result| result.get("error").is_some()).collect();
     assert_eq!(failed, [false, false, true, true, true, false], "{results:?}");
     assert_eq!(server.query("t", "SELECT v FROM x"), json!([[1], [3]]));
     let all = json!(["INSERT INTO x VALUES(4)", "INSERT INTO x VALUES(1)", "INSERT INTO x VALUES(5)"]);
-    assert_eq!(post(&server, "/db/execute?transaction", all).results().len(), 2);
+    assert_eq!(server.post_json("/db/execute?transaction", all).results().len(), 2);
     assert_eq!(server.query("t", "SELECT v FROM x"), json!([[1], [3]]));
     server.assert_alive("t");
 }
@@ -274,7 +250,7 @@ fn large_results_are_sent_as_they_come() {
     let rows =
         "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM c WHERE x < 200000) SELECT x, 'some text' FROM c";
     for target in ["/db/query", "/db/query?associative", "/db/request?pretty", "/db/query?timings"] {
-        let response = post(&server, target, json!([rows, "SELECT 1"]));
+        let response = server.post_json(target, json!([rows, "SELECT 1"]));
         assert_eq!(response.header("Transfer-Encoding"), Some("chunked"), "{target}");
         assert!(response.header("X-Rqlite-Served-By").is_some(), "{target}");
         let body = response.json();
@@ -287,7 +263,7 @@ fn large_results_are_sent_as_they_come() {
     let zipped = Request::json("/db/query", json!([rows])).header("Accept-Encoding", "gzip");
     let zipped = server.send(&zipped);
     assert_eq!(zipped.header("Content-Encoding"), Some("gzip"));
-    let plain: Value = serde_json::from_slice(&gunzip(&zipped.body)).unwrap();
+    let plain: Value = serde_json::from_slice(&decompressed("gzip", &zipped.body)).unwrap();
     assert_eq!(plain["results"][0]["values"][199_999], json!([200_000, "some text"]));
 }
 
@@ -296,7 +272,7 @@ fn a_failure_in_the_middle_of_a_result_touches_no_other() {
     let server = Server::memory();
     let failing = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM c WHERE x < 1000) \
                    SELECT x, CASE x WHEN 1000 THEN abs(-9223372036854775808) END FROM c";
-    let results = post(&server, "/db/query", json!([failing, "SELECT 1"])).results();
+    let results = server.post_json("/db/query", json!([failing, "SELECT 1"])).results();
     assert_eq!(results[0], json!({"error": "integer overflow"}));
     assert_eq!(results[1]["values"], json!([[1]]));
 }
@@ -304,13 +280,13 @@ fn a_failure_in_the_middle_of_a_result_touches_no_other() {
 #[test]
 fn requests_obey_the_limits() {
     let server = Server::start(["--mem-db", "t", "-max-body", "1000", "-max-items", "3"]);
-    let response = post(&server, "/db/query", json!(["x".repeat(1000)]));
+    let response = server.post_json("/db/query", json!(["x".repeat(1000)]));
     let text = "request body too large: more than 1000 bytes, see -max-body\n";
     assert_eq!((response.status, response.text().as_str()), (413, text));
     assert_eq!(response.header("Content-Type"), Some("text/plain; charset=utf-8"));
-    let response = post(&server, "/db/query", json!(["SELECT 1", "SELECT 1", "SELECT 1", "SELECT 1"]));
+    let response = server.post_json("/db/query", json!(["SELECT 1", "SELECT 1", "SELECT 1", "SELECT 1"]));
     assert_eq!((response.status, response.text().as_str()), (400, "too many statements: 4, the limit is 3\n"));
-    assert_eq!(post(&server, "/db/query", json!(["SELECT 1", "SELECT 1", "SELECT 1"])).results().len(), 3);
+    assert_eq!(server.post_json("/db/query", json!(["SELECT 1", "SELECT 1", "SELECT 1"])).results().len(), 3);
 }
 
 #[test]
@@ -324,29 +300,29 @@ fn the_shorter_time_limit_of_client_and_operator_holds() {
         // A client cannot exceed the limit of the operator.
         ("/db/query?db_timeout=1h", ENDLESS, "query timeout"),
     ] {
-        assert_eq!(post(&server, target, json!([sql])).results(), [json!({"error": error})], "{target}");
+        assert_eq!(server.post_json(target, json!([sql])).results(), [json!({"error": error})], "{target}");
     }
-    assert_eq!(post(&server, "/db/query?db_timeout=1m", json!(["SELECT 1"])).results()[0]["values"], json!([[1]]));
+    assert_eq!(server.post_json("/db/query?db_timeout=1m", json!(["SELECT 1"])).results()[0]["values"], json!([[1]]));
 }
 
 #[test]
 fn queued_writes_are_durable_when_they_are_answered() {
     let dir = temp_dir();
-    let server = serve_file(dir.path());
-    post(&server, "/db/execute", json!(["CREATE TABLE x(v)"])).results();
+    let server = Server::file(dir.path());
+    server.post_json("/db/execute", json!(["CREATE TABLE x(v)"])).results();
     let mut last = 0;
     for value in 0..20 {
-        let response = post(&server, "/db/execute?queue", json!([["INSERT INTO x VALUES(?)", value], "nonsense"]));
+        let response = server.post_json("/db/execute?queue", json!([["INSERT INTO x VALUES(?)", value], "nonsense"]));
         assert_eq!(response.results(), [] as [Value; 0]);
         let number = response.json()["sequence_number"].as_i64().unwrap();
         assert!(number > last);
         last = number;
     }
-    assert_eq!(get(&server, "/status?key=http.queue._default.sequence_number").json(), json!(last));
+    assert_eq!(server.get("/status?key=http.queue._default.sequence_number").json(), json!(last));
     server.crash();
-    let server = serve_file(dir.path());
+    let server = Server::file(dir.path());
     assert_eq!(server.query("t", "SELECT count(*) FROM x"), json!([[20]]));
-    let next = post(&server, "/db/execute?queue&wait", json!([])).json()["sequence_number"].as_i64().unwrap();
+    let next = server.post_json("/db/execute?queue&wait", json!([])).json()["sequence_number"].as_i64().unwrap();
     assert!(next > last, "the sequence numbers grow over a restart");
     // rqlite's load generator sends this to wait for its queued writes.
     let flush = server.send(&Request::new("POST", "/db/execute?queue&wait"));
@@ -358,7 +334,7 @@ fn queued_writes_are_durable_when_they_are_answered() {
     assert_eq!(server.send(&text).status, 200);
     assert_eq!(server.query("t", "SELECT count(*) FROM x"), json!([[0]]));
     for body in ["[", "{}", "[]", "null"] {
-        assert_eq!(server.send(&Request::new("POST", "/db/execute?queue").body(body)).status, 400, "{body}");
+        assert_eq!(server.post_bytes("/db/execute?queue", body).status, 400, "{body}");
     }
 }
 
@@ -367,7 +343,7 @@ fn a_queued_write_continues_after_its_client_stops_waiting() {
     let server = Server::memory();
     server.execute("t", "CREATE TABLE x(v)");
     let slow = format!("INSERT INTO x {}", counting_to(3_000_000));
-    let response = post(&server, "/db/execute?queue&wait&timeout=1ms", json!([slow]));
+    let response = server.post_json("/db/execute?queue&wait&timeout=1ms", json!([slow]));
     assert_eq!((response.status, response.text().as_str()), (408, "queue wait timeout\n"));
     common::eventually("the write is applied", || server.query("t", "SELECT v FROM x") == json!([[3_000_000]]));
 }
@@ -376,9 +352,9 @@ fn a_queued_write_continues_after_its_client_stops_waiting() {
 #[test]
 fn eight_backups_are_sent_at_once_and_no_more() {
     let dir = temp_dir();
-    let server = serve_file(dir.path());
+    let server = Server::file(dir.path());
     // The database is larger than the socket buffers of a client that does not read.
-    post(&server, "/db/execute", json!(["CREATE TABLE x(v)", "INSERT INTO x VALUES(zeroblob(30000000))"])).results();
+    server.post_json("/db/execute", json!(["CREATE TABLE x(v)", "INSERT INTO x VALUES(zeroblob(30000000))"])).results();
     let request = Request::new("GET", "/db/backup");
     let mut slow: Vec<_> = (0..8).map(|_| server.client()).collect();
     for client in &mut slow {
@@ -394,16 +370,16 @@ fn eight_backups_are_sent_at_once_and_no_more() {
 #[test]
 fn sql_is_returned_as_it_would_run() {
     let server = Server::memory();
-    let results = get(&server, "/db/sql?q=SELECT%20random()").results();
+    let results = server.get("/db/sql?q=SELECT%20random()").results();
     assert_eq!(results, [json!({"original": "SELECT random()", "rewritten": "SELECT random()"})]);
-    assert_eq!(post(&server, "/db/sql", json!(["CREATE TABLE x(v)"])).status, 200);
+    assert_eq!(server.post_json("/db/sql", json!(["CREATE TABLE x(v)"])).status, 200);
     assert_eq!(server.query("t", "SELECT count(*) FROM sqlite_schema"), json!([[0]]));
 }
 
 #[test]
 fn readyz_reports_each_part() {
     let server = Server::memory();
-    let body = |target: &str| (get(&server, target).status, get(&server, target).text());
+    let body = |target: &str| (server.get(target).status, server.get(target).text());
     assert_eq!(body("/readyz?noleader"), (200, "[+]node ok".to_owned()));
     assert_eq!(body("/t/readyz"), (200, "[+]node ok\n[+]leader ok\n[+]store ok\n[+]db ok".to_owned()));
     let head = server.send(&Request::new("HEAD", "/readyz"));
@@ -415,9 +391,9 @@ fn readyz_reports_each_part() {
 fn status_has_the_names_that_tools_read() {
     let dir = temp_dir();
     write(dir.path(), "t.yaml", "corsOrigin: '*'\n");
-    let server = serve_file(dir.path());
+    let server = Server::file(dir.path());
     server.execute("t", "CREATE TABLE x(v)");
-    let status = get(&server, "/status").json();
+    let status = server.get("/status").json();
     let here = json!(format!("127.0.0.1:{}", server.port()));
     for (path, want) in [
         ("/store/leader", json!({"addr": here, "node_id": "t"})),
@@ -449,8 +425,8 @@ fn status_has_the_names_that_tools_read() {
     assert!(status["os"]["pid"].as_u64().unwrap() > 0);
     let uptime = status["node"]["uptime"].as_str().unwrap();
     assert!(uptime.ends_with('s'), "{uptime}");
-    assert!(get(&server, "/status?pretty").text().starts_with("{\n    \"build\": {\n        \"build_time\""));
-    let keyed = get(&server, "/t/status?key=store.leader&pretty");
+    assert!(server.get("/status?pretty").text().starts_with("{\n    \"build\": {\n        \"build_time\""));
+    let keyed = server.get("/t/status?key=store.leader&pretty");
     assert_eq!(keyed.text(), format!("{{\"addr\":{here},\"node_id\":\"t\"}}"));
     assert_eq!(server.send(&Request::new("HEAD", "/status")).status, 200);
 }

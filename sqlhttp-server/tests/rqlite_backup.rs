@@ -3,32 +3,8 @@
 
 mod common;
 
-use std::path::Path;
-
-use common::{Launch, Request, Response, Server, assert_backup, names, temp_dir, write};
-use serde_json::{Value, json};
-
-fn post(server: &Server, target: &str, body: Value) -> Response {
-    server.send(&Request::json(target, body))
-}
-
-fn get(server: &Server, target: &str) -> Response {
-    server.send(&Request::new("GET", target))
-}
-
-/// A server with one database `t` in a file of this directory.
-fn serve_file(dir: &Path) -> Server {
-    Launch::new().dir(dir).args(["--db", "t.db"]).start()
-}
-
-fn gunzip(bytes: &[u8]) -> Vec<u8> {
-    use tokio::io::AsyncReadExt;
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let mut plain = Vec::new();
-    let mut decoder = async_compression::tokio::bufread::GzipDecoder::new(bytes);
-    runtime.block_on(decoder.read_to_end(&mut plain)).expect("gzip");
-    plain
-}
+use common::{Request, Server, assert_backup, decompressed, names, temp_dir, write};
+use serde_json::json;
 
 fn rows_to(n: u32) -> String {
     format!("WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM c WHERE x < {n}) SELECT x FROM c")
@@ -37,9 +13,9 @@ fn rows_to(n: u32) -> String {
 #[test]
 fn backups_in_every_form() {
     let dir = temp_dir();
-    let server = serve_file(dir.path());
+    let server = Server::file(dir.path());
     let fill = format!("INSERT INTO x(v) SELECT hex(randomblob(500)) FROM ({})", rows_to(2000));
-    post(&server, "/db/execute", json!(["CREATE TABLE x(id INTEGER PRIMARY KEY, v)", fill])).results();
+    server.post_json("/db/execute", json!(["CREATE TABLE x(id INTEGER PRIMARY KEY, v)", fill])).results();
     let count = "SELECT count(*), sum(length(v)) FROM x";
     let want = json!([[2000, 2_000_000]]);
     for (target, version) in [
@@ -49,25 +25,25 @@ fn backups_in_every_form() {
         ("/db/backup?fmt=delete&compress", Some(1)),
         ("/db/backup?vacuum", Some(1)),
     ] {
-        let response = get(&server, target);
+        let response = server.get(target);
         assert_eq!(response.status, 200, "{target}: {}", response.text());
         assert_eq!(response.header("Content-Type"), Some("application/octet-stream"), "{target}");
         assert_eq!(response.header("Content-Encoding"), None);
-        let bytes = if target.contains("compress") { gunzip(&response.body) } else { response.body };
+        let bytes = if target.contains("compress") { decompressed("gzip", &response.body) } else { response.body };
         assert_eq!(version.map(|version| [version, version]), Some([bytes[18], bytes[19]]), "{target}");
         let copy = write(dir.path(), "copy", bytes);
         assert_backup(&copy, count, want.clone());
         std::fs::remove_file(copy).unwrap();
     }
-    let text = get(&server, "/db/backup?fmt=sql");
+    let text = server.get("/db/backup?fmt=sql");
     assert_eq!(text.header("Content-Type"), Some("application/sql"));
-    assert_eq!(gunzip(&get(&server, "/db/backup?fmt=sql&compress").body), text.body);
+    assert_eq!(decompressed("gzip", &server.get("/db/backup?fmt=sql&compress").body), text.body);
     let other = Server::memory();
-    let load = other.send(&Request::new("POST", "/db/load").body(text.body));
+    let load = other.post_bytes("/db/load", text.body);
     assert_eq!(load.results()[0].get("error"), None, "{}", load.text());
     assert_eq!(other.query("t", count), want);
     for target in ["/db/backup?vacuum&fmt=sql", "/db/backup?vacuum&fmt=delete"] {
-        let response = get(&server, target);
+        let response = server.get(target);
         assert_eq!((response.status, response.text().as_str()), (500, "invalid backup format\n"));
     }
     common::eventually("the copies are removed", || names(dir.path()) == ["t.db", "t.db-shm", "t.db-wal"]);
@@ -76,9 +52,9 @@ fn backups_in_every_form() {
 #[test]
 fn copies_are_removed_when_their_clients_leave() {
     let dir = temp_dir();
-    let server = serve_file(dir.path());
+    let server = Server::file(dir.path());
     let fill = format!("CREATE TABLE x AS SELECT randomblob(10000) AS v FROM ({})", rows_to(2000));
-    assert_eq!(post(&server, "/db/execute", json!([fill])).results(), [json!({})]);
+    assert_eq!(server.post_json("/db/execute", json!([fill])).results(), [json!({})]);
     for target in ["/db/backup", "/db/backup?compress", "/db/backup?fmt=sql", "/db/backup?vacuum"] {
         let mut client = server.client();
         client.write(&Request::new("GET", target).encode()).unwrap();
@@ -96,7 +72,7 @@ fn a_database_in_memory_is_backed_up() {
     server.execute("t", "INSERT INTO x VALUES('a')");
     let dir = temp_dir();
     for (name, target) in [("a", "/db/backup"), ("b", "/db/backup?vacuum"), ("c", "/db/backup?fmt=delete")] {
-        let copy = write(dir.path(), name, get(&server, target).body);
+        let copy = write(dir.path(), name, server.get(target).body);
         assert_backup(&copy, "SELECT v FROM x", json!([["a"]]));
     }
 }
@@ -104,9 +80,9 @@ fn a_database_in_memory_is_backed_up() {
 #[test]
 fn an_empty_database_is_backed_up() {
     let dir = temp_dir();
-    let server = serve_file(dir.path());
-    assert_eq!(get(&server, "/db/backup").status, 200);
-    assert_eq!(get(&server, "/db/backup?fmt=sql").text(), "PRAGMA foreign_keys=OFF;\nBEGIN TRANSACTION;\nCOMMIT;\n");
+    let server = Server::file(dir.path());
+    assert_eq!(server.get("/db/backup").status, 200);
+    assert_eq!(server.get("/db/backup?fmt=sql").text(), "PRAGMA foreign_keys=OFF;\nBEGIN TRANSACTION;\nCOMMIT;\n");
 }
 
 #[test]
@@ -129,12 +105,12 @@ fn the_text_of_a_database_rebuilds_it() {
         "CREATE TRIGGER tr AFTER INSERT ON r BEGIN INSERT INTO w VALUES(new.v, 9); END",
         "ANALYZE"
     ]);
-    let results = post(&server, "/db/execute", steps).results();
+    let results = server.post_json("/db/execute", steps).results();
     assert!(results.iter().all(|result| result.get("error").is_none()), "{results:?}");
-    let text = get(&server, "/db/backup?fmt=sql").text();
+    let text = server.get("/db/backup?fmt=sql").text();
     assert!(text.contains("INSERT INTO \"r\" VALUES('z',1);\nINSERT INTO \"r\" VALUES('a',2);\n"), "{text}");
     let other = Server::memory();
-    let load = other.send(&Request::new("POST", "/db/load").body(text.clone()));
+    let load = other.post_bytes("/db/load", text.clone());
     assert_eq!(load.results()[0].get("error"), None, "{}\n{text}", load.text());
     for sql in [
         "SELECT *, typeof(\"c \"\"d\"\"\") FROM \"a \"\"b\"\"\"",
@@ -145,10 +121,10 @@ fn the_text_of_a_database_rebuilds_it() {
         "SELECT * FROM sqlite_stat1",
         "SELECT type, name, sql FROM sqlite_schema WHERE name NOT LIKE 'f%' ORDER BY name",
     ] {
-        let ask = |server: &Server| post(server, "/db/query?blob_array", json!([sql])).text();
+        let ask = |server: &Server| server.post_json("/db/query?blob_array", json!([sql])).text();
         assert_eq!(ask(&other), ask(&server), "{sql}");
     }
-    let some = get(&server, "/db/backup?fmt=sql&tables=w,%20nope,").text();
+    let some = server.get("/db/backup?fmt=sql&tables=w,%20nope,").text();
     assert!(some.contains("CREATE TABLE w(") && !some.contains("CREATE TABLE r("), "{some}");
     assert!(!some.contains("CREATE INDEX r_v") && some.contains("CREATE VIEW z"), "{some}");
 }
@@ -156,7 +132,7 @@ fn the_text_of_a_database_rebuilds_it() {
 #[test]
 fn a_script_is_loaded_whole_or_not_at_all() {
     let server = Server::memory();
-    let load = |sql: &str| server.send(&Request::new("POST", "/db/load").body(sql));
+    let load = |sql: &str| server.post_bytes("/db/load", sql);
     let response = load("BEGIN; CREATE TABLE x(v); INSERT INTO x VALUES(1), (2); COMMIT;");
     assert_eq!(response.header("Content-Type"), Some("text/plain; charset=utf-8"));
     assert_eq!(response.results(), [json!({"last_insert_id": 2, "rows_affected": 2})]);
@@ -171,16 +147,16 @@ fn a_script_is_loaded_whole_or_not_at_all() {
 fn a_database_file_replaces_everything_at_once() {
     let server = Server::memory();
     server.execute("t", "CREATE TABLE x(v)");
-    let file = get(&server, "/db/backup").body;
+    let file = server.get("/db/backup").body;
     server.execute("t", "INSERT INTO x VALUES(1); CREATE TABLE y(v)");
-    let response = server.send(&Request::new("POST", "/db/load").body(file.clone()));
+    let response = server.post_bytes("/db/load", file.clone());
     assert_eq!((response.status, response.text()), (200, "{\"results\":[]}".to_owned()));
     assert_eq!(server.query("t", "SELECT (SELECT count(*) FROM x), count(*) FROM sqlite_schema"), json!([[0, 1]]));
     server.execute("t", "INSERT INTO x VALUES(1)");
     let mut damaged = file;
     let half = damaged.len() / 2;
     damaged[half..].fill(0x5a);
-    let response = server.send(&Request::new("POST", "/db/load").body(damaged));
+    let response = server.post_bytes("/db/load", damaged);
     assert_eq!(response.status, 500);
     assert_eq!(server.query("t", "SELECT count(*) FROM x"), json!([[1]]));
 }

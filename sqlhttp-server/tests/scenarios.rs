@@ -10,9 +10,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 
-use common::{ENDLESS, Launch, Request, Server, counting_to, names, temp_dir, write};
+use common::{ENDLESS, Launch, Request, Server, compressed, counting_to, names, temp_dir, write};
 use serde_json::{Value, json};
-use tokio::io::AsyncReadExt as _;
 
 fn select_one(credentials: Option<(&str, &str)>) -> Value {
     let mut body = json!({"transaction": [{"query": "SELECT 1"}]});
@@ -95,16 +94,17 @@ fn a_slow_query_in_memory_does_not_delay_others() {
     assert_slow_query_does_not_delay_others(&server);
 }
 
+/// More queries than the pool of readers may have threads (64 and those of `--read-threads`) are begun and left.
 #[test]
 fn a_query_ends_when_its_client_goes_away() {
     let dir = temp_dir();
     let server = Launch::new().dir(dir.path()).with_metrics().args(["--read-threads", "1", "--db", "t.db"]).start();
     for kind in ["query", "statement"] {
-        let client = server.begin(&Request::json("/t", json!({"transaction": [{kind: ENDLESS}]})));
-        server.await_requests_in_flight(1);
-        drop(client);
-        // This query is too long for the thread of its connection. The only reader thread runs it once that thread has
-        // interrupted the endless query.
+        let endless = Request::json("/t", json!({"transaction": [{kind: ENDLESS}]}));
+        let clients: Vec<common::Client> = (0..70).map(|_| server.begin(&endless)).collect();
+        server.await_requests_in_flight(70);
+        drop(clients);
+        // This query is too long for the thread of its connection, so it needs a thread of the pool.
         assert_eq!(server.query("t", &counting_to(3_000_000)), json!([[3_000_000]]));
         server.execute("t", "CREATE TABLE IF NOT EXISTS T(a)");
     }
@@ -113,7 +113,7 @@ fn a_query_ends_when_its_client_goes_away() {
 #[test]
 fn parallel_requests_each_see_their_own_consistent_state() {
     let dir = temp_dir();
-    let server = Launch::new().dir(dir.path()).args(["--db", "t.db"]).start();
+    let server = Server::file(dir.path());
     server.execute("t", "CREATE TABLE T(id INT PRIMARY KEY, v TEXT)");
     let items = json!([
         {"statement": "DELETE FROM T"},
@@ -180,7 +180,7 @@ fn a_lock_of_another_process_is_waited_for_and_then_reported() {
     let impatient = impatient_server(dir.path(), "t.db");
     impatient.execute("t", "CREATE TABLE T(a)");
     let patient = Launch::new().dir(dir.path()).with_metrics().args(["--busy-timeout", "60s", "--db", "t.db"]).start();
-    let holder = Launch::new().dir(dir.path()).args(["--db", "t.db"]).start();
+    let holder = Server::file(dir.path());
     let items = json!([{"statement": "INSERT INTO T VALUES(0)"}, {"query": ENDLESS}]);
     let connection = holder.begin(&Request::json("/t", json!({ "transaction": items })));
     let insert = json!([{"statement": "INSERT INTO T VALUES(1)"}]);
@@ -213,7 +213,7 @@ fn init_statements_run_once_for_a_file() {
         "initStatements: [\"CREATE TABLE T(a); INSERT INTO T VALUES(1)\", \"INSERT INTO T VALUES(2)\"]\n",
     );
     for start in 1..=2 {
-        let server = Launch::new().dir(dir.path()).args(["--db", "t.db"]).start();
+        let server = Server::file(dir.path());
         let performed = server.stdout().contains(&"  + 2 init statements performed".to_owned());
         assert_eq!(performed, start == 1, "{:?}", server.stdout());
         assert_eq!(server.query("t", "SELECT a FROM T"), json!([[1], [2]]));
@@ -276,22 +276,6 @@ fn a_connection_pragma_of_a_start_up_task_holds_on_every_connection() {
     assert_eq!(response.error(), "constraint failed: FOREIGN KEY constraint failed (787)");
     // Foreign keys are off without such a task.
     assert_eq!(Server::memory().query("t", "PRAGMA foreign_keys"), json!([[0]]));
-}
-
-fn compressed(encoding: &str, body: &[u8]) -> Vec<u8> {
-    use async_compression::tokio::bufread::{BrotliEncoder, GzipEncoder, ZlibEncoder};
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-    let mut out = Vec::new();
-    runtime
-        .block_on(async {
-            match encoding {
-                "gzip" => GzipEncoder::new(body).read_to_end(&mut out).await,
-                "deflate" => ZlibEncoder::new(body).read_to_end(&mut out).await,
-                _ => BrotliEncoder::new(body).read_to_end(&mut out).await,
-            }
-        })
-        .expect("compressed");
-    out
 }
 
 #[test]

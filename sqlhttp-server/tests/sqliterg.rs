@@ -4,8 +4,6 @@
 
 mod common;
 
-use std::path::Path;
-
 use base64::Engine as _;
 use common::{Launch, Request, Response, Server, assert_backup, names, temp_dir, write};
 use serde_json::json;
@@ -53,12 +51,8 @@ fn with_macros() -> (tempfile::TempDir, Server) {
     let first = "  - {id: first, statements: [\"CREATE TABLE S(a)\"], execution: {onCreate: true}}";
     let yaml = MACROS.replace("macros:\n", &format!("macros:\n{first}\n")).replace("HASH", &hash("sesame"));
     write(dir.path(), "t.yaml", yaml);
-    let server = serve(dir.path());
+    let server = Server::file(dir.path());
     (dir, server)
-}
-
-fn serve(dir: &Path) -> Server {
-    Launch::new().dir(dir).args(["--db", "t.db"]).start()
 }
 
 fn call(server: &Server, method: &str, target: &str) -> Response {
@@ -131,7 +125,7 @@ fn macros_run_at_creation_and_at_every_start() {
     assert_eq!(server.query("t", "SELECT count(*) FROM S"), json!([[1]]));
     assert_eq!(server.stop().code, Some(0));
     // `first` would fail if it ran again, since it creates its table without IF NOT EXISTS.
-    assert_eq!(serve(dir.path()).query("t", "SELECT count(*) FROM S"), json!([[2]]));
+    assert_eq!(Server::file(dir.path()).query("t", "SELECT count(*) FROM S"), json!([[2]]));
 }
 
 #[test]
@@ -157,7 +151,7 @@ fn with_backup(number: u32, service: &str) -> (tempfile::TempDir, Server) {
     let execution = format!("execution: {{webService: {service}}}");
     let init = "initStatements: [\"CREATE TABLE T(a); INSERT INTO T VALUES(1)\"]";
     write(dir.path(), "t.yaml", format!("{init}\nbackup: {{backupDir: bk, numFiles: {number}, {execution}}}\n"));
-    let server = serve(dir.path());
+    let server = Server::file(dir.path());
     (dir, server)
 }
 
@@ -221,7 +215,7 @@ fn journal_modes_are_configured_under_sqlitergs_name() {
     for (mode, expected) in [("DELETE", "delete"), ("TRUNCATE", "truncate"), ("PERSIST", "persist"), ("WAL", "wal")] {
         let dir = temp_dir();
         write(dir.path(), "t.yaml", format!("journalMode: {mode}\n"));
-        let server = serve(dir.path());
+        let server = Server::file(dir.path());
         server.execute("t", "CREATE TABLE T(a)");
         assert_eq!(server.query("t", "PRAGMA journal_mode"), json!([[expected]]), "{mode}");
     }

@@ -94,7 +94,9 @@ impl Penalty {
 /// Whether a batch contains texts that are not in the statement cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Uncached {
+    /// All texts are cached.
     None,
+    /// The others can be prepared quickly.
     Fast,
     /// At least one of them may take long to prepare.
     Slow,

@@ -10,7 +10,8 @@
 //! | `shared` | the state that the threads of one database share |
 //! | `connection_config`, `pragmas` | opens connections; configures them |
 //! | `session`, `sessions` | a configured connection with its prepared statements; the pool of idle reading sessions |
-//! | `statement_info` | the properties of a statement, as SQLite's authorizer reports them; the policy for clients |
+//! | `statement_info` | the properties of a statement, as SQLite's authorizer reports them |
+//! | `policy` | the policy for clients |
 //! | `schema_view` | hides the engine's table from statements that read the schema |
 //! | `script`, `text` | splits an SQL text into statements; white space |
 //! | `dump`, `restore` | restores virtual tables from a dump of the `sqlite3` shell |
@@ -42,6 +43,7 @@ mod inline;
 mod integrity;
 mod options;
 mod parts;
+mod policy;
 mod pragmas;
 mod read;
 mod read_lock_holder;

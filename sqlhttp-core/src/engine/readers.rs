@@ -27,7 +27,7 @@ use super::sinks::StreamingSink;
 use super::supervisor;
 use super::watch::{Cancel, Limits, stop_error};
 use super::writer::queue::Job as WriteJob;
-use crate::model::{Answer, Batch, Error, Stamp};
+use crate::model::{Answer, Batch, Deadline, Error, Stamp};
 
 /// The number of extra threads, beyond the options' `read_threads`, while others run long reads or wait for slow
 /// callers.
@@ -44,7 +44,7 @@ pub(crate) struct ReadJob {
     pub(crate) batch: Batch,
     pub(crate) stamp: Stamp,
     pub(crate) access: Access,
-    pub(crate) deadline: crate::model::Deadline,
+    pub(crate) deadline: Deadline,
     pub(crate) cancel: Cancel,
     pub(crate) reply: oneshot::Sender<Result<Answer, Error>>,
 }
@@ -79,8 +79,11 @@ impl Job {
 struct State {
     /// The jobs in the queue, with the time at which each arrived.
     jobs: VecDeque<(Job, Instant)>,
+    /// The number of reader threads.
     threads: usize,
-    waiting_threads: usize,
+    /// Those that wait for a job.
+    idle_threads: usize,
+    /// Those that wait for slow callers.
     stalled_threads: usize,
     closed: bool,
 }
@@ -171,7 +174,7 @@ impl Readers {
     fn start_thread(self: &Arc<Self>, state: &mut State) {
         let classifies = matches!(state.jobs.front(), Some((Job::Classify(..), _)));
         let most = self.wanted_threads() + EXTRA_THREADS_MAX + if classifies { CLASSIFY_THREADS_MAX } else { 0 };
-        if state.jobs.is_empty() || state.waiting_threads > 0 || state.threads >= most {
+        if state.jobs.is_empty() || state.idle_threads > 0 || state.threads >= most {
             return;
         }
         let readers = self.clone();
@@ -230,9 +233,9 @@ impl Readers {
             if state.closed || reading > self.wanted_threads() {
                 return None;
             }
-            state.waiting_threads += 1;
+            state.idle_threads += 1;
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-            state.waiting_threads -= 1;
+            state.idle_threads -= 1;
         }
     }
 

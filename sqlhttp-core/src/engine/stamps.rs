@@ -16,7 +16,7 @@ pub fn new() -> Stamp {
 fn seed() -> u64 {
     static STATE: OnceLock<AtomicU64> = OnceLock::new();
     let state = STATE.get_or_init(|| AtomicU64::new(first_seed()));
-    // The seed is not random itself; `random()` mixes it when it is used.
+    // Unique, not random: `random()` derives a random sequence from it.
     mix(state.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed))
 }
 

@@ -7,6 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization, TransactionOperation};
 
+use super::policy::{
+    IGNORED_PRAGMAS, QUADRATIC_FUNCTIONS, REFUSED_PRAGMAS, REFUSED_TABLES, is_attach, is_detach, is_node_local,
+    is_one_of, is_schema, is_stateless, pragma_boolean, sets_fixed, table_of,
+};
 use super::replicated::progress;
 use super::sqlite::program;
 use super::sqlite::statement::Statement;
@@ -58,91 +62,6 @@ pub(crate) struct StatementInfo {
     pub(crate) reads_node_local: bool,
 }
 
-/// PRAGMAs that make the database unsafe or affect more than a client's request. They are refused with a value; those
-/// with `true` are refused without a value too.
-const REFUSED_PRAGMAS: &[(&str, bool)] = &[
-    // The content of an index would depend on the connection that wrote to it.
-    ("case_sensitive_like", false),
-    ("data_store_directory", true),
-    ("journal_mode", false),
-    ("locking_mode", false),
-    // A full database could not be distinguished from a full disk.
-    ("max_page_count", false),
-    ("page_size", false),
-    ("query_only", false),
-    ("schema_version", false),
-    ("synchronous", false),
-    ("temp_store_directory", true),
-    ("wal_checkpoint", true),
-    ("writable_schema", false),
-];
-
-/// PRAGMAs that clients send when they connect, but whose values the engine decides. Setting one is accepted and has no
-/// effect.
-const IGNORED_PRAGMAS: &[&str] = &[
-    "busy_timeout",
-    "cache_spill",
-    "checkpoint_fullfsync",
-    "fullfsync",
-    "hard_heap_limit",
-    "journal_size_limit",
-    "mmap_size",
-    "soft_heap_limit",
-    "threads",
-    "trusted_schema",
-    "wal_autocheckpoint",
-];
-
-/// Functions whose time grows with the square of their arguments' length, and the length for which they take about two
-/// seconds, in bytes. SQLite cannot interrupt them.
-const QUADRATIC_FUNCTIONS: &[(&str, i32)] =
-    &[("json_patch", 256 << 10), ("jsonb_patch", 256 << 10), ("snippet", 32 << 10)];
-
-/// Tables that show the statements of other clients.
-const REFUSED_TABLES: &[&str] = &["bytecode", "sqlite_stmt", "tables_used"];
-
-/// The table-valued PRAGMA functions whose rows are the same on every node of a cluster.
-const REPLICATED_PRAGMA_TABLES: &[&str] = &[
-    "pragma_application_id",
-    "pragma_encoding",
-    "pragma_foreign_key_check",
-    "pragma_foreign_key_list",
-    "pragma_index_info",
-    "pragma_index_list",
-    "pragma_index_xinfo",
-    "pragma_table_info",
-    "pragma_table_xinfo",
-    "pragma_user_version",
-];
-
-/// PRAGMAs whose argument is a query or changes the database itself, so that the connection keeps its state.
-const STATELESS_PRAGMAS: &[&str] = &[
-    "application_id",
-    "auto_vacuum",
-    "collation_list",
-    "compile_options",
-    "database_list",
-    "foreign_key_check",
-    "foreign_key_list",
-    "freelist_count",
-    "function_list",
-    "incremental_vacuum",
-    "index_info",
-    "index_list",
-    "index_xinfo",
-    "integrity_check",
-    "module_list",
-    "page_count",
-    "pragma_list",
-    "quick_check",
-    "shrink_memory",
-    "table_info",
-    "table_list",
-    "table_xinfo",
-    "user_version",
-    "wal_checkpoint",
-];
-
 /// The origin of a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Author {
@@ -152,13 +71,9 @@ pub(crate) enum Author {
     /// The engine, or the owner of the database.
     Owner,
     /// The owner's configuration files. They cannot change the settings that the engine relies on: see
-    /// [`FIXED_PRAGMAS`].
+    /// [`super::policy::FIXED_PRAGMAS`].
     Configuration,
 }
-
-/// PRAGMAs without effect in a configuration file. [`super::Options`] define the locking and journal mode of the file,
-/// and connections with different modes would lock each other out.
-const FIXED_PRAGMAS: &[&str] = &["journal_mode", "locking_mode"];
 
 /// The authorizer's actions since the last [`AuthorizerRecorder::begin`].
 #[derive(Debug, Default)]
@@ -434,73 +349,6 @@ impl Observed {
         let protected = |table: &str| self.protected.iter().any(|name| name.eq_ignore_ascii_case(table));
         !self.protected.is_empty() && table_of(action).is_some_and(protected)
     }
-}
-
-/// The table that an action concerns.
-fn table_of<'a>(action: &AuthAction<'a>) -> Option<&'a str> {
-    match action {
-        AuthAction::Read { table_name, .. }
-        | AuthAction::Insert { table_name }
-        | AuthAction::Update { table_name, .. }
-        | AuthAction::Delete { table_name }
-        | AuthAction::AlterTable { table_name, .. }
-        | AuthAction::CreateIndex { table_name, .. }
-        | AuthAction::CreateTable { table_name }
-        | AuthAction::CreateTrigger { table_name, .. }
-        | AuthAction::CreateTempIndex { table_name, .. }
-        | AuthAction::CreateTempTrigger { table_name, .. }
-        | AuthAction::DropTable { table_name } => Some(table_name),
-        _ => None,
-    }
-}
-
-/// Returns whether this is a table to which DDL writes.
-fn is_schema(table: &str) -> bool {
-    matches!(table, "sqlite_master" | "sqlite_schema" | "sqlite_temp_master" | "sqlite_temp_schema")
-}
-
-/// rusqlite decodes ATTACH only if the file's name is a literal.
-fn is_attach(action: &AuthAction<'_>) -> bool {
-    matches!(action, AuthAction::Attach { .. } | AuthAction::Unknown { code: rusqlite::ffi::SQLITE_ATTACH, .. })
-}
-
-fn is_detach(action: &AuthAction<'_>) -> bool {
-    matches!(action, AuthAction::Detach { .. } | AuthAction::Unknown { code: rusqlite::ffi::SQLITE_DETACH, .. })
-}
-
-/// Returns whether a PRAGMA sets one of [`FIXED_PRAGMAS`].
-fn sets_fixed(action: &AuthAction<'_>) -> bool {
-    match action {
-        AuthAction::Pragma { pragma_name, pragma_value: Some(_) } => {
-            FIXED_PRAGMAS.iter().any(|known| known.eq_ignore_ascii_case(pragma_name))
-        }
-        _ => false,
-    }
-}
-
-fn is_stateless(pragma: &str) -> bool {
-    is_one_of(pragma, STATELESS_PRAGMAS)
-}
-
-fn is_one_of(name: &str, names: &[&str]) -> bool {
-    names.iter().any(|known| known.eq_ignore_ascii_case(name))
-}
-
-/// Returns whether the rows of a table depend on the node: its files, its connection, its build.
-fn is_node_local(table: &str) -> bool {
-    let pragma = table.get(..7).is_some_and(|head| head.eq_ignore_ascii_case("pragma_"));
-    pragma && !is_one_of(table, REPLICATED_PRAGMA_TABLES)
-        || table.eq_ignore_ascii_case("dbstat")
-        || is_one_of(table, REFUSED_TABLES)
-}
-
-/// Parses the boolean value of a PRAGMA as SQLite does (`sqlite3GetBoolean`): an integer other than 0, ON, YES or TRUE.
-fn pragma_boolean(value: &str) -> bool {
-    if value.starts_with(|first: char| first.is_ascii_digit()) {
-        let digits = value.bytes().take_while(u8::is_ascii_digit);
-        return digits.fold(0_u8, |any, digit| any | (digit - b'0')) != 0;
-    }
-    is_one_of(value, &["on", "yes", "true"])
 }
 
 fn transaction_keyword(operation: TransactionOperation) -> TransactionKeyword {

@@ -5,6 +5,7 @@
 
 mod backend;
 mod batch;
+mod changed;
 mod error;
 mod failure;
 mod outcome;
@@ -14,9 +15,10 @@ mod value;
 
 pub use backend::{Answer, Backend, BoxFuture, PartStream, ReadLevel};
 pub use batch::{Action, Atomicity, Batch, BindRule, Binding, Bindings, Expect, OnError, Settings, Step};
+pub use changed::Changed;
 pub use error::Error;
 pub use failure::{Failure, SqlError, TransactionKeyword};
-pub use outcome::{Changed, Ending, Outcome, Part, StepFacts, StepOutcome};
+pub use outcome::{Ending, Outcome, Part, StepFacts, StepOutcome};
 pub use rows::{Block, BlockRows, Column, Columns, RowRef, Rows, Values};
 pub use stamp::{Deadline, Stamp};
 pub use value::{Value, ValueRef};

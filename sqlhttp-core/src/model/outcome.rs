@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Block, Columns, Failure, Rows};
+use super::{Block, Changed, Columns, Failure, Rows};
 
 /// The complete result of a batch.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -46,6 +46,18 @@ pub enum StepOutcome {
     Failed(Failure),
 }
 
+impl StepOutcome {
+    /// Inserts blocks that were streamed earlier before the rows of this result. No effect on a result without rows.
+    pub fn prepend_blocks(&mut self, mut earlier: Vec<Block>) {
+        if let StepOutcome::Rows(rows) = self
+            && !earlier.is_empty()
+        {
+            earlier.append(&mut rows.blocks);
+            rows.blocks = earlier;
+        }
+    }
+}
+
 /// Information about a step that is not part of its result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct StepFacts {
@@ -55,16 +67,6 @@ pub struct StepFacts {
     pub returning: bool,
     /// The time that the step ran; zero unless [`super::Batch::timed`] is set.
     pub elapsed: Duration,
-}
-
-/// The changes that a statement made itself, without those of its triggers and foreign-key actions
-/// (<https://sqlite.org/c3ref/changes.html>).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Changed {
-    /// The number of changed rows; 0 for anything but INSERT, REPLACE, UPDATE and DELETE.
-    pub rows: u64,
-    /// The rowid of the last row that an INSERT or REPLACE added; `None` if the statement added no row with a rowid.
-    pub last_insert_id: Option<i64>,
 }
 
 /// A part of a streamed result. Parts are sent while the batch runs, so that the result need not fit into memory.

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::{Changed, StepOutcome, ValueRef};
+use super::{Changed, ValueRef};
 
 const NULL: u8 = 0;
 const INTEGER: u8 = 1;
@@ -55,18 +55,6 @@ impl Rows {
     /// Iterates over the rows, in order.
     pub fn iter(&self) -> impl Iterator<Item = RowRef<'_>> {
         self.blocks.iter().flat_map(Block::rows)
-    }
-}
-
-impl StepOutcome {
-    /// Inserts blocks that were streamed earlier before the rows of this result. No effect on a result without rows.
-    pub fn prepend_blocks(&mut self, mut earlier: Vec<Block>) {
-        if let StepOutcome::Rows(rows) = self
-            && !earlier.is_empty()
-        {
-            earlier.append(&mut rows.blocks);
-            rows.blocks = earlier;
-        }
     }
 }
 

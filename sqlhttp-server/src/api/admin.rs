@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use sqlhttp_core::{BoxFuture, Error};
 
+use crate::process::scratch::ScratchFile;
+
 /// Copies a database and replaces its content, for rqlite's `/db/backup` and `/db/load`.
 pub(crate) trait Copies: Send + Sync {
     /// Returns whether the cluster has a leader. A copy may be stale without one. A single database is its own leader.
@@ -25,7 +27,7 @@ pub(crate) trait Copies: Send + Sync {
     fn load_file(&self, file: PathBuf) -> BoxFuture<'_, Result<u64, Error>>;
 
     /// Returns an unused path for a file that is to be loaded, on the file system of the database.
-    fn scratch_file(&self) -> PathBuf;
+    fn scratch_file(&self) -> ScratchFile;
 }
 
 /// Runs a database's macros and backups (sqliterg). Dropping a future cancels the run as soon as possible.

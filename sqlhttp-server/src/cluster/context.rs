@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use hyper::header::HeaderValue;
 use sqlhttp_core::{BoxFuture, Database, Error};
@@ -12,6 +11,7 @@ use super::auth::AuthFile;
 use super::config::ClusterConfig;
 use super::write_queue::WrittenBatches;
 use crate::api::admin::Copies;
+use crate::process::scratch::{Purpose, ScratchFile};
 use crate::process::tls::TlsDescription;
 
 /// The settings of a node that requests depend on.
@@ -31,13 +31,12 @@ pub(crate) struct ClusterContext {
     pub(crate) tls: Option<TlsDescription>,
     /// The batches that the queue of writes has written.
     pub(crate) written: Arc<WrittenBatches>,
-    scratch: AtomicU64,
 }
 
 impl ClusterContext {
     pub(crate) fn new(node: Node, identity: NodeIdentity, written: Arc<WrittenBatches>) -> Self {
         let NodeIdentity { config, auth, tls } = identity;
-        ClusterContext { node, config, auth, tls, written, scratch: AtomicU64::new(0) }
+        ClusterContext { node, config, auth, tls, written }
     }
 
     /// Whether `-http-allow-origin` lets pages of this origin read answers.
@@ -51,12 +50,6 @@ impl ClusterContext {
     pub(crate) fn api_url(&self) -> String {
         let scheme = if self.config.http_tls.is_some() { "https" } else { "http" };
         format!("{scheme}://{}", self.config.http_adv_addr)
-    }
-
-    /// A file that nobody else uses, for what arrives. What a crash leaves of them is removed at the next start.
-    pub(crate) fn scratch_file(&self, purpose: &str) -> PathBuf {
-        let number = self.scratch.fetch_add(1, Ordering::Relaxed);
-        self.node.directory().join(format!("{purpose}-{}-{number}", std::process::id()))
     }
 }
 
@@ -103,7 +96,7 @@ impl Copies for NodeCopies {
         Box::pin(self.0.node.load(file))
     }
 
-    fn scratch_file(&self) -> PathBuf {
-        self.0.scratch_file("load")
+    fn scratch_file(&self) -> ScratchFile {
+        ScratchFile::in_directory(self.0.node.directory(), Purpose::Load)
     }
 }

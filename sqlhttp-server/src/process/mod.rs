@@ -6,6 +6,7 @@ pub mod logging;
 pub mod memory;
 pub(crate) mod metrics;
 pub(crate) mod reloading;
+pub(crate) mod scratch;
 pub mod shutdown;
 pub mod tls;
 

@@ -1,27 +1,30 @@
-//! Static files, for GET and HEAD: `--serve-dir`.
+//! Static files, for GET and HEAD: `-serve-dir`.
 //!
-//! As in the original, dotfiles and symbolic links are served and directories are not listed. A path that names its
-//! parent (`..`, however it is spelled) is never looked up.
+//! This module finds the file of a path; `tower-http` answers for the file: ranges (RFC 9110, section 14) and conditions
+//! (section 13). As in ws4sqlite, dotfiles and symbolic links are served and directories are not listed. A path with a
+//! parent component (`..`, however it is encoded) is never looked up.
 
-use std::io::{self, SeekFrom};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use hyper::header::{self, HeaderMap, HeaderValue};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper::header::{self, HeaderValue};
 use hyper::http::request::Parts;
-use hyper::{Method, StatusCode};
+use hyper::{Method, Request, StatusCode};
+use mime_guess::mime::{self, Mime};
 use percent_encoding::percent_decode_str;
 use tokio::fs::File;
-use tokio::io::{AsyncReadExt, AsyncSeekExt};
-use tokio_util::io::ReaderStream;
+use tokio::io::AsyncReadExt;
+use tower_http::services::ServeFile;
 
-use super::range::Range;
 use crate::http::reply::{self, HttpResponse, ReplyBody};
 
-/// How many bytes are read from a file at a time.
+/// The length of a piece of a file that is read at a time, in bytes.
 const PIECE_BYTES: usize = 64 << 10;
 
-/// How many bytes of a file without an extension are looked at to guess what it is.
+/// The length of the beginning of a file without an extension that decides whether it is text, in bytes.
 const SNIFFED_BYTES: u64 = 512;
 
 /// A directory that is served.
@@ -31,33 +34,31 @@ pub(crate) struct Files {
     index: String,
 }
 
-/// A regular file that is open.
+/// A regular file.
 struct Found {
-    file: File,
-    len: u64,
-    modified: Option<SystemTime>,
     path: PathBuf,
+    modified: Option<SystemTime>,
 }
 
 /// What a path leads to.
 enum Target {
     File(Found),
-    /// A directory that has an index file, asked for without the slash that its relative links need.
+    /// A directory that has an index file. The path has no slash at its end, which relative links in the file need.
     Redirect,
 }
 
 impl Files {
-    /// Serves the files under `root`, and for a directory the one called `index`.
+    /// Serves the files under `root`, and for a directory its file `index`.
     pub(crate) fn new(root: PathBuf, index: String) -> Self {
         Files { root, index }
     }
 
-    /// The answer to a GET or HEAD; `None` if there is no such file.
+    /// Answers a GET or HEAD. Returns `None` if there is no such file.
     pub(crate) async fn answer(&self, request: &Parts) -> Option<HttpResponse> {
         let path = request.uri.path();
         match self.find(path).await? {
             Target::Redirect => Some(redirect(path)),
-            // A file that cannot be read is like one that is not there.
+            // A file that cannot be read is treated like a missing one.
             Target::File(found) => found.answer(request).await.ok(),
         }
     }
@@ -65,18 +66,18 @@ impl Files {
     async fn find(&self, path: &str) -> Option<Target> {
         let decoded = percent_decode_str(path).decode_utf8().ok()?;
         let file = self.root.join(relative(&decoded)?);
-        let about = tokio::fs::metadata(&file).await.ok()?;
-        if !about.is_dir() {
-            return open(file, &about).await.map(Target::File);
+        let metadata = tokio::fs::metadata(&file).await.ok()?;
+        if !metadata.is_dir() {
+            return Found::new(file, &metadata).map(Target::File);
         }
         let index = file.join(&self.index);
-        let about = tokio::fs::metadata(&index).await.ok()?;
-        let found = open(index, &about).await?;
+        let metadata = tokio::fs::metadata(&index).await.ok()?;
+        let found = Found::new(index, &metadata)?;
         Some(if decoded.ends_with('/') { Target::File(found) } else { Target::Redirect })
     }
 }
 
-/// The path below the root; `None` for one that must not be followed.
+/// Returns the path below the root; `None` for a path that must not be followed.
 fn relative(path: &str) -> Option<PathBuf> {
     let mut relative = PathBuf::new();
     for part in path.split('/').filter(|part| !part.is_empty() && *part != ".") {
@@ -91,16 +92,8 @@ fn relative(path: &str) -> Option<PathBuf> {
     Some(relative)
 }
 
-/// Only regular files: opening a pipe would wait for its other end.
-async fn open(path: PathBuf, about: &std::fs::Metadata) -> Option<Found> {
-    if !about.is_file() {
-        return None;
-    }
-    let file = File::open(&path).await.ok()?;
-    Some(Found { file, len: about.len(), modified: about.modified().ok(), path })
-}
-
-/// To the same path with a slash. Slashes in front are taken together, because `//host/` would be another server.
+/// Redirects to the same path with a slash at its end. Slashes at its beginning become one, because `//host/` would be
+/// another server.
 fn redirect(path: &str) -> HttpResponse {
     let mut response = reply::empty(StatusCode::FOUND);
     let location = format!("/{}/", path.trim_start_matches('/'));
@@ -111,105 +104,75 @@ fn redirect(path: &str) -> HttpResponse {
 }
 
 impl Found {
-    async fn answer(mut self, request: &Parts) -> io::Result<HttpResponse> {
-        if self.not_modified(&request.headers) {
-            return Ok(self.describe(reply::empty(StatusCode::NOT_MODIFIED)));
-        }
-        let range = match self.range(&request.headers) {
-            Range::Whole => (0, self.len, StatusCode::OK),
-            Range::Part { first, len } => (first, len, StatusCode::PARTIAL_CONTENT),
-            Range::Unsatisfiable => return Ok(self.unsatisfiable()),
+    /// Returns `None` for anything but a regular file: opening a pipe would wait for its other end.
+    fn new(path: PathBuf, metadata: &std::fs::Metadata) -> Option<Found> {
+        metadata.is_file().then(|| Found { path, modified: metadata.modified().ok() })
+    }
+
+    async fn answer(self, request: &Parts) -> io::Result<HttpResponse> {
+        let mut file = ServeFile::new_with_mime(&self.path, &self.media_type().await?)
+            .with_buf_chunk_size(PIECE_BYTES)
+            .ignore_multi_range_requests(true);
+        let (head, body) = file.try_call(self.request(request)).await?.into_parts();
+        let length = head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        let body = if request.method == Method::HEAD || length.is_none() {
+            ReplyBody::EMPTY
+        } else {
+            // If the file shrinks meanwhile, the body ends early and the connection is closed.
+            ReplyBody::Stream { stream: Box::pin(body.into_data_stream()), len: length }
         };
-        let (first, len, status) = range;
-        let media_type = self.media_type().await?;
-        let mut response = self.describe(reply::empty(status));
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, media_type);
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(len));
-        if status == StatusCode::PARTIAL_CONTENT {
-            headers.insert(header::CONTENT_RANGE, content_range(format!("{first}-{}", first + len - 1), self.len));
+        if head.status == StatusCode::RANGE_NOT_SATISFIABLE {
+            let mut response = reply::text(head.status, "Range Not Satisfiable");
+            response.headers_mut().extend(head.headers);
+            return Ok(response);
         }
-        if request.method != Method::HEAD {
-            *response.body_mut() = self.body(first, len).await?;
+        Ok(HttpResponse::from_parts(head, body))
+    }
+
+    /// The request as `tower-http` takes it. It does not know `If-Range`, so a range is left out if that condition is
+    /// false: then the client receives the whole file.
+    fn request(&self, request: &Parts) -> Request<Empty<Bytes>> {
+        let mut copy = Request::new(Empty::new());
+        *copy.method_mut() = request.method.clone();
+        *copy.uri_mut() = request.uri.clone();
+        copy.headers_mut().clone_from(&request.headers);
+        let condition = request.headers.get(header::IF_RANGE);
+        if condition.is_some_and(|value| date(value).is_none_or(|date| self.modified_at() != Some(date))) {
+            copy.headers_mut().remove(header::RANGE);
         }
-        Ok(response)
+        copy
     }
 
-    /// If the file shrinks meanwhile, the body ends early and the connection is cut.
-    async fn body(mut self, first: u64, len: u64) -> io::Result<ReplyBody> {
-        self.file.seek(SeekFrom::Start(first)).await?;
-        let stream = ReaderStream::with_capacity(self.file.take(len), PIECE_BYTES);
-        Ok(ReplyBody::Stream { stream: Box::pin(stream), len: Some(len) })
-    }
-
-    fn not_modified(&self, headers: &HeaderMap) -> bool {
-        match (self.modified_at(), date(headers.get(header::IF_MODIFIED_SINCE))) {
-            (Some(modified), Some(since)) => modified <= since,
-            _ => false,
-        }
-    }
-
-    fn range(&self, headers: &HeaderMap) -> Range {
-        // A part is of use only if it fits to what the client has.
-        let fits = match headers.get(header::IF_RANGE) {
-            None => true,
-            condition => date(condition).is_some_and(|date| self.modified_at() == Some(date)),
-        };
-        let value = headers.get(header::RANGE).filter(|_| fits).and_then(|value| value.to_str().ok());
-        Range::parse(value, self.len)
-    }
-
-    fn unsatisfiable(&self) -> HttpResponse {
-        let mut response = reply::text(StatusCode::RANGE_NOT_SATISFIABLE, "Range Not Satisfiable");
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-        response.headers_mut().insert(header::CONTENT_RANGE, content_range("*".to_owned(), self.len));
-        response
-    }
-
-    /// What is said of the file whether it is sent or not.
-    fn describe(&self, mut response: HttpResponse) -> HttpResponse {
-        let headers = response.headers_mut();
-        headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-        let modified = self.modified.map(httpdate::fmt_http_date);
-        if let Some(modified) = modified.and_then(|date| HeaderValue::try_from(date).ok()) {
-            headers.insert(header::LAST_MODIFIED, modified);
-        }
-        response
-    }
-
-    /// When it was modified, to the second: more does not fit into a header.
+    /// The time of the last modification, in whole seconds, as headers have it.
     fn modified_at(&self) -> Option<httpdate::HttpDate> {
         self.modified.map(httpdate::HttpDate::from)
     }
 
-    async fn media_type(&mut self) -> io::Result<HeaderValue> {
+    async fn media_type(&self) -> io::Result<Mime> {
         if self.path.extension().is_some() {
             return Ok(media_type_of(&self.path));
         }
         let mut head = Vec::with_capacity(SNIFFED_BYTES as usize);
-        (&mut self.file).take(SNIFFED_BYTES).read_to_end(&mut head).await?;
-        let media_type = if looks_like_text(&head) { "text/plain; charset=utf-8" } else { "application/octet-stream" };
-        Ok(HeaderValue::from_static(media_type))
+        File::open(&self.path).await?.take(SNIFFED_BYTES).read_to_end(&mut head).await?;
+        Ok(if looks_like_text(&head) { mime::TEXT_PLAIN_UTF_8 } else { mime::APPLICATION_OCTET_STREAM })
     }
 }
 
-fn content_range(range: String, file_len: u64) -> HeaderValue {
-    HeaderValue::try_from(format!("bytes {range}/{file_len}")).unwrap_or(HeaderValue::from_static("bytes */*"))
+fn date(value: &HeaderValue) -> Option<httpdate::HttpDate> {
+    value.to_str().ok()?.parse().ok()
 }
 
-fn date(value: Option<&HeaderValue>) -> Option<httpdate::HttpDate> {
-    value?.to_str().ok()?.parse().ok()
-}
-
-fn media_type_of(path: &Path) -> HeaderValue {
+/// Returns the media type of a file name. Text is UTF-8.
+fn media_type_of(path: &Path) -> Mime {
     let media_type = mime_guess::from_path(path).first_or_octet_stream();
-    let essence = media_type.essence_str();
-    let has_charset = media_type.type_() == mime_guess::mime::TEXT && media_type.get_param("charset").is_none();
-    let text = if has_charset { format!("{essence}; charset=utf-8") } else { media_type.to_string() };
-    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("application/octet-stream"))
+    if media_type.type_() != mime::TEXT || media_type.get_param(mime::CHARSET).is_some() {
+        return media_type;
+    }
+    format!("{}; charset=utf-8", media_type.essence_str()).parse().unwrap_or(media_type)
 }
 
-/// No control characters but those that text has. (UTF-8 is not asked for: the last character may be cut.)
+/// Returns whether bytes contain no control characters but those of text. They need not be valid UTF-8: the last
+/// character may be cut.
 fn looks_like_text(head: &[u8]) -> bool {
     !head.iter().any(|byte| byte.is_ascii_control() && !b"\t\n\r\x0c\x1b\x7f".contains(byte))
 }
@@ -231,7 +194,7 @@ mod tests {
 
     #[test]
     fn media_types() {
-        let of = |name: &str| media_type_of(Path::new(name)).to_str().unwrap().to_owned();
+        let of = |name: &str| media_type_of(Path::new(name)).to_string();
         assert_eq!(of("index.html"), "text/html; charset=utf-8");
         assert_eq!(of("a.css"), "text/css; charset=utf-8");
         assert_eq!(of("a.json"), "application/json");

@@ -5,11 +5,9 @@ pub mod config;
 pub(crate) mod files;
 pub(crate) mod messages;
 pub mod monitor;
-pub(crate) mod range;
 pub(crate) mod route;
 pub(crate) mod rqlite;
 pub mod schedule;
-pub(crate) mod scratch;
 pub mod serve;
 pub mod startup;
 

@@ -14,11 +14,11 @@ use super::app::{Served, StandaloneApp};
 use super::config::{DatabaseConfig, ServerConfig};
 use super::monitor::run_monitor;
 use super::schedule::{self, DirectoryBackupError, MacroError, Report, SystemClock};
-use super::scratch;
 use super::startup::{self, Console, Invocation, Opened, Service, Start};
 use crate::api::admin::{AdminError, Copies, Macros};
 use crate::http;
 use crate::process::logging::RequestLines;
+use crate::process::scratch::{Purpose, ScratchFile};
 use crate::process::tls::Tls;
 use crate::process::{database_watch, logging, shutdown};
 
@@ -206,8 +206,8 @@ impl Copies for Owner {
         })
     }
 
-    fn scratch_file(&self) -> PathBuf {
-        scratch::file_for(&self.0.config.location)
+    fn scratch_file(&self) -> ScratchFile {
+        ScratchFile::beside(&self.0.config.location, Purpose::Load)
     }
 }
 

@@ -1,4 +1,4 @@
-//! A node of a cluster as a process (`sqlhttp-cluster`), started with rqlited's words, and a few calls to its API.
+//! A node of a cluster as a process (`sqlhttp-cluster`), started with rqlited's flags, and a few calls to its API.
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::http::{Client, Request, Response};
+use super::http::{Client, Request};
 use super::server::{Exit, Process, Server, limited};
+use super::temp_dir;
 
-/// How long a start or an end may take.
+/// The time limit of a start and of a stop.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What is to be started.
+/// The command line of a node.
 #[derive(Debug, Clone)]
 pub struct Node {
     flags: Vec<String>,
@@ -23,8 +24,8 @@ pub struct Node {
     open_files: Option<u32>,
 }
 
-/// A port that is free now and that nobody is given by chance: below those that systems take for outgoing connections,
-/// or another test's client could sit on it while the node is not running.
+/// A port that is free now. It is below the ports that systems use for outgoing connections, so that no client takes it
+/// while the node is not running.
 pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let first = u16::try_from(std::process::id() * 97 % 20_000).expect("below 20000");
@@ -36,7 +37,7 @@ pub fn free_port() -> u16 {
     }
 }
 
-/// A command with this program and no settings from the tests' own environment.
+/// A command with this program, without the settings in the environment of the tests.
 fn command(open_files: Option<u32>) -> Command {
     let mut command = limited(env!("CARGO_BIN_EXE_sqlhttp-cluster"), open_files);
     for (name, _) in std::env::vars_os() {
@@ -47,7 +48,7 @@ fn command(open_files: Option<u32>) -> Command {
     command
 }
 
-/// Runs the program with exactly these words; it is expected to end by itself.
+/// Runs the program with exactly these words and waits until it ends by itself.
 pub fn run<S: Into<String>>(words: impl IntoIterator<Item = S>) -> Exit {
     let words: Vec<String> = words.into_iter().map(Into::into).collect();
     let mut command = command(None);
@@ -61,7 +62,7 @@ fn ended(mut process: Process, words: &[String]) -> Exit {
 }
 
 impl Node {
-    /// A node with its data in this directory and ports of its own, which it keeps from start to start.
+    /// A node with its data in this directory and with ports of its own, the same at each start.
     pub fn new(directory: &Path) -> Node {
         Node { flags: Vec::new(), directory: directory.to_owned(), ports: (free_port(), free_port()), open_files: None }
     }
@@ -92,7 +93,7 @@ impl Node {
         Process::spawn(command)
     }
 
-    /// Starts it and waits until it is ready, or at least answers that it would have to know who asks.
+    /// Starts the node and waits until `/readyz` answers 200 or requires credentials.
     pub fn start(&self) -> Server {
         match self.try_start() {
             Ok(server) => server,
@@ -100,7 +101,7 @@ impl Node {
         }
     }
 
-    /// Starts it and waits until it is ready or ends.
+    /// Starts the node and waits until it is ready or ends.
     pub fn try_start(&self) -> Result<Server, Exit> {
         let server = self.spawn_server();
         let deadline = Instant::now() + PATIENCE;
@@ -114,7 +115,7 @@ impl Node {
         Ok(server)
     }
 
-    /// Starts it without waiting for anything.
+    /// Starts the node without waiting.
     pub fn spawn_server(&self) -> Server {
         Server::of_node(self.spawn(), self.ports.0, self.ports.1)
     }
@@ -125,44 +126,43 @@ impl Node {
         answer.is_ok_and(|answer| [200, 401].contains(&answer.status))
     }
 
-    /// Starts it; it is expected to end by itself.
+    /// Starts the node and waits until it ends by itself.
     pub fn run(&self) -> Exit {
         ended(self.spawn(), &self.words())
     }
 }
 
+impl Server {
+    /// A node with these flags and a data directory of its own.
+    pub fn node(flags: &[&str]) -> Server {
+        let dir = temp_dir();
+        Node::new(&dir.path().join("data")).flags(flags.iter().copied()).start().keeping(dir)
+    }
+}
+
 /// Calls to rqlite's API that are expected to succeed.
 impl Server {
-    pub fn get(&self, target: &str) -> Response {
-        self.send(&Request::new("GET", target))
-    }
-
-    /// Posts bytes as they are.
-    pub fn post_bytes(&self, target: &str, body: impl Into<Vec<u8>>) -> Response {
-        self.send(&Request::new("POST", target).body(body))
-    }
-
-    /// Executes statements; none may fail. Returns the results.
+    /// Executes statements and returns their results; panics if one fails.
     pub fn db_execute(&self, statements: Value) -> Vec<Value> {
-        let results = self.send(&Request::json("/db/execute", statements)).results();
+        let results = self.post_json("/db/execute", statements).results();
         assert!(results.iter().all(|result| result.get("error").is_none()), "{results:?}");
         results
     }
 
-    /// The rows of a query; none is an empty list.
+    /// The rows of a query.
     pub fn db_query(&self, sql: &str) -> Value {
         self.db_query_at("/db/query", sql)
     }
 
-    /// The rows of a query at this path and with these parameters.
+    /// The rows of a query that is sent to this path with its parameters; an empty list if there are none.
     pub fn db_query_at(&self, target: &str, sql: &str) -> Value {
-        let response = self.send(&Request::json(target, json!([sql])));
+        let response = self.post_json(target, json!([sql]));
         let results = response.results();
         assert!(results[0].get("error").is_none(), "{sql}: {}", response.text());
         results[0].get("values").cloned().unwrap_or(json!([]))
     }
 
-    /// The applied index that the node's status tells.
+    /// The applied index in the status of the node.
     pub fn applied_index(&self) -> u64 {
         let index = self.get("/status?key=store.raft.applied_index").json();
         index.as_u64().unwrap_or_else(|| panic!("no index: {index}"))

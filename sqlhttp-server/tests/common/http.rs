@@ -1,4 +1,4 @@
-//! An HTTP/1.1 client that does as it is told, also when what it is told is wrong.
+//! An HTTP/1.1 client that sends any bytes, valid or not.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use base64::Engine as _;
 
-/// How long the client waits for bytes before it gives up.
+/// The time limit of connecting, and of each read and write.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What is asked.
+/// A request.
 #[derive(Debug, Clone)]
 pub struct Request {
     pub method: String,
@@ -44,7 +44,7 @@ impl Request {
         self.header("Authorization", format!("Basic {encoded}"))
     }
 
-    /// The bytes on the wire.
+    /// The bytes of the request.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = format!("{} {} HTTP/1.1\r\nHost: test\r\n", self.method, self.target);
         for (name, value) in &self.headers {
@@ -71,7 +71,7 @@ impl Request {
     }
 }
 
-/// What is answered.
+/// An answer.
 #[derive(Debug, Clone)]
 pub struct Response {
     pub status: u16,
@@ -94,19 +94,19 @@ impl Response {
             .unwrap_or_else(|e| panic!("not JSON ({e}), status {}: {}", self.status, self.text()))
     }
 
-    /// The `error` text of a refusal.
+    /// The text `error` of a refusal.
     pub fn error(&self) -> String {
         self.json()["error"].as_str().unwrap_or_else(|| panic!("no error text in {}", self.text())).to_owned()
     }
 
-    /// The `results` of a success; panics when it is none.
+    /// The list `results` of a success; panics if it is a failure.
     pub fn results(&self) -> Vec<serde_json::Value> {
         assert_eq!(self.status, 200, "{}", self.text());
         self.json()["results"].as_array().unwrap_or_else(|| panic!("no results in {}", self.text())).clone()
     }
 }
 
-/// One connection, kept alive between requests.
+/// A connection, which is kept alive between requests.
 #[derive(Debug)]
 pub struct Client {
     stream: BufReader<TcpStream>,
@@ -127,7 +127,7 @@ impl Client {
 
     /// Sends a request and waits for its answer.
     pub fn send(&mut self, request: &Request) -> io::Result<Response> {
-        // An early refusal may close the connection while the body is still being sent: its answer counts.
+        // A refusal may arrive while the body is being sent, and close the connection. It is the answer nevertheless.
         let sent = self.write(&request.encode());
         match self.receive(request.method == "HEAD") {
             Ok(response) => Ok(response),
@@ -145,20 +145,23 @@ impl Client {
         read_response(&mut self.stream, to_head)
     }
 
-    /// The head of an interim answer (`100 Continue`), up to its empty line.
+    /// Reads an interim answer (`100 Continue`). Returns its status.
     pub fn receive_interim(&mut self) -> io::Result<u16> {
         Ok(read_head(&mut self.stream)?.0)
     }
 
-    /// Whatever comes until the other side closes.
-    pub fn drain(&mut self) -> io::Result<Vec<u8>> {
+    /// Waits until the server closes the connection. Returns the bytes that it sent before.
+    pub fn until_closed(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();
-        self.stream.read_to_end(&mut rest)?;
-        Ok(rest)
+        let read = self.stream.read_to_end(&mut rest);
+        // A reset closes the connection, too; a timeout of the client does not.
+        let kind = read.err().map(|error| error.kind());
+        assert!(!matches!(kind, Some(io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)), "still open");
+        rest
     }
 }
 
-/// Reads one answer; fails when it ends too early.
+/// Reads an answer; an error if it ends too early.
 pub fn read_response(stream: &mut impl BufRead, to_head: bool) -> io::Result<Response> {
     let (mut status, mut headers) = read_head(stream)?;
     while (100..200).contains(&status) {

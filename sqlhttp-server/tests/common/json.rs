@@ -1,22 +1,21 @@
-//! Reads JSON so that the order of keys and the spelling of numbers stay visible: two texts are the same if a client
-//! that keeps both would see no difference.
+//! A JSON reader that keeps the order of keys and the kind of numbers, which a client may depend on.
 
-/// A JSON value, as strictly comparable as the recorded conversations need it.
+/// A JSON value for the comparison with recorded conversations.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Json {
     Null,
     Bool(bool),
-    /// An integer literal, digits only (`-0` is `0`).
+    /// An integer, as its digits (`-0` is `0`).
     Integer(String),
-    /// Any other number, by its shortest spelling.
+    /// Any other number, in its shortest spelling.
     Real(String),
     Text(String),
     List(Vec<Json>),
-    /// Keys at their first position with their last value.
+    /// Keys in the order of their first positions, with their last values.
     Object(Vec<(String, Json)>),
 }
 
-/// Reads one JSON value; nothing but white space may follow.
+/// Reads one JSON value. `None` if the text is not JSON or something follows the value.
 pub fn parse(text: &str) -> Option<Json> {
     let mut reader = Reader { bytes: text.as_bytes(), at: 0 };
     let value = reader.value()?;

@@ -1,4 +1,4 @@
-//! A server process: started on a free port, watched, and stopped when the guard is dropped.
+//! A server process on a free port. It is killed on drop.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
@@ -13,12 +13,12 @@ use super::cluster::free_port;
 use super::eventually;
 use super::http::{Client, Request, Response};
 
-/// How long a start or an end may take.
+/// The time limit of a start and of a stop.
 const PATIENCE: Duration = Duration::from_secs(40);
 
 const LISTENING: &str = "- Web Service listening on ";
 
-/// What is to be started.
+/// The command line of a standalone server.
 #[derive(Debug)]
 pub struct Launch {
     args: Vec<String>,
@@ -57,7 +57,7 @@ impl Launch {
         self
     }
 
-    /// Does not put `-bind-host 127.0.0.1 -port 0` before the other words.
+    /// Leaves out `-bind-host 127.0.0.1 -port 0`, which come before the other words.
     pub fn without_address(mut self) -> Launch {
         self.listen = false;
         self
@@ -109,8 +109,8 @@ impl Launch {
         let line = process.stdout.wait_for(|line| line.starts_with(LISTENING));
         let Some(line) = line else {
             if process.wait(Duration::from_secs(5)).is_none() {
-                let told = (process.stdout.lines(), process.stderr.lines());
-                panic!("{:?} neither listens nor ends: {told:#?}", self.args);
+                let output = (process.stdout.lines(), process.stderr.lines());
+                panic!("{:?} neither listens nor ends: {output:#?}", self.args);
             }
             return Err(process.exit());
         };
@@ -119,7 +119,7 @@ impl Launch {
         Ok(Server { process, addr: local(port), metrics, raft_port: None, dir: None })
     }
 
-    /// Runs the program, which is expected to end by itself.
+    /// Runs the program and waits until it ends by itself.
     pub fn run(self) -> Exit {
         let mut process = self.spawn();
         if process.wait(PATIENCE).is_none() {
@@ -134,7 +134,7 @@ fn local(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
 }
 
-/// A command with this program, which may have only so many files open.
+/// A command with this program and a limit of open files.
 pub(super) fn limited(program: &str, open_files: Option<u32>) -> Command {
     let Some(max) = open_files else { return Command::new(program) };
     let mut command = Command::new("sh");
@@ -142,7 +142,7 @@ pub(super) fn limited(program: &str, open_files: Option<u32>) -> Command {
     command
 }
 
-/// How a process ended and what it said.
+/// The end of a process, and its output.
 #[derive(Debug)]
 pub struct Exit {
     /// The exit status; `None` after a signal.
@@ -197,7 +197,7 @@ impl Drop for Process {
     }
 }
 
-/// The lines that came through a pipe so far.
+/// The lines that a pipe has delivered so far.
 #[derive(Debug, Clone, Default)]
 struct Output(Arc<(Mutex<Lines>, Condvar)>);
 
@@ -230,7 +230,7 @@ impl Output {
         self.0.0.lock().expect("lines").lines.clone()
     }
 
-    /// The first line that fits, or nothing if the pipe ends (or the patience) before it comes.
+    /// Waits for the first line that fits; `None` if the pipe or the time limit ends before.
     fn wait_for(&self, fits: impl Fn(&str) -> bool) -> Option<String> {
         let deadline = Instant::now() + PATIENCE;
         let mut guard = self.0.0.lock().expect("lines");
@@ -270,7 +270,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// A process that serves on these ports, one of them for other nodes.
+    /// A process that serves clients and other nodes on these ports.
     pub(super) fn of_node(process: Process, port: u16, raft_port: u16) -> Server {
         let addr = local(port);
         Server { process, addr, metrics: Some(addr), raft_port: Some(raft_port), dir: None }
@@ -279,6 +279,12 @@ impl Server {
     /// A server with these words on its command line.
     pub fn start<S: Into<String>>(args: impl IntoIterator<Item = S>) -> Server {
         Launch::new().args(args).start()
+    }
+
+    /// A server with the database `t` in the file `t.db` of this directory, and with the companion file `t.yaml` if
+    /// there is one.
+    pub fn file(dir: &Path) -> Server {
+        Launch::new().dir(dir).args(["--db", "t.db"]).start()
     }
 
     /// A server with one database in memory, `t`.
@@ -290,9 +296,13 @@ impl Server {
     pub fn configured(yaml: &str) -> Server {
         let dir = super::temp_dir();
         super::write(dir.path(), "t.yaml", yaml);
-        let mut server = Launch::new().dir(dir.path()).args(["--mem-db", "t:t.yaml"]).start();
-        server.dir = Some(dir);
-        server
+        Launch::new().dir(dir.path()).args(["--mem-db", "t:t.yaml"]).start().keeping(dir)
+    }
+
+    /// Keeps a directory as long as the server.
+    pub fn keeping(mut self, dir: tempfile::TempDir) -> Server {
+        self.dir = Some(dir);
+        self
     }
 
     pub fn addr(&self) -> SocketAddr {
@@ -365,9 +375,23 @@ impl Server {
         eventually("the requests are in flight", || self.metric("sqlhttp_requests_in_flight") == expected);
     }
 
+    pub fn get(&self, target: &str) -> Response {
+        self.send(&Request::new("GET", target))
+    }
+
+    /// Posts a JSON body.
+    pub fn post_json(&self, target: &str, body: impl ToString) -> Response {
+        self.send(&Request::json(target, body))
+    }
+
+    /// Posts bytes as they are.
+    pub fn post_bytes(&self, target: &str, body: impl Into<Vec<u8>>) -> Response {
+        self.send(&Request::new("POST", target).body(body))
+    }
+
     /// Posts a JSON body to a database.
     pub fn post(&self, database: &str, body: impl ToString) -> Response {
-        self.send(&Request::json(&format!("/{database}"), body))
+        self.post_json(&format!("/{database}"), body)
     }
 
     /// Posts a list of items.
@@ -375,7 +399,7 @@ impl Server {
         self.post(database, json!({ "transaction": items }))
     }
 
-    /// Runs one statement and returns how many rows it changed.
+    /// Runs one statement and returns the number of rows that it changed.
     pub fn execute(&self, database: &str, sql: &str) -> u64 {
         let results = self.transaction(database, json!([{ "statement": sql }])).results();
         results[0]["rowsUpdated"].as_u64().unwrap_or_else(|| panic!("no count in {results:?}"))
@@ -387,7 +411,7 @@ impl Server {
         self.post(database, body).results()[0]["resultSetList"].clone()
     }
 
-    /// Proves that the server still does its work.
+    /// Asserts that the server answers a query.
     pub fn assert_alive(&self, database: &str) {
         assert_eq!(self.query(database, "SELECT 40 + 2"), json!([[42]]));
     }
@@ -413,18 +437,18 @@ impl Server {
         assert!(status.success(), "cannot signal {pid}");
     }
 
-    /// Kills it as a crash would.
+    /// Kills the process with SIGKILL.
     pub fn crash(mut self) {
         let _ = self.process.child.kill();
         let _ = self.process.child.wait();
     }
 
-    /// Whether it has ended by itself.
+    /// Whether the process has ended by itself.
     pub fn has_ended(&self) -> bool {
         self.process.stderr.0.0.lock().expect("lines").ended
     }
 
-    /// Waits until it ends.
+    /// Waits until the process ends.
     pub fn wait(mut self) -> Exit {
         if self.process.wait(PATIENCE).is_none() {
             panic!("the server does not end: {:#?}", self.stderr());
@@ -432,7 +456,7 @@ impl Server {
         self.process.exit()
     }
 
-    /// Asks it to end and waits.
+    /// Sends SIGTERM and waits until the process ends.
     pub fn stop(self) -> Exit {
         self.signal("TERM");
         self.wait()

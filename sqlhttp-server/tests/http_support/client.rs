@@ -1,150 +1,106 @@
-//! A client that writes bytes and reads answers.
+//! The client of these tests: it sends bytes as they are, or requests to the database `t`.
 
 use std::net::SocketAddr;
+use std::ops::Deref;
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
-
-use super::soon;
+use crate::common;
 
 /// A connection.
-pub struct Client {
-    socket: BufReader<TcpStream>,
-}
+pub struct Client(common::Client);
 
 /// An answer.
 #[derive(Debug)]
-pub struct Response {
-    pub status: u16,
-    pub version: String,
-    headers: Vec<(String, String)>,
-    pub body: Vec<u8>,
-    /// The body ended as HTTP demands.
-    pub complete: bool,
-}
+pub struct Response(common::Response);
 
 impl Client {
-    pub async fn connect(address: SocketAddr) -> Self {
-        let socket = soon(TcpStream::connect(address)).await.unwrap();
-        Client { socket: BufReader::new(socket) }
+    pub fn connect(address: SocketAddr) -> Self {
+        Client(common::Client::connect(address).unwrap())
     }
 
     /// Sends bytes as they are.
-    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        soon(self.socket.write_all(bytes.as_ref())).await.unwrap();
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.0.write(bytes.as_ref()).unwrap();
     }
 
     /// Sends a request and reads the answer.
-    pub async fn request(&mut self, head: &str, body: &[u8]) -> Response {
-        self.send_request(head, body).await;
-        self.response().await
+    pub fn request(&mut self, head: &str, body: &[u8]) -> Response {
+        self.send_request(head, body);
+        self.response()
     }
 
-    /// Sends a request: the head without the empty line, to which a length is added.
-    pub async fn send_request(&mut self, head: &str, body: &[u8]) {
-        let mut bytes = format!("{head}\r\nHost: test\r\nContent-Length: {}\r\n\r\n", body.len()).into_bytes();
-        bytes.extend_from_slice(body);
-        self.send(bytes).await;
+    /// Sends a request. The head is given without its Host and Content-Length headers and without the empty line.
+    pub fn send_request(&mut self, head: &str, body: &[u8]) {
+        self.send(encode(head, body));
     }
 
     /// Runs a query on `/t`.
-    pub async fn query(&mut self, sql: &str) -> Response {
-        self.request("POST /t HTTP/1.1", call(sql).as_bytes()).await
+    pub fn query(&mut self, sql: &str) -> Response {
+        self.request("POST /t HTTP/1.1", call(sql).as_bytes())
     }
 
-    /// Runs a query on `/t`; its status, unless the connection fails.
-    pub async fn try_query(&mut self, sql: &str) -> Option<u16> {
-        let body = call(sql);
-        let request = format!("POST /t HTTP/1.1\r\nHost: t\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-        soon(self.socket.write_all(request.as_bytes())).await.ok()?;
-        self.line().await.split(' ').nth(1)?.parse().ok()
+    /// Runs a query on `/t`. Returns its status, or `None` if the connection fails.
+    pub fn try_query(&mut self, sql: &str) -> Option<u16> {
+        self.0.write(&encode("POST /t HTTP/1.1", call(sql).as_bytes())).ok()?;
+        self.try_response().map(|response| response.status)
     }
 
-    /// Starts a query on `/t`.
-    pub async fn send_query(&mut self, sql: &str) {
-        self.send_request("POST /t HTTP/1.1", call(sql).as_bytes()).await;
+    /// Sends a query on `/t`, without reading the answer.
+    pub fn send_query(&mut self, sql: &str) {
+        self.send_request("POST /t HTTP/1.1", call(sql).as_bytes());
     }
 
-    pub async fn response(&mut self) -> Response {
-        self.response_to("POST").await
+    /// Reads an answer, which must be complete.
+    pub fn response(&mut self) -> Response {
+        Response(self.0.receive(false).unwrap())
     }
 
-    pub async fn response_to(&mut self, method: &str) -> Response {
-        let status_line = self.line().await;
-        let mut words = status_line.split(' ');
-        let version = words.next().unwrap_or_default().to_owned();
-        // A connection that ends without an answer has the status 0.
-        let status = words.next().map_or(0, |status| status.parse().unwrap());
-        let mut response = Response { status, version, headers: Vec::new(), body: Vec::new(), complete: true };
-        loop {
-            let line = self.line().await;
-            let Some((name, value)) = line.split_once(": ") else {
-                break;
-            };
-            response.headers.push((name.to_ascii_lowercase(), value.to_owned()));
-        }
-        response.complete = status != 0;
-        if response.complete && method != "HEAD" && status != 204 && status != 304 {
-            self.body(&mut response).await;
-        }
-        response
+    /// Reads an answer. `None` if it is incomplete or missing.
+    pub fn try_response(&mut self) -> Option<Response> {
+        self.0.receive(false).ok().map(Response)
     }
 
-    async fn body(&mut self, response: &mut Response) {
-        if let Some(len) = response.header("content-length") {
-            let len: usize = len.parse().unwrap();
-            let mut body = vec![0; len];
-            let read = soon(self.socket.read_exact(&mut body)).await;
-            response.complete = read.is_ok();
-            response.body = body;
-        } else if response.header("transfer-encoding") == Some("chunked") {
-            self.chunks(response).await;
-        } else {
-            soon(self.socket.read_to_end(&mut response.body)).await.unwrap();
-        }
+    /// Reads an answer to HEAD.
+    pub fn response_to_head(&mut self) -> Response {
+        Response(self.0.receive(true).unwrap())
     }
 
-    async fn chunks(&mut self, response: &mut Response) {
-        loop {
-            let len = usize::from_str_radix(&self.line().await, 16);
-            let Ok(len) = len else {
-                response.complete = false;
-                return;
-            };
-            let mut chunk = vec![0; len + 2];
-            if soon(self.socket.read_exact(&mut chunk)).await.is_err() {
-                response.complete = false;
-                return;
-            }
-            response.body.extend_from_slice(&chunk[..len]);
-            if len == 0 {
-                return;
-            }
-        }
+    /// Reads the status of an interim answer.
+    pub fn interim_status(&mut self) -> u16 {
+        self.0.receive_interim().unwrap()
     }
 
-    /// One line without its end; empty at the end of the connection.
-    async fn line(&mut self) -> String {
-        let mut line = String::new();
-        let _ = soon(self.socket.read_line(&mut line)).await;
-        line.trim_end().to_owned()
+    /// Reads an answer and asserts that its body is cut. Returns the status.
+    pub fn cut_response(&mut self) -> u16 {
+        let head = self.0.receive(true).unwrap();
+        let rest = self.0.until_closed();
+        assert_eq!(head.header("transfer-encoding"), Some("chunked"));
+        assert!(!rest.ends_with(b"\r\n0\r\n\r\n"), "the body is complete");
+        head.status
     }
 
-    /// Whether the server has closed the connection. What it sent before is dropped.
-    pub async fn closed(&mut self) {
-        let mut rest = Vec::new();
-        let _ = soon(self.socket.read_to_end(&mut rest)).await;
+    /// Waits until the server closes the connection.
+    pub fn closed(&mut self) {
+        self.0.until_closed();
+    }
+}
+
+impl Deref for Response {
+    type Target = common::Response;
+
+    fn deref(&self) -> &common::Response {
+        &self.0
     }
 }
 
 impl Response {
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
-    }
-
     pub fn text(&self) -> &str {
         std::str::from_utf8(&self.body).unwrap()
     }
+}
+
+fn encode(head: &str, body: &[u8]) -> Vec<u8> {
+    let head = format!("{head}\r\nHost: test\r\nContent-Length: {}\r\n\r\n", body.len());
+    [head.as_bytes(), body].concat()
 }
 
 /// A request body with one query.

@@ -1,81 +1,71 @@
-//! A server in this process with a pretended database behind it, and a client that sends what it is told to.
+//! A server in this process with a simulated database behind it, and a client for it.
 #![allow(dead_code, unused_imports, unreachable_pub)]
 
 pub mod client;
-pub mod pretended;
+pub mod simulated;
 
 use std::collections::HashMap;
-use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use client::{Client, Response};
-pub use pretended::Pretended;
 use sha2::{Digest, Sha256};
 use sqlhttp_core::{JournalMode, Location};
 use sqlhttp_server::api::admin::Macros;
 use sqlhttp_server::api::auth::{AuthConfig, AuthMode, TokenConfig, Users};
 use sqlhttp_server::process::logging::LogFormat;
+use sqlhttp_server::process::tls::Tls;
 use sqlhttp_server::standalone::config::{
     DatabaseConfig, DirectoryBackupConfig, ExecutionConfig, MacroConfig, ServerConfig,
 };
 use sqlhttp_server::standalone::{Served, StandaloneApp};
 use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-/// How long anything in these tests may take before they fail.
+pub use crate::common::{eventually, series};
+pub use client::{Client, Response};
+pub use simulated::Simulated;
+
+/// The time limits of the server, unless a test sets its own.
 pub const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Fails instead of hanging.
-pub async fn soon<T>(work: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, work).await.expect("this should have happened by now")
-}
-
-/// Waits until `condition` holds; panics with `what` if it does not within [`PATIENCE`].
-pub async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
-    let waiting = async {
-        while !condition().await {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("did not happen in time: {what}"));
-}
 
 /// A server that listens.
 pub struct Server {
     pub address: SocketAddr,
     /// The address of `/metrics` and `/healthz`.
     pub monitor: SocketAddr,
-    pub app: Arc<StandaloneApp>,
-    pub database: Arc<Pretended>,
+    pub database: Arc<Simulated>,
     stop: Option<oneshot::Sender<()>>,
     running: JoinHandle<std::io::Result<()>>,
+    runtime: Runtime,
 }
 
-/// What the server is made of.
+/// The configuration of a server.
 pub struct Setup {
     pub server: ServerConfig,
     pub database: DatabaseConfig,
     pub macros: Option<Arc<dyn Macros>>,
+    pub tls: Option<Tls>,
 }
 
 impl Setup {
-    /// One database, `t`, and generous limits.
+    /// A server of one database, `t`, with generous limits.
     pub fn new() -> Self {
-        Setup { server: server_config(), database: database_config("t"), macros: None }
+        Setup { server: server_config(), database: database_config("t"), macros: None, tls: None }
     }
 
-    pub async fn start(self) -> Server {
-        let database = Arc::new(Pretended::default());
+    pub fn start(self) -> Server {
+        let database = Arc::new(Simulated::default());
         let mut served = Served::new(self.database, database.clone());
         served.macros = self.macros;
         served.status = Some(database.status_fn());
         let app = StandaloneApp::new(&self.server, vec![served]).unwrap();
-        let (listener, address) = listen().await;
-        let (monitor_listener, monitor) = listen().await;
-        tokio::spawn(sqlhttp_server::standalone::monitor::run_monitor(
+        let runtime = Runtime::new().unwrap();
+        let (listener, address) = runtime.block_on(listen());
+        let (monitor_listener, monitor) = runtime.block_on(listen());
+        runtime.spawn(sqlhttp_server::standalone::monitor::run_monitor(
             monitor_listener,
             Arc::clone(&app),
             std::future::pending(),
@@ -84,43 +74,37 @@ impl Setup {
         let shutdown = async move {
             let _ = stopped.await;
         };
-        let running = tokio::spawn(sqlhttp_server::standalone::serve::run(listener, Arc::clone(&app), None, shutdown));
-        Server { address, monitor, app, database, stop: Some(stop), running }
+        let running = runtime.spawn(sqlhttp_server::standalone::serve::run(listener, app, self.tls, shutdown));
+        Server { address, monitor, database, stop: Some(stop), running, runtime }
     }
 }
 
 impl Server {
     /// A server with all defaults.
-    pub async fn start() -> Self {
-        Setup::new().start().await
+    pub fn start() -> Self {
+        Setup::new().start()
     }
 
-    pub async fn connect(&self) -> Client {
-        Client::connect(self.address).await
+    pub fn connect(&self) -> Client {
+        Client::connect(self.address)
     }
 
     /// A connection to `/metrics` and `/healthz`.
-    pub async fn connect_to_monitor(&self) -> Client {
-        Client::connect(self.monitor).await
+    pub fn connect_to_monitor(&self) -> Client {
+        Client::connect(self.monitor)
     }
 
     /// The value of a series of `/metrics`, named with its labels.
-    pub async fn metric(&self, name: &str) -> f64 {
-        let response = self.connect_to_monitor().await.request("GET /metrics HTTP/1.1", b"").await;
-        let value = response.text().lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        value.unwrap_or_else(|| panic!("no {name} in\n{}", response.text())).parse().unwrap()
-    }
-
-    /// The number of bytes that the server has received from clients.
-    pub async fn received_bytes(&self) -> usize {
-        self.metric("sqlhttp_received_bytes_total").await as usize
+    pub fn metric(&self, name: &str) -> f64 {
+        series(self.connect_to_monitor().request("GET /metrics HTTP/1.1", b"").text(), name)
     }
 
     /// Sends bytes on a connection and waits until the server has received them. No other client may send meanwhile.
-    pub async fn deliver(&self, client: &mut Client, bytes: impl AsRef<[u8]>) {
-        let expected = self.received_bytes().await + bytes.as_ref().len();
-        client.send(bytes).await;
-        eventually("the bytes are received", async || self.received_bytes().await >= expected).await;
+    pub fn deliver(&self, client: &mut Client, bytes: impl AsRef<[u8]>) {
+        let received = || self.metric("sqlhttp_received_bytes_total");
+        let expected = received() + bytes.as_ref().len() as f64;
+        client.send(bytes);
+        eventually("the bytes are received", || received() >= expected);
     }
 
     /// Sends the stop signal.
@@ -129,8 +113,9 @@ impl Server {
     }
 
     /// Waits until `run` has returned.
-    pub async fn ended(self) {
-        soon(self.running).await.unwrap().unwrap();
+    pub fn ended(self) {
+        let Server { runtime, running, .. } = self;
+        runtime.block_on(async { tokio::time::timeout(PATIENCE, running).await.expect("it ends").unwrap().unwrap() });
     }
 }
 

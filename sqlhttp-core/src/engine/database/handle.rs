@@ -269,8 +269,8 @@ impl Drop for Inner {
 
 /// Opens the connection of the writer, and removes what a crash has left in the write-ahead log.
 ///
-/// Even a read-only database needs a writing connection for a moment, to create the file or to recover it. Returns `None`
-/// if it exists and cannot be opened for writing.
+/// Even a read-only database needs a writing connection for a moment, to create the file or to recover it. Returns
+/// `None` if it exists and cannot be opened for writing.
 fn open_writer_session(shared: &SharedState) -> Result<Option<Session>, SqlError> {
     let config = &shared.config;
     let read_only = config.options.read_only;

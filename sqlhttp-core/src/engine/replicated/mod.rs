@@ -10,7 +10,7 @@
 
 mod apply;
 pub(super) mod entry;
-mod node_failure;
+pub(super) mod node_failure;
 pub(super) mod progress;
 pub(super) mod replace;
 pub(super) mod sync;

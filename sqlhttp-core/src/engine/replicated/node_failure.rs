@@ -57,11 +57,8 @@ pub(super) struct FailedStep {
 #[derive(Debug)]
 pub(super) enum ApplyError {
     /// A failure that only this node has.
-    Local {
-        action: &'static str,
-        error: SqlError,
-        failed_step: Option<FailedStep>,
-    },
+    Local { action: &'static str, error: SqlError, failed_step: Option<FailedStep> },
+    /// A failure after which the database takes no more writes.
     Final(Error),
 }
 
@@ -90,10 +87,10 @@ impl ApplyError {
         self.locate(|failed_step| FailedStep { step, ..failed_step })
     }
 
-    fn locate(self, place: impl FnOnce(FailedStep) -> FailedStep) -> ApplyError {
+    fn locate(self, update: impl FnOnce(FailedStep) -> FailedStep) -> ApplyError {
         match self {
             ApplyError::Local { action, error, failed_step } => {
-                ApplyError::Local { action, error, failed_step: failed_step.map(place) }
+                ApplyError::Local { action, error, failed_step: failed_step.map(update) }
             }
             other => other,
         }
@@ -246,8 +243,11 @@ fn isolate(items: &mut VecDeque<WorkItem<'_>>, failed_step: Option<FailedStep>) 
 
 /// A response to a failure of this node.
 enum Response {
+    /// Wait and retry.
     Wait,
+    /// Let the statement fail, on a node without other voters; otherwise stop.
     FailStatement,
+    /// Take no more writes.
     Stop,
 }
 
@@ -263,7 +263,7 @@ fn response_to(error: &SqlError) -> Response {
             _,
         )
         | (_, ffi::SQLITE_IOERR_NOMEM | ffi::SQLITE_IOERR_LOCK | ffi::SQLITE_IOERR_GETTEMPPATH) => Response::Wait,
-        // [`crate::engine::watch::LogLimits`] has interrupted it.
+        // A limit of `LogLimits` that only this node applies has interrupted it.
         (ffi::SQLITE_CORRUPT | ffi::SQLITE_INTERRUPT, _) => Response::FailStatement,
         _ => Response::Stop,
     }

@@ -23,17 +23,19 @@ pub(super) struct Run<'s, S: Sink> {
 /// The combined properties of the statements of a step.
 #[derive(Default)]
 pub(super) struct StepSummary {
-    pub(super) any: bool,
+    /// A statement has been prepared.
+    pub(super) has_statements: bool,
     /// The only statement of the text has failed while it ran.
     pub(super) only_one_failed: bool,
     pub(super) failed: bool,
     pub(super) writes: bool,
+    /// The last statement writes and returns rows (RETURNING).
     pub(super) returning: bool,
 }
 
 impl StepSummary {
     pub(super) fn facts(&self, elapsed: Duration) -> StepFacts {
-        StepFacts { reads: self.any && !self.failed && !self.writes, returning: self.returning, elapsed }
+        StepFacts { reads: self.has_statements && !self.failed && !self.writes, returning: self.returning, elapsed }
     }
 }
 
@@ -52,15 +54,17 @@ pub(super) enum StatementResult {
 
 /// Why a step did not succeed.
 pub(super) enum StepError {
+    /// It failed, which is its outcome.
     Failed(Failure),
+    /// It has no outcome, nor has its batch.
     Aborted(RunError),
 }
 
 impl From<RunError> for StepError {
-    fn from(stop: RunError) -> Self {
-        match stop {
+    fn from(error: RunError) -> Self {
+        match error {
             RunError::TooManyBytes { limit } => StepError::Failed(Failure::TooManyBytes { limit }),
-            stop => StepError::Aborted(stop),
+            error => StepError::Aborted(error),
         }
     }
 }

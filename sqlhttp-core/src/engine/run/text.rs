@@ -23,12 +23,12 @@ impl<S: Sink> Run<'_, S> {
         bindings: &Bindings,
         expect: Expect,
     ) -> Result<StatementResult, StepError> {
-        let given = self.run_statements(sql, bindings, expect);
+        let result = self.run_statements(sql, bindings, expect);
         if self.restored_tables.is_empty() {
-            return given;
+            return result;
         }
         let tables = std::mem::take(&mut self.restored_tables);
-        let checked = given.and_then(|given| self.check_restored(&tables).map(|()| given));
+        let checked = result.and_then(|result| self.check_restored(&tables).map(|()| result));
         restore::end(self.session);
         checked
     }
@@ -43,7 +43,7 @@ impl<S: Sink> Run<'_, S> {
         let mut in_block = false;
         let mut first = true;
         let mut values = BindingCursor { bindings, used: 0 };
-        let mut given = match expect {
+        let mut result = match expect {
             Expect::Rows => StatementResult::Rows(no_rows()),
             Expect::Count | Expect::Either | Expect::Returning => StatementResult::Changed(Changed::default()),
         };
@@ -51,7 +51,7 @@ impl<S: Sink> Run<'_, S> {
             let next = script.next(self.session).map_err(|failure| self.not_prepared(failure))?;
             let Some(mut prepared) = next else { break };
             let rest = script.rest();
-            self.summary.any = true;
+            self.summary.has_statements = true;
             self.summary.writes |= !prepared.info.readonly;
             if let Some(on) = prepared.info.foreign_keys {
                 self.session.put_back(prepared);
@@ -67,16 +67,16 @@ impl<S: Sink> Run<'_, S> {
             }
             match prepared.info.transaction {
                 Some(TransactionKeyword::Begin) if first && !self.is_blank(rest) => in_block = true,
-                Some(TransactionKeyword::Commit) if in_block && self.is_blank(rest) => return Ok(given),
+                Some(TransactionKeyword::Commit) if in_block && self.is_blank(rest) => return Ok(result),
                 Some(keyword) => return Err(Failure::TransactionControl(keyword).into()),
                 None => {
                     let last = self.is_last(rest, in_block);
-                    let result = self.run_statement(&mut prepared, &mut values, expect, last);
+                    let this = self.run_statement(&mut prepared, &mut values, expect, last);
                     self.session.put_back(prepared);
-                    self.summary.only_one_failed = result.is_err() && first && last;
-                    let new = result?;
+                    self.summary.only_one_failed = this.is_err() && first && last;
+                    let this = this?;
                     if last || matches!(expect, Expect::Count) {
-                        given = new;
+                        result = this;
                     }
                 }
             }
@@ -86,7 +86,7 @@ impl<S: Sink> Run<'_, S> {
             // A BEGIN without a COMMIT.
             return Err(Failure::TransactionControl(TransactionKeyword::Begin).into());
         }
-        Ok(given)
+        Ok(result)
     }
 
     /// Declares a virtual table of a dump.

@@ -39,6 +39,7 @@ pub(crate) mod probe;
 pub(crate) mod program;
 mod scalar;
 pub(crate) mod statement;
+mod step_frame;
 pub(crate) mod steps;
 mod text;
 pub(crate) mod triggers;

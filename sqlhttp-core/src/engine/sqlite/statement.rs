@@ -80,7 +80,7 @@ impl Statement {
     #[inline(never)]
     pub(crate) fn step(&mut self) -> Result<bool, c_int> {
         let frame = 0;
-        super::steps::enter(&frame, self.raw());
+        super::step_frame::enter(&frame, self.raw());
         // SAFETY: the statement is valid until it is dropped.
         match unsafe { ffi::sqlite3_step(self.raw()) } {
             ffi::SQLITE_ROW => Ok(true),

@@ -10,21 +10,18 @@
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use rusqlite::{Connection, ffi};
+use rusqlite::Connection;
 
 use super::statement::Statement;
+use super::step_frame;
 use crate::model::SqlError;
 
 thread_local! {
-    /// The address of a local variable of the last caller of `sqlite3_step` on this thread.
-    static STEP_FRAME: Cell<usize> = const { Cell::new(0) };
-    /// The address of the statement that this caller stepped.
-    static STATEMENT: Cell<usize> = const { Cell::new(0) };
-    /// The stack depth of the last call of the handler, in bytes below [`STEP_FRAME`].
+    /// The stack depth of the last call of the handler, in bytes below the stepping frame.
     static LAST_DEPTH: Cell<usize> = const { Cell::new(0) };
 }
 
-/// The stack depth at which the handler runs if the outermost statement calls it, in bytes below [`STEP_FRAME`]; 0
+/// The stack depth at which the handler runs if the outermost statement calls it, in bytes below the stepping frame; 0
 /// until [`calibrate`] has measured it.
 static OUTERMOST: AtomicUsize = AtomicUsize::new(0);
 
@@ -32,24 +29,11 @@ static OUTERMOST: AtomicUsize = AtomicUsize::new(0);
 const CALIBRATION: &std::ffi::CStr =
     c"WITH RECURSIVE c(x) AS (VALUES(1) UNION ALL SELECT x + 1 FROM c LIMIT 2000) SELECT count(*) FROM c";
 
-/// Records the stack frame from which a statement is stepped. `frame` is a local variable of the caller of
-/// `sqlite3_step`.
-pub(super) fn enter(frame: &u8, statement: *mut ffi::sqlite3_stmt) {
-    STEP_FRAME.set(std::ptr::from_ref(std::hint::black_box(frame)).addr());
-    STATEMENT.set(statement.addr());
-}
-
-/// Whether this is the last statement that was stepped on this thread by the engine, and not one that a virtual table
-/// runs.
-pub(super) fn is_running(statement: *mut ffi::sqlite3_stmt) -> bool {
-    STATEMENT.get() == statement.addr()
-}
-
 /// Whether the outermost statement has called the progress handler. Must be called by the handler itself.
 #[inline(never)]
 pub(crate) fn is_outermost() -> bool {
     let here = 0_u8;
-    let depth = STEP_FRAME.get().wrapping_sub(std::ptr::from_ref(std::hint::black_box(&here)).addr());
+    let depth = step_frame::depth_of(&here);
     LAST_DEPTH.set(depth);
     depth == OUTERMOST.load(Ordering::Relaxed)
 }

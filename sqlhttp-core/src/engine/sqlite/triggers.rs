@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rusqlite::limits::Limit;
 use rusqlite::{Connection, ffi};
 
-use super::steps;
+use super::step_frame;
 
 /// Watches the trigger programs of a connection. It must be dropped after the connection.
 pub(crate) struct Triggers {
@@ -91,7 +91,7 @@ unsafe extern "C" fn program_begins(
         unsafe { super::observer::statement_begins(statement, text.cast()) };
     }
     // Statements that a virtual table runs are not examined.
-    if !is_comment || !steps::is_running(statement) {
+    if !is_comment || !step_frame::is_running(statement) {
         return 0;
     }
     // SAFETY: the context is the hook that `Triggers::watch` registered with this callback; it is dropped after the

@@ -60,14 +60,14 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Like [`Writer::renew`], but a session that cannot be replaced now is replaced before its next use.
+    /// Like [`Writer::renew_session`], but a session that cannot be replaced now is replaced before its next use.
     pub(in crate::engine) fn try_renew_session(&mut self) {
         if let Err(error) = self.renew_session() {
             tracing::warn!(%error, "the writer cannot open a new connection yet");
         }
     }
 
-    /// Calls [`Writer::renew`]; converts the error to that for callers.
+    /// Calls [`Writer::renew_session`]; converts the error to that for callers.
     pub(in crate::engine) fn renew_session_for_callers(&mut self) -> Result<(), Error> {
         self.renew_session().map_err(|error| Error::Unavailable(format!("cannot open a connection: {error}").into()))
     }

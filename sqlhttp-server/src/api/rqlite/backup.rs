@@ -68,7 +68,7 @@ pub(crate) async fn answer(exchange: &Exchange<'_>, params: Params) -> Result<Ht
 
 /// The copy's bytes. `wal`: it shall say that it has a write-ahead log, as the database's own file does.
 async fn send(copy: Copy, wal: bool, compressed: bool) -> io::Result<ReplyBody> {
-    let mut file = OpenOptions::new().read(true).write(true).open(&copy.path).await?;
+    let mut file = OpenOptions::new().read(true).write(true).open(copy.file.path()).await?;
     let len = file.metadata().await?.len();
     if wal && len >= HEADER_BYTES {
         file.seek(SeekFrom::Start(VERSIONS_AT)).await?;

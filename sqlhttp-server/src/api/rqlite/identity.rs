@@ -101,12 +101,12 @@ impl ServerIdentity {
     }
 }
 
-/// The machine's name; `localhost` if it has none to tell.
+/// The name of this machine; `localhost` if the system has none.
 pub(crate) fn hostname() -> String {
-    let told =
-        std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| std::fs::read_to_string("/etc/hostname"));
-    let name = told.unwrap_or_default().trim().to_owned();
-    let name = if name.is_empty() { std::env::var("HOSTNAME").unwrap_or_default() } else { name };
+    #[cfg(unix)]
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    #[cfg(not(unix))]
+    let name = std::env::var("COMPUTERNAME").unwrap_or_default();
     if name.is_empty() { "localhost".to_owned() } else { name }
 }
 

@@ -106,11 +106,10 @@ async fn load_file(
         return Err(Box::new(error(StatusCode::NOT_IMPLEMENTED, "this database cannot be replaced")));
     };
     let file = copies.scratch_file();
-    tokio::fs::write(&file, &bytes).await.map_err(|why| failed(&why.to_string()))?;
+    tokio::fs::write(file.path(), &bytes).await.map_err(|why| failed(&why.to_string()))?;
     drop(bytes);
-    let loaded = copies.load_file(file.clone()).await;
-    // Gone already if it was loaded.
-    let _ = tokio::fs::remove_file(&file).await;
+    let loaded = copies.load_file(file.path().to_owned()).await;
+    drop(file);
     let shape = ReplyShape::new(Endpoint::Load, params, 0);
     match loaded {
         Ok(log_index) => {

@@ -1,7 +1,7 @@
 //! `/boot`: all content of a node replaced by a database file, which is received piece by piece.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use hyper::body::Incoming;
 use hyper::{StatusCode, header};
@@ -15,6 +15,7 @@ use crate::api::outcome::log;
 use crate::api::rqlite::reply::{error, unread};
 use crate::http::body::{self, BodyError};
 use crate::http::reply::{self, EarlyResponse, HttpResponse};
+use crate::process::scratch::{Purpose, ScratchFile};
 
 /// How much is looked at before anything is stored, in bytes.
 const HEAD_BYTES: usize = 32;
@@ -35,12 +36,12 @@ pub(crate) async fn answer(request: &Request<'_>, body: &mut Option<Incoming>) -
     }
     let node = &request.cluster.node;
     node.may_boot().map_err(|why| unavailable(&why.to_string()))?;
-    let file = Scratch(request.cluster.scratch_file("boot"));
-    receive(&mut pieces, &head, &file.0).await.map_err(|why| match why {
+    let file = ScratchFile::in_directory(node.directory(), Purpose::Boot);
+    receive(&mut pieces, &head, file.path()).await.map_err(|why| match why {
         Failed::Body(why) => unread(&why),
         Failed::Disk(why) => unavailable(&why.to_string()),
     })?;
-    match node.boot(file.0.clone()).await {
+    match node.boot(file.path().to_owned()).await {
         Ok(()) => Ok(reply::empty(StatusCode::OK)),
         Err(BootError::Failed(why)) => {
             log(&why);
@@ -62,16 +63,6 @@ async fn receive(pieces: &mut body::Pieces, head: &[u8], file: &Path) -> Result<
         file.write_all(&piece).await.map_err(Failed::Disk)?;
     }
     file.flush().await.map_err(Failed::Disk)
-}
-
-/// A file that is removed when it is not needed any more.
-struct Scratch(PathBuf);
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // It may have been taken away already.
-        let _ = std::fs::remove_file(&self.0);
-    }
 }
 
 fn unavailable(text: &str) -> EarlyResponse {

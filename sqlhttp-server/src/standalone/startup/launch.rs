@@ -12,12 +12,13 @@ use super::plan::Plan;
 use crate::api::auth::{AuthConfig, Users};
 use crate::api::ws4sqlite::CorsPolicy;
 use crate::process::metrics::LastBackup;
+use crate::process::scratch;
 use crate::standalone::config::mistake::Mistake;
 use crate::standalone::config::resolve::{self, ResolvedTask};
 use crate::standalone::config::{
     BackupConfig, DatabaseConfig, DirectoryBackupConfig, EngineConfig, ExecutionConfig, MacroConfig, TaskConfig, source,
 };
-use crate::standalone::{messages, schedule, scratch};
+use crate::standalone::{messages, schedule};
 
 /// A database that is open, and what is left of its start.
 pub(crate) struct Launched {
@@ -138,7 +139,8 @@ async fn open(
     create_file(config, is_new, created);
     if let Location::File(path) = &config.location {
         for file in scratch::remove_leftovers(path) {
-            console.log("WARN", &format!("removed '{}', which an interrupted load had left", file.display()));
+            console
+                .log("WARN", &format!("removed '{}', which an interrupted download or load had left", file.display()));
         }
     }
     let mut options = options(config, engine);

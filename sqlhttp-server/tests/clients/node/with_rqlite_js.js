@@ -72,7 +72,7 @@ async function errors(client) {
 }
 
 async function queued(client) {
-  // The library has no option for the queue; a path of one's own goes through its requests.
+  // The library has no option for the queue, so the request is sent to the path itself.
   const body = [["INSERT INTO bulk (name) VALUES (?)", "queued"]];
   const answer = await client.fetch({ uri: "/db/execute", httpMethod: "POST", query: { queue: "", wait: "" }, body });
   assert.equal(answer.status, 200);

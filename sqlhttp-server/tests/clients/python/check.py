@@ -1,10 +1,10 @@
-"""What the programs for Python libraries share."""
+"""Helpers of the programs for Python libraries."""
 
 import time
 
 
 def equal(what, found, expected):
-    """Ends the program unless both are the same, and of the same type."""
+    """Ends the program unless both values and their types are equal."""
     if found != expected or type(found) is not type(expected):
         raise SystemExit(f"{what}: found {found!r}, expected {expected!r}")
 
@@ -21,7 +21,7 @@ def raises(what, kind, text, action):
 
 
 def eventually(what, read, expected):
-    """Reads until what is expected is there."""
+    """Reads until the expected value is found."""
     deadline = time.monotonic() + 20
     while (found := read()) != expected:
         if time.monotonic() > deadline:

@@ -54,7 +54,7 @@ def many(cursor):
     cursor.execute("CREATE TABLE bulk (id INTEGER PRIMARY KEY, name TEXT UNIQUE)")
     cursor.executemany("INSERT INTO bulk (name) VALUES (?)", [(f"name-{n}",) for n in range(1000)])
     equal("bulk", cursor.rowcount, 1000)
-    # The library logs the error of one statement and says nothing; nothing may have been written.
+    # The library logs the error of a statement and does not raise it. Nothing may have been written.
     cursor.executemany("INSERT INTO bulk (name) VALUES (?)", [("new",), ("name-7",)])
     equal("after a rollback", rows(cursor, "SELECT count(*) AS n, min(id) AS a, max(id) AS z FROM bulk"), [(1000, 1, 1000)])
     cursor.execute("SELECT id FROM bulk ORDER BY id")

@@ -44,7 +44,7 @@ def schema(engine):
     Base.metadata.create_all(engine)
     found = inspect(engine)
     equal("tables", sorted(found.get_table_names()), ["authors", "books"])
-    # The dialect does not tell SQLAlchemy the version of SQLite, so columns and primary keys cannot be listed anywhere.
+    # The dialect does not report the version of SQLite to SQLAlchemy, so columns and primary keys cannot be listed.
     equal("foreign key", found.get_foreign_keys("books")[0]["referred_table"], "authors")
 
 
@@ -79,7 +79,7 @@ def statements(engine):
         changed = connection.execute(text("DELETE FROM authors WHERE id > :id"), {"id": 1}).rowcount
         equal("deleted", changed, 100)
     with engine.connect() as connection:
-        # The dialect wraps what the driver raises only if the driver's exception is one of the module's own.
+        # The dialect wraps an exception of the driver only if the module defines it.
         kinds = (DBAPIError, dbapi2.Error)
         twice = insert(Author).values(name="A. Eïnstein")
         raises("constraint", kinds, "UNIQUE constraint failed: authors.name", lambda: connection.execute(twice))
@@ -89,7 +89,7 @@ def statements(engine):
 
 def main():
     logging.disable(logging.CRITICAL)
-    # pyrqlite makes dates of DATE columns by itself.
+    # pyrqlite itself converts DATE columns to dates.
     engine = create_engine(f"rqlite+pyrqlite://{sys.argv[1]}/", native_datetime=True, pool_pre_ping=True)
     for step in (schema, objects, statements):
         step(engine)

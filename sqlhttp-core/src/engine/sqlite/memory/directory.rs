@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use rusqlite::ffi;
 
 use super::content::Content;
-use super::{NAME_LEN, PREFIX};
+use super::name::{NAME_LEN, PREFIX};
 use crate::engine::sqlite::file::{Code, VfsFile};
 use crate::engine::sqlite::locks::{FileLocks, HandleId, Region, SharedMemory};
 

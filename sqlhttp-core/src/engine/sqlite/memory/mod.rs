@@ -15,24 +15,18 @@
 //!
 //! * [`content`]: the bytes of a file.
 //! * [`directory`]: the existing files and their handles.
+//! * [`name`]: the names of databases.
 //! * [`vfs`]: the functions that SQLite calls; contains the `unsafe` code.
 
 mod content;
 mod directory;
+mod name;
 mod vfs;
 
 #[cfg(test)]
 mod tests;
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 pub(crate) use vfs::vfs_name;
-
-/// The prefix of all database names. No file of the default VFS has such a name, because SQLite passes absolute paths
-/// to a VFS.
-const PREFIX: &str = "sqlhttp-memory:";
-/// The length of every database name, in bytes.
-const NAME_LEN: usize = PREFIX.len() + 32;
 
 /// The owner of a database in memory. The database exists from the start, empty.
 #[derive(Debug)]
@@ -42,7 +36,7 @@ pub(crate) struct MemoryDatabase {
 
 impl MemoryDatabase {
     pub(crate) fn new() -> Self {
-        let name = unused_name();
+        let name = name::unused();
         directory::create(name.as_bytes());
         MemoryDatabase { name }
     }
@@ -57,15 +51,4 @@ impl Drop for MemoryDatabase {
     fn drop(&mut self) {
         directory::remove(self.name.as_bytes());
     }
-}
-
-/// Creates a name that no other database has (because of the number) and that a client with permission to ATTACH cannot
-/// guess (because of the random part).
-fn unused_name() -> String {
-    static DATABASES: AtomicU64 = AtomicU64::new(0);
-    let mut random = [0; 8];
-    // If the system has no random numbers, the names are still unique.
-    let _ = getrandom::fill(&mut random);
-    let number = DATABASES.fetch_add(1, Ordering::Relaxed);
-    format!("{PREFIX}{number:016x}{:016x}", u64::from_le_bytes(random))
 }

@@ -35,7 +35,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(600);
 /// # Errors
 /// The copy cannot be opened. What goes wrong later cuts the text short.
 pub(crate) async fn stream(copy: Copy, tables: Vec<String>) -> Result<ByteStream, Error> {
-    let path: PathBuf = copy.path.clone();
+    let path: PathBuf = copy.file.path().to_owned();
     let options = Options {
         read_only: true,
         create: false,

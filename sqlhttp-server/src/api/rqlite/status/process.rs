@@ -1,19 +1,11 @@
 //! What Linux tells of this process; zeros on other systems.
 
-/// The entry of the auxiliary vector that holds the size of a page (`AT_PAGESZ` in `getauxval(3)`).
-const AUXILIARY_PAGE_BYTES: usize = 6;
-
-/// The size of a page of memory, in bytes.
+/// The size of a page of memory, in bytes; 0 on systems other than Unix.
 pub(crate) fn page_bytes() -> usize {
-    std::fs::read("/proc/self/auxv").map_or(0, |vector| auxiliary(&vector, AUXILIARY_PAGE_BYTES))
-}
-
-/// The entry with this key in pairs of machine words; 0 if there is none.
-fn auxiliary(vector: &[u8], key: usize) -> usize {
-    const WORD: usize = size_of::<usize>();
-    let words: Vec<usize> =
-        vector.chunks_exact(WORD).filter_map(|word| word.try_into().ok().map(usize::from_ne_bytes)).collect();
-    words.chunks_exact(2).find(|pair| pair[0] == key).map_or(0, |pair| pair[1])
+    #[cfg(unix)]
+    return rustix::param::page_size();
+    #[cfg(not(unix))]
+    return 0;
 }
 
 /// How many threads there are.
@@ -48,13 +40,6 @@ mod tests {
         assert_eq!(figure(told, "Threads"), 12);
         assert_eq!(figure(told, "Name"), 0);
         assert_eq!(figure(told, "VmSize"), 0);
-    }
-
-    #[test]
-    fn pages() {
-        let vector: Vec<u8> = [3_usize, 6, 6, 4096, 0, 0].iter().flat_map(|word| word.to_ne_bytes()).collect();
-        assert_eq!(auxiliary(&vector, AUXILIARY_PAGE_BYTES), 4096);
-        assert_eq!(auxiliary(&vector[..17], AUXILIARY_PAGE_BYTES), 0);
     }
 
     #[cfg(target_os = "linux")]

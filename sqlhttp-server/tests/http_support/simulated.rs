@@ -1,67 +1,61 @@
-//! A database that does what the SQL text says in plain words.
+//! A database that reads its behaviour from the SQL text.
 //!
-//! * `hang`: never answers.
+//! * `hang`: does not answer.
 //! * `wait`: answers once the gate is opened.
-//! * `blocks N`: answers with N blocks of rows, in parts; `blocks N then fail`, `blocks N then abort`: does not end
-//!   well.
-//! * `overloaded`, `closed`, `panic`: as it says.
-//! * `login`: a row if the parameter `password` is the parameter `user` backwards; `login overloaded`, `login broken`.
+//! * `blocks N`: answers with N blocks of rows, in parts. `blocks N then fail` ends with a timeout, `blocks N then
+//!   abort` with
+//!   a failed statement.
+//! * `overloaded`, `closed`: the error of this name. `panic`: a panic.
+//! * `login`: a row if the parameter `password` is the parameter `user` backwards. `login overloaded`, `login broken`:
+//!   an error.
 //! * anything else: one row with the text.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 
 use sqlhttp_core::{
     Action, Answer, Backend, Batch, Block, BoxFuture, Changed, Column, Columns, Deadline, Ending, Error, Failure,
     Outcome, Part, PartStream, ReadLevel, Rows, SqlError, Status, StepOutcome, Value, ValueRef,
 };
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Semaphore;
 
-/// The database.
-pub struct Pretended {
+/// The simulated database.
+pub struct Simulated {
     /// Requests that have reached it.
     pub started: Count,
     /// Requests (or their streams) that were dropped before their end.
     pub dropped: Arc<Count>,
-    /// Every `wait` takes one.
+    /// Each `wait` takes one permit.
     pub gate: Semaphore,
     pub deadlines: Mutex<Vec<Deadline>>,
     pub poisoned: Arc<Mutex<Option<String>>>,
 }
 
-/// A number that can be waited for.
+/// A counter that a test can wait for.
 #[derive(Default)]
 pub struct Count {
-    value: AtomicUsize,
-    changed: Notify,
+    value: Mutex<usize>,
+    changed: Condvar,
 }
 
 impl Count {
     pub fn get(&self) -> usize {
-        self.value.load(Ordering::SeqCst)
+        *self.value.lock().unwrap()
     }
 
     fn add_one(&self) {
-        self.value.fetch_add(1, Ordering::SeqCst);
-        self.changed.notify_waiters();
+        *self.value.lock().unwrap() += 1;
+        self.changed.notify_all();
     }
 
-    /// Waits until it is at least this.
-    pub async fn reaches(&self, value: usize) {
-        super::soon(async {
-            loop {
-                let changed = self.changed.notified();
-                if self.get() >= value {
-                    return;
-                }
-                changed.await;
-            }
-        })
-        .await;
+    /// Waits until the count is at least this.
+    pub fn reaches(&self, value: usize) {
+        let count = self.value.lock().unwrap();
+        let (count, _) = self.changed.wait_timeout_while(count, super::PATIENCE, |count| *count < value).unwrap();
+        assert!(*count >= value, "the count is {} and does not reach {value}", *count);
     }
 }
 
-/// Notices when it is dropped before its end.
+/// Counts itself if it is dropped before its end.
 struct Unfinished(Option<Arc<Count>>);
 
 impl Drop for Unfinished {
@@ -72,9 +66,9 @@ impl Drop for Unfinished {
     }
 }
 
-impl Default for Pretended {
+impl Default for Simulated {
     fn default() -> Self {
-        Pretended {
+        Simulated {
             started: Count::default(),
             dropped: Arc::default(),
             gate: Semaphore::new(0),
@@ -84,7 +78,7 @@ impl Default for Pretended {
     }
 }
 
-impl Pretended {
+impl Simulated {
     pub fn status_fn(&self) -> sqlhttp_server::process::StatusFn {
         let poisoned = Arc::clone(&self.poisoned);
         Arc::new(move || Status { poisoned: poisoned.lock().unwrap().clone(), ..Status::default() })
@@ -117,7 +111,7 @@ impl Pretended {
     }
 }
 
-impl Backend for Pretended {
+impl Backend for Simulated {
     fn request(&self, batch: Batch, _: ReadLevel, deadline: Deadline) -> BoxFuture<'_, Result<Answer, Error>> {
         Box::pin(self.run(batch, deadline))
     }
@@ -168,7 +162,7 @@ fn block(text: &str, rows: usize) -> Block {
     block
 }
 
-/// How many rows a block of an answer in parts has.
+/// The number of rows in a block of an answer in parts.
 pub const ROWS_PER_BLOCK: usize = 1000;
 
 /// An answer in parts.

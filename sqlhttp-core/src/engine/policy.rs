@@ -1,0 +1,160 @@
+//! The policy for clients: which PRAGMAs, tables and actions SQLite's authorizer refuses, ignores or treats specially.
+//! [`super::statement_info::AuthorizerRecorder`] enforces it.
+
+use rusqlite::hooks::AuthAction;
+
+/// PRAGMAs that make the database unsafe or affect more than a client's request. They are refused with a value; those
+/// with `true` are refused without a value too.
+pub(super) const REFUSED_PRAGMAS: &[(&str, bool)] = &[
+    // The content of an index would depend on the connection that wrote to it.
+    ("case_sensitive_like", false),
+    ("data_store_directory", true),
+    ("journal_mode", false),
+    ("locking_mode", false),
+    // A full database could not be distinguished from a full disk.
+    ("max_page_count", false),
+    ("page_size", false),
+    ("query_only", false),
+    ("schema_version", false),
+    ("synchronous", false),
+    ("temp_store_directory", true),
+    ("wal_checkpoint", true),
+    ("writable_schema", false),
+];
+
+/// PRAGMAs that clients send when they connect, but whose values the engine decides. Setting one is accepted and has no
+/// effect.
+pub(super) const IGNORED_PRAGMAS: &[&str] = &[
+    "busy_timeout",
+    "cache_spill",
+    "checkpoint_fullfsync",
+    "fullfsync",
+    "hard_heap_limit",
+    "journal_size_limit",
+    "mmap_size",
+    "soft_heap_limit",
+    "threads",
+    "trusted_schema",
+    "wal_autocheckpoint",
+];
+
+/// Functions whose time grows with the square of their arguments' length, and the length for which they take about two
+/// seconds, in bytes. SQLite cannot interrupt them.
+pub(super) const QUADRATIC_FUNCTIONS: &[(&str, i32)] =
+    &[("json_patch", 256 << 10), ("jsonb_patch", 256 << 10), ("snippet", 32 << 10)];
+
+/// Tables that show the statements of other clients.
+pub(super) const REFUSED_TABLES: &[&str] = &["bytecode", "sqlite_stmt", "tables_used"];
+
+/// The table-valued PRAGMA functions whose rows are the same on every node of a cluster.
+const REPLICATED_PRAGMA_TABLES: &[&str] = &[
+    "pragma_application_id",
+    "pragma_encoding",
+    "pragma_foreign_key_check",
+    "pragma_foreign_key_list",
+    "pragma_index_info",
+    "pragma_index_list",
+    "pragma_index_xinfo",
+    "pragma_table_info",
+    "pragma_table_xinfo",
+    "pragma_user_version",
+];
+
+/// PRAGMAs whose argument is a query or changes the database itself, so that the connection keeps its state.
+const STATELESS_PRAGMAS: &[&str] = &[
+    "application_id",
+    "auto_vacuum",
+    "collation_list",
+    "compile_options",
+    "database_list",
+    "foreign_key_check",
+    "foreign_key_list",
+    "freelist_count",
+    "function_list",
+    "incremental_vacuum",
+    "index_info",
+    "index_list",
+    "index_xinfo",
+    "integrity_check",
+    "module_list",
+    "page_count",
+    "pragma_list",
+    "quick_check",
+    "shrink_memory",
+    "table_info",
+    "table_list",
+    "table_xinfo",
+    "user_version",
+    "wal_checkpoint",
+];
+
+/// PRAGMAs without effect in a configuration file. [`super::options::Options`] define the locking and journal mode of
+/// the file, and connections with different modes would lock each other out.
+pub(super) const FIXED_PRAGMAS: &[&str] = &["journal_mode", "locking_mode"];
+
+/// The table that an action concerns.
+pub(super) fn table_of<'a>(action: &AuthAction<'a>) -> Option<&'a str> {
+    match action {
+        AuthAction::Read { table_name, .. }
+        | AuthAction::Insert { table_name }
+        | AuthAction::Update { table_name, .. }
+        | AuthAction::Delete { table_name }
+        | AuthAction::AlterTable { table_name, .. }
+        | AuthAction::CreateIndex { table_name, .. }
+        | AuthAction::CreateTable { table_name }
+        | AuthAction::CreateTrigger { table_name, .. }
+        | AuthAction::CreateTempIndex { table_name, .. }
+        | AuthAction::CreateTempTrigger { table_name, .. }
+        | AuthAction::DropTable { table_name } => Some(table_name),
+        _ => None,
+    }
+}
+
+/// Returns whether this is a table to which DDL writes.
+pub(super) fn is_schema(table: &str) -> bool {
+    matches!(table, "sqlite_master" | "sqlite_schema" | "sqlite_temp_master" | "sqlite_temp_schema")
+}
+
+/// rusqlite decodes ATTACH only if the file's name is a literal.
+pub(super) fn is_attach(action: &AuthAction<'_>) -> bool {
+    matches!(action, AuthAction::Attach { .. } | AuthAction::Unknown { code: rusqlite::ffi::SQLITE_ATTACH, .. })
+}
+
+pub(super) fn is_detach(action: &AuthAction<'_>) -> bool {
+    matches!(action, AuthAction::Detach { .. } | AuthAction::Unknown { code: rusqlite::ffi::SQLITE_DETACH, .. })
+}
+
+/// Returns whether a PRAGMA sets one of [`FIXED_PRAGMAS`].
+pub(super) fn sets_fixed(action: &AuthAction<'_>) -> bool {
+    match action {
+        AuthAction::Pragma { pragma_name, pragma_value: Some(_) } => {
+            FIXED_PRAGMAS.iter().any(|known| known.eq_ignore_ascii_case(pragma_name))
+        }
+        _ => false,
+    }
+}
+
+pub(super) fn is_stateless(pragma: &str) -> bool {
+    is_one_of(pragma, STATELESS_PRAGMAS)
+}
+
+pub(super) fn is_one_of(name: &str, names: &[&str]) -> bool {
+    names.iter().any(|known| known.eq_ignore_ascii_case(name))
+}
+
+/// Returns whether the rows of a table depend on the node: its files, its connection, its build.
+pub(super) fn is_node_local(table: &str) -> bool {
+    let pragma = table.get(..7).is_some_and(|head| head.eq_ignore_ascii_case("pragma_"));
+    pragma && !is_one_of(table, REPLICATED_PRAGMA_TABLES)
+        || table.eq_ignore_ascii_case("dbstat")
+        || is_one_of(table, REFUSED_TABLES)
+}
+
+/// Parses the boolean value of a PRAGMA as SQLite does (`sqlite3GetBoolean`): an integer other than 0, ON, YES or TRUE.
+pub(super) fn pragma_boolean(value: &str) -> bool {
+    if value.starts_with(|first: char| first.is_ascii_digit()) {
+        let digits = value.bytes().take_while(u8::is_ascii_digit);
+        return digits.fold(0_u8, |any, digit| any | (digit - b'0')) != 0;
+    }
+    is_one_of(value, &["on", "yes", "true"])
+}
