@@ -40,7 +40,7 @@ const FLAGS: FlagNames =
     FlagNames { connections: "max-connections", body: "max-body", bodies: "max-bodies", body_timeout: "body-timeout" };
 
 /// A database that the server shall serve.
-pub struct Served {
+pub struct ServedDatabase {
     /// The content of its companion file.
     pub config: DatabaseConfig,
     /// Runs its batches.
@@ -71,11 +71,11 @@ pub struct SetupError {
     source: CorsError,
 }
 
-impl Served {
+impl ServedDatabase {
     /// A database without macros, backups and copies.
-    pub fn new(config: DatabaseConfig, backend: Arc<dyn Backend>) -> Served {
+    pub fn new(config: DatabaseConfig, backend: Arc<dyn Backend>) -> ServedDatabase {
         let last_backup = LastBackup::default();
-        Served { config, backend, macros: None, copies: None, status: None, last_backup }
+        ServedDatabase { config, backend, macros: None, copies: None, status: None, last_backup }
     }
 }
 
@@ -84,7 +84,7 @@ impl StandaloneApp {
     ///
     /// # Errors
     /// A database's `corsOrigin` cannot be parsed.
-    pub fn new(config: &ServerConfig, databases: Vec<Served>) -> Result<Arc<StandaloneApp>, SetupError> {
+    pub fn new(config: &ServerConfig, databases: Vec<ServedDatabase>) -> Result<Arc<StandaloneApp>, SetupError> {
         let table = RouteTable::new(databases.iter().map(|served| served.config.id.as_str()));
         let mut observed = Vec::with_capacity(databases.len());
         let databases = databases.into_iter().map(|served| database(served, config, &mut observed));
@@ -122,8 +122,8 @@ fn request_limits(config: &ServerConfig) -> RequestLimits {
     RequestLimits { items_max: config.items_max, read_timeout: all, write_timeout }
 }
 
-fn database(served: Served, server: &ServerConfig, all: &mut Vec<Observed>) -> Result<Database, SetupError> {
-    let Served { config, backend, macros, copies, status, last_backup } = served;
+fn database(served: ServedDatabase, server: &ServerConfig, all: &mut Vec<Observed>) -> Result<Database, SetupError> {
+    let ServedDatabase { config, backend, macros, copies, status, last_backup } = served;
     let (observed, sql) = observe(&config.id, status.clone(), &config.location, &last_backup, server.log_slow);
     all.push(observed);
     Ok(Database {
@@ -182,7 +182,7 @@ impl App for StandaloneApp {
         let Some(index) = route.database() else {
             return (None, not_found(&head.method, head.uri.path()));
         };
-        let target = Target::new(&self.context, index, head, peer);
+        let target = DatabaseRequest::new(&self.context, index, head, peer);
         (Some(index), target.answer(route, body).await)
     }
 
@@ -203,16 +203,16 @@ impl App for StandaloneApp {
 }
 
 /// A request, and the database it is for.
-struct Target<'a> {
+struct DatabaseRequest<'a> {
     context: &'a AppContext,
     index: usize,
     request: &'a Parts,
     peer: &'a Peer,
 }
 
-impl<'a> Target<'a> {
+impl<'a> DatabaseRequest<'a> {
     fn new(context: &'a AppContext, index: usize, request: &'a Parts, peer: &'a Peer) -> Self {
-        let target = Target { context, index, request, peer };
+        let target = DatabaseRequest { context, index, request, peer };
         request_log::name_database(&target.database().id);
         target
     }
@@ -269,7 +269,7 @@ impl<'a> Target<'a> {
     }
 
     fn macro_call(&self) -> MacroCall<'a> {
-        let Target { context, index, request, peer } = *self;
+        let DatabaseRequest { context, index, request, peer } = *self;
         let metrics = context.transport.metrics.database(Some(index));
         MacroCall { context, database: self.database(), metrics, request, peer }
     }

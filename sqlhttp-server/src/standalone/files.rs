@@ -22,7 +22,7 @@ use tower_http::services::ServeFile;
 use crate::http::reply::{self, HttpResponse, ReplyBody};
 
 /// The length of a piece of a file that is read at a time, in bytes.
-const PIECE_BYTES: usize = 64 << 10;
+const CHUNK_BYTES: usize = 64 << 10;
 
 /// The length of the beginning of a file without an extension that decides whether it is text, in bytes.
 const SNIFFED_BYTES: u64 = 512;
@@ -35,14 +35,14 @@ pub(crate) struct Files {
 }
 
 /// A regular file.
-struct Found {
+struct FoundFile {
     path: PathBuf,
     modified: Option<SystemTime>,
 }
 
 /// What a path leads to.
-enum Target {
-    File(Found),
+enum PathTarget {
+    File(FoundFile),
     /// A directory that has an index file. The path has no slash at its end, which relative links in the file need.
     Redirect,
 }
@@ -57,23 +57,23 @@ impl Files {
     pub(crate) async fn answer(&self, request: &Parts) -> Option<HttpResponse> {
         let path = request.uri.path();
         match self.find(path).await? {
-            Target::Redirect => Some(redirect(path)),
+            PathTarget::Redirect => Some(redirect(path)),
             // A file that cannot be read is treated like a missing one.
-            Target::File(found) => found.answer(request).await.ok(),
+            PathTarget::File(found) => found.answer(request).await.ok(),
         }
     }
 
-    async fn find(&self, path: &str) -> Option<Target> {
+    async fn find(&self, path: &str) -> Option<PathTarget> {
         let decoded = percent_decode_str(path).decode_utf8().ok()?;
         let file = self.root.join(relative(&decoded)?);
         let metadata = tokio::fs::metadata(&file).await.ok()?;
         if !metadata.is_dir() {
-            return Found::new(file, &metadata).map(Target::File);
+            return FoundFile::new(file, &metadata).map(PathTarget::File);
         }
         let index = file.join(&self.index);
         let metadata = tokio::fs::metadata(&index).await.ok()?;
-        let found = Found::new(index, &metadata)?;
-        Some(if decoded.ends_with('/') { Target::File(found) } else { Target::Redirect })
+        let found = FoundFile::new(index, &metadata)?;
+        Some(if decoded.ends_with('/') { PathTarget::File(found) } else { PathTarget::Redirect })
     }
 }
 
@@ -103,15 +103,15 @@ fn redirect(path: &str) -> HttpResponse {
     response
 }
 
-impl Found {
+impl FoundFile {
     /// Returns `None` for anything but a regular file: opening a pipe would wait for its other end.
-    fn new(path: PathBuf, metadata: &std::fs::Metadata) -> Option<Found> {
-        metadata.is_file().then(|| Found { path, modified: metadata.modified().ok() })
+    fn new(path: PathBuf, metadata: &std::fs::Metadata) -> Option<FoundFile> {
+        metadata.is_file().then(|| FoundFile { path, modified: metadata.modified().ok() })
     }
 
     async fn answer(self, request: &Parts) -> io::Result<HttpResponse> {
         let mut file = ServeFile::new_with_mime(&self.path, &self.media_type().await?)
-            .with_buf_chunk_size(PIECE_BYTES)
+            .with_buf_chunk_size(CHUNK_BYTES)
             .ignore_multi_range_requests(true);
         let (head, body) = file.try_call(self.request(request)).await?.into_parts();
         let length = head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());

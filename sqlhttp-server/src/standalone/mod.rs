@@ -11,4 +11,4 @@ pub mod schedule;
 pub mod serve;
 pub mod startup;
 
-pub use app::{Served, SetupError, StandaloneApp};
+pub use app::{ServedDatabase, SetupError, StandaloneApp};

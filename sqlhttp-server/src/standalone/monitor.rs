@@ -38,14 +38,14 @@ pub async fn run_monitor(listener: TcpListener, app: Arc<StandaloneApp>, shutdow
 }
 
 async fn accept_all(listener: &TcpListener, app: &Arc<StandaloneApp>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     // The semaphore is never closed.
-    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+    while let Ok(slot) = Arc::clone(&slots).acquire_owned().await {
         match listener.accept().await {
             Ok((socket, _)) => {
                 let app = Arc::clone(app);
                 tokio::spawn(async move {
-                    let _place = place;
+                    let _slot = slot;
                     let _ = tokio::time::timeout(CONNECTION_MAX, serve(socket, app)).await;
                 });
             }

@@ -102,16 +102,16 @@ pub(crate) fn route(method: &Method, path: &str, table: &RouteTable) -> Route {
     };
     let shorter = name.strip_suffix(b"/");
     if let Some(database) = table.find(name).or_else(|| table.find(shorter?)) {
-        return on_database(method, database);
+        return database_route(method, database);
     }
     let name = shorter.unwrap_or(name);
-    match below_database(name, table) {
+    match macro_or_backup_route(name, table) {
         Some(route) => only_get_and_post(method, route),
-        None => of_rqlite(name, table).unwrap_or(Route::Unknown),
+        None => rqlite_route(name, table).unwrap_or(Route::Unknown),
     }
 }
 
-fn on_database(method: &Method, database: usize) -> Route {
+fn database_route(method: &Method, database: usize) -> Route {
     match *method {
         Method::POST => Route::Call(database),
         Method::OPTIONS => Route::Options(database),
@@ -120,7 +120,7 @@ fn on_database(method: &Method, database: usize) -> Route {
 }
 
 /// `<id>/backup` or `<id>/macro/<name>`. Either part may contain slashes; the longest id wins.
-fn below_database(name: &[u8], table: &RouteTable) -> Option<Route> {
+fn macro_or_backup_route(name: &[u8], table: &RouteTable) -> Option<Route> {
     if let Some(database) = name.strip_suffix(b"/backup").and_then(|id| table.find(id)) {
         return Some(Route::Backup(database));
     }
@@ -134,7 +134,7 @@ fn below_database(name: &[u8], table: &RouteTable) -> Option<Route> {
 }
 
 /// `<id>/db/execute` and its kin, or `db/execute` of the only database.
-fn of_rqlite(name: &[u8], table: &RouteTable) -> Option<Route> {
+fn rqlite_route(name: &[u8], table: &RouteTable) -> Option<Route> {
     RESOURCES.iter().find_map(|(path, resource)| {
         let before = name.strip_suffix(*path)?;
         let database = match before.strip_suffix(b"/") {

@@ -10,11 +10,11 @@ use sqlhttp_core::{BoxFuture, Database, Error, JournalMode};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::app::{Served, StandaloneApp};
+use super::app::{ServedDatabase, StandaloneApp};
 use super::config::{DatabaseConfig, ServerConfig};
 use super::monitor::run_monitor;
-use super::schedule::{self, DirectoryBackupError, MacroError, Report, SystemClock};
-use super::startup::{self, Console, Invocation, Opened, Service, Start};
+use super::schedule::{self, DirectoryBackupError, MacroError, ReportFailure, SystemClock};
+use super::startup::{self, Console, Invocation, OpenDatabase, StartOutcome, StartedService};
 use crate::api::admin::{AdminError, Copies, Macros};
 use crate::http;
 use crate::process::logging::RequestLines;
@@ -25,8 +25,8 @@ use crate::process::{database_watch, logging, shutdown};
 /// Starts, serves until a signal, and ends. Returns the process's exit status.
 pub async fn main(invocation: &Invocation, console: &mut Console<'_>) -> u8 {
     let service = match startup::start(invocation, console).await {
-        Start::Serve(service) => service,
-        Start::Exit(status) => return status,
+        StartOutcome::Serve(service) => service,
+        StartOutcome::Exit(status) => return status,
     };
     match prepare(&service, console).await {
         Ok(ready) => serve(ready, *service).await,
@@ -39,7 +39,7 @@ pub async fn main(invocation: &Invocation, console: &mut Console<'_>) -> u8 {
 }
 
 /// Everything that is needed to serve, with the ports open.
-struct Ready {
+struct PreparedServer {
     app: Arc<StandaloneApp>,
     tls: Option<Tls>,
     listener: TcpListener,
@@ -65,12 +65,12 @@ pub async fn run(
 /// How long closing the databases may take after the requests have ended.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
-async fn prepare(service: &Service, console: &mut Console<'_>) -> Result<Ready, String> {
+async fn prepare(service: &StartedService, console: &mut Console<'_>) -> Result<PreparedServer, String> {
     let server = &service.server;
     let lines = RequestLines { all: server.log_requests, slow: server.log_slow.is_some() };
     logging::init(server.log_format, &server.log_level, lines).map_err(|error| error.to_string())?;
     let tls = server.tls.as_ref().map(Tls::from_files).transpose().map_err(|error| error.to_string())?;
-    let served = service.databases.iter().map(serve_database).collect();
+    let served = service.databases.iter().map(served_database).collect();
     let app = StandaloneApp::new(server, served).map_err(|error| error.to_string())?;
     for opened in &service.databases {
         // With a rollback journal the writer would wait for the check.
@@ -87,7 +87,7 @@ async fn prepare(service: &Service, console: &mut Console<'_>) -> Result<Ready, 
     let listener = bind(server).await?;
     let port = listener.local_addr().map_or(server.port, |address| address.port());
     console.listening(&server.bind_host, port);
-    Ok(Ready {
+    Ok(PreparedServer {
         app,
         tls,
         listener,
@@ -110,27 +110,27 @@ async fn bind_monitor(address: &str) -> Result<TcpListener, String> {
     bound.map_err(|error| format!("failed to listen for metrics on {address}: {error}"))
 }
 
-fn serve_database(opened: &Opened) -> Served {
+fn served_database(opened: &OpenDatabase) -> ServedDatabase {
     let database = opened.database.clone();
-    let owner = Arc::new(Owner(opened.clone()));
-    Served {
+    let admin = Arc::new(DatabaseAdmin(opened.clone()));
+    ServedDatabase {
         config: DatabaseConfig::clone(&opened.config),
         backend: Arc::new(opened.database.clone()),
-        macros: Some(owner.clone()),
-        copies: Some(owner),
+        macros: Some(admin.clone()),
+        copies: Some(admin),
         status: Some(Arc::new(move || database.status())),
         last_backup: opened.last_backup.clone(),
     }
 }
 
-async fn serve(ready: Ready, service: Service) -> u8 {
-    let Ready { app, tls, listener, monitor, signal } = ready;
+async fn serve(ready: PreparedServer, service: StartedService) -> u8 {
+    let PreparedServer { app, tls, listener, monitor, signal } = ready;
     let stop = CancellationToken::new();
     let jobs = service
         .databases
         .iter()
         .flat_map(|opened| schedule::jobs_of(&opened.config, &opened.database, &opened.last_backup));
-    let report: Report = Arc::new(|line| tracing::error!("{line}"));
+    let report: ReportFailure = Arc::new(|line| tracing::error!("{line}"));
     let scheduler = tokio::spawn(schedule::run(jobs.collect(), Arc::new(SystemClock), report, stop.clone()));
     let monitoring = monitor.map(|listener| {
         let stopped = stop.clone();
@@ -150,7 +150,7 @@ async fn serve(ready: Ready, service: Service) -> u8 {
     status.max(close(&service.databases).await)
 }
 
-async fn close(databases: &[Opened]) -> u8 {
+async fn close(databases: &[OpenDatabase]) -> u8 {
     let mut status = 0;
     for opened in databases {
         if let Err(error) = opened.database.close().await {
@@ -162,9 +162,9 @@ async fn close(databases: &[Opened]) -> u8 {
 }
 
 /// Runs a database's macros and backups for those who ask over HTTP.
-struct Owner(Opened);
+struct DatabaseAdmin(OpenDatabase);
 
-impl Macros for Owner {
+impl Macros for DatabaseAdmin {
     fn run_macro<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Vec<u64>, AdminError>> {
         Box::pin(async move {
             let found = self.0.config.macros.iter().find(|one| one.id == name);
@@ -180,7 +180,7 @@ impl Macros for Owner {
 
     fn run_backup(&self) -> BoxFuture<'_, Result<(), AdminError>> {
         Box::pin(async move {
-            let Opened { config, database, last_backup } = &self.0;
+            let OpenDatabase { config, database, last_backup } = &self.0;
             let Some(backup) = &config.backup else {
                 return Err(AdminError::NotFound("no backup is configured".to_owned()));
             };
@@ -193,7 +193,7 @@ impl Macros for Owner {
     }
 }
 
-impl Copies for Owner {
+impl Copies for DatabaseAdmin {
     fn copy_to<'a>(&'a self, to: &'a Path, vacuumed: bool) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(copy(&self.0.database, to, vacuumed))
     }

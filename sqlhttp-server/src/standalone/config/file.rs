@@ -25,23 +25,23 @@
 use sqlhttp_text::spelling;
 
 use super::companion::{self, Companion};
+use super::error::KeyLines;
 use super::flags::{self, Settings};
-use super::mistake::Lines;
-use super::yaml::{self, Fields, Reader, Yaml};
+use super::yaml::{self, Fields, YamlReader, YamlValue};
 
 /// What the file says.
 #[derive(Debug, Default)]
 pub(crate) struct ConfigFile {
     pub(crate) settings: Settings,
-    pub(crate) databases: Vec<Entry>,
-    pub(crate) lines: Lines,
+    pub(crate) databases: Vec<DatabaseEntry>,
+    pub(crate) lines: KeyLines,
     /// About keys that nobody knows.
     pub(crate) warnings: Vec<String>,
 }
 
 /// An entry of `databases`.
 #[derive(Debug, Default)]
-pub(crate) struct Entry {
+pub(crate) struct DatabaseEntry {
     pub(crate) id: String,
     pub(crate) path: String,
     pub(crate) in_memory: bool,
@@ -51,13 +51,13 @@ pub(crate) struct Entry {
 /// Reads the file.
 pub(crate) fn parse(source: &str) -> Result<ConfigFile, String> {
     let document = yaml::parse(source)?;
-    let mut reader = Reader::default();
+    let mut reader = YamlReader::default();
     let mut file = ConfigFile::default();
     let mut warnings = Vec::new();
     if let Some(mut fields) = reader.fields(&document, "", "map") {
-        let settings = fields.map(&mut reader, "server", |reader, fields| server(reader, fields, &mut warnings));
+        let settings = fields.map(&mut reader, "server", |reader, fields| read_settings(reader, fields, &mut warnings));
         file.settings = settings.transpose()?.unwrap_or_default();
-        file.databases = fields.maps(&mut reader, "databases", entry).unwrap_or_default();
+        file.databases = fields.maps(&mut reader, "databases", read_database).unwrap_or_default();
         fields.finish(&mut reader);
     }
     let (unknown, lines) = reader.finish()?;
@@ -66,9 +66,13 @@ pub(crate) fn parse(source: &str) -> Result<ConfigFile, String> {
     Ok(ConfigFile { lines, warnings, ..file })
 }
 
-fn server(reader: &mut Reader, fields: &mut Fields<'_>, warnings: &mut Vec<String>) -> Result<Settings, String> {
+fn read_settings(
+    reader: &mut YamlReader,
+    fields: &mut Fields<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<Settings, String> {
     let mut settings = Settings::default();
-    for (name, node) in fields.rest() {
+    for (name, node) in fields.all_entries() {
         if !flags::names_in_file().any(|known| known == name) {
             let hint = spelling::nearest(name, flags::names_in_file());
             let hint = hint.map_or(String::new(), |known| format!(", did you mean 'server.{known}'?"));
@@ -77,7 +81,7 @@ fn server(reader: &mut Reader, fields: &mut Fields<'_>, warnings: &mut Vec<Strin
         }
         let value = match &node.value {
             // YAML has more spellings of booleans than Go.
-            Yaml::Bool(value, _) => Some(value.to_string()),
+            YamlValue::Bool(value, _) => Some(value.to_string()),
             _ => reader.string(node),
         };
         if let Some(value) = value {
@@ -87,8 +91,8 @@ fn server(reader: &mut Reader, fields: &mut Fields<'_>, warnings: &mut Vec<Strin
     Ok(settings)
 }
 
-fn entry(reader: &mut Reader, fields: &mut Fields<'_>) -> Entry {
-    Entry {
+fn read_database(reader: &mut YamlReader, fields: &mut Fields<'_>) -> DatabaseEntry {
+    DatabaseEntry {
         id: fields.string(reader, "id").unwrap_or_default(),
         path: fields.string(reader, "path").unwrap_or_default(),
         in_memory: fields.bool(reader, "inMemory").unwrap_or(false),
@@ -96,7 +100,7 @@ fn entry(reader: &mut Reader, fields: &mut Fields<'_>) -> Entry {
     }
 }
 
-impl Entry {
+impl DatabaseEntry {
     fn check(&self, index: usize) -> Result<(), String> {
         match (self.path.is_empty(), self.in_memory) {
             (true, false) | (false, true) => {

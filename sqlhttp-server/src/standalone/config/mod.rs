@@ -2,12 +2,12 @@
 //! here are what it all means (`settings`, `resolve` and `source` lead from the one to the other).
 
 pub(crate) mod companion;
+pub(crate) mod database_path;
+pub(crate) mod error;
 pub(crate) mod file;
 pub mod flags;
-pub(crate) mod mistake;
 pub(crate) mod resolve;
 pub(crate) mod settings;
-pub(crate) mod source;
 pub(crate) mod yaml;
 
 use std::collections::HashMap;

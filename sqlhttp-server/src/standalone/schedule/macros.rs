@@ -6,7 +6,7 @@ use chrono::{DateTime, Local};
 use sqlhttp_core::{Atomicity, Batch, Database, Ending, Error, Failure, Location, Outcome, Step, StepOutcome};
 
 use super::backup::{self, BackupError};
-use super::rotation::Naming;
+use super::rotation::BackupNaming;
 use super::task::{run_script, run_scripts};
 use crate::process::metrics::LastBackup;
 use crate::standalone::config::{DatabaseConfig, DirectoryBackupConfig, MacroConfig};
@@ -54,15 +54,15 @@ impl std::fmt::Display for DirectoryBackupError {
 /// Runs a macro and tells how many rows each statement changed.
 pub async fn run_macro(database: &Database, config: &MacroConfig) -> Result<Vec<u64>, MacroError> {
     if config.disable_transaction {
-        return run_each(database, &config.statements).await;
+        return run_without_transaction(database, &config.statements).await;
     }
     let steps = config.statements.iter().map(|sql| Step::execute(sql.as_str(), ())).collect();
     let outcome = database.execute(Batch::transaction(steps)).await.map_err(MacroError::Database)?;
-    changed(outcome)
+    changed_rows(outcome)
 }
 
 /// Runs a macro on the owner's behalf, so that PRAGMAs in it hold for all connections. Nobody asks for counts.
-pub async fn perform_macro(database: &Database, config: &MacroConfig) -> Result<(), MacroError> {
+pub async fn run_macro_unattended(database: &Database, config: &MacroConfig) -> Result<(), MacroError> {
     if !config.disable_transaction {
         return run_macro(database, config).await.map(drop);
     }
@@ -74,24 +74,24 @@ pub async fn perform_macro(database: &Database, config: &MacroConfig) -> Result<
     }
 }
 
-async fn run_each(database: &Database, statements: &[String]) -> Result<Vec<u64>, MacroError> {
+async fn run_without_transaction(database: &Database, statements: &[String]) -> Result<Vec<u64>, MacroError> {
     let mut counts = Vec::new();
     for (index, sql) in (0..).zip(statements) {
         let batch = Batch { atomicity: Atomicity::Each, ..Batch::transaction(vec![Step::execute(sql.as_str(), ())]) };
         let outcome = database.execute(batch).await.map_err(MacroError::Database)?;
-        if outcome.steps.last().is_some_and(is_refused) {
+        if outcome.steps.last().is_some_and(is_refused_to_clients) {
             // A client may not do this (VACUUM, say), but the macro is the owner's.
             run_script(database, sql).await.map_err(|why| MacroError::Statement(index, why))?;
             counts.push(0);
         } else {
-            counts.extend(changed(outcome).map_err(|error| error.at(index))?);
+            counts.extend(changed_rows(outcome).map_err(|error| error.with_index(index))?);
         }
     }
     Ok(counts)
 }
 
 /// Whether it was the policy for clients that a statement failed of.
-fn is_refused(step: &StepOutcome) -> bool {
+fn is_refused_to_clients(step: &StepOutcome) -> bool {
     match step {
         StepOutcome::Failed(Failure::NotAllowed(_) | Failure::TransactionControl(_)) => true,
         StepOutcome::Failed(Failure::Sql(error)) => error.primary_code() == SQLITE_AUTH,
@@ -101,7 +101,7 @@ fn is_refused(step: &StepOutcome) -> bool {
 
 impl MacroError {
     /// The same failure of a statement that ran on its own.
-    fn at(self, index: i64) -> Self {
+    fn with_index(self, index: i64) -> Self {
         match self {
             MacroError::Statement(_, why) => MacroError::Statement(index, why),
             other => other,
@@ -109,7 +109,7 @@ impl MacroError {
     }
 }
 
-fn changed(outcome: Outcome) -> Result<Vec<u64>, MacroError> {
+fn changed_rows(outcome: Outcome) -> Result<Vec<u64>, MacroError> {
     if let Ending::NotCommitted(failure) = &outcome.ending {
         return Err(MacroError::Statement(-1, messages::failure(failure)));
     }
@@ -144,14 +144,14 @@ pub async fn run_directory_backup(
     })
 }
 
-fn directory_naming(config: &DatabaseConfig, dir: &Path) -> Naming {
+fn directory_naming(config: &DatabaseConfig, dir: &Path) -> BackupNaming {
     let text = |part: Option<&std::ffi::OsStr>| part.map(|part| part.to_string_lossy().into_owned());
     match &config.location {
         Location::File(path) => {
             let stem = text(path.file_stem()).unwrap_or_else(|| config.id.clone());
-            Naming::in_directory(dir, &stem, text(path.extension()).as_deref())
+            BackupNaming::in_directory(dir, &stem, text(path.extension()).as_deref())
         }
-        Location::Memory => Naming::in_directory(dir, &file_name_of(&config.id), None),
+        Location::Memory => BackupNaming::in_directory(dir, &file_name_of(&config.id), None),
     }
 }
 

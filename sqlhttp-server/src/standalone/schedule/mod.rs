@@ -12,7 +12,7 @@ mod runner;
 mod task;
 
 pub use cron::Schedule;
-pub use macros::{DirectoryBackupError, MacroError, perform_macro, run_directory_backup, run_macro};
+pub use macros::{DirectoryBackupError, MacroError, run_directory_backup, run_macro, run_macro_unattended};
 pub(crate) use rotation::directory_of as backup_dir_of;
-pub use runner::{Clock, Job, Report, SystemClock, jobs_of, run};
+pub use runner::{Clock, ReportFailure, ScheduledJob, SystemClock, jobs_of, run};
 pub(crate) use task::{run as run_task, run_scripts};

@@ -4,7 +4,7 @@ use chrono::{DateTime, Local};
 use sqlhttp_core::{Atomicity, Batch, Database, Error, Step, StepOutcome};
 
 use super::backup::{BackupError, back_up};
-use super::rotation::Naming;
+use super::rotation::BackupNaming;
 use crate::process::metrics::LastBackup;
 use crate::standalone::config::{BackupConfig, TaskConfig};
 use crate::standalone::messages;
@@ -21,10 +21,10 @@ pub(crate) async fn run(
     now: DateTime<Local>,
 ) -> Vec<String> {
     let name = |failure: String| format!("{failure} [task {index} of database '{id}']");
-    run_unnamed(database, task, last_backup, now).await.into_iter().map(name).collect()
+    run_steps(database, task, last_backup, now).await.into_iter().map(name).collect()
 }
 
-async fn run_unnamed(
+async fn run_steps(
     database: &Database,
     task: &TaskConfig,
     last_backup: &LastBackup,
@@ -65,7 +65,7 @@ async fn run_backup(
     last_backup: &LastBackup,
     now: DateTime<Local>,
 ) -> Result<(), String> {
-    let naming = Naming::of_template(&backup.template);
+    let naming = BackupNaming::of_template(&backup.template);
     let result = back_up(database, &naming, backup.files_max, last_backup, now, true).await;
     result.map(drop).map_err(|error| match error {
         BackupError::Directory(error) => format!("(backup prep): {error}"),
@@ -84,15 +84,15 @@ pub(crate) async fn run_scripts(
 ) -> Result<Vec<(usize, String)>, String> {
     match database.run_scripts(scripts, keep_going).await {
         Ok(failures) => Ok(failures.iter().map(|(index, error)| (*index, messages::sql_error(error))).collect()),
-        Err(Error::ReadOnly) => Ok(run_all_reading(database, scripts, keep_going).await),
+        Err(Error::ReadOnly) => Ok(run_all_on_reader(database, scripts, keep_going).await),
         Err(error) => Err(messages::database_error(&error)),
     }
 }
 
-async fn run_all_reading(database: &Database, scripts: &[String], keep_going: bool) -> Vec<(usize, String)> {
+async fn run_all_on_reader(database: &Database, scripts: &[String], keep_going: bool) -> Vec<(usize, String)> {
     let mut failures = Vec::new();
     for (index, sql) in scripts.iter().enumerate() {
-        if let Err(failure) = run_reading(database, sql).await {
+        if let Err(failure) = run_on_reader(database, sql).await {
             failures.push((index, failure));
             if !keep_going {
                 break;
@@ -107,13 +107,13 @@ pub(crate) async fn run_script(database: &Database, sql: &str) -> Result<(), Str
     match database.run_script(sql).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(messages::sql_error(&error)),
-        Err(Error::ReadOnly) => run_reading(database, sql).await,
+        Err(Error::ReadOnly) => run_on_reader(database, sql).await,
         Err(error) => Err(messages::database_error(&error)),
     }
 }
 
 /// A read-only database has no writer to run a script, but statements that read are as good there as elsewhere.
-async fn run_reading(database: &Database, sql: &str) -> Result<(), String> {
+async fn run_on_reader(database: &Database, sql: &str) -> Result<(), String> {
     let batch = Batch { atomicity: Atomicity::Each, ..Batch::transaction(vec![Step::execute(sql, ())]) };
     let outcome = database.execute(batch).await.map_err(|error| messages::database_error(&error))?;
     match outcome.steps.last() {

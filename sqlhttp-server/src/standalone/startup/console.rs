@@ -17,12 +17,12 @@ pub struct Console<'a> {
 impl Console<'_> {
     // That nobody reads what we print is no reason not to serve.
 
-    pub(super) fn say(&mut self, line: &str) {
+    pub(super) fn print(&mut self, line: &str) {
         let _ = writeln!(self.out, "{line}").and_then(|()| self.out.flush());
     }
 
-    pub(super) fn say_log(&mut self, level: &str, message: &str) {
-        self.say(&messages::log_line(level, Local::now(), message));
+    pub(super) fn print_log(&mut self, level: &str, message: &str) {
+        self.print(&messages::log_line(level, Local::now(), message));
     }
 
     pub(super) fn log(&mut self, level: &str, message: &str) {
@@ -37,7 +37,7 @@ impl Console<'_> {
 
     /// Tells where the service can be reached.
     pub fn listening(&mut self, host: &str, port: u16) {
-        self.say(&format!("- Web Service listening on {}", messages::address(host, port)));
+        self.print(&format!("- Web Service listening on {}", messages::address(host, port)));
     }
 }
 

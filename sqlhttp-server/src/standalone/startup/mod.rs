@@ -9,7 +9,7 @@
 
 mod console;
 mod launch;
-mod opened;
+mod open_database;
 mod plan;
 
 use std::collections::HashMap;
@@ -18,10 +18,10 @@ use std::io;
 
 use chrono::Local;
 pub use console::Console;
-use launch::Launched;
-use opened::Created;
-pub use opened::Opened;
-use plan::Plan;
+use launch::LaunchedDatabase;
+use open_database::CreatedFiles;
+pub use open_database::OpenDatabase;
+use plan::DatabasePlan;
 
 use super::config::flags::{self, CommandLine, FlagError, PROGRAM, Settings};
 use super::config::{EngineConfig, ServerConfig, file, settings};
@@ -38,21 +38,21 @@ pub struct Invocation {
 
 /// How a start ends.
 #[derive(Debug)]
-pub enum Start {
+pub enum StartOutcome {
     /// With databases to serve.
-    Serve(Box<Service>),
+    Serve(Box<StartedService>),
     /// With nothing to do, or for a reason that has been told. The process's exit status.
     Exit(u8),
 }
 
 /// All there is to serve.
 #[derive(Debug)]
-pub struct Service {
+pub struct StartedService {
     /// The process's settings.
     pub server: ServerConfig,
     /// The databases, in the order in which they were given.
-    pub databases: Vec<Opened>,
-    created: Created,
+    pub databases: Vec<OpenDatabase>,
+    created: CreatedFiles,
 }
 
 /// The reason why a start ends early.
@@ -107,20 +107,20 @@ impl Invocation {
 }
 
 /// Starts: everything up to binding the port. What goes wrong has been told when this returns.
-pub async fn start(invocation: &Invocation, console: &mut Console<'_>) -> Start {
-    console.say(&banner());
+pub async fn start(invocation: &Invocation, console: &mut Console<'_>) -> StartOutcome {
+    console.print(&banner());
     sqlhttp_core::missing_features().iter().for_each(|feature| console.log("WARN", &feature.to_string()));
-    let mut created = Created::default();
+    let mut created = CreatedFiles::default();
     let mut launched = Vec::new();
     let stop = match start_all(invocation, console, &mut launched, &mut created).await {
         Ok(server) => {
             let databases = launched.into_iter().map(|one| one.opened).collect();
-            return Start::Serve(Box::new(Service { server, databases, created }));
+            return StartOutcome::Serve(Box::new(StartedService { server, databases, created }));
         }
         Err(stop) => stop,
     };
     undo(launched.into_iter().map(|one| one.opened), created).await;
-    Start::Exit(match stop {
+    StartOutcome::Exit(match stop {
         StartError::Fatal(message) => {
             console.fatal(&message);
             1
@@ -137,7 +137,7 @@ pub async fn start(invocation: &Invocation, console: &mut Console<'_>) -> Start 
     })
 }
 
-impl Service {
+impl StartedService {
     /// Gives the service up before it served anything (its port is taken): closes the databases and removes the files
     /// that the start created.
     pub async fn abandon(self) {
@@ -145,7 +145,7 @@ impl Service {
     }
 }
 
-async fn undo(databases: impl Iterator<Item = Opened>, created: Created) {
+async fn undo(databases: impl Iterator<Item = OpenDatabase>, created: CreatedFiles) {
     for opened in databases {
         // It is given up; whether its last checkpoint worked does not matter any more.
         let _ = opened.database.close().await;
@@ -162,8 +162,8 @@ async fn undo(databases: impl Iterator<Item = Opened>, created: Created) {
 async fn start_all(
     invocation: &Invocation,
     console: &mut Console<'_>,
-    launched: &mut Vec<Launched>,
-    created: &mut Created,
+    launched: &mut Vec<LaunchedDatabase>,
+    created: &mut CreatedFiles,
 ) -> Result<ServerConfig, StartError> {
     let home = invocation.home();
     let mut settings = read_flags(invocation, console)?;
@@ -171,14 +171,14 @@ async fn start_all(
     settings = settings.or(std::mem::take(&mut config_file.settings));
     let server = settings::server(&settings, home)?;
     let engine = settings::engine(&settings)?;
-    let plans = plan::all(&settings, config_file, home)?;
+    let plans = plan::plan_all(&settings, config_file, home)?;
     if plans.is_empty() && server.serve_dir.is_none() {
         return Err(StartError::Fatal("no database and no dir to serve specified".to_owned()));
     }
     check_serve_dir(&server, &settings.text("serve-dir"))?;
     launch_all(plans, &engine, home, console, launched, created).await?;
     if let Some(dir) = &server.serve_dir {
-        console.say(&format!("- Serving directory '{}'", dir.display()));
+        console.print(&format!("- Serving directory '{}'", dir.display()));
     }
     run_startup_tasks(launched, console).await?;
     Ok(server)
@@ -234,12 +234,12 @@ fn check_serve_dir(server: &ServerConfig, typed: &str) -> Result<(), StartError>
 }
 
 async fn launch_all(
-    plans: Vec<Plan>,
+    plans: Vec<DatabasePlan>,
     engine: &EngineConfig,
     home: Option<&str>,
     console: &mut Console<'_>,
-    launched: &mut Vec<Launched>,
-    created: &mut Created,
+    launched: &mut Vec<LaunchedDatabase>,
+    created: &mut CreatedFiles,
 ) -> Result<(), StartError> {
     for (index, plan) in plans.into_iter().enumerate() {
         plan.check(index)?;
@@ -252,12 +252,12 @@ async fn launch_all(
 }
 
 /// Runs what is to run before the port opens, in the order of the configuration. Failures are told, and that is all.
-async fn run_startup_tasks(launched: &[Launched], console: &mut Console<'_>) -> Result<(), StartError> {
+async fn run_startup_tasks(launched: &[LaunchedDatabase], console: &mut Console<'_>) -> Result<(), StartError> {
     for one in launched {
-        let Opened { config, database, last_backup } = &one.opened;
-        let tasks = config.tasks.iter().zip(&one.late_errors).enumerate();
-        for (index, (task, late_error)) in tasks.filter(|(_, (task, _))| task.at_startup) {
-            if let Some(error) = late_error {
+        let OpenDatabase { config, database, last_backup } = &one.opened;
+        let tasks = config.tasks.iter().zip(&one.deferred_errors).enumerate();
+        for (index, (task, deferred_error)) in tasks.filter(|(_, (task, _))| task.at_startup) {
+            if let Some(error) = deferred_error {
                 return Err(StartError::Fatal(error.clone()));
             }
             for failure in schedule::run_task(database, (&config.id, index), task, last_backup, Local::now()).await {

@@ -6,13 +6,13 @@ fn companion(source: &str) -> Companion {
 }
 
 fn auth_of(source: &str) -> Result<AuthConfig, String> {
-    auth("m", companion(source).auth.as_ref().unwrap()).map_err(|mistake| mistake.message)
+    auth("m", companion(source).auth.as_ref().unwrap()).map_err(|error| error.message)
 }
 
 fn task_of(source: &str) -> Result<ResolvedTask, String> {
     let companion = companion(&format!("scheduledTasks:\n  - {{{source}}}\n"));
     let tasks = companion.scheduled_tasks.unwrap();
-    task(0, "scheduledTasks[0]", &tasks[0], Some("/home/u")).map_err(|mistake| mistake.message)
+    task(0, "scheduledTasks[0]", &tasks[0], Some("/home/u")).map_err(|error| error.message)
 }
 
 const PASSWORD: [u8; 32] = [
@@ -118,7 +118,7 @@ fn backups_of_scheduled_tasks_are_checked_at_once() {
         let found = task_of(&format!("schedule: '@daily', doBackup: true, {source}"));
         assert_eq!(found.unwrap_err(), message, "{source}");
         let late = task_of(&format!("atStartup: true, doBackup: true, {source}")).unwrap();
-        assert_eq!(late.late_error.map(|mistake| mistake.message).as_deref(), Some(message), "{source}");
+        assert_eq!(late.deferred_error.map(|error| error.message).as_deref(), Some(message), "{source}");
     }
 }
 
@@ -131,16 +131,13 @@ fn a_backup_template_may_begin_at_home() {
 #[test]
 fn maintenance_is_a_task_of_old() {
     let old = companion("maintenance: {atStartup: true}");
-    let (tasks, deprecated) = written_tasks("m", &old).unwrap();
+    let (tasks, deprecated) = raw_tasks("m", &old).unwrap();
     assert!(deprecated && tasks.len() == 1 && tasks[0].at_startup);
     let both = companion("maintenance: {atStartup: true}\nscheduledTasks: []\n");
     assert!(
-        written_tasks("m", &both)
-            .unwrap_err()
-            .message
-            .starts_with("in m: it's not possible to use both old maintenance")
+        raw_tasks("m", &both).unwrap_err().message.starts_with("in m: it's not possible to use both old maintenance")
     );
-    assert!(written_tasks("m", &companion("")).unwrap().0.is_empty());
+    assert!(raw_tasks("m", &companion("")).unwrap().0.is_empty());
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 /// Why a configuration makes no sense.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Mistake {
+pub(crate) struct ConfigError {
     /// The mistake, in the words of ws4sqlite where it has some.
     pub(crate) message: String,
     /// The key that is wrong or missing, as `auth.byCredentials[0].user`.
@@ -15,31 +15,31 @@ pub(crate) struct Mistake {
 
 /// The lines of a file at which keys have their values.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Lines(HashMap<String, u64>);
+pub(crate) struct KeyLines(HashMap<String, u64>);
 
 /// Where a configuration comes from.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Origin {
+pub(crate) struct ConfigOrigin {
     /// The file; `None` without one.
     pub(crate) file: Option<String>,
     /// The prefix of the keys in it: `databases[0]`, or nothing.
     pub(crate) prefix: String,
-    pub(crate) lines: Lines,
+    pub(crate) lines: KeyLines,
 }
 
-impl Mistake {
+impl ConfigError {
     pub(crate) fn new(key: impl Into<String>, message: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Mistake { message: message.into(), key: key.into(), remedy: remedy.into() }
+        ConfigError { message: message.into(), key: key.into(), remedy: remedy.into() }
     }
 }
 
-impl Lines {
+impl KeyLines {
     pub(crate) fn insert(&mut self, key: &str, line: u64) {
         self.0.insert(key.to_owned(), line);
     }
 
     /// The line of a key, or of what it would be in.
-    fn of(&self, key: &str) -> Option<u64> {
+    fn find(&self, key: &str) -> Option<u64> {
         let mut key = key;
         loop {
             if let Some(line) = self.0.get(key) {
@@ -50,13 +50,13 @@ impl Lines {
     }
 }
 
-impl Origin {
+impl ConfigOrigin {
     /// The mistake in two lines: the message, which users of ws4sqlite know, and the place with the remedy.
-    pub(crate) fn explain(&self, mistake: &Mistake) -> String {
-        let Mistake { message, key, remedy } = mistake;
+    pub(crate) fn explain(&self, error: &ConfigError) -> String {
+        let ConfigError { message, key, remedy } = error;
         let Some(file) = &self.file else { return format!("{message}\n  {key}: {remedy}") };
         let key = if self.prefix.is_empty() { key.clone() } else { format!("{}.{key}", self.prefix) };
-        let line = self.lines.of(&key).map_or(String::new(), |line| format!(", line {line}"));
+        let line = self.lines.find(&key).map_or(String::new(), |line| format!(", line {line}"));
         format!("{message}\n  in {file}{line}, {key}: {remedy}")
     }
 }
@@ -66,19 +66,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mistake_has_a_place() {
-        let mut lines = Lines::default();
+    fn an_error_names_its_place() {
+        let mut lines = KeyLines::default();
         lines.insert("a", 1);
         lines.insert("a.b[1]", 7);
-        let told = |key: &str, prefix: &str| {
-            let origin = Origin { file: Some("c.yaml".to_owned()), prefix: prefix.to_owned(), lines: lines.clone() };
-            origin.explain(&Mistake::new(key, "no good", "write 1"))
+        let explained = |key: &str, prefix: &str| {
+            let origin =
+                ConfigOrigin { file: Some("c.yaml".to_owned()), prefix: prefix.to_owned(), lines: lines.clone() };
+            origin.explain(&ConfigError::new(key, "no good", "write 1"))
         };
-        assert_eq!(told("a", ""), "no good\n  in c.yaml, line 1, a: write 1");
-        assert_eq!(told("a.b[1].c", ""), "no good\n  in c.yaml, line 7, a.b[1].c: write 1");
-        assert_eq!(told("a.b[2].c", ""), "no good\n  in c.yaml, line 1, a.b[2].c: write 1");
-        assert_eq!(told("b[1]", "a"), "no good\n  in c.yaml, line 7, a.b[1]: write 1");
-        assert_eq!(told("x", ""), "no good\n  in c.yaml, x: write 1");
-        assert_eq!(Origin::default().explain(&Mistake::new("x", "no good", "write 1")), "no good\n  x: write 1");
+        assert_eq!(explained("a", ""), "no good\n  in c.yaml, line 1, a: write 1");
+        assert_eq!(explained("a.b[1].c", ""), "no good\n  in c.yaml, line 7, a.b[1].c: write 1");
+        assert_eq!(explained("a.b[2].c", ""), "no good\n  in c.yaml, line 1, a.b[2].c: write 1");
+        assert_eq!(explained("b[1]", "a"), "no good\n  in c.yaml, line 7, a.b[1]: write 1");
+        assert_eq!(explained("x", ""), "no good\n  in c.yaml, x: write 1");
+        assert_eq!(
+            ConfigOrigin::default().explain(&ConfigError::new("x", "no good", "write 1")),
+            "no good\n  x: write 1"
+        );
     }
 }

@@ -10,7 +10,7 @@ use crate::standalone::config::DatabaseConfig;
 
 /// A database that is open.
 #[derive(Debug, Clone)]
-pub struct Opened {
+pub struct OpenDatabase {
     /// What its companion file says.
     pub config: Arc<DatabaseConfig>,
     /// The database.
@@ -21,4 +21,4 @@ pub struct Opened {
 
 /// The database files that this start created.
 #[derive(Debug, Default)]
-pub(super) struct Created(pub(super) Vec<PathBuf>);
+pub(super) struct CreatedFiles(pub(super) Vec<PathBuf>);
