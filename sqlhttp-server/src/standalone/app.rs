@@ -39,30 +39,30 @@ use crate::process::metrics::{LastBackup, Metrics, Observed, StatusFn};
 const FLAGS: FlagNames =
     FlagNames { connections: "max-connections", body: "max-body", bodies: "max-bodies", body_timeout: "body-timeout" };
 
-/// A database that the server shall serve.
+/// A database to be served, with the functions that its endpoints call.
 pub struct ServedDatabase {
-    /// The content of its companion file.
+    /// The settings of the database.
     pub config: DatabaseConfig,
-    /// Runs its batches.
+    /// Runs batches on the database.
     pub backend: Arc<dyn Backend>,
-    /// Runs its macros and backups; without one, their paths are unknown.
+    /// Runs its macros and backups. If `None`, their paths answer 404.
     pub macros: Option<Arc<dyn Macros>>,
-    /// Copies and replaces it; without one, that is refused.
+    /// Copies and replaces the database. If `None`, such requests are refused.
     pub(crate) copies: Option<Arc<dyn Copies>>,
-    /// Returns its status, for the metrics and the health check.
+    /// Returns the status of the database, for the metrics and the health check.
     pub status: Option<StatusFn>,
     /// The time of its last backup.
     pub last_backup: LastBackup,
 }
 
-/// The standalone server's handler of requests.
+/// The handler of the standalone server's requests.
 pub struct StandaloneApp {
     context: AppContext,
     table: RouteTable,
     files: Option<Files>,
 }
 
-/// Why a database cannot be served.
+/// The reason why a database cannot be served.
 #[derive(Debug, thiserror::Error)]
 #[error("in {database}: {source}")]
 pub struct SetupError {
@@ -72,7 +72,7 @@ pub struct SetupError {
 }
 
 impl ServedDatabase {
-    /// A database without macros, backups and copies.
+    /// Returns a database without macros, backups and copies.
     pub fn new(config: DatabaseConfig, backend: Arc<dyn Backend>) -> ServedDatabase {
         let last_backup = LastBackup::default();
         ServedDatabase { config, backend, macros: None, copies: None, status: None, last_backup }
@@ -80,7 +80,7 @@ impl ServedDatabase {
 }
 
 impl StandaloneApp {
-    /// A handler for these databases, under these settings.
+    /// Creates a handler for these databases, under these settings.
     ///
     /// # Errors
     /// A database's `corsOrigin` cannot be parsed.
@@ -115,7 +115,8 @@ fn limits(config: &ServerConfig) -> Limits {
     }
 }
 
-/// `-query-timeout` holds for reads and writes, `-write-timeout` for writes.
+/// Returns the limits of a request. `-query-timeout` applies to reads and writes, `-write-timeout` to writes only; the
+/// shorter one limits a write.
 fn request_limits(config: &ServerConfig) -> RequestLimits {
     let (all, writes) = (config.query_timeout.and_then(unless_zero), config.write_timeout.and_then(unless_zero));
     let write_timeout = all.into_iter().chain(writes).min();
@@ -202,7 +203,7 @@ impl App for StandaloneApp {
     }
 }
 
-/// A request, and the database it is for.
+/// A request to a database.
 struct DatabaseRequest<'a> {
     context: &'a AppContext,
     index: usize,
@@ -261,7 +262,7 @@ impl<'a> DatabaseRequest<'a> {
         service::answer(&RqliteRequest { exchange: self.exchange(), resource }, body).await
     }
 
-    /// The answer to a browser's question before a request of another origin.
+    /// Answers a CORS preflight request.
     fn preflight(&self, policy: &CorsPolicy) -> HttpResponse {
         let mut response = reply::empty(StatusCode::NO_CONTENT);
         policy.answer_preflight(&self.request.headers, response.headers_mut());

@@ -1,4 +1,4 @@
-//! `sqlhttp-standalone` as a function: from the command line to the exit status.
+//! The program `sqlhttp-standalone` as a function, from the command line to the exit status.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ use crate::process::scratch::{Purpose, ScratchFile};
 use crate::process::tls::Tls;
 use crate::process::{database_watch, logging, shutdown};
 
-/// Starts, serves until a signal, and ends. Returns the process's exit status.
+/// Starts the server, serves until a signal arrives, and shuts down. Returns the exit status of the process.
 pub async fn main(invocation: &Invocation, console: &mut Console<'_>) -> u8 {
     let service = match startup::start(invocation, console).await {
         StartOutcome::Serve(service) => service,
@@ -38,7 +38,7 @@ pub async fn main(invocation: &Invocation, console: &mut Console<'_>) -> u8 {
     }
 }
 
-/// Everything that is needed to serve, with the ports open.
+/// A server whose ports are open and whose connections are not accepted yet.
 struct PreparedServer {
     app: Arc<StandaloneApp>,
     tls: Option<Tls>,
@@ -47,12 +47,12 @@ struct PreparedServer {
     signal: BoxFuture<'static, ()>,
 }
 
-/// Answers requests on a listener until `shutdown` resolves; running requests then have the configured time to end. The
-/// databases stay open.
+/// Answers requests on a listener until `shutdown` resolves. Running requests then have the configured time
+/// (`-shutdown-timeout`) to end. The databases stay open.
 ///
 /// # Errors
-/// The listener has no address, or the threads that serve connections cannot be started. Errors of single connections are
-/// logged.
+/// The listener has no address, or the threads that serve connections cannot be started. Errors of single connections
+/// are logged.
 pub async fn run(
     listener: TcpListener,
     app: Arc<StandaloneApp>,
@@ -62,7 +62,7 @@ pub async fn run(
     http::run(listener, app, tls, shutdown).await
 }
 
-/// How long closing the databases may take after the requests have ended.
+/// The time that closing the databases may take after the requests have ended.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 async fn prepare(service: &StartedService, console: &mut Console<'_>) -> Result<PreparedServer, String> {
@@ -73,7 +73,7 @@ async fn prepare(service: &StartedService, console: &mut Console<'_>) -> Result<
     let served = service.databases.iter().map(served_database).collect();
     let app = StandaloneApp::new(server, served).map_err(|error| error.to_string())?;
     for opened in &service.databases {
-        // With a rollback journal the writer would wait for the check.
+        // With a rollback journal the check would hold a read lock that blocks the writer.
         let interval =
             if opened.config.journal_mode == JournalMode::Wal { server.check_interval } else { Duration::ZERO };
         database_watch::start(&opened.database, &opened.config.id, interval);
@@ -142,7 +142,7 @@ async fn serve(ready: PreparedServer, service: StartedService) -> u8 {
         status = 1;
     }
     stop.cancel();
-    // Both end by themselves now; a panic in them has been reported where it happened.
+    // `stop` ends both tasks. The panic hook has reported a panic in them.
     let _ = scheduler.await;
     if let Some(monitoring) = monitoring {
         let _ = monitoring.await;
@@ -161,7 +161,7 @@ async fn close(databases: &[OpenDatabase]) -> u8 {
     status
 }
 
-/// Runs a database's macros and backups for those who ask over HTTP.
+/// Runs the macros, backups and copies of a database that clients request over HTTP.
 struct DatabaseAdmin(OpenDatabase);
 
 impl Macros for DatabaseAdmin {
@@ -211,7 +211,8 @@ impl Copies for DatabaseAdmin {
     }
 }
 
-/// Writes a copy of a database to a file that does not exist yet.
+/// Writes a copy of a database to `to`, a file that must not exist. If `vacuumed`, the copy is written by `VACUUM
+/// INTO`.
 pub(crate) async fn copy(database: &Database, to: &Path, vacuumed: bool) -> Result<(), Error> {
     if !vacuumed {
         return database.backup(to).await;

@@ -1,10 +1,11 @@
-//! The YAML file that accompanies a database, as it is written: every key of ws4sqlite, and of sqliterg what
-//! ws4sqlite lacks (`journalMode`, `macros`, `backup`, `auth.authErrorCode`). What it means, `resolve` decides.
+//! The YAML file that accompanies a database, with its values as written. It has all keys of ws4sqlite, and the keys of
+//! sqliterg that ws4sqlite does not have (`journalMode`, `macros`, `backup`, `auth.authErrorCode`). `resolve` checks
+//! and interprets the values.
 
 use super::error::KeyLines;
 use super::yaml::{self, Fields, YamlReader};
 
-/// What the file says. An absent key and one without a value are the same.
+/// The content of a companion file. A key without a value counts as absent.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Companion {
     pub(crate) auth: Option<RawAuth>,
@@ -22,7 +23,7 @@ pub(crate) struct Companion {
     pub(crate) backup: Option<RawBackup>,
 }
 
-/// `auth`.
+/// The value of `auth`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct RawAuth {
     pub(crate) mode: String,
@@ -46,7 +47,7 @@ pub(crate) struct RawStoredStatement {
     pub(crate) sql: String,
 }
 
-/// An entry of `scheduledTasks`, or `maintenance`.
+/// An entry of `scheduledTasks`, or the value of `maintenance`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct RawTask {
     pub(crate) schedule: Option<String>,
@@ -67,7 +68,7 @@ pub(crate) struct RawMacro {
     pub(crate) execution: RawExecution,
 }
 
-/// `backup`.
+/// The value of `backup`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct RawBackup {
     pub(crate) backup_dir: String,
@@ -75,17 +76,17 @@ pub(crate) struct RawBackup {
     pub(crate) execution: RawExecution,
 }
 
-/// `execution` of a macro or of `backup`.
+/// The value of `execution` in a macro or in `backup`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct RawExecution {
     pub(crate) on_create: bool,
     pub(crate) on_startup: bool,
-    /// In minutes.
+    /// The period in minutes; 0 for none.
     pub(crate) period: i64,
     pub(crate) web_service: Option<RawWebService>,
 }
 
-/// `webService` of an `execution`.
+/// The value of `webService` in an `execution`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct RawWebService {
     pub(crate) auth_token: Option<String>,
@@ -93,7 +94,7 @@ pub(crate) struct RawWebService {
     pub(crate) auth_error_code: Option<i64>,
 }
 
-/// Reads a companion file: what it says, where it says it, and warnings about unknown keys.
+/// Parses a companion file. Returns its content, the lines of its keys, and warnings about unknown keys.
 pub(crate) fn parse(source: &str) -> Result<(Companion, KeyLines, Vec<String>), String> {
     let document = yaml::parse(source)?;
     let mut reader = YamlReader::default();
@@ -207,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_file_is_all_defaults() {
+    fn an_empty_file_has_all_defaults() {
         for source in ["", "# nothing\n", "auth:\n", "auth: ~\nscheduledTasks:\n"] {
             assert_eq!(companion(source), Companion::default(), "{source:?}");
         }
@@ -302,7 +303,7 @@ backup:
     }
 
     #[test]
-    fn wrong_types_are_refused_in_the_words_of_the_original() {
+    fn wrong_types_are_refused_with_the_messages_of_yaml_v2() {
         let cases = [
             (
                 "readOnly: abc\n",

@@ -1,28 +1,28 @@
-//! Mistakes in configuration files: what is wrong, where, and what to write instead.
+//! Errors in configuration files: the message, the place in the file, and the remedy.
 
 use std::collections::HashMap;
 
-/// Why a configuration makes no sense.
+/// An error in the configuration of a database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ConfigError {
-    /// The mistake, in the words of ws4sqlite where it has some.
+    /// The message. Where ws4sqlite reports the same error, it is ws4sqlite's.
     pub(crate) message: String,
-    /// The key that is wrong or missing, as `auth.byCredentials[0].user`.
+    /// The key that is wrong or missing, for example `auth.byCredentials[0].user`.
     pub(crate) key: String,
-    /// The value, or the value that is expected.
+    /// The change that corrects the error.
     pub(crate) remedy: String,
 }
 
-/// The lines of a file at which keys have their values.
+/// The line of each key's value in a file, counted from 1.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct KeyLines(HashMap<String, u64>);
 
-/// Where a configuration comes from.
+/// The place of a database's configuration.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ConfigOrigin {
-    /// The file; `None` without one.
+    /// The file. `None` if the database has no configuration file.
     pub(crate) file: Option<String>,
-    /// The prefix of the keys in it: `databases[0]`, or nothing.
+    /// The prefix of the keys in the file: `databases[0]` in the `-config` file, empty in a companion file.
     pub(crate) prefix: String,
     pub(crate) lines: KeyLines,
 }
@@ -38,7 +38,8 @@ impl KeyLines {
         self.0.insert(key.to_owned(), line);
     }
 
-    /// The line of a key, or of what it would be in.
+    /// Returns the line of a key. If the file does not contain the key, returns the line of the innermost mapping that
+    /// would contain it.
     fn find(&self, key: &str) -> Option<u64> {
         let mut key = key;
         loop {
@@ -51,7 +52,7 @@ impl KeyLines {
 }
 
 impl ConfigOrigin {
-    /// The mistake in two lines: the message, which users of ws4sqlite know, and the place with the remedy.
+    /// Returns an error as two lines: the message, and the place with the remedy.
     pub(crate) fn explain(&self, error: &ConfigError) -> String {
         let ConfigError { message, key, remedy } = error;
         let Some(file) = &self.file else { return format!("{message}\n  {key}: {remedy}") };

@@ -2,13 +2,13 @@
 //!
 //! ```yaml
 //! server:                      # optional: flags by their names, without dashes; the command line and the
-//!   port: 8080                 # environment beat what stands here
+//!   port: 8080                 # environment override these values
 //!   max-body: 16M
 //!   allow-attach: yes
 //! databases:
 //!   - path: data/shop.db       # a file database; its id is the file's name without extension: shop
-//!     readOnly: true           # and then every key of a companion file
-//!   - id: users                # or it is named here
+//!     readOnly: true           # every key of a companion file may follow
+//!   - id: users                # an id overrides the file's name
 //!     path: /var/lib/u.db
 //!     auth:
 //!       mode: HTTP
@@ -19,7 +19,7 @@
 //! ```
 //!
 //! Paths are relative to the working directory, as on the command line, and may begin with `~`. A database listed
-//! here has no companion file besides. Databases of the command line (or the environment) come first, then these in
+//! here has no companion file. Databases of the command line (or the environment) are opened before these, and these in
 //! their order.
 
 use sqlhttp_text::spelling;
@@ -29,13 +29,13 @@ use super::error::KeyLines;
 use super::flags::{self, Settings};
 use super::yaml::{self, Fields, YamlReader, YamlValue};
 
-/// What the file says.
+/// The content of the file.
 #[derive(Debug, Default)]
 pub(crate) struct ConfigFile {
     pub(crate) settings: Settings,
     pub(crate) databases: Vec<DatabaseEntry>,
     pub(crate) lines: KeyLines,
-    /// About keys that nobody knows.
+    /// Warnings about unknown keys.
     pub(crate) warnings: Vec<String>,
 }
 
@@ -48,7 +48,7 @@ pub(crate) struct DatabaseEntry {
     pub(crate) companion: Companion,
 }
 
-/// Reads the file.
+/// Parses the file.
 pub(crate) fn parse(source: &str) -> Result<ConfigFile, String> {
     let document = yaml::parse(source)?;
     let mut reader = YamlReader::default();
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused() {
+    fn invalid_files_are_refused() {
         let exclusive = "databases[0]: one and only one of 'path' and 'inMemory: true' must be specified";
         let cases = [
             ("databases: [{id: a}]", exclusive),
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_file_says_nothing() {
+    fn an_empty_file_has_no_settings_and_no_databases() {
         let file = parse("").unwrap();
         assert!(file.databases.is_empty() && file.settings.is_empty());
     }

@@ -1,4 +1,4 @@
-//! One backup: find a name, write the copy, remove those that are too old.
+//! One backup: finds a free name, writes the copy, and removes the oldest backups.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,23 +10,24 @@ use tokio::fs;
 use super::rotation::BackupNaming;
 use crate::process::metrics::LastBackup;
 
-/// How many backups of one minute get a number before we give up.
+/// The greatest number that a backup gets to distinguish it from others of the same minute. A further backup fails.
 const NUMBER_MAX: u32 = 999;
 
-/// Why there is no backup, or no good order among them.
+/// The reason why a backup, or the removal of older ones, failed.
 #[derive(Debug)]
 pub(crate) enum BackupError {
     /// The directory cannot be used.
     Directory(io::Error),
-    /// There is a backup of this minute already.
+    /// A backup of this minute exists already.
     Exists(PathBuf),
     /// The copy failed.
     Copy(Error),
-    /// The copy is there, but older ones could not be removed.
+    /// The copy was written, but older backups could not be removed.
     Rotation(io::Error),
 }
 
-/// Backs up to the name of this minute. A name that is taken gets a number, if `number` allows that.
+/// Backs up to a file that is named after this minute, and keeps `files_max` backups. If there is a backup of this
+/// minute, a number is added to the name, provided that `may_number` is true.
 pub(crate) async fn back_up(
     database: &Database,
     naming: &BackupNaming,
@@ -68,7 +69,7 @@ async fn names_in(dir: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-/// An empty path is the working directory.
+/// Returns `.` for an empty path, which means the working directory.
 fn current_dir_if_empty(dir: &Path) -> &Path {
     if dir.as_os_str().is_empty() { Path::new(".") } else { dir }
 }

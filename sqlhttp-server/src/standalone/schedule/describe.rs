@@ -1,5 +1,8 @@
-//! A cron expression in English, in the words that the original prints at start (those of cRonstrue, in lower case).
-//! Expressions that it would put into a riddle are left to the caller to show as they are.
+//! Describes a cron expression in English, for the line `Task 0 scheduled ...` of the start-up's output.
+//!
+//! Users of ws4sqlite know this line and check their schedules with it, so the wording is ws4sqlite's: that of
+//! cRonstrue, in lower case. No crate produces it. Where cRonstrue's wording would be misleading, [`describe`] returns
+//! `None`, and the caller prints the expression itself.
 
 const WEEKDAYS: [&str; 7] = ["sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday"];
 const MONTHS: [&str; 12] = [
@@ -17,7 +20,7 @@ const MONTHS: [&str; 12] = [
     "december",
 ];
 
-/// What a field says. Names are numbers already.
+/// A field of an expression. Names of months and weekdays are numbers here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum FieldPattern {
     Any,
@@ -28,7 +31,7 @@ enum FieldPattern {
     EveryWithin(u32, u32, u32),
 }
 
-/// Describes the five fields of a valid expression; `None` if there are no good words for it.
+/// Describes a valid expression of five fields. Returns `None` if there is no clear description.
 pub(crate) fn describe(expression: &str) -> Option<String> {
     let words: Vec<&str> = expression.split_whitespace().collect();
     let [minute, hour, day, month, weekday] = words[..] else {
@@ -49,7 +52,8 @@ pub(crate) fn describe(expression: &str) -> Option<String> {
 }
 
 impl FieldPattern {
-    /// `min` is the field's least number; `names` stand for the numbers from it on, by their first three letters.
+    /// Parses a field. `min` is the field's least number. `names` are the names of the numbers from `min` on; their
+    /// first three letters are recognised.
     fn parse(text: &str, min: u32, names: &[&str]) -> Option<FieldPattern> {
         let number = |word: &str| {
             let named = names.iter().position(|name| word.eq_ignore_ascii_case(&name[..3]));
@@ -166,19 +170,19 @@ fn month_of_year(field: &FieldPattern) -> Option<String> {
     })
 }
 
-/// `02:30 pm`.
+/// Returns a time of day, as `02:30 pm`.
 fn format_time(hour: u32, minute: u32) -> String {
     let half = if hour < 12 { "am" } else { "pm" };
     let twelve = if hour.is_multiple_of(12) { 12 } else { hour % 12 };
     format!("{twelve:02}:{minute:02} {half}")
 }
 
-/// From the beginning of an hour to the end of another.
+/// Describes the time from the beginning of the hour `low` to the end of the hour `high`.
 fn format_hours(low: u32, high: u32) -> String {
     format!("between {} and {}", format_time(low, 0), format_time(high, 59))
 }
 
-/// `a`, `a and b`, `a, b, and c`.
+/// Joins words: `a`, `a and b`, `a, b, and c`.
 fn join_words(items: Vec<String>) -> String {
     match items.as_slice() {
         [] => String::new(),
@@ -188,7 +192,7 @@ fn join_words(items: Vec<String>) -> String {
     }
 }
 
-/// Times of day go without the last comma: `a, b and c`.
+/// Joins times of day, without a comma before `and`: `a, b and c`.
 fn join_times(times: &[String]) -> String {
     match times {
         [rest @ .., last] if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),
@@ -201,7 +205,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn expressions_are_described_as_the_original_does() {
+    fn expressions_are_described_in_ws4sqlites_words() {
         let table = [
             ("* * * * *", "every minute"),
             ("0 * * * *", "every hour"),
@@ -240,13 +244,13 @@ mod tests {
     }
 
     #[test]
-    fn names_and_question_marks_are_understood() {
+    fn names_and_question_marks_are_recognised() {
         assert_eq!(describe("0 0 ? JAN SUN").as_deref(), Some("at 12:00 am, only on sunday, only in january"));
         assert_eq!(describe("0/5 * * * *").as_deref(), Some("every 5 minutes"));
     }
 
     #[test]
-    fn there_are_no_words_for_riddles() {
+    fn unclear_expressions_have_no_description() {
         for expression in ["1-2,5 * * * *", "0 1/2 * * *", "0 0 1 2/3 *", "5-10 3 * * *", "", "* * * *"] {
             assert_eq!(describe(expression), None, "{expression}");
         }

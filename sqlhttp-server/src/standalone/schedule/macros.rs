@@ -1,4 +1,4 @@
-//! Macros and directory backups, as sqliterg has them: at creation, at start, periodically, and over HTTP.
+//! Macros and directory backups of sqliterg. They run at creation, at start, periodically, and on a request over HTTP.
 
 use std::path::{Path, PathBuf};
 
@@ -14,21 +14,21 @@ use crate::standalone::messages;
 
 const SQLITE_AUTH: i32 = 23;
 
-/// Why a macro failed.
+/// The reason why a macro failed.
 #[derive(Debug)]
 pub enum MacroError {
-    /// A statement failed; its index, counted from 0, or -1 for the commit.
+    /// A statement failed. Its index, counted from 0, or -1 for the commit; and the message.
     Statement(i64, String),
-    /// The database did not answer.
+    /// The database returned no outcome.
     Database(Error),
 }
 
-/// Why there is no directory backup.
+/// The reason why a directory backup failed.
 #[derive(Debug)]
 pub enum DirectoryBackupError {
-    /// There is one of this minute already.
+    /// A backup of this minute exists already.
     Exists(PathBuf),
-    /// It failed; the text is for people.
+    /// The backup failed, with this message.
     Failed(String),
 }
 
@@ -51,7 +51,7 @@ impl std::fmt::Display for DirectoryBackupError {
     }
 }
 
-/// Runs a macro and tells how many rows each statement changed.
+/// Runs a macro as a client's batch. Returns the number of rows that each statement changed.
 pub async fn run_macro(database: &Database, config: &MacroConfig) -> Result<Vec<u64>, MacroError> {
     if config.disable_transaction {
         return run_without_transaction(database, &config.statements).await;
@@ -61,7 +61,8 @@ pub async fn run_macro(database: &Database, config: &MacroConfig) -> Result<Vec<
     changed_rows(outcome)
 }
 
-/// Runs a macro on the owner's behalf, so that PRAGMAs in it hold for all connections. Nobody asks for counts.
+/// Runs a macro at creation, at start or periodically. Without a transaction, its statements run as the operator's
+/// script, so that PRAGMAs in it apply to all connections.
 pub async fn run_macro_unattended(database: &Database, config: &MacroConfig) -> Result<(), MacroError> {
     if !config.disable_transaction {
         return run_macro(database, config).await.map(drop);
@@ -80,7 +81,7 @@ async fn run_without_transaction(database: &Database, statements: &[String]) -> 
         let batch = Batch { atomicity: Atomicity::Each, ..Batch::transaction(vec![Step::execute(sql.as_str(), ())]) };
         let outcome = database.execute(batch).await.map_err(MacroError::Database)?;
         if outcome.steps.last().is_some_and(is_refused_to_clients) {
-            // A client may not do this (VACUUM, say), but the macro is the owner's.
+            // The statement is forbidden to clients (for example VACUUM). A macro is written by the operator.
             run_script(database, sql).await.map_err(|why| MacroError::Statement(index, why))?;
             counts.push(0);
         } else {
@@ -90,7 +91,7 @@ async fn run_without_transaction(database: &Database, statements: &[String]) -> 
     Ok(counts)
 }
 
-/// Whether it was the policy for clients that a statement failed of.
+/// Returns whether a statement failed because it is forbidden to clients.
 fn is_refused_to_clients(step: &StepOutcome) -> bool {
     match step {
         StepOutcome::Failed(Failure::NotAllowed(_) | Failure::TransactionControl(_)) => true,
@@ -100,7 +101,7 @@ fn is_refused_to_clients(step: &StepOutcome) -> bool {
 }
 
 impl MacroError {
-    /// The same failure of a statement that ran on its own.
+    /// Returns the error with this index of the failed statement, for a statement that ran in a batch of its own.
     fn with_index(self, index: i64) -> Self {
         match self {
             MacroError::Statement(_, why) => MacroError::Statement(index, why),
@@ -122,7 +123,7 @@ fn changed_rows(outcome: Outcome) -> Result<Vec<u64>, MacroError> {
     (0..).zip(&outcome.steps).map(count).collect()
 }
 
-/// Backs a database up into the directory that its configuration names.
+/// Backs up a database into the directory that its configuration names.
 pub async fn run_directory_backup(
     database: &Database,
     config: &DatabaseConfig,
@@ -155,7 +156,7 @@ fn directory_naming(config: &DatabaseConfig, dir: &Path) -> BackupNaming {
     }
 }
 
-/// An id may be anything, a file name may not.
+/// Replaces the characters of an id that a file name must not contain.
 fn file_name_of(id: &str) -> String {
     id.replace(['/', '\\', '\0'], "_")
 }

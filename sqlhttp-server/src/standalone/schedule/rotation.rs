@@ -1,38 +1,39 @@
-//! What backups are called, and which of them are too old. Pure: names in, names out.
+//! The names of backups, and the selection of the oldest ones. Pure functions on names.
 
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Local};
 
-/// How backups are called: fixed text around the moment they were made.
+/// The naming of backups: fixed text around the time at which the backup was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct BackupNaming {
-    /// Where they lie.
+    /// The directory of the backups.
     pub(crate) dir: PathBuf,
     before: String,
     after: String,
     format: TimestampFormat,
 }
 
-/// How a moment is written.
+/// The format of the time in a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum TimestampFormat {
-    /// `260131-2359`, perhaps with a number behind it when there are several in a minute (`260131-2359-1`).
+    /// `260131-2359`, followed by a number if there are several backups of a minute (`260131-2359-1`).
     ShortYear,
     /// `20260131-2359`.
     LongYear,
 }
 
-/// When a backup was made, and which of that minute it is. Older ones are less.
+/// The time of a backup as its name has it, and its number among the backups of that minute. Older backups compare as
+/// less.
 type BackupAge<'a> = (&'a str, u32);
 
-/// The directory of the backups that this template names; empty for the working directory.
+/// Returns the directory of the backups that this template names. An empty path means the working directory.
 pub(crate) fn directory_of(template: &str) -> PathBuf {
     BackupNaming::of_template(template).dir
 }
 
 impl BackupNaming {
-    /// That of a task's template: `%s` in the file's name stands for the moment.
+    /// Returns the naming by a task's template. `%s` in the file name is replaced by the time.
     pub(crate) fn of_template(template: &str) -> Self {
         let path = Path::new(template);
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -41,21 +42,22 @@ impl BackupNaming {
         BackupNaming { dir, before: before.to_owned(), after: after.to_owned(), format: TimestampFormat::ShortYear }
     }
 
-    /// That of sqliterg: the database's own name with the moment before its extension.
+    /// Returns the naming of sqliterg: the database's file name with the time before its extension.
     pub(crate) fn in_directory(dir: &Path, stem: &str, extension: Option<&str>) -> Self {
         let after = extension.map_or(String::new(), |extension| format!(".{extension}"));
         BackupNaming { dir: dir.to_owned(), before: format!("{stem}_"), after, format: TimestampFormat::LongYear }
     }
 
-    /// The file for a backup made now. `again` counts those of the same minute before it.
+    /// Returns the path of a backup made at `now`. `number` distinguishes backups of the same minute; 0 is omitted.
     pub(crate) fn path(&self, now: DateTime<Local>, number: u32) -> PathBuf {
         let timestamp = self.timestamp(now);
         let number = if number == 0 { String::new() } else { format!("-{number}") };
         self.dir.join(format!("{}{timestamp}{number}{}", self.before, self.after))
     }
 
-    /// The number of a backup made now, given the files of the directory: one more than the highest of this minute,
-    /// because a name that has been removed meanwhile would look older than the others.
+    /// Returns the number of a backup made at `now`, given the file names of the directory: one more than the highest
+    /// number of this minute. A lower number that rotation has freed must not be used again, because the backup would
+    /// count as older than the others.
     pub(crate) fn next_number(&self, names: &[String], now: DateTime<Local>) -> u32 {
         let timestamp = self.timestamp(now);
         let of_this_minute = names.iter().filter_map(|name| self.age(name)).filter(|(at, _)| *at == timestamp);
@@ -70,8 +72,8 @@ impl BackupNaming {
         now.format(format).to_string()
     }
 
-    /// Which files of the directory must go so that `files_max` backups remain. Only names that this naming gives
-    /// count, and `newest` always stays.
+    /// Returns the files of the directory to remove so that `files_max` backups remain, the oldest first. Names of
+    /// another form are ignored, and `newest` is never removed.
     pub(crate) fn surplus<'n>(&self, names: &'n [String], newest: &str, files_max: usize) -> Vec<&'n str> {
         let mut others: Vec<(BackupAge<'n>, &'n str)> = names
             .iter()
@@ -139,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_go_but_never_the_newest() {
+    fn the_oldest_are_surplus_but_never_the_newest() {
         let naming = BackupNaming::of_template("bk/x_%s.db");
         let list = names(&[
             "x_200101-0101.db",

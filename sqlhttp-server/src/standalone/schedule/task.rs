@@ -1,4 +1,4 @@
-//! One run of a task: VACUUM, then the backup, then the statements.
+//! One run of a task of `scheduledTasks`: VACUUM, then the backup, then the statements.
 
 use chrono::{DateTime, Local};
 use sqlhttp_core::{Atomicity, Batch, Database, Error, Step, StepOutcome};
@@ -9,10 +9,10 @@ use crate::process::metrics::LastBackup;
 use crate::standalone::config::{BackupConfig, TaskConfig};
 use crate::standalone::messages;
 
-/// Runs a task and returns what went wrong, a line for each failure that names the database and the task.
+/// Runs a task. Returns a line for each failure, with the id of the database and the index of the task.
 ///
-/// A failed VACUUM hints at a damaged file, so no backup is made then that would push an older, good one out. The
-/// statements run whatever happened before.
+/// If VACUUM fails, no backup is made: the file may be damaged, and rotation would remove an older, intact backup. The
+/// statements run even if VACUUM or the backup has failed.
 pub(crate) async fn run(
     database: &Database,
     (id, index): (&str, usize),
@@ -75,8 +75,10 @@ async fn run_backup(
     })
 }
 
-/// Runs the owner's SQL as on one connection: a transaction may begin in one script and end in another. Stops at the first
-/// failure unless `keep_going`. Returns the failures with the indexes of their scripts; all texts are for people.
+/// Runs the operator's SQL as on one connection: a transaction may begin in one script and end in another. Stops at the
+/// first failure unless `keep_going`. Returns the messages of the failures with the indexes of their scripts.
+///
+/// On a read-only database each script runs by itself, and only statements that read succeed.
 pub(crate) async fn run_scripts(
     database: &Database,
     scripts: &[String],
@@ -102,7 +104,7 @@ async fn run_all_on_reader(database: &Database, scripts: &[String], keep_going: 
     failures
 }
 
-/// Runs one script of the owner's; the error is for people.
+/// Runs one script of the operator. Returns the message of its failure.
 pub(crate) async fn run_script(database: &Database, sql: &str) -> Result<(), String> {
     match database.run_script(sql).await {
         Ok(Ok(())) => Ok(()),
@@ -112,7 +114,7 @@ pub(crate) async fn run_script(database: &Database, sql: &str) -> Result<(), Str
     }
 }
 
-/// A read-only database has no writer to run a script, but statements that read are as good there as elsewhere.
+/// Runs one statement on a read-only database, which has no writer thread for scripts. Only reads succeed.
 async fn run_on_reader(database: &Database, sql: &str) -> Result<(), String> {
     let batch = Batch { atomicity: Atomicity::Each, ..Batch::transaction(vec![Step::execute(sql, ())]) };
     let outcome = database.execute(batch).await.map_err(|error| messages::database_error(&error))?;

@@ -1,4 +1,5 @@
-//! One database: shown, opened, initialised, its rules checked, in the order of the lines that tell about it.
+//! The launch of one database: it is announced, opened and initialised, and its rules are checked. The order of the
+//! steps is the order of their output lines, which is ws4sqlite's.
 
 use std::fs::{self, OpenOptions};
 use std::path::Path;
@@ -21,16 +22,17 @@ use crate::standalone::config::{
 };
 use crate::standalone::{messages, schedule};
 
-/// A database that is open, and what is left of its start.
+/// An open database, and the state that the rest of the start needs.
 pub(crate) struct LaunchedDatabase {
     pub(crate) opened: OpenDatabase,
-    /// For each task, what is wrong with it, to be told when it runs.
+    /// For each task, the error in its configuration that ends the start when the task runs.
     pub(crate) deferred_errors: Vec<Option<String>>,
+    /// Whether this start created the database.
     is_new: bool,
 }
 
 impl LaunchedDatabase {
-    /// Whether a macro or backup is to run at this start.
+    /// Returns whether a macro or backup runs at this start.
     pub(crate) fn is_due(&self, execution: &ExecutionConfig) -> bool {
         is_due(execution, self.is_new)
     }
@@ -40,7 +42,10 @@ fn is_due(execution: &ExecutionConfig, is_new: bool) -> bool {
     execution.on_startup || (execution.on_create && is_new)
 }
 
-/// Launches a database. The error ends the start.
+/// Launches a database.
+///
+/// # Errors
+/// The text of the error that ends the start.
 pub(crate) async fn launch(
     plan: DatabasePlan,
     engine: &EngineConfig,
@@ -60,7 +65,7 @@ pub(crate) async fn launch(
     let mut deferred_errors = Vec::new();
     let checked = check_rules(&plan, &mut config, &mut deferred_errors, home, console);
     if let Err(error) = checked {
-        // The caller does not know this database yet.
+        // The caller closes only databases that it has received.
         let _ = database.close().await;
         return Err(plan.explain(error));
     }
@@ -114,7 +119,7 @@ fn stored_statements(plan: &DatabasePlan, console: &mut Console<'_>) -> Result<S
     Ok(stored)
 }
 
-/// What is known before the database is open.
+/// Returns the settings that can be determined before the database is open.
 fn config_before_open(plan: &DatabasePlan, journal_mode: JournalMode, engine: &EngineConfig) -> DatabaseConfig {
     let companion = &plan.companion;
     DatabaseConfig {
@@ -134,7 +139,7 @@ fn config_before_open(plan: &DatabasePlan, journal_mode: JournalMode, engine: &E
     }
 }
 
-/// Opens the database and brings it into being: init statements, and macros that run at creation or at start.
+/// Opens the database, and runs the init statements and the macros that run at creation or at start.
 async fn open(
     config: &DatabaseConfig,
     engine: &EngineConfig,
@@ -151,7 +156,8 @@ async fn open(
     }
     let mut options = options(config, engine);
     let macros: Vec<&MacroConfig> = config.macros.iter().filter(|one| is_due(&one.execution, is_new)).collect();
-    // The owner's macros may write what clients may not; a database in memory would be lost by opening it twice.
+    // Macros may write even if clients may not: the database is opened for writing first and then again read-only. An
+    // in-memory database would lose its content, so it stays read-only.
     let reopen_read_only = config.read_only && !macros.is_empty() && config.location != Location::Memory;
     options.read_only &= !reopen_read_only;
     let mut database = open_with(config, options.clone())?;
@@ -165,13 +171,13 @@ async fn open(
     Ok(database)
 }
 
-/// Creates an empty file, so that we know for certain whose it is when the start fails. If that does not work, opening
-/// the database will tell why.
+/// Creates an empty database file, so that a start that fails removes only files that it created itself. An error is
+/// ignored: opening the database reports it.
 fn create_file(config: &DatabaseConfig, is_new: bool, created: &mut CreatedFiles) {
     let Location::File(path) = &config.location else { return };
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
-    // As SQLite would have created it.
+    // SQLite's default permissions (SQLITE_DEFAULT_FILE_PERMISSIONS).
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o644);
     if is_new && options.open(path).is_ok() {
@@ -226,7 +232,8 @@ async fn initialise(
     Ok(())
 }
 
-/// Everything that needs no open database: who may use it, and what is done by the clock.
+/// Checks and prints the rules that need no open database: users, tasks, macros, backups and the CORS origin. Adds them
+/// to `config`.
 fn check_rules(
     plan: &DatabasePlan,
     config: &mut DatabaseConfig,
@@ -279,7 +286,7 @@ fn print_auth(auth: &AuthConfig, custom_code: bool, console: &mut Console<'_>) {
     }
 }
 
-/// A scheduled task must find its directory when its moment comes; better to hear now that it cannot be created.
+/// Creates the backup directory of a scheduled task, so that an error ends the start instead of the first run.
 fn prepare_task(key: &str, task: &ResolvedTask) -> Result<(), ConfigError> {
     match &task.config {
         TaskConfig { schedule: Some(_), backup: Some(BackupConfig { template, .. }), .. } => {

@@ -1,11 +1,12 @@
-//! From the command line to databases that are open, in the steps and with the lines of the original:
+//! The start, from the command line to open databases, with the steps and the output of ws4sqlite:
 //!
 //! 1. the banner; flags, environment and `-config` file become settings;
-//! 2. `plan`: for each database, where it is and what its companion file says (nothing is opened yet);
-//! 3. `launch`: each database in turn is shown, opened, initialised, and its rules are checked;
+//! 2. `plan`: finds each database and reads its companion file (no database is opened yet);
+//! 3. `launch`: announces, opens and initialises one database after the other, and checks its rules;
 //! 4. the tasks of all databases that run at start.
 //!
-//! A start that fails removes the database files it created. What is printed goes to a [`Console`].
+//! A start that fails removes the database files that it created (`open_database` lists them). All output goes to a
+//! [`Console`].
 
 mod console;
 mod launch;
@@ -27,28 +28,28 @@ use super::config::flags::{self, CommandLine, FlagError, PROGRAM, Settings};
 use super::config::{EngineConfig, ServerConfig, file, settings};
 use super::{messages, schedule};
 
-/// What a process is started with.
+/// The arguments and the environment of a process.
 #[derive(Clone, Default)]
 pub struct Invocation {
-    /// The words after the program's name.
+    /// The arguments, without the program's name.
     pub arguments: Vec<OsString>,
     /// The environment variables.
     pub environment: HashMap<String, String>,
 }
 
-/// How a start ends.
+/// The outcome of a start.
 #[derive(Debug)]
 pub enum StartOutcome {
-    /// With databases to serve.
+    /// The databases are open and can be served.
     Serve(Box<StartedService>),
-    /// With nothing to do, or for a reason that has been told. The process's exit status.
+    /// The process ends with this exit status. The reason has been printed.
     Exit(u8),
 }
 
-/// All there is to serve.
+/// The open databases and the settings of the server.
 #[derive(Debug)]
 pub struct StartedService {
-    /// The process's settings.
+    /// The settings of the process.
     pub server: ServerConfig,
     /// The databases, in the order in which they were given.
     pub databases: Vec<OpenDatabase>,
@@ -59,11 +60,11 @@ pub struct StartedService {
 enum StartError {
     /// `FATAL`, exit status 1.
     Fatal(String),
-    /// A mistake on the command line: its lines, exit status 2.
+    /// An error on the command line or in the environment, exit status 2.
     Usage(FlagError),
     /// The usage text, exit status 0.
     Help,
-    /// Nothing more to say, exit status 0.
+    /// `-version`: the banner has been printed; exit status 0.
     Done,
 }
 
@@ -73,7 +74,7 @@ impl From<String> for StartError {
     }
 }
 
-/// The environment is none of a log's business: it may hold secrets.
+/// Omits the environment, because it may contain secrets.
 impl std::fmt::Debug for Invocation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Invocation").field("arguments", &self.arguments).finish_non_exhaustive()
@@ -81,7 +82,7 @@ impl std::fmt::Debug for Invocation {
 }
 
 impl Invocation {
-    /// That of this process. Environment variables that are not UTF-8 are none of ours.
+    /// Returns the invocation of this process. Environment variables that are not UTF-8 are ignored.
     pub fn of_process() -> Self {
         let utf8 = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
         Invocation {
@@ -106,7 +107,7 @@ impl Invocation {
     }
 }
 
-/// Starts: everything up to binding the port. What goes wrong has been told when this returns.
+/// Opens the databases, which is everything before the port is bound. Errors have been printed when this returns.
 pub async fn start(invocation: &Invocation, console: &mut Console<'_>) -> StartOutcome {
     console.print(&banner());
     sqlhttp_core::missing_features().iter().for_each(|feature| console.log("WARN", &feature.to_string()));
@@ -138,8 +139,8 @@ pub async fn start(invocation: &Invocation, console: &mut Console<'_>) -> StartO
 }
 
 impl StartedService {
-    /// Gives the service up before it served anything (its port is taken): closes the databases and removes the files
-    /// that the start created.
+    /// Closes the databases and removes the files that the start created. For a service that cannot serve, for example
+    /// because its port is in use.
     pub async fn abandon(self) {
         undo(self.databases.into_iter(), self.created).await;
     }
@@ -147,7 +148,7 @@ impl StartedService {
 
 async fn undo(databases: impl Iterator<Item = OpenDatabase>, created: CreatedFiles) {
     for opened in databases {
-        // It is given up; whether its last checkpoint worked does not matter any more.
+        // The start has failed already; an error of the last checkpoint would hide the reason.
         let _ = opened.database.close().await;
     }
     for path in created.0 {
@@ -196,7 +197,7 @@ fn read_flags(invocation: &Invocation, console: &mut Console<'_>) -> Result<Sett
     if typed.bool("version") {
         return Err(StartError::Done);
     }
-    // Without any flag before them there is nothing to serve, and the message about that says enough.
+    // If no flag precedes the ignored words, there is nothing to serve, and the error about that is sufficient.
     if !ignored.is_empty() && !typed.is_empty() {
         console
             .log("WARN", &format!("ignored, because flags end at the first word that is none: {}", ignored.join(" ")));
@@ -251,7 +252,8 @@ async fn launch_all(
     Ok(())
 }
 
-/// Runs what is to run before the port opens, in the order of the configuration. Failures are told, and that is all.
+/// Runs the tasks and backups that are due before the port opens, in the order of the configuration. Failures are
+/// logged; only an error in a task's configuration ends the start.
 async fn run_startup_tasks(launched: &[LaunchedDatabase], console: &mut Console<'_>) -> Result<(), StartError> {
     for one in launched {
         let OpenDatabase { config, database, last_backup } = &one.opened;
@@ -274,14 +276,15 @@ async fn run_startup_tasks(launched: &[LaunchedDatabase], console: &mut Console<
     Ok(())
 }
 
-/// The host to bind, for a resolver: without the brackets of an IPv6 address; empty means every address.
+/// Returns the host to bind in the form that a resolver takes: without the brackets of an IPv6 address, and `0.0.0.0`
+/// for an empty host.
 pub fn bind_host(config: &ServerConfig) -> &str {
     let host = config.bind_host.trim();
     let host = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
     if host.is_empty() { "0.0.0.0" } else { host }
 }
 
-/// Why the port could not be bound, in the words of the original.
+/// Returns the message about a port that cannot be bound, in ws4sqlite's wording.
 pub fn listen_failure(host: &str, port: u16, error: &io::Error) -> String {
     let why = match error.kind() {
         io::ErrorKind::AddrInUse => "bind: address already in use".to_owned(),

@@ -1,5 +1,5 @@
-//! What is to be opened: for each database its id, its place, and what its companion file says. Files are read here,
-//! but nothing is opened or created.
+//! The plan of a start: for each database its id, its path, and the content of its companion file. Configuration files
+//! are read here; no database is opened or created.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -13,26 +13,26 @@ use crate::standalone::config::file::{ConfigFile, DatabaseEntry};
 use crate::standalone::config::flags::Settings;
 use crate::standalone::config::resolve::expand_home;
 
-/// No configuration is that long.
+/// The greatest length of a configuration file, in bytes.
 const FILE_BYTES_MAX: u64 = 16 << 20;
 
-/// A database that is to be opened.
+/// A database to be opened.
 #[derive(Debug)]
 pub(crate) struct DatabasePlan {
     pub(crate) id: String,
-    /// The path for people: as typed, `~` expanded; `:memory:` for one in memory.
+    /// The path as typed, with `~` expanded; `:memory:` for an in-memory database.
     pub(crate) path: String,
     pub(crate) in_memory: bool,
     pub(crate) companion: Companion,
-    /// The line that tells where the configuration comes from.
+    /// The line of the start-up's output that names the source of the configuration.
     pub(crate) origin_line: String,
-    /// Where the configuration is.
+    /// The file that contains the configuration, for error messages.
     pub(crate) origin: ConfigOrigin,
-    /// About keys that nobody knows, each with the file's name.
+    /// Warnings about unknown keys, each with the file's name.
     pub(crate) warnings: Vec<String>,
 }
 
-/// All databases: files, then those in memory, then those of the configuration file.
+/// Plans all databases: those of `-db`, then those of `-mem-db`, then those of the `-config` file.
 pub(crate) fn plan_all(settings: &Settings, file: ConfigFile, home: Option<&str>) -> Result<Vec<DatabasePlan>, String> {
     let mut plans = Vec::new();
     for typed in settings.list("db") {
@@ -53,7 +53,8 @@ pub(crate) fn plan_all(settings: &Settings, file: ConfigFile, home: Option<&str>
 }
 
 impl DatabasePlan {
-    /// Whether there is something to open; `index` counts all databases.
+    /// Checks that the database has an id and a path. `index` is the number of the database, counted from 0 over all
+    /// databases.
     pub(crate) fn check(&self, index: usize) -> Result<(), String> {
         if self.id.is_empty() {
             return Err(format!("no id specified for db #{index}."));
@@ -64,17 +65,17 @@ impl DatabasePlan {
         Ok(())
     }
 
-    /// A mistake in its configuration, with its place.
+    /// Returns the text of an error in the configuration, with its place.
     pub(crate) fn explain(&self, error: ConfigError) -> String {
         self.origin.explain(&error)
     }
 
-    /// Where it lives.
+    /// Returns the location for the engine.
     pub(crate) fn location(&self) -> Location {
         if self.in_memory { Location::Memory } else { Location::File(PathBuf::from(&self.path)) }
     }
 
-    /// Whether the database does not exist yet.
+    /// Returns whether the database does not exist yet.
     pub(crate) fn is_new(&self) -> bool {
         self.in_memory || !Path::new(&self.path).is_file()
     }
@@ -84,7 +85,7 @@ fn plan_file(typed: &str, home: Option<&str>) -> Result<DatabasePlan, String> {
     let (path, explicit) = database_path::split(typed, cfg!(windows));
     let path = expand(path, "database file", home)?;
     let id = database_path::id_of(&path)?;
-    // Without a path (`:memory:`) nothing will be opened, so what stands behind the colon does not matter.
+    // `:memory:` has an empty path, which `check` refuses. The text behind the colon is then no companion file.
     let companion = match explicit.filter(|explicit| !explicit.is_empty() && !path.is_empty()) {
         Some(explicit) => {
             let file = expand(explicit, "companion file", home)?;
@@ -140,12 +141,12 @@ fn with_companion(plan: DatabasePlan, file: Option<String>) -> Result<DatabasePl
     Ok(DatabasePlan { companion, warnings, origin_line, origin, ..plan })
 }
 
-/// Expands `~`; `label` names the path in the error.
+/// Expands `~` in a path. `label` names the path in the error.
 pub(crate) fn expand(path: &str, label: &str, home: Option<&str>) -> Result<String, String> {
     expand_home(path, home).map_err(|why| format!("in expanding {label} path: {why}"))
 }
 
-/// Whether there is something to read.
+/// Returns whether there is a file, or anything else that is not a directory.
 pub(crate) fn is_file(path: &str) -> bool {
     std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_dir())
 }

@@ -1,5 +1,5 @@
-//! From what a companion file says to what it means. Everything here is pure; an error is the text that ends the
-//! start, in the words of ws4sqlite where it has some.
+//! Checks the content of a companion file and turns it into the settings of a database. Pure functions. An error ends
+//! the start; its message is ws4sqlite's where ws4sqlite reports the same error.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -19,17 +19,17 @@ use crate::standalone::schedule::Schedule;
 
 const UNAUTHORIZED: u16 = 401;
 
-/// A task, and what is wrong with its backup if that is not known before it runs.
+/// A task, and an error in its backup that is reported only when it runs.
 #[derive(Debug, Clone)]
 pub(crate) struct ResolvedTask {
     pub(crate) config: TaskConfig,
-    /// The schedule for people.
+    /// The schedule in English; `None` without a schedule.
     pub(crate) description: Option<String>,
-    /// A task that only runs at start is looked at when it runs; that is when this ends the start.
+    /// An error in the backup of a task that runs only at start. It ends the start when the task runs.
     pub(crate) deferred_error: Option<ConfigError>,
 }
 
-/// The journal mode that `journalMode` and `disableWALMode` ask for.
+/// Returns the journal mode that `journalMode` and `disableWALMode` name.
 pub(crate) fn journal_mode(id: &str, companion: &Companion) -> Result<JournalMode, ConfigError> {
     let Some(name) = &companion.journal_mode else {
         return Ok(if companion.disable_wal_mode { JournalMode::Keep } else { JournalMode::Wal });
@@ -52,7 +52,7 @@ pub(crate) fn journal_mode(id: &str, companion: &Companion) -> Result<JournalMod
     Ok(mode)
 }
 
-/// Stored statements by id; the last of several with the same id counts.
+/// Returns the stored statements by id. The last of several with the same id counts.
 pub(crate) fn stored_statements(
     id: &str,
     statements: &[RawStoredStatement],
@@ -68,7 +68,7 @@ pub(crate) fn stored_statements(
     Ok(stored)
 }
 
-/// Who may use the database.
+/// Returns the users of the database and how they authenticate.
 pub(crate) fn auth(id: &str, auth: &RawAuth) -> Result<AuthConfig, ConfigError> {
     let mode = match auth.mode.to_ascii_uppercase().as_str() {
         "HTTP" | "HTTP_BASIC" => AuthMode::Http,
@@ -126,7 +126,7 @@ fn by_credentials(id: &str, credentials: &[RawCredential]) -> Result<Users, Conf
     Ok(Users::ByCredentials(users))
 }
 
-/// The form of a hash.
+/// The remedy for a hash in a wrong form.
 const HASH_REMEDY: &str =
     "write the 64 hexadecimal digits of the SHA-256, as `printf %s PASSWORD | sha256sum` prints them";
 
@@ -150,7 +150,7 @@ fn error_code(id: &str, key: &str, code: Option<i64>) -> Result<u16, ConfigError
     })
 }
 
-/// The tasks as written, `maintenance` among them; `true` if that is where they come from.
+/// Returns the tasks of `scheduledTasks`, or that of the deprecated `maintenance` together with `true`.
 pub(crate) fn raw_tasks<'c>(id: &str, companion: &'c Companion) -> Result<(&'c [RawTask], bool), ConfigError> {
     match (&companion.maintenance, &companion.scheduled_tasks) {
         (Some(_), Some(_)) => {
@@ -165,7 +165,7 @@ pub(crate) fn raw_tasks<'c>(id: &str, companion: &'c Companion) -> Result<(&'c [
     }
 }
 
-/// A task; `key` is where it is written. `home` is the user's home directory.
+/// Returns a task. `key` is its key in the file, `home` the user's home directory.
 pub(crate) fn task(index: usize, key: &str, task: &RawTask, home: Option<&str>) -> Result<ResolvedTask, ConfigError> {
     if task.schedule.is_none() && !task.at_startup {
         let message = format!("error: task {index} must be scheduled or atStartup");
@@ -226,7 +226,7 @@ fn files_max(key: &str, num_files: i64) -> Result<usize, ConfigError> {
     count.ok_or_else(|| ConfigError::new(key, message, "write how many to keep; older ones are removed"))
 }
 
-/// The macros, with their references to stored statements (`^id`, `#id`) replaced.
+/// Returns the macros, with their references to stored statements (`^id`, `#id`) replaced.
 pub(crate) fn macros(
     id: &str,
     macros: &[RawMacro],
@@ -271,7 +271,7 @@ fn one_macro(
     })
 }
 
-/// The backup into a directory. Whether the directory exists, the start-up looks.
+/// Returns the backup into a directory. The start-up checks the directory itself.
 pub(crate) fn directory_backup(
     id: &str,
     backup: &RawBackup,

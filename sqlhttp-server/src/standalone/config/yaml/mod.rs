@@ -1,8 +1,14 @@
-//! YAML as a tree whose nodes know their line, and a reader that takes typed values from it.
+//! YAML documents as trees whose nodes have line numbers, and a reader that takes typed values from them.
 //!
-//! The parsing is `serde-saphyr`'s. What is added is how Go's yaml.v2, which ws4sqlite is configured with, fits a
-//! document to types: a scalar counts for a string whatever it looks like, an integer is no boolean, the last of
-//! several equal keys wins, only the first document counts, and all mismatches are reported at once.
+//! `serde-saphyr` parses the documents. Deserializing with serde is not sufficient, because ws4sqlite's files are
+//! written for Go's yaml.v2, whose rules and error messages differ from serde's:
+//!
+//! * a scalar is accepted as a string, with its text as written (`1e3`, `yes`, `007`);
+//! * an integer is not accepted as a boolean;
+//! * the last of several equal keys counts;
+//! * only the first document is read;
+//! * all type mismatches are reported together, with their lines;
+//! * unknown keys cause a warning and not an error.
 
 use std::fmt::Write as _;
 
@@ -16,13 +22,13 @@ use super::error::KeyLines;
 /// A node of a document.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct YamlNode {
-    /// Where it begins, counted from 1.
+    /// The line at which the node begins, counted from 1.
     pub(crate) line: u64,
-    /// What it is.
+    /// The value.
     pub(crate) value: YamlValue,
 }
 
-/// What a node is. Scalars keep their text.
+/// The value of a node. Scalars keep their text as written.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum YamlValue {
     Null,
@@ -34,7 +40,7 @@ pub(crate) enum YamlValue {
     Map(Vec<(String, YamlNode)>),
 }
 
-/// Parses the first document. An empty one is `Null`.
+/// Parses the first document of a text. An empty document is `Null`.
 pub(crate) fn parse(source: &str) -> Result<YamlNode, String> {
     let source = source.strip_prefix('\u{feff}').unwrap_or(source);
     if begins_with_tab(source) {
@@ -50,13 +56,13 @@ pub(crate) fn parse(source: &str) -> Result<YamlNode, String> {
     }
 }
 
-/// A tab cannot indent a document's first line; the parser would let it pass.
+/// Returns whether the first line of a document is indented by a tab. YAML forbids that, but the parser accepts it.
 fn begins_with_tab(source: &str) -> bool {
     let first = source.lines().find(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#'));
     first.is_some_and(|line| line.starts_with('\t'))
 }
 
-/// A node as the deserializer hands it over: plain scalars have lost their text.
+/// A node as the deserializer returns it: plain scalars have lost their text.
 enum ParsedValue {
     Null,
     Bool(bool),
@@ -95,7 +101,7 @@ impl<'de> Visitor<'de> for ParsedValueVisitor {
     }
 
     fn visit_u64<E>(self, value: u64) -> Result<ParsedValue, E> {
-        // Beyond 64 bits with a sign nothing is an integer here; as a float it fits strings only, which keep the text.
+        // An integer beyond `i64` becomes a float, which is accepted only as a string; strings keep the text.
         Ok(i64::try_from(value).map_or(ParsedValue::Float(value as f64), ParsedValue::Int))
     }
 
@@ -137,7 +143,7 @@ impl<'de> Visitor<'de> for ParsedValueVisitor {
     }
 }
 
-/// The source by characters, to give plain scalars their text back.
+/// The source text by characters, from which plain scalars get their text.
 struct SourceText {
     characters: Vec<char>,
 }
@@ -172,7 +178,7 @@ impl SourceText {
     }
 }
 
-/// Takes typed values from nodes. What does not fit is collected, and so are keys that nobody knows.
+/// Reads typed values from nodes. Collects type mismatches, unknown keys, and the lines of keys.
 #[derive(Debug, Default)]
 pub(crate) struct YamlReader {
     errors: Vec<String>,
@@ -180,12 +186,12 @@ pub(crate) struct YamlReader {
     lines: KeyLines,
     /// The key that is being read.
     key: String,
-    /// The keys whose values do not fit.
+    /// The keys whose values have a wrong type.
     mismatched_keys: Vec<String>,
 }
 
 impl YamlReader {
-    /// Ends the reading: warnings about unknown keys and the lines of the known ones, or all mismatches in one text.
+    /// Returns the warnings about unknown keys and the lines of the known ones, or all mismatches as one text.
     pub(crate) fn finish(self) -> Result<(Vec<String>, KeyLines), String> {
         if self.errors.is_empty() {
             return Ok((self.warnings, self.lines));
@@ -200,7 +206,8 @@ impl YamlReader {
         Err(message)
     }
 
-    /// Opens a mapping; `None` for null. `path` names it in warnings (empty at the top), `go_type` in errors.
+    /// Begins to read a mapping; `None` for null. `path` names the mapping in warnings (empty for the document),
+    /// `go_type` in errors.
     pub(crate) fn fields<'n>(&mut self, node: &'n YamlNode, path: &str, go_type: &str) -> Option<Fields<'n>> {
         match &node.value {
             YamlValue::Null => None,
@@ -211,7 +218,7 @@ impl YamlReader {
         }
     }
 
-    /// A string; any scalar will do, as it is written.
+    /// Reads a string. Any scalar is accepted, with its text as written.
     pub(crate) fn string(&mut self, node: &YamlNode) -> Option<String> {
         match &node.value {
             YamlValue::Null => None,
@@ -222,7 +229,7 @@ impl YamlReader {
         }
     }
 
-    /// A boolean.
+    /// Reads a boolean.
     pub(crate) fn bool(&mut self, node: &YamlNode) -> Option<bool> {
         match &node.value {
             YamlValue::Null => None,
@@ -231,7 +238,7 @@ impl YamlReader {
         }
     }
 
-    /// An integer; a float without a fraction will do, and so will Go's spellings with a leading zero.
+    /// Reads an integer. A float without a fraction is accepted, and so are Go's forms with a leading zero.
     pub(crate) fn int(&mut self, node: &YamlNode) -> Option<i64> {
         match &node.value {
             YamlValue::Null => None,
@@ -242,7 +249,7 @@ impl YamlReader {
         }
     }
 
-    /// A list; `None` for null.
+    /// Reads a list; `None` for null.
     pub(crate) fn list<'n>(&mut self, node: &'n YamlNode, go_type: &str) -> Option<&'n [YamlNode]> {
         match &node.value {
             YamlValue::Null => None,
@@ -251,7 +258,7 @@ impl YamlReader {
         }
     }
 
-    /// A list of strings.
+    /// Reads a list of strings.
     pub(crate) fn strings(&mut self, node: &YamlNode) -> Option<Vec<String>> {
         let items = self.list(node, "[]string")?;
         Some(items.iter().map(|item| self.string(item).unwrap_or_default()).collect())
@@ -270,7 +277,8 @@ impl YamlReader {
     }
 }
 
-/// The node as yaml.v2 names it: the tag, and the text of a scalar, cut when long.
+/// Describes a value as yaml.v2 does in errors: the tag, and the text of a scalar, cut to seven characters if it has
+/// more than ten.
 fn describe_as_yaml_v2(value: &YamlValue) -> String {
     let (tag, text) = match value {
         YamlValue::Null => return "!!null".to_owned(),
@@ -288,7 +296,7 @@ fn describe_as_yaml_v2(value: &YamlValue) -> String {
     }
 }
 
-/// The entries of a mapping, taken key by key. Keys that nobody asked for are warned about in the end.
+/// The entries of a mapping, which are read by key. [`Fields::finish`] warns about the keys that were not read.
 #[derive(Debug)]
 pub(crate) struct Fields<'n> {
     entries: &'n [(String, YamlNode)],
@@ -298,7 +306,7 @@ pub(crate) struct Fields<'n> {
 }
 
 impl<'n> Fields<'n> {
-    /// The value of a key.
+    /// Returns the node of a key, and marks the key as read.
     fn take(&mut self, reader: &mut YamlReader, key: &'static str) -> Option<&'n YamlNode> {
         self.known.push(key);
         let index = self.entries.iter().position(|(name, _)| name == key)?;
@@ -309,27 +317,27 @@ impl<'n> Fields<'n> {
         Some(node)
     }
 
-    /// A string under this key.
+    /// Reads the string of this key.
     pub(crate) fn string(&mut self, reader: &mut YamlReader, key: &'static str) -> Option<String> {
         self.take(reader, key).and_then(|node| reader.string(node))
     }
 
-    /// A boolean under this key.
+    /// Reads the boolean of this key.
     pub(crate) fn bool(&mut self, reader: &mut YamlReader, key: &'static str) -> Option<bool> {
         self.take(reader, key).and_then(|node| reader.bool(node))
     }
 
-    /// An integer under this key.
+    /// Reads the integer of this key.
     pub(crate) fn int(&mut self, reader: &mut YamlReader, key: &'static str) -> Option<i64> {
         self.take(reader, key).and_then(|node| reader.int(node))
     }
 
-    /// A list of strings under this key.
+    /// Reads the list of strings of this key.
     pub(crate) fn strings(&mut self, reader: &mut YamlReader, key: &'static str) -> Option<Vec<String>> {
         self.take(reader, key).and_then(|node| reader.strings(node))
     }
 
-    /// A mapping under this key, read by `read`.
+    /// Reads the mapping of this key by `read`.
     pub(crate) fn map<T>(
         &mut self,
         reader: &mut YamlReader,
@@ -343,7 +351,7 @@ impl<'n> Fields<'n> {
         Some(value)
     }
 
-    /// A list of mappings under this key, each read by `read`.
+    /// Reads the list of mappings of this key, each by `read`.
     pub(crate) fn maps<T: Default>(
         &mut self,
         reader: &mut YamlReader,
@@ -365,13 +373,13 @@ impl<'n> Fields<'n> {
         Some(items.iter().enumerate().map(item).collect())
     }
 
-    /// All entries, for mappings whose keys are checked elsewhere.
+    /// Returns all entries, for mappings whose keys the caller checks.
     pub(crate) fn all_entries(&mut self) -> impl Iterator<Item = (&'n str, &'n YamlNode)> + use<'n> {
         self.taken.fill(true);
         self.entries.iter().map(|(key, node)| (key.as_str(), node))
     }
 
-    /// Warns about the keys that were not taken.
+    /// Warns about the keys that were not read.
     pub(crate) fn finish(self, reader: &mut YamlReader) {
         for ((key, _), _) in self.entries.iter().zip(&self.taken).filter(|(_, taken)| !**taken) {
             let hint = spelling::nearest(key, self.known.iter().copied());

@@ -71,7 +71,7 @@ fn a_syntax_error_is_an_error() {
 }
 
 #[test]
-fn a_bomb_of_aliases_is_an_error() {
+fn exponentially_nested_aliases_are_an_error() {
     let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
     for i in 1..12 {
         let list = vec![format!("*a{}", i - 1); 9].join(", ");
@@ -81,7 +81,7 @@ fn a_bomb_of_aliases_is_an_error() {
 }
 
 #[test]
-fn mismatches_are_all_reported_as_the_original_does() {
+fn all_mismatches_are_reported_as_yaml_v2_does() {
     let node = parse("a: abc\nb: 1\nc: CREATE TABLE T(a)\nd: [x]\n").unwrap();
     let mut reader = YamlReader::default();
     let mut fields = reader.fields(&node, "", "main.db").unwrap();

@@ -1,9 +1,17 @@
-//! Cron expressions as the original's scheduler (robfig/cron v3) reads them, run by the `cron` crate.
+//! Cron expressions in the dialect of robfig/cron v3, ws4sqlite's scheduler, on top of the crate `cron`.
 //!
-//! The two dialects differ: five fields here, seven there; Sunday is 0 here, 1 there; and here a day matches when
-//! either of two restricted day fields does, there only when both do. So an expression is read into the numbers each
-//! field allows (with the original's error texts), and those are written out again in the crate's dialect: as one
-//! schedule, or as two of which the earlier next moment counts.
+//! The project is pinned to the crate `cron`, whose dialect differs, so this module translates between the two. (The
+//! crate `croner` would read the five fields natively.) The differences:
+//!
+//! | | robfig/cron | crate `cron` |
+//! |---|---|---|
+//! | fields | 5 | 7, with seconds and years |
+//! | Sunday | 0 | 1 |
+//! | day of month and day of week both restricted | a day matches if either field does | a day matches if both do |
+//!
+//! An expression is parsed into the numbers that each field allows, with robfig/cron's error texts. The numbers are
+//! then written in the crate's dialect: as one schedule, or as two if both day fields are restricted. Of two schedules,
+//! the earlier next time counts.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -14,20 +22,20 @@ use sqlhttp_text::duration;
 
 use super::describe;
 
-/// When something is done.
+/// The times at which a job runs.
 #[derive(Debug, Clone)]
 pub struct Schedule {
     timing: Timing,
     zone: Zone,
-    /// The five fields or the descriptor, without a zone.
+    /// The five fields or the descriptor, without the time zone.
     text: String,
 }
 
 #[derive(Debug, Clone)]
 enum Timing {
-    /// At the moments that any of these name.
+    /// The times of any of these schedules.
     Cron(Vec<cron::Schedule>),
-    /// Always so long after the last moment.
+    /// A fixed delay after the previous time.
     Every(Duration),
 }
 
@@ -37,7 +45,7 @@ enum Zone {
     Named(Tz),
 }
 
-/// What a field allows.
+/// The numbers that a field may contain, and the names of the numbers from `min` on.
 struct FieldRange {
     min: u32,
     max: u32,
@@ -64,15 +72,18 @@ const DESCRIPTORS: [(&str, &str); 7] = [
     ("@hourly", "0 * * * *"),
 ];
 
-/// The numbers a field allows.
+/// The numbers that a field of an expression allows.
 struct FieldNumbers {
     numbers: Vec<u32>,
-    /// Whether it says nothing (`*`, `?`), which matters for the two day fields.
+    /// Whether the field is `*` or `?`. For the two day fields, this decides whether either or both have to match.
     unrestricted: bool,
 }
 
 impl Schedule {
-    /// Reads an expression: five fields or a descriptor, after an optional `TZ=` or `CRON_TZ=`.
+    /// Parses an expression: five fields or a descriptor such as `@daily`, after an optional `TZ=` or `CRON_TZ=`.
+    ///
+    /// # Errors
+    /// The message of robfig/cron.
     pub fn parse(text: &str) -> Result<Self, String> {
         if text.is_empty() {
             return Err("empty spec string".to_owned());
@@ -82,13 +93,13 @@ impl Schedule {
         Ok(Schedule { timing, zone, text: rest.trim().to_owned() })
     }
 
-    /// Always so long after the last moment; at least a second.
+    /// Returns a schedule with a fixed delay after the previous time, in whole seconds and at least one.
     pub fn every(delay: Duration) -> Self {
         let delay = Duration::from_secs(delay.as_secs().max(1));
         Schedule { timing: Timing::Every(delay), zone: Zone::Local, text: format!("@every {}s", delay.as_secs()) }
     }
 
-    /// The next moment after `now`; `None` if there is none (30 February).
+    /// Returns the next time after `now`, or `None` if there is none (30 February).
     pub fn next_after(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let schedules = match &self.timing {
             Timing::Every(delay) => return next_every(*delay, now),
@@ -101,7 +112,7 @@ impl Schedule {
         schedules.iter().filter_map(next).min()
     }
 
-    /// The schedule in English, or as it is written where English would be of no help.
+    /// Describes the schedule in English, or returns the expression if there is no clear description.
     pub fn describe(&self) -> String {
         let expression =
             DESCRIPTORS.iter().find(|(name, _)| *name == self.text).map_or(&*self.text, |(_, fields)| fields);
@@ -172,7 +183,7 @@ fn parse_fields(text: &str) -> Result<Timing, String> {
 }
 
 impl FieldNumbers {
-    /// The numbers, each raised by `offset`, as the crate writes lists.
+    /// Returns the numbers, with `offset` added to each, as a list in the crate's dialect.
     fn list(&self, offset: u32) -> String {
         let numbers: Vec<String> = self.numbers.iter().map(|number| (number + offset).to_string()).collect();
         numbers.join(",")
@@ -194,7 +205,8 @@ fn parse_field(text: &str, range: &FieldRange) -> Result<FieldNumbers, String> {
     Ok(field)
 }
 
-/// One part of a list: `*`, `n`, `a-b`, each perhaps with `/step`.
+/// Parses one part of a list: `*`, `n` or `a-b`, optionally followed by `/step`. Returns the numbers, and whether the
+/// part is `*` or `?` without a step.
 fn parse_part(part: &str, range: &FieldRange) -> Result<(impl Iterator<Item = u32> + use<>, bool), String> {
     let pieces: Vec<&str> = part.split('/').collect();
     let ends: Vec<&str> = pieces[0].split('-').collect();

@@ -1,5 +1,5 @@
-//! Waits for the next moment of each job and runs it. One run of a job at a time: a moment that passes while the
-//! job still runs is skipped.
+//! Runs each job at the times of its schedule. A job runs once at a time: a time that passes while the job still runs
+//! is skipped.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,19 +13,19 @@ use super::{Schedule, macros, task};
 use crate::process::metrics::LastBackup;
 use crate::standalone::config::{DatabaseConfig, DirectoryBackupConfig, MacroConfig};
 
-/// The wall clock may be set; nobody sleeps for longer without looking at it again.
+/// The longest sleep before the clock is read again, because the system's clock may be set meanwhile.
 const SLEEP_MAX: TimeDelta = TimeDelta::minutes(1);
 
-/// The time, and how to wait.
+/// The clock of the runner, which tests replace.
 pub trait Clock: Send + Sync + 'static {
-    /// The time.
+    /// Returns the current time.
     fn now(&self) -> DateTime<Utc>;
 
-    /// Waits.
+    /// Waits for a duration.
     fn sleep(&self, duration: Duration) -> BoxFuture<'_, ()>;
 }
 
-/// The time of the system.
+/// The clock of the system.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
@@ -39,12 +39,13 @@ impl Clock for SystemClock {
     }
 }
 
-/// Where failures are told.
+/// Reports a failure, given as a line of text.
 pub type ReportFailure = Arc<dyn Fn(&str) + Send + Sync>;
 
+/// Runs a job at the given time. Returns a line for each failure.
 type JobFn = Box<dyn Fn(DateTime<Utc>) -> BoxFuture<'static, Vec<String>> + Send + Sync>;
 
-/// Something that is done by the clock.
+/// A function with the schedule by which it runs.
 pub struct ScheduledJob {
     schedule: Schedule,
     run: JobFn,
@@ -57,7 +58,7 @@ impl std::fmt::Debug for ScheduledJob {
 }
 
 impl ScheduledJob {
-    /// A job whose work returns what went wrong, a line for each failure.
+    /// Creates a job. `run` returns a line for each failure.
     fn new<F>(schedule: Schedule, run: impl Fn(DateTime<Utc>) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Vec<String>> + Send + 'static,
@@ -66,7 +67,7 @@ impl ScheduledJob {
     }
 }
 
-/// The jobs of a database: its scheduled tasks, and macros and backups with a period.
+/// Returns the jobs of a database: its scheduled tasks, and its macros and its backup if they have a period.
 pub fn jobs_of(config: &Arc<DatabaseConfig>, database: &Database, last_backup: &LastBackup) -> Vec<ScheduledJob> {
     let tasks = (0..config.tasks.len()).filter_map(|index| task_job(config, index, database, last_backup));
     let macros = config.macros.iter().filter_map(|one| macro_job(&config.id, one, database));
@@ -80,7 +81,7 @@ fn task_job(
     database: &Database,
     last_backup: &LastBackup,
 ) -> Option<ScheduledJob> {
-    // The start has accepted the schedule already.
+    // The schedule is valid: `config::resolve` has parsed it.
     let schedule = Schedule::parse(config.tasks.get(index)?.schedule.as_deref()?).ok()?;
     let (config, database, last_backup) = (Arc::clone(config), database.clone(), last_backup.clone());
     Some(ScheduledJob::new(schedule, move |now| {
@@ -126,7 +127,8 @@ fn backup_job(
     }))
 }
 
-/// Runs jobs until `stop` is cancelled. A run that is under way then is given up at its next step.
+/// Runs jobs until `stop` is cancelled. The future of a job that runs at that time is dropped, so its
+/// remaining steps do not run.
 pub async fn run(jobs: Vec<ScheduledJob>, clock: Arc<dyn Clock>, report: ReportFailure, stop: CancellationToken) {
     let mut loops = JoinSet::new();
     for job in jobs {
@@ -166,8 +168,8 @@ async fn sleep_until(clock: &dyn Clock, due: DateTime<Utc>) {
     }
 }
 
-/// From when on the next moment is looked for. A clock that is a little behind the moment just served must not serve
-/// it again; one that was set back for good starts over.
+/// Returns the time after which the next run is due. A clock that is less than a minute behind `served`, the time of
+/// the run that has ended, must not cause that run again. A clock that was set back further determines the next run.
 fn search_from(served: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {
     if served - now < SLEEP_MAX { now.max(served) } else { now }
 }

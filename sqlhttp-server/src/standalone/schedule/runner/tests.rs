@@ -4,7 +4,7 @@ use tokio::sync::Notify;
 
 use super::*;
 
-/// A clock that runs only while somebody sleeps, and stands still at its end.
+/// A clock that advances only when a job sleeps or takes time. A sleep past `end` never returns.
 struct FakeClock {
     now: Mutex<DateTime<Utc>>,
     end: DateTime<Utc>,
@@ -47,7 +47,7 @@ fn quiet() -> ReportFailure {
     Arc::new(|_| {})
 }
 
-/// Runs one job until the clock ends, and returns the moments at which it ran.
+/// Runs one job, which takes `run_for`, until the clock ends. Returns the times at which it ran.
 async fn run_times(expression: &str, minutes: i64, run_for: TimeDelta) -> Vec<String> {
     let clock = FakeClock::new(minutes);
     let seen = Arc::new(Mutex::new(Vec::new()));
@@ -68,13 +68,13 @@ async fn run_times(expression: &str, minutes: i64, run_for: TimeDelta) -> Vec<St
 }
 
 #[tokio::test]
-async fn a_job_runs_at_its_moments() {
+async fn a_job_runs_at_its_times() {
     assert_eq!(run_times("*/20 * * * *", 65, TimeDelta::zero()).await, ["00:20:00", "00:40:00", "01:00:00"]);
     assert_eq!(run_times("@every 90s", 5, TimeDelta::zero()).await, ["00:01:30", "00:03:00", "00:04:30"]);
 }
 
 #[tokio::test]
-async fn moments_that_pass_during_a_run_are_skipped() {
+async fn times_that_pass_during_a_run_are_skipped() {
     let ran = run_times("* * * * *", 8, TimeDelta::seconds(150)).await;
     assert_eq!(ran, ["00:01:00", "00:04:00", "00:07:00"]);
 }
@@ -97,7 +97,7 @@ async fn failures_are_reported_and_the_job_goes_on() {
 }
 
 #[tokio::test]
-async fn stopping_gives_a_run_up() {
+async fn stopping_ends_a_running_job() {
     let started = Arc::new(Notify::new());
     let job = {
         let started = Arc::clone(&started);
@@ -114,18 +114,18 @@ async fn stopping_gives_a_run_up() {
 }
 
 #[tokio::test]
-async fn without_jobs_there_is_nothing_to_wait_for() {
+async fn without_jobs_the_runner_ends() {
     run(Vec::new(), FakeClock::new(1), quiet(), CancellationToken::new()).await;
 }
 
 #[tokio::test]
-async fn a_moment_that_never_comes_ends_the_job() {
+async fn a_schedule_without_a_next_time_ends_the_job() {
     let job = ScheduledJob::new(Schedule::parse("0 0 30 2 *").unwrap(), |_| async { Vec::new() });
     run(vec![job], FakeClock::new(1), quiet(), CancellationToken::new()).await;
 }
 
 #[test]
-fn a_clock_that_lags_does_not_repeat_a_moment() {
+fn a_clock_that_lags_does_not_repeat_a_run() {
     let served = utc("2026-01-01T00:05:00Z");
     assert_eq!(search_from(served, utc("2026-01-01T00:04:59Z")), served);
     assert_eq!(search_from(served, utc("2026-01-01T00:06:00Z")), utc("2026-01-01T00:06:00Z"));

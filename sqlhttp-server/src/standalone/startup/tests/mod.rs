@@ -3,9 +3,11 @@ use super::*;
 mod tasks;
 use tempfile::TempDir;
 
-/// A start in a directory of its own. `<dir>` in the arguments and in what is expected stands for it.
+/// A temporary directory for the files of a start. `<dir>` in arguments, files and expected lines is replaced by its
+/// path.
 struct StartDir(TempDir);
 
+/// The outcome of a start, and the lines that it wrote.
 struct StartResult {
     start: StartOutcome,
     out: Vec<String>,
@@ -44,7 +46,7 @@ impl StartDir {
         StartResult { start, out: self.lines(&out), err: self.lines(&err) }
     }
 
-    /// Lines with the directory and timestamps masked.
+    /// Returns the lines, with the directory's path and the timestamps masked.
     fn lines(&self, bytes: &[u8]) -> Vec<String> {
         let mask = |line: &str| match line.split(" | ").collect::<Vec<_>>()[..] {
             [level, _, ref rest @ ..] if !rest.is_empty() => format!("{level} | <ts> | {}", rest.join(" | ")),
@@ -63,20 +65,20 @@ impl StartResult {
         }
     }
 
-    /// Why the start failed, without the lines that follow the first.
+    /// Returns the first line of the reason why the start failed.
     fn fatal(&self) -> &str {
         assert!(matches!(self.start, StartOutcome::Exit(1)), "{:?}", self.start);
         let line = self.err.iter().find_map(|line| line.strip_prefix("FATAL | <ts> | "));
         line.unwrap_or_else(|| panic!("{:?}", self.err))
     }
 
-    /// Where the mistake is, and the remedy.
+    /// Returns the place of the error and the remedy.
     fn error_location(&self) -> &str {
         assert!(matches!(self.start, StartOutcome::Exit(1)), "{:?}", self.start);
         self.err.last().unwrap().strip_prefix("  in ").unwrap_or_else(|| panic!("{:?}", self.err))
     }
 
-    /// What was printed after the banner.
+    /// Returns the lines on standard output after the banner.
     fn lines(&self) -> &[String] {
         assert!(self.out[0].starts_with("sqlhttp-standalone v"), "{:?}", self.out);
         &self.out[1..]
@@ -112,7 +114,7 @@ async fn rows(service: &StartedService, sql: &str) -> sqlhttp_core::Rows {
 }
 
 #[tokio::test]
-async fn version_and_help_end_well() {
+async fn version_and_help_exit_with_status_0() {
     let dir = StartDir::new();
     for arguments in [["--version"], ["-version=true"]] {
         let result = dir.start(&arguments).await;
@@ -167,7 +169,7 @@ async fn words_after_the_flags_are_warned_about() {
 }
 
 #[tokio::test]
-async fn a_new_file_is_created_and_an_old_one_is_not() {
+async fn a_missing_file_is_created_and_an_existing_one_is_opened() {
     let dir = StartDir::new();
     let lines = [
         "- Serving database 'selfhost' from <dir>/selfhost.db?_pragma=journal_mode(WAL)",
@@ -221,7 +223,7 @@ async fn databases_that_cannot_be_named_are_refused() {
 }
 
 #[tokio::test]
-async fn an_id_is_served_once_and_what_was_created_goes_again() {
+async fn an_id_is_served_once_and_a_failed_start_removes_its_files() {
     let dir = StartDir::new();
     let result = dir.start(&["--db", "<dir>/x.db", "--db", "<dir>/x.sqlite"]).await;
     assert_eq!(result.fatal(), "id 'x' already specified.");
@@ -246,7 +248,7 @@ async fn an_abandoned_service_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn file_databases_come_first() {
+async fn file_databases_are_opened_before_in_memory_ones() {
     let dir = StartDir::new();
     let service = dir.start(&["--mem-db", "m", "--db", "<dir>/f.db"]).await.service();
     let ids: Vec<&str> = service.databases.iter().map(|opened| opened.config.id.as_str()).collect();
@@ -275,7 +277,7 @@ async fn databases_that_cannot_be_opened_end_the_start() {
 }
 
 #[tokio::test]
-async fn odd_paths_work() {
+async fn paths_may_contain_special_characters() {
     let dir = StartDir::new();
     for name in ["what?.db", "数据.db", "a b#c%20.db"] {
         drop(dir.start(&["--db", &format!("<dir>/{name}")]).await.service());
@@ -346,7 +348,7 @@ async fn wrong_rules_end_the_start_after_the_lines_before_them() {
 }
 
 #[tokio::test]
-async fn mistakes_are_told_with_file_line_key_and_remedy() {
+async fn errors_contain_file_line_key_and_remedy() {
     let cases = [
         ("readOnly: no\nauth:\n  mode: basic\n", "line 3, auth.mode: write HTTP (Basic"),
         ("auth:\n  mode: HTTP\n", "line 2, auth: add one of the two"),
@@ -405,7 +407,7 @@ async fn a_new_database_cannot_be_read_only_and_initialised() {
 }
 
 #[tokio::test]
-async fn all_lines_come_in_the_order_of_the_original() {
+async fn all_lines_are_in_the_order_of_ws4sqlite() {
     let yaml = "readOnly: true\nuseOnlyStoredStatements: true\nstoredStatements: [{id: a, sql: select 1}]\ncorsOrigin: \
                 \"*\"\nauth: {mode: inline, byCredentials: [{user: u, password: p}], customErrorCode: \
                 499}\nscheduledTasks: [{schedule: \"0 0 * * *\", atStartup: true, statements: [SELECT 1]}]\n";
@@ -498,7 +500,7 @@ fn the_listening_line_is_the_last() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn arguments_must_be_text() {
+async fn arguments_must_be_utf8() {
     use std::os::unix::ffi::OsStringExt;
     let invocation = Invocation { arguments: vec![OsString::from_vec(vec![0xff])], environment: HashMap::new() };
     let (mut out, mut err) = (Vec::new(), Vec::new());

@@ -1,4 +1,4 @@
-//! What a start does to the databases: init statements, tasks, macros, backups.
+//! The statements that a start runs: init statements, tasks, macros and backups.
 
 use std::sync::Arc;
 
@@ -78,7 +78,7 @@ async fn init_statements_may_be_any_pragma() {
             assert_eq!(result.err, Vec::<String>::new(), "{pragma}");
             let service = result.service();
             assert_eq!(count(&service, "SELECT count(*) FROM T").await, Some(1), "{pragma}");
-            // Readers and the writer still work side by side, in the mode that the configuration names.
+            // Readers and the writer still run concurrently, in the journal mode of the configuration.
             let mode = text(&service, "PRAGMA journal_mode").await;
             assert_eq!(mode.as_deref(), Some("wal"), "{pragma}");
             assert_eq!(count(&service, "INSERT INTO T VALUES(2) RETURNING a").await, Some(2), "{pragma}");
@@ -121,7 +121,7 @@ async fn a_failing_init_statement_leaves_no_file() {
 }
 
 #[tokio::test]
-async fn pragmas_of_start_up_tasks_hold_for_requests() {
+async fn pragmas_of_start_up_tasks_apply_to_requests() {
     let result = with_companion("scheduledTasks: [{atStartup: true, statements: [PRAGMA foreign_keys=ON]}]\n").await;
     assert_eq!(result.err, Vec::<String>::new());
     assert_eq!(count(&result.service(), "PRAGMA foreign_keys").await, Some(1));
@@ -146,7 +146,7 @@ async fn start_up_tasks_back_up_into_a_directory_that_is_created() {
 }
 
 #[tokio::test]
-async fn a_scheduled_backup_gets_its_directory_at_once() {
+async fn the_directory_of_a_scheduled_backup_is_created_at_start() {
     let yaml = "scheduledTasks:\n  - {schedule: '0 0 * * *', doBackup: true, backupTemplate: '<dir>/a/b/x%s.db', numFiles: 1}\n";
     let dir = StartDir::new().file("c.yaml", yaml).file("plain", "");
     drop(dir.start(&["--mem-db", "m:<dir>/c.yaml"]).await.service());
@@ -197,7 +197,7 @@ macros:
 }
 
 #[tokio::test]
-async fn macros_count_and_are_atomic_unless_told_otherwise() {
+async fn macros_count_rows_and_are_atomic_by_default() {
     let yaml = "
 initStatements: [CREATE TABLE T(a UNIQUE)]
 macros:
@@ -250,14 +250,14 @@ async fn directory_backups_are_made_and_not_twice_a_minute() {
 }
 
 #[tokio::test]
-async fn a_backup_directory_must_be_another_one() {
+async fn a_backup_directory_must_not_be_that_of_the_database() {
     let dir = StartDir::new().file("c.yaml", "backup: {backupDir: '<dir>', numFiles: 2}\n");
     let result = dir.start(&["--db", "<dir>/x.db:<dir>/c.yaml"]).await;
     assert_eq!(result.fatal(), "for db 'x', the backup directory must not be that of the database");
 }
 
 #[tokio::test]
-async fn a_failed_vacuum_keeps_a_backup_from_being_made_but_not_the_statements() {
+async fn a_failed_vacuum_prevents_the_backup_but_not_the_statements() {
     let yaml = "readOnly: true\nscheduledTasks:\n  - {atStartup: true, doVacuum: true, doBackup: true, backupTemplate: \
                 '<dir>/bk/r_%s.db', numFiles: 1, statements: [SELECT 1, CREATE TABLE T(a)]}\n";
     let dir = StartDir::new().file("c.yaml", yaml);
@@ -270,7 +270,7 @@ async fn a_failed_vacuum_keeps_a_backup_from_being_made_but_not_the_statements()
 }
 
 #[tokio::test]
-async fn scheduled_tasks_become_jobs_that_do_their_work() {
+async fn scheduled_tasks_become_jobs() {
     let yaml = "
 initStatements: [CREATE TABLE T(a)]
 scheduledTasks:
