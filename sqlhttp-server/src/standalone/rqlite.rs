@@ -1,12 +1,13 @@
 //! rqlite's API over one database of the standalone server: `/<id>/db/execute` and the other endpoints.
 //!
-//! The users, the CORS policy, the limits and the rules of the database hold as they do in ws4sqlite's protocol.
+//! The users, the CORS policy, the limits and the rules of the database apply as they do in ws4sqlite's protocol.
 //!
 //! # Decisions
 //!
-//! * **Credentials in the body** are not part of this protocol, so a database with authentication mode `INLINE` answers 401.
-//! * **A database that serves only stored statements** answers `/readyz` alone: this protocol cannot call them, and a copy of
-//!   the file would give away what they hide.
+//! * **Credentials in the body** are not part of this protocol, so a database with authentication mode `INLINE` answers
+//!   401.
+//! * **A database that serves only stored statements** answers `/readyz` alone: this protocol cannot call them, and a
+//!   copy of the file would reveal the data that they do not return.
 
 use hyper::body::Incoming;
 use hyper::http::request::Parts;
@@ -50,7 +51,7 @@ impl service::Service for RqliteRequest<'_> {
         Err(Box::new(error(StatusCode::FORBIDDEN, FORGED)))
     }
 
-    /// The route table has found it.
+    /// Returns the endpoint that the route table found.
     fn endpoint(&self) -> Option<Resource> {
         Some(self.resource)
     }
