@@ -26,7 +26,7 @@ pub(crate) struct BodyBudget {
 
 /// There is not enough left.
 #[derive(Debug)]
-pub(crate) struct Exhausted;
+pub(crate) struct BudgetExhausted;
 
 impl BodyBudget {
     /// A budget of this many bytes.
@@ -34,27 +34,27 @@ impl BodyBudget {
         BodyBudget { max, claimed: AtomicU64::new(0) }
     }
 
-    fn claim(&self, bytes: u64) -> Result<(), Exhausted> {
+    fn claim(&self, bytes: u64) -> Result<(), BudgetExhausted> {
         let more = |claimed: u64| claimed.checked_add(bytes).filter(|sum| *sum <= self.max);
-        self.claimed.fetch_update(Relaxed, Relaxed, more).map(drop).map_err(|_| Exhausted)
+        self.claimed.fetch_update(Relaxed, Relaxed, more).map(drop).map_err(|_| BudgetExhausted)
     }
 }
 
 /// The part of the budget that one request has claimed. Dropping it gives it back.
 #[derive(Debug)]
-pub(crate) struct Claim<'a> {
+pub(crate) struct MemoryClaim<'a> {
     budget: &'a BodyBudget,
     bytes: AtomicU64,
 }
 
-impl<'a> Claim<'a> {
+impl<'a> MemoryClaim<'a> {
     /// Nothing yet.
     pub(crate) fn new(budget: &'a BodyBudget) -> Self {
-        Claim { budget, bytes: AtomicU64::new(0) }
+        MemoryClaim { budget, bytes: AtomicU64::new(0) }
     }
 
     /// Claims the memory of a body of this length. Only the request's own task calls this.
-    pub(crate) fn grow_to(&self, len: u64) -> Result<(), Exhausted> {
+    pub(crate) fn grow_to(&self, len: u64) -> Result<(), BudgetExhausted> {
         let claimed = self.bytes.load(Relaxed);
         if len <= UNCOUNTED_MAX || len <= claimed {
             return Ok(());
@@ -66,30 +66,30 @@ impl<'a> Claim<'a> {
     }
 }
 
-impl Drop for Claim<'_> {
+impl Drop for MemoryClaim<'_> {
     fn drop(&mut self) {
         self.budget.claimed.fetch_sub(self.bytes.load(Relaxed), Relaxed);
     }
 }
 
 /// A body while it arrives.
-pub(crate) enum Store {
+pub(crate) enum BodyBuffer {
     /// A short one.
     Heap(BytesMut),
     /// A long one: pages, of which the first bytes are filled.
     Pages(MmapMut, usize),
 }
 
-impl Store {
+impl BodyBuffer {
     /// Room for so many bytes without another allocation.
     pub(crate) fn with_capacity(capacity: usize) -> Self {
-        Store::Heap(BytesMut::with_capacity(capacity))
+        BodyBuffer::Heap(BytesMut::with_capacity(capacity))
     }
 
     pub(crate) fn len(&self) -> usize {
         match self {
-            Store::Heap(bytes) => bytes.len(),
-            Store::Pages(_, len) => *len,
+            BodyBuffer::Heap(bytes) => bytes.len(),
+            BodyBuffer::Pages(_, len) => *len,
         }
     }
 
@@ -98,14 +98,14 @@ impl Store {
     pub(crate) fn push(&mut self, bytes: &[u8], expected: usize) -> io::Result<()> {
         let len = self.len() + bytes.len();
         match self {
-            Store::Heap(whole) if len < PAGES_MIN => whole.extend_from_slice(bytes),
-            Store::Heap(whole) => {
+            BodyBuffer::Heap(whole) if len < PAGES_MIN => whole.extend_from_slice(bytes),
+            BodyBuffer::Heap(whole) => {
                 let mut pages = MmapMut::map_anon(expected.max(2 * len))?;
                 pages[..whole.len()].copy_from_slice(whole);
                 pages[whole.len()..len].copy_from_slice(bytes);
-                *self = Store::Pages(pages, len);
+                *self = BodyBuffer::Pages(pages, len);
             }
-            Store::Pages(pages, filled) => {
+            BodyBuffer::Pages(pages, filled) => {
                 if len > pages.len() {
                     let mut more = MmapMut::map_anon(2 * len)?;
                     more[..*filled].copy_from_slice(&pages[..*filled]);
@@ -121,15 +121,15 @@ impl Store {
     /// The whole body.
     pub(crate) fn freeze(self) -> Bytes {
         match self {
-            Store::Heap(bytes) => bytes.freeze(),
-            Store::Pages(pages, len) => Bytes::from_owner(Filled(pages, len)),
+            BodyBuffer::Heap(bytes) => bytes.freeze(),
+            BodyBuffer::Pages(pages, len) => Bytes::from_owner(MappedBytes(pages, len)),
         }
     }
 }
 
-struct Filled(MmapMut, usize);
+struct MappedBytes(MmapMut, usize);
 
-impl AsRef<[u8]> for Filled {
+impl AsRef<[u8]> for MappedBytes {
     fn as_ref(&self) -> &[u8] {
         &self.0[..self.1]
     }
@@ -142,12 +142,12 @@ mod tests {
     #[test]
     fn bodies_are_what_was_pushed() {
         for (expected, pieces) in [(0, 3), (0, 400), (5 << 20, 400), (100, 400)] {
-            let mut store = Store::with_capacity(10);
+            let mut store = BodyBuffer::with_capacity(10);
             let mut whole = Vec::new();
             for number in 0..pieces {
-                let piece = vec![number as u8; 10_000 + number];
-                store.push(&piece, expected).unwrap();
-                whole.extend(piece);
+                let chunk = vec![number as u8; 10_000 + number];
+                store.push(&chunk, expected).unwrap();
+                whole.extend(chunk);
             }
             assert_eq!(store.len(), whole.len());
             assert!(store.freeze() == whole, "{expected} {pieces}");
@@ -157,7 +157,7 @@ mod tests {
     #[test]
     fn a_budget_is_given_back() {
         let budget = BodyBudget::new(1 << 20);
-        let (a, b) = (Claim::new(&budget), Claim::new(&budget));
+        let (a, b) = (MemoryClaim::new(&budget), MemoryClaim::new(&budget));
         a.grow_to(UNCOUNTED_MAX).unwrap();
         assert_eq!(budget.claimed.load(Relaxed), 0);
         a.grow_to(600_000).unwrap();

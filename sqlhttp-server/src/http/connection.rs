@@ -20,16 +20,16 @@ use tokio::sync::watch;
 
 use super::app::{App, Refused};
 use super::handle::handle;
-use super::head::Heads;
+use super::head::Http1Stream;
 use super::limits::Limits;
-use super::peer::{Peer, Running};
+use super::peer::{Peer, RunningRequest};
+use super::poll_on_wake::serve_until_shutdown;
 use super::reply::{self, ReplyBody};
 use super::socket::Socket;
-use super::woken_only::serve_until;
 use crate::process::tls::{HTTP_2, Tls};
 
 /// How long a TLS handshake may take if headers may take forever.
-const HANDSHAKE_MAX: Duration = Duration::from_secs(30);
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The least and the usual size of a connection's buffers, in bytes. (hyper insists on 8 KiB.)
 const BUFFER_BYTES: usize = 128 << 10;
@@ -68,18 +68,18 @@ pub(crate) async fn serve<A: App>(
             tracing::debug!("connection ended: {error}");
         }
     };
-    unless_silent(limit, &peer, serving).await;
+    with_first_request_timeout(limit, &peer, serving).await;
 }
 
 /// Serves a connection, but ends it if no request has begun in time.
-async fn unless_silent(limit: Option<Duration>, peer: &Peer, serving: impl Future<Output = ()>) {
+async fn with_first_request_timeout(limit: Option<Duration>, peer: &Peer, serving: impl Future<Output = ()>) {
     let mut serving = pin!(serving);
     let mut timer = limit.map(|limit| Box::pin(tokio::time::sleep(limit)));
     poll_fn(|cx| {
         if serving.as_mut().poll(cx).is_ready() {
             return Poll::Ready(());
         }
-        if timer.is_some() && peer.has_asked() {
+        if timer.is_some() && peer.has_begun_request() {
             timer = None;
         }
         match &mut timer {
@@ -97,15 +97,15 @@ async fn serve_tls<A: App>(
     tls: Tls,
     stopping: Stopping,
 ) -> Result<(), String> {
-    let limit = app.transport().limits.header_timeout.unwrap_or(HANDSHAKE_MAX);
-    let shaking_hands = async {
+    let limit = app.transport().limits.header_timeout.unwrap_or(HANDSHAKE_TIMEOUT);
+    let accepting = async {
         if speaks_plain_text(&socket).await? {
             refuse_plain_text(Socket::new(socket, Arc::clone(peer), Arc::clone(app.transport())), peer).await;
             return Err(io::Error::other("client sent an HTTP request to an HTTPS server"));
         }
         tls.acceptor.accept(Socket::new(socket, Arc::clone(peer), Arc::clone(app.transport()))).await
     };
-    let handshake = tokio::time::timeout(limit, shaking_hands).await;
+    let handshake = tokio::time::timeout(limit, accepting).await;
     let socket = match handshake.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "i/o timeout"))) {
         Ok(socket) => socket,
         Err(why) => {
@@ -146,9 +146,9 @@ where
     A: App,
 {
     let builder = http1_builder(&app.transport().limits);
-    let socket = Heads::new(socket, Arc::clone(peer), A::malformed_head);
+    let socket = Http1Stream::new(socket, Arc::clone(peer), A::malformed_head);
     let service = service_fn(|request| respond(Arc::clone(app), Arc::clone(peer), request));
-    serve_until(builder.serve_connection(TokioIo::new(socket), service), stopping.changed()).await
+    serve_until_shutdown(builder.serve_connection(TokioIo::new(socket), service), stopping.changed()).await
 }
 
 async fn serve_http2<S, A>(
@@ -163,29 +163,29 @@ where
 {
     let builder = http2_builder(&app.transport().limits);
     let service = service_fn(|request| respond(Arc::clone(app), Arc::clone(peer), request));
-    serve_until(builder.serve_connection(TokioIo::new(socket), service), stopping.changed()).await
+    serve_until_shutdown(builder.serve_connection(TokioIo::new(socket), service), stopping.changed()).await
 }
 
 async fn respond<A: App>(
     app: Arc<A>,
     peer: Arc<Peer>,
     request: Request<Incoming>,
-) -> Result<Response<Answering>, Infallible> {
-    let (response, running) = match Running::begin(peer) {
+) -> Result<Response<TrackedBody>, Infallible> {
+    let (response, running) = match RunningRequest::begin(peer) {
         Ok(running) => (handle(&*app, &running.peer, request).await, running),
         // The connection has given its place to another one.
         Err(running) => (reply::closing(app.refusal(Refused::TooManyConnections)), running),
     };
-    Ok(response.map(|body| Answering { body, _running: running }))
+    Ok(response.map(|body| TrackedBody { body, _running: running }))
 }
 
 /// The body of an answer; the request runs until it has been taken.
-struct Answering {
+struct TrackedBody {
     body: ReplyBody,
-    _running: Running,
+    _running: RunningRequest,
 }
 
-impl Body for Answering {
+impl Body for TrackedBody {
     type Data = Bytes;
     type Error = io::Error;
 

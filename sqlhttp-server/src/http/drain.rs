@@ -20,7 +20,7 @@ const DRAINED_MAX: u64 = 256 << 10;
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// Disposes of an unread body: reads and drops it if it is short, else has the connection closed after the answer.
-pub(crate) fn leave_unread(body: Incoming, head: &Parts, response: &mut HttpResponse, is_stopping: bool) {
+pub(crate) fn drain_or_close(body: Incoming, head: &Parts, response: &mut HttpResponse, is_stopping: bool) {
     if body.is_end_stream() || head.version > Version::HTTP_11 || reply::closes(response) {
         return;
     }

@@ -21,31 +21,31 @@ use super::{drain, head, request_log};
 pub(crate) async fn handle<A: App>(app: &A, peer: &Peer, request: Request<Incoming>) -> HttpResponse {
     let started = Instant::now();
     let transport = app.transport();
-    let _counted = Counted::new(&transport.metrics.requests_in_flight);
+    let _in_flight = GaugeGuard::new(&transport.metrics.requests_in_flight);
     let (head, body) = request.into_parts();
     let id = RequestId::of(&head.headers);
     let span = request_log::span(&id, &head, peer);
     let work = async {
-        request_log::note_oddities(&head, !body.is_end_stream());
+        request_log::log_missing_content_type(&head, !body.is_end_stream());
         let mut body = Some(body);
-        let (database, mut response) = unless_it_panics(app, peer, &head, &mut body).await;
+        let (database, mut response) = catch_panic(app, peer, &head, &mut body).await;
         if let Some(body) = body {
-            drain::leave_unread(body, &head, &mut response, transport.is_stopping());
+            drain::drain_or_close(body, &head, &mut response, transport.is_stopping());
         }
         if reply::closes(&response) {
             peer.expect_unread_bytes();
         }
-        name(&mut response, &id);
+        add_request_id(&mut response, &id);
         let took = started.elapsed();
-        peer.answered_at(started + took);
-        transport.metrics.database(database).answered(response.status().as_u16(), took);
+        peer.record_answer(started + took);
+        transport.metrics.database(database).count_answer(response.status().as_u16(), took);
         request_log::answered(&response, took);
         response
     };
     work.instrument(span).await
 }
 
-async fn unless_it_panics<A: App>(
+async fn catch_panic<A: App>(
     app: &A,
     peer: &Peer,
     head: &Parts,
@@ -80,8 +80,8 @@ fn refused(transport: &Transport, peer: &Peer, head: &Parts, body: Option<&Incom
 }
 
 /// Clients that name their requests hear the name again; others hear ours when they may want to complain.
-fn name(response: &mut HttpResponse, id: &RequestId) {
-    if (id.is_given() || response.status().is_server_error())
+fn add_request_id(response: &mut HttpResponse, id: &RequestId) {
+    if (id.is_from_client() || response.status().is_server_error())
         && let Some(value) = id.header()
     {
         response.headers_mut().insert(X_REQUEST_ID, value);
@@ -89,17 +89,17 @@ fn name(response: &mut HttpResponse, id: &RequestId) {
 }
 
 /// Counts something while it lasts.
-pub(crate) struct Counted<'a>(&'a Gauge);
+pub(crate) struct GaugeGuard<'a>(&'a Gauge);
 
-impl<'a> Counted<'a> {
+impl<'a> GaugeGuard<'a> {
     /// One more, until this is dropped.
     pub(crate) fn new(gauge: &'a Gauge) -> Self {
         gauge.inc();
-        Counted(gauge)
+        GaugeGuard(gauge)
     }
 }
 
-impl Drop for Counted<'_> {
+impl Drop for GaugeGuard<'_> {
     fn drop(&mut self) {
         self.0.dec();
     }

@@ -45,10 +45,10 @@ pub(crate) fn ambiguity(head: &Parts, body: Option<&Incoming>, peer: &Peer) -> O
 }
 
 /// A connection on which HTTP/1 is spoken.
-pub(crate) struct Heads<S> {
+pub(crate) struct Http1Stream<S> {
     inner: S,
     peer: Arc<Peer>,
-    scan: Scan,
+    scan: FramingScanner,
     /// Something of an answer has been written since the last head began.
     is_answered: bool,
     /// The body of a refusal by hyper with this status, with its media type.
@@ -57,19 +57,26 @@ pub(crate) struct Heads<S> {
     refusal: Bytes,
 }
 
-impl<S> Heads<S> {
+impl<S> Http1Stream<S> {
     /// `refusal_body` makes media type and body of a refusal from its status (`400 Bad Request`).
     pub(crate) fn new(inner: S, peer: Arc<Peer>, refusal_body: fn(&str) -> (&'static str, String)) -> Self {
-        Heads { inner, peer, scan: Scan::default(), is_answered: false, refusal_body, refusal: Bytes::new() }
+        Http1Stream {
+            inner,
+            peer,
+            scan: FramingScanner::default(),
+            is_answered: false,
+            refusal_body,
+            refusal: Bytes::new(),
+        }
     }
 
     /// A head begins with the first bytes after an answer.
     fn received(&mut self, bytes: &[u8]) {
         // A client may send a request while the one before runs.
-        if self.is_answered && !self.peer.is_asking() {
+        if self.is_answered && !self.peer.has_running_request() {
             self.is_answered = false;
-            self.scan = Scan::default();
-            self.peer.head_begins();
+            self.scan = FramingScanner::default();
+            self.peer.begin_head();
         }
         if self.scan.is_ambiguous_after(bytes) {
             self.peer.set_ambiguous();
@@ -105,7 +112,7 @@ fn refused_status(answer: &[u8]) -> Option<&str> {
     (is_hypers && head.contains("content-length: 0\r\n") && head.ends_with("\r\n\r\n")).then_some(status)
 }
 
-impl<S: AsyncWrite + Unpin> Heads<S> {
+impl<S: AsyncWrite + Unpin> Http1Stream<S> {
     fn poll_refusal(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.refusal.is_empty() {
             let written = ready!(Pin::new(&mut self.inner).poll_write(cx, &self.refusal))?;
@@ -118,7 +125,7 @@ impl<S: AsyncWrite + Unpin> Heads<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Heads<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for Http1Stream<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.inner).poll_read(cx, buffer);
@@ -130,7 +137,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Heads<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Heads<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Http1Stream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         ready!(self.poll_refusal(cx))?;
         if self.is_replaced(bytes) {
@@ -172,7 +179,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Heads<S> {
 /// (The head of a request that was sent before the previous answer is not looked at: hyper closes the connection after
 /// such a request.)
 #[derive(Default)]
-struct Scan {
+struct FramingScanner {
     /// The beginning of a line whose end has not arrived.
     line: [u8; CODING.len()],
     len: usize,
@@ -182,7 +189,7 @@ struct Scan {
     is_over: bool,
 }
 
-impl Scan {
+impl FramingScanner {
     /// Takes the next bytes. Returns whether both headers have been found.
     fn is_ambiguous_after(&mut self, mut bytes: &[u8]) -> bool {
         if self.is_over || self.is_whole_head_without_coding(bytes) {
@@ -252,7 +259,7 @@ mod tests {
     use super::*;
 
     fn is_ambiguous(pieces: &[&str]) -> bool {
-        let mut scan = Scan::default();
+        let mut scan = FramingScanner::default();
         pieces.iter().fold(false, |_, piece| scan.is_ambiguous_after(piece.as_bytes()))
     }
 

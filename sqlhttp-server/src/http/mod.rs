@@ -8,7 +8,7 @@
 //! # Decisions
 //!
 //! * **When all places for connections are taken**, the one that has been idle for longest is closed for a new one
-//!   (`places`). If a request runs on each, the new client is told so (503 and `Retry-After`) instead of waiting in the
+//!   (`connection_slots`). If a request runs on each, the new client is told so (503 and `Retry-After`) instead of waiting in the
 //!   system's queue, where it cannot tell a busy server from a dead one. Over TLS they are just disconnected: a handshake costs more
 //!   than there is to spare.
 //! * **Idle connections** are closed after the time allowed for headers, because that time runs from the end of the
@@ -32,6 +32,7 @@ pub(crate) mod body;
 pub(crate) mod body_memory;
 pub(crate) mod compress;
 pub(crate) mod connection;
+pub(crate) mod connection_slots;
 pub(crate) mod content;
 pub(crate) mod drain;
 pub(crate) mod handle;
@@ -40,14 +41,13 @@ pub(crate) mod limits;
 pub(crate) mod listen;
 pub(crate) mod origin;
 pub(crate) mod peer;
-pub(crate) mod places;
+pub(crate) mod poll_on_wake;
 pub(crate) mod query;
 pub(crate) mod reply;
 pub(crate) mod request_id;
 pub(crate) mod request_log;
 pub(crate) mod socket;
 pub(crate) mod transport;
-pub(crate) mod woken_only;
 pub(crate) mod workers;
 
 pub(crate) use listen::run;

@@ -17,8 +17,8 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 /// The content types that a form can have.
 const FORM_TYPES: [&str; 3] = ["application/x-www-form-urlencoded", "multipart/form-data", "text/plain"];
 
-/// The text of a refusal of [`is_forged`].
-pub(crate) const FORGED: &str =
+/// The text of a refusal of [`is_cross_site`].
+pub(crate) const CROSS_SITE: &str =
     "cross-site request refused: send it with Content-Type: application/json, or allow its origin";
 
 /// The text of a refusal of [`AllowedHosts`].
@@ -26,8 +26,8 @@ pub(crate) const HOST_NOT_ALLOWED: &str = "the Host of this request is not among
 
 /// Whether a page of another site may have sent this request without a preflight. `allows` decides about the value of
 /// `Origin`; a request may come without one.
-pub(crate) fn is_forged(request: &Parts, allows: impl FnOnce(Option<&HeaderValue>) -> bool) -> bool {
-    needs_no_preflight(request) && is_foreign(request) && !allows(request.headers.get(header::ORIGIN))
+pub(crate) fn is_cross_site(request: &Parts, allows: impl FnOnce(Option<&HeaderValue>) -> bool) -> bool {
+    needs_no_preflight(request) && has_foreign_origin(request) && !allows(request.headers.get(header::ORIGIN))
 }
 
 fn needs_no_preflight(request: &Parts) -> bool {
@@ -48,15 +48,15 @@ fn needs_no_preflight(request: &Parts) -> bool {
 
 /// Browsers send `Sec-Fetch-Site` over HTTPS and to the machine they run on, and `Origin` with every POST. A site has all ports
 /// of a host and all its subdomains (`same-site`); only `same-origin` means this server. `none` is a request of the user.
-fn is_foreign(request: &Parts) -> bool {
+fn has_foreign_origin(request: &Parts) -> bool {
     if let Some(site) = request.headers.get(SEC_FETCH_SITE) {
         return ![&b"same-origin"[..], b"none"].iter().any(|own| site.as_bytes().eq_ignore_ascii_case(own));
     }
-    request.headers.get(header::ORIGIN).is_some_and(|origin| !is_ours(origin, request))
+    request.headers.get(header::ORIGIN).is_some_and(|origin| !is_same_origin(origin, request))
 }
 
 /// Whether an origin is the one that the request was sent to. The scheme is not compared: a proxy may have taken HTTPS off.
-fn is_ours(origin: &HeaderValue, request: &Parts) -> bool {
+fn is_same_origin(origin: &HeaderValue, request: &Parts) -> bool {
     // `null` has no scheme.
     let Some((scheme, host)) = origin.to_str().ok().and_then(|origin| origin.split_once("://")) else {
         return false;
@@ -128,15 +128,15 @@ mod tests {
         builder.body(()).unwrap().into_parts().0
     }
 
-    fn forged(method: &str, headers: &[(&str, &str)]) -> bool {
-        is_forged(&request(method, headers), |_| false)
+    fn cross_site(method: &str, headers: &[(&str, &str)]) -> bool {
+        is_cross_site(&request(method, headers), |_| false)
     }
 
     #[test]
     fn requests_of_programs_pass() {
-        assert!(!forged("POST", &[("host", "a")]));
-        assert!(!forged("POST", &[("host", "a"), ("content-type", "text/plain")]));
-        assert!(!forged("GET", &[("host", "a"), ("sec-fetch-site", "none")]));
+        assert!(!cross_site("POST", &[("host", "a")]));
+        assert!(!cross_site("POST", &[("host", "a"), ("content-type", "text/plain")]));
+        assert!(!cross_site("GET", &[("host", "a"), ("sec-fetch-site", "none")]));
     }
 
     #[test]
@@ -150,19 +150,22 @@ mod tests {
                 ("sec-fetch-site", "cross-site"),
                 ("sec-fetch-site", "same-site"),
             ] {
-                assert!(forged("POST", &[("host", "a"), ("content-type", value), from]), "{value} {from:?}");
-                assert!(forged("GET", &[("host", "a"), from]), "{from:?}");
+                assert!(cross_site("POST", &[("host", "a"), ("content-type", value), from]), "{value} {from:?}");
+                assert!(cross_site("GET", &[("host", "a"), from]), "{from:?}");
             }
         }
         for value in ["application/json", "application/octet-stream", "text/plain,application/json"] {
-            assert!(!forged("POST", &[("host", "a"), ("content-type", value), ("origin", "http://evil")]), "{value}");
+            assert!(
+                !cross_site("POST", &[("host", "a"), ("content-type", value), ("origin", "http://evil")]),
+                "{value}"
+            );
         }
-        assert!(!forged("DELETE", &[("host", "a"), ("origin", "http://evil")]));
+        assert!(!cross_site("DELETE", &[("host", "a"), ("origin", "http://evil")]));
     }
 
     #[test]
     fn origins_of_this_site() {
-        let from = |origin: &str, host: &str| forged("POST", &[("host", host), ("origin", origin)]);
+        let from = |origin: &str, host: &str| cross_site("POST", &[("host", host), ("origin", origin)]);
         for (origin, host) in [
             ("http://localhost:4001", "localhost:4001"),
             ("http://DB.example", "db.example:80"),
@@ -182,16 +185,16 @@ mod tests {
         }
         let proxied =
             [("host", "10.0.0.1:4001"), ("x-forwarded-host", "db.example, proxy"), ("origin", "https://db.example")];
-        assert!(!forged("POST", &proxied));
+        assert!(!cross_site("POST", &proxied));
         // The browser's own judgement counts more than a comparison of names.
-        assert!(!forged("POST", &[("host", "a"), ("origin", "null"), ("sec-fetch-site", "same-origin")]));
-        assert!(forged("POST", &[("host", "a"), ("origin", "http://a"), ("sec-fetch-site", "cross-site")]));
+        assert!(!cross_site("POST", &[("host", "a"), ("origin", "null"), ("sec-fetch-site", "same-origin")]));
+        assert!(cross_site("POST", &[("host", "a"), ("origin", "http://a"), ("sec-fetch-site", "cross-site")]));
     }
 
     #[test]
     fn cors_settings_are_asked() {
         let request = request("POST", &[("host", "a"), ("origin", "http://b")]);
-        assert!(!is_forged(&request, |origin| origin.unwrap() == "http://b"));
+        assert!(!is_cross_site(&request, |origin| origin.unwrap() == "http://b"));
     }
 
     #[test]

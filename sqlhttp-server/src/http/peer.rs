@@ -23,7 +23,7 @@ pub(crate) struct Peer {
     /// The number of requests that run (with HTTP/2 there may be several), and [`EVICTED`].
     running: AtomicU32,
     /// A request has begun at some time.
-    has_asked: AtomicBool,
+    has_begun_request: AtomicBool,
     /// When the last answer began, in nanoseconds after `accepted`; 0 before the first.
     answered: AtomicU64,
     /// A handler has taken the request whose head was read last (HTTP/1).
@@ -45,7 +45,7 @@ impl Peer {
             address,
             accepted: Instant::now(),
             running: AtomicU32::new(0),
-            has_asked: AtomicBool::new(false),
+            has_begun_request: AtomicBool::new(false),
             answered: AtomicU64::new(0),
             is_handled: AtomicBool::new(false),
             is_ambiguous: AtomicBool::new(false),
@@ -61,17 +61,17 @@ impl Peer {
     }
 
     /// Whether a request runs.
-    pub(crate) fn is_asking(&self) -> bool {
+    pub(crate) fn has_running_request(&self) -> bool {
         self.running.load(Relaxed) != 0
     }
 
     /// Whether a request has begun on this connection.
-    pub(crate) fn has_asked(&self) -> bool {
-        self.has_asked.load(Relaxed)
+    pub(crate) fn has_begun_request(&self) -> bool {
+        self.has_begun_request.load(Relaxed)
     }
 
     /// Notes when an answer begins.
-    pub(crate) fn answered_at(&self, moment: Instant) {
+    pub(crate) fn record_answer(&self, moment: Instant) {
         let nanos = moment.saturating_duration_since(self.accepted).as_nanos();
         self.answered.store(u64::try_from(nanos).unwrap_or(u64::MAX).max(1), Relaxed);
     }
@@ -82,7 +82,7 @@ impl Peer {
     }
 
     /// Whether the client may still be sending bytes that are not read.
-    pub(crate) fn may_send_more(&self) -> bool {
+    pub(crate) fn has_unread_bytes(&self) -> bool {
         self.unread_bytes.load(Relaxed)
     }
 
@@ -92,7 +92,7 @@ impl Peer {
     }
 
     /// Notes that the head of another request begins.
-    pub(crate) fn head_begins(&self) {
+    pub(crate) fn begin_head(&self) {
         self.is_handled.store(false, Relaxed);
         self.is_ambiguous.store(false, Relaxed);
     }
@@ -136,22 +136,22 @@ impl Peer {
 
 /// A request that runs, from its head to the end of its answer.
 #[derive(Debug)]
-pub(crate) struct Running {
+pub(crate) struct RunningRequest {
     pub(crate) peer: Arc<Peer>,
 }
 
-impl Running {
+impl RunningRequest {
     /// Begins a request. `Err` if the connection is being closed: the request is not to be carried out.
-    pub(crate) fn begin(peer: Arc<Peer>) -> Result<Running, Running> {
+    pub(crate) fn begin(peer: Arc<Peer>) -> Result<RunningRequest, RunningRequest> {
         let before = peer.running.fetch_add(1, Relaxed);
-        peer.has_asked.store(true, Relaxed);
+        peer.has_begun_request.store(true, Relaxed);
         peer.is_handled.store(true, Relaxed);
-        let running = Running { peer };
+        let running = RunningRequest { peer };
         if before & EVICTED == 0 { Ok(running) } else { Err(running) }
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningRequest {
     fn drop(&mut self) {
         self.peer.running.fetch_sub(1, Relaxed);
     }
@@ -168,12 +168,12 @@ pub(crate) mod tests {
     #[test]
     fn a_connection_is_closed_only_while_no_request_runs() {
         let peer = peer();
-        let running = Running::begin(Arc::clone(&peer)).unwrap();
+        let running = RunningRequest::begin(Arc::clone(&peer)).unwrap();
         assert!(!peer.evict());
         drop(running);
         assert!(peer.evict());
         assert!(peer.closing().is_cancelled());
-        assert!(Running::begin(Arc::clone(&peer)).is_err());
+        assert!(RunningRequest::begin(Arc::clone(&peer)).is_err());
         assert!(!peer.evict(), "only once");
     }
 
@@ -182,7 +182,7 @@ pub(crate) mod tests {
         let peer = peer();
         let now = Instant::now();
         assert_eq!(peer.idle_since(now), Some(peer.accepted));
-        peer.answered_at(now);
+        peer.record_answer(now);
         assert_eq!(peer.idle_since(now), None);
         assert_eq!(peer.idle_since(now + BUSY_AFTER_ANSWER), Some(now));
         peer.set_unsent(true);

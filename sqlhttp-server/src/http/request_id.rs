@@ -17,46 +17,46 @@ const LEN_MAX: usize = 128;
 #[derive(Debug, Clone)]
 pub(crate) enum RequestId {
     /// As the client (or a proxy) named it.
-    Given(HeaderValue),
+    FromClient(HeaderValue),
     /// As we number them.
-    Numbered(u64),
+    Generated(u64),
 }
 
 impl RequestId {
     /// What the client says, if that is sane, or else the next number.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         match headers.get(X_REQUEST_ID) {
-            Some(value) if is_sane(value.as_bytes()) => RequestId::Given(value.clone()),
+            Some(value) if is_acceptable(value.as_bytes()) => RequestId::FromClient(value.clone()),
             _ => {
                 static NEXT: AtomicU64 = AtomicU64::new(1);
-                RequestId::Numbered(NEXT.fetch_add(1, Ordering::Relaxed))
+                RequestId::Generated(NEXT.fetch_add(1, Ordering::Relaxed))
             }
         }
     }
 
     /// Whether the client has chosen it.
-    pub(crate) fn is_given(&self) -> bool {
-        matches!(self, RequestId::Given(_))
+    pub(crate) fn is_from_client(&self) -> bool {
+        matches!(self, RequestId::FromClient(_))
     }
 
     /// As a header.
     pub(crate) fn header(&self) -> Option<HeaderValue> {
         match self {
-            RequestId::Given(value) => Some(value.clone()),
-            RequestId::Numbered(_) => HeaderValue::try_from(self.to_string()).ok(),
+            RequestId::FromClient(value) => Some(value.clone()),
+            RequestId::Generated(_) => HeaderValue::try_from(self.to_string()).ok(),
         }
     }
 }
 
-fn is_sane(value: &[u8]) -> bool {
+fn is_acceptable(value: &[u8]) -> bool {
     !value.is_empty() && value.len() <= LEN_MAX && value.iter().all(u8::is_ascii_graphic)
 }
 
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            RequestId::Given(value) => f.write_str(value.to_str().unwrap_or_default()),
-            RequestId::Numbered(number) => write!(f, "{:x}-{number:x}", process_start()),
+            RequestId::FromClient(value) => f.write_str(value.to_str().unwrap_or_default()),
+            RequestId::Generated(number) => write!(f, "{:x}-{number:x}", process_start()),
         }
     }
 }
@@ -78,13 +78,13 @@ mod tests {
     #[test]
     fn sane_ones_are_kept() {
         assert_eq!(of("abc-123").to_string(), "abc-123");
-        assert!(of("abc-123").is_given());
+        assert!(of("abc-123").is_from_client());
     }
 
     #[test]
     fn others_are_replaced() {
         for value in ["", "two words", "tab\there", &"x".repeat(LEN_MAX + 1)] {
-            assert!(!of(value).is_given(), "{value}");
+            assert!(!of(value).is_from_client(), "{value}");
         }
         assert_ne!(RequestId::of(&HeaderMap::new()).to_string(), RequestId::of(&HeaderMap::new()).to_string());
         assert_eq!(of("").header().unwrap().as_bytes().iter().filter(|byte| **byte == b'-').count(), 1);

@@ -83,7 +83,7 @@ fn reason(response: &HttpResponse) -> Option<String> {
 }
 
 /// Logs what is unusual about a request's head and is passed over in silence otherwise.
-pub(crate) fn note_oddities(head: &Parts, has_body: bool) {
+pub(crate) fn log_missing_content_type(head: &Parts, has_body: bool) {
     if !tracing::enabled!(target: REQUEST_LOG, Level::DEBUG) {
         return;
     }

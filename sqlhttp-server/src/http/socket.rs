@@ -113,7 +113,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Socket<S> {
         if self.lingering.is_none() {
             ready!(Pin::new(&mut self.inner).poll_shutdown(cx))?;
         }
-        if self.peer.may_send_more() {
+        if self.peer.has_unread_bytes() {
             ready!(self.poll_linger(cx));
         }
         Poll::Ready(Ok(()))

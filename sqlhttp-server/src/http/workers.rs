@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 /// A connection from its beginning to its end.
-type Serving = Pin<Box<dyn Future<Output = ()> + Send>>;
+type ConnectionFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The threads. Dropping this ends them.
 pub(crate) struct Workers {
@@ -31,18 +31,18 @@ pub(crate) struct Workers {
 
 struct Worker {
     /// Bounded by who hands over connections: each has taken one of the server's places.
-    sender: mpsc::UnboundedSender<Serving>,
+    sender: mpsc::UnboundedSender<ConnectionFuture>,
     connections: Arc<AtomicUsize>,
 }
 
 /// A connection's place on one of the threads.
-pub(crate) struct Place {
-    sender: mpsc::UnboundedSender<Serving>,
-    held: Held,
+pub(crate) struct WorkerSlot {
+    sender: mpsc::UnboundedSender<ConnectionFuture>,
+    count_guard: ConnectionCountGuard,
 }
 
 /// While this lives, the connection counts.
-struct Held(Arc<AtomicUsize>);
+struct ConnectionCountGuard(Arc<AtomicUsize>);
 
 impl Workers {
     /// Starts a thread for each processor.
@@ -54,10 +54,13 @@ impl Workers {
     }
 
     /// A place where the fewest connections are.
-    pub(crate) fn place(&self) -> Option<Place> {
+    pub(crate) fn take_slot(&self) -> Option<WorkerSlot> {
         let worker = self.workers.iter().min_by_key(|worker| worker.connections.load(Ordering::Relaxed))?;
         worker.connections.fetch_add(1, Ordering::Relaxed);
-        Some(Place { sender: worker.sender.clone(), held: Held(worker.connections.clone()) })
+        Some(WorkerSlot {
+            sender: worker.sender.clone(),
+            count_guard: ConnectionCountGuard(worker.connections.clone()),
+        })
     }
 }
 
@@ -67,19 +70,19 @@ impl Drop for Workers {
     }
 }
 
-impl Place {
+impl WorkerSlot {
     /// Serves a connection here. If the threads have ended it is dropped, which closes it.
     pub(crate) fn serve(self, serving: impl Future<Output = ()> + Send + 'static) {
-        let Place { sender, held } = self;
+        let WorkerSlot { sender, count_guard } = self;
         let counted = async move {
-            let _held = held;
+            let _count_guard = count_guard;
             serving.await;
         };
         let _ = sender.send(Box::pin(counted));
     }
 }
 
-impl Drop for Held {
+impl Drop for ConnectionCountGuard {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -102,7 +105,7 @@ impl Worker {
 }
 
 /// Serves all connections that arrive, until nobody hands over any more.
-async fn serve_all(mut arriving: mpsc::UnboundedReceiver<Serving>) {
+async fn serve_all(mut arriving: mpsc::UnboundedReceiver<ConnectionFuture>) {
     let mut serving = FuturesUnordered::new();
     loop {
         tokio::select! {

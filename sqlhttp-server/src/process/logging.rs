@@ -28,7 +28,7 @@ pub enum LoggingError {
     Level(String),
     /// Somebody else in this process writes the log already.
     #[error("the log has been set up already")]
-    Twice,
+    AlreadyInitialized,
 }
 
 /// The target of the spans of requests. Those of [`REQUEST_LOG`] begin with it.
@@ -61,7 +61,7 @@ pub fn init(format: LogFormat, level: &str, requests: RequestLines) -> Result<()
             subscriber.json().flatten_event(true).with_span_list(false).finish(),
         ),
     };
-    set.map_err(|_| LoggingError::Twice)
+    set.map_err(|_| LoggingError::AlreadyInitialized)
 }
 
 fn filter(level: Level, requests: RequestLines) -> EnvFilter {
@@ -101,7 +101,7 @@ where
 
 /// The event's message and fields, each after a blank.
 pub(crate) fn write_fields(writer: &mut Writer<'_>, event: &Event<'_>) -> fmt::Result {
-    let mut line = Line { writer: OneLine(writer), result: Ok(()) };
+    let mut line = FieldWriter { writer: EscapeControls(writer), result: Ok(()) };
     event.record(&mut line);
     line.result
 }
@@ -114,7 +114,7 @@ where
 {
     for span in context.event_scope().into_iter().flatten() {
         if let Some(fields) = span.extensions().get::<FormattedFields<N>>().filter(|fields| !fields.is_empty()) {
-            write!(OneLine(&mut *writer), " {fields}")?;
+            write!(EscapeControls(&mut *writer), " {fields}")?;
         }
     }
     Ok(())
@@ -131,12 +131,12 @@ fn label(level: Level) -> &'static str {
 }
 
 /// Writes the fields of an event, each after a blank.
-struct Line<W> {
-    writer: OneLine<W>,
+struct FieldWriter<W> {
+    writer: EscapeControls<W>,
     result: fmt::Result,
 }
 
-impl<W: Write> Visit for Line<W> {
+impl<W: Write> Visit for FieldWriter<W> {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         if self.result.is_ok() {
             self.result = match field.name() {
@@ -148,9 +148,9 @@ impl<W: Write> Visit for Line<W> {
 }
 
 /// Escapes control characters, so that nothing a client sends can forge a line.
-struct OneLine<W>(W);
+struct EscapeControls<W>(W);
 
-impl<W: Write> Write for OneLine<W> {
+impl<W: Write> Write for EscapeControls<W> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         for piece in text.split_inclusive(char::is_control) {
             match piece.char_indices().next_back() {

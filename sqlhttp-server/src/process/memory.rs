@@ -2,7 +2,7 @@
 
 /// Has the system give memory in pages of the usual size. In huge ones, which it may choose by itself for a program with
 /// several threads' heaps, a server that does little takes twice the memory.
-pub fn prefer_small_pages() {
+pub fn disable_huge_pages() {
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
         tracing::debug!(%error, "memory may come in huge pages");
@@ -12,7 +12,7 @@ pub fn prefer_small_pages() {
 /// Has SQLite count its memory. All statements together may use half of the memory that the process may use, in blocks of 64 KiB
 /// and more. Call this at the beginning of `main`.
 #[allow(unsafe_code)]
-pub fn limit_sqlite() {
+pub fn install_sqlite_allocator() {
     let bytes_max = memory_max().map_or(u64::MAX, |bytes| bytes / 2);
     // SAFETY: `main` calls this before it starts another thread.
     let installed = unsafe { sqlhttp_core::install_allocator(bytes_max) };
@@ -24,12 +24,12 @@ pub fn limit_sqlite() {
 /// The memory of the machine, or of the control group of this process if that is less, bytes.
 fn memory_max() -> Option<u64> {
     let group = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|text| text.trim().parse().ok());
-    let machine = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| total_of(&text));
+    let machine = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| parse_mem_total(&text));
     [group, machine].into_iter().flatten().min()
 }
 
 /// The total memory in the format of `/proc/meminfo`, bytes.
-fn total_of(meminfo: &str) -> Option<u64> {
+fn parse_mem_total(meminfo: &str) -> Option<u64> {
     let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
     line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
@@ -48,7 +48,7 @@ pub(crate) fn connections_within(files: u64, databases: usize) -> usize {
 }
 
 /// How many files this process may have open, if that is limited.
-pub(crate) fn files_max() -> Option<u64> {
+pub(crate) fn open_files_max() -> Option<u64> {
     #[cfg(unix)]
     return rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     #[cfg(not(unix))]
@@ -56,7 +56,7 @@ pub(crate) fn files_max() -> Option<u64> {
 }
 
 /// Lets the process have as many files and connections open as the system allows it, instead of the few that a shell gives.
-pub fn allow_many_files() {
+pub fn raise_open_file_limit() {
     #[cfg(unix)]
     {
         use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -69,12 +69,12 @@ pub fn allow_many_files() {
 
 #[cfg(test)]
 mod tests {
-    use super::{connections_within, total_of};
+    use super::{connections_within, parse_mem_total};
 
     #[test]
     fn the_memory_of_the_machine_is_read() {
-        assert_eq!(total_of("MemTotal:       24589876 kB\nMemFree: 1 kB\n"), Some(24_589_876 * 1024));
-        assert_eq!(total_of("MemFree: 1 kB\n"), None);
+        assert_eq!(parse_mem_total("MemTotal:       24589876 kB\nMemFree: 1 kB\n"), Some(24_589_876 * 1024));
+        assert_eq!(parse_mem_total("MemFree: 1 kB\n"), None);
     }
 
     #[test]

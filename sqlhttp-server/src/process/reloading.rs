@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use arc_swap::ArcSwap;
 
 /// How long one look at the files is good for.
-pub(crate) const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+pub(crate) const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What a look at the files has led to.
 #[derive(Debug, PartialEq, Eq)]
@@ -18,21 +18,21 @@ pub(crate) enum Reload {
     /// There is a new value.
     Replaced,
     /// The files have changed and are no good; the old value stays. This is what is wrong, told once.
-    Kept(String),
+    Rejected(String),
 }
 
 /// What tells a file from the one that was there before.
 #[derive(Debug, PartialEq, Eq)]
-struct FileStamp {
+struct Fingerprint {
     modified: Option<SystemTime>,
     bytes: u64,
     inode: u64,
 }
 
-impl FileStamp {
+impl Fingerprint {
     fn of(path: &Path) -> Option<Self> {
         let metadata = std::fs::metadata(path).ok()?;
-        Some(FileStamp { modified: metadata.modified().ok(), bytes: metadata.len(), inode: inode(&metadata) })
+        Some(Fingerprint { modified: metadata.modified().ok(), bytes: metadata.len(), inode: inode(&metadata) })
     }
 }
 
@@ -53,15 +53,15 @@ pub(crate) struct Reloading<T> {
     paths: Vec<PathBuf>,
     load: Load<T>,
     current: ArcSwap<T>,
-    seen: Mutex<Seen>,
+    last_check: Mutex<LastCheck>,
 }
 
-struct Seen {
+struct LastCheck {
     /// Of the files that the value in use comes from.
-    stamps: Vec<Option<FileStamp>>,
+    fingerprints: Vec<Option<Fingerprint>>,
     /// What was wrong when last looked at.
     problem: Option<String>,
-    looked_at: Instant,
+    checked_at: Instant,
 }
 
 impl<T> Reloading<T> {
@@ -71,11 +71,11 @@ impl<T> Reloading<T> {
         load: impl Fn() -> Result<T, E> + Send + Sync + 'static,
     ) -> Result<Self, E> {
         // Looked at before they are read: a change in between is then found by the next look.
-        let stamps = stamps_of(&paths);
+        let fingerprints = fingerprints_of(&paths);
         let current = ArcSwap::from_pointee(load()?);
         let load: Load<T> = Box::new(move || load().map_err(|error| error.to_string()));
-        let seen = Mutex::new(Seen { stamps, problem: None, looked_at: Instant::now() });
-        Ok(Reloading { paths, load, current, seen })
+        let last_check = Mutex::new(LastCheck { fingerprints, problem: None, checked_at: Instant::now() });
+        Ok(Reloading { paths, load, current, last_check })
     }
 
     /// The value in use.
@@ -83,50 +83,50 @@ impl<T> Reloading<T> {
         self.current.load_full()
     }
 
-    /// Looks at the files, unless that was done within [`LOOK_INTERVAL`] before `now` or is being done.
+    /// Looks at the files, unless that was done within [`CHECK_INTERVAL`] before `now` or is being done.
     pub(crate) fn reload_if_due(&self, now: Instant) -> Reload {
-        let mut seen = match self.seen.try_lock() {
-            Ok(seen) => seen,
+        let mut last_check = match self.last_check.try_lock() {
+            Ok(last_check) => last_check,
             Err(std::sync::TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(std::sync::TryLockError::WouldBlock) => return Reload::Unchanged,
         };
-        if now.saturating_duration_since(seen.looked_at) < LOOK_INTERVAL {
+        if now.saturating_duration_since(last_check.checked_at) < CHECK_INTERVAL {
             return Reload::Unchanged;
         }
-        seen.looked_at = now;
-        self.look(seen)
+        last_check.checked_at = now;
+        self.check(last_check)
     }
 
     /// Looks at the files now.
     pub(crate) fn reload_if_changed(&self) -> Reload {
-        self.look(self.seen.lock().unwrap_or_else(PoisonError::into_inner))
+        self.check(self.last_check.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// A set of files that is no good is tried again at each look: what was wrong may have been the reading.
-    fn look(&self, mut seen: MutexGuard<'_, Seen>) -> Reload {
-        let stamps = stamps_of(&self.paths);
-        if stamps == seen.stamps {
-            seen.problem = None;
+    fn check(&self, mut last_check: MutexGuard<'_, LastCheck>) -> Reload {
+        let fingerprints = fingerprints_of(&self.paths);
+        if fingerprints == last_check.fingerprints {
+            last_check.problem = None;
             return Reload::Unchanged;
         }
         match (self.load)() {
             Ok(value) => {
                 self.current.store(Arc::new(value));
-                seen.stamps = stamps;
-                seen.problem = None;
+                last_check.fingerprints = fingerprints;
+                last_check.problem = None;
                 Reload::Replaced
             }
-            Err(problem) if seen.problem.as_ref() == Some(&problem) => Reload::Unchanged,
+            Err(problem) if last_check.problem.as_ref() == Some(&problem) => Reload::Unchanged,
             Err(problem) => {
-                seen.problem = Some(problem.clone());
-                Reload::Kept(problem)
+                last_check.problem = Some(problem.clone());
+                Reload::Rejected(problem)
             }
         }
     }
 }
 
-fn stamps_of(paths: &[PathBuf]) -> Vec<Option<FileStamp>> {
-    paths.iter().map(|path| FileStamp::of(path)).collect()
+fn fingerprints_of(paths: &[PathBuf]) -> Vec<Option<Fingerprint>> {
+    paths.iter().map(|path| Fingerprint::of(path)).collect()
 }
 
 impl<T> std::fmt::Debug for Reloading<T> {
@@ -157,10 +157,10 @@ mod tests {
         std::fs::write(&path, "22").unwrap();
         assert_eq!((number.reload_if_changed(), *number.current()), (Reload::Replaced, 22));
         std::fs::write(&path, "oh no").unwrap();
-        assert_eq!((number.reload_if_changed(), *number.current()), (Reload::Kept("bad".into()), 22));
+        assert_eq!((number.reload_if_changed(), *number.current()), (Reload::Rejected("bad".into()), 22));
         assert_eq!(number.reload_if_changed(), Reload::Unchanged);
         std::fs::remove_file(&path).unwrap();
-        assert!(matches!(number.reload_if_changed(), Reload::Kept(_)));
+        assert!(matches!(number.reload_if_changed(), Reload::Rejected(_)));
         std::fs::write(&path, "333").unwrap();
         assert_eq!((number.reload_if_changed(), *number.current()), (Reload::Replaced, 333));
     }
@@ -185,10 +185,10 @@ mod tests {
         let path = dir.path().join("number");
         std::fs::write(&path, "1").unwrap();
         let number = number_in(path.clone());
-        let start = Instant::now() + LOOK_INTERVAL;
+        let start = Instant::now() + CHECK_INTERVAL;
         assert_eq!(number.reload_if_due(start), Reload::Unchanged);
         std::fs::write(&path, "22").unwrap();
-        assert_eq!(number.reload_if_due(start + LOOK_INTERVAL / 2), Reload::Unchanged);
-        assert_eq!(number.reload_if_due(start + LOOK_INTERVAL), Reload::Replaced);
+        assert_eq!(number.reload_if_due(start + CHECK_INTERVAL / 2), Reload::Unchanged);
+        assert_eq!(number.reload_if_due(start + CHECK_INTERVAL), Reload::Replaced);
     }
 }

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 /// Ends the process after this time, whatever still runs. A statement inside one long function of SQLite cannot be interrupted,
 /// and nothing that it could still do is lost: acknowledged writes are durable.
-pub(crate) fn exit_after(patience: Duration) {
+pub(crate) fn exit_after(timeout: Duration) {
     let ending = std::thread::Builder::new().name("sqlhttp-exit".into()).spawn(move || {
-        std::thread::sleep(patience);
+        std::thread::sleep(timeout);
         tracing::warn!("a statement cannot be interrupted: the process ends without it");
         std::process::exit(1);
     });
@@ -19,11 +19,11 @@ pub(crate) fn exit_after(patience: Duration) {
 
 /// How long a repetition counts as the first signal. Some senders signal both a process and its group, and a terminal's
 /// Ctrl-C reaches both a process and the one that passes it on.
-const REPEAT_MAX: Duration = Duration::from_millis(500);
+const REPEAT_WINDOW: Duration = Duration::from_millis(500);
 
 /// Whether a signal is the first one once more, rather than somebody's wish to wait no longer.
 fn is_repeated(first: Instant, next: Instant) -> bool {
-    next.saturating_duration_since(first) < REPEAT_MAX
+    next.saturating_duration_since(first) < REPEAT_WINDOW
 }
 
 /// Resolves at the first SIGINT or SIGTERM (Ctrl-C elsewhere), with the signal's name. From then on, a second one ends the

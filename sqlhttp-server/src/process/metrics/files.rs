@@ -33,9 +33,9 @@ fn free_bytes_beside(_: &Path) -> Option<u64> {
 
 /// Writes when the certificate in this file expires.
 #[derive(Debug)]
-pub(crate) struct Certificate(pub(crate) PathBuf);
+pub(crate) struct CertificateCollector(pub(crate) PathBuf);
 
-impl Collector for Certificate {
+impl Collector for CertificateCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         // The TLS code reports a file that cannot be read.
         let Some(expiry) = expiry(&self.0) else { return Ok(()) };

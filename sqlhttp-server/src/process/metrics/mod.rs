@@ -23,10 +23,10 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use sqlhttp_core::{Location, Status};
 
-use self::files::Certificate;
+use self::files::CertificateCollector;
 pub use self::last_backup::LastBackup;
-use self::process::Process;
-pub(crate) use self::sql::{Interrupted, SqlCounters};
+use self::process::ProcessCollector;
+pub(crate) use self::sql::{InterruptReason, SqlCounters};
 
 /// The prefix of the names of our own series.
 const PREFIX: &str = "sqlhttp";
@@ -53,7 +53,7 @@ pub(crate) struct Metrics {
 }
 
 /// A database with metrics of its own.
-pub(crate) struct Observed {
+pub(crate) struct ObservedDatabase {
     pub(crate) id: String,
     /// Asks it how it is, if it can be asked.
     pub(crate) status: Option<StatusFn>,
@@ -67,9 +67,9 @@ pub(crate) struct Observed {
 /// The counters of one database, or for the requests that reach none.
 pub(crate) struct DatabaseMetrics {
     /// `None` stands for no database.
-    observed: Option<Observed>,
+    observed: Option<ObservedDatabase>,
     by_class: [AtomicU64; CLASSES.len()],
-    latency: Latency,
+    latency: LatencyHistogram,
     pub(crate) auth_failures: AtomicU64,
 }
 
@@ -78,14 +78,14 @@ const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// How long requests took. A bucket counts what fell into it and into no lower one; the last one has no bound.
 #[derive(Debug, Default)]
-pub(crate) struct Latency {
+pub(crate) struct LatencyHistogram {
     buckets: [AtomicU64; BUCKETS_US.len() + 1],
     sum_us: AtomicU64,
 }
 
 impl Metrics {
     /// Metrics for these databases, in this order. `certificate` is the file with the server's.
-    pub(crate) fn new(databases: Vec<Observed>, certificate: Option<PathBuf>) -> Self {
+    pub(crate) fn new(databases: Vec<ObservedDatabase>, certificate: Option<PathBuf>) -> Self {
         let databases = databases.into_iter().map(Some).chain([None]).map(DatabaseMetrics::new);
         let mut metrics = Metrics {
             registry: Registry::default(),
@@ -101,7 +101,7 @@ impl Metrics {
     }
 
     fn register(&mut self, certificate: Option<PathBuf>) {
-        self.registry.register_collector(Box::new(Process));
+        self.registry.register_collector(Box::new(ProcessCollector));
         let registry = self.registry.sub_registry_with_prefix(PREFIX);
         let versions = vec![
             ("version", env!("CARGO_PKG_VERSION").to_owned()),
@@ -114,9 +114,9 @@ impl Metrics {
         registry.register("connections_refused", "Connections refused because too many were open", refused);
         registry.register("received_bytes", "Bytes received from clients", self.received_bytes.clone());
         registry.register("sent_bytes", "Bytes sent to clients", self.sent_bytes.clone());
-        registry.register_collector(Box::new(PerDatabase(Arc::clone(&self.databases))));
+        registry.register_collector(Box::new(DatabaseCollector(Arc::clone(&self.databases))));
         if let Some(file) = certificate {
-            registry.register_collector(Box::new(Certificate(file)));
+            registry.register_collector(Box::new(CertificateCollector(file)));
         }
     }
 
@@ -145,7 +145,7 @@ impl Metrics {
 }
 
 impl DatabaseMetrics {
-    fn new(observed: Option<Observed>) -> Self {
+    fn new(observed: Option<ObservedDatabase>) -> Self {
         let (by_class, latency, auth_failures) = Default::default();
         DatabaseMetrics { observed, by_class, latency, auth_failures }
     }
@@ -156,7 +156,7 @@ impl DatabaseMetrics {
     }
 
     /// Counts an answered request: its status, and the time until the head of the answer was there.
-    pub(crate) fn answered(&self, status: u16, took: Duration) {
+    pub(crate) fn count_answer(&self, status: u16, took: Duration) {
         let class = usize::from(status / 100).clamp(1, CLASSES.len()) - 1;
         self.by_class[class].fetch_add(1, Ordering::Relaxed);
         self.latency.observe(took);
@@ -169,7 +169,7 @@ impl fmt::Debug for DatabaseMetrics {
     }
 }
 
-impl Latency {
+impl LatencyHistogram {
     pub(crate) fn observe(&self, took: Duration) {
         let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let bucket = BUCKETS_US.partition_point(|bound| *bound < us);
@@ -192,9 +192,9 @@ fn seconds(us: u64) -> f64 {
 
 /// Writes the series that there are one of for each database.
 #[derive(Debug)]
-struct PerDatabase(Arc<[DatabaseMetrics]>);
+struct DatabaseCollector(Arc<[DatabaseMetrics]>);
 
-impl Collector for PerDatabase {
+impl Collector for DatabaseCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         self.encode_requests(&mut encoder)?;
         self.encode_latency(&mut encoder)?;
@@ -205,9 +205,9 @@ impl Collector for PerDatabase {
     }
 }
 
-impl PerDatabase {
+impl DatabaseCollector {
     /// The databases, without those that there are none.
-    fn observed(&self) -> impl Iterator<Item = &Observed> + Clone {
+    fn observed(&self) -> impl Iterator<Item = &ObservedDatabase> + Clone {
         self.0.iter().filter_map(|database| database.observed.as_ref())
     }
 
@@ -266,7 +266,7 @@ impl PerDatabase {
     }
 }
 
-impl PerDatabase {
+impl DatabaseCollector {
     pub(crate) fn encode_files(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let help = "Bytes free on the file system of the database";
         let mut family = encoder.encode_descriptor("disk_free_bytes", help, None, MetricType::Gauge)?;
@@ -302,9 +302,9 @@ const SERIES: &[Series] = &[
 mod tests {
     use super::*;
 
-    fn observed(id: &str, location: Location, status: Option<StatusFn>) -> Observed {
+    fn observed(id: &str, location: Location, status: Option<StatusFn>) -> ObservedDatabase {
         let (last_backup, sql) = Default::default();
-        Observed { id: id.to_owned(), status, location, last_backup, sql }
+        ObservedDatabase { id: id.to_owned(), status, location, last_backup, sql }
     }
 
     fn metrics() -> Metrics {
@@ -320,10 +320,10 @@ mod tests {
     #[test]
     fn everything_is_told() {
         let metrics = metrics();
-        metrics.database(Some(0)).answered(200, Duration::from_millis(2));
-        metrics.database(Some(0)).answered(200, Duration::from_secs(60));
-        metrics.database(Some(1)).answered(503, Duration::ZERO);
-        metrics.database(None).answered(404, Duration::ZERO);
+        metrics.database(Some(0)).count_answer(200, Duration::from_millis(2));
+        metrics.database(Some(0)).count_answer(200, Duration::from_secs(60));
+        metrics.database(Some(1)).count_answer(503, Duration::ZERO);
+        metrics.database(None).count_answer(404, Duration::ZERO);
         metrics.database(Some(1)).auth_failures.fetch_add(1, Ordering::Relaxed);
         metrics.connections.inc();
         let text = metrics.encode().unwrap();
@@ -366,7 +366,7 @@ mod tests {
 
     #[test]
     fn bounds_belong_to_their_bucket() {
-        let latency = Latency::default();
+        let latency = LatencyHistogram::default();
         latency.observe(Duration::from_micros(100));
         latency.observe(Duration::from_micros(101));
         assert_eq!(latency.buckets[1].load(Ordering::Relaxed), 1);

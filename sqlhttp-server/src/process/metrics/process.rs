@@ -8,30 +8,30 @@ use prometheus_client::metrics::MetricType;
 
 /// Writes the series of this process.
 #[derive(Debug)]
-pub(crate) struct Process;
+pub(crate) struct ProcessCollector;
 
 /// The system's figures about the process.
 #[derive(Debug, PartialEq)]
-struct Figures {
+struct ProcessStats {
     cpu_seconds: f64,
     resident_bytes: u64,
     start_seconds: f64,
 }
 
-impl Collector for Process {
+impl Collector for ProcessCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let Some(figures) = figures() else { return Ok(()) };
+        let Some(stats) = read_stats() else { return Ok(()) };
         let help = "Processor time, user and system, seconds";
         let mut cpu = encoder.encode_descriptor("process_cpu_seconds", help, None, MetricType::Counter)?;
-        cpu.encode_counter::<NoLabelSet, f64, f64>(&figures.cpu_seconds, None)?;
+        cpu.encode_counter::<NoLabelSet, f64, f64>(&stats.cpu_seconds, None)?;
         let help = "Resident memory, bytes";
         encoder
             .encode_descriptor("process_resident_memory_bytes", help, None, MetricType::Gauge)?
-            .encode_gauge(&figures.resident_bytes)?;
+            .encode_gauge(&stats.resident_bytes)?;
         let help = "Start of the process, seconds since the Unix epoch";
         encoder
             .encode_descriptor("process_start_time_seconds", help, None, MetricType::Gauge)?
-            .encode_gauge(&figures.start_seconds)?;
+            .encode_gauge(&stats.start_seconds)?;
         let help = "Open file descriptors";
         encoder.encode_descriptor("process_open_fds", help, None, MetricType::Gauge)?.encode_gauge(&open_files())?;
         let help = "File descriptors that the process may have open at once";
@@ -39,20 +39,20 @@ impl Collector for Process {
     }
 }
 
-fn figures() -> Option<Figures> {
+fn read_stats() -> Option<ProcessStats> {
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
     let system = std::fs::read_to_string("/proc/stat").ok()?;
     parse(&stat, &system, ticks_per_second(), page_bytes())
 }
 
 /// Reads `/proc/self/stat` and the boot time in `/proc/stat` (proc(5)).
-fn parse(stat: &str, system: &str, ticks_per_second: f64, page_bytes: u64) -> Option<Figures> {
+fn parse(stat: &str, system: &str, ticks_per_second: f64, page_bytes: u64) -> Option<ProcessStats> {
     // The name of the program, which may hold anything, is in parentheses; the state follows, which is field 3.
     let words: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     let field = |number: usize| words.get(number - 3)?.parse::<u64>().ok();
     let seconds = |ticks: u64| ticks as f64 / ticks_per_second;
     let boot: u64 = system.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
-    Some(Figures {
+    Some(ProcessStats {
         cpu_seconds: seconds(field(14)? + field(15)?),
         resident_bytes: field(24)?.saturating_mul(page_bytes),
         start_seconds: boot as f64 + seconds(field(22)?),
@@ -104,7 +104,7 @@ mod tests {
         let stat =
             "42 (a) b) S 1 42 42 0 -1 4194560 100 0 0 0 150 50 0 0 20 0 9 0 1000 4096000 300 18446744073709551615";
         let system = "cpu  1 2 3\nbtime 1700000000\nprocesses 7\n";
-        let expected = Figures { cpu_seconds: 2.0, resident_bytes: 300 * 4096, start_seconds: 1_700_000_010.0 };
+        let expected = ProcessStats { cpu_seconds: 2.0, resident_bytes: 300 * 4096, start_seconds: 1_700_000_010.0 };
         assert_eq!(parse(stat, system, 100.0, 4096), Some(expected));
         assert_eq!(parse("42 (a) S 1", system, 100.0, 4096), None);
         assert_eq!(parse(stat, "", 100.0, 4096), None);
@@ -113,8 +113,8 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn this_process_has_figures() {
-        let figures = figures().unwrap();
-        assert!(figures.resident_bytes > 0 && figures.start_seconds > 1e9);
+        let stats = read_stats().unwrap();
+        assert!(stats.resident_bytes > 0 && stats.start_seconds > 1e9);
         assert!((3..=max_files()).contains(&open_files()));
     }
 }

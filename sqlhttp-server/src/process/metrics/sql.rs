@@ -19,14 +19,14 @@ pub(crate) struct SqlCounters {
 
 /// Why SQL was interrupted.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Interrupted {
+pub(crate) enum InterruptReason {
     /// Its time was over.
     Timeout,
     /// Its client has gone.
     ClientGone,
 }
 
-/// The labels of [`Interrupted`].
+/// The labels of [`InterruptReason`].
 const INTERRUPTED: [&str; 2] = ["timeout", "client_gone"];
 
 /// The labels of [`Error`], see [`reason`].
@@ -77,18 +77,18 @@ impl SqlCounters {
     pub(crate) fn statement_failed(&self, failure: &Failure) {
         add(&self.statements_failed, 1);
         if matches!(failure, Failure::Timeout) {
-            self.interrupted(Interrupted::Timeout);
+            self.interrupted(InterruptReason::Timeout);
         }
     }
 
     pub(crate) fn request_failed(&self, error: &Error) {
         add(&self.requests_failed[reason(error)], 1);
         if matches!(error, Error::Timeout) {
-            self.interrupted(Interrupted::Timeout);
+            self.interrupted(InterruptReason::Timeout);
         }
     }
 
-    pub(crate) fn interrupted(&self, why: Interrupted) {
+    pub(crate) fn interrupted(&self, why: InterruptReason) {
         add(&self.interrupted[why as usize], 1);
     }
 }
@@ -163,8 +163,8 @@ mod tests {
         counters.statement_failed(&Failure::Timeout);
         counters.request_failed(&Error::Timeout);
         counters.statement_failed(&Failure::NotAllowed("ATTACH".to_owned()));
-        assert_eq!(counters.interrupted[Interrupted::Timeout as usize].load(Ordering::Relaxed), 2);
+        assert_eq!(counters.interrupted[InterruptReason::Timeout as usize].load(Ordering::Relaxed), 2);
         assert_eq!(counters.statements_failed.load(Ordering::Relaxed), 2);
-        assert_eq!(INTERRUPTED[Interrupted::ClientGone as usize], "client_gone");
+        assert_eq!(INTERRUPTED[InterruptReason::ClientGone as usize], "client_gone");
     }
 }

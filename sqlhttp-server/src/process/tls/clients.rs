@@ -22,11 +22,11 @@ pub(crate) fn verifier(
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
     let roots = Arc::new(ca.map_or_else(roots_of_host, roots_in_file)?);
-    let any: Arc<dyn ClientCertVerifier> =
+    let authority_verifier: Arc<dyn ClientCertVerifier> =
         WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider)).build().map_err(TlsError::Clients)?;
     Ok(match common_name {
-        None => any,
-        Some(name) => Arc::new(NamedClient { any, common_name: name.to_owned() }),
+        None => authority_verifier,
+        Some(name) => Arc::new(CommonNameVerifier { authority_verifier, common_name: name.to_owned() }),
     })
 }
 
@@ -44,16 +44,16 @@ fn roots_of_host() -> Result<RootCertStore, TlsError> {
     if roots.is_empty() { Err(TlsError::NoHostRoots(found.errors)) } else { Ok(roots) }
 }
 
-/// Accepts of all the clients that `any` would accept those with one common name.
+/// Accepts of all the clients that `authority_verifier` would accept those with one common name.
 #[derive(Debug)]
-struct NamedClient {
-    any: Arc<dyn ClientCertVerifier>,
+struct CommonNameVerifier {
+    authority_verifier: Arc<dyn ClientCertVerifier>,
     common_name: String,
 }
 
-impl ClientCertVerifier for NamedClient {
+impl ClientCertVerifier for CommonNameVerifier {
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.any.root_hint_subjects()
+        self.authority_verifier.root_hint_subjects()
     }
 
     fn verify_client_cert(
@@ -62,7 +62,7 @@ impl ClientCertVerifier for NamedClient {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let verified = self.any.verify_client_cert(end_entity, intermediates, now)?;
+        let verified = self.authority_verifier.verify_client_cert(end_entity, intermediates, now)?;
         if has_common_name(end_entity, &self.common_name)? {
             Ok(verified)
         } else {
@@ -76,7 +76,7 @@ impl ClientCertVerifier for NamedClient {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.any.verify_tls12_signature(message, cert, dss)
+        self.authority_verifier.verify_tls12_signature(message, cert, dss)
     }
 
     fn verify_tls13_signature(
@@ -85,11 +85,11 @@ impl ClientCertVerifier for NamedClient {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.any.verify_tls13_signature(message, cert, dss)
+        self.authority_verifier.verify_tls13_signature(message, cert, dss)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.any.supported_verify_schemes()
+        self.authority_verifier.supported_verify_schemes()
     }
 }
 

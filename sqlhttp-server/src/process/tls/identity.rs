@@ -33,20 +33,22 @@ impl Identity {
     }
 
     /// Reads the files again if they have changed and it is time to look.
-    pub(crate) fn renew_if_due(&self, now: Instant) {
+    pub(crate) fn reload_if_due(&self, now: Instant) {
         match self.pair.reload_if_due(now) {
             Reload::Unchanged => {}
             Reload::Replaced => {
                 tracing::info!("reloading certificate at {}", self.cert.display());
                 self.warn_if_not_valid();
             }
-            Reload::Kept(problem) => tracing::error!("keeping the certificate in use: {problem}"),
+            Reload::Rejected(problem) => tracing::error!("keeping the certificate in use: {problem}"),
         }
     }
 
     /// Clients refuse a certificate that is not valid now. It is served all the same: a clock may be wrong.
     fn warn_if_not_valid(&self) {
-        if let Some(problem) = self.current().end_entity_cert().ok().and_then(|leaf| not_valid(leaf, ASN1Time::now())) {
+        if let Some(problem) =
+            self.current().end_entity_cert().ok().and_then(|leaf| validity_problem(leaf, ASN1Time::now()))
+        {
             tracing::warn!("TLS certificate '{}' {problem}: clients will refuse it", self.cert.display());
         }
     }
@@ -59,13 +61,13 @@ impl Identity {
 
 impl ResolvesServerCert for Identity {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.renew_if_due(Instant::now());
+        self.reload_if_due(Instant::now());
         Some(self.current())
     }
 }
 
 /// Why a certificate is not valid at this time, if so. rustls has parsed it before.
-fn not_valid(leaf: &[u8], now: ASN1Time) -> Option<String> {
+fn validity_problem(leaf: &[u8], now: ASN1Time) -> Option<String> {
     let (_, certificate) = X509Certificate::from_der(leaf).ok()?;
     let validity = certificate.validity();
     if now > validity.not_after {

@@ -192,18 +192,18 @@ async fn a_new_pair_is_taken_up_and_a_broken_one_is_not() {
     let old = on_disk();
     write_files(server.dir.path());
     let new = on_disk();
-    identity.renew_if_due(later);
+    identity.reload_if_due(later);
     assert!(shake_hands(&tls, trusting(&new), None).await);
     assert!(!shake_hands(&tls, trusting(&old), None).await);
 
     // A certificate whose key has not come yet.
     let halfway = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     put(&options.cert, &halfway.cert.pem());
-    identity.renew_if_due(later + Duration::from_secs(2));
+    identity.reload_if_due(later + Duration::from_secs(2));
     assert!(shake_hands(&tls, trusting(&new), None).await);
 
     put(&options.key, &halfway.signing_key.serialize_pem());
-    identity.renew_if_due(later + Duration::from_secs(4));
+    identity.reload_if_due(later + Duration::from_secs(4));
     assert!(shake_hands(&tls, trusting(&on_disk()), None).await);
 }
 

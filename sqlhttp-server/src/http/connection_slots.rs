@@ -19,13 +19,13 @@ const SEARCH_PAUSE: Duration = Duration::from_millis(50);
 
 /// The places for connections.
 #[derive(Debug)]
-pub(crate) struct Places {
+pub(crate) struct ConnectionSlots {
     free: Arc<Semaphore>,
-    open: Mutex<Open>,
+    open: Mutex<OpenConnections>,
 }
 
 #[derive(Debug, Default)]
-struct Open {
+struct OpenConnections {
     next_id: u64,
     connections: HashMap<u64, Connection>,
     /// Ids of idle connections that the last search found, with the time since when; the oldest are last.
@@ -42,21 +42,21 @@ struct Connection {
 
 /// A connection's place. Dropping it frees the place, unless that has been given to another connection.
 #[derive(Debug)]
-pub(crate) struct Place {
-    places: Arc<Places>,
+pub(crate) struct ConnectionSlot {
+    slots: Arc<ConnectionSlots>,
     id: u64,
     pub(crate) peer: Arc<Peer>,
 }
 
-impl Places {
+impl ConnectionSlots {
     /// This many places.
-    pub(crate) fn new(max: usize) -> Arc<Places> {
+    pub(crate) fn new(max: usize) -> Arc<ConnectionSlots> {
         let free = Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS)));
-        Arc::new(Places { free, open: Mutex::default() })
+        Arc::new(ConnectionSlots { free, open: Mutex::default() })
     }
 
     /// Takes a place for a connection that ends when `closing` is cancelled. `None` if a request runs on each connection.
-    pub(crate) fn take(self: &Arc<Self>, address: SocketAddr, closing: CancellationToken) -> Option<Place> {
+    pub(crate) fn take(self: &Arc<Self>, address: SocketAddr, closing: CancellationToken) -> Option<ConnectionSlot> {
         let permit = match Arc::clone(&self.free).try_acquire_owned() {
             Ok(permit) => permit,
             Err(_) => self.evict_one()?,
@@ -66,7 +66,7 @@ impl Places {
         let id = open.next_id;
         open.next_id += 1;
         open.connections.insert(id, Connection { peer: Arc::clone(&peer), permit });
-        Some(Place { places: Arc::clone(self), id, peer })
+        Some(ConnectionSlot { slots: Arc::clone(self), id, peer })
     }
 
     /// Closes the connection that has been idle for longest, and takes its place.
@@ -85,12 +85,12 @@ impl Places {
         permit
     }
 
-    fn open(&self) -> MutexGuard<'_, Open> {
+    fn open(&self) -> MutexGuard<'_, OpenConnections> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Open {
+impl OpenConnections {
     /// Closes the oldest candidate that is still idle.
     fn evict_candidate(&mut self, now: Instant) -> Option<OwnedSemaphorePermit> {
         while let Some((since, id)) = self.candidates.pop() {
@@ -107,7 +107,8 @@ impl Open {
 
     fn search(&mut self, now: Instant) {
         let idle = self.connections.iter();
-        let mut idle: Vec<_> = idle.filter_map(|(id, one)| Some((one.peer.idle_since(now)?, *id))).collect();
+        let mut idle: Vec<_> =
+            idle.filter_map(|(id, connection)| Some((connection.peer.idle_since(now)?, *id))).collect();
         if idle.len() > CANDIDATES_MAX {
             idle.select_nth_unstable(CANDIDATES_MAX - 1);
             idle.truncate(CANDIDATES_MAX);
@@ -117,52 +118,52 @@ impl Open {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
-        self.places.open().connections.remove(&self.id);
+        self.slots.open().connections.remove(&self.id);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::peer::Running;
+    use super::super::peer::RunningRequest;
     use super::*;
 
-    fn take(places: &Arc<Places>) -> Option<Place> {
-        places.take(SocketAddr::from(([127, 0, 0, 1], 1)), CancellationToken::new())
+    fn take(slots: &Arc<ConnectionSlots>) -> Option<ConnectionSlot> {
+        slots.take(SocketAddr::from(([127, 0, 0, 1], 1)), CancellationToken::new())
     }
 
     #[test]
     fn the_oldest_idle_connection_gives_way() {
-        let places = Places::new(3);
-        let open: Vec<Place> = (0..3).map(|_| take(&places).unwrap()).collect();
-        let busy = Running::begin(Arc::clone(&open[0].peer)).unwrap();
-        let _fourth = take(&places).unwrap();
-        let closed = |place: &Place| place.peer.closing().is_cancelled();
+        let slots = ConnectionSlots::new(3);
+        let open: Vec<ConnectionSlot> = (0..3).map(|_| take(&slots).unwrap()).collect();
+        let busy = RunningRequest::begin(Arc::clone(&open[0].peer)).unwrap();
+        let _fourth = take(&slots).unwrap();
+        let closed = |slot: &ConnectionSlot| slot.peer.closing().is_cancelled();
         assert_eq!(open.iter().map(closed).collect::<Vec<_>>(), [false, true, false]);
         // The place has been given away: its former owner does not free it.
         drop(open);
         drop(busy);
-        assert_eq!(places.free.available_permits(), 2);
+        assert_eq!(slots.free.available_permits(), 2);
     }
 
     #[test]
     fn there_is_no_room_while_requests_run() {
-        let places = Places::new(1);
-        let place = take(&places).unwrap();
-        let running = Running::begin(Arc::clone(&place.peer)).unwrap();
-        assert!(take(&places).is_none());
-        drop((running, place));
-        assert!(take(&places).is_some());
+        let slots = ConnectionSlots::new(1);
+        let slot = take(&slots).unwrap();
+        let running = RunningRequest::begin(Arc::clone(&slot.peer)).unwrap();
+        assert!(take(&slots).is_none());
+        drop((running, slot));
+        assert!(take(&slots).is_some());
     }
 
     #[test]
     fn one_search_serves_many() {
-        let places = Places::new(200);
-        let old: Vec<Place> = (0..200).map(|_| take(&places).unwrap()).collect();
-        let new: Vec<Place> = (0..150).map(|_| take(&places).unwrap()).collect();
-        let closed = |place: &&Place| place.peer.closing().is_cancelled();
+        let slots = ConnectionSlots::new(200);
+        let old: Vec<ConnectionSlot> = (0..200).map(|_| take(&slots).unwrap()).collect();
+        let new: Vec<ConnectionSlot> = (0..150).map(|_| take(&slots).unwrap()).collect();
+        let closed = |slot: &&ConnectionSlot| slot.peer.closing().is_cancelled();
         assert_eq!((old.iter().filter(closed).count(), new.iter().filter(closed).count()), (150, 0));
-        assert!(old[..150].iter().all(|place| closed(&place)), "in the order of their age");
+        assert!(old[..150].iter().all(|slot| closed(&slot)), "in the order of their age");
     }
 }

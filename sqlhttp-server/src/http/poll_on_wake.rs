@@ -1,7 +1,7 @@
 //! Polls a future only after its own waker was called.
 //!
 //! A task that awaits several futures polls all of them each time it is woken. The future that ends a connection is ready once,
-//! and each poll of it takes a lock. [`WokenOnly`] gives such a future a waker of its own, and skips a poll if that waker was
+//! and each poll of it takes a lock. [`PollOnWake`] gives such a future a waker of its own, and skips a poll if that waker was
 //! not called.
 
 use std::future::poll_fn;
@@ -14,22 +14,22 @@ use futures_util::task::AtomicWaker;
 use hyper_util::server::graceful::GracefulConnection;
 
 /// A future that is polled only after its own waker was called, or by another task than before.
-pub(crate) struct WokenOnly<F> {
+pub(crate) struct PollOnWake<F> {
     future: Pin<Box<F>>,
-    flag: Arc<Flag>,
+    flag: Arc<WakeFlag>,
     /// The waker that the future has: it sets the flag.
     waker: Waker,
     /// The task's waker that is registered with the flag, until the flag is set.
     task: Waker,
 }
 
-/// The waker of the future of a [`WokenOnly`]. It wakes the task, too.
-struct Flag {
+/// The waker of the future of a [`PollOnWake`]. It wakes the task, too.
+struct WakeFlag {
     is_woken: AtomicBool,
     task: AtomicWaker,
 }
 
-impl Wake for Flag {
+impl Wake for WakeFlag {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
@@ -40,11 +40,11 @@ impl Wake for Flag {
     }
 }
 
-impl<F: Future> WokenOnly<F> {
+impl<F: Future> PollOnWake<F> {
     pub(crate) fn new(future: F) -> Self {
-        let flag = Arc::new(Flag { is_woken: AtomicBool::new(true), task: AtomicWaker::new() });
+        let flag = Arc::new(WakeFlag { is_woken: AtomicBool::new(true), task: AtomicWaker::new() });
         let waker = Waker::from(Arc::clone(&flag));
-        WokenOnly { future: Box::pin(future), flag, waker, task: Waker::noop().clone() }
+        PollOnWake { future: Box::pin(future), flag, waker, task: Waker::noop().clone() }
     }
 
     /// Polls the future if that is of use.
@@ -53,11 +53,11 @@ impl<F: Future> WokenOnly<F> {
         if !self.flag.is_woken.load(Ordering::Acquire) && self.task.will_wake(cx.waker()) {
             return Poll::Pending;
         }
-        self.poll_now(cx)
+        self.poll_inner(cx)
     }
 
     #[cold]
-    fn poll_now(&mut self, cx: &Context<'_>) -> Poll<F::Output> {
+    fn poll_inner(&mut self, cx: &Context<'_>) -> Poll<F::Output> {
         // The order matters, because the waker can be called at any time. A call before the task is registered is seen by the
         // poll below; a later call sets the flag and wakes the task.
         self.flag.is_woken.store(false, Ordering::Relaxed);
@@ -68,8 +68,8 @@ impl<F: Future> WokenOnly<F> {
 }
 
 /// Carries out some work, unless `end` comes before.
-pub(crate) async fn until_end(end: impl Future, work: impl Future<Output = ()>) {
-    let (mut end, mut work) = (WokenOnly::new(end), pin!(work));
+pub(crate) async fn run_until(end: impl Future, work: impl Future<Output = ()>) {
+    let (mut end, mut work) = (PollOnWake::new(end), pin!(work));
     poll_fn(|cx| match end.poll(cx) {
         Poll::Ready(_) => Poll::Ready(()),
         Poll::Pending => work.as_mut().poll(cx),
@@ -78,8 +78,8 @@ pub(crate) async fn until_end(end: impl Future, work: impl Future<Output = ()>) 
 }
 
 /// Serves a connection. When `stop` comes, it finishes the requests that run, and closes.
-pub(crate) async fn serve_until<C: GracefulConnection>(connection: C, stop: impl Future) -> C::Output {
-    let (mut stop, mut connection) = (Some(WokenOnly::new(stop)), pin!(connection));
+pub(crate) async fn serve_until_shutdown<C: GracefulConnection>(connection: C, stop: impl Future) -> C::Output {
+    let (mut stop, mut connection) = (Some(PollOnWake::new(stop)), pin!(connection));
     poll_fn(|cx| {
         if stop.as_mut().is_some_and(|stop| stop.poll(cx).is_ready()) {
             stop = None;
@@ -124,7 +124,7 @@ mod tests {
     fn it_is_polled_when_it_has_been_woken() {
         let (sender, receiver) = oneshot::channel();
         let (polls, future) = counted(receiver);
-        let mut quiet = WokenOnly::new(future);
+        let mut quiet = PollOnWake::new(future);
         let task = Arc::new(Task::default());
         let waker = Waker::from(Arc::clone(&task));
         let cx = Context::from_waker(&waker);
@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn a_task_that_takes_over_is_woken() {
         let (sender, receiver) = oneshot::channel();
-        let mut quiet = WokenOnly::new(receiver);
+        let mut quiet = PollOnWake::new(receiver);
         let tasks = [Arc::new(Task::default()), Arc::new(Task::default())];
         for task in &tasks {
             let waker = Waker::from(Arc::clone(task));
@@ -154,7 +154,7 @@ mod tests {
     fn each_wake_up_counts() {
         let wakers = Rc::new(Cell::new(Vec::new()));
         let seen = Rc::clone(&wakers);
-        let mut quiet = WokenOnly::new(poll_fn(move |cx| {
+        let mut quiet = PollOnWake::new(poll_fn(move |cx| {
             let mut all = seen.take();
             all.push(cx.waker().clone());
             seen.set(all);
@@ -174,7 +174,7 @@ mod tests {
 
     #[tokio::test]
     async fn work_ends_early_at_the_end_only() {
-        until_end(std::future::pending::<()>(), async {}).await;
-        until_end(async {}, std::future::pending()).await;
+        run_until(std::future::pending::<()>(), async {}).await;
+        run_until(async {}, std::future::pending()).await;
     }
 }
