@@ -1,4 +1,4 @@
-//! The memory of request bodies: how much all of them may take together, and where long ones lie.
+//! The memory of request bodies: the budget for all of them together, and the buffer in which a body arrives.
 
 use std::io;
 use std::sync::atomic::AtomicU64;
@@ -7,24 +7,25 @@ use std::sync::atomic::Ordering::Relaxed;
 use bytes::{Bytes, BytesMut};
 use memmap2::MmapMut;
 
-/// Bodies up to this length are not counted, in bytes: the buffers of connections are longer.
+/// The maximum length of a body that does not count against the budget, in bytes. The buffers of a connection are
+/// longer than this.
 const UNCOUNTED_MAX: u64 = 64 << 10;
 
-/// Memory is claimed in steps of this many bytes.
+/// The granularity in which memory is claimed, in bytes.
 const CLAIM_STEP: u64 = 64 << 10;
 
-/// From this length on, in bytes, a body lies in pages of its own. They go back to the system as soon as it is dropped,
-/// which the allocator does not promise.
+/// The minimum length of a body that is stored in an anonymous memory mapping, in bytes. A mapping returns its memory
+/// to the system when it is dropped; the allocator may keep it.
 const PAGES_MIN: usize = 1 << 20;
 
-/// How many bytes the bodies of all requests may take together.
+/// The memory budget that the bodies of all requests share.
 #[derive(Debug)]
 pub(crate) struct BodyBudget {
     max: u64,
     claimed: AtomicU64,
 }
 
-/// There is not enough left.
+/// The error that the budget has too few bytes left.
 #[derive(Debug)]
 pub(crate) struct BudgetExhausted;
 
@@ -40,7 +41,7 @@ impl BodyBudget {
     }
 }
 
-/// The part of the budget that one request has claimed. Dropping it gives it back.
+/// Drop guard: the part of the budget that one request has claimed. Dropping it returns that part to the budget.
 #[derive(Debug)]
 pub(crate) struct MemoryClaim<'a> {
     budget: &'a BodyBudget,
@@ -48,12 +49,13 @@ pub(crate) struct MemoryClaim<'a> {
 }
 
 impl<'a> MemoryClaim<'a> {
-    /// Nothing yet.
+    /// A claim of zero bytes.
     pub(crate) fn new(budget: &'a BodyBudget) -> Self {
         MemoryClaim { budget, bytes: AtomicU64::new(0) }
     }
 
-    /// Claims the memory of a body of this length. Only the request's own task calls this.
+    /// Extends the claim to a body of this length. Only the task of the request calls this, so no two calls are
+    /// concurrent.
     pub(crate) fn grow_to(&self, len: u64) -> Result<(), BudgetExhausted> {
         let claimed = self.bytes.load(Relaxed);
         if len <= UNCOUNTED_MAX || len <= claimed {
@@ -72,16 +74,16 @@ impl Drop for MemoryClaim<'_> {
     }
 }
 
-/// A body while it arrives.
+/// The buffer to which the chunks of a body are appended.
 pub(crate) enum BodyBuffer {
-    /// A short one.
+    /// A short body, in memory of the allocator.
     Heap(BytesMut),
-    /// A long one: pages, of which the first bytes are filled.
+    /// A long body: an anonymous memory mapping, and the number of bytes that have been written to it.
     Pages(MmapMut, usize),
 }
 
 impl BodyBuffer {
-    /// Room for so many bytes without another allocation.
+    /// An empty buffer that holds `capacity` bytes without another allocation.
     pub(crate) fn with_capacity(capacity: usize) -> Self {
         BodyBuffer::Heap(BytesMut::with_capacity(capacity))
     }
@@ -93,8 +95,8 @@ impl BodyBuffer {
         }
     }
 
-    /// Appends bytes. `expected` is the length that the body will have, if that is known. The error is that the system has
-    /// no memory.
+    /// Appends bytes. `expected` is the final length of the body if it is known, and 0 otherwise. Fails if the system
+    /// has no memory for a mapping.
     pub(crate) fn push(&mut self, bytes: &[u8], expected: usize) -> io::Result<()> {
         let len = self.len() + bytes.len();
         match self {
@@ -118,7 +120,7 @@ impl BodyBuffer {
         Ok(())
     }
 
-    /// The whole body.
+    /// Converts the buffer to [`Bytes`] without a copy.
     pub(crate) fn freeze(self) -> Bytes {
         match self {
             BodyBuffer::Heap(bytes) => bytes.freeze(),
@@ -127,6 +129,7 @@ impl BodyBuffer {
     }
 }
 
+/// A memory mapping and the number of its bytes that belong to the body.
 struct MappedBytes(MmapMut, usize);
 
 impl AsRef<[u8]> for MappedBytes {
@@ -140,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bodies_are_what_was_pushed() {
+    fn a_body_consists_of_the_chunks_that_were_pushed() {
         for (expected, pieces) in [(0, 3), (0, 400), (5 << 20, 400), (100, 400)] {
             let mut store = BodyBuffer::with_capacity(10);
             let mut whole = Vec::new();
@@ -155,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_budget_is_given_back() {
+    fn dropping_a_claim_returns_it_to_the_budget() {
         let budget = BodyBudget::new(1 << 20);
         let (a, b) = (MemoryClaim::new(&budget), MemoryClaim::new(&budget));
         a.grow_to(UNCOUNTED_MAX).unwrap();

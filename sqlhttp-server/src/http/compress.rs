@@ -1,4 +1,4 @@
-//! Compressed answers.
+//! Compression of responses.
 
 use std::io;
 
@@ -12,19 +12,20 @@ use tokio_util::io::{ReaderStream, StreamReader};
 use super::content::ContentCoding;
 use super::reply::{HttpResponse, ReplyBody};
 
-/// Shorter bodies are sent as they are: they fit into one packet either way.
+/// The minimum length of a body that is compressed, in bytes. A shorter body fits into one packet without compression.
 const BYTES_MIN: usize = 1 << 10;
 
-/// Bodies up to this length are compressed at once and keep a `Content-Length`; longer ones while they are sent.
+/// The maximum length of a body that is compressed before it is sent, in bytes, so that the response has a
+/// `Content-Length`. A longer body is compressed while it is sent.
 const BUFFERED_BYTES_MAX: usize = 64 << 10;
 
-/// How many bytes of compressed output are sent at a time.
+/// The size of the chunks of compressed output, in bytes.
 const CHUNK_BYTES: usize = 16 << 10;
 
-/// Brotli's default level compresses too slowly for answers that are made once and thrown away.
+/// The compression level of Brotli. Its default level is too slow for responses that are sent only once.
 const BROTLI_LEVEL: Level = Level::Precise(4);
 
-/// Compresses an answer if the client can take that and it is long enough to matter.
+/// Compresses a response if the client accepts a coding of this server and the body is streamed or has at least 1 KiB.
 pub(crate) async fn compress(response: &mut HttpResponse, request: &HeaderMap) {
     if !matches!(response.body(), ReplyBody::Whole(bytes) if bytes.len() < BYTES_MIN) {
         let whole = std::mem::replace(response, HttpResponse::new(ReplyBody::EMPTY));
@@ -51,7 +52,8 @@ async fn buffered(bytes: Bytes, coding: ContentCoding) -> ReplyBody {
     let mut compressed = Vec::with_capacity(bytes.len() / 4);
     match encoder(&bytes[..], coding).read_to_end(&mut compressed).await {
         Ok(_) => ReplyBody::Whole(compressed.into()),
-        // Compressing from memory to memory does not fail; if it did, cutting the connection is the honest answer.
+        // Compressing from memory to memory does not fail. If it did, the connection would be closed, so that the
+        // client does not take an incomplete body for the whole.
         Err(error) => ReplyBody::stream(futures_util::stream::iter([Err(error)])),
     }
 }
@@ -105,7 +107,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn answers_are_compressed_at_once_or_piece_by_piece() {
+    async fn responses_are_compressed_whole_or_in_chunks() {
         for coding in [ContentCoding::Gzip, ContentCoding::Deflate, ContentCoding::Brotli] {
             assert!(round_trip(2000, coding).await);
             assert!(!round_trip(300_000, coding).await);
@@ -113,7 +115,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn short_answers_are_left_alone() {
+    async fn short_responses_are_not_compressed() {
         let response = compressed(b"{}", ContentCoding::Gzip).await;
         assert!(response.headers().get(header::CONTENT_ENCODING).is_none());
     }

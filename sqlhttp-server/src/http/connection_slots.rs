@@ -1,5 +1,5 @@
-//! The places for connections. When all are taken, the connection that has been idle for longest gives its place to a new
-//! one.
+//! The connection slots, which limit the number of open connections. If all slots are in use, the connection that has
+//! been idle for longest is closed, and a new connection takes its slot.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -11,13 +11,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::peer::Peer;
 
-/// How many idle connections one search remembers, so that a flood of connections does not cause a search each.
+/// The number of idle connections that one search keeps as candidates. With many new connections, one search finds
+/// slots for as many of them.
 const CANDIDATES_MAX: usize = 64;
 
-/// How long no search is made after one that has found nothing.
+/// The time after a search without a result during which there is no other search.
 const SEARCH_PAUSE: Duration = Duration::from_millis(50);
 
-/// The places for connections.
+/// The slots of all connections of a server.
 #[derive(Debug)]
 pub(crate) struct ConnectionSlots {
     free: Arc<Semaphore>,
@@ -28,9 +29,10 @@ pub(crate) struct ConnectionSlots {
 struct OpenConnections {
     next_id: u64,
     connections: HashMap<u64, Connection>,
-    /// Ids of idle connections that the last search found, with the time since when; the oldest are last.
+    /// The idle connections that the last search has found: since when each is idle, and its id. The one that has been
+    /// idle for longest is last.
     candidates: Vec<(Instant, u64)>,
-    /// The end of a search that has found nothing.
+    /// The time of the last search, if it has found nothing.
     nothing_found: Option<Instant>,
 }
 
@@ -40,7 +42,7 @@ struct Connection {
     permit: OwnedSemaphorePermit,
 }
 
-/// A connection's place. Dropping it frees the place, unless that has been given to another connection.
+/// Drop guard: the slot of one connection. Dropping it frees the slot, unless another connection has taken it over.
 #[derive(Debug)]
 pub(crate) struct ConnectionSlot {
     slots: Arc<ConnectionSlots>,
@@ -49,13 +51,14 @@ pub(crate) struct ConnectionSlot {
 }
 
 impl ConnectionSlots {
-    /// This many places.
+    /// Creates `max` slots.
     pub(crate) fn new(max: usize) -> Arc<ConnectionSlots> {
         let free = Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS)));
         Arc::new(ConnectionSlots { free, open: Mutex::default() })
     }
 
-    /// Takes a place for a connection that ends when `closing` is cancelled. `None` if a request runs on each connection.
+    /// Takes a slot for a connection that closes when `closing` is cancelled. If no slot is free, closes the connection
+    /// that has been idle for longest. Returns `None` if no connection is idle.
     pub(crate) fn take(self: &Arc<Self>, address: SocketAddr, closing: CancellationToken) -> Option<ConnectionSlot> {
         let permit = match Arc::clone(&self.free).try_acquire_owned() {
             Ok(permit) => permit,
@@ -69,7 +72,8 @@ impl ConnectionSlots {
         Some(ConnectionSlot { slots: Arc::clone(self), id, peer })
     }
 
-    /// Closes the connection that has been idle for longest, and takes its place.
+    /// Closes the connection that has been idle for longest and returns the permit of its slot. Returns `None` if no
+    /// connection is idle.
     pub(crate) fn evict_one(&self) -> Option<OwnedSemaphorePermit> {
         let now = Instant::now();
         let mut open = self.open();
@@ -105,6 +109,7 @@ impl OpenConnections {
         None
     }
 
+    /// Stores the connections that have been idle for longest as candidates.
     fn search(&mut self, now: Instant) {
         let idle = self.connections.iter();
         let mut idle: Vec<_> =
@@ -134,21 +139,21 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_idle_connection_gives_way() {
+    fn the_connection_that_is_idle_for_longest_is_closed() {
         let slots = ConnectionSlots::new(3);
         let open: Vec<ConnectionSlot> = (0..3).map(|_| take(&slots).unwrap()).collect();
         let busy = RunningRequest::begin(Arc::clone(&open[0].peer)).unwrap();
         let _fourth = take(&slots).unwrap();
         let closed = |slot: &ConnectionSlot| slot.peer.closing().is_cancelled();
         assert_eq!(open.iter().map(closed).collect::<Vec<_>>(), [false, true, false]);
-        // The place has been given away: its former owner does not free it.
+        // Another connection has taken over the slot, so dropping the first owner does not free it.
         drop(open);
         drop(busy);
         assert_eq!(slots.free.available_permits(), 2);
     }
 
     #[test]
-    fn there_is_no_room_while_requests_run() {
+    fn connections_with_running_requests_keep_their_slots() {
         let slots = ConnectionSlots::new(1);
         let slot = take(&slots).unwrap();
         let running = RunningRequest::begin(Arc::clone(&slot.peer)).unwrap();
@@ -158,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn one_search_serves_many() {
+    fn connections_are_closed_in_the_order_of_their_age() {
         let slots = ConnectionSlots::new(200);
         let old: Vec<ConnectionSlot> = (0..200).map(|_| take(&slots).unwrap()).collect();
         let new: Vec<ConnectionSlot> = (0..150).map(|_| take(&slots).unwrap()).collect();

@@ -1,37 +1,38 @@
-//! What the headers of a request say about its body and about the answer it can take. Pure.
+//! The format and the compression of a request body, and the compression that the client accepts, as the headers state
+//! them. Pure functions.
 
 use hyper::header::{self, HeaderMap};
 
-/// How a request body is to be understood.
+/// The format of a request body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BodyFormat {
     /// JSON.
     Json,
-    /// A form; also what curl says of any body unless it is told better.
+    /// An HTML form. curl sends this type with any body unless `-H` sets another one.
     Form,
-    /// Nothing that a transaction can be sent as.
+    /// Any other format. No transaction can be sent in it.
     Unsupported,
 }
 
-/// A way to compress a body.
+/// A content coding of HTTP (RFC 9110, section 8.4.1): a compression of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ContentCoding {
     /// gzip (RFC 1952).
     Gzip,
-    /// `deflate` in HTTP's sense: zlib (RFC 1950).
+    /// `deflate`, which in HTTP is the zlib format (RFC 1950).
     Deflate,
     /// Brotli (RFC 7932).
     Brotli,
 }
 
 impl BodyFormat {
-    /// What the `Content-Type` header says. A body without one is taken for JSON.
+    /// Returns the format that `Content-Type` names. A body without that header is read as JSON.
     pub(crate) fn of(headers: &HeaderMap) -> BodyFormat {
         let Some(value) = headers.get(header::CONTENT_TYPE) else {
             return BodyFormat::Json;
         };
         let value = value.as_bytes();
-        // Most programs send this, and it takes one comparison.
+        // Fast path: most programs send exactly this.
         if value == b"application/json" {
             return BodyFormat::Json;
         }
@@ -50,12 +51,14 @@ impl BodyFormat {
 }
 
 impl ContentCoding {
-    /// How the request's body is compressed. One that this server does not know is taken for none, as in the original.
+    /// Returns the coding of a request's body. An unknown coding is ignored, as in ws4sqlite: the body is read as it
+    /// is.
     pub(crate) fn of(headers: &HeaderMap) -> Option<ContentCoding> {
         ContentCoding::named(headers.get(header::CONTENT_ENCODING)?.to_str().ok()?.trim())
     }
 
-    /// How the answer may be compressed: of what the client rates highest, what costs the server least.
+    /// Returns the coding for the response: among those with the highest quality value in `Accept-Encoding`, the one
+    /// that costs the server least. `None` if the response is not to be compressed.
     pub(crate) fn accepted(headers: &HeaderMap) -> Option<ContentCoding> {
         let accepted = headers.get(header::ACCEPT_ENCODING)?.to_str().ok()?;
         let offers = accepted.split(',').filter_map(AcceptedCoding::parse);
@@ -63,7 +66,7 @@ impl ContentCoding {
         best.coding
     }
 
-    /// Its name in `Content-Encoding`.
+    /// The name of the coding in `Content-Encoding`.
     pub(crate) fn name(self) -> &'static str {
         match self {
             ContentCoding::Gzip => "gzip",
@@ -92,7 +95,7 @@ struct AcceptedCoding {
 }
 
 impl AcceptedCoding {
-    /// `None` for a coding that this server does not have, `*` among them.
+    /// Parses one element. Returns `None` for a coding that this server does not support, and for `*`.
     fn parse(element: &str) -> Option<AcceptedCoding> {
         let mut parts = element.split(';');
         let name = parts.next()?.trim();
@@ -101,6 +104,7 @@ impl AcceptedCoding {
         Some(AcceptedCoding { coding, weight: (weight.unwrap_or(1.0).clamp(0.0, 1.0) * 1000.0) as u16 })
     }
 
+    /// The order of preference among codings with the same quality value: the lowest is the cheapest for the server.
     fn rank(&self) -> u8 {
         match self.coding {
             Some(ContentCoding::Gzip) => 0,
@@ -122,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn kinds() {
+    fn body_formats() {
         let json = [
             "application/json",
             "APPLICATION/JSON; charset=utf-8",

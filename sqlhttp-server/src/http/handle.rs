@@ -1,4 +1,4 @@
-//! One request from its head to the head of its answer.
+//! The handling of one request, from its head to the head of the response.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Instant;
@@ -17,7 +17,8 @@ use super::request_id::{RequestId, X_REQUEST_ID};
 use super::transport::Transport;
 use super::{drain, head, request_log};
 
-/// Answers a request. Dropping the future gives the request up, which interrupts its statement.
+/// Answers a request: assigns its id, runs the program's handler, counts and logs the response. Dropping the future
+/// cancels the request and interrupts its statement.
 pub(crate) async fn handle<A: App>(app: &A, peer: &Peer, request: Request<Incoming>) -> HttpResponse {
     let started = Instant::now();
     let transport = app.transport();
@@ -45,13 +46,14 @@ pub(crate) async fn handle<A: App>(app: &A, peer: &Peer, request: Request<Incomi
     work.instrument(span).await
 }
 
+/// Answers a request, with status 500 if the handler panics.
 async fn catch_panic<A: App>(
     app: &A,
     peer: &Peer,
     head: &Parts,
     body: &mut Option<Incoming>,
 ) -> (Option<usize>, HttpResponse) {
-    // Nothing that a panic could leave half done is used afterwards: the request's own data is dropped.
+    // Unwind safe: the data of the request is dropped, so no state that the panic left inconsistent is used again.
     AssertUnwindSafe(answer(app, peer, head, body)).catch_unwind().await.unwrap_or_else(|_| {
         tracing::error!("answering a request has panicked");
         (None, reply::closing(app.refusal(Refused::Panicked)))
@@ -70,7 +72,7 @@ async fn answer<A: App>(
     }
 }
 
-/// Returns why a request is refused whatever it asks for.
+/// Returns why the transport refuses a request, whatever its path is.
 fn refused(transport: &Transport, peer: &Peer, head: &Parts, body: Option<&Incoming>) -> Option<Refused> {
     if let Some(why) = head::ambiguity(head, body, peer) {
         return Some(Refused::Ambiguous(why));
@@ -79,7 +81,8 @@ fn refused(transport: &Transport, peer: &Peer, head: &Parts, body: Option<&Incom
     (!allowed).then_some(Refused::HostNotAllowed)
 }
 
-/// Clients that name their requests hear the name again; others hear ours when they may want to complain.
+/// Adds `X-Request-Id` to a response if the client has sent one, or if the response is a server error: then the
+/// operator can find the log lines of the request.
 fn add_request_id(response: &mut HttpResponse, id: &RequestId) {
     if (id.is_from_client() || response.status().is_server_error())
         && let Some(value) = id.header()
@@ -88,11 +91,11 @@ fn add_request_id(response: &mut HttpResponse, id: &RequestId) {
     }
 }
 
-/// Counts something while it lasts.
+/// Drop guard: a gauge is one higher while this exists.
 pub(crate) struct GaugeGuard<'a>(&'a Gauge);
 
 impl<'a> GaugeGuard<'a> {
-    /// One more, until this is dropped.
+    /// Increments the gauge. Dropping the guard decrements it.
     pub(crate) fn new(gauge: &'a Gauge) -> Self {
         gauge.inc();
         GaugeGuard(gauge)

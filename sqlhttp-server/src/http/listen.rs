@@ -1,4 +1,4 @@
-//! Accepting connections, and the end of it.
+//! The accept loop and the graceful shutdown.
 
 use std::future::Future;
 use std::io;
@@ -25,26 +25,28 @@ use super::workers::Workers;
 use crate::process::memory;
 use crate::process::tls::Tls;
 
-/// How many clients are told at once that there are too many; further ones are just disconnected.
+/// The number of clients to which a 503 response is being sent at once because no slot is free. Further clients are
+/// disconnected without a response.
 const REFUSALS_MAX: usize = 64;
 
-/// How long telling a client that may take.
+/// The time limit for sending that response.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long to wait after the system has refused to give us a connection (it has no more file descriptors, say).
+/// The pause after `accept` has failed, for example because the process has no more file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// How long to wait then if a connection has been closed to make room.
+/// The pause after `accept` has failed if an idle connection could be closed.
 const EVICTION_PAUSE: Duration = Duration::from_millis(5);
 
-/// The pause between two log lines about connections that cannot be accepted.
+/// The minimum time between two log lines about connections that cannot be accepted.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Serves until `shutdown` resolves: then accepts no more, finishes the requests that run (for as long as the
-/// configuration allows), and returns. The databases are the caller's to close.
+/// Serves `app` until `shutdown` resolves. Then it accepts no more connections, waits for the running requests up to
+/// `shutdown_timeout`, and returns. The caller closes the databases afterwards.
 ///
 /// # Errors
-/// The listener has no address, or the threads that serve connections cannot be started. What concerns one connection only is logged.
+/// The address of the listener cannot be read, or the worker threads cannot be started. Errors of a single connection are
+/// logged.
 pub(crate) async fn run<A: App>(
     listener: TcpListener,
     app: Arc<A>,
@@ -68,8 +70,9 @@ struct Server<A> {
     tls: Option<Tls>,
     connection_slots: Arc<ConnectionSlots>,
     refusals: Arc<Semaphore>,
-    /// Signals a graceful shutdown to the connections, each of which has a receiver.
+    /// Signals a graceful shutdown to the connections. Each connection has a receiver.
     stopping: watch::Sender<()>,
+    /// Cancelling this token closes all connections.
     abort: CancellationToken,
     tasks: TaskTracker,
     workers: Workers,
@@ -100,7 +103,7 @@ impl<A: App> Server<A> {
                         tracing::error!("cannot accept connections: {error}");
                         logged = Some(Instant::now());
                     }
-                    // An idle connection that is closed frees its file descriptor in a moment.
+                    // Closing an idle connection frees its file descriptor soon.
                     let has_evicted = self.connection_slots.evict_one().is_some();
                     tokio::time::sleep(if has_evicted { EVICTION_PAUSE } else { ACCEPT_PAUSE }).await;
                 }
@@ -109,8 +112,8 @@ impl<A: App> Server<A> {
     }
 
     fn admit(&self, socket: TcpStream, address: SocketAddr) {
-        // Answers are written whole; waiting to fill a packet would only delay them. (An error here means that the
-        // client has gone already, which will be noticed.)
+        // Disables Nagle's algorithm: responses are written whole, so waiting for more data would only delay them. An
+        // error means that the client has disconnected, which the next read reports.
         let _ = socket.set_nodelay(true);
         match self.connection_slots.take(address, self.abort.child_token()) {
             Some(slot) => self.serve(socket, slot),
@@ -121,7 +124,7 @@ impl<A: App> Server<A> {
     fn serve(&self, socket: TcpStream, slot: ConnectionSlot) {
         let (app, tls) = (Arc::clone(&self.app), self.tls.clone());
         let stopping = self.stopping.subscribe();
-        // The socket is the accepting thread's until the connection's own thread takes it over.
+        // Removes the socket from this thread's runtime. The worker thread registers it with its own.
         let (Some(worker_slot), Ok(socket)) = (self.workers.take_slot(), socket.into_std()) else { return };
         let serving = async move {
             let peer = Arc::clone(&slot.peer);
@@ -137,7 +140,8 @@ impl<A: App> Server<A> {
         worker_slot.serve(self.tasks.track_future(serving));
     }
 
-    /// Over TLS nothing can be said before a handshake, and that costs too much here.
+    /// Sends status 503 and closes the connection. Over TLS it closes the connection without a response, because a
+    /// handshake would cost too much.
     fn refuse(&self, socket: TcpStream, address: SocketAddr) {
         self.app.transport().metrics.connections_refused.inc();
         let permit = Arc::clone(&self.refusals).try_acquire_owned();
@@ -158,7 +162,7 @@ impl<A: App> Server<A> {
         let transport = app.transport();
         transport.stop();
         let limit = transport.limits.shutdown_timeout;
-        // Nobody receives it if there are no connections.
+        // Fails if there are no connections.
         let _ = stopping.send(());
         if tokio::time::timeout(limit, stopping.closed()).await.is_err() {
             tracing::warn!("requests were still running after {limit:?} and have been given up");
@@ -170,7 +174,8 @@ impl<A: App> Server<A> {
     }
 }
 
-/// How many connections may be open: as many as the operator allows, if the process may have so many files open.
+/// Returns the number of connection slots: the configured maximum, or less if the limit of open files does not allow so
+/// many.
 fn connections_max(transport: &Transport) -> usize {
     let wanted = transport.limits.connections_max;
     let Some(files) = memory::open_files_max() else { return wanted };
@@ -185,7 +190,7 @@ fn connections_max(transport: &Transport) -> usize {
     wanted.min(possible)
 }
 
-/// Errors that `accept` reports for a connection that is gone before it was taken.
+/// Returns whether an error of `accept` concerns only one connection, which the client closed before it was accepted.
 fn is_connection_error(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
@@ -196,7 +201,7 @@ async fn send_refusal(mut socket: Socket<TcpStream>, refusal: HttpResponse) -> i
     socket.shutdown().await
 }
 
-/// A response as HTTP/1.1 writes it, for a client whose request is not read. The connection closes afterwards.
+/// Encodes a response as HTTP/1.1 with `connection: close`, for a client whose request is not read.
 fn encode_http1(response: &HttpResponse) -> Vec<u8> {
     let body: &[u8] = match response.body() {
         ReplyBody::Whole(bytes) => bytes,
