@@ -45,8 +45,8 @@ const LOG_INTERVAL: Duration = Duration::from_secs(10);
 /// `shutdown_timeout`, and returns. The caller closes the databases afterwards.
 ///
 /// # Errors
-/// The address of the listener cannot be read, or the worker threads cannot be started. Errors of a single connection are
-/// logged.
+/// The address of the listener cannot be read, or the worker threads cannot be started. Errors of a single connection
+/// are logged.
 pub(crate) async fn run<A: App>(
     listener: TcpListener,
     app: Arc<A>,

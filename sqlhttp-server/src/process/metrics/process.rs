@@ -1,4 +1,5 @@
-//! The metrics of the process that every Prometheus client library has, under the names that dashboards expect. Linux only.
+//! The standard process metrics of Prometheus client libraries, under the names that dashboards expect
+//! (<https://prometheus.io/docs/instrumenting/writing_clientlibs/#process-metrics>). Linux only.
 
 use std::fmt;
 
@@ -6,11 +7,11 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 
-/// Writes the series of this process.
+/// The collector of the series about this process.
 #[derive(Debug)]
 pub(crate) struct ProcessCollector;
 
-/// The system's figures about the process.
+/// The statistics that Linux reports about the process.
 #[derive(Debug, PartialEq)]
 struct ProcessStats {
     cpu_seconds: f64,
@@ -47,7 +48,7 @@ fn read_stats() -> Option<ProcessStats> {
 
 /// Reads `/proc/self/stat` and the boot time in `/proc/stat` (proc(5)).
 fn parse(stat: &str, system: &str, ticks_per_second: f64, page_bytes: u64) -> Option<ProcessStats> {
-    // The name of the program, which may hold anything, is in parentheses; the state follows, which is field 3.
+    // The name of the program, which may contain any character, is in parentheses. Field 3, the state, follows it.
     let words: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     let field = |number: usize| words.get(number - 3)?.parse::<u64>().ok();
     let seconds = |ticks: u64| ticks as f64 / ticks_per_second;
@@ -71,7 +72,7 @@ fn page_bytes() -> u64 {
 
 #[cfg(unix)]
 fn max_files() -> u64 {
-    // No limit is the largest number.
+    // The largest number means that there is no limit.
     rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
@@ -91,7 +92,7 @@ fn max_files() -> u64 {
 }
 
 fn open_files() -> u64 {
-    // The directory itself is open while it is read.
+    // One descriptor is that of the directory while it is read.
     std::fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count().saturating_sub(1) as u64)
 }
 
@@ -100,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_figures_of_a_process_are_read() {
+    fn the_statistics_of_a_process_are_parsed() {
         let stat =
             "42 (a) b) S 1 42 42 0 -1 4194560 100 0 0 0 150 50 0 0 20 0 9 0 1000 4096000 300 18446744073709551615";
         let system = "cpu  1 2 3\nbtime 1700000000\nprocesses 7\n";
@@ -112,7 +113,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn this_process_has_figures() {
+    fn this_process_has_statistics() {
         let stats = read_stats().unwrap();
         assert!(stats.resident_bytes > 0 && stats.start_seconds > 1e9);
         assert!((3..=max_files()).contains(&open_files()));

@@ -1,4 +1,4 @@
-//! Which clients may finish a handshake: those with a certificate of a known authority, and the right name on it.
+//! The verification of client certificates: the issuing authority and the common name.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,8 +14,8 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use super::TlsError;
 use super::identity::read_certificates;
 
-/// Demands a certificate of an authority in the file (or of one that this host trusts), issued to `common_name` if
-/// there is one.
+/// Creates a verifier that requires a client certificate from an authority in the file `ca` (or from one that the host
+/// trusts), with the common name `common_name` if it is set.
 pub(crate) fn verifier(
     ca: Option<&Path>,
     common_name: Option<&str>,
@@ -36,7 +36,8 @@ fn roots_in_file(path: &Path) -> Result<RootCertStore, TlsError> {
     if roots.is_empty() { Err(TlsError::NoCertificate(path.to_owned())) } else { Ok(roots) }
 }
 
-/// A host's collection may hold what nobody can read; only when nothing is left, that is an error.
+/// Reads the certificate authorities that the host trusts. Unreadable certificates are skipped; it is an error if none
+/// is readable.
 fn roots_of_host() -> Result<RootCertStore, TlsError> {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
@@ -44,7 +45,7 @@ fn roots_of_host() -> Result<RootCertStore, TlsError> {
     if roots.is_empty() { Err(TlsError::NoHostRoots(found.errors)) } else { Ok(roots) }
 }
 
-/// Accepts of all the clients that `authority_verifier` would accept those with one common name.
+/// Accepts the clients that `authority_verifier` accepts and whose certificate has the common name.
 #[derive(Debug)]
 struct CommonNameVerifier {
     authority_verifier: Arc<dyn ClientCertVerifier>,
@@ -93,7 +94,8 @@ impl ClientCertVerifier for CommonNameVerifier {
     }
 }
 
-/// A subject with several common names goes by the last, the most specific.
+/// Returns whether a certificate has the common name. Of several common names in a subject, the last one counts, which
+/// is the most specific.
 fn has_common_name(certificate: &CertificateDer<'_>, name: &str) -> Result<bool, Error> {
     let (_, certificate) =
         X509Certificate::from_der(certificate).map_err(|_| Error::from(CertificateError::BadEncoding))?;

@@ -1,4 +1,4 @@
-//! The certificate that the server shows, read anew when its files change.
+//! The certificate that the server presents. It is reloaded when its files change.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use super::TlsError;
 use crate::process::reloading::{Reload, Reloading};
 use crate::process::tls::TlsFiles;
 
-/// Certificate and key, and the files they come from.
+/// The server's certificate and key, and the files from which they are loaded.
 #[derive(Debug)]
 pub(crate) struct Identity {
     cert: PathBuf,
@@ -32,7 +32,7 @@ impl Identity {
         Ok(identity)
     }
 
-    /// Reads the files again if they have changed and it is time to look.
+    /// Reloads certificate and key if the files have changed. Checks the files at most once per second.
     pub(crate) fn reload_if_due(&self, now: Instant) {
         match self.pair.reload_if_due(now) {
             Reload::Unchanged => {}
@@ -44,7 +44,8 @@ impl Identity {
         }
     }
 
-    /// Clients refuse a certificate that is not valid now. It is served all the same: a clock may be wrong.
+    /// Logs a warning if the certificate has expired or is not valid yet. The server uses it nevertheless, because its
+    /// clock may be wrong.
     fn warn_if_not_valid(&self) {
         if let Some(problem) =
             self.current().end_entity_cert().ok().and_then(|leaf| validity_problem(leaf, ASN1Time::now()))
@@ -53,7 +54,7 @@ impl Identity {
         }
     }
 
-    /// The pair in use.
+    /// Returns the certificate and the key in use.
     pub(crate) fn current(&self) -> Arc<CertifiedKey> {
         self.pair.current()
     }
@@ -66,7 +67,8 @@ impl ResolvesServerCert for Identity {
     }
 }
 
-/// Why a certificate is not valid at this time, if so. rustls has parsed it before.
+/// Returns why a certificate is not valid at this time. Returns `None` if it is valid, or if it cannot be parsed;
+/// rustls has parsed it before.
 fn validity_problem(leaf: &[u8], now: ASN1Time) -> Option<String> {
     let (_, certificate) = X509Certificate::from_der(leaf).ok()?;
     let validity = certificate.validity();
@@ -87,7 +89,7 @@ fn read_pair(files: &TlsFiles, provider: &CryptoProvider) -> Result<CertifiedKey
         .map_err(|source| TlsError::Mismatch { files: files.clone(), source })
 }
 
-/// The certificates in a PEM file: at least one.
+/// Reads the certificates in a PEM file. It is an error if there is none.
 pub(crate) fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let failed = |source| TlsError::Certificate { path: path.to_owned(), source };
     let certificates: Vec<_> =
