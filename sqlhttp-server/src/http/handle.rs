@@ -55,7 +55,7 @@ async fn catch_panic<A: App>(
 ) -> (Option<usize>, HttpResponse) {
     // Unwind safe: the data of the request is dropped, so no state that the panic left inconsistent is used again.
     AssertUnwindSafe(answer(app, peer, head, body)).catch_unwind().await.unwrap_or_else(|_| {
-        tracing::error!("answering a request has panicked");
+        tracing::error!("the handler of a request has panicked");
         (None, reply::closing(app.refusal(Refused::Panicked)))
     })
 }

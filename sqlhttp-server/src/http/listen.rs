@@ -165,7 +165,7 @@ impl<A: App> Server<A> {
         // Fails if there are no connections.
         let _ = stopping.send(());
         if tokio::time::timeout(limit, stopping.closed()).await.is_err() {
-            tracing::warn!("requests were still running after {limit:?} and have been given up");
+            tracing::warn!("requests were still running after {limit:?} and have been cancelled");
         }
         abort.cancel();
         tasks.close();

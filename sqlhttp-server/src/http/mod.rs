@@ -1,4 +1,4 @@
-//! The HTTP transport, from an accepted connection to the response. It serves any [`app::App`] and contains no protocol
+//! The HTTP transport, from an accepted connection to the response. It serves any `app::App` and contains no protocol
 //! and no database. `DESIGN.md` gives the reasons for its decisions.
 //!
 //! A request passes through the modules in this order:

@@ -1,7 +1,7 @@
 //! The worker threads, which serve connections: one for each processor, each with a single-threaded runtime.
 //!
 //! A connection stays on its thread, so its requests wake no other thread. Waking a thread is most of what a short
-//! request costs besides the network. The work on these threads is short: reads run under a budget of the engine. A
+//! request costs apart from the network. The work on these threads is short: reads run under a budget of the engine. A
 //! read that exceeds the budget, and every write, runs on another thread.
 //!
 //! All connections of a thread are one task. When a group of writes is committed, the writer thread wakes many

@@ -40,11 +40,11 @@ async fn check_regularly(database: Database, name: String, interval: Duration) {
     tokio::time::sleep(FIRST_CHECK_AFTER.min(interval)).await;
     loop {
         match database.check_integrity(CheckOptions::default()).await {
-            Ok(report) => tracing::debug!(database = name, took = ?report.took, "checked for damage"),
+            Ok(report) => tracing::debug!(database = name, took = ?report.took, "integrity check completed"),
             // Another integrity check of this database is running.
             Err(Error::Overloaded(_)) => {}
             Err(Error::Closed) => return,
-            Err(error) => tracing::warn!(database = name, "the check for damage did not run: {error}"),
+            Err(error) => tracing::warn!(database = name, "the integrity check could not run: {error}"),
         }
         tokio::time::sleep(interval).await;
     }

@@ -5,7 +5,7 @@
 pub fn disable_huge_pages() {
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
-        tracing::debug!(%error, "memory may come in huge pages");
+        tracing::debug!(%error, "cannot disable transparent huge pages");
     }
 }
 
@@ -66,7 +66,7 @@ pub fn raise_open_file_limit() {
         use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
         let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
         if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
-            tracing::debug!(%error, "few files may be open at once");
+            tracing::debug!(%error, "cannot raise the limit of open files");
         }
     }
 }

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 pub(crate) fn exit_after(timeout: Duration) {
     let ending = std::thread::Builder::new().name("sqlhttp-exit".into()).spawn(move || {
         std::thread::sleep(timeout);
-        tracing::warn!("a statement cannot be interrupted: the process ends without it");
+        tracing::warn!("a statement cannot be interrupted: the process exits without waiting for it");
         std::process::exit(1);
     });
     if let Err(error) = ending {
-        tracing::warn!("the process may not end by itself: {error}");
+        tracing::warn!("cannot start the thread that ends the process at the time limit: {error}");
     }
 }
 
