@@ -15,8 +15,8 @@ use super::database::{Database, WriteWait};
 use super::penalty::Key;
 use crate::http::basic_auth::BasicCredentials;
 use crate::http::body::{self, BodyError};
-use crate::http::body_memory::Claim;
-use crate::http::content::Coding;
+use crate::http::body_memory::MemoryClaim;
+use crate::http::content::ContentCoding;
 use crate::http::peer::Peer;
 use crate::process::metrics::DatabaseMetrics;
 
@@ -37,7 +37,7 @@ pub(crate) struct Exchange<'a> {
     pub(crate) request: &'a Parts,
     pub(crate) peer: &'a Peer,
     /// The memory of the request's body.
-    claim: Claim<'a>,
+    claim: MemoryClaim<'a>,
 }
 
 /// Why credentials in a header are not accepted.
@@ -55,7 +55,7 @@ impl<'a> Exchange<'a> {
     pub(crate) fn new(context: &'a AppContext, index: usize, request: &'a Parts, peer: &'a Peer) -> Self {
         let transport = &context.transport;
         let (database, metrics) = (context.database(index), transport.metrics.database(Some(index)));
-        Exchange { context, database, metrics, request, peer, claim: Claim::new(&transport.body_budget) }
+        Exchange { context, database, metrics, request, peer, claim: MemoryClaim::new(&transport.body_budget) }
     }
 
     /// Reads all of the body, which is taken out of `body`.
@@ -66,7 +66,7 @@ impl<'a> Exchange<'a> {
         let Some(body) = body.take() else {
             return Ok(Bytes::new());
         };
-        let coding = Coding::of(&self.request.headers);
+        let coding = ContentCoding::of(&self.request.headers);
         body::read(body, coding, self.context.transport.limits.body, &self.claim).await
     }
 

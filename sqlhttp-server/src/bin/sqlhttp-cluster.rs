@@ -9,9 +9,9 @@ use sqlhttp_server::cluster::serve;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    sqlhttp_server::process::memory::prefer_small_pages();
-    sqlhttp_server::process::memory::allow_many_files();
-    sqlhttp_server::process::memory::limit_sqlite();
+    sqlhttp_server::process::memory::disable_huge_pages();
+    sqlhttp_server::process::memory::raise_open_file_limit();
+    sqlhttp_server::process::memory::install_sqlite_allocator();
     // Connections and replication have threads of their own; this one accepts, watches the clock and starts what may block.
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)

@@ -9,9 +9,9 @@ use sqlhttp_server::standalone::startup::{Console, Invocation};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    sqlhttp_server::process::memory::prefer_small_pages();
-    sqlhttp_server::process::memory::allow_many_files();
-    sqlhttp_server::process::memory::limit_sqlite();
+    sqlhttp_server::process::memory::disable_huge_pages();
+    sqlhttp_server::process::memory::raise_open_file_limit();
+    sqlhttp_server::process::memory::install_sqlite_allocator();
     // Connections have threads of their own; this one accepts them, watches the clock and starts what may block.
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)

@@ -9,13 +9,13 @@ use prometheus_client::metrics::MetricType;
 use sqlhttp_raft::NodeStatus;
 
 use super::context::ClusterContext;
-use crate::process::metrics::Latency;
+use crate::process::metrics::LatencyHistogram;
 
 /// How long a node's log took to sync, and what was committed to be applied.
 #[derive(Debug, Default)]
 pub(crate) struct LogTimes {
-    pub(crate) syncs: Latency,
-    pub(crate) applies: Latency,
+    pub(crate) syncs: LatencyHistogram,
+    pub(crate) applies: LatencyHistogram,
 }
 
 /// Writes the series of a node.

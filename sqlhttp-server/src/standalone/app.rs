@@ -29,12 +29,12 @@ use crate::api::ws4sqlite::transaction;
 use crate::http::app::{App, Refused};
 use crate::http::compress::compress;
 use crate::http::limits::{BodyLimits, FlagNames, Limits, unless_zero};
-use crate::http::origin::{self, FORGED};
+use crate::http::origin::{self, CROSS_SITE};
 use crate::http::peer::Peer;
 use crate::http::reply::{self, HttpResponse};
 use crate::http::request_log;
 use crate::http::transport::Transport;
-use crate::process::metrics::{LastBackup, Metrics, Observed, StatusFn};
+use crate::process::metrics::{LastBackup, Metrics, ObservedDatabase, StatusFn};
 
 const FLAGS: FlagNames =
     FlagNames { connections: "max-connections", body: "max-body", bodies: "max-bodies", body_timeout: "body-timeout" };
@@ -123,7 +123,7 @@ fn request_limits(config: &ServerConfig) -> RequestLimits {
     RequestLimits { items_max: config.items_max, read_timeout: all, write_timeout }
 }
 
-fn database(served: ServedDatabase, server: &ServerConfig, all: &mut Vec<Observed>) -> Result<Database, SetupError> {
+fn database(served: ServedDatabase, server: &ServerConfig, all: &mut Vec<ObservedDatabase>) -> Result<Database, SetupError> {
     let ServedDatabase { config, backend, macros, copies, status, last_backup } = served;
     let (observed, sql) = observe(&config.id, status.clone(), &config.location, &last_backup, server.log_slow);
     all.push(observed);
@@ -227,8 +227,8 @@ impl<'a> DatabaseRequest<'a> {
     }
 
     async fn answer(&self, route: Route, body: &mut Option<Incoming>) -> HttpResponse {
-        if route.has_effect() && self.is_forged() {
-            return self.with_cors(error(StatusCode::FORBIDDEN, FORGED));
+        if route.has_effect() && self.is_cross_site() {
+            return self.with_cors(error(StatusCode::FORBIDDEN, CROSS_SITE));
         }
         let response = match route {
             Route::Call(_) => self.transaction(body).await,
@@ -247,9 +247,9 @@ impl<'a> DatabaseRequest<'a> {
     }
 
     /// Returns whether a page of another site may have sent the request.
-    fn is_forged(&self) -> bool {
+    fn is_cross_site(&self) -> bool {
         let cors = self.database().rules.cors.as_ref();
-        origin::is_forged(self.request, |origin| cors.is_some_and(|policy| policy.allows(origin)))
+        origin::is_cross_site(self.request, |origin| cors.is_some_and(|policy| policy.allows(origin)))
     }
 
     async fn transaction(&self, body: &mut Option<Incoming>) -> HttpResponse {

@@ -20,7 +20,7 @@ use crate::api::outcome::log;
 use crate::api::rqlite::reply::error;
 use crate::api::rqlite::resource::Resource;
 use crate::api::rqlite::{endpoints, service};
-use crate::http::origin::{FORGED, is_forged};
+use crate::http::origin::{CROSS_SITE, is_cross_site};
 use crate::http::reply::{self, EarlyResponse, HttpResponse};
 
 /// The error text of a database that serves only stored statements.
@@ -45,10 +45,10 @@ impl service::Service for RqliteRequest<'_> {
     fn refuse_forged(&self) -> Result<(), EarlyResponse> {
         let (head, cors) = (self.exchange.request, self.exchange.database.rules.cors.as_ref());
         let reads = matches!(head.method, Method::GET | Method::HEAD);
-        if reads || !is_forged(head, |origin| cors.is_some_and(|policy| policy.allows(origin))) {
+        if reads || !is_cross_site(head, |origin| cors.is_some_and(|policy| policy.allows(origin))) {
             return Ok(());
         }
-        Err(Box::new(error(StatusCode::FORBIDDEN, FORGED)))
+        Err(Box::new(error(StatusCode::FORBIDDEN, CROSS_SITE)))
     }
 
     /// Returns the endpoint that the route table found.

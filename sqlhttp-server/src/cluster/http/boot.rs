@@ -23,7 +23,7 @@ const HEAD_BYTES: usize = 32;
 /// Receives a database and starts anew with it.
 pub(crate) async fn answer(request: &Request<'_>, body: &mut Option<Incoming>) -> Result<HttpResponse, EarlyResponse> {
     request.app.counters.boot.add(1);
-    let mut pieces = body::Pieces::new(body.take());
+    let mut pieces = body::BodyChunks::new(body.take());
     let head = pieces.at_least(HEAD_BYTES).await.map_err(|why| unread(&why))?;
     if head.len() < HEAD_BYTES {
         // To send the same once more is of no use.
@@ -56,7 +56,7 @@ enum Failed {
     Disk(io::Error),
 }
 
-async fn receive(pieces: &mut body::Pieces, head: &[u8], file: &Path) -> Result<(), Failed> {
+async fn receive(pieces: &mut body::BodyChunks, head: &[u8], file: &Path) -> Result<(), Failed> {
     let mut file = File::create_new(file).await.map_err(Failed::Disk)?;
     file.write_all(head).await.map_err(Failed::Disk)?;
     while let Some(piece) = pieces.next().await.map_err(Failed::Body)? {
