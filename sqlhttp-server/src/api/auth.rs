@@ -1,7 +1,7 @@
 //! Who may use a database.
 //!
 //! Passwords are known as their SHA-256 only and compared in constant time; a user that does not exist costs the same
-//! work as one with a wrong password. Failures are answered after a delay (see [`Penalty`](crate::api::penalty::Penalty)).
+//! work as one with a wrong password. Failures are answered after a delay (see [`LoginDelays`](crate::api::login_delay::LoginDelays)).
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use sqlhttp_core::Deadline;
 
 use super::database::Database;
-use super::penalty::Penalty;
+use super::login_delay::LoginDelays;
 use super::rqlite::counters::Counters;
 use super::rqlite::identity::ServerIdentity;
 use crate::http::transport::Transport;
@@ -17,7 +17,7 @@ pub(crate) struct AppContext {
     pub(crate) transport: Arc<Transport>,
     pub(crate) identity: ServerIdentity,
     pub(crate) counters: Arc<Counters>,
-    pub(crate) penalty: Penalty,
+    pub(crate) login_delays: LoginDelays,
     pub(crate) limits: RequestLimits,
     /// The databases, in the order of their metrics.
     pub(crate) databases: Vec<Database>,
@@ -48,7 +48,7 @@ impl AppContext {
             transport,
             identity: ServerIdentity::new(is_https),
             counters,
-            penalty: Penalty::default(),
+            login_delays: LoginDelays::default(),
             limits,
             databases,
         }

@@ -11,9 +11,9 @@ use sqlhttp_ws4sqlite::Statements;
 
 use super::admin::{Copies, Macros};
 use super::auth::{AuthConfig, TokenConfig};
-use super::observe::SqlObserver;
+use super::rqlite::queued_writes::QueuedWrites;
+use super::sql_observer::SqlObserver;
 use super::ws4sqlite::CorsPolicy;
-use crate::api::rqlite::queued_writes::QueuedWrites;
 use crate::process::metrics::{LastBackup, Observed, StatusFn};
 
 /// A database that is served.

@@ -12,7 +12,7 @@ use sqlhttp_core::{Answer, Deadline, Error};
 use super::auth::{self, AuthConfig, CredentialCheck};
 use super::context::AppContext;
 use super::database::{Database, WriteWait};
-use super::penalty::Key;
+use super::login_delay::LoginKey;
 use crate::http::basic_auth::BasicCredentials;
 use crate::http::body::{self, BodyError};
 use crate::http::body_memory::Claim;
@@ -78,15 +78,15 @@ impl<'a> Exchange<'a> {
             self.count_failure();
             return Err(AuthError::Unauthorized);
         };
-        let key = self.key(&credentials.username);
-        self.context.penalty.check(key).map_err(|_| AuthError::TooManyFailures)?;
+        let key = self.login_key(&credentials.username);
+        self.context.login_delays.check(key).map_err(|_| AuthError::TooManyFailures)?;
         match self.check(auth, &credentials).await.map_err(AuthError::Unavailable)? {
             true => Ok(()),
             false => {
                 self.count_failure();
                 let (user, address) = (&credentials.username, self.peer.address);
                 tracing::error!("credentials not valid for user '{user}' from {address}");
-                self.context.penalty.wait(key).await.map_err(|_| AuthError::TooManyFailures)?;
+                self.context.login_delays.wait(key).await.map_err(|_| AuthError::TooManyFailures)?;
                 Err(AuthError::Unauthorized)
             }
         }
@@ -103,8 +103,8 @@ impl<'a> Exchange<'a> {
     }
 
     /// The key under which failed logins of this user from this address are counted.
-    pub(crate) fn key(&self, user: &str) -> Key {
-        self.context.penalty.key(user, self.peer.address.ip())
+    pub(crate) fn login_key(&self, user: &str) -> LoginKey {
+        self.context.login_delays.key(user, self.peer.address.ip())
     }
 
     /// Counts a failed login.
@@ -119,7 +119,7 @@ impl<'a> Exchange<'a> {
         work: impl Future<Output = Result<Answer, Error>>,
     ) -> Result<Answer, Error> {
         match self.database.write_wait {
-            WriteWait::UntilDeadline => until(deadline, work).await,
+            WriteWait::UntilDeadline => with_deadline(deadline, work).await,
             WriteWait::ForOutcome => work.await,
         }
     }
@@ -127,7 +127,10 @@ impl<'a> Exchange<'a> {
 
 /// Waits for a batch until shortly after its deadline. The backend looks at the deadline when the batch's turn comes and
 /// while it runs; this bounds the time in the queue.
-pub(crate) async fn until<T>(deadline: Deadline, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+pub(crate) async fn with_deadline<T>(
+    deadline: Deadline,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
     match deadline.moment() {
         None => work.await,
         Some(moment) => {

@@ -6,7 +6,7 @@ use sqlhttp_core::{Block, Error, Outcome, StepOutcome};
 pub(crate) const ENCODED_INLINE_MAX: usize = 1 << 20;
 
 /// Logs why there is no outcome.
-pub(crate) fn log(error: &Error) {
+pub(crate) fn log_error(error: &Error) {
     match error {
         // Every client receives these under load; a line for each would add to the load.
         Error::Overloaded(_) | Error::Timeout | Error::Closed | Error::NoLeader => {

@@ -36,7 +36,7 @@ pub(crate) trait Encoder: Send + 'static {
 }
 
 /// An answer whose beginning is there.
-pub(crate) enum Begun {
+pub(crate) enum EncodedAnswer {
     /// All of it is there.
     Whole(Vec<u8>),
     /// There is more to come. Dropping the body interrupts the statement.
@@ -52,15 +52,18 @@ pub(crate) enum StreamError<A> {
 }
 
 /// Encodes until the end, or until enough is there to send the first of it.
-pub(crate) async fn begin<E: Encoder>(parts: Box<dyn PartStream>, encoder: E) -> Result<Begun, StreamError<E::Abort>> {
+pub(crate) async fn begin<E: Encoder>(
+    parts: Box<dyn PartStream>,
+    encoder: E,
+) -> Result<EncodedAnswer, StreamError<E::Abort>> {
     let out = Vec::with_capacity(PIECE_BYTES);
-    let mut encoding = Encoding { parts, encoder: Some(encoder), out, ended: false };
+    let mut encoding = EncodingState { parts, encoder: Some(encoder), out, ended: false };
     encoding.fill(HELD_BYTES_MAX).await?;
-    Ok(if encoding.ended { Begun::Whole(encoding.out) } else { Begun::Stream(encoding.into_body()) })
+    Ok(if encoding.ended { EncodedAnswer::Whole(encoding.out) } else { EncodedAnswer::Stream(encoding.into_body()) })
 }
 
 /// An answer that is being encoded.
-struct Encoding<E> {
+struct EncodingState<E> {
     parts: Box<dyn PartStream>,
     /// `None` after a panic in it.
     encoder: Option<E>,
@@ -68,7 +71,7 @@ struct Encoding<E> {
     ended: bool,
 }
 
-impl<E: Encoder> Encoding<E> {
+impl<E: Encoder> EncodingState<E> {
     /// Encodes until the end, or until there are at least `bytes`.
     async fn fill(&mut self, bytes: usize) -> Result<(), StreamError<E::Abort>> {
         while !self.ended && self.out.len() < bytes {
@@ -101,18 +104,18 @@ impl<E: Encoder> Encoding<E> {
 
     /// The same for an answer of which some has been sent.
     async fn fill_or_end(&mut self, bytes: usize) -> Result<(), StreamError<E::Abort>> {
-        let Err(stop) = self.fill(bytes).await else { return Ok(()) };
-        if let (StreamError::Error(error), Some(encoder)) = (&stop, &mut self.encoder) {
+        let Err(error) = self.fill(bytes).await else { return Ok(()) };
+        if let (StreamError::Error(error), Some(encoder)) = (&error, &mut self.encoder) {
             self.ended = encoder.end_early(error, &mut self.out);
         }
-        if self.ended { Ok(()) } else { Err(stop) }
+        if self.ended { Ok(()) } else { Err(error) }
     }
 
     /// What is there already, and then the rest as it comes.
     fn into_body(self) -> ReplyBody {
         ReplyBody::stream(stream::try_unfold(self, async |mut encoding| {
             while encoding.out.is_empty() && !encoding.ended {
-                encoding.fill_or_end(PIECE_BYTES).await.map_err(cut)?;
+                encoding.fill_or_end(PIECE_BYTES).await.map_err(cut_short)?;
             }
             if encoding.out.is_empty() {
                 return Ok(None);
@@ -133,8 +136,8 @@ fn bytes_of(part: &Part) -> usize {
     }
 }
 
-fn cut<A: error::Error>(stop: StreamError<A>) -> io::Error {
-    let why = match stop {
+fn cut_short<A: error::Error>(error: StreamError<A>) -> io::Error {
+    let why = match error {
         StreamError::Abort(abort) => abort.to_string(),
         StreamError::Error(error) => error.to_string(),
     };

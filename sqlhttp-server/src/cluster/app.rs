@@ -13,7 +13,7 @@ use sqlhttp_raft::Node;
 
 use super::collector::{LogTimes, NodeCollector};
 use super::config::ClusterConfig;
-use super::context::{ClusterContext, NodeCopies, NodeIdentity};
+use super::context::{ClusterContext, NodeCopies, NodeSettings};
 use super::http::request::{DATABASE, Request};
 use super::write_queue::WriteQueue;
 use crate::api::context::{AppContext, RequestLimits};
@@ -59,8 +59,8 @@ impl ClusterApp {
 }
 
 /// Makes the handler of a node, and starts its queue of writes.
-pub(crate) fn app(node: Node, identity: NodeIdentity, log_times: Arc<LogTimes>) -> ClusterApp {
-    let config = &identity.config;
+pub(crate) fn build_app(node: Node, settings: NodeSettings, log_times: Arc<LogTimes>) -> ClusterApp {
+    let config = &settings.config;
     let counters: Arc<Counters> = Arc::default();
     let backend: Arc<dyn Backend> = Arc::new(node.clone());
     let (location, last_backup) = (Location::File(config.data_dir.join("db.sqlite")), LastBackup::default());
@@ -70,7 +70,7 @@ pub(crate) fn app(node: Node, identity: NodeIdentity, log_times: Arc<LogTimes>) 
     let mut metrics = Metrics::new(vec![observed], config.http_tls.as_ref().map(|files| files.cert.clone()));
     let (limits, hosts) = (limits(config), config.http_allowed_hosts.clone());
     let (request_limits, is_https) = (request_limits(config), config.http_tls.is_some());
-    let cluster = Arc::new(ClusterContext::new(node, identity, queue.written().clone()));
+    let cluster = Arc::new(ClusterContext::new(node, settings, queue.written().clone()));
     metrics.register_collector(Box::new(NodeCollector { cluster: cluster.clone(), times: log_times }));
     let database = Database {
         id: cluster.config.db_name.clone(),
@@ -136,7 +136,7 @@ impl App for ClusterApp {
 
     async fn answer(&self, head: &Parts, peer: &Peer, body: &mut Option<Incoming>) -> (Option<usize>, HttpResponse) {
         request_log::name_database(&self.context.database(DATABASE).id);
-        if let Some(refusal) = breach(head) {
+        if let Some(refusal) = refuse_like_go(head) {
             return (Some(DATABASE), refusal);
         }
         let request = Request::new(&self.context, &self.cluster, head, peer);
@@ -166,7 +166,7 @@ impl App for ClusterApp {
 }
 
 /// Returns the response to a request that Go's server refuses before its handler runs, in the words of that server.
-fn breach(head: &Parts) -> Option<HttpResponse> {
+fn refuse_like_go(head: &Parts) -> Option<HttpResponse> {
     if head.version > Version::HTTP_11 {
         return None;
     }

@@ -15,7 +15,7 @@ use crate::process::scratch::{Purpose, ScratchFile};
 use crate::process::tls::TlsDescription;
 
 /// The settings of a node that requests depend on.
-pub(crate) struct NodeIdentity {
+pub(crate) struct NodeSettings {
     pub(crate) config: ClusterConfig,
     /// The users and their permissions; `None` allows every client everything.
     pub(crate) auth: Option<Arc<AuthFile>>,
@@ -34,8 +34,8 @@ pub(crate) struct ClusterContext {
 }
 
 impl ClusterContext {
-    pub(crate) fn new(node: Node, identity: NodeIdentity, written: Arc<WrittenBatches>) -> Self {
-        let NodeIdentity { config, auth, tls } = identity;
+    pub(crate) fn new(node: Node, settings: NodeSettings, written: Arc<WrittenBatches>) -> Self {
+        let NodeSettings { config, auth, tls } = settings;
         ClusterContext { node, config, auth, tls, written }
     }
 

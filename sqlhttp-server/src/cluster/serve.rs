@@ -12,11 +12,11 @@ use sqlhttp_core::{Options, sqlite_version};
 use sqlhttp_raft::{Node, NodeOptions, SnapshotPolicy};
 use tokio::net::TcpListener;
 
-use super::app::{SHUTDOWN_TIMEOUT, app};
+use super::app::{SHUTDOWN_TIMEOUT, build_app};
 use super::auth::AuthFile;
 use super::collector::LogTimes;
 use super::config::{self, ClusterConfig};
-use super::context::{ClusterContext, NodeIdentity};
+use super::context::{ClusterContext, NodeSettings};
 use super::log;
 use super::observer::RqliteLog;
 use crate::http::run;
@@ -53,7 +53,7 @@ type Signal = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 async fn serve(config: ClusterConfig) -> Result<(), String> {
     announce();
-    for (flag, why) in &config.idle_flags {
+    for (flag, why) in &config.ignored_flags {
         tracing::warn!(target: "rqlited", "-{flag} has no effect: {why}");
     }
     let signal = shutdown::signals().map_err(|error| format!("cannot listen to signals: {error}"))?;
@@ -72,13 +72,13 @@ async fn serve(config: ClusterConfig) -> Result<(), String> {
     let log_times = Arc::new(LogTimes::default());
     let node = start_node(&config, is_new, &log_times).await?;
     let described = tls.as_ref().map(Tls::describe);
-    let identity = NodeIdentity { config: config.clone(), auth, tls: described };
-    let app = Arc::new(app(node.clone(), identity, log_times));
+    let settings = NodeSettings { config: config.clone(), auth, tls: described };
+    let app = Arc::new(build_app(node.clone(), settings, log_times));
     log_addresses(&config, app.cluster());
     database_watch::start(node.database(), &config.db_name, config.check_interval);
     let failure = Arc::new(OnceLock::new());
-    let ends = if config.exit_on_failure { ends(signal, node.clone(), failure.clone()) } else { signal };
-    let served = run(http_listener, app, tls, ends).await;
+    let stop = if config.exit_on_failure { stop_signal(signal, node.clone(), failure.clone()) } else { signal };
+    let served = run(http_listener, app, tls, stop).await;
     drop(raft_listener);
     let closed = node.close().await;
     served.map_err(|error| format!("serving has ended: {error}"))?;
@@ -92,7 +92,7 @@ async fn serve(config: ClusterConfig) -> Result<(), String> {
 
 /// Resolves when the process has to end: on a signal, or when the node has stopped by itself and a supervisor may start it
 /// again.
-fn ends(signal: Signal, node: Node, failure: Arc<OnceLock<String>>) -> Signal {
+fn stop_signal(signal: Signal, node: Node, failure: Arc<OnceLock<String>>) -> Signal {
     Box::pin(async move {
         tokio::select! {
             () = signal => {}

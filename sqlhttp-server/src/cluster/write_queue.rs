@@ -10,9 +10,9 @@ use sqlhttp_core::{Atomicity, Backend, Batch, BoxFuture, Deadline, Error, Step};
 use tokio::sync::{mpsc, oneshot};
 
 use super::config::WriteQueueConfig;
-use crate::api::observe::SqlObserver;
 use crate::api::rqlite::counters::{Counter, Counters};
 use crate::api::rqlite::queued_writes::QueuedWrites;
+use crate::api::sql_observer::SqlObserver;
 
 /// A request's statements, and who waits for them.
 struct QueuedWrite {
@@ -103,8 +103,8 @@ impl QueueWriter {
 
     async fn write(&self, requests: Vec<QueuedWrite>) {
         self.count(&requests);
-        for together in by_limit(requests) {
-            self.write_together(together).await;
+        for group in group_by_deadline(requests) {
+            self.write_group(group).await;
         }
     }
 
@@ -116,7 +116,7 @@ impl QueueWriter {
     }
 
     /// Writes requests as one batch. If one of them has a limit, it is the only one.
-    async fn write_together(&self, requests: Vec<QueuedWrite>) {
+    async fn write_group(&self, requests: Vec<QueuedWrite>) {
         let deadline = requests.first().map_or(Deadline::NEVER, |request| request.deadline);
         let mut steps = Vec::new();
         let mut waiting = Vec::with_capacity(requests.len());
@@ -139,15 +139,15 @@ impl QueueWriter {
         }
         let atomicity = if self.transaction { Atomicity::All } else { Atomicity::Each };
         let batch = Batch { steps, atomicity, ..Batch::default() };
-        let observed = self.sql.begin(&batch);
+        let observation = self.sql.begin(&batch);
         let answer = self.backend.execute(batch, deadline).await;
-        self.sql.end(observed, answer)?.whole().await.map(drop)
+        self.sql.end(observation, answer)?.whole().await.map(drop)
     }
 }
 
 /// Requests that may share a batch, in order. One with a limit is by itself: the limit of a batch is that of all its
 /// statements together, and must not be applied to those of others.
-fn by_limit(requests: Vec<QueuedWrite>) -> Vec<Vec<QueuedWrite>> {
+fn group_by_deadline(requests: Vec<QueuedWrite>) -> Vec<Vec<QueuedWrite>> {
     let mut groups: Vec<Vec<QueuedWrite>> = Vec::new();
     let mut may_join = false;
     for request in requests {
@@ -172,7 +172,7 @@ mod tests {
         let limit = Deadline::after(Instant::now(), Duration::from_secs(1));
         let waiting = |deadline| QueuedWrite { steps: Vec::new(), deadline, done: oneshot::channel().0 };
         let (no, yes) = (Deadline::NEVER, limit);
-        let groups = by_limit([no, no, yes, yes, no, no].map(waiting).into());
+        let groups = group_by_deadline([no, no, yes, yes, no, no].map(waiting).into());
         let limits: Vec<Vec<bool>> =
             groups.iter().map(|group| group.iter().map(|request| request.deadline == limit).collect()).collect();
         assert_eq!(limits, [vec![false, false], vec![true], vec![true], vec![false, false]]);

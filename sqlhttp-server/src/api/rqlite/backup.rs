@@ -11,10 +11,10 @@ use tokio::fs::{File, OpenOptions};
 use tokio::io::{AsyncBufRead, AsyncSeekExt, AsyncWriteExt, SeekFrom};
 use tokio_util::io::{ReaderStream, StreamReader};
 
-use super::copy::{Copy, failed};
+use super::copy::{DatabaseCopy, copy_error};
 use super::dump;
+use super::reply::error;
 use crate::api::exchange::Exchange;
-use crate::api::rqlite::reply::error;
 use crate::http::reply::{self, ByteStream, EarlyResponse, HttpResponse, ReplyBody};
 
 /// How much of a file is sent at a time, in bytes.
@@ -41,7 +41,7 @@ pub(crate) async fn answer(exchange: &Exchange<'_>, params: Params) -> Result<Ht
         return Err(Box::new(error(StatusCode::SERVICE_UNAVAILABLE, "leader not found")));
     }
     exchange.context.counters.backups.add(1);
-    let copy = Copy::make(exchange, copies, params.vacuum).await?;
+    let copy = DatabaseCopy::make(exchange, copies, params.vacuum).await?;
     exchange.context.identity.record_backup();
     exchange.database.last_backup.record();
     let wal = params.backup_format == BackupFormat::Binary
@@ -50,7 +50,7 @@ pub(crate) async fn answer(exchange: &Exchange<'_>, params: Params) -> Result<Ht
         && matches!(exchange.database.location, Location::File(_));
     let (media_type, body) = match params.backup_format {
         BackupFormat::Sql => {
-            let text = dump::stream(copy, params.tables).await.map_err(|why| failed(&why))?;
+            let text = dump::stream(copy, params.tables).await.map_err(|why| copy_error(&why))?;
             let body = if params.compress {
                 gzipped(StreamReader::new(text))
             } else {
@@ -60,14 +60,14 @@ pub(crate) async fn answer(exchange: &Exchange<'_>, params: Params) -> Result<Ht
         }
         BackupFormat::Binary | BackupFormat::Delete => {
             let sent = send(copy, wal, params.compress).await;
-            ("application/octet-stream", sent.map_err(|why| failed(&io_error(why)))?)
+            ("application/octet-stream", sent.map_err(|why| copy_error(&io_error(why)))?)
         }
     };
     Ok(reply::with_type(StatusCode::OK, media_type, body))
 }
 
 /// The copy's bytes. `wal`: it shall say that it has a write-ahead log, as the database's own file does.
-async fn send(copy: Copy, wal: bool, compressed: bool) -> io::Result<ReplyBody> {
+async fn send(copy: DatabaseCopy, wal: bool, compressed: bool) -> io::Result<ReplyBody> {
     let mut file = OpenOptions::new().read(true).write(true).open(copy.file.path()).await?;
     let len = file.metadata().await?.len();
     if wal && len >= HEADER_BYTES {
@@ -85,7 +85,7 @@ async fn send(copy: Copy, wal: bool, compressed: bool) -> io::Result<ReplyBody> 
 }
 
 /// The file stays as long as somebody reads it.
-fn pieces(file: File, copy: Copy) -> ByteStream {
+fn pieces(file: File, copy: DatabaseCopy) -> ByteStream {
     Box::pin(ReaderStream::with_capacity(file, PIECE_BYTES).inspect(move |_| {
         let _ = &copy;
     }))

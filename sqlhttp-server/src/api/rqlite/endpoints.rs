@@ -3,9 +3,9 @@
 use hyper::body::Incoming;
 use sqlhttp_rqlite::{Endpoint, Params};
 
+use super::resource::Resource;
 use super::{backup, members, queue, readyz, statements, status};
 use crate::api::exchange::Exchange;
-use crate::api::rqlite::resource::Resource;
 use crate::http::reply::{EarlyResponse, HttpResponse};
 
 /// Answers a request that has passed all checks.

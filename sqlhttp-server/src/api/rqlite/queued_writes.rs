@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sqlhttp_core::{Backend, Batch, BoxFuture, Deadline, Error};
 
-use crate::api::observe::SqlObserver;
+use crate::api::sql_observer::SqlObserver;
 
 /// Writes queued writes. A write that has been queued takes effect even if the client goes away.
 pub(crate) trait QueuedWrites: Send + Sync {
@@ -34,9 +34,9 @@ impl QueuedWrites for DirectWrites {
             if batch.steps.is_empty() {
                 return Ok(());
             }
-            let observed = sql.begin(&batch);
+            let observation = sql.begin(&batch);
             let answer = backend.execute(batch, deadline).await;
-            sql.end(observed, answer)?.whole().await.map(drop)
+            sql.end(observation, answer)?.whole().await.map(drop)
         };
         // A task of its own, so that it goes on when the request is cancelled.
         Box::pin(async { tokio::spawn(writing).await.unwrap_or(Err(Error::Closed)) })

@@ -31,13 +31,13 @@ pub(crate) fn refused(refusal: Refusal) -> EarlyResponse {
     Box::new(from_protocol(refusal.into_reply(false)))
 }
 
-/// The response to a body that could not be read. The rest of it is unread, so the connection closes.
-pub(crate) fn unread(why: &BodyError) -> EarlyResponse {
-    unread_with(why, "")
+/// The response to a body that could not be read. The rest of it is body_error, so the connection closes.
+pub(crate) fn body_error(why: &BodyError) -> EarlyResponse {
+    body_error_with_hint(why, "")
 }
 
 /// The response to a body that could not be read. `if_too_large` is appended to the text for a body that is too large.
-pub(crate) fn unread_with(why: &BodyError, if_too_large: &str) -> EarlyResponse {
+pub(crate) fn body_error_with_hint(why: &BodyError, if_too_large: &str) -> EarlyResponse {
     let (status, hint) = match why {
         BodyError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, if_too_large),
         BodyError::NoMemory { .. } => (StatusCode::SERVICE_UNAVAILABLE, ""),

@@ -8,7 +8,7 @@ use hyper::{Method, StatusCode};
 use sqlhttp_rqlite::{Params, VERSION};
 use tracing::Level;
 
-use crate::api::rqlite::reply::refused;
+use super::reply::refused;
 use crate::http::query::query_parameter;
 use crate::http::reply::{self, EarlyResponse, HttpResponse};
 use crate::process::logging::{REQUEST_LOG, shortened};

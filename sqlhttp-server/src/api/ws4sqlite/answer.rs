@@ -5,8 +5,8 @@ use sqlhttp_core::{Answer, Error, Outcome, Part, PartStream};
 use sqlhttp_ws4sqlite::{Abort, PartEncoder, Reply, ReplyShape, encode, encode_error};
 
 use super::reply::error;
-use crate::api::outcome::{is_small, log};
-use crate::api::streaming::{self, Begun, StreamError};
+use crate::api::outcome::{is_small, log_error};
+use crate::api::streaming::{self, EncodedAnswer, StreamError};
 use crate::http::reply::{self, HttpResponse};
 
 /// The answer to a transaction.
@@ -21,7 +21,7 @@ pub(crate) async fn respond(answer: Result<Answer, Error>, shape: ReplyShape) ->
 
 /// The answer when there is no outcome.
 pub(crate) fn database_error(error: &Error) -> HttpResponse {
-    log(error);
+    log_error(error);
     from_protocol(encode_error(error))
 }
 
@@ -45,8 +45,8 @@ async fn whole(outcome: Outcome, shape: ReplyShape) -> HttpResponse {
 
 async fn in_parts(parts: Box<dyn PartStream>, shape: ReplyShape) -> HttpResponse {
     match streaming::begin(parts, PartEncoder::new(shape)).await {
-        Ok(Begun::Whole(body)) => reply::json(200, body),
-        Ok(Begun::Stream(body)) => reply::with_type(StatusCode::OK, "application/json", body),
+        Ok(EncodedAnswer::Whole(body)) => reply::json(200, body),
+        Ok(EncodedAnswer::Stream(body)) => reply::with_type(StatusCode::OK, "application/json", body),
         Err(StreamError::Abort(abort)) => from_protocol(abort.reply),
         Err(StreamError::Error(error)) => database_error(&error),
     }

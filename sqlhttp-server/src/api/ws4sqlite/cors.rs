@@ -10,12 +10,12 @@ use hyper::header::{self, HeaderMap, HeaderValue};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CorsPolicy {
     any: bool,
-    origins: Vec<Pattern>,
+    origins: Vec<OriginPattern>,
 }
 
 /// One allowed origin, in lower case.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Pattern {
+enum OriginPattern {
     /// Exactly this one.
     Exact(String),
     /// Whatever lies between these two, which is a subdomain.
@@ -43,12 +43,12 @@ impl CorsPolicy {
         if items.contains(&"*") {
             return Err(CorsError::AnyAndOthers);
         }
-        let origins = items.into_iter().map(Pattern::parse).collect::<Result<_, _>>()?;
+        let origins = items.into_iter().map(OriginPattern::parse).collect::<Result<_, _>>()?;
         Ok(CorsPolicy { any: false, origins })
     }
 
     /// The headers that an answer to a request of this origin carries.
-    pub(crate) fn answer(&self, origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
+    pub(crate) fn add_headers(&self, origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
         if !self.any {
             headers.append(header::VARY, HeaderValue::from_static("Origin"));
         }
@@ -58,7 +58,7 @@ impl CorsPolicy {
     }
 
     /// The headers that the answer to a preflight request carries.
-    pub(crate) fn answer_preflight(&self, request: &HeaderMap, headers: &mut HeaderMap) {
+    pub(crate) fn add_preflight_headers(&self, request: &HeaderMap, headers: &mut HeaderMap) {
         let origin = request.get(header::ORIGIN);
         if let Some(allowed) = origin.and_then(|origin| self.allowed(origin)) {
             headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
@@ -92,8 +92,8 @@ pub(crate) fn is_preflight(headers: &HeaderMap) -> bool {
     headers.contains_key(header::ORIGIN) && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
 
-impl Pattern {
-    fn parse(item: &str) -> Result<Pattern, CorsError> {
+impl OriginPattern {
+    fn parse(item: &str) -> Result<OriginPattern, CorsError> {
         let wrong = || CorsError::NotAnOrigin(item.to_owned());
         let origin = item.strip_suffix('/').unwrap_or(item).to_ascii_lowercase();
         let (scheme, host) = origin.split_once("://").ok_or_else(wrong)?;
@@ -102,15 +102,15 @@ impl Pattern {
             return Err(wrong());
         }
         Ok(match domain {
-            Some(domain) => Pattern::Subdomain { scheme: format!("{scheme}://"), domain: format!(".{domain}") },
-            None => Pattern::Exact(origin),
+            Some(domain) => OriginPattern::Subdomain { scheme: format!("{scheme}://"), domain: format!(".{domain}") },
+            None => OriginPattern::Exact(origin),
         })
     }
 
     fn matches(&self, origin: &str) -> bool {
         match self {
-            Pattern::Exact(allowed) => allowed == origin,
-            Pattern::Subdomain { scheme, domain } => {
+            OriginPattern::Exact(allowed) => allowed == origin,
+            OriginPattern::Subdomain { scheme, domain } => {
                 let between = origin.strip_prefix(scheme.as_str()).and_then(|rest| rest.strip_suffix(domain.as_str()));
                 between.is_some_and(|label| !label.is_empty() && is_host(label) && !label.contains(':'))
             }
@@ -180,10 +180,10 @@ mod tests {
     #[test]
     fn vary_is_told_unless_everybody_is_allowed() {
         let mut headers = HeaderMap::new();
-        CorsPolicy::parse("https://a.com").unwrap().answer(None, &mut headers);
+        CorsPolicy::parse("https://a.com").unwrap().add_headers(None, &mut headers);
         assert_eq!(headers.get(header::VARY).unwrap(), "Origin");
         let mut headers = HeaderMap::new();
-        CorsPolicy::parse("*").unwrap().answer(None, &mut headers);
+        CorsPolicy::parse("*").unwrap().add_headers(None, &mut headers);
         assert!(headers.is_empty());
     }
 }

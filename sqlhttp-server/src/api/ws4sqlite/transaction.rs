@@ -10,7 +10,7 @@ use super::answer;
 use super::reply::{error, overloaded, refusal};
 use crate::api::auth::{AuthConfig, AuthMode};
 use crate::api::exchange::{AuthError, DECODED_INLINE_MAX, Exchange, TOO_MANY_FAILURES};
-use crate::api::penalty::Key;
+use crate::api::login_delay::LoginKey;
 use crate::http::basic_auth::BasicCredentials;
 use crate::http::body::BodyError;
 use crate::http::content::BodyFormat;
@@ -20,7 +20,7 @@ use crate::http::request_log;
 /// Why credentials in the body are not accepted.
 enum InlineAuthError {
     /// They are missing or wrong: the reason, and the key of the failed login.
-    Unauthorized(&'static str, Key),
+    Unauthorized(&'static str, LoginKey),
     /// They could not be checked.
     Unavailable(Error),
     /// Too many failed logins of this user are waiting, so the credentials were not checked.
@@ -61,10 +61,10 @@ fn auth_of<'a>(exchange: &Exchange<'a>, mode: AuthMode) -> Option<&'a AuthConfig
 async fn execute(exchange: &Exchange<'_>, batch: Batch) -> Result<Answer, Error> {
     let deadline = exchange.context.deadline();
     let database = exchange.database;
-    let observed = database.sql.begin(&batch);
+    let observation = database.sql.begin(&batch);
     let work = database.backend.request(batch, ReadLevel::Weak, deadline);
     let answer = exchange.write_outcome(deadline, work).await;
-    database.sql.end(observed, answer)
+    database.sql.end(observation, answer)
 }
 
 fn check_item_count(exchange: &Exchange<'_>, call: &Call) -> Result<(), EarlyResponse> {
@@ -82,11 +82,11 @@ async fn check_inline(
     credentials: Option<Credentials>,
 ) -> Result<(), InlineAuthError> {
     let Some(Credentials { user: username, password }) = credentials else {
-        return Err(InlineAuthError::Unauthorized("missing auth credentials", exchange.key("")));
+        return Err(InlineAuthError::Unauthorized("missing auth credentials", exchange.login_key("")));
     };
     let credentials = BasicCredentials { username, password };
-    let key = exchange.key(&credentials.username);
-    exchange.context.penalty.check(key).map_err(|_| InlineAuthError::TooManyFailures)?;
+    let key = exchange.login_key(&credentials.username);
+    exchange.context.login_delays.check(key).map_err(|_| InlineAuthError::TooManyFailures)?;
     request_log::name_user(&credentials.username);
     match exchange.check(auth, &credentials).await.map_err(InlineAuthError::Unavailable)? {
         true => Ok(()),
@@ -106,7 +106,7 @@ async fn refuse_inline(exchange: &Exchange<'_>, auth: &AuthConfig, why: InlineAu
         InlineAuthError::TooManyFailures => return Box::new(too_many_failures()),
     };
     exchange.count_failure();
-    match exchange.context.penalty.wait(key).await {
+    match exchange.context.login_delays.wait(key).await {
         Ok(()) => refused(Refusal::whole(auth.error_code, reason)),
         Err(_) => Box::new(too_many_failures()),
     }

@@ -18,49 +18,49 @@ const RUNNING_MAX: usize = 4;
 const PENDING_MAX: usize = 256;
 
 /// How many right passwords are remembered. When there are more, all are forgotten.
-const REMEMBERED_MAX: usize = 4096;
+const CACHED_MAX: usize = 4096;
 
 /// What a right password is remembered by: the keyed SHA-256 of username, password and hash.
-type Tag = [u8; 32];
+type CacheKey = [u8; 32];
 
 /// Checks passwords.
-pub(crate) struct Checker {
+pub(crate) struct PasswordChecker {
     pending: Semaphore,
     running: Arc<Semaphore>,
     key: [u8; 32],
-    remembered: Mutex<HashSet<Tag>>,
+    cached: Mutex<HashSet<CacheKey>>,
 }
 
 /// So many checks are under way that no more begin.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Saturated;
 
-impl Checker {
+impl PasswordChecker {
     /// One that remembers nothing yet. Fails if the system has no random bytes.
     pub(crate) fn new() -> Result<Self, getrandom::Error> {
         let mut key = [0; 32];
         getrandom::fill(&mut key)?;
         let processors = available_parallelism().map_or(1, usize::from);
-        Ok(Checker {
+        Ok(PasswordChecker {
             pending: Semaphore::new(PENDING_MAX),
             running: Arc::new(Semaphore::new(processors.min(RUNNING_MAX))),
             key,
-            remembered: Mutex::new(HashSet::new()),
+            cached: Mutex::new(HashSet::new()),
         })
     }
 
     /// Whether the password is right.
     pub(crate) async fn check(&self, secret: &Arc<Secret>, credentials: &BasicCredentials) -> Result<bool, Saturated> {
         let Some(hash) = secret.hash() else { return Ok(secret.matches(&credentials.password)) };
-        let tag = self.tag(hash, credentials);
-        if self.remembers(&tag) {
+        let cache_key = self.cache_key(hash, credentials);
+        if self.is_cached(&cache_key) {
             return Ok(true);
         }
         let _pending = self.pending.try_acquire().map_err(|_| Saturated)?;
         // The semaphore is never closed.
         let running = Arc::clone(&self.running).acquire_owned().await.map_err(|_| Saturated)?;
         // Another request of the same client may have been quicker.
-        if self.remembers(&tag) {
+        if self.is_cached(&cache_key) {
             return Ok(true);
         }
         let (secret, password) = (Arc::clone(secret), credentials.password.clone());
@@ -71,12 +71,12 @@ impl Checker {
         });
         let right = check.await.unwrap_or(false);
         if right {
-            self.remember(tag);
+            self.cache(cache_key);
         }
         Ok(right)
     }
 
-    fn tag(&self, hash: &str, credentials: &BasicCredentials) -> Tag {
+    fn cache_key(&self, hash: &str, credentials: &BasicCredentials) -> CacheKey {
         let mut digest = Sha256::new();
         digest.update(self.key);
         for part in [hash, &credentials.username, &credentials.password] {
@@ -87,26 +87,26 @@ impl Checker {
         digest.finalize().into()
     }
 
-    fn remembers(&self, tag: &Tag) -> bool {
-        self.tags().contains(tag)
+    fn is_cached(&self, cache_key: &CacheKey) -> bool {
+        self.keys().contains(cache_key)
     }
 
-    fn remember(&self, tag: Tag) {
-        let mut tags = self.tags();
-        if tags.len() >= REMEMBERED_MAX {
-            tags.clear();
+    fn cache(&self, cache_key: CacheKey) {
+        let mut keys = self.keys();
+        if keys.len() >= CACHED_MAX {
+            keys.clear();
         }
-        tags.insert(tag);
+        keys.insert(cache_key);
     }
 
-    fn tags(&self) -> MutexGuard<'_, HashSet<Tag>> {
-        self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
+    fn keys(&self) -> MutexGuard<'_, HashSet<CacheKey>> {
+        self.cached.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many right passwords are remembered.
     #[cfg(test)]
-    pub(crate) fn remembered_len(&self) -> usize {
-        self.tags().len()
+    pub(crate) fn cached_len(&self) -> usize {
+        self.keys().len()
     }
 }
 
@@ -116,7 +116,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_flood_of_logins_is_refused_but_not_those_who_are_known() {
-        let checker = Checker::new().unwrap();
+        let checker = PasswordChecker::new().unwrap();
         let secret = Arc::new(Secret::parse(bcrypt::hash("secret", 4).unwrap()).unwrap());
         let login = |username: &str| BasicCredentials { username: username.into(), password: "secret".into() };
         assert_eq!(checker.check(&secret, &login("known")).await, Ok(true));
@@ -129,13 +129,13 @@ mod tests {
 
     #[test]
     fn the_memory_is_bounded() {
-        let checker = Checker::new().unwrap();
-        for n in 0..=REMEMBERED_MAX {
-            let mut tag = [0; 32];
-            tag[..8].copy_from_slice(&n.to_le_bytes());
-            checker.remember(tag);
-            assert!(checker.remembers(&tag));
+        let checker = PasswordChecker::new().unwrap();
+        for n in 0..=CACHED_MAX {
+            let mut cache_key = [0; 32];
+            cache_key[..8].copy_from_slice(&n.to_le_bytes());
+            checker.cache(cache_key);
+            assert!(checker.is_cached(&cache_key));
         }
-        assert_eq!(checker.remembered_len(), 1);
+        assert_eq!(checker.cached_len(), 1);
     }
 }

@@ -19,7 +19,7 @@ mod tests;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use checker::{Checker, Saturated};
+use checker::{PasswordChecker, Saturated};
 pub use file::AuthFile;
 pub use parse::AuthFileError;
 use password::Secret;
@@ -51,18 +51,18 @@ pub enum Access {
 /// The users of one node.
 pub struct CredentialStore {
     /// What anybody may do, whoever it is.
-    everybody: Permissions,
+    all_users: Permissions,
     users: HashMap<String, User>,
     /// Stands in for the password of users that do not exist, so that they cost what the others cost.
     decoy: Arc<Secret>,
-    checker: Checker,
+    checker: PasswordChecker,
 }
 
 impl CredentialStore {
     /// Whether each of the `needed` permissions is granted: to everybody (wrong credentials do no harm then), or to a
     /// user whose password is right.
     pub async fn access(&self, credentials: Option<&BasicCredentials>, needed: &[Permission]) -> Access {
-        let personal: Vec<_> = needed.iter().copied().filter(|needed| !self.everybody.include(*needed)).collect();
+        let personal: Vec<_> = needed.iter().copied().filter(|needed| !self.all_users.include(*needed)).collect();
         if personal.is_empty() {
             return Access::Granted;
         }

@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::checker::Checker;
+use super::checker::PasswordChecker;
 use super::password::Secret;
 use super::permission::{Permission, Permissions};
 use super::{CredentialStore, User};
 
-/// The username that stands for everybody.
-const EVERYBODY: &str = "*";
+/// The username that stands for all_users.
+const ALL_USERS: &str = "*";
 
 /// How large the file may be, in bytes.
 const FILE_BYTES_MAX: u64 = 16 << 20;
@@ -76,7 +76,7 @@ pub enum AuthFileError {
 
 /// One user as the file has it. Other keys mean nothing.
 #[derive(Deserialize)]
-struct Entry {
+struct UserEntry {
     #[serde(default, alias = "Username")]
     username: Option<String>,
     #[serde(default, alias = "Password")]
@@ -100,9 +100,9 @@ impl CredentialStore {
 
     /// Parses a file's text; `path` is for the errors. Of two entries with the same username the later one counts.
     pub fn parse(text: &[u8], path: &Path) -> Result<Self, AuthFileError> {
-        let entries: Vec<Entry> = serde_json::from_slice(text)
+        let entries: Vec<UserEntry> = serde_json::from_slice(text)
             .map_err(|source| AuthFileError::Malformed { path: path.to_owned(), source })?;
-        let mut everybody = Permissions::default();
+        let mut all_users = Permissions::default();
         let mut users = HashMap::new();
         for entry in entries {
             let names = entry.perms.unwrap_or_default();
@@ -113,15 +113,16 @@ impl CredentialStore {
             })?;
             match entry.username {
                 None => tracing::warn!("auth file '{}': an entry without a username is ignored", path.display()),
-                Some(name) if name == EVERYBODY => everybody = permissions,
+                Some(name) if name == ALL_USERS => all_users = permissions,
                 Some(username) => {
                     let secret = parse_secret(&username, entry.password, path)?;
                     users.insert(username, User { secret, permissions });
                 }
             }
         }
-        let checker = Checker::new().map_err(|source| AuthFileError::Random { path: path.to_owned(), source })?;
-        Ok(CredentialStore { everybody, decoy: choose_decoy(&users), users, checker })
+        let checker =
+            PasswordChecker::new().map_err(|source| AuthFileError::Random { path: path.to_owned(), source })?;
+        Ok(CredentialStore { all_users, decoy: choose_decoy(&users), users, checker })
     }
 }
 

@@ -127,7 +127,7 @@ async fn hashed_passwords() {
         let file = serde_json::json!([{"username": "u", "password": hash, "perms": ["query"]}, {"username": "v"}]);
         let store = parse(&file.to_string()).unwrap();
         assert!(may(&store, "u:secret", &[Query]).await, "{hash}");
-        assert_eq!(store.checker.remembered_len(), 1);
+        assert_eq!(store.checker.cached_len(), 1);
         // From memory now; and what is remembered opens no other door.
         assert!(may(&store, "u:secret", &[Query]).await, "{hash}");
         assert!(!may(&store, "u:secret", &[Execute]).await, "{hash}");

@@ -13,23 +13,23 @@ pub struct Exit {
     /// The process's exit status.
     pub code: u8,
     /// What it says.
-    pub words: Words,
+    pub message: ExitMessage,
 }
 
 /// Last words, without the end of the last line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Words {
+pub enum ExitMessage {
     /// Written to standard output as they are: what was asked for.
-    Answer(String),
+    Stdout(String),
     /// Written as they are.
-    Plain(String),
+    Stderr(String),
     /// Written as a line of the log.
     LogLine(String),
 }
 
 impl Exit {
     pub(crate) fn new(code: u8, text: impl Into<String>) -> Self {
-        Exit { code, words: Words::Plain(text.into()) }
+        Exit { code, message: ExitMessage::Stderr(text.into()) }
     }
 
     pub(crate) fn fatal(message: &str) -> Self {
@@ -47,10 +47,10 @@ impl Exit {
 
     /// Writes the words: an answer to standard output, all others to standard error.
     pub fn write(&self, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<()> {
-        match &self.words {
-            Words::Answer(text) => writeln!(out, "{text}")?,
-            Words::Plain(text) => writeln!(err, "{text}")?,
-            Words::LogLine(text) => writeln!(err, "{}", log::line(log::PROCESS, text))?,
+        match &self.message {
+            ExitMessage::Stdout(text) => writeln!(out, "{text}")?,
+            ExitMessage::Stderr(text) => writeln!(err, "{text}")?,
+            ExitMessage::LogLine(text) => writeln!(err, "{}", log::line(log::PROCESS, text))?,
         }
         out.flush()?;
         err.flush()

@@ -6,15 +6,15 @@
 pub mod address;
 mod exit;
 mod extensions;
+mod flag_values;
 mod parse;
 mod resolve;
 mod table;
-mod typed;
 mod types;
 mod usage;
 mod validate;
 
-pub use exit::{Exit, Words};
+pub use exit::{Exit, ExitMessage};
 pub use parse::parse;
 pub use table::PROGRAM;
 pub use types::{ClusterConfig, LogConfig, RaftConfig, WriteQueueConfig};

@@ -17,40 +17,40 @@ pub(crate) struct Flag {
     /// Its value when it is not given; empty for none.
     pub(crate) default: &'static str,
     /// What becomes of it.
-    pub(crate) standing: Standing,
+    pub(crate) support: Support,
     /// What it is for.
     pub(crate) help: &'static str,
 }
 
 /// What becomes of a flag that is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum Support {
     /// rqlited has it, and it works.
-    Works,
+    Supported,
     /// rqlited has it; any value but the default asks for what does not exist yet.
     NotYet,
     /// rqlited has it; integers up to this one work, larger ones ask for what does not exist yet.
     UpTo(i64),
     /// rqlited has it; accepted without effect, for this reason.
-    Idle(&'static str),
+    Ignored(&'static str),
     /// rqlited does not have it.
-    Own,
+    Extension,
 }
 
-const fn works(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Flag {
-    Flag { name, alias: "", kind, default, standing: Standing::Works, help }
+const fn supported(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Flag {
+    Flag { name, alias: "", kind, default, support: Support::Supported, help }
 }
 
 const fn not_yet(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Flag {
-    Flag { name, alias: "", kind, default, standing: Standing::NotYet, help }
+    Flag { name, alias: "", kind, default, support: Support::NotYet, help }
 }
 
-const fn own(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Flag {
-    Flag { name, alias: "", kind, default, standing: Standing::Own, help }
+const fn extension(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Flag {
+    Flag { name, alias: "", kind, default, support: Support::Extension, help }
 }
 
-const fn idle(name: &'static str, kind: Kind, default: &'static str, why: &'static str, help: &'static str) -> Flag {
-    Flag { name, alias: "", kind, default, standing: Standing::Idle(why), help }
+const fn ignored(name: &'static str, kind: Kind, default: &'static str, why: &'static str, help: &'static str) -> Flag {
+    Flag { name, alias: "", kind, default, support: Support::Ignored(why), help }
 }
 
 impl Flag {
@@ -60,7 +60,7 @@ impl Flag {
 }
 
 /// Why flags about the traffic between nodes have no effect.
-const ALONE: &str = "a cluster has one node for now, which talks to no other";
+const SINGLE_NODE: &str = "a cluster has one node for now, which talks to no other";
 
 /// Why a profile is not written.
 const NO_PROFILE: &str = "this program writes no profiles";
@@ -68,15 +68,15 @@ const NO_PROFILE: &str = "this program writes no profiles";
 const LOG_LEVELS: Kind = Kind::Choice(&["error", "warn", "info", "debug", "trace"]);
 
 const fn text(name: &'static str, help: &'static str) -> Flag {
-    works(name, Kind::Text, "", help)
+    supported(name, Kind::Text, "", help)
 }
 
 const fn switch(name: &'static str, help: &'static str) -> Flag {
-    works(name, Kind::Bool, "false", help)
+    supported(name, Kind::Bool, "false", help)
 }
 
 const fn duration(name: &'static str, default: &'static str, help: &'static str) -> Flag {
-    works(name, Kind::SignedDuration, default, help)
+    supported(name, Kind::SignedDuration, default, help)
 }
 
 const fn text_not_yet(name: &'static str, help: &'static str) -> Flag {
@@ -94,7 +94,7 @@ pub(crate) const TABLE: &[Flag] = &[
         "node-id",
         "Name of this node, unlike that of any other in the cluster; the advertised Raft address if not set",
     ),
-    works("http-addr", Kind::Text, "localhost:4001", "Address (host:port) where the HTTP API listens"),
+    supported("http-addr", Kind::Text, "localhost:4001", "Address (host:port) where the HTTP API listens"),
     text("http-adv-addr", "Address of the HTTP API that others are told, if not that of -http-addr"),
     text("http-allow-origin", "Value of the header Access-Control-Allow-Origin"),
     text("auth", "JSON file of users and their permissions"),
@@ -106,25 +106,37 @@ pub(crate) const TABLE: &[Flag] = &[
     ),
     switch("http-verify-client", "Let in only clients with a valid certificate"),
     text("http-verify-common-name", "Let in only clients whose certificate has this Common Name"),
-    works("raft-addr", Kind::Text, "localhost:4002", "Address (host:port) where other nodes reach this one"),
+    supported("raft-addr", Kind::Text, "localhost:4002", "Address (host:port) where other nodes reach this one"),
     text("raft-adv-addr", "Address that other nodes are told, if not that of -raft-addr"),
-    idle(
+    ignored(
         "node-cert",
         Kind::Text,
         "",
-        ALONE,
+        SINGLE_NODE,
         "Encrypt what nodes send each other with this certificate chain, a PEM file",
     ),
-    idle("node-key", Kind::Text, "", ALONE, "The private key of -node-cert, a PEM file"),
+    ignored("node-key", Kind::Text, "", SINGLE_NODE, "The private key of -node-cert, a PEM file"),
     text_not_yet("node-ca-cert", "Check other nodes' certificates against this authority, a PEM file"),
-    idle("node-no-verify", Kind::Bool, "false", ALONE, "Do not check the certificates of the nodes that are called"),
+    ignored(
+        "node-no-verify",
+        Kind::Bool,
+        "false",
+        SINGLE_NODE,
+        "Do not check the certificates of the nodes that are called",
+    ),
     switch_not_yet("node-verify-client", "Let in only nodes with a valid certificate"),
     text_not_yet("node-verify-server-name", "Host name that the certificates of the nodes that are called must have"),
     text_not_yet("node-verify-common-name", "Let in only nodes whose certificate has this Common Name"),
     duration("cluster-connect-timeout", "30s", "How long to wait for a connection to another node"),
-    idle("compress-snap-transport", Kind::Bool, "false", ALONE, "Compress the snapshots that nodes send each other"),
+    ignored(
+        "compress-snap-transport",
+        Kind::Bool,
+        "false",
+        SINGLE_NODE,
+        "Compress the snapshots that nodes send each other",
+    ),
     text_not_yet("join", "Comma-separated Raft addresses (host:port) of nodes whose cluster to join"),
-    works("join-attempts", Kind::Int, "5", "How often to try the addresses of -join"),
+    supported("join-attempts", Kind::Int, "5", "How often to try the addresses of -join"),
     duration("join-interval", "3s", "How long to wait between two attempts to join"),
     text("join-as", "User of the -auth file as whom this node joins"),
     Flag {
@@ -132,28 +144,28 @@ pub(crate) const TABLE: &[Flag] = &[
         alias: "",
         kind: Kind::Int,
         default: "0",
-        standing: Standing::UpTo(1),
+        support: Support::UpTo(1),
         help: "How many nodes make a new cluster",
     },
     duration("bootstrap-expect-timeout", "2m", "How long the making of a new cluster may take"),
     text_not_yet("disco-mode", "Find the cluster with consul-kv, etcd-kv, dns or dns-srv"),
-    idle("disco-key", Kind::Text, "rqlite", ALONE, "Prefix of the keys in the discovery service"),
+    ignored("disco-key", Kind::Text, "rqlite", SINGLE_NODE, "Prefix of the keys in the discovery service"),
     text_not_yet("disco-config", "Settings of the discovery service: JSON, or the path of a JSON file"),
     switch_not_yet("raft-non-voter", "Be a read replica"),
     switch("fk", "Enforce foreign keys"),
-    works("db-max-ro-conns", Kind::Int, "256", "How many reads may run at once; 0 is no limit"),
+    supported("db-max-ro-conns", Kind::Int, "256", "How many reads may run at once; 0 is no limit"),
     duration("auto-vacuum-int", "0s", "How often to run VACUUM; 0 is never"),
     duration("auto-optimize-int", "24h", "How often to run PRAGMA optimize; 0h is never"),
-    idle(
+    ignored(
         EXTENSIONS_PATH,
         Kind::Text,
         "",
         "the directory holds no extensions",
         "Comma-separated paths of SQLite extensions: files, directories or archives; only empty directories as yet",
     ),
-    works("raft-log-level", Kind::Text, "WARN", "The least level that Raft logs: ERROR, WARN, INFO or DEBUG"),
-    works("raft-snap", Kind::Uint, "8192", "Log entries since the last snapshot that call for the next"),
-    works("raft-snap-wal-size", Kind::Uint, "4194304", "Bytes in SQLite's WAL that call for a snapshot; 0 is none"),
+    supported("raft-log-level", Kind::Text, "WARN", "The least level that Raft logs: ERROR, WARN, INFO or DEBUG"),
+    supported("raft-snap", Kind::Uint, "8192", "Log entries since the last snapshot that call for the next"),
+    supported("raft-snap-wal-size", Kind::Uint, "4194304", "Bytes in SQLite's WAL that call for a snapshot; 0 is none"),
     duration("raft-snap-int", "10s", "How often to see whether it is time for a snapshot"),
     duration("raft-heartbeat-timeout", "1s", "How long a follower does without its leader before it calls an election"),
     duration("raft-election-timeout", "1s", "How long a candidate waits before it calls another election"),
@@ -162,11 +174,11 @@ pub(crate) const TABLE: &[Flag] = &[
     duration("raft-apply-timeout", "10s", "How long a write may wait to enter the log"),
     switch("raft-remove-shutdown", "Stop Raft when this node is removed from the cluster"),
     switch("raft-cluster-remove-shutdown", "Leave the cluster when this node is stopped"),
-    works("raft-shutdown-stepdown", Kind::Bool, "true", "Hand the leadership over before stopping"),
+    supported("raft-shutdown-stepdown", Kind::Bool, "true", "Hand the leadership over before stopping"),
     duration("raft-reap-node-timeout", "0s", "Remove a voting node that was not reached for so long"),
     duration("raft-reap-read-only-node-timeout", "0s", "Remove a read replica that was not reached for so long"),
-    works("write-queue-capacity", Kind::Int, "1024", "How many queued writes may wait"),
-    works("write-queue-batch-size", Kind::Int, "128", "How many queued writes are written together"),
+    supported("write-queue-capacity", Kind::Int, "1024", "How many queued writes may wait"),
+    supported("write-queue-batch-size", Kind::Int, "128", "How many queued writes are written together"),
     duration("write-queue-timeout", "50ms", "How long a queued write waits for others"),
     switch("write-queue-tx", "Write queued writes that are written together in one transaction"),
     text_not_yet("auto-backup", "JSON file that says where to upload backups"),
@@ -179,52 +191,62 @@ pub(crate) const TABLE: &[Flag] = &[
     text_not_yet("otlp-ca-cert", "Check the collector's certificate against this authority, a PEM file"),
     text_not_yet("otlp-cert", "Certificate to show to the collector, a PEM file"),
     text_not_yet("otlp-key", "The private key of -otlp-cert, a PEM file"),
-    idle("cpu-profile", Kind::Text, "", NO_PROFILE, "File for a CPU profile"),
-    idle("mem-profile", Kind::Text, "", NO_PROFILE, "File for a memory profile"),
-    idle("trace-profile", Kind::Text, "", NO_PROFILE, "File for an execution trace"),
-    own("db-name", Kind::Text, "main", "Name of the database in ws4sqlite's API: POST /<name>"),
-    own("allowed-hosts", Kind::Text, "", "Comma-separated hosts that requests may name; empty is every host")
+    ignored("cpu-profile", Kind::Text, "", NO_PROFILE, "File for a CPU profile"),
+    ignored("mem-profile", Kind::Text, "", NO_PROFILE, "File for a memory profile"),
+    ignored("trace-profile", Kind::Text, "", NO_PROFILE, "File for an execution trace"),
+    extension("db-name", Kind::Text, "main", "Name of the database in ws4sqlite's API: POST /<name>"),
+    extension("allowed-hosts", Kind::Text, "", "Comma-separated hosts that requests may name; empty is every host")
         .also("http-allowed-hosts"),
-    own(
+    extension(
         "body-timeout",
         Kind::SignedDuration,
         "5m",
         "How long a client may take to send a request's body, but for /boot; 0s is no limit",
     )
     .also("http-body-timeout"),
-    own("check-interval", Kind::Duration, "24h", "How often the database is checked for damage; 0 is never"),
-    own(
+    extension("check-interval", Kind::Duration, "24h", "How often the database is checked for damage; 0 is never"),
+    extension(
         "exit-on-failure",
         Kind::Bool,
         "true",
         "End the process when the node has stopped by itself, so that a supervisor starts it again",
     ),
-    own(
+    extension(
         "first-request-timeout",
         Kind::SignedDuration,
         "10s",
         "How long a new HTTP connection may be without a request; 0s is 2m",
     )
     .also("http-first-request-timeout"),
-    own("log-format", Kind::Choice(&["text", "json"]), "text", "How log lines look"),
-    own("log-json", Kind::Bool, "false", "Write log lines as JSON, as -log-format json does"),
-    own("log-level", LOG_LEVELS, "info", "The least level that is logged; for Raft see -raft-log-level"),
-    own("log-requests", Kind::Bool, "false", "Log a line for each request, and why it was refused"),
-    own(
+    extension("log-format", Kind::Choice(&["text", "json"]), "text", "How log lines look"),
+    extension("log-json", Kind::Bool, "false", "Write log lines as JSON, as -log-format json does"),
+    extension("log-level", LOG_LEVELS, "info", "The least level that is logged; for Raft see -raft-log-level"),
+    extension("log-requests", Kind::Bool, "false", "Log a line for each request, and why it was refused"),
+    extension(
         "log-slow",
         Kind::Duration,
         "0s",
         "Log requests whose SQL takes longer than this, with the first KiB of the SQL; 0 logs none",
     ),
-    own("max-bodies", Kind::Size, "512MiB", "Memory for all request bodies together; one of -max-body always fits")
-        .also("http-max-bodies"),
-    own("max-body", Kind::Size, "64MiB", "Largest request body, also after decompression").also("http-max-body"),
-    own("max-connections", Kind::Count, "4096", "HTTP connections open at once").also("http-max-conns"),
-    own("max-statement-memory", Kind::Size, "512MiB", "Memory that SQLite may use for one request"),
-    own("max-statements", Kind::Count, "100000", "Statements in one request").also("http-max-statements"),
-    own("max-value-bytes", Kind::Size, "64MiB", "Largest text or BLOB, and largest row"),
-    own("query-timeout", Kind::Duration, "0s", "How long a read may run that asks for no db_timeout; 0 is no limit"),
-    own(
+    extension(
+        "max-bodies",
+        Kind::Size,
+        "512MiB",
+        "Memory for all request bodies together; one of -max-body always fits",
+    )
+    .also("http-max-bodies"),
+    extension("max-body", Kind::Size, "64MiB", "Largest request body, also after decompression").also("http-max-body"),
+    extension("max-connections", Kind::Count, "4096", "HTTP connections open at once").also("http-max-conns"),
+    extension("max-statement-memory", Kind::Size, "512MiB", "Memory that SQLite may use for one request"),
+    extension("max-statements", Kind::Count, "100000", "Statements in one request").also("http-max-statements"),
+    extension("max-value-bytes", Kind::Size, "64MiB", "Largest text or BLOB, and largest row"),
+    extension(
+        "query-timeout",
+        Kind::Duration,
+        "0s",
+        "How long a read may run that asks for no db_timeout; 0 is no limit",
+    ),
+    extension(
         "write-steps-max",
         Kind::Count,
         "20000000000",

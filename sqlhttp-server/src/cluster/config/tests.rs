@@ -5,7 +5,7 @@ use std::time::Duration;
 use sqlhttp_text::flag::{Kind, parse_value};
 use tracing::Level;
 
-use super::table::{Standing, TABLE};
+use super::table::{Support, TABLE};
 use super::*;
 use crate::process::logging::LogFormat;
 use crate::process::tls::TlsFiles;
@@ -21,7 +21,7 @@ fn config(flags: &str) -> ClusterConfig {
 
 fn exit(line: &str) -> (u8, String) {
     match parse_line(line) {
-        Err(Exit { code, words: Words::Plain(text) | Words::Answer(text) }) => (code, text),
+        Err(Exit { code, message: ExitMessage::Stderr(text) | ExitMessage::Stdout(text) }) => (code, text),
         other => panic!("{line}: {other:?}"),
     }
 }
@@ -75,7 +75,7 @@ fn our_own_flags_have_defaults_too() {
     let log = LogConfig { format: LogFormat::Text, level: Level::INFO, requests: false, slow: None };
     assert_eq!((config.log, config.query_timeout, config.value_bytes_max), (log, None, 64 << 20));
     assert_eq!(config.write_steps_max, 20_000_000_000);
-    assert_eq!(config.idle_flags, []);
+    assert_eq!(config.ignored_flags, []);
 }
 
 #[test]
@@ -208,7 +208,7 @@ fn the_version_has_the_shape_of_rqliteds() {
 fn nothing_at_all_is_a_line_of_the_log() {
     let exit = parse(&[]).unwrap_err();
     let text = "failed to parse command-line flags: missing required argument: DataPath";
-    assert_eq!(exit, Exit { code: 1, words: Words::LogLine(text.to_owned()) });
+    assert_eq!(exit, Exit { code: 1, message: ExitMessage::LogLine(text.to_owned()) });
     let mut written = Vec::new();
     let mut out = Vec::new();
     exit.write(&mut out, &mut written).unwrap();
@@ -223,7 +223,7 @@ fn there_is_one_directory() {
     assert_eq!(exit("-fk"), required);
     assert_eq!(exit("--"), required);
     let empty = parse(&[OsString::new()]).unwrap_err();
-    assert_eq!((empty.code, empty.words), (1, Words::Plain(required.1)));
+    assert_eq!((empty.code, empty.message), (1, ExitMessage::Stderr(required.1)));
     assert_eq!(exit("d extra"), (1, "arguments after data directory (d) are not accepted ([extra])".to_owned()));
     assert_eq!(exit("d -fk x"), (1, "arguments after data directory (d) are not accepted ([-fk x])".to_owned()));
 }
@@ -332,7 +332,7 @@ fn asking_for(name: &str) -> String {
 
 #[test]
 fn what_does_not_exist_yet_is_refused() {
-    for flag in TABLE.iter().filter(|flag| matches!(flag.standing, Standing::NotYet | Standing::UpTo(_))) {
+    for flag in TABLE.iter().filter(|flag| matches!(flag.support, Support::NotYet | Support::UpTo(_))) {
         let flags = asking_for(flag.name);
         // Of several that need each other, the first is named.
         let named = fatal(&flags);
@@ -364,7 +364,7 @@ fn flags_without_effect_are_accepted_and_named() {
         "-disco-key k -cpu-profile c -mem-profile m -trace-profile t -node-cert c -node-key k -node-no-verify \
          -compress-snap-transport -extensions-path {path}"
     ))
-    .idle_flags;
+    .ignored_flags;
     let names: Vec<&str> = idle.iter().map(|(name, _)| *name).collect();
     let expected = [
         "node-cert",
@@ -391,7 +391,7 @@ fn validation_comes_before_support() {
 
 #[test]
 fn the_table_is_complete() {
-    let rqlite = TABLE.iter().filter(|flag| flag.standing != Standing::Own);
+    let rqlite = TABLE.iter().filter(|flag| flag.support != Support::Extension);
     assert_eq!(rqlite.count(), 68);
     for flag in TABLE {
         assert!(!flag.help.is_empty() && parse_value(flag.kind, flag.default).is_ok(), "{}", flag.name);
@@ -408,7 +408,7 @@ fn the_usage_has_gos_layout() {
     assert!(usage.contains("(default \"localhost:4001\")\n") && usage.contains("(default true)\n"), "{usage}");
     let (theirs, ours) = usage.split_once("\nFlags that rqlited does not have:\n").unwrap();
     for flag in TABLE {
-        let section = if flag.standing == Standing::Own { ours } else { theirs };
+        let section = if flag.support == Support::Extension { ours } else { theirs };
         assert!(section.lines().any(|line| line.split_whitespace().next() == Some(&format!("-{}", flag.name))));
     }
 }

@@ -92,7 +92,7 @@ pub struct ClusterConfig {
     /// The settings of the log.
     pub log: LogConfig,
     /// The flags that were given and have no effect, each with the reason.
-    pub idle_flags: Vec<(&'static str, &'static str)>,
+    pub ignored_flags: Vec<(&'static str, &'static str)>,
 }
 
 /// The settings of the log.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use sqlhttp_text::flag;
 
-use super::table::{Flag, PROGRAM, Standing, TABLE};
+use super::table::{Flag, PROGRAM, Support, TABLE};
 
 /// The usage text: rqlited's flags by name, then ours.
 pub(crate) fn usage() -> String {
@@ -12,10 +12,10 @@ pub(crate) fn usage() -> String {
         "{PROGRAM} keeps an SQLite database in agreement on several machines and serves it over HTTP.\n\n\
          Usage: {PROGRAM} [flags] <data directory>\n"
     );
-    let is_own = |flag: &&Flag| flag.standing == Standing::Own;
-    describe_all(TABLE.iter().filter(|flag| !is_own(flag)), &mut text);
+    let is_extension = |flag: &&Flag| flag.support == Support::Extension;
+    describe_all(TABLE.iter().filter(|flag| !is_extension(flag)), &mut text);
     text.push_str("\nFlags that rqlited does not have:\n");
-    describe_all(TABLE.iter().filter(is_own), &mut text);
+    describe_all(TABLE.iter().filter(is_extension), &mut text);
     text.push_str(
         "\nDurations are written like 250ms, 10s, 1m30s; sizes in bytes or like 64KiB, 16MiB. Switches take a value \
          only\nafter an equals sign: -fk=false. All flags stand before the data directory, which is made if need be.\n",
@@ -33,12 +33,12 @@ fn describe_all<'a>(flags: impl Iterator<Item = &'a Flag>, text: &mut String) {
 
 fn help(flag: &Flag) -> String {
     let mut help = flag.help.to_owned();
-    let _ = match flag.standing {
-        Standing::Own if !flag.alias.is_empty() => write!(help, "; also -{}", flag.alias),
-        Standing::Works | Standing::Own => Ok(()),
-        Standing::Idle(why) => write!(help, " (no effect: {why})"),
-        Standing::NotYet => write!(help, " (not supported yet)"),
-        Standing::UpTo(max) => write!(help, " (more than {max}: not supported yet)"),
+    let _ = match flag.support {
+        Support::Extension if !flag.alias.is_empty() => write!(help, "; also -{}", flag.alias),
+        Support::Supported | Support::Extension => Ok(()),
+        Support::Ignored(why) => write!(help, " (no effect: {why})"),
+        Support::NotYet => write!(help, " (not supported yet)"),
+        Support::UpTo(max) => write!(help, " (more than {max}: not supported yet)"),
     };
     help
 }

@@ -23,7 +23,7 @@ const PAGE: &str = "<!DOCTYPE html>
 ";
 
 /// The page holds nothing of the database, so it needs no permission.
-pub(crate) fn answer(app: &AppContext) -> HttpResponse {
-    app.counters.ui.add(1);
+pub(crate) fn answer(context: &AppContext) -> HttpResponse {
+    context.counters.ui.add(1);
     reply::with_type(StatusCode::OK, "text/html; charset=utf-8", ReplyBody::Whole(PAGE.into()))
 }

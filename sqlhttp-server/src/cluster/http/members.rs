@@ -13,8 +13,8 @@ use sqlhttp_rqlite::{
 
 use super::request::Request;
 use super::route::NodeEndpoint;
-use crate::api::rqlite::readyz as database;
-use crate::api::rqlite::reply::{error, from_protocol, refused, served_by, unread};
+use crate::api::rqlite::readyz::{database_problem, first_damage};
+use crate::api::rqlite::reply::{body_error, error, from_protocol, refused, served_by};
 use crate::cluster::context::ClusterContext;
 use crate::http::reply::{self, EarlyResponse, HttpResponse};
 
@@ -36,11 +36,11 @@ pub(crate) fn leader(request: &Request<'_>, params: &Params) -> Result<HttpRespo
 }
 
 /// A member as `/nodes` shows it. This node knows itself; it need not be reached.
-fn describe(this: &ClusterContext, member: &sqlhttp_raft::Member, started: Instant) -> NodeInfo {
-    let is_this = member.raft_address == this.config.raft_adv_addr;
+fn describe(cluster: &ClusterContext, member: &sqlhttp_raft::Member, started: Instant) -> NodeInfo {
+    let is_this = member.raft_address == cluster.config.raft_adv_addr;
     NodeInfo {
         id: member.name.clone(),
-        api_addr: is_this.then(|| this.api_url()),
+        api_addr: is_this.then(|| cluster.api_url()),
         addr: member.raft_address.clone(),
         version: if is_this { VERSION.to_owned() } else { String::new() },
         voter: member.voter,
@@ -57,11 +57,11 @@ pub(crate) async fn step_down(
     params: &Params,
     body: &mut Option<Incoming>,
 ) -> Result<HttpResponse, EarlyResponse> {
-    let bytes = request.exchange.read(body).await.map_err(|why| unread(&why))?;
+    let bytes = request.exchange.read(body).await.map_err(|why| body_error(&why))?;
     let content_type = request.head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let target = decode_leader_target(content_type, &bytes).map_err(refused)?;
     if !params.wait {
-        return Ok(served_by(NodeEndpoint::Leader.empty(StatusCode::OK), &request.app.identity));
+        return Ok(served_by(NodeEndpoint::Leader.empty(StatusCode::OK), &request.context.identity));
     }
     let status = request.cluster.node.status();
     let leader = status.leader().ok_or_else(|| request.no_leader())?;
@@ -79,7 +79,7 @@ pub(crate) async fn remove(
     _params: &Params,
     body: &mut Option<Incoming>,
 ) -> Result<HttpResponse, EarlyResponse> {
-    let bytes = request.exchange.read(body).await.map_err(|why| unread(&why))?;
+    let bytes = request.exchange.read(body).await.map_err(|why| body_error(&why))?;
     let Some(id) = decode_remove(&bytes) else {
         return Err(Box::new(reply::empty(StatusCode::BAD_REQUEST)));
     };
@@ -92,51 +92,52 @@ pub(crate) async fn remove(
         let text = "need at least one voter in configuration: {[]}";
         return Err(Box::new(error(StatusCode::INTERNAL_SERVER_ERROR, text)));
     }
-    Ok(served_by(reply::empty(StatusCode::OK), &request.app.identity))
+    Ok(served_by(reply::empty(StatusCode::OK), &request.context.identity))
 }
 
 /// Whether the node can serve.
 pub(crate) async fn readyz(request: &Request<'_>, params: &Params) -> HttpResponse {
-    request.app.counters.num_readyz.add(1);
+    request.context.counters.num_readyz.add(1);
     if params.noleader {
         return from_protocol(encode_readiness(Readiness::Alive, false));
     }
     let status = request.cluster.node.status();
-    let trouble = database_trouble(request, params, &status).await;
-    let damage = database::damage(&request.exchange);
-    let readiness = match &trouble {
+    let problem = readiness_problem(request, params, &status).await;
+    let damage = first_damage(&request.exchange);
+    let readiness = match &problem {
         _ if status.leader().is_none() => Readiness::NoLeader,
-        _ if request.app.is_stopping() => Readiness::StoreNotReady,
+        _ if request.context.is_stopping() => Readiness::StoreNotReady,
         _ if !status.ready && status.applied_index < status.log.last_index => {
             Readiness::Replaying { applied: status.applied_index, last: status.log.last_index }
         }
         _ if !status.ready => Readiness::StoreNotReady,
-        Trouble::NotSynced => Readiness::NotSynced,
-        Trouble::Database(why) => Readiness::DatabaseFails(why),
-        Trouble::None => damage.as_deref().map_or(Readiness::Ready, Readiness::Damaged),
+        Some(ReadinessProblem::NotSynced) => Readiness::NotSynced,
+        Some(ReadinessProblem::Database(why)) => Readiness::DatabaseFails(why),
+        None => damage.as_deref().map_or(Readiness::Ready, Readiness::Damaged),
     };
     from_protocol(encode_readiness(readiness, params.sync))
 }
 
-enum Trouble {
-    None,
+/// Why a node that has a leader cannot serve.
+enum ReadinessProblem {
+    /// With `?sync`: the node has not applied all committed entries within the timeout.
     NotSynced,
+    /// The database cannot serve, for this reason.
     Database(String),
 }
 
-async fn database_trouble(request: &Request<'_>, params: &Params, status: &NodeStatus) -> Trouble {
+/// Checks the database of a node that is ready. Returns `None` if the node is not ready, because `/readyz` reports that by
+/// itself.
+async fn readiness_problem(request: &Request<'_>, params: &Params, status: &NodeStatus) -> Option<ReadinessProblem> {
     if !status.ready {
-        return Trouble::None;
+        return None;
     }
     if params.sync {
         let deadline = Deadline::after(Instant::now(), params.timeout);
         let node = &request.cluster.node;
         if !matches!(tokio::time::timeout(params.timeout, node.barrier(deadline)).await, Ok(Ok(_))) {
-            return Trouble::NotSynced;
+            return Some(ReadinessProblem::NotSynced);
         }
     }
-    match database::trouble(&request.exchange, params).await {
-        Some(why) => Trouble::Database(why),
-        None => Trouble::None,
-    }
+    database_problem(&request.exchange, params).await.map(ReadinessProblem::Database)
 }

@@ -78,7 +78,7 @@ pub(crate) fn endpoint(path: &str, database: &str) -> Option<NodeEndpoint> {
     }
     let name = decoded.strip_prefix(b"/")?;
     let name = name.strip_suffix(b"/").unwrap_or(name);
-    let known = ENDPOINTS.iter().find(|(known, _)| *known == name).map(|(_, place)| *place);
+    let known = ENDPOINTS.iter().find(|(known, _)| *known == name).map(|(_, endpoint)| *endpoint);
     known.or_else(|| name.eq_ignore_ascii_case(database.as_bytes()).then_some(NodeEndpoint::Ws4sqlite))
 }
 

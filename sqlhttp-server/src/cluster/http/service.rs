@@ -10,7 +10,7 @@ use super::request::Request;
 use super::route::{NodeEndpoint, endpoint};
 use super::{boot, console, licenses, members, snapshots, status, vars};
 use crate::api::exchange::TOO_MANY_FAILURES;
-use crate::api::penalty::TooManyFailures;
+use crate::api::login_delay::TooManyFailures;
 use crate::api::rqlite::reply::error;
 use crate::api::rqlite::{endpoints, service};
 use crate::api::{metrics, ws4sqlite};
@@ -48,10 +48,10 @@ impl service::Service for Request<'_> {
         }
         let access = self.access(needed).await;
         if access == Ok(Access::Granted) {
-            self.app.counters.auth_ok.add(1);
+            self.context.counters.auth_ok.add(1);
             return Ok(());
         }
-        self.app.counters.auth_fail.add(1);
+        self.context.counters.auth_fail.add(1);
         Err(Box::new(match access {
             Ok(Access::Saturated) => error(StatusCode::SERVICE_UNAVAILABLE, "too many passwords are being checked"),
             Ok(_) => endpoint.empty(StatusCode::UNAUTHORIZED),
@@ -86,11 +86,11 @@ impl service::Service for Request<'_> {
             NodeEndpoint::Reap => Ok(snapshots::reap(self).await),
             NodeEndpoint::Licenses => Ok(licenses::answer()),
             NodeEndpoint::Vars => Ok(vars::answer(self, &params)),
-            NodeEndpoint::Metrics => Ok(metrics::answer(self.app)),
+            NodeEndpoint::Metrics => Ok(metrics::answer(self.context)),
             NodeEndpoint::Ws4sqlite => Ok(ws4sqlite::transaction::answer(&self.exchange, body).await),
             NodeEndpoint::Root => Ok(self.redirect(StatusCode::FOUND)),
             NodeEndpoint::Console => Ok(self.redirect(StatusCode::MOVED_PERMANENTLY)),
-            NodeEndpoint::ConsolePage => Ok(console::answer(self.app)),
+            NodeEndpoint::ConsolePage => Ok(console::answer(self.context)),
         }
     }
 
@@ -107,14 +107,14 @@ impl Request<'_> {
         let Some(credentials) = header.and_then(|header| BasicCredentials::from_header(header.as_bytes())) else {
             return Ok(auth.access(None, needed).await);
         };
-        let (penalty, address) = (&self.app.penalty, self.exchange.peer.address);
-        let key = penalty.key(&credentials.username, address.ip());
-        penalty.check(key)?;
+        let (delays, address) = (&self.context.login_delays, self.exchange.peer.address);
+        let key = delays.key(&credentials.username, address.ip());
+        delays.check(key)?;
         let access = auth.access(Some(&credentials), needed).await;
         if access == Access::Unauthenticated {
             let user = &credentials.username;
             tracing::warn!(target: "http", "failed login of user '{user}' from {address}");
-            penalty.wait(key).await?;
+            delays.wait(key).await?;
         }
         Ok(access)
     }

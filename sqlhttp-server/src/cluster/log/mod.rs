@@ -90,7 +90,7 @@ impl Levels {
             _ if target == REQUEST_SPAN => self.request_spans,
             _ if target == REQUEST_LOG => self.requests,
             _ if target == SLOW_LOG => Level::WARN,
-            _ if HTTP.iter().any(|module| target.starts_with(module)) => self.http,
+            _ if HTTP_MODULES.iter().any(|module| target.starts_with(module)) => self.http,
             Origin::Raft => self.raft,
             Origin::Component(_) => self.own,
             Origin::Library(_) => self.own.min(Level::WARN),
@@ -99,9 +99,9 @@ impl Levels {
 }
 
 fn filter(levels: Levels) -> FilterFn<impl Fn(&Metadata<'_>) -> bool> {
-    let most = levels.raft.max(levels.request_spans).max(levels.own).max(Level::WARN);
+    let max_level = levels.raft.max(levels.request_spans).max(levels.own).max(Level::WARN);
     filter_fn(move |metadata| *metadata.level() <= levels.of(metadata.target()))
-        .with_max_level_hint(LevelFilter::from_level(most))
+        .with_max_level_hint(LevelFilter::from_level(max_level))
 }
 
 /// Where an event comes from.
@@ -116,7 +116,7 @@ enum Origin<'a> {
 }
 
 /// The modules that answer requests.
-const HTTP: [&str; 4] = [
+const HTTP_MODULES: [&str; 4] = [
     "sqlhttp_server::http",
     "sqlhttp_server::api",
     "sqlhttp_server::cluster::http",

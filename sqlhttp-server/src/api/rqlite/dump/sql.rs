@@ -3,7 +3,7 @@
 use sqlhttp_core::ValueRef;
 
 /// A name in SQL.
-pub(crate) fn quoted(name: &str) -> String {
+pub(crate) fn quoted_name(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
@@ -14,20 +14,20 @@ pub(crate) fn literal(text: &str) -> String {
 
 /// The expression that selects a column's values for [`write_value`]. SQLite formats reals, because its text reads back as
 /// the same number. The first byte of a text says whether it was a real or a text.
-pub(crate) fn expression(column: &str) -> String {
-    let column = quoted(column);
+pub(crate) fn select_expression(column: &str) -> String {
+    let column = quoted_name(column);
     format!(
         "CASE typeof({column}) WHEN 'real' THEN 'r'||quote({column}) WHEN 'text' THEN 't'||{column} ELSE {column} END"
     )
 }
 
-/// Appends the literal of a value that was selected with [`expression`]: as `quote()` writes it, except that a text with a
+/// Appends the literal of a value that was selected with [`select_expression`]: as `quote()` writes it, except that a text with a
 /// NUL or with invalid UTF-8 is a BLOB that is cast.
 pub(crate) fn write_value(out: &mut Vec<u8>, value: ValueRef<'_>) {
     match value {
         ValueRef::Null => out.extend_from_slice(b"NULL"),
         ValueRef::Integer(integer) => out.extend_from_slice(integer.to_string().as_bytes()),
-        // Not reached: `expression` turns reals into texts.
+        // Not reached: `select_expression` turns reals into texts.
         ValueRef::Real(real) => out.extend_from_slice(format!("{real:?}").as_bytes()),
         ValueRef::Blob(bytes) => write_blob(out, bytes),
         ValueRef::Text([b'r', real @ ..]) => out.extend_from_slice(real),
@@ -75,7 +75,7 @@ pub(crate) fn is_autoincrement(sql: &str) -> bool {
 }
 
 /// The module of a stored CREATE VIRTUAL TABLE, in lower case; empty if there is none.
-pub(crate) fn module(sql: &str) -> String {
+pub(crate) fn module_name(sql: &str) -> String {
     let mut tokens = Tokens(sql).filter(|token| matches!(token, Token::Word(_) | Token::Quoted(_)));
     // USING cannot be a name unless it is quoted.
     let using = |token: &Token<'_>| matches!(token, Token::Word(word) if word.eq_ignore_ascii_case("USING"));
@@ -198,7 +198,7 @@ mod tests {
             ("CREATE VIRTUAL TABLE x USING \"fts4\"", "fts4"),
             ("CREATE TABLE t(a)", ""),
         ] {
-            assert_eq!(module(sql), want, "{sql}");
+            assert_eq!(module_name(sql), want, "{sql}");
         }
     }
 

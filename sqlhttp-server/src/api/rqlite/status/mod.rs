@@ -15,7 +15,7 @@ use sqlhttp_rqlite::{ContentType, Params};
 
 use super::identity::hostname;
 use super::statements;
-use crate::api::exchange::{Exchange, until};
+use crate::api::exchange::{Exchange, with_deadline};
 use crate::http::reply::{self, HttpResponse, ReplyBody};
 
 /// Answers with the document of one database, or the part of it under `key`.
@@ -45,20 +45,20 @@ async fn collect(exchange: &Exchange<'_>, params: &Params) -> StandaloneStatus {
 }
 
 fn http(exchange: &Exchange<'_>) -> Http {
-    let node = &exchange.context.identity;
+    let identity = &exchange.context.identity;
     Http {
         auth: exchange.database.rules.auth.is_some(),
-        bind_addr: node.address().to_owned(),
+        bind_addr: identity.address().to_owned(),
         allow_origin: exchange.database.rules.cors_origin.as_ref().map(ToString::to_string),
-        queue: Queue { batch_len: 1, sequence_number: node.last_executed(), ..Queue::default() },
-        tls: if node.tls { Tls::Enabled } else { Tls::Disabled },
+        queue: Queue { batch_len: 1, sequence_number: identity.last_executed(), ..Queue::default() },
+        tls: if identity.is_https { Tls::Enabled } else { Tls::Disabled },
         peers: None,
     }
 }
 
 /// Collects the facts about the process and its host.
 pub(crate) fn process(exchange: &Exchange<'_>) -> Process {
-    let node = &exchange.context.identity;
+    let identity = &exchange.context.identity;
     #[cfg(unix)]
     let parent_id = std::os::unix::process::parent_id();
     #[cfg(not(unix))]
@@ -66,8 +66,8 @@ pub(crate) fn process(exchange: &Exchange<'_>) -> Process {
     Process {
         server: concat!("sqlhttp ", env!("CARGO_PKG_VERSION")).to_owned(),
         current_time: rfc3339(SystemTime::now()),
-        start_time: rfc3339(node.started_at),
-        uptime: node.started.elapsed(),
+        start_time: rfc3339(identity.started_at),
+        uptime: identity.started.elapsed(),
         executable: std::env::current_exe().unwrap_or_default().to_string_lossy().into_owned(),
         hostname: hostname(),
         page_bytes: process::page_bytes(),
@@ -120,7 +120,7 @@ async fn pragmas(exchange: &Exchange<'_>, params: &Params) -> Vec<StepOutcome> {
     let batch = Batch { steps, atomicity: Atomicity::Each, ..Batch::default() };
     let deadline = statements::deadline(exchange, Some(params.timeout));
     let outcome = async { exchange.database.backend.query(batch, ReadLevel::None, deadline).await?.whole().await };
-    until(deadline, outcome).await.map(|outcome| outcome.steps).unwrap_or_default()
+    with_deadline(deadline, outcome).await.map(|outcome| outcome.steps).unwrap_or_default()
 }
 
 /// Returns `PRAGMA synchronous` of the writer, which a connection that reads cannot tell

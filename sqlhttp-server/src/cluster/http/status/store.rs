@@ -17,13 +17,13 @@ use crate::cluster::context::ClusterContext;
 const WRITER_SYNCHRONOUS: u8 = 1;
 
 /// Collects the facts. `sqlite` are those of the database alone.
-pub(crate) fn store(app: &AppContext, member: &ClusterContext, directory_bytes: u64, sqlite: Sqlite) -> Store {
-    let (config, status) = (&member.config, member.node.status());
+pub(crate) fn store(context: &AppContext, cluster: &ClusterContext, directory_bytes: u64, sqlite: Sqlite) -> Store {
+    let (config, status) = (&cluster.config, cluster.node.status());
     let auto_vacuum =
-        config.auto_vacuum_interval.map(|interval| auto_vacuum(interval, app.identity.started_at, &status.totals));
+        config.auto_vacuum_interval.map(|interval| auto_vacuum(interval, context.identity.started_at, &status.totals));
     Store {
         settings: settings(config),
-        progress: progress(&status, app.is_stopping(), directory_bytes),
+        progress: progress(&status, context.is_stopping(), directory_bytes),
         raft: raft(config, &status),
         sqlite: Sqlite { writer_synchronous: WRITER_SYNCHRONOUS, ..sqlite },
         auto_vacuum,

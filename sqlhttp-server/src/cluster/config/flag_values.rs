@@ -1,4 +1,4 @@
-//! What was typed: a value for each flag that was given, the default for the others.
+//! What was flags: a value for each flag that was given, the default for the others.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -6,15 +6,15 @@ use std::time::Duration;
 use sqlhttp_text::flag::{Value, parse_value};
 
 use super::extensions::holds_extensions;
-use super::table::{EXTENSIONS_PATH, Flag, Standing, TABLE, find};
+use super::table::{EXTENSIONS_PATH, Flag, Support, TABLE, find};
 
 /// What the command line says.
 #[derive(Debug, Default)]
-pub(crate) struct Typed {
+pub(crate) struct FlagValues {
     values: HashMap<&'static str, Value>,
 }
 
-impl Typed {
+impl FlagValues {
     /// Takes a flag's value; the last of several counts.
     pub(crate) fn set(&mut self, name: &str, value: Value) {
         if let Some(flag) = find(name) {
@@ -38,19 +38,19 @@ impl Typed {
 
     /// The first flag whose value asks for what does not exist yet.
     pub(crate) fn first_unsupported(&self) -> Option<&'static str> {
-        let asks = |flag: &&Flag| match flag.standing {
-            Standing::Works | Standing::Own => false,
-            Standing::Idle(_) => flag.name == EXTENSIONS_PATH && holds_extensions(&self.text(flag.name)),
-            Standing::NotYet => self.differs(flag),
-            Standing::UpTo(max) => self.int(flag.name) > max,
+        let asks = |flag: &&Flag| match flag.support {
+            Support::Supported | Support::Extension => false,
+            Support::Ignored(_) => flag.name == EXTENSIONS_PATH && holds_extensions(&self.text(flag.name)),
+            Support::NotYet => self.differs(flag),
+            Support::UpTo(max) => self.int(flag.name) > max,
         };
         TABLE.iter().find(asks).map(|flag| flag.name)
     }
 
     /// The flags that were given for nothing, and why.
-    pub(crate) fn idle(&self) -> Vec<(&'static str, &'static str)> {
-        let reason = |flag: &'static Flag| match flag.standing {
-            Standing::Idle(why) if self.differs(flag) => Some((flag.name, why)),
+    pub(crate) fn ignored(&self) -> Vec<(&'static str, &'static str)> {
+        let reason = |flag: &'static Flag| match flag.support {
+            Support::Ignored(why) if self.differs(flag) => Some((flag.name, why)),
             _ => None,
         };
         TABLE.iter().filter_map(reason).collect()

@@ -25,12 +25,12 @@ pub(crate) struct SqlObserver {
 /// gone.
 pub(crate) struct Observation<C: Deref<Target = SqlCounters>> {
     counters: C,
-    slow: Option<SlowLog>,
+    slow: Option<SlowBatch>,
     ended: bool,
 }
 
 /// The data of a line about a slow batch.
-struct SlowLog {
+struct SlowBatch {
     limit: Duration,
     started: Instant,
     sql: String,
@@ -46,7 +46,7 @@ impl SqlObserver {
 
     /// Begins to observe a batch that is about to run.
     pub(crate) fn begin(&self, batch: &Batch) -> Observation<&SqlCounters> {
-        let slow = self.slow.map(|limit| SlowLog::new(limit, batch));
+        let slow = self.slow.map(|limit| SlowBatch::new(limit, batch));
         Observation { counters: &self.counters, slow, ended: false }
     }
 
@@ -57,15 +57,15 @@ impl SqlObserver {
         answer: Result<Answer, Error>,
     ) -> Result<Answer, Error> {
         match &answer {
-            Ok(Answer::Whole(outcome)) => observation.outcome(outcome),
-            Ok(Answer::Parts(_)) => return answer.map(|answer| self.in_parts(observation, answer)),
+            Ok(Answer::Whole(outcome)) => observation.count_outcome(outcome),
+            Ok(Answer::Parts(_)) => return answer.map(|answer| self.observe_parts(observation, answer)),
             Err(error) => observation.counters.request_failed(error),
         }
         observation.finish();
         answer
     }
 
-    fn in_parts(&self, mut observation: Observation<&SqlCounters>, answer: Answer) -> Answer {
+    fn observe_parts(&self, mut observation: Observation<&SqlCounters>, answer: Answer) -> Answer {
         let Answer::Parts(inner) = answer else { return answer };
         observation.ended = true;
         let slow = observation.slow.take();
@@ -75,29 +75,29 @@ impl SqlObserver {
 }
 
 impl<C: Deref<Target = SqlCounters>> Observation<C> {
-    fn outcome(&self, outcome: &Outcome) {
-        outcome.steps.iter().for_each(|step| self.step(step));
-        self.ending(&outcome.ending);
+    fn count_outcome(&self, outcome: &Outcome) {
+        outcome.steps.iter().for_each(|step| self.count_step(step));
+        self.count_ending(&outcome.ending);
     }
 
-    fn part(&mut self, part: &Result<Part, Error>) {
+    fn count_part(&mut self, part: &Result<Part, Error>) {
         match part {
             Ok(Part::Columns(_)) => return,
             Ok(Part::Rows(block)) => return self.counters.rows_returned(block.len()),
             Ok(Part::Step(step, _)) => {
-                self.step(step);
+                self.count_step(step);
                 // The reader of the parts may stop at a failure, which is no sign that the client has gone.
                 if !matches!(step, StepOutcome::Failed(_)) {
                     return;
                 }
             }
-            Ok(Part::End(ending)) => self.ending(ending),
+            Ok(Part::End(ending)) => self.count_ending(ending),
             Err(error) => self.counters.request_failed(error),
         }
         self.finish();
     }
 
-    fn step(&self, step: &StepOutcome) {
+    fn count_step(&self, step: &StepOutcome) {
         match step {
             StepOutcome::Rows(rows) => {
                 self.counters.rows_returned(rows.len());
@@ -111,7 +111,7 @@ impl<C: Deref<Target = SqlCounters>> Observation<C> {
         }
     }
 
-    fn ending(&self, ending: &Ending) {
+    fn count_ending(&self, ending: &Ending) {
         if let Ending::NotCommitted(failure) = ending {
             self.counters.statement_failed(failure);
         }
@@ -134,7 +134,7 @@ impl<C: Deref<Target = SqlCounters>> Drop for Observation<C> {
     }
 }
 
-impl SlowLog {
+impl SlowBatch {
     fn new(limit: Duration, batch: &Batch) -> Self {
         let mut sql = String::new();
         for text in batch.steps.iter().filter_map(|step| step.sql()) {
@@ -146,7 +146,7 @@ impl SlowLog {
             }
             sql.push_str(shortened(text, SQL_BYTES_MAX + 1));
         }
-        SlowLog { limit, started: Instant::now(), sql, statements: batch.steps.len(), span: Span::current() }
+        SlowBatch { limit, started: Instant::now(), sql, statements: batch.steps.len(), span: Span::current() }
     }
 
     fn log(&self) {
@@ -171,7 +171,7 @@ impl PartStream for ObservedParts {
         Box::pin(async {
             let part = self.inner.next().await;
             if let Some(part) = &part {
-                self.observation.part(part);
+                self.observation.count_part(part);
             }
             part
         })
