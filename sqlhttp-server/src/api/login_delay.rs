@@ -1,9 +1,10 @@
-//! The delay of failed logins, for each pair of user and address by itself.
+//! The delay of responses to failed logins, separately for each pair of user and address.
 //!
-//! A failed login is answered [`DELAY`] after the one before it of the same user from the same address, so that guessing
-//! has a top speed however many connections it uses. While many are waiting, passwords of that user from that address are
-//! not checked at all: a client that does not wait for its answers is not faster. Other users, other addresses and right
-//! passwords never wait, and waiting holds nothing but the connection.
+//! The response to a failed login is sent [`DELAY`] after the previous one to the same user at the same address. This
+//! limits the rate of guessing, however many connections a client uses. If the next response would be scheduled more
+//! than [`BACKLOG_MAX`] ahead, logins of that user from that address are refused without a check, so a client that does
+//! not wait for responses is not faster. Other users, other addresses and valid logins are not delayed. A delayed login
+//! occupies only its connection.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -12,37 +13,39 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long a refusal waits, and how long after the one before it is sent.
+/// The least time between a failed login and its response, and between two responses of the same user and address.
 const DELAY: Duration = Duration::from_secs(1);
 
-/// How far ahead the refusals of one user from one address may lie. With more, no password is checked.
+/// The greatest delay of a response. Logins that would exceed it are refused without a check.
 const BACKLOG_MAX: Duration = Duration::from_secs(30);
 
-/// How many pairs of user and address are known at once. Failures of further ones are refused without a delay, as overload.
+/// The greatest number of pairs of user and address with scheduled responses. Failed logins of further pairs are
+/// refused at once, as an overload.
 const LOGINS_MAX: usize = 16 << 10;
 
-/// The bits of an IPv6 address that name a network: its owner has all addresses in it.
+/// The mask of the network in an IPv6 address. All addresses of a /64 network usually belong to one owner.
 const IPV6_NETWORK: u128 = !0 << 64;
 
-/// A user and the address of a client.
+/// A user at the address of a client, hashed with a random key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LoginKey(u64);
 
-/// When the next refusal may be sent, for each user and address that failed lately.
+/// The times of scheduled responses to failed logins.
 #[derive(Debug, Default)]
 pub(crate) struct LoginDelays {
     hasher: RandomState,
+    /// The time of the last scheduled response, by key.
     last_refusals: Mutex<HashMap<u64, Instant>>,
-    /// Whether the map may have entries. Logins look at this first.
+    /// Whether `last_refusals` may have entries. Logins check this flag first, to avoid the lock.
     has_failures: AtomicBool,
 }
 
-/// So many refusals are waiting already that this login is not decided.
+/// The error that too many responses to failed logins are scheduled already.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct TooManyFailures;
 
 impl LoginDelays {
-    /// The key of a user at an address.
+    /// Returns the key of a user at an address. The addresses of a /64 network of IPv6 share a key.
     pub(crate) fn key(&self, user: &str, address: IpAddr) -> LoginKey {
         let network = match address.to_canonical() {
             IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & IPV6_NETWORK)),
@@ -51,7 +54,7 @@ impl LoginDelays {
         LoginKey(self.hasher.hash_one((user, network)))
     }
 
-    /// Whether a password may be checked now.
+    /// Returns an error if logins with this key are refused without a check.
     pub(crate) fn check(&self, key: LoginKey) -> Result<(), TooManyFailures> {
         if !self.has_failures.load(Ordering::Relaxed) {
             return Ok(());
@@ -67,13 +70,14 @@ impl LoginDelays {
         Ok(())
     }
 
-    /// Waits until a failure may be answered. The time counts even if the future is dropped.
+    /// Waits until the response to a failed login may be sent. Dropping the future does not free the scheduled time.
     pub(crate) async fn wait(&self, key: LoginKey) -> Result<(), TooManyFailures> {
         let moment = self.reserve(key, Instant::now())?;
         tokio::time::sleep_until(moment.into()).await;
         Ok(())
     }
 
+    /// Schedules the response to a login that has failed at `now`. Returns its time.
     fn reserve(&self, key: LoginKey, now: Instant) -> Result<Instant, TooManyFailures> {
         let mut last_refusals = self.lock();
         if last_refusals.len() >= LOGINS_MAX && !last_refusals.contains_key(&key.0) {
@@ -106,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_queue_for_each_user_and_address() {
+    fn responses_are_scheduled_for_each_user_and_address() {
         let (delays, now) = (LoginDelays::default(), Instant::now());
         let bob = delays.key("bob", address("10.0.0.1"));
         let others = [delays.key("ann", address("10.0.0.1")), delays.key("bob", address("10.0.0.2"))];
@@ -138,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_of_ipv6_is_one_address() {
+    fn addresses_of_an_ipv6_network_share_a_key() {
         let delays = LoginDelays::default();
         let key = |text| delays.key("bob", address(text));
         assert_eq!(key("2001:db8::1"), key("2001:db8::ffff"));

@@ -1,7 +1,17 @@
-//! What a database offers over HTTP, whichever program serves it: ws4sqlite's protocol and rqlite's data API.
+//! The HTTP API of a database, in both programs: ws4sqlite's protocol and rqlite's data API.
 //!
-//! `context` and `database` are the state that handlers share; `exchange` is one request to one database; `ws4sqlite` and
-//! `rqlite` decode, run and encode.
+//! * `admin`: the traits for copies, macros and backups.
+//! * `auth`: the users and tokens of ws4sqlite's protocol.
+//! * `context`: the state that all handlers share.
+//! * `database`: one served database.
+//! * `exchange`: one request to one database.
+//! * `login_delay`: the delay of responses to failed logins.
+//! * `metrics`: `/metrics`.
+//! * `outcome`: steps between a batch's outcome and its encoding.
+//! * `rqlite`: rqlite's data API.
+//! * `sql_observer`: counters and log lines about the SQL of requests.
+//! * `streaming`: responses that are sent in parts.
+//! * `ws4sqlite`: ws4sqlite's protocol, with sqliterg's macros and backups.
 
 pub mod admin;
 pub mod auth;

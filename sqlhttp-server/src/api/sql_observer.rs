@@ -10,32 +10,32 @@ use tracing::Span;
 use crate::process::logging::{SLOW_LOG, shortened};
 use crate::process::metrics::{Interrupted, SqlCounters};
 
-/// The SQL in a log line is cut to this length, in bytes.
+/// The greatest length of SQL in a log line, in bytes. Longer SQL is truncated.
 const SQL_BYTES_MAX: usize = 1 << 10;
 
-/// Observes the SQL of one database's requests.
+/// Counts and logs the SQL of the requests to one database.
 #[derive(Debug)]
 pub(crate) struct SqlObserver {
     counters: Arc<SqlCounters>,
-    /// SQL that takes longer than this is logged.
+    /// The time above which a batch is logged; `None` logs none.
     slow: Option<Duration>,
 }
 
-/// Observes one batch from its beginning to the end of its answer. Dropping it before that means that the client has
-/// gone.
+/// The observation of one batch, from its submission to the end of its answer. If it is dropped earlier, the client has
+/// disconnected, and the batch counts as interrupted.
 pub(crate) struct Observation<C: Deref<Target = SqlCounters>> {
     counters: C,
     slow: Option<SlowBatch>,
     ended: bool,
 }
 
-/// The data of a line about a slow batch.
+/// The data of a log line about a slow batch.
 struct SlowBatch {
     limit: Duration,
     started: Instant,
     sql: String,
     statements: usize,
-    /// The request's, which is over before an answer in parts is.
+    /// The span of the request, which ends before an answer in parts does.
     span: Span,
 }
 
@@ -44,13 +44,13 @@ impl SqlObserver {
         SqlObserver { counters, slow }
     }
 
-    /// Begins to observe a batch that is about to run.
+    /// Starts the observation of a batch that is about to run.
     pub(crate) fn begin(&self, batch: &Batch) -> Observation<&SqlCounters> {
         let slow = self.slow.map(|limit| SlowBatch::new(limit, batch));
         Observation { counters: &self.counters, slow, ended: false }
     }
 
-    /// Takes note of the answer, or of its parts while they are read.
+    /// Counts an answer. An answer in parts is returned in a wrapper that counts each part when it is read.
     pub(crate) fn end(
         &self,
         mut observation: Observation<&SqlCounters>,
@@ -86,7 +86,7 @@ impl<C: Deref<Target = SqlCounters>> Observation<C> {
             Ok(Part::Rows(block)) => return self.counters.rows_returned(block.len()),
             Ok(Part::Step(step, _)) => {
                 self.count_step(step);
-                // The reader of the parts may stop at a failure, which is no sign that the client has gone.
+                // The reader may stop at a failed step, so that is the end of the observation.
                 if !matches!(step, StepOutcome::Failed(_)) {
                     return;
                 }
@@ -160,7 +160,7 @@ impl SlowBatch {
     }
 }
 
-/// An answer in parts, and what observes it.
+/// An answer in parts that is counted while it is read.
 struct ObservedParts {
     inner: Box<dyn PartStream>,
     observation: Observation<Arc<SqlCounters>>,

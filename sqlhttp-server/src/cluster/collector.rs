@@ -1,4 +1,4 @@
-//! What is told of a node of a cluster: its log, how it syncs and applies, its part.
+//! The metrics of a node: its role, its log, and the times of syncs and applies.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,20 +11,20 @@ use sqlhttp_raft::NodeStatus;
 use super::context::ClusterContext;
 use crate::process::metrics::Latency;
 
-/// How long a node's log took to sync, and what was committed to be applied.
+/// The durations of the log's syncs, and of applying committed entries.
 #[derive(Debug, Default)]
 pub(crate) struct LogTimes {
     pub(crate) syncs: Latency,
     pub(crate) applies: Latency,
 }
 
-/// Writes the series of a node.
+/// Encodes the metrics of a node.
 pub(crate) struct NodeCollector {
     pub(crate) cluster: Arc<ClusterContext>,
     pub(crate) times: Arc<LogTimes>,
 }
 
-/// Name, help, type, and where the value stands.
+/// The name, the help text, the type and the value of a metric.
 type Series = (&'static str, &'static str, MetricType, fn(&NodeStatus) -> u64);
 
 const SERIES: &[Series] = &[

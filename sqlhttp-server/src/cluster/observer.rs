@@ -1,4 +1,5 @@
-//! The events of a node as log lines, with the components and words of rqlited where it has them.
+//! Writes the events of a node to the log, with the components and the wording of rqlited for events that rqlited has
+//! too.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,10 +37,10 @@ impl Observer for RqliteLog {
                 tracing::warn!(target: "store", "the membership still has this node's old name and address: {error}");
             }
             Event::Stopped { error } => {
-                tracing::error!(target: "store", "this node has stopped, and serves no more: {error}");
+                tracing::error!(target: "store", "this node has stopped and no longer serves requests: {error}");
             }
             Event::ShutdownFailed { error } => {
-                tracing::error!(target: "raft", "replication did not end well: {error}");
+                tracing::error!(target: "raft", "replication has not shut down cleanly: {error}");
             }
             Event::CloseNotSynced { error } => {
                 tracing::error!(target: "store", "the database was not synced: {error}");

@@ -1,4 +1,4 @@
-//! `sqlhttp-cluster` as a function: from the command line to the exit status.
+//! The program `sqlhttp-cluster`, from the command line to the exit status.
 
 use std::ffi::OsString;
 use std::future::Future;
@@ -23,15 +23,16 @@ use crate::http::run;
 use crate::process::tls::{Tls, TlsOptions};
 use crate::process::{database_watch, shutdown};
 
-/// The time that closing the node may take after that.
+/// The time within which the node must close, after [`SHUTDOWN_TIMEOUT`].
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Starts, serves until a signal, and ends. Returns the process's exit status.
+/// Starts the node, serves requests until a signal arrives, and closes the node. Returns the exit status of the
+/// process.
 pub async fn main(arguments: &[OsString]) -> u8 {
     let config = match config::parse(arguments) {
         Ok(config) => config,
         Err(exit) => {
-            // There is nobody to tell if standard error is gone.
+            // A failure to write to standard error cannot be reported.
             let _ = exit.write(&mut io::stdout(), &mut io::stderr());
             return exit.code;
         }
@@ -90,15 +91,15 @@ async fn serve(config: ClusterConfig) -> Result<(), String> {
     Ok(())
 }
 
-/// Resolves when the process has to end: on a signal, or when the node has stopped by itself and a supervisor may start it
-/// again.
+/// Resolves when the process has to end: on a signal, or when the node has stopped because of a failure, so that a
+/// supervisor can restart it.
 fn stop_signal(signal: Signal, node: Node, failure: Arc<OnceLock<String>>) -> Signal {
     Box::pin(async move {
         tokio::select! {
             () = signal => {}
             why = node.failure() => {
                 tracing::error!(target: "rqlited", "this process ends because the node has stopped: {why} (-exit-on-failure)");
-                // Nothing else sets it.
+                // Only this function sets `failure`.
                 let _ = failure.set(why);
             }
         }
@@ -113,7 +114,7 @@ fn announce() {
     tracing::info!(target: "rqlited", "launch command: {}", words.join(" "));
 }
 
-/// Makes the directory if it does not exist. Returns whether the node is new.
+/// Creates the data directory if it does not exist. Returns whether the node is new.
 fn create_directory(directory: &Path) -> Result<bool, String> {
     let (is_new, shown) = (!directory.join("raft").join("log").exists(), directory.display());
     if is_new {
@@ -155,7 +156,7 @@ async fn bind(address: &str) -> Result<TcpListener, String> {
     bound.map_err(|error| format!("listen tcp {address}: {error}"))
 }
 
-/// All interfaces: those of IPv6, which stand for both where there is IPv6.
+/// Binds a port on all interfaces: on `[::]`, which accepts IPv4 too, or on `0.0.0.0` if the system has no IPv6.
 async fn bind_all(port: &str) -> io::Result<TcpListener> {
     match TcpListener::bind(format!("[::]:{port}")).await {
         Err(error) if error.kind() != io::ErrorKind::AddrInUse => TcpListener::bind(format!("0.0.0.0:{port}")).await,

@@ -7,8 +7,8 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::memory;
 
-/// Prepares the process, runs a program to its end, and returns the exit status of the process. Call it at the beginning of
-/// `main`: SQLite's allocator must be installed before another thread starts.
+/// Prepares the process, runs a program to its end, and returns the exit status of the process. Call it at the
+/// beginning of `main`: SQLite's allocator must be installed before another thread starts.
 pub fn run_main(program: impl Future<Output = u8>) -> ExitCode {
     memory::prefer_small_pages();
     memory::allow_many_files();

@@ -1,4 +1,4 @@
-//! What a database answers, as HTTP in rqlite's context.
+//! The HTTP response to a request with statements, in rqlite's format.
 
 use std::time::Instant;
 
@@ -12,22 +12,23 @@ use crate::api::outcome::{is_small, log_error};
 use crate::api::streaming::{self, EncodedAnswer, StreamError};
 use crate::http::reply::{self, HttpResponse, ReplyBody};
 
-/// How a request is to be answered.
+/// The facts about a request that its reply depends on.
 pub(crate) struct ReplyContext {
     pub(crate) endpoint: Endpoint,
     pub(crate) shape: ReplyShape,
-    /// When the request came.
+    /// The time at which the request was received.
     pub(crate) started: Instant,
 }
 
 impl ReplyContext {
-    /// What stands after the results. `raft_index` is 0 for what no log has carried.
+    /// Returns the part of the reply after the results. `raft_index` is the index of the log entry of the batch; 0 if
+    /// it is in no log.
     pub(crate) fn trailer(&self, raft_index: u64) -> Trailer {
         Trailer { elapsed: self.started.elapsed(), raft_index }
     }
 }
 
-/// The answer to some statements.
+/// Makes the response to statements.
 pub(crate) async fn respond(
     answer: Result<Answer, Error>,
     context: ReplyContext,
@@ -39,12 +40,13 @@ pub(crate) async fn respond(
             let response = whole(outcome, context).await.map_or_else(panicked, from_protocol);
             if served { served_by(response, identity) } else { response }
         }
-        // Rare beside the others, and its state is larger.
+        // Boxed because this future is large and rarely needed.
         Ok(Answer::Parts(parts)) => Box::pin(in_parts(parts, context, identity)).await,
         Err(error) => {
             log_error(&error);
             let response = from_protocol(encode_error(&error, &context.shape, &context.trailer(0)));
-            // The only one of which statements tell themselves.
+            // rqlite reports a timeout as the error of the statements, and so with the header of the node that ran
+            // them.
             if matches!(error, Error::Timeout) { served_by(response, identity) } else { response }
         }
     }
@@ -76,7 +78,7 @@ async fn in_parts(parts: Box<dyn PartStream>, context: ReplyContext, identity: &
     }
 }
 
-/// An encoder that knows at the end how long it all took.
+/// An encoder that adds the elapsed time to the end of the reply.
 struct TimedEncoder {
     encoder: PartEncoder,
     started: Instant,

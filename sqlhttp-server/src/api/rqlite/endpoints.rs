@@ -1,4 +1,4 @@
-//! Runs the endpoints of the data API.
+//! Dispatches requests to the endpoints of the data API.
 
 use hyper::body::Incoming;
 use sqlhttp_rqlite::{Endpoint, Params};
@@ -8,7 +8,7 @@ use super::{backup, members, queue, readyz, statements, status};
 use crate::api::exchange::Exchange;
 use crate::http::reply::{EarlyResponse, HttpResponse};
 
-/// Answers a request that has passed all checks.
+/// Runs a request that has passed all checks.
 pub(crate) async fn run(
     exchange: &Exchange<'_>,
     resource: Resource,

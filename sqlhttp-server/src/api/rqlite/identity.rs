@@ -1,4 +1,4 @@
-//! What this server is as rqlite sees it: a identity.
+//! The facts that rqlite's API shows about this server, which it calls a node.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -8,27 +8,30 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use hyper::header::HeaderValue;
 use tokio::sync::Semaphore;
 
-/// How many copies of databases are made or sent at once, in all: each takes the room of its database.
+/// The greatest number of copies of databases that exist at once, because each occupies as much disk space as its
+/// database.
 const COPIES_MAX: usize = 8;
 
-/// What rqlite knows of a identity.
+/// The facts that rqlite's API shows about this server.
 #[derive(Debug)]
 pub(crate) struct ServerIdentity {
-    /// When it was started.
+    /// The wall-clock time of the start.
     pub(crate) started_at: SystemTime,
+    /// The time of the start on the monotonic clock.
     pub(crate) started: Instant,
-    /// Whether it speaks HTTPS.
+    /// Whether clients reach the server by HTTPS.
     pub(crate) is_https: bool,
-    /// Places for copies of databases.
+    /// One permit for each copy of a database that may exist.
     pub(crate) copy_permits: Arc<Semaphore>,
+    /// The address that the API shows, as `host:port`.
     advertised: OnceLock<String>,
-    /// Where it listens.
+    /// The address of the listener.
     bound: OnceLock<SocketAddr>,
-    /// When a backup was begun to be sent last.
+    /// The start of the last backup that was sent.
     last_backup: Mutex<Option<SystemTime>>,
-    /// The number that was given to a queued write last.
+    /// The last number that was assigned to a queued write.
     last_queued: AtomicI64,
-    /// The highest number of a queued write that was executed; 0 if none was.
+    /// The highest number of an executed queued write; 0 if there is none.
     last_executed: AtomicI64,
 }
 
@@ -49,7 +52,8 @@ impl ServerIdentity {
         }
     }
 
-    /// Tells where clients reach it. Only the first address counts.
+    /// Sets the address of the listener, which is also the advertised address if none is set. Later calls have no
+    /// effect.
     pub(crate) fn set_listener(&self, address: SocketAddr) {
         self.bound.get_or_init(|| address);
         let port = address.port();
@@ -57,51 +61,54 @@ impl ServerIdentity {
         self.advertised.get_or_init(|| shown);
     }
 
-    /// Tells where clients reach it, as its operator says.
+    /// Sets the address that the API shows, `host:port`. Has no effect if an address is set already.
     pub(crate) fn set_advertised_address(&self, address: String) {
         self.advertised.get_or_init(|| address);
     }
 
-    /// Where clients reach it, as `host:port`; empty if it does not listen.
+    /// Returns the address that the API shows, as `host:port`; empty if none is set.
     pub(crate) fn address(&self) -> &str {
         self.advertised.get().map_or("", String::as_str)
     }
 
-    /// Where it listens, if it does.
+    /// Returns the address of the listener, if the server listens.
     pub(crate) fn bound(&self) -> Option<SocketAddr> {
         self.bound.get().copied()
     }
 
-    /// A backup is about to be sent.
+    /// Records the start of a backup.
     pub(crate) fn record_backup(&self) {
         *self.last_backup.lock().unwrap_or_else(PoisonError::into_inner) = Some(SystemTime::now());
     }
 
-    /// When a backup was begun to be sent last.
+    /// Returns the start of the last backup that was sent.
     pub(crate) fn last_backup(&self) -> Option<SystemTime> {
         *self.last_backup.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The same as the value of a header.
+    /// Returns the address that the API shows as a header value, if it is one.
     pub(crate) fn served_by(&self) -> Option<HeaderValue> {
         HeaderValue::from_str(self.address()).ok()
     }
 
-    /// The next number of a queued write; they only grow, also from one start to the next.
+    /// Returns the next number of a queued write. The numbers grow, also across restarts: they begin with the time of
+    /// the start in nanoseconds.
     pub(crate) fn next_queue_number(&self) -> i64 {
         self.last_queued.fetch_add(1, Ordering::Relaxed) + 1
     }
 
+    /// Records that the queued write with this number was executed.
     pub(crate) fn record_executed(&self, number: i64) {
         self.last_executed.fetch_max(number, Ordering::Relaxed);
     }
 
+    /// Returns the highest number of an executed queued write; 0 if there is none.
     pub(crate) fn last_executed(&self) -> i64 {
         self.last_executed.load(Ordering::Relaxed)
     }
 }
 
-/// The name of this machine; `localhost` if the system has none.
+/// Returns the host name of this machine; `localhost` if it has none.
 pub(crate) fn hostname() -> String {
     #[cfg(unix)]
     let name = rustix::system::uname().nodename().to_string_lossy().into_owned();

@@ -1,5 +1,5 @@
-//! `/db/execute?queue`: writes of which the client only wants to know that they will happen. They have happened when it
-//! hears so.
+//! `/db/execute?queue`: queued writes. rqlite acknowledges them before they are applied; this server acknowledges them
+//! once they are durable.
 
 use std::time::Instant;
 
@@ -15,7 +15,7 @@ use crate::api::exchange::Exchange;
 use crate::api::outcome::log_error;
 use crate::http::reply::{EarlyResponse, HttpResponse};
 
-/// Runs the statements, and answers with their number.
+/// Runs the statements. The response contains the number of the queued write.
 pub(crate) async fn answer(
     exchange: &Exchange<'_>,
     params: Params,
@@ -32,7 +32,8 @@ pub(crate) async fn answer(
     counters.queued_executions_wait.add(usize::from(params.wait));
     let deadline = statements::deadline(exchange, params.db_timeout);
     let queue = &exchange.database.queued_writes;
-    // An answer says that the write is durable, so who does not `wait` waits too, and a given `timeout` bounds that.
+    // A response means that the write is durable, so a request without `wait` waits too. `timeout` limits that if it is
+    // given.
     let applied = match params.wait || params.timeout_given {
         false => queue.write(batch, deadline).await,
         true => tokio::time::timeout(params.timeout, queue.write(batch, deadline)).await.map_err(|_| {
@@ -60,7 +61,7 @@ fn wait_timeout() -> EarlyResponse {
     Box::new(error(StatusCode::REQUEST_TIMEOUT, "queue wait timeout"))
 }
 
-/// Never 200, which would say that it has happened.
+/// Logs an error of a queued write and makes the response to it, which never has the status 200.
 fn write_error(why: &Error) -> HttpResponse {
     log_error(why);
     match why {
@@ -70,7 +71,7 @@ fn write_error(why: &Error) -> HttpResponse {
         | Error::Closed
         | Error::NoLeader
         | Error::Unavailable(_) => error(StatusCode::SERVICE_UNAVAILABLE, &why.to_string()),
-        // Its text may name a file.
+        // The text may contain a path, which clients must not see.
         Error::Io { .. } => error(StatusCode::INTERNAL_SERVER_ERROR, "the disk failed"),
         Error::LeadershipLost
         | Error::Unknown

@@ -1,4 +1,4 @@
-//! `/readyz`: whether the database can serve.
+//! `/readyz`: whether the database can serve requests.
 
 use sqlhttp_core::{Batch, Failure, ReadLevel, Step, StepOutcome};
 use sqlhttp_rqlite::{Params, Readiness, encode_readiness};
@@ -8,7 +8,7 @@ use super::statements;
 use crate::api::exchange::{Exchange, with_deadline};
 use crate::http::reply::HttpResponse;
 
-/// A single database is its own leader, and has always applied what was committed.
+/// Handles `/readyz` of a single database, which is its own leader and has applied every committed write.
 pub(crate) async fn answer(exchange: &Exchange<'_>, params: &Params) -> HttpResponse {
     if params.noleader {
         return from_protocol(encode_readiness(Readiness::Alive, params.sync));
@@ -23,12 +23,12 @@ pub(crate) async fn answer(exchange: &Exchange<'_>, params: &Params) -> HttpResp
     from_protocol(encode_readiness(readiness, params.sync))
 }
 
-/// The first line of the damage that the last check of the database has found, if it found any.
+/// Returns the first damage that the last check of the database has found, if it has found any.
 pub(crate) fn first_damage(exchange: &Exchange<'_>) -> Option<String> {
     exchange.database.status()?.last_check?.damages.first().cloned()
 }
 
-/// Why it cannot serve, if so.
+/// Runs a query on the database. Returns the reason for which the database cannot serve; `None` if it can.
 pub(crate) async fn database_problem(exchange: &Exchange<'_>, params: &Params) -> Option<String> {
     if let Some(why) = exchange.database.status().and_then(|status| status.poisoned.or(status.waits_for)) {
         return Some(why);

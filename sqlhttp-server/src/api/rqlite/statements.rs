@@ -1,4 +1,5 @@
-//! The endpoints that take SQL: `/db/execute`, `/db/query`, `/db/request`, `/db/load`, and `/db/sql`, which runs none.
+//! The endpoints that take SQL: `/db/execute`, `/db/query`, `/db/request`, `/db/load`, and `/db/sql`, which does not
+//! run it.
 
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
@@ -21,7 +22,7 @@ use crate::http::compress::compress;
 use crate::http::reply::{EarlyResponse, HttpResponse};
 use crate::http::request_log;
 
-/// Runs the statements of a request.
+/// Handles a request with statements, or a database file for `/db/load`.
 pub(crate) async fn answer(
     exchange: &Exchange<'_>,
     endpoint: Endpoint,
@@ -43,7 +44,7 @@ pub(crate) async fn answer(
     Ok(response)
 }
 
-/// Shows what would be run.
+/// Handles `/db/sql`: shows the statements without running them.
 pub(crate) async fn explain(
     exchange: &Exchange<'_>,
     params: Params,
@@ -59,7 +60,7 @@ pub(crate) async fn explain(
 
 async fn run(exchange: &Exchange<'_>, endpoint: Endpoint, batch: Batch, params: &Params) -> Result<Answer, Error> {
     let deadline = deadline(exchange, params.db_timeout).and(queue_deadline(params));
-    // A dump may take long, so it has a limit only if the request sets one.
+    // Loading SQL text may take long, so it has a time limit only if the request sets one.
     let deadline = if endpoint == Endpoint::Load { deadline.without_default() } else { deadline };
     let backend = &exchange.database.backend;
     let observation = exchange.database.sql.begin(&batch);
@@ -88,13 +89,13 @@ fn count_statements(exchange: &Exchange<'_>, endpoint: Endpoint, statements: usi
     received.add(statements);
 }
 
-/// What a client has sent.
+/// The content of a request.
 enum RequestContent {
     Statements(Call),
     File(Bytes),
 }
 
-/// Replaces all content by that of a database file.
+/// Replaces all content of the database by that of a database file.
 async fn load_file(
     exchange: &Exchange<'_>,
     params: &Params,
@@ -126,13 +127,14 @@ async fn load_file(
     }
 }
 
-/// The operator's limit and the client's.
+/// Returns the earlier of two deadlines: the operator's limit, and the client's.
 pub(crate) fn deadline(exchange: &Exchange<'_>, limit: Option<Duration>) -> Deadline {
     let clients = limit.map_or(Deadline::NEVER, |limit| Deadline::after(Instant::now(), limit));
     exchange.context.deadline().and(clients)
 }
 
-/// How long a write may wait for its turn. A write that has begun goes on: only its own limits end it.
+/// Returns the deadline by which a write must leave the queue, from the parameter `timeout`. It does not apply to a
+/// write that has begun.
 fn queue_deadline(params: &Params) -> Deadline {
     if !params.timeout_given || params.timeout.is_zero() {
         return Deadline::NEVER;
@@ -140,7 +142,7 @@ fn queue_deadline(params: &Params) -> Deadline {
     Deadline::after(Instant::now(), params.timeout).for_turn_only()
 }
 
-/// Reads and understands the statements of a request.
+/// Reads and decodes the statements of a request.
 pub(crate) async fn read_call(
     exchange: &Exchange<'_>,
     endpoint: Endpoint,
@@ -149,7 +151,7 @@ pub(crate) async fn read_call(
 ) -> Result<Call, EarlyResponse> {
     match read(exchange, endpoint, params, body).await? {
         RequestContent::Statements(call) => Ok(call),
-        // Only `/db/load` takes files.
+        // Only `/db/load` takes database files.
         RequestContent::File(_) => Err(refused(Refusal::text(StatusCode::BAD_REQUEST.as_u16(), "no statements"))),
     }
 }
@@ -181,7 +183,7 @@ async fn read(
     Ok(RequestContent::Statements(call))
 }
 
-/// The hint for a body that is too large, appended to the error text.
+/// Returns the text that is appended to the error text for a body that is too large.
 fn hint_if_too_large(exchange: &Exchange<'_>, endpoint: Endpoint) -> &'static str {
     let copies = exchange.database.copies.as_ref().filter(|_| endpoint == Endpoint::Load);
     copies.map_or("", |copies| copies.large_file_hint())
@@ -212,7 +214,7 @@ fn decode_now(endpoint: Endpoint, content_type: Option<&str>, bytes: &[u8], para
     decode(endpoint, content_type, bytes, params).inspect_err(|_| request_log::note_bad_json(bytes))
 }
 
-/// A refusal in the form that the endpoint's answers have.
+/// Makes the response to a refused request, with the media type of the endpoint's other responses.
 fn refused_by(endpoint: Endpoint, refusal: Refusal, pretty: bool) -> EarlyResponse {
     let mut reply = refusal.into_reply(pretty);
     if reply.content_type == ContentType::Json {

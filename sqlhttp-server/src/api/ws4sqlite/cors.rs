@@ -1,40 +1,40 @@
-//! Which pages of other origins may read answers: the `corsOrigin` setting of a database.
+//! The `corsOrigin` setting of a database: the origins whose pages may read responses.
 //!
-//! As in the original, a request of an origin that is not allowed is executed like any other: the browser keeps the
-//! answer from the page, because the header is missing. CORS is no access control. (Requests that a browser sends without
-//! a preflight are refused, see `origin`.)
+//! As in the original, a request from an origin that is not allowed is executed like any other. The response lacks the
+//! header that allows the page to read it, so the browser hides it from the page. CORS is not access control. (Requests
+//! that a browser sends without a preflight are refused by `http::origin`.)
 
 use hyper::header::{self, HeaderMap, HeaderValue};
 
-/// The origins that are allowed.
+/// The allowed origins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CorsPolicy {
     any: bool,
     origins: Vec<OriginPattern>,
 }
 
-/// One allowed origin, in lower case.
+/// An allowed origin, in lower case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum OriginPattern {
-    /// Exactly this one.
+    /// This origin.
     Exact(String),
-    /// Whatever lies between these two, which is a subdomain.
+    /// The subdomains of a domain: `scheme` includes `://`, and `domain` begins with a dot.
     Subdomain { scheme: String, domain: String },
 }
 
-/// What is wrong with a `corsOrigin` value.
+/// An invalid `corsOrigin` value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum CorsError {
-    /// An origin is no `scheme://host[:port]`.
+    /// An item is not of the form `scheme://host[:port]`.
     #[error("corsOrigin: '{0}' is not an origin; write it like 'https://example.com'")]
     NotAnOrigin(String),
-    /// `*` beside others.
+    /// `*` is combined with other origins.
     #[error("corsOrigin: '*' allows every origin and cannot be combined with others")]
     AnyAndOthers,
 }
 
 impl CorsPolicy {
-    /// Understands a value: `*`, one origin, or several separated by commas. The first label of a host may be `*`.
+    /// Parses a value: `*`, or one or more origins separated by commas. The first label of a host may be `*`.
     pub(crate) fn parse(value: &str) -> Result<CorsPolicy, CorsError> {
         let items: Vec<&str> = value.split(',').map(str::trim).collect();
         if items == ["*"] {
@@ -47,7 +47,7 @@ impl CorsPolicy {
         Ok(CorsPolicy { any: false, origins })
     }
 
-    /// The headers that an answer to a request of this origin carries.
+    /// Adds the headers of the response to a request from this origin.
     pub(crate) fn add_headers(&self, origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
         if !self.any {
             headers.append(header::VARY, HeaderValue::from_static("Origin"));
@@ -57,7 +57,7 @@ impl CorsPolicy {
         }
     }
 
-    /// The headers that the answer to a preflight request carries.
+    /// Adds the headers of the response to a preflight request.
     pub(crate) fn add_preflight_headers(&self, request: &HeaderMap, headers: &mut HeaderMap) {
         let origin = request.get(header::ORIGIN);
         if let Some(allowed) = origin.and_then(|origin| self.allowed(origin)) {
@@ -71,12 +71,12 @@ impl CorsPolicy {
         headers.insert(header::VARY, HeaderValue::from_static(vary));
     }
 
-    /// Whether pages of this origin are allowed. Without an origin, only `*` allows them.
+    /// Returns whether pages of this origin are allowed. A missing origin is allowed by `*` only.
     pub(crate) fn allows(&self, origin: Option<&HeaderValue>) -> bool {
         self.any || origin.is_some_and(|origin| self.allowed(origin).is_some())
     }
 
-    /// What `Access-Control-Allow-Origin` says for this origin, if it is allowed.
+    /// Returns the value of `Access-Control-Allow-Origin` for this origin; `None` if the origin is not allowed.
     fn allowed(&self, origin: &HeaderValue) -> Option<HeaderValue> {
         if self.any {
             return Some(HeaderValue::from_static("*"));
@@ -87,7 +87,7 @@ impl CorsPolicy {
     }
 }
 
-/// Whether an OPTIONS request is a browser's question before a request of another origin.
+/// Returns whether an OPTIONS request is a preflight: the request of a browser before a request to another origin.
 pub(crate) fn is_preflight(headers: &HeaderMap) -> bool {
     headers.contains_key(header::ORIGIN) && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
@@ -123,7 +123,8 @@ fn is_scheme(scheme: &str) -> bool {
         && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
 }
 
-/// A host and perhaps a port. (Not a full check: what is wrong here never equals what a browser sends.)
+/// Returns whether a text may be a host with an optional port. The check is not complete: an invalid host that it
+/// accepts equals no origin that a browser sends.
 fn is_host(host: &str) -> bool {
     !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || "-._:[]".contains(c))
 }
@@ -178,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn vary_is_told_unless_everybody_is_allowed() {
+    fn vary_is_set_unless_every_origin_is_allowed() {
         let mut headers = HeaderMap::new();
         CorsPolicy::parse("https://a.com").unwrap().add_headers(None, &mut headers);
         assert_eq!(headers.get(header::VARY).unwrap(), "Origin");

@@ -1,4 +1,4 @@
-//! Reads the command line.
+//! Parses the command line.
 
 use std::ffi::OsString;
 
@@ -9,8 +9,8 @@ use super::flag_values::FlagValues;
 use super::types::ClusterConfig;
 use super::{resolve, table, usage, validate};
 
-/// Reads the command line, without the program's name. Only the current directory and the paths of extensions are
-/// looked at outside it.
+/// Parses the command line, without the name of the program. Besides the arguments it reads only the current directory
+/// and the paths of extensions.
 pub fn parse(arguments: &[OsString]) -> Result<ClusterConfig, Exit> {
     if arguments.is_empty() {
         let text = "failed to parse command-line flags: missing required argument: DataPath";
@@ -45,7 +45,7 @@ fn utf8(word: &OsString) -> Result<String, Exit> {
     })
 }
 
-/// The one word behind the flags.
+/// Returns the only argument after the flags.
 fn data_directory(words: &[String]) -> Result<&str, Exit> {
     match words {
         [] => Err(Exit::fatal("data directory path is required")),

@@ -1,4 +1,4 @@
-//! From what was typed to what it means. What was typed has been validated.
+//! Makes the settings of a node of flags that have been validated.
 
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
@@ -12,12 +12,12 @@ use crate::process::flags::hosts;
 use crate::process::logging::LogFormat;
 use crate::process::tls::TlsFiles;
 
-/// Those of Raft when none are given, or zero.
+/// The defaults of Raft's timeouts, for flags that are zero.
 const LEADER_LEASE: Duration = Duration::from_millis(500);
 const HEARTBEAT: Duration = Duration::from_secs(1);
 const ELECTION: Duration = Duration::from_secs(1);
 
-/// The settings of the node. The error ends the start.
+/// Makes the settings of the node. An error ends the process.
 pub(crate) fn resolve(flags: &FlagValues, data_dir: &str) -> Result<ClusterConfig, String> {
     let raft_adv_addr = advertised_address(flags, "raft");
     Ok(ClusterConfig {
@@ -68,7 +68,7 @@ fn log(flags: &FlagValues) -> LogConfig {
     let json = flags.bool("log-json") || flags.text("log-format") == "json";
     LogConfig {
         format: if json { LogFormat::Json } else { LogFormat::Text },
-        // One of the words that the flag takes.
+        // The flag accepts only valid levels.
         level: flags.text("log-level").parse().unwrap_or(Level::INFO),
         requests: flags.bool("log-requests"),
         slow: flags.duration_opt("log-slow"),
@@ -104,7 +104,7 @@ fn log_level(word: &str) -> Result<Level, String> {
     }
 }
 
-/// A queue without room for one write would take none.
+/// Makes the settings of the queue of writes. The capacity and the batch size are at least 1.
 fn write_queue(flags: &FlagValues) -> WriteQueueConfig {
     WriteQueueConfig {
         capacity: usize_of(flags.count("write-queue-capacity").max(1)),
@@ -122,7 +122,7 @@ fn path(flags: &FlagValues, name: &str) -> Option<PathBuf> {
     flags.text_opt(name).map(PathBuf::from)
 }
 
-/// As Go's `filepath.Abs`: `..` is taken away without a look at the file system.
+/// Makes a path absolute like Go's `filepath.Abs`, which removes `..` without reading the file system.
 fn absolute(path: &str) -> Result<PathBuf, String> {
     let failed = |why| format!("failed to determine absolute data path: {why}");
     let path = std::path::absolute(Path::new(path)).map_err(failed)?;

@@ -1,4 +1,4 @@
-//! What is printed for people: the usage text, in the layout of Go's, and the version.
+//! The usage text, in the layout of Go's `flag` package, and the version.
 
 use std::fmt::Write as _;
 
@@ -6,10 +6,10 @@ use sqlhttp_text::flag;
 
 use super::table::{Flag, PROGRAM, Support, TABLE};
 
-/// The usage text: rqlited's flags by name, then ours.
+/// Returns the usage text: the flags of rqlited, sorted by name, and then the further flags.
 pub(crate) fn usage() -> String {
     let mut text = format!(
-        "{PROGRAM} keeps an SQLite database in agreement on several machines and serves it over HTTP.\n\n\
+        "{PROGRAM} replicates an SQLite database with Raft and serves it over HTTP.\n\n\
          Usage: {PROGRAM} [flags] <data directory>\n"
     );
     let is_extension = |flag: &&Flag| flag.support == Support::Extension;
@@ -18,7 +18,7 @@ pub(crate) fn usage() -> String {
     describe_all(TABLE.iter().filter(is_extension), &mut text);
     text.push_str(
         "\nDurations are written like 250ms, 10s, 1m30s; sizes in bytes or like 64KiB, 16MiB. Switches take a value \
-         only\nafter an equals sign: -fk=false. All flags stand before the data directory, which is made if need be.\n",
+         only\nafter an equals sign: -fk=false. Flags precede the data directory, which is created if it does not exist.\n",
     );
     text
 }
@@ -43,14 +43,14 @@ fn help(flag: &Flag) -> String {
     help
 }
 
-/// The line that `-version` prints, without an end of line. What stands for the compiler is ours; tools look at the
-/// place of the words.
+/// Returns the line that `-version` prints, without the line feed. Tools parse it by the position of the words, so
+/// `rustc` takes the place of Go's compiler.
 pub(crate) fn version() -> String {
     let (version, sqlite) = (env!("CARGO_PKG_VERSION"), sqlhttp_core::sqlite_version());
     format!("{PROGRAM} v{version} {} {} rustc sqlite{sqlite} (commit unknown, compiler rustc)", os(), architecture())
 }
 
-/// The operating system, as Go calls it.
+/// Returns Go's name of the operating system.
 fn os() -> &'static str {
     match std::env::consts::OS {
         "macos" => "darwin",
@@ -58,7 +58,7 @@ fn os() -> &'static str {
     }
 }
 
-/// The processor's architecture, as Go calls it.
+/// Returns Go's name of the processor's architecture.
 fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",

@@ -1,4 +1,5 @@
-//! What rqlited checks before it starts, in its words. Nothing here looks at the file system but for extensions.
+//! The checks that rqlited makes before it starts, with its error texts. Only the check of extensions reads the file
+//! system.
 
 use std::path::Path;
 
@@ -8,7 +9,7 @@ use crate::process::flags::{memory_bytes_max, value_bytes_max};
 
 type Check = fn(&FlagValues) -> Result<(), String>;
 
-/// In this order: the first failure is the one that is advertised.
+/// All checks. The first one that fails determines the error, so their order matters.
 const CHECKS: [Check; 15] = [
     extensions_exist,
     certificates_are_complete,
@@ -27,12 +28,12 @@ const CHECKS: [Check; 15] = [
     own_flags_are_valid,
 ];
 
-/// Checks everything.
+/// Runs all checks.
 pub(crate) fn validate(flags: &FlagValues) -> Result<(), String> {
     CHECKS.iter().try_for_each(|check| check(flags))
 }
 
-/// The address that others are advertised: that which is bound, unless another is given.
+/// Returns the advertised address of a service: the address that it binds, unless another one is given.
 pub(crate) fn advertised_address(flags: &FlagValues, service: &str) -> String {
     flags.text_opt(&format!("{service}-adv-addr")).unwrap_or_else(|| flags.text(&format!("{service}-addr")))
 }
@@ -168,13 +169,13 @@ fn reap_timeouts_are_positive(flags: &FlagValues) -> Result<(), String> {
     })
 }
 
-/// rqlited takes negative durations and misbehaves in its own way with each.
+/// Refuses negative durations. rqlited accepts them and misbehaves.
 fn nothing_is_negative(flags: &FlagValues) -> Result<(), String> {
     let negative = flags.first_negative_duration();
     negative.map_or(Ok(()), |name| Err(format!("-{name} must not be negative")))
 }
 
-/// First parts of the paths of rqlite's API, which a database's name would hide.
+/// The first segments of the paths of rqlite's API. A database with such a name would be hidden.
 const RESERVED: [&str; 14] = [
     "boot", "console", "db", "debug", "healthz", "leader", "licenses", "metrics", "nodes", "readyz", "reap", "remove",
     "snapshot", "status",

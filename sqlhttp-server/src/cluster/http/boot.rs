@@ -1,4 +1,5 @@
-//! `/boot`: all content of a node replaced by a database file, which is received piece by piece.
+//! `/boot`: replaces all content of a node by a database file. The file is received in pieces, so its size is not
+//! limited.
 
 use std::io;
 use std::path::Path;
@@ -17,16 +18,16 @@ use crate::http::body::{self, BodyError};
 use crate::http::reply::{self, EarlyResponse, HttpResponse};
 use crate::process::scratch::{Purpose, ScratchFile};
 
-/// How much is looked at before anything is stored, in bytes.
+/// The number of bytes that are checked before anything is stored.
 const HEAD_BYTES: usize = 32;
 
-/// Receives a database and starts anew with it.
+/// Handles `/boot`: receives a database file and replaces the content of the node by it.
 pub(crate) async fn answer(request: &Request<'_>, body: &mut Option<Incoming>) -> Result<HttpResponse, EarlyResponse> {
     request.context.counters.boot.add(1);
     let mut pieces = body::Pieces::new(body.take());
     let head = pieces.at_least(HEAD_BYTES).await.map_err(|why| body_error(&why))?;
     if head.len() < HEAD_BYTES {
-        // To send the same once more is of no use.
+        // A repetition of the same request would fail too.
         let mut response = unavailable("EOF");
         response.headers_mut().remove(header::RETRY_AFTER);
         return Err(response);
@@ -51,11 +52,13 @@ pub(crate) async fn answer(request: &Request<'_>, body: &mut Option<Incoming>) -
     }
 }
 
+/// The reason for which a database file could not be received.
 enum ReceiveError {
     Body(BodyError),
     Disk(io::Error),
 }
 
+/// Writes the body to a new file. `head` is the beginning of the body.
 async fn receive(pieces: &mut body::Pieces, head: &[u8], file: &Path) -> Result<(), ReceiveError> {
     let mut file = File::create_new(file).await.map_err(ReceiveError::Disk)?;
     file.write_all(head).await.map_err(ReceiveError::Disk)?;

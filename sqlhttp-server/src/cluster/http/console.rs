@@ -1,4 +1,5 @@
-//! `/console/`, where `/` leads to: a page with the addresses that a browser can show. The original has a console there.
+//! `/console/`, to which `/` redirects: a page with links to the endpoints that a browser can show. rqlite has a
+//! console there.
 
 use hyper::StatusCode;
 
@@ -22,7 +23,7 @@ const PAGE: &str = "<!DOCTYPE html>
 </html>
 ";
 
-/// The page holds nothing of the database, so it needs no permission.
+/// Handles `/console/`. The page contains no data of the database, so it requires no permission.
 pub(crate) fn answer(context: &AppContext) -> HttpResponse {
     context.counters.ui.add(1);
     reply::with_type(StatusCode::OK, "text/html; charset=utf-8", ReplyBody::Whole(PAGE.into()))

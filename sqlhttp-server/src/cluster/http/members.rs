@@ -1,4 +1,4 @@
-//! Who belongs to the cluster, who leads it, and whether it can serve: `/nodes`, `/leader`, `/remove`, `/readyz`.
+//! The members of the cluster, its leader, and the readiness of the node: `/nodes`, `/leader`, `/remove`, `/readyz`.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ use crate::api::rqlite::reply::{body_error, error, from_protocol, refused, serve
 use crate::cluster::context::ClusterContext;
 use crate::http::reply::{self, EarlyResponse, HttpResponse};
 
-/// All members, or the voters only.
+/// Handles `/nodes`: lists all members, or only the voters.
 pub(crate) fn nodes(request: &Request<'_>, params: &Params) -> HttpResponse {
     let started = Instant::now();
     let status = request.cluster.node.status();
@@ -27,7 +27,7 @@ pub(crate) fn nodes(request: &Request<'_>, params: &Params) -> HttpResponse {
     from_protocol(encode_nodes(&nodes, params.nodes_as_list, params.pretty))
 }
 
-/// The member that leads.
+/// Handles GET `/leader`: shows the leader.
 pub(crate) fn leader(request: &Request<'_>, params: &Params) -> Result<HttpResponse, EarlyResponse> {
     let started = Instant::now();
     let status = request.cluster.node.status();
@@ -35,7 +35,8 @@ pub(crate) fn leader(request: &Request<'_>, params: &Params) -> Result<HttpRespo
     Ok(from_protocol(encode_node(&describe(request.cluster, leader, started), params.pretty)))
 }
 
-/// A member as `/nodes` shows it. This node knows itself; it need not be reached.
+/// Describes a member for `/nodes`. This node is always reachable; no other node is, because a cluster has one node for
+/// now.
 fn describe(cluster: &ClusterContext, member: &sqlhttp_raft::Member, started: Instant) -> NodeInfo {
     let is_this = member.raft_address == cluster.config.raft_adv_addr;
     NodeInfo {
@@ -51,7 +52,7 @@ fn describe(cluster: &ClusterContext, member: &sqlhttp_raft::Member, started: In
     }
 }
 
-/// Hands over the leadership, of which there is nobody to take it in a cluster of one node.
+/// Handles POST `/leader`: transfers the leadership, which always fails in a cluster of one node.
 pub(crate) async fn step_down(
     request: &Request<'_>,
     params: &Params,
@@ -73,7 +74,7 @@ pub(crate) async fn step_down(
     Err(Box::new(error(StatusCode::INTERNAL_SERVER_ERROR, &format!("stepdown: {why}"))))
 }
 
-/// Removes a member.
+/// Handles `/remove`.
 pub(crate) async fn remove(
     request: &Request<'_>,
     _params: &Params,
@@ -88,14 +89,14 @@ pub(crate) async fn remove(
         return Err(request.no_leader());
     }
     if status.members.iter().any(|member| member.name == id) {
-        // The last one: nobody would be left.
+        // The last voter cannot be removed.
         let text = "need at least one voter in configuration: {[]}";
         return Err(Box::new(error(StatusCode::INTERNAL_SERVER_ERROR, text)));
     }
     Ok(served_by(reply::empty(StatusCode::OK), &request.context.identity))
 }
 
-/// Whether the node can serve.
+/// Handles `/readyz`: shows whether the node can serve requests.
 pub(crate) async fn readyz(request: &Request<'_>, params: &Params) -> HttpResponse {
     request.context.counters.num_readyz.add(1);
     if params.noleader {
@@ -126,8 +127,8 @@ enum ReadinessProblem {
     Database(String),
 }
 
-/// Checks the database of a node that is ready. Returns `None` if the node is not ready, because `/readyz` reports that by
-/// itself.
+/// Checks the database of a node that is ready. Returns `None` if the node is not ready, because `/readyz` reports that
+/// by itself.
 async fn readiness_problem(request: &Request<'_>, params: &Params, status: &NodeStatus) -> Option<ReadinessProblem> {
     if !status.ready {
         return None;

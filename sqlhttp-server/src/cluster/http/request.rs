@@ -22,12 +22,12 @@ pub(crate) struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// A request to the node's database.
+    /// Makes a request to the node's database.
     pub(crate) fn new(context: &'a AppContext, cluster: &'a ClusterContext, head: &'a Parts, peer: &'a Peer) -> Self {
         Request { context, cluster, exchange: Exchange::new(context, DATABASE, head, peer), head }
     }
 
-    /// The response when the cluster has no leader. Counts it.
+    /// Makes the response to a request that needs a leader while the cluster has none, and counts it.
     pub(crate) fn no_leader(&self) -> EarlyResponse {
         self.context.counters.leader_not_found.add(1);
         Box::new(error(StatusCode::SERVICE_UNAVAILABLE, "leader not found"))

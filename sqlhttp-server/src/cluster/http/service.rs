@@ -1,4 +1,4 @@
-//! rqlite's whole HTTP API: which endpoint a request reaches, who may use it, and what answers it.
+//! Authorizes the requests to a node and dispatches them to the endpoints.
 
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
@@ -26,7 +26,7 @@ impl service::Service for Request<'_> {
         self.head
     }
 
-    /// No endpoint of a node has an effect with GET or HEAD.
+    /// Refuses forged requests, except GET and HEAD, with which no endpoint of a node has an effect.
     fn refuse_forged(&self) -> Result<(), EarlyResponse> {
         let reads = matches!(self.head.method, Method::GET | Method::HEAD);
         if reads || !is_forged(self.head, |origin| self.cluster.allows_origin(origin)) {
@@ -100,7 +100,7 @@ impl service::Service for Request<'_> {
 }
 
 impl Request<'_> {
-    /// Checks the credentials in the header. A failed login is logged, and this returns after its delay.
+    /// Checks the credentials in the header. Logs a failed login, and returns after its delay.
     async fn access(&self, needed: &[Permission]) -> Result<Access, TooManyFailures> {
         let Some(auth) = &self.cluster.auth else { return Ok(Access::Granted) };
         let header = self.head.headers.get(header::AUTHORIZATION);
@@ -119,6 +119,7 @@ impl Request<'_> {
         Ok(access)
     }
 
+    /// Makes a redirect to `/console/`.
     fn redirect(&self, status: StatusCode) -> HttpResponse {
         let text = if status == StatusCode::FOUND { "Found" } else { "Moved Permanently" };
         let mut response = if matches!(self.head.method, Method::GET | Method::HEAD) {
@@ -132,7 +133,8 @@ impl Request<'_> {
     }
 }
 
-/// The permissions of the endpoints. The `match` is exhaustive, so that a new endpoint must have its permissions.
+/// The permissions that the endpoints require. The `match` is exhaustive, so that a new endpoint does not compile
+/// without its permissions.
 impl NodeEndpoint {
     fn permissions(self) -> &'static [Permission] {
         use crate::api::rqlite::resource::Resource;

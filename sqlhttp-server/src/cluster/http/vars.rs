@@ -12,7 +12,7 @@ use crate::api::rqlite::status::process;
 use crate::cluster::write_queue::WrittenBatches;
 use crate::http::reply::{self, HttpResponse, ReplyBody};
 
-/// Answers with the document, or the group whose name is `key`.
+/// Handles `/debug/vars`: the document, or the group whose name is `key`.
 pub(crate) fn answer(request: &Request<'_>, params: &Params) -> HttpResponse {
     let (resident_bytes, address_space_bytes) = process::memory_bytes();
     let vars = Vars { figures: figures(request), command_line: command_line(), resident_bytes, address_space_bytes };
@@ -79,7 +79,7 @@ fn engine(database: &Status) -> Vec<Figure> {
 mod tests {
     use super::*;
 
-    /// The value of an unknown counter would never be shown.
+    /// The document would omit an unknown counter.
     #[test]
     fn every_counter_is_known() {
         let counters = Counters::default();

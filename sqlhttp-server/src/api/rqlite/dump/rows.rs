@@ -4,20 +4,21 @@ use sqlhttp_core::RowRef;
 
 use super::sql::{quoted_name, select_expression, write_value};
 
-/// How many columns a result of SQLite's may have (<https://sqlite.org/limits.html#max_column>).
+/// The greatest number of columns in a result (<https://sqlite.org/limits.html#max_column>).
 const COLUMNS_MAX: usize = 2000;
 
-/// A table's columns, as far as they decide how its rows are written.
+/// The columns of a table.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Columns {
-    /// Those that take a value in an INSERT, in their order.
+    /// The columns that take a value in an INSERT, in their order.
     pub(crate) insertable: Vec<String>,
-    /// All not_insertable: generated ones and hidden ones.
+    /// The generated and the hidden columns.
     pub(crate) not_insertable: Vec<String>,
 }
 
 impl Columns {
-    /// A name under which the rowid can be reached although columns have names too.
+    /// Returns a name of the rowid that is not the name of a column; `None` if columns have all of its names
+    /// (<https://sqlite.org/lang_createtable.html#rowid>).
     pub(crate) fn rowid_name(&self) -> Option<&'static str> {
         let is_column =
             |name: &str| self.insertable.iter().chain(&self.not_insertable).any(|it| it.eq_ignore_ascii_case(name));
@@ -25,25 +26,26 @@ impl Columns {
     }
 }
 
-/// Whether the rowids of a table have to be written.
+/// The rowids of a table that the dump writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rowids {
-    /// Never: there are none, or a column holds them.
+    /// None: the table has no rowids, or a column contains them.
     None,
-    /// Where an INSERT without a rowid would choose another one.
+    /// Those that an INSERT without a rowid would not choose.
     Needed,
-    /// In each row.
+    /// All of them.
     All,
 }
 
-/// Writes rows of one table.
+/// Writes the rows of one table as INSERT statements.
 pub(crate) struct InsertWriter {
     select: String,
-    /// The beginning of an INSERT without a rowid.
+    /// The text before the values of an INSERT without a rowid.
     prefix: String,
-    /// The beginning of an INSERT with a rowid. The rowid is the first column of the result then.
+    /// The text before the values of an INSERT with a rowid. If it is `Some`, the rowid is the first column of the
+    /// result.
     rowid_prefix: Option<String>,
-    /// The rowid that SQLite chooses next_rowid; `None` if every rowid is written.
+    /// The rowid that SQLite would choose for the next row; `None` if every rowid is written.
     next_rowid: Option<i64>,
 }
 
@@ -59,7 +61,7 @@ impl InsertWriter {
         let selected: Vec<String> = key.map(str::to_owned).into_iter().chain(expressions).collect();
         let names = || columns.insertable.iter().map(|column| quoted_name(column)).collect::<Vec<_>>().join(",");
         InsertWriter {
-            // Without an index, so that the rows come in their own order.
+            // NOT INDEXED returns the rows in the order in which the table stores them.
             select: format!("SELECT {} FROM {table} NOT INDEXED", selected.join(",")),
             prefix: format!("INSERT INTO {table} VALUES("),
             rowid_prefix: key.map(|key| format!("INSERT INTO {table}({key},{}) VALUES(", names())),
@@ -87,7 +89,7 @@ impl InsertWriter {
                     out.extend_from_slice(rowid.to_string().as_bytes());
                     separator = b",";
                 }
-                // SQLite chooses the number after the largest rowid.
+                // SQLite chooses the largest rowid plus one (<https://sqlite.org/autoinc.html>).
                 self.next_rowid = self.next_rowid.and_then(|_| rowid.checked_add(1));
             }
         }
@@ -121,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn only_rowids_that_would_be_others_are_written() {
+    fn only_rowids_that_sqlite_would_not_choose_are_written() {
         let inserts = InsertWriter::new("t", &columns(&["a"]), Rowids::Needed);
         assert!(inserts.select().starts_with("SELECT rowid,CASE typeof(\"a\")"));
         let want = "INSERT INTO \"t\" VALUES('x');\nINSERT INTO \"t\"(rowid,\"a\") VALUES(3,'x');\n\

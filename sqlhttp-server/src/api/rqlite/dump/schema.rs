@@ -2,12 +2,12 @@
 
 use super::sql;
 
-/// The tables by name, with what SQLite says of them.
+/// The query for all tables, sorted by name.
 pub(crate) const TABLES: &str = "SELECT m.name, m.sql, l.type, CAST(l.wr AS TEXT) FROM sqlite_schema m \
     JOIN pragma_table_list l ON l.schema = 'main' AND l.name = m.name \
     WHERE m.type = 'table' AND m.sql NOT NULL ORDER BY m.name";
 
-/// Indexes, triggers and views in the order in which they were created.
+/// The query for indexes, triggers and views, in the order in which they were created.
 pub(crate) const DEPENDENTS: &str = "SELECT type, name, tbl_name, sql FROM sqlite_schema \
     WHERE sql NOT NULL AND type IN ('index', 'trigger', 'view')";
 
@@ -23,14 +23,16 @@ pub(crate) struct Table {
 /// The kind of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TableKind {
+    /// An ordinary table.
     Plain,
+    /// A virtual table.
     Virtual,
-    /// Holds the content of a virtual table.
+    /// A table that contains data of a virtual table.
     Shadow,
 }
 
 impl Table {
-    /// A row of [`TABLES`].
+    /// Makes a table of a row of [`TABLES`].
     pub(crate) fn of(row: &[String]) -> Option<Table> {
         let [name, sql, kind, without_rowid] = row else { return None };
         let kind = match kind.as_str() {
@@ -41,7 +43,7 @@ impl Table {
         Some(Table { name: name.clone(), sql: sql.clone(), kind, without_rowid: without_rowid == "1" })
     }
 
-    /// Whether the other one holds content of this virtual table.
+    /// Returns whether `shadow` is a shadow table of this virtual table.
     pub(crate) fn owns_shadow(&self, shadow: &Table) -> bool {
         let rest = shadow.name.strip_prefix(&self.name);
         self.kind == TableKind::Virtual
@@ -49,19 +51,20 @@ impl Table {
             && rest.is_some_and(|rest| rest.starts_with('_'))
     }
 
+    /// Returns whether the table has an AUTOINCREMENT column.
     pub(crate) fn is_autoincrement(&self) -> bool {
         self.kind == TableKind::Plain && sql::is_autoincrement(&self.sql)
     }
 }
 
-/// How the content of a table is restored.
+/// The way in which a dump restores the content of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Content {
-    /// There is none.
+    /// The table has no content.
     None,
-    /// By rows that are inserted into the table.
+    /// INSERT statements for the table.
     Rows,
-    /// By its shadow tables, dumped as `sqlite3` dumps them.
+    /// The shadow tables, as the shell `sqlite3` dumps them.
     Shadows,
 }
 
@@ -70,21 +73,21 @@ pub(crate) enum Content {
 pub(crate) struct Dependent {
     kind: String,
     name: String,
-    /// The table that it belongs to; for a view, its own name.
+    /// The table of an index or a trigger; for a view, its own name.
     parent: String,
     pub(crate) sql: String,
 }
 
 impl Dependent {
-    /// A row of [`DEPENDENTS`].
+    /// Makes an object of a row of [`DEPENDENTS`].
     pub(crate) fn of(row: &[String]) -> Option<Dependent> {
         let [kind, name, parent, sql] = row else { return None };
         Some(Dependent { kind: kind.clone(), name: name.clone(), parent: parent.clone(), sql: sql.clone() })
     }
 }
 
-/// The objects that can be created after these tables, in an order in which they can be created. A view needs no other
-/// object; an index or a trigger needs its table or view.
+/// Returns the objects of `all` that can be created after these tables, in an order in which they can be created. A
+/// view needs no other object; an index or a trigger needs its table or view.
 pub(crate) fn dependents(all: Vec<Dependent>, tables: &[&Table]) -> Vec<Dependent> {
     let views: Vec<String> = all.iter().filter(|it| it.kind == "view").map(|it| it.name.clone()).collect();
     let can_be_created = |it: &Dependent| {

@@ -1,31 +1,36 @@
-//! The order of a dump: tables with their rows, then what depends on them.
+//! The order of a dump: tables with their rows, then indexes, triggers and views.
 //!
-//! The layout is rqlite's, byte for byte, wherever rqlite's dump restores the database. It differs for rowids, for texts
-//! that no literal can hold, for `sqlite_sequence` if it would be written before its tables exist, for virtual tables, for
-//! comments at the end of a statement, for indexes and triggers of tables that were not chosen, and for the numbers that an
-//! application keeps in the header.
+//! The text equals rqlite's, byte for byte, wherever rqlite's dump restores the database. It differs for:
+//!
+//! * rowids;
+//! * texts that no literal can contain;
+//! * `sqlite_sequence`, if rqlite would write it before it exists;
+//! * virtual tables;
+//! * comments at the end of a statement;
+//! * indexes and triggers of tables that were not requested;
+//! * the numbers of the application in the header of the database file.
 
 use super::rows::{Columns, InsertWriter, Rowids};
 use super::schema::{self, Content, DEPENDENTS, Dependent, TABLES, Table, TableKind};
 use super::sql::{self, literal, quoted_name};
 use super::{Dump, DumpError};
 
-/// The largest rowids of AUTOINCREMENT tables.
+/// The table with the largest rowids of AUTOINCREMENT tables (<https://sqlite.org/autoinc.html>).
 const SEQUENCE: &str = "sqlite_sequence";
 
-/// The statistics of ANALYZE.
+/// The table with the statistics of ANALYZE.
 const STATISTICS: &str = "sqlite_stat1";
 
-/// The samples of ANALYZE, which creates both tables.
+/// The table with the samples of ANALYZE. ANALYZE creates both tables.
 const SAMPLES: &str = "sqlite_stat4";
 
-/// The numbers in the header that belong to the application.
+/// The PRAGMAs of the numbers of the application in the header of the database file.
 const HEADER_NUMBERS: [&str; 2] = ["user_version", "application_id"];
 
-/// Where `sqlite_sequence` is written.
+/// The place of `sqlite_sequence` in the dump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum SequencePlace {
-    /// Among the tables, by its name.
+    /// Among the tables, in the order of names.
     ByName,
     /// After all tables.
     Last,
@@ -69,8 +74,8 @@ impl Dump {
         Ok(all.into_iter().zip(contents).collect())
     }
 
-    /// Inserting rows into a virtual table rebuilds its shadow tables, on any connection. That restores the table if its
-    /// rows show all of its content.
+    /// Returns the way in which the content of a virtual table is restored. Inserting rows into a virtual table
+    /// rebuilds its shadow tables. That restores the table if its rows show all of its content.
     async fn content_of(&self, table: &Table, all: &[Table]) -> Result<Content, DumpError> {
         let shadow = |name: String| all.iter().find(|it| it.kind == TableKind::Shadow && it.name == name);
         let module = sql::module_name(&table.sql);
@@ -82,15 +87,15 @@ impl Dump {
         }
         let shown = self.columns(&table.name).await?;
         let is_shown = match shadow(format!("{}_content", table.name)) {
-            // More than the columns is there if languages or locales are stored too.
+            // The content table has further columns if the index stores languages or locales.
             Some(content) => self.columns(&content.name).await?.insertable.len() == shown.insertable.len() + 1,
             None => self.shows_external_content(&table.name, &shown).await?,
         };
         Ok(if is_shown { Content::Rows } else { Content::Shadows })
     }
 
-    /// Whether the rows of a full-text index without content of its own come from another table. Without any content, all
-    /// columns are NULL.
+    /// Returns whether a full-text index without a content table reads its rows from another table (external content).
+    /// In a contentless index all columns are NULL.
     async fn shows_external_content(&self, table: &str, columns: &Columns) -> Result<bool, DumpError> {
         let values: Vec<String> =
             columns.insertable.iter().map(|column| format!("{} IS NOT NULL", quoted_name(column))).collect();
@@ -100,6 +105,7 @@ impl Dump {
         Ok(shown == Some(true) || empty == Some(true))
     }
 
+    /// Returns the columns of a table.
     async fn columns(&self, table: &str) -> Result<Columns, DumpError> {
         let sql = format!("SELECT name, CAST(hidden AS TEXT) FROM pragma_table_xinfo({})", literal(table));
         let mut columns = Columns::default();
@@ -112,6 +118,7 @@ impl Dump {
         Ok(columns)
     }
 
+    /// Writes a table and its rows.
     async fn write_table(&mut self, table: &Table, content: Content) -> Result<(), DumpError> {
         match table.name.as_str() {
             SEQUENCE => self.write_line("DELETE FROM \"sqlite_sequence\";"),
@@ -132,7 +139,7 @@ impl Dump {
         self.write_table_rows(InsertWriter::new(table, &columns, rowids)).await
     }
 
-    /// The column that is another name of the rowid, if there is one: an INTEGER PRIMARY KEY, which needs no index.
+    /// Returns the column that is an alias of the rowid, if there is one: an INTEGER PRIMARY KEY, which has no index.
     async fn rowid_column(&self, table: &str) -> Result<Option<String>, DumpError> {
         let table = literal(table);
         let sql = format!(
@@ -160,7 +167,8 @@ impl Dump {
         self.write_all_rows(&table.name, rowids).await
     }
 
-    /// FTS5 takes settings as rows that are inserted into the table (<https://sqlite.org/fts5.html#special_insert_commands>).
+    /// Writes the settings of an FTS5 table, which are set by INSERT statements
+    /// (<https://sqlite.org/fts5.html#special_insert_commands>).
     async fn write_fts5_settings(&mut self, table: &str) -> Result<(), DumpError> {
         let config = quoted_name(&format!("{table}_config"));
         let sql = format!("SELECT quote(k)||','||quote(v) FROM {config} WHERE k <> 'version'");
@@ -171,7 +179,7 @@ impl Dump {
         Ok(())
     }
 
-    /// Writes a virtual table as `sqlite3` does: as a row of the schema, which creates no shadow tables.
+    /// Writes a virtual table as the shell `sqlite3` does: as a row of the schema, which does not create shadow tables.
     fn write_schema_row(&mut self, table: &Table) {
         if !std::mem::replace(&mut self.writable_schema, true) {
             self.write_line("PRAGMA writable_schema=ON");
@@ -182,15 +190,16 @@ impl Dump {
         ));
     }
 
-    /// A reader that executes the row of the schema as a statement has created the shadow tables already.
+    /// Writes a shadow table. A program that runs the row of the schema as a statement has created the shadow tables
+    /// already, hence IF NOT EXISTS.
     fn write_shadow_table(&mut self, table: &Table) {
         let if_absent =
             table.sql.strip_prefix("CREATE TABLE ").map(|rest| format!("CREATE TABLE IF NOT EXISTS {rest}"));
         self.write_statement(if_absent.as_ref().unwrap_or(&table.sql));
     }
 
-    /// By name, unless an AUTOINCREMENT table that comes later would change the restored rows, or no such table comes
-    /// before, so that `sqlite_sequence` does not exist yet.
+    /// Returns the place of `sqlite_sequence`. It is `Last` if a later AUTOINCREMENT table would change the restored
+    /// rows, or if no AUTOINCREMENT table precedes `sqlite_sequence`, which then does not exist yet.
     async fn sequence_place(&self, tables: &[(&Table, Content)]) -> Result<SequencePlace, DumpError> {
         if !tables.iter().any(|(table, _)| table.name == SEQUENCE) {
             return Ok(SequencePlace::Last);
@@ -209,7 +218,7 @@ impl Dump {
         Ok(place)
     }
 
-    /// Whether inserting the rows of a table changes its row in `sqlite_sequence`.
+    /// Returns whether inserting the rows of a table changes its row in `sqlite_sequence`.
     async fn changes_sequence(&self, table: &str) -> Result<bool, DumpError> {
         let (name, largest) = (literal(table), self.largest_rowid(table).await?);
         let kept = format!("FROM sqlite_sequence WHERE name = {name}");
@@ -220,12 +229,14 @@ impl Dump {
         Ok(!self.query_rows(&sql).await?.is_empty())
     }
 
+    /// Returns an SQL expression for the largest rowid of a table.
     async fn largest_rowid(&self, table: &str) -> Result<String, DumpError> {
         let column = self.rowid_column(table).await?.map_or_else(|| "rowid".to_owned(), |column| quoted_name(&column));
         Ok(format!("(SELECT max({column}) FROM {})", quoted_name(table)))
     }
 
-    /// Writes `sqlite_sequence` after all tables; if only other tables were chosen, the rows of these.
+    /// Writes `sqlite_sequence` after all tables. If it is not part of the dump, writes its rows for the tables that
+    /// are.
     async fn write_late_sequence(&mut self, tables: &[&Table], place: SequencePlace) -> Result<(), DumpError> {
         let counting: Vec<&Table> = tables.iter().copied().filter(|table| table.is_autoincrement()).collect();
         let Some(sequence) = tables.iter().copied().find(|table| table.name == SEQUENCE) else {
@@ -246,10 +257,11 @@ impl Dump {
         self.write_table(sequence, Content::Rows).await
     }
 
+    /// Writes the row of a table in `sqlite_sequence`, if inserting the table's rows does not restore it.
     async fn write_sequence_row(&mut self, table: &str) -> Result<(), DumpError> {
         let (name, largest) = (literal(table), self.largest_rowid(table).await?);
         let kept = format!("FROM sqlite_sequence WHERE name = {name}");
-        // Inserting the rows of the table writes the largest rowid by itself.
+        // Inserting the rows of the table sets the row to the largest rowid.
         let sql = format!("SELECT '' WHERE (SELECT group_concat(quote(seq)) {kept}) IS NOT CAST({largest} AS TEXT)");
         if self.query_rows(&sql).await?.is_empty() {
             return Ok(());
@@ -262,6 +274,7 @@ impl Dump {
         Ok(())
     }
 
+    /// Writes the numbers of the application that are not 0.
     async fn write_header_numbers(&mut self) -> Result<(), DumpError> {
         for name in HEADER_NUMBERS {
             let sql = format!("SELECT CAST({name} AS TEXT) FROM pragma_{name} WHERE {name} <> 0");
@@ -273,8 +286,8 @@ impl Dump {
     }
 }
 
-/// The tables of a dump: those that were requested for, or all if none were. The shadow tables of a virtual table are part of it
-/// if they are what restores it.
+/// Returns the tables of a dump: the requested ones, or all if none are requested. It includes the shadow tables of a
+/// virtual table that is restored by them.
 fn selected<'t>(all: &'t [(Table, Content)], requested: &[String]) -> Vec<(&'t Table, Content)> {
     let parent = |shadow: &Table| {
         all.iter().filter(|(table, _)| table.owns_shadow(shadow)).max_by_key(|(table, _)| table.name.len())
@@ -292,7 +305,7 @@ fn selected<'t>(all: &'t [(Table, Content)], requested: &[String]) -> Vec<(&'t T
     all.iter().filter_map(choose).collect()
 }
 
-/// A name that no table has.
+/// Returns a name that no table has.
 fn unused_name(tables: &[&Table]) -> String {
     let mut name = "sequence".to_owned();
     while tables.iter().any(|table| table.name.eq_ignore_ascii_case(&name)) {
@@ -310,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn the_content_of_virtual_tables_comes_with_them() {
+    fn shadow_tables_are_dumped_with_their_virtual_table() {
         let all = [
             table("f", TableKind::Virtual, Content::Shadows),
             table("f_data", TableKind::Shadow, Content::Rows),

@@ -1,6 +1,6 @@
 //! `/status`: collects the facts that [`sqlhttp_rqlite::status`] encodes.
 //!
-//! A node of a cluster has a document of its own, and takes the facts that both have in common from here.
+//! The document of a node of a cluster is different. It takes the facts that both documents contain from here.
 
 pub(crate) mod process;
 
@@ -18,7 +18,7 @@ use super::statements;
 use crate::api::exchange::{Exchange, with_deadline};
 use crate::http::reply::{self, HttpResponse, ReplyBody};
 
-/// Answers with the document of one database, or the part of it under `key`.
+/// Handles `/status` of a single database: the document, or the part of it under `key`.
 pub(crate) async fn answer(exchange: &Exchange<'_>, params: &Params) -> HttpResponse {
     respond(collect(exchange, params).await.encode(params.pretty, &params.key))
 }
@@ -86,7 +86,7 @@ pub(crate) fn rfc3339(time: SystemTime) -> String {
     DateTime::<Utc>::from(time).to_rfc3339_opts(SecondsFormat::Nanos, true)
 }
 
-/// Collects the facts about the database. SQLite is asked on a connection that reads.
+/// Collects the facts about the database. Its PRAGMAs run on a reader connection.
 pub(crate) async fn sqlite(exchange: &Exchange<'_>, params: &Params) -> Sqlite {
     let database = &exchange.database;
     let pragmas = pragmas(exchange, params).await;
@@ -114,7 +114,7 @@ fn modified(file: &Path) -> SystemTime {
     of(file).max(of(Path::new(&wal))).unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
-/// Runs the PRAGMAs. Returns nothing if they do not finish in time.
+/// Runs the PRAGMAs. Returns an empty list if they do not finish in time.
 async fn pragmas(exchange: &Exchange<'_>, params: &Params) -> Vec<StepOutcome> {
     let steps = PRAGMAS.iter().map(|name| Step::query(format!("PRAGMA {name}"), ())).collect();
     let batch = Batch { steps, atomicity: Atomicity::Each, ..Batch::default() };
@@ -123,7 +123,7 @@ async fn pragmas(exchange: &Exchange<'_>, params: &Params) -> Vec<StepOutcome> {
     with_deadline(deadline, outcome).await.map(|outcome| outcome.steps).unwrap_or_default()
 }
 
-/// Returns `PRAGMA synchronous` of the writer, which a connection that reads cannot tell
+/// Returns `PRAGMA synchronous` of the writer, which a reader connection cannot query
 /// (<https://sqlite.org/pragma.html#pragma_synchronous>).
 fn synchronous(journal_mode: JournalMode) -> u8 {
     match journal_mode {

@@ -1,6 +1,6 @@
-//! What Linux tells of this process; zeros on other systems.
+//! Facts about this process from `/proc/self/status`; zeros on systems other than Linux.
 
-/// The size of a page of memory, in bytes; 0 on systems other than Unix.
+/// Returns the size of a page of memory, in bytes; 0 on systems other than Unix.
 pub(crate) fn page_bytes() -> usize {
     #[cfg(unix)]
     return rustix::param::page_size();
@@ -8,12 +8,12 @@ pub(crate) fn page_bytes() -> usize {
     return 0;
 }
 
-/// How many threads there are.
+/// Returns the number of threads.
 pub(crate) fn threads() -> u64 {
     figure(&read_status(), "Threads")
 }
 
-/// The memory that is in use, and the address space, in bytes.
+/// Returns the resident memory and the size of the address space, in bytes.
 pub(crate) fn memory_bytes() -> (u64, u64) {
     let text = read_status();
     (figure(&text, "VmRSS").saturating_mul(1024), figure(&text, "VmSize").saturating_mul(1024))
@@ -23,7 +23,7 @@ fn read_status() -> String {
     std::fs::read_to_string("/proc/self/status").unwrap_or_default()
 }
 
-/// The number behind `name:`; 0 if there is none. Sizes are in KiB.
+/// Returns the number after `name:`; 0 if there is none. Sizes are in KiB.
 fn figure(text: &str, name: &str) -> u64 {
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)

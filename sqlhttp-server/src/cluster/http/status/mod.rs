@@ -1,4 +1,8 @@
 //! `/status` of a node: collects the facts that [`sqlhttp_rqlite::status`] encodes.
+//!
+//! * `directory`: the size of the data directory.
+//! * `network`: the network interfaces of the machine.
+//! * `store`: the facts about the store.
 
 mod directory;
 mod network;
@@ -16,7 +20,7 @@ use crate::cluster::context::ClusterContext;
 use crate::http::reply::HttpResponse;
 use crate::process::tls::TlsDescription;
 
-/// Answers with the document, or the part of it under `key`.
+/// Handles `/status`: the document, or the part of it under `key`.
 pub(crate) async fn answer(request: &Request<'_>, params: &Params) -> HttpResponse {
     request.context.counters.num_status.add(1);
     common::respond(collect(request, params).await.encode(params.pretty, &params.key))
@@ -31,7 +35,7 @@ struct HostFacts {
 }
 
 impl HostFacts {
-    /// Reads the facts on a thread for blocking work.
+    /// Reads the facts on the blocking pool.
     async fn read(cluster: &ClusterContext) -> Self {
         let directory = cluster.config.data_dir.clone();
         let read =
