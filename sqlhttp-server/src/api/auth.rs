@@ -128,7 +128,7 @@ fn row_in_step(step: &StepOutcome) -> bool {
 
 /// Logs the failure of the query that looks up users. The client receives no details.
 fn log_failed_query(failure: &Failure) {
-    tracing::error!("in checking credentials: {failure}");
+    tracing::error!("the query that checks credentials has failed: {failure}");
 }
 
 /// Returns whether a token has the expected SHA-256. `None` as the expected digest allows every client.

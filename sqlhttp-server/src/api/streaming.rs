@@ -143,6 +143,6 @@ fn cut_short<A: error::Error>(error: StreamError<A>) -> io::Error {
         StreamError::Abort(abort) => abort.to_string(),
         StreamError::Error(error) => error.to_string(),
     };
-    tracing::warn!("an answer was cut short: {why}");
+    tracing::warn!("a response was truncated: {why}");
     io::Error::other(why)
 }

@@ -50,7 +50,7 @@ impl Observer for RqliteLog {
             }
             Event::ClockSetBack { by } => tracing::warn!(
                 target: "store",
-                "the clock is {} s behind the last entry of the log: the time of entries runs backwards",
+                "the clock is {} s behind the last entry of the log: the timestamps of new entries are earlier",
                 by.as_secs()
             ),
             Event::EntryNotApplied { index, digest } => tracing::error!(
@@ -69,22 +69,22 @@ impl Observer for RqliteLog {
                 file.display()
             ),
             Event::SnapshotDelayed { reason } => {
-                tracing::warn!(target: "snapshot-store", "the snapshot waits: {reason}");
+                tracing::warn!(target: "snapshot-store", "the snapshot is delayed: {reason}");
             }
             Event::SnapshotFailed { error } => {
-                tracing::error!(target: "snapshot-store", "no snapshot could be taken: {error}");
+                tracing::error!(target: "snapshot-store", "the snapshot has failed: {error}");
             }
             Event::MaintenanceFailed { statement, error } => {
                 tracing::error!(target: "store", "{statement} failed: {error}");
             }
-            Event::LogDelayed { error } => tracing::warn!(target: "raft", "the log waits: {error}"),
+            Event::LogDelayed { error } => tracing::warn!(target: "raft", "writing the log is delayed: {error}"),
             Event::LogFailed { error } => tracing::error!(target: "raft", "the log cannot be written: {error}"),
             Event::EmptySegment { file } => {
-                tracing::warn!(target: "raft", "{} was begun and never written to", file.display());
+                tracing::warn!(target: "raft", "{} is an empty segment", file.display());
             }
             Event::TornTail { file, offset } => tracing::warn!(
                 target: "raft",
-                "{}: the last write was torn at offset {offset}; it was never reported durable, and is cut off",
+                "{}: the last write is torn at offset {offset}. It was never acknowledged, and is truncated",
                 file.display()
             ),
         }

@@ -60,7 +60,7 @@ impl Flag {
 }
 
 /// The reason for which flags about traffic between nodes have no effect.
-const SINGLE_NODE: &str = "a cluster has one node for now, which talks to no other";
+const SINGLE_NODE: &str = "a cluster has one node for now, so there is no traffic between nodes";
 
 /// The reason for which flags about profiles have no effect.
 const NO_PROFILE: &str = "this program writes no profiles";

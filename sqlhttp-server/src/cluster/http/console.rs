@@ -16,7 +16,7 @@ const PAGE: &str = "<!DOCTYPE html>
 <li><a href=\"/status?pretty\">/status</a>: the node and its database</li>
 <li><a href=\"/nodes?pretty\">/nodes</a>: the members of the cluster</li>
 <li><a href=\"/readyz\">/readyz</a>: whether the node can serve</li>
-<li><a href=\"/debug/vars\">/debug/vars</a>, <a href=\"/metrics\">/metrics</a>: what has been counted</li>
+<li><a href=\"/debug/vars\">/debug/vars</a>, <a href=\"/metrics\">/metrics</a>: counters and metrics</li>
 <li><a href=\"/licenses\">/licenses</a></li>
 </ul>
 </body>

@@ -58,7 +58,7 @@ pub(crate) async fn stream(copy: DatabaseCopy, tables: Vec<String>) -> Result<By
         let out = Vec::with_capacity(PIECE_BYTES);
         let mut dump = Dump { database, tables, out, pieces, writable_schema: false };
         if let Err(DumpError::Failed(why)) = dump.write().await {
-            tracing::warn!("a backup was cut short: {why}");
+            tracing::warn!("a backup was truncated: {why}");
             // The receiver may have been dropped.
             let _ = dump.pieces.send(Err(io::Error::other(why))).await;
         }
