@@ -17,7 +17,7 @@ fn shape(body: &str) -> ReplyShape {
 }
 
 fn outcome(step: StepOutcome) -> Outcome {
-    Outcome { steps: vec![step], facts: vec![], ending: Ending::Done, ..Outcome::default() }
+    Outcome { steps: vec![step], info: vec![], ending: Ending::Done, ..Outcome::default() }
 }
 
 fn thousand_rows() -> Outcome {

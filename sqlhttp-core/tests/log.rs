@@ -179,7 +179,7 @@ async fn vacuum_runs_between_other_steps() {
     assert_eq!(failures(&outcomes[0][0]), [false, false, true, false]);
     assert_eq!(integers(&rows(&database, "SELECT a FROM t ORDER BY a").await), [1, 2]);
     let progress = database.progress();
-    assert_eq!((progress.index, progress.works, progress.steps), (2, 0, 0));
+    assert_eq!((progress.index, progress.operations, progress.steps), (2, 0, 0));
     // VACUUM as the only step, before any other statement has been prepared.
     let outcomes = database.apply(vec![proposed(&database, 3, each(&["VACUUM"]))]).await.unwrap();
     assert_eq!(failures(&outcomes[0][0]), [false], "{:?}", outcomes[0][0]);

@@ -192,7 +192,7 @@ fn describe(outcomes: impl IntoIterator<Item = Outcome>) -> Vec<String> {
 }
 
 fn without_facts(outcome: Outcome) -> Outcome {
-    Outcome { facts: Vec::new(), ..outcome }
+    Outcome { info: Vec::new(), ..outcome }
 }
 
 /// The content of tables and other objects, by name.
@@ -329,7 +329,7 @@ fn compare(
     let progress = database.progress();
     let last = entries.last().map(|entry| (entry.term, entry.index));
     prop_assert_eq!(Some((progress.term, progress.index)), last);
-    prop_assert_eq!((progress.works, progress.steps), (0, 0));
+    prop_assert_eq!((progress.operations, progress.steps), (0, 0));
     prop_assert_eq!(progress.membership, single.progress().membership);
     apply_again(&database, &entries, upto.index(entries.len()) + 1)
 }

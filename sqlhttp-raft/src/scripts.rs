@@ -33,7 +33,7 @@ use std::collections::BTreeSet;
 use std::error::Error as StdError;
 use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use goldenscript::{Context, Runner};
@@ -136,11 +136,15 @@ impl NodeRunner {
         let started = self.runtime.block_on(async {
             let node = Node::start(options).await?;
             let mut ready = node.inner.ready_term.clone();
-            ready.wait_for(|term| *term != 0).await?;
+            tokio::select! {
+                led = ready.wait_for(|term| *term != 0) => led.map(drop)?,
+                why = node.failure() => return Err(why.into()),
+            }
             Ok::<Node, Box<dyn StdError>>(node)
         });
         let masked = |error: Box<dyn StdError>| {
-            error.to_string().replace(&self.directory.path().display().to_string(), "DIRECTORY")
+            let text = error.to_string().replace(&self.directory.path().display().to_string(), "DIRECTORY");
+            without_offset(&text)
         };
         self.node = Some(started.map_err(masked)?);
         Ok(String::new())
@@ -285,42 +289,53 @@ impl NodeRunner {
         Ok(String::new())
     }
 
-    /// The files of a part of the directory.
-    fn part(&self, directory: &Path, part: &str) -> Result<Vec<PathBuf>, Box<dyn StdError>> {
-        match part {
-            "database" => {
-                Ok(["db.sqlite", "db.sqlite-wal", "db.sqlite-shm"].iter().map(|name| directory.join(name)).collect())
-            }
-            "raft" => {
-                let names = std::fs::read_dir(self.directory.path().join("raft"))?.collect::<Result<Vec<_>, _>>()?;
-                Ok(names.iter().map(|entry| directory.join("raft").join(entry.file_name())).collect())
-            }
-            other => Err(format!("there is no part '{other}'").into()),
-        }
-    }
-
-    fn copy(&self, part: &str, from: &Path, to: &Path) -> Output {
-        std::fs::create_dir_all(to.join("raft"))?;
-        let names: Vec<PathBuf> = match part {
-            "database" => self.part(Path::new(""), part)?,
-            _ => std::fs::read_dir(from.join("raft"))?
-                .map(|entry| Ok::<_, std::io::Error>(Path::new("raft").join(entry?.file_name())))
-                .collect::<Result<_, _>>()?,
-        };
-        for name in names.iter().filter(|name| from.join(name).exists()) {
-            std::fs::copy(from.join(name), to.join(name))?;
-        }
-        Ok(String::new())
-    }
-
     fn delete(&self, part: &str) -> Output {
-        for file in self.part(self.directory.path(), part)? {
-            if file.exists() {
-                std::fs::remove_file(file)?;
+        for name in names_of(part)? {
+            let path = self.directory.path().join(name);
+            if path.is_dir() {
+                std::fs::remove_dir_all(path)?;
+            } else if path.exists() {
+                std::fs::remove_file(path)?;
             }
         }
         Ok(String::new())
     }
+}
+
+/// The offset of the log's end depends on whether openraft has noted the last committed entry there.
+fn without_offset(text: &str) -> String {
+    let Some((before, after)) = text.split_once("offset ") else { return text.to_owned() };
+    format!("{before}offset N{}", after.trim_start_matches(|digit: char| digit.is_ascii_digit()))
+}
+
+/// The names of a part of the node's directory.
+fn names_of(part: &str) -> Result<&'static [&'static str], String> {
+    match part {
+        "database" => Ok(&["db.sqlite", "db.sqlite-wal", "db.sqlite-shm"]),
+        "raft" => Ok(&["raft"]),
+        other => Err(format!("there is no part '{other}'")),
+    }
+}
+
+fn copy_part(part: &str, from: &Path, to: &Path) -> Output {
+    for name in names_of(part)? {
+        copy(&from.join(name), &to.join(name))?;
+    }
+    Ok(String::new())
+}
+
+/// Copies a file, or a directory with all it contains, if it exists.
+fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    if from.is_dir() {
+        std::fs::create_dir_all(to)?;
+        for entry in std::fs::read_dir(from)? {
+            let entry = entry?;
+            copy(&entry.path(), &to.join(entry.file_name()))?;
+        }
+    } else if from.exists() {
+        std::fs::copy(from, to)?;
+    }
+    Ok(())
 }
 
 impl Runner for NodeRunner {
@@ -339,10 +354,10 @@ impl Runner for NodeRunner {
             Command::Snapshot { trailing } => self.snapshot(*trailing),
             Command::Skip { index, digest } => self.skip(*index, digest.as_deref()),
             Command::Stop => self.stop(),
-            Command::Save(part) => self.copy(part, self.directory.path(), self.aside.path()),
+            Command::Save(part) => copy_part(part, self.directory.path(), self.aside.path()),
             Command::Restore(part) => {
                 self.delete(part)?;
-                self.copy(part, self.aside.path(), self.directory.path())
+                copy_part(part, self.aside.path(), self.directory.path())
             }
             Command::Delete(part) => self.delete(part),
             // Outside a lock goldenscript prints the prefix.

@@ -24,7 +24,12 @@ fn workspace() -> PathBuf {
 
 /// The names in backticks that contain `::`.
 fn names(document: &str) -> Vec<&str> {
-    document.split('`').skip(1).step_by(2).filter(|text| text.contains("::") && !text.contains(char::is_whitespace)).collect()
+    document
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|text| text.contains("::") && !text.contains(char::is_whitespace))
+        .collect()
 }
 
 /// Follows a name through the modules of its crate to the file that must define the rest of it.
@@ -55,7 +60,8 @@ fn find(name: &str) -> Result<(), String> {
 fn defines(text: &str, name: &str) -> bool {
     text.lines().any(|line| {
         let line = line.trim_start();
-        let words: Vec<&str> = line.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|it| !it.is_empty()).collect();
+        let words: Vec<&str> =
+            line.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|it| !it.is_empty()).collect();
         let defined = words.windows(2).any(|pair| {
             pair[1] == name && ["fn", "struct", "enum", "trait", "type", "const", "static", "mod"].contains(&pair[0])
         });

@@ -3,7 +3,7 @@
 use super::script::Script;
 use super::session::Session;
 use super::statement_info::{Author, StatementInfo};
-use crate::model::{Atomicity, Batch, Ending, Failure, OnError, Outcome, Settings, StepFacts, StepOutcome};
+use crate::model::{Atomicity, Batch, Ending, Failure, OnError, Outcome, Settings, StepInfo, StepOutcome};
 
 /// Where a batch has to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,7 +151,7 @@ pub(crate) fn refused() -> Outcome {
     let failure = Failure::Protocol { status: 400, message: WHY.to_owned() };
     Outcome {
         steps: vec![StepOutcome::Failed(failure)],
-        facts: vec![StepFacts::default()],
+        info: vec![StepInfo::default()],
         ending: Ending::Aborted(0),
         log_index: 0,
     }

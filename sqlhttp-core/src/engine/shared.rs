@@ -110,7 +110,7 @@ impl SharedState {
     /// next entry that have been applied.
     pub(crate) fn applied_position(&self) -> (u64, u32, u32) {
         let progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-        (progress.index, progress.works, progress.steps)
+        (progress.index, progress.operations, progress.steps)
     }
 
     pub(crate) fn set_progress(&self, progress: Progress) {

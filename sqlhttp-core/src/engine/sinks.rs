@@ -7,13 +7,13 @@ use tokio::sync::oneshot;
 
 use super::parts::{self, PartSender};
 use super::run::{RunError, Sink};
-use crate::model::{Answer, Block, Columns, Ending, Error, Failure, Outcome, Part, StepFacts, StepOutcome};
+use crate::model::{Answer, Block, Columns, Ending, Error, Failure, Outcome, Part, StepInfo, StepOutcome};
 
 /// A sink that keeps all results in memory, up to a limit.
 #[derive(Debug)]
 pub(crate) struct BufferedSink {
     steps: Vec<StepOutcome>,
-    facts: Vec<StepFacts>,
+    info: Vec<StepInfo>,
     blocks: Vec<Block>,
     bytes: u64,
     bytes_max: u64,
@@ -24,8 +24,8 @@ impl BufferedSink {
     /// Makes a sink for a batch of `steps` steps. It keeps up to `bytes_max` bytes of rows; more rows stop the batch
     /// with `limit_error`.
     pub(crate) fn new(steps: usize, bytes_max: u64, limit_error: RunError) -> Self {
-        let (steps, facts) = (Vec::with_capacity(steps), Vec::with_capacity(steps));
-        BufferedSink { steps, facts, blocks: Vec::new(), bytes: 0, bytes_max, limit_error }
+        let (steps, info) = (Vec::with_capacity(steps), Vec::with_capacity(steps));
+        BufferedSink { steps, info, blocks: Vec::new(), bytes: 0, bytes_max, limit_error }
     }
 
     /// The index of the last step and its failure, if it failed.
@@ -37,7 +37,7 @@ impl BufferedSink {
     }
 
     pub(crate) fn into_outcome(self, ending: Ending) -> Outcome {
-        Outcome { steps: self.steps, facts: self.facts, ending, log_index: 0 }
+        Outcome { steps: self.steps, info: self.info, ending, log_index: 0 }
     }
 }
 
@@ -51,17 +51,17 @@ impl Sink for BufferedSink {
         Ok(())
     }
 
-    fn step(&mut self, mut outcome: StepOutcome, facts: StepFacts) -> Result<(), RunError> {
+    fn step(&mut self, mut outcome: StepOutcome, info: StepInfo) -> Result<(), RunError> {
         outcome.prepend_blocks(std::mem::take(&mut self.blocks));
         self.steps.push(outcome);
-        self.facts.push(facts);
+        self.info.push(info);
         Ok(())
     }
 }
 
 /// A sink that keeps results up to one block, and sends everything in parts if there is more.
 pub(crate) struct StreamingSink {
-    steps: Vec<(StepOutcome, StepFacts)>,
+    steps: Vec<(StepOutcome, StepInfo)>,
     reply: Option<oneshot::Sender<Result<Answer, Error>>>,
     part_sender: Option<PartSender>,
     columns_sent: bool,
@@ -96,8 +96,8 @@ impl StreamingSink {
             // The receiver may have been dropped.
             let _ = sender.send(Part::End(ending));
         } else if let Some(reply) = self.reply.take() {
-            let (steps, facts) = self.steps.into_iter().unzip();
-            let _ = reply.send(Ok(Answer::Whole(Outcome { steps, facts, ending, log_index: 0 })));
+            let (steps, info) = self.steps.into_iter().unzip();
+            let _ = reply.send(Ok(Answer::Whole(Outcome { steps, info, ending, log_index: 0 })));
         }
     }
 
@@ -115,8 +115,8 @@ impl StreamingSink {
         if let Some(reply) = self.reply.take() {
             let (sender, receiver) = (self.open_channel)();
             reply.send(Ok(Answer::Parts(Box::new(receiver)))).map_err(|_| RunError::SinkClosed)?;
-            for (step, facts) in self.steps.drain(..) {
-                sender.send(Part::Step(step, facts)).map_err(|_| RunError::SinkClosed)?;
+            for (step, info) in self.steps.drain(..) {
+                sender.send(Part::Step(step, info)).map_err(|_| RunError::SinkClosed)?;
             }
             self.part_sender = Some(sender);
         }
@@ -137,12 +137,12 @@ impl Sink for StreamingSink {
         sender.send(Part::Rows(block)).map_err(|_| RunError::SinkClosed)
     }
 
-    fn step(&mut self, outcome: StepOutcome, facts: StepFacts) -> Result<(), RunError> {
+    fn step(&mut self, outcome: StepOutcome, info: StepInfo) -> Result<(), RunError> {
         self.columns_sent = false;
         match &self.part_sender {
-            Some(sender) => sender.send(Part::Step(outcome, facts)).map_err(|_| RunError::SinkClosed),
+            Some(sender) => sender.send(Part::Step(outcome, info)).map_err(|_| RunError::SinkClosed),
             None => {
-                self.steps.push((outcome, facts));
+                self.steps.push((outcome, info));
                 Ok(())
             }
         }

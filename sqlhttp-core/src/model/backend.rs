@@ -101,10 +101,10 @@ impl Answer {
             match part? {
                 Part::Columns(_) => {}
                 Part::Rows(block) => blocks.push(block),
-                Part::Step(mut step, facts) => {
+                Part::Step(mut step, info) => {
                     step.prepend_blocks(std::mem::take(&mut blocks));
                     outcome.steps.push(step);
-                    outcome.facts.push(facts);
+                    outcome.info.push(info);
                 }
                 Part::End(ending) => {
                     outcome.ending = ending;

@@ -18,7 +18,7 @@ pub use batch::{Action, Atomicity, Batch, BindRule, Binding, Bindings, Expect, O
 pub use changed::Changed;
 pub use error::Error;
 pub use failure::{Failure, SqlError, TransactionKeyword};
-pub use outcome::{Ending, Outcome, Part, StepFacts, StepOutcome};
+pub use outcome::{Ending, Outcome, Part, StepInfo, StepOutcome};
 pub use rows::{Block, BlockRows, Column, Columns, RowRef, Rows, Values};
 pub use stamp::{Deadline, Stamp};
 pub use value::{Value, ValueRef};

@@ -12,7 +12,7 @@ pub struct Outcome {
     /// failed.
     pub steps: Vec<StepOutcome>,
     /// Further information about each of those steps, in the same order. A database fills it in for every step.
-    pub facts: Vec<StepFacts>,
+    pub info: Vec<StepInfo>,
     /// How the batch ended.
     pub ending: Ending,
     /// The index of the log entry that contained the batch; 0 if no log was involved.
@@ -60,7 +60,7 @@ impl StepOutcome {
 
 /// Information about a step that is not part of its result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct StepFacts {
+pub struct StepInfo {
     /// Whether SQLite could prepare all statements of the step and none of them writes.
     pub reads: bool,
     /// Whether the statement that returned the rows writes, which means that it has a RETURNING clause.
@@ -81,7 +81,7 @@ pub enum Part {
     /// Rows of the current step.
     Rows(Block),
     /// The step has ended.
-    Step(StepOutcome, StepFacts),
+    Step(StepOutcome, StepInfo),
     /// The batch has ended.
     End(Ending),
 }

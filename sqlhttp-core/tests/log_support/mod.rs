@@ -42,7 +42,7 @@ pub(crate) enum Operation {
 
 /// The position of a progress in the log: entry, piece of work in it, steps of that.
 pub(crate) fn position(progress: &Progress) -> (u64, u32, u32) {
-    (progress.index, progress.works, progress.steps)
+    (progress.index, progress.operations, progress.steps)
 }
 
 /// Opens the database on the disk.
@@ -206,7 +206,7 @@ pub(crate) fn check_as_found(database: &Database, log: &Log, run: &LogRun) -> Re
         return Err(format!("entry {} was acknowledged, but the progress is only {progress:?}", run.acknowledged));
     }
     let expected = log.progress_at(progress.index);
-    if (progress.works, progress.steps) == (0, 0) && progress != expected {
+    if (progress.operations, progress.steps) == (0, 0) && progress != expected {
         return Err(format!("the progress is {progress:?} instead of {expected:?}"));
     }
     compare(database, log, &progress).map_err(|what| format!("at {progress:?}: {what}"))

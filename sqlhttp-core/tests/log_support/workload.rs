@@ -107,18 +107,18 @@ impl Log {
         known.entry(position).or_insert_with(|| Arc::new(self.content_by_reference(position))).clone()
     }
 
-    fn content_by_reference(&self, (index, works, steps): (u64, u32, u32)) -> Vec<String> {
+    fn content_by_reference(&self, (index, operations, steps): (u64, u32, u32)) -> Vec<String> {
         let reference = Database::open(":memory:", Options::default()).expect("a database in memory");
         let (whole, rest) = self.entries.split_at(index as usize);
         for work in whole.iter().flat_map(|entry| &entry.work) {
             self.run(&reference, work);
         }
         let begun = rest.first().map(|entry| entry.work.as_slice()).unwrap_or_default();
-        for work in &begun[..works as usize] {
+        for work in &begun[..operations as usize] {
             self.run(&reference, work);
         }
         if steps > 0 {
-            let Some(LogWork::Batch { batch, .. }) = begun.get(works as usize) else {
+            let Some(LogWork::Batch { batch, .. }) = begun.get(operations as usize) else {
                 panic!("steps of an entry without a batch")
             };
             let steps = batch.steps[..steps as usize].to_vec();
@@ -150,7 +150,7 @@ impl Log {
         for (index, returned) in (from..=to).zip(outcomes) {
             let returned: Vec<String> = returned.iter().map(|outcome| format!("{outcome:?}")).collect();
             // If part of an entry was applied before, only the outcomes of the rest are returned.
-            if index > before.index + u64::from(before.works > 0 || before.steps > 0)
+            if index > before.index + u64::from(before.operations > 0 || before.steps > 0)
                 && returned != self.outcomes[index as usize - 1]
             {
                 let expected = &self.outcomes[index as usize - 1];
@@ -272,7 +272,7 @@ fn entries(image: PathBuf) -> Vec<LogEntry> {
     // The temporary table changes the state of the connection, although the entry does not say that it must run alone.
     let marking = ["CREATE TEMP TABLE s AS SELECT max(a) AS a FROM t", "INSERT INTO t SELECT a + 1, 'marked' FROM s"];
     let marking = work(batch(5, Atomicity::All, &owned(&marking)), false);
-    let works: Vec<Vec<LogWork>> = vec![
+    let operations: Vec<Vec<LogWork>> = vec![
         vec![LogWork::Membership(b"one".to_vec())],
         vec![schema],
         vec![seed],
@@ -291,5 +291,5 @@ fn entries(image: PathBuf) -> Vec<LogEntry> {
         mixed(16),
     ];
     let term = |index: u64| 1 + index / 5;
-    (1..).zip(works).map(|(index, work)| LogEntry { term: term(index), index, conditions: None, work }).collect()
+    (1..).zip(operations).map(|(index, work)| LogEntry { term: term(index), index, conditions: None, work }).collect()
 }

@@ -192,11 +192,11 @@ impl Runner for LogRunner {
 }
 
 fn progress_text(progress: &Progress) -> String {
-    let Progress { term, index, works, steps, command_index, write_index, membership, .. } = progress;
-    let part = if (*works, *steps) == (0, 0) {
+    let Progress { term, index, operations, steps, command_index, write_index, membership, .. } = progress;
+    let part = if (*operations, *steps) == (0, 0) {
         String::new()
     } else {
-        format!(" and {works} operations, {steps} steps of the next")
+        format!(" and {operations} operations, {steps} steps of the next")
     };
     let membership = String::from_utf8_lossy(membership);
     let membership = if membership.is_empty() { String::new() } else { format!(", membership '{membership}'") };

@@ -61,4 +61,4 @@ pub use readiness::{Readiness, encode_readiness};
 pub use reply::{ContentType, Refusal, Reply};
 pub use reply_shape::{ReplyShape, Trailer};
 pub use sql_endpoint::encode_sql;
-pub use sqlhttp_core::StepFacts;
+pub use sqlhttp_core::StepInfo;

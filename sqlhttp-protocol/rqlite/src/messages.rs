@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use sqlhttp_core::{Error, Failure, SqlError, StepFacts, TransactionKeyword};
+use sqlhttp_core::{Error, Failure, SqlError, StepInfo, TransactionKeyword};
 
 use crate::endpoint::Endpoint;
 use crate::reply_shape::ReplyShape;
@@ -10,7 +10,7 @@ use crate::reply_shape::ReplyShape;
 const SQLITE_READONLY: i32 = 8;
 
 /// Returns the text of a failed step.
-pub(crate) fn failure<'f>(failure: &'f Failure, facts: StepFacts, shape: &ReplyShape) -> Cow<'f, str> {
+pub(crate) fn failure<'f>(failure: &'f Failure, info: StepInfo, shape: &ReplyShape) -> Cow<'f, str> {
     match failure {
         Failure::Sql(error) if error.primary_code() == SQLITE_READONLY && may_only_read(shape) => {
             "attempt to change database via query operation".into()
@@ -18,7 +18,7 @@ pub(crate) fn failure<'f>(failure: &'f Failure, facts: StepFacts, shape: &ReplyS
         Failure::Sql(error) => sql_error(error).into(),
         Failure::TransactionControl(keyword) => transaction_control(*keyword, shape.transaction).into(),
         Failure::NotAllowed(what) if what.starts_with("PRAGMA") => "disallowed pragma".into(),
-        Failure::Timeout => timeout(facts.reads || shape.endpoint == Endpoint::Query).into(),
+        Failure::Timeout => timeout(info.reads || shape.endpoint == Endpoint::Query).into(),
         Failure::NotAllowed(_)
         | Failure::MissingNamed(_)
         | Failure::MissingPositional(_)

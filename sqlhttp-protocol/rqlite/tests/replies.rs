@@ -11,7 +11,7 @@ use sqlhttp_core::{
     ValueRef,
 };
 use sqlhttp_rqlite::{
-    Abort, Endpoint, Params, PartEncoder, Reply, ReplyShape, StepFacts, Trailer, encode, encode_error, encode_queued,
+    Abort, Endpoint, Params, PartEncoder, Reply, ReplyShape, StepInfo, Trailer, encode, encode_error, encode_queued,
     encode_top_level_error,
 };
 
@@ -19,9 +19,9 @@ fn shape(endpoint: Endpoint, query: &str) -> ReplyShape {
     ReplyShape::new(endpoint, &Params::parse(query).unwrap(), 3)
 }
 
-const READS: StepFacts = StepFacts { reads: true, returning: false, elapsed: Duration::ZERO };
-const WRITES: StepFacts = StepFacts { reads: false, ..READS };
-const RETURNS: StepFacts = StepFacts { returning: true, ..WRITES };
+const READS: StepInfo = StepInfo { reads: true, returning: false, elapsed: Duration::ZERO };
+const WRITES: StepInfo = StepInfo { reads: false, ..READS };
+const RETURNS: StepInfo = StepInfo { returning: true, ..WRITES };
 
 fn block(columns: usize, rows: &[&[ValueRef<'_>]]) -> Block {
     let mut block = Block::new(columns);
@@ -60,10 +60,10 @@ fn body(reply: Reply) -> String {
 }
 
 /// Encodes the outcomes of steps at once, and checks that encoding them part by part produces the same reply.
-fn reply(endpoint: Endpoint, query: &str, steps: &[(StepOutcome, StepFacts)]) -> String {
+fn reply(endpoint: Endpoint, query: &str, steps: &[(StepOutcome, StepInfo)]) -> String {
     let shape = shape(endpoint, query);
-    let (outcomes, facts) = steps.iter().cloned().unzip();
-    let outcome = Outcome { steps: outcomes, facts, ending: Ending::Done, ..Outcome::default() };
+    let (outcomes, info) = steps.iter().cloned().unzip();
+    let outcome = Outcome { steps: outcomes, info, ending: Ending::Done, ..Outcome::default() };
     let whole = encode(&outcome, &shape, &Trailer::default());
     assert_eq!(whole.status, 200);
     let whole = body(whole);
@@ -74,7 +74,7 @@ fn reply(endpoint: Endpoint, query: &str, steps: &[(StepOutcome, StepFacts)]) ->
 
 /// Encodes the outcomes of steps part by part. The rows of a step that reads arrive in several parts, the last block
 /// with the step. `drain`: whether the output is emptied after each part.
-fn encode_in_parts(steps: &[(StepOutcome, StepFacts)], shape: ReplyShape, drain: bool) -> Result<Vec<u8>, Abort> {
+fn encode_in_parts(steps: &[(StepOutcome, StepInfo)], shape: ReplyShape, drain: bool) -> Result<Vec<u8>, Abort> {
     let mut encoder = PartEncoder::new(shape);
     let (mut sent, mut out) = (Vec::new(), Vec::new());
     let mut part = |part| {
@@ -84,10 +84,10 @@ fn encode_in_parts(steps: &[(StepOutcome, StepFacts)], shape: ReplyShape, drain:
         }
         Ok::<_, Abort>(())
     };
-    for (step, facts) in steps {
+    for (step, info) in steps {
         let mut step = step.clone();
         if let StepOutcome::Rows(rows) = &mut step
-            && facts.reads
+            && info.reads
             && rows.blocks.len() > 1
         {
             part(Part::Columns(rows.columns.clone()))?;
@@ -96,7 +96,7 @@ fn encode_in_parts(steps: &[(StepOutcome, StepFacts)], shape: ReplyShape, drain:
                 part(Part::Rows(block))?;
             }
         }
-        part(Part::Step(step, *facts))?;
+        part(Part::Step(step, *info))?;
     }
     part(Part::End(Ending::Done))?;
     sent.append(&mut out);
@@ -107,8 +107,8 @@ fn query(parameters: &str, step: StepOutcome) -> String {
     reply(Endpoint::Query, parameters, &[(step, READS)])
 }
 
-fn execute(parameters: &str, step: StepOutcome, facts: StepFacts) -> String {
-    reply(Endpoint::Execute, parameters, &[(step, facts)])
+fn execute(parameters: &str, step: StepOutcome, info: StepInfo) -> String {
+    reply(Endpoint::Execute, parameters, &[(step, info)])
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn results_of_execute() {
 #[test]
 fn replies_of_load_are_plain_text() {
     let outcome =
-        Outcome { steps: vec![changed(1, Some(1))], facts: vec![], ending: Ending::Done, ..Outcome::default() };
+        Outcome { steps: vec![changed(1, Some(1))], info: vec![], ending: Ending::Done, ..Outcome::default() };
     let reply = encode(&outcome, &shape(Endpoint::Load, "associative"), &Trailer::default());
     assert_eq!((reply.content_type.header(), reply.content_type.nosniff()), ("text/plain; charset=utf-8", false));
     assert_eq!(body(reply), r#"{"results":[{"last_insert_id":1,"rows_affected":1}]}"#);
@@ -430,13 +430,13 @@ fn pretty() {
 fn timings_and_the_index() {
     let elapsed = Duration::from_micros(1500);
     let trailer = Trailer { elapsed: Duration::from_millis(2), raft_index: 7 };
-    let encoded = |endpoint, query: &str, step: StepOutcome, facts: StepFacts| {
-        let facts = vec![StepFacts { elapsed, ..facts }];
-        let outcome = Outcome { steps: vec![step], facts, ending: Ending::Done, ..Outcome::default() };
+    let encoded = |endpoint, query: &str, step: StepOutcome, info: StepInfo| {
+        let info = vec![StepInfo { elapsed, ..info }];
+        let outcome = Outcome { steps: vec![step], info, ending: Ending::Done, ..Outcome::default() };
         body(encode(&outcome, &shape(endpoint, query), &trailer))
     };
     let one = || rows(&["a"], &[&[Integer(1)]]);
-    for (endpoint, query, step, facts, want) in [
+    for (endpoint, query, step, info, want) in [
         (
             Endpoint::Query,
             "timings",
@@ -483,7 +483,7 @@ fn timings_and_the_index() {
         ),
         (Endpoint::Query, "", one(), READS, r#"{"results":[{"columns":["a"],"types":["integer"],"values":[[1]]}]}"#),
     ] {
-        assert_eq!(encoded(endpoint, query, step, facts), want);
+        assert_eq!(encoded(endpoint, query, step, info), want);
     }
     let queued = |query: &str, trailer: &Trailer| {
         body(encode_queued(1795221293282000001, &shape(Endpoint::Queue, query), trailer))
@@ -492,7 +492,7 @@ fn timings_and_the_index() {
     assert_eq!(queued("timings", &trailer), r#"{"results":[],"time":0.002,"sequence_number":1795221293282000001}"#);
     assert_eq!(queued("pretty", &trailer), "{\n    \"results\": [],\n    \"sequence_number\": 1795221293282000001\n}");
     // Without a duration and an index, the members are left out.
-    let none = Outcome { steps: vec![], facts: vec![], ending: Ending::Done, ..Outcome::default() };
+    let none = Outcome { steps: vec![], info: vec![], ending: Ending::Done, ..Outcome::default() };
     let shape = shape(Endpoint::Query, "timings&raft_index");
     assert_eq!(body(encode(&none, &shape, &Trailer::default())), r#"{"results":[]}"#);
 }
@@ -500,12 +500,12 @@ fn timings_and_the_index() {
 #[test]
 fn texts_of_failures() {
     let control = |keyword| StepOutcome::Failed(Failure::TransactionControl(keyword));
-    let error = |endpoint, query: &str, step: StepOutcome, facts| {
-        let reply = reply(endpoint, query, &[(step, facts)]);
+    let error = |endpoint, query: &str, step: StepOutcome, info| {
+        let reply = reply(endpoint, query, &[(step, info)]);
         reply.strip_prefix(r#"{"results":[{"error":""#).unwrap().strip_suffix(r#""}]}"#).unwrap().to_owned()
     };
     let readonly = || StepOutcome::Failed(sql(8 | 3 << 8, "attempt to write a readonly database"));
-    for (endpoint, query, step, facts, want) in [
+    for (endpoint, query, step, info, want) in [
         (Endpoint::Query, "", readonly(), WRITES, "attempt to change database via query operation"),
         (Endpoint::Execute, "", readonly(), WRITES, "attempt to write a readonly database"),
         (
@@ -557,21 +557,21 @@ fn texts_of_failures() {
         (Endpoint::Execute, "", StepOutcome::Failed(sql(5, "")), WRITES, "generic"),
         (Endpoint::Execute, "", failed("no such table: <x>"), WRITES, "no such table: <x>"),
     ] {
-        assert_eq!(error(endpoint, query, step, facts), want);
+        assert_eq!(error(endpoint, query, step, info), want);
     }
 }
 
 #[test]
 fn transactions_that_fail() {
     let steps = vec![changed(1, Some(3)), failed("UNIQUE constraint failed: foo.id")];
-    let outcome = Outcome { steps: steps.clone(), facts: vec![], ending: Ending::Aborted(1), ..Outcome::default() };
+    let outcome = Outcome { steps: steps.clone(), info: vec![], ending: Ending::Aborted(1), ..Outcome::default() };
     let shape = shape(Endpoint::Execute, "transaction");
     assert_eq!(
         body(encode(&outcome, &shape, &Trailer::default())),
         r#"{"results":[{"last_insert_id":3,"rows_affected":1},{"error":"UNIQUE constraint failed: foo.id"}]}"#
     );
     let failure = sql(787, "FOREIGN KEY constraint failed");
-    let outcome = Outcome { steps, facts: vec![], ending: Ending::NotCommitted(failure.clone()), ..Outcome::default() };
+    let outcome = Outcome { steps, info: vec![], ending: Ending::NotCommitted(failure.clone()), ..Outcome::default() };
     let want = encode(&outcome, &shape, &Trailer::default());
     assert_eq!(want.status, 200);
     let mut encoder = PartEncoder::new(shape);

@@ -47,7 +47,7 @@ fn unique() -> Failure {
 }
 
 fn done(steps: Vec<StepOutcome>) -> Outcome {
-    Outcome { steps, facts: vec![], ending: Ending::Done, ..Outcome::default() }
+    Outcome { steps, info: vec![], ending: Ending::Done, ..Outcome::default() }
 }
 
 /// Encodes an outcome at once. If the status is 200, checks that encoding it part by part produces the same reply.
@@ -80,7 +80,7 @@ fn encode_in_parts(outcome: &Outcome, shape: ReplyShape) -> Result<Vec<u8>, sqlh
                 part(Part::Rows(rows.blocks.remove(0)))?;
             }
         }
-        part(Part::Step(step, sqlhttp_core::StepFacts::default()))?;
+        part(Part::Step(step, sqlhttp_core::StepInfo::default()))?;
     }
     part(Part::End(outcome.ending.clone()))?;
     Ok(sent)
@@ -232,7 +232,7 @@ fn a_transaction_that_is_not_committed() {
     let failure = sql(787, "constraint failed", "FOREIGN KEY constraint failed");
     let outcome = Outcome {
         steps: vec![StepOutcome::Changed(changed(1))],
-        facts: vec![],
+        info: vec![],
         ending: Ending::NotCommitted(failure),
         ..Outcome::default()
     };
@@ -273,8 +273,8 @@ fn fail_midway(body: &str, drain: bool) -> Result<String, sqlhttp_ws4sqlite::Abo
     if drain {
         sent.append(&mut out);
     }
-    encoder.part(Part::Step(StepOutcome::Failed(unique()), sqlhttp_core::StepFacts::default()), &mut out)?;
-    encoder.part(Part::Step(StepOutcome::Changed(changed(1)), sqlhttp_core::StepFacts::default()), &mut out)?;
+    encoder.part(Part::Step(StepOutcome::Failed(unique()), sqlhttp_core::StepInfo::default()), &mut out)?;
+    encoder.part(Part::Step(StepOutcome::Changed(changed(1)), sqlhttp_core::StepInfo::default()), &mut out)?;
     encoder.part(Part::End(Ending::Done), &mut out)?;
     sent.append(&mut out);
     Ok(String::from_utf8(sent).unwrap())
@@ -302,10 +302,10 @@ fn nothing_is_sent_before_the_error_of_an_item_that_is_malformed() {
     let mut out = Vec::new();
     encoder.part(Part::Columns(Arc::from([column("a", None)])), &mut out).unwrap();
     encoder.part(Part::Rows(block(1, &[&[ValueRef::Integer(1)]])), &mut out).unwrap();
-    encoder.part(Part::Step(rows(&["a"], &[]), sqlhttp_core::StepFacts::default()), &mut out).unwrap();
+    encoder.part(Part::Step(rows(&["a"], &[]), sqlhttp_core::StepInfo::default()), &mut out).unwrap();
     assert!(out.is_empty());
     let failure = Failure::Protocol { status: 400, message: "no".into() };
-    let step = Part::Step(StepOutcome::Failed(failure), sqlhttp_core::StepFacts::default());
+    let step = Part::Step(StepOutcome::Failed(failure), sqlhttp_core::StepInfo::default());
     let abort = encoder.part(step, &mut out).unwrap_err();
     assert_eq!((abort.reply.status, abort.reply.body), (400, br#"{"reqIdx":1,"error":"no"}"#.to_vec()));
 }
@@ -314,7 +314,7 @@ fn nothing_is_sent_before_the_error_of_an_item_that_is_malformed() {
 fn a_transaction_that_is_not_committed_at_its_end_aborts_the_reply() {
     let mut encoder = PartEncoder::new(shape(STATEMENT));
     let mut out = Vec::new();
-    encoder.part(Part::Step(StepOutcome::Changed(changed(1)), sqlhttp_core::StepFacts::default()), &mut out).unwrap();
+    encoder.part(Part::Step(StepOutcome::Changed(changed(1)), sqlhttp_core::StepInfo::default()), &mut out).unwrap();
     let abort = encoder.part(Part::End(Ending::NotCommitted(unique())), &mut out).unwrap_err();
     assert_eq!(abort.reply.status, 500);
     assert!(abort.reply.body.starts_with(br#"{"reqIdx":-1,"#));

@@ -152,7 +152,7 @@ impl PartialEq for Command {
 
 impl fmt::Debug for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Command({} works, {} bytes)", self.operations.len(), self.bytes.len())
+        write!(f, "Command({} operations, {} bytes)", self.operations.len(), self.bytes.len())
     }
 }
 

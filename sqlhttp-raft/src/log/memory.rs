@@ -112,7 +112,8 @@ impl InMemoryLog {
         if id.index == next || self.state.last.is_none() {
             return Ok(());
         }
-        let why = format!("entry {} stands where {next} should", id.index);
+        // openraft counts entries from 0, all texts count them from 1.
+        let why = format!("entry {} is in the place of entry {}", id.index + 1, next + 1);
         Err(io::Error::new(io::ErrorKind::InvalidData, why))
     }
 

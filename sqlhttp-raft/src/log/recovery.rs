@@ -340,7 +340,8 @@ impl Reader {
         if memory.is_empty() || memory.first_index() <= wanted || memory.state.purged.is_none() {
             return Ok(());
         }
-        let what = format!("entries from {wanted} to {} are missing", memory.first_index() - 1);
+        // openraft counts entries from 0, all texts count them from 1.
+        let what = format!("entries from {} to {} are missing", wanted + 1, memory.first_index());
         Err(segment.corrupt(0, what))
     }
 }

@@ -95,7 +95,10 @@ impl LogWriter {
     fn execute(&mut self, dequeued: Dequeued) {
         let Dequeued { ops, committed } = dequeued;
         let mut completions = Vec::with_capacity(ops.len());
-        let result = self.write_all(&ops, committed).map_err(|error| self.latch(&error));
+        let result = match &self.failed {
+            Some(why) => Err(why.clone()),
+            None => self.write_all(&ops, committed).map_err(|error| self.latch(&error)),
+        };
         let mut purges = Vec::new();
         let mut purged = None;
         for op in ops {
@@ -126,9 +129,6 @@ impl LogWriter {
     }
 
     fn write_all(&mut self, ops: &VecDeque<LogOp>, committed: Option<LogId>) -> io::Result<()> {
-        if let Some(why) = &self.failed {
-            return Err(io::Error::other(why.clone()));
-        }
         for op in ops {
             self.push_op(op)?;
         }

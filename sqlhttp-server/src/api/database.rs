@@ -14,7 +14,7 @@ use super::auth::{AuthConfig, TokenConfig};
 use super::rqlite::queued_writes::QueuedWrites;
 use super::sql_observer::SqlObserver;
 use super::ws4sqlite::CorsPolicy;
-use crate::process::metrics::{LastBackup, Observed, StatusFn};
+use crate::process::metrics::{LastBackup, ObservedDatabase, StatusFn};
 
 /// A database that is served.
 pub(crate) struct Database {
@@ -87,8 +87,8 @@ pub(crate) fn observe(
     location: &Location,
     last_backup: &LastBackup,
     slow: Option<Duration>,
-) -> (Observed, Arc<SqlObserver>) {
-    let observed = Observed {
+) -> (ObservedDatabase, Arc<SqlObserver>) {
+    let observed = ObservedDatabase {
         id: id.to_owned(),
         status,
         location: location.clone(),

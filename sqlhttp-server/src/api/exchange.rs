@@ -15,8 +15,8 @@ use super::database::{Database, WriteWait};
 use super::login_delay::LoginKey;
 use crate::http::basic_auth::BasicCredentials;
 use crate::http::body::{self, BodyError};
-use crate::http::body_memory::Claim;
-use crate::http::content::Coding;
+use crate::http::body_memory::MemoryClaim;
+use crate::http::content::ContentCoding;
 use crate::http::peer::Peer;
 use crate::process::metrics::DatabaseMetrics;
 
@@ -38,7 +38,7 @@ pub(crate) struct Exchange<'a> {
     pub(crate) request: &'a Parts,
     pub(crate) peer: &'a Peer,
     /// The memory claimed for the request's body.
-    claim: Claim<'a>,
+    claim: MemoryClaim<'a>,
 }
 
 /// The reason for which header authentication has failed.
@@ -56,7 +56,7 @@ impl<'a> Exchange<'a> {
     pub(crate) fn new(context: &'a AppContext, index: usize, request: &'a Parts, peer: &'a Peer) -> Self {
         let transport = &context.transport;
         let (database, metrics) = (context.database(index), transport.metrics.database(Some(index)));
-        Exchange { context, database, metrics, request, peer, claim: Claim::new(&transport.body_budget) }
+        Exchange { context, database, metrics, request, peer, claim: MemoryClaim::new(&transport.body_budget) }
     }
 
     /// Takes the body out of `body` and reads all of it.
@@ -67,7 +67,7 @@ impl<'a> Exchange<'a> {
         let Some(body) = body.take() else {
             return Ok(Bytes::new());
         };
-        let coding = Coding::of(&self.request.headers);
+        let coding = ContentCoding::of(&self.request.headers);
         body::read(body, coding, self.context.transport.limits.body, &self.claim).await
     }
 

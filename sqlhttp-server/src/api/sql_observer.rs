@@ -8,7 +8,7 @@ use sqlhttp_core::{Answer, Batch, BoxFuture, Ending, Error, Outcome, Part, PartS
 use tracing::Span;
 
 use crate::process::logging::{SLOW_LOG, shortened};
-use crate::process::metrics::{Interrupted, SqlCounters};
+use crate::process::metrics::{InterruptReason, SqlCounters};
 
 /// The greatest length of SQL in a log line, in bytes. Longer SQL is truncated.
 const SQL_BYTES_MAX: usize = 1 << 10;
@@ -128,7 +128,7 @@ impl<C: Deref<Target = SqlCounters>> Observation<C> {
 impl<C: Deref<Target = SqlCounters>> Drop for Observation<C> {
     fn drop(&mut self) {
         if !self.ended {
-            self.counters.interrupted(Interrupted::ClientGone);
+            self.counters.interrupted(InterruptReason::ClientGone);
             self.finish();
         }
     }

@@ -9,13 +9,13 @@ use prometheus_client::metrics::MetricType;
 use sqlhttp_raft::NodeStatus;
 
 use super::context::ClusterContext;
-use crate::process::metrics::Latency;
+use crate::process::metrics::LatencyHistogram;
 
 /// The durations of the log's syncs, and of applying committed entries.
 #[derive(Debug, Default)]
 pub(crate) struct LogTimes {
-    pub(crate) syncs: Latency,
-    pub(crate) applies: Latency,
+    pub(crate) syncs: LatencyHistogram,
+    pub(crate) applies: LatencyHistogram,
 }
 
 /// Encodes the metrics of a node.

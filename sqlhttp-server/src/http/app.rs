@@ -1,4 +1,4 @@
-//! The seam between the transport and the program that answers requests.
+//! The interface between the transport and the program that answers requests.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -20,8 +20,9 @@ pub(crate) trait App: Send + Sync + 'static {
     /// Takes the address of the listener, before the first connection is accepted.
     fn listening(&self, address: SocketAddr);
 
-    /// Answers a request. Returns the response and the index of the database whose metrics count it (`None` if the request
-    /// reached no database). A body that stays in `body` has not been read; the transport disposes of it.
+    /// Answers a request. Returns the response and the index of the database in whose metrics the request is counted
+    /// (`None` if the request reached no database). The program takes the body out of `body` to read it. The transport
+    /// discards a body that is left there.
     ///
     /// Dropping the future cancels the request and interrupts its statement.
     fn answer(
@@ -31,7 +32,7 @@ pub(crate) trait App: Send + Sync + 'static {
         body: &mut Option<Incoming>,
     ) -> impl Future<Output = (Option<usize>, HttpResponse)> + Send;
 
-    /// The response for a request that the transport refuses, in the shape of the program's protocol.
+    /// The response for a request that the transport refuses, in the format of the program's protocol.
     fn refusal(&self, refused: Refused) -> HttpResponse;
 
     /// The media type and the body of the response to a head that hyper could not parse. `status` is the status line
@@ -39,13 +40,13 @@ pub(crate) trait App: Send + Sync + 'static {
     fn malformed_head(status: &str) -> (&'static str, String);
 }
 
-/// Why the transport refuses a request.
+/// The reason why the transport refuses a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refused {
     /// The head is ambiguous: a proxy in front of this server may read another host or another length in it (400). The
     /// text is the reason.
     Ambiguous(&'static str),
-    /// The `Host` is none of the allowed ones (403).
+    /// The host that the request names is not one of the allowed hosts (403).
     HostNotAllowed,
     /// All connections are in use (503).
     TooManyConnections,

@@ -4,18 +4,18 @@ use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
-/// Base64 as HTTP clients write it: the standard alphabet, padding optional.
+/// The base64 decoder: standard alphabet, optional padding, because some HTTP clients omit it.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// A user name and a password in clear.
+/// A user name and a password in plain text.
 #[derive(Clone, PartialEq, Eq)]
 pub struct BasicCredentials {
     /// The user name.
     pub username: String,
-    /// The password, in clear.
+    /// The password, in plain text.
     pub password: String,
 }
 
@@ -34,7 +34,7 @@ impl BasicCredentials {
     }
 }
 
-/// Leaves out the password.
+/// Omits the password.
 impl std::fmt::Debug for BasicCredentials {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("BasicCredentials").field("username", &self.username).finish_non_exhaustive()
@@ -50,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn basic_headers() {
+    fn authorization_headers_are_parsed() {
         let known = Some(("user1".to_owned(), "password".to_owned()));
         for header in ["Basic dXNlcjE6cGFzc3dvcmQ=", "basic dXNlcjE6cGFzc3dvcmQ=", "BASIC dXNlcjE6cGFzc3dvcmQ"] {
             assert_eq!(user_and_password(header), known, "{header}");

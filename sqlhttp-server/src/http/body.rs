@@ -1,4 +1,4 @@
-//! Reading a request's body: bounded in bytes and in time, decompressed under the same bound.
+//! Reading a request's body: limited in bytes and in time. A compressed body is decompressed under the same limits.
 
 use std::io;
 use std::pin::pin;
@@ -10,39 +10,39 @@ use hyper::body::{Body, Incoming};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio_util::io::StreamReader;
 
-use super::body_memory::{Claim, Store};
-use super::content::Coding;
+use super::body_memory::{BodyBuffer, MemoryClaim};
+use super::content::ContentCoding;
 use crate::http::limits::BodyLimits;
 
-/// The most that is set aside for a body before any of it has arrived, in bytes.
+/// The maximum memory that is allocated for the rest of a body before it arrives, in bytes.
 const PREALLOCATED_BYTES_MAX: u64 = 256 << 10;
 
-/// How many bytes are decompressed at a time.
-const PULLED_BYTES: usize = 16 << 10;
+/// The size of the chunks in which a body is decompressed, in bytes.
+const DECODED_CHUNK_BYTES: usize = 16 << 10;
 
-/// Why there is no body.
+/// The reason why a body could not be read.
 #[derive(Debug)]
 pub(crate) enum BodyError {
-    /// It is longer than allowed.
+    /// The body, or what it decompresses to, is longer than allowed.
     TooLarge {
-        /// How long it may be, in bytes.
+        /// The maximum length, in bytes.
         max: u64,
-        /// The flag that says so.
+        /// The flag that sets the maximum.
         flag: &'static str,
     },
-    /// All bodies together take as much memory as they may, or the system has no more.
+    /// The memory limit for all bodies together is reached, or the system has no memory.
     NoMemory {
-        /// The flag that says how much that is.
+        /// The flag that sets the limit.
         flag: &'static str,
     },
-    /// It took longer than allowed.
+    /// The body took longer than allowed.
     TooSlow {
-        /// The flag that says how long it may take.
+        /// The flag that sets the time limit.
         flag: &'static str,
     },
-    /// The connection failed, or the client did not keep to HTTP.
+    /// The connection failed, or the client violated HTTP.
     Broken(hyper::Error),
-    /// It is not what `Content-Encoding` says.
+    /// The body could not be decompressed as `Content-Encoding` states.
     Undecodable(io::Error),
 }
 
@@ -55,29 +55,35 @@ impl BodyLimits {
         BodyError::NoMemory { flag: self.flags.bodies }
     }
 
-    /// Appends a piece to a body, for which there must be memory.
-    fn push(&self, whole: &mut Store, piece: &[u8], expected: usize, claim: &Claim<'_>) -> Result<(), BodyError> {
-        claim.grow_to((whole.len() + piece.len()) as u64).map_err(|_| self.no_memory())?;
-        whole.push(piece, expected).map_err(|_| self.no_memory())
+    /// Appends a chunk to a body after claiming the memory for it.
+    fn push(
+        &self,
+        whole: &mut BodyBuffer,
+        chunk: &[u8],
+        expected: usize,
+        claim: &MemoryClaim<'_>,
+    ) -> Result<(), BodyError> {
+        claim.grow_to((whole.len() + chunk.len()) as u64).map_err(|_| self.no_memory())?;
+        whole.push(chunk, expected).map_err(|_| self.no_memory())
     }
 }
 
-/// Reads all of a body. Its memory is claimed until `claim` is dropped.
+/// Reads a whole body. Its memory stays claimed until `claim` is dropped.
 pub(crate) async fn read(
     body: Incoming,
-    coding: Option<Coding>,
+    coding: Option<ContentCoding>,
     limits: BodyLimits,
-    claim: &Claim<'_>,
+    claim: &MemoryClaim<'_>,
 ) -> Result<Bytes, BodyError> {
-    // What the client declares is enough to refuse it; no need to let it send.
+    // The declared length is too large: refuse the body before the client sends it.
     if body.size_hint().lower() > limits.bytes_max {
         return Err(limits.too_large());
     }
     let reading = pin!(async {
         match coding {
             None => collect(body, &limits, claim).await,
-            // Rare, and its state is large.
-            Some(coding) => Box::pin(inflate(body, coding, &limits, claim)).await,
+            // Boxed, because it is rare and its future is large.
+            Some(coding) => Box::pin(decompress(body, coding, &limits, claim)).await,
         }
     });
     match limits.timeout {
@@ -89,62 +95,62 @@ pub(crate) async fn read(
     }
 }
 
-/// Most bodies arrive in one piece, which is then returned as it is.
-async fn collect(mut body: Incoming, limits: &BodyLimits, claim: &Claim<'_>) -> Result<Bytes, BodyError> {
-    let first = piece_within(&mut body, limits, limits.bytes_max).await?.unwrap_or_default();
+/// Reads a body that is not compressed. A body that arrives in one chunk, as most do, is returned without a copy.
+async fn collect(mut body: Incoming, limits: &BodyLimits, claim: &MemoryClaim<'_>) -> Result<Bytes, BodyError> {
+    let first = next_chunk_within(&mut body, limits, limits.bytes_max).await?.unwrap_or_default();
     if body.is_end_stream() {
         return Ok(first);
     }
-    // Not longer than the limits, which `read` has checked.
+    // `read` has checked that this is within the limit.
     let left = body.size_hint().lower();
     let expected = first.len() + left as usize;
-    let mut whole = Store::with_capacity(first.len() + left.min(PREALLOCATED_BYTES_MAX) as usize);
+    let mut whole = BodyBuffer::with_capacity(first.len() + left.min(PREALLOCATED_BYTES_MAX) as usize);
     limits.push(&mut whole, &first, expected, claim)?;
     drop(first);
-    while let Some(piece) = piece_within(&mut body, limits, limits.bytes_max - whole.len() as u64).await? {
-        limits.push(&mut whole, &piece, expected, claim)?;
+    while let Some(chunk) = next_chunk_within(&mut body, limits, limits.bytes_max - whole.len() as u64).await? {
+        limits.push(&mut whole, &chunk, expected, claim)?;
     }
     Ok(whole.freeze())
 }
 
-/// A body, piece by piece.
-pub(crate) struct Pieces {
+/// Reads a body chunk by chunk.
+pub(crate) struct BodyChunks {
     body: Option<Incoming>,
 }
 
-impl Pieces {
-    /// The pieces of a body of any length.
+impl BodyChunks {
+    /// The chunks of a body of any length. `None` is an empty body.
     pub(crate) fn new(body: Option<Incoming>) -> Self {
-        Pieces { body }
+        BodyChunks { body }
     }
 
-    /// The next piece; `None` at the end.
+    /// Returns the next chunk; `None` at the end of the body.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, BodyError> {
         let Some(body) = &mut self.body else { return Ok(None) };
-        next_piece(body).await
+        next_chunk(body).await
     }
 
-    /// Pieces until there are this many bytes, or the end is there.
+    /// Reads chunks until they have at least this many bytes, or the body ends.
     pub(crate) async fn at_least(&mut self, bytes: usize) -> Result<Bytes, BodyError> {
         let mut head = BytesMut::new();
         while head.len() < bytes {
-            let Some(piece) = self.next().await? else { break };
-            head.extend_from_slice(&piece);
+            let Some(chunk) = self.next().await? else { break };
+            head.extend_from_slice(&chunk);
         }
         Ok(head.freeze())
     }
 }
 
-/// The next piece of data, which must not be longer than `left`.
-async fn piece_within(body: &mut Incoming, limits: &BodyLimits, left: u64) -> Result<Option<Bytes>, BodyError> {
-    match next_piece(body).await? {
-        Some(piece) if piece.len() as u64 > left => Err(limits.too_large()),
-        piece => Ok(piece),
+/// Returns the next chunk, or an error if it is longer than `left` bytes.
+async fn next_chunk_within(body: &mut Incoming, limits: &BodyLimits, left: u64) -> Result<Option<Bytes>, BodyError> {
+    match next_chunk(body).await? {
+        Some(chunk) if chunk.len() as u64 > left => Err(limits.too_large()),
+        chunk => Ok(chunk),
     }
 }
 
 /// The next piece of data; trailers are passed over.
-async fn next_piece(body: &mut Incoming) -> Result<Option<Bytes>, BodyError> {
+async fn next_chunk(body: &mut Incoming) -> Result<Option<Bytes>, BodyError> {
     use http_body_util::BodyExt;
     loop {
         let Some(frame) = body.frame().await else {
@@ -157,27 +163,33 @@ async fn next_piece(body: &mut Incoming) -> Result<Option<Bytes>, BodyError> {
     }
 }
 
-async fn inflate(body: Incoming, coding: Coding, limits: &BodyLimits, claim: &Claim<'_>) -> Result<Bytes, BodyError> {
-    let compressed = StreamReader::new(Box::pin(compressed_pieces(body, *limits)));
+async fn decompress(
+    body: Incoming,
+    coding: ContentCoding,
+    limits: &BodyLimits,
+    claim: &MemoryClaim<'_>,
+) -> Result<Bytes, BodyError> {
+    let compressed = StreamReader::new(Box::pin(compressed_chunks(body, *limits)));
     let whole = match coding {
-        Coding::Gzip => {
+        ContentCoding::Gzip => {
             let mut decoder = GzipDecoder::new(compressed);
             decoder.multiple_members(true);
-            pull(decoder, limits, claim).await
+            read_decoded(decoder, limits, claim).await
         }
-        Coding::Deflate => pull(ZlibDecoder::new(compressed), limits, claim).await,
-        Coding::Brotli => pull(BrotliDecoder::new(compressed), limits, claim).await,
+        ContentCoding::Deflate => read_decoded(ZlibDecoder::new(compressed), limits, claim).await,
+        ContentCoding::Brotli => read_decoded(BrotliDecoder::new(compressed), limits, claim).await,
     };
     whole.map_err(as_body_error)
 }
 
-/// The body's pieces; an error of the body travels through the decoder inside an I/O error.
-fn compressed_pieces(body: Incoming, limits: BodyLimits) -> impl Stream<Item = io::Result<Bytes>> {
+/// The chunks of a compressed body. A [`BodyError`] passes through the decoder as the source of an I/O error;
+/// [`as_body_error`] unwraps it.
+fn compressed_chunks(body: Incoming, limits: BodyLimits) -> impl Stream<Item = io::Result<Bytes>> {
     stream::try_unfold((body, limits.bytes_max), move |(mut body, left)| async move {
-        match piece_within(&mut body, &limits, left).await {
-            Ok(Some(piece)) => {
-                let left = left - piece.len() as u64;
-                Ok(Some((piece, (body, left))))
+        match next_chunk_within(&mut body, &limits, left).await {
+            Ok(Some(chunk)) => {
+                let left = left - chunk.len() as u64;
+                Ok(Some((chunk, (body, left))))
             }
             Ok(None) => Ok(None),
             Err(error) => Err(io::Error::other(error)),
@@ -185,21 +197,26 @@ fn compressed_pieces(body: Incoming, limits: BodyLimits) -> impl Stream<Item = i
     })
 }
 
-/// Everything a reader yields. An error of the limits travels inside an I/O error.
-async fn pull(mut reader: impl AsyncRead + Unpin, limits: &BodyLimits, claim: &Claim<'_>) -> io::Result<Bytes> {
-    let mut whole = Store::with_capacity(PULLED_BYTES);
-    let mut piece = BytesMut::with_capacity(PULLED_BYTES);
+/// Reads a decoder to its end. An exceeded limit is a [`BodyError`] as the source of an I/O error.
+async fn read_decoded(
+    mut reader: impl AsyncRead + Unpin,
+    limits: &BodyLimits,
+    claim: &MemoryClaim<'_>,
+) -> io::Result<Bytes> {
+    let mut whole = BodyBuffer::with_capacity(DECODED_CHUNK_BYTES);
+    let mut chunk = BytesMut::with_capacity(DECODED_CHUNK_BYTES);
     loop {
-        // Decompressing never waits while input is there, and other requests want their turn.
+        // Decompression does not wait while there is input. This yields to the other requests of the thread from time
+        // to time.
         tokio::task::coop::consume_budget().await;
-        piece.clear();
-        if reader.read_buf(&mut piece).await? == 0 {
+        chunk.clear();
+        if reader.read_buf(&mut chunk).await? == 0 {
             return Ok(whole.freeze());
         }
-        if (whole.len() + piece.len()) as u64 > limits.bytes_max {
+        if (whole.len() + chunk.len()) as u64 > limits.bytes_max {
             return Err(io::Error::other(limits.too_large()));
         }
-        limits.push(&mut whole, &piece, 0, claim).map_err(io::Error::other)?;
+        limits.push(&mut whole, &chunk, 0, claim).map_err(io::Error::other)?;
     }
 }
 

@@ -1,4 +1,4 @@
-//! The memory of request bodies: how much all of them may take together, and where long ones lie.
+//! The memory of request bodies: the budget for all of them together, and the buffer in which a body arrives.
 
 use std::io;
 use std::sync::atomic::AtomicU64;
@@ -7,26 +7,27 @@ use std::sync::atomic::Ordering::Relaxed;
 use bytes::{Bytes, BytesMut};
 use memmap2::MmapMut;
 
-/// Bodies up to this length are not counted, in bytes: the buffers of connections are longer.
+/// The maximum length of a body that does not count against the budget, in bytes. The buffers of a connection are
+/// longer than this.
 const UNCOUNTED_MAX: u64 = 64 << 10;
 
-/// Memory is claimed in steps of this many bytes.
+/// The granularity in which memory is claimed, in bytes.
 const CLAIM_STEP: u64 = 64 << 10;
 
-/// From this length on, in bytes, a body lies in pages of its own. They go back to the system as soon as it is dropped,
-/// which the allocator does not promise.
+/// The minimum length of a body that is stored in an anonymous memory mapping, in bytes. A mapping returns its memory
+/// to the system when it is dropped; the allocator may keep it.
 const PAGES_MIN: usize = 1 << 20;
 
-/// How many bytes the bodies of all requests may take together.
+/// The memory budget that the bodies of all requests share.
 #[derive(Debug)]
 pub(crate) struct BodyBudget {
     max: u64,
     claimed: AtomicU64,
 }
 
-/// There is not enough left.
+/// The error that the budget has too few bytes left.
 #[derive(Debug)]
-pub(crate) struct Exhausted;
+pub(crate) struct BudgetExhausted;
 
 impl BodyBudget {
     /// A budget of this many bytes.
@@ -34,27 +35,28 @@ impl BodyBudget {
         BodyBudget { max, claimed: AtomicU64::new(0) }
     }
 
-    fn claim(&self, bytes: u64) -> Result<(), Exhausted> {
+    fn claim(&self, bytes: u64) -> Result<(), BudgetExhausted> {
         let more = |claimed: u64| claimed.checked_add(bytes).filter(|sum| *sum <= self.max);
-        self.claimed.fetch_update(Relaxed, Relaxed, more).map(drop).map_err(|_| Exhausted)
+        self.claimed.fetch_update(Relaxed, Relaxed, more).map(drop).map_err(|_| BudgetExhausted)
     }
 }
 
-/// The part of the budget that one request has claimed. Dropping it gives it back.
+/// Drop guard: the part of the budget that one request has claimed. Dropping it returns that part to the budget.
 #[derive(Debug)]
-pub(crate) struct Claim<'a> {
+pub(crate) struct MemoryClaim<'a> {
     budget: &'a BodyBudget,
     bytes: AtomicU64,
 }
 
-impl<'a> Claim<'a> {
-    /// Nothing yet.
+impl<'a> MemoryClaim<'a> {
+    /// A claim of zero bytes.
     pub(crate) fn new(budget: &'a BodyBudget) -> Self {
-        Claim { budget, bytes: AtomicU64::new(0) }
+        MemoryClaim { budget, bytes: AtomicU64::new(0) }
     }
 
-    /// Claims the memory of a body of this length. Only the request's own task calls this.
-    pub(crate) fn grow_to(&self, len: u64) -> Result<(), Exhausted> {
+    /// Extends the claim to a body of this length. Only the task of the request calls this, so no two calls are
+    /// concurrent.
+    pub(crate) fn grow_to(&self, len: u64) -> Result<(), BudgetExhausted> {
         let claimed = self.bytes.load(Relaxed);
         if len <= UNCOUNTED_MAX || len <= claimed {
             return Ok(());
@@ -66,46 +68,46 @@ impl<'a> Claim<'a> {
     }
 }
 
-impl Drop for Claim<'_> {
+impl Drop for MemoryClaim<'_> {
     fn drop(&mut self) {
         self.budget.claimed.fetch_sub(self.bytes.load(Relaxed), Relaxed);
     }
 }
 
-/// A body while it arrives.
-pub(crate) enum Store {
-    /// A short one.
+/// The buffer to which the chunks of a body are appended.
+pub(crate) enum BodyBuffer {
+    /// A short body, in memory of the allocator.
     Heap(BytesMut),
-    /// A long one: pages, of which the first bytes are filled.
+    /// A long body: an anonymous memory mapping, and the number of bytes that have been written to it.
     Pages(MmapMut, usize),
 }
 
-impl Store {
-    /// Room for so many bytes without another allocation.
+impl BodyBuffer {
+    /// An empty buffer that holds `capacity` bytes without another allocation.
     pub(crate) fn with_capacity(capacity: usize) -> Self {
-        Store::Heap(BytesMut::with_capacity(capacity))
+        BodyBuffer::Heap(BytesMut::with_capacity(capacity))
     }
 
     pub(crate) fn len(&self) -> usize {
         match self {
-            Store::Heap(bytes) => bytes.len(),
-            Store::Pages(_, len) => *len,
+            BodyBuffer::Heap(bytes) => bytes.len(),
+            BodyBuffer::Pages(_, len) => *len,
         }
     }
 
-    /// Appends bytes. `expected` is the length that the body will have, if that is known. The error is that the system has
-    /// no memory.
+    /// Appends bytes. `expected` is the final length of the body if it is known, and 0 otherwise. Fails if the system
+    /// has no memory for a mapping.
     pub(crate) fn push(&mut self, bytes: &[u8], expected: usize) -> io::Result<()> {
         let len = self.len() + bytes.len();
         match self {
-            Store::Heap(whole) if len < PAGES_MIN => whole.extend_from_slice(bytes),
-            Store::Heap(whole) => {
+            BodyBuffer::Heap(whole) if len < PAGES_MIN => whole.extend_from_slice(bytes),
+            BodyBuffer::Heap(whole) => {
                 let mut pages = MmapMut::map_anon(expected.max(2 * len))?;
                 pages[..whole.len()].copy_from_slice(whole);
                 pages[whole.len()..len].copy_from_slice(bytes);
-                *self = Store::Pages(pages, len);
+                *self = BodyBuffer::Pages(pages, len);
             }
-            Store::Pages(pages, filled) => {
+            BodyBuffer::Pages(pages, filled) => {
                 if len > pages.len() {
                     let mut more = MmapMut::map_anon(2 * len)?;
                     more[..*filled].copy_from_slice(&pages[..*filled]);
@@ -118,18 +120,19 @@ impl Store {
         Ok(())
     }
 
-    /// The whole body.
+    /// Converts the buffer to [`Bytes`] without a copy.
     pub(crate) fn freeze(self) -> Bytes {
         match self {
-            Store::Heap(bytes) => bytes.freeze(),
-            Store::Pages(pages, len) => Bytes::from_owner(Filled(pages, len)),
+            BodyBuffer::Heap(bytes) => bytes.freeze(),
+            BodyBuffer::Pages(pages, len) => Bytes::from_owner(MappedBytes(pages, len)),
         }
     }
 }
 
-struct Filled(MmapMut, usize);
+/// A memory mapping and the number of its bytes that belong to the body.
+struct MappedBytes(MmapMut, usize);
 
-impl AsRef<[u8]> for Filled {
+impl AsRef<[u8]> for MappedBytes {
     fn as_ref(&self) -> &[u8] {
         &self.0[..self.1]
     }
@@ -140,14 +143,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bodies_are_what_was_pushed() {
+    fn a_body_consists_of_the_chunks_that_were_pushed() {
         for (expected, pieces) in [(0, 3), (0, 400), (5 << 20, 400), (100, 400)] {
-            let mut store = Store::with_capacity(10);
+            let mut store = BodyBuffer::with_capacity(10);
             let mut whole = Vec::new();
             for number in 0..pieces {
-                let piece = vec![number as u8; 10_000 + number];
-                store.push(&piece, expected).unwrap();
-                whole.extend(piece);
+                let chunk = vec![number as u8; 10_000 + number];
+                store.push(&chunk, expected).unwrap();
+                whole.extend(chunk);
             }
             assert_eq!(store.len(), whole.len());
             assert!(store.freeze() == whole, "{expected} {pieces}");
@@ -155,9 +158,9 @@ mod tests {
     }
 
     #[test]
-    fn a_budget_is_given_back() {
+    fn dropping_a_claim_returns_it_to_the_budget() {
         let budget = BodyBudget::new(1 << 20);
-        let (a, b) = (Claim::new(&budget), Claim::new(&budget));
+        let (a, b) = (MemoryClaim::new(&budget), MemoryClaim::new(&budget));
         a.grow_to(UNCOUNTED_MAX).unwrap();
         assert_eq!(budget.claimed.load(Relaxed), 0);
         a.grow_to(600_000).unwrap();

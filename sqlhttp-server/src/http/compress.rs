@@ -1,4 +1,4 @@
-//! Compressed answers.
+//! Compression of responses.
 
 use std::io;
 
@@ -9,30 +9,31 @@ use hyper::header::{self, HeaderMap, HeaderValue};
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncReadExt};
 use tokio_util::io::{ReaderStream, StreamReader};
 
-use super::content::Coding;
+use super::content::ContentCoding;
 use super::reply::{HttpResponse, ReplyBody};
 
-/// Shorter bodies are sent as they are: they fit into one packet either way.
+/// The minimum length of a body that is compressed, in bytes. A shorter body fits into one packet without compression.
 const BYTES_MIN: usize = 1 << 10;
 
-/// Bodies up to this length are compressed at once and keep a `Content-Length`; longer ones while they are sent.
-const AT_ONCE_BYTES_MAX: usize = 64 << 10;
+/// The maximum length of a body that is compressed before it is sent, in bytes, so that the response has a
+/// `Content-Length`. A longer body is compressed while it is sent.
+const BUFFERED_BYTES_MAX: usize = 64 << 10;
 
-/// How many bytes of compressed output are sent at a time.
-const PIECE_BYTES: usize = 16 << 10;
+/// The size of the chunks of compressed output, in bytes.
+const CHUNK_BYTES: usize = 16 << 10;
 
-/// Brotli's default level compresses too slowly for answers that are made once and thrown away.
+/// The compression level of Brotli. Its default level is too slow for responses that are sent only once.
 const BROTLI_LEVEL: Level = Level::Precise(4);
 
-/// Compresses an answer if the client can take that and it is long enough to matter.
+/// Compresses a response if the client accepts a coding of this server and the body is streamed or has at least 1 KiB.
 pub(crate) async fn compress(response: &mut HttpResponse, request: &HeaderMap) {
     if !matches!(response.body(), ReplyBody::Whole(bytes) if bytes.len() < BYTES_MIN) {
         let whole = std::mem::replace(response, HttpResponse::new(ReplyBody::EMPTY));
-        *response = Box::pin(compress_long(whole, Coding::accepted(request))).await;
+        *response = Box::pin(compress_long(whole, ContentCoding::accepted(request))).await;
     }
 }
 
-async fn compress_long(mut response: HttpResponse, accepted: Option<Coding>) -> HttpResponse {
+async fn compress_long(mut response: HttpResponse, accepted: Option<ContentCoding>) -> HttpResponse {
     response.headers_mut().append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
     let Some(coding) = accepted else {
         return response;
@@ -40,34 +41,35 @@ async fn compress_long(mut response: HttpResponse, accepted: Option<Coding>) -> 
     let (mut head, body) = response.into_parts();
     head.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
     let body = match body {
-        ReplyBody::Whole(bytes) if bytes.len() <= AT_ONCE_BYTES_MAX => at_once(bytes, coding).await,
-        ReplyBody::Whole(bytes) => piecewise(io::Cursor::new(bytes), coding),
-        ReplyBody::Stream { stream, .. } => piecewise(StreamReader::new(stream), coding),
+        ReplyBody::Whole(bytes) if bytes.len() <= BUFFERED_BYTES_MAX => buffered(bytes, coding).await,
+        ReplyBody::Whole(bytes) => streamed(io::Cursor::new(bytes), coding),
+        ReplyBody::Stream { stream, .. } => streamed(StreamReader::new(stream), coding),
     };
     HttpResponse::from_parts(head, body)
 }
 
-async fn at_once(bytes: Bytes, coding: Coding) -> ReplyBody {
+async fn buffered(bytes: Bytes, coding: ContentCoding) -> ReplyBody {
     let mut compressed = Vec::with_capacity(bytes.len() / 4);
     match encoder(&bytes[..], coding).read_to_end(&mut compressed).await {
         Ok(_) => ReplyBody::Whole(compressed.into()),
-        // Compressing from memory to memory does not fail; if it did, cutting the connection is the honest answer.
+        // Compressing from memory to memory does not fail. If it did, the connection would be closed, so that the
+        // client does not take an incomplete body for the whole.
         Err(error) => ReplyBody::stream(futures_util::stream::iter([Err(error)])),
     }
 }
 
-fn piecewise(reader: impl AsyncBufRead + Unpin + Send + 'static, coding: Coding) -> ReplyBody {
-    ReplyBody::stream(ReaderStream::with_capacity(encoder(reader, coding), PIECE_BYTES))
+fn streamed(reader: impl AsyncBufRead + Unpin + Send + 'static, coding: ContentCoding) -> ReplyBody {
+    ReplyBody::stream(ReaderStream::with_capacity(encoder(reader, coding), CHUNK_BYTES))
 }
 
 fn encoder<'a>(
     reader: impl AsyncBufRead + Unpin + Send + 'a,
-    coding: Coding,
+    coding: ContentCoding,
 ) -> Box<dyn AsyncRead + Unpin + Send + 'a> {
     match coding {
-        Coding::Gzip => Box::new(GzipEncoder::with_quality(reader, Level::Fastest)),
-        Coding::Deflate => Box::new(ZlibEncoder::with_quality(reader, Level::Fastest)),
-        Coding::Brotli => Box::new(BrotliEncoder::with_quality(reader, BROTLI_LEVEL)),
+        ContentCoding::Gzip => Box::new(GzipEncoder::with_quality(reader, Level::Fastest)),
+        ContentCoding::Deflate => Box::new(ZlibEncoder::with_quality(reader, Level::Fastest)),
+        ContentCoding::Brotli => Box::new(BrotliEncoder::with_quality(reader, BROTLI_LEVEL)),
     }
 }
 
@@ -78,14 +80,14 @@ mod tests {
 
     use super::*;
 
-    async fn compressed(body: &[u8], coding: Coding) -> HttpResponse {
+    async fn compressed(body: &[u8], coding: ContentCoding) -> HttpResponse {
         let mut response = crate::http::reply::json(200, body.to_vec());
         let accepted = HeaderValue::from_static(coding.name());
         compress(&mut response, &HeaderMap::from_iter([(header::ACCEPT_ENCODING, accepted)])).await;
         response
     }
 
-    async fn round_trip(len: usize, coding: Coding) -> bool {
+    async fn round_trip(len: usize, coding: ContentCoding) -> bool {
         let text: Vec<u8> = (0..len).map(|i| b"sqlhttp "[i % 8]).collect();
         let response = compressed(&text, coding).await;
         assert_eq!(response.headers()[header::CONTENT_ENCODING], coding.name());
@@ -95,9 +97,9 @@ mod tests {
         assert!(sent.len() < len / 2);
         let mut back = Vec::new();
         let mut decoder: Box<dyn AsyncRead + Unpin> = match coding {
-            Coding::Gzip => Box::new(GzipDecoder::new(&sent[..])),
-            Coding::Deflate => Box::new(ZlibDecoder::new(&sent[..])),
-            Coding::Brotli => Box::new(BrotliDecoder::new(&sent[..])),
+            ContentCoding::Gzip => Box::new(GzipDecoder::new(&sent[..])),
+            ContentCoding::Deflate => Box::new(ZlibDecoder::new(&sent[..])),
+            ContentCoding::Brotli => Box::new(BrotliDecoder::new(&sent[..])),
         };
         decoder.read_to_end(&mut back).await.unwrap();
         assert_eq!(back, text);
@@ -105,16 +107,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn answers_are_compressed_at_once_or_piece_by_piece() {
-        for coding in [Coding::Gzip, Coding::Deflate, Coding::Brotli] {
+    async fn responses_are_compressed_whole_or_in_chunks() {
+        for coding in [ContentCoding::Gzip, ContentCoding::Deflate, ContentCoding::Brotli] {
             assert!(round_trip(2000, coding).await);
             assert!(!round_trip(300_000, coding).await);
         }
     }
 
     #[tokio::test]
-    async fn short_answers_are_left_alone() {
-        let response = compressed(b"{}", Coding::Gzip).await;
+    async fn short_responses_are_not_compressed() {
+        let response = compressed(b"{}", ContentCoding::Gzip).await;
         assert!(response.headers().get(header::CONTENT_ENCODING).is_none());
     }
 }

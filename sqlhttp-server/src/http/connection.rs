@@ -1,4 +1,4 @@
-//! One connection: its socket, and HTTP on it.
+//! One connection: the TLS handshake, HTTP/1 or HTTP/2 on the socket, and the time limits of both.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -20,34 +20,36 @@ use tokio::sync::watch;
 
 use super::app::{App, Refused};
 use super::handle::handle;
-use super::head::Heads;
+use super::head::Http1Stream;
 use super::limits::Limits;
-use super::peer::{Peer, Running};
+use super::peer::{Peer, RunningRequest};
+use super::poll_on_wake::serve_until_shutdown;
 use super::reply::{self, ReplyBody};
 use super::socket::Socket;
-use super::woken_only::serve_until;
 use crate::process::tls::{HTTP_2, Tls};
 
-/// How long a TLS handshake may take if headers may take forever.
-const HANDSHAKE_MAX: Duration = Duration::from_secs(30);
+/// The time limit of a TLS handshake if there is no time limit for headers.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The least and the usual size of a connection's buffers, in bytes. (hyper insists on 8 KiB.)
+/// The size of a connection's buffers, in bytes, unless longer headers are allowed. (hyper requires at least 8 KiB.)
 const BUFFER_BYTES: usize = 128 << 10;
 
-/// How many requests one HTTP/2 connection may have running.
+/// The number of requests that may run at once on one HTTP/2 connection.
 const STREAMS_MAX: u32 = 128;
 
-/// How long an HTTP/2 connection may be silent before we ask whether the client is still there.
+/// The time without any frame from an HTTP/2 client after which the server sends a PING, and the time limit of its
+/// answer.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 
-/// The answer to plain HTTP on a port of HTTPS, in the words of Go's server.
+/// The response to plain HTTP on a port that serves HTTPS. The text is that of Go's `net/http`.
 const PLAIN_TEXT_ANSWER: &[u8] = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
 
-/// Signals a graceful shutdown: each connection finishes its running requests and closes. A connection keeps its receiver
-/// until it closes, so the sender can await the end of all connections.
+/// The receiver of the signal for a graceful shutdown: each connection finishes its running requests and closes. A
+/// connection keeps its receiver until it closes, so the sender can await the end of all connections.
 type Stopping = watch::Receiver<()>;
 
-/// Serves a connection to its end. When `stopping` changes, the connection finishes its running requests and closes.
+/// Serves a connection until it closes. When `stopping` changes, the connection finishes its running requests and
+/// closes.
 pub(crate) async fn serve<A: App>(
     socket: TcpStream,
     peer: Arc<Peer>,
@@ -68,18 +70,18 @@ pub(crate) async fn serve<A: App>(
             tracing::debug!("connection ended: {error}");
         }
     };
-    unless_silent(limit, &peer, serving).await;
+    with_first_request_timeout(limit, &peer, serving).await;
 }
 
-/// Serves a connection, but ends it if no request has begun in time.
-async fn unless_silent(limit: Option<Duration>, peer: &Peer, serving: impl Future<Output = ()>) {
+/// Serves a connection, but closes it if no request has begun within `limit`.
+async fn with_first_request_timeout(limit: Option<Duration>, peer: &Peer, serving: impl Future<Output = ()>) {
     let mut serving = pin!(serving);
     let mut timer = limit.map(|limit| Box::pin(tokio::time::sleep(limit)));
     poll_fn(|cx| {
         if serving.as_mut().poll(cx).is_ready() {
             return Poll::Ready(());
         }
-        if timer.is_some() && peer.has_asked() {
+        if timer.is_some() && peer.has_begun_request() {
             timer = None;
         }
         match &mut timer {
@@ -97,15 +99,15 @@ async fn serve_tls<A: App>(
     tls: Tls,
     stopping: Stopping,
 ) -> Result<(), String> {
-    let limit = app.transport().limits.header_timeout.unwrap_or(HANDSHAKE_MAX);
-    let shaking_hands = async {
+    let limit = app.transport().limits.header_timeout.unwrap_or(HANDSHAKE_TIMEOUT);
+    let accepting = async {
         if speaks_plain_text(&socket).await? {
             refuse_plain_text(Socket::new(socket, Arc::clone(peer), Arc::clone(app.transport())), peer).await;
             return Err(io::Error::other("client sent an HTTP request to an HTTPS server"));
         }
         tls.acceptor.accept(Socket::new(socket, Arc::clone(peer), Arc::clone(app.transport()))).await
     };
-    let handshake = tokio::time::timeout(limit, shaking_hands).await;
+    let handshake = tokio::time::timeout(limit, accepting).await;
     let socket = match handshake.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "i/o timeout"))) {
         Ok(socket) => socket,
         Err(why) => {
@@ -121,13 +123,14 @@ async fn serve_tls<A: App>(
     served.map_err(|error| error.to_string())
 }
 
-/// Every record of TLS begins with a control character, every request of HTTP with a letter.
+/// Returns whether the client sends plain HTTP. Every TLS record begins with a control character, every HTTP request
+/// with a letter.
 async fn speaks_plain_text(socket: &TcpStream) -> io::Result<bool> {
     let mut first = [0];
     Ok(socket.peek(&mut first).await? == 1 && first[0].is_ascii_alphabetic())
 }
 
-/// The client may have gone; then there is nothing to tell it.
+/// Sends the answer to plain HTTP and closes the socket. Errors are ignored: the client may have disconnected.
 async fn refuse_plain_text(mut socket: Socket<TcpStream>, peer: &Peer) {
     peer.expect_unread_bytes();
     if socket.write_all(PLAIN_TEXT_ANSWER).await.is_ok() {
@@ -146,9 +149,9 @@ where
     A: App,
 {
     let builder = http1_builder(&app.transport().limits);
-    let socket = Heads::new(socket, Arc::clone(peer), A::malformed_head);
+    let socket = Http1Stream::new(socket, Arc::clone(peer), A::malformed_head);
     let service = service_fn(|request| respond(Arc::clone(app), Arc::clone(peer), request));
-    serve_until(builder.serve_connection(TokioIo::new(socket), service), stopping.changed()).await
+    serve_until_shutdown(builder.serve_connection(TokioIo::new(socket), service), stopping.changed()).await
 }
 
 async fn serve_http2<S, A>(
@@ -163,29 +166,29 @@ where
 {
     let builder = http2_builder(&app.transport().limits);
     let service = service_fn(|request| respond(Arc::clone(app), Arc::clone(peer), request));
-    serve_until(builder.serve_connection(TokioIo::new(socket), service), stopping.changed()).await
+    serve_until_shutdown(builder.serve_connection(TokioIo::new(socket), service), stopping.changed()).await
 }
 
 async fn respond<A: App>(
     app: Arc<A>,
     peer: Arc<Peer>,
     request: Request<Incoming>,
-) -> Result<Response<Answering>, Infallible> {
-    let (response, running) = match Running::begin(peer) {
+) -> Result<Response<TrackedBody>, Infallible> {
+    let (response, running) = match RunningRequest::begin(peer) {
         Ok(running) => (handle(&*app, &running.peer, request).await, running),
-        // The connection has given its place to another one.
+        // The connection is being closed because its slot was given to another one.
         Err(running) => (reply::closing(app.refusal(Refused::TooManyConnections)), running),
     };
-    Ok(response.map(|body| Answering { body, _running: running }))
+    Ok(response.map(|body| TrackedBody { body, _running: running }))
 }
 
-/// The body of an answer; the request runs until it has been taken.
-struct Answering {
+/// The body of a response. The request counts as running until hyper has taken the whole body.
+struct TrackedBody {
     body: ReplyBody,
-    _running: Running,
+    _running: RunningRequest,
 }
 
-impl Body for Answering {
+impl Body for TrackedBody {
     type Data = Bytes;
     type Error = io::Error;
 
@@ -202,8 +205,8 @@ impl Body for Answering {
     }
 }
 
-/// HTTP/1 as this server speaks it. The time for the headers runs from the end of the request before, so it is also
-/// how long a connection may be idle.
+/// hyper's settings for HTTP/1. The time limit for headers runs from the end of the previous request, so it is also the
+/// time that a connection may be idle.
 pub(crate) fn http1_builder(limits: &Limits) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder

@@ -1,37 +1,38 @@
-//! What the headers of a request say about its body and about the answer it can take. Pure.
+//! The format and the compression of a request body, and the compression that the client accepts, as the headers state
+//! them. Pure functions.
 
 use hyper::header::{self, HeaderMap};
 
-/// How a request body is to be understood.
+/// The format of a request body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BodyFormat {
     /// JSON.
     Json,
-    /// A form; also what curl says of any body unless it is told better.
+    /// An HTML form. curl sends this type with any body unless `-H` sets another one.
     Form,
-    /// Nothing that a transaction can be sent as.
+    /// Any other format. No transaction can be sent in it.
     Unsupported,
 }
 
-/// A way to compress a body.
+/// A content coding of HTTP (RFC 9110, section 8.4.1): a compression of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Coding {
+pub(crate) enum ContentCoding {
     /// gzip (RFC 1952).
     Gzip,
-    /// `deflate` in HTTP's sense: zlib (RFC 1950).
+    /// `deflate`, which in HTTP is the zlib format (RFC 1950).
     Deflate,
     /// Brotli (RFC 7932).
     Brotli,
 }
 
 impl BodyFormat {
-    /// What the `Content-Type` header says. A body without one is taken for JSON.
+    /// Returns the format that `Content-Type` names. A body without that header is read as JSON.
     pub(crate) fn of(headers: &HeaderMap) -> BodyFormat {
         let Some(value) = headers.get(header::CONTENT_TYPE) else {
             return BodyFormat::Json;
         };
         let value = value.as_bytes();
-        // Most programs send this, and it takes one comparison.
+        // Fast path: most programs send exactly this.
         if value == b"application/json" {
             return BodyFormat::Json;
         }
@@ -49,59 +50,66 @@ impl BodyFormat {
     }
 }
 
-impl Coding {
-    /// How the request's body is compressed. One that this server does not know is taken for none, as in the original.
-    pub(crate) fn of(headers: &HeaderMap) -> Option<Coding> {
-        Coding::named(headers.get(header::CONTENT_ENCODING)?.to_str().ok()?.trim())
+impl ContentCoding {
+    /// Returns the coding of a request's body. An unknown coding is ignored, as in ws4sqlite: the body is read as it
+    /// is.
+    pub(crate) fn of(headers: &HeaderMap) -> Option<ContentCoding> {
+        ContentCoding::named(headers.get(header::CONTENT_ENCODING)?.to_str().ok()?.trim())
     }
 
-    /// How the answer may be compressed: of what the client rates highest, what costs the server least.
-    pub(crate) fn accepted(headers: &HeaderMap) -> Option<Coding> {
+    /// Returns the coding for the response: among those with the highest quality value in `Accept-Encoding`, the one
+    /// that costs the server least. `None` if the response is not to be compressed.
+    pub(crate) fn accepted(headers: &HeaderMap) -> Option<ContentCoding> {
         let accepted = headers.get(header::ACCEPT_ENCODING)?.to_str().ok()?;
-        let offers = accepted.split(',').filter_map(Offer::parse);
+        let offers = accepted.split(',').filter_map(AcceptedCoding::parse);
         let best = offers.filter(|offer| offer.weight > 0).min_by_key(|offer| (1000 - offer.weight, offer.rank()))?;
         best.coding
     }
 
-    /// Its name in `Content-Encoding`.
+    /// The name of the coding in `Content-Encoding`.
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Coding::Gzip => "gzip",
-            Coding::Deflate => "deflate",
-            Coding::Brotli => "br",
+            ContentCoding::Gzip => "gzip",
+            ContentCoding::Deflate => "deflate",
+            ContentCoding::Brotli => "br",
         }
     }
 
-    fn named(name: &str) -> Option<Coding> {
-        let known =
-            [("gzip", Coding::Gzip), ("x-gzip", Coding::Gzip), ("br", Coding::Brotli), ("deflate", Coding::Deflate)];
+    fn named(name: &str) -> Option<ContentCoding> {
+        let known = [
+            ("gzip", ContentCoding::Gzip),
+            ("x-gzip", ContentCoding::Gzip),
+            ("br", ContentCoding::Brotli),
+            ("deflate", ContentCoding::Deflate),
+        ];
         known.into_iter().find(|(known, _)| name.eq_ignore_ascii_case(known)).map(|(_, coding)| coding)
     }
 }
 
 /// One element of `Accept-Encoding`.
-struct Offer {
+struct AcceptedCoding {
     /// `None` is `identity`.
-    coding: Option<Coding>,
+    coding: Option<ContentCoding>,
     /// The quality value, in thousandths.
     weight: u16,
 }
 
-impl Offer {
-    /// `None` for a coding that this server does not have, `*` among them.
-    fn parse(element: &str) -> Option<Offer> {
+impl AcceptedCoding {
+    /// Parses one element. Returns `None` for a coding that this server does not support, and for `*`.
+    fn parse(element: &str) -> Option<AcceptedCoding> {
         let mut parts = element.split(';');
         let name = parts.next()?.trim();
-        let coding = if name.eq_ignore_ascii_case("identity") { None } else { Some(Coding::named(name)?) };
+        let coding = if name.eq_ignore_ascii_case("identity") { None } else { Some(ContentCoding::named(name)?) };
         let weight = parts.find_map(|parameter| parameter.trim().strip_prefix("q=")?.trim().parse::<f32>().ok());
-        Some(Offer { coding, weight: (weight.unwrap_or(1.0).clamp(0.0, 1.0) * 1000.0) as u16 })
+        Some(AcceptedCoding { coding, weight: (weight.unwrap_or(1.0).clamp(0.0, 1.0) * 1000.0) as u16 })
     }
 
+    /// The order of preference among codings with the same quality value: the lowest is the cheapest for the server.
     fn rank(&self) -> u8 {
         match self.coding {
-            Some(Coding::Gzip) => 0,
-            Some(Coding::Brotli) => 1,
-            Some(Coding::Deflate) => 2,
+            Some(ContentCoding::Gzip) => 0,
+            Some(ContentCoding::Brotli) => 1,
+            Some(ContentCoding::Deflate) => 2,
             None => 3,
         }
     }
@@ -118,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn kinds() {
+    fn body_formats() {
         let json = [
             "application/json",
             "APPLICATION/JSON; charset=utf-8",
@@ -143,27 +151,27 @@ mod tests {
 
     #[test]
     fn codings_of_requests() {
-        let of = |value: &str| Coding::of(&with(header::CONTENT_ENCODING, value));
-        assert_eq!(of("gzip"), Some(Coding::Gzip));
-        assert_eq!(of("GZIP"), Some(Coding::Gzip));
-        assert_eq!(of("deflate"), Some(Coding::Deflate));
-        assert_eq!(of(" br "), Some(Coding::Brotli));
+        let of = |value: &str| ContentCoding::of(&with(header::CONTENT_ENCODING, value));
+        assert_eq!(of("gzip"), Some(ContentCoding::Gzip));
+        assert_eq!(of("GZIP"), Some(ContentCoding::Gzip));
+        assert_eq!(of("deflate"), Some(ContentCoding::Deflate));
+        assert_eq!(of(" br "), Some(ContentCoding::Brotli));
         assert_eq!(of("identity"), None);
         assert_eq!(of("zstd"), None);
     }
 
     #[test]
     fn accepted_codings() {
-        let accepted = |value: &str| Coding::accepted(&with(header::ACCEPT_ENCODING, value));
-        assert_eq!(accepted("gzip, deflate, br"), Some(Coding::Gzip));
-        assert_eq!(accepted("br, deflate"), Some(Coding::Brotli));
-        assert_eq!(accepted("deflate"), Some(Coding::Deflate));
-        assert_eq!(accepted("gzip;q=0.5, br;q=1.0"), Some(Coding::Brotli));
+        let accepted = |value: &str| ContentCoding::accepted(&with(header::ACCEPT_ENCODING, value));
+        assert_eq!(accepted("gzip, deflate, br"), Some(ContentCoding::Gzip));
+        assert_eq!(accepted("br, deflate"), Some(ContentCoding::Brotli));
+        assert_eq!(accepted("deflate"), Some(ContentCoding::Deflate));
+        assert_eq!(accepted("gzip;q=0.5, br;q=1.0"), Some(ContentCoding::Brotli));
         assert_eq!(accepted("gzip;q=0"), None);
         assert_eq!(accepted("identity, gzip;q=0.5"), None);
         assert_eq!(accepted("*"), None);
         assert_eq!(accepted("zstd"), None);
-        assert_eq!(accepted("gzip; q = x"), Some(Coding::Gzip));
-        assert_eq!(Coding::accepted(&HeaderMap::new()), None);
+        assert_eq!(accepted("gzip; q = x"), Some(ContentCoding::Gzip));
+        assert_eq!(ContentCoding::accepted(&HeaderMap::new()), None);
     }
 }

@@ -1,7 +1,9 @@
-//! Bodies that an answer does not need: the refusal of a login, an unknown path.
+//! Request bodies that the handler has not read, because the response does not depend on them: a failed login, an
+//! unknown path.
 //!
-//! A client reads the answer when it has sent its body. If the server closes the connection meanwhile without a word, the
-//! client's next request on it fails. So a short body is read and dropped, and a longer one is announced to be cut off.
+//! Many clients read the response only after they have sent the whole body. If the server closed the connection without
+//! announcing it, the client's next request on that connection would fail. So a short body is read and discarded, and
+//! after a longer one the response has `Connection: close`.
 
 use std::time::Duration;
 
@@ -13,24 +15,26 @@ use hyper::http::request::Parts;
 
 use super::reply::{self, HttpResponse};
 
-/// The longest body that is read to its end, in bytes, as in Go's server.
+/// The maximum length of a body that is read and discarded, in bytes. It is that of Go's `net/http`.
 const DRAINED_MAX: u64 = 256 << 10;
 
-/// How long the client may take to send it.
+/// The time limit for reading a discarded body.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// Disposes of an unread body: reads and drops it if it is short, else has the connection closed after the answer.
-pub(crate) fn leave_unread(body: Incoming, head: &Parts, response: &mut HttpResponse, is_stopping: bool) {
+/// Reads and discards an unread body in the background if it is short. Otherwise adds `Connection: close` to the
+/// response.
+pub(crate) fn drain_or_close(body: Incoming, head: &Parts, response: &mut HttpResponse, is_stopping: bool) {
     if body.is_end_stream() || head.version > Version::HTTP_11 || reply::closes(response) {
         return;
     }
     let is_short = body.size_hint().exact().is_some_and(|len| len <= DRAINED_MAX);
-    // A client that asks before it sends its body need not send it now.
+    // A client that sends `Expect: 100-continue` waits for permission, so it has not sent the body.
     if !is_short || is_stopping || head.headers.contains_key(header::EXPECT) {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         return;
     }
-    // The next request on this connection is read when the body has ended. If it does not, dropping it closes the connection.
+    // hyper reads the next request on this connection after the end of this body. If the time limit passes first, the
+    // incomplete body is dropped, and hyper closes the connection.
     tokio::spawn(tokio::time::timeout(DRAIN_TIME_MAX, drop_frames(body)));
 }
 

@@ -1,4 +1,4 @@
-//! One request from its head to the head of its answer.
+//! The handling of one request, from its head to the head of the response.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Instant;
@@ -17,43 +17,45 @@ use super::request_id::{RequestId, X_REQUEST_ID};
 use super::transport::Transport;
 use super::{drain, head, request_log};
 
-/// Answers a request. Dropping the future gives the request up, which interrupts its statement.
+/// Answers a request: assigns its id, runs the program's handler, counts and logs the response. Dropping the future
+/// cancels the request and interrupts its statement.
 pub(crate) async fn handle<A: App>(app: &A, peer: &Peer, request: Request<Incoming>) -> HttpResponse {
     let started = Instant::now();
     let transport = app.transport();
-    let _counted = Counted::new(&transport.metrics.requests_in_flight);
+    let _in_flight = GaugeGuard::new(&transport.metrics.requests_in_flight);
     let (head, body) = request.into_parts();
     let id = RequestId::of(&head.headers);
     let span = request_log::span(&id, &head, peer);
     let work = async {
-        request_log::note_oddities(&head, !body.is_end_stream());
+        request_log::log_missing_content_type(&head, !body.is_end_stream());
         let mut body = Some(body);
-        let (database, mut response) = unless_it_panics(app, peer, &head, &mut body).await;
+        let (database, mut response) = catch_panic(app, peer, &head, &mut body).await;
         if let Some(body) = body {
-            drain::leave_unread(body, &head, &mut response, transport.is_stopping());
+            drain::drain_or_close(body, &head, &mut response, transport.is_stopping());
         }
         if reply::closes(&response) {
             peer.expect_unread_bytes();
         }
-        name(&mut response, &id);
+        add_request_id(&mut response, &id);
         let took = started.elapsed();
-        peer.answered_at(started + took);
-        transport.metrics.database(database).answered(response.status().as_u16(), took);
+        peer.record_answer(started + took);
+        transport.metrics.database(database).count_answer(response.status().as_u16(), took);
         request_log::answered(&response, took);
         response
     };
     work.instrument(span).await
 }
 
-async fn unless_it_panics<A: App>(
+/// Answers a request, with status 500 if the handler panics.
+async fn catch_panic<A: App>(
     app: &A,
     peer: &Peer,
     head: &Parts,
     body: &mut Option<Incoming>,
 ) -> (Option<usize>, HttpResponse) {
-    // Nothing that a panic could leave half done is used afterwards: the request's own data is dropped.
+    // Unwind safe: the data of the request is dropped, so no state that the panic left inconsistent is used again.
     AssertUnwindSafe(answer(app, peer, head, body)).catch_unwind().await.unwrap_or_else(|_| {
-        tracing::error!("answering a request has panicked");
+        tracing::error!("the handler of a request has panicked");
         (None, reply::closing(app.refusal(Refused::Panicked)))
     })
 }
@@ -70,7 +72,7 @@ async fn answer<A: App>(
     }
 }
 
-/// Returns why a request is refused whatever it asks for.
+/// Returns why the transport refuses a request, whatever its path is.
 fn refused(transport: &Transport, peer: &Peer, head: &Parts, body: Option<&Incoming>) -> Option<Refused> {
     if let Some(why) = head::ambiguity(head, body, peer) {
         return Some(Refused::Ambiguous(why));
@@ -79,27 +81,28 @@ fn refused(transport: &Transport, peer: &Peer, head: &Parts, body: Option<&Incom
     (!allowed).then_some(Refused::HostNotAllowed)
 }
 
-/// Clients that name their requests hear the name again; others hear ours when they may want to complain.
-fn name(response: &mut HttpResponse, id: &RequestId) {
-    if (id.is_given() || response.status().is_server_error())
+/// Adds `X-Request-Id` to a response if the client has sent one, or if the response is a server error: then the
+/// operator can find the log lines of the request.
+fn add_request_id(response: &mut HttpResponse, id: &RequestId) {
+    if (id.is_from_client() || response.status().is_server_error())
         && let Some(value) = id.header()
     {
         response.headers_mut().insert(X_REQUEST_ID, value);
     }
 }
 
-/// Counts something while it lasts.
-pub(crate) struct Counted<'a>(&'a Gauge);
+/// Drop guard: a gauge is one higher while this exists.
+pub(crate) struct GaugeGuard<'a>(&'a Gauge);
 
-impl<'a> Counted<'a> {
-    /// One more, until this is dropped.
+impl<'a> GaugeGuard<'a> {
+    /// Increments the gauge. Dropping the guard decrements it.
     pub(crate) fn new(gauge: &'a Gauge) -> Self {
         gauge.inc();
-        Counted(gauge)
+        GaugeGuard(gauge)
     }
 }
 
-impl Drop for Counted<'_> {
+impl Drop for GaugeGuard<'_> {
     fn drop(&mut self) {
         self.0.dec();
     }

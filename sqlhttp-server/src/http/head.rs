@@ -1,5 +1,5 @@
-//! A layer between the socket and hyper for HTTP/1. It notices heads that say in two ways where the body ends, and gives
-//! hyper's own refusals a body.
+//! A layer between the socket and hyper for HTTP/1. It detects requests with both `Content-Length` and
+//! `Transfer-Encoding`, which hyper does not report, and replaces the empty body of hyper's own error responses.
 
 use std::io;
 use std::pin::Pin;
@@ -15,22 +15,22 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::peer::Peer;
 
-/// The interim answer that hyper writes before it reads a body that the client holds back.
+/// The interim response that hyper writes before it reads the body of a request with `Expect: 100-continue`.
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 const LENGTH: &[u8; 15] = b"content-length:";
 const CODING: &[u8; 18] = b"transfer-encoding:";
 
-/// The end of a head whose lines end in CR LF.
+/// Finds the end of a head whose lines end with CR LF.
 static END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\r\n\r\n"));
 
-/// Why a head is ambiguous, if it is: a proxy in front of this server may find another host in it, or another end of the
-/// body.
+/// Returns why a head is ambiguous, if it is. A proxy in front of this server could read another host or another end of
+/// the body from an ambiguous head (request smuggling; RFC 9112, section 11.2).
 pub(crate) fn ambiguity(head: &Parts, body: Option<&Incoming>, peer: &Peer) -> Option<&'static str> {
     if head.headers.get_all(header::HOST).iter().nth(1).is_some() {
         return Some("too many Host headers");
     }
-    // A body of known length came with Content-Length alone.
+    // If the length of the body is known, there is no Transfer-Encoding.
     if body.is_none_or(|body| body.size_hint().exact().is_some()) {
         return None;
     }
@@ -38,45 +38,54 @@ pub(crate) fn ambiguity(head: &Parts, body: Option<&Incoming>, peer: &Peer) -> O
     match (codings.next(), codings.next()) {
         (Some(_), None) if peer.is_ambiguous() => Some("both Content-Length and Transfer-Encoding"),
         (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => None,
-        // Not HTTP/1.
+        // HTTP/2 has no Transfer-Encoding.
         (None, _) => None,
         _ => Some("unsupported transfer encoding"),
     }
 }
 
-/// A connection on which HTTP/1 is spoken.
-pub(crate) struct Heads<S> {
+/// The byte stream of an HTTP/1 connection, between the socket and hyper. It scans the heads that hyper reads and
+/// replaces the error responses that hyper writes by itself.
+pub(crate) struct Http1Stream<S> {
     inner: S,
     peer: Arc<Peer>,
-    scan: Scan,
-    /// Something of an answer has been written since the last head began.
+    scan: FramingScanner,
+    /// Whether hyper has written any byte of a response since the last head began.
     is_answered: bool,
-    /// The body of a refusal by hyper with this status, with its media type.
+    /// Returns the media type and the body of the response that replaces hyper's, for a status.
     refusal_body: fn(&str) -> (&'static str, String),
-    /// The bytes that replace a refusal by hyper and have not been sent.
+    /// The rest of a response that replaces hyper's and has not been sent completely.
     refusal: Bytes,
 }
 
-impl<S> Heads<S> {
-    /// `refusal_body` makes media type and body of a refusal from its status (`400 Bad Request`).
+impl<S> Http1Stream<S> {
+    /// `refusal_body` returns the media type and the body of an error response for a status such as `400 Bad Request`.
     pub(crate) fn new(inner: S, peer: Arc<Peer>, refusal_body: fn(&str) -> (&'static str, String)) -> Self {
-        Heads { inner, peer, scan: Scan::default(), is_answered: false, refusal_body, refusal: Bytes::new() }
+        Http1Stream {
+            inner,
+            peer,
+            scan: FramingScanner::default(),
+            is_answered: false,
+            refusal_body,
+            refusal: Bytes::new(),
+        }
     }
 
-    /// A head begins with the first bytes after an answer.
+    /// Scans received bytes. The first bytes after a response begin a new head.
     fn received(&mut self, bytes: &[u8]) {
-        // A client may send a request while the one before runs.
-        if self.is_answered && !self.peer.is_asking() {
+        // A pipelined request, which arrives while the previous one runs, does not begin a new scan.
+        if self.is_answered && !self.peer.has_running_request() {
             self.is_answered = false;
-            self.scan = Scan::default();
-            self.peer.head_begins();
+            self.scan = FramingScanner::default();
+            self.peer.begin_head();
         }
         if self.scan.is_ambiguous_after(bytes) {
             self.peer.set_ambiguous();
         }
     }
 
-    /// Whether these bytes, which hyper writes, are a refusal that is replaced: the answer to a head that no handler has seen.
+    /// Returns whether `bytes`, which hyper writes, are an error response to a head that no handler has received. If
+    /// they are, the response that replaces them is stored in `refusal`.
     fn is_replaced(&mut self, bytes: &[u8]) -> bool {
         if bytes == CONTINUE {
             return false;
@@ -91,13 +100,13 @@ impl<S> Heads<S> {
         self.refusal = Bytes::from(format!(
             "HTTP/1.1 {status}\r\nContent-Type: {media_type}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
         ));
-        // The client may be sending more, which is not read.
+        // The client may send more bytes, which hyper does not read.
         self.peer.expect_unread_bytes();
         true
     }
 }
 
-/// The status in an answer that is a refusal without a body.
+/// Returns the status of a response if it is an error response of hyper: 400, 414 or 431 with an empty body.
 fn refused_status(answer: &[u8]) -> Option<&str> {
     let head = std::str::from_utf8(answer).ok()?;
     let status = head.strip_prefix("HTTP/1.1 ")?.split("\r\n").next()?;
@@ -105,7 +114,8 @@ fn refused_status(answer: &[u8]) -> Option<&str> {
     (is_hypers && head.contains("content-length: 0\r\n") && head.ends_with("\r\n\r\n")).then_some(status)
 }
 
-impl<S: AsyncWrite + Unpin> Heads<S> {
+impl<S: AsyncWrite + Unpin> Http1Stream<S> {
+    /// Sends the rest of `refusal`.
     fn poll_refusal(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.refusal.is_empty() {
             let written = ready!(Pin::new(&mut self.inner).poll_write(cx, &self.refusal))?;
@@ -118,7 +128,7 @@ impl<S: AsyncWrite + Unpin> Heads<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Heads<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for Http1Stream<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.inner).poll_read(cx, buffer);
@@ -130,7 +140,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Heads<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Heads<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Http1Stream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         ready!(self.poll_refusal(cx))?;
         if self.is_replaced(bytes) {
@@ -145,7 +155,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Heads<S> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_refusal(cx))?;
-        // hyper writes a refusal, or the line that asks for the body, alone.
+        // hyper writes an error response and `100 Continue` each as a single slice.
         let first = slices.iter().find(|slice| !slice.is_empty()).map_or(&[][..], |slice| slice);
         if self.is_replaced(first) {
             return Poll::Ready(Ok(first.len()));
@@ -168,12 +178,14 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Heads<S> {
     }
 }
 
-/// Looks for `Content-Length` and `Transfer-Encoding` in a head while it arrives. hyper keeps only the one it goes by.
-/// (The head of a request that was sent before the previous answer is not looked at: hyper closes the connection after
-/// such a request.)
+/// Searches a head for `Content-Length` and `Transfer-Encoding` while the head arrives. (Of the two, hyper keeps only
+/// the header that it uses.)
+///
+/// The head of a pipelined request, which was sent before the previous response, is not scanned: hyper closes the
+/// connection after such a request if it has both headers.
 #[derive(Default)]
-struct Scan {
-    /// The beginning of a line whose end has not arrived.
+struct FramingScanner {
+    /// The first bytes of a line whose end has not arrived. `len` is their number.
     line: [u8; CODING.len()],
     len: usize,
     has_line: bool,
@@ -182,8 +194,8 @@ struct Scan {
     is_over: bool,
 }
 
-impl Scan {
-    /// Takes the next bytes. Returns whether both headers have been found.
+impl FramingScanner {
+    /// Scans the next bytes of the head. Returns whether both headers have been found so far.
     fn is_ambiguous_after(&mut self, mut bytes: &[u8]) -> bool {
         if self.is_over || self.is_whole_head_without_coding(bytes) {
             self.is_over = true;
@@ -206,23 +218,25 @@ impl Scan {
         self.has_length && self.has_coding
     }
 
-    /// Whether a head begins and ends in these bytes, and names no coding. Almost every head arrives whole and is like that. A
-    /// name that only looks like it, or that stands behind the head, is left to the closer look.
+    /// Fast path: returns whether a head begins and ends in these bytes and does not contain the text of [`CODING`].
+    /// That is so for almost every request. Otherwise the head is scanned line by line.
     fn is_whole_head_without_coding(&self, bytes: &[u8]) -> bool {
         let begins = !self.has_line && self.len == 0 && bytes.first().is_some_and(u8::is_ascii_graphic);
         begins && END.find(bytes).is_some_and(|end| !names_coding(&bytes[..end]))
     }
 
+    /// Appends bytes to `line`. Those that do not fit are dropped, because only the name of a header is compared.
     fn keep(&mut self, bytes: &[u8]) {
         let len = bytes.len().min(self.line.len() - self.len);
         self.line[self.len..self.len + len].copy_from_slice(&bytes[..len]);
         self.len += len;
     }
 
+    /// Checks a complete line of the head.
     #[inline]
     fn take_line(&mut self, line: &[u8]) {
         match line {
-            // Empty lines before a head are passed over.
+            // Empty lines before the head are skipped.
             b"" | b"\r" => self.is_over = self.has_line,
             [b'c' | b'C', ..] => self.has_length = self.has_length || begins_with(line, LENGTH),
             [b't' | b'T', ..] => self.has_coding = self.has_coding || begins_with(line, CODING),
@@ -232,7 +246,8 @@ impl Scan {
     }
 }
 
-/// Whether the name of [`CODING`] stands anywhere in a head. Of its letters, `f` is rare in other heads.
+/// Returns whether a head contains the text of [`CODING`] anywhere. The search looks for the letter `f`, which is the
+/// one of its letters that is rare in heads.
 fn names_coding(head: &[u8]) -> bool {
     const BEFORE_F: usize = 5;
     memchr::memchr2_iter(b'f', b'F', head).any(|f| {
@@ -241,7 +256,8 @@ fn names_coding(head: &[u8]) -> bool {
     })
 }
 
-/// Whether a line begins with a name and its colon. Other names of that length are rare, so the colon is looked at first.
+/// Returns whether a line begins with `name`, which includes the colon. The colon is compared first, because few other
+/// headers have a name of that length.
 #[inline]
 fn begins_with<const N: usize>(line: &[u8], name: &[u8; N]) -> bool {
     line.first_chunk::<N>().is_some_and(|start| start[N - 1] == b':' && start.eq_ignore_ascii_case(name))
@@ -252,12 +268,12 @@ mod tests {
     use super::*;
 
     fn is_ambiguous(pieces: &[&str]) -> bool {
-        let mut scan = Scan::default();
+        let mut scan = FramingScanner::default();
         pieces.iter().fold(false, |_, piece| scan.is_ambiguous_after(piece.as_bytes()))
     }
 
     #[test]
-    fn heads_are_scanned_however_they_are_cut() {
+    fn heads_that_arrive_in_several_chunks_are_scanned() {
         let both = "\r\nPOST / HTTP/1.1\r\nHost: a\r\ncontent-LENGTH: 5\r\nTransfer-Encoding: chunked\r\n\r\n";
         let body = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nContent-Length: 5\r\n";
         for at in 0..both.len() {
@@ -271,9 +287,10 @@ mod tests {
         assert!(!is_ambiguous(&["POST / HTTP/1.1\nTransfer-Encoding: chunked\nX-Content-Length: 5\n\n"]));
     }
 
-    /// A head that names no coding is passed over at once; the next one is looked at again.
+    /// The headers are found in any order. A head without `Transfer-Encoding` takes the fast path, and the bytes after
+    /// its end are not scanned.
     #[test]
-    fn both_headers_are_found_wherever_they_stand() {
+    fn both_headers_are_found_in_any_order() {
         let line = "POST /ff HTTP/1.1\r\nX-Transfer: f\r\n";
         let (length, coding) = ("content-length: 5\r\n", "TRANSFER-encoding: chunked\r\n");
         for head in [[line, length, coding, "\r\n"], [line, coding, length, "\r\n"], ["f\n", length, coding, "\r\n"]] {
@@ -284,13 +301,13 @@ mod tests {
             assert!(!is_ambiguous(&[&head, &both]), "{head:?}");
             assert!(!is_ambiguous(&[&[&head, &both[..]].concat()]), "{head:?}");
         }
-        // Empty lines before a head, and a head whose last line has not arrived.
+        // Empty lines before the head, and a head that arrives in two chunks.
         assert!(is_ambiguous(&["\r\n\r\n", line, &both]));
         assert!(is_ambiguous(&[line, &both]));
     }
 
     #[test]
-    fn refusals_by_hyper_are_recognised() {
+    fn error_responses_of_hyper_are_recognised() {
         let refusal = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\ndate: x\r\n\r\n";
         assert_eq!(refused_status(refusal), Some("431 Request Header Fields Too Large"));
         assert_eq!(refused_status(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"), None);

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-/// Limits of connections and requests. A time limit of `None` is no limit.
+/// Limits of connections and requests. `None` means that there is no time limit.
 #[derive(Debug, Clone)]
 pub(crate) struct Limits {
     /// The limits of one request body.
     pub(crate) body: BodyLimits,
-    /// The memory for all request bodies together, in bytes. One body of the greatest length always fits.
+    /// The memory for all request bodies together, in bytes. It is raised to the limit of one body if it is lower.
     pub(crate) all_bodies_bytes_max: u64,
-    /// The greatest length of the request line and the headers together, in bytes.
+    /// The maximum length of the request line and the headers together, in bytes.
     pub(crate) header_bytes_max: usize,
     /// The time that a client may take to send its headers. It is also the time that a connection may be idle.
     pub(crate) header_timeout: Option<Duration>,
@@ -26,7 +26,7 @@ pub(crate) struct Limits {
 /// The limits of one request body.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BodyLimits {
-    /// The greatest length, in bytes. It holds for the compressed body and for the decompressed one.
+    /// The maximum length, in bytes. It applies to the compressed body and to the decompressed body.
     pub(crate) bytes_max: u64,
     /// The time that the client may take to send the body.
     pub(crate) timeout: Option<Duration>,

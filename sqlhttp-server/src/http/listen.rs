@@ -1,4 +1,4 @@
-//! Accepting connections, and the end of it.
+//! The accept loop and the graceful shutdown.
 
 use std::future::Future;
 use std::io;
@@ -14,37 +14,39 @@ use tokio_util::task::TaskTracker;
 
 use super::app::{App, Refused};
 use super::connection;
-use super::handle::Counted;
+use super::connection_slots::{ConnectionSlot, ConnectionSlots};
+use super::handle::GaugeGuard;
 use super::peer::Peer;
-use super::places::{Place, Places};
+use super::poll_on_wake::run_until;
 use super::reply::{HttpResponse, ReplyBody};
 use super::socket::Socket;
 use super::transport::Transport;
-use super::woken_only::until_end;
 use super::workers::Workers;
 use crate::process::memory;
 use crate::process::tls::Tls;
 
-/// How many clients are told at once that there are too many; further ones are just disconnected.
+/// The number of clients to which a 503 response is being sent at once because no slot is free. Further clients are
+/// disconnected without a response.
 const REFUSALS_MAX: usize = 64;
 
-/// How long telling a client that may take.
-const REFUSAL_MAX: Duration = Duration::from_secs(3);
+/// The time limit for sending that response.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long to wait after the system has refused to give us a connection (it has no more file descriptors, say).
+/// The pause after `accept` has failed, for example because the process has no more file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// How long to wait then if a connection has been closed to make room.
-const ROOM_PAUSE: Duration = Duration::from_millis(5);
+/// The pause after `accept` has failed if an idle connection could be closed.
+const EVICTION_PAUSE: Duration = Duration::from_millis(5);
 
-/// The pause between two log lines about connections that cannot be accepted.
-const REPORT_PAUSE: Duration = Duration::from_secs(10);
+/// The minimum time between two log lines about connections that cannot be accepted.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Serves until `shutdown` resolves: then accepts no more, finishes the requests that run (for as long as the
-/// configuration allows), and returns. The databases are the caller's to close.
+/// Serves `app` until `shutdown` resolves. Then it accepts no more connections, waits for the running requests up to
+/// `shutdown_timeout`, and returns. The caller closes the databases afterwards.
 ///
 /// # Errors
-/// The listener has no address, or the threads that serve connections cannot be started. What concerns one connection only is logged.
+/// The address of the listener cannot be read, or the worker threads cannot be started. Errors of a single connection
+/// are logged.
 pub(crate) async fn run<A: App>(
     listener: TcpListener,
     app: Arc<A>,
@@ -66,10 +68,11 @@ pub(crate) async fn run<A: App>(
 struct Server<A> {
     app: Arc<A>,
     tls: Option<Tls>,
-    places: Arc<Places>,
+    connection_slots: Arc<ConnectionSlots>,
     refusals: Arc<Semaphore>,
-    /// Signals a graceful shutdown to the connections, each of which has a receiver.
+    /// Signals a graceful shutdown to the connections. Each connection has a receiver.
     stopping: watch::Sender<()>,
+    /// Cancelling this token closes all connections.
     abort: CancellationToken,
     tasks: TaskTracker,
     workers: Workers,
@@ -79,7 +82,7 @@ impl<A: App> Server<A> {
     fn new(app: Arc<A>, tls: Option<Tls>) -> io::Result<Self> {
         Ok(Server {
             workers: Workers::start()?,
-            places: Places::new(connections_max(app.transport())),
+            connection_slots: ConnectionSlots::new(connections_max(app.transport())),
             refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
             stopping: watch::Sender::new(()),
             abort: CancellationToken::new(),
@@ -90,65 +93,66 @@ impl<A: App> Server<A> {
     }
 
     async fn accept_all(&self, listener: &TcpListener) {
-        let mut reported: Option<Instant> = None;
+        let mut logged: Option<Instant> = None;
         loop {
             match listener.accept().await {
                 Ok((socket, address)) => self.admit(socket, address),
-                Err(error) if concerns_one_connection(&error) => {}
+                Err(error) if is_connection_error(&error) => {}
                 Err(error) => {
-                    if reported.is_none_or(|at| at.elapsed() >= REPORT_PAUSE) {
+                    if logged.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {
                         tracing::error!("cannot accept connections: {error}");
-                        reported = Some(Instant::now());
+                        logged = Some(Instant::now());
                     }
-                    // An idle connection that is closed frees its file descriptor in a moment.
-                    let has_room = self.places.evict_one().is_some();
-                    tokio::time::sleep(if has_room { ROOM_PAUSE } else { ACCEPT_PAUSE }).await;
+                    // Closing an idle connection frees its file descriptor soon.
+                    let has_evicted = self.connection_slots.evict_one().is_some();
+                    tokio::time::sleep(if has_evicted { EVICTION_PAUSE } else { ACCEPT_PAUSE }).await;
                 }
             }
         }
     }
 
     fn admit(&self, socket: TcpStream, address: SocketAddr) {
-        // Answers are written whole; waiting to fill a packet would only delay them. (An error here means that the
-        // client has gone already, which will be noticed.)
+        // Disables Nagle's algorithm: responses are written whole, so waiting for more data would only delay them. An
+        // error means that the client has disconnected, which the next read reports.
         let _ = socket.set_nodelay(true);
-        match self.places.take(address, self.abort.child_token()) {
-            Some(place) => self.serve(socket, place),
+        match self.connection_slots.take(address, self.abort.child_token()) {
+            Some(slot) => self.serve(socket, slot),
             None => self.refuse(socket, address),
         }
     }
 
-    fn serve(&self, socket: TcpStream, held: Place) {
+    fn serve(&self, socket: TcpStream, slot: ConnectionSlot) {
         let (app, tls) = (Arc::clone(&self.app), self.tls.clone());
         let stopping = self.stopping.subscribe();
-        // The socket is the accepting thread's until the connection's own thread takes it over.
-        let (Some(place), Ok(socket)) = (self.workers.place(), socket.into_std()) else { return };
+        // Removes the socket from this thread's runtime. The worker thread registers it with its own.
+        let (Some(worker_slot), Ok(socket)) = (self.workers.take_slot(), socket.into_std()) else { return };
         let serving = async move {
-            let peer = Arc::clone(&held.peer);
-            let _held = (held, Counted::new(&app.transport().metrics.connections));
+            let peer = Arc::clone(&slot.peer);
+            let _guards = (slot, GaugeGuard::new(&app.transport().metrics.connections));
             match TcpStream::from_std(socket) {
                 Ok(socket) => {
                     let serving = connection::serve(socket, Arc::clone(&peer), Arc::clone(&app), tls, stopping);
-                    until_end(peer.closing().cancelled(), serving).await;
+                    run_until(peer.closing().cancelled(), serving).await;
                 }
                 Err(error) => tracing::error!("cannot take over a connection: {error}"),
             }
         };
-        place.serve(self.tasks.track_future(serving));
+        worker_slot.serve(self.tasks.track_future(serving));
     }
 
-    /// Over TLS nothing can be said before a handshake, and that costs too much here.
+    /// Sends status 503 and closes the connection. Over TLS it closes the connection without a response, because a
+    /// handshake would cost too much.
     fn refuse(&self, socket: TcpStream, address: SocketAddr) {
         self.app.transport().metrics.connections_refused.inc();
-        let place = Arc::clone(&self.refusals).try_acquire_owned();
-        if let (None, Ok(place)) = (&self.tls, place) {
+        let permit = Arc::clone(&self.refusals).try_acquire_owned();
+        if let (None, Ok(permit)) = (&self.tls, permit) {
             let peer = Peer::new(address, self.abort.child_token());
             peer.expect_unread_bytes();
             let socket = Socket::new(socket, peer, Arc::clone(self.app.transport()));
             let refusal = self.app.refusal(Refused::TooManyConnections);
             self.tasks.spawn(async move {
-                let _place = place;
-                let _ = tokio::time::timeout(REFUSAL_MAX, send_refusal(socket, refusal)).await;
+                let _permit = permit;
+                let _ = tokio::time::timeout(REFUSAL_TIMEOUT, send_refusal(socket, refusal)).await;
             });
         }
     }
@@ -158,10 +162,10 @@ impl<A: App> Server<A> {
         let transport = app.transport();
         transport.stop();
         let limit = transport.limits.shutdown_timeout;
-        // Nobody receives it if there are no connections.
+        // Fails if there are no connections.
         let _ = stopping.send(());
         if tokio::time::timeout(limit, stopping.closed()).await.is_err() {
-            tracing::warn!("requests were still running after {limit:?} and have been given up");
+            tracing::warn!("requests were still running after {limit:?} and have been cancelled");
         }
         abort.cancel();
         tasks.close();
@@ -170,10 +174,11 @@ impl<A: App> Server<A> {
     }
 }
 
-/// How many connections may be open: as many as the operator allows, if the process may have so many files open.
+/// Returns the number of connection slots: the configured maximum, or less if the limit of open files does not allow so
+/// many.
 fn connections_max(transport: &Transport) -> usize {
     let wanted = transport.limits.connections_max;
-    let Some(files) = memory::files_max() else { return wanted };
+    let Some(files) = memory::open_files_max() else { return wanted };
     let possible = memory::connections_within(files, transport.metrics.databases_len());
     if wanted > possible {
         let flag = transport.limits.flags.connections;
@@ -185,19 +190,19 @@ fn connections_max(transport: &Transport) -> usize {
     wanted.min(possible)
 }
 
-/// Errors that `accept` reports for a connection that is gone before it was taken.
-fn concerns_one_connection(error: &io::Error) -> bool {
+/// Returns whether an error of `accept` concerns only one connection, which the client closed before it was accepted.
+fn is_connection_error(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
 async fn send_refusal(mut socket: Socket<TcpStream>, refusal: HttpResponse) -> io::Result<()> {
-    socket.write_all(&to_bytes(&refusal)).await?;
+    socket.write_all(&encode_http1(&refusal)).await?;
     socket.shutdown().await
 }
 
-/// A response as HTTP/1.1 writes it, for a client whose request is not read. The connection closes afterwards.
-fn to_bytes(response: &HttpResponse) -> Vec<u8> {
+/// Encodes a response as HTTP/1.1 with `connection: close`, for a client whose request is not read.
+fn encode_http1(response: &HttpResponse) -> Vec<u8> {
     let body: &[u8] = match response.body() {
         ReplyBody::Whole(bytes) => bytes,
         ReplyBody::Stream { .. } => &[],

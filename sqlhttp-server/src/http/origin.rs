@@ -1,11 +1,14 @@
-//! Requests that a page of another site makes a browser send (cross-site request forgery, DNS rebinding). Pure.
+//! Protection against cross-site request forgery and DNS rebinding: requests that a page of another site makes a
+//! browser send. Pure functions.
 //!
-//! Before most requests of a page to another site a browser asks the server with a preflight, which only CORS settings
-//! answer in the affirmative. Some requests it sends without asking: GET and HEAD, and POST with no content type or with
-//! one that a form can have. The page cannot read the answer, but the request is carried out. Such a request is refused
-//! where it would have an effect, unless it comes from this site or from one that the CORS settings allow.
+//! Before most requests of a page to another origin, a browser sends a CORS preflight, and it sends the request only if
+//! the CORS settings allow the origin. It sends some requests without a preflight: GET, HEAD, and POST without a
+//! content type or with the content type of a form. The page cannot read the response, but the server executes the
+//! request. The programs refuse such a request if it would have an effect, unless it comes from the server's own origin
+//! or from one that the CORS settings allow.
 //!
-//! Programs send neither `Sec-Fetch-Site` nor `Origin`, so they are never refused.
+//! Clients other than browsers usually send neither `Sec-Fetch-Site` nor `Origin`. A request without both is never
+//! refused.
 
 use hyper::Method;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -14,22 +17,23 @@ use hyper::http::request::Parts;
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
-/// The content types that a form can have.
+/// The content types that an HTML form can have.
 const FORM_TYPES: [&str; 3] = ["application/x-www-form-urlencoded", "multipart/form-data", "text/plain"];
 
-/// The text of a refusal of [`is_forged`].
-pub(crate) const FORGED: &str =
+/// The error message for a request that is refused because of [`is_cross_site`].
+pub(crate) const CROSS_SITE: &str =
     "cross-site request refused: send it with Content-Type: application/json, or allow its origin";
 
-/// The text of a refusal of [`AllowedHosts`].
+/// The error message for a request that [`AllowedHosts`] refuses.
 pub(crate) const HOST_NOT_ALLOWED: &str = "the Host of this request is not among those of -http-allowed-hosts";
 
-/// Whether a page of another site may have sent this request without a preflight. `allows` decides about the value of
-/// `Origin`; a request may come without one.
-pub(crate) fn is_forged(request: &Parts, allows: impl FnOnce(Option<&HeaderValue>) -> bool) -> bool {
-    needs_no_preflight(request) && is_foreign(request) && !allows(request.headers.get(header::ORIGIN))
+/// Returns whether a page of another origin can have made a browser send this request without a preflight. `allows`
+/// returns whether the CORS settings allow the value of `Origin`, which is `None` if the request has no such header.
+pub(crate) fn is_cross_site(request: &Parts, allows: impl FnOnce(Option<&HeaderValue>) -> bool) -> bool {
+    needs_no_preflight(request) && has_foreign_origin(request) && !allows(request.headers.get(header::ORIGIN))
 }
 
+/// Returns whether a browser sends this request to another origin without a CORS preflight.
 fn needs_no_preflight(request: &Parts) -> bool {
     if !matches!(request.method, Method::GET | Method::HEAD | Method::POST) {
         return false;
@@ -38,7 +42,7 @@ fn needs_no_preflight(request: &Parts) -> bool {
         return true;
     };
     let value = value.as_bytes();
-    // Most programs send this, and it takes one comparison.
+    // Fast path: most programs send exactly this.
     if value == b"application/json" {
         return false;
     }
@@ -46,18 +50,22 @@ fn needs_no_preflight(request: &Parts) -> bool {
     essence.is_empty() || FORM_TYPES.iter().any(|known| essence.eq_ignore_ascii_case(known.as_bytes()))
 }
 
-/// Browsers send `Sec-Fetch-Site` over HTTPS and to the machine they run on, and `Origin` with every POST. A site has all ports
-/// of a host and all its subdomains (`same-site`); only `same-origin` means this server. `none` is a request of the user.
-fn is_foreign(request: &Parts) -> bool {
+/// Returns whether a request comes from a page of another origin.
+///
+/// Browsers send `Sec-Fetch-Site` over HTTPS and to localhost, and `Origin` with every POST. Only the value
+/// `same-origin` means a page of this server: `same-site` includes all ports and subdomains of a host. `none` is a
+/// request that the user has started, for example from the address bar.
+fn has_foreign_origin(request: &Parts) -> bool {
     if let Some(site) = request.headers.get(SEC_FETCH_SITE) {
         return ![&b"same-origin"[..], b"none"].iter().any(|own| site.as_bytes().eq_ignore_ascii_case(own));
     }
-    request.headers.get(header::ORIGIN).is_some_and(|origin| !is_ours(origin, request))
+    request.headers.get(header::ORIGIN).is_some_and(|origin| !is_same_origin(origin, request))
 }
 
-/// Whether an origin is the one that the request was sent to. The scheme is not compared: a proxy may have taken HTTPS off.
-fn is_ours(origin: &HeaderValue, request: &Parts) -> bool {
-    // `null` has no scheme.
+/// Returns whether an origin has the host that the request was sent to. The scheme is not compared, because a proxy may
+/// terminate TLS.
+fn is_same_origin(origin: &HeaderValue, request: &Parts) -> bool {
+    // The origin `null` has no scheme.
     let Some((scheme, host)) = origin.to_str().ok().and_then(|origin| origin.split_once("://")) else {
         return false;
     };
@@ -71,13 +79,14 @@ fn is_ours(origin: &HeaderValue, request: &Parts) -> bool {
     hosts(request).any(|host| bare(host) == origin)
 }
 
-/// The names under which the client knows this server. (A page cannot send `X-Forwarded-Host` without a preflight.)
+/// Returns the host names under which the client reaches this server: `Host` and the first one in `X-Forwarded-Host`.
+/// (A page cannot send `X-Forwarded-Host` without a preflight.)
 fn hosts(request: &Parts) -> impl Iterator<Item = &str> {
     let forwarded = text(&request.headers, X_FORWARDED_HOST).and_then(|hosts| hosts.split(',').next());
     host(request).into_iter().chain(forwarded.map(str::trim))
 }
 
-/// The value of `Host`, or its counterpart in HTTP/2.
+/// Returns the authority in the URI (`:authority` in HTTP/2), or else the value of `Host`.
 fn host(request: &Parts) -> Option<&str> {
     request.uri.authority().map(|authority| authority.as_str()).or_else(|| text(&request.headers, header::HOST))
 }
@@ -86,18 +95,20 @@ fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// The hosts that requests may name. With another one, a page whose name was made to lead here (DNS rebinding) counts as
-/// a page of this site.
+/// The hosts that requests may name. A request that names another host is refused. Without this check, a page of a
+/// foreign domain that resolves to the address of this server (DNS rebinding) would count as a page of the same origin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct AllowedHosts(Vec<String>);
 
 impl AllowedHosts {
-    /// Hosts with or without ports; without one, every port is allowed. `None` if there are none: then every host is.
+    /// Creates the set from hosts with or without a port. A host without a port is allowed with every port. Returns
+    /// `None` for an empty list, which allows every host.
     pub(crate) fn new(hosts: &[String]) -> Option<AllowedHosts> {
         (!hosts.is_empty()).then(|| AllowedHosts(hosts.iter().map(|host| normalized(host)).collect()))
     }
 
-    /// Whether a request may be answered. One that names no host comes from no browser.
+    /// Returns whether the host of a request is allowed. A request that names no host is allowed, because no browser
+    /// sends one.
     pub(crate) fn allow(&self, request: &Parts) -> bool {
         let Some(host) = host(request) else { return true };
         let host = normalized(host);
@@ -109,7 +120,7 @@ fn normalized(host: &str) -> String {
     host.trim().to_ascii_lowercase()
 }
 
-/// The host alone; an IPv6 address keeps its brackets.
+/// Returns the host without its port and without a trailing dot. An IPv6 address keeps its brackets.
 fn without_port(host: &str) -> &str {
     let host = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !name.ends_with(':') => name,
@@ -128,19 +139,19 @@ mod tests {
         builder.body(()).unwrap().into_parts().0
     }
 
-    fn forged(method: &str, headers: &[(&str, &str)]) -> bool {
-        is_forged(&request(method, headers), |_| false)
+    fn cross_site(method: &str, headers: &[(&str, &str)]) -> bool {
+        is_cross_site(&request(method, headers), |_| false)
     }
 
     #[test]
-    fn requests_of_programs_pass() {
-        assert!(!forged("POST", &[("host", "a")]));
-        assert!(!forged("POST", &[("host", "a"), ("content-type", "text/plain")]));
-        assert!(!forged("GET", &[("host", "a"), ("sec-fetch-site", "none")]));
+    fn requests_without_origin_headers_are_not_cross_site() {
+        assert!(!cross_site("POST", &[("host", "a")]));
+        assert!(!cross_site("POST", &[("host", "a"), ("content-type", "text/plain")]));
+        assert!(!cross_site("GET", &[("host", "a"), ("sec-fetch-site", "none")]));
     }
 
     #[test]
-    fn what_a_form_can_send_is_refused_from_elsewhere() {
+    fn requests_that_a_form_of_another_origin_can_send_are_cross_site() {
         let types =
             ["application/x-www-form-urlencoded", "TEXT/plain; charset=utf-8", "multipart/form-data;boundary=x", ""];
         for value in types {
@@ -150,19 +161,22 @@ mod tests {
                 ("sec-fetch-site", "cross-site"),
                 ("sec-fetch-site", "same-site"),
             ] {
-                assert!(forged("POST", &[("host", "a"), ("content-type", value), from]), "{value} {from:?}");
-                assert!(forged("GET", &[("host", "a"), from]), "{from:?}");
+                assert!(cross_site("POST", &[("host", "a"), ("content-type", value), from]), "{value} {from:?}");
+                assert!(cross_site("GET", &[("host", "a"), from]), "{from:?}");
             }
         }
         for value in ["application/json", "application/octet-stream", "text/plain,application/json"] {
-            assert!(!forged("POST", &[("host", "a"), ("content-type", value), ("origin", "http://evil")]), "{value}");
+            assert!(
+                !cross_site("POST", &[("host", "a"), ("content-type", value), ("origin", "http://evil")]),
+                "{value}"
+            );
         }
-        assert!(!forged("DELETE", &[("host", "a"), ("origin", "http://evil")]));
+        assert!(!cross_site("DELETE", &[("host", "a"), ("origin", "http://evil")]));
     }
 
     #[test]
-    fn origins_of_this_site() {
-        let from = |origin: &str, host: &str| forged("POST", &[("host", host), ("origin", origin)]);
+    fn origins_are_compared_with_the_host() {
+        let from = |origin: &str, host: &str| cross_site("POST", &[("host", host), ("origin", origin)]);
         for (origin, host) in [
             ("http://localhost:4001", "localhost:4001"),
             ("http://DB.example", "db.example:80"),
@@ -182,20 +196,20 @@ mod tests {
         }
         let proxied =
             [("host", "10.0.0.1:4001"), ("x-forwarded-host", "db.example, proxy"), ("origin", "https://db.example")];
-        assert!(!forged("POST", &proxied));
-        // The browser's own judgement counts more than a comparison of names.
-        assert!(!forged("POST", &[("host", "a"), ("origin", "null"), ("sec-fetch-site", "same-origin")]));
-        assert!(forged("POST", &[("host", "a"), ("origin", "http://a"), ("sec-fetch-site", "cross-site")]));
+        assert!(!cross_site("POST", &proxied));
+        // `Sec-Fetch-Site` takes precedence over the comparison of hosts.
+        assert!(!cross_site("POST", &[("host", "a"), ("origin", "null"), ("sec-fetch-site", "same-origin")]));
+        assert!(cross_site("POST", &[("host", "a"), ("origin", "http://a"), ("sec-fetch-site", "cross-site")]));
     }
 
     #[test]
-    fn cors_settings_are_asked() {
+    fn origins_that_cors_allows_are_not_cross_site() {
         let request = request("POST", &[("host", "a"), ("origin", "http://b")]);
-        assert!(!is_forged(&request, |origin| origin.unwrap() == "http://b"));
+        assert!(!is_cross_site(&request, |origin| origin.unwrap() == "http://b"));
     }
 
     #[test]
-    fn hosts_that_are_allowed() {
+    fn hosts_are_compared_with_the_allowed_ones() {
         let list = ["db.example", "LOCALHOST:4001", "[::1]"].map(str::to_owned);
         let hosts = AllowedHosts::new(&list).unwrap();
         let allows = |host: &str| hosts.allow(&request("GET", &[("host", host)]));

@@ -1,4 +1,5 @@
-//! The other end of a connection and its state of activity.
+//! The state of one connection that several layers share: its peer address, its running requests, and whether it is
+//! idle.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,44 +9,45 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-/// Set in [`Peer::running`] once the connection is to be closed in favour of another one. No request begins after that.
+/// A bit of [`Peer::running`]. It is set when the connection is being closed because another connection takes its slot.
+/// No request begins after that.
 const EVICTED: u32 = 1 << 31;
 
-/// How long a connection that has had a request counts as busy after the answer. Clients that keep their connection send
-/// the next request within that time, and would find it closed.
+/// The time after a response during which a connection does not count as idle. Clients that reuse their connection
+/// usually send the next request within this time, and that request would fail if the connection were closed.
 const BUSY_AFTER_ANSWER: Duration = Duration::from_secs(1);
 
-/// The other end of a connection.
+/// The peer of a connection, and the state of the connection.
 #[derive(Debug)]
 pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
     accepted: Instant,
-    /// The number of requests that run (with HTTP/2 there may be several), and [`EVICTED`].
+    /// The number of running requests (with HTTP/2 there may be several), and the bit [`EVICTED`].
     running: AtomicU32,
-    /// A request has begun at some time.
-    has_asked: AtomicBool,
-    /// When the last answer began, in nanoseconds after `accepted`; 0 before the first.
+    /// Whether any request has begun on this connection.
+    has_begun_request: AtomicBool,
+    /// The time when the last response began, in nanoseconds after `accepted`; 0 before the first response.
     answered: AtomicU64,
-    /// A handler has taken the request whose head was read last (HTTP/1).
+    /// Whether a handler has received the request whose head was read last (HTTP/1).
     is_handled: AtomicBool,
-    /// That head says in two ways where its body ends (HTTP/1).
+    /// Whether the head that was read last has both `Content-Length` and `Transfer-Encoding` (HTTP/1).
     is_ambiguous: AtomicBool,
-    /// Bytes of an answer wait because the client does not read.
+    /// Whether bytes of a response are waiting because the client does not read them.
     unsent_bytes: AtomicBool,
-    /// The client may still be sending bytes that are not read.
+    /// Whether the client may still be sending bytes that the server does not read.
     unread_bytes: AtomicBool,
-    /// Ends the connection.
+    /// Cancelling this token closes the connection.
     closing: CancellationToken,
 }
 
 impl Peer {
-    /// A peer whose connection ends when `closing` is cancelled.
+    /// The peer of a new connection, which closes when `closing` is cancelled.
     pub(crate) fn new(address: SocketAddr, closing: CancellationToken) -> Arc<Self> {
         Arc::new(Peer {
             address,
             accepted: Instant::now(),
             running: AtomicU32::new(0),
-            has_asked: AtomicBool::new(false),
+            has_begun_request: AtomicBool::new(false),
             answered: AtomicU64::new(0),
             is_handled: AtomicBool::new(false),
             is_ambiguous: AtomicBool::new(false),
@@ -55,64 +57,65 @@ impl Peer {
         })
     }
 
-    /// Cancelled when the connection is to end.
+    /// The token that is cancelled when the connection is to be closed.
     pub(crate) fn closing(&self) -> &CancellationToken {
         &self.closing
     }
 
-    /// Whether a request runs.
-    pub(crate) fn is_asking(&self) -> bool {
+    /// Returns whether a request is running, or the connection is being closed by [`Peer::evict`].
+    pub(crate) fn has_running_request(&self) -> bool {
         self.running.load(Relaxed) != 0
     }
 
-    /// Whether a request has begun on this connection.
-    pub(crate) fn has_asked(&self) -> bool {
-        self.has_asked.load(Relaxed)
+    /// Returns whether any request has begun on this connection.
+    pub(crate) fn has_begun_request(&self) -> bool {
+        self.has_begun_request.load(Relaxed)
     }
 
-    /// Notes when an answer begins.
-    pub(crate) fn answered_at(&self, moment: Instant) {
+    /// Records the time when a response begins.
+    pub(crate) fn record_answer(&self, moment: Instant) {
         let nanos = moment.saturating_duration_since(self.accepted).as_nanos();
         self.answered.store(u64::try_from(nanos).unwrap_or(u64::MAX).max(1), Relaxed);
     }
 
-    /// Notes that the client may still be sending bytes that are not read.
+    /// Records that the client may still be sending bytes that the server does not read.
     pub(crate) fn expect_unread_bytes(&self) {
         self.unread_bytes.store(true, Relaxed);
     }
 
-    /// Whether the client may still be sending bytes that are not read.
-    pub(crate) fn may_send_more(&self) -> bool {
+    /// Returns whether the client may still be sending bytes that the server does not read.
+    pub(crate) fn has_unread_bytes(&self) -> bool {
         self.unread_bytes.load(Relaxed)
     }
 
-    /// Notes whether bytes of an answer wait because the client does not read.
+    /// Records whether bytes of a response are waiting because the client does not read them.
     pub(crate) fn set_unsent(&self, unsent: bool) {
         self.unsent_bytes.store(unsent, Relaxed);
     }
 
-    /// Notes that the head of another request begins.
-    pub(crate) fn head_begins(&self) {
+    /// Records that the head of the next request begins.
+    pub(crate) fn begin_head(&self) {
         self.is_handled.store(false, Relaxed);
         self.is_ambiguous.store(false, Relaxed);
     }
 
-    /// Whether a handler has taken the request whose head was read last.
+    /// Returns whether a handler has received the request whose head was read last.
     pub(crate) fn is_handled(&self) -> bool {
         self.is_handled.load(Relaxed)
     }
 
-    /// Notes that the head that is being read says in two ways where its body ends.
+    /// Records that the head that is being read has both `Content-Length` and `Transfer-Encoding`.
     pub(crate) fn set_ambiguous(&self) {
         self.is_ambiguous.store(true, Relaxed);
     }
 
-    /// Whether the head that was read last says in two ways where its body ends.
+    /// Returns whether the head that was read last has both `Content-Length` and `Transfer-Encoding`.
     pub(crate) fn is_ambiguous(&self) -> bool {
         self.is_ambiguous.load(Relaxed)
     }
 
-    /// Since when the connection is idle; `None` while a request runs, an answer is being sent, or one has just begun.
+    /// Returns since when the connection is idle. Returns `None` while a request runs, while bytes of a response are
+    /// waiting, and for [`BUSY_AFTER_ANSWER`] after a response began.
     pub(crate) fn idle_since(&self, now: Instant) -> Option<Instant> {
         if self.running.load(Relaxed) != 0 || self.unsent_bytes.load(Relaxed) {
             return None;
@@ -124,7 +127,7 @@ impl Peer {
         }
     }
 
-    /// Ends the connection unless a request runs. Returns whether it does.
+    /// Closes the connection if no request is running. Returns whether this call has closed it.
     pub(crate) fn evict(&self) -> bool {
         let evicted = self.running.compare_exchange(0, EVICTED, Relaxed, Relaxed).is_ok();
         if evicted {
@@ -134,24 +137,24 @@ impl Peer {
     }
 }
 
-/// A request that runs, from its head to the end of its answer.
+/// Drop guard: a running request, from its head to the end of its response.
 #[derive(Debug)]
-pub(crate) struct Running {
+pub(crate) struct RunningRequest {
     pub(crate) peer: Arc<Peer>,
 }
 
-impl Running {
-    /// Begins a request. `Err` if the connection is being closed: the request is not to be carried out.
-    pub(crate) fn begin(peer: Arc<Peer>) -> Result<Running, Running> {
+impl RunningRequest {
+    /// Begins a request. Returns `Err` if the connection is being closed; the caller must then refuse the request.
+    pub(crate) fn begin(peer: Arc<Peer>) -> Result<RunningRequest, RunningRequest> {
         let before = peer.running.fetch_add(1, Relaxed);
-        peer.has_asked.store(true, Relaxed);
+        peer.has_begun_request.store(true, Relaxed);
         peer.is_handled.store(true, Relaxed);
-        let running = Running { peer };
+        let running = RunningRequest { peer };
         if before & EVICTED == 0 { Ok(running) } else { Err(running) }
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningRequest {
     fn drop(&mut self) {
         self.peer.running.fetch_sub(1, Relaxed);
     }
@@ -168,21 +171,21 @@ pub(crate) mod tests {
     #[test]
     fn a_connection_is_closed_only_while_no_request_runs() {
         let peer = peer();
-        let running = Running::begin(Arc::clone(&peer)).unwrap();
+        let running = RunningRequest::begin(Arc::clone(&peer)).unwrap();
         assert!(!peer.evict());
         drop(running);
         assert!(peer.evict());
         assert!(peer.closing().is_cancelled());
-        assert!(Running::begin(Arc::clone(&peer)).is_err());
+        assert!(RunningRequest::begin(Arc::clone(&peer)).is_err());
         assert!(!peer.evict(), "only once");
     }
 
     #[test]
-    fn idle_times() {
+    fn a_connection_is_idle_some_time_after_its_last_response() {
         let peer = peer();
         let now = Instant::now();
         assert_eq!(peer.idle_since(now), Some(peer.accepted));
-        peer.answered_at(now);
+        peer.record_answer(now);
         assert_eq!(peer.idle_since(now), None);
         assert_eq!(peer.idle_since(now + BUSY_AFTER_ANSWER), Some(now));
         peer.set_unsent(true);

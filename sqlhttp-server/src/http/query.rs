@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 
-/// The value of the query parameter `name`, percent-decoded with `+` for a blank; the first one counts.
+/// Returns the value of the first query parameter `name`. Percent-encoded bytes are decoded, and `+` is a space.
 pub(crate) fn query_parameter<'q>(query: Option<&'q str>, name: &str) -> Option<Cow<'q, str>> {
     query?.split('&').find_map(|pair| {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));

@@ -1,4 +1,4 @@
-//! Answers: their bodies, and the few shapes that do not come from a protocol.
+//! Responses: their body type, and functions that build the ones that no protocol defines.
 
 use std::io;
 use std::pin::Pin;
@@ -10,33 +10,36 @@ use hyper::body::{Body, Frame, SizeHint};
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 
-/// An answer of this server.
+/// A response of this server.
 pub(crate) type HttpResponse = Response<ReplyBody>;
 
-/// A response that ends the handling of a request early. Boxed, because it is large and rare.
+/// A response that ends the handling of a request early, as the `Err` of a `Result`. Boxed, because it is large and
+/// rare.
 pub(crate) type EarlyResponse = Box<HttpResponse>;
 
-/// Bytes of a body while they come into being. An error cuts the connection, so that the client notices.
+/// The chunks of a body that is produced while it is sent. An error closes the connection, so that the client detects
+/// an incomplete body.
 pub(crate) type ByteStream = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
 
-/// The body of an answer.
+/// The body of a response.
 pub(crate) enum ReplyBody {
-    /// All of it; empty once it is sent.
+    /// The whole body. Empty after it has been sent.
     Whole(Bytes),
-    /// Piece by piece.
+    /// A body that is sent in chunks.
     Stream {
-        /// The pieces.
+        /// The chunks.
         stream: ByteStream,
-        /// How many bytes there are left, if that is known. It must be true.
+        /// The number of bytes that are left, if it is known. The stream must yield exactly that many, because they are
+        /// announced in `Content-Length`.
         len: Option<u64>,
     },
 }
 
 impl ReplyBody {
-    /// No body.
+    /// An empty body.
     pub(crate) const EMPTY: ReplyBody = ReplyBody::Whole(Bytes::new());
 
-    /// A body of unknown length.
+    /// A body of unknown length that is sent in chunks.
     pub(crate) fn stream(stream: impl Stream<Item = io::Result<Bytes>> + Send + 'static) -> Self {
         ReplyBody::Stream { stream: Box::pin(stream), len: None }
     }
@@ -72,24 +75,24 @@ impl Body for ReplyBody {
     }
 }
 
-/// A JSON body with this status.
+/// A response with a JSON body.
 pub(crate) fn json(status: u16, body: impl Into<Bytes>) -> HttpResponse {
     with_type(status_code(status), "application/json", ReplyBody::Whole(body.into()))
 }
 
-/// Plain text with this status.
+/// A response with plain text.
 pub(crate) fn text(status: StatusCode, body: impl Into<Bytes>) -> HttpResponse {
     with_type(status, "text/plain; charset=utf-8", ReplyBody::Whole(body.into()))
 }
 
-/// A status without a body.
+/// A response without a body.
 pub(crate) fn empty(status: StatusCode) -> HttpResponse {
     let mut response = Response::new(ReplyBody::EMPTY);
     *response.status_mut() = status;
     response
 }
 
-/// A body of this media type.
+/// A response with a body of this media type.
 pub(crate) fn with_type(status: StatusCode, media_type: &'static str, body: ReplyBody) -> HttpResponse {
     let mut response = Response::new(body);
     *response.status_mut() = status;
@@ -97,28 +100,29 @@ pub(crate) fn with_type(status: StatusCode, media_type: &'static str, body: Repl
     response
 }
 
-/// The same answer, with the advice to come back in a second.
+/// Adds `Retry-After: 1` (one second) to a response.
 pub(crate) fn retry_later(response: HttpResponse) -> HttpResponse {
     with_header(response, header::RETRY_AFTER, "1")
 }
 
-/// The same answer, after which the connection ends.
+/// Adds `Connection: close` to a response: hyper closes the connection after it.
 pub(crate) fn closing(response: HttpResponse) -> HttpResponse {
     with_header(response, header::CONNECTION, "close")
 }
 
-/// The same answer with one more header.
+/// Adds a header to a response, or replaces it.
 pub(crate) fn with_header(mut response: HttpResponse, name: HeaderName, value: &'static str) -> HttpResponse {
     response.headers_mut().insert(name, HeaderValue::from_static(value));
     response
 }
 
-/// The status with this number, which is checked when the configuration is read; 500 for one that HTTP does not have.
+/// Converts a number to a status; 500 if it is not a status of HTTP. Configured statuses are checked when the
+/// configuration is read.
 pub(crate) fn status_code(status: u16) -> StatusCode {
     StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
-/// Returns whether the connection ends after this response.
+/// Returns whether the response has `Connection: close`.
 pub(crate) fn closes(response: &HttpResponse) -> bool {
     response.headers().get(header::CONNECTION).is_some_and(|value| value == "close")
 }

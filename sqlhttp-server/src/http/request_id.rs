@@ -1,4 +1,4 @@
-//! The name of a request in log lines and for the client.
+//! The id of a request, in log lines and in the header `X-Request-Id`.
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -7,61 +7,63 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 
-/// The header it travels in.
+/// The header that contains the id, in requests and in responses.
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// A longer one is not taken over from the client.
+/// The maximum length of an id that is accepted from a client, in bytes.
 const LEN_MAX: usize = 128;
 
-/// The name of a request.
+/// The id of a request.
 #[derive(Debug, Clone)]
 pub(crate) enum RequestId {
-    /// As the client (or a proxy) named it.
-    Given(HeaderValue),
-    /// As we number them.
-    Numbered(u64),
+    /// The id that the client or a proxy has sent.
+    FromClient(HeaderValue),
+    /// A number that this process has assigned.
+    Generated(u64),
 }
 
 impl RequestId {
-    /// What the client says, if that is sane, or else the next number.
+    /// Returns the id that the client has sent if it is acceptable, and the next number otherwise.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         match headers.get(X_REQUEST_ID) {
-            Some(value) if is_sane(value.as_bytes()) => RequestId::Given(value.clone()),
+            Some(value) if is_acceptable(value.as_bytes()) => RequestId::FromClient(value.clone()),
             _ => {
                 static NEXT: AtomicU64 = AtomicU64::new(1);
-                RequestId::Numbered(NEXT.fetch_add(1, Ordering::Relaxed))
+                RequestId::Generated(NEXT.fetch_add(1, Ordering::Relaxed))
             }
         }
     }
 
-    /// Whether the client has chosen it.
-    pub(crate) fn is_given(&self) -> bool {
-        matches!(self, RequestId::Given(_))
+    /// Returns whether the client has sent the id.
+    pub(crate) fn is_from_client(&self) -> bool {
+        matches!(self, RequestId::FromClient(_))
     }
 
-    /// As a header.
+    /// The id as the value of a header.
     pub(crate) fn header(&self) -> Option<HeaderValue> {
         match self {
-            RequestId::Given(value) => Some(value.clone()),
-            RequestId::Numbered(_) => HeaderValue::try_from(self.to_string()).ok(),
+            RequestId::FromClient(value) => Some(value.clone()),
+            RequestId::Generated(_) => HeaderValue::try_from(self.to_string()).ok(),
         }
     }
 }
 
-fn is_sane(value: &[u8]) -> bool {
+/// Returns whether an id can be written to the log and into a header as it is: visible ASCII characters, not too long.
+fn is_acceptable(value: &[u8]) -> bool {
     !value.is_empty() && value.len() <= LEN_MAX && value.iter().all(u8::is_ascii_graphic)
 }
 
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            RequestId::Given(value) => f.write_str(value.to_str().unwrap_or_default()),
-            RequestId::Numbered(number) => write!(f, "{:x}-{number:x}", process_start()),
+            RequestId::FromClient(value) => f.write_str(value.to_str().unwrap_or_default()),
+            RequestId::Generated(number) => write!(f, "{:x}-{number:x}", process_start()),
         }
     }
 }
 
-/// Seconds; keeps the numbers of this process apart from those of the one before it.
+/// The start of the process, in seconds since the Unix epoch. It is part of each generated id, so that the ids of
+/// successive processes differ.
 fn process_start() -> u64 {
     static START: OnceLock<u64> = OnceLock::new();
     *START.get_or_init(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
@@ -76,15 +78,15 @@ mod tests {
     }
 
     #[test]
-    fn sane_ones_are_kept() {
+    fn acceptable_ids_of_clients_are_kept() {
         assert_eq!(of("abc-123").to_string(), "abc-123");
-        assert!(of("abc-123").is_given());
+        assert!(of("abc-123").is_from_client());
     }
 
     #[test]
-    fn others_are_replaced() {
+    fn other_ids_are_replaced() {
         for value in ["", "two words", "tab\there", &"x".repeat(LEN_MAX + 1)] {
-            assert!(!of(value).is_given(), "{value}");
+            assert!(!of(value).is_from_client(), "{value}");
         }
         assert_ne!(RequestId::of(&HeaderMap::new()).to_string(), RequestId::of(&HeaderMap::new()).to_string());
         assert_eq!(of("").header().unwrap().as_bytes().iter().filter(|byte| **byte == b'-').count(), 1);

@@ -1,7 +1,8 @@
-//! Log lines about requests: one for each answer, and notes on what a client may not have meant.
+//! Log lines about requests: one for each response, and hints about probable mistakes of the client.
 //!
-//! A request's span carries its id, method, path, peer, database and user. It exists only while lines about requests are
-//! written ([`crate::process::logging::RequestLines`]); without them nothing here allocates or formats anything.
+//! The span of a request contains its id, method, path, peer address, database and user. It is created only if lines
+//! about requests are written ([`crate::process::logging::RequestLines`]). If they are not, this module allocates and
+//! formats nothing.
 
 use std::time::Duration;
 
@@ -17,10 +18,11 @@ use super::reply::{HttpResponse, ReplyBody};
 use super::request_id::RequestId;
 use crate::process::logging::{REQUEST_LOG, REQUEST_SPAN, shortened};
 
-/// A reason in a log line is cut to this length, in bytes.
+/// The maximum length of a reason in a log line, in bytes. Longer ones are truncated.
 const REASON_BYTES_MAX: usize = 256;
 
-/// The span of a request. It holds no secret: no query string (which may carry a token), no password, no body.
+/// Creates the span of a request. It contains no secrets: no query string (which may contain a token), no password and
+/// no body.
 pub(crate) fn span(id: &RequestId, head: &Parts, peer: &Peer) -> Span {
     let span = tracing::info_span!(
         target: REQUEST_SPAN,
@@ -57,7 +59,8 @@ fn record(field: &'static str, value: &str) {
     }
 }
 
-/// Logs an answer, and why it is a refusal if it is one.
+/// Logs a response: its status, the time it took, and the error message of a client error (4xx) or of status 503. The
+/// messages of other server errors are logged only at level debug.
 pub(crate) fn answered(response: &HttpResponse, took: Duration) {
     if !tracing::enabled!(target: REQUEST_LOG, Level::INFO) {
         return;
@@ -72,7 +75,7 @@ pub(crate) fn answered(response: &HttpResponse, took: Duration) {
     tracing::info!(target: REQUEST_LOG, status = status.as_u16(), took_us, reason, "answered");
 }
 
-/// The text of a refusal.
+/// Returns the error message in the body of a response: the field `error` or `message` of a JSON object, or plain text.
 fn reason(response: &HttpResponse) -> Option<String> {
     let ReplyBody::Whole(body) = response.body() else { return None };
     let text = match serde_json::from_slice(body) {
@@ -82,8 +85,8 @@ fn reason(response: &HttpResponse) -> Option<String> {
     (!text.is_empty()).then(|| shortened(&text, REASON_BYTES_MAX).to_owned())
 }
 
-/// Logs what is unusual about a request's head and is passed over in silence otherwise.
-pub(crate) fn note_oddities(head: &Parts, has_body: bool) {
+/// Logs at level debug that a request has a body without `Content-Type`, which is not an error.
+pub(crate) fn log_missing_content_type(head: &Parts, has_body: bool) {
     if !tracing::enabled!(target: REQUEST_LOG, Level::DEBUG) {
         return;
     }
@@ -92,12 +95,12 @@ pub(crate) fn note_oddities(head: &Parts, has_body: bool) {
     }
 }
 
-/// Logs where a body that was refused stops being JSON, if that is why.
+/// Logs the position of the first syntax error in a body that was refused, if the body is not valid JSON.
 pub(crate) fn note_bad_json(body: &[u8]) {
     if tracing::enabled!(target: REQUEST_LOG, Level::INFO)
         && let Err(error) = serde_json::from_slice::<IgnoredAny>(body)
     {
-        // The text names the line and the column and quotes nothing.
+        // The message contains the line and the column, and nothing from the body.
         tracing::info!(target: REQUEST_LOG, "the body is not JSON: {error}");
     }
 }
@@ -108,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reasons_are_those_that_the_client_reads() {
+    fn the_reason_is_the_error_message_of_the_response() {
         let json = |body: &str| reason(&reply::json(400, body.to_owned()));
         assert_eq!(json("{\"reqIdx\":-1,\"error\":\"too many\"}").as_deref(), Some("too many"));
         assert_eq!(json("{\"reqIdx\":-1,\"message\":\"token mismatch\"}").as_deref(), Some("token mismatch"));

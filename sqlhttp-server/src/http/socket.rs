@@ -1,4 +1,5 @@
-//! A connection's socket: counts bytes, gives up on clients that do not read, and closes without losing the last answer.
+//! The socket of a connection. It counts bytes, fails if the client does not read, and closes without losing the last
+//! response.
 
 use std::io;
 use std::pin::Pin;
@@ -12,21 +13,21 @@ use tokio::time::Sleep;
 use super::peer::Peer;
 use super::transport::Transport;
 
-/// How long a client may leave us waiting to send it more.
+/// The maximum time that a write may wait for the client to read.
 const WRITE_STALL_MAX: Duration = Duration::from_secs(60);
 
-/// How long the rest of a body is read that is not needed any more. Closing a socket with unread bytes resets the connection,
-/// and the answer might be lost.
+/// How long the rest of a request is read and discarded before the socket is closed. Closing a socket with unread bytes
+/// resets the connection, and the client could lose the response.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// A socket that counts bytes, gives up on clients that do not read, and closes without losing the last answer.
+/// A socket that counts bytes, fails if the client does not read, and closes without losing the last response.
 pub(crate) struct Socket<S> {
     inner: S,
     peer: Arc<Peer>,
     transport: Arc<Transport>,
-    /// Runs while the client does not take what we send.
+    /// The timer of a write that waits for the client to read.
     stalled: Option<Pin<Box<Sleep>>>,
-    /// Runs while the socket is shut down and what still comes is read.
+    /// The timer of the time during which received bytes are discarded, after the sending direction has been shut down.
     lingering: Option<Pin<Box<Sleep>>>,
 }
 
@@ -35,7 +36,7 @@ impl<S> Socket<S> {
         Socket { inner, peer, transport, stalled: None, lingering: None }
     }
 
-    /// Counts what was sent, or fails once the client has been stalling for too long.
+    /// Counts the bytes that were sent. Fails if the write has been waiting for longer than [`WRITE_STALL_MAX`].
     fn after_write(&mut self, written: Poll<io::Result<usize>>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         match written {
             Poll::Ready(Ok(len)) => {
@@ -57,7 +58,7 @@ impl<S> Socket<S> {
 }
 
 impl<S: AsyncRead + Unpin> Socket<S> {
-    /// Reads until the client has noticed that we are done, or the time is over.
+    /// Reads and discards bytes until the client closes the connection or [`LINGER`] has passed.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let timer = self.lingering.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
         if timer.as_mut().poll(cx).is_ready() {
@@ -113,7 +114,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Socket<S> {
         if self.lingering.is_none() {
             ready!(Pin::new(&mut self.inner).poll_shutdown(cx))?;
         }
-        if self.peer.may_send_more() {
+        if self.peer.has_unread_bytes() {
             ready!(self.poll_linger(cx));
         }
         Poll::Ready(Ok(()))

@@ -1,4 +1,4 @@
-//! The state that all connections share: limits, counters, and whether the server is stopping.
+//! The state that all connections share: limits, counters and the stop flag.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -7,13 +7,14 @@ use super::limits::Limits;
 use super::origin::AllowedHosts;
 use crate::process::metrics::Metrics;
 
-/// The state that all connections share. Immutable but for counters and the stop flag.
+/// The state that all connections share. Only the counters and the stop flag change.
 #[derive(Debug)]
 pub(crate) struct Transport {
     pub(crate) limits: Limits,
     pub(crate) metrics: Metrics,
+    /// The memory for the bodies of all requests.
     pub(crate) body_budget: BodyBudget,
-    /// The hosts that a request may name; `None` allows every host.
+    /// The hosts that a request may name. `None` allows every host.
     pub(crate) allowed_hosts: Option<AllowedHosts>,
     stopping: AtomicBool,
 }
@@ -30,7 +31,7 @@ impl Transport {
         }
     }
 
-    /// Sets the stop flag: from now on the health check fails, so that load balancers send no new work.
+    /// Sets the stop flag. From now on the health check fails, so that load balancers send no new requests.
     pub(crate) fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
     }

@@ -1,11 +1,12 @@
-//! The threads that serve connections: one for each processor, each with a runtime of its own.
+//! The worker threads, which serve connections: one for each processor, each with a single-threaded runtime.
 //!
-//! A connection stays on its thread, so that its requests wake no other thread, which is most of what a short request
-//! costs besides the network. Nothing on these threads takes long: reads run under a budget, and what overruns it, and
-//! all writes, run elsewhere.
+//! A connection stays on its thread, so its requests wake no other thread. Waking a thread is most of what a short
+//! request costs apart from the network. The work on these threads is short: reads run under a budget of the engine. A
+//! read that exceeds the budget, and every write, runs on another thread.
 //!
-//! All connections of a thread are one task. When a group of writes is done, many of them are woken at once from another
-//! thread; as tasks of their own each would cost a system call, as one they cost one together.
+//! All connections of a thread are one task. When a group of writes is committed, the writer thread wakes many
+//! connections at once. If each connection were a task, each would cost a system call. As one task they cost one system
+//! call together.
 
 use std::io;
 use std::panic::AssertUnwindSafe;
@@ -20,29 +21,31 @@ use tokio::runtime::Builder;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-/// A connection from its beginning to its end.
-type Serving = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// A future that serves one connection until it closes.
+type ConnectionFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// The threads. Dropping this ends them.
+/// The worker threads. Dropping this stops them.
 pub(crate) struct Workers {
     workers: Vec<Worker>,
     stop: CancellationToken,
 }
 
 struct Worker {
-    /// Bounded by who hands over connections: each has taken one of the server's places.
-    sender: mpsc::UnboundedSender<Serving>,
+    /// The queue of new connections. Its length is bounded although the channel is not, because each connection holds
+    /// one of the server's connection slots.
+    sender: mpsc::UnboundedSender<ConnectionFuture>,
+    /// The number of connections of this thread.
     connections: Arc<AtomicUsize>,
 }
 
-/// A connection's place on one of the threads.
-pub(crate) struct Place {
-    sender: mpsc::UnboundedSender<Serving>,
-    held: Held,
+/// A slot for one connection on a worker thread. The connection already counts as one of that thread.
+pub(crate) struct WorkerSlot {
+    sender: mpsc::UnboundedSender<ConnectionFuture>,
+    count_guard: ConnectionCountGuard,
 }
 
-/// While this lives, the connection counts.
-struct Held(Arc<AtomicUsize>);
+/// Drop guard: decrements the number of connections of a thread.
+struct ConnectionCountGuard(Arc<AtomicUsize>);
 
 impl Workers {
     /// Starts a thread for each processor.
@@ -53,11 +56,14 @@ impl Workers {
         Ok(Workers { workers, stop })
     }
 
-    /// A place where the fewest connections are.
-    pub(crate) fn place(&self) -> Option<Place> {
+    /// Takes a slot on the thread with the fewest connections.
+    pub(crate) fn take_slot(&self) -> Option<WorkerSlot> {
         let worker = self.workers.iter().min_by_key(|worker| worker.connections.load(Ordering::Relaxed))?;
         worker.connections.fetch_add(1, Ordering::Relaxed);
-        Some(Place { sender: worker.sender.clone(), held: Held(worker.connections.clone()) })
+        Some(WorkerSlot {
+            sender: worker.sender.clone(),
+            count_guard: ConnectionCountGuard(worker.connections.clone()),
+        })
     }
 }
 
@@ -67,19 +73,19 @@ impl Drop for Workers {
     }
 }
 
-impl Place {
-    /// Serves a connection here. If the threads have ended it is dropped, which closes it.
+impl WorkerSlot {
+    /// Serves a connection on the thread. If the thread has ended, the future is dropped, which closes the connection.
     pub(crate) fn serve(self, serving: impl Future<Output = ()> + Send + 'static) {
-        let Place { sender, held } = self;
+        let WorkerSlot { sender, count_guard } = self;
         let counted = async move {
-            let _held = held;
+            let _count_guard = count_guard;
             serving.await;
         };
         let _ = sender.send(Box::pin(counted));
     }
 }
 
-impl Drop for Held {
+impl Drop for ConnectionCountGuard {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -91,8 +97,10 @@ impl Worker {
         let (sender, receiver) = mpsc::unbounded_channel();
         let thread = std::thread::Builder::new().name(format!("sqlhttp-http-{index}")).stack_size(STACK_BYTES);
         thread.spawn(move || {
-            // As a task, and not as what the thread blocks on: what wakes that is a system call, also from this thread. Each
-            // connection does little at a time by itself, so that they need no common budget, which would end too soon.
+            // The connections run in a spawned task and not in `block_on`: each wake-up of the future that `block_on`
+            // runs is a system call, even from the same thread. The task is unconstrained, because tokio's cooperative
+            // budget is for a single task and all connections would share it. Each connection does little work per
+            // poll.
             let served = runtime.spawn(tokio::task::unconstrained(serve_all(receiver)));
             runtime.block_on(stop.cancelled());
             served.abort();
@@ -101,13 +109,13 @@ impl Worker {
     }
 }
 
-/// Serves all connections that arrive, until nobody hands over any more.
-async fn serve_all(mut arriving: mpsc::UnboundedReceiver<Serving>) {
+/// Serves all connections from the queue. Ends when all senders have been dropped and all connections are closed.
+async fn serve_all(mut arriving: mpsc::UnboundedReceiver<ConnectionFuture>) {
     let mut serving = FuturesUnordered::new();
     loop {
         tokio::select! {
             arrived = arriving.recv() => match arrived {
-                // One that panics must not take its neighbours with it.
+                // A panic in one connection must not end the other connections of this thread.
                 Some(connection) => serving.push(AssertUnwindSafe(connection).catch_unwind()),
                 None => break,
             },

@@ -1,19 +1,21 @@
-//! Looks after a database while it is served: whether its files are still at their paths, and whether they are sound.
+//! Periodic checks of a database while it is served: whether its files are still at their paths, and whether their
+//! content is intact.
 //!
-//! A removed or replaced file would take every write with it that is acknowledged from then on. Damage can stay unnoticed for
-//! months in a table that is never read, and by then it is in every backup.
+//! If a file has been removed or replaced, SQLite continues to write to the old file, and every write that is
+//! acknowledged after that is lost. Corruption of a table that is never read can stay undetected until every backup
+//! contains it.
 
 use std::time::Duration;
 
 use sqlhttp_core::{CheckOptions, Database, Error};
 
-/// How often the files of a database are looked at.
+/// The interval between two checks of a database's files.
 const FILES_EVERY: Duration = Duration::from_secs(2);
-/// How long after its start a server checks for damage: not while it has most to do.
+/// The time from the start of the server to the first integrity check, so that the check does not slow down the start.
 const FIRST_CHECK_AFTER: Duration = Duration::from_secs(60);
 
-/// Starts to look after a database. `check_interval` lies between two checks for damage; zero is no check. `name` is the
-/// one in log lines.
+/// Starts the checks of a database. `check_interval` is the time between two integrity checks; zero disables them.
+/// `name` is the name of the database in log lines.
 pub(crate) fn start(database: &Database, name: &str, check_interval: Duration) {
     tokio::spawn(watch_files(database.clone()));
     if !check_interval.is_zero() {
@@ -21,7 +23,7 @@ pub(crate) fn start(database: &Database, name: &str, check_interval: Duration) {
     }
 }
 
-/// Ends when the database takes no more writes. The engine has logged the reason then.
+/// Checks the files of a database until a check fails. The engine then refuses writes and has logged the reason.
 async fn watch_files(database: Database) {
     loop {
         tokio::time::sleep(FILES_EVERY).await;
@@ -33,15 +35,16 @@ async fn watch_files(database: Database) {
     }
 }
 
+/// Runs an integrity check at the interval until the database is closed.
 async fn check_regularly(database: Database, name: String, interval: Duration) {
     tokio::time::sleep(FIRST_CHECK_AFTER.min(interval)).await;
     loop {
         match database.check_integrity(CheckOptions::default()).await {
-            Ok(report) => tracing::debug!(database = name, took = ?report.took, "checked for damage"),
-            // Another check of it runs.
+            Ok(report) => tracing::debug!(database = name, took = ?report.took, "integrity check completed"),
+            // Another integrity check of this database is running.
             Err(Error::Overloaded(_)) => {}
             Err(Error::Closed) => return,
-            Err(error) => tracing::warn!(database = name, "the check for damage did not run: {error}"),
+            Err(error) => tracing::warn!(database = name, "the integrity check could not run: {error}"),
         }
         tokio::time::sleep(interval).await;
     }

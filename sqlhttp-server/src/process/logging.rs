@@ -1,4 +1,4 @@
-//! Log lines on standard error. As text they look like the original's: `ERR | 2026/01/31 12:00:00 | what happened`.
+//! Log lines on standard error. The text format is that of ws4sqlite: `ERR | 2026/01/31 12:00:00 | what happened`.
 
 use std::fmt::{self, Write};
 
@@ -10,28 +10,28 @@ use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LogFormat {
-    /// For people.
+    /// Text in the format of ws4sqlite.
     #[default]
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// Why there is no log.
+/// The reason why logging could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum LoggingError {
-    /// The level is none of those there are.
+    /// There is no such level.
     #[error("log level '{0}': it must be error, warn, info, debug or trace")]
     Level(String),
-    /// Somebody else in this process writes the log already.
+    /// The process has a log subscriber already.
     #[error("the log has been set up already")]
-    Twice,
+    AlreadyInitialized,
 }
 
-/// The target of the spans of requests. Those of [`REQUEST_LOG`] begin with it.
+/// The target of the spans of requests. It is a prefix of [`REQUEST_LOG`].
 pub(crate) const REQUEST_SPAN: &str = "sqlhttp_server::request";
 
 /// The target of lines about requests.
@@ -40,28 +40,28 @@ pub(crate) const REQUEST_LOG: &str = "sqlhttp_server::request::log";
 /// The target of lines about slow SQL.
 pub(crate) const SLOW_LOG: &str = "sqlhttp_server::slow";
 
-/// Which lines about requests are written, besides those that the level asks for.
+/// The lines about requests that are written whatever the log level is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RequestLines {
-    /// A line for each request, and why it was refused.
+    /// A line for each request, with the reason if it was refused.
     pub all: bool,
     /// Lines about slow SQL.
     pub slow: bool,
 }
 
-/// Starts logging to standard error, for the whole process. The level is that of this program; what the libraries
-/// beneath it say is kept to warnings unless the level is `trace`.
+/// Starts logging to standard error, for the whole process. `level` applies to the crates of this program. The
+/// libraries log warnings and errors only, unless the level is `trace` (everything) or `error` (errors only).
 pub fn init(format: LogFormat, level: &str, requests: RequestLines) -> Result<(), LoggingError> {
     let level: Level = level.parse().map_err(|_| LoggingError::Level(level.to_owned()))?;
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter(level, requests)).with_writer(std::io::stderr);
     let set = match format {
         LogFormat::Text => tracing::subscriber::set_global_default(subscriber.event_format(TextFormat).finish()),
-        // The span of the request is written once, as `span`.
+        // Without the list of spans, the span of the request is written once, as the field `span`.
         LogFormat::Json => tracing::subscriber::set_global_default(
             subscriber.json().flatten_event(true).with_span_list(false).finish(),
         ),
     };
-    set.map_err(|_| LoggingError::Twice)
+    set.map_err(|_| LoggingError::AlreadyInitialized)
 }
 
 fn filter(level: Level, requests: RequestLines) -> EnvFilter {
@@ -69,20 +69,20 @@ fn filter(level: Level, requests: RequestLines) -> EnvFilter {
     let others = if word == "trace" || word == "error" { word.as_str() } else { "warn" };
     let mut directives = format!("{others},sqlhttp_core={word},sqlhttp_server={word},sqlhttp_standalone={word}");
     if level < Level::INFO && (requests.all || requests.slow) {
-        // Lines about slow SQL need the span, which names the request.
+        // The span is enabled for both: lines about slow SQL contain its fields.
         let lines = if requests.all { "info" } else { "warn" };
         directives += &format!(",{REQUEST_SPAN}=info,{REQUEST_LOG}={lines},{SLOW_LOG}=warn");
     }
     EnvFilter::new(directives)
 }
 
-/// The beginning of a text, at most this many bytes long.
+/// Returns the beginning of a text, at most `bytes_max` bytes long, cut between characters.
 pub(crate) fn shortened(text: &str, bytes_max: usize) -> &str {
     let boundary = (0..=bytes_max.min(text.len())).rev().find(|&at| text.is_char_boundary(at));
     &text[..boundary.unwrap_or(0)]
 }
 
-/// `LEVEL | time | message name=value …`
+/// The text format: `LEVEL | time | message name=value …`
 struct TextFormat;
 
 impl<S, N> FormatEvent<S, N> for TextFormat
@@ -99,14 +99,14 @@ where
     }
 }
 
-/// The event's message and fields, each after a blank.
+/// Writes the message and the fields of an event, each after a space.
 pub(crate) fn write_fields(writer: &mut Writer<'_>, event: &Event<'_>) -> fmt::Result {
-    let mut line = Line { writer: OneLine(writer), result: Ok(()) };
+    let mut line = FieldWriter { writer: EscapeControls(writer), result: Ok(()) };
     event.record(&mut line);
     line.result
 }
 
-/// Which request the event belongs to, if it belongs to one.
+/// Writes the fields of the spans of an event, which identify its request.
 pub(crate) fn write_spans<S, N>(writer: &mut Writer<'_>, context: &FmtContext<'_, S, N>) -> fmt::Result
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
@@ -114,7 +114,7 @@ where
 {
     for span in context.event_scope().into_iter().flatten() {
         if let Some(fields) = span.extensions().get::<FormattedFields<N>>().filter(|fields| !fields.is_empty()) {
-            write!(OneLine(&mut *writer), " {fields}")?;
+            write!(EscapeControls(&mut *writer), " {fields}")?;
         }
     }
     Ok(())
@@ -130,13 +130,13 @@ fn label(level: Level) -> &'static str {
     }
 }
 
-/// Writes the fields of an event, each after a blank.
-struct Line<W> {
-    writer: OneLine<W>,
+/// Writes the fields of an event, each after a space.
+struct FieldWriter<W> {
+    writer: EscapeControls<W>,
     result: fmt::Result,
 }
 
-impl<W: Write> Visit for Line<W> {
+impl<W: Write> Visit for FieldWriter<W> {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         if self.result.is_ok() {
             self.result = match field.name() {
@@ -147,10 +147,10 @@ impl<W: Write> Visit for Line<W> {
     }
 }
 
-/// Escapes control characters, so that nothing a client sends can forge a line.
-struct OneLine<W>(W);
+/// Escapes control characters, so that text from a client cannot inject a log line.
+struct EscapeControls<W>(W);
 
-impl<W: Write> Write for OneLine<W> {
+impl<W: Write> Write for EscapeControls<W> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         for piece in text.split_inclusive(char::is_control) {
             match piece.char_indices().next_back() {
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_look_like_the_originals() {
+    fn lines_have_the_format_of_ws4sqlite() {
         let line = captured(|| tracing::error!("credentials not valid for user '{}'", "gigi"));
         let parts: Vec<_> = line.split(" | ").collect();
         assert_eq!((parts[0], parts[2]), ("ERR", "credentials not valid for user 'gigi'\n"));
@@ -208,14 +208,14 @@ mod tests {
     }
 
     #[test]
-    fn lines_name_their_request() {
+    fn lines_contain_the_fields_of_their_request() {
         let line =
             captured(|| tracing::info_span!("request", id = 7, path = "/t").in_scope(|| tracing::info!("answered")));
         assert!(line.ends_with(" | answered id=7 path=\"/t\"\n"), "{line}");
     }
 
     #[test]
-    fn nothing_forges_a_line() {
+    fn control_characters_are_escaped() {
         let line = captured(|| tracing::warn!("user '{}'", "x\nERR | forged\u{1b}[2J"));
         assert_eq!(line.lines().count(), 1);
         assert!(line.ends_with("user 'x\\nERR | forged\\u{1b}[2J'\n"), "{line}");
@@ -228,7 +228,7 @@ mod tests {
         assert!(matches!(init(LogFormat::Text, "loud", none), Err(LoggingError::Level(_))));
     }
 
-    /// The lines that are written at this level: whether the span of a request exists, its line, and a line about slow SQL.
+    /// Returns what is enabled at this level: the span of a request, its line, and a line about slow SQL.
     fn written(level: Level, all: bool, slow: bool) -> (bool, bool, bool) {
         let filter = filter(level, RequestLines { all, slow });
         let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::sink).finish();
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_about_requests_are_asked_for() {
+    fn lines_about_requests_are_independent_of_the_level() {
         assert_eq!(written(Level::WARN, false, false), (false, false, true));
         assert_eq!(written(Level::WARN, true, false), (true, true, true));
         assert_eq!(written(Level::ERROR, true, true), (true, true, true));
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_are_cut_between_characters() {
+    fn texts_are_truncated_between_characters() {
         assert_eq!(shortened("abc", 5), "abc");
         assert_eq!(shortened("aéé", 4), "aé");
     }

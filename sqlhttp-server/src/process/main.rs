@@ -10,9 +10,9 @@ use super::memory;
 /// Prepares the process, runs a program to its end, and returns the exit status of the process. Call it at the
 /// beginning of `main`: SQLite's allocator must be installed before another thread starts.
 pub fn run_main(program: impl Future<Output = u8>) -> ExitCode {
-    memory::prefer_small_pages();
-    memory::allow_many_files();
-    memory::limit_sqlite();
+    memory::disable_huge_pages();
+    memory::raise_open_file_limit();
+    memory::install_sqlite_allocator();
     let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(error) => {

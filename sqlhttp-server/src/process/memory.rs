@@ -1,18 +1,18 @@
-//! How the process asks the system for memory and for files.
+//! The process's limits of memory and of open files.
 
-/// Has the system give memory in pages of the usual size. In huge ones, which it may choose by itself for a program with
-/// several threads' heaps, a server that does little takes twice the memory.
-pub fn prefer_small_pages() {
+/// Disables transparent huge pages for the process. The system may use them for the heaps of several threads, and an
+/// idle server then takes twice the memory.
+pub fn disable_huge_pages() {
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
-        tracing::debug!(%error, "memory may come in huge pages");
+        tracing::debug!(%error, "cannot disable transparent huge pages");
     }
 }
 
-/// Has SQLite count its memory. All statements together may use half of the memory that the process may use, in blocks of 64 KiB
-/// and more. Call this at the beginning of `main`.
+/// Installs the allocator that counts SQLite's memory. All statements together may use half of the memory of the
+/// process in allocations of 64 KiB and more. `main` must call this before it starts a thread.
 #[allow(unsafe_code)]
-pub fn limit_sqlite() {
+pub fn install_sqlite_allocator() {
     let bytes_max = memory_max().map_or(u64::MAX, |bytes| bytes / 2);
     // SAFETY: `main` calls this before it starts another thread.
     let installed = unsafe { sqlhttp_core::install_allocator(bytes_max) };
@@ -21,64 +21,68 @@ pub fn limit_sqlite() {
     }
 }
 
-/// The memory of the machine, or of the control group of this process if that is less, bytes.
+/// Returns the memory that the process may use, in bytes: that of the machine, or of the process's control group if
+/// that is less.
 fn memory_max() -> Option<u64> {
     let group = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|text| text.trim().parse().ok());
-    let machine = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| total_of(&text));
+    let machine = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| parse_mem_total(&text));
     [group, machine].into_iter().flatten().min()
 }
 
-/// The total memory in the format of `/proc/meminfo`, bytes.
-fn total_of(meminfo: &str) -> Option<u64> {
+/// Parses the total memory of the machine from `/proc/meminfo`, in bytes.
+fn parse_mem_total(meminfo: &str) -> Option<u64> {
     let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
     line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
-/// How many files a server needs for other things than connections: listeners, threads, log, copies, and connections that
-/// are being refused.
+/// The number of file descriptors that are reserved for listeners, threads, the log, copies of databases, and
+/// connections that are being refused.
 const FILES_RESERVED: u64 = 96;
 
-/// How many more it needs for each database: the file and its write-ahead log for each of its connections.
+/// The number of file descriptors that are reserved for each database: the file and its write-ahead log, for each of
+/// its SQLite connections.
 const FILES_PER_DATABASE: u64 = 16;
 
-/// How many connections may be open if this many files may be. At least half of them are.
+/// Returns the number of connections that may be open if the process may have `files` file descriptors. At least half
+/// of the file descriptors are for connections.
 pub(crate) fn connections_within(files: u64, databases: usize) -> usize {
     let others = FILES_RESERVED.saturating_add(FILES_PER_DATABASE.saturating_mul(databases as u64));
     usize::try_from(files.saturating_sub(others).max(files / 2)).unwrap_or(usize::MAX)
 }
 
-/// How many files this process may have open, if that is limited.
-pub(crate) fn files_max() -> Option<u64> {
+/// Returns the maximum number of open file descriptors of this process, if it is limited.
+pub(crate) fn open_files_max() -> Option<u64> {
     #[cfg(unix)]
     return rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     #[cfg(not(unix))]
     None
 }
 
-/// Lets the process have as many files and connections open as the system allows it, instead of the few that a shell gives.
-pub fn allow_many_files() {
+/// Raises the limit of open file descriptors (`RLIMIT_NOFILE`) to the hard limit. The default of a shell is often only
+/// 1024.
+pub fn raise_open_file_limit() {
     #[cfg(unix)]
     {
         use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
         let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
         if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
-            tracing::debug!(%error, "few files may be open at once");
+            tracing::debug!(%error, "cannot raise the limit of open files");
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{connections_within, total_of};
+    use super::{connections_within, parse_mem_total};
 
     #[test]
-    fn the_memory_of_the_machine_is_read() {
-        assert_eq!(total_of("MemTotal:       24589876 kB\nMemFree: 1 kB\n"), Some(24_589_876 * 1024));
-        assert_eq!(total_of("MemFree: 1 kB\n"), None);
+    fn the_memory_of_the_machine_is_parsed() {
+        assert_eq!(parse_mem_total("MemTotal:       24589876 kB\nMemFree: 1 kB\n"), Some(24_589_876 * 1024));
+        assert_eq!(parse_mem_total("MemFree: 1 kB\n"), None);
     }
 
     #[test]
-    fn databases_keep_files() {
+    fn file_descriptors_are_reserved_for_databases() {
         assert_eq!(connections_within(1 << 20, 2), (1 << 20) - 96 - 32);
         assert_eq!(connections_within(1024, 1), 912);
         assert_eq!((connections_within(100, 1), connections_within(0, 1)), (50, 0));

@@ -1,4 +1,5 @@
-//! What both programs need of the process and the system: log lines, metrics, certificates, signals, memory.
+//! The parts of both programs that concern the process and the operating system: log lines, metrics, certificates,
+//! signals, memory and file descriptors.
 
 pub(crate) mod database_watch;
 pub(crate) mod flags;

@@ -1,4 +1,4 @@
-//! A value made from files, and made anew when one of them changes.
+//! A value that is loaded from files and reloaded when one of them changes.
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -7,32 +7,33 @@ use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 
-/// How long one look at the files is good for.
-pub(crate) const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// The minimum time between two checks of the files by [`Reloading::reload_if_due`].
+pub(crate) const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What a look at the files has led to.
+/// The result of a check of the files.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Reload {
-    /// Nothing that has not been told before.
+    /// The files have not changed, or loading them failed with the same error as before.
     Unchanged,
-    /// There is a new value.
+    /// A new value has been loaded.
     Replaced,
-    /// The files have changed and are no good; the old value stays. This is what is wrong, told once.
-    Kept(String),
+    /// The files have changed but cannot be loaded, and the old value stays in use. The text is the error. Each error
+    /// is returned once.
+    Rejected(String),
 }
 
-/// What tells a file from the one that was there before.
+/// The metadata by which a changed or replaced file is detected.
 #[derive(Debug, PartialEq, Eq)]
-struct FileStamp {
+struct Fingerprint {
     modified: Option<SystemTime>,
     bytes: u64,
     inode: u64,
 }
 
-impl FileStamp {
+impl Fingerprint {
     fn of(path: &Path) -> Option<Self> {
         let metadata = std::fs::metadata(path).ok()?;
-        Some(FileStamp { modified: metadata.modified().ok(), bytes: metadata.len(), inode: inode(&metadata) })
+        Some(Fingerprint { modified: metadata.modified().ok(), bytes: metadata.len(), inode: inode(&metadata) })
     }
 }
 
@@ -48,34 +49,35 @@ fn inode(_: &std::fs::Metadata) -> u64 {
 
 type Load<T> = Box<dyn Fn() -> Result<T, String> + Send + Sync>;
 
-/// A value and the files it comes from.
+/// A value and the files from which it is loaded.
 pub(crate) struct Reloading<T> {
     paths: Vec<PathBuf>,
     load: Load<T>,
     current: ArcSwap<T>,
-    seen: Mutex<Seen>,
+    last_check: Mutex<LastCheck>,
 }
 
-struct Seen {
-    /// Of the files that the value in use comes from.
-    stamps: Vec<Option<FileStamp>>,
-    /// What was wrong when last looked at.
+/// The state after the last check of the files.
+struct LastCheck {
+    /// The fingerprints of the files from which the value in use was loaded; `None` for a file that did not exist.
+    fingerprints: Vec<Option<Fingerprint>>,
+    /// The error of the last attempt to load changed files.
     problem: Option<String>,
-    looked_at: Instant,
+    checked_at: Instant,
 }
 
 impl<T> Reloading<T> {
-    /// Loads the value for the first time; here a failure is the caller's. `load` reads the files at `paths`.
+    /// Loads the value for the first time and returns the error if that fails. `load` reads the files at `paths`.
     pub(crate) fn new<E: Display>(
         paths: Vec<PathBuf>,
         load: impl Fn() -> Result<T, E> + Send + Sync + 'static,
     ) -> Result<Self, E> {
-        // Looked at before they are read: a change in between is then found by the next look.
-        let stamps = stamps_of(&paths);
+        // The fingerprints are taken before the files are read, so that the next check detects a change in between.
+        let fingerprints = fingerprints_of(&paths);
         let current = ArcSwap::from_pointee(load()?);
         let load: Load<T> = Box::new(move || load().map_err(|error| error.to_string()));
-        let seen = Mutex::new(Seen { stamps, problem: None, looked_at: Instant::now() });
-        Ok(Reloading { paths, load, current, seen })
+        let last_check = Mutex::new(LastCheck { fingerprints, problem: None, checked_at: Instant::now() });
+        Ok(Reloading { paths, load, current, last_check })
     }
 
     /// The value in use.
@@ -83,50 +85,52 @@ impl<T> Reloading<T> {
         self.current.load_full()
     }
 
-    /// Looks at the files, unless that was done within [`LOOK_INTERVAL`] before `now` or is being done.
+    /// Checks the files and reloads the value if they have changed. Does nothing if the last check was less than
+    /// [`CHECK_INTERVAL`] before `now`, or if another thread is checking.
     pub(crate) fn reload_if_due(&self, now: Instant) -> Reload {
-        let mut seen = match self.seen.try_lock() {
-            Ok(seen) => seen,
+        let mut last_check = match self.last_check.try_lock() {
+            Ok(last_check) => last_check,
             Err(std::sync::TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(std::sync::TryLockError::WouldBlock) => return Reload::Unchanged,
         };
-        if now.saturating_duration_since(seen.looked_at) < LOOK_INTERVAL {
+        if now.saturating_duration_since(last_check.checked_at) < CHECK_INTERVAL {
             return Reload::Unchanged;
         }
-        seen.looked_at = now;
-        self.look(seen)
+        last_check.checked_at = now;
+        self.check(last_check)
     }
 
-    /// Looks at the files now.
+    /// Checks the files now and reloads the value if they have changed.
     pub(crate) fn reload_if_changed(&self) -> Reload {
-        self.look(self.seen.lock().unwrap_or_else(PoisonError::into_inner))
+        self.check(self.last_check.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// A set of files that is no good is tried again at each look: what was wrong may have been the reading.
-    fn look(&self, mut seen: MutexGuard<'_, Seen>) -> Reload {
-        let stamps = stamps_of(&self.paths);
-        if stamps == seen.stamps {
-            seen.problem = None;
+    /// Checks the files. Files that could not be loaded are loaded again at each check, because the error may have been
+    /// temporary.
+    fn check(&self, mut last_check: MutexGuard<'_, LastCheck>) -> Reload {
+        let fingerprints = fingerprints_of(&self.paths);
+        if fingerprints == last_check.fingerprints {
+            last_check.problem = None;
             return Reload::Unchanged;
         }
         match (self.load)() {
             Ok(value) => {
                 self.current.store(Arc::new(value));
-                seen.stamps = stamps;
-                seen.problem = None;
+                last_check.fingerprints = fingerprints;
+                last_check.problem = None;
                 Reload::Replaced
             }
-            Err(problem) if seen.problem.as_ref() == Some(&problem) => Reload::Unchanged,
+            Err(problem) if last_check.problem.as_ref() == Some(&problem) => Reload::Unchanged,
             Err(problem) => {
-                seen.problem = Some(problem.clone());
-                Reload::Kept(problem)
+                last_check.problem = Some(problem.clone());
+                Reload::Rejected(problem)
             }
         }
     }
 }
 
-fn stamps_of(paths: &[PathBuf]) -> Vec<Option<FileStamp>> {
-    paths.iter().map(|path| FileStamp::of(path)).collect()
+fn fingerprints_of(paths: &[PathBuf]) -> Vec<Option<Fingerprint>> {
+    paths.iter().map(|path| Fingerprint::of(path)).collect()
 }
 
 impl<T> std::fmt::Debug for Reloading<T> {
@@ -148,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_is_taken_over_and_a_broken_one_is_told_once() {
+    fn a_change_is_loaded_and_an_error_is_returned_once() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("number");
         std::fs::write(&path, "1").unwrap();
@@ -157,21 +161,21 @@ mod tests {
         std::fs::write(&path, "22").unwrap();
         assert_eq!((number.reload_if_changed(), *number.current()), (Reload::Replaced, 22));
         std::fs::write(&path, "oh no").unwrap();
-        assert_eq!((number.reload_if_changed(), *number.current()), (Reload::Kept("bad".into()), 22));
+        assert_eq!((number.reload_if_changed(), *number.current()), (Reload::Rejected("bad".into()), 22));
         assert_eq!(number.reload_if_changed(), Reload::Unchanged);
         std::fs::remove_file(&path).unwrap();
-        assert!(matches!(number.reload_if_changed(), Reload::Kept(_)));
+        assert!(matches!(number.reload_if_changed(), Reload::Rejected(_)));
         std::fs::write(&path, "333").unwrap();
         assert_eq!((number.reload_if_changed(), *number.current()), (Reload::Replaced, 333));
     }
 
     #[test]
-    fn a_file_that_takes_the_place_of_another_is_a_change() {
+    fn a_replaced_file_is_a_change() {
         let dir = tempfile::tempdir().unwrap();
         let (path, new) = (dir.path().join("number"), dir.path().join("new"));
         std::fs::write(&path, "1").unwrap();
         std::fs::write(&new, "2").unwrap();
-        // The same length and the same time: the inode alone tells them apart.
+        // Both files have the same length and modification time. Only the inode differs.
         let modified = std::fs::metadata(&path).unwrap().modified().unwrap();
         std::fs::File::options().write(true).open(&new).unwrap().set_modified(modified).unwrap();
         let number = number_in(path.clone());
@@ -180,15 +184,15 @@ mod tests {
     }
 
     #[test]
-    fn files_are_looked_at_once_per_interval() {
+    fn files_are_checked_once_per_interval() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("number");
         std::fs::write(&path, "1").unwrap();
         let number = number_in(path.clone());
-        let start = Instant::now() + LOOK_INTERVAL;
+        let start = Instant::now() + CHECK_INTERVAL;
         assert_eq!(number.reload_if_due(start), Reload::Unchanged);
         std::fs::write(&path, "22").unwrap();
-        assert_eq!(number.reload_if_due(start + LOOK_INTERVAL / 2), Reload::Unchanged);
-        assert_eq!(number.reload_if_due(start + LOOK_INTERVAL), Reload::Replaced);
+        assert_eq!(number.reload_if_due(start + CHECK_INTERVAL / 2), Reload::Unchanged);
+        assert_eq!(number.reload_if_due(start + CHECK_INTERVAL), Reload::Replaced);
     }
 }

@@ -1,21 +1,21 @@
-//! Scratch files: copies of a database that clients download, and files that clients load. They lie beside the database,
-//! on its file system, and are removed when they are dropped.
+//! Scratch files: copies of a database that clients download, and files that clients upload. They are created beside
+//! the database, on its file system, and removed when they are dropped.
 //!
-//! A process that is killed leaves its files behind. Their names contain the number of the process, so a later start
-//! removes those whose process has ended. (That is why the names are not those of the crate `tempfile`.)
+//! A process that is killed leaves its scratch files behind. Their names contain the process id, so a later start can
+//! remove the files of processes that have ended. (The names of the crate `tempfile` do not contain it.)
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use sqlhttp_core::Location;
 
-/// The suffixes of the files that SQLite creates beside an open database, and none.
+/// The suffixes of the database file and of the files that SQLite creates beside it.
 const COMPANIONS: [&str; 4] = ["", "-journal", "-wal", "-shm"];
 
-/// The number of the next file of this process.
+/// The number of the next scratch file of this process.
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
-/// The use of a scratch file. It is part of the name.
+/// The purpose of a scratch file. It is part of the file name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
     /// A copy that a client downloads.
@@ -26,8 +26,8 @@ pub(crate) enum Purpose {
     Boot,
 }
 
-/// The path of a file that no other process and no other request uses. The file does not exist until its user creates
-/// it. Dropping this removes the file.
+/// Drop guard: the path of a file that no other process and no other request uses. The caller creates the file.
+/// Dropping the guard removes it.
 #[derive(Debug)]
 pub(crate) struct ScratchFile(PathBuf);
 
@@ -44,7 +44,7 @@ impl Purpose {
 }
 
 impl ScratchFile {
-    /// A file beside a database, or in the directory for temporary files if the database is in memory.
+    /// A path beside a database, or in the system's temporary directory if the database is in memory.
     pub(crate) fn beside(location: &Location, purpose: Purpose) -> ScratchFile {
         let suffix = format!("-{}", unique(purpose));
         ScratchFile(match location {
@@ -57,7 +57,7 @@ impl ScratchFile {
         })
     }
 
-    /// A file in a directory.
+    /// A path in a directory.
     pub(crate) fn in_directory(directory: &Path, purpose: Purpose) -> ScratchFile {
         ScratchFile(directory.join(unique(purpose)))
     }
@@ -92,7 +92,7 @@ pub(crate) fn remove_leftovers(database: &Path) -> Vec<PathBuf> {
     leftovers.filter(|path| std::fs::remove_file(path).is_ok()).collect()
 }
 
-/// Returns the number of the process that made a scratch file of a database; `None` for any other file.
+/// Returns the id of the process that created a scratch file of a database; `None` for any other file.
 fn process_of(file: &str, database: &str) -> Option<u32> {
     let rest = file.strip_prefix(database)?.strip_prefix('-')?;
     let rest = Purpose::ALL.iter().find_map(|purpose| rest.strip_prefix(purpose.name())?.strip_prefix('-'))?;
@@ -103,8 +103,8 @@ fn process_of(file: &str, database: &str) -> Option<u32> {
     (known && process.bytes().all(|byte| byte.is_ascii_digit())).then(|| process.parse().ok())?
 }
 
-/// Returns whether it is certain that no process has this number. This process has made no file yet, so a file with its
-/// number is from an earlier process; in a container every start has the same number.
+/// Returns whether it is certain that the process has ended. This process has not created a file yet, so a file with
+/// its id is from an earlier process; in a container, the process has the same id after each start.
 #[cfg(target_os = "linux")]
 fn has_ended(process: u32) -> bool {
     let directory = Path::new("/proc").join(process.to_string());
@@ -173,7 +173,7 @@ mod tests {
         removed.sort();
         assert_eq!(removed, [0, 1].map(|index| dir.path().join(&names(ended)[index])));
         assert!(names(alive).iter().all(|name| dir.path().join(name).exists()));
-        assert!(dir.path().join(&names(ended)[2]).exists(), "another database's");
+        assert!(dir.path().join(&names(ended)[2]).exists(), "a file of another database");
         assert!(remove_leftovers(Path::new("/nonexistent/x.db")).is_empty());
     }
 }

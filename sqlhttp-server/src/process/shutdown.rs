@@ -1,36 +1,36 @@
-//! The signals that stop the process.
+//! The signals that stop the process, and the time limit for stopping.
 
 use std::future::Future;
 use std::io;
 use std::time::{Duration, Instant};
 
-/// Ends the process after this time, whatever still runs. A statement inside one long function of SQLite cannot be interrupted,
-/// and nothing that it could still do is lost: acknowledged writes are durable.
-pub(crate) fn exit_after(patience: Duration) {
+/// Ends the process after this time, even if statements are still running. SQLite cannot interrupt a statement inside
+/// one long SQL function. Nothing is lost, because acknowledged writes are durable.
+pub(crate) fn exit_after(timeout: Duration) {
     let ending = std::thread::Builder::new().name("sqlhttp-exit".into()).spawn(move || {
-        std::thread::sleep(patience);
-        tracing::warn!("a statement cannot be interrupted: the process ends without it");
+        std::thread::sleep(timeout);
+        tracing::warn!("a statement cannot be interrupted: the process exits without waiting for it");
         std::process::exit(1);
     });
     if let Err(error) = ending {
-        tracing::warn!("the process may not end by itself: {error}");
+        tracing::warn!("cannot start the thread that ends the process at the time limit: {error}");
     }
 }
 
-/// How long a repetition counts as the first signal. Some senders signal both a process and its group, and a terminal's
-/// Ctrl-C reaches both a process and the one that passes it on.
-const REPEAT_MAX: Duration = Duration::from_millis(500);
+/// The time after the first signal during which further signals are ignored. Some senders signal both a process and its
+/// process group. Ctrl-C in a terminal reaches both this process and a parent that may forward it.
+const REPEAT_WINDOW: Duration = Duration::from_millis(500);
 
-/// Whether a signal is the first one once more, rather than somebody's wish to wait no longer.
+/// Returns whether the signal at `next` repeats the one at `first`, rather than being a second signal of the user.
 fn is_repeated(first: Instant, next: Instant) -> bool {
-    next.saturating_duration_since(first) < REPEAT_MAX
+    next.saturating_duration_since(first) < REPEAT_WINDOW
 }
 
-/// Resolves at the first SIGINT or SIGTERM (Ctrl-C elsewhere), with the signal's name. From then on, a second one ends the
-/// process at once, unless it comes with the first.
+/// Returns a future that resolves to the name of the first SIGINT or SIGTERM. After that, a second signal ends the
+/// process at once, unless it arrives within half a second of the first.
 ///
 /// # Errors
-/// The system does not let the process listen to signals.
+/// The signal handlers cannot be installed.
 #[cfg(unix)]
 pub fn signals() -> io::Result<impl Future<Output = &'static str> + Send + 'static> {
     use tokio::signal::unix::{SignalKind, signal};
@@ -59,11 +59,12 @@ pub fn signals() -> io::Result<impl Future<Output = &'static str> + Send + 'stat
     })
 }
 
-/// A shell's exit status for a process that a signal ended is this plus the signal's number.
+/// The exit status of a process that was ended by a signal is this number plus the number of the signal, as in a shell.
 #[cfg(unix)]
 const EXIT_CODE_BASE: i32 = 128;
 
-/// Resolves at the first Ctrl-C. From then on, a second one ends the process at once, unless it comes with the first.
+/// Returns a future that resolves at the first Ctrl-C. After that, a second one ends the process at once, unless it
+/// arrives within half a second of the first.
 ///
 /// # Errors
 /// None on this system.
@@ -89,12 +90,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_follows_at_once_is_the_same_signal() {
+    fn a_signal_within_half_a_second_is_a_repetition() {
         let first = Instant::now();
         let after = |ms| first + Duration::from_millis(ms);
         assert!([0, 1, 499].into_iter().all(|ms| is_repeated(first, after(ms))));
         assert!([500, 501, 600_000].into_iter().all(|ms| !is_repeated(first, after(ms))));
-        // As if the clock had not moved.
+        // `Instant`s of two threads may be out of order.
         assert!(is_repeated(after(1), first));
     }
 }

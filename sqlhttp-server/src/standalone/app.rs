@@ -29,40 +29,40 @@ use crate::api::ws4sqlite::transaction;
 use crate::http::app::{App, Refused};
 use crate::http::compress::compress;
 use crate::http::limits::{BodyLimits, FlagNames, Limits, unless_zero};
-use crate::http::origin::{self, FORGED};
+use crate::http::origin::{self, CROSS_SITE};
 use crate::http::peer::Peer;
 use crate::http::reply::{self, HttpResponse};
 use crate::http::request_log;
 use crate::http::transport::Transport;
-use crate::process::metrics::{LastBackup, Metrics, Observed, StatusFn};
+use crate::process::metrics::{LastBackup, Metrics, ObservedDatabase, StatusFn};
 
 const FLAGS: FlagNames =
     FlagNames { connections: "max-connections", body: "max-body", bodies: "max-bodies", body_timeout: "body-timeout" };
 
-/// A database that the server shall serve.
-pub struct Served {
-    /// The content of its companion file.
+/// A database to be served, with the functions that its endpoints call.
+pub struct ServedDatabase {
+    /// The settings of the database.
     pub config: DatabaseConfig,
-    /// Runs its batches.
+    /// Runs batches on the database.
     pub backend: Arc<dyn Backend>,
-    /// Runs its macros and backups; without one, their paths are unknown.
+    /// Runs its macros and backups. If `None`, their paths answer 404.
     pub macros: Option<Arc<dyn Macros>>,
-    /// Copies and replaces it; without one, that is refused.
+    /// Copies and replaces the database. If `None`, such requests are refused.
     pub(crate) copies: Option<Arc<dyn Copies>>,
-    /// Returns its status, for the metrics and the health check.
+    /// Returns the status of the database, for the metrics and the health check.
     pub status: Option<StatusFn>,
     /// The time of its last backup.
     pub last_backup: LastBackup,
 }
 
-/// The standalone server's handler of requests.
+/// The handler of the standalone server's requests.
 pub struct StandaloneApp {
     context: AppContext,
     table: RouteTable,
     files: Option<Files>,
 }
 
-/// Why a database cannot be served.
+/// The reason why a database cannot be served.
 #[derive(Debug, thiserror::Error)]
 #[error("in {database}: {source}")]
 pub struct SetupError {
@@ -71,20 +71,20 @@ pub struct SetupError {
     source: CorsError,
 }
 
-impl Served {
-    /// A database without macros, backups and copies.
-    pub fn new(config: DatabaseConfig, backend: Arc<dyn Backend>) -> Served {
+impl ServedDatabase {
+    /// Returns a database without macros, backups and copies.
+    pub fn new(config: DatabaseConfig, backend: Arc<dyn Backend>) -> ServedDatabase {
         let last_backup = LastBackup::default();
-        Served { config, backend, macros: None, copies: None, status: None, last_backup }
+        ServedDatabase { config, backend, macros: None, copies: None, status: None, last_backup }
     }
 }
 
 impl StandaloneApp {
-    /// A handler for these databases, under these settings.
+    /// Creates a handler for these databases, under these settings.
     ///
     /// # Errors
     /// A database's `corsOrigin` cannot be parsed.
-    pub fn new(config: &ServerConfig, databases: Vec<Served>) -> Result<Arc<StandaloneApp>, SetupError> {
+    pub fn new(config: &ServerConfig, databases: Vec<ServedDatabase>) -> Result<Arc<StandaloneApp>, SetupError> {
         let table = RouteTable::new(databases.iter().map(|served| served.config.id.as_str()));
         let mut observed = Vec::with_capacity(databases.len());
         let databases = databases.into_iter().map(|served| database(served, config, &mut observed));
@@ -115,15 +115,16 @@ fn limits(config: &ServerConfig) -> Limits {
     }
 }
 
-/// `-query-timeout` holds for reads and writes, `-write-timeout` for writes.
+/// Returns the limits of a request. `-query-timeout` applies to reads and writes, `-write-timeout` to writes only; the
+/// shorter one limits a write.
 fn request_limits(config: &ServerConfig) -> RequestLimits {
     let (all, writes) = (config.query_timeout.and_then(unless_zero), config.write_timeout.and_then(unless_zero));
     let write_timeout = all.into_iter().chain(writes).min();
     RequestLimits { items_max: config.items_max, read_timeout: all, write_timeout }
 }
 
-fn database(served: Served, server: &ServerConfig, all: &mut Vec<Observed>) -> Result<Database, SetupError> {
-    let Served { config, backend, macros, copies, status, last_backup } = served;
+fn database(served: ServedDatabase, server: &ServerConfig, all: &mut Vec<ObservedDatabase>) -> Result<Database, SetupError> {
+    let ServedDatabase { config, backend, macros, copies, status, last_backup } = served;
     let (observed, sql) = observe(&config.id, status.clone(), &config.location, &last_backup, server.log_slow);
     all.push(observed);
     Ok(Database {
@@ -182,7 +183,7 @@ impl App for StandaloneApp {
         let Some(index) = route.database() else {
             return (None, not_found(&head.method, head.uri.path()));
         };
-        let target = Target::new(&self.context, index, head, peer);
+        let target = DatabaseRequest::new(&self.context, index, head, peer);
         (Some(index), target.answer(route, body).await)
     }
 
@@ -202,17 +203,17 @@ impl App for StandaloneApp {
     }
 }
 
-/// A request, and the database it is for.
-struct Target<'a> {
+/// A request to a database.
+struct DatabaseRequest<'a> {
     context: &'a AppContext,
     index: usize,
     request: &'a Parts,
     peer: &'a Peer,
 }
 
-impl<'a> Target<'a> {
+impl<'a> DatabaseRequest<'a> {
     fn new(context: &'a AppContext, index: usize, request: &'a Parts, peer: &'a Peer) -> Self {
-        let target = Target { context, index, request, peer };
+        let target = DatabaseRequest { context, index, request, peer };
         request_log::name_database(&target.database().id);
         target
     }
@@ -226,8 +227,8 @@ impl<'a> Target<'a> {
     }
 
     async fn answer(&self, route: Route, body: &mut Option<Incoming>) -> HttpResponse {
-        if route.has_effect() && self.is_forged() {
-            return self.with_cors(error(StatusCode::FORBIDDEN, FORGED));
+        if route.has_effect() && self.is_cross_site() {
+            return self.with_cors(error(StatusCode::FORBIDDEN, CROSS_SITE));
         }
         let response = match route {
             Route::Call(_) => self.transaction(body).await,
@@ -246,9 +247,9 @@ impl<'a> Target<'a> {
     }
 
     /// Returns whether a page of another site may have sent the request.
-    fn is_forged(&self) -> bool {
+    fn is_cross_site(&self) -> bool {
         let cors = self.database().rules.cors.as_ref();
-        origin::is_forged(self.request, |origin| cors.is_some_and(|policy| policy.allows(origin)))
+        origin::is_cross_site(self.request, |origin| cors.is_some_and(|policy| policy.allows(origin)))
     }
 
     async fn transaction(&self, body: &mut Option<Incoming>) -> HttpResponse {
@@ -261,7 +262,7 @@ impl<'a> Target<'a> {
         service::answer(&RqliteRequest { exchange: self.exchange(), resource }, body).await
     }
 
-    /// The answer to a browser's question before a request of another origin.
+    /// Answers a CORS preflight request.
     fn preflight(&self, policy: &CorsPolicy) -> HttpResponse {
         let mut response = reply::empty(StatusCode::NO_CONTENT);
         policy.add_preflight_headers(&self.request.headers, response.headers_mut());
@@ -269,7 +270,7 @@ impl<'a> Target<'a> {
     }
 
     fn macro_call(&self) -> MacroCall<'a> {
-        let Target { context, index, request, peer } = *self;
+        let DatabaseRequest { context, index, request, peer } = *self;
         let metrics = context.transport.metrics.database(Some(index));
         MacroCall { context, database: self.database(), metrics, request, peer }
     }

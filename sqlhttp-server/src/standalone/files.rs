@@ -1,8 +1,8 @@
 //! Static files, for GET and HEAD: `-serve-dir`.
 //!
-//! This module finds the file of a path; `tower-http` answers for the file: ranges (RFC 9110, section 14) and conditions
-//! (section 13). As in ws4sqlite, dotfiles and symbolic links are served and directories are not listed. A path with a
-//! parent component (`..`, however it is encoded) is never looked up.
+//! This module finds the file of a path; `tower-http` answers for the file: ranges (RFC 9110, section 14) and
+//! conditions (section 13). As in ws4sqlite, dotfiles and symbolic links are served and directories are not listed. A
+//! path with a parent component (`..`, however it is encoded) is never looked up.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,8 +21,8 @@ use tower_http::services::ServeFile;
 
 use crate::http::reply::{self, HttpResponse, ReplyBody};
 
-/// The length of a piece of a file that is read at a time, in bytes.
-const PIECE_BYTES: usize = 64 << 10;
+/// The number of bytes of a file that are read at a time.
+const CHUNK_BYTES: usize = 64 << 10;
 
 /// The length of the beginning of a file without an extension that decides whether it is text, in bytes.
 const SNIFFED_BYTES: u64 = 512;
@@ -35,20 +35,20 @@ pub(crate) struct Files {
 }
 
 /// A regular file.
-struct Found {
+struct FoundFile {
     path: PathBuf,
     modified: Option<SystemTime>,
 }
 
-/// What a path leads to.
-enum Target {
-    File(Found),
-    /// A directory that has an index file. The path has no slash at its end, which relative links in the file need.
+/// The file that a path names, or the need to redirect.
+enum PathTarget {
+    File(FoundFile),
+    /// The path names a directory with an index file but has no slash at its end. Relative links in the file need one.
     Redirect,
 }
 
 impl Files {
-    /// Serves the files under `root`, and for a directory its file `index`.
+    /// Creates a service of the files under `root`. For a directory, it serves the directory's file `index`.
     pub(crate) fn new(root: PathBuf, index: String) -> Self {
         Files { root, index }
     }
@@ -57,23 +57,23 @@ impl Files {
     pub(crate) async fn answer(&self, request: &Parts) -> Option<HttpResponse> {
         let path = request.uri.path();
         match self.find(path).await? {
-            Target::Redirect => Some(redirect(path)),
+            PathTarget::Redirect => Some(redirect(path)),
             // A file that cannot be read is treated like a missing one.
-            Target::File(found) => found.answer(request).await.ok(),
+            PathTarget::File(found) => found.answer(request).await.ok(),
         }
     }
 
-    async fn find(&self, path: &str) -> Option<Target> {
+    async fn find(&self, path: &str) -> Option<PathTarget> {
         let decoded = percent_decode_str(path).decode_utf8().ok()?;
         let file = self.root.join(relative(&decoded)?);
         let metadata = tokio::fs::metadata(&file).await.ok()?;
         if !metadata.is_dir() {
-            return Found::new(file, &metadata).map(Target::File);
+            return FoundFile::new(file, &metadata).map(PathTarget::File);
         }
         let index = file.join(&self.index);
         let metadata = tokio::fs::metadata(&index).await.ok()?;
-        let found = Found::new(index, &metadata)?;
-        Some(if decoded.ends_with('/') { Target::File(found) } else { Target::Redirect })
+        let found = FoundFile::new(index, &metadata)?;
+        Some(if decoded.ends_with('/') { PathTarget::File(found) } else { PathTarget::Redirect })
     }
 }
 
@@ -81,7 +81,7 @@ impl Files {
 fn relative(path: &str) -> Option<PathBuf> {
     let mut relative = PathBuf::new();
     for part in path.split('/').filter(|part| !part.is_empty() && *part != ".") {
-        // One part must remain one: no parent, no root, no drive letter, no separator of another system.
+        // Each part must be one normal component: no parent, no root, no drive letter, no separator of another system.
         let mut components = Path::new(part).components();
         let normal = matches!(components.next(), Some(std::path::Component::Normal(name)) if name == part);
         if !normal || components.next().is_some() || part.contains('\0') {
@@ -92,8 +92,8 @@ fn relative(path: &str) -> Option<PathBuf> {
     Some(relative)
 }
 
-/// Redirects to the same path with a slash at its end. Slashes at its beginning become one, because `//host/` would be
-/// another server.
+/// Returns a redirect to the same path with a slash at its end. Several slashes at the beginning become one, because
+/// `//host/` would name another server.
 fn redirect(path: &str) -> HttpResponse {
     let mut response = reply::empty(StatusCode::FOUND);
     let location = format!("/{}/", path.trim_start_matches('/'));
@@ -103,15 +103,15 @@ fn redirect(path: &str) -> HttpResponse {
     response
 }
 
-impl Found {
+impl FoundFile {
     /// Returns `None` for anything but a regular file: opening a pipe would wait for its other end.
-    fn new(path: PathBuf, metadata: &std::fs::Metadata) -> Option<Found> {
-        metadata.is_file().then(|| Found { path, modified: metadata.modified().ok() })
+    fn new(path: PathBuf, metadata: &std::fs::Metadata) -> Option<FoundFile> {
+        metadata.is_file().then(|| FoundFile { path, modified: metadata.modified().ok() })
     }
 
     async fn answer(self, request: &Parts) -> io::Result<HttpResponse> {
         let mut file = ServeFile::new_with_mime(&self.path, &self.media_type().await?)
-            .with_buf_chunk_size(PIECE_BYTES)
+            .with_buf_chunk_size(CHUNK_BYTES)
             .ignore_multi_range_requests(true);
         let (head, body) = file.try_call(self.request(request)).await?.into_parts();
         let length = head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
@@ -129,8 +129,8 @@ impl Found {
         Ok(HttpResponse::from_parts(head, body))
     }
 
-    /// The request as `tower-http` takes it. It does not know `If-Range`, so a range is left out if that condition is
-    /// false: then the client receives the whole file.
+    /// Returns the request in the form that `tower-http` takes. `tower-http` does not support `If-Range`, so the range
+    /// is omitted if that condition is false, and the client receives the whole file.
     fn request(&self, request: &Parts) -> Request<Empty<Bytes>> {
         let mut copy = Request::new(Empty::new());
         *copy.method_mut() = request.method.clone();
@@ -143,7 +143,7 @@ impl Found {
         copy
     }
 
-    /// The time of the last modification, in whole seconds, as headers have it.
+    /// Returns the time of the last modification in whole seconds, the precision of HTTP headers.
     fn modified_at(&self) -> Option<httpdate::HttpDate> {
         self.modified.map(httpdate::HttpDate::from)
     }
@@ -162,7 +162,7 @@ fn date(value: &HeaderValue) -> Option<httpdate::HttpDate> {
     value.to_str().ok()?.parse().ok()
 }
 
-/// Returns the media type of a file name. Text is UTF-8.
+/// Returns the media type of a file name. Text types get `charset=utf-8`.
 fn media_type_of(path: &Path) -> Mime {
     let media_type = mime_guess::from_path(path).first_or_octet_stream();
     if media_type.type_() != mime::TEXT || media_type.get_param(mime::CHARSET).is_some() {

@@ -1,19 +1,20 @@
-//! Words that people read: log lines in the shape that users of ws4sqlite grep for, SQLite's errors.
+//! Log lines and error texts in ws4sqlite's form, because its users search for them.
 
 use chrono::{DateTime, Local};
 use sqlhttp_core::{Error, Failure, SqlError};
 
 const SQLITE_CANTOPEN: i32 = 14;
 
-/// `LEVEL | 2026/11/21 03:10:00 | message`, in local time.
+/// Returns a log line, as `LEVEL | 2026/11/21 03:10:00 | message`, in local time.
 pub(crate) fn log_line(level: &str, now: DateTime<Local>, message: &str) -> String {
     format!("{level} | {} | {message}", now.format("%Y/%m/%d %H:%M:%S"))
 }
 
-/// SQLite's error as ws4sqlite words it: `<generic>: <message> (<code>)`, the generic text once if both are equal.
+/// Returns the text of an SQLite error in ws4sqlite's form, `<generic>: <message> (<code>)`. If the message equals the
+/// generic text, it appears once.
 pub(crate) fn sql_error(error: &SqlError) -> String {
     let busy = if error.code == 5 { " (SQLITE_BUSY)" } else { "" };
-    // What SQLite adds to "cannot open" depends on the library's version and wrapper, and tells nothing more.
+    // The message of SQLITE_CANTOPEN depends on the library's version and wrapper and adds no information.
     if error.message == error.generic || error.message.is_empty() || error.primary_code() == SQLITE_CANTOPEN {
         format!("{} ({}){busy}", error.generic, error.code)
     } else {
@@ -21,7 +22,7 @@ pub(crate) fn sql_error(error: &SqlError) -> String {
     }
 }
 
-/// An error of the database for people: what SQLite said without what we were about to do, as the original has it.
+/// Returns the text of a database error. Like ws4sqlite's, it omits the action that failed (`Error::Sqlite::action`).
 pub(crate) fn database_error(error: &Error) -> String {
     match error {
         Error::Busy(source) | Error::Sqlite { source, .. } => sql_error(source),
@@ -30,7 +31,7 @@ pub(crate) fn database_error(error: &Error) -> String {
     }
 }
 
-/// A failed step for people.
+/// Returns the text of a failed step.
 pub(crate) fn failure(failure: &Failure) -> String {
     match failure {
         Failure::Sql(error) => sql_error(error),
@@ -38,13 +39,13 @@ pub(crate) fn failure(failure: &Failure) -> String {
     }
 }
 
-/// `1 credential`, `2 credentials`.
+/// Returns a count with its noun: `1 credential`, `2 credentials`.
 pub(crate) fn counted(count: usize, noun: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };
     format!("{count} {noun}{plural}")
 }
 
-/// `host:port`, with brackets around an IPv6 address.
+/// Returns `host:port`, with brackets around an IPv6 address.
 pub(crate) fn address(host: &str, port: u16) -> String {
     if host.contains(':') && !host.starts_with('[') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
@@ -60,13 +61,13 @@ mod tests {
     }
 
     #[test]
-    fn log_lines_have_the_original_shape() {
+    fn log_lines_have_the_form_of_ws4sqlite() {
         let now = Local.with_ymd_and_hms(2026, 1, 2, 3, 4, 5).unwrap();
         assert_eq!(log_line("FATAL", now, "no"), "FATAL | 2026/01/02 03:04:05 | no");
     }
 
     #[test]
-    fn sqlite_errors_are_worded_as_the_original_does() {
+    fn sqlite_errors_have_the_wording_of_ws4sqlite() {
         let table = error(1, "SQL logic error", "no such table: nope");
         assert_eq!(sql_error(&table), "SQL logic error: no such table: nope (1)");
         assert_eq!(

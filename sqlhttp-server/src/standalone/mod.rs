@@ -1,4 +1,15 @@
-//! The server behind `sqlhttp-standalone`, a drop-in replacement for ws4sqlite.
+//! The program `sqlhttp-standalone`, a drop-in replacement of ws4sqlite with the macros and backups of sqliterg.
+//!
+//! * `serve`: the program as a function, from the command line to the exit status.
+//! * `startup`: reads the configuration and opens the databases.
+//! * `config`: flags, YAML files and the settings that they result in.
+//! * `app`: answers requests.
+//! * `route`: finds the database and the endpoint of a path.
+//! * `rqlite`: rqlite's API below each database.
+//! * `files`: static files (`-serve-dir`).
+//! * `monitor`: `/metrics` and `/healthz` on a port of their own.
+//! * `schedule`: scheduled tasks, macros and backups.
+//! * `messages`: log lines and error texts in ws4sqlite's form.
 
 pub mod app;
 pub mod config;
@@ -11,4 +22,4 @@ pub mod schedule;
 pub mod serve;
 pub mod startup;
 
-pub use app::{Served, SetupError, StandaloneApp};
+pub use app::{ServedDatabase, SetupError, StandaloneApp};

@@ -1,4 +1,5 @@
-//! `/metrics` and `/healthz`, on a port of their own: they answer even if the clients' port is full.
+//! `/metrics` and `/healthz` on a port of their own, so that they answer even if the clients' port has no free
+//! connection.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -19,17 +20,17 @@ use crate::api::ws4sqlite::reply::{not_found, wrong_method};
 use crate::http::connection::http1_builder;
 use crate::http::reply::{self, HttpResponse};
 
-/// How many connections are served at once; more wait until one of them ends.
+/// The greatest number of connections that are served at once. Further ones wait until one of them ends.
 const CONNECTIONS_MAX: usize = 32;
 
-/// How long a connection may last, so that those who forget to close it do not keep others out.
+/// The time after which a connection is closed, so that clients that leave theirs open do not block others.
 const CONNECTION_MAX: Duration = Duration::from_secs(300);
 
-/// How long to wait after the system has refused to give us a connection.
+/// The pause after `accept` has failed, for example because there are no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves `/metrics` and `/healthz` until `shutdown` resolves. Let that be after the clients' listener has finished,
-/// so that the health check can tell that the server is about to end.
+/// Serves `/metrics` and `/healthz` until `shutdown` resolves. That should be after the clients' listener has finished,
+/// so that the health check can report the shutdown.
 pub async fn run_monitor(listener: TcpListener, app: Arc<StandaloneApp>, shutdown: impl Future<Output = ()>) {
     tokio::select! {
         () = shutdown => {}
@@ -38,14 +39,14 @@ pub async fn run_monitor(listener: TcpListener, app: Arc<StandaloneApp>, shutdow
 }
 
 async fn accept_all(listener: &TcpListener, app: &Arc<StandaloneApp>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     // The semaphore is never closed.
-    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+    while let Ok(slot) = Arc::clone(&slots).acquire_owned().await {
         match listener.accept().await {
             Ok((socket, _)) => {
                 let app = Arc::clone(app);
                 tokio::spawn(async move {
-                    let _place = place;
+                    let _slot = slot;
                     let _ = tokio::time::timeout(CONNECTION_MAX, serve(socket, app)).await;
                 });
             }

@@ -1,9 +1,12 @@
-//! What a method and a path ask for. Pure: nothing here knows a request, a socket or a database.
+//! The route of a request: the database and the endpoint that a method and a path name. Pure functions.
 //!
-//! The path is decoded once and its bytes are compared with the ids of the databases, so that every spelling of an id
-//! reaches its database: `/%74est`, raw UTF-8, `/a%2Fb`. An exact match wins over one that ignores case, and a
-//! database over one of the paths below another database, and those of ws4sqlite and sqliterg over those of rqlite. One
-//! trailing slash is tolerated.
+//! The path is decoded once and its bytes are compared with the ids of the databases, so that every encoding of an id
+//! reaches its database: `/%74est`, raw UTF-8, `/a%2Fb`. One trailing slash is ignored. If several routes match, the
+//! first of these is chosen:
+//!
+//! 1. a database: an exact match of its id before a match that ignores case;
+//! 2. a path of ws4sqlite or sqliterg below a database;
+//! 3. a path of rqlite below a database.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -13,27 +16,27 @@ use percent_encoding::percent_decode_str;
 
 use crate::api::rqlite::resource::Resource;
 
-/// What a request asks for.
+/// The endpoint that a request names, with the index of its database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Route {
-    /// `POST /<id>`: run a transaction.
+    /// `POST /<id>`: runs a transaction.
     Call(usize),
-    /// `OPTIONS /<id>`: whether a page of another origin may call.
+    /// `OPTIONS /<id>`: a CORS preflight request, or a request for the allowed methods.
     Options(usize),
-    /// `GET` or `POST /<id>/macro/<name>`.
+    /// `GET` or `POST /<id>/macro/<name>`: runs a macro.
     Macro(usize, String),
-    /// `GET` or `POST /<id>/backup`.
+    /// `GET` or `POST /<id>/backup`: makes a backup.
     Backup(usize),
-    /// Something of rqlite's API, with any method.
+    /// An endpoint of rqlite's API, with any method.
     Rqlite(usize, Resource),
-    /// The path is known, the method is not for it.
+    /// The path exists but does not support the method. The text is the value of `Allow`.
     WrongMethod(usize, &'static str),
-    /// Nobody answers to this path.
+    /// There is no such path.
     Unknown,
 }
 
 impl Route {
-    /// The index of the database that the request is for.
+    /// Returns the index of the database that the request names.
     pub(crate) fn database(&self) -> Option<usize> {
         match self {
             Route::Call(database)
@@ -46,8 +49,8 @@ impl Route {
         }
     }
 
-    /// Returns whether the request may write with any method: transactions, and macros and backups, which work on the
-    /// server's disk. (Requests to rqlite's API have an effect with some methods only; `api::rqlite` decides.)
+    /// Returns whether the request may write whatever its method is: transactions, macros and backups. (Requests to
+    /// rqlite's API write with some methods only; `api::rqlite` decides.)
     pub(crate) fn has_effect(&self) -> bool {
         matches!(self, Route::Call(_) | Route::Macro(..) | Route::Backup(_))
     }
@@ -66,7 +69,7 @@ const RESOURCES: [(&[u8], Resource); 10] = [
     (b"leader", Resource::Leader),
 ];
 
-/// The ids of the databases, ready to be looked up.
+/// The ids of the databases, indexed for lookup.
 #[derive(Debug, Default)]
 pub(crate) struct RouteTable {
     exact: HashMap<Box<[u8]>, usize>,
@@ -75,7 +78,7 @@ pub(crate) struct RouteTable {
 }
 
 impl RouteTable {
-    /// A table of these ids. Of two that differ in case only, the first is found by a third spelling.
+    /// Creates a table of these ids. If two ids differ only in case, a third spelling finds the first of them.
     pub(crate) fn new<'a>(ids: impl IntoIterator<Item = &'a str>) -> Self {
         let mut table = RouteTable::default();
         for (index, id) in ids.into_iter().enumerate() {
@@ -94,7 +97,7 @@ impl RouteTable {
     }
 }
 
-/// What `method` on `path` (as received, still percent-encoded, no query) asks for.
+/// Returns the route of a request. `path` is percent-encoded, as received, without the query.
 pub(crate) fn route(method: &Method, path: &str, table: &RouteTable) -> Route {
     let decoded: Cow<'_, [u8]> = percent_decode_str(path).into();
     let Some(name) = decoded.strip_prefix(b"/") else {
@@ -102,16 +105,16 @@ pub(crate) fn route(method: &Method, path: &str, table: &RouteTable) -> Route {
     };
     let shorter = name.strip_suffix(b"/");
     if let Some(database) = table.find(name).or_else(|| table.find(shorter?)) {
-        return on_database(method, database);
+        return database_route(method, database);
     }
     let name = shorter.unwrap_or(name);
-    match below_database(name, table) {
+    match macro_or_backup_route(name, table) {
         Some(route) => only_get_and_post(method, route),
-        None => of_rqlite(name, table).unwrap_or(Route::Unknown),
+        None => rqlite_route(name, table).unwrap_or(Route::Unknown),
     }
 }
 
-fn on_database(method: &Method, database: usize) -> Route {
+fn database_route(method: &Method, database: usize) -> Route {
     match *method {
         Method::POST => Route::Call(database),
         Method::OPTIONS => Route::Options(database),
@@ -119,8 +122,9 @@ fn on_database(method: &Method, database: usize) -> Route {
     }
 }
 
-/// `<id>/backup` or `<id>/macro/<name>`. Either part may contain slashes; the longest id wins.
-fn below_database(name: &[u8], table: &RouteTable) -> Option<Route> {
+/// Returns the route of `<id>/backup` or `<id>/macro/<name>`. The id and the name may contain slashes; the longest id
+/// wins.
+fn macro_or_backup_route(name: &[u8], table: &RouteTable) -> Option<Route> {
     if let Some(database) = name.strip_suffix(b"/backup").and_then(|id| table.find(id)) {
         return Some(Route::Backup(database));
     }
@@ -133,8 +137,9 @@ fn below_database(name: &[u8], table: &RouteTable) -> Option<Route> {
     })
 }
 
-/// `<id>/db/execute` and its kin, or `db/execute` of the only database.
-fn of_rqlite(name: &[u8], table: &RouteTable) -> Option<Route> {
+/// Returns the route of `<id>/db/execute` and the other paths of rqlite, or of `db/execute` without an id if there is
+/// only one database.
+fn rqlite_route(name: &[u8], table: &RouteTable) -> Option<Route> {
     RESOURCES.iter().find_map(|(path, resource)| {
         let before = name.strip_suffix(*path)?;
         let database = match before.strip_suffix(b"/") {
@@ -185,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn other_paths_do_not() {
+    fn other_paths_are_unknown() {
         for path in ["/", "//test", "/test//", "/test/x", "/nope", "*", "/aXb", "/%FF", "", "/test/macro/", "/macro/m"]
         {
             assert_eq!(post(path), Route::Unknown, "{path}");
@@ -249,7 +254,7 @@ mod tests {
             assert_eq!(post(path), Route::Unknown, "{path}");
         }
         assert_eq!(post("/a/b/db/query"), Route::Rqlite(index("a/b"), Resource::Query));
-        // Which of several databases?
+        // A path without an id is ambiguous if there are several databases.
         assert_eq!(post("/db/query"), Route::Unknown);
         assert_eq!(post("/readyz"), Route::Unknown);
     }

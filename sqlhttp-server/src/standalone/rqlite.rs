@@ -1,12 +1,13 @@
 //! rqlite's API over one database of the standalone server: `/<id>/db/execute` and the other endpoints.
 //!
-//! The users, the CORS policy, the limits and the rules of the database hold as they do in ws4sqlite's protocol.
+//! The users, the CORS policy, the limits and the rules of the database apply as they do in ws4sqlite's protocol.
 //!
 //! # Decisions
 //!
-//! * **Credentials in the body** are not part of this protocol, so a database with authentication mode `INLINE` answers 401.
-//! * **A database that serves only stored statements** answers `/readyz` alone: this protocol cannot call them, and a copy of
-//!   the file would give away what they hide.
+//! * **Credentials in the body** are not part of this protocol, so a database with authentication mode `INLINE` answers
+//!   401.
+//! * **A database that serves only stored statements** answers `/readyz` alone: this protocol cannot call them, and a
+//!   copy of the file would reveal the data that they do not return.
 
 use hyper::body::Incoming;
 use hyper::http::request::Parts;
@@ -19,7 +20,7 @@ use crate::api::outcome::log_error;
 use crate::api::rqlite::reply::error;
 use crate::api::rqlite::resource::Resource;
 use crate::api::rqlite::{endpoints, service};
-use crate::http::origin::{FORGED, is_forged};
+use crate::http::origin::{CROSS_SITE, is_cross_site};
 use crate::http::reply::{self, EarlyResponse, HttpResponse};
 
 /// The error text of a database that serves only stored statements.
@@ -44,13 +45,13 @@ impl service::Service for RqliteRequest<'_> {
     fn refuse_forged(&self) -> Result<(), EarlyResponse> {
         let (head, cors) = (self.exchange.request, self.exchange.database.rules.cors.as_ref());
         let reads = matches!(head.method, Method::GET | Method::HEAD);
-        if reads || !is_forged(head, |origin| cors.is_some_and(|policy| policy.allows(origin))) {
+        if reads || !is_cross_site(head, |origin| cors.is_some_and(|policy| policy.allows(origin))) {
             return Ok(());
         }
-        Err(Box::new(error(StatusCode::FORBIDDEN, FORGED)))
+        Err(Box::new(error(StatusCode::FORBIDDEN, CROSS_SITE)))
     }
 
-    /// The route table has found it.
+    /// Returns the endpoint that the route table found.
     fn endpoint(&self) -> Option<Resource> {
         Some(self.resource)
     }

@@ -1,4 +1,4 @@
-//! `sqlhttp-standalone` as a function: from the command line to the exit status.
+//! The program `sqlhttp-standalone` as a function, from the command line to the exit status.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,11 +10,11 @@ use sqlhttp_core::{BoxFuture, Database, Error, JournalMode};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::app::{Served, StandaloneApp};
+use super::app::{ServedDatabase, StandaloneApp};
 use super::config::{DatabaseConfig, ServerConfig};
 use super::monitor::run_monitor;
-use super::schedule::{self, DirectoryBackupError, MacroError, Report, SystemClock};
-use super::startup::{self, Console, Invocation, Opened, Service, Start};
+use super::schedule::{self, DirectoryBackupError, MacroError, ReportFailure, SystemClock};
+use super::startup::{self, Console, Invocation, OpenDatabase, StartOutcome, StartedService};
 use crate::api::admin::{AdminError, Copies, Macros};
 use crate::http;
 use crate::process::logging::RequestLines;
@@ -22,11 +22,11 @@ use crate::process::scratch::{Purpose, ScratchFile};
 use crate::process::tls::Tls;
 use crate::process::{database_watch, logging, shutdown};
 
-/// Starts, serves until a signal, and ends. Returns the process's exit status.
+/// Starts the server, serves until a signal arrives, and shuts down. Returns the exit status of the process.
 pub async fn main(invocation: &Invocation, console: &mut Console<'_>) -> u8 {
     let service = match startup::start(invocation, console).await {
-        Start::Serve(service) => service,
-        Start::Exit(status) => return status,
+        StartOutcome::Serve(service) => service,
+        StartOutcome::Exit(status) => return status,
     };
     match prepare(&service, console).await {
         Ok(ready) => serve(ready, *service).await,
@@ -38,8 +38,8 @@ pub async fn main(invocation: &Invocation, console: &mut Console<'_>) -> u8 {
     }
 }
 
-/// Everything that is needed to serve, with the ports open.
-struct Ready {
+/// A server whose ports are open and whose connections are not accepted yet.
+struct PreparedServer {
     app: Arc<StandaloneApp>,
     tls: Option<Tls>,
     listener: TcpListener,
@@ -47,12 +47,12 @@ struct Ready {
     signal: BoxFuture<'static, ()>,
 }
 
-/// Answers requests on a listener until `shutdown` resolves; running requests then have the configured time to end. The
-/// databases stay open.
+/// Answers requests on a listener until `shutdown` resolves. Running requests then have the configured time
+/// (`-shutdown-timeout`) to end. The databases stay open.
 ///
 /// # Errors
-/// The listener has no address, or the threads that serve connections cannot be started. Errors of single connections are
-/// logged.
+/// The listener has no address, or the threads that serve connections cannot be started. Errors of single connections
+/// are logged.
 pub async fn run(
     listener: TcpListener,
     app: Arc<StandaloneApp>,
@@ -62,18 +62,18 @@ pub async fn run(
     http::run(listener, app, tls, shutdown).await
 }
 
-/// How long closing the databases may take after the requests have ended.
+/// The time that closing the databases may take after the requests have ended.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
-async fn prepare(service: &Service, console: &mut Console<'_>) -> Result<Ready, String> {
+async fn prepare(service: &StartedService, console: &mut Console<'_>) -> Result<PreparedServer, String> {
     let server = &service.server;
     let lines = RequestLines { all: server.log_requests, slow: server.log_slow.is_some() };
     logging::init(server.log_format, &server.log_level, lines).map_err(|error| error.to_string())?;
     let tls = server.tls.as_ref().map(Tls::from_files).transpose().map_err(|error| error.to_string())?;
-    let served = service.databases.iter().map(serve_database).collect();
+    let served = service.databases.iter().map(served_database).collect();
     let app = StandaloneApp::new(server, served).map_err(|error| error.to_string())?;
     for opened in &service.databases {
-        // With a rollback journal the writer would wait for the check.
+        // With a rollback journal the check would hold a read lock that blocks the writer.
         let interval =
             if opened.config.journal_mode == JournalMode::Wal { server.check_interval } else { Duration::ZERO };
         database_watch::start(&opened.database, &opened.config.id, interval);
@@ -87,7 +87,7 @@ async fn prepare(service: &Service, console: &mut Console<'_>) -> Result<Ready, 
     let listener = bind(server).await?;
     let port = listener.local_addr().map_or(server.port, |address| address.port());
     console.listening(&server.bind_host, port);
-    Ok(Ready {
+    Ok(PreparedServer {
         app,
         tls,
         listener,
@@ -110,27 +110,27 @@ async fn bind_monitor(address: &str) -> Result<TcpListener, String> {
     bound.map_err(|error| format!("failed to listen for metrics on {address}: {error}"))
 }
 
-fn serve_database(opened: &Opened) -> Served {
+fn served_database(opened: &OpenDatabase) -> ServedDatabase {
     let database = opened.database.clone();
-    let owner = Arc::new(Owner(opened.clone()));
-    Served {
+    let admin = Arc::new(DatabaseAdmin(opened.clone()));
+    ServedDatabase {
         config: DatabaseConfig::clone(&opened.config),
         backend: Arc::new(opened.database.clone()),
-        macros: Some(owner.clone()),
-        copies: Some(owner),
+        macros: Some(admin.clone()),
+        copies: Some(admin),
         status: Some(Arc::new(move || database.status())),
         last_backup: opened.last_backup.clone(),
     }
 }
 
-async fn serve(ready: Ready, service: Service) -> u8 {
-    let Ready { app, tls, listener, monitor, signal } = ready;
+async fn serve(ready: PreparedServer, service: StartedService) -> u8 {
+    let PreparedServer { app, tls, listener, monitor, signal } = ready;
     let stop = CancellationToken::new();
     let jobs = service
         .databases
         .iter()
         .flat_map(|opened| schedule::jobs_of(&opened.config, &opened.database, &opened.last_backup));
-    let report: Report = Arc::new(|line| tracing::error!("{line}"));
+    let report: ReportFailure = Arc::new(|line| tracing::error!("{line}"));
     let scheduler = tokio::spawn(schedule::run(jobs.collect(), Arc::new(SystemClock), report, stop.clone()));
     let monitoring = monitor.map(|listener| {
         let stopped = stop.clone();
@@ -142,7 +142,7 @@ async fn serve(ready: Ready, service: Service) -> u8 {
         status = 1;
     }
     stop.cancel();
-    // Both end by themselves now; a panic in them has been reported where it happened.
+    // `stop` ends both tasks. The panic hook has reported a panic in them.
     let _ = scheduler.await;
     if let Some(monitoring) = monitoring {
         let _ = monitoring.await;
@@ -150,7 +150,7 @@ async fn serve(ready: Ready, service: Service) -> u8 {
     status.max(close(&service.databases).await)
 }
 
-async fn close(databases: &[Opened]) -> u8 {
+async fn close(databases: &[OpenDatabase]) -> u8 {
     let mut status = 0;
     for opened in databases {
         if let Err(error) = opened.database.close().await {
@@ -161,10 +161,10 @@ async fn close(databases: &[Opened]) -> u8 {
     status
 }
 
-/// Runs a database's macros and backups for those who ask over HTTP.
-struct Owner(Opened);
+/// Runs the macros, backups and copies of a database that clients request over HTTP.
+struct DatabaseAdmin(OpenDatabase);
 
-impl Macros for Owner {
+impl Macros for DatabaseAdmin {
     fn run_macro<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Vec<u64>, AdminError>> {
         Box::pin(async move {
             let found = self.0.config.macros.iter().find(|one| one.id == name);
@@ -180,7 +180,7 @@ impl Macros for Owner {
 
     fn run_backup(&self) -> BoxFuture<'_, Result<(), AdminError>> {
         Box::pin(async move {
-            let Opened { config, database, last_backup } = &self.0;
+            let OpenDatabase { config, database, last_backup } = &self.0;
             let Some(backup) = &config.backup else {
                 return Err(AdminError::NotFound("no backup is configured".to_owned()));
             };
@@ -193,7 +193,7 @@ impl Macros for Owner {
     }
 }
 
-impl Copies for Owner {
+impl Copies for DatabaseAdmin {
     fn copy_to<'a>(&'a self, to: &'a Path, vacuumed: bool) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(copy(&self.0.database, to, vacuumed))
     }
@@ -211,7 +211,8 @@ impl Copies for Owner {
     }
 }
 
-/// Writes a copy of a database to a file that does not exist yet.
+/// Writes a copy of a database to `to`, a file that must not exist. If `vacuumed`, the copy is written by `VACUUM
+/// INTO`.
 pub(crate) async fn copy(database: &Database, to: &Path, vacuumed: bool) -> Result<(), Error> {
     if !vacuumed {
         return database.backup(to).await;

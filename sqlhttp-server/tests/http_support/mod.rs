@@ -18,7 +18,7 @@ use sqlhttp_server::process::tls::Tls;
 use sqlhttp_server::standalone::config::{
     DatabaseConfig, DirectoryBackupConfig, ExecutionConfig, MacroConfig, ServerConfig,
 };
-use sqlhttp_server::standalone::{Served, StandaloneApp};
+use sqlhttp_server::standalone::{ServedDatabase, StandaloneApp};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
@@ -58,7 +58,7 @@ impl Setup {
 
     pub fn start(self) -> Server {
         let database = Arc::new(Simulated::default());
-        let mut served = Served::new(self.database, database.clone());
+        let mut served = ServedDatabase::new(self.database, database.clone());
         served.macros = self.macros;
         served.status = Some(database.status_fn());
         let app = StandaloneApp::new(&self.server, vec![served]).unwrap();

@@ -199,11 +199,11 @@ impl Blocks {
         self.unfinished.0 = None;
         match self.end {
             "fail" => Some(Err(Error::Timeout)),
-            "abort" => Some(Ok(Part::Step(failed().steps.remove(0), sqlhttp_core::StepFacts::default()))),
+            "abort" => Some(Ok(Part::Step(failed().steps.remove(0), sqlhttp_core::StepInfo::default()))),
             _ if self.ended => Some(Ok(Part::End(Ending::Done))),
             _ => {
                 self.ended = true;
-                Some(Ok(Part::Step(StepOutcome::Rows(rows(Vec::new())), sqlhttp_core::StepFacts::default())))
+                Some(Ok(Part::Step(StepOutcome::Rows(rows(Vec::new())), sqlhttp_core::StepInfo::default())))
             }
         }
     }

@@ -297,11 +297,11 @@ impl Writer<'_> {
             if step + 1 == batch.steps.len() {
                 item.advance(&mut next);
             } else {
-                (next.works, next.steps) = (item.number, u32::try_from(step + 1).unwrap_or(u32::MAX));
+                (next.operations, next.steps) = (item.number, u32::try_from(step + 1).unwrap_or(u32::MAX));
             }
-            let (result, facts) = self.apply_step(item, &one_step(batch, step), step, next)?;
+            let (result, info) = self.apply_step(item, &one_step(batch, step), step, next)?;
             item.partial.steps.push(result);
-            item.partial.facts.push(facts);
+            item.partial.info.push(info);
             item.first_step = step + 1;
         }
         Ok(std::mem::take(&mut item.partial))
@@ -392,11 +392,11 @@ impl Writer<'_> {
     }
 
     /// Commits, together with the record of progress.
-    fn commit_for_log(&mut self, next: Progress, works: usize) -> Result<(), ApplyError> {
+    fn commit_for_log(&mut self, next: Progress, operations: usize) -> Result<(), ApplyError> {
         self.session.write_progress(&next).map_err(ApplyError::during("write progress"))?;
         self.session.commit().map_err(ApplyError::during("commit"))?;
         self.shared.set_progress(next);
-        self.count(1, works);
+        self.count(1, operations);
         Ok(())
     }
 

@@ -39,7 +39,7 @@ pub struct Progress {
     pub index: u64,
     /// The number of operations of the next entry that have been applied. Almost always 0: an entry is split only where
     /// an operation cannot share a transaction.
-    pub works: u32,
+    pub operations: u32,
     /// The number of steps that have been applied of the batch after those operations.
     pub steps: u32,
     /// The index of the last entry that contained commands.
@@ -57,7 +57,7 @@ pub struct Progress {
 impl Progress {
     /// Advances the position after an entry has been applied completely.
     pub(crate) fn advance_to(&mut self, term: u64, index: u64) {
-        (self.term, self.index, self.works, self.steps) = (term, index, 0, 0);
+        (self.term, self.index, self.operations, self.steps) = (term, index, 0, 0);
     }
 }
 
@@ -120,7 +120,7 @@ pub(crate) fn read(connection: &Connection) -> rusqlite::Result<Option<Progress>
         let progress = Progress {
             term: unsigned(row.get(0)?),
             index: unsigned(row.get(1)?),
-            works: count(row.get(2)?),
+            operations: count(row.get(2)?),
             steps: count(row.get(3)?),
             command_index: unsigned(row.get(4)?),
             write_index: unsigned(row.get(5)?),
@@ -169,8 +169,8 @@ fn read_record(progress: Progress, record: &[u8]) -> Option<Progress> {
 
 /// The CRC-32 of the other columns and of `body`.
 fn checksum(progress: &Progress, body: &[u8]) -> u32 {
-    let Progress { term, index, works, steps, command_index, write_index, .. } = progress;
-    let numbers = [*term, *index, u64::from(*works), u64::from(*steps), *command_index, *write_index];
+    let Progress { term, index, operations, steps, command_index, write_index, .. } = progress;
+    let numbers = [*term, *index, u64::from(*operations), u64::from(*steps), *command_index, *write_index];
     let mut head = [0; 6 * size_of::<u64>()];
     for (place, number) in head.as_chunks_mut().0.iter_mut().zip(numbers) {
         *place = number.to_le_bytes();
@@ -206,11 +206,11 @@ pub(crate) fn write_with(
 ) -> Result<(), SqlError> {
     // SQLite's integers are signed; no log gets that long.
     let signed = |value: u64| Value::Integer(i64::try_from(value).unwrap_or(i64::MAX));
-    let Progress { term, index, works, steps, command_index, write_index, .. } = progress;
+    let Progress { term, index, operations, steps, command_index, write_index, .. } = progress;
     let values = [
         signed(*term),
         signed(*index),
-        Value::Integer(i64::from(*works)),
+        Value::Integer(i64::from(*operations)),
         Value::Integer(i64::from(*steps)),
         signed(*command_index),
         signed(*write_index),

@@ -56,7 +56,7 @@ impl WorkItem<'_> {
         if self.last {
             progress.advance_to(self.term, self.index);
         } else {
-            (progress.works, progress.steps) = (self.number + 1, 0);
+            (progress.operations, progress.steps) = (self.number + 1, 0);
         }
     }
 }
@@ -89,12 +89,12 @@ impl Writer<'_> {
 
     /// The operations of these entries that have not been applied.
     pub(super) fn items<'e>(&self, entries: &'e [LogEntry]) -> VecDeque<WorkItem<'e>> {
-        let (applied, works, steps) = self.shared.applied_position();
+        let (applied, operations, steps) = self.shared.applied_position();
         let mut items = VecDeque::with_capacity(entries.len());
         for (position, entry) in entries.iter().enumerate().filter(|(_, entry)| entry.index > applied) {
-            let (works, steps) = if entry.index == applied + 1 { (works, steps) } else { (0, 0) };
+            let (operations, steps) = if entry.index == applied + 1 { (operations, steps) } else { (0, 0) };
             let count = entry.work.len().max(1);
-            for number in works as usize..count {
+            for number in operations as usize..count {
                 let work = entry.work.get(number);
                 items.push_back(WorkItem {
                     entry: position,
@@ -108,7 +108,7 @@ impl Writer<'_> {
                     known_failures: Vec::new(),
                     decided_locally: false,
                     partial: Outcome::default(),
-                    first_step: if number == works as usize { steps as usize } else { 0 },
+                    first_step: if number == operations as usize { steps as usize } else { 0 },
                 });
             }
         }

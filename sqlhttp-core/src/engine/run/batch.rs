@@ -8,7 +8,7 @@ use super::step::{Run, StepError, StepSummary};
 use crate::engine::session::{Savepoint, Session};
 use crate::engine::sqlite::clock;
 use crate::engine::watch::StopReason;
-use crate::model::{Action, Atomicity, Batch, Ending, Failure, OnError, Step, StepFacts, StepOutcome};
+use crate::model::{Action, Atomicity, Batch, Ending, Failure, OnError, Step, StepInfo, StepOutcome};
 
 /// Runs the steps of a batch in order. The caller must have called [`Session::begin_batch`] and begun the transaction,
 /// and must end it as the result says.
@@ -34,26 +34,26 @@ pub(crate) fn run_batch(
             (Atomicity::All, OnError::Abort) => StepGuard::None,
         };
         let known = mode.known_failures.iter().find(|(known, _)| *known == index);
-        let (result, facts) = match known {
+        let (result, info) = match known {
             Some((_, failure)) => {
                 if *failure == Failure::Timeout {
                     // The steps that it used up are not available to the following statements.
                     session.watch.exhaust_steps();
                 }
-                (Err(failure.clone()), StepFacts::default())
+                (Err(failure.clone()), StepInfo::default())
             }
-            None if out_of_steps => (Err(Failure::Timeout), StepFacts::default()),
+            None if out_of_steps => (Err(Failure::Timeout), StepInfo::default()),
             None => run_step(session, step, guard, mode, batch.timed, sink)?,
         };
         let failure = match result {
             Ok(outcome) => {
-                sink.step(outcome, facts)?;
+                sink.step(outcome, info)?;
                 continue;
             }
             Err(failure) => failure,
         };
         let lost = mode.savepoints && session.is_autocommit();
-        sink.step(StepOutcome::Failed(failure), facts)?;
+        sink.step(StepOutcome::Failed(failure), info)?;
         if lost && mode.grouped {
             return Err(RunError::TransactionLost);
         }
@@ -84,17 +84,17 @@ fn run_step(
     mode: Mode<'_>,
     timed: bool,
     sink: &mut impl Sink,
-) -> Result<(Result<StepOutcome, Failure>, StepFacts), RunError> {
+) -> Result<(Result<StepOutcome, Failure>, StepInfo), RunError> {
     let guarded = mode.savepoints && guard != StepGuard::None;
     if guarded && let Err(error) = session.savepoint(Savepoint::Step) {
-        return Ok((Err(Failure::Sql(error)), StepFacts::default()));
+        return Ok((Err(Failure::Sql(error)), StepInfo::default()));
     }
     let started = timed.then(Instant::now);
     let changes_before = session.total_changes();
     let mut run =
         Run { session, mode, sink, summary: StepSummary::default(), blocks_sent: 0, restored_tables: Vec::new() };
     let result = run.step(step);
-    let facts = run.summary.facts(started.map_or(Duration::ZERO, |started| started.elapsed()));
+    let info = run.summary.info(started.map_or(Duration::ZERO, |started| started.elapsed()));
     let single = run.summary.only_one_failed && matches!(step.action, Action::Run { .. });
     let mut result = match result {
         Ok(outcome) => Ok(outcome),
@@ -115,8 +115,8 @@ fn run_step(
         let ended =
             if result.is_ok() || keeps { session.release(Savepoint::Step) } else { session.undo(Savepoint::Step) };
         if let Err(error) = ended {
-            return Ok((Err(Failure::Sql(error)), facts));
+            return Ok((Err(Failure::Sql(error)), info));
         }
     }
-    Ok((result, facts))
+    Ok((result, info))
 }

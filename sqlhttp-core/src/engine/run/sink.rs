@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use crate::engine::watch::StopReason;
-use crate::model::{Block, Columns, StepFacts, StepOutcome};
+use crate::model::{Block, Columns, StepInfo, StepOutcome};
 
 /// The destination of the results of a batch.
 pub(crate) trait Sink {
     /// Takes rows of the current step before the step has ended.
     fn rows(&mut self, columns: &Arc<Columns>, block: Block) -> Result<(), RunError>;
     /// Takes a step's outcome, which includes its last rows.
-    fn step(&mut self, outcome: StepOutcome, facts: StepFacts) -> Result<(), RunError>;
+    fn step(&mut self, outcome: StepOutcome, info: StepInfo) -> Result<(), RunError>;
 }
 
 /// Why a batch was stopped without an outcome.

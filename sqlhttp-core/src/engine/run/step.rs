@@ -6,7 +6,7 @@ use super::mode::Mode;
 use super::sink::{RunError, Sink};
 use crate::engine::dump::VirtualTable;
 use crate::engine::session::Session;
-use crate::model::{Action, Bindings, Changed, Expect, Failure, Rows, Step, StepFacts, StepOutcome};
+use crate::model::{Action, Bindings, Changed, Expect, Failure, Rows, Step, StepInfo, StepOutcome};
 
 /// A step that runs.
 pub(super) struct Run<'s, S: Sink> {
@@ -34,8 +34,8 @@ pub(super) struct StepSummary {
 }
 
 impl StepSummary {
-    pub(super) fn facts(&self, elapsed: Duration) -> StepFacts {
-        StepFacts { reads: self.has_statements && !self.failed && !self.writes, returning: self.returning, elapsed }
+    pub(super) fn info(&self, elapsed: Duration) -> StepInfo {
+        StepInfo { reads: self.has_statements && !self.failed && !self.writes, returning: self.returning, elapsed }
     }
 }
 

@@ -28,7 +28,7 @@ use crate::engine::session::Savepoint;
 use crate::engine::sinks::BufferedSink;
 use crate::engine::sqlite::probe;
 use crate::engine::watch::{Limits, StopReason, stop_error};
-use crate::model::{Atomicity, Batch, Changed, Ending, Error, Failure, Outcome, StepFacts, StepOutcome};
+use crate::model::{Atomicity, Batch, Changed, Ending, Error, Failure, Outcome, StepInfo, StepOutcome};
 
 /// The result of a member.
 pub(in crate::engine) enum MemberResult {
@@ -148,22 +148,22 @@ impl Writer<'_> {
 }
 
 /// The outcome of one step, and the properties of its statements.
-pub(in crate::engine) type StepResult = (StepOutcome, StepFacts);
+pub(in crate::engine) type StepResult = (StepOutcome, StepInfo);
 
 /// The result of a step that failed before or after its statements ran.
 pub(in crate::engine) fn failed(failure: Failure) -> StepResult {
-    (StepOutcome::Failed(failure), StepFacts::default())
+    (StepOutcome::Failed(failure), StepInfo::default())
 }
 
 /// The result of the only step of a batch.
 pub(in crate::engine) fn single_step(mut outcome: Outcome) -> StepResult {
-    let facts = outcome.facts.pop().unwrap_or_default();
+    let info = outcome.info.pop().unwrap_or_default();
     let step = match (outcome.ending, outcome.steps.pop()) {
         (Ending::NotCommitted(failure), _) => StepOutcome::Failed(failure),
         (_, Some(step)) => step,
         (_, None) => StepOutcome::Changed(Changed::default()),
     };
-    (step, facts)
+    (step, info)
 }
 
 /// Returns one step of a batch as a batch of its own.

@@ -225,14 +225,14 @@ impl Writer<'_> {
                 }
                 None => self.run_step_transaction(job, &batch, index),
             };
-            let (step, facts) = match result {
+            let (step, info) = match result {
                 Ok(result) => result,
                 // Earlier steps have been committed, so the batch has an outcome.
                 Err(Error::Timeout) if !outcome.steps.is_empty() => failed(Failure::Timeout),
                 Err(error) => return Err(error),
             };
             outcome.steps.push(step);
-            outcome.facts.push(facts);
+            outcome.info.push(info);
         }
         Ok(outcome)
     }

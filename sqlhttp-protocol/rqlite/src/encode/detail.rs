@@ -1,6 +1,6 @@
 //! What the encoder needs to know about a statement besides its outcome.
 
-use sqlhttp_core::{Columns, StepFacts};
+use sqlhttp_core::{Columns, StepInfo};
 
 use crate::endpoint::Endpoint;
 use crate::reply_shape::ReplyShape;
@@ -8,7 +8,7 @@ use crate::reply_shape::ReplyShape;
 /// The facts about a step, and the shape of the reply that its result is a part of.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Detail<'s> {
-    pub(super) facts: StepFacts,
+    pub(super) info: StepInfo,
     pub(super) shape: &'s ReplyShape,
 }
 
@@ -17,7 +17,7 @@ impl Detail<'_> {
     pub(super) fn is_query(self) -> bool {
         match self.shape.endpoint {
             Endpoint::Query => true,
-            Endpoint::Request => self.facts.reads,
+            Endpoint::Request => self.info.reads,
             Endpoint::Execute | Endpoint::Load | Endpoint::Queue | Endpoint::Sql => false,
         }
     }
@@ -25,6 +25,6 @@ impl Detail<'_> {
     /// Whether the result contains the step's rows.
     pub(super) fn shows_rows(self, columns: &Columns) -> bool {
         let returns = matches!(self.shape.endpoint, Endpoint::Execute | Endpoint::Load | Endpoint::Request);
-        self.is_query() || returns && self.facts.returning && !columns.is_empty()
+        self.is_query() || returns && self.info.returning && !columns.is_empty()
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sqlhttp_core::{Block, Changed, Columns, Ending, Part, Rows, StepFacts, StepOutcome};
+use sqlhttp_core::{Block, Changed, Columns, Ending, Part, Rows, StepInfo, StepOutcome};
 use sqlhttp_text::number;
 
 use super::detail::Detail;
@@ -52,8 +52,8 @@ impl Encoder {
         match part {
             Part::Columns(columns) => {
                 // Only the results of reads are sent in parts.
-                let reads = StepFacts { reads: true, ..StepFacts::default() };
-                let detail = Detail { facts: reads, shape };
+                let reads = StepInfo { reads: true, ..StepInfo::default() };
+                let detail = Detail { info: reads, shape };
                 if detail.shows_rows(&columns) {
                     self.open(columns, detail, out);
                 }
@@ -63,8 +63,8 @@ impl Encoder {
                 self.rows(&block, out);
                 Ok(())
             }
-            Part::Step(step, facts) => {
-                self.step(&step, Detail { facts, shape }, out);
+            Part::Step(step, info) => {
+                self.step(&step, Detail { info, shape }, out);
                 Ok(())
             }
             Part::End(Ending::NotCommitted(failure)) => Err(not_committed(&failure, shape, trailer)),
@@ -97,7 +97,7 @@ impl Encoder {
     pub(super) fn step(&mut self, step: &StepOutcome, detail: Detail<'_>, out: &mut Vec<u8>) {
         match step {
             StepOutcome::Failed(failure) => {
-                self.failed(&messages::failure(failure, detail.facts, detail.shape), detail, out)
+                self.failed(&messages::failure(failure, detail.info, detail.shape), detail, out)
             }
             StepOutcome::Rows(rows) if self.open.is_some() || detail.shows_rows(&rows.columns) => {
                 self.all_rows(rows, detail, out)
@@ -118,20 +118,20 @@ impl Encoder {
         }
         if let Some(open) = self.open.take() {
             open.end(out);
-            write_time(out, detail.facts.elapsed, detail.shape);
+            write_time(out, detail.info.elapsed, detail.shape);
             out.push(b'}');
         }
     }
 
     fn changed(&mut self, changed: Changed, detail: Detail<'_>, out: &mut Vec<u8>) {
-        let Detail { facts, shape } = detail;
+        let Detail { info, shape } = detail;
         self.begin_item(out);
         out.push(b'{');
         if detail.is_query() {
             if shape.associative {
                 out.extend_from_slice(b"\"rows\":[]");
             }
-            write_time(out, facts.elapsed, shape);
+            write_time(out, info.elapsed, shape);
         } else {
             if let Some(id) = changed.last_insert_id.filter(|&id| id != 0) {
                 json::write_key(out, "last_insert_id");
@@ -141,7 +141,7 @@ impl Encoder {
                 json::write_key(out, "rows_affected");
                 number::write_integer(out, changed.rows);
             }
-            write_time(out, facts.elapsed, shape);
+            write_time(out, info.elapsed, shape);
             if shape.associative {
                 json::write_key(out, "rows");
                 out.extend_from_slice(b"null");
@@ -170,7 +170,7 @@ impl Encoder {
 
     /// Writes the error as the result of each statement that has none, and the end of the reply.
     pub(super) fn end_early(&mut self, text: &str, trailer: &Trailer, shape: &ReplyShape, out: &mut Vec<u8>) {
-        let detail = Detail { facts: StepFacts { reads: true, ..StepFacts::default() }, shape };
+        let detail = Detail { info: StepInfo { reads: true, ..StepInfo::default() }, shape };
         if self.open.is_some() {
             self.failed(text, detail, out);
         }

@@ -1,6 +1,6 @@
 //! Replies without an outcome, and the results of statements that failed.
 
-use sqlhttp_core::{Error, Failure, StepFacts};
+use sqlhttp_core::{Error, Failure, StepInfo};
 
 use super::detail::Detail;
 use super::trailer::{finish, write_trailer};
@@ -24,7 +24,7 @@ pub struct Abort {
 
 /// Encodes the reply to a request whose transaction was not committed.
 pub(super) fn not_committed(failure: &Failure, shape: &ReplyShape, trailer: &Trailer) -> Abort {
-    let text = messages::failure(failure, StepFacts::default(), shape);
+    let text = messages::failure(failure, StepInfo::default(), shape);
     Abort { reply: encode_top_level_error(&text, shape, trailer) }
 }
 
@@ -63,13 +63,13 @@ pub fn encode_top_level_error(error: &str, shape: &ReplyShape, trailer: &Trailer
 
 /// Encodes a reply in which the result of each statement that did not run is the timeout.
 fn encode_timeout(text: &str, reads: bool, shape: &ReplyShape, trailer: &Trailer) -> Reply {
-    let facts = StepFacts { reads, ..StepFacts::default() };
+    let info = StepInfo { reads, ..StepInfo::default() };
     let mut out = b"{\"results\":[".to_vec();
     for index in 0..shape.results_when_stopped() {
         if index > 0 {
             out.push(b',');
         }
-        write_failure(&mut out, text, Detail { facts, shape });
+        write_failure(&mut out, text, Detail { info, shape });
     }
     out.push(b']');
     write_trailer(&mut out, shape, trailer);

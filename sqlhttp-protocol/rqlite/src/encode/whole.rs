@@ -20,8 +20,8 @@ pub fn encode(outcome: &Outcome, shape: &ReplyShape, trailer: &Trailer) -> Reply
     let mut out = Vec::with_capacity(64 + outcome.steps.iter().map(room_for).sum::<usize>());
     let mut encoder = Encoder::default();
     for (index, step) in outcome.steps.iter().enumerate() {
-        let facts = outcome.facts.get(index).copied().unwrap_or_default();
-        encoder.step(step, Detail { facts, shape }, &mut out);
+        let info = outcome.info.get(index).copied().unwrap_or_default();
+        encoder.step(step, Detail { info, shape }, &mut out);
     }
     encoder.end(shape, trailer, &mut out);
     finish(out, shape)

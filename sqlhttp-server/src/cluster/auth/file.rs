@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{Access, AuthFileError, CredentialStore, Permission};
 use crate::http::basic_auth::BasicCredentials;
-use crate::process::reloading::{LOOK_INTERVAL, Reload, Reloading};
+use crate::process::reloading::{CHECK_INTERVAL, Reload, Reloading};
 
 /// The auth file of a node.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ impl AuthFile {
     /// Starts a task that checks the file every second, and ends when the `AuthFile` is dropped. Requests never wait
     /// for the file, and a removed user loses access within seconds. Call it within a runtime.
     pub fn watch(self: &Arc<Self>) {
-        self.watch_every(LOOK_INTERVAL);
+        self.watch_every(CHECK_INTERVAL);
     }
 
     pub(crate) fn watch_every(self: &Arc<Self>, interval: Duration) {
@@ -48,7 +48,7 @@ impl AuthFile {
         match self.store.reload_if_changed() {
             Reload::Unchanged => {}
             Reload::Replaced => tracing::info!("reloaded auth file '{}'", self.path.display()),
-            Reload::Kept(problem) => tracing::error!("the users have not changed: {problem}"),
+            Reload::Rejected(problem) => tracing::error!("the users have not changed: {problem}"),
         }
     }
 

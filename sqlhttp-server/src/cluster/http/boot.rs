@@ -24,7 +24,7 @@ const HEAD_BYTES: usize = 32;
 /// Handles `/boot`: receives a database file and replaces the content of the node by it.
 pub(crate) async fn answer(request: &Request<'_>, body: &mut Option<Incoming>) -> Result<HttpResponse, EarlyResponse> {
     request.context.counters.boot.add(1);
-    let mut pieces = body::Pieces::new(body.take());
+    let mut pieces = body::BodyChunks::new(body.take());
     let head = pieces.at_least(HEAD_BYTES).await.map_err(|why| body_error(&why))?;
     if head.len() < HEAD_BYTES {
         // A repetition of the same request would fail too.
@@ -59,7 +59,7 @@ enum ReceiveError {
 }
 
 /// Writes the body to a new file. `head` is the beginning of the body.
-async fn receive(pieces: &mut body::Pieces, head: &[u8], file: &Path) -> Result<(), ReceiveError> {
+async fn receive(pieces: &mut body::BodyChunks, head: &[u8], file: &Path) -> Result<(), ReceiveError> {
     let mut file = File::create_new(file).await.map_err(ReceiveError::Disk)?;
     file.write_all(head).await.map_err(ReceiveError::Disk)?;
     while let Some(piece) = pieces.next().await.map_err(ReceiveError::Body)? {

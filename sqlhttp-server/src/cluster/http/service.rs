@@ -16,7 +16,7 @@ use crate::api::rqlite::{endpoints, service};
 use crate::api::{metrics, ws4sqlite};
 use crate::cluster::auth::{Access, Permission};
 use crate::http::basic_auth::BasicCredentials;
-use crate::http::origin::{FORGED, is_forged};
+use crate::http::origin::{CROSS_SITE, is_cross_site};
 use crate::http::reply::{self, EarlyResponse, HttpResponse, ReplyBody};
 
 impl service::Service for Request<'_> {
@@ -29,12 +29,12 @@ impl service::Service for Request<'_> {
     /// Refuses forged requests, except GET and HEAD, with which no endpoint of a node has an effect.
     fn refuse_forged(&self) -> Result<(), EarlyResponse> {
         let reads = matches!(self.head.method, Method::GET | Method::HEAD);
-        if reads || !is_forged(self.head, |origin| self.cluster.allows_origin(origin)) {
+        if reads || !is_cross_site(self.head, |origin| self.cluster.allows_origin(origin)) {
             return Ok(());
         }
         let is_ws4sqlite = self.endpoint() == Some(NodeEndpoint::Ws4sqlite);
         let refuse = if is_ws4sqlite { ws4sqlite::reply::error } else { error };
-        Err(Box::new(refuse(StatusCode::FORBIDDEN, FORGED)))
+        Err(Box::new(refuse(StatusCode::FORBIDDEN, CROSS_SITE)))
     }
 
     fn endpoint(&self) -> Option<NodeEndpoint> {

@@ -33,7 +33,7 @@ const RAFT_CRATE: &str = "openraft";
 /// Starts logging to standard error, for the whole process. `raft_level` is the least severe level that Raft logs.
 pub fn init(config: &LogConfig, raft_level: Level) -> Result<(), LoggingError> {
     let subscriber = subscriber(config, raft_level, std::io::stderr);
-    tracing::subscriber::set_global_default(subscriber).map_err(|_| LoggingError::Twice)
+    tracing::subscriber::set_global_default(subscriber).map_err(|_| LoggingError::AlreadyInitialized)
 }
 
 /// Formats a log line, without the line feed.

@@ -10,8 +10,8 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use sqlhttp_core::Location;
 
-/// The bytes that are free on the file system of a database; `None` for a database in memory, or if the system does not
-/// report them.
+/// Returns the number of free bytes on the file system of a database. Returns `None` for a database in memory, or if
+/// the system does not report it.
 pub(crate) fn free_bytes(location: &Location) -> Option<u64> {
     match location {
         Location::File(path) => free_bytes_beside(path),
@@ -31,11 +31,11 @@ fn free_bytes_beside(_: &Path) -> Option<u64> {
     None
 }
 
-/// Writes when the certificate in this file expires.
+/// The collector of the time at which the certificate in a PEM file expires.
 #[derive(Debug)]
-pub(crate) struct Certificate(pub(crate) PathBuf);
+pub(crate) struct CertificateCollector(pub(crate) PathBuf);
 
-impl Collector for Certificate {
+impl Collector for CertificateCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         // The TLS code reports a file that cannot be read.
         let Some(expiry) = expiry(&self.0) else { return Ok(()) };
@@ -45,7 +45,7 @@ impl Collector for Certificate {
     }
 }
 
-/// When the first certificate of a PEM file expires, in seconds since the Unix epoch.
+/// Returns the time at which the first certificate of a PEM file expires, in seconds since the Unix epoch.
 fn expiry(file: &Path) -> Option<i64> {
     let certificate = CertificateDer::from_pem_file(file).ok()?;
     let (_, parsed) = x509_parser::parse_x509_certificate(&certificate).ok()?;
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_has_an_end() {
+    fn the_expiry_of_a_certificate_is_read() {
         let dir = tempfile::tempdir().unwrap();
         let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
         params.not_after = rcgen::date_time_ymd(2030, 1, 1);

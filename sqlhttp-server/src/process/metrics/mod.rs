@@ -1,7 +1,7 @@
-//! What the server counts, and how Prometheus reads it.
+//! The metrics of the server, in Prometheus's text format.
 //!
-//! Counting takes no lock: every series is made at the start, and a request only adds to atomics. What a database
-//! tells of itself is asked for when the metrics are read.
+//! Counting takes no lock: every series is created at the start, and a request only adds to atomics. The status of a
+//! database is read when the metrics are read.
 
 pub(crate) mod files;
 mod last_backup;
@@ -23,24 +23,24 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use sqlhttp_core::{Location, Status};
 
-use self::files::Certificate;
+use self::files::CertificateCollector;
 pub use self::last_backup::LastBackup;
-use self::process::Process;
-pub(crate) use self::sql::{Interrupted, SqlCounters};
+use self::process::ProcessCollector;
+pub(crate) use self::sql::{InterruptReason, SqlCounters};
 
-/// The prefix of the names of our own series.
+/// The prefix of the names of this program's series.
 const PREFIX: &str = "sqlhttp";
 
-/// Asks a database what it tells of itself.
+/// Returns the current status of a database.
 pub type StatusFn = Arc<dyn Fn() -> Status + Send + Sync>;
 
-/// Upper bounds of the latency histogram, in microseconds.
+/// The upper bounds of the buckets of latency histograms, in microseconds.
 const BUCKETS_US: [u64; 17] = [
     50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
     5_000_000, 10_000_000,
 ];
 
-/// Everything the server counts.
+/// All metrics of the server.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     registry: Registry,
@@ -53,39 +53,40 @@ pub(crate) struct Metrics {
 }
 
 /// A database with metrics of its own.
-pub(crate) struct Observed {
+pub(crate) struct ObservedDatabase {
     pub(crate) id: String,
-    /// Asks it how it is, if it can be asked.
+    /// Returns the status of the database, if its backend has one.
     pub(crate) status: Option<StatusFn>,
     pub(crate) location: Location,
-    /// When it was backed up.
+    /// The time of its last backup.
     pub(crate) last_backup: LastBackup,
     /// The counters of its SQL.
     pub(crate) sql: Arc<SqlCounters>,
 }
 
-/// The counters of one database, or for the requests that reach none.
+/// The counters of one database, or of the requests that reach no database.
 pub(crate) struct DatabaseMetrics {
-    /// `None` stands for no database.
-    observed: Option<Observed>,
+    /// The database. `None` if these are the counters of requests that reach no database.
+    observed: Option<ObservedDatabase>,
     by_class: [AtomicU64; CLASSES.len()],
-    latency: Latency,
+    latency: LatencyHistogram,
     pub(crate) auth_failures: AtomicU64,
 }
 
-/// The classes of statuses.
+/// The classes of HTTP statuses.
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
-/// How long requests took. A bucket counts what fell into it and into no lower one; the last one has no bound.
+/// A histogram of durations. Each value is counted only in the lowest bucket whose bound it does not exceed. The last
+/// bucket has no bound.
 #[derive(Debug, Default)]
-pub(crate) struct Latency {
+pub(crate) struct LatencyHistogram {
     buckets: [AtomicU64; BUCKETS_US.len() + 1],
     sum_us: AtomicU64,
 }
 
 impl Metrics {
-    /// Metrics for these databases, in this order. `certificate` is the file with the server's.
-    pub(crate) fn new(databases: Vec<Observed>, certificate: Option<PathBuf>) -> Self {
+    /// Creates the metrics of these databases, in this order. `certificate` is the file with the server's certificate.
+    pub(crate) fn new(databases: Vec<ObservedDatabase>, certificate: Option<PathBuf>) -> Self {
         let databases = databases.into_iter().map(Some).chain([None]).map(DatabaseMetrics::new);
         let mut metrics = Metrics {
             registry: Registry::default(),
@@ -101,7 +102,7 @@ impl Metrics {
     }
 
     fn register(&mut self, certificate: Option<PathBuf>) {
-        self.registry.register_collector(Box::new(Process));
+        self.registry.register_collector(Box::new(ProcessCollector));
         let registry = self.registry.sub_registry_with_prefix(PREFIX);
         let versions = vec![
             ("version", env!("CARGO_PKG_VERSION").to_owned()),
@@ -114,13 +115,13 @@ impl Metrics {
         registry.register("connections_refused", "Connections refused because too many were open", refused);
         registry.register("received_bytes", "Bytes received from clients", self.received_bytes.clone());
         registry.register("sent_bytes", "Bytes sent to clients", self.sent_bytes.clone());
-        registry.register_collector(Box::new(PerDatabase(Arc::clone(&self.databases))));
+        registry.register_collector(Box::new(DatabaseCollector(Arc::clone(&self.databases))));
         if let Some(file) = certificate {
-            registry.register_collector(Box::new(Certificate(file)));
+            registry.register_collector(Box::new(CertificateCollector(file)));
         }
     }
 
-    /// Adds a collector, whose series get the prefix of this program's.
+    /// Adds a collector. Its series get the prefix of this program's series.
     pub(crate) fn register_collector(&mut self, collector: Box<dyn Collector>) {
         self.registry.sub_registry_with_prefix(PREFIX).register_collector(collector);
     }
@@ -130,13 +131,13 @@ impl Metrics {
         self.databases.len() - 1
     }
 
-    /// What is counted for the database at this index; `None` is for requests that reached none.
+    /// Returns the counters of the database at this index, or of the requests that reach no database for `None`.
     pub(crate) fn database(&self, index: Option<usize>) -> &DatabaseMetrics {
         let others = self.databases.len() - 1;
         &self.databases[index.unwrap_or(others).min(others)]
     }
 
-    /// All of it as Prometheus reads it.
+    /// Encodes all metrics in Prometheus's text format.
     pub(crate) fn encode(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
@@ -145,18 +146,18 @@ impl Metrics {
 }
 
 impl DatabaseMetrics {
-    fn new(observed: Option<Observed>) -> Self {
+    fn new(observed: Option<ObservedDatabase>) -> Self {
         let (by_class, latency, auth_failures) = Default::default();
         DatabaseMetrics { observed, by_class, latency, auth_failures }
     }
 
-    /// The label that names the database. Series of no database have none.
+    /// The label with the id of the database. Requests that reach no database have no such label.
     fn label(&self) -> Option<(&'static str, &str)> {
         self.observed.as_ref().map(|observed| ("database", observed.id.as_str()))
     }
 
-    /// Counts an answered request: its status, and the time until the head of the answer was there.
-    pub(crate) fn answered(&self, status: u16, took: Duration) {
+    /// Counts a response: its status, and the time from the head of the request to the head of the response.
+    pub(crate) fn count_answer(&self, status: u16, took: Duration) {
         let class = usize::from(status / 100).clamp(1, CLASSES.len()) - 1;
         self.by_class[class].fetch_add(1, Ordering::Relaxed);
         self.latency.observe(took);
@@ -169,7 +170,7 @@ impl fmt::Debug for DatabaseMetrics {
     }
 }
 
-impl Latency {
+impl LatencyHistogram {
     pub(crate) fn observe(&self, took: Duration) {
         let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let bucket = BUCKETS_US.partition_point(|bound| *bound < us);
@@ -190,11 +191,11 @@ fn seconds(us: u64) -> f64 {
     Duration::from_micros(us).as_secs_f64()
 }
 
-/// Writes the series that there are one of for each database.
+/// The collector of the series that exist for each database.
 #[derive(Debug)]
-struct PerDatabase(Arc<[DatabaseMetrics]>);
+struct DatabaseCollector(Arc<[DatabaseMetrics]>);
 
-impl Collector for PerDatabase {
+impl Collector for DatabaseCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         self.encode_requests(&mut encoder)?;
         self.encode_latency(&mut encoder)?;
@@ -205,9 +206,9 @@ impl Collector for PerDatabase {
     }
 }
 
-impl PerDatabase {
-    /// The databases, without those that there are none.
-    fn observed(&self) -> impl Iterator<Item = &Observed> + Clone {
+impl DatabaseCollector {
+    /// The databases, without the counters of requests that reach no database.
+    fn observed(&self) -> impl Iterator<Item = &ObservedDatabase> + Clone {
         self.0.iter().filter_map(|database| database.observed.as_ref())
     }
 
@@ -217,7 +218,7 @@ impl PerDatabase {
         for database in self.0.iter() {
             for (class, count) in CLASSES.iter().zip(&database.by_class) {
                 let count = count.load(Ordering::Relaxed);
-                // The classes that there are always, and the others once they occur.
+                // Status 1xx appears only after it has occurred. The other classes always appear.
                 if count > 0 || *class != "1xx" {
                     let labels: Vec<_> = database.label().into_iter().chain([("status", *class)]).collect();
                     family.encode_family(&labels)?.encode_counter::<NoLabelSet, u64, f64>(&count, None)?;
@@ -266,7 +267,7 @@ impl PerDatabase {
     }
 }
 
-impl PerDatabase {
+impl DatabaseCollector {
     pub(crate) fn encode_files(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let help = "Bytes free on the file system of the database";
         let mut family = encoder.encode_descriptor("disk_free_bytes", help, None, MetricType::Gauge)?;
@@ -283,10 +284,10 @@ impl PerDatabase {
     }
 }
 
-/// Name, help, type, and where the value stands.
+/// A series: its name, its help text, its type, and the function that reads its value from a status.
 type Series = (&'static str, &'static str, MetricType, fn(&Status) -> u64);
 
-/// What is told of a database's status.
+/// The series that are read from the status of a database.
 const SERIES: &[Series] = &[
     ("write_queue_length", "Batches that wait for the writer", MetricType::Gauge, |s| s.write_queue_len as u64),
     ("read_queue_length", "Batches that wait for a reader", MetricType::Gauge, |s| s.read_queue_len as u64),
@@ -302,9 +303,9 @@ const SERIES: &[Series] = &[
 mod tests {
     use super::*;
 
-    fn observed(id: &str, location: Location, status: Option<StatusFn>) -> Observed {
+    fn observed(id: &str, location: Location, status: Option<StatusFn>) -> ObservedDatabase {
         let (last_backup, sql) = Default::default();
-        Observed { id: id.to_owned(), status, location, last_backup, sql }
+        ObservedDatabase { id: id.to_owned(), status, location, last_backup, sql }
     }
 
     fn metrics() -> Metrics {
@@ -318,12 +319,12 @@ mod tests {
     }
 
     #[test]
-    fn everything_is_told() {
+    fn all_series_are_encoded() {
         let metrics = metrics();
-        metrics.database(Some(0)).answered(200, Duration::from_millis(2));
-        metrics.database(Some(0)).answered(200, Duration::from_secs(60));
-        metrics.database(Some(1)).answered(503, Duration::ZERO);
-        metrics.database(None).answered(404, Duration::ZERO);
+        metrics.database(Some(0)).count_answer(200, Duration::from_millis(2));
+        metrics.database(Some(0)).count_answer(200, Duration::from_secs(60));
+        metrics.database(Some(1)).count_answer(503, Duration::ZERO);
+        metrics.database(None).count_answer(404, Duration::ZERO);
         metrics.database(Some(1)).auth_failures.fetch_add(1, Ordering::Relaxed);
         metrics.connections.inc();
         let text = metrics.encode().unwrap();
@@ -345,7 +346,7 @@ mod tests {
             r#"sqlhttp_batches_written_total{database="a"} 7"#,
             r#"sqlhttp_poisoned{database="a"} 0"#,
         ] {
-            assert!(text.lines().any(|told| told == line), "{line} is missing in\n{text}");
+            assert!(text.lines().any(|encoded| encoded == line), "{line} is missing in\n{text}");
         }
         for part in [
             "sqlhttp_build_info{version=",
@@ -365,8 +366,8 @@ mod tests {
     }
 
     #[test]
-    fn bounds_belong_to_their_bucket() {
-        let latency = Latency::default();
+    fn the_upper_bound_belongs_to_its_bucket() {
+        let latency = LatencyHistogram::default();
         latency.observe(Duration::from_micros(100));
         latency.observe(Duration::from_micros(101));
         assert_eq!(latency.buckets[1].load(Ordering::Relaxed), 1);

@@ -7,7 +7,7 @@ use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use sqlhttp_core::{Error, Failure};
 
-/// Counters of one database.
+/// The counters of the SQL of one database's requests.
 #[derive(Debug, Default)]
 pub(crate) struct SqlCounters {
     statements_failed: AtomicU64,
@@ -17,19 +17,19 @@ pub(crate) struct SqlCounters {
     requests_failed: [AtomicU64; REASONS.len()],
 }
 
-/// Why SQL was interrupted.
+/// The reason why SQL was interrupted.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Interrupted {
-    /// Its time was over.
+pub(crate) enum InterruptReason {
+    /// Its time limit has passed.
     Timeout,
-    /// Its client has gone.
+    /// Its client has disconnected.
     ClientGone,
 }
 
-/// The labels of [`Interrupted`].
+/// The labels of [`InterruptReason`], in the order of its variants.
 const INTERRUPTED: [&str; 2] = ["timeout", "client_gone"];
 
-/// The labels of [`Error`], see [`reason`].
+/// The labels of the variants of [`Error`]. [`reason`] returns the index of a variant's label.
 const REASONS: [&str; 13] = [
     "overloaded",
     "timeout",
@@ -46,7 +46,7 @@ const REASONS: [&str; 13] = [
     "unknown",
 ];
 
-/// The index of an error's label.
+/// Returns the index of an error's label in [`REASONS`].
 fn reason(error: &Error) -> usize {
     match error {
         Error::Overloaded(_) => 0,
@@ -77,30 +77,31 @@ impl SqlCounters {
     pub(crate) fn statement_failed(&self, failure: &Failure) {
         add(&self.statements_failed, 1);
         if matches!(failure, Failure::Timeout) {
-            self.interrupted(Interrupted::Timeout);
+            self.interrupted(InterruptReason::Timeout);
         }
     }
 
     pub(crate) fn request_failed(&self, error: &Error) {
         add(&self.requests_failed[reason(error)], 1);
         if matches!(error, Error::Timeout) {
-            self.interrupted(Interrupted::Timeout);
+            self.interrupted(InterruptReason::Timeout);
         }
     }
 
-    pub(crate) fn interrupted(&self, why: Interrupted) {
+    pub(crate) fn interrupted(&self, why: InterruptReason) {
         add(&self.interrupted[why as usize], 1);
     }
 }
 
-/// Most requests add nothing to most counters; those must not touch memory that other threads write.
+/// Adds to a counter. Most requests add zero to most counters; those additions are skipped, because writing an atomic
+/// that other threads write is slow.
 fn add(counter: &AtomicU64, count: u64) {
     if count > 0 {
         counter.fetch_add(count, Ordering::Relaxed);
     }
 }
 
-/// Name, help, and the counter.
+/// A series: its name, its help text, and its counter.
 type Series = (&'static str, &'static str, fn(&SqlCounters) -> &AtomicU64);
 
 const SERIES: [Series; 3] = [
@@ -109,7 +110,7 @@ const SERIES: [Series; 3] = [
     ("rows_changed", "Rows that statements inserted, updated or deleted", |it| &it.rows_changed),
 ];
 
-/// Writes the counters of all databases, each with its id.
+/// Encodes the counters of all databases, each with the id of its database as a label.
 pub(crate) fn encode<'a>(
     databases: impl Iterator<Item = (&'a str, &'a SqlCounters)> + Clone,
     encoder: &mut DescriptorEncoder<'_>,
@@ -163,8 +164,8 @@ mod tests {
         counters.statement_failed(&Failure::Timeout);
         counters.request_failed(&Error::Timeout);
         counters.statement_failed(&Failure::NotAllowed("ATTACH".to_owned()));
-        assert_eq!(counters.interrupted[Interrupted::Timeout as usize].load(Ordering::Relaxed), 2);
+        assert_eq!(counters.interrupted[InterruptReason::Timeout as usize].load(Ordering::Relaxed), 2);
         assert_eq!(counters.statements_failed.load(Ordering::Relaxed), 2);
-        assert_eq!(INTERRUPTED[Interrupted::ClientGone as usize], "client_gone");
+        assert_eq!(INTERRUPTED[InterruptReason::ClientGone as usize], "client_gone");
     }
 }

@@ -1,4 +1,4 @@
-//! Which clients may finish a handshake: those with a certificate of a known authority, and the right name on it.
+//! The verification of client certificates: the issuing authority and the common name.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,19 +14,19 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use super::TlsError;
 use super::identity::read_certificates;
 
-/// Demands a certificate of an authority in the file (or of one that this host trusts), issued to `common_name` if
-/// there is one.
+/// Creates a verifier that requires a client certificate from an authority in the file `ca` (or from one that the host
+/// trusts), with the common name `common_name` if it is set.
 pub(crate) fn verifier(
     ca: Option<&Path>,
     common_name: Option<&str>,
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
     let roots = Arc::new(ca.map_or_else(roots_of_host, roots_in_file)?);
-    let any: Arc<dyn ClientCertVerifier> =
+    let authority_verifier: Arc<dyn ClientCertVerifier> =
         WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider)).build().map_err(TlsError::Clients)?;
     Ok(match common_name {
-        None => any,
-        Some(name) => Arc::new(NamedClient { any, common_name: name.to_owned() }),
+        None => authority_verifier,
+        Some(name) => Arc::new(CommonNameVerifier { authority_verifier, common_name: name.to_owned() }),
     })
 }
 
@@ -36,7 +36,8 @@ fn roots_in_file(path: &Path) -> Result<RootCertStore, TlsError> {
     if roots.is_empty() { Err(TlsError::NoCertificate(path.to_owned())) } else { Ok(roots) }
 }
 
-/// A host's collection may hold what nobody can read; only when nothing is left, that is an error.
+/// Reads the certificate authorities that the host trusts. Unreadable certificates are skipped; it is an error if none
+/// is readable.
 fn roots_of_host() -> Result<RootCertStore, TlsError> {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
@@ -44,16 +45,16 @@ fn roots_of_host() -> Result<RootCertStore, TlsError> {
     if roots.is_empty() { Err(TlsError::NoHostRoots(found.errors)) } else { Ok(roots) }
 }
 
-/// Accepts of all the clients that `any` would accept those with one common name.
+/// Accepts the clients that `authority_verifier` accepts and whose certificate has the common name.
 #[derive(Debug)]
-struct NamedClient {
-    any: Arc<dyn ClientCertVerifier>,
+struct CommonNameVerifier {
+    authority_verifier: Arc<dyn ClientCertVerifier>,
     common_name: String,
 }
 
-impl ClientCertVerifier for NamedClient {
+impl ClientCertVerifier for CommonNameVerifier {
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.any.root_hint_subjects()
+        self.authority_verifier.root_hint_subjects()
     }
 
     fn verify_client_cert(
@@ -62,7 +63,7 @@ impl ClientCertVerifier for NamedClient {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let verified = self.any.verify_client_cert(end_entity, intermediates, now)?;
+        let verified = self.authority_verifier.verify_client_cert(end_entity, intermediates, now)?;
         if has_common_name(end_entity, &self.common_name)? {
             Ok(verified)
         } else {
@@ -76,7 +77,7 @@ impl ClientCertVerifier for NamedClient {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.any.verify_tls12_signature(message, cert, dss)
+        self.authority_verifier.verify_tls12_signature(message, cert, dss)
     }
 
     fn verify_tls13_signature(
@@ -85,15 +86,16 @@ impl ClientCertVerifier for NamedClient {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.any.verify_tls13_signature(message, cert, dss)
+        self.authority_verifier.verify_tls13_signature(message, cert, dss)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.any.supported_verify_schemes()
+        self.authority_verifier.supported_verify_schemes()
     }
 }
 
-/// A subject with several common names goes by the last, the most specific.
+/// Returns whether a certificate has the common name. Of several common names in a subject, the last one counts, which
+/// is the most specific.
 fn has_common_name(certificate: &CertificateDer<'_>, name: &str) -> Result<bool, Error> {
     let (_, certificate) =
         X509Certificate::from_der(certificate).map_err(|_| Error::from(CertificateError::BadEncoding))?;

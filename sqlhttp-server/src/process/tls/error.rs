@@ -1,4 +1,4 @@
-//! Why HTTPS cannot be served.
+//! The error of the TLS settings.
 
 use std::path::PathBuf;
 
@@ -7,40 +7,40 @@ use rustls_pki_types::pem;
 
 use super::files::TlsFiles;
 
-/// Why HTTPS cannot be served.
+/// The reason why HTTPS cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// The certificate file cannot be read or is no PEM.
+    /// The certificate file cannot be read or is not PEM.
     #[error("TLS certificate '{}': {source}", path.display())]
     Certificate {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The cause.
         source: pem::Error,
     },
-    /// The certificate file holds no certificate.
+    /// The certificate file contains no certificate.
     #[error("TLS certificate '{}': there is no certificate in it", .0.display())]
     NoCertificate(PathBuf),
-    /// The key file cannot be read, is no PEM, or holds no private key.
+    /// The key file cannot be read, is not PEM, or contains no private key.
     #[error("TLS key '{}': {source}", path.display())]
     Key {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The cause.
         source: pem::Error,
     },
-    /// Certificate and key do not belong together, or are of a kind that is not supported.
+    /// Certificate and key do not belong together, or their kind is not supported.
     #[error("TLS certificate '{}' and key '{}': {source}", files.cert.display(), files.key.display())]
     Mismatch {
         /// The files.
         files: TlsFiles,
-        /// What is wrong with them.
+        /// The cause.
         source: rustls::Error,
     },
-    /// This host trusts no authority that could be read, and no file names others.
+    /// No file with authorities is set, and no certificate authority of the host could be read.
     #[error("TLS: this host has no certificates of authorities to verify clients with{}", list(.0))]
     NoHostRoots(Vec<rustls_native_certs::Error>),
-    /// Clients' certificates cannot be verified with these authorities.
+    /// Client certificates cannot be verified with these authorities.
     #[error("TLS: clients cannot be verified: {0}")]
     Clients(VerifierBuilderError),
 }

@@ -1,8 +1,8 @@
-//! The files of a certificate.
+//! The files of the server's certificate and key.
 
 use std::path::PathBuf;
 
-/// PEM files for HTTPS.
+/// The PEM files of the server's certificate and key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsFiles {
     /// The certificate chain.

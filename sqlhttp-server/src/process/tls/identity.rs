@@ -1,4 +1,4 @@
-//! The certificate that the server shows, read anew when its files change.
+//! The certificate that the server presents. It is reloaded when its files change.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use super::TlsError;
 use crate::process::reloading::{Reload, Reloading};
 use crate::process::tls::TlsFiles;
 
-/// Certificate and key, and the files they come from.
+/// The server's certificate and key, and the files from which they are loaded.
 #[derive(Debug)]
 pub(crate) struct Identity {
     cert: PathBuf,
@@ -32,26 +32,29 @@ impl Identity {
         Ok(identity)
     }
 
-    /// Reads the files again if they have changed and it is time to look.
-    pub(crate) fn renew_if_due(&self, now: Instant) {
+    /// Reloads certificate and key if the files have changed. Checks the files at most once per second.
+    pub(crate) fn reload_if_due(&self, now: Instant) {
         match self.pair.reload_if_due(now) {
             Reload::Unchanged => {}
             Reload::Replaced => {
                 tracing::info!("reloading certificate at {}", self.cert.display());
                 self.warn_if_not_valid();
             }
-            Reload::Kept(problem) => tracing::error!("keeping the certificate in use: {problem}"),
+            Reload::Rejected(problem) => tracing::error!("keeping the certificate in use: {problem}"),
         }
     }
 
-    /// Clients refuse a certificate that is not valid now. It is served all the same: a clock may be wrong.
+    /// Logs a warning if the certificate has expired or is not valid yet. The server uses it nevertheless, because its
+    /// clock may be wrong.
     fn warn_if_not_valid(&self) {
-        if let Some(problem) = self.current().end_entity_cert().ok().and_then(|leaf| not_valid(leaf, ASN1Time::now())) {
+        if let Some(problem) =
+            self.current().end_entity_cert().ok().and_then(|leaf| validity_problem(leaf, ASN1Time::now()))
+        {
             tracing::warn!("TLS certificate '{}' {problem}: clients will refuse it", self.cert.display());
         }
     }
 
-    /// The pair in use.
+    /// Returns the certificate and the key in use.
     pub(crate) fn current(&self) -> Arc<CertifiedKey> {
         self.pair.current()
     }
@@ -59,13 +62,14 @@ impl Identity {
 
 impl ResolvesServerCert for Identity {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.renew_if_due(Instant::now());
+        self.reload_if_due(Instant::now());
         Some(self.current())
     }
 }
 
-/// Why a certificate is not valid at this time, if so. rustls has parsed it before.
-fn not_valid(leaf: &[u8], now: ASN1Time) -> Option<String> {
+/// Returns why a certificate is not valid at this time. Returns `None` if it is valid, or if it cannot be parsed;
+/// rustls has parsed it before.
+fn validity_problem(leaf: &[u8], now: ASN1Time) -> Option<String> {
     let (_, certificate) = X509Certificate::from_der(leaf).ok()?;
     let validity = certificate.validity();
     if now > validity.not_after {
@@ -85,7 +89,7 @@ fn read_pair(files: &TlsFiles, provider: &CryptoProvider) -> Result<CertifiedKey
         .map_err(|source| TlsError::Mismatch { files: files.clone(), source })
 }
 
-/// The certificates in a PEM file: at least one.
+/// Reads the certificates in a PEM file. It is an error if there is none.
 pub(crate) fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let failed = |source| TlsError::Certificate { path: path.to_owned(), source };
     let certificates: Vec<_> =

@@ -1,4 +1,4 @@
-//! HTTPS: the certificate and key from PEM files, and which clients must show one of their own.
+//! HTTPS: the server's certificate and key from PEM files, and the verification of client certificates.
 
 mod clients;
 mod error;
@@ -18,30 +18,30 @@ use rustls::crypto::aws_lc_rs;
 use serde::Serialize;
 use tokio_rustls::TlsAcceptor;
 
-/// HTTP/2's name in the TLS handshake.
+/// The ALPN name of HTTP/2.
 pub(crate) const HTTP_2: &[u8] = b"h2";
 
-/// The protocols that a client may choose from.
+/// The ALPN protocols that the server offers.
 const PROTOCOLS: [&str; 2] = ["h2", "http/1.1"];
 
-/// How HTTPS is served.
+/// The settings of HTTPS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsOptions {
     /// The certificate chain, a PEM file. It is read again when it changes.
     pub cert: PathBuf,
     /// The private key, a PEM file. It is read again when it changes.
     pub key: PathBuf,
-    /// The authorities that clients' certificates may come from, a PEM file; those that this host trusts if there
-    /// is none.
+    /// A PEM file with the certificate authorities that may issue client certificates. `None` means the authorities
+    /// that the host trusts.
     pub client_ca: Option<PathBuf>,
-    /// Clients must show a valid certificate.
+    /// Whether clients must present a valid certificate.
     pub verify_client: bool,
-    /// The common name that clients' certificates must have. It implies `verify_client`.
+    /// The common name that client certificates must have. Setting it implies `verify_client`.
     pub common_name: Option<String>,
 }
 
 impl TlsOptions {
-    /// A certificate for the server, and none asked of clients.
+    /// Settings with a server certificate and without client certificates.
     pub fn new(cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
         TlsOptions { cert: cert.into(), key: key.into(), client_ca: None, verify_client: false, common_name: None }
     }
@@ -55,17 +55,17 @@ impl TlsOptions {
     }
 }
 
-/// What turns a TCP connection into an encrypted one. Clones share it.
+/// The TLS acceptor, which makes encrypted connections of TCP connections. Clones share one acceptor.
 #[derive(Clone)]
 pub struct Tls {
     pub(crate) acceptor: TlsAcceptor,
     options: Arc<TlsOptions>,
 }
 
-/// How HTTPS is served, in the words of `/status`. Its JSON has the keys in alphabetical order.
+/// The settings of HTTPS as rqlite's `/status` shows them. The JSON keys are in alphabetical order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TlsDescription {
-    /// The clients' authorities; empty for those of this host.
+    /// The file with the certificate authorities of clients; empty for the authorities that the host trusts.
     pub ca_file: String,
     /// The certificate chain.
     pub cert_file: String,
@@ -75,17 +75,17 @@ pub struct TlsDescription {
     pub enabled: &'static str,
     /// The private key.
     pub key_file: String,
-    /// The protocols that a client may choose from.
+    /// The ALPN protocols that the server offers.
     pub next_protos: Vec<&'static str>,
 }
 
 impl Tls {
-    /// Reads the files; no client needs a certificate.
+    /// Reads certificate and key. Clients need no certificate.
     pub fn from_files(files: &TlsFiles) -> Result<Tls, TlsError> {
         Tls::load(&TlsOptions::new(&files.cert, &files.key))
     }
 
-    /// Reads the files. TLS 1.2 and 1.3 are spoken, and HTTP/2 is offered beside HTTP/1.1.
+    /// Reads the files. The server supports TLS 1.2 and 1.3 and offers HTTP/2 and HTTP/1.1.
     pub fn load(options: &TlsOptions) -> Result<Tls, TlsError> {
         let identity = Arc::new(Identity::load(options.files(), Arc::new(aws_lc_rs::default_provider()))?);
         Tls::with_identity(options, identity)
@@ -107,7 +107,7 @@ impl Tls {
         Ok(Tls { acceptor: TlsAcceptor::from(Arc::new(config)), options: Arc::new(options.clone()) })
     }
 
-    /// How HTTPS is served, for `/status`.
+    /// Returns the settings for `/status`.
     pub fn describe(&self) -> TlsDescription {
         let text = |path: &PathBuf| path.display().to_string();
         let demands = self.options.demands_client_certificate();

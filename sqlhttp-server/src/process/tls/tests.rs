@@ -1,4 +1,4 @@
-//! HTTPS with real handshakes, in memory.
+//! Tests of HTTPS with TLS handshakes over an in-memory stream.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -21,7 +21,8 @@ fn write_files(dir: &Path) -> TlsFiles {
     files
 }
 
-/// A new file in the place of the old one: a change even if the clock stands still and the length is the same.
+/// Replaces a file by a new one. The inode changes, so the change is detected even if length and modification time do
+/// not.
 fn put(path: &Path, pem: &str) {
     let new = path.with_extension("new");
     std::fs::write(&new, pem).unwrap();
@@ -35,28 +36,28 @@ fn files_are_read() {
 }
 
 #[test]
-fn what_is_wrong_is_said_with_the_file() {
+fn errors_contain_the_file() {
     let dir = tempfile::tempdir().unwrap();
     let other = tempfile::tempdir().unwrap();
     let good = write_files(dir.path());
     let foreign = write_files(other.path());
-    let told = |files: &TlsFiles| Tls::from_files(files).unwrap_err().to_string();
+    let message = |files: &TlsFiles| Tls::from_files(files).unwrap_err().to_string();
 
     let missing = TlsFiles { cert: dir.path().join("none.pem"), ..good.clone() };
-    assert!(told(&missing).starts_with(&format!("TLS certificate '{}': ", missing.cert.display())));
+    assert!(message(&missing).starts_with(&format!("TLS certificate '{}': ", missing.cert.display())));
     let swapped = TlsFiles { cert: good.key.clone(), key: good.cert.clone() };
-    assert!(told(&swapped).ends_with("there is no certificate in it"));
+    assert!(message(&swapped).ends_with("there is no certificate in it"));
     let no_key = TlsFiles { key: good.cert.clone(), ..good.clone() };
-    assert!(told(&no_key).starts_with("TLS key "));
+    assert!(message(&no_key).starts_with("TLS key "));
     let mixed = TlsFiles { key: foreign.key, ..good.clone() };
-    assert!(told(&mixed).contains(" and key "), "{}", told(&mixed));
+    assert!(message(&mixed).contains(" and key "), "{}", message(&mixed));
 
     let no_ca =
         TlsOptions { client_ca: Some(good.key), verify_client: true, ..TlsOptions::new(&good.cert, foreign.cert) };
     assert!(Tls::load(&no_ca).is_err());
 }
 
-/// An authority that issues certificates to clients.
+/// A certificate authority for client certificates.
 struct Authority {
     pem: String,
     issuer: Issuer<'static, KeyPair>,
@@ -81,7 +82,7 @@ impl Authority {
     }
 }
 
-/// A server, and what its clients need to know.
+/// The TLS settings of a server, and the authority of its clients.
 struct Server {
     dir: TempDir,
     options: TlsOptions,
@@ -104,7 +105,7 @@ impl Server {
         Server { dir, options, authority }
     }
 
-    /// Whether a client gets through, for the client to see.
+    /// Returns whether a client with this certificate completes the handshake and can read.
     async fn serves(&self, client: Option<(CertificateDer<'static>, PrivateKeyDer<'static>)>) -> bool {
         let tls = Tls::load(&self.options).unwrap();
         let mut roots = RootCertStore::empty();
@@ -134,7 +135,7 @@ async fn shake_hands(
     let client = async {
         let name = ServerName::try_from("localhost").unwrap();
         let mut socket = TlsConnector::from(Arc::new(config)).connect(name, near).await?;
-        // With TLS 1.3 a client learns only here that its certificate is not wanted.
+        // With TLS 1.3 the client receives the refusal of its certificate only when it reads.
         socket.read_u8().await
     };
     let (served, read) = tokio::join!(server, client);
@@ -168,14 +169,14 @@ async fn a_common_name_alone_demands_a_certificate_too() {
 }
 
 #[tokio::test]
-async fn nobody_else_needs_one() {
+async fn clients_need_no_certificate_by_default() {
     let mut server = Server::new(None);
     server.options.verify_client = false;
     assert!(server.serves(None).await);
 }
 
 #[tokio::test]
-async fn a_new_pair_is_taken_up_and_a_broken_one_is_not() {
+async fn a_new_pair_is_loaded_and_a_mismatched_one_is_not() {
     let server = Server::new(None);
     let options = TlsOptions { verify_client: false, ..server.options.clone() };
     let provider = Arc::new(aws_lc_rs::default_provider());
@@ -192,23 +193,23 @@ async fn a_new_pair_is_taken_up_and_a_broken_one_is_not() {
     let old = on_disk();
     write_files(server.dir.path());
     let new = on_disk();
-    identity.renew_if_due(later);
+    identity.reload_if_due(later);
     assert!(shake_hands(&tls, trusting(&new), None).await);
     assert!(!shake_hands(&tls, trusting(&old), None).await);
 
-    // A certificate whose key has not come yet.
+    // The certificate has been replaced, but not yet its key.
     let halfway = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     put(&options.cert, &halfway.cert.pem());
-    identity.renew_if_due(later + Duration::from_secs(2));
+    identity.reload_if_due(later + Duration::from_secs(2));
     assert!(shake_hands(&tls, trusting(&new), None).await);
 
     put(&options.key, &halfway.signing_key.serialize_pem());
-    identity.renew_if_due(later + Duration::from_secs(4));
+    identity.reload_if_due(later + Duration::from_secs(4));
     assert!(shake_hands(&tls, trusting(&on_disk()), None).await);
 }
 
 #[test]
-fn the_description_is_what_status_shows() {
+fn the_description_has_the_values_of_status() {
     let server = Server::new(None);
     let tls = Tls::load(&server.options).unwrap();
     let described = serde_json::to_value(tls.describe()).unwrap();

@@ -1,39 +1,40 @@
-//! The YAML file that accompanies a database, as it is written: every key of ws4sqlite, and of sqliterg what
-//! ws4sqlite lacks (`journalMode`, `macros`, `backup`, `auth.authErrorCode`). What it means, `resolve` decides.
+//! The YAML file that accompanies a database, with its values as written. It has all keys of ws4sqlite, and the keys of
+//! sqliterg that ws4sqlite does not have (`journalMode`, `macros`, `backup`, `auth.authErrorCode`). `resolve` checks
+//! and interprets the values.
 
-use super::mistake::Lines;
-use super::yaml::{self, Fields, Reader};
+use super::error::KeyLines;
+use super::yaml::{self, Fields, YamlReader};
 
-/// What the file says. An absent key and one without a value are the same.
+/// The content of a companion file. A key without a value counts as absent.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Companion {
-    pub(crate) auth: Option<Auth>,
+    pub(crate) auth: Option<RawAuth>,
     pub(crate) read_only: bool,
     pub(crate) cors_origin: Option<String>,
     pub(crate) use_only_stored_statements: bool,
     pub(crate) disable_wal_mode: bool,
     pub(crate) journal_mode: Option<String>,
     pub(crate) allow_attach: Option<bool>,
-    pub(crate) stored_statements: Vec<StoredStatement>,
+    pub(crate) stored_statements: Vec<RawStoredStatement>,
     pub(crate) init_statements: Vec<String>,
-    pub(crate) scheduled_tasks: Option<Vec<Task>>,
-    pub(crate) maintenance: Option<Task>,
-    pub(crate) macros: Vec<Macro>,
-    pub(crate) backup: Option<Backup>,
+    pub(crate) scheduled_tasks: Option<Vec<RawTask>>,
+    pub(crate) maintenance: Option<RawTask>,
+    pub(crate) macros: Vec<RawMacro>,
+    pub(crate) backup: Option<RawBackup>,
 }
 
-/// `auth`.
+/// The value of `auth`.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Auth {
+pub(crate) struct RawAuth {
     pub(crate) mode: String,
     pub(crate) error_code: Option<i64>,
     pub(crate) by_query: Option<String>,
-    pub(crate) by_credentials: Option<Vec<Credential>>,
+    pub(crate) by_credentials: Option<Vec<RawCredential>>,
 }
 
 /// An entry of `auth.byCredentials`.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Credential {
+pub(crate) struct RawCredential {
     pub(crate) user: String,
     pub(crate) password: String,
     pub(crate) hashed_password: String,
@@ -41,14 +42,14 @@ pub(crate) struct Credential {
 
 /// An entry of `storedStatements`.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct StoredStatement {
+pub(crate) struct RawStoredStatement {
     pub(crate) id: String,
     pub(crate) sql: String,
 }
 
-/// An entry of `scheduledTasks`, or `maintenance`.
+/// An entry of `scheduledTasks`, or the value of `maintenance`.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Task {
+pub(crate) struct RawTask {
     pub(crate) schedule: Option<String>,
     pub(crate) at_startup: bool,
     pub(crate) do_vacuum: bool,
@@ -60,43 +61,43 @@ pub(crate) struct Task {
 
 /// An entry of `macros`.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Macro {
+pub(crate) struct RawMacro {
     pub(crate) id: String,
     pub(crate) statements: Vec<String>,
     pub(crate) disable_transaction: bool,
-    pub(crate) execution: Execution,
+    pub(crate) execution: RawExecution,
 }
 
-/// `backup`.
+/// The value of `backup`.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Backup {
+pub(crate) struct RawBackup {
     pub(crate) backup_dir: String,
     pub(crate) num_files: i64,
-    pub(crate) execution: Execution,
+    pub(crate) execution: RawExecution,
 }
 
-/// `execution` of a macro or of `backup`.
+/// The value of `execution` in a macro or in `backup`.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Execution {
+pub(crate) struct RawExecution {
     pub(crate) on_create: bool,
     pub(crate) on_startup: bool,
-    /// In minutes.
+    /// The period in minutes; 0 for none.
     pub(crate) period: i64,
-    pub(crate) web_service: Option<WebService>,
+    pub(crate) web_service: Option<RawWebService>,
 }
 
-/// `webService` of an `execution`.
+/// The value of `webService` in an `execution`.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct WebService {
+pub(crate) struct RawWebService {
     pub(crate) auth_token: Option<String>,
     pub(crate) hashed_auth_token: Option<String>,
     pub(crate) auth_error_code: Option<i64>,
 }
 
-/// Reads a companion file: what it says, where it says it, and warnings about unknown keys.
-pub(crate) fn parse(source: &str) -> Result<(Companion, Lines, Vec<String>), String> {
+/// Parses a companion file. Returns its content, the lines of its keys, and warnings about unknown keys.
+pub(crate) fn parse(source: &str) -> Result<(Companion, KeyLines, Vec<String>), String> {
     let document = yaml::parse(source)?;
-    let mut reader = Reader::default();
+    let mut reader = YamlReader::default();
     let mut companion = Companion::default();
     if let Some(mut fields) = reader.fields(&document, "", "main.db") {
         companion = read(&mut reader, &mut fields);
@@ -107,7 +108,7 @@ pub(crate) fn parse(source: &str) -> Result<(Companion, Lines, Vec<String>), Str
 }
 
 /// Reads the keys of a companion file from a mapping.
-pub(crate) fn read(reader: &mut Reader, fields: &mut Fields<'_>) -> Companion {
+pub(crate) fn read(reader: &mut YamlReader, fields: &mut Fields<'_>) -> Companion {
     Companion {
         auth: fields.map(reader, "auth", read_auth),
         read_only: fields.bool(reader, "readOnly").unwrap_or(false),
@@ -125,9 +126,9 @@ pub(crate) fn read(reader: &mut Reader, fields: &mut Fields<'_>) -> Companion {
     }
 }
 
-fn read_auth(reader: &mut Reader, fields: &mut Fields<'_>) -> Auth {
+fn read_auth(reader: &mut YamlReader, fields: &mut Fields<'_>) -> RawAuth {
     let custom = fields.int(reader, "customErrorCode");
-    Auth {
+    RawAuth {
         mode: fields.string(reader, "mode").unwrap_or_default(),
         error_code: custom.or(fields.int(reader, "authErrorCode")),
         by_query: fields.string(reader, "byQuery").filter(|sql| !sql.is_empty()),
@@ -135,23 +136,23 @@ fn read_auth(reader: &mut Reader, fields: &mut Fields<'_>) -> Auth {
     }
 }
 
-fn read_credential(reader: &mut Reader, fields: &mut Fields<'_>) -> Credential {
-    Credential {
+fn read_credential(reader: &mut YamlReader, fields: &mut Fields<'_>) -> RawCredential {
+    RawCredential {
         user: fields.string(reader, "user").unwrap_or_default(),
         password: fields.string(reader, "password").unwrap_or_default(),
         hashed_password: fields.string(reader, "hashedPassword").unwrap_or_default(),
     }
 }
 
-fn read_stored_statement(reader: &mut Reader, fields: &mut Fields<'_>) -> StoredStatement {
-    StoredStatement {
+fn read_stored_statement(reader: &mut YamlReader, fields: &mut Fields<'_>) -> RawStoredStatement {
+    RawStoredStatement {
         id: fields.string(reader, "id").unwrap_or_default(),
         sql: fields.string(reader, "sql").unwrap_or_default(),
     }
 }
 
-fn read_task(reader: &mut Reader, fields: &mut Fields<'_>) -> Task {
-    Task {
+fn read_task(reader: &mut YamlReader, fields: &mut Fields<'_>) -> RawTask {
+    RawTask {
         schedule: fields.string(reader, "schedule"),
         at_startup: fields.bool(reader, "atStartup").unwrap_or(false),
         do_vacuum: fields.bool(reader, "doVacuum").unwrap_or(false),
@@ -162,8 +163,8 @@ fn read_task(reader: &mut Reader, fields: &mut Fields<'_>) -> Task {
     }
 }
 
-fn read_macro(reader: &mut Reader, fields: &mut Fields<'_>) -> Macro {
-    Macro {
+fn read_macro(reader: &mut YamlReader, fields: &mut Fields<'_>) -> RawMacro {
+    RawMacro {
         id: fields.string(reader, "id").unwrap_or_default(),
         statements: fields.strings(reader, "statements").unwrap_or_default(),
         disable_transaction: fields.bool(reader, "disableTransaction").unwrap_or(false),
@@ -171,16 +172,16 @@ fn read_macro(reader: &mut Reader, fields: &mut Fields<'_>) -> Macro {
     }
 }
 
-fn read_backup(reader: &mut Reader, fields: &mut Fields<'_>) -> Backup {
-    Backup {
+fn read_backup(reader: &mut YamlReader, fields: &mut Fields<'_>) -> RawBackup {
+    RawBackup {
         backup_dir: fields.string(reader, "backupDir").unwrap_or_default(),
         num_files: fields.int(reader, "numFiles").unwrap_or(0),
         execution: fields.map(reader, "execution", read_execution).unwrap_or_default(),
     }
 }
 
-fn read_execution(reader: &mut Reader, fields: &mut Fields<'_>) -> Execution {
-    Execution {
+fn read_execution(reader: &mut YamlReader, fields: &mut Fields<'_>) -> RawExecution {
+    RawExecution {
         on_create: fields.bool(reader, "onCreate").unwrap_or(false),
         on_startup: fields.bool(reader, "onStartup").unwrap_or(false),
         period: fields.int(reader, "period").unwrap_or(0),
@@ -188,8 +189,8 @@ fn read_execution(reader: &mut Reader, fields: &mut Fields<'_>) -> Execution {
     }
 }
 
-fn read_web_service(reader: &mut Reader, fields: &mut Fields<'_>) -> WebService {
-    WebService {
+fn read_web_service(reader: &mut YamlReader, fields: &mut Fields<'_>) -> RawWebService {
+    RawWebService {
         auth_token: fields.string(reader, "authToken"),
         hashed_auth_token: fields.string(reader, "hashedAuthToken"),
         auth_error_code: fields.int(reader, "authErrorCode"),
@@ -207,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_file_is_all_defaults() {
+    fn an_empty_file_has_all_defaults() {
         for source in ["", "# nothing\n", "auth:\n", "auth: ~\nscheduledTasks:\n"] {
             assert_eq!(companion(source), Companion::default(), "{source:?}");
         }
@@ -215,7 +216,7 @@ mod tests {
 
     #[test]
     fn an_empty_auth_is_not_an_absent_one() {
-        assert_eq!(companion("auth: {}\n").auth, Some(Auth::default()));
+        assert_eq!(companion("auth: {}\n").auth, Some(RawAuth::default()));
     }
 
     #[test]
@@ -251,7 +252,7 @@ maintenance: {schedule: '@daily'}
         let found = companion(source);
         assert!(found.read_only && found.use_only_stored_statements && found.disable_wal_mode);
         assert_eq!(found.cors_origin.as_deref(), Some("*"));
-        assert_eq!(found.stored_statements, [StoredStatement { id: "a".into(), sql: "SELECT 1".into() }]);
+        assert_eq!(found.stored_statements, [RawStoredStatement { id: "a".into(), sql: "SELECT 1".into() }]);
         assert_eq!(found.init_statements, ["CREATE TABLE T(a)"]);
         assert_eq!(found.auth.unwrap().by_query.as_deref(), Some("SELECT :user, :password"));
         let task = &found.scheduled_tasks.unwrap()[0];
@@ -302,7 +303,7 @@ backup:
     }
 
     #[test]
-    fn wrong_types_are_refused_in_the_words_of_the_original() {
+    fn wrong_types_are_refused_with_the_messages_of_yaml_v2() {
         let cases = [
             (
                 "readOnly: abc\n",

@@ -2,13 +2,13 @@
 //!
 //! ```yaml
 //! server:                      # optional: flags by their names, without dashes; the command line and the
-//!   port: 8080                 # environment beat what stands here
+//!   port: 8080                 # environment override these values
 //!   max-body: 16M
 //!   allow-attach: yes
 //! databases:
 //!   - path: data/shop.db       # a file database; its id is the file's name without extension: shop
-//!     readOnly: true           # and then every key of a companion file
-//!   - id: users                # or it is named here
+//!     readOnly: true           # every key of a companion file may follow
+//!   - id: users                # an id overrides the file's name
 //!     path: /var/lib/u.db
 //!     auth:
 //!       mode: HTTP
@@ -19,45 +19,45 @@
 //! ```
 //!
 //! Paths are relative to the working directory, as on the command line, and may begin with `~`. A database listed
-//! here has no companion file besides. Databases of the command line (or the environment) come first, then these in
+//! here has no companion file. Databases of the command line (or the environment) are opened before these, and these in
 //! their order.
 
 use sqlhttp_text::spelling;
 
 use super::companion::{self, Companion};
+use super::error::KeyLines;
 use super::flags::{self, Settings};
-use super::mistake::Lines;
-use super::yaml::{self, Fields, Reader, Yaml};
+use super::yaml::{self, Fields, YamlReader, YamlValue};
 
-/// What the file says.
+/// The content of the file.
 #[derive(Debug, Default)]
 pub(crate) struct ConfigFile {
     pub(crate) settings: Settings,
-    pub(crate) databases: Vec<Entry>,
-    pub(crate) lines: Lines,
-    /// About keys that nobody knows.
+    pub(crate) databases: Vec<DatabaseEntry>,
+    pub(crate) lines: KeyLines,
+    /// Warnings about unknown keys.
     pub(crate) warnings: Vec<String>,
 }
 
 /// An entry of `databases`.
 #[derive(Debug, Default)]
-pub(crate) struct Entry {
+pub(crate) struct DatabaseEntry {
     pub(crate) id: String,
     pub(crate) path: String,
     pub(crate) in_memory: bool,
     pub(crate) companion: Companion,
 }
 
-/// Reads the file.
+/// Parses the file.
 pub(crate) fn parse(source: &str) -> Result<ConfigFile, String> {
     let document = yaml::parse(source)?;
-    let mut reader = Reader::default();
+    let mut reader = YamlReader::default();
     let mut file = ConfigFile::default();
     let mut warnings = Vec::new();
     if let Some(mut fields) = reader.fields(&document, "", "map") {
-        let settings = fields.map(&mut reader, "server", |reader, fields| server(reader, fields, &mut warnings));
+        let settings = fields.map(&mut reader, "server", |reader, fields| read_settings(reader, fields, &mut warnings));
         file.settings = settings.transpose()?.unwrap_or_default();
-        file.databases = fields.maps(&mut reader, "databases", entry).unwrap_or_default();
+        file.databases = fields.maps(&mut reader, "databases", read_database).unwrap_or_default();
         fields.finish(&mut reader);
     }
     let (unknown, lines) = reader.finish()?;
@@ -66,9 +66,13 @@ pub(crate) fn parse(source: &str) -> Result<ConfigFile, String> {
     Ok(ConfigFile { lines, warnings, ..file })
 }
 
-fn server(reader: &mut Reader, fields: &mut Fields<'_>, warnings: &mut Vec<String>) -> Result<Settings, String> {
+fn read_settings(
+    reader: &mut YamlReader,
+    fields: &mut Fields<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<Settings, String> {
     let mut settings = Settings::default();
-    for (name, node) in fields.rest() {
+    for (name, node) in fields.all_entries() {
         if !flags::names_in_file().any(|known| known == name) {
             let hint = spelling::nearest(name, flags::names_in_file());
             let hint = hint.map_or(String::new(), |known| format!(", did you mean 'server.{known}'?"));
@@ -77,7 +81,7 @@ fn server(reader: &mut Reader, fields: &mut Fields<'_>, warnings: &mut Vec<Strin
         }
         let value = match &node.value {
             // YAML has more spellings of booleans than Go.
-            Yaml::Bool(value, _) => Some(value.to_string()),
+            YamlValue::Bool(value, _) => Some(value.to_string()),
             _ => reader.string(node),
         };
         if let Some(value) = value {
@@ -87,8 +91,8 @@ fn server(reader: &mut Reader, fields: &mut Fields<'_>, warnings: &mut Vec<Strin
     Ok(settings)
 }
 
-fn entry(reader: &mut Reader, fields: &mut Fields<'_>) -> Entry {
-    Entry {
+fn read_database(reader: &mut YamlReader, fields: &mut Fields<'_>) -> DatabaseEntry {
+    DatabaseEntry {
         id: fields.string(reader, "id").unwrap_or_default(),
         path: fields.string(reader, "path").unwrap_or_default(),
         in_memory: fields.bool(reader, "inMemory").unwrap_or(false),
@@ -96,7 +100,7 @@ fn entry(reader: &mut Reader, fields: &mut Fields<'_>) -> Entry {
     }
 }
 
-impl Entry {
+impl DatabaseEntry {
     fn check(&self, index: usize) -> Result<(), String> {
         match (self.path.is_empty(), self.in_memory) {
             (true, false) | (false, true) => {
@@ -142,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused() {
+    fn invalid_files_are_refused() {
         let exclusive = "databases[0]: one and only one of 'path' and 'inMemory: true' must be specified";
         let cases = [
             ("databases: [{id: a}]", exclusive),
@@ -157,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_file_says_nothing() {
+    fn an_empty_file_has_no_settings_and_no_databases() {
         let file = parse("").unwrap();
         assert!(file.databases.is_empty() && file.settings.is_empty());
     }

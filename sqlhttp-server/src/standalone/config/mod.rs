@@ -1,13 +1,22 @@
-//! What the server is told to do: `flags` is what was typed, `file` and `companion` what YAML files say, and the types
-//! here are what it all means (`settings`, `resolve` and `source` lead from the one to the other).
+//! The configuration. The types of this module are the validated settings; the other modules read and check their
+//! sources:
+//!
+//! * `flags`: the command line and the environment.
+//! * `file`: the YAML file given by `-config`.
+//! * `companion`: the YAML file that accompanies a database.
+//! * `yaml`: reads typed values from YAML documents.
+//! * `database_path`: splits `PATH[:YAML]` and derives a database's id.
+//! * `settings`: turns flags into the settings of the server and the engine.
+//! * `resolve`: turns a companion file into the settings of a database.
+//! * `error`: errors in YAML files, with their place.
 
 pub(crate) mod companion;
+pub(crate) mod database_path;
+pub(crate) mod error;
 pub(crate) mod file;
 pub mod flags;
-pub(crate) mod mistake;
 pub(crate) mod resolve;
 pub(crate) mod settings;
-pub(crate) mod source;
 pub(crate) mod yaml;
 
 use std::collections::HashMap;
@@ -21,162 +30,162 @@ use crate::api::auth::{AuthConfig, TokenConfig};
 use crate::process::logging::LogFormat;
 use crate::process::tls::TlsFiles;
 
-/// Settings of the process and its listeners.
+/// The settings of the process and its listeners.
 #[derive(Debug, Clone)]
 pub struct ServerConfig {
-    /// Address to listen on, as typed (`0.0.0.0`, `::1`, `[::1]`, `localhost`).
+    /// The address to listen on, as typed (`0.0.0.0`, `::1`, `[::1]`, `localhost`).
     pub bind_host: String,
-    /// Port to listen on; 0 lets the system choose.
+    /// The port to listen on; 0 lets the system choose.
     pub port: u16,
-    /// The hosts that requests may name, with or without a port; none is every host.
+    /// The hosts that the `Host` header may name, with or without a port. An empty list allows every host.
     pub allowed_hosts: Vec<String>,
-    /// Directory whose files are served over GET and HEAD.
+    /// The directory whose files are served by GET and HEAD.
     pub serve_dir: Option<PathBuf>,
-    /// The file served for a directory.
+    /// The name of the file that is served for a directory.
     pub index_file: String,
-    /// Largest request body, in bytes, after decompression too.
+    /// The greatest length of a request body, in bytes, before and after decompression.
     pub body_bytes_max: u64,
-    /// Memory for all request bodies together, in bytes; one body of the greatest length always fits.
+    /// The memory for all request bodies together, in bytes. One body of the greatest length always fits.
     pub all_bodies_bytes_max: u64,
-    /// Largest request line and headers together, in bytes.
+    /// The greatest length of the request line and the headers together, in bytes.
     pub header_bytes_max: usize,
-    /// Connections open at once.
+    /// The greatest number of open connections.
     pub connections_max: usize,
-    /// Items in one request.
+    /// The greatest number of statements in one request.
     pub items_max: usize,
-    /// How long one request's SQL may run.
+    /// The time that the SQL of one request may run; `None` is no limit.
     pub query_timeout: Option<Duration>,
-    /// How long a write of a client may wait and run, if that is limited. `query_timeout` holds for writes too.
+    /// The time that a client's write may wait and run; `None` is no limit. `query_timeout` applies to writes too.
     pub write_timeout: Option<Duration>,
-    /// How often databases are checked for damage; zero is never.
+    /// The interval at which databases are checked for damage; zero is never.
     pub check_interval: Duration,
-    /// How long shutting down waits for running requests.
+    /// The time that running requests have to end at shutdown.
     pub shutdown_timeout: Duration,
-    /// How long a client may take to send its headers; zero is no limit.
+    /// The time that a client has to send its headers, and that a connection may be idle; zero is no limit.
     pub header_timeout: Duration,
-    /// How long a new connection may be without a request; zero is no limit but `header_timeout`.
+    /// The time that a new connection has to send its first request; zero means that `header_timeout` applies.
     pub first_request_timeout: Duration,
-    /// How long a client may take to send its body; zero is no limit.
+    /// The time that a client has to send the body of a request; zero is no limit.
     pub body_timeout: Duration,
-    /// Where `/metrics` and `/healthz` are served, as typed (`127.0.0.1:9100`).
+    /// The address of `/metrics` and `/healthz`, as typed (`127.0.0.1:9100`).
     pub metrics_addr: Option<String>,
-    /// Serve HTTPS with this certificate and key.
+    /// The certificate and the key of HTTPS; `None` serves HTTP.
     pub tls: Option<TlsFiles>,
-    /// How log lines look.
+    /// The format of log lines.
     pub log_format: LogFormat,
-    /// The least level that is logged: `error`, `warn`, `info`, `debug`, `trace`.
+    /// The least severe level that is logged: `error`, `warn`, `info`, `debug`, `trace`.
     pub log_level: String,
-    /// Log a line for each request, whatever the level.
+    /// Whether a line is logged for each request, whatever the level.
     pub log_requests: bool,
-    /// Log requests whose SQL takes longer than this.
+    /// The time above which a request's SQL is logged; `None` logs none.
     pub log_slow: Option<Duration>,
 }
 
-/// Settings of the engine that hold for all databases.
+/// The settings of the engine that apply to all databases.
 #[derive(Debug, Clone)]
 pub struct EngineConfig {
-    /// Clients may ATTACH, unless a database's own `allowAttach` says otherwise.
+    /// Whether clients may ATTACH database files. A database's own `allowAttach` overrides this.
     pub allow_attach: bool,
-    /// How long to wait for a lock that another process holds.
+    /// The time to wait for a lock that another process holds.
     pub busy_timeout: Duration,
-    /// How many threads read at once, for each database; `None` leaves it to the engine.
+    /// The number of reader threads of each database; `None` is the engine's default.
     pub read_threads: Option<usize>,
-    /// How many rows a result may have.
+    /// The greatest number of rows in a result; `None` is no limit.
     pub rows_max: Option<u64>,
-    /// How many bytes a text, a BLOB or a row may have.
+    /// The greatest length of a text, a BLOB or a row, in bytes.
     pub value_bytes_max: u64,
-    /// Memory that SQLite may use for one request, bytes.
+    /// The memory that SQLite may use for one request, in bytes.
     pub memory_bytes_max: u64,
 }
 
-/// One database that is served, with everything its companion file says.
+/// The settings of one database, from its companion file or its entry in the `-config` file.
 #[derive(Debug, Clone)]
 pub struct DatabaseConfig {
-    /// The id under which clients reach it.
+    /// The id, which is the first part of the path of the database's URL.
     pub id: String,
-    /// Where it lives.
+    /// The file of the database, or memory.
     pub location: Location,
-    /// No writes.
+    /// Whether writes are refused.
     pub read_only: bool,
-    /// Journal mode.
+    /// The journal mode.
     pub journal_mode: JournalMode,
-    /// Clients may ATTACH.
+    /// Whether clients may ATTACH database files.
     pub allow_attach: bool,
-    /// Who may use it; `None` is everybody.
+    /// The users and how they authenticate; `None` requires no authentication.
     pub auth: Option<AuthConfig>,
-    /// The `corsOrigin` value, validated; `None` is off.
+    /// The value of `corsOrigin`, validated; `None` disables CORS.
     pub cors_origin: Option<String>,
-    /// Statements that clients call as `#id`.
+    /// The stored statements by id. Clients call them as `#id`.
     pub stored_statements: HashMap<String, Arc<str>>,
-    /// Only those may be called.
+    /// Whether clients may run only stored statements.
     pub only_stored_statements: bool,
-    /// Run when the database is created.
+    /// The statements that run when the database is created.
     pub init_statements: Vec<String>,
-    /// What is done at start and by the clock.
+    /// The tasks that run at start or by a schedule (`scheduledTasks`).
     pub tasks: Vec<TaskConfig>,
-    /// Named lists of statements (sqliterg).
+    /// Named lists of statements (sqliterg's `macros`).
     pub macros: Vec<MacroConfig>,
-    /// Backups into a directory (sqliterg).
+    /// Backups into a directory (sqliterg's `backup`).
     pub backup: Option<DirectoryBackupConfig>,
 }
 
 /// One entry of `scheduledTasks`.
 #[derive(Debug, Clone)]
 pub struct TaskConfig {
-    /// When, if by the clock. The text as written; `schedule::Schedule::parse` has accepted it.
+    /// The schedule as written; `schedule::Schedule::parse` has accepted it. `None` without one.
     pub schedule: Option<String>,
-    /// Also once, before the port opens.
+    /// Whether the task also runs once at start, before the port opens.
     pub at_startup: bool,
-    /// VACUUM first.
+    /// Whether the task begins with VACUUM.
     pub vacuum: bool,
-    /// Then back up.
+    /// The backup that follows.
     pub backup: Option<BackupConfig>,
-    /// Then run these.
+    /// The statements that follow the backup.
     pub statements: Vec<String>,
 }
 
 /// A backup with rotation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BackupConfig {
-    /// Path of the file, with `%s` in the file name where the time goes; `~` is already expanded.
+    /// The path of the file. `%s` in the file name is replaced by the time; `~` is already expanded.
     pub template: String,
-    /// How many to keep.
+    /// The number of backups to keep.
     pub files_max: usize,
 }
 
 /// A named list of statements (sqliterg's `macros`).
 #[derive(Debug, Clone)]
 pub struct MacroConfig {
-    /// Its name.
+    /// The name.
     pub id: String,
-    /// Its statements; `^id` and `#id` are already resolved.
+    /// The statements. References to stored statements (`^id`, `#id`) are already replaced.
     pub statements: Vec<String>,
-    /// Run each statement on its own instead of all in one transaction.
+    /// Whether each statement runs by itself instead of all in one transaction.
     pub disable_transaction: bool,
-    /// When it runs.
+    /// The occasions on which it runs.
     pub execution: ExecutionConfig,
 }
 
 /// Backups into a directory (sqliterg's `backup`).
 #[derive(Debug, Clone)]
 pub struct DirectoryBackupConfig {
-    /// The directory; the start creates it if it does not exist.
+    /// The directory. The start creates it if it does not exist.
     pub dir: PathBuf,
-    /// How many files to keep.
+    /// The number of backups to keep.
     pub files_max: usize,
-    /// When it runs.
+    /// The occasions on which it runs.
     pub execution: ExecutionConfig,
 }
 
-/// When a macro or a backup of sqliterg's kind runs.
+/// The occasions on which a macro or a directory backup runs (sqliterg's `execution`).
 #[derive(Debug, Clone, Default)]
 pub struct ExecutionConfig {
-    /// When the database is created.
+    /// Whether it runs when the database is created.
     pub on_create: bool,
-    /// At every start (implies at creation).
+    /// Whether it runs at every start, the creation included.
     pub on_startup: bool,
-    /// Every so often, first after one period.
+    /// The period at which it runs, for the first time after one period.
     pub period: Option<Duration>,
-    /// Over HTTP.
+    /// The access of clients over HTTP, with or without a token; `None` if they may not start it.
     pub web_service: Option<TokenConfig>,
 }

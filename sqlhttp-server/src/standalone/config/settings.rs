@@ -1,4 +1,4 @@
-//! From flags to the settings of the process.
+//! Turns the values of flags into the settings of the server and the engine, and checks them.
 
 use std::path::PathBuf;
 
@@ -9,10 +9,10 @@ use crate::process::flags::{hosts, memory_bytes_max, value_bytes_max};
 use crate::process::logging::LogFormat;
 use crate::process::tls::TlsFiles;
 
-/// The HTTP library cannot work with less.
+/// The least value of `-max-header`, in bytes. hyper's read buffer cannot be smaller.
 const HEADER_BYTES_MIN: u64 = 8 << 10;
 
-/// The settings of the process and its listeners. The error ends the start.
+/// Returns the settings of the process and its listeners. An error is the message that ends the start.
 pub(crate) fn server(settings: &Settings, home: Option<&str>) -> Result<ServerConfig, String> {
     let log_format = if settings.text("log-format") == "json" { LogFormat::Json } else { LogFormat::Text };
     Ok(ServerConfig {
@@ -42,7 +42,7 @@ pub(crate) fn server(settings: &Settings, home: Option<&str>) -> Result<ServerCo
     })
 }
 
-/// The settings of all databases. The error ends the start.
+/// Returns the settings of all databases. An error is the message that ends the start.
 pub(crate) fn engine(settings: &Settings) -> Result<EngineConfig, String> {
     let some = |count: u64| Some(count).filter(|count| *count > 0);
     Ok(EngineConfig {
@@ -55,7 +55,7 @@ pub(crate) fn engine(settings: &Settings) -> Result<EngineConfig, String> {
     })
 }
 
-/// SQLite has no larger values (`SQLITE_MAX_LENGTH`), and with much smaller ones it could not read its own schema.
+/// Checks a port number. An error is the message of Go's `net.Listen`.
 pub(crate) fn port(port: i64) -> Result<u16, String> {
     u16::try_from(port).map_err(|_| format!("failed to listen: listen tcp: address {port}: invalid port"))
 }
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_set_is_resolved() {
+    fn given_values_are_resolved() {
         let line =
             "-serve-dir ~/w -tls-cert c -tls-key k -query-timeout 5s -header-timeout 0 -max-rows 7 -read-threads 3";
         let server = server(&settings(line), Some("/h")).unwrap();
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn values_have_a_size_that_sqlite_can_hold() {
+    fn the_size_of_values_is_limited_to_that_of_sqlite() {
         assert_eq!(engine(&settings("")).unwrap().value_bytes_max, 64 << 20);
         assert_eq!(engine(&settings("-max-value-bytes 1000000000")).unwrap().value_bytes_max, 1_000_000_000);
         for size in ["0", "64", "1G"] {

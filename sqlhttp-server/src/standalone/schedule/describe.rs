@@ -1,5 +1,8 @@
-//! A cron expression in English, in the words that the original prints at start (those of cRonstrue, in lower case).
-//! Expressions that it would put into a riddle are left to the caller to show as they are.
+//! Describes a cron expression in English, for the line `Task 0 scheduled ...` of the start-up's output.
+//!
+//! Users of ws4sqlite know this line and check their schedules with it, so the wording is ws4sqlite's: that of
+//! cRonstrue, in lower case. No crate produces it. Where cRonstrue's wording would be misleading, [`describe`] returns
+//! `None`, and the caller prints the expression itself.
 
 const WEEKDAYS: [&str; 7] = ["sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday"];
 const MONTHS: [&str; 12] = [
@@ -17,9 +20,9 @@ const MONTHS: [&str; 12] = [
     "december",
 ];
 
-/// What a field says. Names are numbers already.
+/// A field of an expression. Names of months and weekdays are numbers here.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Field {
+enum FieldPattern {
     Any,
     List(Vec<u32>),
     Range(u32, u32),
@@ -28,29 +31,30 @@ enum Field {
     EveryWithin(u32, u32, u32),
 }
 
-/// Describes the five fields of a valid expression; `None` if there are no good words for it.
+/// Describes a valid expression of five fields. Returns `None` if there is no clear description.
 pub(crate) fn describe(expression: &str) -> Option<String> {
     let words: Vec<&str> = expression.split_whitespace().collect();
     let [minute, hour, day, month, weekday] = words[..] else {
         return None;
     };
-    let minute = Field::parse(minute, 0, &[])?;
-    let hour = Field::parse(hour, 0, &[])?;
-    let day = Field::parse(day, 1, &[])?;
-    let month = Field::parse(month, 1, &MONTHS)?;
-    let weekday = Field::parse(weekday, 0, &WEEKDAYS)?;
+    let minute = FieldPattern::parse(minute, 0, &[])?;
+    let hour = FieldPattern::parse(hour, 0, &[])?;
+    let day = FieldPattern::parse(day, 1, &[])?;
+    let month = FieldPattern::parse(month, 1, &MONTHS)?;
+    let weekday = FieldPattern::parse(weekday, 0, &WEEKDAYS)?;
     let parts = [
         time_of_day(&minute, &hour)?,
         day_of_month(&day),
-        day_of_week(&weekday, day == Field::Any)?,
+        day_of_week(&weekday, day == FieldPattern::Any)?,
         month_of_year(&month)?,
     ];
     Some(parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", "))
 }
 
-impl Field {
-    /// `min` is the field's least number; `names` stand for the numbers from it on, by their first three letters.
-    fn parse(text: &str, min: u32, names: &[&str]) -> Option<Field> {
+impl FieldPattern {
+    /// Parses a field. `min` is the field's least number. `names` are the names of the numbers from `min` on; their
+    /// first three letters are recognised.
+    fn parse(text: &str, min: u32, names: &[&str]) -> Option<FieldPattern> {
         let number = |word: &str| {
             let named = names.iter().position(|name| word.eq_ignore_ascii_case(&name[..3]));
             named.map_or_else(|| word.parse().ok(), |index| Some(min + u32::try_from(index).ok()?))
@@ -61,113 +65,125 @@ impl Field {
         };
         let range = base.split_once('-');
         Some(match (base, range, step) {
-            ("*" | "?", _, None | Some(1)) => Field::Any,
-            ("*" | "?", _, Some(step)) => Field::Every(step),
-            (_, Some((low, high)), None) => Field::Range(number(low)?, number(high)?),
-            (_, Some((low, high)), Some(step)) => Field::EveryWithin(number(low)?, number(high)?, step),
-            (_, None, Some(step)) if number(base)? == min => Field::Every(step),
-            (_, None, Some(step)) => Field::EveryFrom(number(base)?, step),
-            (_, None, None) => Field::List(base.split(',').map(number).collect::<Option<_>>()?),
+            ("*" | "?", _, None | Some(1)) => FieldPattern::Any,
+            ("*" | "?", _, Some(step)) => FieldPattern::Every(step),
+            (_, Some((low, high)), None) => FieldPattern::Range(number(low)?, number(high)?),
+            (_, Some((low, high)), Some(step)) => FieldPattern::EveryWithin(number(low)?, number(high)?, step),
+            (_, None, Some(step)) if number(base)? == min => FieldPattern::Every(step),
+            (_, None, Some(step)) => FieldPattern::EveryFrom(number(base)?, step),
+            (_, None, None) => FieldPattern::List(base.split(',').map(number).collect::<Option<_>>()?),
         })
     }
 
     fn single(&self) -> Option<u32> {
         match self {
-            Field::List(numbers) if numbers.len() == 1 => numbers.first().copied(),
+            FieldPattern::List(numbers) if numbers.len() == 1 => numbers.first().copied(),
             _ => None,
         }
     }
 }
 
-fn time_of_day(minute: &Field, hour: &Field) -> Option<String> {
-    if let (Some(minute), Field::List(hours)) = (minute.single(), hour) {
-        let times: Vec<String> = hours.iter().map(|hour| clock(*hour, minute)).collect();
-        return Some(format!("at {}", joined_times(&times)));
+fn time_of_day(minute: &FieldPattern, hour: &FieldPattern) -> Option<String> {
+    if let (Some(minute), FieldPattern::List(hours)) = (minute.single(), hour) {
+        let times: Vec<String> = hours.iter().map(|hour| format_time(*hour, minute)).collect();
+        return Some(format!("at {}", join_times(&times)));
     }
     let minutes = match (minute, hour) {
-        (Field::List(numbers), Field::Any | Field::Range(..)) if *numbers == [0] => "every hour".to_owned(),
+        (FieldPattern::List(numbers), FieldPattern::Any | FieldPattern::Range(..)) if *numbers == [0] => {
+            "every hour".to_owned()
+        }
         _ => minutes(minute)?,
     };
     let hours = match hour {
-        Field::Any => return Some(minutes),
-        Field::List(one) if one.len() == 1 && !matches!(minute, Field::List(_) | Field::Range(..)) => {
-            between(one[0], one[0])
+        FieldPattern::Any => return Some(minutes),
+        FieldPattern::List(one)
+            if one.len() == 1 && !matches!(minute, FieldPattern::List(_) | FieldPattern::Range(..)) =>
+        {
+            format_hours(one[0], one[0])
         }
-        Field::List(list) if !matches!(minute, Field::Range(..)) => {
-            format!("at {}", listed(list.iter().map(|hour| clock(*hour, 0)).collect()))
+        FieldPattern::List(list) if !matches!(minute, FieldPattern::Range(..)) => {
+            format!("at {}", join_words(list.iter().map(|hour| format_time(*hour, 0)).collect()))
         }
-        Field::Range(low, high) => between(*low, *high),
-        Field::Every(step) => format!("every {step} hours"),
+        FieldPattern::Range(low, high) => format_hours(*low, *high),
+        FieldPattern::Every(step) => format!("every {step} hours"),
         _ => return None,
     };
     Some(format!("{minutes}, {hours}"))
 }
 
-fn minutes(field: &Field) -> Option<String> {
+fn minutes(field: &FieldPattern) -> Option<String> {
     Some(match field {
-        Field::Any => "every minute".to_owned(),
-        Field::List(numbers) => {
-            format!("at {} minutes past the hour", listed(numbers.iter().map(u32::to_string).collect()))
+        FieldPattern::Any => "every minute".to_owned(),
+        FieldPattern::List(numbers) => {
+            format!("at {} minutes past the hour", join_words(numbers.iter().map(u32::to_string).collect()))
         }
-        Field::Range(low, high) => format!("minutes {low} through {high} past the hour"),
-        Field::Every(step) => format!("every {step} minutes"),
-        Field::EveryFrom(start, step) => format!("every {step} minutes, starting at {start} minutes past the hour"),
-        Field::EveryWithin(low, high, step) => {
+        FieldPattern::Range(low, high) => format!("minutes {low} through {high} past the hour"),
+        FieldPattern::Every(step) => format!("every {step} minutes"),
+        FieldPattern::EveryFrom(start, step) => {
+            format!("every {step} minutes, starting at {start} minutes past the hour")
+        }
+        FieldPattern::EveryWithin(low, high, step) => {
             format!("every {step} minutes, minutes {low} through {high} past the hour")
         }
     })
 }
 
-fn day_of_month(field: &Field) -> String {
+fn day_of_month(field: &FieldPattern) -> String {
     match field {
-        Field::Any => String::new(),
-        Field::List(days) => format!("on day {} of the month", listed(days.iter().map(u32::to_string).collect())),
-        Field::Range(low, high) => format!("between day {low} and {high} of the month"),
-        Field::Every(step) => format!("every {step} days"),
-        Field::EveryFrom(start, step) => format!("every {step} days, starting on day {start} of the month"),
-        Field::EveryWithin(low, high, step) => format!("every {step} days, between day {low} and {high} of the month"),
+        FieldPattern::Any => String::new(),
+        FieldPattern::List(days) => {
+            format!("on day {} of the month", join_words(days.iter().map(u32::to_string).collect()))
+        }
+        FieldPattern::Range(low, high) => format!("between day {low} and {high} of the month"),
+        FieldPattern::Every(step) => format!("every {step} days"),
+        FieldPattern::EveryFrom(start, step) => format!("every {step} days, starting on day {start} of the month"),
+        FieldPattern::EveryWithin(low, high, step) => {
+            format!("every {step} days, between day {low} and {high} of the month")
+        }
     }
 }
 
-fn day_of_week(field: &Field, any_day: bool) -> Option<String> {
+fn day_of_week(field: &FieldPattern, any_day: bool) -> Option<String> {
     let name = |day: &u32| WEEKDAYS.get(*day as usize).map(|name| (*name).to_owned());
     Some(match field {
-        Field::Any => String::new(),
-        Field::List(days) => {
+        FieldPattern::Any => String::new(),
+        FieldPattern::List(days) => {
             let intro = if any_day { "only on" } else { "and on" };
-            format!("{intro} {}", listed(days.iter().map(name).collect::<Option<_>>()?))
+            format!("{intro} {}", join_words(days.iter().map(name).collect::<Option<_>>()?))
         }
-        Field::Range(low, high) => format!("{} through {}", name(low)?, name(high)?),
-        Field::Every(step) => format!("every {step} days of the week"),
-        Field::EveryFrom(..) | Field::EveryWithin(..) => return None,
+        FieldPattern::Range(low, high) => format!("{} through {}", name(low)?, name(high)?),
+        FieldPattern::Every(step) => format!("every {step} days of the week"),
+        FieldPattern::EveryFrom(..) | FieldPattern::EveryWithin(..) => return None,
     })
 }
 
-fn month_of_year(field: &Field) -> Option<String> {
+fn month_of_year(field: &FieldPattern) -> Option<String> {
     let name = |month: &u32| MONTHS.get((*month as usize).checked_sub(1)?).map(|name| (*name).to_owned());
     Some(match field {
-        Field::Any => String::new(),
-        Field::List(months) => format!("only in {}", listed(months.iter().map(name).collect::<Option<_>>()?)),
-        Field::Range(low, high) => format!("{} through {}", name(low)?, name(high)?),
-        Field::Every(step) => format!("every {step} months"),
-        Field::EveryFrom(..) | Field::EveryWithin(..) => return None,
+        FieldPattern::Any => String::new(),
+        FieldPattern::List(months) => {
+            format!("only in {}", join_words(months.iter().map(name).collect::<Option<_>>()?))
+        }
+        FieldPattern::Range(low, high) => format!("{} through {}", name(low)?, name(high)?),
+        FieldPattern::Every(step) => format!("every {step} months"),
+        FieldPattern::EveryFrom(..) | FieldPattern::EveryWithin(..) => return None,
     })
 }
 
-/// `02:30 pm`.
-fn clock(hour: u32, minute: u32) -> String {
+/// Returns a time of day, as `02:30 pm`.
+fn format_time(hour: u32, minute: u32) -> String {
     let half = if hour < 12 { "am" } else { "pm" };
     let twelve = if hour.is_multiple_of(12) { 12 } else { hour % 12 };
     format!("{twelve:02}:{minute:02} {half}")
 }
 
-/// From the beginning of an hour to the end of another.
-fn between(low: u32, high: u32) -> String {
-    format!("between {} and {}", clock(low, 0), clock(high, 59))
+/// Describes the time from the beginning of the hour `low` to the end of the hour `high`.
+fn format_hours(low: u32, high: u32) -> String {
+    format!("between {} and {}", format_time(low, 0), format_time(high, 59))
 }
 
-/// `a`, `a and b`, `a, b, and c`.
-fn listed(items: Vec<String>) -> String {
+/// Joins words: `a`, `a and b`, `a, b, and c`.
+fn join_words(items: Vec<String>) -> String {
     match items.as_slice() {
         [] => String::new(),
         [one] => one.clone(),
@@ -176,8 +192,8 @@ fn listed(items: Vec<String>) -> String {
     }
 }
 
-/// Times of day go without the last comma: `a, b and c`.
-fn joined_times(times: &[String]) -> String {
+/// Joins times of day, without a comma before `and`: `a, b and c`.
+fn join_times(times: &[String]) -> String {
     match times {
         [rest @ .., last] if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),
         _ => times.concat(),
@@ -189,7 +205,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn expressions_are_described_as_the_original_does() {
+    fn expressions_are_described_in_ws4sqlites_words() {
         let table = [
             ("* * * * *", "every minute"),
             ("0 * * * *", "every hour"),
@@ -228,13 +244,13 @@ mod tests {
     }
 
     #[test]
-    fn names_and_question_marks_are_understood() {
+    fn names_and_question_marks_are_recognised() {
         assert_eq!(describe("0 0 ? JAN SUN").as_deref(), Some("at 12:00 am, only on sunday, only in january"));
         assert_eq!(describe("0/5 * * * *").as_deref(), Some("every 5 minutes"));
     }
 
     #[test]
-    fn there_are_no_words_for_riddles() {
+    fn unclear_expressions_have_no_description() {
         for expression in ["1-2,5 * * * *", "0 1/2 * * *", "0 0 1 2/3 *", "5-10 3 * * *", "", "* * * *"] {
             assert_eq!(describe(expression), None, "{expression}");
         }

@@ -1,4 +1,4 @@
-//! Macros and directory backups, as sqliterg has them: at creation, at start, periodically, and over HTTP.
+//! Macros and directory backups of sqliterg. They run at creation, at start, periodically, and on a request over HTTP.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use chrono::{DateTime, Local};
 use sqlhttp_core::{Atomicity, Batch, Database, Ending, Error, Failure, Location, Outcome, Step, StepOutcome};
 
 use super::backup::{self, BackupError};
-use super::rotation::Naming;
+use super::rotation::BackupNaming;
 use super::task::{run_script, run_scripts};
 use crate::process::metrics::LastBackup;
 use crate::standalone::config::{DatabaseConfig, DirectoryBackupConfig, MacroConfig};
@@ -14,21 +14,21 @@ use crate::standalone::messages;
 
 const SQLITE_AUTH: i32 = 23;
 
-/// Why a macro failed.
+/// The reason why a macro failed.
 #[derive(Debug)]
 pub enum MacroError {
-    /// A statement failed; its index, counted from 0, or -1 for the commit.
+    /// A statement failed. Its index, counted from 0, or -1 for the commit; and the message.
     Statement(i64, String),
-    /// The database did not answer.
+    /// The database returned no outcome.
     Database(Error),
 }
 
-/// Why there is no directory backup.
+/// The reason why a directory backup failed.
 #[derive(Debug)]
 pub enum DirectoryBackupError {
-    /// There is one of this minute already.
+    /// A backup of this minute exists already.
     Exists(PathBuf),
-    /// It failed; the text is for people.
+    /// The backup failed, with this message.
     Failed(String),
 }
 
@@ -51,18 +51,19 @@ impl std::fmt::Display for DirectoryBackupError {
     }
 }
 
-/// Runs a macro and tells how many rows each statement changed.
+/// Runs a macro as a client's batch. Returns the number of rows that each statement changed.
 pub async fn run_macro(database: &Database, config: &MacroConfig) -> Result<Vec<u64>, MacroError> {
     if config.disable_transaction {
-        return run_each(database, &config.statements).await;
+        return run_without_transaction(database, &config.statements).await;
     }
     let steps = config.statements.iter().map(|sql| Step::execute(sql.as_str(), ())).collect();
     let outcome = database.execute(Batch::transaction(steps)).await.map_err(MacroError::Database)?;
-    changed(outcome)
+    changed_rows(outcome)
 }
 
-/// Runs a macro on the owner's behalf, so that PRAGMAs in it hold for all connections. Nobody asks for counts.
-pub async fn perform_macro(database: &Database, config: &MacroConfig) -> Result<(), MacroError> {
+/// Runs a macro at creation, at start or periodically. Without a transaction, its statements run as the operator's
+/// script, so that PRAGMAs in it apply to all connections.
+pub async fn run_macro_unattended(database: &Database, config: &MacroConfig) -> Result<(), MacroError> {
     if !config.disable_transaction {
         return run_macro(database, config).await.map(drop);
     }
@@ -74,24 +75,24 @@ pub async fn perform_macro(database: &Database, config: &MacroConfig) -> Result<
     }
 }
 
-async fn run_each(database: &Database, statements: &[String]) -> Result<Vec<u64>, MacroError> {
+async fn run_without_transaction(database: &Database, statements: &[String]) -> Result<Vec<u64>, MacroError> {
     let mut counts = Vec::new();
     for (index, sql) in (0..).zip(statements) {
         let batch = Batch { atomicity: Atomicity::Each, ..Batch::transaction(vec![Step::execute(sql.as_str(), ())]) };
         let outcome = database.execute(batch).await.map_err(MacroError::Database)?;
-        if outcome.steps.last().is_some_and(is_refused) {
-            // A client may not do this (VACUUM, say), but the macro is the owner's.
+        if outcome.steps.last().is_some_and(is_refused_to_clients) {
+            // The statement is forbidden to clients (for example VACUUM). A macro is written by the operator.
             run_script(database, sql).await.map_err(|why| MacroError::Statement(index, why))?;
             counts.push(0);
         } else {
-            counts.extend(changed(outcome).map_err(|error| error.at(index))?);
+            counts.extend(changed_rows(outcome).map_err(|error| error.with_index(index))?);
         }
     }
     Ok(counts)
 }
 
-/// Whether it was the policy for clients that a statement failed of.
-fn is_refused(step: &StepOutcome) -> bool {
+/// Returns whether a statement failed because it is forbidden to clients.
+fn is_refused_to_clients(step: &StepOutcome) -> bool {
     match step {
         StepOutcome::Failed(Failure::NotAllowed(_) | Failure::TransactionControl(_)) => true,
         StepOutcome::Failed(Failure::Sql(error)) => error.primary_code() == SQLITE_AUTH,
@@ -100,8 +101,8 @@ fn is_refused(step: &StepOutcome) -> bool {
 }
 
 impl MacroError {
-    /// The same failure of a statement that ran on its own.
-    fn at(self, index: i64) -> Self {
+    /// Returns the error with this index of the failed statement, for a statement that ran in a batch of its own.
+    fn with_index(self, index: i64) -> Self {
         match self {
             MacroError::Statement(_, why) => MacroError::Statement(index, why),
             other => other,
@@ -109,7 +110,7 @@ impl MacroError {
     }
 }
 
-fn changed(outcome: Outcome) -> Result<Vec<u64>, MacroError> {
+fn changed_rows(outcome: Outcome) -> Result<Vec<u64>, MacroError> {
     if let Ending::NotCommitted(failure) = &outcome.ending {
         return Err(MacroError::Statement(-1, messages::failure(failure)));
     }
@@ -122,7 +123,7 @@ fn changed(outcome: Outcome) -> Result<Vec<u64>, MacroError> {
     (0..).zip(&outcome.steps).map(count).collect()
 }
 
-/// Backs a database up into the directory that its configuration names.
+/// Backs up a database into the directory that its configuration names.
 pub async fn run_directory_backup(
     database: &Database,
     config: &DatabaseConfig,
@@ -144,18 +145,18 @@ pub async fn run_directory_backup(
     })
 }
 
-fn directory_naming(config: &DatabaseConfig, dir: &Path) -> Naming {
+fn directory_naming(config: &DatabaseConfig, dir: &Path) -> BackupNaming {
     let text = |part: Option<&std::ffi::OsStr>| part.map(|part| part.to_string_lossy().into_owned());
     match &config.location {
         Location::File(path) => {
             let stem = text(path.file_stem()).unwrap_or_else(|| config.id.clone());
-            Naming::in_directory(dir, &stem, text(path.extension()).as_deref())
+            BackupNaming::in_directory(dir, &stem, text(path.extension()).as_deref())
         }
-        Location::Memory => Naming::in_directory(dir, &file_name_of(&config.id), None),
+        Location::Memory => BackupNaming::in_directory(dir, &file_name_of(&config.id), None),
     }
 }
 
-/// An id may be anything, a file name may not.
+/// Replaces the characters of an id that a file name must not contain.
 fn file_name_of(id: &str) -> String {
     id.replace(['/', '\\', '\0'], "_")
 }

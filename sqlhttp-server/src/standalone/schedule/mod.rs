@@ -1,7 +1,14 @@
-//! What is done by the clock: tasks of `scheduledTasks`, macros and backups with a period, and the backups' files.
+//! Scheduled work: the tasks of `scheduledTasks`, and macros and backups with a period.
 //!
-//! `cron` and `describe` understand a schedule, `rotation` names backups and says which are too old, `backup`, `task`
-//! and `macros` do one run, `runner` waits for the next. Only `runner` knows the time; everybody else is told.
+//! * `cron`: parses a schedule and computes its next time.
+//! * `describe`: describes a cron expression in English.
+//! * `runner`: waits for the next time of each job and runs it.
+//! * `task`: runs a task of `scheduledTasks` once.
+//! * `macros`: runs a macro or a backup of sqliterg once.
+//! * `backup`: makes one backup and removes old ones.
+//! * `rotation`: names backups and selects the old ones.
+//!
+//! Only `runner` reads the clock; the other modules take the time as a parameter.
 
 mod backup;
 mod cron;
@@ -12,7 +19,7 @@ mod runner;
 mod task;
 
 pub use cron::Schedule;
-pub use macros::{DirectoryBackupError, MacroError, perform_macro, run_directory_backup, run_macro};
+pub use macros::{DirectoryBackupError, MacroError, run_directory_backup, run_macro, run_macro_unattended};
 pub(crate) use rotation::directory_of as backup_dir_of;
-pub use runner::{Clock, Job, Report, SystemClock, jobs_of, run};
+pub use runner::{Clock, ReportFailure, ScheduledJob, SystemClock, jobs_of, run};
 pub(crate) use task::{run as run_task, run_scripts};

@@ -1,18 +1,18 @@
-//! One run of a task: VACUUM, then the backup, then the statements.
+//! One run of a task of `scheduledTasks`: VACUUM, then the backup, then the statements.
 
 use chrono::{DateTime, Local};
 use sqlhttp_core::{Atomicity, Batch, Database, Error, Step, StepOutcome};
 
 use super::backup::{BackupError, back_up};
-use super::rotation::Naming;
+use super::rotation::BackupNaming;
 use crate::process::metrics::LastBackup;
 use crate::standalone::config::{BackupConfig, TaskConfig};
 use crate::standalone::messages;
 
-/// Runs a task and returns what went wrong, a line for each failure that names the database and the task.
+/// Runs a task. Returns a line for each failure, with the id of the database and the index of the task.
 ///
-/// A failed VACUUM hints at a damaged file, so no backup is made then that would push an older, good one out. The
-/// statements run whatever happened before.
+/// If VACUUM fails, no backup is made: the file may be damaged, and rotation would remove an older, intact backup. The
+/// statements run even if VACUUM or the backup has failed.
 pub(crate) async fn run(
     database: &Database,
     (id, index): (&str, usize),
@@ -21,10 +21,10 @@ pub(crate) async fn run(
     now: DateTime<Local>,
 ) -> Vec<String> {
     let name = |failure: String| format!("{failure} [task {index} of database '{id}']");
-    run_unnamed(database, task, last_backup, now).await.into_iter().map(name).collect()
+    run_steps(database, task, last_backup, now).await.into_iter().map(name).collect()
 }
 
-async fn run_unnamed(
+async fn run_steps(
     database: &Database,
     task: &TaskConfig,
     last_backup: &LastBackup,
@@ -65,7 +65,7 @@ async fn run_backup(
     last_backup: &LastBackup,
     now: DateTime<Local>,
 ) -> Result<(), String> {
-    let naming = Naming::of_template(&backup.template);
+    let naming = BackupNaming::of_template(&backup.template);
     let result = back_up(database, &naming, backup.files_max, last_backup, now, true).await;
     result.map(drop).map_err(|error| match error {
         BackupError::Directory(error) => format!("(backup prep): {error}"),
@@ -75,8 +75,10 @@ async fn run_backup(
     })
 }
 
-/// Runs the owner's SQL as on one connection: a transaction may begin in one script and end in another. Stops at the first
-/// failure unless `keep_going`. Returns the failures with the indexes of their scripts; all texts are for people.
+/// Runs the operator's SQL as on one connection: a transaction may begin in one script and end in another. Stops at the
+/// first failure unless `keep_going`. Returns the messages of the failures with the indexes of their scripts.
+///
+/// On a read-only database each script runs by itself, and only statements that read succeed.
 pub(crate) async fn run_scripts(
     database: &Database,
     scripts: &[String],
@@ -84,15 +86,15 @@ pub(crate) async fn run_scripts(
 ) -> Result<Vec<(usize, String)>, String> {
     match database.run_scripts(scripts, keep_going).await {
         Ok(failures) => Ok(failures.iter().map(|(index, error)| (*index, messages::sql_error(error))).collect()),
-        Err(Error::ReadOnly) => Ok(run_all_reading(database, scripts, keep_going).await),
+        Err(Error::ReadOnly) => Ok(run_all_on_reader(database, scripts, keep_going).await),
         Err(error) => Err(messages::database_error(&error)),
     }
 }
 
-async fn run_all_reading(database: &Database, scripts: &[String], keep_going: bool) -> Vec<(usize, String)> {
+async fn run_all_on_reader(database: &Database, scripts: &[String], keep_going: bool) -> Vec<(usize, String)> {
     let mut failures = Vec::new();
     for (index, sql) in scripts.iter().enumerate() {
-        if let Err(failure) = run_reading(database, sql).await {
+        if let Err(failure) = run_on_reader(database, sql).await {
             failures.push((index, failure));
             if !keep_going {
                 break;
@@ -102,18 +104,18 @@ async fn run_all_reading(database: &Database, scripts: &[String], keep_going: bo
     failures
 }
 
-/// Runs one script of the owner's; the error is for people.
+/// Runs one script of the operator. Returns the message of its failure.
 pub(crate) async fn run_script(database: &Database, sql: &str) -> Result<(), String> {
     match database.run_script(sql).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(messages::sql_error(&error)),
-        Err(Error::ReadOnly) => run_reading(database, sql).await,
+        Err(Error::ReadOnly) => run_on_reader(database, sql).await,
         Err(error) => Err(messages::database_error(&error)),
     }
 }
 
-/// A read-only database has no writer to run a script, but statements that read are as good there as elsewhere.
-async fn run_reading(database: &Database, sql: &str) -> Result<(), String> {
+/// Runs one statement on a read-only database, which has no writer thread for scripts. Only reads succeed.
+async fn run_on_reader(database: &Database, sql: &str) -> Result<(), String> {
     let batch = Batch { atomicity: Atomicity::Each, ..Batch::transaction(vec![Step::execute(sql, ())]) };
     let outcome = database.execute(batch).await.map_err(|error| messages::database_error(&error))?;
     match outcome.steps.last() {

@@ -1,4 +1,4 @@
-//! The output of a start.
+//! The output of a start on standard output and standard error.
 
 use std::io::Write;
 
@@ -6,7 +6,7 @@ use chrono::Local;
 
 use crate::standalone::messages;
 
-/// Where a start tells how it goes.
+/// The streams to which a start writes its messages.
 pub struct Console<'a> {
     /// Standard output.
     pub out: &'a mut dyn Write,
@@ -15,29 +15,32 @@ pub struct Console<'a> {
 }
 
 impl Console<'_> {
-    // That nobody reads what we print is no reason not to serve.
+    // Errors of writing are ignored: a closed standard output must not prevent the server from serving.
 
-    pub(super) fn say(&mut self, line: &str) {
+    /// Prints a line to standard output.
+    pub(super) fn print(&mut self, line: &str) {
         let _ = writeln!(self.out, "{line}").and_then(|()| self.out.flush());
     }
 
-    pub(super) fn say_log(&mut self, level: &str, message: &str) {
-        self.say(&messages::log_line(level, Local::now(), message));
+    /// Prints a log line to standard output, among the other lines of the start.
+    pub(super) fn print_log(&mut self, level: &str, message: &str) {
+        self.print(&messages::log_line(level, Local::now(), message));
     }
 
+    /// Writes a log line to standard error.
     pub(super) fn log(&mut self, level: &str, message: &str) {
         let line = messages::log_line(level, Local::now(), message);
         let _ = writeln!(self.err, "{line}").and_then(|()| self.err.flush());
     }
 
-    /// Tells why the process ends.
+    /// Writes the reason why the process ends to standard error.
     pub fn fatal(&mut self, message: &str) {
         self.log("FATAL", message);
     }
 
-    /// Tells where the service can be reached.
+    /// Prints the address of the service, the last line of a start.
     pub fn listening(&mut self, host: &str, port: u16) {
-        self.say(&format!("- Web Service listening on {}", messages::address(host, port)));
+        self.print(&format!("- Web Service listening on {}", messages::address(host, port)));
     }
 }
 

@@ -1,4 +1,5 @@
-//! One database: shown, opened, initialised, its rules checked, in the order of the lines that tell about it.
+//! The launch of one database: it is announced, opened and initialised, and its rules are checked. The order of the
+//! steps is the order of their output lines, which is ws4sqlite's.
 
 use std::fs::{self, OpenOptions};
 use std::path::Path;
@@ -7,29 +8,31 @@ use std::sync::Arc;
 use sqlhttp_core::{Database, JournalMode, Location, Options};
 
 use super::console::Console;
-use super::opened::{Created, Opened};
-use super::plan::Plan;
+use super::open_database::{CreatedFiles, OpenDatabase};
+use super::plan::DatabasePlan;
 use crate::api::auth::{AuthConfig, Users};
 use crate::api::ws4sqlite::CorsPolicy;
 use crate::process::metrics::LastBackup;
 use crate::process::scratch;
-use crate::standalone::config::mistake::Mistake;
+use crate::standalone::config::error::ConfigError;
 use crate::standalone::config::resolve::{self, ResolvedTask};
 use crate::standalone::config::{
-    BackupConfig, DatabaseConfig, DirectoryBackupConfig, EngineConfig, ExecutionConfig, MacroConfig, TaskConfig, source,
+    BackupConfig, DatabaseConfig, DirectoryBackupConfig, EngineConfig, ExecutionConfig, MacroConfig, TaskConfig,
+    database_path,
 };
 use crate::standalone::{messages, schedule};
 
-/// A database that is open, and what is left of its start.
-pub(crate) struct Launched {
-    pub(crate) opened: Opened,
-    /// For each task, what is wrong with it, to be told when it runs.
-    pub(crate) late_errors: Vec<Option<String>>,
+/// An open database, and the state that the rest of the start needs.
+pub(crate) struct LaunchedDatabase {
+    pub(crate) opened: OpenDatabase,
+    /// For each task, the error in its configuration that ends the start when the task runs.
+    pub(crate) deferred_errors: Vec<Option<String>>,
+    /// Whether this start created the database.
     is_new: bool,
 }
 
-impl Launched {
-    /// Whether a macro or backup is to run at this start.
+impl LaunchedDatabase {
+    /// Returns whether a macro or backup runs at this start.
     pub(crate) fn is_due(&self, execution: &ExecutionConfig) -> bool {
         is_due(execution, self.is_new)
     }
@@ -39,77 +42,85 @@ fn is_due(execution: &ExecutionConfig, is_new: bool) -> bool {
     execution.on_startup || (execution.on_create && is_new)
 }
 
-/// Launches a database. The error ends the start.
+/// Launches a database.
+///
+/// # Errors
+/// The text of the error that ends the start.
 pub(crate) async fn launch(
-    plan: Plan,
+    plan: DatabasePlan,
     engine: &EngineConfig,
     home: Option<&str>,
     console: &mut Console<'_>,
-    created: &mut Created,
-) -> Result<Launched, String> {
+    created: &mut CreatedFiles,
+) -> Result<LaunchedDatabase, String> {
     let journal_mode = resolve::journal_mode(&plan.id, &plan.companion).map_err(|it| plan.explain(it))?;
     let is_new = plan.is_new();
-    show(&plan, journal_mode, is_new, console)?;
+    print_heading(&plan, journal_mode, is_new, console)?;
     let stored = stored_statements(&plan, console)?;
     let macros = resolve::macros(&plan.id, &plan.companion.macros, &stored).map_err(|it| plan.explain(it))?;
-    let mut config = bare_config(&plan, journal_mode, engine);
+    let mut config = config_before_open(&plan, journal_mode, engine);
     config.stored_statements = stored;
     config.macros = macros;
     let database = open(&config, engine, is_new, created, console).await?;
-    let mut late_errors = Vec::new();
-    let checked = check_rules(&plan, &mut config, &mut late_errors, home, console);
-    if let Err(mistake) = checked {
-        // The caller does not know this database yet.
+    let mut deferred_errors = Vec::new();
+    let checked = check_rules(&plan, &mut config, &mut deferred_errors, home, console);
+    if let Err(error) = checked {
+        // The caller closes only databases that it has received.
         let _ = database.close().await;
-        return Err(plan.explain(mistake));
+        return Err(plan.explain(error));
     }
-    let opened = Opened { config: Arc::new(config), database, last_backup: LastBackup::default() };
-    Ok(Launched { opened, late_errors, is_new })
+    let opened = OpenDatabase { config: Arc::new(config), database, last_backup: LastBackup::default() };
+    Ok(LaunchedDatabase { opened, deferred_errors, is_new })
 }
 
-fn show(plan: &Plan, journal_mode: JournalMode, is_new: bool, console: &mut Console<'_>) -> Result<(), String> {
+fn print_heading(
+    plan: &DatabasePlan,
+    journal_mode: JournalMode,
+    is_new: bool,
+    console: &mut Console<'_>,
+) -> Result<(), String> {
     let companion = &plan.companion;
-    let connection = source::connection_string(&plan.path, companion.read_only, journal_mode);
-    console.say(&format!("- Serving database '{}' from {connection}", plan.id));
-    console.say(&plan.origin);
+    let connection = database_path::connection_string(&plan.path, companion.read_only, journal_mode);
+    console.print(&format!("- Serving database '{}' from {connection}", plan.id));
+    console.print(&plan.origin_line);
     plan.warnings.iter().for_each(|warning| console.log("WARN", warning));
     if is_new && !plan.in_memory {
-        console.say("  + File not present, it will be created");
+        console.print("  + File not present, it will be created");
     }
     if is_new && companion.read_only && !companion.init_statements.is_empty() {
         let message = format!("'{}': a new db cannot be read only and have init statement", plan.id);
         let remedy = "remove the key, or create the database before it is served read-only";
-        return Err(plan.explain(Mistake::new("initStatements", message, remedy)));
+        return Err(plan.explain(ConfigError::new("initStatements", message, remedy)));
     }
     if journal_mode == JournalMode::Wal {
-        console.say("  + Using WAL");
+        console.print("  + Using WAL");
     }
     if companion.read_only {
-        console.say("  + Read only");
+        console.print("  + Read only");
     }
     Ok(())
 }
 
-type Stored = std::collections::HashMap<String, Arc<str>>;
+type StoredStatements = std::collections::HashMap<String, Arc<str>>;
 
-fn stored_statements(plan: &Plan, console: &mut Console<'_>) -> Result<Stored, String> {
+fn stored_statements(plan: &DatabasePlan, console: &mut Console<'_>) -> Result<StoredStatements, String> {
     let only = plan.companion.use_only_stored_statements;
     if only {
-        console.say("  + Strictly using only stored statements");
+        console.print("  + Strictly using only stored statements");
     }
     let stored =
         resolve::stored_statements(&plan.id, &plan.companion.stored_statements).map_err(|it| plan.explain(it))?;
     if !stored.is_empty() {
-        console.say(&format!("  + With {} stored statements", stored.len()));
+        console.print(&format!("  + With {} stored statements", stored.len()));
     } else if only {
         let message = format!("for db '{}', specified to use only stored statements but no one is provided", plan.id);
-        return Err(plan.explain(Mistake::new("useOnlyStoredStatements", message, "add 'storedStatements'")));
+        return Err(plan.explain(ConfigError::new("useOnlyStoredStatements", message, "add 'storedStatements'")));
     }
     Ok(stored)
 }
 
-/// What is known before the database is open.
-fn bare_config(plan: &Plan, journal_mode: JournalMode, engine: &EngineConfig) -> DatabaseConfig {
+/// Returns the settings that can be determined before the database is open.
+fn config_before_open(plan: &DatabasePlan, journal_mode: JournalMode, engine: &EngineConfig) -> DatabaseConfig {
     let companion = &plan.companion;
     DatabaseConfig {
         id: plan.id.clone(),
@@ -119,7 +130,7 @@ fn bare_config(plan: &Plan, journal_mode: JournalMode, engine: &EngineConfig) ->
         allow_attach: companion.allow_attach.unwrap_or(engine.allow_attach),
         auth: None,
         cors_origin: companion.cors_origin.clone(),
-        stored_statements: Stored::new(),
+        stored_statements: StoredStatements::new(),
         only_stored_statements: companion.use_only_stored_statements,
         init_statements: companion.init_statements.clone(),
         tasks: Vec::new(),
@@ -128,12 +139,12 @@ fn bare_config(plan: &Plan, journal_mode: JournalMode, engine: &EngineConfig) ->
     }
 }
 
-/// Opens the database and brings it into being: init statements, and macros that run at creation or at start.
+/// Opens the database, and runs the init statements and the macros that run at creation or at start.
 async fn open(
     config: &DatabaseConfig,
     engine: &EngineConfig,
     is_new: bool,
-    created: &mut Created,
+    created: &mut CreatedFiles,
     console: &mut Console<'_>,
 ) -> Result<Database, String> {
     create_file(config, is_new, created);
@@ -145,12 +156,13 @@ async fn open(
     }
     let mut options = options(config, engine);
     let macros: Vec<&MacroConfig> = config.macros.iter().filter(|one| is_due(&one.execution, is_new)).collect();
-    // The owner's macros may write what clients may not; a database in memory would be lost by opening it twice.
-    let twice = config.read_only && !macros.is_empty() && config.location != Location::Memory;
-    options.read_only &= !twice;
+    // Macros may write even if clients may not: the database is opened for writing first and then again read-only. An
+    // in-memory database would lose its content, so it stays read-only.
+    let reopen_read_only = config.read_only && !macros.is_empty() && config.location != Location::Memory;
+    options.read_only &= !reopen_read_only;
     let mut database = open_with(config, options.clone())?;
     let result = initialise(&database, config, &macros, is_new, console).await;
-    if result.is_err() || twice {
+    if result.is_err() || reopen_read_only {
         let closed = database.close().await;
         result?;
         closed.map_err(|error| messages::database_error(&error))?;
@@ -159,13 +171,13 @@ async fn open(
     Ok(database)
 }
 
-/// Creates an empty file, so that we know for certain whose it is when the start fails. If that does not work, opening
-/// the database will tell why.
-fn create_file(config: &DatabaseConfig, is_new: bool, created: &mut Created) {
+/// Creates an empty database file, so that a start that fails removes only files that it created itself. An error is
+/// ignored: opening the database reports it.
+fn create_file(config: &DatabaseConfig, is_new: bool, created: &mut CreatedFiles) {
     let Location::File(path) = &config.location else { return };
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
-    // As SQLite would have created it.
+    // SQLite's default permissions (SQLITE_DEFAULT_FILE_PERMISSIONS).
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o644);
     if is_new && options.open(path).is_ok() {
@@ -209,72 +221,73 @@ async fn initialise(
         if let Some((index, why)) = failures.first() {
             return Err(format!("in init statement #{} for database '{}': {why}", index + 1, config.id));
         }
-        console.say(&format!("  + {} init statements performed", config.init_statements.len()));
+        console.print(&format!("  + {} init statements performed", config.init_statements.len()));
     }
     for one in macros {
-        schedule::perform_macro(database, one)
+        schedule::run_macro_unattended(database, one)
             .await
             .map_err(|why| format!("in macro '{}' for database '{}': {why}", one.id, config.id))?;
-        console.say(&format!("  + Macro '{}' performed", one.id));
+        console.print(&format!("  + Macro '{}' performed", one.id));
     }
     Ok(())
 }
 
-/// Everything that needs no open database: who may use it, and what is done by the clock.
+/// Checks and prints the rules that need no open database: users, tasks, macros, backups and the CORS origin. Adds them
+/// to `config`.
 fn check_rules(
-    plan: &Plan,
+    plan: &DatabasePlan,
     config: &mut DatabaseConfig,
-    late_errors: &mut Vec<Option<String>>,
+    deferred_errors: &mut Vec<Option<String>>,
     home: Option<&str>,
     console: &mut Console<'_>,
-) -> Result<(), Mistake> {
+) -> Result<(), ConfigError> {
     let companion = &plan.companion;
-    if let Some(written) = &companion.auth {
-        let auth = resolve::auth(&plan.id, written)?;
-        show_auth(&auth, written.error_code.is_some(), console);
+    if let Some(raw) = &companion.auth {
+        let auth = resolve::auth(&plan.id, raw)?;
+        print_auth(&auth, raw.error_code.is_some(), console);
         config.auth = Some(auth);
     }
-    let (tasks, deprecated) = resolve::written_tasks(&plan.id, companion)?;
+    let (tasks, deprecated) = resolve::raw_tasks(&plan.id, companion)?;
     if deprecated {
         let id = &plan.id;
         let message = format!("in {id}: \"maintenance\" node is deprecated, move it to \"scheduledTasks\"");
-        console.say_log("WARN", &message);
+        console.print_log("WARN", &message);
     }
     for (index, task) in tasks.iter().enumerate() {
         let key = if deprecated { "maintenance".to_owned() } else { format!("scheduledTasks[{index}]") };
         let task = resolve::task(index, &key, task, home)?;
         prepare_task(&key, &task)?;
-        show_task(index, &task, console);
+        print_task(index, &task, console);
         config.tasks.push(task.config);
-        late_errors.push(task.late_error.map(|mistake| plan.explain(mistake)));
+        deferred_errors.push(task.deferred_error.map(|error| plan.explain(error)));
     }
-    show_macros(&config.macros, console);
-    if let Some(written) = &companion.backup {
-        let backup = resolve::directory_backup(&plan.id, written, home)?;
+    print_macros(&config.macros, console);
+    if let Some(raw) = &companion.backup {
+        let backup = resolve::directory_backup(&plan.id, raw, home)?;
         check_backup_dir(config, &backup)?;
-        console.say(&format!("  + Backup configured into '{}'", backup.dir.display()));
+        console.print(&format!("  + Backup configured into '{}'", backup.dir.display()));
         config.backup = Some(backup);
     }
     if let Some(origin) = &config.cors_origin {
-        console.say(&format!("  + CORS Origin set to {origin}"));
+        console.print(&format!("  + CORS Origin set to {origin}"));
         check_cors_origin(origin)?;
     }
     Ok(())
 }
 
-fn show_auth(auth: &AuthConfig, custom_code: bool, console: &mut Console<'_>) {
+fn print_auth(auth: &AuthConfig, custom_code: bool, console: &mut Console<'_>) {
     let how = match &auth.users {
         Users::ByQuery(_) => "query".to_owned(),
         Users::ByCredentials(users) => messages::counted(users.len(), "credential"),
     };
-    console.say(&format!("  + Authentication enabled, with {how}"));
+    console.print(&format!("  + Authentication enabled, with {how}"));
     if custom_code {
-        console.say(&format!("  + Custom code for Unauthorized: {}", auth.error_code));
+        console.print(&format!("  + Custom code for Unauthorized: {}", auth.error_code));
     }
 }
 
-/// A scheduled task must find its directory when its moment comes; better to hear now that it cannot be created.
-fn prepare_task(key: &str, task: &ResolvedTask) -> Result<(), Mistake> {
+/// Creates the backup directory of a scheduled task, so that an error ends the start instead of the first run.
+fn prepare_task(key: &str, task: &ResolvedTask) -> Result<(), ConfigError> {
     match &task.config {
         TaskConfig { schedule: Some(_), backup: Some(BackupConfig { template, .. }), .. } => {
             create_directory(&format!("{key}.backupTemplate"), &schedule::backup_dir_of(template))
@@ -283,33 +296,33 @@ fn prepare_task(key: &str, task: &ResolvedTask) -> Result<(), Mistake> {
     }
 }
 
-fn create_directory(key: &str, dir: &Path) -> Result<(), Mistake> {
+fn create_directory(key: &str, dir: &Path) -> Result<(), ConfigError> {
     if dir.as_os_str().is_empty() {
         return Ok(());
     }
     fs::create_dir_all(dir).map_err(|error| {
         let dir = dir.display();
         let message = format!("the backup directory must exist, and '{dir}' cannot be created: {error}");
-        Mistake::new(key, message, "write a directory that this process may write to")
+        ConfigError::new(key, message, "write a directory that this process may write to")
     })
 }
 
-fn show_task(index: usize, task: &ResolvedTask, console: &mut Console<'_>) {
+fn print_task(index: usize, task: &ResolvedTask, console: &mut Console<'_>) {
     if let Some(description) = &task.description {
-        console.say(&format!("  + Task {index} scheduled {description}"));
+        console.print(&format!("  + Task {index} scheduled {description}"));
     }
     if task.config.at_startup {
-        console.say(&format!("  + Task {index} scheduled at startup"));
+        console.print(&format!("  + Task {index} scheduled at startup"));
     }
 }
 
-fn show_macros(macros: &[MacroConfig], console: &mut Console<'_>) {
+fn print_macros(macros: &[MacroConfig], console: &mut Console<'_>) {
     if !macros.is_empty() {
-        console.say(&format!("  + {} configured", messages::counted(macros.len(), "macro")));
+        console.print(&format!("  + {} configured", messages::counted(macros.len(), "macro")));
     }
 }
 
-fn check_backup_dir(config: &DatabaseConfig, backup: &DirectoryBackupConfig) -> Result<(), Mistake> {
+fn check_backup_dir(config: &DatabaseConfig, backup: &DirectoryBackupConfig) -> Result<(), ConfigError> {
     create_directory("backup.backupDir", &backup.dir)?;
     let Location::File(path) = &config.location else {
         return Ok(());
@@ -317,13 +330,17 @@ fn check_backup_dir(config: &DatabaseConfig, backup: &DirectoryBackupConfig) -> 
     let home = path.canonicalize().ok().and_then(|path| path.parent().map(Path::to_owned));
     if home.is_some() && home == backup.dir.canonicalize().ok() {
         let message = format!("for db '{}', the backup directory must not be that of the database", config.id);
-        return Err(Mistake::new("backup.backupDir", message, "write another directory"));
+        return Err(ConfigError::new("backup.backupDir", message, "write another directory"));
     }
     Ok(())
 }
 
-fn check_cors_origin(origin: &str) -> Result<(), Mistake> {
+fn check_cors_origin(origin: &str) -> Result<(), ConfigError> {
     CorsPolicy::parse(origin).map(drop).map_err(|error| {
-        Mistake::new("corsOrigin", error.to_string(), "write origins with their scheme, as https://example.com, or *")
+        ConfigError::new(
+            "corsOrigin",
+            error.to_string(),
+            "write origins with their scheme, as https://example.com, or *",
+        )
     })
 }

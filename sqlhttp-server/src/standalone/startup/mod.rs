@@ -1,15 +1,16 @@
-//! From the command line to databases that are open, in the steps and with the lines of the original:
+//! The start, from the command line to open databases, with the steps and the output of ws4sqlite:
 //!
 //! 1. the banner; flags, environment and `-config` file become settings;
-//! 2. `plan`: for each database, where it is and what its companion file says (nothing is opened yet);
-//! 3. `launch`: each database in turn is shown, opened, initialised, and its rules are checked;
+//! 2. `plan`: finds each database and reads its companion file (no database is opened yet);
+//! 3. `launch`: announces, opens and initialises one database after the other, and checks its rules;
 //! 4. the tasks of all databases that run at start.
 //!
-//! A start that fails removes the database files it created. What is printed goes to a [`Console`].
+//! A start that fails removes the database files that it created (`open_database` lists them). All output goes to a
+//! [`Console`].
 
 mod console;
 mod launch;
-mod opened;
+mod open_database;
 mod plan;
 
 use std::collections::HashMap;
@@ -18,52 +19,52 @@ use std::io;
 
 use chrono::Local;
 pub use console::Console;
-use launch::Launched;
-use opened::Created;
-pub use opened::Opened;
-use plan::Plan;
+use launch::LaunchedDatabase;
+use open_database::CreatedFiles;
+pub use open_database::OpenDatabase;
+use plan::DatabasePlan;
 
 use super::config::flags::{self, CommandLine, FlagError, PROGRAM, Settings};
 use super::config::{EngineConfig, ServerConfig, file, settings};
 use super::{messages, schedule};
 
-/// What a process is started with.
+/// The arguments and the environment of a process.
 #[derive(Clone, Default)]
 pub struct Invocation {
-    /// The words after the program's name.
+    /// The arguments, without the program's name.
     pub arguments: Vec<OsString>,
     /// The environment variables.
     pub environment: HashMap<String, String>,
 }
 
-/// How a start ends.
+/// The outcome of a start.
 #[derive(Debug)]
-pub enum Start {
-    /// With databases to serve.
-    Serve(Box<Service>),
-    /// With nothing to do, or for a reason that has been told. The process's exit status.
+pub enum StartOutcome {
+    /// The databases are open and can be served.
+    Serve(Box<StartedService>),
+    /// The process ends with this exit status. The reason has been printed.
     Exit(u8),
 }
 
-/// All there is to serve.
+/// The open databases and the settings of the server.
 #[derive(Debug)]
-pub struct Service {
-    /// The process's settings.
+pub struct StartedService {
+    /// The settings of the process.
     pub server: ServerConfig,
     /// The databases, in the order in which they were given.
-    pub databases: Vec<Opened>,
-    created: Created,
+    pub databases: Vec<OpenDatabase>,
+    created: CreatedFiles,
 }
 
 /// The reason why a start ends early.
 enum StartError {
     /// `FATAL`, exit status 1.
     Fatal(String),
-    /// A mistake on the command line: its lines, exit status 2.
+    /// An error on the command line or in the environment, exit status 2.
     Usage(FlagError),
     /// The usage text, exit status 0.
     Help,
-    /// Nothing more to say, exit status 0.
+    /// `-version`: the banner has been printed; exit status 0.
     Done,
 }
 
@@ -73,7 +74,7 @@ impl From<String> for StartError {
     }
 }
 
-/// The environment is none of a log's business: it may hold secrets.
+/// Omits the environment, because it may contain secrets.
 impl std::fmt::Debug for Invocation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Invocation").field("arguments", &self.arguments).finish_non_exhaustive()
@@ -81,7 +82,7 @@ impl std::fmt::Debug for Invocation {
 }
 
 impl Invocation {
-    /// That of this process. Environment variables that are not UTF-8 are none of ours.
+    /// Returns the invocation of this process. Environment variables that are not UTF-8 are ignored.
     pub fn of_process() -> Self {
         let utf8 = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
         Invocation {
@@ -106,21 +107,21 @@ impl Invocation {
     }
 }
 
-/// Starts: everything up to binding the port. What goes wrong has been told when this returns.
-pub async fn start(invocation: &Invocation, console: &mut Console<'_>) -> Start {
-    console.say(&banner());
+/// Opens the databases, which is everything before the port is bound. Errors have been printed when this returns.
+pub async fn start(invocation: &Invocation, console: &mut Console<'_>) -> StartOutcome {
+    console.print(&banner());
     sqlhttp_core::missing_features().iter().for_each(|feature| console.log("WARN", &feature.to_string()));
-    let mut created = Created::default();
+    let mut created = CreatedFiles::default();
     let mut launched = Vec::new();
     let stop = match start_all(invocation, console, &mut launched, &mut created).await {
         Ok(server) => {
             let databases = launched.into_iter().map(|one| one.opened).collect();
-            return Start::Serve(Box::new(Service { server, databases, created }));
+            return StartOutcome::Serve(Box::new(StartedService { server, databases, created }));
         }
         Err(stop) => stop,
     };
     undo(launched.into_iter().map(|one| one.opened), created).await;
-    Start::Exit(match stop {
+    StartOutcome::Exit(match stop {
         StartError::Fatal(message) => {
             console.fatal(&message);
             1
@@ -137,17 +138,17 @@ pub async fn start(invocation: &Invocation, console: &mut Console<'_>) -> Start 
     })
 }
 
-impl Service {
-    /// Gives the service up before it served anything (its port is taken): closes the databases and removes the files
-    /// that the start created.
+impl StartedService {
+    /// Closes the databases and removes the files that the start created. For a service that cannot serve, for example
+    /// because its port is in use.
     pub async fn abandon(self) {
         undo(self.databases.into_iter(), self.created).await;
     }
 }
 
-async fn undo(databases: impl Iterator<Item = Opened>, created: Created) {
+async fn undo(databases: impl Iterator<Item = OpenDatabase>, created: CreatedFiles) {
     for opened in databases {
-        // It is given up; whether its last checkpoint worked does not matter any more.
+        // The start has failed already; an error of the last checkpoint would hide the reason.
         let _ = opened.database.close().await;
     }
     for path in created.0 {
@@ -162,8 +163,8 @@ async fn undo(databases: impl Iterator<Item = Opened>, created: Created) {
 async fn start_all(
     invocation: &Invocation,
     console: &mut Console<'_>,
-    launched: &mut Vec<Launched>,
-    created: &mut Created,
+    launched: &mut Vec<LaunchedDatabase>,
+    created: &mut CreatedFiles,
 ) -> Result<ServerConfig, StartError> {
     let home = invocation.home();
     let mut settings = read_flags(invocation, console)?;
@@ -171,14 +172,14 @@ async fn start_all(
     settings = settings.or(std::mem::take(&mut config_file.settings));
     let server = settings::server(&settings, home)?;
     let engine = settings::engine(&settings)?;
-    let plans = plan::all(&settings, config_file, home)?;
+    let plans = plan::plan_all(&settings, config_file, home)?;
     if plans.is_empty() && server.serve_dir.is_none() {
         return Err(StartError::Fatal("no database and no dir to serve specified".to_owned()));
     }
     check_serve_dir(&server, &settings.text("serve-dir"))?;
     launch_all(plans, &engine, home, console, launched, created).await?;
     if let Some(dir) = &server.serve_dir {
-        console.say(&format!("- Serving directory '{}'", dir.display()));
+        console.print(&format!("- Serving directory '{}'", dir.display()));
     }
     run_startup_tasks(launched, console).await?;
     Ok(server)
@@ -196,7 +197,7 @@ fn read_flags(invocation: &Invocation, console: &mut Console<'_>) -> Result<Sett
     if typed.bool("version") {
         return Err(StartError::Done);
     }
-    // Without any flag before them there is nothing to serve, and the message about that says enough.
+    // If no flag precedes the ignored words, there is nothing to serve, and the error about that is sufficient.
     if !ignored.is_empty() && !typed.is_empty() {
         console
             .log("WARN", &format!("ignored, because flags end at the first word that is none: {}", ignored.join(" ")));
@@ -234,12 +235,12 @@ fn check_serve_dir(server: &ServerConfig, typed: &str) -> Result<(), StartError>
 }
 
 async fn launch_all(
-    plans: Vec<Plan>,
+    plans: Vec<DatabasePlan>,
     engine: &EngineConfig,
     home: Option<&str>,
     console: &mut Console<'_>,
-    launched: &mut Vec<Launched>,
-    created: &mut Created,
+    launched: &mut Vec<LaunchedDatabase>,
+    created: &mut CreatedFiles,
 ) -> Result<(), StartError> {
     for (index, plan) in plans.into_iter().enumerate() {
         plan.check(index)?;
@@ -251,13 +252,14 @@ async fn launch_all(
     Ok(())
 }
 
-/// Runs what is to run before the port opens, in the order of the configuration. Failures are told, and that is all.
-async fn run_startup_tasks(launched: &[Launched], console: &mut Console<'_>) -> Result<(), StartError> {
+/// Runs the tasks and backups that are due before the port opens, in the order of the configuration. Failures are
+/// logged; only an error in a task's configuration ends the start.
+async fn run_startup_tasks(launched: &[LaunchedDatabase], console: &mut Console<'_>) -> Result<(), StartError> {
     for one in launched {
-        let Opened { config, database, last_backup } = &one.opened;
-        let tasks = config.tasks.iter().zip(&one.late_errors).enumerate();
-        for (index, (task, late_error)) in tasks.filter(|(_, (task, _))| task.at_startup) {
-            if let Some(error) = late_error {
+        let OpenDatabase { config, database, last_backup } = &one.opened;
+        let tasks = config.tasks.iter().zip(&one.deferred_errors).enumerate();
+        for (index, (task, deferred_error)) in tasks.filter(|(_, (task, _))| task.at_startup) {
+            if let Some(error) = deferred_error {
                 return Err(StartError::Fatal(error.clone()));
             }
             for failure in schedule::run_task(database, (&config.id, index), task, last_backup, Local::now()).await {
@@ -274,14 +276,15 @@ async fn run_startup_tasks(launched: &[Launched], console: &mut Console<'_>) -> 
     Ok(())
 }
 
-/// The host to bind, for a resolver: without the brackets of an IPv6 address; empty means every address.
+/// Returns the host to bind in the form that a resolver takes: without the brackets of an IPv6 address, and `0.0.0.0`
+/// for an empty host.
 pub fn bind_host(config: &ServerConfig) -> &str {
     let host = config.bind_host.trim();
     let host = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
     if host.is_empty() { "0.0.0.0" } else { host }
 }
 
-/// Why the port could not be bound, in the words of the original.
+/// Returns the message about a port that cannot be bound, in ws4sqlite's wording.
 pub fn listen_failure(host: &str, port: u16, error: &io::Error) -> String {
     let why = match error.kind() {
         io::ErrorKind::AddrInUse => "bind: address already in use".to_owned(),

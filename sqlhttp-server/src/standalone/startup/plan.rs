@@ -1,5 +1,5 @@
-//! What is to be opened: for each database its id, its place, and what its companion file says. Files are read here,
-//! but nothing is opened or created.
+//! The plan of a start: for each database its id, its path, and the content of its companion file. Configuration files
+//! are read here; no database is opened or created.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -7,53 +7,54 @@ use std::path::{Path, PathBuf};
 use sqlhttp_core::Location;
 
 use crate::standalone::config::companion::{self, Companion};
-use crate::standalone::config::file::{ConfigFile, Entry};
+use crate::standalone::config::database_path;
+use crate::standalone::config::error::{ConfigError, ConfigOrigin};
+use crate::standalone::config::file::{ConfigFile, DatabaseEntry};
 use crate::standalone::config::flags::Settings;
-use crate::standalone::config::mistake::{Mistake, Origin};
 use crate::standalone::config::resolve::expand_home;
-use crate::standalone::config::source;
 
-/// No configuration is that long.
+/// The greatest length of a configuration file, in bytes.
 const FILE_BYTES_MAX: u64 = 16 << 20;
 
-/// A database that is to be opened.
+/// A database to be opened.
 #[derive(Debug)]
-pub(crate) struct Plan {
+pub(crate) struct DatabasePlan {
     pub(crate) id: String,
-    /// The path for people: as typed, `~` expanded; `:memory:` for one in memory.
+    /// The path as typed, with `~` expanded; `:memory:` for an in-memory database.
     pub(crate) path: String,
     pub(crate) in_memory: bool,
     pub(crate) companion: Companion,
-    /// The line that tells where the configuration comes from.
-    pub(crate) origin: String,
-    /// Where the configuration is.
-    pub(crate) place: Origin,
-    /// About keys that nobody knows, each with the file's name.
+    /// The line of the start-up's output that names the source of the configuration.
+    pub(crate) origin_line: String,
+    /// The file that contains the configuration, for error messages.
+    pub(crate) origin: ConfigOrigin,
+    /// Warnings about unknown keys, each with the file's name.
     pub(crate) warnings: Vec<String>,
 }
 
-/// All databases: files, then those in memory, then those of the configuration file.
-pub(crate) fn all(settings: &Settings, file: ConfigFile, home: Option<&str>) -> Result<Vec<Plan>, String> {
+/// Plans all databases: those of `-db`, then those of `-mem-db`, then those of the `-config` file.
+pub(crate) fn plan_all(settings: &Settings, file: ConfigFile, home: Option<&str>) -> Result<Vec<DatabasePlan>, String> {
     let mut plans = Vec::new();
     for typed in settings.list("db") {
-        plans.push(of_file(&typed, home)?);
+        plans.push(plan_file(&typed, home)?);
     }
     for typed in settings.list("mem-db") {
-        plans.push(of_memory(&typed, home)?);
+        plans.push(plan_memory(&typed, home)?);
     }
     for (index, entry) in file.databases.into_iter().enumerate() {
-        let place = Origin {
+        let origin = ConfigOrigin {
             file: Some(settings.text("config")),
             prefix: format!("databases[{index}]"),
             lines: file.lines.clone(),
         };
-        plans.push(of_entry(entry, place, home)?);
+        plans.push(plan_entry(entry, origin, home)?);
     }
     Ok(plans)
 }
 
-impl Plan {
-    /// Whether there is something to open; `index` counts all databases.
+impl DatabasePlan {
+    /// Checks that the database has an id and a path. `index` is the number of the database, counted from 0 over all
+    /// databases.
     pub(crate) fn check(&self, index: usize) -> Result<(), String> {
         if self.id.is_empty() {
             return Err(format!("no id specified for db #{index}."));
@@ -64,27 +65,27 @@ impl Plan {
         Ok(())
     }
 
-    /// A mistake in its configuration, with its place.
-    pub(crate) fn explain(&self, mistake: Mistake) -> String {
-        self.place.explain(&mistake)
+    /// Returns the text of an error in the configuration, with its place.
+    pub(crate) fn explain(&self, error: ConfigError) -> String {
+        self.origin.explain(&error)
     }
 
-    /// Where it lives.
+    /// Returns the location for the engine.
     pub(crate) fn location(&self) -> Location {
         if self.in_memory { Location::Memory } else { Location::File(PathBuf::from(&self.path)) }
     }
 
-    /// Whether the database does not exist yet.
+    /// Returns whether the database does not exist yet.
     pub(crate) fn is_new(&self) -> bool {
         self.in_memory || !Path::new(&self.path).is_file()
     }
 }
 
-fn of_file(typed: &str, home: Option<&str>) -> Result<Plan, String> {
-    let (path, explicit) = source::split(typed, cfg!(windows));
+fn plan_file(typed: &str, home: Option<&str>) -> Result<DatabasePlan, String> {
+    let (path, explicit) = database_path::split(typed, cfg!(windows));
     let path = expand(path, "database file", home)?;
-    let id = source::id_of(&path)?;
-    // Without a path (`:memory:`) nothing will be opened, so what stands behind the colon does not matter.
+    let id = database_path::id_of(&path)?;
+    // `:memory:` has an empty path, which `check` refuses. The text behind the colon is then no companion file.
     let companion = match explicit.filter(|explicit| !explicit.is_empty() && !path.is_empty()) {
         Some(explicit) => {
             let file = expand(explicit, "companion file", home)?;
@@ -93,13 +94,13 @@ fn of_file(typed: &str, home: Option<&str>) -> Result<Plan, String> {
             }
             Some(file)
         }
-        None => Some(source::companion_beside(&path, &id)).filter(|file| !path.is_empty() && is_file(file)),
+        None => Some(database_path::companion_beside(&path, &id)).filter(|file| !path.is_empty() && is_file(file)),
     };
-    with_companion(Plan::new(id, path, false), companion)
+    with_companion(DatabasePlan::new(id, path, false), companion)
 }
 
-fn of_memory(typed: &str, home: Option<&str>) -> Result<Plan, String> {
-    let (id, explicit) = source::split(typed, false);
+fn plan_memory(typed: &str, home: Option<&str>) -> Result<DatabasePlan, String> {
+    let (id, explicit) = database_path::split(typed, false);
     let companion = match explicit.filter(|explicit| !explicit.is_empty()) {
         Some(explicit) => {
             let file = expand(explicit, "mem-db yaml file", home)?;
@@ -110,42 +111,42 @@ fn of_memory(typed: &str, home: Option<&str>) -> Result<Plan, String> {
         }
         None => None,
     };
-    with_companion(Plan::new(id.to_owned(), ":memory:".to_owned(), true), companion)
+    with_companion(DatabasePlan::new(id.to_owned(), ":memory:".to_owned(), true), companion)
 }
 
-fn of_entry(entry: Entry, place: Origin, home: Option<&str>) -> Result<Plan, String> {
+fn plan_entry(entry: DatabaseEntry, origin: ConfigOrigin, home: Option<&str>) -> Result<DatabasePlan, String> {
     let path = if entry.in_memory { ":memory:".to_owned() } else { expand(&entry.path, "database file", home)? };
-    let id = if entry.id.is_empty() { source::id_of(&path)? } else { entry.id };
-    let plan = Plan::new(id, path, entry.in_memory);
-    let origin = format!("  + Configured in config file: {}", place.file.as_deref().unwrap_or_default());
-    Ok(Plan { companion: entry.companion, origin, place, ..plan })
+    let id = if entry.id.is_empty() { database_path::id_of(&path)? } else { entry.id };
+    let plan = DatabasePlan::new(id, path, entry.in_memory);
+    let origin_line = format!("  + Configured in config file: {}", origin.file.as_deref().unwrap_or_default());
+    Ok(DatabasePlan { companion: entry.companion, origin_line, origin, ..plan })
 }
 
-impl Plan {
+impl DatabasePlan {
     fn new(id: String, path: String, in_memory: bool) -> Self {
-        let origin = "  + No valid config file specified, using defaults".to_owned();
-        let (companion, place, warnings) = Default::default();
-        Plan { id, path, in_memory, companion, origin, place, warnings }
+        let origin_line = "  + No valid config file specified, using defaults".to_owned();
+        let (companion, origin, warnings) = Default::default();
+        DatabasePlan { id, path, in_memory, companion, origin_line, origin, warnings }
     }
 }
 
-fn with_companion(plan: Plan, file: Option<String>) -> Result<Plan, String> {
+fn with_companion(plan: DatabasePlan, file: Option<String>) -> Result<DatabasePlan, String> {
     let Some(file) = file else { return Ok(plan) };
     let parsed = companion::parse(&read(&file)?);
     let (companion, lines, warnings) = parsed
         .map_err(|why| format!("in parsing config file: {why}\n  in {file}, the configuration of '{}'", plan.id))?;
     let warnings = warnings.into_iter().map(|warning| format!("in {file}: {warning}")).collect();
-    let origin = format!("  + Parsed companion config file: {file}");
-    let place = Origin { file: Some(file), lines, ..Origin::default() };
-    Ok(Plan { companion, warnings, origin, place, ..plan })
+    let origin_line = format!("  + Parsed companion config file: {file}");
+    let origin = ConfigOrigin { file: Some(file), lines, ..ConfigOrigin::default() };
+    Ok(DatabasePlan { companion, warnings, origin_line, origin, ..plan })
 }
 
-/// Expands `~`; `label` names the path in the error.
+/// Expands `~` in a path. `label` names the path in the error.
 pub(crate) fn expand(path: &str, label: &str, home: Option<&str>) -> Result<String, String> {
     expand_home(path, home).map_err(|why| format!("in expanding {label} path: {why}"))
 }
 
-/// Whether there is something to read.
+/// Returns whether there is a file, or anything else that is not a directory.
 pub(crate) fn is_file(path: &str) -> bool {
     std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_dir())
 }

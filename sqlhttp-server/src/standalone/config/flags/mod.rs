@@ -1,6 +1,6 @@
-//! The command line, as Go's `flag` package reads one: `-name` and `--name`, values after `=` or a blank, booleans
-//! only with `=`, nothing after the first word that is no flag. [`TABLE`] is all there is to know about the flags;
-//! parsing, the usage text and the environment variables derive from it.
+//! The command line, parsed as Go's `flag` package does it: `-name` and `--name`, values after `=` or a blank, booleans
+//! only with `=`, no flags after the first word that is not a flag. [`TABLE`] describes all flags; parsing, the usage
+//! text and the environment variables derive from it.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -14,27 +14,27 @@ pub const PROGRAM: &str = "sqlhttp-standalone";
 /// A flag.
 #[derive(Debug, Clone, Copy)]
 pub struct Flag {
-    /// Its name, without dashes.
+    /// The name, without dashes.
     pub name: &'static str,
-    /// Another name, under which earlier versions or `sqlhttp-cluster` know it; empty for none.
+    /// Another name, which earlier versions or `sqlhttp-cluster` use; empty for none.
     pub alias: &'static str,
-    /// What it takes.
+    /// The type of the value.
     pub kind: Kind,
-    /// Its value when it is not given; empty for none.
+    /// The value if the flag is not given; empty for none.
     pub default: &'static str,
-    /// Whether ws4sqlite has it too.
+    /// Whether ws4sqlite has this flag.
     pub original: bool,
-    /// What it is for.
+    /// The text of the usage message.
     pub help: &'static str,
 }
 
 impl Flag {
-    /// The environment variable that sets it: `SQLHTTP_BIND_HOST`.
+    /// Returns the environment variable that sets the flag: `SQLHTTP_BIND_HOST` for `bind-host`.
     pub fn env_name(&self) -> String {
         env_name_of(self.name)
     }
 
-    /// All its names.
+    /// Returns the name and the alias.
     fn names(&self) -> impl Iterator<Item = &'static str> + use<> {
         [self.name, self.alias].into_iter().filter(|name| !name.is_empty())
     }
@@ -43,7 +43,7 @@ impl Flag {
         Flag { alias, ..self }
     }
 
-    /// Whether it makes sense outside the command line.
+    /// Returns whether the flag may be set outside the command line.
     fn is_setting(&self) -> bool {
         self.name != "version"
     }
@@ -64,7 +64,7 @@ const fn further(name: &'static str, kind: Kind, default: &'static str, help: &'
 const LOG_FORMATS: Kind = Kind::Choice(&["text", "json"]);
 const LOG_LEVELS: Kind = Kind::Choice(&["error", "warn", "info", "debug", "trace"]);
 
-/// All flags, by name; those of ws4sqlite first.
+/// All flags, sorted by name; those of ws4sqlite first.
 pub const TABLE: &[Flag] = &[
     original("bind-host", Kind::Text, "0.0.0.0", "The host to bind"),
     original("db", Kind::List, "", "Repeatable; paths of file-based databases"),
@@ -121,27 +121,28 @@ pub const TABLE: &[Flag] = &[
     further("write-timeout", Kind::Duration, "60s", "How long a write may wait and run; 0 is no limit"),
 ];
 
-/// What was set, by flag. What was not has its default.
+/// The values that were set, by flag. Other flags have their defaults.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings {
     values: HashMap<&'static str, Vec<Value>>,
 }
 
-/// What the command line says.
+/// A parsed command line.
 #[derive(Debug, PartialEq, Eq)]
 pub enum CommandLine {
-    /// Run with these settings. The words after the first that is no flag are ignored.
+    /// Run with these settings. The first word that is not a flag and the words after it are ignored.
     Run {
-        /// What was set.
+        /// The values that were set.
         settings: Settings,
         /// The words that are ignored.
         ignored: Vec<String>,
     },
-    /// Explain the flags.
+    /// Print the usage text.
     Help,
 }
 
-/// Reads the command line (without the program's name). An error ends the process with status 2; [`explain`] has its text.
+/// Parses the command line (without the program's name). An error ends the process with status 2; [`explain`] returns
+/// its text.
 pub fn parse(arguments: &[String]) -> Result<CommandLine, FlagError> {
     let mut settings = Settings::default();
     let set = |name: &str, value| {
@@ -160,7 +161,7 @@ fn find(name: &str) -> Option<&'static Flag> {
     TABLE.iter().find(|flag| flag.names().any(|known| known == name))
 }
 
-/// The lines about a mistake on the command line or in the environment.
+/// Returns the lines to print about an error on the command line or in the environment.
 pub fn explain(error: &FlagError) -> String {
     let names = TABLE.iter().flat_map(Flag::names);
     let summary = |name: &str| find(name).map(|it| flag::summary(it.name, it.kind, it.default, it.help));
@@ -168,11 +169,11 @@ pub fn explain(error: &FlagError) -> String {
 }
 
 impl Settings {
-    /// What the environment says: `SQLHTTP_<NAME>`, lists separated by commas. Empty variables do not count.
+    /// Reads the environment: `SQLHTTP_<NAME>`, lists separated by commas. Empty variables are ignored.
     pub fn from_env(variable: impl Fn(&str) -> Option<String>) -> Result<Self, FlagError> {
         let mut settings = Settings::default();
         for flag in TABLE.iter().filter(|flag| flag.is_setting()) {
-            // The alias first, so that the name beats it.
+            // The alias first, so that the name overrides it.
             for name in flag.names().map(env_name_of).collect::<Vec<_>>().iter().rev() {
                 if let Some(text) = variable(name).filter(|text| !text.is_empty()) {
                     settings.set_from_env(flag, name, &text)?;
@@ -192,7 +193,7 @@ impl Settings {
         Ok(())
     }
 
-    /// Sets one by name, as a configuration file does. The databases and the file itself cannot be named there.
+    /// Sets a flag by name, for the `-config` file. That file cannot set `db`, `mem-db`, `config` and `version`.
     pub(crate) fn set_named(&mut self, name: &str, text: &str) -> Result<(), String> {
         let flag = find(name).filter(|flag| settable_in_file(flag));
         let flag = flag.ok_or_else(|| format!("unknown setting '{name}'"))?;
@@ -201,7 +202,7 @@ impl Settings {
         Ok(())
     }
 
-    /// Takes over what `lower` says where nothing is set here.
+    /// Adds the values of `lower`, a source of lower priority, for flags that are not set here.
     pub fn or(mut self, lower: Settings) -> Self {
         for (name, values) in lower.values {
             self.values.entry(name).or_insert(values);
@@ -209,7 +210,7 @@ impl Settings {
         self
     }
 
-    /// Whether anything is set.
+    /// Returns whether no flag is set.
     pub fn is_empty(&self) -> bool {
         self.values.is_empty()
     }
@@ -222,7 +223,7 @@ impl Settings {
         values.push(value);
     }
 
-    /// The value of a flag: what was set, else its default; `None` without either.
+    /// Returns the value of a flag, or its default; `None` if it has neither.
     fn get(&self, name: &str) -> Option<Value> {
         if let Some(value) = self.values.get(name).and_then(|values| values.last()) {
             return Some(value.clone());
@@ -231,7 +232,7 @@ impl Settings {
         parse_value(flag.kind, flag.default).ok()
     }
 
-    /// A flag of kind text or choice; empty when it has neither value nor default.
+    /// Returns the value of a text or choice flag; empty if it has neither a value nor a default.
     pub fn text(&self, name: &str) -> String {
         match self.get(name) {
             Some(Value::Text(text)) => text,
@@ -239,12 +240,12 @@ impl Settings {
         }
     }
 
-    /// The same, `None` when empty.
+    /// Returns the value of a text or choice flag; `None` if it is empty.
     pub fn text_opt(&self, name: &str) -> Option<String> {
         Some(self.text(name)).filter(|text| !text.is_empty())
     }
 
-    /// A flag of kind list.
+    /// Returns the values of a list flag, in the order in which they were given.
     pub fn list(&self, name: &str) -> Vec<String> {
         let values = self.values.get(name).map(Vec::as_slice).unwrap_or_default();
         let text = |value: &Value| {
@@ -253,12 +254,12 @@ impl Settings {
         values.iter().filter_map(text).collect()
     }
 
-    /// A flag of kind boolean.
+    /// Returns the value of a boolean flag.
     pub fn bool(&self, name: &str) -> bool {
         self.get(name) == Some(Value::Bool(true))
     }
 
-    /// A flag of kind integer or count.
+    /// Returns the value of an integer or count flag.
     pub fn int(&self, name: &str) -> i64 {
         match self.get(name) {
             Some(Value::Int(value)) => value,
@@ -266,7 +267,7 @@ impl Settings {
         }
     }
 
-    /// A flag of kind count or size.
+    /// Returns the value of a count or size flag. A negative value becomes 0.
     pub fn count(&self, name: &str) -> u64 {
         match self.get(name) {
             Some(Value::Int(value)) => u64::try_from(value).unwrap_or(0),
@@ -275,7 +276,7 @@ impl Settings {
         }
     }
 
-    /// A flag of kind duration.
+    /// Returns the value of a duration flag.
     pub fn duration(&self, name: &str) -> Duration {
         match self.get(name) {
             Some(Value::Duration(value)) => value,
@@ -288,12 +289,12 @@ fn settable_in_file(flag: &Flag) -> bool {
     flag.is_setting() && !matches!(flag.name, "db" | "mem-db" | "config")
 }
 
-/// The names that [`Settings::set_named`] knows.
+/// Returns the names that [`Settings::set_named`] accepts.
 pub(crate) fn names_in_file() -> impl Iterator<Item = &'static str> {
     TABLE.iter().filter(|flag| settable_in_file(flag)).flat_map(Flag::names)
 }
 
-/// The usage text, as Go prints one; the flags that ws4sqlite does not know in a section of their own.
+/// Returns the usage text in Go's form. Flags that ws4sqlite does not have are in a section of their own.
 pub fn usage() -> String {
     let mut text = format!("Usage of {PROGRAM}:\n");
     TABLE.iter().filter(|flag| flag.original).for_each(|flag| text.push_str(&describe(flag)));

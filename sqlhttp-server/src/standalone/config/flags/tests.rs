@@ -29,7 +29,7 @@ fn every_spelling_of_go_is_accepted() {
 }
 
 #[test]
-fn a_boolean_takes_no_word() {
+fn a_boolean_takes_no_following_word() {
     let parsed = parse(&words("--version false --port 1")).unwrap();
     let CommandLine::Run { settings, ignored } = parsed else { panic!() };
     assert!(settings.bool("version"));
@@ -37,7 +37,7 @@ fn a_boolean_takes_no_word() {
 }
 
 #[test]
-fn parsing_stops_at_the_first_word_that_is_no_flag() {
+fn parsing_stops_at_the_first_word_that_is_not_a_flag() {
     for (line, rest) in [("foo --db x.db", 3), ("-- --db x.db", 2), ("- --db x.db", 3)] {
         let CommandLine::Run { settings, ignored } = parse(&words(line)).unwrap() else { panic!() };
         assert!(settings.is_empty(), "{line}");
@@ -74,7 +74,7 @@ fn errors_are_those_of_go() {
 }
 
 #[test]
-fn help_is_asked_for_in_every_way() {
+fn every_spelling_of_help_is_accepted() {
     for line in ["-h", "--h", "-help", "--help", "--help=x", "--port 1 -h --bogus"] {
         assert_eq!(parse(&words(line)).unwrap(), CommandLine::Help, "{line}");
     }
@@ -86,7 +86,7 @@ fn an_error_before_help_wins() {
 }
 
 #[test]
-fn defaults_hold_when_nothing_is_set() {
+fn unset_flags_have_their_defaults() {
     let none = Settings::default();
     assert_eq!(none.text("bind-host"), "0.0.0.0");
     assert_eq!(none.int("port"), 12321);
@@ -125,7 +125,7 @@ fn the_environment_sets_what_the_command_line_does_not() {
     assert_eq!(both.text("bind-host"), "::1");
     assert_eq!(both.list("db"), ["a.db", " b.db:c.yaml"]);
     assert!(both.bool("allow-attach"));
-    assert!(!both.bool("version"), "a version number in the environment is no request to show ours");
+    assert!(!both.bool("version"), "SQLHTTP_VERSION is ignored: it may contain a version number");
     assert_eq!(settings("-db x").or(environment).list("db"), ["x"]);
 }
 
@@ -139,7 +139,7 @@ fn a_wrong_variable_is_named() {
 }
 
 #[test]
-fn a_file_sets_what_is_no_database() {
+fn a_file_sets_all_flags_but_databases() {
     let mut settings = Settings::default();
     settings.set_named("max-body", "1M").unwrap();
     assert_eq!(settings.count("max-body"), 1 << 20);
@@ -158,7 +158,7 @@ fn other_names_of_a_flag_work_everywhere() {
     assert_eq!(Settings::from_env(old).unwrap().count("max-statements"), 7);
     let both = |name: &str| name.starts_with("SQLHTTP_MAX_").then(|| name.len().to_string());
     let expected = "SQLHTTP_MAX_STATEMENTS".len() as u64;
-    assert_eq!(Settings::from_env(both).unwrap().count("max-statements"), expected, "the name beats the alias");
+    assert_eq!(Settings::from_env(both).unwrap().count("max-statements"), expected, "the name overrides the alias");
     let mut file = Settings::default();
     file.set_named("max-items", "7").unwrap();
     assert_eq!(file.count("max-statements"), 7);
@@ -166,7 +166,7 @@ fn other_names_of_a_flag_work_everywhere() {
 }
 
 #[test]
-fn usage_has_the_shape_of_the_original() {
+fn usage_has_the_form_of_go() {
     let expected = "Usage of sqlhttp-standalone:
   -bind-host string
     \tThe host to bind (default \"0.0.0.0\")

@@ -1,5 +1,5 @@
-//! From what a companion file says to what it means. Everything here is pure; an error is the text that ends the
-//! start, in the words of ws4sqlite where it has some.
+//! Checks the content of a companion file and turns it into the settings of a database. Pure functions. An error ends
+//! the start; its message is ws4sqlite's where ws4sqlite reports the same error.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -9,26 +9,28 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 use sqlhttp_core::JournalMode;
 
-use super::companion::{Auth, Backup, Companion, Credential, Execution, Macro, StoredStatement, Task, WebService};
-use super::mistake::Mistake;
+use super::companion::{
+    Companion, RawAuth, RawBackup, RawCredential, RawExecution, RawMacro, RawStoredStatement, RawTask, RawWebService,
+};
+use super::error::ConfigError;
 use super::{BackupConfig, DirectoryBackupConfig, ExecutionConfig, MacroConfig, TaskConfig};
 use crate::api::auth::{AuthConfig, AuthMode, TokenConfig, Users};
 use crate::standalone::schedule::Schedule;
 
 const UNAUTHORIZED: u16 = 401;
 
-/// A task, and what is wrong with its backup if that is not known before it runs.
+/// A task, and an error in its backup that is reported only when it runs.
 #[derive(Debug, Clone)]
 pub(crate) struct ResolvedTask {
     pub(crate) config: TaskConfig,
-    /// The schedule for people.
+    /// The schedule in English; `None` without a schedule.
     pub(crate) description: Option<String>,
-    /// A task that only runs at start is looked at when it runs; that is when this ends the start.
-    pub(crate) late_error: Option<Mistake>,
+    /// An error in the backup of a task that runs only at start. It ends the start when the task runs.
+    pub(crate) deferred_error: Option<ConfigError>,
 }
 
-/// The journal mode that `journalMode` and `disableWALMode` ask for.
-pub(crate) fn journal_mode(id: &str, companion: &Companion) -> Result<JournalMode, Mistake> {
+/// Returns the journal mode that `journalMode` and `disableWALMode` name.
+pub(crate) fn journal_mode(id: &str, companion: &Companion) -> Result<JournalMode, ConfigError> {
     let Some(name) = &companion.journal_mode else {
         return Ok(if companion.disable_wal_mode { JournalMode::Keep } else { JournalMode::Wal });
     };
@@ -40,34 +42,34 @@ pub(crate) fn journal_mode(id: &str, companion: &Companion) -> Result<JournalMod
         _ => {
             let message = format!("for db '{id}', journalMode must be WAL, DELETE, TRUNCATE or PERSIST, not '{name}'");
             let remedy = "write WAL, or leave the key out; without a journal on disk a crash damages the database";
-            return Err(Mistake::new("journalMode", message, remedy));
+            return Err(ConfigError::new("journalMode", message, remedy));
         }
     };
     if companion.disable_wal_mode && mode == JournalMode::Wal {
         let message = format!("for db '{id}', 'disableWALMode' and 'journalMode: WAL' contradict each other");
-        return Err(Mistake::new("journalMode", message, "remove one of the two keys"));
+        return Err(ConfigError::new("journalMode", message, "remove one of the two keys"));
     }
     Ok(mode)
 }
 
-/// Stored statements by id; the last of several with the same id counts.
+/// Returns the stored statements by id. The last of several with the same id counts.
 pub(crate) fn stored_statements(
     id: &str,
-    statements: &[StoredStatement],
-) -> Result<HashMap<String, Arc<str>>, Mistake> {
+    statements: &[RawStoredStatement],
+) -> Result<HashMap<String, Arc<str>>, ConfigError> {
     let mut stored = HashMap::new();
     for (index, statement) in statements.iter().enumerate() {
         if statement.id.is_empty() || statement.sql.is_empty() {
             let message = format!("no ID or SQL specified for stored statement #{index} in database '{id}'");
-            return Err(Mistake::new(format!("storedStatements[{index}]"), message, "give it an 'id' and a 'sql'"));
+            return Err(ConfigError::new(format!("storedStatements[{index}]"), message, "give it an 'id' and a 'sql'"));
         }
         stored.insert(statement.id.clone(), Arc::from(statement.sql.as_str()));
     }
     Ok(stored)
 }
 
-/// Who may use the database.
-pub(crate) fn auth(id: &str, auth: &Auth) -> Result<AuthConfig, Mistake> {
+/// Returns the users of the database and how they authenticate.
+pub(crate) fn auth(id: &str, auth: &RawAuth) -> Result<AuthConfig, ConfigError> {
     let mode = match auth.mode.to_ascii_uppercase().as_str() {
         "HTTP" | "HTTP_BASIC" => AuthMode::Http,
         "INLINE" => AuthMode::Inline,
@@ -76,7 +78,7 @@ pub(crate) fn auth(id: &str, auth: &Auth) -> Result<AuthConfig, Mistake> {
                 "write HTTP (Basic authentication) or INLINE (in the request's 'credentials'), not '{}'",
                 auth.mode
             );
-            return Err(Mistake::new("auth.mode", "Auth Mode must be INLINE or HTTP", remedy));
+            return Err(ConfigError::new("auth.mode", "Auth Mode must be INLINE or HTTP", remedy));
         }
     };
     let users = match (&auth.by_query, &auth.by_credentials) {
@@ -85,38 +87,38 @@ pub(crate) fn auth(id: &str, auth: &Auth) -> Result<AuthConfig, Mistake> {
         (both, _) => {
             let message = "one and only one of 'byQuery' and 'byCredentials' must be specified";
             let remedy = if both.is_some() { "remove one of the two" } else { "add one of the two" };
-            return Err(Mistake::new("auth", message, remedy));
+            return Err(ConfigError::new("auth", message, remedy));
         }
     };
     let error_code = error_code(id, "auth.customErrorCode", auth.error_code)?;
     Ok(AuthConfig { mode, users, error_code })
 }
 
-fn by_query(sql: &str) -> Result<Users, Mistake> {
+fn by_query(sql: &str) -> Result<Users, ConfigError> {
     if sql.contains(":user") && sql.contains(":password") {
         return Ok(Users::ByQuery(sql.into()));
     }
     let message = "byQuery: sql must include :user and :password named parameters";
-    Err(Mistake::new("auth.byQuery", message, "select a row for the :user with the :password"))
+    Err(ConfigError::new("auth.byQuery", message, "select a row for the :user with the :password"))
 }
 
-fn by_credentials(id: &str, credentials: &[Credential]) -> Result<Users, Mistake> {
+fn by_credentials(id: &str, credentials: &[RawCredential]) -> Result<Users, ConfigError> {
     let mut users = HashMap::new();
     for (index, credential) in credentials.iter().enumerate() {
         let key = format!("auth.byCredentials[{index}]");
         if credential.user.is_empty() {
-            return Err(Mistake::new(key, "no user for credential", "give it a 'user'"));
+            return Err(ConfigError::new(key, "no user for credential", "give it a 'user'"));
         }
         let hash = match (credential.password.as_str(), credential.hashed_password.as_str()) {
             (password, "") if !password.is_empty() => Sha256::digest(password).into(),
             ("", hashed) if !hashed.is_empty() => sha256_from_hex(hashed).ok_or_else(|| {
                 let message = format!("for db '{id}', hashedPassword doesn't seem to be SHA256/hex.");
-                Mistake::new(format!("{key}.hashedPassword"), message, NO_HASH)
+                ConfigError::new(format!("{key}.hashedPassword"), message, HASH_REMEDY)
             })?,
             _ => {
                 let message = "one and only one of 'password' and 'hashedPassword' must be specified";
                 let remedy = format!("user '{}' needs one of the two", credential.user);
-                return Err(Mistake::new(key, message, remedy));
+                return Err(ConfigError::new(key, message, remedy));
             }
         };
         users.insert(credential.user.clone(), hash);
@@ -124,8 +126,9 @@ fn by_credentials(id: &str, credentials: &[Credential]) -> Result<Users, Mistake
     Ok(Users::ByCredentials(users))
 }
 
-/// The form of a hash.
-const NO_HASH: &str = "write the 64 hexadecimal digits of the SHA-256, as `printf %s PASSWORD | sha256sum` prints them";
+/// The remedy for a hash in a wrong form.
+const HASH_REMEDY: &str =
+    "write the 64 hexadecimal digits of the SHA-256, as `printf %s PASSWORD | sha256sum` prints them";
 
 fn sha256_from_hex(text: &str) -> Option<[u8; 32]> {
     let mut hash = [0; 32];
@@ -138,44 +141,44 @@ fn sha256_from_hex(text: &str) -> Option<[u8; 32]> {
     Some(hash)
 }
 
-fn error_code(id: &str, key: &str, code: Option<i64>) -> Result<u16, Mistake> {
+fn error_code(id: &str, key: &str, code: Option<i64>) -> Result<u16, ConfigError> {
     let Some(code) = code else { return Ok(UNAUTHORIZED) };
     let status = u16::try_from(code).ok().filter(|code| (400..=599).contains(code));
     status.ok_or_else(|| {
         let message = format!("for db '{id}', the error code for Unauthorized must be between 400 and 599, not {code}");
-        Mistake::new(key, message, "write the status of an HTTP error, or leave the key out for 401")
+        ConfigError::new(key, message, "write the status of an HTTP error, or leave the key out for 401")
     })
 }
 
-/// The tasks as written, `maintenance` among them; `true` if that is where they come from.
-pub(crate) fn written_tasks<'c>(id: &str, companion: &'c Companion) -> Result<(&'c [Task], bool), Mistake> {
+/// Returns the tasks of `scheduledTasks`, or that of the deprecated `maintenance` together with `true`.
+pub(crate) fn raw_tasks<'c>(id: &str, companion: &'c Companion) -> Result<(&'c [RawTask], bool), ConfigError> {
     match (&companion.maintenance, &companion.scheduled_tasks) {
         (Some(_), Some(_)) => {
             let message = format!(
                 "in {id}: it's not possible to use both old maintenance and new scheduledTasks together. Move the \
                  maintenance task in the latter."
             );
-            Err(Mistake::new("maintenance", message, "make it an entry of 'scheduledTasks'"))
+            Err(ConfigError::new("maintenance", message, "make it an entry of 'scheduledTasks'"))
         }
         (Some(task), None) => Ok((std::slice::from_ref(task), true)),
         (None, tasks) => Ok((tasks.as_deref().unwrap_or_default(), false)),
     }
 }
 
-/// A task; `key` is where it is written. `home` is the user's home directory.
-pub(crate) fn task(index: usize, key: &str, task: &Task, home: Option<&str>) -> Result<ResolvedTask, Mistake> {
+/// Returns a task. `key` is its key in the file, `home` the user's home directory.
+pub(crate) fn task(index: usize, key: &str, task: &RawTask, home: Option<&str>) -> Result<ResolvedTask, ConfigError> {
     if task.schedule.is_none() && !task.at_startup {
         let message = format!("error: task {index} must be scheduled or atStartup");
-        return Err(Mistake::new(key, message, "add 'schedule: \"0 0 * * *\"' or 'atStartup: true'"));
+        return Err(ConfigError::new(key, message, "add 'schedule: \"0 0 * * *\"' or 'atStartup: true'"));
     }
     let backup = if task.do_backup { task_backup(key, task, home).map(Some) } else { Ok(None) };
-    let (backup, late_error) = match backup {
+    let (backup, deferred_error) = match backup {
         Ok(backup) => (backup, None),
         Err(error) if task.schedule.is_none() => (None, Some(error)),
         Err(error) => return Err(error),
     };
     let description = match &task.schedule {
-        Some(text) => Some(Schedule::parse(text).map_err(|why| bad_schedule(key, text, why))?.describe()),
+        Some(text) => Some(Schedule::parse(text).map_err(|why| schedule_error(key, text, why))?.describe()),
         None => None,
     };
     let config = TaskConfig {
@@ -185,56 +188,56 @@ pub(crate) fn task(index: usize, key: &str, task: &Task, home: Option<&str>) -> 
         backup,
         statements: task.statements.clone(),
     };
-    Ok(ResolvedTask { config, description, late_error })
+    Ok(ResolvedTask { config, description, deferred_error })
 }
 
-fn bad_schedule(key: &str, text: &str, why: String) -> Mistake {
+fn schedule_error(key: &str, text: &str, why: String) -> ConfigError {
     let remedy = format!(
         "'{text}' is no schedule; write five fields (minute hour day month weekday, Sunday is 0), as \"0 4 * * 1-5\", or \
          @daily, @hourly, @every 15m"
     );
-    Mistake::new(format!("{key}.schedule"), why, remedy)
+    ConfigError::new(format!("{key}.schedule"), why, remedy)
 }
 
-fn task_backup(key: &str, task: &Task, home: Option<&str>) -> Result<BackupConfig, Mistake> {
-    let mistake = |message: String| {
+fn task_backup(key: &str, task: &RawTask, home: Option<&str>) -> Result<BackupConfig, ConfigError> {
+    let config_error = |message: String| {
         let remedy = "write the path of the backup files with %s where the time goes in the name, as backups/db_%s.db";
-        Mistake::new(format!("{key}.backupTemplate"), message, remedy)
+        ConfigError::new(format!("{key}.backupTemplate"), message, remedy)
     };
     if task.backup_template.is_empty() {
-        return Err(mistake("the backup template must have a value".to_owned()));
+        return Err(config_error("the backup template must have a value".to_owned()));
     }
     let template = expand_home(&task.backup_template, home)
-        .map_err(|why| mistake(format!("in expanding bkp template path: {why}")))?;
+        .map_err(|why| config_error(format!("in expanding bkp template path: {why}")))?;
     let (dir, name) = template.rsplit_once('/').unwrap_or(("", &template));
     if name.matches('%').count() != 1 || !name.contains("%s") {
-        return Err(mistake("the backup file name must contain a single '%s' and no other '%'".to_owned()));
+        return Err(config_error("the backup file name must contain a single '%s' and no other '%'".to_owned()));
     }
     if dir.contains('%') {
-        return Err(mistake("the backup file dir must not contain a '%'".to_owned()));
+        return Err(config_error("the backup file dir must not contain a '%'".to_owned()));
     }
     let files_max = files_max(&format!("{key}.numFiles"), task.num_files)?;
     Ok(BackupConfig { template, files_max })
 }
 
-fn files_max(key: &str, num_files: i64) -> Result<usize, Mistake> {
+fn files_max(key: &str, num_files: i64) -> Result<usize, ConfigError> {
     let count = usize::try_from(num_files).ok().filter(|count| *count > 0);
     let message = "the number of backup files to keep must be at least 1";
-    count.ok_or_else(|| Mistake::new(key, message, "write how many to keep; older ones are removed"))
+    count.ok_or_else(|| ConfigError::new(key, message, "write how many to keep; older ones are removed"))
 }
 
-/// The macros, with their references to stored statements (`^id`, `#id`) replaced.
+/// Returns the macros, with their references to stored statements (`^id`, `#id`) replaced.
 pub(crate) fn macros(
     id: &str,
-    macros: &[Macro],
+    macros: &[RawMacro],
     stored: &HashMap<String, Arc<str>>,
-) -> Result<Vec<MacroConfig>, Mistake> {
+) -> Result<Vec<MacroConfig>, ConfigError> {
     let mut resolved: Vec<MacroConfig> = Vec::new();
-    for (index, written) in macros.iter().enumerate() {
-        let config = one_macro(id, index, written, stored)?;
+    for (index, raw) in macros.iter().enumerate() {
+        let config = one_macro(id, index, raw, stored)?;
         if resolved.iter().any(|earlier| earlier.id == config.id) {
             let message = format!("for db '{id}', there are several macros with the id '{}'", config.id);
-            return Err(Mistake::new(format!("macros[{index}].id"), message, "give it another id"));
+            return Err(ConfigError::new(format!("macros[{index}].id"), message, "give it another id"));
         }
         resolved.push(config);
     }
@@ -244,42 +247,43 @@ pub(crate) fn macros(
 fn one_macro(
     db: &str,
     index: usize,
-    written: &Macro,
+    raw: &RawMacro,
     stored: &HashMap<String, Arc<str>>,
-) -> Result<MacroConfig, Mistake> {
+) -> Result<MacroConfig, ConfigError> {
     let key = format!("macros[{index}]");
-    if written.id.is_empty() || written.statements.is_empty() {
+    if raw.id.is_empty() || raw.statements.is_empty() {
         let message = format!("no ID or statements specified for macro #{index} in database '{db}'");
-        return Err(Mistake::new(key, message, "give it an 'id' and 'statements'"));
+        return Err(ConfigError::new(key, message, "give it an 'id' and 'statements'"));
     }
     let resolve = |statement: &String| match statement.strip_prefix(['^', '#']) {
         None => Ok(statement.clone()),
         Some(reference) => stored.get(reference).map(|sql| sql.to_string()).ok_or_else(|| {
-            let id = &written.id;
+            let id = &raw.id;
             let message = format!("for db '{db}', macro '{id}' refers to an unknown stored statement '{reference}'");
-            Mistake::new(format!("{key}.statements"), message, "add it to 'storedStatements'")
+            ConfigError::new(format!("{key}.statements"), message, "add it to 'storedStatements'")
         }),
     };
     Ok(MacroConfig {
-        id: written.id.clone(),
-        statements: written.statements.iter().map(resolve).collect::<Result<_, Mistake>>()?,
-        disable_transaction: written.disable_transaction,
-        execution: execution(db, &key, &format!("macro '{}'", written.id), &written.execution)?,
+        id: raw.id.clone(),
+        statements: raw.statements.iter().map(resolve).collect::<Result<_, ConfigError>>()?,
+        disable_transaction: raw.disable_transaction,
+        execution: execution(db, &key, &format!("macro '{}'", raw.id), &raw.execution)?,
     })
 }
 
-/// The backup into a directory. Whether the directory exists, the start-up looks.
+/// Returns the backup into a directory. The start-up checks the directory itself.
 pub(crate) fn directory_backup(
     id: &str,
-    backup: &Backup,
+    backup: &RawBackup,
     home: Option<&str>,
-) -> Result<DirectoryBackupConfig, Mistake> {
-    let mistake = |message: String| Mistake::new("backup.backupDir", message, "write the directory for the backups");
+) -> Result<DirectoryBackupConfig, ConfigError> {
+    let config_error =
+        |message: String| ConfigError::new("backup.backupDir", message, "write the directory for the backups");
     if backup.backup_dir.is_empty() {
-        return Err(mistake(format!("for db '{id}', 'backup.backupDir' must have a value")));
+        return Err(config_error(format!("for db '{id}', 'backup.backupDir' must have a value")));
     }
     let dir = expand_home(&backup.backup_dir, home)
-        .map_err(|why| mistake(format!("in expanding backup directory path: {why}")))?;
+        .map_err(|why| config_error(format!("in expanding backup directory path: {why}")))?;
     Ok(DirectoryBackupConfig {
         dir: PathBuf::from(dir),
         files_max: files_max("backup.numFiles", backup.num_files)?,
@@ -287,32 +291,32 @@ pub(crate) fn directory_backup(
     })
 }
 
-fn execution(db: &str, key: &str, what: &str, written: &Execution) -> Result<ExecutionConfig, Mistake> {
-    let minutes = u64::try_from(written.period).map_err(|_| {
+fn execution(db: &str, key: &str, what: &str, raw: &RawExecution) -> Result<ExecutionConfig, ConfigError> {
+    let minutes = u64::try_from(raw.period).map_err(|_| {
         let message = format!("for db '{db}', {what}: 'period' must not be negative");
-        Mistake::new(format!("{key}.execution.period"), message, "write a number of minutes; 0 is never")
+        ConfigError::new(format!("{key}.execution.period"), message, "write a number of minutes; 0 is never")
     })?;
     let period = (minutes > 0).then(|| Duration::from_secs(minutes.saturating_mul(60)));
     let key = format!("{key}.execution.webService");
-    let web_service = written.web_service.as_ref().map(|web| web_service(db, &key, what, web)).transpose()?;
-    Ok(ExecutionConfig { on_create: written.on_create, on_startup: written.on_startup, period, web_service })
+    let web_service = raw.web_service.as_ref().map(|web| web_service(db, &key, what, web)).transpose()?;
+    Ok(ExecutionConfig { on_create: raw.on_create, on_startup: raw.on_startup, period, web_service })
 }
 
-fn web_service(db: &str, key: &str, what: &str, written: &WebService) -> Result<TokenConfig, Mistake> {
-    let token_sha256 = match (&written.auth_token, &written.hashed_auth_token) {
+fn web_service(db: &str, key: &str, what: &str, raw: &RawWebService) -> Result<TokenConfig, ConfigError> {
+    let token_sha256 = match (&raw.auth_token, &raw.hashed_auth_token) {
         (None, None) => None,
         (Some(token), None) => Some(Sha256::digest(token).into()),
         (None, Some(hash)) => Some(sha256_from_hex(hash).ok_or_else(|| {
             let message = format!("for db '{db}', {what}: hashedAuthToken doesn't seem to be SHA256/hex.");
-            Mistake::new(format!("{key}.hashedAuthToken"), message, NO_HASH)
+            ConfigError::new(format!("{key}.hashedAuthToken"), message, HASH_REMEDY)
         })?),
         (Some(_), Some(_)) => {
             let message =
                 format!("for db '{db}', {what}: only one of 'authToken' and 'hashedAuthToken' may be specified");
-            return Err(Mistake::new(key, message, "remove one of the two"));
+            return Err(ConfigError::new(key, message, "remove one of the two"));
         }
     };
-    let error_code = error_code(db, &format!("{key}.authErrorCode"), written.auth_error_code)?;
+    let error_code = error_code(db, &format!("{key}.authErrorCode"), raw.auth_error_code)?;
     Ok(TokenConfig { token_sha256, error_code })
 }
 

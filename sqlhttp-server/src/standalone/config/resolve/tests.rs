@@ -6,13 +6,13 @@ fn companion(source: &str) -> Companion {
 }
 
 fn auth_of(source: &str) -> Result<AuthConfig, String> {
-    auth("m", companion(source).auth.as_ref().unwrap()).map_err(|mistake| mistake.message)
+    auth("m", companion(source).auth.as_ref().unwrap()).map_err(|error| error.message)
 }
 
 fn task_of(source: &str) -> Result<ResolvedTask, String> {
     let companion = companion(&format!("scheduledTasks:\n  - {{{source}}}\n"));
     let tasks = companion.scheduled_tasks.unwrap();
-    task(0, "scheduledTasks[0]", &tasks[0], Some("/home/u")).map_err(|mistake| mistake.message)
+    task(0, "scheduledTasks[0]", &tasks[0], Some("/home/u")).map_err(|error| error.message)
 }
 
 const PASSWORD: [u8; 32] = [
@@ -21,7 +21,7 @@ const PASSWORD: [u8; 32] = [
 ];
 
 #[test]
-fn plain_and_hashed_passwords_come_to_the_same() {
+fn plain_and_hashed_passwords_are_equivalent() {
     let auth = auth_of(
         "auth:\n  mode: Http\n  byCredentials:\n    - {user: user1, password: password}\n    - {user: user2, \
          hashedPassword: 5E884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8}\n    - {user: user1, \
@@ -42,7 +42,7 @@ fn auth_modes_of_both_originals_are_known() {
 }
 
 #[test]
-fn auth_errors_are_those_of_the_original() {
+fn auth_errors_are_those_of_ws4sqlite() {
     let exclusive = "one and only one of 'byQuery' and 'byCredentials' must be specified";
     let passwords = "one and only one of 'password' and 'hashedPassword' must be specified";
     let hash = "for db 'm', hashedPassword doesn't seem to be SHA256/hex.";
@@ -69,7 +69,7 @@ fn auth_errors_are_those_of_the_original() {
 }
 
 #[test]
-fn a_custom_error_code_is_taken() {
+fn a_custom_error_code_is_used() {
     assert_eq!(auth_of("auth: {mode: HTTP, byCredentials: [], customErrorCode: 499}").unwrap().error_code, 499);
 }
 
@@ -95,7 +95,7 @@ fn journal_modes_are_checked() {
 }
 
 #[test]
-fn tasks_need_a_moment() {
+fn tasks_need_a_schedule_or_at_startup() {
     assert_eq!(task_of("doVacuum: true").unwrap_err(), "error: task 0 must be scheduled or atStartup");
     assert_eq!(task_of("schedule: '', doVacuum: true").unwrap_err(), "empty spec string");
     assert_eq!(task_of("schedule: '0 0 * * 7'").unwrap_err(), "end of range (7) above maximum (6): 7");
@@ -118,7 +118,7 @@ fn backups_of_scheduled_tasks_are_checked_at_once() {
         let found = task_of(&format!("schedule: '@daily', doBackup: true, {source}"));
         assert_eq!(found.unwrap_err(), message, "{source}");
         let late = task_of(&format!("atStartup: true, doBackup: true, {source}")).unwrap();
-        assert_eq!(late.late_error.map(|mistake| mistake.message).as_deref(), Some(message), "{source}");
+        assert_eq!(late.deferred_error.map(|error| error.message).as_deref(), Some(message), "{source}");
     }
 }
 
@@ -129,22 +129,19 @@ fn a_backup_template_may_begin_at_home() {
 }
 
 #[test]
-fn maintenance_is_a_task_of_old() {
+fn maintenance_is_a_deprecated_task() {
     let old = companion("maintenance: {atStartup: true}");
-    let (tasks, deprecated) = written_tasks("m", &old).unwrap();
+    let (tasks, deprecated) = raw_tasks("m", &old).unwrap();
     assert!(deprecated && tasks.len() == 1 && tasks[0].at_startup);
     let both = companion("maintenance: {atStartup: true}\nscheduledTasks: []\n");
     assert!(
-        written_tasks("m", &both)
-            .unwrap_err()
-            .message
-            .starts_with("in m: it's not possible to use both old maintenance")
+        raw_tasks("m", &both).unwrap_err().message.starts_with("in m: it's not possible to use both old maintenance")
     );
-    assert!(written_tasks("m", &companion("")).unwrap().0.is_empty());
+    assert!(raw_tasks("m", &companion("")).unwrap().0.is_empty());
 }
 
 #[test]
-fn macros_find_their_stored_statements() {
+fn references_of_macros_are_replaced() {
     let stored = HashMap::from([("S".to_owned(), Arc::from("SELECT 1"))]);
     let resolve = |source: &str| macros("m", &companion(source).macros, &stored);
     let found = resolve("macros: [{id: A, statements: [DELETE FROM T, ^S, '#S'], execution: {period: 2}}]").unwrap();

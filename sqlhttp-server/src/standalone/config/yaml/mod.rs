@@ -1,8 +1,14 @@
-//! YAML as a tree whose nodes know their line, and a reader that takes typed values from it.
+//! YAML documents as trees whose nodes have line numbers, and a reader that takes typed values from them.
 //!
-//! The parsing is `serde-saphyr`'s. What is added is how Go's yaml.v2, which ws4sqlite is configured with, fits a
-//! document to types: a scalar counts for a string whatever it looks like, an integer is no boolean, the last of
-//! several equal keys wins, only the first document counts, and all mismatches are reported at once.
+//! `serde-saphyr` parses the documents. Deserializing with serde is not sufficient, because ws4sqlite's files are
+//! written for Go's yaml.v2, whose rules and error messages differ from serde's:
+//!
+//! * a scalar is accepted as a string, with its text as written (`1e3`, `yes`, `007`);
+//! * an integer is not accepted as a boolean;
+//! * the last of several equal keys counts;
+//! * only the first document is read;
+//! * all type mismatches are reported together, with their lines;
+//! * unknown keys cause a warning and not an error.
 
 use std::fmt::Write as _;
 
@@ -11,155 +17,157 @@ use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{DuplicateKeyPolicy, Spanned};
 use sqlhttp_text::{literal, spelling};
 
-use super::mistake::Lines;
+use super::error::KeyLines;
 
 /// A node of a document.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Node {
-    /// Where it begins, counted from 1.
+pub(crate) struct YamlNode {
+    /// The line at which the node begins, counted from 1.
     pub(crate) line: u64,
-    /// What it is.
-    pub(crate) value: Yaml,
+    /// The value.
+    pub(crate) value: YamlValue,
 }
 
-/// What a node is. Scalars keep their text.
+/// The value of a node. Scalars keep their text as written.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Yaml {
+pub(crate) enum YamlValue {
     Null,
     Bool(bool, String),
     Int(i64, String),
     Float(f64, String),
     Str(String),
-    Seq(Vec<Node>),
-    Map(Vec<(String, Node)>),
+    Seq(Vec<YamlNode>),
+    Map(Vec<(String, YamlNode)>),
 }
 
-/// Parses the first document. An empty one is `Null`.
-pub(crate) fn parse(source: &str) -> Result<Node, String> {
+/// Parses the first document of a text. An empty document is `Null`.
+pub(crate) fn parse(source: &str) -> Result<YamlNode, String> {
     let source = source.strip_prefix('\u{feff}').unwrap_or(source);
     if begins_with_tab(source) {
         return Err("yaml: found character that cannot start any token".to_owned());
     }
     let options = serde_saphyr::options! { duplicate_keys: DuplicateKeyPolicy::LastWins, with_snippet: false };
     let mut reader = source.as_bytes();
-    let first = serde_saphyr::read_with_options::<_, Spanned<Raw>>(&mut reader, options).next();
+    let first = serde_saphyr::read_with_options::<_, Spanned<ParsedValue>>(&mut reader, options).next();
     match first {
-        None => Ok(Node { line: 1, value: Yaml::Null }),
-        Some(Ok(raw)) => Ok(Texts::of(source).node(raw)),
+        None => Ok(YamlNode { line: 1, value: YamlValue::Null }),
+        Some(Ok(raw)) => Ok(SourceText::new(source).to_node(raw)),
         Some(Err(error)) => Err(format!("yaml: {}", error.render())),
     }
 }
 
-/// A tab cannot indent a document's first line; the parser would let it pass.
+/// Returns whether the first line of a document is indented by a tab. YAML forbids that, but the parser accepts it.
 fn begins_with_tab(source: &str) -> bool {
     let first = source.lines().find(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#'));
     first.is_some_and(|line| line.starts_with('\t'))
 }
 
-/// A node as the deserializer hands it over: plain scalars have lost their text.
-enum Raw {
+/// A node as the deserializer returns it: plain scalars have lost their text.
+enum ParsedValue {
     Null,
     Bool(bool),
     Int(i64),
     Float(f64),
     Str(String),
-    Seq(Vec<Spanned<Raw>>),
-    Map(Vec<(String, Spanned<Raw>)>),
+    Seq(Vec<Spanned<ParsedValue>>),
+    Map(Vec<(String, Spanned<ParsedValue>)>),
 }
 
-impl<'de> Deserialize<'de> for Raw {
+impl<'de> Deserialize<'de> for ParsedValue {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(RawVisitor)
+        deserializer.deserialize_any(ParsedValueVisitor)
     }
 }
 
-struct RawVisitor;
+struct ParsedValueVisitor;
 
-impl<'de> Visitor<'de> for RawVisitor {
-    type Value = Raw;
+impl<'de> Visitor<'de> for ParsedValueVisitor {
+    type Value = ParsedValue;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("any YAML value")
     }
 
-    fn visit_unit<E>(self) -> Result<Raw, E> {
-        Ok(Raw::Null)
+    fn visit_unit<E>(self) -> Result<ParsedValue, E> {
+        Ok(ParsedValue::Null)
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Raw, E> {
-        Ok(Raw::Bool(value))
+    fn visit_bool<E>(self, value: bool) -> Result<ParsedValue, E> {
+        Ok(ParsedValue::Bool(value))
     }
 
-    fn visit_i64<E>(self, value: i64) -> Result<Raw, E> {
-        Ok(Raw::Int(value))
+    fn visit_i64<E>(self, value: i64) -> Result<ParsedValue, E> {
+        Ok(ParsedValue::Int(value))
     }
 
-    fn visit_u64<E>(self, value: u64) -> Result<Raw, E> {
-        // Beyond 64 bits with a sign nothing is an integer here; as a float it fits strings only, which keep the text.
-        Ok(i64::try_from(value).map_or(Raw::Float(value as f64), Raw::Int))
+    fn visit_u64<E>(self, value: u64) -> Result<ParsedValue, E> {
+        // An integer beyond `i64` becomes a float, which is accepted only as a string; strings keep the text.
+        Ok(i64::try_from(value).map_or(ParsedValue::Float(value as f64), ParsedValue::Int))
     }
 
-    fn visit_i128<E>(self, value: i128) -> Result<Raw, E> {
-        Ok(Raw::Float(value as f64))
+    fn visit_i128<E>(self, value: i128) -> Result<ParsedValue, E> {
+        Ok(ParsedValue::Float(value as f64))
     }
 
-    fn visit_u128<E>(self, value: u128) -> Result<Raw, E> {
-        Ok(Raw::Float(value as f64))
+    fn visit_u128<E>(self, value: u128) -> Result<ParsedValue, E> {
+        Ok(ParsedValue::Float(value as f64))
     }
 
-    fn visit_f64<E>(self, value: f64) -> Result<Raw, E> {
-        Ok(Raw::Float(value))
+    fn visit_f64<E>(self, value: f64) -> Result<ParsedValue, E> {
+        Ok(ParsedValue::Float(value))
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<Raw, E> {
-        Ok(Raw::Str(value.to_owned()))
+    fn visit_str<E>(self, value: &str) -> Result<ParsedValue, E> {
+        Ok(ParsedValue::Str(value.to_owned()))
     }
 
-    fn visit_string<E>(self, value: String) -> Result<Raw, E> {
-        Ok(Raw::Str(value))
+    fn visit_string<E>(self, value: String) -> Result<ParsedValue, E> {
+        Ok(ParsedValue::Str(value))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Raw, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<ParsedValue, A::Error> {
         let mut items = Vec::new();
         while let Some(item) = seq.next_element()? {
             items.push(item);
         }
-        Ok(Raw::Seq(items))
+        Ok(ParsedValue::Seq(items))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Raw, A::Error> {
-        let mut entries: Vec<(String, Spanned<Raw>)> = Vec::new();
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ParsedValue, A::Error> {
+        let mut entries: Vec<(String, Spanned<ParsedValue>)> = Vec::new();
         while let Some((key, value)) = map.next_entry::<String, _>()? {
             entries.retain(|(earlier, _)| *earlier != key);
             entries.push((key, value));
         }
-        Ok(Raw::Map(entries))
+        Ok(ParsedValue::Map(entries))
     }
 }
 
-/// The source by characters, to give plain scalars their text back.
-struct Texts {
+/// The source text by characters, from which plain scalars get their text.
+struct SourceText {
     characters: Vec<char>,
 }
 
-impl Texts {
-    fn of(source: &str) -> Self {
-        Texts { characters: source.chars().collect() }
+impl SourceText {
+    fn new(source: &str) -> Self {
+        SourceText { characters: source.chars().collect() }
     }
 
-    fn node(&self, raw: Spanned<Raw>) -> Node {
+    fn to_node(&self, raw: Spanned<ParsedValue>) -> YamlNode {
         let line = raw.referenced.line();
         let text = |fallback: String| self.text(raw.defined.span()).unwrap_or(fallback);
         let value = match raw.value {
-            Raw::Null => Yaml::Null,
-            Raw::Bool(b) => Yaml::Bool(b, text(b.to_string())),
-            Raw::Int(i) => Yaml::Int(i, text(i.to_string())),
-            Raw::Float(f) => Yaml::Float(f, text(f.to_string())),
-            Raw::Str(s) => Yaml::Str(s),
-            Raw::Seq(items) => Yaml::Seq(items.into_iter().map(|item| self.node(item)).collect()),
-            Raw::Map(entries) => Yaml::Map(entries.into_iter().map(|(key, item)| (key, self.node(item))).collect()),
+            ParsedValue::Null => YamlValue::Null,
+            ParsedValue::Bool(b) => YamlValue::Bool(b, text(b.to_string())),
+            ParsedValue::Int(i) => YamlValue::Int(i, text(i.to_string())),
+            ParsedValue::Float(f) => YamlValue::Float(f, text(f.to_string())),
+            ParsedValue::Str(s) => YamlValue::Str(s),
+            ParsedValue::Seq(items) => YamlValue::Seq(items.into_iter().map(|item| self.to_node(item)).collect()),
+            ParsedValue::Map(entries) => {
+                YamlValue::Map(entries.into_iter().map(|(key, item)| (key, self.to_node(item))).collect())
+            }
         };
-        Node { line, value }
+        YamlNode { line, value }
     }
 
     fn text(&self, span: serde_saphyr::Span) -> Option<String> {
@@ -170,21 +178,21 @@ impl Texts {
     }
 }
 
-/// Takes typed values from nodes. What does not fit is collected, and so are keys that nobody knows.
+/// Reads typed values from nodes. Collects type mismatches, unknown keys, and the lines of keys.
 #[derive(Debug, Default)]
-pub(crate) struct Reader {
+pub(crate) struct YamlReader {
     errors: Vec<String>,
     warnings: Vec<String>,
-    lines: Lines,
+    lines: KeyLines,
     /// The key that is being read.
     key: String,
-    /// The keys whose values do not fit.
-    misfits: Vec<String>,
+    /// The keys whose values have a wrong type.
+    mismatched_keys: Vec<String>,
 }
 
-impl Reader {
-    /// Ends the reading: warnings about unknown keys and the lines of the known ones, or all mismatches in one text.
-    pub(crate) fn finish(self) -> Result<(Vec<String>, Lines), String> {
+impl YamlReader {
+    /// Returns the warnings about unknown keys and the lines of the known ones, or all mismatches as one text.
+    pub(crate) fn finish(self) -> Result<(Vec<String>, KeyLines), String> {
         if self.errors.is_empty() {
             return Ok((self.warnings, self.lines));
         }
@@ -192,86 +200,94 @@ impl Reader {
         for error in &self.errors {
             let _ = write!(message, "\n  {error}");
         }
-        if !self.misfits.is_empty() {
-            let _ = write!(message, "\n  keys: {}", self.misfits.join(", "));
+        if !self.mismatched_keys.is_empty() {
+            let _ = write!(message, "\n  keys: {}", self.mismatched_keys.join(", "));
         }
         Err(message)
     }
 
-    /// Opens a mapping; `None` for null. `path` names it in warnings (empty at the top), `go_type` in errors.
-    pub(crate) fn fields<'n>(&mut self, node: &'n Node, path: &str, go_type: &str) -> Option<Fields<'n>> {
+    /// Begins to read a mapping; `None` for null. `path` names the mapping in warnings (empty for the document),
+    /// `go_type` in errors.
+    pub(crate) fn fields<'n>(&mut self, node: &'n YamlNode, path: &str, go_type: &str) -> Option<Fields<'n>> {
         match &node.value {
-            Yaml::Null => None,
-            Yaml::Map(entries) => {
+            YamlValue::Null => None,
+            YamlValue::Map(entries) => {
                 Some(Fields { entries, path: path.to_owned(), known: Vec::new(), taken: vec![false; entries.len()] })
             }
             _ => self.mismatch(node, go_type),
         }
     }
 
-    /// A string; any scalar will do, as it is written.
-    pub(crate) fn string(&mut self, node: &Node) -> Option<String> {
+    /// Reads a string. Any scalar is accepted, with its text as written.
+    pub(crate) fn string(&mut self, node: &YamlNode) -> Option<String> {
         match &node.value {
-            Yaml::Null => None,
-            Yaml::Str(text) | Yaml::Bool(_, text) | Yaml::Int(_, text) | Yaml::Float(_, text) => Some(text.clone()),
-            Yaml::Seq(_) | Yaml::Map(_) => self.mismatch(node, "string"),
+            YamlValue::Null => None,
+            YamlValue::Str(text) | YamlValue::Bool(_, text) | YamlValue::Int(_, text) | YamlValue::Float(_, text) => {
+                Some(text.clone())
+            }
+            YamlValue::Seq(_) | YamlValue::Map(_) => self.mismatch(node, "string"),
         }
     }
 
-    /// A boolean.
-    pub(crate) fn bool(&mut self, node: &Node) -> Option<bool> {
+    /// Reads a boolean.
+    pub(crate) fn bool(&mut self, node: &YamlNode) -> Option<bool> {
         match &node.value {
-            Yaml::Null => None,
-            Yaml::Bool(value, _) => Some(*value),
+            YamlValue::Null => None,
+            YamlValue::Bool(value, _) => Some(*value),
             _ => self.mismatch(node, "bool"),
         }
     }
 
-    /// An integer; a float without a fraction will do, and so will Go's spellings with a leading zero.
-    pub(crate) fn int(&mut self, node: &Node) -> Option<i64> {
+    /// Reads an integer. A float without a fraction is accepted, and so are Go's forms with a leading zero.
+    pub(crate) fn int(&mut self, node: &YamlNode) -> Option<i64> {
         match &node.value {
-            Yaml::Null => None,
-            Yaml::Int(value, _) => Some(*value),
-            Yaml::Float(_, text) if literal::parse_int(text).is_ok() => literal::parse_int(text).ok(),
-            Yaml::Float(value, _) if value.fract() == 0.0 && value.abs() < 9e15 => Some(*value as i64),
+            YamlValue::Null => None,
+            YamlValue::Int(value, _) => Some(*value),
+            YamlValue::Float(_, text) if literal::parse_int(text).is_ok() => literal::parse_int(text).ok(),
+            YamlValue::Float(value, _) if value.fract() == 0.0 && value.abs() < 9e15 => Some(*value as i64),
             _ => self.mismatch(node, "int"),
         }
     }
 
-    /// A list; `None` for null.
-    pub(crate) fn list<'n>(&mut self, node: &'n Node, go_type: &str) -> Option<&'n [Node]> {
+    /// Reads a list; `None` for null.
+    pub(crate) fn list<'n>(&mut self, node: &'n YamlNode, go_type: &str) -> Option<&'n [YamlNode]> {
         match &node.value {
-            Yaml::Null => None,
-            Yaml::Seq(items) => Some(items),
+            YamlValue::Null => None,
+            YamlValue::Seq(items) => Some(items),
             _ => self.mismatch(node, go_type),
         }
     }
 
-    /// A list of strings.
-    pub(crate) fn strings(&mut self, node: &Node) -> Option<Vec<String>> {
+    /// Reads a list of strings.
+    pub(crate) fn strings(&mut self, node: &YamlNode) -> Option<Vec<String>> {
         let items = self.list(node, "[]string")?;
         Some(items.iter().map(|item| self.string(item).unwrap_or_default()).collect())
     }
 
-    fn mismatch<T>(&mut self, node: &Node, go_type: &str) -> Option<T> {
-        self.errors.push(format!("line {}: cannot unmarshal {} into {go_type}", node.line, described(&node.value)));
-        if !self.key.is_empty() && self.misfits.last() != Some(&self.key) {
-            self.misfits.push(self.key.clone());
+    fn mismatch<T>(&mut self, node: &YamlNode, go_type: &str) -> Option<T> {
+        self.errors.push(format!(
+            "line {}: cannot unmarshal {} into {go_type}",
+            node.line,
+            describe_as_yaml_v2(&node.value)
+        ));
+        if !self.key.is_empty() && self.mismatched_keys.last() != Some(&self.key) {
+            self.mismatched_keys.push(self.key.clone());
         }
         None
     }
 }
 
-/// The node as yaml.v2 names it: the tag, and the text of a scalar, cut when long.
-fn described(value: &Yaml) -> String {
+/// Describes a value as yaml.v2 does in errors: the tag, and the text of a scalar, cut to seven characters if it has
+/// more than ten.
+fn describe_as_yaml_v2(value: &YamlValue) -> String {
     let (tag, text) = match value {
-        Yaml::Null => return "!!null".to_owned(),
-        Yaml::Seq(_) => return "!!seq".to_owned(),
-        Yaml::Map(_) => return "!!map".to_owned(),
-        Yaml::Bool(_, text) => ("!!bool", text),
-        Yaml::Int(_, text) => ("!!int", text),
-        Yaml::Float(_, text) => ("!!float", text),
-        Yaml::Str(text) => ("!!str", text),
+        YamlValue::Null => return "!!null".to_owned(),
+        YamlValue::Seq(_) => return "!!seq".to_owned(),
+        YamlValue::Map(_) => return "!!map".to_owned(),
+        YamlValue::Bool(_, text) => ("!!bool", text),
+        YamlValue::Int(_, text) => ("!!int", text),
+        YamlValue::Float(_, text) => ("!!float", text),
+        YamlValue::Str(text) => ("!!str", text),
     };
     if text.chars().count() > 10 {
         format!("{tag} `{}...`", text.chars().take(7).collect::<String>())
@@ -280,18 +296,18 @@ fn described(value: &Yaml) -> String {
     }
 }
 
-/// The entries of a mapping, taken key by key. Keys that nobody asked for are warned about in the end.
+/// The entries of a mapping, which are read by key. [`Fields::finish`] warns about the keys that were not read.
 #[derive(Debug)]
 pub(crate) struct Fields<'n> {
-    entries: &'n [(String, Node)],
+    entries: &'n [(String, YamlNode)],
     path: String,
     known: Vec<&'static str>,
     taken: Vec<bool>,
 }
 
 impl<'n> Fields<'n> {
-    /// The value of a key.
-    fn take(&mut self, reader: &mut Reader, key: &'static str) -> Option<&'n Node> {
+    /// Returns the node of a key, and marks the key as read.
+    fn take(&mut self, reader: &mut YamlReader, key: &'static str) -> Option<&'n YamlNode> {
         self.known.push(key);
         let index = self.entries.iter().position(|(name, _)| name == key)?;
         self.taken[index] = true;
@@ -301,32 +317,32 @@ impl<'n> Fields<'n> {
         Some(node)
     }
 
-    /// A string under this key.
-    pub(crate) fn string(&mut self, reader: &mut Reader, key: &'static str) -> Option<String> {
+    /// Reads the string of this key.
+    pub(crate) fn string(&mut self, reader: &mut YamlReader, key: &'static str) -> Option<String> {
         self.take(reader, key).and_then(|node| reader.string(node))
     }
 
-    /// A boolean under this key.
-    pub(crate) fn bool(&mut self, reader: &mut Reader, key: &'static str) -> Option<bool> {
+    /// Reads the boolean of this key.
+    pub(crate) fn bool(&mut self, reader: &mut YamlReader, key: &'static str) -> Option<bool> {
         self.take(reader, key).and_then(|node| reader.bool(node))
     }
 
-    /// An integer under this key.
-    pub(crate) fn int(&mut self, reader: &mut Reader, key: &'static str) -> Option<i64> {
+    /// Reads the integer of this key.
+    pub(crate) fn int(&mut self, reader: &mut YamlReader, key: &'static str) -> Option<i64> {
         self.take(reader, key).and_then(|node| reader.int(node))
     }
 
-    /// A list of strings under this key.
-    pub(crate) fn strings(&mut self, reader: &mut Reader, key: &'static str) -> Option<Vec<String>> {
+    /// Reads the list of strings of this key.
+    pub(crate) fn strings(&mut self, reader: &mut YamlReader, key: &'static str) -> Option<Vec<String>> {
         self.take(reader, key).and_then(|node| reader.strings(node))
     }
 
-    /// A mapping under this key, read by `read`.
+    /// Reads the mapping of this key by `read`.
     pub(crate) fn map<T>(
         &mut self,
-        reader: &mut Reader,
+        reader: &mut YamlReader,
         key: &'static str,
-        read: impl FnOnce(&mut Reader, &mut Fields<'n>) -> T,
+        read: impl FnOnce(&mut YamlReader, &mut Fields<'n>) -> T,
     ) -> Option<T> {
         let node = self.take(reader, key)?;
         let mut fields = reader.fields(node, &self.path_of(key), "map")?;
@@ -335,15 +351,15 @@ impl<'n> Fields<'n> {
         Some(value)
     }
 
-    /// A list of mappings under this key, each read by `read`.
+    /// Reads the list of mappings of this key, each by `read`.
     pub(crate) fn maps<T: Default>(
         &mut self,
-        reader: &mut Reader,
+        reader: &mut YamlReader,
         key: &'static str,
-        read: impl Fn(&mut Reader, &mut Fields<'n>) -> T,
+        read: impl Fn(&mut YamlReader, &mut Fields<'n>) -> T,
     ) -> Option<Vec<T>> {
         let items = self.take(reader, key).and_then(|node| reader.list(node, "[]map"))?;
-        let item = |(index, node): (usize, &'n Node)| {
+        let item = |(index, node): (usize, &'n YamlNode)| {
             let path = format!("{}[{index}]", self.path_of(key));
             reader.lines.insert(&path, node.line);
             reader.key.clone_from(&path);
@@ -357,14 +373,14 @@ impl<'n> Fields<'n> {
         Some(items.iter().enumerate().map(item).collect())
     }
 
-    /// All entries, for mappings whose keys are checked elsewhere.
-    pub(crate) fn rest(&mut self) -> impl Iterator<Item = (&'n str, &'n Node)> + use<'n> {
+    /// Returns all entries, for mappings whose keys the caller checks.
+    pub(crate) fn all_entries(&mut self) -> impl Iterator<Item = (&'n str, &'n YamlNode)> + use<'n> {
         self.taken.fill(true);
         self.entries.iter().map(|(key, node)| (key.as_str(), node))
     }
 
-    /// Warns about the keys that were not taken.
-    pub(crate) fn finish(self, reader: &mut Reader) {
+    /// Warns about the keys that were not read.
+    pub(crate) fn finish(self, reader: &mut YamlReader) {
         for ((key, _), _) in self.entries.iter().zip(&self.taken).filter(|(_, taken)| !**taken) {
             let hint = spelling::nearest(key, self.known.iter().copied());
             let hint = hint.map_or(String::new(), |known| format!(", did you mean '{}'?", self.path_of(known)));

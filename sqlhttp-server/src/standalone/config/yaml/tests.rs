@@ -1,49 +1,52 @@
 use super::*;
 
-fn entries(source: &str) -> Vec<(String, Node)> {
+fn entries(source: &str) -> Vec<(String, YamlNode)> {
     match parse(source).unwrap().value {
-        Yaml::Map(entries) => entries,
+        YamlValue::Map(entries) => entries,
         other => panic!("{other:?}"),
     }
 }
 
-fn value(scalar: &str) -> Yaml {
+fn value(scalar: &str) -> YamlValue {
     entries(&format!("é: 1\nkey: {scalar}\n"))[1].1.value.clone()
 }
 
 #[test]
 fn scalars_are_resolved_and_keep_their_text() {
-    assert_eq!(value("yes"), Yaml::Bool(true, "yes".into()));
-    assert_eq!(value("Off # comment"), Yaml::Bool(false, "Off".into()));
-    assert_eq!(value("0x10"), Yaml::Int(16, "0x10".into()));
-    assert_eq!(value("01234"), Yaml::Float(1234.0, "01234".into()));
-    assert_eq!(value("1.50"), Yaml::Float(1.5, "1.50".into()));
-    assert_eq!(value("\"1\""), Yaml::Str("1".into()));
-    assert_eq!(value("~"), Yaml::Null);
-    assert_eq!(value("abc"), Yaml::Str("abc".into()));
-    assert_eq!(value("123456789012345678901"), Yaml::Float(123456789012345678901.0, "123456789012345678901".into()));
+    assert_eq!(value("yes"), YamlValue::Bool(true, "yes".into()));
+    assert_eq!(value("Off # comment"), YamlValue::Bool(false, "Off".into()));
+    assert_eq!(value("0x10"), YamlValue::Int(16, "0x10".into()));
+    assert_eq!(value("01234"), YamlValue::Float(1234.0, "01234".into()));
+    assert_eq!(value("1.50"), YamlValue::Float(1.5, "1.50".into()));
+    assert_eq!(value("\"1\""), YamlValue::Str("1".into()));
+    assert_eq!(value("~"), YamlValue::Null);
+    assert_eq!(value("abc"), YamlValue::Str("abc".into()));
+    assert_eq!(
+        value("123456789012345678901"),
+        YamlValue::Float(123456789012345678901.0, "123456789012345678901".into())
+    );
 }
 
 #[test]
 fn flow_scalars_keep_their_text() {
     let list = value("[1234, yes, {a: 007}]");
-    let Yaml::Seq(items) = list else { panic!("{list:?}") };
-    assert_eq!(items[0].value, Yaml::Int(1234, "1234".into()));
-    assert_eq!(items[1].value, Yaml::Bool(true, "yes".into()));
-    let Yaml::Map(map) = &items[2].value else { panic!() };
-    assert_eq!(map[0].1.value, Yaml::Float(7.0, "007".into()));
+    let YamlValue::Seq(items) = list else { panic!("{list:?}") };
+    assert_eq!(items[0].value, YamlValue::Int(1234, "1234".into()));
+    assert_eq!(items[1].value, YamlValue::Bool(true, "yes".into()));
+    let YamlValue::Map(map) = &items[2].value else { panic!() };
+    assert_eq!(map[0].1.value, YamlValue::Float(7.0, "007".into()));
 }
 
 #[test]
 fn an_alias_has_the_text_of_its_anchor() {
     let found = entries("a: &x 0x12\nb: *x\n");
-    assert_eq!(found[1].1, Node { line: 2, value: Yaml::Int(18, "0x12".into()) });
+    assert_eq!(found[1].1, YamlNode { line: 2, value: YamlValue::Int(18, "0x12".into()) });
 }
 
 #[test]
 fn empty_documents_are_null() {
     for source in ["", "# nothing\n", "---\n", "\u{feff}"] {
-        assert_eq!(parse(source).unwrap().value, Yaml::Null, "{source:?}");
+        assert_eq!(parse(source).unwrap().value, YamlValue::Null, "{source:?}");
     }
 }
 
@@ -57,7 +60,7 @@ fn only_the_first_document_counts() {
 fn the_last_of_equal_keys_wins() {
     let found = entries("a: 1\na: 2\n");
     assert_eq!(found.len(), 1);
-    assert_eq!(found[0].1, Node { line: 2, value: Yaml::Int(2, "2".into()) });
+    assert_eq!(found[0].1, YamlNode { line: 2, value: YamlValue::Int(2, "2".into()) });
 }
 
 #[test]
@@ -68,7 +71,7 @@ fn a_syntax_error_is_an_error() {
 }
 
 #[test]
-fn a_bomb_of_aliases_is_an_error() {
+fn exponentially_nested_aliases_are_an_error() {
     let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
     for i in 1..12 {
         let list = vec![format!("*a{}", i - 1); 9].join(", ");
@@ -78,9 +81,9 @@ fn a_bomb_of_aliases_is_an_error() {
 }
 
 #[test]
-fn mismatches_are_all_reported_as_the_original_does() {
+fn all_mismatches_are_reported_as_yaml_v2_does() {
     let node = parse("a: abc\nb: 1\nc: CREATE TABLE T(a)\nd: [x]\n").unwrap();
-    let mut reader = Reader::default();
+    let mut reader = YamlReader::default();
     let mut fields = reader.fields(&node, "", "main.db").unwrap();
     assert_eq!(fields.bool(&mut reader, "a"), None);
     assert_eq!(fields.bool(&mut reader, "b"), None);
@@ -96,7 +99,7 @@ fn mismatches_are_all_reported_as_the_original_does() {
 #[test]
 fn unknown_keys_are_warned_about_at_every_level() {
     let node = parse("readonly: true\nauth:\n  mod: x\nzzz: 1\n").unwrap();
-    let mut reader = Reader::default();
+    let mut reader = YamlReader::default();
     let mut fields = reader.fields(&node, "", "main.db").unwrap();
     fields.bool(&mut reader, "readOnly");
     fields.map(&mut reader, "auth", |reader, fields| fields.string(reader, "mode"));

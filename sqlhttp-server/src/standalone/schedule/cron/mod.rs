@@ -1,9 +1,17 @@
-//! Cron expressions as the original's scheduler (robfig/cron v3) reads them, run by the `cron` crate.
+//! Cron expressions in the dialect of robfig/cron v3, ws4sqlite's scheduler, on top of the crate `cron`.
 //!
-//! The two dialects differ: five fields here, seven there; Sunday is 0 here, 1 there; and here a day matches when
-//! either of two restricted day fields does, there only when both do. So an expression is read into the numbers each
-//! field allows (with the original's error texts), and those are written out again in the crate's dialect: as one
-//! schedule, or as two of which the earlier next moment counts.
+//! The project is pinned to the crate `cron`, whose dialect differs, so this module translates between the two. (The
+//! crate `croner` would read the five fields natively.) The differences:
+//!
+//! | | robfig/cron | crate `cron` |
+//! |---|---|---|
+//! | fields | 5 | 7, with seconds and years |
+//! | Sunday | 0 | 1 |
+//! | day of month and day of week both restricted | a day matches if either field does | a day matches if both do |
+//!
+//! An expression is parsed into the numbers that each field allows, with robfig/cron's error texts. The numbers are
+//! then written in the crate's dialect: as one schedule, or as two if both day fields are restricted. Of two schedules,
+//! the earlier next time counts.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -14,20 +22,20 @@ use sqlhttp_text::duration;
 
 use super::describe;
 
-/// When something is done.
+/// The times at which a job runs.
 #[derive(Debug, Clone)]
 pub struct Schedule {
     timing: Timing,
     zone: Zone,
-    /// The five fields or the descriptor, without a zone.
+    /// The five fields or the descriptor, without the time zone.
     text: String,
 }
 
 #[derive(Debug, Clone)]
 enum Timing {
-    /// At the moments that any of these name.
+    /// The times of any of these schedules.
     Cron(Vec<cron::Schedule>),
-    /// Always so long after the last moment.
+    /// A fixed delay after the previous time.
     Every(Duration),
 }
 
@@ -37,22 +45,22 @@ enum Zone {
     Named(Tz),
 }
 
-/// What a field allows.
-struct Bounds {
+/// The numbers that a field may contain, and the names of the numbers from `min` on.
+struct FieldRange {
     min: u32,
     max: u32,
     names: &'static [&'static str],
 }
 
-const MINUTES: Bounds = Bounds { min: 0, max: 59, names: &[] };
-const HOURS: Bounds = Bounds { min: 0, max: 23, names: &[] };
-const DAYS: Bounds = Bounds { min: 1, max: 31, names: &[] };
-const MONTHS: Bounds = Bounds {
+const MINUTES: FieldRange = FieldRange { min: 0, max: 59, names: &[] };
+const HOURS: FieldRange = FieldRange { min: 0, max: 23, names: &[] };
+const DAYS: FieldRange = FieldRange { min: 1, max: 31, names: &[] };
+const MONTHS: FieldRange = FieldRange {
     min: 1,
     max: 12,
     names: &["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"],
 };
-const WEEKDAYS: Bounds = Bounds { min: 0, max: 6, names: &["sun", "mon", "tue", "wed", "thu", "fri", "sat"] };
+const WEEKDAYS: FieldRange = FieldRange { min: 0, max: 6, names: &["sun", "mon", "tue", "wed", "thu", "fri", "sat"] };
 
 const DESCRIPTORS: [(&str, &str); 7] = [
     ("@yearly", "0 0 1 1 *"),
@@ -64,31 +72,34 @@ const DESCRIPTORS: [(&str, &str); 7] = [
     ("@hourly", "0 * * * *"),
 ];
 
-/// The numbers a field allows.
-struct Field {
+/// The numbers that a field of an expression allows.
+struct FieldNumbers {
     numbers: Vec<u32>,
-    /// Whether it says nothing (`*`, `?`), which matters for the two day fields.
-    any: bool,
+    /// Whether the field is `*` or `?`. For the two day fields, this decides whether either or both have to match.
+    unrestricted: bool,
 }
 
 impl Schedule {
-    /// Reads an expression: five fields or a descriptor, after an optional `TZ=` or `CRON_TZ=`.
+    /// Parses an expression: five fields or a descriptor such as `@daily`, after an optional `TZ=` or `CRON_TZ=`.
+    ///
+    /// # Errors
+    /// The message of robfig/cron.
     pub fn parse(text: &str) -> Result<Self, String> {
         if text.is_empty() {
             return Err("empty spec string".to_owned());
         }
         let (zone, rest) = split_zone(text)?;
-        let timing = if rest.starts_with('@') { descriptor(rest)? } else { fields(rest)? };
+        let timing = if rest.starts_with('@') { parse_descriptor(rest)? } else { parse_fields(rest)? };
         Ok(Schedule { timing, zone, text: rest.trim().to_owned() })
     }
 
-    /// Always so long after the last moment; at least a second.
+    /// Returns a schedule with a fixed delay after the previous time, in whole seconds and at least one.
     pub fn every(delay: Duration) -> Self {
         let delay = Duration::from_secs(delay.as_secs().max(1));
         Schedule { timing: Timing::Every(delay), zone: Zone::Local, text: format!("@every {}s", delay.as_secs()) }
     }
 
-    /// The next moment after `now`; `None` if there is none (30 February).
+    /// Returns the next time after `now`, or `None` if there is none (30 February).
     pub fn next_after(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let schedules = match &self.timing {
             Timing::Every(delay) => return next_every(*delay, now),
@@ -101,7 +112,7 @@ impl Schedule {
         schedules.iter().filter_map(next).min()
     }
 
-    /// The schedule in English, or as it is written where English would be of no help.
+    /// Describes the schedule in English, or returns the expression if there is no clear description.
     pub fn describe(&self) -> String {
         let expression =
             DESCRIPTORS.iter().find(|(name, _)| *name == self.text).map_or(&*self.text, |(_, fields)| fields);
@@ -139,31 +150,31 @@ fn split_zone(text: &str) -> Result<(Zone, &str), String> {
     Ok((zone, rest.trim()))
 }
 
-fn descriptor(text: &str) -> Result<Timing, String> {
+fn parse_descriptor(text: &str) -> Result<Timing, String> {
     if let Some((_, expansion)) = DESCRIPTORS.iter().find(|(name, _)| *name == text) {
-        return fields(expansion);
+        return parse_fields(expansion);
     }
     let delay = text.strip_prefix("@every ").ok_or_else(|| format!("unrecognized descriptor: {text}"))?;
     let delay = duration::parse(delay).map_err(|why| format!("failed to parse duration {text}: {why}"))?;
     Ok(Schedule::every(delay).timing)
 }
 
-fn fields(text: &str) -> Result<Timing, String> {
+fn parse_fields(text: &str) -> Result<Timing, String> {
     let words: Vec<&str> = text.split_whitespace().collect();
     let [minute, hour, day, month, weekday] = words[..] else {
         return Err(format!("expected exactly 5 fields, found {}: [{}]", words.len(), words.join(" ")));
     };
-    let minutes = field(minute, &MINUTES)?.list(0);
-    let hours = field(hour, &HOURS)?.list(0);
-    let days = field(day, &DAYS)?;
-    let months = field(month, &MONTHS)?.list(0);
-    let weekdays = field(weekday, &WEEKDAYS)?;
+    let minutes = parse_field(minute, &MINUTES)?.list(0);
+    let hours = parse_field(hour, &HOURS)?.list(0);
+    let days = parse_field(day, &DAYS)?;
+    let months = parse_field(month, &MONTHS)?.list(0);
+    let weekdays = parse_field(weekday, &WEEKDAYS)?;
     let schedule = |days: &str, weekdays: &str| {
         let expression = format!("0 {minutes} {hours} {days} {months} {weekdays} *");
         cron::Schedule::from_str(&expression).map_err(|why| format!("failed to understand '{text}': {why}"))
     };
     let (day_list, weekday_list) = (days.list(0), weekdays.list(1));
-    let either = !days.any && !weekdays.any;
+    let either = !days.unrestricted && !weekdays.unrestricted;
     Ok(Timing::Cron(if either {
         vec![schedule(&day_list, "*")?, schedule("*", &weekday_list)?]
     } else {
@@ -171,20 +182,20 @@ fn fields(text: &str) -> Result<Timing, String> {
     }))
 }
 
-impl Field {
-    /// The numbers, each raised by `offset`, as the crate writes lists.
+impl FieldNumbers {
+    /// Returns the numbers, with `offset` added to each, as a list in the crate's dialect.
     fn list(&self, offset: u32) -> String {
         let numbers: Vec<String> = self.numbers.iter().map(|number| (number + offset).to_string()).collect();
         numbers.join(",")
     }
 }
 
-fn field(text: &str, bounds: &Bounds) -> Result<Field, String> {
-    let mut field = Field { numbers: Vec::new(), any: false };
+fn parse_field(text: &str, range: &FieldRange) -> Result<FieldNumbers, String> {
+    let mut field = FieldNumbers { numbers: Vec::new(), unrestricted: false };
     for part in text.split(',').filter(|part| !part.is_empty()) {
-        let (numbers, any) = range(part, bounds)?;
+        let (numbers, unrestricted) = parse_part(part, range)?;
         field.numbers.extend(numbers);
-        field.any |= any;
+        field.unrestricted |= unrestricted;
     }
     if field.numbers.is_empty() {
         return Err(format!("field without a value: {text}"));
@@ -194,37 +205,38 @@ fn field(text: &str, bounds: &Bounds) -> Result<Field, String> {
     Ok(field)
 }
 
-/// One part of a list: `*`, `n`, `a-b`, each perhaps with `/step`.
-fn range(part: &str, bounds: &Bounds) -> Result<(impl Iterator<Item = u32> + use<>, bool), String> {
+/// Parses one part of a list: `*`, `n` or `a-b`, optionally followed by `/step`. Returns the numbers, and whether the
+/// part is `*` or `?` without a step.
+fn parse_part(part: &str, range: &FieldRange) -> Result<(impl Iterator<Item = u32> + use<>, bool), String> {
     let pieces: Vec<&str> = part.split('/').collect();
     let ends: Vec<&str> = pieces[0].split('-').collect();
     let star = matches!(ends[0], "*" | "?");
     let (start, mut end) = match ends[..] {
-        _ if star => (bounds.min, bounds.max),
-        [one] => (number_or_name(one, bounds)?, number_or_name(one, bounds)?),
-        [low, high] => (number_or_name(low, bounds)?, number_or_name(high, bounds)?),
+        _ if star => (range.min, range.max),
+        [one] => (parse_number_or_name(one, range)?, parse_number_or_name(one, range)?),
+        [low, high] => (parse_number_or_name(low, range)?, parse_number_or_name(high, range)?),
         _ => return Err(format!("too many hyphens: {part}")),
     };
     let step = match pieces[..] {
         [_] => 1,
         [_, step] => {
             if ends.len() == 1 {
-                end = bounds.max;
+                end = range.max;
             }
-            number(step)?
+            parse_number(step)?
         }
         _ => return Err(format!("too many slashes: {part}")),
     };
-    check(start, end, step, bounds, part)?;
+    check_range(start, end, step, range, part)?;
     Ok(((start..=end).step_by(step as usize), star && step == 1))
 }
 
-fn check(start: u32, end: u32, step: u32, bounds: &Bounds, part: &str) -> Result<(), String> {
-    if start < bounds.min {
-        return Err(format!("beginning of range ({start}) below minimum ({}): {part}", bounds.min));
+fn check_range(start: u32, end: u32, step: u32, range: &FieldRange, part: &str) -> Result<(), String> {
+    if start < range.min {
+        return Err(format!("beginning of range ({start}) below minimum ({}): {part}", range.min));
     }
-    if end > bounds.max {
-        return Err(format!("end of range ({end}) above maximum ({}): {part}", bounds.max));
+    if end > range.max {
+        return Err(format!("end of range ({end}) above maximum ({}): {part}", range.max));
     }
     if start > end {
         return Err(format!("beginning of range ({start}) beyond end of range ({end}): {part}"));
@@ -235,15 +247,15 @@ fn check(start: u32, end: u32, step: u32, bounds: &Bounds, part: &str) -> Result
     Ok(())
 }
 
-fn number_or_name(text: &str, bounds: &Bounds) -> Result<u32, String> {
+fn parse_number_or_name(text: &str, range: &FieldRange) -> Result<u32, String> {
     let folded = text.to_ascii_lowercase();
-    match (bounds.min..).zip(bounds.names).find(|(_, name)| **name == folded) {
+    match (range.min..).zip(range.names).find(|(_, name)| **name == folded) {
         Some((number, _)) => Ok(number),
-        None => number(text),
+        None => parse_number(text),
     }
 }
 
-fn number(text: &str) -> Result<u32, String> {
+fn parse_number(text: &str) -> Result<u32, String> {
     let failed = |why| format!("failed to parse int from {text}: strconv.Atoi: parsing \"{text}\": {why}");
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {

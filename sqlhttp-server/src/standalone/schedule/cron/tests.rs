@@ -4,7 +4,7 @@ fn utc(text: &str) -> DateTime<Utc> {
     DateTime::parse_from_rfc3339(text).unwrap().with_timezone(&Utc)
 }
 
-/// The next `count` moments after `from`, in a zone without surprises.
+/// Returns the next `count` times after `from`, in UTC, which has no clock changes.
 fn upcoming(expression: &str, from: &str, count: usize) -> Vec<String> {
     let schedule = Schedule::parse(&format!("TZ=UTC {expression}")).unwrap();
     let mut moments = Vec::new();
@@ -17,7 +17,7 @@ fn upcoming(expression: &str, from: &str, count: usize) -> Vec<String> {
 }
 
 #[test]
-fn fields_name_moments() {
+fn fields_determine_times() {
     assert_eq!(upcoming("* * * * *", "2026-01-01T00:00:30Z", 2), ["2026-01-01 00:01:00", "2026-01-01 00:02:00"]);
     assert_eq!(upcoming("1 * * * *", "2026-01-01T00:01:00Z", 1), ["2026-01-01 01:01:00"]);
     assert_eq!(
@@ -53,13 +53,13 @@ fn two_restricted_day_fields_match_either() {
         upcoming("10 10 10 10 1", "2026-10-01T00:00:00Z", 3),
         ["2026-10-05 10:10:00", "2026-10-10 10:10:00", "2026-10-12 10:10:00"]
     );
-    // A step is a restriction, `*/1` is none.
+    // A field with a step is restricted, except `*/1`.
     assert_eq!(upcoming("0 0 */10 * 0", "2026-01-01T00:00:00Z", 2), ["2026-01-04 00:00:00", "2026-01-11 00:00:00"]);
     assert_eq!(upcoming("0 0 */1 * 0", "2026-01-01T00:00:00Z", 1), ["2026-01-04 00:00:00"]);
 }
 
 #[test]
-fn descriptors_are_understood() {
+fn descriptors_are_recognised() {
     let next = |text: &str| upcoming(text, "2026-01-01T00:00:00Z", 1).remove(0);
     assert_eq!(next("@yearly"), "2027-01-01 00:00:00");
     assert_eq!(next("@annually"), "2027-01-01 00:00:00");
@@ -96,13 +96,13 @@ fn clock_changes_neither_stop_nor_repeat_a_daily_schedule() {
 }
 
 #[test]
-fn without_a_prefix_the_local_zone_holds() {
+fn without_a_prefix_the_local_zone_applies() {
     let next = Schedule::parse("0 12 * * *").unwrap().next_after(utc("2026-01-01T00:00:00Z")).unwrap();
     assert_eq!(next.with_timezone(&Local).hour(), 12);
 }
 
 #[test]
-fn errors_are_those_of_the_original() {
+fn errors_are_those_of_robfig_cron() {
     let cases = [
         ("", "empty spec string"),
         ("* * * *", "expected exactly 5 fields, found 4: [* * * *]"),
@@ -129,7 +129,7 @@ fn errors_are_those_of_the_original() {
 }
 
 #[test]
-fn descriptions_tell_the_zone_and_the_delay() {
+fn descriptions_contain_the_zone_and_the_delay() {
     let describe = |text: &str| Schedule::parse(text).unwrap().describe();
     assert_eq!(describe("TZ=UTC 5 4 * * *"), "at 04:05 am (UTC)");
     assert_eq!(describe("@daily"), "at 12:00 am");

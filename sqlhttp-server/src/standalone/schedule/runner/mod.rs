@@ -1,5 +1,5 @@
-//! Waits for the next moment of each job and runs it. One run of a job at a time: a moment that passes while the
-//! job still runs is skipped.
+//! Runs each job at the times of its schedule. A job runs once at a time: a time that passes while the job still runs
+//! is skipped.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,19 +13,19 @@ use super::{Schedule, macros, task};
 use crate::process::metrics::LastBackup;
 use crate::standalone::config::{DatabaseConfig, DirectoryBackupConfig, MacroConfig};
 
-/// The wall clock may be set; nobody sleeps for longer without looking at it again.
-const NAP_MAX: TimeDelta = TimeDelta::minutes(1);
+/// The longest sleep before the clock is read again, because the system's clock may be set meanwhile.
+const SLEEP_MAX: TimeDelta = TimeDelta::minutes(1);
 
-/// The time, and how to wait.
+/// The clock of the runner, which tests replace.
 pub trait Clock: Send + Sync + 'static {
-    /// The time.
+    /// Returns the current time.
     fn now(&self) -> DateTime<Utc>;
 
-    /// Waits.
+    /// Waits for a duration.
     fn sleep(&self, duration: Duration) -> BoxFuture<'_, ()>;
 }
 
-/// The time of the system.
+/// The clock of the system.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
@@ -39,46 +39,52 @@ impl Clock for SystemClock {
     }
 }
 
-/// Where failures are told.
-pub type Report = Arc<dyn Fn(&str) + Send + Sync>;
+/// Reports a failure, given as a line of text.
+pub type ReportFailure = Arc<dyn Fn(&str) + Send + Sync>;
 
-type Work = Box<dyn Fn(DateTime<Utc>) -> BoxFuture<'static, Vec<String>> + Send + Sync>;
+/// Runs a job at the given time. Returns a line for each failure.
+type JobFn = Box<dyn Fn(DateTime<Utc>) -> BoxFuture<'static, Vec<String>> + Send + Sync>;
 
-/// Something that is done by the clock.
-pub struct Job {
+/// A function with the schedule by which it runs.
+pub struct ScheduledJob {
     schedule: Schedule,
-    work: Work,
+    run: JobFn,
 }
 
-impl std::fmt::Debug for Job {
+impl std::fmt::Debug for ScheduledJob {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Job").field("schedule", &self.schedule).finish_non_exhaustive()
     }
 }
 
-impl Job {
-    /// A job whose work returns what went wrong, a line for each failure.
-    fn new<F>(schedule: Schedule, work: impl Fn(DateTime<Utc>) -> F + Send + Sync + 'static) -> Self
+impl ScheduledJob {
+    /// Creates a job. `run` returns a line for each failure.
+    fn new<F>(schedule: Schedule, run: impl Fn(DateTime<Utc>) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Vec<String>> + Send + 'static,
     {
-        Job { schedule, work: Box::new(move |now| Box::pin(work(now))) }
+        ScheduledJob { schedule, run: Box::new(move |now| Box::pin(run(now))) }
     }
 }
 
-/// The jobs of a database: its scheduled tasks, and macros and backups with a period.
-pub fn jobs_of(config: &Arc<DatabaseConfig>, database: &Database, last_backup: &LastBackup) -> Vec<Job> {
+/// Returns the jobs of a database: its scheduled tasks, and its macros and its backup if they have a period.
+pub fn jobs_of(config: &Arc<DatabaseConfig>, database: &Database, last_backup: &LastBackup) -> Vec<ScheduledJob> {
     let tasks = (0..config.tasks.len()).filter_map(|index| task_job(config, index, database, last_backup));
     let macros = config.macros.iter().filter_map(|one| macro_job(&config.id, one, database));
     let backup = config.backup.iter().filter_map(|backup| backup_job(config, backup, database, last_backup));
     tasks.chain(macros).chain(backup).collect()
 }
 
-fn task_job(config: &Arc<DatabaseConfig>, index: usize, database: &Database, last_backup: &LastBackup) -> Option<Job> {
-    // The start has accepted the schedule already.
+fn task_job(
+    config: &Arc<DatabaseConfig>,
+    index: usize,
+    database: &Database,
+    last_backup: &LastBackup,
+) -> Option<ScheduledJob> {
+    // The schedule is valid: `config::resolve` has parsed it.
     let schedule = Schedule::parse(config.tasks.get(index)?.schedule.as_deref()?).ok()?;
     let (config, database, last_backup) = (Arc::clone(config), database.clone(), last_backup.clone());
-    Some(Job::new(schedule, move |now| {
+    Some(ScheduledJob::new(schedule, move |now| {
         let (config, database, last_backup) = (Arc::clone(&config), database.clone(), last_backup.clone());
         async move {
             let Some(task) = config.tasks.get(index) else { return Vec::new() };
@@ -87,14 +93,14 @@ fn task_job(config: &Arc<DatabaseConfig>, index: usize, database: &Database, las
     }))
 }
 
-fn macro_job(db: &str, config: &MacroConfig, database: &Database) -> Option<Job> {
+fn macro_job(db: &str, config: &MacroConfig, database: &Database) -> Option<ScheduledJob> {
     let schedule = Schedule::every(config.execution.period?);
     let what = format!("in database '{db}', macro '{}'", config.id);
     let (config, database) = (Arc::new(config.clone()), database.clone());
-    Some(Job::new(schedule, move |_| {
+    Some(ScheduledJob::new(schedule, move |_| {
         let (config, database, what) = (Arc::clone(&config), database.clone(), what.clone());
         async move {
-            let result = macros::perform_macro(&database, &config).await;
+            let result = macros::run_macro_unattended(&database, &config).await;
             result.err().map(|error| format!("{what}: {error}")).into_iter().collect()
         }
     }))
@@ -105,11 +111,11 @@ fn backup_job(
     backup: &DirectoryBackupConfig,
     database: &Database,
     last_backup: &LastBackup,
-) -> Option<Job> {
+) -> Option<ScheduledJob> {
     let schedule = Schedule::every(backup.execution.period?);
     let (config, backup, database) = (Arc::clone(config), Arc::new(backup.clone()), database.clone());
     let last_backup = last_backup.clone();
-    Some(Job::new(schedule, move |now| {
+    Some(ScheduledJob::new(schedule, move |now| {
         let (config, backup, database) = (Arc::clone(&config), Arc::clone(&backup), database.clone());
         let last_backup = last_backup.clone();
         async move {
@@ -121,14 +127,15 @@ fn backup_job(
     }))
 }
 
-/// Runs jobs until `stop` is cancelled. A run that is under way then is given up at its next step.
-pub async fn run(jobs: Vec<Job>, clock: Arc<dyn Clock>, report: Report, stop: CancellationToken) {
+/// Runs jobs until `stop` is cancelled. The future of a job that runs at that time is dropped, so its
+/// remaining steps do not run.
+pub async fn run(jobs: Vec<ScheduledJob>, clock: Arc<dyn Clock>, report: ReportFailure, stop: CancellationToken) {
     let mut loops = JoinSet::new();
     for job in jobs {
         let (clock, report, stop) = (Arc::clone(&clock), Arc::clone(&report), stop.clone());
         loops.spawn(async move {
             tokio::select! {
-                () = repeat(&job, &*clock, &report) => {}
+                () = run_repeatedly(&job, &*clock, &report) => {}
                 () = stop.cancelled() => {}
             }
         });
@@ -140,31 +147,31 @@ pub async fn run(jobs: Vec<Job>, clock: Arc<dyn Clock>, report: Report, stop: Ca
     }
 }
 
-async fn repeat(job: &Job, clock: &dyn Clock, report: &Report) {
+async fn run_repeatedly(job: &ScheduledJob, clock: &dyn Clock, report: &ReportFailure) {
     let mut from = clock.now();
-    while let Some(moment) = job.schedule.next_after(from) {
-        sleep_until(clock, moment).await;
-        for failure in (job.work)(clock.now()).await {
+    while let Some(due) = job.schedule.next_after(from) {
+        sleep_until(clock, due).await;
+        for failure in (job.run)(clock.now()).await {
             report(&failure);
         }
-        from = next_from(moment, clock.now());
+        from = search_from(due, clock.now());
     }
 }
 
-async fn sleep_until(clock: &dyn Clock, moment: DateTime<Utc>) {
+async fn sleep_until(clock: &dyn Clock, due: DateTime<Utc>) {
     loop {
-        let left = moment - clock.now();
-        match left.min(NAP_MAX).to_std() {
-            Ok(nap) if !nap.is_zero() => clock.sleep(nap).await,
+        let left = due - clock.now();
+        match left.min(SLEEP_MAX).to_std() {
+            Ok(pause) if !pause.is_zero() => clock.sleep(pause).await,
             _ => return,
         }
     }
 }
 
-/// From when on the next moment is looked for. A clock that is a little behind the moment just served must not serve
-/// it again; one that was set back for good starts over.
-fn next_from(served: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {
-    if served - now < NAP_MAX { now.max(served) } else { now }
+/// Returns the time after which the next run is due. A clock that is less than a minute behind `served`, the time of
+/// the run that has ended, must not cause that run again. A clock that was set back further determines the next run.
+fn search_from(served: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {
+    if served - now < SLEEP_MAX { now.max(served) } else { now }
 }
 
 #[cfg(test)]

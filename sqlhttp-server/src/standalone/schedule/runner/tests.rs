@@ -4,7 +4,7 @@ use tokio::sync::Notify;
 
 use super::*;
 
-/// A clock that runs only while somebody sleeps, and stands still at its end.
+/// A clock that advances only when a job sleeps or takes time. A sleep past `end` never returns.
 struct FakeClock {
     now: Mutex<DateTime<Utc>>,
     end: DateTime<Utc>,
@@ -43,17 +43,17 @@ fn utc(text: &str) -> DateTime<Utc> {
     DateTime::parse_from_rfc3339(text).unwrap().with_timezone(&Utc)
 }
 
-fn quiet() -> Report {
+fn quiet() -> ReportFailure {
     Arc::new(|_| {})
 }
 
-/// Runs one job until the clock ends, and returns the moments at which it ran.
-async fn moments(expression: &str, minutes: i64, run_for: TimeDelta) -> Vec<String> {
+/// Runs one job, which takes `run_for`, until the clock ends. Returns the times at which it ran.
+async fn run_times(expression: &str, minutes: i64, run_for: TimeDelta) -> Vec<String> {
     let clock = FakeClock::new(minutes);
     let seen = Arc::new(Mutex::new(Vec::new()));
     let job = {
         let (clock, seen) = (Arc::clone(&clock), Arc::clone(&seen));
-        Job::new(Schedule::parse(&format!("TZ=UTC {expression}")).unwrap(), move |now| {
+        ScheduledJob::new(Schedule::parse(&format!("TZ=UTC {expression}")).unwrap(), move |now| {
             seen.lock().unwrap().push(now.format("%H:%M:%S").to_string());
             clock.advance(run_for);
             async { Vec::new() }
@@ -68,14 +68,14 @@ async fn moments(expression: &str, minutes: i64, run_for: TimeDelta) -> Vec<Stri
 }
 
 #[tokio::test]
-async fn a_job_runs_at_its_moments() {
-    assert_eq!(moments("*/20 * * * *", 65, TimeDelta::zero()).await, ["00:20:00", "00:40:00", "01:00:00"]);
-    assert_eq!(moments("@every 90s", 5, TimeDelta::zero()).await, ["00:01:30", "00:03:00", "00:04:30"]);
+async fn a_job_runs_at_its_times() {
+    assert_eq!(run_times("*/20 * * * *", 65, TimeDelta::zero()).await, ["00:20:00", "00:40:00", "01:00:00"]);
+    assert_eq!(run_times("@every 90s", 5, TimeDelta::zero()).await, ["00:01:30", "00:03:00", "00:04:30"]);
 }
 
 #[tokio::test]
-async fn moments_that_pass_during_a_run_are_skipped() {
-    let ran = moments("* * * * *", 8, TimeDelta::seconds(150)).await;
+async fn times_that_pass_during_a_run_are_skipped() {
+    let ran = run_times("* * * * *", 8, TimeDelta::seconds(150)).await;
     assert_eq!(ran, ["00:01:00", "00:04:00", "00:07:00"]);
 }
 
@@ -83,11 +83,11 @@ async fn moments_that_pass_during_a_run_are_skipped() {
 async fn failures_are_reported_and_the_job_goes_on() {
     let clock = FakeClock::new(3);
     let lines = Arc::new(Mutex::new(Vec::new()));
-    let report: Report = {
+    let report: ReportFailure = {
         let lines = Arc::clone(&lines);
         Arc::new(move |line| lines.lock().unwrap().push(line.to_owned()))
     };
-    let job = Job::new(Schedule::every(Duration::from_secs(60)), |_| async { vec!["broken".to_owned()] });
+    let job = ScheduledJob::new(Schedule::every(Duration::from_secs(60)), |_| async { vec!["broken".to_owned()] });
     let stop = CancellationToken::new();
     let running = tokio::spawn(run(vec![job], clock.clone(), report, stop.clone()));
     clock.ended.notified().await;
@@ -97,11 +97,11 @@ async fn failures_are_reported_and_the_job_goes_on() {
 }
 
 #[tokio::test]
-async fn stopping_gives_a_run_up() {
+async fn stopping_ends_a_running_job() {
     let started = Arc::new(Notify::new());
     let job = {
         let started = Arc::clone(&started);
-        Job::new(Schedule::every(Duration::from_secs(1)), move |_| {
+        ScheduledJob::new(Schedule::every(Duration::from_secs(1)), move |_| {
             started.notify_one();
             std::future::pending()
         })
@@ -114,20 +114,20 @@ async fn stopping_gives_a_run_up() {
 }
 
 #[tokio::test]
-async fn without_jobs_there_is_nothing_to_wait_for() {
+async fn without_jobs_the_runner_ends() {
     run(Vec::new(), FakeClock::new(1), quiet(), CancellationToken::new()).await;
 }
 
 #[tokio::test]
-async fn a_moment_that_never_comes_ends_the_job() {
-    let job = Job::new(Schedule::parse("0 0 30 2 *").unwrap(), |_| async { Vec::new() });
+async fn a_schedule_without_a_next_time_ends_the_job() {
+    let job = ScheduledJob::new(Schedule::parse("0 0 30 2 *").unwrap(), |_| async { Vec::new() });
     run(vec![job], FakeClock::new(1), quiet(), CancellationToken::new()).await;
 }
 
 #[test]
-fn a_clock_that_lags_does_not_repeat_a_moment() {
+fn a_clock_that_lags_does_not_repeat_a_run() {
     let served = utc("2026-01-01T00:05:00Z");
-    assert_eq!(next_from(served, utc("2026-01-01T00:04:59Z")), served);
-    assert_eq!(next_from(served, utc("2026-01-01T00:06:00Z")), utc("2026-01-01T00:06:00Z"));
-    assert_eq!(next_from(served, utc("2025-12-01T00:00:00Z")), utc("2025-12-01T00:00:00Z"));
+    assert_eq!(search_from(served, utc("2026-01-01T00:04:59Z")), served);
+    assert_eq!(search_from(served, utc("2026-01-01T00:06:00Z")), utc("2026-01-01T00:06:00Z"));
+    assert_eq!(search_from(served, utc("2025-12-01T00:00:00Z")), utc("2025-12-01T00:00:00Z"));
 }

@@ -1,20 +1,22 @@
 use super::*;
 
-mod work;
+mod tasks;
 use tempfile::TempDir;
 
-/// A start in a directory of its own. `<dir>` in the arguments and in what is expected stands for it.
-struct Place(TempDir);
+/// A temporary directory for the files of a start. `<dir>` in arguments, files and expected lines is replaced by its
+/// path.
+struct StartDir(TempDir);
 
-struct Seen {
-    start: Start,
+/// The outcome of a start, and the lines that it wrote.
+struct StartResult {
+    start: StartOutcome,
     out: Vec<String>,
     err: Vec<String>,
 }
 
-impl Place {
+impl StartDir {
     fn new() -> Self {
-        Place(tempfile::tempdir().unwrap())
+        StartDir(tempfile::tempdir().unwrap())
     }
 
     fn path(&self, name: &str) -> std::path::PathBuf {
@@ -30,21 +32,21 @@ impl Place {
         self.0.path().to_str().unwrap()
     }
 
-    async fn start(&self, arguments: &[&str]) -> Seen {
+    async fn start(&self, arguments: &[&str]) -> StartResult {
         self.start_with(arguments, &[]).await
     }
 
-    async fn start_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Seen {
+    async fn start_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> StartResult {
         let invocation = Invocation {
             arguments: arguments.iter().map(|word| word.replace("<dir>", self.dir()).into()).collect(),
             environment: environment.iter().map(|(k, v)| ((*k).to_owned(), v.replace("<dir>", self.dir()))).collect(),
         };
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let start = start(&invocation, &mut Console { out: &mut out, err: &mut err }).await;
-        Seen { start, out: self.lines(&out), err: self.lines(&err) }
+        StartResult { start, out: self.lines(&out), err: self.lines(&err) }
     }
 
-    /// Lines with the directory and timestamps masked.
+    /// Returns the lines, with the directory's path and the timestamps masked.
     fn lines(&self, bytes: &[u8]) -> Vec<String> {
         let mask = |line: &str| match line.split(" | ").collect::<Vec<_>>()[..] {
             [level, _, ref rest @ ..] if !rest.is_empty() => format!("{level} | <ts> | {}", rest.join(" | ")),
@@ -55,28 +57,28 @@ impl Place {
     }
 }
 
-impl Seen {
-    fn service(self) -> Service {
+impl StartResult {
+    fn service(self) -> StartedService {
         match self.start {
-            Start::Serve(service) => *service,
-            Start::Exit(status) => panic!("exit {status}: {:?}", self.err),
+            StartOutcome::Serve(service) => *service,
+            StartOutcome::Exit(status) => panic!("exit {status}: {:?}", self.err),
         }
     }
 
-    /// Why the start failed, without the lines that follow the first.
+    /// Returns the first line of the reason why the start failed.
     fn fatal(&self) -> &str {
-        assert!(matches!(self.start, Start::Exit(1)), "{:?}", self.start);
+        assert!(matches!(self.start, StartOutcome::Exit(1)), "{:?}", self.start);
         let line = self.err.iter().find_map(|line| line.strip_prefix("FATAL | <ts> | "));
         line.unwrap_or_else(|| panic!("{:?}", self.err))
     }
 
-    /// Where the mistake is, and the remedy.
-    fn place(&self) -> &str {
-        assert!(matches!(self.start, Start::Exit(1)), "{:?}", self.start);
+    /// Returns the place of the error and the remedy.
+    fn error_location(&self) -> &str {
+        assert!(matches!(self.start, StartOutcome::Exit(1)), "{:?}", self.start);
         self.err.last().unwrap().strip_prefix("  in ").unwrap_or_else(|| panic!("{:?}", self.err))
     }
 
-    /// What was printed after the banner.
+    /// Returns the lines on standard output after the banner.
     fn lines(&self) -> &[String] {
         assert!(self.out[0].starts_with("sqlhttp-standalone v"), "{:?}", self.out);
         &self.out[1..]
@@ -84,25 +86,25 @@ impl Seen {
 }
 
 /// Starts an in-memory database with this companion file.
-async fn with_companion(yaml: &str) -> Seen {
-    let place = Place::new().file("c.yaml", yaml);
-    place.start(&["--mem-db", "m:<dir>/c.yaml"]).await
+async fn with_companion(yaml: &str) -> StartResult {
+    let dir = StartDir::new().file("c.yaml", yaml);
+    dir.start(&["--mem-db", "m:<dir>/c.yaml"]).await
 }
 
 const SERVING: &str = "- Serving database 'm' from :memory:?_pragma=journal_mode(WAL)";
 const PARSED: &str = "  + Parsed companion config file: <dir>/c.yaml";
 
-async fn count(service: &Service, sql: &str) -> Option<i64> {
+async fn count(service: &StartedService, sql: &str) -> Option<i64> {
     let rows = rows(service, sql).await;
     rows.iter().next().and_then(|row| row.get(0)?.as_integer())
 }
 
-async fn text(service: &Service, sql: &str) -> Option<String> {
+async fn text(service: &StartedService, sql: &str) -> Option<String> {
     let rows = rows(service, sql).await;
     rows.iter().next().and_then(|row| Some(row.get(0)?.as_text()?.into_owned()))
 }
 
-async fn rows(service: &Service, sql: &str) -> sqlhttp_core::Rows {
+async fn rows(service: &StartedService, sql: &str) -> sqlhttp_core::Rows {
     use sqlhttp_core::{Batch, Step, StepOutcome};
     let outcome = service.databases[0].database.execute(Batch::one(Step::query(sql, ()))).await.unwrap();
     match outcome.steps.into_iter().next() {
@@ -112,15 +114,15 @@ async fn rows(service: &Service, sql: &str) -> sqlhttp_core::Rows {
 }
 
 #[tokio::test]
-async fn version_and_help_end_well() {
-    let place = Place::new();
+async fn version_and_help_exit_with_status_0() {
+    let dir = StartDir::new();
     for arguments in [["--version"], ["-version=true"]] {
-        let seen = place.start(&arguments).await;
-        assert!(matches!(seen.start, Start::Exit(0)) && seen.lines().is_empty() && seen.err.is_empty());
+        let result = dir.start(&arguments).await;
+        assert!(matches!(result.start, StartOutcome::Exit(0)) && result.lines().is_empty() && result.err.is_empty());
     }
-    let seen = place.start(&["--help"]).await;
-    assert!(matches!(seen.start, Start::Exit(0)) && seen.lines().is_empty());
-    assert_eq!(seen.err[0], "Usage of sqlhttp-standalone:");
+    let result = dir.start(&["--help"]).await;
+    assert!(matches!(result.start, StartOutcome::Exit(0)) && result.lines().is_empty());
+    assert_eq!(result.err[0], "Usage of sqlhttp-standalone:");
 }
 
 #[tokio::test]
@@ -138,63 +140,63 @@ async fn a_wrong_flag_ends_with_three_lines() {
             ],
         ),
     ] {
-        let seen = Place::new().start(words).await;
-        assert!(matches!(seen.start, Start::Exit(2)) && seen.lines().is_empty());
-        assert_eq!(seen.err, expected);
+        let result = StartDir::new().start(words).await;
+        assert!(matches!(result.start, StartOutcome::Exit(2)) && result.lines().is_empty());
+        assert_eq!(result.err, expected);
     }
-    let seen = Place::new().start_with(&["--mem-db", "m"], &[("SQLHTTP_PORT", "http")]).await;
-    assert!(matches!(seen.start, Start::Exit(2)));
-    assert_eq!(seen.err[0], "invalid value \"http\" for SQLHTTP_PORT: parse error");
-    assert_eq!(seen.err.len(), 3, "{:?}", seen.err);
+    let result = StartDir::new().start_with(&["--mem-db", "m"], &[("SQLHTTP_PORT", "http")]).await;
+    assert!(matches!(result.start, StartOutcome::Exit(2)));
+    assert_eq!(result.err[0], "invalid value \"http\" for SQLHTTP_PORT: parse error");
+    assert_eq!(result.err.len(), 3, "{:?}", result.err);
 }
 
 #[tokio::test]
 async fn there_must_be_something_to_serve() {
     for arguments in [&["foo", "--db", "x.db"][..], &[]] {
-        let seen = Place::new().start(arguments).await;
-        assert_eq!(seen.fatal(), "no database and no dir to serve specified");
-        assert_eq!(seen.err.len(), 1);
+        let result = StartDir::new().start(arguments).await;
+        assert_eq!(result.fatal(), "no database and no dir to serve specified");
+        assert_eq!(result.err.len(), 1);
     }
 }
 
 #[tokio::test]
 async fn words_after_the_flags_are_warned_about() {
-    let place = Place::new();
-    let seen = place.start(&["--mem-db", "m", "foo", "--port", "1"]).await;
+    let dir = StartDir::new();
+    let result = dir.start(&["--mem-db", "m", "foo", "--port", "1"]).await;
     let expected = "WARN | <ts> | ignored, because flags end at the first word that is none: foo --port 1";
-    assert_eq!(seen.err, [expected]);
-    assert_eq!(seen.service().server.port, 12321);
+    assert_eq!(result.err, [expected]);
+    assert_eq!(result.service().server.port, 12321);
 }
 
 #[tokio::test]
-async fn a_new_file_is_created_and_an_old_one_is_not() {
-    let place = Place::new();
+async fn a_missing_file_is_created_and_an_existing_one_is_opened() {
+    let dir = StartDir::new();
     let lines = [
         "- Serving database 'selfhost' from <dir>/selfhost.db?_pragma=journal_mode(WAL)",
         "  + No valid config file specified, using defaults",
         "  + File not present, it will be created",
         "  + Using WAL",
     ];
-    let seen = place.start(&["-db=<dir>/selfhost.db"]).await;
-    assert_eq!(seen.lines(), lines);
-    drop(seen.service());
-    assert!(place.path("selfhost.db").is_file());
-    let seen = place.start(&["--db", " <dir>/selfhost.db "]).await;
-    assert_eq!(seen.lines(), [lines[0], lines[1], lines[3]]);
+    let result = dir.start(&["-db=<dir>/selfhost.db"]).await;
+    assert_eq!(result.lines(), lines);
+    drop(result.service());
+    assert!(dir.path("selfhost.db").is_file());
+    let result = dir.start(&["--db", " <dir>/selfhost.db "]).await;
+    assert_eq!(result.lines(), [lines[0], lines[1], lines[3]]);
 }
 
 #[tokio::test]
 async fn a_companion_is_found_beside_the_database() {
     let yaml = "auth:\n  mode: HTTP\n  byCredentials:\n    - user: user1\n      password: password\n";
-    let place = Place::new().file("selfhost.db", "").file("selfhost.yaml", yaml);
-    let seen = place.start(&["--db", "<dir>/./selfhost.db"]).await;
+    let dir = StartDir::new().file("selfhost.db", "").file("selfhost.yaml", yaml);
+    let result = dir.start(&["--db", "<dir>/./selfhost.db"]).await;
     let expected = [
         "- Serving database 'selfhost' from <dir>/./selfhost.db?_pragma=journal_mode(WAL)",
         "  + Parsed companion config file: <dir>/selfhost.yaml",
         "  + Using WAL",
         "  + Authentication enabled, with 1 credential",
     ];
-    assert_eq!(seen.lines(), expected);
+    assert_eq!(result.lines(), expected);
 }
 
 #[tokio::test]
@@ -212,74 +214,74 @@ async fn databases_that_cannot_be_named_are_refused() {
         (["--config", "nope.yaml"], "config file does not exist: nope.yaml"),
     ];
     for (arguments, message) in cases {
-        let place = Place::new();
-        let seen = place.start(&arguments).await;
-        assert_eq!(seen.fatal(), message, "{arguments:?}");
-        assert_eq!(seen.lines(), Vec::<String>::new(), "{arguments:?}");
-        assert_eq!(std::fs::read_dir(place.0.path()).unwrap().count(), 0, "{arguments:?}");
+        let dir = StartDir::new();
+        let result = dir.start(&arguments).await;
+        assert_eq!(result.fatal(), message, "{arguments:?}");
+        assert_eq!(result.lines(), Vec::<String>::new(), "{arguments:?}");
+        assert_eq!(std::fs::read_dir(dir.0.path()).unwrap().count(), 0, "{arguments:?}");
     }
 }
 
 #[tokio::test]
-async fn an_id_is_served_once_and_what_was_created_goes_again() {
-    let place = Place::new();
-    let seen = place.start(&["--db", "<dir>/x.db", "--db", "<dir>/x.sqlite"]).await;
-    assert_eq!(seen.fatal(), "id 'x' already specified.");
-    assert_eq!(seen.lines().len(), 4);
-    assert_eq!(std::fs::read_dir(place.0.path()).unwrap().count(), 0);
+async fn an_id_is_served_once_and_a_failed_start_removes_its_files() {
+    let dir = StartDir::new();
+    let result = dir.start(&["--db", "<dir>/x.db", "--db", "<dir>/x.sqlite"]).await;
+    assert_eq!(result.fatal(), "id 'x' already specified.");
+    assert_eq!(result.lines().len(), 4);
+    assert_eq!(std::fs::read_dir(dir.0.path()).unwrap().count(), 0);
 }
 
 #[tokio::test]
 async fn files_that_existed_are_never_removed() {
-    let place = Place::new().file("old.db", "");
-    let seen = place.start(&["--db", "<dir>/old.db", "--db", "<dir>/new.db", "--mem-db", "new"]).await;
-    assert_eq!(seen.fatal(), "id 'new' already specified.");
-    assert!(place.path("old.db").exists() && !place.path("new.db").exists());
+    let dir = StartDir::new().file("old.db", "");
+    let result = dir.start(&["--db", "<dir>/old.db", "--db", "<dir>/new.db", "--mem-db", "new"]).await;
+    assert_eq!(result.fatal(), "id 'new' already specified.");
+    assert!(dir.path("old.db").exists() && !dir.path("new.db").exists());
 }
 
 #[tokio::test]
 async fn an_abandoned_service_leaves_nothing_behind() {
-    let place = Place::new();
-    let service = place.start(&["--db", "<dir>/x.db"]).await.service();
+    let dir = StartDir::new();
+    let service = dir.start(&["--db", "<dir>/x.db"]).await.service();
     service.abandon().await;
-    assert_eq!(std::fs::read_dir(place.0.path()).unwrap().count(), 0);
+    assert_eq!(std::fs::read_dir(dir.0.path()).unwrap().count(), 0);
 }
 
 #[tokio::test]
-async fn file_databases_come_first() {
-    let place = Place::new();
-    let service = place.start(&["--mem-db", "m", "--db", "<dir>/f.db"]).await.service();
+async fn file_databases_are_opened_before_in_memory_ones() {
+    let dir = StartDir::new();
+    let service = dir.start(&["--mem-db", "m", "--db", "<dir>/f.db"]).await.service();
     let ids: Vec<&str> = service.databases.iter().map(|opened| opened.config.id.as_str()).collect();
     assert_eq!(ids, ["f", "m"]);
 }
 
 #[tokio::test]
 async fn a_directory_alone_can_be_served() {
-    let place = Place::new();
-    let seen = place.start_with(&["--serve-dir", "~"], &[("HOME", "<dir>")]).await;
-    assert_eq!(seen.lines(), ["- Serving directory '<dir>'"]);
-    assert_eq!(seen.service().server.serve_dir.as_deref(), Some(place.0.path()));
+    let dir = StartDir::new();
+    let result = dir.start_with(&["--serve-dir", "~"], &[("HOME", "<dir>")]).await;
+    assert_eq!(result.lines(), ["- Serving directory '<dir>'"]);
+    assert_eq!(result.service().server.serve_dir.as_deref(), Some(dir.0.path()));
 }
 
 #[tokio::test]
 async fn databases_that_cannot_be_opened_end_the_start() {
     let garbage = "This is no database, however long one looks at it. ".repeat(100);
-    let place = Place::new().file("n.db", &garbage);
-    let seen = place.start(&["--db", "<dir>/n.db"]).await;
-    assert_eq!(seen.fatal(), "accessing the database 'n': file is not a database (26)");
-    assert_eq!(seen.lines().last().unwrap(), "  + Using WAL");
-    assert_eq!(std::fs::read_to_string(place.path("n.db")).unwrap(), garbage);
-    let seen = place.start(&["--db", "<dir>/none/x.db"]).await;
-    assert_eq!(seen.fatal(), "accessing the database 'x': unable to open database file (14)");
-    assert_eq!(seen.lines().len(), 4);
+    let dir = StartDir::new().file("n.db", &garbage);
+    let result = dir.start(&["--db", "<dir>/n.db"]).await;
+    assert_eq!(result.fatal(), "accessing the database 'n': file is not a database (26)");
+    assert_eq!(result.lines().last().unwrap(), "  + Using WAL");
+    assert_eq!(std::fs::read_to_string(dir.path("n.db")).unwrap(), garbage);
+    let result = dir.start(&["--db", "<dir>/none/x.db"]).await;
+    assert_eq!(result.fatal(), "accessing the database 'x': unable to open database file (14)");
+    assert_eq!(result.lines().len(), 4);
 }
 
 #[tokio::test]
-async fn odd_paths_work() {
-    let place = Place::new();
+async fn paths_may_contain_special_characters() {
+    let dir = StartDir::new();
     for name in ["what?.db", "数据.db", "a b#c%20.db"] {
-        drop(place.start(&["--db", &format!("<dir>/{name}")]).await.service());
-        assert!(place.path(name).is_file(), "{name}");
+        drop(dir.start(&["--db", &format!("<dir>/{name}")]).await.service());
+        assert!(dir.path(name).is_file(), "{name}");
     }
 }
 
@@ -297,11 +299,11 @@ async fn companions_that_cannot_be_read_end_the_start() {
     ];
     for (yaml, second, key) in cases {
         let keys = format!("  keys: {key}");
-        let seen = with_companion(yaml).await;
+        let result = with_companion(yaml).await;
         let file = "  in <dir>/c.yaml, the configuration of 'm'";
         let first = "FATAL | <ts> | in parsing config file: yaml: unmarshal errors:";
-        assert_eq!(seen.err, [first, second, &keys, file]);
-        assert!(seen.lines().is_empty());
+        assert_eq!(result.err, [first, second, &keys, file]);
+        assert!(result.lines().is_empty());
     }
     assert!(with_companion("\tbad: 1\n").await.fatal().starts_with("in parsing config file: yaml: "));
 }
@@ -338,15 +340,15 @@ async fn wrong_rules_end_the_start_after_the_lines_before_them() {
         ),
     ];
     for (yaml, lines, message) in cases {
-        let seen = with_companion(yaml).await;
-        assert_eq!(seen.fatal(), message, "{yaml}");
+        let result = with_companion(yaml).await;
+        assert_eq!(result.fatal(), message, "{yaml}");
         let expected: Vec<&str> = [SERVING, PARSED, "  + Using WAL"].iter().chain(lines).copied().collect();
-        assert_eq!(seen.lines(), expected, "{yaml}");
+        assert_eq!(result.lines(), expected, "{yaml}");
     }
 }
 
 #[tokio::test]
-async fn mistakes_are_told_with_file_line_key_and_remedy() {
+async fn errors_contain_file_line_key_and_remedy() {
     let cases = [
         ("readOnly: no\nauth:\n  mode: basic\n", "line 3, auth.mode: write HTTP (Basic"),
         ("auth:\n  mode: HTTP\n", "line 2, auth: add one of the two"),
@@ -382,30 +384,34 @@ async fn mistakes_are_told_with_file_line_key_and_remedy() {
         ("backup:\n  numFiles: 1\n", "line 2, backup.backupDir: write the directory"),
     ];
     for (yaml, expected) in cases {
-        let seen = with_companion(yaml).await;
-        let place = seen.place().strip_prefix("<dir>/c.yaml, ").unwrap();
-        assert!(place.starts_with(expected), "{yaml}: {:?}", seen.err);
+        let result = with_companion(yaml).await;
+        let location = result.error_location().strip_prefix("<dir>/c.yaml, ").unwrap();
+        assert!(location.starts_with(expected), "{yaml}: {:?}", result.err);
     }
-    let place = Place::new()
+    let dir = StartDir::new()
         .file("all.yaml", "databases:\n  - {id: a, inMemory: true}\n  - id: b\n    inMemory: true\n    auth: {}\n");
-    let seen = place.start(&["--config", "<dir>/all.yaml"]).await;
-    assert!(seen.place().starts_with("<dir>/all.yaml, line 5, databases[1].auth.mode: write HTTP"), "{:?}", seen.err);
+    let result = dir.start(&["--config", "<dir>/all.yaml"]).await;
+    assert!(
+        result.error_location().starts_with("<dir>/all.yaml, line 5, databases[1].auth.mode: write HTTP"),
+        "{:?}",
+        result.err
+    );
 }
 
 #[tokio::test]
 async fn a_new_database_cannot_be_read_only_and_initialised() {
-    let seen = with_companion("readOnly: true\ninitStatements: [\"CREATE TABLE T(a)\"]\n").await;
-    assert_eq!(seen.fatal(), "'m': a new db cannot be read only and have init statement");
+    let result = with_companion("readOnly: true\ninitStatements: [\"CREATE TABLE T(a)\"]\n").await;
+    assert_eq!(result.fatal(), "'m': a new db cannot be read only and have init statement");
     let serving = "- Serving database 'm' from :memory:?_pragma=query_only(true)&_pragma=journal_mode(WAL)";
-    assert_eq!(seen.lines(), [serving, PARSED]);
+    assert_eq!(result.lines(), [serving, PARSED]);
 }
 
 #[tokio::test]
-async fn all_lines_come_in_the_order_of_the_original() {
+async fn all_lines_are_in_the_order_of_ws4sqlite() {
     let yaml = "readOnly: true\nuseOnlyStoredStatements: true\nstoredStatements: [{id: a, sql: select 1}]\ncorsOrigin: \
                 \"*\"\nauth: {mode: inline, byCredentials: [{user: u, password: p}], customErrorCode: \
                 499}\nscheduledTasks: [{schedule: \"0 0 * * *\", atStartup: true, statements: [SELECT 1]}]\n";
-    let seen = with_companion(yaml).await;
+    let result = with_companion(yaml).await;
     let expected = [
         "- Serving database 'm' from :memory:?_pragma=query_only(true)&_pragma=journal_mode(WAL)",
         PARSED,
@@ -419,30 +425,30 @@ async fn all_lines_come_in_the_order_of_the_original() {
         "  + Task 0 scheduled at startup",
         "  + CORS Origin set to *",
     ];
-    assert_eq!(seen.lines(), expected);
-    assert_eq!(seen.err, Vec::<String>::new());
+    assert_eq!(result.lines(), expected);
+    assert_eq!(result.err, Vec::<String>::new());
 }
 
 #[tokio::test]
 async fn maintenance_is_deprecated() {
-    let seen = with_companion("maintenance:\n  schedule: \"0 0 * * *\"\n  doVacuum: true\n").await;
+    let result = with_companion("maintenance:\n  schedule: \"0 0 * * *\"\n  doVacuum: true\n").await;
     let warning = "WARN | <ts> | in m: \"maintenance\" node is deprecated, move it to \"scheduledTasks\"";
-    assert_eq!(seen.lines()[3..], [warning, "  + Task 0 scheduled at 12:00 am"]);
+    assert_eq!(result.lines()[3..], [warning, "  + Task 0 scheduled at 12:00 am"]);
 }
 
 #[tokio::test]
 async fn unknown_keys_are_warned_about() {
-    let seen = with_companion("schedTasks:\n  - atStartup: true\n").await;
+    let result = with_companion("schedTasks:\n  - atStartup: true\n").await;
     let warning = "WARN | <ts> | in <dir>/c.yaml: unknown key 'schedTasks' is ignored, did you mean 'scheduledTasks'?";
-    assert_eq!(seen.err, [warning]);
-    assert!(seen.service().databases[0].config.tasks.is_empty());
+    assert_eq!(result.err, [warning]);
+    assert!(result.service().databases[0].config.tasks.is_empty());
 }
 
 #[tokio::test]
 async fn a_wrong_cors_origin_ends_the_start() {
-    let seen = with_companion("corsOrigin: a.com\n").await;
-    assert!(seen.fatal().contains("a.com"), "{}", seen.fatal());
-    assert_eq!(seen.lines().last().unwrap(), "  + CORS Origin set to a.com");
+    let result = with_companion("corsOrigin: a.com\n").await;
+    assert!(result.fatal().contains("a.com"), "{}", result.fatal());
+    assert_eq!(result.lines().last().unwrap(), "  + CORS Origin set to a.com");
 }
 
 #[tokio::test]
@@ -453,8 +459,8 @@ databases:
   - {path: '<dir>/a.db', initStatements: [CREATE TABLE T(a)]}
   - {id: mem, inMemory: true, readOnly: true}
 ";
-    let place = Place::new().file("all.yaml", yaml);
-    let seen = place.start_with(&["--config", "<dir>/all.yaml", "--mem-db", "m"], &[("SQLHTTP_PORT", "2")]).await;
+    let dir = StartDir::new().file("all.yaml", yaml);
+    let result = dir.start_with(&["--config", "<dir>/all.yaml", "--mem-db", "m"], &[("SQLHTTP_PORT", "2")]).await;
     let expected = [
         "- Serving database 'm' from :memory:?_pragma=journal_mode(WAL)",
         "  + No valid config file specified, using defaults",
@@ -469,9 +475,9 @@ databases:
         "  + Using WAL",
         "  + Read only",
     ];
-    assert_eq!(seen.lines(), expected);
-    assert_eq!(seen.err, ["WARN | <ts> | in <dir>/all.yaml: unknown key 'server.bogus' is ignored"]);
-    let service = seen.service();
+    assert_eq!(result.lines(), expected);
+    assert_eq!(result.err, ["WARN | <ts> | in <dir>/all.yaml: unknown key 'server.bogus' is ignored"]);
+    let service = result.service();
     assert_eq!((service.server.port, bind_host(&service.server)), (2, "::1"));
 }
 
@@ -494,10 +500,10 @@ fn the_listening_line_is_the_last() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn arguments_must_be_text() {
+async fn arguments_must_be_utf8() {
     use std::os::unix::ffi::OsStringExt;
     let invocation = Invocation { arguments: vec![OsString::from_vec(vec![0xff])], environment: HashMap::new() };
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let ended = start(&invocation, &mut Console { out: &mut out, err: &mut err }).await;
-    assert!(matches!(ended, Start::Exit(2)));
+    assert!(matches!(ended, StartOutcome::Exit(2)));
 }

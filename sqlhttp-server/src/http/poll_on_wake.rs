@@ -1,8 +1,9 @@
-//! Polls a future only after its own waker was called.
+//! A future that is polled only after its own waker was called.
 //!
-//! A task that awaits several futures polls all of them each time it is woken. The future that ends a connection is ready once,
-//! and each poll of it takes a lock. [`WokenOnly`] gives such a future a waker of its own, and skips a poll if that waker was
-//! not called.
+//! A task that awaits several futures polls all of them each time it is woken. The futures that signal the end of a
+//! connection become ready only once, and each poll of them takes a lock. [`PollOnWake`] gives such a future a waker of
+//! its own and skips a poll if that waker was not called. (`futures_util::stream::FuturesUnordered` does the same for
+//! the futures that it contains.)
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -13,23 +14,23 @@ use std::task::{Context, Poll, Wake, Waker};
 use futures_util::task::AtomicWaker;
 use hyper_util::server::graceful::GracefulConnection;
 
-/// A future that is polled only after its own waker was called, or by another task than before.
-pub(crate) struct WokenOnly<F> {
+/// A future that is polled only after its own waker was called, or if another task than before polls it.
+pub(crate) struct PollOnWake<F> {
     future: Pin<Box<F>>,
-    flag: Arc<Flag>,
-    /// The waker that the future has: it sets the flag.
+    flag: Arc<WakeFlag>,
+    /// The waker that is passed to the future. It sets the flag.
     waker: Waker,
-    /// The task's waker that is registered with the flag, until the flag is set.
+    /// The waker of the task that is registered with the flag.
     task: Waker,
 }
 
-/// The waker of the future of a [`WokenOnly`]. It wakes the task, too.
-struct Flag {
+/// The waker of the inner future of a [`PollOnWake`]. It sets a flag and wakes the task.
+struct WakeFlag {
     is_woken: AtomicBool,
     task: AtomicWaker,
 }
 
-impl Wake for Flag {
+impl Wake for WakeFlag {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
@@ -40,26 +41,26 @@ impl Wake for Flag {
     }
 }
 
-impl<F: Future> WokenOnly<F> {
+impl<F: Future> PollOnWake<F> {
     pub(crate) fn new(future: F) -> Self {
-        let flag = Arc::new(Flag { is_woken: AtomicBool::new(true), task: AtomicWaker::new() });
+        let flag = Arc::new(WakeFlag { is_woken: AtomicBool::new(true), task: AtomicWaker::new() });
         let waker = Waker::from(Arc::clone(&flag));
-        WokenOnly { future: Box::pin(future), flag, waker, task: Waker::noop().clone() }
+        PollOnWake { future: Box::pin(future), flag, waker, task: Waker::noop().clone() }
     }
 
-    /// Polls the future if that is of use.
+    /// Polls the future if its waker was called, or if another task than before polls it.
     #[inline]
     pub(crate) fn poll(&mut self, cx: &Context<'_>) -> Poll<F::Output> {
         if !self.flag.is_woken.load(Ordering::Acquire) && self.task.will_wake(cx.waker()) {
             return Poll::Pending;
         }
-        self.poll_now(cx)
+        self.poll_inner(cx)
     }
 
     #[cold]
-    fn poll_now(&mut self, cx: &Context<'_>) -> Poll<F::Output> {
-        // The order matters, because the waker can be called at any time. A call before the task is registered is seen by the
-        // poll below; a later call sets the flag and wakes the task.
+    fn poll_inner(&mut self, cx: &Context<'_>) -> Poll<F::Output> {
+        // The order matters, because the waker can be called at any time. If it is called before the task is
+        // registered, the poll below observes the change. If it is called later, it sets the flag and wakes the task.
         self.flag.is_woken.store(false, Ordering::Relaxed);
         self.flag.task.register(cx.waker());
         self.task.clone_from(cx.waker());
@@ -67,9 +68,9 @@ impl<F: Future> WokenOnly<F> {
     }
 }
 
-/// Carries out some work, unless `end` comes before.
-pub(crate) async fn until_end(end: impl Future, work: impl Future<Output = ()>) {
-    let (mut end, mut work) = (WokenOnly::new(end), pin!(work));
+/// Runs `work` until it completes or `end` becomes ready; `work` is dropped then.
+pub(crate) async fn run_until(end: impl Future, work: impl Future<Output = ()>) {
+    let (mut end, mut work) = (PollOnWake::new(end), pin!(work));
     poll_fn(|cx| match end.poll(cx) {
         Poll::Ready(_) => Poll::Ready(()),
         Poll::Pending => work.as_mut().poll(cx),
@@ -77,9 +78,10 @@ pub(crate) async fn until_end(end: impl Future, work: impl Future<Output = ()>) 
     .await;
 }
 
-/// Serves a connection. When `stop` comes, it finishes the requests that run, and closes.
-pub(crate) async fn serve_until<C: GracefulConnection>(connection: C, stop: impl Future) -> C::Output {
-    let (mut stop, mut connection) = (Some(WokenOnly::new(stop)), pin!(connection));
+/// Serves a connection until it closes. When `stop` becomes ready, the connection finishes its running requests and
+/// closes.
+pub(crate) async fn serve_until_shutdown<C: GracefulConnection>(connection: C, stop: impl Future) -> C::Output {
+    let (mut stop, mut connection) = (Some(PollOnWake::new(stop)), pin!(connection));
     poll_fn(|cx| {
         if stop.as_mut().is_some_and(|stop| stop.poll(cx).is_ready()) {
             stop = None;
@@ -100,7 +102,7 @@ mod tests {
 
     use super::*;
 
-    /// Counts how often it is polled.
+    /// Returns a future that counts how often it is polled, and the counter.
     fn counted<F: Future>(future: F) -> (Rc<Cell<usize>>, impl Future<Output = F::Output>) {
         let polls = Rc::new(Cell::new(0));
         let (count, mut future) = (Rc::clone(&polls), Box::pin(future));
@@ -121,10 +123,10 @@ mod tests {
     }
 
     #[test]
-    fn it_is_polled_when_it_has_been_woken() {
+    fn the_future_is_polled_only_after_its_waker_was_called() {
         let (sender, receiver) = oneshot::channel();
         let (polls, future) = counted(receiver);
-        let mut quiet = WokenOnly::new(future);
+        let mut quiet = PollOnWake::new(future);
         let task = Arc::new(Task::default());
         let waker = Waker::from(Arc::clone(&task));
         let cx = Context::from_waker(&waker);
@@ -138,9 +140,9 @@ mod tests {
     }
 
     #[test]
-    fn a_task_that_takes_over_is_woken() {
+    fn the_task_that_polled_last_is_woken() {
         let (sender, receiver) = oneshot::channel();
-        let mut quiet = WokenOnly::new(receiver);
+        let mut quiet = PollOnWake::new(receiver);
         let tasks = [Arc::new(Task::default()), Arc::new(Task::default())];
         for task in &tasks {
             let waker = Waker::from(Arc::clone(task));
@@ -151,10 +153,10 @@ mod tests {
     }
 
     #[test]
-    fn each_wake_up_counts() {
+    fn each_call_of_the_waker_causes_a_poll() {
         let wakers = Rc::new(Cell::new(Vec::new()));
         let seen = Rc::clone(&wakers);
-        let mut quiet = WokenOnly::new(poll_fn(move |cx| {
+        let mut quiet = PollOnWake::new(poll_fn(move |cx| {
             let mut all = seen.take();
             all.push(cx.waker().clone());
             seen.set(all);
@@ -173,8 +175,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn work_ends_early_at_the_end_only() {
-        until_end(std::future::pending::<()>(), async {}).await;
-        until_end(async {}, std::future::pending()).await;
+    async fn work_runs_until_it_completes_or_the_end_is_ready() {
+        run_until(std::future::pending::<()>(), async {}).await;
+        run_until(async {}, std::future::pending()).await;
     }
 }

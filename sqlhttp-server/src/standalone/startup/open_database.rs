@@ -1,4 +1,4 @@
-//! A database that is open.
+//! An open database, and the files that a start created.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,17 +8,17 @@ use sqlhttp_core::Database;
 use crate::process::metrics::LastBackup;
 use crate::standalone::config::DatabaseConfig;
 
-/// A database that is open.
+/// An open database with its settings.
 #[derive(Debug, Clone)]
-pub struct Opened {
-    /// What its companion file says.
+pub struct OpenDatabase {
+    /// The settings of the database.
     pub config: Arc<DatabaseConfig>,
     /// The database.
     pub database: Database,
-    /// When it was backed up.
+    /// The time of its last backup.
     pub last_backup: LastBackup,
 }
 
-/// The database files that this start created.
+/// The database files that this start created, which a failed start removes.
 #[derive(Debug, Default)]
-pub(super) struct Created(pub(super) Vec<PathBuf>);
+pub(super) struct CreatedFiles(pub(super) Vec<PathBuf>);

@@ -1,9 +1,9 @@
-//! Where a database and its companion file are, from what was typed: `PATH[:YAML]`. Pure, and in the manner of Go's
-//! `path/filepath`, whose results users see in the start-up's lines.
+//! The paths of a database and its companion file, from the typed `PATH[:YAML]`. Pure functions. Paths are shortened as
+//! Go's `path/filepath` does it, because the start-up's output contains them.
 
 use sqlhttp_core::JournalMode;
 
-/// Cuts `PATH:YAML` at the first colon. On Windows the colon of a drive does not count.
+/// Splits `PATH:YAML` at the first colon. On Windows the colon after a drive letter does not count.
 pub(crate) fn split(typed: &str, windows: bool) -> (&str, Option<&str>) {
     let typed = typed.trim();
     let skipped = if windows { typed.char_indices().nth(2).map_or(typed.len(), |(at, _)| at) } else { 0 };
@@ -13,10 +13,11 @@ pub(crate) fn split(typed: &str, windows: bool) -> (&str, Option<&str>) {
     }
 }
 
-/// The id of a file database: the last part of its path, without its last extension.
+/// Returns the id of a file database: the last part of its path, without its last extension.
 pub(crate) fn id_of(path: &str) -> Result<String, String> {
     if path.is_empty() {
-        // What Go calls the last part of an empty path; the start-up refuses the empty path with it.
+        // Go's `filepath.Base` of an empty path. The start-up refuses the empty path with a message that contains this
+        // id.
         return Ok(".".to_owned());
     }
     let name = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
@@ -24,13 +25,13 @@ pub(crate) fn id_of(path: &str) -> Result<String, String> {
     if stem.is_empty() { Err("base filename cannot be empty".to_owned()) } else { Ok(stem.to_owned()) }
 }
 
-/// The companion file that is looked for when none is named: `<id>.yaml` beside the database.
+/// Returns the path of the companion file if none is named: `<id>.yaml` in the directory of the database.
 pub(crate) fn companion_beside(path: &str, id: &str) -> String {
     let dir = path.rsplit_once('/').map_or("", |(dir, _)| if dir.is_empty() { "/" } else { dir });
     clean(&format!("{dir}/{id}.yaml"), dir.is_empty())
 }
 
-/// The shortest path that means the same, without looking at the file system.
+/// Returns the shortest equivalent path, without access to the file system (like Go's `filepath.Clean`).
 fn clean(path: &str, relative: bool) -> String {
     let rooted = path.starts_with('/') && !relative;
     let mut parts: Vec<&str> = Vec::new();
@@ -47,7 +48,7 @@ fn clean(path: &str, relative: bool) -> String {
     format!("{}{}", if rooted { "/" } else { "" }, parts.join("/"))
 }
 
-/// What the start-up shows as the database's connection string.
+/// Returns the connection string of a database, as ws4sqlite prints it at start.
 pub(crate) fn connection_string(path: &str, read_only: bool, journal_mode: JournalMode) -> String {
     let journal_mode = match journal_mode {
         JournalMode::Keep => None,
