@@ -1,7 +1,8 @@
-//! Who may use a database.
+//! The users of a database, and the tokens of its macros and backups (ws4sqlite, sqliterg).
 //!
-//! Passwords are known as their SHA-256 only and compared in constant time; a user that does not exist costs the same
-//! work as one with a wrong password. Failures are answered after a delay (see [`Penalty`](crate::api::penalty::Penalty)).
+//! The server stores passwords as SHA-256 digests only, and compares them in constant time. Checking an unknown user
+//! costs as much as checking a wrong password. The response to a failed login is delayed, see
+//! [`LoginDelays`](crate::api::login_delay::LoginDelays).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,41 +15,41 @@ use subtle::ConstantTimeEq;
 
 use crate::http::basic_auth::BasicCredentials;
 
-/// Who may use a database.
+/// The authentication settings of a database.
 #[derive(Debug, Clone)]
 pub struct AuthConfig {
-    /// Where credentials travel.
+    /// The place of credentials in a request.
     pub mode: AuthMode,
-    /// Who is known.
+    /// The users that may use the database.
     pub users: Users,
-    /// The status of a refusal, 401 unless configured.
+    /// The HTTP status of a refusal; 401 unless configured.
     pub error_code: u16,
 }
 
-/// Where credentials travel.
+/// The place of credentials in a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AuthMode {
-    /// In the `Authorization: Basic` header.
+    /// The `Authorization: Basic` header.
     Http,
-    /// In the request's `credentials` object.
+    /// The `credentials` object of the body.
     Inline,
 }
 
-/// Who is known.
+/// The users that may use a database.
 #[derive(Debug, Clone)]
 pub enum Users {
-    /// Whoever this query, with parameters `user` and `password`, yields a row for.
+    /// The users for which this query returns a row. Its parameters are `user` and `password`.
     ByQuery(Arc<str>),
-    /// User name to SHA-256 of the password.
+    /// The SHA-256 of the password of each user, by user name.
     ByCredentials(HashMap<String, [u8; 32]>),
 }
 
-/// How a macro or backup is called over HTTP.
+/// The access to a macro or a backup over HTTP.
 #[derive(Debug, Clone)]
 pub struct TokenConfig {
-    /// SHA-256 of the token that the caller must send; `None`: no token.
+    /// The SHA-256 of the token that the client must send; `None` requires no token.
     pub token_sha256: Option<[u8; 32]>,
-    /// The status of a refusal, 401 unless configured.
+    /// The HTTP status of a refusal; 401 unless configured.
     pub error_code: u16,
 }
 
@@ -57,13 +58,13 @@ pub struct TokenConfig {
 pub(crate) enum CredentialCheck {
     /// The user exists and the password is right.
     Valid,
-    /// There is no such user, or the password is wrong.
+    /// The user does not exist, or the password is wrong.
     Invalid,
-    /// The query that looks up the user failed.
+    /// The database could not run the query that looks up the user.
     Failed(Error),
 }
 
-/// Checks credentials.
+/// Checks credentials against the users of a database.
 pub(crate) async fn check(
     users: &Users,
     credentials: &BasicCredentials,
@@ -73,21 +74,22 @@ pub(crate) async fn check(
     match users {
         Users::ByCredentials(known) => {
             let expected = known.get(&credentials.username);
-            // The comparison is made for unknown users too, and its result ignored.
+            // Unknown users are compared too, so that the time of the check does not reveal which users exist.
             let equal = digests_equal(&sha256(&credentials.password), expected.unwrap_or(&[0; 32]));
             if expected.is_some() & equal { CredentialCheck::Valid } else { CredentialCheck::Invalid }
         }
         Users::ByQuery(sql) => {
             let named = [("user", credentials.username.as_str()), ("password", credentials.password.as_str())];
             let batch = Batch::one(Step::query(sql.clone(), Bindings::named(named)));
-            // A read sees committed data only: a user that a running transaction has inserted is not there yet.
+            // A read sees committed data only, so a user that a running transaction has inserted cannot log in yet.
             let answer = backend.query(batch, ReadLevel::Weak, deadline).await;
             check_rows(answer).await
         }
     }
 }
 
-/// At least one row is a yes, whatever it holds.
+/// Reads the result of the query that looks up a user. Credentials are valid if it has a row, whatever the row
+/// contains.
 async fn check_rows(answer: Result<Answer, Error>) -> CredentialCheck {
     let found = match answer {
         Ok(Answer::Whole(outcome)) => Ok(row_in_outcome(&outcome)),
@@ -124,12 +126,12 @@ fn row_in_step(step: &StepOutcome) -> bool {
     }
 }
 
-/// The operator learns what is wrong with his query; the client does not.
+/// Logs the failure of the query that looks up users. The client receives no details.
 fn log_failed_query(failure: &Failure) {
-    tracing::error!("in checking credentials: {failure}");
+    tracing::error!("the query that checks credentials has failed: {failure}");
 }
 
-/// Whether a token is the one whose SHA-256 is known; no known one, no token needed.
+/// Returns whether a token has the expected SHA-256. `None` as the expected digest allows every client.
 pub(crate) fn token_matches(expected_sha256: Option<&[u8; 32]>, token: Option<&str>) -> bool {
     expected_sha256.is_none_or(|expected| digests_equal(&sha256(token.unwrap_or("")), expected) && token.is_some())
 }
@@ -173,14 +175,14 @@ mod tests {
         assert!(!granted(&users, "pietro", "hex").await);
         assert!(!granted(&users, "PIETRO", "hey").await);
         assert!(!granted(&users, "", "").await);
-        // Who sends the hash instead of the password does not get in.
+        // The hash is not accepted as a password.
         let hash = "fa690b82061edfd2852629aeba8a8977b57e40fcb77d1a7a28b26cba62591204";
         assert!(!granted(&users, "pietro", hash).await);
         assert!(!granted(&Users::ByCredentials(HashMap::new()), "", "").await);
     }
 
     #[tokio::test]
-    async fn a_database_that_cannot_be_asked_is_no_denial() {
+    async fn a_failed_lookup_is_not_invalid_credentials() {
         let users = Users::ByQuery("SELECT 1".into());
         let credentials = BasicCredentials { username: "u".into(), password: "p".into() };
         let result = check(&users, &credentials, &NoBackend, Deadline::NEVER).await;

@@ -6,37 +6,38 @@ use std::time::{Duration, Instant};
 use sqlhttp_core::Deadline;
 
 use super::database::Database;
-use super::penalty::Penalty;
+use super::login_delay::LoginDelays;
 use super::rqlite::counters::Counters;
 use super::rqlite::identity::ServerIdentity;
 use crate::http::transport::Transport;
 
-/// The databases of a server and the limits of requests to them. Immutable but for counters.
+/// The databases of a server, and the limits of requests to them. Only counters, delays and the
+/// facts in `identity` change after the start.
 #[derive(Debug)]
 pub(crate) struct AppContext {
     pub(crate) transport: Arc<Transport>,
     pub(crate) identity: ServerIdentity,
     pub(crate) counters: Arc<Counters>,
-    pub(crate) penalty: Penalty,
+    pub(crate) login_delays: LoginDelays,
     pub(crate) limits: RequestLimits,
     /// The databases, in the order of their metrics.
     pub(crate) databases: Vec<Database>,
 }
 
-/// The limits of a request's statements.
+/// The limits of the statements of a request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RequestLimits {
-    /// The number of statements in one request.
+    /// The greatest number of statements in one request.
     pub(crate) items_max: usize,
-    /// The time that a batch may run that only reads.
+    /// The time limit of a batch that only reads.
     pub(crate) read_timeout: Option<Duration>,
-    /// The time that a batch may wait and run that writes. A node of a cluster has none: replicas with different flags
-    /// would decide differently about an entry of the log.
+    /// The time limit of a batch that writes, including its time in the queue. A node of a cluster has none, because
+    /// replicas with different flags would decide differently about an entry of the log.
     pub(crate) write_timeout: Option<Duration>,
 }
 
 impl AppContext {
-    /// A context without requests. `is_https`: clients reach the server by HTTPS.
+    /// Makes the context of a server. `is_https`: clients reach the server by HTTPS.
     pub(crate) fn new(
         transport: Arc<Transport>,
         counters: Arc<Counters>,
@@ -48,23 +49,23 @@ impl AppContext {
             transport,
             identity: ServerIdentity::new(is_https),
             counters,
-            penalty: Penalty::default(),
+            login_delays: LoginDelays::default(),
             limits,
             databases,
         }
     }
 
-    /// Returns the database at an index that the program's route table contains.
+    /// Returns the database at an index, which comes from the route table of the program.
     pub(crate) fn database(&self, index: usize) -> &Database {
         &self.databases[index]
     }
 
-    /// Returns whether the server has been told to stop.
+    /// Returns whether the server is shutting down.
     pub(crate) fn is_stopping(&self) -> bool {
         self.transport.is_stopping()
     }
 
-    /// Returns the deadline of a batch that starts now, if the request sets none.
+    /// Returns the deadline of a batch that is submitted now and whose request sets no time limit.
     pub(crate) fn deadline(&self) -> Deadline {
         let now = Instant::now();
         let after = |limit: Option<Duration>| limit.map_or(Deadline::NEVER, |limit| Deadline::after(now, limit));
@@ -72,7 +73,7 @@ impl AppContext {
         after(read_timeout).for_reads_only().and(after(write_timeout).for_writes_only())
     }
 
-    /// Returns why load balancers should send no work to this server, if so.
+    /// Returns the reason for which load balancers should not send requests to this server; `None` if it is healthy.
     pub(crate) fn unhealthy(&self) -> Option<String> {
         if self.is_stopping() {
             return Some("shutting down".to_owned());

@@ -1,4 +1,4 @@
-//! One database as the handlers of requests see it.
+//! One served database, as the request handlers see it.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,24 +11,24 @@ use sqlhttp_ws4sqlite::Statements;
 
 use super::admin::{Copies, Macros};
 use super::auth::{AuthConfig, TokenConfig};
-use super::observe::SqlObserver;
+use super::rqlite::queued_writes::QueuedWrites;
+use super::sql_observer::SqlObserver;
 use super::ws4sqlite::CorsPolicy;
-use crate::api::rqlite::queued_writes::QueuedWrites;
 use crate::process::metrics::{LastBackup, ObservedDatabase, StatusFn};
 
 /// A database that is served.
 pub(crate) struct Database {
-    /// The name in URLs, metrics and log lines.
+    /// The name of the database in URLs, metrics and log lines.
     pub(crate) id: String,
-    /// Runs batches.
+    /// The backend that runs batches.
     pub(crate) backend: Arc<dyn Backend>,
-    /// Counts and logs the SQL of requests.
+    /// The observer that counts and logs the SQL of requests.
     pub(crate) sql: Arc<SqlObserver>,
-    /// How long a request waits for the outcome of a write.
+    /// The time that a request waits for the outcome of a write.
     pub(crate) write_wait: WriteWait,
-    /// Writes queued writes (rqlite's `?queue`).
+    /// The handler of queued writes (rqlite's `?queue`).
     pub(crate) queued_writes: Arc<dyn QueuedWrites>,
-    /// Copies and replaces the database; `None` if that is not possible.
+    /// The handler of copies and replacement; `None` if the database supports neither.
     pub(crate) copies: Option<Arc<dyn Copies>>,
     pub(crate) last_backup: LastBackup,
     pub(crate) location: Location,
@@ -37,49 +37,50 @@ pub(crate) struct Database {
     pub(crate) rules: DatabaseRules,
 }
 
-/// How long a request waits for the outcome of a write.
+/// The time that a request waits for the outcome of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum WriteWait {
-    /// Until its deadline. A write that has not begun by then never begins.
+    /// Until its deadline. A write that has not begun by then is not executed.
     UntilDeadline,
-    /// Until there is an outcome: a write in a replicated log takes effect however long that takes. The backend applies
-    /// the deadline to writes that have no place in the log.
+    /// Until the outcome arrives, because a write in a replicated log takes effect even if its deadline passes. The
+    /// backend applies the deadline to writes that are not in the log yet.
     ForOutcome,
 }
 
-/// What a companion file (ws4sqlite, sqliterg) says about the clients of a database. The default allows every client
-/// everything.
+/// The rules for the clients of a database, from its companion file (ws4sqlite, sqliterg). By default, every client may
+/// do everything.
 #[derive(Default)]
 pub(crate) struct DatabaseRules {
-    /// The stored statements, and whether clients may call only those.
+    /// The stored statements, and whether clients may call nothing else.
     pub(crate) statements: Statements,
-    /// The users; `None` allows every client.
+    /// The users of the database; `None` allows every client.
     pub(crate) auth: Option<AuthConfig>,
     pub(crate) cors: Option<CorsPolicy>,
-    /// The value that the policy was made of.
+    /// The value of `corsOrigin` that `cors` was parsed from.
     pub(crate) cors_origin: Option<String>,
-    /// Runs macros and backups; `None` if there are none.
+    /// The handler of macros and backups; `None` if none are configured.
     pub(crate) macros: Option<Arc<dyn Macros>>,
-    /// The macros that clients may call, by name.
+    /// The access to each macro that clients may call, by name.
     pub(crate) macro_access: HashMap<String, TokenConfig>,
-    /// How clients may ask for a backup, if they may.
+    /// The access to backups; `None` if clients may not request backups.
     pub(crate) backup_access: Option<TokenConfig>,
 }
 
 impl Database {
-    /// Returns the state of the database's engine, if it can be asked.
+    /// Returns the status of the database's engine, if the program provides it.
     pub(crate) fn status(&self) -> Option<Status> {
         Some(self.status.as_ref()?())
     }
 
-    /// The value of `WWW-Authenticate`: `Basic realm="<id>"`, as far as a header can contain the id.
+    /// Returns the value of `WWW-Authenticate`: `Basic realm="<id>"`, or a fixed realm if a header cannot contain the
+    /// id.
     pub(crate) fn challenge(&self) -> HeaderValue {
         challenge(&self.id)
     }
 }
 
-/// Returns what the metrics read of a database, and the observer that counts its SQL. SQL that takes longer than `slow` is
-/// logged.
+/// Makes the sources of a database's metrics, and the observer that counts its SQL. The observer logs SQL that takes
+/// longer than `slow`.
 pub(crate) fn observe(
     id: &str,
     status: Option<StatusFn>,

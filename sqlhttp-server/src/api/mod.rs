@@ -1,17 +1,27 @@
-//! What a database offers over HTTP, whichever program serves it: ws4sqlite's protocol and rqlite's data API.
+//! The HTTP API of a database, in both programs: ws4sqlite's protocol and rqlite's data API.
 //!
-//! `context` and `database` are the state that handlers share; `exchange` is one request to one database; `ws4sqlite` and
-//! `rqlite` decode, run and encode.
+//! * `admin`: the traits for copies, macros and backups.
+//! * `auth`: the users and tokens of ws4sqlite's protocol.
+//! * `context`: the state that all handlers share.
+//! * `database`: one served database.
+//! * `exchange`: one request to one database.
+//! * `login_delay`: the delay of responses to failed logins.
+//! * `metrics`: `/metrics`.
+//! * `outcome`: steps between a batch's outcome and its encoding.
+//! * `rqlite`: rqlite's data API.
+//! * `sql_observer`: counters and log lines about the SQL of requests.
+//! * `streaming`: responses that are sent in parts.
+//! * `ws4sqlite`: ws4sqlite's protocol, with sqliterg's macros and backups.
 
 pub mod admin;
 pub mod auth;
 pub(crate) mod context;
 pub(crate) mod database;
 pub(crate) mod exchange;
+pub(crate) mod login_delay;
 pub(crate) mod metrics;
-pub(crate) mod observe;
 pub(crate) mod outcome;
-pub(crate) mod penalty;
 pub(crate) mod rqlite;
+pub(crate) mod sql_observer;
 pub(crate) mod streaming;
 pub(crate) mod ws4sqlite;

@@ -1,14 +1,15 @@
-//! What both protocols do with the outcome of a batch before they encode it.
+//! Steps of both protocols between the outcome of a batch and its encoding.
 
 use sqlhttp_core::{Block, Error, Outcome, StepOutcome};
 
-/// The size of rows, in bytes, above which they are encoded on a thread of the blocking pool.
+/// The greatest size of rows that are encoded on the connection's thread, in bytes. Larger ones are encoded on the
+/// blocking pool.
 pub(crate) const ENCODED_INLINE_MAX: usize = 1 << 20;
 
-/// Logs why there is no outcome.
-pub(crate) fn log(error: &Error) {
+/// Logs the reason for which a batch has no outcome.
+pub(crate) fn log_error(error: &Error) {
     match error {
-        // Every client receives these under load; a line for each would add to the load.
+        // Under load many clients receive these errors, and a log line for each would add to the load.
         Error::Overloaded(_) | Error::Timeout | Error::Closed | Error::NoLeader => {
             tracing::debug!("no outcome: {error}")
         }
@@ -24,7 +25,8 @@ pub(crate) fn log(error: &Error) {
     }
 }
 
-/// Returns whether an outcome is encoded on the connection's thread. A large one would delay the thread's other connections.
+/// Returns whether an outcome is small enough to be encoded on the connection's thread. Encoding a large one there
+/// would delay the other connections of the thread.
 pub(crate) fn is_small(outcome: &Outcome) -> bool {
     let bytes = |step: &StepOutcome| match step {
         StepOutcome::Rows(rows) => rows.blocks.iter().map(Block::byte_len).sum(),

@@ -1,8 +1,8 @@
-//! Large answers, which come in parts.
+//! Responses that are encoded and sent in parts.
 //!
-//! The beginning is held back in the hope that the end comes soon: then the answer has a length, and a failure its own
-//! status. A longer answer is sent as it comes. A failure after that becomes part of the answer if the protocol has a place
-//! for it, and cuts the connection otherwise, because 200 has been said already.
+//! The first [`HELD_BYTES_MAX`] bytes are buffered. If the response ends within them, it has a `Content-Length`, and a
+//! failure has its own status. A longer response is streamed. A later failure is written into the response if the
+//! protocol has a place for it; otherwise the connection is closed, because the status 200 has been sent already.
 
 use std::{error, io};
 
@@ -13,63 +13,66 @@ use sqlhttp_core::{Block, Error, Part, PartStream, StepOutcome};
 use super::outcome::ENCODED_INLINE_MAX;
 use crate::http::reply::ReplyBody;
 
-/// How much encoded output is held back, in bytes.
+/// The size of encoded output that is buffered before a response is streamed, in bytes.
 const HELD_BYTES_MAX: usize = 256 << 10;
 
-/// How much encoded output is sent at a time after that, in bytes.
+/// The least size of a piece of a streamed response, in bytes; the last piece may be smaller.
 const PIECE_BYTES: usize = 64 << 10;
 
-/// Writes an answer part by part, as a protocol has it.
+/// Encodes an answer part by part, in the format of a protocol.
 pub(crate) trait Encoder: Send + 'static {
-    /// Why an answer that has begun cannot be finished.
+    /// The error that ends the encoding of an answer.
     type Abort: error::Error + Send + 'static;
 
-    /// Appends a part to `out`, which may be emptied after any call.
+    /// Encodes a part and appends it to `out`. The caller may empty `out` between two calls.
     fn part(&mut self, part: Part, out: &mut Vec<u8>) -> Result<(), Self::Abort>;
 
-    /// Ends an answer of which some has been sent, because the database cannot go on. False, and nothing is appended, if
-    /// the protocol has no place for the error.
+    /// Ends an answer that has been sent in part, because the database has failed. Returns `false` and appends nothing
+    /// if the protocol has no place for the error.
     fn end_early(&mut self, error: &Error, out: &mut Vec<u8>) -> bool {
         let _ = (error, out);
         false
     }
 }
 
-/// An answer whose beginning is there.
-pub(crate) enum Begun {
-    /// All of it is there.
+/// An answer that is encoded, completely or up to the point where streaming begins.
+pub(crate) enum EncodedAnswer {
+    /// The whole answer.
     Whole(Vec<u8>),
-    /// There is more to come. Dropping the body interrupts the statement.
+    /// A body that is streamed. Dropping it interrupts the statement.
     Stream(ReplyBody),
 }
 
-/// Why an answer cannot be finished.
+/// The reason for which an answer cannot be completed.
 pub(crate) enum StreamError<A> {
-    /// The protocol cannot go on.
+    /// The encoder has failed.
     Abort(A),
-    /// The database cannot.
+    /// The database has failed.
     Error(Error),
 }
 
-/// Encodes until the end, or until enough is there to send the first of it.
-pub(crate) async fn begin<E: Encoder>(parts: Box<dyn PartStream>, encoder: E) -> Result<Begun, StreamError<E::Abort>> {
+/// Encodes an answer to its end, or until [`HELD_BYTES_MAX`] bytes are encoded and the rest is to be streamed.
+pub(crate) async fn begin<E: Encoder>(
+    parts: Box<dyn PartStream>,
+    encoder: E,
+) -> Result<EncodedAnswer, StreamError<E::Abort>> {
     let out = Vec::with_capacity(PIECE_BYTES);
-    let mut encoding = Encoding { parts, encoder: Some(encoder), out, ended: false };
+    let mut encoding = EncodingState { parts, encoder: Some(encoder), out, ended: false };
     encoding.fill(HELD_BYTES_MAX).await?;
-    Ok(if encoding.ended { Begun::Whole(encoding.out) } else { Begun::Stream(encoding.into_body()) })
+    Ok(if encoding.ended { EncodedAnswer::Whole(encoding.out) } else { EncodedAnswer::Stream(encoding.into_body()) })
 }
 
-/// An answer that is being encoded.
-struct Encoding<E> {
+/// The state of an answer that is being encoded.
+struct EncodingState<E> {
     parts: Box<dyn PartStream>,
-    /// `None` after a panic in it.
+    /// The encoder; `None` if it has panicked on another thread.
     encoder: Option<E>,
     out: Vec<u8>,
     ended: bool,
 }
 
-impl<E: Encoder> Encoding<E> {
-    /// Encodes until the end, or until there are at least `bytes`.
+impl<E: Encoder> EncodingState<E> {
+    /// Encodes until the answer ends or `out` has at least `bytes` bytes.
     async fn fill(&mut self, bytes: usize) -> Result<(), StreamError<E::Abort>> {
         while !self.ended && self.out.len() < bytes {
             let part = match self.parts.next().await {
@@ -82,7 +85,7 @@ impl<E: Encoder> Encoding<E> {
         Ok(())
     }
 
-    /// Encodes a part: a large one on a thread that may be kept busy.
+    /// Encodes a part; a large one on the blocking pool.
     async fn encode(&mut self, part: Part) -> Result<(), StreamError<E::Abort>> {
         let is_large = bytes_of(&part) > ENCODED_INLINE_MAX;
         if let Some(encoder) = self.encoder.as_mut().filter(|_| !is_large) {
@@ -99,20 +102,21 @@ impl<E: Encoder> Encoding<E> {
         encoded.map_err(StreamError::Abort)
     }
 
-    /// The same for an answer of which some has been sent.
+    /// Like [`EncodingState::fill`], for an answer that has been sent in part: writes an error of the database into the
+    /// answer if the protocol allows it.
     async fn fill_or_end(&mut self, bytes: usize) -> Result<(), StreamError<E::Abort>> {
-        let Err(stop) = self.fill(bytes).await else { return Ok(()) };
-        if let (StreamError::Error(error), Some(encoder)) = (&stop, &mut self.encoder) {
+        let Err(error) = self.fill(bytes).await else { return Ok(()) };
+        if let (StreamError::Error(error), Some(encoder)) = (&error, &mut self.encoder) {
             self.ended = encoder.end_early(error, &mut self.out);
         }
-        if self.ended { Ok(()) } else { Err(stop) }
+        if self.ended { Ok(()) } else { Err(error) }
     }
 
-    /// What is there already, and then the rest as it comes.
+    /// Returns a body that sends the encoded bytes and then encodes and sends the rest.
     fn into_body(self) -> ReplyBody {
         ReplyBody::stream(stream::try_unfold(self, async |mut encoding| {
             while encoding.out.is_empty() && !encoding.ended {
-                encoding.fill_or_end(PIECE_BYTES).await.map_err(cut)?;
+                encoding.fill_or_end(PIECE_BYTES).await.map_err(cut_short)?;
             }
             if encoding.out.is_empty() {
                 return Ok(None);
@@ -124,7 +128,7 @@ impl<E: Encoder> Encoding<E> {
     }
 }
 
-/// The bytes of the rows of a part.
+/// Returns the size of the rows of a part, in bytes.
 fn bytes_of(part: &Part) -> usize {
     match part {
         Part::Rows(block) => block.byte_len(),
@@ -133,11 +137,12 @@ fn bytes_of(part: &Part) -> usize {
     }
 }
 
-fn cut<A: error::Error>(stop: StreamError<A>) -> io::Error {
-    let why = match stop {
+/// Logs that a streamed response ends early. Returns the error that closes the connection.
+fn cut_short<A: error::Error>(error: StreamError<A>) -> io::Error {
+    let why = match error {
         StreamError::Abort(abort) => abort.to_string(),
         StreamError::Error(error) => error.to_string(),
     };
-    tracing::warn!("an answer was cut short: {why}");
+    tracing::warn!("a response was truncated: {why}");
     io::Error::other(why)
 }

@@ -13,7 +13,7 @@ use sqlhttp_raft::Node;
 
 use super::collector::{LogTimes, NodeCollector};
 use super::config::ClusterConfig;
-use super::context::{ClusterContext, NodeCopies, NodeIdentity};
+use super::context::{ClusterContext, NodeCopies, NodeSettings};
 use super::http::request::{DATABASE, Request};
 use super::write_queue::WriteQueue;
 use crate::api::context::{AppContext, RequestLimits};
@@ -30,13 +30,13 @@ use crate::http::request_log;
 use crate::http::transport::Transport;
 use crate::process::metrics::{LastBackup, Metrics, StatusFn};
 
-/// The time that running requests have to end after the stop signal.
+/// The time within which running requests must end after the stop signal.
 pub(crate) const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// The greatest length of the request line and the headers together, in bytes, as in Go's server.
+/// The greatest length of the request line and the headers together, in bytes. It equals that of Go's server.
 const HEADER_BYTES_MAX: usize = 1 << 20;
 
-/// The time that a client may take to send its headers.
+/// The time within which a client must send the headers of a request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(120);
 
 const FLAGS: FlagNames = FlagNames {
@@ -46,21 +46,22 @@ const FLAGS: FlagNames = FlagNames {
     body_timeout: "http-body-timeout",
 };
 
-/// A node's handler of requests.
+/// The request handler of a node.
 pub(crate) struct ClusterApp {
     context: AppContext,
     cluster: Arc<ClusterContext>,
 }
 
 impl ClusterApp {
+    /// Returns the node and its settings.
     pub(crate) fn cluster(&self) -> &ClusterContext {
         &self.cluster
     }
 }
 
-/// Makes the handler of a node, and starts its queue of writes.
-pub(crate) fn app(node: Node, identity: NodeIdentity, log_times: Arc<LogTimes>) -> ClusterApp {
-    let config = &identity.config;
+/// Makes the request handler of a node, and starts its queue of writes.
+pub(crate) fn build_app(node: Node, settings: NodeSettings, log_times: Arc<LogTimes>) -> ClusterApp {
+    let config = &settings.config;
     let counters: Arc<Counters> = Arc::default();
     let backend: Arc<dyn Backend> = Arc::new(node.clone());
     let (location, last_backup) = (Location::File(config.data_dir.join("db.sqlite")), LastBackup::default());
@@ -70,7 +71,7 @@ pub(crate) fn app(node: Node, identity: NodeIdentity, log_times: Arc<LogTimes>) 
     let mut metrics = Metrics::new(vec![observed], config.http_tls.as_ref().map(|files| files.cert.clone()));
     let (limits, hosts) = (limits(config), config.http_allowed_hosts.clone());
     let (request_limits, is_https) = (request_limits(config), config.http_tls.is_some());
-    let cluster = Arc::new(ClusterContext::new(node, identity, queue.written().clone()));
+    let cluster = Arc::new(ClusterContext::new(node, settings, queue.written().clone()));
     metrics.register_collector(Box::new(NodeCollector { cluster: cluster.clone(), times: log_times }));
     let database = Database {
         id: cluster.config.db_name.clone(),
@@ -91,7 +92,7 @@ pub(crate) fn app(node: Node, identity: NodeIdentity, log_times: Arc<LogTimes>) 
     ClusterApp { context, cluster }
 }
 
-/// Returns the status of the node's database, with the reason for which its log waits.
+/// Returns a function for the status of the node's database, including the reason for which the log waits.
 fn status_of(node: &Node) -> StatusFn {
     let node = node.clone();
     Arc::new(move || {
@@ -114,7 +115,8 @@ fn limits(config: &ClusterConfig) -> Limits {
     }
 }
 
-/// Writes have no time limit: an entry of the log is limited in steps, which all nodes count alike.
+/// Returns the limits of requests. Writes have no time limit: the limit of a log entry is a number of steps, which all
+/// nodes count alike.
 fn request_limits(config: &ClusterConfig) -> RequestLimits {
     let read_timeout = config.query_timeout.and_then(unless_zero);
     RequestLimits { items_max: config.http_statements_max, read_timeout, write_timeout: None }
@@ -136,7 +138,7 @@ impl App for ClusterApp {
 
     async fn answer(&self, head: &Parts, peer: &Peer, body: &mut Option<Incoming>) -> (Option<usize>, HttpResponse) {
         request_log::name_database(&self.context.database(DATABASE).id);
-        if let Some(refusal) = breach(head) {
+        if let Some(refusal) = refuse_like_go(head) {
             return (Some(DATABASE), refusal);
         }
         let request = Request::new(&self.context, &self.cluster, head, peer);
@@ -148,7 +150,7 @@ impl App for ClusterApp {
         (Some(DATABASE), response)
     }
 
-    /// The texts are those of Go's server.
+    /// Makes the response to a refused request, with the texts of Go's server.
     fn refusal(&self, refused: Refused) -> HttpResponse {
         match refused {
             Refused::Ambiguous(why) => {
@@ -165,8 +167,9 @@ impl App for ClusterApp {
     }
 }
 
-/// Returns the response to a request that Go's server refuses before its handler runs, in the words of that server.
-fn breach(head: &Parts) -> Option<HttpResponse> {
+/// Returns the response to a request that Go's server refuses before its handler runs, with the text of that server;
+/// `None` for any other request.
+fn refuse_like_go(head: &Parts) -> Option<HttpResponse> {
     if head.version > Version::HTTP_11 {
         return None;
     }

@@ -1,4 +1,4 @@
-//! What is told of a node of a cluster: its log, how it syncs and applies, its part.
+//! The metrics of a node: its role, its log, and the times of syncs and applies.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,38 +11,38 @@ use sqlhttp_raft::NodeStatus;
 use super::context::ClusterContext;
 use crate::process::metrics::LatencyHistogram;
 
-/// How long a node's log took to sync, and what was committed to be applied.
+/// The durations of the log's syncs, and of applying committed entries.
 #[derive(Debug, Default)]
 pub(crate) struct LogTimes {
     pub(crate) syncs: LatencyHistogram,
     pub(crate) applies: LatencyHistogram,
 }
 
-/// Writes the series of a node.
+/// Encodes the metrics of a node.
 pub(crate) struct NodeCollector {
     pub(crate) cluster: Arc<ClusterContext>,
     pub(crate) times: Arc<LogTimes>,
 }
 
-/// Name, help, type, and where the value stands.
+/// The name, the help text, the type and the value of a metric.
 type Series = (&'static str, &'static str, MetricType, fn(&NodeStatus) -> u64);
 
 const SERIES: &[Series] = &[
-    ("raft_leader", "1 if this node leads and serves", MetricType::Gauge, |s| u64::from(s.ready)),
+    ("raft_leader", "1 if this node is the leader and serves requests", MetricType::Gauge, |s| u64::from(s.ready)),
     ("raft_term", "The current term", MetricType::Gauge, |s| s.term),
     ("raft_commit_index", "The last index known to be committed", MetricType::Gauge, |s| s.commit_index),
     ("raft_applied_index", "The last index applied", MetricType::Gauge, |s| s.applied_index),
-    ("raft_first_index", "The first index that the log still has", MetricType::Gauge, |s| s.log.first_index),
-    ("raft_last_index", "The last index of the log", MetricType::Gauge, |s| s.log.last_index),
+    ("raft_first_index", "The first index in the log", MetricType::Gauge, |s| s.log.first_index),
+    ("raft_last_index", "The last index in the log", MetricType::Gauge, |s| s.log.last_index),
     ("raft_snapshot_index", "The index of the last snapshot", MetricType::Gauge, |s| s.snapshot_index),
     ("raft_log_size_bytes", "Size of the log", MetricType::Gauge, |s| s.log.bytes),
     ("raft_members", "Nodes of the cluster", MetricType::Gauge, |s| s.members.len() as u64),
-    ("raft_proposals_waiting", "Writes that wait for their place in the log", MetricType::Gauge, |s| {
-        s.proposals_waiting
-    }),
+    ("raft_proposals_waiting", "Writes that are not in the log yet", MetricType::Gauge, |s| s.proposals_waiting),
     ("raft_entries", "Entries appended to the log", MetricType::Counter, |s| s.log.entries),
     ("raft_snapshots", "Snapshots taken", MetricType::Counter, |s| s.totals.snapshots),
-    ("raft_stopped", "1 if this node has stopped by itself", MetricType::Gauge, |s| u64::from(s.stopped.is_some())),
+    ("raft_stopped", "1 if this node has stopped because of a failure", MetricType::Gauge, |s| {
+        u64::from(s.stopped.is_some())
+    }),
 ];
 
 impl Collector for NodeCollector {
@@ -56,9 +56,9 @@ impl Collector for NodeCollector {
             }
         }
         let histogram = MetricType::Histogram;
-        let help = "How long a sync of the log took, seconds";
+        let help = "Duration of a sync of the log, seconds";
         self.times.syncs.encode(encoder.encode_descriptor("raft_sync_duration_seconds", help, None, histogram)?)?;
-        let help = "How long it took to apply what was committed together, seconds";
+        let help = "Duration of applying the entries that were committed together, seconds";
         self.times.applies.encode(encoder.encode_descriptor("raft_apply_duration_seconds", help, None, histogram)?)
     }
 }

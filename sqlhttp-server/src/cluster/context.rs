@@ -1,4 +1,4 @@
-//! The node that this process is, as the handlers of requests see it.
+//! The node of this process, as request handlers see it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,46 +14,46 @@ use crate::api::admin::Copies;
 use crate::process::scratch::{Purpose, ScratchFile};
 use crate::process::tls::TlsDescription;
 
-/// The settings of a node that requests depend on.
-pub(crate) struct NodeIdentity {
+/// The settings that request handlers use.
+pub(crate) struct NodeSettings {
     pub(crate) config: ClusterConfig,
-    /// The users and their permissions; `None` allows every client everything.
+    /// The users and their permissions; without them, every client may do everything.
     pub(crate) auth: Option<Arc<AuthFile>>,
-    /// The settings of HTTPS, if clients reach the node by HTTPS.
+    /// The settings of HTTPS; `None` if the node serves plain HTTP.
     pub(crate) tls: Option<TlsDescription>,
 }
 
-/// The node that this process is, with its settings.
+/// The node of this process, with its settings.
 pub(crate) struct ClusterContext {
     pub(crate) node: Node,
     pub(crate) config: ClusterConfig,
     pub(crate) auth: Option<Arc<AuthFile>>,
     pub(crate) tls: Option<TlsDescription>,
-    /// The batches that the queue of writes has written.
+    /// The counters of the queue of writes.
     pub(crate) written: Arc<WrittenBatches>,
 }
 
 impl ClusterContext {
-    pub(crate) fn new(node: Node, identity: NodeIdentity, written: Arc<WrittenBatches>) -> Self {
-        let NodeIdentity { config, auth, tls } = identity;
+    pub(crate) fn new(node: Node, settings: NodeSettings, written: Arc<WrittenBatches>) -> Self {
+        let NodeSettings { config, auth, tls } = settings;
         ClusterContext { node, config, auth, tls, written }
     }
 
-    /// Whether `-http-allow-origin` lets pages of this origin read answers.
+    /// Returns whether `-http-allow-origin` allows pages of this origin to read responses.
     pub(crate) fn allows_origin(&self, origin: Option<&HeaderValue>) -> bool {
         self.config.http_allow_origin.as_deref().is_some_and(|allowed| {
             allowed == "*" || origin.is_some_and(|origin| origin.as_bytes().eq_ignore_ascii_case(allowed.as_bytes()))
         })
     }
 
-    /// The URL under which clients reach it.
+    /// Returns the URL of the node's HTTP API, with the advertised address.
     pub(crate) fn api_url(&self) -> String {
         let scheme = if self.config.http_tls.is_some() { "https" } else { "http" };
         format!("{scheme}://{}", self.config.http_adv_addr)
     }
 }
 
-/// The path of a file in the same directory.
+/// Appends `suffix` to the file name of a path.
 fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
@@ -82,9 +82,9 @@ impl Copies for NodeCopies {
                 if !vacuumed {
                     return removed;
                 }
-                // After the removal, which leaves a free page.
+                // VACUUM runs after the removal, because the removal leaves a free page.
                 let written = removed.and_then(|()| Database::vacuum_copy(&first, &to));
-                // Best effort: the next start removes it, too.
+                // Best effort: the next start removes the file, too.
                 let _ = std::fs::remove_file(&first);
                 written
             });

@@ -1,4 +1,5 @@
-//! The events of a node as log lines, with the components and words of rqlited where it has them.
+//! Writes the events of a node to the log, with the components and the wording of rqlited for events that rqlited has
+//! too.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,10 +37,10 @@ impl Observer for RqliteLog {
                 tracing::warn!(target: "store", "the membership still has this node's old name and address: {error}");
             }
             Event::Stopped { error } => {
-                tracing::error!(target: "store", "this node has stopped, and serves no more: {error}");
+                tracing::error!(target: "store", "this node has stopped and no longer serves requests: {error}");
             }
             Event::ShutdownFailed { error } => {
-                tracing::error!(target: "raft", "replication did not end well: {error}");
+                tracing::error!(target: "raft", "replication has not shut down cleanly: {error}");
             }
             Event::CloseNotSynced { error } => {
                 tracing::error!(target: "store", "the database was not synced: {error}");
@@ -49,7 +50,7 @@ impl Observer for RqliteLog {
             }
             Event::ClockSetBack { by } => tracing::warn!(
                 target: "store",
-                "the clock is {} s behind the last entry of the log: the time of entries runs backwards",
+                "the clock is {} s behind the last entry of the log: the timestamps of new entries are earlier",
                 by.as_secs()
             ),
             Event::EntryNotApplied { index, digest } => tracing::error!(
@@ -68,22 +69,22 @@ impl Observer for RqliteLog {
                 file.display()
             ),
             Event::SnapshotDelayed { reason } => {
-                tracing::warn!(target: "snapshot-store", "the snapshot waits: {reason}");
+                tracing::warn!(target: "snapshot-store", "the snapshot is delayed: {reason}");
             }
             Event::SnapshotFailed { error } => {
-                tracing::error!(target: "snapshot-store", "no snapshot could be taken: {error}");
+                tracing::error!(target: "snapshot-store", "the snapshot has failed: {error}");
             }
             Event::MaintenanceFailed { statement, error } => {
                 tracing::error!(target: "store", "{statement} failed: {error}");
             }
-            Event::LogDelayed { error } => tracing::warn!(target: "raft", "the log waits: {error}"),
+            Event::LogDelayed { error } => tracing::warn!(target: "raft", "writing the log is delayed: {error}"),
             Event::LogFailed { error } => tracing::error!(target: "raft", "the log cannot be written: {error}"),
             Event::EmptySegment { file } => {
-                tracing::warn!(target: "raft", "{} was begun and never written to", file.display());
+                tracing::warn!(target: "raft", "{} is an empty segment", file.display());
             }
             Event::TornTail { file, offset } => tracing::warn!(
                 target: "raft",
-                "{}: the last write was torn at offset {offset}; it was never reported durable, and is cut off",
+                "{}: the last write is torn at offset {offset}. It was never acknowledged, and is truncated",
                 file.display()
             ),
         }

@@ -1,4 +1,4 @@
-//! `sqlhttp-cluster` as a function: from the command line to the exit status.
+//! The program `sqlhttp-cluster`, from the command line to the exit status.
 
 use std::ffi::OsString;
 use std::future::Future;
@@ -12,26 +12,27 @@ use sqlhttp_core::{Options, sqlite_version};
 use sqlhttp_raft::{Node, NodeOptions, SnapshotPolicy};
 use tokio::net::TcpListener;
 
-use super::app::{SHUTDOWN_TIMEOUT, app};
+use super::app::{SHUTDOWN_TIMEOUT, build_app};
 use super::auth::AuthFile;
 use super::collector::LogTimes;
 use super::config::{self, ClusterConfig};
-use super::context::{ClusterContext, NodeIdentity};
+use super::context::{ClusterContext, NodeSettings};
 use super::log;
 use super::observer::RqliteLog;
 use crate::http::run;
 use crate::process::tls::{Tls, TlsOptions};
 use crate::process::{database_watch, shutdown};
 
-/// The time that closing the node may take after that.
+/// The time within which the node must close, after [`SHUTDOWN_TIMEOUT`].
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Starts, serves until a signal, and ends. Returns the process's exit status.
+/// Starts the node, serves requests until a signal arrives, and closes the node. Returns the exit status of the
+/// process.
 pub async fn main(arguments: &[OsString]) -> u8 {
     let config = match config::parse(arguments) {
         Ok(config) => config,
         Err(exit) => {
-            // There is nobody to tell if standard error is gone.
+            // A failure to write to standard error cannot be reported.
             let _ = exit.write(&mut io::stdout(), &mut io::stderr());
             return exit.code;
         }
@@ -53,7 +54,7 @@ type Signal = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 async fn serve(config: ClusterConfig) -> Result<(), String> {
     announce();
-    for (flag, why) in &config.idle_flags {
+    for (flag, why) in &config.ignored_flags {
         tracing::warn!(target: "rqlited", "-{flag} has no effect: {why}");
     }
     let signal = shutdown::signals().map_err(|error| format!("cannot listen to signals: {error}"))?;
@@ -72,13 +73,13 @@ async fn serve(config: ClusterConfig) -> Result<(), String> {
     let log_times = Arc::new(LogTimes::default());
     let node = start_node(&config, is_new, &log_times).await?;
     let described = tls.as_ref().map(Tls::describe);
-    let identity = NodeIdentity { config: config.clone(), auth, tls: described };
-    let app = Arc::new(app(node.clone(), identity, log_times));
+    let settings = NodeSettings { config: config.clone(), auth, tls: described };
+    let app = Arc::new(build_app(node.clone(), settings, log_times));
     log_addresses(&config, app.cluster());
     database_watch::start(node.database(), &config.db_name, config.check_interval);
     let failure = Arc::new(OnceLock::new());
-    let ends = if config.exit_on_failure { ends(signal, node.clone(), failure.clone()) } else { signal };
-    let served = run(http_listener, app, tls, ends).await;
+    let stop = if config.exit_on_failure { stop_signal(signal, node.clone(), failure.clone()) } else { signal };
+    let served = run(http_listener, app, tls, stop).await;
     drop(raft_listener);
     let closed = node.close().await;
     served.map_err(|error| format!("serving has ended: {error}"))?;
@@ -90,15 +91,15 @@ async fn serve(config: ClusterConfig) -> Result<(), String> {
     Ok(())
 }
 
-/// Resolves when the process has to end: on a signal, or when the node has stopped by itself and a supervisor may start it
-/// again.
-fn ends(signal: Signal, node: Node, failure: Arc<OnceLock<String>>) -> Signal {
+/// Resolves when the process has to end: on a signal, or when the node has stopped because of a failure, so that a
+/// supervisor can restart it.
+fn stop_signal(signal: Signal, node: Node, failure: Arc<OnceLock<String>>) -> Signal {
     Box::pin(async move {
         tokio::select! {
             () = signal => {}
             why = node.failure() => {
                 tracing::error!(target: "rqlited", "this process ends because the node has stopped: {why} (-exit-on-failure)");
-                // Nothing else sets it.
+                // Only this function sets `failure`.
                 let _ = failure.set(why);
             }
         }
@@ -113,7 +114,7 @@ fn announce() {
     tracing::info!(target: "rqlited", "launch command: {}", words.join(" "));
 }
 
-/// Makes the directory if it does not exist. Returns whether the node is new.
+/// Creates the data directory if it does not exist. Returns whether the node is new.
 fn create_directory(directory: &Path) -> Result<bool, String> {
     let (is_new, shown) = (!directory.join("raft").join("log").exists(), directory.display());
     if is_new {
@@ -155,7 +156,7 @@ async fn bind(address: &str) -> Result<TcpListener, String> {
     bound.map_err(|error| format!("listen tcp {address}: {error}"))
 }
 
-/// All interfaces: those of IPv6, which stand for both where there is IPv6.
+/// Binds a port on all interfaces: on `[::]`, which accepts IPv4 too, or on `0.0.0.0` if the system has no IPv6.
 async fn bind_all(port: &str) -> io::Result<TcpListener> {
     match TcpListener::bind(format!("[::]:{port}")).await {
         Err(error) if error.kind() != io::ErrorKind::AddrInUse => TcpListener::bind(format!("0.0.0.0:{port}")).await,

@@ -1,8 +1,8 @@
-//! The queue of a node's queued writes: what waits while a batch is written is written as the next batch.
+//! The queue of a node's queued writes. Writes that arrive while a batch is written form the next batch.
 //!
-//! A client is told that its write is queued when it is durable, so nothing that was answered is ever lost. Nobody waits
-//! for company: an idle queue writes at once, and a busy one as soon as the batch before is written. So the time that a
-//! write may wait for others is only ever a bound, and never reached.
+//! A queued write is acknowledged when it is durable, so no acknowledged write is lost. The queue does not wait for
+//! further writes: it writes a batch at once if it is idle, and as soon as the previous batch is written if it is busy.
+//! Therefore `-write-queue-timeout`, the time that a write may wait for others, is never reached.
 
 use std::sync::Arc;
 
@@ -10,36 +10,36 @@ use sqlhttp_core::{Atomicity, Backend, Batch, BoxFuture, Deadline, Error, Step};
 use tokio::sync::{mpsc, oneshot};
 
 use super::config::WriteQueueConfig;
-use crate::api::observe::SqlObserver;
 use crate::api::rqlite::counters::{Counter, Counters};
 use crate::api::rqlite::queued_writes::QueuedWrites;
+use crate::api::sql_observer::SqlObserver;
 
-/// A request's statements, and who waits for them.
+/// The statements of a request, and its reply channel.
 struct QueuedWrite {
     steps: Vec<Step>,
-    /// The client's own limit.
+    /// The time limit of the request.
     deadline: Deadline,
     done: oneshot::Sender<Result<(), Error>>,
 }
 
-/// Where queued writes go.
+/// The queue of a node's queued writes.
 #[derive(Debug)]
 pub(crate) struct WriteQueue {
     sender: mpsc::Sender<QueuedWrite>,
     written: Arc<WrittenBatches>,
 }
 
-/// Batches that were written before they were full: those that the original would have kept until the time was over.
+/// The numbers of batches that were written before they were full. rqlite would have kept them until the timeout.
 #[derive(Debug, Default)]
 pub(crate) struct WrittenBatches {
-    /// Those for which there was a time.
+    /// Batches of a queue with a timeout.
     pub(crate) not_full: Counter,
-    /// Those for which there was none, and which the original would have kept until they are full.
+    /// Batches of a queue without a timeout, which rqlite would have kept until they are full.
     pub(crate) at_once: Counter,
 }
 
 impl WriteQueue {
-    /// Starts a queue before a backend, on the runtime of the caller.
+    /// Starts the queue of a backend, on the runtime of the caller.
     pub(crate) fn start(
         config: &WriteQueueConfig,
         backend: Arc<dyn Backend>,
@@ -61,14 +61,15 @@ impl WriteQueue {
         WriteQueue { sender, written }
     }
 
-    /// What it has written.
+    /// Returns the counters of the queue.
     pub(crate) fn written(&self) -> &Arc<WrittenBatches> {
         &self.written
     }
 }
 
 impl QueuedWrites for WriteQueue {
-    /// Waits while the queue is full. Statements that are in the queue are written even if the future is dropped.
+    /// Queues a batch, waiting while the queue is full. A batch that is in the queue is written even if the future is
+    /// dropped.
     fn write(&self, batch: Batch, deadline: Deadline) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(async move {
             let (done, written) = oneshot::channel();
@@ -79,16 +80,16 @@ impl QueuedWrites for WriteQueue {
     }
 }
 
-/// What writes batches.
+/// The task that writes batches.
 struct QueueWriter {
     backend: Arc<dyn Backend>,
     sql: Arc<SqlObserver>,
     counters: Arc<Counters>,
-    /// How many requests make a batch at most.
+    /// The greatest number of requests in a batch.
     batch_len: usize,
-    /// A batch is one transaction.
+    /// Whether a batch is one transaction.
     transaction: bool,
-    /// There is a time that a write may wait for others.
+    /// Whether the queue has a timeout.
     timed: bool,
     written: Arc<WrittenBatches>,
 }
@@ -103,8 +104,8 @@ impl QueueWriter {
 
     async fn write(&self, requests: Vec<QueuedWrite>) {
         self.count(&requests);
-        for together in by_limit(requests) {
-            self.write_together(together).await;
+        for group in group_by_deadline(requests) {
+            self.write_group(group).await;
         }
     }
 
@@ -115,8 +116,8 @@ impl QueueWriter {
         }
     }
 
-    /// Writes requests as one batch. If one of them has a limit, it is the only one.
-    async fn write_together(&self, requests: Vec<QueuedWrite>) {
+    /// Writes requests as one batch. A request with a time limit is the only one in its group.
+    async fn write_group(&self, requests: Vec<QueuedWrite>) {
         let deadline = requests.first().map_or(Deadline::NEVER, |request| request.deadline);
         let mut steps = Vec::new();
         let mut waiting = Vec::with_capacity(requests.len());
@@ -127,27 +128,27 @@ impl QueueWriter {
         self.counters.queued_executions_num_stmts_tx.add(steps.len());
         let result = self.run_all(steps, deadline).await;
         for done in waiting {
-            // Whoever has gone needs no answer.
+            // The receiver may have been dropped.
             let _ = done.send(result.clone());
         }
     }
 
     async fn run_all(&self, steps: Vec<Step>, deadline: Deadline) -> Result<(), Error> {
         if steps.is_empty() {
-            // Whoever sends nothing only wants to know that everything before is written.
+            // A request without statements waits until all earlier writes are written.
             return Ok(());
         }
         let atomicity = if self.transaction { Atomicity::All } else { Atomicity::Each };
         let batch = Batch { steps, atomicity, ..Batch::default() };
-        let observed = self.sql.begin(&batch);
+        let observation = self.sql.begin(&batch);
         let answer = self.backend.execute(batch, deadline).await;
-        self.sql.end(observed, answer)?.whole().await.map(drop)
+        self.sql.end(observation, answer)?.whole().await.map(drop)
     }
 }
 
-/// Requests that may share a batch, in order. One with a limit is by itself: the limit of a batch is that of all its
-/// statements together, and must not be applied to those of others.
-fn by_limit(requests: Vec<QueuedWrite>) -> Vec<Vec<QueuedWrite>> {
+/// Groups requests that may share a batch, in order. A request with a time limit has a group of its own: the limit of a
+/// batch applies to all of its statements together, and must not apply to the statements of other requests.
+fn group_by_deadline(requests: Vec<QueuedWrite>) -> Vec<Vec<QueuedWrite>> {
     let mut groups: Vec<Vec<QueuedWrite>> = Vec::new();
     let mut may_join = false;
     for request in requests {
@@ -168,11 +169,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_limit_holds_for_the_statements_of_its_request_only() {
+    fn a_time_limit_applies_to_its_own_request_only() {
         let limit = Deadline::after(Instant::now(), Duration::from_secs(1));
         let waiting = |deadline| QueuedWrite { steps: Vec::new(), deadline, done: oneshot::channel().0 };
         let (no, yes) = (Deadline::NEVER, limit);
-        let groups = by_limit([no, no, yes, yes, no, no].map(waiting).into());
+        let groups = group_by_deadline([no, no, yes, yes, no, no].map(waiting).into());
         let limits: Vec<Vec<bool>> =
             groups.iter().map(|group| group.iter().map(|request| request.deadline == limit).collect()).collect();
         assert_eq!(limits, [vec![false, false], vec![true], vec![true], vec![false, false]]);

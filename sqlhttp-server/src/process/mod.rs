@@ -4,6 +4,7 @@
 pub(crate) mod database_watch;
 pub(crate) mod flags;
 pub mod logging;
+pub mod main;
 pub mod memory;
 pub(crate) mod metrics;
 pub(crate) mod reloading;

@@ -265,7 +265,7 @@ impl<'a> DatabaseRequest<'a> {
     /// Answers a CORS preflight request.
     fn preflight(&self, policy: &CorsPolicy) -> HttpResponse {
         let mut response = reply::empty(StatusCode::NO_CONTENT);
-        policy.answer_preflight(&self.request.headers, response.headers_mut());
+        policy.add_preflight_headers(&self.request.headers, response.headers_mut());
         response
     }
 
@@ -282,7 +282,7 @@ impl<'a> DatabaseRequest<'a> {
 
     fn with_cors(&self, mut response: HttpResponse) -> HttpResponse {
         if let Some(policy) = &self.database().rules.cors {
-            policy.answer(self.request.headers.get(header::ORIGIN), response.headers_mut());
+            policy.add_headers(self.request.headers.get(header::ORIGIN), response.headers_mut());
         }
         response
     }

@@ -16,7 +16,7 @@ use sqlhttp_rqlite::Params;
 
 use crate::api::auth::AuthMode;
 use crate::api::exchange::{AuthError, Exchange, TOO_MANY_FAILURES};
-use crate::api::outcome::log;
+use crate::api::outcome::log_error;
 use crate::api::rqlite::reply::error;
 use crate::api::rqlite::resource::Resource;
 use crate::api::rqlite::{endpoints, service};
@@ -67,7 +67,7 @@ impl service::Service for RqliteRequest<'_> {
             Box::new(match why {
                 AuthError::Unauthorized => resource.empty(reply::status_code(auth.error_code)),
                 AuthError::Unavailable(source) => {
-                    log(&source);
+                    log_error(&source);
                     error(StatusCode::SERVICE_UNAVAILABLE, "credentials cannot be checked")
                 }
                 AuthError::TooManyFailures => reply::closing(error(StatusCode::SERVICE_UNAVAILABLE, TOO_MANY_FAILURES)),

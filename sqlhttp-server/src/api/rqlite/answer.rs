@@ -1,4 +1,4 @@
-//! What a database answers, as HTTP in rqlite's form.
+//! The HTTP response to a request with statements, in rqlite's format.
 
 use std::time::Instant;
 
@@ -7,72 +7,78 @@ use sqlhttp_core::{Answer, Ending, Error, Outcome, Part, PartStream};
 use sqlhttp_rqlite::{Abort, Endpoint, PartEncoder, Reply, ReplyShape, Trailer, encode, encode_error};
 
 use super::identity::ServerIdentity;
-use crate::api::outcome::{is_small, log};
-use crate::api::rqlite::reply::{from_protocol, panicked, served_by};
-use crate::api::streaming::{self, Begun, StreamError};
+use super::reply::{from_protocol, panicked, served_by};
+use crate::api::outcome::{is_small, log_error};
+use crate::api::streaming::{self, EncodedAnswer, StreamError};
 use crate::http::reply::{self, HttpResponse, ReplyBody};
 
-/// How a request is to be answered.
-pub(crate) struct Form {
+/// The facts about a request that its reply depends on.
+pub(crate) struct ReplyContext {
     pub(crate) endpoint: Endpoint,
     pub(crate) shape: ReplyShape,
-    /// When the request came.
+    /// The time at which the request was received.
     pub(crate) started: Instant,
 }
 
-impl Form {
-    /// What stands after the results. `raft_index` is 0 for what no log has carried.
+impl ReplyContext {
+    /// Returns the part of the reply after the results. `raft_index` is the index of the log entry of the batch; 0 if
+    /// it is in no log.
     pub(crate) fn trailer(&self, raft_index: u64) -> Trailer {
         Trailer { elapsed: self.started.elapsed(), raft_index }
     }
 }
 
-/// The answer to some statements.
-pub(crate) async fn respond(answer: Result<Answer, Error>, form: Form, identity: &ServerIdentity) -> HttpResponse {
+/// Makes the response to statements.
+pub(crate) async fn respond(
+    answer: Result<Answer, Error>,
+    context: ReplyContext,
+    identity: &ServerIdentity,
+) -> HttpResponse {
     match answer {
         Ok(Answer::Whole(outcome)) => {
             let served = !matches!(outcome.ending, Ending::NotCommitted(_));
-            let response = whole(outcome, form).await.map_or_else(panicked, from_protocol);
+            let response = whole(outcome, context).await.map_or_else(panicked, from_protocol);
             if served { served_by(response, identity) } else { response }
         }
-        // Rare beside the others, and its state is larger.
-        Ok(Answer::Parts(parts)) => Box::pin(in_parts(parts, form, identity)).await,
+        // Boxed because this future is large and rarely needed.
+        Ok(Answer::Parts(parts)) => Box::pin(in_parts(parts, context, identity)).await,
         Err(error) => {
-            log(&error);
-            let response = from_protocol(encode_error(&error, &form.shape, &form.trailer(0)));
-            // The only one of which statements tell themselves.
+            log_error(&error);
+            let response = from_protocol(encode_error(&error, &context.shape, &context.trailer(0)));
+            // rqlite reports a timeout as the error of the statements, and so with the header of the node that ran
+            // them.
             if matches!(error, Error::Timeout) { served_by(response, identity) } else { response }
         }
     }
 }
 
-async fn whole(outcome: Outcome, form: Form) -> Option<Reply> {
+async fn whole(outcome: Outcome, context: ReplyContext) -> Option<Reply> {
     if is_small(&outcome) {
-        return Some(encode(&outcome, &form.shape, &form.trailer(outcome.log_index)));
+        return Some(encode(&outcome, &context.shape, &context.trailer(outcome.log_index)));
     }
-    let encoding = move || encode(&outcome, &form.shape, &form.trailer(outcome.log_index));
+    let encoding = move || encode(&outcome, &context.shape, &context.trailer(outcome.log_index));
     tokio::task::spawn_blocking(encoding).await.ok()
 }
 
-async fn in_parts(parts: Box<dyn PartStream>, form: Form, identity: &ServerIdentity) -> HttpResponse {
-    let Form { endpoint, shape, started } = form;
+async fn in_parts(parts: Box<dyn PartStream>, context: ReplyContext, identity: &ServerIdentity) -> HttpResponse {
+    let ReplyContext { endpoint, shape, started } = context;
     let media_type = endpoint.content_type().header();
     let raft_index = parts.log_index();
     let encoder = TimedEncoder { encoder: PartEncoder::new(shape.clone()), started, raft_index };
     match streaming::begin(parts, encoder).await {
-        Ok(Begun::Whole(body)) => {
+        Ok(EncodedAnswer::Whole(body)) => {
             served_by(reply::with_type(StatusCode::OK, media_type, ReplyBody::Whole(body.into())), identity)
         }
-        Ok(Begun::Stream(body)) => served_by(reply::with_type(StatusCode::OK, media_type, body), identity),
+        Ok(EncodedAnswer::Stream(body)) => served_by(reply::with_type(StatusCode::OK, media_type, body), identity),
         Err(StreamError::Abort(abort)) => from_protocol(abort.reply),
         Err(StreamError::Error(error)) => {
-            log(&error);
+            log_error(&error);
             from_protocol(encode_error(&error, &shape, &Trailer { elapsed: started.elapsed(), raft_index: 0 }))
         }
     }
 }
 
-/// An encoder that knows at the end how long it all took.
+/// An encoder that adds the elapsed time to the end of the reply.
 struct TimedEncoder {
     encoder: PartEncoder,
     started: Instant,
@@ -94,7 +100,7 @@ impl streaming::Encoder for TimedEncoder {
     }
 
     fn end_early(&mut self, error: &Error, out: &mut Vec<u8>) -> bool {
-        log(error);
+        log_error(error);
         let trailer = self.trailer();
         self.encoder.end_early(error, &trailer, out);
         true

@@ -1,4 +1,5 @@
-//! `/db/backup`: the database, to take away. A copy is made beside the database's file, sent, and removed.
+//! `/db/backup`: downloads the database. The server makes a copy beside the database's file, sends the copy, and
+//! removes it.
 
 use std::io;
 
@@ -11,24 +12,24 @@ use tokio::fs::{File, OpenOptions};
 use tokio::io::{AsyncBufRead, AsyncSeekExt, AsyncWriteExt, SeekFrom};
 use tokio_util::io::{ReaderStream, StreamReader};
 
-use super::copy::{Copy, failed};
+use super::copy::{DatabaseCopy, copy_error};
 use super::dump;
+use super::reply::error;
 use crate::api::exchange::Exchange;
-use crate::api::rqlite::reply::error;
 use crate::http::reply::{self, ByteStream, EarlyResponse, HttpResponse, ReplyBody};
 
-/// How much of a file is sent at a time, in bytes.
+/// The size of a piece of a sent file, in bytes.
 const PIECE_BYTES: usize = 64 << 10;
 
-/// Where in a database file it says whether it has a write-ahead log, and what it says then
-/// (<https://sqlite.org/fileformat.html#file_format_version_numbers>).
+/// The offset of the file format version numbers in a database file, and their values for a database with a write-ahead
+/// log (<https://sqlite.org/fileformat.html#file_format_version_numbers>).
 const VERSIONS_AT: u64 = 18;
 const VERSIONS_WAL: [u8; 2] = [2, 2];
 
-/// The shortest file that is a database with content, in bytes.
+/// The length of the header of a database file, in bytes. A shorter file is an empty database.
 const HEADER_BYTES: u64 = 100;
 
-/// Sends the database.
+/// Handles `/db/backup`.
 pub(crate) async fn answer(exchange: &Exchange<'_>, params: Params) -> Result<HttpResponse, EarlyResponse> {
     if params.vacuum && params.backup_format != BackupFormat::Binary {
         return Err(Box::new(error(StatusCode::INTERNAL_SERVER_ERROR, "invalid backup format")));
@@ -41,7 +42,7 @@ pub(crate) async fn answer(exchange: &Exchange<'_>, params: Params) -> Result<Ht
         return Err(Box::new(error(StatusCode::SERVICE_UNAVAILABLE, "leader not found")));
     }
     exchange.context.counters.backups.add(1);
-    let copy = Copy::make(exchange, copies, params.vacuum).await?;
+    let copy = DatabaseCopy::make(exchange, copies, params.vacuum).await?;
     exchange.context.identity.record_backup();
     exchange.database.last_backup.record();
     let wal = params.backup_format == BackupFormat::Binary
@@ -50,7 +51,7 @@ pub(crate) async fn answer(exchange: &Exchange<'_>, params: Params) -> Result<Ht
         && matches!(exchange.database.location, Location::File(_));
     let (media_type, body) = match params.backup_format {
         BackupFormat::Sql => {
-            let text = dump::stream(copy, params.tables).await.map_err(|why| failed(&why))?;
+            let text = dump::stream(copy, params.tables).await.map_err(|why| copy_error(&why))?;
             let body = if params.compress {
                 gzipped(StreamReader::new(text))
             } else {
@@ -60,14 +61,15 @@ pub(crate) async fn answer(exchange: &Exchange<'_>, params: Params) -> Result<Ht
         }
         BackupFormat::Binary | BackupFormat::Delete => {
             let sent = send(copy, wal, params.compress).await;
-            ("application/octet-stream", sent.map_err(|why| failed(&io_error(why)))?)
+            ("application/octet-stream", sent.map_err(|why| copy_error(&io_error(why)))?)
         }
     };
     Ok(reply::with_type(StatusCode::OK, media_type, body))
 }
 
-/// The copy's bytes. `wal`: it shall say that it has a write-ahead log, as the database's own file does.
-async fn send(copy: Copy, wal: bool, compressed: bool) -> io::Result<ReplyBody> {
+/// Makes the body of a response that sends a copy. If `wal`, the header of the copy is changed to that of a database
+/// with a write-ahead log, like the header of the database's own file.
+async fn send(copy: DatabaseCopy, wal: bool, compressed: bool) -> io::Result<ReplyBody> {
     let mut file = OpenOptions::new().read(true).write(true).open(copy.file.path()).await?;
     let len = file.metadata().await?.len();
     if wal && len >= HEADER_BYTES {
@@ -84,8 +86,9 @@ async fn send(copy: Copy, wal: bool, compressed: bool) -> io::Result<ReplyBody> 
     })
 }
 
-/// The file stays as long as somebody reads it.
-fn pieces(file: File, copy: Copy) -> ByteStream {
+/// Returns the content of a copy's file in pieces. The stream owns the copy, so the file is removed when the stream
+/// ends.
+fn pieces(file: File, copy: DatabaseCopy) -> ByteStream {
     Box::pin(ReaderStream::with_capacity(file, PIECE_BYTES).inspect(move |_| {
         let _ = &copy;
     }))

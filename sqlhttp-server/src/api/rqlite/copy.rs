@@ -1,4 +1,4 @@
-//! A temporary copy of a database, from which backups and dumps are read.
+//! A temporary copy of a database, which backups and dumps read.
 
 use std::sync::Arc;
 
@@ -9,35 +9,39 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::reply::{error, panicked};
 use crate::api::admin::Copies;
 use crate::api::exchange::Exchange;
-use crate::api::outcome::log;
+use crate::api::outcome::log_error;
 use crate::http::reply::EarlyResponse;
 use crate::process::scratch::{Purpose, ScratchFile};
 
-/// A copy of a database in a file of its own, which is removed when this is dropped.
-pub(crate) struct Copy {
+/// A copy of a database. Dropping it removes its file.
+pub(crate) struct DatabaseCopy {
     pub(crate) file: ScratchFile,
-    _place: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
 }
 
-impl Copy {
+impl DatabaseCopy {
+    /// Makes a copy. Returns 503 if too many copies exist.
     pub(crate) async fn make(
         exchange: &Exchange<'_>,
         copies: &Arc<dyn Copies>,
         vacuumed: bool,
-    ) -> Result<Copy, EarlyResponse> {
-        let place = exchange.context.identity.copies.clone().try_acquire_owned();
-        let place = place.map_err(|_| Box::new(error(StatusCode::SERVICE_UNAVAILABLE, "too many backups at once")))?;
-        let copy = Copy { file: ScratchFile::beside(&exchange.database.location, Purpose::Download), _place: place };
+    ) -> Result<DatabaseCopy, EarlyResponse> {
+        let permit = exchange.context.identity.copy_permits.clone().try_acquire_owned();
+        let permit =
+            permit.map_err(|_| Box::new(error(StatusCode::SERVICE_UNAVAILABLE, "too many backups at once")))?;
+        let copy =
+            DatabaseCopy { file: ScratchFile::beside(&exchange.database.location, Purpose::Download), _permit: permit };
         let copies = copies.clone();
-        // Not given up when the client goes away: a copy that is almost finished would get its name after we had removed
-        // it. As it is, whatever there is in the end is removed.
+        // The task runs on if the client disconnects. A cancelled copy could still create its file after the drop guard
+        // has removed it. The task removes the file when the copy is finished.
         let making = tokio::spawn(async move { copies.copy_to(copy.file.path(), vacuumed).await.map(|()| copy) });
-        making.await.map_err(|_| Box::new(panicked()))?.map_err(|why| failed(&why))
+        making.await.map_err(|_| Box::new(panicked()))?.map_err(|why| copy_error(&why))
     }
 }
 
-pub(crate) fn failed(why: &Error) -> EarlyResponse {
-    log(why);
+/// Logs an error of a copy or a dump and makes the response to it.
+pub(crate) fn copy_error(why: &Error) -> EarlyResponse {
+    log_error(why);
     Box::new(match why {
         Error::Overloaded(_)
         | Error::Busy(_)
@@ -45,7 +49,7 @@ pub(crate) fn failed(why: &Error) -> EarlyResponse {
         | Error::NoLeader
         | Error::Timeout
         | Error::Unavailable(_) => error(StatusCode::SERVICE_UNAVAILABLE, &why.to_string()),
-        // The path is the operator's business.
+        // Clients must not see the path.
         Error::Io { action, source, .. } => error(StatusCode::INTERNAL_SERVER_ERROR, &format!("{action}: {source}")),
         Error::LeadershipLost
         | Error::Unknown

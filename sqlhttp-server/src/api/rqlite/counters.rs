@@ -1,8 +1,8 @@
-//! Counters that `/debug/vars` shows under `http`.
+//! The counters that `/debug/vars` shows under `http`. Each has the name that rqlite gives it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A counter.
+/// A counter that only grows.
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);
 
@@ -18,14 +18,14 @@ impl Counter {
 
 macro_rules! counters {
     ($($name:ident,)*) => {
-        /// What has been asked for since the start.
+        /// The counters of requests since the start.
         #[derive(Debug, Default)]
         pub(crate) struct Counters {
             $(pub(crate) $name: Counter,)*
         }
 
         impl Counters {
-            /// Names and values, sorted by name.
+            /// Returns all names and values, sorted by name.
             pub(crate) fn all(&self) -> Vec<(&'static str, u64)> {
                 vec![$((stringify!($name), self.$name.get()),)*]
             }

@@ -1,14 +1,14 @@
-//! Runs the endpoints of the data API.
+//! Dispatches requests to the endpoints of the data API.
 
 use hyper::body::Incoming;
 use sqlhttp_rqlite::{Endpoint, Params};
 
+use super::resource::Resource;
 use super::{backup, members, queue, readyz, statements, status};
 use crate::api::exchange::Exchange;
-use crate::api::rqlite::resource::Resource;
 use crate::http::reply::{EarlyResponse, HttpResponse};
 
-/// Answers a request that has passed all checks.
+/// Runs a request that has passed all checks.
 pub(crate) async fn run(
     exchange: &Exchange<'_>,
     resource: Resource,

@@ -1,26 +1,26 @@
-//! `/nodes` and `/leader` of a single database: a cluster of one node that leads it. Clients find out here where to send
-//! their requests, so the address is the one that the client has used.
+//! `/nodes` and `/leader` of a single database, which is shown as the leader of a cluster of one node. Clients send
+//! their requests to the address that they find here, so it is the address that the client has used.
 
 use std::time::{Duration, Instant};
 
 use hyper::header;
 use sqlhttp_rqlite::{NodeInfo, Params, VERSION, encode_node, encode_nodes};
 
+use super::reply::from_protocol;
 use crate::api::exchange::Exchange;
-use crate::api::rqlite::reply::from_protocol;
 use crate::http::reply::HttpResponse;
 
-/// The only member.
+/// Handles `/nodes`: lists the only member.
 pub(crate) fn nodes(exchange: &Exchange<'_>, params: &Params) -> HttpResponse {
-    from_protocol(encode_nodes(&[describe(exchange, "/nodes")], params.nodes_as_list, params.pretty))
+    from_protocol(encode_nodes(&[this_node(exchange, "/nodes")], params.nodes_as_list, params.pretty))
 }
 
-/// The member that leads.
+/// Handles `/leader`: shows the only member.
 pub(crate) fn leader(exchange: &Exchange<'_>, params: &Params) -> HttpResponse {
-    from_protocol(encode_node(&describe(exchange, "/leader"), params.pretty))
+    from_protocol(encode_node(&this_node(exchange, "/leader"), params.pretty))
 }
 
-fn describe(exchange: &Exchange<'_>, resource: &str) -> NodeInfo {
+fn this_node(exchange: &Exchange<'_>, resource: &str) -> NodeInfo {
     let started = Instant::now();
     NodeInfo {
         id: exchange.database.id.clone(),
@@ -35,14 +35,14 @@ fn describe(exchange: &Exchange<'_>, resource: &str) -> NodeInfo {
     }
 }
 
-/// The URL before the path of the API, as the client has spelled it. (Headers that a proxy adds are not trusted, here as elsewhere.)
+/// Returns the URL before the path of the API, as the client has written it. Headers that a proxy adds are not trusted.
 fn api_url(exchange: &Exchange<'_>, resource: &str) -> String {
     let request = exchange.request;
-    let scheme = if exchange.context.identity.tls { "https" } else { "http" };
+    let scheme = if exchange.context.identity.is_https { "https" } else { "http" };
     let host = request.headers.get(header::HOST).and_then(|host| host.to_str().ok());
     let authority = request.uri.authority().map(|authority| authority.as_str()).or(host).filter(|it| !it.is_empty());
     let path = request.uri.path();
-    // The path of the database, if it is part of the request's.
+    // The path of the database, if the request's path contains it.
     let database = path.strip_suffix('/').unwrap_or(path).strip_suffix(resource).unwrap_or_default();
     format!("{scheme}://{}{database}", authority.unwrap_or(exchange.context.identity.address()))
 }

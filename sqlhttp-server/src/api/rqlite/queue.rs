@@ -1,5 +1,5 @@
-//! `/db/execute?queue`: writes of which the client only wants to know that they will happen. They have happened when it
-//! hears so.
+//! `/db/execute?queue`: queued writes. rqlite acknowledges them before they are applied; this server acknowledges them
+//! once they are durable.
 
 use std::time::Instant;
 
@@ -8,61 +8,62 @@ use hyper::body::Incoming;
 use sqlhttp_core::Error;
 use sqlhttp_rqlite::{Endpoint, Params, encode_queued};
 
-use super::answer::Form;
+use super::answer::ReplyContext;
+use super::reply::{error, from_protocol, refused};
 use super::statements;
 use crate::api::exchange::Exchange;
-use crate::api::outcome::log;
-use crate::api::rqlite::reply::{error, from_protocol, refused};
+use crate::api::outcome::log_error;
 use crate::http::reply::{EarlyResponse, HttpResponse};
 
-/// Runs the statements, and answers with their number.
+/// Runs the statements. The response contains the number of the queued write.
 pub(crate) async fn answer(
     exchange: &Exchange<'_>,
     params: Params,
     body: &mut Option<Incoming>,
 ) -> Result<HttpResponse, EarlyResponse> {
     let (endpoint, started) = (Endpoint::Queue, Instant::now());
-    let call = statements::call(exchange, endpoint, &params, body).await?;
+    let call = statements::read_call(exchange, endpoint, &params, body).await?;
     let (batch, shape) = call.into_batch(endpoint, &params).map_err(refused)?;
-    let node = &exchange.context.identity;
-    let number = node.next_queue_number();
-    let vars = &exchange.context.counters;
-    vars.queued_executions.add(1);
-    vars.queued_executions_num_stmts_rx.add(batch.steps.len());
-    vars.queued_executions_wait.add(usize::from(params.wait));
+    let identity = &exchange.context.identity;
+    let number = identity.next_queue_number();
+    let counters = &exchange.context.counters;
+    counters.queued_executions.add(1);
+    counters.queued_executions_num_stmts_rx.add(batch.steps.len());
+    counters.queued_executions_wait.add(usize::from(params.wait));
     let deadline = statements::deadline(exchange, params.db_timeout);
     let queue = &exchange.database.queued_writes;
-    // An answer says that the write is durable, so who does not `wait` waits too, and a given `timeout` bounds that.
+    // A response means that the write is durable, so a request without `wait` waits too. `timeout` limits that if it is
+    // given.
     let applied = match params.wait || params.timeout_given {
         false => queue.write(batch, deadline).await,
         true => tokio::time::timeout(params.timeout, queue.write(batch, deadline)).await.map_err(|_| {
-            vars.queued_executions_wait_timeout.add(1);
-            too_late()
+            counters.queued_executions_wait_timeout.add(1);
+            wait_timeout()
         })?,
     };
     applied.map_err(|why| {
-        vars.queued_executions_failed.add(1);
+        counters.queued_executions_failed.add(1);
         let counter = match why {
-            Error::NoLeader => &vars.queued_executions_no_leader,
-            Error::LeadershipLost => &vars.queued_executions_leadership_lost,
-            _ => &vars.queued_executions_unknown_error,
+            Error::NoLeader => &counters.queued_executions_no_leader,
+            Error::LeadershipLost => &counters.queued_executions_leadership_lost,
+            _ => &counters.queued_executions_unknown_error,
         };
         counter.add(1);
-        Box::new(not_applied(&why))
+        Box::new(write_error(&why))
     })?;
-    vars.queued_executions_ok.add(1);
-    node.record_executed(number);
-    let form = Form { endpoint, shape, started };
-    Ok(from_protocol(encode_queued(number, &form.shape, &form.trailer(0))))
+    counters.queued_executions_ok.add(1);
+    identity.record_executed(number);
+    let context = ReplyContext { endpoint, shape, started };
+    Ok(from_protocol(encode_queued(number, &context.shape, &context.trailer(0))))
 }
 
-fn too_late() -> EarlyResponse {
+fn wait_timeout() -> EarlyResponse {
     Box::new(error(StatusCode::REQUEST_TIMEOUT, "queue wait timeout"))
 }
 
-/// Never 200, which would say that it has happened.
-fn not_applied(why: &Error) -> HttpResponse {
-    log(why);
+/// Logs an error of a queued write and makes the response to it, which never has the status 200.
+fn write_error(why: &Error) -> HttpResponse {
+    log_error(why);
     match why {
         Error::Overloaded(_)
         | Error::Timeout
@@ -70,7 +71,7 @@ fn not_applied(why: &Error) -> HttpResponse {
         | Error::Closed
         | Error::NoLeader
         | Error::Unavailable(_) => error(StatusCode::SERVICE_UNAVAILABLE, &why.to_string()),
-        // Its text may name a file.
+        // The text may contain a path, which clients must not see.
         Error::Io { .. } => error(StatusCode::INTERNAL_SERVER_ERROR, "the disk failed"),
         Error::LeadershipLost
         | Error::Unknown

@@ -1,21 +1,21 @@
-//! How queued writes reach the database.
+//! The trait that writes queued writes, and its implementation without a queue.
 
 use std::sync::Arc;
 
 use sqlhttp_core::{Backend, Batch, BoxFuture, Deadline, Error};
 
-use crate::api::observe::SqlObserver;
+use crate::api::sql_observer::SqlObserver;
 
-/// Writes queued writes. A write that has been queued takes effect even if the client goes away.
+/// Writes queued writes. A write that has been queued takes effect even if the client disconnects.
 pub(crate) trait QueuedWrites: Send + Sync {
-    /// Writes a batch and returns when it is durable. The outcomes of its statements are dropped.
+    /// Writes a batch and returns when it is durable. The outcomes of its statements are discarded.
     ///
     /// # Errors
-    /// As [`Backend::execute`]. A failed statement is not an error.
+    /// Those of [`Backend::execute`]. A failed statement is not an error.
     fn write(&self, batch: Batch, deadline: Deadline) -> BoxFuture<'_, Result<(), Error>>;
 }
 
-/// Writes each queued write as a batch of its own, at once: the database's writer groups them.
+/// Submits each queued write at once, as a batch of its own. The database's writer thread groups batches.
 pub(crate) struct DirectWrites {
     backend: Arc<dyn Backend>,
     sql: Arc<SqlObserver>,
@@ -34,11 +34,11 @@ impl QueuedWrites for DirectWrites {
             if batch.steps.is_empty() {
                 return Ok(());
             }
-            let observed = sql.begin(&batch);
+            let observation = sql.begin(&batch);
             let answer = backend.execute(batch, deadline).await;
-            sql.end(observed, answer)?.whole().await.map(drop)
+            sql.end(observation, answer)?.whole().await.map(drop)
         };
-        // A task of its own, so that it goes on when the request is cancelled.
+        // A separate task, which runs on if the request is cancelled.
         Box::pin(async { tokio::spawn(writing).await.unwrap_or(Err(Error::Closed)) })
     }
 }

@@ -1,40 +1,42 @@
-//! `/readyz`: whether the database can serve.
+//! `/readyz`: whether the database can serve requests.
 
 use sqlhttp_core::{Batch, Failure, ReadLevel, Step, StepOutcome};
 use sqlhttp_rqlite::{Params, Readiness, encode_readiness};
 
+use super::reply::from_protocol;
 use super::statements;
-use crate::api::exchange::{Exchange, until};
-use crate::api::rqlite::reply::from_protocol;
+use crate::api::exchange::{Exchange, with_deadline};
 use crate::http::reply::HttpResponse;
 
-/// A single database is its own leader, and has always applied what was committed.
+/// Handles `/readyz` of a single database, which is its own leader and has applied every committed write.
 pub(crate) async fn answer(exchange: &Exchange<'_>, params: &Params) -> HttpResponse {
-    let why = if params.noleader { None } else { Some(trouble(exchange, params).await) };
-    let damage = damage(exchange);
-    let readiness = match &why {
-        None => Readiness::Alive,
-        Some(_) if exchange.context.is_stopping() => Readiness::StoreNotReady,
-        Some(Some(why)) => Readiness::DatabaseFails(why),
-        Some(None) => damage.as_deref().map_or(Readiness::Ready, Readiness::Damaged),
+    if params.noleader {
+        return from_protocol(encode_readiness(Readiness::Alive, params.sync));
+    }
+    let problem = database_problem(exchange, params).await;
+    let damage = first_damage(exchange);
+    let readiness = match &problem {
+        _ if exchange.context.is_stopping() => Readiness::StoreNotReady,
+        Some(why) => Readiness::DatabaseFails(why),
+        None => damage.as_deref().map_or(Readiness::Ready, Readiness::Damaged),
     };
     from_protocol(encode_readiness(readiness, params.sync))
 }
 
-/// The first line of the damage that the last check of the database has found, if it found any.
-pub(crate) fn damage(exchange: &Exchange<'_>) -> Option<String> {
+/// Returns the first damage that the last check of the database has found, if it has found any.
+pub(crate) fn first_damage(exchange: &Exchange<'_>) -> Option<String> {
     exchange.database.status()?.last_check?.damages.first().cloned()
 }
 
-/// Why it cannot serve, if so.
-pub(crate) async fn trouble(exchange: &Exchange<'_>, params: &Params) -> Option<String> {
+/// Runs a query on the database. Returns the reason for which the database cannot serve; `None` if it can.
+pub(crate) async fn database_problem(exchange: &Exchange<'_>, params: &Params) -> Option<String> {
     if let Some(why) = exchange.database.status().and_then(|status| status.poisoned.or(status.waits_for)) {
         return Some(why);
     }
     let deadline = statements::deadline(exchange, Some(params.timeout));
     let batch = Batch::one(Step::query("SELECT 1", ()));
     let outcome = async { exchange.database.backend.query(batch, ReadLevel::None, deadline).await?.whole().await };
-    match until(deadline, outcome).await {
+    match with_deadline(deadline, outcome).await {
         Ok(outcome) => outcome.steps.into_iter().find_map(failure).map(|failure| failure.to_string()),
         Err(error) => Some(error.to_string()),
     }

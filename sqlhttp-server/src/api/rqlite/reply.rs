@@ -1,4 +1,4 @@
-//! Responses in rqlite's shape.
+//! Responses in rqlite's format.
 
 use hyper::StatusCode;
 use hyper::header::{self, HeaderName, HeaderValue};
@@ -10,7 +10,7 @@ use crate::http::reply::{self, EarlyResponse, HttpResponse, ReplyBody};
 
 const X_RQLITE_SERVED_BY: HeaderName = HeaderName::from_static("x-rqlite-served-by");
 
-/// Makes an HTTP response of a reply of the protocol.
+/// Makes an HTTP response of a reply of the protocol crate.
 pub(crate) fn from_protocol(protocol: Reply) -> HttpResponse {
     let Reply { status, content_type, body } = protocol;
     let mut response =
@@ -21,23 +21,23 @@ pub(crate) fn from_protocol(protocol: Reply) -> HttpResponse {
     if status == StatusCode::SERVICE_UNAVAILABLE { reply::retry_later(response) } else { response }
 }
 
-/// An error as plain text.
+/// Makes an error response in plain text.
 pub(crate) fn error(status: StatusCode, text: &str) -> HttpResponse {
     from_protocol(Reply::error(status.as_u16(), text))
 }
 
-/// The response to a request that the protocol crate refuses.
+/// Makes the response to a request that the protocol crate refuses.
 pub(crate) fn refused(refusal: Refusal) -> EarlyResponse {
     Box::new(from_protocol(refusal.into_reply(false)))
 }
 
-/// The response to a body that could not be read. The rest of it is unread, so the connection closes.
-pub(crate) fn unread(why: &BodyError) -> EarlyResponse {
-    unread_with(why, "")
+/// Makes the response to a body that could not be read. The rest of the body is unread, so the connection closes.
+pub(crate) fn body_error(why: &BodyError) -> EarlyResponse {
+    body_error_with_hint(why, "")
 }
 
-/// The response to a body that could not be read. `if_too_large` is appended to the text for a body that is too large.
-pub(crate) fn unread_with(why: &BodyError, if_too_large: &str) -> EarlyResponse {
+/// Like [`body_error`], but appends `if_too_large` to the error text for a body that is too large.
+pub(crate) fn body_error_with_hint(why: &BodyError, if_too_large: &str) -> EarlyResponse {
     let (status, hint) = match why {
         BodyError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, if_too_large),
         BodyError::NoMemory { .. } => (StatusCode::SERVICE_UNAVAILABLE, ""),
@@ -47,12 +47,12 @@ pub(crate) fn unread_with(why: &BodyError, if_too_large: &str) -> EarlyResponse 
     Box::new(reply::closing(error(status, &format!("{why}{hint}"))))
 }
 
-/// The response when work on another thread has panicked.
+/// Makes the response to a request whose work has panicked on another thread.
 pub(crate) fn panicked() -> HttpResponse {
     error(StatusCode::INTERNAL_SERVER_ERROR, "internal error")
 }
 
-/// Adds the header that names the node that ran the statements.
+/// Adds the header with the address of the node that has run the statements.
 pub(crate) fn served_by(mut response: HttpResponse, identity: &ServerIdentity) -> HttpResponse {
     if let Some(address) = identity.served_by() {
         response.headers_mut().insert(X_RQLITE_SERVED_BY, address);

@@ -5,32 +5,33 @@ use sqlhttp_rqlite::ContentType;
 
 use crate::http::reply::{self, HttpResponse, ReplyBody};
 
-/// What rqlite's API offers of a database: at `/<id>/<path>`, and at `/<path>` when there is only one database.
+/// An endpoint of one database, at `/<id>/<path>`, and at `/<path>` if the server has only one database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Resource {
-    /// `db/execute`: statements for their effect.
+    /// `db/execute`: runs statements that write.
     Execute,
-    /// `db/query`: statements for their rows.
+    /// `db/query`: runs statements that read.
     Query,
-    /// `db/request`: statements for either.
+    /// `db/request`: runs statements of both kinds.
     Request,
-    /// `db/sql`: statements, not run.
+    /// `db/sql`: shows statements without running them.
     Sql,
-    /// `db/backup`: the database, to take away.
+    /// `db/backup`: downloads the database.
     Backup,
-    /// `db/load`: the database, to be filled.
+    /// `db/load`: loads SQL text or a database file.
     Load,
-    /// `readyz`: whether it can serve.
+    /// `readyz`: shows whether the database can serve requests.
     Readyz,
-    /// `status`: what it tells of itself.
+    /// `status`: shows the state of the server and of the database.
     Status,
-    /// `nodes`: the members of its cluster.
+    /// `nodes`: shows the members of the cluster.
     Nodes,
-    /// `leader`: the member that leads.
+    /// `leader`: shows the leader of the cluster.
     Leader,
 }
 
 impl Resource {
+    /// Returns whether the endpoint accepts a method.
     pub(crate) fn takes(self, method: &Method) -> bool {
         match self {
             Resource::Execute | Resource::Request | Resource::Load => method == Method::POST,
@@ -42,7 +43,7 @@ impl Resource {
         }
     }
 
-    /// An answer without a body, of the type that the resource's answers usually have.
+    /// Makes a response without a body, with the media type of the endpoint's other responses.
     pub(crate) fn empty(self, status: StatusCode) -> HttpResponse {
         match self {
             Resource::Execute

@@ -1,5 +1,5 @@
-//! The order in which a request to rqlite's API is checked. Clients depend on it: a request with several mistakes gets the
-//! answer of the first one.
+//! The order in which a request to rqlite's API is checked. Clients depend on it: the response to a request with
+//! several errors is that of the first one.
 
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -8,7 +8,7 @@ use hyper::{Method, StatusCode};
 use sqlhttp_rqlite::{Params, VERSION};
 use tracing::Level;
 
-use crate::api::rqlite::reply::refused;
+use super::reply::refused;
 use crate::http::query::query_parameter;
 use crate::http::reply::{self, EarlyResponse, HttpResponse};
 use crate::process::logging::{REQUEST_LOG, shortened};
@@ -18,18 +18,18 @@ const X_RQLITE_VERSION: HeaderName = HeaderName::from_static("x-rqlite-version")
 /// The values of the parameter `level`.
 const READ_LEVELS: [&str; 5] = ["none", "weak", "strong", "linearizable", "auto"];
 
-/// A value in a log line is cut to this length, in bytes.
+/// The greatest length of a parameter's value in a log line, in bytes. A longer one is truncated.
 const LOGGED_BYTES_MAX: usize = 256;
 
 /// One request to a program that serves rqlite's API.
 pub(crate) trait Service {
-    /// What a path leads to.
+    /// The endpoint that a path leads to.
     type Endpoint: Copy;
 
-    /// The head of the request.
+    /// Returns the head of the request.
     fn head(&self) -> &Parts;
 
-    /// Refuses a request with an effect that a page of another site may have sent.
+    /// Refuses a request that has an effect and that a page of another site may have sent.
     fn refuse_forged(&self) -> Result<(), EarlyResponse>;
 
     /// Returns the endpoint of the request's path; `None` if there is none.
@@ -38,10 +38,10 @@ pub(crate) trait Service {
     /// Checks the credentials of the request for an endpoint.
     fn authorize(&self, endpoint: Self::Endpoint) -> impl Future<Output = Result<(), EarlyResponse>> + Send;
 
-    /// Returns whether an endpoint takes a method.
+    /// Returns whether an endpoint accepts a method.
     fn takes(endpoint: Self::Endpoint, method: &Method) -> bool;
 
-    /// A response without a body, of the media type that the endpoint's responses have.
+    /// Makes a response without a body, with the media type of the endpoint's other responses.
     fn empty(endpoint: Self::Endpoint, status: StatusCode) -> HttpResponse;
 
     /// Runs a request that has passed all checks.
@@ -56,8 +56,8 @@ pub(crate) trait Service {
     fn takes_credentials(&self) -> bool;
 }
 
-/// Answers a request. The checks, in this order: OPTIONS, whatever the path; forgery; the query string, whatever the path;
-/// the path; the permission; the method; and then, in [`Service::run`], the body.
+/// Handles a request. The order of the checks is: OPTIONS, for every path; forgery; the query string, for every path;
+/// the path; the permission; the method; and, in [`Service::run`], the body.
 pub(crate) async fn answer<S: Service>(service: &S, body: &mut Option<Incoming>) -> HttpResponse {
     let mut response = checked(service, body).await.unwrap_or_else(|early| *early);
     add_headers(service.takes_credentials(), response.headers_mut());
@@ -96,7 +96,7 @@ fn add_headers(takes_credentials: bool, headers: &mut HeaderMap) {
     }
 }
 
-/// Logs a read level that does not exist. The protocol reads it as `weak`.
+/// Logs a read level that does not exist. The protocol crate treats it as `weak`.
 fn note_unknown_level(head: &Parts) {
     if tracing::enabled!(target: REQUEST_LOG, Level::DEBUG)
         && let Some(level) = query_parameter(head.uri.query(), "level")

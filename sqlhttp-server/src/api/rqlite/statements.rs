@@ -1,4 +1,5 @@
-//! The endpoints that take SQL: `/db/execute`, `/db/query`, `/db/request`, `/db/load`, and `/db/sql`, which runs none.
+//! The endpoints that take SQL: `/db/execute`, `/db/query`, `/db/request`, `/db/load`, and `/db/sql`, which does not
+//! run it.
 
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
@@ -13,15 +14,15 @@ use sqlhttp_rqlite::{
     is_database_file,
 };
 
-use super::answer::{self, Form};
-use crate::api::exchange::{DECODED_INLINE_MAX, Exchange, until};
-use crate::api::outcome::log;
-use crate::api::rqlite::reply::{error, from_protocol, panicked, refused, unread_with};
+use super::answer::{self, ReplyContext};
+use super::reply::{body_error_with_hint, error, from_protocol, panicked, refused};
+use crate::api::exchange::{DECODED_INLINE_MAX, Exchange, with_deadline};
+use crate::api::outcome::log_error;
 use crate::http::compress::compress;
 use crate::http::reply::{EarlyResponse, HttpResponse};
 use crate::http::request_log;
 
-/// Runs the statements of a request.
+/// Handles a request with statements, or a database file for `/db/load`.
 pub(crate) async fn answer(
     exchange: &Exchange<'_>,
     endpoint: Endpoint,
@@ -30,26 +31,27 @@ pub(crate) async fn answer(
 ) -> Result<HttpResponse, EarlyResponse> {
     let started = Instant::now();
     let call = match read(exchange, endpoint, &params, body).await? {
-        Sent::Statements(call) => call,
-        Sent::File(bytes) => return load_file(exchange, &params, started, bytes).await,
+        RequestContent::Statements(call) => call,
+        RequestContent::File(bytes) => return load_file(exchange, &params, started, bytes).await,
     };
-    count(exchange, endpoint, call.statements.len());
+    count_statements(exchange, endpoint, call.statements.len());
     let (batch, shape) =
         call.into_batch(endpoint, &params).map_err(|refusal| refused_by(endpoint, refusal, params.pretty))?;
     let outcome = run(exchange, endpoint, batch, &params).await;
-    let mut response = answer::respond(outcome, Form { endpoint, shape, started }, &exchange.context.identity).await;
+    let mut response =
+        answer::respond(outcome, ReplyContext { endpoint, shape, started }, &exchange.context.identity).await;
     compress(&mut response, &exchange.request.headers).await;
     Ok(response)
 }
 
-/// Shows what would be run.
+/// Handles `/db/sql`: shows the statements without running them.
 pub(crate) async fn explain(
     exchange: &Exchange<'_>,
     params: Params,
     body: &mut Option<Incoming>,
 ) -> Result<HttpResponse, EarlyResponse> {
     let started = Instant::now();
-    let call = call(exchange, Endpoint::Sql, &params, body).await?;
+    let call = read_call(exchange, Endpoint::Sql, &params, body).await?;
     exchange.context.counters.sql_analyze.add(1);
     let shape = ReplyShape::new(Endpoint::Sql, &params, call.statements.len());
     let trailer = Trailer { elapsed: started.elapsed(), raft_index: 0 };
@@ -57,43 +59,43 @@ pub(crate) async fn explain(
 }
 
 async fn run(exchange: &Exchange<'_>, endpoint: Endpoint, batch: Batch, params: &Params) -> Result<Answer, Error> {
-    let deadline = deadline(exchange, params.db_timeout).and(turn(params));
-    // A dump may take long, so it has a limit only if the request sets one.
+    let deadline = deadline(exchange, params.db_timeout).and(queue_deadline(params));
+    // Loading SQL text may take long, so it has a time limit only if the request sets one.
     let deadline = if endpoint == Endpoint::Load { deadline.without_default() } else { deadline };
     let backend = &exchange.database.backend;
-    let observed = exchange.database.sql.begin(&batch);
+    let observation = exchange.database.sql.begin(&batch);
     let work = match endpoint {
         Endpoint::Query => backend.query(batch, params.level, deadline),
         Endpoint::Request => backend.request(batch, params.level, deadline),
         _ => backend.execute(batch, deadline),
     };
     let answer = match endpoint {
-        Endpoint::Query => until(deadline, work).await,
+        Endpoint::Query => with_deadline(deadline, work).await,
         _ => exchange.write_outcome(deadline, work).await,
     };
-    exchange.database.sql.end(observed, answer)
+    exchange.database.sql.end(observation, answer)
 }
 
-fn count(exchange: &Exchange<'_>, endpoint: Endpoint, statements: usize) {
-    let vars = &exchange.context.counters;
+fn count_statements(exchange: &Exchange<'_>, endpoint: Endpoint, statements: usize) {
+    let counters = &exchange.context.counters;
     let (requests, received) = match endpoint {
-        Endpoint::Execute => (&vars.executions, &vars.execute_stmts_rx),
-        Endpoint::Query => (&vars.queries, &vars.query_stmts_rx),
-        Endpoint::Request => (&vars.requests, &vars.request_stmts_rx),
-        Endpoint::Load => return vars.loads.add(1),
+        Endpoint::Execute => (&counters.executions, &counters.execute_stmts_rx),
+        Endpoint::Query => (&counters.queries, &counters.query_stmts_rx),
+        Endpoint::Request => (&counters.requests, &counters.request_stmts_rx),
+        Endpoint::Load => return counters.loads.add(1),
         Endpoint::Queue | Endpoint::Sql => return,
     };
     requests.add(1);
     received.add(statements);
 }
 
-/// What a client has sent.
-enum Sent {
+/// The content of a request.
+enum RequestContent {
     Statements(Call),
     File(Bytes),
 }
 
-/// Replaces all content by that of a database file.
+/// Replaces all content of the database by that of a database file.
 async fn load_file(
     exchange: &Exchange<'_>,
     params: &Params,
@@ -113,43 +115,44 @@ async fn load_file(
     let shape = ReplyShape::new(Endpoint::Load, params, 0);
     match loaded {
         Ok(log_index) => {
-            let form = Form { endpoint: Endpoint::Load, shape, started };
+            let context = ReplyContext { endpoint: Endpoint::Load, shape, started };
             let outcome = Outcome { log_index, ..Outcome::default() };
-            Ok(answer::respond(Ok(Answer::Whole(outcome)), form, &exchange.context.identity).await)
+            Ok(answer::respond(Ok(Answer::Whole(outcome)), context, &exchange.context.identity).await)
         }
         Err(Error::NoLeader) => Err(Box::new(error(StatusCode::SERVICE_UNAVAILABLE, "leader not found"))),
         Err(why) => {
-            log(&why);
+            log_error(&why);
             Err(failed(&why.to_string()))
         }
     }
 }
 
-/// The operator's limit and the client's.
+/// Returns the earlier of two deadlines: the operator's limit, and the client's.
 pub(crate) fn deadline(exchange: &Exchange<'_>, limit: Option<Duration>) -> Deadline {
     let clients = limit.map_or(Deadline::NEVER, |limit| Deadline::after(Instant::now(), limit));
     exchange.context.deadline().and(clients)
 }
 
-/// How long a write may wait for its turn. A write that has begun goes on: only its own limits end it.
-fn turn(params: &Params) -> Deadline {
+/// Returns the deadline by which a write must leave the queue, from the parameter `timeout`. It does not apply to a
+/// write that has begun.
+fn queue_deadline(params: &Params) -> Deadline {
     if !params.timeout_given || params.timeout.is_zero() {
         return Deadline::NEVER;
     }
     Deadline::after(Instant::now(), params.timeout).for_turn_only()
 }
 
-/// Reads and understands the statements of a request.
-pub(crate) async fn call(
+/// Reads and decodes the statements of a request.
+pub(crate) async fn read_call(
     exchange: &Exchange<'_>,
     endpoint: Endpoint,
     params: &Params,
     body: &mut Option<Incoming>,
 ) -> Result<Call, EarlyResponse> {
     match read(exchange, endpoint, params, body).await? {
-        Sent::Statements(call) => Ok(call),
-        // Only `/db/load` takes files.
-        Sent::File(_) => Err(refused(Refusal::text(StatusCode::BAD_REQUEST.as_u16(), "no statements"))),
+        RequestContent::Statements(call) => Ok(call),
+        // Only `/db/load` takes database files.
+        RequestContent::File(_) => Err(refused(Refusal::text(StatusCode::BAD_REQUEST.as_u16(), "no statements"))),
     }
 }
 
@@ -158,14 +161,16 @@ async fn read(
     endpoint: Endpoint,
     params: &Params,
     body: &mut Option<Incoming>,
-) -> Result<Sent, EarlyResponse> {
+) -> Result<RequestContent, EarlyResponse> {
     let call = if exchange.request.method == Method::GET {
         decode_query_string(endpoint, params)
     } else {
-        let bytes =
-            exchange.read(body).await.map_err(|why| unread_with(&why, hint_if_too_large(exchange, endpoint)))?;
+        let bytes = exchange
+            .read(body)
+            .await
+            .map_err(|why| body_error_with_hint(&why, hint_if_too_large(exchange, endpoint)))?;
         if endpoint == Endpoint::Load && is_database_file(&bytes) {
-            return Ok(Sent::File(bytes));
+            return Ok(RequestContent::File(bytes));
         }
         decode_body(exchange, endpoint, params, bytes).await?
     };
@@ -175,10 +180,10 @@ async fn read(
         let text = format!("too many statements: {count}, the limit is {max}");
         return Err(refused(Refusal::text(StatusCode::BAD_REQUEST.as_u16(), text)));
     }
-    Ok(Sent::Statements(call))
+    Ok(RequestContent::Statements(call))
 }
 
-/// The hint for a body that is too large, appended to the error text.
+/// Returns the text that is appended to the error text for a body that is too large.
 fn hint_if_too_large(exchange: &Exchange<'_>, endpoint: Endpoint) -> &'static str {
     let copies = exchange.database.copies.as_ref().filter(|_| endpoint == Endpoint::Load);
     copies.map_or("", |copies| copies.large_file_hint())
@@ -209,7 +214,7 @@ fn decode_now(endpoint: Endpoint, content_type: Option<&str>, bytes: &[u8], para
     decode(endpoint, content_type, bytes, params).inspect_err(|_| request_log::note_bad_json(bytes))
 }
 
-/// A refusal in the form that the endpoint's answers have.
+/// Makes the response to a refused request, with the media type of the endpoint's other responses.
 fn refused_by(endpoint: Endpoint, refusal: Refusal, pretty: bool) -> EarlyResponse {
     let mut reply = refusal.into_reply(pretty);
     if reply.content_type == ContentType::Json {

@@ -1,31 +1,31 @@
-//! What a database answers, as HTTP.
+//! The HTTP response to a transaction in ws4sqlite's protocol.
 
 use hyper::StatusCode;
 use sqlhttp_core::{Answer, Error, Outcome, Part, PartStream};
 use sqlhttp_ws4sqlite::{Abort, PartEncoder, Reply, ReplyShape, encode, encode_error};
 
 use super::reply::error;
-use crate::api::outcome::{is_small, log};
-use crate::api::streaming::{self, Begun, StreamError};
+use crate::api::outcome::{is_small, log_error};
+use crate::api::streaming::{self, EncodedAnswer, StreamError};
 use crate::http::reply::{self, HttpResponse};
 
-/// The answer to a transaction.
+/// Makes the response to a transaction.
 pub(crate) async fn respond(answer: Result<Answer, Error>, shape: ReplyShape) -> HttpResponse {
     match answer {
         Ok(Answer::Whole(outcome)) => whole(outcome, shape).await,
-        // Rare beside the others, and its state is larger.
+        // Boxed because this future is large and rarely needed.
         Ok(Answer::Parts(parts)) => Box::pin(in_parts(parts, shape)).await,
         Err(error) => database_error(&error),
     }
 }
 
-/// The answer when there is no outcome.
+/// Logs an error of the database and makes the response to a batch without an outcome.
 pub(crate) fn database_error(error: &Error) -> HttpResponse {
-    log(error);
+    log_error(error);
     from_protocol(encode_error(error))
 }
 
-/// The answer when work that was handed to another thread has panicked there.
+/// Makes the response to a request whose work has panicked on another thread.
 pub(crate) fn panicked() -> HttpResponse {
     error(StatusCode::INTERNAL_SERVER_ERROR, "Internal error")
 }
@@ -45,8 +45,8 @@ async fn whole(outcome: Outcome, shape: ReplyShape) -> HttpResponse {
 
 async fn in_parts(parts: Box<dyn PartStream>, shape: ReplyShape) -> HttpResponse {
     match streaming::begin(parts, PartEncoder::new(shape)).await {
-        Ok(Begun::Whole(body)) => reply::json(200, body),
-        Ok(Begun::Stream(body)) => reply::with_type(StatusCode::OK, "application/json", body),
+        Ok(EncodedAnswer::Whole(body)) => reply::json(200, body),
+        Ok(EncodedAnswer::Stream(body)) => reply::with_type(StatusCode::OK, "application/json", body),
         Err(StreamError::Abort(abort)) => from_protocol(abort.reply),
         Err(StreamError::Error(error)) => database_error(&error),
     }

@@ -1,40 +1,40 @@
-//! Which pages of other origins may read answers: the `corsOrigin` setting of a database.
+//! The `corsOrigin` setting of a database: the origins whose pages may read responses.
 //!
-//! As in the original, a request of an origin that is not allowed is executed like any other: the browser keeps the
-//! answer from the page, because the header is missing. CORS is no access control. (Requests that a browser sends without
-//! a preflight are refused, see `origin`.)
+//! As in the original, a request from an origin that is not allowed is executed like any other. The response lacks the
+//! header that allows the page to read it, so the browser hides it from the page. CORS is not access control. (Requests
+//! that a browser sends without a preflight are refused by `http::origin`.)
 
 use hyper::header::{self, HeaderMap, HeaderValue};
 
-/// The origins that are allowed.
+/// The allowed origins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CorsPolicy {
     any: bool,
-    origins: Vec<Pattern>,
+    origins: Vec<OriginPattern>,
 }
 
-/// One allowed origin, in lower case.
+/// An allowed origin, in lower case.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Pattern {
-    /// Exactly this one.
+enum OriginPattern {
+    /// This origin.
     Exact(String),
-    /// Whatever lies between these two, which is a subdomain.
+    /// The subdomains of a domain: `scheme` includes `://`, and `domain` begins with a dot.
     Subdomain { scheme: String, domain: String },
 }
 
-/// What is wrong with a `corsOrigin` value.
+/// An invalid `corsOrigin` value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum CorsError {
-    /// An origin is no `scheme://host[:port]`.
+    /// An item is not of the form `scheme://host[:port]`.
     #[error("corsOrigin: '{0}' is not an origin; write it like 'https://example.com'")]
     NotAnOrigin(String),
-    /// `*` beside others.
+    /// `*` is combined with other origins.
     #[error("corsOrigin: '*' allows every origin and cannot be combined with others")]
     AnyAndOthers,
 }
 
 impl CorsPolicy {
-    /// Understands a value: `*`, one origin, or several separated by commas. The first label of a host may be `*`.
+    /// Parses a value: `*`, or one or more origins separated by commas. The first label of a host may be `*`.
     pub(crate) fn parse(value: &str) -> Result<CorsPolicy, CorsError> {
         let items: Vec<&str> = value.split(',').map(str::trim).collect();
         if items == ["*"] {
@@ -43,12 +43,12 @@ impl CorsPolicy {
         if items.contains(&"*") {
             return Err(CorsError::AnyAndOthers);
         }
-        let origins = items.into_iter().map(Pattern::parse).collect::<Result<_, _>>()?;
+        let origins = items.into_iter().map(OriginPattern::parse).collect::<Result<_, _>>()?;
         Ok(CorsPolicy { any: false, origins })
     }
 
-    /// The headers that an answer to a request of this origin carries.
-    pub(crate) fn answer(&self, origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
+    /// Adds the headers of the response to a request from this origin.
+    pub(crate) fn add_headers(&self, origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
         if !self.any {
             headers.append(header::VARY, HeaderValue::from_static("Origin"));
         }
@@ -57,8 +57,8 @@ impl CorsPolicy {
         }
     }
 
-    /// The headers that the answer to a preflight request carries.
-    pub(crate) fn answer_preflight(&self, request: &HeaderMap, headers: &mut HeaderMap) {
+    /// Adds the headers of the response to a preflight request.
+    pub(crate) fn add_preflight_headers(&self, request: &HeaderMap, headers: &mut HeaderMap) {
         let origin = request.get(header::ORIGIN);
         if let Some(allowed) = origin.and_then(|origin| self.allowed(origin)) {
             headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
@@ -71,12 +71,12 @@ impl CorsPolicy {
         headers.insert(header::VARY, HeaderValue::from_static(vary));
     }
 
-    /// Whether pages of this origin are allowed. Without an origin, only `*` allows them.
+    /// Returns whether pages of this origin are allowed. A missing origin is allowed by `*` only.
     pub(crate) fn allows(&self, origin: Option<&HeaderValue>) -> bool {
         self.any || origin.is_some_and(|origin| self.allowed(origin).is_some())
     }
 
-    /// What `Access-Control-Allow-Origin` says for this origin, if it is allowed.
+    /// Returns the value of `Access-Control-Allow-Origin` for this origin; `None` if the origin is not allowed.
     fn allowed(&self, origin: &HeaderValue) -> Option<HeaderValue> {
         if self.any {
             return Some(HeaderValue::from_static("*"));
@@ -87,13 +87,13 @@ impl CorsPolicy {
     }
 }
 
-/// Whether an OPTIONS request is a browser's question before a request of another origin.
+/// Returns whether an OPTIONS request is a preflight: the request of a browser before a request to another origin.
 pub(crate) fn is_preflight(headers: &HeaderMap) -> bool {
     headers.contains_key(header::ORIGIN) && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
 
-impl Pattern {
-    fn parse(item: &str) -> Result<Pattern, CorsError> {
+impl OriginPattern {
+    fn parse(item: &str) -> Result<OriginPattern, CorsError> {
         let wrong = || CorsError::NotAnOrigin(item.to_owned());
         let origin = item.strip_suffix('/').unwrap_or(item).to_ascii_lowercase();
         let (scheme, host) = origin.split_once("://").ok_or_else(wrong)?;
@@ -102,15 +102,15 @@ impl Pattern {
             return Err(wrong());
         }
         Ok(match domain {
-            Some(domain) => Pattern::Subdomain { scheme: format!("{scheme}://"), domain: format!(".{domain}") },
-            None => Pattern::Exact(origin),
+            Some(domain) => OriginPattern::Subdomain { scheme: format!("{scheme}://"), domain: format!(".{domain}") },
+            None => OriginPattern::Exact(origin),
         })
     }
 
     fn matches(&self, origin: &str) -> bool {
         match self {
-            Pattern::Exact(allowed) => allowed == origin,
-            Pattern::Subdomain { scheme, domain } => {
+            OriginPattern::Exact(allowed) => allowed == origin,
+            OriginPattern::Subdomain { scheme, domain } => {
                 let between = origin.strip_prefix(scheme.as_str()).and_then(|rest| rest.strip_suffix(domain.as_str()));
                 between.is_some_and(|label| !label.is_empty() && is_host(label) && !label.contains(':'))
             }
@@ -123,7 +123,8 @@ fn is_scheme(scheme: &str) -> bool {
         && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
 }
 
-/// A host and perhaps a port. (Not a full check: what is wrong here never equals what a browser sends.)
+/// Returns whether a text may be a host with an optional port. The check is not complete: an invalid host that it
+/// accepts equals no origin that a browser sends.
 fn is_host(host: &str) -> bool {
     !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || "-._:[]".contains(c))
 }
@@ -178,12 +179,12 @@ mod tests {
     }
 
     #[test]
-    fn vary_is_told_unless_everybody_is_allowed() {
+    fn vary_is_set_unless_every_origin_is_allowed() {
         let mut headers = HeaderMap::new();
-        CorsPolicy::parse("https://a.com").unwrap().answer(None, &mut headers);
+        CorsPolicy::parse("https://a.com").unwrap().add_headers(None, &mut headers);
         assert_eq!(headers.get(header::VARY).unwrap(), "Origin");
         let mut headers = HeaderMap::new();
-        CorsPolicy::parse("*").unwrap().answer(None, &mut headers);
+        CorsPolicy::parse("*").unwrap().add_headers(None, &mut headers);
         assert!(headers.is_empty());
     }
 }

@@ -18,7 +18,7 @@ use crate::http::query::query_parameter;
 use crate::http::reply::{self, HttpResponse};
 use crate::process::metrics::DatabaseMetrics;
 
-/// sqliterg's error object. (Its key is `message`; that of ws4sqlite's is `error`.)
+/// sqliterg's error object. Its key is `message`, where ws4sqlite's error object has `error`.
 #[derive(Serialize)]
 struct ErrorBody<'a> {
     #[serde(rename = "reqIdx")]
@@ -48,52 +48,54 @@ pub(crate) struct MacroCall<'a> {
 }
 
 impl MacroCall<'_> {
-    /// The answer to `/<id>/macro/<name>`.
+    /// Handles `/<id>/macro/<name>`.
     pub(crate) async fn run_macro(&self, name: &str) -> HttpResponse {
-        let what = format!("In database '{}', macro '{name}'", self.database.id);
+        let subject = format!("In database '{}', macro '{name}'", self.database.id);
         let (Some(macros), Some(access)) = (&self.database.rules.macros, self.database.rules.macro_access.get(name))
         else {
-            return self.unknown(&what);
+            return self.unknown(&subject);
         };
-        match self.refuse(access, &what).await {
+        match self.check_token(access, &subject).await {
             Some(refusal) => refusal,
             None => respond(macros.run_macro(name).await),
         }
     }
 
-    /// The answer to `/<id>/backup`.
+    /// Handles `/<id>/backup`.
     pub(crate) async fn run_backup(&self) -> HttpResponse {
-        let what = format!("In database '{}', backup", self.database.id);
+        let subject = format!("In database '{}', backup", self.database.id);
         let (Some(macros), Some(access)) = (&self.database.rules.macros, &self.database.rules.backup_access) else {
-            return self.unknown(&what);
+            return self.unknown(&subject);
         };
-        match self.refuse(access, &what).await {
+        match self.check_token(access, &subject).await {
             Some(refusal) => refusal,
             None => respond(macros.run_backup().await.map(|()| Vec::new())),
         }
     }
 
-    /// Whoever has configured neither macros nor backups never hears of them.
-    fn unknown(&self, what: &str) -> HttpResponse {
+    /// Makes the response to an unknown macro or backup. If the database has neither macros nor backups, it is the
+    /// response to an unknown path.
+    fn unknown(&self, subject: &str) -> HttpResponse {
         if self.database.rules.macro_access.is_empty() && self.database.rules.backup_access.is_none() {
             return not_found(&self.request.method, self.request.uri.path());
         }
-        error(StatusCode::NOT_FOUND.as_u16(), None, &format!("{what}: not found"))
+        error(StatusCode::NOT_FOUND.as_u16(), None, &format!("{subject}: not found"))
     }
 
-    async fn refuse(&self, access: &TokenConfig, what: &str) -> Option<HttpResponse> {
+    /// Checks the token of the request. Returns the response to a wrong token, after its delay.
+    async fn check_token(&self, access: &TokenConfig, subject: &str) -> Option<HttpResponse> {
         let token = query_parameter(self.request.uri.query(), "token");
-        let key = self.context.penalty.key("", self.peer.address.ip());
-        if access.token_sha256.is_some() && self.context.penalty.check(key).is_err() {
+        let key = self.context.login_delays.key("", self.peer.address.ip());
+        if access.token_sha256.is_some() && self.context.login_delays.check(key).is_err() {
             return Some(reply::closing(overloaded(TOO_MANY_FAILURES)));
         }
         if token_matches(access.token_sha256.as_ref(), token.as_deref()) {
             return None;
         }
         self.metrics.auth_failures.fetch_add(1, Ordering::Relaxed);
-        tracing::warn!("{what}: token mismatch from {}", self.peer.address);
-        Some(match self.context.penalty.wait(key).await {
-            Ok(()) => error(access.error_code, None, &format!("{what}: token mismatch")),
+        tracing::warn!("{subject}: token mismatch from {}", self.peer.address);
+        Some(match self.context.login_delays.wait(key).await {
+            Ok(()) => error(access.error_code, None, &format!("{subject}: token mismatch")),
             Err(_) => reply::closing(overloaded(TOO_MANY_FAILURES)),
         })
     }
@@ -117,7 +119,7 @@ fn error(status: u16, statement: Option<usize>, message: &str) -> HttpResponse {
     reply::json(status, to_json(&ErrorBody { req_idx, message }))
 }
 
-/// Numbers and strings always have a JSON form.
+/// Encodes a value as JSON. The values here consist of numbers and strings, which cannot fail.
 fn to_json(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).unwrap_or_default()
 }

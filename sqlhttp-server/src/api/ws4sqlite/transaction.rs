@@ -10,24 +10,24 @@ use super::answer;
 use super::reply::{error, overloaded, refusal};
 use crate::api::auth::{AuthConfig, AuthMode};
 use crate::api::exchange::{AuthError, DECODED_INLINE_MAX, Exchange, TOO_MANY_FAILURES};
-use crate::api::penalty::Key;
+use crate::api::login_delay::LoginKey;
 use crate::http::basic_auth::BasicCredentials;
 use crate::http::body::BodyError;
 use crate::http::content::BodyFormat;
 use crate::http::reply::{self, EarlyResponse, HttpResponse};
 use crate::http::request_log;
 
-/// Why credentials in the body are not accepted.
+/// The reason for which authentication by credentials in the body has failed.
 enum InlineAuthError {
-    /// They are missing or wrong: the reason, and the key of the failed login.
-    Unauthorized(&'static str, Key),
-    /// They could not be checked.
+    /// The credentials are missing or wrong: the reason, and the key of the failed login.
+    Unauthorized(&'static str, LoginKey),
+    /// The credentials could not be checked.
     Unavailable(Error),
-    /// Too many failed logins of this user are waiting, so the credentials were not checked.
+    /// Too many failed logins of this user are waiting; the credentials were not checked.
     TooManyFailures,
 }
 
-/// Answers a transaction: authenticates, reads and decodes the body, runs the batch, encodes the outcome.
+/// Handles a transaction: authenticates, reads and decodes the body, runs the batch, encodes the outcome.
 pub(crate) async fn answer(exchange: &Exchange<'_>, body: &mut Option<Incoming>) -> HttpResponse {
     run(exchange, body).await.unwrap_or_else(|early| *early)
 }
@@ -45,7 +45,7 @@ async fn run(exchange: &Exchange<'_>, body: &mut Option<Incoming>) -> Result<Htt
     if let Some(auth) = auth_of(exchange, AuthMode::Inline)
         && let Err(error) = check_inline(exchange, auth, call.credentials.take()).await
     {
-        // The refusal waits for its delay; the call must not take memory meanwhile.
+        // The refusal is delayed, and the call must not occupy memory during the delay.
         drop(call);
         return Err(refuse_inline(exchange, auth, error).await);
     }
@@ -61,10 +61,10 @@ fn auth_of<'a>(exchange: &Exchange<'a>, mode: AuthMode) -> Option<&'a AuthConfig
 async fn execute(exchange: &Exchange<'_>, batch: Batch) -> Result<Answer, Error> {
     let deadline = exchange.context.deadline();
     let database = exchange.database;
-    let observed = database.sql.begin(&batch);
+    let observation = database.sql.begin(&batch);
     let work = database.backend.request(batch, ReadLevel::Weak, deadline);
     let answer = exchange.write_outcome(deadline, work).await;
-    database.sql.end(observed, answer)
+    database.sql.end(observation, answer)
 }
 
 fn check_item_count(exchange: &Exchange<'_>, call: &Call) -> Result<(), EarlyResponse> {
@@ -75,18 +75,18 @@ fn check_item_count(exchange: &Exchange<'_>, call: &Call) -> Result<(), EarlyRes
     Err(refused(Refusal::whole(400, format!("too many items in the transaction: {count}, the limit is {max}"))))
 }
 
-/// Checks the credentials in the body. The delay of a failed login is left to [`refuse_inline`].
+/// Checks the credentials in the body. [`refuse_inline`] delays the response to a failed login.
 async fn check_inline(
     exchange: &Exchange<'_>,
     auth: &AuthConfig,
     credentials: Option<Credentials>,
 ) -> Result<(), InlineAuthError> {
     let Some(Credentials { user: username, password }) = credentials else {
-        return Err(InlineAuthError::Unauthorized("missing auth credentials", exchange.key("")));
+        return Err(InlineAuthError::Unauthorized("missing auth credentials", exchange.login_key("")));
     };
     let credentials = BasicCredentials { username, password };
-    let key = exchange.key(&credentials.username);
-    exchange.context.penalty.check(key).map_err(|_| InlineAuthError::TooManyFailures)?;
+    let key = exchange.login_key(&credentials.username);
+    exchange.context.login_delays.check(key).map_err(|_| InlineAuthError::TooManyFailures)?;
     request_log::name_user(&credentials.username);
     match exchange.check(auth, &credentials).await.map_err(InlineAuthError::Unavailable)? {
         true => Ok(()),
@@ -98,7 +98,7 @@ async fn check_inline(
     }
 }
 
-/// Returns the response to wrong credentials, after the delay.
+/// Makes the response to a failed authentication. Returns after the delay of a failed login.
 async fn refuse_inline(exchange: &Exchange<'_>, auth: &AuthConfig, why: InlineAuthError) -> EarlyResponse {
     let (reason, key) = match why {
         InlineAuthError::Unauthorized(reason, key) => (reason, key),
@@ -106,7 +106,7 @@ async fn refuse_inline(exchange: &Exchange<'_>, auth: &AuthConfig, why: InlineAu
         InlineAuthError::TooManyFailures => return Box::new(too_many_failures()),
     };
     exchange.count_failure();
-    match exchange.context.penalty.wait(key).await {
+    match exchange.context.login_delays.wait(key).await {
         Ok(()) => refused(Refusal::whole(auth.error_code, reason)),
         Err(_) => Box::new(too_many_failures()),
     }
@@ -139,8 +139,8 @@ async fn decode_as(format: BodyFormat, bytes: Bytes) -> Result<Call, EarlyRespon
     decoded.map_err(refused)
 }
 
-/// Decodes a body. curl declares every body as a form unless told otherwise, and a form never begins with a brace, so
-/// such a body is decoded as JSON.
+/// Decodes a body. A form that begins with a brace is decoded as JSON: curl declares every body as a form by default,
+/// and no form begins with a brace.
 fn decode_now(format: BodyFormat, bytes: &[u8]) -> Result<Call, Refusal> {
     match format {
         BodyFormat::Form if !bytes.trim_ascii_start().starts_with(b"{") => decode_form(bytes),

@@ -1,5 +1,5 @@
-//! Checks passwords. Hashes are meant to be slow, so they are checked on threads of their own, a few at a time, and a
-//! password that was right is known again.
+//! Checks passwords. Password hashes are slow by design, so they are checked on the blocking pool, a few at a time, and
+//! valid credentials are cached.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,102 +11,102 @@ use tokio::sync::Semaphore;
 use super::password::Secret;
 use crate::http::basic_auth::BasicCredentials;
 
-/// How many hashes are checked at once, at most.
+/// The greatest number of hashes that are checked at once.
 const RUNNING_MAX: usize = 4;
 
-/// How many checks may be under way, the waiting ones included. More are refused.
+/// The greatest number of pending checks, including those that wait. Further ones are refused.
 const PENDING_MAX: usize = 256;
 
-/// How many right passwords are remembered. When there are more, all are forgotten.
-const REMEMBERED_MAX: usize = 4096;
+/// The greatest number of cached credentials. When the cache is full, it is emptied.
+const CACHED_MAX: usize = 4096;
 
-/// What a right password is remembered by: the keyed SHA-256 of username, password and hash.
-type Tag = [u8; 32];
+/// The key of cached credentials: the keyed SHA-256 of the hash, the username and the password.
+type CacheKey = [u8; 32];
 
-/// Checks passwords.
-pub(crate) struct Checker {
+/// Checks passwords, and caches valid credentials.
+pub(crate) struct PasswordChecker {
     pending: Semaphore,
     running: Arc<Semaphore>,
     key: [u8; 32],
-    remembered: Mutex<HashSet<Tag>>,
+    cached: Mutex<HashSet<CacheKey>>,
 }
 
-/// So many checks are under way that no more begin.
+/// The error that too many checks are pending.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Saturated;
 
-impl Checker {
-    /// One that remembers nothing yet. Fails if the system has no random bytes.
+impl PasswordChecker {
+    /// Makes a checker with an empty cache. Fails if the system provides no random bytes.
     pub(crate) fn new() -> Result<Self, getrandom::Error> {
         let mut key = [0; 32];
         getrandom::fill(&mut key)?;
         let processors = available_parallelism().map_or(1, usize::from);
-        Ok(Checker {
+        Ok(PasswordChecker {
             pending: Semaphore::new(PENDING_MAX),
             running: Arc::new(Semaphore::new(processors.min(RUNNING_MAX))),
             key,
-            remembered: Mutex::new(HashSet::new()),
+            cached: Mutex::new(HashSet::new()),
         })
     }
 
-    /// Whether the password is right.
+    /// Returns whether the password of the credentials is right.
     pub(crate) async fn check(&self, secret: &Arc<Secret>, credentials: &BasicCredentials) -> Result<bool, Saturated> {
         let Some(hash) = secret.hash() else { return Ok(secret.matches(&credentials.password)) };
-        let tag = self.tag(hash, credentials);
-        if self.remembers(&tag) {
+        let cache_key = self.cache_key(hash, credentials);
+        if self.is_cached(&cache_key) {
             return Ok(true);
         }
         let _pending = self.pending.try_acquire().map_err(|_| Saturated)?;
         // The semaphore is never closed.
         let running = Arc::clone(&self.running).acquire_owned().await.map_err(|_| Saturated)?;
-        // Another request of the same client may have been quicker.
-        if self.remembers(&tag) {
+        // Another request with the same credentials may have been checked in the meantime.
+        if self.is_cached(&cache_key) {
             return Ok(true);
         }
         let (secret, password) = (Arc::clone(secret), credentials.password.clone());
         let check = tokio::task::spawn_blocking(move || {
-            // Held to the end of the check, even if nobody waits for it any more.
+            // The permit is held until the check ends, even if the request is cancelled.
             let _running = running;
             secret.matches(&password)
         });
         let right = check.await.unwrap_or(false);
         if right {
-            self.remember(tag);
+            self.cache(cache_key);
         }
         Ok(right)
     }
 
-    fn tag(&self, hash: &str, credentials: &BasicCredentials) -> Tag {
+    fn cache_key(&self, hash: &str, credentials: &BasicCredentials) -> CacheKey {
         let mut digest = Sha256::new();
         digest.update(self.key);
         for part in [hash, &credentials.username, &credentials.password] {
-            // With their lengths: nothing may move from one to the next.
+            // The lengths are hashed too, so that the boundaries between the parts are unambiguous.
             digest.update((part.len() as u64).to_le_bytes());
             digest.update(part.as_bytes());
         }
         digest.finalize().into()
     }
 
-    fn remembers(&self, tag: &Tag) -> bool {
-        self.tags().contains(tag)
+    fn is_cached(&self, cache_key: &CacheKey) -> bool {
+        self.keys().contains(cache_key)
     }
 
-    fn remember(&self, tag: Tag) {
-        let mut tags = self.tags();
-        if tags.len() >= REMEMBERED_MAX {
-            tags.clear();
+    fn cache(&self, cache_key: CacheKey) {
+        let mut keys = self.keys();
+        if keys.len() >= CACHED_MAX {
+            keys.clear();
         }
-        tags.insert(tag);
+        keys.insert(cache_key);
     }
 
-    fn tags(&self) -> MutexGuard<'_, HashSet<Tag>> {
-        self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
+    fn keys(&self) -> MutexGuard<'_, HashSet<CacheKey>> {
+        self.cached.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many right passwords are remembered.
+    /// Returns the number of cached credentials.
     #[cfg(test)]
-    pub(crate) fn remembered_len(&self) -> usize {
-        self.tags().len()
+    pub(crate) fn cached_len(&self) -> usize {
+        self.keys().len()
     }
 }
 
@@ -115,8 +115,8 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_flood_of_logins_is_refused_but_not_those_who_are_known() {
-        let checker = Checker::new().unwrap();
+    async fn a_flood_of_logins_does_not_affect_cached_credentials() {
+        let checker = PasswordChecker::new().unwrap();
         let secret = Arc::new(Secret::parse(bcrypt::hash("secret", 4).unwrap()).unwrap());
         let login = |username: &str| BasicCredentials { username: username.into(), password: "secret".into() };
         assert_eq!(checker.check(&secret, &login("known")).await, Ok(true));
@@ -128,14 +128,14 @@ mod tests {
     }
 
     #[test]
-    fn the_memory_is_bounded() {
-        let checker = Checker::new().unwrap();
-        for n in 0..=REMEMBERED_MAX {
-            let mut tag = [0; 32];
-            tag[..8].copy_from_slice(&n.to_le_bytes());
-            checker.remember(tag);
-            assert!(checker.remembers(&tag));
+    fn the_cache_is_bounded() {
+        let checker = PasswordChecker::new().unwrap();
+        for n in 0..=CACHED_MAX {
+            let mut cache_key = [0; 32];
+            cache_key[..8].copy_from_slice(&n.to_le_bytes());
+            checker.cache(cache_key);
+            assert!(checker.is_cached(&cache_key));
         }
-        assert_eq!(checker.remembered_len(), 1);
+        assert_eq!(checker.cached_len(), 1);
     }
 }

@@ -1,4 +1,4 @@
-//! The auth file in use. It is read again when it changes.
+//! The auth file, which is read again when it changes.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ pub struct AuthFile {
 }
 
 impl AuthFile {
-    /// Reads the file. It is not watched yet, see [`AuthFile::watch`].
+    /// Reads the file. Call [`AuthFile::watch`] to read it again when it changes.
     pub fn open(path: &Path) -> Result<Arc<Self>, AuthFileError> {
         let read = {
             let path = path.to_owned();
@@ -25,8 +25,8 @@ impl AuthFile {
         Ok(Arc::new(AuthFile { path: path.to_owned(), store: Reloading::new(vec![path.to_owned()], read)? }))
     }
 
-    /// Looks at the file every second, in a task of its own that ends with the `AuthFile`. Requests never wait for the
-    /// file, and a user who is gone from it is shut out even if nobody has asked for long. Call it within a runtime.
+    /// Starts a task that checks the file every second, and ends when the `AuthFile` is dropped. Requests never wait
+    /// for the file, and a removed user loses access within seconds. Call it within a runtime.
     pub fn watch(self: &Arc<Self>) {
         self.watch_every(CHECK_INTERVAL);
     }
@@ -37,27 +37,27 @@ impl AuthFile {
             loop {
                 tokio::time::sleep(interval).await;
                 let Some(file) = file.upgrade() else { return };
-                // A panic is a bug in reading; the next look is another chance.
+                // If the reader panics, the task tries again at the next interval.
                 let _ = tokio::task::spawn_blocking(move || file.reload_if_changed()).await;
             }
         });
     }
 
-    /// Reads the file again if it has changed. A broken file changes nothing but the log.
+    /// Reads the file again if it has changed. If the file is invalid, logs the error and keeps the users.
     pub fn reload_if_changed(&self) {
         match self.store.reload_if_changed() {
             Reload::Unchanged => {}
             Reload::Replaced => tracing::info!("reloaded auth file '{}'", self.path.display()),
-            Reload::Rejected(problem) => tracing::error!("keeping the users that were known: {problem}"),
+            Reload::Rejected(problem) => tracing::error!("the users have not changed: {problem}"),
         }
     }
 
-    /// Whether each of the `needed` permissions is granted, see [`CredentialStore::access`].
+    /// Returns whether each of the `needed` permissions is granted, see [`CredentialStore::access`].
     pub async fn access(&self, credentials: Option<&BasicCredentials>, needed: &[Permission]) -> Access {
         self.store.current().access(credentials, needed).await
     }
 
-    /// The password of a user, if the file has it in clear.
+    /// Returns the password of a user, if the file contains it in clear.
     pub fn clear_password(&self, username: &str) -> Option<String> {
         self.store.current().clear_password(username).map(str::to_owned)
     }

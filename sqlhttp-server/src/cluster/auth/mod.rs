@@ -1,12 +1,10 @@
-//! Who may do what on a cluster's node: users, their passwords and their permissions, from a JSON file.
+//! The users of a node, their passwords and their permissions, from a JSON file.
 //!
-//! | module | what it is |
-//! |---|---|
-//! | `parse` | the file's text becomes a [`CredentialStore`] |
-//! | `permission` | what there is to be allowed |
-//! | `password` | one password as the file has it, in clear or as a hash |
-//! | `checker` | hashes are checked aside, a few at a time, and not twice |
-//! | `file` | [`AuthFile`]: the store in use, renewed when the file changes |
+//! * `checker`: checks passwords, hashed ones on the blocking pool.
+//! * `file`: [`AuthFile`], which reads the file again when it changes.
+//! * `parse`: parses the file into a [`CredentialStore`].
+//! * `password`: one password of the file, in clear or as a hash.
+//! * `permission`: the permissions.
 
 mod checker;
 mod file;
@@ -19,7 +17,7 @@ mod tests;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use checker::{Checker, Saturated};
+use checker::{PasswordChecker, Saturated};
 pub use file::AuthFile;
 pub use parse::AuthFileError;
 use password::Secret;
@@ -28,9 +26,9 @@ use permission::Permissions;
 
 use crate::http::basic_auth::BasicCredentials;
 
-/// Somebody that the file names.
+/// A user of the file.
 struct User {
-    /// Without a password nobody can log in.
+    /// The password. A user without one cannot log in.
     secret: Option<Arc<Secret>>,
     permissions: Permissions,
 }
@@ -42,27 +40,28 @@ pub enum Access {
     Granted,
     /// The user lacks a permission, or there are no credentials.
     Denied,
-    /// There is no such user, or the password is wrong.
+    /// The user does not exist, or the password is wrong.
     Unauthenticated,
-    /// So many passwords are being checked that this one is not.
+    /// Too many passwords are being checked; this one was not checked.
     Saturated,
 }
 
 /// The users of one node.
 pub struct CredentialStore {
-    /// What anybody may do, whoever it is.
-    everybody: Permissions,
+    /// The permissions of all users, and of clients without credentials.
+    all_users: Permissions,
     users: HashMap<String, User>,
-    /// Stands in for the password of users that do not exist, so that they cost what the others cost.
+    /// The password that the credentials of unknown users are compared with, so that their check takes as long as that
+    /// of others.
     decoy: Arc<Secret>,
-    checker: Checker,
+    checker: PasswordChecker,
 }
 
 impl CredentialStore {
-    /// Whether each of the `needed` permissions is granted: to everybody (wrong credentials do no harm then), or to a
-    /// user whose password is right.
+    /// Returns whether each of the `needed` permissions is granted, either to all users (then the credentials are not
+    /// checked) or to the user of the credentials.
     pub async fn access(&self, credentials: Option<&BasicCredentials>, needed: &[Permission]) -> Access {
-        let personal: Vec<_> = needed.iter().copied().filter(|needed| !self.everybody.include(*needed)).collect();
+        let personal: Vec<_> = needed.iter().copied().filter(|needed| !self.all_users.include(*needed)).collect();
         if personal.is_empty() {
             return Access::Granted;
         }
@@ -77,16 +76,17 @@ impl CredentialStore {
         }
     }
 
-    /// The permissions of a user whose password is right.
+    /// Checks credentials. Returns the permissions of the user; `None` if the user does not exist or the password is
+    /// wrong.
     async fn log_in(&self, credentials: &BasicCredentials) -> Result<Option<&Permissions>, Saturated> {
         let user = self.users.get(&credentials.username);
         let secret = user.and_then(|user| user.secret.as_ref());
-        // The comparison is made for unknown users too, and its result ignored.
+        // Unknown users are checked too, so that the time of the check does not reveal which users exist.
         let right = self.checker.check(secret.unwrap_or(&self.decoy), credentials).await?;
         Ok(user.filter(|_| right & secret.is_some()).map(|user| &user.permissions))
     }
 
-    /// The password of a user, if the file has it in clear.
+    /// Returns the password of a user, if the file contains it in clear.
     pub fn clear_password(&self, username: &str) -> Option<&str> {
         self.users.get(username)?.secret.as_ref()?.clear_text()
     }

@@ -1,4 +1,4 @@
-//! The auth file's text becomes a [`CredentialStore`].
+//! Parses the auth file into a [`CredentialStore`].
 
 use std::collections::HashMap;
 use std::io::Read;
@@ -7,50 +7,50 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::checker::Checker;
+use super::checker::PasswordChecker;
 use super::password::Secret;
 use super::permission::{Permission, Permissions};
 use super::{CredentialStore, User};
 
-/// The username that stands for everybody.
-const EVERYBODY: &str = "*";
+/// The username whose permissions apply to all users. rqlite calls it `AllUsers`.
+const ALL_USERS: &str = "*";
 
-/// How large the file may be, in bytes.
+/// The greatest size of the file, in bytes.
 const FILE_BYTES_MAX: u64 = 16 << 20;
 
-/// Why an auth file is no good.
+/// The reason for which an auth file is not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthFileError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("auth file '{}': {source}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The error of the system.
         source: std::io::Error,
     },
-    /// It is larger than 16 MiB.
+    /// The file is larger than 16 MiB.
     #[error("auth file '{}': it is larger than {FILE_BYTES_MAX} bytes", .0.display())]
     TooLarge(PathBuf),
-    /// It is not a JSON array of users.
+    /// The file is not a JSON array of users.
     #[error("auth file '{}': it must be a JSON array of {{username, password, perms}}: {source}", path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it, and where.
+        /// The error of the parser, with the position.
         source: serde_json::Error,
     },
-    /// A password looks like a hash and is none, or is one that takes too long to check.
+    /// A password looks like a hash but is not one, or is a hash that is too expensive to check.
     #[error("auth file '{}': the password of user '{username}': {reason}", path.display())]
     Password {
         /// The file.
         path: PathBuf,
-        /// Whose password it is.
+        /// The user with the password.
         username: String,
-        /// What is wrong with it.
+        /// The reason for which the password is not accepted.
         reason: String,
     },
-    /// A user has a permission that does not exist.
+    /// A user has an unknown permission.
     #[error(
         "auth file '{}': user '{username}': there is no permission '{name}'; the permissions are {}",
         path.display(),
@@ -59,24 +59,24 @@ pub enum AuthFileError {
     Permission {
         /// The file.
         path: PathBuf,
-        /// Whose permission it is.
+        /// The user with the permission.
         username: String,
-        /// Its name in the file.
+        /// The name of the permission in the file.
         name: String,
     },
-    /// The system has no random bytes.
+    /// The system provides no random bytes.
     #[error("auth file '{}': no random bytes: {source}", path.display())]
     Random {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         source: getrandom::Error,
     },
 }
 
-/// One user as the file has it. Other keys mean nothing.
+/// An entry of the file. Unknown keys are ignored.
 #[derive(Deserialize)]
-struct Entry {
+struct UserEntry {
     #[serde(default, alias = "Username")]
     username: Option<String>,
     #[serde(default, alias = "Password")]
@@ -86,7 +86,7 @@ struct Entry {
 }
 
 impl CredentialStore {
-    /// Reads a file.
+    /// Reads and parses a file.
     pub fn read(path: &Path) -> Result<Self, AuthFileError> {
         let failed = |source| AuthFileError::Read { path: path.to_owned(), source };
         let file = std::fs::File::open(path).map_err(failed)?;
@@ -98,11 +98,12 @@ impl CredentialStore {
         CredentialStore::parse(&text, path)
     }
 
-    /// Parses a file's text; `path` is for the errors. Of two entries with the same username the later one counts.
+    /// Parses the text of a file. `path` appears in errors. Of two entries with the same username the later one
+    /// applies.
     pub fn parse(text: &[u8], path: &Path) -> Result<Self, AuthFileError> {
-        let entries: Vec<Entry> = serde_json::from_slice(text)
+        let entries: Vec<UserEntry> = serde_json::from_slice(text)
             .map_err(|source| AuthFileError::Malformed { path: path.to_owned(), source })?;
-        let mut everybody = Permissions::default();
+        let mut all_users = Permissions::default();
         let mut users = HashMap::new();
         for entry in entries {
             let names = entry.perms.unwrap_or_default();
@@ -113,15 +114,16 @@ impl CredentialStore {
             })?;
             match entry.username {
                 None => tracing::warn!("auth file '{}': an entry without a username is ignored", path.display()),
-                Some(name) if name == EVERYBODY => everybody = permissions,
+                Some(name) if name == ALL_USERS => all_users = permissions,
                 Some(username) => {
                     let secret = parse_secret(&username, entry.password, path)?;
                     users.insert(username, User { secret, permissions });
                 }
             }
         }
-        let checker = Checker::new().map_err(|source| AuthFileError::Random { path: path.to_owned(), source })?;
-        Ok(CredentialStore { everybody, decoy: choose_decoy(&users), users, checker })
+        let checker =
+            PasswordChecker::new().map_err(|source| AuthFileError::Random { path: path.to_owned(), source })?;
+        Ok(CredentialStore { all_users, decoy: choose_decoy(&users), users, checker })
     }
 }
 
@@ -130,7 +132,8 @@ fn parse_secret(username: &str, password: Option<String>, path: &Path) -> Result
     password.map(|password| Secret::parse(password).map(Arc::new).map_err(wrong)).transpose()
 }
 
-/// A hash if there is any: it is the time for a hash that would tell which users exist.
+/// Chooses the password for the check of unknown users: a hash, if any user has one, because the time of checking a
+/// hash would otherwise reveal which users exist.
 fn choose_decoy(users: &HashMap<String, User>) -> Arc<Secret> {
     let mut secrets = users.values().filter_map(|user| user.secret.as_ref());
     let hash = secrets.find(|secret| secret.hash().is_some());

@@ -1,4 +1,4 @@
-//! One password as the file has it: in clear, or as a bcrypt or argon2 hash.
+//! One password of the auth file: in clear, or as a bcrypt or argon2 hash.
 
 use argon2::{Argon2, Params, PasswordHash, PasswordVerifier};
 use bcrypt::HashParts;
@@ -7,27 +7,28 @@ use subtle::ConstantTimeEq;
 
 const BCRYPT_PREFIXES: [&str; 3] = ["$2a$", "$2b$", "$2y$"];
 
-/// The dearest bcrypt hash: each step doubles the time, and this one takes seconds.
+/// The greatest cost of a bcrypt hash. Each step doubles the time, and a hash of this cost takes seconds.
 const BCRYPT_COST_MAX: u32 = 16;
 
-/// How much memory an argon2 hash may need, in KiB.
+/// The greatest memory of an argon2 hash, in KiB.
 const ARGON2_KIB_MAX: u32 = 256 << 10;
 
-/// How much memory an argon2 hash may go through in all its passes, in KiB.
+/// The greatest product of an argon2 hash's memory in KiB and its number of passes.
 const ARGON2_WORK_MAX: u64 = 4 << 20;
 
-/// What a password is compared with.
+/// The expected password, in clear or as a hash.
 pub(crate) enum Secret {
-    /// The password itself.
+    /// The password in clear.
     Clear(String),
-    /// Its bcrypt hash.
+    /// A bcrypt hash.
     Bcrypt(String),
-    /// Its argon2 hash, in the PHC format.
+    /// An argon2 hash, in the PHC format.
     Argon2(String),
 }
 
 impl Secret {
-    /// What looks like a hash must be one: a mangled hash is not to become a password. The error says what is wrong.
+    /// Parses a password of the file. A text with the prefix of a hash must be a valid hash, so that a damaged hash
+    /// does not become a password in clear. The error is the reason.
     pub(crate) fn parse(text: String) -> Result<Self, String> {
         if BCRYPT_PREFIXES.iter().any(|prefix| text.starts_with(prefix)) {
             check_bcrypt(&text)?;
@@ -40,7 +41,7 @@ impl Secret {
         }
     }
 
-    /// Whether this is the password. A hash takes up to seconds of processor time.
+    /// Returns whether this is the password. Checking a hash may take seconds of processor time.
     pub(crate) fn matches(&self, password: &str) -> bool {
         match self {
             Secret::Clear(expected) => equal(expected, password),
@@ -50,7 +51,7 @@ impl Secret {
         }
     }
 
-    /// The password, if it is known.
+    /// Returns the password, if it is stored in clear.
     pub(crate) fn clear_text(&self) -> Option<&str> {
         match self {
             Secret::Clear(password) => Some(password),
@@ -58,7 +59,7 @@ impl Secret {
         }
     }
 
-    /// The hash, if there is one.
+    /// Returns the hash, if the password is stored as a hash.
     pub(crate) fn hash(&self) -> Option<&str> {
         match self {
             Secret::Clear(_) => None,
@@ -67,13 +68,13 @@ impl Secret {
     }
 }
 
-/// In constant time, whatever the lengths.
+/// Compares two texts in constant time, whatever their lengths are.
 fn equal(a: &str, b: &str) -> bool {
     Sha256::digest(a.as_bytes()).as_slice().ct_eq(Sha256::digest(b.as_bytes()).as_slice()).into()
 }
 
 fn check_bcrypt(text: &str) -> Result<(), String> {
-    let hash: HashParts = text.parse().map_err(|error| format!("this is no bcrypt hash: {error}"))?;
+    let hash: HashParts = text.parse().map_err(|error| format!("this is not a valid bcrypt hash: {error}"))?;
     match hash.get_cost() {
         4..=BCRYPT_COST_MAX => Ok(()),
         cost => Err(format!("the bcrypt hash has a cost of {cost}; it must be from 4 to {BCRYPT_COST_MAX}")),
@@ -81,7 +82,7 @@ fn check_bcrypt(text: &str) -> Result<(), String> {
 }
 
 fn check_argon2(text: &str) -> Result<(), String> {
-    let wrong = |error| format!("this is no argon2 hash: {error}");
+    let wrong = |error| format!("this is not a valid argon2 hash: {error}");
     let hash = PasswordHash::new(text).map_err(|error| wrong(error.to_string()))?;
     if !["argon2id", "argon2i", "argon2d"].contains(&hash.algorithm.as_str()) {
         return Err(wrong("the algorithm is unknown".to_owned()));

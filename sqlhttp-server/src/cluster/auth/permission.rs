@@ -1,37 +1,37 @@
-//! What there is to be allowed.
+//! The permissions of users, with rqlite's names.
 
 use std::collections::HashSet;
 
-/// What a user may be allowed to do.
+/// A permission of a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Permission {
-    /// Everything.
+    /// All operations.
     All,
     /// Download the database.
     Backup,
-    /// Write.
+    /// Execute statements that write.
     Execute,
     /// Join the cluster as a voter, and notify it of a bootstrap.
     Join,
     /// Join the cluster as a read replica.
     JoinReadOnly,
-    /// Another name for [`Permission::JoinReadOnly`]: who has one has both.
+    /// Another name for [`Permission::JoinReadOnly`]: each includes the other.
     JoinReadReplica,
-    /// Ask for the leader, and have it step down.
+    /// See the leader, and transfer the leadership.
     LeaderOps,
-    /// Load a database, and boot from one.
+    /// Load a database, and boot the node from one.
     Load,
-    /// Read.
+    /// Execute statements that read.
     Query,
-    /// Ask whether the node is ready.
+    /// See whether the node is ready.
     Ready,
     /// Remove a node from the cluster.
     Remove,
     /// Take a snapshot, and reap old ones.
     Snapshot,
-    /// See the node's state.
+    /// See the state of the node.
     Status,
-    /// See the console's pages.
+    /// Use the console.
     Ui,
 }
 
@@ -54,36 +54,37 @@ const NAMES: [(&str, Permission); 14] = [
 ];
 
 impl Permission {
-    /// The permission of this name in the file.
+    /// Returns the permission of this name in the file.
     pub fn from_name(name: &str) -> Option<Self> {
         NAMES.iter().find(|(known, _)| *known == name).map(|(_, permission)| *permission)
     }
 
-    /// The names of all permissions, for people.
+    /// Returns the names of all permissions, for an error text.
     pub(crate) fn all_names() -> String {
         NAMES.map(|(name, _)| name).join(", ")
     }
 
+    /// Replaces a synonym by the permission that it stands for.
     fn without_synonyms(self) -> Self {
         if self == Permission::JoinReadReplica { Permission::JoinReadOnly } else { self }
     }
 }
 
-/// What somebody may do.
+/// The permissions of a user.
 #[derive(Debug, Default)]
 pub(crate) struct Permissions(HashSet<Permission>);
 
 impl Permissions {
-    /// Those of these names.
+    /// Makes the permissions of these names.
     ///
     /// # Errors
-    /// The first name that is no permission's.
+    /// The first name that is not the name of a permission.
     pub(crate) fn from_names(names: &[String]) -> Result<Self, &str> {
         let known = |name| Permission::from_name(name).map(Permission::without_synonyms).ok_or(name);
         names.iter().map(String::as_str).map(known).collect::<Result<_, _>>().map(Permissions)
     }
 
-    /// Whether `needed` is among them.
+    /// Returns whether `needed` is granted.
     pub(crate) fn include(&self, needed: Permission) -> bool {
         self.0.contains(&Permission::All) || self.0.contains(&needed.without_synonyms())
     }

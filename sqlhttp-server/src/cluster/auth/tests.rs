@@ -1,4 +1,4 @@
-//! Files, and who gets in with them.
+//! Tests of auth files and of the access that they grant.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ async fn may(store: &CredentialStore, who: &str, needed: &[Permission]) -> bool 
 use Permission::{All, Execute, JoinReadOnly, JoinReadReplica, LeaderOps, Query, Ready, Status};
 
 #[tokio::test]
-async fn everybody_has_what_the_star_has_even_with_a_wrong_password() {
+async fn permissions_of_the_star_apply_to_all_clients_even_with_a_wrong_password() {
     let store = parse(FILE).unwrap();
     for who in ["", "mary:wrong", "who:x", ":"] {
         assert!(may(&store, who, &[Status]).await, "{who}");
@@ -44,7 +44,7 @@ async fn everybody_has_what_the_star_has_even_with_a_wrong_password() {
 }
 
 #[tokio::test]
-async fn users_have_what_the_file_says() {
+async fn users_have_the_permissions_of_their_entry() {
     let store = parse(FILE).unwrap();
     assert!(may(&store, "bob:secret1", &[Query, Execute, LeaderOps]).await);
     assert!(!may(&store, "bob:secret", &[Query]).await);
@@ -66,7 +66,7 @@ async fn an_entry_inherits_nothing_from_the_one_before() {
 }
 
 #[tokio::test]
-async fn nobody_logs_in_without_a_name() {
+async fn an_empty_username_cannot_log_in() {
     let store = parse(r#"[{"username": "", "password": "", "perms": ["all"]}, {"password": "x", "perms": ["all"]}]"#);
     let store = store.unwrap();
     assert!(!may(&store, ":", &[Query]).await);
@@ -74,7 +74,7 @@ async fn nobody_logs_in_without_a_name() {
 }
 
 #[tokio::test]
-async fn the_later_of_two_entries_counts() {
+async fn the_later_of_two_entries_applies() {
     let store = parse(
         r#"[{"username": "a", "password": "1", "perms": ["all"]},
             {"username": "a", "password": "2", "perms": ["query"]}]"#,
@@ -88,37 +88,37 @@ async fn the_later_of_two_entries_counts() {
 #[test]
 fn a_malformed_file_is_an_error_that_names_it() {
     for text in ["", "{}", "[", r#"[{"username": 1}]"#, r#"[{"username": "a", "perms": "all"}]"#, "[] []", "[1]"] {
-        let told = parse(text).unwrap_err().to_string();
-        assert!(told.starts_with("auth file 'auth.json': it must be a JSON array"), "{told}");
+        let error = parse(text).unwrap_err().to_string();
+        assert!(error.starts_with("auth file 'auth.json': it must be a JSON array"), "{error}");
     }
     let missing = CredentialStore::read(Path::new("/nowhere/auth.json")).unwrap_err().to_string();
     assert!(missing.starts_with("auth file '/nowhere/auth.json': "), "{missing}");
 }
 
 #[test]
-fn what_looks_like_a_hash_must_be_a_bearable_one() {
+fn invalid_and_expensive_hashes_are_refused() {
     let expensive = "$2b$31$abcdefghijklmnopqrstuuSsBcbb6PYcZXCm0ZeBnGC3mGDzKs9yS";
     let huge = "$argon2id$v=19$m=4194304,t=1,p=1$c29tZXNhbHQ$Ky7gIQ2XmMCVXSCrgXaTpFnEQbVXyXBGqXFEQ0TAvOw";
     for password in
         ["$2b$12$short", expensive, "$argon2id$v=19$m=16,t=1,p=1", "$argon2x$v=19$m=16,t=1,p=1$c29tZXNhbHQ", huge]
     {
-        let told = parse(&serde_json::json!([{"username": "u", "password": password}]).to_string()).unwrap_err();
-        assert!(told.to_string().starts_with("auth file 'auth.json': the password of user 'u': "), "{told}");
-        assert!(!told.to_string().contains(password), "{told}");
+        let error = parse(&serde_json::json!([{"username": "u", "password": password}]).to_string()).unwrap_err();
+        assert!(error.to_string().starts_with("auth file 'auth.json': the password of user 'u': "), "{error}");
+        assert!(!error.to_string().contains(password), "{error}");
     }
     assert_eq!(parse(FILE).unwrap().clear_password("mary"), Some("secret2"));
 }
 
-/// "secret" as three programs would write it: the cheapest there is, for the test's sake.
+/// Hashes of "secret" in the formats of several programs, with the lowest cost.
 fn hashes() -> Vec<String> {
     use argon2::password_hash::CustomizedPasswordHasher;
     let cheap = argon2::Params::new(argon2::Params::MIN_M_COST, 1, 1, None).unwrap();
     let argon2 = argon2::Argon2::default();
     let phc = |id| argon2.hash_password_customized(b"secret", b"saltsalt", Some(id), None, cheap.clone()).unwrap();
     let bcrypt = bcrypt::hash("secret", 4).unwrap();
-    let as_php_does = bcrypt.replacen("$2b$", "$2y$", 1);
-    let as_old_ones_do = bcrypt.replacen("$2b$", "$2a$", 1);
-    vec![bcrypt, as_php_does, as_old_ones_do, phc("argon2id").to_string(), phc("argon2i").to_string()]
+    let php_prefix = bcrypt.replacen("$2b$", "$2y$", 1);
+    let old_prefix = bcrypt.replacen("$2b$", "$2a$", 1);
+    vec![bcrypt, php_prefix, old_prefix, phc("argon2id").to_string(), phc("argon2i").to_string()]
 }
 
 #[tokio::test]
@@ -127,8 +127,8 @@ async fn hashed_passwords() {
         let file = serde_json::json!([{"username": "u", "password": hash, "perms": ["query"]}, {"username": "v"}]);
         let store = parse(&file.to_string()).unwrap();
         assert!(may(&store, "u:secret", &[Query]).await, "{hash}");
-        assert_eq!(store.checker.remembered_len(), 1);
-        // From memory now; and what is remembered opens no other door.
+        assert_eq!(store.checker.cached_len(), 1);
+        // The second check finds the credentials in the cache, which grants no further permissions.
         assert!(may(&store, "u:secret", &[Query]).await, "{hash}");
         assert!(!may(&store, "u:secret", &[Execute]).await, "{hash}");
         for who in ["u:Secret", "v:secret", "w:secret", "usecret:", &format!("u:{hash}")] {
@@ -139,7 +139,7 @@ async fn hashed_passwords() {
 }
 
 #[tokio::test]
-async fn hashes_that_other_programs_have_made() {
+async fn hashes_of_other_programs_are_accepted() {
     let bcrypt = "$2b$04$abcdefghijklmnopqrstuuPp7HPfoAs8I2dCQCQ/fW7zEJv8I8C8e";
     let argon2 = "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc";
     let file = serde_json::json!([
@@ -184,7 +184,7 @@ async fn a_changed_file_takes_effect_and_a_broken_one_does_not() {
 
     with_password("new one");
     file.reload_if_changed();
-    // What was remembered of the old file is gone with it.
+    // The cache of the old file has been dropped with it.
     assert!(file.access(Some(&old), &[Query]).await != Access::Granted);
     assert!(file.access(Some(&new), &[Query]).await == Access::Granted);
 

@@ -1,9 +1,9 @@
-//! Addresses as Go takes them apart.
+//! Splits addresses as Go does.
 
 use std::net::IpAddr;
 
-/// Host and port of `host:port`, `[host]:port` or `:port`, as `net.SplitHostPort` finds them; `None` where it finds an
-/// error. Nothing is said about what host and port look like.
+/// Splits `host:port`, `[host]:port` or `:port` like Go's `net.SplitHostPort`. Returns `None` where that returns an
+/// error. The host and the port themselves are not checked.
 pub fn split_host_port(address: &str) -> Option<(&str, &str)> {
     let (host, port) = match address.strip_prefix('[') {
         Some(bracketed) => {
@@ -16,13 +16,13 @@ pub fn split_host_port(address: &str) -> Option<(&str, &str)> {
     (!stray(host) && !stray(port) && !port.contains(':')).then_some((host, port))
 }
 
-/// Whether the host stands for all interfaces, so that nobody else can reach it: `0.0.0.0` or `::`. (No host at all means the
-/// same, but the original lets that pass.)
+/// Returns whether a host is the unspecified address, `0.0.0.0` or `::`, to which no other machine can connect. (An
+/// empty host has the same meaning, but rqlited accepts it.)
 pub(crate) fn is_unspecified(host: &str) -> bool {
     host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_unspecified())
 }
 
-/// Whether the port is a number.
+/// Returns whether a port is a number.
 pub(crate) fn is_port_number(port: &str) -> bool {
     port.parse::<u16>().is_ok()
 }
@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn hosts_that_nobody_reaches() {
+    fn unspecified_hosts() {
         for host in ["0.0.0.0", "::", "0:0:0:0:0:0:0:0", "::ffff:0.0.0.0"] {
             assert!(is_unspecified(host), "{host}");
         }

@@ -1,6 +1,7 @@
-//! The directories of `-extensions-path`.
+//! Checks the directories of `-extensions-path`.
 
-/// Whether any of the comma-separated paths may hold an extension: everything but a directory without visible files.
+/// Returns whether any of the comma-separated paths may contain an extension. Only a directory without visible files
+/// contains none.
 pub(crate) fn holds_extensions(paths: &str) -> bool {
     let is_visible = |entry: std::fs::DirEntry| !entry.file_name().to_string_lossy().starts_with('.');
     let is_empty = |path: &str| std::fs::read_dir(path).is_ok_and(|entries| !entries.flatten().any(is_visible));

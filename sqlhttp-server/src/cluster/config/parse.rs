@@ -1,40 +1,40 @@
-//! Reads the command line.
+//! Parses the command line.
 
 use std::ffi::OsString;
 
 use sqlhttp_text::flag::{FlagError, Scanned, scan};
 
-use super::exit::{Exit, Words};
-use super::typed::Typed;
+use super::exit::{Exit, ExitMessage};
+use super::flag_values::FlagValues;
 use super::types::ClusterConfig;
 use super::{resolve, table, usage, validate};
 
-/// Reads the command line, without the program's name. Only the current directory and the paths of extensions are
-/// looked at outside it.
+/// Parses the command line, without the name of the program. Besides the arguments it reads only the current directory
+/// and the paths of extensions.
 pub fn parse(arguments: &[OsString]) -> Result<ClusterConfig, Exit> {
     if arguments.is_empty() {
         let text = "failed to parse command-line flags: missing required argument: DataPath";
-        return Err(Exit { code: 1, words: Words::LogLine(text.to_owned()) });
+        return Err(Exit { code: 1, message: ExitMessage::LogLine(text.to_owned()) });
     }
     let arguments = arguments.iter().map(utf8).collect::<Result<Vec<String>, Exit>>()?;
-    let mut typed = Typed::default();
+    let mut flags = FlagValues::default();
     let kind_of = |name: &str| table::find(name).map(|flag| flag.kind);
-    let rest = match scan(&arguments, kind_of, |name, value| typed.set(name, value)) {
+    let rest = match scan(&arguments, kind_of, |name, value| flags.set(name, value)) {
         Ok(Scanned::Rest(rest)) => rest,
         Ok(Scanned::Help) => {
-            return Err(Exit { code: 0, words: Words::Answer(usage::usage().trim_end().to_owned()) });
+            return Err(Exit { code: 0, message: ExitMessage::Stdout(usage::usage().trim_end().to_owned()) });
         }
         Err(error) => return Err(Exit::usage(&error)),
     };
-    if typed.bool("version") {
+    if flags.bool("version") {
         return Err(Exit::new(0, usage::version()));
     }
     let data_dir = data_directory(rest)?;
-    validate::validate(&typed).map_err(|message| Exit::fatal(&message))?;
-    if let Some(name) = typed.first_unsupported() {
+    validate::validate(&flags).map_err(|message| Exit::fatal(&message))?;
+    if let Some(name) = flags.first_unsupported() {
         return Err(Exit::fatal(&format!("-{name} is not supported yet")));
     }
-    resolve::resolve(&typed, data_dir).map_err(|message| Exit::fatal(&message))
+    resolve::resolve(&flags, data_dir).map_err(|message| Exit::fatal(&message))
 }
 
 fn utf8(word: &OsString) -> Result<String, Exit> {
@@ -45,7 +45,7 @@ fn utf8(word: &OsString) -> Result<String, Exit> {
     })
 }
 
-/// The one word behind the flags.
+/// Returns the only argument after the flags.
 fn data_directory(words: &[String]) -> Result<&str, Exit> {
     match words {
         [] => Err(Exit::fatal("data directory path is required")),

@@ -1,96 +1,96 @@
-//! From what was typed to what it means. What was typed has been validated.
+//! Makes the settings of a node of flags that have been validated.
 
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use tracing::Level;
 
-use super::typed::Typed;
-use super::validate::advertised;
+use super::flag_values::FlagValues;
+use super::validate::advertised_address;
 use super::{ClusterConfig, LogConfig, RaftConfig, WriteQueueConfig};
 use crate::process::flags::hosts;
 use crate::process::logging::LogFormat;
 use crate::process::tls::TlsFiles;
 
-/// Those of Raft when none are given, or zero.
+/// The defaults of Raft's timeouts, for flags that are zero.
 const LEADER_LEASE: Duration = Duration::from_millis(500);
 const HEARTBEAT: Duration = Duration::from_secs(1);
 const ELECTION: Duration = Duration::from_secs(1);
 
-/// The settings of the node. The error ends the start.
-pub(crate) fn resolve(typed: &Typed, data_dir: &str) -> Result<ClusterConfig, String> {
-    let raft_adv_addr = advertised(typed, "raft");
+/// Makes the settings of the node. An error ends the process.
+pub(crate) fn resolve(flags: &FlagValues, data_dir: &str) -> Result<ClusterConfig, String> {
+    let raft_adv_addr = advertised_address(flags, "raft");
     Ok(ClusterConfig {
         data_dir: absolute(data_dir)?,
-        node_id: typed.text_opt("node-id").unwrap_or_else(|| raft_adv_addr.clone()),
-        http_addr: typed.text("http-addr"),
-        http_adv_addr: advertised(typed, "http"),
-        http_allow_origin: typed.text_opt("http-allow-origin"),
-        http_allowed_hosts: hosts(&typed.text("allowed-hosts")),
-        auth_file: path(typed, "auth"),
-        http_tls: http_tls(typed),
-        http_ca_cert: path(typed, "http-ca-cert"),
-        http_verify_client: typed.bool("http-verify-client"),
-        http_verify_common_name: typed.text_opt("http-verify-common-name"),
-        http_body_timeout: typed.duration("body-timeout"),
-        http_first_request_timeout: typed.duration("first-request-timeout"),
-        http_body_bytes_max: typed.count("max-body"),
-        http_all_bodies_bytes_max: typed.count("max-bodies"),
-        http_connections_max: usize_of(typed.count("max-connections")),
-        http_statements_max: usize_of(typed.count("max-statements")),
-        query_timeout: typed.duration_opt("query-timeout"),
-        write_steps_max: typed.count("write-steps-max"),
-        check_interval: typed.duration("check-interval"),
-        exit_on_failure: typed.bool("exit-on-failure"),
-        value_bytes_max: typed.count("max-value-bytes"),
-        memory_bytes_max: typed.count("max-statement-memory"),
-        raft_addr: typed.text("raft-addr"),
+        node_id: flags.text_opt("node-id").unwrap_or_else(|| raft_adv_addr.clone()),
+        http_addr: flags.text("http-addr"),
+        http_adv_addr: advertised_address(flags, "http"),
+        http_allow_origin: flags.text_opt("http-allow-origin"),
+        http_allowed_hosts: hosts(&flags.text("allowed-hosts")),
+        auth_file: path(flags, "auth"),
+        http_tls: http_tls(flags),
+        http_ca_cert: path(flags, "http-ca-cert"),
+        http_verify_client: flags.bool("http-verify-client"),
+        http_verify_common_name: flags.text_opt("http-verify-common-name"),
+        http_body_timeout: flags.duration("body-timeout"),
+        http_first_request_timeout: flags.duration("first-request-timeout"),
+        http_body_bytes_max: flags.count("max-body"),
+        http_all_bodies_bytes_max: flags.count("max-bodies"),
+        http_connections_max: usize_of(flags.count("max-connections")),
+        http_statements_max: usize_of(flags.count("max-statements")),
+        query_timeout: flags.duration_opt("query-timeout"),
+        write_steps_max: flags.count("write-steps-max"),
+        check_interval: flags.duration("check-interval"),
+        exit_on_failure: flags.bool("exit-on-failure"),
+        value_bytes_max: flags.count("max-value-bytes"),
+        memory_bytes_max: flags.count("max-statement-memory"),
+        raft_addr: flags.text("raft-addr"),
         raft_adv_addr,
-        cluster_connect_timeout: typed.duration("cluster-connect-timeout"),
-        join_attempts: typed.count("join-attempts"),
-        join_interval: typed.duration("join-interval"),
-        join_as: typed.text_opt("join-as"),
-        bootstrap_expect: typed.count("bootstrap-expect"),
-        bootstrap_expect_timeout: typed.duration("bootstrap-expect-timeout"),
-        foreign_keys: typed.bool("fk"),
-        reads_max: Some(usize_of(typed.count("db-max-ro-conns"))).filter(|max| *max > 0),
-        auto_vacuum_interval: typed.duration_opt("auto-vacuum-int"),
-        auto_optimize_interval: typed.duration_opt("auto-optimize-int"),
-        db_name: typed.text("db-name"),
-        raft: raft(typed)?,
-        write_queue: write_queue(typed),
-        log: log(typed),
-        idle_flags: typed.idle(),
+        cluster_connect_timeout: flags.duration("cluster-connect-timeout"),
+        join_attempts: flags.count("join-attempts"),
+        join_interval: flags.duration("join-interval"),
+        join_as: flags.text_opt("join-as"),
+        bootstrap_expect: flags.count("bootstrap-expect"),
+        bootstrap_expect_timeout: flags.duration("bootstrap-expect-timeout"),
+        foreign_keys: flags.bool("fk"),
+        reads_max: Some(usize_of(flags.count("db-max-ro-conns"))).filter(|max| *max > 0),
+        auto_vacuum_interval: flags.duration_opt("auto-vacuum-int"),
+        auto_optimize_interval: flags.duration_opt("auto-optimize-int"),
+        db_name: flags.text("db-name"),
+        raft: raft(flags)?,
+        write_queue: write_queue(flags),
+        log: log(flags),
+        ignored_flags: flags.ignored(),
     })
 }
 
-fn log(typed: &Typed) -> LogConfig {
-    let json = typed.bool("log-json") || typed.text("log-format") == "json";
+fn log(flags: &FlagValues) -> LogConfig {
+    let json = flags.bool("log-json") || flags.text("log-format") == "json";
     LogConfig {
         format: if json { LogFormat::Json } else { LogFormat::Text },
-        // One of the words that the flag takes.
-        level: typed.text("log-level").parse().unwrap_or(Level::INFO),
-        requests: typed.bool("log-requests"),
-        slow: typed.duration_opt("log-slow"),
+        // The flag accepts only valid levels.
+        level: flags.text("log-level").parse().unwrap_or(Level::INFO),
+        requests: flags.bool("log-requests"),
+        slow: flags.duration_opt("log-slow"),
     }
 }
 
-fn raft(typed: &Typed) -> Result<RaftConfig, String> {
+fn raft(flags: &FlagValues) -> Result<RaftConfig, String> {
     Ok(RaftConfig {
-        log_level: log_level(&typed.text("raft-log-level"))?,
-        snapshot_entries: typed.count("raft-snap"),
-        snapshot_wal_bytes: Some(typed.count("raft-snap-wal-size")).filter(|bytes| *bytes > 0),
-        snapshot_interval: typed.duration("raft-snap-int"),
-        heartbeat_timeout: typed.duration_opt("raft-heartbeat-timeout").unwrap_or(HEARTBEAT),
-        election_timeout: typed.duration_opt("raft-election-timeout").unwrap_or(ELECTION),
-        leader_lease_timeout: typed.duration_opt("raft-leader-lease-timeout").unwrap_or(LEADER_LEASE),
-        commit_timeout: typed.duration("raft-commit-timeout"),
-        apply_timeout: typed.duration("raft-apply-timeout"),
-        shutdown_on_remove: typed.bool("raft-remove-shutdown"),
-        remove_on_shutdown: typed.bool("raft-cluster-remove-shutdown"),
-        stepdown_on_shutdown: typed.bool("raft-shutdown-stepdown"),
-        reap_voter_timeout: typed.duration_opt("raft-reap-node-timeout"),
-        reap_read_only_timeout: typed.duration_opt("raft-reap-read-only-node-timeout"),
+        log_level: log_level(&flags.text("raft-log-level"))?,
+        snapshot_entries: flags.count("raft-snap"),
+        snapshot_wal_bytes: Some(flags.count("raft-snap-wal-size")).filter(|bytes| *bytes > 0),
+        snapshot_interval: flags.duration("raft-snap-int"),
+        heartbeat_timeout: flags.duration_opt("raft-heartbeat-timeout").unwrap_or(HEARTBEAT),
+        election_timeout: flags.duration_opt("raft-election-timeout").unwrap_or(ELECTION),
+        leader_lease_timeout: flags.duration_opt("raft-leader-lease-timeout").unwrap_or(LEADER_LEASE),
+        commit_timeout: flags.duration("raft-commit-timeout"),
+        apply_timeout: flags.duration("raft-apply-timeout"),
+        shutdown_on_remove: flags.bool("raft-remove-shutdown"),
+        remove_on_shutdown: flags.bool("raft-cluster-remove-shutdown"),
+        stepdown_on_shutdown: flags.bool("raft-shutdown-stepdown"),
+        reap_voter_timeout: flags.duration_opt("raft-reap-node-timeout"),
+        reap_read_only_timeout: flags.duration_opt("raft-reap-read-only-node-timeout"),
     })
 }
 
@@ -104,28 +104,28 @@ fn log_level(word: &str) -> Result<Level, String> {
     }
 }
 
-/// A queue without room for one write would take none.
-fn write_queue(typed: &Typed) -> WriteQueueConfig {
+/// Makes the settings of the queue of writes. The capacity and the batch size are at least 1.
+fn write_queue(flags: &FlagValues) -> WriteQueueConfig {
     WriteQueueConfig {
-        capacity: usize_of(typed.count("write-queue-capacity").max(1)),
-        batch_len: usize_of(typed.count("write-queue-batch-size").max(1)),
-        timeout: typed.duration("write-queue-timeout"),
-        transaction: typed.bool("write-queue-tx"),
+        capacity: usize_of(flags.count("write-queue-capacity").max(1)),
+        batch_len: usize_of(flags.count("write-queue-batch-size").max(1)),
+        timeout: flags.duration("write-queue-timeout"),
+        transaction: flags.bool("write-queue-tx"),
     }
 }
 
-fn http_tls(typed: &Typed) -> Option<TlsFiles> {
-    Some(TlsFiles { cert: path(typed, "http-cert")?, key: path(typed, "http-key")? })
+fn http_tls(flags: &FlagValues) -> Option<TlsFiles> {
+    Some(TlsFiles { cert: path(flags, "http-cert")?, key: path(flags, "http-key")? })
 }
 
-fn path(typed: &Typed, name: &str) -> Option<PathBuf> {
-    typed.text_opt(name).map(PathBuf::from)
+fn path(flags: &FlagValues, name: &str) -> Option<PathBuf> {
+    flags.text_opt(name).map(PathBuf::from)
 }
 
-/// As Go's `filepath.Abs`: `..` is taken away without a look at the file system.
-fn absolute(typed: &str) -> Result<PathBuf, String> {
+/// Makes a path absolute like Go's `filepath.Abs`, which removes `..` without reading the file system.
+fn absolute(path: &str) -> Result<PathBuf, String> {
     let failed = |why| format!("failed to determine absolute data path: {why}");
-    let path = std::path::absolute(Path::new(typed)).map_err(failed)?;
+    let path = std::path::absolute(Path::new(path)).map_err(failed)?;
     Ok(path.components().fold(PathBuf::new(), |mut clean, component| {
         match component {
             Component::CurDir => {}

@@ -1,4 +1,4 @@
-//! The flags: those of rqlited v10, whether what they switch on exists here, and those that only this server has.
+//! The list of all flags: those of rqlited v10, each with its support by this program, and further ones.
 
 use sqlhttp_text::flag::Kind;
 
@@ -8,49 +8,49 @@ pub const PROGRAM: &str = "sqlhttp-cluster";
 /// A flag.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Flag {
-    /// Its name, without dashes.
+    /// The name, without dashes.
     pub(crate) name: &'static str,
-    /// Another name, under which earlier versions know it; empty for none.
+    /// The name in earlier versions; empty if it has not changed.
     pub(crate) alias: &'static str,
-    /// What it takes.
+    /// The kind of value.
     pub(crate) kind: Kind,
-    /// Its value when it is not given; empty for none.
+    /// The default value; empty if there is none.
     pub(crate) default: &'static str,
-    /// What becomes of it.
-    pub(crate) standing: Standing,
-    /// What it is for.
+    /// The support of the flag by this program.
+    pub(crate) support: Support,
+    /// The description in the usage text.
     pub(crate) help: &'static str,
 }
 
-/// What becomes of a flag that is given.
+/// The support of a flag by this program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Standing {
-    /// rqlited has it, and it works.
-    Works,
-    /// rqlited has it; any value but the default asks for what does not exist yet.
+pub(crate) enum Support {
+    /// A flag of rqlited that is supported.
+    Supported,
+    /// A flag of rqlited for a feature that does not exist yet. Any value but the default is refused.
     NotYet,
-    /// rqlited has it; integers up to this one work, larger ones ask for what does not exist yet.
+    /// An integer flag of rqlited that is supported up to this value. Larger values are refused.
     UpTo(i64),
-    /// rqlited has it; accepted without effect, for this reason.
-    Idle(&'static str),
-    /// rqlited does not have it.
-    Own,
+    /// A flag of rqlited that is accepted and has no effect, for this reason.
+    Ignored(&'static str),
+    /// A flag that rqlited does not have.
+    Extension,
 }
 
-const fn works(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Flag {
-    Flag { name, alias: "", kind, default, standing: Standing::Works, help }
+const fn supported(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Flag {
+    Flag { name, alias: "", kind, default, support: Support::Supported, help }
 }
 
 const fn not_yet(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Flag {
-    Flag { name, alias: "", kind, default, standing: Standing::NotYet, help }
+    Flag { name, alias: "", kind, default, support: Support::NotYet, help }
 }
 
-const fn own(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Flag {
-    Flag { name, alias: "", kind, default, standing: Standing::Own, help }
+const fn extension(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Flag {
+    Flag { name, alias: "", kind, default, support: Support::Extension, help }
 }
 
-const fn idle(name: &'static str, kind: Kind, default: &'static str, why: &'static str, help: &'static str) -> Flag {
-    Flag { name, alias: "", kind, default, standing: Standing::Idle(why), help }
+const fn ignored(name: &'static str, kind: Kind, default: &'static str, why: &'static str, help: &'static str) -> Flag {
+    Flag { name, alias: "", kind, default, support: Support::Ignored(why), help }
 }
 
 impl Flag {
@@ -59,24 +59,24 @@ impl Flag {
     }
 }
 
-/// Why flags about the traffic between nodes have no effect.
-const ALONE: &str = "a cluster has one node for now, which talks to no other";
+/// The reason for which flags about traffic between nodes have no effect.
+const SINGLE_NODE: &str = "a cluster has one node for now, so there is no traffic between nodes";
 
-/// Why a profile is not written.
+/// The reason for which flags about profiles have no effect.
 const NO_PROFILE: &str = "this program writes no profiles";
 
 const LOG_LEVELS: Kind = Kind::Choice(&["error", "warn", "info", "debug", "trace"]);
 
 const fn text(name: &'static str, help: &'static str) -> Flag {
-    works(name, Kind::Text, "", help)
+    supported(name, Kind::Text, "", help)
 }
 
 const fn switch(name: &'static str, help: &'static str) -> Flag {
-    works(name, Kind::Bool, "false", help)
+    supported(name, Kind::Bool, "false", help)
 }
 
 const fn duration(name: &'static str, default: &'static str, help: &'static str) -> Flag {
-    works(name, Kind::SignedDuration, default, help)
+    supported(name, Kind::SignedDuration, default, help)
 }
 
 const fn text_not_yet(name: &'static str, help: &'static str) -> Flag {
@@ -87,155 +87,178 @@ const fn switch_not_yet(name: &'static str, help: &'static str) -> Flag {
     not_yet(name, Kind::Bool, "false", help)
 }
 
-/// All flags; those of rqlited first.
+/// All flags. Those of rqlited come first.
 pub(crate) const TABLE: &[Flag] = &[
     switch("version", "Print the version and exit"),
-    text(
-        "node-id",
-        "Name of this node, unlike that of any other in the cluster; the advertised Raft address if not set",
-    ),
-    works("http-addr", Kind::Text, "localhost:4001", "Address (host:port) where the HTTP API listens"),
-    text("http-adv-addr", "Address of the HTTP API that others are told, if not that of -http-addr"),
+    text("node-id", "Unique name of this node in the cluster; the advertised Raft address if not set"),
+    supported("http-addr", Kind::Text, "localhost:4001", "Address (host:port) where the HTTP API listens"),
+    text("http-adv-addr", "Advertised address of the HTTP API; -http-addr if not set"),
     text("http-allow-origin", "Value of the header Access-Control-Allow-Origin"),
     text("auth", "JSON file of users and their permissions"),
     text("http-cert", "Serve HTTPS with this certificate chain, a PEM file"),
     text("http-key", "The private key of -http-cert, a PEM file"),
     text(
         "http-ca-cert",
-        "Check clients' certificates against this authority, a PEM file; else against those of the host",
+        "Verify clients' certificates against this authority, a PEM file; against those of the system if not set",
     ),
-    switch("http-verify-client", "Let in only clients with a valid certificate"),
-    text("http-verify-common-name", "Let in only clients whose certificate has this Common Name"),
-    works("raft-addr", Kind::Text, "localhost:4002", "Address (host:port) where other nodes reach this one"),
-    text("raft-adv-addr", "Address that other nodes are told, if not that of -raft-addr"),
-    idle(
+    switch("http-verify-client", "Require clients to have a valid certificate"),
+    text("http-verify-common-name", "Require clients' certificates to have this Common Name"),
+    supported("raft-addr", Kind::Text, "localhost:4002", "Address (host:port) where other nodes reach this one"),
+    text("raft-adv-addr", "Advertised Raft address; -raft-addr if not set"),
+    ignored(
         "node-cert",
         Kind::Text,
         "",
-        ALONE,
-        "Encrypt what nodes send each other with this certificate chain, a PEM file",
+        SINGLE_NODE,
+        "Encrypt the traffic between nodes with this certificate chain, a PEM file",
     ),
-    idle("node-key", Kind::Text, "", ALONE, "The private key of -node-cert, a PEM file"),
-    text_not_yet("node-ca-cert", "Check other nodes' certificates against this authority, a PEM file"),
-    idle("node-no-verify", Kind::Bool, "false", ALONE, "Do not check the certificates of the nodes that are called"),
-    switch_not_yet("node-verify-client", "Let in only nodes with a valid certificate"),
-    text_not_yet("node-verify-server-name", "Host name that the certificates of the nodes that are called must have"),
-    text_not_yet("node-verify-common-name", "Let in only nodes whose certificate has this Common Name"),
-    duration("cluster-connect-timeout", "30s", "How long to wait for a connection to another node"),
-    idle("compress-snap-transport", Kind::Bool, "false", ALONE, "Compress the snapshots that nodes send each other"),
-    text_not_yet("join", "Comma-separated Raft addresses (host:port) of nodes whose cluster to join"),
-    works("join-attempts", Kind::Int, "5", "How often to try the addresses of -join"),
+    ignored("node-key", Kind::Text, "", SINGLE_NODE, "The private key of -node-cert, a PEM file"),
+    text_not_yet("node-ca-cert", "Verify other nodes' certificates against this authority, a PEM file"),
+    ignored("node-no-verify", Kind::Bool, "false", SINGLE_NODE, "Do not verify other nodes' certificates"),
+    switch_not_yet("node-verify-client", "Require other nodes to have a valid certificate"),
+    text_not_yet("node-verify-server-name", "Host name that other nodes' certificates must have"),
+    text_not_yet("node-verify-common-name", "Require other nodes' certificates to have this Common Name"),
+    duration("cluster-connect-timeout", "30s", "Timeout of a connection to another node"),
+    ignored(
+        "compress-snap-transport",
+        Kind::Bool,
+        "false",
+        SINGLE_NODE,
+        "Compress snapshots that are sent between nodes",
+    ),
+    text_not_yet("join", "Comma-separated Raft addresses (host:port) of nodes of the cluster to join"),
+    supported("join-attempts", Kind::Int, "5", "How often to try the addresses of -join"),
     duration("join-interval", "3s", "How long to wait between two attempts to join"),
-    text("join-as", "User of the -auth file as whom this node joins"),
+    text("join-as", "User of the -auth file with whose credentials this node joins"),
     Flag {
         name: "bootstrap-expect",
         alias: "",
         kind: Kind::Int,
         default: "0",
-        standing: Standing::UpTo(1),
-        help: "How many nodes make a new cluster",
+        support: Support::UpTo(1),
+        help: "Number of nodes that form a new cluster",
     },
-    duration("bootstrap-expect-timeout", "2m", "How long the making of a new cluster may take"),
+    duration("bootstrap-expect-timeout", "2m", "Timeout of the formation of a new cluster"),
     text_not_yet("disco-mode", "Find the cluster with consul-kv, etcd-kv, dns or dns-srv"),
-    idle("disco-key", Kind::Text, "rqlite", ALONE, "Prefix of the keys in the discovery service"),
+    ignored("disco-key", Kind::Text, "rqlite", SINGLE_NODE, "Prefix of the keys in the discovery service"),
     text_not_yet("disco-config", "Settings of the discovery service: JSON, or the path of a JSON file"),
-    switch_not_yet("raft-non-voter", "Be a read replica"),
+    switch_not_yet("raft-non-voter", "Join as a read replica"),
     switch("fk", "Enforce foreign keys"),
-    works("db-max-ro-conns", Kind::Int, "256", "How many reads may run at once; 0 is no limit"),
+    supported("db-max-ro-conns", Kind::Int, "256", "Greatest number of reads that run at once; 0 is no limit"),
     duration("auto-vacuum-int", "0s", "How often to run VACUUM; 0 is never"),
     duration("auto-optimize-int", "24h", "How often to run PRAGMA optimize; 0h is never"),
-    idle(
+    ignored(
         EXTENSIONS_PATH,
         Kind::Text,
         "",
         "the directory holds no extensions",
-        "Comma-separated paths of SQLite extensions: files, directories or archives; only empty directories as yet",
+        "Comma-separated paths of SQLite extensions: files, directories or archives; for now only empty directories",
     ),
-    works("raft-log-level", Kind::Text, "WARN", "The least level that Raft logs: ERROR, WARN, INFO or DEBUG"),
-    works("raft-snap", Kind::Uint, "8192", "Log entries since the last snapshot that call for the next"),
-    works("raft-snap-wal-size", Kind::Uint, "4194304", "Bytes in SQLite's WAL that call for a snapshot; 0 is none"),
-    duration("raft-snap-int", "10s", "How often to see whether it is time for a snapshot"),
-    duration("raft-heartbeat-timeout", "1s", "How long a follower does without its leader before it calls an election"),
-    duration("raft-election-timeout", "1s", "How long a candidate waits before it calls another election"),
-    duration("raft-leader-lease-timeout", "0s", "How long a leader leads without hearing of a majority; 0s is 500ms"),
-    duration("raft-commit-timeout", "50ms", "How long a leader waits before it tells followers what is committed"),
-    duration("raft-apply-timeout", "10s", "How long a write may wait to enter the log"),
+    supported("raft-log-level", Kind::Text, "WARN", "Least severe level that Raft logs: ERROR, WARN, INFO or DEBUG"),
+    supported("raft-snap", Kind::Uint, "8192", "Number of log entries after which a snapshot is taken"),
+    supported(
+        "raft-snap-wal-size",
+        Kind::Uint,
+        "4194304",
+        "Size of SQLite's WAL, in bytes, from which a snapshot is taken; 0 is no limit",
+    ),
+    duration("raft-snap-int", "10s", "How often to check whether a snapshot is due"),
+    duration(
+        "raft-heartbeat-timeout",
+        "1s",
+        "Time without contact to the leader after which a follower starts an election",
+    ),
+    duration("raft-election-timeout", "1s", "Time after which a candidate starts another election"),
+    duration(
+        "raft-leader-lease-timeout",
+        "0s",
+        "Time without contact to a quorum after which a leader steps down; 0s is 500ms",
+    ),
+    duration("raft-commit-timeout", "50ms", "Time after which a leader sends the commit index to followers"),
+    duration("raft-apply-timeout", "10s", "How long a write may wait until it is appended to the log"),
     switch("raft-remove-shutdown", "Stop Raft when this node is removed from the cluster"),
     switch("raft-cluster-remove-shutdown", "Leave the cluster when this node is stopped"),
-    works("raft-shutdown-stepdown", Kind::Bool, "true", "Hand the leadership over before stopping"),
-    duration("raft-reap-node-timeout", "0s", "Remove a voting node that was not reached for so long"),
-    duration("raft-reap-read-only-node-timeout", "0s", "Remove a read replica that was not reached for so long"),
-    works("write-queue-capacity", Kind::Int, "1024", "How many queued writes may wait"),
-    works("write-queue-batch-size", Kind::Int, "128", "How many queued writes are written together"),
-    duration("write-queue-timeout", "50ms", "How long a queued write waits for others"),
-    switch("write-queue-tx", "Write queued writes that are written together in one transaction"),
-    text_not_yet("auto-backup", "JSON file that says where to upload backups"),
-    text_not_yet("auto-restore", "JSON file that says where to download the database from"),
-    text_not_yet("cdc-config", "Where to send changes: stdout, a URL, or the path of a JSON file"),
+    supported("raft-shutdown-stepdown", Kind::Bool, "true", "Transfer the leadership before stopping"),
+    duration("raft-reap-node-timeout", "0s", "Remove a voting node that was unreachable for this time"),
+    duration("raft-reap-read-only-node-timeout", "0s", "Remove a read replica that was unreachable for this time"),
+    supported("write-queue-capacity", Kind::Int, "1024", "Greatest number of queued writes that wait"),
+    supported("write-queue-batch-size", Kind::Int, "128", "Greatest number of queued writes in a batch"),
+    duration("write-queue-timeout", "50ms", "Greatest time that a queued write waits for others"),
+    switch("write-queue-tx", "Write each batch of queued writes in one transaction"),
+    text_not_yet("auto-backup", "JSON file with the destination of uploaded backups"),
+    text_not_yet("auto-restore", "JSON file with the source of the database to download"),
+    text_not_yet("cdc-config", "Destination of captured changes: stdout, a URL, or the path of a JSON file"),
     text_not_yet("otlp-endpoint", "Address (host:port) of the OTLP collector that metrics are sent to"),
     not_yet("otlp-interval", Kind::SignedDuration, "30s", "How often metrics are sent"),
     switch_not_yet("otlp-insecure", "Send metrics without TLS"),
-    switch_not_yet("otlp-no-verify", "Do not check the collector's certificate"),
-    text_not_yet("otlp-ca-cert", "Check the collector's certificate against this authority, a PEM file"),
-    text_not_yet("otlp-cert", "Certificate to show to the collector, a PEM file"),
+    switch_not_yet("otlp-no-verify", "Do not verify the collector's certificate"),
+    text_not_yet("otlp-ca-cert", "Verify the collector's certificate against this authority, a PEM file"),
+    text_not_yet("otlp-cert", "Client certificate for the collector, a PEM file"),
     text_not_yet("otlp-key", "The private key of -otlp-cert, a PEM file"),
-    idle("cpu-profile", Kind::Text, "", NO_PROFILE, "File for a CPU profile"),
-    idle("mem-profile", Kind::Text, "", NO_PROFILE, "File for a memory profile"),
-    idle("trace-profile", Kind::Text, "", NO_PROFILE, "File for an execution trace"),
-    own("db-name", Kind::Text, "main", "Name of the database in ws4sqlite's API: POST /<name>"),
-    own("allowed-hosts", Kind::Text, "", "Comma-separated hosts that requests may name; empty is every host")
+    ignored("cpu-profile", Kind::Text, "", NO_PROFILE, "File for a CPU profile"),
+    ignored("mem-profile", Kind::Text, "", NO_PROFILE, "File for a memory profile"),
+    ignored("trace-profile", Kind::Text, "", NO_PROFILE, "File for an execution trace"),
+    extension("db-name", Kind::Text, "main", "Name of the database in ws4sqlite's API: POST /<name>"),
+    extension("allowed-hosts", Kind::Text, "", "Comma-separated hosts that requests may name; empty is every host")
         .also("http-allowed-hosts"),
-    own(
+    extension(
         "body-timeout",
         Kind::SignedDuration,
         "5m",
-        "How long a client may take to send a request's body, but for /boot; 0s is no limit",
+        "How long a client may take to send a request's body, except for /boot; 0s is no limit",
     )
     .also("http-body-timeout"),
-    own("check-interval", Kind::Duration, "24h", "How often the database is checked for damage; 0 is never"),
-    own(
+    extension("check-interval", Kind::Duration, "24h", "How often the database is checked for damage; 0 is never"),
+    extension(
         "exit-on-failure",
         Kind::Bool,
         "true",
-        "End the process when the node has stopped by itself, so that a supervisor starts it again",
+        "End the process if the node has stopped because of a failure, so that a supervisor restarts it",
     ),
-    own(
+    extension(
         "first-request-timeout",
         Kind::SignedDuration,
         "10s",
-        "How long a new HTTP connection may be without a request; 0s is 2m",
+        "How long a new HTTP connection may remain without a request; 0s is 2m",
     )
     .also("http-first-request-timeout"),
-    own("log-format", Kind::Choice(&["text", "json"]), "text", "How log lines look"),
-    own("log-json", Kind::Bool, "false", "Write log lines as JSON, as -log-format json does"),
-    own("log-level", LOG_LEVELS, "info", "The least level that is logged; for Raft see -raft-log-level"),
-    own("log-requests", Kind::Bool, "false", "Log a line for each request, and why it was refused"),
-    own(
+    extension("log-format", Kind::Choice(&["text", "json"]), "text", "Format of log lines"),
+    extension("log-json", Kind::Bool, "false", "Write log lines as JSON, as -log-format json does"),
+    extension("log-level", LOG_LEVELS, "info", "Least severe level that is logged; for Raft see -raft-log-level"),
+    extension("log-requests", Kind::Bool, "false", "Log a line for each request, with the reason if it was refused"),
+    extension(
         "log-slow",
         Kind::Duration,
         "0s",
         "Log requests whose SQL takes longer than this, with the first KiB of the SQL; 0 logs none",
     ),
-    own("max-bodies", Kind::Size, "512MiB", "Memory for all request bodies together; one of -max-body always fits")
-        .also("http-max-bodies"),
-    own("max-body", Kind::Size, "64MiB", "Largest request body, also after decompression").also("http-max-body"),
-    own("max-connections", Kind::Count, "4096", "HTTP connections open at once").also("http-max-conns"),
-    own("max-statement-memory", Kind::Size, "512MiB", "Memory that SQLite may use for one request"),
-    own("max-statements", Kind::Count, "100000", "Statements in one request").also("http-max-statements"),
-    own("max-value-bytes", Kind::Size, "64MiB", "Largest text or BLOB, and largest row"),
-    own("query-timeout", Kind::Duration, "0s", "How long a read may run that asks for no db_timeout; 0 is no limit"),
-    own(
+    extension(
+        "max-bodies",
+        Kind::Size,
+        "512MiB",
+        "Memory for all request bodies together; at least that of one body of -max-body",
+    )
+    .also("http-max-bodies"),
+    extension("max-body", Kind::Size, "64MiB", "Largest request body, also after decompression").also("http-max-body"),
+    extension("max-connections", Kind::Count, "4096", "Greatest number of open HTTP connections")
+        .also("http-max-conns"),
+    extension("max-statement-memory", Kind::Size, "512MiB", "Greatest memory that SQLite uses for one request"),
+    extension("max-statements", Kind::Count, "100000", "Greatest number of statements in one request")
+        .also("http-max-statements"),
+    extension("max-value-bytes", Kind::Size, "64MiB", "Largest text or BLOB, and largest row"),
+    extension("query-timeout", Kind::Duration, "0s", "Time limit of a read without db_timeout; 0 is no limit"),
+    extension(
         "write-steps-max",
         Kind::Count,
         "20000000000",
-        "Steps of SQLite that a write may take, about 50,000 for a millisecond; 0 is no limit",
+        "Greatest number of SQLite's steps in a write, about 50,000 per millisecond; 0 is no limit",
     ),
 ];
 
-/// The flag that takes paths of extensions.
+/// The name of the flag with the paths of extensions.
 pub(crate) const EXTENSIONS_PATH: &str = "extensions-path";
 
-/// The flag of this name.
+/// Returns the flag of this name or alias.
 pub(crate) fn find(name: &str) -> Option<&'static Flag> {
     TABLE.iter().find(|flag| flag.name == name || (!name.is_empty() && flag.alias == name))
 }

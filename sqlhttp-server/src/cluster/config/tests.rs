@@ -5,7 +5,7 @@ use std::time::Duration;
 use sqlhttp_text::flag::{Kind, parse_value};
 use tracing::Level;
 
-use super::table::{Standing, TABLE};
+use super::table::{Support, TABLE};
 use super::*;
 use crate::process::logging::LogFormat;
 use crate::process::tls::TlsFiles;
@@ -21,7 +21,7 @@ fn config(flags: &str) -> ClusterConfig {
 
 fn exit(line: &str) -> (u8, String) {
     match parse_line(line) {
-        Err(Exit { code, words: Words::Plain(text) | Words::Answer(text) }) => (code, text),
+        Err(Exit { code, message: ExitMessage::Stderr(text) | ExitMessage::Stdout(text) }) => (code, text),
         other => panic!("{line}: {other:?}"),
     }
 }
@@ -68,18 +68,18 @@ fn defaults_are_those_of_rqlited() {
 }
 
 #[test]
-fn our_own_flags_have_defaults_too() {
+fn defaults_of_further_flags() {
     let config = config("");
     assert_eq!((config.db_name.as_str(), config.http_body_bytes_max), ("main", 64 << 20));
     assert_eq!((config.http_connections_max, config.http_statements_max), (4096, 100_000));
     let log = LogConfig { format: LogFormat::Text, level: Level::INFO, requests: false, slow: None };
     assert_eq!((config.log, config.query_timeout, config.value_bytes_max), (log, None, 64 << 20));
     assert_eq!(config.write_steps_max, 20_000_000_000);
-    assert_eq!(config.idle_flags, []);
+    assert_eq!(config.ignored_flags, []);
 }
 
 #[test]
-fn what_is_typed_is_resolved() {
+fn given_flags_are_resolved() {
     let network = config("-http-addr 0.0.0.0:1 -http-adv-addr h:1 -raft-addr [::]:2 -raft-adv-addr=h:2 -auth a.json");
     assert_eq!((network.http_adv_addr.as_str(), network.raft_adv_addr.as_str()), ("h:1", "h:2"));
     assert_eq!((network.node_id.as_str(), network.auth_file), ("h:2", Some("a.json".into())));
@@ -92,7 +92,7 @@ fn what_is_typed_is_resolved() {
     assert_eq!((sizes.http_body_bytes_max, sizes.http_connections_max, sizes.http_statements_max), (1024, 2, 3));
     assert_eq!((sizes.db_name.as_str(), sizes.log.format), ("x", LogFormat::Json));
     let shared = config("-max-body 1KiB -max-connections 2 -max-statements 3 -db-name x -log-format json");
-    assert_eq!(shared, sizes, "the names that both programs know, and those of old");
+    assert_eq!(shared, sizes, "the names that both programs share, and those of earlier versions");
     assert_eq!(config("-write-steps-max 0").write_steps_max, 0);
     let limits = config("-query-timeout 3s -max-value-bytes 1MiB -log-slow 250ms -log-requests -log-level debug");
     assert_eq!((limits.query_timeout, limits.value_bytes_max), (Some(Duration::from_secs(3)), 1 << 20));
@@ -113,7 +113,7 @@ fn what_is_typed_is_resolved() {
 }
 
 #[test]
-fn raft_has_its_own_timeouts_for_zero() {
+fn zero_timeouts_are_the_defaults_of_raft() {
     let raft = config("-raft-heartbeat-timeout 0s -raft-election-timeout 0s -raft-leader-lease-timeout 0s").raft;
     assert_eq!(raft, config("").raft);
     assert_eq!(raft.check_timeouts(), Ok(()));
@@ -126,7 +126,7 @@ fn raft_has_its_own_timeouts_for_zero() {
 }
 
 #[test]
-fn a_queue_has_room_for_a_write() {
+fn the_queue_holds_at_least_one_write() {
     let queue = config("-write-queue-capacity 0 -write-queue-batch-size -3").write_queue;
     assert_eq!((queue.capacity, queue.batch_len), (1, 1));
 }
@@ -138,7 +138,7 @@ fn the_data_directory_is_absolute_and_clean() {
 }
 
 #[test]
-fn flags_are_spelt_as_for_go() {
+fn flags_have_the_syntax_of_go() {
     for flags in ["-fk", "--fk", "-fk=T", "-fk=false -fk", "--fk=1 --"] {
         assert!(config(flags).foreign_keys, "{flags}");
     }
@@ -154,7 +154,7 @@ fn flags_are_spelt_as_for_go() {
 }
 
 #[test]
-fn a_wrong_flag_is_told_in_three_lines() {
+fn an_invalid_flag_is_reported_in_three_lines() {
     let cases = [
         ("-x", "flag provided but not defined: -x"),
         ("-on-disk-path=x", "flag provided but not defined: -on-disk-path"),
@@ -196,7 +196,7 @@ fn help_and_version_need_no_directory() {
 }
 
 #[test]
-fn the_version_has_the_shape_of_rqliteds() {
+fn the_version_has_the_format_of_rqlited() {
     let version = usage::version();
     let words: Vec<&str> = version.split(' ').collect();
     assert_eq!((words[0], words[1]), ("sqlhttp-cluster", concat!("v", env!("CARGO_PKG_VERSION"))));
@@ -205,10 +205,10 @@ fn the_version_has_the_shape_of_rqliteds() {
 }
 
 #[test]
-fn nothing_at_all_is_a_line_of_the_log() {
+fn an_empty_command_line_is_reported_as_a_log_line() {
     let exit = parse(&[]).unwrap_err();
     let text = "failed to parse command-line flags: missing required argument: DataPath";
-    assert_eq!(exit, Exit { code: 1, words: Words::LogLine(text.to_owned()) });
+    assert_eq!(exit, Exit { code: 1, message: ExitMessage::LogLine(text.to_owned()) });
     let mut written = Vec::new();
     let mut out = Vec::new();
     exit.write(&mut out, &mut written).unwrap();
@@ -218,26 +218,26 @@ fn nothing_at_all_is_a_line_of_the_log() {
 }
 
 #[test]
-fn there_is_one_directory() {
+fn exactly_one_directory_is_required() {
     let required = (1, "fatal: data directory path is required".to_owned());
     assert_eq!(exit("-fk"), required);
     assert_eq!(exit("--"), required);
     let empty = parse(&[OsString::new()]).unwrap_err();
-    assert_eq!((empty.code, empty.words), (1, Words::Plain(required.1)));
+    assert_eq!((empty.code, empty.message), (1, ExitMessage::Stderr(required.1)));
     assert_eq!(exit("d extra"), (1, "arguments after data directory (d) are not accepted ([extra])".to_owned()));
     assert_eq!(exit("d -fk x"), (1, "arguments after data directory (d) are not accepted ([-fk x])".to_owned()));
 }
 
 #[cfg(unix)]
 #[test]
-fn arguments_that_are_no_text_are_refused() {
+fn arguments_that_are_not_utf8_are_refused() {
     use std::os::unix::ffi::OsStringExt;
     let exit = parse(&[OsString::from_vec(vec![b'd', 0xff])]).unwrap_err();
     assert_eq!(exit.code, 2);
 }
 
 #[test]
-fn what_rqlited_validates_is_validated() {
+fn the_checks_of_rqlited_are_made() {
     let both = |service: &str| format!("either both -{service}-cert and -{service}-key must be set, or neither");
     let cases = [
         ("-extensions-path ./none.so", "extension path does not exist: ./none.so"),
@@ -293,7 +293,7 @@ fn what_rqlited_validates_is_validated() {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused() {
+fn invalid_values_are_refused() {
     let cases = [
         ("-raft-apply-timeout -1s", "-raft-apply-timeout must not be negative"),
         ("-raft-log-level loud", "-raft-log-level must be one of ERROR, WARN, INFO, or DEBUG"),
@@ -311,8 +311,8 @@ fn what_makes_no_sense_is_refused() {
     }
 }
 
-/// Command lines that pass the validation and ask for what the flag switches on.
-fn asking_for(name: &str) -> String {
+/// Returns flags that pass the validation and enable the feature of a flag.
+fn enabling(name: &str) -> String {
     match name {
         "node-verify-common-name" => "-node-verify-common-name x -node-verify-client".to_owned(),
         "disco-mode" => "-disco-mode etcd-kv".to_owned(),
@@ -331,10 +331,10 @@ fn asking_for(name: &str) -> String {
 }
 
 #[test]
-fn what_does_not_exist_yet_is_refused() {
-    for flag in TABLE.iter().filter(|flag| matches!(flag.standing, Standing::NotYet | Standing::UpTo(_))) {
-        let flags = asking_for(flag.name);
-        // Of several that need each other, the first is named.
+fn unsupported_features_are_refused() {
+    for flag in TABLE.iter().filter(|flag| matches!(flag.support, Support::NotYet | Support::UpTo(_))) {
+        let flags = enabling(flag.name);
+        // If a feature needs several flags, the error names the first of them.
         let named = fatal(&flags);
         let named = named.strip_prefix('-').and_then(|rest| rest.strip_suffix(" is not supported yet"));
         let named = named.unwrap_or_else(|| panic!("{flags}: {named:?}"));
@@ -343,7 +343,7 @@ fn what_does_not_exist_yet_is_refused() {
 }
 
 #[test]
-fn what_asks_for_nothing_is_accepted() {
+fn flags_that_enable_no_unsupported_feature_are_accepted() {
     for flags in [
         "-join= -join-attempts 2 -join-interval 1s -join-as u",
         "-bootstrap-expect 1 -bootstrap-expect-timeout 5s",
@@ -364,7 +364,7 @@ fn flags_without_effect_are_accepted_and_named() {
         "-disco-key k -cpu-profile c -mem-profile m -trace-profile t -node-cert c -node-key k -node-no-verify \
          -compress-snap-transport -extensions-path {path}"
     ))
-    .idle_flags;
+    .ignored_flags;
     let names: Vec<&str> = idle.iter().map(|(name, _)| *name).collect();
     let expected = [
         "node-cert",
@@ -391,7 +391,7 @@ fn validation_comes_before_support() {
 
 #[test]
 fn the_table_is_complete() {
-    let rqlite = TABLE.iter().filter(|flag| flag.standing != Standing::Own);
+    let rqlite = TABLE.iter().filter(|flag| flag.support != Support::Extension);
     assert_eq!(rqlite.count(), 68);
     for flag in TABLE {
         assert!(!flag.help.is_empty() && parse_value(flag.kind, flag.default).is_ok(), "{}", flag.name);
@@ -408,7 +408,7 @@ fn the_usage_has_gos_layout() {
     assert!(usage.contains("(default \"localhost:4001\")\n") && usage.contains("(default true)\n"), "{usage}");
     let (theirs, ours) = usage.split_once("\nFlags that rqlited does not have:\n").unwrap();
     for flag in TABLE {
-        let section = if flag.standing == Standing::Own { ours } else { theirs };
+        let section = if flag.support == Support::Extension { ours } else { theirs };
         assert!(section.lines().any(|line| line.split_whitespace().next() == Some(&format!("-{}", flag.name))));
     }
 }

@@ -9,141 +9,142 @@ use tracing::Level;
 use crate::process::logging::LogFormat;
 use crate::process::tls::TlsFiles;
 
-/// What a node is told to do. Addresses are `host:port` (or `[host]:port`), as typed; [`super::address::split_host_port`]
-/// takes them apart and does not fail on any of them.
+/// The settings of a node. Addresses are `host:port` or `[host]:port`, as given on the command line;
+/// [`super::address::split_host_port`] accepts all of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClusterConfig {
-    /// Where the node keeps everything; absolute. It need not exist yet.
+    /// The absolute path of the directory with all data of the node. It need not exist yet.
     pub data_dir: PathBuf,
-    /// The node's name in the cluster.
+    /// The unique name of the node in the cluster.
     pub node_id: String,
-    /// Where the HTTP API listens. The port may be a service's name.
+    /// The address where the HTTP API listens. The port may be the name of a service.
     pub http_addr: String,
-    /// Where nodes and clients are told that the HTTP API is.
+    /// The advertised address of the HTTP API.
     pub http_adv_addr: String,
     /// The value of `Access-Control-Allow-Origin`.
     pub http_allow_origin: Option<String>,
-    /// The hosts that HTTP requests may name; none is every host.
+    /// The hosts that HTTP requests may name; an empty list allows every host.
     pub http_allowed_hosts: Vec<String>,
     /// The file of users and permissions.
     pub auth_file: Option<PathBuf>,
-    /// Serve HTTPS with this certificate and key.
+    /// The certificate and the key of HTTPS; `None` serves plain HTTP.
     pub http_tls: Option<TlsFiles>,
-    /// The authority that clients' certificates are checked against; without one, those of the host.
+    /// The authority that clients' certificates are verified against; `None` stands for those of the system.
     pub http_ca_cert: Option<PathBuf>,
-    /// Clients need a valid certificate.
+    /// Whether clients must have a valid certificate.
     pub http_verify_client: bool,
     /// The Common Name that clients' certificates must have.
     pub http_verify_common_name: Option<String>,
-    /// How long a client may take to send the body of a request; zero is no limit.
+    /// The time limit for receiving the body of a request; zero is no limit.
     pub http_body_timeout: Duration,
-    /// How long a new HTTP connection may be without a request.
+    /// The time that a new HTTP connection may remain without a request.
     pub http_first_request_timeout: Duration,
-    /// Largest request body, in bytes, after decompression too.
+    /// The greatest size of a request body, in bytes, also after decompression.
     pub http_body_bytes_max: u64,
-    /// Memory for all request bodies together, in bytes.
+    /// The memory for all request bodies together, in bytes.
     pub http_all_bodies_bytes_max: u64,
-    /// HTTP connections open at once.
+    /// The greatest number of open HTTP connections.
     pub http_connections_max: usize,
-    /// Statements in one request.
+    /// The greatest number of statements in one request.
     pub http_statements_max: usize,
-    /// Where other nodes reach this one. The port is a number.
+    /// The address where this node listens for other nodes. The port is a number.
     pub raft_addr: String,
-    /// Where other nodes are told that they reach this one. The port is a number.
+    /// The advertised Raft address. The port is a number.
     pub raft_adv_addr: String,
-    /// How long to wait for a connection to another node.
+    /// The timeout of a connection to another node.
     pub cluster_connect_timeout: Duration,
-    /// How often to try to join.
+    /// The number of attempts to join a cluster.
     pub join_attempts: u64,
-    /// How long to wait between two attempts to join.
+    /// The time between two attempts to join.
     pub join_interval: Duration,
-    /// As which user this node joins.
+    /// The user with whose credentials this node joins.
     pub join_as: Option<String>,
-    /// How many nodes make a new cluster; 0 is not to wait for others.
+    /// The number of nodes that form a new cluster; 0 does not wait for other nodes.
     pub bootstrap_expect: u64,
-    /// How long the making of a new cluster may take.
+    /// The timeout of the formation of a new cluster.
     pub bootstrap_expect_timeout: Duration,
-    /// Foreign keys are enforced.
+    /// Whether foreign keys are enforced.
     pub foreign_keys: bool,
-    /// Reads that may run at once; `None` is no limit.
+    /// The greatest number of reads that run at once; `None` is no limit.
     pub reads_max: Option<usize>,
-    /// How often to run VACUUM.
+    /// The time between two runs of VACUUM; `None` runs none.
     pub auto_vacuum_interval: Option<Duration>,
-    /// How often to run `PRAGMA optimize`.
+    /// The time between two runs of `PRAGMA optimize`; `None` runs none.
     pub auto_optimize_interval: Option<Duration>,
     /// The name of the database in ws4sqlite's API.
     pub db_name: String,
-    /// Raft's own settings.
+    /// The settings of Raft.
     pub raft: RaftConfig,
-    /// Queued writes.
+    /// The settings of queued writes.
     pub write_queue: WriteQueueConfig,
-    /// How long a read may run that asks for no time limit of its own.
+    /// The time limit of a read whose request sets none; `None` is no limit.
     pub query_timeout: Option<Duration>,
-    /// How many steps of SQLite a write may take; zero is no limit.
+    /// The greatest number of steps of SQLite's virtual machine in a write; zero is no limit.
     pub write_steps_max: u64,
-    /// How often the database is checked for damage; zero is never.
+    /// The time between two checks of the database for damage; zero runs none.
     pub check_interval: Duration,
-    /// Whether the process ends when the node has stopped by itself.
+    /// Whether the process ends if the node has stopped because of a failure.
     pub exit_on_failure: bool,
-    /// How many bytes a text, a BLOB or a row may have.
+    /// The greatest size of a text, a BLOB or a row, in bytes.
     pub value_bytes_max: u64,
-    /// Memory that SQLite may use for one request, bytes.
+    /// The greatest memory that SQLite uses for one request, in bytes.
     pub memory_bytes_max: u64,
     /// The settings of the log.
     pub log: LogConfig,
-    /// The flags that were given and have no effect, each with the reason.
-    pub idle_flags: Vec<(&'static str, &'static str)>,
+    /// The given flags that have no effect, each with the reason.
+    pub ignored_flags: Vec<(&'static str, &'static str)>,
 }
 
 /// The settings of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogConfig {
-    /// How log lines look.
+    /// The format of log lines.
     pub format: LogFormat,
-    /// The least level that is logged, but for Raft's own lines.
+    /// The least severe level that is logged. Raft has a level of its own.
     pub level: Level,
-    /// Log a line for each request.
+    /// Whether a line is logged for each request.
     pub requests: bool,
-    /// Log requests whose SQL takes longer than this.
+    /// The time from which a request's SQL is logged as slow; `None` logs none.
     pub slow: Option<Duration>,
 }
 
-/// Settings of Raft.
+/// The settings of Raft.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RaftConfig {
-    /// The least level that Raft logs.
+    /// The least severe level that Raft logs.
     pub log_level: Level,
-    /// Log entries since the last snapshot that call for the next.
+    /// The number of log entries since the last snapshot from which the next one is taken.
     pub snapshot_entries: u64,
-    /// Bytes in SQLite's WAL that call for a snapshot.
+    /// The size of SQLite's WAL, in bytes, from which a snapshot is taken; `None` is no limit.
     pub snapshot_wal_bytes: Option<u64>,
-    /// How often to see whether it is time for a snapshot.
+    /// The time between two checks whether a snapshot is due.
     pub snapshot_interval: Duration,
-    /// How long a follower does without its leader.
+    /// The time without contact to the leader after which a follower starts an election.
     pub heartbeat_timeout: Duration,
-    /// How long a candidate waits.
+    /// The time after which a candidate starts another election.
     pub election_timeout: Duration,
-    /// How long a leader leads without hearing of a majority.
+    /// The time without contact to a quorum after which a leader steps down.
     pub leader_lease_timeout: Duration,
-    /// How long a leader waits before it tells followers what is committed.
+    /// The time after which a leader sends the commit index to followers.
     pub commit_timeout: Duration,
-    /// How long a write may wait to enter the log.
+    /// The time that a write may wait until it is appended to the log.
     pub apply_timeout: Duration,
-    /// Raft stops when this node is removed.
+    /// Whether Raft stops when this node is removed from the cluster.
     pub shutdown_on_remove: bool,
-    /// The node leaves the cluster when it is stopped.
+    /// Whether the node leaves the cluster when it is stopped.
     pub remove_on_shutdown: bool,
-    /// The leadership is handed over before stopping.
+    /// Whether the leadership is transferred before the node stops.
     pub stepdown_on_shutdown: bool,
-    /// A voting node that was not reached for so long is removed.
+    /// The time after which an unreachable voting node is removed; `None` removes none.
     pub reap_voter_timeout: Option<Duration>,
-    /// A read replica that was not reached for so long is removed.
+    /// The time after which an unreachable read replica is removed; `None` removes none.
     pub reap_read_only_timeout: Option<Duration>,
 }
 
 impl RaftConfig {
-    /// Whether the timeouts fit each other: a leader without contact to a majority steps down before the others elect the next, and
-    /// an election lasts at least as long as the silence that calls it. In the words of rqlited's Raft library.
+    /// Checks that the timeouts are consistent: a leader without contact to a quorum must step down before the other
+    /// nodes elect the next leader, and the election timeout must not be shorter than the heartbeat timeout. The errors
+    /// have the texts of rqlited's Raft library.
     pub(crate) fn check_timeouts(&self) -> Result<(), String> {
         let heartbeat = duration::format(self.heartbeat_timeout);
         let why = if self.leader_lease_timeout > self.heartbeat_timeout {
@@ -159,15 +160,15 @@ impl RaftConfig {
     }
 }
 
-/// Settings of queued writes.
+/// The settings of queued writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WriteQueueConfig {
-    /// How many may wait; at least 1.
+    /// The greatest number of queued writes that wait; at least 1.
     pub capacity: usize,
-    /// How many are written together; at least 1.
+    /// The greatest number of queued writes in a batch; at least 1.
     pub batch_len: usize,
-    /// How long one waits for others.
+    /// The greatest time that a queued write waits for others.
     pub timeout: Duration,
-    /// Those that are written together share a transaction.
+    /// Whether the queued writes of a batch share a transaction.
     pub transaction: bool,
 }

@@ -1,24 +1,24 @@
-//! What is printed for people: the usage text, in the layout of Go's, and the version.
+//! The usage text, in the layout of Go's `flag` package, and the version.
 
 use std::fmt::Write as _;
 
 use sqlhttp_text::flag;
 
-use super::table::{Flag, PROGRAM, Standing, TABLE};
+use super::table::{Flag, PROGRAM, Support, TABLE};
 
-/// The usage text: rqlited's flags by name, then ours.
+/// Returns the usage text: the flags of rqlited, sorted by name, and then the further flags.
 pub(crate) fn usage() -> String {
     let mut text = format!(
-        "{PROGRAM} keeps an SQLite database in agreement on several machines and serves it over HTTP.\n\n\
+        "{PROGRAM} replicates an SQLite database with Raft and serves it over HTTP.\n\n\
          Usage: {PROGRAM} [flags] <data directory>\n"
     );
-    let is_own = |flag: &&Flag| flag.standing == Standing::Own;
-    describe_all(TABLE.iter().filter(|flag| !is_own(flag)), &mut text);
+    let is_extension = |flag: &&Flag| flag.support == Support::Extension;
+    describe_all(TABLE.iter().filter(|flag| !is_extension(flag)), &mut text);
     text.push_str("\nFlags that rqlited does not have:\n");
-    describe_all(TABLE.iter().filter(is_own), &mut text);
+    describe_all(TABLE.iter().filter(is_extension), &mut text);
     text.push_str(
         "\nDurations are written like 250ms, 10s, 1m30s; sizes in bytes or like 64KiB, 16MiB. Switches take a value \
-         only\nafter an equals sign: -fk=false. All flags stand before the data directory, which is made if need be.\n",
+         only\nafter an equals sign: -fk=false. Flags precede the data directory, which is created if it does not exist.\n",
     );
     text
 }
@@ -33,24 +33,24 @@ fn describe_all<'a>(flags: impl Iterator<Item = &'a Flag>, text: &mut String) {
 
 fn help(flag: &Flag) -> String {
     let mut help = flag.help.to_owned();
-    let _ = match flag.standing {
-        Standing::Own if !flag.alias.is_empty() => write!(help, "; also -{}", flag.alias),
-        Standing::Works | Standing::Own => Ok(()),
-        Standing::Idle(why) => write!(help, " (no effect: {why})"),
-        Standing::NotYet => write!(help, " (not supported yet)"),
-        Standing::UpTo(max) => write!(help, " (more than {max}: not supported yet)"),
+    let _ = match flag.support {
+        Support::Extension if !flag.alias.is_empty() => write!(help, "; also -{}", flag.alias),
+        Support::Supported | Support::Extension => Ok(()),
+        Support::Ignored(why) => write!(help, " (no effect: {why})"),
+        Support::NotYet => write!(help, " (not supported yet)"),
+        Support::UpTo(max) => write!(help, " (more than {max}: not supported yet)"),
     };
     help
 }
 
-/// The line that `-version` prints, without an end of line. What stands for the compiler is ours; tools look at the
-/// place of the words.
+/// Returns the line that `-version` prints, without the line feed. Tools parse it by the position of the words, so
+/// `rustc` takes the place of Go's compiler.
 pub(crate) fn version() -> String {
     let (version, sqlite) = (env!("CARGO_PKG_VERSION"), sqlhttp_core::sqlite_version());
     format!("{PROGRAM} v{version} {} {} rustc sqlite{sqlite} (commit unknown, compiler rustc)", os(), architecture())
 }
 
-/// The operating system, as Go calls it.
+/// Returns Go's name of the operating system.
 fn os() -> &'static str {
     match std::env::consts::OS {
         "macos" => "darwin",
@@ -58,7 +58,7 @@ fn os() -> &'static str {
     }
 }
 
-/// The processor's architecture, as Go calls it.
+/// Returns Go's name of the processor's architecture.
 fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",

@@ -1,81 +1,82 @@
-//! What rqlited checks before it starts, in its words. Nothing here looks at the file system but for extensions.
+//! The checks that rqlited makes before it starts, with its error texts. Only the check of extensions reads the file
+//! system.
 
 use std::path::Path;
 
 use super::address::{is_port_number, is_unspecified, split_host_port};
-use super::typed::Typed;
+use super::flag_values::FlagValues;
 use crate::process::flags::{memory_bytes_max, value_bytes_max};
 
-type Check = fn(&Typed) -> Result<(), String>;
+type Check = fn(&FlagValues) -> Result<(), String>;
 
-/// In this order: the first failure is the one that is told.
+/// All checks. The first one that fails determines the error, so their order matters.
 const CHECKS: [Check; 15] = [
     extensions_exist,
     certificates_are_complete,
-    common_names_are_looked_at,
+    common_names_are_checked,
     addresses_differ,
     http_addresses_are_valid,
     raft_addresses_are_valid,
-    bootstrapping_votes,
+    bootstrapping_node_is_voter,
     join_addresses_are_valid,
-    changes_are_captured_by_voters,
+    cdc_node_is_voter,
     otlp_has_an_endpoint,
     otlp_is_valid,
     discovery_is_valid,
-    reaping_takes_time,
+    reap_timeouts_are_positive,
     nothing_is_negative,
     own_flags_are_valid,
 ];
 
-/// Checks everything.
-pub(crate) fn validate(typed: &Typed) -> Result<(), String> {
-    CHECKS.iter().try_for_each(|check| check(typed))
+/// Runs all checks.
+pub(crate) fn validate(flags: &FlagValues) -> Result<(), String> {
+    CHECKS.iter().try_for_each(|check| check(flags))
 }
 
-/// The address that others are told: that which is bound, unless another is given.
-pub(crate) fn advertised(typed: &Typed, service: &str) -> String {
-    typed.text_opt(&format!("{service}-adv-addr")).unwrap_or_else(|| typed.text(&format!("{service}-addr")))
+/// Returns the advertised address of a service: the address that it binds, unless another one is given.
+pub(crate) fn advertised_address(flags: &FlagValues, service: &str) -> String {
+    flags.text_opt(&format!("{service}-adv-addr")).unwrap_or_else(|| flags.text(&format!("{service}-addr")))
 }
 
 fn ensure(holds: bool, message: impl Into<String>) -> Result<(), String> {
     if holds { Ok(()) } else { Err(message.into()) }
 }
 
-fn extensions_exist(typed: &Typed) -> Result<(), String> {
-    let paths = typed.text_opt("extensions-path").unwrap_or_default();
+fn extensions_exist(flags: &FlagValues) -> Result<(), String> {
+    let paths = flags.text_opt("extensions-path").unwrap_or_default();
     let missing = paths.split(',').find(|path| !paths.is_empty() && !Path::new(path).exists());
     missing.map_or(Ok(()), |path| Err(format!("extension path does not exist: {path}")))
 }
 
-fn certificates_are_complete(typed: &Typed) -> Result<(), String> {
+fn certificates_are_complete(flags: &FlagValues) -> Result<(), String> {
     ["http", "node", "otlp"].iter().try_for_each(|service| {
         let (cert, key) = (format!("{service}-cert"), format!("{service}-key"));
         ensure(
-            typed.text_opt(&cert).is_some() == typed.text_opt(&key).is_some(),
+            flags.text_opt(&cert).is_some() == flags.text_opt(&key).is_some(),
             format!("either both -{cert} and -{key} must be set, or neither"),
         )
     })
 }
 
-fn common_names_are_looked_at(typed: &Typed) -> Result<(), String> {
+fn common_names_are_checked(flags: &FlagValues) -> Result<(), String> {
     ["http", "node"].iter().try_for_each(|service| {
         let (name, verify) = (format!("{service}-verify-common-name"), format!("{service}-verify-client"));
-        ensure(typed.text_opt(&name).is_none() || typed.bool(&verify), format!("-{name} requires -{verify}"))
+        ensure(flags.text_opt(&name).is_none() || flags.bool(&verify), format!("-{name} requires -{verify}"))
     })
 }
 
-fn addresses_differ(typed: &Typed) -> Result<(), String> {
-    ensure(typed.text("http-addr") != typed.text("raft-addr"), "HTTP and Raft addresses must differ")?;
-    let differ = advertised(typed, "http") != advertised(typed, "raft");
+fn addresses_differ(flags: &FlagValues) -> Result<(), String> {
+    ensure(flags.text("http-addr") != flags.text("raft-addr"), "HTTP and Raft addresses must differ")?;
+    let differ = advertised_address(flags, "http") != advertised_address(flags, "raft");
     ensure(differ, "advertised HTTP and Raft addresses must differ")
 }
 
-fn http_addresses_are_valid(typed: &Typed) -> Result<(), String> {
-    let (bound, told) = (typed.text("http-addr"), advertised(typed, "http"));
-    let plain = !has_protocol(&bound) && !has_protocol(&told);
+fn http_addresses_are_valid(flags: &FlagValues) -> Result<(), String> {
+    let (bound, advertised) = (flags.text("http-addr"), advertised_address(flags, "http"));
+    let plain = !has_protocol(&bound) && !has_protocol(&advertised);
     ensure(plain, "HTTP options should not include protocol (http:// or https://)")?;
     ensure(split_host_port(&bound).is_some(), "HTTP bind address not valid")?;
-    let (host, _) = split_host_port(&told).ok_or("HTTP advertised HTTP address not valid")?;
+    let (host, _) = split_host_port(&advertised).ok_or("HTTP advertised HTTP address not valid")?;
     is_routable(host, "HTTP", "http")
 }
 
@@ -84,11 +85,11 @@ fn has_protocol(address: &str) -> bool {
     lower.starts_with("http://") || lower.starts_with("https://")
 }
 
-fn raft_addresses_are_valid(typed: &Typed) -> Result<(), String> {
-    let (bound, told) = (typed.text("raft-addr"), advertised(typed, "raft"));
+fn raft_addresses_are_valid(flags: &FlagValues) -> Result<(), String> {
+    let (bound, advertised) = (flags.text("raft-addr"), advertised_address(flags, "raft"));
     let (_, port) = split_host_port(&bound).ok_or("raft bind address not valid")?;
     ensure(is_port_number(port), "raft bind port not valid")?;
-    let (host, port) = split_host_port(&told).ok_or("raft advertised address not valid")?;
+    let (host, port) = split_host_port(&advertised).ok_or("raft advertised address not valid")?;
     is_routable(host, "Raft", "raft")?;
     ensure(is_port_number(port), "raft advertised port is not valid")
 }
@@ -102,91 +103,91 @@ fn is_routable(host: &str, label: &str, service: &str) -> Result<(), String> {
     )
 }
 
-fn bootstrapping_votes(typed: &Typed) -> Result<(), String> {
-    let votes = typed.int("bootstrap-expect") <= 0 || !typed.bool("raft-non-voter");
+fn bootstrapping_node_is_voter(flags: &FlagValues) -> Result<(), String> {
+    let votes = flags.int("bootstrap-expect") <= 0 || !flags.bool("raft-non-voter");
     ensure(votes, "bootstrapping only applicable to voting nodes")
 }
 
-fn join_addresses_are_valid(typed: &Typed) -> Result<(), String> {
-    let Some(addresses) = typed.text_opt("join") else {
+fn join_addresses_are_valid(flags: &FlagValues) -> Result<(), String> {
+    let Some(addresses) = flags.text_opt("join") else {
         return Ok(());
     };
-    let ours = [typed.text("raft-addr"), advertised(typed, "raft")];
-    let bootstraps = typed.int("bootstrap-expect") != 0;
+    let ours = [flags.text("raft-addr"), advertised_address(flags, "raft")];
+    let bootstraps = flags.int("bootstrap-expect") != 0;
     for address in addresses.split(',') {
         ensure(split_host_port(address).is_some(), format!("{address} is an invalid join address"))?;
         let other = bootstraps || ours.iter().all(|own| own != address);
         ensure(other, "node cannot join with itself unless bootstrapping")?;
     }
-    let restores = !bootstraps && typed.text_opt("auto-restore").is_some();
+    let restores = !bootstraps && flags.text_opt("auto-restore").is_some();
     ensure(!restores, "auto-restoring cannot be used when joining a cluster")?;
-    let discovers = typed.text_opt("disco-mode").is_some();
+    let discovers = flags.text_opt("disco-mode").is_some();
     ensure(!discovers, "disco mode cannot be used when also explicitly joining a cluster")
 }
 
-fn changes_are_captured_by_voters(typed: &Typed) -> Result<(), String> {
-    let votes = typed.text_opt("cdc-config").is_none() || !typed.bool("raft-non-voter");
+fn cdc_node_is_voter(flags: &FlagValues) -> Result<(), String> {
+    let votes = flags.text_opt("cdc-config").is_none() || !flags.bool("raft-non-voter");
     ensure(votes, "CDC cannot be enabled on non-voting nodes")
 }
 
 const OTLP_TLS: [&str; 4] = ["otlp-no-verify", "otlp-ca-cert", "otlp-cert", "otlp-key"];
 
-fn otlp_has_an_endpoint(typed: &Typed) -> Result<(), String> {
-    let options = ["otlp-interval", "otlp-insecure"].iter().chain(&OTLP_TLS).any(|name| typed.is_changed(name));
-    ensure(typed.text_opt("otlp-endpoint").is_some() || !options, "OTLP options require -otlp-endpoint")
+fn otlp_has_an_endpoint(flags: &FlagValues) -> Result<(), String> {
+    let options = ["otlp-interval", "otlp-insecure"].iter().chain(&OTLP_TLS).any(|name| flags.is_changed(name));
+    ensure(flags.text_opt("otlp-endpoint").is_some() || !options, "OTLP options require -otlp-endpoint")
 }
 
-fn otlp_is_valid(typed: &Typed) -> Result<(), String> {
-    let Some(endpoint) = typed.text_opt("otlp-endpoint") else {
+fn otlp_is_valid(flags: &FlagValues) -> Result<(), String> {
+    let Some(endpoint) = flags.text_opt("otlp-endpoint") else {
         return Ok(());
     };
     ensure(!endpoint.contains("://"), "-otlp-endpoint must not include a protocol scheme")?;
     ensure(split_host_port(&endpoint).is_some(), "-otlp-endpoint is not a valid address")?;
-    ensure(!typed.duration("otlp-interval").is_zero(), "-otlp-interval must be greater than zero")?;
-    let tls = OTLP_TLS.iter().any(|name| typed.is_changed(name));
-    ensure(!(typed.bool("otlp-insecure") && tls), "-otlp-insecure cannot be used with other OTLP TLS options")
+    ensure(!flags.duration("otlp-interval").is_zero(), "-otlp-interval must be greater than zero")?;
+    let tls = OTLP_TLS.iter().any(|name| flags.is_changed(name));
+    ensure(!(flags.bool("otlp-insecure") && tls), "-otlp-insecure cannot be used with other OTLP TLS options")
 }
 
-fn discovery_is_valid(typed: &Typed) -> Result<(), String> {
-    let mode = typed.text("disco-mode");
-    let expected = typed.int("bootstrap-expect");
+fn discovery_is_valid(flags: &FlagValues) -> Result<(), String> {
+    let mode = flags.text("disco-mode");
+    let expected = flags.int("bootstrap-expect");
     match mode.as_str() {
         "" => Ok(()),
         "consul-kv" | "etcd-kv" => ensure(expected <= 0, format!("bootstrapping not applicable when using {mode}")),
         "dns" | "dns-srv" => ensure(
-            expected != 0 || typed.bool("raft-non-voter"),
+            expected != 0 || flags.bool("raft-non-voter"),
             format!("bootstrap-expect value required when using {mode} with a voting node"),
         ),
         _ => Err("disco mode must be one of consul-kv, etcd-kv, dns, or dns-srv".to_owned()),
     }
 }
 
-fn reaping_takes_time(typed: &Typed) -> Result<(), String> {
+fn reap_timeouts_are_positive(flags: &FlagValues) -> Result<(), String> {
     ["raft-reap-node-timeout", "raft-reap-read-only-node-timeout"].iter().try_for_each(|name| {
-        let holds = !typed.is_given(name) || !typed.duration(name).is_zero();
+        let holds = !flags.is_given(name) || !flags.duration(name).is_zero();
         ensure(holds, format!("-{name} must be greater than 0"))
     })
 }
 
-/// rqlited takes negative durations and misbehaves in its own way with each.
-fn nothing_is_negative(typed: &Typed) -> Result<(), String> {
-    let negative = typed.first_negative_duration();
+/// Refuses negative durations. rqlited accepts them and misbehaves.
+fn nothing_is_negative(flags: &FlagValues) -> Result<(), String> {
+    let negative = flags.first_negative_duration();
     negative.map_or(Ok(()), |name| Err(format!("-{name} must not be negative")))
 }
 
-/// First parts of the paths of rqlite's API, which a database's name would hide.
+/// The first segments of the paths of rqlite's API. A database with such a name would be hidden.
 const RESERVED: [&str; 14] = [
     "boot", "console", "db", "debug", "healthz", "leader", "licenses", "metrics", "nodes", "readyz", "reap", "remove",
     "snapshot", "status",
 ];
 
-fn own_flags_are_valid(typed: &Typed) -> Result<(), String> {
-    let name = typed.text("db-name");
+fn own_flags_are_valid(flags: &FlagValues) -> Result<(), String> {
+    let name = flags.text("db-name");
     let usable = !name.is_empty() && !name.contains('/') && !RESERVED.contains(&name.to_lowercase().as_str());
     ensure(usable, format!("-db-name {name:?} cannot be the name of a database"))?;
     ["max-body", "max-connections", "max-statements"]
         .iter()
-        .try_for_each(|name| ensure(typed.count(name) > 0, format!("-{name} must be at least 1")))?;
-    memory_bytes_max(typed.count("max-statement-memory"))?;
-    value_bytes_max(typed.count("max-value-bytes")).map(drop)
+        .try_for_each(|name| ensure(flags.count(name) > 0, format!("-{name} must be at least 1")))?;
+    memory_bytes_max(flags.count("max-statement-memory"))?;
+    value_bytes_max(flags.count("max-value-bytes")).map(drop)
 }

@@ -1,4 +1,5 @@
-//! `/boot`: all content of a node replaced by a database file, which is received piece by piece.
+//! `/boot`: replaces all content of a node by a database file. The file is received in pieces, so its size is not
+//! limited.
 
 use std::io;
 use std::path::Path;
@@ -11,22 +12,22 @@ use tokio::fs::File;
 use tokio::io::AsyncWriteExt;
 
 use super::request::Request;
-use crate::api::outcome::log;
-use crate::api::rqlite::reply::{error, unread};
+use crate::api::outcome::log_error;
+use crate::api::rqlite::reply::{body_error, error};
 use crate::http::body::{self, BodyError};
 use crate::http::reply::{self, EarlyResponse, HttpResponse};
 use crate::process::scratch::{Purpose, ScratchFile};
 
-/// How much is looked at before anything is stored, in bytes.
+/// The number of bytes that are checked before anything is stored.
 const HEAD_BYTES: usize = 32;
 
-/// Receives a database and starts anew with it.
+/// Handles `/boot`: receives a database file and replaces the content of the node by it.
 pub(crate) async fn answer(request: &Request<'_>, body: &mut Option<Incoming>) -> Result<HttpResponse, EarlyResponse> {
-    request.app.counters.boot.add(1);
+    request.context.counters.boot.add(1);
     let mut pieces = body::BodyChunks::new(body.take());
-    let head = pieces.at_least(HEAD_BYTES).await.map_err(|why| unread(&why))?;
+    let head = pieces.at_least(HEAD_BYTES).await.map_err(|why| body_error(&why))?;
     if head.len() < HEAD_BYTES {
-        // To send the same once more is of no use.
+        // A repetition of the same request would fail too.
         let mut response = unavailable("EOF");
         response.headers_mut().remove(header::RETRY_AFTER);
         return Err(response);
@@ -38,31 +39,33 @@ pub(crate) async fn answer(request: &Request<'_>, body: &mut Option<Incoming>) -
     node.may_boot().map_err(|why| unavailable(&why.to_string()))?;
     let file = ScratchFile::in_directory(node.directory(), Purpose::Boot);
     receive(&mut pieces, &head, file.path()).await.map_err(|why| match why {
-        Failed::Body(why) => unread(&why),
-        Failed::Disk(why) => unavailable(&why.to_string()),
+        ReceiveError::Body(why) => body_error(&why),
+        ReceiveError::Disk(why) => unavailable(&why.to_string()),
     })?;
     match node.boot(file.path().to_owned()).await {
         Ok(()) => Ok(reply::empty(StatusCode::OK)),
         Err(BootError::Failed(why)) => {
-            log(&why);
+            log_error(&why);
             Err(unavailable(&why.to_string()))
         }
         Err(why) => Err(unavailable(&why.to_string())),
     }
 }
 
-enum Failed {
+/// The reason for which a database file could not be received.
+enum ReceiveError {
     Body(BodyError),
     Disk(io::Error),
 }
 
-async fn receive(pieces: &mut body::BodyChunks, head: &[u8], file: &Path) -> Result<(), Failed> {
-    let mut file = File::create_new(file).await.map_err(Failed::Disk)?;
-    file.write_all(head).await.map_err(Failed::Disk)?;
-    while let Some(piece) = pieces.next().await.map_err(Failed::Body)? {
-        file.write_all(&piece).await.map_err(Failed::Disk)?;
+/// Writes the body to a new file. `head` is the beginning of the body.
+async fn receive(pieces: &mut body::BodyChunks, head: &[u8], file: &Path) -> Result<(), ReceiveError> {
+    let mut file = File::create_new(file).await.map_err(ReceiveError::Disk)?;
+    file.write_all(head).await.map_err(ReceiveError::Disk)?;
+    while let Some(piece) = pieces.next().await.map_err(ReceiveError::Body)? {
+        file.write_all(&piece).await.map_err(ReceiveError::Disk)?;
     }
-    file.flush().await.map_err(Failed::Disk)
+    file.flush().await.map_err(ReceiveError::Disk)
 }
 
 fn unavailable(text: &str) -> EarlyResponse {

@@ -1,4 +1,5 @@
-//! `/console/`, where `/` leads to: a page with the addresses that a browser can show. The original has a console there.
+//! `/console/`, to which `/` redirects: a page with links to the endpoints that a browser can show. rqlite has a
+//! console there.
 
 use hyper::StatusCode;
 
@@ -15,15 +16,15 @@ const PAGE: &str = "<!DOCTYPE html>
 <li><a href=\"/status?pretty\">/status</a>: the node and its database</li>
 <li><a href=\"/nodes?pretty\">/nodes</a>: the members of the cluster</li>
 <li><a href=\"/readyz\">/readyz</a>: whether the node can serve</li>
-<li><a href=\"/debug/vars\">/debug/vars</a>, <a href=\"/metrics\">/metrics</a>: what has been counted</li>
+<li><a href=\"/debug/vars\">/debug/vars</a>, <a href=\"/metrics\">/metrics</a>: counters and metrics</li>
 <li><a href=\"/licenses\">/licenses</a></li>
 </ul>
 </body>
 </html>
 ";
 
-/// The page holds nothing of the database, so it needs no permission.
-pub(crate) fn answer(app: &AppContext) -> HttpResponse {
-    app.counters.ui.add(1);
+/// Handles `/console/`. The page contains no data of the database, so it requires no permission.
+pub(crate) fn answer(context: &AppContext) -> HttpResponse {
+    context.counters.ui.add(1);
     reply::with_type(StatusCode::OK, "text/html; charset=utf-8", ReplyBody::Whole(PAGE.into()))
 }

@@ -1,4 +1,4 @@
-//! `/licenses`: under which terms this program may be used.
+//! `/licenses`: the licenses of this program.
 
 use hyper::StatusCode;
 use sqlhttp_rqlite::ContentType;
@@ -14,7 +14,7 @@ const TEXT: &str = concat!(
     "\n\nSQLite is in the public domain: https://sqlite.org/copyright.html\n",
 );
 
-/// The licenses.
+/// Handles `/licenses`.
 pub(crate) fn answer() -> HttpResponse {
     reply::with_type(StatusCode::OK, ContentType::Text.header(), ReplyBody::Whole(TEXT.into()))
 }

@@ -1,4 +1,4 @@
-//! Who belongs to the cluster, who leads it, and whether it can serve: `/nodes`, `/leader`, `/remove`, `/readyz`.
+//! The members of the cluster, its leader, and the readiness of the node: `/nodes`, `/leader`, `/remove`, `/readyz`.
 
 use std::time::{Duration, Instant};
 
@@ -13,12 +13,12 @@ use sqlhttp_rqlite::{
 
 use super::request::Request;
 use super::route::NodeEndpoint;
-use crate::api::rqlite::readyz as database;
-use crate::api::rqlite::reply::{error, from_protocol, refused, served_by, unread};
+use crate::api::rqlite::readyz::{database_problem, first_damage};
+use crate::api::rqlite::reply::{body_error, error, from_protocol, refused, served_by};
 use crate::cluster::context::ClusterContext;
 use crate::http::reply::{self, EarlyResponse, HttpResponse};
 
-/// All members, or the voters only.
+/// Handles `/nodes`: lists all members, or only the voters.
 pub(crate) fn nodes(request: &Request<'_>, params: &Params) -> HttpResponse {
     let started = Instant::now();
     let status = request.cluster.node.status();
@@ -27,7 +27,7 @@ pub(crate) fn nodes(request: &Request<'_>, params: &Params) -> HttpResponse {
     from_protocol(encode_nodes(&nodes, params.nodes_as_list, params.pretty))
 }
 
-/// The member that leads.
+/// Handles GET `/leader`: shows the leader.
 pub(crate) fn leader(request: &Request<'_>, params: &Params) -> Result<HttpResponse, EarlyResponse> {
     let started = Instant::now();
     let status = request.cluster.node.status();
@@ -35,12 +35,13 @@ pub(crate) fn leader(request: &Request<'_>, params: &Params) -> Result<HttpRespo
     Ok(from_protocol(encode_node(&describe(request.cluster, leader, started), params.pretty)))
 }
 
-/// A member as `/nodes` shows it. This node knows itself; it need not be reached.
-fn describe(this: &ClusterContext, member: &sqlhttp_raft::Member, started: Instant) -> NodeInfo {
-    let is_this = member.raft_address == this.config.raft_adv_addr;
+/// Describes a member for `/nodes`. This node is always reachable; no other node is, because a cluster has one node for
+/// now.
+fn describe(cluster: &ClusterContext, member: &sqlhttp_raft::Member, started: Instant) -> NodeInfo {
+    let is_this = member.raft_address == cluster.config.raft_adv_addr;
     NodeInfo {
         id: member.name.clone(),
-        api_addr: is_this.then(|| this.api_url()),
+        api_addr: is_this.then(|| cluster.api_url()),
         addr: member.raft_address.clone(),
         version: if is_this { VERSION.to_owned() } else { String::new() },
         voter: member.voter,
@@ -51,17 +52,17 @@ fn describe(this: &ClusterContext, member: &sqlhttp_raft::Member, started: Insta
     }
 }
 
-/// Hands over the leadership, of which there is nobody to take it in a cluster of one node.
+/// Handles POST `/leader`: transfers the leadership, which always fails in a cluster of one node.
 pub(crate) async fn step_down(
     request: &Request<'_>,
     params: &Params,
     body: &mut Option<Incoming>,
 ) -> Result<HttpResponse, EarlyResponse> {
-    let bytes = request.exchange.read(body).await.map_err(|why| unread(&why))?;
+    let bytes = request.exchange.read(body).await.map_err(|why| body_error(&why))?;
     let content_type = request.head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let target = decode_leader_target(content_type, &bytes).map_err(refused)?;
     if !params.wait {
-        return Ok(served_by(NodeEndpoint::Leader.empty(StatusCode::OK), &request.app.identity));
+        return Ok(served_by(NodeEndpoint::Leader.empty(StatusCode::OK), &request.context.identity));
     }
     let status = request.cluster.node.status();
     let leader = status.leader().ok_or_else(|| request.no_leader())?;
@@ -73,13 +74,13 @@ pub(crate) async fn step_down(
     Err(Box::new(error(StatusCode::INTERNAL_SERVER_ERROR, &format!("stepdown: {why}"))))
 }
 
-/// Removes a member.
+/// Handles `/remove`.
 pub(crate) async fn remove(
     request: &Request<'_>,
     _params: &Params,
     body: &mut Option<Incoming>,
 ) -> Result<HttpResponse, EarlyResponse> {
-    let bytes = request.exchange.read(body).await.map_err(|why| unread(&why))?;
+    let bytes = request.exchange.read(body).await.map_err(|why| body_error(&why))?;
     let Some(id) = decode_remove(&bytes) else {
         return Err(Box::new(reply::empty(StatusCode::BAD_REQUEST)));
     };
@@ -88,55 +89,56 @@ pub(crate) async fn remove(
         return Err(request.no_leader());
     }
     if status.members.iter().any(|member| member.name == id) {
-        // The last one: nobody would be left.
+        // The last voter cannot be removed.
         let text = "need at least one voter in configuration: {[]}";
         return Err(Box::new(error(StatusCode::INTERNAL_SERVER_ERROR, text)));
     }
-    Ok(served_by(reply::empty(StatusCode::OK), &request.app.identity))
+    Ok(served_by(reply::empty(StatusCode::OK), &request.context.identity))
 }
 
-/// Whether the node can serve.
+/// Handles `/readyz`: shows whether the node can serve requests.
 pub(crate) async fn readyz(request: &Request<'_>, params: &Params) -> HttpResponse {
-    request.app.counters.num_readyz.add(1);
+    request.context.counters.num_readyz.add(1);
     if params.noleader {
         return from_protocol(encode_readiness(Readiness::Alive, false));
     }
     let status = request.cluster.node.status();
-    let trouble = database_trouble(request, params, &status).await;
-    let damage = database::damage(&request.exchange);
-    let readiness = match &trouble {
+    let problem = readiness_problem(request, params, &status).await;
+    let damage = first_damage(&request.exchange);
+    let readiness = match &problem {
         _ if status.leader().is_none() => Readiness::NoLeader,
-        _ if request.app.is_stopping() => Readiness::StoreNotReady,
+        _ if request.context.is_stopping() => Readiness::StoreNotReady,
         _ if !status.ready && status.applied_index < status.log.last_index => {
             Readiness::Replaying { applied: status.applied_index, last: status.log.last_index }
         }
         _ if !status.ready => Readiness::StoreNotReady,
-        Trouble::NotSynced => Readiness::NotSynced,
-        Trouble::Database(why) => Readiness::DatabaseFails(why),
-        Trouble::None => damage.as_deref().map_or(Readiness::Ready, Readiness::Damaged),
+        Some(ReadinessProblem::NotSynced) => Readiness::NotSynced,
+        Some(ReadinessProblem::Database(why)) => Readiness::DatabaseFails(why),
+        None => damage.as_deref().map_or(Readiness::Ready, Readiness::Damaged),
     };
     from_protocol(encode_readiness(readiness, params.sync))
 }
 
-enum Trouble {
-    None,
+/// Why a node that has a leader cannot serve.
+enum ReadinessProblem {
+    /// With `?sync`: the node has not applied all committed entries within the timeout.
     NotSynced,
+    /// The database cannot serve, for this reason.
     Database(String),
 }
 
-async fn database_trouble(request: &Request<'_>, params: &Params, status: &NodeStatus) -> Trouble {
+/// Checks the database of a node that is ready. Returns `None` if the node is not ready, because `/readyz` reports that
+/// by itself.
+async fn readiness_problem(request: &Request<'_>, params: &Params, status: &NodeStatus) -> Option<ReadinessProblem> {
     if !status.ready {
-        return Trouble::None;
+        return None;
     }
     if params.sync {
         let deadline = Deadline::after(Instant::now(), params.timeout);
         let node = &request.cluster.node;
         if !matches!(tokio::time::timeout(params.timeout, node.barrier(deadline)).await, Ok(Ok(_))) {
-            return Trouble::NotSynced;
+            return Some(ReadinessProblem::NotSynced);
         }
     }
-    match database::trouble(&request.exchange, params).await {
-        Some(why) => Trouble::Database(why),
-        None => Trouble::None,
-    }
+    database_problem(&request.exchange, params).await.map(ReadinessProblem::Database)
 }

@@ -1,4 +1,15 @@
-//! The endpoints of a node, one module each.
+//! The HTTP endpoints of a node.
+//!
+//! * `boot`: `/boot`.
+//! * `console`: `/console/`.
+//! * `licenses`: `/licenses`.
+//! * `members`: `/nodes`, `/leader`, `/remove` and `/readyz`.
+//! * `request`: one request to a node.
+//! * `route`: the endpoint of a path.
+//! * `service`: authorizes requests and dispatches them to endpoints.
+//! * `snapshots`: `/snapshot` and `/reap`.
+//! * `status`: `/status`.
+//! * `vars`: `/debug/vars`.
 
 pub(crate) mod boot;
 pub(crate) mod console;

@@ -15,21 +15,21 @@ pub(crate) const DATABASE: usize = 0;
 
 /// One request to a node.
 pub(crate) struct Request<'a> {
-    pub(crate) app: &'a AppContext,
+    pub(crate) context: &'a AppContext,
     pub(crate) cluster: &'a ClusterContext,
     pub(crate) exchange: Exchange<'a>,
     pub(crate) head: &'a Parts,
 }
 
 impl<'a> Request<'a> {
-    /// A request to the node's database.
-    pub(crate) fn new(app: &'a AppContext, cluster: &'a ClusterContext, head: &'a Parts, peer: &'a Peer) -> Self {
-        Request { app, cluster, exchange: Exchange::new(app, DATABASE, head, peer), head }
+    /// Makes a request to the node's database.
+    pub(crate) fn new(context: &'a AppContext, cluster: &'a ClusterContext, head: &'a Parts, peer: &'a Peer) -> Self {
+        Request { context, cluster, exchange: Exchange::new(context, DATABASE, head, peer), head }
     }
 
-    /// The response when the cluster has no leader. Counts it.
+    /// Makes the response to a request that needs a leader while the cluster has none, and counts it.
     pub(crate) fn no_leader(&self) -> EarlyResponse {
-        self.app.counters.leader_not_found.add(1);
+        self.context.counters.leader_not_found.add(1);
         Box::new(error(StatusCode::SERVICE_UNAVAILABLE, "leader not found"))
     }
 }

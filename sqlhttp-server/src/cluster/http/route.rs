@@ -1,5 +1,4 @@
-//! What a path of a node asks for. Pure. Paths are compared exactly, after percent-decoding; one trailing slash is
-//! tolerated.
+//! The endpoint of a path. Paths are compared exactly, after percent-decoding; one trailing slash is ignored.
 
 use std::borrow::Cow;
 
@@ -10,10 +9,10 @@ use sqlhttp_rqlite::ContentType;
 use crate::api::rqlite::resource::Resource;
 use crate::http::reply::{self, HttpResponse, ReplyBody};
 
-/// What a path asks for.
+/// An endpoint of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NodeEndpoint {
-    /// Something of the data API.
+    /// An endpoint of the data API.
     Data(Resource),
     /// `/readyz`
     Readyz,
@@ -67,7 +66,7 @@ const ENDPOINTS: [(&[u8], NodeEndpoint); 17] = [
     (b"metrics", NodeEndpoint::Metrics),
 ];
 
-/// What a path (as received, no query) asks for; `None` if nobody answers to it.
+/// Returns the endpoint of a path, which is given as received and without the query; `None` if there is none.
 pub(crate) fn endpoint(path: &str, database: &str) -> Option<NodeEndpoint> {
     let decoded: Cow<'_, [u8]> = percent_decode_str(path).into();
     match &*decoded {
@@ -78,12 +77,12 @@ pub(crate) fn endpoint(path: &str, database: &str) -> Option<NodeEndpoint> {
     }
     let name = decoded.strip_prefix(b"/")?;
     let name = name.strip_suffix(b"/").unwrap_or(name);
-    let known = ENDPOINTS.iter().find(|(known, _)| *known == name).map(|(_, place)| *place);
+    let known = ENDPOINTS.iter().find(|(known, _)| *known == name).map(|(_, endpoint)| *endpoint);
     known.or_else(|| name.eq_ignore_ascii_case(database.as_bytes()).then_some(NodeEndpoint::Ws4sqlite))
 }
 
 impl NodeEndpoint {
-    /// Whether a method is for it.
+    /// Returns whether the endpoint accepts a method.
     pub(crate) fn takes(self, method: &Method) -> bool {
         let reads = matches!(*method, Method::GET | Method::HEAD);
         match self {
@@ -103,7 +102,7 @@ impl NodeEndpoint {
         }
     }
 
-    /// An answer without a body, of the type that the place's answers usually have.
+    /// Makes a response without a body, with the media type of the endpoint's other responses.
     pub(crate) fn empty(self, status: StatusCode) -> HttpResponse {
         let media_type = match self {
             NodeEndpoint::Data(resource) => return resource.empty(status),
@@ -142,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_of_the_api_wins_over_a_database_of_that_name() {
+    fn a_path_of_the_api_precedes_a_database_of_that_name() {
         assert_eq!(endpoint("/status", "status"), Some(NodeEndpoint::Status));
     }
 }

@@ -1,4 +1,4 @@
-//! rqlite's whole HTTP API: which endpoint a request reaches, who may use it, and what answers it.
+//! Authorizes the requests to a node and dispatches them to the endpoints.
 
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
@@ -10,7 +10,7 @@ use super::request::Request;
 use super::route::{NodeEndpoint, endpoint};
 use super::{boot, console, licenses, members, snapshots, status, vars};
 use crate::api::exchange::TOO_MANY_FAILURES;
-use crate::api::penalty::TooManyFailures;
+use crate::api::login_delay::TooManyFailures;
 use crate::api::rqlite::reply::error;
 use crate::api::rqlite::{endpoints, service};
 use crate::api::{metrics, ws4sqlite};
@@ -26,7 +26,7 @@ impl service::Service for Request<'_> {
         self.head
     }
 
-    /// No endpoint of a node has an effect with GET or HEAD.
+    /// Refuses forged requests, except GET and HEAD, with which no endpoint of a node has an effect.
     fn refuse_forged(&self) -> Result<(), EarlyResponse> {
         let reads = matches!(self.head.method, Method::GET | Method::HEAD);
         if reads || !is_cross_site(self.head, |origin| self.cluster.allows_origin(origin)) {
@@ -48,10 +48,10 @@ impl service::Service for Request<'_> {
         }
         let access = self.access(needed).await;
         if access == Ok(Access::Granted) {
-            self.app.counters.auth_ok.add(1);
+            self.context.counters.auth_ok.add(1);
             return Ok(());
         }
-        self.app.counters.auth_fail.add(1);
+        self.context.counters.auth_fail.add(1);
         Err(Box::new(match access {
             Ok(Access::Saturated) => error(StatusCode::SERVICE_UNAVAILABLE, "too many passwords are being checked"),
             Ok(_) => endpoint.empty(StatusCode::UNAUTHORIZED),
@@ -86,11 +86,11 @@ impl service::Service for Request<'_> {
             NodeEndpoint::Reap => Ok(snapshots::reap(self).await),
             NodeEndpoint::Licenses => Ok(licenses::answer()),
             NodeEndpoint::Vars => Ok(vars::answer(self, &params)),
-            NodeEndpoint::Metrics => Ok(metrics::answer(self.app)),
+            NodeEndpoint::Metrics => Ok(metrics::answer(self.context)),
             NodeEndpoint::Ws4sqlite => Ok(ws4sqlite::transaction::answer(&self.exchange, body).await),
             NodeEndpoint::Root => Ok(self.redirect(StatusCode::FOUND)),
             NodeEndpoint::Console => Ok(self.redirect(StatusCode::MOVED_PERMANENTLY)),
-            NodeEndpoint::ConsolePage => Ok(console::answer(self.app)),
+            NodeEndpoint::ConsolePage => Ok(console::answer(self.context)),
         }
     }
 
@@ -100,25 +100,26 @@ impl service::Service for Request<'_> {
 }
 
 impl Request<'_> {
-    /// Checks the credentials in the header. A failed login is logged, and this returns after its delay.
+    /// Checks the credentials in the header. Logs a failed login, and returns after its delay.
     async fn access(&self, needed: &[Permission]) -> Result<Access, TooManyFailures> {
         let Some(auth) = &self.cluster.auth else { return Ok(Access::Granted) };
         let header = self.head.headers.get(header::AUTHORIZATION);
         let Some(credentials) = header.and_then(|header| BasicCredentials::from_header(header.as_bytes())) else {
             return Ok(auth.access(None, needed).await);
         };
-        let (penalty, address) = (&self.app.penalty, self.exchange.peer.address);
-        let key = penalty.key(&credentials.username, address.ip());
-        penalty.check(key)?;
+        let (delays, address) = (&self.context.login_delays, self.exchange.peer.address);
+        let key = delays.key(&credentials.username, address.ip());
+        delays.check(key)?;
         let access = auth.access(Some(&credentials), needed).await;
         if access == Access::Unauthenticated {
             let user = &credentials.username;
             tracing::warn!(target: "http", "failed login of user '{user}' from {address}");
-            penalty.wait(key).await?;
+            delays.wait(key).await?;
         }
         Ok(access)
     }
 
+    /// Makes a redirect to `/console/`.
     fn redirect(&self, status: StatusCode) -> HttpResponse {
         let text = if status == StatusCode::FOUND { "Found" } else { "Moved Permanently" };
         let mut response = if matches!(self.head.method, Method::GET | Method::HEAD) {
@@ -132,7 +133,8 @@ impl Request<'_> {
     }
 }
 
-/// The permissions of the endpoints. The `match` is exhaustive, so that a new endpoint must have its permissions.
+/// The permissions that the endpoints require. The `match` is exhaustive, so that a new endpoint does not compile
+/// without its permissions.
 impl NodeEndpoint {
     fn permissions(self) -> &'static [Permission] {
         use crate::api::rqlite::resource::Resource;

@@ -7,9 +7,9 @@ use super::request::Request;
 use crate::api::rqlite::reply::{error, from_protocol};
 use crate::http::reply::{self, HttpResponse};
 
-/// Takes a snapshot.
+/// Handles `/snapshot`: takes a snapshot.
 pub(crate) async fn take(request: &Request<'_>, params: &Params) -> HttpResponse {
-    request.app.counters.user_snapshots.add(1);
+    request.context.counters.user_snapshots.add(1);
     let trailing = Some(params.trailing_logs).filter(|trailing| *trailing > 0);
     match request.cluster.node.snapshot_by_request(trailing).await {
         Ok(true) => reply::empty(StatusCode::OK),
@@ -18,9 +18,10 @@ pub(crate) async fn take(request: &Request<'_>, params: &Params) -> HttpResponse
     }
 }
 
-/// Copies SQLite's write-ahead log into the database. rqlite also merges snapshots; here there is only one.
+/// Handles `/reap`: checkpoints SQLite's write-ahead log. rqlite also merges snapshots, of which a node has only one
+/// here.
 pub(crate) async fn reap(request: &Request<'_>) -> HttpResponse {
-    request.app.counters.user_reaps.add(1);
+    request.context.counters.user_reaps.add(1);
     match request.cluster.node.checkpoint().await {
         Ok(had_wal) => from_protocol(encode_reaped(0, u64::from(had_wal))),
         Err(why) => error(StatusCode::INTERNAL_SERVER_ERROR, &why.to_string()),

@@ -12,7 +12,7 @@ use crate::api::rqlite::status::process;
 use crate::cluster::write_queue::WrittenBatches;
 use crate::http::reply::{self, HttpResponse, ReplyBody};
 
-/// Answers with the document, or the group whose name is `key`.
+/// Handles `/debug/vars`: the document, or the group whose name is `key`.
 pub(crate) fn answer(request: &Request<'_>, params: &Params) -> HttpResponse {
     let (resident_bytes, address_space_bytes) = process::memory_bytes();
     let vars = Vars { figures: figures(request), command_line: command_line(), resident_bytes, address_space_bytes };
@@ -27,36 +27,36 @@ fn command_line() -> Vec<String> {
 
 /// Collects the values of all counters.
 fn figures(request: &Request<'_>) -> Vec<Figure> {
-    let (vars, totals) = (&request.app.counters, request.cluster.node.status().totals);
+    let (counters, totals) = (&request.context.counters, request.cluster.node.status().totals);
     let database = request.exchange.database.status().unwrap_or_default();
-    [http(vars), queue(vars, &request.cluster.written), store(vars, &totals), engine(&database)].concat()
+    [http(counters), queue(counters, &request.cluster.written), store(counters, &totals), engine(&database)].concat()
 }
 
 /// The counters of requests.
-fn http(vars: &Counters) -> Vec<Figure> {
-    vars.all().into_iter().map(|(name, value)| Figure { group: "http", name, value }).collect()
+fn http(counters: &Counters) -> Vec<Figure> {
+    counters.all().into_iter().map(|(name, value)| Figure { group: "http", name, value }).collect()
 }
 
 /// The counters of the queue of writes.
-fn queue(vars: &Counters, written: &WrittenBatches) -> Vec<Figure> {
+fn queue(counters: &Counters, written: &WrittenBatches) -> Vec<Figure> {
     let of = |name, value| Figure { group: "queue", name, value };
     vec![
         of("num_flush", written.at_once.get()),
         of("num_timeout", written.not_full.get()),
-        of("objects_rx", vars.queued_executions_num_stmts_rx.get()),
-        of("objects_tx", vars.queued_executions_num_stmts_tx.get()),
+        of("objects_rx", counters.queued_executions_num_stmts_rx.get()),
+        of("objects_tx", counters.queued_executions_num_stmts_tx.get()),
     ]
 }
 
 /// The counters of the node.
-fn store(vars: &Counters, totals: &Totals) -> Vec<Figure> {
+fn store(counters: &Counters, totals: &Totals) -> Vec<Figure> {
     let of = |name, value| Figure { group: "store", name, value };
     vec![
         of("num_auto_optimizes", totals.optimizes),
         of("num_auto_optimizes_failed", totals.optimizes_failed),
         of("num_auto_vacuums", totals.vacuums),
         of("num_auto_vacuums_failed", totals.vacuums_failed),
-        of("num_backups", vars.backups.get()),
+        of("num_backups", counters.backups.get()),
         of("num_boots", totals.boots),
         of("num_loads", totals.loads),
         of("num_snapshots", totals.snapshots),
@@ -79,14 +79,14 @@ fn engine(database: &Status) -> Vec<Figure> {
 mod tests {
     use super::*;
 
-    /// The value of an unknown counter would never be shown.
+    /// The document would omit an unknown counter.
     #[test]
     fn every_counter_is_known() {
-        let vars = Counters::default();
+        let counters = Counters::default();
         let figures = [
-            http(&vars),
-            queue(&vars, &WrittenBatches::default()),
-            store(&vars, &Totals::default()),
+            http(&counters),
+            queue(&counters, &WrittenBatches::default()),
+            store(&counters, &Totals::default()),
             engine(&Status::default()),
         ]
         .concat();
@@ -97,11 +97,11 @@ mod tests {
 
     #[test]
     fn counters_have_their_values() {
-        let vars = Counters::default();
-        vars.queries.add(3);
-        vars.auth_ok.add(7);
+        let counters = Counters::default();
+        counters.queries.add(3);
+        counters.auth_ok.add(7);
         let totals = Totals { snapshots: 4, snapshots_by_request: 1, ..Totals::default() };
-        let figures = [http(&vars), store(&vars, &totals)].concat();
+        let figures = [http(&counters), store(&counters, &totals)].concat();
         let value = |group, name| {
             figures.iter().find(|figure| (figure.group, figure.name) == (group, name)).map(|figure| figure.value)
         };

@@ -1,5 +1,5 @@
-//! Log lines on standard error, in the shape that users of rqlited grep for:
-//! `[component] 2026/01/31 12:00:00 what happened`. The component is the event's target: `target: "store"`.
+//! Log lines on standard error, in rqlited's format, because users search for it:
+//! `[component] 2026/01/31 12:00:00 message`. The component is the target of the event, as in `target: "store"`.
 
 use std::fmt;
 
@@ -18,25 +18,25 @@ use crate::process::logging::{
     LogFormat, LoggingError, REQUEST_LOG, REQUEST_SPAN, SLOW_LOG, write_fields, write_spans,
 };
 
-/// The component that is the process itself. What names no component belongs to it.
+/// The component of the process. Events of our crates that name no component have it.
 pub const PROCESS: &str = "rqlited";
 
-/// The component that is Raft.
+/// The component of Raft.
 pub const RAFT: &str = "raft";
 
-/// Our own crates; events in them that name no component have a target that starts so.
+/// The prefix of the targets of events of our crates that name no component.
 const OWN_CRATES: &str = "sqlhttp";
 
-/// The library beneath Raft.
+/// The prefix of the targets of the Raft library's events.
 const RAFT_CRATE: &str = "openraft";
 
-/// Starts logging to standard error, for the whole process. `raft_level` is the least level that Raft logs.
+/// Starts logging to standard error, for the whole process. `raft_level` is the least severe level that Raft logs.
 pub fn init(config: &LogConfig, raft_level: Level) -> Result<(), LoggingError> {
     let subscriber = subscriber(config, raft_level, std::io::stderr);
     tracing::subscriber::set_global_default(subscriber).map_err(|_| LoggingError::AlreadyInitialized)
 }
 
-/// A line of the log, without its end.
+/// Formats a log line, without the line feed.
 pub fn line(component: &str, text: &str) -> String {
     format!("[{component}] {} {text}", Local::now().format(TIME))
 }
@@ -50,29 +50,31 @@ where
     let layer = tracing_subscriber::fmt::layer().with_writer(writer);
     let layer = match config.format {
         LogFormat::Text => layer.event_format(TextFormat).boxed(),
-        // The span of the request is written once, as `span`.
+        // The span of the request is written as `span` only, not in a list too.
         LogFormat::Json => layer.json().flatten_event(true).with_span_list(false).boxed(),
     };
     tracing_subscriber::registry().with(layer.with_filter(filter(Levels::new(config, raft_level))))
 }
 
-/// The least levels that are logged.
+/// The least severe levels that are logged.
 #[derive(Debug, Clone, Copy)]
 struct Levels {
+    /// The level of the server's other events.
     own: Level,
+    /// The level of Raft.
     raft: Level,
-    /// Of the code that answers requests.
+    /// The level of the modules that handle requests.
     http: Level,
-    /// Of lines about requests.
+    /// The level of lines about requests.
     requests: Level,
-    /// Of the spans of requests, which lines about slow SQL need too.
+    /// The level of the spans of requests, which lines about slow SQL need too.
     request_spans: Level,
 }
 
 impl Levels {
     fn new(config: &LogConfig, raft: Level) -> Self {
         let own = config.level;
-        // Lines for each request are opt-in.
+        // Lines about each request are logged only with `-log-requests`.
         let quiet = if own > Level::INFO { own } else { own.min(Level::WARN) };
         let loud = own.max(Level::INFO);
         Levels {
@@ -84,13 +86,13 @@ impl Levels {
         }
     }
 
-    /// The least level that is logged of what has this target.
+    /// Returns the least severe level that is logged of events with this target.
     fn of(&self, target: &str) -> Level {
         match Origin::of(target) {
             _ if target == REQUEST_SPAN => self.request_spans,
             _ if target == REQUEST_LOG => self.requests,
             _ if target == SLOW_LOG => Level::WARN,
-            _ if HTTP.iter().any(|module| target.starts_with(module)) => self.http,
+            _ if HTTP_MODULES.iter().any(|module| target.starts_with(module)) => self.http,
             Origin::Raft => self.raft,
             Origin::Component(_) => self.own,
             Origin::Library(_) => self.own.min(Level::WARN),
@@ -99,31 +101,31 @@ impl Levels {
 }
 
 fn filter(levels: Levels) -> FilterFn<impl Fn(&Metadata<'_>) -> bool> {
-    let most = levels.raft.max(levels.request_spans).max(levels.own).max(Level::WARN);
+    let max_level = levels.raft.max(levels.request_spans).max(levels.own).max(Level::WARN);
     filter_fn(move |metadata| *metadata.level() <= levels.of(metadata.target()))
-        .with_max_level_hint(LevelFilter::from_level(most))
+        .with_max_level_hint(LevelFilter::from_level(max_level))
 }
 
-/// Where an event comes from.
+/// The origin of an event.
 #[derive(Debug, PartialEq, Eq)]
 enum Origin<'a> {
-    /// Raft, or the library beneath it.
+    /// Raft, or the Raft library.
     Raft,
-    /// A part of the server.
+    /// A component of the server.
     Component(&'a str),
     /// Another library.
     Library(&'a str),
 }
 
-/// The modules that answer requests.
-const HTTP: [&str; 4] = [
+/// The modules that handle requests.
+const HTTP_MODULES: [&str; 4] = [
     "sqlhttp_server::http",
     "sqlhttp_server::api",
     "sqlhttp_server::cluster::http",
     "sqlhttp_server::cluster::write_queue",
 ];
 
-/// The components that rqlited's log knows.
+/// The components of rqlited's log.
 const COMPONENTS: [&str; 17] = [
     "cdc-service",
     "cert-reloader",
@@ -166,7 +168,7 @@ impl<'a> Origin<'a> {
     }
 }
 
-/// `[component] time message name=value …`; Raft's have their level before the message.
+/// The text format: `[component] time message name=value …`. Lines of Raft have their level before the message.
 struct TextFormat;
 
 impl<S, N> FormatEvent<S, N> for TextFormat
@@ -181,7 +183,7 @@ where
             write!(writer, " [{}]", event.metadata().level())?;
         }
         write_fields(&mut writer, event)?;
-        // The spans of the library beneath Raft hold its whole state.
+        // The spans of the Raft library contain its whole state.
         if origin != Origin::Raft {
             write_spans(&mut writer, context)?;
         }

@@ -17,7 +17,7 @@ impl io::Write for Captured {
     }
 }
 
-/// The log of a node without flags about it.
+/// Returns the default settings of the log.
 fn config(format: LogFormat) -> LogConfig {
     LogConfig { format, level: Level::INFO, requests: false, slow: None }
 }
@@ -31,7 +31,7 @@ fn captured(config: &LogConfig, raft_level: Level, log: impl FnOnce()) -> String
     String::from_utf8(bytes).unwrap()
 }
 
-/// The lines without their times.
+/// Returns the logged lines without their times.
 fn texts(raft_level: Level, log: impl FnOnce()) -> Vec<String> {
     texts_with(&config(LogFormat::Text), raft_level, log)
 }
@@ -67,7 +67,7 @@ fn lines_name_their_component() {
 }
 
 #[test]
-fn lines_of_raft_tell_their_level() {
+fn lines_of_raft_contain_their_level() {
     let lines = texts(Level::DEBUG, || {
         tracing::warn!(target: "raft", "heartbeat timeout");
         tracing::error!(target: "openraft::core::raft_core", "no quorum");
@@ -90,7 +90,7 @@ fn raft_has_a_level_of_its_own() {
 }
 
 #[test]
-fn others_do_not_follow_it() {
+fn the_level_of_raft_does_not_apply_to_others() {
     let log = || {
         tracing::info!(target: "http", "logged");
         tracing::debug!(target: "store", "not logged");
@@ -101,7 +101,7 @@ fn others_do_not_follow_it() {
 }
 
 #[test]
-fn lines_about_requests_are_asked_for() {
+fn lines_about_requests_are_optional() {
     let log = || {
         let span = tracing::info_span!(target: REQUEST_SPAN, "request", id = 7);
         span.in_scope(|| {
@@ -122,7 +122,7 @@ fn lines_about_requests_are_asked_for() {
 }
 
 #[test]
-fn the_level_is_that_of_this_program() {
+fn the_log_level_applies_to_the_server() {
     for (level, count) in [(Level::ERROR, 1), (Level::WARN, 2), (Level::INFO, 3), (Level::DEBUG, 4)] {
         let lines = texts_with(&LogConfig { level, ..config(LogFormat::Text) }, Level::WARN, || {
             tracing::error!(target: "store", "x");
@@ -135,7 +135,7 @@ fn the_level_is_that_of_this_program() {
 }
 
 #[test]
-fn nothing_forges_a_line() {
+fn line_feeds_are_escaped() {
     let lines = texts(Level::WARN, || tracing::warn!("user '{}'", "x\n[rqlited] forged"));
     assert_eq!(lines, ["[rqlited] user 'x\\n[rqlited] forged'"]);
 }
@@ -149,7 +149,7 @@ fn lines_may_be_json() {
 }
 
 #[test]
-fn a_line_can_be_made_by_hand() {
+fn lines_without_an_event() {
     let line = line("mux", "mux serving");
     assert!(line.starts_with("[mux] ") && line.ends_with(" mux serving"), "{line}");
     assert_eq!(line.len(), "[mux] ".len() + TIME_LEN + " mux serving".len());

@@ -1,5 +1,10 @@
-//! The SQL text that rebuilds a database. It is read from a copy, so that all of it is of one moment, and written while
-//! it is sent.
+//! The SQL text that rebuilds a database. It is read from a copy, so that all of it has the same point in time, and
+//! streamed while it is written.
+//!
+//! * `rows`: the rows of a table as INSERT statements.
+//! * `schema`: the objects of a database.
+//! * `script`: the order of a dump.
+//! * `sql`: names, literals and comments in SQL text.
 
 mod rows;
 mod schema;
@@ -17,24 +22,24 @@ use sqlhttp_core::{
 };
 use tokio::sync::mpsc;
 
-use self::rows::Inserts;
-use crate::api::rqlite::copy::Copy;
+use self::rows::InsertWriter;
+use crate::api::rqlite::copy::DatabaseCopy;
 use crate::http::reply::ByteStream;
 
-/// How much text is sent at a time, in bytes.
+/// The least size of a piece of the text, in bytes.
 const PIECE_BYTES: usize = 64 << 10;
 
-/// How many pieces wait for the client.
+/// The greatest number of pieces that wait for the client.
 const PIECES_WAITING: usize = 2;
 
-/// How long a client may pause. Nobody else waits for the copy.
+/// The time that a client may pause. It is long because no other request uses the copy.
 const PAUSE_MAX: Duration = Duration::from_secs(600);
 
-/// The text of a copy. `tables`: only these, unless there are none.
+/// Returns the text of a copy. `tables` are the tables to dump; an empty list stands for all tables.
 ///
 /// # Errors
-/// The copy cannot be opened. What goes wrong later cuts the text short.
-pub(crate) async fn stream(copy: Copy, tables: Vec<String>) -> Result<ByteStream, Error> {
+/// The copy cannot be opened. A later error truncates the text.
+pub(crate) async fn stream(copy: DatabaseCopy, tables: Vec<String>) -> Result<ByteStream, Error> {
     let path: PathBuf = copy.file.path().to_owned();
     let options = Options {
         read_only: true,
@@ -42,7 +47,7 @@ pub(crate) async fn stream(copy: Copy, tables: Vec<String>) -> Result<ByteStream
         journal_mode: JournalMode::Keep,
         read_threads: 1,
         stall_timeout: PAUSE_MAX,
-        // Rows are written as they are stored, however long.
+        // The dump writes every value, so the limit is the greatest that SQLite allows.
         value_bytes_max: 1_000_000_000,
         ..Options::default()
     };
@@ -52,47 +57,49 @@ pub(crate) async fn stream(copy: Copy, tables: Vec<String>) -> Result<ByteStream
     tokio::spawn(async move {
         let out = Vec::with_capacity(PIECE_BYTES);
         let mut dump = Dump { database, tables, out, pieces, writable_schema: false };
-        if let Err(Stop::Failed(why)) = dump.write().await {
-            tracing::warn!("a backup was cut short: {why}");
-            // Who has gone away needs no error.
+        if let Err(DumpError::Failed(why)) = dump.write().await {
+            tracing::warn!("a backup was truncated: {why}");
+            // The receiver may have been dropped.
             let _ = dump.pieces.send(Err(io::Error::other(why))).await;
         }
-        // Closed before its file is removed.
+        // The database must be closed before its file is removed.
         let _ = dump.database.close().await;
         drop(copy);
     });
     Ok(Box::pin(stream::unfold(receiver, |mut receiver| async { Some((receiver.recv().await?, receiver)) })))
 }
 
+/// A dump that is being written.
 struct Dump {
     database: Database,
     tables: Vec<String>,
     out: Vec<u8>,
     pieces: mpsc::Sender<io::Result<Bytes>>,
-    /// The PRAGMA that lets rows of the schema be inserted has been written.
+    /// Whether `PRAGMA writable_schema=ON` has been written.
     writable_schema: bool,
 }
 
-/// Why the text ends early.
-enum Stop {
-    /// Nobody reads it any more.
-    Unread,
+/// The reason for which a dump ends early.
+enum DumpError {
+    /// The client has disconnected.
+    ReceiverGone,
+    /// The copy cannot be read.
     Failed(String),
 }
 
-impl From<Error> for Stop {
+impl From<Error> for DumpError {
     fn from(error: Error) -> Self {
-        Stop::Failed(error.to_string())
+        DumpError::Failed(error.to_string())
     }
 }
 
 impl Dump {
-    /// Writes all rows of a table.
-    async fn insert(&mut self, mut inserts: Inserts) -> Result<(), Stop> {
-        let mut parts = match self.ask(inserts.select()).await? {
+    /// Writes an INSERT for each row of a table.
+    async fn write_table_rows(&mut self, mut inserts: InsertWriter) -> Result<(), DumpError> {
+        let mut parts = match self.query(inserts.select()).await? {
             Answer::Whole(outcome) => {
                 for step in outcome.steps {
-                    self.step(step, &mut inserts).await?;
+                    self.write_step(step, &mut inserts).await?;
                 }
                 return Ok(());
             }
@@ -100,28 +107,28 @@ impl Dump {
         };
         while let Some(part) = parts.next().await {
             match part? {
-                Part::Rows(block) => self.block(&block, &mut inserts).await?,
-                Part::Step(step, _) => self.step(step, &mut inserts).await?,
+                Part::Rows(block) => self.write_block(&block, &mut inserts).await?,
+                Part::Step(step, _) => self.write_step(step, &mut inserts).await?,
                 Part::Columns(_) | Part::End(_) => {}
             }
         }
         Ok(())
     }
 
-    async fn step(&mut self, step: StepOutcome, inserts: &mut Inserts) -> Result<(), Stop> {
+    async fn write_step(&mut self, step: StepOutcome, inserts: &mut InsertWriter) -> Result<(), DumpError> {
         match step {
             StepOutcome::Rows(rows) => {
                 for block in &rows.blocks {
-                    self.block(block, inserts).await?;
+                    self.write_block(block, inserts).await?;
                 }
                 Ok(())
             }
-            StepOutcome::Failed(failure) => Err(Stop::Failed(failure.to_string())),
+            StepOutcome::Failed(failure) => Err(DumpError::Failed(failure.to_string())),
             StepOutcome::Changed(_) | StepOutcome::ChangedEach(_) => Ok(()),
         }
     }
 
-    async fn block(&mut self, block: &Block, inserts: &mut Inserts) -> Result<(), Stop> {
+    async fn write_block(&mut self, block: &Block, inserts: &mut InsertWriter) -> Result<(), DumpError> {
         for row in block.rows() {
             inserts.write(&mut self.out, row);
             if self.out.len() >= PIECE_BYTES {
@@ -131,44 +138,45 @@ impl Dump {
         Ok(())
     }
 
-    /// Writes a statement of the schema as it was stored.
-    fn statement(&mut self, sql: &str) {
+    /// Writes a statement of the schema, as it is stored.
+    fn write_statement(&mut self, sql: &str) {
         self.out.extend_from_slice(sql.as_bytes());
         self.out.extend_from_slice(sql::terminator(sql).as_bytes());
         self.out.push(b'\n');
     }
 
-    /// Writes a statement that ends in no comment.
-    fn line(&mut self, statement: &str) {
+    /// Writes a statement that does not end with a comment.
+    fn write_line(&mut self, statement: &str) {
         self.out.extend_from_slice(statement.as_bytes());
         self.out.extend_from_slice(b";\n");
     }
 
-    async fn send(&mut self) -> Result<(), Stop> {
+    /// Sends the text that has been written so far.
+    async fn send(&mut self) -> Result<(), DumpError> {
         let piece = std::mem::replace(&mut self.out, Vec::with_capacity(PIECE_BYTES));
-        self.pieces.send(Ok(piece.into())).await.map_err(|_| Stop::Unread)
+        self.pieces.send(Ok(piece.into())).await.map_err(|_| DumpError::ReceiverGone)
     }
 
-    /// All rows of a query, as text.
-    async fn rows(&self, sql: &str) -> Result<Vec<Vec<String>>, Stop> {
-        let outcome = self.ask(sql).await?.whole().await?;
+    /// Returns all rows of a query, as text.
+    async fn query_rows(&self, sql: &str) -> Result<Vec<Vec<String>>, DumpError> {
+        let outcome = self.query(sql).await?.whole().await?;
         let Some(StepOutcome::Rows(rows)) = outcome.steps.first() else {
-            return Err(Stop::Failed("the schema cannot be read".to_owned()));
+            return Err(DumpError::Failed("the schema cannot be read".to_owned()));
         };
         let text = |value: sqlhttp_core::ValueRef<'_>| value.as_text().unwrap_or_default().into_owned();
         Ok(rows.iter().map(|row| row.values().map(text).collect()).collect())
     }
 
-    /// Whether a query yields rows; `None` if it fails.
-    async fn finds(&self, sql: &str) -> Result<Option<bool>, Stop> {
-        let outcome = self.ask(sql).await?.whole().await?;
+    /// Returns whether a query returns rows; `None` if it fails.
+    async fn returns_rows(&self, sql: &str) -> Result<Option<bool>, DumpError> {
+        let outcome = self.query(sql).await?.whole().await?;
         Ok(match outcome.steps.first() {
             Some(StepOutcome::Rows(rows)) => Some(!rows.is_empty()),
             _ => None,
         })
     }
 
-    async fn ask(&self, sql: &str) -> Result<Answer, Error> {
+    async fn query(&self, sql: &str) -> Result<Answer, Error> {
         self.database.query(Batch::one(Step::query(sql, ())), ReadLevel::None, Deadline::NEVER).await
     }
 }

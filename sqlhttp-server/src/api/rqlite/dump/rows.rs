@@ -2,71 +2,74 @@
 
 use sqlhttp_core::RowRef;
 
-use super::sql::{expression, quoted, write_value};
+use super::sql::{quoted_name, select_expression, write_value};
 
-/// How many columns a result of SQLite's may have (<https://sqlite.org/limits.html#max_column>).
+/// The greatest number of columns in a result (<https://sqlite.org/limits.html#max_column>).
 const COLUMNS_MAX: usize = 2000;
 
-/// A table's columns, as far as they decide how its rows are written.
+/// The columns of a table.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Columns {
-    /// Those that take a value in an INSERT, in their order.
-    pub(crate) stored: Vec<String>,
-    /// All others: generated ones and hidden ones.
-    pub(crate) others: Vec<String>,
+    /// The columns that take a value in an INSERT, in their order.
+    pub(crate) insertable: Vec<String>,
+    /// The generated and the hidden columns.
+    pub(crate) not_insertable: Vec<String>,
 }
 
 impl Columns {
-    /// A name under which the rowid can be reached although columns have names too.
+    /// Returns a name of the rowid that is not the name of a column; `None` if columns have all of its names
+    /// (<https://sqlite.org/lang_createtable.html#rowid>).
     pub(crate) fn rowid_name(&self) -> Option<&'static str> {
-        let is_column = |name: &str| self.stored.iter().chain(&self.others).any(|it| it.eq_ignore_ascii_case(name));
+        let is_column =
+            |name: &str| self.insertable.iter().chain(&self.not_insertable).any(|it| it.eq_ignore_ascii_case(name));
         ["rowid", "_rowid_", "oid"].into_iter().find(|name| !is_column(name))
     }
 }
 
-/// Whether the rowids of a table have to be written.
+/// The rowids of a table that the dump writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rowids {
-    /// Never: there are none, or a column holds them.
+    /// None: the table has no rowids, or a column contains them.
     None,
-    /// Where an INSERT without a rowid would choose another one.
+    /// Those that an INSERT without a rowid would not choose.
     Needed,
-    /// In each row.
+    /// All of them.
     All,
 }
 
-/// Writes rows of one table.
-pub(crate) struct Inserts {
+/// Writes the rows of one table as INSERT statements.
+pub(crate) struct InsertWriter {
     select: String,
-    /// The beginning of an INSERT without a rowid.
-    plain: String,
-    /// The beginning of an INSERT with a rowid. The rowid is the first column of the result then.
-    keyed: Option<String>,
-    /// The rowid that SQLite chooses next; `None` if every rowid is written.
-    next: Option<i64>,
+    /// The text before the values of an INSERT without a rowid.
+    prefix: String,
+    /// The text before the values of an INSERT with a rowid. If it is `Some`, the rowid is the first column of the
+    /// result.
+    rowid_prefix: Option<String>,
+    /// The rowid that SQLite would choose for the next row; `None` if every rowid is written.
+    next_rowid: Option<i64>,
 }
 
-impl Inserts {
+impl InsertWriter {
     pub(crate) fn new(table: &str, columns: &Columns, rowids: Rowids) -> Self {
-        let table = quoted(table);
+        let table = quoted_name(table);
         let key = match rowids {
             Rowids::None => None,
-            Rowids::Needed | Rowids::All if columns.stored.len() >= COLUMNS_MAX => None,
+            Rowids::Needed | Rowids::All if columns.insertable.len() >= COLUMNS_MAX => None,
             Rowids::Needed | Rowids::All => columns.rowid_name(),
         };
-        let expressions = columns.stored.iter().map(|column| expression(column));
+        let expressions = columns.insertable.iter().map(|column| select_expression(column));
         let selected: Vec<String> = key.map(str::to_owned).into_iter().chain(expressions).collect();
-        let names = || columns.stored.iter().map(|column| quoted(column)).collect::<Vec<_>>().join(",");
-        Inserts {
-            // Without an index, so that the rows come in their own order.
+        let names = || columns.insertable.iter().map(|column| quoted_name(column)).collect::<Vec<_>>().join(",");
+        InsertWriter {
+            // NOT INDEXED returns the rows in the order in which the table stores them.
             select: format!("SELECT {} FROM {table} NOT INDEXED", selected.join(",")),
-            plain: format!("INSERT INTO {table} VALUES("),
-            keyed: key.map(|key| format!("INSERT INTO {table}({key},{}) VALUES(", names())),
-            next: (rowids == Rowids::Needed).then_some(1),
+            prefix: format!("INSERT INTO {table} VALUES("),
+            rowid_prefix: key.map(|key| format!("INSERT INTO {table}({key},{}) VALUES(", names())),
+            next_rowid: (rowids == Rowids::Needed).then_some(1),
         }
     }
 
-    /// The query whose rows [`Inserts::write`] takes.
+    /// The query whose rows [`InsertWriter::write`] takes.
     pub(crate) fn select(&self) -> &str {
         &self.select
     }
@@ -75,19 +78,19 @@ impl Inserts {
     pub(crate) fn write(&mut self, out: &mut Vec<u8>, row: RowRef<'_>) {
         let mut values = row.values();
         let mut separator: &[u8] = b"";
-        match &self.keyed {
-            None => out.extend_from_slice(self.plain.as_bytes()),
-            Some(keyed) => {
+        match &self.rowid_prefix {
+            None => out.extend_from_slice(self.prefix.as_bytes()),
+            Some(rowid_prefix) => {
                 let rowid = values.next().and_then(|value| value.as_integer()).unwrap_or_default();
-                if self.next == Some(rowid) {
-                    out.extend_from_slice(self.plain.as_bytes());
+                if self.next_rowid == Some(rowid) {
+                    out.extend_from_slice(self.prefix.as_bytes());
                 } else {
-                    out.extend_from_slice(keyed.as_bytes());
+                    out.extend_from_slice(rowid_prefix.as_bytes());
                     out.extend_from_slice(rowid.to_string().as_bytes());
                     separator = b",";
                 }
-                // SQLite chooses the number after the largest rowid.
-                self.next = self.next.and_then(|_| rowid.checked_add(1));
+                // SQLite chooses the largest rowid plus one (<https://sqlite.org/autoinc.html>).
+                self.next_rowid = self.next_rowid.and_then(|_| rowid.checked_add(1));
             }
         }
         for value in values {
@@ -105,11 +108,11 @@ mod tests {
 
     use super::*;
 
-    fn columns(stored: &[&str]) -> Columns {
-        Columns { stored: stored.iter().map(|name| (*name).to_owned()).collect(), others: Vec::new() }
+    fn columns(insertable: &[&str]) -> Columns {
+        Columns { insertable: insertable.iter().map(|name| (*name).to_owned()).collect(), not_insertable: Vec::new() }
     }
 
-    fn written(mut inserts: Inserts, rowids: &[i64]) -> String {
+    fn written(mut inserts: InsertWriter, rowids: &[i64]) -> String {
         let mut block = Block::new(2);
         for rowid in rowids {
             block.push_row([ValueRef::Integer(*rowid), ValueRef::Text(b"tx")]);
@@ -120,13 +123,13 @@ mod tests {
     }
 
     #[test]
-    fn only_rowids_that_would_be_others_are_written() {
-        let inserts = Inserts::new("t", &columns(&["a"]), Rowids::Needed);
+    fn only_rowids_that_sqlite_would_not_choose_are_written() {
+        let inserts = InsertWriter::new("t", &columns(&["a"]), Rowids::Needed);
         assert!(inserts.select().starts_with("SELECT rowid,CASE typeof(\"a\")"));
         let want = "INSERT INTO \"t\" VALUES('x');\nINSERT INTO \"t\"(rowid,\"a\") VALUES(3,'x');\n\
                     INSERT INTO \"t\" VALUES('x');\n";
         assert_eq!(written(inserts, &[1, 3, 4]), want);
-        let inserts = Inserts::new("t", &columns(&["a"]), Rowids::Needed);
+        let inserts = InsertWriter::new("t", &columns(&["a"]), Rowids::Needed);
         let want = "INSERT INTO \"t\"(rowid,\"a\") VALUES(-2,'x');\nINSERT INTO \"t\" VALUES('x');\n\
                     INSERT INTO \"t\"(rowid,\"a\") VALUES(9223372036854775807,'x');\n";
         assert_eq!(written(inserts, &[-2, -1, i64::MAX]), want);
@@ -136,7 +139,7 @@ mod tests {
     fn names_of_the_rowid() {
         assert_eq!(columns(&["RowID"]).rowid_name(), Some("_rowid_"));
         assert_eq!(columns(&["rowid", "oid", "_ROWID_"]).rowid_name(), None);
-        let hidden = Columns { others: vec!["rowid".to_owned()], ..columns(&["a"]) };
+        let hidden = Columns { not_insertable: vec!["rowid".to_owned()], ..columns(&["a"]) };
         assert_eq!(hidden.rowid_name(), Some("_rowid_"));
     }
 }

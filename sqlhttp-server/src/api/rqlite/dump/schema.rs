@@ -2,13 +2,13 @@
 
 use super::sql;
 
-/// The tables by name, with what SQLite says of them.
+/// The query for all tables, sorted by name.
 pub(crate) const TABLES: &str = "SELECT m.name, m.sql, l.type, CAST(l.wr AS TEXT) FROM sqlite_schema m \
     JOIN pragma_table_list l ON l.schema = 'main' AND l.name = m.name \
     WHERE m.type = 'table' AND m.sql NOT NULL ORDER BY m.name";
 
-/// Indexes, triggers and views in the order in which they were created.
-pub(crate) const OTHERS: &str = "SELECT type, name, tbl_name, sql FROM sqlite_schema \
+/// The query for indexes, triggers and views, in the order in which they were created.
+pub(crate) const DEPENDENTS: &str = "SELECT type, name, tbl_name, sql FROM sqlite_schema \
     WHERE sql NOT NULL AND type IN ('index', 'trigger', 'view')";
 
 /// A table.
@@ -16,76 +16,81 @@ pub(crate) const OTHERS: &str = "SELECT type, name, tbl_name, sql FROM sqlite_sc
 pub(crate) struct Table {
     pub(crate) name: String,
     pub(crate) sql: String,
-    pub(crate) kind: Kind,
+    pub(crate) kind: TableKind,
     pub(crate) without_rowid: bool,
 }
 
 /// The kind of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum TableKind {
+    /// An ordinary table.
     Plain,
+    /// A virtual table.
     Virtual,
-    /// Holds the content of a virtual table.
+    /// A table that contains data of a virtual table.
     Shadow,
 }
 
 impl Table {
-    /// A row of [`TABLES`].
+    /// Makes a table of a row of [`TABLES`].
     pub(crate) fn of(row: &[String]) -> Option<Table> {
         let [name, sql, kind, without_rowid] = row else { return None };
         let kind = match kind.as_str() {
-            "virtual" => Kind::Virtual,
-            "shadow" => Kind::Shadow,
-            _ => Kind::Plain,
+            "virtual" => TableKind::Virtual,
+            "shadow" => TableKind::Shadow,
+            _ => TableKind::Plain,
         };
         Some(Table { name: name.clone(), sql: sql.clone(), kind, without_rowid: without_rowid == "1" })
     }
 
-    /// Whether the other one holds content of this virtual table.
-    pub(crate) fn is_over(&self, shadow: &Table) -> bool {
+    /// Returns whether `shadow` is a shadow table of this virtual table.
+    pub(crate) fn owns_shadow(&self, shadow: &Table) -> bool {
         let rest = shadow.name.strip_prefix(&self.name);
-        self.kind == Kind::Virtual && shadow.kind == Kind::Shadow && rest.is_some_and(|rest| rest.starts_with('_'))
+        self.kind == TableKind::Virtual
+            && shadow.kind == TableKind::Shadow
+            && rest.is_some_and(|rest| rest.starts_with('_'))
     }
 
+    /// Returns whether the table has an AUTOINCREMENT column.
     pub(crate) fn is_autoincrement(&self) -> bool {
-        self.kind == Kind::Plain && sql::is_autoincrement(&self.sql)
+        self.kind == TableKind::Plain && sql::is_autoincrement(&self.sql)
     }
 }
 
-/// How the content of a table is restored.
+/// The way in which a dump restores the content of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Content {
-    /// There is none.
+    /// The table has no content.
     None,
-    /// By rows that are inserted into the table.
+    /// INSERT statements for the table.
     Rows,
-    /// By its shadow tables, dumped as `sqlite3` dumps them.
+    /// The shadow tables, as the shell `sqlite3` dumps them.
     Shadows,
 }
 
 /// An index, a trigger or a view.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Other {
+pub(crate) struct Dependent {
     kind: String,
     name: String,
-    /// The table that it belongs to; for a view, its own name.
+    /// The table of an index or a trigger; for a view, its own name.
     parent: String,
     pub(crate) sql: String,
 }
 
-impl Other {
-    /// A row of [`OTHERS`].
-    pub(crate) fn of(row: &[String]) -> Option<Other> {
+impl Dependent {
+    /// Makes an object of a row of [`DEPENDENTS`].
+    pub(crate) fn of(row: &[String]) -> Option<Dependent> {
         let [kind, name, parent, sql] = row else { return None };
-        Some(Other { kind: kind.clone(), name: name.clone(), parent: parent.clone(), sql: sql.clone() })
+        Some(Dependent { kind: kind.clone(), name: name.clone(), parent: parent.clone(), sql: sql.clone() })
     }
 }
 
-/// The objects that can be created after these tables, in an order in which they can be created. A view needs no other
-/// object; an index or a trigger needs its table or view.
-pub(crate) fn others(all: Vec<Other>, tables: &[&Table]) -> Vec<Other> {
+/// Returns the objects of `all` that can be created after these tables, in an order in which they can be created. A
+/// view needs no other object; an index or a trigger needs its table or view.
+pub(crate) fn dependents(all: Vec<Dependent>, tables: &[&Table]) -> Vec<Dependent> {
     let views: Vec<String> = all.iter().filter(|it| it.kind == "view").map(|it| it.name.clone()).collect();
-    let can_be_created = |it: &Other| {
+    let can_be_created = |it: &Dependent| {
         it.kind == "view" || views.contains(&it.parent) || tables.iter().any(|table| table.name == it.parent)
     };
     let mut created = Vec::new();
@@ -93,7 +98,7 @@ pub(crate) fn others(all: Vec<Other>, tables: &[&Table]) -> Vec<Other> {
     for it in all.into_iter().filter(can_be_created) {
         let waits = it.kind == "trigger"
             && views.contains(&it.parent)
-            && !created.iter().any(|view: &Other| view.kind == "view" && view.name == it.parent);
+            && !created.iter().any(|view: &Dependent| view.kind == "view" && view.name == it.parent);
         if waits { late.push(it) } else { created.push(it) }
     }
     created.append(&mut late);
@@ -104,32 +109,32 @@ pub(crate) fn others(all: Vec<Other>, tables: &[&Table]) -> Vec<Other> {
 mod tests {
     use super::*;
 
-    fn other(kind: &str, name: &str, parent: &str) -> Other {
-        Other { kind: kind.into(), name: name.into(), parent: parent.into(), sql: String::new() }
+    fn dependent(kind: &str, name: &str, parent: &str) -> Dependent {
+        Dependent { kind: kind.into(), name: name.into(), parent: parent.into(), sql: String::new() }
     }
 
-    fn table(name: &str, kind: Kind) -> Table {
+    fn table(name: &str, kind: TableKind) -> Table {
         Table { name: name.into(), sql: String::new(), kind, without_rowid: false }
     }
 
     #[test]
     fn only_objects_whose_table_exists() {
         let all = vec![
-            other("index", "i", "t"),
-            other("index", "j", "u"),
-            other("trigger", "x", "v"),
-            other("trigger", "y", "t"),
-            other("view", "v", "v"),
+            dependent("index", "i", "t"),
+            dependent("index", "j", "u"),
+            dependent("trigger", "x", "v"),
+            dependent("trigger", "y", "t"),
+            dependent("view", "v", "v"),
         ];
-        let created = others(all, &[&table("t", Kind::Plain)]);
+        let created = dependents(all, &[&table("t", TableKind::Plain)]);
         assert_eq!(created.iter().map(|it| it.name.as_str()).collect::<Vec<_>>(), ["i", "y", "v", "x"]);
     }
 
     #[test]
     fn shadows() {
-        let f = table("f", Kind::Virtual);
-        assert!(f.is_over(&table("f_data", Kind::Shadow)));
-        assert!(!f.is_over(&table("fx_data", Kind::Shadow)));
-        assert!(!f.is_over(&table("f_data", Kind::Plain)));
+        let f = table("f", TableKind::Virtual);
+        assert!(f.owns_shadow(&table("f_data", TableKind::Shadow)));
+        assert!(!f.owns_shadow(&table("fx_data", TableKind::Shadow)));
+        assert!(!f.owns_shadow(&table("f_data", TableKind::Plain)));
     }
 }

@@ -1,31 +1,36 @@
-//! The order of a dump: tables with their rows, then what depends on them.
+//! The order of a dump: tables with their rows, then indexes, triggers and views.
 //!
-//! The layout is rqlite's, byte for byte, wherever rqlite's dump restores the database. It differs for rowids, for texts
-//! that no literal can hold, for `sqlite_sequence` if it would be written before its tables exist, for virtual tables, for
-//! comments at the end of a statement, for indexes and triggers of tables that were not chosen, and for the numbers that an
-//! application keeps in the header.
+//! The text equals rqlite's, byte for byte, wherever rqlite's dump restores the database. It differs for:
+//!
+//! * rowids;
+//! * texts that no literal can contain;
+//! * `sqlite_sequence`, if rqlite would write it before it exists;
+//! * virtual tables;
+//! * comments at the end of a statement;
+//! * indexes and triggers of tables that were not requested;
+//! * the numbers of the application in the header of the database file.
 
-use super::rows::{Columns, Inserts, Rowids};
-use super::schema::{self, Content, Kind, OTHERS, Other, TABLES, Table};
-use super::sql::{self, literal, quoted};
-use super::{Dump, Stop};
+use super::rows::{Columns, InsertWriter, Rowids};
+use super::schema::{self, Content, DEPENDENTS, Dependent, TABLES, Table, TableKind};
+use super::sql::{self, literal, quoted_name};
+use super::{Dump, DumpError};
 
-/// The largest rowids of AUTOINCREMENT tables.
+/// The table with the largest rowids of AUTOINCREMENT tables (<https://sqlite.org/autoinc.html>).
 const SEQUENCE: &str = "sqlite_sequence";
 
-/// The statistics of ANALYZE.
+/// The table with the statistics of ANALYZE.
 const STATISTICS: &str = "sqlite_stat1";
 
-/// The samples of ANALYZE, which creates both tables.
+/// The table with the samples of ANALYZE. ANALYZE creates both tables.
 const SAMPLES: &str = "sqlite_stat4";
 
-/// The numbers in the header that belong to the application.
+/// The PRAGMAs of the numbers of the application in the header of the database file.
 const HEADER_NUMBERS: [&str; 2] = ["user_version", "application_id"];
 
-/// Where `sqlite_sequence` is written.
+/// The place of `sqlite_sequence` in the dump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum SequencePlace {
-    /// Among the tables, by its name.
+    /// Among the tables, in the order of names.
     ByName,
     /// After all tables.
     Last,
@@ -33,165 +38,169 @@ enum SequencePlace {
 
 impl Dump {
     /// Writes the whole dump.
-    pub(crate) async fn write(&mut self) -> Result<(), Stop> {
+    pub(crate) async fn write(&mut self) -> Result<(), DumpError> {
         self.out.extend_from_slice(b"PRAGMA foreign_keys=OFF;\nBEGIN TRANSACTION;\n");
         let all = self.all_tables().await?;
-        let tables = chosen(&all, &self.tables);
+        let tables = selected(&all, &self.tables);
         let place = self.sequence_place(&tables).await?;
         for (table, content) in &tables {
             if table.name != SEQUENCE || place == SequencePlace::ByName {
-                self.table(table, *content).await?;
+                self.write_table(table, *content).await?;
             }
         }
         let tables: Vec<&Table> = tables.into_iter().map(|(table, _)| table).collect();
-        self.late_sequence(&tables, place).await?;
-        let others = self.rows(OTHERS).await?.iter().filter_map(|row| Other::of(row)).collect();
-        for other in schema::others(others, &tables) {
-            self.statement(&other.sql);
+        self.write_late_sequence(&tables, place).await?;
+        let dependents = self.query_rows(DEPENDENTS).await?.iter().filter_map(|row| Dependent::of(row)).collect();
+        for dependent in schema::dependents(dependents, &tables) {
+            self.write_statement(&dependent.sql);
         }
-        self.header_numbers().await?;
+        self.write_header_numbers().await?;
         if self.writable_schema {
-            self.line("PRAGMA writable_schema=OFF");
+            self.write_line("PRAGMA writable_schema=OFF");
         }
-        self.line("COMMIT");
+        self.write_line("COMMIT");
         self.send().await
     }
 
-    async fn all_tables(&self) -> Result<Vec<(Table, Content)>, Stop> {
-        let all: Vec<Table> = self.rows(TABLES).await?.iter().filter_map(|row| Table::of(row)).collect();
+    async fn all_tables(&self) -> Result<Vec<(Table, Content)>, DumpError> {
+        let all: Vec<Table> = self.query_rows(TABLES).await?.iter().filter_map(|row| Table::of(row)).collect();
         let mut contents = Vec::with_capacity(all.len());
         for table in &all {
             contents.push(match table.kind {
-                Kind::Virtual => self.content(table, &all).await?,
-                Kind::Plain | Kind::Shadow => Content::Rows,
+                TableKind::Virtual => self.content_of(table, &all).await?,
+                TableKind::Plain | TableKind::Shadow => Content::Rows,
             });
         }
         Ok(all.into_iter().zip(contents).collect())
     }
 
-    /// Inserting rows into a virtual table rebuilds its shadow tables, on any connection. That restores the table if its
-    /// rows show all of its content.
-    async fn content(&self, table: &Table, all: &[Table]) -> Result<Content, Stop> {
-        let shadow = |name: String| all.iter().find(|it| it.kind == Kind::Shadow && it.name == name);
-        let module = sql::module(&table.sql);
+    /// Returns the way in which the content of a virtual table is restored. Inserting rows into a virtual table
+    /// rebuilds its shadow tables. That restores the table if its rows show all of its content.
+    async fn content_of(&self, table: &Table, all: &[Table]) -> Result<Content, DumpError> {
+        let shadow = |name: String| all.iter().find(|it| it.kind == TableKind::Shadow && it.name == name);
+        let module = sql::module_name(&table.sql);
         match module.as_str() {
-            _ if !all.iter().any(|it| table.is_over(it)) => return Ok(Content::None),
+            _ if !all.iter().any(|it| table.owns_shadow(it)) => return Ok(Content::None),
             "rtree" | "rtree_i32" | "geopoly" => return Ok(Content::Rows),
             "fts3" | "fts4" | "fts5" => {}
             _ => return Ok(Content::Shadows),
         }
         let shown = self.columns(&table.name).await?;
         let is_shown = match shadow(format!("{}_content", table.name)) {
-            // More than the columns is there if languages or locales are stored too.
-            Some(content) => self.columns(&content.name).await?.stored.len() == shown.stored.len() + 1,
+            // The content table has further columns if the index stores languages or locales.
+            Some(content) => self.columns(&content.name).await?.insertable.len() == shown.insertable.len() + 1,
             None => self.shows_external_content(&table.name, &shown).await?,
         };
         Ok(if is_shown { Content::Rows } else { Content::Shadows })
     }
 
-    /// Whether the rows of a full-text index without content of its own come from another table. Without any content, all
-    /// columns are NULL.
-    async fn shows_external_content(&self, table: &str, columns: &Columns) -> Result<bool, Stop> {
+    /// Returns whether a full-text index without a content table reads its rows from another table (external content).
+    /// In a contentless index all columns are NULL.
+    async fn shows_external_content(&self, table: &str, columns: &Columns) -> Result<bool, DumpError> {
         let values: Vec<String> =
-            columns.stored.iter().map(|column| format!("{} IS NOT NULL", quoted(column))).collect();
-        let table = quoted(table);
-        let shown = self.finds(&format!("SELECT 1 FROM {table} WHERE {} LIMIT 1", values.join(" OR "))).await?;
-        let empty = self.finds(&format!("SELECT 1 FROM {table} LIMIT 1")).await?.map(|any| !any);
+            columns.insertable.iter().map(|column| format!("{} IS NOT NULL", quoted_name(column))).collect();
+        let table = quoted_name(table);
+        let shown = self.returns_rows(&format!("SELECT 1 FROM {table} WHERE {} LIMIT 1", values.join(" OR "))).await?;
+        let empty = self.returns_rows(&format!("SELECT 1 FROM {table} LIMIT 1")).await?.map(|any| !any);
         Ok(shown == Some(true) || empty == Some(true))
     }
 
-    async fn columns(&self, table: &str) -> Result<Columns, Stop> {
+    /// Returns the columns of a table.
+    async fn columns(&self, table: &str) -> Result<Columns, DumpError> {
         let sql = format!("SELECT name, CAST(hidden AS TEXT) FROM pragma_table_xinfo({})", literal(table));
         let mut columns = Columns::default();
-        for row in self.rows(&sql).await? {
+        for row in self.query_rows(&sql).await? {
             if let [name, hidden] = row.as_slice() {
-                let list = if hidden == "0" { &mut columns.stored } else { &mut columns.others };
+                let list = if hidden == "0" { &mut columns.insertable } else { &mut columns.not_insertable };
                 list.push(name.clone());
             }
         }
         Ok(columns)
     }
 
-    async fn table(&mut self, table: &Table, content: Content) -> Result<(), Stop> {
+    /// Writes a table and its rows.
+    async fn write_table(&mut self, table: &Table, content: Content) -> Result<(), DumpError> {
         match table.name.as_str() {
-            SEQUENCE => self.line("DELETE FROM \"sqlite_sequence\";"),
-            STATISTICS => self.line("ANALYZE \"sqlite_master\";"),
+            SEQUENCE => self.write_line("DELETE FROM \"sqlite_sequence\";"),
+            STATISTICS => self.write_line("ANALYZE \"sqlite_master\";"),
             SAMPLES => {}
             name if name.starts_with("sqlite_") => return Ok(()),
-            _ if table.kind == Kind::Virtual => return self.virtual_table(table, content).await,
-            _ if content == Content::Shadows => self.shadow_table(table),
-            _ => self.statement(&table.sql),
+            _ if table.kind == TableKind::Virtual => return self.write_virtual_table(table, content).await,
+            _ if content == Content::Shadows => self.write_shadow_table(table),
+            _ => self.write_statement(&table.sql),
         }
         let is_column = table.without_rowid || self.rowid_column(&table.name).await?.is_some();
         let rowids = if is_column { Rowids::None } else { Rowids::Needed };
-        self.all_rows(&table.name, rowids).await
+        self.write_all_rows(&table.name, rowids).await
     }
 
-    async fn all_rows(&mut self, table: &str, rowids: Rowids) -> Result<(), Stop> {
+    async fn write_all_rows(&mut self, table: &str, rowids: Rowids) -> Result<(), DumpError> {
         let columns = self.columns(table).await?;
-        self.insert(Inserts::new(table, &columns, rowids)).await
+        self.write_table_rows(InsertWriter::new(table, &columns, rowids)).await
     }
 
-    /// The column that is another name of the rowid, if there is one: an INTEGER PRIMARY KEY, which needs no index.
-    async fn rowid_column(&self, table: &str) -> Result<Option<String>, Stop> {
+    /// Returns the column that is an alias of the rowid, if there is one: an INTEGER PRIMARY KEY, which has no index.
+    async fn rowid_column(&self, table: &str) -> Result<Option<String>, DumpError> {
         let table = literal(table);
         let sql = format!(
             "SELECT max(name) FROM pragma_table_info({table}) WHERE pk > 0 HAVING count(*) = 1 \
              AND NOT EXISTS (SELECT 1 FROM pragma_index_list({table}) WHERE origin = 'pk')"
         );
-        Ok(self.rows(&sql).await?.into_iter().flatten().next())
+        Ok(self.query_rows(&sql).await?.into_iter().flatten().next())
     }
 
-    async fn virtual_table(&mut self, table: &Table, content: Content) -> Result<(), Stop> {
+    async fn write_virtual_table(&mut self, table: &Table, content: Content) -> Result<(), DumpError> {
         if content == Content::Shadows {
-            self.as_schema_row(table);
+            self.write_schema_row(table);
             return Ok(());
         }
-        self.statement(&table.sql);
-        let module = sql::module(&table.sql);
+        self.write_statement(&table.sql);
+        let module = sql::module_name(&table.sql);
         if content == Content::None {
             return Ok(());
         }
         if module == "fts5" {
-            self.fts5_settings(&table.name).await?;
+            self.write_fts5_settings(&table.name).await?;
         }
         // The first column of an R*Tree is its rowid.
         let rowids = if module.starts_with("rtree") { Rowids::None } else { Rowids::All };
-        self.all_rows(&table.name, rowids).await
+        self.write_all_rows(&table.name, rowids).await
     }
 
-    /// FTS5 takes settings as rows that are inserted into the table (<https://sqlite.org/fts5.html#special_insert_commands>).
-    async fn fts5_settings(&mut self, table: &str) -> Result<(), Stop> {
-        let config = quoted(&format!("{table}_config"));
+    /// Writes the settings of an FTS5 table, which are set by INSERT statements
+    /// (<https://sqlite.org/fts5.html#special_insert_commands>).
+    async fn write_fts5_settings(&mut self, table: &str) -> Result<(), DumpError> {
+        let config = quoted_name(&format!("{table}_config"));
         let sql = format!("SELECT quote(k)||','||quote(v) FROM {config} WHERE k <> 'version'");
-        let table = quoted(table);
-        for setting in self.rows(&sql).await?.into_iter().flatten() {
-            self.line(&format!("INSERT INTO {table}({table},rank) VALUES({setting})"));
+        let table = quoted_name(table);
+        for setting in self.query_rows(&sql).await?.into_iter().flatten() {
+            self.write_line(&format!("INSERT INTO {table}({table},rank) VALUES({setting})"));
         }
         Ok(())
     }
 
-    /// Writes a virtual table as `sqlite3` does: as a row of the schema, which creates no shadow tables.
-    fn as_schema_row(&mut self, table: &Table) {
+    /// Writes a virtual table as the shell `sqlite3` does: as a row of the schema, which does not create shadow tables.
+    fn write_schema_row(&mut self, table: &Table) {
         if !std::mem::replace(&mut self.writable_schema, true) {
-            self.line("PRAGMA writable_schema=ON");
+            self.write_line("PRAGMA writable_schema=ON");
         }
         let (name, sql) = (literal(&table.name), literal(&table.sql));
-        self.line(&format!(
+        self.write_line(&format!(
             "INSERT INTO sqlite_schema(type,name,tbl_name,rootpage,sql)VALUES('table',{name},{name},0,{sql})"
         ));
     }
 
-    /// A reader that executes the row of the schema as a statement has created the shadow tables already.
-    fn shadow_table(&mut self, table: &Table) {
+    /// Writes a shadow table. A program that runs the row of the schema as a statement has created the shadow tables
+    /// already, hence IF NOT EXISTS.
+    fn write_shadow_table(&mut self, table: &Table) {
         let if_absent =
             table.sql.strip_prefix("CREATE TABLE ").map(|rest| format!("CREATE TABLE IF NOT EXISTS {rest}"));
-        self.statement(if_absent.as_ref().unwrap_or(&table.sql));
+        self.write_statement(if_absent.as_ref().unwrap_or(&table.sql));
     }
 
-    /// By name, unless an AUTOINCREMENT table that comes later would change the restored rows, or no such table comes
-    /// before, so that `sqlite_sequence` does not exist yet.
-    async fn sequence_place(&self, tables: &[(&Table, Content)]) -> Result<SequencePlace, Stop> {
+    /// Returns the place of `sqlite_sequence`. It is `Last` if a later AUTOINCREMENT table would change the restored
+    /// rows, or if no AUTOINCREMENT table precedes `sqlite_sequence`, which then does not exist yet.
+    async fn sequence_place(&self, tables: &[(&Table, Content)]) -> Result<SequencePlace, DumpError> {
         if !tables.iter().any(|(table, _)| table.name == SEQUENCE) {
             return Ok(SequencePlace::Last);
         }
@@ -209,28 +218,30 @@ impl Dump {
         Ok(place)
     }
 
-    /// Whether inserting the rows of a table changes its row in `sqlite_sequence`.
-    async fn changes_sequence(&self, table: &str) -> Result<bool, Stop> {
+    /// Returns whether inserting the rows of a table changes its row in `sqlite_sequence`.
+    async fn changes_sequence(&self, table: &str) -> Result<bool, DumpError> {
         let (name, largest) = (literal(table), self.largest_rowid(table).await?);
         let kept = format!("FROM sqlite_sequence WHERE name = {name}");
         let sql = format!(
             "SELECT '' FROM (SELECT {largest} AS largest) WHERE largest IS NOT NULL AND ((SELECT count(*) {kept}) <> 1 \
              OR (SELECT typeof(seq) <> 'integer' OR seq < largest {kept}))"
         );
-        Ok(!self.rows(&sql).await?.is_empty())
+        Ok(!self.query_rows(&sql).await?.is_empty())
     }
 
-    async fn largest_rowid(&self, table: &str) -> Result<String, Stop> {
-        let column = self.rowid_column(table).await?.map_or_else(|| "rowid".to_owned(), |column| quoted(&column));
-        Ok(format!("(SELECT max({column}) FROM {})", quoted(table)))
+    /// Returns an SQL expression for the largest rowid of a table.
+    async fn largest_rowid(&self, table: &str) -> Result<String, DumpError> {
+        let column = self.rowid_column(table).await?.map_or_else(|| "rowid".to_owned(), |column| quoted_name(&column));
+        Ok(format!("(SELECT max({column}) FROM {})", quoted_name(table)))
     }
 
-    /// Writes `sqlite_sequence` after all tables; if only other tables were chosen, the rows of these.
-    async fn late_sequence(&mut self, tables: &[&Table], place: SequencePlace) -> Result<(), Stop> {
+    /// Writes `sqlite_sequence` after all tables. If it is not part of the dump, writes its rows for the tables that
+    /// are.
+    async fn write_late_sequence(&mut self, tables: &[&Table], place: SequencePlace) -> Result<(), DumpError> {
         let counting: Vec<&Table> = tables.iter().copied().filter(|table| table.is_autoincrement()).collect();
         let Some(sequence) = tables.iter().copied().find(|table| table.name == SEQUENCE) else {
             for table in counting {
-                self.sequence_of(&table.name).await?;
+                self.write_sequence_row(&table.name).await?;
             }
             return Ok(());
         };
@@ -239,59 +250,62 @@ impl Dump {
         }
         if counting.is_empty() {
             // SQLite creates `sqlite_sequence` with the first AUTOINCREMENT table.
-            let name = quoted(&unused_name(tables));
-            self.line(&format!("CREATE TABLE {name}(id INTEGER PRIMARY KEY AUTOINCREMENT)"));
-            self.line(&format!("DROP TABLE {name}"));
+            let name = quoted_name(&unused_name(tables));
+            self.write_line(&format!("CREATE TABLE {name}(id INTEGER PRIMARY KEY AUTOINCREMENT)"));
+            self.write_line(&format!("DROP TABLE {name}"));
         }
-        self.table(sequence, Content::Rows).await
+        self.write_table(sequence, Content::Rows).await
     }
 
-    async fn sequence_of(&mut self, table: &str) -> Result<(), Stop> {
+    /// Writes the row of a table in `sqlite_sequence`, if inserting the table's rows does not restore it.
+    async fn write_sequence_row(&mut self, table: &str) -> Result<(), DumpError> {
         let (name, largest) = (literal(table), self.largest_rowid(table).await?);
         let kept = format!("FROM sqlite_sequence WHERE name = {name}");
-        // Inserting the rows of the table writes the largest rowid by itself.
+        // Inserting the rows of the table sets the row to the largest rowid.
         let sql = format!("SELECT '' WHERE (SELECT group_concat(quote(seq)) {kept}) IS NOT CAST({largest} AS TEXT)");
-        if self.rows(&sql).await?.is_empty() {
+        if self.query_rows(&sql).await?.is_empty() {
             return Ok(());
         }
-        self.line(&format!("DELETE FROM \"sqlite_sequence\" WHERE name = {name}"));
-        for row in self.rows(&format!("SELECT quote(name)||','||quote(seq) {kept}")).await?.into_iter().flatten() {
-            self.line(&format!("INSERT INTO \"sqlite_sequence\" VALUES({row})"));
+        self.write_line(&format!("DELETE FROM \"sqlite_sequence\" WHERE name = {name}"));
+        for row in self.query_rows(&format!("SELECT quote(name)||','||quote(seq) {kept}")).await?.into_iter().flatten()
+        {
+            self.write_line(&format!("INSERT INTO \"sqlite_sequence\" VALUES({row})"));
         }
         Ok(())
     }
 
-    async fn header_numbers(&mut self) -> Result<(), Stop> {
+    /// Writes the numbers of the application that are not 0.
+    async fn write_header_numbers(&mut self) -> Result<(), DumpError> {
         for name in HEADER_NUMBERS {
             let sql = format!("SELECT CAST({name} AS TEXT) FROM pragma_{name} WHERE {name} <> 0");
-            for number in self.rows(&sql).await?.into_iter().flatten() {
-                self.line(&format!("PRAGMA {name}={number}"));
+            for number in self.query_rows(&sql).await?.into_iter().flatten() {
+                self.write_line(&format!("PRAGMA {name}={number}"));
             }
         }
         Ok(())
     }
 }
 
-/// The tables of a dump: those that were asked for, or all if none were. The shadow tables of a virtual table are part of it
-/// if they are what restores it.
-fn chosen<'t>(all: &'t [(Table, Content)], asked: &[String]) -> Vec<(&'t Table, Content)> {
+/// Returns the tables of a dump: the requested ones, or all if none are requested. It includes the shadow tables of a
+/// virtual table that is restored by them.
+fn selected<'t>(all: &'t [(Table, Content)], requested: &[String]) -> Vec<(&'t Table, Content)> {
     let parent = |shadow: &Table| {
-        all.iter().filter(|(table, _)| table.is_over(shadow)).max_by_key(|(table, _)| table.name.len())
+        all.iter().filter(|(table, _)| table.owns_shadow(shadow)).max_by_key(|(table, _)| table.name.len())
     };
-    let is_asked = |table: &Table| asked.is_empty() || asked.contains(&table.name);
+    let is_requested = |table: &Table| requested.is_empty() || requested.contains(&table.name);
     let choose = |(table, content): &'t (Table, Content)| {
-        if table.kind != Kind::Shadow {
-            return is_asked(table).then_some((table, *content));
+        if table.kind != TableKind::Shadow {
+            return is_requested(table).then_some((table, *content));
         }
         match parent(table) {
-            Some((parent, Content::Shadows)) if is_asked(parent) => Some((table, Content::Shadows)),
-            _ => asked.contains(&table.name).then_some((table, Content::Rows)),
+            Some((parent, Content::Shadows)) if is_requested(parent) => Some((table, Content::Shadows)),
+            _ => requested.contains(&table.name).then_some((table, Content::Rows)),
         }
     };
     all.iter().filter_map(choose).collect()
 }
 
-/// A name that no table has.
+/// Returns a name that no table has.
 fn unused_name(tables: &[&Table]) -> String {
     let mut name = "sequence".to_owned();
     while tables.iter().any(|table| table.name.eq_ignore_ascii_case(&name)) {
@@ -304,22 +318,22 @@ fn unused_name(tables: &[&Table]) -> String {
 mod tests {
     use super::*;
 
-    fn table(name: &str, kind: Kind, content: Content) -> (Table, Content) {
+    fn table(name: &str, kind: TableKind, content: Content) -> (Table, Content) {
         (Table { name: name.into(), sql: String::new(), kind, without_rowid: false }, content)
     }
 
     #[test]
-    fn the_content_of_virtual_tables_comes_with_them() {
+    fn shadow_tables_are_dumped_with_their_virtual_table() {
         let all = [
-            table("f", Kind::Virtual, Content::Shadows),
-            table("f_data", Kind::Shadow, Content::Rows),
-            table("f_x", Kind::Virtual, Content::Rows),
-            table("f_x_data", Kind::Shadow, Content::Rows),
-            table("t", Kind::Plain, Content::Rows),
+            table("f", TableKind::Virtual, Content::Shadows),
+            table("f_data", TableKind::Shadow, Content::Rows),
+            table("f_x", TableKind::Virtual, Content::Rows),
+            table("f_x_data", TableKind::Shadow, Content::Rows),
+            table("t", TableKind::Plain, Content::Rows),
         ];
-        let names = |asked: &[&str]| {
-            let asked: Vec<String> = asked.iter().map(|name| (*name).to_owned()).collect();
-            chosen(&all, &asked).iter().map(|(table, _)| table.name.clone()).collect::<Vec<_>>()
+        let names = |requested: &[&str]| {
+            let requested: Vec<String> = requested.iter().map(|name| (*name).to_owned()).collect();
+            selected(&all, &requested).iter().map(|(table, _)| table.name.clone()).collect::<Vec<_>>()
         };
         assert_eq!(names(&[]), ["f", "f_data", "f_x", "t"]);
         assert_eq!(names(&["f", "nope"]), ["f", "f_data"]);

@@ -1,33 +1,33 @@
-//! SQL text: names, literals, and the few facts that the text of a stored statement tells and SQLite does not.
+//! SQL text: names, literals, and the few facts that only the text of a stored statement contains.
 
 use sqlhttp_core::ValueRef;
 
-/// A name in SQL.
-pub(crate) fn quoted(name: &str) -> String {
+/// Quotes a name.
+pub(crate) fn quoted_name(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// A text in SQL.
+/// Returns the literal of a text.
 pub(crate) fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
-/// The expression that selects a column's values for [`write_value`]. SQLite formats reals, because its text reads back as
-/// the same number. The first byte of a text says whether it was a real or a text.
-pub(crate) fn expression(column: &str) -> String {
-    let column = quoted(column);
+/// Returns the expression that selects the values of a column for [`write_value`]. SQLite formats the reals, because
+/// its text is read back as the same number. The first byte of a result marks a real (`r`) or a text (`t`).
+pub(crate) fn select_expression(column: &str) -> String {
+    let column = quoted_name(column);
     format!(
         "CASE typeof({column}) WHEN 'real' THEN 'r'||quote({column}) WHEN 'text' THEN 't'||{column} ELSE {column} END"
     )
 }
 
-/// Appends the literal of a value that was selected with [`expression`]: as `quote()` writes it, except that a text with a
-/// NUL or with invalid UTF-8 is a BLOB that is cast.
+/// Appends the literal of a value that was selected with [`select_expression`]. It equals that of `quote()`, except for
+/// a text with a NUL or with invalid UTF-8, which is written as the cast of a BLOB.
 pub(crate) fn write_value(out: &mut Vec<u8>, value: ValueRef<'_>) {
     match value {
         ValueRef::Null => out.extend_from_slice(b"NULL"),
         ValueRef::Integer(integer) => out.extend_from_slice(integer.to_string().as_bytes()),
-        // Not reached: `expression` turns reals into texts.
+        // Not reached: `select_expression` converts reals to texts.
         ValueRef::Real(real) => out.extend_from_slice(format!("{real:?}").as_bytes()),
         ValueRef::Blob(bytes) => write_blob(out, bytes),
         ValueRef::Text([b'r', real @ ..]) => out.extend_from_slice(real),
@@ -60,7 +60,8 @@ fn write_blob(out: &mut Vec<u8>, bytes: &[u8]) {
     out.push(b'\'');
 }
 
-/// The end of a stored statement in a script. A comment at the end of the statement would hide a semicolon.
+/// Returns the text that ends a stored statement in a script. It first ends a comment at the end of the statement,
+/// which would hide the semicolon.
 pub(crate) fn terminator(sql: &str) -> &'static str {
     match Tokens(sql).last() {
         Some(Token::LineComment) => "\n;",
@@ -69,15 +70,15 @@ pub(crate) fn terminator(sql: &str) -> &'static str {
     }
 }
 
-/// Whether a stored CREATE TABLE is that of an AUTOINCREMENT table. The keyword cannot be a name unless it is quoted.
+/// Returns whether a stored CREATE TABLE contains AUTOINCREMENT. An unquoted AUTOINCREMENT cannot be a name.
 pub(crate) fn is_autoincrement(sql: &str) -> bool {
     Tokens(sql).any(|token| matches!(token, Token::Word(word) if word.eq_ignore_ascii_case("AUTOINCREMENT")))
 }
 
-/// The module of a stored CREATE VIRTUAL TABLE, in lower case; empty if there is none.
-pub(crate) fn module(sql: &str) -> String {
+/// Returns the module name of a stored CREATE VIRTUAL TABLE, in lower case; empty if there is none.
+pub(crate) fn module_name(sql: &str) -> String {
     let mut tokens = Tokens(sql).filter(|token| matches!(token, Token::Word(_) | Token::Quoted(_)));
-    // USING cannot be a name unless it is quoted.
+    // An unquoted USING cannot be a name.
     let using = |token: &Token<'_>| matches!(token, Token::Word(word) if word.eq_ignore_ascii_case("USING"));
     match tokens.by_ref().skip_while(|token| !using(token)).nth(1) {
         Some(Token::Word(module)) => module.to_ascii_lowercase(),
@@ -86,24 +87,24 @@ pub(crate) fn module(sql: &str) -> String {
     }
 }
 
-/// A piece of SQL, as far as it matters here.
+/// A token of SQL text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Token<'s> {
-    /// A keyword, a name, a number.
+    /// A keyword, a name or a number.
     Word(&'s str),
-    /// A text or a quoted name, with its quotes.
+    /// A text or a quoted name, including its quotes.
     Quoted(&'s str),
-    /// A comment that ends by itself.
+    /// A comment that ends before the end of the text.
     Comment,
-    /// A comment up to the end of the text, which a line feed would end.
+    /// A comment up to the end of the text that a line feed would end.
     LineComment,
-    /// A comment up to the end of the text, which `*/` would end.
+    /// A comment up to the end of the text that `*/` would end.
     OpenComment,
-    /// An operator or white space, byte by byte.
+    /// One character of an operator or of white space.
     Other,
 }
 
-/// The pieces of a text that SQLite has accepted (<https://sqlite.org/lang_comment.html>,
+/// The tokens of a text that SQLite has accepted (<https://sqlite.org/lang_comment.html>,
 /// <https://sqlite.org/lang_keywords.html>).
 struct Tokens<'s>(&'s str);
 
@@ -146,7 +147,7 @@ fn is_word(letter: char) -> bool {
     letter.is_ascii_alphanumeric() || matches!(letter, '_' | '$') || !letter.is_ascii()
 }
 
-/// The length of the quoted text at the beginning. A doubled quote stands for itself.
+/// Returns the length of the quoted text at the beginning of `text`. Two quotes in a row are one quote of the content.
 fn quoted_len(text: &str, quote: char) -> usize {
     let mut at = 1;
     while let Some(found) = text[at..].find(quote) {
@@ -198,7 +199,7 @@ mod tests {
             ("CREATE VIRTUAL TABLE x USING \"fts4\"", "fts4"),
             ("CREATE TABLE t(a)", ""),
         ] {
-            assert_eq!(module(sql), want, "{sql}");
+            assert_eq!(module_name(sql), want, "{sql}");
         }
     }
 

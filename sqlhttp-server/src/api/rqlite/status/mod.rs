@@ -1,6 +1,6 @@
 //! `/status`: collects the facts that [`sqlhttp_rqlite::status`] encodes.
 //!
-//! A node of a cluster has a document of its own, and takes the facts that both have in common from here.
+//! The document of a node of a cluster is different. It takes the facts that both documents contain from here.
 
 pub(crate) mod process;
 
@@ -15,10 +15,10 @@ use sqlhttp_rqlite::{ContentType, Params};
 
 use super::identity::hostname;
 use super::statements;
-use crate::api::exchange::{Exchange, until};
+use crate::api::exchange::{Exchange, with_deadline};
 use crate::http::reply::{self, HttpResponse, ReplyBody};
 
-/// Answers with the document of one database, or the part of it under `key`.
+/// Handles `/status` of a single database: the document, or the part of it under `key`.
 pub(crate) async fn answer(exchange: &Exchange<'_>, params: &Params) -> HttpResponse {
     respond(collect(exchange, params).await.encode(params.pretty, &params.key))
 }
@@ -45,20 +45,20 @@ async fn collect(exchange: &Exchange<'_>, params: &Params) -> StandaloneStatus {
 }
 
 fn http(exchange: &Exchange<'_>) -> Http {
-    let node = &exchange.context.identity;
+    let identity = &exchange.context.identity;
     Http {
         auth: exchange.database.rules.auth.is_some(),
-        bind_addr: node.address().to_owned(),
+        bind_addr: identity.address().to_owned(),
         allow_origin: exchange.database.rules.cors_origin.as_ref().map(ToString::to_string),
-        queue: Queue { batch_len: 1, sequence_number: node.last_executed(), ..Queue::default() },
-        tls: if node.tls { Tls::Enabled } else { Tls::Disabled },
+        queue: Queue { batch_len: 1, sequence_number: identity.last_executed(), ..Queue::default() },
+        tls: if identity.is_https { Tls::Enabled } else { Tls::Disabled },
         peers: None,
     }
 }
 
 /// Collects the facts about the process and its host.
 pub(crate) fn process(exchange: &Exchange<'_>) -> Process {
-    let node = &exchange.context.identity;
+    let identity = &exchange.context.identity;
     #[cfg(unix)]
     let parent_id = std::os::unix::process::parent_id();
     #[cfg(not(unix))]
@@ -66,8 +66,8 @@ pub(crate) fn process(exchange: &Exchange<'_>) -> Process {
     Process {
         server: concat!("sqlhttp ", env!("CARGO_PKG_VERSION")).to_owned(),
         current_time: rfc3339(SystemTime::now()),
-        start_time: rfc3339(node.started_at),
-        uptime: node.started.elapsed(),
+        start_time: rfc3339(identity.started_at),
+        uptime: identity.started.elapsed(),
         executable: std::env::current_exe().unwrap_or_default().to_string_lossy().into_owned(),
         hostname: hostname(),
         page_bytes: process::page_bytes(),
@@ -86,7 +86,7 @@ pub(crate) fn rfc3339(time: SystemTime) -> String {
     DateTime::<Utc>::from(time).to_rfc3339_opts(SecondsFormat::Nanos, true)
 }
 
-/// Collects the facts about the database. SQLite is asked on a connection that reads.
+/// Collects the facts about the database. Its PRAGMAs run on a reader connection.
 pub(crate) async fn sqlite(exchange: &Exchange<'_>, params: &Params) -> Sqlite {
     let database = &exchange.database;
     let pragmas = pragmas(exchange, params).await;
@@ -114,16 +114,16 @@ fn modified(file: &Path) -> SystemTime {
     of(file).max(of(Path::new(&wal))).unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
-/// Runs the PRAGMAs. Returns nothing if they do not finish in time.
+/// Runs the PRAGMAs. Returns an empty list if they do not finish in time.
 async fn pragmas(exchange: &Exchange<'_>, params: &Params) -> Vec<StepOutcome> {
     let steps = PRAGMAS.iter().map(|name| Step::query(format!("PRAGMA {name}"), ())).collect();
     let batch = Batch { steps, atomicity: Atomicity::Each, ..Batch::default() };
     let deadline = statements::deadline(exchange, Some(params.timeout));
     let outcome = async { exchange.database.backend.query(batch, ReadLevel::None, deadline).await?.whole().await };
-    until(deadline, outcome).await.map(|outcome| outcome.steps).unwrap_or_default()
+    with_deadline(deadline, outcome).await.map(|outcome| outcome.steps).unwrap_or_default()
 }
 
-/// Returns `PRAGMA synchronous` of the writer, which a connection that reads cannot tell
+/// Returns `PRAGMA synchronous` of the writer, which a reader connection cannot query
 /// (<https://sqlite.org/pragma.html#pragma_synchronous>).
 fn synchronous(journal_mode: JournalMode) -> u8 {
     match journal_mode {

@@ -1,6 +1,6 @@
-//! What Linux tells of this process; zeros on other systems.
+//! Facts about this process from `/proc/self/status`; zeros on systems other than Linux.
 
-/// The size of a page of memory, in bytes; 0 on systems other than Unix.
+/// Returns the size of a page of memory, in bytes; 0 on systems other than Unix.
 pub(crate) fn page_bytes() -> usize {
     #[cfg(unix)]
     return rustix::param::page_size();
@@ -8,24 +8,24 @@ pub(crate) fn page_bytes() -> usize {
     return 0;
 }
 
-/// How many threads there are.
+/// Returns the number of threads.
 pub(crate) fn threads() -> u64 {
-    figure(&told(), "Threads")
+    figure(&read_status(), "Threads")
 }
 
-/// The memory that is in use, and the address space, in bytes.
+/// Returns the resident memory and the size of the address space, in bytes.
 pub(crate) fn memory_bytes() -> (u64, u64) {
-    let told = told();
-    (figure(&told, "VmRSS").saturating_mul(1024), figure(&told, "VmSize").saturating_mul(1024))
+    let text = read_status();
+    (figure(&text, "VmRSS").saturating_mul(1024), figure(&text, "VmSize").saturating_mul(1024))
 }
 
-fn told() -> String {
+fn read_status() -> String {
     std::fs::read_to_string("/proc/self/status").unwrap_or_default()
 }
 
-/// The number behind `name:`; 0 if there is none. Sizes are in KiB.
-fn figure(told: &str, name: &str) -> u64 {
-    let line = told.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+/// Returns the number after `name:`; 0 if there is none. Sizes are in KiB.
+fn figure(text: &str, name: &str) -> u64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
 
@@ -35,11 +35,11 @@ mod tests {
 
     #[test]
     fn figures() {
-        let told = "Name:\tx\nVmRSSx:\t1 kB\nVmRSS:\t    1692 kB\nThreads:\t12\n";
-        assert_eq!(figure(told, "VmRSS"), 1692);
-        assert_eq!(figure(told, "Threads"), 12);
-        assert_eq!(figure(told, "Name"), 0);
-        assert_eq!(figure(told, "VmSize"), 0);
+        let text = "Name:\tx\nVmRSSx:\t1 kB\nVmRSS:\t    1692 kB\nThreads:\t12\n";
+        assert_eq!(figure(text, "VmRSS"), 1692);
+        assert_eq!(figure(text, "Threads"), 12);
+        assert_eq!(figure(text, "Name"), 0);
+        assert_eq!(figure(text, "VmSize"), 0);
     }
 
     #[cfg(target_os = "linux")]

@@ -1,12 +1,13 @@
-//! How much room a directory takes.
+//! The size of a directory.
 
 use std::path::Path;
 
-/// How many files and directories are looked at: a data directory may hold anything, and somebody waits.
+/// The greatest number of entries that are read, because a data directory may contain any number of files and a request
+/// waits.
 const ENTRIES_MAX: usize = 20_000;
 
-/// The sizes of all files below a directory together, in bytes; links are not followed. What cannot be looked at (it
-/// may just have been removed) does not count. Blocks.
+/// Returns the sum of the sizes of all files below a directory, in bytes. Links are not followed. Entries that cannot
+/// be read, such as files that have just been removed, are not counted. Blocks.
 pub(crate) fn size(directory: &Path) -> u64 {
     let (mut bytes, mut seen) = (0_u64, 0);
     let mut waiting = vec![directory.to_owned()];

@@ -1,4 +1,8 @@
 //! `/status` of a node: collects the facts that [`sqlhttp_rqlite::status`] encodes.
+//!
+//! * `directory`: the size of the data directory.
+//! * `network`: the network interfaces of the machine.
+//! * `store`: the facts about the store.
 
 mod directory;
 mod network;
@@ -16,62 +20,62 @@ use crate::cluster::context::ClusterContext;
 use crate::http::reply::HttpResponse;
 use crate::process::tls::TlsDescription;
 
-/// Answers with the document, or the part of it under `key`.
+/// Handles `/status`: the document, or the part of it under `key`.
 pub(crate) async fn answer(request: &Request<'_>, params: &Params) -> HttpResponse {
-    request.app.counters.num_status.add(1);
+    request.context.counters.num_status.add(1);
     common::respond(collect(request, params).await.encode(params.pretty, &params.key))
 }
 
 /// The facts that are read from the file system and the network interfaces, which may take long.
 #[derive(Default)]
-struct Surroundings {
+struct HostFacts {
     /// The size of the data directory, in bytes.
     directory_bytes: u64,
     interfaces: Vec<Interface>,
 }
 
-impl Surroundings {
-    /// Reads the facts on a thread for blocking work.
-    async fn look(member: &ClusterContext) -> Self {
-        let directory = member.config.data_dir.clone();
-        let look =
-            move || Surroundings { directory_bytes: directory::size(&directory), interfaces: network::interfaces() };
-        tokio::task::spawn_blocking(look).await.unwrap_or_default()
+impl HostFacts {
+    /// Reads the facts on the blocking pool.
+    async fn read(cluster: &ClusterContext) -> Self {
+        let directory = cluster.config.data_dir.clone();
+        let read =
+            move || HostFacts { directory_bytes: directory::size(&directory), interfaces: network::interfaces() };
+        tokio::task::spawn_blocking(read).await.unwrap_or_default()
     }
 }
 
 async fn collect(request: &Request<'_>, params: &Params) -> NodeStatus {
-    let member = request.cluster;
-    let surroundings = Surroundings::look(member).await;
+    let cluster = request.cluster;
+    let host = HostFacts::read(cluster).await;
     let sqlite = common::sqlite(&request.exchange, params).await;
     NodeStatus {
         process: common::process(&request.exchange),
-        http: http(request.app, member),
+        http: http(request.context, cluster),
         cluster: Cluster {
-            addr: member.config.raft_adv_addr.clone(),
-            api_addr: member.config.http_adv_addr.clone(),
-            https: member.config.http_tls.is_some(),
+            addr: cluster.config.raft_adv_addr.clone(),
+            api_addr: cluster.config.http_adv_addr.clone(),
+            https: cluster.config.http_tls.is_some(),
         },
-        extensions_dir: member.config.data_dir.join("extensions").to_string_lossy().into_owned(),
-        interfaces: surroundings.interfaces,
-        last_backup_time: request.app.identity.last_backup().map(common::rfc3339),
-        store: store::store(request.app, member, surroundings.directory_bytes, sqlite),
+        extensions_dir: cluster.config.data_dir.join("extensions").to_string_lossy().into_owned(),
+        interfaces: host.interfaces,
+        last_backup_time: request.context.identity.last_backup().map(common::rfc3339),
+        store: store::store(request.context, cluster, host.directory_bytes, sqlite),
     }
 }
 
-fn http(app: &AppContext, member: &ClusterContext) -> Http {
-    let config = &member.config;
+fn http(context: &AppContext, cluster: &ClusterContext) -> Http {
+    let config = &cluster.config;
     Http {
-        auth: member.auth.is_some(),
-        bind_addr: app.identity.bound().map_or_else(|| config.http_addr.clone(), |bound| bound.to_string()),
+        auth: cluster.auth.is_some(),
+        bind_addr: context.identity.bound().map_or_else(|| config.http_addr.clone(), |bound| bound.to_string()),
         allow_origin: config.http_allow_origin.clone(),
         queue: Queue {
             batch_len: config.write_queue.batch_len,
             capacity: config.write_queue.capacity,
-            sequence_number: app.identity.last_executed(),
+            sequence_number: context.identity.last_executed(),
             timeout: config.write_queue.timeout,
         },
-        tls: tls(member.tls.as_ref()),
+        tls: tls(cluster.tls.as_ref()),
         peers: Some(Peers { local_node_addr: config.raft_adv_addr.clone(), timeout: config.cluster_connect_timeout }),
     }
 }

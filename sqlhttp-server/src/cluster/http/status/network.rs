@@ -1,20 +1,20 @@
-//! The machine's network interfaces, as far as the system tells of them.
+//! The network interfaces of the machine.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use sqlhttp_rqlite::status::Interface;
 
-/// Where Linux tells of interfaces.
+/// The directory of interfaces on Linux.
 const INTERFACES: &str = "/sys/class/net";
 
-/// How many interfaces are told of: machines with many containers have one for each.
+/// The greatest number of interfaces that are reported. Machines with many containers have one for each.
 const INTERFACES_MAX: usize = 256;
 
 /// The flag of a loopback interface (`netdevice(7)`).
 const LOOPBACK: u32 = 0x8;
 
-/// Returns the interfaces, sorted by name. Blocks while the system is asked.
+/// Returns the interfaces, sorted by name. Blocks.
 pub(crate) fn interfaces() -> Vec<Interface> {
     let mut addresses: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for name in names() {

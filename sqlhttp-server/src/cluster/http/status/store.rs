@@ -16,14 +16,14 @@ use crate::cluster::context::ClusterContext;
 /// checkpoints only.
 const WRITER_SYNCHRONOUS: u8 = 1;
 
-/// Collects the facts. `sqlite` are those of the database alone.
-pub(crate) fn store(app: &AppContext, member: &ClusterContext, directory_bytes: u64, sqlite: Sqlite) -> Store {
-    let (config, status) = (&member.config, member.node.status());
+/// Collects the facts about the store. `sqlite` contains those about the database.
+pub(crate) fn store(context: &AppContext, cluster: &ClusterContext, directory_bytes: u64, sqlite: Sqlite) -> Store {
+    let (config, status) = (&cluster.config, cluster.node.status());
     let auto_vacuum =
-        config.auto_vacuum_interval.map(|interval| auto_vacuum(interval, app.identity.started_at, &status.totals));
+        config.auto_vacuum_interval.map(|interval| auto_vacuum(interval, context.identity.started_at, &status.totals));
     Store {
         settings: settings(config),
-        progress: progress(&status, app.is_stopping(), directory_bytes),
+        progress: progress(&status, context.is_stopping(), directory_bytes),
         raft: raft(config, &status),
         sqlite: Sqlite { writer_synchronous: WRITER_SYNCHRONOUS, ..sqlite },
         auto_vacuum,
@@ -95,7 +95,8 @@ fn raft_settings(config: &ClusterConfig) -> RaftSettings {
     }
 }
 
-/// Computes the times of VACUUMs. One is attempted each interval, counted from the start of the node.
+/// Computes the times of the last and the next VACUUM. VACUUM is attempted once in each interval since the start of the
+/// node.
 fn auto_vacuum(interval: Duration, started_at: SystemTime, totals: &Totals) -> AutoVacuum {
     let attempts = totals.vacuums.saturating_add(totals.vacuums_failed);
     let after = |intervals: u64| {
@@ -111,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_one_node() {
+    fn facts_of_one_node() {
         let (config, status) = (config(&[]), status());
         let settings = settings(&config);
         assert_eq!((settings.apply_timeout, settings.trailing_logs), (Duration::from_secs(10), 10240));
@@ -128,12 +129,12 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_stops_is_not_ready() {
+    fn a_stopping_node_is_not_ready() {
         assert!(!progress(&status(), true, 0).ready);
     }
 
     #[test]
-    fn vacuums_by_the_clock() {
+    fn times_of_vacuums() {
         let of = |vacuums, vacuums_failed| {
             let totals = Totals { vacuums, vacuums_failed, ..Totals::default() };
             auto_vacuum(Duration::from_secs(60), SystemTime::UNIX_EPOCH, &totals)

@@ -1,17 +1,17 @@
-//! A node to test with.
+//! The settings and the status of a node, for tests.
 
 use sqlhttp_raft::{LogStats, Member, NodeStatus, Role, Totals};
 
 use crate::cluster::config::{ClusterConfig, parse};
 
-/// The settings of the node `n1`, with more flags.
+/// Returns the settings of the node `n1` with further flags.
 pub(crate) fn config(flags: &[&str]) -> ClusterConfig {
     let own = ["-node-id", "n1", "-raft-addr", "127.0.0.1:4002"];
     let arguments: Vec<_> = own.iter().chain(flags).chain(&["/data"]).map(Into::into).collect();
     parse(&arguments).unwrap()
 }
 
-/// A node that leads, alone, and has something to apply.
+/// Returns the status of a single node that leads and has an entry to apply.
 pub(crate) fn status() -> NodeStatus {
     NodeStatus {
         role: Role::Leader,

@@ -1,4 +1,4 @@
-//! What was typed: a value for each flag that was given, the default for the others.
+//! The values of the flags: those that were given, and the defaults of the others.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -6,28 +6,28 @@ use std::time::Duration;
 use sqlhttp_text::flag::{Value, parse_value};
 
 use super::extensions::holds_extensions;
-use super::table::{EXTENSIONS_PATH, Flag, Standing, TABLE, find};
+use super::table::{EXTENSIONS_PATH, Flag, Support, TABLE, find};
 
-/// What the command line says.
+/// The values of the flags on the command line.
 #[derive(Debug, Default)]
-pub(crate) struct Typed {
+pub(crate) struct FlagValues {
     values: HashMap<&'static str, Value>,
 }
 
-impl Typed {
-    /// Takes a flag's value; the last of several counts.
+impl FlagValues {
+    /// Sets the value of a flag. The last of several values applies.
     pub(crate) fn set(&mut self, name: &str, value: Value) {
         if let Some(flag) = find(name) {
             self.values.insert(flag.name, value);
         }
     }
 
-    /// Whether the flag was given at all.
+    /// Returns whether a flag was given.
     pub(crate) fn is_given(&self, name: &str) -> bool {
         self.values.contains_key(name)
     }
 
-    /// Whether the flag has another value than its default.
+    /// Returns whether the value of a flag differs from its default.
     pub(crate) fn is_changed(&self, name: &str) -> bool {
         find(name).is_some_and(|flag| self.differs(flag))
     }
@@ -36,27 +36,27 @@ impl Typed {
         self.values.get(flag.name).is_some_and(|value| Some(value) != default(flag).as_ref())
     }
 
-    /// The first flag whose value asks for what does not exist yet.
+    /// Returns the first flag whose value requires a feature that does not exist yet.
     pub(crate) fn first_unsupported(&self) -> Option<&'static str> {
-        let asks = |flag: &&Flag| match flag.standing {
-            Standing::Works | Standing::Own => false,
-            Standing::Idle(_) => flag.name == EXTENSIONS_PATH && holds_extensions(&self.text(flag.name)),
-            Standing::NotYet => self.differs(flag),
-            Standing::UpTo(max) => self.int(flag.name) > max,
+        let requires = |flag: &&Flag| match flag.support {
+            Support::Supported | Support::Extension => false,
+            Support::Ignored(_) => flag.name == EXTENSIONS_PATH && holds_extensions(&self.text(flag.name)),
+            Support::NotYet => self.differs(flag),
+            Support::UpTo(max) => self.int(flag.name) > max,
         };
-        TABLE.iter().find(asks).map(|flag| flag.name)
+        TABLE.iter().find(requires).map(|flag| flag.name)
     }
 
-    /// The flags that were given for nothing, and why.
-    pub(crate) fn idle(&self) -> Vec<(&'static str, &'static str)> {
-        let reason = |flag: &'static Flag| match flag.standing {
-            Standing::Idle(why) if self.differs(flag) => Some((flag.name, why)),
+    /// Returns the given flags that have no effect, each with the reason.
+    pub(crate) fn ignored(&self) -> Vec<(&'static str, &'static str)> {
+        let reason = |flag: &'static Flag| match flag.support {
+            Support::Ignored(why) if self.differs(flag) => Some((flag.name, why)),
             _ => None,
         };
         TABLE.iter().filter_map(reason).collect()
     }
 
-    /// The first flag whose duration is negative.
+    /// Returns the first flag with a negative duration.
     pub(crate) fn first_negative_duration(&self) -> Option<&'static str> {
         let negative = |flag: &&Flag| matches!(self.values.get(flag.name), Some(Value::Nanos(nanos)) if *nanos < 0);
         TABLE.iter().find(negative).map(|flag| flag.name)
@@ -66,12 +66,12 @@ impl Typed {
         self.values.get(name).cloned().or_else(|| default(find(name)?))
     }
 
-    /// A flag of kind text or choice.
+    /// Returns the value of a flag of kind text or choice.
     pub(crate) fn text(&self, name: &str) -> String {
         self.text_opt(name).unwrap_or_default()
     }
 
-    /// The same, `None` when empty.
+    /// Returns the value of a flag of kind text or choice; `None` if it is empty.
     pub(crate) fn text_opt(&self, name: &str) -> Option<String> {
         match self.get(name) {
             Some(Value::Text(text)) if !text.is_empty() => Some(text),
@@ -79,12 +79,12 @@ impl Typed {
         }
     }
 
-    /// A flag of kind boolean.
+    /// Returns the value of a boolean flag.
     pub(crate) fn bool(&self, name: &str) -> bool {
         self.get(name) == Some(Value::Bool(true))
     }
 
-    /// A flag of kind integer.
+    /// Returns the value of an integer flag.
     pub(crate) fn int(&self, name: &str) -> i64 {
         match self.get(name) {
             Some(Value::Int(value)) => value,
@@ -92,7 +92,7 @@ impl Typed {
         }
     }
 
-    /// A flag of any kind of number; zero for what is negative.
+    /// Returns the value of a flag of any numeric kind; zero if it is negative.
     pub(crate) fn count(&self, name: &str) -> u64 {
         match self.get(name) {
             Some(Value::Int(value)) => u64::try_from(value).unwrap_or(0),
@@ -101,7 +101,7 @@ impl Typed {
         }
     }
 
-    /// A flag of kind duration; zero for what is negative.
+    /// Returns the value of a duration flag; zero if it is negative.
     pub(crate) fn duration(&self, name: &str) -> Duration {
         match self.get(name) {
             Some(Value::Nanos(nanos)) => Duration::from_nanos(u64::try_from(nanos).unwrap_or(0)),
@@ -110,13 +110,13 @@ impl Typed {
         }
     }
 
-    /// The same, `None` when zero.
+    /// Returns the value of a duration flag; `None` if it is zero or negative.
     pub(crate) fn duration_opt(&self, name: &str) -> Option<Duration> {
         Some(self.duration(name)).filter(|duration| !duration.is_zero())
     }
 }
 
-/// Without a default of its own, text is empty.
+/// Returns the default of a flag. Text flags without a default are empty.
 fn default(flag: &Flag) -> Option<Value> {
     parse_value(flag.kind, flag.default).ok()
 }

@@ -10,32 +10,32 @@ use tracing::Span;
 use crate::process::logging::{SLOW_LOG, shortened};
 use crate::process::metrics::{InterruptReason, SqlCounters};
 
-/// The SQL in a log line is cut to this length, in bytes.
+/// The greatest length of SQL in a log line, in bytes. Longer SQL is truncated.
 const SQL_BYTES_MAX: usize = 1 << 10;
 
-/// Observes the SQL of one database's requests.
+/// Counts and logs the SQL of the requests to one database.
 #[derive(Debug)]
 pub(crate) struct SqlObserver {
     counters: Arc<SqlCounters>,
-    /// SQL that takes longer than this is logged.
+    /// The time above which a batch is logged; `None` logs none.
     slow: Option<Duration>,
 }
 
-/// Observes one batch from its beginning to the end of its answer. Dropping it before that means that the client has
-/// gone.
+/// The observation of one batch, from its submission to the end of its answer. If it is dropped earlier, the client has
+/// disconnected, and the batch counts as interrupted.
 pub(crate) struct Observation<C: Deref<Target = SqlCounters>> {
     counters: C,
-    slow: Option<SlowLog>,
+    slow: Option<SlowBatch>,
     ended: bool,
 }
 
-/// The data of a line about a slow batch.
-struct SlowLog {
+/// The data of a log line about a slow batch.
+struct SlowBatch {
     limit: Duration,
     started: Instant,
     sql: String,
     statements: usize,
-    /// The request's, which is over before an answer in parts is.
+    /// The span of the request, which ends before an answer in parts does.
     span: Span,
 }
 
@@ -44,28 +44,28 @@ impl SqlObserver {
         SqlObserver { counters, slow }
     }
 
-    /// Begins to observe a batch that is about to run.
+    /// Starts the observation of a batch that is about to run.
     pub(crate) fn begin(&self, batch: &Batch) -> Observation<&SqlCounters> {
-        let slow = self.slow.map(|limit| SlowLog::new(limit, batch));
+        let slow = self.slow.map(|limit| SlowBatch::new(limit, batch));
         Observation { counters: &self.counters, slow, ended: false }
     }
 
-    /// Takes note of the answer, or of its parts while they are read.
+    /// Counts an answer. An answer in parts is returned in a wrapper that counts each part when it is read.
     pub(crate) fn end(
         &self,
         mut observation: Observation<&SqlCounters>,
         answer: Result<Answer, Error>,
     ) -> Result<Answer, Error> {
         match &answer {
-            Ok(Answer::Whole(outcome)) => observation.outcome(outcome),
-            Ok(Answer::Parts(_)) => return answer.map(|answer| self.in_parts(observation, answer)),
+            Ok(Answer::Whole(outcome)) => observation.count_outcome(outcome),
+            Ok(Answer::Parts(_)) => return answer.map(|answer| self.observe_parts(observation, answer)),
             Err(error) => observation.counters.request_failed(error),
         }
         observation.finish();
         answer
     }
 
-    fn in_parts(&self, mut observation: Observation<&SqlCounters>, answer: Answer) -> Answer {
+    fn observe_parts(&self, mut observation: Observation<&SqlCounters>, answer: Answer) -> Answer {
         let Answer::Parts(inner) = answer else { return answer };
         observation.ended = true;
         let slow = observation.slow.take();
@@ -75,29 +75,29 @@ impl SqlObserver {
 }
 
 impl<C: Deref<Target = SqlCounters>> Observation<C> {
-    fn outcome(&self, outcome: &Outcome) {
-        outcome.steps.iter().for_each(|step| self.step(step));
-        self.ending(&outcome.ending);
+    fn count_outcome(&self, outcome: &Outcome) {
+        outcome.steps.iter().for_each(|step| self.count_step(step));
+        self.count_ending(&outcome.ending);
     }
 
-    fn part(&mut self, part: &Result<Part, Error>) {
+    fn count_part(&mut self, part: &Result<Part, Error>) {
         match part {
             Ok(Part::Columns(_)) => return,
             Ok(Part::Rows(block)) => return self.counters.rows_returned(block.len()),
             Ok(Part::Step(step, _)) => {
-                self.step(step);
-                // The reader of the parts may stop at a failure, which is no sign that the client has gone.
+                self.count_step(step);
+                // The reader may stop at a failed step, so that is the end of the observation.
                 if !matches!(step, StepOutcome::Failed(_)) {
                     return;
                 }
             }
-            Ok(Part::End(ending)) => self.ending(ending),
+            Ok(Part::End(ending)) => self.count_ending(ending),
             Err(error) => self.counters.request_failed(error),
         }
         self.finish();
     }
 
-    fn step(&self, step: &StepOutcome) {
+    fn count_step(&self, step: &StepOutcome) {
         match step {
             StepOutcome::Rows(rows) => {
                 self.counters.rows_returned(rows.len());
@@ -111,7 +111,7 @@ impl<C: Deref<Target = SqlCounters>> Observation<C> {
         }
     }
 
-    fn ending(&self, ending: &Ending) {
+    fn count_ending(&self, ending: &Ending) {
         if let Ending::NotCommitted(failure) = ending {
             self.counters.statement_failed(failure);
         }
@@ -134,7 +134,7 @@ impl<C: Deref<Target = SqlCounters>> Drop for Observation<C> {
     }
 }
 
-impl SlowLog {
+impl SlowBatch {
     fn new(limit: Duration, batch: &Batch) -> Self {
         let mut sql = String::new();
         for text in batch.steps.iter().filter_map(|step| step.sql()) {
@@ -146,7 +146,7 @@ impl SlowLog {
             }
             sql.push_str(shortened(text, SQL_BYTES_MAX + 1));
         }
-        SlowLog { limit, started: Instant::now(), sql, statements: batch.steps.len(), span: Span::current() }
+        SlowBatch { limit, started: Instant::now(), sql, statements: batch.steps.len(), span: Span::current() }
     }
 
     fn log(&self) {
@@ -160,7 +160,7 @@ impl SlowLog {
     }
 }
 
-/// An answer in parts, and what observes it.
+/// An answer in parts that is counted while it is read.
 struct ObservedParts {
     inner: Box<dyn PartStream>,
     observation: Observation<Arc<SqlCounters>>,
@@ -171,7 +171,7 @@ impl PartStream for ObservedParts {
         Box::pin(async {
             let part = self.inner.next().await;
             if let Some(part) = &part {
-                self.observation.part(part);
+                self.observation.count_part(part);
             }
             part
         })
