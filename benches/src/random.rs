@@ -1,7 +1,7 @@
 //! Fast and repeatable pseudo-random numbers, uniform enough for choosing rows.
 
-/// A SplitMix64 generator (<https://prng.di.unimi.it/splitmix64.c>). The same seed yields the same numbers, so that a run
-/// can be repeated.
+/// A SplitMix64 generator (<https://prng.di.unimi.it/splitmix64.c>). The same seed yields the same numbers, so that a
+/// run can be repeated.
 #[derive(Debug, Clone)]
 pub struct Random(u64);
 

@@ -1,7 +1,7 @@
-//! What a node reports to the program that runs it.
+//! The events that a node reports to the program that runs it.
 //!
-//! This crate writes no log lines of its own: the program chooses their wording and their target. (openraft logs through
-//! `tracing`, under its own targets.)
+//! This crate writes no log lines of its own: the program chooses their wording and their target. (openraft logs
+//! through `tracing`, under its own targets.)
 
 use std::path::Path;
 use std::time::Duration;
@@ -60,7 +60,8 @@ pub enum Event<'a> {
         /// Why.
         error: &'a str,
     },
-    /// The database could not be synced when the node was closed. The next start applies the missing entries from the log.
+    /// The database could not be synced when the node was closed. The next start applies the missing entries from
+    /// the log.
     CloseNotSynced {
         /// Why.
         error: &'a Error,

@@ -17,8 +17,8 @@ pub struct NodeOptions {
     pub raft_address: String,
     /// The options of the database. The node sets `writes` to `Writes::Log`, and the journal mode to WAL.
     pub database: sqlhttp_core::Options,
-    /// The minimum of the randomized election timeout (section 3.4 of the Raft dissertation); the maximum is twice as long.
-    /// openraft adds the last leader's lease, which is as long as the maximum.
+    /// The minimum of the randomized election timeout (section 3.4 of the Raft dissertation); the maximum is twice as
+    /// long. openraft adds the last leader's lease, which is as long as the maximum.
     pub election_timeout: Duration,
     /// The maximum time that a write waits until it is submitted to the log: for a leader, and for the writes before
     /// it.

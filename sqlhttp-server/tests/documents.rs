@@ -1,5 +1,5 @@
-//! The documents and the sources keep the project's rules: names on the page ARCHITECTURE.md exist, lines have at most 120
-//! characters, and a module with children is a file `mod.rs`.
+//! The documents and the sources keep the project's rules: names on the page ARCHITECTURE.md exist, lines have at most
+//! 120 characters, and a module with children is a file `mod.rs`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs;

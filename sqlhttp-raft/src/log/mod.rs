@@ -17,8 +17,8 @@
 //! ```text
 //! header, 128 bytes:  magic "sqlhttpL", version u32 (2; 1 can be read), number u64 (as in the file's name),
 //!                     the state before the segment (see `state`), zeros, CRC-32 of everything before it, u32
-//! frame:              length of the body u32, kind u8, number of bytes of this segment that were durable when the frame
-//!                     was written u32, CRC-32 of these three as u32, CRC-32 of the body as u32, body
+//! frame:              length of the body u32, kind u8, number of bytes of this segment that were durable when the
+//!                     frame was written u32, CRC-32 of these three as u32, CRC-32 of the body as u32, body
 //! kinds:              1 entry: index u64, term u64, tag u8 (0 blank, 1 command, 2 membership), bytes
 //!                     2 truncate: index u64, term u64 of the last entry that remains; empty if none remains
 //!                     3 purge: index u64, term u64 of the last purged entry

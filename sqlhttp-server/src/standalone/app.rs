@@ -123,7 +123,11 @@ fn request_limits(config: &ServerConfig) -> RequestLimits {
     RequestLimits { items_max: config.items_max, read_timeout: all, write_timeout }
 }
 
-fn database(served: ServedDatabase, server: &ServerConfig, all: &mut Vec<ObservedDatabase>) -> Result<Database, SetupError> {
+fn database(
+    served: ServedDatabase,
+    server: &ServerConfig,
+    all: &mut Vec<ObservedDatabase>,
+) -> Result<Database, SetupError> {
     let ServedDatabase { config, backend, macros, copies, status, last_backup } = served;
     let (observed, sql) = observe(&config.id, status.clone(), &config.location, &last_backup, server.log_slow);
     all.push(observed);

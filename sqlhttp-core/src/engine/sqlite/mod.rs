@@ -6,8 +6,8 @@
 //! * [`clock`]: a VFS that takes the current time from the stamp of the batch that runs on the calling thread.
 //! * [`full`]: records whether a disk was full, and keeps a reserve of free space on it; [`log_tail`]: truncates a
 //!   write-ahead log after its last commit.
-//! * `faulty`, `observer` (with the feature `fault-injection`): a simulated disk, and reports of the statements that run,
-//!   for tests.
+//! * `faulty`, `observer` (with the feature `fault-injection`): a simulated disk, and reports of the statements that
+//!   run, for tests.
 //! * [`memory`]: a VFS for databases in the memory of this process.
 //! * [`mod@file`], [`locks`]: shared by those two VFSs: the C functions of an open file; file locks and shared memory.
 //! * [`functions`]: the SQL functions of the engine's connections; [`math`], [`text`], [`trim`], [`unhex`]: those that

@@ -53,16 +53,6 @@ pub struct ClusterConfig {
     pub raft_adv_addr: String,
     /// The timeout of a connection to another node.
     pub cluster_connect_timeout: Duration,
-    /// The number of attempts to join a cluster.
-    pub join_attempts: u64,
-    /// The time between two attempts to join.
-    pub join_interval: Duration,
-    /// The user with whose credentials this node joins.
-    pub join_as: Option<String>,
-    /// The number of nodes that form a new cluster; 0 does not wait for other nodes.
-    pub bootstrap_expect: u64,
-    /// The timeout of the formation of a new cluster.
-    pub bootstrap_expect_timeout: Duration,
     /// Whether foreign keys are enforced.
     pub foreign_keys: bool,
     /// The greatest number of reads that run at once; `None` is no limit.
@@ -131,10 +121,6 @@ pub struct RaftConfig {
     pub apply_timeout: Duration,
     /// Whether Raft stops when this node is removed from the cluster.
     pub shutdown_on_remove: bool,
-    /// Whether the node leaves the cluster when it is stopped.
-    pub remove_on_shutdown: bool,
-    /// Whether the leadership is transferred before the node stops.
-    pub stepdown_on_shutdown: bool,
     /// The time after which an unreachable voting node is removed; `None` removes none.
     pub reap_voter_timeout: Option<Duration>,
     /// The time after which an unreachable read replica is removed; `None` removes none.
