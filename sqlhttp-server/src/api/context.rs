@@ -11,8 +11,8 @@ use super::rqlite::counters::Counters;
 use super::rqlite::identity::ServerIdentity;
 use crate::http::transport::Transport;
 
-/// The databases of a server, and the limits of requests to them. Only counters, delays and the
-/// facts in `identity` change after the start.
+/// The databases of a server, and the limits of requests to them. Only counters, delays and the facts in
+/// `identity` change after the start.
 #[derive(Debug)]
 pub(crate) struct AppContext {
     pub(crate) transport: Arc<Transport>,

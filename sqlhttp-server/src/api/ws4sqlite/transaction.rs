@@ -157,7 +157,7 @@ fn refused(why: Refusal) -> EarlyResponse {
     Box::new(refusal(&why))
 }
 
-/// The response to a body that could not be read. The rest of it is unread, so the connection closes.
+/// Makes the response to a body that could not be read. The rest of the body is unread, so the connection closes.
 fn body_error(why: &BodyError) -> HttpResponse {
     match why {
         BodyError::TooLarge { max, flag } => {

@@ -1,4 +1,4 @@
-//! The objects of a database, and those that a dump contains.
+//! The tables, indexes, triggers and views of a database, and the order in which they can be created.
 
 use super::sql;
 
