@@ -28,10 +28,10 @@
 //! | [`api`] | what a database offers over HTTP, in both protocols |
 //! | `api::ws4sqlite` | ws4sqlite's protocol, with the macros and backups of sqliterg |
 //! | `api::rqlite` | rqlite's data API: statements, queued writes, backups, dumps and status |
-//! | [`api::auth`], `penalty` | the users of a database, and the delay of failed logins |
+//! | [`api::auth`], `login_delay` | the users of a database, and the delay of failed logins |
 //! | `api::context`, `database`, `exchange` | the state of the handlers, and one request to one database |
 //! | `api::outcome`, `streaming` | the encoding of results; large results are streamed |
-//! | `api::observe`, `metrics` | the counters and log lines about SQL; the endpoint `/metrics` |
+//! | `api::sql_observer`, `metrics` | the counters and log lines about SQL; the endpoint `/metrics` |
 //! | [`api::admin`] | the traits for copies of a database, macros and backups |
 //! | [`standalone`] | the standalone server |
 //! | [`standalone::serve`] | the program as a function |
