@@ -126,7 +126,12 @@ fn a_module_with_children_is_a_file_mod_rs() {
     let is_beside = |file: &PathBuf| {
         let directory = file.with_extension("");
         let in_sources = file.components().any(|part| part.as_os_str() == "src");
-        in_sources && !file.ends_with("lib.rs") && !file.ends_with("main.rs") && directory.is_dir()
+        let has_children = || {
+            let mut children = Vec::new();
+            files(&directory, "rs", &mut children);
+            !children.is_empty()
+        };
+        in_sources && directory.is_dir() && has_children()
     };
     let beside: Vec<PathBuf> = sources().into_iter().filter(is_beside).collect();
     assert!(beside.is_empty(), "{beside:#?}");

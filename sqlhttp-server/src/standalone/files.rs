@@ -37,6 +37,8 @@ pub(crate) struct Files {
 /// A regular file.
 struct FoundFile {
     path: PathBuf,
+    /// In bytes.
+    len: u64,
     modified: Option<SystemTime>,
 }
 
@@ -106,7 +108,7 @@ fn redirect(path: &str) -> HttpResponse {
 impl FoundFile {
     /// Returns `None` for anything but a regular file: opening a pipe would wait for its other end.
     fn new(path: PathBuf, metadata: &std::fs::Metadata) -> Option<FoundFile> {
-        metadata.is_file().then(|| FoundFile { path, modified: metadata.modified().ok() })
+        metadata.is_file().then(|| FoundFile { path, len: metadata.len(), modified: metadata.modified().ok() })
     }
 
     async fn answer(self, request: &Parts) -> io::Result<HttpResponse> {
@@ -139,8 +141,17 @@ impl FoundFile {
         let condition = request.headers.get(header::IF_RANGE);
         if condition.is_some_and(|value| date(value).is_none_or(|date| self.modified_at() != Some(date))) {
             copy.headers_mut().remove(header::RANGE);
+        } else if request.headers.get(header::RANGE).is_some_and(|range| self.is_covered_by_suffix(range)) {
+            copy.headers_mut().insert(header::RANGE, HeaderValue::from_static("bytes=0-"));
         }
         copy
+    }
+
+    /// Returns whether a range is a suffix that is longer than the file. The range is then the whole file (RFC 9110,
+    /// section 14.1.2); `tower-http` answers 416.
+    fn is_covered_by_suffix(&self, range: &HeaderValue) -> bool {
+        let suffix = range.to_str().ok().and_then(|range| range.trim().strip_prefix("bytes=-"));
+        suffix.and_then(|len| len.parse::<u64>().ok()).is_some_and(|len| len > self.len)
     }
 
     /// Returns the time of the last modification in whole seconds, the precision of HTTP headers.
