@@ -58,7 +58,7 @@ fn os() -> &'static str {
     }
 }
 
-/// Returns Go's name of the processor's architecture.
+/// Returns the name of the processor architecture in Go.
 fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
