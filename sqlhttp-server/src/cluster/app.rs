@@ -93,8 +93,8 @@ pub(crate) fn build_app(node: Node, settings: NodeSettings, log_times: Arc<LogTi
     ClusterApp { context, cluster }
 }
 
-/// Returns a function that returns the status of the node's database. The status includes the reason for which the
-/// Raft log cannot be written at the moment, if there is one.
+/// Returns a function that returns the status of the node's database. While the node writes nothing because it waits for
+/// something, such as disk space, the status contains the reason.
 fn status_of(node: &Node) -> StatusFn {
     let node = node.clone();
     Arc::new(move || {
