@@ -44,7 +44,7 @@ impl Flag {
         Flag { alias, ..self }
     }
 
-    /// Returns whether the flag can also be set in the environment. This excludes `version`, which is not a setting.
+    /// Returns whether the flag can also be set outside the command line. `version` cannot, because it is not a setting.
     fn is_setting(&self) -> bool {
         self.name != "version"
     }

@@ -24,7 +24,7 @@ use super::error::KeyLines;
 pub(crate) struct YamlNode {
     /// The line at which the node begins, counted from 1.
     pub(crate) line: u64,
-    /// The value.
+    /// The value of the node.
     pub(crate) value: YamlValue,
 }
 
