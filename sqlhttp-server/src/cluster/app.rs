@@ -1,4 +1,4 @@
-//! A node as an [`App`] that the HTTP transport serves. It has rqlite's HTTP API, and its database is also available
+//! A node as an application that the HTTP transport serves. It has rqlite's HTTP API, and its database is also available
 //! in ws4sqlite's protocol.
 
 use std::net::SocketAddr;
@@ -93,8 +93,8 @@ pub(crate) fn build_app(node: Node, settings: NodeSettings, log_times: Arc<LogTi
     ClusterApp { context, cluster }
 }
 
-/// Returns a function that returns the status of the node's database. While the node writes nothing because it waits for
-/// something, such as disk space, the status contains the reason.
+/// Returns a function that returns the status of the node's database. While the node writes nothing because it waits
+/// for something, such as disk space, the status contains the reason.
 fn status_of(node: &Node) -> StatusFn {
     let node = node.clone();
     Arc::new(move || {
@@ -117,9 +117,9 @@ fn limits(config: &ClusterConfig) -> Limits {
     }
 }
 
-/// Returns the limits of requests. Writes have no time limit, because all nodes must get the same result from a log
-/// entry. They have a limit on the number of steps of SQLite's virtual machine instead, which is the same on all
-/// nodes.
+/// Returns the limits of requests. Writes have no time limit, because all nodes must get the same result from an entry
+/// of the Raft log. Instead, an entry is limited to a number of steps of SQLite's virtual machine, which all nodes
+/// count in the same way.
 fn request_limits(config: &ClusterConfig) -> RequestLimits {
     let read_timeout = config.query_timeout.and_then(unless_zero);
     RequestLimits { items_max: config.http_statements_max, read_timeout, write_timeout: None }

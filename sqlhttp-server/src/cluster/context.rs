@@ -53,15 +53,15 @@ impl ClusterContext {
     }
 }
 
-/// Appends `suffix` to the file name of a path.
+/// Returns the path with `suffix` appended to its file name.
 fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
 }
 
-/// Copies the database of a node to a file, and replaces its content with that of a file. A replacement is an entry of
-/// the Raft log.
+/// Copies the database of a node to a file, and replaces its content with that of a file, on every node, by an entry
+/// of the Raft log.
 pub(crate) struct NodeCopies(pub(crate) Arc<ClusterContext>);
 
 impl Copies for NodeCopies {
@@ -77,8 +77,8 @@ impl Copies for NodeCopies {
         Box::pin(async move {
             let (to, first) = (to.to_owned(), if vacuumed { beside(to, "-whole") } else { to.to_owned() });
             self.0.node.database().backup(&first).await?;
-            // The copy is given to a client, so it must not contain the applied index, which is valid for this node
-            // only.
+            // The copy leaves the node, so it must not contain the index up to which this node has applied the Raft
+            // log.
             let finished = tokio::task::spawn_blocking(move || {
                 let removed = Database::remove_progress(&first);
                 if !vacuumed {

@@ -71,8 +71,8 @@ impl WriteQueue {
 }
 
 impl QueuedWrites for WriteQueue {
-    /// Queues a batch and waits until it is durable. Waits first while the queue is full. A batch that is in the queue
-    /// is written even if the future is dropped.
+    /// Queues a batch, and returns its outcome as soon as it has been written. Waits first while the queue is full. A
+    /// batch that is in the queue is written even if the future is dropped.
     fn write(&self, batch: Batch, deadline: Deadline) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(async move {
             let (done, written) = oneshot::channel();

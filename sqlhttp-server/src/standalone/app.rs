@@ -1,4 +1,4 @@
-//! The standalone server as an [`App`] that the HTTP transport serves. It has databases in ws4sqlite's protocol,
+//! The standalone server as an application that the HTTP transport serves. It has databases in ws4sqlite's protocol,
 //! sqliterg's macros and backups, rqlite's API below the path of each database, and static files.
 
 use std::fmt;
@@ -251,8 +251,8 @@ impl<'a> DatabaseRequest<'a> {
         self.with_cors(response)
     }
 
-    /// Returns whether a page of another site may have sent the request. A page of an origin that the database's CORS
-    /// policy allows counts as a page of the same site.
+    /// Returns whether a page of another origin may have made a browser send this request without a preflight. `false`
+    /// if the database's CORS policy allows that origin.
     fn is_cross_site(&self) -> bool {
         let cors = self.database().rules.cors.as_ref();
         origin::is_cross_site(self.request, |origin| cors.is_some_and(|policy| policy.allows(origin)))

@@ -42,7 +42,7 @@ pub async fn run_monitor(listener: TcpListener, app: Arc<StandaloneApp>, shutdow
 
 async fn accept_all(listener: &TcpListener, app: &Arc<StandaloneApp>) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    // The semaphore is never closed.
+    // Acquiring a permit fails only if the semaphore is closed, which never happens.
     while let Ok(slot) = Arc::clone(&slots).acquire_owned().await {
         match listener.accept().await {
             Ok((socket, _)) => {

@@ -59,7 +59,7 @@ impl PasswordChecker {
             return Ok(true);
         }
         let _pending = self.pending.try_acquire().map_err(|_| Saturated)?;
-        // The semaphore is never closed.
+        // Acquiring a permit fails only if the semaphore is closed, which never happens.
         let running = Arc::clone(&self.running).acquire_owned().await.map_err(|_| Saturated)?;
         // Another request with the same credentials may have been checked in the meantime.
         if self.is_cached(&cache_key) {
@@ -82,7 +82,7 @@ impl PasswordChecker {
         let mut digest = Sha256::new();
         digest.update(self.key);
         for part in [hash, &credentials.username, &credentials.password] {
-            // The lengths are hashed too, so that the boundaries between the parts are unambiguous.
+            // The lengths are hashed too, so that different parts never result in the same bytes.
             digest.update((part.len() as u64).to_le_bytes());
             digest.update(part.as_bytes());
         }

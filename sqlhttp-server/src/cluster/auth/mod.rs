@@ -82,7 +82,8 @@ impl CredentialStore {
     async fn log_in(&self, credentials: &BasicCredentials) -> Result<Option<&Permissions>, Saturated> {
         let user = self.users.get(&credentials.username);
         let secret = user.and_then(|user| user.secret.as_ref());
-        // Unknown users are checked too, so that the time of the check does not reveal which users exist.
+        // For an unknown user, `decoy` is checked, so that the duration of the check does not reveal which users
+        // exist.
         let right = self.checker.check(secret.unwrap_or(&self.decoy), credentials).await?;
         Ok(user.filter(|_| right & secret.is_some()).map(|user| &user.permissions))
     }

@@ -1,4 +1,4 @@
-//! The permissions of users, with rqlite's names.
+//! The permissions that users may have. Their names are rqlite's.
 
 use std::collections::HashSet;
 
@@ -78,7 +78,7 @@ impl Permissions {
     /// Creates the permissions with these names.
     ///
     /// # Errors
-    /// The first name that is not the name of a permission.
+    /// Returns the first name that is not the name of a permission.
     pub(crate) fn from_names(names: &[String]) -> Result<Self, &str> {
         let known = |name| Permission::from_name(name).map(Permission::without_synonyms).ok_or(name);
         names.iter().map(String::as_str).map(known).collect::<Result<_, _>>().map(Permissions)

@@ -1,4 +1,4 @@
-//! The values of the flags: those that were given, and the defaults of the others.
+//! The values of the flags: the given ones, and the defaults of the flags that are not given.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -27,7 +27,7 @@ impl FlagValues {
         self.values.contains_key(name)
     }
 
-    /// Returns whether the value of a flag differs from its default.
+    /// Returns whether a flag is given with a value that differs from its default.
     pub(crate) fn is_changed(&self, name: &str) -> bool {
         find(name).is_some_and(|flag| self.differs(flag))
     }

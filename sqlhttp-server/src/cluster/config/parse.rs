@@ -1,4 +1,4 @@
-//! Parses the command line.
+//! Parses the command line of `sqlhttp-cluster`.
 
 use std::ffi::OsString;
 

@@ -38,7 +38,7 @@ pub struct ClusterConfig {
     pub http_verify_common_name: Option<String>,
     /// The time within which the body of a request must be received; zero is no limit.
     pub http_body_timeout: Duration,
-    /// The time within which the first request must arrive on a new HTTP connection.
+    /// The time within which the first request must arrive on a new HTTP connection; if zero, 2 minutes.
     pub http_first_request_timeout: Duration,
     /// The maximum size of a request body, in bytes, before and after decompression.
     pub http_body_bytes_max: u64,

@@ -7,7 +7,8 @@ use super::request::Request;
 use crate::api::rqlite::reply::{error, from_protocol};
 use crate::http::reply::{self, HttpResponse};
 
-/// Handles `/snapshot`: takes a snapshot. Responds with 204 if no snapshot was taken.
+/// Handles `/snapshot`: takes a snapshot. Responds with 204 if no write has been applied since the last snapshot, so
+/// that none was taken.
 pub(crate) async fn take(request: &Request<'_>, params: &Params) -> HttpResponse {
     request.context.counters.user_snapshots.add(1);
     let trailing = Some(params.trailing_logs).filter(|trailing| *trailing > 0);

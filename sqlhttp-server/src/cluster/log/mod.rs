@@ -76,7 +76,7 @@ struct Levels {
 impl Levels {
     fn new(config: &LogConfig, raft: Level) -> Self {
         let own = config.level;
-        // Lines about each request are logged only with `-log-requests`.
+        // At DEBUG and TRACE, the lines for each request are always logged; otherwise only with `-log-requests`.
         let quiet = if own > Level::INFO { own } else { own.min(Level::WARN) };
         let loud = own.max(Level::INFO);
         Levels {

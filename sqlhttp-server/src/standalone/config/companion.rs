@@ -95,7 +95,7 @@ pub(crate) struct RawWebService {
 }
 
 /// Parses a companion file. Returns its content, the line of each key, and warnings about unknown keys. The error is a
-/// message with all values of a wrong type.
+/// message; it contains all values of a wrong type.
 pub(crate) fn parse(source: &str) -> Result<(Companion, KeyLines, Vec<String>), String> {
     let document = yaml::parse(source)?;
     let mut reader = YamlReader::default();

@@ -106,9 +106,9 @@ pub struct EngineConfig {
 /// The settings of one database, from its companion file or its entry in the `-config` file.
 #[derive(Debug, Clone)]
 pub struct DatabaseConfig {
-    /// The id of the database, which is the first segment of the paths of its URLs.
+    /// The id of the database. The paths of its URLs begin with `/<id>`.
     pub id: String,
-    /// The path of the database file, or in memory.
+    /// Where the database is stored: in the file with this path, or in memory.
     pub location: Location,
     /// Whether writes to the database are refused.
     pub read_only: bool,

@@ -53,7 +53,8 @@ impl std::fmt::Display for DirectoryBackupError {
     }
 }
 
-/// Runs a macro as a batch with the rights of a client. Returns the number of rows that each statement changed.
+/// Runs a macro on a request of a client. Returns the number of rows that each statement changed. In a macro without a
+/// transaction, a statement that clients must not run is run as a script of the operator.
 pub async fn run_macro(database: &Database, config: &MacroConfig) -> Result<Vec<u64>, MacroError> {
     if config.disable_transaction {
         return run_without_transaction(database, &config.statements).await;

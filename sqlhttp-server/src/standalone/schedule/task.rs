@@ -80,7 +80,6 @@ async fn run_backup(
 /// message.
 ///
 /// If the database is read-only, each script runs on its own, and only statements that read succeed.
-/// On a read-only database each script runs by itself, and only statements that read succeed.
 pub(crate) async fn run_scripts(
     database: &Database,
     scripts: &[String],

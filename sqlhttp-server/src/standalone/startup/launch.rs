@@ -28,7 +28,7 @@ pub(crate) struct LaunchedDatabase {
     /// For each task, an error in its configuration; `None` if it has none. The start fails with that error when the
     /// task would run.
     pub(crate) deferred_errors: Vec<Option<String>>,
-    /// Whether this start created the database.
+    /// Whether the database did not exist before this start.
     is_new: bool,
 }
 

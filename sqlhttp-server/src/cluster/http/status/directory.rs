@@ -1,4 +1,4 @@
-//! The size of a directory.
+//! Computes the total size of the files in a directory, for `/status`.
 
 use std::path::Path;
 

@@ -44,7 +44,8 @@ impl Flag {
         Flag { alias, ..self }
     }
 
-    /// Returns whether the flag can also be set outside the command line. `version` cannot, because it is not a setting.
+    /// Returns whether the flag can also be set outside the command line. `version` cannot, because it is not a
+    /// setting.
     fn is_setting(&self) -> bool {
         self.name != "version"
     }
@@ -128,7 +129,7 @@ pub struct Settings {
     values: HashMap<&'static str, Vec<Value>>,
 }
 
-/// A parsed command line.
+/// What a parsed command line requests.
 #[derive(Debug, PartialEq, Eq)]
 pub enum CommandLine {
     /// The server is started with these settings. The first word that is not a flag and the words after it are
@@ -258,7 +259,7 @@ impl Settings {
         values.iter().filter_map(text).collect()
     }
 
-    /// Returns the value of a boolean flag.
+    /// Returns the value of a boolean flag; `false` if there is none.
     pub fn bool(&self, name: &str) -> bool {
         self.get(name) == Some(Value::Bool(true))
     }
@@ -280,7 +281,7 @@ impl Settings {
         }
     }
 
-    /// Returns the value of a duration flag.
+    /// Returns the value of a duration flag; zero if there is none.
     pub fn duration(&self, name: &str) -> Duration {
         match self.get(name) {
             Some(Value::Duration(value)) => value,

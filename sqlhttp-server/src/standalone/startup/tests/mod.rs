@@ -7,7 +7,7 @@ use tempfile::TempDir;
 /// path of this directory.
 struct StartDir(TempDir);
 
-/// The outcome of a start, and the lines that it wrote.
+/// The outcome of a start, and the lines that it wrote to standard output and standard error.
 struct StartResult {
     start: StartOutcome,
     out: Vec<String>,
@@ -65,7 +65,7 @@ impl StartResult {
         }
     }
 
-    /// Returns the first line of the reason why the start failed.
+    /// Returns the first line of the message with which the start failed.
     fn fatal(&self) -> &str {
         assert!(matches!(self.start, StartOutcome::Exit(1)), "{:?}", self.start);
         let line = self.err.iter().find_map(|line| line.strip_prefix("FATAL | <ts> | "));
@@ -78,7 +78,7 @@ impl StartResult {
         self.err.last().unwrap().strip_prefix("  in ").unwrap_or_else(|| panic!("{:?}", self.err))
     }
 
-    /// Returns the lines on standard output after the banner.
+    /// Returns the lines on standard output that follow the banner.
     fn lines(&self) -> &[String] {
         assert!(self.out[0].starts_with("sqlhttp-standalone v"), "{:?}", self.out);
         &self.out[1..]
