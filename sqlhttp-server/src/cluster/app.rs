@@ -1,5 +1,5 @@
-//! A node as an application that the HTTP transport serves. It has rqlite's HTTP API, and its database is also available
-//! in ws4sqlite's protocol.
+//! A node as an application that the HTTP transport serves. It has rqlite's HTTP API, and its database is also
+//! available in ws4sqlite's protocol.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -209,9 +209,9 @@ impl YamlReader {
         Err(message)
     }
 
-    /// Begins to read a mapping. Returns `None` if the node is null, or if it is not a mapping, which is an error.
-    /// `path` is the key of the mapping for warnings (empty for the whole document), and `go_type` its Go type for
-    /// errors.
+    /// Begins to read a mapping. Returns `None` for null. A value that is not a mapping is recorded as an error, and
+    /// the result is `None` too. `path` is the key of the mapping for warnings (empty for the whole document), and
+    /// `go_type` its Go type for errors.
     pub(crate) fn fields<'n>(&mut self, node: &'n YamlNode, path: &str, go_type: &str) -> Option<Fields<'n>> {
         match &node.value {
             YamlValue::Null => None,
@@ -222,8 +222,8 @@ impl YamlReader {
         }
     }
 
-    /// Reads a string. Any scalar is accepted, with its text as written. Returns `None` for null, and for any other
-    /// value, which is an error.
+    /// Reads a string. Any scalar is accepted, with its text as written. Returns `None` for null. Any other value is
+    /// recorded as an error, and the result is `None` too.
     pub(crate) fn string(&mut self, node: &YamlNode) -> Option<String> {
         match &node.value {
             YamlValue::Null => None,
@@ -234,7 +234,8 @@ impl YamlReader {
         }
     }
 
-    /// Reads a boolean. Returns `None` for null, and for any other value, which is an error.
+    /// Reads a boolean. Returns `None` for null. Any other value is recorded as an error, and the result is `None`
+    /// too.
     pub(crate) fn bool(&mut self, node: &YamlNode) -> Option<bool> {
         match &node.value {
             YamlValue::Null => None,
@@ -244,7 +245,7 @@ impl YamlReader {
     }
 
     /// Reads an integer. A float without a fraction is accepted, and so are Go's integers with a leading zero. Returns
-    /// `None` for null, and for any other value, which is an error.
+    /// `None` for null. Any other value is recorded as an error, and the result is `None` too.
     pub(crate) fn int(&mut self, node: &YamlNode) -> Option<i64> {
         match &node.value {
             YamlValue::Null => None,
@@ -255,7 +256,7 @@ impl YamlReader {
         }
     }
 
-    /// Reads a list. Returns `None` for null, and for any other value, which is an error.
+    /// Reads a list. Returns `None` for null. Any other value is recorded as an error, and the result is `None` too.
     pub(crate) fn list<'n>(&mut self, node: &'n YamlNode, go_type: &str) -> Option<&'n [YamlNode]> {
         match &node.value {
             YamlValue::Null => None,
@@ -264,7 +265,8 @@ impl YamlReader {
         }
     }
 
-    /// Reads a list of strings. Returns `None` for null, and for a value that is not a list, which is an error.
+    /// Reads a list of strings. Returns `None` for null. A value that is not a list is recorded as an error, and the
+    /// result is `None` too.
     pub(crate) fn strings(&mut self, node: &YamlNode) -> Option<Vec<String>> {
         let items = self.list(node, "[]string")?;
         Some(items.iter().map(|item| self.string(item).unwrap_or_default()).collect())
