@@ -1,4 +1,5 @@
-//! A node of a cluster: rqlited's command line, ports 4001 and 4002.
+//! The program `sqlhttp-cluster`: a node of a cluster, with the command line of rqlited. The default ports are 4001
+//! (HTTP) and 4002 (Raft).
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -1,4 +1,5 @@
-//! The standalone server: ws4sqlite's command line, port 12321.
+//! The program `sqlhttp-standalone`: the standalone server, with the command line of ws4sqlite. The default port is
+//! 12321.
 
 use std::process::ExitCode;
 

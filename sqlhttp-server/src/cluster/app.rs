@@ -1,4 +1,5 @@
-//! A node as an application of the transport: rqlite's HTTP API, and its database in ws4sqlite's protocol.
+//! A node as an application that the HTTP transport serves. It has rqlite's HTTP API, and its database is also
+//! available in ws4sqlite's protocol.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -30,10 +31,10 @@ use crate::http::request_log;
 use crate::http::transport::Transport;
 use crate::process::metrics::{LastBackup, Metrics, StatusFn};
 
-/// The time within which running requests must end after the stop signal.
+/// The time within which running requests must end after the process has received a stop signal.
 pub(crate) const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// The greatest length of the request line and the headers together, in bytes. It equals that of Go's server.
+/// The maximum total length of the request line and the headers, in bytes. Go's HTTP server has the same limit.
 const HEADER_BYTES_MAX: usize = 1 << 20;
 
 /// The time within which a client must send the headers of a request.
@@ -59,7 +60,7 @@ impl ClusterApp {
     }
 }
 
-/// Makes the request handler of a node, and starts its queue of writes.
+/// Creates the request handler of a node, and starts its queue of queued writes.
 pub(crate) fn build_app(node: Node, settings: NodeSettings, log_times: Arc<LogTimes>) -> ClusterApp {
     let config = &settings.config;
     let counters: Arc<Counters> = Arc::default();
@@ -92,7 +93,8 @@ pub(crate) fn build_app(node: Node, settings: NodeSettings, log_times: Arc<LogTi
     ClusterApp { context, cluster }
 }
 
-/// Returns a function for the status of the node's database, including the reason for which the log waits.
+/// Returns a function that returns the status of the node's database. While the node writes nothing because it waits
+/// for something, such as disk space, the status contains the reason.
 fn status_of(node: &Node) -> StatusFn {
     let node = node.clone();
     Arc::new(move || {
@@ -115,8 +117,9 @@ fn limits(config: &ClusterConfig) -> Limits {
     }
 }
 
-/// Returns the limits of requests. Writes have no time limit: the limit of a log entry is a number of steps, which all
-/// nodes count alike.
+/// Returns the limits of requests. Writes have no time limit, because all nodes must get the same result from an entry
+/// of the Raft log. Instead, an entry is limited to a number of steps of SQLite's virtual machine, which all nodes
+/// count in the same way.
 fn request_limits(config: &ClusterConfig) -> RequestLimits {
     let read_timeout = config.query_timeout.and_then(unless_zero);
     RequestLimits { items_max: config.http_statements_max, read_timeout, write_timeout: None }
@@ -150,7 +153,7 @@ impl App for ClusterApp {
         (Some(DATABASE), response)
     }
 
-    /// Makes the response to a refused request, with the texts of Go's server.
+    /// Creates the response to a request that the transport refuses. The error texts are those of Go's HTTP server.
     fn refusal(&self, refused: Refused) -> HttpResponse {
         match refused {
             Refused::Ambiguous(why) => {
@@ -167,8 +170,8 @@ impl App for ClusterApp {
     }
 }
 
-/// Returns the response to a request that Go's server refuses before its handler runs, with the text of that server;
-/// `None` for any other request.
+/// If Go's HTTP server would refuse this request before its handler runs, returns the response of that server: a
+/// missing `Host` header, or an unknown `Expect` header. Returns `None` for any other request.
 fn refuse_like_go(head: &Parts) -> Option<HttpResponse> {
     if head.version > Version::HTTP_11 {
         return None;

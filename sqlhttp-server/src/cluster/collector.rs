@@ -1,4 +1,5 @@
-//! The metrics of a node: its role, its log, and the times of syncs and applies.
+//! The metrics of a node: its role, the state of its Raft log, and how long syncing the log and applying entries
+//! takes.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use sqlhttp_raft::NodeStatus;
 use super::context::ClusterContext;
 use crate::process::metrics::LatencyHistogram;
 
-/// The durations of the log's syncs, and of applying committed entries.
+/// The durations of syncs of the Raft log, and of applying committed entries.
 #[derive(Debug, Default)]
 pub(crate) struct LogTimes {
     pub(crate) syncs: LatencyHistogram,

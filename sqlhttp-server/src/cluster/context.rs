@@ -1,4 +1,4 @@
-//! The node of this process, as request handlers see it.
+//! The node of this process and its settings, for the request handlers.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,12 +14,12 @@ use crate::api::admin::Copies;
 use crate::process::scratch::{Purpose, ScratchFile};
 use crate::process::tls::TlsDescription;
 
-/// The settings that request handlers use.
+/// The settings of a node that request handlers use.
 pub(crate) struct NodeSettings {
     pub(crate) config: ClusterConfig,
-    /// The users and their permissions; without them, every client may do everything.
+    /// The users and their permissions; if `None`, every client may do everything.
     pub(crate) auth: Option<Arc<AuthFile>>,
-    /// The settings of HTTPS; `None` if the node serves plain HTTP.
+    /// A description of the HTTPS settings; `None` if the node serves plain HTTP.
     pub(crate) tls: Option<TlsDescription>,
 }
 
@@ -29,7 +29,7 @@ pub(crate) struct ClusterContext {
     pub(crate) config: ClusterConfig,
     pub(crate) auth: Option<Arc<AuthFile>>,
     pub(crate) tls: Option<TlsDescription>,
-    /// The counters of the queue of writes.
+    /// The counters of the batches that the queue of queued writes has written.
     pub(crate) written: Arc<WrittenBatches>,
 }
 
@@ -39,7 +39,7 @@ impl ClusterContext {
         ClusterContext { node, config, auth, tls, written }
     }
 
-    /// Returns whether `-http-allow-origin` allows pages of this origin to read responses.
+    /// Returns whether `-http-allow-origin` allows pages of `origin` to read responses.
     pub(crate) fn allows_origin(&self, origin: Option<&HeaderValue>) -> bool {
         self.config.http_allow_origin.as_deref().is_some_and(|allowed| {
             allowed == "*" || origin.is_some_and(|origin| origin.as_bytes().eq_ignore_ascii_case(allowed.as_bytes()))
@@ -53,14 +53,15 @@ impl ClusterContext {
     }
 }
 
-/// Appends `suffix` to the file name of a path.
+/// Returns the path with `suffix` appended to its file name.
 fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
 }
 
-/// Copies the database of a node, and replaces its content through the log.
+/// Copies the database of a node to a file, and replaces its content with that of a file, on every node, by an entry
+/// of the Raft log.
 pub(crate) struct NodeCopies(pub(crate) Arc<ClusterContext>);
 
 impl Copies for NodeCopies {
@@ -76,15 +77,16 @@ impl Copies for NodeCopies {
         Box::pin(async move {
             let (to, first) = (to.to_owned(), if vacuumed { beside(to, "-whole") } else { to.to_owned() });
             self.0.node.database().backup(&first).await?;
-            // The copy leaves the node, so it must not contain the node's applied index.
+            // The copy leaves the node, so it must not contain the index up to which this node has applied the Raft
+            // log.
             let finished = tokio::task::spawn_blocking(move || {
                 let removed = Database::remove_progress(&first);
                 if !vacuumed {
                     return removed;
                 }
-                // VACUUM runs after the removal, because the removal leaves a free page.
+                // VACUUM runs after the applied index has been removed, because the removal leaves a free page.
                 let written = removed.and_then(|()| Database::vacuum_copy(&first, &to));
-                // Best effort: the next start removes the file, too.
+                // An error is ignored, because the next start of the node also removes the file.
                 let _ = std::fs::remove_file(&first);
                 written
             });

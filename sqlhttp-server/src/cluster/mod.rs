@@ -1,13 +1,13 @@
 //! One node of a cluster: the program `sqlhttp-cluster`, a drop-in replacement for rqlite.
 //!
-//! * `app`: the node as an application of the HTTP transport.
+//! * `app`: the node as an application that the HTTP transport serves.
 //! * [`auth`]: the file of users and permissions.
 //! * `collector`: the metrics of the node.
-//! * [`config`]: rqlited's command line.
-//! * [`context`]: the node and its settings, as request handlers see them.
-//! * `http`: the endpoints.
-//! * [`log`]: rqlited's log lines.
-//! * `observer`: writes the events of the node to the log, in rqlited's wording.
+//! * [`config`]: the command line, which has the flags of rqlited.
+//! * [`context`]: the node and its settings, for the request handlers.
+//! * `http`: the HTTP endpoints.
+//! * [`log`]: log lines in rqlited's format.
+//! * `observer`: writes log messages about the events of the node, in rqlited's wording.
 //! * [`serve`]: the program, from the command line to the exit status.
 //! * `write_queue`: the queue of queued writes.
 

@@ -1,5 +1,5 @@
-//! Writes the events of a node to the log, with the components and the wording of rqlited for events that rqlited has
-//! too.
+//! Writes log messages about the events of a node. For events that rqlited has too, the messages have rqlited's
+//! wording and components.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,8 @@ use sqlhttp_raft::{Event, Observer};
 
 use super::collector::LogTimes;
 
-/// Writes the events of a node to the log, and its timings to the metrics.
+/// Writes log messages about the events of a node, and adds the durations of Raft log syncs and of applying entries to
+/// the metrics.
 pub(crate) struct RqliteLog {
     times: Arc<LogTimes>,
 }

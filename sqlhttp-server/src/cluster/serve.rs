@@ -23,11 +23,12 @@ use crate::http::run;
 use crate::process::tls::{Tls, TlsOptions};
 use crate::process::{database_watch, shutdown};
 
-/// The time within which the node must close, after [`SHUTDOWN_TIMEOUT`].
+/// The time within which the node must close, after requests have had [`SHUTDOWN_TIMEOUT`] to end. Otherwise the
+/// process exits.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Starts the node, serves requests until a signal arrives, and closes the node. Returns the exit status of the
-/// process.
+/// Starts the node, serves requests until the process receives a stop signal, and closes the node. Returns the exit
+/// status of the process.
 pub async fn main(arguments: &[OsString]) -> u8 {
     let config = match config::parse(arguments) {
         Ok(config) => config,
@@ -91,15 +92,15 @@ async fn serve(config: ClusterConfig) -> Result<(), String> {
     Ok(())
 }
 
-/// Resolves when the process has to end: on a signal, or when the node has stopped because of a failure, so that a
-/// supervisor can restart it.
+/// Returns a future that resolves when the process must end: when `signal` resolves, or when the node has stopped
+/// because of a failure. In the latter case, a supervisor can restart the process.
 fn stop_signal(signal: Signal, node: Node, failure: Arc<OnceLock<String>>) -> Signal {
     Box::pin(async move {
         tokio::select! {
             () = signal => {}
             why = node.failure() => {
                 tracing::error!(target: "rqlited", "this process ends because the node has stopped: {why} (-exit-on-failure)");
-                // Only this function sets `failure`.
+                // The result can be ignored: only this function sets `failure`, and only once.
                 let _ = failure.set(why);
             }
         }
@@ -114,7 +115,8 @@ fn announce() {
     tracing::info!(target: "rqlited", "launch command: {}", words.join(" "));
 }
 
-/// Creates the data directory if it does not exist. Returns whether the node is new.
+/// Creates the data directory if it does not exist. Returns whether the node is new, that is, whether the directory
+/// contains no Raft log.
 fn create_directory(directory: &Path) -> Result<bool, String> {
     let (is_new, shown) = (!directory.join("raft").join("log").exists(), directory.display());
     if is_new {
@@ -156,7 +158,8 @@ async fn bind(address: &str) -> Result<TcpListener, String> {
     bound.map_err(|error| format!("listen tcp {address}: {error}"))
 }
 
-/// Binds a port on all interfaces: on `[::]`, which accepts IPv4 too, or on `0.0.0.0` if the system has no IPv6.
+/// Binds a port on all network interfaces: on `[::]`, which accepts IPv4 too, or on `0.0.0.0` if that fails because
+/// the system has no IPv6.
 async fn bind_all(port: &str) -> io::Result<TcpListener> {
     match TcpListener::bind(format!("[::]:{port}")).await {
         Err(error) if error.kind() != io::ErrorKind::AddrInUse => TcpListener::bind(format!("0.0.0.0:{port}")).await,
@@ -190,7 +193,7 @@ async fn start_node(config: &ClusterConfig, is_new: bool, log_times: &Arc<LogTim
     Node::start(options).await.map_err(|error| format!("failed to open store: {error}"))
 }
 
-/// Returns an error for a directory that contains the files of an rqlite node.
+/// Returns an error if the data directory contains the files of an rqlite node, which this program cannot read.
 fn refuse_foreign_state(directory: &Path) -> Result<(), String> {
     let file = directory.join("raft.db");
     if !file.exists() {

@@ -1,8 +1,10 @@
-//! The queue of a node's queued writes. Writes that arrive while a batch is written form the next batch.
+//! The queue of queued writes. They are written in batches: writes that arrive while a batch is being written form the
+//! next batch.
 //!
-//! A queued write is acknowledged when it is durable, so no acknowledged write is lost. The queue does not wait for
-//! further writes: it writes a batch at once if it is idle, and as soon as the previous batch is written if it is busy.
-//! Therefore `-write-queue-timeout`, the time that a write may wait for others, is never reached.
+//! A queued write is acknowledged only when it is durable, so no acknowledged write is lost. The queue does not wait
+//! for further writes. If no batch is being written, a new write is written immediately. Otherwise the waiting writes
+//! are written as soon as the current batch has been written. Therefore `-write-queue-timeout`, the maximum time that
+//! a write may wait for others, is never reached.
 
 use std::sync::Arc;
 
@@ -14,10 +16,10 @@ use crate::api::rqlite::counters::{Counter, Counters};
 use crate::api::rqlite::queued_writes::QueuedWrites;
 use crate::api::sql_observer::SqlObserver;
 
-/// The statements of a request, and its reply channel.
+/// A queued write: the statements of a request, and the channel for its outcome.
 struct QueuedWrite {
     steps: Vec<Step>,
-    /// The time limit of the request.
+    /// The time limit of the request that contains the statements.
     deadline: Deadline,
     done: oneshot::Sender<Result<(), Error>>,
 }
@@ -29,17 +31,18 @@ pub(crate) struct WriteQueue {
     written: Arc<WrittenBatches>,
 }
 
-/// The numbers of batches that were written before they were full. rqlite would have kept them until the timeout.
+/// The numbers of batches that were written before they had the configured number of writes. In these cases, rqlite
+/// would have waited for further writes.
 #[derive(Debug, Default)]
 pub(crate) struct WrittenBatches {
-    /// Batches of a queue with a timeout.
+    /// The number of such batches if the queue has a timeout. rqlite would have waited until the timeout.
     pub(crate) not_full: Counter,
-    /// Batches of a queue without a timeout, which rqlite would have kept until they are full.
+    /// The number of such batches if the queue has no timeout. rqlite would have waited until the batch was full.
     pub(crate) at_once: Counter,
 }
 
 impl WriteQueue {
-    /// Starts the queue of a backend, on the runtime of the caller.
+    /// Starts the queue of queued writes of a backend, as a task on the Tokio runtime of the caller.
     pub(crate) fn start(
         config: &WriteQueueConfig,
         backend: Arc<dyn Backend>,
@@ -61,15 +64,15 @@ impl WriteQueue {
         WriteQueue { sender, written }
     }
 
-    /// Returns the counters of the queue.
+    /// Returns the counters of the batches that were written before they were full.
     pub(crate) fn written(&self) -> &Arc<WrittenBatches> {
         &self.written
     }
 }
 
 impl QueuedWrites for WriteQueue {
-    /// Queues a batch, waiting while the queue is full. A batch that is in the queue is written even if the future is
-    /// dropped.
+    /// Queues a batch, and returns its outcome as soon as it has been written. Waits first while the queue is full. A
+    /// batch that is in the queue is written even if the future is dropped.
     fn write(&self, batch: Batch, deadline: Deadline) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(async move {
             let (done, written) = oneshot::channel();
@@ -80,16 +83,16 @@ impl QueuedWrites for WriteQueue {
     }
 }
 
-/// The task that writes batches.
+/// The state of the task that takes queued writes from the queue and writes them in batches.
 struct QueueWriter {
     backend: Arc<dyn Backend>,
     sql: Arc<SqlObserver>,
     counters: Arc<Counters>,
-    /// The greatest number of requests in a batch.
+    /// The maximum number of queued writes in a batch.
     batch_len: usize,
-    /// Whether a batch is one transaction.
+    /// Whether all statements of a batch run in one transaction.
     transaction: bool,
-    /// Whether the queue has a timeout.
+    /// Whether the queue has a timeout, which determines only which counter is incremented.
     timed: bool,
     written: Arc<WrittenBatches>,
 }
@@ -116,7 +119,8 @@ impl QueueWriter {
         }
     }
 
-    /// Writes requests as one batch. A request with a time limit is the only one in its group.
+    /// Writes the statements of several requests as one batch, and sends its result to each request. A request with a
+    /// time limit must be the only one.
     async fn write_group(&self, requests: Vec<QueuedWrite>) {
         let deadline = requests.first().map_or(Deadline::NEVER, |request| request.deadline);
         let mut steps = Vec::new();
@@ -128,14 +132,14 @@ impl QueueWriter {
         self.counters.queued_executions_num_stmts_tx.add(steps.len());
         let result = self.run_all(steps, deadline).await;
         for done in waiting {
-            // The receiver may have been dropped.
+            // The receiver may have been dropped, because the client no longer waits.
             let _ = done.send(result.clone());
         }
     }
 
     async fn run_all(&self, steps: Vec<Step>, deadline: Deadline) -> Result<(), Error> {
         if steps.is_empty() {
-            // A request without statements waits until all earlier writes are written.
+            // A request without statements only waits until all earlier writes have been written.
             return Ok(());
         }
         let atomicity = if self.transaction { Atomicity::All } else { Atomicity::Each };
@@ -146,8 +150,9 @@ impl QueueWriter {
     }
 }
 
-/// Groups requests that may share a batch, in order. A request with a time limit has a group of its own: the limit of a
-/// batch applies to all of its statements together, and must not apply to the statements of other requests.
+/// Splits queued writes into groups that are written as one batch each. Their order does not change. A write with a
+/// time limit gets a group of its own: the time limit of a batch applies to all of its statements together, and must
+/// not apply to the statements of other requests.
 fn group_by_deadline(requests: Vec<QueuedWrite>) -> Vec<Vec<QueuedWrite>> {
     let mut groups: Vec<Vec<QueuedWrite>> = Vec::new();
     let mut may_join = false;

@@ -1,5 +1,5 @@
-//! The standalone server as an application of the transport: databases in ws4sqlite's protocol, sqliterg's macros and
-//! backups, rqlite's API below each database, and files.
+//! The standalone server as an application that the HTTP transport serves. It has databases in ws4sqlite's protocol,
+//! sqliterg's macros and backups, rqlite's API below the path of each database, and static files.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -39,30 +39,31 @@ use crate::process::metrics::{LastBackup, Metrics, ObservedDatabase, StatusFn};
 const FLAGS: FlagNames =
     FlagNames { connections: "max-connections", body: "max-body", bodies: "max-bodies", body_timeout: "body-timeout" };
 
-/// A database to be served, with the functions that its endpoints call.
+/// A database to be served, and what its endpoints call.
 pub struct ServedDatabase {
     /// The settings of the database.
     pub config: DatabaseConfig,
-    /// Runs batches on the database.
+    /// The backend that runs batches on the database.
     pub backend: Arc<dyn Backend>,
-    /// Runs its macros and backups. If `None`, their paths answer 404.
+    /// Runs the macros and backups of the database. If `None`, requests to their paths get a 404.
     pub macros: Option<Arc<dyn Macros>>,
-    /// Copies and replaces the database. If `None`, such requests are refused.
+    /// Copies the database to a file, and replaces its content. If `None`, requests that do so are refused.
     pub(crate) copies: Option<Arc<dyn Copies>>,
-    /// Returns the status of the database, for the metrics and the health check.
+    /// Returns the status of the database, for the metrics and the health check; if `None`, these do not include the
+    /// database's status.
     pub status: Option<StatusFn>,
-    /// The time of its last backup.
+    /// The time of the last backup of the database.
     pub last_backup: LastBackup,
 }
 
-/// The handler of the standalone server's requests.
+/// The request handler of the standalone server.
 pub struct StandaloneApp {
     context: AppContext,
     table: RouteTable,
     files: Option<Files>,
 }
 
-/// The reason why a database cannot be served.
+/// The reason for which a database cannot be served.
 #[derive(Debug, thiserror::Error)]
 #[error("in {database}: {source}")]
 pub struct SetupError {
@@ -72,7 +73,7 @@ pub struct SetupError {
 }
 
 impl ServedDatabase {
-    /// Returns a database without macros, backups and copies.
+    /// Creates a database without macros, backups, copies and status.
     pub fn new(config: DatabaseConfig, backend: Arc<dyn Backend>) -> ServedDatabase {
         let last_backup = LastBackup::default();
         ServedDatabase { config, backend, macros: None, copies: None, status: None, last_backup }
@@ -80,10 +81,10 @@ impl ServedDatabase {
 }
 
 impl StandaloneApp {
-    /// Creates a handler for these databases, under these settings.
+    /// Creates a request handler for `databases` with the settings in `config`.
     ///
     /// # Errors
-    /// A database's `corsOrigin` cannot be parsed.
+    /// Returned if the `corsOrigin` of a database cannot be parsed.
     pub fn new(config: &ServerConfig, databases: Vec<ServedDatabase>) -> Result<Arc<StandaloneApp>, SetupError> {
         let table = RouteTable::new(databases.iter().map(|served| served.config.id.as_str()));
         let mut observed = Vec::with_capacity(databases.len());
@@ -115,8 +116,8 @@ fn limits(config: &ServerConfig) -> Limits {
     }
 }
 
-/// Returns the limits of a request. `-query-timeout` applies to reads and writes, `-write-timeout` to writes only; the
-/// shorter one limits a write.
+/// Returns the limits of a request. `-query-timeout` applies to reads and writes, `-write-timeout` only to writes. If
+/// both are set, a write is limited by the shorter one.
 fn request_limits(config: &ServerConfig) -> RequestLimits {
     let (all, writes) = (config.query_timeout.and_then(unless_zero), config.write_timeout.and_then(unless_zero));
     let write_timeout = all.into_iter().chain(writes).min();
@@ -207,7 +208,7 @@ impl App for StandaloneApp {
     }
 }
 
-/// A request to a database.
+/// A request whose path names a database.
 struct DatabaseRequest<'a> {
     context: &'a AppContext,
     index: usize,
@@ -250,7 +251,8 @@ impl<'a> DatabaseRequest<'a> {
         self.with_cors(response)
     }
 
-    /// Returns whether a page of another site may have sent the request.
+    /// Returns whether a page of another origin may have made a browser send this request without a preflight. `false`
+    /// if the database's CORS policy allows that origin.
     fn is_cross_site(&self) -> bool {
         let cors = self.database().rules.cors.as_ref();
         origin::is_cross_site(self.request, |origin| cors.is_some_and(|policy| policy.allows(origin)))
@@ -266,7 +268,7 @@ impl<'a> DatabaseRequest<'a> {
         service::answer(&RqliteRequest { exchange: self.exchange(), resource }, body).await
     }
 
-    /// Answers a CORS preflight request.
+    /// Creates the response to a CORS preflight request.
     fn preflight(&self, policy: &CorsPolicy) -> HttpResponse {
         let mut response = reply::empty(StatusCode::NO_CONTENT);
         policy.add_preflight_headers(&self.request.headers, response.headers_mut());

@@ -1,8 +1,8 @@
-//! Static files, for GET and HEAD: `-serve-dir`.
+//! Static files below the directory of `-serve-dir`, for GET and HEAD requests.
 //!
-//! This module finds the file of a path; `tower-http` answers for the file: ranges (RFC 9110, section 14) and
-//! conditions (section 13). As in ws4sqlite, dotfiles and symbolic links are served and directories are not listed. A
-//! path with a parent component (`..`, however it is encoded) is never looked up.
+//! This module finds the file for the path of a request. `tower-http` creates the response, including ranges (RFC
+//! 9110, section 14) and conditions (section 13). As in ws4sqlite, dotfiles and symbolic links are served, and
+//! directories are not listed. A path with a parent component (`..`, however it is encoded) is never looked up.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -24,43 +24,45 @@ use crate::http::reply::{self, HttpResponse, ReplyBody};
 /// The number of bytes of a file that are read at a time.
 const CHUNK_BYTES: usize = 64 << 10;
 
-/// The length of the beginning of a file without an extension that decides whether it is text, in bytes.
+/// The number of bytes at the beginning of a file that are checked to find out whether the file is text. Only files
+/// without an extension are checked.
 const SNIFFED_BYTES: u64 = 512;
 
-/// A directory that is served.
+/// The directory whose files are served.
 #[derive(Debug)]
 pub(crate) struct Files {
     root: PathBuf,
     index: String,
 }
 
-/// A regular file.
+/// A regular file that a request names.
 struct FoundFile {
     path: PathBuf,
-    /// In bytes.
+    /// The length of the file, in bytes.
     len: u64,
     modified: Option<SystemTime>,
 }
 
-/// The file that a path names, or the need to redirect.
+/// What the path of a request leads to: a file, or a redirect.
 enum PathTarget {
     File(FoundFile),
-    /// The path names a directory with an index file but has no slash at its end. Relative links in the file need one.
+    /// The path names a directory with an index file but does not end with a slash. The client is redirected to the
+    /// path with a slash, because relative links in the index file require it.
     Redirect,
 }
 
 impl Files {
-    /// Creates a service of the files under `root`. For a directory, it serves the directory's file `index`.
+    /// Creates a service for the files under `root`. For a directory, the file named `index` in it is served.
     pub(crate) fn new(root: PathBuf, index: String) -> Self {
         Files { root, index }
     }
 
-    /// Answers a GET or HEAD. Returns `None` if there is no such file.
+    /// Returns the response to a GET or HEAD request; `None` if the path leads to no file.
     pub(crate) async fn answer(&self, request: &Parts) -> Option<HttpResponse> {
         let path = request.uri.path();
         match self.find(path).await? {
             PathTarget::Redirect => Some(redirect(path)),
-            // A file that cannot be read is treated like a missing one.
+            // A file that cannot be read is treated like a missing file.
             PathTarget::File(found) => found.answer(request).await.ok(),
         }
     }
@@ -79,11 +81,12 @@ impl Files {
     }
 }
 
-/// Returns the path below the root; `None` for a path that must not be followed.
+/// Converts a decoded path of a request to a path relative to the root; `None` for a path that must not be looked up.
 fn relative(path: &str) -> Option<PathBuf> {
     let mut relative = PathBuf::new();
     for part in path.split('/').filter(|part| !part.is_empty() && *part != ".") {
-        // Each part must be one normal component: no parent, no root, no drive letter, no separator of another system.
+        // Each part must be one normal path component: no parent, no root, no drive letter, no separator of another
+        // operating system.
         let mut components = Path::new(part).components();
         let normal = matches!(components.next(), Some(std::path::Component::Normal(name)) if name == part);
         if !normal || components.next().is_some() || part.contains('\0') {
@@ -94,8 +97,8 @@ fn relative(path: &str) -> Option<PathBuf> {
     Some(relative)
 }
 
-/// Returns a redirect to the same path with a slash at its end. Several slashes at the beginning become one, because
-/// `//host/` would name another server.
+/// Returns a redirect to the same path with a slash at its end. Several slashes at the beginning are replaced with
+/// one, because `//host/` would lead to another server.
 fn redirect(path: &str) -> HttpResponse {
     let mut response = reply::empty(StatusCode::FOUND);
     let location = format!("/{}/", path.trim_start_matches('/'));
@@ -106,7 +109,8 @@ fn redirect(path: &str) -> HttpResponse {
 }
 
 impl FoundFile {
-    /// Returns `None` for anything but a regular file: opening a pipe would wait for its other end.
+    /// Returns `None` for anything but a regular file. For example, opening a pipe would block until its other end is
+    /// opened.
     fn new(path: PathBuf, metadata: &std::fs::Metadata) -> Option<FoundFile> {
         metadata.is_file().then(|| FoundFile { path, len: metadata.len(), modified: metadata.modified().ok() })
     }
@@ -120,7 +124,7 @@ impl FoundFile {
         let body = if request.method == Method::HEAD || length.is_none() {
             ReplyBody::EMPTY
         } else {
-            // If the file shrinks meanwhile, the body ends early and the connection is closed.
+            // If the file becomes shorter while it is sent, the body ends early and the connection is closed.
             ReplyBody::Stream { stream: Box::pin(body.into_data_stream()), len: length }
         };
         if head.status == StatusCode::RANGE_NOT_SATISFIABLE {
@@ -131,8 +135,8 @@ impl FoundFile {
         Ok(HttpResponse::from_parts(head, body))
     }
 
-    /// Returns the request in the form that `tower-http` takes. `tower-http` does not support `If-Range`, so the range
-    /// is omitted if that condition is false, and the client receives the whole file.
+    /// Returns the request in the form that `tower-http` requires. `tower-http` does not support `If-Range`.
+    /// Therefore, if that condition is false, the header `Range` is removed and the client receives the whole file.
     fn request(&self, request: &Parts) -> Request<Empty<Bytes>> {
         let mut copy = Request::new(Empty::new());
         *copy.method_mut() = request.method.clone();
@@ -147,14 +151,14 @@ impl FoundFile {
         copy
     }
 
-    /// Returns whether a range is a suffix that is longer than the file. The range is then the whole file (RFC 9110,
-    /// section 14.1.2); `tower-http` answers 416.
+    /// Returns whether `range` is a suffix that is longer than the file. It then means the whole file (RFC 9110,
+    /// section 14.1.2), but `tower-http` answers 416.
     fn is_covered_by_suffix(&self, range: &HeaderValue) -> bool {
         let suffix = range.to_str().ok().and_then(|range| range.trim().strip_prefix("bytes=-"));
         suffix.and_then(|len| len.parse::<u64>().ok()).is_some_and(|len| len > self.len)
     }
 
-    /// Returns the time of the last modification in whole seconds, the precision of HTTP headers.
+    /// Returns the time of the file's last modification in whole seconds, which is the precision of HTTP headers.
     fn modified_at(&self) -> Option<httpdate::HttpDate> {
         self.modified.map(httpdate::HttpDate::from)
     }
@@ -173,7 +177,7 @@ fn date(value: &HeaderValue) -> Option<httpdate::HttpDate> {
     value.to_str().ok()?.parse().ok()
 }
 
-/// Returns the media type of a file name. Text types get `charset=utf-8`.
+/// Returns the media type for the extension of a path. Text types get `charset=utf-8`.
 fn media_type_of(path: &Path) -> Mime {
     let media_type = mime_guess::from_path(path).first_or_octet_stream();
     if media_type.type_() != mime::TEXT || media_type.get_param(mime::CHARSET).is_some() {
@@ -182,8 +186,8 @@ fn media_type_of(path: &Path) -> Mime {
     format!("{}; charset=utf-8", media_type.essence_str()).parse().unwrap_or(media_type)
 }
 
-/// Returns whether bytes contain no control characters but those of text. They need not be valid UTF-8: the last
-/// character may be cut.
+/// Returns whether the bytes contain no control characters except those that occur in text. They need not be valid
+/// UTF-8, because the last character may be incomplete.
 fn looks_like_text(head: &[u8]) -> bool {
     !head.iter().any(|byte| byte.is_ascii_control() && !b"\t\n\r\x0c\x1b\x7f".contains(byte))
 }

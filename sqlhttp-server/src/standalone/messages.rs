@@ -1,20 +1,21 @@
-//! Log lines and error texts in ws4sqlite's form, because its users search for them.
+//! Log lines and error messages in ws4sqlite's format, because its users search for them.
 
 use chrono::{DateTime, Local};
 use sqlhttp_core::{Error, Failure, SqlError};
 
 const SQLITE_CANTOPEN: i32 = 14;
 
-/// Returns a log line, as `LEVEL | 2026/11/21 03:10:00 | message`, in local time.
+/// Formats a log line like `LEVEL | 2026/11/21 03:10:00 | message`, in local time.
 pub(crate) fn log_line(level: &str, now: DateTime<Local>, message: &str) -> String {
     format!("{level} | {} | {message}", now.format("%Y/%m/%d %H:%M:%S"))
 }
 
-/// Returns the text of an SQLite error in ws4sqlite's form, `<generic>: <message> (<code>)`. If the message equals the
-/// generic text, it appears once.
+/// Formats an SQLite error as ws4sqlite does: `<generic>: <message> (<code>)`, where `<generic>` is SQLite's text for
+/// the error code. If the message equals the generic text, only one of them is included.
 pub(crate) fn sql_error(error: &SqlError) -> String {
     let busy = if error.code == 5 { " (SQLITE_BUSY)" } else { "" };
-    // The message of SQLITE_CANTOPEN depends on the library's version and wrapper and adds no information.
+    // The message of SQLITE_CANTOPEN is omitted. It depends on the version of SQLite and on its wrapper, and adds no
+    // information.
     if error.message == error.generic || error.message.is_empty() || error.primary_code() == SQLITE_CANTOPEN {
         format!("{} ({}){busy}", error.generic, error.code)
     } else {
@@ -22,7 +23,7 @@ pub(crate) fn sql_error(error: &SqlError) -> String {
     }
 }
 
-/// Returns the text of a database error. Like ws4sqlite's, it omits the action that failed (`Error::Sqlite::action`).
+/// Formats a database error. As in ws4sqlite, the action that failed (`Error::Sqlite::action`) is omitted.
 pub(crate) fn database_error(error: &Error) -> String {
     match error {
         Error::Busy(source) | Error::Sqlite { source, .. } => sql_error(source),
@@ -31,7 +32,7 @@ pub(crate) fn database_error(error: &Error) -> String {
     }
 }
 
-/// Returns the text of a failed step.
+/// Formats the failure of a step of a batch.
 pub(crate) fn failure(failure: &Failure) -> String {
     match failure {
         Failure::Sql(error) => sql_error(error),
@@ -39,13 +40,13 @@ pub(crate) fn failure(failure: &Failure) -> String {
     }
 }
 
-/// Returns a count with its noun: `1 credential`, `2 credentials`.
+/// Formats a number with a noun, in the singular or the plural: `1 credential`, `2 credentials`.
 pub(crate) fn counted(count: usize, noun: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };
     format!("{count} {noun}{plural}")
 }
 
-/// Returns `host:port`, with brackets around an IPv6 address.
+/// Formats `host:port`, with brackets around an IPv6 address.
 pub(crate) fn address(host: &str, port: u16) -> String {
     if host.contains(':') && !host.starts_with('[') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }

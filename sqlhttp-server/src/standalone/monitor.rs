@@ -1,5 +1,5 @@
-//! `/metrics` and `/healthz` on a port of their own, so that they answer even if the clients' port has no free
-//! connection.
+//! `/metrics` and `/healthz` on a separate port, so that they are available even if the clients' port has reached its
+//! maximum number of connections.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -20,17 +20,19 @@ use crate::api::ws4sqlite::reply::{not_found, wrong_method};
 use crate::http::connection::http1_builder;
 use crate::http::reply::{self, HttpResponse};
 
-/// The greatest number of connections that are served at once. Further ones wait until one of them ends.
+/// The maximum number of connections to this port that are served at the same time. Further connections wait until one
+/// of them ends.
 const CONNECTIONS_MAX: usize = 32;
 
-/// The time after which a connection is closed, so that clients that leave theirs open do not block others.
+/// The maximum duration of a connection to this port. It is then closed, so that clients that leave their connections
+/// open do not block others.
 const CONNECTION_MAX: Duration = Duration::from_secs(300);
 
-/// The pause after `accept` has failed, for example because there are no file descriptors left.
+/// The pause after `accept` has failed, for example because the process has no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves `/metrics` and `/healthz` until `shutdown` resolves. That should be after the clients' listener has finished,
-/// so that the health check can report the shutdown.
+/// Serves `/metrics` and `/healthz` until `shutdown` resolves. It should resolve after the clients' listener has
+/// finished, so that the health check can report the shutdown.
 pub async fn run_monitor(listener: TcpListener, app: Arc<StandaloneApp>, shutdown: impl Future<Output = ()>) {
     tokio::select! {
         () = shutdown => {}
@@ -40,7 +42,7 @@ pub async fn run_monitor(listener: TcpListener, app: Arc<StandaloneApp>, shutdow
 
 async fn accept_all(listener: &TcpListener, app: &Arc<StandaloneApp>) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    // The semaphore is never closed.
+    // Acquiring a permit fails only if the semaphore is closed, which never happens.
     while let Ok(slot) = Arc::clone(&slots).acquire_owned().await {
         match listener.accept().await {
             Ok((socket, _)) => {

@@ -1,10 +1,10 @@
-//! The route of a request: the database and the endpoint that a method and a path name. Pure functions.
+//! Finds the route of a request: the database and the endpoint that its method and path name.
 //!
-//! The path is decoded once and its bytes are compared with the ids of the databases, so that every encoding of an id
-//! reaches its database: `/%74est`, raw UTF-8, `/a%2Fb`. One trailing slash is ignored. If several routes match, the
-//! first of these is chosen:
+//! The path is percent-decoded once, and its bytes are compared with the ids of the databases. Therefore every
+//! encoding of an id leads to its database: `/%74est`, raw UTF-8, `/a%2Fb`. One trailing slash is ignored. If several
+//! routes match, the first of these applies:
 //!
-//! 1. a database: an exact match of its id before a match that ignores case;
+//! 1. a database, where an exact match of the id precedes a match that ignores case;
 //! 2. a path of ws4sqlite or sqliterg below a database;
 //! 3. a path of rqlite below a database.
 
@@ -16,27 +16,28 @@ use percent_encoding::percent_decode_str;
 
 use crate::api::rqlite::resource::Resource;
 
-/// The endpoint that a request names, with the index of its database.
+/// The endpoint that a request names. The number in a variant is the index of the database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Route {
-    /// `POST /<id>`: runs a transaction.
+    /// `POST /<id>`: runs a transaction in ws4sqlite's protocol.
     Call(usize),
     /// `OPTIONS /<id>`: a CORS preflight request, or a request for the allowed methods.
     Options(usize),
-    /// `GET` or `POST /<id>/macro/<name>`: runs a macro.
+    /// `GET` or `POST /<id>/macro/<name>`: runs the macro with this name.
     Macro(usize, String),
     /// `GET` or `POST /<id>/backup`: makes a backup.
     Backup(usize),
-    /// An endpoint of rqlite's API, with any method.
+    /// An endpoint of rqlite's API below the database, with any method.
     Rqlite(usize, Resource),
-    /// The path exists but does not support the method. The text is the value of `Allow`.
+    /// The path exists but does not support the method of the request. The string is the value of the response header
+    /// `Allow`.
     WrongMethod(usize, &'static str),
-    /// There is no such path.
+    /// No database and no endpoint has this path.
     Unknown,
 }
 
 impl Route {
-    /// Returns the index of the database that the request names.
+    /// Returns the index of the database that the request names; `None` if it names none.
     pub(crate) fn database(&self) -> Option<usize> {
         match self {
             Route::Call(database)
@@ -49,8 +50,8 @@ impl Route {
         }
     }
 
-    /// Returns whether the request may write whatever its method is: transactions, macros and backups. (Requests to
-    /// rqlite's API write with some methods only; `api::rqlite` decides.)
+    /// Returns whether the request may have an effect with any method: transactions, macros and backups. For rqlite's
+    /// API, this is `false`: its requests write with some methods only, which `api::rqlite` checks.
     pub(crate) fn has_effect(&self) -> bool {
         matches!(self, Route::Call(_) | Route::Macro(..) | Route::Backup(_))
     }
@@ -69,7 +70,7 @@ const RESOURCES: [(&[u8], Resource); 10] = [
     (b"leader", Resource::Leader),
 ];
 
-/// The ids of the databases, indexed for lookup.
+/// The indexes of the databases by id, and by id ignoring case.
 #[derive(Debug, Default)]
 pub(crate) struct RouteTable {
     exact: HashMap<Box<[u8]>, usize>,
@@ -78,7 +79,8 @@ pub(crate) struct RouteTable {
 }
 
 impl RouteTable {
-    /// Creates a table of these ids. If two ids differ only in case, a third spelling finds the first of them.
+    /// Creates a table of these ids. If two ids differ only in case, a path with a third spelling leads to the first
+    /// of them.
     pub(crate) fn new<'a>(ids: impl IntoIterator<Item = &'a str>) -> Self {
         let mut table = RouteTable::default();
         for (index, id) in ids.into_iter().enumerate() {
@@ -97,7 +99,7 @@ impl RouteTable {
     }
 }
 
-/// Returns the route of a request. `path` is percent-encoded, as received, without the query.
+/// Returns the route of a request. `path` is percent-encoded, as received, and does not include the query.
 pub(crate) fn route(method: &Method, path: &str, table: &RouteTable) -> Route {
     let decoded: Cow<'_, [u8]> = percent_decode_str(path).into();
     let Some(name) = decoded.strip_prefix(b"/") else {
@@ -122,8 +124,8 @@ fn database_route(method: &Method, database: usize) -> Route {
     }
 }
 
-/// Returns the route of `<id>/backup` or `<id>/macro/<name>`. The id and the name may contain slashes; the longest id
-/// wins.
+/// Returns the route of `<id>/backup` or `<id>/macro/<name>`; `None` for any other path. The id and the name may
+/// contain slashes. If there are several ways to split the path, the one with the longest id applies.
 fn macro_or_backup_route(name: &[u8], table: &RouteTable) -> Option<Route> {
     if let Some(database) = name.strip_suffix(b"/backup").and_then(|id| table.find(id)) {
         return Some(Route::Backup(database));
@@ -137,8 +139,8 @@ fn macro_or_backup_route(name: &[u8], table: &RouteTable) -> Option<Route> {
     })
 }
 
-/// Returns the route of `<id>/db/execute` and the other paths of rqlite, or of `db/execute` without an id if there is
-/// only one database.
+/// Returns the route of `<id>/db/execute` and the other paths of rqlite; `None` for any other path. If there is only
+/// one database, `<id>/` may be missing.
 fn rqlite_route(name: &[u8], table: &RouteTable) -> Option<Route> {
     RESOURCES.iter().find_map(|(path, resource)| {
         let before = name.strip_suffix(*path)?;
@@ -254,7 +256,7 @@ mod tests {
             assert_eq!(post(path), Route::Unknown, "{path}");
         }
         assert_eq!(post("/a/b/db/query"), Route::Rqlite(index("a/b"), Resource::Query));
-        // A path without an id is ambiguous if there are several databases.
+        // With several databases, a path without an id is ambiguous.
         assert_eq!(post("/db/query"), Route::Unknown);
         assert_eq!(post("/readyz"), Route::Unknown);
     }

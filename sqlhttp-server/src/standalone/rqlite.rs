@@ -1,13 +1,15 @@
-//! rqlite's API over one database of the standalone server: `/<id>/db/execute` and the other endpoints.
+//! rqlite's API for one database of the standalone server: `/<id>/db/execute` and the other endpoints.
 //!
-//! The users, the CORS policy, the limits and the rules of the database apply as they do in ws4sqlite's protocol.
+//! The users, the CORS policy, the limits and the rules of the database apply in the same way as in ws4sqlite's
+//! protocol.
 //!
 //! # Decisions
 //!
-//! * **Credentials in the body** are not part of this protocol, so a database with authentication mode `INLINE` answers
-//!   401.
-//! * **A database that serves only stored statements** answers `/readyz` alone: this protocol cannot call them, and a
-//!   copy of the file would reveal the data that they do not return.
+//! * **Credentials in the body** are not part of rqlite's protocol. Therefore, for a database with authentication mode
+//!   `INLINE`, the response is a 401.
+//! * **A database that serves only stored statements** has only the endpoint `/readyz`. The other endpoints are
+//!   refused: rqlite's protocol cannot call stored statements, and a copy of the file would reveal data that these
+//!   statements do not return.
 
 use hyper::body::Incoming;
 use hyper::http::request::Parts;
@@ -23,13 +25,14 @@ use crate::api::rqlite::{endpoints, service};
 use crate::http::origin::{CROSS_SITE, is_cross_site};
 use crate::http::reply::{self, EarlyResponse, HttpResponse};
 
-/// The error text of a database that serves only stored statements.
+/// The error message for requests to a database that serves only stored statements.
 const ONLY_STORED: &str = "this database serves only stored statements, which this API cannot call";
 
-/// The error text of a database that takes credentials in the body.
+/// The error message for requests to a database that accepts credentials only in the body, where rqlite's protocol has
+/// none.
 const ONLY_INLINE: &str = "this database takes credentials only in the body of its own requests";
 
-/// A request to an endpoint of rqlite's API.
+/// A request to an endpoint of rqlite's API for one database.
 pub(crate) struct RqliteRequest<'a> {
     pub(crate) exchange: Exchange<'a>,
     pub(crate) resource: Resource,
@@ -51,7 +54,7 @@ impl service::Service for RqliteRequest<'_> {
         Err(Box::new(error(StatusCode::FORBIDDEN, CROSS_SITE)))
     }
 
-    /// Returns the endpoint that the route table found.
+    /// Returns the endpoint that the route table has found for the path.
     fn endpoint(&self) -> Option<Resource> {
         Some(self.resource)
     }

@@ -22,7 +22,8 @@ use crate::process::scratch::{Purpose, ScratchFile};
 use crate::process::tls::Tls;
 use crate::process::{database_watch, logging, shutdown};
 
-/// Starts the server, serves until a signal arrives, and shuts down. Returns the exit status of the process.
+/// Starts the server, serves requests until the process receives a stop signal, and shuts down. Returns the exit
+/// status of the process.
 pub async fn main(invocation: &Invocation, console: &mut Console<'_>) -> u8 {
     let service = match startup::start(invocation, console).await {
         StartOutcome::Serve(service) => service,
@@ -38,7 +39,7 @@ pub async fn main(invocation: &Invocation, console: &mut Console<'_>) -> u8 {
     }
 }
 
-/// A server whose ports are open and whose connections are not accepted yet.
+/// A server whose ports are open but that does not accept connections yet.
 struct PreparedServer {
     app: Arc<StandaloneApp>,
     tls: Option<Tls>,
@@ -47,12 +48,12 @@ struct PreparedServer {
     signal: BoxFuture<'static, ()>,
 }
 
-/// Answers requests on a listener until `shutdown` resolves. Running requests then have the configured time
+/// Serves requests on a listener until `shutdown` resolves. Running requests then have the configured time
 /// (`-shutdown-timeout`) to end. The databases stay open.
 ///
 /// # Errors
-/// The listener has no address, or the threads that serve connections cannot be started. Errors of single connections
-/// are logged.
+/// Returned if the address of the listener cannot be determined, or if the threads that serve connections cannot be
+/// started. Errors of single connections are only logged.
 pub async fn run(
     listener: TcpListener,
     app: Arc<StandaloneApp>,
@@ -62,7 +63,7 @@ pub async fn run(
     http::run(listener, app, tls, shutdown).await
 }
 
-/// The time that closing the databases may take after the requests have ended.
+/// The time within which the databases must close after the requests have ended. Otherwise the process exits.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 async fn prepare(service: &StartedService, console: &mut Console<'_>) -> Result<PreparedServer, String> {
@@ -73,7 +74,8 @@ async fn prepare(service: &StartedService, console: &mut Console<'_>) -> Result<
     let served = service.databases.iter().map(served_database).collect();
     let app = StandaloneApp::new(server, served).map_err(|error| error.to_string())?;
     for opened in &service.databases {
-        // With a rollback journal the check would hold a read lock that blocks the writer.
+        // Only databases in WAL mode are checked. With a rollback journal, the check would hold a read lock that
+        // blocks the writer.
         let interval =
             if opened.config.journal_mode == JournalMode::Wal { server.check_interval } else { Duration::ZERO };
         database_watch::start(&opened.database, &opened.config.id, interval);
@@ -142,7 +144,7 @@ async fn serve(ready: PreparedServer, service: StartedService) -> u8 {
         status = 1;
     }
     stop.cancel();
-    // `stop` ends both tasks. The panic hook has reported a panic in them.
+    // `stop` ends both tasks. If one of them has panicked, the panic hook has already reported it.
     let _ = scheduler.await;
     if let Some(monitoring) = monitoring {
         let _ = monitoring.await;
@@ -211,8 +213,8 @@ impl Copies for DatabaseAdmin {
     }
 }
 
-/// Writes a copy of a database to `to`, a file that must not exist. If `vacuumed`, the copy is written by `VACUUM
-/// INTO`.
+/// Writes a copy of a database to the file `to`, which must not exist. If `vacuumed` is true, the copy is written with
+/// `VACUUM INTO`.
 pub(crate) async fn copy(database: &Database, to: &Path, vacuumed: bool) -> Result<(), Error> {
     if !vacuumed {
         return database.backup(to).await;

@@ -1,5 +1,5 @@
-//! Checks passwords. Password hashes are slow by design, so they are checked on the blocking pool, a few at a time, and
-//! valid credentials are cached.
+//! Checks passwords. Checking a password hash is slow by design. Therefore hashes are checked on the blocking pool, a
+//! few at a time, and valid credentials are cached.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,16 +11,18 @@ use tokio::sync::Semaphore;
 use super::password::Secret;
 use crate::http::basic_auth::BasicCredentials;
 
-/// The greatest number of hashes that are checked at once.
+/// The maximum number of password hashes that are checked at the same time.
 const RUNNING_MAX: usize = 4;
 
-/// The greatest number of pending checks, including those that wait. Further ones are refused.
+/// The maximum number of pending checks of password hashes, running and waiting ones. Further checks are refused with
+/// [`Saturated`].
 const PENDING_MAX: usize = 256;
 
-/// The greatest number of cached credentials. When the cache is full, it is emptied.
+/// The maximum number of cached credentials. When the cache is full, all credentials are removed from it.
 const CACHED_MAX: usize = 4096;
 
-/// The key of cached credentials: the keyed SHA-256 of the hash, the username and the password.
+/// The key of credentials in the cache: the SHA-256 of a random key of this process, the password hash, the username
+/// and the password.
 type CacheKey = [u8; 32];
 
 /// Checks passwords, and caches valid credentials.
@@ -31,12 +33,12 @@ pub(crate) struct PasswordChecker {
     cached: Mutex<HashSet<CacheKey>>,
 }
 
-/// The error that too many checks are pending.
+/// The error that a password was not checked because too many checks are pending.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Saturated;
 
 impl PasswordChecker {
-    /// Makes a checker with an empty cache. Fails if the system provides no random bytes.
+    /// Creates a checker with an empty cache. Fails if the system provides no random bytes.
     pub(crate) fn new() -> Result<Self, getrandom::Error> {
         let mut key = [0; 32];
         getrandom::fill(&mut key)?;
@@ -49,7 +51,7 @@ impl PasswordChecker {
         })
     }
 
-    /// Returns whether the password of the credentials is right.
+    /// Returns whether the password of `credentials` is the expected one, `secret`.
     pub(crate) async fn check(&self, secret: &Arc<Secret>, credentials: &BasicCredentials) -> Result<bool, Saturated> {
         let Some(hash) = secret.hash() else { return Ok(secret.matches(&credentials.password)) };
         let cache_key = self.cache_key(hash, credentials);
@@ -57,7 +59,7 @@ impl PasswordChecker {
             return Ok(true);
         }
         let _pending = self.pending.try_acquire().map_err(|_| Saturated)?;
-        // The semaphore is never closed.
+        // Acquiring a permit fails only if the semaphore is closed, which never happens.
         let running = Arc::clone(&self.running).acquire_owned().await.map_err(|_| Saturated)?;
         // Another request with the same credentials may have been checked in the meantime.
         if self.is_cached(&cache_key) {
@@ -80,7 +82,7 @@ impl PasswordChecker {
         let mut digest = Sha256::new();
         digest.update(self.key);
         for part in [hash, &credentials.username, &credentials.password] {
-            // The lengths are hashed too, so that the boundaries between the parts are unambiguous.
+            // The lengths are hashed too, so that different parts never result in the same bytes.
             digest.update((part.len() as u64).to_le_bytes());
             digest.update(part.as_bytes());
         }

@@ -1,4 +1,4 @@
-//! The auth file, which is read again when it changes.
+//! The auth file of a node, which is read again when it changes.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ pub struct AuthFile {
 }
 
 impl AuthFile {
-    /// Reads the file. Call [`AuthFile::watch`] to read it again when it changes.
+    /// Reads the auth file. Call [`AuthFile::watch`] afterwards, so that the file is read again when it changes.
     pub fn open(path: &Path) -> Result<Arc<Self>, AuthFileError> {
         let read = {
             let path = path.to_owned();
@@ -25,8 +25,9 @@ impl AuthFile {
         Ok(Arc::new(AuthFile { path: path.to_owned(), store: Reloading::new(vec![path.to_owned()], read)? }))
     }
 
-    /// Starts a task that checks the file every second, and ends when the `AuthFile` is dropped. Requests never wait
-    /// for the file, and a removed user loses access within seconds. Call it within a runtime.
+    /// Starts a task that checks every second whether the auth file has changed, and reads it again if so. The task
+    /// ends when the `AuthFile` is dropped. Requests never wait for the file, and a removed user loses access within
+    /// seconds. Must be called within a Tokio runtime.
     pub fn watch(self: &Arc<Self>) {
         self.watch_every(CHECK_INTERVAL);
     }
@@ -37,13 +38,14 @@ impl AuthFile {
             loop {
                 tokio::time::sleep(interval).await;
                 let Some(file) = file.upgrade() else { return };
-                // If the reader panics, the task tries again at the next interval.
+                // If reading the file panics, the task tries again at the next interval.
                 let _ = tokio::task::spawn_blocking(move || file.reload_if_changed()).await;
             }
         });
     }
 
-    /// Reads the file again if it has changed. If the file is invalid, logs the error and keeps the users.
+    /// Reads the auth file again if it has changed. If the file is invalid, logs the error and keeps the previous
+    /// users.
     pub fn reload_if_changed(&self) {
         match self.store.reload_if_changed() {
             Reload::Unchanged => {}
@@ -52,12 +54,13 @@ impl AuthFile {
         }
     }
 
-    /// Returns whether each of the `needed` permissions is granted, see [`CredentialStore::access`].
+    /// Returns whether each of the `needed` permissions is granted; see [`CredentialStore::access`].
     pub async fn access(&self, credentials: Option<&BasicCredentials>, needed: &[Permission]) -> Access {
         self.store.current().access(credentials, needed).await
     }
 
-    /// Returns the password of a user, if the file contains it in clear.
+    /// Returns the password of a user; `None` if the user does not exist, has no password, or the auth file contains
+    /// only a hash of the password.
     pub fn clear_password(&self, username: &str) -> Option<String> {
         self.store.current().clear_password(username).map(str::to_owned)
     }

@@ -1,10 +1,10 @@
-//! The users of a node, their passwords and their permissions, from a JSON file.
+//! The users of a node, their passwords and their permissions, which are read from a JSON file, the auth file.
 //!
-//! * `checker`: checks passwords, hashed ones on the blocking pool.
-//! * `file`: [`AuthFile`], which reads the file again when it changes.
-//! * `parse`: parses the file into a [`CredentialStore`].
-//! * `password`: one password of the file, in clear or as a hash.
-//! * `permission`: the permissions.
+//! * `checker`: checks passwords; checks password hashes on the blocking pool.
+//! * `file`: [`AuthFile`], which reads the auth file again when it changes.
+//! * `parse`: parses the auth file into a [`CredentialStore`].
+//! * `password`: one password of the auth file, in clear or as a hash.
+//! * `permission`: the permissions that users may have.
 
 mod checker;
 mod file;
@@ -26,40 +26,41 @@ use permission::Permissions;
 
 use crate::http::basic_auth::BasicCredentials;
 
-/// A user of the file.
+/// A user of the auth file.
 struct User {
-    /// The password. A user without one cannot log in.
+    /// The password of the user. A user without a password cannot log in.
     secret: Option<Arc<Secret>>,
     permissions: Permissions,
 }
 
-/// The result of checking credentials.
+/// Whether a client has the permissions that its request requires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// All permissions are granted.
+    /// The client has all required permissions.
     Granted,
-    /// The user lacks a permission, or there are no credentials.
+    /// The user lacks a required permission, or the request has no credentials and clients without credentials lack
+    /// it.
     Denied,
     /// The user does not exist, or the password is wrong.
     Unauthenticated,
-    /// Too many passwords are being checked; this one was not checked.
+    /// The password was not checked, because too many passwords are being checked at the moment.
     Saturated,
 }
 
-/// The users of one node.
+/// The users of one node, with their passwords and permissions.
 pub struct CredentialStore {
-    /// The permissions of all users, and of clients without credentials.
+    /// The permissions of every client, with or without credentials.
     all_users: Permissions,
     users: HashMap<String, User>,
-    /// The password that the credentials of unknown users are compared with, so that their check takes as long as that
-    /// of others.
+    /// A password that unknown users' credentials are compared with. It makes the check of an unknown user as slow as
+    /// that of a known user.
     decoy: Arc<Secret>,
     checker: PasswordChecker,
 }
 
 impl CredentialStore {
-    /// Returns whether each of the `needed` permissions is granted, either to all users (then the credentials are not
-    /// checked) or to the user of the credentials.
+    /// Returns whether each of the `needed` permissions is granted. A permission may be granted to all users or to the
+    /// user of `credentials`. If all users have all `needed` permissions, the credentials are not checked.
     pub async fn access(&self, credentials: Option<&BasicCredentials>, needed: &[Permission]) -> Access {
         let personal: Vec<_> = needed.iter().copied().filter(|needed| !self.all_users.include(*needed)).collect();
         if personal.is_empty() {
@@ -76,17 +77,19 @@ impl CredentialStore {
         }
     }
 
-    /// Checks credentials. Returns the permissions of the user; `None` if the user does not exist or the password is
-    /// wrong.
+    /// Checks the password of a user. Returns the permissions of the user; `None` if the user does not exist or the
+    /// password is wrong.
     async fn log_in(&self, credentials: &BasicCredentials) -> Result<Option<&Permissions>, Saturated> {
         let user = self.users.get(&credentials.username);
         let secret = user.and_then(|user| user.secret.as_ref());
-        // Unknown users are checked too, so that the time of the check does not reveal which users exist.
+        // For an unknown user, `decoy` is checked, so that the duration of the check does not reveal which users
+        // exist.
         let right = self.checker.check(secret.unwrap_or(&self.decoy), credentials).await?;
         Ok(user.filter(|_| right & secret.is_some()).map(|user| &user.permissions))
     }
 
-    /// Returns the password of a user, if the file contains it in clear.
+    /// Returns the password of a user; `None` if the user does not exist, has no password, or the auth file contains
+    /// only a hash of the password.
     pub fn clear_password(&self, username: &str) -> Option<&str> {
         self.users.get(username)?.secret.as_ref()?.clear_text()
     }

@@ -12,69 +12,70 @@ use super::password::Secret;
 use super::permission::{Permission, Permissions};
 use super::{CredentialStore, User};
 
-/// The username whose permissions apply to all users. rqlite calls it `AllUsers`.
+/// The username of the entry whose permissions all users have, in the auth file. rqlite calls it `AllUsers`.
 const ALL_USERS: &str = "*";
 
-/// The greatest size of the file, in bytes.
+/// The maximum size of the auth file, in bytes.
 const FILE_BYTES_MAX: u64 = 16 << 20;
 
-/// The reason for which an auth file is not accepted.
+/// The reason for which an auth file is rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthFileError {
-    /// The file cannot be read.
+    /// The auth file cannot be read.
     #[error("auth file '{}': {source}", path.display())]
     Read {
-        /// The file.
+        /// The path of the auth file.
         path: PathBuf,
-        /// The error of the system.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// The file is larger than 16 MiB.
+    /// The auth file is larger than 16 MiB.
     #[error("auth file '{}': it is larger than {FILE_BYTES_MAX} bytes", .0.display())]
     TooLarge(PathBuf),
-    /// The file is not a JSON array of users.
+    /// The auth file is not a JSON array of users.
     #[error("auth file '{}': it must be a JSON array of {{username, password, perms}}: {source}", path.display())]
     Malformed {
-        /// The file.
+        /// The path of the auth file.
         path: PathBuf,
-        /// The error of the parser, with the position.
+        /// The error of the JSON parser, with the position in the file.
         source: serde_json::Error,
     },
-    /// A password looks like a hash but is not one, or is a hash that is too expensive to check.
+    /// A password starts like a bcrypt or argon2 hash but is not a valid one, or is a hash that is too expensive to
+    /// check.
     #[error("auth file '{}': the password of user '{username}': {reason}", path.display())]
     Password {
-        /// The file.
+        /// The path of the auth file.
         path: PathBuf,
-        /// The user with the password.
+        /// The user whose password is rejected.
         username: String,
-        /// The reason for which the password is not accepted.
+        /// The reason for which the password is rejected.
         reason: String,
     },
-    /// A user has an unknown permission.
+    /// A user has a permission that does not exist.
     #[error(
         "auth file '{}': user '{username}': there is no permission '{name}'; the permissions are {}",
         path.display(),
         Permission::all_names()
     )]
     Permission {
-        /// The file.
+        /// The path of the auth file.
         path: PathBuf,
-        /// The user with the permission.
+        /// The user that has the unknown permission.
         username: String,
-        /// The name of the permission in the file.
+        /// The unknown name of a permission, as written in the file.
         name: String,
     },
-    /// The system provides no random bytes.
+    /// The operating system provides no random bytes.
     #[error("auth file '{}': no random bytes: {source}", path.display())]
     Random {
-        /// The file.
+        /// The path of the auth file.
         path: PathBuf,
-        /// The error of the system.
+        /// The error of the operating system.
         source: getrandom::Error,
     },
 }
 
-/// An entry of the file. Unknown keys are ignored.
+/// An entry of the auth file. Unknown JSON members are ignored.
 #[derive(Deserialize)]
 struct UserEntry {
     #[serde(default, alias = "Username")]
@@ -86,7 +87,7 @@ struct UserEntry {
 }
 
 impl CredentialStore {
-    /// Reads and parses a file.
+    /// Reads and parses an auth file.
     pub fn read(path: &Path) -> Result<Self, AuthFileError> {
         let failed = |source| AuthFileError::Read { path: path.to_owned(), source };
         let file = std::fs::File::open(path).map_err(failed)?;
@@ -98,8 +99,8 @@ impl CredentialStore {
         CredentialStore::parse(&text, path)
     }
 
-    /// Parses the text of a file. `path` appears in errors. Of two entries with the same username the later one
-    /// applies.
+    /// Parses the content of an auth file. `path` appears in error messages. If two entries have the same username,
+    /// the later one applies.
     pub fn parse(text: &[u8], path: &Path) -> Result<Self, AuthFileError> {
         let entries: Vec<UserEntry> = serde_json::from_slice(text)
             .map_err(|source| AuthFileError::Malformed { path: path.to_owned(), source })?;
@@ -132,8 +133,8 @@ fn parse_secret(username: &str, password: Option<String>, path: &Path) -> Result
     password.map(|password| Secret::parse(password).map(Arc::new).map_err(wrong)).transpose()
 }
 
-/// Chooses the password for the check of unknown users: a hash, if any user has one, because the time of checking a
-/// hash would otherwise reveal which users exist.
+/// Chooses the password that unknown users' credentials are compared with. If any user has a hashed password, it is a
+/// hash: checking a hash takes so long that the response time would otherwise reveal which users exist.
 fn choose_decoy(users: &HashMap<String, User>) -> Arc<Secret> {
     let mut secrets = users.values().filter_map(|user| user.secret.as_ref());
     let hash = secrets.find(|secret| secret.hash().is_some());

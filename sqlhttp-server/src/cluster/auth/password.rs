@@ -7,16 +7,16 @@ use subtle::ConstantTimeEq;
 
 const BCRYPT_PREFIXES: [&str; 3] = ["$2a$", "$2b$", "$2y$"];
 
-/// The greatest cost of a bcrypt hash. Each step doubles the time, and a hash of this cost takes seconds.
+/// The maximum cost of a bcrypt hash. Each step doubles the time of a check, and a check at this cost takes seconds.
 const BCRYPT_COST_MAX: u32 = 16;
 
-/// The greatest memory of an argon2 hash, in KiB.
+/// The maximum memory cost of an argon2 hash, in KiB.
 const ARGON2_KIB_MAX: u32 = 256 << 10;
 
-/// The greatest product of an argon2 hash's memory in KiB and its number of passes.
+/// The maximum product of an argon2 hash's memory cost in KiB and its number of passes.
 const ARGON2_WORK_MAX: u64 = 4 << 20;
 
-/// The expected password, in clear or as a hash.
+/// The expected password of a user, in clear or as a hash.
 pub(crate) enum Secret {
     /// The password in clear.
     Clear(String),
@@ -27,8 +27,8 @@ pub(crate) enum Secret {
 }
 
 impl Secret {
-    /// Parses a password of the file. A text with the prefix of a hash must be a valid hash, so that a damaged hash
-    /// does not become a password in clear. The error is the reason.
+    /// Parses a password of the auth file. A string with the prefix of a hash must be a valid hash; otherwise a
+    /// damaged hash would be used as a password in clear. Returns the reason if the password is rejected.
     pub(crate) fn parse(text: String) -> Result<Self, String> {
         if BCRYPT_PREFIXES.iter().any(|prefix| text.starts_with(prefix)) {
             check_bcrypt(&text)?;
@@ -41,7 +41,7 @@ impl Secret {
         }
     }
 
-    /// Returns whether this is the password. Checking a hash may take seconds of processor time.
+    /// Returns whether `password` is the expected password. Checking a hash may take seconds of processor time.
     pub(crate) fn matches(&self, password: &str) -> bool {
         match self {
             Secret::Clear(expected) => equal(expected, password),
@@ -51,7 +51,7 @@ impl Secret {
         }
     }
 
-    /// Returns the password, if it is stored in clear.
+    /// Returns the expected password; `None` if it is stored as a hash.
     pub(crate) fn clear_text(&self) -> Option<&str> {
         match self {
             Secret::Clear(password) => Some(password),
@@ -59,7 +59,7 @@ impl Secret {
         }
     }
 
-    /// Returns the hash, if the password is stored as a hash.
+    /// Returns the hash of the expected password; `None` if it is stored in clear.
     pub(crate) fn hash(&self) -> Option<&str> {
         match self {
             Secret::Clear(_) => None,
@@ -68,7 +68,7 @@ impl Secret {
     }
 }
 
-/// Compares two texts in constant time, whatever their lengths are.
+/// Compares two strings in a time that does not depend on their common prefix, even if their lengths differ.
 fn equal(a: &str, b: &str) -> bool {
     Sha256::digest(a.as_bytes()).as_slice().ct_eq(Sha256::digest(b.as_bytes()).as_slice()).into()
 }

@@ -1,41 +1,41 @@
-//! The permissions of users, with rqlite's names.
+//! The permissions that users may have. Their names are rqlite's.
 
 use std::collections::HashSet;
 
 /// A permission of a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Permission {
-    /// All operations.
+    /// Permits all operations.
     All,
-    /// Download the database.
+    /// Permits a client to download the database.
     Backup,
-    /// Execute statements that write.
+    /// Permits a client to execute statements that write.
     Execute,
-    /// Join the cluster as a voter, and notify it of a bootstrap.
+    /// Permits a node to join the cluster as a voter, and to notify it of a bootstrap.
     Join,
-    /// Join the cluster as a read replica.
+    /// Permits a node to join the cluster as a read replica.
     JoinReadOnly,
-    /// Another name for [`Permission::JoinReadOnly`]: each includes the other.
+    /// A synonym of [`Permission::JoinReadOnly`]: a user that has one of them has both.
     JoinReadReplica,
-    /// See the leader, and transfer the leadership.
+    /// Permits a client to see which node is the leader, and to transfer the leadership.
     LeaderOps,
-    /// Load a database, and boot the node from one.
+    /// Permits a client to load a database, and to boot the node from a database file.
     Load,
-    /// Execute statements that read.
+    /// Permits a client to execute statements that read.
     Query,
-    /// See whether the node is ready.
+    /// Permits a client to see whether the node is ready.
     Ready,
-    /// Remove a node from the cluster.
+    /// Permits a client to remove a node from the cluster.
     Remove,
-    /// Take a snapshot, and reap old ones.
+    /// Permits a client to take a snapshot, and to reap old snapshots.
     Snapshot,
-    /// See the state of the node.
+    /// Permits a client to see the state of the node.
     Status,
-    /// Use the console.
+    /// Permits a client to use the web console.
     Ui,
 }
 
-/// All permissions, each with its name in the file.
+/// All permissions, each with its name in the auth file.
 const NAMES: [(&str, Permission); 14] = [
     ("all", Permission::All),
     ("backup", Permission::Backup),
@@ -54,17 +54,17 @@ const NAMES: [(&str, Permission); 14] = [
 ];
 
 impl Permission {
-    /// Returns the permission of this name in the file.
+    /// Returns the permission with this name in the auth file; `None` if there is none.
     pub fn from_name(name: &str) -> Option<Self> {
         NAMES.iter().find(|(known, _)| *known == name).map(|(_, permission)| *permission)
     }
 
-    /// Returns the names of all permissions, for an error text.
+    /// Returns the names of all permissions, separated by commas, for an error message.
     pub(crate) fn all_names() -> String {
         NAMES.map(|(name, _)| name).join(", ")
     }
 
-    /// Replaces a synonym by the permission that it stands for.
+    /// Replaces a synonym with the permission that it stands for. Returns any other permission unchanged.
     fn without_synonyms(self) -> Self {
         if self == Permission::JoinReadReplica { Permission::JoinReadOnly } else { self }
     }
@@ -75,16 +75,16 @@ impl Permission {
 pub(crate) struct Permissions(HashSet<Permission>);
 
 impl Permissions {
-    /// Makes the permissions of these names.
+    /// Creates the permissions with these names.
     ///
     /// # Errors
-    /// The first name that is not the name of a permission.
+    /// Returns the first name that is not the name of a permission.
     pub(crate) fn from_names(names: &[String]) -> Result<Self, &str> {
         let known = |name| Permission::from_name(name).map(Permission::without_synonyms).ok_or(name);
         names.iter().map(String::as_str).map(known).collect::<Result<_, _>>().map(Permissions)
     }
 
-    /// Returns whether `needed` is granted.
+    /// Returns whether the user has the permission `needed`.
     pub(crate) fn include(&self, needed: Permission) -> bool {
         self.0.contains(&Permission::All) || self.0.contains(&needed.without_synonyms())
     }

@@ -109,7 +109,7 @@ fn invalid_and_expensive_hashes_are_refused() {
     assert_eq!(parse(FILE).unwrap().clear_password("mary"), Some("secret2"));
 }
 
-/// Hashes of "secret" in the formats of several programs, with the lowest cost.
+/// Returns hashes of the password "secret" in the formats of several programs, with the minimum cost.
 fn hashes() -> Vec<String> {
     use argon2::password_hash::CustomizedPasswordHasher;
     let cheap = argon2::Params::new(argon2::Params::MIN_M_COST, 1, 1, None).unwrap();
@@ -128,7 +128,7 @@ async fn hashed_passwords() {
         let store = parse(&file.to_string()).unwrap();
         assert!(may(&store, "u:secret", &[Query]).await, "{hash}");
         assert_eq!(store.checker.cached_len(), 1);
-        // The second check finds the credentials in the cache, which grants no further permissions.
+        // The second check finds the credentials in the cache. That must not grant further permissions.
         assert!(may(&store, "u:secret", &[Query]).await, "{hash}");
         assert!(!may(&store, "u:secret", &[Execute]).await, "{hash}");
         for who in ["u:Secret", "v:secret", "w:secret", "usecret:", &format!("u:{hash}")] {
@@ -184,7 +184,7 @@ async fn a_changed_file_takes_effect_and_a_broken_one_does_not() {
 
     with_password("new one");
     file.reload_if_changed();
-    // The cache of the old file has been dropped with it.
+    // The credentials cached for the old content of the file are no longer accepted.
     assert!(file.access(Some(&old), &[Query]).await != Access::Granted);
     assert!(file.access(Some(&new), &[Query]).await == Access::Granted);
 

@@ -1,9 +1,9 @@
-//! Splits addresses as Go does.
+//! Splits addresses into host and port, as Go does.
 
 use std::net::IpAddr;
 
-/// Splits `host:port`, `[host]:port` or `:port` like Go's `net.SplitHostPort`. Returns `None` where that returns an
-/// error. The host and the port themselves are not checked.
+/// Splits `host:port`, `[host]:port` or `:port` into host and port, like Go's `net.SplitHostPort`. Returns `None`
+/// where that function returns an error. Whether the host and the port are valid is not checked.
 pub fn split_host_port(address: &str) -> Option<(&str, &str)> {
     let (host, port) = match address.strip_prefix('[') {
         Some(bracketed) => {
@@ -16,13 +16,13 @@ pub fn split_host_port(address: &str) -> Option<(&str, &str)> {
     (!stray(host) && !stray(port) && !port.contains(':')).then_some((host, port))
 }
 
-/// Returns whether a host is the unspecified address, `0.0.0.0` or `::`, to which no other machine can connect. (An
-/// empty host has the same meaning, but rqlited accepts it.)
+/// Returns whether `host` is the unspecified address, `0.0.0.0` or `::`, to which no other machine can connect. (An
+/// empty host means the same address, but rqlited accepts an empty host.)
 pub(crate) fn is_unspecified(host: &str) -> bool {
     host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_unspecified())
 }
 
-/// Returns whether a port is a number.
+/// Returns whether `port` is a number; a port may also be the name of a service.
 pub(crate) fn is_port_number(port: &str) -> bool {
     port.parse::<u16>().is_ok()
 }

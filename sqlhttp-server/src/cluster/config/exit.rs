@@ -1,4 +1,4 @@
-//! The message and the exit status of a process that does not start.
+//! The last message and the exit status of a process that ends instead of starting the node.
 
 use std::io::{self, Write};
 
@@ -7,7 +7,8 @@ use sqlhttp_text::flag::{self, FlagError};
 use super::table;
 use crate::cluster::log;
 
-/// The end of a process that does not start.
+/// How a process ends that does not start the node: because the command line is invalid, or because it only requests
+/// the version or the usage text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exit {
     /// The exit status of the process.
@@ -16,29 +17,29 @@ pub struct Exit {
     pub message: ExitMessage,
 }
 
-/// The last message of a process, without the final line feed.
+/// The last message of a process that does not start the node, without the final line feed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ExitMessage {
-    /// A text for standard output, which the command line has requested.
+    /// Text for standard output, which the command line has requested.
     Stdout(String),
-    /// A text for standard error.
+    /// Text for standard error.
     Stderr(String),
-    /// The text of a log line.
+    /// The message of a log line, which is written to standard error with a component and a time.
     LogLine(String),
 }
 
 impl Exit {
-    /// Makes an exit with a text for standard error.
+    /// Creates an `Exit` that writes `text` to standard error.
     pub(crate) fn new(code: u8, text: impl Into<String>) -> Self {
         Exit { code, message: ExitMessage::Stderr(text.into()) }
     }
 
-    /// Makes an exit because of an invalid command line, in rqlited's format.
+    /// Creates an `Exit` for an invalid command line, in rqlited's format.
     pub(crate) fn fatal(message: &str) -> Self {
         Exit::new(1, format!("fatal: {message}"))
     }
 
-    /// Makes an exit because of an invalid flag, with a hint.
+    /// Creates an `Exit` for an invalid flag. The message also describes the flag or suggests a similar one.
     pub(crate) fn usage(error: &FlagError) -> Self {
         let names = table::TABLE.iter().flat_map(|flag| [flag.name, flag.alias]).filter(|name| !name.is_empty());
         let summary = |name: &str| {

@@ -1,4 +1,4 @@
-//! The values of the flags: those that were given, and the defaults of the others.
+//! The values of the flags: the given ones, and the defaults of the flags that are not given.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -8,26 +8,26 @@ use sqlhttp_text::flag::{Value, parse_value};
 use super::extensions::holds_extensions;
 use super::table::{EXTENSIONS_PATH, Flag, Support, TABLE, find};
 
-/// The values of the flags on the command line.
+/// The values of the flags on the command line. A flag that is not given has its default value.
 #[derive(Debug, Default)]
 pub(crate) struct FlagValues {
     values: HashMap<&'static str, Value>,
 }
 
 impl FlagValues {
-    /// Sets the value of a flag. The last of several values applies.
+    /// Sets the value of a flag. If a flag is given several times, the last value applies.
     pub(crate) fn set(&mut self, name: &str, value: Value) {
         if let Some(flag) = find(name) {
             self.values.insert(flag.name, value);
         }
     }
 
-    /// Returns whether a flag was given.
+    /// Returns whether a flag was given on the command line.
     pub(crate) fn is_given(&self, name: &str) -> bool {
         self.values.contains_key(name)
     }
 
-    /// Returns whether the value of a flag differs from its default.
+    /// Returns whether a flag is given with a value that differs from its default.
     pub(crate) fn is_changed(&self, name: &str) -> bool {
         find(name).is_some_and(|flag| self.differs(flag))
     }
@@ -36,7 +36,8 @@ impl FlagValues {
         self.values.get(flag.name).is_some_and(|value| Some(value) != default(flag).as_ref())
     }
 
-    /// Returns the first flag whose value requires a feature that does not exist yet.
+    /// Returns the first flag, in the order of the table, whose value requires a feature of rqlited that this program
+    /// does not have yet; `None` if there is none.
     pub(crate) fn first_unsupported(&self) -> Option<&'static str> {
         let requires = |flag: &&Flag| match flag.support {
             Support::Supported | Support::Extension => false,
@@ -47,7 +48,7 @@ impl FlagValues {
         TABLE.iter().find(requires).map(|flag| flag.name)
     }
 
-    /// Returns the given flags that have no effect, each with the reason.
+    /// Returns the given flags that this program accepts but ignores, each with the reason.
     pub(crate) fn ignored(&self) -> Vec<(&'static str, &'static str)> {
         let reason = |flag: &'static Flag| match flag.support {
             Support::Ignored(why) if self.differs(flag) => Some((flag.name, why)),
@@ -56,7 +57,7 @@ impl FlagValues {
         TABLE.iter().filter_map(reason).collect()
     }
 
-    /// Returns the first flag with a negative duration.
+    /// Returns the first flag, in the order of the table, with a negative duration; `None` if there is none.
     pub(crate) fn first_negative_duration(&self) -> Option<&'static str> {
         let negative = |flag: &&Flag| matches!(self.values.get(flag.name), Some(Value::Nanos(nanos)) if *nanos < 0);
         TABLE.iter().find(negative).map(|flag| flag.name)
@@ -66,12 +67,12 @@ impl FlagValues {
         self.values.get(name).cloned().or_else(|| default(find(name)?))
     }
 
-    /// Returns the value of a flag of kind text or choice.
+    /// Returns the value of a text flag or a choice flag.
     pub(crate) fn text(&self, name: &str) -> String {
         self.text_opt(name).unwrap_or_default()
     }
 
-    /// Returns the value of a flag of kind text or choice; `None` if it is empty.
+    /// Returns the value of a text flag or a choice flag; `None` if the value is empty.
     pub(crate) fn text_opt(&self, name: &str) -> Option<String> {
         match self.get(name) {
             Some(Value::Text(text)) if !text.is_empty() => Some(text),
@@ -116,7 +117,7 @@ impl FlagValues {
     }
 }
 
-/// Returns the default of a flag. Text flags without a default are empty.
+/// Returns the default value of a flag. The default value of a text flag without a default is empty.
 fn default(flag: &Flag) -> Option<Value> {
     parse_value(flag.kind, flag.default).ok()
 }

@@ -1,15 +1,15 @@
-//! The command line of `sqlhttp-cluster`: that of rqlited v10, and further flags.
+//! The command line of `sqlhttp-cluster`: the flags of rqlited v10, and flags that rqlited does not have.
 //!
-//! * [`address`]: splits addresses as Go does.
-//! * `exit`: the message and the status of a process that does not start.
-//! * `extensions`: checks the directories of `-extensions-path`.
+//! * [`address`]: splits addresses into host and port, as Go does.
+//! * `exit`: the last message and the exit status of a process that does not start the node.
+//! * `extensions`: checks the paths of `-extensions-path`.
 //! * `flag_values`: the values of the flags.
-//! * `parse`: runs all steps, from the command line to a [`ClusterConfig`].
-//! * `resolve`: makes a [`ClusterConfig`] of valid flags.
+//! * `parse`: parses the command line into a [`ClusterConfig`], with the other modules.
+//! * `resolve`: converts valid flags to a [`ClusterConfig`].
 //! * `table`: the list of all flags.
 //! * `types`: [`ClusterConfig`] and its parts.
 //! * `usage`: the usage text and the version.
-//! * `validate`: the checks of rqlited, and those of the further flags.
+//! * `validate`: checks the values of the flags, as rqlited does, and those of the flags that rqlited does not have.
 
 pub mod address;
 mod exit;

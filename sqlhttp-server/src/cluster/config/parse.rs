@@ -1,4 +1,4 @@
-//! Parses the command line.
+//! Parses the command line of `sqlhttp-cluster`.
 
 use std::ffi::OsString;
 
@@ -9,8 +9,8 @@ use super::flag_values::FlagValues;
 use super::types::ClusterConfig;
 use super::{resolve, table, usage, validate};
 
-/// Parses the command line, without the name of the program. Besides the arguments it reads only the current directory
-/// and the paths of extensions.
+/// Parses the command line, without the name of the program. Reads the current directory, to make the data directory
+/// absolute, and checks the paths of SQLite extensions. Otherwise the result depends on the arguments alone.
 pub fn parse(arguments: &[OsString]) -> Result<ClusterConfig, Exit> {
     if arguments.is_empty() {
         let text = "failed to parse command-line flags: missing required argument: DataPath";
@@ -45,7 +45,7 @@ fn utf8(word: &OsString) -> Result<String, Exit> {
     })
 }
 
-/// Returns the only argument after the flags.
+/// Returns the data directory, which must be the only argument after the flags.
 fn data_directory(words: &[String]) -> Result<&str, Exit> {
     match words {
         [] => Err(Exit::fatal("data directory path is required")),

@@ -1,4 +1,4 @@
-//! Makes the settings of a node of flags that have been validated.
+//! Converts validated flags to the settings of a node.
 
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
@@ -12,12 +12,12 @@ use crate::process::flags::hosts;
 use crate::process::logging::LogFormat;
 use crate::process::tls::TlsFiles;
 
-/// The defaults of Raft's timeouts, for flags that are zero.
+/// The values of Raft's timeouts if their flags are zero.
 const LEADER_LEASE: Duration = Duration::from_millis(500);
 const HEARTBEAT: Duration = Duration::from_secs(1);
 const ELECTION: Duration = Duration::from_secs(1);
 
-/// Makes the settings of the node. An error ends the process.
+/// Converts the flags to the settings of the node. If it returns an error, the process ends with that message.
 pub(crate) fn resolve(flags: &FlagValues, data_dir: &str) -> Result<ClusterConfig, String> {
     let raft_adv_addr = advertised_address(flags, "raft");
     Ok(ClusterConfig {
@@ -63,7 +63,7 @@ fn log(flags: &FlagValues) -> LogConfig {
     let json = flags.bool("log-json") || flags.text("log-format") == "json";
     LogConfig {
         format: if json { LogFormat::Json } else { LogFormat::Text },
-        // The flag accepts only valid levels.
+        // `-log-level` accepts only valid levels.
         level: flags.text("log-level").parse().unwrap_or(Level::INFO),
         requests: flags.bool("log-requests"),
         slow: flags.duration_opt("log-slow"),
@@ -97,7 +97,7 @@ fn log_level(word: &str) -> Result<Level, String> {
     }
 }
 
-/// Makes the settings of the queue of writes. The capacity and the batch size are at least 1.
+/// Returns the settings of queued writes. If the capacity or the batch size is less than 1, it is set to 1.
 fn write_queue(flags: &FlagValues) -> WriteQueueConfig {
     WriteQueueConfig {
         capacity: usize_of(flags.count("write-queue-capacity").max(1)),
@@ -115,7 +115,7 @@ fn path(flags: &FlagValues, name: &str) -> Option<PathBuf> {
     flags.text_opt(name).map(PathBuf::from)
 }
 
-/// Makes a path absolute like Go's `filepath.Abs`, which removes `..` without reading the file system.
+/// Makes a path absolute. Like Go's `filepath.Abs`, removes `..` without reading the file system.
 fn absolute(path: &str) -> Result<PathBuf, String> {
     let failed = |why| format!("failed to determine absolute data path: {why}");
     let path = std::path::absolute(Path::new(path)).map_err(failed)?;

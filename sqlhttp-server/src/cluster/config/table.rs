@@ -1,37 +1,39 @@
-//! The list of all flags: those of rqlited v10, each with its support by this program, and further ones.
+//! The list of all flags: those of rqlited v10, each with whether this program supports it, and flags that rqlited
+//! does not have.
 
 use sqlhttp_text::flag::Kind;
 
-/// The program's name, in the version and the usage text.
+/// The name of this program in the version and the usage text.
 pub const PROGRAM: &str = "sqlhttp-cluster";
 
-/// A flag.
+/// A flag of the command line.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Flag {
-    /// The name, without dashes.
+    /// The name of the flag, without dashes.
     pub(crate) name: &'static str,
-    /// The name in earlier versions; empty if it has not changed.
+    /// The name of the flag in earlier versions of this program, which is still accepted; empty if the name has not
+    /// changed.
     pub(crate) alias: &'static str,
-    /// The kind of value.
+    /// The type of the flag's value.
     pub(crate) kind: Kind,
-    /// The default value; empty if there is none.
+    /// The default value of the flag, as on the command line; empty if there is none.
     pub(crate) default: &'static str,
-    /// The support of the flag by this program.
+    /// Whether this program supports the flag.
     pub(crate) support: Support,
-    /// The description in the usage text.
+    /// The description of the flag in the usage text.
     pub(crate) help: &'static str,
 }
 
-/// The support of a flag by this program.
+/// Whether this program supports a flag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Support {
     /// A flag of rqlited that is supported.
     Supported,
-    /// A flag of rqlited for a feature that does not exist yet. Any value but the default is refused.
+    /// A flag of rqlited for a feature that this program does not have yet. Any value except the default is rejected.
     NotYet,
-    /// An integer flag of rqlited that is supported up to this value. Larger values are refused.
+    /// An integer flag of rqlited that is supported up to this value. Larger values are rejected.
     UpTo(i64),
-    /// A flag of rqlited that is accepted and has no effect, for this reason.
+    /// A flag of rqlited that is accepted but has no effect, for this reason.
     Ignored(&'static str),
     /// A flag that rqlited does not have.
     Extension,
@@ -59,10 +61,10 @@ impl Flag {
     }
 }
 
-/// The reason for which flags about traffic between nodes have no effect.
+/// The reason for which flags about traffic between nodes have no effect, for the usage text and the log.
 const SINGLE_NODE: &str = "a cluster has one node for now, so there is no traffic between nodes";
 
-/// The reason for which flags about profiles have no effect.
+/// The reason for which flags about profiles have no effect, for the usage text and the log.
 const NO_PROFILE: &str = "this program writes no profiles";
 
 const LOG_LEVELS: Kind = Kind::Choice(&["error", "warn", "info", "debug", "trace"]);
@@ -87,7 +89,7 @@ const fn switch_not_yet(name: &'static str, help: &'static str) -> Flag {
     not_yet(name, Kind::Bool, "false", help)
 }
 
-/// All flags. Those of rqlited come first.
+/// All flags. The flags of rqlited come first.
 pub(crate) const TABLE: &[Flag] = &[
     switch("version", "Print the version and exit"),
     text("node-id", "Unique name of this node in the cluster; the advertised Raft address if not set"),
@@ -255,10 +257,10 @@ pub(crate) const TABLE: &[Flag] = &[
     ),
 ];
 
-/// The name of the flag with the paths of extensions.
+/// The name of the flag with the paths of SQLite extensions.
 pub(crate) const EXTENSIONS_PATH: &str = "extensions-path";
 
-/// Returns the flag of this name or alias.
+/// Returns the flag with this name or alias; `None` if there is none.
 pub(crate) fn find(name: &str) -> Option<&'static Flag> {
     TABLE.iter().find(|flag| flag.name == name || (!name.is_empty() && flag.alias == name))
 }

@@ -307,7 +307,7 @@ fn invalid_values_are_refused() {
     }
 }
 
-/// Returns flags that pass the validation and enable the feature of a flag.
+/// Returns a command line that is valid and enables the feature to which the flag `name` belongs.
 fn enabling(name: &str) -> String {
     match name {
         "node-verify-common-name" => "-node-verify-common-name x -node-verify-client".to_owned(),
@@ -330,7 +330,7 @@ fn enabling(name: &str) -> String {
 fn unsupported_features_are_refused() {
     for flag in TABLE.iter().filter(|flag| matches!(flag.support, Support::NotYet | Support::UpTo(_))) {
         let flags = enabling(flag.name);
-        // If a feature needs several flags, the error names the first of them.
+        // If a feature requires several flags, the error names the first of them.
         let named = fatal(&flags);
         let named = named.strip_prefix('-').and_then(|rest| rest.strip_suffix(" is not supported yet"));
         let named = named.unwrap_or_else(|| panic!("{flags}: {named:?}"));

@@ -6,7 +6,7 @@ use sqlhttp_text::flag;
 
 use super::table::{Flag, PROGRAM, Support, TABLE};
 
-/// Returns the usage text: the flags of rqlited, sorted by name, and then the further flags.
+/// Returns the usage text: the flags of rqlited, and then the flags that rqlited does not have, each sorted by name.
 pub(crate) fn usage() -> String {
     let mut text = format!(
         "{PROGRAM} replicates an SQLite database with Raft and serves it over HTTP.\n\n\
@@ -43,14 +43,14 @@ fn help(flag: &Flag) -> String {
     help
 }
 
-/// Returns the line that `-version` prints, without the line feed. Tools parse it by the position of the words, so
-/// `rustc` takes the place of Go's compiler.
+/// Returns the line that `-version` prints, without the line feed. Tools parse this line by the positions of its
+/// words. Therefore `rustc` stands where rqlited names Go's compiler.
 pub(crate) fn version() -> String {
     let (version, sqlite) = (env!("CARGO_PKG_VERSION"), sqlhttp_core::sqlite_version());
     format!("{PROGRAM} v{version} {} {} rustc sqlite{sqlite} (commit unknown, compiler rustc)", os(), architecture())
 }
 
-/// Returns Go's name of the operating system.
+/// Returns the name of the operating system in Go.
 fn os() -> &'static str {
     match std::env::consts::OS {
         "macos" => "darwin",
@@ -58,7 +58,7 @@ fn os() -> &'static str {
     }
 }
 
-/// Returns Go's name of the processor's architecture.
+/// Returns the name of the processor architecture in Go.
 fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",

@@ -1,5 +1,5 @@
-//! The checks that rqlited makes before it starts, with its error texts. Only the check of extensions reads the file
-//! system.
+//! Checks the values of the flags as rqlited does before it starts, with its error texts. Only the check of SQLite
+//! extensions reads the file system.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use crate::process::flags::{memory_bytes_max, value_bytes_max};
 
 type Check = fn(&FlagValues) -> Result<(), String>;
 
-/// All checks. The first one that fails determines the error, so their order matters.
+/// All checks. The first check that fails determines the error, so their order matters.
 const CHECKS: [Check; 15] = [
     extensions_exist,
     certificates_are_complete,
@@ -28,12 +28,13 @@ const CHECKS: [Check; 15] = [
     own_flags_are_valid,
 ];
 
-/// Runs all checks.
+/// Runs all checks. Returns the error of the first one that fails.
 pub(crate) fn validate(flags: &FlagValues) -> Result<(), String> {
     CHECKS.iter().try_for_each(|check| check(flags))
 }
 
-/// Returns the advertised address of a service: the address that it binds, unless another one is given.
+/// Returns the advertised address of a service, `http` or `raft`: the value of `-<service>-adv-addr`, or the address
+/// that the service binds if that flag is not given.
 pub(crate) fn advertised_address(flags: &FlagValues, service: &str) -> String {
     flags.text_opt(&format!("{service}-adv-addr")).unwrap_or_else(|| flags.text(&format!("{service}-addr")))
 }
@@ -169,13 +170,14 @@ fn reap_timeouts_are_positive(flags: &FlagValues) -> Result<(), String> {
     })
 }
 
-/// Refuses negative durations. rqlited accepts them and misbehaves.
+/// Rejects negative durations. rqlited accepts them and misbehaves.
 fn nothing_is_negative(flags: &FlagValues) -> Result<(), String> {
     let negative = flags.first_negative_duration();
     negative.map_or(Ok(()), |name| Err(format!("-{name} must not be negative")))
 }
 
-/// The first segments of the paths of rqlite's API. A database with such a name would be hidden.
+/// The first segments of the paths of rqlite's API. A database with such a name would be unreachable, because its path
+/// would be that of an endpoint.
 const RESERVED: [&str; 14] = [
     "boot", "console", "db", "debug", "healthz", "leader", "licenses", "metrics", "nodes", "readyz", "reap", "remove",
     "snapshot", "status",

@@ -1,5 +1,5 @@
-//! `/boot`: replaces all content of a node by a database file. The file is received in pieces, so its size is not
-//! limited.
+//! The endpoint `/boot`: replaces the whole content of a node with a database file. The file is received in pieces, so
+//! its size is not limited.
 
 use std::io;
 use std::path::Path;
@@ -18,16 +18,16 @@ use crate::http::body::{self, BodyError};
 use crate::http::reply::{self, EarlyResponse, HttpResponse};
 use crate::process::scratch::{Purpose, ScratchFile};
 
-/// The number of bytes that are checked before anything is stored.
+/// The number of bytes at the beginning of a body that are checked before anything is written to disk.
 const HEAD_BYTES: usize = 32;
 
-/// Handles `/boot`: receives a database file and replaces the content of the node by it.
+/// Handles `/boot`: receives a database file and replaces the content of the node with it.
 pub(crate) async fn answer(request: &Request<'_>, body: &mut Option<Incoming>) -> Result<HttpResponse, EarlyResponse> {
     request.context.counters.boot.add(1);
     let mut pieces = body::BodyChunks::new(body.take());
     let head = pieces.at_least(HEAD_BYTES).await.map_err(|why| body_error(&why))?;
     if head.len() < HEAD_BYTES {
-        // A repetition of the same request would fail too.
+        // Without `Retry-After`, because repeating the same request would fail too.
         let mut response = unavailable("EOF");
         response.headers_mut().remove(header::RETRY_AFTER);
         return Err(response);
@@ -58,7 +58,8 @@ enum ReceiveError {
     Disk(io::Error),
 }
 
-/// Writes the body to a new file. `head` is the beginning of the body.
+/// Writes the database file in a request body to a new file. `head` is the beginning of the body, which has been read
+/// already.
 async fn receive(pieces: &mut body::BodyChunks, head: &[u8], file: &Path) -> Result<(), ReceiveError> {
     let mut file = File::create_new(file).await.map_err(ReceiveError::Disk)?;
     file.write_all(head).await.map_err(ReceiveError::Disk)?;

@@ -1,5 +1,5 @@
-//! `/console/`, to which `/` redirects: a page with links to the endpoints that a browser can show. rqlite has a
-//! console there.
+//! The page `/console/`, to which `/` redirects: links to the endpoints that a browser can show. rqlite has a web
+//! console at this path.
 
 use hyper::StatusCode;
 

@@ -1,4 +1,4 @@
-//! `/licenses`: the licenses of this program.
+//! The endpoint `/licenses`: the licenses of this program.
 
 use hyper::StatusCode;
 use sqlhttp_rqlite::ContentType;
@@ -14,7 +14,7 @@ const TEXT: &str = concat!(
     "\n\nSQLite is in the public domain: https://sqlite.org/copyright.html\n",
 );
 
-/// Handles `/licenses`.
+/// Handles `/licenses`: returns the texts of the licenses.
 pub(crate) fn answer() -> HttpResponse {
     reply::with_type(StatusCode::OK, ContentType::Text.header(), ReplyBody::Whole(TEXT.into()))
 }

@@ -1,4 +1,5 @@
-//! The members of the cluster, its leader, and the readiness of the node: `/nodes`, `/leader`, `/remove`, `/readyz`.
+//! The endpoints about the members of the cluster, its leader, and the readiness of the node: `/nodes`, `/leader`,
+//! `/remove`, `/readyz`.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,7 @@ use crate::api::rqlite::reply::{body_error, error, from_protocol, refused, serve
 use crate::cluster::context::ClusterContext;
 use crate::http::reply::{self, EarlyResponse, HttpResponse};
 
-/// Handles `/nodes`: lists all members, or only the voters.
+/// Handles `/nodes`: lists all members of the cluster, or only the voters.
 pub(crate) fn nodes(request: &Request<'_>, params: &Params) -> HttpResponse {
     let started = Instant::now();
     let status = request.cluster.node.status();
@@ -27,7 +28,7 @@ pub(crate) fn nodes(request: &Request<'_>, params: &Params) -> HttpResponse {
     from_protocol(encode_nodes(&nodes, params.nodes_as_list, params.pretty))
 }
 
-/// Handles GET `/leader`: shows the leader.
+/// Handles `GET /leader`: returns which node is the leader.
 pub(crate) fn leader(request: &Request<'_>, params: &Params) -> Result<HttpResponse, EarlyResponse> {
     let started = Instant::now();
     let status = request.cluster.node.status();
@@ -35,8 +36,8 @@ pub(crate) fn leader(request: &Request<'_>, params: &Params) -> Result<HttpRespo
     Ok(from_protocol(encode_node(&describe(request.cluster, leader, started), params.pretty)))
 }
 
-/// Describes a member for `/nodes`. This node is always reachable; no other node is, because a cluster has one node for
-/// now.
+/// Describes a member of the cluster for `/nodes`. This node is reported as reachable, and every other node as
+/// unreachable, because for now a cluster has only one node.
 fn describe(cluster: &ClusterContext, member: &sqlhttp_raft::Member, started: Instant) -> NodeInfo {
     let is_this = member.raft_address == cluster.config.raft_adv_addr;
     NodeInfo {
@@ -52,7 +53,7 @@ fn describe(cluster: &ClusterContext, member: &sqlhttp_raft::Member, started: In
     }
 }
 
-/// Handles POST `/leader`: transfers the leadership, which always fails in a cluster of one node.
+/// Handles `POST /leader`: transfers the leadership, which always fails in a cluster of one node.
 pub(crate) async fn step_down(
     request: &Request<'_>,
     params: &Params,
@@ -74,7 +75,7 @@ pub(crate) async fn step_down(
     Err(Box::new(error(StatusCode::INTERNAL_SERVER_ERROR, &format!("stepdown: {why}"))))
 }
 
-/// Handles `/remove`.
+/// Handles `/remove`: removes a node from the cluster, which fails for the only voter.
 pub(crate) async fn remove(
     request: &Request<'_>,
     _params: &Params,
@@ -89,14 +90,14 @@ pub(crate) async fn remove(
         return Err(request.no_leader());
     }
     if status.members.iter().any(|member| member.name == id) {
-        // The last voter cannot be removed.
+        // In a cluster of one node, the member with this name is the last voter, which cannot be removed.
         let text = "need at least one voter in configuration: {[]}";
         return Err(Box::new(error(StatusCode::INTERNAL_SERVER_ERROR, text)));
     }
     Ok(served_by(reply::empty(StatusCode::OK), &request.context.identity))
 }
 
-/// Handles `/readyz`: shows whether the node can serve requests.
+/// Handles `/readyz`: returns whether the node can serve requests.
 pub(crate) async fn readyz(request: &Request<'_>, params: &Params) -> HttpResponse {
     request.context.counters.num_readyz.add(1);
     if params.noleader {
@@ -119,16 +120,17 @@ pub(crate) async fn readyz(request: &Request<'_>, params: &Params) -> HttpRespon
     from_protocol(encode_readiness(readiness, params.sync))
 }
 
-/// Why a node that has a leader cannot serve.
+/// The reason for which a node that has a leader cannot serve requests.
 enum ReadinessProblem {
-    /// With `?sync`: the node has not applied all committed entries within the timeout.
+    /// The request contains `?sync`, and the node has not applied all committed entries of the Raft log within the
+    /// timeout.
     NotSynced,
-    /// The database cannot serve, for this reason.
+    /// The database cannot serve requests, for this reason.
     Database(String),
 }
 
-/// Checks the database of a node that is ready. Returns `None` if the node is not ready, because `/readyz` reports that
-/// by itself.
+/// Checks whether the database of a node can serve requests. Returns `None` if it can, and also if the node is not
+/// ready, because `/readyz` has other messages for a node that is not ready.
 async fn readiness_problem(request: &Request<'_>, params: &Params, status: &NodeStatus) -> Option<ReadinessProblem> {
     if !status.ready {
         return None;

@@ -1,15 +1,15 @@
 //! The HTTP endpoints of a node.
 //!
-//! * `boot`: `/boot`.
-//! * `console`: `/console/`.
-//! * `licenses`: `/licenses`.
-//! * `members`: `/nodes`, `/leader`, `/remove` and `/readyz`.
-//! * `request`: one request to a node.
-//! * `route`: the endpoint of a path.
+//! * `boot`: the endpoint `/boot`.
+//! * `console`: the page `/console/`.
+//! * `licenses`: the endpoint `/licenses`.
+//! * `members`: the endpoints `/nodes`, `/leader`, `/remove` and `/readyz`.
+//! * `request`: one request to a node, with the context of its handler.
+//! * `route`: finds the endpoint of a path.
 //! * `service`: authorizes requests and dispatches them to endpoints.
-//! * `snapshots`: `/snapshot` and `/reap`.
-//! * `status`: `/status`.
-//! * `vars`: `/debug/vars`.
+//! * `snapshots`: the endpoints `/snapshot` and `/reap`.
+//! * `status`: the endpoint `/status`.
+//! * `vars`: the endpoint `/debug/vars`.
 
 pub(crate) mod boot;
 pub(crate) mod console;

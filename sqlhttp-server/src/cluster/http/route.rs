@@ -1,4 +1,5 @@
-//! The endpoint of a path. Paths are compared exactly, after percent-decoding; one trailing slash is ignored.
+//! Finds the endpoint of a path. Paths are percent-decoded and must then match exactly, except that one trailing slash
+//! is ignored.
 
 use std::borrow::Cow;
 
@@ -12,37 +13,37 @@ use crate::http::reply::{self, HttpResponse, ReplyBody};
 /// An endpoint of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NodeEndpoint {
-    /// An endpoint of the data API.
+    /// An endpoint below `/db/` that reads, writes or copies the database.
     Data(Resource),
-    /// `/readyz`
+    /// `/readyz`: whether the node can serve requests.
     Readyz,
-    /// `/status`
+    /// `/status`: the state of the node.
     Status,
-    /// `/nodes`
+    /// `/nodes`: the members of the cluster.
     Nodes,
-    /// `/leader`
+    /// `/leader`: shows the leader, or transfers the leadership.
     Leader,
-    /// `/remove`
+    /// `/remove`: removes a node from the cluster.
     Remove,
-    /// `/boot`
+    /// `/boot`: replaces the content of the node with a database file.
     Boot,
-    /// `/snapshot`
+    /// `/snapshot`: takes a snapshot.
     Snapshot,
-    /// `/reap`
+    /// `/reap`: checkpoints SQLite's write-ahead log.
     Reap,
-    /// `/licenses`
+    /// `/licenses`: the licenses of this program.
     Licenses,
-    /// `/debug/vars`
+    /// `/debug/vars`: counters, in the JSON format of Go's `expvar`.
     Vars,
-    /// `/metrics`
+    /// `/metrics`: metrics for Prometheus.
     Metrics,
-    /// `/<name of the database>`: a transaction in ws4sqlite's protocol.
+    /// `/<name of the database>`: runs a transaction in ws4sqlite's protocol.
     Ws4sqlite,
-    /// `/`
+    /// `/`: redirects to `/console/`.
     Root,
-    /// `/console`
+    /// `/console`: redirects to `/console/`.
     Console,
-    /// `/console/`
+    /// `/console/`: a page with links.
     ConsolePage,
 }
 
@@ -66,7 +67,8 @@ const ENDPOINTS: [(&[u8], NodeEndpoint); 17] = [
     (b"metrics", NodeEndpoint::Metrics),
 ];
 
-/// Returns the endpoint of a path, which is given as received and without the query; `None` if there is none.
+/// Returns the endpoint of a path; `None` if there is none. `path` is percent-encoded, as received, without the query.
+/// `database` is the name of the node's database.
 pub(crate) fn endpoint(path: &str, database: &str) -> Option<NodeEndpoint> {
     let decoded: Cow<'_, [u8]> = percent_decode_str(path).into();
     match &*decoded {
@@ -82,7 +84,7 @@ pub(crate) fn endpoint(path: &str, database: &str) -> Option<NodeEndpoint> {
 }
 
 impl NodeEndpoint {
-    /// Returns whether the endpoint accepts a method.
+    /// Returns whether the endpoint accepts requests with this method.
     pub(crate) fn takes(self, method: &Method) -> bool {
         let reads = matches!(*method, Method::GET | Method::HEAD);
         match self {
@@ -102,7 +104,7 @@ impl NodeEndpoint {
         }
     }
 
-    /// Makes a response without a body, with the media type of the endpoint's other responses.
+    /// Creates a response without a body, with the same media type as the endpoint's other responses.
     pub(crate) fn empty(self, status: StatusCode) -> HttpResponse {
         let media_type = match self {
             NodeEndpoint::Data(resource) => return resource.empty(status),

@@ -26,7 +26,8 @@ impl service::Service for Request<'_> {
         self.head
     }
 
-    /// Refuses forged requests, except GET and HEAD, with which no endpoint of a node has an effect.
+    /// Refuses requests that pages of other sites have forged. GET and HEAD requests are never refused, because with
+    /// these methods no endpoint of a node has an effect.
     fn refuse_forged(&self) -> Result<(), EarlyResponse> {
         let reads = matches!(self.head.method, Method::GET | Method::HEAD);
         if reads || !is_cross_site(self.head, |origin| self.cluster.allows_origin(origin)) {
@@ -100,7 +101,8 @@ impl service::Service for Request<'_> {
 }
 
 impl Request<'_> {
-    /// Checks the credentials in the header. Logs a failed login, and returns after its delay.
+    /// Checks the credentials in the header `Authorization`. A failed login is logged, and this function returns only
+    /// after a delay.
     async fn access(&self, needed: &[Permission]) -> Result<Access, TooManyFailures> {
         let Some(auth) = &self.cluster.auth else { return Ok(Access::Granted) };
         let header = self.head.headers.get(header::AUTHORIZATION);
@@ -119,7 +121,7 @@ impl Request<'_> {
         Ok(access)
     }
 
-    /// Makes a redirect to `/console/`.
+    /// Creates a redirect to `/console/`.
     fn redirect(&self, status: StatusCode) -> HttpResponse {
         let text = if status == StatusCode::FOUND { "Found" } else { "Moved Permanently" };
         let mut response = if matches!(self.head.method, Method::GET | Method::HEAD) {
@@ -133,8 +135,8 @@ impl Request<'_> {
     }
 }
 
-/// The permissions that the endpoints require. The `match` is exhaustive, so that a new endpoint does not compile
-/// without its permissions.
+/// The permissions that the endpoints require. The `match` is exhaustive, so that code with a new endpoint does not
+/// compile until the endpoint's permissions are given.
 impl NodeEndpoint {
     fn permissions(self) -> &'static [Permission] {
         use crate::api::rqlite::resource::Resource;

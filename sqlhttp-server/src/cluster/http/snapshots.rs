@@ -1,4 +1,4 @@
-//! `/snapshot` and `/reap`.
+//! The endpoints `/snapshot` and `/reap`.
 
 use hyper::StatusCode;
 use sqlhttp_rqlite::{Params, encode_reaped};
@@ -7,7 +7,8 @@ use super::request::Request;
 use crate::api::rqlite::reply::{error, from_protocol};
 use crate::http::reply::{self, HttpResponse};
 
-/// Handles `/snapshot`: takes a snapshot.
+/// Handles `/snapshot`: takes a snapshot. Responds with 204 if no write has been applied since the last snapshot, so
+/// that none was taken.
 pub(crate) async fn take(request: &Request<'_>, params: &Params) -> HttpResponse {
     request.context.counters.user_snapshots.add(1);
     let trailing = Some(params.trailing_logs).filter(|trailing| *trailing > 0);
@@ -18,8 +19,8 @@ pub(crate) async fn take(request: &Request<'_>, params: &Params) -> HttpResponse
     }
 }
 
-/// Handles `/reap`: checkpoints SQLite's write-ahead log. rqlite also merges snapshots, of which a node has only one
-/// here.
+/// Handles `/reap`: checkpoints SQLite's write-ahead log. In rqlite, this endpoint also merges snapshots; a node of
+/// this program has only one snapshot.
 pub(crate) async fn reap(request: &Request<'_>) -> HttpResponse {
     request.context.counters.user_reaps.add(1);
     match request.cluster.node.checkpoint().await {

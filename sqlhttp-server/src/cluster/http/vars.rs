@@ -1,4 +1,4 @@
-//! `/debug/vars`: collects the facts that [`sqlhttp_rqlite::vars`] encodes.
+//! The endpoint `/debug/vars`: collects the counters that [`sqlhttp_rqlite::vars`] encodes.
 
 use hyper::StatusCode;
 use sqlhttp_core::Status;
@@ -12,7 +12,7 @@ use crate::api::rqlite::status::process;
 use crate::cluster::write_queue::WrittenBatches;
 use crate::http::reply::{self, HttpResponse, ReplyBody};
 
-/// Handles `/debug/vars`: the document, or the group whose name is `key`.
+/// Handles `/debug/vars`: returns the whole document, or only the group of counters named `key`.
 pub(crate) fn answer(request: &Request<'_>, params: &Params) -> HttpResponse {
     let (resident_bytes, address_space_bytes) = process::memory_bytes();
     let vars = Vars { figures: figures(request), command_line: command_line(), resident_bytes, address_space_bytes };
@@ -20,7 +20,7 @@ pub(crate) fn answer(request: &Request<'_>, params: &Params) -> HttpResponse {
     reply::with_type(StatusCode::OK, ContentType::Json.header(), ReplyBody::Whole(document.into()))
 }
 
-/// Returns the command line of this process. Bytes that are not UTF-8 become U+FFFD.
+/// Returns the command line of this process. Bytes that are not UTF-8 are replaced with U+FFFD.
 fn command_line() -> Vec<String> {
     std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect()
 }
@@ -32,12 +32,12 @@ fn figures(request: &Request<'_>) -> Vec<Figure> {
     [http(counters), queue(counters, &request.cluster.written), store(counters, &totals), engine(&database)].concat()
 }
 
-/// The counters of requests.
+/// Returns the counters of HTTP requests.
 fn http(counters: &Counters) -> Vec<Figure> {
     counters.all().into_iter().map(|(name, value)| Figure { group: "http", name, value }).collect()
 }
 
-/// The counters of the queue of writes.
+/// Returns the counters of the queue of queued writes.
 fn queue(counters: &Counters, written: &WrittenBatches) -> Vec<Figure> {
     let of = |name, value| Figure { group: "queue", name, value };
     vec![
@@ -48,7 +48,7 @@ fn queue(counters: &Counters, written: &WrittenBatches) -> Vec<Figure> {
     ]
 }
 
-/// The counters of the node.
+/// Returns the counters of the node's maintenance and snapshots.
 fn store(counters: &Counters, totals: &Totals) -> Vec<Figure> {
     let of = |name, value| Figure { group: "store", name, value };
     vec![
@@ -62,14 +62,14 @@ fn store(counters: &Counters, totals: &Totals) -> Vec<Figure> {
         of("num_snapshots", totals.snapshots),
         of("num_restores_start_skipped", u64::from(totals.started_on_existing)),
         of("num_snapshots_failed", totals.snapshots_failed),
-        // Each snapshot is the whole database file.
+        // Each snapshot is full: it contains the whole database file.
         of("num_snapshots_full", totals.snapshots),
         of("num_snapshot_persists", totals.snapshots),
         of("num_user_snapshots", totals.snapshots_by_request),
     ]
 }
 
-/// The counters of batches that the database has run.
+/// Returns the counters of the batches that the database has run.
 fn engine(database: &Status) -> Vec<Figure> {
     let of = |name, value| Figure { group: "db", name, value };
     vec![of("executions", database.batches_written), of("queries", database.batches_read)]
@@ -79,7 +79,7 @@ fn engine(database: &Status) -> Vec<Figure> {
 mod tests {
     use super::*;
 
-    /// The document would omit an unknown counter.
+    /// Encoding the document would omit a counter with an unknown name.
     #[test]
     fn every_counter_is_known() {
         let counters = Counters::default();

@@ -1,5 +1,5 @@
-//! Log lines on standard error, in rqlited's format, because users search for it:
-//! `[component] 2026/01/31 12:00:00 message`. The component is the target of the event, as in `target: "store"`.
+//! Log lines on standard error: `[component] 2026/01/31 12:00:00 message`. The format is that of rqlited, because
+//! users search for its log lines. The component is the target of the `tracing` event, as in `target: "store"`.
 
 use std::fmt;
 
@@ -18,25 +18,26 @@ use crate::process::logging::{
     LogFormat, LoggingError, REQUEST_LOG, REQUEST_SPAN, SLOW_LOG, write_fields, write_spans,
 };
 
-/// The component of the process. Events of our crates that name no component have it.
+/// The component of log lines about the process. Events of this project's crates that name no component get it.
 pub const PROCESS: &str = "rqlited";
 
-/// The component of Raft.
+/// The component of log lines about Raft.
 pub const RAFT: &str = "raft";
 
-/// The prefix of the targets of events of our crates that name no component.
+/// The prefix of the target of an event that comes from this project's crates and names no component.
 const OWN_CRATES: &str = "sqlhttp";
 
 /// The prefix of the targets of the Raft library's events.
 const RAFT_CRATE: &str = "openraft";
 
-/// Starts logging to standard error, for the whole process. `raft_level` is the least severe level that Raft logs.
+/// Starts logging to standard error, for the whole process. `raft_level` is the least severe level of Raft's log
+/// messages that is written.
 pub fn init(config: &LogConfig, raft_level: Level) -> Result<(), LoggingError> {
     let subscriber = subscriber(config, raft_level, std::io::stderr);
     tracing::subscriber::set_global_default(subscriber).map_err(|_| LoggingError::AlreadyInitialized)
 }
 
-/// Formats a log line, without the line feed.
+/// Formats a log line with the current time, without the line feed.
 pub fn line(component: &str, text: &str) -> String {
     format!("[{component}] {} {text}", Local::now().format(TIME))
 }
@@ -50,31 +51,32 @@ where
     let layer = tracing_subscriber::fmt::layer().with_writer(writer);
     let layer = match config.format {
         LogFormat::Text => layer.event_format(TextFormat).boxed(),
-        // The span of the request is written as `span` only, not in a list too.
+        // The JSON format writes the span of the request as `span`, and not in a list of spans as well.
         LogFormat::Json => layer.json().flatten_event(true).with_span_list(false).boxed(),
     };
     tracing_subscriber::registry().with(layer.with_filter(filter(Levels::new(config, raft_level))))
 }
 
-/// The least severe levels that are logged.
+/// The least severe level of log messages that is written, for each origin of messages.
 #[derive(Debug, Clone, Copy)]
 struct Levels {
-    /// The level of the server's other events.
+    /// The log level for the server's messages that the other fields do not cover.
     own: Level,
-    /// The level of Raft.
+    /// The log level for Raft messages.
     raft: Level,
-    /// The level of the modules that handle requests.
+    /// The log level for messages of the modules that handle HTTP requests.
     http: Level,
-    /// The level of lines about requests.
+    /// The log level for the lines that are written for each request.
     requests: Level,
-    /// The level of the spans of requests, which lines about slow SQL need too.
+    /// The log level for the `tracing` spans of requests. Lines about slow SQL contain the span too, so it may be
+    /// enabled when the lines for each request are not.
     request_spans: Level,
 }
 
 impl Levels {
     fn new(config: &LogConfig, raft: Level) -> Self {
         let own = config.level;
-        // Lines about each request are logged only with `-log-requests`.
+        // At DEBUG and TRACE, the lines for each request are always logged; otherwise only with `-log-requests`.
         let quiet = if own > Level::INFO { own } else { own.min(Level::WARN) };
         let loud = own.max(Level::INFO);
         Levels {
@@ -86,7 +88,7 @@ impl Levels {
         }
     }
 
-    /// Returns the least severe level that is logged of events with this target.
+    /// Returns the least severe level that is written for events with this target.
     fn of(&self, target: &str) -> Level {
         match Origin::of(target) {
             _ if target == REQUEST_SPAN => self.request_spans,
@@ -106,18 +108,18 @@ fn filter(levels: Levels) -> FilterFn<impl Fn(&Metadata<'_>) -> bool> {
         .with_max_level_hint(LevelFilter::from_level(max_level))
 }
 
-/// The origin of an event.
+/// The part of the program from which an event comes.
 #[derive(Debug, PartialEq, Eq)]
 enum Origin<'a> {
-    /// Raft, or the Raft library.
+    /// Raft: the Raft crate of this project, or the Raft library.
     Raft,
-    /// A component of the server.
+    /// The server, with the component that appears in the log line.
     Component(&'a str),
-    /// Another library.
+    /// Another library, with the name of its crate.
     Library(&'a str),
 }
 
-/// The modules that handle requests.
+/// The modules that handle HTTP requests.
 const HTTP_MODULES: [&str; 4] = [
     "sqlhttp_server::http",
     "sqlhttp_server::api",
@@ -125,7 +127,7 @@ const HTTP_MODULES: [&str; 4] = [
     "sqlhttp_server::cluster::write_queue",
 ];
 
-/// The components of rqlited's log.
+/// The components that appear in rqlited's log lines.
 const COMPONENTS: [&str; 17] = [
     "cdc-service",
     "cert-reloader",
@@ -168,7 +170,8 @@ impl<'a> Origin<'a> {
     }
 }
 
-/// The text format: `[component] time message name=value …`. Lines of Raft have their level before the message.
+/// The text format of log lines: `[component] time message name=value …`. In lines about Raft, the level precedes the
+/// message.
 struct TextFormat;
 
 impl<S, N> FormatEvent<S, N> for TextFormat
@@ -183,7 +186,7 @@ where
             write!(writer, " [{}]", event.metadata().level())?;
         }
         write_fields(&mut writer, event)?;
-        // The spans of the Raft library contain its whole state.
+        // The spans of the Raft library are omitted, because they contain the whole state of Raft.
         if origin != Origin::Raft {
             write_spans(&mut writer, context)?;
         }

@@ -17,7 +17,7 @@ impl io::Write for Captured {
     }
 }
 
-/// Returns the default settings of the log.
+/// Returns the default settings of log messages.
 fn config(format: LogFormat) -> LogConfig {
     LogConfig { format, level: Level::INFO, requests: false, slow: None }
 }
@@ -31,7 +31,7 @@ fn captured(config: &LogConfig, raft_level: Level, log: impl FnOnce()) -> String
     String::from_utf8(bytes).unwrap()
 }
 
-/// Returns the logged lines without their times.
+/// Returns the lines that `log` writes, without their times.
 fn texts(raft_level: Level, log: impl FnOnce()) -> Vec<String> {
     texts_with(&config(LogFormat::Text), raft_level, log)
 }

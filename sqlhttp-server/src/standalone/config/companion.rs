@@ -1,11 +1,11 @@
-//! The YAML file that accompanies a database, with its values as written. It has all keys of ws4sqlite, and the keys of
-//! sqliterg that ws4sqlite does not have (`journalMode`, `macros`, `backup`, `auth.authErrorCode`). `resolve` checks
-//! and interprets the values.
+//! The companion file of a database: a YAML file with its settings. This module reads the values as written; `resolve`
+//! checks and interprets them. The file may contain all keys of ws4sqlite, and the keys of sqliterg that ws4sqlite
+//! does not have (`journalMode`, `macros`, `backup`, `auth.authErrorCode`).
 
 use super::error::KeyLines;
 use super::yaml::{self, Fields, YamlReader};
 
-/// The content of a companion file. A key without a value counts as absent.
+/// The content of a companion file. A key without a value is treated like an absent key.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Companion {
     pub(crate) auth: Option<RawAuth>,
@@ -23,7 +23,7 @@ pub(crate) struct Companion {
     pub(crate) backup: Option<RawBackup>,
 }
 
-/// The value of `auth`.
+/// The value of the key `auth`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct RawAuth {
     pub(crate) mode: String,
@@ -32,7 +32,7 @@ pub(crate) struct RawAuth {
     pub(crate) by_credentials: Option<Vec<RawCredential>>,
 }
 
-/// An entry of `auth.byCredentials`.
+/// An entry of the list `auth.byCredentials`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct RawCredential {
     pub(crate) user: String,
@@ -40,14 +40,14 @@ pub(crate) struct RawCredential {
     pub(crate) hashed_password: String,
 }
 
-/// An entry of `storedStatements`.
+/// An entry of the list `storedStatements`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct RawStoredStatement {
     pub(crate) id: String,
     pub(crate) sql: String,
 }
 
-/// An entry of `scheduledTasks`, or the value of `maintenance`.
+/// An entry of the list `scheduledTasks`, or the value of the deprecated key `maintenance`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct RawTask {
     pub(crate) schedule: Option<String>,
@@ -59,7 +59,7 @@ pub(crate) struct RawTask {
     pub(crate) statements: Vec<String>,
 }
 
-/// An entry of `macros`.
+/// An entry of the list `macros`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct RawMacro {
     pub(crate) id: String,
@@ -68,7 +68,7 @@ pub(crate) struct RawMacro {
     pub(crate) execution: RawExecution,
 }
 
-/// The value of `backup`.
+/// The value of the key `backup`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct RawBackup {
     pub(crate) backup_dir: String,
@@ -76,17 +76,17 @@ pub(crate) struct RawBackup {
     pub(crate) execution: RawExecution,
 }
 
-/// The value of `execution` in a macro or in `backup`.
+/// The value of the key `execution` in a macro or in `backup`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct RawExecution {
     pub(crate) on_create: bool,
     pub(crate) on_startup: bool,
-    /// The period in minutes; 0 for none.
+    /// The time between two runs, in minutes; 0 if the macro or backup does not run periodically.
     pub(crate) period: i64,
     pub(crate) web_service: Option<RawWebService>,
 }
 
-/// The value of `webService` in an `execution`.
+/// The value of the key `webService` in an `execution`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct RawWebService {
     pub(crate) auth_token: Option<String>,
@@ -94,7 +94,8 @@ pub(crate) struct RawWebService {
     pub(crate) auth_error_code: Option<i64>,
 }
 
-/// Parses a companion file. Returns its content, the lines of its keys, and warnings about unknown keys.
+/// Parses a companion file. Returns its content, the line of each key, and warnings about unknown keys. The error is a
+/// message; it contains all values of a wrong type.
 pub(crate) fn parse(source: &str) -> Result<(Companion, KeyLines, Vec<String>), String> {
     let document = yaml::parse(source)?;
     let mut reader = YamlReader::default();
@@ -107,7 +108,8 @@ pub(crate) fn parse(source: &str) -> Result<(Companion, KeyLines, Vec<String>), 
     Ok((companion, lines, warnings))
 }
 
-/// Reads the keys of a companion file from a mapping.
+/// Reads the keys of a companion file from a YAML mapping: the whole companion file, or an entry of `databases` in the
+/// `-config` file.
 pub(crate) fn read(reader: &mut YamlReader, fields: &mut Fields<'_>) -> Companion {
     Companion {
         auth: fields.map(reader, "auth", read_auth),

@@ -1,9 +1,10 @@
-//! The paths of a database and its companion file, from the typed `PATH[:YAML]`. Pure functions. Paths are shortened as
-//! Go's `path/filepath` does it, because the start-up's output contains them.
+//! Derives the paths of a database and its companion file from `PATH[:YAML]` on the command line. The functions do not
+//! access the file system. Paths are shortened as Go's `path/filepath` does it, because the output at start contains
+//! them and must equal that of ws4sqlite.
 
 use sqlhttp_core::JournalMode;
 
-/// Splits `PATH:YAML` at the first colon. On Windows the colon after a drive letter does not count.
+/// Splits `PATH:YAML` at the first colon. On Windows, the colon after a drive letter is part of the path.
 pub(crate) fn split(typed: &str, windows: bool) -> (&str, Option<&str>) {
     let typed = typed.trim();
     let skipped = if windows { typed.char_indices().nth(2).map_or(typed.len(), |(at, _)| at) } else { 0 };
@@ -13,11 +14,12 @@ pub(crate) fn split(typed: &str, windows: bool) -> (&str, Option<&str>) {
     }
 }
 
-/// Returns the id of a file database: the last part of its path, without its last extension.
+/// Returns the id of a file database: the last segment of its path, without the last extension. The error is a
+/// message.
 pub(crate) fn id_of(path: &str) -> Result<String, String> {
     if path.is_empty() {
-        // Go's `filepath.Base` of an empty path. The start-up refuses the empty path with a message that contains this
-        // id.
+        // This is the result of Go's `filepath.Base` for an empty path. An empty path is refused later, with a message
+        // that contains this id.
         return Ok(".".to_owned());
     }
     let name = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
@@ -25,13 +27,14 @@ pub(crate) fn id_of(path: &str) -> Result<String, String> {
     if stem.is_empty() { Err("base filename cannot be empty".to_owned()) } else { Ok(stem.to_owned()) }
 }
 
-/// Returns the path of the companion file if none is named: `<id>.yaml` in the directory of the database.
+/// Returns the path of the companion file for a database without an explicit one: `<id>.yaml` in the directory of the
+/// database.
 pub(crate) fn companion_beside(path: &str, id: &str) -> String {
     let dir = path.rsplit_once('/').map_or("", |(dir, _)| if dir.is_empty() { "/" } else { dir });
     clean(&format!("{dir}/{id}.yaml"), dir.is_empty())
 }
 
-/// Returns the shortest equivalent path, without access to the file system (like Go's `filepath.Clean`).
+/// Returns the shortest equivalent path, like Go's `filepath.Clean`. Does not access the file system.
 fn clean(path: &str, relative: bool) -> String {
     let rooted = path.starts_with('/') && !relative;
     let mut parts: Vec<&str> = Vec::new();
@@ -48,7 +51,7 @@ fn clean(path: &str, relative: bool) -> String {
     format!("{}{}", if rooted { "/" } else { "" }, parts.join("/"))
 }
 
-/// Returns the connection string of a database, as ws4sqlite prints it at start.
+/// Returns the connection string of a database in the form in which ws4sqlite prints it at start.
 pub(crate) fn connection_string(path: &str, read_only: bool, journal_mode: JournalMode) -> String {
     let journal_mode = match journal_mode {
         JournalMode::Keep => None,

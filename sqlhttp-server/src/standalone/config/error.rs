@@ -1,28 +1,29 @@
-//! Errors in configuration files: the message, the place in the file, and the remedy.
+//! Errors in configuration files. Each has a message, a position in the file, and a remedy.
 
 use std::collections::HashMap;
 
 /// An error in the configuration of a database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ConfigError {
-    /// The message. Where ws4sqlite reports the same error, it is ws4sqlite's.
+    /// The message of the error. If ws4sqlite reports the same error, this is ws4sqlite's message.
     pub(crate) message: String,
-    /// The key that is wrong or missing, for example `auth.byCredentials[0].user`.
+    /// The key whose value is wrong or missing, for example `auth.byCredentials[0].user`.
     pub(crate) key: String,
-    /// The change that corrects the error.
+    /// What the user must change to correct the error.
     pub(crate) remedy: String,
 }
 
-/// The line of each key's value in a file, counted from 1.
+/// For each key in a configuration file, the line of its value, counted from 1.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct KeyLines(HashMap<String, u64>);
 
-/// The place of a database's configuration.
+/// Where the configuration of a database comes from.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ConfigOrigin {
-    /// The file. `None` if the database has no configuration file.
+    /// The path of the configuration file; `None` if the database has none.
     pub(crate) file: Option<String>,
-    /// The prefix of the keys in the file: `databases[0]` in the `-config` file, empty in a companion file.
+    /// The key below which the settings of the database are in the file: `databases[0]` in the `-config` file, empty
+    /// in a companion file.
     pub(crate) prefix: String,
     pub(crate) lines: KeyLines,
 }
@@ -38,8 +39,8 @@ impl KeyLines {
         self.0.insert(key.to_owned(), line);
     }
 
-    /// Returns the line of a key. If the file does not contain the key, returns the line of the innermost mapping that
-    /// would contain it.
+    /// Returns the line of a key; `None` if it cannot be determined. If the file does not contain the key, returns the
+    /// line of the innermost mapping in which the key is missing.
     fn find(&self, key: &str) -> Option<u64> {
         let mut key = key;
         loop {
@@ -52,7 +53,7 @@ impl KeyLines {
 }
 
 impl ConfigOrigin {
-    /// Returns an error as two lines: the message, and the place with the remedy.
+    /// Formats an error as two lines: the message, and the position in the file with the remedy.
     pub(crate) fn explain(&self, error: &ConfigError) -> String {
         let ConfigError { message, key, remedy } = error;
         let Some(file) = &self.file else { return format!("{message}\n  {key}: {remedy}") };

@@ -1,4 +1,4 @@
-//! The file given by `-config`: several databases and the server's settings in one YAML document.
+//! The file that the flag `-config` names: several databases and the server's settings in one YAML document.
 //!
 //! ```yaml
 //! server:                      # optional: flags by their names, without dashes; the command line and the
@@ -18,9 +18,9 @@
 //!     inMemory: true
 //! ```
 //!
-//! Paths are relative to the working directory, as on the command line, and may begin with `~`. A database listed
-//! here has no companion file. Databases of the command line (or the environment) are opened before these, and these in
-//! their order.
+//! Paths are relative to the working directory, as on the command line, and may begin with `~`. A database in this
+//! file has no companion file. The databases of the command line (or the environment) are opened first, and then the
+//! databases of this file in their order.
 
 use sqlhttp_text::spelling;
 
@@ -29,17 +29,17 @@ use super::error::KeyLines;
 use super::flags::{self, Settings};
 use super::yaml::{self, Fields, YamlReader, YamlValue};
 
-/// The content of the file.
+/// The content of the `-config` file.
 #[derive(Debug, Default)]
 pub(crate) struct ConfigFile {
     pub(crate) settings: Settings,
     pub(crate) databases: Vec<DatabaseEntry>,
     pub(crate) lines: KeyLines,
-    /// Warnings about unknown keys.
+    /// Warnings about unknown keys in the file.
     pub(crate) warnings: Vec<String>,
 }
 
-/// An entry of `databases`.
+/// An entry of the list `databases`.
 #[derive(Debug, Default)]
 pub(crate) struct DatabaseEntry {
     pub(crate) id: String,
@@ -48,7 +48,7 @@ pub(crate) struct DatabaseEntry {
     pub(crate) companion: Companion,
 }
 
-/// Parses the file.
+/// Parses the content of the `-config` file. The error is a message.
 pub(crate) fn parse(source: &str) -> Result<ConfigFile, String> {
     let document = yaml::parse(source)?;
     let mut reader = YamlReader::default();
@@ -80,7 +80,7 @@ fn read_settings(
             continue;
         }
         let value = match &node.value {
-            // YAML has more spellings of booleans than Go.
+            // The value is converted to Go's spelling, because YAML has more spellings of booleans than Go.
             YamlValue::Bool(value, _) => Some(value.to_string()),
             _ => reader.string(node),
         };

@@ -1,4 +1,4 @@
-//! Turns the values of flags into the settings of the server and the engine, and checks them.
+//! Checks the values of the flags and converts them to the settings of the server and the engine.
 
 use std::path::PathBuf;
 
@@ -9,10 +9,10 @@ use crate::process::flags::{hosts, memory_bytes_max, value_bytes_max};
 use crate::process::logging::LogFormat;
 use crate::process::tls::TlsFiles;
 
-/// The least value of `-max-header`, in bytes. hyper's read buffer cannot be smaller.
+/// The minimum value of `-max-header`, in bytes. hyper does not support a smaller read buffer.
 const HEADER_BYTES_MIN: u64 = 8 << 10;
 
-/// Returns the settings of the process and its listeners. An error is the message that ends the start.
+/// Returns the settings of the process and its listeners. If it returns an error, the start fails with that message.
 pub(crate) fn server(settings: &Settings, home: Option<&str>) -> Result<ServerConfig, String> {
     let log_format = if settings.text("log-format") == "json" { LogFormat::Json } else { LogFormat::Text };
     Ok(ServerConfig {
@@ -42,7 +42,8 @@ pub(crate) fn server(settings: &Settings, home: Option<&str>) -> Result<ServerCo
     })
 }
 
-/// Returns the settings of all databases. An error is the message that ends the start.
+/// Returns the settings of the engine that apply to all databases. If it returns an error, the start fails with that
+/// message.
 pub(crate) fn engine(settings: &Settings) -> Result<EngineConfig, String> {
     let some = |count: u64| Some(count).filter(|count| *count > 0);
     Ok(EngineConfig {
@@ -55,7 +56,7 @@ pub(crate) fn engine(settings: &Settings) -> Result<EngineConfig, String> {
     })
 }
 
-/// Checks a port number. An error is the message of Go's `net.Listen`.
+/// Checks a port number. The error has the text of Go's `net.Listen`.
 pub(crate) fn port(port: i64) -> Result<u16, String> {
     u16::try_from(port).map_err(|_| format!("failed to listen: listen tcp: address {port}: invalid port"))
 }

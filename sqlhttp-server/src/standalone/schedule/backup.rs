@@ -1,4 +1,4 @@
-//! One backup: finds a free name, writes the copy, and removes the oldest backups.
+//! Makes one backup: finds a free file name, copies the database, and removes the oldest backups.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,24 +10,26 @@ use tokio::fs;
 use super::rotation::BackupNaming;
 use crate::process::metrics::LastBackup;
 
-/// The greatest number that a backup gets to distinguish it from others of the same minute. A further backup fails.
+/// The maximum number that is added to the name of a backup to distinguish it from other backups of the same minute.
+/// If it is used already, a further backup in that minute fails.
 const NUMBER_MAX: u32 = 999;
 
-/// The reason why a backup, or the removal of older ones, failed.
+/// The reason for which a backup, or the removal of older ones, has failed.
 #[derive(Debug)]
 pub(crate) enum BackupError {
-    /// The directory cannot be used.
+    /// The directory of the backups cannot be created or read.
     Directory(io::Error),
-    /// A backup of this minute exists already.
+    /// A backup with the time of this minute already exists, at this path.
     Exists(PathBuf),
-    /// The copy failed.
+    /// The database could not be copied.
     Copy(Error),
-    /// The copy was written, but older backups could not be removed.
+    /// The backup was written, but older backups could not be removed.
     Rotation(io::Error),
 }
 
-/// Backs up to a file that is named after this minute, and keeps `files_max` backups. If there is a backup of this
-/// minute, a number is added to the name, provided that `may_number` is true.
+/// Copies the database to a new file, and removes old backups so that `files_max` remain. The name of the file
+/// contains the time `now`, in minutes. If a backup of this minute exists and `may_number` is true, a number is added
+/// to the name; if `may_number` is false, the backup fails.
 pub(crate) async fn back_up(
     database: &Database,
     naming: &BackupNaming,
@@ -44,7 +46,7 @@ pub(crate) async fn back_up(
     Ok(target)
 }
 
-/// Creates the directory if it is missing.
+/// Creates the directory of the backups if it does not exist.
 async fn create_directory(dir: &Path) -> io::Result<()> {
     fs::create_dir_all(current_dir_if_empty(dir)).await
 }
@@ -69,7 +71,7 @@ async fn names_in(dir: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-/// Returns `.` for an empty path, which means the working directory.
+/// Returns the path, or `.` if it is empty, because an empty path stands for the working directory.
 fn current_dir_if_empty(dir: &Path) -> &Path {
     if dir.as_os_str().is_empty() { Path::new(".") } else { dir }
 }

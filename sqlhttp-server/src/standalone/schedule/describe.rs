@@ -1,8 +1,8 @@
-//! Describes a cron expression in English, for the line `Task 0 scheduled ...` of the start-up's output.
+//! Describes a cron expression in English, for the line `Task 0 scheduled ...` that is printed at start.
 //!
-//! Users of ws4sqlite know this line and check their schedules with it, so the wording is ws4sqlite's: that of
-//! cRonstrue, in lower case. No crate produces it. Where cRonstrue's wording would be misleading, [`describe`] returns
-//! `None`, and the caller prints the expression itself.
+//! Users of ws4sqlite know this line and check their schedules with it. Therefore the wording is that of ws4sqlite,
+//! which is the wording of cRonstrue in lower case. No crate produces it. Where this wording would be misleading,
+//! [`describe`] returns `None`, and the caller prints the expression itself.
 
 const WEEKDAYS: [&str; 7] = ["sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday"];
 const MONTHS: [&str; 12] = [
@@ -20,7 +20,7 @@ const MONTHS: [&str; 12] = [
     "december",
 ];
 
-/// A field of an expression. Names of months and weekdays are numbers here.
+/// A parsed field of a cron expression. Names of months and weekdays are converted to numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum FieldPattern {
     Any,
@@ -31,7 +31,7 @@ enum FieldPattern {
     EveryWithin(u32, u32, u32),
 }
 
-/// Describes a valid expression of five fields. Returns `None` if there is no clear description.
+/// Describes a valid cron expression of five fields; `None` if there is no clear description.
 pub(crate) fn describe(expression: &str) -> Option<String> {
     let words: Vec<&str> = expression.split_whitespace().collect();
     let [minute, hour, day, month, weekday] = words[..] else {
@@ -52,8 +52,9 @@ pub(crate) fn describe(expression: &str) -> Option<String> {
 }
 
 impl FieldPattern {
-    /// Parses a field. `min` is the field's least number. `names` are the names of the numbers from `min` on; their
-    /// first three letters are recognised.
+    /// Parses a field of a cron expression; `None` if there is no clear description for it. `min` is the minimum
+    /// number of the field. `names` are the names of the numbers, starting with that of `min`; a field may contain
+    /// their first three letters.
     fn parse(text: &str, min: u32, names: &[&str]) -> Option<FieldPattern> {
         let number = |word: &str| {
             let named = names.iter().position(|name| word.eq_ignore_ascii_case(&name[..3]));
@@ -170,19 +171,19 @@ fn month_of_year(field: &FieldPattern) -> Option<String> {
     })
 }
 
-/// Returns a time of day, as `02:30 pm`.
+/// Formats a time of day like `02:30 pm`.
 fn format_time(hour: u32, minute: u32) -> String {
     let half = if hour < 12 { "am" } else { "pm" };
     let twelve = if hour.is_multiple_of(12) { 12 } else { hour % 12 };
     format!("{twelve:02}:{minute:02} {half}")
 }
 
-/// Describes the time from the beginning of the hour `low` to the end of the hour `high`.
+/// Describes the period from the beginning of the hour `low` to the end of the hour `high`.
 fn format_hours(low: u32, high: u32) -> String {
     format!("between {} and {}", format_time(low, 0), format_time(high, 59))
 }
 
-/// Joins words: `a`, `a and b`, `a, b, and c`.
+/// Joins words with commas and "and": `a`, `a and b`, `a, b, and c`.
 fn join_words(items: Vec<String>) -> String {
     match items.as_slice() {
         [] => String::new(),
@@ -192,7 +193,7 @@ fn join_words(items: Vec<String>) -> String {
     }
 }
 
-/// Joins times of day, without a comma before `and`: `a, b and c`.
+/// Joins times of day as cRonstrue does, without a comma before "and": `a, b and c`.
 fn join_times(times: &[String]) -> String {
     match times {
         [rest @ .., last] if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),

@@ -1,4 +1,5 @@
-//! Macros and directory backups of sqliterg. They run at creation, at start, periodically, and on a request over HTTP.
+//! Runs the macros and directory backups of sqliterg. They run when the database is created, at start, periodically,
+//! or on a request over HTTP.
 
 use std::path::{Path, PathBuf};
 
@@ -14,21 +15,22 @@ use crate::standalone::messages;
 
 const SQLITE_AUTH: i32 = 23;
 
-/// The reason why a macro failed.
+/// The reason for which a macro has failed.
 #[derive(Debug)]
 pub enum MacroError {
-    /// A statement failed. Its index, counted from 0, or -1 for the commit; and the message.
+    /// A statement failed. The number is the index of the statement, counted from 0, or -1 if COMMIT failed; the
+    /// string is the message.
     Statement(i64, String),
-    /// The database returned no outcome.
+    /// The database returned an error instead of the outcomes of the statements.
     Database(Error),
 }
 
-/// The reason why a directory backup failed.
+/// The reason for which a directory backup has failed.
 #[derive(Debug)]
 pub enum DirectoryBackupError {
-    /// A backup of this minute exists already.
+    /// A backup with the time of this minute already exists, at this path.
     Exists(PathBuf),
-    /// The backup failed, with this message.
+    /// The backup failed with this message.
     Failed(String),
 }
 
@@ -51,7 +53,8 @@ impl std::fmt::Display for DirectoryBackupError {
     }
 }
 
-/// Runs a macro as a client's batch. Returns the number of rows that each statement changed.
+/// Runs a macro on a request of a client. Returns the number of rows that each statement changed. In a macro without a
+/// transaction, a statement that clients must not run is run as a script of the operator.
 pub async fn run_macro(database: &Database, config: &MacroConfig) -> Result<Vec<u64>, MacroError> {
     if config.disable_transaction {
         return run_without_transaction(database, &config.statements).await;
@@ -61,8 +64,8 @@ pub async fn run_macro(database: &Database, config: &MacroConfig) -> Result<Vec<
     changed_rows(outcome)
 }
 
-/// Runs a macro at creation, at start or periodically. Without a transaction, its statements run as the operator's
-/// script, so that PRAGMAs in it apply to all connections.
+/// Runs a macro that no client has requested: at creation, at start or periodically. The statements of a macro without
+/// a transaction run as a script of the operator, so that PRAGMAs in it apply to all connections.
 pub async fn run_macro_unattended(database: &Database, config: &MacroConfig) -> Result<(), MacroError> {
     if !config.disable_transaction {
         return run_macro(database, config).await.map(drop);
@@ -81,7 +84,8 @@ async fn run_without_transaction(database: &Database, statements: &[String]) -> 
         let batch = Batch { atomicity: Atomicity::Each, ..Batch::transaction(vec![Step::execute(sql.as_str(), ())]) };
         let outcome = database.execute(batch).await.map_err(MacroError::Database)?;
         if outcome.steps.last().is_some_and(is_refused_to_clients) {
-            // The statement is forbidden to clients (for example VACUUM). A macro is written by the operator.
+            // Clients must not run this statement (for example VACUUM). A macro may, because the operator has written
+            // it.
             run_script(database, sql).await.map_err(|why| MacroError::Statement(index, why))?;
             counts.push(0);
         } else {
@@ -91,7 +95,7 @@ async fn run_without_transaction(database: &Database, statements: &[String]) -> 
     Ok(counts)
 }
 
-/// Returns whether a statement failed because it is forbidden to clients.
+/// Returns whether a statement failed because clients must not run it.
 fn is_refused_to_clients(step: &StepOutcome) -> bool {
     match step {
         StepOutcome::Failed(Failure::NotAllowed(_) | Failure::TransactionControl(_)) => true,
@@ -101,7 +105,8 @@ fn is_refused_to_clients(step: &StepOutcome) -> bool {
 }
 
 impl MacroError {
-    /// Returns the error with this index of the failed statement, for a statement that ran in a batch of its own.
+    /// Sets the index of the failed statement, for a statement that ran in a batch of its own and therefore had index
+    /// 0.
     fn with_index(self, index: i64) -> Self {
         match self {
             MacroError::Statement(_, why) => MacroError::Statement(index, why),
@@ -123,7 +128,7 @@ fn changed_rows(outcome: Outcome) -> Result<Vec<u64>, MacroError> {
     (0..).zip(&outcome.steps).map(count).collect()
 }
 
-/// Backs up a database into the directory that its configuration names.
+/// Backs up a database into the directory that its setting `backup` names.
 pub async fn run_directory_backup(
     database: &Database,
     config: &DatabaseConfig,
@@ -156,7 +161,7 @@ fn directory_naming(config: &DatabaseConfig, dir: &Path) -> BackupNaming {
     }
 }
 
-/// Replaces the characters of an id that a file name must not contain.
+/// Replaces the characters of a database's id that are not allowed in a file name.
 fn file_name_of(id: &str) -> String {
     id.replace(['/', '\\', '\0'], "_")
 }

@@ -1,14 +1,14 @@
-//! Scheduled work: the tasks of `scheduledTasks`, and macros and backups with a period.
+//! Scheduled work: the tasks of `scheduledTasks`, and the macros and backups that run periodically.
 //!
 //! * `cron`: parses a schedule and computes its next time.
 //! * `describe`: describes a cron expression in English.
-//! * `runner`: waits for the next time of each job and runs it.
+//! * `runner`: waits for the next time of each job and runs the job.
 //! * `task`: runs a task of `scheduledTasks` once.
-//! * `macros`: runs a macro or a backup of sqliterg once.
+//! * `macros`: runs a macro or a directory backup of sqliterg once.
 //! * `backup`: makes one backup and removes old ones.
 //! * `rotation`: names backups and selects the old ones.
 //!
-//! Only `runner` reads the clock; the other modules take the time as a parameter.
+//! Only `runner` reads the system clock; the other modules receive the time as a parameter.
 
 mod backup;
 mod cron;

@@ -1,10 +1,10 @@
-//! The names of backups, and the selection of the oldest ones. Pure functions on names.
+//! Names backups and selects the oldest ones. The functions work on names and do not access the file system.
 
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Local};
 
-/// The naming of backups: fixed text around the time at which the backup was made.
+/// The pattern of the names of backups: fixed text before and after the time at which the backup was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct BackupNaming {
     /// The directory of the backups.
@@ -14,26 +14,27 @@ pub(crate) struct BackupNaming {
     format: TimestampFormat,
 }
 
-/// The format of the time in a name.
+/// The format of the time in the name of a backup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum TimestampFormat {
-    /// `260131-2359`, followed by a number if there are several backups of a minute (`260131-2359-1`).
+    /// `260131-2359`. If there are several backups of a minute, a number follows (`260131-2359-1`).
     ShortYear,
-    /// `20260131-2359`.
+    /// `20260131-2359`, without a number: there is at most one backup of a minute.
     LongYear,
 }
 
-/// The time of a backup as its name has it, and its number among the backups of that minute. Older backups compare as
-/// less.
+/// The time in the name of a backup, and its number among the backups of that minute. An older backup compares as less
+/// than a newer one.
 type BackupAge<'a> = (&'a str, u32);
 
-/// Returns the directory of the backups that this template names. An empty path means the working directory.
+/// Returns the directory of a task's backups from their `template`. An empty path stands for the working directory.
 pub(crate) fn directory_of(template: &str) -> PathBuf {
     BackupNaming::of_template(template).dir
 }
 
 impl BackupNaming {
-    /// Returns the naming by a task's template. `%s` in the file name is replaced by the time.
+    /// Returns the pattern of the names of a task's backups. `%s` in the file name of the template is replaced with
+    /// the time.
     pub(crate) fn of_template(template: &str) -> Self {
         let path = Path::new(template);
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -42,22 +43,24 @@ impl BackupNaming {
         BackupNaming { dir, before: before.to_owned(), after: after.to_owned(), format: TimestampFormat::ShortYear }
     }
 
-    /// Returns the naming of sqliterg: the database's file name with the time before its extension.
+    /// Returns the pattern of sqliterg's names of backups: the database's file name, with the time before the
+    /// extension.
     pub(crate) fn in_directory(dir: &Path, stem: &str, extension: Option<&str>) -> Self {
         let after = extension.map_or(String::new(), |extension| format!(".{extension}"));
         BackupNaming { dir: dir.to_owned(), before: format!("{stem}_"), after, format: TimestampFormat::LongYear }
     }
 
-    /// Returns the path of a backup made at `now`. `number` distinguishes backups of the same minute; 0 is omitted.
+    /// Returns the path of a backup made at `now`. `number` distinguishes backups of the same minute; 0 does not
+    /// appear in the name.
     pub(crate) fn path(&self, now: DateTime<Local>, number: u32) -> PathBuf {
         let timestamp = self.timestamp(now);
         let number = if number == 0 { String::new() } else { format!("-{number}") };
         self.dir.join(format!("{}{timestamp}{number}{}", self.before, self.after))
     }
 
-    /// Returns the number of a backup made at `now`, given the file names of the directory: one more than the highest
-    /// number of this minute. A lower number that rotation has freed must not be used again, because the backup would
-    /// count as older than the others.
+    /// Returns the number for a backup made at `now`: one more than the maximum number among the backups of this
+    /// minute. `names` are the file names in the directory. A lower number that is free because old backups were
+    /// removed must not be used again; otherwise the backup would count as older than the others.
     pub(crate) fn next_number(&self, names: &[String], now: DateTime<Local>) -> u32 {
         let timestamp = self.timestamp(now);
         let of_this_minute = names.iter().filter_map(|name| self.age(name)).filter(|(at, _)| *at == timestamp);
@@ -72,8 +75,8 @@ impl BackupNaming {
         now.format(format).to_string()
     }
 
-    /// Returns the files of the directory to remove so that `files_max` backups remain, the oldest first. Names of
-    /// another form are ignored, and `newest` is never removed.
+    /// Returns the names of the files to remove so that `files_max` backups remain, the oldest first. `names` are the
+    /// file names in the directory; names that do not match the pattern are ignored. `newest` is never removed.
     pub(crate) fn surplus<'n>(&self, names: &'n [String], newest: &str, files_max: usize) -> Vec<&'n str> {
         let mut others: Vec<(BackupAge<'n>, &'n str)> = names
             .iter()

@@ -1,4 +1,4 @@
-//! One run of a task of `scheduledTasks`: VACUUM, then the backup, then the statements.
+//! Runs a task of `scheduledTasks` once: VACUUM, then the backup, then the statements.
 
 use chrono::{DateTime, Local};
 use sqlhttp_core::{Atomicity, Batch, Database, Error, Step, StepOutcome};
@@ -9,10 +9,10 @@ use crate::process::metrics::LastBackup;
 use crate::standalone::config::{BackupConfig, TaskConfig};
 use crate::standalone::messages;
 
-/// Runs a task. Returns a line for each failure, with the id of the database and the index of the task.
+/// Runs a task once. Returns a line for each failure, with the id of the database and the index of the task.
 ///
-/// If VACUUM fails, no backup is made: the file may be damaged, and rotation would remove an older, intact backup. The
-/// statements run even if VACUUM or the backup has failed.
+/// If VACUUM fails, no backup is made. The file may be damaged then, and its backup would cause the removal of an
+/// older, intact backup. The statements run even if VACUUM or the backup has failed.
 pub(crate) async fn run(
     database: &Database,
     (id, index): (&str, usize),
@@ -75,10 +75,11 @@ async fn run_backup(
     })
 }
 
-/// Runs the operator's SQL as on one connection: a transaction may begin in one script and end in another. Stops at the
-/// first failure unless `keep_going`. Returns the messages of the failures with the indexes of their scripts.
+/// Runs the operator's SQL scripts as if on one connection: a transaction may begin in one script and end in another.
+/// Stops at the first failure unless `keep_going` is true. Returns the index of each script that failed, with its
+/// message.
 ///
-/// On a read-only database each script runs by itself, and only statements that read succeed.
+/// If the database is read-only, each script runs on its own, and only statements that read succeed.
 pub(crate) async fn run_scripts(
     database: &Database,
     scripts: &[String],
@@ -104,7 +105,7 @@ async fn run_all_on_reader(database: &Database, scripts: &[String], keep_going: 
     failures
 }
 
-/// Runs one script of the operator. Returns the message of its failure.
+/// Runs one SQL script of the operator. The error is the message of its failure.
 pub(crate) async fn run_script(database: &Database, sql: &str) -> Result<(), String> {
     match database.run_script(sql).await {
         Ok(Ok(())) => Ok(()),
@@ -114,7 +115,8 @@ pub(crate) async fn run_script(database: &Database, sql: &str) -> Result<(), Str
     }
 }
 
-/// Runs one statement on a read-only database, which has no writer thread for scripts. Only reads succeed.
+/// Runs one SQL statement on a read-only database, which has no writer thread for scripts. Only a statement that reads
+/// succeeds.
 async fn run_on_reader(database: &Database, sql: &str) -> Result<(), String> {
     let batch = Batch { atomicity: Atomicity::Each, ..Batch::transaction(vec![Step::execute(sql, ())]) };
     let outcome = database.execute(batch).await.map_err(|error| messages::database_error(&error))?;

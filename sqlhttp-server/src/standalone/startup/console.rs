@@ -1,4 +1,4 @@
-//! The output of a start on standard output and standard error.
+//! Writes the output of the start to standard output and standard error.
 
 use std::io::Write;
 
@@ -6,7 +6,7 @@ use chrono::Local;
 
 use crate::standalone::messages;
 
-/// The streams to which a start writes its messages.
+/// The streams to which the start of the server writes its messages.
 pub struct Console<'a> {
     /// Standard output.
     pub out: &'a mut dyn Write,
@@ -15,14 +15,14 @@ pub struct Console<'a> {
 }
 
 impl Console<'_> {
-    // Errors of writing are ignored: a closed standard output must not prevent the server from serving.
+    // Errors of writing are ignored in all methods: a closed standard output must not prevent the server from serving.
 
     /// Prints a line to standard output.
     pub(super) fn print(&mut self, line: &str) {
         let _ = writeln!(self.out, "{line}").and_then(|()| self.out.flush());
     }
 
-    /// Prints a log line to standard output, among the other lines of the start.
+    /// Prints a log line to standard output, where it appears among the other lines of the start.
     pub(super) fn print_log(&mut self, level: &str, message: &str) {
         self.print(&messages::log_line(level, Local::now(), message));
     }
@@ -33,12 +33,12 @@ impl Console<'_> {
         let _ = writeln!(self.err, "{line}").and_then(|()| self.err.flush());
     }
 
-    /// Writes the reason why the process ends to standard error.
+    /// Writes a log line with the reason for which the process ends to standard error.
     pub fn fatal(&mut self, message: &str) {
         self.log("FATAL", message);
     }
 
-    /// Prints the address of the service, the last line of a start.
+    /// Prints the address on which the server listens, which is the last line of a start.
     pub fn listening(&mut self, host: &str, port: u16) {
         self.print(&format!("- Web Service listening on {}", messages::address(host, port)));
     }

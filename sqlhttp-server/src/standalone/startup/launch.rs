@@ -1,5 +1,5 @@
-//! The launch of one database: it is announced, opened and initialised, and its rules are checked. The order of the
-//! steps is the order of their output lines, which is ws4sqlite's.
+//! Launches one database: prints its settings, opens and initialises it, and checks its rules. Each step prints lines,
+//! and the order of the lines is that of ws4sqlite.
 
 use std::fs::{self, OpenOptions};
 use std::path::Path;
@@ -22,17 +22,18 @@ use crate::standalone::config::{
 };
 use crate::standalone::{messages, schedule};
 
-/// An open database, and the state that the rest of the start needs.
+/// An open database, and the values that later steps of the start require.
 pub(crate) struct LaunchedDatabase {
     pub(crate) opened: OpenDatabase,
-    /// For each task, the error in its configuration that ends the start when the task runs.
+    /// For each task, an error in its configuration; `None` if it has none. The start fails with that error when the
+    /// task would run.
     pub(crate) deferred_errors: Vec<Option<String>>,
-    /// Whether this start created the database.
+    /// Whether the database did not exist before this start.
     is_new: bool,
 }
 
 impl LaunchedDatabase {
-    /// Returns whether a macro or backup runs at this start.
+    /// Returns whether a macro or backup with this `execution` runs at this start.
     pub(crate) fn is_due(&self, execution: &ExecutionConfig) -> bool {
         is_due(execution, self.is_new)
     }
@@ -42,10 +43,11 @@ fn is_due(execution: &ExecutionConfig, is_new: bool) -> bool {
     execution.on_startup || (execution.on_create && is_new)
 }
 
-/// Launches a database.
+/// Prints, opens, initialises and checks a database. `home` is the user's home directory. The file of a new database
+/// is added to `created`.
 ///
 /// # Errors
-/// The text of the error that ends the start.
+/// The message with which the start fails.
 pub(crate) async fn launch(
     plan: DatabasePlan,
     engine: &EngineConfig,
@@ -65,7 +67,7 @@ pub(crate) async fn launch(
     let mut deferred_errors = Vec::new();
     let checked = check_rules(&plan, &mut config, &mut deferred_errors, home, console);
     if let Err(error) = checked {
-        // The caller closes only databases that it has received.
+        // The caller closes only the databases that this function has returned.
         let _ = database.close().await;
         return Err(plan.explain(error));
     }
@@ -119,7 +121,7 @@ fn stored_statements(plan: &DatabasePlan, console: &mut Console<'_>) -> Result<S
     Ok(stored)
 }
 
-/// Returns the settings that can be determined before the database is open.
+/// Returns the settings of a database that can be determined before it is opened. The other settings are empty.
 fn config_before_open(plan: &DatabasePlan, journal_mode: JournalMode, engine: &EngineConfig) -> DatabaseConfig {
     let companion = &plan.companion;
     DatabaseConfig {
@@ -139,7 +141,7 @@ fn config_before_open(plan: &DatabasePlan, journal_mode: JournalMode, engine: &E
     }
 }
 
-/// Opens the database, and runs the init statements and the macros that run at creation or at start.
+/// Opens the database. Then runs the init statements if it is new, and the macros that run at creation or at start.
 async fn open(
     config: &DatabaseConfig,
     engine: &EngineConfig,
@@ -156,8 +158,9 @@ async fn open(
     }
     let mut options = options(config, engine);
     let macros: Vec<&MacroConfig> = config.macros.iter().filter(|one| is_due(&one.execution, is_new)).collect();
-    // Macros may write even if clients may not: the database is opened for writing first and then again read-only. An
-    // in-memory database would lose its content, so it stays read-only.
+    // Macros may write even if clients may not. Therefore a read-only database with macros is opened for writing
+    // first, and then again as read-only. An in-memory database would lose its content, so it is read-only from the
+    // beginning.
     let reopen_read_only = config.read_only && !macros.is_empty() && config.location != Location::Memory;
     options.read_only &= !reopen_read_only;
     let mut database = open_with(config, options.clone())?;
@@ -171,13 +174,13 @@ async fn open(
     Ok(database)
 }
 
-/// Creates an empty database file, so that a start that fails removes only files that it created itself. An error is
-/// ignored: opening the database reports it.
+/// Creates an empty database file if the database is new, and adds it to `created`. A start that fails then removes
+/// only files that it created itself. Errors are ignored here, because opening the database reports them.
 fn create_file(config: &DatabaseConfig, is_new: bool, created: &mut CreatedFiles) {
     let Location::File(path) = &config.location else { return };
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
-    // SQLite's default permissions (SQLITE_DEFAULT_FILE_PERMISSIONS).
+    // These are SQLite's default permissions (SQLITE_DEFAULT_FILE_PERMISSIONS).
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o644);
     if is_new && options.open(path).is_ok() {
@@ -232,8 +235,8 @@ async fn initialise(
     Ok(())
 }
 
-/// Checks and prints the rules that need no open database: users, tasks, macros, backups and the CORS origin. Adds them
-/// to `config`.
+/// Checks and prints the rules that do not depend on the open database: users, tasks, macros, backups and the CORS
+/// origin. Adds them to `config`.
 fn check_rules(
     plan: &DatabasePlan,
     config: &mut DatabaseConfig,
@@ -286,7 +289,8 @@ fn print_auth(auth: &AuthConfig, custom_code: bool, console: &mut Console<'_>) {
     }
 }
 
-/// Creates the backup directory of a scheduled task, so that an error ends the start instead of the first run.
+/// Creates the backup directory of a task with a schedule. If this fails, the start fails, and not only the first run
+/// of the task.
 fn prepare_task(key: &str, task: &ResolvedTask) -> Result<(), ConfigError> {
     match &task.config {
         TaskConfig { schedule: Some(_), backup: Some(BackupConfig { template, .. }), .. } => {

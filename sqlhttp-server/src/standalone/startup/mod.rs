@@ -1,12 +1,13 @@
-//! The start, from the command line to open databases, with the steps and the output of ws4sqlite:
+//! The start of the server, from the command line to open databases. The steps and their output are those of
+//! ws4sqlite:
 //!
-//! 1. the banner; flags, environment and `-config` file become settings;
+//! 1. prints the banner, and converts the flags, the environment and the `-config` file to settings;
 //! 2. `plan`: finds each database and reads its companion file (no database is opened yet);
-//! 3. `launch`: announces, opens and initialises one database after the other, and checks its rules;
-//! 4. the tasks of all databases that run at start.
+//! 3. `launch`: for one database after the other, prints its settings, opens and initialises it, and checks its rules;
+//! 4. runs the tasks that are configured to run at start, of all databases.
 //!
-//! A start that fails removes the database files that it created (`open_database` lists them). All output goes to a
-//! [`Console`].
+//! A start that fails removes the database files that it created (see `CreatedFiles` in `open_database`). All output
+//! is written to a [`Console`].
 
 mod console;
 mod launch;
@@ -28,43 +29,43 @@ use super::config::flags::{self, CommandLine, FlagError, PROGRAM, Settings};
 use super::config::{EngineConfig, ServerConfig, file, settings};
 use super::{messages, schedule};
 
-/// The arguments and the environment of a process.
+/// The command-line arguments and the environment variables of a process.
 #[derive(Clone, Default)]
 pub struct Invocation {
-    /// The arguments, without the program's name.
+    /// The command-line arguments, without the name of the program.
     pub arguments: Vec<OsString>,
-    /// The environment variables.
+    /// The environment variables by name.
     pub environment: HashMap<String, String>,
 }
 
-/// The outcome of a start.
+/// The outcome of starting the server.
 #[derive(Debug)]
 pub enum StartOutcome {
-    /// The databases are open and can be served.
+    /// The start succeeded: the databases are open and can be served.
     Serve(Box<StartedService>),
-    /// The process ends with this exit status. The reason has been printed.
+    /// The process must end with this exit status. The reason has already been printed.
     Exit(u8),
 }
 
-/// The open databases and the settings of the server.
+/// The open databases and the settings of a server that has been started.
 #[derive(Debug)]
 pub struct StartedService {
-    /// The settings of the process.
+    /// The settings of the process and its listeners.
     pub server: ServerConfig,
     /// The databases, in the order in which they were given.
     pub databases: Vec<OpenDatabase>,
     created: CreatedFiles,
 }
 
-/// The reason why a start ends early.
+/// The reason for which a start ends without a server.
 enum StartError {
-    /// `FATAL`, exit status 1.
+    /// The start failed with this message, which is logged as `FATAL`. The exit status is 1.
     Fatal(String),
-    /// An error on the command line or in the environment, exit status 2.
+    /// The command line or the environment is invalid. The exit status is 2.
     Usage(FlagError),
-    /// The usage text, exit status 0.
+    /// The command line requests the usage text. The exit status is 0.
     Help,
-    /// `-version`: the banner has been printed; exit status 0.
+    /// The command line contains `-version`, and the banner with the version has been printed. The exit status is 0.
     Done,
 }
 
@@ -74,7 +75,7 @@ impl From<String> for StartError {
     }
 }
 
-/// Omits the environment, because it may contain secrets.
+/// The environment is omitted, because it may contain secrets.
 impl std::fmt::Debug for Invocation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Invocation").field("arguments", &self.arguments).finish_non_exhaustive()
@@ -82,7 +83,8 @@ impl std::fmt::Debug for Invocation {
 }
 
 impl Invocation {
-    /// Returns the invocation of this process. Environment variables that are not UTF-8 are ignored.
+    /// Returns the arguments and the environment of this process. Environment variables that are not UTF-8 are
+    /// ignored.
     pub fn of_process() -> Self {
         let utf8 = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
         Invocation {
@@ -107,7 +109,8 @@ impl Invocation {
     }
 }
 
-/// Opens the databases, which is everything before the port is bound. Errors have been printed when this returns.
+/// Reads the configuration and opens the databases, which is everything before the port is bound. If this fails, the
+/// error has been printed when the function returns.
 pub async fn start(invocation: &Invocation, console: &mut Console<'_>) -> StartOutcome {
     console.print(&banner());
     sqlhttp_core::missing_features().iter().for_each(|feature| console.log("WARN", &feature.to_string()));
@@ -139,8 +142,8 @@ pub async fn start(invocation: &Invocation, console: &mut Console<'_>) -> StartO
 }
 
 impl StartedService {
-    /// Closes the databases and removes the files that the start created. For a service that cannot serve, for example
-    /// because its port is in use.
+    /// Closes the databases and removes the files that the start created. Called if the server cannot serve after all,
+    /// for example because its port is in use.
     pub async fn abandon(self) {
         undo(self.databases.into_iter(), self.created).await;
     }
@@ -148,7 +151,7 @@ impl StartedService {
 
 async fn undo(databases: impl Iterator<Item = OpenDatabase>, created: CreatedFiles) {
     for opened in databases {
-        // The start has failed already; an error of the last checkpoint would hide the reason.
+        // The start has failed already. An error of the last checkpoint would hide the reason.
         let _ = opened.database.close().await;
     }
     for path in created.0 {
@@ -197,7 +200,8 @@ fn read_flags(invocation: &Invocation, console: &mut Console<'_>) -> Result<Sett
     if typed.bool("version") {
         return Err(StartError::Done);
     }
-    // If no flag precedes the ignored words, there is nothing to serve, and the error about that is sufficient.
+    // If no flag precedes the ignored words, there is nothing to serve. The start then fails with an error about that,
+    // which is sufficient.
     if !ignored.is_empty() && !typed.is_empty() {
         console
             .log("WARN", &format!("ignored, because flags end at the first word that is none: {}", ignored.join(" ")));
@@ -252,8 +256,8 @@ async fn launch_all(
     Ok(())
 }
 
-/// Runs the tasks and backups that are due before the port opens, in the order of the configuration. Failures are
-/// logged; only an error in a task's configuration ends the start.
+/// Runs the tasks and backups that must run before the port is opened, in the order of the configuration. Failures are
+/// logged. Only an error in the configuration of a task makes the start fail.
 async fn run_startup_tasks(launched: &[LaunchedDatabase], console: &mut Console<'_>) -> Result<(), StartError> {
     for one in launched {
         let OpenDatabase { config, database, last_backup } = &one.opened;
@@ -276,15 +280,15 @@ async fn run_startup_tasks(launched: &[LaunchedDatabase], console: &mut Console<
     Ok(())
 }
 
-/// Returns the host to bind in the form that a resolver takes: without the brackets of an IPv6 address, and `0.0.0.0`
-/// for an empty host.
+/// Returns the host to bind in a form that can be resolved: without the brackets of an IPv6 address, and `0.0.0.0` for
+/// an empty host.
 pub fn bind_host(config: &ServerConfig) -> &str {
     let host = config.bind_host.trim();
     let host = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
     if host.is_empty() { "0.0.0.0" } else { host }
 }
 
-/// Returns the message about a port that cannot be bound, in ws4sqlite's wording.
+/// Returns the message for a port that cannot be bound, in ws4sqlite's wording.
 pub fn listen_failure(host: &str, port: u16, error: &io::Error) -> String {
     let why = match error.kind() {
         io::ErrorKind::AddrInUse => "bind: address already in use".to_owned(),

@@ -1,4 +1,4 @@
-//! An open database, and the files that a start created.
+//! An open database, and the list of the files that a start created.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,12 +13,12 @@ use crate::standalone::config::DatabaseConfig;
 pub struct OpenDatabase {
     /// The settings of the database.
     pub config: Arc<DatabaseConfig>,
-    /// The database.
+    /// The open database.
     pub database: Database,
-    /// The time of its last backup.
+    /// The time of the last backup of the database.
     pub last_backup: LastBackup,
 }
 
-/// The database files that this start created, which a failed start removes.
+/// The paths of the database files that this start created. If the start fails, it removes them.
 #[derive(Debug, Default)]
 pub(super) struct CreatedFiles(pub(super) Vec<PathBuf>);

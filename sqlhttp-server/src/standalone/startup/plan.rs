@@ -1,5 +1,5 @@
-//! The plan of a start: for each database its id, its path, and the content of its companion file. Configuration files
-//! are read here; no database is opened or created.
+//! Plans a start: determines for each database its id, its path, and the content of its companion file. Configuration
+//! files are read; no database is opened or created.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -13,26 +13,27 @@ use crate::standalone::config::file::{ConfigFile, DatabaseEntry};
 use crate::standalone::config::flags::Settings;
 use crate::standalone::config::resolve::expand_home;
 
-/// The greatest length of a configuration file, in bytes.
+/// The maximum size of a configuration file, in bytes.
 const FILE_BYTES_MAX: u64 = 16 << 20;
 
-/// A database to be opened.
+/// A database that is to be opened, with its configuration.
 #[derive(Debug)]
 pub(crate) struct DatabasePlan {
     pub(crate) id: String,
-    /// The path as typed, with `~` expanded; `:memory:` for an in-memory database.
+    /// The path of the database file as given by the user, with `~` expanded; `:memory:` for an in-memory database.
     pub(crate) path: String,
     pub(crate) in_memory: bool,
     pub(crate) companion: Companion,
-    /// The line of the start-up's output that names the source of the configuration.
+    /// The line of the output at start that names the source of the database's configuration.
     pub(crate) origin_line: String,
-    /// The file that contains the configuration, for error messages.
+    /// The file that contains the configuration of the database, for error messages.
     pub(crate) origin: ConfigOrigin,
-    /// Warnings about unknown keys, each with the file's name.
+    /// Warnings about unknown keys, each with the name of the file.
     pub(crate) warnings: Vec<String>,
 }
 
-/// Plans all databases: those of `-db`, then those of `-mem-db`, then those of the `-config` file.
+/// Plans all databases: those of `-db`, then those of `-mem-db`, then those of the `-config` file. `home` is the
+/// user's home directory.
 pub(crate) fn plan_all(settings: &Settings, file: ConfigFile, home: Option<&str>) -> Result<Vec<DatabasePlan>, String> {
     let mut plans = Vec::new();
     for typed in settings.list("db") {
@@ -53,8 +54,8 @@ pub(crate) fn plan_all(settings: &Settings, file: ConfigFile, home: Option<&str>
 }
 
 impl DatabasePlan {
-    /// Checks that the database has an id and a path. `index` is the number of the database, counted from 0 over all
-    /// databases.
+    /// Checks that the database has an id and a path. `index` is the number of the database among all databases,
+    /// counted from 0.
     pub(crate) fn check(&self, index: usize) -> Result<(), String> {
         if self.id.is_empty() {
             return Err(format!("no id specified for db #{index}."));
@@ -65,12 +66,12 @@ impl DatabasePlan {
         Ok(())
     }
 
-    /// Returns the text of an error in the configuration, with its place.
+    /// Formats an error in the configuration of the database, with its position in the file.
     pub(crate) fn explain(&self, error: ConfigError) -> String {
         self.origin.explain(&error)
     }
 
-    /// Returns the location for the engine.
+    /// Returns the location of the database for the engine.
     pub(crate) fn location(&self) -> Location {
         if self.in_memory { Location::Memory } else { Location::File(PathBuf::from(&self.path)) }
     }
@@ -85,7 +86,8 @@ fn plan_file(typed: &str, home: Option<&str>) -> Result<DatabasePlan, String> {
     let (path, explicit) = database_path::split(typed, cfg!(windows));
     let path = expand(path, "database file", home)?;
     let id = database_path::id_of(&path)?;
-    // `:memory:` has an empty path, which `check` refuses. The text behind the colon is then no companion file.
+    // `:memory:` has an empty path, which `check` refuses. The text after the colon is then not the path of a
+    // companion file.
     let companion = match explicit.filter(|explicit| !explicit.is_empty() && !path.is_empty()) {
         Some(explicit) => {
             let file = expand(explicit, "companion file", home)?;
@@ -141,17 +143,17 @@ fn with_companion(plan: DatabasePlan, file: Option<String>) -> Result<DatabasePl
     Ok(DatabasePlan { companion, warnings, origin_line, origin, ..plan })
 }
 
-/// Expands `~` in a path. `label` names the path in the error.
+/// Replaces a leading `~` in a path with the home directory. `label` names the path in the error message.
 pub(crate) fn expand(path: &str, label: &str, home: Option<&str>) -> Result<String, String> {
     expand_home(path, home).map_err(|why| format!("in expanding {label} path: {why}"))
 }
 
-/// Returns whether there is a file, or anything else that is not a directory.
+/// Returns whether the path exists and is not a directory.
 pub(crate) fn is_file(path: &str) -> bool {
     std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_dir())
 }
 
-/// Reads a configuration file.
+/// Reads a configuration file. Returns an error if it cannot be read, is not UTF-8, or is larger than 16 MiB.
 pub(crate) fn read(path: &str) -> Result<String, String> {
     let failed = |why: &dyn std::fmt::Display| format!("in reading config file: {path}: {why}");
     let file = std::fs::File::open(path).map_err(|error| failed(&error))?;

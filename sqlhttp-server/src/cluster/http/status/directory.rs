@@ -1,13 +1,13 @@
-//! The size of a directory.
+//! Computes the total size of the files in a directory, for `/status`.
 
 use std::path::Path;
 
-/// The greatest number of entries that are read, because a data directory may contain any number of files and a request
-/// waits.
+/// The maximum number of directory entries that are read. A data directory may contain any number of files, and the
+/// client waits for the response.
 const ENTRIES_MAX: usize = 20_000;
 
-/// Returns the sum of the sizes of all files below a directory, in bytes. Links are not followed. Entries that cannot
-/// be read, such as files that have just been removed, are not counted. Blocks.
+/// Returns the total size of all files below a directory, in bytes. Symbolic links are not followed. Entries that
+/// cannot be read, such as files that have just been removed, are not counted. Blocks the thread.
 pub(crate) fn size(directory: &Path) -> u64 {
     let (mut bytes, mut seen) = (0_u64, 0);
     let mut waiting = vec![directory.to_owned()];

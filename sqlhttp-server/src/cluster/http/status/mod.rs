@@ -1,8 +1,8 @@
-//! `/status` of a node: collects the facts that [`sqlhttp_rqlite::status`] encodes.
+//! The endpoint `/status` of a node: collects the values that [`sqlhttp_rqlite::status`] encodes.
 //!
 //! * `directory`: the size of the data directory.
 //! * `network`: the network interfaces of the machine.
-//! * `store`: the facts about the store.
+//! * `store`: the part about the database and Raft.
 
 mod directory;
 mod network;
@@ -20,13 +20,13 @@ use crate::cluster::context::ClusterContext;
 use crate::http::reply::HttpResponse;
 use crate::process::tls::TlsDescription;
 
-/// Handles `/status`: the document, or the part of it under `key`.
+/// Handles `/status`: returns the whole document, or only the part under `key`.
 pub(crate) async fn answer(request: &Request<'_>, params: &Params) -> HttpResponse {
     request.context.counters.num_status.add(1);
     common::respond(collect(request, params).await.encode(params.pretty, &params.key))
 }
 
-/// The facts that are read from the file system and the network interfaces, which may take long.
+/// The part of `/status` that is read from the file system and the network interfaces, which may take long.
 #[derive(Default)]
 struct HostFacts {
     /// The size of the data directory, in bytes.
@@ -35,7 +35,7 @@ struct HostFacts {
 }
 
 impl HostFacts {
-    /// Reads the facts on the blocking pool.
+    /// Reads the size of the data directory and the network interfaces, on the blocking pool.
     async fn read(cluster: &ClusterContext) -> Self {
         let directory = cluster.config.data_dir.clone();
         let read =

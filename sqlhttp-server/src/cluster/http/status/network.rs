@@ -1,20 +1,21 @@
-//! The network interfaces of the machine.
+//! The network interfaces of the machine, for `/status`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use sqlhttp_rqlite::status::Interface;
 
-/// The directory of interfaces on Linux.
+/// The directory with an entry for each network interface on Linux.
 const INTERFACES: &str = "/sys/class/net";
 
-/// The greatest number of interfaces that are reported. Machines with many containers have one for each.
+/// The maximum number of network interfaces that are reported. Machines with many containers have one for each
+/// container.
 const INTERFACES_MAX: usize = 256;
 
-/// The flag of a loopback interface (`netdevice(7)`).
+/// The bit of a loopback interface in the flags of an interface (`netdevice(7)`).
 const LOOPBACK: u32 = 0x8;
 
-/// Returns the interfaces, sorted by name. Blocks.
+/// Returns the network interfaces, sorted by name. Blocks the thread.
 pub(crate) fn interfaces() -> Vec<Interface> {
     let mut addresses: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for name in names() {

@@ -1,4 +1,4 @@
-//! The facts about the store of a node.
+//! The part of `/status` about the store of a node: its database and Raft.
 
 use std::time::{Duration, SystemTime};
 
@@ -12,11 +12,11 @@ use crate::api::rqlite::status::rfc3339;
 use crate::cluster::config::ClusterConfig;
 use crate::cluster::context::ClusterContext;
 
-/// `PRAGMA synchronous` of the writer: NORMAL, because a write is durable in the Raft log. The database is synced at
-/// checkpoints only.
+/// `PRAGMA synchronous` of the connection that writes: NORMAL. The database file is synced at checkpoints only. That
+/// is sufficient, because a write is already durable in the Raft log.
 const WRITER_SYNCHRONOUS: u8 = 1;
 
-/// Collects the facts about the store. `sqlite` contains those about the database.
+/// Collects the part of `/status` about the store. `sqlite` is its part about the database.
 pub(crate) fn store(context: &AppContext, cluster: &ClusterContext, directory_bytes: u64, sqlite: Sqlite) -> Store {
     let (config, status) = (&cluster.config, cluster.node.status());
     let auto_vacuum =
@@ -95,8 +95,8 @@ fn raft_settings(config: &ClusterConfig) -> RaftSettings {
     }
 }
 
-/// Computes the times of the last and the next VACUUM. VACUUM is attempted once in each interval since the start of the
-/// node.
+/// Computes the times of the last and the next VACUUM. VACUUM is attempted once per interval, counted from the start
+/// of the node.
 fn auto_vacuum(interval: Duration, started_at: SystemTime, totals: &Totals) -> AutoVacuum {
     let attempts = totals.vacuums.saturating_add(totals.vacuums_failed);
     let after = |intervals: u64| {

@@ -4,14 +4,14 @@ use sqlhttp_raft::{LogStats, Member, NodeStatus, Role, Totals};
 
 use crate::cluster::config::{ClusterConfig, parse};
 
-/// Returns the settings of the node `n1` with further flags.
+/// Returns the settings of the node `n1`, from a command line that also contains `flags`.
 pub(crate) fn config(flags: &[&str]) -> ClusterConfig {
     let own = ["-node-id", "n1", "-raft-addr", "127.0.0.1:4002"];
     let arguments: Vec<_> = own.iter().chain(flags).chain(&["/data"]).map(Into::into).collect();
     parse(&arguments).unwrap()
 }
 
-/// Returns the status of a single node that leads and has an entry to apply.
+/// Returns the status of the leader of a one-node cluster, which has not yet applied the last committed entry.
 pub(crate) fn status() -> NodeStatus {
     NodeStatus {
         role: Role::Leader,

@@ -1,6 +1,6 @@
-//! The command line, parsed as Go's `flag` package does it: `-name` and `--name`, values after `=` or a blank, booleans
-//! only with `=`, no flags after the first word that is not a flag. [`TABLE`] describes all flags; parsing, the usage
-//! text and the environment variables derive from it.
+//! The command line, parsed as Go's `flag` package does it. Flags are written `-name` or `--name`. The value of a flag
+//! follows after `=` or a blank, that of a boolean only after `=`. The first word that is not a flag ends the flags.
+//! [`TABLE`] describes all flags; the parser, the usage text and the environment variables use it.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -8,33 +8,34 @@ use std::time::Duration;
 use sqlhttp_text::flag::{self, Scanned, invalid, parse_value};
 pub use sqlhttp_text::flag::{FlagError, Kind, Value};
 
-/// The program's name, in the banner and the usage text.
+/// The name of this program in the banner and the usage text.
 pub const PROGRAM: &str = "sqlhttp-standalone";
 
-/// A flag.
+/// A flag of the command line.
 #[derive(Debug, Clone, Copy)]
 pub struct Flag {
-    /// The name, without dashes.
+    /// The name of the flag, without dashes.
     pub name: &'static str,
-    /// Another name, which earlier versions or `sqlhttp-cluster` use; empty for none.
+    /// Another name of the flag, which earlier versions of this program or `sqlhttp-cluster` use; empty if there is
+    /// none.
     pub alias: &'static str,
-    /// The type of the value.
+    /// The type of the flag's value.
     pub kind: Kind,
-    /// The value if the flag is not given; empty for none.
+    /// The value that applies if the flag is not given, as on the command line; empty if there is none.
     pub default: &'static str,
-    /// Whether ws4sqlite has this flag.
+    /// Whether ws4sqlite has this flag too.
     pub original: bool,
-    /// The text of the usage message.
+    /// The description of the flag in the usage text.
     pub help: &'static str,
 }
 
 impl Flag {
-    /// Returns the environment variable that sets the flag: `SQLHTTP_BIND_HOST` for `bind-host`.
+    /// Returns the name of the environment variable that sets the flag: `SQLHTTP_BIND_HOST` for `bind-host`.
     pub fn env_name(&self) -> String {
         env_name_of(self.name)
     }
 
-    /// Returns the name and the alias.
+    /// Returns the name of the flag, and its alias if it has one.
     fn names(&self) -> impl Iterator<Item = &'static str> + use<> {
         [self.name, self.alias].into_iter().filter(|name| !name.is_empty())
     }
@@ -43,7 +44,8 @@ impl Flag {
         Flag { alias, ..self }
     }
 
-    /// Returns whether the flag may be set outside the command line.
+    /// Returns whether the flag can also be set outside the command line. `version` cannot, because it is not a
+    /// setting.
     fn is_setting(&self) -> bool {
         self.name != "version"
     }
@@ -64,7 +66,7 @@ const fn further(name: &'static str, kind: Kind, default: &'static str, help: &'
 const LOG_FORMATS: Kind = Kind::Choice(&["text", "json"]);
 const LOG_LEVELS: Kind = Kind::Choice(&["error", "warn", "info", "debug", "trace"]);
 
-/// All flags, sorted by name; those of ws4sqlite first.
+/// All flags, sorted by name. The flags of ws4sqlite come first.
 pub const TABLE: &[Flag] = &[
     original("bind-host", Kind::Text, "0.0.0.0", "The host to bind"),
     original("db", Kind::List, "", "Repeatable; paths of file-based databases"),
@@ -121,28 +123,29 @@ pub const TABLE: &[Flag] = &[
     further("write-timeout", Kind::Duration, "60s", "How long a write may wait and run; 0 is no limit"),
 ];
 
-/// The values that were set, by flag. Other flags have their defaults.
+/// The values of the flags that were set. Any other flag has its default value.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings {
     values: HashMap<&'static str, Vec<Value>>,
 }
 
-/// A parsed command line.
+/// What a parsed command line requests.
 #[derive(Debug, PartialEq, Eq)]
 pub enum CommandLine {
-    /// Run with these settings. The first word that is not a flag and the words after it are ignored.
+    /// The server is started with these settings. The first word that is not a flag and the words after it are
+    /// ignored.
     Run {
-        /// The values that were set.
+        /// The values of the flags that were set.
         settings: Settings,
         /// The words that are ignored.
         ignored: Vec<String>,
     },
-    /// Print the usage text.
+    /// The usage text is printed.
     Help,
 }
 
-/// Parses the command line (without the program's name). An error ends the process with status 2; [`explain`] returns
-/// its text.
+/// Parses the command line, without the name of the program. If this returns an error, the process ends with status 2;
+/// [`explain`] formats the message.
 pub fn parse(arguments: &[String]) -> Result<CommandLine, FlagError> {
     let mut settings = Settings::default();
     let set = |name: &str, value| {
@@ -161,7 +164,7 @@ fn find(name: &str) -> Option<&'static Flag> {
     TABLE.iter().find(|flag| flag.names().any(|known| known == name))
 }
 
-/// Returns the lines to print about an error on the command line or in the environment.
+/// Returns the message about an error on the command line or in the environment, which may have several lines.
 pub fn explain(error: &FlagError) -> String {
     let names = TABLE.iter().flat_map(Flag::names);
     let summary = |name: &str| find(name).map(|it| flag::summary(it.name, it.kind, it.default, it.help));
@@ -169,11 +172,12 @@ pub fn explain(error: &FlagError) -> String {
 }
 
 impl Settings {
-    /// Reads the environment: `SQLHTTP_<NAME>`, lists separated by commas. Empty variables are ignored.
+    /// Reads the settings from environment variables named `SQLHTTP_<NAME>`. The values of a list flag are separated
+    /// by commas. Empty variables are ignored.
     pub fn from_env(variable: impl Fn(&str) -> Option<String>) -> Result<Self, FlagError> {
         let mut settings = Settings::default();
         for flag in TABLE.iter().filter(|flag| flag.is_setting()) {
-            // The alias first, so that the name overrides it.
+            // The variable of the alias is read first, so that the variable of the name overrides it.
             for name in flag.names().map(env_name_of).collect::<Vec<_>>().iter().rev() {
                 if let Some(text) = variable(name).filter(|text| !text.is_empty()) {
                     settings.set_from_env(flag, name, &text)?;
@@ -193,7 +197,8 @@ impl Settings {
         Ok(())
     }
 
-    /// Sets a flag by name, for the `-config` file. That file cannot set `db`, `mem-db`, `config` and `version`.
+    /// Sets a flag by name, for the `-config` file. Returns an error for `db`, `mem-db`, `config` and `version`, which
+    /// cannot be set in that file.
     pub(crate) fn set_named(&mut self, name: &str, text: &str) -> Result<(), String> {
         let flag = find(name).filter(|flag| settable_in_file(flag));
         let flag = flag.ok_or_else(|| format!("unknown setting '{name}'"))?;
@@ -202,7 +207,7 @@ impl Settings {
         Ok(())
     }
 
-    /// Adds the values of `lower`, a source of lower priority, for flags that are not set here.
+    /// Adds the values of `lower`, settings of lower priority, for the flags that `self` does not set.
     pub fn or(mut self, lower: Settings) -> Self {
         for (name, values) in lower.values {
             self.values.entry(name).or_insert(values);
@@ -210,7 +215,7 @@ impl Settings {
         self
     }
 
-    /// Returns whether no flag is set.
+    /// Returns whether no flag was set.
     pub fn is_empty(&self) -> bool {
         self.values.is_empty()
     }
@@ -223,7 +228,7 @@ impl Settings {
         values.push(value);
     }
 
-    /// Returns the value of a flag, or its default; `None` if it has neither.
+    /// Returns the value of a flag: the last one that was set, or else its default; `None` if there is neither.
     fn get(&self, name: &str) -> Option<Value> {
         if let Some(value) = self.values.get(name).and_then(|values| values.last()) {
             return Some(value.clone());
@@ -232,7 +237,7 @@ impl Settings {
         parse_value(flag.kind, flag.default).ok()
     }
 
-    /// Returns the value of a text or choice flag; empty if it has neither a value nor a default.
+    /// Returns the value of a text flag or a choice flag; an empty string if it has neither a value nor a default.
     pub fn text(&self, name: &str) -> String {
         match self.get(name) {
             Some(Value::Text(text)) => text,
@@ -240,7 +245,7 @@ impl Settings {
         }
     }
 
-    /// Returns the value of a text or choice flag; `None` if it is empty.
+    /// Returns the value of a text flag or a choice flag; `None` if the value is empty.
     pub fn text_opt(&self, name: &str) -> Option<String> {
         Some(self.text(name)).filter(|text| !text.is_empty())
     }
@@ -254,12 +259,12 @@ impl Settings {
         values.iter().filter_map(text).collect()
     }
 
-    /// Returns the value of a boolean flag.
+    /// Returns the value of a boolean flag; `false` if there is none.
     pub fn bool(&self, name: &str) -> bool {
         self.get(name) == Some(Value::Bool(true))
     }
 
-    /// Returns the value of an integer or count flag.
+    /// Returns the value of an integer flag or a count flag; 0 if there is none.
     pub fn int(&self, name: &str) -> i64 {
         match self.get(name) {
             Some(Value::Int(value)) => value,
@@ -267,7 +272,7 @@ impl Settings {
         }
     }
 
-    /// Returns the value of a count or size flag. A negative value becomes 0.
+    /// Returns the value of a count flag or a size flag; 0 if it is negative.
     pub fn count(&self, name: &str) -> u64 {
         match self.get(name) {
             Some(Value::Int(value)) => u64::try_from(value).unwrap_or(0),
@@ -276,7 +281,7 @@ impl Settings {
         }
     }
 
-    /// Returns the value of a duration flag.
+    /// Returns the value of a duration flag; zero if there is none.
     pub fn duration(&self, name: &str) -> Duration {
         match self.get(name) {
             Some(Value::Duration(value)) => value,
@@ -289,12 +294,13 @@ fn settable_in_file(flag: &Flag) -> bool {
     flag.is_setting() && !matches!(flag.name, "db" | "mem-db" | "config")
 }
 
-/// Returns the names that [`Settings::set_named`] accepts.
+/// Returns the names of the flags that [`Settings::set_named`] accepts, including aliases.
 pub(crate) fn names_in_file() -> impl Iterator<Item = &'static str> {
     TABLE.iter().filter(|flag| settable_in_file(flag)).flat_map(Flag::names)
 }
 
-/// Returns the usage text in Go's form. Flags that ws4sqlite does not have are in a section of their own.
+/// Returns the usage text in the layout of Go's `flag` package. The flags that ws4sqlite does not have are in a
+/// section of their own.
 pub fn usage() -> String {
     let mut text = format!("Usage of {PROGRAM}:\n");
     TABLE.iter().filter(|flag| flag.original).for_each(|flag| text.push_str(&describe(flag)));

@@ -1,5 +1,6 @@
-//! Checks the content of a companion file and turns it into the settings of a database. Pure functions. An error ends
-//! the start; its message is ws4sqlite's where ws4sqlite reports the same error.
+//! Checks the content of a companion file and converts it to the settings of a database. The functions do not access
+//! the file system. If one of them returns an error, the start fails. The error has ws4sqlite's message if ws4sqlite
+//! reports the same error.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -19,17 +20,18 @@ use crate::standalone::schedule::Schedule;
 
 const UNAUTHORIZED: u16 = 401;
 
-/// A task, and an error in its backup that is reported only when it runs.
+/// The settings of a task, which may have an error that is reported only when the task runs.
 #[derive(Debug, Clone)]
 pub(crate) struct ResolvedTask {
     pub(crate) config: TaskConfig,
-    /// The schedule in English; `None` without a schedule.
+    /// A description of the schedule in English; `None` if the task has no schedule.
     pub(crate) description: Option<String>,
-    /// An error in the backup of a task that runs only at start. It ends the start when the task runs.
+    /// An error in the backup of a task that runs only at start. The start fails with this error when the task would
+    /// run.
     pub(crate) deferred_error: Option<ConfigError>,
 }
 
-/// Returns the journal mode that `journalMode` and `disableWALMode` name.
+/// Returns the journal mode that the keys `journalMode` and `disableWALMode` select. `id` is the id of the database.
 pub(crate) fn journal_mode(id: &str, companion: &Companion) -> Result<JournalMode, ConfigError> {
     let Some(name) = &companion.journal_mode else {
         return Ok(if companion.disable_wal_mode { JournalMode::Keep } else { JournalMode::Wal });
@@ -52,7 +54,7 @@ pub(crate) fn journal_mode(id: &str, companion: &Companion) -> Result<JournalMod
     Ok(mode)
 }
 
-/// Returns the stored statements by id. The last of several with the same id counts.
+/// Returns the stored statements by id. If several have the same id, the last one is used.
 pub(crate) fn stored_statements(
     id: &str,
     statements: &[RawStoredStatement],
@@ -126,7 +128,7 @@ fn by_credentials(id: &str, credentials: &[RawCredential]) -> Result<Users, Conf
     Ok(Users::ByCredentials(users))
 }
 
-/// The remedy for a hash in a wrong form.
+/// The remedy for a password hash or token hash that is not written as the hexadecimal digits of a SHA-256.
 const HASH_REMEDY: &str =
     "write the 64 hexadecimal digits of the SHA-256, as `printf %s PASSWORD | sha256sum` prints them";
 
@@ -150,7 +152,8 @@ fn error_code(id: &str, key: &str, code: Option<i64>) -> Result<u16, ConfigError
     })
 }
 
-/// Returns the tasks of `scheduledTasks`, or that of the deprecated `maintenance` together with `true`.
+/// Returns the tasks of `scheduledTasks` and `false`. If the file has the deprecated key `maintenance` instead,
+/// returns its task and `true`.
 pub(crate) fn raw_tasks<'c>(id: &str, companion: &'c Companion) -> Result<(&'c [RawTask], bool), ConfigError> {
     match (&companion.maintenance, &companion.scheduled_tasks) {
         (Some(_), Some(_)) => {
@@ -165,7 +168,8 @@ pub(crate) fn raw_tasks<'c>(id: &str, companion: &'c Companion) -> Result<(&'c [
     }
 }
 
-/// Returns a task. `key` is its key in the file, `home` the user's home directory.
+/// Returns the settings of one task. `index` is the number of the task, `key` its key in the file, and `home` the
+/// user's home directory.
 pub(crate) fn task(index: usize, key: &str, task: &RawTask, home: Option<&str>) -> Result<ResolvedTask, ConfigError> {
     if task.schedule.is_none() && !task.at_startup {
         let message = format!("error: task {index} must be scheduled or atStartup");
@@ -226,7 +230,7 @@ fn files_max(key: &str, num_files: i64) -> Result<usize, ConfigError> {
     count.ok_or_else(|| ConfigError::new(key, message, "write how many to keep; older ones are removed"))
 }
 
-/// Returns the macros, with their references to stored statements (`^id`, `#id`) replaced.
+/// Returns the macros. References to stored statements (`^id`, `#id`) are replaced with their SQL.
 pub(crate) fn macros(
     id: &str,
     macros: &[RawMacro],
@@ -271,7 +275,8 @@ fn one_macro(
     })
 }
 
-/// Returns the backup into a directory. The start-up checks the directory itself.
+/// Returns the settings of the backups into a directory. Whether the directory can be used is checked later in the
+/// start.
 pub(crate) fn directory_backup(
     id: &str,
     backup: &RawBackup,
@@ -320,7 +325,7 @@ fn web_service(db: &str, key: &str, what: &str, raw: &RawWebService) -> Result<T
     Ok(TokenConfig { token_sha256, error_code })
 }
 
-/// Replaces a leading `~` by the home directory.
+/// Replaces a leading `~` with the home directory. Returns an error for `~user`, or if `home` is `None`.
 pub(crate) fn expand_home(path: &str, home: Option<&str>) -> Result<String, &'static str> {
     let Some(rest) = path.strip_prefix('~') else {
         return Ok(path.to_owned());

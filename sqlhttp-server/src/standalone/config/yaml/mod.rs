@@ -1,14 +1,14 @@
-//! YAML documents as trees whose nodes have line numbers, and a reader that takes typed values from them.
+//! Parses YAML documents into trees whose nodes have line numbers, and reads typed values from the nodes.
 //!
-//! `serde-saphyr` parses the documents. Deserializing with serde is not sufficient, because ws4sqlite's files are
-//! written for Go's yaml.v2, whose rules and error messages differ from serde's:
+//! The documents are parsed with `serde-saphyr`. Deserializing them directly with serde is not sufficient: ws4sqlite's
+//! files are written for Go's yaml.v2, whose rules and error messages differ from those of serde:
 //!
-//! * a scalar is accepted as a string, with its text as written (`1e3`, `yes`, `007`);
+//! * any scalar is accepted as a string, whose value is the text as written (`1e3`, `yes`, `007`);
 //! * an integer is not accepted as a boolean;
-//! * the last of several equal keys counts;
-//! * only the first document is read;
-//! * all type mismatches are reported together, with their lines;
-//! * unknown keys cause a warning and not an error.
+//! * if a mapping has the same key several times, the last one is used;
+//! * only the first document of a file is read;
+//! * all values of a wrong type are reported together, with their lines;
+//! * an unknown key causes a warning and not an error.
 
 use std::fmt::Write as _;
 
@@ -19,16 +19,16 @@ use sqlhttp_text::{literal, spelling};
 
 use super::error::KeyLines;
 
-/// A node of a document.
+/// A node of a YAML document.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct YamlNode {
     /// The line at which the node begins, counted from 1.
     pub(crate) line: u64,
-    /// The value.
+    /// The value of the node.
     pub(crate) value: YamlValue,
 }
 
-/// The value of a node. Scalars keep their text as written.
+/// The value of a YAML node. The `String` of a scalar is its text as written in the file.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum YamlValue {
     Null,
@@ -40,7 +40,7 @@ pub(crate) enum YamlValue {
     Map(Vec<(String, YamlNode)>),
 }
 
-/// Parses the first document of a text. An empty document is `Null`.
+/// Parses the first YAML document in `source`. The result for an empty document is `Null`. The error is a message.
 pub(crate) fn parse(source: &str) -> Result<YamlNode, String> {
     let source = source.strip_prefix('\u{feff}').unwrap_or(source);
     if begins_with_tab(source) {
@@ -56,13 +56,13 @@ pub(crate) fn parse(source: &str) -> Result<YamlNode, String> {
     }
 }
 
-/// Returns whether the first line of a document is indented by a tab. YAML forbids that, but the parser accepts it.
+/// Returns whether the first line of a document is indented with a tab. YAML forbids that, but the parser accepts it.
 fn begins_with_tab(source: &str) -> bool {
     let first = source.lines().find(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#'));
     first.is_some_and(|line| line.starts_with('\t'))
 }
 
-/// A node as the deserializer returns it: plain scalars have lost their text.
+/// The value of a YAML node as the deserializer returns it. It lacks the text as written of booleans and numbers.
 enum ParsedValue {
     Null,
     Bool(bool),
@@ -101,7 +101,8 @@ impl<'de> Visitor<'de> for ParsedValueVisitor {
     }
 
     fn visit_u64<E>(self, value: u64) -> Result<ParsedValue, E> {
-        // An integer beyond `i64` becomes a float, which is accepted only as a string; strings keep the text.
+        // An integer that does not fit into `i64` becomes a float. It is then accepted as a string only, with its text
+        // as written.
         Ok(i64::try_from(value).map_or(ParsedValue::Float(value as f64), ParsedValue::Int))
     }
 
@@ -143,7 +144,7 @@ impl<'de> Visitor<'de> for ParsedValueVisitor {
     }
 }
 
-/// The source text by characters, from which plain scalars get their text.
+/// The source text as characters, from which the text as written of booleans and numbers is taken.
 struct SourceText {
     characters: Vec<char>,
 }
@@ -178,20 +179,22 @@ impl SourceText {
     }
 }
 
-/// Reads typed values from nodes. Collects type mismatches, unknown keys, and the lines of keys.
+/// Reads typed values from YAML nodes. Collects errors about values of a wrong type, warnings about unknown keys, and
+/// the lines of keys.
 #[derive(Debug, Default)]
 pub(crate) struct YamlReader {
     errors: Vec<String>,
     warnings: Vec<String>,
     lines: KeyLines,
-    /// The key that is being read.
+    /// The key whose value is being read.
     key: String,
     /// The keys whose values have a wrong type.
     mismatched_keys: Vec<String>,
 }
 
 impl YamlReader {
-    /// Returns the warnings about unknown keys and the lines of the known ones, or all mismatches as one text.
+    /// Ends reading. Returns the warnings about unknown keys and the lines of the known keys. If any value has a wrong
+    /// type, returns an error with one message about all of them.
     pub(crate) fn finish(self) -> Result<(Vec<String>, KeyLines), String> {
         if self.errors.is_empty() {
             return Ok((self.warnings, self.lines));
@@ -206,8 +209,9 @@ impl YamlReader {
         Err(message)
     }
 
-    /// Begins to read a mapping; `None` for null. `path` names the mapping in warnings (empty for the document),
-    /// `go_type` in errors.
+    /// Begins to read a mapping. Returns `None` for null. A value that is not a mapping is recorded as an error, and
+    /// the result is `None` too. `path` is the key of the mapping for warnings (empty for the whole document), and
+    /// `go_type` its Go type for errors.
     pub(crate) fn fields<'n>(&mut self, node: &'n YamlNode, path: &str, go_type: &str) -> Option<Fields<'n>> {
         match &node.value {
             YamlValue::Null => None,
@@ -218,7 +222,8 @@ impl YamlReader {
         }
     }
 
-    /// Reads a string. Any scalar is accepted, with its text as written.
+    /// Reads a string. Any scalar is accepted, with its text as written. Returns `None` for null. Any other value is
+    /// recorded as an error, and the result is `None` too.
     pub(crate) fn string(&mut self, node: &YamlNode) -> Option<String> {
         match &node.value {
             YamlValue::Null => None,
@@ -229,7 +234,8 @@ impl YamlReader {
         }
     }
 
-    /// Reads a boolean.
+    /// Reads a boolean. Returns `None` for null. Any other value is recorded as an error, and the result is `None`
+    /// too.
     pub(crate) fn bool(&mut self, node: &YamlNode) -> Option<bool> {
         match &node.value {
             YamlValue::Null => None,
@@ -238,7 +244,8 @@ impl YamlReader {
         }
     }
 
-    /// Reads an integer. A float without a fraction is accepted, and so are Go's forms with a leading zero.
+    /// Reads an integer. A float without a fraction is accepted, and so are Go's integers with a leading zero. Returns
+    /// `None` for null. Any other value is recorded as an error, and the result is `None` too.
     pub(crate) fn int(&mut self, node: &YamlNode) -> Option<i64> {
         match &node.value {
             YamlValue::Null => None,
@@ -249,7 +256,7 @@ impl YamlReader {
         }
     }
 
-    /// Reads a list; `None` for null.
+    /// Reads a list. Returns `None` for null. Any other value is recorded as an error, and the result is `None` too.
     pub(crate) fn list<'n>(&mut self, node: &'n YamlNode, go_type: &str) -> Option<&'n [YamlNode]> {
         match &node.value {
             YamlValue::Null => None,
@@ -258,7 +265,8 @@ impl YamlReader {
         }
     }
 
-    /// Reads a list of strings.
+    /// Reads a list of strings. Returns `None` for null. A value that is not a list is recorded as an error, and the
+    /// result is `None` too.
     pub(crate) fn strings(&mut self, node: &YamlNode) -> Option<Vec<String>> {
         let items = self.list(node, "[]string")?;
         Some(items.iter().map(|item| self.string(item).unwrap_or_default()).collect())
@@ -277,8 +285,8 @@ impl YamlReader {
     }
 }
 
-/// Describes a value as yaml.v2 does in errors: the tag, and the text of a scalar, cut to seven characters if it has
-/// more than ten.
+/// Describes a value as yaml.v2 does in its errors: the tag, and the text of a scalar. If the text has more than ten
+/// characters, only the first seven are included.
 fn describe_as_yaml_v2(value: &YamlValue) -> String {
     let (tag, text) = match value {
         YamlValue::Null => return "!!null".to_owned(),
@@ -296,7 +304,7 @@ fn describe_as_yaml_v2(value: &YamlValue) -> String {
     }
 }
 
-/// The entries of a mapping, which are read by key. [`Fields::finish`] warns about the keys that were not read.
+/// The entries of a mapping, which are read by key. [`Fields::finish`] warns about keys that were not read.
 #[derive(Debug)]
 pub(crate) struct Fields<'n> {
     entries: &'n [(String, YamlNode)],
@@ -306,7 +314,7 @@ pub(crate) struct Fields<'n> {
 }
 
 impl<'n> Fields<'n> {
-    /// Returns the node of a key, and marks the key as read.
+    /// Returns the node of a key, and marks the key as read; `None` if the mapping does not have the key.
     fn take(&mut self, reader: &mut YamlReader, key: &'static str) -> Option<&'n YamlNode> {
         self.known.push(key);
         let index = self.entries.iter().position(|(name, _)| name == key)?;
@@ -317,27 +325,27 @@ impl<'n> Fields<'n> {
         Some(node)
     }
 
-    /// Reads the string of this key.
+    /// Reads the value of a key as a string; see [`YamlReader::string`].
     pub(crate) fn string(&mut self, reader: &mut YamlReader, key: &'static str) -> Option<String> {
         self.take(reader, key).and_then(|node| reader.string(node))
     }
 
-    /// Reads the boolean of this key.
+    /// Reads the value of a key as a boolean; see [`YamlReader::bool`].
     pub(crate) fn bool(&mut self, reader: &mut YamlReader, key: &'static str) -> Option<bool> {
         self.take(reader, key).and_then(|node| reader.bool(node))
     }
 
-    /// Reads the integer of this key.
+    /// Reads the value of a key as an integer; see [`YamlReader::int`].
     pub(crate) fn int(&mut self, reader: &mut YamlReader, key: &'static str) -> Option<i64> {
         self.take(reader, key).and_then(|node| reader.int(node))
     }
 
-    /// Reads the list of strings of this key.
+    /// Reads the value of a key as a list of strings; see [`YamlReader::strings`].
     pub(crate) fn strings(&mut self, reader: &mut YamlReader, key: &'static str) -> Option<Vec<String>> {
         self.take(reader, key).and_then(|node| reader.strings(node))
     }
 
-    /// Reads the mapping of this key by `read`.
+    /// Reads the value of a key as a mapping, with the function `read`. Returns `None` if there is no mapping.
     pub(crate) fn map<T>(
         &mut self,
         reader: &mut YamlReader,
@@ -351,7 +359,8 @@ impl<'n> Fields<'n> {
         Some(value)
     }
 
-    /// Reads the list of mappings of this key, each by `read`.
+    /// Reads the value of a key as a list of mappings, each with the function `read`. Returns `None` if there is no
+    /// list.
     pub(crate) fn maps<T: Default>(
         &mut self,
         reader: &mut YamlReader,
@@ -373,13 +382,13 @@ impl<'n> Fields<'n> {
         Some(items.iter().enumerate().map(item).collect())
     }
 
-    /// Returns all entries, for mappings whose keys the caller checks.
+    /// Returns all entries and marks their keys as read. For mappings whose keys the caller checks.
     pub(crate) fn all_entries(&mut self) -> impl Iterator<Item = (&'n str, &'n YamlNode)> + use<'n> {
         self.taken.fill(true);
         self.entries.iter().map(|(key, node)| (key.as_str(), node))
     }
 
-    /// Warns about the keys that were not read.
+    /// Warns about the keys of the mapping that were not read.
     pub(crate) fn finish(self, reader: &mut YamlReader) {
         for ((key, _), _) in self.entries.iter().zip(&self.taken).filter(|(_, taken)| !**taken) {
             let hint = spelling::nearest(key, self.known.iter().copied());

@@ -1,7 +1,8 @@
-//! Cron expressions in the dialect of robfig/cron v3, ws4sqlite's scheduler, on top of the crate `cron`.
+//! Cron expressions in the dialect of robfig/cron v3, the scheduler of ws4sqlite. The times are computed with the
+//! crate `cron`.
 //!
-//! The project is pinned to the crate `cron`, whose dialect differs, so this module translates between the two. (The
-//! crate `croner` would read the five fields natively.) The differences:
+//! The dialect of the crate `cron`, to which the project is pinned, differs from that of robfig/cron. This module
+//! translates between the two. (The crate `croner` supports five fields directly.) The differences are:
 //!
 //! | | robfig/cron | crate `cron` |
 //! |---|---|---|
@@ -9,9 +10,9 @@
 //! | Sunday | 0 | 1 |
 //! | day of month and day of week both restricted | a day matches if either field does | a day matches if both do |
 //!
-//! An expression is parsed into the numbers that each field allows, with robfig/cron's error texts. The numbers are
-//! then written in the crate's dialect: as one schedule, or as two if both day fields are restricted. Of two schedules,
-//! the earlier next time counts.
+//! An expression is parsed into the numbers that each field allows, with robfig/cron's error messages. The numbers are
+//! then written in the crate's dialect: as one schedule, or as two schedules if both day fields are restricted. With
+//! two schedules, the earlier one of their next times applies.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -27,15 +28,15 @@ use super::describe;
 pub struct Schedule {
     timing: Timing,
     zone: Zone,
-    /// The five fields or the descriptor, without the time zone.
+    /// The five fields of the expression, or a descriptor such as `@daily`, without the time zone.
     text: String,
 }
 
 #[derive(Debug, Clone)]
 enum Timing {
-    /// The times of any of these schedules.
+    /// The job runs at the times of each of these schedules.
     Cron(Vec<cron::Schedule>),
-    /// A fixed delay after the previous time.
+    /// The job runs at a fixed delay after its previous time.
     Every(Duration),
 }
 
@@ -45,7 +46,7 @@ enum Zone {
     Named(Tz),
 }
 
-/// The numbers that a field may contain, and the names of the numbers from `min` on.
+/// The range of numbers that a field may contain, and the names of the numbers, starting with the name of `min`.
 struct FieldRange {
     min: u32,
     max: u32,
@@ -75,15 +76,17 @@ const DESCRIPTORS: [(&str, &str); 7] = [
 /// The numbers that a field of an expression allows.
 struct FieldNumbers {
     numbers: Vec<u32>,
-    /// Whether the field is `*` or `?`. For the two day fields, this decides whether either or both have to match.
+    /// Whether the field is `*` or `?`. A day must match both day fields if one of them is unrestricted; otherwise it
+    /// must match at least one of them.
     unrestricted: bool,
 }
 
 impl Schedule {
-    /// Parses an expression: five fields or a descriptor such as `@daily`, after an optional `TZ=` or `CRON_TZ=`.
+    /// Parses an expression: five fields, or a descriptor such as `@daily`. A time zone may precede it, as `TZ=` or
+    /// `CRON_TZ=`.
     ///
     /// # Errors
-    /// The message of robfig/cron.
+    /// The error message of robfig/cron.
     pub fn parse(text: &str) -> Result<Self, String> {
         if text.is_empty() {
             return Err("empty spec string".to_owned());
@@ -93,13 +96,14 @@ impl Schedule {
         Ok(Schedule { timing, zone, text: rest.trim().to_owned() })
     }
 
-    /// Returns a schedule with a fixed delay after the previous time, in whole seconds and at least one.
+    /// Returns a schedule with a fixed delay between two times. The delay is rounded down to whole seconds, and is at
+    /// least one second.
     pub fn every(delay: Duration) -> Self {
         let delay = Duration::from_secs(delay.as_secs().max(1));
         Schedule { timing: Timing::Every(delay), zone: Zone::Local, text: format!("@every {}s", delay.as_secs()) }
     }
 
-    /// Returns the next time after `now`, or `None` if there is none (30 February).
+    /// Returns the next time of the schedule after `now`; `None` if there is none (for example, for 30 February).
     pub fn next_after(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let schedules = match &self.timing {
             Timing::Every(delay) => return next_every(*delay, now),
@@ -112,7 +116,7 @@ impl Schedule {
         schedules.iter().filter_map(next).min()
     }
 
-    /// Describes the schedule in English, or returns the expression if there is no clear description.
+    /// Returns a description of the schedule in English, or the expression itself if there is no clear description.
     pub fn describe(&self) -> String {
         let expression =
             DESCRIPTORS.iter().find(|(name, _)| *name == self.text).map_or(&*self.text, |(_, fields)| fields);
@@ -183,7 +187,7 @@ fn parse_fields(text: &str) -> Result<Timing, String> {
 }
 
 impl FieldNumbers {
-    /// Returns the numbers, with `offset` added to each, as a list in the crate's dialect.
+    /// Returns the numbers, with `offset` added to each, as a list in the dialect of the crate `cron`.
     fn list(&self, offset: u32) -> String {
         let numbers: Vec<String> = self.numbers.iter().map(|number| (number + offset).to_string()).collect();
         numbers.join(",")
@@ -205,8 +209,8 @@ fn parse_field(text: &str, range: &FieldRange) -> Result<FieldNumbers, String> {
     Ok(field)
 }
 
-/// Parses one part of a list: `*`, `n` or `a-b`, optionally followed by `/step`. Returns the numbers, and whether the
-/// part is `*` or `?` without a step.
+/// Parses one part of a comma-separated field: `*`, `n` or `a-b`, optionally followed by `/step`. Returns the numbers
+/// that it allows, and whether it is `*` or `?` with a step of 1.
 fn parse_part(part: &str, range: &FieldRange) -> Result<(impl Iterator<Item = u32> + use<>, bool), String> {
     let pieces: Vec<&str> = part.split('/').collect();
     let ends: Vec<&str> = pieces[0].split('-').collect();

@@ -4,7 +4,7 @@ fn utc(text: &str) -> DateTime<Utc> {
     DateTime::parse_from_rfc3339(text).unwrap().with_timezone(&Utc)
 }
 
-/// Returns the next `count` times after `from`, in UTC, which has no clock changes.
+/// Returns the next `count` times of the expression after `from`, in UTC, which has no daylight saving time.
 fn upcoming(expression: &str, from: &str, count: usize) -> Vec<String> {
     let schedule = Schedule::parse(&format!("TZ=UTC {expression}")).unwrap();
     let mut moments = Vec::new();
@@ -53,7 +53,7 @@ fn two_restricted_day_fields_match_either() {
         upcoming("10 10 10 10 1", "2026-10-01T00:00:00Z", 3),
         ["2026-10-05 10:10:00", "2026-10-10 10:10:00", "2026-10-12 10:10:00"]
     );
-    // A field with a step is restricted, except `*/1`.
+    // A field with a step counts as restricted, except `*/1`.
     assert_eq!(upcoming("0 0 */10 * 0", "2026-01-01T00:00:00Z", 2), ["2026-01-04 00:00:00", "2026-01-11 00:00:00"]);
     assert_eq!(upcoming("0 0 */1 * 0", "2026-01-01T00:00:00Z", 1), ["2026-01-04 00:00:00"]);
 }

@@ -1,5 +1,5 @@
-//! Runs each job at the times of its schedule. A job runs once at a time: a time that passes while the job still runs
-//! is skipped.
+//! Runs each job at the times of its schedule. A job never runs twice at the same time: times that pass while the job
+//! still runs are skipped.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,19 +13,20 @@ use super::{Schedule, macros, task};
 use crate::process::metrics::LastBackup;
 use crate::standalone::config::{DatabaseConfig, DirectoryBackupConfig, MacroConfig};
 
-/// The longest sleep before the clock is read again, because the system's clock may be set meanwhile.
+/// The maximum duration of a sleep. The clock is then read again, because the system clock may have been set in the
+/// meantime.
 const SLEEP_MAX: TimeDelta = TimeDelta::minutes(1);
 
-/// The clock of the runner, which tests replace.
+/// The clock that determines when jobs run. Tests replace it.
 pub trait Clock: Send + Sync + 'static {
     /// Returns the current time.
     fn now(&self) -> DateTime<Utc>;
 
-    /// Waits for a duration.
+    /// Sleeps for `duration`.
     fn sleep(&self, duration: Duration) -> BoxFuture<'_, ()>;
 }
 
-/// The clock of the system.
+/// The clock of the operating system.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
@@ -39,13 +40,13 @@ impl Clock for SystemClock {
     }
 }
 
-/// Reports a failure, given as a line of text.
+/// A function that reports a failure of a job, given as one line of text.
 pub type ReportFailure = Arc<dyn Fn(&str) + Send + Sync>;
 
-/// Runs a job at the given time. Returns a line for each failure.
+/// A function that runs a job, at the given time. Returns a line for each failure.
 type JobFn = Box<dyn Fn(DateTime<Utc>) -> BoxFuture<'static, Vec<String>> + Send + Sync>;
 
-/// A function with the schedule by which it runs.
+/// A job with the schedule by which it runs.
 pub struct ScheduledJob {
     schedule: Schedule,
     run: JobFn,
@@ -58,7 +59,7 @@ impl std::fmt::Debug for ScheduledJob {
 }
 
 impl ScheduledJob {
-    /// Creates a job. `run` returns a line for each failure.
+    /// Creates a job. `run` runs the job at the given time and returns a line for each failure.
     fn new<F>(schedule: Schedule, run: impl Fn(DateTime<Utc>) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Vec<String>> + Send + 'static,
@@ -67,7 +68,8 @@ impl ScheduledJob {
     }
 }
 
-/// Returns the jobs of a database: its scheduled tasks, and its macros and its backup if they have a period.
+/// Returns the jobs of a database: its tasks with a schedule, its macros with a period, and its backup if that has a
+/// period.
 pub fn jobs_of(config: &Arc<DatabaseConfig>, database: &Database, last_backup: &LastBackup) -> Vec<ScheduledJob> {
     let tasks = (0..config.tasks.len()).filter_map(|index| task_job(config, index, database, last_backup));
     let macros = config.macros.iter().filter_map(|one| macro_job(&config.id, one, database));
@@ -81,7 +83,7 @@ fn task_job(
     database: &Database,
     last_backup: &LastBackup,
 ) -> Option<ScheduledJob> {
-    // The schedule is valid: `config::resolve` has parsed it.
+    // Parsing cannot fail, because `config::resolve` has already parsed this schedule.
     let schedule = Schedule::parse(config.tasks.get(index)?.schedule.as_deref()?).ok()?;
     let (config, database, last_backup) = (Arc::clone(config), database.clone(), last_backup.clone());
     Some(ScheduledJob::new(schedule, move |now| {
@@ -127,8 +129,8 @@ fn backup_job(
     }))
 }
 
-/// Runs jobs until `stop` is cancelled. The future of a job that runs at that time is dropped, so its
-/// remaining steps do not run.
+/// Runs jobs by their schedules until `stop` is cancelled. The future of a job that runs at that time is dropped, so
+/// the remaining steps of the job do not run.
 pub async fn run(jobs: Vec<ScheduledJob>, clock: Arc<dyn Clock>, report: ReportFailure, stop: CancellationToken) {
     let mut loops = JoinSet::new();
     for job in jobs {
@@ -168,8 +170,9 @@ async fn sleep_until(clock: &dyn Clock, due: DateTime<Utc>) {
     }
 }
 
-/// Returns the time after which the next run is due. A clock that is less than a minute behind `served`, the time of
-/// the run that has ended, must not cause that run again. A clock that was set back further determines the next run.
+/// Returns the time after which the next run of a job is due. `served` is the time that was due for the run that has
+/// just ended. If the clock is less than a minute behind it, the result is `served`, so that the same run does not
+/// happen again. If the clock was set back further, the new time of the clock applies.
 fn search_from(served: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {
     if served - now < SLEEP_MAX { now.max(served) } else { now }
 }

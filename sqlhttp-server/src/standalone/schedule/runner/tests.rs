@@ -4,7 +4,7 @@ use tokio::sync::Notify;
 
 use super::*;
 
-/// A clock that advances only when a job sleeps or takes time. A sleep past `end` never returns.
+/// A clock for tests. It advances only in a sleep, and while a job runs. A sleep past `end` never returns.
 struct FakeClock {
     now: Mutex<DateTime<Utc>>,
     end: DateTime<Utc>,
@@ -47,7 +47,7 @@ fn quiet() -> ReportFailure {
     Arc::new(|_| {})
 }
 
-/// Runs one job, which takes `run_for`, until the clock ends. Returns the times at which it ran.
+/// Runs one job, whose runs take `run_for`, until the end of the fake clock. Returns the times at which it ran.
 async fn run_times(expression: &str, minutes: i64, run_for: TimeDelta) -> Vec<String> {
     let clock = FakeClock::new(minutes);
     let seen = Arc::new(Mutex::new(Vec::new()));

@@ -3,11 +3,11 @@ use super::*;
 mod tasks;
 use tempfile::TempDir;
 
-/// A temporary directory for the files of a start. `<dir>` in arguments, files and expected lines is replaced by its
-/// path.
+/// A temporary directory for the files of a start. `<dir>` in arguments, files and expected lines is replaced with the
+/// path of this directory.
 struct StartDir(TempDir);
 
-/// The outcome of a start, and the lines that it wrote.
+/// The outcome of a start, and the lines that it wrote to standard output and standard error.
 struct StartResult {
     start: StartOutcome,
     out: Vec<String>,
@@ -46,7 +46,7 @@ impl StartDir {
         StartResult { start, out: self.lines(&out), err: self.lines(&err) }
     }
 
-    /// Returns the lines, with the directory's path and the timestamps masked.
+    /// Returns the lines of an output, with the path of the directory and the timestamps masked.
     fn lines(&self, bytes: &[u8]) -> Vec<String> {
         let mask = |line: &str| match line.split(" | ").collect::<Vec<_>>()[..] {
             [level, _, ref rest @ ..] if !rest.is_empty() => format!("{level} | <ts> | {}", rest.join(" | ")),
@@ -65,27 +65,27 @@ impl StartResult {
         }
     }
 
-    /// Returns the first line of the reason why the start failed.
+    /// Returns the first line of the message with which the start failed.
     fn fatal(&self) -> &str {
         assert!(matches!(self.start, StartOutcome::Exit(1)), "{:?}", self.start);
         let line = self.err.iter().find_map(|line| line.strip_prefix("FATAL | <ts> | "));
         line.unwrap_or_else(|| panic!("{:?}", self.err))
     }
 
-    /// Returns the place of the error and the remedy.
+    /// Returns the line with the position of the error in the file and the remedy.
     fn error_location(&self) -> &str {
         assert!(matches!(self.start, StartOutcome::Exit(1)), "{:?}", self.start);
         self.err.last().unwrap().strip_prefix("  in ").unwrap_or_else(|| panic!("{:?}", self.err))
     }
 
-    /// Returns the lines on standard output after the banner.
+    /// Returns the lines on standard output that follow the banner.
     fn lines(&self) -> &[String] {
         assert!(self.out[0].starts_with("sqlhttp-standalone v"), "{:?}", self.out);
         &self.out[1..]
     }
 }
 
-/// Starts an in-memory database with this companion file.
+/// Starts a server with an in-memory database whose companion file has this content.
 async fn with_companion(yaml: &str) -> StartResult {
     let dir = StartDir::new().file("c.yaml", yaml);
     dir.start(&["--mem-db", "m:<dir>/c.yaml"]).await

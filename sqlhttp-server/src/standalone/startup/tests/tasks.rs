@@ -1,4 +1,4 @@
-//! The statements that a start runs: init statements, tasks, macros and backups.
+//! Tests of what a start runs: init statements, tasks, macros and backups.
 
 use std::sync::Arc;
 
