@@ -17,7 +17,7 @@
 //! | `script`, `text` | splits an SQL text into statements; recognises white space |
 //! | `dump`, `restore` | restores virtual tables from a dump of the `sqlite3` shell |
 //! | `classify` | decides on which thread a batch runs |
-//! | `bind`, `run`, `work_limits` | binds values to parameters; runs a batch; limits work that SQLite cannot interrupt |
+//! | `bind`, `run`, `work_limits` | binds values to parameters; runs a batch; limits uninterruptible work |
 //! | `sinks`, `parts` | collect results, or stream them in parts |
 //! | `inline`, `read`, `readers` | reads on the caller's thread; a read transaction; the reader threads |
 //! | `writer` | the write queue, the groups of batches that share a transaction, the writer thread |
