@@ -27,7 +27,7 @@ use crate::model::SqlError;
 
 /// How long the read lock may be held if other processes may write the database.
 const RELEASE_EVERY: Duration = Duration::from_millis(500);
-/// How long the lock stays released after a periodic release, so that another process can make a checkpoint.
+/// How long the read lock stays released after a periodic release, so that another process can make a checkpoint.
 const PAUSE_AFTER_RELEASE: Duration = Duration::from_millis(50);
 /// How long the read lock stays released after another process has written.
 const PAUSE_AFTER_FOREIGN_WRITE: Duration = Duration::from_secs(10);

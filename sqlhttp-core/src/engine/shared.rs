@@ -20,7 +20,7 @@ pub(crate) struct SharedState {
     pub(crate) config: Arc<ConnectionConfig>,
     pub(crate) queue: Queue,
     pub(crate) counters: Counters,
-    /// Why the database takes no more writes; `None` while it does.
+    /// Why the database rejects writes; `None` while it accepts them.
     poison: Mutex<Option<Arc<str>>>,
     /// For databases with a rollback journal: the writer holds this lock exclusively while it writes, and readers hold
     /// it shared while they read. If they relied on SQLite's own locks, they would have to poll.
