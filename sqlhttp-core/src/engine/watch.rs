@@ -122,7 +122,7 @@ pub(crate) struct Limits {
 /// its virtual tables), so exceeding one of them is a failure of this node only.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct LogLimits {
-    /// The number of virtual-machine steps that are left: see [`super::sqlite::steps`].
+    /// The number of virtual-machine steps that the run has left (see [`super::sqlite::steps`]); `None` for no limit.
     pub(crate) steps: Option<u64>,
     /// The number of virtual-machine steps that the run has left, counting also those of the statements that virtual
     /// tables run; `None` for no limit.
