@@ -16,8 +16,8 @@ use crate::model::{Error, SqlError};
 
 impl Database {
     /// Runs one or more SQL statements of the owner. Each is committed on its own, and the policy for clients does not
-    /// apply. PRAGMAs that configure a connection are repeated on every connection that is opened later. Stops at the
-    /// first statement that fails.
+    /// apply. PRAGMAs that configure a connection are run on every connection from then on. Stops at the first
+    /// statement that fails.
     ///
     /// # Errors
     /// The inner error is that of the statement that failed. The outer error means that no statement was run.
