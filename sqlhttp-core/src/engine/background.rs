@@ -1,4 +1,4 @@
-//! The engine's threads. Threads that copy or check a whole database have a low priority.
+//! Starts the engine's threads. Threads that copy or check a whole database have a low priority.
 
 use std::future::Future;
 use std::pin::pin;

@@ -52,7 +52,7 @@ pub(crate) fn spawn(
     reply: oneshot::Sender<Result<(), Error>>,
 ) -> Result<(), Error> {
     spawn_low_priority("sqlhttp-backup", move || {
-        // The send fails if the caller has dropped the future.
+        // The send fails if the caller has dropped the future. That is no error.
         let _ = reply.send(run(&shared, &to, &cancel));
     })
 }
@@ -66,7 +66,7 @@ fn run(shared: &SharedState, to: &Path, cancel: &Cancel) -> Result<(), Error> {
     remove_leftover(&unfinished.0)?;
     let result = copy(shared, &unfinished.0, cancel).and_then(|()| publish(&unfinished.0, to));
     if result.is_err() {
-        // Best effort: the caller receives the error of the backup in any case.
+        // Best effort: an error of the removal is ignored, because the caller receives the error of the backup.
         let _ = std::fs::remove_file(&unfinished.0);
     }
     result
@@ -76,7 +76,7 @@ fn run(shared: &SharedState, to: &Path, cancel: &Cancel) -> Result<(), Error> {
 /// this process uses the name. So a file that already has this name is a leftover of a crash.
 struct UnfinishedName(PathBuf);
 
-/// The names of the unfinished copies of this process.
+/// The temporary names of all backups that this process is making now.
 static UNFINISHED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
 impl UnfinishedName {

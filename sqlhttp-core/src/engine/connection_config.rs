@@ -35,7 +35,7 @@ enum Storage {
     Memory(MemoryDatabase),
 }
 
-/// The purpose of a session.
+/// What a session (a configured connection) is used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
     /// The writer's session, which reads and writes.

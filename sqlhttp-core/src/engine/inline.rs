@@ -74,7 +74,7 @@ pub(crate) struct InlineRunner {
 /// The time to prepare an SQL text does not depend on its length alone: a view that it names may be of any size.
 struct Penalty {
     opened: Instant,
-    /// The end of the penalty, in milliseconds after `opened`.
+    /// The time at which the penalty ends, in milliseconds after `opened`.
     until_ms: AtomicU64,
 }
 
@@ -234,7 +234,8 @@ impl InlineRunner {
         let kind = classify(session, batch);
         let stopped = session.watch.stopped().is_some();
         self.note_time(uncached, session.end_run(), Instant::now);
-        // A write may look like a read if a statement cannot be prepared under the low limits of this thread.
+        // If the low limits of this thread prevented that a statement was prepared, a batch that writes may have been
+        // classified as a read. `None` then.
         (!stopped && kind != BatchKind::Undecided).then_some(kind)
     }
 }
@@ -269,7 +270,7 @@ fn joins_by_name(sql: &str) -> bool {
     let is_word = |start: Option<usize>, word: &[u8]| {
         start.and_then(|start| sql.get(start..start + word.len())).is_some_and(|found| found.eq_ignore_ascii_case(word))
     };
-    // Both words contain a `u`.
+    // Both `natural` and `using` contain a `u`.
     let mut letters = memchr::memchr2_iter(b'u', b'U', sql);
     letters.any(|u| is_word(u.checked_sub(3), b"natural") || is_word(Some(u), b"using"))
 }

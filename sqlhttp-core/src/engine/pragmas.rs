@@ -6,7 +6,7 @@ use rusqlite::config::DbConfig;
 use super::connection_config::{ConnectionConfig, Role};
 use super::options::{JournalMode, Options, Writes};
 
-/// The size to which the write-ahead log is truncated after a checkpoint, in bytes.
+/// The size to which the write-ahead log of a database file is truncated after a checkpoint, in bytes.
 const JOURNAL_SIZE_LIMIT: i64 = 64 << 20;
 /// The size to which the write-ahead log of an in-memory database is truncated after a checkpoint, in bytes: about what
 /// one checkpoint copies. Smaller than for files, because truncating costs nothing and memory is scarce.
@@ -79,7 +79,7 @@ fn synchronous(options: &Options) -> &'static str {
 }
 
 fn configure_reader(connection: &Connection) -> rusqlite::Result<()> {
-    // A read-only connection could still write temporary tables.
+    // `query_only`, because a read-only connection could still write temporary tables.
     connection.execute_batch(&format!("PRAGMA cache_size=-{READER_CACHE_KIB}; PRAGMA query_only=ON"))
 }
 

@@ -1,4 +1,4 @@
-//! Keeps a read transaction open while no write runs, so that short reads need no system call for their lock.
+//! Keeps a read transaction open while no write runs, so that short reads need no system calls to lock the database.
 //!
 //! In WAL mode every read acquires a shared lock on a read mark and releases it
 //! (<https://sqlite.org/walformat.html#wal_locks>). SQLite counts the holders within a process and makes a system call
@@ -68,7 +68,7 @@ struct PinnedReader {
 impl ReadLockHolder {
     pub(crate) fn new(config: Arc<ConnectionConfig>) -> Arc<ReadLockHolder> {
         let options = &config.options;
-        // A read-only file may have another journal mode than the options say.
+        // Disabled for read-only databases: their file may have another journal mode than the options say.
         let enabled = config.file().is_some() && config.snapshots() && options.vfs.is_none() && !options.read_only;
         let (writer_active, held) = (AtomicBool::new(false), AtomicBool::new(false));
         Arc::new(ReadLockHolder { config, enabled, writer_active, held, state: Mutex::default() })
@@ -167,7 +167,7 @@ impl PinnedReader {
         Ok(PinnedReader { statement, session, version: 0 })
     }
 
-    /// Begins a read transaction, which lasts until the statement is reset.
+    /// Begins a read transaction, which holds the read lock until the statement is reset.
     fn begin(&mut self) -> Result<(), SqlError> {
         let begun = self.statement.step().map_err(|code| self.session.error(code));
         let version = begun.and_then(|_| self.read_version());
@@ -199,7 +199,7 @@ fn release_later(holder: &Arc<ReadLockHolder>) {
     let mut releaser = RELEASER.lock().unwrap_or_else(PoisonError::into_inner);
     if !releaser.running && spawn("sqlhttp-anchors", release_periodically).is_err() {
         drop(releaser);
-        // Without the thread the lock would be held too long.
+        // Without the thread nothing would release the lock in time, so it is released now.
         return holder.release_for_others();
     }
     releaser.running = true;

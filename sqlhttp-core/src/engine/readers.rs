@@ -69,7 +69,7 @@ impl Job {
     }
 
     fn fail(self, error: Error) {
-        // The receiver may have been dropped.
+        // The send fails if the caller has dropped the future. That is no error.
         match self {
             Job::Read(job) => drop(job.reply.send(Err(error))),
             Job::Classify(batch, reply) => drop(reply.send((batch, Err(error)))),
@@ -207,13 +207,13 @@ impl Readers {
     /// The loop of a reader thread.
     fn run_thread(self: Arc<Self>) {
         while let Some(job) = self.next_job() {
-            // A panic is a bug of the engine. The reply channel closes, which the caller receives as an error, and the
-            // thread continues.
+            // A panic is a bug of the engine. It closes the reply channel, so the caller receives an error. The thread
+            // continues.
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| match job {
                 Job::Read(job) => self.run(*job),
                 Job::Classify(batch, reply) => {
                     let kind = self.classify_here(&batch);
-                    // The receiver may have been dropped.
+                    // The send fails if the caller has dropped the future. That is no error.
                     let _ = reply.send((batch, kind));
                 }
             }));
@@ -249,7 +249,8 @@ impl Readers {
     fn run(self: &Arc<Self>, job: ReadJob) {
         let mut session = match self.sessions.take(false) {
             Ok(session) => session,
-            // A reader cannot open the database if a crash has left a journal that must be rolled back. The writer can.
+            // A reader cannot open the database if a crash has left a journal that must be rolled back. The writer can,
+            // so it runs the batch.
             Err(_) if job.access == Access::Any && !self.lock().closed => return self.pass_to_writer(job, true),
             Err(error) => return drop(job.reply.send(Err(error))),
         };
@@ -259,7 +260,7 @@ impl Readers {
         let kind = if job.access == Access::Any { classify(&mut session, &job.batch) } else { BatchKind::Read };
         match kind {
             BatchKind::Write { exclusive } if session.watch.stopped().is_none() => self.pass_to_writer(job, exclusive),
-            // The receiver may have been dropped.
+            // The send fails if the caller has dropped the future. That is no error.
             BatchKind::Refused => drop(job.reply.send(Ok(Answer::Whole(refused())))),
             _ => self.run_and_reply(&mut session, job),
         }

@@ -32,7 +32,7 @@ pub(crate) fn end(session: &mut Session) {
     session.protect(Vec::new());
     let ended = session.as_owner(|connection| connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true));
     if let Err(error) = ended {
-        // The session is replaced before another batch uses it.
+        // `mark_dirty` causes the session to be replaced before another batch uses it.
         tracing::error!(%error, "shadow tables are still writable; the connection will be replaced");
         session.mark_dirty();
     }

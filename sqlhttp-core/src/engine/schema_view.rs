@@ -49,7 +49,8 @@ pub(crate) fn rewrite(sql: &[u8]) -> Option<Rewritten> {
         }
         if let Some(list) = SCHEMA_TABLES.iter().position(|(name, _)| word.text.eq_ignore_ascii_case(name.as_bytes())) {
             named[list] = true;
-            // A qualified name refers to the table itself, not to the expression.
+            // A name qualified with `main` refers to the table itself, not to the common table expression, so the
+            // qualifier is removed.
             if let Some(schema) = before.filter(|before| word.follows_dot && before.text.eq_ignore_ascii_case(b"main"))
             {
                 qualifiers.push(schema.start..word.start);

@@ -8,7 +8,7 @@ use super::sqlite::probe;
 use super::statement_info::Author;
 use crate::model::Failure;
 
-/// An SQL text and the position in it.
+/// An SQL text, and the position up to which its statements have been read.
 ///
 /// On each call SQLite copies an SQL text up to its end, unless the text ends in a NUL. Therefore the NUL is added
 /// once, when the script is created. Otherwise the time for a script would grow with the square of its length.

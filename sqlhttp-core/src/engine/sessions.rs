@@ -93,7 +93,7 @@ impl Sessions {
     /// Puts a session back into the pool. Closes the session if it is stale (its connection must not be used again), if
     /// enough sessions are idle, or if the pool is closed.
     pub(crate) fn put_back(&self, mut session: Box<Session>) {
-        // An interrupt may have prevented the end of the transaction.
+        // An interrupt may have prevented that the batch's transaction was ended.
         if !session.is_autocommit() && session.rollback().is_err() {
             session.mark_dirty();
         }

@@ -95,7 +95,7 @@ impl StreamingSink {
     /// opened.
     pub(crate) fn end(mut self, ending: Ending) {
         if let Some(sender) = self.part_sender.take() {
-            // The receiver may have been dropped.
+            // The send fails if the caller has dropped the stream. That is no error.
             let _ = sender.send(Part::End(ending));
         } else if let Some(reply) = self.reply.take() {
             let (steps, info) = self.steps.into_iter().unzip();

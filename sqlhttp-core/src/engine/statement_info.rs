@@ -124,7 +124,7 @@ impl AuthorizerRecorder {
     }
 
     fn with<T>(&self, f: impl FnOnce(&mut Observed) -> T) -> T {
-        // The state is plain data, so a panic of another thread leaves it consistent.
+        // A poisoned lock is ignored: the record is plain data, so a panic of another thread leaves it consistent.
         f(&mut self.observed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -324,7 +324,7 @@ impl Observed {
     fn refusal(&self, action: &AuthAction<'_>) -> Option<String> {
         match action {
             AuthAction::Attach { filename: "" } if self.outside_transaction => None,
-            // VACUUM copies all tables.
+            // Except VACUUM, which copies all tables.
             action
                 if !self.outside_transaction
                     && table_of(action).is_some_and(|table| table.eq_ignore_ascii_case(progress::TABLE)) =>

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::background::spawn;
 
-/// The time between two scans.
+/// The time between two scans of the supervisor.
 pub(crate) const PERIOD: Duration = Duration::from_millis(4);
 /// The number of scans without work after which the supervisor sleeps.
 const IDLE_SCANS: u32 = 5;

@@ -2,7 +2,7 @@
 
 use std::ffi::CStr;
 
-/// Returns whether the text contains only characters that SQLite treats as white space.
+/// Returns whether `rest`, the rest of an SQL text, contains only characters that SQLite treats as white space.
 pub(crate) fn is_white(rest: &CStr) -> bool {
     first_byte(rest).is_none()
 }

@@ -24,7 +24,7 @@ pub(crate) const STEPS_PER_CALL: i32 = 1000;
 /// The number of virtual-machine steps that are counted for each trigger program when it begins. The progress handler
 /// counts the program's own steps too, but only after the outermost program has ended.
 const STEPS_PER_PROGRAM: u64 = 50;
-/// The number of trigger programs between two checks of the deadline.
+/// The number of trigger programs that begin between two checks of the run's deadline.
 const PROGRAMS_PER_CHECK: u32 = 64;
 
 /// The number of virtual-machine steps that are counted when a function has processed one megabyte.

@@ -1,4 +1,4 @@
-//! Limits on the work that a statement can do between two checks of SQLite's interrupt flag.
+//! Limits the work that a statement can do between two checks of SQLite's interrupt flag.
 //!
 //! SQLite cannot be interrupted inside a function, or between two iterations of a loop of its bytecode. [`program`]
 //! estimates the work in between as the *weight* of a statement. This module limits the size of values: the heavier the

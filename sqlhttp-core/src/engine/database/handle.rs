@@ -74,7 +74,7 @@ impl Supervised for Supervision {
 /// The result of [`Database::classify`]: whether a batch writes.
 #[derive(Debug)]
 pub struct Classified {
-    /// The batch, unchanged.
+    /// The batch that was classified, unchanged.
     pub batch: Batch,
     /// Whether a statement of the batch writes.
     pub writes: bool,
@@ -222,7 +222,7 @@ impl Database {
             self.inner.readers.submit_read(job)?;
         }
         let result = answer.await.unwrap_or_else(|_| Err(self.inner.shared.closed_error()));
-        // From here on the stream of parts, if there is one, detects that the caller is gone.
+        // From here on, dropping the stream of parts cancels the batch. If there is no stream, the batch has ended.
         guard.disarm();
         result
     }

@@ -64,7 +64,7 @@ impl Database {
         }
         let (reply, answer) = oneshot::channel();
         let (shared, sql) = (self.inner.shared.clone(), sql.to_owned());
-        // The send fails if the caller has dropped the future.
+        // The send fails if the caller has dropped the future. That is no error.
         spawn_low_priority("sqlhttp-vacuum", move || drop(reply.send(backup::vacuum_into(&shared, &sql))))?;
         answer.await.map_err(|_| self.inner.shared.closed_error())
     }
@@ -77,7 +77,7 @@ impl Database {
         self.ask_writer(OwnerTask::Vacuum).await?
     }
 
-    /// Copies the write-ahead log into the database file, as far as readers allow.
+    /// Copies the write-ahead log into the database file and truncates it, as far as readers allow (a checkpoint).
     ///
     /// # Errors
     /// [`Error::Sqlite`] if the disk fails.

@@ -93,7 +93,7 @@ impl Database {
     pub async fn sync(&self) -> Result<Progress, Error> {
         let (reply, answer) = oneshot::channel();
         let shared = self.inner.shared.clone();
-        // The receiver may have been dropped.
+        // The send fails if the caller has dropped the future. That is no error.
         spawn("sqlhttp-sync", move || drop(reply.send(sync::run(&shared))))?;
         answer.await.map_err(|_| self.inner.shared.closed_error())?
     }
@@ -108,7 +108,7 @@ impl Database {
         let shared = self.inner.shared.clone();
         spawn_low_priority("sqlhttp-check", move || {
             let checked = shared.page_size().and_then(|page_size| replace::check(&file, page_size));
-            // The receiver may have been dropped.
+            // The send fails if the caller has dropped the future. That is no error.
             let _ = reply.send(checked);
         })?;
         answer.await.map_err(|_| self.inner.shared.closed_error())?

@@ -112,8 +112,8 @@ fn whole(connection: &Connection, depth: Depth) -> Result<Vec<String>, SqlError>
     Ok(damages)
 }
 
-/// Returns a damage if the numbers of used and free pages do not add up to the size of the file; `None` if they do, or
-/// if that cannot be checked.
+/// Returns a message about damage if the numbers of used and free pages do not add up to the size of the file; `None`
+/// if they do, or if that cannot be checked.
 fn miscounted(connection: &Connection) -> rusqlite::Result<Option<String>> {
     let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
     // The pointer-map pages of an auto-vacuum database are neither used nor free.
@@ -145,7 +145,8 @@ fn lines(connection: &Connection, sql: &str) -> Result<Vec<String>, SqlError> {
     Ok(damages)
 }
 
-/// Returns whether an error means that the file is damaged, as opposed to a check that could not run.
+/// Returns whether an error of SQLite means that the database file is damaged, as opposed to a check that could not
+/// run.
 pub(super) fn is_damage(error: &SqlError) -> bool {
     matches!(error.primary_code(), rusqlite::ffi::SQLITE_CORRUPT | rusqlite::ffi::SQLITE_NOTADB)
 }

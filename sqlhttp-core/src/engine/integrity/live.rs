@@ -51,7 +51,7 @@ pub(crate) fn spawn(
     let running = RunningGuard::new(shared).ok_or(Error::Overloaded("an integrity check is running already"))?;
     spawn_low_priority("sqlhttp-check", move || {
         let check = Check { shared: &running.0, sessions, options, cancel };
-        // The receiver may have been dropped.
+        // The send fails if the caller has dropped the future. That is no error.
         let _ = reply.send(check.run());
     })
 }

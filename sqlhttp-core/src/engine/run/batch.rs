@@ -1,4 +1,4 @@
-//! Runs the steps of a batch, and undoes those that fail.
+//! Runs the steps of a batch, and undoes the effects of steps that fail.
 
 use std::time::{Duration, Instant};
 
@@ -70,7 +70,7 @@ pub(crate) fn run_batch(
 /// What is undone when a step fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum StepGuard {
-    /// The whole batch.
+    /// The effects of the whole batch: the failure ends it.
     None,
     /// The effects of the step alone, by rolling back to a savepoint. Deferred constraints are checked at the COMMIT of
     /// the batch.

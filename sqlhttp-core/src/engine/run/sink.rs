@@ -21,7 +21,7 @@ pub(crate) enum RunError {
     Interrupted(StopReason),
     /// A statement of the batch ended the transaction, which other batches share.
     TransactionLost,
-    /// The receiver of the results is gone, or too slow.
+    /// The receiver of the results was dropped, or did not take a part within the stall timeout.
     SinkClosed,
     /// The rows of the batch take more bytes than may be held in memory.
     TooManyBytes {

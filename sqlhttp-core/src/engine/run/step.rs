@@ -52,7 +52,7 @@ pub(super) enum StatementResult {
     Changed(Changed),
 }
 
-/// Why a step did not succeed.
+/// Why a step of a batch did not succeed.
 pub(super) enum StepError {
     /// The step failed. The failure is its outcome.
     Failed(Failure),
@@ -76,7 +76,7 @@ impl From<Failure> for StepError {
 }
 
 impl<S: Sink> Run<'_, S> {
-    /// Runs the step.
+    /// Runs the step, and returns its outcome.
     pub(super) fn step(&mut self, step: &Step) -> Result<StepOutcome, StepError> {
         match &step.action {
             Action::Fail(failure) => Err(failure.clone().into()),

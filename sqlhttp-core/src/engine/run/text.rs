@@ -83,7 +83,7 @@ impl<S: Sink> Run<'_, S> {
             first = false;
         }
         if in_block {
-            // A BEGIN without a COMMIT.
+            // The SQL text contains a BEGIN without a COMMIT.
             return Err(Failure::TransactionControl(TransactionKeyword::Begin).into());
         }
         Ok(result)

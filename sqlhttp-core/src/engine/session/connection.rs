@@ -24,7 +24,7 @@ use crate::model::SqlError;
 /// A configured SQLite connection.
 #[derive(Debug)]
 pub(crate) struct Session {
-    // Statements come first: they must be finalized before their connection closes.
+    // The fields with statements come first: statements must be finalized before their connection closes.
     pub(super) cache: StatementCache,
     pub(super) control: TransactionControl,
     /// The statement that writes the position in the log to the engine's table. Prepared on first use.
@@ -100,7 +100,7 @@ impl Session {
         Ok(session)
     }
 
-    /// The purpose of the session.
+    /// Returns what the session is used for.
     pub(crate) fn role(&self) -> Role {
         self.role
     }
@@ -156,7 +156,7 @@ impl Session {
         self.recorder.protect(tables);
     }
 
-    /// Allows triggers to fire again, after a statement was stopped by forbidding them.
+    /// Allows triggers to fire again. They were forbidden to fire if that was the way to stop a statement.
     pub(crate) fn allow_triggers(&mut self) {
         let allowed = self.triggers.as_ref().map_or(Ok(()), |triggers| triggers.allow(&self.connection));
         if let Err(error) = allowed {

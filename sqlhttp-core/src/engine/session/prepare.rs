@@ -32,7 +32,7 @@ const UNLISTED_WEIGHT: u32 = 64 * UNLIMITED_VALUES_WEIGHT;
 
 /// How the weight of a statement is determined: see [`program`].
 enum WeightSource {
-    /// From its functions alone.
+    /// The weight is the sum of the weights of the functions that the statement calls.
     Functions,
     Fixed(u32),
     Bytecode,
@@ -64,7 +64,7 @@ impl Session {
         if author == Author::Client {
             self.check_policy(&info, &sql.to_bytes()[..compiled.consumed])?;
         }
-        // Many PRAGMAs act while they are prepared, so it does not matter whether this one will run.
+        // Many PRAGMAs act while they are prepared. So the session is dirty even if this statement will not run.
         self.dirty |= info.needs_exclusive_run() && author == Author::Client;
         let is_last = is_white(&sql[compiled.consumed..]);
         let len = sql.count_bytes();
@@ -119,7 +119,8 @@ impl Session {
         let may_depend_on_new_schema = match &compiled {
             Err(Failure::Sql(error)) => error.code == rusqlite::ffi::SQLITE_ERROR,
             Err(_) => false,
-            // REINDEX and ANALYZE do nothing in an empty schema.
+            // REINDEX and ANALYZE do nothing if the loaded schema is empty. Such a statement is read-only and reports
+            // no actions.
             Ok(compiled) => compiled
                 .statement
                 .as_ref()

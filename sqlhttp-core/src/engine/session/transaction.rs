@@ -16,7 +16,7 @@ impl Session {
         self.connection.is_autocommit()
     }
 
-    /// Returns the failure that COMMIT would report now, if a deferred foreign key is violated.
+    /// Returns the failure that COMMIT would report now because a deferred foreign key is violated; `None` if none is.
     pub(crate) fn deferred_violation(&self) -> Option<Failure> {
         probe::deferred_foreign_keys_open(&self.connection).then(|| {
             let code = rusqlite::ffi::SQLITE_CONSTRAINT_FOREIGNKEY;
