@@ -1,8 +1,8 @@
-//! How a batch runs.
+//! The parameters of the run of a batch.
 
 use crate::model::Failure;
 
-/// The parameters of the run of a batch.
+/// The parameters of the run of a batch, which the writer and the readers set differently.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Mode<'k> {
     /// Whether a step gets a savepoint if the batch continues after its failure. Not needed on read-only connections.
