@@ -1,11 +1,11 @@
 //! An embeddable SQLite engine for programs that serve many callers at once.
 //!
 //! SQLite allows one writer at a time and needs one fsync for each transaction. This crate runs all writes of a
-//! database on one writer thread. Writes that arrive together share **one transaction and one fsync**, and each has the
-//! same effect as in a transaction of its own. Readers run concurrently on snapshots. A write is durable when its call
-//! returns.
+//! database on one writer thread. Writes that arrive together share **one transaction and one fsync** (a group commit),
+//! and each has the same effect as in a transaction of its own. Readers run concurrently on snapshots. A write is
+//! durable when the call that made it returns.
 //!
-//! It is neither a connection pool nor a query builder: a caller passes a [`Batch`] of SQL steps and receives an
+//! The crate is neither a connection pool nor a query builder: a caller passes a [`Batch`] of SQL steps and receives an
 //! [`Outcome`].
 //!
 //! ```
@@ -30,21 +30,23 @@
 //! # The path of a write
 //!
 //! 1. [`Database::execute`] gives the batch a [`Stamp`]: the timestamp and random seed that its SQL sees.
-//! 2. `inline` takes a session from the pool (`sessions`) and prepares the statements. SQLite reports that they write
-//!    (`classify`); the SQL text is not parsed.
-//! 3. `writer::queue` takes the batch, or refuses it with [`Error::Overloaded`].
-//! 4. The writer thread takes all queued batches (`queue::gather`) and runs them as a group (`writer::group`): BEGIN
-//!    IMMEDIATE, and for each member SAVEPOINT, `run::run_batch`, RELEASE or ROLLBACK TO.
+//! 2. The module `inline` takes a session (a configured connection) from the pool (`sessions`) and prepares the
+//!    statements. SQLite reports that they write (`classify`); the SQL text is not parsed.
+//! 3. The batch enters the write queue (`writer::queue`). If the queue is full, the call fails with
+//!    [`Error::Overloaded`].
+//! 4. The writer thread takes all queued batches (`queue::gather`) and runs them as a group, in one transaction
+//!    (`writer::group`): BEGIN IMMEDIATE, and for each batch SAVEPOINT, `run::run_batch`, RELEASE or ROLLBACK TO.
 //! 5. COMMIT with `synchronous=FULL`: the one fsync.
 //! 6. After the commit every caller receives its outcome.
 //!
 //! # The path of a read
 //!
 //! 1. Steps 1 and 2 as above. SQLite reports that the batch only reads.
-//! 2. It runs at once on the caller's thread, with a limited number of virtual-machine steps. Most reads end here.
+//! 2. The batch runs at once on the caller's thread, with a limited number of virtual-machine steps. Most reads finish
+//!    in this step.
 //! 3. A read that exceeds the limit starts again on a reader thread (`readers`), in one read transaction.
-//! 4. A result larger than a block is streamed as [`Part`]s through a bounded channel, so memory use does not depend on
-//!    its size. Dropping the stream interrupts the statement.
+//! 4. A result larger than [`Options::block_bytes`] is streamed as [`Part`]s through a bounded channel, so memory use
+//!    does not depend on its size. Dropping the stream interrupts the statement.
 //!
 //! # Modules
 //!
@@ -59,7 +61,8 @@
 //! # Caveats
 //!
 //! * A database with a rollback journal has no snapshots: readers and the writer wait for each other.
-//! * An in-memory database is limited by the available memory, and its write-ahead log grows as long as a read lasts.
+//! * An in-memory database is limited by the available memory, and its write-ahead log grows while a read transaction
+//!   is open.
 //! * If the largest rowid (2^63-1) is in use, SQLite picks a free one with its own random generator, not with the
 //!   stamp's seed.
 //! * `'localtime'` depends on the time zone of the process.

@@ -1,4 +1,4 @@
-//! The engine's threads. Threads that copy or check a whole database have a low priority.
+//! Starts the engine's threads. Threads that copy or check a whole database have a low priority.
 
 use std::future::Future;
 use std::pin::pin;
@@ -8,24 +8,25 @@ use std::thread::{Builder, JoinHandle, Thread};
 
 use crate::model::Error;
 
-/// The nice value of low-priority threads, from 0 to 19.
+/// The nice value of low-priority threads. The range is 0 to 19; 19 is the lowest priority.
 #[cfg(target_os = "linux")]
 const NICENESS: i32 = 19;
 
-/// The stack size for a thread that calls a [`Database`](crate::Database) or runs clients' statements, in bytes.
+/// The stack size that a thread needs if it calls a [`Database`](crate::Database) or runs clients' statements, in
+/// bytes.
 ///
-/// SQLite recurses once for each view inside a view, the schema limits that depth only, and a stack overflow ends the
+/// SQLite recurses once for each view inside a view. Only the schema limits that depth, and a stack overflow ends the
 /// process. Unused stack takes address space, but no memory.
 pub const STACK_BYTES: usize = 64 << 20;
 
-/// Starts a thread.
+/// Starts a named thread with a stack of [`STACK_BYTES`].
 pub(crate) fn spawn(name: &'static str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Error> {
     let spawned = Builder::new().name(name.into()).stack_size(STACK_BYTES).spawn(work);
     spawned.map_err(|source| Error::Io { action: "start the thread", path: name.into(), source: Arc::new(source) })
 }
 
-/// Starts a thread with a low priority, on systems that have thread priorities. On a busy machine its work then takes
-/// longer and does not slow the writer down.
+/// Starts a thread with a low priority, on systems where threads have priorities. On a busy machine the thread's work
+/// takes longer, but it does not slow the writer down.
 pub(crate) fn spawn_low_priority(name: &'static str, work: impl FnOnce() + Send + 'static) -> Result<(), Error> {
     spawn(name, move || {
         lower_priority();
@@ -46,7 +47,7 @@ fn lower_priority() {
 #[cfg(not(target_os = "linux"))]
 fn lower_priority() {}
 
-/// Waits for a future on this thread, without a runtime.
+/// Polls a future to completion on this thread, which is parked in between. Needs no async runtime.
 pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     struct Unpark(Thread);
     impl Wake for Unpark {

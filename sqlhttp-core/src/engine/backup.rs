@@ -1,4 +1,4 @@
-//! A consistent copy of a database while writes go on.
+//! Makes a consistent copy of a database while writes continue.
 //!
 //! SQLite's backup API (<https://sqlite.org/backup.html>) copies the pages in one read transaction, so the writer does
 //! not wait and the copy never starts over. The copy is written next to its final name, checked for damage, synced, and
@@ -31,16 +31,17 @@ use super::text::is_white;
 use super::watch::Cancel;
 use crate::model::{Error, SqlError};
 
-/// The number of pages copied between two checks of the cancel flag.
+/// The number of pages copied between two checks whether the backup was cancelled.
 const PAGES_PER_STEP: i32 = 256;
-/// The number of virtual-machine steps between two checks of the cancel flag while the copy is checked for damage.
+/// The number of virtual-machine steps between two checks whether the backup was cancelled, while the finished copy is
+/// checked for damage.
 const CHECK_STEPS_PER_POLL: i32 = 10_000;
-/// Copies of up to this size get the full check, in bytes. That check takes about three seconds per 100 MiB, the copy
-/// itself less than one. [`Database::check_integrity`](crate::Database::check_integrity) compares the index entries of
-/// larger databases.
+/// The maximum size of a copy that gets the full integrity check, in bytes. The full check takes about three seconds
+/// per 100 MiB, the copy itself less than one. Larger copies get the quick check, which does not compare index entries
+/// with rows; [`Database::check_integrity`](crate::Database::check_integrity) does that on the open database.
 const FULL_CHECK_BYTES_MAX: u64 = 256 << 20;
-/// The page cache for the check of a copy, in KiB. The check looks up each row in each index, in the order of the
-/// table.
+/// The size of the page cache for the integrity check of a copy, in KiB. The full check looks up each row in each
+/// index, in the order of the table, so it reads index pages in random order.
 const CHECK_CACHE_KIB: i64 = 64 << 10;
 
 /// Starts a backup on a thread of its own.
@@ -51,7 +52,7 @@ pub(crate) fn spawn(
     reply: oneshot::Sender<Result<(), Error>>,
 ) -> Result<(), Error> {
     spawn_low_priority("sqlhttp-backup", move || {
-        // The receiver may have been dropped.
+        // The send fails if the caller has dropped the future. That is no error.
         let _ = reply.send(run(&shared, &to, &cancel));
     })
 }
@@ -65,17 +66,17 @@ fn run(shared: &SharedState, to: &Path, cancel: &Cancel) -> Result<(), Error> {
     remove_leftover(&unfinished.0)?;
     let result = copy(shared, &unfinished.0, cancel).and_then(|()| publish(&unfinished.0, to));
     if result.is_err() {
-        // Best effort: the caller receives the error of the backup in any case.
+        // Best effort: an error of the removal is ignored, because the caller receives the error of the backup.
         let _ = std::fs::remove_file(&unfinished.0);
     }
     result
 }
 
-/// The name of a copy until it is complete. While the value exists, no other backup of this process uses the name; an
-/// existing file of that name is a leftover of a crash.
+/// The temporary name of a backup file until the copy is complete. While an `UnfinishedName` exists, no other backup of
+/// this process uses the name. So a file that already has this name is a leftover of a crash.
 struct UnfinishedName(PathBuf);
 
-/// The names of the unfinished copies of this process.
+/// The temporary names of all backups that this process is making now.
 static UNFINISHED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
 impl UnfinishedName {
@@ -85,7 +86,8 @@ impl UnfinishedName {
         name.push("~");
         let name = PathBuf::from(name);
         let taken = UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone());
-        // `then`, not `then_some`: an eagerly made value would release the name when it is dropped.
+        // `then`, not `then_some`: `then_some` would create the `UnfinishedName` in any case, and dropping it would
+        // release the name.
         taken.then(|| UnfinishedName(name))
     }
 }
@@ -103,7 +105,7 @@ fn remove_leftover(unfinished: &Path) -> Result<(), Error> {
     }
 }
 
-/// Copies the database to a new file and checks it.
+/// Copies the database to the new file `unfinished`, and checks the copy for damage.
 fn copy(shared: &SharedState, unfinished: &Path, cancel: &Cancel) -> Result<(), Error> {
     let failed = |error: SqlError| engine_error("back up", error);
     let rollback_lock =
@@ -122,9 +124,9 @@ fn copy(shared: &SharedState, unfinished: &Path, cancel: &Cancel) -> Result<(), 
     check_copy(unfinished, cancel)
 }
 
-/// Changes the copy's journal mode to DELETE. A copy of a WAL database is itself in WAL mode, and a single file without
-/// `-wal` and `-shm` is easier to keep. Uses a new connection, because the one that wrote the copy may have cached the
-/// old mode.
+/// Changes the copy's journal mode to DELETE. A copy of a WAL database is itself in WAL mode, but a single file without
+/// `-wal` and `-shm` is easier to keep. This function opens a new connection, because the connection that wrote the
+/// copy may have cached the old mode.
 fn leave_wal_mode(copy: &Path) -> Result<(), Error> {
     let failed = |error| engine_error("back up", sql_error(error));
     let connection = Connection::open_with_flags(copy, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(failed)?;
@@ -138,10 +140,10 @@ fn leave_wal_mode(copy: &Path) -> Result<(), Error> {
     Err(engine_error("back up", probe::error_of_code(rusqlite::ffi::SQLITE_ERROR, Some(&message))))
 }
 
-/// Checks the copy for damage. It is damaged if the database is.
+/// Checks the copy for damage. The copy is damaged if the database is.
 ///
 /// # Errors
-/// SQLITE_CORRUPT if it is damaged; [`Error::Closed`] if the backup was cancelled.
+/// SQLITE_CORRUPT if the copy is damaged; [`Error::Closed`] if the backup was cancelled.
 fn check_copy(copy: &Path, cancel: &Cancel) -> Result<(), Error> {
     if cancel.is_set() {
         return Err(Error::Closed);
@@ -165,7 +167,7 @@ fn check_depth(copy: &Path) -> Result<Depth, Error> {
 
 fn copy_pages(source: &Session, target: &mut Connection, cancel: &Cancel) -> Result<(), Error> {
     let failed = |error| engine_error("back up", sql_error(error));
-    // BEGIN alone takes no snapshot; a read does.
+    // BEGIN alone does not open a snapshot; the first read does.
     source.connection().query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())).map_err(failed)?;
     let backup = Backup::new(source.connection(), target).map_err(failed)?;
     loop {
@@ -180,7 +182,7 @@ fn copy_pages(source: &Session, target: &mut Connection, cancel: &Cancel) -> Res
     }
 }
 
-/// Syncs the finished copy and gives it its name, unless a file of that name has been created meanwhile.
+/// Syncs the finished copy and moves it to its final name. Fails if a file of that name has been created meanwhile.
 fn publish(unfinished: &Path, to: &Path) -> Result<(), Error> {
     let sync = |path: &Path| File::open(path).and_then(|file| file.sync_all());
     sync(unfinished).map_err(|e| io_error("sync backup", unfinished, e))?;
@@ -198,7 +200,7 @@ fn io_error(action: &'static str, path: &Path, source: std::io::Error) -> Error 
     Error::Io { action, path: path.display().to_string(), source: Arc::new(source) }
 }
 
-/// Writes the content of a copy to another file, without free pages.
+/// Writes the content of the database file `copy` to the new file `to`, without free pages (VACUUM INTO).
 pub(crate) fn vacuum_copy(copy: &Path, to: &Path) -> Result<(), Error> {
     let failed = |error| engine_error("vacuum copy", sql_error(error));
     let path = to.to_str().ok_or_else(|| Error::Unsupported("the file's path is not UTF-8".to_owned()))?;
@@ -208,7 +210,7 @@ pub(crate) fn vacuum_copy(copy: &Path, to: &Path) -> Result<(), Error> {
     connection.close().map_err(|(_, error)| failed(error))
 }
 
-/// Returns whether a text is a single VACUUM statement, with or without INTO.
+/// Returns whether an SQL text is a single VACUUM statement, with or without INTO.
 pub(crate) fn is_vacuum(sessions: &Sessions, sql: &str) -> bool {
     let Ok(mut session) = sessions.take(false) else { return false };
     let is_vacuum = Script::new(&mut session, sql, Author::Owner).is_ok_and(|mut script| {
@@ -220,11 +222,11 @@ pub(crate) fn is_vacuum(sessions: &Sessions, sql: &str) -> bool {
     is_vacuum
 }
 
-/// Runs the owner's statement on a connection of its own if it is VACUUM INTO, which reads one snapshot and does not
-/// block the writer. Returns `None` for any other statement.
+/// Runs the owner's statement on a connection of its own if it is VACUUM INTO. VACUUM INTO reads one snapshot and does
+/// not block the writer. Returns `None` for any other statement, which has then had no effect.
 ///
-/// Nothing distinguishes VACUUM INTO from VACUUM before it runs, but on a read-only connection only VACUUM INTO
-/// succeeds.
+/// SQLite does not report whether a VACUUM has an INTO. But on a read-only connection VACUUM INTO succeeds, and VACUUM
+/// fails with SQLITE_READONLY.
 pub(crate) fn vacuum_into(shared: &SharedState, sql: &str) -> Option<Result<(), SqlError>> {
     let _stamped = Stamped::new(stamps::new());
     let mut session = Session::open(&shared.config, Role::Copier).ok()?;

@@ -1,11 +1,11 @@
-//! Assigns values to the parameters of a statement, as [`BindRule`] describes.
+//! Binds values to the parameters of a statement, by the rules of [`BindRule`].
 
 use super::session::Prepared;
 use super::sqlite::probe;
 use crate::model::{BindRule, Binding, Bindings, Failure, Value};
 
-/// Binds values to a statement's parameters. `used` is the number of values that earlier statements of the same text
-/// have taken.
+/// Binds values to a statement's parameters. With [`BindRule::Counted`], `used` is the number of values that earlier
+/// statements of the same SQL text have used up; this function adds those of this statement.
 pub(crate) fn bind(prepared: &mut Prepared, bindings: &Bindings, used: &mut usize) -> Result<(), Failure> {
     match bindings.rule {
         BindRule::Strict => bind_strict(prepared, &bindings.entries),
@@ -38,7 +38,7 @@ fn bind_counted(prepared: &mut Prepared, entries: &[Binding]) -> Result<(), Fail
     }
     for index in 1..=want {
         let parameter = prepared.parameters[index - 1].as_deref();
-        // Values are bound in order, so the last one given for a parameter wins.
+        // Later values take precedence: if several entries belong to one parameter, the last one is bound.
         let bound = entries.iter().enumerate().rev().find(|(place, entry)| match &entry.name {
             None => place + 1 == index,
             Some(name) => parameter.is_some_and(|parameter| is_name_of(name, parameter)),
@@ -52,7 +52,8 @@ fn bind_one(prepared: &mut Prepared, index: usize, value: &Value) -> Result<(), 
     prepared.statement.bind(index, value).map_err(|code| Failure::Sql(probe::error_of_code(code, None)))
 }
 
-/// Returns the number in `?NNN` and `$NNN`, which both denote a position.
+/// Returns the number `NNN` of a parameter `?NNN` or `$NNN`, which both denote a position. `None` for any other
+/// parameter.
 fn position_in_name(name: &str) -> Option<usize> {
     name.strip_prefix(['?', '$'])?.parse().ok()
 }
@@ -62,13 +63,15 @@ fn by_position(entries: &[Binding], position: usize) -> Result<&Value, Failure> 
     entry.map(|entry| &entry.value).ok_or(Failure::MissingPositional(position))
 }
 
-/// Returns the value for `:name`, `@name` or `$name`; the last one if several have the name.
+/// Returns the value for the parameter `:name`, `@name` or `$name`. If several entries have the name, the last one is
+/// returned; `None` if no entry has it.
 fn by_name<'e>(entries: &'e [Binding], parameter: &str) -> Option<&'e Value> {
     let matches = |entry: &&Binding| entry.name.as_deref().is_some_and(|name| is_name_of(name, parameter));
     entries.iter().rfind(matches).map(|entry| &entry.value)
 }
 
-/// Returns whether a value was given under the name of this parameter, with or without its prefix.
+/// Returns whether `name`, the name of an entry, is the name of this parameter. The prefix (`:`, `@`, `$`) may be
+/// present or missing.
 fn is_name_of(name: &str, parameter: &str) -> bool {
     name == parameter || Some(name) == parameter.get(1..)
 }

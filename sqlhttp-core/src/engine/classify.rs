@@ -1,28 +1,32 @@
-//! Decides where a batch runs. SQLite prepares its statements and reports what they do; the SQL text is not parsed.
+//! Decides on which thread a batch runs. SQLite prepares the statements of the batch and reports what they do; the SQL
+//! text is not parsed.
 
 use super::script::Script;
 use super::session::Session;
 use super::statement_info::{Author, StatementInfo};
 use crate::model::{Atomicity, Batch, Ending, Failure, OnError, Outcome, Settings, StepInfo, StepOutcome};
 
-/// Where a batch has to run.
+/// The thread on which a batch has to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BatchKind {
-    /// On a reader.
+    /// The batch only reads: it runs on the caller's thread or on a reader thread.
     Read,
-    /// On the writer.
+    /// The batch writes: it runs on the writer thread.
     Write {
-        /// In a transaction of its own.
+        /// The batch must run in a transaction of its own, not in a group with other batches.
         exclusive: bool,
     },
-    /// Nowhere: it sets `foreign_keys` where that has no effect. [`refused`] is its outcome.
+    /// The batch does not run, because it sets `foreign_keys` where that has no effect. [`refused`] returns its
+    /// outcome.
     Refused,
-    /// A text or a value exceeds the low limits of this session, so SQLite cannot prepare the batch here.
+    /// An SQL text or a value exceeds the low limits of a session for callers' threads, so SQLite cannot prepare the
+    /// batch on this session. A reader thread must classify it.
     Undecided,
 }
 
-/// Decides where a batch has to run. A statement that SQLite cannot prepare now (a syntax error, a table that an
-/// earlier statement creates) is ignored: whether it fails does not depend on where the batch runs.
+/// Decides on which thread a batch has to run. A statement that SQLite cannot prepare now is ignored (because of a
+/// syntax error, or because an earlier statement creates its table): whether the statement fails does not depend on the
+/// thread.
 pub(crate) fn classify(session: &mut Session, batch: &Batch) -> BatchKind {
     let mut summary = BatchSummary::new(session.initial_foreign_keys());
     for sql in batch.steps.iter().filter_map(|step| step.sql()) {
@@ -44,8 +48,7 @@ pub(crate) fn classify(session: &mut Session, batch: &Batch) -> BatchKind {
     summary.kind(batch)
 }
 
-/// Decides where a batch has to run without preparing anything. Returns `None` if a text of the batch is not in the
-/// statement cache.
+/// Like [`classify`], but prepares nothing. Returns `None` if an SQL text of the batch is not in the statement cache.
 pub(crate) fn classify_cached(session: &Session, batch: &Batch) -> Option<BatchKind> {
     let mut summary = BatchSummary::new(session.initial_foreign_keys());
     for sql in batch.steps.iter().filter_map(|step| step.sql()) {
@@ -62,15 +65,15 @@ struct BatchSummary {
     foreign_keys: ForeignKeys,
 }
 
-/// How a batch sets `foreign_keys`.
+/// The effect of a batch on the setting `foreign_keys`.
 struct ForeignKeys {
-    /// The value at the beginning of the batch.
+    /// The value of `foreign_keys` at the beginning of the batch.
     initial: bool,
-    /// The value after the statements so far.
+    /// The value of `foreign_keys` after the statements examined so far.
     now: bool,
-    /// A statement has changed the value.
+    /// Whether a statement has changed the value of `foreign_keys`.
     changed: bool,
-    /// The batch contains no other statement.
+    /// Whether the batch contains no statements other than those that set `foreign_keys`.
     only_statement: bool,
 }
 
@@ -116,16 +119,17 @@ impl ForeignKeys {
         }
     }
 
-    /// Returns whether the batch changes the value without effect: inside a transaction of several steps, or without
-    /// any other statement.
+    /// Returns whether the batch changes `foreign_keys` without effect. That is the case inside a transaction of
+    /// several steps, and if the batch contains no other statement.
     fn has_no_effect(&self, batch: &Batch) -> bool {
         let transaction = batch.atomicity == Atomicity::All && batch.steps.len() > 1;
         self.changed && (transaction || self.only_statement && self.now != self.initial)
     }
 }
 
-/// Returns whether a step of a transaction cannot be prepared, so that the transaction will fail. Only for batches that
-/// write nothing: none of their statements can change the meaning of a later one.
+/// Returns whether the batch is a transaction with a step that cannot be prepared, so that the transaction will fail.
+/// Must be called only for batches that write nothing, because a statement that writes can change how a later one is
+/// prepared.
 pub(crate) fn is_going_to_fail(session: &mut Session, batch: &Batch) -> bool {
     if batch.atomicity != Atomicity::All || batch.steps.len() < 2 {
         return false;
@@ -144,7 +148,8 @@ pub(crate) fn is_going_to_fail(session: &mut Session, batch: &Batch) -> bool {
     false
 }
 
-/// The outcome of a batch that is [`BatchKind::Refused`]. None of its statements has run.
+/// Returns the outcome of a batch that is [`BatchKind::Refused`]: a failure with HTTP status 400. None of its
+/// statements has run.
 pub(crate) fn refused() -> Outcome {
     const WHY: &str =
         "foreign_keys can be changed only for the statements that follow in the same request; start with -fk";
@@ -157,7 +162,7 @@ pub(crate) fn refused() -> Outcome {
     }
 }
 
-/// Returns whether the first statement of a batch can only run outside a transaction.
+/// Returns whether the first statement of a batch can run only outside a transaction.
 pub(crate) fn runs_outside_transaction(session: &mut Session, batch: &Batch) -> bool {
     let Some(sql) = batch.steps.first().and_then(|step| step.sql()) else {
         return false;

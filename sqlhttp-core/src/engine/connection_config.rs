@@ -1,4 +1,4 @@
-//! How the connections of a database are opened.
+//! Opens the connections of a database.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,11 +19,12 @@ use crate::model::SqlError;
 pub(crate) struct ConnectionConfig {
     storage: Storage,
     pub(crate) options: Options,
-    /// Statements of the owner that configure a connection. Every session runs them when it is opened.
+    /// SQL statements of the owner that configure a connection. Every session runs them when it is opened.
     setup: Mutex<Vec<String>>,
-    /// Incremented when `setup` grows. A session with an older value is replaced.
+    /// Incremented when `setup` grows and when all sessions are to be replaced. Each session stores the value from when
+    /// it was opened; a session with an older value is replaced before its next use.
     generation: AtomicU64,
-    /// The watches of all open sessions, for the supervisor.
+    /// The watched connections of all open sessions. The supervisor interrupts their runs.
     watched: Mutex<Vec<Weak<WatchedConnection>>>,
 }
 
@@ -34,14 +35,14 @@ enum Storage {
     Memory(MemoryDatabase),
 }
 
-/// The purpose of a session.
+/// What a session (a configured connection) is used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// Reads and writes.
+    /// The writer's session, which reads and writes.
     Writer,
-    /// Runs the reads of clients.
+    /// A session that runs the reads of clients. It is read-only.
     Reader,
-    /// Copies the whole database. SQLite treats that as a write, so `query_only` is off.
+    /// A read-only session that copies the whole database. SQLite treats a backup as a write, so `query_only` is off.
     Copier,
 }
 
@@ -68,7 +69,7 @@ impl ConnectionConfig {
         }
     }
 
-    /// The database's name in the in-memory VFS.
+    /// The database's name in the in-memory VFS; `None` for a file.
     #[cfg(test)]
     pub(crate) fn memory_name(&self) -> Option<&str> {
         match &self.storage {
@@ -77,18 +78,20 @@ impl ConnectionConfig {
         }
     }
 
-    /// Returns whether readers and the writer never wait for each other. With a rollback journal they do.
+    /// Returns whether readers have snapshots, so that they and the writer never wait for each other. `false` with a
+    /// rollback journal.
     pub(crate) fn snapshots(&self) -> bool {
         self.file().is_none() || self.options.journal_mode == JournalMode::Wal
     }
 
-    /// Adds a statement that every session has to run.
+    /// Adds an SQL statement that every session has to run. Sessions that are open now are replaced before their next
+    /// use.
     pub(crate) fn add_setup(&self, sql: &str) {
         self.setup.lock().unwrap_or_else(PoisonError::into_inner).push(sql.to_owned());
         self.generation.fetch_add(1, Ordering::Release);
     }
 
-    /// Returns the statements that every session has to run.
+    /// Returns the SQL statements that every session has to run.
     pub(crate) fn setup(&self) -> Vec<String> {
         self.setup.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -98,7 +101,8 @@ impl ConnectionConfig {
         self.generation.fetch_add(1, Ordering::Release);
     }
 
-    /// Interrupts every run whose limits are exceeded. Returns whether a session has been used since the last call.
+    /// Interrupts every run (the execution of a batch on a connection) that has exceeded its limits. Returns whether a
+    /// session has been used since the last call.
     pub(crate) fn supervise(&self) -> bool {
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         let mut active = false;
@@ -118,7 +122,7 @@ impl ConnectionConfig {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// Opens a connection.
+    /// Opens an SQLite connection. Reader and copier connections are read-only.
     pub(crate) fn connect(&self, role: Role) -> Result<Connection, SqlError> {
         let (vfs, base) = match &self.storage {
             Storage::File(_) => (clock::vfs_name(self.options.vfs.as_deref()), self.options.vfs.as_deref()),
@@ -138,7 +142,8 @@ impl ConnectionConfig {
             Storage::File(path) => Connection::open_with_flags_and_vfs(path, flags, vfs),
             Storage::Memory(database) => Connection::open_with_flags_and_vfs(database.name(), flags, vfs),
         };
-        // rusqlite adds the path to some messages, which the caller of `Database::open` has already.
+        // rusqlite adds the path to some messages. The caller of `Database::open` has the path already, so it is
+        // omitted.
         opened.map_err(|error| match sql_error(error) {
             SqlError { code, .. } if code & 0xff == rusqlite::ffi::SQLITE_CANTOPEN => {
                 probe::error_of_code(rusqlite::ffi::SQLITE_CANTOPEN, None)

@@ -1,17 +1,17 @@
-//! Recognises the statements with which the `sqlite3` shell restores virtual tables.
+//! Recognises the statements with which a dump of the `sqlite3` shell restores virtual tables.
 //!
-//! A dump contains a virtual table as a row for `sqlite_schema` and the rows of its shadow tables, between `PRAGMA
-//! writable_schema=ON` and `OFF`. These statements are recognised by their text, because SQLite refuses them to
-//! clients. A statement that does not have exactly the form of a dump is passed to SQLite unchanged.
+//! A dump contains a virtual table as a row for `sqlite_schema` and the rows of its shadow tables. These statements
+//! stand between `PRAGMA writable_schema=ON` and `OFF`. They are recognised by their SQL text, because SQLite refuses
+//! them to clients. A statement that does not have exactly the form of a dump is passed to SQLite unchanged.
 
 use crate::model::Failure;
 
-/// A statement that occurs only in dumps.
+/// A statement that occurs only in dumps of the `sqlite3` shell.
 #[derive(Debug, PartialEq)]
 pub(crate) enum DumpStatement {
-    /// `PRAGMA writable_schema`.
+    /// `PRAGMA writable_schema`: `true` for ON, `false` for OFF and RESET.
     WritableSchema(bool),
-    /// `INSERT INTO sqlite_schema`, with the values of the row.
+    /// `INSERT INTO sqlite_schema`, with the values of the inserted row.
     Row(SchemaRow),
 }
 
@@ -25,25 +25,27 @@ pub(crate) struct SchemaRow {
     sql: String,
 }
 
-/// A virtual table of a dump.
+/// A virtual table that a dump restores.
 #[derive(Debug, PartialEq)]
 pub(crate) struct VirtualTable {
     pub(crate) name: String,
-    /// Its `CREATE VIRTUAL TABLE` statement.
+    /// The `CREATE VIRTUAL TABLE` statement.
     pub(crate) sql: String,
     module: String,
 }
 
-/// The modules whose tables keep their content in shadow tables, which a dump contains. Tables of all other modules are
-/// created as usual, because some of them must not be declared in a schema.
+/// The virtual table modules that keep their content in shadow tables, which a dump contains. Tables of all other
+/// modules are created by running their `CREATE VIRTUAL TABLE`, because some modules do not allow that a row of the
+/// schema declares them.
 const WITH_SHADOW_TABLES: &[&str] = &["fts3", "fts4", "fts5", "geopoly", "rtree", "rtree_i32"];
 
-/// The suffixes of the names of shadow tables. The name of the virtual table and an underscore precede them.
+/// The suffixes of the names of shadow tables. A shadow table's name is the name of its virtual table, an underscore
+/// and a suffix.
 const SHADOW_SUFFIXES: &[&str] =
     &["config", "content", "data", "docsize", "idx", "node", "parent", "rowid", "segdir", "segments", "stat"];
 
-/// Reads the statement at the beginning of a text. Returns it with its length in bytes, or `None` if it is not a dump
-/// statement.
+/// Parses the statement at the beginning of an SQL text. Returns the statement with its length in bytes, or `None` if
+/// it is not a dump statement.
 pub(crate) fn read(text: &[u8]) -> Option<(DumpStatement, usize)> {
     let mut tokens = Tokens { rest: text };
     let dump_statement = match tokens.keyword()? {
@@ -93,7 +95,7 @@ impl SchemaRow {
     /// Returns the virtual table that the row declares.
     ///
     /// # Errors
-    /// The row declares something else.
+    /// [`Failure::NotAllowed`] if the row declares anything but a virtual table of its own name.
     pub(crate) fn virtual_table(self) -> Result<VirtualTable, Failure> {
         let module = module(&self.sql, &self.name);
         let fits = self.kind == "table" && self.table == self.name && self.root_page == "0";
@@ -109,7 +111,7 @@ impl SchemaRow {
 }
 
 impl VirtualTable {
-    /// Returns whether a dump contains the content of its shadow tables.
+    /// Returns whether the table's module is one of [`WITH_SHADOW_TABLES`].
     pub(crate) fn has_shadow_tables(&self) -> bool {
         WITH_SHADOW_TABLES.iter().any(|module| module.eq_ignore_ascii_case(&self.module))
     }
@@ -120,7 +122,8 @@ pub(crate) fn shadow_tables_of(table: &str) -> impl Iterator<Item = String> {
     SHADOW_SUFFIXES.iter().map(move |suffix| format!("{table}_{suffix}"))
 }
 
-/// Returns the module of a `CREATE VIRTUAL TABLE` statement as SQLite stores it, if the table has this name.
+/// Returns the module named in `sql`, a `CREATE VIRTUAL TABLE` statement as SQLite stores it. `None` if `sql` is
+/// another statement or creates a table of another name than `name`.
 fn module(sql: &str, name: &str) -> Option<String> {
     let mut tokens = Tokens { rest: sql.as_bytes() };
     for word in ["CREATE", "VIRTUAL", "TABLE"] {
@@ -133,7 +136,7 @@ fn module(sql: &str, name: &str) -> Option<String> {
     tokens.name()
 }
 
-/// Reads tokens from the beginning of a text. Skips white space and comments before each.
+/// A tokenizer of SQL text. White space and comments before each token are skipped.
 struct Tokens<'t> {
     rest: &'t [u8],
 }
@@ -166,7 +169,7 @@ impl<'t> Tokens<'t> {
         Some(())
     }
 
-    /// Reads a keyword, a plain name or an integer.
+    /// Reads a keyword, an unquoted identifier or an integer.
     fn keyword(&mut self) -> Option<&'t [u8]> {
         self.skip_blanks();
         let letter = |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$' | 0x80..);
@@ -182,7 +185,8 @@ impl<'t> Tokens<'t> {
         self.keyword()?.eq_ignore_ascii_case(word).then_some(())
     }
 
-    /// Reads a string literal and the symbol after it.
+    /// Reads a string literal and the symbol that must follow it. Returns the content of the literal without the
+    /// quotes.
     fn literal_before(&mut self, symbol: u8) -> Option<String> {
         self.skip_blanks();
         let text = self.quoted(b'\'')?;
@@ -190,7 +194,7 @@ impl<'t> Tokens<'t> {
         Some(text)
     }
 
-    /// Reads a name in any of SQLite's forms.
+    /// Reads an identifier, quoted in any of SQLite's ways or unquoted.
     fn name(&mut self) -> Option<String> {
         self.skip_blanks();
         match self.rest.first()? {
@@ -205,7 +209,8 @@ impl<'t> Tokens<'t> {
         }
     }
 
-    /// Reads a quoted text. Quotes inside it are doubled.
+    /// Reads a string literal or a quoted identifier. Quotes inside it are doubled. Returns the content without the
+    /// quotes.
     fn quoted(&mut self, quote: u8) -> Option<String> {
         let mut rest = self.rest.strip_prefix(&[quote])?;
         let mut text = Vec::new();

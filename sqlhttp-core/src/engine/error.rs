@@ -1,9 +1,9 @@
-//! Conversion of SQLite's errors to those of the model.
+//! Converts SQLite's errors to the error types of `crate::model`.
 
 use super::sqlite::probe;
 use crate::model::{Error, SqlError};
 
-/// Converts an error of rusqlite to SQLite's code and message.
+/// Converts an error of rusqlite to an [`SqlError`], which contains SQLite's code and message.
 pub(crate) fn sql_error(error: rusqlite::Error) -> SqlError {
     match error {
         rusqlite::Error::SqliteFailure(error, message) => probe::error_of_code(error.extended_code, message.as_deref()),
@@ -11,7 +11,8 @@ pub(crate) fn sql_error(error: rusqlite::Error) -> SqlError {
     }
 }
 
-/// Converts an error of the engine's own SQL, as opposed to a client's statement. `action` says what failed.
+/// Converts an error of the engine's own SQL, as opposed to a client's statement. SQLITE_BUSY becomes [`Error::Busy`],
+/// any other code [`Error::Sqlite`]. `action` says what failed.
 pub(crate) fn engine_error(action: &'static str, source: SqlError) -> Error {
     if source.primary_code() == rusqlite::ffi::SQLITE_BUSY {
         return Error::Busy(source);

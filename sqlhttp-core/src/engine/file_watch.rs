@@ -1,22 +1,23 @@
-//! Detects that the files of an open database were removed or replaced.
+//! Detects that the files of an open database were removed, renamed or replaced.
 //!
-//! A process keeps writing to such files, and everything it writes is lost when it ends
-//! (<https://sqlite.org/howtocorrupt.html#_unlinking_or_renaming_a_database_file_while_in_use>). SQLite does not check
-//! this in WAL mode.
+//! A process keeps writing to files that were removed or replaced after it opened them, and everything it writes there
+//! is lost when it ends (<https://sqlite.org/howtocorrupt.html#_unlinking_or_renaming_a_database_file_while_in_use>).
+//! SQLite does not check for this in WAL mode.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The shortest time between two checks by [`FileWatch::check_when_due`].
+/// The minimum time between two checks by [`FileWatch::check_when_due`].
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// The files of a database and their identities when it was opened.
 #[derive(Debug, Default)]
 pub(crate) struct FileWatch {
     files: Mutex<Vec<WatchedFile>>,
-    /// The time of the next check, in milliseconds after the first one.
+    /// The earliest time of the next check by [`FileWatch::check_when_due`], in milliseconds after the first check of
+    /// this process.
     due_ms: AtomicU64,
 }
 
@@ -26,7 +27,7 @@ struct WatchedFile {
     identity: Identity,
 }
 
-/// The path of a database's write-ahead log.
+/// Returns the path of a database's write-ahead log.
 pub(crate) fn wal_of(database: &Path) -> PathBuf {
     let mut path = database.as_os_str().to_owned();
     path.push("-wal");
@@ -34,7 +35,8 @@ pub(crate) fn wal_of(database: &Path) -> PathBuf {
 }
 
 impl FileWatch {
-    /// Records the files that exist now. A file whose metadata cannot be read is not watched.
+    /// Records the identities of the files that exist now at these paths. A file whose metadata cannot be read is not
+    /// watched.
     pub(crate) fn remember(&self, paths: impl IntoIterator<Item = PathBuf>) {
         let files =
             paths.into_iter().filter_map(|path| Some(WatchedFile { identity: Identity::of(&path).ok()?, path }));
@@ -46,10 +48,10 @@ impl FileWatch {
         self.lock().retain(|file| file.path != path);
     }
 
-    /// Compares the files at their paths with the recorded ones.
+    /// Compares the files that are now at the recorded paths with the recorded identities.
     ///
     /// # Errors
-    /// A text for the operator, if a file is missing or another one is in its place.
+    /// A message for the operator, if a file is missing or another file is in its place.
     pub(crate) fn check(&self) -> Result<(), String> {
         self.lock().iter().try_for_each(WatchedFile::check)
     }
@@ -77,7 +79,8 @@ impl WatchedFile {
             Ok(identity) if identity == self.identity => return Ok(()),
             Ok(_) => "was replaced by another file",
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => "was removed or renamed",
-            // No permission, or a network file system that does not answer: the state of the file is unknown.
+            // No permission, or a network file system that does not respond: the state of the file is unknown, which is
+            // no error.
             Err(_) => return Ok(()),
         };
         let path = self.path.display();
@@ -98,7 +101,8 @@ impl Identity {
     }
 }
 
-/// On other systems files have no number; only their absence is detected.
+/// A file's identity on systems without inode numbers. All identities are equal, so only the absence of a file is
+/// detected.
 #[cfg(not(unix))]
 #[derive(Debug, PartialEq, Eq)]
 struct Identity;

@@ -1,9 +1,9 @@
 //! Runs short reads on the caller's own thread.
 //!
-//! Handing a short read to another thread costs more than the read. But the caller's thread serves other connections
-//! too, so the run must be short whatever the data is: the batch is small, values are limited to 64 KiB, and a budget
-//! of steps and milliseconds ends it. A read that exceeds these limits runs again on a reader thread
-//! ([`super::readers`]) with the limits of the database.
+//! Passing a short read to another thread costs more than the read itself. But the caller's thread serves other
+//! connections too, so the work there must be short, whatever the data. Therefore the batch must be small, values are
+//! limited to 64 KiB, and a budget of steps and milliseconds ends the batch. A read that exceeds these limits runs
+//! again on a reader thread ([`super::readers`]), with the limits of the database.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, TryLockError};
@@ -19,41 +19,47 @@ use super::sinks::BufferedSink;
 use super::watch::{Limits, StopReason};
 use crate::model::{Batch, Outcome, Stamp};
 
-/// The number of progress-handler calls for a read on its caller's thread: about 100,000 virtual-machine steps, or one
-/// millisecond.
+/// The maximum number of progress-handler calls of a read on its caller's thread: about 100,000 virtual-machine steps,
+/// or one millisecond.
 const INLINE_CALLS: u32 = 100;
-/// The largest result of a read on its caller's thread, in bytes of rows. It is held in memory whole.
+/// The maximum size of the result of a read on its caller's thread, in bytes of rows. The whole result is held in
+/// memory.
 const INLINE_BYTES_MAX: u64 = 256 << 10;
-/// The most SQL text that is prepared on its caller's thread, in bytes of all steps: about one millisecond.
+/// The maximum length of the SQL texts of all steps of a batch that is prepared on its caller's thread, in bytes. To
+/// prepare them takes about one millisecond.
 const INLINE_SQL_BYTES_MAX: usize = 64 << 10;
-/// The longest text that is prepared on its caller's thread if it is not in the statement cache, in bytes. The time to
-/// prepare a text may grow with the square of its length.
+/// The maximum length of an SQL text that is prepared on its caller's thread if it is not in the statement cache, in
+/// bytes. The time to prepare an SQL text may grow with the square of its length.
 const INLINE_UNCACHED_SQL_BYTES_MAX: usize = 4 << 10;
-/// A run that lasted this many scans of the supervisor was slow: about eight milliseconds.
+/// A batch that ran on its caller's thread for this many scans of the supervisor counts as slow: about eight
+/// milliseconds.
 const SLOW_RUN_SCANS: u32 = 3;
-/// How long uncached texts are prepared on reader threads after a slow run, in milliseconds.
+/// How long SQL texts that are not in the statement cache are prepared on reader threads after a slow batch, in
+/// milliseconds.
 const SLOW_PENALTY_MS: u64 = 10_000;
-/// A text with this many SELECTs is prepared on a reader thread.
+/// An SQL text with at least this many SELECTs is prepared on a reader thread if it is not in the statement cache.
 const NESTED_SELECTS: usize = 5;
-/// The largest number of steps in a batch that is prepared or run on its caller's thread.
+/// The maximum number of steps in a batch that is prepared or run on its caller's thread.
 const INLINE_STEPS_MAX: usize = 1024;
 
 /// Whether a batch may write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
-    /// It may. SQLite decides whether it does; a batch that writes goes to the writer.
+    /// The batch may write. SQLite reports whether it does; a batch that writes goes to the writer.
     Any,
-    /// It must not. A statement that writes fails.
+    /// The batch must not write. A statement that writes fails.
     ReadOnly,
 }
 
 /// The result of an attempt to run a batch on the caller's thread.
 pub(crate) enum InlineResult {
-    /// The batch has run.
+    /// The batch has run on the caller's thread, with this outcome.
     Done(Outcome),
-    /// The batch writes. It has not run.
+    /// The batch writes, so it must run on the writer thread. It has not run. If `exclusive`, it must run in a
+    /// transaction of its own.
     Write { exclusive: bool },
-    /// The batch takes too long, or no session was free. Nothing has changed.
+    /// The batch takes too long for the caller's thread, or no session was free. It has changed nothing, and must run
+    /// on a reader thread.
     Deferred,
 }
 
@@ -64,11 +70,11 @@ pub(crate) struct InlineRunner {
     penalty: Penalty,
 }
 
-/// Makes uncached texts go to reader threads for some time after a slow one. The time to prepare a text depends not
-/// only on its length: a view that it names may be of any size.
+/// After a slow batch, sends SQL texts that are not in the statement cache to reader threads for [`SLOW_PENALTY_MS`].
+/// The time to prepare an SQL text does not depend on its length alone: a view that it names may be of any size.
 struct Penalty {
     opened: Instant,
-    /// The end of the penalty, in milliseconds after `opened`.
+    /// The time at which the penalty ends, in milliseconds after `opened`.
     until_ms: AtomicU64,
 }
 
@@ -77,7 +83,7 @@ impl Penalty {
         Penalty { opened, until_ms: AtomicU64::new(0) }
     }
 
-    /// Starts or restarts the penalty.
+    /// Starts the penalty. If it is active already, it starts over.
     fn start(&self, now: Instant) {
         self.until_ms.store(self.millis(now) + SLOW_PENALTY_MS, Ordering::Relaxed);
     }
@@ -91,14 +97,14 @@ impl Penalty {
     }
 }
 
-/// Whether a batch contains texts that are not in the statement cache.
+/// Whether a batch contains SQL texts that are not in the statement cache, and how long they take to prepare.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Uncached {
-    /// All texts are cached.
+    /// All SQL texts are in the statement cache.
     None,
-    /// The others can be prepared quickly.
+    /// The SQL texts that are not in the statement cache can be prepared quickly.
     Fast,
-    /// At least one of them may take long to prepare.
+    /// At least one of the SQL texts that are not in the statement cache may take long to prepare.
     Slow,
 }
 
@@ -107,7 +113,7 @@ impl InlineRunner {
         InlineRunner { shared, sessions, penalty: Penalty::new(Instant::now()) }
     }
 
-    /// Runs a batch on the caller's thread if that takes little time.
+    /// Runs a batch on the caller's thread if that takes little time. Otherwise returns [`InlineResult::Deferred`].
     pub(crate) fn run(&self, batch: &Batch, stamp: Stamp, access: Access) -> InlineResult {
         let rollback_lock = match (self.shared.config.snapshots(), self.shared.rollback_lock.try_read()) {
             (true, _) => None,
@@ -136,7 +142,8 @@ impl InlineRunner {
         answer
     }
 
-    /// Runs a batch unless its uncached texts may take long to prepare.
+    /// Runs a batch, unless it contains SQL texts that are not in the statement cache and may take long to prepare.
+    /// Then returns [`InlineResult::Deferred`].
     fn run_unless_slow(
         &self,
         session: &mut Session,
@@ -150,7 +157,7 @@ impl InlineRunner {
         }
     }
 
-    /// Runs a batch under the limits of a caller's thread. `kind` is `None` if it has not been classified.
+    /// Runs a batch under the limits for a caller's thread. `kind` is `None` if the batch has not been classified.
     fn run_on(
         &self,
         session: &mut Session,
@@ -164,7 +171,7 @@ impl InlineRunner {
         answer
     }
 
-    /// Classifies a batch if necessary, and runs it if it only reads.
+    /// Classifies a batch if `kind` is `None`, and runs it if it only reads.
     fn answer(&self, session: &mut Session, batch: &Batch, stamp: Stamp, kind: Option<BatchKind>) -> InlineResult {
         match kind.unwrap_or_else(|| classify(session, batch)) {
             _ if session.watch.stopped().is_some() => return InlineResult::Deferred,
@@ -176,19 +183,19 @@ impl InlineRunner {
         let over_budget = RunError::Interrupted(StopReason::Budget);
         let mut sink = BufferedSink::new(batch.steps.len(), INLINE_BYTES_MAX, over_budget);
         match read(&self.shared.config.options, session, batch, stamp, &mut sink) {
-            // The low limits of this thread may have caused the failure.
+            // The low limits of this thread may have caused the failure, so a reader thread repeats the batch.
             Ok(Ok(_)) if sink.last_failure().is_some() => InlineResult::Deferred,
             Ok(Ok(ending)) => {
                 self.shared.counters.batches_read.fetch_add(1, Ordering::Relaxed);
                 InlineResult::Done(sink.into_outcome(ending))
             }
-            // A reader thread finds the same error and reports it.
+            // A reader thread repeats the batch, meets the same error and reports it.
             Ok(Err(_)) | Err(_) => InlineResult::Deferred,
         }
     }
 
-    /// Returns whether a batch contains texts that are not in the statement cache, and whether they may take long to
-    /// prepare. Reads the clock only if there are any.
+    /// Returns whether a batch contains SQL texts that are not in the statement cache, and whether they may take long
+    /// to prepare. The clock is read only if there are such texts.
     fn uncached(&self, session: &Session, batch: &Batch, now: impl FnOnce() -> Instant) -> Uncached {
         let mut uncached = Uncached::None;
         for sql in batch.steps.iter().filter_map(|step| step.sql()).filter(|sql| session.cached_info(sql).is_none()) {
@@ -200,14 +207,14 @@ impl InlineRunner {
         if uncached == Uncached::Fast && self.penalty.is_active(now()) { Uncached::Slow } else { uncached }
     }
 
-    /// Starts the penalty if a run with uncached texts was slow.
+    /// Starts the penalty if a batch with uncached SQL texts was slow, measured in scans of the supervisor.
     fn note_time(&self, uncached: Uncached, scans: u32, now: impl FnOnce() -> Instant) {
         if uncached == Uncached::Fast && scans >= SLOW_RUN_SCANS {
             self.penalty.start(now());
         }
     }
 
-    /// Classifies a batch, if its statements can be prepared quickly on the caller's thread.
+    /// Classifies a batch, if its statements can be prepared quickly on the caller's thread. Otherwise returns `None`.
     pub(crate) fn classify(&self, batch: &Batch) -> Option<BatchKind> {
         if !is_short(batch) {
             return None;
@@ -227,41 +234,43 @@ impl InlineRunner {
         let kind = classify(session, batch);
         let stopped = session.watch.stopped().is_some();
         self.note_time(uncached, session.end_run(), Instant::now);
-        // A write may look like a read if a statement cannot be prepared under the low limits of this thread.
+        // If the low limits of this thread prevented that a statement was prepared, a batch that writes may have been
+        // classified as a read. `None` then.
         (!stopped && kind != BatchKind::Undecided).then_some(kind)
     }
 }
 
-/// Returns whether a batch is short enough to be prepared on its caller's thread.
+/// Returns whether the number of steps of a batch and the length of its SQL texts allow that it is prepared on its
+/// caller's thread.
 fn is_short(batch: &Batch) -> bool {
     let sql_bytes: usize = batch.steps.iter().filter_map(|step| step.sql()).map(str::len).sum();
     batch.steps.len() <= INLINE_STEPS_MAX && sql_bytes <= INLINE_SQL_BYTES_MAX
 }
 
-/// Returns whether SQLite may have to expand queries inside queries to prepare a text. The time for that can double
-/// with each level. A text that only looks nested (in a string) takes the longer way over a reader thread, nothing
-/// worse.
+/// Returns whether SQLite may have to expand queries inside queries to prepare an SQL text. The time for that can
+/// double with each level. If an SQL text only looks nested (because of a string literal), the only consequence is that
+/// a reader thread prepares it.
 fn is_nested(sql: &str) -> bool {
     let sql = sql.as_bytes();
-    // `c` is the rarest letter of the word.
+    // `c` is the rarest letter of `select`.
     let selects = memchr::memchr2_iter(b'c', b'C', sql).filter(|c| is_select_around(sql, *c));
     selects.take(NESTED_SELECTS).count() == NESTED_SELECTS
 }
 
-/// Returns whether the letter at `c` is the `c` of a SELECT.
+/// Returns whether the letter at index `c` is the `c` of the word SELECT, ignoring case.
 fn is_select_around(sql: &[u8], c: usize) -> bool {
     let word = c.checked_sub(4).and_then(|start| sql.get(start..c + 2));
     word.is_some_and(|word| word.eq_ignore_ascii_case(b"select"))
 }
 
-/// Returns whether a text joins tables by the names of their columns (NATURAL, USING). SQLite then compares each column
-/// with all others.
+/// Returns whether an SQL text joins tables by the names of their columns (NATURAL, USING). To prepare such a join,
+/// SQLite compares each column with all others.
 fn joins_by_name(sql: &str) -> bool {
     let sql = sql.as_bytes();
     let is_word = |start: Option<usize>, word: &[u8]| {
         start.and_then(|start| sql.get(start..start + word.len())).is_some_and(|found| found.eq_ignore_ascii_case(word))
     };
-    // Both words contain a `u`.
+    // Both `natural` and `using` contain a `u`.
     let mut letters = memchr::memchr2_iter(b'u', b'U', sql);
     letters.any(|u| is_word(u.checked_sub(3), b"natural") || is_word(Some(u), b"using"))
 }
@@ -300,7 +309,7 @@ mod tests {
         assert_eq!([uncached(start), uncached(after(9_900))], [Uncached::Slow; 2]);
         assert_eq!(uncached(after(10_100)), Uncached::Fast);
 
-        // The last slow run counts.
+        // A later slow batch restarts the penalty.
         runs.note_time(Uncached::Fast, SLOW_RUN_SCANS, || after(9_000));
         assert_eq!([uncached(after(10_100)), uncached(after(18_900))], [Uncached::Slow; 2]);
         assert_eq!(uncached(after(19_100)), Uncached::Fast);

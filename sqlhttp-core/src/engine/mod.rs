@@ -1,33 +1,34 @@
-//! The engine: one SQLite database with one writer thread, which commits in groups, and concurrent readers.
+//! The engine: opens an SQLite database with one writer thread, which commits in groups, and concurrent readers.
 //!
-//! A request takes a session from the pool (`sessions`), its batch is classified (`classify`), and it then runs on the
-//! caller's thread (`inline`), on a reader thread (`readers`) or on the writer thread (`writer`).
+//! A caller passes a batch of SQL steps. The engine takes a session (a configured connection) from the pool
+//! (`sessions`) and classifies the batch as a read or a write (`classify`). The batch then runs on the caller's thread
+//! (`inline`), on a reader thread (`readers`) or on the writer thread (`writer`).
 //!
 //! | module | contents |
 //! |---|---|
-//! | `database` | the handle of an open database; it routes batches |
+//! | `database` | the handle of an open database; it passes each batch to the thread where it must run |
 //! | `options` | the options of a database |
 //! | `shared` | the state that the threads of one database share |
 //! | `connection_config`, `pragmas` | opens connections; configures them |
 //! | `session`, `sessions` | a configured connection with its prepared statements; the pool of idle reading sessions |
 //! | `statement_info` | the properties of a statement, as SQLite's authorizer reports them |
 //! | `policy` | the policy for clients |
-//! | `schema_view` | hides the engine's table from statements that read the schema |
-//! | `script`, `text` | splits an SQL text into statements; white space |
+//! | `schema_view` | hides the engine's own table from statements that read the schema |
+//! | `script`, `text` | splits an SQL text into statements; recognises white space |
 //! | `dump`, `restore` | restores virtual tables from a dump of the `sqlite3` shell |
-//! | `classify` | decides where a batch runs |
-//! | `bind`, `run`, `work_limits` | binds values to parameters; runs a batch; limits of what SQLite cannot interrupt |
+//! | `classify` | decides on which thread a batch runs |
+//! | `bind`, `run`, `work_limits` | binds values to parameters; runs a batch; limits uninterruptible work |
 //! | `sinks`, `parts` | collect results, or stream them in parts |
 //! | `inline`, `read`, `readers` | reads on the caller's thread; a read transaction; the reader threads |
-//! | `writer` | the write queue, the groups, the writer thread |
-//! | `replicated` | a database that applies a log |
+//! | `writer` | the write queue, the groups of batches that share a transaction, the writer thread |
+//! | `replicated` | a database that applies the entries of a Raft log |
 //! | `read_lock_holder` | keeps SQLite's read lock while no write runs, which saves short reads two system calls |
 //! | `background` | starts threads |
-//! | `backup` | copies a database while it is written |
+//! | `backup` | copies a database while writes continue |
 //! | `integrity`, `file_watch` | find damage in the database; detect removed and replaced files |
-//! | `stamps` | the wall clock and the random seeds |
-//! | `watch`, `supervisor` | limits of a run; the thread that enforces deadlines |
-//! | `error` | conversion of SQLite's errors |
+//! | `stamps` | makes the timestamps and random seeds of batches |
+//! | `watch`, `supervisor` | the limits of the run of a batch; the thread that enforces deadlines |
+//! | `error` | converts SQLite's errors |
 //! | `sqlite` | the FFI layer: the only module with `unsafe` |
 
 mod background;

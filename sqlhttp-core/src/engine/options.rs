@@ -1,5 +1,5 @@
-//! The options of a database. The engine sets everything it relies on for each connection, independent of how SQLite
-//! was compiled.
+//! The options of a database. The engine sets everything it relies on for each connection, whatever the compile-time
+//! options of SQLite are.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use std::time::Duration;
 /// Where a database is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Location {
-    /// In a file. It is created if it does not exist and [`Options::create`] is set.
+    /// In a file with this path. The file is created if it does not exist and [`Options::create`] is set.
     File(PathBuf),
     /// In the memory of this process. The content is lost when the database is closed.
     Memory,
@@ -37,82 +37,88 @@ pub enum JournalMode {
     /// Write-ahead log: readers and the writer do not wait for each other.
     #[default]
     Wal,
-    /// The mode that the file already has; DELETE for a new file.
+    /// The journal mode that the file already has; DELETE for a new file.
     Keep,
-    /// Rollback journal, deleted at commit.
+    /// Rollback journal; the file is deleted at commit.
     Delete,
-    /// Rollback journal, truncated at commit.
+    /// Rollback journal; the file is truncated at commit.
     Truncate,
-    /// Rollback journal, its header zeroed at commit.
+    /// Rollback journal; the file's header is zeroed at commit.
     Persist,
 }
 
 /// How writes reach a database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Writes {
-    /// Callers write directly ([`crate::Database::execute`] and the other methods). A commit is durable when the call
-    /// returns.
+    /// Callers write directly, with [`crate::Database::execute`] and the other methods. A commit is durable when the
+    /// call returns.
     #[default]
     Direct,
-    /// A log that is itself durable is applied with [`crate::Database::apply`]; nothing else writes. The database
-    /// records the applied position in the transaction of the data, so commits need no sync of their own: after a power
-    /// cut the lost entries are applied again. Requires [`JournalMode::Wal`].
+    /// Only [`crate::Database::apply`] writes. It applies the entries of a log that is itself durable, such as a Raft
+    /// log. The database records the position of the last applied entry in the same transaction as the entry's data. So
+    /// commits need no sync of their own: after a power cut the lost entries are applied again. Requires
+    /// [`JournalMode::Wal`].
     Log,
 }
 
 /// The options of a database.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// How writes reach the database.
+    /// How writes reach the database: directly, or through a log.
     pub writes: Writes,
-    /// Open for reading only: no statement of a client can write.
+    /// Opens the database for reading only: a client's statement that writes fails.
     pub read_only: bool,
-    /// Create the file if it does not exist.
+    /// Creates the database file if it does not exist.
     pub create: bool,
-    /// How SQLite makes transactions atomic.
+    /// The journal mode: how SQLite makes transactions atomic.
     pub journal_mode: JournalMode,
-    /// Enforce foreign keys.
+    /// Enforces foreign keys.
     pub foreign_keys: bool,
-    /// Allow clients to ATTACH other files. They are detached when the batch ends.
+    /// Allows clients to ATTACH other files. The files are detached when the batch ends.
     pub allow_attach: bool,
-    /// How long to wait for a lock that another process holds.
+    /// How long SQLite waits for a lock that another process holds, before it fails with SQLITE_BUSY.
     pub busy_timeout: Duration,
     /// The number of reader threads.
     pub read_threads: usize,
-    /// The largest number of batches in the write queue. Further ones fail with [`crate::model::Error::Overloaded`].
+    /// The maximum number of batches in the write queue. If it is full, further batches fail with
+    /// [`crate::model::Error::Overloaded`].
     pub write_queue_len_max: usize,
-    /// The largest number of reads in the read queue. Further ones fail with [`crate::model::Error::Overloaded`].
+    /// The maximum number of reads in the read queue. If it is full, further reads fail with
+    /// [`crate::model::Error::Overloaded`].
     pub read_queue_len_max: usize,
-    /// The largest number of batches in one transaction. 1 disables group commit.
+    /// The maximum number of batches in one write transaction (a group). 1 disables group commit.
     pub group_len_max: usize,
-    /// How long a group may run before it commits if more batches wait.
+    /// How long the write transaction of a group of batches may stay open while more batches wait. After that time it
+    /// commits, and the waiting batches run in the next transaction.
     pub group_time_max: Duration,
-    /// The number of prepared statements that each connection caches.
+    /// The maximum number of prepared statements in the statement cache of each connection.
     pub statement_cache_len: usize,
-    /// The largest number of rows in a result; `None` for no limit.
+    /// The maximum number of rows in the result of a statement; `None` for no limit. A statement that returns more rows
+    /// fails.
     pub rows_max: Option<u64>,
-    /// The largest value, row or SQL text, in bytes (`SQLITE_LIMIT_LENGTH`, <https://sqlite.org/limits.html>). A
-    /// statement that reads or makes a larger one fails with SQLite's `string or blob too big`. SQLite allows at most
-    /// 1,000,000,000.
+    /// The maximum size of a value, row or SQL text, in bytes (`SQLITE_LIMIT_LENGTH`,
+    /// <https://sqlite.org/limits.html>). A statement that reads or makes a larger one fails with SQLite's `string or
+    /// blob too big`. SQLite allows at most 1,000,000,000.
     pub value_bytes_max: u64,
-    /// The name of that limit in the user's configuration, for the error message.
+    /// The name of the option `value_bytes_max` in the user's configuration. Error messages contain this name.
     pub value_bytes_max_name: &'static str,
-    /// The memory that SQLite may allocate for one batch, in bytes, apart from the caches of its connection. A
+    /// The maximum memory that SQLite may allocate for one batch, in bytes, apart from the caches of its connection. A
     /// statement that needs more fails with SQLite's `out of memory`. Has an effect only after
     /// [`crate::install_allocator`].
     pub memory_bytes_max: u64,
-    /// The name of that limit in the user's configuration, for the error message.
+    /// The name of the option `memory_bytes_max` in the user's configuration. Error messages contain this name.
     pub memory_bytes_max_name: &'static str,
-    /// The largest result of a write, in bytes of rows. It is held in memory until the commit.
+    /// The maximum size of the result of a write, in bytes of rows. The result is held in memory until the commit. A
+    /// write with a larger result fails.
     pub held_bytes_max: u64,
-    /// The size of a block of rows, in bytes.
+    /// The size at which a block of rows is complete, in bytes. Results are passed on in blocks.
     pub block_bytes: usize,
-    /// How long a reader waits for its caller to take the next block before it gives up.
+    /// How long a reader thread waits for its caller to take the next block of rows. After that time the read ends.
     pub stall_timeout: Duration,
-    /// The name of the VFS (<https://sqlite.org/vfs.html>) for the database file; `None` for the default one. It must
-    /// be registered with SQLite before, and stay registered until the process ends. Backups are written to ordinary
-    /// files nevertheless, and [`crate::Status`] reports the sizes of ordinary files only. Ignored for in-memory
-    /// databases.
+    /// The name of the VFS (<https://sqlite.org/vfs.html>) for the database file; `None` for SQLite's default VFS. The
+    /// VFS must be registered with SQLite before the database is opened, and stay registered until the process ends.
+    /// Backups are written to ordinary files nevertheless, and [`crate::Status`] reports the sizes of ordinary files
+    /// only. Ignored for in-memory databases.
     pub vfs: Option<String>,
 }
 

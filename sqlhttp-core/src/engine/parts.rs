@@ -1,4 +1,5 @@
-//! A bounded channel from a reader thread, which may block, to a caller's task, which must not.
+//! A bounded channel for the parts of a result, from a reader thread, which may block, to a caller's task, which must
+//! not.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use super::watch::Cancel;
 use crate::model::{BoxFuture, Error, Part, PartStream};
 
-/// The largest number of parts in the channel.
+/// The maximum number of parts in the channel. A sender waits while the channel is full.
 const PARTS_MAX: usize = 4;
 
 #[derive(Default)]
@@ -39,26 +40,26 @@ impl Channel {
     }
 }
 
-/// The reader's end.
+/// The sending end of the channel, used by a reader thread.
 pub(crate) struct PartSender {
     channel: Arc<Channel>,
     stall_timeout: Duration,
-    /// Called with `true` before and with `false` after a wait for space.
+    /// Called with `true` before a wait for space in the channel, and with `false` after it.
     stalled: Arc<dyn Fn(bool) + Send + Sync>,
 }
 
-/// The caller's end.
+/// The receiving end of the channel, used by the caller's task.
 pub(crate) struct PartReceiver {
     channel: Arc<Channel>,
     cancel: Cancel,
 }
 
-/// The receiver was dropped, or did not take a part within the stall timeout.
+/// The error of [`PartSender::send`]: the receiver was dropped, or did not take a part within the stall timeout.
 #[derive(Debug)]
 pub(crate) struct Gone;
 
-/// Makes a channel. Dropping the receiver sets `cancel`. The sender calls `stalled` when it begins and ends to wait for
-/// space.
+/// Makes a channel. Dropping the receiver sets `cancel`. The sender calls `stalled(true)` when it begins to wait for
+/// space, and `stalled(false)` when the wait ends.
 pub(crate) fn channel(
     cancel: Cancel,
     stall_timeout: Duration,
@@ -69,7 +70,7 @@ pub(crate) fn channel(
 }
 
 impl PartSender {
-    /// Sends a part; waits for space if the channel is full.
+    /// Sends a part. If the channel is full, waits for space, up to the stall timeout.
     pub(crate) fn send(&self, part: Part) -> Result<(), Gone> {
         let mut state = self.channel.lock();
         if state.parts.len() >= PARTS_MAX && !state.receiver_gone {
@@ -91,7 +92,7 @@ impl PartSender {
         Ok(())
     }
 
-    /// Ends the stream with an error, even if the channel is full.
+    /// Adds an error as the last element of the stream, even if the channel is full.
     pub(crate) fn fail(&self, error: Error) {
         let mut state = self.channel.lock();
         state.parts.push_back(Err(error));

@@ -3,15 +3,15 @@
 
 use rusqlite::hooks::AuthAction;
 
-/// PRAGMAs that make the database unsafe or affect more than a client's request. They are refused with a value; those
-/// with `true` are refused without a value too.
+/// PRAGMAs that make the database unsafe or affect more than a client's request. They are refused if they set a value.
+/// Those with `true` are refused in any case.
 pub(super) const REFUSED_PRAGMAS: &[(&str, bool)] = &[
-    // The content of an index would depend on the connection that wrote to it.
+    // Otherwise the content of an index would depend on the connection that wrote to it.
     ("case_sensitive_like", false),
     ("data_store_directory", true),
     ("journal_mode", false),
     ("locking_mode", false),
-    // A full database could not be distinguished from a full disk.
+    // Otherwise a full database could not be distinguished from a full disk.
     ("max_page_count", false),
     ("page_size", false),
     ("query_only", false),
@@ -22,8 +22,8 @@ pub(super) const REFUSED_PRAGMAS: &[(&str, bool)] = &[
     ("writable_schema", false),
 ];
 
-/// PRAGMAs that clients send when they connect, but whose values the engine decides. Setting one is accepted and has no
-/// effect.
+/// PRAGMAs that clients send when they connect, but whose values the engine controls. A statement that sets one
+/// succeeds and has no effect.
 pub(super) const IGNORED_PRAGMAS: &[&str] = &[
     "busy_timeout",
     "cache_spill",
@@ -38,12 +38,12 @@ pub(super) const IGNORED_PRAGMAS: &[&str] = &[
     "wal_autocheckpoint",
 ];
 
-/// Functions whose time grows with the square of their arguments' length, and the length for which they take about two
-/// seconds, in bytes. SQLite cannot interrupt them.
+/// Functions whose time grows with the square of the length of their arguments. SQLite cannot interrupt them. Each has
+/// a maximum length, in bytes, for which it takes about two seconds.
 pub(super) const QUADRATIC_FUNCTIONS: &[(&str, i32)] =
     &[("json_patch", 256 << 10), ("jsonb_patch", 256 << 10), ("snippet", 32 << 10)];
 
-/// Tables that show the statements of other clients.
+/// Virtual tables that show the statements of other clients. Clients must not read them.
 pub(super) const REFUSED_TABLES: &[&str] = &["bytecode", "sqlite_stmt", "tables_used"];
 
 /// The table-valued PRAGMA functions whose rows are the same on every node of a cluster.
@@ -60,7 +60,8 @@ const REPLICATED_PRAGMA_TABLES: &[&str] = &[
     "pragma_user_version",
 ];
 
-/// PRAGMAs whose argument is a query or changes the database itself, so that the connection keeps its state.
+/// PRAGMAs that do not change the state of the connection when they have an argument: the argument selects what is
+/// reported, or the PRAGMA changes the database itself.
 const STATELESS_PRAGMAS: &[&str] = &[
     "application_id",
     "auto_vacuum",
@@ -89,10 +90,10 @@ const STATELESS_PRAGMAS: &[&str] = &[
 ];
 
 /// PRAGMAs without effect in a configuration file. [`super::options::Options`] define the locking and journal mode of
-/// the file, and connections with different modes would lock each other out.
+/// the database file. Connections with different modes would lock each other out.
 pub(super) const FIXED_PRAGMAS: &[&str] = &["journal_mode", "locking_mode"];
 
-/// The table that an action concerns.
+/// Returns the table to which an action of the authorizer refers; `None` if there is none.
 pub(super) fn table_of<'a>(action: &AuthAction<'a>) -> Option<&'a str> {
     match action {
         AuthAction::Read { table_name, .. }
@@ -110,12 +111,13 @@ pub(super) fn table_of<'a>(action: &AuthAction<'a>) -> Option<&'a str> {
     }
 }
 
-/// Returns whether this is a table to which DDL writes.
+/// Returns whether `table` is a schema table, to which SQLite writes when DDL runs.
 pub(super) fn is_schema(table: &str) -> bool {
     matches!(table, "sqlite_master" | "sqlite_schema" | "sqlite_temp_master" | "sqlite_temp_schema")
 }
 
-/// rusqlite decodes ATTACH only if the file's name is a literal.
+/// Returns whether an action of the authorizer is ATTACH. rusqlite decodes it as `Attach` only if the file's name is a
+/// literal.
 pub(super) fn is_attach(action: &AuthAction<'_>) -> bool {
     matches!(action, AuthAction::Attach { .. } | AuthAction::Unknown { code: rusqlite::ffi::SQLITE_ATTACH, .. })
 }
@@ -142,7 +144,8 @@ pub(super) fn is_one_of(name: &str, names: &[&str]) -> bool {
     names.iter().any(|known| known.eq_ignore_ascii_case(name))
 }
 
-/// Returns whether the rows of a table depend on the node: its files, its connection, its build.
+/// Returns whether the rows of a table depend on the node of a cluster: its files, its connection or its build of
+/// SQLite.
 pub(super) fn is_node_local(table: &str) -> bool {
     let pragma = table.get(..7).is_some_and(|head| head.eq_ignore_ascii_case("pragma_"));
     pragma && !is_one_of(table, REPLICATED_PRAGMA_TABLES)

@@ -6,18 +6,19 @@ use rusqlite::config::DbConfig;
 use super::connection_config::{ConnectionConfig, Role};
 use super::options::{JournalMode, Options, Writes};
 
-/// The size to which the write-ahead log is truncated after a checkpoint, in bytes.
+/// The size to which the write-ahead log of a database file is truncated after a checkpoint, in bytes.
 const JOURNAL_SIZE_LIMIT: i64 = 64 << 20;
-/// The same limit for in-memory databases, where truncating costs nothing and space is scarce: about the size of one
-/// checkpoint.
+/// The size to which the write-ahead log of an in-memory database is truncated after a checkpoint, in bytes: about what
+/// one checkpoint copies. Smaller than for files, because truncating costs nothing and memory is scarce.
 const MEMORY_JOURNAL_SIZE_LIMIT: i64 = 4 << 20;
-/// The page caches of the writer and of each reader, in KiB. They grow only as far as they are used.
+/// The sizes of the page caches of the writer and of each reader, in KiB. SQLite allocates cache pages only when they
+/// are used.
 const WRITER_CACHE_KIB: i64 = 16 << 10;
 const READER_CACHE_KIB: i64 = 8 << 10;
-/// The number of pages at which the write-ahead log is checkpointed.
+/// The number of pages in the write-ahead log at which a commit starts a checkpoint.
 const WAL_AUTOCHECKPOINT_PAGES: i64 = 1000;
 
-/// Sets everything that the engine relies on, independent of how SQLite was compiled.
+/// Sets everything that the engine relies on, whatever the compile-time options of SQLite are.
 pub(crate) fn configure(connection: &Connection, config: &ConnectionConfig, role: Role) -> rusqlite::Result<()> {
     let options = &config.options;
     connection.busy_timeout(options.busy_timeout)?;
@@ -32,7 +33,7 @@ pub(crate) fn configure(connection: &Connection, config: &ConnectionConfig, role
         Role::Copier => {}
     }
     for sql in config.setup() {
-        // It succeeded when the owner ran it; a read-only connection may reject some statements.
+        // The statement succeeded when the owner ran it, but a read-only connection may reject it.
         if let Err(error) = connection.execute_batch(&sql) {
             tracing::warn!(%error, ?role, "a setting of the owner cannot be applied to this connection");
         }
@@ -54,7 +55,7 @@ fn configure_writer(connection: &Connection, config: &ConnectionConfig) -> rusql
         (Some(_), JournalMode::Persist) => Some("PERSIST"),
     };
     if let Some(mode) = journal_mode {
-        // The result is the mode in force, which may differ from the requested one.
+        // The result is ignored: it is the mode in force, which may differ from the requested one.
         connection.query_row(&format!("PRAGMA journal_mode={mode}"), [], |_| Ok(()))?;
     }
     connection.execute_batch(&format!(
@@ -64,12 +65,13 @@ fn configure_writer(connection: &Connection, config: &ConnectionConfig) -> rusql
     ))
 }
 
-/// The value of `PRAGMA synchronous` that makes a COMMIT durable. In the DELETE journal modes FULL does not sync the
-/// directory after it deletes the journal: after a power cut the journal could reappear and undo the transaction
-/// (<https://sqlite.org/pragma.html#pragma_synchronous>).
+/// Returns the value of `PRAGMA synchronous` that makes a COMMIT durable. In the DELETE journal mode FULL is not
+/// enough, because SQLite then does not sync the directory after it deletes the journal: after a power cut the journal
+/// could reappear and undo the transaction (<https://sqlite.org/pragma.html#pragma_synchronous>).
 fn synchronous(options: &Options) -> &'static str {
     match options.journal_mode {
-        // The Raft log is durable, and is replayed after a power cut; NORMAL keeps the file consistent.
+        // The Raft log is durable, and its entries are applied again after a power cut. NORMAL keeps the database file
+        // consistent.
         JournalMode::Wal if options.writes == Writes::Log => "NORMAL",
         JournalMode::Delete | JournalMode::Keep => "EXTRA",
         JournalMode::Wal | JournalMode::Truncate | JournalMode::Persist => "FULL",
@@ -77,7 +79,7 @@ fn synchronous(options: &Options) -> &'static str {
 }
 
 fn configure_reader(connection: &Connection) -> rusqlite::Result<()> {
-    // A read-only connection could still write temporary tables.
+    // `query_only`, because a read-only connection could still write temporary tables.
     connection.execute_batch(&format!("PRAGMA cache_size=-{READER_CACHE_KIB}; PRAGMA query_only=ON"))
 }
 
@@ -87,13 +89,13 @@ pub(crate) fn is_wal(connection: &Connection) -> bool {
     mode.is_ok_and(|mode: String| mode == "wal")
 }
 
-/// Copies the write-ahead log into the database file and truncates it, as far as readers allow. Waits for locks up to
-/// the connection's busy timeout.
+/// Copies the write-ahead log into the database file and truncates the write-ahead log, as far as readers allow. Waits
+/// for locks up to the connection's busy timeout.
 pub(crate) fn checkpoint(connection: &Connection) -> rusqlite::Result<()> {
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
 }
 
-/// Makes SQLite read the schema again before its next use.
+/// Makes SQLite read the schema again before this connection uses it next.
 pub(crate) fn forget_schema(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch("PRAGMA writable_schema=RESET")
 }

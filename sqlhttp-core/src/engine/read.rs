@@ -6,10 +6,10 @@ use super::session::Session;
 use super::sqlite::clock::Stamped;
 use crate::model::{Batch, Ending, SqlError, Stamp};
 
-/// Runs a batch in one read transaction. The caller must have begun a run.
+/// Runs a batch in one read transaction. The caller must have called [`Session::begin_run`].
 ///
 /// # Errors
-/// The inner error says why the batch was stopped; the outer one that BEGIN or ROLLBACK failed.
+/// The inner error says why the batch was stopped. The outer error means that BEGIN or ROLLBACK failed.
 pub(crate) fn read(
     options: &Options,
     session: &mut Session,
@@ -39,8 +39,8 @@ pub(crate) fn read(
     Ok(result)
 }
 
-/// Returns whether the batch may contain several statements, which must see one snapshot. A semicolon inside a string
-/// literal costs a superfluous BEGIN, nothing more.
+/// Returns whether the batch may contain several statements. They must see the same snapshot, so they need a
+/// transaction. A semicolon inside a string literal also returns `true`; the only consequence is a superfluous BEGIN.
 fn needs_transaction(batch: &Batch) -> bool {
     batch.steps.len() > 1
         || batch.steps.iter().filter_map(|step| step.sql()).any(|sql| {

@@ -1,14 +1,15 @@
-//! Keeps a read transaction open while no write runs, so that short reads need no system call for their lock.
+//! Keeps a read transaction open while no write runs, so that short reads need no system calls to lock the database.
 //!
 //! In WAL mode every read acquires a shared lock on a read mark and releases it
 //! (<https://sqlite.org/walformat.html#wal_locks>). SQLite counts the holders within a process and makes a system call
-//! only for the first and the last of them: two system calls per read, made under a mutex that all readers need. While
-//! the pinned reader of this module holds the read mark, other readers are never the first or the last.
+//! only for the first and the last of them. Without this module each read would thus make two system calls, under a
+//! mutex that all readers need. While the pinned reader of this module holds the read mark, other readers are never the
+//! first or the last.
 //!
-//! It must not block checkpoints. The writer releases it before it does anything
-//! ([`ReadLockHolder::release_for_writer`]), so no checkpoint of this process meets it. For other processes that write
-//! the same file it is released at least every [`RELEASE_EVERY`], and stays released for [`PAUSE_AFTER_FOREIGN_WRITE`]
-//! once another process has written.
+//! The pinned reader must not block checkpoints. So the writer of this process makes it release the lock before it does
+//! anything ([`ReadLockHolder::release_for_writer`]). For other processes that write the same file, the lock is
+//! released at least every [`RELEASE_EVERY`]; once another process has written, it stays released for
+//! [`PAUSE_AFTER_FOREIGN_WRITE`].
 
 use std::ffi::CStr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,23 +25,24 @@ use super::sqlite::probe;
 use super::sqlite::statement::Statement;
 use crate::model::SqlError;
 
-/// How long the lock may be held if other processes may write.
+/// How long the read lock may be held if other processes may write the database.
 const RELEASE_EVERY: Duration = Duration::from_millis(500);
-/// How long the lock stays released after a periodic release, so that another process can make a checkpoint.
+/// How long the read lock stays released after a periodic release, so that another process can make a checkpoint.
 const PAUSE_AFTER_RELEASE: Duration = Duration::from_millis(50);
-/// How long the lock stays released after another process has written.
+/// How long the read lock stays released after another process has written.
 const PAUSE_AFTER_FOREIGN_WRITE: Duration = Duration::from_secs(10);
 
-/// Reads the schema's first page, and returns at least one row whatever the schema contains. The transaction is open as
-/// long as a row has not been read.
+/// The query of the pinned reader. It reads the first page of the schema and returns at least one row, whatever the
+/// schema contains. The read transaction stays open until all rows have been read or the statement is reset.
 const PINNING_QUERY: &CStr = c"SELECT 1 FROM sqlite_schema UNION ALL SELECT 1";
 
-/// Holds SQLite's read lock of a database between writes.
+/// Holds SQLite's read lock on a database between writes.
 pub(crate) struct ReadLockHolder {
     config: Arc<ConnectionConfig>,
-    /// Holding the lock saves system calls: the database is a file in WAL mode on an ordinary VFS.
+    /// Whether holding the lock saves system calls. `true` if the database is a file in WAL mode on the default VFS
+    /// that is not opened read-only.
     enabled: bool,
-    /// The writer is working, or has ended.
+    /// Whether the writer is working or has ended. The lock is not acquired then.
     writer_active: AtomicBool,
     held: AtomicBool,
     state: Mutex<State>,
@@ -50,30 +52,30 @@ pub(crate) struct ReadLockHolder {
 struct State {
     pinned: Option<PinnedReader>,
     not_before: Option<Instant>,
-    /// A periodic release is scheduled.
+    /// Whether this lock is registered for the next periodic release.
     release_scheduled: bool,
 }
 
-/// The connection that holds the read mark. The statement must be the first field: it must be finalized before its
-/// connection closes.
+/// The connection that holds the read mark, with the statement that keeps its read transaction open. The statement must
+/// be the first field, because it must be finalized before its connection closes.
 struct PinnedReader {
     statement: Statement,
     session: Session,
-    /// The result of `PRAGMA data_version` when the lock was acquired.
+    /// The result of `PRAGMA data_version` when the lock was acquired. It changes when another connection writes.
     version: i64,
 }
 
 impl ReadLockHolder {
     pub(crate) fn new(config: Arc<ConnectionConfig>) -> Arc<ReadLockHolder> {
         let options = &config.options;
-        // A read-only file may have another journal mode than the options say.
+        // Disabled for read-only databases: their file may have another journal mode than the options say.
         let enabled = config.file().is_some() && config.snapshots() && options.vfs.is_none() && !options.read_only;
         let (writer_active, held) = (AtomicBool::new(false), AtomicBool::new(false));
         Arc::new(ReadLockHolder { config, enabled, writer_active, held, state: Mutex::default() })
     }
 
-    /// Acquires the lock unless it is held, disabled, or being acquired by another thread. Called after each inline
-    /// read.
+    /// Acquires the read lock, unless it is held, disabled, or being acquired by another thread. Called after each read
+    /// on a caller's thread.
     pub(crate) fn acquire(self: &Arc<Self>) {
         if !self.enabled || self.held.load(Ordering::Relaxed) || self.writer_active.load(Ordering::Relaxed) {
             return;
@@ -84,7 +86,7 @@ impl ReadLockHolder {
             return;
         }
         if self.begin_read(&mut state).is_err() {
-            // Reads work without it, and report the error themselves.
+            // Reads work without this lock, and report the error themselves.
             state.pinned = None;
             state.not_before = Some(Instant::now() + PAUSE_AFTER_FOREIGN_WRITE);
             return;
@@ -106,8 +108,8 @@ impl ReadLockHolder {
         pinned.begin()
     }
 
-    /// Releases the lock, and prevents that it is acquired before [`ReadLockHolder::writer_done`]. The writer calls
-    /// this before it does anything.
+    /// Releases the read lock, and prevents that it is acquired before [`ReadLockHolder::writer_done`] is called. The
+    /// writer calls this before it does anything.
     pub(crate) fn release_for_writer(&self) {
         self.writer_active.store(true, Ordering::SeqCst);
         if self.enabled {
@@ -115,12 +117,12 @@ impl ReadLockHolder {
         }
     }
 
-    /// Allows the lock to be acquired again.
+    /// Allows the read lock to be acquired again.
     pub(crate) fn writer_done(&self) {
         self.writer_active.store(false, Ordering::SeqCst);
     }
 
-    /// Releases the lock for good, and closes its connection.
+    /// Releases the read lock for good, and closes the connection that held it.
     pub(crate) fn close(&self) {
         self.release_for_writer();
         self.lock().pinned = None;
@@ -139,8 +141,9 @@ impl ReadLockHolder {
         }
     }
 
-    /// Releases the lock, and checks whether another process has written while it was held. (The writer of this process
-    /// has not.)
+    /// Releases the read lock periodically, for other processes. If another process has written while the lock was
+    /// held, the lock stays released for [`PAUSE_AFTER_FOREIGN_WRITE`]. (The writer of this process cannot have written
+    /// meanwhile.)
     fn release_for_others(&self) {
         let mut state = self.lock();
         state.release_scheduled = false;
@@ -164,7 +167,7 @@ impl PinnedReader {
         Ok(PinnedReader { statement, session, version: 0 })
     }
 
-    /// Begins a read transaction, which lasts until the statement is reset.
+    /// Begins a read transaction, which holds the read lock until the statement is reset.
     fn begin(&mut self) -> Result<(), SqlError> {
         let begun = self.statement.step().map_err(|code| self.session.error(code));
         let version = begun.and_then(|_| self.read_version());
@@ -181,28 +184,30 @@ impl PinnedReader {
     }
 }
 
-/// The locks of this process that must be released periodically.
+/// The read locks of all databases in this process that must be released periodically.
 static RELEASER: Mutex<Releaser> = Mutex::new(Releaser { running: false, holders: Vec::new() });
 
 struct Releaser {
-    /// The releasing thread is running.
+    /// Whether the thread that releases the locks is running.
     running: bool,
     holders: Vec<Weak<ReadLockHolder>>,
 }
 
-/// Registers a lock for the next periodic release, and starts the releasing thread unless it runs.
+/// Registers a read lock for the next periodic release, and starts the thread that releases the locks unless it is
+/// running.
 fn release_later(holder: &Arc<ReadLockHolder>) {
     let mut releaser = RELEASER.lock().unwrap_or_else(PoisonError::into_inner);
     if !releaser.running && spawn("sqlhttp-anchors", release_periodically).is_err() {
         drop(releaser);
-        // Without the thread the lock would be held too long.
+        // Without the thread nothing would release the lock in time, so it is released now.
         return holder.release_for_others();
     }
     releaser.running = true;
     releaser.holders.push(Arc::downgrade(holder));
 }
 
-/// Releases all registered locks every [`RELEASE_EVERY`]. Ends when none has been acquired since the last time.
+/// Releases all registered read locks every [`RELEASE_EVERY`]. Ends when no lock has been registered since the last
+/// release.
 fn release_periodically() {
     loop {
         std::thread::sleep(RELEASE_EVERY);

@@ -1,10 +1,10 @@
-//! The reader threads: a pool of threads that run reads beside the writer.
+//! A pool of reader threads, which run reads concurrently with the writer.
 //!
-//! Short reads run on their callers' threads ([`super::inline`]). All others run here, with the limits of the database,
-//! and their rows are streamed in parts.
+//! Short reads run on their callers' threads ([`super::inline`]). All other reads run on a reader thread, with the
+//! limits of the database, and their rows are streamed in parts.
 //!
-//! The pool grows while reads wait ([`Readers::supervise`]): a few endless reads take processor time from other reads,
-//! but do not block them.
+//! The pool grows while reads wait ([`Readers::supervise`]). So a few endless reads take processor time from other
+//! reads, but do not block them.
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
@@ -29,14 +29,16 @@ use super::watch::{Cancel, Limits, stop_error};
 use super::writer::queue::Job as WriteJob;
 use crate::model::{Answer, Batch, Deadline, Error, Stamp};
 
-/// The number of extra threads, beyond the options' `read_threads`, while others run long reads or wait for slow
-/// callers.
+/// The maximum number of reader threads beyond the option `read_threads`. Extra threads are started while others run
+/// long reads or wait for slow callers.
 const EXTRA_THREADS_MAX: usize = 64;
-/// The number of further extra threads for batches that must be classified before they can be written.
+/// The maximum number of further reader threads beyond [`EXTRA_THREADS_MAX`]. They are started only to classify batches
+/// (as reads or writes), because a write waits for that.
 const CLASSIFY_THREADS_MAX: usize = 8;
-/// How long a read waits for a thread before the pool grows.
+/// How long a read waits in the queue before the pool starts an extra thread.
 const WAIT_BEFORE_GROWTH: Duration = Duration::from_millis(12);
-/// How long a read of a database without snapshots waits for a slow caller. The writer waits meanwhile.
+/// How long a read waits for a slow caller to take rows, if the database has a rollback journal and so no snapshots.
+/// The writer waits meanwhile.
 const STALL_WITHOUT_SNAPSHOTS_MAX: Duration = Duration::from_secs(2);
 
 /// A batch in the read queue.
@@ -56,7 +58,7 @@ enum Job {
 }
 
 impl Job {
-    /// Returns whether its deadline has passed or its caller has dropped the future.
+    /// Returns whether the job's deadline has passed or its caller has dropped the future.
     fn is_expired(&self) -> bool {
         match self {
             Job::Read(job) => {
@@ -67,7 +69,7 @@ impl Job {
     }
 
     fn fail(self, error: Error) {
-        // The receiver may have been dropped.
+        // The send fails if the caller has dropped the future. That is no error.
         match self {
             Job::Read(job) => drop(job.reply.send(Err(error))),
             Job::Classify(batch, reply) => drop(reply.send((batch, Err(error)))),
@@ -77,13 +79,13 @@ impl Job {
 
 #[derive(Default)]
 struct State {
-    /// The jobs in the queue, with the time at which each arrived.
+    /// The jobs in the read queue, each with the time at which it arrived.
     jobs: VecDeque<(Job, Instant)>,
     /// The number of reader threads.
     threads: usize,
-    /// Those that wait for a job.
+    /// The number of reader threads that wait for a job.
     idle_threads: usize,
-    /// Those that wait for slow callers.
+    /// The number of reader threads that wait for slow callers to take rows.
     stalled_threads: usize,
     closed: bool,
 }
@@ -105,12 +107,12 @@ impl Readers {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The number of jobs in the queue.
+    /// The number of jobs in the read queue.
     pub(crate) fn queue_len(&self) -> usize {
         self.lock().jobs.len()
     }
 
-    /// Classifies a batch on this thread, without limits.
+    /// Classifies a batch (as a read or a write) on this thread, without limits.
     fn classify_here(&self, batch: &Batch) -> Result<BatchKind, Error> {
         let mut session = self.sessions.take(false)?;
         session.begin_run(Limits::default());
@@ -120,7 +122,7 @@ impl Readers {
         Ok(kind)
     }
 
-    /// Classifies a batch on a reader thread. Returns the batch with its kind.
+    /// Classifies a batch (as a read or a write) on a reader thread. Returns the batch with its kind.
     pub(crate) async fn classify(self: &Arc<Self>, batch: Batch) -> Result<(Batch, BatchKind), Error> {
         let (reply, answer) = oneshot::channel();
         self.submit(Job::Classify(batch, reply))?;
@@ -131,12 +133,12 @@ impl Readers {
     /// Queues a read.
     ///
     /// # Errors
-    /// [`Error::Overloaded`] if the queue is full, [`Error::Closed`].
+    /// [`Error::Overloaded`] if the read queue is full; [`Error::Closed`] if the database is closed.
     pub(crate) fn submit_read(self: &Arc<Self>, job: ReadJob) -> Result<(), Error> {
         self.submit(Job::Read(Box::new(job)))
     }
 
-    /// Queues a job, and starts a thread if one is needed.
+    /// Queues a job, and starts a reader thread if the job would otherwise wait.
     fn submit(self: &Arc<Self>, job: Job) -> Result<(), Error> {
         let mut state = self.lock();
         if state.closed {
@@ -146,7 +148,7 @@ impl Readers {
             return Err(Error::Overloaded("too many reads are waiting"));
         }
         match job {
-            // A write waits for it, and it takes little time.
+            // A job that classifies a batch goes first: it takes little time, and a write waits for it.
             Job::Classify(..) => state.jobs.push_front((job, Instant::now())),
             Job::Read(_) => state.jobs.push_back((job, Instant::now())),
         }
@@ -157,12 +159,13 @@ impl Readers {
         Ok(())
     }
 
-    /// The number of threads that the options ask for.
+    /// The value of the option `read_threads`, at least 1.
     fn wanted_threads(&self) -> usize {
         self.shared.config.options.read_threads.max(1)
     }
 
-    /// Starts a thread if a job waits, no thread is idle, and fewer threads read than the options ask for.
+    /// Starts a reader thread if a job waits, no thread is idle, and the number of threads that run reads is below the
+    /// option `read_threads`.
     fn ensure_thread(self: &Arc<Self>, state: &mut State) {
         let reading = state.threads - state.stalled_threads.min(state.threads);
         if reading < self.wanted_threads() {
@@ -170,7 +173,8 @@ impl Readers {
         }
     }
 
-    /// Starts a thread if a job waits, no thread is idle, and the limits allow another one.
+    /// Starts a reader thread if a job waits, no thread is idle, and the maximum number of threads, including extra
+    /// threads, has not been reached.
     fn start_thread(self: &Arc<Self>, state: &mut State) {
         let classifies = matches!(state.jobs.front(), Some((Job::Classify(..), _)));
         let most = self.wanted_threads() + EXTRA_THREADS_MAX + if classifies { CLASSIFY_THREADS_MAX } else { 0 };
@@ -185,8 +189,9 @@ impl Readers {
         }
     }
 
-    /// Replies to the callers whose deadlines have passed in the queue, and starts a thread if the first job has waited
-    /// too long. Returns whether a job is in the queue.
+    /// Sends [`Error::Timeout`] to the callers whose deadlines have passed while their jobs waited in the queue. Starts
+    /// an extra thread if the first job has waited for [`WAIT_BEFORE_GROWTH`]. Returns whether there was a job in the
+    /// queue.
     pub(crate) fn supervise(self: &Arc<Self>, now: Instant) -> bool {
         let mut state = self.lock();
         let Some((_, since)) = state.jobs.front() else { return false };
@@ -202,13 +207,13 @@ impl Readers {
     /// The loop of a reader thread.
     fn run_thread(self: Arc<Self>) {
         while let Some(job) = self.next_job() {
-            // A panic is a bug of the engine. The reply channel closes, which the caller receives as an error, and the
-            // thread continues.
+            // A panic is a bug of the engine. It closes the reply channel, so the caller receives an error. The thread
+            // continues.
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| match job {
                 Job::Read(job) => self.run(*job),
                 Job::Classify(batch, reply) => {
                     let kind = self.classify_here(&batch);
-                    // The receiver may have been dropped.
+                    // The send fails if the caller has dropped the future. That is no error.
                     let _ = reply.send((batch, kind));
                 }
             }));
@@ -222,7 +227,8 @@ impl Readers {
         self.changed.notify_all();
     }
 
-    /// Waits for a job. Returns `None` if the thread must end.
+    /// Waits for a job. Returns `None` if the thread must end: the pool is closed, or it has more threads than the
+    /// options allow and no job waits.
     fn next_job(&self) -> Option<Job> {
         let mut state = self.lock();
         loop {
@@ -239,11 +245,12 @@ impl Readers {
         }
     }
 
-    /// Runs a read, or passes it to the writer if it writes.
+    /// Runs a batch if it only reads; passes it to the writer if it writes.
     fn run(self: &Arc<Self>, job: ReadJob) {
         let mut session = match self.sessions.take(false) {
             Ok(session) => session,
-            // A reader cannot open the database if a crash has left a journal that must be rolled back. The writer can.
+            // A reader cannot open the database if a crash has left a journal that must be rolled back. The writer can,
+            // so it runs the batch.
             Err(_) if job.access == Access::Any && !self.lock().closed => return self.pass_to_writer(job, true),
             Err(error) => return drop(job.reply.send(Err(error))),
         };
@@ -253,7 +260,7 @@ impl Readers {
         let kind = if job.access == Access::Any { classify(&mut session, &job.batch) } else { BatchKind::Read };
         match kind {
             BatchKind::Write { exclusive } if session.watch.stopped().is_none() => self.pass_to_writer(job, exclusive),
-            // The receiver may have been dropped.
+            // The send fails if the caller has dropped the future. That is no error.
             BatchKind::Refused => drop(job.reply.send(Ok(Answer::Whole(refused())))),
             _ => self.run_and_reply(&mut session, job),
         }
@@ -268,7 +275,7 @@ impl Readers {
         self.shared.submit(Box::new(write));
     }
 
-    /// Runs a read and sends its results.
+    /// Runs a read on a session and sends the results to the caller.
     fn run_and_reply(self: &Arc<Self>, session: &mut Session, job: ReadJob) {
         let readers = self.clone();
         let stalled: Arc<dyn Fn(bool) + Send + Sync> = Arc::new(move |begins| readers.stalled(begins));
@@ -294,7 +301,8 @@ impl Readers {
         }
     }
 
-    /// Called when a thread begins or ends to wait for a slow caller. Another thread may then read instead.
+    /// Called when a reader thread begins to wait for a slow caller, and when the wait ends. During the wait another
+    /// thread may be started.
     fn stalled(self: &Arc<Self>, begins: bool) {
         let mut state = self.lock();
         if begins {
@@ -305,7 +313,7 @@ impl Readers {
         }
     }
 
-    /// Stops taking reads, and waits until the queued and running ones have ended.
+    /// Rejects new reads from now on, and waits until the queued and the running ones have ended.
     pub(crate) fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
@@ -316,7 +324,7 @@ impl Readers {
     }
 }
 
-/// Removes the jobs whose deadlines have passed or whose callers have dropped the future.
+/// Removes from the queue, and returns, the jobs whose deadlines have passed or whose callers have dropped the future.
 fn remove_expired(jobs: &mut VecDeque<(Job, Instant)>) -> Vec<Job> {
     if !jobs.iter().any(|(job, _)| job.is_expired()) {
         return Vec::new();

@@ -1,9 +1,9 @@
 //! Restores virtual tables from a dump of the `sqlite3` shell ([`super::dump`]).
 //!
-//! The shell's procedure is followed: the row is inserted into `sqlite_schema`, and the statements of the dump create
-//! and fill the shadow tables, before or after it. (A dump of a vacuumed file lists them first.) Until the text ends,
-//! shadow tables are writable, except those of virtual tables that existed before. Each virtual table is checked at the
-//! end, before the commit.
+//! The procedure is that of the shell: the row is inserted into `sqlite_schema`, and the statements of the dump create
+//! and fill the shadow tables, before or after that. (A dump of a vacuumed file lists the shadow tables first.) Until
+//! the end of the SQL text, shadow tables are writable, except those of virtual tables that existed before. Each
+//! restored virtual table is checked at the end, before the commit.
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, params};
@@ -15,7 +15,7 @@ use super::session::Session;
 use super::sqlite::probe;
 use crate::model::SqlError;
 
-/// Allows writes to shadow tables, except those of existing virtual tables.
+/// Allows clients to write to shadow tables, except those of existing virtual tables, until [`end`] is called.
 pub(crate) fn begin(session: &mut Session) -> Result<(), SqlError> {
     let names = session.as_owner(|connection| {
         let mut tables =
@@ -26,18 +26,19 @@ pub(crate) fn begin(session: &mut Session) -> Result<(), SqlError> {
     session.as_owner(|connection| connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, false).map(drop))
 }
 
-/// Forbids writes to shadow tables again, after [`begin`] has allowed them.
+/// Forbids clients to write to shadow tables again, after [`begin`] has allowed that. If this fails, the session is
+/// replaced.
 pub(crate) fn end(session: &mut Session) {
     session.protect(Vec::new());
     let ended = session.as_owner(|connection| connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true));
     if let Err(error) = ended {
-        // The session is replaced before another batch uses it.
+        // `mark_dirty` causes the session to be replaced before another batch uses it.
         tracing::error!(%error, "shadow tables are still writable; the connection will be replaced");
         session.mark_dirty();
     }
 }
 
-/// Declares a virtual table whose shadow tables the dump creates.
+/// Inserts a virtual table into `sqlite_schema` without creating its shadow tables, because the dump creates them.
 pub(crate) fn declare(session: &mut Session, table: &VirtualTable) -> Result<(), SqlError> {
     const INSERT: &str =
         "INSERT INTO main.sqlite_schema(type, name, tbl_name, rootpage, sql) VALUES ('table', ?1, ?1, 0, ?2)";
@@ -53,10 +54,10 @@ pub(crate) fn declare(session: &mut Session, table: &VirtualTable) -> Result<(),
     declared
 }
 
-/// Checks virtual tables whose shadow tables were written by statements.
+/// Checks restored virtual tables for damage, because clients' statements wrote their shadow tables.
 ///
 /// # Errors
-/// A table is damaged, or could not be checked.
+/// SQLITE_CORRUPT_VTAB if a table is damaged; another error if a table could not be checked.
 pub(crate) fn check(session: &mut Session, tables: &[VirtualTable]) -> Result<(), SqlError> {
     session.as_owner_sql(|connection| {
         // An earlier statement may have caused a module to cache the content of its shadow tables.
@@ -66,7 +67,8 @@ pub(crate) fn check(session: &mut Session, tables: &[VirtualTable]) -> Result<()
 }
 
 fn check_one(connection: &Connection, name: &str) -> Result<(), SqlError> {
-    // Connects the table. The integrity check does not fail if that is impossible.
+    // Makes SQLite connect the virtual table, and fails if that is impossible. The integrity check alone would not fail
+    // then.
     connection.prepare(&format!("SELECT * FROM main.\"{}\"", name.replace('"', "\"\""))).map_err(sql_error)?;
     let mut damages = integrity::damages_of_virtual_table(connection, name)?;
     if let Some(object) = foreign_object(connection, name).map_err(sql_error)? {
@@ -79,8 +81,8 @@ fn check_one(connection: &Connection, name: &str) -> Result<(), SqlError> {
     Err(probe::error_of_code(rusqlite::ffi::SQLITE_CORRUPT_VTAB, Some(&message)))
 }
 
-/// Returns a view that has the name of a shadow table, or a trigger or an index on one. SQLite allows none of them if
-/// the virtual table exists first.
+/// Returns the name of a view that has the name of a shadow table, or of a trigger or an index on a shadow table.
+/// SQLite refuses to create such an object if the virtual table exists already, so a sound database contains none.
 fn foreign_object(connection: &Connection, name: &str) -> rusqlite::Result<Option<String>> {
     const OBJECTS: &str = "SELECT name FROM main.sqlite_schema WHERE lower(tbl_name) = lower(?) \
                            AND (type IN ('trigger', 'view') OR type = 'index' AND sql IS NOT NULL)";
@@ -96,10 +98,11 @@ fn foreign_object(connection: &Connection, name: &str) -> rusqlite::Result<Optio
 
 /// Makes this connection and all others read the schema again.
 fn reload_schema(connection: &Connection) -> rusqlite::Result<()> {
-    // At a savepoint virtual tables write their pending changes, so that the table sees them when it is connected
+    // At a savepoint virtual tables write their pending changes. The restored table finds them when it is connected
     // again.
     connection.execute_batch("SAVEPOINT sqlhttp_schema; RELEASE sqlhttp_schema; PRAGMA writable_schema=RESET")?;
-    // This must be the last change: SQLite detects by it, after a rollback, that its schema is out of date.
+    // This must be the last change: after a rollback SQLite compares this version to detect that its loaded schema is
+    // out of date.
     let version: i64 = connection.query_row("PRAGMA main.schema_version", [], |row| row.get(0))?;
     connection.pragma_update(Some("main"), "schema_version", version.wrapping_add(1) & 0x7fff_ffff)
 }

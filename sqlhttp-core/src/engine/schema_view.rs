@@ -1,30 +1,33 @@
-//! Hides the engine's table from statements that read the schema.
+//! Hides the engine's own table from clients' statements that read the schema.
 //!
-//! A node records its progress in a table, and SQLite lists every table in `sqlite_schema`. If a client's statement
-//! names that table, a common table expression of the same name is put in front of the statement, which omits the rows
-//! of the engine's table: SQLite resolves the names of such expressions before those of tables
-//! (<https://sqlite.org/lang_with.html>), in subqueries too. So LIMIT, aggregates and joins see the user's tables only.
+//! A node of a cluster records its position in the Raft log in a table of the database, and SQLite lists every table in
+//! `sqlite_schema`. If a client's statement names `sqlite_schema` or a similar table, the engine puts a common table
+//! expression of the same name in front of the statement, which omits the rows of the engine's table. SQLite resolves
+//! the names of such expressions before those of tables (<https://sqlite.org/lang_with.html>), in subqueries too. So
+//! LIMIT, aggregates and joins see the user's tables only.
 //!
-//! Where that is impossible (`rowid` of the schema, views, CREATE TABLE … AS), the statement is prepared unchanged, and
-//! rows that list the table are removed from its result (`Session::is_hidden`).
+//! In some statements the expression is impossible or has no effect: those that read the schema's `rowid`, views, and
+//! CREATE TABLE … AS. Such a statement is prepared unchanged, and rows that list the engine's table are removed from
+//! its result (`Session::is_hidden`).
 
 use std::ffi::CString;
 
 use super::replicated::progress::TABLE;
 
-/// The tables that list tables, each with the column that contains the table's name.
+/// The tables whose rows list the tables of a database, each with the column that contains the listed table's name.
 const SCHEMA_TABLES: [(&str, &str); 4] =
     [("sqlite_schema", "tbl_name"), ("sqlite_master", "tbl_name"), ("pragma_table_list", "name"), ("dbstat", "name")];
 
-/// A statement that does not see the engine's table.
+/// A statement with the common table expressions that hide the engine's table.
 pub(crate) struct Rewritten {
     pub(crate) sql: CString,
-    /// The number of bytes that were added.
+    /// The length of the inserted SQL text, in bytes.
     pub(crate) added: usize,
 }
 
-/// Rewrites the first statement of a text, if it names a table that lists tables. The result ends with that statement:
-/// copying the rest of a script for each statement would take time that grows with the square of its length.
+/// Rewrites the first statement of an SQL text so that the engine's table is hidden. Returns `None` if the statement
+/// names none of the [`SCHEMA_TABLES`]. The returned SQL text ends with that statement: if it contained the rest of the
+/// script, rewriting each statement would take time that grows with the square of the script's length.
 pub(crate) fn rewrite(sql: &[u8]) -> Option<Rewritten> {
     let mut words = Words { sql, at: 0 };
     let mut insert_at = words.skip_blanks();
@@ -46,7 +49,8 @@ pub(crate) fn rewrite(sql: &[u8]) -> Option<Rewritten> {
         }
         if let Some(list) = SCHEMA_TABLES.iter().position(|(name, _)| word.text.eq_ignore_ascii_case(name.as_bytes())) {
             named[list] = true;
-            // A qualified name refers to the table itself, not to the expression.
+            // A name qualified with `main` refers to the table itself, not to the common table expression, so the
+            // qualifier is removed.
             if let Some(schema) = before.filter(|before| word.follows_dot && before.text.eq_ignore_ascii_case(b"main"))
             {
                 qualifiers.push(schema.start..word.start);
@@ -71,24 +75,24 @@ fn expression((name, column): &(&str, &str)) -> String {
     format!("{name} AS (SELECT * FROM main.{name} WHERE {column} <> '{TABLE}')")
 }
 
-/// A keyword or a name.
+/// A keyword or an identifier, without quotes.
 #[derive(Debug, Clone, Copy)]
 struct Word<'t> {
     text: &'t [u8],
     start: usize,
     end: usize,
-    /// A dot precedes it.
+    /// Whether a dot precedes the word.
     follows_dot: bool,
 }
 
-/// The words of a statement, without its strings and comments.
+/// An iterator over the words of the first statement of an SQL text. String literals and comments are skipped.
 struct Words<'t> {
     sql: &'t [u8],
     at: usize,
 }
 
 impl<'t> Words<'t> {
-    /// Skips white space and comments. Returns where they end.
+    /// Skips white space and comments. Returns the index at which they end.
     fn skip_blanks(&mut self) -> usize {
         loop {
             let rest = &self.sql[self.at..];
@@ -132,7 +136,7 @@ fn word_in(rest: &[u8], len: usize) -> (usize, Option<&[u8]>) {
     (len, Some(rest.get(1..len.saturating_sub(1)).unwrap_or_default()))
 }
 
-/// The length of a quoted text, quotes included. Quotes inside it are doubled.
+/// Returns the length of a string literal or a quoted identifier, including the quotes. Quotes inside it are doubled.
 fn quoted_len(rest: &[u8], quote: u8) -> usize {
     let mut len = 1;
     while let Some(end) = memchr::memchr(quote, &rest[len..]) {

@@ -1,4 +1,4 @@
-//! Splits an SQL text into statements. SQLite decides where a statement ends.
+//! Splits an SQL text into statements. SQLite finds the end of each statement when it prepares it.
 
 use std::ffi::{CStr, CString};
 
@@ -8,35 +8,36 @@ use super::sqlite::probe;
 use super::statement_info::Author;
 use crate::model::Failure;
 
-/// An SQL text and the position in it.
+/// An SQL text, and the position up to which its statements have been read.
 ///
-/// SQLite copies a text up to its end on each call unless the text ends in a NUL. The NUL is therefore added once,
-/// here; otherwise the cost of a text would grow with the square of its length.
+/// On each call SQLite copies an SQL text up to its end, unless the text ends in a NUL. Therefore the NUL is added
+/// once, when the script is created. Otherwise the time for a script would grow with the square of its length.
 pub(crate) struct Script {
     text: CString,
     at: usize,
-    /// The whole text, if it is a single statement from the statement cache.
+    /// The prepared statement, if the whole SQL text is a single statement and was in the statement cache.
     cached: Option<Box<Prepared>>,
     author: Author,
-    /// `PRAGMA writable_schema=ON` has been read, so rows for the schema may follow.
+    /// Whether `PRAGMA writable_schema=ON` of a dump has been read, so that rows for the schema may follow.
     writable_schema: bool,
 }
 
 impl Script {
-    /// Starts at the beginning of a text.
+    /// Starts at the beginning of an SQL text.
     ///
     /// # Errors
-    /// The text contains a NUL, where SQLite would see its end.
+    /// The SQL text contains a NUL, which SQLite would treat as its end.
     pub(crate) fn new(session: &mut Session, sql: &str, author: Author) -> Result<Script, Failure> {
         let cached = if author == Author::Client { session.take_cached(sql) } else { None };
         let text = if cached.is_some() { CString::default() } else { terminated(sql)? };
         Ok(Script { text, at: 0, cached, author, writable_schema: false })
     }
 
-    /// Prepares the next statement; returns `None` at the end. Skips white space, comments and empty statements.
+    /// Prepares the next statement. Returns `None` at the end of the SQL text. Skips white space, comments and empty
+    /// statements.
     ///
     /// # Errors
-    /// SQLite cannot prepare the statement, or the policy forbids it. The rest of the text must not be read then.
+    /// SQLite cannot prepare the statement, or the policy forbids it. After an error this must not be called again.
     pub(crate) fn next(&mut self, session: &mut Session) -> Result<Option<Box<Prepared>>, Failure> {
         if self.cached.is_some() {
             return Ok(self.cached.take());
@@ -59,8 +60,9 @@ impl Script {
         Ok(None)
     }
 
-    /// Reads the next statement if it is one that occurs only in dumps. A dump sets the PRAGMA directly before the
-    /// first row, and resets it after the last; elsewhere these statements are subject to the policy.
+    /// Reads the next statement if it occurs only in dumps. A dump sets `PRAGMA writable_schema` directly before the
+    /// first row for the schema, and resets it after the last. In any other place the policy applies to these
+    /// statements, and `None` is returned.
     fn dump_statement(&mut self) -> Option<DumpStatement> {
         if self.author != Author::Client {
             return None;
@@ -80,19 +82,19 @@ impl Script {
         Some(dump_statement)
     }
 
-    /// The text that has not been read yet.
+    /// The part of the SQL text that has not been read yet.
     pub(crate) fn rest(&self) -> &CStr {
-        // Never beyond its NUL.
+        // `min` keeps the index within the text, so that the slice always includes the NUL.
         &self.text.as_c_str()[self.at.min(self.text.count_bytes())..]
     }
 
-    /// The number of bytes read.
+    /// The number of bytes of the SQL text that have been read.
     pub(crate) fn taken(&self) -> usize {
         self.at
     }
 }
 
-/// Prepares the statement that creates the virtual table of a row, as if the client had sent it, so that the policy
+/// Prepares the `CREATE VIRTUAL TABLE` statement of a row of a dump as if the client had sent it, so that the policy
 /// applies.
 fn virtual_table(session: &mut Session, row: SchemaRow) -> Result<Box<Prepared>, Failure> {
     let table = row.virtual_table()?;

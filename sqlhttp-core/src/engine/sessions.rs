@@ -1,4 +1,4 @@
-//! The pool of reading sessions. Callers' threads and reader threads share it.
+//! The pool of reading sessions (configured read-only connections). Callers' threads and reader threads share it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -7,9 +7,9 @@ use super::error::engine_error;
 use super::session::Session;
 use crate::model::{Error, SqlError};
 
-/// The largest number of idle sessions that are kept open.
+/// The maximum number of idle sessions that are kept open. Further ones are closed when they are put back.
 const IDLE_SESSIONS_MAX: usize = 64;
-/// The number of sessions in use above which callers' threads get none.
+/// The number of sessions in use at which [`Sessions::try_take`] returns none to callers' threads.
 const SESSIONS_MAX: usize = 512;
 
 /// The reading sessions of a database: the idle ones, and the number of those in use.
@@ -20,7 +20,7 @@ pub(crate) struct Sessions {
 
 #[derive(Default)]
 struct State {
-    /// Boxed, because each read moves one out and in, and a session has 500 bytes.
+    /// Boxed, because each read moves one session out and in, and a session has a size of 500 bytes.
     #[allow(clippy::vec_box)]
     idle: Vec<Box<Session>>,
     /// The number of sessions in use.
@@ -29,7 +29,7 @@ struct State {
 }
 
 impl Sessions {
-    /// Opens the first session, so that a file that cannot be read is detected now.
+    /// Opens the pool with one session, so that a file that cannot be read is detected now.
     pub(crate) fn open(config: Arc<ConnectionConfig>) -> Result<Arc<Sessions>, SqlError> {
         let session = Box::new(Session::open(&config, Role::Reader)?);
         let state = State { idle: vec![session], ..State::default() };
@@ -45,9 +45,9 @@ impl Sessions {
         self.lock().closed
     }
 
-    /// Takes a session for a run on the caller's thread. Returns `None` if too many are in use or none can be opened; a
-    /// reader thread then reports the reason. There is no smaller limit, because a write must be classified even while
-    /// long reads use many sessions.
+    /// Takes a session for a batch on the caller's thread. Returns `None` if too many sessions are in use or none can
+    /// be opened; a reader thread then reports the reason. The limit is high, because a write must be classified even
+    /// while long reads use many sessions.
     pub(crate) fn try_take(&self) -> Option<Box<Session>> {
         let mut state = self.lock();
         if state.closed || state.in_use >= SESSIONS_MAX {
@@ -58,8 +58,9 @@ impl Sessions {
         self.reuse_or_open(idle, true).ok()
     }
 
-    /// Takes a session. Opening one can fail temporarily (another process replaces the file, file descriptors run out),
-    /// so it is tried twice.
+    /// Takes an idle session, or opens one. If opening fails, it is tried once more, because the reason may be
+    /// temporary (another process replaces the file, file descriptors run out). `inline` sets the low limits for a
+    /// caller's thread.
     pub(crate) fn take(&self, inline: bool) -> Result<Box<Session>, Error> {
         let mut state = self.lock();
         if state.closed {
@@ -74,7 +75,8 @@ impl Sessions {
         session.map_err(|error| engine_error("open reader", error))
     }
 
-    /// Returns the idle session if it is usable, or opens one. A failure decrements the number of sessions in use.
+    /// Returns the idle session if there is a usable one, or opens a new session. On failure, decrements the number of
+    /// sessions in use.
     fn reuse_or_open(&self, idle: Option<Box<Session>>, inline: bool) -> Result<Box<Session>, SqlError> {
         let config = &self.config;
         let session = match idle {
@@ -88,9 +90,10 @@ impl Sessions {
         session
     }
 
-    /// Puts a session back into the pool. Closes it if it is stale, or if enough sessions are idle.
+    /// Puts a session back into the pool. Closes the session if it is stale (its connection must not be used again), if
+    /// enough sessions are idle, or if the pool is closed.
     pub(crate) fn put_back(&self, mut session: Box<Session>) {
-        // An interrupt may have prevented the end of the transaction.
+        // An interrupt may have prevented that the batch's transaction was ended.
         if !session.is_autocommit() && session.rollback().is_err() {
             session.mark_dirty();
         }
@@ -102,7 +105,7 @@ impl Sessions {
         }
     }
 
-    /// Closes the pool: [`Sessions::take`] fails from now on.
+    /// Closes the pool: [`Sessions::take`] fails and [`Sessions::try_take`] returns `None` from now on.
     pub(crate) fn close(&self) {
         self.lock().closed = true;
     }
@@ -113,7 +116,7 @@ impl Sessions {
     }
 }
 
-/// Increments the number of sessions in use, and takes an idle one if there is any.
+/// Increments the number of sessions in use, and takes an idle session. Returns `None` if no session is idle.
 fn take_idle(state: &mut State) -> Option<Box<Session>> {
     state.in_use += 1;
     state.idle.pop()

@@ -20,31 +20,33 @@ pub(crate) struct SharedState {
     pub(crate) config: Arc<ConnectionConfig>,
     pub(crate) queue: Queue,
     pub(crate) counters: Counters,
-    /// Why the database takes no more writes; `None` while it does.
+    /// Why the database rejects writes; `None` while it accepts them.
     poison: Mutex<Option<Arc<str>>>,
-    /// For databases with a rollback journal: held exclusively by the writer while it writes, and shared by readers
-    /// while they read. SQLite's own locks would make them poll for each other.
+    /// For databases with a rollback journal: the writer holds this lock exclusively while it writes, and readers hold
+    /// it shared while they read. If they relied on SQLite's own locks, they would have to poll.
     pub(crate) rollback_lock: RwLock<()>,
-    /// Saves short reads the system calls for their lock.
+    /// Holds SQLite's read lock between writes, which saves short reads two system calls.
     pub(crate) read_lock_holder: Arc<ReadLockHolder>,
-    /// Set when the process ends, to interrupt the entry that is being applied.
+    /// Set when the process ends. Interrupts the log entry that is being applied.
     pub(crate) interrupted: Cancel,
-    /// The position of the database in the log that it applies.
+    /// The position of the database in the Raft log (or another log) that it applies.
     progress: Mutex<Progress>,
-    /// Why the writer waits before it retries an entry; `None` while it does not wait.
+    /// Why the writer waits before it retries a log entry (a full disk, a lock of another process); `None` while it
+    /// does not wait.
     waits_for: Mutex<Option<Arc<str>>>,
-    /// Whether this node is the only voter of its cluster, so that no other node has to compute the same results: see
-    /// [`super::replicated::node_failure`].
+    /// Whether this node is the only voter of its cluster. Then no other node has to compute the same results, and a
+    /// statement that fails on this node alone may fail for good: see [`super::replicated::node_failure`].
     sole: AtomicBool,
-    /// The index of the last entry in which a failure of this node alone became a result; 0 if none did.
+    /// The index of the last log entry whose outcome contains a failure that only this node had (a full disk, a damaged
+    /// page), which this node may decide only as the sole voter; 0 if there is none.
     decision: AtomicU64,
-    /// The state of integrity checks.
+    /// The last report of an integrity check, and whether a check is running.
     pub(crate) checks: Checks,
     /// The identities of the database's files when it was opened.
     pub(crate) files: FileWatch,
 }
 
-/// Counters since the start.
+/// Counters since the database was opened.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) batches_written: AtomicU64,
@@ -73,7 +75,7 @@ impl SharedState {
         }
     }
 
-    /// Why the writer waits before it retries an entry; `None` while it does not wait.
+    /// Returns why the writer waits before it retries a log entry; `None` while it does not wait.
     pub(crate) fn waits_for(&self) -> Option<Arc<str>> {
         self.waits_for.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -82,7 +84,7 @@ impl SharedState {
         *self.waits_for.lock().unwrap_or_else(PoisonError::into_inner) = why;
     }
 
-    /// Whether this node is the only voter of its cluster.
+    /// Returns whether this node is the only voter of its cluster.
     pub(crate) fn is_sole(&self) -> bool {
         self.sole.load(Ordering::Relaxed)
     }
@@ -91,23 +93,24 @@ impl SharedState {
         self.sole.store(sole, Ordering::Relaxed);
     }
 
-    /// The index of the last entry in which a failure of this node alone became a result; 0 if none did.
+    /// Returns the index of the last log entry whose outcome contains a failure that only this node had; 0 if there is
+    /// none.
     pub(crate) fn decision_index(&self) -> u64 {
         self.decision.load(Ordering::Relaxed)
     }
 
-    /// Records that a failure of this node became a result in the entry at this index.
+    /// Records that the outcome of the log entry at this index contains a failure that only this node had.
     pub(crate) fn note_decision(&self, index: u64) {
         self.decision.fetch_max(index, Ordering::Relaxed);
     }
 
-    /// The position of the database in the log that it applies, as of the last commit.
+    /// The position of the database in the log that it applies, as of the last commit on the database.
     pub(crate) fn progress(&self) -> Progress {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The index of the last entry that has been applied completely, and the numbers of work items and steps of the
-    /// next entry that have been applied.
+    /// Returns the index of the last log entry that has been applied completely, the number of operations of the next
+    /// entry that have been applied, and the number of steps that have been applied of the operation after those.
     pub(crate) fn applied_position(&self) -> (u64, u32, u32) {
         let progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
         (progress.index, progress.operations, progress.steps)
@@ -117,21 +120,22 @@ impl SharedState {
         *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = progress;
     }
 
-    /// Records the files of the database, which must be open. Files of another VFS are not in the file system.
+    /// Records the identities of the database's files, which must be open. Does nothing for read-only databases, and
+    /// for databases on another VFS, whose files are not in the file system.
     pub(crate) fn watch_files(&self) {
         let options = &self.config.options;
         let Some(file) = self.config.file().filter(|_| options.vfs.is_none() && !options.read_only) else { return };
-        // In WAL mode the write-ahead log exists as long as a connection is open.
+        // In WAL mode the file of the write-ahead log exists while a connection is open.
         let wal = (options.journal_mode == JournalMode::Wal).then(|| wal_of(file));
         self.files.remember(std::iter::once(file.clone()).chain(wal));
     }
 
-    /// Why the database takes no more writes; `None` while it does.
+    /// Returns why the database rejects writes; `None` while it accepts them.
     pub(crate) fn poisoned(&self) -> Option<Arc<str>> {
         self.poison.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The page size of the database, in bytes.
+    /// Returns the page size of the database, in bytes.
     pub(crate) fn page_size(&self) -> Result<u32, Error> {
         let failed = |error| engine_error("read page size", error);
         let session = Session::open(&self.config, Role::Reader).map_err(failed)?;
@@ -139,14 +143,16 @@ impl SharedState {
         size.map_err(|error| failed(sql_error(error)))
     }
 
-    /// Stops taking writes. The callers of queued writes receive [`Error::Poisoned`].
+    /// Makes the database reject all writes from now on, with the reason `why`. The callers of queued writes receive
+    /// [`Error::Poisoned`].
     pub(crate) fn poison(&self, why: &str) {
         tracing::error!(why, "the database takes no more writes");
         self.poison.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| Arc::from(why));
         self.queue.abandon();
     }
 
-    /// Queues a batch for the writer. Its caller receives an error if the queue is full.
+    /// Queues a batch for the writer. The batch's caller receives an error if the write queue is full, if the database
+    /// rejects writes, or if it is written through a log only.
     pub(crate) fn submit(&self, job: Box<Job>) {
         if self.config.options.writes == Writes::Log {
             return job.answer(Err(Error::Unsupported("this database is written through its log only".into())));
@@ -159,12 +165,13 @@ impl SharedState {
         }
     }
 
-    /// The error for a caller whose reply channel was closed without a reply.
+    /// Returns the error for a caller whose reply channel was closed without a reply.
     pub(crate) fn closed_error(&self) -> Error {
         self.poisoned().map_or(Error::Closed, Error::Poisoned)
     }
 
-    /// Excludes readers, if the database has a rollback journal.
+    /// If the database has a rollback journal, waits until no read runs, and prevents new ones while the guard exists.
+    /// `None` for other databases.
     pub(crate) fn lock_exclusive(&self) -> Option<RwLockWriteGuard<'_, ()>> {
         let needed = !self.config.snapshots();
         needed.then(|| self.rollback_lock.write().unwrap_or_else(PoisonError::into_inner))

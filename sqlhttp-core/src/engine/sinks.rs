@@ -1,5 +1,5 @@
-//! Destinations of results: [`BufferedSink`] keeps them until the batch has ended, [`StreamingSink`] sends large ones
-//! in parts.
+//! Destinations of the results of a batch: [`BufferedSink`] keeps the results until the batch has ended,
+//! [`StreamingSink`] sends large results in parts.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use super::parts::{self, PartSender};
 use super::run::{RunError, Sink};
 use crate::model::{Answer, Block, Columns, Ending, Error, Failure, Outcome, Part, StepInfo, StepOutcome};
 
-/// A sink that keeps all results in memory, up to a limit.
+/// A sink that keeps all results of a batch in memory, up to a maximum number of bytes.
 #[derive(Debug)]
 pub(crate) struct BufferedSink {
     steps: Vec<StepOutcome>,
@@ -21,14 +21,14 @@ pub(crate) struct BufferedSink {
 }
 
 impl BufferedSink {
-    /// Makes a sink for a batch of `steps` steps. It keeps up to `bytes_max` bytes of rows; more rows stop the batch
-    /// with `limit_error`.
+    /// Makes a sink for a batch of `steps` steps. The sink keeps up to `bytes_max` bytes of rows. If there are more,
+    /// the batch is stopped with `limit_error`.
     pub(crate) fn new(steps: usize, bytes_max: u64, limit_error: RunError) -> Self {
         let (steps, info) = (Vec::with_capacity(steps), Vec::with_capacity(steps));
         BufferedSink { steps, info, blocks: Vec::new(), bytes: 0, bytes_max, limit_error }
     }
 
-    /// The index of the last step and its failure, if it failed.
+    /// The index and the failure of the last step; `None` if that step succeeded or there is none.
     pub(crate) fn last_failure(&self) -> Option<(usize, Failure)> {
         match self.steps.last() {
             Some(StepOutcome::Failed(failure)) => Some((self.steps.len() - 1, failure.clone())),
@@ -59,13 +59,14 @@ impl Sink for BufferedSink {
     }
 }
 
-/// A sink that keeps results up to one block, and sends everything in parts if there is more.
+/// A sink that keeps results until the first block of rows is complete. From then on it sends all results in parts.
 pub(crate) struct StreamingSink {
     steps: Vec<(StepOutcome, StepInfo)>,
     reply: Option<oneshot::Sender<Result<Answer, Error>>>,
     part_sender: Option<PartSender>,
     columns_sent: bool,
-    /// The batch is known to fail: its rows are dropped, so that its caller receives the failure and no rows before it.
+    /// Whether the batch is known to fail. Its rows are then dropped, so that the caller receives the failure and no
+    /// rows before it.
     expects_failure: bool,
     open_channel: Box<dyn Fn() -> (PartSender, parts::PartReceiver) + Send>,
 }
@@ -85,15 +86,16 @@ impl StreamingSink {
         }
     }
 
-    /// Drops all rows from now on, because a later step of the batch is known to fail.
+    /// Causes all further rows to be dropped, because a later step of the batch is known to fail.
     pub(crate) fn expect_failure(&mut self) {
         self.expects_failure = true;
     }
 
-    /// Ends the result of the batch.
+    /// Sends the end of the result to the caller: the last part of a stream, or the whole outcome if no stream was
+    /// opened.
     pub(crate) fn end(mut self, ending: Ending) {
         if let Some(sender) = self.part_sender.take() {
-            // The receiver may have been dropped.
+            // The send fails if the caller has dropped the stream. That is no error.
             let _ = sender.send(Part::End(ending));
         } else if let Some(reply) = self.reply.take() {
             let (steps, info) = self.steps.into_iter().unzip();
@@ -101,7 +103,7 @@ impl StreamingSink {
         }
     }
 
-    /// Ends the batch without an outcome.
+    /// Sends an error to the caller instead of an outcome; in a stream that has been opened, as its last element.
     pub(crate) fn fail(mut self, error: Error) {
         if let Some(sender) = self.part_sender.take() {
             sender.fail(error);
@@ -110,7 +112,7 @@ impl StreamingSink {
         }
     }
 
-    /// Opens the channel of parts and sends it the steps so far, unless that has been done.
+    /// Opens the channel of parts, unless it is open, and sends the results of the steps so far into it.
     fn start_streaming(&mut self) -> Result<&PartSender, RunError> {
         if let Some(reply) = self.reply.take() {
             let (sender, receiver) = (self.open_channel)();

@@ -1,4 +1,5 @@
-//! Makes stamps. This is the only module of the engine that reads the wall clock and generates random seeds.
+//! Makes stamps: the timestamp and random seed that the SQL of a batch sees. This is the only module of the engine that
+//! reads the wall clock and generates random seeds.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,17 +7,18 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::model::Stamp;
 
-/// Makes a stamp for a batch that has none, from the system clock and a unique seed.
+/// Makes a stamp from the system clock and a unique seed, for a batch that has no stamp.
 pub fn new() -> Stamp {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Stamp { unix_ms: i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX), seed: seed() }
 }
 
-/// Returns a seed that is unique in this process, from a start value that is random for each process.
+/// Returns a seed that is unique in this process. The seeds are derived from a start value that is random for each
+/// process.
 fn seed() -> u64 {
     static STATE: OnceLock<AtomicU64> = OnceLock::new();
     let state = STATE.get_or_init(|| AtomicU64::new(first_seed()));
-    // Unique, not random: `random()` derives a random sequence from it.
+    // The seeds need to be unique, not random: SQL's `random()` derives a random sequence from the seed.
     mix(state.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed))
 }
 
@@ -32,7 +34,7 @@ fn first_seed() -> u64 {
     }
 }
 
-/// The finalizer of MurmurHash3: it makes similar inputs different in all bits.
+/// The finalizer of MurmurHash3. Inputs that differ in a few bits give outputs that differ in many.
 fn mix(mut z: u64) -> u64 {
     z = (z ^ (z >> 33)).wrapping_mul(0xFF51_AFD7_ED55_8CCD);
     z = (z ^ (z >> 33)).wrapping_mul(0xC4CE_B9FE_1A85_EC53);

@@ -1,7 +1,8 @@
-//! The properties of a statement, as SQLite reports them: the authorizer's actions during `sqlite3_prepare`, and the
-//! results of `sqlite3_stmt_readonly` and similar functions afterwards. The SQL text is not parsed.
+//! The properties of a statement, as SQLite reports them: the actions passed to the authorizer during
+//! `sqlite3_prepare`, and the results of `sqlite3_stmt_readonly` and similar functions afterwards. The SQL text is not
+//! parsed.
 //!
-//! The same authorizer enforces the policy for clients: see [`AuthorizerRecorder`].
+//! The same authorizer callback enforces the policy for clients: see [`AuthorizerRecorder`].
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -16,96 +17,100 @@ use super::sqlite::program;
 use super::sqlite::statement::Statement;
 use crate::model::TransactionKeyword;
 
-/// The properties of a statement.
+/// The properties of an SQL statement.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct StatementInfo {
-    /// It does not change the database.
+    /// The statement does not change the database.
     pub(crate) readonly: bool,
-    /// It begins or ends a transaction or savepoint.
+    /// The keyword, if the statement begins or ends a transaction or savepoint; otherwise `None`.
     pub(crate) transaction: Option<TransactionKeyword>,
-    /// It inserts, updates or deletes rows itself, as opposed to DDL and the effects of triggers.
+    /// The statement itself inserts, updates or deletes rows. DDL and the effects of triggers do not count.
     pub(crate) changes_rows: bool,
-    /// It inserts rows itself.
+    /// The statement itself inserts rows. The effects of triggers do not count.
     pub(crate) inserts: bool,
-    /// It, or a trigger that it fires, calls `last_insert_rowid()`.
+    /// The statement, or a trigger that it fires, calls `last_insert_rowid()`.
     pub(crate) reads_last_insert_rowid: bool,
-    /// It changes the state of the connection: a setting, an attached file, a temporary table.
+    /// The statement changes the state of the connection: a setting, an attached file, a temporary table.
     pub(crate) changes_connection: bool,
-    /// It can only run outside a transaction (VACUUM).
+    /// The statement (VACUUM) can run only outside a transaction.
     pub(crate) outside_transaction: bool,
-    /// Its effect depends on the order in which this connection loaded the schema (ANALYZE, `PRAGMA optimize`).
+    /// The statement's effect depends on the order in which this connection loaded the schema (ANALYZE, `PRAGMA
+    /// optimize`).
     pub(crate) depends_on_load_order: bool,
-    /// It writes to the schema.
+    /// The statement writes to the schema.
     pub(crate) changes_schema: bool,
-    /// It is an ALTER TABLE. SQLite may give it result columns of its own.
+    /// The statement is an ALTER TABLE. SQLite may give it result columns, which are not the client's.
     pub(crate) alters_table: bool,
-    /// It processes the whole content of a table, so its steps are not limited (CREATE INDEX, REINDEX, ANALYZE, ALTER
-    /// TABLE; VACUUM is [`StatementInfo::outside_transaction`]).
+    /// The statement processes the whole content of a table (CREATE INDEX, REINDEX, ANALYZE, ALTER TABLE), so the
+    /// number of its virtual-machine steps is not limited. VACUUM is [`StatementInfo::outside_transaction`].
     pub(crate) works_on_whole_tables: bool,
-    /// The work of its functions: [`program::PASS`] for each, more for slow ones.
+    /// The weight of the functions that the statement calls: [`program::PASS`] for each call, more for slow functions.
     pub(crate) work: u32,
-    /// It only inserts values, without functions and triggers.
+    /// The statement only inserts values, and calls no functions and fires no triggers.
     pub(crate) inserts_only: bool,
-    /// Its bytecode can be listed ([`program::weight`]) without side effects. (PRAGMAs act while they are prepared.)
+    /// The statement's bytecode can be listed ([`program::weight`]) without side effects. `false` for PRAGMAs, for
+    /// example, because they act while they are prepared.
     pub(crate) can_be_listed: bool,
-    /// It, or a trigger that it fires, calls `changes()`.
+    /// The statement, or a trigger that it fires, calls `changes()`.
     pub(crate) reads_changes: bool,
-    /// The largest value for which its functions take at most some seconds, in bytes; `None` if they need no limit.
+    /// The maximum size of a value for which the statement's functions take at most some seconds, in bytes; `None` if
+    /// the functions need no such limit.
     pub(crate) value_bytes_max: Option<i32>,
-    /// It is a `PRAGMA foreign_keys` that sets this value.
+    /// The value that the statement sets, if it is a client's `PRAGMA foreign_keys` with a value; otherwise `None`.
     pub(crate) foreign_keys: Option<bool>,
-    /// It lists the objects of the schema.
+    /// The statement lists the objects of the schema.
     pub(crate) lists_schema: bool,
-    /// It is `PRAGMA database_list`.
+    /// The statement is `PRAGMA database_list`.
     pub(crate) lists_databases: bool,
-    /// It reads a value that differs between the nodes of a cluster.
+    /// The statement reads a value that differs between the nodes of a cluster.
     pub(crate) reads_node_local: bool,
 }
 
-/// The origin of a statement.
+/// The author of a statement, on whom the policy depends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Author {
-    /// A client. The policy applies.
+    /// A client. The policy for clients applies to the statement.
     #[default]
     Client,
-    /// The engine, or the owner of the database.
+    /// The engine, or the owner of the database. Everything is allowed.
     Owner,
-    /// The owner's configuration files. They cannot change the settings that the engine relies on: see
+    /// The owner's configuration files. Their statements cannot change the settings that the engine relies on: see
     /// [`super::policy::FIXED_PRAGMAS`].
     Configuration,
 }
 
-/// The authorizer's actions since the last [`AuthorizerRecorder::begin`].
+/// A record of the actions that SQLite has passed to the authorizer since the last [`AuthorizerRecorder::begin`].
 #[derive(Debug, Default)]
 struct Observed {
     author: Author,
     allow_attach: bool,
-    /// A statement is running that can only run outside a transaction: VACUUM, which attaches a file without a name.
+    /// A statement is running that can run only outside a transaction: VACUUM, which attaches a file without a name.
     outside_transaction: bool,
     info: StatementInfo,
     any_action: bool,
-    /// There was an action other than an INSERT of the statement itself.
+    /// The record contains an action other than an INSERT of the statement itself.
     more_than_inserts: bool,
     pragma: bool,
-    /// It rebuilds existing indexes. Their bytecode was listed when they were created.
+    /// The statement rebuilds existing indexes. Their bytecode was listed when they were created.
     reindexes: bool,
     refused: Option<String>,
-    /// The first table that made [`StatementInfo::reads_node_local`] true.
+    /// The name of the first table that made [`StatementInfo::reads_node_local`] true; `None` if none did.
     node_local_table: Option<String>,
     /// A statement is being prepared. (While a statement runs, virtual tables prepare statements of their own.)
     preparing: bool,
-    /// Tables that clients must not change or create: shadow tables, while SQLite allows that.
+    /// The names of tables that clients must not change or create: shadow tables of existing virtual tables, while
+    /// SQLite allows writes to shadow tables.
     protected: Vec<String>,
 }
 
-/// Records the authorizer's actions on one connection, and enforces the policy for clients.
+/// Records the actions that SQLite passes to the authorizer of one connection, and enforces the policy for clients.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct AuthorizerRecorder {
     observed: Arc<Mutex<Observed>>,
 }
 
 impl StatementInfo {
-    /// Returns whether it must not share its transaction and its connection with other batches.
+    /// Returns whether the statement must not share its transaction and its connection with other batches.
     pub(crate) fn needs_exclusive_run(&self) -> bool {
         self.changes_connection || self.depends_on_load_order
     }
@@ -119,11 +124,11 @@ impl AuthorizerRecorder {
     }
 
     fn with<T>(&self, f: impl FnOnce(&mut Observed) -> T) -> T {
-        // The state is plain data, so a panic of another thread leaves it consistent.
+        // A poisoned lock is ignored: the record is plain data, so a panic of another thread leaves it consistent.
         f(&mut self.observed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Clears the record. Must be called before a statement is prepared.
+    /// Clears the record of actions. Must be called before a statement is prepared.
     pub(crate) fn begin(&self, author: Author) {
         self.with(|observed| {
             // Cached statements are not prepared again, so usually there is nothing to clear.
@@ -144,17 +149,18 @@ impl AuthorizerRecorder {
         });
     }
 
-    /// Forbids clients to change or create these tables. Replaces the previous list.
+    /// Forbids clients to change or create these tables. The list replaces that of the previous call.
     pub(crate) fn protect(&self, tables: Vec<String>) {
         self.with(|observed| observed.protected = tables);
     }
 
-    /// Sets whether a statement is running that can only run outside a transaction.
+    /// Sets whether a statement (VACUUM) is running that can run only outside a transaction.
     pub(crate) fn set_outside_transaction(&self, runs: bool) {
         self.with(|observed| observed.outside_transaction = runs);
     }
 
-    /// Returns what was refused while the statement was prepared, if that is why it failed.
+    /// Returns the name of the action that the policy refused while the statement was prepared; `None` if it refused
+    /// none.
     pub(crate) fn refused(&self) -> Option<String> {
         self.with(|observed| observed.refused.take())
     }
@@ -164,12 +170,13 @@ impl AuthorizerRecorder {
         self.with(|observed| observed.any_action)
     }
 
-    /// The first table with node-local values that the statement reads.
+    /// Returns the name of the first table that the statement reads whose rows differ between the nodes of a cluster;
+    /// `None` if it reads no such table.
     pub(crate) fn node_local_table(&self) -> Option<String> {
         self.with(|observed| observed.node_local_table.clone())
     }
 
-    /// The properties of the statement that was just prepared.
+    /// Returns the properties of the statement that was just prepared.
     pub(crate) fn info(&self, statement: &Statement) -> StatementInfo {
         let (mut info, any_action) = self.with(|observed| {
             observed.preparing = false;
@@ -191,7 +198,7 @@ impl AuthorizerRecorder {
         info
     }
 
-    /// The authorizer callback: decides whether a statement may perform an action.
+    /// The authorizer callback: records an action, and decides whether the statement may perform it.
     pub(crate) fn authorize(&self, context: AuthContext<'_>) -> Authorization {
         self.with(|observed| {
             observed.any_action = true;
@@ -277,7 +284,7 @@ impl Observed {
         }
     }
 
-    /// Records whether an action concerns one of the special tables.
+    /// Records whether an action refers to a schema table or to a table whose rows differ between nodes.
     fn note_tables(&mut self, action: &AuthAction<'_>) {
         let info = &mut self.info;
         match action {
@@ -295,12 +302,13 @@ impl Observed {
         }
     }
 
-    /// Returns whether SQLite omits this action from the statement.
+    /// Returns whether SQLite is to ignore this action: the statement is valid, but it runs without the action.
     fn is_ignored(&self, action: &AuthAction<'_>) -> bool {
         match action {
-            // Tools that drop all tables continue with the next one.
+            // The engine's table is not dropped, but that is no error, so that tools that drop all tables continue with
+            // the next one.
             AuthAction::DropTable { table_name } => table_name.eq_ignore_ascii_case(progress::TABLE),
-            // The engine sets foreign keys when the statement runs.
+            // The engine itself changes `foreign_keys` when the statement runs.
             AuthAction::Pragma { pragma_name, pragma_value: Some(_) } => {
                 pragma_name.eq_ignore_ascii_case("foreign_keys") || is_one_of(pragma_name, IGNORED_PRAGMAS)
             }
@@ -312,11 +320,11 @@ impl Observed {
         }
     }
 
-    /// Returns the name of this action if clients must not perform it.
+    /// Returns the name of an action if clients must not perform it; `None` if they may.
     fn refusal(&self, action: &AuthAction<'_>) -> Option<String> {
         match action {
             AuthAction::Attach { filename: "" } if self.outside_transaction => None,
-            // VACUUM copies all tables.
+            // Except VACUUM, which copies all tables.
             action
                 if !self.outside_transaction
                     && table_of(action).is_some_and(|table| table.eq_ignore_ascii_case(progress::TABLE)) =>
@@ -355,7 +363,7 @@ fn transaction_keyword(operation: TransactionOperation) -> TransactionKeyword {
     match operation {
         TransactionOperation::Begin => TransactionKeyword::Begin,
         TransactionOperation::Rollback => TransactionKeyword::Rollback,
-        // SQLite reports COMMIT here, for which rusqlite has no variant.
+        // SQLite reports COMMIT as an operation for which rusqlite has no variant.
         _ => TransactionKeyword::Commit,
     }
 }

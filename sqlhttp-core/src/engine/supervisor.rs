@@ -1,7 +1,8 @@
-//! One thread per process that interrupts runs whose limits are exceeded, and checks the queues.
+//! The supervisor: one thread per process that interrupts runs (executions of batches) that have exceeded their limits,
+//! and removes queued batches that have timed out.
 //!
-//! SQLite can work for minutes without calling the progress handler. The supervisor scans every database every
-//! [`PERIOD`] while there is work, and sleeps without a timer while there is none.
+//! The supervisor is necessary because SQLite can work for minutes without calling the progress handler. It scans every
+//! database every [`PERIOD`] while there is work, and sleeps without a timer while there is none.
 
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
@@ -10,14 +11,14 @@ use std::time::{Duration, Instant};
 
 use super::background::spawn;
 
-/// The time between two scans.
+/// The time between two scans of the supervisor.
 pub(crate) const PERIOD: Duration = Duration::from_millis(4);
 /// The number of scans without work after which the supervisor sleeps.
 const IDLE_SCANS: u32 = 5;
 
-/// Something that the supervisor scans.
+/// A database, or another object with limits, that the supervisor scans.
 pub(crate) trait Supervised: Send + Sync {
-    /// Interrupts what has exceeded its limits. Returns whether there has been work since the last call.
+    /// Interrupts work that has exceeded its limits. Returns whether there has been work since the last call.
     fn supervise(&self, now: Instant) -> bool;
 }
 
@@ -34,7 +35,8 @@ fn lock() -> MutexGuard<'static, Supervisor> {
     SUPERVISOR.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Adds a database. It is removed when it is dropped.
+/// Adds a database to those that the supervisor scans, and starts the supervisor if it is not running. The database is
+/// removed when it is dropped.
 pub(crate) fn register(supervised: Weak<dyn Supervised>) {
     let mut supervisor = lock();
     supervisor.supervised.push(supervised);
@@ -47,7 +49,8 @@ pub(crate) fn register(supervised: Weak<dyn Supervised>) {
     }
 }
 
-/// Wakes the supervisor if it sleeps. Must be called after the work has become visible to [`Supervised::supervise`].
+/// Wakes the supervisor thread if it sleeps. Must be called after new work has become visible to
+/// [`Supervised::supervise`].
 pub(crate) fn wake() {
     // Pairs with the fence in `sleep`: either this thread sees that the supervisor sleeps, or the supervisor sees the
     // work.
@@ -72,7 +75,7 @@ fn run() {
     }
 }
 
-/// Scans every database. Returns whether any of them has worked.
+/// Scans every database. Returns whether any of them has had work since the last scan.
 fn scan() -> bool {
     let all: Vec<_> = {
         let mut supervisor = lock();
@@ -87,7 +90,7 @@ fn scan() -> bool {
     active
 }
 
-/// Sleeps until there is work.
+/// Blocks the supervisor thread until there is work.
 fn sleep() {
     ASLEEP.store(true, Ordering::SeqCst);
     fence(Ordering::SeqCst);

@@ -1,9 +1,12 @@
-//! Interrupts runs whose limits are exceeded or whose callers are gone.
+//! Interrupts runs that have exceeded their limits or whose callers are gone. A run is the execution of one batch on a
+//! connection.
 //!
-//! There are two mechanisms. SQLite calls the connection's progress handler every [`STEPS_PER_CALL`] virtual-machine
-//! steps (<https://sqlite.org/c3ref/progress_handler.html>), and the handler calls [`Watch::should_stop`]. Some opcodes
-//! work for seconds without calling the handler (`OP_Count`, b-tree scans, sorter merges, parts of `prepare`), but
-//! check SQLite's interrupt flag; the supervisor thread sets that flag ([`super::supervisor`]).
+//! There are two mechanisms:
+//!
+//! * SQLite calls the connection's progress handler every [`STEPS_PER_CALL`] virtual-machine steps
+//!   (<https://sqlite.org/c3ref/progress_handler.html>). The handler calls [`Watch::should_stop`].
+//! * Some opcodes work for seconds without calling the handler (`OP_Count`, b-tree scans, sorter merges, parts of
+//!   `prepare`), but they check SQLite's interrupt flag. The supervisor thread sets that flag ([`super::supervisor`]).
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -18,16 +21,16 @@ use crate::model::{Deadline, Error};
 /// The number of virtual-machine steps between two calls of the progress handler.
 pub(crate) const STEPS_PER_CALL: i32 = 1000;
 
-/// The number of steps that a trigger program counts for, in addition to those that the progress handler counts after
-/// all have ended.
+/// The number of virtual-machine steps that are counted for each trigger program when it begins. The progress handler
+/// counts the program's own steps too, but only after the outermost program has ended.
 const STEPS_PER_PROGRAM: u64 = 50;
-/// The number of trigger programs between two checks of the deadline.
+/// The number of trigger programs that begin between two checks of the run's deadline.
 const PROGRAMS_PER_CHECK: u32 = 64;
 
-/// The number of steps that a function's work on one megabyte counts for.
+/// The number of virtual-machine steps that are counted when a function has processed one megabyte.
 const STEPS_PER_MEGABYTE: u64 = 100_000;
 
-/// The number of supervisor scans after which a run on a caller's thread is interrupted.
+/// The number of supervisor scans that a run on a caller's thread may last. At the next scan it is interrupted.
 const BUDGET_SCANS: u32 = 3;
 
 /// A flag that is set when the caller has dropped its future.
@@ -44,7 +47,7 @@ impl Cancel {
     }
 }
 
-/// Drop guard that a caller holds while it waits: sets the flag when it is dropped, unless it was disarmed.
+/// A drop guard that a caller holds while it waits. Dropping it sets the cancel flag, unless the guard was disarmed.
 #[derive(Debug)]
 pub(crate) struct CancelOnDrop(pub(crate) Option<Cancel>);
 
@@ -62,31 +65,34 @@ impl Drop for CancelOnDrop {
     }
 }
 
-/// Why a run was stopped.
+/// Why a run (the execution of a batch) was stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StopReason {
-    /// Its caller has dropped the future.
+    /// The run's caller has dropped the future.
     Cancelled,
-    /// Its deadline passed.
+    /// The run's deadline has passed.
     Deadline,
-    /// It waited in the write queue for longer than its caller allows.
+    /// The write waited in the queue for longer than its caller allows. It has not started.
     QueueTimeout,
-    /// It exceeded the steps or the time that a run on a caller's thread may take.
+    /// The run exceeded the steps or the time that are allowed on a caller's thread. It is repeated on a reader thread.
     Budget,
-    /// It exceeded the time that a member of a group may take.
+    /// The run exceeded the time that a batch in a group may take. The writer runs the batch again in a transaction of
+    /// its own.
     GroupTime,
-    /// It exceeded the steps that its log entry allows, on every node alike.
+    /// The run exceeded the number of virtual-machine steps that its log entry allows. The result is the same on every
+    /// node.
     Steps,
-    /// It exceeded a limit of [`LogLimits`] that only this node applies.
+    /// The run exceeded a limit of [`LogLimits`] that depends on this node.
     NodeLimit,
 }
 
-/// The error for the caller of a batch that was stopped.
+/// Returns the error for the caller of a batch that was stopped.
 pub(crate) fn stop_error(reason: StopReason) -> Error {
     match reason {
         StopReason::Deadline => Error::Timeout,
         StopReason::QueueTimeout => Error::Overloaded("the write had to wait for longer than its timeout"),
-        // No caller receives these: a cancelled batch has none, and the engine handles the others itself.
+        // No caller receives an error for these reasons: a cancelled batch has no caller, and the engine itself handles
+        // the other reasons.
         StopReason::Cancelled
         | StopReason::Budget
         | StopReason::GroupTime
@@ -95,38 +101,41 @@ pub(crate) fn stop_error(reason: StopReason) -> Error {
     }
 }
 
-/// The limits of a run.
+/// The limits of a run (the execution of a batch on a connection).
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Limits {
     pub(crate) cancel: Option<Cancel>,
     pub(crate) deadline: Deadline,
-    /// The number of progress-handler calls that are left. `Some` marks a run on a caller's thread, which the
-    /// supervisor also ends after [`BUDGET_SCANS`] scans.
+    /// The number of progress-handler calls that the run has left. `Some` only for a run on a caller's thread, which
+    /// the supervisor also ends after [`BUDGET_SCANS`] scans.
     pub(crate) inline_calls: Option<u32>,
-    /// When the run must leave its group's transaction. The writer then runs it again in a transaction of its own.
+    /// The time at which the run must leave its group (the batches that share one transaction). The writer then runs
+    /// the batch again in a transaction of its own.
     pub(crate) leave_group_at: Option<Instant>,
-    /// The limits of a write that a log entry contains.
+    /// The limits of a write that a Raft log entry contains.
     pub(crate) log: LogLimits,
 }
 
-/// The limits of a write that a log entry contains.
+/// The limits of a write that a Raft log entry contains.
 ///
-/// All nodes apply `steps` alike. The others depend on this node (its clock, the caches of its virtual tables), so
-/// exceeding one is a failure of this node only.
+/// Exceeding `steps` gives the same result on all nodes. The other limits depend on this node (its clock, the caches of
+/// its virtual tables), so exceeding one of them is a failure of this node only.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct LogLimits {
-    /// The number of virtual-machine steps that are left: see [`super::sqlite::steps`].
+    /// The number of virtual-machine steps that the run has left (see [`super::sqlite::steps`]); `None` for no limit.
     pub(crate) steps: Option<u64>,
-    /// The number of steps that are left, including those of the statements that virtual tables run.
+    /// The number of virtual-machine steps that the run has left, counting also those of the statements that virtual
+    /// tables run; `None` for no limit.
     pub(crate) all_steps: Option<u64>,
-    /// When the run ends in any case. Set only on a node without other voters.
+    /// The time at which the run is interrupted in any case. Set only on a node without other voters.
     pub(crate) end_at: Option<Instant>,
-    /// When a statement that works on whole tables ends in any case. Set only on a node without other voters.
+    /// The time at which a statement that works on whole tables (CREATE INDEX, for example) is interrupted in any case.
+    /// Set only on a node without other voters.
     pub(crate) end_table_work_at: Option<Instant>,
 }
 
 impl Limits {
-    /// Returns why the run must not start or continue.
+    /// Returns why the run must not start or continue; `None` if it may.
     pub(crate) fn exceeded(&self) -> Option<StopReason> {
         if self.cancel.as_ref().is_some_and(Cancel::is_set) {
             return Some(StopReason::Cancelled);
@@ -135,7 +144,7 @@ impl Limits {
         passed.then_some(StopReason::Deadline)
     }
 
-    /// Returns why a queued write must not start.
+    /// Returns why a queued write must not start; `None` if it may.
     pub(crate) fn exceeded_in_queue(&self) -> Option<StopReason> {
         let late = self.deadline.turn().is_some_and(|turn| Instant::now() >= turn);
         self.exceeded().or(late.then_some(StopReason::QueueTimeout))
@@ -147,22 +156,22 @@ struct State {
     limits: Limits,
     stopped: Option<StopReason>,
     running: bool,
-    /// A run has begun since the supervisor's last scan.
+    /// Whether a run has begun since the supervisor's last scan.
     begun: bool,
     /// The number of supervisor scans during this run.
     scans: u32,
-    /// The number of trigger programs that have begun.
+    /// The number of trigger programs that have begun during this run.
     programs: u32,
-    /// The supervisor has set SQLite's interrupt flag during this run.
+    /// Whether the supervisor has set SQLite's interrupt flag during this run.
     interrupted: bool,
 }
 
-/// The state of a connection's run that the supervisor reads, and the connection's interrupt handle.
+/// The state of the current run on a connection, for the supervisor, and the connection's interrupt handle.
 #[derive(Default)]
 pub(crate) struct WatchedConnection {
     state: Mutex<State>,
     handle: OnceLock<InterruptHandle>,
-    /// Set when the run must end: SQLite's allocator then refuses it memory.
+    /// Set when the run must end. SQLite's allocator then refuses memory to the run.
     stop: Arc<AtomicBool>,
 }
 
@@ -177,9 +186,10 @@ impl WatchedConnection {
         f(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Interrupts the run if one of its limits is exceeded. Returns whether there has been a run since the last call.
+    /// Interrupts the run if it has exceeded one of its limits. Returns whether there has been a run since the last
+    /// call.
     ///
-    /// The interrupt is sent while the lock is held and the run has not ended, so it never reaches a later run.
+    /// The interrupt is sent while the state is locked and the run has not ended, so it never affects a later run.
     pub(crate) fn supervise(&self) -> bool {
         self.with(|state| {
             let active = std::mem::take(&mut state.begun) || state.running;
@@ -204,12 +214,12 @@ impl WatchedConnection {
     }
 }
 
-/// What the watch has observed of a run that ended.
+/// What a [`Watch`] has observed of a run that ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct EndedRun {
-    /// SQLite's interrupt flag may still be set.
+    /// Whether the supervisor has set SQLite's interrupt flag, which may still be set.
     pub(crate) interrupted: bool,
-    /// The number of supervisor scans, one every [`supervisor::PERIOD`].
+    /// The number of supervisor scans during the run. There is one scan every [`supervisor::PERIOD`].
     pub(crate) scans: u32,
 }
 
@@ -218,14 +228,15 @@ pub(crate) struct EndedRun {
 pub(crate) struct Watch(Arc<WatchedConnection>);
 
 impl Watch {
-    /// Gives the supervisor the connection's interrupt handle. Called once, when the connection has been opened.
+    /// Stores the connection's interrupt handle, with which the supervisor interrupts runs. Called once, when the
+    /// connection has been opened.
     pub(crate) fn attach(&self, handle: InterruptHandle) -> &Arc<WatchedConnection> {
-        // A second handle would belong to the same connection.
+        // Fails only if a handle is stored already. That handle belongs to the same connection.
         let _ = self.0.handle.set(handle);
         &self.0
     }
 
-    /// Begins a run.
+    /// Begins a run (the execution of a batch) on the connection, with these limits.
     pub(crate) fn begin(&self, limits: Limits) {
         self.0.with(|state| {
             *state = State { limits, running: true, begun: true, ..State::default() };
@@ -234,12 +245,12 @@ impl Watch {
         supervisor::wake();
     }
 
-    /// The flag that is set when the run must end.
+    /// Returns the flag that is set when the run must end.
     pub(crate) fn stop_flag(&self) -> &Arc<AtomicBool> {
         &self.0.stop
     }
 
-    /// Ends a run.
+    /// Ends the run. The limits no longer apply.
     pub(crate) fn end(&self) -> EndedRun {
         self.0.with(|state| {
             let ended = EndedRun { interrupted: state.interrupted, scans: state.scans };
@@ -248,12 +259,13 @@ impl Watch {
         })
     }
 
-    /// Why the run was stopped; `None` if it was not.
+    /// Returns why the run was stopped; `None` if it was not.
     pub(crate) fn stopped(&self) -> Option<StopReason> {
         self.0.with(|state| state.stopped)
     }
 
-    /// Counts the work of a function on about one megabyte. Returns whether the function must stop.
+    /// Counts [`STEPS_PER_MEGABYTE`] steps after a function has processed about one megabyte. Returns whether the
+    /// function must stop.
     pub(crate) fn count_work(&self) -> bool {
         self.0.with(|state| {
             if let Some(left) = &mut state.limits.log.steps {
@@ -267,12 +279,12 @@ impl Watch {
         })
     }
 
-    /// Returns whether the steps of the current run are limited.
+    /// Returns whether the number of virtual-machine steps of the current run is limited.
     pub(crate) fn limits_steps(&self) -> bool {
         self.0.with(|state| state.limits.log.steps.is_some())
     }
 
-    /// Ends the run as if its steps were used up.
+    /// Stops the run as if it had used up its virtual-machine steps.
     pub(crate) fn exhaust_steps(&self) {
         self.0.with(|state| {
             state.limits.log.steps = Some(0);
@@ -280,7 +292,7 @@ impl Watch {
         });
     }
 
-    /// Stops counting steps until the returned limits are passed to [`Watch::resume_steps`].
+    /// Stops counting virtual-machine steps, and returns the limits. [`Watch::resume_steps`] restores them.
     pub(crate) fn suspend_steps(&self) -> LogLimits {
         self.0.with(|state| {
             let end_at = state.limits.log.end_table_work_at;
@@ -288,12 +300,12 @@ impl Watch {
         })
     }
 
-    /// Restores the limits that [`Watch::suspend_steps`] returned.
+    /// Restores the limits that [`Watch::suspend_steps`] returned, so that steps count again.
     pub(crate) fn resume_steps(&self, limits: LogLimits) {
         self.0.with(|state| state.limits.log = limits);
     }
 
-    /// Counts a trigger program that begins. Returns whether the statement must end.
+    /// Counts [`STEPS_PER_PROGRAM`] steps for a trigger program that begins. Returns whether the statement must end.
     pub(crate) fn count_program(&self) -> bool {
         self.0.with(|state| {
             state.programs = state.programs.wrapping_add(1);
@@ -310,7 +322,7 @@ impl Watch {
         })
     }
 
-    /// The progress handler: counts its call, and returns whether the statement must end.
+    /// The progress handler: counts [`STEPS_PER_CALL`] steps, and returns whether the statement must end.
     pub(crate) fn should_stop(&self) -> bool {
         let counts = steps::is_outermost();
         self.0.with(|state| {

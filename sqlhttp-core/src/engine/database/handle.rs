@@ -1,4 +1,4 @@
-//! The handle of an open database.
+//! The handle of an open database. It passes each batch to the thread where it must run.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
@@ -24,21 +24,21 @@ use crate::engine::writer::queue::{Job, OwnerTask, Task};
 use crate::engine::writer::thread;
 use crate::model::{Answer, Backend, Batch, BoxFuture, Deadline, Error, Outcome, ReadLevel, SqlError};
 
-/// The oldest safe version of SQLite. Earlier ones can corrupt a database in WAL mode when a checkpoint coincides with
-/// a commit (<https://sqlite.org/wal.html#walresetbug>).
+/// The oldest version of SQLite that is safe. Earlier ones can corrupt a database in WAL mode when a checkpoint
+/// coincides with a commit (<https://sqlite.org/wal.html#walresetbug>).
 const SQLITE_VERSION_MIN: i32 = 3_051_003;
 
 const CONTENT_WITHOUT_LOG: &str =
     "there is content that no log has written; move the file away, and load it once there is a log";
 
-/// The version of the linked SQLite ("3.54.1").
+/// Returns the version of the linked SQLite, such as "3.54.1".
 pub fn sqlite_version() -> &'static str {
     rusqlite::version()
 }
 
-/// An open database. Clones share it; when the last one is dropped, it is closed.
+/// An open database. Clones of this handle share the database. When the last clone is dropped, the database is closed.
 ///
-/// Its futures need no particular runtime.
+/// The futures of its methods run on any async runtime.
 #[derive(Clone)]
 pub struct Database {
     pub(super) inner: Arc<Inner>,
@@ -49,7 +49,7 @@ pub(super) struct Inner {
     pub(super) sessions: Arc<Sessions>,
     inline: InlineRunner,
     pub(super) readers: Arc<Readers>,
-    /// Registered with the supervisor as long as it exists.
+    /// Registered with the supervisor while this field exists.
     _supervision: Arc<Supervision>,
     /// The writer thread; `None` after it has been joined, and for read-only databases.
     writer: Mutex<Option<JoinHandle<()>>>,
@@ -63,7 +63,7 @@ struct Supervision {
 
 impl Supervised for Supervision {
     fn supervise(&self, now: Instant) -> bool {
-        // All three must be called, whatever the first one returns.
+        // Not in one expression with `||`, because all three must be called, whatever the first one returns.
         let ran = self.shared.config.supervise();
         let reads_wait = self.readers.supervise(now);
         let writes_wait = self.shared.queue.supervise();
@@ -71,16 +71,16 @@ impl Supervised for Supervision {
     }
 }
 
-/// Where a batch has to run: see [`Database::classify`].
+/// The result of [`Database::classify`]: whether a batch writes.
 #[derive(Debug)]
 pub struct Classified {
-    /// The batch, unchanged.
+    /// The batch that was classified, unchanged.
     pub batch: Batch,
-    /// A statement of it writes.
+    /// Whether a statement of the batch writes.
     pub writes: bool,
-    /// It writes, and must not share its transaction with other batches.
+    /// Whether the batch writes and must not share its transaction with other batches.
     pub exclusive: bool,
-    /// Its outcome, if it must not run at all.
+    /// The batch's outcome if it must not be run at all; otherwise `None`.
     pub refused: Option<Outcome>,
 }
 
@@ -91,12 +91,15 @@ impl std::fmt::Debug for Database {
 }
 
 impl Database {
-    /// Opens a database, or creates it. Blocks while SQLite opens the file and recovers from a crash.
+    /// Opens a database; creates it if it does not exist and [`Options::create`] is set. Blocks while SQLite opens the
+    /// file and recovers from a crash.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] if the linked SQLite is too old, or if the database is to apply a log and has content
-    /// that did not come from a log; [`Error::Sqlite`] if the file cannot be opened or is not a database;
-    /// [`Error::Busy`] if another process holds its lock for longer than the busy timeout.
+    /// * [`Error::Unsupported`]: the linked SQLite is too old; or the options say that the database applies a log
+    ///   ([`Writes::Log`]), but it has content that did not come from a log.
+    /// * [`Error::ReadOnly`]: the database applies a log, but its file cannot be opened for writing.
+    /// * [`Error::Sqlite`]: the file cannot be opened or is not a database.
+    /// * [`Error::Busy`]: another process holds its lock for longer than the busy timeout.
     pub fn open(location: impl Into<Location>, options: Options) -> Result<Database, Error> {
         if rusqlite::version_number() < SQLITE_VERSION_MIN {
             let version = sqlite_version();
@@ -128,15 +131,15 @@ impl Database {
         Ok(Database { inner: Arc::new(inner) })
     }
 
-    /// Runs a batch and waits for its whole outcome. The batch may read or write.
+    /// Runs a batch, which may read or write, and waits for its whole outcome.
     ///
     /// # Errors
-    /// See [`Error`]. A failing statement is not an error but part of the outcome.
+    /// See [`Error`]. If a statement fails, that is not an error but part of the outcome.
     pub async fn execute(&self, batch: Batch) -> Result<Outcome, Error> {
         self.run(batch, Access::Any, Deadline::NEVER).await?.whole().await
     }
 
-    /// Like [`Database::execute`], for a thread that may block.
+    /// Like [`Database::execute`], but blocks the thread until the outcome is there.
     ///
     /// # Errors
     /// As [`Database::execute`].
@@ -144,12 +147,13 @@ impl Database {
         block_on(self.execute(batch))
     }
 
-    /// Returns whether a batch writes, and if so, whether it must not share its transaction with others. SQLite
-    /// decides, by preparing the statements: on the caller's thread if that is quick, otherwise on a reader thread.
+    /// Returns whether a batch writes, and if so, whether it must not share its transaction with other batches. SQLite
+    /// prepares the statements and reports what they do. This happens on the caller's thread if it is quick, otherwise
+    /// on a reader thread.
     ///
     /// # Errors
-    /// [`Error::Overloaded`] if the read queue is full, [`Error::Closed`], [`Error::Sqlite`] if no connection can be
-    /// opened.
+    /// [`Error::Overloaded`] if the read queue is full; [`Error::Closed`] if the database is closed; [`Error::Sqlite`]
+    /// if no connection can be opened.
     pub async fn classify(&self, batch: Batch) -> Result<Classified, Error> {
         let (batch, kind) = match self.inner.inline.classify(&batch) {
             Some(kind) => (batch, kind),
@@ -163,7 +167,7 @@ impl Database {
         Ok(Classified { batch, writes, exclusive, refused })
     }
 
-    /// [`Database::classify`] for a thread that may block.
+    /// Like [`Database::classify`], but blocks the thread until the result is there.
     ///
     /// # Errors
     /// As [`Database::classify`].
@@ -171,10 +175,11 @@ impl Database {
         block_on(self.classify(batch))
     }
 
-    /// Stops taking batches, finishes the queued ones, checkpoints and closes. May be called more than once.
+    /// Closes the database: rejects new batches, finishes the queued ones, makes a checkpoint and closes all
+    /// connections. May be called more than once.
     ///
     /// # Errors
-    /// [`Error::Poisoned`] if the database had stopped taking writes before.
+    /// [`Error::Poisoned`] if the database rejected writes before it was closed. It is closed nevertheless.
     pub async fn close(&self) -> Result<(), Error> {
         let inner = self.inner.clone();
         let (reply, closed) = oneshot::channel();
@@ -182,7 +187,7 @@ impl Database {
             inner.close();
             let _ = reply.send(());
         })?;
-        // The thread replies unless it panicked, and then there is nothing to wait for.
+        // The receive fails only if the thread panicked, and then there is nothing to wait for.
         let _ = closed.await;
         self.inner.shared.poisoned().map_or(Ok(()), |why| Err(Error::Poisoned(why)))
     }
@@ -197,7 +202,7 @@ impl Database {
         &self.inner.shared.read_lock_holder
     }
 
-    /// Decides where a batch runs, and runs it there.
+    /// Decides on which thread a batch runs, and runs it there.
     async fn run(&self, mut batch: Batch, access: Access, deadline: Deadline) -> Result<Answer, Error> {
         let stamp = batch.stamp.take().unwrap_or_else(stamps::new);
         let access = if self.inner.shared.config.options.read_only { Access::ReadOnly } else { access };
@@ -217,12 +222,12 @@ impl Database {
             self.inner.readers.submit_read(job)?;
         }
         let result = answer.await.unwrap_or_else(|_| Err(self.inner.shared.closed_error()));
-        // From here on the stream of parts, if there is one, detects that the caller is gone.
+        // From here on, dropping the stream of parts cancels the batch. If there is no stream, the batch has ended.
         guard.disarm();
         result
     }
 
-    /// Queues a task of the owner for the writer, and waits for its reply.
+    /// Queues a task of the owner for the writer thread, and waits for the reply.
     pub(super) async fn ask_writer<T>(&self, task: impl FnOnce(oneshot::Sender<T>) -> OwnerTask) -> Result<T, Error> {
         let shared = &self.inner.shared;
         if shared.config.options.read_only {
@@ -267,10 +272,11 @@ impl Drop for Inner {
     }
 }
 
-/// Opens the connection of the writer, and removes what a crash has left in the write-ahead log.
+/// Opens the writer's connection, and truncates the write-ahead log after its last commit (a crash may have left an
+/// uncommitted tail).
 ///
-/// Even a read-only database needs a writing connection for a moment, to create the file or to recover it. Returns
-/// `None` if it exists and cannot be opened for writing.
+/// Even for a read-only database a writing connection is opened for a moment, to create the file or to recover it after
+/// a crash. Returns `None` if the database is read-only and its file exists, but cannot be opened for writing.
 fn open_writer_session(shared: &SharedState) -> Result<Option<Session>, SqlError> {
     let config = &shared.config;
     let read_only = config.options.read_only;

@@ -1,4 +1,4 @@
-//! The operations of a database's owner: scripts, VACUUM, checkpoints, backups, checks.
+//! The operations of a database's owner: scripts, VACUUM, checkpoints, backups, integrity checks.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,11 +15,12 @@ use crate::engine::writer::queue::OwnerTask;
 use crate::model::{Error, SqlError};
 
 impl Database {
-    /// Runs the owner's SQL: one or more statements, each committed on its own, without the policy for clients. PRAGMAs
-    /// that configure a connection are run on every connection from then on. Stops at the first statement that fails.
+    /// Runs one or more SQL statements of the owner. Each is committed on its own, and the policy for clients does not
+    /// apply. PRAGMAs that configure a connection are run on every connection from then on. Stops at the first
+    /// statement that fails.
     ///
     /// # Errors
-    /// The inner error is that of a statement; the outer one means that nothing was run.
+    /// The inner error is that of the statement that failed. The outer error means that no statement was run.
     pub async fn run_script(&self, sql: &str) -> Result<Result<(), SqlError>, Error> {
         if let Some(result) = self.vacuum_into(sql).await? {
             return Ok(result);
@@ -27,14 +28,15 @@ impl Database {
         self.ask_writer(|reply| OwnerTask::Script(sql.to_owned(), reply)).await?
     }
 
-    /// Runs the scripts of a configuration file in order, as if on one connection: like [`Database::run_script`], but a
-    /// transaction that one script begins continues in the next, and `PRAGMA journal_mode` and `PRAGMA locking_mode`
-    /// are accepted without effect, because [`Options`](crate::Options) define these modes. Other writes may run
-    /// between two scripts that share no transaction. Stops at the first failure unless `keep_going`. Returns the
-    /// failures, each with the index of its script.
+    /// Runs the SQL scripts of a configuration file in order, as if on one connection. Unlike with
+    /// [`Database::run_script`], a transaction that one script begins continues in the next. `PRAGMA journal_mode` and
+    /// `PRAGMA locking_mode` are accepted without effect, because [`Options`](crate::Options) define these modes.
+    ///
+    /// Other writes may run between two scripts that share no transaction. If `keep_going` is false, the first failure
+    /// ends the call. Returns the failures, each with the index of its script.
     ///
     /// # Errors
-    /// The remaining scripts do not run.
+    /// The writer could not run a script at all. The remaining scripts do not run.
     pub async fn run_scripts(&self, scripts: &[String], keep_going: bool) -> Result<Vec<(usize, SqlError)>, Error> {
         let scripts: Arc<[String]> = scripts.into();
         let mut failures = Vec::new();
@@ -54,19 +56,20 @@ impl Database {
         Ok(failures)
     }
 
-    /// Runs VACUUM INTO concurrently with the writer; returns `None` for other statements.
+    /// Runs VACUUM INTO concurrently with the writer. Returns `None` if `sql` is another statement, which was then not
+    /// run.
     async fn vacuum_into(&self, sql: &str) -> Result<Option<Result<(), SqlError>>, Error> {
         if !self.inner.shared.config.snapshots() || !backup::is_vacuum(&self.inner.sessions, sql) {
             return Ok(None);
         }
         let (reply, answer) = oneshot::channel();
         let (shared, sql) = (self.inner.shared.clone(), sql.to_owned());
-        // The receiver may have been dropped.
+        // The send fails if the caller has dropped the future. That is no error.
         spawn_low_priority("sqlhttp-vacuum", move || drop(reply.send(backup::vacuum_into(&shared, &sql))))?;
         answer.await.map_err(|_| self.inner.shared.closed_error())
     }
 
-    /// Rebuilds the file (`VACUUM`). Writes wait, reads do not.
+    /// Rebuilds the database file (`VACUUM`). Writes wait meanwhile, reads do not.
     ///
     /// # Errors
     /// [`Error::Sqlite`], for example if the disk has no space for the copy.
@@ -74,7 +77,7 @@ impl Database {
         self.ask_writer(OwnerTask::Vacuum).await?
     }
 
-    /// Copies the write-ahead log into the database file, as far as readers allow.
+    /// Copies the write-ahead log into the database file and truncates it, as far as readers allow (a checkpoint).
     ///
     /// # Errors
     /// [`Error::Sqlite`] if the disk fails.
@@ -82,12 +85,12 @@ impl Database {
         self.ask_writer(OwnerTask::Checkpoint).await?
     }
 
-    /// Writes a consistent copy to a file that must not exist. Writes go on meanwhile. The file appears under its name
-    /// only when it is complete and synced.
+    /// Writes a consistent copy of the database to the new file `to`. Writes to the database continue meanwhile. The
+    /// file appears under its name only when it is complete and synced.
     ///
     /// # Errors
-    /// [`Error::Io`] with [`std::io::ErrorKind::AlreadyExists`] if the file exists; [`Error::Io`] or [`Error::Sqlite`]
-    /// if it cannot be written.
+    /// [`Error::Io`] with [`std::io::ErrorKind::AlreadyExists`] if the file exists already; [`Error::Io`] or
+    /// [`Error::Sqlite`] if the copy cannot be written or is damaged.
     pub async fn backup(&self, to: &Path) -> Result<(), Error> {
         if self.inner.sessions.is_closed() {
             return Err(Error::Closed);
@@ -102,15 +105,15 @@ impl Database {
     }
 
     /// Checks the whole database for damage (<https://sqlite.org/pragma.html#pragma_integrity_check>) while it is in
-    /// use, on a low-priority thread and with the page rate of the options. Dropping the future or closing the database
-    /// ends the check. [`Database::status`] keeps the report.
+    /// use. The check runs on a low-priority thread, at the rate of [`CheckOptions::pages_per_second`]. Dropping the
+    /// future or closing the database ends the check. [`Database::status`] returns the last report.
     ///
-    /// Readers and the writer do not wait for it. Exception: with a rollback journal the writer waits while a table is
-    /// checked, and the rate is not limited.
+    /// Readers and the writer do not wait for the check. Exception: with a rollback journal the writer waits while a
+    /// table is checked, and the rate is not limited.
     ///
     /// # Errors
-    /// [`Error::Overloaded`] if a check of this database is running; [`Error::Closed`]; [`Error::Sqlite`] if the check
-    /// could not run. Damage is not an error but part of the report.
+    /// [`Error::Overloaded`] if another check of this database is running; [`Error::Closed`] if the check was
+    /// cancelled; [`Error::Sqlite`] if the check could not run. Damage is not an error but part of the report.
     pub async fn check_integrity(&self, options: CheckOptions) -> Result<IntegrityReport, Error> {
         let (reply, answer) = oneshot::channel();
         let cancel = Cancel::default();
@@ -121,18 +124,20 @@ impl Database {
         result
     }
 
-    /// Checks whether the database's files are still those at their paths. If they were removed or replaced, the
-    /// database takes no more writes. The writer makes the same check before it writes, at most once per second. Costs
-    /// two system calls.
+    /// Checks whether the files that the database has open are still at their paths. If they were removed or replaced,
+    /// the database rejects all writes from now on. The writer makes the same check before it writes, at most once per
+    /// second. This method makes two system calls.
     ///
     /// # Errors
-    /// [`Error::Poisoned`] with a text for the operator, now or if the database had stopped taking writes before.
+    /// [`Error::Poisoned`] with a message for the operator, if this check found a problem or the database rejected
+    /// writes before; [`Error::Closed`] if the database is closed.
     pub fn check_files(&self) -> Result<(), Error> {
         let shared = &self.inner.shared;
         if shared.poisoned().is_none()
             && let Err(why) = shared.files.check()
         {
-            // Closing removes the write-ahead log, and closes the sessions first.
+            // Not a problem if the database is being closed: that removes the write-ahead log. The sessions are closed
+            // before.
             if self.inner.sessions.is_closed() {
                 return Err(Error::Closed);
             }
@@ -141,10 +146,11 @@ impl Database {
         shared.poisoned().map_or(Ok(()), |why| Err(Error::Poisoned(why)))
     }
 
-    /// Writes the content of a copy, without free pages, to a file that does not exist (`VACUUM INTO`). Blocks.
+    /// Writes the content of the database file `copy`, without free pages, to the new file `to` (`VACUUM INTO`). Blocks
+    /// the thread.
     ///
     /// # Errors
-    /// [`Error::Sqlite`] if the copy cannot be read or the file cannot be written.
+    /// [`Error::Sqlite`] if `copy` cannot be read or `to` cannot be written.
     pub fn vacuum_copy(copy: &Path, to: &Path) -> Result<(), Error> {
         backup::vacuum_copy(copy, to)
     }

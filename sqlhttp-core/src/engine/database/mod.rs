@@ -1,8 +1,8 @@
-//! An open database.
+//! The handle of an open database, [`Database`], and its operations.
 //!
-//! * [`handle`]: opens it, and routes batches.
-//! * [`maintenance`]: the operations of its owner.
-//! * [`replication`]: the operations of the log that it applies.
+//! * [`handle`]: opens a database, and passes each batch to the thread where it must run.
+//! * [`maintenance`]: the operations of the database's owner.
+//! * [`replication`]: the operations of a database that applies the entries of a log.
 //! * [`status`]: counters and sizes.
 
 mod handle;

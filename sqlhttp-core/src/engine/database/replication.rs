@@ -1,4 +1,4 @@
-//! The operations of a database that applies a log.
+//! The operations of a database that applies the entries of a log, such as a Raft log ([`Writes::Log`]).
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,24 +16,25 @@ use crate::engine::writer::queue::{LogTask, OwnerTask, Task};
 use crate::model::{Error, Outcome};
 
 impl Database {
-    /// Applies entries of a log, in order. Skips those that have been applied already. The result contains, for each
-    /// entry that was applied now, one outcome for each batch, barrier and replacement.
+    /// Applies entries of a log, in order. Entries that have been applied already are skipped. For each entry that this
+    /// call applied, the result contains one outcome for each batch, barrier and replacement of the entry.
     ///
-    /// The entries are not durable in the database when this returns, but they are in the log, and the database records
-    /// its position. [`Database::sync`] returns the position up to which the log is no longer needed.
+    /// When this returns, the entries need not be durable in the database yet. But they are durable in the log, and the
+    /// database records the position up to which it has applied the log. [`Database::sync`] returns the position up to
+    /// which the log is no longer needed.
     ///
     /// # Errors
-    /// [`Error::Poisoned`] and others: a failure of this node alone (its disk, its memory). Transactions committed
-    /// before it remain; no more entries will be applied.
+    /// [`Error::Poisoned`] or another error if this node alone fails (its disk, its memory). Transactions that were
+    /// committed before the failure remain committed. No more entries will be applied.
     pub async fn apply(&self, entries: Vec<LogEntry>) -> Result<Vec<Vec<Outcome>>, Error> {
         self.apply_and_notify(entries, Vec::new()).await
     }
 
-    /// Like [`Database::apply`], but calls `on_applied[i]` with each outcome of entry `i` as soon as it commits; the
-    /// result then contains no outcomes for that entry. Nothing is called for entries that were applied before.
+    /// Like [`Database::apply`], but calls `on_applied[i]` with each outcome of entry `i` as soon as it is committed.
+    /// For such an entry the result contains no outcomes. Nothing is called for entries that were applied before.
     ///
     /// # Errors
-    /// As [`Database::apply`]. Some callbacks may have been called before.
+    /// As [`Database::apply`]. Some callbacks may have been called before the error.
     pub async fn apply_and_notify(
         &self,
         entries: Vec<LogEntry>,
@@ -51,74 +52,79 @@ impl Database {
         answer.await.map_err(|_| shared.closed_error())?
     }
 
-    /// Interrupts the entry that is being applied, because the process ends. The database takes no more entries; the
-    /// interrupted one is applied from its beginning when the database is opened again.
+    /// Interrupts the log entry that is being applied, because the process is about to end. The database accepts no
+    /// more entries. The interrupted entry is applied from its beginning when the database is opened again.
     pub fn interrupt(&self) {
         self.inner.shared.interrupted.set();
     }
 
-    /// Sets whether this node is the only voter, so that no other node has to compute the same results. A statement
-    /// that fails on this node alone (it needs more memory or disk than there is, it reads a damaged page) then fails,
-    /// instead of stopping the database.
+    /// Sets whether this node is the only voter of its cluster, so that no other node has to compute the same results.
+    /// If it is, a statement that can fail on this node alone (it needs more memory or disk space than there is, or it
+    /// reads a damaged page) fails. Otherwise such a statement is retried, or the database rejects all writes from then
+    /// on.
     pub fn set_sole(&self, sole: bool) {
         self.inner.shared.set_sole(sole);
     }
 
-    /// Sets the identity of the log. It is recorded with the next entry. 0 means none: see [`Progress::log`].
+    /// Sets the identity of the log that the database applies (see [`Progress::log`]). The identity is recorded in the
+    /// database with the next entry. 0 means that the log has no identity.
     pub fn set_log(&self, log: u128) {
         let shared = &self.inner.shared;
         shared.set_progress(Progress { log, ..shared.progress() });
     }
 
-    /// Why the database waits before it applies the next entry; `None` while it does not wait.
+    /// Returns why the database waits before it retries a log entry; `None` while it does not wait.
     pub fn waits_for(&self) -> Option<Arc<str>> {
         self.inner.shared.waits_for()
     }
 
-    /// The position of the database in the log.
+    /// Returns the position of the database in the log that it applies.
     pub fn progress(&self) -> Progress {
         self.inner.shared.progress()
     }
 
-    /// Makes the applied entries durable. The log is no longer needed up to the returned position. The writer does not
-    /// wait for this.
+    /// Makes the applied entries durable in the database. Returns the position up to which the log is no longer needed.
+    /// The writer does not wait for this.
     ///
     /// # Errors
-    /// [`Error::Sqlite`] if the disk fails. It is then unknown what the disk contains, and the database takes no more
-    /// writes.
+    /// [`Error::Sqlite`] if the sync fails. It is then unknown what the disk contains, and the database rejects all
+    /// writes from now on. [`Error::Unavailable`] if the connection for the sync could not be opened; the call may then
+    /// be repeated.
     pub async fn sync(&self) -> Result<Progress, Error> {
         let (reply, answer) = oneshot::channel();
         let shared = self.inner.shared.clone();
-        // The receiver may have been dropped.
+        // The send fails if the caller has dropped the future. That is no error.
         spawn("sqlhttp-sync", move || drop(reply.send(sync::run(&shared))))?;
         answer.await.map_err(|_| self.inner.shared.closed_error())?
     }
 
-    /// Checks that a file is a sound database, and normalizes it for [`crate::LogWork::Replace`] and
-    /// [`Database::replace`]. Changes the file.
+    /// Checks that a file is an undamaged database, and normalizes it, so that it can be used with
+    /// [`crate::LogWork::Replace`] and [`Database::replace`]. Changes the file.
     ///
     /// # Errors
-    /// [`Error::Sqlite`] if it is not a database, or damaged.
+    /// [`Error::Sqlite`] if the file is not a database, or damaged.
     pub async fn check_image(&self, file: PathBuf) -> Result<(), Error> {
         let (reply, answer) = oneshot::channel();
         let shared = self.inner.shared.clone();
         spawn_low_priority("sqlhttp-check", move || {
             let checked = shared.page_size().and_then(|page_size| replace::check(&file, page_size));
-            // The receiver may have been dropped.
+            // The send fails if the caller has dropped the future. That is no error.
             let _ = reply.send(checked);
         })?;
         answer.await.map_err(|_| self.inner.shared.closed_error())?
     }
 
-    /// Replaces all content by that of a checked file. Readers keep their snapshots; writes wait.
+    /// Replaces the whole content of the database with that of a file, which [`Database::check_image`] must have
+    /// checked. Readers keep their snapshots; writes wait.
     ///
     /// # Errors
-    /// [`Error::Sqlite`] if the file or the disk fails. Nothing is replaced then.
+    /// [`Error::Sqlite`] if reading the file or writing the database fails. Then nothing is replaced.
     pub async fn replace(&self, file: PathBuf) -> Result<(), Error> {
         self.ask_writer(|reply| OwnerTask::Replace(file, reply)).await?
     }
 
-    /// Removes the record of the position from a copy of a database that applies a log. Blocks.
+    /// Removes the engine's table, which records the position in the log, from a copy of a database that applies a log.
+    /// Blocks the thread.
     ///
     /// # Errors
     /// [`Error::Sqlite`] if the copy cannot be written.

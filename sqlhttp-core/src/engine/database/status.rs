@@ -10,36 +10,39 @@ use crate::engine::replicated::progress::Progress;
 /// Counters, sizes and positions of a database.
 #[derive(Debug, Clone, Default)]
 pub struct Status {
-    /// The number of tasks in the write queue.
+    /// The number of tasks in the write queue: batches, tasks of the owner, entries of a log.
     pub write_queue_len: usize,
     /// The number of reads in the read queue.
     pub read_queue_len: usize,
-    /// The number of batches written since the start.
+    /// The number of write batches that have been committed since the database was opened.
     pub batches_written: u64,
-    /// The number of transactions committed for them.
+    /// The number of write transactions committed since the database was opened. One transaction commits a group of
+    /// batches.
     pub groups_committed: u64,
-    /// The number of reads finished since the start.
+    /// The number of read batches that have finished since the database was opened.
     pub batches_read: u64,
     /// The size of the database file, in bytes.
     pub file_bytes: u64,
     /// The size of the write-ahead log, in bytes.
     pub wal_bytes: u64,
-    /// Why the database takes no more writes; `None` while it does.
+    /// Why the database rejects writes; `None` while it accepts them.
     pub poisoned: Option<String>,
-    /// The position in the log that the database applies; the default if it applies none.
+    /// The position of the database in the log that it applies; [`Progress::default`] if it applies none.
     pub progress: Progress,
-    /// Why the database waits before it applies the next entry (a full disk, a lock of another process); `None` while
-    /// it does not wait.
+    /// Why the database waits before it retries a log entry (a full disk, a lock of another process); `None` while it
+    /// does not wait.
     pub waits_for: Option<String>,
-    /// The index of the last entry in which a failure of this node alone became a result; 0 if none did. The log must
-    /// not be applied again from before that entry.
+    /// The index of the last log entry whose outcome contains a failure that only this node had (a full disk, a damaged
+    /// page); 0 if there is none. The log must not be applied again from a position before that entry, because the
+    /// outcome could then differ.
     pub decision_index: u64,
-    /// The report of the last [`Database::check_integrity`] that ended since the start.
+    /// The report of the last [`Database::check_integrity`] that has ended since the database was opened; `None` if
+    /// none has.
     pub last_check: Option<Arc<IntegrityReport>>,
 }
 
 impl Database {
-    /// Returns the current status.
+    /// Returns the current counters, sizes and positions.
     pub fn status(&self) -> Status {
         let shared = &self.inner.shared;
         let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);

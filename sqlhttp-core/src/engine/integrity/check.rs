@@ -7,36 +7,39 @@ use crate::engine::sqlite::compiled::missing_features;
 use crate::engine::sqlite::probe;
 use crate::model::SqlError;
 
-/// The number of lines that SQLite reports at most for a whole database, harmless ones included.
+/// The maximum number of lines that SQLite reports for a whole database. Lines about harmless findings count too.
 const LINES_MAX: usize = 10_000;
-/// The largest number of damages in a result. One page can cause thousands of lines.
+/// The maximum number of damages in the result of a check. One damaged page can cause thousands of lines.
 pub(super) const DAMAGES_MAX: usize = 20;
 
-/// The offset of the bytes in a file that SQLite locks (<https://sqlite.org/fileformat2.html#the_lock_byte_page>).
+/// The offset in a database file of the bytes that SQLite locks
+/// (<https://sqlite.org/fileformat2.html#the_lock_byte_page>).
 const LOCK_BYTE: i64 = 0x4000_0000;
 
 /// How thorough a check is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Depth {
-    /// Looks up each row in each index.
+    /// The check reads every page, and looks up each row in each index.
     Full,
-    /// Reads every page, but only counts the entries of indexes. Takes a tenth of the time.
+    /// The check reads every page, but only counts the entries of indexes. Takes a tenth of the time of a full check.
     Quick,
 }
 
 /// The part of a database to check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Scope<'a> {
-    /// The whole database in one read transaction, including pages that are unused or used twice.
+    /// The whole database in one read transaction. Finds also pages that are neither used nor free, and pages that are
+    /// used twice.
     Whole(Depth),
-    /// One table and its indexes. `sqlite_schema` means this table and the list of free pages.
+    /// The table of this name and its indexes. `sqlite_schema` means the schema table and the list of free pages.
     Table(&'a str),
 }
 
-/// Checks a whole database.
+/// Checks a whole database, and fails if it is damaged.
 ///
 /// # Errors
-/// SQLITE_CORRUPT with the first damages; any error that prevents the check.
+/// SQLITE_CORRUPT if the database is damaged; the message contains the first damages. Any other error if the check
+/// could not run.
 pub(crate) fn require_sound(connection: &Connection, depth: Depth) -> Result<(), SqlError> {
     let damages = damages(connection, Scope::Whole(depth))?;
     if damages.is_empty() {
@@ -47,11 +50,11 @@ pub(crate) fn require_sound(connection: &Connection, depth: Depth) -> Result<(),
     Err(probe::error_of_code(code, Some(&format!("{generic}: {}", damages.join("; ")))))
 }
 
-/// Returns the damages that a virtual table finds in its own shadow tables; empty if it finds none.
+/// Returns the damages that a virtual table's own check finds in its shadow tables; empty if it finds none.
 pub(crate) fn damages_of_virtual_table(connection: &Connection, name: &str) -> Result<Vec<String>, SqlError> {
     let sql = format!("PRAGMA main.integrity_check('{}')", name.replace('\'', "''"));
-    // An index of FTS3 or FTS4 may differ from an external content table, which the application maintains, but not from
-    // its own.
+    // If an FTS3 or FTS4 table has external content, the application maintains the index, so the index may differ from
+    // the content. If it has content of its own, a difference is damage.
     let content =
         "SELECT count(*) FROM main.sqlite_schema WHERE type = 'table' AND lower(name) = lower(? || '_content')";
     let owns_content = connection.query_row(content, [name], |row| row.get::<_, i64>(0)).map_err(sql_error)? > 0;
@@ -69,7 +72,7 @@ fn is_about_fts3_or_4(line: &str) -> bool {
     })
 }
 
-/// Returns the damages that SQLite finds, in its words; at most [`DAMAGES_MAX`].
+/// Returns the damages that SQLite finds, in the words of SQLite's messages; at most [`DAMAGES_MAX`].
 pub(super) fn damages(connection: &Connection, scope: Scope<'_>) -> Result<Vec<String>, SqlError> {
     match reported(connection, scope) {
         Err(error) if is_damage(&error) => Ok(vec![error.message]),
@@ -78,7 +81,8 @@ pub(super) fn damages(connection: &Connection, scope: Scope<'_>) -> Result<Vec<S
 }
 
 fn reported(connection: &Connection, scope: Scope<'_>) -> Result<Vec<String>, SqlError> {
-    // A violated CHECK constraint is not damage (PRAGMA ignore_check_constraints), and checking it takes time.
+    // A row that violates a CHECK constraint is not damage (PRAGMA ignore_check_constraints allows it), and checking
+    // takes time.
     connection.execute_batch("PRAGMA ignore_check_constraints=ON").map_err(sql_error)?;
     match scope {
         Scope::Whole(depth) => whole(connection, depth),
@@ -88,14 +92,15 @@ fn reported(connection: &Connection, scope: Scope<'_>) -> Result<Vec<String>, Sq
     }
 }
 
-/// Checks a whole database. If the first table that SQLite finds is a view or a virtual table, its own check omits the
-/// free pages and pages that are lost or used twice, so they are checked here again.
+/// Checks a whole database. If the first table that SQLite finds in the schema is a view or a virtual table, its PRAGMA
+/// does not check the list of free pages, and does not find pages that are lost or used twice. Therefore this function
+/// checks these again.
 fn whole(connection: &Connection, depth: Depth) -> Result<Vec<String>, SqlError> {
     let pragma = match depth {
         Depth::Full => "integrity_check",
         Depth::Quick => "quick_check",
     };
-    // One snapshot for all checks.
+    // One read transaction, so that all checks see the same snapshot.
     let snapshot = connection.unchecked_transaction().map_err(sql_error)?;
     let mut damages = lines(&snapshot, &format!("PRAGMA main.{pragma}({LINES_MAX})"))?;
     if damages.is_empty() {
@@ -107,10 +112,11 @@ fn whole(connection: &Connection, depth: Depth) -> Result<Vec<String>, SqlError>
     Ok(damages)
 }
 
-/// Returns a damage if the numbers of used and free pages do not add up to the size of the file.
+/// Returns a message about damage if the numbers of used and free pages do not add up to the size of the file; `None`
+/// if they do, or if that cannot be checked.
 fn miscounted(connection: &Connection) -> rusqlite::Result<Option<String>> {
     let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
-    // The pointer-map pages of auto-vacuum belong to neither.
+    // The pointer-map pages of an auto-vacuum database are neither used nor free.
     if number("PRAGMA main.auto_vacuum")? != 0 || missing_features().iter().any(|feature| feature.name == "dbstat") {
         return Ok(None);
     }
@@ -122,7 +128,7 @@ fn miscounted(connection: &Connection) -> rusqlite::Result<Option<String>> {
     Ok((used + free + locked != all).then_some(message))
 }
 
-/// Returns the lines that an integrity check reports.
+/// Returns the lines that an integrity check reports, without those that are harmless; at most [`DAMAGES_MAX`].
 fn lines(connection: &Connection, sql: &str) -> Result<Vec<String>, SqlError> {
     let mut statement = connection.prepare(sql).map_err(sql_error)?;
     let mut rows = statement.query([]).map_err(sql_error)?;
@@ -139,13 +145,14 @@ fn lines(connection: &Connection, sql: &str) -> Result<Vec<String>, SqlError> {
     Ok(damages)
 }
 
-/// Returns whether an error means that the file is damaged, as opposed to a check that could not run.
+/// Returns whether an error of SQLite means that the database file is damaged, as opposed to a check that could not
+/// run.
 pub(super) fn is_damage(error: &SqlError) -> bool {
     matches!(error.primary_code(), rusqlite::ffi::SQLITE_CORRUPT | rusqlite::ffi::SQLITE_NOTADB)
 }
 
-/// Beginnings of lines that do not report damage. SQLite reads and writes such data normally, so they must not prevent
-/// a backup:
+/// The beginnings of reported lines that are harmless. SQLite reads and writes such data normally, so it must not
+/// prevent a backup:
 ///
 /// * values that a declaration does not allow, after a schema was edited in place;
 /// * an index of FTS3 or FTS4 that differs from its table, which the application maintains with `content=`.
@@ -163,7 +170,8 @@ const HARMLESS: [&str; 8] = [
 fn is_harmless(line: &str) -> bool {
     // In a STRICT table: "non-INT value in t.a".
     let strict = || line.starts_with("non-") && line.contains(" value in ");
-    // An index on a math function that was written with another C library. SQLite finds the row nevertheless.
+    // An index on a math function whose entries were computed with another C library. SQLite finds the row
+    // nevertheless.
     let imprecise =
         || line.starts_with("index ") && line.contains(" stores an imprecise floating-point value for row ");
     line == "ok" || HARMLESS.iter().any(|start| line.starts_with(start)) || strict() || imprecise()

@@ -1,9 +1,11 @@
-//! The integrity check of an open database, concurrent with its readers and its writer.
+//! Checks the integrity of an open database, concurrently with its readers and its writer.
 //!
-//! The check runs on a low-priority thread with a connection of its own, and pauses whenever it has read more pages
-//! than its rate allows. A large database is checked table by table, each in a separate read transaction, because the
-//! write-ahead log grows as long as a read transaction is open. If it grows too much, the check continues without
-//! pauses.
+//! The check runs on a low-priority thread with a connection of its own. It pauses whenever it has read more pages than
+//! its rate allows.
+//!
+//! A large database is checked table by table, each in a separate read transaction, because the write-ahead log grows
+//! while a read transaction is open. If it grows by more than [`WAL_GROWTH_MAX`] during a table, the check continues
+//! without pauses.
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -28,13 +30,14 @@ use crate::engine::stamps;
 use crate::engine::watch::Cancel;
 use crate::model::{Error, SqlError};
 
-/// Databases of up to this many pages are checked whole, in one read transaction.
+/// The maximum size of a database that is checked whole, in one read transaction, in pages. Larger ones are checked
+/// table by table.
 const WHOLE_PAGES_MAX: i64 = 65_536;
-/// The growth of the write-ahead log during the check of a table at which the pauses end, in bytes.
+/// The growth of the write-ahead log during the check of a table, in bytes, from which the check makes no more pauses.
 const WAL_GROWTH_MAX: u64 = 64 << 20;
-/// The number of steps between two checks of the rate: pages of a b-tree, or opcodes.
+/// The number of virtual-machine steps, or pages of a b-tree, between two checks of the rate and of the cancel flag.
 const STEPS_PER_POLL: i32 = 100;
-/// The longest pause before the cancel flag is checked again.
+/// The maximum pause before the cancel flag is checked again.
 const PAUSE_MAX: Duration = Duration::from_millis(50);
 
 /// Starts a check on a thread of its own.
@@ -48,17 +51,18 @@ pub(crate) fn spawn(
     let running = RunningGuard::new(shared).ok_or(Error::Overloaded("an integrity check is running already"))?;
     spawn_low_priority("sqlhttp-check", move || {
         let check = Check { shared: &running.0, sessions, options, cancel };
-        // The receiver may have been dropped.
+        // The send fails if the caller has dropped the future. That is no error.
         let _ = reply.send(check.run());
     })
 }
 
-/// Prevents other checks of the database while it exists.
+/// Prevents other integrity checks of the database while it exists.
 struct RunningGuard(Arc<SharedState>);
 
 impl RunningGuard {
     fn new(shared: Arc<SharedState>) -> Option<RunningGuard> {
-        // `then`, not `then_some`: an eagerly made value would clear the flag when it is dropped.
+        // `then`, not `then_some`: `then_some` would create the guard in any case, and dropping it would clear the
+        // flag.
         (!shared.checks.running.swap(true, Ordering::AcqRel)).then(|| RunningGuard(shared))
     }
 }
@@ -69,7 +73,7 @@ impl Drop for RunningGuard {
     }
 }
 
-/// A check that runs.
+/// An integrity check that is running.
 struct Check<'a> {
     shared: &'a SharedState,
     sessions: Arc<Sessions>,
@@ -110,7 +114,8 @@ impl Check<'_> {
         })
     }
 
-    /// Returns the tables to check one by one; a single `None` for the whole database.
+    /// Returns the names of the tables that are checked one by one. A single `None` means that the whole database is
+    /// checked at once.
     fn tables(&self, connection: &Connection) -> Result<Vec<Option<String>>, SqlError> {
         let pages: i64 = connection.query_row("PRAGMA main.page_count", [], |row| row.get(0)).map_err(sql_error)?;
         if pages <= WHOLE_PAGES_MAX && self.shared.config.snapshots() {
@@ -124,7 +129,7 @@ impl Check<'_> {
 
     /// Checks one table, or the whole database if `table` is `None`.
     fn check(&self, connection: &mut Connection, table: Option<&str>) -> Result<Vec<String>, SqlError> {
-        // With a rollback journal the writer waits while this reads, so there are no pauses.
+        // With a rollback journal the writer waits during the check, so there are no pauses.
         let snapshots = self.shared.config.snapshots();
         let rollback_lock =
             (!snapshots).then(|| self.shared.rollback_lock.read().unwrap_or_else(PoisonError::into_inner));
@@ -138,7 +143,7 @@ impl Check<'_> {
         let found = damages(connection, table.map_or(Scope::Whole(Depth::Full), Scope::Table));
         drop(rollback_lock);
         match (found, table) {
-            // It was dropped after the list was made.
+            // The table was dropped after the list of tables was made.
             (Err(_), Some(table)) if !exists(connection, table)? => Ok(Vec::new()),
             (found, _) => found,
         }
@@ -155,7 +160,7 @@ fn exists(connection: &Connection, table: &str) -> Result<bool, SqlError> {
     count.map(|count| count > 0 || table == "sqlite_schema").map_err(sql_error)
 }
 
-/// Pauses a check that reads faster than its rate.
+/// Pauses an integrity check that reads faster than its rate.
 struct Pacer {
     rate: Option<NonZeroU32>,
     start: Instant,
@@ -170,7 +175,7 @@ impl Pacer {
         Pacer { rate, start: Instant::now(), pages_at_start: pages, wal, wal_bytes_max }
     }
 
-    /// Pauses as long as the rate requires. Returns whether the check is cancelled.
+    /// Pauses the check as long as the rate requires. Returns whether the check is cancelled.
     fn wait(&mut self, pages: u64, is_cancelled: &dyn Fn() -> bool) -> bool {
         loop {
             if is_cancelled() {
@@ -189,7 +194,7 @@ impl Pacer {
         }
     }
 
-    /// Returns how long to wait until the rate allows the pages that have been read.
+    /// Returns how long to wait until the rate allows the number of pages that have been read.
     fn ahead(&self, pages: u64) -> Duration {
         let Some(rate) = self.rate else { return Duration::ZERO };
         let read = pages.saturating_sub(self.pages_at_start);

@@ -1,4 +1,4 @@
-//! Runs the steps of a batch, and undoes those that fail.
+//! Runs the steps of a batch, and undoes the effects of steps that fail.
 
 use std::time::{Duration, Instant};
 
@@ -10,15 +10,16 @@ use crate::engine::sqlite::clock;
 use crate::engine::watch::StopReason;
 use crate::model::{Action, Atomicity, Batch, Ending, Failure, OnError, Step, StepInfo, StepOutcome};
 
-/// Runs the steps of a batch in order. The caller must have called [`Session::begin_batch`] and begun the transaction,
-/// and must end it as the result says.
+/// Runs the steps of a batch in order. Before the call, the caller must have called [`Session::begin_batch`] and begun
+/// the transaction. After the call, it must commit the transaction or roll it back, depending on the result.
 pub(crate) fn run_batch(
     session: &mut Session,
     batch: &Batch,
     mode: Mode<'_>,
     sink: &mut impl Sink,
 ) -> Result<Ending, RunError> {
-    // A transaction of several steps keeps the setting it began with. Read-only connections enforce nothing.
+    // Inside a transaction of several steps `PRAGMA foreign_keys` has no effect. Read-only connections enforce no
+    // foreign keys.
     let settings_take_effect = mode.savepoints && (batch.atomicity == Atomicity::Each || batch.steps.len() == 1);
     let mode = Mode { settings_take_effect, ..mode };
     for (index, step) in batch.steps.iter().enumerate() {
@@ -37,7 +38,8 @@ pub(crate) fn run_batch(
         let (result, info) = match known {
             Some((_, failure)) => {
                 if *failure == Failure::Timeout {
-                    // The steps that it used up are not available to the following statements.
+                    // The virtual-machine steps that the statement used up are not available to the following
+                    // statements.
                     session.watch.exhaust_steps();
                 }
                 (Err(failure.clone()), StepInfo::default())
@@ -65,18 +67,20 @@ pub(crate) fn run_batch(
     Ok(Ending::Done)
 }
 
-/// What a failing step undoes.
+/// What is undone when a step fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum StepGuard {
-    /// The whole batch.
+    /// The effects of the whole batch: the failure ends it.
     None,
-    /// The step alone. Deferred constraints are checked at the COMMIT of the batch.
+    /// The effects of the step alone, by rolling back to a savepoint. Deferred constraints are checked at the COMMIT of
+    /// the batch.
     Savepoint,
-    /// The step alone. It is a transaction of its own, so no deferred constraint may be violated when it ends.
+    /// The effects of the step alone. The step acts as a transaction of its own, so no deferred constraint may be
+    /// violated when it ends.
     Transaction,
 }
 
-/// Runs one step. If it is guarded and fails, none of its effects remain.
+/// Runs one step. If the step fails and `guard` is not [`StepGuard::None`], the effects of the step are undone.
 fn run_step(
     session: &mut Session,
     step: &Step,
@@ -104,10 +108,11 @@ fn run_step(
     if guarded && guard == StepGuard::Transaction && result.is_ok() {
         result = session.deferred_violation().map_or(result, Err);
     }
-    // If the failure has ended the transaction, the savepoint is gone. The caller checks that.
+    // If the failure has ended the transaction, the savepoint no longer exists. The caller checks for that.
     if guarded && !session.is_autocommit() {
-        // A statement that fails with OR FAIL or RAISE(FAIL) keeps the rows it has changed, and only then are they
-        // counted (<https://sqlite.org/lang_conflict.html>).
+        // A statement that fails with OR FAIL or RAISE(FAIL) keeps the rows it has changed
+        // (<https://sqlite.org/lang_conflict.html>). SQLite counts the changed rows of a failed statement only in this
+        // case.
         let violates =
             matches!(&result, Err(Failure::Sql(error)) if error.primary_code() == rusqlite::ffi::SQLITE_CONSTRAINT);
         let keeps = violates && single && session.total_changes() > changes_before;

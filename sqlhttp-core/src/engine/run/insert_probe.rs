@@ -1,24 +1,24 @@
-//! Detects whether a statement inserts a row, and its rowid.
+//! Detects whether a statement inserts a row, and the row's rowid.
 
 use crate::engine::session::{Prepared, Session};
 
-/// A rowid that SQLite chooses only if no other one is free.
+/// The minimum rowid. SQLite chooses it for a new row only if no other rowid is free.
 const NO_ROWID: i64 = i64::MIN;
 
-/// Detects whether a statement inserts a row that has a rowid. An upsert that updates, and an insert into a view or a
-/// WITHOUT ROWID table, do not change `last_insert_rowid()`. So it is set to a value that no insert produces, unless
-/// the statement itself reads it.
+/// Detects whether a statement inserts a row that has a rowid. An upsert that updates a row, and an insert into a view
+/// or a WITHOUT ROWID table, do not change `last_insert_rowid()`. Therefore `last_insert_rowid()` is set to a value
+/// that no insert produces before the statement runs, unless the statement itself reads it.
 pub(super) enum InsertProbe {
     /// The statement inserts nothing.
     NoInsert,
-    /// The previous value. It is now [`NO_ROWID`].
+    /// The previous value of `last_insert_rowid()`, which has been replaced with [`NO_ROWID`].
     Replaced(i64),
-    /// The statement reads the value, so it was not replaced.
+    /// The statement reads `last_insert_rowid()`, so the value was not replaced.
     Unchanged,
 }
 
 impl InsertProbe {
-    /// Prepares for a run of the statement.
+    /// Prepares the detection. Must be called before the statement runs.
     pub(super) fn begin(session: &Session, prepared: &Prepared) -> Self {
         if !prepared.info.inserts {
             return InsertProbe::NoInsert;
@@ -31,7 +31,8 @@ impl InsertProbe {
         InsertProbe::Replaced(before)
     }
 
-    /// Returns the rowid that the statement inserted, if it did.
+    /// Returns the rowid that the statement inserted; `None` if it inserted none. Must be called after the statement
+    /// has run.
     pub(super) fn end(self, session: &Session) -> Option<i64> {
         let now = session.last_insert_rowid();
         match self {

@@ -1,11 +1,11 @@
-//! Runs a batch on a session. The writer and the readers share this code.
+//! Runs a batch on a session (a configured connection). The writer and the readers share this code.
 //!
-//! * [`batch`]: the steps of a batch.
-//! * [`step`]: the text of one step, with its values.
-//! * [`text`]: the statements of a text.
-//! * [`statement`], [`insert_probe`]: one statement; the rowid that it inserts.
-//! * [`sink`]: the destination of results.
-//! * [`mode`]: how a batch runs.
+//! * [`batch`]: runs the steps of a batch.
+//! * [`step`]: runs one step: an SQL text with its values.
+//! * [`text`]: runs the statements of an SQL text.
+//! * [`statement`], [`insert_probe`]: runs one statement; detects the rowid that it inserts.
+//! * [`sink`]: receives the results.
+//! * [`mode`]: the parameters of the run of a batch.
 
 mod batch;
 mod insert_probe;

@@ -1,22 +1,25 @@
-//! How a batch runs.
+//! The parameters of the run of a batch.
 
 use crate::model::Failure;
 
-/// How a batch runs.
+/// The parameters of the run of a batch, which the writer and the readers set differently.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Mode<'k> {
-    /// Steps that may fail without the batch get a savepoint. Not needed on read-only connections.
+    /// Whether a step gets a savepoint if the batch continues after its failure. Not needed on read-only connections.
     pub(crate) savepoints: bool,
-    /// Other batches share the transaction, so if a statement ends it, the batch must be stopped.
+    /// Whether other batches share the transaction. If so, and a statement ends the transaction, the batch must be
+    /// stopped.
     pub(crate) grouped: bool,
     /// The size of a block of rows, in bytes.
     pub(crate) block_bytes: usize,
-    /// The largest number of rows in a result.
+    /// The maximum number of rows in the result of a statement; `None` for no limit. A statement that returns more
+    /// fails.
     pub(crate) rows_max: Option<u64>,
-    /// Steps that are known to fail and to end the whole transaction. They are replaced by their failures.
+    /// The indexes of steps that are known to fail and to end the whole transaction, with their failures. Such a step
+    /// is not run; its failure becomes its outcome.
     pub(crate) known_failures: &'k [(usize, Failure)],
-    /// The number of the first step, if this batch is a part of a larger one.
+    /// The index of the batch's first step in a larger batch of which this one is a part; 0 if it is no part.
     pub(crate) first_step: usize,
-    /// `PRAGMA foreign_keys` takes effect for the statements after it.
+    /// Whether `PRAGMA foreign_keys` takes effect for the statements after it.
     pub(crate) settings_take_effect: bool,
 }

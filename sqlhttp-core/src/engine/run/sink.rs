@@ -1,4 +1,4 @@
-//! The destination of results.
+//! The destination of the results of a batch.
 
 use std::sync::Arc;
 
@@ -7,24 +7,25 @@ use crate::model::{Block, Columns, StepInfo, StepOutcome};
 
 /// The destination of the results of a batch.
 pub(crate) trait Sink {
-    /// Takes rows of the current step before the step has ended.
+    /// Receives a block of rows of the current step, before the step has ended.
     fn rows(&mut self, columns: &Arc<Columns>, block: Block) -> Result<(), RunError>;
-    /// Takes a step's outcome, which includes its last rows.
+    /// Receives the outcome of a step that has ended. The outcome includes the last rows of the step, those not passed
+    /// to [`Sink::rows`].
     fn step(&mut self, outcome: StepOutcome, info: StepInfo) -> Result<(), RunError>;
 }
 
 /// Why a batch was stopped without an outcome.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum RunError {
-    /// It was interrupted.
+    /// The batch was interrupted, for this reason.
     Interrupted(StopReason),
-    /// A statement ended the transaction, which other batches share.
+    /// A statement of the batch ended the transaction, which other batches share.
     TransactionLost,
-    /// The receiver of the results is gone, or too slow.
+    /// The receiver of the results was dropped, or did not take a part within the stall timeout.
     SinkClosed,
-    /// The rows take more bytes than may be held in memory.
+    /// The rows of the batch take more bytes than may be held in memory.
     TooManyBytes {
-        /// The limit, in bytes.
+        /// The maximum number of bytes of rows.
         limit: u64,
     },
 }

@@ -1,4 +1,4 @@
-//! Runs one statement to its end, within its limits.
+//! Runs one statement until it is done, within its limits on memory, steps and the size of values.
 
 use super::insert_probe::InsertProbe;
 use super::sink::{RunError, Sink};
@@ -16,7 +16,8 @@ use crate::model::{Block, Changed, Expect, Failure, Rows, ValueRef};
 const PATTERN_TOO_LONG: &str = "LIKE or GLOB pattern too complex";
 
 impl<S: Sink> Run<'_, S> {
-    /// Runs one statement to its end. Its rows are kept only if it is the `last` one and rows are expected.
+    /// Runs one statement until it is done. Its rows are kept only if `expect` says that rows are expected and the
+    /// statement is the `last` one of its SQL text.
     pub(super) fn run_statement(
         &mut self,
         prepared: &mut Prepared,
@@ -28,7 +29,7 @@ impl<S: Sink> Run<'_, S> {
         let total_before = self.session.total_changes();
         let inserted = InsertProbe::begin(self.session, prepared);
         if prepared.info.outside_transaction && self.session.role() == Role::Reader {
-            // On a reader it would fail halfway, with an unclear error.
+            // A reader refuses VACUUM, which would otherwise fail halfway with an unclear error.
             return Err(Failure::Sql(probe::error_of_code(rusqlite::ffi::SQLITE_READONLY, None)).into());
         }
         let returning = !prepared.info.readonly && prepared.statement.column_count() > 0;
@@ -59,8 +60,9 @@ impl<S: Sink> Run<'_, S> {
         })
     }
 
-    /// Like [`Run::rows`], with limits that keep uninterruptible work to some seconds: the instructions between two
-    /// checks of the interrupt flag, and functions whose time grows with the product of two lengths.
+    /// Like [`Run::rows`], with limits on values and patterns that keep work that SQLite cannot interrupt to some
+    /// seconds. Such work is the instructions between two checks of the interrupt flag, and functions whose time grows
+    /// with the product of the lengths of two arguments.
     fn rows_within_limits(&mut self, prepared: &mut Prepared, wanted: bool) -> Result<Option<Rows>, StepError> {
         let weight = self.session.weight_of(prepared).map_err(|failure| self.not_prepared(failure))?;
         if self.session.is_inline() && weight > INLINE_WEIGHT_MAX {
@@ -83,8 +85,9 @@ impl<S: Sink> Run<'_, S> {
         rows
     }
 
-    /// Runs a statement again whose pattern is too long for values of any size, with longer patterns and smaller
-    /// values. SQLite has undone the effects of the previous attempt.
+    /// Runs a statement again after it has failed because a pattern of LIKE or GLOB was too long. The new attempts
+    /// allow longer patterns but only smaller values ([`PATTERN_LIMITS`]). SQLite has undone the effects of the
+    /// previous attempt.
     fn rows_with_long_patterns(
         &mut self,
         prepared: &mut Prepared,
@@ -104,7 +107,7 @@ impl<S: Sink> Run<'_, S> {
             let too_big = matches!(&attempt, Err(StepError::Failed(Failure::Sql(error)))
                 if error.primary_code() == rusqlite::ffi::SQLITE_TOOBIG);
             if too_big {
-                // The pattern is too long for this value.
+                // The pattern is too long for a value of this size, so the error about the pattern is returned.
                 break;
             }
             rows = attempt;
@@ -114,7 +117,8 @@ impl<S: Sink> Run<'_, S> {
         rows
     }
 
-    /// Like [`Run::rows`]. Counts the steps if they are limited, except for work on whole tables.
+    /// Like [`Run::rows`]. If the virtual-machine steps of the run are limited, they are counted, except those of
+    /// statements that work on whole tables.
     fn rows_counting_steps(&mut self, prepared: &mut Prepared, wanted: bool) -> Result<Option<Rows>, StepError> {
         if !self.session.watch.limits_steps() {
             return self.rows(prepared, wanted);
@@ -129,7 +133,8 @@ impl<S: Sink> Run<'_, S> {
         rows
     }
 
-    /// Steps the statement to its end. Returns the rows that the sink has not taken, if they are wanted.
+    /// Steps the statement until it is done. If rows are `wanted`, returns those that have not been passed to the sink;
+    /// otherwise returns `None`.
     fn rows(&mut self, prepared: &mut Prepared, wanted: bool) -> Result<Option<Rows>, StepError> {
         let mut more = self.advance(prepared)?;
         if !wanted {
@@ -178,7 +183,7 @@ impl<S: Sink> Run<'_, S> {
         Ok(Some(Rows { columns, blocks, changed: Changed::default() }))
     }
 
-    /// Steps the statement once. Returns whether there is a row.
+    /// Steps the statement once. Returns whether it has produced a row.
     #[inline]
     fn advance(&self, prepared: &mut Prepared) -> Result<bool, StepError> {
         match prepared.statement.step() {
@@ -187,7 +192,8 @@ impl<S: Sink> Run<'_, S> {
         }
     }
 
-    /// The error for a row that SQLite has no memory for.
+    /// Returns the error for a row for which SQLite has no memory: an interrupt if the memory was refused to stop the
+    /// run, otherwise a failure.
     fn no_memory(&self) -> StepError {
         match (self.session.no_memory_for_row(), self.session.watch.stopped()) {
             (Failure::Sql(error), Some(reason)) if error.code == rusqlite::ffi::SQLITE_INTERRUPT => {
@@ -197,12 +203,13 @@ impl<S: Sink> Run<'_, S> {
         }
     }
 
-    /// The error of a step that failed with `code`: a failure, or the reason why the run was stopped.
+    /// Returns the error for a call of `sqlite3_step` that failed with `code`: the failure of the statement, or the
+    /// reason why the run was stopped.
     #[cold]
     fn step_error(&self, code: i32) -> StepError {
         match self.session.watch.stopped() {
             Some(StopReason::Steps) if code & 0xff == rusqlite::ffi::SQLITE_INTERRUPT => Failure::Timeout.into(),
-            // SQLite's own error, which the writer never returns as the result of a log entry.
+            // SQLite's own error. The writer never makes it the outcome of a log entry.
             Some(StopReason::NodeLimit) if code & 0xff == rusqlite::ffi::SQLITE_INTERRUPT => {
                 self.session.failure(code).into()
             }
@@ -211,9 +218,9 @@ impl<S: Sink> Run<'_, S> {
         }
     }
 
-    /// The number of rows that the statement itself changed, and the rowid that it inserted. SQLite's counter keeps the
-    /// previous statement's count when this one counts nothing (DDL, SELECT), so it is used only if the total has
-    /// changed.
+    /// Returns the number of rows that the statement itself changed, and the rowid that it inserted. SQLite's counter
+    /// of changed rows keeps the previous statement's value if this statement counts no rows (DDL, SELECT). So the
+    /// counter is used only if the total number of changes has grown.
     fn changed(&self, prepared: &Prepared, total_before: u64, last_insert_id: Option<i64>) -> Changed {
         if !prepared.info.changes_rows || self.session.total_changes() == total_before {
             return Changed::default();
@@ -226,21 +233,22 @@ impl<S: Sink> Run<'_, S> {
 /// The current row of a statement.
 struct CurrentRow<'s> {
     statement: &'s Statement,
-    /// The number of bytes that its remaining values may have.
+    /// The maximum number of bytes of the row's remaining values.
     left: usize,
-    /// Its values exceed the limit.
+    /// Whether the row's values exceed the maximum size of a row.
     is_too_long: bool,
-    /// SQLite had no memory for one of its values.
+    /// Whether SQLite had no memory for one of the row's values.
     lacks_memory: bool,
 }
 
 impl<'s> CurrentRow<'s> {
-    /// The value of a column; NULL if it exceeds the limit of the row or SQLite has no memory for it.
+    /// Returns the value of a column; NULL if it does not fit into the maximum size of the row, or if SQLite has no
+    /// memory for it.
     #[inline]
     fn value(&mut self, column: usize) -> ValueRef<'s> {
         match self.statement.value(column) {
             Some(ValueRef::Text(bytes) | ValueRef::Blob(bytes)) if bytes.len() > self.left => {
-                // No other value fits either.
+                // No TEXT or BLOB value fits after this one.
                 (self.left, self.is_too_long) = (0, true);
                 ValueRef::Null
             }
@@ -261,7 +269,8 @@ impl<'s> CurrentRow<'s> {
     }
 }
 
-/// Clears the third column of `PRAGMA database_list`, the path of the file, which clients must not see.
+/// Replaces the value of the third column of `PRAGMA database_list`, which contains the path of the file, with an empty
+/// string. Clients must not see the path.
 fn without_main_file((column, value): (usize, ValueRef<'_>)) -> ValueRef<'_> {
     if column == 2 { ValueRef::Text(b"") } else { value }
 }

@@ -1,4 +1,4 @@
-//! One step of a batch: a text, and the values for it.
+//! Runs one step of a batch: an SQL text with its values.
 
 use std::time::Duration;
 
@@ -8,28 +8,28 @@ use crate::engine::dump::VirtualTable;
 use crate::engine::session::Session;
 use crate::model::{Action, Bindings, Changed, Expect, Failure, Rows, Step, StepInfo, StepOutcome};
 
-/// A step that runs.
+/// A step of a batch that is being run.
 pub(super) struct Run<'s, S: Sink> {
     pub(super) session: &'s mut Session,
     pub(super) mode: Mode<'s>,
     pub(super) sink: &'s mut S,
     pub(super) summary: StepSummary,
-    /// The number of blocks that the sink has taken.
+    /// The number of blocks of rows that have been passed to the sink.
     pub(super) blocks_sent: u64,
-    /// Virtual tables of a dump, whose shadow tables the text fills.
+    /// The virtual tables that the SQL text restores from a dump.
     pub(super) restored_tables: Vec<VirtualTable>,
 }
 
-/// The combined properties of the statements of a step.
+/// The combined properties of all statements of a step.
 #[derive(Default)]
 pub(super) struct StepSummary {
-    /// A statement has been prepared.
+    /// Whether a statement of the step has been prepared.
     pub(super) has_statements: bool,
-    /// The only statement of the text has failed while it ran.
+    /// Whether the SQL text contains a single statement, which has failed while it ran.
     pub(super) only_one_failed: bool,
     pub(super) failed: bool,
     pub(super) writes: bool,
-    /// The last statement writes and returns rows (RETURNING).
+    /// Whether the last statement writes and returns rows (RETURNING).
     pub(super) returning: bool,
 }
 
@@ -39,24 +39,24 @@ impl StepSummary {
     }
 }
 
-/// The values for the statements of a text.
+/// The values for the parameters of all statements of an SQL text.
 pub(super) struct BindingCursor<'b> {
     pub(super) bindings: &'b Bindings,
-    /// The number of values that have been bound.
+    /// The number of values that have been used up by earlier statements of the text.
     pub(super) used: usize,
 }
 
-/// The result of the statements of a text.
+/// The result of the statements of an SQL text.
 pub(super) enum StatementResult {
     Rows(Rows),
     Changed(Changed),
 }
 
-/// Why a step did not succeed.
+/// Why a step of a batch did not succeed.
 pub(super) enum StepError {
-    /// It failed, which is its outcome.
+    /// The step failed. The failure is its outcome.
     Failed(Failure),
-    /// It has no outcome, nor has its batch.
+    /// The batch was stopped. Neither the step nor the batch has an outcome.
     Aborted(RunError),
 }
 
@@ -76,7 +76,7 @@ impl From<Failure> for StepError {
 }
 
 impl<S: Sink> Run<'_, S> {
-    /// Runs the step.
+    /// Runs the step, and returns its outcome.
     pub(super) fn step(&mut self, step: &Step) -> Result<StepOutcome, StepError> {
         match &step.action {
             Action::Fail(failure) => Err(failure.clone().into()),
@@ -88,7 +88,7 @@ impl<S: Sink> Run<'_, S> {
         }
     }
 
-    /// Runs the text once for each set of values.
+    /// Runs an SQL text once for each set of values.
     fn run_each(&mut self, sql: &str, sets: &[Result<Bindings, Failure>]) -> Result<Vec<Changed>, StepError> {
         let mut all = Vec::with_capacity(sets.len());
         for set in sets {

@@ -1,4 +1,4 @@
-//! Runs the statements of a text, one after the other.
+//! Runs the statements of an SQL text, one after the other.
 
 use std::ffi::CStr;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::engine::watch::StopReason;
 use crate::model::{Bindings, Changed, Expect, Failure, Rows, SqlError, TransactionKeyword};
 
 impl<S: Sink> Run<'_, S> {
-    /// Runs the statements of a text, and checks the virtual tables that it restores.
+    /// Runs the statements of an SQL text, and then checks the virtual tables that the text has restored from a dump.
     pub(super) fn run_text(
         &mut self,
         sql: &str,
@@ -33,8 +33,8 @@ impl<S: Sink> Run<'_, S> {
         checked
     }
 
-    /// Runs the statements of a text. Returns the result of the last one, not counting empty statements and a BEGIN and
-    /// COMMIT around the whole text.
+    /// Runs the statements of an SQL text. Returns the result of the last one. Empty statements do not count, nor do a
+    /// BEGIN and COMMIT around the whole text.
     fn run_statements(&mut self, sql: &str, bindings: &Bindings, expect: Expect) -> Result<StatementResult, StepError> {
         let mut script = match Script::new(self.session, sql, Author::Client) {
             Ok(script) => script,
@@ -56,7 +56,7 @@ impl<S: Sink> Run<'_, S> {
             if let Some(on) = prepared.info.foreign_keys {
                 self.session.put_back(prepared);
                 self.foreign_keys(on)?;
-                // A BEGIN may follow it.
+                // `first` is unchanged, because a BEGIN may follow this statement.
                 continue;
             }
             if let Some(table) = prepared.restored_table.take() {
@@ -83,13 +83,13 @@ impl<S: Sink> Run<'_, S> {
             first = false;
         }
         if in_block {
-            // A BEGIN without a COMMIT.
+            // The SQL text contains a BEGIN without a COMMIT.
             return Err(Failure::TransactionControl(TransactionKeyword::Begin).into());
         }
         Ok(result)
     }
 
-    /// Declares a virtual table of a dump.
+    /// Inserts a virtual table of a dump into the schema. The dump creates and fills its shadow tables.
     fn declare(&mut self, table: VirtualTable) -> Result<(), StepError> {
         if self.session.role() != Role::Writer {
             return Err(Failure::Sql(probe::error_of_code(rusqlite::ffi::SQLITE_READONLY, None)).into());
@@ -104,7 +104,8 @@ impl<S: Sink> Run<'_, S> {
         declared.map_err(|error| self.not_restored(error))
     }
 
-    /// Checks the virtual tables of a dump. The steps are not limited, because they grow with the tables.
+    /// Checks the virtual tables that a dump has restored. The virtual-machine steps of the check are not limited,
+    /// because their number grows with the size of the tables.
     fn check_restored(&mut self, tables: &[VirtualTable]) -> Result<(), StepError> {
         let limited = self.session.watch.limits_steps();
         let left = limited.then(|| self.session.watch.suspend_steps());
@@ -115,7 +116,8 @@ impl<S: Sink> Run<'_, S> {
         checked.map_err(|error| self.not_restored(error))
     }
 
-    /// The error of a virtual table that cannot be restored: SQLite's error, or an interrupt.
+    /// Returns the error of a virtual table that cannot be restored: SQLite's error, or the reason why the run was
+    /// interrupted.
     fn not_restored(&mut self, error: SqlError) -> StepError {
         self.summary.failed = true;
         match self.session.watch.stopped() {
@@ -132,7 +134,8 @@ impl<S: Sink> Run<'_, S> {
         }
     }
 
-    /// The error of a text that cannot be prepared: SQLite's error, or an interrupt while it was prepared.
+    /// Returns the error of an SQL text that cannot be prepared: SQLite's error, or the reason why the run was
+    /// interrupted meanwhile.
     pub(super) fn not_prepared(&mut self, failure: Failure) -> StepError {
         if let (Some(reason), Failure::Sql(error)) = (self.session.watch.stopped(), &failure)
             && error.primary_code() == rusqlite::ffi::SQLITE_INTERRUPT
@@ -143,7 +146,8 @@ impl<S: Sink> Run<'_, S> {
         StepError::Failed(failure)
     }
 
-    /// Sets whether foreign keys are enforced for the following statements.
+    /// Sets whether foreign keys are enforced for the following statements of the batch. Has no effect unless
+    /// [`Mode::settings_take_effect`](super::Mode::settings_take_effect).
     fn foreign_keys(&mut self, on: bool) -> Result<(), StepError> {
         if self.mode.settings_take_effect {
             self.session.enforce_foreign_keys(on).map_err(Failure::Sql)?;
@@ -151,14 +155,16 @@ impl<S: Sink> Run<'_, S> {
         Ok(())
     }
 
-    /// Returns whether only white space, comments and semicolons are left. SQLite decides, by preparing the rest.
+    /// Returns whether `rest` contains only white space, comments and semicolons. If it begins like one of these,
+    /// SQLite prepares it to find out.
     fn is_blank(&mut self, mut rest: &CStr) -> bool {
         loop {
             match first_byte(rest) {
                 None => return true,
                 // 0xef may begin a byte order mark, which SQLite skips.
                 Some(b'-' | b'/' | b';' | 0xef) => {}
-                // The rest contains a statement. Preparing it would double the work for texts with many statements.
+                // The rest contains a statement, whatever it is. Preparing it would double the work for SQL texts with
+                // many statements.
                 Some(_) => return false,
             }
             match self.session.prepare(rest, Author::Client) {
@@ -172,14 +178,15 @@ impl<S: Sink> Run<'_, S> {
         }
     }
 
-    /// Returns whether the statement before `rest` is the last one, whose result is returned.
+    /// Returns whether the statement before `rest` is the last one of the SQL text, apart from a COMMIT that ends the
+    /// block. Its result is the result of the text.
     fn is_last(&mut self, rest: &CStr, in_block: bool) -> bool {
         let Some(first) = first_byte(rest) else { return true };
         if !in_block {
             return self.is_blank(rest);
         }
         if !b"-/;cCeE\xef".contains(&first) {
-            // This cannot begin a COMMIT or END, nor white space before one.
+            // This byte cannot begin a COMMIT or END, nor a comment or semicolon before one.
             return false;
         }
         let Ok(next) = self.session.prepare(rest, Author::Client) else {

@@ -1,7 +1,7 @@
-//! A configured connection, with the statements it has prepared.
+//! A session: a configured SQLite connection, with the statements it has prepared.
 //!
-//! A session keeps no state of its clients. A batch that changes the state of the connection (a PRAGMA, a temporary
-//! table, an attached file) makes the session dirty, and a dirty session is replaced.
+//! A session keeps no state for its clients. A batch that changes the state of the connection (a PRAGMA, a temporary
+//! table, an attached file) makes the session dirty, and a dirty session is replaced before its next use.
 
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
@@ -21,37 +21,37 @@ use crate::engine::statement_info::{Author, AuthorizerRecorder};
 use crate::engine::watch::{Limits, STEPS_PER_CALL, Watch};
 use crate::model::SqlError;
 
-/// A configured connection.
+/// A configured SQLite connection.
 #[derive(Debug)]
 pub(crate) struct Session {
-    // Statements come first: they must be finalized before their connection closes.
+    // The fields with statements come first: statements must be finalized before their connection closes.
     pub(super) cache: StatementCache,
     pub(super) control: TransactionControl,
-    /// The statement that writes the position in the log. Prepared on first use.
+    /// The statement that writes the position in the log to the engine's table. Prepared on first use.
     pub(super) write_progress: Option<Statement>,
     pub(super) connection: Connection,
-    /// `None` on connections that cannot write.
+    /// Counts trigger programs, and can forbid triggers to fire; `None` on connections that cannot write.
     pub(super) triggers: Option<Triggers>,
     pub(super) recorder: AuthorizerRecorder,
     pub(crate) watch: Watch,
     pub(super) baseline: ChangeBaseline,
     pub(super) generation: u64,
     pub(super) role: Role,
-    /// It runs on callers' own threads, under low limits.
+    /// Whether the low limits for runs on callers' threads are set.
     pub(super) inline: bool,
-    /// The database applies a log, so all nodes must compute the same results.
+    /// Whether the database applies a log ([`Writes::Log`]), so that all nodes must compute the same results.
     pub(super) replicated: bool,
-    /// Whether foreign keys are enforced now, and (below) at the beginning of each batch.
+    /// Whether foreign keys are enforced now. The next field says whether they are at the beginning of each batch.
     pub(super) foreign_keys: bool,
     pub(super) initial_foreign_keys: bool,
-    /// The largest value on any thread but a caller's own, in bytes.
+    /// The maximum size of a value on all threads but callers' threads, in bytes.
     pub(super) value_bytes_max: u64,
     pub(super) value_bytes_max_name: &'static str,
     pub(super) memory_bytes_max: u64,
     pub(super) memory_bytes_max_name: &'static str,
-    /// A batch has changed the state of the connection.
+    /// Whether a batch has changed the state of the connection, so that the session must be replaced.
     pub(super) dirty: bool,
-    /// The open transaction has changed the schema.
+    /// Whether the open transaction has changed the schema.
     pub(super) schema_changed: bool,
 }
 
@@ -100,59 +100,63 @@ impl Session {
         Ok(session)
     }
 
-    /// The purpose of the session.
+    /// Returns what the session is used for.
     pub(crate) fn role(&self) -> Role {
         self.role
     }
 
-    /// Returns whether it must be replaced before its next use.
+    /// Returns whether the session must be replaced before its next use: a batch has changed the state of the
+    /// connection, or the configuration of all connections has changed.
     pub(crate) fn is_stale(&self, config: &ConnectionConfig) -> bool {
         self.dirty || self.generation != config.generation()
     }
 
-    /// Begins a run, which ends when its limits are exceeded.
+    /// Begins the run of a batch on this connection. If the run exceeds `limits`, SQLite is interrupted.
     pub(crate) fn begin_run(&self, limits: Limits) {
         self.watch.begin(limits);
-        // Only for readers: a COMMIT that gets no memory would stop the writer.
+        // Only readers are stopped by refusing memory: if a COMMIT got no memory, the writer would stop.
         let stop = (self.role == Role::Reader).then(|| self.watch.stop_flag());
         heap::begin_run(usize::try_from(self.memory_bytes_max).unwrap_or(usize::MAX), stop);
     }
 
-    /// Ends a run, and clears SQLite's interrupt flag. Returns the number of supervisor scans during the run.
+    /// Ends the run of a batch, and clears SQLite's interrupt flag. Returns the number of supervisor scans during the
+    /// run.
     pub(crate) fn end_run(&mut self) -> u32 {
         heap::end_run();
         let ended = self.watch.end();
         if ended.interrupted && self.is_autocommit() {
-            // SQLite clears the flag when a statement begins to run while no other does.
+            // SQLite clears the interrupt flag when a statement begins to run while no other statement runs.
             let cleared = self.begin().and_then(|()| self.rollback());
             self.dirty |= cleared.is_err();
         }
         ended.scans
     }
 
-    /// Resets the state that a batch sees: the authorizer's record, `changes()`, `last_insert_rowid()`, foreign keys.
+    /// Resets the state of the connection that a batch sees: the authorizer's record, `changes()`,
+    /// `last_insert_rowid()`, and whether foreign keys are enforced.
     pub(crate) fn begin_batch(&mut self) {
         self.recorder.begin(Author::Client);
         self.baseline.set(&self.connection);
         self.set_last_insert_rowid(0);
         if let Err(error) = self.enforce_foreign_keys(self.initial_foreign_keys) {
-            // The session is replaced rather than used with the setting of another batch.
+            // The session is then replaced, so that no batch runs with the setting of another one.
             tracing::error!(%error, "foreign keys keep the setting of the previous batch; the connection will be replaced");
             self.dirty = true;
         }
     }
 
-    /// Returns whether other nodes, or a replay, must compute the same results.
+    /// Returns whether this connection writes to a database that applies a log, so that other nodes, or a replay after
+    /// a crash, must compute the same results.
     pub(super) fn replicates(&self) -> bool {
         self.replicated && self.role == Role::Writer
     }
 
-    /// Forbids clients to change or create these tables. Replaces the previous list.
+    /// Forbids clients to change or create these tables. The list replaces that of the previous call.
     pub(crate) fn protect(&self, tables: Vec<String>) {
         self.recorder.protect(tables);
     }
 
-    /// Allows triggers to fire again, after a statement was stopped by forbidding them.
+    /// Allows triggers to fire again. They were forbidden to fire if that was the way to stop a statement.
     pub(crate) fn allow_triggers(&mut self) {
         let allowed = self.triggers.as_ref().map_or(Ok(()), |triggers| triggers.allow(&self.connection));
         if let Err(error) = allowed {
@@ -161,17 +165,18 @@ impl Session {
         }
     }
 
-    /// Sets whether a statement is running that can only run outside a transaction.
+    /// Sets whether a statement (VACUUM) is running that can run only outside a transaction.
     pub(crate) fn set_outside_transaction(&self, runs: bool) {
         self.recorder.set_outside_transaction(runs);
     }
 
-    /// The number of rows changed on this connection, including those by triggers and foreign-key actions.
+    /// Returns the number of rows that have been changed on this connection since it was opened, including those
+    /// changed by triggers and foreign-key actions.
     pub(crate) fn total_changes(&self) -> u64 {
         self.connection.total_changes()
     }
 
-    /// The number of rows that the last INSERT, UPDATE or DELETE changed itself.
+    /// Returns the number of rows that the last INSERT, UPDATE or DELETE changed itself, not by triggers.
     pub(crate) fn last_changes(&self) -> u64 {
         self.connection.changes()
     }
@@ -202,7 +207,7 @@ impl Session {
         self.as_owner_sql(|connection| work(connection).map_err(sql_error))
     }
 
-    /// Like [`Session::as_owner`], for functions that return SQLite's errors.
+    /// Like [`Session::as_owner`], for work that returns an [`SqlError`].
     pub(crate) fn as_owner_sql<T>(
         &mut self,
         work: impl FnOnce(&mut Connection) -> Result<T, SqlError>,
@@ -211,7 +216,7 @@ impl Session {
         work(&mut self.connection)
     }
 
-    /// Writes the position in the log, as part of the open transaction.
+    /// Writes the database's position in the log to the engine's table, as part of the open transaction.
     pub(crate) fn write_progress(&mut self, progress: &Progress) -> Result<(), SqlError> {
         self.recorder.begin(Author::Owner);
         let statement = match &mut self.write_progress {
@@ -221,18 +226,18 @@ impl Session {
         progress::write_with(statement, &self.connection, progress)
     }
 
-    /// Makes SQLite read the schema again before its next use. The order of the tables is then that of the file, not
-    /// that in which this connection loaded them.
+    /// Makes SQLite read the schema again before this connection uses it next. The tables are then loaded in the order
+    /// of the file, instead of that in which this connection created or loaded them.
     pub(crate) fn forget_schema(&mut self) -> Result<(), SqlError> {
         self.as_owner(|connection| pragmas::forget_schema(connection))
     }
 
-    /// Finalizes the cached statements.
+    /// Removes and finalizes the cached statements.
     pub(crate) fn forget_statements(&mut self) {
         self.cache.clear();
     }
 
-    /// The connection itself.
+    /// Returns the SQLite connection.
     pub(crate) fn connection(&self) -> &Connection {
         &self.connection
     }

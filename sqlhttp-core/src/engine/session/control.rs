@@ -20,12 +20,12 @@ pub(super) struct TransactionControl {
     pub(super) rollback_to: [Statement; 2],
 }
 
-/// A savepoint of the engine.
+/// A savepoint that the engine sets.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Savepoint {
-    /// Around a member of a group.
+    /// A savepoint around a batch in a group, which shares the transaction with other batches.
     Member = 0,
-    /// Around a step of a batch.
+    /// A savepoint around a step of a batch.
     Step = 1,
 }
 
@@ -47,7 +47,7 @@ impl TransactionControl {
     }
 }
 
-/// Runs one of the statements.
+/// Runs one of the statements of [`TransactionControl`].
 pub(super) fn run_control(statement: &mut Statement, connection: &Connection) -> Result<(), SqlError> {
     let result = statement.step().map(drop).map_err(|code| probe::last_error(connection, code));
     statement.reset();

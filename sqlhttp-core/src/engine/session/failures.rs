@@ -8,12 +8,13 @@ use crate::engine::sqlite::{heap, probe};
 use crate::model::{Failure, SqlError};
 
 impl Session {
-    /// The error of the connection's last call, which returned `code`.
+    /// Returns the error of the connection's last call, which returned `code`.
     pub(crate) fn error(&self, code: i32) -> SqlError {
         self.with_limit(probe::last_error(&self.connection, code))
     }
 
-    /// The failure of a statement's step: SQLite's error, or the action that the policy forbade while it ran.
+    /// Returns the failure of a call of `sqlite3_step` that returned `code`: the action that the policy refused while
+    /// the statement ran, or otherwise SQLite's error.
     pub(crate) fn failure(&self, code: i32) -> Failure {
         if self.triggers_are_stopped() {
             return Failure::Sql(probe::error_of_code(rusqlite::ffi::SQLITE_INTERRUPT, None));
@@ -22,8 +23,8 @@ impl Session {
         refused.map_or_else(|| Failure::Sql(self.error(code)), Failure::NotAllowed)
     }
 
-    /// Returns the code of a failed call, or SQLITE_INTERRUPT if it failed because the run must end: the allocator
-    /// refused memory, or triggers were forbidden to fire.
+    /// Returns SQLITE_INTERRUPT if a call failed because the run must end: the allocator then refuses memory, or
+    /// triggers may not fire. Otherwise returns `code`.
     pub(crate) fn true_code(&self, code: i32) -> i32 {
         let stopped = match code & 0xff {
             rusqlite::ffi::SQLITE_NOMEM => heap::refused() == Some(heap::Refused::Stop),
@@ -33,7 +34,7 @@ impl Session {
         if stopped { rusqlite::ffi::SQLITE_INTERRUPT } else { code }
     }
 
-    /// Adds the exceeded limit to the message of an error.
+    /// Adds the limit that was exceeded, and the name of its option, to the message of an error.
     pub(super) fn with_limit(&self, mut error: SqlError) -> SqlError {
         if error.primary_code() == rusqlite::ffi::SQLITE_TOOBIG {
             let most = self.connection.limit(Limit::SQLITE_LIMIT_LENGTH).unwrap_or_default();
@@ -47,7 +48,7 @@ impl Session {
         error
     }
 
-    /// Returns whether an error means that a statement needs more memory than a statement may have.
+    /// Returns whether an error means that a statement exceeded the memory that one statement may use.
     pub(crate) fn is_own_memory_limit(&self, error: &SqlError) -> bool {
         error.primary_code() == rusqlite::ffi::SQLITE_NOMEM && error.message == self.own_memory_limit()
     }
@@ -66,7 +67,7 @@ impl Session {
         SqlError { message, ..error }
     }
 
-    /// The failure of a statement whose row exceeds [`Session::row_bytes_max`].
+    /// Returns the failure of a statement with a result row that exceeds [`Session::row_bytes_max`].
     pub(crate) fn row_too_long(&self) -> Failure {
         let mut error = probe::error_of_code(rusqlite::ffi::SQLITE_TOOBIG, None);
         let most = self.value_bytes_max;
@@ -74,7 +75,7 @@ impl Session {
         Failure::Sql(error)
     }
 
-    /// The failure of a statement for whose row SQLite has no memory.
+    /// Returns the failure of a statement for whose result row SQLite has no memory.
     pub(crate) fn no_memory_for_row(&self) -> Failure {
         Failure::Sql(self.with_limit(probe::error_of_code(rusqlite::ffi::SQLITE_NOMEM, None)))
     }

@@ -1,9 +1,9 @@
-//! A configured connection, with the statements it has prepared.
+//! A session: a configured SQLite connection, with the statements it has prepared.
 //!
-//! * [`connection`]: the session itself, and its runs.
-//! * [`settings`], [`transaction`], [`failures`]: its settings and limits, transactions, and errors.
+//! * [`connection`]: the session itself; begins and ends the runs of batches.
+//! * [`settings`], [`transaction`], [`failures`]: the session's settings and limits, transactions, and errors.
 //! * [`prepare`], [`prepared`], [`statement_cache`]: prepares statements and caches them.
-//! * [`control`]: the engine's own statements.
+//! * [`control`]: the engine's own statements, such as BEGIN and COMMIT.
 
 mod connection;
 mod control;

@@ -1,4 +1,5 @@
-//! Prepares statements, applies the policy to them, and determines their weight.
+//! Prepares statements, applies the policy for clients to them, and determines their weight (the work that SQLite
+//! cannot interrupt).
 
 use std::ffi::CStr;
 use std::sync::Arc;
@@ -15,43 +16,46 @@ use crate::engine::text::is_white;
 use crate::engine::work_limits::UNLIMITED_VALUES_WEIGHT;
 use crate::model::{Failure, ValueRef};
 
-/// The longest statement that is cached, in bytes.
+/// The maximum length of a statement that is cached, in bytes.
 const CACHED_SQL_LEN_MAX: usize = 64 << 10;
-/// A statement that takes no more memory than this does little work, in bytes.
+/// The maximum memory of a prepared statement that counts as light, in bytes. Such a statement does so little work that
+/// its bytecode need not be listed.
 const LIGHT_STATEMENT_BYTES_MAX: i32 = 3 << 10;
-/// The longest INSERT of literals whose bytecode is not listed, in bytes.
+/// The maximum length of an INSERT of literals whose bytecode is not listed, in bytes.
 const SHORT_INSERT_BYTES_MAX: usize = 4 << 10;
-/// The weight of such an INSERT. It allows values of one megabyte, much more than its text.
+/// The weight of an INSERT of literals whose bytecode is not listed. With this weight values of one megabyte are
+/// allowed, much more than the statement's text can contain.
 const SHORT_INSERT_WEIGHT: u32 = 64 * UNLIMITED_VALUES_WEIGHT;
-/// The weight of a statement that changes rows and cannot be listed. It allows values of one megabyte.
+/// The weight of a statement that changes rows and whose bytecode cannot be listed. With this weight values of one
+/// megabyte are allowed.
 const UNLISTED_WEIGHT: u32 = 64 * UNLIMITED_VALUES_WEIGHT;
 
-/// How the weight of a statement is determined.
+/// How the weight of a statement is determined: see [`program`].
 enum WeightSource {
-    /// From its functions alone.
+    /// The weight is the sum of the weights of the functions that the statement calls.
     Functions,
     Fixed(u32),
     Bytecode,
 }
 
-/// The first statement of a text.
+/// The first statement of an SQL text.
 pub(crate) struct FirstStatement {
-    /// The statement; `None` if there is only white space or a comment.
+    /// The prepared statement; `None` if there is only white space or a comment.
     pub(crate) prepared: Option<Box<Prepared>>,
-    /// Its length in bytes, including what precedes it.
+    /// The length of the statement in bytes, including white space and comments before it.
     pub(crate) consumed: usize,
 }
 
 impl Session {
-    /// Prepares the first statement of a text.
+    /// Prepares the first statement of an SQL text, and applies the policy for its author.
     pub(crate) fn prepare(&mut self, sql: &CStr, author: Author) -> Result<FirstStatement, Failure> {
         let (compiled, lists_nothing) = match self.compile_without_engine_table(sql, author) {
             Some(compiled) => (compiled, true),
             None => (self.compile(sql, author)?, false),
         };
         let Some(statement) = compiled.statement else {
-            // SQLite always consumes something before the end of a text; this only guarantees that a loop over a text
-            // ends.
+            // SQLite always consumes something before the end of an SQL text. The condition only guarantees that a loop
+            // over the text ends.
             let consumed = if compiled.consumed == 0 { sql.count_bytes() } else { compiled.consumed };
             return Ok(FirstStatement { prepared: None, consumed });
         };
@@ -60,7 +64,7 @@ impl Session {
         if author == Author::Client {
             self.check_policy(&info, &sql.to_bytes()[..compiled.consumed])?;
         }
-        // Many PRAGMAs act while they are prepared, so it does not matter whether this one will run.
+        // Many PRAGMAs act while they are prepared. So the session is dirty even if this statement will not run.
         self.dirty |= info.needs_exclusive_run() && author == Author::Client;
         let is_last = is_white(&sql[compiled.consumed..]);
         let len = sql.count_bytes();
@@ -83,20 +87,21 @@ impl Session {
         Ok(FirstStatement { prepared: Some(Box::new(prepared)), consumed })
     }
 
-    /// The properties of the cached statement with exactly this text.
+    /// Returns the properties of the cached statement with exactly this SQL text; `None` if it is not cached.
     pub(crate) fn cached_info(&self, sql: &str) -> Option<&StatementInfo> {
         self.cache.info(sql)
     }
 
-    /// Takes the client's statement with this text out of the cache. The statement is the whole text.
+    /// Takes the client's statement with this SQL text out of the cache; returns `None` if it is not cached. The text
+    /// contains no other statement.
     pub(crate) fn take_cached(&mut self, sql: &str) -> Option<Box<Prepared>> {
         let cached = self.cache.take(sql)?;
-        // SQLite may prepare it again, and the policy for clients must apply then.
+        // SQLite may prepare the statement again while it runs, and then the policy for clients must apply.
         self.recorder.begin(Author::Client);
         Some(cached)
     }
 
-    /// Resets a statement after use, and puts it back into the cache.
+    /// Resets a statement after use, and puts it back into the cache if it is to be cached.
     pub(crate) fn put_back(&mut self, mut prepared: Box<Prepared>) {
         prepared.statement.reset();
         if self.replicates() && prepared.info.changes_schema {
@@ -107,13 +112,15 @@ impl Session {
         }
     }
 
-    /// Prepares the first statement of a text. Reads the schema again if the result may depend on a newer one.
+    /// Prepares the first statement of an SQL text. If the result may depend on changes of the schema that this
+    /// connection has not loaded yet, reads the schema again and repeats.
     fn compile(&self, sql: &CStr, author: Author) -> Result<Compiled, Failure> {
         let compiled = self.compile_in_loaded_schema(sql, author);
         let may_depend_on_new_schema = match &compiled {
             Err(Failure::Sql(error)) => error.code == rusqlite::ffi::SQLITE_ERROR,
             Err(_) => false,
-            // REINDEX and ANALYZE do nothing in an empty schema.
+            // REINDEX and ANALYZE do nothing if the loaded schema is empty. Such a statement is read-only and reports
+            // no actions.
             Ok(compiled) => compiled
                 .statement
                 .as_ref()
@@ -125,7 +132,7 @@ impl Session {
         compiled
     }
 
-    /// Prepares the first statement of a text with the schema that the connection has loaded.
+    /// Prepares the first statement of an SQL text, with the schema that the connection has loaded.
     fn compile_in_loaded_schema(&self, sql: &CStr, author: Author) -> Result<Compiled, Failure> {
         self.recorder.begin(author);
         Statement::prepare(&self.connection, sql, true).map_err(|error| {
@@ -133,9 +140,9 @@ impl Session {
         })
     }
 
-    /// Reads the schema again if another connection has changed it. SQLite does so before it reports most errors, but
-    /// not when ALTER TABLE does not find a column, nor when REINDEX finds no index. Returns whether the schema was
-    /// read; that of the writer is always up to date.
+    /// Reads the schema again if another connection has changed it. SQLite does so itself before it reports most
+    /// errors, but not when ALTER TABLE does not find a column, nor when REINDEX finds no index. Returns whether the
+    /// schema was read. Does nothing on the writer's connection, whose schema is always up to date.
     fn reload_schema(&self) -> bool {
         if self.role != Role::Reader {
             return false;
@@ -145,8 +152,8 @@ impl Session {
         self.connection.query_row("SELECT count(*) FROM (SELECT 1 FROM sqlite_schema LIMIT 1)", [], |_| Ok(())).is_ok()
     }
 
-    /// Prepares the first statement of a text so that it does not see the engine's table. Returns `None` if it does not
-    /// read the schema, or cannot be prepared like that.
+    /// Prepares the first statement of an SQL text so that the engine's table is hidden from it. Returns `None` if the
+    /// statement does not read the schema, or cannot be rewritten.
     fn compile_without_engine_table(&self, sql: &CStr, author: Author) -> Option<Compiled> {
         if !self.replicated || author != Author::Client {
             return None;
@@ -157,8 +164,8 @@ impl Session {
         Some(Compiled { consumed: compiled.consumed.checked_sub(rewritten.added)?, ..compiled })
     }
 
-    /// Returns whether a row lists the table in which the engine stores its position in the log. Clients must not see
-    /// it, because tools treat every listed table as the user's.
+    /// Returns whether a row of a result lists the engine's table, which stores the position in the log. Clients must
+    /// not see such rows, because tools treat every listed table as the user's.
     pub(crate) fn is_hidden<'v>(&self, mut values: impl Iterator<Item = ValueRef<'v>>) -> bool {
         self.replicated
             && values.any(|value| match value {
@@ -167,13 +174,13 @@ impl Session {
             })
     }
 
-    /// Refuses what the authorizer cannot detect: a schema that refers to the engine's table, and a write whose effect
-    /// would differ between nodes.
+    /// Refuses what the authorizer cannot detect: a change of the schema that refers to the engine's table, and a write
+    /// whose effect would differ between the nodes of a cluster.
     fn check_policy(&self, info: &StatementInfo, sql: &[u8]) -> Result<(), Failure> {
         if info.changes_schema && !info.readonly && contains_ignoring_case(sql, progress::TABLE.as_bytes()) {
             return Err(Failure::NotAllowed(format!("a reference to {}", progress::TABLE)));
         }
-        // ALTER TABLE itself reads such tables, to check the rows.
+        // An ALTER TABLE is allowed: SQLite itself reads such tables then, to check the rows.
         if self.replicated && info.reads_node_local && !info.readonly && !info.alters_table {
             let table = self.recorder.node_local_table().unwrap_or_default();
             return Err(Failure::NotAllowed(format!("{table} in a statement that writes")));
@@ -185,16 +192,17 @@ impl Session {
     /// changed.
     ///
     /// # Errors
-    /// The policy forbids it. The caller must undo its effects.
+    /// The policy forbids the statement. The caller must undo its effects.
     pub(crate) fn recheck_policy(&self, info: &StatementInfo) -> Result<(), Failure> {
         let reads_node_local = self.recorder.node_local_table().is_some();
         self.check_policy(&StatementInfo { reads_node_local, ..*info }, b"")
     }
 
-    /// Determines the weight of a statement: its work between two checks of the interrupt flag ([`program`]).
+    /// Determines the weight of a statement: the work that it does between two checks of SQLite's interrupt flag
+    /// ([`program`]).
     ///
     /// # Errors
-    /// SQLite has no memory to list the bytecode, or was interrupted.
+    /// SQLite has no memory to list the statement's bytecode, or was interrupted.
     pub(crate) fn weight_of(&self, prepared: &mut Prepared) -> Result<u32, Failure> {
         let version = prepared.statement.reprepare_count();
         // SQLite evaluates LIKE and GLOB depending on the bound pattern, so the bytecode of such a statement can
@@ -210,7 +218,7 @@ impl Session {
             WeightSource::Functions => prepared.info.work,
             WeightSource::Fixed(weight) => weight,
             WeightSource::Bytecode => {
-                // SQLite may prepare it again to list it.
+                // SQLite may prepare the statement again to list its bytecode.
                 self.recorder.begin(Author::Client);
                 let listed = program::weight(&mut prepared.statement);
                 listed.map_err(|code| self.failure(self.true_code(code)))?
@@ -220,14 +228,14 @@ impl Session {
         Ok(weight)
     }
 
-    /// Chooses how the weight of a statement is determined. Where results are replicated, every node must compute the
-    /// same weight, so the statement's memory, which differs between builds, is ignored.
+    /// Chooses how the weight of a statement is determined. If the database applies a log, every node must determine
+    /// the same weight. So the memory of the prepared statement is then ignored, because it differs between builds.
     fn weight_source(&self, prepared: &Prepared) -> WeightSource {
         let info = &prepared.info;
         if !info.can_be_listed {
             WeightSource::Functions
         } else if info.changes_rows && info.reads_changes {
-            // Listing it would set `changes()` to 0.
+            // Listing the bytecode would set `changes()` to 0.
             WeightSource::Fixed(UNLISTED_WEIGHT)
         } else if self.replicates() && prepared.inserts_literals {
             WeightSource::Fixed(SHORT_INSERT_WEIGHT)
@@ -238,8 +246,8 @@ impl Session {
         }
     }
 
-    /// Must be called after a statement that changes the schema or the statistics of ANALYZE. Clears the statement
-    /// cache, because the weights belong to the old schema.
+    /// Clears the statement cache of a database that applies a log, because the weights of the statements belong to the
+    /// old schema. Must be called after a statement that changes the schema or the statistics of ANALYZE.
     pub(crate) fn note_schema_change(&mut self) {
         if self.replicates() {
             self.cache.clear();

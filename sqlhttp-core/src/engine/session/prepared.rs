@@ -12,29 +12,31 @@ use crate::model::{Column, Columns};
 pub(crate) struct Prepared {
     pub(crate) statement: Statement,
     pub(crate) info: StatementInfo,
-    /// The names of its parameters, with prefixes; `None` for `?`.
+    /// The names of the statement's parameters, with their prefixes (`:`, `@`, `$`, `?`); `None` for a plain `?`.
     pub(crate) parameters: Box<[Option<Box<str>>]>,
     pub(super) columns: Option<(i32, Arc<Columns>)>,
-    /// Its weight, and SQLite's reprepare count when the weight was determined.
+    /// The statement's weight, and the value of SQLite's reprepare counter when the weight was determined; `None` if it
+    /// has not been determined.
     pub(super) weight: Option<(i32, u32)>,
-    /// It is a short INSERT of literals.
+    /// Whether the statement is a short INSERT of literals.
     pub(super) inserts_literals: bool,
-    /// Its text, if it is to be cached.
+    /// The statement's SQL text if the statement is to be cached; otherwise `None`.
     pub(super) key: Option<Arc<str>>,
-    /// The virtual table of a dump that the statement creates. The dump creates and fills its shadow tables, so the
-    /// statement is not run.
+    /// The virtual table of a dump that the statement would create. The statement is not run, because the dump creates
+    /// and fills the shadow tables. `None` for all other statements.
     pub(crate) restored_table: Option<VirtualTable>,
 }
 
 impl Prepared {
-    /// Marks the statement as one that was made from a row of a dump.
+    /// Marks the statement as made from a row of a dump. It is not cached. If the virtual table has shadow tables, it
+    /// is not run either.
     pub(crate) fn for_dump(mut self: Box<Self>, table: VirtualTable) -> Box<Prepared> {
         self.restored_table = table.has_shadow_tables().then_some(table);
         self.key = None;
         self
     }
 
-    /// A statement with these properties and no others.
+    /// Makes a value with these properties and no others.
     #[cfg(test)]
     pub(crate) fn bare(statement: Statement, info: StatementInfo) -> Prepared {
         Prepared {
@@ -49,7 +51,8 @@ impl Prepared {
         }
     }
 
-    /// The columns of its result. Must be called after the first step, in which SQLite may have prepared it again.
+    /// Returns the columns of the statement's result. Must be called after the first step, in which SQLite may have
+    /// prepared the statement again.
     pub(crate) fn columns(&mut self) -> Arc<Columns> {
         let version = self.statement.reprepare_count();
         match &self.columns {

@@ -9,7 +9,8 @@ use crate::engine::work_limits::{INLINE_PATTERN_BYTES_MAX, INLINE_VALUE_BYTES_MA
 use crate::model::SqlError;
 
 impl Session {
-    /// Sets the limits for runs on a caller's own thread, or those for other threads.
+    /// Sets the limits of the connection: the low limits for a caller's thread if `inline`, otherwise those for other
+    /// threads.
     pub(crate) fn set_inline(&mut self, inline: bool) -> Result<(), SqlError> {
         if self.inline == inline {
             return Ok(());
@@ -26,13 +27,13 @@ impl Session {
         Ok(())
     }
 
-    /// Returns whether the limits are those for a caller's own thread.
+    /// Returns whether the low limits for a caller's thread are set.
     pub(crate) fn is_inline(&self) -> bool {
         self.inline
     }
 
-    /// Limits the values of one statement further, until this is called with `None`. Has no effect under the low limits
-    /// of a caller's thread.
+    /// Limits the size of values for one statement, in addition to the limit of the options. `None` ends that. Has no
+    /// effect while the low limits for a caller's thread are set.
     pub(crate) fn limit_values(&self, bytes_max: Option<i32>) {
         if !self.inline {
             let most = i32::try_from(self.value_bytes_max).unwrap_or(i32::MAX);
@@ -40,7 +41,8 @@ impl Session {
         }
     }
 
-    /// Sets the longest pattern of LIKE and GLOB, and the largest value that goes with it: one of [`PATTERN_LIMITS`].
+    /// Sets the maximum length of a pattern of LIKE and GLOB, and the maximum size of values with such a pattern: one
+    /// pair of [`PATTERN_LIMITS`].
     pub(crate) fn limit_patterns(&self, (pattern, value): (i32, i32)) {
         self.limit(Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, pattern);
         self.limit_values(Some(value));
@@ -52,7 +54,8 @@ impl Session {
         }
     }
 
-    /// Sets the conditions of the following batches.
+    /// Sets the conditions under which the following batches run: whether foreign keys are enforced, and the maximum
+    /// size of a value.
     pub(crate) fn set_conditions(&mut self, foreign_keys: bool, value_bytes_max: u64) -> Result<(), SqlError> {
         self.initial_foreign_keys = foreign_keys;
         if self.value_bytes_max != value_bytes_max {
@@ -78,7 +81,7 @@ impl Session {
         Ok(())
     }
 
-    /// The largest row of a result, in bytes.
+    /// Returns the maximum size of a row of a result, in bytes.
     pub(crate) fn row_bytes_max(&self) -> usize {
         usize::try_from(self.value_bytes_max).unwrap_or(usize::MAX)
     }

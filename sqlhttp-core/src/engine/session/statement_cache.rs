@@ -1,7 +1,7 @@
 //! The cache of prepared statements of a session.
 //!
 //! Consecutive batches mostly run the same statement. So the most recently used statement has a field of its own:
-//! taking it and putting it back compares one text and computes no hash.
+//! taking it and putting it back compares one SQL text and computes no hash.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use hashlink::LruCache;
 use super::prepared::Prepared;
 use crate::engine::statement_info::StatementInfo;
 
-/// A cache of prepared statements by their text.
+/// A cache of prepared statements by their SQL text.
 #[derive(Debug)]
 pub(crate) struct StatementCache {
     last: Option<Cached>,
@@ -24,12 +24,12 @@ struct Cached {
 }
 
 impl StatementCache {
-    /// Makes a cache for `len_max` statements, at least one.
+    /// Makes a cache for `len_max` statements. Even with 0 it caches one statement.
     pub(crate) fn new(len_max: usize) -> Self {
         StatementCache { last: None, others: LruCache::new(len_max.saturating_sub(1)) }
     }
 
-    /// The properties of the cached statement with this text.
+    /// Returns the properties of the cached statement with this SQL text; `None` if it is not cached.
     pub(crate) fn info(&self, text: &str) -> Option<&StatementInfo> {
         let prepared = match &self.last {
             Some(cached) if *cached.text == *text => Some(&cached.prepared),
@@ -38,7 +38,7 @@ impl StatementCache {
         prepared.map(|prepared| &prepared.info)
     }
 
-    /// Removes and returns the statement with this text.
+    /// Removes and returns the statement with this SQL text; `None` if it is not cached.
     pub(crate) fn take(&mut self, text: &str) -> Option<Box<Prepared>> {
         match self.last.take_if(|cached| *cached.text == *text) {
             Some(cached) => Some(cached.prepared),
@@ -46,8 +46,8 @@ impl StatementCache {
         }
     }
 
-    /// Inserts a statement under its text. Replaces a statement with the same text, or evicts the least recently used
-    /// one.
+    /// Inserts a statement under its SQL text. A cached statement with the same text is replaced. If the cache is full,
+    /// the least recently used statement is evicted.
     pub(crate) fn insert(&mut self, text: Arc<str>, prepared: Box<Prepared>) {
         let before = self.last.replace(Cached { text, prepared });
         if let (Some(before), Some(now)) = (before, &self.last)
@@ -57,7 +57,7 @@ impl StatementCache {
         }
     }
 
-    /// Finalizes all statements.
+    /// Removes and finalizes all cached statements.
     pub(crate) fn clear(&mut self) {
         self.last = None;
         self.others.clear();

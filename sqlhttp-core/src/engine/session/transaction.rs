@@ -1,4 +1,4 @@
-//! The transactions and savepoints of a session, and the size of its write-ahead log.
+//! The transactions and savepoints of a session, and the truncation of its write-ahead log.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ impl Session {
         self.connection.is_autocommit()
     }
 
-    /// Returns the failure that COMMIT would report now, if a deferred foreign key is violated.
+    /// Returns the failure that COMMIT would report now because a deferred foreign key is violated; `None` if none is.
     pub(crate) fn deferred_violation(&self) -> Option<Failure> {
         probe::deferred_foreign_keys_open(&self.connection).then(|| {
             let code = rusqlite::ffi::SQLITE_CONSTRAINT_FOREIGNKEY;
@@ -40,7 +40,7 @@ impl Session {
         Ok(())
     }
 
-    /// Rolls back the transaction, if one is open. (Some errors end it themselves.)
+    /// Rolls back the transaction, if one is open. (Some errors end the transaction, so none may be open.)
     pub(crate) fn rollback(&mut self) -> Result<(), SqlError> {
         self.forget_undone_schema();
         self.schema_changed = false;
@@ -50,8 +50,8 @@ impl Session {
         run_control(&mut self.control.rollback, &self.connection)
     }
 
-    /// Clears the statement cache if the transaction has changed the schema, because the weights of the statements
-    /// belong to that schema.
+    /// Clears the statement cache if the open transaction has changed the schema. The cached weights of statements
+    /// belong to that schema, and it is about to be rolled back.
     fn forget_undone_schema(&mut self) {
         if self.schema_changed {
             self.cache.clear();
@@ -66,19 +66,20 @@ impl Session {
         run_control(&mut self.control.release[level as usize], &self.connection)
     }
 
-    /// Rolls back to the savepoint, and releases it.
+    /// Rolls back to a savepoint of the engine, and releases it.
     pub(crate) fn undo(&mut self, level: Savepoint) -> Result<(), SqlError> {
         self.forget_undone_schema();
         run_control(&mut self.control.rollback_to[level as usize], &self.connection)?;
         self.release(level)
     }
 
-    /// Truncates the write-ahead log after its last commit. Returns the number of bytes removed.
+    /// Truncates the write-ahead log after its last commit, to remove uncommitted frames that a crash has left. Returns
+    /// the number of bytes removed. Does nothing if the database is not in WAL mode.
     pub(crate) fn cut_log_tail(&mut self, config: &ConnectionConfig) -> Result<i64, SqlError> {
         if !self.as_owner(|connection| Ok(pragmas::is_wal(connection)))? {
             return Ok(0);
         }
-        // Does not wait for the lock of another process: the tail is harmless.
+        // Does not wait for the lock of another process: uncommitted frames are harmless.
         self.connection.busy_timeout(Duration::ZERO).map_err(sql_error)?;
         let begun = self.begin_immediate();
         self.connection.busy_timeout(config.options.busy_timeout).map_err(sql_error)?;
@@ -87,8 +88,8 @@ impl Session {
         self.rollback().and(cut)
     }
 
-    /// Copies the write-ahead log into the database file and truncates it, as far as that is possible without waiting
-    /// for readers.
+    /// Copies the write-ahead log into the database file and truncates the write-ahead log, as far as that is possible
+    /// without waiting for readers.
     pub(crate) fn checkpoint_now(&mut self, config: &ConnectionConfig) -> Result<(), SqlError> {
         self.as_owner(|connection| {
             connection.busy_timeout(Duration::ZERO)?;
