@@ -3,8 +3,8 @@
 //! | failure | response of the writer |
 //! |---|---|
 //! | full disk, lock of another process, no descriptors, no memory | rolls back, waits, retries until it succeeds |
-//! | the same, caused by one statement that needs more disk space or memory than the node has | if no other node votes: the statement fails |
-//! | a damaged page | if no other node votes: the statement fails; otherwise the database rejects all further writes |
+//! | the same, but one statement is the cause (see below) | if no other node votes: the statement fails |
+//! | a damaged page | if no other node votes: the statement fails; otherwise all further writes are rejected |
 //! | anything else (an I/O error, a bug) | the database rejects all further writes |
 //!
 //! One statement is the cause in these cases:
@@ -16,8 +16,8 @@
 //! The replacement of the whole content (a load) counts as a statement.
 //!
 //! A node without other voters may decide that a statement fails, because no other node has to compute the same result.
-//! This decision is made durable before the caller receives it. The Raft log is then truncated up to that entry, so
-//! that no replay runs the statement again.
+//! This decision is made durable before the caller receives it. The Raft log is then purged up to that entry, so that
+//! no replay runs the statement again.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

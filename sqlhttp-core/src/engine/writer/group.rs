@@ -35,7 +35,7 @@ const MEMBER_TIME_MAX: Duration = Duration::from_millis(100);
 
 /// How the transaction of a single batch ended.
 enum TransactionEnd {
-    /// COMMIT has returned.
+    /// COMMIT has succeeded.
     Committed,
     /// A statement that failed has ended the transaction, so there was no COMMIT.
     ByItself,
