@@ -9,8 +9,8 @@ use super::{Batch, Deadline, Error, Outcome, Part};
 /// A boxed future, so that [`Backend`] can be a trait object.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// The consistency of a read. A single database always returns its newest state; the levels matter for replicated
-/// databases only. They are those of rqlite (<https://rqlite.io/docs/api/read-consistency/>).
+/// The consistency of a read. The levels matter for replicated databases only; a single database always returns its
+/// newest state. The levels are those of rqlite (<https://rqlite.io/docs/api/read-consistency/>).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ReadLevel {
     /// The local state of this replica, which may be out of date.

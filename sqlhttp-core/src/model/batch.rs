@@ -203,13 +203,13 @@ impl Bindings {
         Bindings::default()
     }
 
-    /// Values that bind by position, with [`BindRule::Strict`].
+    /// Creates a list of values that bind by position, with [`BindRule::Strict`].
     pub fn positional<V: Into<Value>>(values: impl IntoIterator<Item = V>) -> Self {
         let entries = values.into_iter().map(|value| Binding { name: None, value: value.into() }).collect();
         Bindings { entries, rule: BindRule::Strict }
     }
 
-    /// Values that bind by name, with [`BindRule::Strict`].
+    /// Creates a list of values that bind by name, with [`BindRule::Strict`].
     pub fn named<'a, V: Into<Value>>(values: impl IntoIterator<Item = (&'a str, V)>) -> Self {
         let entry = |(name, value): (&str, V)| Binding { name: Some(name.into()), value: value.into() };
         Bindings { entries: values.into_iter().map(entry).collect(), rule: BindRule::Strict }

@@ -15,7 +15,7 @@
 //! | COMMIT | the data | the data and the record of progress |
 //! | COMMIT fails | (3) | roll back, wait, retry |
 //! | results | one reply for each batch | one list for all entries, or a call of `on_applied` for each outcome |
-//! | batch with a transaction for each step | a failed COMMIT fails its step only | progress is recorded after each step |
+//! | one transaction per step | a failed COMMIT fails its step only | progress is recorded after each step |
 //!
 //! 1. The batches before that batch run again in a group. Then that batch runs in a transaction of its own.
 //! 2. All batches of the group run again. The statement that ended the transaction does not run; its error is its
