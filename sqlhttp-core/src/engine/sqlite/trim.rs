@@ -68,9 +68,10 @@ fn trim<'a>(
 struct Set<'a> {
     /// All characters of the set, in order; empty if there are more than [`COMPARED_MAX`].
     characters: Vec<&'a [u8]>,
-    /// The position of each character's first occurrence in the set; empty if there are few characters.
+    /// The position of each character's first occurrence in the set; empty if the set has at most [`COMPARED_MAX`]
+    /// characters.
     positions: HashMap<&'a [u8], usize>,
-    /// The distinct lengths of the characters, in bytes; empty if there are few characters.
+    /// The distinct lengths of the characters, in bytes; empty if the set has at most [`COMPARED_MAX`] characters.
     lens: Vec<usize>,
 }
 
