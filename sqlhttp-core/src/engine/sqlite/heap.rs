@@ -103,8 +103,8 @@ pub(crate) fn refused() -> Option<Refused> {
     REFUSED.get()
 }
 
-/// Adds `bytes` to the count of allocated memory and returns true. If that would exceed a limit, returns false and adds
-/// nothing.
+/// Adds `bytes` to the count of allocated memory and returns true. If that would exceed a limit, or the run has been
+/// told to end, returns false and adds nothing.
 fn charge(bytes: usize) -> bool {
     let used = USED.get().saturating_add(bytes);
     if used > USED_MAX.get() {

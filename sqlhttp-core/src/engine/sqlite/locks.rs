@@ -26,7 +26,8 @@ impl FileLocks {
         others.map(|(_, level)| *level).max().unwrap_or(ffi::SQLITE_LOCK_NONE)
     }
 
-    /// Raises the lock of the handle `me` to `level`. Returns false if the locks of other handles conflict.
+    /// Raises the lock of the handle `me` to `level`. Returns false if the locks of other handles conflict. A request
+    /// for EXCLUSIVE that conflicts with readers leaves `me` with PENDING.
     pub(super) fn lock(&mut self, me: HandleId, level: c_int) -> bool {
         let mine = self.held.get(&me).copied().unwrap_or(ffi::SQLITE_LOCK_NONE);
         if mine >= level {
