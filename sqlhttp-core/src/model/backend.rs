@@ -1,5 +1,5 @@
-//! The interface between the servers and the databases: [`Backend`], implemented by a single database and by a
-//! replicated one.
+//! [`Backend`], the trait through which the servers use a database. A single database and a replicated one implement
+//! it.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -9,39 +9,40 @@ use super::{Batch, Deadline, Error, Outcome, Part};
 /// A boxed future, so that [`Backend`] can be a trait object.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// The consistency of a read. A single database always returns its newest state; the levels matter for replicated
-/// databases only. They are those of rqlite (<https://rqlite.io/docs/api/read-consistency/>).
+/// The consistency of a read. The levels matter for replicated databases only; a single database always returns its
+/// newest state. The levels are those of rqlite (<https://rqlite.io/docs/api/read-consistency/>).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ReadLevel {
     /// The local state of this replica, which may be out of date.
     None,
-    /// The state of the node that considers itself the leader. Another node may have become leader without its
-    /// knowledge.
+    /// The state of the node that considers itself the leader. If another node has become leader in the meantime, the
+    /// result may be out of date.
     #[default]
     Weak,
     /// The state of the leader after a quorum has confirmed its leadership.
     Linearizable,
-    /// The state of the leader after a log entry for this read has been committed and applied.
+    /// The state of the leader after a Raft log entry for this read has been committed and applied.
     Strong,
-    /// [`ReadLevel::None`] on a replica that never votes, [`ReadLevel::Weak`] elsewhere.
+    /// [`ReadLevel::None`] on a node that never votes, [`ReadLevel::Weak`] on every other node.
     Auto,
 }
 
-/// Something that runs batches: a single database, or a replicated one.
+/// A database that runs batches: a single one or a replicated one.
 ///
 /// Requirements for implementations:
-/// * An outcome with [`super::Ending::Done`] is durable.
-/// * An outcome with any other ending, and an error, leave no changes behind, except for the errors that say that the
-///   outcome is unknown ([`Error::Unknown`], [`Error::LeadershipLost`]).
-/// * The deadline is checked when the batch starts and while it runs. It is not necessarily checked while the batch
-///   waits; a caller that cannot wait longer drops the future at its own timeout.
+/// * If a batch ends with [`super::Ending::Done`], its changes are durable.
+/// * If a batch ends with any other [`super::Ending`] or with an error, it leaves no changes behind. The exceptions are
+///   the errors after which the outcome is unknown: [`Error::Unknown`] and [`Error::LeadershipLost`].
+/// * The deadline is checked when the batch starts and while the batch runs. It is not necessarily checked while the
+///   batch waits in a queue; a caller that cannot wait longer drops the future.
 /// * Dropping the returned future or the stream cancels the batch as soon as possible.
 pub trait Backend: Send + Sync {
-    /// Runs a batch that may read or write; SQLite determines which. A batch that only reads has the consistency of
-    /// `level`, and its answer may be streamed.
+    /// Runs a batch that may read or write; SQLite determines which. A batch that only reads has the consistency
+    /// `level`, and its result may be streamed.
     fn request(&self, batch: Batch, level: ReadLevel, deadline: Deadline) -> BoxFuture<'_, Result<Answer, Error>>;
 
-    /// Runs a batch for its effects. A replicated database sends it through its log even if it only reads.
+    /// Runs a batch as a write. A replicated database sends the batch through its Raft log even if the batch only
+    /// reads.
     fn execute(&self, batch: Batch, deadline: Deadline) -> BoxFuture<'_, Result<Answer, Error>> {
         self.request(batch, ReadLevel::default(), deadline)
     }
@@ -50,9 +51,9 @@ pub trait Backend: Send + Sync {
     fn query(&self, batch: Batch, level: ReadLevel, deadline: Deadline) -> BoxFuture<'_, Result<Answer, Error>>;
 }
 
-/// The answer to a batch.
+/// The result of a batch: complete, or as a stream of parts.
 pub enum Answer {
-    /// The complete result.
+    /// The complete result, in memory.
     Whole(Outcome),
     /// A large result, streamed in parts.
     Parts(Box<dyn PartStream>),
@@ -67,19 +68,21 @@ impl std::fmt::Debug for Answer {
     }
 }
 
-/// The parts of a streamed answer, in order. Dropping the stream interrupts the statement that produces them.
+/// A streamed result of a batch: yields the parts in order. Dropping the stream interrupts the statement that produces
+/// the parts.
 pub trait PartStream: Send {
-    /// The next part, or the error that ended the stream early. `None` after [`Part::End`] or an error.
+    /// Waits for the next part and returns it, or the error that ended the stream early. `None` after [`Part::End`] or
+    /// an error.
     fn next(&mut self) -> BoxFuture<'_, Option<Result<Part, Error>>>;
 
-    /// The index of the log entry that contained the batch; 0 if no log was involved.
+    /// The index of the Raft log entry that contained the batch; 0 if the batch did not go through a Raft log.
     fn log_index(&self) -> u64 {
         0
     }
 }
 
 impl Answer {
-    /// The index of the log entry that contained the batch; 0 if no log was involved.
+    /// The index of the Raft log entry that contained the batch; 0 if the batch did not go through a Raft log.
     pub fn log_index(&self) -> u64 {
         match self {
             Answer::Whole(outcome) => outcome.log_index,
@@ -87,7 +90,7 @@ impl Answer {
         }
     }
 
-    /// Waits for all parts and combines them. The complete result is held in memory.
+    /// Waits for all parts of the result and combines them. The complete result is held in memory.
     ///
     /// Fails with the error that ended the stream, or with [`Error::Closed`] if the stream ends without [`Part::End`].
     pub async fn whole(self) -> Result<Outcome, Error> {

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use super::{Failure, Stamp, Value};
 
-/// A list of steps that one caller submits together.
+/// A list of steps (SQL texts with values) that one caller submits together.
 #[derive(Debug, Clone, PartialEq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Batch {
-    /// The steps, run in this order.
+    /// The steps of the batch, run in this order.
     pub steps: Vec<Step>,
     /// The effect of a failing step on the other steps.
     pub atomicity: Atomicity,
@@ -42,7 +42,7 @@ pub enum Atomicity {
     /// steps after it do not run.
     #[default]
     All,
-    /// Each step is a transaction of its own. Its failure does not affect the other steps.
+    /// Each step is a transaction of its own. If the step fails, the other steps are not affected.
     Each,
 }
 
@@ -57,11 +57,12 @@ pub enum OnError {
     Continue,
 }
 
-/// The kind of result that the caller wants from a step.
+/// The kind of result that a step returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Expect {
-    /// The rows of the (last) statement. A statement without result columns yields [`super::Rows`] without columns.
+    /// The rows of the last statement of the step. A statement without result columns yields [`super::Rows`] without
+    /// columns.
     #[default]
     Rows,
     /// The number of changed rows. Rows that the statement returns are discarded.
@@ -81,7 +82,7 @@ pub struct Step {
     pub action: Action,
     /// The kind of result to return.
     pub expect: Expect,
-    /// The effect of its failure on the batch.
+    /// The effect on the batch if this step fails.
     pub on_error: OnError,
 }
 
@@ -89,24 +90,25 @@ pub struct Step {
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Action {
-    /// SQL text with one or several statements, run in order. Every statement is bound to the same values; with
-    /// [`BindRule::Counted`], to the values that the statements before it have left.
+    /// SQL text with one or several statements, run in order. With [`BindRule::Strict`], the same values are bound to
+    /// every statement. With [`BindRule::Counted`], each statement takes its values after those of the statements
+    /// before it.
     Run {
-        /// The SQL text.
+        /// The SQL text that the step runs.
         sql: Arc<str>,
-        /// The values for its parameters.
+        /// The values for the parameters of the SQL text.
         bindings: Bindings,
     },
     /// The same SQL text, run once for each set of values, up to the first failure.
     RunEach {
-        /// The SQL text.
+        /// The SQL text that the step runs.
         sql: Arc<str>,
-        /// One set of values for each run. An `Err` is a set that could not be decoded; the step fails with it when
-        /// that run is due.
+        /// One set of values for each run of the SQL text. An `Err` stands for a set that could not be decoded; the
+        /// step fails with this [`Failure`] when it reaches that run.
         bindings: Vec<Result<Bindings, Failure>>,
     },
-    /// A step that fails before SQLite sees it, for example a malformed item of a request. It fails only when its turn
-    /// comes, so that an earlier step can fail first.
+    /// A step that fails without running SQL, for example because a query or statement of the request is malformed. The
+    /// step fails only after the steps before it have run, because an earlier step may fail first.
     Fail(Failure),
 }
 
@@ -120,13 +122,13 @@ pub struct Bindings {
     pub rule: BindRule,
 }
 
-/// One value and its optional name.
+/// A value for a parameter, and the name of the parameter if the value binds by name.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Binding {
     /// The name of the parameter; the prefix `:`, `@` or `$` is optional. `None` binds by position.
     pub name: Option<Box<str>>,
-    /// The value.
+    /// The value to bind.
     pub value: Value,
 }
 
@@ -134,16 +136,16 @@ pub struct Binding {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum BindRule {
-    /// Every parameter must have a value; surplus values are ignored. `?` takes the value at its position, `?NNN` and
-    /// `$NNN` the value at position `NNN`, and `:name`, `@name` and `$name` the value of that name.
+    /// Every parameter must have a value; surplus values are ignored. A parameter `?` takes the value at its position,
+    /// `?NNN` and `$NNN` the value at position `NNN`, and `:name`, `@name` and `$name` the value of that name.
     #[default]
     Strict,
     /// There must be at least as many values as parameters; surplus values are ignored.
     ///
     /// If no value has a name, the values bind in order, regardless of the parameters' names. Otherwise an unnamed
     /// value binds to the parameter with the same position, a named value binds to all parameters of that name, and a
-    /// parameter without a value is NULL. If the text has several statements, each takes as many values as it has
-    /// parameters, and the next one continues after them.
+    /// parameter without a value is NULL. If the SQL text has several statements, each takes as many values as it has
+    /// parameters, and the next statement takes the values after them.
     Counted,
 }
 
@@ -170,7 +172,7 @@ impl Step {
         Step::new(sql, bindings, Expect::Count)
     }
 
-    /// Creates a step that fails with `failure` when its turn comes.
+    /// Creates a step that runs no SQL and fails with `failure` after the steps before it have run.
     pub fn fail(failure: Failure) -> Self {
         Step { action: Action::Fail(failure), expect: Expect::Count, on_error: OnError::Abort }
     }
@@ -186,7 +188,7 @@ impl Step {
         self
     }
 
-    /// The SQL text; `None` for [`Action::Fail`].
+    /// The SQL text of the step; `None` for [`Action::Fail`].
     pub fn sql(&self) -> Option<&str> {
         match &self.action {
             Action::Run { sql, .. } | Action::RunEach { sql, .. } => Some(sql),
@@ -196,18 +198,18 @@ impl Step {
 }
 
 impl Bindings {
-    /// No values.
+    /// Creates an empty list of values, for SQL text without parameters.
     pub fn none() -> Self {
         Bindings::default()
     }
 
-    /// Values that bind by position, with [`BindRule::Strict`].
+    /// Creates a list of values that bind by position, with [`BindRule::Strict`].
     pub fn positional<V: Into<Value>>(values: impl IntoIterator<Item = V>) -> Self {
         let entries = values.into_iter().map(|value| Binding { name: None, value: value.into() }).collect();
         Bindings { entries, rule: BindRule::Strict }
     }
 
-    /// Values that bind by name, with [`BindRule::Strict`].
+    /// Creates a list of values that bind by name, with [`BindRule::Strict`].
     pub fn named<'a, V: Into<Value>>(values: impl IntoIterator<Item = (&'a str, V)>) -> Self {
         let entry = |(name, value): (&str, V)| Binding { name: Some(name.into()), value: value.into() };
         Bindings { entries: values.into_iter().map(entry).collect(), rule: BindRule::Strict }

@@ -1,4 +1,4 @@
-//! The changes that a statement made.
+//! The type for the changes that a statement made.
 
 /// The changes that a statement made itself, without those of its triggers and foreign-key actions
 /// (<https://sqlite.org/c3ref/changes.html>).

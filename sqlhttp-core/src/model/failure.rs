@@ -1,5 +1,5 @@
-//! The reasons why a step failed. A [`Failure`] is data, part of the step's outcome; each protocol crate words it for
-//! its clients.
+//! The reasons why a step failed. A [`Failure`] is part of the step's outcome; each protocol crate converts it to an
+//! error message for its clients.
 
 use std::fmt;
 
@@ -12,34 +12,34 @@ pub enum Failure {
     /// The step contains BEGIN, COMMIT, SAVEPOINT or another transaction-control statement, which only the engine may
     /// use.
     TransactionControl(TransactionKeyword),
-    /// The database's policy does not allow clients this operation. The string names it ("ATTACH", "PRAGMA
+    /// The database's policy does not allow clients this operation. The string names the operation ("ATTACH", "PRAGMA
     /// journal_mode").
     NotAllowed(String),
     /// The parameter with this name (without its prefix) has no value.
     MissingNamed(String),
     /// The parameter at this position, counted from 1, has no value.
     MissingPositional(usize),
-    /// There are fewer values than parameters.
+    /// The step has fewer values than its SQL text has parameters.
     NotEnough {
-        /// The number of parameters.
+        /// The number of parameters of the SQL text.
         want: usize,
-        /// The number of values.
+        /// The number of values that the step provides.
         got: usize,
     },
-    /// The result has more rows than the limit.
+    /// The result of the step has more rows than the limit permits.
     TooManyRows {
-        /// The limit, in rows.
+        /// The maximum number of rows of a result.
         limit: u64,
     },
-    /// The result takes more memory than the limit. The limit applies to results that must be held in memory until the
-    /// batch has committed.
+    /// The result takes more memory than the limit permits. The limit applies to results that must be held in memory
+    /// until the batch has committed.
     TooManyBytes {
-        /// The limit, in bytes.
+        /// The maximum size of results held in memory, in bytes.
         limit: u64,
     },
     /// The batch ran out of time, or out of the virtual-machine steps that it was allowed.
     Timeout,
-    /// The protocol layer rejected the step before SQLite saw it.
+    /// The protocol crate rejected the step, so it was not passed to SQLite.
     Protocol {
         /// The status code of the protocol, for example an HTTP status.
         status: u16,
@@ -48,15 +48,15 @@ pub enum Failure {
     },
 }
 
-/// An error of SQLite.
+/// An error that SQLite reported.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct SqlError {
     /// The extended result code (<https://sqlite.org/rescode.html>).
     pub code: i32,
-    /// The generic text for the code, from `sqlite3_errstr` (<https://sqlite.org/c3ref/errcode.html>).
+    /// The generic description of the code, from `sqlite3_errstr` (<https://sqlite.org/c3ref/errcode.html>).
     pub generic: String,
-    /// The specific message, from `sqlite3_errmsg`.
+    /// The specific error message, from `sqlite3_errmsg`.
     pub message: String,
     /// The byte offset of the error in the SQL text, from `sqlite3_error_offset`; `None` if SQLite reports none.
     pub offset: Option<u32>,
@@ -80,7 +80,7 @@ pub enum TransactionKeyword {
 }
 
 impl SqlError {
-    /// The primary result code: the low eight bits
+    /// The primary result code: the low eight bits of the extended code
     /// (<https://sqlite.org/rescode.html#primary_result_codes_versus_extended_result_codes>).
     pub fn primary_code(&self) -> i32 {
         self.code & 0xff

@@ -1,7 +1,8 @@
 //! The types that every crate of sqlhttp shares: a request ([`Batch`]), its result ([`Outcome`]), and the reason why
 //! there is no result ([`Error`]).
 //!
-//! Nothing here uses SQLite, a clock, a file or a thread, so that the protocol crates can depend on this module alone.
+//! Nothing in this module uses SQLite, a clock, a file or a thread, so that the protocol crates can depend on this
+//! module alone.
 
 mod backend;
 mod batch;

@@ -1,8 +1,9 @@
 //! Result rows, stored in one contiguous buffer (the *tape*) of tags and values.
 //!
-//! The SQLite thread only copies the column values to the tape; other threads decode it. The format does not depend on
-//! the protocol. A value is a tag byte followed by its content: nothing for NULL, eight little-endian bytes for INTEGER
-//! and REAL, a four-byte little-endian length and that many bytes for TEXT and BLOB.
+//! The thread that runs the statement only copies the column values to the tape; other threads decode the tape. The
+//! format of the tape is the same for all protocols. A value is a tag byte followed by its content: nothing for NULL,
+//! eight little-endian bytes for INTEGER and REAL, a four-byte little-endian length and that many bytes for TEXT and
+//! BLOB.
 
 use std::sync::Arc;
 
@@ -17,13 +18,13 @@ const BLOB: u8 = 4;
 /// A column of a result.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Column {
-    /// The name, exactly as SQLite reports it (`sqlite3_column_name`).
+    /// The name of the column, exactly as SQLite reports it (`sqlite3_column_name`).
     pub name: String,
-    /// The declared type (<https://sqlite.org/c3ref/column_decltype.html>); `None` if the result column is an
-    /// expression and not directly a column of a table.
+    /// The declared type of the column (<https://sqlite.org/c3ref/column_decltype.html>); `None` if the result column
+    /// is an expression and not directly a column of a table.
     pub decl_type: Option<String>,
-    /// The name of the table (<https://sqlite.org/c3ref/column_database_name.html>); `None` if the result column is not
-    /// directly a column of a table.
+    /// The name of the table that contains the column (<https://sqlite.org/c3ref/column_database_name.html>); `None` if
+    /// the result column is not directly a column of a table.
     pub table: Option<String>,
 }
 
@@ -37,7 +38,7 @@ pub struct Rows {
     pub columns: Arc<Columns>,
     /// The rows, in order.
     pub blocks: Vec<Block>,
-    /// The rows that the same statement changed; not 0 only for a statement with RETURNING.
+    /// The changes that the statement made. Only a statement with RETURNING has both rows and changes.
     pub changed: Changed,
 }
 
@@ -58,7 +59,7 @@ impl Rows {
     }
 }
 
-/// A sequence of rows of a result, up to a certain size.
+/// A sequence of consecutive rows of a result. Large results consist of several blocks.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Block {
     tape: Vec<u8>,
@@ -66,11 +67,11 @@ pub struct Block {
     columns: usize,
 }
 
-/// Bytes reserved at the first row; enough for most results of one row.
+/// The number of bytes that a block reserves for its first row; enough for most results of one row.
 const FIRST_ROW_BYTES: usize = 256;
-/// The number of rows after which the block is expected to become full.
+/// A block that reaches this number of rows is expected to become full, so it reserves [`MANY_ROWS_BYTES`].
 const MANY_ROWS: usize = 32;
-/// Bytes reserved when a block has reached [`MANY_ROWS`] rows.
+/// The number of bytes that a block reserves when it has [`MANY_ROWS`] rows.
 const MANY_ROWS_BYTES: usize = 60 << 10;
 
 impl Block {
@@ -138,7 +139,7 @@ impl Block {
         self.tape.extend_from_slice(&bytes[..len as usize]);
     }
 
-    /// Iterates over all values of all rows, row by row. The fastest way to read a block.
+    /// Iterates over all values of all rows, row by row. This is the fastest way to read a block.
     pub fn values(&self) -> Values<'_> {
         Values { tape: &self.tape, left: self.rows * self.columns }
     }
@@ -181,12 +182,13 @@ pub struct RowRef<'a> {
 }
 
 impl<'a> RowRef<'a> {
-    /// Iterates over the values, in column order.
+    /// Iterates over the values of the row, in column order.
     pub fn values(&self) -> Values<'a> {
         Values { tape: self.tape, left: self.columns }
     }
 
-    /// The value of a column, counted from 0; `None` if there is no such column. Takes time proportional to `column`.
+    /// The value of a column, counted from 0; `None` if there is no such column. This takes time proportional to
+    /// `column`.
     pub fn get(&self, column: usize) -> Option<ValueRef<'a>> {
         self.values().nth(column)
     }

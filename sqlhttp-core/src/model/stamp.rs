@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Stamp {
-    /// The current time, in milliseconds since 1970-01-01 00:00 UTC.
+    /// The time that the batch uses as the current time, in milliseconds since 1970-01-01 00:00 UTC.
     pub unix_ms: i64,
     /// The seed of `random()` and `randomblob()`.
     pub seed: u64,
@@ -28,21 +28,22 @@ pub struct Deadline {
 }
 
 impl Deadline {
-    /// No limit.
+    /// A deadline without any limit.
     pub const NEVER: Deadline = Deadline { all: None, reads: None, writes: None, turn: None, without_default: false };
 
-    /// A limit for all batches.
+    /// Creates a deadline at `moment`, for batches that read and for batches that write.
     pub fn at(moment: Instant) -> Self {
         Deadline { all: Some(moment), ..Deadline::NEVER }
     }
 
-    /// A limit for all batches, `duration` after `now`. No limit if [`Instant`] cannot represent that time.
+    /// Creates a deadline `duration` after `now`, for batches that read and for batches that write. The deadline has no
+    /// limit if [`Instant`] cannot represent that time.
     pub fn after(now: Instant, duration: Duration) -> Self {
         Deadline { all: now.checked_add(duration), ..Deadline::NEVER }
     }
 
-    /// Restricts the limit to batches that only read. A write through a log then has no limit, because an entry cannot
-    /// be withdrawn from the log.
+    /// Restricts the limit to batches that only read. Batches that write then have no limit. This is used for writes
+    /// through a Raft log, because an entry cannot be withdrawn from the log.
     pub fn for_reads_only(self) -> Self {
         Deadline { reads: self.moment(), ..Deadline::NEVER }
     }
@@ -52,17 +53,19 @@ impl Deadline {
         Deadline { writes: self.moment(), ..Deadline::NEVER }
     }
 
-    /// Turns the limit into one for the start of a write. A write that starts before it is not interrupted by it.
+    /// Turns the limit into one for the start of a write only. A write that has started before the limit is not
+    /// interrupted.
     pub fn for_turn_only(self) -> Self {
         Deadline { turn: self.moment(), ..Deadline::NEVER }
     }
 
-    /// Keeps this limit and disables the default limit of writes (see [`Deadline::is_without_default`]).
+    /// Keeps the limits of this deadline and disables the default time limit of writes (see
+    /// [`Deadline::is_without_default`]).
     pub fn without_default(self) -> Self {
         Deadline { without_default: true, ..self }
     }
 
-    /// Whether the default limit of writes does not apply.
+    /// Returns true if the default time limit of writes must not be applied.
     pub fn is_without_default(&self) -> bool {
         self.without_default
     }
@@ -72,13 +75,13 @@ impl Deadline {
         Deadline { all: earlier(self.all, self.writes), reads: None, writes: None, ..self }
     }
 
-    /// Applies the limit for the start of a write to its end too. A replicated database uses this, because it waits for
-    /// the start and for the end of a write at once.
+    /// Applies the limit for the start of a write also to the end of the write. A replicated database uses this,
+    /// because it cannot wait for the start and the end of a write separately.
     pub fn or_turn(self) -> Self {
         Deadline { all: earlier(self.all, self.turn), ..self }
     }
 
-    /// Combines two deadlines: the earlier limit of each kind applies.
+    /// Combines two deadlines: of each kind of limit, the earlier one applies.
     pub fn and(self, other: Deadline) -> Self {
         Deadline {
             all: earlier(self.all, other.all),

@@ -35,7 +35,7 @@ pub enum ValueRef<'a> {
 }
 
 impl<'a> ValueRef<'a> {
-    /// The text, with invalid UTF-8 replaced by U+FFFD; `None` for any other storage class.
+    /// The content of a TEXT value, with invalid UTF-8 replaced with U+FFFD; `None` for any other storage class.
     pub fn as_text(&self) -> Option<Cow<'a, str>> {
         match self {
             ValueRef::Text(bytes) => Some(String::from_utf8_lossy(bytes)),
@@ -43,7 +43,7 @@ impl<'a> ValueRef<'a> {
         }
     }
 
-    /// The integer; `None` for any other storage class.
+    /// The content of an INTEGER value; `None` for any other storage class.
     pub fn as_integer(&self) -> Option<i64> {
         match self {
             ValueRef::Integer(i) => Some(*i),
@@ -51,7 +51,7 @@ impl<'a> ValueRef<'a> {
         }
     }
 
-    /// Returns an owned copy. Invalid UTF-8 in text is replaced by U+FFFD.
+    /// Returns an owned copy. Invalid UTF-8 in a TEXT value is replaced with U+FFFD.
     pub fn to_value(&self) -> Value {
         match self {
             ValueRef::Null => Value::Null,

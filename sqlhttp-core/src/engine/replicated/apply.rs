@@ -1,16 +1,18 @@
-//! Applies log entries on the writer thread ([`crate::Writes::Log`]).
+//! Applies entries of the Raft log on the writer thread ([`crate::Writes::Log`]).
 //!
-//! Many entries share one transaction, which also records the position in the log ([`Progress`]). So the data and the
-//! recorded position never differ.
+//! Many entries share one transaction, which also records the position in the Raft log ([`Progress`]). So the data
+//! always matches the recorded position.
 //!
-//! Every node must compute the same results, in every replay. So deadlines and dropped futures interrupt nothing here,
-//! and every limit comes from the entry. A failure that depends on this node alone (its disk, its memory) is not a
-//! result. If it may be temporary, the writer rolls back, waits and retries ([`super::node_failure`]); otherwise the
-//! database takes no more writes.
+//! Every node must compute the same results, in every replay. So the application of an entry is not interrupted by
+//! deadlines or by dropped futures, and every limit comes from the entry. (A node without other voters is an exception:
+//! it adds a time limit.) A failure that depends on this node alone (its disk, its memory) is not a result. If such a
+//! failure may be temporary, the writer rolls back, waits and retries ([`super::node_failure`]); otherwise the database
+//! rejects all further writes.
 //!
-//! A statement that ends the whole transaction (OR ROLLBACK, RAISE(ROLLBACK)) would do so in a group as well. Its
-//! failure is recorded, and the group runs again with that statement replaced by the failure: the other statements have
-//! the same effects as in separate transactions, and all still commit together.
+//! A group is the operations that share one transaction. A statement that ends its whole transaction (OR ROLLBACK,
+//! RAISE(ROLLBACK)) would also undo the other operations of the group. So the failure of that statement is recorded,
+//! and the group runs again: the statement does not run, and its recorded failure is its result. The other statements
+//! have the same effects as in separate transactions.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -34,45 +36,50 @@ use crate::engine::writer::queue::LogTask;
 use crate::engine::writer::thread::Writer;
 use crate::model::{Atomicity, Batch, Block, Ending, Error, Failure, Outcome, SqlError, Stamp, StepOutcome};
 
-/// How long a transaction may last while more work is queued.
+/// The time after which a transaction is committed, although more entries are ready to be applied.
 const GROUP_TIME_MAX: Duration = Duration::from_millis(20);
-/// The largest result of a batch, in bytes of rows. A constant, because it must be the same on every node.
+/// The maximum size of the result of a batch, in bytes of rows. It is a constant, because it must be the same on every
+/// node.
 const HELD_BYTES_MAX: u64 = 64 << 20;
-/// SQLite's own limit, which was in force for entries of the older format.
+/// The maximum size of a value, in bytes, for entries of the older format, which do not contain this limit. It is
+/// SQLite's default limit, which was in force when they were written.
 const VALUE_BYTES_MAX_OF_OLD_ENTRIES: u64 = 1_000_000_000;
-/// A statement and the statements that virtual tables run for it may take this many times the steps that the entry
-/// allows.
+/// The factor by which the limit of virtual-machine steps in an entry is multiplied for a statement together with the
+/// statements that virtual tables run for it.
 const ALL_STEPS_FACTOR: u64 = 10;
-/// The shortest time limit of a write on a node without other voters.
+/// The minimum time limit of a write on a node without other voters.
 const TIME_MIN: Duration = Duration::from_secs(1);
-/// Only a caller's `db_timeout` leads to a time limit below this.
+/// A time limit below this is a short one: it can only come from the `db_timeout` of a caller.
 const SHORT_TIMEOUT: Duration = Duration::from_secs(600);
-/// The factor by which a statement that works on whole tables may take longer.
+/// The factor by which the time limit is longer for a statement that works on whole tables.
 const TABLE_WORK_TIME_FACTOR: u32 = 10;
-/// The number of steps for which a write gets one millisecond more.
+/// The time limit of a write grows by one millisecond for each such number of virtual-machine steps that the write may
+/// take.
 const SLOW_STEPS_PER_MILLISECOND: u64 = 20_000;
-/// The size of a block of rows, in bytes.
+/// The size of a block of result rows, in bytes.
 const BLOCK_BYTES: usize = 64 << 10;
-/// The bytes of rows in the results of one transaction after which it is committed, so that the results can be sent.
+/// The size of the results of one transaction, in bytes of rows, after which the transaction is committed, so that the
+/// results can be sent.
 const GROUP_BYTES_MAX: usize = 8 << 20;
 
-/// The result of a work item.
+/// The result of an attempt to apply one operation of a log entry (a work item).
 enum Applied {
-    /// Its outcome, if this kind of item has one.
+    /// The operation was applied. Contains its outcome; `None` if this kind of operation has no outcome.
     Done(Option<Outcome>),
-    /// The transaction is lost. It must run again with the failures that are now known.
+    /// The transaction is lost. Its operations must run again; steps that are now known to fail are not run.
     Retry,
 }
 
 impl Writer<'_> {
-    /// Applies the entries of a task and replies.
+    /// Applies the entries of a task, and sends the outcomes as the reply.
     pub(in crate::engine) fn run_log(&mut self, task: LogTask) {
         let result = self.apply(&task.entries, task.on_applied);
         // The receiver may have been dropped. The entries are applied in any case.
         let _ = task.reply.send(result);
     }
 
-    /// Applies entries until all are applied, or a failure ends the writer.
+    /// Applies all entries and returns their outcomes. After a failure that cannot be retried, the database is poisoned
+    /// and an error is returned.
     fn apply(&mut self, entries: &[LogEntry], on_applied: Vec<Option<OnApplied>>) -> Result<Vec<Vec<Outcome>>, Error> {
         let mut results = Results { outcomes: vec![Vec::new(); entries.len()], on_applied };
         if let Some(gap) = self.gap(entries) {
@@ -98,7 +105,8 @@ impl Writer<'_> {
         Ok(results.outcomes)
     }
 
-    /// Applies items from the front, in one transaction if possible, and removes them.
+    /// Applies one or more operations from the front of `items`, in one transaction if possible, and removes them from
+    /// `items`.
     fn apply_some(&mut self, items: &mut VecDeque<WorkItem<'_>>, results: &mut Results) -> Result<(), ApplyError> {
         let Some(first) = items.front_mut() else { return Ok(()) };
         match first.work {
@@ -110,7 +118,7 @@ impl Writer<'_> {
             }
             Some(LogWork::Batch { batch, .. }) if first.exclusive => {
                 // The result of ANALYZE must not depend on what this connection has done before. And statements that
-                // were prepared with the old schema take a few steps more.
+                // were prepared with the old schema take a few more virtual-machine steps.
                 self.session.forget_statements();
                 self.session.forget_schema().map_err(ApplyError::during("forget schema"))?;
                 if !self.must_be_split(batch) {
@@ -125,7 +133,8 @@ impl Writer<'_> {
         }
     }
 
-    /// Replaces all content. If that is known to fail, only records the position in the log.
+    /// Replaces all content of the database with that of a file. If an earlier attempt has shown that this fails, the
+    /// content stays, and only the position in the Raft log is recorded.
     fn apply_replacement(&mut self, item: &WorkItem<'_>, file: &std::path::Path) -> Result<Outcome, ApplyError> {
         let mut next = self.shared.progress();
         item.advance(&mut next);
@@ -140,7 +149,7 @@ impl Writer<'_> {
         Ok(Outcome { ending: Ending::NotCommitted(failure.clone()), ..Outcome::default() })
     }
 
-    /// Applies items from the front in one transaction, and removes them.
+    /// Applies operations from the front of `items` in one transaction, and removes them from `items` after COMMIT.
     fn apply_group(&mut self, items: &mut VecDeque<WorkItem<'_>>, results: &mut Results) -> Result<(), ApplyError> {
         self.begin_for_log()?;
         let started = Instant::now();
@@ -175,15 +184,15 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Makes durable that a step has failed on this node only, before its caller receives the failure: in a replay
-    /// after a power cut the step could succeed.
+    /// Syncs the transaction in which a step failed only because this node lacked resources. The caller receives the
+    /// failure after that: without the sync, the step could succeed in a replay after a power cut.
     fn sync_decision(&mut self) -> Result<(), ApplyError> {
         let synced = sync::run(self.shared).map_err(ApplyError::Final)?;
         self.shared.note_decision(synced.index);
         Ok(())
     }
 
-    /// Applies an item in the open transaction.
+    /// Applies an operation in the open transaction.
     fn apply_item(&mut self, item: &mut WorkItem<'_>) -> Result<Applied, ApplyError> {
         let (batch, steps_max) = match item.work {
             Some(LogWork::Batch { batch, steps_max, .. }) => (batch, *steps_max),
@@ -200,7 +209,7 @@ impl Writer<'_> {
                 Ok(Applied::Retry)
             }
             MemberResult::Lost { error: None, failed: None } => {
-                // It changes the state of the connection, which classification has not detected.
+                // The batch changes the state of the connection, and classification has not detected that.
                 item.exclusive = true;
                 Ok(Applied::Retry)
             }
@@ -210,7 +219,8 @@ impl Writer<'_> {
         }
     }
 
-    /// Prepares the session for the batch of an item: conditions, timestamp, seed.
+    /// Prepares the session for a batch of a log entry: sets the conditions of the entry, and the timestamp and the
+    /// random seed of the batch.
     fn begin_item(&mut self, item: &WorkItem<'_>, batch: &Batch) -> Result<Stamped, ApplyError> {
         let Some(stamp) = batch.stamp else {
             return Err(ApplyError::Final(Error::Poisoned("an entry of the log has no stamp".into())));
@@ -220,7 +230,7 @@ impl Writer<'_> {
             Some(Conditions { unix_ms, foreign_keys, value_bytes_max }) => {
                 (foreign_keys, value_bytes_max, Stamp { unix_ms, ..stamp })
             }
-            // No limit was in force when the entry was written.
+            // The entry has the older format, which does not contain conditions.
             None => (options.foreign_keys, VALUE_BYTES_MAX_OF_OLD_ENTRIES, stamp),
         };
         self.session.set_conditions(foreign_keys, value_bytes_max).map_err(ApplyError::during("set limits"))?;
@@ -229,12 +239,13 @@ impl Writer<'_> {
         Ok(Stamped::new(stamp))
     }
 
-    /// Returns the limits of a run. Only the end of the process interrupts it; the item is then applied from its
-    /// beginning when the database is opened again.
+    /// Returns the limits for running a batch of a log entry: virtual-machine steps and, on a node without other
+    /// voters, time. Besides these limits, only the end of the process interrupts the batch. The batch is then applied
+    /// from its beginning when the database is opened again.
     fn limits_for_log(&self, steps_max: u64) -> Limits {
         let steps = (steps_max > 0).then_some(steps_max);
         let all_steps = steps.map(|steps| steps.saturating_mul(ALL_STEPS_FACTOR));
-        // Where other nodes vote, the clock of this node must not affect results.
+        // If other nodes vote, the clock of this node must not affect results.
         let time = steps.filter(|_| self.shared.is_sole()).map(time_limit);
         let after = |time: Option<Duration>| time.and_then(|time| Instant::now().checked_add(time));
         let (end_at, end_table_work_at) = (after(time), after(time.map(time_limit_of_table_work)));
@@ -242,10 +253,10 @@ impl Writer<'_> {
         Limits { cancel: Some(self.shared.interrupted.clone()), log, ..Limits::default() }
     }
 
-    /// Runs a batch, or a part of one, in a savepoint.
+    /// Runs a batch of a log entry, or one step of such a batch, in a savepoint.
     ///
     /// # Errors
-    /// A failure that only this node has.
+    /// Returns an error for a failure that depends on this node alone.
     fn run_for_log(
         &mut self,
         batch: &Batch,
@@ -288,7 +299,8 @@ impl Writer<'_> {
             && (0..batch.steps.len()).any(|step| runs_outside_transaction(&mut self.session, &one_step(batch, step)))
     }
 
-    /// Applies a batch step by step, each in a transaction of its own or in none.
+    /// Applies a batch step by step. Each step has a transaction of its own, or runs outside a transaction if it
+    /// requires that.
     fn apply_in_steps(&mut self, item: &mut WorkItem<'_>, batch: &Batch) -> Result<Outcome, ApplyError> {
         let _stamped = self.begin_item(item, batch)?;
         self.restore_settings(batch, item.first_step);
@@ -307,7 +319,8 @@ impl Writer<'_> {
         Ok(std::mem::take(&mut item.partial))
     }
 
-    /// Enforces foreign keys as the steps before this one have set them. Needed if another process applied those steps.
+    /// Applies the `PRAGMA foreign_keys` settings of the steps before `first_step` to this connection. This is needed
+    /// if an earlier process applied those steps.
     fn restore_settings(&mut self, batch: &Batch, first_step: usize) {
         for step in 0..first_step {
             let Some(sql) = batch.steps.get(step).and_then(|step| step.sql()) else { continue };
@@ -324,7 +337,7 @@ impl Writer<'_> {
         }
     }
 
-    /// Applies one step of a batch. `next` is the position after it.
+    /// Applies one step of a batch. `next` is the position in the Raft log after the step.
     fn apply_step(
         &mut self,
         item: &WorkItem<'_>,
@@ -336,7 +349,7 @@ impl Writer<'_> {
         // After a crash the previous step may have been applied by another connection.
         self.session.forget_statements();
         self.session.forget_schema().map_err(ApplyError::during("forget schema"))?;
-        // The step is the only one of its batch here.
+        // `step` is a batch that contains only this step, so its index in that batch is 0.
         let mut known: Vec<_> = item.known_failures.iter().filter(|(step, _)| *step == number).cloned().collect();
         known.iter_mut().for_each(|(step, _)| *step = 0);
         let whole = |failure: ApplyError| failure.with_step(number);
@@ -371,7 +384,8 @@ impl Writer<'_> {
         }
     }
 
-    /// Replaces the content of the database by that of a checked file.
+    /// Replaces the content of the database with that of a file that [`replace::check`] has checked. If the database
+    /// applies a Raft log, `progress` is recorded as its position.
     pub(in crate::engine) fn replace_content(
         &mut self,
         file: &std::path::Path,
@@ -381,17 +395,17 @@ impl Writer<'_> {
         let noted = (self.shared.config.options.writes == Writes::Log).then_some(progress);
         self.session.as_owner_sql(|connection| replace::replace(connection, file, noted))?;
         self.shared.set_progress(progress.clone());
-        // The text encoding may have changed, which an open connection cannot follow.
+        // The text encoding may have changed, and an open connection cannot adapt to that.
         self.shared.config.retire_sessions();
         Ok(())
     }
 
-    /// Begins a write transaction.
+    /// Begins a write transaction. An error counts as a failure of this node alone.
     fn begin_for_log(&mut self) -> Result<(), ApplyError> {
         self.session.begin_immediate().map_err(ApplyError::during("begin transaction"))
     }
 
-    /// Commits, together with the record of progress.
+    /// Records the position `next` in the open transaction, and commits.
     fn commit_for_log(&mut self, next: Progress, operations: usize) -> Result<(), ApplyError> {
         self.session.write_progress(&next).map_err(ApplyError::during("write progress"))?;
         self.session.commit().map_err(ApplyError::during("commit"))?;
@@ -404,7 +418,8 @@ impl Writer<'_> {
         self.session.rollback().map_err(ApplyError::during("roll back"))
     }
 
-    /// Returns an error for the first failure that other nodes would not have. It must not become a result.
+    /// Returns an error for the first failure that depends on this node alone. Such a failure must not become the
+    /// result of a step, because other nodes would compute another result.
     fn reject_node_failures<'f>(&self, failures: impl Iterator<Item = (usize, &'f Failure)>) -> Result<(), ApplyError> {
         for (step, failure) in failures {
             if let Failure::Sql(error) = failure
@@ -421,10 +436,10 @@ impl Writer<'_> {
     fn is_node_failure(&self, error: &SqlError) -> bool {
         use rusqlite::ffi;
         match error.primary_code() {
-            // AUTOINCREMENT reports the same error when it has no number left, which depends on the data.
+            // SQLite reports the same error when an AUTOINCREMENT table has no unused rowid, which depends on the data.
             ffi::SQLITE_FULL => full::was_met(),
             ffi::SQLITE_CORRUPT => {
-                // Clients can cause these by writes to shadow tables and to `sqlite_sequence`.
+                // Clients can cause these two errors by writing to shadow tables or to `sqlite_sequence`.
                 ![ffi::SQLITE_CORRUPT_VTAB, ffi::SQLITE_CORRUPT_SEQUENCE].contains(&error.code)
             }
             ffi::SQLITE_IOERR
@@ -440,7 +455,8 @@ impl Writer<'_> {
         }
     }
 
-    /// Stops taking writes. Rolls back the open transaction, of which no caller has received a result.
+    /// Poisons the database, so that it rejects all further writes, and returns the error for callers. Rolls back the
+    /// open transaction; no caller has received a result of it.
     pub(in crate::engine) fn give_up(&mut self, why: &str) -> Error {
         self.shared.poison(why);
         let _ = self.session.rollback();
@@ -448,20 +464,20 @@ impl Writer<'_> {
     }
 }
 
-/// The time limit of a write on a node without other voters: [`TIME_MIN`] and one millisecond for each
-/// [`SLOW_STEPS_PER_MILLISECOND`] steps. A step may take a tenth of a second if its values are large, so a limit of
-/// steps alone would not end such a write in time.
+/// The time limit of a write on a node without other voters: [`TIME_MIN`] plus one millisecond for each
+/// [`SLOW_STEPS_PER_MILLISECOND`] virtual-machine steps that the write may take. A step may take a tenth of a second if
+/// its values are large, so a limit of steps alone would not end such a write in time.
 fn time_limit(steps: u64) -> Duration {
     TIME_MIN + Duration::from_millis(steps / SLOW_STEPS_PER_MILLISECOND)
 }
 
-/// The time limit of a statement that works on whole tables (CREATE INDEX, ALTER TABLE): longer, unless its caller has
-/// set a short timeout.
+/// The time limit of a statement that works on whole tables (CREATE INDEX, ALTER TABLE): `time` multiplied by
+/// [`TABLE_WORK_TIME_FACTOR`], or `time` itself if the caller has set a short timeout.
 fn time_limit_of_table_work(time: Duration) -> Duration {
     if time < SHORT_TIMEOUT { time } else { time * TABLE_WORK_TIME_FACTOR }
 }
 
-/// The bytes of rows in an outcome.
+/// The size of the result rows of an outcome, in bytes.
 fn bytes_of(outcome: &Outcome) -> usize {
     let rows =
         outcome.steps.iter().filter_map(|step| if let StepOutcome::Rows(rows) = step { Some(rows) } else { None });

@@ -1,12 +1,12 @@
-//! A database that applies a log ([`crate::Writes::Log`]).
+//! A database that applies a Raft log ([`crate::Writes::Log`]).
 //!
-//! * [`entry`]: the entries of the log.
-//! * [`work_item`]: the operations of entries, each with its position.
-//! * [`apply`]: applies them on the writer thread.
+//! * [`entry`]: the entries of the Raft log.
+//! * [`work_item`]: the operations of log entries, each with its position in the Raft log.
+//! * [`apply`]: applies the entries on the writer thread.
 //! * [`node_failure`]: handles failures that depend on this node alone.
-//! * [`progress`]: the position of the database in the log.
+//! * [`progress`]: the position in the Raft log up to which the database has applied entries.
 //! * [`sync`]: makes applied entries durable.
-//! * [`replace`]: replaces all content at once.
+//! * [`replace`]: replaces all content of the database with that of a file, in one transaction.
 
 mod apply;
 pub(super) mod entry;

@@ -1,19 +1,23 @@
-//! Handles failures that depend on this node alone, while it applies a log.
+//! Handles failures that depend on this node alone while the writer applies the Raft log.
 //!
 //! | failure | response of the writer |
 //! |---|---|
 //! | full disk, lock of another process, no descriptors, no memory | rolls back, waits, retries until it succeeds |
-//! | the same, because one statement needs more than there is | without other voters: the statement fails |
-//! | a damaged page | without other voters: the statement fails; otherwise the database takes no more writes |
-//! | anything else (an I/O error, a bug) | the database takes no more writes |
+//! | the same, but one statement is the cause (see below) | if no other node votes: the statement fails |
+//! | a damaged page | if no other node votes: the statement fails; otherwise all further writes are rejected |
+//! | anything else (an I/O error, a bug) | the database rejects all further writes |
 //!
-//! A statement needs more than there is if it exceeds its own memory limit, if it has written at least a megabyte by
-//! itself when the disk was full, or if there is enough space as soon as it is rolled back. A load that is larger than
-//! the disk counts as a statement.
+//! One statement is the cause in these cases:
 //!
-//! A node without other voters decides for the cluster, because no other node has to compute the same result. The
-//! decision is made durable before the caller receives it, and the log is truncated behind it, so that no replay
-//! repeats it.
+//! * The statement exceeds its own memory limit.
+//! * The statement has written at least a megabyte by itself when the disk was full.
+//! * There is enough disk space as soon as the statement is rolled back.
+//!
+//! The replacement of the whole content (a load) counts as a statement.
+//!
+//! A node without other voters may decide that a statement fails, because no other node has to compute the same result.
+//! This decision is made durable before the caller receives it. The Raft log is then purged up to that entry, so that
+//! no replay runs the statement again.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -28,47 +32,48 @@ use crate::engine::writer::space::has_space;
 use crate::engine::writer::thread::Writer;
 use crate::model::{Error, Failure, SqlError};
 
-/// The wait before the second attempt. Each further wait is twice as long, up to [`PAUSE_MAX`].
+/// The wait before the second attempt to apply an operation. Each further wait is twice as long, up to [`PAUSE_MAX`].
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
-/// The longest wait between two attempts.
+/// The maximum wait between two attempts to apply an operation.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
-/// How often a waiting writer checks whether the process ends.
+/// The interval at which a waiting writer checks whether the process is ending.
 const POLL: Duration = Duration::from_millis(20);
-/// How often a waiting writer logs a warning.
+/// The minimum interval between two warnings that a waiting writer logs.
 const WARN_EVERY: Duration = Duration::from_secs(5);
-/// The number of attempts after which a statement is itself the cause of the failure, although there was enough space
-/// or memory each time.
+/// The number of failed attempts after which the statement itself counts as the cause of the failure, because disk
+/// space or memory is free each time after the rollback.
 const ATTEMPTS_OF_ONE: u32 = 3;
-/// The same number for a statement that had written [`LARGE_BYTES`] when the disk was full. (Its first attempt may have
-/// shared a transaction.)
+/// Like [`ATTEMPTS_OF_ONE`], for a statement that had written [`LARGE_BYTES`] when the disk was full. (Not 1, because
+/// the first attempt may have shared its transaction with other statements.)
 const ATTEMPTS_OF_LARGE: u32 = 2;
-/// A statement that has written less does not fill a disk, in bytes.
+/// The number of bytes from which a statement counts as large. A statement that has written less is not considered the
+/// cause of a full disk.
 const LARGE_BYTES: u64 = 1 << 20;
 
-/// The work item and the step that failed.
+/// Identifies the step that failed, by its operation and its index in the batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct FailedStep {
-    /// Its index among the items that are being applied.
+    /// The index of the operation in the list of work items that are being applied.
     pub(super) item: usize,
     pub(super) step: usize,
 }
 
-/// Why items could not be applied.
+/// The reason why operations of the Raft log could not be applied.
 #[derive(Debug)]
 pub(super) enum ApplyError {
-    /// A failure that only this node has.
+    /// A failure that depends on this node alone. The writer may retry.
     Local { action: &'static str, error: SqlError, failed_step: Option<FailedStep> },
-    /// A failure after which the database takes no more writes.
+    /// A failure after which the database rejects all further writes.
     Final(Error),
 }
 
 impl ApplyError {
-    /// Wraps an error of the engine's own SQL.
+    /// Returns a function that converts an error of the engine's own SQL. `action` is the operation that failed.
     pub(super) fn during(action: &'static str) -> impl FnOnce(SqlError) -> ApplyError {
         move |error| ApplyError::Local { action, error, failed_step: None }
     }
 
-    /// Wraps the error of a batch without an outcome.
+    /// Converts the error of a batch that has no outcome.
     pub(super) fn from_error(error: Error) -> ApplyError {
         match error {
             Error::Sqlite { action, source } => ApplyError::Local { action, error: source, failed_step: None },
@@ -77,12 +82,12 @@ impl ApplyError {
         }
     }
 
-    /// Sets the index of the failed item.
+    /// Sets the index of the failed work item.
     pub(super) fn with_item(self, item: usize) -> ApplyError {
         self.locate(|failed_step| FailedStep { item, ..failed_step })
     }
 
-    /// Sets the number of the failed step.
+    /// Sets the index of the failed step in its batch.
     pub(super) fn with_step(self, step: usize) -> ApplyError {
         self.locate(|failed_step| FailedStep { step, ..failed_step })
     }
@@ -97,17 +102,18 @@ impl ApplyError {
     }
 }
 
-/// The attempts to apply the item at the front.
+/// The failed attempts to apply the operation at the front of the list.
 #[derive(Debug, Default)]
 pub(super) struct Attempts {
     count: u32,
-    /// The bytes that the last attempt has written.
+    /// The number of bytes that the last attempt wrote.
     written: u64,
     warned: Option<Instant>,
 }
 
 impl Writer<'_> {
-    /// Rolls back, and responds to a failure: waits, lets the step fail, or returns the error that ends the writer.
+    /// Rolls back the transaction and responds to a failure: waits for the next attempt, or makes the step fail, or
+    /// returns an error, after which the database is poisoned.
     pub(super) fn handle_failure(
         &mut self,
         attempts: &mut Attempts,
@@ -160,15 +166,16 @@ impl Writer<'_> {
         }
     }
 
-    /// Stops because the process ends. The open transaction is rolled back, and is applied when the database is opened
-    /// again.
+    /// Stops applying because the process is ending. Rolls back the open transaction; its entries are applied when the
+    /// database is opened again.
     fn stop(&mut self) -> Error {
         let _ = self.session.rollback();
         self.shared.poison("interrupted");
         Error::Closed
     }
 
-    /// Returns whether the statement itself needs more than there is.
+    /// Returns whether the failure is caused by the statement itself, which needs more disk space or memory than this
+    /// node has. Always false if other nodes vote.
     fn is_caused_by_statement(&self, attempts: &Attempts, error: &SqlError) -> bool {
         if !self.shared.is_sole() {
             return false;
@@ -188,7 +195,7 @@ impl Writer<'_> {
         }
     }
 
-    /// Makes the step fail with this error from now on, without running it.
+    /// Records that the step fails with this error. The next attempt does not run the step.
     fn fail_step(&mut self, failed_step: FailedStep, error: SqlError, items: &mut VecDeque<WorkItem<'_>>) {
         let Some(item) = items.get_mut(failed_step.item) else { return };
         let step = failed_step.step;
@@ -205,7 +212,7 @@ impl Writer<'_> {
         (item.exclusive, item.decided_locally) = (true, true);
     }
 
-    /// Waits before the next attempt. Returns an error if the process ends meanwhile.
+    /// Waits before the next attempt. Returns an error if the process ends during the wait.
     fn wait(&mut self, attempts: &mut Attempts, action: &str, error: &SqlError, index: u64) -> Result<(), Error> {
         let why = format!("{action}: {} ({})", error.message, error.code);
         if attempts.warned.is_none_or(|warned| warned.elapsed() >= WARN_EVERY) {
@@ -225,8 +232,8 @@ impl Writer<'_> {
     }
 }
 
-/// Returns the last step of the first item that is not known to fail. A COMMIT that fails does not report which step is
-/// too large.
+/// Returns the last step of the first item that is not known to fail. This step is taken as the cause of a failed
+/// COMMIT, because SQLite does not report which step is too large.
 fn suspected_step(items: &VecDeque<WorkItem<'_>>) -> Option<FailedStep> {
     let item = items.front()?;
     let known = |step: &usize| item.known_failures.iter().any(|(known, _)| known == step);
@@ -234,20 +241,20 @@ fn suspected_step(items: &VecDeque<WorkItem<'_>>) -> Option<FailedStep> {
     Some(FailedStep { item: 0, step })
 }
 
-/// Gives the items up to the failed one transactions of their own, so that the next failure is that of a single item;
-/// all items if the failed one is unknown.
+/// Gives each operation up to the failed one a transaction of its own, so that the next failure belongs to a single
+/// operation. If the failed operation is unknown, all operations get their own transactions.
 fn isolate(items: &mut VecDeque<WorkItem<'_>>, failed_step: Option<FailedStep>) {
     let count = failed_step.map_or(items.len(), |failed_step| failed_step.item + 1);
     items.iter_mut().take(count).for_each(|item| item.exclusive = true);
 }
 
-/// A response to a failure of this node.
+/// How the writer responds to a failure that depends on this node alone.
 enum Response {
-    /// Wait and retry.
+    /// Wait, then try again.
     Wait,
-    /// Let the statement fail, on a node without other voters; otherwise stop.
+    /// On a node without other voters, let the statement fail; on other nodes, reject all further writes.
     FailStatement,
-    /// Take no more writes.
+    /// Poison the database, so that it rejects all further writes.
     Stop,
 }
 
@@ -263,7 +270,7 @@ fn response_to(error: &SqlError) -> Response {
             _,
         )
         | (_, ffi::SQLITE_IOERR_NOMEM | ffi::SQLITE_IOERR_LOCK | ffi::SQLITE_IOERR_GETTEMPPATH) => Response::Wait,
-        // A limit of `LogLimits` that only this node applies has interrupted it.
+        // An interrupt comes from a time limit of `LogLimits`, which only a node without other voters has.
         (ffi::SQLITE_CORRUPT | ffi::SQLITE_INTERRUPT, _) => Response::FailStatement,
         _ => Response::Stop,
     }

@@ -1,8 +1,9 @@
-//! The position of a database in the log that it applies. It is stored in a table of the database itself, so that it is
-//! written in the transaction of the data.
+//! The position up to which a database has applied the Raft log. The position is stored in a table of the database
+//! itself, so that it is committed in the same transaction as the data.
 //!
-//! The table's name begins with `sqlite_`, as those of SQLite's own tables: listings and dumps omit such tables, SQLite
-//! refuses to drop or alter them, and the policy forbids clients all other access ([`crate::engine::statement_info`]).
+//! The table's name begins with `sqlite_`, like the names of SQLite's own tables. So listings and dumps omit the table,
+//! and SQLite refuses to drop or alter it. The engine's policy denies clients all other access to it
+//! ([`crate::engine::statement_info`]).
 
 use std::ffi::CStr;
 
@@ -13,56 +14,62 @@ use crate::engine::sqlite::probe;
 use crate::engine::sqlite::statement::Statement;
 use crate::model::{SqlError, Value};
 
-/// The table's name.
+/// The name of the table that stores the position.
 pub(crate) const TABLE: &str = "sqlite_sqlhttp";
 
-/// The statement that creates the table. SQLite stores it verbatim, which distinguishes the table from one of a user.
+/// The statement that creates the table of the position. SQLite stores the statement verbatim in `sqlite_schema`, so
+/// that the table can be told apart from one that a user created.
 pub(crate) const CREATE: &str = "CREATE TABLE sqlite_sqlhttp(id INTEGER PRIMARY KEY, term INTEGER, position INTEGER, \
                       batches INTEGER, steps INTEGER, command_position INTEGER, write_position INTEGER, membership BLOB)";
 
 const READ: &str = "SELECT term, position, batches, steps, command_position, write_position, membership \
                     FROM main.sqlite_sqlhttp WHERE id = 1";
 
-/// An upsert, because REPLACE deletes the row first, which triggers foreign-key actions.
+/// Writes the only row of the table. An upsert is used, because REPLACE would delete the row first, which triggers
+/// foreign-key actions.
 const WRITE: &CStr = c"INSERT INTO main.sqlite_sqlhttp(id, term, position, batches, steps, command_position, \
                      write_position, membership) VALUES (1, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(id) DO UPDATE SET \
                      term = excluded.term, position = excluded.position, batches = excluded.batches, \
                      steps = excluded.steps, command_position = excluded.command_position, \
                      write_position = excluded.write_position, membership = excluded.membership";
 
-/// The position of a database in the log that it applies.
+/// The position up to which a database has applied the Raft log.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Progress {
     /// The term of the last entry that has been applied completely; 0 if there is none.
     pub term: u64,
-    /// The index of that entry.
+    /// The index of the last entry that has been applied completely; 0 if there is none.
     pub index: u64,
-    /// The number of operations of the next entry that have been applied. Almost always 0: an entry is split only where
-    /// an operation cannot share a transaction.
+    /// The number of operations of the entry after `index` that have been applied. Almost always 0: the operations of
+    /// an entry are committed separately only if one of them cannot share a transaction, or if a transaction gets too
+    /// long.
     pub operations: u32,
-    /// The number of steps that have been applied of the batch after those operations.
+    /// The number of steps that have been applied of the next batch, which is the operation after the first
+    /// `operations` ones of that entry.
     pub steps: u32,
-    /// The index of the last entry that contained commands.
+    /// The index of the last applied entry that contained a batch, a barrier or a replacement of the content.
     pub command_index: u64,
-    /// The index of the last entry that could change the database.
+    /// The index of the last applied entry that contained a batch or a replacement of the content, and so could change
+    /// the database.
     pub write_index: u64,
-    /// The membership, in the encoding of the log's owner.
+    /// The last recorded membership of the cluster. The bytes are encoded by the code that keeps the Raft log; the
+    /// database does not interpret them.
     pub membership: Vec<u8>,
-    /// The time of the last entry that had one, in milliseconds since 1970-01-01 00:00 UTC.
+    /// The latest time in the conditions of any applied entry, in milliseconds since 1970-01-01 00:00 UTC.
     pub unix_ms: i64,
-    /// The identity of the log; 0 if it has none.
+    /// The identity of the Raft log; 0 if the log has none.
     pub log: u128,
 }
 
 impl Progress {
-    /// Advances the position after an entry has been applied completely.
+    /// Sets the position to an entry that has been applied completely.
     pub(crate) fn advance_to(&mut self, term: u64, index: u64) {
         (self.term, self.index, self.operations, self.steps) = (term, index, 0, 0);
     }
 }
 
-/// Creates the table if the database is empty, and reads it. Returns `None` if the database has content but no table,
-/// so that none of it came from a log.
+/// Reads the position. If the database is empty, creates the table first. Returns `None` if the database has content
+/// but no table of the position: its content did not come from a Raft log.
 pub(crate) fn open(connection: &Connection) -> rusqlite::Result<Option<Progress>> {
     let objects = "SELECT count(*) FROM main.sqlite_schema";
     if !exists(connection)? && connection.query_row(objects, [], |row| row.get::<_, i64>(0))? > 0 {
@@ -77,12 +84,12 @@ fn exists(connection: &Connection) -> rusqlite::Result<bool> {
     connection.query_row(tables, [TABLE], |row| row.get::<_, i64>(0)).map(|count| count > 0)
 }
 
-/// Creates the table if it does not exist.
+/// Creates the table of the position if it does not exist.
 pub(crate) fn create(connection: &Connection) -> rusqlite::Result<()> {
     if exists(connection)? {
         return Ok(());
     }
-    // SQLite allows a table of such a name only with these settings.
+    // SQLite allows a table whose name begins with `sqlite_` only with these settings.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, false)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_WRITABLE_SCHEMA, true)?;
     let created = connection.execute_batch(CREATE);
@@ -91,10 +98,10 @@ pub(crate) fn create(connection: &Connection) -> rusqlite::Result<()> {
     created
 }
 
-/// Removes the table from a copy of the database that leaves the cluster. `connection` must be the only one, and must
-/// be closed afterwards.
+/// Removes the table of the position from a copy of the database that is used outside the cluster. `connection` must be
+/// the only connection to the copy, and must be closed afterwards.
 pub(crate) fn remove(connection: &Connection) -> rusqlite::Result<()> {
-    // SQLite refuses to drop a table of such a name, so it is renamed first.
+    // SQLite refuses to drop a table whose name begins with `sqlite_`, so the table is renamed first.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, false)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_WRITABLE_SCHEMA, true)?;
     let renamed = connection.execute(
@@ -106,13 +113,13 @@ pub(crate) fn remove(connection: &Connection) -> rusqlite::Result<()> {
     if renamed? == 0 {
         return Ok(());
     }
-    // Makes SQLite read the schema again.
+    // Incrementing the schema version makes SQLite read the schema again.
     let version: i64 = connection.query_row("PRAGMA schema_version", [], |row| row.get(0))?;
     connection.pragma_update(None, "schema_version", version.wrapping_add(1) & 0x7fff_ffff)?;
     connection.execute_batch("DROP TABLE sqlhttp_removed")
 }
 
-/// Reads the table; returns `None` if nothing has been written to it.
+/// Reads the position from its table; `None` if the table is empty.
 pub(crate) fn read(connection: &Connection) -> rusqlite::Result<Option<Progress>> {
     let unsigned = |value: i64| u64::try_from(value).unwrap_or_default();
     let count = |value: i64| u32::try_from(value).unwrap_or_default();
@@ -130,17 +137,17 @@ pub(crate) fn read(connection: &Connection) -> rusqlite::Result<Option<Progress>
     });
     let Some((progress, record)) = row.optional()? else { return Ok(None) };
     match record.strip_prefix(RECORD_MAGIC) {
-        // Written by an older version: the membership alone.
+        // An older version wrote this column. It contains the membership alone.
         None => Ok(Some(Progress { membership: record, ..progress })),
         Some(record) => read_record(progress, record).map(Some).ok_or_else(damaged),
     }
 }
 
-/// The beginning of the last column. It marks records with a checksum.
+/// The first bytes of the last column of the table. They mark the current format, which has a checksum.
 const RECORD_MAGIC: &[u8] = b"sqlhttp\x02";
 
-/// Encodes the last column: magic, CRC-32 of the other columns and of the following bytes, time, log, 8 reserved bytes,
-/// membership. Integers are little-endian.
+/// Encodes the last column of the table: [`RECORD_MAGIC`], CRC-32 of the other columns and of the following bytes,
+/// time, identity of the Raft log, 8 reserved bytes, membership. Integers are little-endian.
 fn record(progress: &Progress) -> Vec<u8> {
     let mut tail = Vec::with_capacity(RECORD_MAGIC.len() + 36 + progress.membership.len());
     tail.extend_from_slice(RECORD_MAGIC);
@@ -154,7 +161,7 @@ fn record(progress: &Progress) -> Vec<u8> {
     tail
 }
 
-/// Decodes the bytes after the magic. Returns `None` if the checksum is wrong.
+/// Decodes the bytes after [`RECORD_MAGIC`]. Returns `None` if they are too short or the checksum is wrong.
 fn read_record(progress: Progress, record: &[u8]) -> Option<Progress> {
     let (crc, body) = record.split_first_chunk::<4>()?;
     if checksum(&progress, body) != u32::from_le_bytes(*crc) {
@@ -167,7 +174,7 @@ fn read_record(progress: Progress, record: &[u8]) -> Option<Progress> {
     Some(Progress { unix_ms, log, membership: membership.to_vec(), ..progress })
 }
 
-/// The CRC-32 of the other columns and of `body`.
+/// The CRC-32 of the other columns of the table and of `body`, the part of the last column after the checksum.
 fn checksum(progress: &Progress, body: &[u8]) -> u32 {
     let Progress { term, index, operations, steps, command_index, write_index, .. } = progress;
     let numbers = [*term, *index, u64::from(*operations), u64::from(*steps), *command_index, *write_index];
@@ -187,7 +194,7 @@ fn damaged() -> rusqlite::Error {
     rusqlite::Error::SqliteFailure(error, Some(why.to_owned()))
 }
 
-/// Writes the position, as part of the open transaction.
+/// Writes the position to its table, as part of the open transaction.
 pub(crate) fn write(connection: &Connection, progress: &Progress) -> Result<(), SqlError> {
     write_with(&mut prepare_write(connection)?, connection, progress)
 }
@@ -204,7 +211,7 @@ pub(crate) fn write_with(
     connection: &Connection,
     progress: &Progress,
 ) -> Result<(), SqlError> {
-    // SQLite's integers are signed; no log gets that long.
+    // SQLite's integers are signed. No Raft log gets long enough for a larger index.
     let signed = |value: u64| Value::Integer(i64::try_from(value).unwrap_or(i64::MAX));
     let Progress { term, index, operations, steps, command_index, write_index, .. } = progress;
     let values = [

@@ -1,8 +1,8 @@
-//! Replaces all content of a database by that of a file.
+//! Replaces all content of a database with that of a file.
 //!
-//! The file is checked and normalized first ([`check`]), so that an unusable file replaces nothing. Then SQLite's
-//! backup API writes its pages in one transaction ([`replace`]): readers keep their snapshots, and a crash leaves
-//! either the old content or the new.
+//! First the file is checked and normalized ([`check`]); if it is unusable, the old content stays. Then SQLite's backup
+//! API writes the pages of the file to the database in one transaction ([`replace`]). Readers keep their snapshots, and
+//! a crash leaves either the old content or the new.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -18,13 +18,14 @@ use crate::model::{Error, SqlError};
 
 /// The number of pages that one call of SQLite's backup API writes.
 const PAGES_PER_STEP: i32 = 4096;
-/// How long to wait for the database's lock. No other process should hold it.
+/// The maximum time to wait for the lock of the database, which no other process should hold. After that the
+/// replacement fails with `SQLITE_BUSY`.
 const BUSY_MAX: Duration = Duration::from_secs(30);
-/// The pause between two attempts to get the lock.
+/// The pause between two attempts to get the lock of the database.
 const BUSY_POLL: Duration = Duration::from_millis(5);
 
-/// Checks that a file is a sound database, and normalizes it for [`replace`]: no files beside it, and pages of
-/// `page_size` bytes.
+/// Checks that a file is an undamaged database, and normalizes it for [`replace`]: afterwards the file has no
+/// write-ahead log or journal beside it, and its pages have `page_size` bytes.
 ///
 /// # Errors
 /// [`Error::Sqlite`] if the file is not a database, is damaged, or cannot be written.
@@ -33,22 +34,24 @@ pub(crate) fn check(file: &Path, page_size: u32) -> Result<(), Error> {
     normalize(file, page_size).map_err(failed)
 }
 
-/// Removes the record of another position, checks that the engine can create its own, and sets the page size.
+/// Checks and normalizes a file. Removes a position in another Raft log, checks that the engine can create its own
+/// table for the position, and sets the page size.
 fn normalize(file: &Path, page_size: u32) -> Result<(), SqlError> {
     let connection = open(file)?;
     let text = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, String>(0)).map_err(sql_error);
     // The quick check would accept an index that lacks rows, and the first DELETE of such a row would stop all nodes.
     integrity::require_sound(&connection, Depth::Full)?;
     text("PRAGMA journal_mode=DELETE")?;
-    // A position in another log has no meaning here.
+    // The file may contain a position in another Raft log, which has no meaning in this one.
     progress::remove(&connection).map_err(sql_error)?;
-    // The engine will create its table in it. If that is impossible (a view may have the name) it must fail now.
+    // The engine will create its table of the position in the file. If that is impossible (a view may have the same
+    // name), the check must fail now.
     progress::create(&connection).map_err(sql_error)?;
     progress::remove(&connection).map_err(sql_error)?;
     let referring = "SELECT name FROM sqlite_schema WHERE sql LIKE '%' || ?1 || '%' LIMIT 1";
     let found = connection.query_row(referring, [progress::TABLE], |row| row.get::<_, String>(0)).optional();
     if let Some(name) = found.map_err(sql_error)? {
-        // Its foreign keys and triggers would run with each record of progress.
+        // The foreign keys and triggers of such an object would run each time the position is recorded.
         let message = format!("'{name}' refers to {}, which no other object may", progress::TABLE);
         return Err(probe::error_of_code(rusqlite::ffi::SQLITE_CONSTRAINT, Some(&message)));
     }
@@ -62,15 +65,15 @@ fn normalize(file: &Path, page_size: u32) -> Result<(), SqlError> {
 fn open(file: &Path) -> Result<Connection, SqlError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(file, flags).map_err(sql_error)?;
-    // After a crash the file is made again.
+    // No sync is needed: after a crash the file is created again.
     connection.execute_batch("PRAGMA synchronous=OFF; PRAGMA trusted_schema=OFF").map_err(sql_error)?;
-    // Indexes and generated columns of the file may use these functions.
+    // Indexes and generated columns in the file may use these functions.
     functions::register_deterministic(&connection, || false).map_err(sql_error)?;
     Ok(connection)
 }
 
-/// Replaces all content of the database on `target` by that of a checked file. If the database applies a log, its
-/// position becomes `progress`.
+/// Replaces all content of the database of `target` with that of a file that [`check`] has checked. If the database
+/// applies a Raft log, its position becomes `progress`; `None` if it does not.
 pub(crate) fn replace(target: &mut Connection, file: &Path, progress: Option<&Progress>) -> Result<(), SqlError> {
     let source = open(file)?;
     if let Some(progress) = progress {

@@ -1,4 +1,4 @@
-//! The operations of log entries, each with its position in the log.
+//! The operations of log entries, each with its position in the Raft log.
 
 use std::collections::VecDeque;
 
@@ -7,32 +7,34 @@ use super::progress::Progress;
 use crate::engine::writer::thread::Writer;
 use crate::model::{Failure, Outcome};
 
-/// An operation of an entry and its position in the log.
+/// An operation of a log entry, its position in the Raft log, and the state of its application.
 pub(super) struct WorkItem<'e> {
-    /// The index of its entry in the list that is being applied.
+    /// The index of the operation's entry in the list of entries that are being applied.
     pub(super) entry: usize,
     pub(super) term: u64,
     pub(super) index: u64,
     pub(super) conditions: Option<Conditions>,
-    /// Its number in the entry.
+    /// The number of the operation in its entry, counted from 0.
     pub(super) number: u32,
-    /// It is the last operation of its entry.
+    /// Whether this is the last operation of its entry.
     pub(super) last: bool,
-    /// `None` for an entry without operations.
+    /// The operation; `None` if the entry has no operations, so that only the position advances.
     pub(super) work: Option<&'e LogWork>,
     pub(super) exclusive: bool,
-    /// The steps that are known to fail, because they ended the transaction or the attempt.
+    /// The steps that are known to fail, with their failures, because an earlier attempt failed there. They are not run
+    /// again.
     pub(super) known_failures: Vec<(usize, Failure)>,
-    /// One of its steps fails on this node only, which has no other voters beside it ([`super::node_failure`]).
+    /// Whether a step fails only because this node lacks resources. Only a node without other voters may decide that
+    /// ([`super::node_failure`]).
     pub(super) decided_locally: bool,
-    /// The first step that has not been applied.
+    /// The index of the first step of the batch that has not been applied.
     pub(super) first_step: usize,
-    /// The outcome of the steps before `first_step`, if this process applied them.
+    /// The outcome of the steps before `first_step`; empty if an earlier process applied them.
     pub(super) partial: Outcome,
 }
 
 impl WorkItem<'_> {
-    /// The number of its last step.
+    /// The index of the last step of the batch; 0 for an operation without steps.
     pub(super) fn last_step(&self) -> usize {
         match self.work {
             Some(LogWork::Batch { batch, .. }) => batch.steps.len().saturating_sub(1),
@@ -40,7 +42,7 @@ impl WorkItem<'_> {
         }
     }
 
-    /// Advances the position past this item.
+    /// Advances the position past this operation.
     pub(super) fn advance(&self, progress: &mut Progress) {
         match self.work {
             Some(LogWork::Batch { .. } | LogWork::Replace(_)) => {
@@ -61,14 +63,15 @@ impl WorkItem<'_> {
     }
 }
 
-/// The outcomes of the entries, and the callbacks that receive them.
+/// The outcomes of the entries that are being applied, and the callbacks that receive them.
 pub(super) struct Results {
     pub(super) outcomes: Vec<Vec<Outcome>>,
     pub(super) on_applied: Vec<Option<OnApplied>>,
 }
 
 impl Results {
-    /// Records the outcome of an item that has been committed.
+    /// Passes the outcome of a committed operation to the callback of its entry. If the entry has no callback, stores
+    /// the outcome for the reply.
     pub(super) fn add(&mut self, item: &WorkItem<'_>, outcome: Option<Outcome>) {
         let Some(outcome) = outcome else { return };
         match self.on_applied.get_mut(item.entry) {
@@ -79,7 +82,8 @@ impl Results {
 }
 
 impl Writer<'_> {
-    /// Describes a gap between the last applied entry and the first new one, or between the new ones.
+    /// Describes the first gap in the indexes of the new entries, including a gap after the last applied entry; `None`
+    /// if there is no gap.
     pub(super) fn gap(&self, entries: &[LogEntry]) -> Option<String> {
         let (applied, ..) = self.shared.applied_position();
         let new = entries.iter().map(|entry| entry.index).filter(|index| *index > applied);
@@ -87,7 +91,7 @@ impl Writer<'_> {
         Some(format!("entry {index} of the log came where {wanted} had to"))
     }
 
-    /// The operations of these entries that have not been applied.
+    /// Returns the operations of these entries that have not been applied yet, in order.
     pub(super) fn items<'e>(&self, entries: &'e [LogEntry]) -> VecDeque<WorkItem<'e>> {
         let (applied, operations, steps) = self.shared.applied_position();
         let mut items = VecDeque::with_capacity(entries.len());

@@ -1,8 +1,8 @@
 //! A VFS that takes the current time from the stamp of the batch that runs on the calling thread.
 //!
-//! SQLite gets the time for `now` from its VFS (`xCurrentTimeInt64`), whether the SQL text is a statement, a DEFAULT
-//! clause, a trigger or a view. Replacing this method makes the same batch compute the same values on every run,
-//! without changing SQL text. All other methods are those of the original VFS, so file access costs nothing extra.
+//! SQLite gets the time for `now` from its VFS (`xCurrentTimeInt64`), for `now` in statements, DEFAULT clauses,
+//! triggers and views. Because this method is replaced, the same batch computes the same values each time it runs, and
+//! its SQL text need not be changed. All other methods are those of the original VFS, so file access is not slower.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -20,17 +20,17 @@ use crate::model::Stamp;
 const UNIX_EPOCH_JULIAN_MS: i64 = 210_866_760_000_000;
 
 thread_local! {
-    /// The time that batches on this thread see, in milliseconds since the Unix epoch. `None` outside a batch, where
-    /// the system clock is used.
+    /// The current time for the batch that runs on this thread, in milliseconds since the Unix epoch. `None` outside a
+    /// batch, where the system clock is used.
     static UNIX_MS: Cell<Option<i64>> = const { Cell::new(None) };
-    /// The state of the random number generator behind `random()` and `randomblob()`.
+    /// The state of this thread's random number generator, which `random()` and `randomblob()` use.
     static RANDOM_STATE: Cell<u64> = const { Cell::new(0) };
     /// The random seed of the batch that runs on this thread.
     static SEED: Cell<u64> = const { Cell::new(0) };
 }
 
-/// A guard that makes SQLite on this thread take the time and random numbers from a stamp. Dropping it restores the
-/// values from before.
+/// A guard that makes SQLite on this thread take the time and random numbers from a stamp. Dropping the guard restores
+/// the previous time and random numbers.
 pub(crate) struct Stamped {
     outer: (Option<i64>, u64, u64),
 }
@@ -57,7 +57,7 @@ pub(crate) fn begin_step(index: usize) {
     RANDOM_STATE.set(seed.wrapping_add((index as u64).wrapping_mul(0xD1B5_4A32_D192_ED03)));
 }
 
-/// The next 64 random bits.
+/// Returns the next 64 bits of this thread's random number generator.
 pub(crate) fn next_random() -> u64 {
     RANDOM_STATE.with(|state| {
         let mut next = state.get();
@@ -67,7 +67,8 @@ pub(crate) fn next_random() -> u64 {
     })
 }
 
-/// The generator SplitMix64 (Steele, Lea, Flood: "Fast Splittable Pseudorandom Number Generators", 2014).
+/// Advances `state` and returns the next number of the random number generator SplitMix64 (Steele, Lea, Flood: "Fast
+/// Splittable Pseudorandom Number Generators", 2014).
 pub(super) fn split_mix_64(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
     let mut z = *state;
@@ -76,8 +77,9 @@ pub(super) fn split_mix_64(state: &mut u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// Returns the name of a VFS that is the VFS `base` (the default VFS if `None`) with this clock. The first call for
-/// each `base` registers it. `None` if `base` does not exist or SQLite cannot register the VFS.
+/// Returns the name of a copy of the VFS `base` (the default VFS if `None`) that uses the clock of this module. The
+/// first call for each `base` registers the copy. Returns `None` if `base` does not exist or SQLite cannot register the
+/// copy.
 pub(crate) fn vfs_name(base: Option<&str>) -> Option<&'static CStr> {
     static CLOCKS: Mutex<BTreeMap<Option<String>, &'static CStr>> = Mutex::new(BTreeMap::new());
     let mut clocks = CLOCKS.lock().unwrap_or_else(PoisonError::into_inner);
@@ -90,7 +92,7 @@ pub(crate) fn vfs_name(base: Option<&str>) -> Option<&'static CStr> {
     Some(name)
 }
 
-/// Registers a copy of a VFS with this clock, and returns its name.
+/// Registers a copy of a VFS that uses the clock of this module, and returns the name of the copy.
 fn register(base: Option<&str>) -> Option<&'static CStr> {
     let name = CString::new(base.map_or("sqlhttp".to_owned(), |base| format!("sqlhttp+{base}"))).ok()?;
     let base = base.map(CString::new).transpose().ok()?;
@@ -116,7 +118,7 @@ fn register(base: Option<&str>) -> Option<&'static CStr> {
     }
 }
 
-/// Replaces the clock of a VFS.
+/// Makes a VFS use the clock of this module.
 pub(super) fn install(vfs: &mut ffi::sqlite3_vfs) {
     vfs.xCurrentTime = Some(current_time);
     vfs.xCurrentTimeInt64 = Some(current_time_int64);

@@ -1,7 +1,8 @@
-//! SQLite's compile-time options (<https://sqlite.org/compile.html>), as far as clients depend on them.
+//! Checks the compile-time options of the linked SQLite (<https://sqlite.org/compile.html>) on which clients depend.
 //!
-//! Cargo does not let a package set the compiler flags of a C library that it depends on. This repository sets them in
-//! `.cargo/config.toml`, which other workspaces and `cargo install` do not read.
+//! Cargo does not let a package set the compiler flags of a C library that it depends on. This repository sets the
+//! flags in `.cargo/config.toml`. Other workspaces and `cargo install` do not read that file, so their SQLite may lack
+//! features.
 
 use std::ffi::CStr;
 
@@ -11,16 +12,16 @@ use rusqlite::ffi;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Feature {
-    /// The name ("geopoly").
+    /// The name of the feature ("geopoly").
     pub name: &'static str,
-    /// The functions that clients cannot use without it.
+    /// What clients cannot use without the feature, in words.
     pub provides: &'static str,
     /// The flag for compiling SQLite, in the syntax of the environment variable `LIBSQLITE3_FLAGS`.
     pub flag: &'static str,
 }
 
 impl std::fmt::Display for Feature {
-    /// A warning for the operator.
+    /// Writes a warning for the operator about the missing feature.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Feature { name, provides, flag } = self;
         write!(f, "SQLite was compiled without {name}: {provides}; build with LIBSQLITE3_FLAGS={flag}")

@@ -1,8 +1,8 @@
-//! An open file as SQLite sees it: the C functions that the VFSs of this crate share
-//! (<https://sqlite.org/c3ref/io_methods.html>).
+//! The C functions of an open file, which the VFSs of this crate share (<https://sqlite.org/c3ref/io_methods.html>).
 //!
-//! A VFS whose files are in this process implements [`VfsFile`] for its file handle and stores a handle in SQLite's
-//! `sqlite3_file` with [`place`]. SQLite then calls the handle through the method table of this module.
+//! A VFS that keeps its files in the memory of this process implements [`VfsFile`] for its file handle. When it opens a
+//! file, it stores the handle in SQLite's `sqlite3_file` with [`place`]. SQLite then calls the methods of the handle
+//! through the method table of this module.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::sync::atomic::{Ordering, fence};
@@ -11,13 +11,13 @@ use rusqlite::ffi;
 
 use super::locks::Region;
 
-/// An SQLite result code of a failed operation.
+/// The SQLite result code of an operation that failed.
 pub(super) type Code = c_int;
 
 /// The sector size that SQLite's own VFS reports for a hard disk, in bytes.
 const SECTOR_SIZE: c_int = 4096;
 
-/// An open file. Dropping it closes the file and releases its locks and its shared memory.
+/// The handle of an open file. Dropping the handle closes the file and releases the handle's locks and shared memory.
 ///
 /// SQLite uses a handle on one thread at a time, but not always on the same thread.
 pub(super) trait VfsFile: Send + Sized + 'static {
@@ -25,24 +25,27 @@ pub(super) trait VfsFile: Send + Sized + 'static {
     /// (<https://sqlite.org/c3ref/c_iocap_atomic.html>).
     const CHARACTERISTICS: c_int;
 
-    /// Reads from `offset` into `buffer`, which contains zeros. Returns the number of bytes that the file had there.
+    /// Reads from `offset` of the file into `buffer`, which contains zeros. Returns the number of bytes that were read;
+    /// at the end of the file it is less than the length of `buffer`.
     fn read(&self, offset: usize, buffer: &mut [u8]) -> Result<usize, Code>;
     fn write(&self, offset: usize, bytes: &[u8]) -> Result<(), Code>;
     fn truncate(&self, len: usize) -> Result<(), Code>;
     fn sync(&self) -> Result<(), Code>;
     fn len(&self) -> Result<usize, Code>;
 
-    /// Acquires SHARED, RESERVED or EXCLUSIVE. Fails with `SQLITE_BUSY` if locks of other handles conflict.
+    /// Raises the lock of this handle to `level`: SHARED, RESERVED or EXCLUSIVE. Fails with `SQLITE_BUSY` if locks of
+    /// other handles conflict.
     fn lock(&self, level: c_int) -> Result<(), Code>;
-    /// Lowers the lock to this level.
+    /// Lowers the lock of this handle to `level`.
     fn unlock(&self, level: c_int);
-    /// Whether any handle holds RESERVED or a higher lock.
+    /// Returns whether any handle of the file holds RESERVED or a higher lock.
     fn reserved(&self) -> bool;
 
     /// Returns a region of the memory that all connections to this file share (`xShmMap`). The region stays valid until
     /// this handle calls [`VfsFile::leave_memory`] or is dropped.
     fn map_memory(&self, number: usize, bytes: usize, extend: bool) -> Result<Option<Region>, Code>;
-    /// Acquires all locks of the mask or none. Returns whether it did.
+    /// Acquires all locks of the shared memory that are in `mask`, and returns true. If one of them conflicts, acquires
+    /// none and returns false.
     fn lock_memory(&self, mask: u32, exclusive: bool) -> bool;
     fn unlock_memory(&self, mask: u32);
     fn leave_memory(&self);
@@ -55,7 +58,7 @@ struct OpenFile<F> {
     handle: F,
 }
 
-/// The memory that SQLite must provide for an open file (`szOsFile`), in bytes.
+/// The size of the memory that SQLite must provide for an open file (`szOsFile`), in bytes.
 pub(super) const fn size_of_open_file<F: VfsFile>() -> usize {
     // SQLite aligns this memory to 8 bytes.
     assert!(align_of::<OpenFile<F>>() <= align_of::<u64>());
@@ -81,7 +84,7 @@ pub(super) unsafe fn place_nothing(file: *mut ffi::sqlite3_file) {
     unsafe { file.write(ffi::sqlite3_file { pMethods: std::ptr::null() }) };
 }
 
-/// The bytes of a name or a path without the NUL; `None` for a null pointer.
+/// Returns the bytes of a file name or a path without the terminating NUL; `None` for a null pointer.
 ///
 /// # Safety
 /// `name` is null or points to a NUL-terminated string that lives for `'a`.
@@ -90,7 +93,7 @@ pub(super) unsafe fn path<'a>(name: *const c_char) -> Option<&'a [u8]> {
     (!name.is_null()).then(|| unsafe { CStr::from_ptr(name) }.to_bytes())
 }
 
-/// Implements `xFullPathname` for paths that need no change: copies the name.
+/// Implements `xFullPathname` for a VFS whose file names are already full paths: copies the name to `out`.
 ///
 /// # Safety
 /// `name` points to a NUL-terminated string, and `out` to memory for `out_len` bytes.
@@ -107,12 +110,12 @@ pub(super) unsafe fn copy_path(name: *const c_char, out_len: c_int, out: *mut c_
     ffi::SQLITE_OK
 }
 
-/// Converts a result to SQLite's result code.
+/// Converts a `Result` to SQLite's result code: `SQLITE_OK`, or the code of the failure.
 pub(super) fn code(result: Result<(), Code>) -> c_int {
     result.err().unwrap_or(ffi::SQLITE_OK)
 }
 
-/// Converts an offset or a length from SQLite. SQLite never passes negative ones; they would become 0.
+/// Converts an offset or a length that SQLite passes. SQLite never passes a negative number; the result would be 0.
 fn len(number: impl TryInto<usize>) -> usize {
     number.try_into().unwrap_or_default()
 }

@@ -1,12 +1,13 @@
 //! Records whether a disk was full, and stops a write-ahead log from taking the last free space of its disk.
 //!
 //! SQLite reports the same code (`SQLITE_FULL`, <https://sqlite.org/rescode.html#full>) when an AUTOINCREMENT table has
-//! no unused rowid; only the VFS can tell the two cases apart. Temporary files are included. They may be on another
-//! disk, and may have been deleted by the time the code is examined.
+//! no unused rowid; only the VFS can distinguish the two cases. Writes to temporary files are recorded too: they may be
+//! on another disk, and may have been deleted by the time the result code is examined.
 //!
-//! A transaction that is larger than the page cache writes to the write-ahead log before it commits. It could fill the
-//! disk, and if the process were killed then, there would be no space for the operations that follow: the checkpoint,
-//! the WAL index, the log of a cluster. Therefore a write-ahead log may not grow into a reserve of free space.
+//! A transaction that is larger than the page cache writes to the write-ahead log before it commits. So it could fill
+//! the disk. If the process were then killed, there would be no space for what must be written after a restart: the
+//! checkpoint, the WAL index, the Raft log. Therefore a write to the write-ahead log fails if it would use a reserve of
+//! free space.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -16,31 +17,32 @@ use std::sync::{Mutex, PoisonError};
 use rusqlite::ffi;
 
 thread_local! {
-    /// Whether a write on this thread has found the disk full.
+    /// Whether a write on this thread has failed because the disk was full, since the last call of [`forget`].
     static MET_FULL_DISK: Cell<bool> = const { Cell::new(false) };
-    /// The number of bytes that this thread has written.
+    /// The number of bytes that this thread has written since the last call of [`forget`].
     static WRITTEN: Cell<u64> = const { Cell::new(0) };
 }
 
-/// A growing write-ahead log checks the free space each time it has grown by this many bytes.
+/// The free space is checked each time a write-ahead log has grown by this many bytes.
 const CHECK_EVERY: i64 = 1 << 20;
-/// The free space that a write-ahead log leaves on the disk, in bytes. On a disk smaller than 16 times this size, the
-/// reserve is a sixteenth of the disk.
+/// The reserve: the free space, in bytes, that a growing write-ahead log must leave on the disk. On a disk smaller than
+/// 16 times this size, the reserve is a sixteenth of the disk.
 #[cfg(unix)]
 const RESERVE_BYTES_MAX: u64 = 8 << 20;
 
-/// Resets the values that were recorded on this thread.
+/// Resets the records of this thread: no full disk, no bytes written.
 pub(crate) fn forget() {
     MET_FULL_DISK.set(false);
     WRITTEN.set(0);
 }
 
-/// The number of bytes that this thread has written to database files, including temporary ones, since [`forget`].
+/// The number of bytes that this thread has written to database files and temporary files since the last call of
+/// [`forget`].
 pub(crate) fn bytes_written() -> u64 {
     WRITTEN.get()
 }
 
-/// Whether a write on this thread has found the disk full since [`forget`].
+/// Whether a write on this thread has failed because the disk was full since the last call of [`forget`].
 pub(crate) fn was_met() -> bool {
     MET_FULL_DISK.get()
 }
@@ -48,7 +50,8 @@ pub(crate) fn was_met() -> bool {
 /// A copy of an open file's method table, in which `xWrite` is replaced.
 #[repr(C)]
 struct WrappedMethods {
-    /// The first field, so that SQLite's pointer to the methods is also a pointer to this structure.
+    /// The method table that SQLite uses. It is the first field, so that SQLite's pointer to it is also a pointer to
+    /// this structure.
     methods: ffi::sqlite3_io_methods,
     base: &'static ffi::sqlite3_io_methods,
     /// The offset of the pointer to the file name, in bytes from the start of SQLite's structure for the open file.
@@ -63,20 +66,21 @@ type Open = unsafe extern "C" fn(
     *mut c_int,
 ) -> c_int;
 
-/// The properties of the VFS that was copied.
+/// The properties of an original VFS, whose copy calls it.
 #[derive(Clone, Copy)]
 struct Original {
     open: Open,
-    /// The size of the original VFS's structure for an open file, rounded up, in bytes. The pointer to the file name
-    /// follows it.
+    /// The size of the original VFS's structure for an open file, rounded up, in bytes. In the copy, the pointer to the
+    /// file name follows this structure.
     file_bytes: usize,
 }
 
-/// The original VFSs, by the address of the copy.
+/// The properties of the original VFSs, by the address of the copy.
 static ORIGINALS: Mutex<BTreeMap<usize, Original>> = Mutex::new(BTreeMap::new());
 
-/// Replaces `xOpen` of a VFS so that the files of the VFS are recorded. The VFS must be a copy of one whose `xOpen`
-/// accepts the copy in place of the original; because it is `'static`, its address does not change.
+/// Replaces `xOpen` of a VFS, so that writes to the files that it opens are recorded. `vfs` must be a copy of an
+/// original VFS whose `xOpen` accepts the copy in place of the original. Because `vfs` is `'static`, its address does
+/// not change.
 pub(super) fn install(vfs: &'static mut ffi::sqlite3_vfs) -> *mut ffi::sqlite3_vfs {
     let original = vfs.xOpen.replace(open);
     let file_bytes = usize::try_from(vfs.szOsFile).unwrap_or(0).next_multiple_of(size_of::<*const c_char>());
@@ -114,7 +118,8 @@ unsafe extern "C" fn open(
     }
 }
 
-/// Returns the wrapped version of a method table. Only a few exist: two for each locking style of the VFS.
+/// Returns a copy of a method table in which `xWrite` is replaced. Each copy is made once. Only a few exist: two for
+/// each locking style of the VFS.
 fn wrapped_methods(
     base: &'static ffi::sqlite3_io_methods,
     is_log: bool,
@@ -148,7 +153,8 @@ unsafe extern "C" fn write(file: *mut ffi::sqlite3_file, bytes: *const c_void, a
     code
 }
 
-/// `xWrite` of a write-ahead log: like [`write`], but refuses to grow the file into the reserve of free space.
+/// `xWrite` of a write-ahead log: like [`write`], but fails if the file would grow and the reserve of free space would
+/// be used.
 unsafe extern "C" fn write_log(
     file: *mut ffi::sqlite3_file,
     bytes: *const c_void,
@@ -171,7 +177,8 @@ unsafe extern "C" fn write_log(
     }
 }
 
-/// Whether a write that ends at `end` makes the file longer. Also true if the size of the file cannot be read.
+/// Returns whether a write that ends at offset `end` makes the file longer. Also returns true if the size of the file
+/// cannot be read.
 ///
 /// # Safety
 /// The file is open, and its method table is that of a [`WrappedMethods`].
@@ -184,8 +191,8 @@ unsafe fn grows(file: *mut ffi::sqlite3_file, end: i64) -> bool {
     !known || end > size
 }
 
-/// Whether the disk of a file has more free space than the reserve. True if the file system does not report its free
-/// space.
+/// Returns whether the disk of `file` has enough free space for the file to grow without using the reserve. Also
+/// returns true if the file system does not report its free space.
 #[cfg(unix)]
 fn has_reserve(file: &CStr) -> bool {
     let bytes = |blocks: u64, size: u64| blocks.saturating_mul(size);
@@ -193,8 +200,8 @@ fn has_reserve(file: &CStr) -> bool {
         .map_or(true, |stat| is_above_reserve(bytes(stat.f_bavail, stat.f_frsize), bytes(stat.f_blocks, stat.f_frsize)))
 }
 
-/// Whether `free` bytes of a disk of `total` bytes still contain the reserve after another [`CHECK_EVERY`] bytes are
-/// written.
+/// Returns whether a disk of `total` bytes, of which `free` bytes are free, still has the reserve after another
+/// [`CHECK_EVERY`] bytes are written.
 #[cfg(unix)]
 fn is_above_reserve(free: u64, total: u64) -> bool {
     free >= RESERVE_BYTES_MAX.min(total / 16).saturating_add(CHECK_EVERY.unsigned_abs())

@@ -1,7 +1,7 @@
 //! The SQL functions that the engine registers on its connections.
 //!
-//! * Functions whose results come from the stamp, or from the changes of the current batch alone: `random()`,
-//!   `randomblob()`, `changes()`, `total_changes()`.
+//! * Functions whose results depend only on the stamp of the batch, or only on the changes that the batch has made:
+//!   `random()`, `randomblob()`, `changes()`, `total_changes()`.
 //! * Functions whose results must have the same bits on every platform ([`math`]).
 //! * Functions that must run in linear time and be interruptible ([`text`], [`trim`], [`unhex`]).
 
@@ -14,13 +14,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub(crate) use super::text::Interrupt;
 use super::{clock, math, text, trim, unhex};
 
-/// The connection's change counter at the start of a batch. `changes()` and `total_changes()` count from it, so that a
-/// batch does not see the changes of other batches.
+/// The value of the connection's change counter at the start of a batch. `changes()` and `total_changes()` subtract it,
+/// so that they do not include the changes of other batches.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ChangeBaseline(Arc<AtomicU64>);
 
 impl ChangeBaseline {
-    /// Starts counting at the connection's current counter.
+    /// Records the current value of the connection's change counter. Called at the start of a batch.
     pub(crate) fn set(&self, connection: &Connection) {
         self.0.store(connection.total_changes(), Ordering::Relaxed);
     }
@@ -30,8 +30,8 @@ impl ChangeBaseline {
     }
 }
 
-/// Registers all functions on a connection that runs statements of clients. `interrupt` is called after each MiB of
-/// work and returns whether the running statement must end.
+/// Registers all functions on a connection that runs statements of clients. The functions call `interrupt` after each
+/// MiB that they process; if it returns true, the statement is interrupted.
 pub(crate) fn register(
     connection: &Connection,
     baseline: &ChangeBaseline,
@@ -41,8 +41,8 @@ pub(crate) fn register(
     register_stamped(connection, baseline)
 }
 
-/// Registers the functions that a schema can depend on (in indexes, generated columns and constraints). Every
-/// connection to a database of this engine needs them, including connections to copies.
+/// Registers the deterministic functions, which a schema can use in indexes, generated columns and constraints. Every
+/// connection to a database of this engine must have them, including connections to copies of the database.
 pub(crate) fn register_deterministic(connection: &Connection, interrupt: impl Interrupt) -> rusqlite::Result<()> {
     math::register_all(connection)?;
     text::register_all(connection, interrupt.clone())?;
@@ -51,7 +51,7 @@ pub(crate) fn register_deterministic(connection: &Connection, interrupt: impl In
 }
 
 fn register_stamped(connection: &Connection, baseline: &ChangeBaseline) -> rusqlite::Result<()> {
-    // Not deterministic (each call returns another value), but innocuous
+    // `random()` and `randomblob()` are not deterministic (each call returns another value), but innocuous
     // (<https://sqlite.org/c3ref/c_deterministic.html>), so views and triggers may use them like the built-in
     // functions.
     let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_INNOCUOUS;
@@ -80,14 +80,14 @@ fn randomblob(context: &Context<'_>) -> rusqlite::Result<Vec<u8>> {
     Ok(blob)
 }
 
-/// The current limit of the connection for the length of a value, in bytes.
+/// The maximum length of a value on the connection, in bytes.
 fn longest_value(context: &Context<'_>) -> rusqlite::Result<i64> {
     // SAFETY: the connection is only used to read a limit, and the reference does not leave this function.
     let connection = unsafe { context.get_connection() }?;
     Ok(i64::from(connection.limit(rusqlite::limits::Limit::SQLITE_LIMIT_LENGTH)?))
 }
 
-/// Converts a value like `sqlite3_value_int64`.
+/// Converts a value to an integer as `sqlite3_value_int64` does.
 fn as_integer(value: ValueRef<'_>) -> i64 {
     match value {
         ValueRef::Null => 0,
@@ -97,7 +97,7 @@ fn as_integer(value: ValueRef<'_>) -> i64 {
     }
 }
 
-/// The integer at the beginning of a text, or 0.
+/// The integer at the beginning of a TEXT value; 0 if it does not begin with one.
 fn leading_integer(text: &[u8]) -> i64 {
     let text = text.trim_ascii_start();
     let (sign, digits) = match text.split_first() {
@@ -114,14 +114,15 @@ fn total_changes(context: &Context<'_>, since: &ChangeBaseline) -> rusqlite::Res
     Ok(i64::try_from(total.saturating_sub(since.get())).unwrap_or(i64::MAX))
 }
 
-/// `sqlite3_changes()` returns the count of the last statement, even if that statement belonged to another batch. If
-/// this batch has not changed anything yet, the result is 0, as on a new connection.
+/// The SQL function `changes()`: the number of rows that the last writing statement of the current batch changed.
+/// `sqlite3_changes()` would also count a statement of another batch. If the current batch has not changed anything
+/// yet, the result is 0, as on a new connection.
 fn changes(context: &Context<'_>, since: &ChangeBaseline) -> rusqlite::Result<i64> {
     let (total, last) = connection_counts(context)?;
     Ok(if total == since.get() { 0 } else { i64::try_from(last).unwrap_or(i64::MAX) })
 }
 
-/// The results of `sqlite3_total_changes64` and `sqlite3_changes64`.
+/// Returns the results of `sqlite3_total_changes64` and `sqlite3_changes64` for the connection.
 fn connection_counts(context: &Context<'_>) -> rusqlite::Result<(u64, u64)> {
     // SAFETY: the connection is only used to read two counters, and the reference does not leave this function.
     let connection = unsafe { context.get_connection() }?;

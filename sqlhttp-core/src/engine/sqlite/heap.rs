@@ -1,13 +1,13 @@
-//! SQLite's memory allocator, which counts the memory of each thread.
+//! A memory allocator for SQLite that counts the memory of each thread and enforces limits.
 //!
 //! SQLite's own limit (`sqlite3_hard_heap_limit64`, <https://sqlite.org/c3ref/hard_heap_limit64.html>) needs a mutex
-//! around every allocation, and one statement that uses all of the memory makes all other statements fail. Here each
-//! run has its own limit: SQLite executes a run on one thread from beginning to end, so a thread-local counter is
-//! sufficient.
+//! around every allocation, and one statement that uses all of the memory makes all other statements fail. In this
+//! module each run has its own limit. A run is the execution of one batch (or a part of it) on a connection. It stays
+//! on one thread from beginning to end, so a thread-local counter is sufficient.
 //!
 //! The count is an estimate. It is too low if the run frees blocks that were allocated before it began or by another
-//! thread. It includes memory that outlives the run, such as pages in the connection's cache, so it can be too high by
-//! the size of those caches.
+//! thread. The count includes memory that outlives the run, such as pages in the connection's caches, so it can be too
+//! high by the size of those caches.
 //!
 //! The blocks are allocated by the global allocator of the program.
 
@@ -19,36 +19,36 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rusqlite::ffi;
 
-/// The size of the header before each block, which stores the block's length, in bytes.
+/// The size of the header before each allocated block, in bytes. The header stores the length of the block.
 const HEADER: usize = 8;
 const ALIGN: usize = 8;
-/// Blocks of at least this length, in bytes, are also counted for the whole process.
+/// The length, in bytes, from which a block is large. Large blocks also count towards the limit of the whole process.
 const LARGE: usize = 64 << 10;
 
 thread_local! {
-    /// The bytes that this thread has allocated since the run began, minus those that it has freed.
+    /// The number of bytes that this thread has allocated since its run began, minus the number that it has freed.
     static USED: Cell<usize> = const { Cell::new(0) };
     static USED_MAX: Cell<usize> = const { Cell::new(usize::MAX) };
-    /// A flag that another thread sets when the run has to end.
+    /// The flag that another thread sets to end the run on this thread; `None` if the run has no such flag.
     static STOP: RefCell<Option<Arc<AtomicBool>>> = const { RefCell::new(None) };
-    /// Counts allocations, so that only one of 256 small ones checks the flag.
+    /// Counts the small allocations of this thread, so that only one in 256 checks the flag `STOP`.
     static ALLOCATIONS: Cell<u8> = const { Cell::new(0) };
-    /// The limit that refused an allocation since the run began, if any.
+    /// The reason why an allocation was refused since the run on this thread began; `None` if none was refused.
     static REFUSED: Cell<Option<Refused>> = const { Cell::new(None) };
 }
 
-/// The bytes of all large blocks of the process.
+/// The total size of all large blocks of the process, in bytes.
 static LARGE_USED: AtomicUsize = AtomicUsize::new(0);
 static LARGE_USED_MAX: AtomicUsize = AtomicUsize::new(usize::MAX);
 
 /// The reason why an allocation was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refused {
-    /// The limit of one run.
+    /// The run would have exceeded its own memory limit.
     Run,
-    /// The limit of all runs of the process together.
+    /// All runs of the process together would have exceeded their memory limit.
     Process,
-    /// The run has to end.
+    /// The run has been told to end, by the flag that was passed to [`begin_run`].
     Stop,
 }
 
@@ -56,13 +56,12 @@ pub(crate) enum Refused {
 /// [`Options::memory_bytes_max`](crate::Options::memory_bytes_max) its effect. All runs of the process together may
 /// allocate `bytes_max` bytes in blocks of 64 KiB or more.
 ///
-/// Returns false if SQLite is already initialized. It then keeps its allocator, and memory is not limited.
+/// Returns false if SQLite is already initialized. SQLite then keeps its own allocator, and memory is not limited.
 ///
 /// # Safety
 ///
-/// No other thread uses SQLite during the call (`sqlite3_config`, <https://sqlite.org/c3ref/config.html>). Call it at
-/// the beginning of `main`.
-/// `main` is the place for this call.
+/// No other thread uses SQLite during the call (`sqlite3_config`, <https://sqlite.org/c3ref/config.html>). Call this
+/// function at the beginning of `main`.
 pub unsafe fn install_allocator(bytes_max: u64) -> bool {
     let methods = ffi::sqlite3_mem_methods {
         xMalloc: Some(x_malloc),
@@ -80,10 +79,11 @@ pub unsafe fn install_allocator(bytes_max: u64) -> bool {
     unsafe { ffi::sqlite3_config(ffi::SQLITE_CONFIG_MALLOC, &raw const methods) == ffi::SQLITE_OK }
 }
 
-/// Begins a run on this thread. The run may allocate `bytes_max` bytes, and nothing more once `stop` is set.
+/// Begins a run (the execution of a batch) on this thread. The run may allocate `bytes_max` bytes. Once `stop` is set,
+/// its allocations fail.
 ///
-/// SQLite checks its interrupt flag only at jumps of the bytecode. A statement without a loop, or one that takes long
-/// to prepare, reaches an allocation much sooner.
+/// SQLite checks its interrupt flag only at jumps of the bytecode. A statement without a loop, or one that takes a long
+/// time to prepare, is ended much sooner by an allocation that fails.
 pub(crate) fn begin_run(bytes_max: usize, stop: Option<&Arc<AtomicBool>>) {
     USED.set(0);
     USED_MAX.set(bytes_max);
@@ -91,19 +91,20 @@ pub(crate) fn begin_run(bytes_max: usize, stop: Option<&Arc<AtomicBool>>) {
     STOP.replace(stop.cloned());
 }
 
-/// Ends the run on this thread and removes its limit.
+/// Ends the run on this thread. Further allocations on this thread have no limit.
 pub(crate) fn end_run() {
     USED_MAX.set(usize::MAX);
     STOP.replace(None);
     REFUSED.set(None);
 }
 
-/// The limit that refused an allocation of the current run on this thread, if any.
+/// The reason why an allocation was refused since the last run on this thread began; `None` if none was refused.
 pub(crate) fn refused() -> Option<Refused> {
     REFUSED.get()
 }
 
-/// Counts `bytes` more, if the limits permit it. Returns whether they do.
+/// Adds `bytes` to the count of allocated memory and returns true. If that would exceed a limit, or the run has been
+/// told to end, returns false and adds nothing.
 fn charge(bytes: usize) -> bool {
     let used = USED.get().saturating_add(bytes);
     if used > USED_MAX.get() {
@@ -123,8 +124,8 @@ fn charge(bytes: usize) -> bool {
     true
 }
 
-/// Whether the run has to end. False if the thread-local variable has been destroyed already: SQLite also frees and
-/// allocates while a thread ends.
+/// Returns whether the run on this thread has been told to end. Returns false if the thread-local variable has already
+/// been destroyed: SQLite also frees and allocates memory while a thread ends.
 #[cold]
 fn must_stop() -> bool {
     STOP.try_with(|stop| stop.borrow().as_ref().is_some_and(|stop| stop.load(Ordering::Relaxed))).unwrap_or(false)
@@ -142,7 +143,7 @@ fn charge_large(bytes: usize) -> bool {
     true
 }
 
-/// Counts `bytes` more, regardless of the limits.
+/// Adds `bytes` to the count of allocated memory, regardless of the limits.
 fn charge_unlimited(bytes: usize) {
     USED.set(USED.get().saturating_add(bytes));
     if bytes >= LARGE {
@@ -157,12 +158,12 @@ fn release(bytes: usize) {
     }
 }
 
-/// The layout of a block of this length with its header; `None` if it exceeds the address space.
+/// The layout of a block of `bytes` bytes with its header; `None` if it exceeds the address space.
 fn layout(bytes: usize) -> Option<Layout> {
     Layout::from_size_align(bytes.checked_add(HEADER)?, ALIGN).ok()
 }
 
-/// The length of a block, in bytes.
+/// Reads the length of a block from its header, in bytes.
 ///
 /// # Safety
 ///
@@ -172,8 +173,8 @@ unsafe fn length_of(block: *mut c_void) -> usize {
     unsafe { block.cast::<u8>().sub(HEADER).cast::<usize>().read() }
 }
 
-/// Writes the header and returns the address of the block after it. If `start` is null, the allocation has failed, and
-/// `bytes` is subtracted from the count again.
+/// Writes the header of a block at `start`, and returns the address of the block after the header. If `start` is null,
+/// the allocation has failed, and `bytes` is subtracted from the count again.
 ///
 /// # Safety
 ///

@@ -1,7 +1,8 @@
-//! The locks of a file and the shared memory of its connections, for VFSs whose files are in this process.
+//! The locks of a file and the shared memory of its connections, for VFSs that keep their files in the memory of this
+//! process.
 //!
-//! Both implement what SQLite requires of a VFS (<https://sqlite.org/c3ref/io_methods.html>). No function here waits
-//! for a lock; SQLite retries.
+//! They implement what SQLite requires of a VFS (<https://sqlite.org/c3ref/io_methods.html>). No function in this
+//! module waits for a lock: it returns at once, and SQLite retries.
 
 use std::collections::HashMap;
 use std::ffi::c_int;
@@ -10,7 +11,7 @@ use std::sync::atomic::AtomicU64;
 
 use rusqlite::ffi;
 
-/// Identifies a handle among all handles of its VFS.
+/// Identifies an open file handle among all handles of its VFS.
 pub(super) type HandleId = u64;
 
 /// The file locks SHARED, RESERVED, PENDING and EXCLUSIVE (<https://sqlite.org/lockingv3.html>).
@@ -25,7 +26,8 @@ impl FileLocks {
         others.map(|(_, level)| *level).max().unwrap_or(ffi::SQLITE_LOCK_NONE)
     }
 
-    /// Acquires a lock or raises it to a higher level. Returns whether it did.
+    /// Raises the lock of the handle `me` to `level`. Returns false if the locks of other handles conflict. A request
+    /// for EXCLUSIVE that conflicts with readers leaves `me` with PENDING.
     pub(super) fn lock(&mut self, me: HandleId, level: c_int) -> bool {
         let mine = self.held.get(&me).copied().unwrap_or(ffi::SQLITE_LOCK_NONE);
         if mine >= level {
@@ -48,7 +50,7 @@ impl FileLocks {
         granted
     }
 
-    /// Lowers the lock to this level.
+    /// Lowers the lock of the handle `me` to `level`.
     pub(super) fn unlock(&mut self, me: HandleId, level: c_int) {
         if level == ffi::SQLITE_LOCK_NONE {
             self.held.remove(&me);
@@ -57,7 +59,7 @@ impl FileLocks {
         }
     }
 
-    /// Whether any handle holds RESERVED or a higher lock.
+    /// Returns whether any handle of the file holds RESERVED or a higher lock.
     pub(super) fn reserved(&self) -> bool {
         self.held.values().any(|level| *level >= ffi::SQLITE_LOCK_RESERVED)
     }
@@ -78,8 +80,9 @@ pub(super) type Region = Arc<[AtomicU64]>;
 pub(super) struct SharedMemory {
     regions: Vec<Region>,
     users: HashMap<HandleId, HeldLocks>,
-    /// The number of handles that hold each lock in shared mode. Kept as a counter, because every read transaction
-    /// acquires and releases one, and counting the handles each time would take longer with more handles.
+    /// For each lock, the number of handles that hold it in shared mode. The numbers are stored, because every read
+    /// transaction acquires and releases a lock, and counting the handles each time would take longer with more
+    /// handles.
     sharers: [u32; SLOTS],
     /// The locks that are held in exclusive mode, one bit for each.
     exclusive: u32,
@@ -93,8 +96,9 @@ struct HeldLocks {
 }
 
 impl SharedMemory {
-    /// Returns the region with this number, if it exists or `extend` allows creating it. The handle then counts as a
-    /// user of the memory, which is freed when its last user has left.
+    /// Returns the region `number` of the shared memory. If the region does not exist, it is created if `extend` is
+    /// true; otherwise returns `None`. The handle becomes a user of the shared memory, which is freed when its last
+    /// user calls [`SharedMemory::leave`].
     pub(super) fn map(&mut self, me: HandleId, number: usize, bytes: usize, extend: bool) -> Option<Region> {
         self.users.entry(me).or_default();
         while extend && self.regions.len() <= number {
@@ -104,13 +108,13 @@ impl SharedMemory {
         self.regions.get(number).cloned()
     }
 
-    /// Whether mapping this region would allocate memory.
+    /// Returns whether the region `number` does not exist yet, so that mapping it would allocate memory.
     #[cfg(feature = "fault-injection")]
     pub(super) fn lacks(&self, number: usize) -> bool {
         self.regions.len() <= number
     }
 
-    /// Releases all locks of the handle and ends its use of the memory.
+    /// Releases all locks of the handle `me` in the shared memory, and ends its use of the shared memory.
     pub(super) fn leave(&mut self, me: HandleId) {
         self.unlock(me, u32::MAX);
         self.users.remove(&me);
@@ -119,7 +123,8 @@ impl SharedMemory {
         }
     }
 
-    /// Acquires all locks of the mask or none. Returns whether it did.
+    /// Acquires all locks in `mask` for the handle `me`, and returns true. If one of them conflicts, acquires none and
+    /// returns false.
     pub(super) fn lock(&mut self, me: HandleId, mask: u32, exclusive: bool) -> bool {
         let mut mine = self.users.get(&me).copied().unwrap_or_default();
         let taken = self.exclusive & !mine.exclusive & mask != 0;
@@ -138,7 +143,7 @@ impl SharedMemory {
         true
     }
 
-    /// Releases those locks of the mask that the handle holds.
+    /// Releases those locks in `mask` that the handle `me` holds.
     pub(super) fn unlock(&mut self, me: HandleId, mask: u32) {
         let Some(mine) = self.users.get_mut(&me) else { return };
         slots(mine.shared & mask).for_each(|slot| self.sharers[slot] -= 1);
@@ -148,7 +153,7 @@ impl SharedMemory {
     }
 }
 
-/// The numbers of the locks in a mask.
+/// Iterates over the numbers of the locks in a mask.
 fn slots(mask: u32) -> impl Iterator<Item = usize> {
     (0..SLOTS).filter(move |slot| mask >> slot & 1 == 1)
 }

@@ -1,13 +1,13 @@
 //! Truncates a write-ahead log after its last commit.
 //!
-//! A transaction that is larger than the page cache writes to the log before it commits. After a rollback or a crash,
-//! its frames stay in the file and take space that a checkpoint may need. SQLite itself shortens the log only after a
-//! checkpoint.
+//! A transaction that is larger than the page cache writes to the write-ahead log before it commits. After a rollback
+//! or a crash, its frames stay in the file and take space that a checkpoint may need. SQLite itself shortens the log
+//! only after a checkpoint.
 //!
 //! Neither readers nor recovery use a frame after the last commit, and only the connection that holds the write lock
-//! appends frames. Therefore this connection may remove those frames as long as it has written nothing itself. After a
-//! crash during the truncation, some of the frames remain; they are ignored in the same way
-//! (<https://sqlite.org/walformat.html>, <https://sqlite.org/fileformat2.html#the_write_ahead_log>).
+//! appends frames. Therefore the connection that holds the write lock may remove those frames, provided that it has
+//! written nothing itself. After a crash during the truncation, some of the frames remain; they are ignored in the same
+//! way (<https://sqlite.org/walformat.html>, <https://sqlite.org/fileformat2.html#the_write_ahead_log>).
 
 use std::ffi::c_int;
 
@@ -16,16 +16,17 @@ use rusqlite::{Connection, ffi};
 use super::probe::{error_of_code, file_of};
 use crate::model::SqlError;
 
-/// The size of the log's header, in bytes.
+/// The size of the header of the write-ahead log, in bytes.
 const HEADER_BYTES: i64 = 32;
-/// The size of a frame's header, in bytes. A page follows it.
+/// The size of the header of a frame in the write-ahead log, in bytes. A page follows the header.
 const FRAME_HEADER_BYTES: i64 = 24;
 /// The size of the region of the WAL index that SQLite maps at a time, in bytes.
 const REGION_BYTES: c_int = 32 << 10;
 /// The size of one of the two identical headers of the WAL index, in bytes.
 const INDEX_HEADER_BYTES: usize = 48;
 
-/// Truncates the log of the main database after its last commit. Returns the number of bytes that were removed.
+/// Truncates the write-ahead log of the main database after its last commit. Returns the number of bytes that were
+/// removed.
 ///
 /// The database must be in WAL mode. The connection must be in a transaction that holds the write lock and has written
 /// nothing.
@@ -45,7 +46,8 @@ pub(crate) fn cut(connection: &Connection) -> Result<i64, SqlError> {
     }
 }
 
-/// Returns the offset at which the last committed frame ends, from the WAL index; `None` if there is no valid index.
+/// Returns the offset in the write-ahead log at which the last committed frame ends. Reads it from the WAL index;
+/// `None` if there is no valid index.
 ///
 /// # Safety
 /// The file is the open main database file, in WAL mode, of a connection that holds the write lock.
@@ -66,8 +68,8 @@ unsafe fn end_of_commits(database: *mut ffi::sqlite3_file) -> Result<Option<i64>
     Ok((first == second).then(|| end_in(&first)).flatten())
 }
 
-/// The offset at which the last committed frame ends, from a header of the WAL index; `None` if the header is not
-/// initialized (<https://sqlite.org/walformat.html#the_wal_index_header>).
+/// Returns the offset in the write-ahead log at which the last committed frame ends, according to a header of the WAL
+/// index; `None` if the header is not initialized (<https://sqlite.org/walformat.html#the_wal_index_header>).
 fn end_in(header: &[u8; INDEX_HEADER_BYTES]) -> Option<i64> {
     let initialized = header[12] != 0;
     let page_bytes = match u16::from_ne_bytes([header[14], header[15]]) {

@@ -1,20 +1,22 @@
 //! The only module with `unsafe` code: safe wrappers around the functions of SQLite's C API that rusqlite does not
 //! provide.
 //!
-//! * [`statement`]: prepared statements that own their pointer instead of borrowing the connection, and that report
-//!   where the statement ends in its SQL text.
+//! * [`statement`]: prepared statements that do not borrow their connection, and that report where the statement ends
+//!   in its SQL text.
 //! * [`clock`]: a VFS that takes the current time from the stamp of the batch that runs on the calling thread.
-//! * [`full`]: records whether a disk was full, and keeps a reserve of free space on it; [`log_tail`]: truncates a
-//!   write-ahead log after its last commit.
-//! * `faulty`, `observer` (with the feature `fault-injection`): a simulated disk, and reports of the statements that
-//!   run, for tests.
+//! * [`full`]: records whether a disk was full, and keeps a reserve of free space on the disk.
+//! * [`log_tail`]: truncates a write-ahead log after its last commit.
+//! * `faulty`, `observer` (with the feature `fault-injection`): for tests: a simulated disk; a callback for each
+//!   statement that runs.
 //! * [`memory`]: a VFS for databases in the memory of this process.
-//! * [`mod@file`], [`locks`]: shared by those two VFSs: the C functions of an open file; file locks and shared memory.
-//! * [`functions`]: the SQL functions of the engine's connections; [`math`], [`text`], [`trim`], [`unhex`]: those that
-//!   replace built-in functions; [`scalar`]: their registration.
-//! * [`heap`]: SQLite's memory allocator, with a limit for each run.
-//! * [`compiled`]: SQLite's compile-time options.
-//! * [`probe`]: small queries of a connection's state; [`pages`]: the number of pages that it has read.
+//! * [`mod@file`], [`locks`]: the C functions of an open file; file locks and shared memory. `faulty` and [`memory`]
+//!   use both.
+//! * [`functions`]: registers the SQL functions of the engine on a connection.
+//! * [`math`], [`text`], [`trim`], [`unhex`]: SQL functions that replace built-in ones; [`scalar`]: registers them with
+//!   SQLite.
+//! * [`heap`]: a memory allocator for SQLite, with a limit for each run of a batch.
+//! * [`compiled`]: checks the compile-time options of the linked SQLite.
+//! * [`probe`]: small queries of a connection's state; [`pages`]: the number of pages that a connection has read.
 //! * [`program`]: the amount of work that a prepared statement does between two checks of the interrupt flag.
 //! * [`steps`]: counts virtual-machine steps identically on every node; [`triggers`]: stops statements whose triggers
 //!   fire each other too often.

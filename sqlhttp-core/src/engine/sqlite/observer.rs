@@ -1,26 +1,26 @@
-//! For tests: the statements that SQLite runs on the connections that write, in their order.
+//! For tests: reports each statement that SQLite runs on a connection that writes, in order.
 
 use std::ffi::{CStr, c_char};
 use std::sync::OnceLock;
 
 use rusqlite::ffi;
 
-/// Receives the path of a database file and the text of a statement that begins to run. It is called on the thread that
-/// runs the statement, which waits until it returns.
+/// A callback that receives the path of a database file and the SQL text of a statement that begins to run. It is
+/// called on the thread that runs the statement; the statement runs after the callback has returned.
 pub type StatementObserver = fn(file: &str, sql: &str);
 
 static OBSERVER: OnceLock<StatementObserver> = OnceLock::new();
 
-/// Calls `observer` for each statement on a connection that writes, of every database of this process. Only the first
-/// call has an effect.
+/// From now on `observer` is called for each statement on a connection that writes, for every database of this process.
+/// Only the first call of this function has an effect.
 pub fn observe_statements(observer: StatementObserver) {
     OBSERVER.get_or_init(|| observer);
 }
 
-/// Reports a statement that begins.
+/// Calls the observer, if there is one, for a statement that begins to run.
 ///
 /// # Safety
-/// The statement must be valid, and `text` must end in a NUL.
+/// The statement must be valid, and `text` must be its SQL text, ending in a NUL.
 pub(super) unsafe fn statement_begins(statement: *mut ffi::sqlite3_stmt, text: *const c_char) {
     let Some(observer) = OBSERVER.get() else { return };
     // SAFETY: the caller guarantees both. A valid statement has a connection, and the name of its file ends in a NUL

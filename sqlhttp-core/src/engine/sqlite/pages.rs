@@ -1,4 +1,4 @@
-//! The number of pages that a connection reads, which can also be queried while a statement runs.
+//! Reads the number of pages that a connection has read, also while a statement runs.
 
 use std::ffi::c_int;
 
@@ -10,8 +10,8 @@ pub(crate) fn read_by(connection: &Connection) -> u64 {
     read(unsafe { connection.handle() })
 }
 
-/// Calls `handler` every `steps` virtual-machine steps with the number of pages that the connection has read. If the
-/// handler returns true, the statement is interrupted. Replaces the connection's progress handler.
+/// Sets the progress handler of the connection: `handler` is called every `steps` virtual-machine steps, with the
+/// number of pages that the connection has read. If it returns true, the statement is interrupted.
 pub(crate) fn on_progress(
     connection: &mut Connection,
     steps: c_int,
@@ -35,7 +35,8 @@ impl Handle {
     }
 }
 
-/// Reads the counter. `db` must be an open connection that no other thread uses.
+/// Reads SQLite's counter of the pages that were not in the connection's cache. `db` must be an open connection that no
+/// other thread uses.
 fn read(db: *mut ffi::sqlite3) -> u64 {
     let (mut current, mut highwater): (c_int, c_int) = (0, 0);
     // SAFETY: callers guarantee that the connection is open; both out-parameters are local variables. The call changes

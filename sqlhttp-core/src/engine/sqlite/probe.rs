@@ -1,4 +1,4 @@
-//! Small queries and changes of a connection's state that rusqlite does not offer.
+//! Small queries and changes of a connection's state that rusqlite does not provide.
 
 use std::ffi::{CStr, c_int};
 
@@ -6,10 +6,10 @@ use rusqlite::{Connection, ffi};
 
 use crate::model::SqlError;
 
-/// Whether a deferred foreign key constraint is violated now, so that COMMIT would fail.
+/// Returns whether a deferred foreign key constraint is violated at the moment, so that COMMIT would fail.
 ///
-/// RELEASE of an inner savepoint does not check this, so the engine has to (`SQLITE_DBSTATUS_DEFERRED_FKS`,
-/// <https://sqlite.org/c3ref/c_dbstatus_options.html>).
+/// RELEASE of an inner savepoint does not check the constraints, so the engine calls this function before RELEASE
+/// (`SQLITE_DBSTATUS_DEFERRED_FKS`, <https://sqlite.org/c3ref/c_dbstatus_options.html>).
 pub(crate) fn deferred_foreign_keys_open(connection: &Connection) -> bool {
     let (mut current, mut highwater): (c_int, c_int) = (0, 0);
     // SAFETY: the handle is valid as long as the connection lives, and both out-parameters are local variables.
@@ -42,7 +42,7 @@ pub(crate) fn sync_journal(connection: &Connection) -> Result<(), SqlError> {
 }
 
 /// Returns a file of the main database (`SQLITE_FCNTL_FILE_POINTER`), or the file of its write-ahead log or rollback
-/// journal (`SQLITE_FCNTL_JOURNAL_POINTER`); `None` if it is not open.
+/// journal (`SQLITE_FCNTL_JOURNAL_POINTER`); `None` if that file is not open.
 pub(super) fn file_of(connection: &Connection, which: c_int) -> Result<Option<*mut ffi::sqlite3_file>, SqlError> {
     let mut file: *mut ffi::sqlite3_file = std::ptr::null_mut();
     // SAFETY: the handle is valid as long as the connection lives. SQLite stores null or a pointer to a file of the
@@ -57,7 +57,7 @@ pub(super) fn file_of(connection: &Connection, which: c_int) -> Result<Option<*m
     }
 }
 
-/// The error of the connection's latest call. `code` is the value that the call returned.
+/// The error of the latest call of an SQLite function on the connection. `code` is the value that the call returned.
 pub(crate) fn last_error(connection: &Connection, code: c_int) -> SqlError {
     // SAFETY: the handle is valid as long as the connection lives. `sqlite3_errmsg` returns a NUL-terminated string
     // that is valid until the next call on the connection; it is copied at once.
@@ -76,7 +76,7 @@ pub(crate) fn last_error(connection: &Connection, code: c_int) -> SqlError {
     }
 }
 
-/// The error that SQLite would report for this code; without a `message`, with SQLite's generic text.
+/// Creates an error with this result code. If `message` is `None`, the message is SQLite's generic text for the code.
 pub(crate) fn error_of_code(code: c_int, message: Option<&str>) -> SqlError {
     let generic = generic_text(code);
     let message = message.map_or_else(|| generic.clone(), str::to_owned);
@@ -89,7 +89,7 @@ fn generic_text(code: c_int) -> String {
     unsafe { text(ffi::sqlite3_errstr(code)) }
 }
 
-/// Copies a text, with invalid UTF-8 replaced by U+FFFD; empty for a null pointer.
+/// Copies a C string, with invalid UTF-8 replaced with U+FFFD; empty for a null pointer.
 ///
 /// # Safety
 /// `pointer` is null or points to a NUL-terminated string that lives until this function returns.

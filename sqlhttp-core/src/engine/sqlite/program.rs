@@ -2,11 +2,11 @@
 //!
 //! SQLite checks the flag, and calls the progress handler, where a loop of the bytecode starts over
 //! (<https://sqlite.org/c3ref/progress_handler.html>). The instructions between two such places cannot be interrupted,
-//! and many of them take time in proportion to the length of a value: an addition reads a text from its first to its
-//! last digit. Therefore the number of such instructions, taken from the statement's bytecode
-//! (<https://sqlite.org/opcode.html>), determines how long values may be.
+//! and many of them take time in proportion to the length of a value: an addition reads a TEXT value from its first to
+//! its last digit. Therefore the engine counts such instructions in the statement's bytecode
+//! (<https://sqlite.org/opcode.html>), with a weight for each kind. The more there are, the shorter the values must be.
 //!
-//! The result depends only on the schema and the version of SQLite, so it is the same on all nodes of a cluster.
+//! The total weight depends only on the schema and the version of SQLite, so it is the same on all nodes of a cluster.
 
 use std::ffi::c_int;
 
@@ -14,9 +14,9 @@ use super::statement::{Instruction, Statement};
 
 /// The weight of one pass over all bytes of a value: about 100 milliseconds for 64 MiB.
 pub(crate) const PASS: u32 = 16;
-/// The weight of a match with a pattern of the length that is allowed for values of any length.
+/// The weight of a match (LIKE, GLOB) with a pattern of the maximum length that is permitted for values of any length.
 pub(crate) const PATTERN: u32 = 24 * PASS;
-/// The weight of testing a value, which may have to be parsed as a number.
+/// The weight of an instruction that tests a value as a condition; the value may have to be parsed as a number.
 const TEST: u32 = PASS / 2;
 /// The weight of comparing or concatenating two values.
 const COMPARE: u32 = PASS / 4;
@@ -24,11 +24,11 @@ const COMPARE: u32 = PASS / 4;
 const COPY: u32 = 1;
 /// The weight of passing a value to a virtual table, which may split it into tokens.
 const TOKENIZE: u32 = 8 * PASS;
-/// The number of `VUpdate` arguments that are not declared columns: both rowids, and two hidden columns that every
-/// table may have.
+/// The number of arguments of the instruction `VUpdate` that are not declared columns: both rowids, and two hidden
+/// columns that every table may have.
 const VUPDATE_EXTRA: u32 = 4;
 
-/// Instructions that read a value as a number.
+/// The instructions that read a value as a number; their weight is [`PASS`].
 const PASSES: &[&str] = &[
     "Add",
     "AddImm",
@@ -46,10 +46,10 @@ const PASSES: &[&str] = &[
     "Subtract",
 ];
 
-/// Instructions that test a value.
+/// The instructions that test a value; their weight is [`TEST`].
 const TESTS: &[&str] = &["And", "Cast", "If", "IfNot", "IsTrue", "Not", "Or"];
 
-/// Instructions that compare or concatenate values.
+/// The instructions that compare or concatenate values; their weight is [`COMPARE`].
 const COMPARES: &[&str] = &[
     "AggFinal",
     "AggValue",
@@ -72,10 +72,10 @@ const COMPARES: &[&str] = &[
     "SeekRowid",
 ];
 
-/// Instructions that copy a value.
+/// The instructions that copy a value; their weight is [`COPY`].
 const COPIES: &[&str] = &["Column", "Copy", "VColumn"];
 
-/// The weights of the functions that take far longer or far less than one pass.
+/// The weights of the SQL functions that take far longer or far less time than one pass over a value.
 const WEIGHTS_OF_FUNCTIONS: &[(&str, u32)] = &[
     ("glob", PATTERN),
     ("like", PATTERN),
@@ -89,7 +89,7 @@ const WEIGHTS_OF_FUNCTIONS: &[(&str, u32)] = &[
     ("typeof", COMPARE),
 ];
 
-/// The weight of one call of a function.
+/// The weight of one call of an SQL function.
 pub(crate) fn weight_of_function(name: &str) -> u32 {
     let own = WEIGHTS_OF_FUNCTIONS.iter().find(|(own, _)| own.eq_ignore_ascii_case(name));
     own.map_or(PASS, |(_, weight)| *weight)
@@ -99,7 +99,7 @@ pub(crate) fn weight_of_function(name: &str) -> u32 {
 /// not have started to run.
 ///
 /// # Errors
-/// SQLite's result code, if it has no memory or was interrupted.
+/// SQLite's result code, if SQLite has no memory or was interrupted.
 pub(crate) fn weight(statement: &mut Statement) -> Result<u32, c_int> {
     let mut total = Total::default();
     statement.each_instruction(|instruction| total.add(&instruction))?;
@@ -117,9 +117,10 @@ fn weight_of_affinities(letters: &str) -> u32 {
 struct Total {
     instructions: u32,
     weight: u32,
-    /// Whether a function accepts any number of arguments.
+    /// Whether the statement calls a function that accepts any number of arguments.
     variadic: bool,
-    /// Whether one of these is a JSON function, which reads its first argument once for each of the other arguments.
+    /// Whether the statement calls a JSON function with any number of arguments. Such a function reads its first
+    /// argument once for each of the other arguments.
     json: bool,
 }
 
@@ -144,8 +145,8 @@ impl Total {
         }
     }
 
-    /// The weight of a call. The bytecode shows the function with its number of arguments, for example `max(-1)` if it
-    /// accepts any number.
+    /// The weight of a call of an SQL function. `function` is the name with the number of arguments, as the bytecode
+    /// shows it, for example `max(-1)` for a function that accepts any number.
     fn weight_of_call(&mut self, function: &str) -> u32 {
         let (name, arguments) = function.split_once('(').unwrap_or((function, ""));
         self.variadic |= arguments.starts_with('-');

@@ -1,8 +1,8 @@
 //! Scalar SQL functions that operate on SQLite's own values (<https://sqlite.org/appfunc.html>).
 //!
-//! rusqlite passes the arguments of a function as Rust values by storage class. Functions that replace built-in ones
-//! need SQLite's conversions instead (a number to the text that SQLite prints for it, a text to the number that it
-//! begins with), so this module registers them directly.
+//! rusqlite passes the arguments of a function as Rust values by storage class. A function that replaces a built-in one
+//! must use SQLite's conversions instead: a number becomes the text that SQLite prints for it; a TEXT value becomes the
+//! number at its beginning. So this module registers such functions with SQLite directly.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::marker::PhantomData;
@@ -33,21 +33,21 @@ impl StorageClass {
     }
 }
 
-/// An argument of a function. Methods that return or convert its content consume it, because a second conversion could
-/// move the bytes that the first one returned.
+/// An argument of an SQL function. Methods that return or convert the content consume the `Argument`, because a second
+/// conversion could move the bytes that the first one returned.
 pub(super) struct Argument<'a> {
     value: NonNull<ffi::sqlite3_value>,
     call: PhantomData<&'a ()>,
 }
 
 impl<'a> Argument<'a> {
-    /// The storage class.
+    /// The storage class of the argument.
     pub(super) fn storage_class(&self) -> StorageClass {
         // SAFETY: SQLite keeps the value alive during the call.
         StorageClass::of(unsafe { ffi::sqlite3_value_type(self.value.as_ptr()) })
     }
 
-    /// The storage class after converting a text that looks like a number to that number
+    /// The storage class of the argument, after a TEXT value that looks like a number has been converted to that number
     /// (<https://sqlite.org/c3ref/value_blob.html>).
     pub(super) fn numeric_storage_class(&self) -> StorageClass {
         // SAFETY: SQLite keeps the value alive during the call. The conversion cannot move borrowed bytes, because
@@ -55,33 +55,33 @@ impl<'a> Argument<'a> {
         StorageClass::of(unsafe { ffi::sqlite3_value_numeric_type(self.value.as_ptr()) })
     }
 
-    /// The length of the value in bytes; for a number, the length of its text.
+    /// The length of the argument in bytes; for a number, the length of its text.
     pub(super) fn len(&self) -> usize {
         // SAFETY: as in `numeric_storage_class`.
         usize::try_from(unsafe { ffi::sqlite3_value_bytes(self.value.as_ptr()) }).unwrap_or_default()
     }
 
-    /// The value as an integer.
+    /// The argument, converted to an integer.
     pub(super) fn integer(self) -> i64 {
         // SAFETY: as in `numeric_storage_class`.
         unsafe { ffi::sqlite3_value_int64(self.value.as_ptr()) }
     }
 
-    /// The value as a floating-point number.
+    /// The argument, converted to a floating-point number.
     pub(super) fn real(self) -> f64 {
         // SAFETY: as in `numeric_storage_class`.
         unsafe { ffi::sqlite3_value_double(self.value.as_ptr()) }
     }
 
-    /// The value as UTF-8 text; `None` if it is NULL or SQLite has no memory. This converts a BLOB argument to a text
-    /// permanently.
+    /// The argument, converted to UTF-8 text; `None` if it is NULL or SQLite has no memory. A BLOB argument stays
+    /// converted to TEXT for the rest of the statement.
     pub(super) fn text(self) -> Option<&'a [u8]> {
         // SAFETY: as in `numeric_storage_class`. The bytes live as long as the call, because this argument is not
         // converted again.
         unsafe { text_of(self.value.as_ptr()) }
     }
 
-    /// The bytes of a BLOB.
+    /// The bytes of a BLOB argument.
     pub(super) fn blob(self) -> &'a [u8] {
         let value = self.value.as_ptr();
         // SAFETY: as in `text`. The length is read after the pointer, as SQLite requires.
@@ -91,7 +91,7 @@ impl<'a> Argument<'a> {
         }
     }
 
-    /// A copy of the value; `None` if SQLite has no memory.
+    /// Copies the argument; `None` if SQLite has no memory.
     pub(super) fn duplicate(self) -> Option<OwnedValue> {
         // SAFETY: SQLite keeps the value alive during the call.
         NonNull::new(unsafe { ffi::sqlite3_value_dup(self.value.as_ptr()) }).map(OwnedValue)
@@ -102,7 +102,7 @@ impl<'a> Argument<'a> {
 pub(super) struct OwnedValue(NonNull<ffi::sqlite3_value>);
 
 impl OwnedValue {
-    /// The value as UTF-8 text; `None` if it is NULL or SQLite has no memory.
+    /// The copied value, converted to UTF-8 text; `None` if it is NULL or SQLite has no memory.
     pub(super) fn text(&mut self) -> Option<&[u8]> {
         // SAFETY: this type owns the value until it is dropped. The bytes borrow it mutably, so it is not converted
         // again meanwhile.
@@ -141,11 +141,11 @@ unsafe fn slice<'a>(bytes: *const u8, len: c_int) -> &'a [u8] {
     }
 }
 
-/// The result of a function.
+/// The result of an SQL function.
 pub(super) enum FunctionResult<'a> {
     Null,
     Integer(i64),
-    /// NaN becomes NULL.
+    /// A floating-point number. SQLite converts NaN to NULL.
     Real(f64),
     /// UTF-8 text, which SQLite copies.
     Text(&'a [u8]),
@@ -154,7 +154,7 @@ pub(super) enum FunctionResult<'a> {
     OwnedBlob(Buffer),
 }
 
-/// The error of a function without a result.
+/// The error of a call of an SQL function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CallError {
     /// The result would be longer than `SQLITE_LIMIT_LENGTH` (<https://sqlite.org/c3ref/c_limit_attached.html>).
@@ -178,7 +178,7 @@ impl Buffer {
         Ok(buffer)
     }
 
-    /// Appends bytes.
+    /// Appends bytes. Fails if SQLite has no memory.
     pub(super) fn push(&mut self, bytes: &[u8]) -> Result<(), CallError> {
         let needed = self.len.saturating_add(bytes.len());
         if needed > self.capacity {
@@ -209,11 +209,11 @@ impl Drop for Buffer {
     }
 }
 
-/// The call of a function, which gives access to the calling connection's limits.
+/// A call of an SQL function. Gives access to the limits of the connection that runs the statement.
 pub(super) struct Caller(*mut ffi::sqlite3_context);
 
 impl Caller {
-    /// The current limit of the connection for the length of a text or BLOB, in bytes.
+    /// The maximum length of a TEXT or BLOB value on the connection, in bytes.
     pub(super) fn len_max(&self) -> usize {
         // SAFETY: SQLite keeps the context alive during the call. With a negative number, `sqlite3_limit` only returns
         // the limit.
@@ -222,11 +222,13 @@ impl Caller {
     }
 }
 
-/// The properties of the functions (<https://sqlite.org/c3ref/c_deterministic.html>). All of them are deterministic and
-/// innocuous, so indexes, generated columns, views and triggers may use them like the built-in functions.
+/// The flags with which all functions are registered (<https://sqlite.org/c3ref/c_deterministic.html>). The functions
+/// are deterministic and innocuous, so indexes, generated columns, views and triggers may use them like the built-in
+/// functions.
 const FLAGS: c_int = ffi::SQLITE_UTF8 | ffi::SQLITE_DETERMINISTIC | ffi::SQLITE_INNOCUOUS;
 
-/// Registers a function of `N` arguments. It replaces a built-in function with the same name and number of arguments.
+/// Registers an SQL function with `N` arguments. It replaces the built-in function with the same name and number of
+/// arguments.
 pub(super) fn register<const N: usize, F>(connection: &Connection, name: &CStr, function: F) -> rusqlite::Result<()>
 where
     F: for<'a> Fn([Argument<'a>; N], &Caller) -> Result<FunctionResult<'a>, CallError> + Send + 'static,
@@ -282,7 +284,7 @@ unsafe extern "C" fn call<const N: usize, F>(
     }
 }
 
-/// Returns the arguments; `None` if their number is not `N`.
+/// Converts SQLite's array of arguments; `None` if their number is not `N`.
 ///
 /// # Safety
 /// `values` points to `count` valid values that live for `'a`.
@@ -307,8 +309,8 @@ unsafe fn arguments<'a, const N: usize>(
 }
 
 fn set(context: *mut ffi::sqlite3_context, result: FunctionResult<'_>) {
-    // SAFETY: the context is valid during the call. A borrowed text is copied. SQLite takes over a buffer and frees it
-    // with `sqlite3_free`, which matches its allocation; `forget` prevents `Buffer` from freeing it again.
+    // SAFETY: the context is valid during the call. SQLite copies a borrowed text. SQLite takes over a buffer and frees
+    // it with `sqlite3_free`, which matches its allocation; `forget` prevents `Buffer` from freeing it again.
     unsafe {
         match result {
             FunctionResult::Null => ffi::sqlite3_result_null(context),
@@ -328,10 +330,11 @@ fn set(context: *mut ffi::sqlite3_context, result: FunctionResult<'_>) {
     }
 }
 
-/// Sets a UTF-8 text as the result.
+/// Sets UTF-8 text as the result of the SQL function.
 ///
 /// # Safety
-/// `context` is valid, `text` points to `len` bytes, and `destructor` is the right one for them.
+/// `context` is valid, `text` points to `len` bytes, and `destructor` is the function that frees them (or tells SQLite
+/// to copy them).
 unsafe fn set_text(
     context: *mut ffi::sqlite3_context,
     text: *const c_char,

@@ -1,7 +1,7 @@
-//! A prepared statement that is owned.
+//! A prepared statement that does not borrow its connection.
 //!
 //! rusqlite's statements borrow their connection, cannot be kept in a cache outside it, and do not report where the
-//! text of the statement ends. This type has none of these limitations.
+//! statement ends in the SQL text. [`Statement`] has none of these limitations.
 
 use std::ffi::{CStr, c_char, c_int};
 use std::ptr::{NonNull, null};
@@ -13,9 +13,9 @@ use crate::model::{SqlError, Value, ValueRef};
 
 /// A prepared statement (<https://sqlite.org/c3ref/stmt.html>).
 ///
-/// It must be used only while no other thread uses its connection; `Session` owns both and guarantees that. If the
-/// statement outlived its connection, SQLite would refuse to close the connection (`sqlite3_close` returns SQLITE_BUSY
-/// and frees nothing, <https://sqlite.org/c3ref/close.html>), so the pointer would not dangle even then.
+/// A statement must be used only while no other thread uses its connection. `Session` owns both and guarantees that. If
+/// the statement outlived its connection, SQLite would refuse to close the connection (`sqlite3_close` returns
+/// SQLITE_BUSY and frees nothing, <https://sqlite.org/c3ref/close.html>), so the pointer would not dangle even then.
 #[derive(Debug)]
 pub(crate) struct Statement {
     pointer: NonNull<ffi::sqlite3_stmt>,
@@ -32,21 +32,21 @@ unsafe impl Send for Statement {}
 pub(crate) struct Instruction<'s> {
     pub(crate) opcode: &'s str,
     pub(crate) p2: i32,
-    /// Empty if the instruction has no P4 operand.
+    /// The operand P4; empty if the instruction has none.
     pub(crate) p4: &'s str,
 }
 
 /// The result of [`Statement::prepare`].
 pub(crate) struct Prepared {
-    /// The statement; `None` if the text contains only white space or a comment up to `consumed`.
+    /// The prepared statement; `None` if the SQL text contains only white space or comments up to `consumed`.
     pub(crate) statement: Option<Statement>,
-    /// The length of the text that belongs to the statement, in bytes.
+    /// The length of the part of the SQL text that belongs to the statement, in bytes.
     pub(crate) consumed: usize,
 }
 
 impl Statement {
-    /// Prepares the first statement of a text. `keep` tells SQLite to expect many uses (`SQLITE_PREPARE_PERSISTENT`,
-    /// <https://sqlite.org/c3ref/c_prepare_dont_log.html>).
+    /// Prepares the first statement of an SQL text. If `keep` is true, SQLite is told that the statement will be kept
+    /// and used many times (`SQLITE_PREPARE_PERSISTENT`, <https://sqlite.org/c3ref/c_prepare_dont_log.html>).
     pub(crate) fn prepare(connection: &Connection, sql: &CStr, keep: bool) -> Result<Prepared, SqlError> {
         // SQLite copies the text unless the length includes the NUL.
         let Ok(len) = c_int::try_from(sql.to_bytes_with_nul().len()) else {
@@ -73,8 +73,8 @@ impl Statement {
         self.pointer.as_ptr()
     }
 
-    /// Runs to the next row. Returns `Ok(true)` if there is a row, `Ok(false)` at the end, and SQLite's result code on
-    /// failure.
+    /// Runs the statement to its next row. Returns `Ok(true)` if there is a row, `Ok(false)` at the end, and SQLite's
+    /// result code on failure.
     ///
     /// Never inlined, so that the distance to SQLite's stack frames is the same for all callers (see [`super::steps`]).
     #[inline(never)]
@@ -106,14 +106,14 @@ impl Statement {
         unsafe { ffi::sqlite3_reset(self.raw()) };
     }
 
-    /// The number of parameters, which is the largest parameter number
+    /// The number of parameters of the statement, which is the largest parameter number
     /// (<https://sqlite.org/c3ref/bind_parameter_count.html>).
     pub(crate) fn parameter_count(&self) -> usize {
         // SAFETY: the statement is valid until it is dropped.
         usize::try_from(unsafe { ffi::sqlite3_bind_parameter_count(self.raw()) }).unwrap_or(0)
     }
 
-    /// The name of a parameter, counted from 1, with its prefix; `None` for `?`.
+    /// The name of a parameter with its prefix; `None` for `?`. `index` is counted from 1.
     pub(crate) fn parameter_name(&self, index: usize) -> Option<Box<str>> {
         let index = c_int::try_from(index).ok()?;
         // SAFETY: SQLite accepts any index. The name lives as long as the statement and is copied at once.
@@ -158,27 +158,29 @@ impl Statement {
         usize::try_from(unsafe { ffi::sqlite3_column_count(self.raw()) }).unwrap_or(0)
     }
 
-    /// The name of a result column, counted from 0.
+    /// The name of a result column. `column` is counted from 0. `None` if there is no such column.
     pub(crate) fn column_name(&self, column: usize) -> Option<Box<str>> {
         // SAFETY: SQLite accepts any column. The text is copied before the next call.
         unsafe { owned_text(ffi::sqlite3_column_name(self.raw(), c_int::try_from(column).ok()?)) }
     }
 
-    /// The declared type of the table column that a result column, counted from 0, refers to directly.
+    /// The declared type of a result column, counted from 0; `None` if the result column is not directly a column of a
+    /// table.
     pub(crate) fn column_decl_type(&self, column: usize) -> Option<Box<str>> {
         // SAFETY: SQLite accepts any column. The text is copied before the next call.
         unsafe { owned_text(ffi::sqlite3_column_decltype(self.raw(), c_int::try_from(column).ok()?)) }
     }
 
-    /// The table that contains the column to which a result column, counted from 0, refers directly.
+    /// The name of the table of a result column, counted from 0; `None` if the result column is not directly a column
+    /// of a table.
     pub(crate) fn column_table(&self, column: usize) -> Option<Box<str>> {
         // SAFETY: SQLite accepts any column. The text is copied before the next call.
         unsafe { owned_text(ffi::sqlite3_column_table_name(self.raw(), c_int::try_from(column).ok()?)) }
     }
 
-    /// The value of a result column, counted from 0, in the current row. It borrows from the statement and is valid
-    /// until the next step. `None` if SQLite has no memory for the value (a text in another encoding, or a BLOB of
-    /// zeros that is stored as a length only).
+    /// The value of a result column, counted from 0, in the current row. The value borrows from the statement and is
+    /// valid until the next step. `None` if SQLite has no memory to convert the value: TEXT in another encoding, or a
+    /// BLOB of zeros that is stored as a length only.
     #[inline]
     pub(crate) fn value(&self, column: usize) -> Option<ValueRef<'_>> {
         let Ok(column) = c_int::try_from(column) else {
@@ -214,7 +216,7 @@ impl Statement {
         }
     }
 
-    /// Whether the statement does not directly change the database file
+    /// Returns true if the statement does not directly change the database file
     /// (<https://sqlite.org/c3ref/stmt_readonly.html>). BEGIN, ATTACH and some others count as read-only.
     pub(crate) fn readonly(&self) -> bool {
         // SAFETY: the statement is valid until it is dropped.
@@ -228,11 +230,11 @@ impl Statement {
     }
 
     /// Calls `each` with every instruction of the statement, including those of its triggers. The statement must not be
-    /// an EXPLAIN, and must not have started to run. For a statement that changes rows, SQLite counts this as a run
-    /// without changes: `changes()` is 0 afterwards.
+    /// an EXPLAIN, and must not have started to run. For a statement that changes rows, this call counts as an
+    /// execution without changes: `changes()` is 0 afterwards.
     ///
     /// # Errors
-    /// SQLite's result code, if it has no memory or was interrupted.
+    /// SQLite's result code, if SQLite has no memory or was interrupted.
     pub(crate) fn each_instruction(&mut self, each: impl FnMut(Instruction<'_>)) -> Result<(), c_int> {
         self.explain(true)?;
         let listed = self.list(each);
@@ -306,7 +308,7 @@ unsafe fn slice<'a>(pointer: *const u8, len: c_int) -> &'a [u8] {
     }
 }
 
-/// Copies a text, with invalid UTF-8 replaced by U+FFFD; `None` for a null pointer.
+/// Copies a C string, with invalid UTF-8 replaced with U+FFFD; `None` for a null pointer.
 ///
 /// # Safety
 /// `pointer` is null or points to a NUL-terminated string that lives until this function returns.

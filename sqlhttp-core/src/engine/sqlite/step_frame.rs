@@ -1,4 +1,4 @@
-//! The stack frame from which this thread steps a statement.
+//! Records the stack frame from which this thread calls `sqlite3_step`, and the statement.
 
 use std::cell::Cell;
 
@@ -7,7 +7,7 @@ use rusqlite::ffi;
 thread_local! {
     /// The address of a local variable of the last caller of `sqlite3_step` on this thread.
     static STEP_FRAME: Cell<usize> = const { Cell::new(0) };
-    /// The address of the statement that this caller stepped.
+    /// The address of the statement for which `sqlite3_step` was last called by the engine on this thread.
     static STATEMENT: Cell<usize> = const { Cell::new(0) };
 }
 
@@ -18,14 +18,13 @@ pub(super) fn enter(frame: &u8, statement: *mut ffi::sqlite3_stmt) {
     STATEMENT.set(statement.addr());
 }
 
-/// Whether this is the last statement that was stepped on this thread by the engine, and not one that a virtual table
-/// runs.
+/// Returns true if the engine itself runs this statement on this thread, false if a virtual table runs it.
 pub(super) fn is_running(statement: *mut ffi::sqlite3_stmt) -> bool {
     STATEMENT.get() == statement.addr()
 }
 
-/// The number of bytes on the stack between the stepping frame and `here`, a local variable of a function that SQLite
-/// calls.
+/// The number of bytes on the stack between the frame that called `sqlite3_step` and `here`, a local variable of a
+/// function that SQLite calls.
 #[inline(always)]
 pub(super) fn depth_of(here: &u8) -> usize {
     STEP_FRAME.get().wrapping_sub(std::ptr::from_ref(std::hint::black_box(here)).addr())

@@ -2,10 +2,11 @@
 //!
 //! SQLite calls the progress handler each time the step counter of a statement has grown by a fixed number
 //! (<https://sqlite.org/c3ref/progress_handler.html>). Two effects would make the calls differ between nodes. First,
-//! the counter of a cached statement continues from its last run; the engine sets it to 0 before each run
-//! ([`Statement::forget_steps`]). Second, virtual tables such as FTS5 run statements of their own, and their number
-//! depends on the virtual table's caches. Such a statement runs inside the outermost one, so SQLite calls the handler
-//! from a greater stack depth. Therefore only calls from the depth of the outermost statement are counted.
+//! the counter of a cached statement continues from its last execution; the engine sets it to 0 before each execution
+//! ([`Statement::forget_steps`]). Second, virtual tables such as FTS5 run statements of their own, and the number of
+//! these statements depends on the caches of the virtual table. Such a statement runs inside the statement of the
+//! client (the outermost one), so SQLite calls the handler from a greater stack depth. Therefore only calls from the
+//! depth of the outermost statement are counted.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,19 +18,20 @@ use super::step_frame;
 use crate::model::SqlError;
 
 thread_local! {
-    /// The stack depth of the last call of the handler, in bytes below the stepping frame.
+    /// The stack depth of the last call of the progress handler, in bytes below the frame that called `sqlite3_step`.
     static LAST_DEPTH: Cell<usize> = const { Cell::new(0) };
 }
 
-/// The stack depth at which the handler runs if the outermost statement calls it, in bytes below the stepping frame; 0
-/// until [`calibrate`] has measured it.
+/// The stack depth at which SQLite calls the progress handler for the outermost statement, in bytes below the frame
+/// that called `sqlite3_step`; 0 until [`calibrate`] has measured it.
 static OUTERMOST: AtomicUsize = AtomicUsize::new(0);
 
-/// A query that runs long enough to call the handler several times, and uses no virtual table.
+/// A query for [`calibrate`]. It runs long enough for several calls of the progress handler, and uses no virtual table.
 const CALIBRATION: &std::ffi::CStr =
     c"WITH RECURSIVE c(x) AS (VALUES(1) UNION ALL SELECT x + 1 FROM c LIMIT 2000) SELECT count(*) FROM c";
 
-/// Whether the outermost statement has called the progress handler. Must be called by the handler itself.
+/// Returns whether SQLite has called the progress handler for the outermost statement, and not for one that a virtual
+/// table runs. Must be called by the handler itself.
 #[inline(never)]
 pub(crate) fn is_outermost() -> bool {
     let here = 0_u8;
@@ -38,11 +40,11 @@ pub(crate) fn is_outermost() -> bool {
     depth == OUTERMOST.load(Ordering::Relaxed)
 }
 
-/// Measures the stack depth of the outermost statement, once per process. The connection's progress handler must be
-/// installed.
+/// Measures the stack depth at which SQLite calls the progress handler for the outermost statement, once per process.
+/// The connection's progress handler must be installed.
 ///
 /// # Errors
-/// SQLite's error, if a simple query fails.
+/// SQLite's error, if the query for the measurement fails.
 pub(crate) fn calibrate(connection: &Connection) -> Result<(), SqlError> {
     if OUTERMOST.load(Ordering::Relaxed) != 0 {
         return Ok(());
@@ -63,7 +65,8 @@ mod tests {
 
     use super::*;
 
-    /// The number of handler calls by the outermost statement, and the number of all handler calls.
+    /// Returns the number of calls of the progress handler for the outermost statement, and the number of all its
+    /// calls.
     fn count(connection: &Connection, sql: &std::ffi::CStr, calls: &Arc<[AtomicU64; 2]>) -> (u64, u64) {
         calls.iter().for_each(|count| count.store(0, Ordering::Relaxed));
         let mut statement = Statement::prepare(connection, sql, false).unwrap().statement.unwrap();

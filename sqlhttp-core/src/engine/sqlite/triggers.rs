@@ -1,7 +1,7 @@
 //! Stops statements whose triggers fire each other too often.
 //!
 //! Trigger programs contain no loop, so SQLite checks its interrupt flag and calls the progress handler only after all
-//! of them have run, although thirty triggers with two INSERTs each insert a billion rows. SQLite calls its trace
+//! of them have run, although thirty triggers with two INSERTs each can insert a billion rows. SQLite calls its trace
 //! callback at the start of each trigger program (<https://sqlite.org/c3ref/c_trace.html>). The callback cannot stop
 //! the statement, but it can lower the limit for the depth of triggers to 0, so that the next trigger that fires fails.
 
@@ -14,7 +14,7 @@ use rusqlite::{Connection, ffi};
 
 use super::step_frame;
 
-/// Watches the trigger programs of a connection. It must be dropped after the connection.
+/// Watches the trigger programs that run on a connection. A `Triggers` must be dropped after its connection.
 pub(crate) struct Triggers {
     hook: Box<Hook>,
     /// The connection's usual limit for the depth of triggers (`SQLITE_LIMIT_TRIGGER_DEPTH`).
@@ -24,7 +24,7 @@ pub(crate) struct Triggers {
 struct Hook {
     /// Called when a trigger program starts. Returns whether the statement has to end.
     begins: Box<dyn Fn() -> bool + Send>,
-    /// Whether triggers are forbidden, because the statement has to end.
+    /// Whether triggers fail at the moment, because the running statement has to end.
     stopped: Arc<AtomicBool>,
 }
 
@@ -35,10 +35,11 @@ impl std::fmt::Debug for Triggers {
 }
 
 impl Triggers {
-    /// Calls `begins` before each trigger program. If it returns true, the statement is stopped.
+    /// From now on `begins` is called before each trigger program of the connection. If it returns true, the next
+    /// trigger that fires fails, and with it the statement.
     ///
     /// # Errors
-    /// SQLite's error, if it does not accept the callback.
+    /// SQLite's error, if SQLite does not accept the callback.
     pub(crate) fn watch(
         connection: &Connection,
         begins: impl Fn() -> bool + Send + 'static,
@@ -57,7 +58,7 @@ impl Triggers {
         }
     }
 
-    /// Whether the statement failed because triggers were forbidden.
+    /// Whether the running statement has been stopped by making its triggers fail.
     pub(crate) fn are_stopped(&self) -> bool {
         self.hook.stopped.load(Ordering::Relaxed)
     }

@@ -1,7 +1,7 @@
 //! `trim()`, `ltrim()` and `rtrim()` with a set of characters, in linear time.
 //!
 //! SQLite's implementations compare each character with the whole set. With a long text and a long set this takes
-//! minutes, and it cannot be interrupted. The implementations here return the same results.
+//! minutes, and it cannot be interrupted. The implementations in this module return the same results.
 
 use std::collections::HashMap;
 use std::ffi::CStr;
@@ -11,10 +11,11 @@ use rusqlite::Connection;
 use super::scalar::{Argument, CallError, Caller, FunctionResult, register};
 use super::text::{Interrupt, Meter};
 
-/// Sets of up to this many characters are compared one by one, which is faster than a hash lookup.
+/// The maximum number of characters in a set that are compared one by one, which is faster than a hash lookup for so
+/// few.
 const COMPARED_MAX: usize = 16;
 
-/// The largest permitted number of different characters in a set. Unicode has fewer; only invalid UTF-8 can have more.
+/// The maximum number of different characters in a set. Unicode has fewer; only invalid UTF-8 can have more.
 const DISTINCT_MAX: usize = 0x11_0000;
 
 /// The ends of a text from which characters are removed.
@@ -24,8 +25,8 @@ struct Ends {
     right: bool,
 }
 
-/// Registers the variants with two arguments. The variants with one argument only remove spaces; SQLite's
-/// implementations are kept for them.
+/// Registers `trim()`, `ltrim()` and `rtrim()` with two arguments. With one argument, SQLite's own implementations are
+/// used, because they only remove spaces.
 pub(super) fn register_all(connection: &Connection, interrupt: impl Interrupt) -> rusqlite::Result<()> {
     let functions: [(&CStr, Ends); 3] = [
         (c"trim", Ends { left: true, right: true }),
@@ -62,14 +63,15 @@ fn trim<'a>(
     Ok(FunctionResult::Text(rest))
 }
 
-/// The characters to remove. With invalid UTF-8, one character may be a prefix of another; then the one that occurs
-/// first in the set is used, as in SQLite.
+/// The set of characters to remove from a text. With invalid UTF-8, one character may be a prefix of another; the one
+/// that occurs first in the set is then used, as in SQLite.
 struct Set<'a> {
-    /// All characters in order; empty if there are more than [`COMPARED_MAX`].
+    /// All characters of the set, in order; empty if there are more than [`COMPARED_MAX`].
     characters: Vec<&'a [u8]>,
-    /// The position of each character's first occurrence in the set; empty if there are few characters.
+    /// The position of each character's first occurrence in the set; empty if the set has at most [`COMPARED_MAX`]
+    /// characters.
     positions: HashMap<&'a [u8], usize>,
-    /// The distinct lengths of the characters, in bytes; empty if there are few characters.
+    /// The distinct lengths of the characters, in bytes; empty if the set has at most [`COMPARED_MAX`] characters.
     lens: Vec<usize>,
 }
 
@@ -93,8 +95,8 @@ impl<'a> Set<'a> {
         Ok(Set { characters: Vec::new(), positions, lens })
     }
 
-    /// Returns the length of the first character of the set that matches, in bytes. `at` returns that many bytes from
-    /// one end of the text.
+    /// Returns the length of the first character of the set that matches, in bytes; `None` if no character matches.
+    /// `at` returns that many bytes from one end of the text.
     fn find<'t>(
         &self,
         at: impl Fn(usize) -> Option<&'t [u8]>,

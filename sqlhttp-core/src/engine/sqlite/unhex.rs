@@ -1,7 +1,7 @@
 //! `unhex()` with a set of characters to ignore, in linear time.
 //!
 //! SQLite's implementation compares each such character with the whole set. With a long text and a long set this takes
-//! minutes, and it cannot be interrupted. The implementation here returns the same results.
+//! minutes, and it cannot be interrupted. The implementation in this module returns the same results.
 
 use std::collections::HashSet;
 
@@ -10,8 +10,8 @@ use rusqlite::Connection;
 use super::scalar::{Argument, Buffer, CallError, Caller, FunctionResult, register};
 use super::text::{Interrupt, Meter};
 
-/// Registers the variant with two arguments. SQLite's implementation is kept for one argument, where it takes linear
-/// time.
+/// Registers `unhex()` with two arguments. With one argument, SQLite's own implementation is used, because it takes
+/// linear time.
 pub(super) fn register_all(connection: &Connection, interrupt: impl Interrupt) -> rusqlite::Result<()> {
     register(connection, c"unhex", move |[text, ignored], caller: &Caller| unhex(text, ignored, caller, &interrupt))
 }
@@ -55,7 +55,8 @@ fn digit(byte: u8) -> Option<u8> {
     char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
 }
 
-/// Removes the first character of a text and returns its code point. Invalid UTF-8 yields the same number as in SQLite.
+/// Removes the first character of a text and returns its code point. For invalid UTF-8, returns the same number as
+/// SQLite does.
 fn next_character(text: &mut &[u8]) -> Option<u32> {
     let (first, rest) = text.split_first()?;
     *text = rest;

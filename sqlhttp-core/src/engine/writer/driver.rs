@@ -1,25 +1,27 @@
 //! Runs one batch inside a transaction. Shared by the two kinds of groups: batches that callers send ([`super::group`])
-//! and entries of a log ([`crate::engine::replicated`]).
+//! and entries of the Raft log ([`crate::engine::replicated`]). A group is the batches that share one transaction.
 //!
-//! Both kinds begin a transaction, run batches in it, each in a savepoint, and commit. At every point between, they
-//! behave differently, so each has a loop of its own:
+//! Both kinds begin a transaction, run each batch in a savepoint, and commit. Everything else differs, so each kind has
+//! a loop of its own:
 //!
-//! | | batches of callers | entries of a log |
+//! | | batches of callers | entries of the Raft log |
 //! |---|---|---|
 //! | BEGIN fails | every caller receives the error | roll back, wait, retry |
-//! | limits of a batch | deadline, cancellation; 100 ms in a group | steps; a time too without other voters |
-//! | a batch must not share the transaction | it runs after the group | the group ends before it |
+//! | limits of a batch | deadline, cancellation; 100 ms in a group | VM steps; also a time if no other node votes |
+//! | a batch must not share the transaction | the batch runs after the group | the group ends before the batch |
 //! | a batch ends the transaction | (1) | (2) |
 //! | a statement meets a failure of this node | the error is its result | roll back, wait, retry; or stop |
 //! | the group ends | after `group_time_max` | after 20 ms or 8 MiB of rows |
 //! | COMMIT | the data | the data and the record of progress |
 //! | COMMIT fails | (3) | roll back, wait, retry |
-//! | results | one reply for each batch | one list for all entries, or `on_applied` for each outcome |
-//! | steps with a transaction each | a failed COMMIT fails its step only | progress is recorded after each step |
+//! | results | one reply for each batch | one list for all entries, or a call of `on_applied` for each outcome |
+//! | one transaction per step | a failed COMMIT fails its step only | progress is recorded after each step |
 //!
-//! 1. The batches before it run again, then it runs by itself.
-//! 2. All run again, with the statement that ended the transaction replaced by its error.
-//! 3. After an I/O error or a lock every caller receives the error; otherwise each batch runs by itself.
+//! 1. The batches before that batch run again in a group. Then that batch runs in a transaction of its own.
+//! 2. All batches of the group run again. The statement that ended the transaction does not run; its error is its
+//!    result.
+//! 3. After an I/O error, or if another process holds the lock of the database, every caller receives the error. After
+//!    any other error each batch runs again in a transaction of its own.
 
 use super::thread::Writer;
 use crate::engine::error::engine_error;
@@ -30,17 +32,18 @@ use crate::engine::sqlite::probe;
 use crate::engine::watch::{Limits, StopReason, stop_error};
 use crate::model::{Atomicity, Batch, Changed, Ending, Error, Failure, Outcome, StepInfo, StepOutcome};
 
-/// The result of a member.
+/// The result of one batch of a group (a member of the group).
 pub(in crate::engine) enum MemberResult {
-    /// Its outcome, which is valid once the group has committed.
+    /// The batch has an outcome, which is valid once the transaction of the group has committed.
     Outcome(Outcome),
-    /// It has no outcome, and none of its effects remain.
+    /// The batch has no outcome, and none of its effects remain. The other batches of the group are not affected.
     GivenUp(Error),
-    /// The transaction has ended or must be rolled back, with the effects of all members.
+    /// The transaction has ended or must be rolled back, so the effects of all batches of the group are lost.
     Lost {
-        /// The member's error, if it must not run again.
+        /// The error for the caller of this batch; `None` if the batch may run again.
         error: Option<Error>,
-        /// The step that ended the transaction and its failure, if a statement did.
+        /// The index of the step whose statement ended the transaction, and the failure of that step; `None` if no
+        /// statement ended it.
         failed: Option<(usize, Failure)>,
     },
 }
@@ -51,18 +54,18 @@ impl MemberResult {
     }
 }
 
-/// Whether a member shares its transaction.
+/// Whether a batch shares its transaction with other batches.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(in crate::engine) enum Isolation {
-    /// It has a transaction of its own.
+    /// The batch has a transaction of its own.
     Exclusive,
-    /// Other members share its transaction.
+    /// The batch is a member of a group: other batches share its transaction.
     Grouped,
 }
 
 impl Writer<'_> {
-    /// Runs a batch in a savepoint of the open transaction. Releases the savepoint if the batch succeeds, and rolls
-    /// back to it if not.
+    /// Runs a batch in a savepoint of the open transaction. If the batch succeeds, the savepoint is released; otherwise
+    /// the transaction is rolled back to the savepoint.
     pub(in crate::engine) fn run_in_savepoint(
         &mut self,
         limits: Limits,
@@ -78,14 +81,14 @@ impl Writer<'_> {
         let result = run_batch(&mut self.session, batch, mode, &mut sink);
         self.session.end_run();
         if isolation == Isolation::Grouped && self.session.is_dirty() {
-            // Classification cannot detect this: the statement depends on an earlier one. Other members must not see
-            // its effect on the connection.
+            // The batch has changed the state of the connection. Classification did not detect that, because the
+            // statement depends on an earlier one of the batch. Other members must not see the changed state.
             return MemberResult::lost(None);
         }
         self.end_member(result, sink)
     }
 
-    /// Ends the savepoint of a batch that has run.
+    /// Releases the savepoint of a batch that has run, or rolls back to it, and returns the result of the batch.
     fn end_member(&mut self, result: Result<Ending, RunError>, sink: BufferedSink) -> MemberResult {
         let lost = self.session.is_autocommit();
         let (keep, member) = match result {
@@ -110,7 +113,7 @@ impl Writer<'_> {
         }
     }
 
-    /// Runs a statement that can only run outside a transaction.
+    /// Runs a batch of one step whose statement can only run outside a transaction, for example VACUUM.
     pub(in crate::engine) fn run_outside_transaction(&mut self, limits: &Limits, batch: &Batch) -> StepResult {
         let mode = Mode { savepoints: false, grouped: false, ..self.mode() };
         let mut sink = self.sink(batch);
@@ -125,7 +128,7 @@ impl Writer<'_> {
         }
     }
 
-    /// How batches of callers run.
+    /// The mode in which batches that callers send are run.
     pub(in crate::engine) fn mode(&self) -> Mode<'static> {
         let options = &self.shared.config.options;
         let (block_bytes, rows_max) = (options.block_bytes, options.rows_max);
@@ -140,14 +143,14 @@ impl Writer<'_> {
         }
     }
 
-    /// A sink for the results of a batch, with the limit of the options.
+    /// Creates a sink that collects the results of a batch in memory, up to `held_bytes_max` of the options.
     pub(in crate::engine) fn sink(&self, batch: &Batch) -> BufferedSink {
         let limit = self.shared.config.options.held_bytes_max;
         BufferedSink::new(batch.steps.len(), limit, RunError::TooManyBytes { limit })
     }
 }
 
-/// The outcome of one step, and the properties of its statements.
+/// The outcome of one step, and further information about the step.
 pub(in crate::engine) type StepResult = (StepOutcome, StepInfo);
 
 /// The result of a step that failed before or after its statements ran.
@@ -155,7 +158,7 @@ pub(in crate::engine) fn failed(failure: Failure) -> StepResult {
     (StepOutcome::Failed(failure), StepInfo::default())
 }
 
-/// The result of the only step of a batch.
+/// Converts the outcome of a batch with one step to the result of that step.
 pub(in crate::engine) fn single_step(mut outcome: Outcome) -> StepResult {
     let info = outcome.info.pop().unwrap_or_default();
     let step = match (outcome.ending, outcome.steps.pop()) {

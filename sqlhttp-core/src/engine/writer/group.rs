@@ -1,14 +1,17 @@
-//! Runs several batches in one transaction with one fsync, each as if it were alone.
+//! Group commit: runs several batches in one transaction with one fsync. Each batch has the same result as in a
+//! transaction of its own.
 //!
-//! Each member of a group runs in its own savepoint. Special cases:
+//! A group is the batches that share a transaction; each of them is a member. Each member runs in its own savepoint.
+//! Special cases:
 //!
-//! * A member leaves a deferred foreign key violated. RELEASE does not report it, and COMMIT would fail for all. So the
-//!   engine asks SQLite for violations before RELEASE, and undoes the member.
+//! * A member leaves a deferred foreign key violated. RELEASE does not report the violation, and COMMIT would fail for
+//!   the whole group. So the engine asks SQLite for violations before RELEASE, and rolls back the member.
 //! * A member ends the whole transaction (OR ROLLBACK, RAISE(ROLLBACK), an interrupted write, a full disk). The members
-//!   before it run again as a group, then it runs by itself, then the others.
+//!   before that member run again as a group. Then that member runs in a transaction of its own, then the others run.
 //! * A member changes the state of the connection (a temporary table, a PRAGMA), and classification has not detected
-//!   it. It runs again by itself, on a connection that is replaced afterwards.
-//! * A member takes long, so that the others wait for it. It is interrupted, and runs again by itself after them.
+//!   that. The member runs again in a transaction of its own, on a connection that is replaced afterwards.
+//! * A member runs for a long time while others wait. The member is interrupted, the members before it run again as a
+//!   group, and then the member runs again in a transaction of its own.
 //! * A member reads what another member wrote, and COMMIT fails. No caller receives a result before COMMIT has
 //!   returned.
 
@@ -26,21 +29,22 @@ use crate::engine::sqlite::full;
 use crate::engine::watch::{Limits, stop_error};
 use crate::model::{Atomicity, Batch, Ending, Error, Failure, Outcome, SqlError};
 
-/// How long a member of a group may take before it has to run by itself.
+/// The maximum time that a batch may run in a group. A batch that runs longer is interrupted and runs again in a
+/// transaction of its own.
 const MEMBER_TIME_MAX: Duration = Duration::from_millis(100);
 
-/// How a transaction with a single batch ended.
+/// How the transaction of a single batch ended.
 enum TransactionEnd {
-    /// COMMIT has returned.
+    /// COMMIT has succeeded.
     Committed,
-    /// A failed step has ended the transaction.
+    /// A statement that failed has ended the transaction, so there was no COMMIT.
     ByItself,
-    /// COMMIT failed.
+    /// COMMIT failed with this error, and the transaction was rolled back.
     NotCommitted(SqlError),
 }
 
 impl Writer<'_> {
-    /// Runs all jobs, in as few transactions as possible.
+    /// Runs all jobs in as few transactions as possible, and replies to their callers.
     pub(in crate::engine) fn run_jobs(&mut self, mut jobs: VecDeque<Box<Job>>) {
         while let Some(first) = jobs.front() {
             if let Some(why) = self.shared.poisoned() {
@@ -55,7 +59,8 @@ impl Writer<'_> {
             let rollback_lock = self.shared.lock_exclusive();
             if first.exclusive {
                 if let Some(job) = jobs.pop_front() {
-                    // Their deadlines may pass while this job runs, and the supervisor checks the queue.
+                    // The deadlines of the other jobs may pass while this job runs. The supervisor replies to such jobs
+                    // only if they are in the queue.
                     self.shared.queue.put_back(std::mem::take(&mut jobs));
                     self.run_exclusive(*job);
                 }
@@ -70,8 +75,8 @@ impl Writer<'_> {
         }
     }
 
-    /// Runs jobs from the front until one needs a transaction of its own or the time is up, and commits. On return
-    /// `jobs` contains those that have no reply yet.
+    /// Runs jobs from the front of `jobs` in one transaction, and commits. Stops at a job that needs a transaction of
+    /// its own, or after `group_time_max`. On return `jobs` contains the jobs whose callers have no reply yet.
     fn run_group(&mut self, jobs: &mut VecDeque<Box<Job>>) {
         if let Err(error) = self.session.begin_immediate() {
             return self.reply_error_to_all(jobs, error);
@@ -95,7 +100,8 @@ impl Writer<'_> {
         self.commit_group(done, jobs);
     }
 
-    /// Commits, and replies to the callers of the jobs in `done`. Jobs that must run again are put in front of `jobs`.
+    /// Commits the transaction of the jobs in `done`, and replies to their callers. If COMMIT fails and the jobs must
+    /// run again, they are put in front of `jobs` instead.
     fn commit_group(&mut self, done: Vec<(Box<Job>, Outcome)>, jobs: &mut VecDeque<Box<Job>>) {
         match self.session.commit() {
             Ok(()) => {
@@ -104,13 +110,14 @@ impl Writer<'_> {
             }
             Err(error) => {
                 self.abandon_transaction();
-                // While another process holds the lock, each of them would wait for the busy timeout in turn.
+                // While another process holds the lock of the database, running the jobs one by one would wait for the
+                // busy timeout once per job.
                 let busy = error.primary_code() == rusqlite::ffi::SQLITE_BUSY;
                 if self.is_fatal(&error) || busy {
                     let error = engine_error("commit", error);
                     done.into_iter().for_each(|(job, _)| job.answer(Err(error.clone())));
                 } else {
-                    // Each runs by itself, so that each caller receives its own result.
+                    // Each job runs again in a transaction of its own, so that each caller receives its own result.
                     for (mut job, _) in done.into_iter().rev() {
                         job.exclusive = true;
                         jobs.push_front(job);
@@ -120,8 +127,9 @@ impl Writer<'_> {
         }
     }
 
-    /// The transaction is lost: the jobs before the failed one run again, then the failed one by itself, then the
-    /// others.
+    /// Rolls back after `failed_job` has lost the transaction of the group. Puts the jobs back in front of `jobs`:
+    /// first those of `done`, which run again, then `failed_job`, which runs again in a transaction of its own. If
+    /// there is an `error`, the caller of `failed_job` receives it instead.
     fn start_over(
         &mut self,
         done: Vec<(Box<Job>, Outcome)>,
@@ -140,7 +148,8 @@ impl Writer<'_> {
         done.into_iter().rev().for_each(|(job, _)| jobs.push_front(job));
     }
 
-    /// Replies to all callers with an error: another process holds the lock, or the disk fails.
+    /// Replies to the callers of all jobs with an error, because BEGIN failed: another process holds the lock of the
+    /// database, or the disk has failed.
     fn reply_error_to_all(&mut self, jobs: &mut VecDeque<Box<Job>>, error: SqlError) {
         self.abandon_transaction();
         self.is_fatal(&error);
@@ -148,7 +157,8 @@ impl Writer<'_> {
         jobs.drain(..).for_each(|job| job.answer(Err(error.clone())));
     }
 
-    /// Runs a job without other members: in one transaction, or each step in its own if the batch says so.
+    /// Runs a job that shares no transaction with other jobs, and replies. With [`Atomicity::All`] the job is one
+    /// transaction, with [`Atomicity::Each`] each step is one.
     fn run_exclusive(&mut self, job: Job) {
         let result = match job.batch.atomicity {
             Atomicity::All => self.run_transaction(&job),
@@ -157,7 +167,7 @@ impl Writer<'_> {
         job.answer(result);
     }
 
-    /// Runs a job in one transaction.
+    /// Runs a job in a transaction of its own.
     fn run_transaction(&mut self, job: &Job) -> Result<Outcome, Error> {
         let (outcome, end) = self.in_own_transaction(|writer| writer.run_member(job, Isolation::Exclusive, None))?;
         match end {
@@ -178,7 +188,8 @@ impl Writer<'_> {
     /// Runs a batch in a transaction that no other batch shares, and commits it.
     ///
     /// # Errors
-    /// The batch has no outcome. None of its effects remain, except perhaps after an I/O error at COMMIT.
+    /// Returns an error if the batch has no outcome. None of the batch's effects remain, except perhaps after an I/O
+    /// error at COMMIT.
     fn in_own_transaction(
         &mut self,
         run: impl FnOnce(&mut Self) -> MemberResult,
@@ -211,7 +222,8 @@ impl Writer<'_> {
         }
     }
 
-    /// Runs each step in its own transaction, or in none if it requires that.
+    /// Runs each step of a job in its own transaction, or outside a transaction if the step contains a statement that
+    /// requires that.
     fn run_steps(&mut self, job: &Job) -> Result<Outcome, Error> {
         let mut outcome = Outcome::default();
         let _stamped = Stamped::new(job.stamp);
@@ -251,8 +263,8 @@ impl Writer<'_> {
         Ok(single_step(outcome))
     }
 
-    /// Runs a job inside the open transaction, as if it were alone there. `leave_group_at` is when it must leave a
-    /// group.
+    /// Runs a job in a savepoint of the open transaction. At `leave_group_at` the job is interrupted, so that it does
+    /// not delay the other members of its group; `None` if no other job waits.
     fn run_member(&mut self, job: &Job, isolation: Isolation, leave_group_at: Option<Instant>) -> MemberResult {
         if let Some(reason) = job.limits.exceeded_in_queue() {
             return MemberResult::GivenUp(stop_error(reason));
@@ -271,16 +283,16 @@ impl Writer<'_> {
         engine_error("begin transaction", error)
     }
 
-    /// Rolls back. If that fails, the database takes no more writes.
+    /// Rolls back the open transaction. If the rollback fails, the database is poisoned: it rejects all further writes.
     fn abandon_transaction(&mut self) {
         if let Err(error) = self.session.rollback() {
             self.shared.poison(&format!("cannot roll back: {error}"));
         }
     }
 
-    /// Returns whether the database takes no more writes because of this error. After an I/O error it is unknown what
-    /// the disk contains; SQLite recovers when the database is opened again. A damaged page fails only the statements
-    /// that read it.
+    /// Returns whether this is an I/O error, and poisons the database if so: the database then rejects all further
+    /// writes. After an I/O error it is unknown what the disk contains; SQLite recovers when the database is opened
+    /// again. A damaged page is not fatal, because only the statements that read it fail.
     fn is_fatal(&self, error: &SqlError) -> bool {
         let fatal = error.primary_code() == rusqlite::ffi::SQLITE_IOERR;
         if fatal {

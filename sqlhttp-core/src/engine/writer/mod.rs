@@ -1,14 +1,16 @@
 //! The writer of a database: one thread that runs all writes.
 //!
-//! * [`queue`]: the bounded queue of tasks.
-//! * [`thread`]: the thread's loop. It takes all queued tasks at once and needs no timers: while one group syncs, the
-//!   next one queues.
-//! * [`group`]: runs several batches in one transaction with one fsync, each as if it were alone.
+//! * [`queue`]: the bounded queue of the tasks that the writer runs.
+//! * [`thread`]: the loop of the writer thread. It takes all queued batches at once as a group (batches that share a
+//!   transaction). The loop needs no timers: while one group syncs, the batches of the next group queue up.
+//! * [`group`]: runs several batches in one transaction with one fsync. Each batch has the same result as in a
+//!   transaction of its own.
 //! * [`driver`]: runs one batch inside a transaction.
-//! * [`owner`]: the tasks of the database's owner: scripts, VACUUM, checkpoints.
-//! * [`space`]: frees space on a full disk.
+//! * [`owner`]: runs tasks that the process embedding the database requests, as opposed to its clients: scripts,
+//!   VACUUM, checkpoints, replacing the content.
+//! * [`space`]: frees disk space after a write that failed because the disk was full.
 //!
-//! [`super::replicated`] runs on this thread too, if the database applies a log.
+//! If the database applies a Raft log, [`super::replicated`] runs on this thread too.
 
 pub(super) mod driver;
 mod group;

@@ -1,4 +1,4 @@
-//! The tasks of the database's owner, as opposed to those of clients.
+//! Runs the tasks of the database's owner (the code that opened the database), as opposed to batches of clients.
 
 use std::sync::Arc;
 
@@ -16,10 +16,10 @@ use crate::engine::statement_info::Author;
 use crate::model::{Error, Failure, SqlError};
 
 impl Writer<'_> {
-    /// Runs a task of the owner and replies.
+    /// Runs a task of the database's owner and sends the reply.
     pub(in crate::engine) fn run_owner(&mut self, task: OwnerTask) {
         let rollback_lock = self.shared.lock_exclusive();
-        // A receiver may have been dropped.
+        // The receiver of a reply may have been dropped, so the result of `send` is ignored.
         if let Err(error) = self.renew_session_for_callers() {
             return match task {
                 OwnerTask::Script(_, reply) => drop(reply.send(Err(error))),
@@ -55,8 +55,8 @@ impl Writer<'_> {
         drop(rollback_lock);
     }
 
-    /// Syncs replaced content. The log does not contain it, so a power cut must not lose it: entries after it are
-    /// acknowledged.
+    /// Syncs the content that replaced the old one, if the database applies a Raft log. The Raft log does not contain
+    /// the new content and cannot restore it after a power cut, but entries that build on it will be acknowledged.
     fn sync_replaced(&self) -> Result<(), Error> {
         if self.shared.config.options.writes != Writes::Log {
             return Ok(());
@@ -68,18 +68,18 @@ impl Writer<'_> {
         })
     }
 
-    /// Checkpoints and truncates the write-ahead log before the writer ends.
+    /// Checkpoints and truncates the write-ahead log before the writer thread ends.
     pub(in crate::engine) fn checkpoint_at_end(&mut self) {
         if self.shared.config.file().is_none() {
             return;
         }
         if let Err(error) = self.run_for_owner("PRAGMA wal_checkpoint(TRUNCATE)", "checkpoint") {
-            // Another process reads the file. SQLite makes the checkpoint when the file is opened next.
+            // Another process is reading the database. SQLite checkpoints when the database is next opened.
             tracing::warn!(%error, "the write-ahead log was not checkpointed");
         }
     }
 
-    /// Stops watching the write-ahead log if a script has left WAL mode, because SQLite has removed it then.
+    /// Stops watching the write-ahead log if a script has left WAL mode: SQLite has then removed the write-ahead log.
     fn stop_watching_wal(&self) {
         let mode = self.session.connection().query_row("PRAGMA journal_mode", [], |row| row.get::<_, String>(0));
         if let (Some(file), Ok(mode)) = (self.shared.config.file(), mode)
@@ -93,15 +93,16 @@ impl Writer<'_> {
         self.script(sql, Author::Owner).map_err(|error| engine_error(action, error))
     }
 
-    /// Runs a script that must end the transactions it begins.
+    /// Runs a script. A transaction that the script begins and does not end is rolled back.
     fn script(&mut self, sql: &str, author: Author) -> Result<(), SqlError> {
         let result = self.statements(sql, author);
         self.roll_back_open();
         result
     }
 
-    /// Runs scripts until no transaction is open: one, or as many as it takes to end the transaction that the first one
-    /// begins. As in SQLite, a script that fails does not end the transaction of the others.
+    /// Runs the first script and, if it begins a transaction, the scripts after it until that transaction ends. Returns
+    /// the result of each script that ran. As in SQLite, a script that fails does not end the transaction. If the last
+    /// script leaves the transaction open, the transaction is rolled back and the last result is an error.
     fn scripts(&mut self, scripts: &[String]) -> Vec<Result<(), SqlError>> {
         let mut results = Vec::new();
         for sql in scripts {
@@ -118,8 +119,8 @@ impl Writer<'_> {
         results
     }
 
-    /// Runs statements, each committed on its own outside a transaction. Those that configure the connection will be
-    /// run on every connection.
+    /// Runs the statements of a script. A statement that is not in a transaction of the script is committed on its own.
+    /// Statements that configure the connection are recorded, and run on every connection that is opened later.
     fn statements(&mut self, sql: &str, author: Author) -> Result<(), SqlError> {
         let _stamped = Stamped::new(stamps::new());
         let mut script = Script::new(&mut self.session, sql, author).map_err(sql_failure)?;
@@ -146,7 +147,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Rolls back a transaction that a script began and did not end.
+    /// Rolls back the transaction that a script began and did not end. If the rollback fails, the database is poisoned.
     fn roll_back_open(&mut self) {
         if let Err(error) = self.session.rollback() {
             self.shared.poison(&format!("cannot roll back: {error}"));

@@ -1,4 +1,4 @@
-//! The queue of the writer.
+//! The queue of the tasks that the writer thread runs.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -10,48 +10,49 @@ use crate::engine::replicated::entry::{LogEntry, OnApplied};
 use crate::engine::watch::{Limits, StopReason, stop_error};
 use crate::model::{Answer, Batch, Error, Outcome, SqlError, Stamp};
 
-/// A batch in the queue.
+/// A batch in the queue of the writer.
 pub(crate) struct Job {
     pub(crate) batch: Batch,
     pub(crate) stamp: Stamp,
     pub(crate) limits: Limits,
-    /// It must not share its transaction.
+    /// Whether the batch must have a transaction of its own. If not, it may share one with other batches.
     pub(crate) exclusive: bool,
     pub(crate) reply: oneshot::Sender<Result<Answer, Error>>,
 }
 
 impl Job {
-    /// Sends the reply.
+    /// Sends the result of the batch to its caller.
     pub(crate) fn answer(self, result: Result<Outcome, Error>) {
-        // The receiver may have been dropped.
+        // The caller may have dropped the receiver.
         let _ = self.reply.send(result.map(Answer::Whole));
     }
 }
 
-/// A task of the database's owner.
+/// A task of the database's owner (the code that opened the database), as opposed to a batch of a client.
 pub(crate) enum OwnerTask {
-    /// Run these statements, each on its own.
+    /// Run the statements of this SQL text. Each statement outside an explicit transaction is committed on its own.
     Script(String, oneshot::Sender<Result<Result<(), SqlError>, Error>>),
-    /// Run the script at this index, and those after it that are in the transaction it begins. The result has one
-    /// element for each script that ran.
+    /// Run the script at this index. If it begins a transaction, also run the following scripts until that transaction
+    /// ends. The result has one element for each script that ran.
     Scripts(Arc<[String]>, usize, oneshot::Sender<Result<Vec<Result<(), SqlError>>, Error>>),
-    /// Rebuild the file.
+    /// Rebuild the database file with VACUUM.
     Vacuum(oneshot::Sender<Result<(), Error>>),
-    /// Copy the write-ahead log into the database file.
+    /// Checkpoint: copy the write-ahead log into the database file.
     Checkpoint(oneshot::Sender<Result<(), Error>>),
-    /// Replace the content by that of a checked file.
+    /// Replace the content of the database with that of this file, which [`crate::Database::check_image`] has checked.
     Replace(PathBuf, oneshot::Sender<Result<(), Error>>),
 }
 
-/// Entries of a log to apply.
+/// Entries of the Raft log that the writer applies.
 pub(crate) struct LogTask {
     pub(crate) entries: Vec<LogEntry>,
-    /// Callbacks for the outcomes of each entry; may be shorter than `entries`.
+    /// The callback for each entry, by index in `entries`. The outcomes of an entry without a callback are part of the
+    /// reply. May be shorter than `entries`.
     pub(crate) on_applied: Vec<Option<OnApplied>>,
     pub(crate) reply: oneshot::Sender<Result<Vec<Vec<Outcome>>, Error>>,
 }
 
-/// A task for the writer.
+/// A task for the writer thread.
 pub(crate) enum Task {
     Batch(Box<Job>),
     Owner(OwnerTask),
@@ -62,7 +63,8 @@ pub(crate) enum Task {
 struct State {
     tasks: VecDeque<Task>,
     closed: bool,
-    /// The writer sleeps. Waking it costs a system call, and most tasks arrive while it is busy.
+    /// Whether the writer thread is sleeping. Only then does `push` wake it: that costs a system call, and most tasks
+    /// arrive while the writer is busy.
     writer_waits: bool,
 }
 
@@ -82,10 +84,11 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a task, unless the queue is full or closed. The owner's tasks are not subject to the limit.
+    /// Adds a task at the end. Fails if the queue is closed, or if it is full and the task is a batch. Other tasks are
+    /// not subject to the limit of the length.
     ///
     /// # Errors
-    /// The reason, with the task.
+    /// Returns the reason why the task was not added, and the task.
     pub(crate) fn push(&self, task: Task) -> Result<(), (Error, Task)> {
         let mut state = self.lock();
         if state.closed {
@@ -109,8 +112,8 @@ impl Queue {
         jobs.into_iter().rev().for_each(|job| state.tasks.push_front(Task::Batch(job)));
     }
 
-    /// Waits for a task. Returns it, with the following ones that may share a transaction with it. Returns `None` when
-    /// the queue is closed and empty.
+    /// Waits for a task and removes it from the queue. If the task is a batch, the batches that directly follow it are
+    /// removed and returned with it, `group_len_max` in total. Returns `None` when the queue is closed and empty.
     pub(crate) fn gather(&self, group_len_max: usize) -> Option<Gathered> {
         let mut state = self.lock();
         while state.tasks.is_empty() && !state.closed {
@@ -138,7 +141,7 @@ impl Queue {
         }
     }
 
-    /// Closes the queue. Queued tasks still run.
+    /// Closes the queue: no more tasks can be added. Tasks that are in the queue still run.
     pub(crate) fn close(&self) {
         self.lock().closed = true;
         self.arrived.notify_all();
@@ -154,7 +157,8 @@ impl Queue {
         self.arrived.notify_all();
     }
 
-    /// Replies to callers whose limits were exceeded in the queue. Returns whether a task is queued.
+    /// Removes the batches that have exceeded their limits while they waited in the queue, and replies to their callers
+    /// with an error. Returns whether a task is left in the queue.
     pub(crate) fn supervise(&self) -> bool {
         let mut state = self.lock();
         let mut over = Vec::new();
@@ -178,7 +182,7 @@ impl Queue {
     }
 }
 
-/// Returns why a task must not run any more.
+/// Returns why a task must not run any more; `None` if it may run.
 fn exceeded(task: &Task) -> Option<StopReason> {
     match task {
         Task::Batch(job) => job.limits.exceeded_in_queue(),
@@ -186,12 +190,12 @@ fn exceeded(task: &Task) -> Option<StopReason> {
     }
 }
 
-/// The tasks that the writer runs next.
+/// What the writer has taken from the queue to run next.
 pub(crate) enum Gathered {
-    /// These batches.
+    /// Batches, which may share a transaction.
     Jobs(VecDeque<Box<Job>>),
-    /// A task of the owner.
+    /// A task of the database's owner.
     Owner(OwnerTask),
-    /// These entries.
+    /// Entries of the Raft log to apply.
     Log(Box<LogTask>),
 }

@@ -1,18 +1,20 @@
-//! Frees space on the disk after a write that failed because the disk was full.
+//! Frees disk space after a write that failed because the disk was full.
 
 use std::path::Path;
 
 use super::thread::Writer;
 
-/// The free space that is enough for any ordinary statement, in bytes; on a small disk a quarter of its size.
+/// The free disk space, in bytes, that is enough for any ordinary statement. On a small disk, a quarter of the disk
+/// size is enough.
 #[cfg(unix)]
 const FREE_BYTES_MIN: u64 = 32 << 20;
 
 impl Writer<'_> {
-    /// Frees the space that the rolled-back transaction has taken. (A transaction larger than the page cache writes to
-    /// the write-ahead log before it commits.)
+    /// Frees the disk space that a rolled-back transaction still occupies. (A transaction larger than the page cache
+    /// writes to the write-ahead log before it commits.)
     ///
-    /// The log is truncated before the checkpoint, which may need the space for the database file.
+    /// First the write-ahead log is truncated after its last commit; then it is checkpointed. The checkpoint may need
+    /// the freed space, because the database file may grow.
     pub(in crate::engine) fn free_space(&mut self) {
         if self.shared.config.file().is_none() {
             return;
@@ -32,7 +34,8 @@ pub(in crate::engine) fn has_space(_file: &Path) -> bool {
     false
 }
 
-/// Returns whether the disks of a file and of temporary files have enough space for any ordinary statement.
+/// Returns whether the disk of `file` and the disk of temporary files both have enough free space for any ordinary
+/// statement.
 #[cfg(unix)]
 pub(in crate::engine) fn has_space(file: &Path) -> bool {
     let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));

@@ -9,21 +9,21 @@ use crate::engine::session::Session;
 use crate::engine::shared::SharedState;
 use crate::model::{Error, SqlError};
 
-/// The writer, on its own thread.
+/// The writer of a database: runs all writes, on a thread of its own.
 pub(in crate::engine) struct Writer<'a> {
     pub(in crate::engine) session: Session,
     pub(in crate::engine) shared: &'a SharedState,
 }
 
-/// The loop of the writer thread. Runs until the queue is closed and empty, or the database is poisoned. Then
-/// checkpoints the write-ahead log and closes the connection.
+/// The loop of the writer thread. It runs tasks until the queue is closed and empty. Then, unless the database is
+/// poisoned, it checkpoints the write-ahead log. Finally it closes the connection.
 pub(crate) fn run(session: Session, shared: &SharedState) {
     let mut writer = Writer { session, shared };
     let group_len_max = shared.config.options.group_len_max.max(1);
     while let Some(gathered) = shared.queue.gather(group_len_max) {
         if let Err(why) = shared.files.check_when_due() {
             shared.poison(&why);
-            // Dropping the jobs closes their reply channels, which their callers receive as `Error::Poisoned`.
+            // Dropping the tasks closes their reply channels; their callers then return `Error::Poisoned`.
             continue;
         }
         shared.read_lock_holder.release_for_writer();
@@ -49,10 +49,11 @@ pub(crate) fn run(session: Session, shared: &SharedState) {
 }
 
 impl Writer<'_> {
-    /// Replaces the session if a batch has changed its state.
+    /// Opens a new session (connection) if the current one must not be used any more, for example because a batch has
+    /// changed its state.
     ///
     /// # Errors
-    /// SQLite cannot open a connection now. The old session must not be used.
+    /// Fails if SQLite cannot open a connection now. The old session must not be used then.
     pub(in crate::engine) fn renew_session(&mut self) -> Result<(), SqlError> {
         if self.session.is_stale(&self.shared.config) {
             self.session = Session::open(&self.shared.config, Role::Writer)?;
@@ -60,19 +61,19 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Like [`Writer::renew_session`], but a session that cannot be replaced now is replaced before its next use.
+    /// Like [`Writer::renew_session`], but an error is only logged. The session is then replaced before its next use.
     pub(in crate::engine) fn try_renew_session(&mut self) {
         if let Err(error) = self.renew_session() {
             tracing::warn!(%error, "the writer cannot open a new connection yet");
         }
     }
 
-    /// Calls [`Writer::renew_session`]; converts the error to that for callers.
+    /// Calls [`Writer::renew_session`], and converts its error to [`Error::Unavailable`].
     pub(in crate::engine) fn renew_session_for_callers(&mut self) -> Result<(), Error> {
         self.renew_session().map_err(|error| Error::Unavailable(format!("cannot open a connection: {error}").into()))
     }
 
-    /// Counts committed transactions and the batches in them.
+    /// Adds committed transactions, and the batches in them, to the counters of the database.
     pub(in crate::engine) fn count(&self, groups: u64, batches: usize) {
         self.shared.counters.groups_committed.fetch_add(groups, Ordering::Relaxed);
         self.shared.counters.batches_written.fetch_add(batches as u64, Ordering::Relaxed);

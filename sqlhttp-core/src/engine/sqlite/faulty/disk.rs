@@ -1,4 +1,4 @@
-//! Directory, files and handles of a simulated disk.
+//! The directory, the files and the open handles of a simulated disk.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{CStr, CString, c_int};
@@ -14,36 +14,36 @@ use crate::engine::sqlite::locks::{FileLocks, HandleId, Region, SharedMemory};
 
 /// A full path, as SQLite passes it.
 type Name = Box<[u8]>;
-/// Identifies a file independently of its name.
+/// Identifies a file of a simulated disk independently of its name.
 type FileId = u64;
 
-/// A simulated disk. It lives as long as the process, because SQLite keeps its address.
+/// A simulated disk. It is never freed, because SQLite keeps its address.
 #[derive(Debug)]
 pub(super) struct Disk {
     name: CString,
     state: Mutex<State>,
 }
 
-/// The state of a disk.
+/// The state of a simulated disk.
 #[derive(Debug, Default)]
 pub(super) struct State {
     files: HashMap<FileId, File>,
-    /// The directory as the process sees it.
+    /// The directory as the process sees it, by name.
     live: BTreeMap<Name, FileId>,
-    /// The same directory without the changes that the disk pretended to make after it stopped.
+    /// Like `live`, but without the changes that the disk pretended to make after it had stopped.
     real: BTreeMap<Name, FileId>,
     /// The directory that remains after a power cut.
     durable: BTreeMap<Name, FileId>,
     next_id: u64,
-    /// The number of power cuts and reformats. A handle from an earlier epoch no longer works.
+    /// The number of power cuts and reformats so far. Operations on a handle that was opened in an earlier epoch fail.
     epoch: u64,
-    /// The number of handles from earlier epochs that have not been closed. While there are any, the disk is off: a
-    /// call that creates or deletes a file does not identify its process, so it could come from the process that the
-    /// power cut has ended.
+    /// The number of handles from earlier epochs that have not been closed. While there are any, the disk is off: no
+    /// file can be opened, created or deleted. Such a call does not identify its process, so it could come from the
+    /// process that the power cut has ended.
     stale_handles: usize,
     random: Random,
     pub(super) faults: Faults,
-    /// The limit for the total size of all files, in bytes; `None` if there is no limit.
+    /// The maximum total size of all files of the disk, in bytes; `None` if there is no limit.
     pub(super) capacity: Option<usize>,
 }
 
@@ -55,16 +55,17 @@ struct File {
     memory: SharedMemory,
 }
 
-/// An open file.
+/// The handle of an open file on a simulated disk.
 #[derive(Debug)]
 pub(super) struct Handle {
     disk: &'static Disk,
     file: FileId,
     id: HandleId,
     epoch: u64,
-    /// Whether the next sync must also sync the directory, as SQLite does for journals that it may have created.
+    /// Whether the next sync of the file also syncs the directory, as SQLite's own VFS does for journals that it may
+    /// have created.
     syncs_directory: AtomicBool,
-    /// The name to remove from the directory when the file is closed.
+    /// The name to remove from the directory when the file is closed; `None` if the file stays.
     delete_on_close: Option<Name>,
 }
 
@@ -108,7 +109,7 @@ impl Disk {
 }
 
 impl State {
-    /// Removes all files and faults.
+    /// Reformats the disk: removes all files and ends all faults.
     pub(super) fn format(&mut self, seed: u64) {
         self.live.clear();
         self.real.clear();
@@ -124,7 +125,7 @@ impl State {
         let mut found = BTreeMap::new();
         for name in names {
             let survivor = self.survivor(&name, loss);
-            // Open handles may still refer to the old file, so the surviving content gets a new one.
+            // Open handles may still refer to the old file, so the surviving content is moved to a new file.
             if let Some(image) =
                 survivor.and_then(|id| self.files.get_mut(&id)).map(|file| std::mem::take(&mut file.image))
             {
@@ -156,7 +157,7 @@ impl State {
         self.files.values().map(|file| file.image.len()).sum()
     }
 
-    /// Whether the file may grow to `len` bytes, or is already that long.
+    /// Returns whether the capacity of the disk permits the file to have `len` bytes, or the file is already that long.
     fn has_room(&self, file: FileId, len: usize) -> bool {
         let (Some(capacity), Some(file)) = (self.capacity, self.files.get(&file)) else { return true };
         self.used() + len.saturating_sub(file.image.len()) <= capacity || len <= file.image.len()
@@ -169,7 +170,7 @@ impl State {
         self.faults.decide(operation)
     }
 
-    /// The file that has this name after a power cut.
+    /// Chooses the file that has this name after a power cut; `None` if no file has it.
     fn survivor(&mut self, name: &Name, loss: Loss) -> Option<FileId> {
         let (real, durable) = (self.real.get(name).copied(), self.durable.get(name).copied());
         if real != durable && loss == Loss::Torn && self.random.coin() { real } else { durable }
@@ -253,7 +254,7 @@ impl State {
 }
 
 impl Handle {
-    /// Calls `f` with the file, unless the epoch has changed since the file was opened.
+    /// Calls `f` with the file of this handle. Fails if there was a power cut or a reformat since the file was opened.
     fn with<T>(&self, f: impl FnOnce(&mut File, &mut Faults, &mut Random) -> Result<T, Code>) -> Result<T, Code> {
         let state = &mut *self.disk.state();
         if state.epoch != self.epoch {
@@ -263,8 +264,8 @@ impl Handle {
         f(file, &mut state.faults, &mut state.random)
     }
 
-    /// Calls `f` with the file for operations on locks and shared memory, which never fail, because a handle from an
-    /// earlier epoch must be able to release them.
+    /// Calls `f` with the file of this handle, also after a power cut. Used for locks and shared memory, which every
+    /// handle must be able to release.
     fn always<T>(&self, f: impl FnOnce(&mut File) -> T) -> Option<T> {
         self.disk.state().files.get_mut(&self.file).map(f)
     }

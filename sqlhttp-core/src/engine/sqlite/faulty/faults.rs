@@ -1,10 +1,10 @@
-//! The selection of the operations that fail, and their errors.
+//! Selects the operations of a simulated disk that fail, and their errors.
 
 use std::ffi::c_int;
 
 use rusqlite::ffi;
 
-/// The result of an operation that would change a stopped disk.
+/// What a stopped disk does with an operation that would change it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AfterStop {
     /// The operation fails with an I/O error.
@@ -13,18 +13,18 @@ pub enum AfterStop {
     Pretend,
 }
 
-/// A fault of the disk.
+/// A fault of a simulated disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DiskFault {
     /// Files cannot grow (`SQLITE_FULL`) or be created (`SQLITE_CANTOPEN`) until [`super::FaultyDisk::heal`].
     Full,
     /// All operations fail with an I/O error until [`super::FaultyDisk::heal`].
     Io,
-    /// One operation fails with an I/O error.
+    /// One operation fails with an I/O error; later ones succeed again.
     IoOnce,
 }
 
-/// An operation that SQLite requests.
+/// A kind of operation that SQLite requests of a simulated disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Operation {
     Read,
@@ -49,7 +49,7 @@ impl Operation {
         }
     }
 
-    /// The result code of SQLite's own VFS if the operating system fails the operation.
+    /// The result code with which SQLite's own VFS reports an I/O error of this operation.
     pub(super) fn io_error(self) -> c_int {
         match self {
             Operation::Read => ffi::SQLITE_IOERR_READ,
@@ -84,9 +84,9 @@ impl DiskFault {
 /// The effect of the current faults on an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FaultAction {
-    /// The operation takes place.
+    /// The operation takes place normally.
     Proceed,
-    /// The operation takes place only for the process, not on the disk.
+    /// The operation succeeds and the process sees its effect, but it does not reach the disk.
     Pretend,
     /// The operation fails with this code and has no effect, because the disk has stopped.
     Stopped(c_int),
@@ -97,11 +97,11 @@ pub(super) enum FaultAction {
 #[derive(Debug)]
 struct ArmedFault {
     fault: DiskFault,
-    /// The number of affected operations that still succeed.
+    /// The number of operations of the affected kinds that still succeed before the fault begins.
     remaining: u64,
 }
 
-/// The counters and the configured faults of a disk.
+/// The operation counters and the configured faults of a simulated disk.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
     operations: u64,
@@ -141,14 +141,14 @@ impl Faults {
         self.armed = None;
     }
 
-    /// Ends all faults, as after a power cut. The counters continue.
+    /// Ends all faults, as a power cut does. The counters are not reset.
     pub(super) fn end_all(&mut self) {
         self.stop = None;
         self.stopped = None;
         self.armed = None;
     }
 
-    /// Counts an operation and decides its effect.
+    /// Counts an operation, and returns the effect of the current faults on it.
     pub(super) fn decide(&mut self, operation: Operation) -> FaultAction {
         self.count(operation);
         let action = match self.stopped {

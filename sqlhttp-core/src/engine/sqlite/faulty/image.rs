@@ -1,9 +1,9 @@
-//! The content of a file before and after a power cut.
+//! The content of a file on a simulated disk, before and after a power cut.
 
 use crate::engine::sqlite::clock::split_mix_64;
 
-/// The sector size, in bytes. A sector is written completely or not at all; SQLite does not depend on that
-/// (<https://sqlite.org/atomiccommit.html#hardware_assumptions>).
+/// The sector size of a simulated disk, in bytes. A sector is written completely or not at all; SQLite does not depend
+/// on that (<https://sqlite.org/atomiccommit.html#hardware_assumptions>).
 const SECTOR_LEN: usize = 512;
 
 /// The effect of a power cut on unsynced data.
@@ -11,12 +11,13 @@ const SECTOR_LEN: usize = 512;
 pub enum Loss {
     /// All unsynced changes are lost.
     Unsynced,
-    /// Some unsynced changes survive, chosen at random for each file: none, all, a number of the earliest sectors, or
-    /// arbitrary sectors. If the file has grown, the new sectors that were not written contain zeros or garbage.
+    /// Some unsynced changes survive, chosen at random for each file: none of them, all of them, a number of the
+    /// earliest changed sectors, or arbitrary changed sectors. If the file has grown, the new sectors that were not
+    /// written contain zeros or garbage.
     Torn,
 }
 
-/// A random number generator that is determined by its seed.
+/// A random number generator: the same seed yields the same numbers.
 #[derive(Debug, Default)]
 pub(super) struct Random(u64);
 
@@ -29,7 +30,7 @@ impl Random {
         split_mix_64(&mut self.0)
     }
 
-    /// A number from 0 to `limit`, inclusive.
+    /// Returns a random number from 0 to `limit`, inclusive.
     pub(super) fn up_to(&mut self, limit: usize) -> usize {
         (self.bits() % (limit as u64 + 1)) as usize
     }
@@ -39,7 +40,7 @@ impl Random {
     }
 }
 
-/// A change that is not durable yet.
+/// A change of a file's content that is not durable yet.
 #[derive(Debug)]
 enum Change {
     Write { offset: usize, bytes: Vec<u8> },
@@ -55,7 +56,7 @@ pub(super) struct Image {
 }
 
 impl Image {
-    /// Creates a file whose content is durable.
+    /// Creates the image of a file whose content is durable.
     pub(super) fn durable(content: Vec<u8>) -> Self {
         Image { live: content.clone(), durable: content, unsynced: Vec::new() }
     }
@@ -64,8 +65,8 @@ impl Image {
         self.live.len()
     }
 
-    /// Reads from `offset` into the beginning of `buffer`, and fills the rest with zeros. Returns the number of bytes
-    /// that were read.
+    /// Reads the file from `offset` into `buffer`. If the file ends before `buffer` is full, fills the rest with zeros.
+    /// Returns the number of bytes that were read.
     pub(super) fn read(&self, offset: usize, buffer: &mut [u8]) -> usize {
         let available = self.live.get(offset..).unwrap_or_default();
         let len = available.len().min(buffer.len());
@@ -74,13 +75,13 @@ impl Image {
         len
     }
 
-    /// Writes bytes. If `recorded` is false, the change never reaches the disk.
+    /// Writes bytes at `offset`. If `recorded` is false, the process sees the change, but it never becomes durable.
     pub(super) fn write(&mut self, offset: usize, bytes: &[u8], recorded: bool) {
         let change = Change::Write { offset, bytes: bytes.to_vec() };
         self.change(change, recorded);
     }
 
-    /// Sets the length. If `recorded` is false, the change never reaches the disk.
+    /// Sets the length of the file. If `recorded` is false, the process sees the change, but it never becomes durable.
     pub(super) fn truncate(&mut self, len: usize, recorded: bool) {
         self.change(Change::Truncate(len), recorded);
     }
@@ -98,14 +99,14 @@ impl Image {
         }
     }
 
-    /// Simulates a failing sync: a random part of the changes becomes durable. The rest is lost, because the operating
-    /// system considers it written: a later successful sync does not write it again.
+    /// Simulates a failing sync: a random part of the unsynced changes becomes durable. The other changes are lost: the
+    /// operating system considers them written, so a later successful sync does not write them again.
     pub(super) fn fail_to_sync(&mut self, random: &mut Random) {
         let unsynced = std::mem::take(&mut self.unsynced);
         apply_some(&mut self.durable, unsynced, random);
     }
 
-    /// Returns the content that a power cut leaves.
+    /// Returns the content that the file has after a power cut.
     pub(super) fn after_power_cut(mut self, loss: Loss, random: &mut Random) -> Vec<u8> {
         if loss == Loss::Torn {
             apply_some(&mut self.durable, self.unsynced, random);
@@ -114,7 +115,8 @@ impl Image {
     }
 }
 
-/// Applies a change. If a write begins after the end of the content, the gap is filled with `filler`.
+/// Applies a change to the content of a file. If a write begins after the end of the content, the gap is filled with
+/// `filler`.
 fn apply(content: &mut Vec<u8>, change: &Change, filler: u8) {
     match change {
         Change::Truncate(len) => content.resize(*len, 0),
@@ -128,7 +130,7 @@ fn apply(content: &mut Vec<u8>, change: &Change, filler: u8) {
     }
 }
 
-/// Applies a random selection of the changes, sector by sector.
+/// Splits the changes into parts of one sector each, and applies a random selection of the parts.
 fn apply_some(content: &mut Vec<u8>, changes: Vec<Change>, random: &mut Random) {
     let pieces: Vec<Change> = changes.into_iter().flat_map(sectors).collect();
     let filler = if random.coin() { 0 } else { 0xA5 };

@@ -1,14 +1,14 @@
 //! A simulated disk for tests: it keeps files in memory, fails on request, and loses unsynced data.
 //!
 //! Every file has two images: the one that the process sees, and the one that remains after a power cut. A write
-//! changes only the first; a sync copies it to the second. The same applies to the directory: the creation or deletion
-//! of a file becomes durable when the directory is synced. SQLite accesses the disk as a VFS
+//! changes only the first image; a sync copies the changes to the second. The directory also has two images: the
+//! creation or deletion of a file becomes durable when the directory is synced. SQLite accesses the disk through a VFS
 //! (<https://sqlite.org/vfs.html>), which is selected by [`Options::vfs`](crate::Options::vfs).
 //!
-//! * [`image`]: one file and its content after a power cut.
-//! * [`faults`]: the selection of the operations that fail.
-//! * [`disk`]: directory, files and handles; the state of a disk is protected by one mutex.
-//! * [`vfs`]: the functions that SQLite calls; contains the `unsafe` code.
+//! * [`image`]: the content of one file, before and after a power cut.
+//! * [`faults`]: selects the operations that fail.
+//! * [`disk`]: the directory, the files and the open handles. One mutex protects the state of a disk.
+//! * [`vfs`]: the functions that SQLite calls. Only this module contains `unsafe` code.
 
 mod disk;
 mod faults;
@@ -23,10 +23,12 @@ pub use image::Loss;
 
 use crate::model::Error;
 
-/// Disks that are not in use. A VFS is never unregistered, because connections may refer to it, so disks are reused.
+/// The simulated disks that are not in use. A disk is reused instead of freed: its VFS cannot be unregistered, because
+/// connections may refer to it.
 static UNUSED_DISKS: Mutex<Vec<&'static Disk>> = Mutex::new(Vec::new());
 
-/// A simulated disk, empty at first. Dropping it removes its files; operations on files that are still open then fail.
+/// A simulated disk, empty at first. Dropping a `FaultyDisk` removes its files; operations on files that are still open
+/// then fail.
 ///
 /// ```
 /// use sqlhttp_core::{AfterStop, Batch, Database, FaultyDisk, Loss, Options, Step};
@@ -52,8 +54,8 @@ pub struct FaultyDisk {
 }
 
 impl FaultyDisk {
-    /// Creates a disk. The seed determines all its random choices (the data that survives a power cut, the bytes of a
-    /// failing write that are stored).
+    /// Creates an empty disk. The seed determines all random choices of the disk (the data that survives a power cut,
+    /// the bytes of a failing write that are stored).
     ///
     /// # Errors
     /// [`Error::Unsupported`] if SQLite does not register the VFS.
@@ -66,23 +68,23 @@ impl FaultyDisk {
         Ok(FaultyDisk { disk })
     }
 
-    /// The name for [`Options::vfs`](crate::Options::vfs).
+    /// The name of the disk's VFS, for [`Options::vfs`](crate::Options::vfs).
     pub fn name(&self) -> &str {
         self.disk.name()
     }
 
-    /// The number of requested syncs, successful or not, since the disk was created.
+    /// The number of syncs that SQLite has requested, successful or not, since the disk was created.
     pub fn syncs(&self) -> u64 {
         self.disk.state().faults.syncs()
     }
 
-    /// The number of requested operations (reads, writes, syncs, creations, deletions and others) since the disk was
-    /// created.
+    /// The number of operations that SQLite has requested (reads, writes, syncs, creations, deletions and others) since
+    /// the disk was created.
     pub fn operations(&self) -> u64 {
         self.disk.state().faults.operations()
     }
 
-    /// The number of failed operations since the disk was created.
+    /// The number of operations that have failed since the disk was created.
     pub fn failures(&self) -> u64 {
         self.disk.state().faults.failures()
     }
@@ -98,7 +100,8 @@ impl FaultyDisk {
         self.disk.state().faults.stopped()
     }
 
-    /// Lets `operations` operations of the kinds that `fault` affects succeed; the next one fails.
+    /// Sets a fault that begins later: the next `operations` operations of the kinds that `fault` affects succeed, and
+    /// the one after them fails.
     pub fn fail_after(&self, operations: u64, fault: DiskFault) {
         self.disk.state().faults.fail_after(operations, fault);
     }
@@ -108,18 +111,19 @@ impl FaultyDisk {
         self.disk.state().faults.heal();
     }
 
-    /// Limits the total size of all files, in bytes. A write that would exceed it fails with `SQLITE_FULL`.
+    /// Sets the maximum total size of all files, in bytes. A write that would exceed this size fails with
+    /// `SQLITE_FULL`.
     pub fn set_capacity(&self, bytes: usize) {
         self.disk.state().capacity = Some(bytes);
     }
 
-    /// The total size of all files, in bytes.
+    /// The current total size of all files on the disk, in bytes.
     pub fn used(&self) -> usize {
         self.disk.state().used()
     }
 
     /// Simulates a power cut and a restart: unsynced data is lost, and all faults end. Operations on files that were
-    /// open before fail from now on. The disk can be used again when these files have been closed.
+    /// opened before the power cut fail. The disk can be used again when all these files have been closed.
     pub fn power_cut(&self, loss: Loss) {
         self.disk.state().power_cut(loss);
     }

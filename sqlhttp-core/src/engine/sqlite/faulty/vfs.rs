@@ -1,5 +1,5 @@
-//! The functions of a simulated disk that SQLite calls (<https://sqlite.org/c3ref/vfs.html>). Those of an open file are
-//! in [`mod@file`].
+//! The functions of a simulated disk that SQLite calls (<https://sqlite.org/c3ref/vfs.html>). The functions of an open
+//! file are in [`mod@file`].
 
 use std::ffi::{CString, c_char, c_int};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,8 +12,9 @@ use crate::engine::sqlite::file::{self, code, path};
 /// The maximum length of a path with its NUL, in bytes.
 const PATH_LEN_MAX: c_int = 1024;
 
-/// Creates a disk and registers it under a new name. The methods that concern neither files nor paths (sleeping,
-/// loading extensions, randomness) are those of the default VFS.
+/// Creates a simulated disk and registers a VFS for it under a new name; `None` if SQLite cannot register the VFS. The
+/// methods of the VFS that concern neither files nor paths (sleeping, loading extensions, randomness) are those of the
+/// default VFS.
 pub(super) fn register() -> Option<&'static Disk> {
     static DISKS: AtomicU64 = AtomicU64::new(0);
     let name = format!("faulty-{}", DISKS.fetch_add(1, Ordering::Relaxed));
@@ -43,7 +44,7 @@ pub(super) fn register() -> Option<&'static Disk> {
     }
 }
 
-/// Returns the disk of a VFS.
+/// Returns the simulated disk that belongs to a VFS.
 ///
 /// # Safety
 /// `vfs` was created by [`register`], or is a copy with the same `pAppData`.
@@ -91,7 +92,7 @@ unsafe extern "C" fn access(vfs: *mut ffi::sqlite3_vfs, name: *const c_char, _fl
     }
 }
 
-/// Returns the path unchanged: the disk has only one directory and no links.
+/// `xFullPathname`: returns the path unchanged, because a simulated disk has only one directory and no links.
 unsafe extern "C" fn full_pathname(
     _vfs: *mut ffi::sqlite3_vfs,
     name: *const c_char,

@@ -1,9 +1,9 @@
 //! SQLite's math functions (<https://sqlite.org/lang_mathfunc.html>), computed in Rust.
 //!
-//! SQLite provides them only if it was compiled with `SQLITE_ENABLE_MATH_FUNCTIONS`, and computes them with the C
-//! library of the system. The last digit of that library's results may depend on the processor and the version, and
-//! replicas of a database must not differ. The crate `libm` is compiled from the same Rust source everywhere and only
-//! uses IEEE 754 arithmetic, so its results have the same bits on every machine.
+//! SQLite provides these functions only if it was compiled with `SQLITE_ENABLE_MATH_FUNCTIONS`, and computes them with
+//! the C library of the system. The last digit of that library's results may depend on the processor and the version,
+//! and replicas of a database must not differ. The crate `libm` is compiled from the same Rust source everywhere and
+//! only uses IEEE 754 arithmetic, so its results have the same bits on every machine.
 
 use std::f64::consts::PI;
 use std::ffi::CStr;
@@ -12,16 +12,16 @@ use rusqlite::Connection;
 
 use super::scalar::{Argument, CallError, Caller, FunctionResult, StorageClass, register};
 
-/// The name and the implementation of a function of one number.
+/// The name and the implementation of an SQL function of one number.
 type Unary = (&'static CStr, fn(f64) -> f64);
-/// The name and the implementation of a function of two numbers.
+/// The name and the implementation of an SQL function of two numbers.
 type Binary = (&'static CStr, fn(f64, f64) -> f64);
 
-/// Functions that return an integer argument unchanged.
+/// The functions that round a REAL argument. They return an INTEGER argument unchanged.
 const ROUNDING: [Unary; 4] =
     [(c"ceil", libm::ceil), (c"ceiling", libm::ceil), (c"floor", libm::floor), (c"trunc", libm::trunc)];
 
-/// Functions of one number. Outside of their domain they return NaN, which SQLite converts to NULL.
+/// The functions of one number. For arguments outside their domain they return NaN, which SQLite converts to NULL.
 const UNARY: [Unary; 16] = [
     (c"exp", libm::exp),
     (c"acos", libm::acos),
@@ -41,10 +41,10 @@ const UNARY: [Unary; 16] = [
     (c"degrees", |radians| radians * (180.0 / PI)),
 ];
 
-/// Functions of two numbers.
+/// The functions of two numbers.
 const BINARY: [Binary; 4] = [(c"pow", libm::pow), (c"power", libm::pow), (c"mod", libm::fmod), (c"atan2", libm::atan2)];
 
-/// Logarithms of one number. They return NULL for arguments that are not positive.
+/// The logarithms of one number. They return NULL for an argument that is not positive.
 const LOGARITHMS: [Unary; 4] =
     [(c"ln", libm::log), (c"log", libm::log10), (c"log10", libm::log10), (c"log2", libm::log2)];
 
@@ -66,7 +66,8 @@ pub(super) fn register_all(connection: &Connection) -> rusqlite::Result<()> {
     register(connection, c"pi", |[], _: &Caller| Ok(FunctionResult::Real(PI)))
 }
 
-/// `acosh`. `libm` returns numbers for some arguments below 1, where the function is undefined.
+/// Computes `acosh`; NaN for arguments below 1, where the function is undefined. (`libm` returns numbers for some of
+/// them.)
 fn acosh(x: f64) -> f64 {
     if x < 1.0 { f64::NAN } else { libm::acosh(x) }
 }
@@ -75,7 +76,8 @@ fn real<'a>(value: Option<f64>) -> FunctionResult<'a> {
     value.map_or(FunctionResult::Null, FunctionResult::Real)
 }
 
-/// The numeric value of an argument that is a number or a text that looks like one.
+/// The numeric value of an argument that is a number, or a TEXT value that looks like a number; `None` for any other
+/// argument.
 fn number(argument: Argument<'_>) -> Option<f64> {
     matches!(argument.numeric_storage_class(), StorageClass::Integer | StorageClass::Real).then(|| argument.real())
 }
@@ -97,8 +99,8 @@ fn binary<'a>(x: Argument<'a>, y: Argument<'a>, function: fn(f64, f64) -> f64) -
     real(number(x).zip(number(y)).map(|(x, y)| function(x, y)))
 }
 
-/// The logarithm of `x` to a base. Like SQLite, it checks the storage class of the base only: `x` may be any text that
-/// begins with a number.
+/// Computes the logarithm of `x` to a base. Like SQLite, this function checks the storage class of the base only: `x`
+/// may be any TEXT value that begins with a number.
 fn log<'a>(base: Argument<'a>, x: Argument<'a>) -> FunctionResult<'a> {
     let base = positive(base).map(libm::log).filter(|base| *base > 0.0);
     let x = Some(x.real()).filter(|x| *x > 0.0);

@@ -1,11 +1,11 @@
-//! Compares the math functions of this crate with the built-in ones.
+//! Compares the math functions of this crate with those of SQLite.
 
 use proptest::prelude::*;
 use rusqlite::types::Value;
 
 use super::*;
 
-/// A connection with SQLite's own functions; `None` if SQLite was compiled without them.
+/// Opens a connection with SQLite's own math functions; `None` if SQLite was compiled without them.
 fn built_in() -> Option<Connection> {
     let connection = Connection::open_in_memory().unwrap();
     let complete = connection.prepare("SELECT sqrt(1)").is_ok();
@@ -45,7 +45,7 @@ const NAMES_OF_ONE: [&str; 24] = [
 
 const NAMES_OF_TWO: [&str; 5] = ["pow", "power", "mod", "atan2", "log"];
 
-/// Literals of every storage class, including the limits of the functions' domains.
+/// SQL literals of every storage class, including the limits of the domains of the math functions.
 const LITERALS: [&str; 61] = [
     "NULL",
     "0",
@@ -171,7 +171,8 @@ fn exact_results_are_exact() {
     assert_eq!(value(&ours, "SELECT ceil(9007199254740993)"), Value::Integer(9_007_199_254_740_993));
 }
 
-/// Recorded once on one machine. The test fails if another processor or a new version of `libm` computes other bits.
+/// The expected results were recorded once on one machine. The test fails if another processor or a new version of
+/// `libm` computes results with other bits.
 #[test]
 fn results_have_the_recorded_bits() {
     let ours = ours();

@@ -1,15 +1,15 @@
-//! The bytes of a file, stored in chunks, so that a growing file does not move its content.
+//! The content of a file in memory, stored in chunks, so that the content is not moved when the file grows.
 
 use rusqlite::ffi;
 
 use crate::engine::sqlite::file::Code;
 
-/// The size of a chunk, in bytes: large compared to a page, small compared to a database.
+/// The size of a chunk of a file in memory, in bytes: large compared with a page, small compared with a database.
 pub(super) const CHUNK_LEN: usize = 64 << 10;
 
 type Chunk = Box<[u8]>;
 
-/// The bytes of a file. The bytes of the last chunk after the end of the file are zeros.
+/// The content of a file. After the end of the file, the last chunk contains zeros.
 #[derive(Debug, Default)]
 pub(super) struct Content {
     chunks: Vec<Chunk>,
@@ -21,8 +21,8 @@ impl Content {
         self.len
     }
 
-    /// Copies the bytes from `offset` into `buffer`. Returns their number, which is smaller than the buffer at the end
-    /// of the file.
+    /// Copies bytes of the file from `offset` into `buffer`. Returns the number of copied bytes, which is smaller than
+    /// the length of `buffer` at the end of the file.
     pub(super) fn read(&self, offset: usize, buffer: &mut [u8]) -> usize {
         let available = self.len.saturating_sub(offset).min(buffer.len());
         let mut rest = &mut buffer[..available];
@@ -68,7 +68,7 @@ impl Content {
         Ok(freed)
     }
 
-    /// Allocates chunks for `len` bytes. Fails with `SQLITE_FULL` if there is no memory.
+    /// Allocates the chunks that a file of `len` bytes needs. Fails with `SQLITE_FULL` if there is no memory.
     fn reserve(&mut self, len: usize) -> Result<(), Code> {
         while self.chunks.len() < len.div_ceil(CHUNK_LEN) {
             self.chunks.try_reserve(1).map_err(|_| ffi::SQLITE_FULL)?;
@@ -80,7 +80,7 @@ impl Content {
         Ok(())
     }
 
-    /// The memory that the content takes, in bytes.
+    /// The size of the memory that the content occupies, in bytes.
     #[cfg(test)]
     pub(super) fn allocated(&self) -> usize {
         self.chunks.len() * CHUNK_LEN

@@ -1,4 +1,4 @@
-//! The existing files and their handles.
+//! The files in memory that exist, and their open handles.
 
 use std::collections::BTreeMap;
 use std::ffi::c_int;
@@ -12,15 +12,16 @@ use super::name::{NAME_LEN, PREFIX};
 use crate::engine::sqlite::file::{Code, VfsFile};
 use crate::engine::sqlite::locks::{FileLocks, HandleId, Region, SharedMemory};
 
-/// The suffixes of the names of a database's three files, and the type with which SQLite opens each of them. A client
-/// with permission to ATTACH can name these files, but can neither open one as another type nor create further ones.
+/// The three files of a database in memory: the suffix of the name, and the type with which SQLite opens the file. A
+/// client with permission to ATTACH can name these files, but can neither open one as another type nor create other
+/// files.
 const KINDS: [(&[u8], c_int); 3] =
     [(b"", ffi::SQLITE_OPEN_MAIN_DB), (b"-wal", ffi::SQLITE_OPEN_WAL), (b"-journal", ffi::SQLITE_OPEN_MAIN_JOURNAL)];
 
-/// The existing files of one database.
+/// The files of one database in memory, in the order of [`KINDS`]; `None` for a file that does not exist.
 type Files = [Option<Arc<File>>; KINDS.len()];
 
-/// All databases that have an owner.
+/// All databases in memory that have an owner, by name.
 static DATABASES: Mutex<BTreeMap<Box<[u8]>, Files>> = Mutex::new(BTreeMap::new());
 
 fn databases() -> MutexGuard<'static, BTreeMap<Box<[u8]>, Files>> {
@@ -40,31 +41,31 @@ struct Locks {
     memory: SharedMemory,
 }
 
-/// Creates an empty database with this name.
+/// Creates an empty database in memory with this name.
 pub(super) fn create(name: &[u8]) {
     databases().insert(name.into(), [Some(Arc::default()), None, None]);
 }
 
-/// Removes a database. Its open files remain until they are closed.
+/// Removes a database in memory. Files of it that are open remain until they are closed.
 pub(super) fn remove(name: &[u8]) {
     let files = databases().remove(name);
     // Freeing much memory takes time; the lock on the list of databases has been released here.
     drop(files);
 }
 
-/// Whether a name is reserved for files in memory. The file need not exist.
+/// Returns whether a file name is reserved for files in memory. The file need not exist.
 pub(super) fn is_ours(name: &[u8]) -> bool {
     name.starts_with(PREFIX.as_bytes())
 }
 
-/// Splits a name into the name of the database and the index of the file in [`KINDS`].
+/// Splits a file name into the name of the database and the index of the suffix in [`KINDS`].
 fn split(name: &[u8]) -> Option<(&[u8], usize)> {
     let (database, suffix) = name.split_at_checked(NAME_LEN)?;
     let kind = KINDS.iter().position(|(known, _)| *known == suffix)?;
     Some((database, kind))
 }
 
-/// Opens a file. A file without a name is temporary and belongs to this handle only.
+/// Opens a file in memory. A file without a name is temporary and belongs to the returned handle only.
 pub(super) fn open(name: Option<&[u8]>, flags: c_int) -> Result<Handle, Code> {
     let file = match name {
         Some(name) => find_or_create(name, flags).ok_or(ffi::SQLITE_CANTOPEN)?,
@@ -88,19 +89,19 @@ fn find_or_create(name: &[u8], flags: c_int) -> Option<Arc<File>> {
     }
 }
 
-/// Removes a file. Handles that have it open keep it.
+/// Removes a file in memory. Handles that have opened the file can still use it.
 pub(super) fn delete(name: &[u8]) -> Result<(), Code> {
     let file = split(name).and_then(|(database, kind)| databases().get_mut(database)?[kind].take());
     file.map(drop).ok_or(ffi::SQLITE_IOERR_DELETE_NOENT)
 }
 
-/// Whether a file exists. As in SQLite's own VFS, an empty file does not count.
+/// Returns whether a file in memory exists. As in SQLite's own VFS, an empty file counts as one that does not exist.
 pub(super) fn exists(name: &[u8]) -> bool {
     let file = split(name).and_then(|(database, kind)| databases().get(database)?[kind].clone());
     file.is_some_and(|file| file.len() > 0)
 }
 
-/// All existing files of a database.
+/// Returns all existing files of a database in memory.
 #[cfg(test)]
 pub(super) fn files(name: &str) -> Vec<Arc<File>> {
     databases().get(name.as_bytes()).into_iter().flatten().flatten().cloned().collect()
@@ -115,14 +116,14 @@ impl File {
         self.locks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The memory that the content takes, in bytes.
+    /// The size of the memory that the content of the file occupies, in bytes.
     #[cfg(test)]
     pub(super) fn allocated(&self) -> usize {
         self.content.read().unwrap_or_else(PoisonError::into_inner).allocated()
     }
 }
 
-/// An open file.
+/// The handle of an open file in memory.
 #[derive(Debug)]
 pub(super) struct Handle {
     file: Arc<File>,

@@ -2,14 +2,14 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The prefix of all database names. No file of the default VFS has such a name, because SQLite passes absolute paths
-/// to a VFS.
+/// The prefix of the names of all databases in memory. No file of the default VFS has such a name, because SQLite
+/// passes absolute paths to that VFS.
 pub(super) const PREFIX: &str = "sqlhttp-memory:";
-/// The length of every database name, in bytes.
+/// The length of the name of a database in memory, in bytes. All names have this length.
 pub(super) const NAME_LEN: usize = PREFIX.len() + 32;
 
-/// Creates a name that no other database has (because of the number) and that a client with permission to ATTACH cannot
-/// guess (because of the random part).
+/// Creates a name for a database in memory. The name contains a number, so that no other database has it, and a random
+/// part, so that a client with permission to ATTACH cannot guess it.
 pub(super) fn unused() -> String {
     static DATABASES: AtomicU64 = AtomicU64::new(0);
     let mut random = [0; 8];

@@ -21,12 +21,12 @@ fn connect(database: &MemoryDatabase) -> Connection {
     connection
 }
 
-/// The existing files of a database.
+/// Returns the existing files of a database in memory.
 fn files(name: &str) -> Vec<Weak<File>> {
     directory::files(name).iter().map(Arc::downgrade).collect()
 }
 
-/// The memory that these files still take, in bytes.
+/// The size of the memory that these files still occupy, in bytes.
 fn live_bytes(files: &[Weak<File>]) -> usize {
     files.iter().filter_map(Weak::upgrade).map(|file| file.allocated()).sum()
 }
@@ -42,7 +42,7 @@ fn exec(db: &Database, sql: &str) -> StepOutcome {
     }
 }
 
-/// The internal name of a database.
+/// The internal name of a database in memory.
 fn name_of(db: &Database) -> String {
     db.memory_name().expect("a database in memory").to_owned()
 }

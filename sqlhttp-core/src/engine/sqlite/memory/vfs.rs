@@ -1,5 +1,5 @@
-//! The functions of the VFS that SQLite calls (<https://sqlite.org/c3ref/vfs.html>). Those of an open file are in
-//! [`mod@file`].
+//! The functions of the VFS for databases in memory that SQLite calls (<https://sqlite.org/c3ref/vfs.html>). The
+//! functions of an open file are in [`mod@file`].
 
 use std::ffi::{CStr, c_char, c_int};
 use std::sync::OnceLock;
@@ -12,7 +12,7 @@ use crate::engine::sqlite::file::{self, code, path};
 
 const NAME: &CStr = c"sqlhttp-memory";
 
-/// The default VFS, which handles all names that are not those of files in memory.
+/// The default VFS, which handles all file names that are not reserved for files in memory.
 struct Base(*mut ffi::sqlite3_vfs);
 
 // SAFETY: the default VFS stays registered for the life of the process and may be called by any thread. Of a registered
@@ -23,13 +23,14 @@ unsafe impl Sync for Base {}
 
 static BASE: OnceLock<Option<Base>> = OnceLock::new();
 
-/// Returns the VFS name for connections to databases in memory. The first call registers the VFS; `None` if SQLite
-/// refuses that. The VFS uses the clock of [`clock`].
+/// Returns the VFS name for connections to databases in memory. The first call registers the VFS. Returns `None` if
+/// SQLite cannot register the VFS. The VFS uses the clock of [`clock`].
 pub(crate) fn vfs_name() -> Option<&'static CStr> {
     BASE.get_or_init(register).as_ref().map(|_| NAME)
 }
 
-/// Registers the VFS, and returns the default one.
+/// Registers the VFS for databases in memory, and returns the default VFS; `None` if SQLite cannot register the new
+/// one.
 ///
 /// The methods that concern neither files nor paths (sleeping, loading extensions, randomness) are copied from the
 /// default VFS, together with the `pAppData` that they may use.

@@ -1,8 +1,8 @@
 //! `instr()` and `replace()` in linear time.
 //!
 //! SQLite's implementations compare the pattern at every position. With a long text and a long pattern that almost
-//! matches everywhere this takes minutes, and it cannot be interrupted. The implementations here return the same
-//! results and check regularly whether the statement has to end.
+//! matches everywhere this takes minutes, and it cannot be interrupted. The implementations in this module return the
+//! same results, and check regularly whether the statement has to end.
 
 use memchr::memmem::Finder;
 use rusqlite::Connection;
@@ -14,10 +14,10 @@ pub(crate) trait Interrupt: Fn() -> bool + Clone + Send + 'static {}
 
 impl<F: Fn() -> bool + Clone + Send + 'static> Interrupt for F {}
 
-/// The number of bytes that are searched or written between two calls of the [`Interrupt`] function.
+/// The number of bytes that a function searches or writes between two calls of the [`Interrupt`] function.
 const BYTES_PER_CHECK: usize = 1 << 20;
-/// Texts shorter than this, in bytes, are searched without a prepared [`Finder`], because preparing one would take
-/// longer than the search.
+/// The length, in bytes, from which a text is searched with a prepared [`Finder`]. For a shorter text, preparing one
+/// would take longer than the search.
 const SHORT_LEN: usize = 64;
 
 /// Registers `instr()` and `replace()` on a connection.
@@ -29,8 +29,8 @@ pub(super) fn register_all(connection: &Connection, interrupt: impl Interrupt) -
     })
 }
 
-/// The position of `needle` in `haystack`, counted from 1; 0 if it does not occur. The position is in bytes if both are
-/// BLOBs, otherwise in characters.
+/// The SQL function `instr()`: the position of `needle` in `haystack`, counted from 1; 0 if `needle` does not occur.
+/// The position is in bytes if both are BLOBs, otherwise in characters.
 fn instr<'a>(
     haystack: Argument<'a>,
     needle: Argument<'a>,
@@ -40,7 +40,7 @@ fn instr<'a>(
         (StorageClass::Null, _) | (_, StorageClass::Null) => return Ok(FunctionResult::Null),
         _ if needle.len() == 0 => 1,
         (StorageClass::Blob, StorageClass::Blob) => position_in_bytes(haystack.blob(), needle.blob(), interrupt)?,
-        // A BLOB is compared as a text, but must stay a BLOB for the rest of the statement, so a copy is converted.
+        // A BLOB is compared as TEXT, but must stay a BLOB for the rest of the statement, so a copy of it is converted.
         (StorageClass::Blob, _) => {
             let mut haystack = haystack.duplicate().ok_or(CallError::NoMemory)?;
             position_in_text(haystack.text(), needle.text(), interrupt)?
@@ -83,7 +83,8 @@ fn position_in_text(
     Ok(1 + begun + usize::from(before.first().is_some_and(continues_character)))
 }
 
-/// The position of the first occurrence of `needle`, in bytes from 0.
+/// The position of the first occurrence of `needle` in `haystack`, in bytes, counted from 0; `None` if `needle` does
+/// not occur.
 fn first(haystack: &[u8], needle: &[u8], interrupt: &dyn Fn() -> bool) -> Result<Option<usize>, CallError> {
     if haystack.len() < SHORT_LEN {
         return Ok(memchr::memmem::find(haystack, needle));
@@ -91,12 +92,12 @@ fn first(haystack: &[u8], needle: &[u8], interrupt: &dyn Fn() -> bool) -> Result
     find(haystack, 0, &Finder::new(needle), &mut Meter::new(interrupt))
 }
 
-/// Whether a byte is a continuation byte of UTF-8.
+/// Returns whether a byte is a continuation byte of UTF-8.
 fn continues_character(byte: &u8) -> bool {
     byte & 0xC0 == 0x80
 }
 
-/// Returns `text` with every occurrence of `pattern` replaced by `replacement`.
+/// The SQL function `replace()`: returns `text` with every occurrence of `pattern` replaced with `replacement`.
 fn replace<'a>(
     text: Argument<'a>,
     pattern: Argument<'a>,
@@ -120,7 +121,7 @@ fn replace<'a>(
     Ok(replaced.map_or(FunctionResult::Text(text), FunctionResult::OwnedText))
 }
 
-/// Returns `None` if the pattern does not occur.
+/// Replaces every occurrence of the pattern in `text`. Returns `None` if the pattern does not occur.
 fn replace_all(
     text: &[u8],
     pattern: &[u8],
@@ -153,9 +154,9 @@ fn replace_all(
     Ok(Some(output))
 }
 
-/// The first occurrence at or after `from`. The text is searched in pieces, between which the meter may interrupt.
-/// Consecutive pieces overlap by less than the length of the needle, and each is at least as long as the needle, so no
-/// byte is searched more than twice.
+/// Returns the position of the first occurrence of the needle at or after `from`; `None` if there is none. The text is
+/// searched in pieces, between which the meter may interrupt. Consecutive pieces overlap by less than the length of the
+/// needle, and each is at least as long as the needle, so no byte is searched more than twice.
 fn find(
     haystack: &[u8],
     mut from: usize,
@@ -179,7 +180,8 @@ fn find(
     }
 }
 
-/// Counts bytes of work, and calls the [`Interrupt`] function after every [`BYTES_PER_CHECK`] of them.
+/// Counts the bytes that a function reads and writes, and calls the [`Interrupt`] function after every
+/// [`BYTES_PER_CHECK`] bytes.
 pub(super) struct Meter<'a> {
     interrupt: &'a dyn Fn() -> bool,
     bytes: usize,
@@ -190,7 +192,8 @@ impl<'a> Meter<'a> {
         Meter { interrupt, bytes: 0 }
     }
 
-    /// Adds bytes that were read or written. Fails if the statement has to end.
+    /// Adds bytes that were read or written to the count. Fails if the [`Interrupt`] function was called and the
+    /// statement has to end.
     pub(super) fn spend(&mut self, bytes: usize) -> Result<(), CallError> {
         self.bytes = self.bytes.saturating_add(bytes);
         if self.bytes < BYTES_PER_CHECK {

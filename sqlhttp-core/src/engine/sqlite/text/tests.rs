@@ -21,7 +21,7 @@ fn ours() -> Connection {
     connection
 }
 
-/// The result with its storage class, its bytes and its length; or the error.
+/// The result of an SQL expression: its value, its storage class, its bytes and its length; or the error.
 type Found = Result<(Value, String, String, i64), String>;
 
 fn run(connection: &Connection, expression: &str) -> Found {
@@ -34,7 +34,7 @@ fn run(connection: &Connection, expression: &str) -> Found {
     row.map_err(|error| error.to_string())
 }
 
-/// SQL literals whose bytes coincide often: parts of characters, NUL, digits.
+/// Generates SQL literals from few different bytes (parts of characters, NUL, digits), so that matches are frequent.
 fn literal() -> impl Strategy<Value = String> {
     let byte = prop_oneof![
         4 => Just(b'a'), 2 => Just(b'b'), 1 => Just(0), 1 => Just(0xC3), 2 => Just(0xA4), 1 => Just(0xFF), 1 => Just(b'1')
@@ -118,7 +118,7 @@ fn characters_are_counted_in_texts_and_bytes_in_blobs() {
     }
 }
 
-/// The needle crosses the borders of the pieces in which a text is searched.
+/// The text is searched in pieces; the needle lies across the border of two pieces.
 #[test]
 fn long_texts_are_searched_across_the_borders_of_pieces() {
     let ours = ours();
@@ -137,7 +137,7 @@ fn long_texts_are_searched_across_the_borders_of_pieces() {
     assert_eq!(found as usize, 6 * BYTES_PER_CHECK + 2);
 }
 
-/// The built-in functions take minutes: every position matches almost to the end.
+/// SQLite's own functions take minutes for this input, because the pattern matches almost to its end at every position.
 #[test]
 fn a_pattern_that_almost_matches_everywhere_takes_linear_time() {
     let ours = ours();
@@ -147,7 +147,7 @@ fn a_pattern_that_almost_matches_everywhere_takes_linear_time() {
     assert_eq!(found.unwrap(), (0_i64, 16_000_000_i64));
 }
 
-/// The built-in function takes minutes: it compares each character with the whole set.
+/// SQLite's own function takes minutes for this input, because it compares each character with the whole set.
 #[test]
 fn a_long_set_of_characters_to_trim_takes_linear_time() {
     let sql = "SELECT length(trim(hex(zeroblob(?1)) || 'b', replace(hex(zeroblob(?1)), '0', '1') || '0'))";
