@@ -1,9 +1,9 @@
 //! A SQLite database that is replicated by Raft.
 //!
 //! Every write goes through a Raft log, which is synced to disk before the caller receives an acknowledgement. The
-//! database applies the log through its single writer thread, and records the index of the last applied entry in the
-//! same transaction. A crash at any moment can lose only the unacknowledged tail of the log; it never loses an
-//! acknowledged write, and never applies a write twice.
+//! database applies the log on its single writer thread. It records the index of the last applied entry in the
+//! transaction that writes the data. A crash can lose only the tail of the log that was not acknowledged. It never
+//! loses an acknowledged write, and no write is ever applied twice.
 //!
 //! ```
 //! use sqlhttp_core::{Backend, Batch, Deadline, ReadLevel, Step};
@@ -31,20 +31,23 @@
 //!
 //! # The life of a write
 //!
-//! 1. `Node::execute_batch` classifies the batch (may it share a transaction with others?) and stamps it with a
-//!    timestamp and a random seed. Every node runs the batch with this stamp, so that all compute the same values.
+//! 1. `Node::execute_batch` classifies the batch (may it share a transaction with other batches?) and stamps it with a
+//!    timestamp and a random seed. Every node runs the batch with this stamp, so that all nodes compute the same
+//!    values.
 //! 2. `command::EncodedOperation::new` encodes the batch, and `Proposer::propose` queues it.
-//! 3. `propose::gather` puts the queued operations into one entry, registers their callers in `waiters`, and
-//!    `Raft::client_write` appends the entry to the log.
-//! 4. `log::LogStore::append` passes the entry to the log thread, which writes and syncs all queued entries together.
-//! 5. When a quorum has synced the entry, openraft calls `StateMachine::apply`, and `Database::apply` runs committed
-//!    entries on the writer thread, many in one transaction, together with the index that has been applied.
-//! 6. The writer thread answers each caller as soon as the transaction is committed.
+//! 3. `propose::gather` combines the queued operations into one log entry. `propose::replicate` registers their callers
+//!    in `waiters`, and `Raft::client_write` appends the entry to the log.
+//! 4. `log::LogStore::append` passes the entry to the log thread, which writes all queued entries and syncs them
+//!    together.
+//! 5. When a quorum has synced the entry, openraft calls `StateMachine::apply`. `Database::apply` then runs the
+//!    committed entries on the writer thread, many of them in one transaction. The same transaction records the index
+//!    of the last applied entry.
+//! 6. The writer thread sends each caller its outcome as soon as the transaction is committed.
 //!
 //! # Limits
 //!
-//! Clusters have a single node for now. openraft is used in an alpha version (0.10), which this crate pins. It appears
-//! in no public signature.
+//! Clusters have a single node for now. This crate depends on an alpha version of openraft (0.10) and pins it exactly.
+//! No public signature contains a type of openraft.
 //!
 //! # Map
 //!
