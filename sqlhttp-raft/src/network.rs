@@ -1,4 +1,5 @@
-//! Stub: clusters have a single node for now, so every call returns `Unreachable`.
+//! Stub of the network between nodes: clusters have a single node for now, so every call to another node returns
+//! `Unreachable`.
 
 use std::future::Future;
 
