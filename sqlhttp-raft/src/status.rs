@@ -93,7 +93,7 @@ pub struct LogStats {
     pub first_index: u64,
     /// The index of the last entry of the Raft log, even if that entry has been purged; 0 if no entry was ever written.
     pub last_index: u64,
-    /// The term of the last entry.
+    /// The term of the last entry of the Raft log; 0 if no entry was ever written.
     pub last_term: u64,
     /// The size of the Raft log on disk, in bytes.
     pub bytes: u64,
