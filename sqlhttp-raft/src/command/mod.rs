@@ -3,10 +3,12 @@
 //! ```text
 //! version     1 byte, now 2
 //! checksum    4 bytes, little-endian: CRC-32 of everything after it
-//! database    the name of the database,
-//! conditions  the time, whether foreign keys are enforced, the maximum length of a value (absent in version 1), and
-//! operations  what to do, in postcard's encoding (<https://postcard.jamesmunns.com/wire-format>)
+//! database    the name of the database
+//! conditions  the time, whether foreign keys are enforced, the maximum length of a value; absent in version 1
+//! operations  the list of operations
 //! ```
+//!
+//! The last three parts are in the encoding of postcard (<https://postcard.jamesmunns.com/wire-format>).
 //!
 //! Version 1 can still be read. Its batches contain their own time, and run with the options of the node that applies
 //! them.

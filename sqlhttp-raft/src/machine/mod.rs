@@ -193,11 +193,12 @@ impl StateMachine {
     }
 }
 
-/// The time after which an entry that is still waiting to be applied is reported to the observer. Reported again at
-/// this interval.
+/// The time after which an entry that is still waiting to be applied is reported to the observer. The report is
+/// repeated at this interval.
 pub(crate) const REPORT_AFTER: Duration = Duration::from_secs(10);
-/// The maximum number of entries that are applied at a time, and their approximate maximum size in memory, in bytes.
+/// The maximum number of entries that are applied at a time.
 const CHUNK_ENTRIES_MAX: usize = 1024;
+/// The size in memory, in bytes, from which no more entries are added to those that are applied at a time.
 const CHUNK_BYTES_MAX: usize = 8 << 20;
 
 /// Takes the next entries to apply from the stream. Returns `None` at the end of the stream.
