@@ -111,7 +111,7 @@ impl InMemoryLog {
 
     fn check_next(&self, id: LogId) -> io::Result<()> {
         let next = self.state.next_index();
-        // The first entry of a log in which there never was an entry can have any index.
+        // If the log contains no entry and nothing has been purged, any index is allowed.
         if id.index == next || self.state.last.is_none() {
             return Ok(());
         }

@@ -13,7 +13,7 @@ pub(super) struct LogState {
     pub(super) committed: Option<LogId>,
     /// The last entry that has been purged; `None` if none has.
     pub(super) purged: Option<LogId>,
-    /// The last entry of the log, even if it has been purged; `None` if no entry was ever appended.
+    /// The last entry of the log, even if it has been purged; `None` if there is no such entry.
     pub(super) last: Option<LogId>,
     /// A random number that identifies this log; `None` if the log was written in version 1 of the format.
     pub(super) identity: Option<u128>,
