@@ -105,7 +105,7 @@ fn random_bytes_are_not_compressed() {
     assert_eq!(encoded.bytes, postcard::to_stdvec(&WireOperation::from(&encoded.operation)).unwrap());
 }
 
-/// The bytes of a command from another node are untrusted: decoding them must not panic.
+/// The bytes of a command from another node are untrusted: decoding malformed ones must return an error.
 #[test]
 fn malformed_compressed_operations_are_refused() {
     let compressed = |plain: &[u8]| {

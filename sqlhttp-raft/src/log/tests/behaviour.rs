@@ -192,7 +192,7 @@ async fn the_log_waits_for_a_full_disk() {
     log.close();
 }
 
-/// The torn tail of a write can have filled the disk. The log must open nevertheless.
+/// The torn tail of a write can occupy much of the disk. Opening the log must free its space.
 #[tokio::test]
 async fn the_space_of_a_torn_tail_is_freed() {
     let dir = tempfile::tempdir().unwrap();
@@ -214,7 +214,7 @@ async fn the_space_of_a_torn_tail_is_freed() {
     log.close();
 }
 
-/// Of 12 MiB of free space, 8 MiB are a reserve.
+/// The simulated disk has 12 MiB of free space, of which 8 MiB are the reserve.
 #[tokio::test]
 async fn a_reserve_of_the_disk_stays_free() {
     let disk = SimulatedDisk::new();

@@ -28,7 +28,8 @@ enum Step {
     Truncate(u64),
     /// Purges all entries except for this number of entries at the end.
     PurgeAllBut(u64),
-    /// Purges entries that the log never had, as the installation of a snapshot does.
+    /// Purges the log up to an index that is this far beyond the next index. The log never had these entries, as when a
+    /// snapshot of another node is installed.
     PurgeBeyond(u64),
     Committed,
 }

@@ -192,7 +192,7 @@ async fn an_empty_segment_is_created_again() {
     let contents = [Vec::new(), vec![0; 200], vec![0; 4096], b"sqlhttpL".to_vec(), b"\x81garbage".repeat(500)];
     let mut whole = Vec::new();
     for content in contents {
-        // The file is tested twice: after a complete segment, and as the only segment.
+        // Each content is tested twice: in a segment after a complete one, and in the only segment.
         fs::write(last, &content).unwrap();
         let left = entries(directory.path()).await.unwrap();
         assert!(left.len() >= before.len() && written.starts_with(&left), "{} bytes", content.len());
