@@ -49,7 +49,7 @@ pub(crate) async fn watch_leadership(
             break;
         }
     }
-    // Replication has ended, by request or because of an error.
+    // Replication has ended, by a shutdown or because of an error.
     ready_term.send_replace(0);
     if let Err(fatal) = raft.metrics().borrow_watched().running_state.clone()
         && !matches!(fatal, openraft::errors::Fatal::Stopped)

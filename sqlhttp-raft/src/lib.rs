@@ -54,19 +54,19 @@
 //! | module | contents |
 //! |---|---|
 //! | [`Node`] (`node`) | the public interface: a [`sqlhttp_core::Backend`] |
-//! | `start`, `runtime` | opens and checks the files, starts Raft; the thread that replication runs on |
+//! | `start`, `runtime` | opens and checks the files, and starts Raft; the thread on which replication runs |
 //! | `leadership` | tracks whether this node is leader |
-//! | `propose`, `waiters` | queues operations and proposes entries; the callers that wait for them |
-//! | `command` | the contents of an entry, and their encoding |
-//! | `skip` | `raft/skip.json`, which makes a node skip an entry |
-//! | `log` | the log on disk |
+//! | `propose`, `waiters` | queues operations and proposes entries; the callers that wait for their outcomes |
+//! | `command` | the contents of a Raft log entry, and their encoding |
+//! | `skip` | `raft/skip.json`, which makes a node skip an entry of the Raft log |
+//! | `log` | the Raft log on disk |
 //! | `machine` | the state machine and its snapshots |
 //! | `membership` | the encoding of the cluster membership |
 //! | `maintain` | periodic snapshots, VACUUM and `PRAGMA optimize` |
 //! | `network` | connections to other nodes (a stub) |
 //! | [`Observer`] (`observer`) | the events that a node reports |
 //! | `status` | the status of a node |
-//! | `timer` | a timeout that many requests share |
+//! | `timer` | a timer that all waiting writes share |
 //! | `types`, `raft` | openraft's type parameters; this node's handle to openraft |
 
 mod command;

@@ -1,4 +1,4 @@
-//! Periodic work of a node: snapshots, log compaction, VACUUM and `PRAGMA optimize`.
+//! The periodic tasks of a node: snapshots, compaction of the Raft log, VACUUM and `PRAGMA optimize`.
 //!
 //! A snapshot is the database itself, synced to disk ([`crate::machine`]). Taking one costs one sync, and no write
 //! waits for it. VACUUM and `PRAGMA optimize` are replicated through the Raft log, so that every node runs them at the
@@ -111,7 +111,7 @@ pub(crate) struct Maintenance {
 }
 
 impl Maintenance {
-    /// Starts the periodic tasks on the node's runtime.
+    /// Starts the periodic tasks on the runtime of the node. A task whose interval is zero is not started.
     pub(crate) fn start(node: &Node) {
         let options = &node.inner.options;
         let maintenance = || Maintenance { node: Arc::downgrade(&node.inner) };

@@ -14,7 +14,7 @@ use crate::types::{MemberInfo, TypeConfig, Vote};
 /// Creates connections to other nodes.
 pub(crate) struct Network;
 
-/// A connection to another node.
+/// A connection to another node. No connection is made yet.
 pub(crate) struct Connection {
     peer: MemberInfo,
 }

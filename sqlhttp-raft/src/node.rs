@@ -89,7 +89,7 @@ impl Node {
     /// # Errors
     /// * [`Error::Sqlite`]: the file is not a valid database; or this node is the only voter, and its disk has no space
     ///   for the content.
-    /// * [`Error::Io`]: the file cannot be read.
+    /// * [`Error::Io`]: the database file cannot be read.
     /// * The errors of [`Backend::execute`].
     pub async fn load(&self, file: PathBuf) -> Result<u64, Error> {
         self.inner.database.check_image(file.clone()).await?;
@@ -139,7 +139,8 @@ impl Node {
     /// Checks whether [`Node::boot`] is possible: this node must be leader and the only node of its cluster.
     ///
     /// # Errors
-    /// [`BootError::NotLeader`], [`BootError::NotSingleNode`].
+    /// * [`BootError::NotLeader`]: this node is not leader.
+    /// * [`BootError::NotSingleNode`]: the cluster has other nodes.
     pub fn may_boot(&self) -> Result<(), BootError> {
         if !self.inner.raft.is_leader() {
             return Err(BootError::NotLeader);

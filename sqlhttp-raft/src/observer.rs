@@ -84,14 +84,15 @@ pub enum Event<'a> {
         /// The digest that identifies the entry in `raft/skip.json`.
         digest: &'a str,
     },
-    /// An entry is skipped because `raft/skip.json` names it.
+    /// This node skips an entry of the Raft log, because `raft/skip.json` names it.
     EntrySkipped {
         /// The index of the entry, counted from 1.
         index: u64,
         /// The digest of the entry's command.
         digest: &'a str,
     },
-    /// `raft/skip.json` names an entry that the database has already applied or skipped.
+    /// Found when the node was started: `raft/skip.json` names an entry that the database has already applied or
+    /// skipped.
     SkipFileObsolete {
         /// The path of `raft/skip.json`.
         file: &'a Path,
@@ -131,13 +132,13 @@ pub enum Event<'a> {
     /// Found when the node was started: the last segment of the Raft log was created, but nothing was ever written to
     /// it.
     EmptySegment {
-        /// The segment's file.
+        /// The file of the segment.
         file: &'a Path,
     },
     /// Found when the node was started: the last write to the Raft log was torn. The write was never acknowledged, and
     /// is removed.
     TornTail {
-        /// The segment's file.
+        /// The file of the segment.
         file: &'a Path,
         /// The offset in the file at which the torn write begins, in bytes.
         offset: u64,

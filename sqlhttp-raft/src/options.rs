@@ -29,17 +29,18 @@ pub struct NodeOptions {
     /// write that exceeds it is interrupted and fails. VACUUM, CREATE INDEX, REINDEX, ANALYZE, ALTER TABLE and loads of
     /// database files are exempt.
     pub write_steps_max: u64,
-    /// When to take a snapshot.
+    /// Determines when this node takes snapshots.
     pub snapshots: SnapshotPolicy,
-    /// The interval between VACUUMs; zero to disable them.
+    /// The interval at which a leader runs VACUUM on every node; zero to disable this.
     pub vacuum_interval: Duration,
-    /// The interval between runs of `PRAGMA optimize`; zero to disable them.
+    /// The interval at which a leader runs `PRAGMA optimize` on every node; zero to disable this.
     pub optimize_interval: Duration,
     /// Receives the events of this node, and the durations of its syncs and commits.
     pub observer: Arc<dyn Observer>,
 }
 
-/// When to take a snapshot. Entries before a snapshot are purged from the log (chapter 5 of the Raft dissertation).
+/// Determines when a node takes a snapshot. Entries before a snapshot are purged from the Raft log (chapter 5 of the
+/// Raft dissertation), except for the last ones: see [`SnapshotPolicy::trailing`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SnapshotPolicy {
     /// A snapshot is due when this many entries have been applied since the last one.

@@ -23,7 +23,7 @@ use crate::timer::CoarseTimer;
 use crate::types::{EntryOutcomes, index_of};
 use crate::waiters::{PendingReply, Waiters, reply};
 
-/// The maximum number of operations in an entry.
+/// The maximum number of operations that share an entry.
 const OPERATIONS_MAX: usize = 256;
 /// The maximum total length of the operations in an entry, in bytes. An entry with a single operation may be longer.
 const ENTRY_BYTES_MAX: usize = 1 << 20;
@@ -183,8 +183,8 @@ impl Proposer {
     ///   applied.
     /// * [`Error::Unavailable`]: the node waits until its disk can be written again, or the disk has no space for an
     ///   operation of this length.
-    /// * [`Error::NoLeader`]: there is no leader, or another node is leader.
-    /// * [`Error::LeadershipLost`]: this node lost the leadership before the entry was committed.
+    /// * [`Error::NoLeader`]: no leader was found in time, or another node is leader.
+    /// * [`Error::LeadershipLost`]: this node lost its leadership before the entry was committed.
     /// * [`Error::Poisoned`]: this node has stopped because of an error.
     pub(crate) async fn propose(&self, operation: EncodedOperation, deadline: Deadline) -> Result<Outcome, Error> {
         const OVERLOADED: Error = Error::Overloaded("too many writes are waiting");
@@ -289,7 +289,7 @@ impl Proposer {
     }
 }
 
-/// The task that takes operations from the queue and proposes entries.
+/// The task that takes operations from the queue, combines them into entries and proposes these.
 struct ProposerTask {
     context: ProposeContext,
     queued: Arc<AtomicU64>,

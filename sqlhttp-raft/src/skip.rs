@@ -24,7 +24,7 @@ pub(crate) struct SkipFile {
 /// Reads `raft/skip.json`. Returns `None` if the file does not exist.
 ///
 /// # Errors
-/// The file cannot be read, or does not have the form `{"index": 17, "digest": "0123abcd"}`.
+/// `raft/skip.json` cannot be read, or does not have the form `{"index": 17, "digest": "0123abcd"}`.
 pub(crate) fn read(file: &Path) -> io::Result<Option<SkipFile>> {
     let text = match std::fs::read(file) {
         Ok(text) => text,

@@ -34,7 +34,7 @@ pub enum StartError {
     /// Another process uses the directory of the node.
     #[error("{0} is in use by another process")]
     InUse(PathBuf),
-    /// A file operation failed.
+    /// A file operation failed, or a thread could not be started.
     #[error("{action} {path}: {source}")]
     Io {
         /// The operation that failed.
@@ -50,7 +50,7 @@ pub enum StartError {
     /// The database cannot be opened.
     #[error("{file}: {source}")]
     Database {
-        /// The database file.
+        /// The path of the database file.
         file: PathBuf,
         /// The error that the database returned.
         source: Error,

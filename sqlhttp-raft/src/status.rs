@@ -19,7 +19,7 @@ pub enum Role {
     Follower,
     /// The node is a candidate in an election.
     Candidate,
-    /// The node has stopped.
+    /// The node has stopped. It no longer takes part in Raft.
     Shutdown,
 }
 
@@ -38,7 +38,7 @@ impl Role {
 /// A member of the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
-    /// The name that the operator has given to the node.
+    /// The name that the operator has given to this member.
     pub name: String,
     /// The address at which other nodes connect to this member, as `host:port`.
     pub raft_address: String,
@@ -51,7 +51,7 @@ pub struct Member {
 /// A snapshot of the status of a node.
 #[derive(Debug, Clone)]
 pub struct NodeStatus {
-    /// The role of the node.
+    /// The role of the node in Raft.
     pub role: Role,
     /// The current Raft term.
     pub term: u64,

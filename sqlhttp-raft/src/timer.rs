@@ -36,7 +36,8 @@ impl CoarseTimer {
         timer
     }
 
-    /// Returns the output of a future, or `None` if the timer ticks before the future is ready.
+    /// Waits for a future or for the next tick of the timer. Returns the output of the future, or `None` if the tick
+    /// comes first.
     pub(crate) async fn ready_before_tick<F: Future + Unpin>(&self, future: &mut F) -> Option<F::Output> {
         let mut tick = pin!(self.next_tick());
         poll_fn(|cx| match Pin::new(&mut *future).poll(cx) {
@@ -46,7 +47,7 @@ impl CoarseTimer {
         .await
     }
 
-    /// Waits for the next tick after this call.
+    /// Returns a future that is ready at the first tick after this call.
     fn next_tick(&self) -> Notified<'_> {
         self.0.notified()
     }

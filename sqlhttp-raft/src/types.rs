@@ -29,7 +29,7 @@ pub(crate) type Membership = openraft::Membership<u64, MemberInfo>;
 /// a name may be.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct MemberInfo {
-    /// The name that the operator has given to the node.
+    /// The name that the operator has given to this member.
     pub(crate) name: String,
     /// The address at which other nodes connect to this member, as `host:port`.
     pub(crate) raft_address: String,

@@ -108,7 +108,7 @@ impl Command {
         self.proposal
     }
 
-    /// The encoded command.
+    /// The command in its encoded form.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -119,7 +119,7 @@ impl Command {
         self.bytes.len() + self.len_plain * 2 + self.operations.len() * 512
     }
 
-    /// The operations, in the order in which they are applied.
+    /// The operations of the command, in the order in which they are applied.
     pub(crate) fn operations(&self) -> &[Operation] {
         &self.operations
     }

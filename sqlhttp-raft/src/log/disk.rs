@@ -31,7 +31,7 @@ pub(super) struct Space {
     pub(super) total: u64,
 }
 
-/// An open file of the log.
+/// A file of the log that is open for reading and writing.
 pub(super) trait DiskFile: Send + Sync {
     fn len(&self) -> io::Result<u64>;
     fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()>;
@@ -42,7 +42,7 @@ pub(super) trait DiskFile: Send + Sync {
     fn sync(&self) -> io::Result<()>;
 }
 
-/// The file system of the operating system.
+/// The implementation of [`Disk`] with the file system of the operating system.
 pub(super) struct SystemDisk;
 
 impl Disk for SystemDisk {

@@ -17,7 +17,7 @@ const COVERED_BYTES: usize = 9;
 /// The maximum length of a frame's body, in bytes.
 pub(super) const BODY_BYTES_MAX: usize = u32::MAX as usize / 2;
 
-/// The contents of a frame.
+/// The decoded contents of a frame.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Frame {
     Entry(Entry),
@@ -37,7 +37,7 @@ const VOTE: u8 = 4;
 const COMMITTED: u8 = 5;
 const END: u8 = 6;
 
-/// A valid frame in the bytes of a segment.
+/// A valid frame, borrowed from the bytes of a segment.
 #[derive(Debug)]
 pub(super) struct FrameRef<'b> {
     pub(super) kind: u8,
@@ -47,7 +47,7 @@ pub(super) struct FrameRef<'b> {
 }
 
 impl FrameRef<'_> {
-    /// The length of the frame, in bytes.
+    /// The length of the frame, including its header, in bytes.
     pub(super) fn len(&self) -> usize {
         HEADER_BYTES + self.body.len()
     }
@@ -62,7 +62,7 @@ impl FrameRef<'_> {
 /// durable up to offset `durable`.
 ///
 /// # Errors
-/// The entry is too long.
+/// The entry is longer than [`BODY_BYTES_MAX`].
 pub(super) fn encode(out: &mut Vec<u8>, frame: &Frame, number: u64, base: u64, durable: u32) -> io::Result<()> {
     let start = out.len();
     let offset = base + start as u64;

@@ -61,7 +61,7 @@ pub(super) enum EntrySource {
 #[derive(Default)]
 pub(super) struct InMemoryLog {
     pub(super) state: LogState,
-    /// All entries that have not been purged, in order and without gaps.
+    /// The slots of all entries that have not been purged, in order and without gaps.
     slots: VecDeque<Slot>,
     cached_bytes: usize,
     /// The index in `slots` of the first slot whose entry is cached.
@@ -87,7 +87,7 @@ impl InMemoryLog {
     /// Appends an entry that has not been written yet.
     ///
     /// # Errors
-    /// The entry does not have the next index.
+    /// The index of the entry does not follow that of the last entry.
     pub(super) fn append(&mut self, entry: Entry) -> io::Result<()> {
         let id = entry.log_id();
         self.check_next(id)?;
@@ -100,7 +100,7 @@ impl InMemoryLog {
     /// Appends an entry that is on disk and is not cached.
     ///
     /// # Errors
-    /// The entry does not have the next index.
+    /// The index of the entry does not follow that of the last entry.
     pub(super) fn append_located(&mut self, id: LogId, location: EntryLocation) -> io::Result<()> {
         self.check_next(id)?;
         self.slots.push_back(Slot { id, location: Some(location), entry: None });

@@ -50,10 +50,10 @@
 //! |---|---|
 //! | `options` | options, errors and statistics |
 //! | `frame`, `state`, `segment` | the format |
-//! | `recovery` | reads and checks the log at the start |
-//! | `memory` | the state, the location of every entry, and recent entries |
+//! | `recovery` | reads and checks the log when the node is started |
+//! | `memory` | the part of the log in memory: its state, the location of every entry, and recent entries |
 //! | `queue`, `writer` | the queued operations; the log thread, which writes them |
-//! | `retry` | retries writes while the disk is full |
+//! | `retry` | retries file operations while the disk is full |
 //! | `store` | the interface to openraft |
 //! | `disk` | the file operations |
 

@@ -16,7 +16,7 @@ pub(crate) struct LogOptions {
     pub(crate) segment_bytes: u32,
     /// The maximum total size of the recent entries that are cached in memory, in bytes.
     pub(crate) cache_bytes: usize,
-    /// Receives the log's events and the duration of each sync.
+    /// Receives the events of the log and the duration of each sync.
     pub(crate) observer: Arc<dyn Observer>,
     /// The implementation of the file operations.
     pub(super) disk: Arc<dyn Disk>,
@@ -40,7 +40,7 @@ pub(crate) enum LogError {
     /// Another process has opened the log.
     #[error("the log is in use by another process")]
     InUse,
-    /// A file operation failed.
+    /// A file operation failed. `action` is the operation.
     #[error("{action} {}: {source}", path.display())]
     Io { action: &'static str, path: PathBuf, source: io::Error },
     /// Durable data of the log is missing or damaged. It is not repaired, because a repair would lose acknowledged

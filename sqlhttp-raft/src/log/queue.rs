@@ -14,7 +14,7 @@ use super::retry::DiskRetry;
 use crate::types::{Entry, LogId, TypeConfig, Vote};
 use crate::waiters::reply;
 
-/// An operation that changes the log.
+/// An operation that changes the log, and the receiver of its result.
 pub(super) enum LogOp {
     Append(Vec<Entry>, IOFlushed<TypeConfig>),
     Vote(Vote, oneshot::Sender<io::Result<()>>),
@@ -54,7 +54,7 @@ struct Queue {
     closed: bool,
 }
 
-/// The state that the log thread and the callers share.
+/// The state that the log thread shares with the threads that submit operations.
 pub(super) struct LogShared {
     pub(super) options: LogOptions,
     queue: Mutex<Queue>,

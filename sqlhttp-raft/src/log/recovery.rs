@@ -50,7 +50,7 @@ pub(super) fn scan(options: &LogOptions) -> Result<Scan, LogError> {
     reader.read_last_segment(*last)
 }
 
-/// A log that has been read and is valid, except that its tail may be torn.
+/// The result of reading a log: all of it is valid, except that its tail may be torn.
 pub(super) struct Scan {
     reader: Reader,
     end: LogEnd,
@@ -60,7 +60,7 @@ pub(super) struct Scan {
 enum LogEnd {
     /// The directory contains no segment.
     NoSegment,
-    /// The last segment's header was never durable, so the segment contains nothing.
+    /// The header of the last segment was never durable, so the segment contains nothing.
     EmptySegment(SegmentFile),
     /// The last segment is valid up to the offset `at`. `ended` is `true` if its end frame is before that offset.
     Readable { segment: SegmentFile, at: usize, ended: bool },

@@ -41,7 +41,7 @@ pub(crate) struct CheckedLog {
 }
 
 impl CheckedLog {
-    /// Locks the log's directory and checks the log. Blocks.
+    /// Locks the directory of the log against other processes, and reads and checks the whole log. Blocks.
     ///
     /// # Errors
     /// See [`LogError`]. Damage is returned as an error, and never repaired.
@@ -71,7 +71,7 @@ impl CheckedLog {
 const RESERVE_BYTES_MAX: u64 = 8 << 20;
 
 impl LogStore {
-    /// Checks the log and opens it. Blocks.
+    /// Checks the log and opens it, for a database that has applied exactly the purged entries. Blocks.
     ///
     /// # Errors
     /// See [`LogError`].

@@ -120,7 +120,7 @@ impl LogWriter {
         complete_all(purges, &dropped);
     }
 
-    /// Records an error, after which all operations fail.
+    /// Records an error, after which all operations fail. Returns the error message of these operations.
     fn latch(&mut self, error: &io::Error) -> String {
         let why = format!("the log cannot be written: {error}");
         if self.failed.is_none() {

@@ -32,7 +32,7 @@ use crate::timer::CoarseTimer;
 use crate::types::{Entry, EntryOutcomes, LogId, StoredMembership, TypeConfig, id_at, index_of};
 use crate::waiters::Waiters;
 
-/// The database as openraft's state machine.
+/// Implements openraft's state machine with the database.
 #[derive(Clone)]
 pub(crate) struct StateMachine {
     database: Database,
@@ -97,7 +97,8 @@ impl StateMachine {
         self.snapshots.info()
     }
 
-    /// Converts an entry to the form that the database applies.
+    /// Converts a Raft log entry to the form that the database applies. An entry that the operator wants to skip
+    /// becomes an entry without operations.
     async fn to_log_entry(&self, entry: &Entry) -> io::Result<LogEntry> {
         let id = entry.log_id();
         let work = match &entry.payload {

@@ -134,7 +134,7 @@ impl History {
     }
 }
 
-/// An open log and its history.
+/// A log that is open during a test, and the history of its changes.
 struct Run<'d> {
     disk: &'d SimulatedDisk,
     log: LogStore,
@@ -281,7 +281,7 @@ fn open(disk: &SimulatedDisk) -> Result<LogStore, LogError> {
 async fn resume(disk: &SimulatedDisk, past: &History, script: &[Step], case: &str) -> Option<History> {
     let mut log = match open(disk) {
         Ok(log) => log,
-        // The power may fail while the log is being opened.
+        // The power may fail while the log is being opened. There is nothing to check then.
         Err(LogError::Io { source, .. }) if source.to_string().contains("power") => return None,
         Err(error) => panic!("{case}: {error}"),
     };

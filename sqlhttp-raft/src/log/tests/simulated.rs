@@ -52,7 +52,7 @@ struct State {
     files: Vec<Content>,
     /// The file of each name, as the operating system sees it.
     names: BTreeMap<PathBuf, usize>,
-    /// The file of each name, as it is on the medium.
+    /// The file of each name, according to the directory entries on the medium.
     durable_names: BTreeMap<PathBuf, usize>,
     operations: u64,
     fault: Fault,
