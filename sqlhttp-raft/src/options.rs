@@ -31,9 +31,9 @@ pub struct NodeOptions {
     pub write_steps_max: u64,
     /// Determines when this node takes snapshots.
     pub snapshots: SnapshotPolicy,
-    /// The interval at which a leader runs VACUUM on every node; zero to disable this.
+    /// The interval at which this node, if it is leader, runs VACUUM on every node; zero to disable this.
     pub vacuum_interval: Duration,
-    /// The interval at which a leader runs `PRAGMA optimize` on every node; zero to disable this.
+    /// The interval at which this node, if it is leader, runs `PRAGMA optimize` on every node; zero to disable this.
     pub optimize_interval: Duration,
     /// Receives the events of this node, and the durations of its syncs and commits.
     pub observer: Arc<dyn Observer>,

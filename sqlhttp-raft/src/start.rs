@@ -39,7 +39,7 @@ pub enum StartError {
     Io {
         /// The operation that failed.
         action: &'static str,
-        /// The file on which the operation failed.
+        /// The path of the file or directory on which the operation failed.
         path: PathBuf,
         /// The error of the operating system.
         source: io::Error,

@@ -48,7 +48,7 @@ pub struct Member {
     pub leader: bool,
 }
 
-/// A snapshot of the status of a node.
+/// The status of a node at the time when [`Node::status`] was called.
 #[derive(Debug, Clone)]
 pub struct NodeStatus {
     /// The role of the node in Raft.
