@@ -38,8 +38,9 @@ const LARGE_BYTES: usize = 1 << 20;
 /// The maximum number of queued operations. When the queue is full, further operations are refused as
 /// [`Error::Overloaded`].
 const QUEUED_MAX: usize = 4096;
-/// The maximum total length of the operations that are queued or in flight, in bytes. An operation that would exceed it
-/// is refused as [`Error::Overloaded`].
+/// The maximum total length of the operations that are queued or in flight, in bytes. An operation that would exceed
+/// this total is refused as [`Error::Overloaded`]; a longer operation is accepted only if no other is queued or in
+/// flight.
 const QUEUED_BYTES_MAX: usize = 256 << 20;
 /// How long the caller of a submitted write waits for its outcome after the deadline, before it receives
 /// [`Error::Unknown`].
