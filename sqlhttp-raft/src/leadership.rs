@@ -13,8 +13,9 @@ use crate::options::NodeOptions;
 use crate::raft::Raft;
 use crate::types::MemberInfo;
 
-/// Publishes in `ready_term` the term in which this node is leader and has applied every entry that was acknowledged
-/// before, and 0 otherwise. Updates the name and address of this node in the membership.
+/// Tracks the leadership of this node until replication ends. Sends the current term to `ready_term` when this node is
+/// leader and has applied every entry that was acknowledged before; sends 0 when it is not leader. A new leader also
+/// updates its own name and address in the cluster membership.
 pub(crate) async fn watch_leadership(
     raft: Raft,
     log: LogStore,
@@ -32,8 +33,9 @@ pub(crate) async fn watch_leadership(
         if !now.state.is_leader() {
             ready_term.send_replace(0);
         } else if *ready_term.borrow() != term {
-            // A new leader may read only after it has committed an entry of its own term (section 6.4 of the Raft
-            // dissertation, step 1). This also waits until that entry has been applied.
+            // A new leader may serve linearizable reads only after it has committed an entry of its own term (section
+            // 6.4 of the Raft dissertation, step 1). `ensure_linearizable` also waits until that entry has been
+            // applied.
             if raft.ensure_linearizable(ReadPolicy::ReadIndex).await.is_err() {
                 tokio::time::sleep(std::time::Duration::from_millis(1)).await;
                 continue;
@@ -47,7 +49,7 @@ pub(crate) async fn watch_leadership(
             break;
         }
     }
-    // Replication has ended, by request or because of an error.
+    // Replication has ended, by a shutdown or because of an error.
     ready_term.send_replace(0);
     if let Err(fatal) = raft.metrics().borrow_watched().running_state.clone()
         && !matches!(fatal, openraft::errors::Fatal::Stopped)
@@ -56,12 +58,12 @@ pub(crate) async fn watch_leadership(
     }
 }
 
-/// Returns the membership's information about this node.
+/// Returns the name and the address of this node, in the form in which the cluster membership stores them.
 pub(crate) fn own_info(options: &NodeOptions) -> MemberInfo {
     MemberInfo { name: options.name.clone(), raft_address: options.raft_address.clone() }
 }
 
-/// Updates the membership if this node was started with another name or address than before.
+/// Updates the cluster membership if this node was started with another name or address than before.
 async fn keep_own_address(raft: &Raft, options: &NodeOptions) {
     let id = *raft.node_id();
     let this = own_info(options);

@@ -1,9 +1,9 @@
 //! A SQLite database that is replicated by Raft.
 //!
 //! Every write goes through a Raft log, which is synced to disk before the caller receives an acknowledgement. The
-//! database applies the log through its single writer thread, and records the index of the last applied entry in the
-//! same transaction. A crash at any moment can lose only the unacknowledged tail of the log; it never loses an
-//! acknowledged write, and never applies a write twice.
+//! database applies the log on its single writer thread. It records the index of the last applied entry in the
+//! transaction that writes the data. A crash can lose only the tail of the log that was not acknowledged. It never
+//! loses an acknowledged write, and no write is ever applied twice.
 //!
 //! ```
 //! use sqlhttp_core::{Backend, Batch, Deadline, ReadLevel, Step};
@@ -31,39 +31,42 @@
 //!
 //! # The life of a write
 //!
-//! 1. `Node::execute_batch` classifies the batch (may it share a transaction with others?) and stamps it with a
-//!    timestamp and a random seed. Every node runs the batch with this stamp, so that all compute the same values.
+//! 1. `Node::execute_batch` classifies the batch (may it share a transaction with other batches?) and stamps it with a
+//!    timestamp and a random seed. Every node runs the batch with this stamp, so that all nodes compute the same
+//!    values.
 //! 2. `command::EncodedOperation::new` encodes the batch, and `Proposer::propose` queues it.
-//! 3. `propose::gather` puts the queued operations into one entry, registers their callers in `waiters`, and
-//!    `Raft::client_write` appends the entry to the log.
-//! 4. `log::LogStore::append` passes the entry to the log thread, which writes and syncs all queued entries together.
-//! 5. When a quorum has synced the entry, openraft calls `StateMachine::apply`, and `Database::apply` runs committed
-//!    entries on the writer thread, many in one transaction, together with the index that has been applied.
-//! 6. The writer thread answers each caller as soon as the transaction is committed.
+//! 3. `propose::gather` combines the queued operations into one log entry. `propose::replicate` registers their callers
+//!    in `waiters`, and `Raft::client_write` appends the entry to the log.
+//! 4. `log::LogStore::append` passes the entry to the log thread, which writes all queued entries and syncs them
+//!    together.
+//! 5. When a quorum has synced the entry, openraft calls `StateMachine::apply`. `Database::apply` then runs the
+//!    committed entries on the writer thread, many of them in one transaction. The same transaction records the index
+//!    of the last applied entry.
+//! 6. The writer thread sends each caller its outcome as soon as the transaction is committed.
 //!
 //! # Limits
 //!
-//! Clusters have a single node for now. openraft is used in an alpha version (0.10), which this crate pins. It appears
-//! in no public signature.
+//! Clusters have a single node for now. This crate depends on an alpha version of openraft (0.10) and pins it exactly.
+//! No public signature contains a type of openraft.
 //!
 //! # Map
 //!
 //! | module | contents |
 //! |---|---|
 //! | [`Node`] (`node`) | the public interface: a [`sqlhttp_core::Backend`] |
-//! | `start`, `runtime` | opens and checks the files, starts Raft; the thread that replication runs on |
+//! | `start`, `runtime` | opens and checks the files, and starts Raft; the thread on which replication runs |
 //! | `leadership` | tracks whether this node is leader |
-//! | `propose`, `waiters` | queues operations and proposes entries; the callers that wait for them |
-//! | `command` | the contents of an entry, and their encoding |
-//! | `skip` | `raft/skip.json`, which makes a node skip an entry |
-//! | `log` | the log on disk |
+//! | `propose`, `waiters` | queues operations and proposes entries; the callers that wait for their outcomes |
+//! | `command` | the contents of a Raft log entry, and their encoding |
+//! | `skip` | `raft/skip.json`, which makes a node skip an entry of the Raft log |
+//! | `log` | the Raft log on disk |
 //! | `machine` | the state machine and its snapshots |
 //! | `membership` | the encoding of the cluster membership |
 //! | `maintain` | periodic snapshots, VACUUM and `PRAGMA optimize` |
 //! | `network` | connections to other nodes (a stub) |
 //! | [`Observer`] (`observer`) | the events that a node reports |
 //! | `status` | the status of a node |
-//! | `timer` | a timeout that many requests share |
+//! | `timer` | a timer that all waiting writes share |
 //! | `types`, `raft` | openraft's type parameters; this node's handle to openraft |
 
 mod command;

@@ -1,7 +1,8 @@
-//! Periodic work of a node: snapshots, log compaction, VACUUM and `PRAGMA optimize`.
+//! The periodic tasks of a node: snapshots, compaction of the Raft log, VACUUM and `PRAGMA optimize`.
 //!
-//! A snapshot is the synced database ([`crate::machine`]), so it costs one sync, and no write waits for it. VACUUM and
-//! `PRAGMA optimize` are replicated through the log, so that every node runs them at the same index.
+//! A snapshot is the database itself, synced to disk ([`crate::machine`]). Taking one costs one sync, and no write
+//! waits for it. VACUUM and `PRAGMA optimize` are replicated through the Raft log, so that every node runs them at the
+//! same index.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -16,12 +17,15 @@ use crate::types::index_of;
 use openraft::async_runtime::WatchReceiver as _;
 
 impl Node {
-    /// Takes a snapshot and purges the log up to `trailing` entries before it (by default
-    /// [`crate::SnapshotPolicy::trailing`]). Returns `false` if no command has been applied since the last snapshot.
+    /// Takes a snapshot, and purges the entries before it from the Raft log, except for the last `trailing` ones (by
+    /// default [`crate::SnapshotPolicy::trailing`]). Returns `false`, and takes no snapshot, if no command has been
+    /// applied since the last one.
     ///
     /// # Errors
-    /// [`Error::Sqlite`] if the disk fails, [`Error::Timeout`] if it takes longer than 10 seconds, [`Error::Poisoned`]
-    /// if the node has stopped.
+    /// * [`Error::Sqlite`]: the disk failed.
+    /// * [`Error::Timeout`]: the snapshot took longer than 10 seconds.
+    /// * [`Error::Poisoned`]: the node has stopped because of an error.
+    /// * [`Error::Closed`]: the node has been closed.
     pub async fn snapshot(&self, trailing: Option<u64>) -> Result<bool, Error> {
         let before = self.inner.machine.last_snapshot();
         if before.is_some_and(|taken| taken.index >= self.inner.database.progress().command_index) {
@@ -34,7 +38,8 @@ impl Node {
         result.map(|()| true)
     }
 
-    /// Takes a snapshot even if nothing has been applied since the last one.
+    /// Takes a snapshot, even if no entry has been applied since the last one, and purges the entries before it from
+    /// the Raft log, except for the last `trailing` ones.
     pub(crate) async fn take_snapshot(&self, trailing: u64) -> Result<(), Error> {
         let raft = &self.inner.raft;
         let wanted = self.inner.database.progress().index;
@@ -49,7 +54,8 @@ impl Node {
                     return Ok(());
                 }
                 if snapshot != last {
-                    // This snapshot was begun before the request, which openraft has ignored because of it.
+                    // openraft ignores a request for a snapshot while another one is being taken. The new snapshot is
+                    // such an earlier one, and is too old, so the request is repeated.
                     last = snapshot;
                     raft.trigger().snapshot().await.map_err(|fatal| stopped(&self.inner.database, &fatal))?;
                 }
@@ -66,25 +72,26 @@ impl Node {
         if upto == 0 || self.inner.log.status().purged_index >= upto {
             return Ok(());
         }
-        // openraft counts from 0.
+        // openraft counts indexes from 0.
         self.inner.raft.trigger().purge_log(upto - 1).await.map_err(|fatal| stopped(&self.inner.database, &fatal))
     }
 
-    /// Takes a snapshot on request of an operator.
+    /// Takes a snapshot that an operator has requested, like [`Node::snapshot`], and counts it in
+    /// [`crate::Totals::snapshots_by_request`].
     ///
     /// # Errors
-    /// As [`Node::snapshot`].
+    /// The errors of [`Node::snapshot`].
     pub async fn snapshot_by_request(&self, trailing: Option<u64>) -> Result<bool, Error> {
         let taken = self.snapshot(trailing).await?;
         self.inner.counters.snapshots_by_request.fetch_add(u64::from(taken), Ordering::Relaxed);
         Ok(taken)
     }
 
-    /// Checkpoints the database: copies its write-ahead log into the database file. Returns whether the write-ahead log
-    /// had any bytes.
+    /// Checkpoints the database: copies its SQLite write-ahead log into the database file. Returns `false` if the
+    /// write-ahead log was empty.
     ///
     /// # Errors
-    /// [`Error::Sqlite`] if the disk fails.
+    /// [`Error::Sqlite`]: the disk failed.
     pub async fn checkpoint(&self) -> Result<bool, Error> {
         let had_wal = self.inner.database.status().wal_bytes > 0;
         self.inner.database.checkpoint().await?;
@@ -92,19 +99,19 @@ impl Node {
     }
 }
 
-/// Checks all tables (0x10000), not only those that this connection has queried, which differ from node to node; runs
-/// ANALYZE where needed (0x02), with a limit on the rows that it reads (0x10). See
-/// <https://sqlite.org/pragma.html#pragma_optimize>.
+/// The statement that a node runs periodically. The bit 0x10000 checks all tables, not only those that this connection
+/// has queried, which differ from node to node. The bit 0x02 runs ANALYZE where it is needed, and 0x10 limits the rows
+/// that ANALYZE reads. See <https://sqlite.org/pragma.html#pragma_optimize>.
 const OPTIMIZE: &str = "PRAGMA optimize=0x10012";
 
 /// The periodic tasks of a node.
 pub(crate) struct Maintenance {
-    // Weak, so that the tasks do not keep the node alive.
+    // A weak reference, so that the periodic tasks do not keep the node alive.
     node: Weak<NodeInner>,
 }
 
 impl Maintenance {
-    /// Starts the periodic tasks on the node's runtime.
+    /// Starts the periodic tasks on the runtime of the node. A task whose interval is zero is not started.
     pub(crate) fn start(node: &Node) {
         let options = &node.inner.options;
         let maintenance = || Maintenance { node: Arc::downgrade(&node.inner) };
@@ -170,13 +177,14 @@ fn is_ready_leader(node: &Node) -> bool {
     *node.inner.ready_term.borrow() != 0
 }
 
-/// Returns whether the log contains an entry whose result includes a failure of this node alone. Nodes that join later
-/// must not apply such an entry, because it could succeed there.
+/// Returns whether the Raft log contains an entry whose result includes a failure that only this node had. Nodes that
+/// join later must not apply such an entry, because it could succeed on them. A snapshot removes it from the log.
 fn has_local_decision(node: &Node) -> bool {
     node.inner.database.status().decision_index > node.inner.log.status().purged_index
 }
 
-/// Returns whether enough entries have been applied since the last snapshot.
+/// Returns whether a snapshot is due: enough entries have been applied since the last one, or the SQLite write-ahead
+/// log has become large.
 fn is_due(node: &Node) -> bool {
     let policy = node.inner.options.snapshots;
     let last = node.inner.machine.last_snapshot().map_or(node.inner.log.status().purged_index, |taken| taken.index);

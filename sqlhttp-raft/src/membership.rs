@@ -1,4 +1,4 @@
-//! The encoding of the cluster membership, for the database and the log. openraft has no stable encoding.
+//! The encoding of the cluster membership in the database and in the Raft log. openraft defines no stable encoding.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -7,24 +7,25 @@ use serde::{Deserialize, Serialize};
 
 use crate::types::{MemberInfo, Membership, StoredMembership, log_id};
 
-/// The encoded membership. Fields may be added only at its end.
+/// The encoded form of the cluster membership. New fields may be added only after the last one.
 #[derive(Serialize, Deserialize)]
 struct MembershipRecord {
-    /// The term and the index of the entry that contains the membership; openraft counts indexes from 0.
+    /// The term and the index of the Raft log entry that contains the membership; the index is counted from 0, as in
+    /// openraft. `None` inside the entry itself, and if no entry has set a membership.
     log_id: Option<(u64, u64)>,
-    /// The sets of voters, each of which must reach a majority: one set, or two during a membership change (joint
-    /// consensus, section 4.3 of the Raft dissertation).
+    /// The sets of voters. A decision requires a majority of each set. There is one set, or two during a membership
+    /// change (joint consensus, section 4.3 of the Raft dissertation).
     voters: Vec<BTreeSet<u64>>,
-    /// All members, voters or not.
+    /// All members of the cluster by Raft id, including those that do not vote.
     nodes: BTreeMap<u64, MemberInfo>,
 }
 
-/// Encodes a membership together with the log id of its entry.
+/// Encodes a cluster membership for the database, together with the id of the Raft log entry that has set it.
 pub(crate) fn encode(membership: &StoredMembership) -> io::Result<Vec<u8>> {
     to_bytes(membership.log_id().map(|id| (id.leader_id.term, id.index)), membership.membership())
 }
 
-/// Encodes a membership for its entry.
+/// Encodes a cluster membership as the payload of a Raft log entry.
 pub(crate) fn encode_members(membership: &Membership) -> io::Result<Vec<u8>> {
     to_bytes(None, membership)
 }
@@ -40,7 +41,7 @@ pub(crate) fn decode_members(bytes: &[u8]) -> io::Result<Membership> {
     Ok(decode(bytes)?.membership().clone())
 }
 
-/// Decodes the result of [`encode`]. Empty bytes are the membership of a node that belongs to no cluster.
+/// Decodes the result of [`encode`]. Empty bytes decode to the membership of a node that belongs to no cluster yet.
 pub(crate) fn decode(bytes: &[u8]) -> io::Result<StoredMembership> {
     if bytes.is_empty() {
         return Ok(StoredMembership::default());

@@ -1,4 +1,5 @@
-//! Stub: clusters have a single node for now, so every call returns `Unreachable`.
+//! Stub of the network between nodes: clusters have a single node for now, so every call to another node returns
+//! `Unreachable`.
 
 use std::future::Future;
 
@@ -13,7 +14,7 @@ use crate::types::{MemberInfo, TypeConfig, Vote};
 /// Creates connections to other nodes.
 pub(crate) struct Network;
 
-/// A connection to another node.
+/// A connection to another node. No connection is made yet.
 pub(crate) struct Connection {
     peer: MemberInfo,
 }

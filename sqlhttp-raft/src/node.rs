@@ -23,10 +23,10 @@ use crate::propose::{LEADER_POLL, Proposer};
 use crate::raft::{Raft, stopped};
 use crate::runtime::Runtime;
 
-/// A node of a cluster. Clones share it.
+/// A node of a cluster. Clones share the node.
 ///
-/// It is a [`Backend`]: writes go through the log; reads run on the local database, after what their [`ReadLevel`]
-/// requires.
+/// A node is a [`Backend`]. Writes go through the Raft log. Reads run on the local database; the [`ReadLevel`] of a
+/// read determines what the node must confirm or wait for first.
 #[derive(Clone)]
 pub struct Node {
     pub(crate) inner: Arc<NodeInner>,
@@ -39,13 +39,14 @@ pub(crate) struct NodeInner {
     pub(crate) machine: StateMachine,
     pub(crate) raft: Raft,
     pub(crate) proposer: Proposer,
-    /// The term in which this node is leader and has applied every entry that was acknowledged before; 0 otherwise.
+    /// The term of this node's leadership, once this node is leader and has applied every entry that was acknowledged
+    /// before; 0 otherwise.
     pub(crate) ready_term: watch::Receiver<u64>,
     pub(crate) counters: Counters,
     pub(crate) runtime: Runtime,
 }
 
-/// Counts since the start.
+/// Counts of this node's operations since it was started.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) started_on_existing: bool,
@@ -67,31 +68,34 @@ impl std::fmt::Debug for Node {
 }
 
 impl Node {
-    /// The database, for backups and its status. It accepts writes from the log only.
+    /// The database of this node, for backups and its status. The database rejects writes that do not come from the
+    /// Raft log.
     pub fn database(&self) -> &Database {
         &self.inner.database
     }
 
-    /// Appends an entry that changes nothing, and waits until it has been applied on this node. Returns its index.
+    /// Appends an entry that changes nothing to the Raft log, and waits until this node has applied it. Returns the
+    /// index of the entry.
     ///
     /// # Errors
-    /// As [`Backend::execute`].
+    /// The errors of [`Backend::execute`].
     pub async fn barrier(&self, deadline: Deadline) -> Result<u64, Error> {
         Ok(self.propose(Operation::Barrier, deadline).await?.log_index)
     }
 
-    /// Replaces all content by that of a database file, on every node, at one index of the log. Checks the file first,
-    /// and removes it afterwards. Returns the index.
+    /// Replaces all content of the database with that of a database file, on every node at the same index of the Raft
+    /// log. Checks the file first, and removes it once it has been read. Returns the index.
     ///
     /// # Errors
-    /// * [`Error::Sqlite`]: the file is not a valid database, or does not fit the disk of a cluster's only node.
-    /// * [`Error::Io`]: the file cannot be read.
-    /// * As [`Backend::execute`].
+    /// * [`Error::Sqlite`]: the file is not a valid database; or this node is the only voter, and its disk has no space
+    ///   for the content.
+    /// * [`Error::Io`]: the database file cannot be read.
+    /// * The errors of [`Backend::execute`].
     pub async fn load(&self, file: PathBuf) -> Result<u64, Error> {
         self.inner.database.check_image(file.clone()).await?;
         let read = tokio::task::spawn_blocking(move || {
             let bytes = std::fs::read(&file);
-            // Best effort: a remaining file is removed at the next start.
+            // Best effort: a file that cannot be removed now is removed at the next start.
             let _ = std::fs::remove_file(&file);
             bytes.map_err(|source| io_error("read", &file, source))
         });
@@ -104,14 +108,14 @@ impl Node {
         Ok(outcome.log_index)
     }
 
-    /// Replaces all content of a single-node cluster by that of a database file of any size, without writing it to the
-    /// log. Checks the file first, and removes it afterwards.
+    /// Replaces all content of the database of a single-node cluster with that of a database file of any size, which is
+    /// not written to the Raft log. Checks the file first, and removes it afterwards.
     ///
     /// # Errors
     /// See [`BootError`].
     pub async fn boot(&self, file: PathBuf) -> Result<(), BootError> {
-        // Runs to its end even if the caller drops this future: it must not stop between the replacement of the content
-        // and the compaction of the log.
+        // `run_boot` runs to its end even if the caller drops this future. It must not stop between the replacement of
+        // the content and the compaction of the log.
         let node = self.clone();
         let booted = self.inner.runtime.run(async move { node.run_boot(file).await }).await;
         booted.map_err(|_| Error::Closed)?
@@ -120,22 +124,23 @@ impl Node {
     async fn run_boot(&self, file: PathBuf) -> Result<(), BootError> {
         self.may_boot()?;
         self.inner.database.check_image(file.clone()).await?;
-        // Entries that are in flight must be applied before the content is replaced, not to the new content.
+        // Entries in flight must be applied to the old content, not to the new one.
         self.barrier(Deadline::NEVER).await?;
         self.inner.database.replace(file.clone()).await?;
         let _ = tokio::task::spawn_blocking(move || std::fs::remove_file(file)).await;
-        // The entries up to here do not produce the new content, so they must never be applied again or sent to another
-        // node.
+        // Applying the entries up to this barrier would not produce the new content. The snapshot purges them, so that
+        // they are never applied again or sent to another node.
         self.barrier(Deadline::NEVER).await?;
         self.take_snapshot(0).await?;
         self.inner.counters.boots.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 
-    /// Checks whether [`Node::boot`] is possible.
+    /// Checks whether [`Node::boot`] is possible: this node must be leader and the only node of its cluster.
     ///
     /// # Errors
-    /// [`BootError::NotLeader`], [`BootError::NotSingleNode`].
+    /// * [`BootError::NotLeader`]: this node is not leader.
+    /// * [`BootError::NotSingleNode`]: the cluster has other nodes.
     pub fn may_boot(&self) -> Result<(), BootError> {
         if !self.inner.raft.is_leader() {
             return Err(BootError::NotLeader);
@@ -146,11 +151,12 @@ impl Node {
         Ok(())
     }
 
-    /// Stops the node: syncs the database, so that the next start has little to apply, waits for the entries that are
-    /// being applied, and closes all files.
+    /// Stops the node. Syncs the database, so that the next start has few entries to apply; waits for the entries that
+    /// are being applied; and closes all files. A write that is still being applied after 10 seconds is interrupted,
+    /// and is applied again at the next start.
     ///
     /// # Errors
-    /// [`Error::Poisoned`] if the node had stopped because of an error.
+    /// [`Error::Poisoned`]: the node had already stopped because of an error.
     pub async fn close(&self) -> Result<(), Error> {
         let inner = &self.inner;
         inner.log.stop_retries();
@@ -158,7 +164,7 @@ impl Node {
             inner.options.observer.event(&Event::CloseNotSynced { error: &error });
         }
         let (database, observer) = (inner.database.clone(), inner.options.observer.clone());
-        // An interrupted write is applied again at the next start.
+        // The next start applies an interrupted write again.
         let interrupt = tokio::spawn(async move {
             tokio::time::sleep(BACKGROUND_TIMEOUT).await;
             observer.event(&Event::WriteInterrupted);
@@ -181,13 +187,13 @@ impl Node {
         closed
     }
 
-    /// The reason why the node writes nothing at the moment, if it waits for something temporary: space on its disk, a
-    /// lock, file descriptors.
+    /// The reason why the node cannot write at the moment, if the cause is temporary: no free disk space, a lock on the
+    /// database, or no file descriptors. `None` if nothing prevents writes.
     pub fn waits_for(&self) -> Option<Arc<str>> {
         self.inner.database.waits_for().or_else(|| self.inner.log.waits_for())
     }
 
-    /// The directory that contains the log and the database.
+    /// The directory that contains the Raft log and the database.
     pub fn directory(&self) -> &Path {
         &self.inner.options.directory
     }
@@ -197,14 +203,15 @@ impl Node {
         self.inner.proposer.propose(encoded, deadline).await
     }
 
-    /// Runs a maintenance statement on every node, through the log.
+    /// Runs a maintenance statement, such as VACUUM, on every node, through the Raft log.
     pub(crate) async fn replicate_statement(&self, sql: &str) -> Result<Outcome, Error> {
         let batch = Batch { atomicity: Atomicity::Each, ..Batch::one(Step::execute(sql, ())) };
         self.write(batch, true, Deadline::NEVER).await
     }
 
     async fn write(&self, mut batch: Batch, exclusive: bool, deadline: Deadline) -> Result<Outcome, Error> {
-        // The only place where a timestamp and a random seed are chosen for a batch. Nodes that apply it use these.
+        // This is the only place that chooses the timestamp and the random seed of a batch. Every node that applies the
+        // batch uses these.
         batch.stamp.get_or_insert_with(sqlhttp_core::new_stamp);
         let deadline = deadline.of_writes();
         let steps_max = self.steps_max(deadline);
@@ -219,8 +226,9 @@ impl Node {
         }
     }
 
-    /// Returns the maximum number of steps of a write. A deadline is converted to steps, because the nodes that apply
-    /// the write must stop it at the same step, and share no clock.
+    /// Returns the maximum number of SQLite virtual machine steps that a write with this deadline may execute; 0 for no
+    /// maximum. A deadline is converted to steps, because all nodes must interrupt the write at the same step, and have
+    /// no common clock.
     fn steps_max(&self, deadline: Deadline) -> u64 {
         let most = if deadline.is_without_default() { 0 } else { self.inner.options.write_steps_max };
         let Some(moment) = deadline.moment() else { return most };
@@ -239,8 +247,8 @@ impl Node {
     }
 
     async fn request_batch(&self, batch: Batch, level: ReadLevel, deadline: Deadline) -> Result<Answer, Error> {
-        // The batch must be classified with the newest schema, which is that of a leader that has applied all
-        // acknowledged entries.
+        // The batch must be classified with the newest schema. A leader has it when it has applied every entry that was
+        // acknowledged before.
         self.leader_ready(deadline).await?;
         let Classified { batch, writes, exclusive, refused } = self.inner.database.classify(batch).await?;
         if let Some(outcome) = refused {
@@ -260,7 +268,8 @@ impl Node {
                 0
             }
             ReadLevel::Linearizable => {
-                // Boxed, as in the next arm: these futures are much larger than those of the usual levels.
+                // Boxed, like the barrier below, because these two futures are much larger than those of the common
+                // read levels.
                 Box::pin(self.confirm_leadership(deadline)).await?;
                 0
             }
@@ -270,18 +279,19 @@ impl Node {
         Ok(with_log_index(answer, log_index))
     }
 
-    /// The error of a node that has stopped because of an error.
+    /// Returns the error that requests receive if replication has stopped; `None` if replication is running.
     fn stopped(&self) -> Option<Error> {
         let running = self.inner.raft.metrics().borrow_watched().running_state.clone();
         running.err().map(|fatal| stopped(&self.inner.database, &fatal))
     }
 
-    /// Waits until this node is leader and has applied every entry that was acknowledged before.
+    /// Waits until this node is leader and has applied every entry that was acknowledged before. Returns
+    /// [`Error::NoLeader`] if that takes longer than [`Node::leader_timeout`].
     async fn leader_ready(&self, deadline: Deadline) -> Result<(), Error> {
         if *self.inner.ready_term.borrow() != 0 {
             return Ok(());
         }
-        // Boxed, because it is rarely needed and its future is large.
+        // Boxed, because the future is large, and waiting is rarely necessary.
         Box::pin(self.wait_for_leadership(deadline)).await
     }
 
@@ -294,16 +304,16 @@ impl Node {
         tokio::time::timeout(self.leader_timeout(deadline), waited).await.unwrap_or(Err(Error::NoLeader))
     }
 
-    /// Confirms with a quorum that this node is still leader, and waits until it has applied the entries that were
-    /// committed by then (ReadIndex, section 6.4 of the Raft dissertation).
+    /// Confirms with a quorum that this node is still leader, and waits until this node has applied all entries that
+    /// were committed at that time (ReadIndex, section 6.4 of the Raft dissertation).
     async fn confirm_leadership(&self, deadline: Deadline) -> Result<(), Error> {
         let confirmed = async {
             loop {
                 match self.inner.raft.ensure_linearizable(ReadPolicy::ReadIndex).await {
                     Ok(_) => return Ok(()),
                     Err(RaftError::Fatal(fatal)) => return Err(stopped(&self.inner.database, &fatal)),
-                    // A new leader may not be able to answer yet. Only the confirmation of a quorum makes the read
-                    // linearizable.
+                    // A new leader may not be ready yet, so the confirmation is tried again. Only a confirmation by a
+                    // quorum makes the read linearizable.
                     Err(RaftError::APIError(
                         LinearizableReadError::ForwardToLeader(_) | LinearizableReadError::QuorumNotEnough(_),
                     )) => self.leader_ready(deadline).await?,
@@ -314,7 +324,7 @@ impl Node {
         tokio::time::timeout(self.leader_timeout(deadline), confirmed).await.unwrap_or(Err(Error::NoLeader))
     }
 
-    /// How long a request may wait for a leader.
+    /// Returns how long a request may wait for a leader: `apply_timeout`, but not beyond the deadline of the request.
     fn leader_timeout(&self, deadline: Deadline) -> Duration {
         let limit = self.inner.options.apply_timeout;
         let now = std::time::Instant::now();
@@ -336,16 +346,16 @@ impl Backend for Node {
     }
 }
 
-/// Why the content could not be replaced without the log.
+/// Why [`Node::boot`] could not replace the content of the database.
 #[derive(Debug, thiserror::Error)]
 pub enum BootError {
     /// This node is not leader.
     #[error("not leader")]
     NotLeader,
-    /// The cluster has other nodes, which would not receive the content.
+    /// The cluster has other nodes, which would not receive the new content.
     #[error("not single-node")]
     NotSingleNode,
-    /// The file is not a valid database, or the disk or the node has failed.
+    /// The file is not a valid database, the disk failed, or the node has stopped.
     #[error(transparent)]
     Failed(#[from] Error),
 }
@@ -362,7 +372,7 @@ fn with_log_index(answer: Answer, log_index: u64) -> Answer {
     }
 }
 
-/// The parts of a read's answer, with the index of the barrier before the read.
+/// A streamed response to a read, with the index of the barrier that was applied before the read.
 struct PartsAtIndex {
     stream: Box<dyn PartStream>,
     log_index: u64,
@@ -378,8 +388,9 @@ impl PartStream for PartsAtIndex {
     }
 }
 
-/// The approximate number of simple SQLite virtual machine steps that a processor executes in a millisecond.
+/// The approximate number of simple SQLite virtual machine steps that a processor executes per millisecond.
 const STEPS_PER_MILLISECOND: u64 = 50_000;
 
-/// How long a snapshot may take, and how long closing waits before it interrupts a write that is being applied.
+/// The maximum duration of a snapshot. Also how long [`Node::close`] waits before it interrupts a write that is being
+/// applied.
 pub(crate) const BACKGROUND_TIMEOUT: Duration = Duration::from_secs(10);

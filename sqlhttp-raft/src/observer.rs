@@ -1,29 +1,30 @@
 //! The events that a node reports to the program that runs it.
 //!
-//! This crate writes no log lines of its own: the program chooses their wording and their target. (openraft logs
-//! through `tracing`, under its own targets.)
+//! This crate writes no log messages of its own: the program that runs the node chooses their wording and their
+//! destination. (openraft writes log messages through `tracing`, under its own targets.)
 
 use std::path::Path;
 use std::time::Duration;
 
 use sqlhttp_core::Error;
 
-/// Receives the events of a node. Every method does nothing by default.
+/// Receives the events of a node. By default, every method does nothing.
 ///
-/// The methods are called on the threads that do the work, some of them for each write, so they must return quickly.
+/// The node calls these methods on the threads that do its work, some of them for each write, so they must return
+/// quickly.
 pub trait Observer: Send + Sync {
-    /// The log has been synced to disk. `took` is the duration of the fsync.
+    /// The Raft log has been synced to disk. `took` is the duration of the fsync.
     fn log_synced(&self, took: Duration) {
         let _ = took;
     }
 
-    /// Committed entries have been applied together to the database. `took` is the time from handing them to the writer
-    /// thread to their commit.
+    /// Committed entries of the Raft log have been applied to the database together. `took` is the time from passing
+    /// them to the writer thread until it has committed them.
     fn entries_applied(&self, took: Duration) {
         let _ = took;
     }
 
-    /// Something has happened that an operator may want to read in a log.
+    /// Something has happened that an operator may want to read in the log messages of the program.
     fn event(&self, event: &Event<'_>) {
         let _ = event;
     }
@@ -35,106 +36,111 @@ pub struct NoObserver;
 
 impl Observer for NoObserver {}
 
-/// Something that has happened to a node. Exhaustive, so that an observer that ignores a new event does not compile.
+/// Something that has happened to a node. The enum is not `#[non_exhaustive]`: when an event is added, an observer that
+/// does not handle it no longer compiles.
 #[derive(Debug, Clone, Copy)]
 pub enum Event<'a> {
     /// This node has become leader, and has applied every entry that was acknowledged before.
     BecameLeader {
-        /// Its name.
+        /// The name of this node.
         name: &'a str,
-        /// Its Raft address.
+        /// The address at which other nodes connect to this node, as `host:port`.
         raft_address: &'a str,
     },
-    /// The membership contains an old name or address of this node, and could not be changed.
+    /// The cluster membership contains an old name or address of this node, and could not be updated.
     MembershipNotUpdated {
-        /// Why.
+        /// Why the membership could not be updated.
         error: &'a str,
     },
-    /// Replication has ended because this node cannot go on.
+    /// Replication has ended because of an error. The node cannot continue.
     Stopped {
-        /// Why.
+        /// Why replication has ended.
         error: &'a str,
     },
-    /// Replication did not shut down cleanly when the node was closed.
+    /// Replication did not shut down cleanly when the node was closed. The node is closed anyway.
     ShutdownFailed {
-        /// Why.
+        /// Why the shutdown of replication failed.
         error: &'a str,
     },
-    /// The database could not be synced when the node was closed. The next start applies the missing entries from
-    /// the log.
+    /// The database could not be synced when the node was closed. If entries are missing in the database at the next
+    /// start, they are applied again from the Raft log.
     CloseNotSynced {
-        /// Why.
+        /// Why the database could not be synced.
         error: &'a Error,
     },
-    /// The node is closed while a long write is being applied. The write is interrupted, and applied again at the next
-    /// start.
+    /// [`crate::Node::close`] has interrupted a long write that was being applied. The next start applies it again.
     WriteInterrupted,
-    /// The clock is far behind the time of the last entry, so the time of entries runs backwards.
+    /// The system clock is more than ten seconds behind the time of the last Raft log entry. The next entry gets the
+    /// time of the clock, so the time of entries runs backwards.
     ClockSetBack {
-        /// How far the clock is behind.
+        /// How far the system clock is behind the last entry.
         by: Duration,
     },
-    /// An entry could not be applied, or has waited for long. The operator can make the node skip it with
-    /// `raft/skip.json`.
+    /// An entry of the Raft log could not be applied, or has been waiting for at least 10 seconds to be applied. The
+    /// operator can make the node skip the entry with `raft/skip.json`.
     EntryNotApplied {
-        /// The entry's index.
+        /// The index of the entry, counted from 1.
         index: u64,
         /// The digest that identifies the entry in `raft/skip.json`.
         digest: &'a str,
     },
-    /// An entry is skipped because `raft/skip.json` names it.
+    /// This node skips an entry of the Raft log, because `raft/skip.json` names it.
     EntrySkipped {
-        /// The entry's index.
+        /// The index of the entry, counted from 1.
         index: u64,
-        /// The entry's digest.
+        /// The digest of the entry's command.
         digest: &'a str,
     },
-    /// `raft/skip.json` names an entry that the database has already applied or skipped.
+    /// Found when the node was started: `raft/skip.json` names an entry that the database has already applied or
+    /// skipped.
     SkipFileObsolete {
-        /// The file.
+        /// The path of `raft/skip.json`.
         file: &'a Path,
-        /// The index that it names.
+        /// The index that `raft/skip.json` names.
         index: u64,
-        /// The index of the last entry that has been applied.
+        /// The index of the last entry that the database has applied or skipped.
         applied_index: u64,
     },
-    /// A snapshot cannot be taken at the moment, and is tried again.
+    /// A snapshot cannot be taken at the moment. The node tries again.
     SnapshotDelayed {
-        /// Why.
+        /// Why the snapshot cannot be taken yet.
         reason: &'a str,
     },
-    /// A snapshot that was due could not be taken.
+    /// A periodic snapshot could not be taken.
     SnapshotFailed {
-        /// Why.
+        /// Why the snapshot could not be taken.
         error: &'a Error,
     },
     /// A statement that the node runs periodically has failed.
     MaintenanceFailed {
         /// The statement, for example `VACUUM`.
         statement: &'a str,
-        /// Why.
+        /// Why the statement has failed.
         error: &'a str,
     },
-    /// The log cannot be written at the moment (a full disk, too many open files), and the write is tried again.
+    /// The Raft log cannot be written at the moment because of a temporary error (a full disk, too many open files).
+    /// The node repeats the write until it succeeds.
     LogDelayed {
-        /// Why.
+        /// The temporary error of the write.
         error: &'a std::io::Error,
     },
-    /// The log cannot be written any more. No write is acknowledged until the node is started again.
+    /// The Raft log can no longer be written. No write is acknowledged until the node is restarted.
     LogFailed {
-        /// Why.
+        /// The error because of which the log can no longer be written.
         error: &'a std::io::Error,
     },
-    /// At the start: the last segment of the log was created, but nothing was ever written to it.
+    /// Found when the node was started: the last segment of the Raft log was created, but nothing was ever written to
+    /// it.
     EmptySegment {
-        /// The segment's file.
+        /// The file of the segment.
         file: &'a Path,
     },
-    /// At the start: the last write to the log was torn. It was never acknowledged, and is removed.
+    /// Found when the node was started: the last write to the Raft log was torn. The write was never acknowledged, and
+    /// is removed.
     TornTail {
-        /// The segment's file.
+        /// The file of the segment.
         file: &'a Path,
-        /// Where the torn write begins, in bytes.
+        /// The offset in the file at which the torn write begins, in bytes.
         offset: u64,
     },
 }

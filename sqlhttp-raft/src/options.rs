@@ -9,46 +9,51 @@ use crate::observer::{NoObserver, Observer};
 /// The options of a node.
 #[derive(Clone)]
 pub struct NodeOptions {
-    /// The directory that contains the log and the database. It is created if it does not exist.
+    /// The directory that contains the Raft log and the database. It is created if it does not exist.
     pub directory: PathBuf,
     /// The name that the operator has given to this node.
     pub name: String,
-    /// The address at which other nodes reach this node, `host:port`.
+    /// The address at which other nodes connect to this node, as `host:port`.
     pub raft_address: String,
-    /// The options of the database. The node sets `writes` to `Writes::Log`, and the journal mode to WAL.
+    /// The options of the database. The node overrides some of them: it sets `writes` to `Writes::Log` and the journal
+    /// mode to WAL, creates the database if it does not exist, opens it for writing, and does not allow ATTACH.
     pub database: sqlhttp_core::Options,
-    /// The minimum of the randomized election timeout (section 3.4 of the Raft dissertation); the maximum is twice as
-    /// long. openraft adds the last leader's lease, which is as long as the maximum.
+    /// The minimum of the randomized election timeout (section 3.4 of the Raft dissertation). The maximum is twice as
+    /// long. A follower waits even longer before it starts an election: openraft adds the lease of the last leader,
+    /// which is as long as the maximum.
     pub election_timeout: Duration,
-    /// The maximum time that a write waits until it is submitted to the log: for a leader, and for the writes before
-    /// it.
+    /// The maximum time that a write waits, for a leader and for the writes before it, until it is submitted to the
+    /// Raft log. A write that has not been submitted by then fails.
     pub apply_timeout: Duration,
-    /// The approximate maximum number of SQLite virtual machine steps that a write may take; 0 for no limit. VACUUM,
-    /// CREATE INDEX, REINDEX, ANALYZE, ALTER TABLE and loads are exempt.
+    /// The approximate maximum number of SQLite virtual machine steps that a write may execute; 0 for no maximum. A
+    /// write that exceeds it is interrupted and fails. VACUUM, CREATE INDEX, REINDEX, ANALYZE, ALTER TABLE and loads of
+    /// database files are exempt.
     pub write_steps_max: u64,
-    /// When to take a snapshot.
+    /// Determines when this node takes snapshots.
     pub snapshots: SnapshotPolicy,
-    /// The interval between VACUUMs; zero to disable them.
+    /// The interval at which this node, if it is leader, runs VACUUM on every node; zero to disable this.
     pub vacuum_interval: Duration,
-    /// The interval between runs of `PRAGMA optimize`; zero to disable them.
+    /// The interval at which this node, if it is leader, runs `PRAGMA optimize` on every node; zero to disable this.
     pub optimize_interval: Duration,
-    /// Receives the node's events and timings.
+    /// Receives the events of this node, and the durations of its syncs and commits.
     pub observer: Arc<dyn Observer>,
 }
 
-/// When to take a snapshot. Entries before a snapshot are purged from the log (chapter 5 of the Raft dissertation).
+/// Determines when a node takes a snapshot. Entries before a snapshot are purged from the Raft log (chapter 5 of the
+/// Raft dissertation), except for the last ones: see [`SnapshotPolicy::trailing`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SnapshotPolicy {
-    /// The number of entries since the last snapshot after which the next one is due.
+    /// A snapshot is due when this many entries have been applied since the last one.
     pub entries: u64,
-    /// The size of the database's write-ahead log, in bytes, from which a snapshot is due; 0 to ignore the size.
+    /// A snapshot is due when the SQLite write-ahead log of the database has this size, in bytes; 0 to ignore the size.
     pub wal_bytes: u64,
-    /// The interval between checks whether a snapshot is due; zero to disable automatic snapshots.
+    /// The interval at which the node checks whether a snapshot is due; zero to disable automatic snapshots.
     pub interval: Duration,
 }
 
 impl SnapshotPolicy {
-    /// The number of entries before a snapshot that stay in the log, for followers that lag.
+    /// The number of entries before a snapshot that are not purged from the Raft log, so that followers that lag can
+    /// still receive them.
     pub fn trailing(&self) -> u64 {
         self.entries.saturating_add(self.entries / 4)
     }
@@ -61,7 +66,7 @@ impl Default for SnapshotPolicy {
 }
 
 impl NodeOptions {
-    /// Returns the default options for a node with this name and address, which stores everything in `directory`.
+    /// Returns the default options of a node with this name and address. The node stores everything in `directory`.
     pub fn new(directory: impl Into<PathBuf>, name: impl Into<String>, raft_address: impl Into<String>) -> Self {
         NodeOptions {
             directory: directory.into(),

@@ -1,7 +1,7 @@
-//! Queues operations and proposes log entries.
+//! Queues operations, and proposes entries of the Raft log that contain them.
 //!
-//! All queued operations are combined into one entry. While some entries are in flight, the next operations queue up:
-//! under load, more operations share an entry, its append and its fsync (batching, section 10.2.2 of the Raft
+//! All queued operations are combined into one entry. While entries are in flight, further operations queue up. Under
+//! load, more operations therefore share an entry, its append and its fsync (batching, section 10.2.2 of the Raft
 //! dissertation). An operation that arrives while nothing is in flight is proposed at once; no timer delays it.
 
 use std::collections::VecDeque;
@@ -23,52 +23,60 @@ use crate::timer::CoarseTimer;
 use crate::types::{EntryOutcomes, index_of};
 use crate::waiters::{PendingReply, Waiters, reply};
 
-/// The maximum number of operations in an entry.
+/// The maximum number of operations that share an entry.
 const OPERATIONS_MAX: usize = 256;
-/// The maximum length of the operations in an entry, in bytes. An entry with a single operation may be longer.
+/// The maximum total length of the operations in an entry, in bytes. An entry with a single operation may be longer.
 const ENTRY_BYTES_MAX: usize = 1 << 20;
-/// The maximum number of entries in flight: one is written and synced while another is applied.
+/// The maximum number of entries in flight: one is written and synced while the other is applied.
 const IN_FLIGHT_MAX: usize = 2;
-/// The maximum length of an operation, in bytes. A frame of the log is limited to about twice that.
+/// The maximum length of an operation, in bytes. A longer operation is refused. A frame of the Raft log can contain
+/// about twice as many bytes.
 const OPERATION_BYTES_MAX: usize = 1 << 30;
-/// The length from which an operation is proposed only if the disk has space for it, in bytes.
+/// The length, in bytes, from which an operation counts as large. A large operation is proposed only if the disk has
+/// enough free space for it.
 const LARGE_BYTES: usize = 1 << 20;
-/// The maximum number of queued operations.
+/// The maximum number of queued operations. When the queue is full, further operations are refused as
+/// [`Error::Overloaded`].
 const QUEUED_MAX: usize = 4096;
-/// The maximum length of all operations that are queued or in flight, in bytes.
+/// The maximum total length of the operations that are queued or in flight, in bytes. An operation that would exceed
+/// this total is refused as [`Error::Overloaded`]; a longer operation is accepted only if no other is queued or in
+/// flight.
 const QUEUED_BYTES_MAX: usize = 256 << 20;
-/// How long after its deadline a submitted write may take to return its own outcome.
+/// How long the caller of a submitted write waits for its outcome after the deadline, before it receives
+/// [`Error::Unknown`].
 const APPLY_GRACE: Duration = Duration::from_secs(1);
-/// The interval between attempts to find a leader.
+/// The interval between two attempts of a request while there is no leader that can accept it.
 pub(crate) const LEADER_POLL: Duration = Duration::from_millis(2);
 
-/// An operation that is queued for an entry.
+/// An operation that waits in the queue to be put into an entry.
 struct Proposal {
     operation: EncodedOperation,
-    /// The time until which the operation may be submitted. Once it is in the log, it is applied.
+    /// The time until which the operation may be submitted to the Raft log. Once it is in the log, it is applied
+    /// regardless of the deadline.
     deadline: Deadline,
     reply: oneshot::Sender<Result<Outcome, Error>>,
     state: Arc<ProposalState>,
     permit: OwnedSemaphorePermit,
 }
 
-/// Receives the outcome of a proposal.
+/// Receives the outcome of a proposed operation.
 type OutcomeReceiver = oneshot::Receiver<Result<Outcome, Error>>;
 
-/// Accepts operations for the log. Clones share the queue.
+/// Accepts operations for the Raft log. Clones share one queue.
 #[derive(Clone)]
 pub(crate) struct Proposer {
     queue: mpsc::Sender<Proposal>,
     queued_bytes: Arc<Semaphore>,
     queued: Arc<AtomicU64>,
     apply_timeout: Duration,
-    /// The timeout of the writes without a deadline.
+    /// The timer that measures `apply_timeout` for writes without a deadline.
     timer: CoarseTimer,
     database: Database,
     log: LogStore,
 }
 
-/// How long an operation may wait to be submitted, and the settings that are copied into every entry.
+/// How long an operation may wait to be submitted to the Raft log, the settings that are copied into every entry, and
+/// the observer of the node.
 #[derive(Clone)]
 pub(crate) struct ProposeSettings {
     apply_timeout: Duration,
@@ -85,17 +93,18 @@ impl ProposeSettings {
     }
 }
 
-/// How far the time of an entry may be ahead of the clock, in milliseconds.
+/// How far the time of an entry may be ahead of the system clock, in milliseconds.
 const AHEAD_MAX_MS: i64 = 10_000;
 
-/// Assigns times to entries. They never decrease, unless the clock was set back by more than [`AHEAD_MAX_MS`].
+/// Assigns times to entries. The times never decrease, unless the system clock was set back by more than
+/// [`AHEAD_MAX_MS`].
 struct EntryClock {
     last_unix_ms: AtomicI64,
     observer: Arc<dyn Observer>,
 }
 
 impl EntryClock {
-    /// Returns a clock that starts at the time of the last entry.
+    /// Returns a clock that starts at `last_unix_ms`, the time of the last entry.
     fn new(last_unix_ms: i64, observer: Arc<dyn Observer>) -> EntryClock {
         EntryClock { last_unix_ms: AtomicI64::new(last_unix_ms), observer }
     }
@@ -108,20 +117,20 @@ impl EntryClock {
         } else {
             last.max(now_unix_ms)
         };
-        // Calls are never concurrent: all proposals run on the single-threaded replication runtime, and this does not
-        // await.
+        // Calls are never concurrent: all proposals run on the single-threaded replication runtime, and this function
+        // does not await.
         self.last_unix_ms.store(next, Ordering::Relaxed);
         next
     }
 }
 
-/// Returns the time of day, in milliseconds since 1970-01-01 00:00 UTC.
+/// Returns the current time of the system clock, in milliseconds since 1970-01-01 00:00 UTC.
 fn now_unix_ms() -> i64 {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// Whether a proposal is queued, has been submitted to the log, or was abandoned by its caller.
+/// Whether a proposal is queued, has been submitted to the Raft log, or has been abandoned by its caller.
 #[derive(Debug, Default)]
 struct ProposalState(AtomicU8);
 
@@ -130,19 +139,21 @@ const SUBMITTED: u8 = 1;
 const ABANDONED: u8 = 2;
 
 impl ProposalState {
-    /// Marks the proposal as submitted. Returns `false` if the caller has abandoned it.
+    /// Marks the proposal as submitted to the Raft log. Returns `false`, and does nothing, if its caller has abandoned
+    /// it.
     fn try_submit(&self) -> bool {
         self.0.compare_exchange(QUEUED, SUBMITTED, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    /// Marks the proposal as abandoned. Returns `false` if it has been submitted.
+    /// Marks the proposal as abandoned by its caller. Returns `false`, and does nothing, if it has been submitted to
+    /// the Raft log.
     fn try_abandon(&self) -> bool {
         self.0.compare_exchange(QUEUED, ABANDONED, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 }
 
 impl Proposer {
-    /// Starts the proposer's task on the current runtime.
+    /// Starts the task that proposes entries, on the current runtime.
     pub(crate) fn start(
         raft: Raft,
         database: Database,
@@ -161,17 +172,21 @@ impl Proposer {
         Proposer { queue, queued_bytes, queued, apply_timeout, timer, database, log }
     }
 
-    /// Proposes an operation, and waits until it has been applied. Once the operation is submitted it is applied even
-    /// if this future is dropped.
+    /// Proposes an operation, and waits until it has been applied. Once the operation is submitted to the Raft log, it
+    /// is applied even if this future is dropped.
     ///
     /// # Errors
-    /// * [`Error::Overloaded`]: the queue is full.
-    /// * [`Error::Timeout`]: the deadline passed before the operation was submitted. Nothing was executed.
-    /// * [`Error::Unknown`]: the deadline passed after the operation was submitted. It may still be applied.
-    /// * [`Error::Unavailable`]: the node waits for its disk, or the disk has no space for an operation of this length.
-    /// * [`Error::NoLeader`]: there is no leader, or another node is leader.
-    /// * [`Error::LeadershipLost`]: this node lost the leadership before the entry was committed.
-    /// * [`Error::Poisoned`]: this node has stopped.
+    /// * [`Error::Overloaded`]: the queue is full, or the operations that are queued or in flight are too long
+    ///   together.
+    /// * [`Error::Timeout`]: the operation was not submitted before its deadline or within the node's `apply_timeout`.
+    ///   Nothing was executed.
+    /// * [`Error::Unknown`]: the operation was submitted, but its outcome did not arrive in time. It may still be
+    ///   applied.
+    /// * [`Error::Unavailable`]: the node waits until its disk can be written again, or the disk has no space for an
+    ///   operation of this length.
+    /// * [`Error::NoLeader`]: no leader was found in time, or another node is leader.
+    /// * [`Error::LeadershipLost`]: this node lost its leadership before the entry was committed.
+    /// * [`Error::Poisoned`]: this node has stopped because of an error.
     pub(crate) async fn propose(&self, operation: EncodedOperation, deadline: Deadline) -> Result<Outcome, Error> {
         const OVERLOADED: Error = Error::Overloaded("too many writes are waiting");
         if operation.len() > OPERATION_BYTES_MAX {
@@ -196,8 +211,8 @@ impl Proposer {
         self.wait_for_outcome(outcome, &state, deadline).await
     }
 
-    /// Returns an error if the disk has no space for the operations that are queued or in flight, including the new
-    /// one. The log would wait for space without end.
+    /// Returns an error if the disk has no space for all operations that are queued or in flight, including the new
+    /// one. If such an operation were proposed, the Raft log would wait for space without end.
     fn check_space(&self) -> Result<(), Error> {
         let queued = QUEUED_BYTES_MAX.saturating_sub(self.queued_bytes.available_permits());
         if self.log.lacks_space_for(queued as u64) {
@@ -206,8 +221,9 @@ impl Proposer {
         Ok(())
     }
 
-    /// Waits for the outcome. Until the operation is submitted, this waits for at most `apply_timeout`, and not beyond
-    /// the deadline; after that, until [`APPLY_GRACE`] after the deadline.
+    /// Waits for the outcome of an operation. Until the operation is submitted to the Raft log, this function waits for
+    /// at most `apply_timeout`, and not beyond the deadline. After that, it waits until [`APPLY_GRACE`] after the
+    /// deadline.
     async fn wait_for_outcome(
         &self,
         mut outcome: OutcomeReceiver,
@@ -229,8 +245,9 @@ impl Proposer {
         waited.map_or(Err(Error::Unknown), |outcome| outcome.unwrap_or(Err(Error::Closed)))
     }
 
-    /// Waits for the outcome of a write without a deadline. Until the write is submitted, this waits until `submit_by`,
-    /// or up to a tick longer; after that, until the node has to wait for its disk.
+    /// Waits for the outcome of a write without a deadline. If the write has not been submitted to the Raft log by
+    /// `submit_by`, or up to a tick of the timer later, it is abandoned. Once it is submitted, this function returns
+    /// only when the outcome arrives, or when the node waits for its disk.
     async fn wait_without_deadline(
         &self,
         mut outcome: OutcomeReceiver,
@@ -255,33 +272,35 @@ impl Proposer {
         }
     }
 
-    /// The error of an operation that was not submitted in time.
+    /// Returns the error of an operation that was not submitted to the Raft log in time: [`Error::Unavailable`] if the
+    /// node waits for its disk, otherwise [`Error::Timeout`].
     fn not_submitted(&self) -> Error {
         self.waits_for().map_or(Error::Timeout, Error::Unavailable)
     }
 
-    /// The reason why the node writes nothing at the moment, if it waits for its disk.
+    /// The reason why the database or the Raft log cannot be written at the moment. `None` if the node does not wait
+    /// for its disk.
     fn waits_for(&self) -> Option<Arc<str>> {
         self.database.waits_for().or_else(|| self.log.waits_for())
     }
 
-    /// The number of operations that are queued.
+    /// The number of operations in the queue.
     pub(crate) fn queued(&self) -> u64 {
         self.queued.load(Ordering::Relaxed)
     }
 }
 
-/// The task that takes operations from the queue and proposes entries.
+/// The task that takes operations from the queue, combines them into entries and proposes these.
 struct ProposerTask {
     context: ProposeContext,
     queued: Arc<AtomicU64>,
 }
 
-/// The handles and settings that are needed to propose an entry.
+/// The handles and settings that are used to propose an entry.
 #[derive(Clone)]
 struct ProposeContext {
     raft: Raft,
-    /// Contains the reason if replication has stopped because of the database.
+    /// The database, which reports why it has stopped if replication has stopped because of it.
     database: Database,
     settings: ProposeSettings,
     clock: Arc<EntryClock>,
@@ -289,7 +308,7 @@ struct ProposeContext {
 }
 
 impl ProposeContext {
-    /// Returns the conditions of an entry that is proposed now.
+    /// Returns the conditions of an entry that is proposed now: its time, and the settings that apply to its SQL.
     fn conditions(&self) -> Conditions {
         let ProposeSettings { foreign_keys, value_bytes_max, .. } = self.settings;
         Conditions { unix_ms: self.clock.next(now_unix_ms()), foreign_keys, value_bytes_max }
@@ -308,7 +327,7 @@ impl ProposerTask {
                     None => return,
                 },
             };
-            // The semaphore is never closed.
+            // The semaphore is never closed, so `acquire_owned` does not fail.
             let Ok(permit) = in_flight.clone().acquire_owned().await else { return };
             let (gathered, did_not_fit) = gather(next, &mut proposals);
             first = did_not_fit;
@@ -326,8 +345,8 @@ impl ProposerTask {
     }
 }
 
-/// Takes the operations that can share an entry with `first`. Returns the operation that no longer fits, if there is
-/// one.
+/// Takes from the queue the operations that can share an entry with `first`. Also returns the operation that was taken
+/// but does not fit any more, or `None` if all fit.
 fn gather(first: Proposal, proposals: &mut mpsc::Receiver<Proposal>) -> (Vec<Proposal>, Option<Proposal>) {
     let mut bytes = first.operation.len();
     let mut gathered = vec![first];
@@ -342,7 +361,8 @@ fn gather(first: Proposal, proposals: &mut mpsc::Receiver<Proposal>) -> (Vec<Pro
     (gathered, None)
 }
 
-/// Removes the proposals that were abandoned or have passed their deadline, and marks the others as submitted.
+/// Removes the proposals that their callers have abandoned or whose deadline has passed, and marks the others as
+/// submitted.
 fn without_abandoned(gathered: Vec<Proposal>) -> Vec<Proposal> {
     let timed = gathered.iter().any(|proposal| proposal.deadline.moment().is_some());
     let now = timed.then(Instant::now);
@@ -357,8 +377,8 @@ fn without_abandoned(gathered: Vec<Proposal>) -> Vec<Proposal> {
     kept
 }
 
-/// Proposes an entry and waits until it has been applied. Usually the database's writer has answered the callers
-/// before.
+/// Proposes an entry, and waits until it has been applied. The callers that have not received their outcome from the
+/// database's writer thread by then receive it here.
 async fn replicate(context: &ProposeContext, gathered: Vec<Proposal>) {
     let mut operations = Vec::with_capacity(gathered.len());
     let mut replies = VecDeque::with_capacity(gathered.len());
@@ -374,15 +394,15 @@ async fn replicate(context: &ProposeContext, gathered: Vec<Proposal>) {
     match result {
         Ok((applied, log_index)) => {
             applied.outcomes.into_iter().for_each(|outcome| proposal.queue().answer_next(outcome, log_index));
-            // All callers have been answered, unless the entry had fewer outcomes than operations.
+            // No reply channel is left, unless the entry had fewer outcomes than operations.
             proposal.queue().fail_all(&Error::LeadershipLost);
         }
         Err(error) => proposal.queue().fail_all(&error),
     }
 }
 
-/// Appends an entry to the log and waits until it has been applied. If there is no leader, or a new leader cannot write
-/// yet, tries again until the timeout; an election usually takes milliseconds.
+/// Appends an entry to the Raft log, and waits until it has been applied. If there is no leader, or a new leader cannot
+/// write yet, tries again until `apply_timeout` has passed; an election usually takes milliseconds.
 async fn write_entry(context: &ProposeContext, command: Command) -> Result<(EntryOutcomes, u64), Error> {
     let ProposeContext { raft, database, settings: ProposeSettings { apply_timeout: leader_timeout, .. }, .. } =
         context;

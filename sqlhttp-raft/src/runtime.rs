@@ -1,4 +1,4 @@
-//! The thread that replication runs on. It has its own Tokio runtime, so that requests cannot delay replication.
+//! The thread on which replication runs. It has its own Tokio runtime, so that requests cannot delay replication.
 
 use std::future::Future;
 use std::io;
@@ -6,7 +6,7 @@ use std::io;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::watch;
 
-/// The replication thread. It ends when this is dropped, or on [`Runtime::stop`].
+/// The replication thread. The thread ends when this value is dropped or [`Runtime::stop`] is called.
 pub(crate) struct Runtime {
     handle: Handle,
     stop: watch::Sender<bool>,
@@ -18,7 +18,7 @@ impl Runtime {
         let handle = runtime.handle().clone();
         let (stop, mut stopped) = watch::channel(false);
         let thread = std::thread::Builder::new().name("sqlhttp-raft".into());
-        // Dropping the sender ends the wait, too.
+        // The wait also ends when the sender is dropped.
         thread.spawn(move || runtime.block_on(async move { drop(stopped.wait_for(|stop| *stop).await) }))?;
         Ok(Runtime { handle, stop })
     }

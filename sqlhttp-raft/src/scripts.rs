@@ -1,31 +1,35 @@
-//! Goldenscripts of a node (`scripts/`): what becomes one entry of the log, what each caller receives, and what a node
-//! finds after a restart.
+//! Goldenscripts of a node (`scripts/`). They show which operations share an entry of the Raft log, what each caller
+//! receives, and what a node finds after a restart.
 //!
-//! A script consists of commands, `---`, and their output; its name is the rule that it pins.
-//! `UPDATE_GOLDENFILES=1 cargo test` writes the output again; read the difference before you commit it.
+//! A script consists of commands, `---`, and the output of the commands. The name of a script is the rule that it
+//! tests. `UPDATE_GOLDENFILES=1 cargo test` replaces the output with the actual one; read the difference before you
+//! commit it.
 //!
-//! * `start [foreign_keys=BOOL] [steps=N]`: Starts a node that is a cluster of its own, and waits until it leads.
-//!   `steps`: the steps of SQLite's virtual machine that a write may take.
-//! * `> SQL`, `NAME: > SQL`: Runs a batch through the log and prints its outcome. Its steps are separated by `;;`.
-//!   While the database is locked, the batch waits, and `NAME` is the caller.
-//! * `read LEVEL SQL`: Runs a query with this level: `none`, `weak`, `linearizable`, `strong`.
-//! * `barrier`: Takes a place in the log.
-//! * `lock`: Another connection locks the database, so that entries get a place in the log and are not applied.
-//! * `gone NAME`: The caller goes away.
+//! * `start [foreign_keys=BOOL] [steps=N]`: Starts a node that is a cluster of its own, and waits until it is leader.
+//!   `steps`: the maximum number of SQLite virtual machine steps that a write may execute.
+//! * `> SQL`, `NAME: > SQL`: Runs a batch through the Raft log and prints its outcome. `;;` separates the steps of the
+//!   batch. While the database is locked, the outcome is not awaited, and `NAME` names the caller.
+//! * `read LEVEL SQL`: Runs a query with a read level: `none`, `weak`, `linearizable` or `strong`.
+//! * `barrier`: Appends an entry that changes nothing, and waits until it has been applied.
+//! * `lock`: Locks the database with another connection, so that entries are appended to the Raft log but not applied.
+//! * `gone NAME`: Drops the caller `NAME`, as when its client disconnects.
 //! * `unlock`: Unlocks the database, waits for all callers, and prints their outcomes.
-//! * `log`: Prints the entries of the log.
-//! * `progress`: Prints the last entry that the database has applied, and the membership that it remembers.
-//! * `snapshot [trailing=N]`: Takes a snapshot and cuts the log, except for the last N entries.
-//! * `skip INDEX [digest=HEX]`: Names an entry in `raft/skip.json`; by default with its own digest.
+//! * `log`: Prints the entries of the Raft log.
+//! * `progress`: Prints the last entry that the database has applied, and the cluster membership that it has stored.
+//! * `snapshot [trailing=N]`: Takes a snapshot, and purges the entries before it from the Raft log, except for the last
+//!   N.
+//! * `skip INDEX [digest=HEX]`: Writes `raft/skip.json`, which names an entry to skip. By default the digest is that of
+//!   the entry.
 //! * `stop`: Stops the node.
-//! * `save NAME`, `restore NAME`: While the node is stopped, copies a part of its directory aside, or puts it back:
-//!   `database` or `raft`.
-//! * `delete database`, `delete raft`: While the node is stopped, removes that part.
+//! * `save NAME`, `restore NAME`: While the node is stopped, copies a part of its directory aside, or puts the copy
+//!   back. `NAME` is the part: `database` or `raft`.
+//! * `delete database`, `delete raft`: While the node is stopped, removes a part of its directory.
 //!
-//! Tags of a batch: `[each]`, each step is a transaction; `[continue]`, the batch goes on after a step that fails;
-//! `[late]`, its deadline has passed already.
+//! Tags of a batch: with `[each]`, each step is a transaction; with `[continue]`, the batch continues after a step that
+//! fails; with `[late]`, the deadline of the batch has already passed.
 //!
-//! Output: an entry is `INDEX@TERM`; `[N]` behind an outcome is the index of the entry that carried the batch.
+//! In the output, an entry is written `INDEX@TERM`. `[N]` after an outcome is the index of the entry that contained the
+//! batch.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -65,7 +69,7 @@ fn scripts() {
     assert!(failed.is_empty(), "{failed:#?}");
 }
 
-/// See the description of the module.
+/// A command of a script. The description of the module explains the commands.
 #[derive(goldenscript::Command)]
 enum Command {
     Start {
@@ -101,7 +105,7 @@ enum Command {
     Sql(goldenscript::Command),
 }
 
-/// The number of entries that the proposer has on their way at once: [`crate::propose`].
+/// The number of entries that the proposer keeps in flight: see [`crate::propose`].
 const ENTRIES_IN_FLIGHT: u64 = 2;
 
 type Output = Result<String, Box<dyn StdError>>;
@@ -111,9 +115,9 @@ struct NodeRunner {
     directory: tempfile::TempDir,
     aside: tempfile::TempDir,
     node: Option<Node>,
-    /// Locks the database.
+    /// The connection that locks the database; `None` while the database is not locked.
     lock: Option<Connection>,
-    /// The last entry of the log when the database was locked.
+    /// The index of the last entry of the Raft log when the database was locked.
     locked_at: u64,
     callers: Vec<(String, JoinHandle<Result<Outcome, Error>>)>,
 }
@@ -184,7 +188,8 @@ impl NodeRunner {
         Ok(String::new())
     }
 
-    /// The last entry of the log, and the number of operations that wait for a place in it.
+    /// Returns the index of the last entry of the Raft log, and the number of operations that are queued to be
+    /// proposed.
     fn queue(&self) -> Result<(u64, u64), Box<dyn StdError>> {
         let node = self.node()?;
         Ok((node.inner.log.status().last_index, node.inner.proposer.queued()))
@@ -213,7 +218,7 @@ impl NodeRunner {
         self.callers = left;
         for (_, caller) in gone {
             caller.abort();
-            // It has been dropped when this returns.
+            // The future of the caller has been dropped when `block_on` returns.
             let _ = self.runtime.block_on(caller);
         }
         Ok(String::new())
@@ -271,7 +276,7 @@ impl NodeRunner {
         if !self.runtime.block_on(node.snapshot(Some(trailing)))? {
             return Ok("nothing to do".to_owned());
         }
-        // openraft cuts the log in the background.
+        // openraft purges entries from the Raft log in the background.
         while node.inner.log.status().purged_index < cut {
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -302,13 +307,14 @@ impl NodeRunner {
     }
 }
 
-/// The offset of the log's end depends on whether openraft has noted the last committed entry there.
+/// Removes the offset from an error message. The offset at which the log ends is not always the same: it depends on
+/// whether openraft has recorded the last committed entry before.
 fn without_offset(text: &str) -> String {
     let Some((before, after)) = text.split_once("offset ") else { return text.to_owned() };
     format!("{before}offset N{}", after.trim_start_matches(|digit: char| digit.is_ascii_digit()))
 }
 
-/// The names of a part of the node's directory.
+/// Returns the names of the files and directories that make up a part of the node's directory.
 fn names_of(part: &str) -> Result<&'static [&'static str], String> {
     match part {
         "database" => Ok(&["db.sqlite", "db.sqlite-wal", "db.sqlite-shm"]),
@@ -324,7 +330,7 @@ fn copy_part(part: &str, from: &Path, to: &Path) -> Output {
     Ok(String::new())
 }
 
-/// Copies a file, or a directory with all it contains, if it exists.
+/// Copies a file, or a directory with everything in it. Does nothing if it does not exist.
 fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
     if from.is_dir() {
         std::fs::create_dir_all(to)?;
@@ -360,7 +366,7 @@ impl Runner for NodeRunner {
                 copy_part(part, self.aside.path(), self.directory.path())
             }
             Command::Delete(part) => self.delete(part),
-            // Outside a lock goldenscript prints the prefix.
+            // While the database is not locked, goldenscript itself prints the name before the command.
             Command::Sql(command) => {
                 let name = context.prefix.as_deref().filter(|_| self.lock.is_some()).unwrap_or("outcome");
                 self.run_batch(name, &command.name, &context.tags)

@@ -1,4 +1,4 @@
-//! Starts a node: opens and checks its files, then starts Raft.
+//! Starts a node: opens and checks the Raft log and the database, then starts Raft.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -25,56 +25,56 @@ use crate::skip::{self, SkipFile};
 use crate::timer::CoarseTimer;
 use crate::waiters::Waiters;
 
-/// The Raft id of the first node of a cluster. Ids are never reused; names may be.
+/// The Raft id of the first node of a cluster. A Raft id is never reused; the name of a node may be.
 const FIRST_NODE_ID: u64 = 1;
 
 /// Why a node could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// Another process uses the directory.
+    /// Another process uses the directory of the node.
     #[error("{0} is in use by another process")]
     InUse(PathBuf),
-    /// A file operation failed.
+    /// A file operation failed, or a thread could not be started.
     #[error("{action} {path}: {source}")]
     Io {
-        /// The operation.
+        /// The operation that failed.
         action: &'static str,
-        /// The file.
+        /// The path of the file or directory on which the operation failed.
         path: PathBuf,
-        /// The system's error.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// The log is damaged or cannot be read. The text contains the file and the offset.
+    /// The Raft log is damaged or cannot be read. The message contains the file and, if the log is damaged, the offset.
     #[error("{0}")]
     Log(String),
     /// The database cannot be opened.
     #[error("{file}: {source}")]
     Database {
-        /// The database file.
+        /// The path of the database file.
         file: PathBuf,
-        /// The database's error.
+        /// The error that the database returned.
         source: Error,
     },
-    /// `raft/peers.json` requests a recovery, which is not supported yet.
+    /// The file `raft/peers.json` exists. It requests a recovery of the cluster, which is not supported yet.
     #[error("{0} asks for a recovery, which is not supported yet; remove it to start without")]
     Recovery(PathBuf),
-    /// `raft/skip.json` names an entry, but there are other voters, which would apply it.
+    /// `raft/skip.json` names an entry to skip, but there are other voters, which would apply that entry.
     #[error("{0} asks to pass over an entry, which is refused where there are other voters; remove it")]
     SkipFile(PathBuf),
-    /// The log and the database come from different nodes.
+    /// The Raft log and the database come from different nodes.
     #[error(
         "{0} and the log in {1} do not belong together: each was written by another cluster. Put the files of one node \
          back together, or restore this node from a backup"
     )]
     Mixed(PathBuf, PathBuf),
-    /// openraft returned an error.
+    /// openraft, or the thread on which it runs, returned an error.
     #[error("raft: {0}")]
     Raft(String),
 }
 
 impl Node {
-    /// Starts a node on the contents of its directory. An empty directory becomes a cluster of one node. The node
-    /// becomes leader shortly after this returns; see [`Node::status`].
+    /// Starts a node with the contents of its directory. With an empty directory, the node creates a cluster of one
+    /// node. The node becomes leader shortly after this function returns; see [`Node::status`].
     ///
     /// # Errors
     /// See [`StartError`].
@@ -99,7 +99,8 @@ impl Node {
     }
 }
 
-/// Reads `raft/skip.json`, if it exists.
+/// Reads `raft/skip.json`. Returns `None` if the file does not exist, and an error if it exists although there are
+/// other voters.
 fn read_skip(options: &NodeOptions, database: &Database) -> Result<Option<SkipFile>, StartError> {
     let file = options.directory.join("raft").join("skip.json");
     let skip = skip::read(&file).map_err(|source| io_error("read", &file, source))?;
@@ -110,14 +111,14 @@ fn read_skip(options: &NodeOptions, database: &Database) -> Result<Option<SkipFi
         Some(skip) if skip.index <= progress.index => {
             let (index, applied_index) = (skip.index, progress.index);
             options.observer.event(&Event::SkipFileObsolete { file: &file, index, applied_index });
-            // After a power cut the entry may have to be skipped again.
+            // After a power cut, the database may have to apply the entry again, and must skip it then.
             Ok(Some(skip))
         }
         skip => Ok(skip),
     }
 }
 
-/// Opens the log and the database.
+/// Opens and checks the Raft log, then the database. Checks that they belong together.
 fn open(options: &NodeOptions) -> Result<(LogStore, Database), StartError> {
     let directory = log_directory(options);
     let peers = options.directory.join("raft").join("peers.json");
@@ -131,16 +132,16 @@ fn open(options: &NodeOptions) -> Result<(LogStore, Database), StartError> {
         LogError::InUse => StartError::InUse(options.directory.clone()),
         other => StartError::Log(other.to_string()),
     };
-    // The log is read and checked before anything is written to the directory, so that a damaged log stays as it was
-    // for a repair.
+    // The Raft log is read and checked before anything is written to the directory, so that a damaged log stays
+    // unchanged for a repair.
     let checked = CheckedLog::check(log_options).map_err(refused)?;
-    // The lock of the log is held now, so no other process uses these files.
+    // The lock on the log's directory is held from here, so no other process uses these files.
     remove_leftovers(&options.directory).map_err(|source| io_error("clean up", &options.directory, source))?;
     let file = options.directory.join("db.sqlite");
     let database = Database::open(file.clone(), database_options(options))
         .map_err(|source| StartError::Database { file, source })?;
-    // In a cluster of one node an entry is committed, and so applied, only after this node has synced it. The log of a
-    // healthy node therefore contains every applied entry.
+    // In a cluster of one node, an entry is committed and applied only after this node has synced it. The Raft log of a
+    // healthy node therefore contains every applied entry that has not been purged.
     let log = checked.open(database.progress().index).map_err(refused)?;
     if let Some(identity) = log.identity() {
         let known = database.progress().log;
@@ -167,7 +168,7 @@ fn log_directory(options: &NodeOptions) -> PathBuf {
     options.directory.join("raft").join("log")
 }
 
-/// Removes the files that an interrupted load, boot or download has left.
+/// Removes the temporary files that an interrupted load, boot or download has left behind.
 fn remove_leftovers(directory: &Path) -> io::Result<()> {
     for entry in std::fs::read_dir(directory)? {
         let entry = entry?;
@@ -186,7 +187,7 @@ fn io_error(action: &'static str, path: &Path, source: io::Error) -> StartError 
     StartError::Io { action, path: path.to_owned(), source }
 }
 
-/// Starts openraft and the proposer, on the current runtime.
+/// Starts openraft, the proposer and the tracking of leadership, on the current runtime.
 async fn start_raft(
     options: NodeOptions,
     database: Database,
@@ -201,7 +202,7 @@ async fn start_raft(
         .await
         .map_err(|error| failed(&error))?;
     if raft.is_initialized().await.map_err(|error| failed(&error))? {
-        // A sole voter wins its election at once, so it does not have to wait for an election timeout.
+        // A sole voter wins its election at once, so no election timeout has to pass first.
         if raft.voter_ids().eq([FIRST_NODE_ID]) {
             raft.trigger().elect(false).await.map_err(|error| failed(&error))?;
         }
@@ -223,10 +224,11 @@ fn config(options: &NodeOptions) -> Result<Config, openraft::ConfigError> {
         election_timeout_max: election.saturating_mul(2),
         max_payload_entries: 1024,
         enable_pre_vote: Some(true),
-        // A leader that is restored without an election could answer a linearizable read from a state older than what
-        // it has acknowledged, because the commits of the database are not synced.
+        // The commits of the database are not synced, so after a restart the database may be older than what this node
+        // has acknowledged. A leader restored without an election could return a linearizable read from that older
+        // state.
         enable_leader_restore: Some(false),
-        // Snapshots are taken and the log is purged by `maintain`.
+        // The module `maintain` takes snapshots and purges the Raft log, not openraft.
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: u64::MAX,
         ..Config::default()

@@ -13,18 +13,18 @@ use openraft::async_runtime::WatchReceiver as _;
 /// The role of a node in Raft.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// The node is leader.
+    /// The node is the leader of the current term.
     Leader,
-    /// The node follows a leader, or waits for one.
+    /// The node follows a leader, or waits for a leader to be elected.
     Follower,
     /// The node is a candidate in an election.
     Candidate,
-    /// The node has stopped.
+    /// The node has stopped. It no longer takes part in Raft.
     Shutdown,
 }
 
 impl Role {
-    /// The capitalised name of the role, as monitoring tools expect it.
+    /// Returns the capitalized name of the role, as monitoring tools expect it.
     pub fn name(self) -> &'static str {
         match self {
             Role::Leader => "Leader",
@@ -38,105 +38,106 @@ impl Role {
 /// A member of the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
-    /// The name that the operator has given to the node.
+    /// The name that the operator has given to this member.
     pub name: String,
-    /// The address at which other nodes reach the node.
+    /// The address at which other nodes connect to this member, as `host:port`.
     pub raft_address: String,
-    /// Whether the node is a voter.
+    /// Whether the member votes in elections and counts for majorities.
     pub voter: bool,
-    /// Whether the node is leader, as far as the node that reports this knows.
+    /// Whether this member is the leader, according to the node that reports the status.
     pub leader: bool,
 }
 
-/// The status of a node at one moment.
+/// The status of a node at the time when [`Node::status`] was called.
 #[derive(Debug, Clone)]
 pub struct NodeStatus {
-    /// The role of the node.
+    /// The role of the node in Raft.
     pub role: Role,
-    /// The current term.
+    /// The current Raft term.
     pub term: u64,
     /// Whether the node is leader, and has applied every entry that was acknowledged before.
     pub ready: bool,
-    /// All members, sorted by name.
+    /// All members of the cluster, sorted by name.
     pub members: Vec<Member>,
-    /// The last index that is known to be committed.
+    /// The index of the last Raft log entry that is known to be committed.
     pub commit_index: u64,
-    /// The last index that has been applied.
+    /// The index of the last Raft log entry that the database has applied.
     pub applied_index: u64,
-    /// The index of the last applied entry that contained a command. Nodes that have applied the same entries agree on
-    /// it.
+    /// The index of the last applied Raft log entry that contained a command (not a membership or a blank entry). All
+    /// nodes that have applied the same entries have the same value.
     pub command_index: u64,
-    /// The index of the last applied entry that could change the database. Nodes that have applied the same entries
-    /// agree on it.
+    /// The index of the last applied Raft log entry that could change the database. All nodes that have applied the
+    /// same entries have the same value.
     pub write_index: u64,
-    /// The index of the last snapshot; 0 if there is none.
+    /// The index of the last entry that the last snapshot includes; 0 if no snapshot has been taken since the start.
     pub snapshot_index: u64,
-    /// The term of the last snapshot; 0 if there is none.
+    /// The term of the last entry that the last snapshot includes; 0 if no snapshot has been taken since the start.
     pub snapshot_term: u64,
-    /// The name of the last snapshot, from its term, its index and its time; empty if there is none.
+    /// The name of the last snapshot, made of its term, its index and its time in milliseconds since 1970; empty if no
+    /// snapshot has been taken since the start.
     pub snapshot_name: String,
-    /// The number of operations that are queued for the log.
+    /// The number of operations that are queued to be proposed to the Raft log.
     pub proposals_waiting: u64,
-    /// Statistics of the log.
+    /// Statistics of the Raft log.
     pub log: LogStats,
-    /// Counts since the start.
+    /// Counts of this node's operations since it was started.
     pub totals: Totals,
-    /// Why the node has stopped, if it has.
+    /// Why the node has stopped; `None` if it is running.
     pub stopped: Option<String>,
 }
 
-/// Statistics of the log.
+/// Statistics of the Raft log.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LogStats {
-    /// The first index that the log contains; 0 if it contains no entry.
+    /// The index of the first entry that the Raft log contains; 0 if it contains no entry.
     pub first_index: u64,
-    /// The last index; 0 if there never was an entry.
+    /// The index of the last entry of the Raft log, even if that entry has been purged; 0 if no entry was ever written.
     pub last_index: u64,
-    /// The term of the last entry.
+    /// The term of the last entry of the Raft log; 0 if no entry was ever written.
     pub last_term: u64,
-    /// The size of the log on disk, in bytes.
+    /// The size of the Raft log on disk, in bytes.
     pub bytes: u64,
-    /// The number of syncs since the start.
+    /// The number of times that the Raft log has been synced since the node was started.
     pub syncs: u64,
-    /// The total time of these syncs.
+    /// The total duration of the syncs of the Raft log since the node was started.
     pub sync_time: Duration,
-    /// The number of entries appended since the start.
+    /// The number of entries appended to the Raft log since the node was started.
     pub entries: u64,
 }
 
-/// Counts since the start.
+/// Counts of this node's operations since it was started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// Periodic and requested snapshots.
+    /// The number of periodic and requested snapshots that were taken.
     pub snapshots: u64,
-    /// Whether the database had applied entries before the start.
+    /// Whether the database had applied entries before the node was started.
     pub started_on_existing: bool,
-    /// Requested snapshots.
+    /// The number of snapshots that operators requested and that were taken.
     pub snapshots_by_request: u64,
-    /// Periodic and requested snapshots that failed.
+    /// The number of periodic and requested snapshots that failed.
     pub snapshots_failed: u64,
-    /// Database files loaded through the log ([`Node::load`]).
+    /// The number of database files loaded through the Raft log ([`Node::load`]).
     pub loads: u64,
-    /// Database files loaded without the log ([`Node::boot`]).
+    /// The number of database files loaded without the Raft log ([`Node::boot`]).
     pub boots: u64,
-    /// Periodic VACUUMs.
+    /// The number of periodic VACUUMs that succeeded.
     pub vacuums: u64,
-    /// Periodic VACUUMs that failed.
+    /// The number of periodic VACUUMs that failed.
     pub vacuums_failed: u64,
-    /// Periodic runs of `PRAGMA optimize`.
+    /// The number of periodic executions of `PRAGMA optimize` that succeeded.
     pub optimizes: u64,
-    /// Periodic runs of `PRAGMA optimize` that failed.
+    /// The number of periodic executions of `PRAGMA optimize` that failed.
     pub optimizes_failed: u64,
 }
 
 impl NodeStatus {
-    /// The leader, if it is known.
+    /// The leader; `None` if the node that reports the status knows of no leader.
     pub fn leader(&self) -> Option<&Member> {
         self.members.iter().find(|member| member.leader)
     }
 }
 
-/// The interval at which [`Node::failure`] checks the node.
+/// The interval at which [`Node::failure`] checks whether the node has stopped.
 const FAILURE_POLL: Duration = Duration::from_millis(250);
 
 impl Node {
@@ -195,7 +196,7 @@ impl Node {
         }
     }
 
-    /// The time of the last snapshot.
+    /// The time at which the last snapshot was taken; `None` if no snapshot has been taken since the start.
     pub fn last_snapshot_at(&self) -> Option<SystemTime> {
         self.inner.machine.last_snapshot().map(|taken| taken.at)
     }
@@ -210,8 +211,8 @@ fn role(state: ServerState) -> Role {
     }
 }
 
-/// Returns the members as this node knows them. A node that has stopped receives no news of a leader, so it reports
-/// none.
+/// Returns the members of the cluster according to this node. If this node has stopped, no member is marked as leader,
+/// because the node no longer receives news of a leader.
 fn members(metrics: &RaftMetrics<TypeConfig>, running: bool) -> Vec<Member> {
     let membership = &metrics.membership_config;
     let voters: Vec<u64> = membership.voter_ids().collect();

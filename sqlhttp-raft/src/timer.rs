@@ -1,5 +1,5 @@
-//! A timer that all waiting writes share. A Tokio timer for each write costs more than the rest of the wait, and few
-//! writes wait until their timer fires.
+//! A timer that all waiting writes share. A Tokio timer for each write would cost more than the rest of the wait, and
+//! few writes wait until their timer fires.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -10,18 +10,18 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
-/// The number of ticks during the time that the timer measures.
+/// The number of ticks of a timer during the time that it was started to measure.
 const TICKS_PER_TIMEOUT: u32 = 8;
 const PERIOD_MIN: Duration = Duration::from_millis(10);
 const PERIOD_MAX: Duration = Duration::from_secs(1);
 
-/// Wakes all waiting futures at every tick. Clones share the timer.
+/// A timer that wakes all futures waiting for it at every tick. Clones share the timer.
 #[derive(Debug, Clone)]
 pub(crate) struct CoarseTimer(Arc<Notify>);
 
 impl CoarseTimer {
-    /// Starts a timer on the current runtime, which ticks often enough to measure `time`. It stops when all its clones
-    /// are dropped.
+    /// Starts a timer on the current runtime. It ticks eight times during `time`, but at least once per second and at
+    /// most every 10 milliseconds. The timer stops when all its clones are dropped.
     pub(crate) fn start(time: Duration) -> CoarseTimer {
         let timer = CoarseTimer(Arc::new(Notify::new()));
         let weak = Arc::downgrade(&timer.0);
@@ -36,7 +36,8 @@ impl CoarseTimer {
         timer
     }
 
-    /// Returns the output of a future, or `None` if the timer ticks before the future is ready.
+    /// Waits for a future or for the next tick of the timer. Returns the output of the future, or `None` if the tick
+    /// comes first.
     pub(crate) async fn ready_before_tick<F: Future + Unpin>(&self, future: &mut F) -> Option<F::Output> {
         let mut tick = pin!(self.next_tick());
         poll_fn(|cx| match Pin::new(&mut *future).poll(cx) {
@@ -46,7 +47,7 @@ impl CoarseTimer {
         .await
     }
 
-    /// Waits for the next tick after this call.
+    /// Returns a future that is ready at the first tick after this call.
     fn next_tick(&self) -> Notified<'_> {
         self.0.notified()
     }

@@ -6,8 +6,8 @@ use sqlhttp_core::Outcome;
 use crate::command::Command;
 
 openraft::declare_raft_types!(
-    /// The types that openraft is instantiated with. A term has at most one leader, so a log id is a term and an index,
-    /// as in the Raft dissertation.
+    /// The types with which openraft is instantiated. A term has at most one leader, so a log id consists of a term and
+    /// an index, as in the Raft dissertation.
     pub(crate) TypeConfig:
         D = Command,
         R = EntryOutcomes,
@@ -25,33 +25,34 @@ pub(crate) type Entry = openraft::alias::EntryOf<TypeConfig>;
 pub(crate) type StoredMembership = openraft::alias::StoredMembershipOf<TypeConfig>;
 pub(crate) type Membership = openraft::Membership<u64, MemberInfo>;
 
-/// A member of the cluster, as stored in the membership under its Raft id. A Raft id is never reused; a name may be.
+/// A member of the cluster. The cluster membership stores it under the Raft id of the node. A Raft id is never reused;
+/// a name may be.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct MemberInfo {
-    /// The name that the operator has given to the node.
+    /// The name that the operator has given to this member.
     pub(crate) name: String,
-    /// The address at which other nodes reach the node, `host:port`.
+    /// The address at which other nodes connect to this member, as `host:port`.
     pub(crate) raft_address: String,
 }
 
-/// The outcomes of an entry's operations, in order. Empty for an entry that contains no command.
+/// The outcomes of the operations of one Raft log entry, in order. Empty for an entry that contains no command.
 #[derive(Debug, Default)]
 pub(crate) struct EntryOutcomes {
     pub(crate) outcomes: Vec<Outcome>,
 }
 
-/// Returns the index of an entry, counted from 1 as in the Raft dissertation. openraft counts from 0.
+/// Returns the index of the entry with this log id, counted from 1 as in the Raft dissertation. openraft counts from 0.
 pub(crate) fn index_of(id: &LogId) -> u64 {
     id.index + 1
 }
 
-/// Returns the log id of an entry whose index is counted from 1, or `None` for index 0, which is before the first
-/// entry.
+/// Returns the log id of the entry at `index`, which is counted from 1. Returns `None` for 0, the index before the
+/// first entry.
 pub(crate) fn id_at(term: u64, index: u64) -> Option<LogId> {
     index.checked_sub(1).map(|index| log_id(term, index))
 }
 
-/// Returns the log id of an entry whose index is counted from 0, as openraft counts.
+/// Returns the log id of the entry at `index`, which is counted from 0, as in openraft.
 pub(crate) fn log_id(term: u64, index: u64) -> LogId {
     LogId { leader_id: CommittedLeaderId::new(term), index }
 }

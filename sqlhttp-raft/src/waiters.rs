@@ -1,15 +1,16 @@
-//! The callers that wait for the entries that this node has proposed.
+//! The callers that wait for the outcomes of the entries that this node has proposed.
 //!
-//! A [`crate::command::Command`] is data only. The reply channels of its callers are kept here, under the
-//! [`ProposalId`] that the command carries on this node. The proposer registers them before it hands the command to
-//! openraft, and removes them when the proposal has ended: applied, refused, discarded, or cut off by a shutdown. While
-//! they are registered, the state machine finds them when it applies the entry, and the database's writer answers each
-//! caller as soon as its operation is committed.
+//! A [`crate::command::Command`] is data only. The reply channels of its callers are kept in this module, under the
+//! [`ProposalId`] that the command carries on this node. The proposer registers the channels before it hands the
+//! command to openraft. It removes them when the proposal has ended: applied, refused, discarded, or cut off by a
+//! shutdown. While they are registered, the state machine finds them when it applies the entry, and the database's
+//! writer thread replies to each caller as soon as its operation is committed.
 //!
-//! * Each caller is answered once: a reply channel is taken out of its queue to be answered.
-//! * No channel outlives its proposal: [`CloseRepliesOnDrop`] closes those that have not been answered, even if the
-//!   proposing task panics or is dropped.
-//! * An entry that was read from the disk or received from another node carries no id, so it has no callers here.
+//! * Each caller receives one reply: a reply channel is removed from its queue before it is used.
+//! * No reply channel outlives its proposal: [`CloseRepliesOnDrop`] closes the channels that have not been used, even
+//!   if the proposing task panics or is dropped.
+//! * An entry that was read from the disk or received from another node carries no id, so no callers are registered for
+//!   it.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,21 +20,21 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::command::ProposalId;
 
-/// Sends a value on a reply channel. The receiver may have been dropped, because its request timed out or its client
-/// disconnected; the value is dropped then.
+/// Sends a value on a reply channel. If the receiver has been dropped, because its request timed out or its client
+/// disconnected, the value is dropped.
 pub(crate) fn reply<T>(sender: oneshot::Sender<T>, value: T) {
     let _ = sender.send(value);
 }
 
-/// The reply channel of one proposal, and the share of the proposer's memory limit that the proposal holds.
+/// The reply channel of one operation, and the share of the proposer's memory limit that the operation occupies.
 pub(crate) struct PendingReply {
     pub(crate) sender: oneshot::Sender<Result<Outcome, Error>>,
-    /// Returned to the proposer's limit when the caller is answered.
+    /// Returned to the proposer's memory limit when the reply is sent.
     pub(crate) _permit: OwnedSemaphorePermit,
 }
 
-/// The reply channels of the proposals that share an entry, in the order of the entry's operations. Either the writer
-/// (at commit) or the proposer (when the proposal ends) answers them, each exactly once.
+/// The reply channels of the operations of one entry, in the order of the operations. Either the database's writer
+/// thread (at commit) or the proposer (when the proposal ends) sends each reply.
 #[derive(Default)]
 pub(crate) struct ReplyQueue(Mutex<VecDeque<PendingReply>>);
 
@@ -42,8 +43,7 @@ impl ReplyQueue {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Answers the first caller that has not been answered with the outcome of its operation in the entry at
-    /// `log_index`.
+    /// Sends an outcome on the first remaining reply channel. `log_index` is the index of the entry.
     pub(crate) fn answer_next(&self, outcome: Outcome, log_index: u64) {
         let next = self.lock().pop_front();
         if let Some(next) = next {
@@ -51,7 +51,7 @@ impl ReplyQueue {
         }
     }
 
-    /// Answers all callers that have not been answered with an error.
+    /// Sends an error on all remaining reply channels.
     pub(crate) fn fail_all(&self, error: &Error) {
         self.take_all().into_iter().for_each(|pending| reply(pending.sender, Err(error.clone())));
     }
@@ -61,7 +61,7 @@ impl ReplyQueue {
     }
 }
 
-/// The reply queues of the proposals that have not ended. Clones share them.
+/// The reply queues of all proposals of this node that have not ended. Clones share them.
 #[derive(Clone, Default)]
 pub(crate) struct Waiters(Arc<Mutex<Registry>>);
 
@@ -76,7 +76,7 @@ impl Waiters {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Registers the callers of a proposal, under an id that no other proposal of this node has had since it started.
+    /// Registers the callers of a proposal, under an id that no other proposal has had since this node was started.
     pub(crate) fn register(&self, replies: VecDeque<PendingReply>) -> CloseRepliesOnDrop {
         let queue = Arc::new(ReplyQueue(Mutex::new(replies)));
         let mut registry = self.lock();
@@ -86,13 +86,14 @@ impl Waiters {
         CloseRepliesOnDrop { waiters: self.clone(), id, queue }
     }
 
-    /// Returns the callers of a proposal, or `None` if it has ended.
+    /// Returns the callers of a proposal, or `None` if the proposal has ended.
     pub(crate) fn get(&self, id: ProposalId) -> Option<Arc<ReplyQueue>> {
         self.lock().queues.get(&id).cloned()
     }
 }
 
-/// A registered proposal. Drop guard: removes its queue, and closes the reply channels that have not been answered.
+/// The registration of a proposal in [`Waiters`]. When this guard is dropped, it removes the reply queue of the
+/// proposal and closes its remaining reply channels.
 pub(crate) struct CloseRepliesOnDrop {
     waiters: Waiters,
     id: ProposalId,
@@ -112,7 +113,7 @@ impl CloseRepliesOnDrop {
 impl Drop for CloseRepliesOnDrop {
     fn drop(&mut self) {
         self.waiters.lock().queues.remove(&self.id);
-        // The state machine may still hold the queue.
+        // The state machine may still hold a reference to the queue.
         drop(self.queue.take_all());
     }
 }
@@ -127,7 +128,7 @@ mod tests {
 
     use super::*;
 
-    /// As many callers as the semaphore has permits, and their receivers.
+    /// Returns as many callers as the semaphore has permits, and their receivers.
     fn callers(permits: &Arc<Semaphore>) -> (VecDeque<PendingReply>, Vec<Receiver<Result<Outcome, Error>>>) {
         let callers = (0..permits.available_permits()).map(|_| {
             let (sender, receiver) = oneshot::channel();
@@ -145,7 +146,7 @@ mod tests {
         queue.answer_next(Outcome::default(), 7);
         queue.answer_next(Outcome::default(), 8);
         registered.queue().fail_all(&Error::LeadershipLost);
-        // There are three callers, and all have been answered.
+        // There are three callers, and each has received a reply by now.
         queue.answer_next(Outcome::default(), 9);
         assert_eq!(receivers[0].try_recv().unwrap().unwrap().log_index, 7);
         assert_eq!(receivers[1].try_recv().unwrap().unwrap().log_index, 8);
@@ -162,7 +163,7 @@ mod tests {
         queue.answer_next(Outcome::default(), 7);
         drop(registered);
         assert!(waiters.get(id).is_none() && waiters.lock().queues.is_empty());
-        // The writer may still try to answer.
+        // The writer thread may still try to reply.
         queue.answer_next(Outcome::default(), 7);
         assert!(receivers[0].try_recv().unwrap().is_ok());
         assert_eq!(receivers[1].try_recv().unwrap_err(), TryRecvError::Closed);

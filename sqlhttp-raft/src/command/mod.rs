@@ -1,19 +1,22 @@
-//! The contents of a log entry, in the form in which they are written, sent and applied.
+//! The contents of a Raft log entry, in the form in which they are written to the log, sent to other nodes and applied.
 //!
 //! ```text
 //! version     1 byte, now 2
 //! checksum    4 bytes, little-endian: CRC-32 of everything after it
-//! database    the name of the database,
-//! conditions  the time, whether foreign keys are enforced, the maximum length of a value (absent in version 1), and
-//! operations  what to do, in postcard's encoding (<https://postcard.jamesmunns.com/wire-format>)
+//! database    the name of the database
+//! conditions  the time, whether foreign keys are enforced, the maximum length of a value; absent in version 1
+//! operations  the list of operations
 //! ```
 //!
-//! Version 1 can still be read: its batches contain their own time, and run under the options of the node.
+//! The last three parts are in the encoding of postcard (<https://postcard.jamesmunns.com/wire-format>).
 //!
-//! The enums of the encoding are extended only at their end, so that a newer program can read what an older one has
-//! written. The node that proposes an entry encodes it once; the same bytes are written to the log and sent to other
-//! nodes. Large and repetitive operations (the same statement a hundred times) are compressed, because that takes less
-//! time than writing and sending the plain bytes.
+//! Version 1 can still be read. Its batches contain their own time, and run with the options of the node that applies
+//! them.
+//!
+//! New variants of the encoded enums are added only at the end, so that a newer program can read what an older one has
+//! written. The node that proposes an entry encodes it once; the same bytes are written to the Raft log and sent to
+//! other nodes. Large, repetitive operations (the same statement a hundred times) are compressed, because compression
+//! takes less time than writing and sending the uncompressed bytes.
 
 mod operation;
 mod wire;
@@ -31,34 +34,36 @@ pub(crate) use self::operation::Operation;
 pub(crate) use self::wire::EncodedOperation;
 use self::wire::{WireConditions, encode, read_body};
 
-/// The name of the database. A node has one database for now; every entry contains the name, so that there can be more.
+/// The name of the database in every entry. A node has one database for now; the name is encoded so that there can be
+/// more.
 pub(crate) const DATABASE: &str = "main";
 
 const VERSION: u8 = 2;
-/// The oldest version that can be read.
+/// The oldest version of the encoding that can be read.
 const VERSION_MIN: u8 = 1;
 const HEAD_BYTES: usize = 5;
 
-/// A number that this node assigns to each entry that it proposes. It has no meaning to other nodes or after a restart,
-/// so it is not part of the encoded command.
+/// A number that this node assigns to each entry that it proposes. The number has no meaning to other nodes or after a
+/// restart, so it is not part of the encoded command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct ProposalId(pub(crate) u64);
 
-/// The replicated contents of one entry. Cheap to clone.
+/// The replicated contents of one Raft log entry. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Command {
     bytes: Arc<[u8]>,
     operations: Arc<[Operation]>,
-    /// The conditions under which the batches run; `None` in version 1.
+    /// The time and the settings that apply to the SQL of the batches. `None` if the command was encoded in version 1.
     conditions: Option<Conditions>,
-    /// The approximate length of the encoding without compression, in bytes.
+    /// The approximate length of the encoded command without compression, in bytes.
     len_plain: usize,
-    /// The id under which the callers wait in [`crate::waiters`]; `None` unless this process has proposed the command.
+    /// The id under which [`crate::waiters`] keeps the callers of this command. `None` unless this process has proposed
+    /// the command.
     proposal: Option<ProposalId>,
 }
 
 impl Command {
-    /// Combines operations into the command of one entry.
+    /// Combines encoded operations into the command of one Raft log entry.
     pub(crate) fn new(
         database: &str,
         conditions: Conditions,
@@ -69,7 +74,8 @@ impl Command {
             operations.iter().map(|operation| operation.bytes.len()).sum::<usize>() + database.len() + HEAD_BYTES + 40;
         let mut bytes = Vec::with_capacity(length);
         bytes.extend([VERSION, 0, 0, 0, 0]);
-        // postcard encodes a sequence as its length and then its items, so encoded items can be concatenated.
+        // postcard encodes a sequence as its length followed by its elements, so encoded operations can be
+        // concatenated.
         let Conditions { unix_ms, foreign_keys, value_bytes_max } = conditions;
         let written = WireConditions { unix_ms, foreign_keys, value_bytes_max };
         bytes = encode(&(database, written, operations.len()), bytes)?;
@@ -80,46 +86,48 @@ impl Command {
         Ok(Command { bytes: bytes.into(), operations, conditions: Some(conditions), len_plain, proposal: None })
     }
 
-    /// The conditions under which the batches run; `None` in version 1.
+    /// The time and the settings that apply to the SQL of the batches. `None` if the command was encoded in version 1.
     pub(crate) fn conditions(&self) -> Option<Conditions> {
         self.conditions
     }
 
-    /// Returns eight hexadecimal digits that distinguish this command from others with the same index.
+    /// Returns eight hexadecimal digits that distinguish this command from other commands at the same index of the Raft
+    /// log.
     pub(crate) fn digest(&self) -> String {
         format!("{:08x}", crc32fast::hash(&self.bytes))
     }
 
-    /// Sets the id under which the callers of this command wait.
+    /// Sets the id under which [`crate::waiters`] keeps the callers of this command.
     pub(crate) fn proposed_as(self, id: ProposalId) -> Command {
         Command { proposal: Some(id), ..self }
     }
 
-    /// The id under which the callers of this command wait. `None` unless this process has proposed the command.
+    /// The id under which [`crate::waiters`] keeps the callers of this command. `None` unless this process has proposed
+    /// the command.
     pub(crate) fn proposal(&self) -> Option<ProposalId> {
         self.proposal
     }
 
-    /// The encoded command.
+    /// The command in its encoded form.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// The approximate memory that the command takes, in bytes. A batch consists of many small allocations, each with
-    /// its overhead.
+    /// The approximate size of the command in memory, in bytes. It is larger than the encoding, because a batch
+    /// consists of many small allocations, each with its overhead.
     pub(crate) fn bytes_in_memory(&self) -> usize {
         self.bytes.len() + self.len_plain * 2 + self.operations.len() * 512
     }
 
-    /// The operations, in the order in which they are applied.
+    /// The operations of the command, in the order in which they are applied.
     pub(crate) fn operations(&self) -> &[Operation] {
         &self.operations
     }
 
-    /// Decodes a command.
+    /// Decodes a command from the bytes of a Raft log entry.
     ///
     /// # Errors
-    /// `InvalidData` if the bytes are truncated, damaged, of an unknown version, or for another database.
+    /// `InvalidData`: the bytes are truncated or damaged, have an unknown version, or are for another database.
     pub(crate) fn from_bytes(bytes: Vec<u8>) -> io::Result<Command> {
         let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
         let Some((&[version, checksum @ ..], body)) = bytes.split_first_chunk::<HEAD_BYTES>() else {

@@ -1,4 +1,4 @@
-//! Tests of the encoding.
+//! Tests of the encoding of Raft log entries.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
@@ -40,7 +40,7 @@ fn a_command_survives_encoding() {
     assert_eq!(read.conditions(), Some(CONDITIONS));
 }
 
-/// Existing logs must stay readable.
+/// Logs that older versions have written must stay readable.
 #[test]
 fn the_format_does_not_change() {
     let batch = Arc::new(Batch {
@@ -105,7 +105,7 @@ fn random_bytes_are_not_compressed() {
     assert_eq!(encoded.bytes, postcard::to_stdvec(&WireOperation::from(&encoded.operation)).unwrap());
 }
 
-/// Bytes from another node are untrusted.
+/// The bytes of a command from another node are untrusted: decoding malformed ones must return an error.
 #[test]
 fn malformed_compressed_operations_are_refused() {
     let compressed = |plain: &[u8]| {

@@ -1,4 +1,5 @@
-//! The encoding of an entry's operations and conditions: postcard, and LZ4 for large repetitive operations.
+//! The encoding of the operations and conditions of a Raft log entry: postcard, with LZ4 for large repetitive
+//! operations.
 
 use std::io;
 use std::sync::Arc;
@@ -8,12 +9,13 @@ use sqlhttp_core::{Action, Batch, Conditions, Step};
 
 use super::operation::Operation;
 
-/// Shorter operations are never compressed.
+/// The minimum length of an operation that is compressed, in bytes.
 const COMPRESSED_BYTES_MIN: usize = 1 << 10;
-/// Longer operations are never compressed, because compressing them would delay other requests.
+/// The maximum length of an operation that is compressed, in bytes. Compressing a longer one would delay other
+/// requests.
 const COMPRESSED_BYTES_MAX: usize = 4 << 20;
 
-/// An encoded operation.
+/// An operation together with its encoding.
 #[derive(Debug)]
 pub(crate) struct EncodedOperation {
     pub(super) operation: Operation,
@@ -25,7 +27,7 @@ impl EncodedOperation {
     /// Encodes an operation.
     ///
     /// # Errors
-    /// postcard's errors. It does not fail when it writes to memory.
+    /// The errors of postcard. postcard does not fail when it writes to memory.
     pub(crate) fn new(operation: Operation) -> io::Result<EncodedOperation> {
         let plain = encode(&WireOperation::from(&operation), Vec::with_capacity(len_of(&operation)))?;
         let len_plain = plain.len();
@@ -33,23 +35,23 @@ impl EncodedOperation {
         Ok(EncodedOperation { operation, bytes, len_plain })
     }
 
-    /// The length before compression, in bytes.
+    /// The length of the encoded operation before compression, in bytes.
     pub(crate) fn len(&self) -> usize {
         self.len_plain
     }
 }
 
-/// The encoding of an [`Operation`], possibly compressed.
+/// The encoded form of an [`Operation`], possibly compressed. New variants may be added only at the end.
 #[derive(Serialize, Deserialize)]
 pub(super) enum WireOperation<'a> {
-    /// Version 1: a batch without a limit of steps.
+    /// A batch without a maximum number of steps. Written by version 1; newer versions write `Limited`.
     Batch {
         batch: Arc<Batch>,
         exclusive: bool,
     },
     Barrier,
     Replace(Arc<[u8]>),
-    /// One of the other variants, compressed with LZ4, preceded by its uncompressed length.
+    /// One of the other variants, encoded and compressed with LZ4. The bytes begin with the uncompressed length.
     Compressed(&'a [u8]),
     Limited {
         batch: Arc<Batch>,
@@ -58,7 +60,7 @@ pub(super) enum WireOperation<'a> {
     },
 }
 
-/// The encoding of [`Conditions`].
+/// The encoded form of [`Conditions`].
 #[derive(Serialize, Deserialize)]
 pub(super) struct WireConditions {
     pub(super) unix_ms: i64,
@@ -79,7 +81,7 @@ impl From<&Operation> for WireOperation<'_> {
 }
 
 impl WireOperation<'_> {
-    /// Decodes the operation. Adds the number of bytes that decompression has added to `len_plain`.
+    /// Decodes the operation. If it is compressed, adds its uncompressed length to `len_plain`.
     pub(super) fn read(self, len_plain: &mut usize) -> io::Result<Operation> {
         match self {
             WireOperation::Batch { batch, exclusive } => Ok(Operation::Batch { batch, exclusive, steps_max: 0 }),
@@ -118,12 +120,12 @@ fn len_of(operation: &Operation) -> usize {
     }
 }
 
-/// Appends the encoding of a value to `bytes`.
+/// Appends the postcard encoding of a value to `bytes`, and returns `bytes`.
 pub(super) fn encode(value: &impl Serialize, bytes: Vec<u8>) -> io::Result<Vec<u8>> {
     postcard::serialize_with_flavor(value, Appended(bytes)).map_err(io::Error::other)
 }
 
-/// A vector that postcard appends to. (postcard's own flavors append byte by byte, or write to an empty vector only.)
+/// A vector to which postcard appends. (postcard's own flavors append byte by byte, or write only to an empty vector.)
 struct Appended(Vec<u8>);
 
 impl postcard::ser_flavors::Flavor for Appended {
@@ -144,7 +146,8 @@ impl postcard::ser_flavors::Flavor for Appended {
     }
 }
 
-/// Returns the compressed form of an encoded operation, or `None` if it would save less than a quarter.
+/// Returns the encoding of the variant [`WireOperation::Compressed`] for an encoded operation. Returns `None` if the
+/// operation is too short or too long for compression, or if compression would save less than a quarter.
 fn compress(plain: &[u8]) -> io::Result<Option<Vec<u8>>> {
     if !(COMPRESSED_BYTES_MIN..=COMPRESSED_BYTES_MAX).contains(&plain.len()) {
         return Ok(None);
@@ -156,7 +159,7 @@ fn compress(plain: &[u8]) -> io::Result<Option<Vec<u8>>> {
     postcard::to_stdvec(&WireOperation::Compressed(&compressed)).map(Some).map_err(io::Error::other)
 }
 
-/// The parts of a command's body: the name of the database, the conditions and the operations.
+/// The parts of an encoded command after its checksum: the name of the database, the conditions and the operations.
 pub(super) type Body<'b> = (&'b str, Option<Conditions>, Vec<WireOperation<'b>>);
 
 pub(super) fn read_body(version: u8, body: &[u8]) -> postcard::Result<Body<'_>> {

@@ -1,4 +1,4 @@
-//! The files of the log, behind a trait, so that tests can simulate power cuts and full disks.
+//! The file operations of the log, behind a trait, so that tests can simulate power cuts and full disks.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -9,40 +9,40 @@ use std::sync::Arc;
 pub(super) trait Disk: Send + Sync {
     /// Returns the names of all files in a directory.
     fn list(&self, directory: &Path) -> io::Result<Vec<String>>;
-    /// Creates an empty file.
+    /// Creates an empty file, or empties an existing one.
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
     /// Opens an existing file.
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
-    /// Syncs the directory: makes the creation and removal of files in it durable.
+    /// Syncs a directory, which makes the creation and the removal of files in it durable.
     fn sync_directory(&self, directory: &Path) -> io::Result<()>;
-    /// Returns the space of the disk that contains the directory, or `None` if it is unknown.
+    /// Returns the free and the total space of the disk that contains the directory, or `None` if they are unknown.
     fn space(&self, directory: &Path) -> Option<Space>;
     /// Locks the directory against other processes until the returned value is dropped. Returns `None` if another
     /// process holds the lock.
     fn lock(&self, directory: &Path) -> io::Result<Option<Box<dyn Send + Sync>>>;
 }
 
-/// The space of a disk, in bytes.
+/// The free and the total space of a disk, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Space {
     pub(super) free: u64,
     pub(super) total: u64,
 }
 
-/// An open file of the log.
+/// A file of the log that is open for reading and writing.
 pub(super) trait DiskFile: Send + Sync {
     fn len(&self) -> io::Result<u64>;
     fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()>;
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
     /// Shortens the file to `len` bytes.
     fn truncate(&self, len: u64) -> io::Result<()>;
-    /// Makes everything that was written durable.
+    /// Makes everything that was written to the file durable.
     fn sync(&self) -> io::Result<()>;
 }
 
-/// The file system of the operating system.
+/// The implementation of [`Disk`] with the file system of the operating system.
 pub(super) struct SystemDisk;
 
 impl Disk for SystemDisk {
@@ -115,7 +115,7 @@ impl DiskFile for SystemFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        // fdatasync also syncs the file's size, which is needed to read the data back.
+        // fdatasync also syncs the size of the file, without which the data could not be read back.
         self.0.sync_data()
     }
 }

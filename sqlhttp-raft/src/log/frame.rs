@@ -1,4 +1,4 @@
-//! The frames of a segment. The format is described in [`crate::log`].
+//! The encoding of the frames of a segment. The format is described in [`crate::log`].
 
 use std::io;
 
@@ -8,23 +8,25 @@ use crate::command::Command;
 use crate::membership;
 use crate::types::{Entry, LogId, Vote, log_id};
 
-/// The length of a frame's header, in bytes: length, kind, durable, and the CRCs of header and body.
+/// The length of a frame's header, in bytes. It contains the length of the body, the kind of the frame, the durable
+/// offset, and the CRCs of the header and of the body.
 pub(super) const HEADER_BYTES: usize = 17;
-/// The number of bytes of the header that its CRC covers. (The segment's number and the offset are part of it, too.)
+/// The number of header bytes that the CRC of the header covers. (The CRC also covers the number of the segment and the
+/// offset of the frame.)
 const COVERED_BYTES: usize = 9;
 /// The maximum length of a frame's body, in bytes.
 pub(super) const BODY_BYTES_MAX: usize = u32::MAX as usize / 2;
 
-/// The contents of a frame.
+/// The decoded contents of a frame.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Frame {
     Entry(Entry),
-    /// Removes the entries after this one; all entries, if it is `None`.
+    /// Removes the entries after this one; all entries, if the value is `None`.
     Truncate(Option<LogId>),
     Purge(LogId),
     Vote(Vote),
     Committed(LogId),
-    /// The last frame of a segment that others follow.
+    /// The end frame: the last frame of a segment that other segments follow.
     SegmentEnd,
 }
 
@@ -35,31 +37,32 @@ const VOTE: u8 = 4;
 const COMMITTED: u8 = 5;
 const END: u8 = 6;
 
-/// A valid frame in the bytes of a segment.
+/// A valid frame, borrowed from the bytes of a segment.
 #[derive(Debug)]
 pub(super) struct FrameRef<'b> {
     pub(super) kind: u8,
-    /// The offset up to which the segment was durable when the frame was written.
+    /// The offset up to which the segment was durable when this frame was written.
     pub(super) durable: u32,
     pub(super) body: &'b [u8],
 }
 
 impl FrameRef<'_> {
-    /// The length of the frame, in bytes.
+    /// The length of the frame, including its header, in bytes.
     pub(super) fn len(&self) -> usize {
         HEADER_BYTES + self.body.len()
     }
 
-    /// Returns the id of the entry that the frame contains, if it contains one.
+    /// Returns the id of the entry in this frame, or `None` if the frame contains no entry.
     pub(super) fn entry_id(&self) -> Option<LogId> {
         if self.kind == ENTRY { read_log_id(&mut &*self.body) } else { None }
     }
 }
 
-/// Appends an encoded frame to `out`, whose first byte belongs at offset `base` of segment `number`.
+/// Appends an encoded frame to `out`. The first byte of `out` is at offset `base` of segment `number`; the segment is
+/// durable up to offset `durable`.
 ///
 /// # Errors
-/// The entry is too long.
+/// The entry is longer than [`BODY_BYTES_MAX`].
 pub(super) fn encode(out: &mut Vec<u8>, frame: &Frame, number: u64, base: u64, durable: u32) -> io::Result<()> {
     let start = out.len();
     let offset = base + start as u64;
@@ -84,14 +87,15 @@ pub(super) fn encode(out: &mut Vec<u8>, frame: &Frame, number: u64, base: u64, d
     Ok(())
 }
 
-/// Returns the frame that begins at `bytes[at]`, or `None` if there is no valid one. `bytes` begins at offset `base` of
-/// segment `number`.
+/// Returns the frame that begins at `bytes[at]`, or `None` if there is no valid frame. The first byte of `bytes` is at
+/// offset `base` of segment `number`.
 pub(super) fn decode_at(bytes: &[u8], number: u64, base: u64, at: usize) -> Option<FrameRef<'_>> {
     let offset = base + at as u64;
     let header = bytes.get(at..at.checked_add(HEADER_BYTES)?)?;
     let number_at = |at: usize| Some(u32::from_le_bytes(header.get(at..at + 4)?.try_into().ok()?));
     let kind = header[4];
-    // The cheap checks come first: a search for frames tries every offset of bytes that a client may have chosen.
+    // The cheap checks come first: recovery searches for frames at every offset, in bytes that a client may have
+    // chosen.
     if !(ENTRY..=END).contains(&kind) || checksum(number, offset, &header[..COVERED_BYTES]) != number_at(COVERED_BYTES)?
     {
         return None;
@@ -155,7 +159,8 @@ fn write_body(out: &mut Vec<u8>, frame: &Frame) -> io::Result<u8> {
 /// Decodes the contents of a valid frame.
 ///
 /// # Errors
-/// The contents are malformed although their checksum is right: another program has written them, or there is a bug.
+/// The contents are malformed although their checksum is correct: another program has written them, or this program has
+/// a bug.
 pub(super) fn parse(found: &FrameRef<'_>) -> io::Result<Frame> {
     let malformed = || io::Error::new(io::ErrorKind::InvalidData, "a frame makes no sense");
     let mut rest = found.body;

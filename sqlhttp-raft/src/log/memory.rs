@@ -1,4 +1,5 @@
-//! The part of the log that is in memory: its state, the location of every entry, and the most recent entries.
+//! The part of the log that is held in memory: the state of the log, the location of every entry, and the most recent
+//! entries.
 
 use std::collections::VecDeque;
 use std::io;
@@ -11,7 +12,7 @@ use super::frame::{self, Frame};
 use super::state::LogState;
 use crate::types::{Entry, LogId};
 
-/// The approximate memory that an entry takes without its command, in bytes.
+/// The approximate size in memory of an entry without its command, in bytes.
 const ENTRY_BYTES: usize = 128;
 
 /// The location of an entry's frame on disk.
@@ -24,10 +25,10 @@ pub(super) struct EntryLocation {
 }
 
 impl EntryLocation {
-    /// Reads the entry.
+    /// Reads the entry from the disk.
     ///
     /// # Errors
-    /// The disk fails, or there is no valid entry at this location (any more).
+    /// The disk failed, or there is no valid entry at this location, for example because the file was damaged.
     pub(super) fn read(&self) -> io::Result<Entry> {
         let mut bytes = vec![0; self.len as usize];
         self.file.read_exact_at(&mut bytes, self.offset)?;
@@ -42,27 +43,28 @@ impl EntryLocation {
     }
 }
 
-/// An entry of the log: its location once it has been written, and the entry itself while it is cached.
+/// An entry of the log. `location` is `None` until the entry has been written, and `entry` is `None` once the entry is
+/// no longer cached.
 struct Slot {
     id: LogId,
     location: Option<EntryLocation>,
     entry: Option<Entry>,
 }
 
-/// Where a reader gets an entry from.
+/// Where a reader obtains an entry: from the cache, or from a location on disk.
 pub(super) enum EntrySource {
     Cached(Entry),
     OnDisk(EntryLocation),
 }
 
-/// The part of the log that is in memory.
+/// The part of the log that is held in memory.
 #[derive(Default)]
 pub(super) struct InMemoryLog {
     pub(super) state: LogState,
-    /// All entries that have not been purged, in order and without gaps.
+    /// The slots of all entries that have not been purged, in order and without gaps.
     slots: VecDeque<Slot>,
     cached_bytes: usize,
-    /// The entries before this slot are not cached.
+    /// The index in `slots` of the first slot whose entry is cached.
     cached_from: usize,
 }
 
@@ -71,12 +73,13 @@ impl InMemoryLog {
         InMemoryLog { state, ..InMemoryLog::default() }
     }
 
-    /// The openraft index (from 0) of the first entry, or of the next entry if there is none.
+    /// The index of the first entry, counted from 0; if the log contains no entry, the index that the next entry will
+    /// have.
     pub(super) fn first_index(&self) -> u64 {
         self.slots.front().map_or(self.state.next_index(), |slot| slot.id.index)
     }
 
-    /// Whether there are no entries.
+    /// Returns `true` if the log contains no entry.
     pub(super) fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }
@@ -84,7 +87,7 @@ impl InMemoryLog {
     /// Appends an entry that has not been written yet.
     ///
     /// # Errors
-    /// The entry does not have the next index.
+    /// The index of the entry does not follow that of the last entry.
     pub(super) fn append(&mut self, entry: Entry) -> io::Result<()> {
         let id = entry.log_id();
         self.check_next(id)?;
@@ -94,10 +97,10 @@ impl InMemoryLog {
         Ok(())
     }
 
-    /// Appends an entry that is on disk.
+    /// Appends an entry that is on disk and is not cached.
     ///
     /// # Errors
-    /// The entry does not have the next index.
+    /// The index of the entry does not follow that of the last entry.
     pub(super) fn append_located(&mut self, id: LogId, location: EntryLocation) -> io::Result<()> {
         self.check_next(id)?;
         self.slots.push_back(Slot { id, location: Some(location), entry: None });
@@ -108,16 +111,16 @@ impl InMemoryLog {
 
     fn check_next(&self, id: LogId) -> io::Result<()> {
         let next = self.state.next_index();
-        // The first entry of an empty log can have any index.
+        // If the log contains no entry and nothing has been purged, any index is allowed.
         if id.index == next || self.state.last.is_none() {
             return Ok(());
         }
-        // openraft counts entries from 0, all texts count them from 1.
+        // openraft counts entries from 0; error messages count them from 1.
         let why = format!("entry {} is in the place of entry {}", id.index + 1, next + 1);
         Err(io::Error::new(io::ErrorKind::InvalidData, why))
     }
 
-    /// Removes the entries after `last`; all entries, if it is `None`.
+    /// Removes the entries after `last`; all entries, if `last` is `None`.
     pub(super) fn truncate_after(&mut self, last: Option<LogId>) {
         let stays = |slot: &Slot| last.is_some_and(|last| slot.id.index <= last.index);
         while self.slots.back().is_some_and(|slot| !stays(slot)) {
@@ -129,7 +132,7 @@ impl InMemoryLog {
         self.state.truncate_after(last);
     }
 
-    /// Removes the entries up to `upto`.
+    /// Removes the entries up to and including `upto`.
     pub(super) fn purge(&mut self, upto: LogId) {
         while self.slots.front().is_some_and(|slot| slot.id.index <= upto.index) {
             if let Some(entry) = self.slots.pop_front().and_then(|slot| slot.entry) {
@@ -140,7 +143,7 @@ impl InMemoryLog {
         self.state.purge(upto);
     }
 
-    /// Sets the location of an entry that has been written, unless it has been truncated meanwhile.
+    /// Sets the location of an entry that has been written, unless the entry has been truncated in the meantime.
     pub(super) fn set_location(&mut self, id: LogId, location: EntryLocation) {
         if let Some(slot) = self.slot_mut(id.index).filter(|slot| slot.id == id) {
             slot.location = Some(location);
@@ -152,7 +155,8 @@ impl InMemoryLog {
         self.slots.get_mut(usize::try_from(index.checked_sub(first)?).ok()?)
     }
 
-    /// Removes the oldest written entries from the cache, until the cached ones take at most `bytes_max` bytes.
+    /// Removes entries that have been written from the cache, oldest first, until the cached entries occupy at most
+    /// `bytes_max` bytes.
     pub(super) fn evict(&mut self, bytes_max: usize) {
         while self.cached_bytes > bytes_max {
             let Some(slot) = self.slots.get_mut(self.cached_from).filter(|slot| slot.location.is_some()) else {
@@ -163,8 +167,8 @@ impl InMemoryLog {
         }
     }
 
-    /// Returns the entries from `from` to before `to`, up to about `bytes_max` bytes but at least one, as far as they
-    /// are in the log.
+    /// Returns the entries of the log from index `from` to the one before `to`, both counted from 0. Stops after about
+    /// `bytes_max` bytes, but returns at least one entry. Indexes that the log does not contain are left out.
     pub(super) fn get(&self, from: u64, to: u64, bytes_max: usize) -> Vec<EntrySource> {
         let Some(first) = self.slots.front().map(|slot| slot.id.index) else { return Vec::new() };
         let skip = usize::try_from(from.saturating_sub(first)).unwrap_or(usize::MAX);

@@ -1,18 +1,20 @@
-//! The Raft log on disk: segments of frames, written by one thread, with one fsync for all queued operations.
+//! The Raft log on disk: a sequence of segment files, which consist of frames. One thread writes them, with one fsync
+//! for all queued operations.
 //!
-//! The log and the vote are durable before openraft receives their completion (section 3.8 of the Raft dissertation,
-//! persisted state).
+//! Entries and votes are durable before openraft is told that they are (section 3.8 of the Raft dissertation, persisted
+//! state).
 //!
 //! # Why not a SQLite table
 //!
-//! A SQLite table would be less code. But SQLite silently ends a write-ahead log at the first frame with a wrong
-//! checksum: a flipped bit in the middle would lose all entries after it, acknowledged or not. Here each frame contains
-//! the length of the segment that was durable when the frame was written, so that recovery can distinguish damage from
-//! a torn tail.
+//! A SQLite table would require less code. But SQLite silently ends a write-ahead log at the first frame with a wrong
+//! checksum: a flipped bit in the middle would lose all later entries, including acknowledged ones. In the format of
+//! this module, each frame records how many bytes of its segment were durable when the frame was written. Recovery uses
+//! this to distinguish damage from a torn tail.
 //!
 //! # Format
 //!
-//! A directory of segments `0000000001.log`, …, each a header and then frames. All numbers are little-endian.
+//! The log is a directory of segments `0000000001.log`, `0000000002.log`, …. Each segment is a header followed by
+//! frames. All numbers are little-endian.
 //!
 //! ```text
 //! header, 128 bytes:  magic "sqlhttpL", version u32 (2; 1 can be read), number u64 (as in the file's name),
@@ -27,20 +29,20 @@
 //!                     6 end: another segment follows
 //! ```
 //!
-//! Both CRCs of a frame also cover its segment's number and its offset, so that a frame at another place or from an
-//! older file is not valid here. The bytes after the last frame are zeros.
+//! Both CRCs of a frame also cover the number of its segment and its offset. A frame at another offset or from another
+//! segment is therefore invalid. The bytes after the last frame are zeros.
 //!
 //! # Recovery
 //!
-//! A segment is created only when all segments before it are durable and end with an *end* frame. An invalid frame in
-//! any but the last segment is therefore damage. In the last segment, an invalid frame is damage if a valid frame after
-//! it says that this offset was durable, or if the database has applied the entry at this offset. Otherwise it is the
-//! torn tail of a write that was never reported durable, and is cut off. Damage is never repaired here, because that
-//! would lose acknowledged entries.
+//! A segment is created only when all segments before it are durable and end with an *end* frame. Therefore an invalid
+//! frame in any segment but the last is damage. In the last segment, an invalid frame is damage if a valid frame after
+//! it records that this offset was durable, or if the database has applied the entry at this offset. Otherwise it is
+//! the torn tail of a write that was never reported durable, and is removed. Recovery never repairs damage, because a
+//! repair would lose acknowledged entries.
 //!
-//! Recovery syncs what it has read before it uses it: after a crash of the process alone, the tail may be in the page
-//! cache only. A segment is removed only when all its entries are purged, so that a missing first segment is detected,
-//! too.
+//! Recovery syncs what it has read before the log is used: if only the process was killed, the tail may be in the page
+//! cache only. A segment is removed only when all its entries are purged, so recovery can also detect a missing first
+//! segment.
 //!
 //! # Map
 //!
@@ -48,10 +50,10 @@
 //! |---|---|
 //! | `options` | options, errors and statistics |
 //! | `frame`, `state`, `segment` | the format |
-//! | `recovery` | reads and checks the log at the start |
-//! | `memory` | the state, the location of every entry, and recent entries |
+//! | `recovery` | reads and checks the log when the node is started |
+//! | `memory` | the part of the log in memory: its state, the location of every entry, and recent entries |
 //! | `queue`, `writer` | the queued operations; the log thread, which writes them |
-//! | `retry` | retries writes while the disk is full |
+//! | `retry` | retries file operations while the disk is full |
 //! | `store` | the interface to openraft |
 //! | `disk` | the file operations |
 

@@ -1,4 +1,4 @@
-//! The queue of the log: operations that wait to be written, and their completion.
+//! The queue of the log: operations that wait to be written, and the reports of their results.
 
 use std::collections::VecDeque;
 use std::io;
@@ -14,16 +14,16 @@ use super::retry::DiskRetry;
 use crate::types::{Entry, LogId, TypeConfig, Vote};
 use crate::waiters::reply;
 
-/// An operation that changes the log.
+/// An operation that changes the log, and the receiver of its result.
 pub(super) enum LogOp {
     Append(Vec<Entry>, IOFlushed<TypeConfig>),
     Vote(Vote, oneshot::Sender<io::Result<()>>),
-    /// Removes the entries after this one; all entries, if it is `None`.
+    /// Removes the entries after this one; all entries, if the value is `None`.
     Truncate(Option<LogId>, oneshot::Sender<io::Result<()>>),
     Purge(LogId, oneshot::Sender<io::Result<()>>),
 }
 
-/// Where the result of an operation is reported, once it is durable or has failed.
+/// Where the result of an operation is reported, once the operation is durable or has failed.
 pub(super) enum Completion {
     Flushed(IOFlushed<TypeConfig>),
     Done(oneshot::Sender<io::Result<()>>),
@@ -38,7 +38,7 @@ impl Completion {
     }
 }
 
-/// The operations that are written next.
+/// The operations that were taken from the queue to be written next.
 pub(super) struct Dequeued {
     pub(super) ops: VecDeque<LogOp>,
     pub(super) committed: Option<LogId>,
@@ -47,14 +47,14 @@ pub(super) struct Dequeued {
 #[derive(Default)]
 struct Queue {
     ops: VecDeque<LogOp>,
-    /// Written with the next operations; not worth a sync of its own.
+    /// The last committed entry, which is written together with the next operations. It is not worth a sync of its own.
     committed: Option<LogId>,
-    /// Set while the log thread or the caller of an inline write is writing.
+    /// `true` while the log thread or the caller of an inline write is writing.
     busy: bool,
     closed: bool,
 }
 
-/// The state that the log thread and the callers share.
+/// The state that the log thread shares with the threads that submit operations.
 pub(super) struct LogShared {
     pub(super) options: LogOptions,
     queue: Mutex<Queue>,
@@ -62,7 +62,7 @@ pub(super) struct LogShared {
     pub(super) memory: Mutex<InMemoryLog>,
     pub(super) counters: LogCounters,
     pub(super) retry: DiskRetry,
-    /// The lock of the directory, held as long as the log is open.
+    /// The lock on the log's directory, which is held while the log is open.
     _lock: Box<dyn Send + Sync>,
 }
 
@@ -96,7 +96,7 @@ impl LogShared {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Queues an operation for the log thread. If the thread has ended, the operation fails at once.
+    /// Queues an operation for the log thread. If the log thread has ended, the operation fails at once.
     pub(super) fn submit(&self, op: LogOp) {
         let mut queue = self.queue();
         if queue.closed {
@@ -117,15 +117,16 @@ impl LogShared {
         self.arrived.notify_one();
     }
 
-    /// Waits for operations, and takes them. Returns `None` if the log is closed and nothing is queued. The caller must
-    /// hold a [`FinishOnDrop`] while it writes them.
+    /// Waits until operations are queued, and takes them. Returns `None` if the log is closed and nothing is queued.
+    /// The caller must hold a [`FinishOnDrop`] while it writes the operations.
     pub(super) fn dequeue(&self) -> Option<Dequeued> {
         let mut queue = self.queue();
         while queue.busy || (queue.ops.is_empty() && !queue.closed) {
             queue = self.arrived.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
-        // A frame with the committed entry is written even if no operation is queued: it says that all frames before it
-        // were durable, so that damage to them cannot be taken for a torn tail.
+        // When the log is closed, a frame with the last committed entry is written even if no operation is queued. The
+        // frame records that all frames before it were durable, so that damage to them cannot be mistaken for a torn
+        // tail.
         if queue.ops.is_empty() && queue.committed.is_none() {
             return None;
         }
@@ -133,8 +134,8 @@ impl LogShared {
         Some(Dequeued { ops: std::mem::take(&mut queue.ops), committed: queue.committed.take() })
     }
 
-    /// Takes one operation for the calling thread, if none is queued or being written; otherwise returns it. After
-    /// `Ok`, the caller must hold a [`FinishOnDrop`] while it writes.
+    /// Lets the calling thread write an operation itself. Returns the operation as an error if another one is queued or
+    /// being written, or if the log is closed. After `Ok`, the caller must hold a [`FinishOnDrop`] while it writes.
     pub(super) fn try_begin_inline(&self, op: LogOp) -> Result<Dequeued, LogOp> {
         let mut queue = self.queue();
         if queue.busy || queue.closed || !queue.ops.is_empty() {
@@ -172,7 +173,8 @@ pub(super) fn complete_all(completions: Vec<Completion>, result: &Result<(), Str
     }
 }
 
-/// Fails the queued operations when the log thread ends, even by a panic, so that no caller waits without end.
+/// Drop guard of the log thread. When the thread ends, even by a panic, it closes the queue and fails the queued
+/// operations, so that no caller waits without end.
 pub(super) struct CloseOnDrop(pub(super) Arc<LogShared>);
 
 impl Drop for CloseOnDrop {
@@ -185,7 +187,7 @@ impl Drop for CloseOnDrop {
     }
 }
 
-/// Ends the writing of the operations that were taken, even if the writer has panicked.
+/// Drop guard of the thread that writes operations. When it is dropped, even by a panic, another thread may write.
 pub(super) struct FinishOnDrop<'a>(pub(super) &'a LogShared);
 
 impl Drop for FinishOnDrop<'_> {

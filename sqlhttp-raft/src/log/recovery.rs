@@ -1,4 +1,4 @@
-//! Reads and checks the whole log at the start.
+//! Reads and checks the whole log when the node is started.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,26 +12,26 @@ use super::state::{HEADER_BYTES, LogState, SegmentHeader, VERSION, decode_header
 use crate::observer::Event;
 use crate::types::{LogId, index_of};
 
-/// A log that has been checked and is ready to be written to.
+/// A log that has been checked and made ready for writing.
 pub(super) struct Recovered {
     pub(super) memory: InMemoryLog,
-    /// The segment that is written to.
+    /// The segment to which the next frames are written.
     pub(super) segment: Segment,
-    /// The segments before it.
+    /// The complete segments before `segment`, oldest first.
     pub(super) closed_segments: Vec<ClosedSegment>,
 }
 
-/// A segment that is complete.
+/// A segment that is complete: it ends with an end frame, and nothing more is written to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ClosedSegment {
     pub(super) number: u64,
     pub(super) bytes: u64,
-    /// The openraft index (from 0) of the log's last entry when the segment ended. No entry in the segment has a higher
-    /// index.
+    /// The index, counted from 0, of the log's last entry when the segment was completed. No entry in the segment has a
+    /// higher index.
     pub(super) last_index: u64,
 }
 
-/// Reads and checks the whole log. Writes nothing.
+/// Reads and checks all segments of the log. Writes nothing.
 pub(super) fn scan(options: &LogOptions) -> Result<Scan, LogError> {
     let mut numbers: Vec<u64> = options
         .disk
@@ -50,25 +50,26 @@ pub(super) fn scan(options: &LogOptions) -> Result<Scan, LogError> {
     reader.read_last_segment(*last)
 }
 
-/// A log that has been read and is valid, except that its tail may be torn.
+/// The result of reading a log: all of it is valid, except that its tail may be torn.
 pub(super) struct Scan {
     reader: Reader,
     end: LogEnd,
 }
 
-/// The end of a log.
+/// What was found at the end of a log.
 enum LogEnd {
-    /// There is no segment.
+    /// The directory contains no segment.
     NoSegment,
-    /// The last segment's header was never durable, so the segment contains nothing.
+    /// The header of the last segment was never durable, so the segment contains nothing.
     EmptySegment(SegmentFile),
-    /// The last segment is valid up to the offset `at`, and `ended` if it has its end frame there.
+    /// The last segment is valid up to the offset `at`. `ended` is `true` if its end frame is before that offset.
     Readable { segment: SegmentFile, at: usize, ended: bool },
 }
 
 impl Scan {
-    /// Makes the log ready to be written to. An empty directory becomes an empty log. Cuts off a torn tail, unless the
-    /// database has `applied` (an index from 1) its entries: then the tail was durable, and is damaged.
+    /// Makes the log ready for writing. In an empty directory, creates an empty log. Removes a torn tail. `applied` is
+    /// the index, counted from 1, of the last entry that the database has applied. If the log ends before that entry,
+    /// the tail had been durable and is damaged, so [`LogError::Corrupt`] is returned.
     pub(super) fn finish(mut self, applied: u64) -> Result<Recovered, LogError> {
         self.check_applied(applied)?;
         let Scan { reader, end } = self;
@@ -82,7 +83,7 @@ impl Scan {
         }
     }
 
-    /// The last index that has been purged, counted from 1; 0 if none has.
+    /// The index of the last entry that has been purged, counted from 1; 0 if none has.
     #[cfg(test)]
     pub(super) fn purged(&mut self) -> u64 {
         self.reader.memory().state.purged.map_or(0, |id| index_of(&id))
@@ -123,11 +124,11 @@ struct Reader {
     options: LogOptions,
     memory: Option<InMemoryLog>,
     closed_segments: Vec<ClosedSegment>,
-    /// The last entry before the first existing segment.
+    /// The last entry that was appended before the first existing segment was created.
     last_before: Option<LogId>,
 }
 
-/// A segment's file and its bytes.
+/// The file of a segment, and all its bytes.
 struct SegmentFile {
     number: u64,
     path: std::path::PathBuf,
@@ -144,8 +145,8 @@ impl SegmentFile {
         corrupt(&self.path, at, what)
     }
 
-    /// Returns the offset of the first valid frame after `at` that was written when the frame at `at` was already
-    /// durable.
+    /// Returns the offset of the first valid frame after `at` that was written when the bytes at `at` were already
+    /// durable. Such a frame proves that an invalid frame at `at` is damage. Returns `None` if there is no such frame.
     fn proof_of_damage(&self, at: usize) -> Option<usize> {
         let behind = at + 1..self.bytes.len().saturating_sub(frame::HEADER_BYTES - 1);
         behind.into_iter().find(|offset| self.decode_at(*offset).is_some_and(|found| found.durable as usize > at))
@@ -153,7 +154,7 @@ impl SegmentFile {
 }
 
 impl Reader {
-    /// Reads a segment that others follow. All its frames must be valid.
+    /// Reads a segment that other segments follow. All its frames must be valid, up to its end frame.
     fn read_closed_segment(&mut self, number: u64) -> Result<(), LogError> {
         let segment = self.read(number)?;
         self.check_header(&segment)?;
@@ -173,7 +174,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Reads the last segment, whose tail may be torn.
+    /// Reads the last segment of the log, whose tail may be torn.
     fn read_last_segment(mut self, number: u64) -> Result<Scan, LogError> {
         let segment = self.read(number)?;
         if matches!(decode_header(&segment.bytes), SegmentHeader::Invalid) {
@@ -201,8 +202,8 @@ impl Reader {
         Ok(Scan { reader: self, end: LogEnd::Readable { segment, at, ended } })
     }
 
-    /// Checks that a segment without a valid header contains no frame: its header was never durable. Otherwise its
-    /// header is damaged.
+    /// Checks that a segment without a valid header contains no valid frame. If it contains none, the header was never
+    /// durable. If it contains one, the header is damaged, and an error is returned.
     fn check_empty_segment(&self, segment: &SegmentFile) -> Result<(), LogError> {
         let frames = HEADER_BYTES..segment.bytes.len().saturating_sub(frame::HEADER_BYTES - 1);
         if frames.into_iter().any(|at| segment.decode_at(at).is_some()) {
@@ -211,7 +212,8 @@ impl Reader {
         self.check_first_segment(segment.number)
     }
 
-    /// Continues the last segment after its valid frames.
+    /// Makes the last segment ready for further frames after its valid ones: removes a torn tail, and syncs the rest.
+    /// If the segment has an end frame, creates the next segment.
     fn resume(self, segment: SegmentFile, at: usize, ended: bool) -> Result<Recovered, LogError> {
         let torn = segment.bytes[at.min(segment.bytes.len())..].iter().any(|byte| *byte != 0);
         let filled = if torn { at } else { segment.bytes.len().max(at) };
@@ -235,7 +237,7 @@ impl Reader {
         Ok(Recovered { memory: memory.unwrap_or_default(), segment, closed_segments })
     }
 
-    /// Creates the next segment.
+    /// Creates the segment `number`, to which the next frames are written.
     fn create_segment(self, number: u64) -> Result<Recovered, LogError> {
         let mut memory = self.memory.unwrap_or_default();
         memory.state.identity.get_or_insert_with(new_identity);
@@ -277,7 +279,7 @@ impl Reader {
         self.memory.get_or_insert_default()
     }
 
-    /// Applies a valid frame to the log in memory. Returns whether it is the end frame of its segment.
+    /// Applies a valid frame to the log in memory. Returns `true` if it is the end frame of its segment.
     fn replay(&mut self, segment: &SegmentFile, at: usize, found: &FrameRef<'_>) -> Result<bool, LogError> {
         let malformed = |error: std::io::Error| segment.corrupt(at, error.to_string());
         let memory = self.memory();
@@ -298,18 +300,19 @@ impl Reader {
         Ok(false)
     }
 
-    /// Cuts off a torn tail, so that no part of it can ever be taken for a frame. The file is truncated instead of
-    /// filled with zeros, because a full disk may have no space for zeros.
+    /// Removes a torn tail, so that no part of it can ever be mistaken for a frame. The file is truncated instead of
+    /// being filled with zeros, because a full disk may have no space for zeros.
     fn cut_tail(&self, segment: &SegmentFile, at: usize) -> Result<(), LogError> {
         self.options.observer.event(&Event::TornTail { file: &segment.path, offset: at as u64 });
         let cut = segment.file.truncate(at as u64);
         cut.map_err(LogError::io("cut", &segment.path))
     }
 
-    /// Syncs the frames that were read. After a crash of the process alone, they may be in the page cache only.
+    /// Syncs the frames of the last segment that were read. If only the process was killed, they may be in the page
+    /// cache only.
     fn sync_recovered(&self, segment: &SegmentFile, at: usize) -> Result<(), LogError> {
-        // They are written again, because after a failed sync the system may have marked pages as clean that are not on
-        // disk.
+        // The frames are written again before the sync: after a failed sync, the operating system may have marked pages
+        // as clean that are not on disk.
         let sound = segment.bytes.get(..at).unwrap_or(&segment.bytes);
         let synced = segment.file.write_all_at(sound, 0).and_then(|()| segment.file.sync());
         synced.map_err(LogError::io("sync", &segment.path))?;
@@ -317,8 +320,8 @@ impl Reader {
         self.options.disk.sync_directory(directory).map_err(LogError::io("sync", directory))
     }
 
-    /// Checks that no segment is missing before the first one: a segment is removed only when all its entries are
-    /// purged.
+    /// Checks that no segment is missing before the first existing one. A segment is removed only when all its entries
+    /// are purged, so every entry before the first segment must be purged.
     fn check_first_segment(&self, last: u64) -> Result<(), LogError> {
         let first = self.closed_segments.first().map_or(last, |closed| closed.number);
         let purged = self.memory.as_ref().and_then(|memory| memory.state.purged);
@@ -333,21 +336,21 @@ impl Reader {
         Ok(())
     }
 
-    /// Checks that no entry is missing after the purged ones.
+    /// Checks that the first entry in the log directly follows the last purged entry.
     fn check_no_gap(&mut self, segment: &SegmentFile) -> Result<(), LogError> {
         let memory = self.memory();
         let wanted = memory.state.purged.map_or(0, |id| id.index + 1);
         if memory.is_empty() || memory.first_index() <= wanted || memory.state.purged.is_none() {
             return Ok(());
         }
-        // openraft counts entries from 0, all texts count them from 1.
+        // openraft counts entries from 0; error messages count them from 1.
         let what = format!("entries from {} to {} are missing", wanted + 1, memory.first_index());
         Err(segment.corrupt(0, what))
     }
 }
 
-/// Returns whether a segment begins with the state in which the one before it ended. The committed entry may lag, and a
-/// log of version 1 gets its identity with a new segment.
+/// Returns whether a segment begins with the state in which the segment before it ended. The committed entry may
+/// differ, because it may be recorded late. A log of version 1 has no identity, and gets one with a new segment.
 fn continues_from(before: &LogState, after: &LogState) -> bool {
     let same_log = before.identity.is_none() || before.identity == after.identity;
     same_log && before.vote == after.vote && before.purged == after.purged && before.last == after.last

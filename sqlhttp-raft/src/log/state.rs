@@ -1,39 +1,40 @@
-//! The state of the log besides its entries. Each segment begins with it, so that older segments can be removed.
+//! The state of the log apart from its entries. Each segment begins with this state, so that older segments can be
+//! removed.
 
 use super::frame::{read_log_id, read_u64, read_vote, write_log_id, write_vote};
 use crate::types::{LogId, Vote};
 
-/// The state of the log besides its entries. Indexes are openraft's, from 0.
+/// The state of the log apart from its entries. Indexes are counted from 0, as in openraft.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct LogState {
     pub(super) vote: Option<Vote>,
-    /// The last entry that is known to be committed. It may lag: the commit index need not be persistent (section 3.8
-    /// of the Raft dissertation).
+    /// The last entry that is known to be committed. It may be older than the last entry that is actually committed:
+    /// the commit index need not be persistent (section 3.8 of the Raft dissertation).
     pub(super) committed: Option<LogId>,
-    /// The last entry that has been purged.
+    /// The last entry that has been purged; `None` if none has.
     pub(super) purged: Option<LogId>,
-    /// The last entry that has been appended.
+    /// The last entry of the log, even if it has been purged; `None` if there is no such entry.
     pub(super) last: Option<LogId>,
-    /// A random number that identifies this log; `None` in a log of version 1.
+    /// A random number that identifies this log; `None` if the log was written in version 1 of the format.
     pub(super) identity: Option<u128>,
 }
 
 impl LogState {
-    /// The index of the next entry.
+    /// The index of the next entry to append, counted from 0.
     pub(super) fn next_index(&self) -> u64 {
         self.last.map_or(0, |id| id.index + 1)
     }
 
-    /// Removes the entries after `last`.
+    /// Updates the state for the removal of the entries after `last`; of all entries, if `last` is `None`.
     pub(super) fn truncate_after(&mut self, last: Option<LogId>) {
         let index = |id: Option<LogId>| id.map(|id| id.index);
-        // There may be no entry after `last`.
+        // If there is no entry after `last`, nothing changes.
         if index(last) < index(self.last) {
             self.last = last.max(self.purged);
         }
     }
 
-    /// Removes the entries up to `upto`.
+    /// Updates the state for the purge of the entries up to and including `upto`.
     pub(super) fn purge(&mut self, upto: LogId) {
         self.purged = self.purged.max(Some(upto));
         self.last = self.last.max(Some(upto));
@@ -55,7 +56,8 @@ impl LogState {
         out.extend_from_slice(&self.identity.unwrap_or_default().to_le_bytes());
     }
 
-    /// Decodes a state. Version 1 has zeros in place of the identity, and does not set its bit.
+    /// Decodes a state, or returns `None` if the bytes are too short. In version 1 of the format, the identity is zero
+    /// and the bit that marks it as present is not set.
     pub(super) fn read(rest: &mut &[u8]) -> Option<LogState> {
         let (bits, after) = rest.split_first()?;
         *rest = after;
@@ -73,7 +75,7 @@ impl LogState {
     }
 }
 
-/// Encodes the header of a segment.
+/// Encodes the header of segment `number`, which begins with `state`.
 pub(super) fn encode_header(number: u64, state: &LogState) -> Vec<u8> {
     let mut header = Vec::with_capacity(HEADER_BYTES);
     header.extend_from_slice(MAGIC);
@@ -89,7 +91,7 @@ pub(super) fn encode_header(number: u64, state: &LogState) -> Vec<u8> {
 pub(super) const HEADER_BYTES: usize = 128;
 const MAGIC: &[u8; 8] = b"sqlhttpL";
 pub(super) const VERSION: u32 = 2;
-/// The oldest version that can be read.
+/// The oldest version of the format that can be read.
 const VERSION_MIN: u32 = 1;
 
 /// The decoded header of a segment.
@@ -98,7 +100,7 @@ pub(super) enum SegmentHeader {
         number: u64,
         state: LogState,
     },
-    /// A newer program has written the header, in this version.
+    /// A program with an unknown version of the format has written the header. The value is that version.
     Newer(u32),
     Invalid,
 }

@@ -1,4 +1,4 @@
-//! The log as openraft's log storage.
+//! Implements openraft's log storage with the log on disk.
 
 use std::fmt::Debug;
 use std::io;
@@ -19,11 +19,11 @@ use super::recovery::{Recovered, Scan, scan};
 use super::writer::{LogHandle, LogWriter};
 use crate::types::{Entry, LogId, TypeConfig, Vote, index_of};
 
-/// The maximum length of the entries that are sent to another node, or passed to the state machine, at a time, in
-/// bytes.
+/// The maximum total length, in bytes, of the entries that are read at a time to be sent to another node or passed to
+/// the state machine. A single entry may be longer.
 const READ_BYTES_MAX: usize = 8 << 20;
 
-/// The log. Clones share it.
+/// The open log. Clones share it.
 #[derive(Clone)]
 pub(crate) struct LogStore {
     shared: Arc<LogShared>,
@@ -32,7 +32,8 @@ pub(crate) struct LogStore {
     thread: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
-/// A log that has been locked against other processes and checked. Nothing has been written to it yet.
+/// A log whose directory has been locked against other processes and whose contents have been checked. Nothing has been
+/// written to it yet.
 pub(crate) struct CheckedLog {
     options: LogOptions,
     scan: Scan,
@@ -40,10 +41,10 @@ pub(crate) struct CheckedLog {
 }
 
 impl CheckedLog {
-    /// Locks the log's directory and checks the log. Blocks.
+    /// Locks the directory of the log against other processes, and reads and checks the whole log. Blocks.
     ///
     /// # Errors
-    /// See [`LogError`]. Damage is reported, never repaired.
+    /// See [`LogError`]. Damage is returned as an error, and never repaired.
     pub(crate) fn check(options: LogOptions) -> Result<CheckedLog, LogError> {
         let directory = &options.directory;
         let lock = options.disk.lock(directory).map_err(LogError::io("lock", directory))?;
@@ -52,11 +53,12 @@ impl CheckedLog {
         Ok(CheckedLog { options, scan, lock })
     }
 
-    /// Opens the log for a database that has applied the entries up to the index `applied` (from 1). Blocks.
+    /// Opens the log for a database that has applied the entries up to the index `applied`, counted from 1. Blocks.
     ///
     /// # Errors
-    /// [`LogError::Corrupt`] if applied entries are missing, [`LogError::Behind`] if entries after `applied` have been
-    /// purged, [`LogError::Io`].
+    /// * [`LogError::Corrupt`]: entries that the database has applied are missing.
+    /// * [`LogError::Behind`]: entries after `applied` have been purged.
+    /// * [`LogError::Io`]: a file operation failed.
     pub(crate) fn open(self, applied: u64) -> Result<LogStore, LogError> {
         let CheckedLog { options, scan, lock } = self;
         let recovered = scan.finish(applied)?;
@@ -64,11 +66,12 @@ impl CheckedLog {
     }
 }
 
-/// The space that a large entry must leave free on the disk, in bytes; a sixteenth of the disk, if that is less.
+/// The space that must remain free on the disk after a large operation, in bytes. On a small disk, a sixteenth of the
+/// disk, if that is less.
 const RESERVE_BYTES_MAX: u64 = 8 << 20;
 
 impl LogStore {
-    /// Checks the log and opens it. Blocks.
+    /// Checks the log and opens it, for a database that has applied exactly the purged entries. Blocks.
     ///
     /// # Errors
     /// See [`LogError`].
@@ -91,28 +94,28 @@ impl LogStore {
         Ok(LogStore { shared, handle, inline_append, thread: Arc::new(Mutex::new(Some(thread))) })
     }
 
-    /// Allows `append` to write and sync on its caller's thread. Set only in a single-node cluster: otherwise the
-    /// leader sends entries to its followers while its own disk writes (section 10.2.1 of the Raft dissertation).
+    /// Sets whether `append` may write and sync on the calling thread. Set only in a single-node cluster: otherwise the
+    /// leader sends entries to its followers while its own disk is writing (section 10.2.1 of the Raft dissertation).
     pub(crate) fn set_inline_append(&self, inline: bool) {
         self.inline_append.store(inline, Ordering::Relaxed);
     }
 
-    /// Writes the queued operations and closes the log. Later operations fail. Blocks.
+    /// Writes the queued operations and closes the log. Operations that are submitted later fail. Blocks.
     pub(crate) fn close(&self) {
         self.shared.close();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
-            // If the thread has panicked, all waiting callers have received an error.
+            // If the log thread has panicked, all waiting callers have received an error.
             let _ = thread.join();
         }
     }
 
-    /// The reason why the log is not written at the moment, if it waits for its disk.
+    /// The reason why the log cannot be written at the moment; `None` if it does not wait for its disk.
     pub(crate) fn waits_for(&self) -> Option<Arc<str>> {
         self.shared.retry.waits_for()
     }
 
-    /// Returns whether the disk is known to have too little space for `bytes` more bytes and a reserve.
+    /// Returns `true` if the disk is known to have less free space than `bytes` plus a reserve.
     pub(crate) fn lacks_space_for(&self, bytes: u64) -> bool {
         let options = &self.shared.options;
         options.disk.space(&options.directory).is_some_and(|space| {
@@ -121,7 +124,7 @@ impl LogStore {
         })
     }
 
-    /// Ends all retries, because the node is being closed.
+    /// Ends all retries of file operations, because the node is being closed.
     pub(crate) fn stop_retries(&self) {
         self.shared.retry.stop();
     }
@@ -142,14 +145,15 @@ impl LogStore {
         }
     }
 
-    /// The random number that identifies this log. `None` in a log of version 1 that has no newer segment yet.
+    /// The random number that identifies this log. `None` if the log was written in version 1 of the format and has no
+    /// newer segment yet.
     pub(crate) fn identity(&self) -> Option<u128> {
         self.shared.memory().state.identity
     }
 
-    /// Forgets which entries are committed. openraft would apply those before it starts, and the node could answer no
-    /// request until then. An elected leader commits and applies them anyway, with its first own entry (section 3.6.2
-    /// of the Raft dissertation).
+    /// Forgets which entries are committed. Otherwise openraft would apply all committed entries before it starts, and
+    /// the node could serve no request until then. An elected leader commits and applies these entries anyway, together
+    /// with the first entry of its own term (section 3.6.2 of the Raft dissertation).
     pub(crate) fn forget_committed(&self) {
         self.shared.memory().state.committed = None;
     }
@@ -175,7 +179,7 @@ impl LogStore {
     }
 }
 
-/// Returns the first index of a range, and the first index after it.
+/// Returns the first index of a range, and the index after its last one.
 fn bounds(range: &impl RangeBounds<u64>) -> (u64, u64) {
     let from = match range.start_bound() {
         Bound::Included(from) => *from,
@@ -199,8 +203,8 @@ impl RaftLogReader<TypeConfig> for LogStore {
         self.read(from, to, usize::MAX).await
     }
 
-    /// Reads the range in steps of some megabytes, so that the memory used does not depend on the number of entries to
-    /// apply.
+    /// Reads the entries of the range some megabytes at a time, so that the memory used does not depend on the number
+    /// of entries to apply.
     async fn entries_stream<R>(&mut self, range: R) -> impl Stream<Item = Result<Entry, io::Error>> + Send
     where
         R: RangeBounds<u64> + Clone + Debug + Send,
@@ -241,7 +245,8 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
         self.durable(|done| LogOp::Vote(*vote, done)).await?;
-        // Only now: a vote that a crash could take back must not be visible (section 3.8 of the Raft dissertation).
+        // The vote becomes visible only now that it is durable: a crash must not be able to undo a vote that others
+        // have seen (section 3.8 of the Raft dissertation).
         self.shared.memory().state.vote = Some(*vote);
         Ok(())
     }

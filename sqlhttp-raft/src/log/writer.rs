@@ -1,4 +1,4 @@
-//! The log thread: takes all queued operations, writes them, syncs once, and completes them.
+//! The log thread: takes all queued operations, writes them, syncs once, and reports their results.
 
 use std::collections::VecDeque;
 use std::io;
@@ -17,11 +17,11 @@ use super::state::LogState;
 use crate::observer::Event;
 use crate::types::LogId;
 
-/// The log writer and its queue. Usually the log thread writes; if the queue is idle, [`LogHandle::write_inline`]
-/// writes on the calling thread.
+/// The log writer and its queue. Usually the log thread writes. If the queue is idle, [`LogHandle::write_inline`]
+/// writes on the calling thread instead.
 pub(super) struct LogHandle {
     shared: Arc<LogShared>,
-    /// Locked only by the thread that has set `busy`, so it is never contended.
+    /// Locked only by the thread that has set `busy` in the queue, so no thread ever waits for this lock.
     writer: Mutex<LogWriter>,
 }
 
@@ -30,7 +30,7 @@ impl LogHandle {
         LogHandle { shared: writer.shared.clone(), writer: Mutex::new(writer) }
     }
 
-    /// The body of the log thread: runs until the log is closed and the queue is empty.
+    /// The main function of the log thread. It returns when the log is closed and the queue is empty.
     pub(super) fn run(&self) {
         let _closes = CloseOnDrop(self.shared.clone());
         while let Some(dequeued) = self.shared.dequeue() {
@@ -38,8 +38,9 @@ impl LogHandle {
         }
     }
 
-    /// Writes an operation on the calling thread, unless others are queued or being written; then queues it. Waking the
-    /// log thread, and being woken by it, takes nearly as long as a sync.
+    /// Writes an operation on the calling thread. If other operations are queued or being written, queues the operation
+    /// for the log thread instead. An inline write is faster, because waking the log thread and being woken by it takes
+    /// nearly as long as a sync.
     pub(super) fn write_inline(&self, op: LogOp) {
         match self.shared.try_begin_inline(op) {
             Ok(dequeued) => self.execute(dequeued),
@@ -58,25 +59,26 @@ impl LogHandle {
     }
 }
 
-/// The state of whichever thread is writing.
+/// The log writer. The thread that is writing, the log thread or the caller of an inline write, has exclusive access.
 pub(super) struct LogWriter {
     shared: Arc<LogShared>,
     segment: Segment,
     closed_segments: VecDeque<ClosedSegment>,
-    /// The state after the frames that have been written or are in the buffer.
+    /// The state of the log after all frames that have been written or are in the buffer.
     state: LogState,
-    /// The frames that will be written at the end of the segment.
+    /// The encoded frames that the next flush writes at the end of the segment.
     buffer: Vec<u8>,
-    /// The entries in the buffer, and their locations.
+    /// The entries in the buffer, and the locations on disk that they will have.
     entries: Vec<(LogId, EntryLocation)>,
-    /// The first error. After it the contents of the disk are unknown, so nothing is written any more.
+    /// The first error of a write or a sync, or `None`. After an error the contents of the disk are unknown, so nothing
+    /// is written any more, and all operations fail with this error.
     failed: Option<String>,
 }
 
 impl LogWriter {
     pub(super) fn new(shared: Arc<LogShared>, segment: Segment, closed_segments: Vec<ClosedSegment>) -> Self {
         let mut state = shared.memory().state.clone();
-        // A log of version 1 gets its identity with its next segment.
+        // A log of version 1 has no identity. It gets one, which is written with its next segment.
         state.identity.get_or_insert_with(new_identity);
         let writer = LogWriter {
             state,
@@ -91,7 +93,7 @@ impl LogWriter {
         writer
     }
 
-    /// Writes operations, syncs, and completes them.
+    /// Writes the operations, syncs, and reports their results.
     fn execute(&mut self, dequeued: Dequeued) {
         let Dequeued { ops, committed } = dequeued;
         let mut completions = Vec::with_capacity(ops.len());
@@ -110,7 +112,7 @@ impl LogWriter {
             }
         }
         complete_all(completions, &result);
-        // Removing files takes time, so the other operations are completed before.
+        // Removing segments takes time, so the other operations are reported first.
         let dropped = match (result, purged) {
             (Ok(()), Some(purged)) => self.remove_purged_segments(purged).map_err(|error| self.latch(&error)),
             (result, _) => result,
@@ -118,7 +120,7 @@ impl LogWriter {
         complete_all(purges, &dropped);
     }
 
-    /// Records an error, after which all operations fail.
+    /// Records an error, after which all operations fail. Returns the error message of these operations.
     fn latch(&mut self, error: &io::Error) -> String {
         let why = format!("the log cannot be written: {error}");
         if self.failed.is_none() {
@@ -132,7 +134,7 @@ impl LogWriter {
         for op in ops {
             self.push_op(op)?;
         }
-        // After the entries, because it may refer to them.
+        // The committed entry is written after the entries, because it may be one of them.
         if let Some(committed) = committed {
             self.push_frame(&Frame::Committed(committed))?;
         }
@@ -154,7 +156,7 @@ impl LogWriter {
         }
     }
 
-    /// Adds a frame to the buffer. Begins a new segment before it, if the current one is full.
+    /// Adds a frame to the buffer. If the current segment is full, begins a new segment first.
     fn push_frame(&mut self, frame: &Frame) -> io::Result<()> {
         let full = u64::from(self.shared.options.segment_bytes);
         if self.segment.end + self.buffer.len() as u64 >= full {
@@ -176,7 +178,7 @@ impl LogWriter {
         Ok(())
     }
 
-    /// Writes and syncs the buffer.
+    /// Writes the buffer to the current segment, and syncs the segment.
     fn flush(&mut self) -> io::Result<()> {
         if self.buffer.is_empty() {
             return Ok(());
@@ -200,7 +202,7 @@ impl LogWriter {
         Ok(())
     }
 
-    /// Ends the current segment, syncs it, and creates the next one.
+    /// Ends the current segment with an end frame, syncs it, and creates the next segment.
     fn begin_segment(&mut self) -> io::Result<()> {
         let durable = u32::try_from(self.segment.durable).unwrap_or(u32::MAX);
         frame::encode(&mut self.buffer, &Frame::SegmentEnd, self.segment.number, self.segment.end, durable)?;
@@ -217,7 +219,8 @@ impl LogWriter {
         Ok(())
     }
 
-    /// Updates the state with a frame that was added to the buffer. (The state in `memory` is ahead of it.)
+    /// Updates `self.state` with a frame that was added to the buffer. (The state in `memory` may be ahead of
+    /// `self.state`, because it also includes operations that are still queued.)
     fn track(&mut self, frame: &Frame) {
         match frame {
             Frame::Entry(entry) => self.state.last = Some(entry.log_id()),
@@ -235,7 +238,8 @@ impl LogWriter {
             if let Some(closed) = self.closed_segments.pop_front() {
                 let LogShared { options, retry, .. } = &*self.shared;
                 options.disk.remove(&segment_path(&options.directory, closed.number))?;
-                // Synced after each removal: a crash must not bring back a segment without the segments that follow it.
+                // The directory is synced after each removal: after a crash, a segment must not reappear if segments
+                // that follow it are gone.
                 retry.run(|| options.disk.sync_directory(&options.directory))?;
             }
         }
@@ -249,5 +253,5 @@ impl LogWriter {
     }
 }
 
-/// A buffer that grew beyond this for a large entry is shrunk, in bytes.
+/// The capacity, in bytes, to which the buffer is shrunk after it has grown beyond that for large entries.
 const BUFFER_KEPT_BYTES: usize = 4 << 20;

@@ -1,10 +1,10 @@
-//! The state machine: a database that applies the log through its single writer thread.
+//! The Raft state machine: a database that applies the entries of the Raft log on its single writer thread.
 //!
 //! The database records the index of the last applied entry in the transaction that writes the data, so this module
-//! persists nothing: after a restart it reads the index from the database, and openraft passes the entries after it
-//! (section 3.8 of the Raft dissertation: a persistent state machine must persist its last applied index). A snapshot
-//! is the synced database itself: no copy is made to compact the log, and no write waits meanwhile (section 5.2,
-//! disk-based state machines).
+//! persists nothing. After a restart, this module reads the index from the database, and openraft passes the entries
+//! after that index (section 3.8 of the Raft dissertation: a persistent state machine must persist its last applied
+//! index). A snapshot is the synced database itself: no copy is made to compact the Raft log, and no write waits
+//! meanwhile (section 5.2, disk-based state machines).
 
 mod snapshot;
 
@@ -32,17 +32,17 @@ use crate::timer::CoarseTimer;
 use crate::types::{Entry, EntryOutcomes, LogId, StoredMembership, TypeConfig, id_at, index_of};
 use crate::waiters::Waiters;
 
-/// The database as openraft's state machine.
+/// Implements openraft's state machine with the database.
 #[derive(Clone)]
 pub(crate) struct StateMachine {
     database: Database,
-    /// The directory for temporary files with replacement content.
+    /// The directory in which files with replacement content are created temporarily.
     directory: PathBuf,
     snapshots: snapshot::LatestSnapshot,
     observer: Arc<dyn Observer>,
-    /// The entry that the operator wants to skip.
+    /// The entry that the operator wants this node to skip; `None` if there is no `raft/skip.json`.
     skip: Option<SkipFile>,
-    /// Ticks often enough to measure [`REPORT_AFTER`].
+    /// A timer that ticks often enough to measure [`REPORT_AFTER`].
     timer: CoarseTimer,
     waiters: Waiters,
 }
@@ -67,10 +67,10 @@ impl StateMachine {
         }
     }
 
-    /// Returns whether `raft/skip.json` names this entry.
+    /// Returns whether `raft/skip.json` names the entry at `index`, which contains `command`.
     ///
     /// # Errors
-    /// The file names this index, but another digest.
+    /// `raft/skip.json` names this index, but with another digest.
     fn must_skip(&self, index: u64, command: &Command) -> io::Result<bool> {
         let Some(skip) = self.skip.as_ref().filter(|skip| skip.index == index) else { return Ok(false) };
         let digest = command.digest();
@@ -83,7 +83,7 @@ impl StateMachine {
         Ok(true)
     }
 
-    /// Reports the entry that could not be applied, with the digest that makes it possible to skip it.
+    /// Reports the entry that could not be applied to the observer, with the digest that the operator needs to skip it.
     fn report_not_applied(&self, entries: &[EntryResponder<TypeConfig>]) {
         let next = self.database.progress().index + 1;
         let stuck = entries.iter().map(|(entry, _)| entry).find(|entry| index_of(&entry.log_id()) == next);
@@ -92,12 +92,13 @@ impl StateMachine {
         self.observer.event(&Event::EntryNotApplied { index: next, digest: &digest });
     }
 
-    /// The index and the time of the last snapshot, if there is one.
+    /// The index and the time of the last snapshot; `None` if no snapshot has been taken since the start.
     pub(crate) fn last_snapshot(&self) -> Option<snapshot::SnapshotInfo> {
         self.snapshots.info()
     }
 
-    /// Converts an entry to the form that the database applies.
+    /// Converts a Raft log entry to the form that the database applies. An entry that the operator wants to skip
+    /// becomes an entry without operations.
     async fn to_log_entry(&self, entry: &Entry) -> io::Result<LogEntry> {
         let id = entry.log_id();
         let work = match &entry.payload {
@@ -132,7 +133,7 @@ impl StateMachine {
         let started = Instant::now();
         let applied = self.apply_or_report(log_entries, callbacks, &entries, started).await.map_err(io::Error::other);
         self.observer.entries_applied(started.elapsed());
-        // Best effort: remaining files are removed at the next start.
+        // Best effort: files that cannot be removed now are removed at the next start.
         files.iter().for_each(|file| drop(std::fs::remove_file(file)));
         for ((_, responder), outcomes) in entries.into_iter().zip(applied?) {
             if let Some(responder) = responder {
@@ -142,7 +143,8 @@ impl StateMachine {
         Ok(())
     }
 
-    /// Applies entries. Reports the entry that fails or waits for long to the observer.
+    /// Applies entries to the database. If an entry fails, or waits for at least [`REPORT_AFTER`], it is reported to
+    /// the observer.
     async fn apply_or_report(
         &self,
         log_entries: Vec<LogEntry>,
@@ -168,8 +170,9 @@ impl StateMachine {
         }
     }
 
-    /// Returns a callback that answers the callers of an entry that this process has proposed. It runs on the writer
-    /// thread, which takes less time than to wake the proposer's task first.
+    /// Returns a callback that sends the outcomes of an entry to its callers; `None` unless this process has proposed
+    /// the entry. The callback runs on the database's writer thread: waking the proposer's task first would take
+    /// longer.
     fn reply_callback(&self, entry: &Entry) -> Option<OnApplied> {
         let EntryPayload::Normal(command) = &entry.payload else { return None };
         let (queue, index) = (self.waiters.get(command.proposal()?)?, index_of(&entry.log_id()));
@@ -191,13 +194,15 @@ impl StateMachine {
     }
 }
 
-/// The time after which an entry that waits to be applied is reported.
+/// The time after which an entry that is still waiting to be applied is reported to the observer. The report is
+/// repeated at this interval.
 pub(crate) const REPORT_AFTER: Duration = Duration::from_secs(10);
-/// The maximum number of entries, and their approximate maximum size in memory in bytes, that are applied at once.
+/// The maximum number of entries that are applied at a time.
 const CHUNK_ENTRIES_MAX: usize = 1024;
+/// The size in memory, in bytes, from which no more entries are added to those that are applied at a time.
 const CHUNK_BYTES_MAX: usize = 8 << 20;
 
-/// Takes the next entries from the stream. Returns `None` at its end.
+/// Takes the next entries to apply from the stream. Returns `None` at the end of the stream.
 async fn next_chunk<S>(entries: &mut S) -> io::Result<Option<Vec<EntryResponder<TypeConfig>>>>
 where
     S: Stream<Item = Result<EntryResponder<TypeConfig>, io::Error>> + Unpin,
@@ -236,7 +241,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     where
         S: Stream<Item = Result<EntryResponder<TypeConfig>, io::Error>> + Unpin + Send,
     {
-        // In chunks: after a restart the entries together may be larger than the memory.
+        // Entries are applied in chunks, because after a restart all of them together may not fit in memory.
         while let Some(chunk) = next_chunk(&mut entries).await? {
             self.apply_chunk(chunk).await?;
         }

@@ -1,4 +1,4 @@
-//! Snapshots: the database itself, synced up to an index of the log.
+//! Raft snapshots. A snapshot is the database itself, synced up to an index of the Raft log.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,19 +14,20 @@ use crate::types::{TypeConfig, id_at, index_of};
 pub(super) type SnapshotMeta = openraft::alias::SnapshotMetaOf<TypeConfig>;
 pub(super) type Snapshot = openraft::alias::SnapshotOf<TypeConfig, DatabaseSnapshot>;
 
-/// The interval between attempts to sync the database while no file descriptor is available.
+/// The interval between attempts to sync the database while syncing is not possible because no file descriptor is
+/// available.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// The contents of a snapshot: a handle to the live database. A receiver of its bytes would make a copy, which is
-/// consistent by itself and contains the index up to which it has been applied.
+/// The contents of a Raft snapshot: a handle to the live database. A receiver of the snapshot's bytes would make a copy
+/// of the database, which is consistent and contains the index up to which it has been applied.
 #[derive(Debug, Clone)]
 pub(crate) struct DatabaseSnapshot {
     database: Database,
 }
 
 impl DatabaseSnapshot {
-    /// Installs a snapshot. A snapshot of this node's own database needs no work. Snapshots of other nodes are not
-    /// supported yet.
+    /// Installs a snapshot in `database`. A snapshot of this node's own database requires no work. Snapshots of other
+    /// nodes are not supported yet, and return an error.
     pub(super) async fn install(self, database: &Database, meta: &SnapshotMeta) -> io::Result<()> {
         let wanted = meta.last_log_id.map_or(0, |id| index_of(&id));
         let (own, here) = (self.database.progress().index, database.progress().index);
@@ -37,7 +38,7 @@ impl DatabaseSnapshot {
     }
 }
 
-/// The last snapshot's position in the log and its time.
+/// The term, the index and the time of the last snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SnapshotInfo {
     pub(crate) term: u64,
@@ -45,7 +46,7 @@ pub(crate) struct SnapshotInfo {
     pub(crate) at: SystemTime,
 }
 
-/// The last snapshot, if there is one. Clones share it.
+/// The last snapshot; `None` if no snapshot has been taken since the start. Clones share the value.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct LatestSnapshot(Arc<Mutex<Option<(Snapshot, SystemTime)>>>);
 
@@ -66,7 +67,7 @@ impl LatestSnapshot {
     }
 }
 
-/// Takes snapshots.
+/// Takes Raft snapshots for openraft.
 pub(crate) struct SnapshotBuilder {
     database: Database,
     latest: LatestSnapshot,
@@ -86,7 +87,8 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
         let progress = loop {
             match self.database.sync().await {
                 Ok(progress) => break progress,
-                // Nothing was attempted, so trying again is safe. Any error would make openraft stop the node.
+                // The database attempted nothing, so trying again is safe. openraft would stop the node on any error
+                // returned here.
                 Err(Error::Unavailable(why)) => self.observer.event(&Event::SnapshotDelayed { reason: &why }),
                 Err(error) => return Err(io::Error::other(error)),
             }

@@ -44,7 +44,7 @@ async fn old_entries_are_read_from_the_disk() {
     assert_eq!(all_entries(&mut log).await, written);
     assert_eq!(log.try_get_log_entries(37..=120).await.unwrap(), written[37..121]);
     assert_eq!(log.try_get_log_entries(250..).await.unwrap(), []);
-    // Entries that are no longer cached are read from the file, so they cannot be read once the file is damaged.
+    // An entry that is no longer cached is read from its file, so it cannot be read once the file is damaged.
     let first = directory.path().join("0000000001.log");
     let bytes = std::fs::read(&first).unwrap();
     std::fs::write(&first, vec![0; bytes.len()]).unwrap();
@@ -83,13 +83,13 @@ async fn a_limited_read_has_at_least_one_entry_and_not_too_many() {
     assert_eq!(log.limited_get_log_entries(6, 7).await.unwrap(), written[6..]);
     log.close();
     drop(log);
-    // A segment may be longer than its limit, if a single entry is.
+    // A segment may be longer than `segment_bytes` if it contains a single entry that is longer.
     let mut log = LogStore::open(small(directory.path())).unwrap();
     assert_eq!(all_entries(&mut log).await, written);
     log.close();
 }
 
-/// After an error the contents of the disk are unknown, so nothing is reported durable any more.
+/// After an error the contents of the disk are unknown, so no later write is reported durable.
 #[tokio::test]
 async fn a_disk_error_is_final() {
     let mut failing = 0;
@@ -162,7 +162,8 @@ async fn closing_writes_queued_operations_and_refuses_later_ones() {
     log.close();
 }
 
-/// The log waits while the disk is full, and then continues: no entry is lost or reported too early.
+/// The log waits while the disk is full, and continues when there is space: no entry is lost or reported durable too
+/// early.
 #[tokio::test]
 async fn the_log_waits_for_a_full_disk() {
     let disk = SimulatedDisk::new();
@@ -170,7 +171,7 @@ async fn the_log_waits_for_a_full_disk() {
     append(&mut log, vec![mixed(0)]).await.unwrap();
     disk.set_fault(Fault::Full);
     let mut pending = Vec::new();
-    // Enough entries for several segments.
+    // These are enough entries for several segments.
     for index in 1..40 {
         pending.push(begin_append(&mut log, vec![mixed(index)]).await);
     }
@@ -191,7 +192,7 @@ async fn the_log_waits_for_a_full_disk() {
     log.close();
 }
 
-/// The torn tail of a write can fill the disk.
+/// The torn tail of a write can occupy much of the disk. Opening the log must free its space.
 #[tokio::test]
 async fn the_space_of_a_torn_tail_is_freed() {
     let dir = tempfile::tempdir().unwrap();
@@ -213,7 +214,7 @@ async fn the_space_of_a_torn_tail_is_freed() {
     log.close();
 }
 
-/// Of 12 free MiB, 8 are a reserve.
+/// The simulated disk has 12 MiB of free space, of which 8 MiB are the reserve.
 #[tokio::test]
 async fn a_reserve_of_the_disk_stays_free() {
     let disk = SimulatedDisk::new();
@@ -225,7 +226,7 @@ async fn a_reserve_of_the_disk_stays_free() {
     log.close();
 }
 
-/// Closing does not wait for the disk. An entry that was not written is not reported durable.
+/// Closing the log does not wait for a full disk. An entry that was not written is not reported durable.
 #[tokio::test]
 async fn closing_does_not_wait_for_a_full_disk() {
     let disk = SimulatedDisk::new();
@@ -288,7 +289,7 @@ async fn many_concurrent_appends_are_kept() {
     log.close();
 }
 
-/// Counts the syncs that are reported to it.
+/// An observer that counts the syncs of the log.
 struct SyncCounter(Arc<AtomicU64>);
 
 impl Observer for SyncCounter {
@@ -337,7 +338,8 @@ async fn statistics_match_the_log() {
     log.close();
 }
 
-/// The log cannot bring a database up to date that is older than the log's first entry.
+/// A database that lacks entries which the log has already purged is refused, because the log cannot bring it up to
+/// date.
 #[tokio::test]
 async fn a_database_older_than_the_log_is_refused() {
     let directory = tempfile::tempdir().unwrap();
@@ -352,8 +354,8 @@ async fn a_database_older_than_the_log_is_refused() {
     open(3).unwrap().close();
 }
 
-/// An inline append to an idle log is written on the calling thread; an append to a busy log is queued. Both are
-/// written once and in order.
+/// An inline append is written on the calling thread if the log is idle, and is queued if the log is busy. In both
+/// cases the entry is written once and in order.
 #[tokio::test]
 async fn inline_appends_keep_their_order() {
     let directory = tempfile::tempdir().unwrap();
@@ -361,7 +363,7 @@ async fn inline_appends_keep_their_order() {
     let mut log = LogStore::open(options()).unwrap();
     let (mut written, mut pending) = (Vec::new(), Vec::new());
     for index in 0..2000 {
-        // The other appends go to the log thread.
+        // The appends that are not inline go to the log thread.
         log.set_inline_append(index % 3 != 0);
         written.push(command(1, index, 100));
         pending.push(begin_append(&mut log, vec![written[index as usize].clone()]).await);
@@ -380,8 +382,8 @@ async fn inline_appends_keep_their_order() {
     log.close();
 }
 
-/// An inline append must not be written between the moment when the log thread takes the queue and the moment when it
-/// writes.
+/// An inline append must not be written after the log thread has taken the queued operations and before it has written
+/// them.
 #[tokio::test]
 async fn an_inline_append_neither_overtakes_the_log_thread_nor_waits_for_it() {
     let disk = SimulatedDisk::new();

@@ -1,5 +1,5 @@
-//! Simulates a power cut at every operation on the disk. Each time, the log after the restart must consist of a prefix
-//! of the requested changes that contains all changes that were reported durable.
+//! Simulates a power cut at every disk operation. After each restart, the log must consist of a prefix of the requested
+//! changes. This prefix must contain all changes that were reported durable.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,10 +12,10 @@ use super::simulated::{Fault, Loss, SimulatedDisk};
 use super::support::{Pending, all_entries, begin_append, blank, command, members};
 use crate::types::{Entry, LogId, Vote, log_id};
 
-/// A step of a test script.
+/// A step of a test script: an operation on the log.
 #[derive(Clone, Copy)]
 enum Step {
-    /// This many concurrent appends of this many entries each.
+    /// Starts several appends concurrently, each of several entries.
     Append {
         appends: usize,
         entries: usize,
@@ -24,16 +24,17 @@ enum Step {
         node: u64,
         committed: bool,
     },
-    /// Truncates this many entries at the end.
+    /// Removes this number of entries at the end of the log.
     Truncate(u64),
-    /// Purges all entries but this many.
+    /// Purges all entries except for this number of entries at the end.
     PurgeAllBut(u64),
-    /// Purges entries that the log never had, as the installation of a snapshot does.
+    /// Purges the log up to an index that is this far beyond the next index. The log never had these entries, as when a
+    /// snapshot of another node is installed.
     PurgeBeyond(u64),
     Committed,
 }
 
-/// A change of the log, which is present or absent after a crash.
+/// A change of the log. After a crash it is either present or absent as a whole.
 #[derive(Clone)]
 enum Change {
     Entry(Entry),
@@ -42,7 +43,7 @@ enum Change {
     Purge(LogId),
 }
 
-/// The contents of a log.
+/// The contents of a log, as a test compares them.
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Content {
     vote: Option<Vote>,
@@ -83,14 +84,14 @@ impl Content {
     }
 }
 
-/// The requested changes, and how many of them were reported durable.
+/// The changes that were requested since the log was opened, and how many of them were reported durable.
 struct History {
-    /// The contents when the log was opened.
+    /// The contents of the log when it was opened.
     before: Content,
     changes: Vec<Change>,
-    /// The number of changes, from the first, that must be present after a crash.
+    /// The number of changes, counted from the first, that must be present after a crash.
     durable: usize,
-    /// The contents after all changes.
+    /// The contents of the log after all requested changes.
     now: Content,
     term: u64,
     committed: Vec<LogId>,
@@ -107,10 +108,11 @@ impl History {
         self.changes.push(change);
     }
 
-    /// Returns the number of changes after which the log had these contents.
+    /// Returns the number of requested changes that lead to the contents `found`, or `None` if no number of them does.
     fn changes_in(&self, found: &Content) -> Option<usize> {
         let mut content = self.before.clone();
-        // The largest number: an entry may be appended and truncated again.
+        // The largest matching number is returned, because a change may undo an earlier one: an entry may be appended
+        // and truncated again.
         let mut same = (content == *found).then_some(0);
         for (number, change) in self.changes.iter().enumerate() {
             content.change(change);
@@ -132,7 +134,7 @@ impl History {
     }
 }
 
-/// An open log and its history.
+/// A log that is open during a test, and the history of its changes.
 struct Run<'d> {
     disk: &'d SimulatedDisk,
     log: LogStore,
@@ -140,7 +142,7 @@ struct Run<'d> {
 }
 
 impl Run<'_> {
-    /// Runs the steps until the disk fails.
+    /// Runs the steps of a script until the disk fails.
     async fn play(mut self, script: &[Step]) -> History {
         for step in script {
             if !self.step(*step).await {
@@ -151,7 +153,7 @@ impl Run<'_> {
         self.history
     }
 
-    /// Returns whether the disk still works.
+    /// Runs a step. Returns `false` if the disk has failed.
     async fn step(&mut self, step: Step) -> bool {
         match step {
             Step::Append { appends, entries } => return self.append(appends, entries).await,
@@ -213,7 +215,7 @@ impl Run<'_> {
                 batch.push(entry);
             }
             pending.push((self.history.changes.len(), begin_append(&mut self.log, batch).await));
-            // The first append is being written; the others are queued, and are written together.
+            // The first append is being written. The others are queued, and are written together afterwards.
             self.disk.wait_until_one_is_held();
         }
         self.disk.release();
@@ -270,15 +272,16 @@ const SHORT: &[Step] = &[
 
 fn open(disk: &SimulatedDisk) -> Result<LogStore, LogError> {
     let options = LogOptions::new(Path::new("/log"));
-    // A small cache, so that most entries are read from the disk.
+    // The cache is small, so that most entries are read from the disk.
     LogStore::open(LogOptions { segment_bytes: 4096, cache_bytes: 2000, disk: Arc::new(disk.clone()), ..options })
 }
 
-/// Opens the log after a crash, checks its contents against the history, and runs a script.
+/// Opens the log after a crash, compares its contents with the history, and runs a script. Returns `None` if the power
+/// fails while the log is being opened.
 async fn resume(disk: &SimulatedDisk, past: &History, script: &[Step], case: &str) -> Option<History> {
     let mut log = match open(disk) {
         Ok(log) => log,
-        // The power may fail while the log is being opened.
+        // The power may fail while the log is being opened. There is nothing to check then.
         Err(LogError::Io { source, .. }) if source.to_string().contains("power") => return None,
         Err(error) => panic!("{case}: {error}"),
     };

@@ -1,4 +1,4 @@
-//! Damage to durable data is reported with its file and offset, and never repaired.
+//! Tests that damage to durable data is reported with the file and the offset, and is never repaired.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -71,7 +71,8 @@ async fn a_flipped_bit_is_found_wherever_it_is() {
                 }
                 Err(other) => panic!("offset {offset}: {other}"),
                 Ok(left) => {
-                    // Only the last frame may be taken for a torn one: no frame after it says that it was durable.
+                    // Only damage to the last frame can be mistaken for a torn write: no later frame records that it
+                    // was durable.
                     assert_eq!(number + 1, segments.len(), "offset {offset} of {segment:?} went unnoticed");
                     assert!(left.len() + 1 >= written.len() && written.starts_with(&left), "offset {offset}");
                 }
@@ -82,7 +83,7 @@ async fn a_flipped_bit_is_found_wherever_it_is() {
     assert_eq!(entries(directory.path()).await.unwrap(), written);
 }
 
-/// The file and the offset that are reported as damaged when the log is opened.
+/// Opens the log, and returns the file and the offset that are reported as damaged.
 fn reported_damage(directory: &Path) -> (PathBuf, u64) {
     match open(directory) {
         Err(LogError::Corrupt { file, offset, .. }) => (file, offset),
@@ -95,7 +96,7 @@ async fn a_missing_segment_is_reported() {
     let directory = tempfile::tempdir().unwrap();
     write(directory.path()).await;
     let segments = segments(directory.path());
-    // All but the last segment, because only the database can show that it is missing.
+    // The last segment is left out, because only the database can show that it is missing.
     for missing in &segments[..segments.len() - 1] {
         let bytes = fs::read(missing).unwrap();
         fs::remove_file(missing).unwrap();
@@ -175,7 +176,7 @@ async fn a_torn_tail_is_cut_off() {
     let used = bytes.iter().rposition(|byte| *byte != 0).unwrap();
     bytes[used - 6..].fill(0);
     fs::write(&last, &bytes).unwrap();
-    // The torn frame is the vote after the last entry.
+    // The frame that was torn is the vote after the last entry, so no entry is missing.
     assert_eq!(entries(directory.path()).await.unwrap(), written);
     let after = fs::read(&last).unwrap();
     assert!(after.iter().rposition(|byte| *byte != 0).unwrap() < used - 6, "the torn frame is still there");
@@ -191,7 +192,7 @@ async fn an_empty_segment_is_created_again() {
     let contents = [Vec::new(), vec![0; 200], vec![0; 4096], b"sqlhttpL".to_vec(), b"\x81garbage".repeat(500)];
     let mut whole = Vec::new();
     for content in contents {
-        // Once after a complete segment, and once as the only segment.
+        // Each content is tested twice: in a segment after a complete one, and in the only segment.
         fs::write(last, &content).unwrap();
         let left = entries(directory.path()).await.unwrap();
         assert!(left.len() >= before.len() && written.starts_with(&left), "{} bytes", content.len());
@@ -208,7 +209,8 @@ async fn an_empty_segment_is_created_again() {
     assert!(whole.windows(2).all(|pair| pair[0] == pair[1]));
 }
 
-/// Nothing in the log distinguishes damage at its very end from a torn write; but the database has applied the entry.
+/// Nothing in the log distinguishes damage at its very end from a torn write. But if the database has applied the
+/// entry, the entry was durable, so the log is damaged.
 #[tokio::test]
 async fn an_applied_entry_is_not_a_torn_tail() {
     let directory = tempfile::tempdir().unwrap();

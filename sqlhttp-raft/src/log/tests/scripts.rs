@@ -1,39 +1,46 @@
-//! Goldenscripts of the log (`scripts/`): what operations write, and what recovery decides after crashes and damage.
+//! Goldenscripts of the log (`scripts/`). They show what operations write to the disk, and how recovery treats the log
+//! after crashes and damage.
 //!
-//! A script consists of commands, `---`, and their output; its name is the rule that it pins. `UPDATE_GOLDENFILES=1
-//! cargo test` writes the output again; read the difference before you commit it.
+//! A script consists of commands, `---`, and the output of the commands. The name of a script is the rule that it
+//! tests. `UPDATE_GOLDENFILES=1 cargo test` replaces the output with the actual one; read the difference before you
+//! commit it.
 //!
-//! An entry is written `INDEX@TERM`, its index counted from 1. FILE is the number of a segment. The log lives on a
+//! An entry is written `INDEX@TERM`, with its index counted from 1. FILE is the number of a segment. The log is on a
 //! [`SimulatedDisk`].
 //!
 //! * `open [applied=INDEX] [segment=BYTES]`: Opens the log and prints its state. `applied`: the last entry that the
-//!   database has applied; by default the last purged one. Segments have 1024 bytes by default.
-//! * `append ID… [kind=blank|command|members] [bytes=N]`: Appends entries in one call and waits until they are
+//!   database has applied; by default the last purged entry. `segment`: the length from which a segment is full; by
+//!   default 1024 bytes.
+//! * `append ID… [kind=blank|command|members] [bytes=N]`: Appends entries in one call, and waits until they are
 //!   durable.
-//! * `begin ID… [kind=…] [bytes=N]`: Appends an entry per call, and does not wait.
-//! * `pending`: Waits for the appends of `begin`, and prints their results.
+//! * `begin ID… [kind=…] [bytes=N]`: Appends each entry in a call of its own, and does not wait.
+//! * `pending`: Waits for the appends that `begin` has started, and prints their results.
 //! * `vote TERM NODE [committed=true]`: Saves a vote.
-//! * `committed ID`: Notes the last committed entry.
-//! * `truncate [ID]`: Removes the entries after this one; all without an ID.
-//! * `purge ID`: Removes the entries up to this one.
-//! * `state`: Prints the state, and the entries that can be read.
+//! * `committed ID`: Records the last committed entry.
+//! * `truncate [ID]`: Removes the entries after ID; without an ID, removes all entries.
+//! * `purge ID`: Removes the entries up to and including ID.
+//! * `state`: Prints the state of the log, and the entries that can be read.
 //! * `files`: Prints the frames of each segment: offset, content, and the offset up to which the segment was durable
 //!   when the frame was written.
 //! * `close`: Closes the log.
-//! * `hold` / `release`: Blocks the operations of the disk / lets them take place, and does what `pending` does.
-//! * `waits`: Waits until the log waits for its disk, and prints the reason.
-//! * `crash all|nothing|killed|SEED`: Ends the process. What was not synced is lost, kept, kept but still not synced,
-//!   or lost in part. The disk operation that is held at that moment is carried out, but not synced.
-//! * `fault none|full|cut|fail [at=N]`: The disk's next fault: no space; the power fails, or one operation fails, at
-//!   operation N, counted from 0.
-//! * `flip FILE OFFSET`: Inverts the lowest bit of a byte, durably.
-//! * `zero FILE FROM [TO]`: Overwrites a part of a file with zeros, durably.
-//! * `fill FILE FROM TO`: Overwrites a part of a file with the byte 0xA5, durably.
-//! * `cut FILE LENGTH`: Shortens a file, durably.
-//! * `head FILE VERSION`: Rewrites the head of a segment with another format version. Version 1 has no identity.
-//! * `copy FILE TO`, `remove FILE`: Copies or removes a segment, durably.
+//! * `hold`, `release`: `hold` blocks the operations of the disk. `release` lets them continue, and then does the same
+//!   as `pending`.
+//! * `waits`: Waits until the log is waiting for its disk, and prints the reason.
+//! * `crash all|nothing|killed|SEED`: Ends the process. What was not synced is lost (`all`), kept (`nothing`), kept but
+//!   still not synced (`killed`), or lost in part (`SEED`). A disk operation that is blocked at that moment is carried
+//!   out, but not synced.
+//! * `fault none|full|cut|fail [at=N]`: Sets the next fault of the disk: none; no free space; the power fails at
+//!   operation N; or operation N alone fails. Operations are counted from 0.
+//! * `flip FILE OFFSET`: Inverts the lowest bit of a byte. The change is durable.
+//! * `zero FILE FROM [TO]`: Overwrites a part of a file with zeros. The change is durable.
+//! * `fill FILE FROM TO`: Overwrites a part of a file with the byte 0xA5. The change is durable.
+//! * `cut FILE LENGTH`: Shortens a file. The change is durable.
+//! * `head FILE VERSION`: Rewrites the header of a segment with another format version. A header of version 1 contains
+//!   no identity.
+//! * `copy FILE TO`, `remove FILE`: Copies or removes a segment. The change is durable.
 //!
-//! The tag `[ops]` prints the operations of the disk before the output of the command; after it, if it is an error.
+//! With the tag `[ops]`, the output of a command begins with the disk operations that it caused. If the output is an
+//! error, the disk operations follow it.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -72,7 +79,7 @@ fn scripts() {
     assert!(failed.is_empty(), "{failed:#?}");
 }
 
-/// See the description of the module.
+/// A command of a script. The description of the module explains the commands.
 #[derive(goldenscript::Command)]
 enum Command {
     Open {
@@ -146,7 +153,7 @@ enum Command {
     Remove(u64),
 }
 
-/// An entry: its index, counted from 1, and its term.
+/// The index of an entry, counted from 1, and its term.
 #[derive(Clone, Copy)]
 struct Id {
     index: u64,
@@ -173,9 +180,9 @@ struct LogRunner {
     runtime: Runtime,
     disk: RecordingDisk,
     log: Option<LogStore>,
-    /// The appends that were begun, and have not been reported.
+    /// The appends that were started by `begin` and whose results have not been printed.
     pending: Vec<(Id, Pending)>,
-    /// The operations of the disk are blocked.
+    /// Whether the operations of the disk are blocked.
     held: bool,
 }
 
@@ -206,7 +213,7 @@ impl LogRunner {
         self.log.as_mut().ok_or_else(|| "the log is not open".into())
     }
 
-    /// Runs an operation of the log and waits until it is durable.
+    /// Runs an operation on the log, and waits until it is durable.
     fn change<F>(&mut self, change: impl FnOnce(LogStore) -> F) -> Output
     where
         F: Future<Output = std::io::Result<()>>,
@@ -222,7 +229,7 @@ impl LogRunner {
             let pending = self.runtime.block_on(begin_append(&mut log, vec![entry(*id, kind, bytes)?]))?;
             self.pending.push((*id, pending));
             if self.held {
-                // The first one is at the disk; the others wait behind it.
+                // The first append is at the disk; the others are queued behind it.
                 self.disk.disk.wait_until_one_is_held();
             }
         }
@@ -315,7 +322,7 @@ impl LogRunner {
         Ok(String::new())
     }
 
-    /// Changes the bytes of a file, durably.
+    /// Changes the bytes of a segment's file, durably.
     fn damage(&mut self, file: u64, change: impl FnOnce(&mut Vec<u8>)) -> Output {
         let file = self.disk.disk.open(&segment_path(Path::new(DIRECTORY), file))?;
         let mut bytes = vec![0; usize::try_from(file.len()?)?];
@@ -420,14 +427,14 @@ fn entry(id: Id, kind: Option<&str>, bytes: Option<usize>) -> Result<Entry, Box<
     }
 }
 
-/// Appends without waiting for the disk.
+/// Starts an append without waiting for the disk.
 async fn begin_append(log: &mut LogStore, entries: Vec<Entry>) -> std::io::Result<Pending> {
     let (reply, pending) = TokioOneshot::channel();
     log.append(entries, IOFlushed::signal(reply)).await?;
     Ok(pending)
 }
 
-/// Gives the head of a segment another version and a right checksum.
+/// Sets the format version in the header of a segment, and updates the checksum.
 fn set_version(bytes: &mut [u8], number: u64, version: u32) {
     let SegmentHeader::Valid { state, .. } = decode_header(bytes) else { panic!("the head is not valid") };
     let identity = state.identity.filter(|_| version > 1);
@@ -438,7 +445,7 @@ fn set_version(bytes: &mut [u8], number: u64, version: u32) {
     bytes[..HEADER_BYTES].copy_from_slice(&head);
 }
 
-/// Prints the head of a segment, its frames, and what lies between them.
+/// Prints the header of a segment, its frames, and the bytes between them.
 fn describe(bytes: &[u8], number: u64, out: &mut String) -> Result<(), Box<dyn Error>> {
     match decode_header(bytes) {
         SegmentHeader::Valid { number, state } => {
@@ -514,7 +521,7 @@ fn name_or_none(id: Option<LogId>) -> String {
 
 const DIRECTORY: &str = "/log";
 
-/// A simulated disk, and the operations that the log has asked of it.
+/// A simulated disk that records the operations which the log performs.
 #[derive(Clone)]
 struct RecordingDisk {
     disk: SimulatedDisk,

@@ -1,7 +1,8 @@
 //! A disk in memory that simulates power cuts, write errors and a lack of space.
 //!
-//! It keeps what the system sees apart from what is on the medium: writes by sector, names by directory entry. After a
-//! power cut, each sector and each name that has not been synced may or may not be on the medium.
+//! The simulated disk distinguishes what the operating system sees from what is on the medium: writes by sector, names
+//! by directory entry. After a power cut, each sector and each name that has not been synced may or may not be on the
+//! medium.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -12,32 +13,33 @@ use super::super::disk::{Disk, DiskFile, Space};
 
 const SECTOR_BYTES: usize = 512;
 
-/// What a crash does to the changes that have not been synced.
+/// What happens in a crash to the changes that have not been synced.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Loss {
-    /// The power fails; all of them are lost.
+    /// The power fails, and all changes that have not been synced are lost.
     All,
-    /// The power fails; none of them is lost.
+    /// The power fails, but no change is lost.
     Nothing,
-    /// The power fails; a pseudo-random part of them is lost.
+    /// The power fails, and a pseudo-random part of the changes that have not been synced is lost. The value is the
+    /// seed.
     Part(u64),
-    /// The process is killed. The system has the changes, but they may not be on the medium yet.
+    /// The process is killed. The operating system still has all changes, but they may not be on the medium yet.
     Killed,
 }
 
-/// The next fault. Operations that change something are counted from 0.
+/// The next fault of the disk. Operations that change the disk are numbered from 0.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Fault {
     None,
-    /// The power fails during this operation: it and all later ones fail.
+    /// The power fails during the operation with this number: it and all later operations fail.
     CutAt(u64),
-    /// This operation fails, and later ones do not.
+    /// The operation with this number fails, and later ones do not.
     FailAt(u64),
-    /// There is no space: nothing can be written or created.
+    /// The disk is full: nothing can be written or created.
     Full,
 }
 
-/// The disk. Clones share it.
+/// The simulated disk. Clones share it.
 #[derive(Clone)]
 pub(super) struct SimulatedDisk(Arc<Shared>);
 
@@ -48,18 +50,18 @@ struct Shared {
 
 struct State {
     files: Vec<Content>,
-    /// The file of each name, as the system sees it.
+    /// The file of each name, as the operating system sees it.
     names: BTreeMap<PathBuf, usize>,
-    /// The file of each name, as it is on the medium.
+    /// The file of each name, according to the directory entries on the medium.
     durable_names: BTreeMap<PathBuf, usize>,
     operations: u64,
     fault: Fault,
     dead: bool,
     locked: bool,
-    /// The number of crashes. Files that were opened before the last one are closed.
+    /// The number of simulated crashes. Files that were opened before the last crash are closed.
     crashes: u64,
     held: bool,
-    /// The number of operations that wait because of `held`.
+    /// The number of operations that are blocked because `held` is set.
     waiting: usize,
 }
 
@@ -67,7 +69,7 @@ struct State {
 struct Content {
     now: Vec<u8>,
     durable: Vec<u8>,
-    /// The sectors in which `now` and `durable` may differ.
+    /// The sectors in which `now` and `durable` may differ, because they were written and not synced.
     dirty: BTreeSet<usize>,
 }
 
@@ -96,7 +98,7 @@ impl Content {
         self.dirty.clear();
     }
 
-    /// Applies the changes for which `keep` returns `true` to the medium, and loses the others.
+    /// Copies the changes for which `keep` returns `true` to the medium, and discards the others.
     fn settle(&mut self, keep: &mut impl FnMut() -> bool) {
         let mut bytes = std::mem::take(&mut self.durable);
         if bytes.len() != self.now.len() && keep() {
@@ -116,7 +118,7 @@ impl Content {
 }
 
 impl State {
-    /// Counts an operation. Returns whether it takes place, and its result.
+    /// Counts an operation. Returns whether the operation is carried out, and the result that its caller receives.
     fn operation(&mut self) -> (bool, io::Result<()>) {
         if self.dead {
             return (false, Err(power()));
@@ -160,7 +162,7 @@ fn power() -> io::Error {
     io::Error::other("the power has failed")
 }
 
-/// Xorshift, the 64-bit generator of Marsaglia.
+/// Returns a pseudo-random generator of booleans: Xorshift, the 64-bit generator of Marsaglia.
 fn coin(mut seed: u64) -> impl FnMut() -> bool {
     seed = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     move || {
@@ -192,7 +194,7 @@ impl SimulatedDisk {
         self.0.state.lock().unwrap()
     }
 
-    /// Waits until operations are not held, and returns the state.
+    /// Waits until operations are no longer blocked by [`SimulatedDisk::hold`], and returns the state.
     fn let_through(&self) -> MutexGuard<'_, State> {
         let mut state = self.state();
         state.waiting += 1;
@@ -204,24 +206,24 @@ impl SimulatedDisk {
         state
     }
 
-    /// Sets the next fault, and counts operations from 0 again.
+    /// Sets the next fault of the disk, and numbers operations from 0 again.
     pub(super) fn set_fault(&self, fault: Fault) {
         let mut state = self.state();
         state.operations = 0;
         state.fault = fault;
     }
 
-    /// The number of operations since the last fault was set.
+    /// Returns the number of operations since the last fault was set.
     pub(super) fn operations(&self) -> u64 {
         self.state().operations
     }
 
-    /// Makes operations wait.
+    /// Blocks all further operations until [`SimulatedDisk::release`] is called.
     pub(super) fn hold(&self) {
         self.state().held = true;
     }
 
-    /// Blocks until an operation waits or the power has failed.
+    /// Waits until an operation is blocked or the power has failed.
     pub(super) fn wait_until_one_is_held(&self) {
         let mut state = self.state();
         while state.waiting == 0 && !state.dead {
@@ -229,14 +231,14 @@ impl SimulatedDisk {
         }
     }
 
-    /// Lets operations continue.
+    /// Ends the blocking of operations that [`SimulatedDisk::hold`] has begun.
     pub(super) fn release(&self) {
         self.state().held = false;
         self.0.changed.notify_all();
     }
 
-    /// Simulates a crash: treats the changes that have not been synced as `loss` says, closes all files, and makes the
-    /// disk work again.
+    /// Simulates a crash: keeps or discards the changes that have not been synced, according to `loss`; closes all
+    /// files; and makes the disk work again.
     pub(super) fn crash(&self, loss: Loss) {
         let mut state = self.state();
         match loss {

@@ -1,4 +1,4 @@
-//! openraft's test suite for storage implementations.
+//! Runs openraft's test suite for storage implementations on this log.
 
 use std::io;
 use std::sync::{Arc, Mutex};

@@ -16,12 +16,13 @@ use sqlhttp_core::Conditions;
 
 use crate::types::{Entry, MemberInfo, Membership, log_id};
 
-/// A blank entry.
+/// Returns a blank entry, which contains no command.
 pub(super) fn blank(term: u64, index: u64) -> Entry {
     Entry { log_id: log_id(term, index), payload: EntryPayload::Blank }
 }
 
-/// An entry of about this many bytes, which depend on the term and the index and cannot be compressed.
+/// Returns an entry of about this number of bytes. The bytes depend on the term and the index, and cannot be
+/// compressed.
 pub(super) fn command(term: u64, index: u64, bytes: usize) -> Entry {
     let content: Vec<u8> = (0..bytes as u64)
         .map(|at| (at + index * 7 + term).wrapping_mul(0x9E37_79B9_7F4A_7C15))
@@ -33,7 +34,7 @@ pub(super) fn command(term: u64, index: u64, bytes: usize) -> Entry {
     Entry { log_id: log_id(term, index), payload: EntryPayload::Normal(command) }
 }
 
-/// An entry with a membership of three voters.
+/// Returns an entry with a membership of three voters.
 pub(super) fn members(term: u64, index: u64) -> Entry {
     let peer = |id: u64| MemberInfo { name: format!("n{id}"), raft_address: format!("host{id}:{index}") };
     let nodes: BTreeMap<u64, MemberInfo> = (1..=3).map(|id| (id, peer(id))).collect();
@@ -41,17 +42,17 @@ pub(super) fn members(term: u64, index: u64) -> Entry {
     Entry { log_id: log_id(term, index), payload: EntryPayload::Membership(members) }
 }
 
-/// Receives the result of an append.
+/// The receiver of the result of an append.
 pub(super) type Pending = oneshot::Receiver<io::Result<()>>;
 
-/// Begins an append, without waiting for the disk.
+/// Starts an append, without waiting for the disk.
 pub(super) async fn begin_append(log: &mut LogStore, entries: Vec<Entry>) -> Pending {
     let (sender, pending) = TokioOneshot::channel();
     log.append(entries, IOFlushed::signal(sender)).await.unwrap();
     pending
 }
 
-/// Appends entries, and waits until they are durable.
+/// Appends entries to the log, and waits until they are durable.
 pub(super) async fn append(log: &mut LogStore, entries: Vec<Entry>) -> io::Result<()> {
     begin_append(log, entries).await.await.expect("the callback was dropped")
 }
