@@ -197,7 +197,7 @@ struct Releaser {
 /// running.
 fn release_later(holder: &Arc<ReadLockHolder>) {
     let mut releaser = RELEASER.lock().unwrap_or_else(PoisonError::into_inner);
-    if !releaser.running && spawn("sqlhttp-anchors", release_periodically).is_err() {
+    if !releaser.running && spawn("sqlhttp-locks", release_periodically).is_err() {
         drop(releaser);
         // Without the thread nothing would release the lock in time, so it is released now.
         return holder.release_for_others();

@@ -93,12 +93,12 @@ impl WireOperation<'_> {
             WireOperation::Compressed(bytes) => {
                 let (len, packed) = lz4_flex::block::uncompressed_size(bytes).map_err(io::Error::other)?;
                 if len > COMPRESSED_BYTES_MAX {
-                    return Err(io::Error::other("compressed work is too long"));
+                    return Err(io::Error::other("a compressed operation is too long"));
                 }
                 *len_plain += len;
                 let bytes = lz4_flex::block::decompress(packed, len).map_err(io::Error::other)?;
                 match postcard::from_bytes(&bytes).map_err(io::Error::other)? {
-                    WireOperation::Compressed(_) => Err(io::Error::other("compressed work is compressed")),
+                    WireOperation::Compressed(_) => Err(io::Error::other("a compressed operation is compressed twice")),
                     written => written.read(len_plain),
                 }
             }
