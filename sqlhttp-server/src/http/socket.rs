@@ -37,7 +37,7 @@ impl<S> Socket<S> {
         Socket { inner, peer, transport, stalled: None, lingering: None }
     }
 
-    /// Counts the bytes that were sent. Fails if the write has been waiting for longer than [`WRITE_STALL_MAX`].
+    /// Counts the bytes that a write has sent. Fails if the write has been waiting for longer than [`WRITE_STALL_MAX`].
     fn after_write(&mut self, written: Poll<io::Result<usize>>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         match written {
             Poll::Ready(Ok(len)) => {
