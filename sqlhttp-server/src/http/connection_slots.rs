@@ -149,7 +149,7 @@ mod tests {
         let _fourth = take(&slots).unwrap();
         let closed = |slot: &ConnectionSlot| slot.peer.closing().is_cancelled();
         assert_eq!(open.iter().map(closed).collect::<Vec<_>>(), [false, true, false]);
-        // Another connection has taken over the slot of `busy`, so dropping `busy` does not free it.
+        // Another connection has taken over the slot of `open[1]`, so dropping `open[1]` does not free it.
         drop(open);
         drop(busy);
         assert_eq!(slots.free.available_permits(), 2);
