@@ -23,8 +23,8 @@ const DRAINED_MAX: u64 = 256 << 10;
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// Reads and discards an unread HTTP/1 request body in the background if it is short. Instead adds `Connection: close`
-/// to the response if the body is long or of unknown length, if the client waits for `100 Continue`, or if the server is
-/// stopping.
+/// to the response if the body is long or of unknown length, if the client waits for `100 Continue`, or if the server
+/// is stopping.
 pub(crate) fn drain_or_close(body: Incoming, head: &Parts, response: &mut HttpResponse, is_stopping: bool) {
     if body.is_end_stream() || head.version > Version::HTTP_11 || reply::closes(response) {
         return;

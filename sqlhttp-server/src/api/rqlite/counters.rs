@@ -18,7 +18,7 @@ impl Counter {
 
 macro_rules! counters {
     ($($name:ident,)*) => {
-        /// The counters of requests since the start.
+        /// The counters of requests since the server started.
         #[derive(Debug, Default)]
         pub(crate) struct Counters {
             $(pub(crate) $name: Counter,)*

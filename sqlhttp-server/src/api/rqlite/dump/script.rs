@@ -1,7 +1,7 @@
 //! The order of the statements in a dump: tables with their rows, then indexes, triggers and views.
 //!
-//! A dump equals rqlite's dump of the same database byte for byte, if rqlite's dump would restore the database. In the
-//! following cases rqlite's dump would not, and this dump differs:
+//! A dump equals rqlite's dump of the same database byte for byte, wherever rqlite's dump would restore the database.
+//! It differs in:
 //!
 //! * rowids;
 //! * TEXT values that no string literal can contain;

@@ -30,7 +30,7 @@ pub(crate) fn write_value(out: &mut Vec<u8>, value: ValueRef<'_>) {
     match value {
         ValueRef::Null => out.extend_from_slice(b"NULL"),
         ValueRef::Integer(integer) => out.extend_from_slice(integer.to_string().as_bytes()),
-        // Not reached: `select_expression` converts reals to texts.
+        // Not reached, because `select_expression` converts REAL values to TEXT.
         ValueRef::Real(real) => out.extend_from_slice(format!("{real:?}").as_bytes()),
         ValueRef::Blob(bytes) => write_blob(out, bytes),
         ValueRef::Text([b'r', real @ ..]) => out.extend_from_slice(real),
