@@ -15,9 +15,9 @@
 //!
 //! | module | contents |
 //! |---|---|
-//! | [`http`] | the HTTP transport, from an accepted connection to the response; independent of protocols and databases |
+//! | [`http`] | the HTTP transport, from an accepted connection to the response, for any protocol |
 //! | `http::app` | the trait that a program implements to handle requests |
-//! | `http::listen`, `connection_slots`, `workers` | the accept loop, the limit on open connections, the worker threads |
+//! | `http::listen`, `connection_slots`, `workers` | the accept loop, the limit on connections, the worker threads |
 //! | `http::connection`, `socket`, `peer` | one connection: TLS, HTTP/1 and HTTP/2, its socket, and its state |
 //! | `http::head`, `poll_on_wake` | the check of HTTP/1 request heads; a future with its own waker |
 //! | `http::handle`, `request_id`, `request_log` | one request: its id, its metrics and its log lines |
@@ -30,7 +30,7 @@
 //! | `api::ws4sqlite` | ws4sqlite's protocol, with macros and backups as in sqliterg |
 //! | `api::rqlite` | rqlite's data API: statements, queued writes, backups, dumps and status |
 //! | [`api::auth`], `login_delay` | the users of a database, and the delay of the responses to failed logins |
-//! | `api::context`, `database`, `exchange` | the state that request handlers share, a served database, and one request to it |
+//! | `api::context`, `database`, `exchange` | the state of request handlers, a served database, one request to it |
 //! | `api::outcome`, `streaming` | the encoding of results, of which large ones are streamed |
 //! | `api::sql_observer`, `metrics` | counters and log lines about SQL; the endpoint `/metrics` |
 //! | [`api::admin`] | the traits for copying and replacing a database, and for macros and backups |
@@ -50,12 +50,12 @@
 //! | `cluster::app`, `http` | the choice of endpoint for a request, and the endpoints that only a node has |
 //! | [`cluster::context`] | the state of the node that handlers read |
 //! | `cluster::write_queue` | the queue for queued writes (rqlite's `?queue`) |
-//! | [`cluster::log`], `observer`, `collector` | log lines in the format of rqlited; the events of a node; the metrics of a node |
+//! | [`cluster::log`], `observer`, `collector` | log lines in the format of rqlited; a node's events and metrics |
 //! | [`process`] | what concerns the process and the operating system, in both programs |
 //! | [`process::logging`], `metrics` | log lines on standard error, and metrics in Prometheus's format |
 //! | [`process::tls`], `reloading` | TLS certificates, which are reloaded when their files change |
 //! | [`process::memory`], [`process::shutdown`] | limits on memory and open files; signals that stop the process |
-//! | `process::database_watch`, `scratch`, `flags` | periodic checks of served databases; temporary files; flags of both programs |
+//! | `process::database_watch`, `scratch`, `flags` | checks of served databases; temporary files; common flags |
 
 pub mod api;
 pub mod cluster;
