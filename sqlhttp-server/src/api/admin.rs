@@ -47,7 +47,7 @@ pub trait Macros: Send + Sync {
 /// The reason why a macro or a backup has failed.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
-    /// The macro does not exist, or no backup directory is configured.
+    /// The macro does not exist, or no directory for backups is configured. The string is the error message.
     #[error("{0}")]
     NotFound(String),
     /// The backup file already exists. This happens if two backups are made within a minute.

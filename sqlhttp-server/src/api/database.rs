@@ -20,7 +20,7 @@ use crate::process::metrics::{LastBackup, ObservedDatabase, StatusFn};
 pub(crate) struct Database {
     /// The name of the database in URLs, metrics and log lines.
     pub(crate) id: String,
-    /// The backend that runs batches.
+    /// The backend that runs the batches of requests to the database.
     pub(crate) backend: Arc<dyn Backend>,
     /// The observer that counts and logs the SQL of requests.
     pub(crate) sql: Arc<SqlObserver>,

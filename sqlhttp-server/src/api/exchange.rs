@@ -32,7 +32,7 @@ pub(crate) const TOO_MANY_FAILURES: &str = "Too many failed attempts";
 /// its own error.
 const DEADLINE_GRACE: Duration = Duration::from_millis(250);
 
-/// One request to one database.
+/// One request to one database, with the state that is needed to handle it.
 pub(crate) struct Exchange<'a> {
     pub(crate) context: &'a AppContext,
     pub(crate) database: &'a Database,

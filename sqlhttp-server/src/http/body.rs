@@ -127,7 +127,7 @@ impl BodyChunks {
         BodyChunks { body }
     }
 
-    /// Returns the next chunk; `None` at the end of the body.
+    /// Returns the next chunk of the body; `None` at the end of the body.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, BodyError> {
         let Some(body) = &mut self.body else { return Ok(None) };
         next_chunk(body).await

@@ -1,4 +1,4 @@
-//! Compression of responses.
+//! Compression of response bodies.
 
 use std::io;
 
@@ -23,7 +23,7 @@ const BUFFERED_BYTES_MAX: usize = 64 << 10;
 /// The size of the chunks of compressed output, in bytes.
 const CHUNK_BYTES: usize = 16 << 10;
 
-/// The compression level of Brotli. Its default level is too slow for responses that are sent only once.
+/// The compression level for Brotli. Brotli's default level is too slow for responses that are sent only once.
 const BROTLI_LEVEL: Level = Level::Precise(4);
 
 /// Compresses a response if the client accepts a content coding that this server supports, and the body is either

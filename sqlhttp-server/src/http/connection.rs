@@ -36,7 +36,7 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 /// at least 8 KiB.)
 const BUFFER_BYTES: usize = 128 << 10;
 
-/// The number of requests that may run at once on one HTTP/2 connection.
+/// The maximum number of requests that may run at the same time on one HTTP/2 connection.
 const STREAMS_MAX: u32 = 128;
 
 /// The time after which the server sends a PING to an HTTP/2 client that has sent no frame. The client must reply

@@ -17,11 +17,11 @@ pub(crate) enum BodyFormat {
 /// A content coding of HTTP (RFC 9110, section 8.4.1): a compression format of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ContentCoding {
-    /// gzip (RFC 1952).
+    /// The coding `gzip` (RFC 1952).
     Gzip,
-    /// `deflate`, which in HTTP is the zlib format (RFC 1950).
+    /// The coding `deflate`, which in HTTP is the zlib format (RFC 1950).
     Deflate,
-    /// Brotli (RFC 7932).
+    /// The coding `br`: Brotli (RFC 7932).
     Brotli,
 }
 

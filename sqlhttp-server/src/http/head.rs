@@ -120,7 +120,7 @@ fn refused_status(answer: &[u8]) -> Option<&str> {
 }
 
 impl<S: AsyncWrite + Unpin> Http1Stream<S> {
-    /// Sends the rest of `refusal`.
+    /// Sends the unsent rest of `refusal`, the response that replaces hyper's.
     fn poll_refusal(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.refusal.is_empty() {
             let written = ready!(Pin::new(&mut self.inner).poll_write(cx, &self.refusal))?;

@@ -1,4 +1,4 @@
-//! The accept loop and the graceful shutdown.
+//! The accept loop of the server, and its graceful shutdown.
 
 use std::future::Future;
 use std::io;
@@ -112,8 +112,8 @@ impl<A: App> Server<A> {
     }
 
     fn admit(&self, socket: TcpStream, address: SocketAddr) {
-        // Disables Nagle's algorithm: responses are written whole, so waiting for more data would only delay them. An
-        // error means that the client has disconnected, which the next read reports.
+        // Disables Nagle's algorithm: responses are written as a whole, so waiting for more data would only delay them.
+        // An error of this call means that the client has disconnected, which the next read reports.
         let _ = socket.set_nodelay(true);
         match self.connection_slots.take(address, self.abort.child_token()) {
             Some(slot) => self.serve(socket, slot),

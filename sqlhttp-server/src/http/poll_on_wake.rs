@@ -104,7 +104,7 @@ mod tests {
 
     use super::*;
 
-    /// Returns a future that counts how often it is polled, and the counter.
+    /// Wraps `future` so that its polls are counted. Returns the counter and the wrapped future.
     fn counted<F: Future>(future: F) -> (Rc<Cell<usize>>, impl Future<Output = F::Output>) {
         let polls = Rc::new(Cell::new(0));
         let (count, mut future) = (Rc::clone(&polls), Box::pin(future));

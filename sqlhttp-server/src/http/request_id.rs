@@ -14,7 +14,7 @@ pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-i
 /// generates another one.
 const LEN_MAX: usize = 128;
 
-/// The id of a request.
+/// The id of a request in log lines and in the header `X-Request-Id`.
 #[derive(Debug, Clone)]
 pub(crate) enum RequestId {
     /// The id that the client or a proxy has sent in `X-Request-Id`.
@@ -64,8 +64,8 @@ impl fmt::Display for RequestId {
     }
 }
 
-/// The start of the process, in seconds since the Unix epoch. It is part of each generated id, so that the ids of
-/// successive processes differ.
+/// Returns the time at which the process started, in seconds since the Unix epoch. It is part of each generated request
+/// id, so that the ids of successive processes differ.
 fn process_start() -> u64 {
     static START: OnceLock<u64> = OnceLock::new();
     *START.get_or_init(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))

@@ -1,8 +1,8 @@
 //! Log lines about requests: one for each response, and hints about probable mistakes of the client.
 //!
-//! The span of a request contains its id, method, path, peer address, database and user. It is created only if lines
-//! about requests are written ([`crate::process::logging::RequestLines`]). If they are not, this module allocates and
-//! formats nothing.
+//! The tracing span of a request contains the id, method, path, client address, database and user of the request. It is
+//! created only if log lines about requests are enabled ([`crate::process::logging::RequestLines`]). If they are not,
+//! this module allocates and formats nothing.
 
 use std::time::Duration;
 
@@ -21,8 +21,8 @@ use crate::process::logging::{REQUEST_LOG, REQUEST_SPAN, shortened};
 /// The maximum length in a log line, in bytes, of the reason why a request failed. A longer reason is truncated.
 const REASON_BYTES_MAX: usize = 256;
 
-/// Creates the span of a request. It contains no secrets: no query string (which may contain a token), no password and
-/// no body.
+/// Creates the tracing span of a request. The span contains no secrets: no query string (which may contain a token), no
+/// password and no body.
 pub(crate) fn span(id: &RequestId, head: &Parts, peer: &Peer) -> Span {
     let span = tracing::info_span!(
         target: REQUEST_SPAN,
@@ -87,7 +87,8 @@ fn reason(response: &HttpResponse) -> Option<String> {
     (!text.is_empty()).then(|| shortened(&text, REASON_BYTES_MAX).to_owned())
 }
 
-/// Logs at level debug that a request has a body without `Content-Type`, which is not an error.
+/// Logs at level debug if a request has a body without `Content-Type`. Such a request is no error: the body is read as
+/// JSON.
 pub(crate) fn log_missing_content_type(head: &Parts, has_body: bool) {
     if !tracing::enabled!(target: REQUEST_LOG, Level::DEBUG) {
         return;

@@ -1,17 +1,17 @@
 //! rqlite's data API, which both programs serve: the endpoints that concern one database.
 //!
 //! * `answer`: the response to a request with SQL statements.
-//! * `backup`: `/db/backup`.
+//! * `backup`: `/db/backup`, which downloads the database.
 //! * `copy`: the temporary copies of databases from which backups and dumps are read.
 //! * `counters`: the counters that `/debug/vars` shows.
 //! * `dump`: the SQL text that rebuilds a database.
 //! * `endpoints`: dispatches requests that have passed all checks.
 //! * `identity`: the data about this server that rqlite's API shows.
 //! * `members`: `/nodes` and `/leader` on the standalone server.
-//! * `queue`: `/db/execute?queue`.
+//! * `queue`: `/db/execute?queue`, which executes queued writes.
 //! * `queued_writes`: the trait for executing queued writes, and an implementation without a queue.
 //! * `readyz`: `/readyz` on the standalone server, and the checks that a cluster node also makes.
-//! * `reply`: responses in rqlite's format.
+//! * `reply`: functions that build responses in rqlite's format.
 //! * `resource`: the type whose variants are the endpoints.
 //! * `service`: the order of the checks of a request, on which clients depend. Each program supplies its paths and its
 //!   authorization.

@@ -26,7 +26,7 @@ pub(crate) trait Service {
     /// An endpoint of the program.
     type Endpoint: Copy;
 
-    /// Returns the head of the request.
+    /// Returns the head of the request: method, URI and headers.
     fn head(&self) -> &Parts;
 
     /// Refuses the request if it would have an effect and a page of another site may have made the browser send it.
