@@ -1,4 +1,4 @@
-//! Operations on a whole database: copies, replacement, macros and backups.
+//! Operations on a whole database: copying and replacing it, macros and backups.
 
 use std::path::{Path, PathBuf};
 
@@ -6,59 +6,62 @@ use sqlhttp_core::{BoxFuture, Error};
 
 use crate::process::scratch::ScratchFile;
 
-/// Copies a database to a file and replaces its content by that of a file, for rqlite's `/db/backup` and `/db/load`.
+/// Copies a database to a file, and replaces its content with the content of a file. rqlite's `/db/backup` and
+/// `/db/load` use this.
 pub(crate) trait Copies: Send + Sync {
-    /// Returns whether the cluster has a leader. Without a leader a copy may be stale. A single database is its own
-    /// leader.
+    /// Returns whether the cluster has a leader. Without a leader, a copy may be stale. A database of the standalone
+    /// server is its own leader, so the default is `true`.
     fn has_leader(&self) -> bool {
         true
     }
 
-    /// Returns a hint for a file that exceeds the limit of request bodies: another way to load it. Empty if there is
-    /// none.
+    /// Returns a hint for a database file that is too large for a request body: another way to load the file. Empty if
+    /// there is no other way.
     fn large_file_hint(&self) -> &'static str {
         ""
     }
 
-    /// Writes a copy of the database, in its current state, to a file that must not exist. If `vacuumed`, the copy is
-    /// rebuilt, so that it has no free pages.
+    /// Writes a copy of the current state of the database to the file `to`, which must not exist. If `vacuumed` is set,
+    /// the copy is rebuilt as by VACUUM, so that it has no free pages.
     fn copy_to<'a>(&'a self, to: &'a Path, vacuumed: bool) -> BoxFuture<'a, Result<(), Error>>;
 
-    /// Checks a database file, replaces all content of the database by that of the file, and removes the file. Returns
-    /// the index of the log entry that contains the replacement, or 0 if there is no log.
+    /// Checks a database file, replaces the whole content of the database with the file's content, and removes the
+    /// file. Returns the index of the Raft log entry that contains the replacement; 0 if there is no Raft log.
     fn load_file(&self, file: PathBuf) -> BoxFuture<'_, Result<u64, Error>>;
 
-    /// Returns an unused path for a file to be loaded, on the same file system as the database.
+    /// Returns an unused path at which a file that is to be loaded can be stored. It is on the same file system as the
+    /// database.
     fn scratch_file(&self) -> ScratchFile;
 }
 
-/// Runs the macros and backups of a database (sqliterg). Dropping a future cancels the run as soon as possible.
+/// Runs the macros (configured lists of statements) and the backups of a database, as in sqliterg. Dropping a returned
+/// future cancels its macro or backup as soon as possible.
 pub trait Macros: Send + Sync {
-    /// Runs the macro `name`. Returns the number of rows that each statement has changed.
+    /// Runs the macro `name`. Returns, for each of its statements, the number of rows that the statement has changed.
     fn run_macro<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Vec<u64>, AdminError>>;
 
-    /// Makes a backup, then removes the oldest backups beyond the configured number.
+    /// Makes a backup. Then removes the oldest backups if there are more than the configured number.
     fn run_backup(&self) -> BoxFuture<'_, Result<(), AdminError>>;
 }
 
-/// The reason for which a macro or a backup has failed.
+/// The reason why a macro or a backup has failed.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
-    /// The macro does not exist, or no backup directory is configured.
+    /// The macro does not exist, or no directory for backups is configured. The string is the error message.
     #[error("{0}")]
     NotFound(String),
-    /// The backup file exists already: a second backup within a minute.
+    /// The backup file already exists. This happens if two backups are made within a minute.
     #[error("{0}")]
     AlreadyExists(String),
-    /// A statement or the backup failed.
+    /// A statement of a macro has failed, or the backup has failed.
     #[error("{message}")]
     Failed {
-        /// The index of the failed statement, from 0; `None` if the backup has failed.
+        /// The index of the failed statement in the macro, starting at 0; `None` if a backup has failed.
         statement: Option<usize>,
-        /// The error text.
+        /// The error message.
         message: String,
     },
-    /// The database returned no outcome.
+    /// The database returned this error instead of an outcome.
     #[error(transparent)]
     Database(#[from] Error),
 }

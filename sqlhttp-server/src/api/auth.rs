@@ -1,7 +1,7 @@
-//! The users of a database, and the tokens of its macros and backups (ws4sqlite, sqliterg).
+//! The users of a database, and the tokens for its macros and backups, as in ws4sqlite and sqliterg.
 //!
-//! The server stores passwords as SHA-256 digests only, and compares them in constant time. Checking an unknown user
-//! costs as much as checking a wrong password. The response to a failed login is delayed, see
+//! The server stores only the SHA-256 digests of passwords, and compares digests in constant time. Checking an unknown
+//! user takes as long as checking a wrong password. The response to a failed login is delayed by
 //! [`LoginDelays`](crate::api::login_delay::LoginDelays).
 
 use std::collections::HashMap;
@@ -18,42 +18,42 @@ use crate::http::basic_auth::BasicCredentials;
 /// The authentication settings of a database.
 #[derive(Debug, Clone)]
 pub struct AuthConfig {
-    /// The place of credentials in a request.
+    /// Where a request contains its credentials.
     pub mode: AuthMode,
     /// The users that may use the database.
     pub users: Users,
-    /// The HTTP status of a refusal; 401 unless configured.
+    /// The HTTP status of the response to missing or wrong credentials. It is 401 unless another one is configured.
     pub error_code: u16,
 }
 
-/// The place of credentials in a request.
+/// Where a request contains its credentials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AuthMode {
-    /// The `Authorization: Basic` header.
+    /// In the header `Authorization`, with the Basic scheme.
     Http,
-    /// The `credentials` object of the body.
+    /// In the object `credentials` of the request body.
     Inline,
 }
 
 /// The users that may use a database.
 #[derive(Debug, Clone)]
 pub enum Users {
-    /// The users for which this query returns a row. Its parameters are `user` and `password`.
+    /// All users for which this SQL query returns a row. The parameters of the query are `user` and `password`.
     ByQuery(Arc<str>),
-    /// The SHA-256 of the password of each user, by user name.
+    /// The listed users: for each user name, the SHA-256 digest of the password.
     ByCredentials(HashMap<String, [u8; 32]>),
 }
 
-/// The access to a macro or a backup over HTTP.
+/// The access rule of a macro or of the backups.
 #[derive(Debug, Clone)]
 pub struct TokenConfig {
-    /// The SHA-256 of the token that the client must send; `None` requires no token.
+    /// The SHA-256 digest of the token that the client must send; `None` if no token is required.
     pub token_sha256: Option<[u8; 32]>,
-    /// The HTTP status of a refusal; 401 unless configured.
+    /// The HTTP status of the response to a missing or wrong token. It is 401 unless another one is configured.
     pub error_code: u16,
 }
 
-/// The result of checking credentials.
+/// The result of checking the credentials of a request.
 #[derive(Debug)]
 pub(crate) enum CredentialCheck {
     /// The user exists and the password is right.
@@ -64,7 +64,7 @@ pub(crate) enum CredentialCheck {
     Failed(Error),
 }
 
-/// Checks credentials against the users of a database.
+/// Checks the credentials of a request against the users of a database.
 pub(crate) async fn check(
     users: &Users,
     credentials: &BasicCredentials,
@@ -74,22 +74,24 @@ pub(crate) async fn check(
     match users {
         Users::ByCredentials(known) => {
             let expected = known.get(&credentials.username);
-            // Unknown users are compared too, so that the time of the check does not reveal which users exist.
+            // The digests are also compared if the user is unknown, so that the duration of the check does not reveal
+            // which users exist.
             let equal = digests_equal(&sha256(&credentials.password), expected.unwrap_or(&[0; 32]));
             if expected.is_some() & equal { CredentialCheck::Valid } else { CredentialCheck::Invalid }
         }
         Users::ByQuery(sql) => {
             let named = [("user", credentials.username.as_str()), ("password", credentials.password.as_str())];
             let batch = Batch::one(Step::query(sql.clone(), Bindings::named(named)));
-            // A read sees committed data only, so a user that a running transaction has inserted cannot log in yet.
+            // The read returns only committed data. So a user that an uncommitted transaction has inserted cannot log
+            // in yet.
             let answer = backend.query(batch, ReadLevel::Weak, deadline).await;
             check_rows(answer).await
         }
     }
 }
 
-/// Reads the result of the query that looks up a user. Credentials are valid if it has a row, whatever the row
-/// contains.
+/// Evaluates the result of the query that looks up a user. The credentials are valid if the result has at least one
+/// row, regardless of the content of the row.
 async fn check_rows(answer: Result<Answer, Error>) -> CredentialCheck {
     let found = match answer {
         Ok(Answer::Whole(outcome)) => Ok(row_in_outcome(&outcome)),
@@ -126,12 +128,13 @@ fn row_in_step(step: &StepOutcome) -> bool {
     }
 }
 
-/// Logs the failure of the query that looks up users. The client receives no details.
+/// Logs that the query that looks up users has failed. The client receives no details.
 fn log_failed_query(failure: &Failure) {
     tracing::error!("the query that checks credentials has failed: {failure}");
 }
 
-/// Returns whether a token has the expected SHA-256. `None` as the expected digest allows every client.
+/// Returns whether a token has the expected SHA-256 digest. If no digest is expected (`None`), any client is accepted,
+/// with or without a token.
 pub(crate) fn token_matches(expected_sha256: Option<&[u8; 32]>, token: Option<&str>) -> bool {
     expected_sha256.is_none_or(|expected| digests_equal(&sha256(token.unwrap_or("")), expected) && token.is_some())
 }
@@ -175,7 +178,7 @@ mod tests {
         assert!(!granted(&users, "pietro", "hex").await);
         assert!(!granted(&users, "PIETRO", "hey").await);
         assert!(!granted(&users, "", "").await);
-        // The hash is not accepted as a password.
+        // The SHA-256 digest itself is not accepted as a password.
         let hash = "fa690b82061edfd2852629aeba8a8977b57e40fcb77d1a7a28b26cba62591204";
         assert!(!granted(&users, "pietro", hash).await);
         assert!(!granted(&Users::ByCredentials(HashMap::new()), "", "").await);

@@ -1,4 +1,4 @@
-//! The state that the handlers of both protocols share.
+//! The state that the request handlers of both protocols share.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,8 +11,8 @@ use super::rqlite::counters::Counters;
 use super::rqlite::identity::ServerIdentity;
 use crate::http::transport::Transport;
 
-/// The databases of a server, and the limits of requests to them. Only counters, delays and the facts in
-/// `identity` change after the start.
+/// The databases of a server, and the limits of requests to them. After the start, only the counters, the login delays
+/// and the data in `identity` change.
 #[derive(Debug)]
 pub(crate) struct AppContext {
     pub(crate) transport: Arc<Transport>,
@@ -20,24 +20,25 @@ pub(crate) struct AppContext {
     pub(crate) counters: Arc<Counters>,
     pub(crate) login_delays: LoginDelays,
     pub(crate) limits: RequestLimits,
-    /// The databases, in the order of their metrics.
+    /// The databases. The order is the same as in the metrics.
     pub(crate) databases: Vec<Database>,
 }
 
-/// The limits of the statements of a request.
+/// The limits that apply to the statements of a request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RequestLimits {
-    /// The greatest number of statements in one request.
+    /// The maximum number of statements in one request.
     pub(crate) items_max: usize,
-    /// The time limit of a batch that only reads.
+    /// The time limit of a batch that only reads; `None` for no limit.
     pub(crate) read_timeout: Option<Duration>,
-    /// The time limit of a batch that writes, including its time in the queue. A node of a cluster has none, because
-    /// replicas with different flags would decide differently about an entry of the log.
+    /// The time limit of a batch that writes, including its time in the queue; `None` for no limit. A node of a cluster
+    /// has no such limit: nodes with different flags could otherwise apply the same entry of the Raft log with
+    /// different results.
     pub(crate) write_timeout: Option<Duration>,
 }
 
 impl AppContext {
-    /// Makes the context of a server. `is_https`: clients reach the server by HTTPS.
+    /// Creates the context of a server. `is_https` states whether clients connect over HTTPS.
     pub(crate) fn new(
         transport: Arc<Transport>,
         counters: Arc<Counters>,
@@ -55,7 +56,7 @@ impl AppContext {
         }
     }
 
-    /// Returns the database at an index, which comes from the route table of the program.
+    /// Returns the database at an index. The index comes from the route table of the program.
     pub(crate) fn database(&self, index: usize) -> &Database {
         &self.databases[index]
     }
@@ -65,7 +66,7 @@ impl AppContext {
         self.transport.is_stopping()
     }
 
-    /// Returns the deadline of a batch that is submitted now and whose request sets no time limit.
+    /// Returns the deadline of a batch that is submitted now, if its request sets no time limit.
     pub(crate) fn deadline(&self) -> Deadline {
         let now = Instant::now();
         let after = |limit: Option<Duration>| limit.map_or(Deadline::NEVER, |limit| Deadline::after(now, limit));
@@ -73,7 +74,7 @@ impl AppContext {
         after(read_timeout).for_reads_only().and(after(write_timeout).for_writes_only())
     }
 
-    /// Returns the reason for which load balancers should not send requests to this server; `None` if it is healthy.
+    /// Returns the reason why load balancers should send no requests to this server; `None` if it is healthy.
     pub(crate) fn unhealthy(&self) -> Option<String> {
         if self.is_stopping() {
             return Some("shutting down".to_owned());

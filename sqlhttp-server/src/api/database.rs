@@ -1,4 +1,4 @@
-//! One served database, as the request handlers see it.
+//! A served database, with everything that the request handlers need to serve it.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -16,19 +16,19 @@ use super::sql_observer::SqlObserver;
 use super::ws4sqlite::CorsPolicy;
 use crate::process::metrics::{LastBackup, ObservedDatabase, StatusFn};
 
-/// A database that is served.
+/// A served database, with everything that the request handlers need to serve it.
 pub(crate) struct Database {
     /// The name of the database in URLs, metrics and log lines.
     pub(crate) id: String,
-    /// The backend that runs batches.
+    /// The backend that runs the batches of requests to the database.
     pub(crate) backend: Arc<dyn Backend>,
     /// The observer that counts and logs the SQL of requests.
     pub(crate) sql: Arc<SqlObserver>,
-    /// The time that a request waits for the outcome of a write.
+    /// How long a request waits for the outcome of a write.
     pub(crate) write_wait: WriteWait,
-    /// The handler of queued writes (rqlite's `?queue`).
+    /// Executes queued writes (rqlite's `?queue`).
     pub(crate) queued_writes: Arc<dyn QueuedWrites>,
-    /// The handler of copies and replacement; `None` if the database supports neither.
+    /// Copies the database to a file and replaces it with a file; `None` if the database supports neither.
     pub(crate) copies: Option<Arc<dyn Copies>>,
     pub(crate) last_backup: LastBackup,
     pub(crate) location: Location,
@@ -37,50 +37,50 @@ pub(crate) struct Database {
     pub(crate) rules: DatabaseRules,
 }
 
-/// The time that a request waits for the outcome of a write.
+/// How long a request waits for the outcome of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum WriteWait {
-    /// Until its deadline. A write that has not begun by then is not executed.
+    /// The request waits until its deadline. A write that has not begun by then is not executed.
     UntilDeadline,
-    /// Until the outcome arrives, because a write in a replicated log takes effect even if its deadline passes. The
-    /// backend applies the deadline to writes that are not in the log yet.
+    /// The request waits until the outcome arrives, even after its deadline, because a write in a Raft log takes effect
+    /// regardless of the deadline. The backend refuses a write whose deadline passes before it is in the Raft log.
     ForOutcome,
 }
 
-/// The rules for the clients of a database, from its companion file (ws4sqlite, sqliterg). By default, every client may
-/// do everything.
+/// What clients may do with a database, as its companion file of ws4sqlite or sqliterg configures. By default, every
+/// client may do everything.
 #[derive(Default)]
 pub(crate) struct DatabaseRules {
-    /// The stored statements, and whether clients may call nothing else.
+    /// The stored statements that clients may call, and whether clients may run no other statements.
     pub(crate) statements: Statements,
-    /// The users of the database; `None` allows every client.
+    /// The users of the database; `None` if clients need no credentials.
     pub(crate) auth: Option<AuthConfig>,
     pub(crate) cors: Option<CorsPolicy>,
-    /// The value of `corsOrigin` that `cors` was parsed from.
+    /// The value of the setting `corsOrigin` from which `cors` was parsed.
     pub(crate) cors_origin: Option<String>,
-    /// The handler of macros and backups; `None` if none are configured.
+    /// Runs the macros and backups of the database; `None` if none are configured.
     pub(crate) macros: Option<Arc<dyn Macros>>,
-    /// The access to each macro that clients may call, by name.
+    /// The access rule of each macro that clients may run, by the name of the macro.
     pub(crate) macro_access: HashMap<String, TokenConfig>,
-    /// The access to backups; `None` if clients may not request backups.
+    /// The access rule of backups; `None` if clients may not request backups.
     pub(crate) backup_access: Option<TokenConfig>,
 }
 
 impl Database {
-    /// Returns the status of the database's engine, if the program provides it.
+    /// Returns the status of the database's engine; `None` if the program does not provide it.
     pub(crate) fn status(&self) -> Option<Status> {
         Some(self.status.as_ref()?())
     }
 
-    /// Returns the value of `WWW-Authenticate`: `Basic realm="<id>"`, or a fixed realm if a header cannot contain the
-    /// id.
+    /// Returns the value of the header `WWW-Authenticate`: `Basic realm="<id>"`. If a header cannot contain the id of
+    /// the database, the realm is a fixed one.
     pub(crate) fn challenge(&self) -> HeaderValue {
         challenge(&self.id)
     }
 }
 
-/// Makes the sources of a database's metrics, and the observer that counts its SQL. The observer logs SQL that takes
-/// longer than `slow`.
+/// Creates what is needed to observe a database: the sources of its metrics, and the observer that counts its SQL. The
+/// observer logs SQL that takes longer than `slow`.
 pub(crate) fn observe(
     id: &str,
     status: Option<StatusFn>,

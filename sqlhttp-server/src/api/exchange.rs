@@ -1,4 +1,4 @@
-//! One request to one database: checks its credentials, reads its body, and waits for the outcome of its batch.
+//! One request to one database: checks the credentials, reads the body, and waits for the outcome of the batch.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -20,49 +20,51 @@ use crate::http::content::ContentCoding;
 use crate::http::peer::Peer;
 use crate::process::metrics::DatabaseMetrics;
 
-/// The greatest length of a body that is decoded on the connection's thread, in bytes. Longer ones are decoded on the
-/// blocking pool.
+/// The maximum length, in bytes, of a body that is decoded on the thread of the connection. A longer body is decoded on
+/// the blocking pool.
 pub(crate) const DECODED_INLINE_MAX: usize = 1 << 20;
 
-/// The error text for a login that is refused because too many failed logins of its user are waiting.
+/// The error message for a login that is refused without a check, because too many failed logins of the same user are
+/// waiting for their responses.
 pub(crate) const TOO_MANY_FAILURES: &str = "Too many failed attempts";
 
-/// The time after its deadline within which an interrupted batch may still report its error.
+/// The time after the deadline of a batch for which the request still waits, so that the interrupted batch can report
+/// its own error.
 const DEADLINE_GRACE: Duration = Duration::from_millis(250);
 
-/// One request to one database.
+/// One request to one database, with the state that is needed to handle it.
 pub(crate) struct Exchange<'a> {
     pub(crate) context: &'a AppContext,
     pub(crate) database: &'a Database,
     pub(crate) metrics: &'a DatabaseMetrics,
     pub(crate) request: &'a Parts,
     pub(crate) peer: &'a Peer,
-    /// The memory claimed for the request's body.
+    /// The memory that is claimed for the body of the request.
     claim: MemoryClaim<'a>,
 }
 
-/// The reason for which header authentication has failed.
+/// The reason why authentication with the `Authorization` header has failed.
 pub(crate) enum AuthError {
-    /// The credentials are missing, or they are wrong and the delay has passed.
+    /// The credentials are missing, or they are wrong and the delay of a failed login has passed.
     Unauthorized,
-    /// The credentials could not be checked.
+    /// The database could not check the credentials.
     Unavailable(Error),
-    /// Too many failed logins of this user are waiting; the credentials were not checked.
+    /// Too many failed logins of this user are waiting for their responses. The credentials were not checked.
     TooManyFailures,
 }
 
 impl<'a> Exchange<'a> {
-    /// Makes the exchange of a request to the database at this index.
+    /// Creates the exchange for a request to the database at this index in `context`.
     pub(crate) fn new(context: &'a AppContext, index: usize, request: &'a Parts, peer: &'a Peer) -> Self {
         let transport = &context.transport;
         let (database, metrics) = (context.database(index), transport.metrics.database(Some(index)));
         Exchange { context, database, metrics, request, peer, claim: MemoryClaim::new(&transport.body_budget) }
     }
 
-    /// Takes the body out of `body` and reads all of it.
+    /// Takes the request body out of `body` and reads it to its end. A missing body is read as empty.
     ///
     /// # Errors
-    /// The body exceeds a limit, or the connection fails. The rest of the body remains unread.
+    /// Fails if the body exceeds a limit or the connection fails. The rest of the body then remains unread.
     pub(crate) async fn read(&self, body: &mut Option<Incoming>) -> Result<Bytes, BodyError> {
         let Some(body) = body.take() else {
             return Ok(Bytes::new());
@@ -71,11 +73,12 @@ impl<'a> Exchange<'a> {
         body::read(body, coding, self.context.transport.limits.body, &self.claim).await
     }
 
-    /// Checks the credentials in the `Authorization` header. After a failed login it returns when the delay has passed.
+    /// Checks the credentials in the `Authorization` header. If they are wrong, returns only after the delay of a
+    /// failed login.
     pub(crate) async fn authenticate_header(&self, auth: &AuthConfig) -> Result<(), AuthError> {
         let header = self.request.headers.get(header::AUTHORIZATION);
         let Some(credentials) = header.and_then(|header| BasicCredentials::from_header(header.as_bytes())) else {
-            // A request without credentials is not a guess, so there is no delay.
+            // A request without credentials is not an attempt to guess a password, so it is not delayed.
             self.count_failure();
             return Err(AuthError::Unauthorized);
         };
@@ -93,7 +96,7 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// Returns whether the credentials are valid.
+    /// Returns whether the credentials are valid for the database. Fails if the database could not check them.
     pub(crate) async fn check(&self, auth: &AuthConfig, credentials: &BasicCredentials) -> Result<bool, Error> {
         let backend = self.database.backend.as_ref();
         match auth::check(&auth.users, credentials, backend, self.context.deadline()).await {
@@ -103,17 +106,17 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// Returns the key under which failed logins of this user from the client's address are delayed.
+    /// Returns the key under which the failed logins of `user` from the client's address are delayed.
     pub(crate) fn login_key(&self, user: &str) -> LoginKey {
         self.context.login_delays.key(user, self.peer.address.ip())
     }
 
-    /// Counts a failed login.
+    /// Counts a failed login in the metrics of the database.
     pub(crate) fn count_failure(&self) {
         self.metrics.auth_failures.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Waits for the outcome of a batch that may write.
+    /// Waits for the outcome of a batch that may write, as [`WriteWait`] of the database requires.
     pub(crate) async fn write_outcome(
         &self,
         deadline: Deadline,
@@ -126,8 +129,9 @@ impl<'a> Exchange<'a> {
     }
 }
 
-/// Waits for a batch until [`DEADLINE_GRACE`] after its deadline. The backend checks the deadline when the batch leaves
-/// the queue and while it runs; this function also limits its time in the queue.
+/// Waits for the result of a batch, but at most until [`DEADLINE_GRACE`] after its deadline; then returns
+/// [`Error::Timeout`]. The backend checks the deadline only when the batch leaves the queue and while it runs, so this
+/// function is needed to limit the time in the queue.
 pub(crate) async fn with_deadline<T>(
     deadline: Deadline,
     work: impl Future<Output = Result<T, Error>>,

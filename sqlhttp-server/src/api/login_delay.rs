@@ -1,10 +1,10 @@
-//! The delay of responses to failed logins, separately for each pair of user and address.
+//! The delay of the responses to failed logins. It is separate for each pair of a user and a client address.
 //!
-//! The response to a failed login is sent [`DELAY`] after the previous one to the same user at the same address. This
-//! limits the rate of guessing, however many connections a client uses. If the next response would be scheduled more
-//! than [`BACKLOG_MAX`] ahead, logins of that user from that address are refused without a check, so a client that does
-//! not wait for responses is not faster. Other users, other addresses and valid logins are not delayed. A delayed login
-//! occupies only its connection.
+//! The responses to the failed logins of one user from one address are sent at intervals of [`DELAY`]. This limits the
+//! rate of guessing passwords, even if a client uses many connections. If the next response would have to be sent more
+//! than [`BACKLOG_MAX`] from now, logins of that user from that address are refused without a check. So a client that
+//! does not wait for responses is not faster. Other users, other addresses and valid logins are not delayed. A login
+//! that waits for its response occupies only its connection.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -13,39 +13,41 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The least time between a failed login and its response, and between two responses of the same user and address.
+/// The minimum time between a failed login and its response, and between two such responses to the same user and
+/// address.
 const DELAY: Duration = Duration::from_secs(1);
 
-/// The greatest delay of a response. Logins that would exceed it are refused without a check.
+/// The maximum delay of the response to a failed login. If the delay would be longer, logins are refused without a
+/// check.
 const BACKLOG_MAX: Duration = Duration::from_secs(30);
 
-/// The greatest number of pairs of user and address with scheduled responses. Failed logins of further pairs are
-/// refused at once, as an overload.
+/// The maximum number of pairs of a user and an address for which responses are scheduled. Failed logins of further
+/// pairs are refused immediately, with the same response as too many failed logins.
 const LOGINS_MAX: usize = 16 << 10;
 
-/// The mask of the network in an IPv6 address. All addresses of a /64 network usually belong to one owner.
+/// The mask of the /64 network in an IPv6 address. All addresses of such a network usually belong to one owner.
 const IPV6_NETWORK: u128 = !0 << 64;
 
-/// A user at the address of a client, hashed with a random key.
+/// A pair of a user and a client address, hashed with a random key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LoginKey(u64);
 
-/// The times of scheduled responses to failed logins.
+/// The times at which the responses to failed logins may be sent.
 #[derive(Debug, Default)]
 pub(crate) struct LoginDelays {
     hasher: RandomState,
-    /// The time of the last scheduled response, by key.
+    /// For each key, the time of the last scheduled response.
     last_refusals: Mutex<HashMap<u64, Instant>>,
-    /// Whether `last_refusals` may have entries. Logins check this flag first, to avoid the lock.
+    /// Whether `last_refusals` may have entries. A login checks this flag first, to avoid the lock of `last_refusals`.
     has_failures: AtomicBool,
 }
 
-/// The error that too many responses to failed logins are scheduled already.
+/// The error that too many responses to failed logins are already scheduled.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct TooManyFailures;
 
 impl LoginDelays {
-    /// Returns the key of a user at an address. The addresses of a /64 network of IPv6 share a key.
+    /// Returns the key of a user at an address. All IPv6 addresses of a /64 network share a key.
     pub(crate) fn key(&self, user: &str, address: IpAddr) -> LoginKey {
         let network = match address.to_canonical() {
             IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & IPV6_NETWORK)),
@@ -54,7 +56,7 @@ impl LoginDelays {
         LoginKey(self.hasher.hash_one((user, network)))
     }
 
-    /// Returns an error if logins with this key are refused without a check.
+    /// Returns an error if logins with this key are currently refused without a check.
     pub(crate) fn check(&self, key: LoginKey) -> Result<(), TooManyFailures> {
         if !self.has_failures.load(Ordering::Relaxed) {
             return Ok(());
@@ -70,14 +72,16 @@ impl LoginDelays {
         Ok(())
     }
 
-    /// Waits until the response to a failed login may be sent. Dropping the future does not free the scheduled time.
+    /// Waits until the response to a failed login may be sent. Fails if too many responses are scheduled already.
+    /// Dropping the future does not free the scheduled time.
     pub(crate) async fn wait(&self, key: LoginKey) -> Result<(), TooManyFailures> {
         let moment = self.reserve(key, Instant::now())?;
         tokio::time::sleep_until(moment.into()).await;
         Ok(())
     }
 
-    /// Schedules the response to a login that has failed at `now`. Returns its time.
+    /// Schedules the response to a login that has failed at `now`. Returns the time at which it may be sent. Fails if
+    /// too many responses are scheduled already.
     fn reserve(&self, key: LoginKey, now: Instant) -> Result<Instant, TooManyFailures> {
         let mut last_refusals = self.lock();
         if last_refusals.len() >= LOGINS_MAX && !last_refusals.contains_key(&key.0) {

@@ -1,16 +1,16 @@
 //! The HTTP API of a database, in both programs: ws4sqlite's protocol and rqlite's data API.
 //!
-//! * `admin`: the traits for copies, macros and backups.
-//! * `auth`: the users and tokens of ws4sqlite's protocol.
-//! * `context`: the state that all handlers share.
+//! * `admin`: the traits for copying and replacing a database, and for macros and backups.
+//! * `auth`: the users and tokens in ws4sqlite's protocol.
+//! * `context`: the state that all request handlers share.
 //! * `database`: one served database.
 //! * `exchange`: one request to one database.
 //! * `login_delay`: the delay of responses to failed logins.
-//! * `metrics`: `/metrics`.
-//! * `outcome`: steps between a batch's outcome and its encoding.
+//! * `metrics`: the endpoint `/metrics`.
+//! * `outcome`: what both protocols do with the outcome of a batch before they encode it.
 //! * `rqlite`: rqlite's data API.
 //! * `sql_observer`: counters and log lines about the SQL of requests.
-//! * `streaming`: responses that are sent in parts.
+//! * `streaming`: responses that are encoded and sent in parts.
 //! * `ws4sqlite`: ws4sqlite's protocol, with sqliterg's macros and backups.
 
 pub mod admin;

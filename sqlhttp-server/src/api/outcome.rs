@@ -1,15 +1,15 @@
-//! Steps of both protocols between the outcome of a batch and its encoding.
+//! What both protocols do with the outcome of a batch before they encode it.
 
 use sqlhttp_core::{Block, Error, Outcome, StepOutcome};
 
-/// The greatest size of rows that are encoded on the connection's thread, in bytes. Larger ones are encoded on the
+/// The maximum size, in bytes, of rows that are encoded on the thread of the connection. Larger rows are encoded on the
 /// blocking pool.
 pub(crate) const ENCODED_INLINE_MAX: usize = 1 << 20;
 
-/// Logs the reason for which a batch has no outcome.
+/// Logs the error because of which a batch has no outcome.
 pub(crate) fn log_error(error: &Error) {
     match error {
-        // Under load many clients receive these errors, and a log line for each would add to the load.
+        // Under load, many clients receive these errors. A log line for each would add to the load.
         Error::Overloaded(_) | Error::Timeout | Error::Closed | Error::NoLeader => {
             tracing::debug!("no outcome: {error}")
         }
@@ -25,8 +25,8 @@ pub(crate) fn log_error(error: &Error) {
     }
 }
 
-/// Returns whether an outcome is small enough to be encoded on the connection's thread. Encoding a large one there
-/// would delay the other connections of the thread.
+/// Returns whether an outcome is small enough to be encoded on the thread of the connection. Encoding a larger one
+/// there would delay the other connections of the thread.
 pub(crate) fn is_small(outcome: &Outcome) -> bool {
     let bytes = |step: &StepOutcome| match step {
         StepOutcome::Rows(rows) => rows.blocks.iter().map(Block::byte_len).sum(),

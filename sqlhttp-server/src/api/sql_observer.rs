@@ -1,4 +1,4 @@
-//! Counters and log lines about the SQL of requests.
+//! Counts the SQL of requests, and logs SQL that is slow.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -10,32 +10,33 @@ use tracing::Span;
 use crate::process::logging::{SLOW_LOG, shortened};
 use crate::process::metrics::{InterruptReason, SqlCounters};
 
-/// The greatest length of SQL in a log line, in bytes. Longer SQL is truncated.
+/// The maximum length, in bytes, of SQL in a log line. Longer SQL is truncated.
 const SQL_BYTES_MAX: usize = 1 << 10;
 
-/// Counts and logs the SQL of the requests to one database.
+/// Counts the SQL of the requests to one database, and logs batches that are slow.
 #[derive(Debug)]
 pub(crate) struct SqlObserver {
     counters: Arc<SqlCounters>,
-    /// The time above which a batch is logged; `None` logs none.
+    /// The duration above which a batch is logged; `None` if no batch is logged.
     slow: Option<Duration>,
 }
 
-/// The observation of one batch, from its submission to the end of its answer. If it is dropped earlier, the client has
-/// disconnected, and the batch counts as interrupted.
+/// The observation of one batch, from its submission until its result has been read to the end. If the observation is
+/// dropped earlier, the client has disconnected, and the batch is counted as interrupted.
 pub(crate) struct Observation<C: Deref<Target = SqlCounters>> {
     counters: C,
     slow: Option<SlowBatch>,
     ended: bool,
 }
 
-/// The data of a log line about a slow batch.
+/// The data for the log line about a batch, which is written if the batch is slow.
 struct SlowBatch {
     limit: Duration,
     started: Instant,
     sql: String,
     statements: usize,
-    /// The span of the request, which ends before an answer in parts does.
+    /// The span of the request. It is kept because a result in parts is still read after the handler of the request has
+    /// returned.
     span: Span,
 }
 
@@ -44,13 +45,14 @@ impl SqlObserver {
         SqlObserver { counters, slow }
     }
 
-    /// Starts the observation of a batch that is about to run.
+    /// Starts the observation of a batch that is about to be submitted.
     pub(crate) fn begin(&self, batch: &Batch) -> Observation<&SqlCounters> {
         let slow = self.slow.map(|limit| SlowBatch::new(limit, batch));
         Observation { counters: &self.counters, slow, ended: false }
     }
 
-    /// Counts an answer. An answer in parts is returned in a wrapper that counts each part when it is read.
+    /// Counts the result of a batch. If the result comes in parts, returns it in a wrapper that counts each part when
+    /// it is read.
     pub(crate) fn end(
         &self,
         mut observation: Observation<&SqlCounters>,
@@ -86,7 +88,7 @@ impl<C: Deref<Target = SqlCounters>> Observation<C> {
             Ok(Part::Rows(block)) => return self.counters.rows_returned(block.len()),
             Ok(Part::Step(step, _)) => {
                 self.count_step(step);
-                // The reader may stop at a failed step, so that is the end of the observation.
+                // The reader may stop reading at a failed step, so the observation ends with such a step.
                 if !matches!(step, StepOutcome::Failed(_)) {
                     return;
                 }
@@ -160,7 +162,7 @@ impl SlowBatch {
     }
 }
 
-/// An answer in parts that is counted while it is read.
+/// The result of a batch in parts, which are counted while they are read.
 struct ObservedParts {
     inner: Box<dyn PartStream>,
     observation: Observation<Arc<SqlCounters>>,

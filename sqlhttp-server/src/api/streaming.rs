@@ -1,8 +1,9 @@
-//! Responses that are encoded and sent in parts.
+//! Response bodies that are encoded and sent in parts, while the statement that produces them runs.
 //!
-//! The first [`HELD_BYTES_MAX`] bytes are buffered. If the response ends within them, it has a `Content-Length`, and a
-//! failure has its own status. A longer response is streamed. A later failure is written into the response if the
-//! protocol has a place for it; otherwise the connection is closed, because the status 200 has been sent already.
+//! The first [`HELD_BYTES_MAX`] bytes of a response body are buffered. If the body ends within them, the response has a
+//! `Content-Length`, and an error gets its own status. A longer body is streamed with status 200. An error that occurs
+//! after streaming has begun is written into the body if the protocol has a place for it. Otherwise the connection is
+//! closed.
 
 use std::{error, io};
 
@@ -13,45 +14,47 @@ use sqlhttp_core::{Block, Error, Part, PartStream, StepOutcome};
 use super::outcome::ENCODED_INLINE_MAX;
 use crate::http::reply::ReplyBody;
 
-/// The size of encoded output that is buffered before a response is streamed, in bytes.
+/// The number of bytes of encoded output that are buffered before a response is streamed.
 const HELD_BYTES_MAX: usize = 256 << 10;
 
-/// The least size of a piece of a streamed response, in bytes; the last piece may be smaller.
+/// The minimum size of a chunk of a streamed response, in bytes. The last chunk may be smaller.
 const PIECE_BYTES: usize = 64 << 10;
 
-/// Encodes an answer part by part, in the format of a protocol.
+/// Encodes the result of a batch part by part, in the format of a protocol.
 pub(crate) trait Encoder: Send + 'static {
-    /// The error that ends the encoding of an answer.
+    /// The error with which the encoder stops the encoding of a result.
     type Abort: error::Error + Send + 'static;
 
-    /// Encodes a part and appends it to `out`. The caller may empty `out` between two calls.
+    /// Encodes one part and appends it to `out`. The caller may empty `out` between two calls.
     fn part(&mut self, part: Part, out: &mut Vec<u8>) -> Result<(), Self::Abort>;
 
-    /// Ends an answer that has been sent in part, because the database has failed. Returns `false` and appends nothing
-    /// if the protocol has no place for the error.
+    /// Called if the database has failed after a part of the response was sent. Appends the error and the end of the
+    /// body to `out` and returns `true`. Returns `false` and appends nothing if the protocol has no place for the
+    /// error.
     fn end_early(&mut self, error: &Error, out: &mut Vec<u8>) -> bool {
         let _ = (error, out);
         false
     }
 }
 
-/// An answer that is encoded, completely or up to the point where streaming begins.
+/// The encoded result of a batch, or its beginning if the rest is streamed.
 pub(crate) enum EncodedAnswer {
-    /// The whole answer.
+    /// The whole encoded result.
     Whole(Vec<u8>),
-    /// A body that is streamed. Dropping it interrupts the statement.
+    /// A response body that is still being produced while it is sent. Dropping it interrupts the statement.
     Stream(ReplyBody),
 }
 
-/// The reason for which an answer cannot be completed.
+/// The reason why the result of a batch could not be encoded to its end.
 pub(crate) enum StreamError<A> {
-    /// The encoder has failed.
+    /// The encoder has stopped with this error.
     Abort(A),
-    /// The database has failed.
+    /// The database has failed with this error.
     Error(Error),
 }
 
-/// Encodes an answer to its end, or until [`HELD_BYTES_MAX`] bytes are encoded and the rest is to be streamed.
+/// Encodes the result of a batch. If more than [`HELD_BYTES_MAX`] bytes would have to be buffered, returns a body that
+/// streams the buffered bytes and the rest.
 pub(crate) async fn begin<E: Encoder>(
     parts: Box<dyn PartStream>,
     encoder: E,
@@ -62,7 +65,7 @@ pub(crate) async fn begin<E: Encoder>(
     Ok(if encoding.ended { EncodedAnswer::Whole(encoding.out) } else { EncodedAnswer::Stream(encoding.into_body()) })
 }
 
-/// The state of an answer that is being encoded.
+/// The state of a result that is being encoded.
 struct EncodingState<E> {
     parts: Box<dyn PartStream>,
     /// The encoder; `None` if it has panicked on another thread.
@@ -72,7 +75,7 @@ struct EncodingState<E> {
 }
 
 impl<E: Encoder> EncodingState<E> {
-    /// Encodes until the answer ends or `out` has at least `bytes` bytes.
+    /// Encodes parts until the result ends or `out` has at least `bytes` bytes.
     async fn fill(&mut self, bytes: usize) -> Result<(), StreamError<E::Abort>> {
         while !self.ended && self.out.len() < bytes {
             let part = match self.parts.next().await {
@@ -85,7 +88,7 @@ impl<E: Encoder> EncodingState<E> {
         Ok(())
     }
 
-    /// Encodes a part; a large one on the blocking pool.
+    /// Encodes one part. A large part is encoded on the blocking pool.
     async fn encode(&mut self, part: Part) -> Result<(), StreamError<E::Abort>> {
         let is_large = bytes_of(&part) > ENCODED_INLINE_MAX;
         if let Some(encoder) = self.encoder.as_mut().filter(|_| !is_large) {
@@ -102,8 +105,8 @@ impl<E: Encoder> EncodingState<E> {
         encoded.map_err(StreamError::Abort)
     }
 
-    /// Like [`EncodingState::fill`], for an answer that has been sent in part: writes an error of the database into the
-    /// answer if the protocol allows it.
+    /// Like [`EncodingState::fill`], for a response of which a part has been sent. If the database fails, writes the
+    /// error into the response if the protocol has a place for it, and returns the error otherwise.
     async fn fill_or_end(&mut self, bytes: usize) -> Result<(), StreamError<E::Abort>> {
         let Err(error) = self.fill(bytes).await else { return Ok(()) };
         if let (StreamError::Error(error), Some(encoder)) = (&error, &mut self.encoder) {
@@ -112,7 +115,7 @@ impl<E: Encoder> EncodingState<E> {
         if self.ended { Ok(()) } else { Err(error) }
     }
 
-    /// Returns a body that sends the encoded bytes and then encodes and sends the rest.
+    /// Returns a response body that first sends the buffered bytes, and then encodes and sends the rest.
     fn into_body(self) -> ReplyBody {
         ReplyBody::stream(stream::try_unfold(self, async |mut encoding| {
             while encoding.out.is_empty() && !encoding.ended {
@@ -128,7 +131,7 @@ impl<E: Encoder> EncodingState<E> {
     }
 }
 
-/// Returns the size of the rows of a part, in bytes.
+/// Returns the size of the rows in a part, in bytes.
 fn bytes_of(part: &Part) -> usize {
     match part {
         Part::Rows(block) => block.byte_len(),
@@ -137,7 +140,7 @@ fn bytes_of(part: &Part) -> usize {
     }
 }
 
-/// Logs that a streamed response ends early. Returns the error that closes the connection.
+/// Logs that a streamed response ends early. Returns the error whose occurrence in the stream closes the connection.
 fn cut_short<A: error::Error>(error: StreamError<A>) -> io::Error {
     let why = match error {
         StreamError::Abort(abort) => abort.to_string(),

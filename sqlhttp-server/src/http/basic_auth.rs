@@ -4,13 +4,13 @@ use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
-/// The base64 decoder: standard alphabet, optional padding, because some HTTP clients omit it.
+/// The base64 decoder for Basic credentials: standard alphabet. Padding is optional, because some HTTP clients omit it.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// A user name and a password in plain text.
+/// The user name and the password of a request with Basic authentication.
 #[derive(Clone, PartialEq, Eq)]
 pub struct BasicCredentials {
     /// The user name.
@@ -20,7 +20,8 @@ pub struct BasicCredentials {
 }
 
 impl BasicCredentials {
-    /// Reads the value of an `Authorization` header. Returns `None` if its scheme is not Basic or it cannot be decoded.
+    /// Reads the value of an `Authorization` header. Returns `None` if its scheme is not Basic or the credentials
+    /// cannot be decoded.
     pub fn from_header(header: &[u8]) -> Option<Self> {
         const SCHEME: &[u8] = b"basic ";
         let (scheme, encoded) = header.split_at_checked(SCHEME.len())?;
@@ -34,7 +35,7 @@ impl BasicCredentials {
     }
 }
 
-/// Omits the password.
+/// The output contains the user name and omits the password.
 impl std::fmt::Debug for BasicCredentials {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("BasicCredentials").field("username", &self.username).finish_non_exhaustive()

@@ -1,4 +1,5 @@
-//! Reading a request's body: limited in bytes and in time. A compressed body is decompressed under the same limits.
+//! Reading of request bodies, with limits on the length and on the time. A compressed body is decompressed within the
+//! same limits.
 
 use std::io;
 use std::pin::pin;
@@ -14,35 +15,36 @@ use super::body_memory::{BodyBuffer, MemoryClaim};
 use super::content::ContentCoding;
 use crate::http::limits::BodyLimits;
 
-/// The maximum memory that is allocated for the rest of a body before it arrives, in bytes.
+/// The maximum memory, in bytes, that is allocated for the rest of a request body before that rest arrives.
 const PREALLOCATED_BYTES_MAX: u64 = 256 << 10;
 
-/// The size of the chunks in which a body is decompressed, in bytes.
+/// The size, in bytes, of the chunks in which a compressed request body is decompressed.
 const DECODED_CHUNK_BYTES: usize = 16 << 10;
 
-/// The reason why a body could not be read.
+/// The reason why a request body could not be read.
 #[derive(Debug)]
 pub(crate) enum BodyError {
-    /// The body, or what it decompresses to, is longer than allowed.
+    /// The body is longer than allowed, before or after decompression.
     TooLarge {
-        /// The maximum length, in bytes.
+        /// The maximum length of a body, in bytes.
         max: u64,
-        /// The flag that sets the maximum.
+        /// The flag that sets the maximum length.
         flag: &'static str,
     },
-    /// The memory limit for all bodies together is reached, or the system has no memory.
+    /// The bodies of all requests together have reached the memory limit, or the system could not allocate memory for
+    /// this body.
     NoMemory {
-        /// The flag that sets the limit.
+        /// The flag that sets the memory limit.
         flag: &'static str,
     },
-    /// The body took longer than allowed.
+    /// The client took longer than allowed to send the body.
     TooSlow {
         /// The flag that sets the time limit.
         flag: &'static str,
     },
     /// The connection failed, or the client violated HTTP.
     Broken(hyper::Error),
-    /// The body could not be decompressed as `Content-Encoding` states.
+    /// The body could not be decompressed with the coding that `Content-Encoding` states.
     Undecodable(io::Error),
 }
 
@@ -55,7 +57,7 @@ impl BodyLimits {
         BodyError::NoMemory { flag: self.flags.bodies }
     }
 
-    /// Appends a chunk to a body after claiming the memory for it.
+    /// Appends a chunk to a body after claiming the memory for it from the budget that all bodies share.
     fn push(
         &self,
         whole: &mut BodyBuffer,
@@ -68,21 +70,22 @@ impl BodyLimits {
     }
 }
 
-/// Reads a whole body. Its memory stays claimed until `claim` is dropped.
+/// Reads a whole request body within `limits` and decompresses it if `coding` is set. The memory of the body stays
+/// claimed from the budget of all bodies until `claim` is dropped.
 pub(crate) async fn read(
     body: Incoming,
     coding: Option<ContentCoding>,
     limits: BodyLimits,
     claim: &MemoryClaim<'_>,
 ) -> Result<Bytes, BodyError> {
-    // The declared length is too large: refuse the body before the client sends it.
+    // If the declared length is too large, the body is refused before the client sends it.
     if body.size_hint().lower() > limits.bytes_max {
         return Err(limits.too_large());
     }
     let reading = pin!(async {
         match coding {
             None => collect(body, &limits, claim).await,
-            // Boxed, because it is rare and its future is large.
+            // Boxed, because compressed bodies are rare and this future is large.
             Some(coding) => Box::pin(decompress(body, coding, &limits, claim)).await,
         }
     });
@@ -95,13 +98,13 @@ pub(crate) async fn read(
     }
 }
 
-/// Reads a body that is not compressed. A body that arrives in one chunk, as most do, is returned without a copy.
+/// Reads a body that is not compressed. Most bodies arrive in one chunk; such a body is returned without a copy.
 async fn collect(mut body: Incoming, limits: &BodyLimits, claim: &MemoryClaim<'_>) -> Result<Bytes, BodyError> {
     let first = next_chunk_within(&mut body, limits, limits.bytes_max).await?.unwrap_or_default();
     if body.is_end_stream() {
         return Ok(first);
     }
-    // `read` has checked that this is within the limit.
+    // `read` has checked that the declared length, and so this rest, is within the limit.
     let left = body.size_hint().lower();
     let expected = first.len() + left as usize;
     let mut whole = BodyBuffer::with_capacity(first.len() + left.min(PREALLOCATED_BYTES_MAX) as usize);
@@ -113,24 +116,24 @@ async fn collect(mut body: Incoming, limits: &BodyLimits, claim: &MemoryClaim<'_
     Ok(whole.freeze())
 }
 
-/// Reads a body chunk by chunk.
+/// Reads a request body chunk by chunk. The length of the body is not limited.
 pub(crate) struct BodyChunks {
     body: Option<Incoming>,
 }
 
 impl BodyChunks {
-    /// The chunks of a body of any length. `None` is an empty body.
+    /// Creates a reader for a body. `None` stands for an empty body.
     pub(crate) fn new(body: Option<Incoming>) -> Self {
         BodyChunks { body }
     }
 
-    /// Returns the next chunk; `None` at the end of the body.
+    /// Returns the next chunk of the body; `None` at the end of the body.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, BodyError> {
         let Some(body) = &mut self.body else { return Ok(None) };
         next_chunk(body).await
     }
 
-    /// Reads chunks until they have at least this many bytes, or the body ends.
+    /// Reads chunks until they have at least `bytes` bytes together or the body ends. Returns what was read.
     pub(crate) async fn at_least(&mut self, bytes: usize) -> Result<Bytes, BodyError> {
         let mut head = BytesMut::new();
         while head.len() < bytes {
@@ -141,7 +144,8 @@ impl BodyChunks {
     }
 }
 
-/// Returns the next chunk, or an error if it is longer than `left` bytes.
+/// Returns the next chunk of a body; `None` at the end of the body. A chunk longer than `left` bytes is the error
+/// [`BodyError::TooLarge`].
 async fn next_chunk_within(body: &mut Incoming, limits: &BodyLimits, left: u64) -> Result<Option<Bytes>, BodyError> {
     match next_chunk(body).await? {
         Some(chunk) if chunk.len() as u64 > left => Err(limits.too_large()),
@@ -149,7 +153,7 @@ async fn next_chunk_within(body: &mut Incoming, limits: &BodyLimits, left: u64) 
     }
 }
 
-/// The next piece of data; trailers are passed over.
+/// Returns the next chunk of data of a body, and skips trailers. `None` at the end of the body.
 async fn next_chunk(body: &mut Incoming) -> Result<Option<Bytes>, BodyError> {
     use http_body_util::BodyExt;
     loop {
@@ -182,8 +186,8 @@ async fn decompress(
     whole.map_err(as_body_error)
 }
 
-/// The chunks of a compressed body. A [`BodyError`] passes through the decoder as the source of an I/O error;
-/// [`as_body_error`] unwraps it.
+/// Returns a stream of the chunks of a compressed body, as input for a decoder. A [`BodyError`] is the source of the
+/// stream's I/O error, so it passes through the decoder; [`as_body_error`] unwraps it.
 fn compressed_chunks(body: Incoming, limits: BodyLimits) -> impl Stream<Item = io::Result<Bytes>> {
     stream::try_unfold((body, limits.bytes_max), move |(mut body, left)| async move {
         match next_chunk_within(&mut body, &limits, left).await {
@@ -197,7 +201,8 @@ fn compressed_chunks(body: Incoming, limits: BodyLimits) -> impl Stream<Item = i
     })
 }
 
-/// Reads a decoder to its end. An exceeded limit is a [`BodyError`] as the source of an I/O error.
+/// Reads a decoder to its end and returns the decompressed body. If a limit is exceeded, the result is an I/O error
+/// whose source is a [`BodyError`].
 async fn read_decoded(
     mut reader: impl AsyncRead + Unpin,
     limits: &BodyLimits,
@@ -206,8 +211,8 @@ async fn read_decoded(
     let mut whole = BodyBuffer::with_capacity(DECODED_CHUNK_BYTES);
     let mut chunk = BytesMut::with_capacity(DECODED_CHUNK_BYTES);
     loop {
-        // Decompression does not wait while there is input. This yields to the other requests of the thread from time
-        // to time.
+        // The decoder never waits while it has input. So this call yields to the other connections of the thread from
+        // time to time.
         tokio::task::coop::consume_budget().await;
         chunk.clear();
         if reader.read_buf(&mut chunk).await? == 0 {

@@ -1,4 +1,4 @@
-//! The memory of request bodies: the budget for all of them together, and the buffer in which a body arrives.
+//! The memory of request bodies: the budget that all bodies share, and the buffer in which one body arrives.
 
 use std::io;
 use std::sync::atomic::AtomicU64;
@@ -7,30 +7,30 @@ use std::sync::atomic::Ordering::Relaxed;
 use bytes::{Bytes, BytesMut};
 use memmap2::MmapMut;
 
-/// The maximum length of a body that does not count against the budget, in bytes. The buffers of a connection are
-/// longer than this.
+/// The maximum length, in bytes, of a body that is not counted against the memory budget of all bodies. The buffers
+/// that each connection has anyway are longer than this.
 const UNCOUNTED_MAX: u64 = 64 << 10;
 
-/// The granularity in which memory is claimed, in bytes.
+/// The granularity, in bytes, in which requests claim memory from the budget of all bodies.
 const CLAIM_STEP: u64 = 64 << 10;
 
-/// The minimum length of a body that is stored in an anonymous memory mapping, in bytes. A mapping returns its memory
-/// to the system when it is dropped; the allocator may keep it.
+/// The minimum length, in bytes, from which a body is stored in an anonymous memory mapping. A mapping returns its
+/// memory to the system when it is dropped, whereas the allocator may keep freed memory.
 const PAGES_MIN: usize = 1 << 20;
 
-/// The memory budget that the bodies of all requests share.
+/// The memory budget that the bodies of all requests share. A body that exceeds it is refused.
 #[derive(Debug)]
 pub(crate) struct BodyBudget {
     max: u64,
     claimed: AtomicU64,
 }
 
-/// The error that the budget has too few bytes left.
+/// The error that the memory budget of all bodies has too few bytes left.
 #[derive(Debug)]
 pub(crate) struct BudgetExhausted;
 
 impl BodyBudget {
-    /// A budget of this many bytes.
+    /// Creates a budget of `max` bytes.
     pub(crate) fn new(max: u64) -> Self {
         BodyBudget { max, claimed: AtomicU64::new(0) }
     }
@@ -41,7 +41,8 @@ impl BodyBudget {
     }
 }
 
-/// Drop guard: the part of the budget that one request has claimed. Dropping it returns that part to the budget.
+/// Drop guard: the part of the memory budget that one request has claimed. Dropping the guard returns that part to the
+/// budget.
 #[derive(Debug)]
 pub(crate) struct MemoryClaim<'a> {
     budget: &'a BodyBudget,
@@ -49,13 +50,13 @@ pub(crate) struct MemoryClaim<'a> {
 }
 
 impl<'a> MemoryClaim<'a> {
-    /// A claim of zero bytes.
+    /// Creates a claim of zero bytes.
     pub(crate) fn new(budget: &'a BodyBudget) -> Self {
         MemoryClaim { budget, bytes: AtomicU64::new(0) }
     }
 
-    /// Extends the claim to a body of this length. Only the task of the request calls this, so no two calls are
-    /// concurrent.
+    /// Extends the claim so that it covers a body of `len` bytes. Fails if the budget has too few bytes left. Only the
+    /// task of the request calls this, so no two calls on one claim are concurrent.
     pub(crate) fn grow_to(&self, len: u64) -> Result<(), BudgetExhausted> {
         let claimed = self.bytes.load(Relaxed);
         if len <= UNCOUNTED_MAX || len <= claimed {
@@ -74,16 +75,17 @@ impl Drop for MemoryClaim<'_> {
     }
 }
 
-/// The buffer to which the chunks of a body are appended.
+/// The buffer to which the chunks of a request body are appended.
 pub(crate) enum BodyBuffer {
-    /// A short body, in memory of the allocator.
+    /// A short body, in memory from the allocator.
     Heap(BytesMut),
-    /// A long body: an anonymous memory mapping, and the number of bytes that have been written to it.
+    /// A long body, in an anonymous memory mapping. The number is the count of bytes that have been written to the
+    /// mapping.
     Pages(MmapMut, usize),
 }
 
 impl BodyBuffer {
-    /// An empty buffer that holds `capacity` bytes without another allocation.
+    /// Creates an empty buffer that can hold `capacity` bytes without another allocation.
     pub(crate) fn with_capacity(capacity: usize) -> Self {
         BodyBuffer::Heap(BytesMut::with_capacity(capacity))
     }
@@ -95,8 +97,8 @@ impl BodyBuffer {
         }
     }
 
-    /// Appends bytes. `expected` is the final length of the body if it is known, and 0 otherwise. Fails if the system
-    /// has no memory for a mapping.
+    /// Appends bytes to the body. `expected` is the final length of the body if it is known, and 0 otherwise. Fails if
+    /// the system cannot provide the memory for a mapping.
     pub(crate) fn push(&mut self, bytes: &[u8], expected: usize) -> io::Result<()> {
         let len = self.len() + bytes.len();
         match self {
@@ -129,7 +131,7 @@ impl BodyBuffer {
     }
 }
 
-/// A memory mapping and the number of its bytes that belong to the body.
+/// A memory mapping, and the number of its bytes that belong to the body.
 struct MappedBytes(MmapMut, usize);
 
 impl AsRef<[u8]> for MappedBytes {

@@ -1,4 +1,4 @@
-//! Compression of responses.
+//! Compression of response bodies.
 
 use std::io;
 
@@ -12,20 +12,22 @@ use tokio_util::io::{ReaderStream, StreamReader};
 use super::content::ContentCoding;
 use super::reply::{HttpResponse, ReplyBody};
 
-/// The minimum length of a body that is compressed, in bytes. A shorter body fits into one packet without compression.
+/// The minimum length, in bytes, from which a response body is compressed. A shorter body fits into one packet without
+/// compression.
 const BYTES_MIN: usize = 1 << 10;
 
-/// The maximum length of a body that is compressed before it is sent, in bytes, so that the response has a
-/// `Content-Length`. A longer body is compressed while it is sent.
+/// The maximum length, in bytes, of a response body that is compressed as a whole before it is sent, so that the
+/// response has a `Content-Length`. A longer body is compressed while it is sent.
 const BUFFERED_BYTES_MAX: usize = 64 << 10;
 
 /// The size of the chunks of compressed output, in bytes.
 const CHUNK_BYTES: usize = 16 << 10;
 
-/// The compression level of Brotli. Its default level is too slow for responses that are sent only once.
+/// The compression level for Brotli. Brotli's default level is too slow for responses that are sent only once.
 const BROTLI_LEVEL: Level = Level::Precise(4);
 
-/// Compresses a response if the client accepts a coding of this server and the body is streamed or has at least 1 KiB.
+/// Compresses a response if the client accepts a content coding that this server supports, and the body is either
+/// streamed or at least 1 KiB long.
 pub(crate) async fn compress(response: &mut HttpResponse, request: &HeaderMap) {
     if !matches!(response.body(), ReplyBody::Whole(bytes) if bytes.len() < BYTES_MIN) {
         let whole = std::mem::replace(response, HttpResponse::new(ReplyBody::EMPTY));
@@ -52,8 +54,8 @@ async fn buffered(bytes: Bytes, coding: ContentCoding) -> ReplyBody {
     let mut compressed = Vec::with_capacity(bytes.len() / 4);
     match encoder(&bytes[..], coding).read_to_end(&mut compressed).await {
         Ok(_) => ReplyBody::Whole(compressed.into()),
-        // Compressing from memory to memory does not fail. If it did, the connection would be closed, so that the
-        // client does not take an incomplete body for the whole.
+        // Compressing from memory to memory does not fail. If it did, the error in the stream would close the
+        // connection. Otherwise the client could mistake the incomplete body for a complete one.
         Err(error) => ReplyBody::stream(futures_util::stream::iter([Err(error)])),
     }
 }

@@ -1,4 +1,5 @@
-//! One connection: the TLS handshake, HTTP/1 or HTTP/2 on the socket, and the time limits of both.
+//! One connection: the TLS handshake, HTTP/1 or HTTP/2 on the socket, and the time limits of the handshake and of the
+//! requests.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -28,27 +29,28 @@ use super::reply::{self, ReplyBody};
 use super::socket::Socket;
 use crate::process::tls::{HTTP_2, Tls};
 
-/// The time limit of a TLS handshake if there is no time limit for headers.
+/// The time limit of a TLS handshake if no time limit for request headers is configured.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The size of a connection's buffers, in bytes, unless longer headers are allowed. (hyper requires at least 8 KiB.)
+/// The size of a connection's buffers, in bytes. If longer headers are allowed, the buffers are larger. (hyper requires
+/// at least 8 KiB.)
 const BUFFER_BYTES: usize = 128 << 10;
 
-/// The number of requests that may run at once on one HTTP/2 connection.
+/// The maximum number of requests that may run at the same time on one HTTP/2 connection.
 const STREAMS_MAX: u32 = 128;
 
-/// The time without any frame from an HTTP/2 client after which the server sends a PING, and the time limit of its
-/// answer.
+/// The time after which the server sends a PING to an HTTP/2 client that has sent no frame. The client must reply
+/// within the same time, or the connection is closed.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 
-/// The response to plain HTTP on a port that serves HTTPS. The text is that of Go's `net/http`.
+/// The response to a plain HTTP request on a port that serves HTTPS. Its wording is the one of Go's `net/http`.
 const PLAIN_TEXT_ANSWER: &[u8] = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
 
-/// The receiver of the signal for a graceful shutdown: each connection finishes its running requests and closes. A
-/// connection keeps its receiver until it closes, so the sender can await the end of all connections.
+/// The receiver of the signal for a graceful shutdown, on which a connection finishes its running requests and closes.
+/// A connection keeps its receiver until it is closed. So the sender can await the end of all connections.
 type Stopping = watch::Receiver<()>;
 
-/// Serves a connection until it closes. When `stopping` changes, the connection finishes its running requests and
+/// Serves a connection until it is closed. When `stopping` changes, the connection finishes its running requests and
 /// closes.
 pub(crate) async fn serve<A: App>(
     socket: TcpStream,
@@ -73,7 +75,7 @@ pub(crate) async fn serve<A: App>(
     with_first_request_timeout(limit, &peer, serving).await;
 }
 
-/// Serves a connection, but closes it if no request has begun within `limit`.
+/// Serves a connection, but closes it if the client has begun no request within `limit`.
 async fn with_first_request_timeout(limit: Option<Duration>, peer: &Peer, serving: impl Future<Output = ()>) {
     let mut serving = pin!(serving);
     let mut timer = limit.map(|limit| Box::pin(tokio::time::sleep(limit)));
@@ -123,14 +125,14 @@ async fn serve_tls<A: App>(
     served.map_err(|error| error.to_string())
 }
 
-/// Returns whether the client sends plain HTTP. Every TLS record begins with a control character, every HTTP request
-/// with a letter.
+/// Returns whether the client sends plain HTTP instead of TLS. Every TLS record begins with a control character, every
+/// HTTP request with a letter.
 async fn speaks_plain_text(socket: &TcpStream) -> io::Result<bool> {
     let mut first = [0];
     Ok(socket.peek(&mut first).await? == 1 && first[0].is_ascii_alphabetic())
 }
 
-/// Sends the answer to plain HTTP and closes the socket. Errors are ignored: the client may have disconnected.
+/// Sends `PLAIN_TEXT_ANSWER` and closes the socket. Errors are ignored, because the client may have disconnected.
 async fn refuse_plain_text(mut socket: Socket<TcpStream>, peer: &Peer) {
     peer.expect_unread_bytes();
     if socket.write_all(PLAIN_TEXT_ANSWER).await.is_ok() {
@@ -176,13 +178,13 @@ async fn respond<A: App>(
 ) -> Result<Response<TrackedBody>, Infallible> {
     let (response, running) = match RunningRequest::begin(peer) {
         Ok(running) => (handle(&*app, &running.peer, request).await, running),
-        // The connection is being closed because its slot was given to another one.
+        // This connection is being closed because its slot was given to another connection.
         Err(running) => (reply::closing(app.refusal(Refused::TooManyConnections)), running),
     };
     Ok(response.map(|body| TrackedBody { body, _running: running }))
 }
 
-/// The body of a response. The request counts as running until hyper has taken the whole body.
+/// The body of a response. It keeps the request counted as running until hyper has read the whole body.
 struct TrackedBody {
     body: ReplyBody,
     _running: RunningRequest,
@@ -205,8 +207,8 @@ impl Body for TrackedBody {
     }
 }
 
-/// hyper's settings for HTTP/1. The time limit for headers runs from the end of the previous request, so it is also the
-/// time that a connection may be idle.
+/// Returns hyper's settings for HTTP/1. hyper measures the time limit for headers from the end of the previous request,
+/// so that limit is also the maximum time that a connection may be idle.
 pub(crate) fn http1_builder(limits: &Limits) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder

@@ -1,5 +1,5 @@
-//! The connection slots, which limit the number of open connections. If all slots are in use, the connection that has
-//! been idle for longest is closed, and a new connection takes its slot.
+//! The connection slots, which limit the number of open connections. If all slots are in use, a new connection takes
+//! the slot of the connection that has been idle for longest, and that connection is closed.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -11,11 +11,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::peer::Peer;
 
-/// The number of idle connections that one search keeps as candidates. With many new connections, one search finds
-/// slots for as many of them.
+/// The maximum number of idle connections that one search collects as candidates for closing. If many new connections
+/// arrive, one search finds slots for up to this many of them.
 const CANDIDATES_MAX: usize = 64;
 
-/// The time after a search without a result during which there is no other search.
+/// After a search for idle connections has found none, the time during which no other search is made.
 const SEARCH_PAUSE: Duration = Duration::from_millis(50);
 
 /// The slots of all connections of a server.
@@ -29,10 +29,10 @@ pub(crate) struct ConnectionSlots {
 struct OpenConnections {
     next_id: u64,
     connections: HashMap<u64, Connection>,
-    /// The idle connections that the last search has found: since when each is idle, and its id. The one that has been
-    /// idle for longest is last.
+    /// The idle connections that the last search has found, which may be closed to free their slots. Each has the time
+    /// since which it is idle, and its id. The one that has been idle for longest is last.
     candidates: Vec<(Instant, u64)>,
-    /// The time of the last search, if it has found nothing.
+    /// The time of the last search for idle connections if that search has found none; otherwise `None`.
     nothing_found: Option<Instant>,
 }
 
@@ -42,7 +42,8 @@ struct Connection {
     permit: OwnedSemaphorePermit,
 }
 
-/// Drop guard: the slot of one connection. Dropping it frees the slot, unless another connection has taken it over.
+/// Drop guard: the slot of one connection. Dropping the guard frees the slot, unless another connection has taken the
+/// slot over.
 #[derive(Debug)]
 pub(crate) struct ConnectionSlot {
     slots: Arc<ConnectionSlots>,
@@ -51,14 +52,15 @@ pub(crate) struct ConnectionSlot {
 }
 
 impl ConnectionSlots {
-    /// Creates `max` slots.
+    /// Creates `max` free slots.
     pub(crate) fn new(max: usize) -> Arc<ConnectionSlots> {
         let free = Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS)));
         Arc::new(ConnectionSlots { free, open: Mutex::default() })
     }
 
-    /// Takes a slot for a connection that closes when `closing` is cancelled. If no slot is free, closes the connection
-    /// that has been idle for longest. Returns `None` if no connection is idle.
+    /// Takes a slot for a new connection. If no slot is free, closes the connection that has been idle for longest and
+    /// takes its slot. Returns `None` if no slot is free and no connection is idle. Cancelling `closing` closes the new
+    /// connection.
     pub(crate) fn take(self: &Arc<Self>, address: SocketAddr, closing: CancellationToken) -> Option<ConnectionSlot> {
         let permit = match Arc::clone(&self.free).try_acquire_owned() {
             Ok(permit) => permit,
@@ -72,8 +74,8 @@ impl ConnectionSlots {
         Some(ConnectionSlot { slots: Arc::clone(self), id, peer })
     }
 
-    /// Closes the connection that has been idle for longest and returns the permit of its slot. Returns `None` if no
-    /// connection is idle.
+    /// Closes the connection that has been idle for longest and returns the semaphore permit of its slot. Returns
+    /// `None` if no connection is idle.
     pub(crate) fn evict_one(&self) -> Option<OwnedSemaphorePermit> {
         let now = Instant::now();
         let mut open = self.open();
@@ -95,7 +97,8 @@ impl ConnectionSlots {
 }
 
 impl OpenConnections {
-    /// Closes the oldest candidate that is still idle.
+    /// Of the candidates that are still idle, closes the one that has been idle for longest and returns the permit of
+    /// its slot.
     fn evict_candidate(&mut self, now: Instant) -> Option<OwnedSemaphorePermit> {
         while let Some((since, id)) = self.candidates.pop() {
             let idle = self
@@ -109,7 +112,7 @@ impl OpenConnections {
         None
     }
 
-    /// Stores the connections that have been idle for longest as candidates.
+    /// Searches all connections and stores those that have been idle for longest in `candidates`.
     fn search(&mut self, now: Instant) {
         let idle = self.connections.iter();
         let mut idle: Vec<_> =
@@ -146,7 +149,7 @@ mod tests {
         let _fourth = take(&slots).unwrap();
         let closed = |slot: &ConnectionSlot| slot.peer.closing().is_cancelled();
         assert_eq!(open.iter().map(closed).collect::<Vec<_>>(), [false, true, false]);
-        // Another connection has taken over the slot, so dropping the first owner does not free it.
+        // Another connection has taken over the slot of `open[1]`, so dropping `open[1]` does not free it.
         drop(open);
         drop(busy);
         assert_eq!(slots.free.available_permits(), 2);

@@ -1,38 +1,38 @@
-//! The format and the compression of a request body, and the compression that the client accepts, as the headers state
-//! them. Pure functions.
+//! Functions that read from the headers of a request the format of its body, the compression of its body, and the
+//! compression that the client accepts for the response. All of them are pure.
 
 use hyper::header::{self, HeaderMap};
 
 /// The format of a request body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BodyFormat {
-    /// JSON.
+    /// The body is JSON.
     Json,
-    /// An HTML form. curl sends this type with any body unless `-H` sets another one.
+    /// The body is an HTML form. curl sends this content type with any body unless `-H` sets another one.
     Form,
-    /// Any other format. No transaction can be sent in it.
+    /// The body has any other format. The server cannot read a transaction from it.
     Unsupported,
 }
 
-/// A content coding of HTTP (RFC 9110, section 8.4.1): a compression of a body.
+/// A content coding of HTTP (RFC 9110, section 8.4.1): a compression format of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ContentCoding {
-    /// gzip (RFC 1952).
+    /// The coding `gzip` (RFC 1952).
     Gzip,
-    /// `deflate`, which in HTTP is the zlib format (RFC 1950).
+    /// The coding `deflate`, which in HTTP is the zlib format (RFC 1950).
     Deflate,
-    /// Brotli (RFC 7932).
+    /// The coding `br`: Brotli (RFC 7932).
     Brotli,
 }
 
 impl BodyFormat {
-    /// Returns the format that `Content-Type` names. A body without that header is read as JSON.
+    /// Returns the format that the header `Content-Type` states. A request without that header counts as JSON.
     pub(crate) fn of(headers: &HeaderMap) -> BodyFormat {
         let Some(value) = headers.get(header::CONTENT_TYPE) else {
             return BodyFormat::Json;
         };
         let value = value.as_bytes();
-        // Fast path: most programs send exactly this.
+        // Fast path: most clients send exactly this value.
         if value == b"application/json" {
             return BodyFormat::Json;
         }
@@ -51,14 +51,14 @@ impl BodyFormat {
 }
 
 impl ContentCoding {
-    /// Returns the coding of a request's body. An unknown coding is ignored, as in ws4sqlite: the body is read as it
-    /// is.
+    /// Returns the content coding of a request's body. `None` if the body is not compressed or the coding is unknown.
+    /// As in ws4sqlite, a body with an unknown coding is read as if it were not compressed.
     pub(crate) fn of(headers: &HeaderMap) -> Option<ContentCoding> {
         ContentCoding::named(headers.get(header::CONTENT_ENCODING)?.to_str().ok()?.trim())
     }
 
-    /// Returns the coding for the response: among those with the highest quality value in `Accept-Encoding`, the one
-    /// that costs the server least. `None` if the response is not to be compressed.
+    /// Returns the content coding for the response: of the codings with the highest quality value in `Accept-Encoding`,
+    /// the one that costs the server least. `None` if the response should not be compressed.
     pub(crate) fn accepted(headers: &HeaderMap) -> Option<ContentCoding> {
         let accepted = headers.get(header::ACCEPT_ENCODING)?.to_str().ok()?;
         let offers = accepted.split(',').filter_map(AcceptedCoding::parse);
@@ -66,7 +66,7 @@ impl ContentCoding {
         best.coding
     }
 
-    /// The name of the coding in `Content-Encoding`.
+    /// The name of the content coding, as `Content-Encoding` spells it.
     pub(crate) fn name(self) -> &'static str {
         match self {
             ContentCoding::Gzip => "gzip",
@@ -86,16 +86,17 @@ impl ContentCoding {
     }
 }
 
-/// One element of `Accept-Encoding`.
+/// One element of the header `Accept-Encoding`.
 struct AcceptedCoding {
-    /// `None` is `identity`.
+    /// The content coding; `None` for `identity`, which means no compression.
     coding: Option<ContentCoding>,
-    /// The quality value, in thousandths.
+    /// The quality value of the element, in thousandths.
     weight: u16,
 }
 
 impl AcceptedCoding {
-    /// Parses one element. Returns `None` for a coding that this server does not support, and for `*`.
+    /// Parses one element of `Accept-Encoding`. Returns `None` for `*` and for a content coding that this server does
+    /// not support.
     fn parse(element: &str) -> Option<AcceptedCoding> {
         let mut parts = element.split(';');
         let name = parts.next()?.trim();
@@ -104,7 +105,8 @@ impl AcceptedCoding {
         Some(AcceptedCoding { coding, weight: (weight.unwrap_or(1.0).clamp(0.0, 1.0) * 1000.0) as u16 })
     }
 
-    /// The order of preference among codings with the same quality value: the lowest is the cheapest for the server.
+    /// The order of preference among content codings with the same quality value: the one with the lowest rank costs
+    /// the server least.
     fn rank(&self) -> u8 {
         match self.coding {
             Some(ContentCoding::Gzip) => 0,

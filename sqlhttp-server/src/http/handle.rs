@@ -1,4 +1,4 @@
-//! The handling of one request, from its head to the head of the response.
+//! The handling of one request, from its head to the head of its response.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Instant;
@@ -17,8 +17,8 @@ use super::request_id::{RequestId, X_REQUEST_ID};
 use super::transport::Transport;
 use super::{drain, head, request_log};
 
-/// Answers a request: assigns its id, runs the program's handler, counts and logs the response. Dropping the future
-/// cancels the request and interrupts its statement.
+/// Handles a request: assigns its id, calls the program's handler, and counts and logs the response. Dropping the
+/// future cancels the request and interrupts its SQL statement.
 pub(crate) async fn handle<A: App>(app: &A, peer: &Peer, request: Request<Incoming>) -> HttpResponse {
     let started = Instant::now();
     let transport = app.transport();
@@ -46,14 +46,15 @@ pub(crate) async fn handle<A: App>(app: &A, peer: &Peer, request: Request<Incomi
     work.instrument(span).await
 }
 
-/// Answers a request, with status 500 if the handler panics.
+/// Calls the handler of a request. If the handler panics, returns a response with status 500.
 async fn catch_panic<A: App>(
     app: &A,
     peer: &Peer,
     head: &Parts,
     body: &mut Option<Incoming>,
 ) -> (Option<usize>, HttpResponse) {
-    // Unwind safe: the data of the request is dropped, so no state that the panic left inconsistent is used again.
+    // Unwind safe: after a panic the data of the request is dropped, so no state that the panic left inconsistent is
+    // used again.
     AssertUnwindSafe(answer(app, peer, head, body)).catch_unwind().await.unwrap_or_else(|_| {
         tracing::error!("the handler of a request has panicked");
         (None, reply::closing(app.refusal(Refused::Panicked)))
@@ -72,7 +73,7 @@ async fn answer<A: App>(
     }
 }
 
-/// Returns why the transport refuses a request, whatever its path is.
+/// Returns the reason why the transport refuses a request on any path; `None` if it does not refuse the request.
 fn refused(transport: &Transport, peer: &Peer, head: &Parts, body: Option<&Incoming>) -> Option<Refused> {
     if let Some(why) = head::ambiguity(head, body, peer) {
         return Some(Refused::Ambiguous(why));
@@ -81,8 +82,8 @@ fn refused(transport: &Transport, peer: &Peer, head: &Parts, body: Option<&Incom
     (!allowed).then_some(Refused::HostNotAllowed)
 }
 
-/// Adds `X-Request-Id` to a response if the client has sent one, or if the response is a server error: then the
-/// operator can find the log lines of the request.
+/// Adds `X-Request-Id` to a response if the client has sent an id. Also adds it if the response is a server error, so
+/// that the operator can find the log lines of the request.
 fn add_request_id(response: &mut HttpResponse, id: &RequestId) {
     if (id.is_from_client() || response.status().is_server_error())
         && let Some(value) = id.header()
@@ -91,11 +92,11 @@ fn add_request_id(response: &mut HttpResponse, id: &RequestId) {
     }
 }
 
-/// Drop guard: a gauge is one higher while this exists.
+/// Drop guard: the gauge is one higher while the guard exists.
 pub(crate) struct GaugeGuard<'a>(&'a Gauge);
 
 impl<'a> GaugeGuard<'a> {
-    /// Increments the gauge. Dropping the guard decrements it.
+    /// Increments the gauge. Dropping the guard decrements the gauge.
     pub(crate) fn new(gauge: &'a Gauge) -> Self {
         gauge.inc();
         GaugeGuard(gauge)

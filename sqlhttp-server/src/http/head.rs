@@ -1,5 +1,6 @@
-//! A layer between the socket and hyper for HTTP/1. It detects requests with both `Content-Length` and
-//! `Transfer-Encoding`, which hyper does not report, and replaces the empty body of hyper's own error responses.
+//! A layer between the socket and hyper for HTTP/1. It detects request heads with both `Content-Length` and
+//! `Transfer-Encoding`, which hyper does not report. It also replaces hyper's own error responses, whose body is empty,
+//! with responses that have a body.
 
 use std::io;
 use std::pin::Pin;
@@ -21,16 +22,17 @@ const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 const LENGTH: &[u8; 15] = b"content-length:";
 const CODING: &[u8; 18] = b"transfer-encoding:";
 
-/// Finds the end of a head whose lines end with CR LF.
+/// Finds the end of a request head, if its lines end with CR LF.
 static END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\r\n\r\n"));
 
-/// Returns why a head is ambiguous, if it is. A proxy in front of this server could read another host or another end of
-/// the body from an ambiguous head (request smuggling; RFC 9112, section 11.2).
+/// Returns the reason why a request head is ambiguous; `None` if it is not. From an ambiguous head, a proxy in front of
+/// this server could read another host or another end of the body than this server (request smuggling; RFC 9112,
+/// section 11.2).
 pub(crate) fn ambiguity(head: &Parts, body: Option<&Incoming>, peer: &Peer) -> Option<&'static str> {
     if head.headers.get_all(header::HOST).iter().nth(1).is_some() {
         return Some("too many Host headers");
     }
-    // If the length of the body is known, there is no Transfer-Encoding.
+    // If hyper has determined the length of the body, the request has no Transfer-Encoding.
     if body.is_none_or(|body| body.size_hint().exact().is_some()) {
         return None;
     }
@@ -44,22 +46,24 @@ pub(crate) fn ambiguity(head: &Parts, body: Option<&Incoming>, peer: &Peer) -> O
     }
 }
 
-/// The byte stream of an HTTP/1 connection, between the socket and hyper. It scans the heads that hyper reads and
-/// replaces the error responses that hyper writes by itself.
+/// The byte stream of an HTTP/1 connection, between the socket and hyper. It scans the request heads that hyper reads
+/// and replaces the error responses that hyper generates itself.
 pub(crate) struct Http1Stream<S> {
     inner: S,
     peer: Arc<Peer>,
     scan: FramingScanner,
-    /// Whether hyper has written any byte of a response since the last head began.
+    /// Whether hyper has written any byte of a response since the latest request head began.
     is_answered: bool,
-    /// Returns the media type and the body of the response that replaces hyper's, for a status.
+    /// For a status such as `400 Bad Request`, returns the media type and the body of the response that replaces
+    /// hyper's.
     refusal_body: fn(&str) -> (&'static str, String),
-    /// The rest of a response that replaces hyper's and has not been sent completely.
+    /// The unsent rest of a response that replaces hyper's; empty if there is none.
     refusal: Bytes,
 }
 
 impl<S> Http1Stream<S> {
-    /// `refusal_body` returns the media type and the body of an error response for a status such as `400 Bad Request`.
+    /// Wraps a socket. `refusal_body` returns the media type and the body of an error response for a status such as
+    /// `400 Bad Request`.
     pub(crate) fn new(inner: S, peer: Arc<Peer>, refusal_body: fn(&str) -> (&'static str, String)) -> Self {
         Http1Stream {
             inner,
@@ -71,9 +75,9 @@ impl<S> Http1Stream<S> {
         }
     }
 
-    /// Scans received bytes. The first bytes after a response begin a new head.
+    /// Scans received bytes. The first bytes that arrive after a response begin a new head.
     fn received(&mut self, bytes: &[u8]) {
-        // A pipelined request, which arrives while the previous one runs, does not begin a new scan.
+        // A pipelined request, which arrives while the previous request runs, does not start a new scan.
         if self.is_answered && !self.peer.has_running_request() {
             self.is_answered = false;
             self.scan = FramingScanner::default();
@@ -84,8 +88,8 @@ impl<S> Http1Stream<S> {
         }
     }
 
-    /// Returns whether `bytes`, which hyper writes, are an error response to a head that no handler has received. If
-    /// they are, the response that replaces them is stored in `refusal`.
+    /// Returns whether `bytes`, which hyper is writing, are an error response to a head that has not reached a handler.
+    /// If they are, stores the response that replaces them in `refusal`.
     fn is_replaced(&mut self, bytes: &[u8]) -> bool {
         if bytes == CONTINUE {
             return false;
@@ -100,13 +104,14 @@ impl<S> Http1Stream<S> {
         self.refusal = Bytes::from(format!(
             "HTTP/1.1 {status}\r\nContent-Type: {media_type}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
         ));
-        // The client may send more bytes, which hyper does not read.
+        // hyper will not read the bytes that the client may still be sending.
         self.peer.expect_unread_bytes();
         true
     }
 }
 
-/// Returns the status of a response if it is an error response of hyper: 400, 414 or 431 with an empty body.
+/// Returns the status of a response if hyper generated it as an error response: 400, 414 or 431 with an empty body.
+/// `None` for any other response.
 fn refused_status(answer: &[u8]) -> Option<&str> {
     let head = std::str::from_utf8(answer).ok()?;
     let status = head.strip_prefix("HTTP/1.1 ")?.split("\r\n").next()?;
@@ -115,7 +120,7 @@ fn refused_status(answer: &[u8]) -> Option<&str> {
 }
 
 impl<S: AsyncWrite + Unpin> Http1Stream<S> {
-    /// Sends the rest of `refusal`.
+    /// Sends the unsent rest of `refusal`, the response that replaces hyper's.
     fn poll_refusal(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.refusal.is_empty() {
             let written = ready!(Pin::new(&mut self.inner).poll_write(cx, &self.refusal))?;
@@ -178,14 +183,14 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Http1Stream<S> {
     }
 }
 
-/// Searches a head for `Content-Length` and `Transfer-Encoding` while the head arrives. (Of the two, hyper keeps only
-/// the header that it uses.)
+/// Searches a request head for `Content-Length` and `Transfer-Encoding` while the head arrives. (If both are present,
+/// hyper passes on only the header that it uses.)
 ///
-/// The head of a pipelined request, which was sent before the previous response, is not scanned: hyper closes the
-/// connection after such a request if it has both headers.
+/// The head of a pipelined request, which was sent before the previous response, is not scanned. If such a head has
+/// both headers, hyper closes the connection after the request.
 #[derive(Default)]
 struct FramingScanner {
-    /// The first bytes of a line whose end has not arrived. `len` is their number.
+    /// The first bytes of a header line whose end has not arrived yet. `len` is the number of these bytes.
     line: [u8; CODING.len()],
     len: usize,
     has_line: bool,
@@ -195,7 +200,7 @@ struct FramingScanner {
 }
 
 impl FramingScanner {
-    /// Scans the next bytes of the head. Returns whether both headers have been found so far.
+    /// Scans the next bytes of the head. Returns whether both headers have been found up to now.
     fn is_ambiguous_after(&mut self, mut bytes: &[u8]) -> bool {
         if self.is_over || self.is_whole_head_without_coding(bytes) {
             self.is_over = true;
@@ -218,21 +223,21 @@ impl FramingScanner {
         self.has_length && self.has_coding
     }
 
-    /// Fast path: returns whether a head begins and ends in these bytes and does not contain the text of [`CODING`].
-    /// That is so for almost every request. Otherwise the head is scanned line by line.
+    /// Fast path: returns whether a whole head is contained in these bytes and the bytes of [`CODING`] do not occur in
+    /// it. This is true for almost every request. Other heads are scanned line by line.
     fn is_whole_head_without_coding(&self, bytes: &[u8]) -> bool {
         let begins = !self.has_line && self.len == 0 && bytes.first().is_some_and(u8::is_ascii_graphic);
         begins && END.find(bytes).is_some_and(|end| !names_coding(&bytes[..end]))
     }
 
-    /// Appends bytes to `line`. Those that do not fit are dropped, because only the name of a header is compared.
+    /// Appends bytes to `line`. Bytes that do not fit are dropped, because only the name of a header is compared.
     fn keep(&mut self, bytes: &[u8]) {
         let len = bytes.len().min(self.line.len() - self.len);
         self.line[self.len..self.len + len].copy_from_slice(&bytes[..len]);
         self.len += len;
     }
 
-    /// Checks a complete line of the head.
+    /// Checks a complete line of the head for the two headers.
     #[inline]
     fn take_line(&mut self, line: &[u8]) {
         match line {
@@ -246,8 +251,8 @@ impl FramingScanner {
     }
 }
 
-/// Returns whether a head contains the text of [`CODING`] anywhere. The search looks for the letter `f`, which is the
-/// one of its letters that is rare in heads.
+/// Returns whether the bytes of [`CODING`] occur anywhere in a head. The search looks for the letter `f`, because of
+/// the letters in [`CODING`] it is the one that is rare in heads.
 fn names_coding(head: &[u8]) -> bool {
     const BEFORE_F: usize = 5;
     memchr::memchr2_iter(b'f', b'F', head).any(|f| {
@@ -256,8 +261,8 @@ fn names_coding(head: &[u8]) -> bool {
     })
 }
 
-/// Returns whether a line begins with `name`, which includes the colon. The colon is compared first, because few other
-/// headers have a name of that length.
+/// Returns whether a header line begins with `name`, which includes the colon. The colon is compared first, because few
+/// other headers have a name of the same length.
 #[inline]
 fn begins_with<const N: usize>(line: &[u8], name: &[u8; N]) -> bool {
     line.first_chunk::<N>().is_some_and(|start| start[N - 1] == b':' && start.eq_ignore_ascii_case(name))
@@ -287,8 +292,8 @@ mod tests {
         assert!(!is_ambiguous(&["POST / HTTP/1.1\nTransfer-Encoding: chunked\nX-Content-Length: 5\n\n"]));
     }
 
-    /// The headers are found in any order. A head without `Transfer-Encoding` takes the fast path, and the bytes after
-    /// its end are not scanned.
+    /// Both headers are found in either order. A head without `Transfer-Encoding` takes the fast path, and the bytes
+    /// after the end of a head are not scanned.
     #[test]
     fn both_headers_are_found_in_any_order() {
         let line = "POST /ff HTTP/1.1\r\nX-Transfer: f\r\n";

@@ -1,4 +1,4 @@
-//! The accept loop and the graceful shutdown.
+//! The accept loop of the server, and its graceful shutdown.
 
 use std::future::Future;
 use std::io;
@@ -25,28 +25,28 @@ use super::workers::Workers;
 use crate::process::memory;
 use crate::process::tls::Tls;
 
-/// The number of clients to which a 503 response is being sent at once because no slot is free. Further clients are
-/// disconnected without a response.
+/// The maximum number of clients to which status 503 is being sent at the same time because no connection slot is free.
+/// Further clients are disconnected without a response.
 const REFUSALS_MAX: usize = 64;
 
-/// The time limit for sending that response.
+/// The time limit for sending status 503 to a client for which no connection slot is free.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The pause after `accept` has failed, for example because the process has no more file descriptors.
+/// The pause after `accept` has failed, for example because the process has no more file descriptors, if no idle
+/// connection could be closed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// The pause after `accept` has failed if an idle connection could be closed.
+/// The pause after `accept` has failed, if an idle connection was closed to free its file descriptor.
 const EVICTION_PAUSE: Duration = Duration::from_millis(5);
 
 /// The minimum time between two log lines about connections that cannot be accepted.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Serves `app` until `shutdown` resolves. Then it accepts no more connections, waits for the running requests up to
-/// `shutdown_timeout`, and returns. The caller closes the databases afterwards.
+/// Serves `app` until `shutdown` resolves. Then it stops accepting connections, waits up to `shutdown_timeout` for the
+/// running requests, and returns. The caller closes the databases afterwards.
 ///
-/// # Errors
-/// The address of the listener cannot be read, or the worker threads cannot be started. Errors of a single connection
-/// are logged.
+/// Fails if the address of the listener cannot be read or the worker threads cannot be started. Errors of a single
+/// connection are only logged.
 pub(crate) async fn run<A: App>(
     listener: TcpListener,
     app: Arc<A>,
@@ -70,7 +70,7 @@ struct Server<A> {
     tls: Option<Tls>,
     connection_slots: Arc<ConnectionSlots>,
     refusals: Arc<Semaphore>,
-    /// Signals a graceful shutdown to the connections. Each connection has a receiver.
+    /// Signals a graceful shutdown to all connections. Each connection holds a receiver.
     stopping: watch::Sender<()>,
     /// Cancelling this token closes all connections.
     abort: CancellationToken,
@@ -103,7 +103,7 @@ impl<A: App> Server<A> {
                         tracing::error!("cannot accept connections: {error}");
                         logged = Some(Instant::now());
                     }
-                    // Closing an idle connection frees its file descriptor soon.
+                    // Closing an idle connection frees its file descriptor within a short time.
                     let has_evicted = self.connection_slots.evict_one().is_some();
                     tokio::time::sleep(if has_evicted { EVICTION_PAUSE } else { ACCEPT_PAUSE }).await;
                 }
@@ -112,8 +112,8 @@ impl<A: App> Server<A> {
     }
 
     fn admit(&self, socket: TcpStream, address: SocketAddr) {
-        // Disables Nagle's algorithm: responses are written whole, so waiting for more data would only delay them. An
-        // error means that the client has disconnected, which the next read reports.
+        // Disables Nagle's algorithm: responses are written as a whole, so waiting for more data would only delay them.
+        // An error of this call means that the client has disconnected, which the next read reports.
         let _ = socket.set_nodelay(true);
         match self.connection_slots.take(address, self.abort.child_token()) {
             Some(slot) => self.serve(socket, slot),
@@ -124,7 +124,8 @@ impl<A: App> Server<A> {
     fn serve(&self, socket: TcpStream, slot: ConnectionSlot) {
         let (app, tls) = (Arc::clone(&self.app), self.tls.clone());
         let stopping = self.stopping.subscribe();
-        // Removes the socket from this thread's runtime. The worker thread registers it with its own.
+        // Removes the socket from the runtime of the current thread. The worker thread registers it with its own
+        // runtime.
         let (Some(worker_slot), Ok(socket)) = (self.workers.take_slot(), socket.into_std()) else { return };
         let serving = async move {
             let peer = Arc::clone(&slot.peer);
@@ -140,8 +141,8 @@ impl<A: App> Server<A> {
         worker_slot.serve(self.tasks.track_future(serving));
     }
 
-    /// Sends status 503 and closes the connection. Over TLS it closes the connection without a response, because a
-    /// handshake would cost too much.
+    /// Refuses a connection for which no slot is free: sends status 503 and closes the socket. A TLS connection is
+    /// closed without a response, because a handshake would cost too much.
     fn refuse(&self, socket: TcpStream, address: SocketAddr) {
         self.app.transport().metrics.connections_refused.inc();
         let permit = Arc::clone(&self.refusals).try_acquire_owned();
@@ -162,7 +163,7 @@ impl<A: App> Server<A> {
         let transport = app.transport();
         transport.stop();
         let limit = transport.limits.shutdown_timeout;
-        // Fails if there are no connections.
+        // This fails only if there are no connections.
         let _ = stopping.send(());
         if tokio::time::timeout(limit, stopping.closed()).await.is_err() {
             tracing::warn!("requests were still running after {limit:?} and have been cancelled");
@@ -174,8 +175,8 @@ impl<A: App> Server<A> {
     }
 }
 
-/// Returns the number of connection slots: the configured maximum, or less if the limit of open files does not allow so
-/// many.
+/// Returns the number of connection slots: the configured maximum, or fewer if the process may not open that many
+/// files.
 fn connections_max(transport: &Transport) -> usize {
     let wanted = transport.limits.connections_max;
     let Some(files) = memory::open_files_max() else { return wanted };
@@ -190,7 +191,8 @@ fn connections_max(transport: &Transport) -> usize {
     wanted.min(possible)
 }
 
-/// Returns whether an error of `accept` concerns only one connection, which the client closed before it was accepted.
+/// Returns whether an error of `accept` concerns only one connection, which the client closed before the server
+/// accepted it. Other errors concern the listener.
 fn is_connection_error(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
@@ -201,7 +203,7 @@ async fn send_refusal(mut socket: Socket<TcpStream>, refusal: HttpResponse) -> i
     socket.shutdown().await
 }
 
-/// Encodes a response as HTTP/1.1 with `connection: close`, for a client whose request is not read.
+/// Encodes a response as HTTP/1.1 with `connection: close`, to send it to a client without reading its request.
 fn encode_http1(response: &HttpResponse) -> Vec<u8> {
     let body: &[u8] = match response.body() {
         ReplyBody::Whole(bytes) => bytes,

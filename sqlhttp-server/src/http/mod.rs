@@ -1,4 +1,4 @@
-//! The HTTP transport, from an accepted connection to the response. It serves any `app::App` and contains no protocol
+//! The HTTP transport, from an accepted connection to the response. It serves any `app::App` and depends on no protocol
 //! and no database. `DESIGN.md` gives the reasons for its decisions.
 //!
 //! A request passes through the modules in this order:
@@ -12,8 +12,8 @@
 //!    `basic_auth` parse parts of the head.
 //! 5. The program builds a response (`reply`), which `compress` compresses. `drain` discards a body that was not read.
 //!
-//! `transport` is the state that all connections share. `poll_on_wake` saves polls of the futures that end a
-//! connection.
+//! `transport` is the state that all connections share. `poll_on_wake` avoids needless polls of the futures that signal
+//! the end of a connection.
 
 pub(crate) mod app;
 pub(crate) mod basic_auth;

@@ -1,14 +1,14 @@
-//! Protection against cross-site request forgery and DNS rebinding: requests that a page of another site makes a
-//! browser send. Pure functions.
+//! Protection against cross-site request forgery and DNS rebinding, where a page of another site makes a browser send
+//! requests to this server. All functions are pure.
 //!
-//! Before most requests of a page to another origin, a browser sends a CORS preflight, and it sends the request only if
-//! the CORS settings allow the origin. It sends some requests without a preflight: GET, HEAD, and POST without a
-//! content type or with the content type of a form. The page cannot read the response, but the server executes the
-//! request. The programs refuse such a request if it would have an effect, unless it comes from the server's own origin
-//! or from one that the CORS settings allow.
+//! Before most requests from a page to another origin, a browser sends a CORS preflight. It sends the request itself
+//! only if the CORS settings of the server allow the page's origin. Some requests are sent without a preflight: GET,
+//! HEAD, and POST without a content type or with the content type of a form. The page cannot read the response to such
+//! a request, but the server executes it. So the programs refuse such a request if it would have an effect, unless it
+//! comes from the server's own origin or from an origin that the CORS settings allow.
 //!
-//! Clients other than browsers usually send neither `Sec-Fetch-Site` nor `Origin`. A request without both is never
-//! refused.
+//! Clients other than browsers usually send neither `Sec-Fetch-Site` nor `Origin`. A request without both headers is
+//! never refused.
 
 use hyper::Method;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -17,7 +17,7 @@ use hyper::http::request::Parts;
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
-/// The content types that an HTML form can have.
+/// The content types that a browser can send for an HTML form.
 const FORM_TYPES: [&str; 3] = ["application/x-www-form-urlencoded", "multipart/form-data", "text/plain"];
 
 /// The error message for a request that is refused because of [`is_cross_site`].
@@ -27,13 +27,14 @@ pub(crate) const CROSS_SITE: &str =
 /// The error message for a request that [`AllowedHosts`] refuses.
 pub(crate) const HOST_NOT_ALLOWED: &str = "the Host of this request is not among those of -http-allowed-hosts";
 
-/// Returns whether a page of another origin can have made a browser send this request without a preflight. `allows`
-/// returns whether the CORS settings allow the value of `Origin`, which is `None` if the request has no such header.
+/// Returns whether a page of another, not allowed origin can have made a browser send this request without a preflight.
+/// `allows` returns whether the CORS settings allow a value of `Origin`; its argument is `None` if the request has no
+/// such header.
 pub(crate) fn is_cross_site(request: &Parts, allows: impl FnOnce(Option<&HeaderValue>) -> bool) -> bool {
     needs_no_preflight(request) && has_foreign_origin(request) && !allows(request.headers.get(header::ORIGIN))
 }
 
-/// Returns whether a browser sends this request to another origin without a CORS preflight.
+/// Returns whether a browser would send this request to another origin without a CORS preflight.
 fn needs_no_preflight(request: &Parts) -> bool {
     if !matches!(request.method, Method::GET | Method::HEAD | Method::POST) {
         return false;
@@ -42,7 +43,7 @@ fn needs_no_preflight(request: &Parts) -> bool {
         return true;
     };
     let value = value.as_bytes();
-    // Fast path: most programs send exactly this.
+    // Fast path: most clients send exactly this value.
     if value == b"application/json" {
         return false;
     }
@@ -50,11 +51,11 @@ fn needs_no_preflight(request: &Parts) -> bool {
     essence.is_empty() || FORM_TYPES.iter().any(|known| essence.eq_ignore_ascii_case(known.as_bytes()))
 }
 
-/// Returns whether a request comes from a page of another origin.
+/// Returns whether the headers show that a page of another origin has sent this request.
 ///
-/// Browsers send `Sec-Fetch-Site` over HTTPS and to localhost, and `Origin` with every POST. Only the value
-/// `same-origin` means a page of this server: `same-site` includes all ports and subdomains of a host. `none` is a
-/// request that the user has started, for example from the address bar.
+/// Browsers send `Sec-Fetch-Site` over HTTPS and to localhost, and `Origin` with every POST. Of the values of
+/// `Sec-Fetch-Site`, only `same-origin` means a page of this server, because `same-site` includes all ports and
+/// subdomains of a host. `none` means that the user has started the request, for example from the address bar.
 fn has_foreign_origin(request: &Parts) -> bool {
     if let Some(site) = request.headers.get(SEC_FETCH_SITE) {
         return ![&b"same-origin"[..], b"none"].iter().any(|own| site.as_bytes().eq_ignore_ascii_case(own));
@@ -62,8 +63,8 @@ fn has_foreign_origin(request: &Parts) -> bool {
     request.headers.get(header::ORIGIN).is_some_and(|origin| !is_same_origin(origin, request))
 }
 
-/// Returns whether an origin has the host that the request was sent to. The scheme is not compared, because a proxy may
-/// terminate TLS.
+/// Returns whether an origin has the same host and port as the request's target. The schemes are not compared, because
+/// a proxy may terminate TLS.
 fn is_same_origin(origin: &HeaderValue, request: &Parts) -> bool {
     // The origin `null` has no scheme.
     let Some((scheme, host)) = origin.to_str().ok().and_then(|origin| origin.split_once("://")) else {
@@ -79,14 +80,15 @@ fn is_same_origin(origin: &HeaderValue, request: &Parts) -> bool {
     hosts(request).any(|host| bare(host) == origin)
 }
 
-/// Returns the host names under which the client reaches this server: `Host` and the first one in `X-Forwarded-Host`.
-/// (A page cannot send `X-Forwarded-Host` without a preflight.)
+/// Returns the host names under which the client addresses this server: the host of the request, and the first host in
+/// `X-Forwarded-Host`. (A page cannot send `X-Forwarded-Host` without a preflight.)
 fn hosts(request: &Parts) -> impl Iterator<Item = &str> {
     let forwarded = text(&request.headers, X_FORWARDED_HOST).and_then(|hosts| hosts.split(',').next());
     host(request).into_iter().chain(forwarded.map(str::trim))
 }
 
-/// Returns the authority in the URI (`:authority` in HTTP/2), or else the value of `Host`.
+/// Returns the host of a request: the authority in the URI (`:authority` in HTTP/2) if there is one, otherwise the
+/// value of `Host`.
 fn host(request: &Parts) -> Option<&str> {
     request.uri.authority().map(|authority| authority.as_str()).or_else(|| text(&request.headers, header::HOST))
 }
@@ -95,20 +97,21 @@ fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// The hosts that requests may name. A request that names another host is refused. Without this check, a page of a
-/// foreign domain that resolves to the address of this server (DNS rebinding) would count as a page of the same origin.
+/// The hosts that requests may name. A request that names another host is refused. This prevents DNS rebinding: a
+/// foreign domain can resolve to the address of this server, and without this check a page of that domain would count
+/// as a page of the same origin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct AllowedHosts(Vec<String>);
 
 impl AllowedHosts {
-    /// Creates the set from hosts with or without a port. A host without a port is allowed with every port. Returns
-    /// `None` for an empty list, which allows every host.
+    /// Creates the set of allowed hosts. Each host may have a port. A host without a port is allowed with every port.
+    /// Returns `None` if `hosts` is empty, which allows every host.
     pub(crate) fn new(hosts: &[String]) -> Option<AllowedHosts> {
         (!hosts.is_empty()).then(|| AllowedHosts(hosts.iter().map(|host| normalized(host)).collect()))
     }
 
-    /// Returns whether the host of a request is allowed. A request that names no host is allowed, because no browser
-    /// sends one.
+    /// Returns whether the host of a request is allowed. A request that names no host is allowed, because every request
+    /// of a browser names one.
     pub(crate) fn allow(&self, request: &Parts) -> bool {
         let Some(host) = host(request) else { return true };
         let host = normalized(host);
@@ -120,7 +123,7 @@ fn normalized(host: &str) -> String {
     host.trim().to_ascii_lowercase()
 }
 
-/// Returns the host without its port and without a trailing dot. An IPv6 address keeps its brackets.
+/// Returns a host without its port and without a trailing dot. An IPv6 address keeps its brackets.
 fn without_port(host: &str) -> &str {
     let host = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !name.ends_with(':') => name,

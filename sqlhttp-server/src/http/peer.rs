@@ -1,5 +1,5 @@
-//! The state of one connection that several layers share: its peer address, its running requests, and whether it is
-//! idle.
+//! The state of one connection, which several layers of the transport share: the address of the client, the running
+//! requests, and whether the connection is idle.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,39 +9,41 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-/// A bit of [`Peer::running`]. It is set when the connection is being closed because another connection takes its slot.
-/// No request begins after that.
+/// A bit of [`Peer::running`]. The bit is set when this connection is being closed to give its slot to another
+/// connection. No request begins after that.
 const EVICTED: u32 = 1 << 31;
 
-/// The time after a response during which a connection does not count as idle. Clients that reuse their connection
-/// usually send the next request within this time, and that request would fail if the connection were closed.
+/// The time after the beginning of a response during which a connection does not count as idle. Clients that reuse
+/// their connection usually send the next request within this time. That request would fail if the server had closed
+/// the connection.
 const BUSY_AFTER_ANSWER: Duration = Duration::from_secs(1);
 
-/// The peer of a connection, and the state of the connection.
+/// The address of a client and the state of its connection.
 #[derive(Debug)]
 pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
     accepted: Instant,
-    /// The number of running requests (with HTTP/2 there may be several), and the bit [`EVICTED`].
+    /// The number of running requests (more than one is possible with HTTP/2), plus the bit [`EVICTED`].
     running: AtomicU32,
     /// Whether any request has begun on this connection.
     has_begun_request: AtomicBool,
     /// The time when the last response began, in nanoseconds after `accepted`; 0 before the first response.
     answered: AtomicU64,
-    /// Whether a handler has received the request whose head was read last (HTTP/1).
+    /// Whether the latest request head on this connection has reached a handler (HTTP/1 only).
     is_handled: AtomicBool,
-    /// Whether the head that was read last has both `Content-Length` and `Transfer-Encoding` (HTTP/1).
+    /// Whether the latest request head on this connection has both `Content-Length` and `Transfer-Encoding` (HTTP/1
+    /// only).
     is_ambiguous: AtomicBool,
-    /// Whether bytes of a response are waiting because the client does not read them.
+    /// Whether the server has bytes of a response that it cannot send because the client does not read them.
     unsent_bytes: AtomicBool,
-    /// Whether the client may still be sending bytes that the server does not read.
+    /// Whether the client may still be sending bytes that the server will not read.
     unread_bytes: AtomicBool,
     /// Cancelling this token closes the connection.
     closing: CancellationToken,
 }
 
 impl Peer {
-    /// The peer of a new connection, which closes when `closing` is cancelled.
+    /// Creates the state of a new connection. Cancelling `closing` closes the connection.
     pub(crate) fn new(address: SocketAddr, closing: CancellationToken) -> Arc<Self> {
         Arc::new(Peer {
             address,
@@ -57,7 +59,7 @@ impl Peer {
         })
     }
 
-    /// The token that is cancelled when the connection is to be closed.
+    /// Returns the token that closes the connection when it is cancelled.
     pub(crate) fn closing(&self) -> &CancellationToken {
         &self.closing
     }
@@ -72,50 +74,50 @@ impl Peer {
         self.has_begun_request.load(Relaxed)
     }
 
-    /// Records the time when a response begins.
+    /// Records that a response begins at `moment`.
     pub(crate) fn record_answer(&self, moment: Instant) {
         let nanos = moment.saturating_duration_since(self.accepted).as_nanos();
         self.answered.store(u64::try_from(nanos).unwrap_or(u64::MAX).max(1), Relaxed);
     }
 
-    /// Records that the client may still be sending bytes that the server does not read.
+    /// Records that the client may still be sending bytes that the server will not read.
     pub(crate) fn expect_unread_bytes(&self) {
         self.unread_bytes.store(true, Relaxed);
     }
 
-    /// Returns whether the client may still be sending bytes that the server does not read.
+    /// Returns whether the client may still be sending bytes that the server will not read.
     pub(crate) fn has_unread_bytes(&self) -> bool {
         self.unread_bytes.load(Relaxed)
     }
 
-    /// Records whether bytes of a response are waiting because the client does not read them.
+    /// Records whether the server has bytes of a response that it cannot send because the client does not read them.
     pub(crate) fn set_unsent(&self, unsent: bool) {
         self.unsent_bytes.store(unsent, Relaxed);
     }
 
-    /// Records that the head of the next request begins.
+    /// Records that the head of the next request begins, and clears what was recorded about the previous head.
     pub(crate) fn begin_head(&self) {
         self.is_handled.store(false, Relaxed);
         self.is_ambiguous.store(false, Relaxed);
     }
 
-    /// Returns whether a handler has received the request whose head was read last.
+    /// Returns whether the latest request head on this connection has reached a handler.
     pub(crate) fn is_handled(&self) -> bool {
         self.is_handled.load(Relaxed)
     }
 
-    /// Records that the head that is being read has both `Content-Length` and `Transfer-Encoding`.
+    /// Records that the request head that is being read has both `Content-Length` and `Transfer-Encoding`.
     pub(crate) fn set_ambiguous(&self) {
         self.is_ambiguous.store(true, Relaxed);
     }
 
-    /// Returns whether the head that was read last has both `Content-Length` and `Transfer-Encoding`.
+    /// Returns whether the latest request head on this connection has both `Content-Length` and `Transfer-Encoding`.
     pub(crate) fn is_ambiguous(&self) -> bool {
         self.is_ambiguous.load(Relaxed)
     }
 
-    /// Returns since when the connection is idle. Returns `None` while a request runs, while bytes of a response are
-    /// waiting, and for [`BUSY_AFTER_ANSWER`] after a response began.
+    /// Returns the time since which the connection has been idle. Returns `None` while a request is running, while the
+    /// client does not read the bytes of a response, and for [`BUSY_AFTER_ANSWER`] after a response began.
     pub(crate) fn idle_since(&self, now: Instant) -> Option<Instant> {
         if self.running.load(Relaxed) != 0 || self.unsent_bytes.load(Relaxed) {
             return None;
@@ -127,7 +129,7 @@ impl Peer {
         }
     }
 
-    /// Closes the connection if no request is running. Returns whether this call has closed it.
+    /// Closes the connection if it has no running request. Returns whether this call has closed it.
     pub(crate) fn evict(&self) -> bool {
         let evicted = self.running.compare_exchange(0, EVICTED, Relaxed, Relaxed).is_ok();
         if evicted {
@@ -137,14 +139,15 @@ impl Peer {
     }
 }
 
-/// Drop guard: a running request, from its head to the end of its response.
+/// Drop guard: a request that counts as running on its connection, from its head to the end of its response.
 #[derive(Debug)]
 pub(crate) struct RunningRequest {
     pub(crate) peer: Arc<Peer>,
 }
 
 impl RunningRequest {
-    /// Begins a request. Returns `Err` if the connection is being closed; the caller must then refuse the request.
+    /// Counts a request as running on its connection. Returns `Err` if the connection is being closed; the caller must
+    /// then refuse the request.
     pub(crate) fn begin(peer: Arc<Peer>) -> Result<RunningRequest, RunningRequest> {
         let before = peer.running.fetch_add(1, Relaxed);
         peer.has_begun_request.store(true, Relaxed);

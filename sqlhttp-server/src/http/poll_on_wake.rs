@@ -1,9 +1,9 @@
-//! A future that is polled only after its own waker was called.
+//! A wrapper that polls a future only after the future's own waker was called.
 //!
 //! A task that awaits several futures polls all of them each time it is woken. The futures that signal the end of a
-//! connection become ready only once, and each poll of them takes a lock. [`PollOnWake`] gives such a future a waker of
-//! its own and skips a poll if that waker was not called. (`futures_util::stream::FuturesUnordered` does the same for
-//! the futures that it contains.)
+//! connection become ready only once, but each poll of them takes a lock. [`PollOnWake`] gives such a future its own
+//! waker and skips a poll if that waker was not called. (`futures_util::stream::FuturesUnordered` does the same for the
+//! futures that it contains.)
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -14,17 +14,17 @@ use std::task::{Context, Poll, Wake, Waker};
 use futures_util::task::AtomicWaker;
 use hyper_util::server::graceful::GracefulConnection;
 
-/// A future that is polled only after its own waker was called, or if another task than before polls it.
+/// A future that is polled only if its own waker was called, or if the polling task is not the one that polled it last.
 pub(crate) struct PollOnWake<F> {
     future: Pin<Box<F>>,
     flag: Arc<WakeFlag>,
-    /// The waker that is passed to the future. It sets the flag.
+    /// The waker that is passed to the inner future. It sets `flag` and wakes the task.
     waker: Waker,
-    /// The waker of the task that is registered with the flag.
+    /// The waker of the task that last polled the future, as registered in `flag`.
     task: Waker,
 }
 
-/// The waker of the inner future of a [`PollOnWake`]. It sets a flag and wakes the task.
+/// The waker of the inner future of a [`PollOnWake`]. When called, it sets `is_woken` and wakes the task.
 struct WakeFlag {
     is_woken: AtomicBool,
     task: AtomicWaker,
@@ -48,7 +48,8 @@ impl<F: Future> PollOnWake<F> {
         PollOnWake { future: Box::pin(future), flag, waker, task: Waker::noop().clone() }
     }
 
-    /// Polls the future if its waker was called, or if another task than before polls it.
+    /// Polls the inner future if its waker was called, or if the polling task is not the one that polled it last.
+    /// Otherwise returns `Pending`.
     #[inline]
     pub(crate) fn poll(&mut self, cx: &Context<'_>) -> Poll<F::Output> {
         if !self.flag.is_woken.load(Ordering::Acquire) && self.task.will_wake(cx.waker()) {
@@ -59,8 +60,9 @@ impl<F: Future> PollOnWake<F> {
 
     #[cold]
     fn poll_inner(&mut self, cx: &Context<'_>) -> Poll<F::Output> {
-        // The order matters, because the waker can be called at any time. If it is called before the task is
-        // registered, the poll below observes the change. If it is called later, it sets the flag and wakes the task.
+        // The order of these steps matters, because the inner future's waker can be called at any time. If it is called
+        // before the task is registered, the poll below observes the change. If it is called later, it sets the flag
+        // and wakes the task.
         self.flag.is_woken.store(false, Ordering::Relaxed);
         self.flag.task.register(cx.waker());
         self.task.clone_from(cx.waker());
@@ -68,7 +70,7 @@ impl<F: Future> PollOnWake<F> {
     }
 }
 
-/// Runs `work` until it completes or `end` becomes ready; `work` is dropped then.
+/// Runs `work` until it completes or `end` becomes ready. In the second case `work` is dropped.
 pub(crate) async fn run_until(end: impl Future, work: impl Future<Output = ()>) {
     let (mut end, mut work) = (PollOnWake::new(end), pin!(work));
     poll_fn(|cx| match end.poll(cx) {
@@ -102,7 +104,7 @@ mod tests {
 
     use super::*;
 
-    /// Returns a future that counts how often it is polled, and the counter.
+    /// Wraps `future` so that its polls are counted. Returns the counter and the wrapped future.
     fn counted<F: Future>(future: F) -> (Rc<Cell<usize>>, impl Future<Output = F::Output>) {
         let polls = Rc::new(Cell::new(0));
         let (count, mut future) = (Rc::clone(&polls), Box::pin(future));

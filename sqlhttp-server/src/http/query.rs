@@ -1,10 +1,11 @@
-//! Query strings.
+//! Parsing of query strings.
 
 use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 
-/// Returns the value of the first query parameter `name`. Percent-encoded bytes are decoded, and `+` is a space.
+/// Returns the value of the first query parameter named `name`; `None` if there is none. Percent-encoded bytes are
+/// decoded, and `+` becomes a space.
 pub(crate) fn query_parameter<'q>(query: Option<&'q str>, name: &str) -> Option<Cow<'q, str>> {
     query?.split('&').find_map(|pair| {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));

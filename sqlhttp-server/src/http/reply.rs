@@ -1,4 +1,4 @@
-//! Responses: their body type, and functions that build the ones that no protocol defines.
+//! The type of the responses, the type of their bodies, and functions that build responses independent of any protocol.
 
 use std::io;
 use std::pin::Pin;
@@ -13,33 +13,33 @@ use hyper::{Response, StatusCode};
 /// A response of this server.
 pub(crate) type HttpResponse = Response<ReplyBody>;
 
-/// A response that ends the handling of a request early, as the `Err` of a `Result`. Boxed, because it is large and
-/// rare.
+/// A response that ends the handling of a request early, as the `Err` of a `Result`. It is boxed, because it is large
+/// and rare.
 pub(crate) type EarlyResponse = Box<HttpResponse>;
 
-/// The chunks of a body that is produced while it is sent. An error closes the connection, so that the client detects
-/// an incomplete body.
+/// The chunks of a response body that is produced while it is sent. An error in the stream closes the connection, so
+/// that the client detects that the body is incomplete.
 pub(crate) type ByteStream = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
 
 /// The body of a response.
 pub(crate) enum ReplyBody {
-    /// The whole body. Empty after it has been sent.
+    /// The whole body. It is empty after it has been sent.
     Whole(Bytes),
-    /// A body that is sent in chunks.
+    /// A body that is produced and sent in chunks.
     Stream {
-        /// The chunks.
+        /// The chunks of the body.
         stream: ByteStream,
-        /// The number of bytes that are left, if it is known. The stream must yield exactly that many, because they are
-        /// announced in `Content-Length`.
+        /// The number of bytes that the stream has not yielded yet; `None` if it is unknown. The stream must yield
+        /// exactly this number, because it is announced in `Content-Length`.
         len: Option<u64>,
     },
 }
 
 impl ReplyBody {
-    /// An empty body.
+    /// An empty response body.
     pub(crate) const EMPTY: ReplyBody = ReplyBody::Whole(Bytes::new());
 
-    /// A body of unknown length that is sent in chunks.
+    /// Creates a response body of unknown length that is sent in chunks.
     pub(crate) fn stream(stream: impl Stream<Item = io::Result<Bytes>> + Send + 'static) -> Self {
         ReplyBody::Stream { stream: Box::pin(stream), len: None }
     }
@@ -75,24 +75,24 @@ impl Body for ReplyBody {
     }
 }
 
-/// A response with a JSON body.
+/// Builds a response with a JSON body.
 pub(crate) fn json(status: u16, body: impl Into<Bytes>) -> HttpResponse {
     with_type(status_code(status), "application/json", ReplyBody::Whole(body.into()))
 }
 
-/// A response with plain text.
+/// Builds a response with a body of plain text.
 pub(crate) fn text(status: StatusCode, body: impl Into<Bytes>) -> HttpResponse {
     with_type(status, "text/plain; charset=utf-8", ReplyBody::Whole(body.into()))
 }
 
-/// A response without a body.
+/// Builds a response with an empty body.
 pub(crate) fn empty(status: StatusCode) -> HttpResponse {
     let mut response = Response::new(ReplyBody::EMPTY);
     *response.status_mut() = status;
     response
 }
 
-/// A response with a body of this media type.
+/// Builds a response with a body of the given media type.
 pub(crate) fn with_type(status: StatusCode, media_type: &'static str, body: ReplyBody) -> HttpResponse {
     let mut response = Response::new(body);
     *response.status_mut() = status;
@@ -100,24 +100,24 @@ pub(crate) fn with_type(status: StatusCode, media_type: &'static str, body: Repl
     response
 }
 
-/// Adds `Retry-After: 1` (one second) to a response.
+/// Adds `Retry-After: 1` to a response: the client should try again after one second.
 pub(crate) fn retry_later(response: HttpResponse) -> HttpResponse {
     with_header(response, header::RETRY_AFTER, "1")
 }
 
-/// Adds `Connection: close` to a response: hyper closes the connection after it.
+/// Adds `Connection: close` to a response. hyper closes the connection after sending it.
 pub(crate) fn closing(response: HttpResponse) -> HttpResponse {
     with_header(response, header::CONNECTION, "close")
 }
 
-/// Adds a header to a response, or replaces it.
+/// Sets a header of a response. A previous value of that header is replaced.
 pub(crate) fn with_header(mut response: HttpResponse, name: HeaderName, value: &'static str) -> HttpResponse {
     response.headers_mut().insert(name, HeaderValue::from_static(value));
     response
 }
 
-/// Converts a number to a status; 500 if it is not a status of HTTP. Configured statuses are checked when the
-/// configuration is read.
+/// Converts a number to a status code. Returns 500 if the number is not a valid status code. Status codes from the
+/// configuration are checked when it is read.
 pub(crate) fn status_code(status: u16) -> StatusCode {
     StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }

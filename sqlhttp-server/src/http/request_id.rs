@@ -1,4 +1,4 @@
-//! The id of a request, in log lines and in the header `X-Request-Id`.
+//! The id of a request, which is written to log lines and to the header `X-Request-Id`.
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -7,23 +7,24 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 
-/// The header that contains the id, in requests and in responses.
+/// The header that contains the id of a request, both in requests and in responses.
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The maximum length of an id that is accepted from a client, in bytes.
+/// The maximum length of a request id that is accepted from a client, in bytes. If the id is longer, the server
+/// generates another one.
 const LEN_MAX: usize = 128;
 
-/// The id of a request.
+/// The id of a request in log lines and in the header `X-Request-Id`.
 #[derive(Debug, Clone)]
 pub(crate) enum RequestId {
-    /// The id that the client or a proxy has sent.
+    /// The id that the client or a proxy has sent in `X-Request-Id`.
     FromClient(HeaderValue),
-    /// A number that this process has assigned.
+    /// The number that this process has assigned to the request, because the client has sent no acceptable id.
     Generated(u64),
 }
 
 impl RequestId {
-    /// Returns the id that the client has sent if it is acceptable, and the next number otherwise.
+    /// Returns the id that the client has sent if it is acceptable. Otherwise generates an id with the next number.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         match headers.get(X_REQUEST_ID) {
             Some(value) if is_acceptable(value.as_bytes()) => RequestId::FromClient(value.clone()),
@@ -34,12 +35,12 @@ impl RequestId {
         }
     }
 
-    /// Returns whether the client has sent the id.
+    /// Returns whether the client has sent this id, rather than this process having generated it.
     pub(crate) fn is_from_client(&self) -> bool {
         matches!(self, RequestId::FromClient(_))
     }
 
-    /// The id as the value of a header.
+    /// Returns the id as the value of a header.
     pub(crate) fn header(&self) -> Option<HeaderValue> {
         match self {
             RequestId::FromClient(value) => Some(value.clone()),
@@ -48,7 +49,8 @@ impl RequestId {
     }
 }
 
-/// Returns whether an id can be written to the log and into a header as it is: visible ASCII characters, not too long.
+/// Returns whether an id from a client can be written unchanged to log lines and to a header: it has only visible ASCII
+/// characters, at least one, and at most `LEN_MAX`.
 fn is_acceptable(value: &[u8]) -> bool {
     !value.is_empty() && value.len() <= LEN_MAX && value.iter().all(u8::is_ascii_graphic)
 }
@@ -62,8 +64,8 @@ impl fmt::Display for RequestId {
     }
 }
 
-/// The start of the process, in seconds since the Unix epoch. It is part of each generated id, so that the ids of
-/// successive processes differ.
+/// Returns the time at which the process started, in seconds since the Unix epoch. It is part of each generated request
+/// id, so that the ids of successive processes differ.
 fn process_start() -> u64 {
     static START: OnceLock<u64> = OnceLock::new();
     *START.get_or_init(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))

@@ -1,8 +1,8 @@
 //! Log lines about requests: one for each response, and hints about probable mistakes of the client.
 //!
-//! The span of a request contains its id, method, path, peer address, database and user. It is created only if lines
-//! about requests are written ([`crate::process::logging::RequestLines`]). If they are not, this module allocates and
-//! formats nothing.
+//! The tracing span of a request contains the id, method, path, client address, database and user of the request. It is
+//! created only if log lines about requests are enabled ([`crate::process::logging::RequestLines`]). If they are not,
+//! this module allocates and formats nothing.
 
 use std::time::Duration;
 
@@ -18,11 +18,11 @@ use super::reply::{HttpResponse, ReplyBody};
 use super::request_id::RequestId;
 use crate::process::logging::{REQUEST_LOG, REQUEST_SPAN, shortened};
 
-/// The maximum length of a reason in a log line, in bytes. Longer ones are truncated.
+/// The maximum length in a log line, in bytes, of the reason why a request failed. A longer reason is truncated.
 const REASON_BYTES_MAX: usize = 256;
 
-/// Creates the span of a request. It contains no secrets: no query string (which may contain a token), no password and
-/// no body.
+/// Creates the tracing span of a request. The span contains no secrets: no query string (which may contain a token), no
+/// password and no body.
 pub(crate) fn span(id: &RequestId, head: &Parts, peer: &Peer) -> Span {
     let span = tracing::info_span!(
         target: REQUEST_SPAN,
@@ -43,12 +43,12 @@ pub(crate) fn span(id: &RequestId, head: &Parts, peer: &Peer) -> Span {
     span
 }
 
-/// Records the database that the current request is for.
+/// Records in the span of the current request the id of the database that the request is for.
 pub(crate) fn name_database(id: &str) {
     record("database", id);
 }
 
-/// Records the user that the body of the current request names.
+/// Records in the span of the current request the user that the body of the request names.
 pub(crate) fn name_user(user: &str) {
     record("user", user);
 }
@@ -59,8 +59,8 @@ fn record(field: &'static str, value: &str) {
     }
 }
 
-/// Logs a response: its status, the time it took, and the error message of a client error (4xx) or of status 503. The
-/// messages of other server errors are logged only at level debug.
+/// Logs that a response was sent: its status and the time it took. A client error (4xx) or status 503 is logged with
+/// its error message. Other server errors are logged with their error message only at level debug.
 pub(crate) fn answered(response: &HttpResponse, took: Duration) {
     if !tracing::enabled!(target: REQUEST_LOG, Level::INFO) {
         return;
@@ -69,13 +69,15 @@ pub(crate) fn answered(response: &HttpResponse, took: Duration) {
     let status = response.status();
     let explained = status.is_client_error()
         || status == StatusCode::SERVICE_UNAVAILABLE
-        // SQLite's error messages may quote the statement.
+        // At lower levels, the error messages of server errors are not logged, because SQLite's may quote the
+        // statement.
         || (status.is_server_error() && tracing::enabled!(target: REQUEST_LOG, Level::DEBUG));
     let reason = if explained { reason(response) } else { None };
     tracing::info!(target: REQUEST_LOG, status = status.as_u16(), took_us, reason, "answered");
 }
 
-/// Returns the error message in the body of a response: the field `error` or `message` of a JSON object, or plain text.
+/// Returns the error message in the body of a response: the field `error` or `message` if the body is a JSON object,
+/// and the body itself if it is plain text.
 fn reason(response: &HttpResponse) -> Option<String> {
     let ReplyBody::Whole(body) = response.body() else { return None };
     let text = match serde_json::from_slice(body) {
@@ -85,7 +87,8 @@ fn reason(response: &HttpResponse) -> Option<String> {
     (!text.is_empty()).then(|| shortened(&text, REASON_BYTES_MAX).to_owned())
 }
 
-/// Logs at level debug that a request has a body without `Content-Type`, which is not an error.
+/// Logs at level debug if a request has a body without `Content-Type`. Such a request is no error: the body is read as
+/// JSON.
 pub(crate) fn log_missing_content_type(head: &Parts, has_body: bool) {
     if !tracing::enabled!(target: REQUEST_LOG, Level::DEBUG) {
         return;
@@ -95,12 +98,13 @@ pub(crate) fn log_missing_content_type(head: &Parts, has_body: bool) {
     }
 }
 
-/// Logs the position of the first syntax error in a body that was refused, if the body is not valid JSON.
+/// Logs the position of the first syntax error in a request body that was refused. Logs nothing if the body is valid
+/// JSON.
 pub(crate) fn note_bad_json(body: &[u8]) {
     if tracing::enabled!(target: REQUEST_LOG, Level::INFO)
         && let Err(error) = serde_json::from_slice::<IgnoredAny>(body)
     {
-        // The message contains the line and the column, and nothing from the body.
+        // The message of serde_json contains the line and the column, and nothing from the body.
         tracing::info!(target: REQUEST_LOG, "the body is not JSON: {error}");
     }
 }

@@ -1,5 +1,5 @@
-//! The socket of a connection. It counts bytes, fails if the client does not read, and closes without losing the last
-//! response.
+//! The socket of a connection. It counts the bytes sent and received, fails if the client stops reading, and closes
+//! without losing the last response.
 
 use std::io;
 use std::pin::Pin;
@@ -13,21 +13,22 @@ use tokio::time::Sleep;
 use super::peer::Peer;
 use super::transport::Transport;
 
-/// The maximum time that a write may wait for the client to read.
+/// The maximum time that a write to the socket may wait for the client to read. After that, the write fails.
 const WRITE_STALL_MAX: Duration = Duration::from_secs(60);
 
-/// How long the rest of a request is read and discarded before the socket is closed. Closing a socket with unread bytes
-/// resets the connection, and the client could lose the response.
+/// The time for which received bytes are read and discarded before a socket is closed. Closing a socket with unread
+/// bytes resets the connection, and the client could lose the response.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// A socket that counts bytes, fails if the client does not read, and closes without losing the last response.
+/// A socket that counts the bytes sent and received, fails if the client stops reading, and closes without losing the
+/// last response.
 pub(crate) struct Socket<S> {
     inner: S,
     peer: Arc<Peer>,
     transport: Arc<Transport>,
-    /// The timer of a write that waits for the client to read.
+    /// The timer of a write that is waiting for the client to read; `None` if no write is waiting.
     stalled: Option<Pin<Box<Sleep>>>,
-    /// The timer of the time during which received bytes are discarded, after the sending direction has been shut down.
+    /// The timer that limits how long received bytes are discarded after the sending direction has been shut down.
     lingering: Option<Pin<Box<Sleep>>>,
 }
 
@@ -36,7 +37,7 @@ impl<S> Socket<S> {
         Socket { inner, peer, transport, stalled: None, lingering: None }
     }
 
-    /// Counts the bytes that were sent. Fails if the write has been waiting for longer than [`WRITE_STALL_MAX`].
+    /// Counts the bytes that a write has sent. Fails if the write has been waiting for longer than [`WRITE_STALL_MAX`].
     fn after_write(&mut self, written: Poll<io::Result<usize>>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         match written {
             Poll::Ready(Ok(len)) => {

@@ -1,4 +1,4 @@
-//! The state that all connections share: limits, counters and the stop flag.
+//! The state that all connections share: limits, counters, the memory budget, the allowed hosts and the stop flag.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -7,12 +7,12 @@ use super::limits::Limits;
 use super::origin::AllowedHosts;
 use crate::process::metrics::Metrics;
 
-/// The state that all connections share. Only the counters and the stop flag change.
+/// The state that all connections share. Only the counters, the memory budget and the stop flag change.
 #[derive(Debug)]
 pub(crate) struct Transport {
     pub(crate) limits: Limits,
     pub(crate) metrics: Metrics,
-    /// The memory for the bodies of all requests.
+    /// The memory budget that the bodies of all requests share.
     pub(crate) body_budget: BodyBudget,
     /// The hosts that a request may name. `None` allows every host.
     pub(crate) allowed_hosts: Option<AllowedHosts>,
@@ -20,7 +20,7 @@ pub(crate) struct Transport {
 }
 
 impl Transport {
-    /// The state of a server that has not been stopped.
+    /// Creates the state of a server whose stop flag is not set.
     pub(crate) fn new(limits: Limits, metrics: Metrics, allowed_hosts: &[String]) -> Transport {
         Transport {
             body_budget: BodyBudget::new(limits.all_bodies_bytes_max.max(limits.body.bytes_max)),
@@ -31,7 +31,7 @@ impl Transport {
         }
     }
 
-    /// Sets the stop flag. From now on the health check fails, so that load balancers send no new requests.
+    /// Sets the stop flag. From then the health check fails, so that load balancers send no new requests.
     pub(crate) fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
     }

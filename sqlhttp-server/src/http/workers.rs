@@ -1,12 +1,13 @@
-//! The worker threads, which serve connections: one for each processor, each with a single-threaded runtime.
+//! The worker threads, which serve connections. There is one thread for each processor, and each has a single-threaded
+//! runtime.
 //!
-//! A connection stays on its thread, so its requests wake no other thread. Waking a thread is most of what a short
-//! request costs apart from the network. The work on these threads is short: reads run under a budget of the engine. A
-//! read that exceeds the budget, and every write, runs on another thread.
+//! A connection stays on its thread, so its requests wake no other thread. Apart from the network, waking a thread is
+//! most of what a short request costs. The work on these threads is short, because the engine limits the reads that run
+//! here. A read that exceeds these limits, and every write, runs on another thread.
 //!
-//! All connections of a thread are one task. When a group of writes is committed, the writer thread wakes many
-//! connections at once. If each connection were a task, each would cost a system call. As one task they cost one system
-//! call together.
+//! All connections of a thread are one tokio task. The writer thread commits the writes of several connections in one
+//! transaction and then wakes all these connections at once. If each connection were a task, each wake-up would cost a
+//! system call. For one task, all of them together cost one system call.
 
 use std::io;
 use std::panic::AssertUnwindSafe;
@@ -24,31 +25,31 @@ use tokio_util::sync::CancellationToken;
 /// A future that serves one connection until it closes.
 type ConnectionFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// The worker threads. Dropping this stops them.
+/// The worker threads. Dropping this value stops them.
 pub(crate) struct Workers {
     workers: Vec<Worker>,
     stop: CancellationToken,
 }
 
 struct Worker {
-    /// The queue of new connections. Its length is bounded although the channel is not, because each connection holds
-    /// one of the server's connection slots.
+    /// The queue of new connections for this thread. The channel is unbounded, but the queue stays short: each
+    /// connection holds one of the server's connection slots, whose number is limited.
     sender: mpsc::UnboundedSender<ConnectionFuture>,
     /// The number of connections of this thread.
     connections: Arc<AtomicUsize>,
 }
 
-/// A slot for one connection on a worker thread. The connection already counts as one of that thread.
+/// A reserved place for one connection on a worker thread. The thread's number of connections already includes it.
 pub(crate) struct WorkerSlot {
     sender: mpsc::UnboundedSender<ConnectionFuture>,
     count_guard: ConnectionCountGuard,
 }
 
-/// Drop guard: decrements the number of connections of a thread.
+/// Drop guard: dropping it decrements the number of connections of a worker thread.
 struct ConnectionCountGuard(Arc<AtomicUsize>);
 
 impl Workers {
-    /// Starts a thread for each processor.
+    /// Starts one worker thread for each processor.
     pub(crate) fn start() -> io::Result<Workers> {
         let count = std::thread::available_parallelism().map_or(1, usize::from);
         let stop = CancellationToken::new();
@@ -56,7 +57,7 @@ impl Workers {
         Ok(Workers { workers, stop })
     }
 
-    /// Takes a slot on the thread with the fewest connections.
+    /// Reserves a place on the worker thread with the fewest connections. `None` if there are no threads.
     pub(crate) fn take_slot(&self) -> Option<WorkerSlot> {
         let worker = self.workers.iter().min_by_key(|worker| worker.connections.load(Ordering::Relaxed))?;
         worker.connections.fetch_add(1, Ordering::Relaxed);
@@ -74,7 +75,8 @@ impl Drop for Workers {
 }
 
 impl WorkerSlot {
-    /// Serves a connection on the thread. If the thread has ended, the future is dropped, which closes the connection.
+    /// Serves a connection on the worker thread of this slot. If that thread has ended, the future is dropped, which
+    /// closes the connection.
     pub(crate) fn serve(self, serving: impl Future<Output = ()> + Send + 'static) {
         let WorkerSlot { sender, count_guard } = self;
         let counted = async move {
@@ -97,10 +99,10 @@ impl Worker {
         let (sender, receiver) = mpsc::unbounded_channel();
         let thread = std::thread::Builder::new().name(format!("sqlhttp-http-{index}")).stack_size(STACK_BYTES);
         thread.spawn(move || {
-            // The connections run in a spawned task and not in `block_on`: each wake-up of the future that `block_on`
-            // runs is a system call, even from the same thread. The task is unconstrained, because tokio's cooperative
-            // budget is for a single task and all connections would share it. Each connection does little work per
-            // poll.
+            // The connections run in a spawned task and not in `block_on`, because each wake-up of the future of
+            // `block_on` is a system call, even if the same thread calls the waker. The task is unconstrained: tokio's
+            // cooperative budget is per task, so all connections would share one budget. Each connection does little
+            // work per poll.
             let served = runtime.spawn(tokio::task::unconstrained(serve_all(receiver)));
             runtime.block_on(stop.cancelled());
             served.abort();
@@ -109,7 +111,8 @@ impl Worker {
     }
 }
 
-/// Serves all connections from the queue. Ends when all senders have been dropped and all connections are closed.
+/// Serves all connections that arrive in the queue. Returns when all senders have been dropped and all connections are
+/// closed.
 async fn serve_all(mut arriving: mpsc::UnboundedReceiver<ConnectionFuture>) {
     let mut serving = FuturesUnordered::new();
     loop {

@@ -1,10 +1,10 @@
-//! Checks of the flags that both programs have.
+//! Checks of the values of the flags that both programs have.
 
-/// The allowed values of `-max-value-bytes`. The upper bound is SQLite's default of `SQLITE_MAX_LENGTH`
+/// The allowed values of the flag `-max-value-bytes`. The upper bound is SQLite's default of `SQLITE_MAX_LENGTH`
 /// (<https://sqlite.org/limits.html>).
 const VALUE_BYTES: std::ops::RangeInclusive<u64> = 64 << 10..=1_000_000_000;
 
-/// Checks the value of `-max-value-bytes`.
+/// Checks the value of the flag `-max-value-bytes`. Returns it if it is allowed, and an error message otherwise.
 pub(crate) fn value_bytes_max(bytes: u64) -> Result<u64, String> {
     if VALUE_BYTES.contains(&bytes) {
         return Ok(bytes);
@@ -12,10 +12,10 @@ pub(crate) fn value_bytes_max(bytes: u64) -> Result<u64, String> {
     Err(format!("-max-value-bytes must be between {} and {}", VALUE_BYTES.start(), VALUE_BYTES.end()))
 }
 
-/// The minimum of `-max-statement-memory`, in bytes. With less, SQLite cannot read a schema.
+/// The minimum value of the flag `-max-statement-memory`, in bytes. With less memory, SQLite cannot read a schema.
 const MEMORY_BYTES_MIN: u64 = 1 << 20;
 
-/// Checks the value of `-max-statement-memory`.
+/// Checks the value of the flag `-max-statement-memory`. Returns it if it is allowed, and an error message otherwise.
 pub(crate) fn memory_bytes_max(bytes: u64) -> Result<u64, String> {
     if bytes >= MEMORY_BYTES_MIN {
         return Ok(bytes);
@@ -23,7 +23,7 @@ pub(crate) fn memory_bytes_max(bytes: u64) -> Result<u64, String> {
     Err(format!("-max-statement-memory must be at least {MEMORY_BYTES_MIN}"))
 }
 
-/// Parses a list of hosts, separated by commas.
+/// Parses a comma-separated list of hosts. Empty elements are skipped.
 pub(crate) fn hosts(list: &str) -> Vec<String> {
     list.split(',').map(str::trim).filter(|host| !host.is_empty()).map(str::to_owned).collect()
 }

@@ -1,4 +1,4 @@
-//! Log lines on standard error. The text format is that of ws4sqlite: `ERR | 2026/01/31 12:00:00 | what happened`.
+//! Log lines on standard error. The text format is the one of ws4sqlite: `ERR | 2026/01/31 12:00:00 | what happened`.
 
 use std::fmt::{self, Write};
 
@@ -13,50 +13,51 @@ use tracing_subscriber::registry::LookupSpan;
 /// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LogFormat {
-    /// Text in the format of ws4sqlite.
+    /// Each line is text in the format of ws4sqlite.
     #[default]
     Text,
-    /// One JSON object per line.
+    /// Each line is a JSON object.
     Json,
 }
 
 /// The reason why logging could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum LoggingError {
-    /// There is no such level.
+    /// The log level is none of error, warn, info, debug and trace.
     #[error("log level '{0}': it must be error, warn, info, debug or trace")]
     Level(String),
-    /// The process has a log subscriber already.
+    /// The process already has a global log subscriber.
     #[error("the log has been set up already")]
     AlreadyInitialized,
 }
 
-/// The target of the spans of requests. It is a prefix of [`REQUEST_LOG`].
+/// The tracing target of the spans of requests. It is a prefix of [`REQUEST_LOG`].
 pub(crate) const REQUEST_SPAN: &str = "sqlhttp_server::request";
 
-/// The target of lines about requests.
+/// The tracing target of log lines about requests.
 pub(crate) const REQUEST_LOG: &str = "sqlhttp_server::request::log";
 
-/// The target of lines about slow SQL.
+/// The tracing target of log lines about slow SQL.
 pub(crate) const SLOW_LOG: &str = "sqlhttp_server::slow";
 
-/// The lines about requests that are written whatever the log level is.
+/// The kinds of log lines about requests that are written at every log level.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RequestLines {
-    /// A line for each request, with the reason if it was refused.
+    /// Whether a line is written for each request. If the request was refused, the line contains the reason.
     pub all: bool,
-    /// Lines about slow SQL.
+    /// Whether lines about slow SQL are written.
     pub slow: bool,
 }
 
-/// Starts logging to standard error, for the whole process. `level` applies to the crates of this program. The
-/// libraries log warnings and errors only, unless the level is `trace` (everything) or `error` (errors only).
+/// Starts logging to standard error for the whole process. `level` applies to the crates of this program. For the
+/// libraries, only warnings and errors are logged, unless `level` is `trace` (everything is logged) or `error` (only
+/// errors are).
 pub fn init(format: LogFormat, level: &str, requests: RequestLines) -> Result<(), LoggingError> {
     let level: Level = level.parse().map_err(|_| LoggingError::Level(level.to_owned()))?;
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter(level, requests)).with_writer(std::io::stderr);
     let set = match format {
         LogFormat::Text => tracing::subscriber::set_global_default(subscriber.event_format(TextFormat).finish()),
-        // Without the list of spans, the span of the request is written once, as the field `span`.
+        // Without the list of spans, the span of the request is written only once, as the field `span`.
         LogFormat::Json => tracing::subscriber::set_global_default(
             subscriber.json().flatten_event(true).with_span_list(false).finish(),
         ),
@@ -69,20 +70,21 @@ fn filter(level: Level, requests: RequestLines) -> EnvFilter {
     let others = if word == "trace" || word == "error" { word.as_str() } else { "warn" };
     let mut directives = format!("{others},sqlhttp_core={word},sqlhttp_server={word},sqlhttp_standalone={word}");
     if level < Level::INFO && (requests.all || requests.slow) {
-        // The span is enabled for both: lines about slow SQL contain its fields.
+        // The span is also enabled if only slow SQL is logged, because lines about slow SQL contain the fields of the
+        // span.
         let lines = if requests.all { "info" } else { "warn" };
         directives += &format!(",{REQUEST_SPAN}=info,{REQUEST_LOG}={lines},{SLOW_LOG}=warn");
     }
     EnvFilter::new(directives)
 }
 
-/// Returns the beginning of a text, at most `bytes_max` bytes long, cut between characters.
+/// Returns the beginning of `text`: at most `bytes_max` bytes, cut at a character boundary.
 pub(crate) fn shortened(text: &str, bytes_max: usize) -> &str {
     let boundary = (0..=bytes_max.min(text.len())).rev().find(|&at| text.is_char_boundary(at));
     &text[..boundary.unwrap_or(0)]
 }
 
-/// The text format: `LEVEL | time | message name=value …`
+/// The text format of log lines: `LEVEL | time | message name=value …`
 struct TextFormat;
 
 impl<S, N> FormatEvent<S, N> for TextFormat
@@ -99,14 +101,14 @@ where
     }
 }
 
-/// Writes the message and the fields of an event, each after a space.
+/// Writes the message and the fields of a log event, each after a space.
 pub(crate) fn write_fields(writer: &mut Writer<'_>, event: &Event<'_>) -> fmt::Result {
     let mut line = FieldWriter { writer: EscapeControls(writer), result: Ok(()) };
     event.record(&mut line);
     line.result
 }
 
-/// Writes the fields of the spans of an event, which identify its request.
+/// Writes the fields of the spans in which a log event occurred. They identify the request.
 pub(crate) fn write_spans<S, N>(writer: &mut Writer<'_>, context: &FmtContext<'_, S, N>) -> fmt::Result
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
@@ -130,7 +132,7 @@ fn label(level: Level) -> &'static str {
     }
 }
 
-/// Writes the fields of an event, each after a space.
+/// Writes the fields of a log event, each after a space.
 struct FieldWriter<W> {
     writer: EscapeControls<W>,
     result: fmt::Result,
@@ -147,7 +149,7 @@ impl<W: Write> Visit for FieldWriter<W> {
     }
 }
 
-/// Escapes control characters, so that text from a client cannot inject a log line.
+/// A writer that escapes control characters, so that text from a client cannot inject a log line.
 struct EscapeControls<W>(W);
 
 impl<W: Write> Write for EscapeControls<W> {
@@ -228,7 +230,8 @@ mod tests {
         assert!(matches!(init(LogFormat::Text, "loud", none), Err(LoggingError::Level(_))));
     }
 
-    /// Returns what is enabled at this level: the span of a request, its line, and a line about slow SQL.
+    /// Returns what is logged at this level: the span of a request, the line about a request, and a line about slow
+    /// SQL.
     fn written(level: Level, all: bool, slow: bool) -> (bool, bool, bool) {
         let filter = filter(level, RequestLines { all, slow });
         let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::sink).finish();

@@ -1,4 +1,4 @@
-//! The frame of both programs' `main` functions: the limits of the process and the runtime.
+//! The common part of the `main` functions of both programs: it sets the limits of the process and starts the runtime.
 
 use std::future::Future;
 use std::process::ExitCode;
@@ -7,8 +7,8 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::memory;
 
-/// Prepares the process, runs a program to its end, and returns the exit status of the process. Call it at the
-/// beginning of `main`: SQLite's allocator must be installed before another thread starts.
+/// Prepares the process, runs `program` to its end, and returns the exit status of the process. It must be called at
+/// the beginning of `main`, because SQLite's allocator must be installed before another thread starts.
 pub fn run_main(program: impl Future<Output = u8>) -> ExitCode {
     memory::disable_huge_pages();
     memory::raise_open_file_limit();
@@ -21,13 +21,13 @@ pub fn run_main(program: impl Future<Output = u8>) -> ExitCode {
         }
     };
     let status = runtime.block_on(program);
-    // The program has closed its databases, so tasks that are still running cannot lose data.
+    // The program has closed its databases, so tasks that are still running now cannot lose data.
     runtime.shutdown_background();
     ExitCode::from(status)
 }
 
-/// Builds a runtime with one worker thread, which accepts connections and runs timers, and a pool for blocking work.
-/// Connections and replication have threads of their own.
+/// Builds a tokio runtime with one worker thread, which accepts connections and runs timers, and a pool of threads for
+/// blocking work. Connections and replication use other threads.
 fn runtime() -> std::io::Result<Runtime> {
     Builder::new_multi_thread().worker_threads(1).thread_stack_size(sqlhttp_core::STACK_BYTES).enable_all().build()
 }

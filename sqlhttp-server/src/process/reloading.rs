@@ -1,4 +1,4 @@
-//! A value that is loaded from files and reloaded when one of them changes.
+//! A value that is loaded from files, and reloaded when one of these files changes.
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -7,22 +7,22 @@ use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 
-/// The minimum time between two checks of the files by [`Reloading::reload_if_due`].
+/// The minimum time between two checks by [`Reloading::reload_if_due`] whether the files have changed.
 pub(crate) const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The result of a check of the files.
+/// The result of checking whether the files of a value have changed.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Reload {
-    /// The files have not changed, or loading them failed with the same error as before.
+    /// The files have not changed, or loading them failed with the same error as before. The old value stays in use.
     Unchanged,
-    /// A new value has been loaded.
+    /// The files have changed, and the new value is in use.
     Replaced,
-    /// The files have changed but cannot be loaded, and the old value stays in use. The text is the error. Each error
-    /// is returned once.
+    /// The files have changed but cannot be loaded. The old value stays in use. The string is the error message. The
+    /// same error is returned only once in a row.
     Rejected(String),
 }
 
-/// The metadata by which a changed or replaced file is detected.
+/// The metadata of a file. It differs if the file has been changed or replaced.
 #[derive(Debug, PartialEq, Eq)]
 struct Fingerprint {
     modified: Option<SystemTime>,
@@ -49,7 +49,7 @@ fn inode(_: &std::fs::Metadata) -> u64 {
 
 type Load<T> = Box<dyn Fn() -> Result<T, String> + Send + Sync>;
 
-/// A value and the files from which it is loaded.
+/// A value, and the files from which it is loaded.
 pub(crate) struct Reloading<T> {
     paths: Vec<PathBuf>,
     load: Load<T>,
@@ -57,22 +57,22 @@ pub(crate) struct Reloading<T> {
     last_check: Mutex<LastCheck>,
 }
 
-/// The state after the last check of the files.
+/// The state after the last check whether the files have changed.
 struct LastCheck {
-    /// The fingerprints of the files from which the value in use was loaded; `None` for a file that did not exist.
+    /// The fingerprints of the files when the value in use was loaded; `None` for a file that did not exist.
     fingerprints: Vec<Option<Fingerprint>>,
-    /// The error of the last attempt to load changed files.
+    /// The error message of the last attempt to load changed files; `None` if that attempt succeeded.
     problem: Option<String>,
     checked_at: Instant,
 }
 
 impl<T> Reloading<T> {
-    /// Loads the value for the first time and returns the error if that fails. `load` reads the files at `paths`.
+    /// Loads the value for the first time. `load` reads the files at `paths`. Fails if `load` fails.
     pub(crate) fn new<E: Display>(
         paths: Vec<PathBuf>,
         load: impl Fn() -> Result<T, E> + Send + Sync + 'static,
     ) -> Result<Self, E> {
-        // The fingerprints are taken before the files are read, so that the next check detects a change in between.
+        // The fingerprints are taken before the files are read. So the next check detects a change between the two.
         let fingerprints = fingerprints_of(&paths);
         let current = ArcSwap::from_pointee(load()?);
         let load: Load<T> = Box::new(move || load().map_err(|error| error.to_string()));
@@ -80,13 +80,13 @@ impl<T> Reloading<T> {
         Ok(Reloading { paths, load, current, last_check })
     }
 
-    /// The value in use.
+    /// Returns the value in use.
     pub(crate) fn current(&self) -> Arc<T> {
         self.current.load_full()
     }
 
     /// Checks the files and reloads the value if they have changed. Does nothing if the last check was less than
-    /// [`CHECK_INTERVAL`] before `now`, or if another thread is checking.
+    /// [`CHECK_INTERVAL`] before `now`, or if another thread is checking the files.
     pub(crate) fn reload_if_due(&self, now: Instant) -> Reload {
         let mut last_check = match self.last_check.try_lock() {
             Ok(last_check) => last_check,
@@ -100,13 +100,13 @@ impl<T> Reloading<T> {
         self.check(last_check)
     }
 
-    /// Checks the files now and reloads the value if they have changed.
+    /// Checks the files immediately and reloads the value if they have changed.
     pub(crate) fn reload_if_changed(&self) -> Reload {
         self.check(self.last_check.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Checks the files. Files that could not be loaded are loaded again at each check, because the error may have been
-    /// temporary.
+    /// Checks the files and reloads the value if they have changed. If loading fails, it is tried again at each check,
+    /// because the error may be temporary.
     fn check(&self, mut last_check: MutexGuard<'_, LastCheck>) -> Reload {
         let fingerprints = fingerprints_of(&self.paths);
         if fingerprints == last_check.fingerprints {

@@ -1,33 +1,34 @@
-//! Scratch files: copies of a database that clients download, and files that clients upload. They are created beside
-//! the database, on its file system, and removed when they are dropped.
+//! Scratch files: copies of a database that clients download, and database files that clients upload. A scratch file is
+//! created beside the database, so on the same file system, and is removed when its guard is dropped.
 //!
-//! A process that is killed leaves its scratch files behind. Their names contain the process id, so a later start can
-//! remove the files of processes that have ended. (The names of the crate `tempfile` do not contain it.)
+//! A process that is killed leaves its scratch files behind. The name of a scratch file contains the process id, so a
+//! later start of the server can remove the files of processes that have ended. (The names that the crate `tempfile`
+//! generates do not contain the process id.)
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use sqlhttp_core::Location;
 
-/// The suffixes of the database file and of the files that SQLite creates beside it.
+/// The suffixes of the names of a database file and of the files that SQLite creates beside it.
 const COMPANIONS: [&str; 4] = ["", "-journal", "-wal", "-shm"];
 
-/// The number of the next scratch file of this process.
+/// The number that the next scratch file of this process gets in its name.
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
-/// The purpose of a scratch file. It is part of the file name.
+/// The purpose of a scratch file. It is part of the name of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// A copy that a client downloads.
+    /// The file is a copy of the database that a client downloads.
     Download,
-    /// A database file that replaces the content of a database.
+    /// The file is a database that will replace the content of the served database.
     Load,
-    /// A database file from which a node starts.
+    /// The file is a database from which a node starts.
     Boot,
 }
 
-/// Drop guard: the path of a file that no other process and no other request uses. The caller creates the file.
-/// Dropping the guard removes it.
+/// Drop guard: a path that no other process and no other request uses. The caller creates the file at this path.
+/// Dropping the guard removes the file.
 #[derive(Debug)]
 pub(crate) struct ScratchFile(PathBuf);
 
@@ -44,7 +45,7 @@ impl Purpose {
 }
 
 impl ScratchFile {
-    /// A path beside a database, or in the system's temporary directory if the database is in memory.
+    /// Returns an unused path beside a database, or in the system's temporary directory if the database is in memory.
     pub(crate) fn beside(location: &Location, purpose: Purpose) -> ScratchFile {
         let suffix = format!("-{}", unique(purpose));
         ScratchFile(match location {
@@ -57,7 +58,7 @@ impl ScratchFile {
         })
     }
 
-    /// A path in a directory.
+    /// Returns an unused path in a directory.
     pub(crate) fn in_directory(directory: &Path, purpose: Purpose) -> ScratchFile {
         ScratchFile(directory.join(unique(purpose)))
     }
@@ -69,7 +70,7 @@ impl ScratchFile {
 
 impl Drop for ScratchFile {
     fn drop(&mut self) {
-        // Best effort: the file may not exist, and the next start removes what is left.
+        // Best effort: the file may not exist, and the next start of the server removes files that remain.
         let _ = std::fs::remove_file(&self.0);
     }
 }
@@ -78,7 +79,8 @@ fn unique(purpose: Purpose) -> String {
     format!("{}-{}-{}", purpose.name(), std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// Removes the scratch files beside a database whose processes have ended. Returns their paths.
+/// Removes the scratch files beside a database that were left behind by processes that have ended. Returns the paths of
+/// the removed files.
 pub(crate) fn remove_leftovers(database: &Path) -> Vec<PathBuf> {
     let directory = database.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let Some(name) = database.file_name().and_then(|name| name.to_str()) else { return Vec::new() };
@@ -92,7 +94,8 @@ pub(crate) fn remove_leftovers(database: &Path) -> Vec<PathBuf> {
     leftovers.filter(|path| std::fs::remove_file(path).is_ok()).collect()
 }
 
-/// Returns the id of the process that created a scratch file of a database; `None` for any other file.
+/// Returns the id of the process that created the scratch file `file` of a database. `None` if `file` is not the name
+/// of a scratch file.
 fn process_of(file: &str, database: &str) -> Option<u32> {
     let rest = file.strip_prefix(database)?.strip_prefix('-')?;
     let rest = Purpose::ALL.iter().find_map(|purpose| rest.strip_prefix(purpose.name())?.strip_prefix('-'))?;
@@ -103,8 +106,9 @@ fn process_of(file: &str, database: &str) -> Option<u32> {
     (known && process.bytes().all(|byte| byte.is_ascii_digit())).then(|| process.parse().ok())?
 }
 
-/// Returns whether it is certain that the process has ended. This process has not created a file yet, so a file with
-/// its id is from an earlier process; in a container, the process has the same id after each start.
+/// Returns whether it is certain that a process has ended. A file with the id of the current process counts as left by
+/// an earlier process: this process has not created a scratch file yet, and in a container the process has the same id
+/// after each start.
 #[cfg(target_os = "linux")]
 fn has_ended(process: u32) -> bool {
     let directory = Path::new("/proc").join(process.to_string());

@@ -1,11 +1,12 @@
-//! The signals that stop the process, and the time limit for stopping.
+//! The signals that stop the process, and the maximum time for stopping.
 
 use std::future::Future;
 use std::io;
 use std::time::{Duration, Instant};
 
-/// Ends the process after this time, even if statements are still running. SQLite cannot interrupt a statement inside
-/// one long SQL function. Nothing is lost, because acknowledged writes are durable.
+/// Starts a timer that ends the process after `timeout`, even if statements are still running then. This is necessary
+/// because SQLite cannot interrupt a statement inside one long SQL function. No acknowledged write is lost, because
+/// acknowledged writes are durable.
 pub(crate) fn exit_after(timeout: Duration) {
     let ending = std::thread::Builder::new().name("sqlhttp-exit".into()).spawn(move || {
         std::thread::sleep(timeout);
@@ -17,20 +18,22 @@ pub(crate) fn exit_after(timeout: Duration) {
     }
 }
 
-/// The time after the first signal during which further signals are ignored. Some senders signal both a process and its
-/// process group. Ctrl-C in a terminal reaches both this process and a parent that may forward it.
+/// The time after the first signal during which further signals are ignored as repetitions. Some senders signal both a
+/// process and its process group. Ctrl-C in a terminal is delivered both to this process and to a parent that may
+/// forward it.
 const REPEAT_WINDOW: Duration = Duration::from_millis(500);
 
-/// Returns whether the signal at `next` repeats the one at `first`, rather than being a second signal of the user.
+/// Returns whether the signal at time `next` is a repetition of the signal at time `first`. If not, the user has sent a
+/// second signal.
 fn is_repeated(first: Instant, next: Instant) -> bool {
     next.saturating_duration_since(first) < REPEAT_WINDOW
 }
 
-/// Returns a future that resolves to the name of the first SIGINT or SIGTERM. After that, a second signal ends the
-/// process at once, unless it arrives within half a second of the first.
+/// Installs handlers for SIGINT and SIGTERM. Returns a future that resolves to the name of the first of these signals.
+/// After that, a second signal ends the process immediately, unless it arrives within half a second of the first.
 ///
 /// # Errors
-/// The signal handlers cannot be installed.
+/// Fails if the signal handlers cannot be installed.
 #[cfg(unix)]
 pub fn signals() -> io::Result<impl Future<Output = &'static str> + Send + 'static> {
     use tokio::signal::unix::{SignalKind, signal};
@@ -59,15 +62,15 @@ pub fn signals() -> io::Result<impl Future<Output = &'static str> + Send + 'stat
     })
 }
 
-/// The exit status of a process that was ended by a signal is this number plus the number of the signal, as in a shell.
+/// The exit status of a process that was ended by a signal is this number plus the signal number, as in a shell.
 #[cfg(unix)]
 const EXIT_CODE_BASE: i32 = 128;
 
-/// Returns a future that resolves at the first Ctrl-C. After that, a second one ends the process at once, unless it
-/// arrives within half a second of the first.
+/// Returns a future that resolves at the first Ctrl-C. After that, a second Ctrl-C ends the process immediately, unless
+/// it arrives within half a second of the first.
 ///
 /// # Errors
-/// None on this system.
+/// Never fails on this system.
 #[cfg(not(unix))]
 pub fn signals() -> io::Result<impl Future<Output = &'static str> + Send + 'static> {
     Ok(async {
@@ -95,7 +98,7 @@ mod tests {
         let after = |ms| first + Duration::from_millis(ms);
         assert!([0, 1, 499].into_iter().all(|ms| is_repeated(first, after(ms))));
         assert!([500, 501, 600_000].into_iter().all(|ms| !is_repeated(first, after(ms))));
-        // `Instant`s of two threads may be out of order.
+        // The `Instant`s of two threads may be out of order.
         assert!(is_repeated(after(1), first));
     }
 }

@@ -1,4 +1,4 @@
-//! The HTTP response to a request with statements, in rqlite's format.
+//! The HTTP response to a request with SQL statements, in rqlite's format.
 
 use std::time::Instant;
 
@@ -12,23 +12,23 @@ use crate::api::outcome::{is_small, log_error};
 use crate::api::streaming::{self, EncodedAnswer, StreamError};
 use crate::http::reply::{self, HttpResponse, ReplyBody};
 
-/// The facts about a request that its reply depends on.
+/// The properties of a request that determine the format of its reply.
 pub(crate) struct ReplyContext {
     pub(crate) endpoint: Endpoint,
     pub(crate) shape: ReplyShape,
-    /// The time at which the request was received.
+    /// The time at which the server received the request.
     pub(crate) started: Instant,
 }
 
 impl ReplyContext {
-    /// Returns the part of the reply after the results. `raft_index` is the index of the log entry of the batch; 0 if
-    /// it is in no log.
+    /// Returns the fields of the reply that follow the results. `raft_index` is the index of the Raft log entry that
+    /// contains the batch; 0 if the batch is in no Raft log.
     pub(crate) fn trailer(&self, raft_index: u64) -> Trailer {
         Trailer { elapsed: self.started.elapsed(), raft_index }
     }
 }
 
-/// Makes the response to statements.
+/// Builds the response to a request with SQL statements from the result of its batch.
 pub(crate) async fn respond(
     answer: Result<Answer, Error>,
     context: ReplyContext,
@@ -40,13 +40,13 @@ pub(crate) async fn respond(
             let response = whole(outcome, context).await.map_or_else(panicked, from_protocol);
             if served { served_by(response, identity) } else { response }
         }
-        // Boxed because this future is large and rarely needed.
+        // Boxed, because this future is large and rarely needed.
         Ok(Answer::Parts(parts)) => Box::pin(in_parts(parts, context, identity)).await,
         Err(error) => {
             log_error(&error);
             let response = from_protocol(encode_error(&error, &context.shape, &context.trailer(0)));
-            // rqlite reports a timeout as the error of the statements, and so with the header of the node that ran
-            // them.
+            // rqlite reports a timeout as an error of the statements. So its response has the header with the node that
+            // ran them.
             if matches!(error, Error::Timeout) { served_by(response, identity) } else { response }
         }
     }

@@ -1,4 +1,4 @@
-//! `/db/backup`: downloads the database. The server makes a copy beside the database's file, sends the copy, and
+//! `/db/backup`: downloads the database. The server creates a copy beside the database's file, sends the copy, and
 //! removes it.
 
 use std::io;
@@ -18,18 +18,18 @@ use super::reply::error;
 use crate::api::exchange::Exchange;
 use crate::http::reply::{self, ByteStream, EarlyResponse, HttpResponse, ReplyBody};
 
-/// The size of a piece of a sent file, in bytes.
+/// The size of the chunks in which a file is sent, in bytes.
 const PIECE_BYTES: usize = 64 << 10;
 
-/// The offset of the file format version numbers in a database file, and their values for a database with a write-ahead
-/// log (<https://sqlite.org/fileformat.html#file_format_version_numbers>).
+/// The offset in a database file of the two file format version numbers, and the values of these numbers for a database
+/// with a write-ahead log (<https://sqlite.org/fileformat.html#file_format_version_numbers>).
 const VERSIONS_AT: u64 = 18;
 const VERSIONS_WAL: [u8; 2] = [2, 2];
 
 /// The length of the header of a database file, in bytes. A shorter file is an empty database.
 const HEADER_BYTES: u64 = 100;
 
-/// Handles `/db/backup`.
+/// Handles a request to `/db/backup`.
 pub(crate) async fn answer(exchange: &Exchange<'_>, params: Params) -> Result<HttpResponse, EarlyResponse> {
     if params.vacuum && params.backup_format != BackupFormat::Binary {
         return Err(Box::new(error(StatusCode::INTERNAL_SERVER_ERROR, "invalid backup format")));
@@ -67,8 +67,8 @@ pub(crate) async fn answer(exchange: &Exchange<'_>, params: Params) -> Result<Ht
     Ok(reply::with_type(StatusCode::OK, media_type, body))
 }
 
-/// Makes the body of a response that sends a copy. If `wal`, the header of the copy is changed to that of a database
-/// with a write-ahead log, like the header of the database's own file.
+/// Builds a response body that sends a copy of the database. If `wal` is set, the header of the copy is changed to the
+/// header of a database with a write-ahead log, like the header of the served database's own file.
 async fn send(copy: DatabaseCopy, wal: bool, compressed: bool) -> io::Result<ReplyBody> {
     let mut file = OpenOptions::new().read(true).write(true).open(copy.file.path()).await?;
     let len = file.metadata().await?.len();
@@ -86,8 +86,8 @@ async fn send(copy: DatabaseCopy, wal: bool, compressed: bool) -> io::Result<Rep
     })
 }
 
-/// Returns the content of a copy's file in pieces. The stream owns the copy, so the file is removed when the stream
-/// ends.
+/// Returns the content of a copy's file in chunks. The stream owns the copy, so the file is removed when the stream is
+/// dropped.
 fn pieces(file: File, copy: DatabaseCopy) -> ByteStream {
     Box::pin(ReaderStream::with_capacity(file, PIECE_BYTES).inspect(move |_| {
         let _ = &copy;

@@ -1,4 +1,4 @@
-//! A temporary copy of a database, which backups and dumps read.
+//! Temporary copies of databases, from which backups and dumps are read.
 
 use std::sync::Arc;
 
@@ -13,14 +13,14 @@ use crate::api::outcome::log_error;
 use crate::http::reply::EarlyResponse;
 use crate::process::scratch::{Purpose, ScratchFile};
 
-/// A copy of a database. Dropping it removes its file.
+/// A temporary copy of a database in a file. Dropping this value removes the file.
 pub(crate) struct DatabaseCopy {
     pub(crate) file: ScratchFile,
     _permit: OwnedSemaphorePermit,
 }
 
 impl DatabaseCopy {
-    /// Makes a copy. Returns 503 if too many copies exist.
+    /// Creates a copy of the database. Returns a response with status 503 if too many copies exist already.
     pub(crate) async fn make(
         exchange: &Exchange<'_>,
         copies: &Arc<dyn Copies>,
@@ -32,14 +32,15 @@ impl DatabaseCopy {
         let copy =
             DatabaseCopy { file: ScratchFile::beside(&exchange.database.location, Purpose::Download), _permit: permit };
         let copies = copies.clone();
-        // The task runs on if the client disconnects. A cancelled copy could still create its file after the drop guard
-        // has removed it. The task removes the file when the copy is finished.
+        // The copy is made in a separate task, which continues if the client disconnects. If the copying were
+        // cancelled, it could still create its file after the drop guard has removed it. The task removes the file when
+        // the copying has ended.
         let making = tokio::spawn(async move { copies.copy_to(copy.file.path(), vacuumed).await.map(|()| copy) });
         making.await.map_err(|_| Box::new(panicked()))?.map_err(|why| copy_error(&why))
     }
 }
 
-/// Logs an error of a copy or a dump and makes the response to it.
+/// Logs the error of a copy or a dump and builds the response to it.
 pub(crate) fn copy_error(why: &Error) -> EarlyResponse {
     log_error(why);
     Box::new(match why {
@@ -49,7 +50,7 @@ pub(crate) fn copy_error(why: &Error) -> EarlyResponse {
         | Error::NoLeader
         | Error::Timeout
         | Error::Unavailable(_) => error(StatusCode::SERVICE_UNAVAILABLE, &why.to_string()),
-        // Clients must not see the path.
+        // The path must not be shown to clients.
         Error::Io { action, source, .. } => error(StatusCode::INTERNAL_SERVER_ERROR, &format!("{action}: {source}")),
         Error::LeadershipLost
         | Error::Unknown

@@ -1,8 +1,8 @@
-//! The counters that `/debug/vars` shows under `http`. Each has the name that rqlite gives it.
+//! The counters that `/debug/vars` shows under `http`. Each counter has the same name as in rqlite.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A counter that only grows.
+/// A counter that can only be increased.
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);
 
@@ -18,14 +18,14 @@ impl Counter {
 
 macro_rules! counters {
     ($($name:ident,)*) => {
-        /// The counters of requests since the start.
+        /// The counters of requests since the server started.
         #[derive(Debug, Default)]
         pub(crate) struct Counters {
             $(pub(crate) $name: Counter,)*
         }
 
         impl Counters {
-            /// Returns all names and values, sorted by name.
+            /// Returns the names and values of all counters, sorted by name.
             pub(crate) fn all(&self) -> Vec<(&'static str, u64)> {
                 vec![$((stringify!($name), self.$name.get()),)*]
             }

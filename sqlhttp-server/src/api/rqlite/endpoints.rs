@@ -1,4 +1,4 @@
-//! Dispatches requests to the endpoints of the data API.
+//! Dispatches a request to the endpoint of rqlite's data API that its path names.
 
 use hyper::body::Incoming;
 use sqlhttp_rqlite::{Endpoint, Params};
@@ -8,7 +8,7 @@ use super::{backup, members, queue, readyz, statements, status};
 use crate::api::exchange::Exchange;
 use crate::http::reply::{EarlyResponse, HttpResponse};
 
-/// Runs a request that has passed all checks.
+/// Runs the endpoint of a request that has passed all checks.
 pub(crate) async fn run(
     exchange: &Exchange<'_>,
     resource: Resource,

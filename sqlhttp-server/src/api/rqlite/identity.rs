@@ -1,4 +1,4 @@
-//! The facts that rqlite's API shows about this server, which it calls a node.
+//! The data about this server that rqlite's API shows. rqlite's API calls the server a node.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -8,30 +8,30 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use hyper::header::HeaderValue;
 use tokio::sync::Semaphore;
 
-/// The greatest number of copies of databases that exist at once, because each occupies as much disk space as its
-/// database.
+/// The maximum number of copies of databases that may exist at the same time. Each copy occupies as much disk space as
+/// its database.
 const COPIES_MAX: usize = 8;
 
-/// The facts that rqlite's API shows about this server.
+/// The data about this server that rqlite's API shows.
 #[derive(Debug)]
 pub(crate) struct ServerIdentity {
-    /// The wall-clock time of the start.
+    /// The wall-clock time at which the server started.
     pub(crate) started_at: SystemTime,
-    /// The time of the start on the monotonic clock.
+    /// The time at which the server started, on the monotonic clock.
     pub(crate) started: Instant,
-    /// Whether clients reach the server by HTTPS.
+    /// Whether clients connect to the server over HTTPS.
     pub(crate) is_https: bool,
-    /// One permit for each copy of a database that may exist.
+    /// The semaphore that limits the copies of databases. Each existing copy holds one permit.
     pub(crate) copy_permits: Arc<Semaphore>,
-    /// The address that the API shows, as `host:port`.
+    /// The address of this server that the API shows, as `host:port`.
     advertised: OnceLock<String>,
-    /// The address of the listener.
+    /// The address on which the server listens.
     bound: OnceLock<SocketAddr>,
-    /// The start of the last backup that was sent.
+    /// The time at which the last backup that was sent to a client began; `None` if none was sent.
     last_backup: Mutex<Option<SystemTime>>,
-    /// The last number that was assigned to a queued write.
+    /// The last sequence number that was assigned to a queued write.
     last_queued: AtomicI64,
-    /// The highest number of an executed queued write; 0 if there is none.
+    /// The highest sequence number of an executed queued write; 0 if none was executed.
     last_executed: AtomicI64,
 }
 
@@ -52,8 +52,8 @@ impl ServerIdentity {
         }
     }
 
-    /// Sets the address of the listener, which is also the advertised address if none is set. Later calls have no
-    /// effect.
+    /// Sets the address on which the server listens. If no advertised address is set, this address is also advertised.
+    /// Later calls have no effect.
     pub(crate) fn set_listener(&self, address: SocketAddr) {
         self.bound.get_or_init(|| address);
         let port = address.port();
@@ -61,48 +61,48 @@ impl ServerIdentity {
         self.advertised.get_or_init(|| shown);
     }
 
-    /// Sets the address that the API shows, `host:port`. Has no effect if an address is set already.
+    /// Sets the address of this server that the API shows, as `host:port`. Has no effect if an address is already set.
     pub(crate) fn set_advertised_address(&self, address: String) {
         self.advertised.get_or_init(|| address);
     }
 
-    /// Returns the address that the API shows, as `host:port`; empty if none is set.
+    /// Returns the address of this server that the API shows, as `host:port`; empty if none is set.
     pub(crate) fn address(&self) -> &str {
         self.advertised.get().map_or("", String::as_str)
     }
 
-    /// Returns the address of the listener, if the server listens.
+    /// Returns the address on which the server listens; `None` if it does not listen yet.
     pub(crate) fn bound(&self) -> Option<SocketAddr> {
         self.bound.get().copied()
     }
 
-    /// Records the start of a backup.
+    /// Records that a backup begins now.
     pub(crate) fn record_backup(&self) {
         *self.last_backup.lock().unwrap_or_else(PoisonError::into_inner) = Some(SystemTime::now());
     }
 
-    /// Returns the start of the last backup that was sent.
+    /// Returns the time at which the last backup that was sent to a client began; `None` if none was sent.
     pub(crate) fn last_backup(&self) -> Option<SystemTime> {
         *self.last_backup.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the address that the API shows as a header value, if it is one.
+    /// Returns the address of this server that the API shows, as a header value; `None` if it cannot be one.
     pub(crate) fn served_by(&self) -> Option<HeaderValue> {
         HeaderValue::from_str(self.address()).ok()
     }
 
-    /// Returns the next number of a queued write. The numbers grow, also across restarts: they begin with the time of
-    /// the start in nanoseconds.
+    /// Returns the sequence number for the next queued write. The numbers increase even across restarts, because they
+    /// begin with the start time of the server in nanoseconds.
     pub(crate) fn next_queue_number(&self) -> i64 {
         self.last_queued.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Records that the queued write with this number was executed.
+    /// Records that the queued write with this sequence number was executed.
     pub(crate) fn record_executed(&self, number: i64) {
         self.last_executed.fetch_max(number, Ordering::Relaxed);
     }
 
-    /// Returns the highest number of an executed queued write; 0 if there is none.
+    /// Returns the highest sequence number of an executed queued write; 0 if none was executed.
     pub(crate) fn last_executed(&self) -> i64 {
         self.last_executed.load(Ordering::Relaxed)
     }

@@ -1,5 +1,6 @@
-//! `/nodes` and `/leader` of a single database, which is shown as the leader of a cluster of one node. Clients send
-//! their requests to the address that they find here, so it is the address that the client has used.
+//! `/nodes` and `/leader` on the standalone server, where each database appears as the leader of a cluster of one node.
+//! Clients send their further requests to the address that these endpoints return. So the address is the one to which
+//! the client has sent this request.
 
 use std::time::{Duration, Instant};
 
@@ -10,12 +11,12 @@ use super::reply::from_protocol;
 use crate::api::exchange::Exchange;
 use crate::http::reply::HttpResponse;
 
-/// Handles `/nodes`: lists the only member.
+/// Handles a request to `/nodes`: lists the only node.
 pub(crate) fn nodes(exchange: &Exchange<'_>, params: &Params) -> HttpResponse {
     from_protocol(encode_nodes(&[this_node(exchange, "/nodes")], params.nodes_as_list, params.pretty))
 }
 
-/// Handles `/leader`: shows the only member.
+/// Handles a request to `/leader`: returns the only node.
 pub(crate) fn leader(exchange: &Exchange<'_>, params: &Params) -> HttpResponse {
     from_protocol(encode_node(&this_node(exchange, "/leader"), params.pretty))
 }
@@ -35,14 +36,15 @@ fn this_node(exchange: &Exchange<'_>, resource: &str) -> NodeInfo {
     }
 }
 
-/// Returns the URL before the path of the API, as the client has written it. Headers that a proxy adds are not trusted.
+/// Returns the part of the request's URL that precedes the path of the endpoint, as the client has written it. Headers
+/// that a proxy adds are not trusted.
 fn api_url(exchange: &Exchange<'_>, resource: &str) -> String {
     let request = exchange.request;
     let scheme = if exchange.context.identity.is_https { "https" } else { "http" };
     let host = request.headers.get(header::HOST).and_then(|host| host.to_str().ok());
     let authority = request.uri.authority().map(|authority| authority.as_str()).or(host).filter(|it| !it.is_empty());
     let path = request.uri.path();
-    // The path of the database, if the request's path contains it.
+    // The path of the database (`/<id>`); empty if the request's path does not contain it.
     let database = path.strip_suffix('/').unwrap_or(path).strip_suffix(resource).unwrap_or_default();
     format!("{scheme}://{}{database}", authority.unwrap_or(exchange.context.identity.address()))
 }

@@ -1,28 +1,29 @@
-//! rqlite's data API: the endpoints that concern one database, for both programs.
+//! rqlite's data API, which both programs serve: the endpoints that concern one database.
 //!
-//! * `answer`: the response to a request with statements.
-//! * `backup`: `/db/backup`.
-//! * `copy`: the temporary copy of a database that backups and dumps read.
+//! * `answer`: the response to a request with SQL statements.
+//! * `backup`: `/db/backup`, which downloads the database.
+//! * `copy`: the temporary copies of databases from which backups and dumps are read.
 //! * `counters`: the counters that `/debug/vars` shows.
-//! * `dump`: the SQL text of a database.
-//! * `endpoints`: runs requests that have passed all checks.
-//! * `identity`: the facts that rqlite's API shows about this server.
-//! * `members`: `/nodes` and `/leader` of a single database.
-//! * `queue`: `/db/execute?queue`.
-//! * `queued_writes`: the trait that writes queued writes, and its implementation without a queue.
-//! * `readyz`: `/readyz` of a single database, and the checks that a node shares.
-//! * `reply`: responses in rqlite's format.
-//! * `resource`: the endpoints as a type.
-//! * `service`: the order of the checks of a request. Clients depend on it. Each program supplies its paths and its
+//! * `dump`: the SQL text that rebuilds a database.
+//! * `endpoints`: dispatches requests that have passed all checks.
+//! * `identity`: the data about this server that rqlite's API shows.
+//! * `members`: `/nodes` and `/leader` on the standalone server.
+//! * `queue`: `/db/execute?queue`, which executes queued writes.
+//! * `queued_writes`: the trait for executing queued writes, and an implementation without a queue.
+//! * `readyz`: `/readyz` on the standalone server, and the checks that a cluster node also makes.
+//! * `reply`: functions that build responses in rqlite's format.
+//! * `resource`: the type whose variants are the endpoints.
+//! * `service`: the order of the checks of a request, on which clients depend. Each program supplies its paths and its
 //!   authorization.
-//! * `statements`: the endpoints that take SQL.
-//! * `status`: `/status` of a single database, and the facts that a node shares.
+//! * `statements`: the endpoints whose request body is SQL.
+//! * `status`: `/status` on the standalone server, and the data that a cluster node also shows.
 //!
 //! # Decisions
 //!
-//! * **Queued writes** are acknowledged when they are durable. rqlite acknowledges them when they are in its queue in
-//!   memory. Here no write that was acknowledged with 200 is lost.
-//! * **A database file** that is sent to `/db/load` is checked first, and then replaces all content in one transaction.
+//! * **Queued writes** are acknowledged when they are durable, so no write that was acknowledged with status 200 is
+//!   lost. rqlite acknowledges them when they are in its queue in memory.
+//! * **A database file** that is sent to `/db/load` is checked first. Then it replaces the whole content of the
+//!   database in one transaction.
 
 pub(crate) mod answer;
 pub(crate) mod backup;

@@ -1,5 +1,5 @@
-//! `/db/execute?queue`: queued writes. rqlite acknowledges them before they are applied; this server acknowledges them
-//! once they are durable.
+//! `/db/execute?queue`: queued writes. rqlite acknowledges a queued write before it is applied. This server
+//! acknowledges it only when it is durable.
 
 use std::time::Instant;
 
@@ -15,7 +15,7 @@ use crate::api::exchange::Exchange;
 use crate::api::outcome::log_error;
 use crate::http::reply::{EarlyResponse, HttpResponse};
 
-/// Runs the statements. The response contains the number of the queued write.
+/// Handles a queued write: runs its statements. The response contains the sequence number of the queued write.
 pub(crate) async fn answer(
     exchange: &Exchange<'_>,
     params: Params,
@@ -32,8 +32,8 @@ pub(crate) async fn answer(
     counters.queued_executions_wait.add(usize::from(params.wait));
     let deadline = statements::deadline(exchange, params.db_timeout);
     let queue = &exchange.database.queued_writes;
-    // A response means that the write is durable, so a request without `wait` waits too. `timeout` limits that if it is
-    // given.
+    // A successful response means that the write is durable, so a request without `wait` also waits. If the request has
+    // the parameter `timeout`, it limits the time of waiting.
     let applied = match params.wait || params.timeout_given {
         false => queue.write(batch, deadline).await,
         true => tokio::time::timeout(params.timeout, queue.write(batch, deadline)).await.map_err(|_| {
@@ -61,7 +61,7 @@ fn wait_timeout() -> EarlyResponse {
     Box::new(error(StatusCode::REQUEST_TIMEOUT, "queue wait timeout"))
 }
 
-/// Logs an error of a queued write and makes the response to it, which never has the status 200.
+/// Logs the error of a queued write and builds the response to it, whose status is never 200.
 fn write_error(why: &Error) -> HttpResponse {
     log_error(why);
     match why {
@@ -71,7 +71,7 @@ fn write_error(why: &Error) -> HttpResponse {
         | Error::Closed
         | Error::NoLeader
         | Error::Unavailable(_) => error(StatusCode::SERVICE_UNAVAILABLE, &why.to_string()),
-        // The text may contain a path, which clients must not see.
+        // The error message may contain a path, which must not be shown to clients.
         Error::Io { .. } => error(StatusCode::INTERNAL_SERVER_ERROR, "the disk failed"),
         Error::LeadershipLost
         | Error::Unknown

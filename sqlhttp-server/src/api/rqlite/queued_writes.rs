@@ -1,4 +1,4 @@
-//! The trait that writes queued writes, and its implementation without a queue.
+//! The trait for executing queued writes (rqlite's `?queue`), and an implementation that executes them without a queue.
 
 use std::sync::Arc;
 
@@ -6,16 +6,18 @@ use sqlhttp_core::{Backend, Batch, BoxFuture, Deadline, Error};
 
 use crate::api::sql_observer::SqlObserver;
 
-/// Writes queued writes. A write that has been queued takes effect even if the client disconnects.
+/// Executes queued writes (rqlite's `?queue`). Once a write has been accepted, it is executed even if the client
+/// disconnects.
 pub(crate) trait QueuedWrites: Send + Sync {
-    /// Writes a batch and returns when it is durable. The outcomes of its statements are discarded.
+    /// Executes a batch and returns when its writes are durable. The outcomes of the statements are discarded.
     ///
     /// # Errors
-    /// Those of [`Backend::execute`]. A failed statement is not an error.
+    /// Fails with the errors of [`Backend::execute`]. A statement that fails is not an error of this function.
     fn write(&self, batch: Batch, deadline: Deadline) -> BoxFuture<'_, Result<(), Error>>;
 }
 
-/// Submits each queued write at once, as a batch of its own. The database's writer thread groups batches.
+/// Submits each queued write immediately as a separate batch. The writer thread of the database commits several batches
+/// in one transaction where it can.
 pub(crate) struct DirectWrites {
     backend: Arc<dyn Backend>,
     sql: Arc<SqlObserver>,
@@ -38,7 +40,7 @@ impl QueuedWrites for DirectWrites {
             let answer = backend.execute(batch, deadline).await;
             sql.end(observation, answer)?.whole().await.map(drop)
         };
-        // A separate task, which runs on if the request is cancelled.
+        // A separate task, so that the write continues if the request is cancelled.
         Box::pin(async { tokio::spawn(writing).await.unwrap_or(Err(Error::Closed)) })
     }
 }

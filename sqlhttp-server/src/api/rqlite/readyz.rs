@@ -1,4 +1,4 @@
-//! `/readyz`: whether the database can serve requests.
+//! `/readyz`: reports whether the database can serve requests.
 
 use sqlhttp_core::{Batch, Failure, ReadLevel, Step, StepOutcome};
 use sqlhttp_rqlite::{Params, Readiness, encode_readiness};
@@ -8,7 +8,8 @@ use super::statements;
 use crate::api::exchange::{Exchange, with_deadline};
 use crate::http::reply::HttpResponse;
 
-/// Handles `/readyz` of a single database, which is its own leader and has applied every committed write.
+/// Handles a request to `/readyz` on the standalone server. There a database counts as its own leader that has applied
+/// every committed write.
 pub(crate) async fn answer(exchange: &Exchange<'_>, params: &Params) -> HttpResponse {
     if params.noleader {
         return from_protocol(encode_readiness(Readiness::Alive, params.sync));
@@ -23,12 +24,12 @@ pub(crate) async fn answer(exchange: &Exchange<'_>, params: &Params) -> HttpResp
     from_protocol(encode_readiness(readiness, params.sync))
 }
 
-/// Returns the first damage that the last check of the database has found, if it has found any.
+/// Returns the first damage that the last integrity check of the database has found; `None` if it has found none.
 pub(crate) fn first_damage(exchange: &Exchange<'_>) -> Option<String> {
     exchange.database.status()?.last_check?.damages.first().cloned()
 }
 
-/// Runs a query on the database. Returns the reason for which the database cannot serve; `None` if it can.
+/// Runs a query to test whether the database can serve requests. Returns the reason if it cannot, and `None` if it can.
 pub(crate) async fn database_problem(exchange: &Exchange<'_>, params: &Params) -> Option<String> {
     if let Some(why) = exchange.database.status().and_then(|status| status.poisoned.or(status.waits_for)) {
         return Some(why);

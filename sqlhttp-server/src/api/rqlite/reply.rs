@@ -1,4 +1,4 @@
-//! Responses in rqlite's format.
+//! Functions that build HTTP responses in rqlite's format.
 
 use hyper::StatusCode;
 use hyper::header::{self, HeaderName, HeaderValue};
@@ -10,7 +10,7 @@ use crate::http::reply::{self, EarlyResponse, HttpResponse, ReplyBody};
 
 const X_RQLITE_SERVED_BY: HeaderName = HeaderName::from_static("x-rqlite-served-by");
 
-/// Makes an HTTP response of a reply of the protocol crate.
+/// Converts a reply of the protocol crate to an HTTP response.
 pub(crate) fn from_protocol(protocol: Reply) -> HttpResponse {
     let Reply { status, content_type, body } = protocol;
     let mut response =
@@ -21,22 +21,23 @@ pub(crate) fn from_protocol(protocol: Reply) -> HttpResponse {
     if status == StatusCode::SERVICE_UNAVAILABLE { reply::retry_later(response) } else { response }
 }
 
-/// Makes an error response in plain text.
+/// Builds an error response with a body of plain text.
 pub(crate) fn error(status: StatusCode, text: &str) -> HttpResponse {
     from_protocol(Reply::error(status.as_u16(), text))
 }
 
-/// Makes the response to a request that the protocol crate refuses.
+/// Builds the response to a request that the protocol crate refuses.
 pub(crate) fn refused(refusal: Refusal) -> EarlyResponse {
     Box::new(from_protocol(refusal.into_reply(false)))
 }
 
-/// Makes the response to a body that could not be read. The rest of the body is unread, so the connection closes.
+/// Builds the response to a request whose body could not be read. It closes the connection, because the rest of the
+/// body is unread.
 pub(crate) fn body_error(why: &BodyError) -> EarlyResponse {
     body_error_with_hint(why, "")
 }
 
-/// Like [`body_error`], but appends `if_too_large` to the error text for a body that is too large.
+/// Like [`body_error`], but appends `if_too_large` to the error message if the body is too large.
 pub(crate) fn body_error_with_hint(why: &BodyError, if_too_large: &str) -> EarlyResponse {
     let (status, hint) = match why {
         BodyError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, if_too_large),
@@ -47,12 +48,12 @@ pub(crate) fn body_error_with_hint(why: &BodyError, if_too_large: &str) -> Early
     Box::new(reply::closing(error(status, &format!("{why}{hint}"))))
 }
 
-/// Makes the response to a request whose work has panicked on another thread.
+/// Builds the response to a request whose work has panicked on another thread.
 pub(crate) fn panicked() -> HttpResponse {
     error(StatusCode::INTERNAL_SERVER_ERROR, "internal error")
 }
 
-/// Adds the header with the address of the node that has run the statements.
+/// Adds to a response the header with the address of the node that has executed the statements.
 pub(crate) fn served_by(mut response: HttpResponse, identity: &ServerIdentity) -> HttpResponse {
     if let Some(address) = identity.served_by() {
         response.headers_mut().insert(X_RQLITE_SERVED_BY, address);

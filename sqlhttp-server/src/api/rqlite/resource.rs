@@ -5,33 +5,33 @@ use sqlhttp_rqlite::ContentType;
 
 use crate::http::reply::{self, HttpResponse, ReplyBody};
 
-/// An endpoint of one database, at `/<id>/<path>`, and at `/<path>` if the server has only one database.
+/// An endpoint for one database. Its path is `/<id>/<path>`, and also `/<path>` if the server has only one database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Resource {
-    /// `db/execute`: runs statements that write.
+    /// `db/execute`: executes statements that write.
     Execute,
-    /// `db/query`: runs statements that read.
+    /// `db/query`: executes statements that read.
     Query,
-    /// `db/request`: runs statements of both kinds.
+    /// `db/request`: executes statements that read and statements that write.
     Request,
-    /// `db/sql`: shows statements without running them.
+    /// `db/sql`: returns the statements of the request without executing them.
     Sql,
     /// `db/backup`: downloads the database.
     Backup,
-    /// `db/load`: loads SQL text or a database file.
+    /// `db/load`: executes SQL text, or replaces the database with a database file.
     Load,
-    /// `readyz`: shows whether the database can serve requests.
+    /// `readyz`: reports whether the database can serve requests.
     Readyz,
-    /// `status`: shows the state of the server and of the database.
+    /// `status`: returns the state of the server and of the database.
     Status,
-    /// `nodes`: shows the members of the cluster.
+    /// `nodes`: lists the nodes of the cluster.
     Nodes,
-    /// `leader`: shows the leader of the cluster.
+    /// `leader`: returns the leader of the cluster.
     Leader,
 }
 
 impl Resource {
-    /// Returns whether the endpoint accepts a method.
+    /// Returns whether the endpoint accepts a request method.
     pub(crate) fn takes(self, method: &Method) -> bool {
         match self {
             Resource::Execute | Resource::Request | Resource::Load => method == Method::POST,
@@ -43,7 +43,7 @@ impl Resource {
         }
     }
 
-    /// Makes a response without a body, with the media type of the endpoint's other responses.
+    /// Builds a response without a body, with the media type that the endpoint's other responses have.
     pub(crate) fn empty(self, status: StatusCode) -> HttpResponse {
         match self {
             Resource::Execute

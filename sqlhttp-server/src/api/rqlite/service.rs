@@ -1,5 +1,5 @@
-//! The order in which a request to rqlite's API is checked. Clients depend on it: the response to a request with
-//! several errors is that of the first one.
+//! The order in which a request to rqlite's API is checked. Clients depend on this order: if a request has several
+//! errors, the response reports the first one that a check finds.
 
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -15,36 +15,37 @@ use crate::process::logging::{REQUEST_LOG, shortened};
 
 const X_RQLITE_VERSION: HeaderName = HeaderName::from_static("x-rqlite-version");
 
-/// The values of the parameter `level`.
+/// The valid values of the query parameter `level`.
 const READ_LEVELS: [&str; 5] = ["none", "weak", "strong", "linearizable", "auto"];
 
-/// The greatest length of a parameter's value in a log line, in bytes. A longer one is truncated.
+/// The maximum length, in bytes, of a query parameter's value in a log line. A longer value is truncated.
 const LOGGED_BYTES_MAX: usize = 256;
 
-/// One request to a program that serves rqlite's API.
+/// One request to a program that serves rqlite's API. Each program implements this trait.
 pub(crate) trait Service {
-    /// The endpoint that a path leads to.
+    /// An endpoint of the program.
     type Endpoint: Copy;
 
-    /// Returns the head of the request.
+    /// Returns the head of the request: method, URI and headers.
     fn head(&self) -> &Parts;
 
-    /// Refuses a request that has an effect and that a page of another site may have sent.
+    /// Refuses the request if it would have an effect and a page of another site may have made the browser send it.
     fn refuse_forged(&self) -> Result<(), EarlyResponse>;
 
-    /// Returns the endpoint of the request's path; `None` if there is none.
+    /// Returns the endpoint at the path of the request; `None` if the path has no endpoint.
     fn endpoint(&self) -> Option<Self::Endpoint>;
 
-    /// Checks the credentials of the request for an endpoint.
+    /// Checks whether the credentials of the request permit access to an endpoint. Returns the response to send if they
+    /// do not.
     fn authorize(&self, endpoint: Self::Endpoint) -> impl Future<Output = Result<(), EarlyResponse>> + Send;
 
-    /// Returns whether an endpoint accepts a method.
+    /// Returns whether an endpoint accepts a request method.
     fn takes(endpoint: Self::Endpoint, method: &Method) -> bool;
 
-    /// Makes a response without a body, with the media type of the endpoint's other responses.
+    /// Builds a response without a body, with the media type that the endpoint's other responses have.
     fn empty(endpoint: Self::Endpoint, status: StatusCode) -> HttpResponse;
 
-    /// Runs a request that has passed all checks.
+    /// Handles the request after it has passed all checks.
     fn run(
         &self,
         endpoint: Self::Endpoint,
@@ -52,12 +53,13 @@ pub(crate) trait Service {
         body: &mut Option<Incoming>,
     ) -> impl Future<Output = Result<HttpResponse, EarlyResponse>> + Send;
 
-    /// Returns whether clients authenticate in the `Authorization` header.
+    /// Returns whether clients send credentials in the `Authorization` header.
     fn takes_credentials(&self) -> bool;
 }
 
-/// Handles a request. The order of the checks is: OPTIONS, for every path; forgery; the query string, for every path;
-/// the path; the permission; the method; and, in [`Service::run`], the body.
+/// Handles a request. The checks are, in this order: the method OPTIONS, which succeeds on every path; forgery by
+/// another site; the query string, even if the path does not exist; the path; the permission; the method.
+/// [`Service::run`] then checks the body.
 pub(crate) async fn answer<S: Service>(service: &S, body: &mut Option<Incoming>) -> HttpResponse {
     let mut response = checked(service, body).await.unwrap_or_else(|early| *early);
     add_headers(service.takes_credentials(), response.headers_mut());
@@ -82,7 +84,7 @@ async fn checked<S: Service>(service: &S, body: &mut Option<Incoming>) -> Result
     service.run(endpoint, params, body).await
 }
 
-/// Adds the headers of every response.
+/// Adds the headers that every response has.
 fn add_headers(takes_credentials: bool, headers: &mut HeaderMap) {
     let mut add = |name, value| headers.insert(name, HeaderValue::from_static(value));
     add(X_RQLITE_VERSION, VERSION);
@@ -96,7 +98,8 @@ fn add_headers(takes_credentials: bool, headers: &mut HeaderMap) {
     }
 }
 
-/// Logs a read level that does not exist. The protocol crate treats it as `weak`.
+/// Logs at level debug that the parameter `level` has an unknown value. The protocol crate treats such a value as
+/// `weak`.
 fn note_unknown_level(head: &Parts) {
     if tracing::enabled!(target: REQUEST_LOG, Level::DEBUG)
         && let Some(level) = query_parameter(head.uri.query(), "level")

@@ -1,5 +1,5 @@
-//! The endpoints that take SQL: `/db/execute`, `/db/query`, `/db/request`, `/db/load`, and `/db/sql`, which does not
-//! run it.
+//! The endpoints whose request body is SQL: `/db/execute`, `/db/query`, `/db/request`, `/db/load`, and `/db/sql`, which
+//! does not execute the SQL.
 
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
@@ -22,7 +22,7 @@ use crate::http::compress::compress;
 use crate::http::reply::{EarlyResponse, HttpResponse};
 use crate::http::request_log;
 
-/// Handles a request with statements, or a database file for `/db/load`.
+/// Handles a request with SQL statements. For `/db/load`, the body may also be a database file.
 pub(crate) async fn answer(
     exchange: &Exchange<'_>,
     endpoint: Endpoint,
@@ -44,7 +44,7 @@ pub(crate) async fn answer(
     Ok(response)
 }
 
-/// Handles `/db/sql`: shows the statements without running them.
+/// Handles a request to `/db/sql`: returns the statements of the request without executing them.
 pub(crate) async fn explain(
     exchange: &Exchange<'_>,
     params: Params,
@@ -60,7 +60,7 @@ pub(crate) async fn explain(
 
 async fn run(exchange: &Exchange<'_>, endpoint: Endpoint, batch: Batch, params: &Params) -> Result<Answer, Error> {
     let deadline = deadline(exchange, params.db_timeout).and(queue_deadline(params));
-    // Loading SQL text may take long, so it has a time limit only if the request sets one.
+    // Loading SQL text may take a long time. So it has a time limit only if the request sets one.
     let deadline = if endpoint == Endpoint::Load { deadline.without_default() } else { deadline };
     let backend = &exchange.database.backend;
     let observation = exchange.database.sql.begin(&batch);
@@ -89,13 +89,13 @@ fn count_statements(exchange: &Exchange<'_>, endpoint: Endpoint, statements: usi
     received.add(statements);
 }
 
-/// The content of a request.
+/// The decoded body of a request: SQL statements or a database file.
 enum RequestContent {
     Statements(Call),
     File(Bytes),
 }
 
-/// Replaces all content of the database by that of a database file.
+/// Replaces the whole content of the database with the content of an uploaded database file.
 async fn load_file(
     exchange: &Exchange<'_>,
     params: &Params,
@@ -127,14 +127,15 @@ async fn load_file(
     }
 }
 
-/// Returns the earlier of two deadlines: the operator's limit, and the client's.
+/// Returns the deadline of a batch: the operator's time limit or `limit`, which the client has set, whichever ends
+/// first.
 pub(crate) fn deadline(exchange: &Exchange<'_>, limit: Option<Duration>) -> Deadline {
     let clients = limit.map_or(Deadline::NEVER, |limit| Deadline::after(Instant::now(), limit));
     exchange.context.deadline().and(clients)
 }
 
-/// Returns the deadline by which a write must leave the queue, from the parameter `timeout`. It does not apply to a
-/// write that has begun.
+/// Returns the deadline by which a write must have left the write queue, from the parameter `timeout`. The deadline
+/// does not apply to a write that has begun. `NEVER` if the parameter is missing or zero.
 fn queue_deadline(params: &Params) -> Deadline {
     if !params.timeout_given || params.timeout.is_zero() {
         return Deadline::NEVER;
@@ -142,7 +143,7 @@ fn queue_deadline(params: &Params) -> Deadline {
     Deadline::after(Instant::now(), params.timeout).for_turn_only()
 }
 
-/// Reads and decodes the statements of a request.
+/// Reads the body of a request and decodes its statements. A database file is refused.
 pub(crate) async fn read_call(
     exchange: &Exchange<'_>,
     endpoint: Endpoint,
@@ -151,7 +152,7 @@ pub(crate) async fn read_call(
 ) -> Result<Call, EarlyResponse> {
     match read(exchange, endpoint, params, body).await? {
         RequestContent::Statements(call) => Ok(call),
-        // Only `/db/load` takes database files.
+        // Only `/db/load` accepts database files.
         RequestContent::File(_) => Err(refused(Refusal::text(StatusCode::BAD_REQUEST.as_u16(), "no statements"))),
     }
 }
@@ -183,7 +184,7 @@ async fn read(
     Ok(RequestContent::Statements(call))
 }
 
-/// Returns the text that is appended to the error text for a body that is too large.
+/// Returns a hint to append to the error message for a body that is too large. The hint is empty except for `/db/load`.
 fn hint_if_too_large(exchange: &Exchange<'_>, endpoint: Endpoint) -> &'static str {
     let copies = exchange.database.copies.as_ref().filter(|_| endpoint == Endpoint::Load);
     copies.map_or("", |copies| copies.large_file_hint())
@@ -214,7 +215,8 @@ fn decode_now(endpoint: Endpoint, content_type: Option<&str>, bytes: &[u8], para
     decode(endpoint, content_type, bytes, params).inspect_err(|_| request_log::note_bad_json(bytes))
 }
 
-/// Makes the response to a refused request, with the media type of the endpoint's other responses.
+/// Builds the response to a refused request. A JSON response gets the media type that the endpoint's other responses
+/// have.
 fn refused_by(endpoint: Endpoint, refusal: Refusal, pretty: bool) -> EarlyResponse {
     let mut reply = refusal.into_reply(pretty);
     if reply.content_type == ContentType::Json {

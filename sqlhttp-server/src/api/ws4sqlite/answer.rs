@@ -9,23 +9,23 @@ use crate::api::outcome::{is_small, log_error};
 use crate::api::streaming::{self, EncodedAnswer, StreamError};
 use crate::http::reply::{self, HttpResponse};
 
-/// Makes the response to a transaction.
+/// Builds the response to a transaction from the result of its batch.
 pub(crate) async fn respond(answer: Result<Answer, Error>, shape: ReplyShape) -> HttpResponse {
     match answer {
         Ok(Answer::Whole(outcome)) => whole(outcome, shape).await,
-        // Boxed because this future is large and rarely needed.
+        // Boxed, because this future is large and rarely needed.
         Ok(Answer::Parts(parts)) => Box::pin(in_parts(parts, shape)).await,
         Err(error) => database_error(&error),
     }
 }
 
-/// Logs an error of the database and makes the response to a batch without an outcome.
+/// Logs an error of the database and builds the response to a batch that has no outcome because of it.
 pub(crate) fn database_error(error: &Error) -> HttpResponse {
     log_error(error);
     from_protocol(encode_error(error))
 }
 
-/// Makes the response to a request whose work has panicked on another thread.
+/// Builds the response to a request whose work has panicked on another thread.
 pub(crate) fn panicked() -> HttpResponse {
     error(StatusCode::INTERNAL_SERVER_ERROR, "Internal error")
 }

@@ -1,31 +1,31 @@
-//! The `corsOrigin` setting of a database: the origins whose pages may read responses.
+//! The setting `corsOrigin` of a database: the origins whose pages may read responses.
 //!
-//! As in the original, a request from an origin that is not allowed is executed like any other. The response lacks the
-//! header that allows the page to read it, so the browser hides it from the page. CORS is not access control. (Requests
-//! that a browser sends without a preflight are refused by `http::origin`.)
+//! As in ws4sqlite, a request from an origin that is not allowed is executed like any other. But its response lacks the
+//! header that allows the page to read it, so the browser does not pass it to the page. CORS is not access control.
+//! (Cross-site requests that a browser sends without a preflight are refused by `http::origin`.)
 
 use hyper::header::{self, HeaderMap, HeaderValue};
 
-/// The allowed origins.
+/// The origins that the setting `corsOrigin` allows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CorsPolicy {
     any: bool,
     origins: Vec<OriginPattern>,
 }
 
-/// An allowed origin, in lower case.
+/// An allowed origin in the setting `corsOrigin`, in lower case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum OriginPattern {
-    /// This origin.
+    /// Exactly this origin is allowed.
     Exact(String),
-    /// The subdomains of a domain: `scheme` includes `://`, and `domain` begins with a dot.
+    /// All subdomains of a domain are allowed. `scheme` includes `://`, and `domain` begins with a dot.
     Subdomain { scheme: String, domain: String },
 }
 
-/// An invalid `corsOrigin` value.
+/// The reason why a value of the setting `corsOrigin` is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum CorsError {
-    /// An item is not of the form `scheme://host[:port]`.
+    /// An element of the list is not of the form `scheme://host[:port]`.
     #[error("corsOrigin: '{0}' is not an origin; write it like 'https://example.com'")]
     NotAnOrigin(String),
     /// `*` is combined with other origins.
@@ -34,7 +34,8 @@ pub(crate) enum CorsError {
 }
 
 impl CorsPolicy {
-    /// Parses a value: `*`, or one or more origins separated by commas. The first label of a host may be `*`.
+    /// Parses a value of the setting `corsOrigin`: either `*`, or one or more origins, separated by commas. The first
+    /// label of a host may be `*`.
     pub(crate) fn parse(value: &str) -> Result<CorsPolicy, CorsError> {
         let items: Vec<&str> = value.split(',').map(str::trim).collect();
         if items == ["*"] {
@@ -47,7 +48,7 @@ impl CorsPolicy {
         Ok(CorsPolicy { any: false, origins })
     }
 
-    /// Adds the headers of the response to a request from this origin.
+    /// Adds the CORS headers to the response to a request from this origin.
     pub(crate) fn add_headers(&self, origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
         if !self.any {
             headers.append(header::VARY, HeaderValue::from_static("Origin"));
@@ -57,7 +58,7 @@ impl CorsPolicy {
         }
     }
 
-    /// Adds the headers of the response to a preflight request.
+    /// Adds the CORS headers to the response to a preflight request.
     pub(crate) fn add_preflight_headers(&self, request: &HeaderMap, headers: &mut HeaderMap) {
         let origin = request.get(header::ORIGIN);
         if let Some(allowed) = origin.and_then(|origin| self.allowed(origin)) {
@@ -71,12 +72,13 @@ impl CorsPolicy {
         headers.insert(header::VARY, HeaderValue::from_static(vary));
     }
 
-    /// Returns whether pages of this origin are allowed. A missing origin is allowed by `*` only.
+    /// Returns whether pages of this origin are allowed. A request without an origin is allowed only by `*`.
     pub(crate) fn allows(&self, origin: Option<&HeaderValue>) -> bool {
         self.any || origin.is_some_and(|origin| self.allowed(origin).is_some())
     }
 
-    /// Returns the value of `Access-Control-Allow-Origin` for this origin; `None` if the origin is not allowed.
+    /// Returns the value of `Access-Control-Allow-Origin` in the response to this origin; `None` if the origin is not
+    /// allowed.
     fn allowed(&self, origin: &HeaderValue) -> Option<HeaderValue> {
         if self.any {
             return Some(HeaderValue::from_static("*"));
@@ -87,7 +89,7 @@ impl CorsPolicy {
     }
 }
 
-/// Returns whether an OPTIONS request is a preflight: the request of a browser before a request to another origin.
+/// Returns whether an OPTIONS request is a CORS preflight, which a browser sends before a request to another origin.
 pub(crate) fn is_preflight(headers: &HeaderMap) -> bool {
     headers.contains_key(header::ORIGIN) && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
@@ -123,8 +125,8 @@ fn is_scheme(scheme: &str) -> bool {
         && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
 }
 
-/// Returns whether a text may be a host with an optional port. The check is not complete: an invalid host that it
-/// accepts equals no origin that a browser sends.
+/// Returns whether a string can be a host with an optional port. The check is incomplete, but harmless: an invalid host
+/// that passes it never equals an origin that a browser sends.
 fn is_host(host: &str) -> bool {
     !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || "-._:[]".contains(c))
 }

@@ -1,4 +1,5 @@
-//! Macros and backups over HTTP (sqliterg): `/<id>/macro/<name>` and `/<id>/backup`, with `?token=…`.
+//! HTTP access to macros (configured lists of statements) and backups, as in sqliterg: `/<id>/macro/<name>` and
+//! `/<id>/backup`, with `?token=…`.
 
 use std::sync::atomic::Ordering;
 
@@ -18,7 +19,7 @@ use crate::http::query::query_parameter;
 use crate::http::reply::{self, HttpResponse};
 use crate::process::metrics::DatabaseMetrics;
 
-/// sqliterg's error object. Its key is `message`, where ws4sqlite's error object has `error`.
+/// The error object of sqliterg. It has the key `message`, where the error object of ws4sqlite has `error`.
 #[derive(Serialize)]
 struct ErrorBody<'a> {
     #[serde(rename = "reqIdx")]
@@ -38,7 +39,7 @@ struct StatementResult {
     rows_updated: u64,
 }
 
-/// A call of a macro or a backup.
+/// A request to run a macro or to make a backup.
 pub(crate) struct MacroCall<'a> {
     pub(crate) context: &'a AppContext,
     pub(crate) database: &'a Database,
@@ -48,7 +49,7 @@ pub(crate) struct MacroCall<'a> {
 }
 
 impl MacroCall<'_> {
-    /// Handles `/<id>/macro/<name>`.
+    /// Handles a request to `/<id>/macro/<name>`.
     pub(crate) async fn run_macro(&self, name: &str) -> HttpResponse {
         let subject = format!("In database '{}', macro '{name}'", self.database.id);
         let (Some(macros), Some(access)) = (&self.database.rules.macros, self.database.rules.macro_access.get(name))
@@ -61,7 +62,7 @@ impl MacroCall<'_> {
         }
     }
 
-    /// Handles `/<id>/backup`.
+    /// Handles a request to `/<id>/backup`.
     pub(crate) async fn run_backup(&self) -> HttpResponse {
         let subject = format!("In database '{}', backup", self.database.id);
         let (Some(macros), Some(access)) = (&self.database.rules.macros, &self.database.rules.backup_access) else {
@@ -73,8 +74,8 @@ impl MacroCall<'_> {
         }
     }
 
-    /// Makes the response to an unknown macro or backup. If the database has neither macros nor backups, it is the
-    /// response to an unknown path.
+    /// Builds the response to a request for a macro or backup that does not exist. If clients can use neither macros
+    /// nor backups of the database, the response is the one to an unknown path.
     fn unknown(&self, subject: &str) -> HttpResponse {
         if self.database.rules.macro_access.is_empty() && self.database.rules.backup_access.is_none() {
             return not_found(&self.request.method, self.request.uri.path());
@@ -82,7 +83,8 @@ impl MacroCall<'_> {
         error(StatusCode::NOT_FOUND.as_u16(), None, &format!("{subject}: not found"))
     }
 
-    /// Checks the token of the request. Returns the response to a wrong token, after its delay.
+    /// Checks the token of the request. `None` if the token is right. Otherwise returns the response to send, after the
+    /// delay of a failed login.
     async fn check_token(&self, access: &TokenConfig, subject: &str) -> Option<HttpResponse> {
         let token = query_parameter(self.request.uri.query(), "token");
         let key = self.context.login_delays.key("", self.peer.address.ip());
@@ -119,7 +121,7 @@ fn error(status: u16, statement: Option<usize>, message: &str) -> HttpResponse {
     reply::json(status, to_json(&ErrorBody { req_idx, message }))
 }
 
-/// Encodes a value as JSON. The values here consist of numbers and strings, which cannot fail.
+/// Encodes a value as JSON. It never fails, because the values encoded in this module consist of numbers and strings.
 fn to_json(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).unwrap_or_default()
 }

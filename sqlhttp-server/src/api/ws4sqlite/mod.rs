@@ -1,10 +1,10 @@
-//! ws4sqlite's protocol over HTTP, with sqliterg's macros and backups.
+//! ws4sqlite's protocol over HTTP, with the macros and backups of sqliterg.
 //!
 //! * `answer`: the response to a transaction.
-//! * `cors`: the `corsOrigin` setting.
-//! * `macros`: macros and backups over HTTP.
-//! * `reply`: error responses of the server itself.
-//! * `transaction`: `POST /<id>`.
+//! * `cors`: the setting `corsOrigin`.
+//! * `macros`: the endpoints that run macros and make backups.
+//! * `reply`: error responses that do not come from the protocol crate.
+//! * `transaction`: `POST /<id>`, which runs a transaction.
 
 pub(crate) mod answer;
 pub(crate) mod cors;

@@ -1,4 +1,4 @@
-//! `POST /<id>`: a transaction in ws4sqlite's protocol.
+//! `POST /<id>`: runs a transaction in ws4sqlite's protocol.
 
 use bytes::Bytes;
 use hyper::body::Incoming;
@@ -17,17 +17,19 @@ use crate::http::content::BodyFormat;
 use crate::http::reply::{self, EarlyResponse, HttpResponse};
 use crate::http::request_log;
 
-/// The reason for which authentication by credentials in the body has failed.
+/// The reason why authentication with credentials in the request body has failed.
 enum InlineAuthError {
-    /// The credentials are missing or wrong: the reason, and the key of the failed login.
+    /// The credentials are missing or wrong. The string is the error message; the key identifies the user and the
+    /// address for the delay of the response.
     Unauthorized(&'static str, LoginKey),
-    /// The credentials could not be checked.
+    /// The database could not check the credentials.
     Unavailable(Error),
-    /// Too many failed logins of this user are waiting; the credentials were not checked.
+    /// Too many failed logins of this user are waiting for their responses. The credentials were not checked.
     TooManyFailures,
 }
 
-/// Handles a transaction: authenticates, reads and decodes the body, runs the batch, encodes the outcome.
+/// Handles a transaction: authenticates the client, reads and decodes the body, runs the batch, and encodes its
+/// outcome.
 pub(crate) async fn answer(exchange: &Exchange<'_>, body: &mut Option<Incoming>) -> HttpResponse {
     run(exchange, body).await.unwrap_or_else(|early| *early)
 }
@@ -45,7 +47,7 @@ async fn run(exchange: &Exchange<'_>, body: &mut Option<Incoming>) -> Result<Htt
     if let Some(auth) = auth_of(exchange, AuthMode::Inline)
         && let Err(error) = check_inline(exchange, auth, call.credentials.take()).await
     {
-        // The refusal is delayed, and the call must not occupy memory during the delay.
+        // The response is delayed. The decoded request must not occupy memory during the delay.
         drop(call);
         return Err(refuse_inline(exchange, auth, error).await);
     }
@@ -75,7 +77,8 @@ fn check_item_count(exchange: &Exchange<'_>, call: &Call) -> Result<(), EarlyRes
     Err(refused(Refusal::whole(400, format!("too many items in the transaction: {count}, the limit is {max}"))))
 }
 
-/// Checks the credentials in the body. [`refuse_inline`] delays the response to a failed login.
+/// Checks the credentials in the request body. It does not delay the response to a failed login; [`refuse_inline`]
+/// does.
 async fn check_inline(
     exchange: &Exchange<'_>,
     auth: &AuthConfig,
@@ -98,7 +101,8 @@ async fn check_inline(
     }
 }
 
-/// Makes the response to a failed authentication. Returns after the delay of a failed login.
+/// Builds the response to a request whose authentication has failed. If the credentials are missing or wrong, returns
+/// only after the delay of a failed login.
 async fn refuse_inline(exchange: &Exchange<'_>, auth: &AuthConfig, why: InlineAuthError) -> EarlyResponse {
     let (reason, key) = match why {
         InlineAuthError::Unauthorized(reason, key) => (reason, key),
@@ -139,8 +143,8 @@ async fn decode_as(format: BodyFormat, bytes: Bytes) -> Result<Call, EarlyRespon
     decoded.map_err(refused)
 }
 
-/// Decodes a body. A form that begins with a brace is decoded as JSON: curl declares every body as a form by default,
-/// and no form begins with a brace.
+/// Decodes a request body. A form that begins with a brace is decoded as JSON: by default curl sends every body with
+/// the content type of a form, and no real form begins with a brace.
 fn decode_now(format: BodyFormat, bytes: &[u8]) -> Result<Call, Refusal> {
     match format {
         BodyFormat::Form if !bytes.trim_ascii_start().starts_with(b"{") => decode_form(bytes),
@@ -157,7 +161,8 @@ fn refused(why: Refusal) -> EarlyResponse {
     Box::new(refusal(&why))
 }
 
-/// Makes the response to a body that could not be read. The rest of the body is unread, so the connection closes.
+/// Builds the response to a request whose body could not be read. It closes the connection, because the rest of the
+/// body is unread.
 fn body_error(why: &BodyError) -> HttpResponse {
     match why {
         BodyError::TooLarge { max, flag } => {

@@ -1,4 +1,4 @@
-//! Metrics about files: free disk space and the expiry of the certificate.
+//! Metrics about files: the free disk space, and the expiry time of the TLS certificate.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -10,8 +10,8 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use sqlhttp_core::Location;
 
-/// Returns the number of free bytes on the file system of a database. Returns `None` for a database in memory, or if
-/// the system does not report it.
+/// Returns the number of free bytes on the file system of a database. Returns `None` if the database is in memory or
+/// the operating system does not report the number.
 pub(crate) fn free_bytes(location: &Location) -> Option<u64> {
     match location {
         Location::File(path) => free_bytes_beside(path),
@@ -31,13 +31,13 @@ fn free_bytes_beside(_: &Path) -> Option<u64> {
     None
 }
 
-/// The collector of the time at which the certificate in a PEM file expires.
+/// The Prometheus collector of the expiry time of the certificate in a PEM file.
 #[derive(Debug)]
 pub(crate) struct CertificateCollector(pub(crate) PathBuf);
 
 impl Collector for CertificateCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        // The TLS code reports a file that cannot be read.
+        // If the file cannot be read, the TLS code reports that.
         let Some(expiry) = expiry(&self.0) else { return Ok(()) };
         let help = "End of the validity of the certificate that HTTPS clients are shown, seconds since the Unix epoch";
         let name = "tls_certificate_expiry_timestamp_seconds";
@@ -45,7 +45,8 @@ impl Collector for CertificateCollector {
     }
 }
 
-/// Returns the time at which the first certificate of a PEM file expires, in seconds since the Unix epoch.
+/// Returns the expiry time of the first certificate in a PEM file, in seconds since the Unix epoch. `None` if the file
+/// cannot be read or parsed.
 fn expiry(file: &Path) -> Option<i64> {
     let certificate = CertificateDer::from_pem_file(file).ok()?;
     let (_, parsed) = x509_parser::parse_x509_certificate(&certificate).ok()?;

@@ -1,7 +1,7 @@
 //! The metrics of the server, in Prometheus's text format.
 //!
-//! Counting takes no lock: every series is created at the start, and a request only adds to atomics. The status of a
-//! database is read when the metrics are read.
+//! Counting takes no lock: every series is created at the start of the server, and a request only adds to atomics. The
+//! values that come from the status of a database are read when the metrics are requested.
 
 pub(crate) mod files;
 mod last_backup;
@@ -28,10 +28,10 @@ pub use self::last_backup::LastBackup;
 use self::process::ProcessCollector;
 pub(crate) use self::sql::{InterruptReason, SqlCounters};
 
-/// The prefix of the names of this program's series.
+/// The prefix of the names of all metrics of this program.
 const PREFIX: &str = "sqlhttp";
 
-/// Returns the current status of a database.
+/// A function that returns the current status of a database.
 pub type StatusFn = Arc<dyn Fn() -> Status + Send + Sync>;
 
 /// The upper bounds of the buckets of latency histograms, in microseconds.
@@ -52,32 +52,32 @@ pub(crate) struct Metrics {
     pub(crate) sent_bytes: Counter,
 }
 
-/// A database with metrics of its own.
+/// A database that has its own metrics.
 pub(crate) struct ObservedDatabase {
     pub(crate) id: String,
-    /// Returns the status of the database, if its backend has one.
+    /// The function that returns the status of the database; `None` if its backend has no status.
     pub(crate) status: Option<StatusFn>,
     pub(crate) location: Location,
-    /// The time of its last backup.
+    /// The time of the last backup of the database.
     pub(crate) last_backup: LastBackup,
-    /// The counters of its SQL.
+    /// The counters of the SQL that requests to the database execute.
     pub(crate) sql: Arc<SqlCounters>,
 }
 
-/// The counters of one database, or of the requests that reach no database.
+/// The counters of the requests to one database, or of the requests that are for no database.
 pub(crate) struct DatabaseMetrics {
-    /// The database. `None` if these are the counters of requests that reach no database.
+    /// The database of these counters; `None` if they are for the requests that are for no database.
     observed: Option<ObservedDatabase>,
     by_class: [AtomicU64; CLASSES.len()],
     latency: LatencyHistogram,
     pub(crate) auth_failures: AtomicU64,
 }
 
-/// The classes of HTTP statuses.
+/// The classes of HTTP status codes.
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
-/// A histogram of durations. Each value is counted only in the lowest bucket whose bound it does not exceed. The last
-/// bucket has no bound.
+/// A histogram of durations. Each duration is counted in one bucket: the lowest whose upper bound is not below it. The
+/// last bucket has no upper bound.
 #[derive(Debug, Default)]
 pub(crate) struct LatencyHistogram {
     buckets: [AtomicU64; BUCKETS_US.len() + 1],
@@ -85,7 +85,8 @@ pub(crate) struct LatencyHistogram {
 }
 
 impl Metrics {
-    /// Creates the metrics of these databases, in this order. `certificate` is the file with the server's certificate.
+    /// Creates the metrics of `databases`; the index of a database in this list identifies it later. `certificate` is
+    /// the PEM file of the server's certificate, if it has one.
     pub(crate) fn new(databases: Vec<ObservedDatabase>, certificate: Option<PathBuf>) -> Self {
         let databases = databases.into_iter().map(Some).chain([None]).map(DatabaseMetrics::new);
         let mut metrics = Metrics {
@@ -121,17 +122,18 @@ impl Metrics {
         }
     }
 
-    /// Adds a collector. Its series get the prefix of this program's series.
+    /// Registers a collector. The names of its metrics get the prefix of this program's metrics.
     pub(crate) fn register_collector(&mut self, collector: Box<dyn Collector>) {
         self.registry.sub_registry_with_prefix(PREFIX).register_collector(collector);
     }
 
-    /// The number of databases that have metrics.
+    /// Returns the number of databases that have metrics.
     pub(crate) fn databases_len(&self) -> usize {
         self.databases.len() - 1
     }
 
-    /// Returns the counters of the database at this index, or of the requests that reach no database for `None`.
+    /// Returns the counters of the database with this index. For `None`, returns the counters of the requests that are
+    /// for no database.
     pub(crate) fn database(&self, index: Option<usize>) -> &DatabaseMetrics {
         let others = self.databases.len() - 1;
         &self.databases[index.unwrap_or(others).min(others)]
@@ -151,12 +153,13 @@ impl DatabaseMetrics {
         DatabaseMetrics { observed, by_class, latency, auth_failures }
     }
 
-    /// The label with the id of the database. Requests that reach no database have no such label.
+    /// Returns the metric label that contains the id of the database. `None` for the counters of the requests that are
+    /// for no database.
     fn label(&self) -> Option<(&'static str, &str)> {
         self.observed.as_ref().map(|observed| ("database", observed.id.as_str()))
     }
 
-    /// Counts a response: its status, and the time from the head of the request to the head of the response.
+    /// Counts a response by its status, and records the time from the head of the request to the head of the response.
     pub(crate) fn count_answer(&self, status: u16, took: Duration) {
         let class = usize::from(status / 100).clamp(1, CLASSES.len()) - 1;
         self.by_class[class].fetch_add(1, Ordering::Relaxed);
@@ -191,7 +194,7 @@ fn seconds(us: u64) -> f64 {
     Duration::from_micros(us).as_secs_f64()
 }
 
-/// The collector of the series that exist for each database.
+/// The Prometheus collector of the metrics that exist for each database.
 #[derive(Debug)]
 struct DatabaseCollector(Arc<[DatabaseMetrics]>);
 
@@ -207,7 +210,7 @@ impl Collector for DatabaseCollector {
 }
 
 impl DatabaseCollector {
-    /// The databases, without the counters of requests that reach no database.
+    /// Returns all databases that have metrics. The entry for requests that are for no database is left out.
     fn observed(&self) -> impl Iterator<Item = &ObservedDatabase> + Clone {
         self.0.iter().filter_map(|database| database.observed.as_ref())
     }
@@ -218,7 +221,7 @@ impl DatabaseCollector {
         for database in self.0.iter() {
             for (class, count) in CLASSES.iter().zip(&database.by_class) {
                 let count = count.load(Ordering::Relaxed);
-                // Status 1xx appears only after it has occurred. The other classes always appear.
+                // The class 1xx is shown only after such a status has occurred. The other classes are always shown.
                 if count > 0 || *class != "1xx" {
                     let labels: Vec<_> = database.label().into_iter().chain([("status", *class)]).collect();
                     family.encode_family(&labels)?.encode_counter::<NoLabelSet, u64, f64>(&count, None)?;
@@ -284,10 +287,10 @@ impl DatabaseCollector {
     }
 }
 
-/// A series: its name, its help text, its type, and the function that reads its value from a status.
+/// A metric: its name, its help text, its type, and the function that returns its value from the status of a database.
 type Series = (&'static str, &'static str, MetricType, fn(&Status) -> u64);
 
-/// The series that are read from the status of a database.
+/// The metrics whose values are read from the status of a database.
 const SERIES: &[Series] = &[
     ("write_queue_length", "Batches that wait for the writer", MetricType::Gauge, |s| s.write_queue_len as u64),
     ("read_queue_length", "Batches that wait for a reader", MetricType::Gauge, |s| s.read_queue_len as u64),

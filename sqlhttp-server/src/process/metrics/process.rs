@@ -1,5 +1,5 @@
-//! The standard process metrics of Prometheus client libraries, under the names that dashboards expect
-//! (<https://prometheus.io/docs/instrumenting/writing_clientlibs/#process-metrics>). Linux only.
+//! The process metrics that are standard in Prometheus client libraries, under the names that dashboards expect
+//! (<https://prometheus.io/docs/instrumenting/writing_clientlibs/#process-metrics>). They exist only on Linux.
 
 use std::fmt;
 
@@ -7,11 +7,11 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 
-/// The collector of the series about this process.
+/// The Prometheus collector of the metrics about this process.
 #[derive(Debug)]
 pub(crate) struct ProcessCollector;
 
-/// The statistics that Linux reports about the process.
+/// The statistics about this process that Linux reports.
 #[derive(Debug, PartialEq)]
 struct ProcessStats {
     cpu_seconds: f64,
@@ -46,9 +46,11 @@ fn read_stats() -> Option<ProcessStats> {
     parse(&stat, &system, ticks_per_second(), page_bytes())
 }
 
-/// Reads `/proc/self/stat` and the boot time in `/proc/stat` (proc(5)).
+/// Parses the content of `/proc/self/stat` (`stat`) and the boot time in `/proc/stat` (`system`); see proc(5). Returns
+/// `None` if either has an unexpected format.
 fn parse(stat: &str, system: &str, ticks_per_second: f64, page_bytes: u64) -> Option<ProcessStats> {
-    // The name of the program, which may contain any character, is in parentheses. Field 3, the state, follows it.
+    // Field 2, the name of the program, is in parentheses and may contain any character. Field 3, the state, follows
+    // the last closing parenthesis.
     let words: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     let field = |number: usize| words.get(number - 3)?.parse::<u64>().ok();
     let seconds = |ticks: u64| ticks as f64 / ticks_per_second;
@@ -72,7 +74,7 @@ fn page_bytes() -> u64 {
 
 #[cfg(unix)]
 fn max_files() -> u64 {
-    // The largest number means that there is no limit.
+    // `u64::MAX` means that there is no limit.
     rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
@@ -92,7 +94,7 @@ fn max_files() -> u64 {
 }
 
 fn open_files() -> u64 {
-    // One descriptor is that of the directory while it is read.
+    // One of the descriptors is the one of the directory itself while it is being read.
     std::fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count().saturating_sub(1) as u64)
 }
 

@@ -1,4 +1,4 @@
-//! The counters of the SQL of one database's requests.
+//! The counters of the SQL that requests to one database execute.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,7 +7,7 @@ use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use sqlhttp_core::{Error, Failure};
 
-/// The counters of the SQL of one database's requests.
+/// The counters of the SQL that requests to one database execute.
 #[derive(Debug, Default)]
 pub(crate) struct SqlCounters {
     statements_failed: AtomicU64,
@@ -17,19 +17,19 @@ pub(crate) struct SqlCounters {
     requests_failed: [AtomicU64; REASONS.len()],
 }
 
-/// The reason why SQL was interrupted.
+/// The reason why the SQL of a request was interrupted.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum InterruptReason {
-    /// Its time limit has passed.
+    /// The time limit of the SQL has passed.
     Timeout,
-    /// Its client has disconnected.
+    /// The client has disconnected.
     ClientGone,
 }
 
-/// The labels of [`InterruptReason`], in the order of its variants.
+/// The values of the metric label for [`InterruptReason`], in the order of its variants.
 const INTERRUPTED: [&str; 2] = ["timeout", "client_gone"];
 
-/// The labels of the variants of [`Error`]. [`reason`] returns the index of a variant's label.
+/// The values of the metric label for the variants of [`Error`]. [`reason`] returns the index of a variant's value.
 const REASONS: [&str; 13] = [
     "overloaded",
     "timeout",
@@ -46,7 +46,7 @@ const REASONS: [&str; 13] = [
     "unknown",
 ];
 
-/// Returns the index of an error's label in [`REASONS`].
+/// Returns the index in [`REASONS`] of the label value for an error.
 fn reason(error: &Error) -> usize {
     match error {
         Error::Overloaded(_) => 0,
@@ -93,15 +93,15 @@ impl SqlCounters {
     }
 }
 
-/// Adds to a counter. Most requests add zero to most counters; those additions are skipped, because writing an atomic
-/// that other threads write is slow.
+/// Adds `count` to a counter. An addition of zero is skipped: most requests add zero to most counters, and writing an
+/// atomic that other threads also write is slow.
 fn add(counter: &AtomicU64, count: u64) {
     if count > 0 {
         counter.fetch_add(count, Ordering::Relaxed);
     }
 }
 
-/// A series: its name, its help text, and its counter.
+/// A metric: its name, its help text, and the function that returns its counter.
 type Series = (&'static str, &'static str, fn(&SqlCounters) -> &AtomicU64);
 
 const SERIES: [Series; 3] = [
@@ -110,7 +110,7 @@ const SERIES: [Series; 3] = [
     ("rows_changed", "Rows that statements inserted, updated or deleted", |it| &it.rows_changed),
 ];
 
-/// Encodes the counters of all databases, each with the id of its database as a label.
+/// Encodes the counters of all databases. Each counter has the id of its database as a label.
 pub(crate) fn encode<'a>(
     databases: impl Iterator<Item = (&'a str, &'a SqlCounters)> + Clone,
     encoder: &mut DescriptorEncoder<'_>,

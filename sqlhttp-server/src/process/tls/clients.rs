@@ -1,4 +1,4 @@
-//! The verification of client certificates: the issuing authority and the common name.
+//! The verification of client certificates: of the issuing authority and of the common name.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,8 +14,9 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use super::TlsError;
 use super::identity::read_certificates;
 
-/// Creates a verifier that requires a client certificate from an authority in the file `ca` (or from one that the host
-/// trusts), with the common name `common_name` if it is set.
+/// Creates a verifier that requires each client to present a certificate. The certificate must come from an authority
+/// in the file `ca`, or, if `ca` is `None`, from an authority that the host trusts. If `common_name` is set, the
+/// certificate must have that common name.
 pub(crate) fn verifier(
     ca: Option<&Path>,
     common_name: Option<&str>,
@@ -36,8 +37,8 @@ fn roots_in_file(path: &Path) -> Result<RootCertStore, TlsError> {
     if roots.is_empty() { Err(TlsError::NoCertificate(path.to_owned())) } else { Ok(roots) }
 }
 
-/// Reads the certificate authorities that the host trusts. Unreadable certificates are skipped; it is an error if none
-/// is readable.
+/// Reads the certificate authorities that the host trusts. Certificates that cannot be read are skipped. Fails if none
+/// can be read.
 fn roots_of_host() -> Result<RootCertStore, TlsError> {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
@@ -45,7 +46,8 @@ fn roots_of_host() -> Result<RootCertStore, TlsError> {
     if roots.is_empty() { Err(TlsError::NoHostRoots(found.errors)) } else { Ok(roots) }
 }
 
-/// Accepts the clients that `authority_verifier` accepts and whose certificate has the common name.
+/// A verifier that accepts a client if `authority_verifier` accepts it and its certificate has the common name
+/// `common_name`.
 #[derive(Debug)]
 struct CommonNameVerifier {
     authority_verifier: Arc<dyn ClientCertVerifier>,
@@ -94,8 +96,8 @@ impl ClientCertVerifier for CommonNameVerifier {
     }
 }
 
-/// Returns whether a certificate has the common name. Of several common names in a subject, the last one counts, which
-/// is the most specific.
+/// Returns whether a certificate has the common name `name`. If the subject has several common names, only the last is
+/// compared, because it is the most specific.
 fn has_common_name(certificate: &CertificateDer<'_>, name: &str) -> Result<bool, Error> {
     let (_, certificate) =
         X509Certificate::from_der(certificate).map_err(|_| Error::from(CertificateError::BadEncoding))?;

@@ -1,4 +1,4 @@
-//! The error of the TLS settings.
+//! The error type of the TLS settings.
 
 use std::path::PathBuf;
 
@@ -7,40 +7,41 @@ use rustls_pki_types::pem;
 
 use super::files::TlsFiles;
 
-/// The reason why HTTPS cannot be served.
+/// The reason why HTTPS cannot be served with the given settings.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// The certificate file cannot be read or is not PEM.
+    /// The server's certificate file cannot be read or is not PEM.
     #[error("TLS certificate '{}': {source}", path.display())]
     Certificate {
-        /// The file.
+        /// The path of the certificate file.
         path: PathBuf,
-        /// The cause.
+        /// The cause of the error.
         source: pem::Error,
     },
-    /// The certificate file contains no certificate.
+    /// The server's certificate file, at this path, contains no certificate.
     #[error("TLS certificate '{}': there is no certificate in it", .0.display())]
     NoCertificate(PathBuf),
-    /// The key file cannot be read, is not PEM, or contains no private key.
+    /// The server's key file cannot be read, is not PEM, or contains no private key.
     #[error("TLS key '{}': {source}", path.display())]
     Key {
-        /// The file.
+        /// The path of the key file.
         path: PathBuf,
-        /// The cause.
+        /// The cause of the error.
         source: pem::Error,
     },
-    /// Certificate and key do not belong together, or their kind is not supported.
+    /// The server's certificate and key do not belong together, or a type of key or certificate is not supported.
     #[error("TLS certificate '{}' and key '{}': {source}", files.cert.display(), files.key.display())]
     Mismatch {
-        /// The files.
+        /// The paths of the certificate and of the key.
         files: TlsFiles,
-        /// The cause.
+        /// The cause of the error.
         source: rustls::Error,
     },
-    /// No file with authorities is set, and no certificate authority of the host could be read.
+    /// No file with certificate authorities for clients is set, and no authority that the host trusts could be read.
+    /// The list contains the errors of reading them.
     #[error("TLS: this host has no certificates of authorities to verify clients with{}", list(.0))]
     NoHostRoots(Vec<rustls_native_certs::Error>),
-    /// Client certificates cannot be verified with these authorities.
+    /// Client certificates cannot be verified with the given certificate authorities.
     #[error("TLS: clients cannot be verified: {0}")]
     Clients(VerifierBuilderError),
 }

@@ -1,12 +1,12 @@
-//! The files of the server's certificate and key.
+//! The paths of the server's certificate and key.
 
 use std::path::PathBuf;
 
-/// The PEM files of the server's certificate and key.
+/// The paths of the PEM files with the server's certificate and private key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsFiles {
-    /// The certificate chain.
+    /// The file with the certificate chain.
     pub cert: PathBuf,
-    /// The private key.
+    /// The file with the private key.
     pub key: PathBuf,
 }

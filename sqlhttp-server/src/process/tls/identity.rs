@@ -15,7 +15,7 @@ use super::TlsError;
 use crate::process::reloading::{Reload, Reloading};
 use crate::process::tls::TlsFiles;
 
-/// The server's certificate and key, and the files from which they are loaded.
+/// The certificate and the private key of the server, with the files from which they are loaded.
 #[derive(Debug)]
 pub(crate) struct Identity {
     cert: PathBuf,
@@ -23,7 +23,7 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// Reads the files for the first time.
+    /// Loads the certificate and the key from their files for the first time.
     pub(crate) fn load(files: TlsFiles, provider: Arc<CryptoProvider>) -> Result<Self, TlsError> {
         let cert = files.cert.clone();
         let paths = vec![files.cert.clone(), files.key.clone()];
@@ -32,7 +32,7 @@ impl Identity {
         Ok(identity)
     }
 
-    /// Reloads certificate and key if the files have changed. Checks the files at most once per second.
+    /// Reloads the certificate and the key if their files have changed. The files are checked at most once per second.
     pub(crate) fn reload_if_due(&self, now: Instant) {
         match self.pair.reload_if_due(now) {
             Reload::Unchanged => {}
@@ -44,8 +44,8 @@ impl Identity {
         }
     }
 
-    /// Logs a warning if the certificate has expired or is not valid yet. The server uses it nevertheless, because its
-    /// clock may be wrong.
+    /// Logs a warning if the certificate has expired or is not valid yet. The server still uses the certificate,
+    /// because the clock of the server may be wrong.
     fn warn_if_not_valid(&self) {
         if let Some(problem) =
             self.current().end_entity_cert().ok().and_then(|leaf| validity_problem(leaf, ASN1Time::now()))
@@ -54,7 +54,7 @@ impl Identity {
         }
     }
 
-    /// Returns the certificate and the key in use.
+    /// Returns the certificate and the key that are in use.
     pub(crate) fn current(&self) -> Arc<CertifiedKey> {
         self.pair.current()
     }
@@ -67,8 +67,8 @@ impl ResolvesServerCert for Identity {
     }
 }
 
-/// Returns why a certificate is not valid at this time. Returns `None` if it is valid, or if it cannot be parsed;
-/// rustls has parsed it before.
+/// Returns the reason why a certificate is not valid at the time `now`. Returns `None` if the certificate is valid.
+/// Also returns `None` if it cannot be parsed, which does not occur because rustls has already parsed it.
 fn validity_problem(leaf: &[u8], now: ASN1Time) -> Option<String> {
     let (_, certificate) = X509Certificate::from_der(leaf).ok()?;
     let validity = certificate.validity();
@@ -89,7 +89,7 @@ fn read_pair(files: &TlsFiles, provider: &CryptoProvider) -> Result<CertifiedKey
         .map_err(|source| TlsError::Mismatch { files: files.clone(), source })
 }
 
-/// Reads the certificates in a PEM file. It is an error if there is none.
+/// Reads all certificates from a PEM file. Fails if the file contains none.
 pub(crate) fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let failed = |source| TlsError::Certificate { path: path.to_owned(), source };
     let certificates: Vec<_> =

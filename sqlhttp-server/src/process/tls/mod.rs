@@ -18,7 +18,7 @@ use rustls::crypto::aws_lc_rs;
 use serde::Serialize;
 use tokio_rustls::TlsAcceptor;
 
-/// The ALPN name of HTTP/2.
+/// The name of HTTP/2 in ALPN (the protocol negotiation of TLS).
 pub(crate) const HTTP_2: &[u8] = b"h2";
 
 /// The ALPN protocols that the server offers.
@@ -27,21 +27,22 @@ const PROTOCOLS: [&str; 2] = ["h2", "http/1.1"];
 /// The settings of HTTPS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsOptions {
-    /// The certificate chain, a PEM file. It is read again when it changes.
+    /// The PEM file with the certificate chain of the server. It is reloaded when it changes.
     pub cert: PathBuf,
-    /// The private key, a PEM file. It is read again when it changes.
+    /// The PEM file with the private key of the server. It is reloaded when it changes.
     pub key: PathBuf,
-    /// A PEM file with the certificate authorities that may issue client certificates. `None` means the authorities
+    /// The PEM file with the certificate authorities that may issue client certificates. `None` means the authorities
     /// that the host trusts.
     pub client_ca: Option<PathBuf>,
     /// Whether clients must present a valid certificate.
     pub verify_client: bool,
-    /// The common name that client certificates must have. Setting it implies `verify_client`.
+    /// The common name that client certificates must have; `None` if any common name is accepted. Setting it implies
+    /// `verify_client`.
     pub common_name: Option<String>,
 }
 
 impl TlsOptions {
-    /// Settings with a server certificate and without client certificates.
+    /// Creates settings with a server certificate that require no client certificates.
     pub fn new(cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
         TlsOptions { cert: cert.into(), key: key.into(), client_ca: None, verify_client: false, common_name: None }
     }
@@ -55,37 +56,38 @@ impl TlsOptions {
     }
 }
 
-/// The TLS acceptor, which makes encrypted connections of TCP connections. Clones share one acceptor.
+/// The TLS acceptor, which performs the TLS handshake on accepted TCP connections. All clones share one acceptor.
 #[derive(Clone)]
 pub struct Tls {
     pub(crate) acceptor: TlsAcceptor,
     options: Arc<TlsOptions>,
 }
 
-/// The settings of HTTPS as rqlite's `/status` shows them. The JSON keys are in alphabetical order.
+/// The settings of HTTPS in the form in which rqlite's `/status` shows them. The JSON keys are in alphabetical order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TlsDescription {
-    /// The file with the certificate authorities of clients; empty for the authorities that the host trusts.
+    /// The path of the file with the certificate authorities for client certificates; empty for the authorities that
+    /// the host trusts.
     pub ca_file: String,
-    /// The certificate chain.
+    /// The path of the file with the certificate chain of the server.
     pub cert_file: String,
-    /// `NoClientCert` or `RequireAndVerifyClientCert`.
+    /// Whether clients must present a certificate: `NoClientCert` or `RequireAndVerifyClientCert`.
     pub client_auth: &'static str,
-    /// `true`, as text.
+    /// Always the string `true`: HTTPS is enabled.
     pub enabled: &'static str,
-    /// The private key.
+    /// The path of the file with the private key of the server.
     pub key_file: String,
     /// The ALPN protocols that the server offers.
     pub next_protos: Vec<&'static str>,
 }
 
 impl Tls {
-    /// Reads certificate and key. Clients need no certificate.
+    /// Loads the certificate and the key from `files`. Clients need no certificate.
     pub fn from_files(files: &TlsFiles) -> Result<Tls, TlsError> {
         Tls::load(&TlsOptions::new(&files.cert, &files.key))
     }
 
-    /// Reads the files. The server supports TLS 1.2 and 1.3 and offers HTTP/2 and HTTP/1.1.
+    /// Loads the files that `options` names. The server supports TLS 1.2 and 1.3 and offers HTTP/2 and HTTP/1.1.
     pub fn load(options: &TlsOptions) -> Result<Tls, TlsError> {
         let identity = Arc::new(Identity::load(options.files(), Arc::new(aws_lc_rs::default_provider()))?);
         Tls::with_identity(options, identity)
@@ -107,7 +109,7 @@ impl Tls {
         Ok(Tls { acceptor: TlsAcceptor::from(Arc::new(config)), options: Arc::new(options.clone()) })
     }
 
-    /// Returns the settings for `/status`.
+    /// Returns the settings of HTTPS in the form for `/status`.
     pub fn describe(&self) -> TlsDescription {
         let text = |path: &PathBuf| path.display().to_string();
         let demands = self.options.demands_client_certificate();

@@ -21,8 +21,8 @@ fn write_files(dir: &Path) -> TlsFiles {
     files
 }
 
-/// Replaces a file by a new one. The inode changes, so the change is detected even if length and modification time do
-/// not.
+/// Replaces a file with a new one. The inode of the file changes, so the change is detected even if the length and the
+/// modification time stay the same.
 fn put(path: &Path, pem: &str) {
     let new = path.with_extension("new");
     std::fs::write(&new, pem).unwrap();
@@ -82,7 +82,7 @@ impl Authority {
     }
 }
 
-/// The TLS settings of a server, and the authority of its clients.
+/// The TLS settings of a server, and the authority that issues its clients' certificates.
 struct Server {
     dir: TempDir,
     options: TlsOptions,

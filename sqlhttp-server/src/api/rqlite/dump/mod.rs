@@ -1,10 +1,10 @@
-//! The SQL text that rebuilds a database. It is read from a copy, so that all of it has the same point in time, and
-//! streamed while it is written.
+//! Dumps: the SQL text that rebuilds a database. A dump is read from a copy of the database, so that it is a consistent
+//! snapshot. It is sent to the client while it is being written.
 //!
-//! * `rows`: the rows of a table as INSERT statements.
-//! * `schema`: the objects of a database.
-//! * `script`: the order of a dump.
-//! * `sql`: names, literals and comments in SQL text.
+//! * `rows`: writes the rows of a table as INSERT statements.
+//! * `schema`: the tables, indexes, triggers and views of a database.
+//! * `script`: the order of the statements in a dump.
+//! * `sql`: writes and parses names, literals and comments in SQL text.
 
 mod rows;
 mod schema;
@@ -26,19 +26,22 @@ use self::rows::InsertWriter;
 use crate::api::rqlite::copy::DatabaseCopy;
 use crate::http::reply::ByteStream;
 
-/// The least size of a piece of the text, in bytes.
+/// The minimum size of a chunk of a dump, in bytes. The last chunk may be smaller.
 const PIECE_BYTES: usize = 64 << 10;
 
-/// The greatest number of pieces that wait for the client.
+/// The maximum number of chunks of a dump that wait to be sent to the client.
 const PIECES_WAITING: usize = 2;
 
-/// The time that a client may pause. It is long because no other request uses the copy.
+/// The maximum time for which a client may stop reading a dump. It is long, because no other request uses the copy that
+/// the dump is read from.
 const PAUSE_MAX: Duration = Duration::from_secs(600);
 
-/// Returns the text of a copy. `tables` are the tables to dump; an empty list stands for all tables.
+/// Returns the dump of a copy of a database as a stream. `tables` are the names of the tables to dump; an empty list
+/// means all tables.
 ///
 /// # Errors
-/// The copy cannot be opened. A later error truncates the text.
+/// Fails if the copy cannot be opened. An error that occurs later is the last item of the stream, and the dump is
+/// truncated.
 pub(crate) async fn stream(copy: DatabaseCopy, tables: Vec<String>) -> Result<ByteStream, Error> {
     let path: PathBuf = copy.file.path().to_owned();
     let options = Options {
@@ -47,7 +50,7 @@ pub(crate) async fn stream(copy: DatabaseCopy, tables: Vec<String>) -> Result<By
         journal_mode: JournalMode::Keep,
         read_threads: 1,
         stall_timeout: PAUSE_MAX,
-        // The dump writes every value, so the limit is the greatest that SQLite allows.
+        // The dump writes every value of the database, so the limit is SQLite's own maximum.
         value_bytes_max: 1_000_000_000,
         ..Options::default()
     };
@@ -59,10 +62,10 @@ pub(crate) async fn stream(copy: DatabaseCopy, tables: Vec<String>) -> Result<By
         let mut dump = Dump { database, tables, out, pieces, writable_schema: false };
         if let Err(DumpError::Failed(why)) = dump.write().await {
             tracing::warn!("a backup was truncated: {why}");
-            // The receiver may have been dropped.
+            // This fails if the receiver has been dropped, that is, if the client has disconnected.
             let _ = dump.pieces.send(Err(io::Error::other(why))).await;
         }
-        // The database must be closed before its file is removed.
+        // The database must be closed before the file of the copy is removed.
         let _ = dump.database.close().await;
         drop(copy);
     });
@@ -75,15 +78,15 @@ struct Dump {
     tables: Vec<String>,
     out: Vec<u8>,
     pieces: mpsc::Sender<io::Result<Bytes>>,
-    /// Whether `PRAGMA writable_schema=ON` has been written.
+    /// Whether `PRAGMA writable_schema=ON` has already been written.
     writable_schema: bool,
 }
 
-/// The reason for which a dump ends early.
+/// The reason why a dump ends early.
 enum DumpError {
     /// The client has disconnected.
     ReceiverGone,
-    /// The copy cannot be read.
+    /// The copy of the database cannot be read. The string is the error message.
     Failed(String),
 }
 
@@ -94,7 +97,7 @@ impl From<Error> for DumpError {
 }
 
 impl Dump {
-    /// Writes an INSERT for each row of a table.
+    /// Writes an INSERT statement for each row of a table.
     async fn write_table_rows(&mut self, mut inserts: InsertWriter) -> Result<(), DumpError> {
         let mut parts = match self.query(inserts.select()).await? {
             Answer::Whole(outcome) => {
@@ -138,26 +141,26 @@ impl Dump {
         Ok(())
     }
 
-    /// Writes a statement of the schema, as it is stored.
+    /// Writes a statement of the schema unchanged, with a terminator.
     fn write_statement(&mut self, sql: &str) {
         self.out.extend_from_slice(sql.as_bytes());
         self.out.extend_from_slice(sql::terminator(sql).as_bytes());
         self.out.push(b'\n');
     }
 
-    /// Writes a statement that does not end with a comment.
+    /// Writes a statement that does not end with a comment, followed by a semicolon.
     fn write_line(&mut self, statement: &str) {
         self.out.extend_from_slice(statement.as_bytes());
         self.out.extend_from_slice(b";\n");
     }
 
-    /// Sends the text that has been written so far.
+    /// Sends the part of the dump that has been written since the last call.
     async fn send(&mut self) -> Result<(), DumpError> {
         let piece = std::mem::replace(&mut self.out, Vec::with_capacity(PIECE_BYTES));
         self.pieces.send(Ok(piece.into())).await.map_err(|_| DumpError::ReceiverGone)
     }
 
-    /// Returns all rows of a query, as text.
+    /// Returns all rows that a query returns. All values are converted to text.
     async fn query_rows(&self, sql: &str) -> Result<Vec<Vec<String>>, DumpError> {
         let outcome = self.query(sql).await?.whole().await?;
         let Some(StepOutcome::Rows(rows)) = outcome.steps.first() else {
@@ -167,7 +170,7 @@ impl Dump {
         Ok(rows.iter().map(|row| row.values().map(text).collect()).collect())
     }
 
-    /// Returns whether a query returns rows; `None` if it fails.
+    /// Returns whether a query returns at least one row; `None` if the query fails.
     async fn returns_rows(&self, sql: &str) -> Result<Option<bool>, DumpError> {
         let outcome = self.query(sql).await?.whole().await?;
         Ok(match outcome.steps.first() {

@@ -1,24 +1,24 @@
-//! The rows of a table as INSERT statements that restore their rowids.
+//! Writes the rows of a table as INSERT statements that restore the rows with the same rowids.
 
 use sqlhttp_core::RowRef;
 
 use super::sql::{quoted_name, select_expression, write_value};
 
-/// The greatest number of columns in a result (<https://sqlite.org/limits.html#max_column>).
+/// The maximum number of columns in the result of a query (<https://sqlite.org/limits.html#max_column>).
 const COLUMNS_MAX: usize = 2000;
 
 /// The columns of a table.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Columns {
-    /// The columns that take a value in an INSERT, in their order.
+    /// The columns for which an INSERT statement can give a value, in the order of the table.
     pub(crate) insertable: Vec<String>,
-    /// The generated and the hidden columns.
+    /// The generated columns and the hidden columns, for which an INSERT statement cannot give a value.
     pub(crate) not_insertable: Vec<String>,
 }
 
 impl Columns {
-    /// Returns a name of the rowid that is not the name of a column; `None` if columns have all of its names
-    /// (<https://sqlite.org/lang_createtable.html#rowid>).
+    /// Returns a name by which SQL can refer to the rowid: `rowid`, `_rowid_` or `oid`. `None` if the table has columns
+    /// with all of these names, which hide the rowid (<https://sqlite.org/lang_createtable.html#rowid>).
     pub(crate) fn rowid_name(&self) -> Option<&'static str> {
         let is_column =
             |name: &str| self.insertable.iter().chain(&self.not_insertable).any(|it| it.eq_ignore_ascii_case(name));
@@ -26,26 +26,26 @@ impl Columns {
     }
 }
 
-/// The rowids of a table that the dump writes.
+/// The rows of a table whose INSERT statements contain the rowid explicitly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rowids {
-    /// None: the table has no rowids, or a column contains them.
+    /// No rows: the table has no rowids, or one of its columns contains them.
     None,
-    /// Those that an INSERT without a rowid would not choose.
+    /// The rows whose rowid SQLite would not choose by itself.
     Needed,
-    /// All of them.
+    /// All rows.
     All,
 }
 
 /// Writes the rows of one table as INSERT statements.
 pub(crate) struct InsertWriter {
     select: String,
-    /// The text before the values of an INSERT without a rowid.
+    /// The SQL text before the values of an INSERT statement without a rowid.
     prefix: String,
-    /// The text before the values of an INSERT with a rowid. If it is `Some`, the rowid is the first column of the
-    /// result.
+    /// The SQL text before the values of an INSERT statement with a rowid; `None` if no rowids are written. If it is
+    /// `Some`, the first column of the query's result is the rowid.
     rowid_prefix: Option<String>,
-    /// The rowid that SQLite would choose for the next row; `None` if every rowid is written.
+    /// The rowid that SQLite would choose for the next inserted row; `None` if no comparison with it is made.
     next_rowid: Option<i64>,
 }
 
@@ -61,7 +61,7 @@ impl InsertWriter {
         let selected: Vec<String> = key.map(str::to_owned).into_iter().chain(expressions).collect();
         let names = || columns.insertable.iter().map(|column| quoted_name(column)).collect::<Vec<_>>().join(",");
         InsertWriter {
-            // NOT INDEXED returns the rows in the order in which the table stores them.
+            // NOT INDEXED makes the query return the rows in the order in which the table stores them.
             select: format!("SELECT {} FROM {table} NOT INDEXED", selected.join(",")),
             prefix: format!("INSERT INTO {table} VALUES("),
             rowid_prefix: key.map(|key| format!("INSERT INTO {table}({key},{}) VALUES(", names())),
@@ -69,12 +69,12 @@ impl InsertWriter {
         }
     }
 
-    /// The query whose rows [`InsertWriter::write`] takes.
+    /// Returns the query whose rows must be passed to [`InsertWriter::write`].
     pub(crate) fn select(&self) -> &str {
         &self.select
     }
 
-    /// Appends the statement of one row.
+    /// Appends the INSERT statement for one row to `out`.
     pub(crate) fn write(&mut self, out: &mut Vec<u8>, row: RowRef<'_>) {
         let mut values = row.values();
         let mut separator: &[u8] = b"";
@@ -89,7 +89,7 @@ impl InsertWriter {
                     out.extend_from_slice(rowid.to_string().as_bytes());
                     separator = b",";
                 }
-                // SQLite chooses the largest rowid plus one (<https://sqlite.org/autoinc.html>).
+                // For the next row, SQLite chooses the largest rowid plus one (<https://sqlite.org/autoinc.html>).
                 self.next_rowid = self.next_rowid.and_then(|_| rowid.checked_add(1));
             }
         }

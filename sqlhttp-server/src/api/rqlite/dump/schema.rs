@@ -1,17 +1,17 @@
-//! The tables, indexes, triggers and views of a database, and the order in which they can be created.
+//! The tables, indexes, triggers and views of a database, and an order in which they can be created.
 
 use super::sql;
 
-/// The query for all tables, sorted by name.
+/// The query that returns all tables, sorted by name.
 pub(crate) const TABLES: &str = "SELECT m.name, m.sql, l.type, CAST(l.wr AS TEXT) FROM sqlite_schema m \
     JOIN pragma_table_list l ON l.schema = 'main' AND l.name = m.name \
     WHERE m.type = 'table' AND m.sql NOT NULL ORDER BY m.name";
 
-/// The query for indexes, triggers and views, in the order in which they were created.
+/// The query that returns all indexes, triggers and views, in the order in which they were created.
 pub(crate) const DEPENDENTS: &str = "SELECT type, name, tbl_name, sql FROM sqlite_schema \
     WHERE sql NOT NULL AND type IN ('index', 'trigger', 'view')";
 
-/// A table.
+/// A table of the database that is dumped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Table {
     pub(crate) name: String,
@@ -27,12 +27,13 @@ pub(crate) enum TableKind {
     Plain,
     /// A virtual table.
     Virtual,
-    /// A table that contains data of a virtual table.
+    /// A shadow table: an ordinary table in which a virtual table stores its data.
     Shadow,
 }
 
 impl Table {
-    /// Makes a table of a row of [`TABLES`].
+    /// Creates a table from a row that the query [`TABLES`] has returned; `None` if the row has another number of
+    /// columns.
     pub(crate) fn of(row: &[String]) -> Option<Table> {
         let [name, sql, kind, without_rowid] = row else { return None };
         let kind = match kind.as_str() {
@@ -43,7 +44,7 @@ impl Table {
         Some(Table { name: name.clone(), sql: sql.clone(), kind, without_rowid: without_rowid == "1" })
     }
 
-    /// Returns whether `shadow` is a shadow table of this virtual table.
+    /// Returns whether `shadow` is a shadow table of `self`, which must be a virtual table.
     pub(crate) fn owns_shadow(&self, shadow: &Table) -> bool {
         let rest = shadow.name.strip_prefix(&self.name);
         self.kind == TableKind::Virtual
@@ -51,7 +52,7 @@ impl Table {
             && rest.is_some_and(|rest| rest.starts_with('_'))
     }
 
-    /// Returns whether the table has an AUTOINCREMENT column.
+    /// Returns whether `self` is an ordinary table with an AUTOINCREMENT column.
     pub(crate) fn is_autoincrement(&self) -> bool {
         self.kind == TableKind::Plain && sql::is_autoincrement(&self.sql)
     }
@@ -60,11 +61,11 @@ impl Table {
 /// The way in which a dump restores the content of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Content {
-    /// The table has no content.
+    /// The table has no content of its own to restore.
     None,
-    /// INSERT statements for the table.
+    /// The dump contains INSERT statements for the table.
     Rows,
-    /// The shadow tables, as the shell `sqlite3` dumps them.
+    /// The dump contains the shadow tables of the virtual table, as the `sqlite3` shell writes them.
     Shadows,
 }
 
@@ -73,21 +74,22 @@ pub(crate) enum Content {
 pub(crate) struct Dependent {
     kind: String,
     name: String,
-    /// The table of an index or a trigger; for a view, its own name.
+    /// The name of the table or view that an index or trigger belongs to. For a view, its own name.
     parent: String,
     pub(crate) sql: String,
 }
 
 impl Dependent {
-    /// Makes an object of a row of [`DEPENDENTS`].
+    /// Creates an object from a row that the query [`DEPENDENTS`] has returned; `None` if the row has another number of
+    /// columns.
     pub(crate) fn of(row: &[String]) -> Option<Dependent> {
         let [kind, name, parent, sql] = row else { return None };
         Some(Dependent { kind: kind.clone(), name: name.clone(), parent: parent.clone(), sql: sql.clone() })
     }
 }
 
-/// Returns the objects of `all` that can be created after these tables, in an order in which they can be created. A
-/// view needs no other object; an index or a trigger needs its table or view.
+/// Returns the objects of `all` that can be created if only the tables `tables` exist, in an order in which they can be
+/// created. A view can always be created. An index or a trigger can be created only if its table or view exists.
 pub(crate) fn dependents(all: Vec<Dependent>, tables: &[&Table]) -> Vec<Dependent> {
     let views: Vec<String> = all.iter().filter(|it| it.kind == "view").map(|it| it.name.clone()).collect();
     let can_be_created = |it: &Dependent| {

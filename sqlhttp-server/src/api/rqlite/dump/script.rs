@@ -1,43 +1,44 @@
-//! The order of a dump: tables with their rows, then indexes, triggers and views.
+//! The order of the statements in a dump: tables with their rows, then indexes, triggers and views.
 //!
-//! The text equals rqlite's, byte for byte, wherever rqlite's dump restores the database. It differs for:
+//! A dump equals rqlite's dump of the same database byte for byte, wherever rqlite's dump would restore the database.
+//! It differs in:
 //!
 //! * rowids;
-//! * texts that no literal can contain;
-//! * `sqlite_sequence`, if rqlite would write it before it exists;
+//! * TEXT values that no string literal can contain;
+//! * `sqlite_sequence`, if rqlite would write its rows before that table exists;
 //! * virtual tables;
 //! * comments at the end of a statement;
-//! * indexes and triggers of tables that were not requested;
-//! * the numbers of the application in the header of the database file.
+//! * indexes and triggers of tables that the client has not requested;
+//! * the header fields of the database file that belong to the application.
 
 use super::rows::{Columns, InsertWriter, Rowids};
 use super::schema::{self, Content, DEPENDENTS, Dependent, TABLES, Table, TableKind};
 use super::sql::{self, literal, quoted_name};
 use super::{Dump, DumpError};
 
-/// The table with the largest rowids of AUTOINCREMENT tables (<https://sqlite.org/autoinc.html>).
+/// The table in which SQLite records the largest rowid of each AUTOINCREMENT table (<https://sqlite.org/autoinc.html>).
 const SEQUENCE: &str = "sqlite_sequence";
 
-/// The table with the statistics of ANALYZE.
+/// The table in which ANALYZE stores its statistics.
 const STATISTICS: &str = "sqlite_stat1";
 
-/// The table with the samples of ANALYZE. ANALYZE creates both tables.
+/// The table in which ANALYZE stores its samples. ANALYZE creates both this table and [`STATISTICS`].
 const SAMPLES: &str = "sqlite_stat4";
 
-/// The PRAGMAs of the numbers of the application in the header of the database file.
+/// The PRAGMAs that set the header fields of the database file that belong to the application.
 const HEADER_NUMBERS: [&str; 2] = ["user_version", "application_id"];
 
-/// The place of `sqlite_sequence` in the dump.
+/// The position of the rows of `sqlite_sequence` in the dump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum SequencePlace {
-    /// Among the tables, in the order of names.
+    /// Among the tables, at the position that the alphabetical order of names gives.
     ByName,
     /// After all tables.
     Last,
 }
 
 impl Dump {
-    /// Writes the whole dump.
+    /// Writes the whole dump and sends it to the client.
     pub(crate) async fn write(&mut self) -> Result<(), DumpError> {
         self.out.extend_from_slice(b"PRAGMA foreign_keys=OFF;\nBEGIN TRANSACTION;\n");
         let all = self.all_tables().await?;
@@ -74,8 +75,8 @@ impl Dump {
         Ok(all.into_iter().zip(contents).collect())
     }
 
-    /// Returns the way in which the content of a virtual table is restored. Inserting rows into a virtual table
-    /// rebuilds its shadow tables. That restores the table if its rows show all of its content.
+    /// Returns the way in which the dump restores the content of a virtual table. INSERT statements for a virtual table
+    /// rebuild its shadow tables. They restore the table completely only if its rows show all of its content.
     async fn content_of(&self, table: &Table, all: &[Table]) -> Result<Content, DumpError> {
         let shadow = |name: String| all.iter().find(|it| it.kind == TableKind::Shadow && it.name == name);
         let module = sql::module_name(&table.sql);
@@ -87,15 +88,16 @@ impl Dump {
         }
         let shown = self.columns(&table.name).await?;
         let is_shown = match shadow(format!("{}_content", table.name)) {
-            // The content table has further columns if the index stores languages or locales.
+            // If the full-text index stores languages or locales, the content table has further columns, which the rows
+            // of the virtual table do not show.
             Some(content) => self.columns(&content.name).await?.insertable.len() == shown.insertable.len() + 1,
             None => self.shows_external_content(&table.name, &shown).await?,
         };
         Ok(if is_shown { Content::Rows } else { Content::Shadows })
     }
 
-    /// Returns whether a full-text index without a content table reads its rows from another table (external content).
-    /// In a contentless index all columns are NULL.
+    /// Returns whether a full-text table without a content table shows its content in its rows. It does if it reads
+    /// them from another table (external content) or is empty. If the table is contentless, all its columns are NULL.
     async fn shows_external_content(&self, table: &str, columns: &Columns) -> Result<bool, DumpError> {
         let values: Vec<String> =
             columns.insertable.iter().map(|column| format!("{} IS NOT NULL", quoted_name(column))).collect();
@@ -105,7 +107,7 @@ impl Dump {
         Ok(shown == Some(true) || empty == Some(true))
     }
 
-    /// Returns the columns of a table.
+    /// Returns the columns of a table, including generated and hidden ones.
     async fn columns(&self, table: &str) -> Result<Columns, DumpError> {
         let sql = format!("SELECT name, CAST(hidden AS TEXT) FROM pragma_table_xinfo({})", literal(table));
         let mut columns = Columns::default();
@@ -118,7 +120,7 @@ impl Dump {
         Ok(columns)
     }
 
-    /// Writes a table and its rows.
+    /// Writes the CREATE statement of a table and its rows.
     async fn write_table(&mut self, table: &Table, content: Content) -> Result<(), DumpError> {
         match table.name.as_str() {
             SEQUENCE => self.write_line("DELETE FROM \"sqlite_sequence\";"),
@@ -139,7 +141,8 @@ impl Dump {
         self.write_table_rows(InsertWriter::new(table, &columns, rowids)).await
     }
 
-    /// Returns the column that is an alias of the rowid, if there is one: an INTEGER PRIMARY KEY, which has no index.
+    /// Returns the column that is an alias of the rowid; `None` if the table has none. It is an INTEGER PRIMARY KEY,
+    /// for which SQLite creates no index.
     async fn rowid_column(&self, table: &str) -> Result<Option<String>, DumpError> {
         let table = literal(table);
         let sql = format!(
@@ -162,12 +165,12 @@ impl Dump {
         if module == "fts5" {
             self.write_fts5_settings(&table.name).await?;
         }
-        // The first column of an R*Tree is its rowid.
+        // The first column of an R*Tree is its rowid, so the rowid is written with the columns.
         let rowids = if module.starts_with("rtree") { Rowids::None } else { Rowids::All };
         self.write_all_rows(&table.name, rowids).await
     }
 
-    /// Writes the settings of an FTS5 table, which are set by INSERT statements
+    /// Writes the settings of an FTS5 table. They are restored by special INSERT statements
     /// (<https://sqlite.org/fts5.html#special_insert_commands>).
     async fn write_fts5_settings(&mut self, table: &str) -> Result<(), DumpError> {
         let config = quoted_name(&format!("{table}_config"));
@@ -179,7 +182,8 @@ impl Dump {
         Ok(())
     }
 
-    /// Writes a virtual table as the shell `sqlite3` does: as a row of the schema, which does not create shadow tables.
+    /// Writes a virtual table as the `sqlite3` shell does: as an INSERT into `sqlite_schema`, which does not create the
+    /// shadow tables.
     fn write_schema_row(&mut self, table: &Table) {
         if !std::mem::replace(&mut self.writable_schema, true) {
             self.write_line("PRAGMA writable_schema=ON");
@@ -190,16 +194,18 @@ impl Dump {
         ));
     }
 
-    /// Writes a shadow table. A program that runs the row of the schema as a statement has created the shadow tables
-    /// already, hence IF NOT EXISTS.
+    /// Writes the CREATE statement of a shadow table. It has IF NOT EXISTS: a program that loads the dump may execute
+    /// the CREATE VIRTUAL TABLE statement instead of inserting it into `sqlite_schema`, and then the shadow tables
+    /// already exist.
     fn write_shadow_table(&mut self, table: &Table) {
         let if_absent =
             table.sql.strip_prefix("CREATE TABLE ").map(|rest| format!("CREATE TABLE IF NOT EXISTS {rest}"));
         self.write_statement(if_absent.as_ref().unwrap_or(&table.sql));
     }
 
-    /// Returns the place of `sqlite_sequence`. It is `Last` if a later AUTOINCREMENT table would change the restored
-    /// rows, or if no AUTOINCREMENT table precedes `sqlite_sequence`, which then does not exist yet.
+    /// Returns the position of the rows of `sqlite_sequence` in the dump. It is `Last` in two cases: if restoring an
+    /// AUTOINCREMENT table that follows by name would change these rows, or if no AUTOINCREMENT table precedes by name,
+    /// so that `sqlite_sequence` would not exist yet.
     async fn sequence_place(&self, tables: &[(&Table, Content)]) -> Result<SequencePlace, DumpError> {
         if !tables.iter().any(|(table, _)| table.name == SEQUENCE) {
             return Ok(SequencePlace::Last);
@@ -218,7 +224,7 @@ impl Dump {
         Ok(place)
     }
 
-    /// Returns whether inserting the rows of a table changes its row in `sqlite_sequence`.
+    /// Returns whether inserting the rows of a table in the dump changes the row of that table in `sqlite_sequence`.
     async fn changes_sequence(&self, table: &str) -> Result<bool, DumpError> {
         let (name, largest) = (literal(table), self.largest_rowid(table).await?);
         let kept = format!("FROM sqlite_sequence WHERE name = {name}");
@@ -235,8 +241,8 @@ impl Dump {
         Ok(format!("(SELECT max({column}) FROM {})", quoted_name(table)))
     }
 
-    /// Writes `sqlite_sequence` after all tables. If it is not part of the dump, writes its rows for the tables that
-    /// are.
+    /// Writes the rows of `sqlite_sequence` after all tables, if `place` says so. If `sqlite_sequence` is not among the
+    /// dumped tables, writes only its rows for the dumped tables.
     async fn write_late_sequence(&mut self, tables: &[&Table], place: SequencePlace) -> Result<(), DumpError> {
         let counting: Vec<&Table> = tables.iter().copied().filter(|table| table.is_autoincrement()).collect();
         let Some(sequence) = tables.iter().copied().find(|table| table.name == SEQUENCE) else {
@@ -249,7 +255,7 @@ impl Dump {
             return Ok(());
         }
         if counting.is_empty() {
-            // SQLite creates `sqlite_sequence` with the first AUTOINCREMENT table.
+            // SQLite creates `sqlite_sequence` when the first AUTOINCREMENT table is created.
             let name = quoted_name(&unused_name(tables));
             self.write_line(&format!("CREATE TABLE {name}(id INTEGER PRIMARY KEY AUTOINCREMENT)"));
             self.write_line(&format!("DROP TABLE {name}"));
@@ -257,11 +263,11 @@ impl Dump {
         self.write_table(sequence, Content::Rows).await
     }
 
-    /// Writes the row of a table in `sqlite_sequence`, if inserting the table's rows does not restore it.
+    /// Writes the row of a table in `sqlite_sequence`, unless inserting the rows of the table already restores it.
     async fn write_sequence_row(&mut self, table: &str) -> Result<(), DumpError> {
         let (name, largest) = (literal(table), self.largest_rowid(table).await?);
         let kept = format!("FROM sqlite_sequence WHERE name = {name}");
-        // Inserting the rows of the table sets the row to the largest rowid.
+        // Inserting the rows of the table sets its row in `sqlite_sequence` to the largest rowid.
         let sql = format!("SELECT '' WHERE (SELECT group_concat(quote(seq)) {kept}) IS NOT CAST({largest} AS TEXT)");
         if self.query_rows(&sql).await?.is_empty() {
             return Ok(());
@@ -274,7 +280,7 @@ impl Dump {
         Ok(())
     }
 
-    /// Writes the numbers of the application that are not 0.
+    /// Writes the header fields of the database file that belong to the application, if they are not 0.
     async fn write_header_numbers(&mut self) -> Result<(), DumpError> {
         for name in HEADER_NUMBERS {
             let sql = format!("SELECT CAST({name} AS TEXT) FROM pragma_{name} WHERE {name} <> 0");
@@ -286,8 +292,8 @@ impl Dump {
     }
 }
 
-/// Returns the tables of a dump: the requested ones, or all if none are requested. It includes the shadow tables of a
-/// virtual table that is restored by them.
+/// Returns the tables that a dump contains: the requested tables, or all tables if none are requested. If a virtual
+/// table is restored by its shadow tables, these are included.
 fn selected<'t>(all: &'t [(Table, Content)], requested: &[String]) -> Vec<(&'t Table, Content)> {
     let parent = |shadow: &Table| {
         all.iter().filter(|(table, _)| table.owns_shadow(shadow)).max_by_key(|(table, _)| table.name.len())
@@ -305,7 +311,7 @@ fn selected<'t>(all: &'t [(Table, Content)], requested: &[String]) -> Vec<(&'t T
     all.iter().filter_map(choose).collect()
 }
 
-/// Returns a name that no table has.
+/// Returns a table name that none of `tables` has.
 fn unused_name(tables: &[&Table]) -> String {
     let mut name = "sequence".to_owned();
     while tables.iter().any(|table| table.name.eq_ignore_ascii_case(&name)) {

@@ -1,19 +1,21 @@
-//! SQL text: names, literals, and the few facts that only the text of a stored statement contains.
+//! SQL text for dumps: functions that write names and literals, and functions that parse the text of a stored CREATE
+//! statement for the few properties that SQLite shows nowhere else.
 
 use sqlhttp_core::ValueRef;
 
-/// Quotes a name.
+/// Returns a name as a quoted SQL identifier.
 pub(crate) fn quoted_name(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// Returns the literal of a text.
+/// Returns a string as an SQL string literal.
 pub(crate) fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
-/// Returns the expression that selects the values of a column for [`write_value`]. SQLite formats the reals, because
-/// its text is read back as the same number. The first byte of a result marks a real (`r`) or a text (`t`).
+/// Returns the SQL expression that selects a column in the form that [`write_value`] expects. SQLite formats the REAL
+/// values, because the text that it writes is read back as the same number. The first byte of a TEXT result marks what
+/// it was made from: a REAL value (`r`) or a TEXT value (`t`).
 pub(crate) fn select_expression(column: &str) -> String {
     let column = quoted_name(column);
     format!(
@@ -21,13 +23,14 @@ pub(crate) fn select_expression(column: &str) -> String {
     )
 }
 
-/// Appends the literal of a value that was selected with [`select_expression`]. It equals that of `quote()`, except for
-/// a text with a NUL or with invalid UTF-8, which is written as the cast of a BLOB.
+/// Appends the SQL literal of a value that was selected with [`select_expression`]. The literal is the same as the
+/// result of `quote()`, with one exception: a TEXT value with a NUL or with invalid UTF-8 is written as a BLOB that is
+/// cast to TEXT.
 pub(crate) fn write_value(out: &mut Vec<u8>, value: ValueRef<'_>) {
     match value {
         ValueRef::Null => out.extend_from_slice(b"NULL"),
         ValueRef::Integer(integer) => out.extend_from_slice(integer.to_string().as_bytes()),
-        // Not reached: `select_expression` converts reals to texts.
+        // Not reached, because `select_expression` converts REAL values to TEXT.
         ValueRef::Real(real) => out.extend_from_slice(format!("{real:?}").as_bytes()),
         ValueRef::Blob(bytes) => write_blob(out, bytes),
         ValueRef::Text([b'r', real @ ..]) => out.extend_from_slice(real),
@@ -60,8 +63,8 @@ fn write_blob(out: &mut Vec<u8>, bytes: &[u8]) {
     out.push(b'\'');
 }
 
-/// Returns the text that ends a stored statement in a script. It first ends a comment at the end of the statement,
-/// which would hide the semicolon.
+/// Returns the characters that end a stored CREATE statement in a dump. If the statement ends with an open comment,
+/// they close the comment first, so that the semicolon is not part of it.
 pub(crate) fn terminator(sql: &str) -> &'static str {
     match Tokens(sql).last() {
         Some(Token::LineComment) => "\n;",
@@ -70,15 +73,16 @@ pub(crate) fn terminator(sql: &str) -> &'static str {
     }
 }
 
-/// Returns whether a stored CREATE TABLE contains AUTOINCREMENT. An unquoted AUTOINCREMENT cannot be a name.
+/// Returns whether a stored CREATE TABLE statement contains the keyword AUTOINCREMENT. An unquoted AUTOINCREMENT is
+/// always the keyword, because it cannot be a name.
 pub(crate) fn is_autoincrement(sql: &str) -> bool {
     Tokens(sql).any(|token| matches!(token, Token::Word(word) if word.eq_ignore_ascii_case("AUTOINCREMENT")))
 }
 
-/// Returns the module name of a stored CREATE VIRTUAL TABLE, in lower case; empty if there is none.
+/// Returns the module name in a stored CREATE VIRTUAL TABLE statement, in lower case; empty if there is none.
 pub(crate) fn module_name(sql: &str) -> String {
     let mut tokens = Tokens(sql).filter(|token| matches!(token, Token::Word(_) | Token::Quoted(_)));
-    // An unquoted USING cannot be a name.
+    // An unquoted USING is always the keyword, because it cannot be a name.
     let using = |token: &Token<'_>| matches!(token, Token::Word(word) if word.eq_ignore_ascii_case("USING"));
     match tokens.by_ref().skip_while(|token| !using(token)).nth(1) {
         Some(Token::Word(module)) => module.to_ascii_lowercase(),
@@ -90,21 +94,21 @@ pub(crate) fn module_name(sql: &str) -> String {
 /// A token of SQL text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Token<'s> {
-    /// A keyword, a name or a number.
+    /// A keyword, an unquoted identifier or a number.
     Word(&'s str),
-    /// A text or a quoted name, including its quotes.
+    /// A string literal or a quoted identifier, including the quotes.
     Quoted(&'s str),
-    /// A comment that ends before the end of the text.
+    /// A comment that ends before the end of the SQL text.
     Comment,
-    /// A comment up to the end of the text that a line feed would end.
+    /// A comment that begins with `--` and extends to the end of the SQL text. A line feed would end it.
     LineComment,
-    /// A comment up to the end of the text that `*/` would end.
+    /// A comment that begins with `/*` and extends to the end of the SQL text. `*/` would end it.
     OpenComment,
     /// One character of an operator or of white space.
     Other,
 }
 
-/// The tokens of a text that SQLite has accepted (<https://sqlite.org/lang_comment.html>,
+/// An iterator over the tokens of SQL text that SQLite has accepted (<https://sqlite.org/lang_comment.html>,
 /// <https://sqlite.org/lang_keywords.html>).
 struct Tokens<'s>(&'s str);
 
@@ -147,7 +151,8 @@ fn is_word(letter: char) -> bool {
     letter.is_ascii_alphanumeric() || matches!(letter, '_' | '$') || !letter.is_ascii()
 }
 
-/// Returns the length of the quoted text at the beginning of `text`. Two quotes in a row are one quote of the content.
+/// Returns the length in bytes, including the quotes, of the string literal or quoted identifier at the beginning of
+/// `text`. Inside it, two quotes in a row stand for one quote.
 fn quoted_len(text: &str, quote: char) -> usize {
     let mut at = 1;
     while let Some(found) = text[at..].find(quote) {

@@ -1,6 +1,6 @@
-//! `/status`: collects the facts that [`sqlhttp_rqlite::status`] encodes.
+//! `/status`: collects the data that [`sqlhttp_rqlite::status`] encodes.
 //!
-//! The document of a node of a cluster is different. It takes the facts that both documents contain from here.
+//! A cluster node returns another `/status` document. The data that both documents contain is collected by this module.
 
 pub(crate) mod process;
 
@@ -18,12 +18,13 @@ use super::statements;
 use crate::api::exchange::{Exchange, with_deadline};
 use crate::http::reply::{self, HttpResponse, ReplyBody};
 
-/// Handles `/status` of a single database: the document, or the part of it under `key`.
+/// Handles a request to `/status` on the standalone server. Returns the whole document, or only the part of it under
+/// the parameter `key`.
 pub(crate) async fn answer(exchange: &Exchange<'_>, params: &Params) -> HttpResponse {
     respond(collect(exchange, params).await.encode(params.pretty, &params.key))
 }
 
-/// Makes a response of an encoded document.
+/// Builds the response with an encoded `/status` document.
 pub(crate) fn respond(document: Vec<u8>) -> HttpResponse {
     reply::with_type(StatusCode::OK, ContentType::Json.header(), ReplyBody::Whole(document.into()))
 }
@@ -56,7 +57,7 @@ fn http(exchange: &Exchange<'_>) -> Http {
     }
 }
 
-/// Collects the facts about the process and its host.
+/// Collects the data about the process and its host for `/status`.
 pub(crate) fn process(exchange: &Exchange<'_>) -> Process {
     let identity = &exchange.context.identity;
     #[cfg(unix)]
@@ -86,7 +87,7 @@ pub(crate) fn rfc3339(time: SystemTime) -> String {
     DateTime::<Utc>::from(time).to_rfc3339_opts(SecondsFormat::Nanos, true)
 }
 
-/// Collects the facts about the database. Its PRAGMAs run on a reader connection.
+/// Collects the data about the database for `/status`. The PRAGMAs for this run on a reader connection.
 pub(crate) async fn sqlite(exchange: &Exchange<'_>, params: &Params) -> Sqlite {
     let database = &exchange.database;
     let pragmas = pragmas(exchange, params).await;
@@ -106,7 +107,7 @@ pub(crate) async fn sqlite(exchange: &Exchange<'_>, params: &Params) -> Sqlite {
     }
 }
 
-/// Returns the time of the last write to a database: to its file, or to the write-ahead log beside it.
+/// Returns the time of the last modification of a database: of its file or of its write-ahead log, whichever is later.
 fn modified(file: &Path) -> SystemTime {
     let mut wal = file.as_os_str().to_owned();
     wal.push("-wal");
@@ -114,7 +115,8 @@ fn modified(file: &Path) -> SystemTime {
     of(file).max(of(Path::new(&wal))).unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
-/// Runs the PRAGMAs. Returns an empty list if they do not finish in time.
+/// Runs the PRAGMAs whose values `/status` shows. Returns an empty list if they fail or do not finish within the time
+/// limit.
 async fn pragmas(exchange: &Exchange<'_>, params: &Params) -> Vec<StepOutcome> {
     let steps = PRAGMAS.iter().map(|name| Step::query(format!("PRAGMA {name}"), ())).collect();
     let batch = Batch { steps, atomicity: Atomicity::Each, ..Batch::default() };
@@ -123,8 +125,8 @@ async fn pragmas(exchange: &Exchange<'_>, params: &Params) -> Vec<StepOutcome> {
     with_deadline(deadline, outcome).await.map(|outcome| outcome.steps).unwrap_or_default()
 }
 
-/// Returns `PRAGMA synchronous` of the writer, which a reader connection cannot query
-/// (<https://sqlite.org/pragma.html#pragma_synchronous>).
+/// Returns the value of `PRAGMA synchronous` on the writer's connection, which depends on the journal mode. A reader
+/// connection cannot query it (<https://sqlite.org/pragma.html#pragma_synchronous>).
 fn synchronous(journal_mode: JournalMode) -> u8 {
     match journal_mode {
         JournalMode::Delete | JournalMode::Keep => 3,

@@ -1,6 +1,6 @@
-//! Facts about this process from `/proc/self/status`; zeros on systems other than Linux.
+//! Data about this process from `/proc/self/status`. On systems other than Linux, all values are 0.
 
-/// Returns the size of a page of memory, in bytes; 0 on systems other than Unix.
+/// Returns the size of a memory page, in bytes; 0 on systems other than Unix.
 pub(crate) fn page_bytes() -> usize {
     #[cfg(unix)]
     return rustix::param::page_size();
@@ -8,12 +8,12 @@ pub(crate) fn page_bytes() -> usize {
     return 0;
 }
 
-/// Returns the number of threads.
+/// Returns the number of threads of this process.
 pub(crate) fn threads() -> u64 {
     figure(&read_status(), "Threads")
 }
 
-/// Returns the resident memory and the size of the address space, in bytes.
+/// Returns the resident memory and the size of the address space of this process, in bytes.
 pub(crate) fn memory_bytes() -> (u64, u64) {
     let text = read_status();
     (figure(&text, "VmRSS").saturating_mul(1024), figure(&text, "VmSize").saturating_mul(1024))
@@ -23,7 +23,8 @@ fn read_status() -> String {
     std::fs::read_to_string("/proc/self/status").unwrap_or_default()
 }
 
-/// Returns the number after `name:`; 0 if there is none. Sizes are in KiB.
+/// Returns the number after `name:` in the content of `/proc/self/status`; 0 if there is none. The numbers of sizes are
+/// in KiB.
 fn figure(text: &str, name: &str) -> u64 {
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
