@@ -2,7 +2,7 @@
 //!
 //! # The steps of a request
 //!
-//! 1. [`Params::parse`] parses the query string. The server does this before it looks at the path.
+//! 1. [`Params::parse`] parses the query string. The server does this before it examines the path.
 //! 2. [`decode`] decodes the body of a POST, and [`decode_query_string`] the SQL text of a GET. Both return a [`Call`].
 //! 3. [`Call::into_batch`] converts the call to a batch and the [`ReplyShape`]. It refuses the request if a statement
 //!    begins with a refused PRAGMA.
@@ -28,7 +28,8 @@
 //! | [`status`], [`vars`] | encode the documents of `/status` and `/debug/vars` |
 //! | [`client`] | encodes requests, and decodes replies |
 
-/// The value of the header `X-Rqlite-Version`. It is the version that rqlite reports if none was set when it was built.
+/// The value of the response header `X-Rqlite-Version`. An rqlite that was built without a version number reports this
+/// value.
 pub const VERSION: &str = "10";
 
 mod admin;
