@@ -8,10 +8,10 @@
 //!    begins with a refused PRAGMA.
 //! 4. A database runs the batch.
 //! 5. [`encode`] encodes a complete outcome, and [`PartEncoder`] encodes an outcome part by part. If there is no
-//!    outcome, [`encode_error`] encodes the error. A node of a cluster encodes some errors with
-//!    [`encode_top_level_error`].
+//!    outcome because the request failed as a whole, [`encode_error`] encodes the error. A node of a cluster encodes
+//!    some errors with [`encode_top_level_error`].
 //!
-//! Each of the first three steps may return a [`Refusal`], which becomes the reply.
+//! Each of the first three steps may return a [`Refusal`]. In that case, the refusal becomes the reply.
 //!
 //! # Map
 //!
@@ -19,9 +19,9 @@
 //! |---|---|
 //! | `params` | parses query strings, and formats them |
 //! | `decode` | decodes bodies |
-//! | `call`, `pragma` | convert calls to batches |
+//! | `call`, `pragma` | convert calls to batches, and refuse some PRAGMAs |
 //! | `encode` | encodes outcomes and errors |
-//! | `messages` | returns the texts of failures and errors |
+//! | `messages` | returns the error messages for failed statements and requests |
 //! | `reply`, `reply_shape`, `endpoint` | the types that the other modules share |
 //! | `json`, `pretty` | write JSON strings and keys, and indent JSON |
 //! | `sql_endpoint`, `nodes`, `readiness`, `admin` | encode and decode the bodies of the other endpoints |

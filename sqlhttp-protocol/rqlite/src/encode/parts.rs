@@ -8,8 +8,8 @@ use crate::messages;
 use crate::pretty::Indenter;
 use crate::reply_shape::{ReplyShape, Trailer};
 
-/// How much compact JSON of one result is held back before it is indented, in bytes. The result of a statement that
-/// fails can be replaced by its error as long as it is held back.
+/// The size of the compact JSON of one result from which it is no longer held back but indented, in bytes. If a
+/// statement fails while its result is held back, the error can still replace the rows.
 const PRETTY_HELD: usize = 256 << 10;
 
 /// Encodes an outcome part by part. The memory that the encoder uses does not grow with the number of rows.

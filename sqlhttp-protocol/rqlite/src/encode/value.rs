@@ -21,7 +21,7 @@ pub(super) enum Class {
 }
 
 impl Class {
-    /// Returns the class of a type in lower case. The type is empty if there is none.
+    /// Returns the class for a column type in lower case. `type_name` is empty if the type is unknown.
     pub(super) fn of(type_name: &str) -> Class {
         const TEXTY: &[&str] = &["varchar", "varying character", "nchar", "native character", "nvarchar", "clob"];
         match type_name {

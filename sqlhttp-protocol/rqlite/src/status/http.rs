@@ -25,7 +25,7 @@ pub struct Http {
 /// The facts about the queue of writes that `/status` reports.
 #[derive(Debug, Clone, Default)]
 pub struct Queue {
-    /// The number of writes that are executed together.
+    /// The maximum number of queued writes that are executed together.
     pub batch_len: usize,
     /// The maximum number of writes that may wait in the queue.
     pub capacity: usize,
