@@ -8,9 +8,9 @@ use crate::reply::{ContentType, Reply};
 pub enum Readiness<'a> {
     /// The node is running. Nothing else was checked, because the client sent the parameter `noleader`.
     Alive,
-    /// The node knows no leader, or its store is not open yet.
+    /// The cluster has no leader as far as the node can tell, or the store of the node is not open yet.
     NoLeader,
-    /// The node knows a leader but could not connect to it. The text is the reason.
+    /// There is a leader, but it did not respond to the node. The text is the reason.
     LeaderUnreachable(&'a str),
     /// The leader is reachable, but the store of the node is not ready.
     StoreNotReady,
@@ -23,7 +23,7 @@ pub enum Readiness<'a> {
     },
     /// The client asked for `sync`, but the node did not apply all committed Raft log entries within the time limit.
     NotSynced,
-    /// The database cannot be read. The text is the reason.
+    /// The database does not respond. The text is the reason.
     DatabaseFails(&'a str),
     /// The node can serve requests.
     Ready,

@@ -17,7 +17,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// begins.
 const LINEARIZABLE_WAIT: Duration = Duration::from_secs(10);
 /// How long a read at level `linearizable` may wait before it begins, at all endpoints except `/db/query`. The client
-/// cannot change this limit.
+/// cannot change this limit. It also applies to `/db/query` if `linearizable_timeout` is 0.
 const LINEARIZABLE_WAIT_SHORT: Duration = Duration::from_secs(1);
 
 /// The format of a backup.
